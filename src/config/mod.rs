@@ -1,0 +1,406 @@
+//! The configuration: what every key means, its default, and the checks that need no request.
+//!
+//! Pure but for [`Config::load`] (in `load`), which reads the file, the files of secrets and the environment.
+//! `config/telelake.example.toml` says the same to users; a test holds the two together.
+
+mod load;
+mod values;
+
+use chrono_tz::Tz;
+use serde::{Deserialize, Serialize};
+
+pub use load::Source;
+pub use values::{Bytes, Duration, Secret};
+
+use crate::{Error, ErrorKind, Result};
+
+/// The whole configuration.
+#[derive(Debug, Clone, PartialEq, Deserialize, Serialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Config {
+    /// The zone whose midnight parts the days: an IANA name.
+    pub timezone: Tz,
+    /// The vendor's API.
+    pub api: Api,
+    /// What is exported.
+    pub scope: Scope,
+    /// What is taken of each call.
+    pub export: Export,
+    /// Where the lake lies.
+    pub store: Store,
+    /// Lesson data of the LMS.
+    pub meta: Meta,
+    /// When the daemon runs.
+    pub schedule: Schedule,
+    /// The daemon's listener.
+    pub serve: Serve,
+    /// The spaces' webhook.
+    pub webhook: Webhook,
+    /// Who hears of runs.
+    pub notify: Notify,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            timezone: Tz::UTC,
+            api: Api::default(),
+            scope: Scope::default(),
+            export: Export::default(),
+            store: Store::default(),
+            meta: Meta::default(),
+            schedule: Schedule::default(),
+            serve: Serve::default(),
+            webhook: Webhook::default(),
+            notify: Notify::default(),
+        }
+    }
+}
+
+/// `[api]`
+#[derive(Debug, Clone, PartialEq, Deserialize, Serialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Api {
+    /// The API's root, with its version.
+    pub base_url: String,
+    /// The personal token.
+    pub token: Secret,
+    /// A file that holds the token.
+    pub token_file: String,
+    /// Requests in flight at most.
+    pub concurrency: usize,
+    /// Requests a second at most; 0: no cap.
+    pub requests_per_second: f64,
+    /// For one answer; a download is bounded by its progress instead.
+    pub timeout: Duration,
+    /// Further attempts after a first one that failed in a way that may pass.
+    pub retries: u32,
+    /// The path of storeExternalUserMeta, which the vendor's guide does not give.
+    pub external_meta_path: String,
+}
+
+impl Default for Api {
+    fn default() -> Self {
+        Self {
+            base_url: "https://moodhood-api.teleboss.ru/v1".into(),
+            token: Secret::default(),
+            token_file: String::new(),
+            concurrency: 16,
+            requests_per_second: 0.0,
+            timeout: Duration::from_secs(30),
+            retries: 5,
+            external_meta_path: "/users/external-meta".into(),
+        }
+    }
+}
+
+/// `[scope]`
+#[derive(Debug, Clone, PartialEq, Deserialize, Serialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Scope {
+    /// Ids of the spaces to export; empty: all that the token sees.
+    pub spaces: Vec<String>,
+    /// Ids of the rooms to export; empty: all.
+    pub rooms: Vec<String>,
+    /// Ids of rooms to leave out.
+    pub exclude_rooms: Vec<String>,
+    /// Calls with fewer participants are left out.
+    pub min_participants: i64,
+    /// Whether calls of breakout rooms are exported.
+    pub breakout_rooms: bool,
+    /// How long after its end a call's report is taken for final.
+    pub settle: Duration,
+}
+
+impl Default for Scope {
+    fn default() -> Self {
+        Self {
+            spaces: Vec::new(),
+            rooms: Vec::new(),
+            exclude_rooms: Vec::new(),
+            min_participants: 0,
+            breakout_rooms: true,
+            settle: Duration::from_secs(30 * 60),
+        }
+    }
+}
+
+/// A report's format, as the API names it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Deserialize, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum ReportFormat {
+    /// `format=json`
+    Json,
+    /// `format=xlsx`
+    Xlsx,
+}
+
+impl ReportFormat {
+    /// The API's name, and the file's extension.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Json => "json",
+            Self::Xlsx => "xlsx",
+        }
+    }
+}
+
+/// `[export]`
+#[derive(Debug, Clone, PartialEq, Deserialize, Serialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Export {
+    /// The formats in which reports are landed.
+    pub reports: Vec<ReportFormat>,
+    /// Whether recordings are copied.
+    pub recordings: bool,
+    /// Days before yesterday that `run` looks at again.
+    pub lookback_days: u32,
+    /// A mapping file laid over the built-in one.
+    pub mapping: String,
+}
+
+impl Default for Export {
+    fn default() -> Self {
+        Self {
+            reports: vec![ReportFormat::Json, ReportFormat::Xlsx],
+            recordings: true,
+            lookback_days: 3,
+            mapping: String::new(),
+        }
+    }
+}
+
+/// `[store]`
+#[derive(Debug, Clone, PartialEq, Deserialize, Serialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Store {
+    /// `file:///path` or `s3://bucket/prefix`.
+    pub url: String,
+    /// What the AWS chain does not say already.
+    pub s3: S3,
+}
+
+impl Default for Store {
+    fn default() -> Self {
+        Self { url: "file:///var/lib/telelake".into(), s3: S3::default() }
+    }
+}
+
+/// `[store.s3]`: an empty string leaves the choice to the AWS chain.
+#[derive(Debug, Clone, PartialEq, Deserialize, Serialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct S3 {
+    /// The bucket's region.
+    pub region: String,
+    /// Another endpoint than AWS's.
+    pub endpoint_url: String,
+    /// `endpoint/bucket/key` instead of `bucket.endpoint/key`.
+    pub path_style: bool,
+    /// The storage class of MP4 files; tables and manifests keep the bucket's.
+    pub recordings_storage_class: String,
+    /// Server-side encryption: `AES256`, `aws:kms` or `aws:kms:dsse`.
+    pub sse: String,
+    /// The KMS key for `aws:kms`.
+    pub kms_key_id: String,
+    /// The size of a multipart upload's part.
+    pub part_size: Bytes,
+    /// Parts of one upload that are sent at once.
+    pub parts_in_flight: usize,
+}
+
+impl Default for S3 {
+    fn default() -> Self {
+        Self {
+            region: String::new(),
+            endpoint_url: String::new(),
+            path_style: false,
+            recordings_storage_class: String::new(),
+            sse: String::new(),
+            kms_key_id: String::new(),
+            part_size: Bytes::mebibytes(16),
+            parts_in_flight: 4,
+        }
+    }
+}
+
+/// `[meta]`
+#[derive(Debug, Clone, PartialEq, Deserialize, Serialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Meta {
+    /// `file://` or `s3://` prefixes with meta files, read at every run.
+    pub feeds: Vec<String>,
+    /// How many days around a call its meta is looked for.
+    pub window_days: u32,
+}
+
+impl Default for Meta {
+    fn default() -> Self {
+        Self { feeds: Vec::new(), window_days: 7 }
+    }
+}
+
+/// `[schedule]`
+#[derive(Debug, Clone, PartialEq, Deserialize, Serialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Schedule {
+    /// Cron expressions of 5 fields, or of 6 with seconds, in `timezone`.
+    pub cron: Vec<String>,
+    /// A run missed while the daemon was down is made up once.
+    pub catch_up: bool,
+}
+
+impl Default for Schedule {
+    fn default() -> Self {
+        Self { cron: vec!["0 2 * * *".into()], catch_up: true }
+    }
+}
+
+/// `[serve]`
+#[derive(Debug, Clone, PartialEq, Deserialize, Serialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Serve {
+    /// Address and port.
+    pub listen: String,
+    /// Needed for any other address than loopback.
+    pub token: Secret,
+    /// A file that holds the token.
+    pub token_file: String,
+}
+
+impl Default for Serve {
+    fn default() -> Self {
+        Self { listen: "127.0.0.1:8080".into(), token: Secret::default(), token_file: String::new() }
+    }
+}
+
+/// `[webhook]`
+#[derive(Debug, Clone, Default, PartialEq, Deserialize, Serialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Webhook {
+    /// The secret that signs the events.
+    pub secret: Secret,
+    /// A file that holds the secret.
+    pub secret_file: String,
+}
+
+/// When [`Notify::url`] hears of a run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum NotifyOn {
+    /// Only when something failed.
+    Failure,
+    /// After every run.
+    Always,
+}
+
+/// `[notify]`
+#[derive(Debug, Clone, PartialEq, Deserialize, Serialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Notify {
+    /// Gets a JSON summary of a run.
+    pub url: Secret,
+    /// When.
+    pub on: NotifyOn,
+}
+
+impl Default for Notify {
+    fn default() -> Self {
+        Self { url: Secret::default(), on: NotifyOn::Failure }
+    }
+}
+
+/// S3 takes no smaller part than this (but for the last one), and no larger one.
+const PART_SIZE_BYTES: std::ops::RangeInclusive<u64> = 5 * 1024 * 1024..=5 * 1024 * 1024 * 1024;
+
+impl Config {
+    /// Checks what can be checked without a request.
+    ///
+    /// # Errors
+    /// `Config`, naming the key.
+    pub fn validate(&self) -> Result<()> {
+        let bad = |key: &str, why: String| Err(Error::new(ErrorKind::Config, key, why));
+        match reqwest::Url::parse(&self.api.base_url) {
+            Ok(url) if matches!(url.scheme(), "http" | "https") && url.has_host() => {}
+            _ => return bad("api.base_url", "is not an http(s) URL".into()),
+        }
+        if self.api.concurrency == 0 {
+            return bad("api.concurrency", "must be 1 or more".into());
+        }
+        if !self.api.requests_per_second.is_finite() || self.api.requests_per_second < 0.0 {
+            return bad("api.requests_per_second", "must be 0 (no cap) or more".into());
+        }
+        if self.api.timeout.is_zero() {
+            return bad("api.timeout", "must be more than 0".into());
+        }
+        if !self.store.url.starts_with("s3://") && !self.store.url.starts_with("file://") {
+            return bad("store.url", "must start with file:// or s3://".into());
+        }
+        if !PART_SIZE_BYTES.contains(&self.store.s3.part_size.as_u64()) {
+            return bad("store.s3.part_size", "must be from 5MiB to 5GiB".into());
+        }
+        if self.store.s3.parts_in_flight == 0 {
+            return bad("store.s3.parts_in_flight", "must be 1 or more".into());
+        }
+        if !matches!(self.store.s3.sse.as_str(), "" | "AES256" | "aws:kms" | "aws:kms:dsse") {
+            return bad("store.s3.sse", "must be AES256, aws:kms or aws:kms:dsse".into());
+        }
+        for expression in &self.schedule.cron {
+            crate::serve::schedule::parse(expression)?;
+        }
+        Ok(())
+    }
+
+    /// The token, which every command that speaks to the API needs.
+    ///
+    /// # Errors
+    /// `Config` when there is none.
+    pub fn require_token(&self) -> Result<&Secret> {
+        if self.api.token.is_empty() {
+            return Err(Error::new(ErrorKind::Config, "api.token", "is missing").hint(
+                "set api.token, api.token_file or TELELAKE_API__TOKEN to a personal token from the account's «Интеграция» page",
+            ));
+        }
+        Ok(&self.api.token)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_default_configuration_is_valid_and_needs_only_a_token() {
+        let config = Config::default();
+        config.validate().expect("valid");
+        assert!(config.require_token().expect_err("no token").to_string().contains("TELELAKE_API__TOKEN"));
+    }
+
+    #[test]
+    fn what_can_not_work_is_refused_by_name() {
+        let cases: [(&str, fn(&mut Config)); 7] = [
+            ("api.base_url", |c| c.api.base_url = "ftp://x".into()),
+            ("api.concurrency", |c| c.api.concurrency = 0),
+            ("api.requests_per_second", |c| c.api.requests_per_second = -1.0),
+            ("store.url", |c| c.store.url = "gs://bucket".into()),
+            ("store.s3.part_size", |c| c.store.s3.part_size = Bytes::mebibytes(1)),
+            ("store.s3.sse", |c| c.store.s3.sse = "yes".into()),
+            ("schedule.cron", |c| c.schedule.cron = vec!["61 2 * * *".into()]),
+        ];
+        for (key, spoil) in cases {
+            let mut config = Config::default();
+            spoil(&mut config);
+            let error = config.validate().expect_err(key);
+            assert_eq!((error.about(), error.kind()), (key, ErrorKind::Config));
+        }
+    }
+
+    #[test]
+    fn a_printed_configuration_shows_no_secret() {
+        let config = Config {
+            api: Api { token: Secret::new("s3cr3t-token"), ..Api::default() },
+            ..Config::default()
+        };
+        let shown = format!("{config:?}{}", toml::to_string(&config).expect("serializes"));
+        assert!(!shown.contains("s3cr3t-token"), "{shown}");
+    }
+}

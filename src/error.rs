@@ -1,0 +1,194 @@
+//! The program's one error type, and the two decisions that hang on it: which errors are tried again
+//! ([`Error::is_retryable`]) and which exit status each one gets ([`Error::exit_status`]).
+//!
+//! Pure; used by every room. An error names the object it was about and the way out. It never carries an answer's
+//! body, a token, a signed URL or anything personal.
+
+use std::fmt;
+use std::time::Duration;
+
+/// What went wrong, in the terms that decide what happens next.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum ErrorKind {
+    /// The command line is wrong.
+    Usage,
+    /// The configuration is wrong, or the lake was written with another one.
+    Config,
+    /// The API refused the token (401).
+    Unauthorized,
+    /// The API refuses this object to this token or tariff (403).
+    Forbidden,
+    /// The API has no such object, or not yet (404).
+    NotFound,
+    /// The API refused the request for another reason (4xx).
+    Rejected,
+    /// The API asked to slow down (429, 408, 425) and did not relent.
+    RateLimited,
+    /// The API failed (5xx).
+    Server,
+    /// No connection, a connection cut, or no answer in time.
+    Connection,
+    /// The answer is not what the API promises: HTML, broken JSON, another shape.
+    InvalidAnswer,
+    /// The answer is larger than the program accepts.
+    TooLarge,
+    /// What was transferred is not what it should be: cut, no MP4, of the wrong size.
+    Content,
+    /// The store can't be reached, does not exist or refuses access.
+    StoreUnavailable,
+    /// The store has no such object.
+    StoreNotFound,
+    /// A conditional write lost against another writer.
+    Precondition,
+    /// The store failed in another way.
+    Store,
+    /// The program was asked to stop.
+    Interrupted,
+    /// A fault of the program itself.
+    Internal,
+}
+
+/// Exit statuses that scripts may rely on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(u8)]
+pub enum ExitStatus {
+    /// All done.
+    Done = 0,
+    /// An unexpected failure.
+    Unexpected = 1,
+    /// Wrong usage or configuration, found before any request.
+    Usage = 2,
+    /// Done in part: what failed is named and will be tried again.
+    Partial = 3,
+    /// Nothing could be done: the token refused, or the API or the store out of reach.
+    Nothing = 4,
+}
+
+impl From<ExitStatus> for std::process::ExitCode {
+    fn from(status: ExitStatus) -> Self {
+        (status as u8).into()
+    }
+}
+
+/// The result of nearly everything here.
+pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+/// An error: its kind, the object it was about, what happened and what to do.
+#[derive(Debug)]
+pub struct Error {
+    kind: ErrorKind,
+    about: String,
+    message: String,
+    hint: Option<String>,
+    retry_after: Option<Duration>,
+}
+
+impl Error {
+    /// An error of `kind` about an object (`"space 60d5…"`, `"GET /spaces"`, a key, a file), with what happened.
+    pub fn new(kind: ErrorKind, about: impl Into<String>, message: impl Into<String>) -> Self {
+        Self { kind, about: about.into(), message: message.into(), hint: None, retry_after: None }
+    }
+
+    /// Adds what the operator can do about it.
+    #[must_use]
+    pub fn hint(mut self, hint: impl Into<String>) -> Self {
+        self.hint = Some(hint.into());
+        self
+    }
+
+    /// Adds the pause that the other side asked for.
+    #[must_use]
+    pub fn retry_after(mut self, pause: Option<Duration>) -> Self {
+        self.retry_after = pause;
+        self
+    }
+
+    /// What kind of error it is.
+    pub fn kind(&self) -> ErrorKind {
+        self.kind
+    }
+
+    /// The object that the error is about.
+    pub fn about(&self) -> &str {
+        &self.about
+    }
+
+    /// What happened, without the object and the hint: a manifest's `reason`.
+    pub fn message(&self) -> &str {
+        &self.message
+    }
+
+    /// The pause that the other side asked for, when it did.
+    pub fn pause(&self) -> Option<Duration> {
+        self.retry_after
+    }
+
+    /// Whether the same request may succeed when it is sent again: the only place that decides this.
+    pub fn is_retryable(&self) -> bool {
+        match self.kind {
+            ErrorKind::RateLimited | ErrorKind::Server | ErrorKind::Connection => true,
+            ErrorKind::Usage
+            | ErrorKind::Config
+            | ErrorKind::Unauthorized
+            | ErrorKind::Forbidden
+            | ErrorKind::NotFound
+            | ErrorKind::Rejected
+            | ErrorKind::InvalidAnswer
+            | ErrorKind::TooLarge
+            | ErrorKind::Content
+            | ErrorKind::StoreUnavailable
+            | ErrorKind::StoreNotFound
+            | ErrorKind::Precondition
+            | ErrorKind::Store
+            | ErrorKind::Interrupted
+            | ErrorKind::Internal => false,
+        }
+    }
+
+    /// The exit status of a command that ended with this error: the only place that decides this.
+    pub fn exit_status(&self) -> ExitStatus {
+        match self.kind {
+            ErrorKind::Usage | ErrorKind::Config => ExitStatus::Usage,
+            ErrorKind::Unauthorized
+            | ErrorKind::Forbidden
+            | ErrorKind::NotFound
+            | ErrorKind::Rejected
+            | ErrorKind::RateLimited
+            | ErrorKind::Server
+            | ErrorKind::Connection
+            | ErrorKind::InvalidAnswer
+            | ErrorKind::TooLarge
+            | ErrorKind::StoreUnavailable
+            | ErrorKind::StoreNotFound
+            | ErrorKind::Store => ExitStatus::Nothing,
+            ErrorKind::Interrupted | ErrorKind::Content => ExitStatus::Partial,
+            ErrorKind::Precondition | ErrorKind::Internal => ExitStatus::Unexpected,
+        }
+    }
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.about, self.message)?;
+        if let Some(hint) = &self.hint {
+            write!(f, " ({hint})")?;
+        }
+        Ok(())
+    }
+}
+
+impl std::error::Error for Error {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_line_says_what_happened_to_which_object_and_what_to_do() {
+        let error = Error::new(ErrorKind::Unauthorized, "GET /spaces", "401 the token was refused")
+            .hint("make a new personal token");
+        assert_eq!(error.to_string(), "GET /spaces: 401 the token was refused (make a new personal token)");
+        assert_eq!(error.exit_status(), ExitStatus::Nothing);
+        assert!(!error.is_retryable());
+    }
+}

@@ -1,0 +1,162 @@
+//! Object keys: where everything lies, relative to the store's URL. Pure.
+//!
+//! Ids are the vendor's and opaque: [`segment`] makes one path segment of whatever they hold, so that none can leave
+//! its place.
+
+use chrono::NaiveDate;
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_decode_str, utf8_percent_encode};
+use sha2::{Digest, Sha256};
+
+use crate::config::ReportFormat;
+
+/// Everything of the program's own: manifests, runs, the description of the store.
+pub const STATE: &str = "_telelake/";
+/// The day manifests.
+pub const DAYS: &str = "_telelake/days/";
+/// Markers of days with something pending or failed.
+pub const OPEN_DAYS: &str = "_telelake/open/";
+/// The runs' summaries.
+pub const RUNS: &str = "_telelake/runs/";
+/// What is known of the store itself.
+pub const STORE_INFO: &str = "_telelake/store.json";
+/// The catalogue of spaces as last seen.
+pub const SPACES: &str = "_telelake/catalog/spaces.json";
+
+/// What stands in a segment as it is; a leading dot does not.
+const ENCODED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'_').remove(b'.');
+/// Longer segments than this are cut and told apart by a hash: file systems take 255 bytes, and a key has several.
+const LONGEST: usize = 96;
+
+/// One path segment for an id: the id itself where it is plain, percent-encoded where it is not, cut and hashed where
+/// it is long. Different ids get different segments.
+pub fn segment(id: &str) -> String {
+    let mut encoded = utf8_percent_encode(id, ENCODED).to_string();
+    if let Some(rest) = encoded.strip_prefix('.') {
+        encoded = format!("%2E{rest}");
+    }
+    if encoded.is_empty() {
+        // No encoded id has a bare `%`.
+        return "%".into();
+    }
+    if encoded.len() > LONGEST {
+        let hash = hex::encode(Sha256::digest(id.as_bytes()));
+        // `%%` stands in no encoded id, so a cut one is like no other.
+        return format!("{}%%{}", &encoded[..LONGEST - 34], &hash[..32]);
+    }
+    encoded
+}
+
+/// The id that a segment stands for, where [`segment`] did not cut it.
+pub fn unsegment(segment: &str) -> Option<String> {
+    if segment == "%" || segment.contains("%%") {
+        return None;
+    }
+    percent_decode_str(segment).decode_utf8().ok().map(Into::into)
+}
+
+/// A table's file for a day.
+pub fn table(table: &str, date: NaiveDate, space: &str) -> String {
+    format!("{table}/date={date}/{}.parquet", segment(space))
+}
+
+/// The file of a space's rooms.
+pub fn rooms(space: &str) -> String {
+    format!("rooms/{}.parquet", segment(space))
+}
+
+/// The file of all spaces.
+pub fn spaces() -> String {
+    "spaces/spaces.parquet".into()
+}
+
+/// A recording. One without a call stands as `nocall_…`.
+pub fn recording(date: NaiveDate, space: &str, room: &str, call: Option<&str>, record: &str) -> String {
+    format!(
+        "recordings/date={date}/{}/{}/{}_{}.mp4",
+        segment(space),
+        segment(room),
+        call.map_or_else(|| "nocall".into(), segment),
+        segment(record)
+    )
+}
+
+/// A report as it came.
+pub fn report(date: NaiveDate, space: &str, call: &str, format: ReportFormat) -> String {
+    format!("raw/reports/date={date}/{}/{}.{}", segment(space), segment(call), format.as_str())
+}
+
+/// A day's manifest.
+pub fn manifest(date: NaiveDate, space: &str) -> String {
+    format!("{DAYS}date={date}/{}.json", segment(space))
+}
+
+/// The marker of a day that is not complete.
+pub fn open_day(date: NaiveDate, space: &str) -> String {
+    format!("{OPEN_DAYS}date={date}/{}", segment(space))
+}
+
+/// The catalogue of a space's rooms as last seen.
+pub fn room_catalog(space: &str) -> String {
+    format!("_telelake/catalog/rooms/{}.json", segment(space))
+}
+
+/// A run's summary.
+pub fn run(id: &str) -> String {
+    format!("{RUNS}{}.json", segment(id))
+}
+
+/// The date in a key with a `date=` segment.
+pub fn date_in(key: &str) -> Option<NaiveDate> {
+    key.split('/').find_map(|part| part.strip_prefix("date=")).and_then(|date| date.parse().ok())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn plain_ids_stand_as_they_are() {
+        let date = "2026-11-22".parse().expect("date");
+        let (space, room, call, record) = ("60d55c0eb9ef88ab17b0aabb", "62b0e25e3dc082dc7502d273", "c1", "r1");
+        insta::assert_snapshot!(
+            [
+                table("participants", date, space),
+                rooms(space),
+                spaces(),
+                recording(date, space, room, Some(call), record),
+                recording(date, space, room, None, record),
+                report(date, space, call, ReportFormat::Json),
+                report(date, space, call, ReportFormat::Xlsx),
+                manifest(date, space),
+                open_day(date, space),
+                room_catalog(space),
+                run("20261122T020000Z-1a2b3c"),
+            ]
+            .join("\n")
+        );
+        assert_eq!(date_in(&manifest(date, space)), Some(date));
+    }
+
+    #[test]
+    fn hostile_ids_stay_in_their_place() {
+        assert_eq!(segment("../../etc/passwd"), "%2E.%2F..%2Fetc%2Fpasswd");
+        assert_eq!(segment(".."), "%2E.");
+        assert_eq!(segment(""), "%");
+        assert_eq!(segment("a\0b=c"), "a%00b%3Dc");
+    }
+
+    proptest! {
+        #[test]
+        fn a_segment_is_one_plain_name_and_tells_ids_apart(a in "\\PC{0,60}|[./%a]{0,200}", b in "\\PC{0,60}|[./%a]{0,200}") {
+            let name = segment(&a);
+            prop_assert!(!name.is_empty() && name.len() <= LONGEST);
+            prop_assert!(!name.starts_with('.') && !name.contains('/'));
+            prop_assert!(name.bytes().all(|c| c.is_ascii_alphanumeric() || b"-_.%".contains(&c)));
+            prop_assert_eq!(a == b, name == segment(&b));
+            if let Some(id) = unsegment(&name) {
+                prop_assert_eq!(id, a);
+            }
+        }
+    }
+}

@@ -1,0 +1,205 @@
+//! The day's manifest: the single truth about one space × one date. Pure.
+//!
+//! It holds the call and record objects as the API gave them, what was landed of each, what is missing and why, and
+//! what was built. `export` writes it last; `build` and `cli status` read it.
+
+use std::collections::BTreeMap;
+
+use chrono::{DateTime, NaiveDate, Utc};
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use crate::config::ReportFormat;
+
+/// The version of the manifest's shape.
+pub const VERSION: u32 = 1;
+
+/// One day: what was found, landed and built.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Manifest {
+    /// [`VERSION`] at the time of writing.
+    pub version: u32,
+    /// The day's date in the configured zone.
+    pub date: NaiveDate,
+    /// The space's id.
+    pub space_id: String,
+    /// The space's name as last seen with the day.
+    pub space_name: Option<String>,
+    /// Whether every room of the space was asked for this date after it had ended. A day that is known only from calls
+    /// that other dates' requests brought is not.
+    pub listed: bool,
+    /// The rooms that have something on the day, by id.
+    pub rooms: BTreeMap<String, RoomEntry>,
+    /// The day's calls, by id.
+    pub calls: BTreeMap<String, CallEntry>,
+    /// The day's records, by id.
+    pub records: BTreeMap<String, RecordEntry>,
+    /// What was built of all this, and from which state of it.
+    pub built: Option<Built>,
+}
+
+/// What the tables need of a room.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct RoomEntry {
+    /// The room's name.
+    pub name: Option<String>,
+    /// Its short link.
+    pub alias: Option<String>,
+    /// `lesson` or `webinar`.
+    #[serde(rename = "type")]
+    pub room_type: Option<String>,
+}
+
+/// A call and its reports.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct CallEntry {
+    /// The room it was held in.
+    pub room_id: String,
+    /// Its start.
+    pub started_at: Option<DateTime<Utc>>,
+    /// Its end; none while it runs.
+    pub finished_at: Option<DateTime<Utc>>,
+    /// The object as the API gave it.
+    pub call: Value,
+    /// Why the call itself is pending (it runs, or has not settled); none once it has settled.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pending: Option<String>,
+    /// Its reports by format.
+    pub reports: BTreeMap<ReportFormat, Landing>,
+}
+
+/// A record and its file.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct RecordEntry {
+    /// The room it was made in.
+    pub room_id: String,
+    /// The call it is of, where the API says so.
+    pub call_id: Option<String>,
+    /// Its start.
+    pub started_at: Option<DateTime<Utc>>,
+    /// Its end; none while it runs.
+    pub finished_at: Option<DateTime<Utc>>,
+    /// The object as the API gave it.
+    pub record: Value,
+    /// The MP4.
+    pub file: Landing,
+}
+
+/// How far something to be landed has come.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Status {
+    /// It is in the lake.
+    Done,
+    /// It is not there yet; later runs ask again.
+    Pending,
+    /// The API refuses it to this token or tariff.
+    Denied,
+    /// It could not be had or not be used; later runs ask again.
+    Failed,
+    /// It will never come: the platform says so itself.
+    Unavailable,
+}
+
+/// What became of one thing to be landed.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Landing {
+    /// How far it has come.
+    pub status: Status,
+    /// Why it is not done.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
+    /// Attempts that did not end in `done`, since the last one that did.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub attempts: u32,
+    /// The bytes that lie in the lake, also those of an earlier attempt or of an answer that can't be used.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub landed: Option<Landed>,
+}
+
+// The signature is serde's.
+#[allow(clippy::trivially_copy_pass_by_ref)]
+fn is_zero(count: &u32) -> bool {
+    *count == 0
+}
+
+impl Landing {
+    /// Nothing tried yet.
+    pub fn pending(reason: impl Into<String>) -> Self {
+        Self { status: Status::Pending, reason: Some(reason.into()), attempts: 0, landed: None }
+    }
+
+    /// The landed bytes, where tables may be built from them.
+    pub fn usable(&self) -> Option<&Landed> {
+        self.landed.as_ref().filter(|landed| landed.usable)
+    }
+}
+
+/// Bytes in the lake.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Landed {
+    /// Their key.
+    pub key: String,
+    /// Their number.
+    pub bytes: u64,
+    /// Their SHA-256, in hex.
+    pub sha256: String,
+    /// When they were taken.
+    pub landed_at: DateTime<Utc>,
+    /// Whether they are what they should be; an answer that is not is kept all the same.
+    pub usable: bool,
+    /// Participants that a report counts.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub participants: Option<u64>,
+    /// Digest of the call's state that the report was taken for: another state asks for another report.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub of: Option<String>,
+}
+
+/// What was built of a day.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Built {
+    /// Digest of all that the tables were built from.
+    pub fingerprint: String,
+    /// `coverage.checked_at`: when the day last changed.
+    pub checked_at: DateTime<Utc>,
+    /// The files, by table.
+    pub tables: BTreeMap<String, TableEntry>,
+}
+
+/// A table's file.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TableEntry {
+    /// Its key.
+    pub key: String,
+    /// Its rows.
+    pub rows: u64,
+    /// Its size in bytes.
+    pub bytes: u64,
+    /// Its SHA-256, in hex.
+    pub sha256: String,
+}
+
+impl Manifest {
+    /// The manifest of a day of which nothing is known.
+    pub fn new(date: NaiveDate, space_id: impl Into<String>) -> Self {
+        Self {
+            version: VERSION,
+            date,
+            space_id: space_id.into(),
+            space_name: None,
+            listed: false,
+            rooms: BTreeMap::new(),
+            calls: BTreeMap::new(),
+            records: BTreeMap::new(),
+            built: None,
+        }
+    }
+
+    /// The ids of the day's calls in the order of every table: by room, start and id.
+    pub fn calls_in_order(&self) -> Vec<&str> {
+        let mut calls: Vec<_> = self.calls.iter().collect();
+        calls.sort_by(|(a_id, a), (b_id, b)| (&a.room_id, a.started_at, a_id).cmp(&(&b.room_id, b.started_at, b_id)));
+        calls.into_iter().map(|(id, _)| id.as_str()).collect()
+    }
+}

@@ -1,0 +1,63 @@
+//! What lies where in the lake and what it means: object keys, the day's manifest, the tables. Pure; used by `build`,
+//! `export` and `cli`.
+
+pub mod key;
+pub mod manifest;
+pub mod table;
+
+use chrono::{DateTime, Days, NaiveDate, NaiveTime, TimeZone, Utc};
+use chrono_tz::Tz;
+
+/// The date on which an instant lies in a zone: the day of a call is that of its start.
+pub fn date_of(instant: DateTime<Utc>, zone: Tz) -> NaiveDate {
+    instant.with_timezone(&zone).date_naive()
+}
+
+/// The first instant of a date in a zone. Where midnight does not exist (a clock moved forward), the first one after
+/// it; where it comes twice, the earlier one.
+pub fn start_of(date: NaiveDate, zone: Tz) -> DateTime<Utc> {
+    let midnight = date.and_time(NaiveTime::MIN);
+    (0..=24 * 4)
+        .find_map(|quarter| {
+            let local = midnight + chrono::TimeDelta::minutes(15 * quarter);
+            zone.from_local_datetime(&local).earliest()
+        })
+        // A whole date that a zone leaves out (Samoa, 2011-12-30): it has no instant, and begins where it ends.
+        .unwrap_or_else(|| midnight.and_utc())
+        .to_utc()
+}
+
+/// The first instant after a date in a zone.
+pub fn end_of(date: NaiveDate, zone: Tz) -> DateTime<Utc> {
+    start_of(date + Days::new(1), zone)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn a_clock_that_moves_at_midnight_moves_the_days_edge() {
+        let date = |text: &str| text.parse::<NaiveDate>().expect("date");
+        let start = |text: &str, zone| start_of(date(text), zone).to_rfc3339();
+        // Beirut goes from 00:00 to 01:00 on this date: its midnight does not exist.
+        assert_eq!(start("2022-03-27", Tz::Asia__Beirut), "2022-03-26T22:00:00+00:00");
+        // Havana goes from 01:00 back to 00:00: its midnight comes twice.
+        assert_eq!(start("2022-11-06", Tz::America__Havana), "2022-11-06T04:00:00+00:00");
+        assert_eq!(start("2026-11-23", Tz::Europe__Moscow), "2026-11-22T21:00:00+00:00");
+        let hours = |text: &str, zone| (end_of(date(text), zone) - start_of(date(text), zone)).num_hours();
+        assert_eq!(hours("2026-03-29", Tz::Europe__Berlin), 23);
+        assert_eq!(hours("2026-10-25", Tz::Europe__Berlin), 25);
+    }
+
+    proptest! {
+        #[test]
+        fn every_instant_lies_within_its_date(seconds in 0_i64..4_000_000_000, zone in 0..chrono_tz::TZ_VARIANTS.len()) {
+            let zone = chrono_tz::TZ_VARIANTS[zone];
+            let instant = DateTime::from_timestamp(seconds, 0).expect("in range");
+            let date = date_of(instant, zone);
+            prop_assert!(start_of(date, zone) <= instant && instant < end_of(date, zone), "{zone} {date} {instant}");
+        }
+    }
+}

@@ -1,0 +1,19 @@
+//! telelake: the scheduled batch exporter of teleboss / livedigital lessons to a data lake.
+//!
+//! The picture to hold in the head is `docs/architecture.md`: `export` walks the API (`api`), lands bytes in the
+//! store (`store`), builds a day's tables from them (`build`, what they mean is in `lake`) and commits the day's
+//! manifest last. `api`, `store` and `build` never import one another.
+
+pub mod api;
+pub mod build;
+pub mod cli;
+pub mod config;
+pub mod error;
+pub mod export;
+pub mod lake;
+pub mod lenient;
+pub mod serve;
+pub mod simulator;
+pub mod store;
+
+pub use error::{Error, ErrorKind, ExitStatus, Result};

@@ -1,0 +1,142 @@
+//! Where the lake's bytes lie: a small trait, a folder and S3 behind it.
+//!
+//! Guarantees that every store gives, and that `tests/it/store.rs` holds each one to:
+//! - A reader of a key sees a whole object, the old one or the new one, never a part.
+//! - [`Store::put`] with a [`Condition`] is atomic where [`Store::conditional_writes`] says so.
+//! - An [`Upload`] shows nothing under its key before [`Upload::complete`] returned.
+//! - A missing object is [`ErrorKind::StoreNotFound`](crate::ErrorKind), a lost condition is `Precondition`, a store
+//!   that can't be reached, does not exist or refuses access is `StoreUnavailable`; anything else is `Store`.
+//! - Keys are `/`-separated relative paths as `lake::key` makes them; no store interprets them further.
+
+pub mod folder;
+pub mod s3;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+
+use crate::Result;
+
+/// What a store says of an object's current state: an ETag, or its like. Opaque; only ever compared for equality.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Version(pub String);
+
+/// An object's bytes and the version they are of.
+#[derive(Debug, Clone)]
+pub struct Object {
+    /// The whole content.
+    pub bytes: Bytes,
+    /// The version to name in [`Condition::Unchanged`].
+    pub version: Version,
+}
+
+/// An object as a listing shows it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Entry {
+    /// The key, relative to the store's URL.
+    pub key: String,
+    /// The size in bytes.
+    pub bytes: u64,
+}
+
+/// When a write may take place.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Condition {
+    /// Always.
+    Any,
+    /// Only when there is no object under the key.
+    Absent,
+    /// Only when the object is still of this version.
+    Unchanged(Version),
+}
+
+/// What an upload is, for stores that treat kinds of objects apart.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct UploadOptions {
+    /// The media type, where the store keeps one.
+    pub content_type: Option<String>,
+}
+
+/// A place for the lake. See the module's guarantees.
+#[async_trait]
+pub trait Store: Send + Sync {
+    /// The store's URL as the configuration gave it, without secrets.
+    fn url(&self) -> &str;
+
+    /// Proves that the store exists and can be written, before any work is done. Leaves nothing visible behind.
+    ///
+    /// # Errors
+    /// `StoreUnavailable`, with the way out.
+    async fn preflight(&self) -> Result<()>;
+
+    /// Whether conditional writes are honoured: found out with two writes of a probe object, which is removed again.
+    ///
+    /// # Errors
+    /// Of the store; never because conditional writes are ignored.
+    async fn conditional_writes(&self) -> Result<bool>;
+
+    /// Reads a whole object. Meant for manifests, tables and reports, not for recordings.
+    ///
+    /// # Errors
+    /// `StoreNotFound` when there is none.
+    async fn get(&self, key: &str) -> Result<Object>;
+
+    /// The size of an object in bytes, or `None` when there is none.
+    ///
+    /// # Errors
+    /// Of the store.
+    async fn size(&self, key: &str) -> Result<Option<u64>>;
+
+    /// Writes a whole object and gives its new version.
+    ///
+    /// # Errors
+    /// `Precondition` when the condition does not hold.
+    async fn put(&self, key: &str, bytes: Bytes, condition: Condition) -> Result<Version>;
+
+    /// Every object whose key starts with `prefix`, in order of keys. Unfinished uploads are not among them.
+    ///
+    /// # Errors
+    /// Of the store.
+    async fn list(&self, prefix: &str) -> Result<Vec<Entry>>;
+
+    /// Removes an object. One that is not there is no error.
+    ///
+    /// # Errors
+    /// Of the store.
+    async fn delete(&self, key: &str) -> Result<()>;
+
+    /// Starts an upload of unknown length. What earlier uploads of the same key left behind is aborted.
+    ///
+    /// # Errors
+    /// Of the store.
+    async fn upload(&self, key: &str, options: UploadOptions) -> Result<Box<dyn Upload>>;
+
+    /// Uploads below `prefix` that were started and neither completed nor aborted: their keys.
+    ///
+    /// # Errors
+    /// Of the store.
+    async fn unfinished_uploads(&self, prefix: &str) -> Result<Vec<String>>;
+}
+
+/// An upload in progress. Dropped without [`Upload::complete`], it leaves nothing visible; [`Upload::abort`] also
+/// frees what it holds in the store.
+#[async_trait]
+pub trait Upload: Send {
+    /// Appends bytes. Returns once they are taken, which is before they are stored; memory stays bounded by the
+    /// store's part size times its parts in flight.
+    ///
+    /// # Errors
+    /// Of the store, also of an earlier write.
+    async fn write(&mut self, chunk: Bytes) -> Result<()>;
+
+    /// Makes the whole visible under its key.
+    ///
+    /// # Errors
+    /// Of the store; then nothing is visible, and the upload has been aborted.
+    async fn complete(self: Box<Self>) -> Result<()>;
+
+    /// Gives the upload up and frees what it holds.
+    ///
+    /// # Errors
+    /// Of the store.
+    async fn abort(self: Box<Self>) -> Result<()>;
+}
