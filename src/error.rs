@@ -86,7 +86,13 @@ pub struct Error {
 impl Error {
     /// An error of `kind` about an object (`"space 60d5…"`, `"GET /spaces"`, a key, a file), with what happened.
     pub fn new(kind: ErrorKind, about: impl Into<String>, message: impl Into<String>) -> Self {
-        Self { kind, about: about.into(), message: message.into(), hint: None, retry_after: None }
+        Self {
+            kind,
+            about: about.into(),
+            message: message.into(),
+            hint: None,
+            retry_after: None,
+        }
     }
 
     /// Adds what the operator can do about it.
@@ -185,9 +191,16 @@ mod tests {
 
     #[test]
     fn one_line_says_what_happened_to_which_object_and_what_to_do() {
-        let error = Error::new(ErrorKind::Unauthorized, "GET /spaces", "401 the token was refused")
-            .hint("make a new personal token");
-        assert_eq!(error.to_string(), "GET /spaces: 401 the token was refused (make a new personal token)");
+        let error = Error::new(
+            ErrorKind::Unauthorized,
+            "GET /spaces",
+            "401 the token was refused",
+        )
+        .hint("make a new personal token");
+        assert_eq!(
+            error.to_string(),
+            "GET /spaces: 401 the token was refused (make a new personal token)"
+        );
         assert_eq!(error.exit_status(), ExitStatus::Nothing);
         assert!(!error.is_retryable());
     }

@@ -24,22 +24,37 @@ fn instant_text(text: &str) -> Option<DateTime<Utc>> {
     if let Ok(instant) = DateTime::parse_from_rfc3339(text) {
         return Some(instant.to_utc());
     }
-    const FORMS: [&str; 4] = ["%Y-%m-%d %H:%M:%S%.f", "%Y-%m-%d %H:%M", "%Y-%m-%dT%H:%M:%S%.f", "%Y-%m-%dT%H:%M"];
-    if let Some(naive) = FORMS.iter().find_map(|form| NaiveDateTime::parse_from_str(text, form).ok()) {
+    const FORMS: [&str; 4] = [
+        "%Y-%m-%d %H:%M:%S%.f",
+        "%Y-%m-%d %H:%M",
+        "%Y-%m-%dT%H:%M:%S%.f",
+        "%Y-%m-%dT%H:%M",
+    ];
+    if let Some(naive) = FORMS
+        .iter()
+        .find_map(|form| NaiveDateTime::parse_from_str(text, form).ok())
+    {
         return Some(naive.and_utc());
     }
     if let Ok(date) = NaiveDate::parse_from_str(text, "%Y-%m-%d") {
         return Some(date.and_time(chrono::NaiveTime::MIN).and_utc());
     }
     // A year alone is no epoch.
-    (text.len() >= 9).then(|| text.parse().ok()).flatten().and_then(epoch)
+    (text.len() >= 9)
+        .then(|| text.parse().ok())
+        .flatten()
+        .and_then(epoch)
 }
 
 fn epoch(number: f64) -> Option<DateTime<Utc>> {
     if !number.is_finite() || number.abs() >= END_OF_MILLISECONDS {
         return None;
     }
-    let milliseconds = if number.abs() < FIRST_MILLISECONDS { number * 1e3 } else { number };
+    let milliseconds = if number.abs() < FIRST_MILLISECONDS {
+        number * 1e3
+    } else {
+        number
+    };
     // In range by the check above.
     #[allow(clippy::cast_possible_truncation)]
     DateTime::from_timestamp_micros((milliseconds * 1e3).round() as i64)
@@ -117,16 +132,40 @@ mod tests {
             assert_eq!(instant(&value), expected, "{value}");
         }
         assert_eq!(instant(&json!("2024-12-12")), instant(&json!("2024-12-12 00:00")));
-        for value in [json!("soon"), json!(""), json!(null), json!("2024"), json!({}), json!(1e300), json!("2024-13-01 00:00")] {
+        for value in [
+            json!("soon"),
+            json!(""),
+            json!(null),
+            json!("2024"),
+            json!({}),
+            json!(1e300),
+            json!("2024-13-01 00:00"),
+        ] {
             assert_eq!(instant(&value), None, "{value}");
         }
     }
 
     #[test]
     fn numbers_and_truth_come_as_text_too() {
-        assert_eq!((integer(&json!("12")), integer(&json!(12.0)), integer(&json!(12.5))), (Some(12), Some(12), None));
-        assert_eq!((number(&json!("1.5")), number(&json!("NaN")), number(&json!([]))), (Some(1.5), None, None));
-        assert_eq!((boolean(&json!("True")), boolean(&json!(0)), boolean(&json!(2))), (Some(true), Some(false), None));
-        assert_eq!((text(&json!(7)), text(&json!("")), text(&json!(null))), (Some("7".into()), None, None));
+        assert_eq!(
+            (
+                integer(&json!("12")),
+                integer(&json!(12.0)),
+                integer(&json!(12.5))
+            ),
+            (Some(12), Some(12), None)
+        );
+        assert_eq!(
+            (number(&json!("1.5")), number(&json!("NaN")), number(&json!([]))),
+            (Some(1.5), None, None)
+        );
+        assert_eq!(
+            (boolean(&json!("True")), boolean(&json!(0)), boolean(&json!(2))),
+            (Some(true), Some(false), None)
+        );
+        assert_eq!(
+            (text(&json!(7)), text(&json!("")), text(&json!(null))),
+            (Some("7".into()), None, None)
+        );
     }
 }

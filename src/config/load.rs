@@ -54,8 +54,9 @@ impl Config {
                     .map_err(|why| Error::new(ErrorKind::Config, name.clone(), why))?;
             }
         }
-        let mut config: Config =
-            table.try_into().map_err(|e: toml::de::Error| Error::new(ErrorKind::Config, "configuration", one_line(e.message())))?;
+        let mut config: Config = table.try_into().map_err(|e: toml::de::Error| {
+            Error::new(ErrorKind::Config, "configuration", one_line(e.message()))
+        })?;
         let api = &mut config.api;
         read_secret("api.token", &mut api.token, &api.token_file)?;
         let serve = &mut config.serve;
@@ -71,13 +72,18 @@ impl Config {
 fn read_file(path: &Path) -> Result<Table> {
     let about = path.display().to_string();
     let text = std::fs::read_to_string(path).map_err(|e| {
-        Error::new(ErrorKind::Config, about.clone(), e.to_string()).hint("`telelake config example` prints one to start from")
+        Error::new(ErrorKind::Config, about.clone(), e.to_string())
+            .hint("`telelake config example` prints one to start from")
     })?;
     let at = |e: &toml::de::Error| match e.span() {
-        Some(span) => format!("{about}:{}", 1 + text[..span.start.min(text.len())].matches('\n').count()),
+        Some(span) => format!(
+            "{about}:{}",
+            1 + text[..span.start.min(text.len())].matches('\n').count()
+        ),
         None => about.clone(),
     };
-    toml::from_str::<Config>(&text).map_err(|e| Error::new(ErrorKind::Config, at(&e), one_line(e.message())))?;
+    toml::from_str::<Config>(&text)
+        .map_err(|e| Error::new(ErrorKind::Config, at(&e), one_line(e.message())))?;
     toml::from_str(&text).map_err(|e| Error::new(ErrorKind::Config, at(&e), one_line(e.message())))
 }
 
@@ -96,13 +102,24 @@ fn key_path(name: &str) -> Option<Vec<String>> {
 
 /// Kubernetes describes a service named `telelake…` to every pod beside it in variables of our prefix.
 fn is_service_link(rest: &str) -> bool {
-    rest.ends_with("SERVICE_HOST") || rest.contains("SERVICE_PORT") || rest == "PORT" || rest.contains("PORT_") || rest.ends_with("_PORT")
+    rest.ends_with("SERVICE_HOST")
+        || rest.contains("SERVICE_PORT")
+        || rest == "PORT"
+        || rest.contains("PORT_")
+        || rest.ends_with("_PORT")
 }
 
 /// Sets one key. `template` (the defaults) says which keys there are and of which type, so that a token of digits
 /// stays text.
-fn overlay(table: &mut Table, template: &Table, path: &[String], text: &str) -> std::result::Result<(), String> {
-    let [section @ .., key] = path else { return Err("names no key".into()) };
+fn overlay(
+    table: &mut Table,
+    template: &Table,
+    path: &[String],
+    text: &str,
+) -> std::result::Result<(), String> {
+    let [section @ .., key] = path else {
+        return Err("names no key".into());
+    };
     let unknown = || format!("there is no configuration key `{}`", path.join("."));
     let (mut table, mut template) = (table, template);
     for name in section {
@@ -116,9 +133,17 @@ fn overlay(table: &mut Table, template: &Table, path: &[String], text: &str) -> 
     let value = match template.get(key).ok_or_else(unknown)? {
         Value::Table(_) => return Err(unknown()),
         Value::Array(_) => list(key, text)?,
-        Value::Integer(_) => Value::Integer(text.trim().parse().map_err(|_| "is not a whole number".to_string())?),
+        Value::Integer(_) => Value::Integer(
+            text.trim()
+                .parse()
+                .map_err(|_| "is not a whole number".to_string())?,
+        ),
         Value::Float(_) => Value::Float(text.trim().parse().map_err(|_| "is not a number".to_string())?),
-        Value::Boolean(_) => Value::Boolean(text.trim().parse().map_err(|_| "is neither true nor false".to_string())?),
+        Value::Boolean(_) => Value::Boolean(
+            text.trim()
+                .parse()
+                .map_err(|_| "is neither true nor false".to_string())?,
+        ),
         _ => Value::String(text.to_owned()),
     };
     table.insert(key.clone(), value);
@@ -128,12 +153,23 @@ fn overlay(table: &mut Table, template: &Table, path: &[String], text: &str) -> 
 /// A list is a TOML array, or plain text parted by commas; cron expressions have commas of their own, so `;` parts them.
 fn list(key: &str, text: &str) -> std::result::Result<Value, String> {
     if text.trim_start().starts_with('[') {
-        let parsed: Table = format!("v = {text}").parse().map_err(|_| "is not a list such as [\"a\", \"b\"]".to_string())?;
-        return parsed.into_iter().next().map(|(_, v)| v).ok_or_else(|| "is empty".into());
+        let parsed: Table = format!("v = {text}")
+            .parse()
+            .map_err(|_| "is not a list such as [\"a\", \"b\"]".to_string())?;
+        return parsed
+            .into_iter()
+            .next()
+            .map(|(_, v)| v)
+            .ok_or_else(|| "is empty".into());
     }
     let separator = if key == "cron" { ';' } else { ',' };
-    let items = text.split(separator).map(str::trim).filter(|item| !item.is_empty());
-    Ok(Value::Array(items.map(|item| Value::String(item.to_owned())).collect()))
+    let items = text
+        .split(separator)
+        .map(str::trim)
+        .filter(|item| !item.is_empty());
+    Ok(Value::Array(
+        items.map(|item| Value::String(item.to_owned())).collect(),
+    ))
 }
 
 fn read_secret(key: &str, secret: &mut Secret, file: &str) -> Result<()> {
@@ -142,12 +178,20 @@ fn read_secret(key: &str, secret: &mut Secret, file: &str) -> Result<()> {
         return Ok(());
     }
     if !secret.is_empty() {
-        return Err(Error::new(ErrorKind::Config, key, format!("and {key}_file are both set")).hint("keep one of them"));
+        return Err(
+            Error::new(ErrorKind::Config, key, format!("and {key}_file are both set"))
+                .hint("keep one of them"),
+        );
     }
-    let text = std::fs::read_to_string(file).map_err(|e| Error::new(ErrorKind::Config, format!("{key}_file {file}"), e.to_string()))?;
+    let text = std::fs::read_to_string(file)
+        .map_err(|e| Error::new(ErrorKind::Config, format!("{key}_file {file}"), e.to_string()))?;
     *secret = Secret::new(&text);
     if secret.is_empty() {
-        return Err(Error::new(ErrorKind::Config, format!("{key}_file {file}"), "is empty"));
+        return Err(Error::new(
+            ErrorKind::Config,
+            format!("{key}_file {file}"),
+            "is empty",
+        ));
     }
     Ok(())
 }
@@ -163,7 +207,10 @@ mod tests {
             std::fs::write(&path, text).expect("written");
             path
         });
-        let env = env.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect();
+        let env = env
+            .iter()
+            .map(|(k, v)| ((*k).to_owned(), (*v).to_owned()))
+            .collect();
         Config::load(&Source { file: path, env })
     }
 
@@ -197,8 +244,16 @@ mod tests {
     #[test]
     fn an_unknown_key_is_named_with_its_place() {
         let error = load(Some("[api]\ntoken = \"a\"\ntokn = \"b\"\n"), &[]).expect_err("unknown");
-        assert!(error.to_string().contains("telelake.toml:3") && error.to_string().contains("`tokn`"), "{error}");
-        for name in ["TELELAKE_API__TOKN", "TELELAKE_APY__TOKEN", "TELELAKE_TIMEZON", "TELELAKE_API"] {
+        assert!(
+            error.to_string().contains("telelake.toml:3") && error.to_string().contains("`tokn`"),
+            "{error}"
+        );
+        for name in [
+            "TELELAKE_API__TOKN",
+            "TELELAKE_APY__TOKEN",
+            "TELELAKE_TIMEZON",
+            "TELELAKE_API",
+        ] {
             let error = load(None, &[(name, "x")]).expect_err("unknown");
             assert_eq!((error.about(), error.kind()), (name, ErrorKind::Config));
         }
@@ -206,10 +261,20 @@ mod tests {
 
     #[test]
     fn values_of_a_wrong_kind_are_refused() {
-        for text in ["timezone = \"Mars/Base\"", "[api]\ntimeout = \"soon\"", "[store.s3]\npart_size = \"big\"", "[api]\nconcurrency = -1"] {
+        for text in [
+            "timezone = \"Mars/Base\"",
+            "[api]\ntimeout = \"soon\"",
+            "[store.s3]\npart_size = \"big\"",
+            "[api]\nconcurrency = -1",
+        ] {
             assert_eq!(load(Some(text), &[]).expect_err(text).kind(), ErrorKind::Config);
         }
-        assert_eq!(load(None, &[("TELELAKE_API__CONCURRENCY", "many")]).expect_err("word").about(), "TELELAKE_API__CONCURRENCY");
+        assert_eq!(
+            load(None, &[("TELELAKE_API__CONCURRENCY", "many")])
+                .expect_err("word")
+                .about(),
+            "TELELAKE_API__CONCURRENCY"
+        );
     }
 
     #[test]
@@ -220,9 +285,17 @@ mod tests {
         let file = path.to_str().expect("UTF-8");
         let config = load(None, &[("TELELAKE_API__TOKEN_FILE", file)]).expect("loads");
         assert_eq!(config.api.token.expose(), "from-file");
-        let both = load(None, &[("TELELAKE_API__TOKEN_FILE", file), ("TELELAKE_API__TOKEN", "x")]);
+        let both = load(
+            None,
+            &[("TELELAKE_API__TOKEN_FILE", file), ("TELELAKE_API__TOKEN", "x")],
+        );
         assert!(both.expect_err("both").to_string().contains("api.token_file"));
         let missing = load(None, &[("TELELAKE_API__TOKEN_FILE", "/does/not/exist")]);
-        assert!(missing.expect_err("missing").to_string().contains("/does/not/exist"));
+        assert!(
+            missing
+                .expect_err("missing")
+                .to_string()
+                .contains("/does/not/exist")
+        );
     }
 }

@@ -182,7 +182,10 @@ pub struct Store {
 
 impl Default for Store {
     fn default() -> Self {
-        Self { url: "file:///var/lib/telelake".into(), s3: S3::default() }
+        Self {
+            url: "file:///var/lib/telelake".into(),
+            s3: S3::default(),
+        }
     }
 }
 
@@ -235,7 +238,10 @@ pub struct Meta {
 
 impl Default for Meta {
     fn default() -> Self {
-        Self { feeds: Vec::new(), window_days: 7 }
+        Self {
+            feeds: Vec::new(),
+            window_days: 7,
+        }
     }
 }
 
@@ -251,7 +257,10 @@ pub struct Schedule {
 
 impl Default for Schedule {
     fn default() -> Self {
-        Self { cron: vec!["0 2 * * *".into()], catch_up: true }
+        Self {
+            cron: vec!["0 2 * * *".into()],
+            catch_up: true,
+        }
     }
 }
 
@@ -269,7 +278,11 @@ pub struct Serve {
 
 impl Default for Serve {
     fn default() -> Self {
-        Self { listen: "127.0.0.1:8080".into(), token: Secret::default(), token_file: String::new() }
+        Self {
+            listen: "127.0.0.1:8080".into(),
+            token: Secret::default(),
+            token_file: String::new(),
+        }
     }
 }
 
@@ -305,7 +318,10 @@ pub struct Notify {
 
 impl Default for Notify {
     fn default() -> Self {
-        Self { url: Secret::default(), on: NotifyOn::Failure }
+        Self {
+            url: Secret::default(),
+            on: NotifyOn::Failure,
+        }
     }
 }
 
@@ -341,7 +357,10 @@ impl Config {
         if self.store.s3.parts_in_flight == 0 {
             return bad("store.s3.parts_in_flight", "must be 1 or more".into());
         }
-        if !matches!(self.store.s3.sse.as_str(), "" | "AES256" | "aws:kms" | "aws:kms:dsse") {
+        if !matches!(
+            self.store.s3.sse.as_str(),
+            "" | "AES256" | "aws:kms" | "aws:kms:dsse"
+        ) {
             return bad("store.s3.sse", "must be AES256, aws:kms or aws:kms:dsse".into());
         }
         for expression in &self.schedule.cron {
@@ -372,7 +391,13 @@ mod tests {
     fn the_default_configuration_is_valid_and_needs_only_a_token() {
         let config = Config::default();
         config.validate().expect("valid");
-        assert!(config.require_token().expect_err("no token").to_string().contains("TELELAKE_API__TOKEN"));
+        assert!(
+            config
+                .require_token()
+                .expect_err("no token")
+                .to_string()
+                .contains("TELELAKE_API__TOKEN")
+        );
     }
 
     #[test]
@@ -382,7 +407,9 @@ mod tests {
             ("api.concurrency", |c| c.api.concurrency = 0),
             ("api.requests_per_second", |c| c.api.requests_per_second = -1.0),
             ("store.url", |c| c.store.url = "gs://bucket".into()),
-            ("store.s3.part_size", |c| c.store.s3.part_size = Bytes::mebibytes(1)),
+            ("store.s3.part_size", |c| {
+                c.store.s3.part_size = Bytes::mebibytes(1)
+            }),
             ("store.s3.sse", |c| c.store.s3.sse = "yes".into()),
             ("schedule.cron", |c| c.schedule.cron = vec!["61 2 * * *".into()]),
         ];
@@ -397,7 +424,10 @@ mod tests {
     #[test]
     fn a_printed_configuration_shows_no_secret() {
         let config = Config {
-            api: Api { token: Secret::new("s3cr3t-token"), ..Api::default() },
+            api: Api {
+                token: Secret::new("s3cr3t-token"),
+                ..Api::default()
+            },
             ..Config::default()
         };
         let shown = format!("{config:?}{}", toml::to_string(&config).expect("serializes"));

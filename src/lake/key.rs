@@ -82,7 +82,12 @@ pub fn recording(date: NaiveDate, space: &str, room: &str, call: Option<&str>, r
 
 /// A report as it came.
 pub fn report(date: NaiveDate, space: &str, call: &str, format: ReportFormat) -> String {
-    format!("raw/reports/date={date}/{}/{}.{}", segment(space), segment(call), format.as_str())
+    format!(
+        "raw/reports/date={date}/{}/{}.{}",
+        segment(space),
+        segment(call),
+        format.as_str()
+    )
 }
 
 /// A day's manifest.
@@ -107,7 +112,9 @@ pub fn run(id: &str) -> String {
 
 /// The date in a key with a `date=` segment.
 pub fn date_in(key: &str) -> Option<NaiveDate> {
-    key.split('/').find_map(|part| part.strip_prefix("date=")).and_then(|date| date.parse().ok())
+    key.split('/')
+        .find_map(|part| part.strip_prefix("date="))
+        .and_then(|date| date.parse().ok())
 }
 
 #[cfg(test)]
@@ -118,7 +125,8 @@ mod tests {
     #[test]
     fn plain_ids_stand_as_they_are() {
         let date = "2026-11-22".parse().expect("date");
-        let (space, room, call, record) = ("60d55c0eb9ef88ab17b0aabb", "62b0e25e3dc082dc7502d273", "c1", "r1");
+        let (space, room, call, record) =
+            ("60d55c0eb9ef88ab17b0aabb", "62b0e25e3dc082dc7502d273", "c1", "r1");
         insta::assert_snapshot!(
             [
                 table("participants", date, space),

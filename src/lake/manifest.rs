@@ -126,7 +126,12 @@ fn is_zero(count: &u32) -> bool {
 impl Landing {
     /// Nothing tried yet.
     pub fn pending(reason: impl Into<String>) -> Self {
-        Self { status: Status::Pending, reason: Some(reason.into()), attempts: 0, landed: None }
+        Self {
+            status: Status::Pending,
+            reason: Some(reason.into()),
+            attempts: 0,
+            landed: None,
+        }
     }
 
     /// The landed bytes, where tables may be built from them.
@@ -199,7 +204,9 @@ impl Manifest {
     /// The ids of the day's calls in the order of every table: by room, start and id.
     pub fn calls_in_order(&self) -> Vec<&str> {
         let mut calls: Vec<_> = self.calls.iter().collect();
-        calls.sort_by(|(a_id, a), (b_id, b)| (&a.room_id, a.started_at, a_id).cmp(&(&b.room_id, b.started_at, b_id)));
+        calls.sort_by(|(a_id, a), (b_id, b)| {
+            (&a.room_id, a.started_at, a_id).cmp(&(&b.room_id, b.started_at, b_id))
+        });
         calls.into_iter().map(|(id, _)| id.as_str()).collect()
     }
 }

@@ -20,11 +20,12 @@ pub fn start_of(date: NaiveDate, zone: Tz) -> DateTime<Utc> {
     (0..=24 * 4)
         .find_map(|quarter| {
             let local = midnight + chrono::TimeDelta::minutes(15 * quarter);
-            zone.from_local_datetime(&local).earliest()
+            zone.from_local_datetime(&local)
+                .earliest()
+                .map(|instant| instant.to_utc())
         })
         // A whole date that a zone leaves out (Samoa, 2011-12-30): it has no instant, and begins where it ends.
         .unwrap_or_else(|| midnight.and_utc())
-        .to_utc()
 }
 
 /// The first instant after a date in a zone.
@@ -44,8 +45,14 @@ mod tests {
         // Beirut goes from 00:00 to 01:00 on this date: its midnight does not exist.
         assert_eq!(start("2022-03-27", Tz::Asia__Beirut), "2022-03-26T22:00:00+00:00");
         // Havana goes from 01:00 back to 00:00: its midnight comes twice.
-        assert_eq!(start("2022-11-06", Tz::America__Havana), "2022-11-06T04:00:00+00:00");
-        assert_eq!(start("2026-11-23", Tz::Europe__Moscow), "2026-11-22T21:00:00+00:00");
+        assert_eq!(
+            start("2022-11-06", Tz::America__Havana),
+            "2022-11-06T04:00:00+00:00"
+        );
+        assert_eq!(
+            start("2026-11-23", Tz::Europe__Moscow),
+            "2026-11-22T21:00:00+00:00"
+        );
         let hours = |text: &str, zone| (end_of(date(text), zone) - start_of(date(text), zone)).num_hours();
         assert_eq!(hours("2026-03-29", Tz::Europe__Berlin), 23);
         assert_eq!(hours("2026-10-25", Tz::Europe__Berlin), 25);
