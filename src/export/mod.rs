@@ -1,1 +1,262 @@
-//! The pipeline.
+//! The only room that orders the steps: walk the API, land bytes, copy recordings, build tables, commit manifests.
+//!
+//! `cli` calls [`Exporter::run`] and [`Exporter::plan`]. A run goes over its dates in windows, so that its memory is
+//! bounded by a window's listing and the days in work. In each window the listing is drained before slow work begins;
+//! then days are worked on beside one another, each one whole: see `day`.
+
+mod catalog;
+mod day;
+mod land;
+mod opened;
+mod plan;
+mod progress;
+mod recording;
+mod sort;
+mod summary;
+mod tables;
+mod walk;
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
+
+use bytes::Bytes;
+use chrono::{DateTime, Days, NaiveDate, TimeDelta, Utc};
+use futures_util::{StreamExt, stream};
+use tokio::sync::Semaphore;
+use tokio_util::sync::CancellationToken;
+
+use crate::api::Client;
+use crate::build::Mapping;
+use crate::config::{Config, ReportFormat};
+use crate::store::{Condition, Store, Version};
+use crate::{Error, ErrorKind, Result};
+
+pub use opened::{OpenedStore, StoreInfo};
+pub use plan::{DayPlan, Plan};
+pub use progress::{Phase, Progress};
+pub use summary::{Counts, Outcome, Problem, Summary};
+
+/// Dates whose listing is held in memory at once.
+const WINDOW_DAYS: u64 = 31;
+/// Days in work at once: enough to keep requests in flight while one builds, few enough to bound memory.
+const DAYS_AT_ONCE: usize = 4;
+/// Recordings in transfer at once. One fills a link; a few keep it full while others start or finish.
+const TRANSFERS_AT_ONCE: usize = 4;
+
+/// One half of the work, where a user asks for one half.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Only {
+    /// Reports alone.
+    Analytics,
+    /// Recordings alone.
+    Recordings,
+}
+
+/// What a run is asked to do.
+#[derive(Debug, Clone)]
+pub struct Job {
+    /// The command, for the summary.
+    pub command: &'static str,
+    /// The first date.
+    pub from: NaiveDate,
+    /// The last date, itself included.
+    pub to: NaiveDate,
+    /// Whether days outside of the dates that have something pending or failed are worked on too.
+    pub open_days: bool,
+    /// Spaces to work on, within the configured scope; empty: all of it.
+    pub spaces: Vec<String>,
+    /// Rooms to work on, within the configured scope; empty: all of it.
+    pub rooms: Vec<String>,
+    /// One half of the work.
+    pub only: Option<Only>,
+    /// Whether what is landed is landed again.
+    pub force: bool,
+}
+
+/// The pipeline over one API and one store.
+pub struct Exporter {
+    context: Arc<Context>,
+}
+
+/// What every step needs.
+struct Context {
+    config: Config,
+    client: Client,
+    store: Arc<dyn Store>,
+    mapping: Mapping,
+    progress: Arc<Progress>,
+    /// Stops the work: the operator's signal, or a token that was refused.
+    cancel: CancellationToken,
+    /// Why the work was stopped, where it was not the operator.
+    fatal: OnceLock<Error>,
+    transfers: Semaphore,
+    /// Whether the store honours conditional writes.
+    conditional: std::sync::atomic::AtomicBool,
+    writes: AtomicU64,
+    /// The time of the run: one for all its decisions.
+    now: DateTime<Utc>,
+}
+
+impl Context {
+    /// Writes an object, conditionally where the store can.
+    async fn put(&self, key: &str, bytes: Bytes, condition: Condition) -> Result<Version> {
+        let condition = if self.conditional.load(Ordering::Relaxed) { condition } else { Condition::Any };
+        let version = self.store.put(key, bytes, condition).await?;
+        self.writes.fetch_add(1, Ordering::Relaxed);
+        Ok(version)
+    }
+
+    async fn delete(&self, key: &str) -> Result<()> {
+        self.store.delete(key).await?;
+        self.writes.fetch_add(1, Ordering::Relaxed);
+        Ok(())
+    }
+
+    /// Takes note of an error that makes all further work pointless, and stops the run.
+    fn note_fatal(&self, error: &Error) {
+        if error.kind() == ErrorKind::Unauthorized {
+            let _ = self.fatal.set(Error::new(error.kind(), error.about(), error.message()).hint(
+                "the token is refused: make a new personal token and put it into api.token or api.token_file",
+            ));
+            self.cancel.cancel();
+        }
+    }
+
+    fn settle(&self) -> TimeDelta {
+        TimeDelta::from_std(*self.config.scope.settle).unwrap_or(TimeDelta::MAX)
+    }
+
+    fn wants_reports(&self, job: &Job) -> &[ReportFormat] {
+        if job.only == Some(Only::Recordings) { &[] } else { &self.config.export.reports }
+    }
+
+    fn wants_recordings(&self, job: &Job) -> bool {
+        self.config.export.recordings && job.only != Some(Only::Analytics)
+    }
+}
+
+impl Exporter {
+    /// A pipeline. `cancel` stops it; `now` is the time that it takes for the present.
+    ///
+    /// # Errors
+    /// `Config`: no token, or a mapping that can't be read.
+    pub fn new(
+        config: Config,
+        store: Arc<dyn Store>,
+        progress: Arc<Progress>,
+        cancel: &CancellationToken,
+        now: DateTime<Utc>,
+    ) -> Result<Self> {
+        config.require_token()?;
+        // Of its own, so that a refused token stops this run and not the process.
+        let cancel = cancel.child_token();
+        let client = Client::new(&config.api, cancel.clone())?;
+        Ok(Self {
+            context: Arc::new(Context {
+                client,
+                store,
+                mapping: Mapping::builtin(),
+                progress,
+                cancel,
+                fatal: OnceLock::new(),
+                transfers: Semaphore::new(TRANSFERS_AT_ONCE),
+                conditional: true.into(),
+                writes: AtomicU64::new(0),
+                now,
+                config,
+            }),
+        })
+    }
+
+    /// Does a job and writes the run's summary into the store.
+    ///
+    /// # Errors
+    /// Where nothing could be done: the token refused, the API or the store out of reach. What fails of single spaces,
+    /// rooms, calls and records is in the summary instead.
+    pub async fn run(&self, job: &Job) -> Result<Summary> {
+        let context = &self.context;
+        context.store.preflight().await?;
+        let mut summary = Summary::new(job, context.config.timezone, context.now);
+        let opened = OpenedStore::open_or_create(context).await?;
+        context.conditional.store(opened.info.conditional_writes, Ordering::Relaxed);
+        if !opened.info.conditional_writes {
+            summary.warn(Problem::new(
+                "store_ignores_conditional_writes",
+                "the store ignores conditional writes: two runs at once over the same days may overwrite each other",
+            ));
+        }
+        let end = self.work(job, &mut summary).await;
+        let stats = context.client.stats();
+        summary.counts.requests = stats.requests;
+        summary.counts.retries = stats.retries;
+        let error = match (context.fatal.get(), end) {
+            (Some(fatal), _) => Some(Error::new(fatal.kind(), fatal.about(), fatal.message())),
+            (None, Err(error)) => Some(error),
+            (None, Ok(())) => None,
+        };
+        summary.finish(Utc::now(), context.writes.load(Ordering::Relaxed), context.cancel.is_cancelled(), error.as_ref());
+        opened::write_summary(context, &summary).await?;
+        Ok(summary)
+    }
+
+    async fn work(&self, job: &Job, summary: &mut Summary) -> Result<()> {
+        let context = &self.context;
+        let scope = walk::scope(context, job, summary).await?;
+        let mut open = if job.open_days { opened::open_days(&*context.store).await? } else { Vec::new() };
+        let mut windows = windows(job.from, job.to).peekable();
+        let mut listed = false;
+        while let Some((from, to)) = windows.next() {
+            // Open days go along with the first window, so that a run over one date is one listing.
+            let extra = std::mem::take(&mut open);
+            let found = walk::list(context, job, &scope, from, to, &extra, summary).await?;
+            listed |= found.reached;
+            context.progress.enter(Phase::Days, found.days.len() as u64);
+            let outcomes = stream::iter(found.days)
+                .map(|work| day::process(context, job, work))
+                .buffer_unordered(DAYS_AT_ONCE);
+            outcomes.for_each(|outcome| futures_util::future::ready(summary.absorb(outcome))).await;
+            if context.cancel.is_cancelled() {
+                summary.interrupted_before = windows.peek().map(|(from, _)| *from);
+                break;
+            }
+        }
+        if !listed && !context.cancel.is_cancelled() {
+            return Err(summary.nothing_reached());
+        }
+        if !context.cancel.is_cancelled() {
+            catalog::update(context, &scope, summary).await;
+        }
+        Ok(())
+    }
+
+    /// What a job would do, without doing it: nothing is written.
+    ///
+    /// # Errors
+    /// As [`Exporter::run`].
+    pub async fn plan(&self, job: &Job) -> Result<Plan> {
+        plan::plan(&self.context, job).await
+    }
+}
+
+/// The dates from `from` to `to` in windows of [`WINDOW_DAYS`].
+fn windows(from: NaiveDate, to: NaiveDate) -> impl Iterator<Item = (NaiveDate, NaiveDate)> {
+    std::iter::successors(Some(from), |start| Some(*start + Days::new(WINDOW_DAYS)))
+        .take_while(move |start| *start <= to)
+        .map(move |start| (start, to.min(start + Days::new(WINDOW_DAYS - 1))))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn windows_cover_every_date_once() {
+        let date = |text: &str| text.parse::<NaiveDate>().expect("date");
+        assert_eq!(windows(date("2026-01-01"), date("2026-01-01")).count(), 1);
+        let all: Vec<_> = windows(date("2026-01-01"), date("2026-03-05"))
+            .flat_map(|(from, to)| from.iter_days().take_while(move |d| *d <= to))
+            .collect();
+        let expected: Vec<_> = date("2026-01-01").iter_days().take_while(|d| *d <= date("2026-03-05")).collect();
+        assert_eq!(all, expected);
+    }
+}

@@ -59,6 +59,9 @@ pub struct CallEntry {
     pub started_at: Option<DateTime<Utc>>,
     /// Its end; none while it runs.
     pub finished_at: Option<DateTime<Utc>>,
+    /// Participants that the API counts: the largest of its counts.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub participants: Option<i64>,
     /// The object as the API gave it.
     pub call: Value,
     /// Why the call itself is pending (it runs, or has not settled); none once it has settled.
@@ -132,6 +135,15 @@ impl Landing {
             attempts: 0,
             landed: None,
         }
+    }
+
+    /// The better of two processes' findings about one thing: what has usable bytes, then what is newer.
+    fn better(self, other: Self) -> Self {
+        let rank = |landing: &Self| {
+            let landed_at = landing.landed.as_ref().map(|landed| landed.landed_at);
+            (landing.usable().is_some(), landing.status == Status::Done, landed_at, landing.attempts)
+        };
+        if rank(&other) > rank(&self) { other } else { self }
     }
 
     /// The landed bytes, where tables may be built from them.
@@ -208,5 +220,39 @@ impl Manifest {
             (&a.room_id, a.started_at, a_id).cmp(&(&b.room_id, b.started_at, b_id))
         });
         calls.into_iter().map(|(id, _)| id.as_str()).collect()
+    }
+
+    /// Takes in what another process found of the same day meanwhile: nothing of either is lost. What was built is
+    /// neither's any more.
+    pub fn absorb(&mut self, other: Self) {
+        self.listed |= other.listed;
+        self.space_name = self.space_name.take().or(other.space_name);
+        for (id, room) in other.rooms {
+            self.rooms.entry(id).or_insert(room);
+        }
+        for (id, theirs) in other.calls {
+            match self.calls.get_mut(&id) {
+                None => drop(self.calls.insert(id, theirs)),
+                Some(ours) => {
+                    for (format, landing) in theirs.reports {
+                        let merged = match ours.reports.remove(&format) {
+                            Some(mine) => mine.better(landing),
+                            None => landing,
+                        };
+                        ours.reports.insert(format, merged);
+                    }
+                }
+            }
+        }
+        for (id, theirs) in other.records {
+            match self.records.get_mut(&id) {
+                None => drop(self.records.insert(id, theirs)),
+                Some(ours) => {
+                    let mine = std::mem::replace(&mut ours.file, Landing::pending(""));
+                    ours.file = mine.better(theirs.file);
+                }
+            }
+        }
+        self.built = None;
     }
 }

@@ -1,0 +1,112 @@
+//! `backfill`: any range of dates, on demand.
+
+use chrono::NaiveDate;
+use clap::ValueEnum;
+
+use super::{Context, LogFormat, dates, output, run};
+use crate::export::{Exporter, Job, Only, Plan};
+use crate::store;
+use crate::{ExitStatus, Result};
+
+/// Any range of dates: lists again, and lands what is new or changed
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// The first date, as YYYY-MM-DD in `timezone`
+    #[arg(long, value_name = "DATE", value_parser = dates::parse)]
+    from: NaiveDate,
+    /// The last date, itself included
+    #[arg(long, value_name = "DATE", value_parser = dates::parse)]
+    to: NaiveDate,
+    /// Only this space; can be repeated
+    #[arg(long, value_name = "ID")]
+    space: Vec<String>,
+    /// Only this room; can be repeated
+    #[arg(long, value_name = "ID")]
+    room: Vec<String>,
+    /// Only one half of the work
+    #[arg(long, value_name = "HALF")]
+    only: Option<Half>,
+    /// Land again what is landed
+    #[arg(long)]
+    force: bool,
+    /// Print the plan and change nothing: days, calls, requests, bytes of recordings, table files to be replaced
+    #[arg(long)]
+    dry_run: bool,
+}
+
+#[derive(Debug, Clone, Copy, ValueEnum)]
+enum Half {
+    /// Reports and their tables
+    Analytics,
+    /// MP4 files
+    Recordings,
+}
+
+pub(super) async fn run(context: &Context, args: Args) -> Result<ExitStatus> {
+    let config = context.config()?;
+    dates::check_range(args.from, args.to, dates::today(&config))?;
+    let job = Job {
+        command: "backfill",
+        from: args.from,
+        to: args.to,
+        open_days: false,
+        spaces: args.space,
+        rooms: args.room,
+        only: args.only.map(|half| match half {
+            Half::Analytics => Only::Analytics,
+            Half::Recordings => Only::Recordings,
+        }),
+        force: args.force,
+    };
+    if !args.dry_run {
+        let summary = run::export(context, config, &job).await?;
+        return run::report(context, &summary);
+    }
+    config.require_token()?;
+    let store = store::open(&config.store).await?;
+    let progress = output::Watch::start(&context.terminal);
+    let exporter = Exporter::new(config, store, progress.counters(), &context.cancel, chrono::Utc::now())?;
+    let plan = Box::pin(exporter.plan(&job)).await;
+    progress.end();
+    let plan = plan?;
+    match context.format {
+        LogFormat::Text => super::print(&for_people(&plan))?,
+        LogFormat::Json => output::print_json(&plan)?,
+    }
+    Ok(if plan.failed.is_empty() { ExitStatus::Done } else { ExitStatus::Partial })
+}
+
+fn for_people(plan: &Plan) -> String {
+    let mut text = String::new();
+    let mut line = |parts: String| {
+        text.push_str(&parts);
+        text.push('\n');
+    };
+    for day in &plan.days {
+        let size = bytesize::ByteSize(day.recording_bytes).display().iec();
+        line(format!(
+            "{}  {}  {} calls ({} new), {} reports, {} recordings ({size})",
+            day.date,
+            day.space_name.as_deref().unwrap_or(&day.space_id),
+            day.calls,
+            day.new_calls,
+            day.reports,
+            day.recordings
+        ));
+        for file in &day.files {
+            line(format!("    writes {file}"));
+        }
+    }
+    for problem in plan.failed.iter().chain(&plan.warnings) {
+        line(format!("! {}", problem.one_line()));
+    }
+    line(format!(
+        "plan: {} days, {} calls, {} requests, {} of recordings, {} table files; nothing was written",
+        plan.days.len(),
+        plan.calls,
+        plan.requests,
+        bytesize::ByteSize(plan.recording_bytes).display().iec(),
+        plan.files
+    ));
+    text
+}

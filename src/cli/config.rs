@@ -1,0 +1,56 @@
+//! `config`: an example to start from, and what is in force.
+
+use crate::config::Config;
+use crate::{Error, ErrorKind, ExitStatus, Result};
+
+/// The configuration: an example, or what is in force
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    #[command(subcommand)]
+    what: What,
+}
+
+#[derive(Debug, clap::Subcommand)]
+enum What {
+    /// Print a commented configuration with every key at its default
+    Example,
+    /// Print the effective configuration, secrets masked
+    Show,
+}
+
+const EXAMPLE: &str = include_str!("../../config/telelake.example.toml");
+
+pub(super) fn run(context: &super::Context, args: &Args) -> Result<ExitStatus> {
+    let text = match args.what {
+        What::Example => EXAMPLE.to_owned(),
+        What::Show => show(&context.config()?)?,
+    };
+    super::print(&text)?;
+    Ok(ExitStatus::Done)
+}
+
+fn show(config: &Config) -> Result<String> {
+    toml::to_string(config).map_err(|e| Error::new(ErrorKind::Internal, "configuration", e.to_string()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_example_has_every_key_at_its_default() {
+        let example: Config = toml::from_str(EXAMPLE).expect("parses");
+        assert_eq!(example, Config::default());
+        let (example, all): (toml::Table, toml::Table) =
+            (toml::from_str(EXAMPLE).expect("parses"), toml::Table::try_from(Config::default()).expect("serializes"));
+        assert_eq!(keys(&example), keys(&all));
+    }
+
+    fn keys(table: &toml::Table) -> std::collections::BTreeSet<String> {
+        let nested = |(key, value): (&String, &toml::Value)| match value {
+            toml::Value::Table(table) => keys(table).into_iter().map(|inner| format!("{key}.{inner}")).collect(),
+            _ => vec![key.clone()],
+        };
+        table.iter().flat_map(nested).collect()
+    }
+}

@@ -1,0 +1,174 @@
+//! What people and machines see: logs and progress on stderr, JSON on stdout.
+
+use std::io::{IsTerminal, Write};
+use std::sync::Arc;
+use std::time::Duration;
+
+use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
+use serde::Serialize;
+use tracing::level_filters::LevelFilter;
+use tracing_subscriber::filter::Targets;
+use tracing_subscriber::fmt::MakeWriter;
+use tracing_subscriber::layer::SubscriberExt;
+use tracing_subscriber::util::SubscriberInitExt;
+use tracing_subscriber::{Layer, fmt};
+
+use super::LogFormat;
+use crate::export::Progress;
+use crate::{Error, ErrorKind, Result};
+
+/// How often bars are drawn.
+const DRAW: Duration = Duration::from_millis(100);
+/// How often progress is logged where there is no terminal.
+const LOG: Duration = Duration::from_secs(30);
+
+/// Stderr: logs, and bars that logs do not tear apart.
+pub(crate) struct Terminal {
+    bars: MultiProgress,
+    quiet: bool,
+}
+
+impl Terminal {
+    /// Sets up logs for the whole process.
+    pub fn install(format: LogFormat, verbose: u8, quiet: bool) -> Arc<Self> {
+        let bars = MultiProgress::with_draw_target(ProgressDrawTarget::stderr());
+        let level = match (quiet, verbose) {
+            (true, _) => LevelFilter::WARN,
+            (false, 0) => LevelFilter::INFO,
+            (false, 1) => LevelFilter::DEBUG,
+            (false, _) => LevelFilter::TRACE,
+        };
+        // Ours alone: what dependencies log may hold signed URLs and headers.
+        let filter = Targets::new().with_target("telelake", level);
+        let writer = Stderr(bars.clone());
+        let layer = match format {
+            LogFormat::Json => fmt::layer().json().flatten_event(true).with_writer(writer).boxed(),
+            LogFormat::Text => {
+                fmt::layer().with_target(false).with_ansi(std::io::stderr().is_terminal()).with_writer(writer).boxed()
+            }
+        };
+        // Only fails when it was done before, as in a test that calls it twice.
+        let _ = tracing_subscriber::registry().with(layer.with_filter(filter)).try_init();
+        Arc::new(Self { bars, quiet })
+    }
+}
+
+/// A log line goes above the bars.
+#[derive(Clone)]
+struct Stderr(MultiProgress);
+
+impl Write for Stderr {
+    fn write(&mut self, line: &[u8]) -> std::io::Result<usize> {
+        self.0.suspend(|| std::io::stderr().write_all(line)).map(|()| line.len())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        std::io::stderr().flush()
+    }
+}
+
+impl<'a> MakeWriter<'a> for Stderr {
+    type Writer = Self;
+    fn make_writer(&'a self) -> Self {
+        self.clone()
+    }
+}
+
+/// Draws a run's counters until it ends.
+pub(crate) struct Watch {
+    progress: Arc<Progress>,
+    drawing: tokio::task::JoinHandle<()>,
+    bars: Option<MultiProgress>,
+}
+
+impl Watch {
+    /// Begins to draw: bars on a terminal, a log line now and then elsewhere.
+    pub fn start(terminal: &Terminal) -> Self {
+        let progress = Arc::new(Progress::default());
+        let counters = Arc::clone(&progress);
+        let interactive = std::io::stderr().is_terminal() && !terminal.quiet;
+        let bars = interactive.then(|| terminal.bars.clone());
+        let drawing = match bars.clone() {
+            Some(bars) => tokio::spawn(async move { draw(&bars, &counters).await }),
+            None => tokio::spawn(async move { log(&counters).await }),
+        };
+        Self { progress, drawing, bars }
+    }
+
+    /// The counters to move.
+    pub fn counters(&self) -> Arc<Progress> {
+        Arc::clone(&self.progress)
+    }
+
+    /// Stops drawing and leaves the terminal clean.
+    pub fn end(self) {
+        self.drawing.abort();
+        if let Some(bars) = self.bars {
+            let _ = bars.clear();
+        }
+    }
+}
+
+async fn draw(all: &MultiProgress, progress: &Progress) {
+    let bar = |name: &'static str, template: &str| {
+        let style = ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar());
+        let bar = all.add(ProgressBar::new(0).with_style(style.progress_chars("=> ")));
+        bar.set_prefix(name);
+        bar
+    };
+    const COUNT: &str = "{prefix:>11} [{bar:30}] {pos}/{len}  {elapsed}";
+    const BYTES: &str = "{prefix:>11} [{bar:30}] {binary_bytes}/{binary_total_bytes}  {binary_bytes_per_sec}  {eta}";
+    let bars = [
+        (bar("rooms×dates", COUNT), &progress.listings),
+        (bar("days", COUNT), &progress.days),
+        (bar("reports", COUNT), &progress.reports),
+        (bar("recordings", COUNT), &progress.recordings),
+        (bar("bytes", BYTES), &progress.recorded_bytes),
+    ];
+    loop {
+        for (bar, meter) in &bars {
+            let (done, goal) = meter.get();
+            bar.set_length(goal.max(done));
+            bar.set_position(done);
+        }
+        tokio::time::sleep(DRAW).await;
+    }
+}
+
+async fn log(progress: &Progress) {
+    loop {
+        tokio::time::sleep(LOG).await;
+        let of = |meter: &crate::export::Meter| {
+            let (done, goal) = meter.get();
+            format!("{done}/{goal}")
+        };
+        tracing::info!(
+            listings = of(&progress.listings),
+            days = of(&progress.days),
+            reports = of(&progress.reports),
+            recordings = of(&progress.recordings),
+            recorded_bytes = of(&progress.recorded_bytes),
+            "in progress"
+        );
+    }
+}
+
+/// Prints a value as one line of JSON.
+pub(super) fn print_json(value: &impl Serialize) -> Result<()> {
+    let line = serde_json::to_string(value).map_err(|e| Error::new(ErrorKind::Internal, "stdout", e.to_string()))?;
+    super::print(&format!("{line}\n"))
+}
+
+/// Lays rows out in columns that are as wide as their widest cell.
+pub(super) fn columns(rows: &[Vec<String>]) -> String {
+    let widths: Vec<usize> = (0..rows.iter().map(Vec::len).max().unwrap_or(0))
+        .map(|column| rows.iter().filter_map(|row| row.get(column)).map(|cell| cell.chars().count()).max().unwrap_or(0))
+        .collect();
+    let mut text = String::new();
+    for row in rows {
+        let cells = row.iter().zip(&widths).map(|(cell, width)| format!("{cell:<width$}"));
+        text.push_str(cells.collect::<Vec<_>>().join("  ").trim_end());
+        text.push('\n');
+    }
+    text
+}

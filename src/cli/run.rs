@@ -1,0 +1,60 @@
+//! `run`: the nightly job.
+
+use chrono::NaiveDate;
+
+use super::{Context, LogFormat, dates, output};
+use crate::config::Config;
+use crate::export::{Exporter, Job, Summary};
+use crate::store;
+use crate::{ExitStatus, Result};
+
+/// The nightly job: yesterday and `export.lookback_days` before it, and every day with something pending
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// Another date than yesterday, as YYYY-MM-DD in `timezone`
+    #[arg(long, value_name = "DATE", value_parser = dates::parse)]
+    date: Option<NaiveDate>,
+}
+
+pub(super) async fn run(context: &Context, args: Args) -> Result<ExitStatus> {
+    let config = context.config()?;
+    let today = dates::today(&config);
+    let (from, to) = dates::nightly(args.date, today, config.export.lookback_days);
+    dates::check_range(from, to, today)?;
+    let job = Job {
+        command: "run",
+        from,
+        to,
+        open_days: true,
+        spaces: Vec::new(),
+        rooms: Vec::new(),
+        only: None,
+        force: false,
+    };
+    let summary = export(context, config, &job).await?;
+    report(context, &summary)
+}
+
+/// Does a job with progress on the terminal.
+pub(super) async fn export(context: &Context, config: Config, job: &Job) -> Result<Summary> {
+    config.require_token()?;
+    let store = store::open(&config.store).await?;
+    let progress = output::Watch::start(&context.terminal);
+    let exporter = Exporter::new(config, store, progress.counters(), &context.cancel, chrono::Utc::now())?;
+    let summary = Box::pin(exporter.run(job)).await;
+    progress.end();
+    summary
+}
+
+/// Prints the summary and gives its exit status.
+pub(super) fn report(context: &Context, summary: &Summary) -> Result<ExitStatus> {
+    match context.format {
+        LogFormat::Text => super::print(&format!("{}\n", summary.for_people()))?,
+        LogFormat::Json => output::print_json(summary)?,
+    }
+    // One line where an operator looks first, also when stdout goes elsewhere.
+    if let Some(error) = &summary.error {
+        eprintln!("telelake: {error}");
+    }
+    Ok(summary.status())
+}

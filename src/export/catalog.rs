@@ -1,0 +1,81 @@
+//! The tables of rooms and spaces as last seen. A room that is gone from the API keeps its row: its calls are in the
+//! lake, and the vendor advises to delete rooms that were exported.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use futures_util::{StreamExt, stream};
+use serde_json::Value;
+
+use super::opened::{get_json, to_json};
+use super::summary::{Problem, Summary};
+use super::walk::Scope;
+use super::{Context, tables};
+use crate::build;
+use crate::lake::key;
+use crate::store::Condition;
+use crate::{ErrorKind, Result};
+
+/// Objects of the API by id, as last seen.
+type Catalog = BTreeMap<String, Value>;
+
+/// Lost writes after which a catalogue is left to the next run.
+const ATTEMPTS: usize = 10;
+
+/// Brings the tables up to date; what fails is a failure of the run.
+pub(super) async fn update(context: &Arc<Context>, scope: &Scope, summary: &mut Summary) {
+    if let Err(error) = update_spaces(context, scope).await {
+        summary.fail(Problem::new("catalog_failed", format!("the table of spaces: {error}")));
+    }
+    let listed = scope.spaces.iter().filter(|space| !space.failed);
+    let updates = stream::iter(listed)
+        .map(|space| async move {
+            let seen = space.objects.iter().map(|(id, raw)| (id.clone(), raw.clone())).collect();
+            (&space.id, update_rooms(context, &space.id, seen).await)
+        })
+        .buffer_unordered(4);
+    let updates: Vec<_> = updates.collect().await;
+    for (space, result) in updates {
+        if let Err(error) = result {
+            summary.fail(Problem::new("catalog_failed", format!("the table of rooms: {error}")).space(space));
+        }
+    }
+}
+
+async fn update_spaces(context: &Context, scope: &Scope) -> Result<()> {
+    let wanted = |id: &String| scope.spaces.iter().any(|space| space.id == *id);
+    let seen = scope.space_objects.iter().filter(|(id, _)| wanted(id)).cloned().collect();
+    let Some(catalog) = remember(context, key::SPACES, seen).await? else { return Ok(()) };
+    match build::build_spaces(&catalog)? {
+        Some(file) => tables::put_if_changed(context, &file.key, file.bytes).await,
+        None => Ok(()),
+    }
+}
+
+async fn update_rooms(context: &Context, space: &str, seen: Catalog) -> Result<()> {
+    let Some(catalog) = remember(context, &key::room_catalog(space), seen).await? else { return Ok(()) };
+    match build::build_rooms(space, &catalog)? {
+        Some(file) => tables::put_if_changed(context, &file.key, file.bytes).await,
+        None => Ok(()),
+    }
+}
+
+/// Lays what was seen over what is known, and gives all of it; `None` when there is nothing.
+async fn remember(context: &Context, key: &str, seen: Catalog) -> Result<Option<Catalog>> {
+    for _ in 0..ATTEMPTS {
+        let stored = get_json::<Catalog>(&*context.store, key).await?;
+        let mut catalog = stored.as_ref().map(|(catalog, _)| catalog.clone()).unwrap_or_default();
+        catalog.extend(seen.clone());
+        let unchanged = stored.as_ref().is_some_and(|(known, _)| *known == catalog);
+        if catalog.is_empty() || unchanged {
+            return Ok((!catalog.is_empty()).then_some(catalog));
+        }
+        let condition = stored.map_or(Condition::Absent, |(_, version)| Condition::Unchanged(version));
+        match context.put(key, to_json(&catalog)?, condition).await {
+            Ok(_) => return Ok(Some(catalog)),
+            Err(error) if error.kind() == ErrorKind::Precondition => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Err(crate::Error::new(ErrorKind::Precondition, key, "other processes keep changing it; a later run goes on"))
+}

@@ -1,0 +1,351 @@
+//! One day's work: load its manifest, merge what the walk found, land reports and recordings, build, commit.
+//!
+//! Whatever fails is kept in the manifest with its reason and is tried again by later runs; a day's failure stops no
+//! other day.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use chrono::{DateTime, Utc};
+use futures_util::{StreamExt, stream};
+use tokio::time::{Duration, Instant};
+
+use super::land::{self, ReportAsk, ReportResult};
+use super::recording::{self, RecordAsk, RecordResult};
+use super::summary::{DayReport, Problem};
+use super::walk::DayWork;
+use super::{Context, Job, opened, tables};
+use crate::api::{Call, Record};
+use crate::lake::key;
+use crate::lake::manifest::{CallEntry, Landing, Manifest, RecordEntry, RoomEntry, Status};
+use crate::store::Version;
+use crate::{ErrorKind, Result};
+
+/// How often landed work is written down while a day is long, so that a kill loses little.
+const CHECKPOINT: Duration = Duration::from_secs(10);
+/// Fresh reports kept in memory for the build; what is beyond is read back from the store.
+const FRESH_BYTES: usize = 64 * 1024 * 1024;
+
+/// A day in work.
+pub(super) struct Day {
+    pub manifest: Manifest,
+    /// What the store holds.
+    pub stored: Option<(Manifest, Version)>,
+    /// Reports that were just landed, by key.
+    pub fresh: HashMap<String, Bytes>,
+    fresh_bytes: usize,
+    pub report: DayReport,
+}
+
+/// Something to be fetched.
+enum Ask {
+    Report(ReportAsk),
+    Record(RecordAsk),
+}
+
+enum Fetched {
+    Report(ReportResult),
+    Record(RecordResult),
+}
+
+/// Does a day's work and tells what came of it.
+pub(super) async fn process(context: &Arc<Context>, job: &Job, work: DayWork) -> DayReport {
+    let (date, space) = (work.date, work.space_id.clone());
+    let report = match Box::pin(work_on(context, job, work)).await {
+        Ok(report) => report,
+        Err(error) => {
+            let mut report = DayReport::default();
+            if error.kind() != ErrorKind::Interrupted {
+                tracing::error!(%date, space, %error, "the day failed");
+                let kind = if is_store(error.kind()) { "store_failed" } else { "day_failed" };
+                report.failed.push(Problem::new(kind, error.to_string()).on(date, &space));
+            }
+            report
+        }
+    };
+    context.progress.days.advance(1);
+    report
+}
+
+fn is_store(kind: ErrorKind) -> bool {
+    matches!(kind, ErrorKind::Store | ErrorKind::StoreUnavailable | ErrorKind::StoreNotFound | ErrorKind::Precondition)
+}
+
+async fn work_on(context: &Arc<Context>, job: &Job, work: DayWork) -> Result<DayReport> {
+    let mut day = Day::load(context, &work).await?;
+    merge(context, job, &mut day.manifest, work);
+    day.land(context, job).await;
+    tables::settle(context, &mut day).await?;
+    day.count(context, job);
+    Ok(day.report)
+}
+
+impl Day {
+    pub(super) async fn load(context: &Context, work: &DayWork) -> Result<Self> {
+        let key = key::manifest(work.date, &work.space_id);
+        let stored = opened::get_json::<Manifest>(&*context.store, &key).await?;
+        let manifest = match &stored {
+            Some((manifest, _)) => manifest.clone(),
+            None => Manifest::new(work.date, work.space_id.clone()),
+        };
+        Ok(Self { manifest, stored, fresh: HashMap::new(), fresh_bytes: 0, report: DayReport::default() })
+    }
+
+    /// Fetches all that is due, many at once, and takes each result in as it comes.
+    async fn land(&mut self, context: &Arc<Context>, job: &Job) {
+        let asks = due(context, job, &self.manifest);
+        let (mut reports, mut records) = (Vec::new(), Vec::new());
+        for ask in asks {
+            match ask {
+                Ask::Report(ask) => reports.push(ask),
+                Ask::Record(ask) => records.push(ask),
+            }
+        }
+        expect(context, &reports, &records);
+        let reports = stream::iter(reports)
+            .map(|ask| async move { Fetched::Report(land::report(context, ask).await) })
+            .buffer_unordered(context.config.api.concurrency);
+        let records = stream::iter(records)
+            .map(|ask| async move { Fetched::Record(recording::copy(context, ask).await) })
+            .buffer_unordered(super::TRANSFERS_AT_ONCE);
+        let mut fetched = stream::select(reports, records);
+        let mut written = Instant::now();
+        while let Some(result) = fetched.next().await {
+            match result {
+                Fetched::Report(result) => self.take_report(result),
+                Fetched::Record(result) => self.take_record(result),
+            }
+            if written.elapsed() >= CHECKPOINT {
+                // What is lost here is only work: the day's end commits all of it, or says why not.
+                if let Err(error) = tables::commit(context, self).await {
+                    tracing::debug!(%error, "no checkpoint");
+                }
+                written = Instant::now();
+            }
+        }
+    }
+
+    fn take_report(&mut self, result: ReportResult) {
+        if let (Some(bytes), Some(landed)) = (result.fresh, result.landing.landed.as_ref()) {
+            self.report.counts.reports_landed += 1;
+            self.fresh_bytes += bytes.len();
+            if self.fresh_bytes <= FRESH_BYTES {
+                self.fresh.insert(landed.key.clone(), bytes);
+            }
+        }
+        self.report.warnings.extend(result.warning);
+        if let Some(entry) = self.manifest.calls.get_mut(&result.call) {
+            entry.reports.insert(result.format, result.landing);
+        }
+    }
+
+    fn take_record(&mut self, result: RecordResult) {
+        if result.bytes > 0 {
+            self.report.counts.records_landed += 1;
+            self.report.counts.recorded_bytes += result.bytes;
+        }
+        self.report.warnings.extend(result.warning);
+        if let Some(entry) = self.manifest.records.get_mut(&result.record) {
+            entry.file = result.landing;
+        }
+    }
+
+    /// Counts the day as it now is, and names what is not done.
+    fn count(&mut self, context: &Context, job: &Job) {
+        let (date, space) = (self.manifest.date, self.manifest.space_id.as_str());
+        let report = &mut self.report;
+        report.counts.days = 1;
+        report.counts.calls = self.manifest.calls.len() as u64;
+        for (id, entry) in &self.manifest.calls {
+            let about = |kind: &str, why: &str| Problem::new(kind, why).on(date, space).room(&entry.room_id).call(id);
+            if let Some(why) = &entry.pending {
+                report.counts.calls_pending += 1;
+                report.counts.reports_pending += entry.reports.len() as u64;
+                report.pending.push(about("call_pending", why));
+                continue;
+            }
+            for (format, landing) in &entry.reports {
+                if context.wants_reports(job).contains(format) {
+                    let named = |kind: &str| {
+                        let why = landing.reason.as_deref().unwrap_or_default();
+                        about(kind, &format!("{} report: {why}", format.as_str()))
+                    };
+                    report.count_report(landing.status, named);
+                }
+            }
+        }
+        if context.wants_recordings(job) {
+            for (id, entry) in &self.manifest.records {
+                let named = |kind: &str| {
+                    let why = entry.file.reason.as_deref().unwrap_or_default();
+                    Problem::new(kind, why).on(date, space).room(&entry.room_id).record(id)
+                };
+                report.count_record(entry.file.status, named);
+            }
+        }
+    }
+}
+
+impl DayReport {
+    fn count_report(&mut self, status: Status, named: impl Fn(&str) -> Problem) {
+        let counts = &mut self.counts;
+        match status {
+            Status::Done => counts.reports_done += 1,
+            Status::Pending | Status::Unavailable => {
+                counts.reports_pending += 1;
+                self.pending.push(named("report_pending"));
+            }
+            Status::Denied => {
+                counts.reports_denied += 1;
+                self.warnings.push(named("report_denied"));
+            }
+            Status::Failed => {
+                counts.reports_failed += 1;
+                self.failed.push(named("report_failed"));
+            }
+        }
+    }
+
+    fn count_record(&mut self, status: Status, named: impl Fn(&str) -> Problem) {
+        let counts = &mut self.counts;
+        match status {
+            Status::Done => counts.records_done += 1,
+            Status::Pending => {
+                counts.records_pending += 1;
+                self.pending.push(named("record_pending"));
+            }
+            Status::Unavailable => {
+                counts.records_unavailable += 1;
+                self.warnings.push(named("record_unavailable"));
+            }
+            Status::Denied | Status::Failed => {
+                counts.records_failed += 1;
+                self.failed.push(named("record_failed"));
+            }
+        }
+    }
+}
+
+fn expect(context: &Context, reports: &[ReportAsk], records: &[RecordAsk]) {
+    context.progress.reports.expect(reports.len() as u64);
+    context.progress.recordings.expect(records.len() as u64);
+    context.progress.recorded_bytes.expect(records.iter().filter_map(|ask| ask.file_size).sum());
+}
+
+/// Takes the walk's findings into the manifest. What the API lists again is as it lists it now; what it lists no more
+/// stays.
+pub(super) fn merge(context: &Context, job: &Job, manifest: &mut Manifest, work: DayWork) {
+    manifest.space_name = work.space_name.or(manifest.space_name.take());
+    manifest.listed |= work.listed;
+    for (id, room) in work.rooms {
+        if room != RoomEntry::default() || !manifest.rooms.contains_key(&id) {
+            manifest.rooms.insert(id, room);
+        }
+    }
+    for (id, (room, call)) in work.calls {
+        merge_call(manifest, id, room, call);
+    }
+    for (id, (room, record)) in work.records {
+        merge_record(manifest, id, room, record);
+    }
+    let settle = context.settle();
+    for entry in manifest.calls.values_mut() {
+        entry.pending = unsettled(entry.finished_at, settle, context.now);
+        for format in context.wants_reports(job) {
+            entry.reports.entry(*format).or_insert_with(|| Landing::pending("not asked for yet"));
+        }
+    }
+    for entry in manifest.records.values_mut() {
+        if let Some((status, reason)) = recording::obstacle(entry)
+            && entry.file.landed.is_none()
+        {
+            entry.file = Landing { status, reason: Some(reason), attempts: 0, landed: None };
+        }
+    }
+}
+
+fn merge_call(manifest: &mut Manifest, id: String, room: String, call: Call) {
+    let reports = manifest.calls.remove(&id).map(|entry| entry.reports).unwrap_or_default();
+    let entry = CallEntry {
+        room_id: room,
+        started_at: call.started_at,
+        finished_at: call.finished_at,
+        participants: call.participants,
+        call: call.raw,
+        pending: None,
+        reports,
+    };
+    manifest.calls.insert(id, entry);
+}
+
+fn merge_record(manifest: &mut Manifest, id: String, room: String, record: Record) {
+    let file = manifest.records.remove(&id).map(|entry| entry.file);
+    let entry = RecordEntry {
+        room_id: room,
+        call_id: record.call_id,
+        started_at: record.started_at,
+        finished_at: record.finished_at,
+        record: record.raw,
+        file: file.unwrap_or_else(|| Landing::pending("not asked for yet")),
+    };
+    manifest.records.insert(id, entry);
+}
+
+/// Why a call's reports are not asked for yet.
+fn unsettled(finished_at: Option<DateTime<Utc>>, settle: chrono::TimeDelta, now: DateTime<Utc>) -> Option<String> {
+    match finished_at {
+        None => Some("the call has not finished".into()),
+        Some(end) if end.checked_add_signed(settle).is_none_or(|settled| now < settled) => {
+            Some("the call has only just finished".into())
+        }
+        Some(_) => None,
+    }
+}
+
+/// What is to be fetched of a day.
+fn due(context: &Context, job: &Job, manifest: &Manifest) -> Vec<Ask> {
+    let (date, space) = (manifest.date, &manifest.space_id);
+    let mut asks = Vec::new();
+    for (id, entry) in &manifest.calls {
+        for format in context.wants_reports(job) {
+            let landing = entry.reports.get(format);
+            if let Some(landing) = landing.filter(|landing| land::is_due(entry, landing, job.force)) {
+                asks.push(Ask::Report(ReportAsk {
+                    date,
+                    space: space.clone(),
+                    room: entry.room_id.clone(),
+                    call: id.clone(),
+                    format: *format,
+                    participants: entry.participants,
+                    of: land::call_state(entry),
+                    before: landing.clone(),
+                }));
+            }
+        }
+    }
+    if context.wants_recordings(job) {
+        let records = manifest.records.iter().filter(|(_, entry)| recording::is_due(entry, job.force));
+        asks.extend(records.map(|(id, entry)| {
+            Ask::Record(RecordAsk {
+                date,
+                space: space.clone(),
+                room: entry.room_id.clone(),
+                call: entry.call_id.clone(),
+                record: id.clone(),
+                file_size: recording::file_size(entry),
+                of: recording::record_state(entry),
+                before: entry.file.clone(),
+            })
+        }));
+    }
+    asks
+}
+
+/// What a day's work would fetch: reports, and recordings with the bytes that the API says they have.
+pub(super) fn preview(context: &Context, job: &Job, manifest: &Manifest) -> (u64, u64, u64) {
+    due(context, job, manifest).iter().fold((0, 0, 0), |(reports, records, bytes), ask| match ask {
+        Ask::Report(_) => (reports + 1, records, bytes),
+        Ask::Record(ask) => (reports, records + 1, bytes + ask.file_size.unwrap_or(0)),
+    })
+}

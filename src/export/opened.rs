@@ -1,0 +1,143 @@
+//! The program's own objects in the store that belong to no day: what the store is, which days are open, which runs
+//! there were.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use chrono::{DateTime, NaiveDate, Utc};
+use futures_util::{StreamExt, TryStreamExt, stream};
+use serde::{Deserialize, Serialize};
+
+use super::summary::Summary;
+use super::Context;
+use crate::lake::key;
+use crate::lake::manifest::{Manifest, RecordEntry, Status};
+use crate::store::{Condition, Store};
+use crate::{Error, ErrorKind, Result};
+
+/// What is known of a store since its first write.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StoreInfo {
+    /// The version of the lake's layout.
+    pub version: u32,
+    /// The zone whose midnights part the days: another one would put calls on two days.
+    pub timezone: String,
+    /// Whether the store honours `If-Match` and `If-None-Match`, as a probe found.
+    pub conditional_writes: bool,
+    /// When it was probed.
+    pub probed_at: DateTime<Utc>,
+}
+
+/// A store that is known to be ours.
+pub struct OpenedStore {
+    /// What is known of it.
+    pub info: StoreInfo,
+}
+
+impl OpenedStore {
+    /// Reads what is known of the store; at the first write of all, probes it and writes that down.
+    pub(super) async fn open_or_create(context: &Arc<Context>) -> Result<Self> {
+        let zone = context.config.timezone.name();
+        if let Some(info) = read(&*context.store).await? {
+            if info.timezone != zone {
+                let message = format!("the lake was written with timezone {}, the configuration says {zone}", info.timezone);
+                return Err(Error::new(ErrorKind::Config, "timezone", message)
+                    .hint("days of two zones in one lake would double calls: keep the zone, or take another store.url"));
+            }
+            return Ok(Self { info });
+        }
+        let conditional_writes = context.store.conditional_writes().await?;
+        let info = StoreInfo { version: 1, timezone: zone.into(), conditional_writes, probed_at: context.now };
+        // Another process may have been first; what it found is as good.
+        match context.put(key::STORE_INFO, to_json(&info)?, Condition::Absent).await {
+            Ok(_) => Ok(Self { info }),
+            Err(error) if error.kind() == ErrorKind::Precondition => Ok(Self { info }),
+            Err(error) => Err(error),
+        }
+    }
+}
+
+/// What is known of the store; `None` before its first write.
+pub async fn read(store: &dyn Store) -> Result<Option<StoreInfo>> {
+    get_json(store, key::STORE_INFO).await.map(|found| found.map(|(info, _)| info))
+}
+
+/// Reads and parses one of the program's own objects, with its version.
+pub async fn get_json<T: serde::de::DeserializeOwned>(
+    store: &dyn Store,
+    key: &str,
+) -> Result<Option<(T, crate::store::Version)>> {
+    match store.get(key).await {
+        Ok(object) => serde_json::from_slice(&object.bytes).map(|value| Some((value, object.version))).map_err(|e| {
+            Error::new(ErrorKind::Store, key, format!("is damaged: {e}")).hint("restore it, or remove it to start anew")
+        }),
+        Err(error) if error.kind() == ErrorKind::StoreNotFound => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
+/// The bytes of one of the program's own objects: JSON that a person can read.
+pub(super) fn to_json(value: &impl Serialize) -> Result<bytes::Bytes> {
+    let mut bytes = serde_json::to_vec_pretty(value)
+        .map_err(|e| Error::new(ErrorKind::Internal, "serialization", e.to_string()))?;
+    bytes.push(b'\n');
+    Ok(bytes.into())
+}
+
+/// A day that is not complete.
+#[derive(Debug, Clone)]
+pub(super) struct OpenDay {
+    pub date: NaiveDate,
+    pub space_id: String,
+    /// The rooms that must be listed again: their calls or records may have changed since.
+    pub rooms: BTreeSet<String>,
+}
+
+/// The days that have something pending, failed or not built, as their markers say.
+pub(super) async fn open_days(store: &dyn Store) -> Result<Vec<OpenDay>> {
+    let markers = store.list(key::OPEN_DAYS).await?;
+    let days = stream::iter(markers)
+        .map(|marker| async move {
+            let manifest_key = marker.key.replacen(key::OPEN_DAYS, key::DAYS, 1) + ".json";
+            let manifest = get_json::<Manifest>(store, &manifest_key).await?;
+            // A run that was killed between marker and manifest leaves a marker alone: the day knows nothing yet.
+            Ok(manifest.map(|(manifest, _)| OpenDay {
+                date: manifest.date,
+                rooms: rooms_to_list(&manifest),
+                space_id: manifest.space_id,
+            }))
+        })
+        .buffered(8)
+        .try_collect::<Vec<_>>()
+        .await?;
+    Ok(days.into_iter().flatten().collect())
+}
+
+fn rooms_to_list(manifest: &Manifest) -> BTreeSet<String> {
+    let calls = manifest.calls.values().filter(|call| call.pending.is_some()).map(|call| &call.room_id);
+    let open = |record: &&RecordEntry| matches!(record.file.status, Status::Pending | Status::Failed);
+    let records = manifest.records.values().filter(open).map(|record| &record.room_id);
+    calls.chain(records).cloned().collect()
+}
+
+/// Writes a run's summary.
+pub(super) async fn write_summary(context: &Context, summary: &Summary) -> Result<()> {
+    // Not through the context: a run that changes nothing has written nothing, its own summary not counted.
+    context.store.put(&key::run(&summary.id), to_json(summary)?, Condition::Any).await.map(|_| ())
+}
+
+/// The latest runs, newest first.
+///
+/// # Errors
+/// Of the store.
+pub async fn last_runs(store: &dyn Store, count: usize) -> Result<Vec<Summary>> {
+    let mut entries = store.list(key::RUNS).await?;
+    entries.sort_by(|a, b| b.key.cmp(&a.key));
+    let mut runs = Vec::new();
+    for entry in entries.iter().take(count) {
+        if let Some((summary, _)) = get_json::<Summary>(store, &entry.key).await? {
+            runs.push(summary);
+        }
+    }
+    Ok(runs)
+}

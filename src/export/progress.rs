@@ -1,0 +1,73 @@
+//! How far a run has come: counters that the pipeline moves and that a terminal or a log draws. No I/O.
+
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+/// What the run is at.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Phase {
+    /// Not begun.
+    #[default]
+    Start,
+    /// Listing: rooms × dates.
+    Walk,
+    /// Landing and building days.
+    Days,
+}
+
+/// A counter with its goal.
+#[derive(Debug, Default)]
+pub struct Meter {
+    done: AtomicU64,
+    goal: AtomicU64,
+}
+
+impl Meter {
+    /// Raises the goal.
+    pub fn expect(&self, more: u64) {
+        self.goal.fetch_add(more, Ordering::Relaxed);
+    }
+
+    /// Moves on.
+    pub fn advance(&self, by: u64) {
+        self.done.fetch_add(by, Ordering::Relaxed);
+    }
+
+    /// How far, and the goal.
+    pub fn get(&self) -> (u64, u64) {
+        (self.done.load(Ordering::Relaxed), self.goal.load(Ordering::Relaxed))
+    }
+}
+
+/// A run's progress.
+#[derive(Debug, Default)]
+pub struct Progress {
+    phase: Mutex<Phase>,
+    /// Listing requests.
+    pub listings: Meter,
+    /// Days.
+    pub days: Meter,
+    /// Reports.
+    pub reports: Meter,
+    /// Recordings.
+    pub recordings: Meter,
+    /// Bytes of recordings; the goal is what the API says of their sizes.
+    pub recorded_bytes: Meter,
+}
+
+impl Progress {
+    /// Begins a phase with `goal` more of its steps to do.
+    pub fn enter(&self, phase: Phase, goal: u64) {
+        *self.phase.lock().unwrap_or_else(std::sync::PoisonError::into_inner) = phase;
+        match phase {
+            Phase::Start => {}
+            Phase::Walk => self.listings.expect(goal),
+            Phase::Days => self.days.expect(goal),
+        }
+    }
+
+    /// The phase.
+    pub fn phase(&self) -> Phase {
+        *self.phase.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+    }
+}

@@ -1,0 +1,364 @@
+//! A run's summary: its counts, what failed and why, what is pending, and warnings. Pure.
+//!
+//! It is what `_telelake/runs/<id>.json` holds, what a script gets on stdout and what an operator reads. Ids only:
+//! nothing personal.
+
+use chrono::{DateTime, NaiveDate, SecondsFormat, Utc};
+use chrono_tz::Tz;
+use serde::{Deserialize, Serialize};
+
+use super::Job;
+use crate::{Error, ErrorKind, ExitStatus};
+
+/// How a run ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Outcome {
+    /// It is still running, or was killed.
+    Running,
+    /// All done; what the API does not have yet is pending.
+    Done,
+    /// Something failed, or the run was stopped: later runs try again.
+    Partial,
+    /// Nothing could be done.
+    Nothing,
+}
+
+/// Something that failed, is pending or deserves a look, and the ids it is about.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Problem {
+    /// A word for scripts.
+    pub kind: String,
+    /// A sentence for people.
+    pub message: String,
+    /// The day.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub date: Option<NaiveDate>,
+    /// The space.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub space_id: Option<String>,
+    /// The room.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub room_id: Option<String>,
+    /// The call.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub call_id: Option<String>,
+    /// The record.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub record_id: Option<String>,
+}
+
+impl Problem {
+    /// A problem of a kind, about nothing in particular yet.
+    pub fn new(kind: &str, message: impl Into<String>) -> Self {
+        Self { kind: kind.into(), message: message.into(), ..Self::default() }
+    }
+
+    /// On a day of a space.
+    #[must_use]
+    pub fn on(mut self, date: NaiveDate, space: &str) -> Self {
+        self.date = Some(date);
+        self.space(space)
+    }
+
+    /// Of a space.
+    #[must_use]
+    pub fn space(mut self, id: &str) -> Self {
+        self.space_id = Some(id.into());
+        self
+    }
+
+    /// Of a room.
+    #[must_use]
+    pub fn room(mut self, id: &str) -> Self {
+        self.room_id = Some(id.into());
+        self
+    }
+
+    /// Of a call.
+    #[must_use]
+    pub fn call(mut self, id: &str) -> Self {
+        self.call_id = Some(id.into());
+        self
+    }
+
+    /// Of a record.
+    #[must_use]
+    pub fn record(mut self, id: &str) -> Self {
+        self.record_id = Some(id.into());
+        self
+    }
+}
+
+/// A run in numbers. Of calls, reports and records it counts the state of the days that were worked on; of `*_landed`,
+/// what this run brought.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Counts {
+    /// Spaces in scope.
+    pub spaces: u64,
+    /// Rooms in scope.
+    pub rooms: u64,
+    /// Rooms that cost no request: their last call lies before the dates.
+    pub rooms_skipped: u64,
+    /// Requests to the API, repeated ones included.
+    pub requests: u64,
+    /// Requests that had to be repeated.
+    pub retries: u64,
+    /// Days worked on.
+    pub days: u64,
+    /// Days whose tables were built.
+    pub days_built: u64,
+    /// Calls.
+    pub calls: u64,
+    /// Calls that run or have not settled.
+    pub calls_pending: u64,
+    /// Reports in the lake.
+    pub reports_done: u64,
+    /// Reports that this run brought.
+    pub reports_landed: u64,
+    /// Reports that are not there yet.
+    pub reports_pending: u64,
+    /// Reports that the API refuses.
+    pub reports_denied: u64,
+    /// Reports that failed.
+    pub reports_failed: u64,
+    /// Recordings in the lake.
+    pub records_done: u64,
+    /// Recordings that this run brought.
+    pub records_landed: u64,
+    /// Recordings that are not there yet.
+    pub records_pending: u64,
+    /// Recordings that failed.
+    pub records_failed: u64,
+    /// Recordings that the platform itself has given up.
+    pub records_unavailable: u64,
+    /// Bytes of recordings that this run brought.
+    pub recorded_bytes: u64,
+    /// Objects written or removed in the store, this summary not counted.
+    pub writes: u64,
+}
+
+/// A run's summary.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Summary {
+    /// The run's id: its start in UTC and a random part. Ids sort by time.
+    pub id: String,
+    /// `run`, `backfill`, `demo`.
+    pub command: String,
+    /// How it ended.
+    pub outcome: Outcome,
+    /// The exit status.
+    pub exit_status: u8,
+    /// When it began.
+    pub started_at: DateTime<Utc>,
+    /// When it ended.
+    pub finished_at: Option<DateTime<Utc>>,
+    /// The first date asked for.
+    pub from: NaiveDate,
+    /// The last one.
+    pub to: NaiveDate,
+    /// The zone of the dates.
+    pub timezone: String,
+    /// The numbers.
+    pub counts: Counts,
+    /// What failed; later runs try again.
+    pub failed: Vec<Problem>,
+    /// What is not there yet; later runs ask again.
+    pub pending: Vec<Problem>,
+    /// What deserves a look.
+    pub warnings: Vec<Problem>,
+    /// Why nothing could be done.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub error: Option<String>,
+    /// The first date that a stopped run did not come to.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub interrupted_before: Option<NaiveDate>,
+}
+
+/// What a day's work gives to the summary.
+#[derive(Debug, Default)]
+pub(super) struct DayReport {
+    pub counts: Counts,
+    pub failed: Vec<Problem>,
+    pub pending: Vec<Problem>,
+    pub warnings: Vec<Problem>,
+}
+
+impl Summary {
+    pub(super) fn new(job: &Job, zone: Tz, now: DateTime<Utc>) -> Self {
+        Self {
+            id: format!("{}-{:06x}", now.format("%Y%m%dT%H%M%SZ"), fastrand::u32(..0x0100_0000)),
+            command: job.command.into(),
+            outcome: Outcome::Running,
+            exit_status: ExitStatus::Unexpected as u8,
+            started_at: now,
+            finished_at: None,
+            from: job.from,
+            to: job.to,
+            timezone: zone.name().into(),
+            counts: Counts::default(),
+            failed: Vec::new(),
+            pending: Vec::new(),
+            warnings: Vec::new(),
+            error: None,
+            interrupted_before: None,
+        }
+    }
+
+    pub(super) fn warn(&mut self, warning: Problem) {
+        tracing::warn!(kind = warning.kind, space = warning.space_id, room = warning.room_id, "{}", warning.message);
+        self.warnings.push(warning);
+    }
+
+    pub(super) fn fail(&mut self, failure: Problem) {
+        tracing::error!(kind = failure.kind, space = failure.space_id, room = failure.room_id, "{}", failure.message);
+        self.failed.push(failure);
+    }
+
+    pub(super) fn absorb(&mut self, mut day: DayReport) {
+        let (all, of_day) = (&mut self.counts, &day.counts);
+        all.days += of_day.days;
+        all.days_built += of_day.days_built;
+        all.calls += of_day.calls;
+        all.calls_pending += of_day.calls_pending;
+        all.reports_done += of_day.reports_done;
+        all.reports_landed += of_day.reports_landed;
+        all.reports_pending += of_day.reports_pending;
+        all.reports_denied += of_day.reports_denied;
+        all.reports_failed += of_day.reports_failed;
+        all.records_done += of_day.records_done;
+        all.records_landed += of_day.records_landed;
+        all.records_pending += of_day.records_pending;
+        all.records_failed += of_day.records_failed;
+        all.records_unavailable += of_day.records_unavailable;
+        all.recorded_bytes += of_day.recorded_bytes;
+        self.failed.append(&mut day.failed);
+        self.pending.append(&mut day.pending);
+        self.warnings.append(&mut day.warnings);
+    }
+
+    /// The error of a run that reached nothing: that of its first failure.
+    pub(super) fn nothing_reached(&self) -> Error {
+        match self.failed.first() {
+            Some(first) => {
+                let message = format!("nothing could be reached; first: {}", first.message);
+                Error::new(ErrorKind::Forbidden, "API", message).hint("see what the token's account may access")
+            }
+            None => Error::new(ErrorKind::Forbidden, "API", "the token sees no space in scope")
+                .hint("check scope.spaces, and the account that the token belongs to"),
+        }
+    }
+
+    pub(super) fn finish(&mut self, now: DateTime<Utc>, writes: u64, stopped: bool, error: Option<&Error>) {
+        self.finished_at = Some(now);
+        self.counts.writes = writes;
+        self.error = error.map(ToString::to_string);
+        // In order, so that equal runs give equal lists.
+        let order = |a: &Problem, b: &Problem| {
+            (&a.date, &a.space_id, &a.room_id, &a.call_id, &a.record_id, &a.kind)
+                .cmp(&(&b.date, &b.space_id, &b.room_id, &b.call_id, &b.record_id, &b.kind))
+        };
+        self.failed.sort_by(order);
+        self.pending.sort_by(order);
+        self.warnings.sort_by(order);
+        let status = match error {
+            Some(error) => error.exit_status(),
+            None if stopped || !self.failed.is_empty() => ExitStatus::Partial,
+            None => ExitStatus::Done,
+        };
+        self.outcome = match status {
+            ExitStatus::Done => Outcome::Done,
+            ExitStatus::Partial => Outcome::Partial,
+            ExitStatus::Unexpected | ExitStatus::Usage | ExitStatus::Nothing => Outcome::Nothing,
+        };
+        self.exit_status = status as u8;
+    }
+
+    /// The exit status of the command.
+    pub fn status(&self) -> ExitStatus {
+        match self.exit_status {
+            0 => ExitStatus::Done,
+            2 => ExitStatus::Usage,
+            3 => ExitStatus::Partial,
+            4 => ExitStatus::Nothing,
+            _ => ExitStatus::Unexpected,
+        }
+    }
+
+    /// What a person reads when the run is over: a line each for what happened, what is missing and what to do.
+    pub fn for_people(&self) -> String {
+        let mut lines = vec![self.headline()];
+        let c = &self.counts;
+        lines.push(format!(
+            "  calls {}   reports {} landed, {} in the lake   recordings {} landed ({}), {} in the lake",
+            c.calls,
+            c.reports_landed,
+            c.reports_done,
+            c.records_landed,
+            bytesize::ByteSize(c.recorded_bytes).display().iec(),
+            c.records_done
+        ));
+        if c.writes == 0 {
+            lines.push("  nothing new: the lake is as it was, no file written".into());
+        }
+        if let Some(error) = &self.error {
+            lines.push(format!("  {error}"));
+        }
+        lines.extend(section("failed, will be tried again", &self.failed));
+        lines.extend(section("not there yet, will be asked for again", &self.pending));
+        lines.extend(section("warnings", &self.warnings));
+        if let Some(date) = self.interrupted_before {
+            lines.push(format!("  stopped: dates from {date} on were not looked at"));
+        }
+        lines.join("\n")
+    }
+
+    fn headline(&self) -> String {
+        let word = match self.outcome {
+            Outcome::Running => "running",
+            Outcome::Done => "done",
+            Outcome::Partial => "done in part",
+            Outcome::Nothing => "NOTHING DONE",
+        };
+        let seconds = self.finished_at.map_or(0.0, |end| (end - self.started_at).as_seconds_f64());
+        format!(
+            "{} {}: {word} in {seconds:.1} s   {} to {}   {} spaces, {} rooms, {} days, {} requests   [{}]",
+            self.command,
+            self.started_at.to_rfc3339_opts(SecondsFormat::Secs, true),
+            self.from,
+            self.to,
+            self.counts.spaces,
+            self.counts.rooms,
+            self.counts.days,
+            self.counts.requests,
+            self.id
+        )
+    }
+}
+
+/// Problems shown of each list; the rest is in the run's summary in the store.
+const SHOWN: usize = 5;
+
+fn section(title: &str, problems: &[Problem]) -> Vec<String> {
+    if problems.is_empty() {
+        return Vec::new();
+    }
+    let mut lines = vec![format!("  {title}: {}", problems.len())];
+    lines.extend(problems.iter().take(SHOWN).map(|problem| format!("    {}", problem.one_line())));
+    if problems.len() > SHOWN {
+        lines.push(format!("    … and {} more: `telelake status` shows them by day", problems.len() - SHOWN));
+    }
+    lines
+}
+
+impl Problem {
+    /// The problem with the most telling of its ids.
+    pub fn one_line(&self) -> String {
+        let ids = [("record", &self.record_id), ("call", &self.call_id), ("room", &self.room_id), ("space", &self.space_id)];
+        let id = ids.iter().find_map(|(what, id)| id.as_ref().map(|id| format!("{what} {id}: ")));
+        let date = self.date.map(|date| format!("{date} "));
+        format!("{}{}{}", date.unwrap_or_default(), id.unwrap_or_default(), self.message)
+    }
+}

@@ -1,0 +1,203 @@
+//! The end of a day's work: build its tables when what they are made of has changed, then commit the manifest, last
+//! and conditionally.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use futures_util::StreamExt;
+use tokio::sync::mpsc;
+
+use super::Context;
+use super::day::Day;
+use super::opened::to_json;
+use super::summary::Problem;
+use crate::build::{self, BuiltDay};
+use crate::config::{Config, ReportFormat};
+use crate::lake::key;
+use crate::lake::manifest::{Built, Manifest, Status, TableEntry};
+use crate::store::{Condition, Store};
+use crate::{Error, ErrorKind, Result};
+
+/// Lost commits after which a day is left to the next run: others write it faster than this process can.
+const COMMITS: usize = 10;
+/// Reports read ahead of the build.
+const READ_AHEAD: usize = 8;
+
+/// Builds what has changed and commits the day.
+///
+/// # Errors
+/// Of the store; then later runs build and commit again.
+pub(super) async fn settle(context: &Arc<Context>, day: &mut Day) -> Result<()> {
+    let mut rebuild = false;
+    for _ in 0..COMMITS {
+        if !context.cancel.is_cancelled() {
+            build_changed(context, day, rebuild).await?;
+        }
+        match commit(context, day).await {
+            Err(error) if error.kind() == ErrorKind::Precondition => {
+                // Another process committed the day meanwhile. Its tables may have been written over ours or ours over
+                // its: both are built again from what both found.
+                let key = key::manifest(day.manifest.date, &day.manifest.space_id);
+                day.stored = super::opened::get_json(&*context.store, &key).await?;
+                if let Some((theirs, _)) = &day.stored {
+                    day.manifest.absorb(theirs.clone());
+                }
+                rebuild = true;
+            }
+            done => return done,
+        }
+    }
+    Err(Error::new(ErrorKind::Precondition, "day", "other processes keep changing it; a later run goes on"))
+}
+
+/// Writes the manifest when it differs from what the store holds, and keeps the marker of open days true.
+pub(super) async fn commit(context: &Context, day: &mut Day) -> Result<()> {
+    let (date, space) = (day.manifest.date, day.manifest.space_id.clone());
+    if day.stored.as_ref().is_some_and(|(stored, _)| *stored == day.manifest) || is_blank(&day.manifest) {
+        return Ok(());
+    }
+    let marker = key::open_day(date, &space);
+    let open = is_open(context, &day.manifest);
+    if open && context.store.size(&marker).await?.is_none() {
+        // Before the manifest: a kill in between leaves a marker too many, never one too few.
+        context.put(&marker, Bytes::new(), Condition::Any).await?;
+    }
+    let condition = day.stored.as_ref().map_or(Condition::Absent, |(_, version)| Condition::Unchanged(version.clone()));
+    let version = context.put(&key::manifest(date, &space), to_json(&day.manifest)?, condition).await?;
+    day.stored = Some((day.manifest.clone(), version));
+    if !open && context.store.size(&marker).await?.is_some() {
+        context.delete(&marker).await?;
+    }
+    Ok(())
+}
+
+/// A day without anything that was not listed whole says nothing: it has no manifest.
+fn is_blank(manifest: &Manifest) -> bool {
+    !manifest.listed && manifest.calls.is_empty() && manifest.records.is_empty()
+}
+
+/// Whether later runs have to come back to the day.
+fn is_open(context: &Context, manifest: &Manifest) -> bool {
+    let built = manifest.built.as_ref().map(|built| built.fingerprint.as_str());
+    built != Some(&build::fingerprint(manifest, &context.mapping)) || has_open_items(&context.config, manifest)
+}
+
+fn has_open_items(config: &Config, manifest: &Manifest) -> bool {
+    let open = |status: Status| matches!(status, Status::Pending | Status::Failed);
+    manifest.calls.values().any(|call| {
+        call.pending.is_some()
+            || call.reports.iter().any(|(format, landing)| config.export.reports.contains(format) && open(landing.status))
+    }) || (config.export.recordings && manifest.records.values().any(|record| open(record.file.status)))
+}
+
+/// Builds the day's tables when they are not of its present state.
+async fn build_changed(context: &Arc<Context>, day: &mut Day, rebuild: bool) -> Result<()> {
+    let fingerprint = build::fingerprint(&day.manifest, &context.mapping);
+    let before = day.manifest.built.take();
+    if is_blank(&day.manifest) {
+        return Ok(());
+    }
+    if !rebuild && before.as_ref().is_some_and(|built| built.fingerprint == fingerprint) {
+        day.manifest.built = before;
+        return Ok(());
+    }
+    let built = match run_build(context, day).await {
+        Ok(built) => built,
+        Err(error) => {
+            day.manifest.built = before;
+            return Err(error);
+        }
+    };
+    let mut tables = BTreeMap::new();
+    for file in built.tables {
+        let entry = TableEntry {
+            key: file.key.clone(),
+            rows: file.rows,
+            bytes: file.bytes.len() as u64,
+            sha256: file.sha256,
+        };
+        let same = !rebuild && before.as_ref().and_then(|b| b.tables.get(file.table)) == Some(&entry);
+        if !same {
+            context.put(&file.key, file.bytes, Condition::Any).await?;
+        }
+        tables.insert(file.table.to_owned(), entry);
+    }
+    // A table that has no more rows has no file.
+    let stale = before.iter().flat_map(|built| &built.tables).filter(|(name, _)| !tables.contains_key(*name));
+    for (_, entry) in stale {
+        context.delete(&entry.key).await?;
+    }
+    day.report.counts.days_built = 1;
+    note(day, &built.notes);
+    day.manifest.built = Some(Built { fingerprint, checked_at: context.now, tables });
+    Ok(())
+}
+
+/// Runs the pure build on a thread of its own, fed with reports in the tables' order.
+async fn run_build(context: &Arc<Context>, day: &mut Day) -> Result<BuiltDay> {
+    let fresh = std::mem::take(&mut day.fresh);
+    let manifest = Arc::new(day.manifest.clone());
+    let (sender, receiver) = mpsc::channel(READ_AHEAD);
+    let (of_build, for_build) = (Arc::clone(context), Arc::clone(&manifest));
+    let building = tokio::task::spawn_blocking(move || {
+        let mut receiver = receiver;
+        let reports = std::iter::from_fn(move || receiver.blocking_recv());
+        build::build_day(&for_build, &of_build.mapping, of_build.store.url(), of_build.now, reports)
+    });
+    let keys: Vec<_> = manifest
+        .calls_in_order()
+        .into_iter()
+        .filter_map(|id| {
+            let landing = manifest.calls.get(id)?.reports.get(&ReportFormat::Json)?;
+            Some((id.to_owned(), landing.usable()?.key.clone()))
+        })
+        .collect();
+    let mut reports = futures_util::stream::iter(keys)
+        .map(|(call, key)| {
+            let bytes = fresh.get(&key).cloned();
+            async move {
+                match bytes {
+                    Some(bytes) => Ok((call, bytes)),
+                    None => context.store.get(&key).await.map(|object| (call, object.bytes)),
+                }
+            }
+        })
+        .buffered(READ_AHEAD);
+    while let Some(report) = reports.next().await {
+        // The build ends early only on an error of its own, which is told below.
+        if sender.send(report).await.is_err() {
+            break;
+        }
+    }
+    drop(sender);
+    building.await.map_err(|e| Error::new(ErrorKind::Internal, "build", format!("stopped: {e}")))?
+}
+
+/// Says what did not fit the mapping.
+fn note(day: &mut Day, notes: &build::Notes) {
+    let (date, space) = (day.manifest.date, day.manifest.space_id.clone());
+    let about = |kind: &str, message: String| Problem::new(kind, message).on(date, &space);
+    let unmapped = notes.unmapped.iter().map(|(path, count)| about("new_field", format!("new field `{path}`, {count} times")));
+    let bad = notes
+        .bad_values
+        .iter()
+        .map(|(column, count)| about("bad_value", format!("{count} values do not fit `{column}` and are null")));
+    day.report.warnings.extend(unmapped.chain(bad));
+}
+
+/// Writes a table that belongs to no day, when it differs from what the store holds.
+pub(super) async fn put_if_changed(context: &Context, key: &str, bytes: Bytes) -> Result<()> {
+    match same(&*context.store, key, &bytes).await? {
+        true => Ok(()),
+        false => context.put(key, bytes, Condition::Any).await.map(|_| ()),
+    }
+}
+
+async fn same(store: &dyn Store, key: &str, bytes: &Bytes) -> Result<bool> {
+    match store.get(key).await {
+        Ok(object) => Ok(object.bytes == *bytes),
+        Err(error) if error.kind() == ErrorKind::StoreNotFound => Ok(false),
+        Err(error) => Err(error),
+    }
+}
