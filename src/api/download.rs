@@ -76,8 +76,6 @@ pub struct Download {
     received: u64,
     client: Client,
     about: String,
-    /// The end of the grace, once the program stops.
-    deadline: Option<Instant>,
 }
 
 /// Few, and never to another scheme.
@@ -109,18 +107,18 @@ impl Client {
     pub async fn download(&self, link: &Link, resume: Option<Resume>) -> Result<Download> {
         let about = link.about();
         let resume = resume.filter(|resume| resume.offset > 0);
-        self.inner
+        self.sender
             .persist(&about, || self.open(&about, link, resume.as_ref()))
             .await
     }
 
     async fn open(&self, about: &str, link: &Link, resume: Option<&Resume>) -> Result<Download> {
-        if self.inner.cancel.is_cancelled() {
+        if self.sender.deadline().is_some() {
             return Err(problem::interrupted(about));
         }
         // The bytes as they lie there: sizes, ranges and checksums are about those.
         let mut request = self
-            .inner
+            .sender
             .blobs
             .get(link.url.clone())
             .header(ACCEPT_ENCODING, "identity");
@@ -136,7 +134,7 @@ impl Client {
                 .await
                 .map_err(|error| problem::transport(about, error, ""))
         };
-        let response = self.inner.in_time(about, sent).await?;
+        let response = self.sender.in_time(about, sent).await?;
         let offset = offset_of(about, &response, resume)?;
         let length = response.content_length();
         let whole = if response.status() == StatusCode::PARTIAL_CONTENT {
@@ -154,7 +152,6 @@ impl Client {
             received: 0,
             client: self.clone(),
             about: about.to_owned(),
-            deadline: None,
         })
     }
 }
@@ -185,7 +182,8 @@ fn offset_of(about: &str, response: &Response, resume: Option<&Resume>) -> Resul
         // S3 answers 400 where the credentials that signed the link have run out.
         400 | 401 | 403 | 404 | 410 => error(ErrorKind::Forbidden, "the download link is refused"),
         416 => error(ErrorKind::Content, "the file has no such range"),
-        _ => Err(problem::refusal(about, status, headers, b"", "")),
+        400..=599 => Err(problem::refusal(about, status, headers, b"", "")),
+        _ => error(ErrorKind::InvalidAnswer, "answered no file"),
     }
 }
 
@@ -196,13 +194,13 @@ impl Download {
     /// `Connection` when the body is cut, or nothing came for the configured timeout; `Interrupted` when the program
     /// stops and the grace is over.
     pub async fn chunk(&mut self) -> Result<Option<Bytes>> {
-        let inner = &self.client.inner;
-        if inner.cancel.is_cancelled() {
-            // A fast stream is always ready: the grace is of all its pieces together.
-            let now = Instant::now();
-            if now >= *self.deadline.get_or_insert(now + inner.tuning.grace) {
-                return Err(problem::interrupted(&self.about));
-            }
+        let sender = &self.client.sender;
+        // A fast stream is always ready, so its end is looked for before each piece.
+        if sender
+            .deadline()
+            .is_some_and(|deadline| Instant::now() >= deadline)
+        {
+            return Err(problem::interrupted(&self.about));
         }
         let about = &self.about;
         let piece = async {
@@ -211,7 +209,7 @@ impl Download {
                 .await
                 .map_err(|error| problem::transport(about, error, ""))
         };
-        let chunk = inner.in_time(about, piece).await?;
+        let chunk = sender.in_time(about, piece).await?;
         self.received += chunk.as_ref().map_or(0, |chunk| chunk.len() as u64);
         match self.length {
             Some(length) if chunk.is_none() && self.received != length => {

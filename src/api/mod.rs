@@ -1,11 +1,12 @@
 //! The vendor's API: what can be asked, what an answer means, and the one sender.
 //!
-//! `export` and `cli` call [`Client`]; `simulator` may use the wire types. Everything but `client` and `download` is
-//! pure: `request` builds requests, `wire` reads answers, `paging` decides whether to ask on, `retry` how long to
-//! wait, `problem` how a failure is told.
+//! `export` and `cli` call [`Client`]; `simulator` may use the wire types. Everything but `sender`, `download` and
+//! the face of both, `client`, is pure: `request` builds requests, `wire` and `answer` read answers, `paging` decides
+//! whether to ask on, `retry` and `pace` when, `problem` how a failure is told.
 //!
 //! What an error here says is safe to log: no body, token, query or signed URL.
 
+mod answer;
 mod client;
 mod download;
 mod pace;
@@ -13,6 +14,7 @@ mod paging;
 mod problem;
 mod request;
 mod retry;
+mod sender;
 mod wire;
 
 #[cfg(test)]

@@ -190,9 +190,12 @@ pub(super) fn timed_out(about: &str) -> Error {
 
 /// The innermost cause, which is the plainest: "Connection refused (os error 111)".
 fn cause(error: &dyn StdError) -> Option<String> {
-    let causes: Vec<String> = std::iter::successors(error.source(), |cause| cause.source())
-        .map(ToString::to_string)
-        .collect();
+    let mut causes = Vec::new();
+    let mut next = error.source();
+    while let Some(cause) = next {
+        causes.push(cause.to_string());
+        next = cause.source();
+    }
     let last = causes.last()?;
     let dns = causes.iter().any(|cause| cause.starts_with("dns error"));
     Some(if dns && !last.starts_with("dns error") {

@@ -299,7 +299,7 @@ mod tests {
         let record =
             Record::from_raw(json!({"id": 12, "fileSize": 5_000_000_000_u64, "callId": ""})).unwrap();
         assert_eq!(
-            (record.id(), record.file_size, record.call_id),
+            (record.id(), record.file_size, record.call_id.as_deref()),
             ("12", Some(5_000_000_000), None)
         );
         let room =
