@@ -119,7 +119,7 @@ impl Client {
         // The bytes as they lie there: sizes, ranges and checksums are about those.
         let mut request = self
             .sender
-            .blobs
+            .blobs(&link.url)
             .get(link.url.clone())
             .header(ACCEPT_ENCODING, "identity");
         if let Some(resume) = resume {

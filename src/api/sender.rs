@@ -39,7 +39,8 @@ const LARGEST_RESERVE: usize = 1024 * 1024;
 pub(super) struct Sender {
     http: reqwest::Client,
     /// Without the token: links lead to other hosts.
-    pub(super) blobs: reqwest::Client,
+    blobs: reqwest::Client,
+    local_blobs: reqwest::Client,
     base: Url,
     token: Secret,
     /// For one answer of the API, or one piece of a download.
@@ -63,13 +64,19 @@ impl Sender {
             .ok()
             .filter(|url| matches!(url.scheme(), "http" | "https") && url.has_host())
             .ok_or_else(|| Error::new(ErrorKind::Config, "api.base_url", "is not an http(s) URL"))?;
-        let http = builder(&base)
+        let http = if is_local(&base) { local() } else { builder() };
+        let http = http
             .redirect(redirect::Policy::none())
             .default_headers(authorization(&config.token)?);
-        let blobs = builder(&base).redirect(download::redirects());
+        let local_blobs = build(local().redirect(download::redirects()))?;
+        let blobs = match build(builder().redirect(download::redirects())) {
+            Err(_) if is_local(&base) => local_blobs.clone(),
+            built => built?,
+        };
         Ok(Self {
-            http: http.build().map_err(|error| not_built(&error))?,
-            blobs: blobs.build().map_err(|error| not_built(&error))?,
+            http: build(http)?,
+            blobs,
+            local_blobs,
             base,
             token: config.token.clone(),
             timeout: *config.timeout,
@@ -93,6 +100,15 @@ impl Sender {
         Stats {
             requests: self.requests.load(Ordering::Relaxed),
             retries: self.retried.load(Ordering::Relaxed),
+        }
+    }
+
+    /// The client for downloads from a link.
+    pub(super) fn blobs(&self, link: &Url) -> &reqwest::Client {
+        if is_local(link) {
+            &self.local_blobs
+        } else {
+            &self.blobs
         }
     }
 
@@ -133,7 +149,9 @@ impl Sender {
     where
         F: Future<Output = Result<T>>,
     {
-        for attempts in 1_u32.. {
+        let mut attempts = 0_u32;
+        loop {
+            attempts = attempts.saturating_add(1);
             let error = match attempt().await {
                 Err(error) if error.is_retryable() => error,
                 done => return done,
@@ -150,7 +168,6 @@ impl Sender {
             self.unless_stopped(about, tokio::time::sleep(pause)).await?;
             self.retried.fetch_add(1, Ordering::Relaxed);
         }
-        Err(problem::interrupted(about))
     }
 
     /// One attempt: a permit, a slot, the request and its whole answer.
@@ -264,19 +281,25 @@ impl Sender {
     }
 }
 
-fn builder(base: &Url) -> reqwest::ClientBuilder {
-    let builder = reqwest::Client::builder()
+fn builder() -> reqwest::ClientBuilder {
+    reqwest::Client::builder()
         .user_agent(USER_AGENT)
         .connect_timeout(CONNECT_TIMEOUT)
         // A followed link's signature is nothing that the next host should read.
-        .referer(false);
-    let loopback = matches!(base.host_str(), Some("localhost" | "127.0.0.1" | "[::1]"));
-    if loopback && base.scheme() == "http" {
-        // The simulator: no proxy could reach it, and a machine without CA certificates shall run the demo.
-        builder.no_proxy().tls_certs_only([])
-    } else {
-        builder
-    }
+        .referer(false)
+}
+
+/// For this machine: no proxy could reach it, and the demo shall run without CA certificates.
+fn local() -> reqwest::ClientBuilder {
+    builder().no_proxy().tls_certs_only([])
+}
+
+fn is_local(url: &Url) -> bool {
+    url.scheme() == "http" && matches!(url.host_str(), Some("localhost" | "127.0.0.1" | "[::1]"))
+}
+
+fn build(builder: reqwest::ClientBuilder) -> Result<reqwest::Client> {
+    builder.build().map_err(|error| not_built(&error))
 }
 
 fn authorization(token: &Secret) -> Result<HeaderMap> {

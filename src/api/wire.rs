@@ -217,7 +217,7 @@ pub(super) fn page(body: &Bytes) -> Result<Page, NotAPage> {
     if looks_like_html(body) {
         return Err(NotAPage::Html);
     }
-    let answer = serde_json::from_slice(body).map_err(|error| {
+    let answer = serde_json::from_slice(without_mark(body)).map_err(|error| {
         if error.is_eof() {
             NotAPage::CutShort
         } else {
@@ -247,8 +247,12 @@ fn total(value: &Value) -> Option<u64> {
 
 /// Whether a body is markup: a proxy's page, or a site instead of the API.
 pub(super) fn looks_like_html(body: &[u8]) -> bool {
-    let body = body.strip_prefix(b"\xef\xbb\xbf").unwrap_or(body);
-    body.trim_ascii_start().first() == Some(&b'<')
+    without_mark(body).trim_ascii_start().first() == Some(&b'<')
+}
+
+/// Without a byte order mark, which some servers put before JSON.
+fn without_mark(body: &[u8]) -> &[u8] {
+    body.strip_prefix(b"\xef\xbb\xbf").unwrap_or(body)
 }
 
 /// The link in an answer: a URL as plain text, as a JSON string or as a field of a JSON object.
@@ -339,6 +343,7 @@ mod tests {
         assert_eq!(read(r#"{"items":[],"total":"3"}"#), Ok((0, Some(3))));
         assert_eq!(read(r#"{"items":null}"#), Ok((0, None)));
         assert_eq!(read("[1]"), Ok((1, None)));
+        assert_eq!(read("\u{feff}[]"), Ok((0, None)));
         assert_eq!(read(r#"{"data":[]}"#), Err(NotAPage::NoItems));
         assert_eq!(read(r#"{"items":{}}"#), Err(NotAPage::NoItems));
         assert_eq!(read("null"), Err(NotAPage::NoItems));

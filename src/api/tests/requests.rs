@@ -358,3 +358,15 @@ fn a_client_that_can_not_work_is_not_made() {
     assert!(!error.to_string().contains("ken\""));
     new("https://h", "t").unwrap();
 }
+
+#[tokio::test]
+async fn requests_can_be_sent_from_any_task() {
+    let server = Server::replies(vec![Reply::ok("[]")]).await;
+    let client = server.client();
+    let task = tokio::spawn(async move {
+        let rooms = client.rooms("s1").await?;
+        let link = client.download_link("s1", "r1", "x1").await;
+        Ok::<_, Error>((rooms.items.len(), link.is_err()))
+    });
+    assert_eq!(task.await.unwrap().unwrap(), (0, true));
+}
