@@ -1,1 +1,26 @@
-//! The vendor's API.
+//! The vendor's API: what can be asked, what an answer means, and the one sender.
+//!
+//! `export` and `cli` call [`Client`]; `simulator` may use the wire types. Everything but `sender`, `download` and
+//! the face of both, `client`, is pure: `request` builds requests, `wire` and `answer` read answers, `paging` decides
+//! whether to ask on, `retry` and `pace` when, `problem` how a failure is told.
+//!
+//! What an error here says is safe to log: no body, token, query or signed URL.
+
+mod answer;
+mod client;
+mod download;
+mod pace;
+mod paging;
+mod problem;
+mod request;
+mod retry;
+mod sender;
+mod wire;
+
+#[cfg(test)]
+mod tests;
+
+pub use client::{Client, Stats, Tuning};
+pub use download::{Download, Link, Resume};
+pub use paging::Listing;
+pub use wire::{Call, Item, Record, Room, Space};

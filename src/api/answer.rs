@@ -1,0 +1,97 @@
+//! What an answer of the API says: a page, a report, a link. Pure; `client` names the reader, `sender` calls it.
+
+use bytes::Bytes;
+use reqwest::header::{HeaderMap, LOCATION};
+use reqwest::{StatusCode, Url};
+
+use super::problem::{self, BASE_URL_HINT};
+use super::request::Request;
+use super::wire::{self, NotAPage};
+use crate::{Error, ErrorKind, Result};
+
+/// An answer of the API that is no error, read whole.
+pub(super) struct Answer {
+    pub(super) status: StatusCode,
+    pub(super) headers: HeaderMap,
+    pub(super) url: Url,
+    /// Whether HTTP says where the body ends, so that a cut one would have been noticed.
+    pub(super) framed: bool,
+    pub(super) body: Bytes,
+}
+
+impl Answer {
+    /// The answer, unless it is a redirect: the API redirects to downloads alone.
+    pub(super) fn settled(self, request: &Request) -> Result<Self> {
+        if self.status.is_redirection() {
+            return Err(problem::refusal(
+                request.about(),
+                self.status,
+                &self.headers,
+                b"",
+                "",
+            ));
+        }
+        Ok(self)
+    }
+}
+
+/// Reads a page of a list.
+pub(super) fn page(request: &Request, answer: Answer) -> Result<wire::Page> {
+    let answer = answer.settled(request)?;
+    if answer.status == StatusCode::NO_CONTENT {
+        return Ok(wire::Page::default());
+    }
+    let status = problem::status_text(answer.status);
+    let why = match wire::page(&answer.body) {
+        Ok(page) => return Ok(page),
+        Err(NotAPage::CutShort) if !answer.framed => {
+            return Err(Error::new(
+                ErrorKind::Connection,
+                request.about(),
+                "the answer was cut",
+            ));
+        }
+        Err(NotAPage::Html) => "answered HTML, not JSON",
+        Err(NotAPage::CutShort | NotAPage::NotJson) => "answered no JSON",
+        Err(NotAPage::NoItems) => "answered JSON without a list `items`",
+    };
+    Err(Error::new(
+        ErrorKind::InvalidAnswer,
+        request.about(),
+        format!("{status}, but {why}"),
+    )
+    .hint(BASE_URL_HINT))
+}
+
+/// Reads a link to a recording, which may come as a redirect.
+pub(super) fn link(request: &Request, answer: Answer) -> Result<Url> {
+    let text = match answer.headers.get(LOCATION) {
+        Some(location) if answer.status.is_redirection() => location.to_str().ok().map(str::to_owned),
+        _ if answer.status.is_redirection() => None,
+        _ => wire::link(&answer.body),
+    };
+    let url = text.and_then(|text| link_url(&answer.url, &text, answer.status.is_redirection()));
+    url.ok_or_else(|| {
+        let html = if wire::looks_like_html(&answer.body) {
+            "HTML, "
+        } else {
+            ""
+        };
+        let message = format!(
+            "{}, but answered {html}no http(s) link",
+            problem::status_text(answer.status)
+        );
+        Error::new(ErrorKind::InvalidAnswer, request.about(), message)
+    })
+}
+
+/// A redirect may be relative to the request; text is one only when it starts like a path, or any word would be one.
+fn link_url(request: &Url, text: &str, redirect: bool) -> Option<Url> {
+    let url = if redirect || text.starts_with('/') {
+        request.join(text)
+    } else {
+        Url::parse(text)
+    };
+    url.ok()
+        .filter(|url| matches!(url.scheme(), "http" | "https") && url.has_host())
+}

@@ -1,0 +1,171 @@
+//! The client's face: one method for what the API can be asked. Not pure; `export` and `cli` call it.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use chrono::{DateTime, NaiveDate, Utc};
+use tokio_util::sync::CancellationToken;
+
+use super::answer;
+use super::download::Link;
+use super::paging::{LIMIT, Listing, Pager, Step};
+use super::request::{self, List, Request};
+use super::sender::Sender;
+use super::wire::{Call, Item, Record, Room, Space};
+use crate::Result;
+use crate::config::{self, ReportFormat};
+
+const MIB: usize = 1024 * 1024;
+
+/// Times and bounds that no configuration sets; tests set them smaller.
+#[derive(Debug, Clone)]
+pub struct Tuning {
+    /// The first backoff's limit; it doubles from there.
+    pub backoff: Duration,
+    /// The longest backoff's limit.
+    pub backoff_cap: Duration,
+    /// What requests in flight get when the program is asked to stop.
+    pub grace: Duration,
+    /// The largest answer of a list, bytes.
+    pub list_bytes: usize,
+    /// The largest report, bytes.
+    pub report_bytes: usize,
+    /// The largest answer with a download link, bytes.
+    pub link_bytes: usize,
+}
+
+impl Default for Tuning {
+    fn default() -> Self {
+        Self {
+            backoff: Duration::from_millis(300),
+            backoff_cap: Duration::from_secs(20),
+            grace: Duration::from_secs(5),
+            list_bytes: 32 * MIB,
+            report_bytes: 256 * MIB,
+            link_bytes: 16 * 1024,
+        }
+    }
+}
+
+/// What a client has sent so far.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Stats {
+    /// Requests to the API, the repeated ones too. Downloads are none.
+    pub requests: u64,
+    /// Further attempts after failed ones, of requests and of downloads' openings.
+    pub retries: u64,
+}
+
+/// The API's client. Clones share everything.
+#[derive(Debug, Clone)]
+pub struct Client {
+    pub(super) sender: Arc<Sender>,
+}
+
+impl Client {
+    /// A client. When `cancel` is cancelled, nothing new is sent and what is in flight gets a short grace.
+    ///
+    /// # Errors
+    /// `Config`: no URL, a token that no header can carry, or no CA certificates on this machine.
+    pub fn new(config: &config::Api, cancel: CancellationToken) -> Result<Self> {
+        Self::tuned(config, cancel, Tuning::default())
+    }
+
+    /// [`Client::new`] with other times and bounds.
+    ///
+    /// # Errors
+    /// As [`Client::new`].
+    pub fn tuned(config: &config::Api, cancel: CancellationToken, tuning: Tuning) -> Result<Self> {
+        Ok(Self {
+            sender: Arc::new(Sender::new(config, cancel, tuning)?),
+        })
+    }
+
+    /// The spaces that the token sees.
+    ///
+    /// # Errors
+    /// As every request: `Unauthorized`, `Forbidden`, `NotFound`, `Rejected` at once; `RateLimited`, `Server`,
+    /// `Connection` after the configured retries; `InvalidAnswer`, `TooLarge`; `Interrupted` when the program stops.
+    pub async fn spaces(&self) -> Result<Listing<Space>> {
+        self.list(List::Spaces, request::spaces()?).await
+    }
+
+    /// A space's rooms.
+    ///
+    /// # Errors
+    /// As [`Client::spaces`].
+    pub async fn rooms(&self, space: &str) -> Result<Listing<Room>> {
+        self.list(List::Rooms, request::rooms(space)?).await
+    }
+
+    /// A room's finished calls of a date. What the API takes for a call's date is not documented.
+    ///
+    /// # Errors
+    /// As [`Client::spaces`].
+    pub async fn calls(&self, space: &str, room: &str, date: NaiveDate) -> Result<Listing<Call>> {
+        self.list(List::Calls, request::calls(space, room, date)?).await
+    }
+
+    /// A room's records between two instants.
+    ///
+    /// # Errors
+    /// As [`Client::spaces`].
+    pub async fn records(
+        &self,
+        space: &str,
+        room: &str,
+        from: DateTime<Utc>,
+        to: DateTime<Utc>,
+    ) -> Result<Listing<Record>> {
+        self.list(List::Records, request::records(space, room, from, to)?)
+            .await
+    }
+
+    /// A call's analytics report, as it came: it may be empty, or not be what `format` says.
+    ///
+    /// # Errors
+    /// As [`Client::spaces`]; `NotFound` also when there is no report yet, `Forbidden` when the tariff has none.
+    pub async fn report(&self, space: &str, room: &str, call: &str, format: ReportFormat) -> Result<Bytes> {
+        let request = request::report(space, room, call, format)?;
+        let most = self.sender.tuning().report_bytes;
+        self.sender
+            .ask(&request, most, |request, answer| {
+                Ok(answer.settled(request)?.body)
+            })
+            .await
+    }
+
+    /// A link to a record's video: good for 24 hours, without the token.
+    ///
+    /// # Errors
+    /// As [`Client::spaces`].
+    pub async fn download_link(&self, space: &str, room: &str, record: &str) -> Result<Link> {
+        let request = request::download_link(space, room, record)?;
+        let url = self
+            .sender
+            .ask(&request, self.sender.tuning().link_bytes, answer::link)
+            .await?;
+        Ok(Link::new(url, record))
+    }
+
+    /// What was sent so far.
+    pub fn stats(&self) -> Stats {
+        self.sender.stats()
+    }
+
+    async fn list<T: Item>(&self, list: List, request: Request) -> Result<Listing<T>> {
+        let mut pager = Pager::new();
+        loop {
+            let page = request.page(pager.offset(), LIMIT);
+            let page = self
+                .sender
+                .ask(&page, self.sender.tuning().list_bytes, answer::page)
+                .await?;
+            let longest = self.sender.learn(list, page.items.len());
+            if pager.take(page, longest) == Step::Done {
+                return Ok(pager.finish());
+            }
+        }
+    }
+}

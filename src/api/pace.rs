@@ -1,0 +1,75 @@
+//! When the next request may start: the cap on requests a second, and the pause after the server's "slow down".
+//! The arithmetic is pure; `client` sleeps until the slot.
+
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+/// Slots in time, handed out in the order in which they are asked for.
+#[derive(Debug)]
+pub(super) struct Pace {
+    interval: Duration,
+    next: Mutex<Option<Instant>>,
+}
+
+impl Pace {
+    /// At most so many requests a second; 0: no cap.
+    pub(super) fn new(requests_per_second: f64) -> Self {
+        let interval = if requests_per_second > 0.0 {
+            1.0 / requests_per_second
+        } else {
+            0.0
+        };
+        let interval = Duration::try_from_secs_f64(interval).unwrap_or(Duration::MAX);
+        Self {
+            interval,
+            next: Mutex::new(None),
+        }
+    }
+
+    /// Takes the next slot: when the caller may start.
+    pub(super) fn slot(&self, now: Instant) -> Instant {
+        let mut next = self.next.lock().unwrap_or_else(PoisonError::into_inner);
+        let slot = next.map_or(now, |next| next.max(now));
+        *next = slot.checked_add(self.interval);
+        slot
+    }
+
+    /// No further slot before `until`: when one request is told to slow down, its neighbours would only be told the
+    /// same, and use up their attempts.
+    pub(super) fn hold(&self, until: Instant) {
+        let mut next = self.next.lock().unwrap_or_else(PoisonError::into_inner);
+        *next = Some(next.map_or(until, |next| next.max(until)));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn slots_are_an_interval_apart_and_unused_ones_are_not_saved_up() {
+        let pace = Pace::new(4.0);
+        let start = Instant::now();
+        let at = |milliseconds| start + Duration::from_millis(milliseconds);
+        assert_eq!(
+            [pace.slot(start), pace.slot(start), pace.slot(start)],
+            [at(0), at(250), at(500)]
+        );
+        assert_eq!([pace.slot(at(5000)), pace.slot(at(5001))], [at(5000), at(5250)]);
+    }
+
+    #[test]
+    fn without_a_cap_only_a_hold_delays() {
+        let pace = Pace::new(0.0);
+        let start = Instant::now();
+        assert_eq!([pace.slot(start), pace.slot(start)], [start, start]);
+        let until = start + Duration::from_secs(3);
+        pace.hold(until);
+        pace.hold(start);
+        assert_eq!([pace.slot(start), pace.slot(start)], [until, until]);
+        let later = until + Duration::from_secs(1);
+        assert_eq!(pace.slot(later), later);
+    }
+}

@@ -1,0 +1,201 @@
+//! Endpoint → request. Pure; `client` sends what is built here, page by page.
+
+use chrono::{DateTime, NaiveDate, SecondsFormat, Utc};
+use reqwest::Url;
+
+use super::problem::shown;
+use crate::config::ReportFormat;
+use crate::{Error, ErrorKind, Result};
+
+/// The lists of the API. Each learns for itself how long the server's pages are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum List {
+    Spaces,
+    Rooms,
+    Calls,
+    Records,
+}
+
+impl List {
+    pub(super) const COUNT: usize = 4;
+}
+
+/// A GET request: where, with what, and how errors name it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Request {
+    segments: Vec<String>,
+    query: Vec<(&'static str, String)>,
+    about: String,
+}
+
+impl Request {
+    fn new(segments: &[&str], about: String) -> Result<Self> {
+        // The URL parser drops these in silence, and the request would be another one.
+        if let Some(id) = segments.iter().find(|id| !is_segment(id)) {
+            return Err(Error::new(
+                ErrorKind::Rejected,
+                about,
+                format!("`{}` can't be an id", shown(id)),
+            ));
+        }
+        let segments = segments.iter().map(ToString::to_string).collect();
+        Ok(Self {
+            segments,
+            query: Vec::new(),
+            about,
+        })
+    }
+
+    fn with(mut self, name: &'static str, value: impl Into<String>) -> Self {
+        self.query.push((name, value.into()));
+        self
+    }
+
+    /// The same request for one page.
+    pub(super) fn page(&self, offset: u64, limit: usize) -> Self {
+        self.clone()
+            .with("limit", limit.to_string())
+            .with("offset", offset.to_string())
+    }
+
+    /// Method and object, as errors name them.
+    pub(super) fn about(&self) -> &str {
+        &self.about
+    }
+
+    /// The URL below the API's root, which may or may not end with a slash.
+    pub(super) fn url(&self, base: &Url) -> Url {
+        let mut url = base.clone();
+        if let Ok(mut path) = url.path_segments_mut() {
+            path.pop_if_empty().extend(&self.segments);
+        }
+        url.set_fragment(None);
+        url.set_query(None);
+        if !self.query.is_empty() {
+            url.query_pairs_mut().extend_pairs(&self.query);
+        }
+        url
+    }
+}
+
+fn is_segment(id: &str) -> bool {
+    !matches!(id, "" | "." | "..") && !id.contains(char::is_control)
+}
+
+/// `GET /spaces`
+pub(super) fn spaces() -> Result<Request> {
+    Request::new(&["spaces"], "GET spaces".into())
+}
+
+/// `GET /spaces/{s}/rooms`
+pub(super) fn rooms(space: &str) -> Result<Request> {
+    Request::new(
+        &["spaces", space, "rooms"],
+        format!("GET rooms of space {}", shown(space)),
+    )
+}
+
+/// analyticsCalls. `date` goes out as noon UTC: an instant, as in the vendor's example, that lies on the same date in
+/// every zone from −12 to +11.
+pub(super) fn calls(space: &str, room: &str, date: NaiveDate) -> Result<Request> {
+    let about = format!("GET calls of {} on {date}", place(space, room));
+    Ok(Request::new(&["spaces", space, "analytics", "calls"], about)?
+        .with("roomId", room)
+        .with("date", format!("{date}T12:00:00.000Z")))
+}
+
+/// getRecords, between two instants.
+pub(super) fn records(space: &str, room: &str, from: DateTime<Utc>, to: DateTime<Utc>) -> Result<Request> {
+    let about = format!("GET records of {}", place(space, room));
+    let instant = |at: DateTime<Utc>| at.to_rfc3339_opts(SecondsFormat::Millis, true);
+    Ok(Request::new(&["spaces", space, "rooms", room, "records"], about)?
+        .with("dateFrom", instant(from))
+        .with("dateTo", instant(to)))
+}
+
+/// getRoomAnalyticsReport
+pub(super) fn report(space: &str, room: &str, call: &str, format: ReportFormat) -> Result<Request> {
+    let about = format!(
+        "GET {} report of call {} in {}",
+        format.as_str(),
+        shown(call),
+        place(space, room)
+    );
+    Ok(Request::new(&["spaces", space, "analytics", "report"], about)?
+        .with("roomId", room)
+        .with("callId", call)
+        .with("format", format.as_str()))
+}
+
+/// RedirectToDownloadRoomRecord
+pub(super) fn download_link(space: &str, room: &str, record: &str) -> Result<Request> {
+    let about = format!(
+        "GET download link of record {} in {}",
+        shown(record),
+        place(space, room)
+    );
+    Request::new(
+        &["spaces", space, "rooms", room, "records", "download", record],
+        about,
+    )
+}
+
+fn place(space: &str, room: &str) -> String {
+    format!("room {} of space {}", shown(room), shown(space))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn url(request: Result<Request>) -> String {
+        let base = Url::parse("https://api.example/v1").unwrap();
+        request.unwrap().url(&base).to_string()
+    }
+
+    #[test]
+    fn every_request_is_the_one_that_the_guide_shows() {
+        let date = NaiveDate::from_ymd_opt(2023, 8, 1).unwrap();
+        let at = DateTime::from_timestamp_millis(1_690_892_740_253).unwrap();
+        let all = [
+            url(spaces()),
+            url(rooms("s1")),
+            url(calls("s1", "r1", date)),
+            url(records("s1", "r1", at, at + chrono::TimeDelta::days(1))),
+            url(report("s1", "r1", "c1", ReportFormat::Xlsx)),
+            url(download_link("s1", "r1", "x1")),
+        ];
+        insta::assert_snapshot!(all.join("\n"), @r"
+        https://api.example/v1/spaces
+        https://api.example/v1/spaces/s1/rooms
+        https://api.example/v1/spaces/s1/analytics/calls?roomId=r1&date=2023-08-01T12%3A00%3A00.000Z
+        https://api.example/v1/spaces/s1/rooms/r1/records?dateFrom=2023-08-01T12%3A25%3A40.253Z&dateTo=2023-08-02T12%3A25%3A40.253Z
+        https://api.example/v1/spaces/s1/analytics/report?roomId=r1&callId=c1&format=xlsx
+        https://api.example/v1/spaces/s1/rooms/r1/records/download/x1
+        ");
+    }
+
+    #[test]
+    fn the_root_may_end_with_a_slash_and_pages_add_limit_and_offset() {
+        let request = rooms("s1").unwrap().page(200, 100);
+        for base in ["http://h/v1", "http://h/v1/", "http://h/v1/?x=1#y"] {
+            let url = request.url(&Url::parse(base).unwrap());
+            assert_eq!(url.as_str(), "http://h/v1/spaces/s1/rooms?limit=100&offset=200");
+        }
+        let rootless = request.url(&Url::parse("http://h").unwrap());
+        assert_eq!(rootless.path(), "/spaces/s1/rooms");
+    }
+
+    #[test]
+    fn an_id_is_opaque_and_never_changes_the_path() {
+        assert_eq!(
+            url(rooms("a/b?c#d %2e")),
+            "https://api.example/v1/spaces/a%2Fb%3Fc%23d%20%252e/rooms"
+        );
+        for id in ["", ".", "..", ".\t.", "a\nb"] {
+            let error = rooms(id).unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::Rejected, "{id:?}");
+            assert!(!error.to_string().contains(char::is_control));
+        }
+    }
+}

@@ -1,0 +1,122 @@
+//! How long to wait before a request is sent again. Pure: time and chance are passed in; `client` and `download` wait.
+
+use std::time::Duration;
+
+use chrono::{DateTime, NaiveDateTime, Utc};
+
+/// The longest pause that a server may ask for; one that asks for more is asked again sooner.
+const LONGEST_ASKED_PAUSE: Duration = Duration::from_secs(5 * 60);
+
+/// Exponential backoff with full jitter: each pause is a random share of a limit that doubles. Clients that failed
+/// together do not come back together.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Backoff {
+    pub(super) base: Duration,
+    pub(super) cap: Duration,
+}
+
+impl Backoff {
+    /// The pause after `attempt` attempts (from 1). `chance` is in `0.0..1.0`; `asked` is what the server asked for,
+    /// which is never undercut.
+    pub(super) fn pause(&self, attempt: u32, asked: Option<Duration>, chance: f64) -> Duration {
+        let doubled = 2_u32.saturating_pow(attempt.saturating_sub(1));
+        match asked {
+            // A little later than asked, and not all at once.
+            Some(asked) => asked + self.base.mul_f64(chance),
+            None => self.base.saturating_mul(doubled).min(self.cap).mul_f64(chance),
+        }
+    }
+}
+
+/// Reads `Retry-After`: seconds, or a date, which is held against the answer's own `Date` where there is one, since
+/// clocks differ.
+pub(super) fn retry_after(value: &str, date: Option<&str>, now: DateTime<Utc>) -> Option<Duration> {
+    let value = value.trim();
+    let asked = if let Ok(seconds) = value.parse::<f64>() {
+        if !seconds.is_finite() || seconds < 0.0 {
+            return None;
+        }
+        Duration::from_secs_f64(seconds.min(LONGEST_ASKED_PAUSE.as_secs_f64()))
+    } else {
+        let now = date.and_then(http_date).unwrap_or(now);
+        // A date that has passed asks for no pause.
+        (http_date(value)? - now).to_std().unwrap_or_default()
+    };
+    Some(asked.min(LONGEST_ASKED_PAUSE))
+}
+
+/// HTTP's date in its three forms (RFC 9110, 5.6.7).
+fn http_date(text: &str) -> Option<DateTime<Utc>> {
+    let text = text.trim();
+    if let Ok(date) = DateTime::parse_from_rfc2822(text) {
+        return Some(date.to_utc());
+    }
+    ["%A, %d-%b-%y %H:%M:%S GMT", "%a %b %e %H:%M:%S %Y"]
+        .iter()
+        .find_map(|form| NaiveDateTime::parse_from_str(text, form).ok())
+        .map(|naive| naive.and_utc())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    const BACKOFF: Backoff = Backoff {
+        base: Duration::from_millis(300),
+        cap: Duration::from_secs(20),
+    };
+
+    proptest! {
+        #[test]
+        fn a_pause_stays_within_its_limits(attempt in 1_u32..200, chance in 0.0_f64..1.0, asked in 0_u64..600) {
+            prop_assert!(BACKOFF.pause(attempt, None, chance) <= BACKOFF.cap);
+            let asked = Duration::from_secs(asked);
+            let pause = BACKOFF.pause(attempt, Some(asked), chance);
+            prop_assert!(pause >= asked && pause <= asked + BACKOFF.base);
+        }
+
+        #[test]
+        fn nonsense_never_panics(value in ".*", date in proptest::option::of(".*")) {
+            let pause = retry_after(&value, date.as_deref(), DateTime::UNIX_EPOCH);
+            prop_assert!(pause.is_none_or(|pause| pause <= LONGEST_ASKED_PAUSE));
+        }
+    }
+
+    #[test]
+    fn the_limit_doubles_from_300_ms_to_20_s() {
+        let limits: Vec<_> = (1..=8)
+            .map(|attempt| BACKOFF.pause(attempt, None, 1.0).as_millis())
+            .collect();
+        assert_eq!(limits, [300, 600, 1200, 2400, 4800, 9600, 19_200, 20_000]);
+    }
+
+    #[test]
+    fn retry_after_is_seconds_or_a_date() {
+        let now = http_date("Sun, 06 Nov 1994 08:49:37 GMT").unwrap();
+        let read = |value| retry_after(value, None, now).map(|pause| pause.as_millis());
+        assert_eq!(
+            (read("120"), read(" 0 "), read("1.5"), read("86400")),
+            (Some(120_000), Some(0), Some(1500), Some(300_000))
+        );
+        for date in [
+            "Sun, 06 Nov 1994 08:50:07 GMT",
+            "Sunday, 06-Nov-94 08:50:07 GMT",
+            "Sun Nov  6 08:50:07 1994",
+        ] {
+            assert_eq!(read(date), Some(30_000), "{date}");
+        }
+        assert_eq!(read("Sun, 06 Nov 1994 08:00:00 GMT"), Some(0));
+        assert_eq!(read("Mon, 07 Nov 1994 08:00:00 GMT"), Some(300_000));
+        for nonsense in ["", "soon", "-1", "NaN", "inf", "1e999"] {
+            assert_eq!(read(nonsense), None, "{nonsense}");
+        }
+    }
+
+    #[test]
+    fn a_date_is_held_against_the_servers_own_clock() {
+        let date = Some("Sun, 06 Nov 1994 08:49:37 GMT");
+        let pause = retry_after("Sun, 06 Nov 1994 08:49:47 GMT", date, Utc::now());
+        assert_eq!(pause, Some(Duration::from_secs(10)));
+    }
+}

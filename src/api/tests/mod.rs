@@ -1,0 +1,157 @@
+//! The client against a scripted server: raw bytes on a socket, so that answers can be cut, stalled or malformed.
+
+mod downloads;
+mod requests;
+
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
+use tokio_util::sync::CancellationToken;
+
+use super::{Client, Tuning};
+use crate::config::{self, Secret};
+
+pub(super) const TOKEN: &str = "t0ken-s3cr3t";
+
+/// What the server does with one request.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Reply {
+    bytes: Vec<u8>,
+    /// Whether the connection stays open, and silent, after the bytes.
+    stall: bool,
+    delay: Duration,
+}
+
+impl Reply {
+    /// A head and a body that is as long as the head says.
+    pub(super) fn new(status: &str, headers: &str, body: &str) -> Self {
+        let headers = format!("{headers}Content-Length: {}\r\n", body.len());
+        Self::raw(&format!(
+            "HTTP/1.1 {status}\r\n{headers}Connection: close\r\n\r\n{body}"
+        ))
+    }
+
+    pub(super) fn ok(body: &str) -> Self {
+        Self::new("200 OK", "", body)
+    }
+
+    /// Bytes as they are, and then the connection ends.
+    pub(super) fn raw(bytes: &str) -> Self {
+        Self {
+            bytes: bytes.into(),
+            ..Self::default()
+        }
+    }
+
+    /// Bytes as they are, and then silence.
+    pub(super) fn stalled(bytes: &str) -> Self {
+        Self {
+            stall: true,
+            ..Self::raw(bytes)
+        }
+    }
+
+    pub(super) fn after(self, delay: Duration) -> Self {
+        Self { delay, ..self }
+    }
+}
+
+/// A server on loopback.
+pub(super) struct Server {
+    pub(super) url: String,
+    heads: Arc<Mutex<Vec<String>>>,
+    most_at_once: Arc<AtomicUsize>,
+}
+
+impl Server {
+    /// Answers the n-th request (from 0, with its head) as `script` says.
+    pub(super) async fn start(script: impl Fn(usize, &str) -> Reply + Send + Sync + 'static) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("http://{}", listener.local_addr().unwrap());
+        let (heads, most_at_once) = (Arc::new(Mutex::new(Vec::new())), Arc::new(AtomicUsize::new(0)));
+        let server = Self {
+            url,
+            heads: heads.clone(),
+            most_at_once: most_at_once.clone(),
+        };
+        let (script, now) = (Arc::new(script), Arc::new(AtomicUsize::new(0)));
+        tokio::spawn(async move {
+            while let Ok((mut socket, _)) = listener.accept().await {
+                let (heads, most, script, now) =
+                    (heads.clone(), most_at_once.clone(), script.clone(), now.clone());
+                tokio::spawn(async move {
+                    let head = read_head(&mut socket).await;
+                    most.fetch_max(now.fetch_add(1, Ordering::SeqCst) + 1, Ordering::SeqCst);
+                    let index = {
+                        let mut heads = heads.lock().unwrap();
+                        heads.push(head.clone());
+                        heads.len() - 1
+                    };
+                    let reply = script(index, &head);
+                    tokio::time::sleep(reply.delay).await;
+                    now.fetch_sub(1, Ordering::SeqCst);
+                    let _ = socket.write_all(&reply.bytes).await;
+                    if reply.stall {
+                        std::future::pending::<()>().await;
+                    }
+                    let _ = socket.shutdown().await;
+                });
+            }
+        });
+        server
+    }
+
+    /// Answers every request with the next of `replies`, and then with the last.
+    pub(super) async fn replies(replies: Vec<Reply>) -> Self {
+        Self::start(move |index, _| replies[index.min(replies.len() - 1)].clone()).await
+    }
+
+    pub(super) fn heads(&self) -> Vec<String> {
+        self.heads.lock().unwrap().clone()
+    }
+
+    pub(super) fn most_at_once(&self) -> usize {
+        self.most_at_once.load(Ordering::SeqCst)
+    }
+
+    /// A client of this server that does not wait long.
+    pub(super) fn client(&self) -> Client {
+        self.client_with(|_, _| {}).0
+    }
+
+    pub(super) fn client_with(
+        &self,
+        change: impl FnOnce(&mut config::Api, &mut Tuning),
+    ) -> (Client, CancellationToken) {
+        let mut config = config::Api {
+            base_url: format!("{}/v1/", self.url),
+            token: Secret::new(TOKEN),
+            ..config::Api::default()
+        };
+        let mut tuning = Tuning {
+            backoff: Duration::from_millis(1),
+            ..Tuning::default()
+        };
+        change(&mut config, &mut tuning);
+        let cancel = CancellationToken::new();
+        (Client::tuned(&config, cancel.clone(), tuning).unwrap(), cancel)
+    }
+}
+
+async fn read_head(socket: &mut TcpStream) -> String {
+    let mut head = Vec::new();
+    while !head.ends_with(b"\r\n\r\n") {
+        match socket.read_u8().await {
+            Ok(byte) => head.push(byte),
+            Err(_) => break,
+        }
+    }
+    String::from_utf8_lossy(&head).into_owned()
+}
+
+pub(super) fn milliseconds(text: &str) -> config::Duration {
+    serde_json::from_value(serde_json::Value::String(text.to_owned())).unwrap()
+}

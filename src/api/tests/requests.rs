@@ -1,0 +1,372 @@
+//! Lists, reports and links: retries, refusals, bounds, redaction, cancellation.
+
+use std::time::Duration;
+
+use chrono::{DateTime, NaiveDate};
+use futures_util::future::join_all;
+
+use super::{Reply, Server, TOKEN, milliseconds};
+use crate::config::{self, ReportFormat};
+use crate::{Error, ErrorKind};
+
+async fn report(client: &crate::api::Client) -> crate::Result<String> {
+    let bytes = client.report("s1", "r1", "c1", ReportFormat::Json).await?;
+    Ok(String::from_utf8_lossy(&bytes).into_owned())
+}
+
+#[tokio::test]
+async fn a_list_is_asked_for_page_by_page_with_the_token() {
+    let server = Server::start(|_, head| {
+        if head.contains("offset=0 ") {
+            Reply::ok(r#"{"items":[{"id":"a","name":"Школа"},{"id":"b"}],"total":3}"#)
+        } else if head.contains("offset=2 ") {
+            Reply::ok(r#"{"items":[{"id":"b"},{"id":7},{}],"total":4}"#)
+        } else {
+            Reply::ok(r#"{"items":[],"total":4}"#)
+        }
+    })
+    .await;
+    let client = server.client();
+    let spaces = client.spaces().await.unwrap();
+    let ids: Vec<_> = spaces.items.iter().map(|space| space.id.as_str()).collect();
+    assert_eq!(ids, ["a", "b", "7"]);
+    assert_eq!(
+        (spaces.total, spaces.incomplete, spaces.unidentified),
+        (Some(4), None, 1)
+    );
+    let heads = server.heads();
+    assert!(
+        heads[0].starts_with("GET /v1/spaces?limit=100&offset=0 HTTP/1.1\r\n"),
+        "{}",
+        heads[0]
+    );
+    let head = heads[0].to_ascii_lowercase();
+    assert!(
+        head.contains(&format!("authorization: bearer {TOKEN}\r\n")),
+        "{head}"
+    );
+    assert!(
+        head.contains(&format!("user-agent: telelake/{}\r\n", env!("CARGO_PKG_VERSION"))),
+        "{head}"
+    );
+    assert_eq!(client.stats().requests, heads.len() as u64);
+}
+
+#[tokio::test]
+async fn once_pages_are_known_short_lists_cost_one_request() {
+    let server = Server::start(|_, head| {
+        Reply::ok(if head.contains("/rooms/big/") {
+            r#"[{"id":1},{"id":2},{"id":3}]"#
+        } else {
+            r#"[{"id":1}]"#
+        })
+    })
+    .await;
+    let client = server.client();
+    let (from, to) = (DateTime::UNIX_EPOCH, DateTime::UNIX_EPOCH);
+    assert_eq!(client.records("s", "big", from, to).await.unwrap().items.len(), 3);
+    let before = client.stats().requests;
+    assert_eq!(
+        client.records("s", "small", from, to).await.unwrap().items.len(),
+        1
+    );
+    assert_eq!(client.stats().requests - before, 1);
+}
+
+#[tokio::test]
+async fn what_may_pass_is_tried_again() {
+    let server = Server::replies(vec![
+        Reply::new(
+            "503 Service Unavailable",
+            "Retry-After: 0\r\n",
+            "<html>busy</html>",
+        ),
+        Reply::new(
+            "429 Too Many Requests",
+            "Retry-After: Sun, 06 Nov 1994 08:49:37 GMT\r\n",
+            "",
+        ),
+        Reply::raw(""),
+        Reply::raw("HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\n{\"a\""),
+        Reply::new("425 Too Early", "", ""),
+        Reply::ok("{\"a\":true}"),
+    ])
+    .await;
+    let client = server.client();
+    assert_eq!(report(&client).await.unwrap(), "{\"a\":true}");
+    assert_eq!((client.stats().requests, client.stats().retries), (6, 5));
+}
+
+#[tokio::test]
+async fn what_does_not_pass_is_given_up_after_the_retries() {
+    let server = Server::replies(vec![Reply::new("502 Bad Gateway", "", "<html>")]).await;
+    let (client, _) = server.client_with(|config, _| config.retries = 2);
+    let error = client.spaces().await.unwrap_err();
+    assert_eq!(error.to_string(), "GET spaces: 502 Bad Gateway, 3 attempts");
+    assert_eq!((error.kind(), client.stats().requests), (ErrorKind::Server, 3));
+}
+
+#[tokio::test]
+async fn a_refusal_is_not_tried_again_and_repeats_no_secret() {
+    let body = format!(r#"{{"message":"bad token {TOKEN}","code":"X{TOKEN}"}}"#);
+    for (status, kind) in [
+        ("401 Unauthorized", ErrorKind::Unauthorized),
+        ("403 Forbidden", ErrorKind::Forbidden),
+        ("404 Not Found", ErrorKind::NotFound),
+        ("422 Unprocessable Entity", ErrorKind::Rejected),
+    ] {
+        let server = Server::replies(vec![Reply::new(status, "", &body)]).await;
+        let client = server.client();
+        let error = client
+            .calls("s1", "r1", NaiveDate::from_ymd_opt(2023, 8, 1).unwrap())
+            .await
+            .unwrap_err();
+        assert_eq!((error.kind(), client.stats().requests), (kind, 1));
+        let text = format!("{error} {error:?} {client:?}");
+        assert!(text.starts_with(&format!(
+            "GET calls of room r1 of space s1 on 2023-08-01: {status}: bad token ***"
+        )));
+        assert!(!text.contains(TOKEN), "{text}");
+    }
+}
+
+async fn list_error(reply: Reply) -> Error {
+    let server = Server::replies(vec![reply]).await;
+    let (client, _) = server.client_with(|config, tuning| {
+        config.retries = 1;
+        tuning.list_bytes = 40;
+    });
+    client.rooms("s1").await.unwrap_err()
+}
+
+#[tokio::test]
+async fn an_answer_that_is_no_list_is_said_to_be_none() {
+    let errors = [
+        list_error(Reply::ok("<!DOCTYPE html><p>Sign in</p>")).await,
+        list_error(Reply::ok("{\"items\":[")).await,
+        list_error(Reply::ok("{\"rooms\":[]}")).await,
+        list_error(Reply::new(
+            "308 Permanent Redirect",
+            "Location: https://h/?sig=1\r\n",
+            "",
+        ))
+        .await,
+        list_error(Reply::ok(&"[1111111111]".repeat(4))).await,
+        list_error(Reply::raw(&format!(
+            "HTTP/1.1 200 OK\r\nConnection: close\r\n\r\n[{}]",
+            "1,".repeat(30)
+        )))
+        .await,
+        list_error(Reply::raw(
+            "HTTP/1.1 200 OK\r\nConnection: close\r\n\r\n{\"items\":[{\"id\"",
+        ))
+        .await,
+    ];
+    let texts: Vec<_> = errors
+        .iter()
+        .map(|error| format!("{:?}: {error}", error.kind()))
+        .collect();
+    insta::assert_snapshot!(texts.join("\n"), @r"
+    InvalidAnswer: GET rooms of space s1: 200 OK, but answered HTML, not JSON (check api.base_url)
+    InvalidAnswer: GET rooms of space s1: 200 OK, but answered no JSON (check api.base_url)
+    InvalidAnswer: GET rooms of space s1: 200 OK, but answered JSON without a list `items` (check api.base_url)
+    InvalidAnswer: GET rooms of space s1: 308 Permanent Redirect (check api.base_url: the API itself does not redirect here)
+    TooLarge: GET rooms of space s1: answered more than 40 bytes
+    TooLarge: GET rooms of space s1: answered more than 40 bytes
+    Connection: GET rooms of space s1: the answer was cut, 2 attempts
+    ");
+}
+
+#[tokio::test]
+async fn an_answer_that_does_not_come_times_out() {
+    for reply in [
+        Reply::stalled(""),
+        Reply::stalled("HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\n{"),
+    ] {
+        let server = Server::replies(vec![reply]).await;
+        let (client, _) = server.client_with(|config, _| {
+            config.timeout = milliseconds("50ms");
+            config.retries = 1;
+        });
+        let error = report(&client).await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Connection);
+        assert_eq!(error.message(), "timed out, 2 attempts");
+    }
+}
+
+#[tokio::test]
+async fn a_host_that_is_not_there_is_told_with_its_cause() {
+    let server = Server::replies(vec![Reply::ok("")]).await;
+    let free = tokio::net::TcpListener::bind("127.0.0.1:0")
+        .await
+        .unwrap()
+        .local_addr()
+        .unwrap();
+    let (client, _) = server.client_with(|config, _| {
+        config.base_url = format!("http://{free}/v1");
+        config.retries = 0;
+    });
+    let error = client.spaces().await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Connection);
+    assert!(
+        error
+            .to_string()
+            .starts_with("GET spaces: no connection: Connection refused"),
+        "{error}"
+    );
+}
+
+#[tokio::test]
+async fn no_more_requests_are_in_flight_than_configured() {
+    let server = Server::start(|_, _| Reply::ok("{}").after(Duration::from_millis(5))).await;
+    let (client, _) = server.client_with(|config, _| config.concurrency = 3);
+    let reports = join_all((0..20).map(|_| report(&client))).await;
+    assert!(reports.iter().all(Result::is_ok));
+    assert!(server.most_at_once() <= 3, "{}", server.most_at_once());
+}
+
+#[tokio::test]
+async fn a_link_comes_as_text_as_json_or_as_a_redirect() {
+    for (reply, host) in [
+        (
+            Reply::ok("https://blob.example/r.mp4?sig=s1gned\n"),
+            "blob.example",
+        ),
+        (
+            Reply::ok(r#""https://blob.example/r.mp4?sig=s1gned""#),
+            "blob.example",
+        ),
+        (
+            Reply::ok(r#"{"url":"https://blob.example/r.mp4?sig=s1gned"}"#),
+            "blob.example",
+        ),
+        (
+            Reply::new(
+                "302 Found",
+                "Location: https://blob.example/r.mp4?sig=s1gned\r\n",
+                "",
+            ),
+            "blob.example",
+        ),
+        (
+            Reply::new(
+                "307 Temporary Redirect",
+                "Location: /blob/r.mp4?sig=s1gned\r\n",
+                "",
+            ),
+            "127.0.0.1",
+        ),
+    ] {
+        let server = Server::replies(vec![reply]).await;
+        let link = server.client().download_link("s1", "r1", "x1").await.unwrap();
+        assert_eq!(
+            (link.to_string(), format!("{link:?}")),
+            (host.to_owned(), format!("Link({host})"))
+        );
+    }
+    for (reply, kind) in [
+        (Reply::ok("<html></html>"), ErrorKind::InvalidAnswer),
+        (Reply::ok("soon"), ErrorKind::InvalidAnswer),
+        (Reply::ok("ftp://h/r.mp4"), ErrorKind::InvalidAnswer),
+        (Reply::new("302 Found", "", ""), ErrorKind::InvalidAnswer),
+        (
+            Reply::new("302 Found", "Location: file:///etc/passwd\r\n", ""),
+            ErrorKind::InvalidAnswer,
+        ),
+        (Reply::ok(&"x".repeat(16 * 1024 + 1)), ErrorKind::TooLarge),
+        (
+            Reply::new("404 Not Found", "", "{\"message\":\"no record\"}"),
+            ErrorKind::NotFound,
+        ),
+    ] {
+        let server = Server::replies(vec![reply]).await;
+        let error = server.client().download_link("s1", "r1", "x1").await.unwrap_err();
+        assert_eq!(error.kind(), kind, "{error}");
+        assert_eq!(
+            error.about(),
+            "GET download link of record x1 in room r1 of space s1"
+        );
+    }
+}
+
+#[tokio::test]
+async fn nothing_is_sent_once_the_program_stops() {
+    let server = Server::replies(vec![Reply::ok("{}")]).await;
+    let (client, cancel) = server.client_with(|_, _| {});
+    cancel.cancel();
+    assert_eq!(report(&client).await.unwrap_err().kind(), ErrorKind::Interrupted);
+    assert_eq!(client.stats().requests, 0);
+}
+
+#[tokio::test]
+async fn a_backoff_ends_when_the_program_stops() {
+    let reply = Reply::new("503 Service Unavailable", "Retry-After: 300\r\n", "");
+    let server = Server::replies(vec![reply]).await;
+    let (client, cancel) = server.client_with(|_, _| {});
+    let (error, ()) = tokio::join!(report(&client), async {
+        while server.heads().is_empty() {
+            tokio::task::yield_now().await;
+        }
+        cancel.cancel();
+    });
+    assert_eq!(error.unwrap_err().kind(), ErrorKind::Interrupted);
+    assert_eq!(client.stats().requests, 1);
+}
+
+#[tokio::test]
+async fn what_is_in_flight_gets_a_grace() {
+    for (reply, grace, finished) in [
+        (
+            Reply::ok("{}").after(Duration::from_millis(20)),
+            Duration::from_secs(60),
+            true,
+        ),
+        (
+            Reply::stalled("HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\n{"),
+            Duration::from_millis(1),
+            false,
+        ),
+    ] {
+        let server = Server::replies(vec![reply]).await;
+        let (client, cancel) = server.client_with(|_, tuning| tuning.grace = grace);
+        let (answer, ()) = tokio::join!(report(&client), async {
+            while server.heads().is_empty() {
+                tokio::task::yield_now().await;
+            }
+            cancel.cancel();
+        });
+        match answer {
+            Ok(_) => assert!(finished),
+            Err(error) => assert_eq!((error.kind(), finished), (ErrorKind::Interrupted, false)),
+        }
+    }
+}
+
+#[test]
+fn a_client_that_can_not_work_is_not_made() {
+    let new = |base_url: &str, token: &str| {
+        let config = config::Api {
+            base_url: base_url.into(),
+            token: config::Secret::new(token),
+            ..config::Api::default()
+        };
+        crate::api::Client::new(&config, tokio_util::sync::CancellationToken::new())
+    };
+    assert_eq!(new("mailto:x", "t").unwrap_err().about(), "api.base_url");
+    let error = new("http://h", "to\nken").unwrap_err();
+    assert_eq!((error.about(), error.kind()), ("api.token", ErrorKind::Config));
+    assert!(!error.to_string().contains("ken\""));
+    new("https://h", "t").unwrap();
+}
+
+#[tokio::test]
+async fn requests_can_be_sent_from_any_task() {
+    let server = Server::replies(vec![Reply::ok("[]")]).await;
+    let client = server.client();
+    let task = tokio::spawn(async move {
+        let rooms = client.rooms("s1").await?;
+        let link = client.download_link("s1", "r1", "x1").await;
+        Ok::<_, Error>((rooms.items.len(), link.is_err()))
+    });
+    assert_eq!(task.await.unwrap().unwrap(), (0, true));
+}

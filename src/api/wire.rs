@@ -1,0 +1,371 @@
+//! What the API answers, read leniently. Pure; `client` reads answers with it, `export` reads objects kept in a
+//! manifest, `simulator` may write them.
+//!
+//! The guide names few fields and promises none. So every object keeps what came as it came (`raw`), and a field that
+//! is missing, null or of another type reads as `None`. Only an `id` is needed: without it two objects can't be told
+//! apart.
+
+use bytes::Bytes;
+use chrono::{DateTime, Utc};
+use serde_json::Value;
+
+use crate::lenient;
+
+/// An object of a list.
+pub trait Item: Sized {
+    /// Reads an object; `None` when it is no object or has no id.
+    fn from_raw(raw: Value) -> Option<Self>;
+
+    /// The id, as text: the API's ids are 24 hex digits but are never taken apart.
+    fn id(&self) -> &str;
+}
+
+/// A space.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Space {
+    /// `id`
+    pub id: String,
+    /// `name`
+    pub name: Option<String>,
+    /// The object as it came.
+    pub raw: Value,
+}
+
+/// A room of a space.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Room {
+    /// `id`
+    pub id: String,
+    /// `alias`: the room's name in links.
+    pub alias: Option<String>,
+    /// `name`
+    pub name: Option<String>,
+    /// `type`, such as `lesson` or `webinar`.
+    pub room_type: Option<String>,
+    /// `lastCallAt`
+    pub last_call_at: Option<DateTime<Utc>>,
+    /// The object as it came.
+    pub raw: Value,
+}
+
+/// A call: one run of a room.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Call {
+    /// `id`
+    pub id: String,
+    /// `roomId`
+    pub room_id: Option<String>,
+    /// `active`: whether it is still going on.
+    pub active: Option<bool>,
+    /// `startedAt`
+    pub started_at: Option<DateTime<Utc>>,
+    /// `finishedAt`
+    pub finished_at: Option<DateTime<Utc>>,
+    /// The largest of `participantsCount`, `totalParticipantsCount` and `uniqueParticipantsCount`: the guide does not
+    /// say how they differ, and each may be the one that is filled.
+    pub participants: Option<i64>,
+    /// `isBreakoutRoom`
+    pub is_breakout_room: Option<bool>,
+    /// The object as it came.
+    pub raw: Value,
+}
+
+/// A record: one video of a call.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Record {
+    /// `id`
+    pub id: String,
+    /// `name`
+    pub name: Option<String>,
+    /// `roomId`
+    pub room_id: Option<String>,
+    /// `callId`
+    pub call_id: Option<String>,
+    /// `state`: its values are not listed by the guide.
+    pub state: Option<String>,
+    /// `fileSize`, bytes. It may be wrong.
+    pub file_size: Option<u64>,
+    /// `createdAt`
+    pub created_at: Option<DateTime<Utc>>,
+    /// `startedAt`
+    pub started_at: Option<DateTime<Utc>>,
+    /// `finishedAt`
+    pub finished_at: Option<DateTime<Utc>>,
+    /// The object as it came.
+    pub raw: Value,
+}
+
+fn text(raw: &Value, field: &str) -> Option<String> {
+    raw.get(field).and_then(lenient::text)
+}
+
+fn instant(raw: &Value, field: &str) -> Option<DateTime<Utc>> {
+    raw.get(field).and_then(lenient::instant)
+}
+
+fn count(raw: &Value, field: &str) -> Option<u64> {
+    raw.get(field)
+        .and_then(lenient::integer)
+        .and_then(|number| number.try_into().ok())
+}
+
+/// An id is text or a number; nothing else tells objects apart.
+pub(super) fn id(raw: &Value) -> Option<String> {
+    raw.get("id")
+        .filter(|id| id.is_string() || id.is_number())
+        .and_then(lenient::text)
+}
+
+impl Item for Space {
+    fn from_raw(raw: Value) -> Option<Self> {
+        Some(Self {
+            id: id(&raw)?,
+            name: text(&raw, "name"),
+            raw,
+        })
+    }
+
+    fn id(&self) -> &str {
+        &self.id
+    }
+}
+
+impl Item for Room {
+    fn from_raw(raw: Value) -> Option<Self> {
+        Some(Self {
+            id: id(&raw)?,
+            alias: text(&raw, "alias"),
+            name: text(&raw, "name"),
+            room_type: text(&raw, "type"),
+            last_call_at: instant(&raw, "lastCallAt"),
+            raw,
+        })
+    }
+
+    fn id(&self) -> &str {
+        &self.id
+    }
+}
+
+impl Item for Call {
+    fn from_raw(raw: Value) -> Option<Self> {
+        const COUNTS: [&str; 3] = [
+            "participantsCount",
+            "totalParticipantsCount",
+            "uniqueParticipantsCount",
+        ];
+        Some(Self {
+            id: id(&raw)?,
+            room_id: text(&raw, "roomId"),
+            active: raw.get("active").and_then(lenient::boolean),
+            started_at: instant(&raw, "startedAt"),
+            finished_at: instant(&raw, "finishedAt"),
+            participants: COUNTS
+                .iter()
+                .filter_map(|field| lenient::integer(raw.get(field)?))
+                .max(),
+            is_breakout_room: raw.get("isBreakoutRoom").and_then(lenient::boolean),
+            raw,
+        })
+    }
+
+    fn id(&self) -> &str {
+        &self.id
+    }
+}
+
+impl Item for Record {
+    fn from_raw(raw: Value) -> Option<Self> {
+        Some(Self {
+            id: id(&raw)?,
+            name: text(&raw, "name"),
+            room_id: text(&raw, "roomId"),
+            call_id: text(&raw, "callId"),
+            state: text(&raw, "state"),
+            file_size: count(&raw, "fileSize"),
+            created_at: instant(&raw, "createdAt"),
+            started_at: instant(&raw, "startedAt"),
+            finished_at: instant(&raw, "finishedAt"),
+            raw,
+        })
+    }
+
+    fn id(&self) -> &str {
+        &self.id
+    }
+}
+
+/// One answer of a list.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub(super) struct Page {
+    pub(super) items: Vec<Value>,
+    pub(super) total: Option<u64>,
+}
+
+/// Why an answer is no page.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum NotAPage {
+    Html,
+    /// JSON, until the bytes ended.
+    CutShort,
+    NotJson,
+    NoItems,
+}
+
+/// Reads `{"items":[…],"total"?}` or a bare array. `items: null` is an empty list.
+pub(super) fn page(body: &Bytes) -> Result<Page, NotAPage> {
+    if looks_like_html(body) {
+        return Err(NotAPage::Html);
+    }
+    let answer = serde_json::from_slice(without_mark(body)).map_err(|error| {
+        if error.is_eof() {
+            NotAPage::CutShort
+        } else {
+            NotAPage::NotJson
+        }
+    })?;
+    match answer {
+        Value::Array(items) => Ok(Page { items, total: None }),
+        Value::Object(mut object) => match object.remove("items") {
+            Some(Value::Array(items)) => Ok(Page {
+                items,
+                total: object.get("total").and_then(total),
+            }),
+            Some(Value::Null) => Ok(Page {
+                items: Vec::new(),
+                total: object.get("total").and_then(total),
+            }),
+            _ => Err(NotAPage::NoItems),
+        },
+        _ => Err(NotAPage::NoItems),
+    }
+}
+
+fn total(value: &Value) -> Option<u64> {
+    lenient::integer(value)?.try_into().ok()
+}
+
+/// Whether a body is markup: a proxy's page, or a site instead of the API.
+pub(super) fn looks_like_html(body: &[u8]) -> bool {
+    without_mark(body).trim_ascii_start().first() == Some(&b'<')
+}
+
+/// Without a byte order mark, which some servers put before JSON.
+fn without_mark(body: &[u8]) -> &[u8] {
+    body.strip_prefix(b"\xef\xbb\xbf").unwrap_or(body)
+}
+
+/// The link in an answer: a URL as plain text, as a JSON string or as a field of a JSON object.
+pub(super) fn link(body: &[u8]) -> Option<String> {
+    let body = std::str::from_utf8(body)
+        .ok()?
+        .trim_start_matches('\u{feff}')
+        .trim();
+    let text = match serde_json::from_str(body) {
+        Ok(Value::String(text)) => text.trim().to_owned(),
+        Ok(Value::Object(object)) => ["url", "link", "href", "downloadUrl"]
+            .iter()
+            .find_map(|field| {
+                object
+                    .get(*field)
+                    .and_then(Value::as_str)
+                    .filter(|text| !text.trim().is_empty())
+            })?
+            .trim()
+            .to_owned(),
+        Ok(_) => return None,
+        Err(_) => body.to_owned(),
+    };
+    (!text.is_empty() && !text.contains(char::is_whitespace)).then_some(text)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn the_guides_objects_are_read_and_kept_whole() {
+        let raw = json!({"id": "c1", "active": false, "roomId": "r1", "participantsCount": 0, "planAlias": "pro",
+            "isBreakoutRoom": true, "totalParticipantsCount": 7, "uniqueParticipantsCount": "5",
+            "startedAt": "2023-08-12T12:26:51.553Z", "finishedAt": null, "new": {"field": 1}});
+        let call = Call::from_raw(raw.clone()).unwrap();
+        assert_eq!(
+            (call.participants, call.active, call.is_breakout_room),
+            (Some(7), Some(false), Some(true))
+        );
+        assert_eq!(
+            (call.started_at.unwrap().timestamp_millis(), call.finished_at),
+            (1_691_843_211_553, None)
+        );
+        assert_eq!((call.room_id.as_deref(), call.raw), (Some("r1"), raw));
+
+        let record =
+            Record::from_raw(json!({"id": 12, "fileSize": 5_000_000_000_u64, "callId": ""})).unwrap();
+        assert_eq!(
+            (record.id(), record.file_size, record.call_id.as_deref()),
+            ("12", Some(5_000_000_000), None)
+        );
+        let room =
+            Room::from_raw(json!({"id": "r", "type": "webinar", "lastCallAt": 1_691_843_211})).unwrap();
+        assert_eq!(
+            (room.room_type.as_deref(), room.last_call_at.is_some()),
+            (Some("webinar"), true)
+        );
+    }
+
+    #[test]
+    fn fields_of_other_types_never_fail_but_an_id_is_needed() {
+        let odd = json!({"id": "x", "name": [], "active": "maybe", "fileSize": -1, "startedAt": {}, "roomId": null,
+            "participantsCount": "many", "lastCallAt": "soon"});
+        assert_eq!(Call::from_raw(odd.clone()).unwrap().participants, None);
+        assert_eq!(Record::from_raw(odd.clone()).unwrap().file_size, None);
+        assert_eq!(Room::from_raw(odd.clone()).unwrap().last_call_at, None);
+        assert_eq!(Space::from_raw(odd).unwrap().name, None);
+        for raw in [
+            json!({}),
+            json!({"id": null}),
+            json!({"id": ""}),
+            json!({"id": []}),
+            json!({"id": true}),
+            json!(7),
+        ] {
+            assert_eq!(Space::from_raw(raw.clone()), None, "{raw}");
+        }
+    }
+
+    #[test]
+    fn a_list_is_an_object_with_items_or_a_bare_array() {
+        let read = |text: &str| {
+            page(&Bytes::copy_from_slice(text.as_bytes())).map(|page| (page.items.len(), page.total))
+        };
+        assert_eq!(read(r#"{"items":[{},{}],"total":9}"#), Ok((2, Some(9))));
+        assert_eq!(read(r#"{"items":[],"total":"3"}"#), Ok((0, Some(3))));
+        assert_eq!(read(r#"{"items":null}"#), Ok((0, None)));
+        assert_eq!(read("[1]"), Ok((1, None)));
+        assert_eq!(read("\u{feff}[]"), Ok((0, None)));
+        assert_eq!(read(r#"{"data":[]}"#), Err(NotAPage::NoItems));
+        assert_eq!(read(r#"{"items":{}}"#), Err(NotAPage::NoItems));
+        assert_eq!(read("null"), Err(NotAPage::NoItems));
+        assert_eq!(read(r#"{"items":[{"#), Err(NotAPage::CutShort));
+        assert_eq!(read("oops"), Err(NotAPage::NotJson));
+        assert_eq!(read(" \n<!DOCTYPE html>"), Err(NotAPage::Html));
+    }
+
+    #[test]
+    fn a_link_comes_in_several_forms() {
+        let url = "https://blob.example/r.mp4?sig=1";
+        for body in [
+            url.to_owned(),
+            format!("  {url}\n"),
+            format!("\"{url}\""),
+            format!("{{\"url\":\"{url}\"}}"),
+            format!("{{\"url\":null,\"downloadUrl\":\"{url}\"}}"),
+        ] {
+            assert_eq!(link(body.as_bytes()).as_deref(), Some(url), "{body}");
+        }
+        for body in ["", "null", "[]", "{}", "not ready yet", "\"\"", "<html> </html>"] {
+            assert_eq!(link(body.as_bytes()), None, "{body}");
+        }
+    }
+}
