@@ -52,19 +52,11 @@ fn col(name: &'static str, kind: Type, doc: &'static str) -> Column {
     }
 }
 
-fn key(name: &'static str, doc: &'static str) -> Column {
-    Column {
-        key: true,
-        ..col(name, Text, doc)
-    }
-}
-
-fn extra() -> Column {
-    col(
-        "extra",
-        Json,
-        "Fields of the source object that no column takes, as a JSON object; null when there are none",
-    )
+/// Columns line by line: name, type (`Key`: text of the table's key) and description.
+macro_rules! columns {
+    (@ $name:literal Key $doc:literal) => { Column { key: true, ..col($name, Text, $doc) } };
+    (@ $name:literal $kind:ident $doc:literal) => { col($name, $kind, $doc) };
+    ($($name:literal $kind:ident $doc:literal,)*) => { vec![$(columns!(@ $name $kind $doc)),*] };
 }
 
 /// The names of the columns that tell a row's call, in order: the program's own, no mapping feeds them.
@@ -79,143 +71,55 @@ pub const CALL_COLUMNS: [&str; 7] = [
 ];
 
 fn call_columns() -> Vec<Column> {
-    vec![
-        col("space_id", Text, "Id of the space the call was held in (API)"),
-        col("space_name", Text, "Name of the space as last seen (API)"),
-        col("room_id", Text, "Id of the room the call was held in (API)"),
-        col("room_name", Text, "Name of the room as last seen (API)"),
-        col("call_id", Text, "Id of the call (API)"),
-        col(
-            "call_started_at",
-            Timestamp,
-            "Start of the call, the first join (API startedAt)",
-        ),
-        col(
-            "call_finished_at",
-            Timestamp,
-            "End of the call, the last leave (API finishedAt); null while it runs",
-        ),
+    columns![
+        "space_id" Text "Id of the space the call was held in (API)",
+        "space_name" Text "Name of the space as last seen (API)",
+        "room_id" Text "Id of the room the call was held in (API)",
+        "room_name" Text "Name of the room as last seen (API)",
+        "call_id" Text "Id of the call (API)",
+        "call_started_at" Timestamp "Start of the call, the first join (API startedAt)",
+        "call_finished_at" Timestamp "End of the call, the last leave (API finishedAt); null while it runs",
     ]
 }
 
 fn lesson_columns() -> Vec<Column> {
-    vec![
-        col(
-            "meta_matched",
-            Bool,
-            "Whether lesson data came for this external user and meeting (storeExternalUserMeta)",
-        ),
-        col("user_fullname", Text, "Full name of the user (lesson meta)"),
-        col(
-            "user_role",
-            Text,
-            "Role of the user: student, teacher, parent, assistant or the school's own (lesson meta)",
-        ),
-        col("lesson_name", Text, "Name of the lesson (lesson meta)"),
-        col(
-            "lesson_scheduled_start_at",
-            Timestamp,
-            "Scheduled start of the lesson (lesson meta)",
-        ),
-        col(
-            "lesson_scheduled_end_at",
-            Timestamp,
-            "Scheduled end of the lesson (lesson meta)",
-        ),
-        col("lesson_course_id", Text, "Id of the course (lesson meta)"),
-        col("lesson_course_name", Text, "Name of the course (lesson meta)"),
-        col("student_group_id", Text, "Id of the student group (lesson meta)"),
-        col(
-            "student_group_name",
-            Text,
-            "Name of the student group (lesson meta)",
-        ),
-        col(
-            "attributes",
-            Map,
-            "Every other scalar of the lesson meta, nested ones by dotted path",
-        ),
+    columns![
+        "meta_matched" Bool "Whether lesson data came for this external user and meeting (storeExternalUserMeta)",
+        "user_fullname" Text "Full name of the user (lesson meta)",
+        "user_role" Text "Role of the user: student, teacher, parent, assistant or the school's own (lesson meta)",
+        "lesson_name" Text "Name of the lesson (lesson meta)",
+        "lesson_scheduled_start_at" Timestamp "Scheduled start of the lesson (lesson meta)",
+        "lesson_scheduled_end_at" Timestamp "Scheduled end of the lesson (lesson meta)",
+        "lesson_course_id" Text "Id of the course (lesson meta)",
+        "lesson_course_name" Text "Name of the course (lesson meta)",
+        "student_group_id" Text "Id of the student group (lesson meta)",
+        "student_group_name" Text "Name of the student group (lesson meta)",
+        "attributes" Map "Every other scalar of the lesson meta, nested ones by dotted path",
     ]
 }
 
 fn calls() -> Table {
-    let columns = vec![
-        key("space_id", "Id of the space the call was held in (API)"),
-        key("call_id", "Id of the call (API id)"),
-        col("space_name", Text, "Name of the space as last seen (API)"),
-        col(
-            "room_id",
-            Text,
-            "Id of the room the call was held in (API roomId)",
-        ),
-        col("room_name", Text, "Name of the room as last seen (API)"),
-        col("room_alias", Text, "Short link of the room as last seen (API)"),
-        col(
-            "room_type",
-            Text,
-            "Type of the room: lesson or webinar (API roomType)",
-        ),
-        col(
-            "is_breakout_room",
-            Bool,
-            "Whether the room is a breakout room of another (API isBreakoutRoom)",
-        ),
-        col(
-            "plan_alias",
-            Text,
-            "Tariff that the call was held under (API planAlias)",
-        ),
-        col(
-            "participants_count",
-            Int64,
-            "Participants, as the API counts them (API participantsCount)",
-        ),
-        col(
-            "total_participants_count",
-            Int64,
-            "Participants in total, as the API counts them (API totalParticipantsCount)",
-        ),
-        col(
-            "unique_participants_count",
-            Int64,
-            "Distinct participants, as the API counts them (API uniqueParticipantsCount)",
-        ),
-        col(
-            "started_at",
-            Timestamp,
-            "Start of the call, the first join (API startedAt)",
-        ),
-        col(
-            "finished_at",
-            Timestamp,
-            "End of the call, the last leave (API finishedAt); null while it runs",
-        ),
-        col(
-            "duration_s",
-            Double,
-            "Seconds from start to end; null while the call runs",
-        ),
-        col(
-            "external_meeting_ids",
-            Strings,
-            "Meetings of the LMS that the participants came for, distinct and sorted (report)",
-        ),
-        col(
-            "report_json",
-            Text,
-            "Key of the JSON report in the lake; null where none was landed",
-        ),
-        col(
-            "report_xlsx",
-            Text,
-            "Key of the XLSX report in the lake; null where none was landed",
-        ),
-        col(
-            "recordings_count",
-            Int64,
-            "Records of the call that the API listed, exported or not",
-        ),
-        extra(),
+    let columns = columns![
+        "space_id" Key "Id of the space the call was held in (API)",
+        "call_id" Key "Id of the call (API id)",
+        "space_name" Text "Name of the space as last seen (API)",
+        "room_id" Text "Id of the room the call was held in (API roomId)",
+        "room_name" Text "Name of the room as last seen (API)",
+        "room_alias" Text "Short link of the room as last seen (API)",
+        "room_type" Text "Type of the room: lesson or webinar (API roomType)",
+        "is_breakout_room" Bool "Whether the room is a breakout room of another (API isBreakoutRoom)",
+        "plan_alias" Text "Tariff that the call was held under (API planAlias)",
+        "participants_count" Int64 "Participants, as the API counts them (API participantsCount)",
+        "total_participants_count" Int64 "Participants in total, as the API counts them (API totalParticipantsCount)",
+        "unique_participants_count" Int64 "Distinct participants, as the API counts them (API uniqueParticipantsCount)",
+        "started_at" Timestamp "Start of the call, the first join (API startedAt)",
+        "finished_at" Timestamp "End of the call, the last leave (API finishedAt); null while it runs",
+        "duration_s" Double "Seconds from start to end; null while the call runs",
+        "external_meeting_ids" Strings "Meetings of the LMS that the participants came for, distinct and sorted (report)",
+        "report_json" Text "Key of the JSON report in the lake; null where none was landed",
+        "report_xlsx" Text "Key of the XLSX report in the lake; null where none was landed",
+        "recordings_count" Int64 "Records of the call that the API listed, exported or not",
+        "extra" Json "Fields of the source object that no column takes, as a JSON object; null when there are none",
     ];
     table(
         "calls",
@@ -230,68 +134,29 @@ fn participants() -> Table {
     for column in &mut call {
         column.key = column.name == "call_id";
     }
-    let own = vec![
-        key(
-            "participant_id",
-            "Id of the participant in the report; `anon-…` is the program's own where the report has none",
-        ),
-        col(
-            "name",
-            Text,
-            "Name that the participant entered the room with (report)",
-        ),
-        col("role", Text, "Role in the room: user or moderator (report)"),
-        col(
-            "email",
-            Text,
-            "E-mail, where it was asked for or passed with the invitation (report)",
-        ),
-        col(
-            "phone",
-            Text,
-            "Telephone, where it was asked for or passed with the invitation (report)",
-        ),
-        col(
-            "external_user_id",
-            Text,
-            "Id of the user in the LMS (report externalUserId)",
-        ),
-        col(
-            "external_meeting_id",
-            Text,
-            "Id of the meeting in the LMS (report externalMeetingId)",
-        ),
-        col("first_joined_at", Timestamp, "Start of the first session"),
-        col(
-            "last_left_at",
-            Timestamp,
-            "End of the last session; an open one ends with the call",
-        ),
-        col(
-            "sessions",
-            Sessions,
-            "Stays in the call, sorted, as reported; left_at is null where one is open",
-        ),
-        col("sessions_count", Int64, "Number of sessions"),
-        col(
-            "duration_s",
-            Double,
-            "Seconds in the call: overlapping sessions counted once, an open one ends with the call",
-        ),
-        col("camera_s", Double, "Seconds with the camera on (report)"),
-        col("microphone_s", Double, "Seconds with the microphone on (report)"),
-        col("screen_s", Double, "Seconds of screen sharing (report)"),
-        col("messages_count", Int64, "Chat messages written (report)"),
-        col("reactions_count", Int64, "Reactions sent (report)"),
-        col("hand_raises_count", Int64, "Times the hand was raised (report)"),
+    let own = columns![
+        "participant_id" Key "Id of the participant in the report; `anon-…` is the program's own where the report has none",
+        "name" Text "Name that the participant entered the room with (report)",
+        "role" Text "Role in the room: user or moderator (report)",
+        "email" Text "E-mail, where it was asked for or passed with the invitation (report)",
+        "phone" Text "Telephone, where it was asked for or passed with the invitation (report)",
+        "external_user_id" Text "Id of the user in the LMS (report externalUserId)",
+        "external_meeting_id" Text "Id of the meeting in the LMS (report externalMeetingId)",
+        "first_joined_at" Timestamp "Start of the first session",
+        "last_left_at" Timestamp "End of the last session; an open one ends with the call",
+        "sessions" Sessions "Stays in the call, sorted, as reported; left_at is null where one is open",
+        "sessions_count" Int64 "Number of sessions",
+        "duration_s" Double "Seconds in the call: overlapping sessions counted once, an open one ends with the call",
+        "camera_s" Double "Seconds with the camera on (report)",
+        "microphone_s" Double "Seconds with the microphone on (report)",
+        "screen_s" Double "Seconds of screen sharing (report)",
+        "messages_count" Int64 "Chat messages written (report)",
+        "reactions_count" Int64 "Reactions sent (report)",
+        "hand_raises_count" Int64 "Times the hand was raised (report)",
     ];
-    let late = vec![
-        col(
-            "late_s",
-            Double,
-            "Seconds from the scheduled start of the lesson to the first join, not below 0; null without lesson meta",
-        ),
-        extra(),
+    let late = columns![
+        "late_s" Double "Seconds from the scheduled start of the lesson to the first join, not below 0; null without lesson meta",
+        "extra" Json "Fields of the source object that no column takes, as a JSON object; null when there are none",
     ];
     table(
         "participants",
@@ -308,18 +173,14 @@ fn participants() -> Table {
 }
 
 fn messages() -> Table {
-    let own = vec![
-        col("message_id", Text, "Id of the message (report)"),
-        col(
-            "participant_id",
-            Text,
-            "Id of the participant who wrote it (report)",
-        ),
-        col("external_user_id", Text, "Id of that participant in the LMS"),
-        col("participant_name", Text, "Name of that participant"),
-        col("sent_at", Timestamp, "When it was sent (report)"),
-        col("text", Text, "Its text (report)"),
-        extra(),
+    let own = columns![
+        "message_id" Text "Id of the message (report)",
+        "participant_id" Text "Id of the participant who wrote it (report)",
+        "external_user_id" Text "Id of that participant in the LMS",
+        "participant_name" Text "Name of that participant",
+        "sent_at" Timestamp "When it was sent (report)",
+        "text" Text "Its text (report)",
+        "extra" Json "Fields of the source object that no column takes, as a JSON object; null when there are none",
     ];
     table(
         "messages",
@@ -330,16 +191,12 @@ fn messages() -> Table {
 }
 
 fn reactions() -> Table {
-    let own = vec![
-        col(
-            "participant_id",
-            Text,
-            "Id of the participant who sent it (report)",
-        ),
-        col("external_user_id", Text, "Id of that participant in the LMS"),
-        col("type", Text, "Kind of the reaction (report)"),
-        col("sent_at", Timestamp, "When it was sent (report)"),
-        extra(),
+    let own = columns![
+        "participant_id" Text "Id of the participant who sent it (report)",
+        "external_user_id" Text "Id of that participant in the LMS",
+        "type" Text "Kind of the reaction (report)",
+        "sent_at" Timestamp "When it was sent (report)",
+        "extra" Json "Fields of the source object that no column takes, as a JSON object; null when there are none",
     ];
     table(
         "reactions",
@@ -357,15 +214,15 @@ fn reactions() -> Table {
 }
 
 fn poll_votes() -> Table {
-    let own = vec![
-        col("poll_id", Text, "Id of the poll (report)"),
-        col("question", Text, "Question of the poll (report)"),
-        col("option_id", Text, "Id of the option voted for (report)"),
-        col("option_text", Text, "Text of that option (report)"),
-        col("participant_id", Text, "Id of the participant who voted (report)"),
-        col("external_user_id", Text, "Id of that participant in the LMS"),
-        col("voted_at", Timestamp, "When the vote was given (report)"),
-        extra(),
+    let own = columns![
+        "poll_id" Text "Id of the poll (report)",
+        "question" Text "Question of the poll (report)",
+        "option_id" Text "Id of the option voted for (report)",
+        "option_text" Text "Text of that option (report)",
+        "participant_id" Text "Id of the participant who voted (report)",
+        "external_user_id" Text "Id of that participant in the LMS",
+        "voted_at" Timestamp "When the vote was given (report)",
+        "extra" Json "Fields of the source object that no column takes, as a JSON object; null when there are none",
     ];
     table(
         "poll_votes",
@@ -384,45 +241,21 @@ fn poll_votes() -> Table {
 }
 
 fn recordings() -> Table {
-    let columns = vec![
-        key("space_id", "Id of the space (API)"),
-        key("record_id", "Id of the record (API id)"),
-        col("room_id", Text, "Id of the room it was made in (API)"),
-        col(
-            "call_id",
-            Text,
-            "Id of the call it is of (API callId); null where the API does not say",
-        ),
-        col("name", Text, "Name of the record (API)"),
-        col("state", Text, "State of the record as the API names it (API)"),
-        col("started_at", Timestamp, "Start of the record (API startedAt)"),
-        col(
-            "finished_at",
-            Timestamp,
-            "End of the record (API finishedAt); null while it runs",
-        ),
-        col(
-            "file_size",
-            Int64,
-            "Size in bytes as the API says; may be wrong (API fileSize)",
-        ),
-        col(
-            "status",
-            Text,
-            "Whether the file is in the lake: done, pending or failed",
-        ),
-        col("uri", Text, "Where the file lies; null unless done"),
-        col(
-            "bytes",
-            Int64,
-            "Size in bytes of the file in the lake; null unless done",
-        ),
-        col(
-            "sha256",
-            Text,
-            "SHA-256 of the file in the lake, in hex; null unless done",
-        ),
-        col("error", Text, "Why it is not done; null when it is"),
+    let columns = columns![
+        "space_id" Key "Id of the space (API)",
+        "record_id" Key "Id of the record (API id)",
+        "room_id" Text "Id of the room it was made in (API)",
+        "call_id" Text "Id of the call it is of (API callId); null where the API does not say",
+        "name" Text "Name of the record (API)",
+        "state" Text "State of the record as the API names it (API)",
+        "started_at" Timestamp "Start of the record (API startedAt)",
+        "finished_at" Timestamp "End of the record (API finishedAt); null while it runs",
+        "file_size" Int64 "Size in bytes as the API says; may be wrong (API fileSize)",
+        "status" Text "Whether the file is in the lake: done, pending or failed",
+        "uri" Text "Where the file lies; null unless done",
+        "bytes" Int64 "Size in bytes of the file in the lake; null unless done",
+        "sha256" Text "SHA-256 of the file in the lake, in hex; null unless done",
+        "error" Text "Why it is not done; null when it is",
     ];
     table(
         "recordings",
@@ -433,50 +266,22 @@ fn recordings() -> Table {
 }
 
 fn coverage() -> Table {
-    let columns = vec![
-        key("space_id", "Id of the space (API)"),
-        key("room_id", "Id of the room (API)"),
-        col("calls", Int64, "Calls of the day"),
-        col("calls_pending", Int64, "Calls that run or have not settled"),
-        col(
-            "reports_done",
-            Int64,
-            "Reports in the lake (a call has one for each configured format)",
-        ),
-        col("reports_pending", Int64, "Reports that are not there yet"),
-        col(
-            "reports_failed",
-            Int64,
-            "Reports that could not be had or not be used",
-        ),
-        col(
-            "reports_denied",
-            Int64,
-            "Reports that the API refuses to this token or tariff",
-        ),
-        col("records_done", Int64, "Recordings in the lake"),
-        col("records_pending", Int64, "Recordings that are not there yet"),
-        col(
-            "records_failed",
-            Int64,
-            "Recordings that could not be had, are refused, or will never come",
-        ),
-        col(
-            "recorded_bytes",
-            Int64,
-            "Size in bytes of the recordings in the lake",
-        ),
-        col(
-            "complete",
-            Bool,
-            "Whether later runs have nothing to fetch: nothing is pending, nothing failed",
-        ),
-        col(
-            "reason",
-            Text,
-            "Why the first thing that is not done is not; null where all is done",
-        ),
-        col("checked_at", Timestamp, "When the day last changed"),
+    let columns = columns![
+        "space_id" Key "Id of the space (API)",
+        "room_id" Key "Id of the room (API)",
+        "calls" Int64 "Calls of the day",
+        "calls_pending" Int64 "Calls that run or have not settled",
+        "reports_done" Int64 "Reports in the lake (a call has one for each configured format)",
+        "reports_pending" Int64 "Reports that are not there yet",
+        "reports_failed" Int64 "Reports that could not be had or not be used",
+        "reports_denied" Int64 "Reports that the API refuses to this token or tariff",
+        "records_done" Int64 "Recordings in the lake",
+        "records_pending" Int64 "Recordings that are not there yet",
+        "records_failed" Int64 "Recordings that could not be had, are refused, or will never come",
+        "recorded_bytes" Int64 "Size in bytes of the recordings in the lake",
+        "complete" Bool "Whether later runs have nothing to fetch: nothing is pending, nothing failed",
+        "reason" Text "Why the first thing that is not done is not; null where all is done",
+        "checked_at" Timestamp "When the day last changed",
     ];
     table(
         "coverage",
@@ -487,134 +292,50 @@ fn coverage() -> Table {
 }
 
 fn rooms() -> Table {
-    let columns = vec![
-        key("room_id", "Id of the room (API id)"),
-        col("space_id", Text, "Id of its space (API spaceId)"),
-        col("alias", Text, "Short link of the room (API)"),
-        col("name", Text, "Name of the room (API)"),
-        col(
-            "type",
-            Text,
-            "lesson: all may speak; webinar: only the creator and moderators (API)",
-        ),
-        col(
-            "is_public",
-            Bool,
-            "Whether anyone with the link may join (API isPublic)",
-        ),
-        col("app_id", Text, "Id of the application (API appId)"),
-        col(
-            "channel_id",
-            Text,
-            "Id of the room's channel, internal to the platform (API channelId)",
-        ),
-        col("template_id", Text, "Id of the template (API templateId)"),
-        col(
-            "parent_room_id",
-            Text,
-            "Id of the room that it is a breakout room of (API parentRoomId)",
-        ),
-        col(
-            "is_favorite",
-            Bool,
-            "Whether the token's user marked it (API isFavorite)",
-        ),
-        col(
-            "is_chat_allowed",
-            Bool,
-            "Whether there is a chat (API isChatAllowed)",
-        ),
-        col(
-            "is_record_allowed",
-            Bool,
-            "Whether it may be recorded (API isRecordAllowed)",
-        ),
-        col(
-            "is_auto_recording_allowed",
-            Bool,
-            "Whether recording starts when a moderator enters (API isAutoRecordingAllowed)",
-        ),
-        col(
-            "is_screensharing_allowed",
-            Bool,
-            "Whether participants may share the screen (API isScreensharingAllowed)",
-        ),
-        col(
-            "is_microphone_publishing_allowed",
-            Bool,
-            "Whether participants may speak (API isMicrophonePublishingAllowed)",
-        ),
-        col(
-            "is_screen_media_publishing_allowed",
-            Bool,
-            "Whether participants may publish the screen's media (API isScreenMediaPublishingAllowed)",
-        ),
-        col(
-            "is_camera_publishing_allowed",
-            Bool,
-            "Whether participants may show video (API isCameraPublishingAllowed)",
-        ),
-        col(
-            "is_avatars_allowed",
-            Bool,
-            "Whether there are avatars (API isAvatarsAllowed)",
-        ),
-        col(
-            "is_self_renaming_allowed",
-            Bool,
-            "Whether participants may rename themselves (API isSelfRenamingAllowed)",
-        ),
-        col(
-            "is_hand_raising_allowed",
-            Bool,
-            "Whether participants may raise the hand (API isHandRaisingAllowed)",
-        ),
-        col(
-            "is_remote_drawing_allowed",
-            Bool,
-            "Whether one may draw on another's screen (API isRemoteDrawingAllowed)",
-        ),
-        col(
-            "waiting_room_audience",
-            Text,
-            "Who waits to be let in (API waitingRoomAudience)",
-        ),
-        col(
-            "breakout_rooms",
-            Json,
-            "State of the breakout rooms, as JSON (API breakoutRooms)",
-        ),
-        col(
-            "join_settings",
-            Json,
-            "What one is asked for on entering, as JSON (API joinSettings)",
-        ),
-        col("role_in_room", Text, "Role of the token's user (API roleInRoom)"),
-        col(
-            "redirect_url",
-            Text,
-            "Where participants are sent when the call ends (API redirectUrl)",
-        ),
-        col(
-            "last_call_at",
-            Timestamp,
-            "When the room last had a call (API lastCallAt)",
-        ),
-        col("created_at", Timestamp, "When the room was made (API createdAt)"),
-        extra(),
+    let columns = columns![
+        "room_id" Key "Id of the room (API id)",
+        "space_id" Text "Id of its space (API spaceId)",
+        "alias" Text "Short link of the room (API)",
+        "name" Text "Name of the room (API)",
+        "type" Text "lesson: all may speak; webinar: only the creator and moderators (API)",
+        "is_public" Bool "Whether anyone with the link may join (API isPublic)",
+        "app_id" Text "Id of the application (API appId)",
+        "channel_id" Text "Id of the room's channel, internal to the platform (API channelId)",
+        "template_id" Text "Id of the template (API templateId)",
+        "parent_room_id" Text "Id of the room that it is a breakout room of (API parentRoomId)",
+        "is_favorite" Bool "Whether the token's user marked it (API isFavorite)",
+        "is_chat_allowed" Bool "Whether there is a chat (API isChatAllowed)",
+        "is_record_allowed" Bool "Whether it may be recorded (API isRecordAllowed)",
+        "is_auto_recording_allowed" Bool "Whether recording starts when a moderator enters (API isAutoRecordingAllowed)",
+        "is_screensharing_allowed" Bool "Whether participants may share the screen (API isScreensharingAllowed)",
+        "is_microphone_publishing_allowed" Bool "Whether participants may speak (API isMicrophonePublishingAllowed)",
+        "is_screen_media_publishing_allowed" Bool "Whether participants may publish the screen's media (API isScreenMediaPublishingAllowed)",
+        "is_camera_publishing_allowed" Bool "Whether participants may show video (API isCameraPublishingAllowed)",
+        "is_avatars_allowed" Bool "Whether there are avatars (API isAvatarsAllowed)",
+        "is_self_renaming_allowed" Bool "Whether participants may rename themselves (API isSelfRenamingAllowed)",
+        "is_hand_raising_allowed" Bool "Whether participants may raise the hand (API isHandRaisingAllowed)",
+        "is_remote_drawing_allowed" Bool "Whether one may draw on another's screen (API isRemoteDrawingAllowed)",
+        "waiting_room_audience" Text "Who waits to be let in (API waitingRoomAudience)",
+        "breakout_rooms" Json "State of the breakout rooms, as JSON (API breakoutRooms)",
+        "join_settings" Json "What one is asked for on entering, as JSON (API joinSettings)",
+        "role_in_room" Text "Role of the token's user (API roleInRoom)",
+        "redirect_url" Text "Where participants are sent when the call ends (API redirectUrl)",
+        "last_call_at" Timestamp "When the room last had a call (API lastCallAt)",
+        "created_at" Timestamp "When the room was made (API createdAt)",
+        "extra" Json "Fields of the source object that no column takes, as a JSON object; null when there are none",
     ];
     table("rooms", "a room, as last seen", [columns], &["room_id"])
 }
 
 fn spaces() -> Table {
-    let columns = vec![
-        key("space_id", "Id of the space (API id)"),
-        col("name", Text, "Name of the space (API)"),
-        col("description", Text, "Description of the space (API)"),
-        col("logo", Text, "Address of its logo (API)"),
-        col("is_public", Bool, "No longer used by the platform (API isPublic)"),
-        col("created_at", Timestamp, "When the space was made (API createdAt)"),
-        extra(),
+    let columns = columns![
+        "space_id" Key "Id of the space (API id)",
+        "name" Text "Name of the space (API)",
+        "description" Text "Description of the space (API)",
+        "logo" Text "Address of its logo (API)",
+        "is_public" Bool "No longer used by the platform (API isPublic)",
+        "created_at" Timestamp "When the space was made (API createdAt)",
+        "extra" Json "Fields of the source object that no column takes, as a JSON object; null when there are none",
     ];
     table("spaces", "a space, as last seen", [columns], &["space_id"])
 }
