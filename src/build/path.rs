@@ -62,6 +62,19 @@ impl Path {
         self.steps.iter().filter(|step| **step == Step::Each).count()
     }
 
+    /// Whether it means the row itself.
+    pub fn is_here(&self) -> bool {
+        self.up == 0 && self.steps.is_empty()
+    }
+
+    /// The steps after the first array.
+    pub fn after_each(&self) -> &[Step] {
+        match self.steps.iter().position(|step| *step == Step::Each) {
+            Some(at) => &self.steps[at + 1..],
+            None => &[],
+        }
+    }
+
     /// The path of what `other` finds from where this one ends.
     pub fn then(&self, other: &Self) -> Self {
         Self {
@@ -82,7 +95,7 @@ impl Path {
         Some(value)
     }
 
-    /// The array at a path that ends in `[]` and steps into no other, or the value itself as its only element.
+    /// The elements of the first array that a path steps into; without one, the value itself as the only element.
     pub fn elements<'v>(&self, scopes: &[&'v Value]) -> Option<&'v [Value]> {
         let mut value = self.start(scopes)?;
         for step in &self.steps {
