@@ -36,8 +36,6 @@ pub(super) struct TablePlan {
     /// Where its rows are; the first that is there wins.
     pub rows: Vec<Path>,
     pub columns: Vec<ColumnPlan>,
-    /// The column that keeps what no other takes.
-    pub extra: Option<usize>,
 }
 
 /// A column's feed, resolved.
@@ -157,7 +155,6 @@ impl TablePlan {
             source: rules.source,
             rows,
             columns,
-            extra: table.index("extra"),
         })
     }
 

@@ -147,7 +147,8 @@ impl People {
     }
 }
 
-fn digest(row: &Row<'_>) -> u64 {
+/// What tells a row from another; the same rows give the same.
+pub(super) fn digest(row: &Row<'_>) -> u64 {
     let mut hasher = DefaultHasher::new();
     format!("{row:?}").hash(&mut hasher);
     hasher.finish()

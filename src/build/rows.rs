@@ -12,7 +12,7 @@ use crate::lake::table::Type;
 use crate::lenient;
 
 /// A row on its way to its table.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, Default, PartialEq)]
 pub(super) struct Row<'v> {
     /// A cell for each of the table's columns.
     pub cells: Vec<Cell<'v>>,
