@@ -26,6 +26,8 @@ mod rows;
 mod shape;
 mod sink;
 mod stay;
+#[cfg(test)]
+mod tests;
 
 pub use catalog::{build_rooms, build_spaces};
 pub use day::{BuiltDay, build_day};
