@@ -1,1 +1,38 @@
-//! Bytes to tables.
+//! bytes → rows → tables: a day's landed reports and its manifest to that day's Parquet files.
+//!
+//! Pure and synchronous: no network, no clock, no store. `export` calls it after landing, and again whenever the
+//! inputs' [`fingerprint`] has changed.
+//!
+//! ```text
+//! report ─ inspect ─► rows ──► people ──► order ──► columns ─► sink ─► TableFile
+//!                      ▲ mapping (file, path, shape)             ▲
+//! manifest ────────────┴─ listed, coverage ──────────────────────┘
+//! ```
+
+mod catalog;
+mod cell;
+mod columns;
+mod coverage;
+mod day;
+mod file;
+mod fingerprint;
+mod inspect;
+mod listed;
+mod mapping;
+mod notes;
+mod path;
+mod people;
+mod rows;
+mod shape;
+mod sink;
+mod stay;
+#[cfg(test)]
+mod tests;
+
+pub use catalog::{build_rooms, build_spaces};
+pub use day::{BuiltDay, build_day};
+pub use fingerprint::fingerprint;
+pub use inspect::{Inspection, NotJson, inspect};
+pub use mapping::Mapping;
+pub use notes::Notes;
+pub use sink::TableFile;

@@ -1,0 +1,189 @@
+//! The mapping file as TOML says it, before anything is resolved. Pure; read by [`super::mapping`].
+//!
+//! Unknown keys are refused. Its canonical form feeds the mapping's digest, so that comments and layout do not count.
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use serde::de::value::MapAccessDeserializer;
+use serde::de::{MapAccess, SeqAccess, Visitor};
+use serde::{Deserialize, Deserializer, Serialize};
+
+/// A whole file.
+#[derive(Debug, Clone, PartialEq, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct File {
+    /// The version of the format.
+    pub version: u32,
+    /// Fields that need no column, by source.
+    #[serde(default)]
+    pub ignore: BTreeMap<Source, Names>,
+    /// The tables, by name.
+    #[serde(default)]
+    pub table: BTreeMap<String, TableRules>,
+}
+
+/// What a table is read from.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Deserialize, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub(super) enum Source {
+    /// A call's JSON report.
+    #[default]
+    Report,
+    /// A call as the API lists it.
+    Call,
+    /// A record as the API lists it.
+    Record,
+    /// A room as the API lists it.
+    Room,
+    /// A space as the API lists it.
+    Space,
+}
+
+impl Source {
+    /// The prefix of its fields in the notes; none for reports, whose paths speak for themselves.
+    pub fn prefix(self) -> &'static str {
+        match self {
+            Self::Report => "",
+            Self::Call => "call",
+            Self::Record => "record",
+            Self::Room => "room",
+            Self::Space => "space",
+        }
+    }
+}
+
+/// How a table's rows are found and fed.
+#[derive(Debug, Clone, PartialEq, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct TableRules {
+    /// What it is read from.
+    #[serde(default)]
+    pub source: Source,
+    /// Where its rows are.
+    pub rows: Names,
+    /// What feeds its columns, by name.
+    pub columns: BTreeMap<String, Feed>,
+}
+
+/// What feeds a column: paths alone, or a table with more to say.
+#[derive(Debug, Clone, Default, PartialEq, Serialize)]
+pub(super) struct Feed {
+    /// Paths, of which the first that is there wins.
+    pub from: Names,
+    /// For sessions: the paths of a session's own fields, by name.
+    pub fields: BTreeMap<String, Names>,
+    /// Where the value is looked up when no path has it.
+    pub lookup: Option<Lookup>,
+}
+
+/// A value of another element of the report.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub(super) struct Lookup {
+    /// The array to look in.
+    pub find: String,
+    /// The field of its elements to compare.
+    pub key: String,
+    /// The row's value to compare with.
+    pub by: Names,
+    /// The field of the element found.
+    pub take: String,
+}
+
+/// The keys of a feed that is a table.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct FeedKeys {
+    #[serde(default)]
+    from: Names,
+    #[serde(default)]
+    fields: BTreeMap<String, Names>,
+    find: Option<String>,
+    key: Option<String>,
+    by: Option<Names>,
+    take: Option<String>,
+}
+
+impl<'de> Deserialize<'de> for Feed {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Forms;
+        impl<'de> Visitor<'de> for Forms {
+            type Value = Feed;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a source path, a list of them, or a table with `from`")
+            }
+
+            fn visit_str<E: serde::de::Error>(self, path: &str) -> Result<Feed, E> {
+                Ok(Feed {
+                    from: Names(vec![path.to_owned()]),
+                    ..Feed::default()
+                })
+            }
+
+            fn visit_seq<A: SeqAccess<'de>>(self, seq: A) -> Result<Feed, A::Error> {
+                Ok(Feed {
+                    from: NamesForms.visit_seq(seq)?,
+                    ..Feed::default()
+                })
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Feed, A::Error> {
+                FeedKeys::deserialize(MapAccessDeserializer::new(map))?
+                    .feed()
+                    .map_err(serde::de::Error::custom)
+            }
+        }
+        deserializer.deserialize_any(Forms)
+    }
+}
+
+impl FeedKeys {
+    fn feed(self) -> Result<Feed, &'static str> {
+        let lookup = match (self.find, self.key, self.by, self.take) {
+            (None, None, None, None) => None,
+            (Some(find), Some(key), Some(by), Some(take)) => Some(Lookup { find, key, by, take }),
+            _ => return Err("a lookup needs all of `find`, `key`, `by` and `take`"),
+        };
+        if self.from.0.is_empty() && lookup.is_none() {
+            return Err("nothing feeds the column: `from` is missing");
+        }
+        Ok(Feed {
+            from: self.from,
+            fields: self.fields,
+            lookup,
+        })
+    }
+}
+
+/// One text or a list of them.
+#[derive(Debug, Clone, Default, PartialEq, Serialize)]
+pub(super) struct Names(pub Vec<String>);
+
+struct NamesForms;
+
+impl<'de> Visitor<'de> for NamesForms {
+    type Value = Names;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a text or a list of texts")
+    }
+
+    fn visit_str<E: serde::de::Error>(self, name: &str) -> Result<Names, E> {
+        Ok(Names(vec![name.to_owned()]))
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Names, A::Error> {
+        let mut names = Vec::new();
+        while let Some(name) = seq.next_element()? {
+            names.push(name);
+        }
+        Ok(Names(names))
+    }
+}
+
+impl<'de> Deserialize<'de> for Names {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_any(NamesForms)
+    }
+}

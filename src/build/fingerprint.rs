@@ -1,0 +1,124 @@
+//! The digest of all that a day's tables are built from: a day whose fingerprint stands is not built again. Pure.
+
+use std::collections::BTreeMap;
+
+use serde::Serialize;
+use serde_json::Value;
+use sha2::{Digest, Sha256};
+
+use super::mapping::Mapping;
+use crate::config::ReportFormat;
+use crate::lake::manifest::{CallEntry, Landing, Manifest, RecordEntry, RoomEntry, Status};
+use crate::lake::table::SCHEMA_VERSION;
+
+/// What feeds the tables. Attempts, times of landing and what was built before do not.
+#[derive(Serialize)]
+struct Inputs<'m> {
+    schema: &'static str,
+    mapping: &'m str,
+    date: chrono::NaiveDate,
+    space: (&'m str, Option<&'m str>),
+    rooms: &'m BTreeMap<String, RoomEntry>,
+    calls: BTreeMap<&'m str, CallInputs<'m>>,
+    records: BTreeMap<&'m str, RecordInputs<'m>>,
+}
+
+#[derive(Serialize)]
+struct CallInputs<'m> {
+    room: &'m str,
+    times: [Option<i64>; 2],
+    object: &'m Value,
+    pending: Option<&'m str>,
+    reports: BTreeMap<ReportFormat, LandingInputs<'m>>,
+}
+
+#[derive(Serialize)]
+struct RecordInputs<'m> {
+    room: &'m str,
+    call: Option<&'m str>,
+    times: [Option<i64>; 2],
+    object: &'m Value,
+    file: LandingInputs<'m>,
+}
+
+#[derive(Serialize)]
+struct LandingInputs<'m> {
+    status: Status,
+    reason: Option<&'m str>,
+    landed: Option<(&'m str, u64, &'m str, bool)>,
+}
+
+/// The digest of all that feeds a day's tables, in hex.
+pub fn fingerprint(manifest: &Manifest, mapping: &Mapping) -> String {
+    let calls = manifest.calls.iter().map(|(id, call)| (id.as_str(), call.into()));
+    let records = manifest
+        .records
+        .iter()
+        .map(|(id, record)| (id.as_str(), record.into()));
+    let inputs = Inputs {
+        schema: SCHEMA_VERSION,
+        mapping: mapping.digest(),
+        date: manifest.date,
+        space: (&manifest.space_id, manifest.space_name.as_deref()),
+        rooms: &manifest.rooms,
+        calls: calls.collect(),
+        records: records.collect(),
+    };
+    let mut hasher = Hashing(Sha256::new());
+    // All keys are text and hashing takes every byte: there is nothing here that can fail.
+    let written = serde_json::to_writer(&mut hasher, &inputs);
+    debug_assert!(written.is_ok());
+    hex::encode(hasher.0.finalize())
+}
+
+struct Hashing(Sha256);
+
+impl std::io::Write for Hashing {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        self.0.update(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
+impl<'m> From<&'m CallEntry> for CallInputs<'m> {
+    fn from(call: &'m CallEntry) -> Self {
+        Self {
+            room: &call.room_id,
+            times: [call.started_at, call.finished_at].map(|at| at.map(|at| at.timestamp_micros())),
+            object: &call.call,
+            pending: call.pending.as_deref(),
+            reports: call
+                .reports
+                .iter()
+                .map(|(format, landing)| (*format, landing.into()))
+                .collect(),
+        }
+    }
+}
+
+impl<'m> From<&'m RecordEntry> for RecordInputs<'m> {
+    fn from(record: &'m RecordEntry) -> Self {
+        Self {
+            room: &record.room_id,
+            call: record.call_id.as_deref(),
+            times: [record.started_at, record.finished_at].map(|at| at.map(|at| at.timestamp_micros())),
+            object: &record.record,
+            file: (&record.file).into(),
+        }
+    }
+}
+
+impl<'m> From<&'m Landing> for LandingInputs<'m> {
+    fn from(landing: &'m Landing) -> Self {
+        let landed = landing.landed.as_ref();
+        Self {
+            status: landing.status,
+            reason: landing.reason.as_deref(),
+            landed: landed.map(|it| (it.key.as_str(), it.bytes, it.sha256.as_str(), it.usable)),
+        }
+    }
+}

@@ -1,0 +1,364 @@
+//! The mapping, resolved: paths parsed, columns found, what is taken known. Pure; made once, used for every report.
+//!
+//! No field name of the platform's stands in the program: all are in `config/mapping.toml`.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use sha2::{Digest, Sha256};
+
+use super::file::{Feed, File, Names, Source, TableRules};
+use super::path::{Path, Step};
+use super::shape::Shape;
+use crate::error::{Error, ErrorKind, Result};
+use crate::lake::table::{Table, Type, builtin};
+
+/// The version of the mapping file's format.
+const VERSION: u32 = 1;
+/// The built-in mapping.
+const BUILTIN: &str = include_str!("../../config/mapping.toml");
+/// The fields of a session.
+const JOINED: &str = "joined_at";
+const LEFT: &str = "left_at";
+
+/// Where the tables' rows are and what feeds their columns.
+#[derive(Debug, Clone)]
+pub struct Mapping {
+    pub(super) tables: Vec<TablePlan>,
+    shapes: BTreeMap<Source, Shape>,
+    digest: String,
+}
+
+/// A table's rules, resolved.
+#[derive(Debug, Clone)]
+pub(super) struct TablePlan {
+    pub table: &'static Table,
+    pub source: Source,
+    /// Where its rows are; the first that is there wins.
+    pub rows: Vec<Path>,
+    pub columns: Vec<ColumnPlan>,
+}
+
+/// A column's feed, resolved.
+#[derive(Debug, Clone)]
+pub(super) struct ColumnPlan {
+    pub index: usize,
+    pub kind: Type,
+    pub from: Vec<Path>,
+    /// Of a column of sessions.
+    pub session: Option<SessionPlan>,
+    pub lookup: Option<LookupPlan>,
+}
+
+/// The fields of a session.
+#[derive(Debug, Clone)]
+pub(super) struct SessionPlan {
+    pub joined: Vec<Path>,
+    pub left: Vec<Path>,
+}
+
+/// A lookup, resolved.
+#[derive(Debug, Clone)]
+pub(super) struct LookupPlan {
+    pub find: Path,
+    pub key: Path,
+    pub by: Vec<Path>,
+    pub take: Path,
+}
+
+impl Mapping {
+    /// The built-in mapping.
+    ///
+    /// # Errors
+    /// Never in a released program: a test holds the file.
+    pub fn builtin() -> Result<Self> {
+        Self::parse(BUILTIN, "built-in mapping")
+    }
+
+    /// Reads a mapping. `about` names it in errors.
+    ///
+    /// # Errors
+    /// When it is no TOML, has an unknown key, or names a table, column or path that can't be: with the line where
+    /// TOML tells it, and the table and column.
+    pub fn parse(text: &str, about: &str) -> Result<Self> {
+        let refuse = |reason: String| Error::new(ErrorKind::Config, about, reason);
+        let file: File = toml::from_str(text).map_err(|error| {
+            let line = error
+                .span()
+                .map(|span| text[..span.start.min(text.len())].matches('\n').count() + 1);
+            refuse(match line {
+                Some(line) => format!("line {line}: {}", error.message()),
+                None => error.message().to_owned(),
+            })
+        })?;
+        Self::resolve(&file).map_err(refuse)
+    }
+
+    /// The SHA-256 of what the mapping says: comments, layout and order do not count.
+    pub fn digest(&self) -> &str {
+        &self.digest
+    }
+
+    /// What the mapping knows of a source's objects.
+    pub(super) fn shape(&self, source: Source) -> Option<&Shape> {
+        self.shapes.get(&source)
+    }
+
+    /// The rules of a table.
+    pub(super) fn plan(&self, table: &str) -> Option<&TablePlan> {
+        self.tables.iter().find(|plan| plan.table.name == table)
+    }
+
+    fn resolve(file: &File) -> Result<Self, String> {
+        if file.version != VERSION {
+            return Err(format!("version {} is not known, {VERSION} is", file.version));
+        }
+        let mut shapes: BTreeMap<Source, Shape> = BTreeMap::new();
+        let mut tables = Vec::new();
+        for (name, rules) in &file.table {
+            let plan =
+                TablePlan::resolve(name, rules).map_err(|reason| format!("[table.{name}] {reason}"))?;
+            plan.mark(shapes.entry(rules.source).or_default());
+            tables.push(plan);
+        }
+        for (source, names) in &file.ignore {
+            for path in paths(names).map_err(|reason| format!("[ignore] {reason}"))? {
+                shapes.entry(*source).or_default().insert(&path.steps).taken = true;
+            }
+        }
+        let canonical = serde_json::to_vec(file).map_err(|error| error.to_string())?;
+        Ok(Self {
+            tables,
+            shapes,
+            digest: hex::encode(Sha256::digest(canonical)),
+        })
+    }
+}
+
+impl TablePlan {
+    fn resolve(name: &str, rules: &TableRules) -> Result<Self, String> {
+        let table = builtin::get(name).ok_or("there is no such table")?;
+        let rows = paths(&rules.rows)?;
+        if rows.is_empty() || rows.iter().any(|path| path.up > 0) {
+            return Err("`rows` must be a path from the whole object".into());
+        }
+        let deepest = rows.iter().map(|path| scopes(path).len()).max().unwrap_or(1);
+        let columns = rules
+            .columns
+            .iter()
+            .map(|(column, feed)| {
+                ColumnPlan::resolve(table, rules.source, column, feed, deepest)
+                    .map_err(|reason| format!("column `{column}`: {reason}"))
+            })
+            .collect::<Result<_, _>>()?;
+        Ok(Self {
+            table,
+            source: rules.source,
+            rows,
+            columns,
+        })
+    }
+
+    /// Marks in a shape what this table takes.
+    fn mark(&self, shape: &mut Shape) {
+        for rows in &self.rows {
+            shape.insert(&rows.steps).row = true;
+            let scopes = scopes(rows);
+            for column in &self.columns {
+                for taken in column.taken() {
+                    let Some(scope) = scopes.len().checked_sub(taken.up + 1) else {
+                        continue;
+                    };
+                    let steps = [&rows.steps[..scopes[scope]], &taken.steps].concat();
+                    if !steps.is_empty() {
+                        shape.insert(&steps).taken = true;
+                    }
+                }
+            }
+        }
+    }
+}
+
+impl ColumnPlan {
+    fn resolve(
+        table: &Table,
+        source: Source,
+        name: &str,
+        feed: &Feed,
+        deepest: usize,
+    ) -> Result<Self, String> {
+        let index = table.index(name).ok_or("the table has no such column")?;
+        let kind = table.columns[index].kind;
+        if name == "extra" || (source == Source::Report && builtin::CALL_COLUMNS.contains(&name)) {
+            return Err("it is filled by the program".into());
+        }
+        let from = paths(&feed.from)?;
+        let session = SessionPlan::resolve(kind, &feed.fields)?;
+        let lookup = feed.lookup.as_ref().map(LookupPlan::resolve).transpose()?;
+        let plan = Self {
+            index,
+            kind,
+            from,
+            session,
+            lookup,
+        };
+        let arrays = usize::from(matches!(kind, Type::Sessions | Type::Strings));
+        if plan.from.iter().any(|path| path.arrays() > arrays) {
+            return Err(format!("a path of a {} steps into too many arrays", kind.name()));
+        }
+        if plan.lookup.as_ref().is_some_and(LookupPlan::is_wrong) {
+            return Err("`find` must step into one array, at its end, and the others into none".into());
+        }
+        match plan.taken().iter().find(|path| path.up >= deepest) {
+            Some(_) => Err("a path has more `^` than its rows lie deep".into()),
+            None => Ok(plan),
+        }
+    }
+
+    /// All paths that the column reads, from the row.
+    fn taken(&self) -> Vec<Path> {
+        let mut taken = Vec::new();
+        match &self.session {
+            Some(session) => {
+                for from in &self.from {
+                    taken.extend(
+                        session
+                            .joined
+                            .iter()
+                            .chain(&session.left)
+                            .map(|field| from.then(field)),
+                    );
+                }
+            }
+            None => taken.extend(self.from.iter().cloned()),
+        }
+        if let Some(lookup) = &self.lookup {
+            taken.extend([lookup.find.then(&lookup.key), lookup.find.then(&lookup.take)]);
+            taken.extend(lookup.by.iter().cloned());
+        }
+        taken
+    }
+}
+
+impl SessionPlan {
+    fn resolve(kind: Type, fields: &BTreeMap<String, Names>) -> Result<Option<Self>, String> {
+        let known = BTreeSet::from([JOINED, LEFT]);
+        match kind {
+            Type::Sessions => {}
+            _ if fields.is_empty() => return Ok(None),
+            _ => return Err("only sessions have `fields`".into()),
+        }
+        if fields.keys().map(String::as_str).collect::<BTreeSet<_>>() != known {
+            return Err(format!("`fields` must name `{JOINED}` and `{LEFT}`"));
+        }
+        let of = |name| fields.get(name).map_or(Ok(Vec::new()), paths);
+        let (joined, left) = (of(JOINED)?, of(LEFT)?);
+        if joined
+            .iter()
+            .chain(&left)
+            .any(|path| path.up > 0 || path.arrays() > 0)
+        {
+            return Err("a session's fields are its own".into());
+        }
+        Ok(Some(Self { joined, left }))
+    }
+}
+
+impl LookupPlan {
+    fn resolve(lookup: &super::file::Lookup) -> Result<Self, String> {
+        Ok(Self {
+            find: Path::parse(&lookup.find)?,
+            key: Path::parse(&lookup.key)?,
+            by: paths(&lookup.by)?,
+            take: Path::parse(&lookup.take)?,
+        })
+    }
+
+    fn is_wrong(&self) -> bool {
+        self.find.arrays() != 1
+            || self.find.steps.last() != Some(&Step::Each)
+            || [&self.key, &self.take]
+                .iter()
+                .any(|path| path.up > 0 || path.arrays() > 0)
+            || self.by.iter().any(|path| path.arrays() > 0)
+    }
+}
+
+fn paths(names: &Names) -> Result<Vec<Path>, String> {
+    names.0.iter().map(|name| Path::parse(name)).collect()
+}
+
+/// How many steps of a rows' path lead to each of the values that a row can see: the whole object first, the row last.
+pub(super) fn scopes(rows: &Path) -> Vec<usize> {
+    let arrays = rows.steps.iter().enumerate();
+    let mut scopes: Vec<usize> = std::iter::once(0)
+        .chain(
+            arrays
+                .filter(|(_, step)| **step == Step::Each)
+                .map(|(at, _)| at + 1),
+        )
+        .collect();
+    if scopes.last() != Some(&rows.steps.len()) {
+        scopes.push(rows.steps.len());
+    }
+    scopes
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn refusal(text: &str) -> String {
+        Mapping::parse(text, "mapping.toml").expect_err(text).to_string()
+    }
+
+    #[test]
+    fn the_built_in_mapping_feeds_every_table_but_coverage() {
+        let mapping = Mapping::builtin().expect("built-in mapping");
+        let fed: BTreeSet<_> = mapping
+            .tables
+            .iter()
+            .map(|plan| plan.table.name.as_ref())
+            .collect();
+        let all: BTreeSet<_> = builtin::all().iter().map(|table| table.name.as_ref()).collect();
+        assert_eq!(all.difference(&fed).collect::<Vec<_>>(), [&"coverage"]);
+    }
+
+    #[test]
+    fn the_digest_is_of_what_is_said() {
+        let digest = |text: &str| Mapping::parse(text, "m").expect(text).digest;
+        let one = digest("version = 1\n[table.messages]\nrows = 'chat[]'\ncolumns = {text = 'body'}");
+        let same = digest(
+            "# Chat.\nversion = 1\n[table.messages]\nrows = ['chat[]']\n[table.messages.columns]\ntext = { from = ['body'] }",
+        );
+        let other = digest("version = 1\n[table.messages]\nrows = 'chat[]'\ncolumns = {text = 'text'}");
+        assert_eq!(one, same);
+        assert_ne!(one, other);
+    }
+
+    #[test]
+    fn a_wrong_mapping_is_refused_with_the_place_and_the_reason() {
+        let table = |rest: &str| refusal(&format!("version = 1\n{rest}"));
+        insta::assert_snapshot!(
+            [
+                refusal("version = 2"),
+                refusal("version = "),
+                table("shape = 1"),
+                table("[table.messages]\nrows = 'm[]'\ncolumns = {}\nsheet = 'x'"),
+                table("[table.messages]\nrows = 'm[]'\ncolumns = {text = 5}"),
+                table("[table.messages]\nrows = 'm[]'\ncolumns = {text = {from = 'a', as = 'b'}}"),
+                table("[table.messages]\nrows = 'm[]'\ncolumns = {text = {find = 'a[]'}}"),
+                table("[table.messages]\nrows = 'm[]'\ncolumns = {text = {}}"),
+                table("[table.lessons]\nrows = 'm[]'\ncolumns = {}"),
+                table("[table.messages]\nrows = '^.m[]'\ncolumns = {}"),
+                table("[table.messages]\nrows = 'm[]'\ncolumns = {body = 'text'}"),
+                table("[table.messages]\nrows = 'm[]'\ncolumns = {call_id = 'id'}"),
+                table("[table.messages]\nrows = 'm[]'\ncolumns = {text = 'a..b'}"),
+                table("[table.messages]\nrows = 'm[]'\ncolumns = {text = 'a[].b'}"),
+                table("[table.messages]\nrows = 'm[]'\ncolumns = {text = '^^.b'}"),
+                table("[table.messages]\nrows = 'm[]'\ncolumns = {text = {from = 'a', fields = {b = 'c'}}}"),
+                table("[table.participants]\nrows = 'm[]'\ncolumns = {sessions = 's[]'}"),
+            ]
+            .join("\n")
+        );
+    }
+}

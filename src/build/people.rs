@@ -1,0 +1,155 @@
+//! The participants of one report: an id for each, one row for each, and what their sessions add up to. Pure.
+
+use std::collections::{HashMap, HashSet};
+use std::hash::{DefaultHasher, Hash, Hasher};
+
+use chrono::{DateTime, Utc};
+use sha2::{Digest, Sha256};
+
+use super::cell::Cell;
+use super::notes::Notes;
+use super::rows::Row;
+use super::stay;
+use crate::lake::table::{Table, Type};
+
+/// What a surrogate id is made from, besides the call: the first that is there.
+const IDENTITY: [&str; 4] = ["external_user_id", "email", "phone", "name"];
+
+/// Where the columns that are worked on stand.
+#[derive(Debug, Clone)]
+pub(super) struct People {
+    id: usize,
+    identity: [usize; 4],
+    sessions: usize,
+    sessions_count: usize,
+    first_joined_at: usize,
+    last_left_at: usize,
+    duration_s: usize,
+    summed: Vec<usize>,
+}
+
+impl People {
+    /// Finds the columns; none in a table that is not that of participants.
+    pub fn of(table: &Table) -> Option<Self> {
+        let is_sum = |kind| matches!(kind, Type::Int64 | Type::Double);
+        let mut identity = [0; 4];
+        for (place, name) in identity.iter_mut().zip(IDENTITY) {
+            *place = table.index(name)?;
+        }
+        Some(Self {
+            id: table.index("participant_id")?,
+            identity,
+            sessions: table.index("sessions")?,
+            sessions_count: table.index("sessions_count")?,
+            first_joined_at: table.index("first_joined_at")?,
+            last_left_at: table.index("last_left_at")?,
+            duration_s: table.index("duration_s")?,
+            summed: (0..table.columns.len())
+                .filter(|index| is_sum(table.columns[*index].kind))
+                .collect(),
+        })
+    }
+
+    /// Makes the rows of a report into those of the table: one for each participant, in the order of the report.
+    pub fn settle<'v>(
+        &self,
+        rows: Vec<Row<'v>>,
+        call: &str,
+        call_end: Option<DateTime<Utc>>,
+        notes: &mut Notes,
+    ) -> Vec<Row<'v>> {
+        let mut people = self.merge(rows, call, notes);
+        for row in &mut people {
+            self.add_up(&mut row.cells, call_end.map(|end| end.timestamp_micros()));
+        }
+        people
+    }
+
+    fn merge<'v>(&self, rows: Vec<Row<'v>>, call: &str, notes: &mut Notes) -> Vec<Row<'v>> {
+        let mut people: Vec<Row<'v>> = Vec::with_capacity(rows.len());
+        // Each participant's place, and the rows seen of it: the same row twice adds nothing.
+        let mut places: HashMap<String, (usize, HashSet<u64>)> = HashMap::with_capacity(rows.len());
+        let mut anonymous = HashMap::new();
+        for mut row in rows {
+            let id = match row.cells[self.id].as_text() {
+                Some(id) => id.to_owned(),
+                None => self.surrogate(&row, call, &mut anonymous),
+            };
+            row.cells[self.id] = id.clone().into();
+            match places.get_mut(&id) {
+                None => {
+                    places.insert(id, (people.len(), HashSet::new()));
+                    people.push(row);
+                }
+                Some((place, seen)) => {
+                    notes.merged_participants += 1;
+                    if seen.is_empty() {
+                        seen.insert(digest(&people[*place]));
+                    }
+                    if seen.insert(digest(&row)) {
+                        self.join(&mut people[*place], row);
+                    }
+                }
+            }
+        }
+        people
+    }
+
+    /// An id for a participant without one, the same at every build. Those of one external user are one participant;
+    /// others who look the same are told apart by their order.
+    fn surrogate(&self, row: &Row<'_>, call: &str, anonymous: &mut HashMap<String, u64>) -> String {
+        let known = IDENTITY
+            .iter()
+            .zip(self.identity)
+            .find_map(|(name, index)| Some((*name, row.cells[index].as_text()?)));
+        let (what, who) = known.unwrap_or(("", ""));
+        let identity = format!("{call}\0{what}\0{who}");
+        let number = anonymous.entry(identity.clone()).or_insert(0);
+        if what != IDENTITY[0] {
+            *number += 1;
+        }
+        let hash = hex::encode(Sha256::digest(format!("{identity}\0{number}")));
+        format!("anon-{}", &hash[..16])
+    }
+
+    /// Adds another row of the same participant: sessions together, counts added, otherwise the first that is there.
+    fn join<'v>(&self, row: &mut Row<'v>, other: Row<'v>) {
+        for (index, cell) in other.cells.into_iter().enumerate() {
+            let mine = &mut row.cells[index];
+            match (&mut *mine, cell) {
+                (Cell::Null, cell) => *mine = cell,
+                (Cell::Sessions(mine), Cell::Sessions(more)) => mine.extend(more),
+                (Cell::Int(mine), Cell::Int(more)) if self.summed.contains(&index) => {
+                    *mine = mine.saturating_add(more);
+                }
+                (Cell::Double(mine), Cell::Double(more)) if self.summed.contains(&index) => {
+                    *mine = (*mine + more).clamp(f64::MIN, f64::MAX);
+                }
+                _ => {}
+            }
+        }
+        for (name, value) in other.extra {
+            row.extra.entry(name).or_insert(value);
+        }
+    }
+
+    fn add_up(&self, cells: &mut [Cell<'_>], call_end: Option<i64>) {
+        let Cell::Sessions(sessions) = &mut cells[self.sessions] else {
+            return;
+        };
+        sessions.sort_unstable();
+        let count = sessions.len();
+        let stay = stay::stay(sessions, call_end);
+        cells[self.sessions_count] = Cell::count(count);
+        cells[self.first_joined_at] = stay.first_joined.map_or(Cell::Null, Cell::Time);
+        cells[self.last_left_at] = stay.last_left.map_or(Cell::Null, Cell::Time);
+        cells[self.duration_s] = stay.seconds.into();
+    }
+}
+
+/// What tells a row from another; the same rows give the same.
+pub(super) fn digest(row: &Row<'_>) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    format!("{row:?}").hash(&mut hasher);
+    hasher.finish()
+}

@@ -1,0 +1,293 @@
+//! From one JSON object to the rows of one table, as the mapping says. Pure.
+//!
+//! Nothing here fails: a value that does not fit is null and counted, a row that is no object is counted.
+
+use serde_json::{Map, Value};
+
+use super::cell::{Cell, Misfit, Session};
+use super::mapping::{ColumnPlan, LookupPlan, Mapping, SessionPlan, TablePlan};
+use super::notes::Notes;
+use super::path::{Path, Step};
+use crate::lake::table::Type;
+use crate::lenient;
+
+/// A row on its way to its table.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub(super) struct Row<'v> {
+    /// A cell for each of the table's columns.
+    pub cells: Vec<Cell<'v>>,
+    /// What no column takes.
+    pub extra: Map<String, Value>,
+}
+
+impl Row<'_> {
+    /// Moves `extra` into its column.
+    pub fn seal(&mut self, column: Option<usize>) {
+        if let (Some(column), false) = (column, self.extra.is_empty()) {
+            self.cells[column] = Value::Object(std::mem::take(&mut self.extra)).to_string().into();
+        }
+    }
+}
+
+/// The rows of a table in an object. Each starts as `template`, which holds what does not come from the object.
+pub(super) fn rows<'v>(
+    mapping: &Mapping,
+    plan: &TablePlan,
+    object: &'v Value,
+    template: &[Cell<'v>],
+    notes: &mut Notes,
+) -> Vec<Row<'v>> {
+    let Some(path) = plan.rows.iter().find(|path| is_there(path, object)) else {
+        return Vec::new();
+    };
+    let shape = mapping
+        .shape(plan.source)
+        .and_then(|shape| shape.get(&path.steps));
+    let mut place = place(plan.source.prefix(), path);
+    let mut rows = Vec::new();
+    walk(object, &path.steps, &mut vec![object], &mut |scopes| {
+        let Some(row) = read(plan, scopes, template, notes) else {
+            return;
+        };
+        let extra = match (scopes.last(), shape) {
+            (Some(Value::Object(object)), Some(shape)) => shape.rest(object, &mut place, notes),
+            _ => Map::new(),
+        };
+        rows.push(Row { cells: row, extra });
+    });
+    rows
+}
+
+/// Counts what of an object lies outside all rows and is not taken.
+pub(super) fn count_rest(
+    mapping: &Mapping,
+    plan_source: super::file::Source,
+    object: &Value,
+    notes: &mut Notes,
+) {
+    if let (Some(shape), Value::Object(object)) = (mapping.shape(plan_source), object)
+        && !shape.row
+    {
+        shape.rest(object, &mut plan_source.prefix().to_owned(), notes);
+    }
+}
+
+/// How many rows of a table an object has; none where it does not have the place that they lie in.
+pub(super) fn count(plan: &TablePlan, object: &Value) -> Option<u64> {
+    let path = plan.rows.iter().find(|path| is_there(path, object))?;
+    let mut count = 0;
+    walk(object, &path.steps, &mut vec![object], &mut |_| count += 1);
+    Some(count)
+}
+
+/// Whether an object has the place where a path's rows lie, with rows or without.
+fn is_there(path: &Path, object: &Value) -> bool {
+    let mut value = object;
+    for step in &path.steps {
+        match step {
+            Step::Field(name) => match value.get(name.as_str()) {
+                Some(inner) => value = inner,
+                None => return false,
+            },
+            Step::Each => return value.is_array(),
+        }
+    }
+    !value.is_null()
+}
+
+/// Calls `row` with the scopes of each row: the object first, the row last.
+fn walk<'v>(
+    value: &'v Value,
+    steps: &[Step],
+    scopes: &mut Vec<&'v Value>,
+    row: &mut dyn FnMut(&[&'v Value]),
+) {
+    match steps.split_first() {
+        None => row(scopes),
+        Some((Step::Field(name), rest)) => {
+            let Some(inner) = value.get(name.as_str()) else {
+                return;
+            };
+            if rest.is_empty() {
+                scopes.push(inner);
+                row(scopes);
+                scopes.pop();
+            } else {
+                walk(inner, rest, scopes, row);
+            }
+        }
+        Some((Step::Each, rest)) => {
+            for element in value.as_array().into_iter().flatten() {
+                scopes.push(element);
+                walk(element, rest, scopes, row);
+                scopes.pop();
+            }
+        }
+    }
+}
+
+fn read<'v>(
+    plan: &TablePlan,
+    scopes: &[&'v Value],
+    template: &[Cell<'v>],
+    notes: &mut Notes,
+) -> Option<Vec<Cell<'v>>> {
+    let plain = |column: &ColumnPlan| column.session.is_none() && column.from.iter().any(Path::is_here);
+    if !scopes.last()?.is_object() && !plan.columns.iter().any(plain) {
+        notes.bad(&plan.table.name, "(row)");
+        return None;
+    }
+    let mut cells = template.to_vec();
+    for column in &plan.columns {
+        let name = || (&*plan.table.name, &*plan.table.columns[column.index].name);
+        match column.read(scopes) {
+            Ok(Cell::Null) => {}
+            Ok(cell) => cells[column.index] = cell,
+            Err(Misfits { rest, times }) => {
+                let (table, column_name) = name();
+                (0..times).for_each(|_| notes.bad(table, column_name));
+                if rest.is_some() {
+                    cells[column.index] = rest;
+                }
+            }
+        }
+    }
+    Some(cells)
+}
+
+/// Values that do not fit, and what is left without them.
+struct Misfits<'v> {
+    rest: Cell<'v>,
+    times: usize,
+}
+
+impl From<Misfit> for Misfits<'_> {
+    fn from(_: Misfit) -> Self {
+        Self {
+            rest: Cell::Null,
+            times: 1,
+        }
+    }
+}
+
+impl ColumnPlan {
+    fn read<'v>(&self, scopes: &[&'v Value]) -> Result<Cell<'v>, Misfits<'v>> {
+        if let Some(session) = &self.session {
+            return session.read(&self.from, scopes);
+        }
+        let cell = match first(&self.from, scopes) {
+            Some(value) => Cell::read(value, self.kind)?,
+            None if self.kind == Type::Strings => self.strings(scopes)?,
+            None => Cell::Null,
+        };
+        match &self.lookup {
+            Some(lookup) if !cell.is_some() => Ok(lookup
+                .value(scopes)
+                .map_or(Ok(Cell::Null), |value| Cell::read(value, self.kind))?),
+            _ => Ok(cell),
+        }
+    }
+
+    /// A list from a path like `tags[].name`.
+    fn strings<'v>(&self, scopes: &[&'v Value]) -> Result<Cell<'v>, Misfit> {
+        let Some((path, elements)) = self
+            .from
+            .iter()
+            .find_map(|path| Some((path, path.elements(scopes)?)))
+        else {
+            return Ok(Cell::Null);
+        };
+        let inner = Path {
+            up: 0,
+            steps: path.after_each().to_vec(),
+        };
+        let mut texts = Vec::new();
+        for element in elements {
+            let cell = inner
+                .value(&[element])
+                .map_or(Ok(Cell::Null), |value| Cell::read(value, Type::String))?;
+            if let Cell::Text(text) = cell {
+                texts.push(text);
+            }
+        }
+        Ok(Cell::Texts(texts))
+    }
+}
+
+impl SessionPlan {
+    /// The sessions of a row: the first path that has any, or has the place for them.
+    fn read<'v>(&self, from: &[Path], scopes: &[&'v Value]) -> Result<Cell<'v>, Misfits<'v>> {
+        for path in from {
+            let Some(elements) = path.elements(scopes) else {
+                continue;
+            };
+            // A row that is a stay itself says so by its fields.
+            if path.arrays() == 0 && !elements.iter().any(|element| self.is_stay(element)) {
+                continue;
+            }
+            let read: Vec<_> = elements.iter().map(|element| self.session(element)).collect();
+            let times = read.iter().filter(|session| session.is_none()).count();
+            let rest = Cell::Sessions(read.into_iter().flatten().collect());
+            return if times == 0 {
+                Ok(rest)
+            } else {
+                Err(Misfits { rest, times })
+            };
+        }
+        Ok(Cell::Null)
+    }
+
+    fn is_stay(&self, element: &Value) -> bool {
+        first(&self.joined, &[element])
+            .or(first(&self.left, &[element]))
+            .is_some()
+    }
+
+    /// A session that makes sense: it has a start, and ends no earlier.
+    fn session(&self, element: &Value) -> Option<Session> {
+        let scopes = [element];
+        let micros = |value| lenient::instant(value).map(|instant| instant.timestamp_micros());
+        let joined = micros(first(&self.joined, &scopes)?)?;
+        let left = match first(&self.left, &scopes) {
+            Some(value) => Some(micros(value).filter(|left| *left >= joined)?),
+            None => None,
+        };
+        Some(Session { joined, left })
+    }
+}
+
+impl LookupPlan {
+    fn value<'v>(&self, scopes: &[&'v Value]) -> Option<&'v Value> {
+        let by = first(&self.by, scopes).and_then(lenient::text)?;
+        let found = self
+            .find
+            .elements(scopes)?
+            .iter()
+            .find(|element| self.key.value(&[element]).and_then(lenient::text).as_ref() == Some(&by))?;
+        self.take.value(&[found])
+    }
+}
+
+/// The first value that is there and not null.
+fn first<'v>(paths: &[Path], scopes: &[&'v Value]) -> Option<&'v Value> {
+    paths
+        .iter()
+        .filter_map(|path| path.value(scopes))
+        .find(|value| !value.is_null())
+}
+
+/// A rows' path as the notes write it.
+fn place(prefix: &str, path: &Path) -> String {
+    let mut place = prefix.to_owned();
+    for step in &path.steps {
+        match step {
+            Step::Field(name) if place.is_empty() => place.push_str(name),
+            Step::Field(name) => {
+                place.push('.');
+                place.push_str(name);
+            }
+            Step::Each => place.push_str("[]"),
+        }
+    }
+    place
+}

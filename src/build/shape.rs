@@ -1,0 +1,145 @@
+//! What the mapping knows of an object: which fields some column takes, which hold rows of their own. Pure.
+//!
+//! Held against a value it gives what no column takes: the row's `extra`, and the notes' unmapped fields.
+
+use std::collections::HashMap;
+
+use serde_json::{Map, Value};
+
+use super::notes::Notes;
+use super::path::Step;
+
+/// A place in an object.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Shape {
+    /// A column takes this value whole.
+    pub taken: bool,
+    /// This value is a table's row: it has an `extra` of its own.
+    pub row: bool,
+    fields: HashMap<String, Shape>,
+    each: Option<Box<Shape>>,
+}
+
+impl Shape {
+    /// The place at the end of `steps`, made where it is not known yet.
+    pub fn insert(&mut self, steps: &[Step]) -> &mut Self {
+        steps.iter().fold(self, |shape, step| match step {
+            Step::Field(name) => shape.fields.entry(name.clone()).or_default(),
+            Step::Each => shape.each.get_or_insert_default(),
+        })
+    }
+
+    /// The place at the end of `steps`, where it is known.
+    pub fn get(&self, steps: &[Step]) -> Option<&Self> {
+        steps.iter().try_fold(self, |shape, step| match step {
+            Step::Field(name) => shape.fields.get(name),
+            Step::Each => shape.each.as_deref(),
+        })
+    }
+
+    /// What of an object no column takes, without the rows inside it; each such field is counted in `notes` by its
+    /// path, which starts with `path`.
+    pub fn rest(
+        &self,
+        object: &Map<String, Value>,
+        path: &mut String,
+        notes: &mut Notes,
+    ) -> Map<String, Value> {
+        let mut rest = Map::new();
+        for (name, value) in object {
+            let known = self.fields.get(name);
+            // Nothing is no news, and nothing to keep.
+            if value.is_null() || known.is_some_and(|shape| shape.taken || shape.row) {
+                continue;
+            }
+            let end = path.len();
+            push(path, name);
+            let left = match known {
+                Some(shape) => shape.within(value, path, notes),
+                None => {
+                    notes.unmapped(path);
+                    Some(value.clone())
+                }
+            };
+            path.truncate(end);
+            if let Some(left) = left {
+                rest.insert(name.clone(), left);
+            }
+        }
+        rest
+    }
+
+    /// What is left of a value that some path passes through.
+    fn within(&self, value: &Value, path: &mut String, notes: &mut Notes) -> Option<Value> {
+        match (value, &self.each) {
+            (Value::Object(object), _) if !self.fields.is_empty() => {
+                let rest = self.rest(object, path, notes);
+                (!rest.is_empty()).then_some(Value::Object(rest))
+            }
+            (Value::Array(elements), Some(each)) => {
+                if each.row || each.taken {
+                    return None;
+                }
+                let end = path.len();
+                path.push_str("[]");
+                let rest: Vec<Value> = elements
+                    .iter()
+                    .map(|element| each.within(element, path, notes).unwrap_or_default())
+                    .collect();
+                path.truncate(end);
+                (!rest.iter().all(Value::is_null)).then_some(Value::Array(rest))
+            }
+            (Value::Null, _) => None,
+            // Not of the shape that the mapping expects here.
+            _ => {
+                notes.unmapped(path);
+                Some(value.clone())
+            }
+        }
+    }
+}
+
+/// Adds a field to a path. A name that may be data (an id, an address) and no name stands as `*`: the notes hold
+/// nothing personal, and a map by id counts as one field.
+fn push(path: &mut String, name: &str) {
+    if !path.is_empty() {
+        path.push('.');
+    }
+    let plain = name.chars().count() <= 40
+        && name.chars().all(|c| c.is_alphanumeric() || "_-$".contains(c))
+        && !name.starts_with(|c: char| c.is_numeric())
+        && name.chars().filter(char::is_ascii_digit).count() <= 4;
+    path.push_str(if plain { name } else { "*" });
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::path::Path;
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn the_rest_is_what_no_path_takes() {
+        let mut shape = Shape::default();
+        for path in ["id", "user.name", "sessions[].in"] {
+            shape.insert(&Path::parse(path).expect("path").steps).taken = true;
+        }
+        shape.insert(&Path::parse("rows[]").expect("path").steps).row = true;
+        let value = json!({
+            "id": 1, "user": {"name": "x", "age": 5}, "sessions": [{"in": 1}, {"in": 2, "ip": "::1"}],
+            "rows": [{"own": 1}], "new": {"deep": true}, "none": null, "ivan@example.org": 1,
+        });
+        let mut notes = Notes::default();
+        let rest = shape.rest(
+            value.as_object().expect("object"),
+            &mut "p[]".to_owned(),
+            &mut notes,
+        );
+        assert_eq!(
+            Value::Object(rest),
+            json!({"user": {"age": 5}, "sessions": [null, {"ip": "::1"}], "new": {"deep": true}, "ivan@example.org": 1})
+        );
+        let counted: Vec<_> = notes.unmapped.keys().map(String::as_str).collect();
+        assert_eq!(counted, ["p[].*", "p[].new", "p[].sessions[].ip", "p[].user.age"]);
+    }
+}

@@ -1,0 +1,341 @@
+//! The tables that every lake has. Pure data; a test holds them against a snapshot.
+
+use std::borrow::Cow;
+use std::sync::LazyLock;
+
+use super::Type::{Bool, Double, Int64, Json, Map, Sessions, String as Text, Strings, Timestamp};
+use super::{Column, Table, Type};
+
+/// All of them.
+pub fn all() -> &'static [Table] {
+    static TABLES: LazyLock<Vec<Table>> = LazyLock::new(|| {
+        vec![
+            calls(),
+            participants(),
+            messages(),
+            reactions(),
+            poll_votes(),
+            recordings(),
+            coverage(),
+            rooms(),
+            spaces(),
+        ]
+    });
+    &TABLES
+}
+
+/// The one of that name.
+pub fn get(name: &str) -> Option<&'static Table> {
+    all().iter().find(|table| table.name == name)
+}
+
+fn table(
+    name: &'static str,
+    row: &'static str,
+    columns: impl IntoIterator<Item = Vec<Column>>,
+    order: &[&'static str],
+) -> Table {
+    Table {
+        name: name.into(),
+        row: row.into(),
+        columns: columns.into_iter().flatten().collect(),
+        order: order.iter().map(|name| Cow::Borrowed(*name)).collect(),
+    }
+}
+
+fn col(name: &'static str, kind: Type, doc: &'static str) -> Column {
+    Column {
+        name: name.into(),
+        kind,
+        doc: doc.into(),
+        key: false,
+    }
+}
+
+/// Columns line by line: name, type (`Key`: text of the table's key) and description.
+macro_rules! columns {
+    (@ $name:literal Key $doc:literal) => { Column { key: true, ..col($name, Text, $doc) } };
+    (@ $name:literal $kind:ident $doc:literal) => { col($name, $kind, $doc) };
+    ($($name:literal $kind:ident $doc:literal,)*) => { vec![$(columns!(@ $name $kind $doc)),*] };
+}
+
+/// The names of the columns that tell a row's call, in order: the program's own, no mapping feeds them.
+pub const CALL_COLUMNS: [&str; 7] = [
+    "space_id",
+    "space_name",
+    "room_id",
+    "room_name",
+    "call_id",
+    "call_started_at",
+    "call_finished_at",
+];
+
+fn call_columns() -> Vec<Column> {
+    columns![
+        "space_id" Text "Id of the space the call was held in (API)",
+        "space_name" Text "Name of the space as last seen (API)",
+        "room_id" Text "Id of the room the call was held in (API)",
+        "room_name" Text "Name of the room as last seen (API)",
+        "call_id" Text "Id of the call (API)",
+        "call_started_at" Timestamp "Start of the call, the first join (API startedAt)",
+        "call_finished_at" Timestamp "End of the call, the last leave (API finishedAt); null while it runs",
+    ]
+}
+
+fn lesson_columns() -> Vec<Column> {
+    columns![
+        "meta_matched" Bool "Whether lesson data came for this external user and meeting (storeExternalUserMeta)",
+        "user_fullname" Text "Full name of the user (lesson meta)",
+        "user_role" Text "Role of the user: student, teacher, parent, assistant or the school's own (lesson meta)",
+        "lesson_name" Text "Name of the lesson (lesson meta)",
+        "lesson_scheduled_start_at" Timestamp "Scheduled start of the lesson (lesson meta)",
+        "lesson_scheduled_end_at" Timestamp "Scheduled end of the lesson (lesson meta)",
+        "lesson_course_id" Text "Id of the course (lesson meta)",
+        "lesson_course_name" Text "Name of the course (lesson meta)",
+        "student_group_id" Text "Id of the student group (lesson meta)",
+        "student_group_name" Text "Name of the student group (lesson meta)",
+        "attributes" Map "Every other scalar of the lesson meta, nested ones by dotted path",
+    ]
+}
+
+fn calls() -> Table {
+    let columns = columns![
+        "space_id" Key "Id of the space the call was held in (API)",
+        "call_id" Key "Id of the call (API id)",
+        "space_name" Text "Name of the space as last seen (API)",
+        "room_id" Text "Id of the room the call was held in (API roomId)",
+        "room_name" Text "Name of the room as last seen (API)",
+        "room_alias" Text "Short link of the room as last seen (API)",
+        "room_type" Text "Type of the room: lesson or webinar (API roomType)",
+        "is_breakout_room" Bool "Whether the room is a breakout room of another (API isBreakoutRoom)",
+        "plan_alias" Text "Tariff that the call was held under (API planAlias)",
+        "participants_count" Int64 "Participants, as the API counts them (API participantsCount)",
+        "total_participants_count" Int64 "Participants in total, as the API counts them (API totalParticipantsCount)",
+        "unique_participants_count" Int64 "Distinct participants, as the API counts them (API uniqueParticipantsCount)",
+        "started_at" Timestamp "Start of the call, the first join (API startedAt)",
+        "finished_at" Timestamp "End of the call, the last leave (API finishedAt); null while it runs",
+        "duration_s" Double "Seconds from start to end; null while the call runs",
+        "external_meeting_ids" Strings "Meetings of the LMS that the participants came for, distinct and sorted (report)",
+        "report_json" Text "Key of the JSON report in the lake; null where none was landed",
+        "report_xlsx" Text "Key of the XLSX report in the lake; null where none was landed",
+        "recordings_count" Int64 "Records of the call that the API listed, exported or not",
+        "extra" Json "Fields of the source object that no column takes, as a JSON object; null when there are none",
+    ];
+    table(
+        "calls",
+        "a call",
+        [columns],
+        &["room_id", "started_at", "call_id"],
+    )
+}
+
+fn participants() -> Table {
+    let mut call = call_columns();
+    for column in &mut call {
+        column.key = column.name == "call_id";
+    }
+    let own = columns![
+        "participant_id" Key "Id of the participant in the report; `anon-…` is the program's own where the report has none",
+        "name" Text "Name that the participant entered the room with (report)",
+        "role" Text "Role in the room: user or moderator (report)",
+        "email" Text "E-mail, where it was asked for or passed with the invitation (report)",
+        "phone" Text "Telephone, where it was asked for or passed with the invitation (report)",
+        "external_user_id" Text "Id of the user in the LMS (report externalUserId)",
+        "external_meeting_id" Text "Id of the meeting in the LMS (report externalMeetingId)",
+        "first_joined_at" Timestamp "Start of the first session",
+        "last_left_at" Timestamp "End of the last session; an open one ends with the call",
+        "sessions" Sessions "Stays in the call, sorted, as reported; left_at is null where one is open",
+        "sessions_count" Int64 "Number of sessions",
+        "duration_s" Double "Seconds in the call: overlapping sessions counted once, an open one ends with the call",
+        "camera_s" Double "Seconds with the camera on (report)",
+        "microphone_s" Double "Seconds with the microphone on (report)",
+        "screen_s" Double "Seconds of screen sharing (report)",
+        "messages_count" Int64 "Chat messages written (report)",
+        "reactions_count" Int64 "Reactions sent (report)",
+        "hand_raises_count" Int64 "Times the hand was raised (report)",
+    ];
+    let late = columns![
+        "late_s" Double "Seconds from the scheduled start of the lesson to the first join, not below 0; null without lesson meta",
+        "extra" Json "Fields of the source object that no column takes, as a JSON object; null when there are none",
+    ];
+    table(
+        "participants",
+        "a participant of a call",
+        [call, own, lesson_columns(), late],
+        &[
+            "room_id",
+            "call_started_at",
+            "call_id",
+            "first_joined_at",
+            "participant_id",
+        ],
+    )
+}
+
+fn messages() -> Table {
+    let own = columns![
+        "message_id" Text "Id of the message (report)",
+        "participant_id" Text "Id of the participant who wrote it (report)",
+        "external_user_id" Text "Id of that participant in the LMS",
+        "participant_name" Text "Name of that participant",
+        "sent_at" Timestamp "When it was sent (report)",
+        "text" Text "Its text (report)",
+        "extra" Json "Fields of the source object that no column takes, as a JSON object; null when there are none",
+    ];
+    table(
+        "messages",
+        "a chat message",
+        [call_columns(), own],
+        &["room_id", "call_started_at", "call_id", "sent_at", "message_id"],
+    )
+}
+
+fn reactions() -> Table {
+    let own = columns![
+        "participant_id" Text "Id of the participant who sent it (report)",
+        "external_user_id" Text "Id of that participant in the LMS",
+        "type" Text "Kind of the reaction (report)",
+        "sent_at" Timestamp "When it was sent (report)",
+        "extra" Json "Fields of the source object that no column takes, as a JSON object; null when there are none",
+    ];
+    table(
+        "reactions",
+        "a reaction",
+        [call_columns(), own],
+        &[
+            "room_id",
+            "call_started_at",
+            "call_id",
+            "sent_at",
+            "participant_id",
+            "type",
+        ],
+    )
+}
+
+fn poll_votes() -> Table {
+    let own = columns![
+        "poll_id" Text "Id of the poll (report)",
+        "question" Text "Question of the poll (report)",
+        "option_id" Text "Id of the option voted for (report)",
+        "option_text" Text "Text of that option (report)",
+        "participant_id" Text "Id of the participant who voted (report)",
+        "external_user_id" Text "Id of that participant in the LMS",
+        "voted_at" Timestamp "When the vote was given (report)",
+        "extra" Json "Fields of the source object that no column takes, as a JSON object; null when there are none",
+    ];
+    table(
+        "poll_votes",
+        "a vote",
+        [call_columns(), own],
+        &[
+            "room_id",
+            "call_started_at",
+            "call_id",
+            "voted_at",
+            "poll_id",
+            "participant_id",
+            "option_id",
+        ],
+    )
+}
+
+fn recordings() -> Table {
+    let columns = columns![
+        "space_id" Key "Id of the space (API)",
+        "record_id" Key "Id of the record (API id)",
+        "room_id" Text "Id of the room it was made in (API)",
+        "call_id" Text "Id of the call it is of (API callId); null where the API does not say",
+        "name" Text "Name of the record (API)",
+        "state" Text "State of the record as the API names it (API)",
+        "started_at" Timestamp "Start of the record (API startedAt)",
+        "finished_at" Timestamp "End of the record (API finishedAt); null while it runs",
+        "file_size" Int64 "Size in bytes as the API says; may be wrong (API fileSize)",
+        "status" Text "Whether the file is in the lake: done, pending or failed",
+        "uri" Text "Where the file lies; null unless done",
+        "bytes" Int64 "Size in bytes of the file in the lake; null unless done",
+        "sha256" Text "SHA-256 of the file in the lake, in hex; null unless done",
+        "error" Text "Why it is not done; null when it is",
+    ];
+    table(
+        "recordings",
+        "a record",
+        [columns],
+        &["room_id", "started_at", "record_id"],
+    )
+}
+
+fn coverage() -> Table {
+    let columns = columns![
+        "space_id" Key "Id of the space (API)",
+        "room_id" Key "Id of the room (API)",
+        "calls" Int64 "Calls of the day",
+        "calls_pending" Int64 "Calls that run or have not settled",
+        "reports_done" Int64 "Reports in the lake (a call has one for each configured format)",
+        "reports_pending" Int64 "Reports that are not there yet",
+        "reports_failed" Int64 "Reports that could not be had or not be used",
+        "reports_denied" Int64 "Reports that the API refuses to this token or tariff",
+        "records_done" Int64 "Recordings in the lake",
+        "records_pending" Int64 "Recordings that are not there yet",
+        "records_failed" Int64 "Recordings that could not be had, are refused, or will never come",
+        "recorded_bytes" Int64 "Size in bytes of the recordings in the lake",
+        "complete" Bool "Whether later runs have nothing to fetch: nothing is pending, nothing failed",
+        "reason" Text "Why the first thing that is not done is not; null where all is done",
+        "checked_at" Timestamp "When the day last changed",
+    ];
+    table(
+        "coverage",
+        "a room with anything on the day",
+        [columns],
+        &["room_id"],
+    )
+}
+
+fn rooms() -> Table {
+    let columns = columns![
+        "room_id" Key "Id of the room (API id)",
+        "space_id" Text "Id of its space (API spaceId)",
+        "alias" Text "Short link of the room (API)",
+        "name" Text "Name of the room (API)",
+        "type" Text "lesson: all may speak; webinar: only the creator and moderators (API)",
+        "is_public" Bool "Whether anyone with the link may join (API isPublic)",
+        "app_id" Text "Id of the application (API appId)",
+        "channel_id" Text "Id of the room's channel, internal to the platform (API channelId)",
+        "template_id" Text "Id of the template (API templateId)",
+        "parent_room_id" Text "Id of the room that it is a breakout room of (API parentRoomId)",
+        "is_favorite" Bool "Whether the token's user marked it (API isFavorite)",
+        "is_chat_allowed" Bool "Whether there is a chat (API isChatAllowed)",
+        "is_record_allowed" Bool "Whether it may be recorded (API isRecordAllowed)",
+        "is_auto_recording_allowed" Bool "Whether recording starts when a moderator enters (API isAutoRecordingAllowed)",
+        "is_screensharing_allowed" Bool "Whether participants may share the screen (API isScreensharingAllowed)",
+        "is_microphone_publishing_allowed" Bool "Whether participants may speak (API isMicrophonePublishingAllowed)",
+        "is_screen_media_publishing_allowed" Bool "Whether participants may publish the screen's media (API isScreenMediaPublishingAllowed)",
+        "is_camera_publishing_allowed" Bool "Whether participants may show video (API isCameraPublishingAllowed)",
+        "is_avatars_allowed" Bool "Whether there are avatars (API isAvatarsAllowed)",
+        "is_self_renaming_allowed" Bool "Whether participants may rename themselves (API isSelfRenamingAllowed)",
+        "is_hand_raising_allowed" Bool "Whether participants may raise the hand (API isHandRaisingAllowed)",
+        "is_remote_drawing_allowed" Bool "Whether one may draw on another's screen (API isRemoteDrawingAllowed)",
+        "waiting_room_audience" Text "Who waits to be let in (API waitingRoomAudience)",
+        "breakout_rooms" Json "State of the breakout rooms, as JSON (API breakoutRooms)",
+        "join_settings" Json "What one is asked for on entering, as JSON (API joinSettings)",
+        "role_in_room" Text "Role of the token's user (API roleInRoom)",
+        "redirect_url" Text "Where participants are sent when the call ends (API redirectUrl)",
+        "last_call_at" Timestamp "When the room last had a call (API lastCallAt)",
+        "created_at" Timestamp "When the room was made (API createdAt)",
+        "extra" Json "Fields of the source object that no column takes, as a JSON object; null when there are none",
+    ];
+    table("rooms", "a room, as last seen", [columns], &["room_id"])
+}
+
+fn spaces() -> Table {
+    let columns = columns![
+        "space_id" Key "Id of the space (API id)",
+        "name" Text "Name of the space (API)",
+        "description" Text "Description of the space (API)",
+        "logo" Text "Address of its logo (API)",
+        "is_public" Bool "No longer used by the platform (API isPublic)",
+        "created_at" Timestamp "When the space was made (API createdAt)",
+        "extra" Json "Fields of the source object that no column takes, as a JSON object; null when there are none",
+    ];
+    table("spaces", "a space, as last seen", [columns], &["space_id"])
+}

@@ -1,0 +1,214 @@
+//! The tables: what a row is, and each column's name, type and meaning. Pure.
+//!
+//! There is one definition of a table ([`Table`], the built-in ones in [`builtin`]). The Arrow schema, the order of the
+//! rows and the data dictionary all come from it. Used by `build` to write and by `cli` to explain.
+
+pub mod builtin;
+
+use std::borrow::Cow;
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use arrow::datatypes::{DataType, Field, Fields, Schema, SchemaRef, TimeUnit};
+
+/// The version of the tables' shape, in every file's metadata. Columns are only ever added.
+pub const SCHEMA_VERSION: &str = "1";
+/// The file metadata key of [`SCHEMA_VERSION`].
+pub const SCHEMA_VERSION_KEY: &str = "telelake.schema_version";
+/// The field metadata key of a column's description.
+pub const DESCRIPTION_KEY: &str = "description";
+
+/// A column's type.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Type {
+    /// Text.
+    String,
+    /// Text that holds JSON.
+    Json,
+    /// A count or a number of bytes.
+    Int64,
+    /// A number; a duration in seconds where the name ends in `_s`.
+    Double,
+    /// A truth value.
+    Bool,
+    /// An instant in UTC, to the microsecond.
+    Timestamp,
+    /// Texts.
+    Strings,
+    /// Stays in a call: `joined_at`, `left_at`.
+    Sessions,
+    /// Text by text.
+    Map,
+}
+
+impl Type {
+    /// The type's name in the dictionary.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::String | Self::Json => "string",
+            Self::Int64 => "int64",
+            Self::Double => "double",
+            Self::Bool => "bool",
+            Self::Timestamp => "timestamp[us, UTC]",
+            Self::Strings => "list<string>",
+            Self::Sessions => "list<struct<joined_at: timestamp[us, UTC], left_at: timestamp[us, UTC]>>",
+            Self::Map => "map<string, string>",
+        }
+    }
+
+    /// The Arrow type. The names inside lists and maps are those of the Parquet specification.
+    pub fn arrow(self) -> DataType {
+        match self {
+            Self::String | Self::Json => DataType::Utf8,
+            Self::Int64 => DataType::Int64,
+            Self::Double => DataType::Float64,
+            Self::Bool => DataType::Boolean,
+            Self::Timestamp => timestamp(),
+            Self::Strings => DataType::List(Arc::new(Field::new("element", DataType::Utf8, true))),
+            Self::Sessions => DataType::List(Arc::new(Field::new(
+                "element",
+                DataType::Struct(session_fields()),
+                true,
+            ))),
+            Self::Map => {
+                let entry = Fields::from(vec![
+                    Field::new("key", DataType::Utf8, false),
+                    Field::new("value", DataType::Utf8, true),
+                ]);
+                let entries = Field::new("key_value", DataType::Struct(entry), false);
+                DataType::Map(Arc::new(entries), false)
+            }
+        }
+    }
+
+    /// The Parquet leaves that a column of this type takes.
+    fn leaves(self) -> usize {
+        match self {
+            Self::Sessions | Self::Map => 2,
+            _ => 1,
+        }
+    }
+}
+
+fn timestamp() -> DataType {
+    DataType::Timestamp(TimeUnit::Microsecond, Some("UTC".into()))
+}
+
+/// The fields of one session.
+pub fn session_fields() -> Fields {
+    Fields::from(vec![
+        Field::new("joined_at", timestamp(), true),
+        Field::new("left_at", timestamp(), true),
+    ])
+}
+
+/// A column of a table.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Column {
+    /// Its name.
+    pub name: Cow<'static, str>,
+    /// Its type.
+    pub kind: Type,
+    /// What it holds, with the unit and the source.
+    pub doc: Cow<'static, str>,
+    /// Whether it is of the table's key: never null, and unique together with the key's other columns.
+    pub key: bool,
+}
+
+/// A table.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Table {
+    /// Its name, which is that of its folder.
+    pub name: Cow<'static, str>,
+    /// What one row is for.
+    pub row: Cow<'static, str>,
+    /// Its columns in the order of the file.
+    pub columns: Vec<Column>,
+    /// The columns by which the rows of a file are sorted, ascending, nulls first.
+    pub order: Vec<Cow<'static, str>>,
+}
+
+impl Table {
+    /// Where a column stands.
+    pub fn index(&self, column: &str) -> Option<usize> {
+        self.columns.iter().position(|c| c.name == column)
+    }
+
+    /// The Arrow schema: descriptions in the fields' metadata, only keys without nulls.
+    pub fn schema(&self) -> SchemaRef {
+        let fields: Vec<Field> = self
+            .columns
+            .iter()
+            .map(|column| {
+                // One entry only: several would be written in no fixed order.
+                let metadata = HashMap::from([(DESCRIPTION_KEY.to_owned(), column.doc.to_string())]);
+                Field::new(column.name.as_ref(), column.kind.arrow(), !column.key).with_metadata(metadata)
+            })
+            .collect();
+        Arc::new(Schema::new(fields))
+    }
+
+    /// The Parquet leaf of each column of [`Table::order`].
+    pub fn order_leaves(&self) -> Vec<usize> {
+        self.order
+            .iter()
+            .filter_map(|name| self.index(name))
+            .map(|index| self.columns[..index].iter().map(|c| c.kind.leaves()).sum())
+            .collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::fmt::Write as _;
+
+    #[test]
+    fn the_schemas_are_those_of_the_contract() {
+        let mut text = String::new();
+        for table in builtin::all() {
+            let _ = writeln!(text, "{}: {}", table.name, table.row);
+            for column in &table.columns {
+                let key = if column.key { " (key)" } else { "" };
+                let _ = writeln!(
+                    text,
+                    "  {}: {}{key} -- {}",
+                    column.name,
+                    column.kind.name(),
+                    column.doc
+                );
+            }
+            let _ = writeln!(text, "  order: {}\n", table.order.join(", "));
+        }
+        insta::assert_snapshot!("schemas", text);
+    }
+
+    #[test]
+    fn every_table_is_well_formed() {
+        for table in builtin::all() {
+            let mut names: Vec<_> = table.columns.iter().map(|c| &c.name).collect();
+            names.sort();
+            names.dedup();
+            assert_eq!(names.len(), table.columns.len(), "{}: a name twice", table.name);
+            assert!(
+                table.order.iter().all(|name| table.index(name).is_some()),
+                "{}",
+                table.name
+            );
+            for (column, field) in table.columns.iter().zip(table.schema().fields()) {
+                assert!(
+                    !column.doc.is_empty(),
+                    "{}.{} has no doc",
+                    table.name,
+                    column.name
+                );
+                assert_eq!(field.is_nullable(), !column.key);
+                assert_eq!(
+                    field.metadata().get(DESCRIPTION_KEY).map(String::as_str),
+                    Some(&*column.doc)
+                );
+                assert!(!column.name.ends_with("_s") || column.kind == Type::Double);
+            }
+        }
+    }
+}
