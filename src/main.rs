@@ -1,1 +1,3 @@
+//! The `telelake` program.
+
 fn main() {}
