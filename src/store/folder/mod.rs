@@ -343,6 +343,9 @@ fn make_folders(path: &Path) -> io::Result<()> {
     match builder.create(path) {
         // Another writer was quicker.
         Err(_) if path.is_dir() => Ok(()),
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
+            Err(io::ErrorKind::NotADirectory.into())
+        }
         Err(error) => Err(error),
         Ok(()) => parent.map_or(Ok(()), sync_folder),
     }

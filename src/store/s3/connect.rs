@@ -34,7 +34,7 @@ pub(super) const ATTEMPTS: u32 = 5;
 /// Servers that are not AWS ignore the region, but signing needs one.
 const DEFAULT_REGION: &str = "us-east-1";
 
-/// The AWS chain, with the configuration's region, endpoint and the private CA laid over it.
+/// The AWS chain, with the configuration's region and the private CA laid over it.
 ///
 /// # Errors
 /// `Config` when `AWS_CA_BUNDLE` names no file of certificates.
@@ -43,12 +43,9 @@ pub(super) async fn sdk_config(settings: &config::S3) -> Result<SdkConfig> {
     if let Some(client) = private_ca_client()? {
         loader = loader.http_client(client);
     }
-    if !settings.endpoint_url.is_empty() {
-        loader = loader.endpoint_url(&settings.endpoint_url);
-    }
     if !settings.region.is_empty() {
         loader = loader.region(Region::new(settings.region.clone()));
-    } else if has_endpoint(settings) {
+    } else if endpoint(settings).is_some() {
         // Not the whole default chain: its last link asks the instance's metadata, which is not there off AWS.
         loader = loader.region(
             RegionProviderChain::first_try(EnvironmentVariableRegionProvider::new())
@@ -59,11 +56,13 @@ pub(super) async fn sdk_config(settings: &config::S3) -> Result<SdkConfig> {
     Ok(loader.load().await)
 }
 
-fn has_endpoint(settings: &config::S3) -> bool {
-    !settings.endpoint_url.is_empty()
-        || ["AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL"]
-            .iter()
-            .any(|name| std::env::var_os(name).is_some_and(|value| !value.is_empty()))
+/// The endpoint that is not AWS's own, as far as it can be known: the SDK also looks into its profile.
+pub(super) fn endpoint(settings: &config::S3) -> Option<String> {
+    let of_environment = |name| std::env::var(name).ok().filter(|value| !value.is_empty());
+    Some(settings.endpoint_url.clone())
+        .filter(|endpoint| !endpoint.is_empty())
+        .or_else(|| of_environment("AWS_ENDPOINT_URL_S3"))
+        .or_else(|| of_environment("AWS_ENDPOINT_URL"))
 }
 
 /// An HTTP client that trusts `AWS_CA_BUNDLE` besides the system's roots, where that is set.
@@ -99,7 +98,12 @@ fn private_ca_client() -> Result<Option<SharedHttpClient>> {
 
 /// The client for a store.
 pub(super) fn client(sdk: &SdkConfig, settings: &config::S3) -> Client {
-    let config = aws_sdk_s3::config::Builder::from(sdk)
+    let mut config = aws_sdk_s3::config::Builder::from(sdk);
+    // Not in `sdk`, where it would also be the endpoint of those who give the credentials.
+    if !settings.endpoint_url.is_empty() {
+        config = config.endpoint_url(&settings.endpoint_url);
+    }
+    let config = config
         .force_path_style(settings.path_style)
         // No checksum that a server did not ask for: over plain HTTP it would travel as a trailer in an `aws-chunked`
         // body, which several S3 servers store with the object or refuse. The payload is signed all the same.

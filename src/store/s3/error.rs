@@ -1,5 +1,6 @@
 //! What an S3 server or the SDK says, as one of the store's few kinds of error. Pure.
 
+use aws_credential_types::provider::error::CredentialsError;
 use aws_sdk_s3::error::{DisplayErrorContext, ProvideErrorMetadata, SdkError};
 
 use super::Target;
@@ -85,15 +86,18 @@ where
     E: std::error::Error + 'static,
 {
     let unavailable = |message: &str| Error::new(ErrorKind::StoreUnavailable, target.to_string(), message);
-    // The chain of causes names hosts, never credentials; it is searched, and only the innermost cause is shown.
+    match causes(error).find_map(|cause| cause.downcast_ref()) {
+        Some(CredentialsError::CredentialsNotLoaded(_)) => {
+            return unavailable("no AWS credentials were found").hint(CREDENTIALS_HINT);
+        }
+        Some(_) => {
+            let message = format!("no AWS credentials could be loaded: {}", innermost(error));
+            return unavailable(&message).hint(CREDENTIALS_HINT);
+        }
+        None => {}
+    }
+    // These have no types of their own. The chain of causes is searched; only the innermost one is shown.
     let chain = DisplayErrorContext(error).to_string();
-    if chain.contains("CredentialsNotLoaded") || chain.contains("no providers in chain provided credentials")
-    {
-        return unavailable("no AWS credentials were found").hint(CREDENTIALS_HINT);
-    }
-    if chain.contains("CredentialsError") || chain.contains("ProviderTimedOut") {
-        return unavailable("the AWS credentials can't be loaded").hint(CREDENTIALS_HINT);
-    }
     if chain.contains("Missing Region") || chain.contains("region was not set") {
         return unavailable("no region is configured").hint("set store.s3.region or AWS_REGION");
     }
@@ -111,16 +115,16 @@ where
     unavailable(&message).hint("check store.s3.endpoint_url, the region and the network")
 }
 
+/// An error and what caused it, the innermost last.
+fn causes<'a>(
+    error: &'a (dyn std::error::Error + 'static),
+) -> impl Iterator<Item = &'a (dyn std::error::Error + 'static)> {
+    std::iter::successors(Some(error), |cause| cause.source())
+}
+
 /// The innermost cause, which is the operating system's or the TLS library's own word.
-fn innermost<E>(error: &SdkError<E>) -> String
-where
-    E: std::error::Error + 'static,
-{
-    let mut cause: &dyn std::error::Error = error;
-    while let Some(next) = cause.source() {
-        cause = next;
-    }
-    one_line(&cause.to_string())
+fn innermost(error: &(dyn std::error::Error + 'static)) -> String {
+    one_line(&causes(error).last().map(ToString::to_string).unwrap_or_default())
 }
 
 fn said(status: u16, code: Option<&str>, message: Option<&str>) -> String {

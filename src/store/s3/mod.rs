@@ -29,6 +29,8 @@ use crate::{Error, ErrorKind, Result};
 const SPARE_PARTS: usize = 4;
 /// Where probe objects lie for a moment.
 const PROBES: &str = "_telelake/probe/";
+/// A wrong endpoint is to be told soon; one fault on the way is forgiven.
+const PROBE_ATTEMPTS: u32 = 2;
 /// The pause before a conditional write is sent again; it doubles.
 const FIRST_PAUSE: Duration = Duration::from_millis(200);
 
@@ -69,14 +71,15 @@ impl S3Store {
         Self::with_sdk_config(url, settings, &connect::sdk_config(settings).await?)
     }
 
-    /// Opens `s3://bucket/prefix` with an AWS configuration of the caller's making: what `settings` says of region
-    /// and endpoint is not looked at.
+    /// Opens `s3://bucket/prefix` with an AWS configuration of the caller's making: what `settings` says of the
+    /// region is not looked at.
     ///
     /// # Errors
     /// `Config` when the URL is wrong.
     pub fn with_sdk_config(url: &str, settings: &config::S3, sdk: &SdkConfig) -> Result<Self> {
         let (bucket, prefix) = parse_url(url)?;
-        let endpoint = sdk.endpoint_url().map(without_userinfo);
+        let endpoint = connect::endpoint(settings).or_else(|| sdk.endpoint_url().map(Into::into));
+        let endpoint = endpoint.as_deref().map(without_userinfo);
         Ok(Self {
             client: connect::client(sdk, settings),
             url: url.into(),
@@ -193,12 +196,10 @@ impl S3Store {
                 .await?)
     }
 
-    async fn probe_access(&self, key: &str) -> Result<()> {
-        let bytes = Bytes::from_static(b"telelake");
-        self.put(key, bytes.clone(), Condition::Any).await?;
-        let found = self.get(key).await?.bytes == bytes;
-        self.list(key).await?;
-        if found {
+    /// Whether what was just written can be found and read.
+    async fn probe_reading(&self, key: &str, written: &Bytes) -> Result<()> {
+        let found = self.get(key).await?.bytes == *written;
+        if found && self.list(key).await?.len() == 1 {
             return Ok(());
         }
         Err(Error::new(
@@ -219,19 +220,27 @@ impl Store for S3Store {
     }
 
     async fn preflight(&self) -> Result<()> {
-        let key = probe_key();
-        let access = self.probe_access(&key).await;
-        // Also after a failure: the put may have been carried out.
-        let removed = self.delete(&key).await;
-        match access.and(removed) {
-            Err(error) if error.kind() != ErrorKind::StoreUnavailable => Err(Error::new(
+        let (key, bytes) = (probe_key(), Bytes::from_static(b"telelake"));
+        let proven = match self
+            .send_put(&key, bytes.clone(), &Condition::Any, PROBE_ATTEMPTS)
+            .await
+        {
+            Ok(_) => {
+                let readable = self.probe_reading(&key, &bytes).await;
+                let removed = self.delete(&key).await;
+                readable.and(removed)
+            }
+            Err(failure) => Err(self.error(&key, &failure)),
+        };
+        proven.map_err(|error| match error.kind() {
+            ErrorKind::StoreUnavailable => error,
+            _ => Error::new(
                 ErrorKind::StoreUnavailable,
                 self.target.to_string(),
                 error.message(),
             )
-            .hint("the bucket must let objects be written, read, listed and deleted")),
-            done => done,
-        }
+            .hint("the bucket must let objects be written, read, listed and deleted"),
+        })
     }
 
     async fn conditional_writes(&self) -> Result<bool> {

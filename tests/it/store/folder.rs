@@ -32,7 +32,7 @@ async fn a_folder_that_can_not_be_written_is_said_before_any_work() {
     assert_eq!(
         error.to_string(),
         format!(
-            "{url}: can't be written: Not a directory (name a folder in store.url that this user may create and write)"
+            "{url}: can't be written: not a directory (name a folder in store.url that this user may create and write)"
         )
     );
     let write = store.put("a/b", Bytes::new(), Condition::Any).await.unwrap_err();

@@ -42,6 +42,8 @@ pub async fn weed() -> &'static Weed {
 }
 
 impl Weed {
+    // The supervisor outlives this process by design: nobody is left to wait for it.
+    #[allow(clippy::zombie_processes)]
     async fn start() -> Self {
         let program = program();
         // Removed by the supervisor: statics are not dropped.
