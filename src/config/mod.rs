@@ -402,7 +402,8 @@ mod tests {
 
     #[test]
     fn what_can_not_work_is_refused_by_name() {
-        let cases: [(&str, fn(&mut Config)); 7] = [
+        type Spoil = fn(&mut Config);
+        let cases: [(&str, Spoil); 7] = [
             ("api.base_url", |c| c.api.base_url = "ftp://x".into()),
             ("api.concurrency", |c| c.api.concurrency = 0),
             ("api.requests_per_second", |c| c.api.requests_per_second = -1.0),

@@ -11,10 +11,28 @@
 pub mod folder;
 pub mod s3;
 
+use std::sync::Arc;
+
 use async_trait::async_trait;
 use bytes::Bytes;
 
-use crate::Result;
+use crate::{Error, ErrorKind, Result, config};
+
+/// Opens the store that the configuration names. Sends nothing and writes nothing: [`Store::preflight`] does.
+///
+/// # Errors
+/// `Config` when the URL is wrong.
+pub async fn open(config: &config::Store) -> Result<Arc<dyn Store>> {
+    match config.url.split_once("://") {
+        Some(("file", _)) => Ok(Arc::new(folder::FolderStore::open(&config.url)?)),
+        Some(("s3", _)) => Ok(Arc::new(s3::S3Store::open(&config.url, &config.s3).await?)),
+        _ => Err(Error::new(
+            ErrorKind::Config,
+            "store.url",
+            "must start with file:// or s3://",
+        )),
+    }
+}
 
 /// What a store says of an object's current state: an ETag, or its like. Opaque; only ever compared for equality.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -122,7 +140,10 @@ pub trait Store: Send + Sync {
 #[async_trait]
 pub trait Upload: Send {
     /// Appends bytes. Returns once they are taken, which is before they are stored; memory stays bounded by the
-    /// store's part size times its parts in flight.
+    /// store's part size times its parts in flight. A write that is dropped before it is done fails the upload.
+    ///
+    /// Uploads of one store share its buffers: drive each by a task of its own, and bound how long its source may
+    /// stand still.
     ///
     /// # Errors
     /// Of the store, also of an earlier write.

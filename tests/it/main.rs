@@ -1,1 +1,6 @@
-fn main() {}
+//! The integration tests, in one binary: what is built once is linked once, and the tests share one S3 server.
+
+#![allow(clippy::unwrap_used)]
+
+mod store;
+mod support;

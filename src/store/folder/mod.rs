@@ -1,0 +1,395 @@
+//! The lake in a folder of a file system.
+//!
+//! Nothing is written in place: bytes go to a temporary file below `_telelake/tmp/`, are synced, and get their name by
+//! a rename (see [`temp`]). Renames and removals are done one at a time under the lock file `_telelake/lock`, which
+//! holds for all processes, so that a condition checked under it still holds when the rename is done. A version is the
+//! content's SHA-256: no clock and no inode tells two quick writes apart for sure. A file system without locks works
+//! too, but without conditional writes, and [`Store::conditional_writes`] says so.
+
+mod temp;
+mod upload;
+
+use std::fs::{self, DirBuilder, File, OpenOptions};
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use percent_encoding::{AsciiSet, CONTROLS, percent_decode_str, utf8_percent_encode};
+use sha2::{Digest, Sha256};
+
+use self::temp::Temp;
+use super::{Condition, Entry, Object, Store, Upload, UploadOptions, Version};
+use crate::{Error, ErrorKind, Result};
+
+/// Temporary files, each below its key.
+const TEMP: &str = "_telelake/tmp";
+/// Taken for the moment of a rename or a removal.
+const LOCK: &str = "_telelake/lock";
+/// What a path can't hold in a `file://` URL.
+const IN_URL: &AsciiSet = &CONTROLS.add(b' ').add(b'%').add(b'#').add(b'?');
+
+/// A folder. Cheap to clone.
+#[derive(Debug, Clone)]
+pub struct FolderStore {
+    root: Arc<Path>,
+    url: Arc<str>,
+}
+
+impl FolderStore {
+    /// Opens a `file:///absolute/path` URL, percent-decoded. Touches nothing.
+    ///
+    /// # Errors
+    /// `Config` when the URL is wrong.
+    pub fn open(url: &str) -> Result<Self> {
+        let bad = |why: &str| Error::new(ErrorKind::Config, "store.url", why).hint("file:///absolute/path");
+        let rest = url
+            .strip_prefix("file://")
+            .ok_or_else(|| bad("does not start with file://"))?;
+        let path = rest
+            .strip_prefix("localhost")
+            .filter(|path| path.starts_with('/'))
+            .unwrap_or(rest);
+        if !path.starts_with('/') {
+            return Err(bad("is not absolute: three slashes begin a local path"));
+        }
+        let path = percent_decode_str(path)
+            .decode_utf8()
+            .map_err(|_| bad("is not UTF-8 when decoded"))?;
+        Ok(Self {
+            root: Path::new(&*path).into(),
+            url: url.into(),
+        })
+    }
+
+    /// Opens a folder by its path; a relative one is taken from the working directory.
+    ///
+    /// # Errors
+    /// `Config` when the path is empty or there is no working directory.
+    pub fn at(path: &Path) -> Result<Self> {
+        let root = std::path::absolute(path)
+            .map_err(|error| Error::new(ErrorKind::Config, path.display().to_string(), error.to_string()))?;
+        let shown = root.to_string_lossy();
+        Ok(Self {
+            url: format!("file://{}", utf8_percent_encode(&shown, IN_URL)).into(),
+            root: root.into(),
+        })
+    }
+
+    /// The folder itself.
+    pub fn root(&self) -> &Path {
+        &self.root
+    }
+
+    /// The file of a key. `lake::key` makes no key that leaves the root; this holds it to that.
+    fn path(&self, key: &str) -> Result<PathBuf> {
+        let plain = |segment: &str| !matches!(segment, "" | "." | "..") && !segment.contains(['\\', '\0']);
+        let own =
+            key == LOCK || key == TEMP || key.strip_prefix(TEMP).is_some_and(|rest| rest.starts_with('/'));
+        if own || !key.split('/').all(plain) {
+            return Err(Error::new(ErrorKind::Internal, key, "is no key"));
+        }
+        Ok(self.root.join(key))
+    }
+
+    /// Takes the lock until the file is dropped; `None` where the file system has no locks.
+    fn lock(&self) -> io::Result<Option<File>> {
+        let path = self.root.join(LOCK);
+        if let Some(parent) = path.parent() {
+            make_folders(parent)?;
+        }
+        let file = create(OpenOptions::new().write(true).create(true).truncate(false), &path)?;
+        match file.lock() {
+            Ok(()) => Ok(Some(file)),
+            Err(error) if error.kind() == io::ErrorKind::Unsupported => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Runs `work` where it may block.
+    async fn blocking<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&Self) -> Result<T> + Send + 'static,
+    ) -> Result<T> {
+        let store = self.clone();
+        tokio::task::spawn_blocking(move || work(&store))
+            .await
+            .unwrap_or_else(|_| {
+                Err(Error::new(
+                    ErrorKind::Internal,
+                    &*self.url,
+                    "a file operation panicked",
+                ))
+            })
+    }
+
+    fn put_now(&self, key: &str, bytes: &[u8], condition: &Condition) -> Result<Version> {
+        let path = self.path(key)?;
+        let version = version(bytes);
+        let mut temp = Temp::create(self, key).map_err(|error| failed(key, &error))?;
+        temp.write(bytes).map_err(|error| failed(key, &error))?;
+        temp.publish(self, &path, || match condition {
+            Condition::Any => Ok(()),
+            Condition::Absent => holds(key, read(key, &path)?.is_none()),
+            Condition::Unchanged(known) => holds(
+                key,
+                read(key, &path)?.is_some_and(|found| found.version == *known),
+            ),
+        })?;
+        Ok(version)
+    }
+
+    fn preflight_now(&self) -> Result<()> {
+        let key = "_telelake/probe";
+        let proven = make_folders(&self.root)
+            .and_then(|()| Temp::create(self, key))
+            .and_then(|mut temp| {
+                temp.write(b"telelake")?;
+                temp.sync()
+            })
+            .and_then(|()| temp::clean(self, ""));
+        proven.map_err(|error| {
+            let message = format!("can't be written: {}", plain(&error));
+            Error::new(ErrorKind::StoreUnavailable, &*self.url, message)
+                .hint("name a folder in store.url that this user may create and write")
+        })
+    }
+}
+
+#[async_trait]
+impl Store for FolderStore {
+    fn url(&self) -> &str {
+        &self.url
+    }
+
+    async fn preflight(&self) -> Result<()> {
+        self.blocking(Self::preflight_now).await
+    }
+
+    async fn conditional_writes(&self) -> Result<bool> {
+        self.blocking(|store| {
+            let lock = store.lock().map_err(|error| failed(LOCK, &error))?;
+            Ok(lock.is_some())
+        })
+        .await
+    }
+
+    async fn get(&self, key: &str) -> Result<Object> {
+        let key = key.to_owned();
+        self.blocking(move |store| {
+            read(&key, &store.path(&key)?)?
+                .ok_or_else(|| Error::new(ErrorKind::StoreNotFound, key, "is not in the store"))
+        })
+        .await
+    }
+
+    async fn size(&self, key: &str) -> Result<Option<u64>> {
+        let key = key.to_owned();
+        self.blocking(move |store| match fs::metadata(store.path(&key)?) {
+            Ok(found) => Ok(found.is_file().then_some(found.len())),
+            Err(error) if is_missing(&error) => Ok(None),
+            Err(error) => Err(failed(&key, &error)),
+        })
+        .await
+    }
+
+    async fn put(&self, key: &str, bytes: Bytes, condition: Condition) -> Result<Version> {
+        let key = key.to_owned();
+        self.blocking(move |store| store.put_now(&key, &bytes, &condition))
+            .await
+    }
+
+    async fn list(&self, prefix: &str) -> Result<Vec<Entry>> {
+        let prefix = prefix.to_owned();
+        self.blocking(move |store| {
+            let mut entries = Vec::new();
+            // No key below a folder above the prefix's last slash can start with the prefix.
+            let top = prefix.rsplit_once('/').map_or("", |(folder, _)| folder);
+            let walked = walk(&store.root, top, &mut |key, found| {
+                if key.starts_with(&prefix) && key != LOCK {
+                    entries.push(Entry {
+                        key,
+                        bytes: found.len(),
+                    });
+                }
+            });
+            walked.map_err(|error| failed(&prefix, &error))?;
+            // By the bytes of the key, as S3 does: `a-b` comes before `a/b`.
+            entries.sort_unstable_by(|a, b| a.key.cmp(&b.key));
+            Ok(entries)
+        })
+        .await
+    }
+
+    async fn delete(&self, key: &str) -> Result<()> {
+        let key = key.to_owned();
+        self.blocking(move |store| {
+            let path = store.path(&key)?;
+            if !path.exists() {
+                return Ok(());
+            }
+            let _lock = store.lock().map_err(|error| failed(&key, &error))?;
+            match fs::remove_file(&path) {
+                Err(error) if !is_missing(&error) => Err(failed(&key, &error)),
+                _ => Ok(()),
+            }
+        })
+        .await
+    }
+
+    async fn upload(&self, key: &str, _options: UploadOptions) -> Result<Box<dyn Upload>> {
+        let key = key.to_owned();
+        self.blocking(move |store| {
+            let path = store.path(&key)?;
+            let temp = temp::clean_key(store, &key)
+                .and_then(|()| Temp::create(store, &key))
+                .map_err(|error| failed(&key, &error))?;
+            Ok(Box::new(upload::FolderUpload::new(store.clone(), &key, path, temp)) as Box<dyn Upload>)
+        })
+        .await
+    }
+
+    async fn unfinished_uploads(&self, prefix: &str) -> Result<Vec<String>> {
+        let prefix = prefix.to_owned();
+        self.blocking(move |store| temp::keys(store, &prefix).map_err(|error| failed(&prefix, &error)))
+            .await
+    }
+}
+
+/// The whole file and its version, or `None` when there is none.
+fn read(key: &str, path: &Path) -> Result<Option<Object>> {
+    match fs::read(path) {
+        Ok(bytes) => Ok(Some(Object {
+            version: version(&bytes),
+            bytes: bytes.into(),
+        })),
+        Err(error) if is_missing(&error) => Ok(None),
+        Err(error) => Err(failed(key, &error)),
+    }
+}
+
+fn version(bytes: &[u8]) -> Version {
+    Version(hex::encode(Sha256::digest(bytes)))
+}
+
+fn holds(key: &str, condition: bool) -> Result<()> {
+    if condition {
+        return Ok(());
+    }
+    Err(Error::new(
+        ErrorKind::Precondition,
+        key,
+        "another writer changed it meanwhile",
+    ))
+}
+
+/// Calls `found` for every file below `folder`, a key of a folder or empty, but for temporary ones. Links are not
+/// followed.
+fn walk(root: &Path, folder: &str, found: &mut dyn FnMut(String, &fs::Metadata)) -> io::Result<()> {
+    let mut folders = vec![folder.to_owned()];
+    while let Some(folder) = folders.pop() {
+        if folder == TEMP {
+            continue;
+        }
+        let entries = match fs::read_dir(root.join(&folder)) {
+            Err(error) if is_missing(&error) => continue,
+            entries => entries?,
+        };
+        for entry in entries {
+            let entry = entry?;
+            // What has no UTF-8 name was not written by this program.
+            let Ok(name) = entry.file_name().into_string() else {
+                continue;
+            };
+            let key = if folder.is_empty() {
+                name
+            } else {
+                format!("{folder}/{name}")
+            };
+            match entry.metadata() {
+                Ok(metadata) if metadata.is_dir() => folders.push(key),
+                Ok(metadata) if metadata.is_file() => found(key, &metadata),
+                Ok(_) => {}
+                Err(error) if is_missing(&error) => {}
+                Err(error) => return Err(error),
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Whether there is no such file, also because what should be its folder is one.
+fn is_missing(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        io::ErrorKind::NotFound | io::ErrorKind::NotADirectory | io::ErrorKind::IsADirectory
+    )
+}
+
+/// Makes a folder and what is above it, for the owner and the group alone: the lake holds personal data. Each new
+/// name is synced, so that a crash does not take a synced file with its folder.
+fn make_folders(path: &Path) -> io::Result<()> {
+    if path.is_dir() {
+        return Ok(());
+    }
+    let parent = path.parent();
+    if let Some(parent) = parent {
+        make_folders(parent)?;
+    }
+    let mut builder = DirBuilder::new();
+    #[cfg(unix)]
+    std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o750);
+    match builder.create(path) {
+        // Another writer was quicker.
+        Err(_) if path.is_dir() => Ok(()),
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
+            Err(io::ErrorKind::NotADirectory.into())
+        }
+        Err(error) => Err(error),
+        Ok(()) => parent.map_or(Ok(()), sync_folder),
+    }
+}
+
+/// Opens a file that only the owner writes and the group reads.
+fn create(options: &mut OpenOptions, path: &Path) -> io::Result<File> {
+    #[cfg(unix)]
+    std::os::unix::fs::OpenOptionsExt::mode(options, 0o640);
+    options.open(path)
+}
+
+/// Makes the names in a folder last.
+fn sync_folder(path: &Path) -> io::Result<()> {
+    // Other systems can't open a folder, and need not.
+    if cfg!(unix) {
+        File::open(path)?.sync_all()
+    } else {
+        Ok(())
+    }
+}
+
+/// A file operation's failure as the store's error.
+fn failed(key: &str, error: &io::Error) -> Error {
+    let failure = Error::new(ErrorKind::Store, key, plain(error));
+    match error.kind() {
+        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
+            failure.hint("free space below store.url")
+        }
+        io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem => {
+            failure.hint("let this user write below store.url")
+        }
+        _ => failure,
+    }
+}
+
+/// The system's own words, without its number.
+fn plain(error: &io::Error) -> String {
+    let text = error.to_string();
+    match text.split_once(" (os error") {
+        Some((words, _)) => words.to_owned(),
+        None => text,
+    }
+}
+
+#[cfg(test)]
+mod tests;

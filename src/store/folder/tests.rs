@@ -1,0 +1,105 @@
+//! What only a folder has: its URL, its files' modes, and what a dead process leaves.
+
+use super::*;
+
+fn folder() -> (tempfile::TempDir, FolderStore) {
+    let directory = tempfile::tempdir().unwrap();
+    let store = FolderStore::at(&directory.path().join("озеро 100%")).unwrap();
+    (directory, store)
+}
+
+#[test]
+fn a_url_is_decoded_and_made() {
+    let cases = [
+        ("file:///srv/lake", "/srv/lake"),
+        ("file://localhost/srv/lake/", "/srv/lake/"),
+        (
+            "file:///srv/%D0%BE%D0%B7%D0%B5%D1%80%D0%BE%20100%25",
+            "/srv/озеро 100%",
+        ),
+        ("file:///srv/озеро", "/srv/озеро"),
+    ];
+    for (url, path) in cases {
+        assert_eq!(FolderStore::open(url).expect(url).root(), Path::new(path));
+    }
+    for url in ["file://lake", "file://./lake", "file://", "s3://lake"] {
+        assert_eq!(
+            FolderStore::open(url).expect_err(url).kind(),
+            ErrorKind::Config,
+            "{url}"
+        );
+    }
+    let (_directory, store) = folder();
+    assert_eq!(FolderStore::open(store.url()).unwrap().root(), store.root());
+}
+
+#[test]
+fn no_key_leaves_the_root_or_names_the_stores_own_files() {
+    let (_directory, store) = folder();
+    for key in [
+        "",
+        "/etc/x",
+        "a//b",
+        "a/../b",
+        "..",
+        "a/.",
+        "a\\b",
+        "a/",
+        LOCK,
+        TEMP,
+        "_telelake/tmp/a",
+    ] {
+        assert_eq!(
+            store.path(key).expect_err(key).kind(),
+            ErrorKind::Internal,
+            "{key}"
+        );
+    }
+    assert!(store.path("a/..b/.c").is_ok());
+}
+
+#[test]
+fn what_a_dead_process_left_is_found_and_removed_and_what_is_alive_stays() {
+    let (_directory, store) = folder();
+    let key = "recordings/урок.mp4";
+    let dead = store.root.join(TEMP).join(key).join(".0123456789abcdef.part");
+    make_folders(dead.parent().unwrap()).unwrap();
+    fs::write(&dead, b"half").unwrap();
+    let alive = Temp::create(&store, "recordings/other.mp4").unwrap();
+
+    assert_eq!(temp::keys(&store, "").unwrap(), [key]);
+    assert_eq!(temp::keys(&store, "calls/").unwrap(), [""; 0]);
+    temp::clean(&store, "").unwrap();
+    assert!(!dead.exists());
+    alive
+        .publish(&store, &store.root.join("recordings/other.mp4"), || Ok(()))
+        .unwrap();
+    assert!(store.root.join("recordings/other.mp4").exists());
+    assert_eq!(
+        fs::read_dir(store.root.join(TEMP)).unwrap().count(),
+        0,
+        "folders are pruned"
+    );
+}
+
+#[cfg(unix)]
+#[tokio::test]
+async fn others_may_not_read_the_lake() {
+    use std::os::unix::fs::PermissionsExt;
+
+    let (_directory, store) = folder();
+    store
+        .put("a/b", Bytes::from_static(b"x"), Condition::Any)
+        .await
+        .unwrap();
+    for (path, most) in [
+        ("", 0o750),
+        ("a", 0o750),
+        ("a/b", 0o640),
+        ("_telelake", 0o750),
+        (LOCK, 0o640),
+    ] {
+        let mode = fs::metadata(store.root.join(path)).unwrap().permissions().mode() & 0o777;
+        assert_eq!(mode & !most, 0, "{path}: {mode:o}");
+    }
+}

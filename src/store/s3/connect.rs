@@ -1,0 +1,134 @@
+//! The way to an S3 server: the AWS chain, what the configuration adds to it, timeouts and retries.
+//!
+//! Credentials come from the AWS chain alone (environment, profile, web identity, container, instance).
+//! A private CA is named as every AWS tool does it, by `AWS_CA_BUNDLE`; it is trusted besides the system's roots.
+
+use std::time::Duration;
+
+use aws_config::environment::EnvironmentVariableRegionProvider;
+use aws_config::meta::region::RegionProviderChain;
+use aws_config::profile::ProfileFileRegionProvider;
+use aws_config::retry::RetryConfig;
+use aws_config::timeout::TimeoutConfig;
+use aws_config::{BehaviorVersion, ConfigLoader, Region, SdkConfig};
+use aws_sdk_s3::Client;
+use aws_sdk_s3::config::{
+    RequestChecksumCalculation, ResponseChecksumValidation, SharedHttpClient, StalledStreamProtectionConfig,
+};
+use aws_smithy_http_client::ConnectorBuilder;
+use aws_smithy_http_client::proxy::ProxyConfig;
+use aws_smithy_http_client::tls::{Provider, TlsContext, TrustStore, rustls_provider::CryptoMode};
+
+use crate::config;
+use crate::{Error, ErrorKind, Result};
+
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+/// For one attempt of a request without a large body; conditional writes may wait seconds for one another.
+const ATTEMPT_TIMEOUT: Duration = Duration::from_secs(60);
+/// A body that moves slower than this is given up and sent again.
+const SLOWEST_BYTES_PER_SECOND: u64 = 64 * 1024;
+/// How long a body may stand still before the attempt is given up.
+const STALL: Duration = Duration::from_secs(30);
+/// Attempts of one request, the first one included.
+pub(super) const ATTEMPTS: u32 = 5;
+/// Servers that are not AWS ignore the region, but signing needs one.
+const DEFAULT_REGION: &str = "us-east-1";
+
+/// The AWS chain, with the configuration's region and the private CA laid over it.
+///
+/// # Errors
+/// `Config` when `AWS_CA_BUNDLE` names no file of certificates.
+pub(super) async fn sdk_config(settings: &config::S3) -> Result<SdkConfig> {
+    let mut loader: ConfigLoader = aws_config::defaults(BehaviorVersion::latest());
+    if let Some(client) = private_ca_client()? {
+        loader = loader.http_client(client);
+    }
+    if !settings.region.is_empty() {
+        loader = loader.region(Region::new(settings.region.clone()));
+    } else if endpoint(settings).is_some() {
+        // Not the whole default chain: its last link asks the instance's metadata, which is not there off AWS.
+        loader = loader.region(
+            RegionProviderChain::first_try(EnvironmentVariableRegionProvider::new())
+                .or_else(ProfileFileRegionProvider::new())
+                .or_else(Region::from_static(DEFAULT_REGION)),
+        );
+    }
+    Ok(loader.load().await)
+}
+
+/// The endpoint that is not AWS's own, as far as it can be known: the SDK also looks into its profile.
+pub(super) fn endpoint(settings: &config::S3) -> Option<String> {
+    let of_environment = |name| std::env::var(name).ok().filter(|value| !value.is_empty());
+    Some(settings.endpoint_url.clone())
+        .filter(|endpoint| !endpoint.is_empty())
+        .or_else(|| of_environment("AWS_ENDPOINT_URL_S3"))
+        .or_else(|| of_environment("AWS_ENDPOINT_URL"))
+}
+
+/// An HTTP client that trusts `AWS_CA_BUNDLE` besides the system's roots, where that is set.
+fn private_ca_client() -> Result<Option<SharedHttpClient>> {
+    let Some(path) = std::env::var_os("AWS_CA_BUNDLE").filter(|path| !path.is_empty()) else {
+        return Ok(None);
+    };
+    let bad = |why: String| Error::new(ErrorKind::Config, "AWS_CA_BUNDLE", why);
+    let pem = std::fs::read(&path).map_err(|error| bad(format!("can't be read: {error}")))?;
+    // The SDK panics on certificates that it can't parse, so they are tried before.
+    reqwest::Certificate::from_pem_bundle(&pem)
+        .ok()
+        .filter(|certificates| !certificates.is_empty())
+        .ok_or_else(|| bad("holds no PEM certificates".into()))?;
+    let trust = TrustStore::default().with_pem_certificate(pem);
+    let tls = TlsContext::builder()
+        .with_trust_store(trust)
+        .build()
+        .map_err(|error| bad(error.to_string()))?;
+    // As the SDK's own default client, proxies of the environment included, but for the roots.
+    let client =
+        aws_smithy_http_client::Builder::new().build_with_connector_fn(move |settings, components| {
+            let mut connector = ConnectorBuilder::default()
+                .tls_provider(Provider::Rustls(CryptoMode::AwsLc))
+                .tls_context(tls.clone())
+                .proxy_config(ProxyConfig::from_env());
+            connector.set_connector_settings(settings.cloned());
+            connector.set_sleep_impl(components.and_then(|components| components.sleep_impl()));
+            connector.build()
+        });
+    Ok(Some(client))
+}
+
+/// The client for a store.
+pub(super) fn client(sdk: &SdkConfig, settings: &config::S3) -> Client {
+    let mut config = aws_sdk_s3::config::Builder::from(sdk);
+    // Not in `sdk`, where it would also be the endpoint of those who give the credentials.
+    if !settings.endpoint_url.is_empty() {
+        config = config.endpoint_url(&settings.endpoint_url);
+    }
+    let config = config
+        .force_path_style(settings.path_style)
+        // No checksum that a server did not ask for: over plain HTTP it would travel as a trailer in an `aws-chunked`
+        // body, which several S3 servers store with the object or refuse. The payload is signed all the same.
+        .request_checksum_calculation(RequestChecksumCalculation::WhenRequired)
+        .response_checksum_validation(ResponseChecksumValidation::WhenRequired)
+        .stalled_stream_protection(
+            StalledStreamProtectionConfig::enabled()
+                .grace_period(STALL)
+                .build(),
+        )
+        .retry_config(RetryConfig::standard().with_max_attempts(ATTEMPTS))
+        .timeout_config(timeouts(0))
+        .build();
+    Client::from_conf(config)
+}
+
+/// The timeouts of a request with a body of `bytes`.
+pub(super) fn timeouts(bytes: u64) -> TimeoutConfig {
+    TimeoutConfig::builder()
+        .connect_timeout(CONNECT_TIMEOUT)
+        .operation_attempt_timeout(ATTEMPT_TIMEOUT + Duration::from_secs(bytes / SLOWEST_BYTES_PER_SECOND))
+        .build()
+}
+
+/// What a single request overrides: the timeouts for its body.
+pub(super) fn sized(bytes: u64) -> aws_sdk_s3::config::Builder {
+    aws_sdk_s3::config::Builder::new().timeout_config(timeouts(bytes))
+}

@@ -1,0 +1,444 @@
+//! The lake in an S3 bucket, by the AWS SDK. Tried with AWS's own rules and with servers that only resemble it.
+//!
+//! Requests take the form that works everywhere: no checksum algorithm named, no trailers, bodies from memory.
+//! Credentials come from the AWS chain, a private CA from `AWS_CA_BUNDLE` (see [`connect`]).
+
+mod connect;
+mod error;
+mod upload;
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use aws_config::SdkConfig;
+use aws_sdk_s3::Client;
+use aws_sdk_s3::error::{ProvideErrorMetadata, SdkError};
+use aws_sdk_s3::operation::put_object::PutObjectError;
+use aws_sdk_s3::primitives::ByteStream;
+use aws_sdk_s3::types::{ServerSideEncryption, StorageClass};
+use bytes::Bytes;
+use tokio::sync::Semaphore;
+
+use super::{Condition, Entry, Object, Store, Upload, UploadOptions, Version};
+use crate::config;
+use crate::{Error, ErrorKind, Result};
+
+/// Part buffers in memory over all uploads, besides those that one upload may have in flight.
+const SPARE_PARTS: usize = 4;
+/// Where probe objects lie for a moment.
+const PROBES: &str = "_telelake/probe/";
+/// A wrong endpoint is to be told soon; one fault on the way is forgiven.
+const PROBE_ATTEMPTS: u32 = 2;
+/// The pause before a conditional write is sent again; it doubles.
+const FIRST_PAUSE: Duration = Duration::from_millis(200);
+
+/// A prefix of a bucket. Cheap to clone.
+#[derive(Clone)]
+pub struct S3Store {
+    client: Client,
+    url: Arc<str>,
+    target: Arc<Target>,
+    /// Empty, or ending with `/`.
+    prefix: Arc<str>,
+    settings: Arc<config::S3>,
+    parts: Arc<Semaphore>,
+}
+
+/// What errors about the bucket as a whole are about.
+#[derive(Debug)]
+struct Target {
+    bucket: String,
+    endpoint: Option<String>,
+}
+
+impl fmt::Display for Target {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.endpoint {
+            Some(endpoint) => write!(f, "bucket {} at {endpoint}", self.bucket),
+            None => write!(f, "bucket {}", self.bucket),
+        }
+    }
+}
+
+impl S3Store {
+    /// Opens `s3://bucket/prefix` with the AWS chain. Sends no request to the bucket.
+    ///
+    /// # Errors
+    /// `Config` when the URL or `AWS_CA_BUNDLE` is wrong.
+    pub async fn open(url: &str, settings: &config::S3) -> Result<Self> {
+        Self::with_sdk_config(url, settings, &connect::sdk_config(settings).await?)
+    }
+
+    /// Opens `s3://bucket/prefix` with an AWS configuration of the caller's making: what `settings` says of the
+    /// region is not looked at.
+    ///
+    /// # Errors
+    /// `Config` when the URL is wrong.
+    pub fn with_sdk_config(url: &str, settings: &config::S3, sdk: &SdkConfig) -> Result<Self> {
+        let (bucket, prefix) = parse_url(url)?;
+        let endpoint = connect::endpoint(settings).or_else(|| sdk.endpoint_url().map(Into::into));
+        let endpoint = endpoint.as_deref().map(without_userinfo);
+        Ok(Self {
+            client: connect::client(sdk, settings),
+            url: url.into(),
+            target: Arc::new(Target { bucket, endpoint }),
+            prefix: prefix.into(),
+            parts: Arc::new(Semaphore::new(settings.parts_in_flight + SPARE_PARTS)),
+            settings: Arc::new(settings.clone()),
+        })
+    }
+
+    fn object_key(&self, key: &str) -> String {
+        format!("{}{key}", self.prefix)
+    }
+
+    fn error<E>(&self, key: &str, error: &SdkError<E>) -> Error
+    where
+        E: ProvideErrorMetadata + std::error::Error + 'static,
+    {
+        error::of(&self.target, key, error)
+    }
+
+    fn sse(&self) -> Option<ServerSideEncryption> {
+        filled(&self.settings.sse).map(ServerSideEncryption::from)
+    }
+
+    fn kms_key_id(&self) -> Option<String> {
+        filled(&self.settings.kms_key_id).map(Into::into)
+    }
+
+    fn storage_class(&self) -> Option<StorageClass> {
+        filled(&self.settings.recordings_storage_class).map(StorageClass::from)
+    }
+
+    /// Sends one put, with as many attempts as the caller leaves to the SDK.
+    async fn send_put(
+        &self,
+        key: &str,
+        bytes: Bytes,
+        condition: &Condition,
+        attempts: u32,
+    ) -> Result<Version, SdkError<PutObjectError>> {
+        let config = connect::sized(bytes.len() as u64)
+            .retry_config(aws_config::retry::RetryConfig::standard().with_max_attempts(attempts));
+        let request = self
+            .client
+            .put_object()
+            .bucket(&self.target.bucket)
+            .key(self.object_key(key))
+            .set_server_side_encryption(self.sse())
+            .set_ssekms_key_id(self.kms_key_id())
+            .body(ByteStream::from(bytes));
+        let request = match condition {
+            Condition::Any => request,
+            Condition::Absent => request.if_none_match("*"),
+            Condition::Unchanged(version) => request.if_match(&version.0),
+        };
+        let answer = request.customize().config_override(config).send().await?;
+        Ok(Version(answer.e_tag.unwrap_or_default()))
+    }
+
+    /// A conditional put. Its attempts are counted here, not by the SDK: when an answer was lost, the next attempt is
+    /// refused because of our own first one, and only the object itself can tell that.
+    async fn put_conditionally(&self, key: &str, bytes: Bytes, condition: &Condition) -> Result<Version> {
+        let mut answer_lost = false;
+        let mut pause = FIRST_PAUSE;
+        for attempt in 1.. {
+            let failure = match self.send_put(key, bytes.clone(), condition, 1).await {
+                Ok(version) => return Ok(version),
+                Err(failure) => failure,
+            };
+            if error::may_have_been_applied(&failure) && attempt < connect::ATTEMPTS {
+                answer_lost = true;
+                tokio::time::sleep(pause.mul_f64(0.5 + fastrand::f64())).await;
+                pause *= 2;
+                continue;
+            }
+            let error = self.error(key, &failure);
+            return match (error.kind(), condition) {
+                (ErrorKind::Precondition, _) if answer_lost => match self.get(key).await {
+                    Ok(object) if object.bytes == bytes => Ok(object.version),
+                    _ => Err(error),
+                },
+                // `If-Match` on an object that is gone.
+                (ErrorKind::StoreNotFound, Condition::Unchanged(_)) => Err(Error::new(
+                    ErrorKind::Precondition,
+                    key,
+                    "another writer removed it meanwhile",
+                )),
+                _ => Err(error),
+            };
+        }
+        Err(Error::new(ErrorKind::Internal, key, "no attempt was made"))
+    }
+
+    /// Whether a put that must be refused is refused. A server that says it can't is as good as one that ignores.
+    async fn refuses(&self, key: &str, condition: Condition) -> Result<bool> {
+        let attempt = self.send_put(key, Bytes::from_static(b"second"), &condition, connect::ATTEMPTS);
+        match attempt.await {
+            Ok(_) => Ok(false),
+            Err(failure) if error::is_unsupported(&failure) => Ok(false),
+            Err(failure) => match self.error(key, &failure) {
+                error if error.kind() == ErrorKind::Precondition => Ok(true),
+                error => Err(error),
+            },
+        }
+    }
+
+    async fn probe_conditions(&self, key: &str) -> Result<bool> {
+        self.put(key, Bytes::from_static(b"first"), Condition::Any)
+            .await?;
+        Ok(self.refuses(key, Condition::Absent).await?
+            && self
+                .refuses(key, Condition::Unchanged(Version(WRONG_ETAG.into())))
+                .await?)
+    }
+
+    /// Whether what was just written can be found and read.
+    async fn probe_reading(&self, key: &str, written: &Bytes) -> Result<()> {
+        let found = self.get(key).await?.bytes == *written;
+        if found && self.list(key).await?.len() == 1 {
+            return Ok(());
+        }
+        Err(Error::new(
+            ErrorKind::StoreUnavailable,
+            self.target.to_string(),
+            "does not give back what was written",
+        ))
+    }
+}
+
+/// No object's ETag, but of an ETag's form.
+const WRONG_ETAG: &str = "\"00000000000000000000000000000000\"";
+
+#[async_trait]
+impl Store for S3Store {
+    fn url(&self) -> &str {
+        &self.url
+    }
+
+    async fn preflight(&self) -> Result<()> {
+        let (key, bytes) = (probe_key(), Bytes::from_static(b"telelake"));
+        let proven = match self
+            .send_put(&key, bytes.clone(), &Condition::Any, PROBE_ATTEMPTS)
+            .await
+        {
+            Ok(_) => {
+                let readable = self.probe_reading(&key, &bytes).await;
+                let removed = self.delete(&key).await;
+                readable.and(removed)
+            }
+            Err(failure) => Err(self.error(&key, &failure)),
+        };
+        proven.map_err(|error| match error.kind() {
+            ErrorKind::StoreUnavailable => error,
+            _ => Error::new(
+                ErrorKind::StoreUnavailable,
+                self.target.to_string(),
+                error.message(),
+            )
+            .hint("the bucket must let objects be written, read, listed and deleted"),
+        })
+    }
+
+    async fn conditional_writes(&self) -> Result<bool> {
+        let key = probe_key();
+        let honoured = self.probe_conditions(&key).await;
+        self.delete(&key).await?;
+        honoured
+    }
+
+    async fn get(&self, key: &str) -> Result<Object> {
+        let answer = self
+            .client
+            .get_object()
+            .bucket(&self.target.bucket)
+            .key(self.object_key(key))
+            .send()
+            .await
+            .map_err(|error| self.error(key, &error))?;
+        let version = Version(answer.e_tag.unwrap_or_default());
+        let body = answer
+            .body
+            .collect()
+            .await
+            .map_err(|error| Error::new(ErrorKind::Store, key, format!("the answer was cut: {error}")))?;
+        Ok(Object {
+            bytes: body.into_bytes(),
+            version,
+        })
+    }
+
+    async fn size(&self, key: &str) -> Result<Option<u64>> {
+        let request = self
+            .client
+            .head_object()
+            .bucket(&self.target.bucket)
+            .key(self.object_key(key));
+        match request.send().await {
+            Ok(answer) => Ok(answer
+                .content_length
+                .and_then(|length| u64::try_from(length).ok())),
+            Err(error) => match self.error(key, &error) {
+                error if error.kind() == ErrorKind::StoreNotFound => Ok(None),
+                error => Err(error),
+            },
+        }
+    }
+
+    async fn put(&self, key: &str, bytes: Bytes, condition: Condition) -> Result<Version> {
+        if condition != Condition::Any {
+            return self.put_conditionally(key, bytes, &condition).await;
+        }
+        self.send_put(key, bytes, &condition, connect::ATTEMPTS)
+            .await
+            .map_err(|error| self.error(key, &error))
+    }
+
+    async fn list(&self, prefix: &str) -> Result<Vec<Entry>> {
+        let mut pages = self
+            .client
+            .list_objects_v2()
+            .bucket(&self.target.bucket)
+            .prefix(self.object_key(prefix))
+            .into_paginator()
+            .send();
+        let mut entries = Vec::new();
+        while let Some(page) = pages.next().await {
+            let page = page.map_err(|error| self.error(prefix, &error))?;
+            entries.extend(
+                page.contents
+                    .unwrap_or_default()
+                    .into_iter()
+                    .filter_map(|object| {
+                        let key = object.key?.strip_prefix(&*self.prefix)?.to_owned();
+                        let bytes = u64::try_from(object.size?).ok()?;
+                        // A key with a final slash is how consoles draw a folder.
+                        (!key.ends_with('/')).then_some(Entry { key, bytes })
+                    }),
+            );
+        }
+        // S3 lists in this order; not everything that speaks S3 does.
+        entries.sort_unstable_by(|a, b| a.key.cmp(&b.key));
+        Ok(entries)
+    }
+
+    async fn delete(&self, key: &str) -> Result<()> {
+        let request = self
+            .client
+            .delete_object()
+            .bucket(&self.target.bucket)
+            .key(self.object_key(key));
+        match request.send().await.map_err(|error| self.error(key, &error)) {
+            Err(error) if error.kind() != ErrorKind::StoreNotFound => Err(error),
+            _ => Ok(()),
+        }
+    }
+
+    async fn upload(&self, key: &str, options: UploadOptions) -> Result<Box<dyn Upload>> {
+        upload::abort_unfinished(self, key).await?;
+        Ok(Box::new(upload::S3Upload::new(self.clone(), key, options)))
+    }
+
+    async fn unfinished_uploads(&self, prefix: &str) -> Result<Vec<String>> {
+        let mut keys: Vec<_> = upload::unfinished(self, prefix)
+            .await?
+            .into_iter()
+            .map(|unfinished| unfinished.key)
+            .collect();
+        keys.sort_unstable();
+        keys.dedup();
+        Ok(keys)
+    }
+}
+
+fn probe_key() -> String {
+    format!("{PROBES}{:016x}", fastrand::u64(..))
+}
+
+fn filled(text: &str) -> Option<&str> {
+    (!text.is_empty()).then_some(text)
+}
+
+/// An endpoint as errors may show it.
+fn without_userinfo(url: &str) -> String {
+    match url.split_once("://") {
+        Some((scheme, rest)) => {
+            let authority = rest.find('/').unwrap_or(rest.len());
+            let host = rest[..authority].rfind('@').map_or(0, |at| at + 1);
+            format!("{scheme}://{}", &rest[host..])
+        }
+        None => url.into(),
+    }
+}
+
+/// Bucket and prefix; the prefix is empty or ends with `/`.
+fn parse_url(url: &str) -> Result<(String, String)> {
+    let bad =
+        |why: &str| Error::new(ErrorKind::Config, "store.url", why).hint("s3://bucket or s3://bucket/prefix");
+    let rest = url
+        .strip_prefix("s3://")
+        .ok_or_else(|| bad("does not start with s3://"))?;
+    let (bucket, prefix) = rest.split_once('/').unwrap_or((rest, ""));
+    if bucket.is_empty() {
+        return Err(bad("names no bucket"));
+    }
+    if bucket.contains('@') {
+        return Err(bad(
+            "holds credentials, which belong in the environment or a profile",
+        ));
+    }
+    let segments: Vec<_> = prefix.split('/').filter(|segment| !segment.is_empty()).collect();
+    if segments.iter().any(|segment| matches!(*segment, "." | "..")) {
+        return Err(bad("has a prefix with `.` or `..`"));
+    }
+    let mut prefix = segments.join("/");
+    if !prefix.is_empty() {
+        prefix.push('/');
+    }
+    Ok((bucket.into(), prefix))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_url_is_a_bucket_and_a_prefix_with_whatever_slashes() {
+        let cases = [
+            ("s3://lake", "lake", ""),
+            ("s3://lake/", "lake", ""),
+            ("s3://lake/a/b", "lake", "a/b/"),
+            ("s3://lake//a//б/", "lake", "a/б/"),
+        ];
+        for (url, bucket, prefix) in cases {
+            assert_eq!(parse_url(url).expect(url), (bucket.into(), prefix.into()));
+        }
+        for url in [
+            "s3://",
+            "s3:///a",
+            "s3://key:secret@lake/a",
+            "s3://lake/../a",
+            "http://lake",
+        ] {
+            let error = parse_url(url).expect_err(url);
+            assert_eq!(
+                (error.kind(), error.about()),
+                (ErrorKind::Config, "store.url"),
+                "{url}"
+            );
+            assert!(!error.to_string().contains("secret"));
+        }
+    }
+
+    #[test]
+    fn an_endpoint_is_shown_without_credentials() {
+        assert_eq!(
+            without_userinfo("http://user:pass@s3.local:9000/x"),
+            "http://s3.local:9000/x"
+        );
+        assert_eq!(without_userinfo("http://s3.local/a@b"), "http://s3.local/a@b");
+    }
+}

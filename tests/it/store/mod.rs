@@ -1,0 +1,49 @@
+//! The stores: one suite that both pass, and what only one of them has.
+
+mod folder;
+mod killed;
+mod s3;
+mod suite;
+
+/// Each function of the suite as a test of each store, and all of them in a row.
+macro_rules! conformance {
+    ($($name:ident),* $(,)?) => {
+        mod in_a_folder {
+            $(#[tokio::test]
+            async fn $name() {
+                let (_directory, store) = super::folder::new();
+                super::suite::$name(&store).await;
+            })*
+        }
+
+        mod in_s3 {
+            $(#[tokio::test]
+            async fn $name() {
+                let (_bucket, store) = super::s3::new().await;
+                super::suite::$name(&store).await;
+            })*
+        }
+
+        /// The whole suite on one store.
+        async fn whole_suite(store: &dyn telelake::store::Store) {
+            $(suite::$name(store).await;)*
+        }
+    };
+}
+
+conformance!(
+    preflight_leaves_nothing_visible,
+    conditional_writes_are_honoured_and_the_probe_is_removed,
+    an_object_reads_back_as_it_was_written,
+    what_is_not_there_is_said_so,
+    a_write_replaces_the_whole,
+    readers_see_the_old_or_the_new_one,
+    a_condition_that_does_not_hold_changes_nothing,
+    of_racing_writers_one_wins,
+    uploads_of_every_size_arrive_whole,
+    an_upload_shows_nothing_before_it_is_complete,
+    an_aborted_upload_leaves_nothing,
+    a_dropped_upload_leaves_nothing,
+    many_uploads_at_once_all_end,
+    a_listing_is_whole_and_in_order,
+);

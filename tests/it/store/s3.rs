@@ -1,0 +1,275 @@
+//! What only S3 has: the AWS chain, TLS, what is sent with an object, and the ways to be refused.
+
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use telelake::store::s3::S3Store;
+use telelake::store::{Condition, Store, UploadOptions, open};
+use telelake::{ErrorKind, config};
+
+use super::suite::{PART, content, upload};
+use super::whole_suite;
+use crate::support::again::with_environment;
+use crate::support::weed::{self, weed};
+
+/// The bucket's URL, for a test's body in a process of its own.
+const URL: &str = "TELELAKE_TEST_S3_URL";
+
+/// Small parts, and few of them: as many parts as content allows, and as little memory.
+pub fn settings() -> config::S3 {
+    config::S3 {
+        path_style: true,
+        part_size: config::Bytes::mebibytes(5),
+        parts_in_flight: 2,
+        ..config::S3::default()
+    }
+}
+
+/// A store below a prefix of a new bucket, by plain HTTP.
+pub async fn new() -> (String, S3Store) {
+    with(settings()).await
+}
+
+async fn with(settings: config::S3) -> (String, S3Store) {
+    let weed = weed().await;
+    let bucket = weed.bucket().await;
+    let url = format!("s3://{bucket}/озеро/данных");
+    let store = S3Store::with_sdk_config(&url, &settings, &weed.sdk_config()).unwrap();
+    (bucket, store)
+}
+
+/// The environment of a process that finds a new bucket by the AWS chain alone.
+fn chain(https: bool) -> Vec<(&'static str, String)> {
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    runtime.block_on(async {
+        let weed = weed().await;
+        let mut environment = weed.environment(if https { &weed.https } else { &weed.http });
+        environment.push((URL, format!("s3://{}/lake", weed.bucket().await)));
+        environment.push(("AWS_CA_BUNDLE", weed.ca_file.display().to_string()));
+        environment
+    })
+}
+
+async fn open_by_chain() -> std::sync::Arc<dyn Store> {
+    open(&config::Store {
+        url: std::env::var(URL).unwrap(),
+        s3: settings(),
+    })
+    .await
+    .unwrap()
+}
+
+#[test]
+fn over_https_with_a_private_ca() {
+    with_environment(
+        "store::s3::over_https_with_a_private_ca",
+        || chain(true),
+        async || {
+            assert!(
+                std::env::var("AWS_ENDPOINT_URL_S3")
+                    .unwrap()
+                    .starts_with("https://")
+            );
+            whole_suite(&*open_by_chain().await).await;
+        },
+    );
+}
+
+#[test]
+fn by_the_aws_chain() {
+    with_environment(
+        "store::s3::by_the_aws_chain",
+        || chain(false),
+        async || {
+            let store = open_by_chain().await;
+            store.preflight().await.unwrap();
+        },
+    );
+}
+
+#[test]
+fn a_ca_that_is_not_named_is_not_trusted() {
+    let environment = || {
+        let mut environment = chain(true);
+        environment.retain(|(name, _)| *name != "AWS_CA_BUNDLE");
+        environment
+    };
+    with_environment(
+        "store::s3::a_ca_that_is_not_named_is_not_trusted",
+        environment,
+        async || {
+            let error = open_by_chain().await.preflight().await.unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::StoreUnavailable);
+            assert!(error.to_string().contains("AWS_CA_BUNDLE"), "{error}");
+        },
+    );
+}
+
+#[test]
+fn a_ca_bundle_without_certificates_is_refused_by_name() {
+    let environment = || {
+        let mut environment = chain(true);
+        environment.retain(|(name, _)| *name != "AWS_CA_BUNDLE");
+        environment.push(("AWS_CA_BUNDLE", env!("CARGO_MANIFEST_PATH").into()));
+        environment
+    };
+    let name = "store::s3::a_ca_bundle_without_certificates_is_refused_by_name";
+    with_environment(name, environment, async || {
+        let settings = config::Store {
+            url: "s3://lake".into(),
+            s3: settings(),
+        };
+        let error = open(&settings).await.err().unwrap();
+        assert_eq!(
+            (error.kind(), error.about()),
+            (ErrorKind::Config, "AWS_CA_BUNDLE")
+        );
+    });
+}
+
+#[test]
+fn without_credentials_the_way_to_give_them_is_said_soon() {
+    let environment = || {
+        let mut environment = chain(false);
+        environment.retain(|(name, _)| !matches!(*name, "AWS_ACCESS_KEY_ID" | "AWS_SECRET_ACCESS_KEY"));
+        environment
+    };
+    let name = "store::s3::without_credentials_the_way_to_give_them_is_said_soon";
+    with_environment(name, environment, async || {
+        let started = Instant::now();
+        let error = open_by_chain().await.preflight().await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::StoreUnavailable);
+        assert!(error.to_string().contains("AWS_ACCESS_KEY_ID"), "{error}");
+        assert!(
+            started.elapsed() < Duration::from_secs(15),
+            "{:?}",
+            started.elapsed()
+        );
+    });
+}
+
+/// One line, with the bucket and the endpoint, the way out, and no credentials.
+async fn is_unavailable(store: &S3Store, bucket: &str, endpoint: &str) {
+    let get = store.get("x").await.unwrap_err();
+    let put = store.put("x", Bytes::new(), Condition::Absent).await.unwrap_err();
+    let upload = upload(store, "x", &content(1, 9)).await.unwrap_err();
+    for error in [store.preflight().await.unwrap_err(), get, put, upload] {
+        assert_eq!(error.kind(), ErrorKind::StoreUnavailable, "{error}");
+        let text = error.to_string();
+        assert!(
+            text.starts_with(&format!("bucket {bucket} at {endpoint}: ")),
+            "{text}"
+        );
+        assert!(text.ends_with(')') && !text.contains('\n'), "{text}");
+        assert!(!text.contains("s3cr3t") && !text.contains("AKIAWRONG"), "{text}");
+    }
+}
+
+#[tokio::test]
+async fn a_bucket_that_is_not_there_is_unavailable() {
+    let weed = weed().await;
+    let store = S3Store::with_sdk_config("s3://not-there/lake", &settings(), &weed.sdk_config()).unwrap();
+    is_unavailable(&store, "not-there", &weed.http).await;
+}
+
+#[tokio::test]
+async fn refused_credentials_are_unavailable() {
+    let weed = weed().await;
+    let bucket = weed.bucket().await;
+    for (access, secret) in [("AKIAWRONG", "s3cr3t"), (&*weed.access_key, "s3cr3t")] {
+        let sdk = weed::sdk_config(&weed.http, access, secret);
+        let store = S3Store::with_sdk_config(&format!("s3://{bucket}"), &settings(), &sdk).unwrap();
+        is_unavailable(&store, &bucket, &weed.http).await;
+    }
+}
+
+#[tokio::test]
+async fn an_endpoint_where_nobody_listens_is_unavailable() {
+    let port = std::net::TcpListener::bind("127.0.0.1:0")
+        .unwrap()
+        .local_addr()
+        .unwrap()
+        .port();
+    let endpoint = format!("http://127.0.0.1:{port}");
+    let sdk = weed::sdk_config(&endpoint, "AKIAWRONG", "s3cr3t");
+    let store = S3Store::with_sdk_config("s3://lake", &settings(), &sdk).unwrap();
+    let error = store.preflight().await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::StoreUnavailable);
+    assert_eq!(
+        error.to_string(),
+        format!(
+            "bucket lake at {endpoint}: can't be reached: Connection refused (os error 111) (check \
+             store.s3.endpoint_url, the region and the network)"
+        )
+    );
+}
+
+#[tokio::test]
+async fn objects_carry_what_was_asked_for_and_no_trace_of_the_transfer() {
+    let (bucket, store) = with(config::S3 {
+        recordings_storage_class: "STANDARD_IA".into(),
+        sse: "AES256".into(),
+        ..settings()
+    })
+    .await;
+    let client = weed().await.client();
+    store.put("put", content(1, 9), Condition::Any).await.unwrap();
+    for (key, length) in [("whole", 9), ("parts", 2 * PART + 1)] {
+        let options = UploadOptions {
+            content_type: Some("video/mp4".into()),
+        };
+        let mut upload = store.upload(key, options).await.unwrap();
+        upload.write(content(1, length)).await.unwrap();
+        upload.complete().await.unwrap();
+    }
+    for (key, class, media) in [
+        ("put", None, None),
+        ("whole", Some("STANDARD_IA"), Some("video/mp4")),
+        ("parts", Some("STANDARD_IA"), Some("video/mp4")),
+    ] {
+        let request = client
+            .head_object()
+            .bucket(&bucket)
+            .key(format!("озеро/данных/{key}"));
+        let found = request.send().await.unwrap();
+        assert_eq!(found.content_encoding(), None, "{key}");
+        let stored = found.storage_class().map(|class| class.as_str());
+        assert_eq!(stored.filter(|class| *class != "STANDARD"), class, "{key}");
+        let sse = found.server_side_encryption().map(|sse| sse.as_str());
+        assert_eq!(sse, Some("AES256"), "{key}");
+        if media.is_some() {
+            assert_eq!(found.content_type(), media, "{key}");
+        }
+    }
+    assert_eq!(store.get("parts").await.unwrap().bytes, content(1, 2 * PART + 1));
+}
+
+#[tokio::test]
+async fn a_write_after_a_failed_one_fails_too_and_nothing_is_left() {
+    let (bucket, store) = new().await;
+    let mut upload = store.upload("x.mp4", UploadOptions::default()).await.unwrap();
+    upload.write(content(1, PART + 1)).await.unwrap();
+    // Another process takes the upload away.
+    let client = weed().await.client();
+    let uploads = client
+        .list_multipart_uploads()
+        .bucket(&bucket)
+        .send()
+        .await
+        .unwrap();
+    for other in uploads.uploads() {
+        let request = client.abort_multipart_upload().bucket(&bucket);
+        let request = request
+            .key(other.key().unwrap())
+            .upload_id(other.upload_id().unwrap());
+        request.send().await.unwrap();
+    }
+    let mut failures = 0;
+    for _ in 0..4 {
+        failures += i32::from(upload.write(content(2, PART)).await.is_err());
+    }
+    assert!(failures > 0);
+    assert!(upload.complete().await.is_err());
+    assert_eq!(store.list("").await.unwrap(), []);
+    assert_eq!(store.unfinished_uploads("").await.unwrap(), [""; 0]);
+}

@@ -1,0 +1,281 @@
+//! What every store promises, as plain functions over `&dyn Store`. Each works below a prefix of its own.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures_util::future::join_all;
+use futures_util::stream::{self, StreamExt};
+use sha2::{Digest, Sha256};
+use telelake::ErrorKind;
+use telelake::store::{Condition, Store, UploadOptions, Version};
+
+/// The smallest part that S3 takes.
+pub const PART: usize = 5 * 1024 * 1024;
+
+/// Bytes that no two positions or seeds share for long.
+pub fn content(seed: u64, length: usize) -> Bytes {
+    let mut random = fastrand::Rng::with_seed(seed);
+    let mut bytes = vec![0; length];
+    random.fill(&mut bytes);
+    bytes.into()
+}
+
+fn sha256(bytes: &[u8]) -> String {
+    hex::encode(Sha256::digest(bytes))
+}
+
+/// Uploads in chunks as a network gives them: of odd sizes.
+pub async fn upload(store: &dyn Store, key: &str, bytes: &Bytes) -> telelake::Result<()> {
+    let mut upload = store.upload(key, UploadOptions::default()).await?;
+    let mut rest = bytes.clone();
+    while !rest.is_empty() {
+        let chunk = rest.split_to(rest.len().min(70_001));
+        upload.write(chunk).await?;
+    }
+    upload.complete().await
+}
+
+async fn put(store: &dyn Store, key: &str, text: &str) -> Version {
+    let bytes = Bytes::from(text.to_owned());
+    store.put(key, bytes, Condition::Any).await.unwrap()
+}
+
+async fn keys(store: &dyn Store, prefix: &str) -> Vec<String> {
+    let entries = store.list(prefix).await.unwrap();
+    entries.into_iter().map(|entry| entry.key).collect()
+}
+
+async fn kind_of_put(store: &dyn Store, key: &str, condition: Condition) -> Option<ErrorKind> {
+    let bytes = Bytes::from_static(b"refused");
+    store
+        .put(key, bytes, condition)
+        .await
+        .err()
+        .map(|error| error.kind())
+}
+
+pub async fn preflight_leaves_nothing_visible(store: &dyn Store) {
+    let before = keys(store, "").await;
+    store.preflight().await.unwrap();
+    store.preflight().await.unwrap();
+    assert_eq!(keys(store, "").await, before);
+    assert_eq!(store.unfinished_uploads("").await.unwrap(), [""; 0]);
+}
+
+pub async fn conditional_writes_are_honoured_and_the_probe_is_removed(store: &dyn Store) {
+    let before = keys(store, "").await;
+    assert!(store.conditional_writes().await.unwrap());
+    assert_eq!(keys(store, "").await, before);
+}
+
+pub async fn an_object_reads_back_as_it_was_written(store: &dyn Store) {
+    for (length, name) in [
+        (0, "empty"),
+        (1, "one"),
+        (100_000, "large"),
+        (7, "Лекция №1 «Введение».json"),
+    ] {
+        let key = format!("back/date=2026-11-23/{name}");
+        let bytes = content(7, length);
+        let version = store.put(&key, bytes.clone(), Condition::Any).await.unwrap();
+        let found = store.get(&key).await.unwrap();
+        assert_eq!(sha256(&found.bytes), sha256(&bytes), "{key}");
+        assert_eq!(found.version, version, "{key}");
+        assert_eq!(store.size(&key).await.unwrap(), Some(length as u64), "{key}");
+    }
+}
+
+pub async fn what_is_not_there_is_said_so(store: &dyn Store) {
+    put(store, "missing/there", "x").await;
+    for key in ["missing/not-there", "missing", "nowhere/at/all.json"] {
+        let error = store.get(key).await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::StoreNotFound, "{error}");
+        assert_eq!(error.about(), key);
+        assert_eq!(store.size(key).await.unwrap(), None);
+        store.delete(key).await.unwrap();
+    }
+    assert_eq!(keys(store, "nowhere/").await, [""; 0]);
+    assert_eq!(keys(store, "missing/").await, ["missing/there"]);
+    store.delete("missing/there").await.unwrap();
+    assert_eq!(store.size("missing/there").await.unwrap(), None);
+}
+
+pub async fn a_write_replaces_the_whole(store: &dyn Store) {
+    let long = put(store, "replaced/x", "a long first content").await;
+    let short = put(store, "replaced/x", "short").await;
+    assert_ne!(long, short);
+    assert_eq!(store.get("replaced/x").await.unwrap().bytes, "short");
+    upload(store, "replaced/x", &content(1, PART + 3)).await.unwrap();
+    let uploaded = store.get("replaced/x").await.unwrap();
+    assert_eq!(uploaded.bytes, content(1, PART + 3));
+    assert_ne!(uploaded.version, short);
+}
+
+pub async fn readers_see_the_old_or_the_new_one(store: &dyn Store) {
+    const KEY: &str = "atomic/x";
+    let contents = [content(1, 300_000), content(2, 200_001)];
+    store.put(KEY, contents[0].clone(), Condition::Any).await.unwrap();
+    let writing = async {
+        for turn in 1..20 {
+            let bytes = contents[turn % 2].clone();
+            store.put(KEY, bytes, Condition::Any).await.unwrap();
+        }
+    };
+    let reading = async {
+        for _ in 0..40 {
+            let found = store.get(KEY).await.unwrap().bytes;
+            assert!(contents.contains(&found), "{} bytes of neither", found.len());
+        }
+    };
+    tokio::join!(writing, reading);
+}
+
+pub async fn a_condition_that_does_not_hold_changes_nothing(store: &dyn Store) {
+    const KEY: &str = "conditions/x";
+    let absent = |text: &'static str| store.put(KEY, Bytes::from_static(text.as_bytes()), Condition::Absent);
+    let first = absent("one").await.unwrap();
+    let lost = Some(ErrorKind::Precondition);
+    assert_eq!(kind_of_put(store, KEY, Condition::Absent).await, lost);
+    // Within one tick of any clock, and of the same length.
+    let condition = Condition::Unchanged(first.clone());
+    let second = store
+        .put(KEY, Bytes::from_static(b"two"), condition.clone())
+        .await
+        .unwrap();
+    assert_ne!(first, second);
+    assert_eq!(kind_of_put(store, KEY, condition).await, lost);
+    assert_eq!(store.get(KEY).await.unwrap().bytes, "two");
+    store.delete(KEY).await.unwrap();
+    assert_eq!(kind_of_put(store, KEY, Condition::Unchanged(second)).await, lost);
+    assert_eq!(store.size(KEY).await.unwrap(), None);
+    absent("three").await.unwrap();
+}
+
+pub async fn of_racing_writers_one_wins(store: &dyn Store) {
+    const KEY: &str = "race/x";
+    let race = async |condition: Condition, round: &'static str| {
+        let writers = (0..20).map(|writer| {
+            let condition = condition.clone();
+            async move {
+                let text = format!("{round} {writer}");
+                let done = store.put(KEY, text.clone().into(), condition).await;
+                done.map(|_| text).map_err(|error| error.kind())
+            }
+        });
+        let results = join_all(writers).await;
+        let (won, lost): (Vec<_>, Vec<_>) = results.into_iter().partition(Result::is_ok);
+        assert_eq!((won.len(), lost.len()), (1, 19), "{round}");
+        assert!(
+            lost.iter().all(|kind| *kind == Err(ErrorKind::Precondition)),
+            "{lost:?}"
+        );
+        let found = store.get(KEY).await.unwrap();
+        assert_eq!(found.bytes, won[0].clone().unwrap());
+        found.version
+    };
+    let version = race(Condition::Absent, "create").await;
+    race(Condition::Unchanged(version), "replace").await;
+}
+
+pub async fn uploads_of_every_size_arrive_whole(store: &dyn Store) {
+    for length in [0, 1, PART - 1, PART, PART + 1, 2 * PART, 3 * PART + 1] {
+        let key = format!("uploads/date=2026-11-23/урок_{length}.mp4");
+        let bytes = content(length as u64, length);
+        upload(store, &key, &bytes).await.unwrap();
+        let found = store.get(&key).await.unwrap();
+        assert_eq!(sha256(&found.bytes), sha256(&bytes), "{length}");
+        assert_eq!(store.size(&key).await.unwrap(), Some(length as u64));
+    }
+    assert_eq!(store.unfinished_uploads("uploads/").await.unwrap(), [""; 0]);
+    assert_eq!(store.list("uploads/").await.unwrap().len(), 7);
+}
+
+pub async fn an_upload_shows_nothing_before_it_is_complete(store: &dyn Store) {
+    const KEY: &str = "unseen/x.mp4";
+    put(store, KEY, "old").await;
+    let bytes = content(3, 2 * PART + 1);
+    let mut upload = store.upload(KEY, UploadOptions::default()).await.unwrap();
+    upload.write(bytes.clone()).await.unwrap();
+    assert_eq!(store.get(KEY).await.unwrap().bytes, "old");
+    assert_eq!(keys(store, "unseen/").await, [KEY]);
+    upload.complete().await.unwrap();
+    assert_eq!(store.get(KEY).await.unwrap().bytes, bytes);
+}
+
+pub async fn an_aborted_upload_leaves_nothing(store: &dyn Store) {
+    let before = keys(store, "").await;
+    for length in [0, 5, 2 * PART + 1] {
+        let mut upload = store
+            .upload("aborted/x.mp4", UploadOptions::default())
+            .await
+            .unwrap();
+        upload.write(content(4, length)).await.unwrap();
+        upload.abort().await.unwrap();
+    }
+    assert_eq!(keys(store, "").await, before);
+    assert_eq!(store.unfinished_uploads("").await.unwrap(), [""; 0]);
+}
+
+pub async fn a_dropped_upload_leaves_nothing(store: &dyn Store) {
+    let mut upload = store
+        .upload("dropped/x.mp4", UploadOptions::default())
+        .await
+        .unwrap();
+    upload.write(content(5, 2 * PART + 1)).await.unwrap();
+    drop(upload);
+    let mut left = Vec::new();
+    for _ in 0..100 {
+        left = store.unfinished_uploads("dropped/").await.unwrap();
+        if left.is_empty() {
+            break;
+        }
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    assert_eq!(left, [""; 0]);
+    assert_eq!(keys(store, "dropped/").await, [""; 0]);
+}
+
+/// More than there are part buffers.
+pub async fn many_uploads_at_once_all_end(store: &dyn Store) {
+    let uploads = (0..12).map(|number| async move {
+        let key = format!("many/{number}.mp4");
+        upload(store, &key, &content(number, PART + 5)).await.unwrap();
+        assert_eq!(store.get(&key).await.unwrap().bytes, content(number, PART + 5));
+    });
+    let all = stream::iter(uploads).buffer_unordered(12).collect::<Vec<()>>();
+    tokio::time::timeout(Duration::from_secs(120), all)
+        .await
+        .expect("no deadlock");
+}
+
+pub async fn a_listing_is_whole_and_in_order(store: &dyn Store) {
+    let odd = ["a-b", "a.b", "a/b", "a/b-c", "a/b/c", "Ж", "А/б", "%2Ex", "_x"];
+    let odd = odd.iter().filter(|key| **key != "a/b");
+    let many = (0..1003).map(|number| format!("page={}/{number}.json", number % 3));
+    let mut written: Vec<_> = odd.map(|key| (*key).to_owned()).chain(many).collect();
+    let writes = written.iter().map(|key| async move {
+        put(store, &format!("list/{key}"), key).await;
+    });
+    stream::iter(writes)
+        .buffer_unordered(32)
+        .collect::<Vec<()>>()
+        .await;
+    put(store, "list-beside", "").await;
+
+    written.sort_unstable();
+    let listed = store.list("list/").await.unwrap();
+    let found: Vec<_> = listed
+        .iter()
+        .map(|entry| entry.key.trim_start_matches("list/"))
+        .collect();
+    assert_eq!(found, written);
+    for entry in &listed {
+        assert_eq!(entry.bytes, entry.key.len() as u64 - 5, "{}", entry.key);
+    }
+    assert_eq!(
+        keys(store, "list/a").await,
+        ["list/a-b", "list/a.b", "list/a/b-c", "list/a/b/c"]
+    );
+    assert_eq!(keys(store, "list/page=1/10").await.len(), 6);
+    assert_eq!(keys(store, "list-").await, ["list-beside"]);
+}

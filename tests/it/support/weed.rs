@@ -1,0 +1,200 @@
+//! A real S3 server for the tests: SeaweedFS, one for the whole test process, over HTTP and HTTPS at once.
+//!
+//! It dies with the test process: a supervisor reads a pipe that only this process holds open.
+
+use std::net::TcpListener;
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::process::{ChildStdin, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use aws_config::{BehaviorVersion, Region, SdkConfig};
+use aws_sdk_s3::Client;
+use aws_sdk_s3::config::Credentials;
+use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
+use tokio::sync::OnceCell;
+
+const START_TIMEOUT: Duration = Duration::from_secs(60);
+/// Kills the server, and removes what it wrote, once this process is gone.
+const SUPERVISOR: &str = r#"dir=$1; shift
+"$@" >"$dir/log" 2>&1 </dev/null & pid=$!
+cat >/dev/null
+kill -9 $pid; wait $pid 2>/dev/null
+rm -rf "$dir""#;
+
+/// A running server.
+pub struct Weed {
+    /// `http://127.0.0.1:…`
+    pub http: String,
+    /// `https://localhost:…`, of a certificate by [`Weed::ca_file`].
+    pub https: String,
+    /// The private CA's certificate.
+    pub ca_file: PathBuf,
+    pub access_key: String,
+    pub secret_key: String,
+    _alive: ChildStdin,
+}
+
+/// The test process's server, started by the first test that asks for it.
+pub async fn weed() -> &'static Weed {
+    static WEED: OnceCell<Weed> = OnceCell::const_new();
+    WEED.get_or_init(Weed::start).await
+}
+
+impl Weed {
+    // The supervisor outlives this process by design: nobody is left to wait for it.
+    #[allow(clippy::zombie_processes)]
+    async fn start() -> Self {
+        let program = program();
+        // Removed by the supervisor: statics are not dropped.
+        let dir = tempfile::Builder::new()
+            .prefix("telelake-weed-")
+            .tempdir()
+            .unwrap()
+            .keep();
+        let (http, https) = free_ports();
+        let data = dir.join("data");
+        std::fs::create_dir(&data).unwrap();
+        certificates(&dir);
+        // Of this process alone: a server that takes them is ours, even when ports were swapped under us.
+        let access_key = format!("AKIA{:016X}", fastrand::u64(..));
+        let secret_key = format!("{:032x}", fastrand::u128(..));
+        let mut supervisor = Command::new("sh")
+            .args(["-c", SUPERVISOR, "sh"])
+            .arg(&dir)
+            .arg(&program)
+            .arg("mini")
+            .arg(format!("-dir={}", data.display()))
+            .args([
+                "-ip=127.0.0.1",
+                "-ip.bind=127.0.0.1",
+                "-webdav=false",
+                "-admin.ui=false",
+            ])
+            .args([
+                "-s3.autoCreateBucket=false",
+                "-s3.port.iceberg=0",
+                "-s3.port.lance=0",
+            ])
+            .arg(format!("-s3.port={http}"))
+            .arg(format!("-s3.port.https={https}"))
+            .arg(format!("-s3.cert.file={}", dir.join("server.pem").display()))
+            .arg(format!("-s3.key.file={}", dir.join("server.key").display()))
+            .env("AWS_ACCESS_KEY_ID", &access_key)
+            .env("AWS_SECRET_ACCESS_KEY", &secret_key)
+            .env("GOMEMLIMIT", "400MiB")
+            .current_dir(&dir)
+            .stdin(Stdio::piped())
+            // Ctrl-C at a terminal goes to the whole group: the supervisor must outlive the tests.
+            .process_group(0)
+            .spawn()
+            .unwrap();
+        let weed = Self {
+            http: format!("http://127.0.0.1:{http}"),
+            https: format!("https://localhost:{https}"),
+            ca_file: dir.join("ca.pem"),
+            access_key,
+            secret_key,
+            _alive: supervisor.stdin.take().unwrap(),
+        };
+        weed.wait(&dir.join("log")).await;
+        weed
+    }
+
+    async fn wait(&self, log: &Path) {
+        let client = self.client();
+        let started = Instant::now();
+        loop {
+            match client.list_buckets().send().await {
+                Ok(_) => return,
+                Err(error) if started.elapsed() > START_TIMEOUT => {
+                    let log = std::fs::read_to_string(log).unwrap_or_default();
+                    panic!("SeaweedFS does not answer at {}: {error:?}\n{log}", self.http);
+                }
+                Err(_) => tokio::time::sleep(Duration::from_millis(100)).await,
+            }
+        }
+    }
+
+    /// The AWS configuration of a client that may do all, over HTTP.
+    pub fn sdk_config(&self) -> SdkConfig {
+        sdk_config(&self.http, &self.access_key, &self.secret_key)
+    }
+
+    /// The environment in which the AWS chain finds the server at `endpoint`.
+    pub fn environment(&self, endpoint: &str) -> Vec<(&'static str, String)> {
+        vec![
+            ("AWS_ACCESS_KEY_ID", self.access_key.clone()),
+            ("AWS_SECRET_ACCESS_KEY", self.secret_key.clone()),
+            ("AWS_ENDPOINT_URL_S3", endpoint.to_owned()),
+        ]
+    }
+
+    /// A client for looking at what a store wrote.
+    pub fn client(&self) -> Client {
+        client(&self.sdk_config())
+    }
+
+    /// A new bucket.
+    pub async fn bucket(&self) -> String {
+        let name = format!("test-{:016x}", fastrand::u64(..));
+        self.client().create_bucket().bucket(&name).send().await.unwrap();
+        name
+    }
+}
+
+/// A client for looking at what a store wrote.
+pub fn client(sdk: &SdkConfig) -> Client {
+    Client::from_conf(
+        aws_sdk_s3::config::Builder::from(sdk)
+            .force_path_style(true)
+            .build(),
+    )
+}
+
+/// An AWS configuration without a chain.
+pub fn sdk_config(endpoint: &str, access_key: &str, secret_key: &str) -> SdkConfig {
+    let credentials = Credentials::new(access_key, secret_key, None, None, "test");
+    SdkConfig::builder()
+        .behavior_version(BehaviorVersion::latest())
+        .credentials_provider(aws_sdk_s3::config::SharedCredentialsProvider::new(credentials))
+        .region(Region::from_static("us-east-1"))
+        .endpoint_url(endpoint)
+        .build()
+}
+
+fn program() -> PathBuf {
+    let program = std::env::var_os("TELELAKE_TEST_WEED").map_or_else(
+        || Path::new(env!("CARGO_MANIFEST_DIR")).join(".tools/venv/bin/weed"),
+        PathBuf::from,
+    );
+    assert!(
+        program.is_file(),
+        "{} is missing: run `make tools`, or name the program in TELELAKE_TEST_WEED",
+        program.display()
+    );
+    program
+}
+
+/// Two ports that nobody has: the server would take others without a word. Both are held until both are known.
+fn free_ports() -> (u16, u16) {
+    let listeners = [(); 2].map(|()| TcpListener::bind("127.0.0.1:0").unwrap());
+    let [http, https] = listeners.map(|listener| listener.local_addr().unwrap().port());
+    (http, https)
+}
+
+/// A private CA, and the server's certificate by it.
+fn certificates(dir: &Path) {
+    let mut ca = CertificateParams::new([]).unwrap();
+    ca.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+    let ca = CertifiedIssuer::self_signed(ca, KeyPair::generate().unwrap()).unwrap();
+    let key = KeyPair::generate().unwrap();
+    let names = ["localhost".to_owned(), "127.0.0.1".to_owned()];
+    let server = CertificateParams::new(names)
+        .unwrap()
+        .signed_by(&key, &ca)
+        .unwrap();
+    std::fs::write(dir.join("ca.pem"), ca.pem()).unwrap();
+    std::fs::write(dir.join("server.pem"), server.pem()).unwrap();
+    std::fs::write(dir.join("server.key"), key.serialize_pem()).unwrap();
+}
