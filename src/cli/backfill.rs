@@ -65,7 +65,13 @@ pub(super) async fn run(context: &Context, args: Args) -> Result<ExitStatus> {
     config.require_token()?;
     let store = store::open(&config.store).await?;
     let progress = output::Watch::start(&context.terminal);
-    let exporter = Exporter::new(config, store, progress.counters(), &context.cancel, chrono::Utc::now())?;
+    let exporter = Exporter::new(
+        config,
+        store,
+        progress.counters(),
+        &context.cancel,
+        chrono::Utc::now(),
+    )?;
     let plan = Box::pin(exporter.plan(&job)).await;
     progress.end();
     let plan = plan?;
@@ -73,7 +79,11 @@ pub(super) async fn run(context: &Context, args: Args) -> Result<ExitStatus> {
         LogFormat::Text => super::print(&for_people(&plan))?,
         LogFormat::Json => output::print_json(&plan)?,
     }
-    Ok(if plan.failed.is_empty() { ExitStatus::Done } else { ExitStatus::Partial })
+    Ok(if plan.failed.is_empty() {
+        ExitStatus::Done
+    } else {
+        ExitStatus::Partial
+    })
 }
 
 fn for_people(plan: &Plan) -> String {

@@ -19,15 +19,34 @@ const NEXT: usize = 3;
 pub(super) async fn run(context: &Context) -> Result<ExitStatus> {
     let config = context.config()?;
     let token = config.require_token().map(|_| ());
-    line(true, "configuration", &format!("valid; timezone {}", config.timezone))?;
+    line(
+        true,
+        "configuration",
+        &format!("valid; timezone {}", config.timezone),
+    )?;
     token?;
     // Both are looked at, so that one look tells all that is wrong.
     let api = check_api(context, &config).await;
     let store = check_store(&config).await;
     let runs = schedule::next_runs(&config.schedule.cron, config.timezone, Utc::now(), NEXT)?;
-    let runs: Vec<_> = runs.iter().map(|run| run.with_timezone(&config.timezone).format("%F %T %Z").to_string()).collect();
-    line(true, "next runs", &if runs.is_empty() { "none: schedule.cron is empty".into() } else { runs.join(", ") })?;
-    let worst = [api.err(), store.err()].into_iter().flatten().map(|error: Error| error.exit_status()).next();
+    let runs: Vec<_> = runs
+        .iter()
+        .map(|run| run.with_timezone(&config.timezone).format("%F %T %Z").to_string())
+        .collect();
+    line(
+        true,
+        "next runs",
+        &if runs.is_empty() {
+            "none: schedule.cron is empty".into()
+        } else {
+            runs.join(", ")
+        },
+    )?;
+    let worst = [api.err(), store.err()]
+        .into_iter()
+        .flatten()
+        .map(|error: Error| error.exit_status())
+        .next();
     Ok(worst.unwrap_or(ExitStatus::Done))
 }
 
@@ -39,12 +58,36 @@ async fn check_api(context: &Context, config: &Config) -> Result<()> {
     match outcome {
         Ok(listing) => {
             let spaces = &listing.items;
-            let named: Vec<_> = spaces.iter().map(|s| format!("{} ({})", s.name.as_deref().unwrap_or("-"), s.id)).collect();
-            line(true, "API", &format!("{} answers, the token is accepted", config.api.base_url))?;
-            line(!spaces.is_empty(), "spaces", &if named.is_empty() { "none is visible".into() } else { named.join(", ") })?;
-            let missing: Vec<_> = config.scope.spaces.iter().filter(|id| !spaces.iter().any(|s| s.id == **id)).collect();
+            let named: Vec<_> = spaces
+                .iter()
+                .map(|s| format!("{} ({})", s.name.as_deref().unwrap_or("-"), s.id))
+                .collect();
+            line(
+                true,
+                "API",
+                &format!("{} answers, the token is accepted", config.api.base_url),
+            )?;
+            line(
+                !spaces.is_empty(),
+                "spaces",
+                &if named.is_empty() {
+                    "none is visible".into()
+                } else {
+                    named.join(", ")
+                },
+            )?;
+            let missing: Vec<_> = config
+                .scope
+                .spaces
+                .iter()
+                .filter(|id| !spaces.iter().any(|s| s.id == **id))
+                .collect();
             for id in missing {
-                line(false, "scope.spaces", &format!("{id} is not among those that the token sees"))?;
+                line(
+                    false,
+                    "scope.spaces",
+                    &format!("{id} is not among those that the token sees"),
+                )?;
             }
             Ok(())
         }
@@ -66,7 +109,10 @@ async fn check_store(config: &Config) -> Result<()> {
         Ok(false) => line(
             true,
             "store",
-            &format!("{} can be written, but ignores conditional writes: let no two runs overlap", config.store.url),
+            &format!(
+                "{} can be written, but ignores conditional writes: let no two runs overlap",
+                config.store.url
+            ),
         ),
         Err(error) => {
             line(false, "store", &error.to_string())?;
@@ -76,5 +122,8 @@ async fn check_store(config: &Config) -> Result<()> {
 }
 
 fn line(good: bool, what: &str, text: &str) -> Result<()> {
-    super::print(&format!("{}  {what}: {text}\n", if good { "ok  " } else { "FAIL" }))
+    super::print(&format!(
+        "{}  {what}: {text}\n",
+        if good { "ok  " } else { "FAIL" }
+    ))
 }

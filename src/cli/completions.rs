@@ -12,6 +12,11 @@ pub struct Args {
 }
 
 pub(super) fn run(args: &Args) -> ExitStatus {
-    clap_complete::generate(args.shell, &mut super::Cli::command(), "telelake", &mut std::io::stdout());
+    clap_complete::generate(
+        args.shell,
+        &mut super::Cli::command(),
+        "telelake",
+        &mut std::io::stdout(),
+    );
     ExitStatus::Done
 }

@@ -41,14 +41,19 @@ mod tests {
     fn the_example_has_every_key_at_its_default() {
         let example: Config = toml::from_str(EXAMPLE).expect("parses");
         assert_eq!(example, Config::default());
-        let (example, all): (toml::Table, toml::Table) =
-            (toml::from_str(EXAMPLE).expect("parses"), toml::Table::try_from(Config::default()).expect("serializes"));
+        let (example, all): (toml::Table, toml::Table) = (
+            toml::from_str(EXAMPLE).expect("parses"),
+            toml::Table::try_from(Config::default()).expect("serializes"),
+        );
         assert_eq!(keys(&example), keys(&all));
     }
 
     fn keys(table: &toml::Table) -> std::collections::BTreeSet<String> {
         let nested = |(key, value): (&String, &toml::Value)| match value {
-            toml::Value::Table(table) => keys(table).into_iter().map(|inner| format!("{key}.{inner}")).collect(),
+            toml::Value::Table(table) => keys(table)
+                .into_iter()
+                .map(|inner| format!("{key}.{inner}"))
+                .collect(),
             _ => vec![key.clone()],
         };
         table.iter().flat_map(nested).collect()

@@ -14,11 +14,19 @@ pub fn parse(text: &str) -> std::result::Result<NaiveDate, String> {
 /// Refuses a range that holds no date, or dates that have not come.
 pub fn check_range(from: NaiveDate, to: NaiveDate, today: NaiveDate) -> Result<()> {
     if from > to {
-        return Err(Error::new(ErrorKind::Usage, "--from/--to", format!("{from} to {to} holds no date"))
-            .hint("--from must not be later than --to"));
+        return Err(Error::new(
+            ErrorKind::Usage,
+            "--from/--to",
+            format!("{from} to {to} holds no date"),
+        )
+        .hint("--from must not be later than --to"));
     }
     if from > today {
-        return Err(Error::new(ErrorKind::Usage, "--from", format!("{from} has not come yet")));
+        return Err(Error::new(
+            ErrorKind::Usage,
+            "--from",
+            format!("{from} has not come yet"),
+        ));
     }
     Ok(())
 }
@@ -41,8 +49,14 @@ mod tests {
     #[test]
     fn a_nightly_run_looks_at_yesterday_and_back() {
         let date = |text: &str| parse(text).expect("date");
-        assert_eq!(nightly(None, date("2026-03-01"), 3), (date("2026-02-25"), date("2026-02-28")));
-        assert_eq!(nightly(Some(date("2026-01-01")), date("2026-03-01"), 0), (date("2026-01-01"), date("2026-01-01")));
+        assert_eq!(
+            nightly(None, date("2026-03-01"), 3),
+            (date("2026-02-25"), date("2026-02-28"))
+        );
+        assert_eq!(
+            nightly(Some(date("2026-01-01")), date("2026-03-01"), 0),
+            (date("2026-01-01"), date("2026-01-01"))
+        );
     }
 
     #[test]
@@ -50,7 +64,10 @@ mod tests {
         let date = |text: &str| parse(text).expect("date");
         let today = date("2026-11-23");
         for (from, to) in [("2026-11-22", "2026-11-21"), ("2026-11-24", "2026-11-25")] {
-            assert_eq!(check_range(date(from), date(to), today).expect_err(from).kind(), ErrorKind::Usage);
+            assert_eq!(
+                check_range(date(from), date(to), today).expect_err(from).kind(),
+                ErrorKind::Usage
+            );
         }
         check_range(today, today, today).expect("today may be asked for");
         assert!(parse("22.11.2026").is_err() && parse("2026-13-01").is_err());

@@ -28,10 +28,23 @@ use crate::{Error, ErrorKind, ExitStatus, Result};
 #[command(name = "telelake", version, about, after_help = EXIT_STATUSES, max_term_width = 100)]
 pub struct Cli {
     /// The configuration file [default: ./telelake.toml where it exists]
-    #[arg(long, global = true, env = "TELELAKE_CONFIG", value_name = "FILE", hide_env_values = true)]
+    #[arg(
+        long,
+        global = true,
+        env = "TELELAKE_CONFIG",
+        value_name = "FILE",
+        hide_env_values = true
+    )]
     config: Option<PathBuf>,
     /// How logs are written to stderr, and a run's summary to stdout
-    #[arg(long, global = true, env = "TELELAKE_LOG_FORMAT", value_name = "FORMAT", default_value = "text", hide_env_values = true)]
+    #[arg(
+        long,
+        global = true,
+        env = "TELELAKE_LOG_FORMAT",
+        value_name = "FORMAT",
+        default_value = "text",
+        hide_env_values = true
+    )]
     log_format: LogFormat,
     /// More logs: -v debug, -vv trace
     #[arg(short, long, global = true, action = clap::ArgAction::Count, conflicts_with = "quiet")]
@@ -99,7 +112,11 @@ pub fn main() -> ExitStatus {
         Ok(cli) => cli,
         Err(error) => {
             // Help and version are no mistake.
-            let status = if error.use_stderr() { ExitStatus::Usage } else { ExitStatus::Done };
+            let status = if error.use_stderr() {
+                ExitStatus::Usage
+            } else {
+                ExitStatus::Done
+            };
             let _ = error.print();
             return status;
         }
@@ -167,7 +184,8 @@ async fn signal() -> bool {
     #[cfg(unix)]
     {
         use tokio::signal::unix::{SignalKind, signal};
-        let (Ok(mut int), Ok(mut term)) = (signal(SignalKind::interrupt()), signal(SignalKind::terminate())) else {
+        let (Ok(mut int), Ok(mut term)) = (signal(SignalKind::interrupt()), signal(SignalKind::terminate()))
+        else {
             return false;
         };
         tokio::select! { _ = int.recv() => true, _ = term.recv() => true }

@@ -42,13 +42,21 @@ impl Terminal {
         let filter = Targets::new().with_target("telelake", level);
         let writer = Stderr(bars.clone());
         let layer = match format {
-            LogFormat::Json => fmt::layer().json().flatten_event(true).with_writer(writer).boxed(),
-            LogFormat::Text => {
-                fmt::layer().with_target(false).with_ansi(std::io::stderr().is_terminal()).with_writer(writer).boxed()
-            }
+            LogFormat::Json => fmt::layer()
+                .json()
+                .flatten_event(true)
+                .with_writer(writer)
+                .boxed(),
+            LogFormat::Text => fmt::layer()
+                .with_target(false)
+                .with_ansi(std::io::stderr().is_terminal())
+                .with_writer(writer)
+                .boxed(),
         };
         // Only fails when it was done before, as in a test that calls it twice.
-        let _ = tracing_subscriber::registry().with(layer.with_filter(filter)).try_init();
+        let _ = tracing_subscriber::registry()
+            .with(layer.with_filter(filter))
+            .try_init();
         Arc::new(Self { bars, quiet })
     }
 }
@@ -59,7 +67,9 @@ struct Stderr(MultiProgress);
 
 impl Write for Stderr {
     fn write(&mut self, line: &[u8]) -> std::io::Result<usize> {
-        self.0.suspend(|| std::io::stderr().write_all(line)).map(|()| line.len())
+        self.0
+            .suspend(|| std::io::stderr().write_all(line))
+            .map(|()| line.len())
     }
 
     fn flush(&mut self) -> std::io::Result<()> {
@@ -92,7 +102,11 @@ impl Watch {
             Some(bars) => tokio::spawn(async move { draw(&bars, &counters).await }),
             None => tokio::spawn(async move { log(&counters).await }),
         };
-        Self { progress, drawing, bars }
+        Self {
+            progress,
+            drawing,
+            bars,
+        }
     }
 
     /// The counters to move.
@@ -117,7 +131,8 @@ async fn draw(all: &MultiProgress, progress: &Progress) {
         bar
     };
     const COUNT: &str = "{prefix:>11} [{bar:30}] {pos}/{len}  {elapsed}";
-    const BYTES: &str = "{prefix:>11} [{bar:30}] {binary_bytes}/{binary_total_bytes}  {binary_bytes_per_sec}  {eta}";
+    const BYTES: &str =
+        "{prefix:>11} [{bar:30}] {binary_bytes}/{binary_total_bytes}  {binary_bytes_per_sec}  {eta}";
     let bars = [
         (bar("rooms×dates", COUNT), &progress.listings),
         (bar("days", COUNT), &progress.days),
@@ -155,18 +170,28 @@ async fn log(progress: &Progress) {
 
 /// Prints a value as one line of JSON.
 pub(super) fn print_json(value: &impl Serialize) -> Result<()> {
-    let line = serde_json::to_string(value).map_err(|e| Error::new(ErrorKind::Internal, "stdout", e.to_string()))?;
+    let line =
+        serde_json::to_string(value).map_err(|e| Error::new(ErrorKind::Internal, "stdout", e.to_string()))?;
     super::print(&format!("{line}\n"))
 }
 
 /// Lays rows out in columns that are as wide as their widest cell.
 pub(super) fn columns(rows: &[Vec<String>]) -> String {
     let widths: Vec<usize> = (0..rows.iter().map(Vec::len).max().unwrap_or(0))
-        .map(|column| rows.iter().filter_map(|row| row.get(column)).map(|cell| cell.chars().count()).max().unwrap_or(0))
+        .map(|column| {
+            rows.iter()
+                .filter_map(|row| row.get(column))
+                .map(|cell| cell.chars().count())
+                .max()
+                .unwrap_or(0)
+        })
         .collect();
     let mut text = String::new();
     for row in rows {
-        let cells = row.iter().zip(&widths).map(|(cell, width)| format!("{cell:<width$}"));
+        let cells = row
+            .iter()
+            .zip(&widths)
+            .map(|(cell, width)| format!("{cell:<width$}"));
         text.push_str(cells.collect::<Vec<_>>().join("  ").trim_end());
         text.push('\n');
     }

@@ -40,7 +40,13 @@ pub(super) async fn export(context: &Context, config: Config, job: &Job) -> Resu
     config.require_token()?;
     let store = store::open(&config.store).await?;
     let progress = output::Watch::start(&context.terminal);
-    let exporter = Exporter::new(config, store, progress.counters(), &context.cancel, chrono::Utc::now())?;
+    let exporter = Exporter::new(
+        config,
+        store,
+        progress.counters(),
+        &context.cancel,
+        chrono::Utc::now(),
+    )?;
     let summary = Box::pin(exporter.run(job)).await;
     progress.end();
     summary

@@ -85,13 +85,21 @@ pub(super) async fn run(context: &Context, args: Args) -> Result<ExitStatus> {
     if let (Some(from), Some(to)) = (args.from, args.to)
         && from > to
     {
-        return Err(Error::new(ErrorKind::Usage, "--from/--to", format!("{from} to {to} holds no date"))
-            .hint("--from must not be later than --to"));
+        return Err(Error::new(
+            ErrorKind::Usage,
+            "--from/--to",
+            format!("{from} to {to} holds no date"),
+        )
+        .hint("--from must not be later than --to"));
     }
     let store = store::open(&config.store).await?;
     let days = days(&*store, args.from, args.to).await?;
     let runs = export::last_runs(&*store, RUNS).await?;
-    let report = Report { store: store.url().to_owned(), days, runs };
+    let report = Report {
+        store: store.url().to_owned(),
+        days,
+        runs,
+    };
     if args.json {
         output::print_json(&report)?;
     } else {
@@ -177,7 +185,11 @@ fn day(manifest: &Manifest) -> DayStatus {
             });
         }
     }
-    let open = day.calls_pending + day.reports_pending + day.reports_failed + day.records_pending + day.records_failed;
+    let open = day.calls_pending
+        + day.reports_pending
+        + day.reports_failed
+        + day.records_pending
+        + day.records_failed;
     day.complete = day.listed && open == 0;
     day
 }
@@ -190,7 +202,10 @@ fn for_people(config: &Config, report: &Report) -> String {
         text.push_str(&table(&report.days));
         let incomplete = report.days.iter().filter(|day| !day.complete).count();
         let unlisted = report.days.iter().filter(|day| !day.listed).count();
-        text.push_str(&format!("\n{} days, {incomplete} not complete\n", report.days.len()));
+        text.push_str(&format!(
+            "\n{} days, {incomplete} not complete\n",
+            report.days.len()
+        ));
         if unlisted > 0 {
             text.push_str(&format!(
                 "{unlisted} of them not listed whole yet: a run or backfill of their dates, once they are over, does that\n"
@@ -211,8 +226,12 @@ fn for_people(config: &Config, report: &Report) -> String {
 
 /// Dates between the first and yesterday that no space has a day for: nobody looked.
 fn absent(config: &Config, days: &[DayStatus]) -> String {
-    let (Some(first), Some(last)) = (days.first(), days.last()) else { return String::new() };
-    let last = last.date.max((dates::today(config) - Days::new(1)).min(last.date));
+    let (Some(first), Some(last)) = (days.first(), days.last()) else {
+        return String::new();
+    };
+    let last = last
+        .date
+        .max((dates::today(config) - Days::new(1)).min(last.date));
     let absent: Vec<String> = first
         .date
         .iter_days()
@@ -220,7 +239,11 @@ fn absent(config: &Config, days: &[DayStatus]) -> String {
         .filter(|date| days.binary_search_by_key(date, |day| day.date).is_err())
         .map(|date| date.to_string())
         .collect();
-    if absent.is_empty() { String::new() } else { format!("never looked at: {}\n", absent.join(", ")) }
+    if absent.is_empty() {
+        String::new()
+    } else {
+        format!("never looked at: {}\n", absent.join(", "))
+    }
 }
 
 fn table(days: &[DayStatus]) -> String {
@@ -228,40 +251,73 @@ fn table(days: &[DayStatus]) -> String {
     let mut rows = vec![header.map(str::to_owned).to_vec()];
     for day in days {
         let of = |done: u64, parts: [(u64, &str); 3]| {
-            let rest = parts.iter().filter(|(count, _)| *count > 0).map(|(count, word)| format!(", {count} {word}"));
+            let rest = parts
+                .iter()
+                .filter(|(count, _)| *count > 0)
+                .map(|(count, word)| format!(", {count} {word}"));
             format!("{done} done{}", rest.collect::<String>())
         };
-        let pending = if day.calls_pending > 0 { format!(", {} pending", day.calls_pending) } else { String::new() };
+        let pending = if day.calls_pending > 0 {
+            format!(", {} pending", day.calls_pending)
+        } else {
+            String::new()
+        };
         rows.push(vec![
             day.date.to_string(),
             day.space_name.clone().unwrap_or_else(|| day.space_id.clone()),
             format!("{}{pending}", day.calls),
-            of(day.reports_done, [
-                (day.reports_pending, "pending"),
-                (day.reports_failed, "failed"),
-                (day.reports_denied, "denied"),
-            ]),
-            of(day.records_done, [
-                (day.records_pending, "pending"),
-                (day.records_failed, "failed"),
-                (day.records_unavailable, "not made"),
-            ]),
-            if day.complete { "complete".into() } else if day.listed { "NOT COMPLETE".into() } else { "not listed whole".into() },
+            of(
+                day.reports_done,
+                [
+                    (day.reports_pending, "pending"),
+                    (day.reports_failed, "failed"),
+                    (day.reports_denied, "denied"),
+                ],
+            ),
+            of(
+                day.records_done,
+                [
+                    (day.records_pending, "pending"),
+                    (day.records_failed, "failed"),
+                    (day.records_unavailable, "not made"),
+                ],
+            ),
+            if day.complete {
+                "complete".into()
+            } else if day.listed {
+                "NOT COMPLETE".into()
+            } else {
+                "not listed whole".into()
+            },
         ]);
-        let worst = day.missing.iter().filter(|missing| matches!(missing.status, Status::Failed | Status::Pending));
+        let worst = day
+            .missing
+            .iter()
+            .filter(|missing| matches!(missing.status, Status::Failed | Status::Pending));
         for missing in worst.take(NAMED) {
             let id = missing.record_id.as_ref().or(missing.call_id.as_ref());
             let reason = missing.reason.as_deref().unwrap_or("no reason is known");
-            let line = format!("  {} of {}: {reason}", missing.what, id.map_or("?", String::as_str));
+            let line = format!(
+                "  {} of {}: {reason}",
+                missing.what,
+                id.map_or("?", String::as_str)
+            );
             rows.push(vec![String::new(), line]);
         }
     }
     // Lines of reasons span all columns: laid out apart, they do not widen them.
     let (wide, reasons): (Vec<_>, Vec<_>) = rows.into_iter().enumerate().partition(|(_, row)| row.len() > 2);
     let laid = output::columns(&wide.iter().map(|(_, row)| row.clone()).collect::<Vec<_>>());
-    let mut lines: Vec<(usize, String)> =
-        wide.iter().map(|(index, _)| *index).zip(laid.lines().map(str::to_owned)).collect();
-    lines.extend(reasons.into_iter().map(|(index, row)| (index, format!("          {}", row[1]))));
+    let mut lines: Vec<(usize, String)> = wide
+        .iter()
+        .map(|(index, _)| *index)
+        .zip(laid.lines().map(str::to_owned))
+        .collect();
+    lines.extend(
+        reasons
+            .into_iter()
+            .map(|(index, row)| (index, format!("          {}", row[1]))),
+    );
     lines.sort_by_key(|(index, _)| *index);
     lines.into_iter().map(|(_, line)| line + "\n").collect()
 }

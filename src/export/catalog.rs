@@ -25,12 +25,19 @@ const ATTEMPTS: usize = 10;
 /// Brings the tables up to date; what fails is a failure of the run.
 pub(super) async fn update(context: &Arc<Context>, scope: &Scope, summary: &mut Summary) {
     if let Err(error) = update_spaces(context, scope).await {
-        summary.fail(Problem::new("catalog_failed", format!("the table of spaces: {error}")));
+        summary.fail(Problem::new(
+            "catalog_failed",
+            format!("the table of spaces: {error}"),
+        ));
     }
     let listed = scope.spaces.iter().filter(|space| !space.failed);
     let updates = stream::iter(listed)
         .map(|space| async move {
-            let seen = space.objects.iter().map(|(id, raw)| (id.clone(), raw.clone())).collect();
+            let seen = space
+                .objects
+                .iter()
+                .map(|(id, raw)| (id.clone(), raw.clone()))
+                .collect();
             (&space.id, update_rooms(context, &space.id, seen).await)
         })
         .buffer_unordered(4);
@@ -44,17 +51,26 @@ pub(super) async fn update(context: &Arc<Context>, scope: &Scope, summary: &mut 
 
 async fn update_spaces(context: &Context, scope: &Scope) -> Result<()> {
     let wanted = |id: &String| scope.spaces.iter().any(|space| space.id == *id);
-    let seen = scope.space_objects.iter().filter(|(id, _)| wanted(id)).cloned().collect();
-    let Some(catalog) = remember(context, key::SPACES, seen).await? else { return Ok(()) };
-    match build::build_spaces(&catalog)? {
+    let seen = scope
+        .space_objects
+        .iter()
+        .filter(|(id, _)| wanted(id))
+        .cloned()
+        .collect();
+    let Some(catalog) = remember(context, key::SPACES, seen).await? else {
+        return Ok(());
+    };
+    match build::build_spaces(&catalog, &context.mapping)? {
         Some(file) => tables::put_if_changed(context, &file.key, file.bytes).await,
         None => Ok(()),
     }
 }
 
 async fn update_rooms(context: &Context, space: &str, seen: Catalog) -> Result<()> {
-    let Some(catalog) = remember(context, &key::room_catalog(space), seen).await? else { return Ok(()) };
-    match build::build_rooms(space, &catalog)? {
+    let Some(catalog) = remember(context, &key::room_catalog(space), seen).await? else {
+        return Ok(());
+    };
+    match build::build_rooms(space, &catalog, &context.mapping)? {
         Some(file) => tables::put_if_changed(context, &file.key, file.bytes).await,
         None => Ok(()),
     }
@@ -64,7 +80,10 @@ async fn update_rooms(context: &Context, space: &str, seen: Catalog) -> Result<(
 async fn remember(context: &Context, key: &str, seen: Catalog) -> Result<Option<Catalog>> {
     for _ in 0..ATTEMPTS {
         let stored = get_json::<Catalog>(&*context.store, key).await?;
-        let mut catalog = stored.as_ref().map(|(catalog, _)| catalog.clone()).unwrap_or_default();
+        let mut catalog = stored
+            .as_ref()
+            .map(|(catalog, _)| catalog.clone())
+            .unwrap_or_default();
         catalog.extend(seen.clone());
         let unchanged = stored.as_ref().is_some_and(|(known, _)| *known == catalog);
         if catalog.is_empty() || unchanged {
@@ -77,5 +96,9 @@ async fn remember(context: &Context, key: &str, seen: Catalog) -> Result<Option<
             Err(error) => return Err(error),
         }
     }
-    Err(crate::Error::new(ErrorKind::Precondition, key, "other processes keep changing it; a later run goes on"))
+    Err(crate::Error::new(
+        ErrorKind::Precondition,
+        key,
+        "other processes keep changing it; a later run goes on",
+    ))
 }

@@ -58,8 +58,14 @@ pub(super) async fn process(context: &Arc<Context>, job: &Job, work: DayWork) ->
             let mut report = DayReport::default();
             if error.kind() != ErrorKind::Interrupted {
                 tracing::error!(%date, space, %error, "the day failed");
-                let kind = if is_store(error.kind()) { "store_failed" } else { "day_failed" };
-                report.failed.push(Problem::new(kind, error.to_string()).on(date, &space));
+                let kind = if is_store(error.kind()) {
+                    "store_failed"
+                } else {
+                    "day_failed"
+                };
+                report
+                    .failed
+                    .push(Problem::new(kind, error.to_string()).on(date, &space));
             }
             report
         }
@@ -69,7 +75,10 @@ pub(super) async fn process(context: &Arc<Context>, job: &Job, work: DayWork) ->
 }
 
 fn is_store(kind: ErrorKind) -> bool {
-    matches!(kind, ErrorKind::Store | ErrorKind::StoreUnavailable | ErrorKind::StoreNotFound | ErrorKind::Precondition)
+    matches!(
+        kind,
+        ErrorKind::Store | ErrorKind::StoreUnavailable | ErrorKind::StoreNotFound | ErrorKind::Precondition
+    )
 }
 
 async fn work_on(context: &Arc<Context>, job: &Job, work: DayWork) -> Result<DayReport> {
@@ -89,7 +98,13 @@ impl Day {
             Some((manifest, _)) => manifest.clone(),
             None => Manifest::new(work.date, work.space_id.clone()),
         };
-        Ok(Self { manifest, stored, fresh: HashMap::new(), fresh_bytes: 0, report: DayReport::default() })
+        Ok(Self {
+            manifest,
+            stored,
+            fresh: HashMap::new(),
+            fresh_bytes: 0,
+            report: DayReport::default(),
+        })
     }
 
     /// Fetches all that is due, many at once, and takes each result in as it comes.
@@ -158,7 +173,12 @@ impl Day {
         report.counts.days = 1;
         report.counts.calls = self.manifest.calls.len() as u64;
         for (id, entry) in &self.manifest.calls {
-            let about = |kind: &str, why: &str| Problem::new(kind, why).on(date, space).room(&entry.room_id).call(id);
+            let about = |kind: &str, why: &str| {
+                Problem::new(kind, why)
+                    .on(date, space)
+                    .room(&entry.room_id)
+                    .call(id)
+            };
             if let Some(why) = &entry.pending {
                 report.counts.calls_pending += 1;
                 report.counts.reports_pending += entry.reports.len() as u64;
@@ -179,7 +199,10 @@ impl Day {
             for (id, entry) in &self.manifest.records {
                 let named = |kind: &str| {
                     let why = entry.file.reason.as_deref().unwrap_or_default();
-                    Problem::new(kind, why).on(date, space).room(&entry.room_id).record(id)
+                    Problem::new(kind, why)
+                        .on(date, space)
+                        .room(&entry.room_id)
+                        .record(id)
                 };
                 report.count_record(entry.file.status, named);
             }
@@ -230,7 +253,10 @@ impl DayReport {
 fn expect(context: &Context, reports: &[ReportAsk], records: &[RecordAsk]) {
     context.progress.reports.expect(reports.len() as u64);
     context.progress.recordings.expect(records.len() as u64);
-    context.progress.recorded_bytes.expect(records.iter().filter_map(|ask| ask.file_size).sum());
+    context
+        .progress
+        .recorded_bytes
+        .expect(records.iter().filter_map(|ask| ask.file_size).sum());
 }
 
 /// Takes the walk's findings into the manifest. What the API lists again is as it lists it now; what it lists no more
@@ -253,20 +279,32 @@ pub(super) fn merge(context: &Context, job: &Job, manifest: &mut Manifest, work:
     for entry in manifest.calls.values_mut() {
         entry.pending = unsettled(entry.finished_at, settle, context.now);
         for format in context.wants_reports(job) {
-            entry.reports.entry(*format).or_insert_with(|| Landing::pending("not asked for yet"));
+            entry
+                .reports
+                .entry(*format)
+                .or_insert_with(|| Landing::pending("not asked for yet"));
         }
     }
     for entry in manifest.records.values_mut() {
         if let Some((status, reason)) = recording::obstacle(entry)
             && entry.file.landed.is_none()
         {
-            entry.file = Landing { status, reason: Some(reason), attempts: 0, landed: None };
+            entry.file = Landing {
+                status,
+                reason: Some(reason),
+                attempts: 0,
+                landed: None,
+            };
         }
     }
 }
 
 fn merge_call(manifest: &mut Manifest, id: String, room: String, call: Call) {
-    let reports = manifest.calls.remove(&id).map(|entry| entry.reports).unwrap_or_default();
+    let reports = manifest
+        .calls
+        .remove(&id)
+        .map(|entry| entry.reports)
+        .unwrap_or_default();
     let entry = CallEntry {
         room_id: room,
         started_at: call.started_at,
@@ -293,7 +331,11 @@ fn merge_record(manifest: &mut Manifest, id: String, room: String, record: Recor
 }
 
 /// Why a call's reports are not asked for yet.
-fn unsettled(finished_at: Option<DateTime<Utc>>, settle: chrono::TimeDelta, now: DateTime<Utc>) -> Option<String> {
+fn unsettled(
+    finished_at: Option<DateTime<Utc>>,
+    settle: chrono::TimeDelta,
+    now: DateTime<Utc>,
+) -> Option<String> {
     match finished_at {
         None => Some("the call has not finished".into()),
         Some(end) if end.checked_add_signed(settle).is_none_or(|settled| now < settled) => {
@@ -325,7 +367,10 @@ fn due(context: &Context, job: &Job, manifest: &Manifest) -> Vec<Ask> {
         }
     }
     if context.wants_recordings(job) {
-        let records = manifest.records.iter().filter(|(_, entry)| recording::is_due(entry, job.force));
+        let records = manifest
+            .records
+            .iter()
+            .filter(|(_, entry)| recording::is_due(entry, job.force));
         asks.extend(records.map(|(id, entry)| {
             Ask::Record(RecordAsk {
                 date,
@@ -344,8 +389,10 @@ fn due(context: &Context, job: &Job, manifest: &Manifest) -> Vec<Ask> {
 
 /// What a day's work would fetch: reports, and recordings with the bytes that the API says they have.
 pub(super) fn preview(context: &Context, job: &Job, manifest: &Manifest) -> (u64, u64, u64) {
-    due(context, job, manifest).iter().fold((0, 0, 0), |(reports, records, bytes), ask| match ask {
-        Ask::Report(_) => (reports + 1, records, bytes),
-        Ask::Record(ask) => (reports, records + 1, bytes + ask.file_size.unwrap_or(0)),
-    })
+    due(context, job, manifest)
+        .iter()
+        .fold((0, 0, 0), |(reports, records, bytes), ask| match ask {
+            Ask::Report(_) => (reports + 1, records, bytes),
+            Ask::Record(ask) => (reports, records + 1, bytes + ask.file_size.unwrap_or(0)),
+        })
 }

@@ -43,7 +43,10 @@ pub(super) struct ReportResult {
 /// The state of a call that a report depends on: when another one is listed, the report is taken again.
 pub(super) fn call_state(entry: &CallEntry) -> String {
     let end = entry.finished_at.map(|at| at.to_rfc3339()).unwrap_or_default();
-    let participants = entry.participants.map(|count| count.to_string()).unwrap_or_default();
+    let participants = entry
+        .participants
+        .map(|count| count.to_string())
+        .unwrap_or_default();
     format!("{end} {participants}")
 }
 
@@ -52,7 +55,9 @@ pub(super) fn is_due(entry: &CallEntry, landing: &Landing, force: bool) -> bool 
     if entry.pending.is_some() {
         return false;
     }
-    let current = landing.usable().is_some_and(|landed| landed.of.as_deref() == Some(&call_state(entry)));
+    let current = landing
+        .usable()
+        .is_some_and(|landed| landed.of.as_deref() == Some(&call_state(entry)));
     force || landing.status != Status::Done || !current
 }
 
@@ -65,7 +70,10 @@ enum Verdict {
 
 /// Asks for a report and keeps it. Whatever goes wrong is in the landing.
 pub(super) async fn report(context: &Arc<Context>, ask: ReportAsk) -> ReportResult {
-    let answer = context.client.report(&ask.space, &ask.room, &ask.call, ask.format).await;
+    let answer = context
+        .client
+        .report(&ask.space, &ask.room, &ask.call, ask.format)
+        .await;
     let mut result = ReportResult {
         call: ask.call.clone(),
         format: ask.format,
@@ -103,8 +111,17 @@ fn refuse(ask: &ReportAsk, error: &Error, result: &mut ReportResult) {
         (_, true) => format!("{}; the earlier report is kept", error.message()),
         _ => error.message().to_owned(),
     };
-    let attempts = if status == Status::Denied { ask.before.attempts } else { ask.before.attempts + 1 };
-    result.landing = Landing { status, reason: Some(reason), attempts, landed: ask.before.landed.clone() };
+    let attempts = if status == Status::Denied {
+        ask.before.attempts
+    } else {
+        ask.before.attempts + 1
+    };
+    result.landing = Landing {
+        status,
+        reason: Some(reason),
+        attempts,
+        landed: ask.before.landed.clone(),
+    };
 }
 
 async fn judge(context: &Arc<Context>, ask: &ReportAsk, bytes: Bytes) -> Verdict {
@@ -122,20 +139,37 @@ async fn judge(context: &Arc<Context>, ask: &ReportAsk, bytes: Bytes) -> Verdict
     let context = Arc::clone(context);
     let inspected = tokio::task::spawn_blocking(move || build::inspect(&bytes, &context.mapping)).await;
     match inspected {
-        Ok(Ok(report)) if report.is_empty_object => Verdict::Empty,
-        Ok(Ok(report)) if report.participants == 0 && ask.participants.is_some_and(|count| count > 0) => Verdict::Empty,
-        Ok(Ok(report)) => Verdict::Good { participants: Some(report.participants) },
-        Ok(Err(why)) => Verdict::Bad(format!("the report is not JSON: {why}")),
+        Ok(Ok(report)) if report.empty => Verdict::Empty,
+        Ok(Ok(report)) if !report.object => Verdict::Bad("the report is no JSON object".into()),
+        Ok(Ok(report))
+            if report.participants == Some(0) && ask.participants.is_some_and(|count| count > 0) =>
+        {
+            Verdict::Empty
+        }
+        Ok(Ok(report)) => Verdict::Good {
+            participants: report.participants,
+        },
+        Ok(Err(why)) => Verdict::Bad(format!("the report is {why}")),
         Err(_) => Verdict::Bad("the report could not be read".into()),
     }
 }
 
-async fn keep(context: &Arc<Context>, ask: &ReportAsk, bytes: Bytes, verdict: Verdict, result: &mut ReportResult) {
+async fn keep(
+    context: &Arc<Context>,
+    ask: &ReportAsk,
+    bytes: Bytes,
+    verdict: Verdict,
+    result: &mut ReportResult,
+) {
     let had_one = ask.before.usable().is_some();
     let (status, reason, usable, participants) = match verdict {
         Verdict::Good { participants } => (Status::Done, None, true, participants),
         Verdict::Empty => {
-            let reason = if had_one { "the report came back empty; the earlier one is kept" } else { "the report is empty" };
+            let reason = if had_one {
+                "the report came back empty; the earlier one is kept"
+            } else {
+                "the report is empty"
+            };
             result.landing.status = Status::Pending;
             result.landing.reason = Some(reason.into());
             result.landing.attempts += 1;
@@ -151,7 +185,11 @@ async fn keep(context: &Arc<Context>, ask: &ReportAsk, bytes: Bytes, verdict: Ve
     };
     let sha256 = hex::encode(Sha256::digest(&bytes));
     let key = key::report(ask.date, &ask.space, &ask.call, ask.format);
-    let known = ask.before.landed.as_ref().is_some_and(|landed| landed.key == key && landed.sha256 == sha256);
+    let known = ask
+        .before
+        .landed
+        .as_ref()
+        .is_some_and(|landed| landed.key == key && landed.sha256 == sha256);
     if !known && let Err(error) = context.put(&key, bytes.clone(), Condition::Any).await {
         result.landing.status = Status::Failed;
         result.landing.reason = Some(format!("could not be stored: {}", error.message()));
@@ -161,7 +199,11 @@ async fn keep(context: &Arc<Context>, ask: &ReportAsk, bytes: Bytes, verdict: Ve
     result.landing = Landing {
         status,
         reason,
-        attempts: if status == Status::Done { 0 } else { ask.before.attempts + 1 },
+        attempts: if status == Status::Done {
+            0
+        } else {
+            ask.before.attempts + 1
+        },
         landed: Some(Landed {
             key,
             bytes: bytes.len() as u64,
@@ -183,6 +225,9 @@ fn differing_count(ask: &ReportAsk, participants: Option<u64>) -> Option<Problem
     let (counted, found) = (ask.participants?, participants?);
     (counted > 0 && u64::try_from(counted).is_ok_and(|counted| counted < found)).then(|| {
         let message = format!("the call counts {counted} participants, its report has {found}");
-        Problem::new("participants_differ", message).on(ask.date, &ask.space).room(&ask.room).call(&ask.call)
+        Problem::new("participants_differ", message)
+            .on(ask.date, &ask.space)
+            .room(&ask.room)
+            .call(&ask.call)
     })
 }

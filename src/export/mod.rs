@@ -31,9 +31,9 @@ use crate::config::{Config, ReportFormat};
 use crate::store::{Condition, Store, Version};
 use crate::{Error, ErrorKind, Result};
 
-pub use opened::{OpenedStore, StoreInfo};
+pub use opened::{OpenedStore, StoreInfo, get_json, last_runs};
 pub use plan::{DayPlan, Plan};
-pub use progress::{Phase, Progress};
+pub use progress::{Meter, Phase, Progress};
 pub use summary::{Counts, Outcome, Problem, Summary};
 
 /// Dates whose listing is held in memory at once.
@@ -100,7 +100,11 @@ struct Context {
 impl Context {
     /// Writes an object, conditionally where the store can.
     async fn put(&self, key: &str, bytes: Bytes, condition: Condition) -> Result<Version> {
-        let condition = if self.conditional.load(Ordering::Relaxed) { condition } else { Condition::Any };
+        let condition = if self.conditional.load(Ordering::Relaxed) {
+            condition
+        } else {
+            Condition::Any
+        };
         let version = self.store.put(key, bytes, condition).await?;
         self.writes.fetch_add(1, Ordering::Relaxed);
         Ok(version)
@@ -115,7 +119,9 @@ impl Context {
     /// Takes note of an error that makes all further work pointless, and stops the run.
     fn note_fatal(&self, error: &Error) {
         if error.kind() == ErrorKind::Unauthorized {
-            let _ = self.fatal.set(Error::new(error.kind(), error.about(), error.message()).hint(
+            let _ = self
+                .fatal
+                .set(Error::new(error.kind(), error.about(), error.message()).hint(
                 "the token is refused: make a new personal token and put it into api.token or api.token_file",
             ));
             self.cancel.cancel();
@@ -127,7 +133,11 @@ impl Context {
     }
 
     fn wants_reports(&self, job: &Job) -> &[ReportFormat] {
-        if job.only == Some(Only::Recordings) { &[] } else { &self.config.export.reports }
+        if job.only == Some(Only::Recordings) {
+            &[]
+        } else {
+            &self.config.export.reports
+        }
     }
 
     fn wants_recordings(&self, job: &Job) -> bool {
@@ -155,7 +165,7 @@ impl Exporter {
             context: Arc::new(Context {
                 client,
                 store,
-                mapping: Mapping::builtin(),
+                mapping: Mapping::builtin()?,
                 progress,
                 cancel,
                 fatal: OnceLock::new(),
@@ -178,7 +188,9 @@ impl Exporter {
         context.store.preflight().await?;
         let mut summary = Summary::new(job, context.config.timezone, context.now);
         let opened = OpenedStore::open_or_create(context).await?;
-        context.conditional.store(opened.info.conditional_writes, Ordering::Relaxed);
+        context
+            .conditional
+            .store(opened.info.conditional_writes, Ordering::Relaxed);
         if !opened.info.conditional_writes {
             summary.warn(Problem::new(
                 "store_ignores_conditional_writes",
@@ -194,7 +206,12 @@ impl Exporter {
             (None, Err(error)) => Some(error),
             (None, Ok(())) => None,
         };
-        summary.finish(Utc::now(), context.writes.load(Ordering::Relaxed), context.cancel.is_cancelled(), error.as_ref());
+        summary.finish(
+            Utc::now(),
+            context.writes.load(Ordering::Relaxed),
+            context.cancel.is_cancelled(),
+            error.as_ref(),
+        );
         opened::write_summary(context, &summary).await?;
         Ok(summary)
     }
@@ -202,7 +219,11 @@ impl Exporter {
     async fn work(&self, job: &Job, summary: &mut Summary) -> Result<()> {
         let context = &self.context;
         let scope = walk::scope(context, job, summary).await?;
-        let mut open = if job.open_days { opened::open_days(&*context.store).await? } else { Vec::new() };
+        let mut open = if job.open_days {
+            opened::open_days(&*context.store).await?
+        } else {
+            Vec::new()
+        };
         let mut windows = windows(job.from, job.to).peekable();
         let mut listed = false;
         while let Some((from, to)) = windows.next() {
@@ -214,7 +235,9 @@ impl Exporter {
             let outcomes = stream::iter(found.days)
                 .map(|work| day::process(context, job, work))
                 .buffer_unordered(DAYS_AT_ONCE);
-            outcomes.for_each(|outcome| futures_util::future::ready(summary.absorb(outcome))).await;
+            outcomes
+                .for_each(|outcome| futures_util::future::ready(summary.absorb(outcome)))
+                .await;
             if context.cancel.is_cancelled() {
                 summary.interrupted_before = windows.peek().map(|(from, _)| *from);
                 break;
@@ -256,7 +279,10 @@ mod tests {
         let all: Vec<_> = windows(date("2026-01-01"), date("2026-03-05"))
             .flat_map(|(from, to)| from.iter_days().take_while(move |d| *d <= to))
             .collect();
-        let expected: Vec<_> = date("2026-01-01").iter_days().take_while(|d| *d <= date("2026-03-05")).collect();
+        let expected: Vec<_> = date("2026-01-01")
+            .iter_days()
+            .take_while(|d| *d <= date("2026-03-05"))
+            .collect();
         assert_eq!(all, expected);
     }
 }

@@ -8,8 +8,8 @@ use chrono::{DateTime, NaiveDate, Utc};
 use futures_util::{StreamExt, TryStreamExt, stream};
 use serde::{Deserialize, Serialize};
 
-use super::summary::Summary;
 use super::Context;
+use super::summary::Summary;
 use crate::lake::key;
 use crate::lake::manifest::{Manifest, RecordEntry, Status};
 use crate::store::{Condition, Store};
@@ -40,16 +40,27 @@ impl OpenedStore {
         let zone = context.config.timezone.name();
         if let Some(info) = read(&*context.store).await? {
             if info.timezone != zone {
-                let message = format!("the lake was written with timezone {}, the configuration says {zone}", info.timezone);
+                let message = format!(
+                    "the lake was written with timezone {}, the configuration says {zone}",
+                    info.timezone
+                );
                 return Err(Error::new(ErrorKind::Config, "timezone", message)
                     .hint("days of two zones in one lake would double calls: keep the zone, or take another store.url"));
             }
             return Ok(Self { info });
         }
         let conditional_writes = context.store.conditional_writes().await?;
-        let info = StoreInfo { version: 1, timezone: zone.into(), conditional_writes, probed_at: context.now };
+        let info = StoreInfo {
+            version: 1,
+            timezone: zone.into(),
+            conditional_writes,
+            probed_at: context.now,
+        };
         // Another process may have been first; what it found is as good.
-        match context.put(key::STORE_INFO, to_json(&info)?, Condition::Absent).await {
+        match context
+            .put(key::STORE_INFO, to_json(&info)?, Condition::Absent)
+            .await
+        {
             Ok(_) => Ok(Self { info }),
             Err(error) if error.kind() == ErrorKind::Precondition => Ok(Self { info }),
             Err(error) => Err(error),
@@ -59,7 +70,9 @@ impl OpenedStore {
 
 /// What is known of the store; `None` before its first write.
 pub async fn read(store: &dyn Store) -> Result<Option<StoreInfo>> {
-    get_json(store, key::STORE_INFO).await.map(|found| found.map(|(info, _)| info))
+    get_json(store, key::STORE_INFO)
+        .await
+        .map(|found| found.map(|(info, _)| info))
 }
 
 /// Reads and parses one of the program's own objects, with its version.
@@ -68,9 +81,12 @@ pub async fn get_json<T: serde::de::DeserializeOwned>(
     key: &str,
 ) -> Result<Option<(T, crate::store::Version)>> {
     match store.get(key).await {
-        Ok(object) => serde_json::from_slice(&object.bytes).map(|value| Some((value, object.version))).map_err(|e| {
-            Error::new(ErrorKind::Store, key, format!("is damaged: {e}")).hint("restore it, or remove it to start anew")
-        }),
+        Ok(object) => serde_json::from_slice(&object.bytes)
+            .map(|value| Some((value, object.version)))
+            .map_err(|e| {
+                Error::new(ErrorKind::Store, key, format!("is damaged: {e}"))
+                    .hint("restore it, or remove it to start anew")
+            }),
         Err(error) if error.kind() == ErrorKind::StoreNotFound => Ok(None),
         Err(error) => Err(error),
     }
@@ -114,16 +130,28 @@ pub(super) async fn open_days(store: &dyn Store) -> Result<Vec<OpenDay>> {
 }
 
 fn rooms_to_list(manifest: &Manifest) -> BTreeSet<String> {
-    let calls = manifest.calls.values().filter(|call| call.pending.is_some()).map(|call| &call.room_id);
+    let calls = manifest
+        .calls
+        .values()
+        .filter(|call| call.pending.is_some())
+        .map(|call| &call.room_id);
     let open = |record: &&RecordEntry| matches!(record.file.status, Status::Pending | Status::Failed);
-    let records = manifest.records.values().filter(open).map(|record| &record.room_id);
+    let records = manifest
+        .records
+        .values()
+        .filter(open)
+        .map(|record| &record.room_id);
     calls.chain(records).cloned().collect()
 }
 
 /// Writes a run's summary.
 pub(super) async fn write_summary(context: &Context, summary: &Summary) -> Result<()> {
     // Not through the context: a run that changes nothing has written nothing, its own summary not counted.
-    context.store.put(&key::run(&summary.id), to_json(summary)?, Condition::Any).await.map(|_| ())
+    context
+        .store
+        .put(&key::run(&summary.id), to_json(summary)?, Condition::Any)
+        .await
+        .map(|_| ())
 }
 
 /// The latest runs, newest first.

@@ -66,7 +66,9 @@ pub(super) async fn plan(context: &Arc<Context>, job: &Job) -> Result<Plan> {
     for (from, to) in windows(job.from, job.to) {
         let found = walk::list(context, job, &scope, from, to, &[], &mut summary).await?;
         reached |= found.reached;
-        let planned = stream::iter(found.days).map(|work| plan_day(context, job, work)).buffered(DAYS_AT_ONCE);
+        let planned = stream::iter(found.days)
+            .map(|work| plan_day(context, job, work))
+            .buffered(DAYS_AT_ONCE);
         days.extend(planned.try_collect::<Vec<_>>().await?.into_iter().flatten());
     }
     if !reached {
@@ -105,23 +107,30 @@ async fn plan_day(context: &Arc<Context>, job: &Job, work: DayWork) -> Result<Op
         reports,
         recordings,
         recording_bytes,
-        files: if changes { files(&manifest, reports > 0) } else { Vec::new() },
+        files: if changes {
+            files(&manifest, reports > 0)
+        } else {
+            Vec::new()
+        },
     }))
 }
 
 /// The files that a build would write: those that there are, and those that what is fetched can fill.
 fn files(manifest: &Manifest, with_reports: bool) -> Vec<String> {
-    let has_report = manifest
-        .calls
-        .values()
-        .any(|call| call.reports.get(&ReportFormat::Json).is_some_and(|landing| landing.usable().is_some()));
-    lake::table::of_a_day()
-        .filter(|table| match table.name {
+    let has_report = manifest.calls.values().any(|call| {
+        call.reports
+            .get(&ReportFormat::Json)
+            .is_some_and(|landing| landing.usable().is_some())
+    });
+    lake::table::builtin::all()
+        .iter()
+        .filter(|table| match table.name.as_ref() {
+            "rooms" | "spaces" => false,
             "calls" => !manifest.calls.is_empty(),
             "recordings" => !manifest.records.is_empty(),
             "coverage" => true,
             _ => with_reports || has_report,
         })
-        .map(|table| key::table(table.name, manifest.date, &manifest.space_id))
+        .map(|table| key::table(&table.name, manifest.date, &manifest.space_id))
         .collect()
 }

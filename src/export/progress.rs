@@ -35,7 +35,10 @@ impl Meter {
 
     /// How far, and the goal.
     pub fn get(&self) -> (u64, u64) {
-        (self.done.load(Ordering::Relaxed), self.goal.load(Ordering::Relaxed))
+        (
+            self.done.load(Ordering::Relaxed),
+            self.goal.load(Ordering::Relaxed),
+        )
     }
 }
 
@@ -58,7 +61,10 @@ pub struct Progress {
 impl Progress {
     /// Begins a phase with `goal` more of its steps to do.
     pub fn enter(&self, phase: Phase, goal: u64) {
-        *self.phase.lock().unwrap_or_else(std::sync::PoisonError::into_inner) = phase;
+        *self
+            .phase
+            .lock()
+            .unwrap_or_else(std::sync::PoisonError::into_inner) = phase;
         match phase {
             Phase::Start => {}
             Phase::Walk => self.listings.expect(goal),
@@ -68,6 +74,9 @@ impl Progress {
 
     /// The phase.
     pub fn phase(&self) -> Phase {
-        *self.phase.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+        *self
+            .phase
+            .lock()
+            .unwrap_or_else(std::sync::PoisonError::into_inner)
     }
 }

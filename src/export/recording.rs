@@ -24,7 +24,9 @@ const REFUSALS: u32 = 3;
 const HEAD: usize = 8;
 const NO_MP4: &str = "the download is no MP4";
 /// Types of boxes that an ISO media file may begin with.
-const FIRST_BOXES: [&[u8; 4]; 8] = [b"ftyp", b"styp", b"moov", b"mdat", b"free", b"skip", b"wide", b"pnot"];
+const FIRST_BOXES: [&[u8; 4]; 8] = [
+    b"ftyp", b"styp", b"moov", b"mdat", b"free", b"skip", b"wide", b"pnot",
+];
 
 /// A recording to be copied.
 pub(super) struct RecordAsk {
@@ -51,13 +53,20 @@ pub(super) struct RecordResult {
 
 /// The size that the API says a record has, in bytes.
 pub(super) fn file_size(entry: &RecordEntry) -> Option<u64> {
-    entry.record.get("fileSize").and_then(lenient::integer).and_then(|size| u64::try_from(size).ok())
+    entry
+        .record
+        .get("fileSize")
+        .and_then(lenient::integer)
+        .and_then(|size| u64::try_from(size).ok())
 }
 
 /// The state of a record that its file depends on.
 pub(super) fn record_state(entry: &RecordEntry) -> String {
     let end = entry.finished_at.map(|at| at.to_rfc3339()).unwrap_or_default();
-    format!("{end} {}", file_size(entry).map(|size| size.to_string()).unwrap_or_default())
+    format!(
+        "{end} {}",
+        file_size(entry).map(|size| size.to_string()).unwrap_or_default()
+    )
 }
 
 /// Why a record can't be copied (yet): `None` when it can. What can be downloaded has an end and bytes; the values of
@@ -67,19 +76,36 @@ pub(super) fn obstacle(entry: &RecordEntry) -> Option<(Status, String)> {
     if entry.finished_at.is_some() && !empty {
         return None;
     }
-    let state = entry.record.get("state").and_then(lenient::text).unwrap_or_default();
+    let state = entry
+        .record
+        .get("state")
+        .and_then(lenient::text)
+        .unwrap_or_default();
     let lower = state.to_lowercase();
-    if ["fail", "abort", "error", "cancel", "delet"].iter().any(|word| lower.contains(word)) {
+    if ["fail", "abort", "error", "cancel", "delet"]
+        .iter()
+        .any(|word| lower.contains(word))
+    {
         let state: String = state.chars().filter(|c| !c.is_control()).take(40).collect();
-        return Some((Status::Unavailable, format!("there is no recording: the platform says `{state}`")));
+        return Some((
+            Status::Unavailable,
+            format!("there is no recording: the platform says `{state}`"),
+        ));
     }
-    let why = if empty { "the recording has no bytes yet" } else { "the recording has not finished" };
+    let why = if empty {
+        "the recording has no bytes yet"
+    } else {
+        "the recording has not finished"
+    };
     Some((Status::Pending, why.into()))
 }
 
 /// Whether a recording is to be copied.
 pub(super) fn is_due(entry: &RecordEntry, force: bool) -> bool {
-    let current = entry.file.usable().is_some_and(|landed| landed.of.as_deref() == Some(&record_state(entry)));
+    let current = entry
+        .file
+        .usable()
+        .is_some_and(|landed| landed.of.as_deref() == Some(&record_state(entry)));
     obstacle(entry).is_none() && (force || entry.file.status != Status::Done || !current)
 }
 
@@ -90,8 +116,12 @@ pub(super) async fn copy(context: &Arc<Context>, ask: RecordAsk) -> RecordResult
         Ok(_permit) => transfer(context, &ask, &key).await,
         Err(_) => Err(Error::new(ErrorKind::Internal, "transfers", "are closed")),
     };
-    let mut result =
-        RecordResult { record: ask.record.clone(), landing: ask.before.clone(), warning: None, bytes: 0 };
+    let mut result = RecordResult {
+        record: ask.record.clone(),
+        landing: ask.before.clone(),
+        warning: None,
+        bytes: 0,
+    };
     match outcome {
         Ok(whole) => {
             result.bytes = whole.bytes;
@@ -105,7 +135,12 @@ pub(super) async fn copy(context: &Arc<Context>, ask: RecordAsk) -> RecordResult
                 participants: None,
                 of: Some(ask.of),
             };
-            result.landing = Landing { status: Status::Done, reason: None, attempts: 0, landed: Some(landed) };
+            result.landing = Landing {
+                status: Status::Done,
+                reason: None,
+                attempts: 0,
+                landed: Some(landed),
+            };
         }
         Err(error) => {
             context.note_fatal(&error);
@@ -124,7 +159,12 @@ pub(super) async fn copy(context: &Arc<Context>, ask: RecordAsk) -> RecordResult
 fn differing_size(ask: &RecordAsk, bytes: u64) -> Option<Problem> {
     let said = ask.file_size.filter(|said| *said != bytes)?;
     let message = format!("the API says {said} bytes, the whole recording has {bytes}");
-    Some(Problem::new("file_size_differs", message).on(ask.date, &ask.space).room(&ask.room).record(&ask.record))
+    Some(
+        Problem::new("file_size_differs", message)
+            .on(ask.date, &ask.space)
+            .room(&ask.room)
+            .record(&ask.record),
+    )
 }
 
 struct Whole {
@@ -151,7 +191,10 @@ async fn transfer(context: &Arc<Context>, ask: &RecordAsk, key: &str) -> Result<
                 return Err(content(ask, "the recording came without bytes"));
             };
             upload.complete().await?;
-            Ok(Whole { bytes: partial.bytes, sha256: hex::encode(partial.hasher.finalize()) })
+            Ok(Whole {
+                bytes: partial.bytes,
+                sha256: hex::encode(partial.hasher.finalize()),
+            })
         }
         Err(error) => {
             partial.give_up().await;
@@ -167,7 +210,12 @@ async fn attempts(context: &Arc<Context>, ask: &RecordAsk, key: &str, partial: &
     loop {
         let current = match link.take() {
             Some(link) => link,
-            None => context.client.download_link(&ask.space, &ask.room, &ask.record).await?,
+            None => {
+                context
+                    .client
+                    .download_link(&ask.space, &ask.room, &ask.record)
+                    .await?
+            }
         };
         let before = partial.bytes;
         let error = match attempt(context, ask, key, &current, partial).await {
@@ -189,17 +237,30 @@ async fn attempts(context: &Arc<Context>, ask: &RecordAsk, key: &str, partial: &
 }
 
 /// One download, from where the last one stopped, to its end.
-async fn attempt(context: &Context, ask: &RecordAsk, key: &str, link: &Link, partial: &mut Partial) -> Result<()> {
-    let resume = (partial.bytes > 0).then(|| Resume { offset: partial.bytes, etag: partial.etag.clone() });
+async fn attempt(
+    context: &Context,
+    ask: &RecordAsk,
+    key: &str,
+    link: &Link,
+    partial: &mut Partial,
+) -> Result<()> {
+    let resume = (partial.bytes > 0).then(|| Resume {
+        offset: partial.bytes,
+        etag: partial.etag.clone(),
+    });
     let mut download = context.client.download(link, resume).await?;
-    if download.offset() != partial.bytes {
+    if download.offset != partial.bytes {
         // The source has changed, or can't go on in the middle.
         std::mem::take(partial).give_up().await;
-        if download.offset() != 0 {
-            return Err(Error::new(ErrorKind::Connection, "download", "went on at another place than asked for"));
+        if download.offset != 0 {
+            return Err(Error::new(
+                ErrorKind::Connection,
+                "download",
+                "went on at another place than asked for",
+            ));
         }
     }
-    partial.etag = download.etag().map(str::to_owned);
+    partial.etag = download.etag.clone();
     loop {
         let chunk = tokio::select! {
             biased;
@@ -224,7 +285,7 @@ fn whole(ask: &RecordAsk, download: &Download, partial: &Partial) -> Result<()> 
         return Err(content(ask, NO_MP4));
     }
     // HTTP says where a body ends, but for one that ends with its connection: that one is held against the API's size.
-    if !download.framed() && ask.file_size.is_some_and(|size| partial.bytes < size) {
+    if !download.framed && ask.file_size.is_some_and(|size| partial.bytes < size) {
         return Err(Error::new(ErrorKind::Connection, "download", "ended early"));
     }
     Ok(())
@@ -250,7 +311,9 @@ impl Partial {
         if !FIRST_BOXES.iter().any(|kind| self.head[4..HEAD] == kind[..]) {
             return Err(content(ask, NO_MP4));
         }
-        let options = UploadOptions { content_type: Some("video/mp4".into()) };
+        let options = UploadOptions {
+            content_type: Some("video/mp4".into()),
+        };
         let mut upload = context.store.upload(key, options).await?;
         context.writes.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
         let written = upload.write(self.head.split().freeze()).await;
@@ -288,11 +351,23 @@ mod tests {
     fn a_record_with_an_end_and_bytes_can_be_copied_whatever_its_state() {
         let end = "2026-11-20T10:00:00Z";
         let of = |record| obstacle(&entry(record)).map(|(status, _)| status);
-        assert_eq!(of(json!({"finishedAt": end, "fileSize": 5, "state": "failed"})), None);
+        assert_eq!(
+            of(json!({"finishedAt": end, "fileSize": 5, "state": "failed"})),
+            None
+        );
         assert_eq!(of(json!({"finishedAt": end, "state": "anything"})), None);
-        assert_eq!(of(json!({"finishedAt": end, "fileSize": 0, "state": "new"})), Some(Status::Pending));
-        assert_eq!(of(json!({"fileSize": 5, "state": "recording"})), Some(Status::Pending));
-        assert_eq!(of(json!({"finishedAt": end, "fileSize": 0, "state": "aborted"})), Some(Status::Unavailable));
+        assert_eq!(
+            of(json!({"finishedAt": end, "fileSize": 0, "state": "new"})),
+            Some(Status::Pending)
+        );
+        assert_eq!(
+            of(json!({"fileSize": 5, "state": "recording"})),
+            Some(Status::Pending)
+        );
+        assert_eq!(
+            of(json!({"finishedAt": end, "fileSize": 0, "state": "aborted"})),
+            Some(Status::Unavailable)
+        );
         assert_eq!(of(json!({"state": "FAILED"})), Some(Status::Unavailable));
     }
 }

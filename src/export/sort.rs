@@ -72,16 +72,22 @@ impl<'a> Sorter<'a> {
         let id = &self.scope.spaces[space].id;
         match (answer, ask) {
             (Answer::Calls(listing), Ask::Calls { date, .. }) => {
-                super::walk::note_listing(summary, &listing, "calls", |problem| problem.on(date, id).room(&asked_room));
+                super::walk::note_listing(summary, &listing, "calls", |problem| {
+                    problem.on(date, id).room(&asked_room)
+                });
                 for call in listing.items {
                     self.take_call(space, &asked_room, date, call);
                 }
             }
             (Answer::Records(listing), _) => {
-                super::walk::note_listing(summary, &listing, "records", |problem| problem.space(id).room(&asked_room));
+                super::walk::note_listing(summary, &listing, "records", |problem| {
+                    problem.space(id).room(&asked_room)
+                });
                 for record in listing.items {
                     let room = record.room_id.clone().unwrap_or_else(|| asked_room.clone());
-                    self.records.entry((space, record.id.clone())).or_insert((room, record));
+                    self.records
+                        .entry((space, record.id.clone()))
+                        .or_insert((room, record));
                 }
             }
             (Answer::Calls(_), Ask::Records { .. }) => unreachable!("an answer is of its request's kind"),
@@ -96,7 +102,10 @@ impl<'a> Sorter<'a> {
             return;
         }
         let zone = self.context.config.timezone;
-        let date = call.started_at.or(call.finished_at).map_or(asked, |at| lake::date_of(at, zone));
+        let date = call
+            .started_at
+            .or(call.finished_at)
+            .map_or(asked, |at| lake::date_of(at, zone));
         let found = FoundCall { room, call, date };
         match self.calls.get_mut(&key) {
             // Of two states of one call, that with an end is the later one; of two dates for a call without any
@@ -124,11 +133,23 @@ impl<'a> Sorter<'a> {
     pub fn miss(&mut self, ask: &Ask, error: &Error, summary: &mut Summary) {
         let (space, room, from, to, what) = match ask {
             Ask::Calls { space, room, date } => (*space, room, *date, *date, "calls"),
-            Ask::Records { space, room, from, to } => (*space, room, *from, *to, "records"),
+            Ask::Records {
+                space,
+                room,
+                from,
+                to,
+            } => (*space, room, *from, *to, "records"),
         };
-        self.missed.extend(from.iter_days().take_while(|date| *date <= to).map(|date| (space, date)));
+        self.missed.extend(
+            from.iter_days()
+                .take_while(|date| *date <= to)
+                .map(|date| (space, date)),
+        );
         if error.kind() != ErrorKind::Interrupted {
-            let problem = Problem::new("listing_failed", format!("{what} could not be listed: {}", error.message()));
+            let problem = Problem::new(
+                "listing_failed",
+                format!("{what} could not be listed: {}", error.message()),
+            );
             summary.fail(problem.on(from, &self.scope.spaces[space].id).room(room));
         }
     }
@@ -138,8 +159,19 @@ impl<'a> Sorter<'a> {
         let mut days = BTreeMap::new();
         let zone = self.context.config.timezone;
         let today = lake::date_of(self.context.now, zone);
-        for (index, space) in self.scope.spaces.iter().enumerate().filter(|(_, space)| !space.failed) {
-            for date in self.range.0.iter_days().take_while(|date| *date <= self.range.1.min(today)) {
+        for (index, space) in self
+            .scope
+            .spaces
+            .iter()
+            .enumerate()
+            .filter(|(_, space)| !space.failed)
+        {
+            for date in self
+                .range
+                .0
+                .iter_days()
+                .take_while(|date| *date <= self.range.1.min(today))
+            {
                 self.day(&mut days, index, date);
             }
             for open in self.open.iter().filter(|open| open.space_id == space.id) {
@@ -151,13 +183,17 @@ impl<'a> Sorter<'a> {
         for ((space, id), found) in records {
             if let Some(date) = dated.get(&(space, id.clone())) {
                 let day = self.day(&mut days, space, *date);
-                day.rooms.insert(found.0.clone(), room_entry(&self.scope.spaces[space], &found.0));
+                day.rooms
+                    .insert(found.0.clone(), room_entry(&self.scope.spaces[space], &found.0));
                 day.records.insert(id, found);
             }
         }
         for ((space, id), found) in std::mem::take(&mut self.calls) {
             let day = self.day(&mut days, space, found.date);
-            day.rooms.insert(found.room.clone(), room_entry(&self.scope.spaces[space], &found.room));
+            day.rooms.insert(
+                found.room.clone(),
+                room_entry(&self.scope.spaces[space], &found.room),
+            );
             day.calls.insert(id, (found.room, found.call));
         }
         days.into_values().collect()
@@ -171,12 +207,15 @@ impl<'a> Sorter<'a> {
         for ((space, id), (room, record)) in &self.records {
             let scope = &self.scope.spaces[*space];
             let call = record.call_id.as_ref().map(|call| (*space, call.clone()));
-            if scope.excluded.contains(room) || call.as_ref().is_some_and(|call| self.filtered.contains(call)) {
+            if scope.excluded.contains(room) || call.as_ref().is_some_and(|call| self.filtered.contains(call))
+            {
                 continue;
             }
             let date = match call.and_then(|call| self.calls.get(&call)) {
                 Some(call) => Some(call.date),
-                None => own_instant(record).map(|at| lake::date_of(at, zone)).filter(|date| self.asked_for(scope, *date)),
+                None => own_instant(record)
+                    .map(|at| lake::date_of(at, zone))
+                    .filter(|date| self.asked_for(scope, *date)),
             };
             if let Some(date) = date {
                 dated.insert((*space, id.clone()), date);
@@ -187,10 +226,18 @@ impl<'a> Sorter<'a> {
 
     fn asked_for(&self, space: &SpaceScope, date: NaiveDate) -> bool {
         (self.range.0..=self.range.1).contains(&date)
-            || self.open.iter().any(|open| open.space_id == space.id && open.date == date)
+            || self
+                .open
+                .iter()
+                .any(|open| open.space_id == space.id && open.date == date)
     }
 
-    fn day<'d>(&self, days: &'d mut BTreeMap<(NaiveDate, usize), DayWork>, space: usize, date: NaiveDate) -> &'d mut DayWork {
+    fn day<'d>(
+        &self,
+        days: &'d mut BTreeMap<(NaiveDate, usize), DayWork>,
+        space: usize,
+        date: NaiveDate,
+    ) -> &'d mut DayWork {
         let scope = &self.scope.spaces[space];
         days.entry((date, space)).or_insert_with(|| DayWork {
             date,
@@ -218,9 +265,13 @@ fn own_instant(record: &Record) -> Option<DateTime<Utc>> {
 }
 
 fn room_entry(space: &SpaceScope, id: &str) -> RoomEntry {
-    space.rooms.iter().find(|room| room.id == id).map_or_else(RoomEntry::default, |room| RoomEntry {
-        name: room.name.clone(),
-        alias: room.alias.clone(),
-        room_type: room.room_type.clone(),
-    })
+    space
+        .rooms
+        .iter()
+        .find(|room| room.id == id)
+        .map_or_else(RoomEntry::default, |room| RoomEntry {
+            name: room.name.clone(),
+            alias: room.alias.clone(),
+            room_type: room.room_type.clone(),
+        })
 }

@@ -52,7 +52,11 @@ pub struct Problem {
 impl Problem {
     /// A problem of a kind, about nothing in particular yet.
     pub fn new(kind: &str, message: impl Into<String>) -> Self {
-        Self { kind: kind.into(), message: message.into(), ..Self::default() }
+        Self {
+            kind: kind.into(),
+            message: message.into(),
+            ..Self::default()
+        }
     }
 
     /// On a day of a space.
@@ -189,7 +193,11 @@ pub(super) struct DayReport {
 impl Summary {
     pub(super) fn new(job: &Job, zone: Tz, now: DateTime<Utc>) -> Self {
         Self {
-            id: format!("{}-{:06x}", now.format("%Y%m%dT%H%M%SZ"), fastrand::u32(..0x0100_0000)),
+            id: format!(
+                "{}-{:06x}",
+                now.format("%Y%m%dT%H%M%SZ"),
+                fastrand::u32(..0x0100_0000)
+            ),
             command: job.command.into(),
             outcome: Outcome::Running,
             exit_status: ExitStatus::Unexpected as u8,
@@ -208,12 +216,24 @@ impl Summary {
     }
 
     pub(super) fn warn(&mut self, warning: Problem) {
-        tracing::warn!(kind = warning.kind, space = warning.space_id, room = warning.room_id, "{}", warning.message);
+        tracing::warn!(
+            kind = warning.kind,
+            space = warning.space_id,
+            room = warning.room_id,
+            "{}",
+            warning.message
+        );
         self.warnings.push(warning);
     }
 
     pub(super) fn fail(&mut self, failure: Problem) {
-        tracing::error!(kind = failure.kind, space = failure.space_id, room = failure.room_id, "{}", failure.message);
+        tracing::error!(
+            kind = failure.kind,
+            space = failure.space_id,
+            room = failure.room_id,
+            "{}",
+            failure.message
+        );
         self.failed.push(failure);
     }
 
@@ -244,7 +264,8 @@ impl Summary {
         match self.failed.first() {
             Some(first) => {
                 let message = format!("nothing could be reached; first: {}", first.message);
-                Error::new(ErrorKind::Forbidden, "API", message).hint("see what the token's account may access")
+                Error::new(ErrorKind::Forbidden, "API", message)
+                    .hint("see what the token's account may access")
             }
             None => Error::new(ErrorKind::Forbidden, "API", "the token sees no space in scope")
                 .hint("check scope.spaces, and the account that the token belongs to"),
@@ -257,8 +278,22 @@ impl Summary {
         self.error = error.map(ToString::to_string);
         // In order, so that equal runs give equal lists.
         let order = |a: &Problem, b: &Problem| {
-            (&a.date, &a.space_id, &a.room_id, &a.call_id, &a.record_id, &a.kind)
-                .cmp(&(&b.date, &b.space_id, &b.room_id, &b.call_id, &b.record_id, &b.kind))
+            (
+                &a.date,
+                &a.space_id,
+                &a.room_id,
+                &a.call_id,
+                &a.record_id,
+                &a.kind,
+            )
+                .cmp(&(
+                    &b.date,
+                    &b.space_id,
+                    &b.room_id,
+                    &b.call_id,
+                    &b.record_id,
+                    &b.kind,
+                ))
         };
         self.failed.sort_by(order);
         self.pending.sort_by(order);
@@ -322,7 +357,9 @@ impl Summary {
             Outcome::Partial => "done in part",
             Outcome::Nothing => "NOTHING DONE",
         };
-        let seconds = self.finished_at.map_or(0.0, |end| (end - self.started_at).as_seconds_f64());
+        let seconds = self
+            .finished_at
+            .map_or(0.0, |end| (end - self.started_at).as_seconds_f64());
         format!(
             "{} {}: {word} in {seconds:.1} s   {} to {}   {} spaces, {} rooms, {} days, {} requests   [{}]",
             self.command,
@@ -346,9 +383,17 @@ fn section(title: &str, problems: &[Problem]) -> Vec<String> {
         return Vec::new();
     }
     let mut lines = vec![format!("  {title}: {}", problems.len())];
-    lines.extend(problems.iter().take(SHOWN).map(|problem| format!("    {}", problem.one_line())));
+    lines.extend(
+        problems
+            .iter()
+            .take(SHOWN)
+            .map(|problem| format!("    {}", problem.one_line())),
+    );
     if problems.len() > SHOWN {
-        lines.push(format!("    … and {} more: `telelake status` shows them by day", problems.len() - SHOWN));
+        lines.push(format!(
+            "    … and {} more: `telelake status` shows them by day",
+            problems.len() - SHOWN
+        ));
     }
     lines
 }
@@ -356,9 +401,21 @@ fn section(title: &str, problems: &[Problem]) -> Vec<String> {
 impl Problem {
     /// The problem with the most telling of its ids.
     pub fn one_line(&self) -> String {
-        let ids = [("record", &self.record_id), ("call", &self.call_id), ("room", &self.room_id), ("space", &self.space_id)];
-        let id = ids.iter().find_map(|(what, id)| id.as_ref().map(|id| format!("{what} {id}: ")));
+        let ids = [
+            ("record", &self.record_id),
+            ("call", &self.call_id),
+            ("room", &self.room_id),
+            ("space", &self.space_id),
+        ];
+        let id = ids
+            .iter()
+            .find_map(|(what, id)| id.as_ref().map(|id| format!("{what} {id}: ")));
         let date = self.date.map(|date| format!("{date} "));
-        format!("{}{}{}", date.unwrap_or_default(), id.unwrap_or_default(), self.message)
+        format!(
+            "{}{}{}",
+            date.unwrap_or_default(),
+            id.unwrap_or_default(),
+            self.message
+        )
     }
 }

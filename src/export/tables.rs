@@ -48,13 +48,22 @@ pub(super) async fn settle(context: &Arc<Context>, day: &mut Day) -> Result<()> 
             done => return done,
         }
     }
-    Err(Error::new(ErrorKind::Precondition, "day", "other processes keep changing it; a later run goes on"))
+    Err(Error::new(
+        ErrorKind::Precondition,
+        "day",
+        "other processes keep changing it; a later run goes on",
+    ))
 }
 
 /// Writes the manifest when it differs from what the store holds, and keeps the marker of open days true.
 pub(super) async fn commit(context: &Context, day: &mut Day) -> Result<()> {
     let (date, space) = (day.manifest.date, day.manifest.space_id.clone());
-    if day.stored.as_ref().is_some_and(|(stored, _)| *stored == day.manifest) || is_blank(&day.manifest) {
+    if day
+        .stored
+        .as_ref()
+        .is_some_and(|(stored, _)| *stored == day.manifest)
+        || is_blank(&day.manifest)
+    {
         return Ok(());
     }
     let marker = key::open_day(date, &space);
@@ -63,8 +72,12 @@ pub(super) async fn commit(context: &Context, day: &mut Day) -> Result<()> {
         // Before the manifest: a kill in between leaves a marker too many, never one too few.
         context.put(&marker, Bytes::new(), Condition::Any).await?;
     }
-    let condition = day.stored.as_ref().map_or(Condition::Absent, |(_, version)| Condition::Unchanged(version.clone()));
-    let version = context.put(&key::manifest(date, &space), to_json(&day.manifest)?, condition).await?;
+    let condition = day.stored.as_ref().map_or(Condition::Absent, |(_, version)| {
+        Condition::Unchanged(version.clone())
+    });
+    let version = context
+        .put(&key::manifest(date, &space), to_json(&day.manifest)?, condition)
+        .await?;
     day.stored = Some((day.manifest.clone(), version));
     if !open && context.store.size(&marker).await?.is_some() {
         context.delete(&marker).await?;
@@ -80,14 +93,18 @@ fn is_blank(manifest: &Manifest) -> bool {
 /// Whether later runs have to come back to the day.
 fn is_open(context: &Context, manifest: &Manifest) -> bool {
     let built = manifest.built.as_ref().map(|built| built.fingerprint.as_str());
-    built != Some(&build::fingerprint(manifest, &context.mapping)) || has_open_items(&context.config, manifest)
+    built != Some(&build::fingerprint(manifest, &context.mapping))
+        || has_open_items(&context.config, manifest)
 }
 
 fn has_open_items(config: &Config, manifest: &Manifest) -> bool {
     let open = |status: Status| matches!(status, Status::Pending | Status::Failed);
     manifest.calls.values().any(|call| {
         call.pending.is_some()
-            || call.reports.iter().any(|(format, landing)| config.export.reports.contains(format) && open(landing.status))
+            || call
+                .reports
+                .iter()
+                .any(|(format, landing)| config.export.reports.contains(format) && open(landing.status))
     }) || (config.export.recordings && manifest.records.values().any(|record| open(record.file.status)))
 }
 
@@ -98,7 +115,11 @@ async fn build_changed(context: &Arc<Context>, day: &mut Day, rebuild: bool) -> 
     if is_blank(&day.manifest) {
         return Ok(());
     }
-    if !rebuild && before.as_ref().is_some_and(|built| built.fingerprint == fingerprint) {
+    if !rebuild
+        && before
+            .as_ref()
+            .is_some_and(|built| built.fingerprint == fingerprint)
+    {
         day.manifest.built = before;
         return Ok(());
     }
@@ -117,20 +138,27 @@ async fn build_changed(context: &Arc<Context>, day: &mut Day, rebuild: bool) -> 
             bytes: file.bytes.len() as u64,
             sha256: file.sha256,
         };
-        let same = !rebuild && before.as_ref().and_then(|b| b.tables.get(file.table)) == Some(&entry);
+        let same = !rebuild && before.as_ref().and_then(|b| b.tables.get(&file.table)) == Some(&entry);
         if !same {
             context.put(&file.key, file.bytes, Condition::Any).await?;
         }
-        tables.insert(file.table.to_owned(), entry);
+        tables.insert(file.table, entry);
     }
     // A table that has no more rows has no file.
-    let stale = before.iter().flat_map(|built| &built.tables).filter(|(name, _)| !tables.contains_key(*name));
+    let stale = before
+        .iter()
+        .flat_map(|built| &built.tables)
+        .filter(|(name, _)| !tables.contains_key(*name));
     for (_, entry) in stale {
         context.delete(&entry.key).await?;
     }
     day.report.counts.days_built = 1;
     note(day, &built.notes);
-    day.manifest.built = Some(Built { fingerprint, checked_at: context.now, tables });
+    day.manifest.built = Some(Built {
+        fingerprint,
+        checked_at: context.now,
+        tables,
+    });
     Ok(())
 }
 
@@ -143,7 +171,13 @@ async fn run_build(context: &Arc<Context>, day: &mut Day) -> Result<BuiltDay> {
     let building = tokio::task::spawn_blocking(move || {
         let mut receiver = receiver;
         let reports = std::iter::from_fn(move || receiver.blocking_recv());
-        build::build_day(&for_build, &of_build.mapping, of_build.store.url(), of_build.now, reports)
+        build::build_day(
+            &for_build,
+            &of_build.mapping,
+            of_build.store.url(),
+            of_build.now,
+            reports,
+        )
     });
     let keys: Vec<_> = manifest
         .calls_in_order()
@@ -171,19 +205,33 @@ async fn run_build(context: &Arc<Context>, day: &mut Day) -> Result<BuiltDay> {
         }
     }
     drop(sender);
-    building.await.map_err(|e| Error::new(ErrorKind::Internal, "build", format!("stopped: {e}")))?
+    building
+        .await
+        .map_err(|e| Error::new(ErrorKind::Internal, "build", format!("stopped: {e}")))?
 }
 
 /// Says what did not fit the mapping.
 fn note(day: &mut Day, notes: &build::Notes) {
     let (date, space) = (day.manifest.date, day.manifest.space_id.clone());
     let about = |kind: &str, message: String| Problem::new(kind, message).on(date, &space);
-    let unmapped = notes.unmapped.iter().map(|(path, count)| about("new_field", format!("new field `{path}`, {count} times")));
-    let bad = notes
-        .bad_values
+    let unmapped = notes
+        .unmapped
         .iter()
-        .map(|(column, count)| about("bad_value", format!("{count} values do not fit `{column}` and are null")));
-    day.report.warnings.extend(unmapped.chain(bad));
+        .map(|(path, count)| about("new_field", format!("new field `{path}`, {count} times")));
+    let bad = notes.bad.iter().map(|(column, count)| {
+        about(
+            "bad_value",
+            format!("{count} values do not fit `{column}` and are null"),
+        )
+    });
+    let unreadable = notes.unreadable.iter().map(|call| {
+        about(
+            "report_unreadable",
+            "the landed report can no longer be read as JSON".into(),
+        )
+        .call(call)
+    });
+    day.report.warnings.extend(unmapped.chain(bad).chain(unreadable));
 }
 
 /// Writes a table that belongs to no day, when it differs from what the store holds.

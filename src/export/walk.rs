@@ -66,7 +66,11 @@ pub(super) struct DayWork {
 pub(super) async fn scope(context: &Arc<Context>, job: &Job, summary: &mut Summary) -> Result<Scope> {
     let listing = context.client.spaces().await?;
     note_listing(summary, &listing, "spaces", |problem| problem);
-    let space_objects = listing.items.iter().map(|space| (space.id.clone(), space.raw.clone())).collect();
+    let space_objects = listing
+        .items
+        .iter()
+        .map(|space| (space.id.clone(), space.raw.clone()))
+        .collect();
     let selected = select_spaces(context, job, listing.items, summary);
     let rooms = stream::iter(selected)
         .map(|space| async move {
@@ -75,9 +79,14 @@ pub(super) async fn scope(context: &Arc<Context>, job: &Job, summary: &mut Summa
         })
         .buffered(context.config.api.concurrency);
     let spaces = rooms.collect::<Vec<_>>().await;
-    let mut scope = Scope { spaces: Vec::new(), space_objects };
+    let mut scope = Scope {
+        spaces: Vec::new(),
+        space_objects,
+    };
     for (space, rooms) in spaces {
-        scope.spaces.push(space_scope(context, job, space, rooms, summary)?);
+        scope
+            .spaces
+            .push(space_scope(context, job, space, rooms, summary)?);
     }
     summary.counts.spaces = scope.spaces.len() as u64;
     summary.counts.rooms = scope.spaces.iter().map(|space| space.rooms.len() as u64).sum();
@@ -88,14 +97,27 @@ pub(super) async fn scope(context: &Arc<Context>, job: &Job, summary: &mut Summa
 fn select_spaces(context: &Context, job: &Job, all: Vec<Space>, summary: &mut Summary) -> Vec<Space> {
     let configured = &context.config.scope.spaces;
     let wanted = |id: &String| {
-        (configured.is_empty() || configured.contains(id)) && (job.spaces.is_empty() || job.spaces.contains(id))
+        (configured.is_empty() || configured.contains(id))
+            && (job.spaces.is_empty() || job.spaces.contains(id))
     };
-    let asked = if job.spaces.is_empty() { configured } else { &job.spaces };
+    let asked = if job.spaces.is_empty() {
+        configured
+    } else {
+        &job.spaces
+    };
     for id in asked {
         if !all.iter().any(|space| space.id == *id) {
-            summary.fail(Problem::new("space_not_visible", format!("space {id} is not among those that the token sees")).space(id));
+            summary.fail(
+                Problem::new(
+                    "space_not_visible",
+                    format!("space {id} is not among those that the token sees"),
+                )
+                .space(id),
+            );
         } else if !wanted(id) {
-            summary.fail(Problem::new("space_not_in_scope", format!("space {id} is not in scope.spaces")).space(id));
+            summary.fail(
+                Problem::new("space_not_in_scope", format!("space {id} is not in scope.spaces")).space(id),
+            );
         }
     }
     all.into_iter().filter(|space| wanted(&space.id)).collect()
@@ -108,8 +130,14 @@ fn space_scope(
     rooms: Result<Listing<Room>>,
     summary: &mut Summary,
 ) -> Result<SpaceScope> {
-    let mut scope =
-        SpaceScope { id: space.id, name: space.name, rooms: Vec::new(), objects: Vec::new(), excluded: HashSet::new(), failed: false };
+    let mut scope = SpaceScope {
+        id: space.id,
+        name: space.name,
+        rooms: Vec::new(),
+        objects: Vec::new(),
+        excluded: HashSet::new(),
+        failed: false,
+    };
     match rooms {
         Ok(listing) => {
             note_listing(summary, &listing, "rooms", |problem| problem.space(&scope.id));
@@ -121,7 +149,11 @@ fn space_scope(
                     scope.objects.push((room.id.clone(), room.raw.clone()));
                 }
                 let wanted = configured && (job.rooms.is_empty() || job.rooms.contains(&room.id));
-                if wanted { scope.rooms.push(room) } else { drop(scope.excluded.insert(room.id)) }
+                if wanted {
+                    scope.rooms.push(room);
+                } else {
+                    scope.excluded.insert(room.id);
+                }
             }
         }
         Err(error) => {
@@ -138,30 +170,61 @@ fn space_scope(
 
 /// A room that the job names and no space has is a mistake of the one who asks.
 fn name_missing_rooms(context: &Context, job: &Job, scope: &Scope, summary: &mut Summary) {
-    let asked = if job.rooms.is_empty() { &context.config.scope.rooms } else { &job.rooms };
+    let asked = if job.rooms.is_empty() {
+        &context.config.scope.rooms
+    } else {
+        &job.rooms
+    };
     for id in asked {
-        if !scope.spaces.iter().any(|space| space.rooms.iter().any(|room| room.id == *id)) {
-            summary.warn(Problem::new("room_not_found", format!("room {id} is in none of the spaces in scope")).room(id));
+        if !scope
+            .spaces
+            .iter()
+            .any(|space| space.rooms.iter().any(|room| room.id == *id))
+        {
+            summary.warn(
+                Problem::new(
+                    "room_not_found",
+                    format!("room {id} is in none of the spaces in scope"),
+                )
+                .room(id),
+            );
         }
     }
 }
 
 /// A listing that the API itself calls longer than what it gave, or with items that can't be told apart, is said.
-pub(super) fn note_listing<T>(summary: &mut Summary, listing: &Listing<T>, what: &str, ids: impl Fn(Problem) -> Problem) {
+pub(super) fn note_listing<T>(
+    summary: &mut Summary,
+    listing: &Listing<T>,
+    what: &str,
+    ids: impl Fn(Problem) -> Problem,
+) {
     if let Some((seen, total)) = listing.incomplete {
         let message = format!("the API lists {seen} {what} but counts {total}");
         summary.warn(ids(Problem::new("listing_incomplete", message)));
     }
     if listing.unidentified > 0 {
-        let message = format!("{} of the {what} have no id and were left out", listing.unidentified);
+        let message = format!(
+            "{} of the {what} have no id and were left out",
+            listing.unidentified
+        );
         summary.warn(ids(Problem::new("items_without_id", message)));
     }
 }
 
 /// One listing request, but for its pages.
 pub(super) enum Ask {
-    Calls { space: usize, room: String, date: NaiveDate },
-    Records { space: usize, room: String, from: NaiveDate, to: NaiveDate },
+    Calls {
+        space: usize,
+        room: String,
+        date: NaiveDate,
+    },
+    Records {
+        space: usize,
+        room: String,
+        from: NaiveDate,
+        to: NaiveDate,
+    },
 }
 
 pub(super) enum Answer {
@@ -205,18 +268,32 @@ pub(super) async fn list(
         }
     }
     let reached = sorter.answered || (nothing_to_ask && scope.spaces.iter().any(|space| !space.failed));
-    Ok(Found { days: sorter.into_days(), reached })
+    Ok(Found {
+        days: sorter.into_days(),
+        reached,
+    })
 }
 
 async fn send(context: &Context, scope: &Scope, ask: &Ask) -> Result<Answer> {
     let zone = context.config.timezone;
     match ask {
-        Ask::Calls { space, room, date } => {
-            context.client.calls(&scope.spaces[*space].id, room, *date).await.map(Answer::Calls)
-        }
-        Ask::Records { space, room, from, to } => {
+        Ask::Calls { space, room, date } => context
+            .client
+            .calls(&scope.spaces[*space].id, room, *date)
+            .await
+            .map(Answer::Calls),
+        Ask::Records {
+            space,
+            room,
+            from,
+            to,
+        } => {
             let (from, to) = (lake::start_of(*from, zone), lake::end_of(*to, zone));
-            context.client.records(&scope.spaces[*space].id, room, from, to).await.map(Answer::Records)
+            context
+                .client
+                .records(&scope.spaces[*space].id, room, from, to)
+                .await
+                .map(Answer::Records)
         }
     }
 }
@@ -240,16 +317,31 @@ fn asks(
             // A call starts when its room's last one does, or before: nothing starts later than `lastCallAt`.
             let last = room.last_call_at.map(|at| lake::date_of(at, zone));
             let may_hold = |date: &NaiveDate| last.is_none_or(|last| *date <= last);
-            let open = open.iter().filter(|day| day.rooms.contains(&room.id)).map(|day| day.date);
+            let open = open
+                .iter()
+                .filter(|day| day.rooms.contains(&room.id))
+                .map(|day| day.date);
             let days: BTreeSet<_> = dates(from, to.min(today)).filter(may_hold).chain(open).collect();
             if days.is_empty() {
                 skipped += 1;
                 continue;
             }
-            let asked: BTreeSet<_> = days.iter().flat_map(|day| [*day - Days::new(1), *day, *day + Days::new(1)]).collect();
-            asks.extend(asked.iter().map(|date| Ask::Calls { space: index, room: room.id.clone(), date: *date }));
+            let asked: BTreeSet<_> = days
+                .iter()
+                .flat_map(|day| [*day - Days::new(1), *day, *day + Days::new(1)])
+                .collect();
+            asks.extend(asked.iter().map(|date| Ask::Calls {
+                space: index,
+                room: room.id.clone(),
+                date: *date,
+            }));
             if records {
-                asks.extend(spans(&asked).map(|(from, to)| Ask::Records { space: index, room: room.id.clone(), from, to }));
+                asks.extend(spans(&asked).map(|(from, to)| Ask::Records {
+                    space: index,
+                    room: room.id.clone(),
+                    from,
+                    to,
+                }));
             }
         }
     }

@@ -141,7 +141,12 @@ impl Landing {
     fn better(self, other: Self) -> Self {
         let rank = |landing: &Self| {
             let landed_at = landing.landed.as_ref().map(|landed| landed.landed_at);
-            (landing.usable().is_some(), landing.status == Status::Done, landed_at, landing.attempts)
+            (
+                landing.usable().is_some(),
+                landing.status == Status::Done,
+                landed_at,
+                landing.attempts,
+            )
         };
         if rank(&other) > rank(&self) { other } else { self }
     }

@@ -1,0 +1,25 @@
+//! `simulate`: the vendor's API on loopback, alone.
+
+use super::Context;
+use crate::simulator::{SimulateArgs, Simulator};
+use crate::{ExitStatus, Result};
+
+/// Run the simulator of the API alone, on loopback, until it is stopped
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    #[command(flatten)]
+    simulate: SimulateArgs,
+}
+
+pub(super) async fn run(context: &Context, args: Args) -> Result<ExitStatus> {
+    let simulator = Simulator::start(args.simulate.options()).await?;
+    // The token is the simulator's own: it opens nothing but made-up lessons.
+    super::print(&format!(
+        "TELELAKE_API__BASE_URL={}\nTELELAKE_API__TOKEN={}\n",
+        simulator.base_url(),
+        simulator.token()
+    ))?;
+    context.cancel.cancelled().await;
+    simulator.stop().await;
+    Ok(ExitStatus::Done)
+}
