@@ -1,4 +1,7 @@
 //! What the tests stand on.
 
 pub mod again;
+pub mod lake;
+pub mod program;
+pub mod truth;
 pub mod weed;

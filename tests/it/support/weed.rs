@@ -35,10 +35,16 @@ pub struct Weed {
     _alive: ChildStdin,
 }
 
+static WEED: OnceCell<Weed> = OnceCell::const_new();
+
 /// The test process's server, started by the first test that asks for it.
 pub async fn weed() -> &'static Weed {
-    static WEED: OnceCell<Weed> = OnceCell::const_new();
     WEED.get_or_init(Weed::start).await
+}
+
+/// The server, where a test has asked for it before.
+pub fn started() -> &'static Weed {
+    WEED.get().expect("started")
 }
 
 impl Weed {

@@ -1,0 +1,161 @@
+//! A lake to write to and to look into: a folder, or a bucket of the real S3 server.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use bytes::Bytes;
+use telelake::build::read_text;
+
+use super::weed::weed;
+
+/// A place for a lake, new and empty.
+pub enum Lake {
+    Folder(tempfile::TempDir),
+    S3 { bucket: String, https: bool },
+}
+
+/// A row as text, by column; a null is empty.
+pub type Row = BTreeMap<String, String>;
+
+impl Lake {
+    pub fn folder() -> Self {
+        Self::Folder(tempfile::tempdir().unwrap())
+    }
+
+    pub async fn s3() -> Self {
+        Self::S3 { bucket: weed().await.bucket().await, https: false }
+    }
+
+    /// The same server over HTTPS, with a certificate by a private CA.
+    pub async fn s3_over_https() -> Self {
+        Self::S3 { bucket: weed().await.bucket().await, https: true }
+    }
+
+    /// The lake's URL.
+    pub fn url(&self) -> String {
+        match self {
+            Self::Folder(folder) => format!("file://{}", folder.path().display()),
+            Self::S3 { bucket, .. } => format!("s3://{bucket}/школа/lake"),
+        }
+    }
+
+    /// What the program needs to get there.
+    pub fn environment(&self) -> Vec<(&'static str, String)> {
+        let Self::S3 { https, .. } = self else { return Vec::new() };
+        let weed = super::weed::started();
+        let mut environment = vec![
+            ("AWS_ACCESS_KEY_ID", weed.access_key.clone()),
+            ("AWS_SECRET_ACCESS_KEY", weed.secret_key.clone()),
+            ("TELELAKE_STORE__S3__ENDPOINT_URL", if *https { weed.https.clone() } else { weed.http.clone() }),
+            ("TELELAKE_STORE__S3__PATH_STYLE", "true".into()),
+            ("TELELAKE_STORE__S3__PART_SIZE", "5MiB".into()),
+        ];
+        if *https {
+            environment.push(("AWS_CA_BUNDLE", weed.ca_file.display().to_string()));
+        }
+        environment
+    }
+
+    /// Every key with its size, in order.
+    pub async fn keys(&self) -> BTreeMap<String, u64> {
+        match self {
+            Self::Folder(folder) => {
+                let mut found = BTreeMap::new();
+                walk(folder.path(), folder.path(), &mut found);
+                found
+            }
+            Self::S3 { bucket, .. } => {
+                let client = weed().await.client();
+                let mut pages = client.list_objects_v2().bucket(bucket).into_paginator().send();
+                let mut found = BTreeMap::new();
+                while let Some(page) = pages.next().await {
+                    for object in page.unwrap().contents.unwrap_or_default() {
+                        let key = object.key.unwrap();
+                        let key = key.strip_prefix("школа/lake/").unwrap_or_else(|| panic!("{key} lies outside"));
+                        found.insert(key.to_owned(), u64::try_from(object.size.unwrap()).unwrap());
+                    }
+                }
+                found
+            }
+        }
+    }
+
+    pub async fn get(&self, key: &str) -> Bytes {
+        match self {
+            Self::Folder(folder) => std::fs::read(folder.path().join(key)).unwrap().into(),
+            Self::S3 { bucket, .. } => {
+                let client = weed().await.client();
+                let object = client.get_object().bucket(bucket).key(format!("школа/lake/{key}")).send().await.unwrap();
+                object.body.collect().await.unwrap().into_bytes()
+            }
+        }
+    }
+
+    /// What every object holds, by key: to see that nothing was written. Runs' summaries are left out.
+    pub async fn contents(&self) -> BTreeMap<String, Bytes> {
+        let mut contents = BTreeMap::new();
+        for key in self.keys().await.into_keys().filter(|key| !key.starts_with("_telelake/runs/")) {
+            let bytes = self.get(&key).await;
+            contents.insert(key, bytes);
+        }
+        contents
+    }
+
+    /// When a folder's files were last written, by key.
+    pub fn written(&self) -> BTreeMap<PathBuf, std::time::SystemTime> {
+        let Self::Folder(folder) = self else { panic!("a folder knows when its files were written") };
+        let mut found = BTreeMap::new();
+        walk(folder.path(), folder.path(), &mut found);
+        found
+            .into_keys()
+            .filter(|key| !key.starts_with("_telelake/runs/"))
+            .map(|key| {
+                let path = folder.path().join(key);
+                let at = path.metadata().unwrap().modified().unwrap();
+                (path, at)
+            })
+            .collect()
+    }
+
+    /// A table's rows of all days, with the `date` of their partition.
+    pub async fn rows(&self, table: &str, columns: &[&str]) -> Vec<Row> {
+        let mut rows = Vec::new();
+        let prefix = format!("{table}/");
+        let keys = self.keys().await;
+        for key in keys.keys().filter(|key| key.starts_with(&prefix) && key.ends_with(".parquet")) {
+            let date = telelake::lake::key::date_in(key).map(|date| date.to_string()).unwrap_or_default();
+            for row in read_text(self.get(key).await, columns).unwrap() {
+                let mut row: Row = columns.iter().map(|column| (*column).to_owned()).zip(row).collect();
+                row.insert("date".into(), date.clone());
+                rows.push(row);
+            }
+        }
+        rows
+    }
+
+    /// One of the program's own objects.
+    pub async fn json(&self, key: &str) -> serde_json::Value {
+        serde_json::from_slice(&self.get(key).await).unwrap()
+    }
+
+    /// The day manifests.
+    pub async fn manifests(&self) -> Vec<serde_json::Value> {
+        let mut manifests = Vec::new();
+        for key in self.keys().await.into_keys().filter(|key| key.starts_with("_telelake/days/")) {
+            manifests.push(self.json(&key).await);
+        }
+        manifests
+    }
+}
+
+fn walk(root: &Path, folder: &Path, found: &mut BTreeMap<String, u64>) {
+    for entry in std::fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            walk(root, &path, found);
+        } else if !path.ends_with("_telelake/lock") {
+            let key = path.strip_prefix(root).unwrap().to_str().unwrap().to_owned();
+            found.insert(key, path.metadata().unwrap().len());
+        }
+    }
+}
