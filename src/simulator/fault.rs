@@ -180,7 +180,9 @@ impl Faults {
     /// What is ordered for a request; `name` is its path and query, and its record's id.
     pub(super) fn about(&self, endpoint: Endpoint, name: &str) -> Option<Failure> {
         let mut rules = locked(&self.rules);
-        rules.iter_mut().find_map(|rule| rule.meet(self.seed, endpoint, name))
+        rules
+            .iter_mut()
+            .find_map(|rule| rule.meet(self.seed, endpoint, name))
     }
 }
 
@@ -188,7 +190,10 @@ impl Rule {
     fn meet(&mut self, seed: u64, endpoint: Endpoint, name: &str) -> Option<Failure> {
         let matcher = &self.matcher;
         let other = matcher.endpoint.is_some_and(|wanted| wanted != endpoint)
-            || matcher.containing.as_ref().is_some_and(|text| !name.contains(text.as_str()));
+            || matcher
+                .containing
+                .as_ref()
+                .is_some_and(|text| !name.contains(text.as_str()));
         if other {
             return None;
         }
@@ -222,7 +227,10 @@ mod tests {
     fn hits(matcher: Matcher, names: &[&str]) -> Vec<bool> {
         let faults = Faults::default();
         faults.order(matcher, Failure::Reset);
-        names.iter().map(|name| faults.about(Endpoint::Report, name).is_some()).collect()
+        names
+            .iter()
+            .map(|name| faults.about(Endpoint::Report, name).is_some())
+            .collect()
     }
 
     #[test]
@@ -231,10 +239,17 @@ mod tests {
         let any = Matcher::any;
         assert_eq!(hits(any().first(2), &names), [true, true, false, false, false]);
         assert_eq!(hits(any().every(2), &names), [false, true, false, true, false]);
-        assert_eq!(hits(any().containing("a").nth(2), &names), [false, false, true, false, false]);
+        assert_eq!(
+            hits(any().containing("a").nth(2), &names),
+            [false, false, true, false, false]
+        );
         assert_eq!(hits(Matcher::endpoint(Endpoint::Blob), &names), [false; 5]);
         let same = ["x"; 50];
         let rate = hits(any().rate(1.0), &same);
-        assert_eq!(rate.iter().filter(|hit| **hit).count(), 3, "bounded for one request");
+        assert_eq!(
+            rate.iter().filter(|hit| **hit).count(),
+            3,
+            "bounded for one request"
+        );
     }
 }

@@ -22,7 +22,10 @@ pub(super) fn hex_id(name: &str) -> String {
 /// 64 bits that follow from a name.
 pub(super) fn hash(name: &str) -> u64 {
     let digest = Sha256::digest(name.as_bytes());
-    digest.iter().take(8).fold(0, |hash, &byte| hash << 8 | u64::from(byte))
+    digest
+        .iter()
+        .take(8)
+        .fold(0, |hash, &byte| hash << 8 | u64::from(byte))
 }
 
 /// Whether a name falls among a share (0 to 1) of all names.
@@ -70,7 +73,14 @@ fn add_space(school: &mut School, options: &Options, s: u32) {
                 None => day.calls(room),
                 Some(parent) => {
                     let inside = |call: &&Call| call.room_id == *parent && day.has(call.started_at);
-                    school.calls.iter().rev().find(inside).map(|call| day.breakout(room, call)).into_iter().collect()
+                    school
+                        .calls
+                        .iter()
+                        .rev()
+                        .find(inside)
+                        .map(|call| day.breakout(room, call))
+                        .into_iter()
+                        .collect()
                 }
             };
             school.calls.extend(calls);
@@ -78,7 +88,11 @@ fn add_space(school: &mut School, options: &Options, s: u32) {
     }
     school.spaces.push(Space {
         id,
-        name: if s < 5 { name.to_owned() } else { format!("{name} № {s}") },
+        name: if s < 5 {
+            name.to_owned()
+        } else {
+            format!("{name} № {s}")
+        },
         refuse: None,
     });
 }
@@ -125,7 +139,10 @@ fn room(options: &Options, (s, r): (u32, u32), space_id: &str, parent_room_id: O
 
 fn course_of(r: u32) -> (&'static str, [&'static str; 4]) {
     let courses = words::COURSES;
-    courses.get(r as usize % courses.len()).copied().unwrap_or_default()
+    courses
+        .get(r as usize % courses.len())
+        .copied()
+        .unwrap_or_default()
 }
 
 /// A local time as an instant; one that the clock skips is taken as UTC.
@@ -178,7 +195,9 @@ impl Day<'_> {
             let midnight = at(self.options, self.date, NaiveTime::MIN);
             let start = midnight + TimeDelta::minutes(minute) + TimeDelta::seconds(rng.i64(0..60));
             let end = start + TimeDelta::minutes(length) + TimeDelta::seconds(rng.i64(0..60));
-            let again = calls.last().filter(|_| self.options.odd.several_calls && rng.u8(0..3) == 0);
+            let again = calls
+                .last()
+                .filter(|_| self.options.odd.several_calls && rng.u8(0..3) == 0);
             let lesson = again.map_or_else(|| self.lesson(n, start, end), |call| call.lesson.clone());
             let id = hex_id(&format!("{name}/call/{n}"));
             calls.push(self.call(id, room, (start, end), lesson, &mut rng));
@@ -193,7 +212,10 @@ impl Day<'_> {
         let end = outer.finished_at.unwrap_or(outer.started_at);
         let third = (end - outer.started_at) / 3;
         let whole = |at: DateTime<Utc>| DateTime::from_timestamp(at.timestamp(), 0).unwrap_or(at);
-        let span = (whole(outer.started_at + third), whole(outer.started_at + third * 2));
+        let span = (
+            whole(outer.started_at + third),
+            whole(outer.started_at + third * 2),
+        );
         let id = hex_id(&format!("{name}/call/0"));
         let mut call = self.call(id, room, span, outer.lesson.clone(), &mut rng);
         call.is_breakout = true;
@@ -202,19 +224,31 @@ impl Day<'_> {
 
     fn lesson(&self, n: u32, start: DateTime<Utc>, end: DateTime<Utc>) -> Lesson {
         let (course, lessons) = course_of(self.room_number);
-        let name = lessons.get(hash(&self.name()) as usize % lessons.len()).copied().unwrap_or_default();
+        let name = lessons
+            .get(hash(&self.name()) as usize % lessons.len())
+            .copied()
+            .unwrap_or_default();
         let quarter = 15 * 60;
-        let scheduled = |at: DateTime<Utc>| DateTime::from_timestamp((at.timestamp() + 300) / quarter * quarter, 0);
+        let scheduled =
+            |at: DateTime<Utc>| DateTime::from_timestamp((at.timestamp() + 300) / quarter * quarter, 0);
         let scheduled_start = scheduled(start).unwrap_or(start);
         let short = |name: String| hash(&name) >> 32;
         Lesson {
             meeting_id: format!("lesson-{}-{}-{}-{n}", self.space, self.room_number, self.date),
             name: name.to_owned(),
             scheduled_start,
-            scheduled_end: scheduled(end).unwrap_or(end).max(scheduled_start + TimeDelta::minutes(15)),
-            course: (format!("{:08x}", short(format!("course/{course}"))), course.to_owned()),
+            scheduled_end: scheduled(end)
+                .unwrap_or(end)
+                .max(scheduled_start + TimeDelta::minutes(15)),
+            course: (
+                format!("{:08x}", short(format!("course/{course}"))),
+                course.to_owned(),
+            ),
             group: (
-                format!("{:08x}", short(format!("group/{}/{}", self.space, self.room_number))),
+                format!(
+                    "{:08x}",
+                    short(format!("group/{}/{}", self.space, self.room_number))
+                ),
                 format!("Группа {}", 200 + self.room_number),
             ),
         }
@@ -250,13 +284,23 @@ impl Day<'_> {
     }
 
     /// A teacher, pupils of the room's group and now and then a guest.
-    fn participants(&self, call: &str, span: (DateTime<Utc>, DateTime<Utc>), rng: &mut Rng) -> Vec<Participant> {
+    fn participants(
+        &self,
+        call: &str,
+        span: (DateTime<Utc>, DateTime<Utc>),
+        rng: &mut Rng,
+    ) -> Vec<Participant> {
         let count = pick(rng, &self.options.participants);
         (0..count)
             .map(|p| {
                 let guest = p % 7 == 6;
-                let person = u64::from(self.space) * 100_003 + u64::from(self.room_number) * 997 + u64::from(p);
-                let name = if guest { format!("Гость {p}") } else { full_name(person) };
+                let person =
+                    u64::from(self.space) * 100_003 + u64::from(self.room_number) * 997 + u64::from(p);
+                let name = if guest {
+                    format!("Гость {p}")
+                } else {
+                    full_name(person)
+                };
                 let length = (span.1 - span.0).num_seconds();
                 Participant {
                     id: Some(hex_id(&format!("{call}/participant/{p}"))),
@@ -277,7 +321,12 @@ impl Day<'_> {
 }
 
 /// Stays in a call: the teacher's is all of it, a pupil's starts late, ends early and may be broken in two.
-fn sessions(teacher: bool, span: (DateTime<Utc>, DateTime<Utc>), rejoins: bool, rng: &mut Rng) -> Vec<Session> {
+fn sessions(
+    teacher: bool,
+    span: (DateTime<Utc>, DateTime<Utc>),
+    rejoins: bool,
+    rng: &mut Rng,
+) -> Vec<Session> {
     let (start, end) = span;
     let of = |joined_at, left_at| Session {
         joined_at,
@@ -292,7 +341,10 @@ fn sessions(teacher: bool, span: (DateTime<Utc>, DateTime<Utc>), rejoins: bool, 
     match rng.u8(0..20) {
         0..=3 if rejoins => {
             let half = join + TimeDelta::seconds((leave - join).num_seconds() / 2);
-            vec![of(join, half), of(half + TimeDelta::seconds(length / 30 + 1), leave)]
+            vec![
+                of(join, half),
+                of(half + TimeDelta::seconds(length / 30 + 1), leave),
+            ]
         }
         4 if rejoins => {
             let half = join + TimeDelta::seconds((leave - join).num_seconds() / 2);
@@ -315,7 +367,11 @@ fn full_name(person: u64) -> String {
 }
 
 fn pick(rng: &mut Rng, range: &RangeInclusive<u32>) -> u32 {
-    if range.is_empty() { *range.start() } else { rng.u32(range.clone()) }
+    if range.is_empty() {
+        *range.start()
+    } else {
+        rng.u32(range.clone())
+    }
 }
 
 /// The size of a recording under these options.

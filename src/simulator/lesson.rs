@@ -45,8 +45,9 @@ fn poll(call: &Call, rng: &mut Rng) -> Poll {
     let id = hex_id(&format!("{}/poll/0", call.id));
     let (question, answers) = rng.choice(words::QUESTIONS).unwrap_or_default();
     let options = answers.iter().enumerate();
-    let options: Vec<_> =
-        options.map(|(n, text)| (hex_id(&format!("{id}/option/{n}")), (*text).to_owned())).collect();
+    let options: Vec<_> = options
+        .map(|(n, text)| (hex_id(&format!("{id}/option/{n}")), (*text).to_owned()))
+        .collect();
     let voters = (1..call.participants.len()).filter(|n| n % 5 != 0);
     let votes = voters.map(|from| Vote {
         from,

@@ -97,7 +97,11 @@ impl Log {
     }
 
     fn gauge(&self, endpoint: Endpoint) -> &Gauge {
-        if endpoint == Endpoint::Blob { &self.blobs } else { &self.api }
+        if endpoint == Endpoint::Blob {
+            &self.blobs
+        } else {
+            &self.api
+        }
     }
 
     pub(super) fn most_in_flight(&self, endpoint: Endpoint) -> usize {
@@ -131,7 +135,11 @@ impl Log {
     }
 
     pub(super) fn count(&self, endpoint: Endpoint) -> usize {
-        locked(&self.inner).counts.get(&endpoint).copied().unwrap_or_default()
+        locked(&self.inner)
+            .counts
+            .get(&endpoint)
+            .copied()
+            .unwrap_or_default()
     }
 
     pub(super) fn total(&self) -> usize {
@@ -139,7 +147,11 @@ impl Log {
     }
 
     pub(super) fn served(&self, record: &str) -> u64 {
-        locked(&self.inner).served.get(record).copied().unwrap_or_default()
+        locked(&self.inner)
+            .served
+            .get(record)
+            .copied()
+            .unwrap_or_default()
     }
 
     pub(super) fn leaked(&self) -> usize {
@@ -149,7 +161,9 @@ impl Log {
     pub(super) fn clear(&self) {
         *locked(&self.inner) = Inner::default();
         for gauge in [&self.api, &self.blobs] {
-            gauge.most.store(gauge.now.load(Ordering::Relaxed), Ordering::Relaxed);
+            gauge
+                .most
+                .store(gauge.now.load(Ordering::Relaxed), Ordering::Relaxed);
         }
     }
 }

@@ -48,7 +48,10 @@ pub(super) fn read(key: u64, size: u64, offset: u64, out: &mut [u8]) {
 
 /// Copies from `from[at..]` as much as there is and fits.
 fn copy(from: &[u8], at: u64, out: &mut [u8]) -> usize {
-    let from = usize::try_from(at).ok().and_then(|at| from.get(at..)).unwrap_or_default();
+    let from = usize::try_from(at)
+        .ok()
+        .and_then(|at| from.get(at..))
+        .unwrap_or_default();
     let length = from.len().min(out.len());
     if let (Some(out), Some(from)) = (out.get_mut(..length), from.get(..length)) {
         out.copy_from_slice(from);
@@ -131,7 +134,10 @@ mod tests {
             let boxes = boxes(size);
             assert_eq!(boxes[0].0, "ftyp");
             assert!(boxes.iter().any(|(kind, _)| kind == "moov"));
-            assert_eq!(boxes.last().unwrap().0 == "free", asked > VIDEO.len() as u64 || boxes[2].0 == "free");
+            assert_eq!(
+                boxes.last().unwrap().0 == "free",
+                asked > VIDEO.len() as u64 || boxes[2].0 == "free"
+            );
         }
     }
 

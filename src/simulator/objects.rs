@@ -47,7 +47,12 @@ pub(super) fn room(school: &School, room: &Room, ragged: bool) -> Value {
         "createdAt": stamp(room.created_at),
         "lastCallAt": school.last_call_at(room).map(stamp),
     });
-    tear(object, &room.id, ragged, &["isFavorite", "templateId", "waitingRoomAudience"])
+    tear(
+        object,
+        &room.id,
+        ragged,
+        &["isFavorite", "templateId", "waitingRoomAudience"],
+    )
 }
 
 /// A call.

@@ -93,7 +93,9 @@ impl Default for Options {
 
 /// `count` dates from `first` on.
 pub fn days(first: NaiveDate, count: u32) -> Vec<NaiveDate> {
-    (0..u64::from(count)).filter_map(|day| first.checked_add_days(Days::new(day))).collect()
+    (0..u64::from(count))
+        .filter_map(|day| first.checked_add_days(Days::new(day)))
+        .collect()
 }
 
 /// The readings of a date that the guide leaves open.

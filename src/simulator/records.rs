@@ -8,8 +8,13 @@ use super::school::{Call, Record, School};
 
 /// Gives the share of finished calls that the options ask for a record each.
 pub(super) fn add(school: &mut School, options: &Options) {
-    let recorded = school.calls.iter().filter(|call| falls(&format!("{}/recorded", call.id), options.recorded));
-    school.records = recorded.map(|call| whole(call, "0", recording_size(options))).collect();
+    let recorded = school
+        .calls
+        .iter()
+        .filter(|call| falls(&format!("{}/recorded", call.id), options.recorded));
+    school.records = recorded
+        .map(|call| whole(call, "0", recording_size(options)))
+        .collect();
 }
 
 /// A record of most of a call.

@@ -9,15 +9,22 @@ use super::school::{Call, Participant, Room};
 pub(super) fn json(room: &Room, call: &Call, people: usize) -> Value {
     let shown = call.participants.get(..people).unwrap_or(&call.participants);
     let id = |from: usize| call.participants.get(from).and_then(|person| person.id.clone());
-    let messages = call.messages.iter().filter(|message| message.from < people).map(|message| {
-        json!({"id": message.id, "participantId": id(message.from), "text": message.text,
+    let messages = call
+        .messages
+        .iter()
+        .filter(|message| message.from < people)
+        .map(|message| {
+            json!({"id": message.id, "participantId": id(message.from), "text": message.text,
                "sentAt": stamp(message.sent_at)})
-    });
+        });
     let reactions = call.reactions.iter().filter(|reaction| reaction.from < people).map(|reaction| {
         json!({"participantId": id(reaction.from), "type": reaction.kind, "sentAt": stamp(reaction.sent_at)})
     });
     let polls = call.polls.iter().map(|poll| {
-        let options = poll.options.iter().map(|(id, text)| json!({"id": id, "text": text}));
+        let options = poll
+            .options
+            .iter()
+            .map(|(id, text)| json!({"id": id, "text": text}));
         let votes = poll.votes.iter().filter(|vote| vote.from < people).map(|vote| {
             let option = poll.options.get(vote.option).map(|(id, _)| id);
             json!({"participantId": id(vote.from), "optionId": option, "votedAt": stamp(vote.voted_at)})
@@ -40,9 +47,8 @@ pub(super) fn json(room: &Room, call: &Call, people: usize) -> Value {
 
 fn one(call: &Call, n: usize, person: &Participant) -> Value {
     let sessions = person.sessions.iter();
-    let sessions = sessions.map(
-        |session| json!({"joinedAt": stamp(session.joined_at), "leftAt": session.left_at.map(stamp)}),
-    );
+    let sessions = sessions
+        .map(|session| json!({"joinedAt": stamp(session.joined_at), "leftAt": session.left_at.map(stamp)}));
     json!({
         "id": person.id,
         "name": person.name,

@@ -274,20 +274,56 @@ impl School {
     pub(super) fn reindex(&mut self) {
         let position = |(i, id): (usize, &String)| (id.clone(), i);
         let mut index = Index {
-            spaces: self.spaces.iter().map(|s| &s.id).enumerate().map(position).collect(),
-            rooms: self.rooms.iter().map(|r| &r.id).enumerate().map(position).collect(),
-            calls: self.calls.iter().map(|c| &c.id).enumerate().map(position).collect(),
-            records: self.records.iter().map(|r| &r.id).enumerate().map(position).collect(),
+            spaces: self
+                .spaces
+                .iter()
+                .map(|s| &s.id)
+                .enumerate()
+                .map(position)
+                .collect(),
+            rooms: self
+                .rooms
+                .iter()
+                .map(|r| &r.id)
+                .enumerate()
+                .map(position)
+                .collect(),
+            calls: self
+                .calls
+                .iter()
+                .map(|c| &c.id)
+                .enumerate()
+                .map(position)
+                .collect(),
+            records: self
+                .records
+                .iter()
+                .map(|r| &r.id)
+                .enumerate()
+                .map(position)
+                .collect(),
             ..Index::default()
         };
         for (i, room) in self.rooms.iter().enumerate() {
-            index.rooms_of_space.entry(room.space_id.clone()).or_default().push(i);
+            index
+                .rooms_of_space
+                .entry(room.space_id.clone())
+                .or_default()
+                .push(i);
         }
         for (i, call) in self.calls.iter().enumerate() {
-            index.calls_of_room.entry(call.room_id.clone()).or_default().push(i);
+            index
+                .calls_of_room
+                .entry(call.room_id.clone())
+                .or_default()
+                .push(i);
         }
         for (i, record) in self.records.iter().enumerate() {
-            index.records_of_room.entry(record.room_id.clone()).or_default().push(i);
+            index
+                .records_of_room
+                .entry(record.room_id.clone())
+                .or_default()
+                .push(i);
         }
         self.index = index;
     }
@@ -374,7 +410,11 @@ impl School {
         copy.id = super::generate::hex_id(&format!("{call}+{later}"));
         copy.started_at += later;
         copy.finished_at = copy.finished_at.map(|at| at + later);
-        for session in copy.participants.iter_mut().flat_map(|person| &mut person.sessions) {
+        for session in copy
+            .participants
+            .iter_mut()
+            .flat_map(|person| &mut person.sessions)
+        {
             session.joined_at += later;
             session.left_at = session.left_at.map(|at| at + later);
         }

@@ -47,14 +47,23 @@ fn head(sheet: &mut Worksheet, title: &str, call: &Call, headers: &[&str]) -> Re
 
 /// One row a session; times are Excel dates.
 fn people_sheet(sheet: &mut Worksheet, room: &Room, call: &Call, people: usize) -> Result<(), XlsxError> {
-    head(sheet, &format!("Отчёт по участникам: {}", room.name), call, &PEOPLE)?;
+    head(
+        sheet,
+        &format!("Отчёт по участникам: {}", room.name),
+        call,
+        &PEOPLE,
+    )?;
     let date = Format::new().set_num_format("yyyy-mm-dd hh:mm:ss");
     let mut row = HEADER;
     for person in call.participants.iter().take(people) {
         let user = person.external_user_id.as_deref();
         let texts = [
             Some(person.name.as_str()),
-            Some(if person.moderator { "Модератор" } else { "Участник" }),
+            Some(if person.moderator {
+                "Модератор"
+            } else {
+                "Участник"
+            }),
             person.email.as_deref(),
             person.phone.as_deref(),
             user,
@@ -84,7 +93,10 @@ fn chat_sheet(sheet: &mut Worksheet, room: &Room, call: &Call, people: usize) ->
     let mut row = HEADER;
     for message in call.messages.iter().filter(|message| message.from < people) {
         row += 1;
-        let name = call.participants.get(message.from).map(|person| person.name.as_str());
+        let name = call
+            .participants
+            .get(message.from)
+            .map(|person| person.name.as_str());
         sheet.write_string(row, 0, message.sent_at.format("%Y-%m-%d %H:%M:%S").to_string())?;
         sheet.write_string(row, 1, name.unwrap_or_default())?;
         sheet.write_string(row, 2, &message.text)?;
