@@ -1,0 +1,169 @@
+//! Recordings behind their links: whole or in ranges, streamed in pieces. Used by `routes`.
+
+use std::sync::Arc;
+
+use axum::body::Body;
+use axum::http::header::{
+    ACCEPT_RANGES, AUTHORIZATION, CONTENT_LENGTH, CONTENT_RANGE, CONTENT_TYPE, ETAG, IF_RANGE, RANGE,
+};
+use axum::http::{HeaderMap, HeaderValue, StatusCode};
+use axum::response::Response;
+use bytes::Bytes;
+use futures_util::stream;
+
+use super::routes::Asked;
+use super::state::Shared;
+use super::{media, reply};
+
+/// A recording is sent in pieces of this many bytes.
+const PIECE: u64 = 128 * 1024;
+
+/// The part of a link's path that stands for the record.
+pub(super) fn signature(path: &str) -> &str {
+    path.trim_start_matches("/blob/").trim_end_matches(".mp4")
+}
+
+/// Answers a link.
+pub(super) fn answer(shared: Arc<Shared>, asked: Asked) -> Response {
+    if asked.headers.contains_key(AUTHORIZATION) {
+        shared.log.leak();
+    }
+    let signature = signature(&asked.path);
+    let head = asked.method == "HEAD";
+    if !(head || asked.method == "GET") {
+        return reply::refuse(405);
+    }
+    let good = shared.use_link(signature, !head);
+    let school = shared.school();
+    let record = shared.linked(signature).filter(|_| good);
+    let Some(record) = record.as_ref().and_then(|id| school.record(id)) else {
+        let xml = "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n<Error><Code>AccessDenied</Code>\
+            <Message>Request has expired</Message></Error>";
+        return reply::bytes(StatusCode::FORBIDDEN, "application/xml", xml);
+    };
+    let etag = format!("\"{}-{:x}\"", record.id, record.size);
+    let (status, range) = match wanted(&asked.headers, &etag, record.size) {
+        Wanted::Whole => (StatusCode::OK, 0..record.size),
+        Wanted::Part(range) => (StatusCode::PARTIAL_CONTENT, range),
+        Wanted::Nothing => (StatusCode::RANGE_NOT_SATISFIABLE, 0..0),
+    };
+    let mut headers = vec![
+        (CONTENT_TYPE, "video/mp4".to_owned()),
+        (CONTENT_LENGTH, (range.end - range.start).to_string()),
+        (ACCEPT_RANGES, "bytes".to_owned()),
+        (ETAG, etag),
+    ];
+    match status {
+        StatusCode::PARTIAL_CONTENT => {
+            let part = format!("bytes {}-{}/{}", range.start, range.end - 1, record.size);
+            headers.push((CONTENT_RANGE, part));
+        }
+        StatusCode::RANGE_NOT_SATISFIABLE => {
+            headers.push((CONTENT_RANGE, format!("bytes */{}", record.size)));
+        }
+        _ => {}
+    }
+    let (id, size) = (record.id.clone(), record.size);
+    let body = if head {
+        Body::empty()
+    } else {
+        Body::from_stream(pieces(shared, asked, id, size, range))
+    };
+    let mut response = Response::new(body);
+    *response.status_mut() = status;
+    for (name, value) in headers {
+        if let Ok(value) = HeaderValue::from_str(&value) {
+            response.headers_mut().insert(name, value);
+        }
+    }
+    response
+}
+
+/// The bytes of a range, made as they are asked for; the request is in flight until the last one.
+fn pieces(
+    shared: Arc<Shared>,
+    asked: Asked,
+    record: String,
+    size: u64,
+    range: std::ops::Range<u64>,
+) -> impl stream::Stream<Item = Result<Bytes, std::io::Error>> {
+    let key = media::key(&record);
+    let state = (shared, asked.in_flight, record, range);
+    stream::unfold(state, move |(shared, in_flight, record, mut range)| async move {
+        let length = PIECE.min(range.end - range.start);
+        if length == 0 {
+            return None;
+        }
+        let mut piece = vec![0; usize::try_from(length).ok()?];
+        media::read(key, size, range.start, &mut piece);
+        shared.log.serve(&record, length);
+        range.start += length;
+        Some((Ok(Bytes::from(piece)), (shared, in_flight, record, range)))
+    })
+}
+
+#[derive(Debug, PartialEq, Eq)]
+enum Wanted {
+    Whole,
+    Part(std::ops::Range<u64>),
+    Nothing,
+}
+
+/// What `Range` and `If-Range` ask for. What is not understood, several ranges among it, is ignored, as HTTP says.
+fn wanted(headers: &HeaderMap, etag: &str, size: u64) -> Wanted {
+    let other = headers
+        .get(IF_RANGE)
+        .is_some_and(|tag| tag.as_bytes() != etag.as_bytes());
+    let range = headers
+        .get(RANGE)
+        .and_then(|range| range.to_str().ok()?.strip_prefix("bytes="));
+    range
+        .filter(|_| !other)
+        .and_then(|range| part(range, size))
+        .unwrap_or(Wanted::Whole)
+}
+
+fn part(range: &str, size: u64) -> Option<Wanted> {
+    let (first, last) = range.split_once('-')?;
+    let range = if first.is_empty() {
+        let count: u64 = last.parse().ok()?;
+        size.saturating_sub(count)..size
+    } else {
+        let first: u64 = first.parse().ok()?;
+        let last: u64 = if last.is_empty() {
+            u64::MAX
+        } else {
+            last.parse().ok()?
+        };
+        if last < first {
+            return None;
+        }
+        first..size.min(last.saturating_add(1))
+    };
+    Some(if range.start < range.end {
+        Wanted::Part(range)
+    } else {
+        Wanted::Nothing
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ranges_are_those_of_http() {
+        let of = |range| part(range, 1000);
+        assert_eq!(of("0-0"), Some(Wanted::Part(0..1)));
+        assert_eq!(of("10-"), Some(Wanted::Part(10..1000)));
+        assert_eq!(of("990-5000"), Some(Wanted::Part(990..1000)));
+        assert_eq!(of("-1"), Some(Wanted::Part(999..1000)));
+        assert_eq!(of("-5000"), Some(Wanted::Part(0..1000)));
+        assert_eq!(of("1000-"), Some(Wanted::Nothing));
+        assert_eq!(of("-0"), Some(Wanted::Nothing));
+        for nonsense in ["5-1", "a-b", "0-1,4-5", "7"] {
+            assert_eq!(of(nonsense), None, "{nonsense}");
+        }
+        assert_eq!(part("0-", 0), Some(Wanted::Nothing));
+    }
+}

@@ -1,0 +1,52 @@
+//! Paging of lists, in every way that the guide leaves open. Pure; used by `answers`.
+
+use serde_json::{Value, json};
+
+use super::options::{Paging, Total, Window};
+
+/// The page size of a request that does not say.
+const DEFAULT_LIMIT: usize = 50;
+
+/// The part of a list of `count` items that a page has.
+pub(super) fn window(
+    paging: Paging,
+    limit: Option<usize>,
+    offset: usize,
+    count: usize,
+) -> std::ops::Range<usize> {
+    let asked = limit.unwrap_or(DEFAULT_LIMIT);
+    let (start, length) = match paging.window {
+        Window::Honoured => (offset, asked),
+        Window::Ignored => (0, count),
+        Window::Capped(cap) => (offset, asked.min(cap)),
+        Window::FirstAgain(cap) => (0, asked.min(cap)),
+    };
+    let start = start.min(count);
+    start..start.saturating_add(length).min(count)
+}
+
+/// The list's envelope; calls have no `total`.
+pub(super) fn envelope(items: Vec<Value>, total: Total, count: usize, counted: bool) -> Value {
+    match total {
+        Total::True if counted => json!({"items": items, "total": count}),
+        Total::Zero if counted => json!({"items": items, "total": 0}),
+        _ => json!({"items": items}),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_window_has_its_part() {
+        let at = |window_, limit, offset| window(Paging::of(window_), limit, offset, 120);
+        assert_eq!(at(Window::Honoured, None, 0), 0..50);
+        assert_eq!(at(Window::Honoured, Some(100), 100), 100..120);
+        assert_eq!(at(Window::Honoured, Some(100), 500), 120..120);
+        assert_eq!(at(Window::Ignored, Some(10), 100), 0..120);
+        assert_eq!(at(Window::Capped(7), Some(100), 5), 5..12);
+        assert_eq!(at(Window::FirstAgain(30), Some(100), 60), 0..30);
+        assert_eq!(at(Window::Honoured, Some(usize::MAX), 1), 1..120);
+    }
+}

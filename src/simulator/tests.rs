@@ -1,0 +1,1 @@
+//! The simulator against its own promises, over HTTP.
