@@ -3,6 +3,7 @@
 //! Requests take the form that works everywhere: no checksum algorithm named, no trailers, bodies from memory.
 //! Credentials come from the AWS chain, a private CA from `AWS_CA_BUNDLE` (see [`connect`]).
 
+mod buffers;
 mod connect;
 mod error;
 mod upload;
@@ -19,8 +20,8 @@ use aws_sdk_s3::operation::put_object::PutObjectError;
 use aws_sdk_s3::primitives::ByteStream;
 use aws_sdk_s3::types::{ServerSideEncryption, StorageClass};
 use bytes::Bytes;
-use tokio::sync::Semaphore;
 
+use self::buffers::Buffers;
 use super::{Condition, Entry, Object, Store, Upload, UploadOptions, Version};
 use crate::config;
 use crate::{Error, ErrorKind, Result};
@@ -43,7 +44,7 @@ pub struct S3Store {
     /// Empty, or ending with `/`.
     prefix: Arc<str>,
     settings: Arc<config::S3>,
-    parts: Arc<Semaphore>,
+    buffers: Arc<Buffers>,
 }
 
 /// What errors about the bucket as a whole are about.
@@ -85,7 +86,7 @@ impl S3Store {
             url: url.into(),
             target: Arc::new(Target { bucket, endpoint }),
             prefix: prefix.into(),
-            parts: Arc::new(Semaphore::new(settings.parts_in_flight + SPARE_PARTS)),
+            buffers: Buffers::new(settings.parts_in_flight + SPARE_PARTS, part_size(settings)),
             settings: Arc::new(settings.clone()),
         })
     }
@@ -99,6 +100,10 @@ impl S3Store {
         E: ProvideErrorMetadata + std::error::Error + 'static,
     {
         error::of(&self.target, key, error)
+    }
+
+    fn part_size(&self) -> usize {
+        part_size(&self.settings)
     }
 
     fn sse(&self) -> Option<ServerSideEncryption> {
@@ -356,6 +361,10 @@ impl Store for S3Store {
 
 fn probe_key() -> String {
     format!("{PROBES}{:016x}", fastrand::u64(..))
+}
+
+fn part_size(settings: &config::S3) -> usize {
+    usize::try_from(settings.part_size.as_u64()).unwrap_or(usize::MAX)
 }
 
 fn filled(text: &str) -> Option<&str> {
