@@ -17,7 +17,7 @@ use aws_config::SdkConfig;
 use aws_sdk_s3::Client;
 use aws_sdk_s3::error::{ProvideErrorMetadata, SdkError};
 use aws_sdk_s3::operation::put_object::PutObjectError;
-use aws_sdk_s3::primitives::ByteStream;
+use aws_sdk_s3::primitives::{ByteStream, ByteStreamError};
 use aws_sdk_s3::types::{ServerSideEncryption, StorageClass};
 use bytes::Bytes;
 
@@ -145,6 +145,18 @@ impl S3Store {
         Ok(Version(answer.e_tag.unwrap_or_default()))
     }
 
+    /// Reads an object; the inner error is one of its body.
+    async fn get_once(&self, key: &str) -> Result<Result<Object, ByteStreamError>> {
+        let request = self.client.get_object().bucket(&self.target.bucket);
+        let answer = request.key(self.object_key(key)).send().await;
+        let answer = answer.map_err(|error| self.error(key, &error))?;
+        let version = Version(answer.e_tag.unwrap_or_default());
+        Ok(answer.body.collect().await.map(|body| Object {
+            bytes: body.into_bytes(),
+            version,
+        }))
+    }
+
     /// A conditional put. Its attempts are counted here, not by the SDK: when an answer was lost, the next attempt is
     /// refused because of our own first one, and only the object itself can tell that.
     async fn put_conditionally(&self, key: &str, bytes: Bytes, condition: &Condition) -> Result<Version> {
@@ -256,24 +268,18 @@ impl Store for S3Store {
     }
 
     async fn get(&self, key: &str) -> Result<Object> {
-        let answer = self
-            .client
-            .get_object()
-            .bucket(&self.target.bucket)
-            .key(self.object_key(key))
-            .send()
-            .await
-            .map_err(|error| self.error(key, &error))?;
-        let version = Version(answer.e_tag.unwrap_or_default());
-        let body = answer
-            .body
-            .collect()
-            .await
-            .map_err(|error| Error::new(ErrorKind::Store, key, format!("the answer was cut: {error}")))?;
-        Ok(Object {
-            bytes: body.into_bytes(),
-            version,
-        })
+        let mut attempt = 1;
+        loop {
+            match self.get_once(key).await? {
+                Ok(object) => return Ok(object),
+                // The SDK tries a request again, but not a body that was cut.
+                Err(_) if attempt < connect::ATTEMPTS => attempt += 1,
+                Err(error) => {
+                    let message = format!("its content was cut on the way: {error}");
+                    return Err(Error::new(ErrorKind::Store, key, message));
+                }
+            }
+        }
     }
 
     async fn size(&self, key: &str) -> Result<Option<u64>> {
