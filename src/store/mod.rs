@@ -1,6 +1,6 @@
 //! Where the lake's bytes lie: a small trait, a folder and S3 behind it.
 //!
-//! Guarantees that every store gives, and that `tests/it/store.rs` holds each one to:
+//! Guarantees that every store gives, and that `tests/it/store/suite.rs` holds each one to:
 //! - A reader of a key sees a whole object, the old one or the new one, never a part.
 //! - [`Store::put`] with a [`Condition`] is atomic where [`Store::conditional_writes`] says so.
 //! - An [`Upload`] shows nothing under its key before [`Upload::complete`] returned.

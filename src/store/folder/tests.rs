@@ -103,3 +103,13 @@ async fn others_may_not_read_the_lake() {
         assert_eq!(mode & !most, 0, "{path}: {mode:o}");
     }
 }
+
+#[test]
+fn a_full_disk_names_the_object_and_the_way_out() {
+    let error = failed("calls/x.parquet", &io::Error::from(io::ErrorKind::StorageFull));
+    assert_eq!(error.kind(), ErrorKind::Store);
+    assert_eq!(
+        error.to_string(),
+        "calls/x.parquet: no storage space (free space below store.url)"
+    );
+}

@@ -3,6 +3,7 @@
 //! Requests take the form that works everywhere: no checksum algorithm named, no trailers, bodies from memory.
 //! Credentials come from the AWS chain, a private CA from `AWS_CA_BUNDLE` (see [`connect`]).
 
+mod buffers;
 mod connect;
 mod error;
 mod upload;
@@ -16,11 +17,11 @@ use aws_config::SdkConfig;
 use aws_sdk_s3::Client;
 use aws_sdk_s3::error::{ProvideErrorMetadata, SdkError};
 use aws_sdk_s3::operation::put_object::PutObjectError;
-use aws_sdk_s3::primitives::ByteStream;
+use aws_sdk_s3::primitives::{ByteStream, ByteStreamError};
 use aws_sdk_s3::types::{ServerSideEncryption, StorageClass};
 use bytes::Bytes;
-use tokio::sync::Semaphore;
 
+use self::buffers::Buffers;
 use super::{Condition, Entry, Object, Store, Upload, UploadOptions, Version};
 use crate::config;
 use crate::{Error, ErrorKind, Result};
@@ -43,7 +44,7 @@ pub struct S3Store {
     /// Empty, or ending with `/`.
     prefix: Arc<str>,
     settings: Arc<config::S3>,
-    parts: Arc<Semaphore>,
+    buffers: Arc<Buffers>,
 }
 
 /// What errors about the bucket as a whole are about.
@@ -85,7 +86,7 @@ impl S3Store {
             url: url.into(),
             target: Arc::new(Target { bucket, endpoint }),
             prefix: prefix.into(),
-            parts: Arc::new(Semaphore::new(settings.parts_in_flight + SPARE_PARTS)),
+            buffers: Buffers::new(settings.parts_in_flight + SPARE_PARTS, part_size(settings)),
             settings: Arc::new(settings.clone()),
         })
     }
@@ -99,6 +100,10 @@ impl S3Store {
         E: ProvideErrorMetadata + std::error::Error + 'static,
     {
         error::of(&self.target, key, error)
+    }
+
+    fn part_size(&self) -> usize {
+        part_size(&self.settings)
     }
 
     fn sse(&self) -> Option<ServerSideEncryption> {
@@ -138,6 +143,18 @@ impl S3Store {
         };
         let answer = request.customize().config_override(config).send().await?;
         Ok(Version(answer.e_tag.unwrap_or_default()))
+    }
+
+    /// Reads an object; the inner error is one of its body.
+    async fn get_once(&self, key: &str) -> Result<Result<Object, ByteStreamError>> {
+        let request = self.client.get_object().bucket(&self.target.bucket);
+        let answer = request.key(self.object_key(key)).send().await;
+        let answer = answer.map_err(|error| self.error(key, &error))?;
+        let version = Version(answer.e_tag.unwrap_or_default());
+        Ok(answer.body.collect().await.map(|body| Object {
+            bytes: body.into_bytes(),
+            version,
+        }))
     }
 
     /// A conditional put. Its attempts are counted here, not by the SDK: when an answer was lost, the next attempt is
@@ -251,24 +268,18 @@ impl Store for S3Store {
     }
 
     async fn get(&self, key: &str) -> Result<Object> {
-        let answer = self
-            .client
-            .get_object()
-            .bucket(&self.target.bucket)
-            .key(self.object_key(key))
-            .send()
-            .await
-            .map_err(|error| self.error(key, &error))?;
-        let version = Version(answer.e_tag.unwrap_or_default());
-        let body = answer
-            .body
-            .collect()
-            .await
-            .map_err(|error| Error::new(ErrorKind::Store, key, format!("the answer was cut: {error}")))?;
-        Ok(Object {
-            bytes: body.into_bytes(),
-            version,
-        })
+        let mut attempt = 1;
+        loop {
+            match self.get_once(key).await? {
+                Ok(object) => return Ok(object),
+                // The SDK tries a request again, but not a body that was cut.
+                Err(_) if attempt < connect::ATTEMPTS => attempt += 1,
+                Err(error) => {
+                    let message = format!("its content was cut on the way: {error}");
+                    return Err(Error::new(ErrorKind::Store, key, message));
+                }
+            }
+        }
     }
 
     async fn size(&self, key: &str) -> Result<Option<u64>> {
@@ -356,6 +367,10 @@ impl Store for S3Store {
 
 fn probe_key() -> String {
     format!("{PROBES}{:016x}", fastrand::u64(..))
+}
+
+fn part_size(settings: &config::S3) -> usize {
+    usize::try_from(settings.part_size.as_u64()).unwrap_or(usize::MAX)
 }
 
 fn filled(text: &str) -> Option<&str> {

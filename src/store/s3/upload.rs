@@ -1,8 +1,8 @@
 //! Uploads to S3: parts cut from a stream, sent several at once, from a bounded number of buffers.
 //!
-//! A part buffer takes a permit of the store's when its first byte comes and gives it back when the part is stored, so
-//! that all uploads of a store together hold at most `parts_in_flight + 4` of them. An upload whose source stands
-//! still keeps its one permit: each upload must be driven by its own task, and its source must have a time limit.
+//! A part takes one of the store's buffers when its first byte comes and gives it back when it is stored, so that all
+//! uploads of a store together hold at most `parts_in_flight + 4` of them. An upload whose source stands still keeps
+//! its one buffer: each upload must be driven by its own task, and its source must have a time limit.
 //!
 //! What fits into one part is sent as one object, without a multipart upload. S3 takes 10,000 parts: 156 GiB with
 //! the default `store.s3.part_size`; a longer upload fails with a hint to raise it.
@@ -11,9 +11,9 @@ use async_trait::async_trait;
 use aws_sdk_s3::primitives::ByteStream;
 use aws_sdk_s3::types::{CompletedMultipartUpload, CompletedPart};
 use bytes::{Bytes, BytesMut};
-use tokio::sync::OwnedSemaphorePermit;
 use tokio::task::JoinSet;
 
+use super::buffers::Slot;
 use super::{S3Store, connect};
 use crate::store::{Upload, UploadOptions};
 use crate::{Error, ErrorKind, Result};
@@ -85,10 +85,10 @@ async fn abort(store: &S3Store, key: &str, id: &str) -> Result<()> {
     }
 }
 
-/// A part being filled, with the permit for its memory.
+/// A part being filled, with the right to its memory.
 struct Filling {
     buffer: BytesMut,
-    permit: OwnedSemaphorePermit,
+    slot: Slot,
 }
 
 /// An upload in progress.
@@ -109,7 +109,7 @@ pub(super) struct S3Upload {
 impl S3Upload {
     pub(super) fn new(store: S3Store, key: &str, options: UploadOptions) -> Self {
         Self {
-            part_size: usize::try_from(store.settings.part_size.as_u64()).unwrap_or(usize::MAX),
+            part_size: store.part_size(),
             store,
             key: key.into(),
             options,
@@ -138,10 +138,7 @@ impl S3Upload {
             }
             let filling = match &mut self.filling {
                 Some(filling) => filling,
-                none => none.insert(Filling {
-                    permit: permit(&self.store, &self.key).await?,
-                    buffer: BytesMut::with_capacity(self.part_size),
-                }),
+                none => none.insert(fresh(&self.store, &self.key).await?),
             };
             let room = self.part_size - filling.buffer.len();
             let taken = chunk.split_to(room.min(chunk.len()));
@@ -152,7 +149,7 @@ impl S3Upload {
 
     /// Hands the filled part to a task of its own, once fewer than `parts_in_flight` are on their way.
     async fn send_part(&mut self) -> Result<()> {
-        let Some(Filling { buffer, permit }) = self.filling.take() else {
+        let Some(Filling { buffer, slot }) = self.filling.take() else {
             return Ok(());
         };
         if self.parts == MOST_PARTS {
@@ -170,8 +167,9 @@ impl S3Upload {
         self.parts += 1;
         let (store, key, number) = (self.store.clone(), self.key.clone(), self.parts);
         self.sending.spawn(async move {
-            let part = upload_part(&store, &key, &id, number, buffer.freeze()).await;
-            drop(permit);
+            let bytes = buffer.freeze();
+            let part = upload_part(&store, &key, &id, number, bytes.clone()).await;
+            slot.give_back(bytes);
             part
         });
         Ok(())
@@ -240,9 +238,9 @@ impl S3Upload {
 
     /// The whole content as one object: it fits into a part.
     async fn put_whole(&mut self) -> Result<()> {
-        // The permit is held until the object is stored.
-        let (buffer, _permit) = match self.filling.take() {
-            Some(Filling { buffer, permit }) => (buffer, Some(permit)),
+        // The slot is held until the object is stored.
+        let (buffer, _slot) = match self.filling.take() {
+            Some(Filling { buffer, slot }) => (buffer, Some(slot)),
             None => (BytesMut::new(), None),
         };
         let bytes = buffer.freeze();
@@ -287,11 +285,15 @@ impl S3Upload {
     }
 }
 
-async fn permit(store: &S3Store, key: &str) -> Result<OwnedSemaphorePermit> {
-    std::sync::Arc::clone(&store.parts)
-        .acquire_owned()
-        .await
-        .map_err(|_| Error::new(ErrorKind::Internal, key, "the store's part permits are gone"))
+async fn fresh(store: &S3Store, key: &str) -> Result<Filling> {
+    match store.buffers.take().await {
+        Ok((buffer, slot)) => Ok(Filling { buffer, slot }),
+        Err(_) => Err(Error::new(
+            ErrorKind::Internal,
+            key,
+            "the store's buffers are gone",
+        )),
+    }
 }
 
 async fn upload_part(

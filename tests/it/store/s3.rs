@@ -6,6 +6,8 @@ use bytes::Bytes;
 use telelake::store::s3::S3Store;
 use telelake::store::{Condition, Store, UploadOptions, open};
 use telelake::{ErrorKind, config};
+use tokio::io::AsyncReadExt;
+use tokio::net::{TcpListener, TcpStream};
 
 use super::suite::{PART, content, upload};
 use super::whole_suite;
@@ -272,4 +274,50 @@ async fn a_write_after_a_failed_one_fails_too_and_nothing_is_left() {
     assert!(upload.complete().await.is_err());
     assert_eq!(store.list("").await.unwrap(), []);
     assert_eq!(store.unfinished_uploads("").await.unwrap(), [""; 0]);
+}
+
+/// Passes connections on to the server, but drops the first answer: the write is done, and its writer is not told.
+async fn loses_the_first_answer(server: String) -> String {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let endpoint = format!("http://{}", listener.local_addr().unwrap());
+    tokio::spawn(async move {
+        for connection in 0.. {
+            let (mut near, _) = listener.accept().await.unwrap();
+            let mut far = TcpStream::connect(server.trim_start_matches("http://"))
+                .await
+                .unwrap();
+            tokio::spawn(async move {
+                if connection > 0 {
+                    return tokio::io::copy_bidirectional(&mut near, &mut far).await.map(drop);
+                }
+                let (mut requests, mut answers) = (near.split(), far.split());
+                let mut answer = [0; 4096];
+                tokio::select! {
+                    passed = tokio::io::copy(&mut requests.0, &mut answers.1) => passed.map(drop),
+                    lost = answers.0.read(&mut answer) => lost.map(drop),
+                }
+            });
+        }
+    });
+    endpoint
+}
+
+#[tokio::test]
+async fn a_conditional_write_whose_answer_was_lost_has_won() {
+    let weed = weed().await;
+    let bucket = weed.bucket().await;
+    let endpoint = loses_the_first_answer(weed.http.clone()).await;
+    let sdk = weed::sdk_config(&endpoint, &weed.access_key, &weed.secret_key);
+    let store = S3Store::with_sdk_config(&format!("s3://{bucket}"), &settings(), &sdk).unwrap();
+    let version = store
+        .put("x", Bytes::from_static(b"mine"), Condition::Absent)
+        .await
+        .unwrap();
+    assert_eq!(store.get("x").await.unwrap().version, version);
+    // Another's write is still a lost race.
+    let error = store
+        .put("x", Bytes::from_static(b"other"), Condition::Absent)
+        .await
+        .unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Precondition);
 }
