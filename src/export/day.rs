@@ -20,7 +20,7 @@ use crate::api::{Call, Record};
 use crate::lake::key;
 use crate::lake::manifest::{CallEntry, Landing, Manifest, RecordEntry, RoomEntry, Status};
 use crate::store::Version;
-use crate::{ErrorKind, Result};
+use crate::{Error, ErrorKind, Result};
 
 /// How often landed work is written down while a day is long, so that a kill loses little.
 const CHECKPOINT: Duration = Duration::from_secs(10);
@@ -52,7 +52,13 @@ enum Fetched {
 /// Does a day's work and tells what came of it.
 pub(super) async fn process(context: &Arc<Context>, job: &Job, work: DayWork) -> DayReport {
     let (date, space) = (work.date, work.space_id.clone());
-    let report = match Box::pin(work_on(context, job, work)).await {
+    // A task of its own, so that days use all cores, and a fault in one stays there.
+    let (of_day, job) = (Arc::clone(context), job.clone());
+    let working = tokio::spawn(async move { Box::pin(work_on(&of_day, &job, work)).await });
+    let outcome = working
+        .await
+        .unwrap_or_else(|_| Err(Error::new(ErrorKind::Internal, "day", "its work broke off")));
+    let report = match outcome {
         Ok(report) => report,
         Err(error) => {
             let mut report = DayReport::default();

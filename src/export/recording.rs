@@ -29,6 +29,7 @@ const FIRST_BOXES: [&[u8; 4]; 8] = [
 ];
 
 /// A recording to be copied.
+#[derive(Clone)]
 pub(super) struct RecordAsk {
     pub date: NaiveDate,
     pub space: String,
@@ -113,7 +114,14 @@ pub(super) fn is_due(entry: &RecordEntry, force: bool) -> bool {
 pub(super) async fn copy(context: &Arc<Context>, ask: RecordAsk) -> RecordResult {
     let key = key::recording(ask.date, &ask.space, &ask.room, ask.call.as_deref(), &ask.record);
     let outcome = match context.transfers.acquire().await {
-        Ok(_permit) => transfer(context, &ask, &key).await,
+        Ok(_permit) => {
+            // A task of its own: uploads share a bounded number of buffers, so none may wait for another's turn.
+            let (context, ask, key) = (Arc::clone(context), ask.clone(), key.clone());
+            let copying = tokio::spawn(async move { transfer(&context, &ask, &key).await });
+            copying
+                .await
+                .unwrap_or_else(|_| Err(Error::new(ErrorKind::Internal, "recording", "the copy broke off")))
+        }
         Err(_) => Err(Error::new(ErrorKind::Internal, "transfers", "are closed")),
     };
     let mut result = RecordResult {

@@ -8,6 +8,7 @@ use chrono_tz::Tz;
 use serde::{Deserialize, Serialize};
 
 use super::Job;
+use crate::build::Notes;
 use crate::{Error, ErrorKind, ExitStatus};
 
 /// How a run ended.
@@ -173,6 +174,9 @@ pub struct Summary {
     pub pending: Vec<Problem>,
     /// What deserves a look.
     pub warnings: Vec<Problem>,
+    /// What the builds could not place; told as warnings when the run ends.
+    #[serde(skip)]
+    notes: Notes,
     /// Why nothing could be done.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub error: Option<String>,
@@ -188,6 +192,8 @@ pub(super) struct DayReport {
     pub failed: Vec<Problem>,
     pub pending: Vec<Problem>,
     pub warnings: Vec<Problem>,
+    /// What the build could not place.
+    pub notes: Notes,
 }
 
 impl Summary {
@@ -210,6 +216,7 @@ impl Summary {
             failed: Vec::new(),
             pending: Vec::new(),
             warnings: Vec::new(),
+            notes: Notes::default(),
             error: None,
             interrupted_before: None,
         }
@@ -257,6 +264,7 @@ impl Summary {
         self.failed.append(&mut day.failed);
         self.pending.append(&mut day.pending);
         self.warnings.append(&mut day.warnings);
+        self.notes.add(&day.notes);
     }
 
     /// The error of a run that reached nothing: that of its first failure.
@@ -276,6 +284,7 @@ impl Summary {
         self.finished_at = Some(now);
         self.counts.writes = writes;
         self.error = error.map(ToString::to_string);
+        self.warnings.extend(told(&self.notes));
         // In order, so that equal runs give equal lists.
         let order = |a: &Problem, b: &Problem| {
             (
@@ -375,6 +384,37 @@ impl Summary {
     }
 }
 
+/// What did not fit the mapping, over the whole run.
+fn told(notes: &Notes) -> Vec<Problem> {
+    let unmapped = notes.unmapped.iter().map(|(path, count)| {
+        Problem::new(
+            "new_field",
+            format!("new field `{path}`, {count} times: no column takes it, `extra` has it"),
+        )
+    });
+    let bad = notes.bad.iter().map(|(column, count)| {
+        Problem::new(
+            "bad_value",
+            format!("{count} values do not fit `{column}` and are null there"),
+        )
+    });
+    let unreadable = notes.unreadable.iter().map(|call| {
+        Problem::new(
+            "report_unreadable",
+            "the landed report can no longer be read as JSON",
+        )
+        .call(call)
+    });
+    let merged = (notes.merged_participants > 0).then(|| {
+        let count = notes.merged_participants;
+        Problem::new(
+            "participants_merged",
+            format!("{count} rows of participants that their report had before became one with them"),
+        )
+    });
+    unmapped.chain(bad).chain(unreadable).chain(merged).collect()
+}
+
 /// Problems shown of each list; the rest is in the run's summary in the store.
 const SHOWN: usize = 5;
 
@@ -382,7 +422,15 @@ fn section(title: &str, problems: &[Problem]) -> Vec<String> {
     if problems.is_empty() {
         return Vec::new();
     }
-    let mut lines = vec![format!("  {title}: {}", problems.len())];
+    let mut kinds = std::collections::BTreeMap::<&str, usize>::new();
+    for problem in problems {
+        *kinds.entry(&problem.kind).or_default() += 1;
+    }
+    let kinds: Vec<_> = kinds
+        .into_iter()
+        .map(|(kind, count)| format!("{count} {kind}"))
+        .collect();
+    let mut lines = vec![format!("  {title}: {}", kinds.join(", "))];
     lines.extend(
         problems
             .iter()

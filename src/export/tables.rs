@@ -11,7 +11,6 @@ use tokio::sync::mpsc;
 use super::Context;
 use super::day::Day;
 use super::opened::to_json;
-use super::summary::Problem;
 use crate::build::{self, BuiltDay};
 use crate::config::{Config, ReportFormat};
 use crate::lake::key;
@@ -153,7 +152,7 @@ async fn build_changed(context: &Arc<Context>, day: &mut Day, rebuild: bool) -> 
         context.delete(&entry.key).await?;
     }
     day.report.counts.days_built = 1;
-    note(day, &built.notes);
+    day.report.notes.add(&built.notes);
     day.manifest.built = Some(Built {
         fingerprint,
         checked_at: context.now,
@@ -208,30 +207,6 @@ async fn run_build(context: &Arc<Context>, day: &mut Day) -> Result<BuiltDay> {
     building
         .await
         .map_err(|e| Error::new(ErrorKind::Internal, "build", format!("stopped: {e}")))?
-}
-
-/// Says what did not fit the mapping.
-fn note(day: &mut Day, notes: &build::Notes) {
-    let (date, space) = (day.manifest.date, day.manifest.space_id.clone());
-    let about = |kind: &str, message: String| Problem::new(kind, message).on(date, &space);
-    let unmapped = notes
-        .unmapped
-        .iter()
-        .map(|(path, count)| about("new_field", format!("new field `{path}`, {count} times")));
-    let bad = notes.bad.iter().map(|(column, count)| {
-        about(
-            "bad_value",
-            format!("{count} values do not fit `{column}` and are null"),
-        )
-    });
-    let unreadable = notes.unreadable.iter().map(|call| {
-        about(
-            "report_unreadable",
-            "the landed report can no longer be read as JSON".into(),
-        )
-        .call(call)
-    });
-    day.report.warnings.extend(unmapped.chain(bad).chain(unreadable));
 }
 
 /// Writes a table that belongs to no day, when it differs from what the store holds.

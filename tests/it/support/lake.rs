@@ -23,12 +23,18 @@ impl Lake {
     }
 
     pub async fn s3() -> Self {
-        Self::S3 { bucket: weed().await.bucket().await, https: false }
+        Self::S3 {
+            bucket: weed().await.bucket().await,
+            https: false,
+        }
     }
 
     /// The same server over HTTPS, with a certificate by a private CA.
     pub async fn s3_over_https() -> Self {
-        Self::S3 { bucket: weed().await.bucket().await, https: true }
+        Self::S3 {
+            bucket: weed().await.bucket().await,
+            https: true,
+        }
     }
 
     /// The lake's URL.
@@ -41,12 +47,21 @@ impl Lake {
 
     /// What the program needs to get there.
     pub fn environment(&self) -> Vec<(&'static str, String)> {
-        let Self::S3 { https, .. } = self else { return Vec::new() };
+        let Self::S3 { https, .. } = self else {
+            return Vec::new();
+        };
         let weed = super::weed::started();
         let mut environment = vec![
             ("AWS_ACCESS_KEY_ID", weed.access_key.clone()),
             ("AWS_SECRET_ACCESS_KEY", weed.secret_key.clone()),
-            ("TELELAKE_STORE__S3__ENDPOINT_URL", if *https { weed.https.clone() } else { weed.http.clone() }),
+            (
+                "TELELAKE_STORE__S3__ENDPOINT_URL",
+                if *https {
+                    weed.https.clone()
+                } else {
+                    weed.http.clone()
+                },
+            ),
             ("TELELAKE_STORE__S3__PATH_STYLE", "true".into()),
             ("TELELAKE_STORE__S3__PART_SIZE", "5MiB".into()),
         ];
@@ -71,7 +86,9 @@ impl Lake {
                 while let Some(page) = pages.next().await {
                     for object in page.unwrap().contents.unwrap_or_default() {
                         let key = object.key.unwrap();
-                        let key = key.strip_prefix("школа/lake/").unwrap_or_else(|| panic!("{key} lies outside"));
+                        let key = key
+                            .strip_prefix("школа/lake/")
+                            .unwrap_or_else(|| panic!("{key} lies outside"));
                         found.insert(key.to_owned(), u64::try_from(object.size.unwrap()).unwrap());
                     }
                 }
@@ -85,7 +102,13 @@ impl Lake {
             Self::Folder(folder) => std::fs::read(folder.path().join(key)).unwrap().into(),
             Self::S3 { bucket, .. } => {
                 let client = weed().await.client();
-                let object = client.get_object().bucket(bucket).key(format!("школа/lake/{key}")).send().await.unwrap();
+                let object = client
+                    .get_object()
+                    .bucket(bucket)
+                    .key(format!("школа/lake/{key}"))
+                    .send()
+                    .await
+                    .unwrap();
                 object.body.collect().await.unwrap().into_bytes()
             }
         }
@@ -94,7 +117,12 @@ impl Lake {
     /// What every object holds, by key: to see that nothing was written. Runs' summaries are left out.
     pub async fn contents(&self) -> BTreeMap<String, Bytes> {
         let mut contents = BTreeMap::new();
-        for key in self.keys().await.into_keys().filter(|key| !key.starts_with("_telelake/runs/")) {
+        for key in self
+            .keys()
+            .await
+            .into_keys()
+            .filter(|key| !key.starts_with("_telelake/runs/"))
+        {
             let bytes = self.get(&key).await;
             contents.insert(key, bytes);
         }
@@ -103,7 +131,9 @@ impl Lake {
 
     /// When a folder's files were last written, by key.
     pub fn written(&self) -> BTreeMap<PathBuf, std::time::SystemTime> {
-        let Self::Folder(folder) = self else { panic!("a folder knows when its files were written") };
+        let Self::Folder(folder) = self else {
+            panic!("a folder knows when its files were written")
+        };
         let mut found = BTreeMap::new();
         walk(folder.path(), folder.path(), &mut found);
         found
@@ -122,10 +152,19 @@ impl Lake {
         let mut rows = Vec::new();
         let prefix = format!("{table}/");
         let keys = self.keys().await;
-        for key in keys.keys().filter(|key| key.starts_with(&prefix) && key.ends_with(".parquet")) {
-            let date = telelake::lake::key::date_in(key).map(|date| date.to_string()).unwrap_or_default();
+        for key in keys
+            .keys()
+            .filter(|key| key.starts_with(&prefix) && key.ends_with(".parquet"))
+        {
+            let date = telelake::lake::key::date_in(key)
+                .map(|date| date.to_string())
+                .unwrap_or_default();
             for row in read_text(self.get(key).await, columns).unwrap() {
-                let mut row: Row = columns.iter().map(|column| (*column).to_owned()).zip(row).collect();
+                let mut row: Row = columns
+                    .iter()
+                    .map(|column| (*column).to_owned())
+                    .zip(row)
+                    .collect();
                 row.insert("date".into(), date.clone());
                 rows.push(row);
             }
@@ -141,7 +180,12 @@ impl Lake {
     /// The day manifests.
     pub async fn manifests(&self) -> Vec<serde_json::Value> {
         let mut manifests = Vec::new();
-        for key in self.keys().await.into_keys().filter(|key| key.starts_with("_telelake/days/")) {
+        for key in self
+            .keys()
+            .await
+            .into_keys()
+            .filter(|key| key.starts_with("_telelake/days/"))
+        {
             manifests.push(self.json(&key).await);
         }
         manifests

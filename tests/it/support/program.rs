@@ -25,12 +25,18 @@ impl Finished {
 
     /// A number of the summary.
     pub fn count(&self, name: &str) -> u64 {
-        self.summary()["counts"][name].as_u64().unwrap_or_else(|| panic!("no count {name}: {self:?}"))
+        self.summary()["counts"][name]
+            .as_u64()
+            .unwrap_or_else(|| panic!("no count {name}: {self:?}"))
     }
 
     #[track_caller]
     pub fn expect(self, status: i32) -> Self {
-        assert_eq!(self.status, status, "stdout:\n{}\nstderr:\n{}", self.stdout, self.stderr);
+        assert_eq!(
+            self.status, status,
+            "stdout:\n{}\nstderr:\n{}",
+            self.stdout, self.stderr
+        );
         self
     }
 }
@@ -48,7 +54,12 @@ impl Telelake {
                 command.env_remove(name);
             }
         }
-        command.args(args).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).kill_on_drop(true);
+        command
+            .args(args)
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .kill_on_drop(true);
         Self(command)
     }
 
@@ -103,7 +114,9 @@ impl Telelake {
 async fn watch_memory(id: u32) -> u64 {
     let mut peak = 0;
     while let Ok(status) = tokio::fs::read_to_string(format!("/proc/{id}/status")).await {
-        let Some(line) = status.lines().find_map(|line| line.strip_prefix("VmHWM:")) else { break };
+        let Some(line) = status.lines().find_map(|line| line.strip_prefix("VmHWM:")) else {
+            break;
+        };
         let kibibytes: u64 = line.trim().trim_end_matches(" kB").parse().unwrap();
         peak = kibibytes * 1024;
         tokio::time::sleep(std::time::Duration::from_millis(20)).await;
