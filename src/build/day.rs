@@ -3,7 +3,7 @@
 //! Reports come one at a time, in the order of the tables: no more than one is held, and nothing is sorted but the
 //! rows of one call.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
 use bytes::Bytes;
 use chrono::{DateTime, Utc};
@@ -14,7 +14,7 @@ use super::file::Source;
 use super::listed::Listed;
 use super::mapping::{Mapping, TablePlan};
 use super::notes::Notes;
-use super::people::People;
+use super::people::{People, digest};
 use super::rows::{self, Row};
 use super::sink::{Sink, TableFile};
 use super::{coverage, inspect};
@@ -263,8 +263,23 @@ fn introduce<'v>(table: &Table, known: &HashMap<String, Introduction<'v>>, rows:
 /// Drops rows that say the same under the same id; without an id, two that look the same may be two.
 fn drop_twins(rows: &mut Vec<Row<'_>>, id: usize) -> u64 {
     let before = rows.len();
-    let mut seen = std::collections::HashSet::with_capacity(before);
-    rows.retain(|row| !row.cells[id].is_some() || seen.insert(super::people::digest(row)));
+    let mut times: HashMap<String, usize> = HashMap::with_capacity(before);
+    for id in rows.iter().filter_map(|row| row.cells[id].as_text()) {
+        match times.get_mut(id) {
+            Some(times) => *times += 1,
+            None => {
+                times.insert(id.to_owned(), 1);
+            }
+        }
+    }
+    if times.len() == before {
+        return 0;
+    }
+    let mut seen = HashSet::new();
+    rows.retain(|row| match row.cells[id].as_text() {
+        Some(id) if times.get(id).is_some_and(|times| *times > 1) => seen.insert(digest(row)),
+        _ => true,
+    });
     (before - rows.len()) as u64
 }
 

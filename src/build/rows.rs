@@ -258,13 +258,21 @@ impl SessionPlan {
 
 impl LookupPlan {
     fn value<'v>(&self, scopes: &[&'v Value]) -> Option<&'v Value> {
-        let by = first(&self.by, scopes).and_then(lenient::text)?;
+        let by = first(&self.by, scopes)?;
         let found = self
             .find
             .elements(scopes)?
             .iter()
-            .find(|element| self.key.value(&[element]).and_then(lenient::text).as_ref() == Some(&by))?;
+            .find(|element| self.key.value(&[element]).is_some_and(|key| same(key, by)))?;
         self.take.value(&[found])
+    }
+}
+
+/// Whether two ids are the same, be they text or numbers.
+fn same(a: &Value, b: &Value) -> bool {
+    match (a, b) {
+        (Value::String(a), Value::String(b)) => a == b,
+        _ => lenient::text(a).is_some_and(|a| lenient::text(b) == Some(a)),
     }
 }
 

@@ -134,7 +134,7 @@ impl Table {
         self.columns.iter().position(|c| c.name == column)
     }
 
-    /// The Arrow schema: descriptions in the fields' metadata, only keys without nulls.
+    /// The Arrow schema: the version in its metadata, descriptions in the fields', only keys without nulls.
     pub fn schema(&self) -> SchemaRef {
         let fields: Vec<Field> = self
             .columns
@@ -145,7 +145,9 @@ impl Table {
                 Field::new(column.name.as_ref(), column.kind.arrow(), !column.key).with_metadata(metadata)
             })
             .collect();
-        Arc::new(Schema::new(fields))
+        // Also in the file's own metadata; readers that restore the Arrow schema look only here.
+        let version = HashMap::from([(SCHEMA_VERSION_KEY.to_owned(), SCHEMA_VERSION.to_owned())]);
+        Arc::new(Schema::new_with_metadata(fields, version))
     }
 
     /// The Parquet leaf of each column of [`Table::order`].
