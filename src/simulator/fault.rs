@@ -7,7 +7,7 @@ use std::collections::HashMap;
 use std::sync::Mutex;
 use std::time::Duration;
 
-use super::generate::falls;
+use super::generate::{falls, hash};
 use super::locked;
 use super::log::Endpoint;
 use super::options::RetryAfter;
@@ -125,7 +125,7 @@ pub struct Faults {
 #[derive(Debug)]
 struct Rule {
     matcher: Matcher,
-    /// One of them, in turn of the hits.
+    /// One of them: in turn, or at a random rate as the request and the attempt say.
     failures: Vec<Failure>,
     met: u64,
     hits: u64,
@@ -198,15 +198,19 @@ impl Rule {
             return None;
         }
         self.met += 1;
+        let mut turn = self.hits;
         let picked = match self.matcher.pick {
             Pick::All => true,
             Pick::First(count) => self.met <= count,
             Pick::Nth(n) => self.met == n,
-            Pick::Every(n) => self.met % n == 0,
+            Pick::Every(n) => self.met.is_multiple_of(n),
             Pick::Rate(share) => {
                 let (tries, failed) = self.tries.entry(name.to_owned()).or_default();
                 *tries += 1;
-                let fails = *failed < BOUND && falls(&format!("{seed}/{name}/{tries}"), share);
+                let attempt = format!("{seed}/{name}/{tries}");
+                // Of the request alone: others in between change nothing.
+                turn = hash(&format!("{attempt}/kind"));
+                let fails = *failed < BOUND && falls(&attempt, share);
                 *failed += u32::from(fails);
                 fails
             }
@@ -214,9 +218,11 @@ impl Rule {
         if !picked || self.failures.is_empty() {
             return None;
         }
-        let turn = usize::try_from(self.hits).unwrap_or_default() % self.failures.len();
         self.hits += 1;
-        self.failures.get(turn).cloned()
+        let turn = turn % self.failures.len() as u64;
+        self.failures
+            .get(usize::try_from(turn).unwrap_or_default())
+            .cloned()
     }
 }
 

@@ -111,7 +111,7 @@ fn is_silent(options: &Options, r: u32) -> bool {
 fn room(options: &Options, (s, r): (u32, u32), space_id: &str, parent_room_id: Option<String>) -> Room {
     let seed = options.seed;
     let id = hex_id(&format!("{seed}/room/{s}/{r}"));
-    let webinar = r % 4 == 1;
+    let webinar = r % 4 == 1 && parent_room_id.is_none();
     let (course, _) = course_of(r);
     let first = options.dates.first().copied().unwrap_or_default();
     let start = at(options, first, NaiveTime::MIN);
@@ -359,10 +359,11 @@ fn sessions(
 }
 
 fn full_name(person: u64) -> String {
+    // Neighbours in the list get surnames far apart.
     let person = usize::try_from(person).unwrap_or_default();
     let (first, last) = (words::FIRST_NAMES, words::LAST_NAMES);
     let first = first.get(person % first.len()).copied().unwrap_or_default();
-    let last = last.get(person / 7 % last.len()).copied().unwrap_or_default();
+    let last = last.get(person * 7 % last.len()).copied().unwrap_or_default();
     format!("{first} {last}")
 }
 

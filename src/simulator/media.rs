@@ -134,10 +134,8 @@ mod tests {
             let boxes = boxes(size);
             assert_eq!(boxes[0].0, "ftyp");
             assert!(boxes.iter().any(|(kind, _)| kind == "moov"));
-            assert_eq!(
-                boxes.last().unwrap().0 == "free",
-                asked > VIDEO.len() as u64 || boxes[2].0 == "free"
-            );
+            let last = boxes.last().unwrap().0.as_str();
+            assert_eq!(last == "free", asked > VIDEO.len() as u64);
         }
     }
 

@@ -25,6 +25,7 @@ pub(super) fn apply(school: &mut School, options: &Options) {
     add(odd.aborted_records, 3, &|call| Record {
         state: "aborted".into(),
         finished_at: Some(call.started_at + TimeDelta::seconds(2)),
+        created_at: call.started_at,
         started_at: Some(call.started_at),
         file_size: Some(0),
         size: 0,

@@ -1,1 +1,0 @@
-//! The simulator against its own promises, over HTTP.
