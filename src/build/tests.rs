@@ -46,6 +46,7 @@ fn call(room: &str, start: &str, end: Option<&str>, json: Landing, object: Value
         room_id: room.into(),
         started_at: Some(at(start)),
         finished_at: end.map(at),
+        participants: None,
         call: object,
         pending: end.is_none().then(|| "the call runs".into()),
         reports: BTreeMap::from([(ReportFormat::Json, json)]),

@@ -2,5 +2,8 @@
 
 #![allow(clippy::unwrap_used)]
 
+mod cli;
+mod export;
+mod readers;
 mod store;
 mod support;

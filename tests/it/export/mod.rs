@@ -1,0 +1,38 @@
+//! The whole program against the simulator: what lies in the lake after a run.
+
+mod bad;
+mod night;
+mod readings;
+mod recordings;
+mod states;
+
+use telelake::simulator::{Options, Simulator};
+
+/// The dates of the simulator's school, as the command line takes them.
+pub(crate) fn range(sim: &Simulator) -> [String; 4] {
+    let dates = &sim.options().dates;
+    [
+        "--from".into(),
+        dates[0].to_string(),
+        "--to".into(),
+        dates[dates.len() - 1].to_string(),
+    ]
+}
+
+/// `backfill` over all dates of the school, with `more` arguments.
+pub(crate) fn backfill<'a>(range: &'a [String; 4], more: &[&'a str]) -> Vec<&'a str> {
+    let mut args = vec!["--log-format", "json", "backfill"];
+    args.extend(range.iter().map(String::as_str));
+    args.extend(more);
+    args
+}
+
+/// A small school.
+pub(crate) fn small() -> Options {
+    Options {
+        spaces: 1,
+        rooms: 6,
+        recording_size: 20_000,
+        ..Options::default()
+    }
+}

@@ -1,0 +1,228 @@
+//! Recordings under bad weather: whole and equal, or not there at all.
+
+use std::time::Duration;
+
+use telelake::simulator::{Endpoint, Failure, Matcher, Options, Simulator};
+
+use super::{backfill, range, small};
+use crate::support::lake::Lake;
+use crate::support::program::Telelake;
+use crate::support::truth::assert_whole;
+
+/// A school whose recordings take several parts.
+fn school() -> Options {
+    Options {
+        rooms: 3,
+        recording_size: 6 << 20,
+        dates: small().dates[..1].to_vec(),
+        ..small()
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn broken_transfers_go_on_or_start_anew() {
+    for fault in [
+        Failure::CutBody(3 << 20),
+        Failure::Reset,
+        Failure::Status(503),
+        Failure::ExpireLink,
+        Failure::NoLength,
+        Failure::NoRange,
+    ] {
+        for lake in [Lake::folder(), Lake::s3().await] {
+            let sim = Simulator::start(school()).await.unwrap();
+            sim.faults()
+                .order(Matcher::endpoint(Endpoint::Blob).first(2), fault.clone());
+            Telelake::against(&sim, &lake, &backfill(&range(&sim), &[]))
+                .run()
+                .await
+                .expect(0);
+            assert_whole(&lake, &sim, chrono_tz::Tz::UTC).await;
+            assert!(sim.faults().hits() > 0);
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_cut_transfer_reads_no_byte_twice() {
+    let (sim, lake) = (Simulator::start(school()).await.unwrap(), Lake::folder());
+    let record = sim
+        .school()
+        .records
+        .iter()
+        .find(|record| crate::support::truth::is_whole(record))
+        .unwrap()
+        .clone();
+    sim.faults().order(
+        Matcher::endpoint(Endpoint::Blob).containing(&record.id).first(1),
+        Failure::CutBody(3 << 20),
+    );
+    Telelake::against(&sim, &lake, &backfill(&range(&sim), &[]))
+        .run()
+        .await
+        .expect(0);
+    let blobs: Vec<_> = sim
+        .requests()
+        .into_iter()
+        .filter(|seen| seen.endpoint == Endpoint::Blob && seen.record.as_ref() == Some(&record.id))
+        .collect();
+    assert_eq!(blobs.len(), 2, "{blobs:?}");
+    assert!(
+        blobs[1]
+            .range
+            .as_ref()
+            .is_some_and(|range| range.starts_with("bytes=") && range != "bytes=0-"),
+        "{blobs:?}"
+    );
+    assert_whole(&lake, &sim, chrono_tz::Tz::UTC).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_error_page_never_becomes_a_recording() {
+    for lake in [Lake::folder(), Lake::s3().await] {
+        let sim = Simulator::start(school()).await.unwrap();
+        sim.faults()
+            .order(Matcher::endpoint(Endpoint::Blob), Failure::Html);
+        let run = Telelake::against(&sim, &lake, &backfill(&range(&sim), &[]))
+            .run()
+            .await
+            .expect(3);
+        assert!(run.count("records_failed") > 0);
+        assert!(
+            run.summary()["failed"][0]["message"]
+                .as_str()
+                .unwrap()
+                .contains("no MP4"),
+            "{}",
+            run.stdout
+        );
+        assert!(!lake.keys().await.keys().any(|key| key.ends_with(".mp4")));
+        sim.faults().clear();
+        Telelake::against(&sim, &lake, &backfill(&range(&sim), &[]))
+            .run()
+            .await
+            .expect(0);
+        assert_whole(&lake, &sim, chrono_tz::Tz::UTC).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_transfer_that_stays_cut_leaves_nothing() {
+    for lake in [Lake::folder(), Lake::s3().await] {
+        let sim = Simulator::start(school()).await.unwrap();
+        // Without ranges it can never go on.
+        sim.faults()
+            .order(Matcher::endpoint(Endpoint::Blob), Failure::CutBody(5_500_000));
+        sim.faults()
+            .order(Matcher::endpoint(Endpoint::Blob), Failure::NoRange);
+        let run = Telelake::against(&sim, &lake, &backfill(&range(&sim), &[]))
+            .env("TELELAKE_API__RETRIES", "1")
+            .run()
+            .await;
+        if run.status == 3 {
+            assert!(
+                !lake
+                    .keys()
+                    .await
+                    .keys()
+                    .any(|key| key.ends_with(".mp4") || key.contains("/tmp/"))
+            );
+            if let Lake::S3 { bucket, .. } = &lake {
+                let uploads = crate::support::weed::started()
+                    .client()
+                    .list_multipart_uploads()
+                    .bucket(bucket)
+                    .send()
+                    .await;
+                assert_eq!(uploads.unwrap().uploads().len(), 0, "uploads were left behind");
+            }
+        }
+        sim.faults().clear();
+        Telelake::against(&sim, &lake, &backfill(&range(&sim), &[]))
+            .run()
+            .await
+            .expect(0);
+        assert_whole(&lake, &sim, chrono_tz::Tz::UTC).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn memory_stays_below_the_recordings_size() {
+    // One recording of 300 MiB: more than the program may ever hold.
+    let options = Options {
+        recording_size: 300 << 20,
+        recorded: 0.0,
+        rooms: 2,
+        calls_per_day: 1..=1,
+        ..school()
+    };
+    let sim = Simulator::start(options).await.unwrap();
+    sim.edit(|school| {
+        let call = school.calls[0].clone();
+        school
+            .records
+            .retain(|record| record.call_id.as_ref() == Some(&call.id));
+        school.records.truncate(1);
+    });
+    let records = sim.school().records.len();
+    if records == 0 {
+        panic!("the school has no recording");
+    }
+    let lake = Lake::s3().await;
+    let run = Telelake::against(&sim, &lake, &backfill(&range(&sim), &[]))
+        .env("TELELAKE_STORE__S3__PART_SIZE", "16MiB")
+        .run()
+        .await
+        .expect(0);
+    assert_eq!(run.count("records_landed"), 1);
+    assert!(
+        run.peak_memory > 0 && run.peak_memory < 200 << 20,
+        "{} MiB",
+        run.peak_memory >> 20
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stopped_run_ends_cleanly_and_the_next_one_finishes() {
+    for lake in [Lake::folder(), Lake::s3().await] {
+        let sim = Simulator::start(school()).await.unwrap();
+        sim.faults().order(
+            Matcher::endpoint(Endpoint::Blob),
+            Failure::StallBody(2 << 20, Duration::from_secs(600)),
+        );
+        let range = range(&sim);
+        let child = Telelake::against(&sim, &lake, &backfill(&range, &[])).start();
+        while sim.faults().hits() == 0 {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        let id = child.id().unwrap().to_string();
+        assert!(
+            std::process::Command::new("kill")
+                .args(["-TERM", &id])
+                .status()
+                .unwrap()
+                .success()
+        );
+        let output = tokio::time::timeout(Duration::from_secs(60), child.wait_with_output())
+            .await
+            .unwrap()
+            .unwrap();
+        let stderr = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(3), "{stderr}");
+        let summary: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+        assert_eq!(summary["outcome"], "partial");
+        assert!(
+            !lake
+                .keys()
+                .await
+                .keys()
+                .any(|key| key.ends_with(".mp4") || key.contains("/tmp/"))
+        );
+        sim.faults().clear();
+        Telelake::against(&sim, &lake, &backfill(&range, &[]))
+            .run()
+            .await
+            .expect(0);
+        assert_whole(&lake, &sim, chrono_tz::Tz::UTC).await;
+    }
+}

@@ -1,0 +1,319 @@
+//! Calls, reports and records in every state: told apart, kept, and never in the way of the others.
+
+use serde_json::json;
+use telelake::simulator::{Endpoint, Failure, Matcher, Oddities, Options, Report, Simulator};
+
+use super::{backfill, range, small};
+use crate::support::lake::Lake;
+use crate::support::program::Telelake;
+use crate::support::truth::assert_whole;
+
+/// The landing of a call's JSON report, out of the manifests.
+async fn report_of(lake: &Lake, call: &str) -> serde_json::Value {
+    let manifests = lake.manifests().await;
+    let day = manifests
+        .iter()
+        .find(|day| day["calls"].get(call).is_some())
+        .expect("the call is in a manifest");
+    day["calls"][call]["reports"]["json"].clone()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_school_with_every_oddity_is_exported_as_far_as_it_goes() {
+    let odd = Oddities {
+        nameless: false,
+        ..Oddities::all()
+    };
+    let sim = Simulator::start(Options {
+        odd,
+        spaces: 2,
+        rooms: 40,
+        recording_size: 4096,
+        ..Options::default()
+    })
+    .await
+    .unwrap();
+    let lake = Lake::folder();
+    let run = Telelake::against(&sim, &lake, &backfill(&range(&sim), &[]))
+        .run()
+        .await
+        .expect(3);
+    // Only what is no report at all is a failure.
+    let broken = sim
+        .school()
+        .calls
+        .iter()
+        .filter(|call| matches!(&call.json, Report::Bytes(b) if b.starts_with(b"<")))
+        .count();
+    assert!(broken > 0);
+    let summary = run.summary();
+    let failed = summary["failed"].as_array().unwrap();
+    assert_eq!(failed.len(), 2 * broken, "{failed:?}");
+    assert!(
+        failed.iter().all(|failure| failure["kind"] == "report_failed"),
+        "{failed:?}"
+    );
+    for kind in ["call_pending", "report_pending", "record_pending"] {
+        assert!(
+            summary["pending"]
+                .as_array()
+                .unwrap()
+                .iter()
+                .any(|pending| pending["kind"] == kind),
+            "no {kind}"
+        );
+    }
+    for kind in ["report_denied", "record_unavailable", "file_size_differs"] {
+        assert!(
+            summary["warnings"]
+                .as_array()
+                .unwrap()
+                .iter()
+                .any(|warning| warning["kind"] == kind),
+            "no {kind}"
+        );
+    }
+    let calls = lake.rows("calls", &["call_id"]).await.len();
+    assert_eq!(calls, sim.school().calls.len());
+    let coverage = lake
+        .rows(
+            "coverage",
+            &["room_id", "complete", "reason", "reports_denied", "calls_pending"],
+        )
+        .await;
+    for row in &coverage {
+        assert_eq!(
+            row["complete"] == "false",
+            !row["reason"].is_empty() && row["complete"] == "false",
+            "{row:?}"
+        );
+    }
+    let sum = |column: &str| {
+        coverage
+            .iter()
+            .map(|row| row[column].parse::<u64>().unwrap())
+            .sum::<u64>()
+    };
+    assert_eq!(sum("calls_pending"), run.count("calls_pending"));
+    assert_eq!(sum("reports_denied"), run.count("reports_denied"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_report_that_is_not_json_is_kept_and_its_call_marked_failed() {
+    let (sim, lake) = (Simulator::start(small()).await.unwrap(), Lake::folder());
+    let bytes = "<html>не отчёт</html>";
+    let call = sim.edit(|school| {
+        school.calls[0].json = Report::bytes(bytes);
+        school.calls[0].id.clone()
+    });
+    let run = Telelake::against(&sim, &lake, &backfill(&range(&sim), &[]))
+        .run()
+        .await
+        .expect(3);
+    assert_eq!(run.count("reports_failed"), 1);
+    let failure = &run.summary()["failed"][0];
+    assert_eq!(
+        (&failure["call_id"], &failure["kind"]),
+        (&json!(call), &json!("report_failed"))
+    );
+    assert!(
+        failure["message"].as_str().unwrap().contains("not JSON"),
+        "{failure}"
+    );
+    let landing = report_of(&lake, &call).await;
+    assert_eq!(landing["status"], "failed");
+    let raw = lake.get(landing["landed"]["key"].as_str().unwrap()).await;
+    assert_eq!(raw, bytes.as_bytes());
+    // The rest of the day is built.
+    let people = lake.rows("participants", &["call_id"]).await;
+    assert!(people.iter().all(|row| row["call_id"] != call) && !people.is_empty());
+    assert_eq!(
+        lake.rows("calls", &["call_id"]).await.len(),
+        sim.school().calls.len()
+    );
+
+    sim.edit(|school| school.calls[0].set_report(Report::Whole));
+    Telelake::against(&sim, &lake, &backfill(&range(&sim), &[]))
+        .run()
+        .await
+        .expect(0);
+    assert_whole(&lake, &sim, chrono_tz::Tz::UTC).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_empty_report_is_pending_and_never_replaces_one_that_had_rows() {
+    let (sim, lake) = (Simulator::start(small()).await.unwrap(), Lake::folder());
+    for empty in [Report::EMPTY, Report::bytes("{}"), Report::bytes("")] {
+        let call = sim.edit(|school| {
+            school.calls[0].json = empty;
+            school.calls[0].id.clone()
+        });
+        let run = Telelake::against(&sim, &lake, &backfill(&range(&sim), &[]))
+            .run()
+            .await
+            .expect(0);
+        assert_eq!(run.count("reports_pending"), 1);
+        assert_eq!(report_of(&lake, &call).await["status"], "pending");
+    }
+    sim.edit(|school| school.calls[0].set_report(Report::Whole));
+    Telelake::against(&sim, &lake, &backfill(&range(&sim), &[]))
+        .run()
+        .await
+        .expect(0);
+    assert_whole(&lake, &sim, chrono_tz::Tz::UTC).await;
+    sim.edit(|school| school.calls[0].set_report(Report::bytes("{}")));
+    Telelake::against(&sim, &lake, &backfill(&range(&sim), &["--force"]))
+        .run()
+        .await;
+    assert_whole(&lake, &sim, chrono_tz::Tz::UTC).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_call_that_runs_is_pending_until_it_has_ended() {
+    let (sim, lake) = (Simulator::start(small()).await.unwrap(), Lake::folder());
+    let end = sim.edit(|school| school.calls[0].finished_at.take());
+    let run = Telelake::against(&sim, &lake, &backfill(&range(&sim), &[]))
+        .run()
+        .await
+        .expect(0);
+    assert_eq!((run.count("calls_pending"), run.count("reports_pending")), (1, 2));
+    let open = lake
+        .keys()
+        .await
+        .into_keys()
+        .filter(|key| key.starts_with("_telelake/open/"))
+        .count();
+    assert_eq!(open, 1);
+    sim.edit(|school| school.calls[0].finished_at = end);
+    // The nightly run comes back to it, whatever its own dates are.
+    Telelake::against(&sim, &lake, &["run"]).run().await.expect(0);
+    assert_whole(&lake, &sim, chrono_tz::Tz::UTC).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_call_that_has_only_just_ended_is_not_asked_about() {
+    let today = chrono::Utc::now().date_naive();
+    let (sim, lake) = (
+        Simulator::start(Options {
+            dates: vec![today - chrono::Days::new(1)],
+            ..small()
+        })
+        .await
+        .unwrap(),
+        Lake::folder(),
+    );
+    Telelake::against(&sim, &lake, &backfill(&range(&sim), &[]))
+        .env("TELELAKE_SCOPE__SETTLE", "30days")
+        .run()
+        .await
+        .expect(0);
+    assert_eq!(sim.count(Endpoint::Report), 0);
+    Telelake::against(&sim, &lake, &backfill(&range(&sim), &[]))
+        .env("TELELAKE_SCOPE__SETTLE", "0s")
+        .run()
+        .await
+        .expect(0);
+    assert!(sim.count(Endpoint::Report) > 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_refused_space_stops_no_other_and_all_refused_is_no_success() {
+    let (sim, lake) = (
+        Simulator::start(Options { spaces: 2, ..small() }).await.unwrap(),
+        Lake::folder(),
+    );
+    let refused = sim.edit(|school| {
+        school.spaces[0].refuse = Some(403);
+        school.spaces[0].id.clone()
+    });
+    let run = Telelake::against(&sim, &lake, &backfill(&range(&sim), &[]))
+        .run()
+        .await
+        .expect(3);
+    assert_eq!(run.summary()["failed"][0]["space_id"], refused.as_str());
+    let school = sim.school();
+    let reachable = school
+        .calls
+        .iter()
+        .filter(|call| call.space_id != refused)
+        .count();
+    assert_eq!(lake.rows("calls", &["call_id"]).await.len(), reachable);
+    sim.edit(|school| school.spaces[1].refuse = Some(403));
+    let run = Telelake::against(&sim, &lake, &backfill(&range(&sim), &[]))
+        .run()
+        .await
+        .expect(4);
+    assert!(run.stderr.contains("403"), "{}", run.stderr);
+    sim.edit(|school| school.spaces.iter_mut().for_each(|space| space.refuse = None));
+    Telelake::against(&sim, &lake, &backfill(&range(&sim), &[]))
+        .run()
+        .await
+        .expect(0);
+    assert_whole(&lake, &sim, chrono_tz::Tz::UTC).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_bad_room_or_call_stops_no_other() {
+    let (sim, lake) = (Simulator::start(small()).await.unwrap(), Lake::folder());
+    let (call, room) = {
+        let school = sim.school();
+        let call = school.calls[0].clone();
+        let other = school
+            .calls
+            .iter()
+            .find(|other| other.room_id != call.room_id)
+            .unwrap();
+        (call.id, other.room_id.clone())
+    };
+    sim.faults().order(
+        Matcher::endpoint(Endpoint::Report).containing(&call),
+        Failure::Status(500),
+    );
+    sim.faults().order(
+        Matcher::endpoint(Endpoint::Calls).containing(&room),
+        Failure::BadGateway,
+    );
+    let run = Telelake::against(&sim, &lake, &backfill(&range(&sim), &[]))
+        .env("TELELAKE_API__RETRIES", "1")
+        .run()
+        .await
+        .expect(3);
+    let summary = run.summary();
+    let named = |kind: &str, id: &str, value: &str| {
+        summary["failed"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .any(|failure| failure["kind"] == kind && failure[id] == value)
+    };
+    assert!(
+        named("report_failed", "call_id", &call) && named("listing_failed", "room_id", &room),
+        "{summary}"
+    );
+    sim.faults().clear();
+    Telelake::against(&sim, &lake, &backfill(&range(&sim), &[]))
+        .run()
+        .await
+        .expect(0);
+    assert_whole(&lake, &sim, chrono_tz::Tz::UTC).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn with_xlsx_alone_or_json_alone_only_that_is_asked_for() {
+    for (format, absent) in [("json", ".xlsx"), ("xlsx", ".json")] {
+        let (sim, lake) = (Simulator::start(small()).await.unwrap(), Lake::folder());
+        Telelake::against(&sim, &lake, &backfill(&range(&sim), &[]))
+            .env("TELELAKE_EXPORT__REPORTS", format)
+            .run()
+            .await
+            .expect(0);
+        let raw: Vec<_> = lake
+            .keys()
+            .await
+            .into_keys()
+            .filter(|key| key.starts_with("raw/"))
+            .collect();
+        assert_eq!(raw.len(), sim.school().calls.len());
+        assert!(raw.iter().all(|key| !key.ends_with(absent)));
+    }
+}
