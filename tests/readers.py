@@ -311,7 +311,7 @@ def misdated(lake: Lake, present: set[str], zone: str) -> list[str]:
         return [f"{table}: {wrong.height} rows do not lie on the date of {of} in {zone}; one: {example}"]
 
     faults = []
-    for table in present & OF_A_CALL.keys():
+    for table in sorted(present & OF_A_CALL.keys()):
         start = OF_A_CALL[table]
         wrong = scan_by_polars(lake, table).filter(date_of(start) != pl.col("date"))
         faults += fault(table, wrong.select("call_id", start, "date"), start)
@@ -332,7 +332,7 @@ def unexpected(path: str, seen: dict[str, dict[str, Seen]]) -> list[str]:
     expected = json.loads(Path(path).read_text(encoding="utf-8"))
     unknown = expected.keys() - KEYS.keys()
     faults = [f"{path}: there is no table {table}" for table in sorted(unknown)]
-    for table in expected.keys() & KEYS.keys():
+    for table in sorted(expected.keys() & KEYS.keys()):
         faults += [
             f"{table}: {expected[table]} rows are expected, {reader} sees {view.rows}"
             for reader, view in seen[table].items()
