@@ -1,0 +1,389 @@
+"""Reads a lake with DuckDB, pyarrow and Polars, each in its own way, and holds them against one another.
+
+    .tools/venv/bin/python tests/readers.py --lake file:///srv/lake --timezone Europe/Moscow
+    .tools/venv/bin/python tests/readers.py --lake s3://bucket/prefix --s3-endpoint http://127.0.0.1:8333
+
+Prints one JSON object: what each reader saw of each table. Exit status 1, and a line for each fault on stderr, when
+  - two readers differ in rows, columns, types, non-null values, distinct keys or dates;
+  - a key is null or not unique;
+  - with --timezone: a row does not lie on the date of its call's start in that zone;
+  - with --expect: a table has another number of rows than FILE says.
+"""
+
+import argparse
+import glob
+import json
+import os
+import re
+import sys
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from urllib.parse import unquote, urlsplit
+from zoneinfo import ZoneInfo
+
+import duckdb
+import duckdb_extension_httpfs
+import polars as pl
+import pyarrow as pa
+import pyarrow.dataset as ds
+from pyarrow import fs
+
+# The tables and their keys. Messages, reactions and votes have none: the platform's ids are not unique.
+KEYS = {
+    "calls": ["space_id", "call_id"],
+    "participants": ["call_id", "participant_id"],
+    "messages": [],
+    "reactions": [],
+    "poll_votes": [],
+    "recordings": ["space_id", "record_id"],
+    "coverage": ["space_id", "room_id", "date"],
+    "rooms": ["room_id"],
+    "spaces": ["space_id"],
+}
+# Tables that are one file a space, or one file in all, and not one a day.
+UNDATED = {"rooms", "spaces"}
+OF_A_CALL = {
+    "calls": "started_at",
+    "participants": "call_started_at",
+    "messages": "call_started_at",
+    "reactions": "call_started_at",
+    "poll_votes": "call_started_at",
+}
+
+
+@dataclass
+class Seen:
+    """What a reader saw of a table."""
+
+    rows: int
+    distinct_keys: int | None
+    null_keys: int | None
+    min_date: str | None
+    max_date: str | None
+    columns: dict[str, str]
+    non_null: dict[str, int]
+
+    @staticmethod
+    def nothing(table: str) -> "Seen":
+        keys = 0 if KEYS[table] else None
+        return Seen(0, keys, keys, None, None, {}, {})
+
+
+@dataclass
+class Lake:
+    """Where a lake lies, in each reader's terms."""
+
+    root: str  # a folder's path, or bucket/prefix
+    s3: dict[str, str | bool] | None
+
+    @staticmethod
+    def of(args: argparse.Namespace) -> "Lake":
+        url = urlsplit(args.lake)
+        if url.scheme == "file" and url.netloc in ("", "localhost") and url.path.startswith("/"):
+            return Lake(unquote(url.path).rstrip("/"), None)
+        if url.scheme != "s3" or not url.netloc:
+            sys.exit(f"--lake {args.lake}: must be file:///folder or s3://bucket/prefix")
+        endpoint = urlsplit(args.s3_endpoint or f"https://s3.{args.s3_region}.amazonaws.com")
+        if endpoint.scheme not in ("http", "https") or not endpoint.netloc:
+            sys.exit(f"--s3-endpoint {args.s3_endpoint}: must be http://host:port or https://host:port")
+        secrets = {}
+        for option, variable in (("key", args.access_key_env), ("secret", args.secret_key_env)):
+            secrets[option] = os.environ.get(variable) or sys.exit(f"${variable} is not set")
+        return Lake(
+            f"{url.netloc}{url.path}".rstrip("/"),
+            {
+                **secrets,
+                "host": endpoint.netloc,
+                "url": f"{endpoint.scheme}://{endpoint.netloc}",
+                "tls": endpoint.scheme == "https",
+                "region": args.s3_region,
+            },
+        )
+
+    def pattern(self, table: str) -> str:
+        """What matches a table's Parquet files and not the MP4 files that may lie beside them."""
+        below = f"{table}/*.parquet" if table in UNDATED else f"{table}/date=*/*.parquet"
+        if self.s3:
+            return f"s3://{self.root}/{below}"
+        return f"{glob.escape(self.root)}/{below}"
+
+
+def by_duckdb(lake: Lake) -> dict[str, Seen]:
+    db = duckdb.connect()
+    db.execute("SET TimeZone = 'UTC'")
+    if lake.s3:
+        version = duckdb.__version__
+        folder = Path(duckdb_extension_httpfs.__file__).parent / "extensions" / f"v{version}"
+        db.execute(f"LOAD '{folder / 'httpfs.duckdb_extension'}'")
+        quoted = {name: str(value).replace("'", "''") for name, value in lake.s3.items()}
+        db.execute(
+            "CREATE SECRET (TYPE s3, KEY_ID '{key}', SECRET '{secret}', ENDPOINT '{host}', REGION '{region}', "
+            "URL_STYLE 'path', USE_SSL {tls})".format(**quoted)
+        )
+    return {table: see_by_duckdb(db, lake, table) for table in KEYS}
+
+
+def see_by_duckdb(db: duckdb.DuckDBPyConnection, lake: Lake, table: str) -> Seen:
+    pattern = lake.pattern(table)
+    if not db.execute("SELECT count(*) FROM glob(?)", [pattern]).fetchone()[0]:
+        return Seen.nothing(table)
+    hive = "false" if table in UNDATED else "true"
+    source = f"read_parquet('{pattern.replace(chr(39), chr(39) * 2)}', hive_partitioning = {hive})"
+    relation = db.sql(f"SELECT * FROM {source}")
+    columns = {name: duckdb_type(kind) for name, kind in zip(relation.columns, relation.types)}
+    counts = ", ".join(f'count("{name}")' for name in columns)
+    rows, *non_null = db.execute(f"SELECT count(*), {counts} FROM {source}").fetchone()
+    dates, distinct, nulls = (None, None), None, None
+    if table not in UNDATED:
+        dates = db.execute(f"SELECT min(date)::VARCHAR, max(date)::VARCHAR FROM {source}").fetchone()
+    if KEYS[table]:
+        key = ", ".join(KEYS[table])
+        any_null = " OR ".join(f"{column} IS NULL" for column in KEYS[table])
+        distinct = db.execute(f"SELECT count(*) FROM (SELECT DISTINCT {key} FROM {source})").fetchone()[0]
+        nulls = db.execute(f"SELECT count(*) FROM {source} WHERE {any_null}").fetchone()[0]
+    return Seen(rows, distinct, nulls, *dates, columns, dict(zip(columns, non_null)))
+
+
+def duckdb_type(kind) -> str:
+    names = {
+        "varchar": "string",
+        "bigint": "int64",
+        "double": "double",
+        "boolean": "bool",
+        "date": "date",
+        "timestamp with time zone": "timestamp[us, UTC]",
+    }
+    match kind.id:
+        case "list":
+            return f"list<{duckdb_type(dict(kind.children)['child'])}>"
+        case "struct":
+            fields = (f"{name}: {duckdb_type(child)}" for name, child in kind.children)
+            return f"struct<{', '.join(fields)}>"
+        case "map":
+            children = dict(kind.children)
+            return f"map<{duckdb_type(children['key'])}, {duckdb_type(children['value'])}>"
+        case name:
+            return names.get(name, str(kind))
+
+
+def by_pyarrow(lake: Lake) -> dict[str, Seen]:
+    if lake.s3:
+        files = fs.S3FileSystem(
+            access_key=lake.s3["key"],
+            secret_key=lake.s3["secret"],
+            endpoint_override=lake.s3["host"],
+            scheme="https" if lake.s3["tls"] else "http",
+            region=lake.s3["region"],
+            force_virtual_addressing=False,
+        )
+    else:
+        files = fs.LocalFileSystem()
+    return {table: see_by_pyarrow(files, lake, table) for table in KEYS}
+
+
+def see_by_pyarrow(files: fs.FileSystem, lake: Lake, table: str) -> Seen:
+    base = f"{lake.root}/{table}"
+    found = files.get_file_info(fs.FileSelector(base, allow_not_found=True, recursive=True))
+    depth = r"[^/]+\.parquet" if table in UNDATED else r"date=[^/]+/[^/]+\.parquet"
+    paths = sorted(
+        info.path
+        for info in found
+        if info.type == fs.FileType.File and re.fullmatch(depth, info.path[len(base) + 1 :])
+    )
+    if not paths:
+        return Seen.nothing(table)
+    options = ds.FileSystemFactoryOptions(partition_base_dir=base)
+    if table not in UNDATED:
+        options.partitioning = ds.partitioning(pa.schema([("date", pa.date32())]), flavor="hive")
+    data = ds.FileSystemDatasetFactory(files, paths, ds.ParquetFileFormat(), options).finish().to_table()
+    columns = {field.name: arrow_type(field.type) for field in data.schema}
+    non_null = {name: data.num_rows - data[name].null_count for name in columns}
+    dates, distinct, nulls = (None, None), None, None
+    if table not in UNDATED:
+        present = sorted(str(date) for date in data["date"].unique().to_pylist())
+        dates = (present[0], present[-1]) if present else dates
+    if KEYS[table]:
+        keys = data.select(KEYS[table])
+        distinct = keys.group_by(KEYS[table]).aggregate([]).num_rows
+        nulls = data.num_rows - keys.drop_null().num_rows
+    return Seen(data.num_rows, distinct, nulls, *dates, columns, non_null)
+
+
+def arrow_type(kind: pa.DataType) -> str:
+    if pa.types.is_list(kind) or pa.types.is_large_list(kind):
+        return f"list<{arrow_type(kind.value_type)}>"
+    if pa.types.is_struct(kind):
+        return f"struct<{', '.join(f'{field.name}: {arrow_type(field.type)}' for field in kind)}>"
+    if pa.types.is_map(kind):
+        return f"map<{arrow_type(kind.key_type)}, {arrow_type(kind.item_type)}>"
+    names = {"timestamp[us, tz=UTC]": "timestamp[us, UTC]", "date32[day]": "date"}
+    return names.get(str(kind), str(kind))
+
+
+def polars_options(lake: Lake) -> dict[str, str] | None:
+    return lake.s3 and {
+        "aws_access_key_id": lake.s3["key"],
+        "aws_secret_access_key": lake.s3["secret"],
+        "aws_endpoint_url": lake.s3["url"],
+        "aws_region": lake.s3["region"],
+        "aws_allow_http": str(not lake.s3["tls"]).lower(),
+        "aws_virtual_hosted_style_request": "false",
+    }
+
+
+def scan_by_polars(lake: Lake, table: str) -> pl.LazyFrame:
+    return pl.scan_parquet(
+        lake.pattern(table),
+        hive_partitioning=table not in UNDATED,
+        try_parse_hive_dates=True,
+        storage_options=polars_options(lake),
+    )
+
+
+def see_by_polars(lake: Lake, table: str) -> Seen:
+    frame = scan_by_polars(lake, table).collect()
+    columns = {name: polars_type(kind) for name, kind in frame.schema.items()}
+    non_null = {name: frame.height - frame[name].null_count() for name in columns}
+    dates, distinct, nulls = (None, None), None, None
+    if table not in UNDATED and frame.height:
+        dates = (str(frame["date"].min()), str(frame["date"].max()))
+    if KEYS[table]:
+        keys = frame.select(KEYS[table])
+        distinct, nulls = keys.n_unique(), frame.height - keys.drop_nulls().height
+    return Seen(frame.height, distinct, nulls, *dates, columns, non_null)
+
+
+def polars_type(kind: pl.DataType) -> str:
+    match kind:
+        case pl.Map():
+            return f"map<{polars_type(kind.key)}, {polars_type(kind.value)}>"
+        case pl.List():
+            return f"list<{polars_type(kind.inner)}>"
+        case pl.Struct():
+            fields = (f"{field.name}: {polars_type(field.dtype)}" for field in kind.fields)
+            return f"struct<{', '.join(fields)}>"
+        case pl.Datetime():
+            return f"timestamp[{kind.time_unit}, {kind.time_zone}]"
+    names = {pl.String: "string", pl.Int64: "int64", pl.Float64: "double", pl.Boolean: "bool", pl.Date: "date"}
+    return names.get(type(kind), str(kind))
+
+
+def differences(table: str, seen: dict[str, Seen]) -> list[str]:
+    """Where readers do not see the same table, and where its key is none."""
+    faults = []
+    first, *others = seen
+    for other in others:
+        for what, ours in asdict(seen[first]).items():
+            theirs = asdict(seen[other])[what]
+            if isinstance(ours, dict):
+                if list(ours) != list(theirs):
+                    faults.append(f"{table}: {what}: {first} has {list(ours)}, {other} {list(theirs)}")
+                    continue
+                faults += [
+                    f"{table}.{name}: {what}: {first} says {ours[name]}, {other} {theirs[name]}"
+                    for name in ours
+                    if ours[name] != theirs[name]
+                ]
+            elif ours != theirs:
+                faults.append(f"{table}: {what}: {first} says {ours}, {other} {theirs}")
+    for reader, view in seen.items():
+        if view.null_keys:
+            faults.append(f"{table}: {reader}: {view.null_keys} rows have a null in their key {KEYS[table]}")
+        if view.distinct_keys is not None and view.distinct_keys != view.rows:
+            faults.append(
+                f"{table}: {reader}: the key {KEYS[table]} is not unique: "
+                f"{view.rows} rows, {view.distinct_keys} distinct keys"
+            )
+    return faults
+
+
+def misdated(lake: Lake, present: set[str], zone: str) -> list[str]:
+    """Rows that do not lie on the date of their call's start, and records on that of neither call nor own start."""
+
+    def date_of(column: str) -> pl.Expr:
+        return pl.col(column).dt.convert_time_zone(zone).dt.date()
+
+    def fault(table: str, rows: pl.LazyFrame, of: str) -> list[str]:
+        wrong = rows.collect()
+        if wrong.is_empty():
+            return []
+        example = ", ".join(f"{name} {value}" for name, value in wrong.row(0, named=True).items())
+        return [f"{table}: {wrong.height} rows do not lie on the date of {of} in {zone}; one: {example}"]
+
+    faults = []
+    for table in sorted(present & OF_A_CALL.keys()):
+        start = OF_A_CALL[table]
+        wrong = scan_by_polars(lake, table).filter(date_of(start) != pl.col("date"))
+        faults += fault(table, wrong.select("call_id", start, "date"), start)
+    if "recordings" in present:
+        records = scan_by_polars(lake, "recordings").select("space_id", "record_id", "call_id", "started_at", "date")
+        calls = pl.LazyFrame(schema={"space_id": pl.String, "call_id": pl.String, "call_date": pl.Date})
+        if "calls" in present:
+            calls = scan_by_polars(lake, "calls").select("space_id", "call_id", pl.col("date").alias("call_date"))
+        # A record lies on the date of its call; where that is not in the lake, on that of its own start.
+        dated = records.join(calls, on=["space_id", "call_id"], how="left")
+        wrong = dated.filter(pl.coalesce("call_date", date_of("started_at")) != pl.col("date"))
+        faults += fault("recordings", wrong.drop("space_id"), "the call, or of started_at where there is none,")
+    return faults
+
+
+def unexpected(path: str, seen: dict[str, dict[str, Seen]]) -> list[str]:
+    """Tables that have other numbers of rows than a file says."""
+    expected = json.loads(Path(path).read_text(encoding="utf-8"))
+    unknown = expected.keys() - KEYS.keys()
+    faults = [f"{path}: there is no table {table}" for table in sorted(unknown)]
+    for table in sorted(expected.keys() & KEYS.keys()):
+        faults += [
+            f"{table}: {expected[table]} rows are expected, {reader} sees {view.rows}"
+            for reader, view in seen[table].items()
+            if view.rows != expected[table]
+        ]
+    return faults
+
+
+def arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--lake", required=True, metavar="URL", help="file:///folder or s3://bucket/prefix")
+    parser.add_argument("--s3-endpoint", metavar="URL", help="another S3 than AWS's; addressed path-style")
+    parser.add_argument("--s3-region", metavar="NAME", default="us-east-1")
+    parser.add_argument("--access-key-env", metavar="NAME", default="AWS_ACCESS_KEY_ID")
+    parser.add_argument("--secret-key-env", metavar="NAME", default="AWS_SECRET_ACCESS_KEY")
+    parser.add_argument("--timezone", metavar="ZONE", type=zone, help="the lake's zone: hold `date` against it")
+    parser.add_argument("--expect", metavar="FILE", help='JSON with rows by table: {"calls": 12}')
+    return parser.parse_args()
+
+
+def zone(name: str) -> str:
+    try:
+        return ZoneInfo(name).key
+    except (ValueError, KeyError, OSError):
+        raise argparse.ArgumentTypeError(f"{name} is no IANA zone") from None
+
+
+def main() -> int:
+    args = arguments()
+    lake = Lake.of(args)
+    seen = {table: {} for table in KEYS}
+    for reader, views in (("duckdb", by_duckdb(lake)), ("pyarrow", by_pyarrow(lake))):
+        for table, view in views.items():
+            seen[table][reader] = view
+    # A pattern that matches no file is an error to Polars: a table has a file when either of the others found one.
+    present = {table for table, views in seen.items() if any(view.columns for view in views.values())}
+    for table, views in seen.items():
+        views["polars"] = see_by_polars(lake, table) if table in present else Seen.nothing(table)
+    faults = [] if present else [f"{args.lake}: holds no table"]
+    for table, views in seen.items():
+        faults += differences(table, views)
+    if args.timezone:
+        faults += misdated(lake, present, args.timezone)
+    if args.expect:
+        faults += unexpected(args.expect, seen)
+    tables = {table: {reader: asdict(view) for reader, view in views.items()} for table, views in seen.items()}
+    print(json.dumps({"lake": args.lake, "ok": not faults, "tables": tables}, ensure_ascii=False))
+    for fault in faults:
+        print(f"readers: {fault}", file=sys.stderr)
+    return 1 if faults else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
