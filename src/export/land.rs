@@ -125,7 +125,8 @@ fn refuse(ask: &ReportAsk, error: &Error, result: &mut ReportResult) {
 }
 
 async fn judge(context: &Arc<Context>, ask: &ReportAsk, bytes: Bytes) -> Verdict {
-    if bytes.is_empty() {
+    // Also a workbook that was asked for comes as `{}` where there is nothing to tell.
+    if bytes.is_empty() || bytes.trim_ascii() == b"{}" {
         return Verdict::Empty;
     }
     if ask.format == ReportFormat::Xlsx {

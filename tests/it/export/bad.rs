@@ -118,10 +118,13 @@ async fn a_world_out_of_reach_is_status_4_with_the_way_out() {
     );
     let text = lines.join("\n");
     assert!(!text.contains("wr0ng-t0ken"));
-    insta::with_settings!({filters => vec![
-        (r"127\.0\.0\.1:\d+", "127.0.0.1:PORT"),
-        (r"/[^ ]*/\.tmp\w+", "/FILE"),
-    ]}, { insta::assert_snapshot!(text) });
+    let weed = crate::support::weed::started();
+    let text = text
+        .replace(&sim.address().to_string(), "SIMULATOR")
+        .replace(&free.to_string(), "NOBODY")
+        .replace(&weed.http, "http://S3")
+        .replace(&file.path().display().to_string(), "FILE");
+    insta::assert_snapshot!(text);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -219,7 +222,8 @@ async fn nothing_personal_and_no_secret_is_in_logs_errors_manifest_of_runs_and_s
             secrets.extend([&person.email, &person.phone].into_iter().flatten().cloned());
         }
     }
-    for secret in secrets {
+    // Short ones, such as a "+" in the chat, stand everywhere.
+    for secret in secrets.into_iter().filter(|secret| secret.chars().count() > 5) {
         assert!(!text.contains(&secret), "{secret} leaked");
     }
 }

@@ -7,7 +7,7 @@ use telelake::simulator::{Endpoint, Failure, Matcher, Options, Simulator};
 use super::{backfill, range, small};
 use crate::support::lake::Lake;
 use crate::support::program::Telelake;
-use crate::support::truth::assert_whole;
+use crate::support::truth::{assert_whole, is_whole};
 
 /// A school whose recordings take several parts.
 fn school() -> Options {
@@ -50,7 +50,7 @@ async fn a_cut_transfer_reads_no_byte_twice() {
         .school()
         .records
         .iter()
-        .find(|record| crate::support::truth::is_whole(record))
+        .find(|record| is_whole(record))
         .unwrap()
         .clone();
     sim.faults().order(
@@ -149,25 +149,11 @@ async fn a_transfer_that_stays_cut_leaves_nothing() {
 #[tokio::test(flavor = "multi_thread")]
 async fn memory_stays_below_the_recordings_size() {
     // One recording of 300 MiB: more than the program may ever hold.
-    let options = Options {
-        recording_size: 300 << 20,
-        recorded: 0.0,
-        rooms: 2,
-        calls_per_day: 1..=1,
-        ..school()
-    };
+    let options = Options { recording_size: 300 << 20, recorded: 1.0, rooms: 2, ..school() };
     let sim = Simulator::start(options).await.unwrap();
-    sim.edit(|school| {
-        let call = school.calls[0].clone();
-        school
-            .records
-            .retain(|record| record.call_id.as_ref() == Some(&call.id));
-        school.records.truncate(1);
-    });
-    let records = sim.school().records.len();
-    if records == 0 {
-        panic!("the school has no recording");
-    }
+    sim.edit(|school| school.records.retain(is_whole));
+    sim.edit(|school| school.records.truncate(1));
+    assert_eq!(sim.school().records.len(), 1);
     let lake = Lake::s3().await;
     let run = Telelake::against(&sim, &lake, &backfill(&range(&sim), &[]))
         .env("TELELAKE_STORE__S3__PART_SIZE", "16MiB")

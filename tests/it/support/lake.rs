@@ -41,7 +41,7 @@ impl Lake {
     pub fn url(&self) -> String {
         match self {
             Self::Folder(folder) => format!("file://{}", folder.path().display()),
-            Self::S3 { bucket, .. } => format!("s3://{bucket}/школа/lake"),
+            Self::S3 { bucket, .. } => format!("s3://{bucket}/school/lake"),
         }
     }
 
@@ -87,7 +87,7 @@ impl Lake {
                     for object in page.unwrap().contents.unwrap_or_default() {
                         let key = object.key.unwrap();
                         let key = key
-                            .strip_prefix("школа/lake/")
+                            .strip_prefix("school/lake/")
                             .unwrap_or_else(|| panic!("{key} lies outside"));
                         found.insert(key.to_owned(), u64::try_from(object.size.unwrap()).unwrap());
                     }
@@ -105,7 +105,7 @@ impl Lake {
                 let object = client
                     .get_object()
                     .bucket(bucket)
-                    .key(format!("школа/lake/{key}"))
+                    .key(format!("school/lake/{key}"))
                     .send()
                     .await
                     .unwrap();
