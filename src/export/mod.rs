@@ -232,12 +232,12 @@ impl Exporter {
             let found = walk::list(context, job, &scope, from, to, &extra, summary).await?;
             listed |= found.reached;
             context.progress.enter(Phase::Days, found.days.len() as u64);
-            let outcomes = stream::iter(found.days)
+            let mut outcomes = stream::iter(found.days)
                 .map(|work| day::process(context, job, work))
                 .buffer_unordered(DAYS_AT_ONCE);
-            outcomes
-                .for_each(|outcome| futures_util::future::ready(summary.absorb(outcome)))
-                .await;
+            while let Some(outcome) = outcomes.next().await {
+                summary.absorb(outcome);
+            }
             if context.cancel.is_cancelled() {
                 summary.interrupted_before = windows.peek().map(|(from, _)| *from);
                 break;
