@@ -88,6 +88,9 @@ fn is_store(kind: ErrorKind) -> bool {
 }
 
 async fn work_on(context: &Arc<Context>, job: &Job, work: DayWork) -> Result<DayReport> {
+    if context.cancel.is_cancelled() {
+        return Err(Error::new(ErrorKind::Interrupted, "day", "stopped before it was begun"));
+    }
     let mut day = Day::load(context, &work).await?;
     let reachable = !work.missed.space;
     merge(context, job, &mut day.manifest, work);

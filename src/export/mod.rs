@@ -231,6 +231,11 @@ impl Exporter {
             let extra = std::mem::take(&mut open);
             let found = walk::list(context, job, &scope, from, to, &extra, summary).await?;
             listed |= found.reached;
+            if context.cancel.is_cancelled() {
+                // Half a listing is none: its days are left as they were.
+                summary.interrupted_before = Some(from);
+                break;
+            }
             context.progress.enter(Phase::Days, found.days.len() as u64);
             let mut outcomes = stream::iter(found.days)
                 .map(|work| day::process(context, job, work))
