@@ -21,6 +21,6 @@ USER 10001:10001
 WORKDIR /var/lib/telelake
 VOLUME /var/lib/telelake
 # The program itself, its configuration and its secrets can be read.
-HEALTHCHECK --interval=1m --timeout=10s CMD ["telelake", "config", "show"]
+HEALTHCHECK --interval=1m --timeout=10s CMD telelake config show > /dev/null
 ENTRYPOINT ["telelake"]
 CMD ["run"]

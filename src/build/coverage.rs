@@ -127,6 +127,12 @@ fn tally(manifest: &Manifest) -> BTreeMap<&str, Room<'_>> {
             room.recorded_bytes = room.recorded_bytes.saturating_add(landed.bytes);
         }
     }
+    if !manifest.listed {
+        for room in rooms.values_mut() {
+            room.not_listed = true;
+            room.reason = room.reason.or(Some("the day has not been listed whole"));
+        }
+    }
     for id in &manifest.missed.rooms {
         let room = rooms.entry(id).or_default();
         room.not_listed = true;

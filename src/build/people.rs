@@ -112,13 +112,26 @@ impl People {
         format!("anon-{}", &hash[..16])
     }
 
-    /// Adds another row of the same participant: sessions together, counts added, otherwise the first that is there.
+    /// Adds another row of the same participant: sessions together, counts added, otherwise the first that is there. A
+    /// row that tells of no other session is the same stay told twice: of its counts the larger one stands.
     fn join<'v>(&self, row: &mut Row<'v>, other: Row<'v>) {
+        let again = match (&row.cells[self.sessions], &other.cells[self.sessions]) {
+            (Cell::Sessions(mine), Cell::Sessions(more)) => {
+                !more.is_empty() && more.iter().all(|one| mine.contains(one))
+            }
+            _ => false,
+        };
         for (index, cell) in other.cells.into_iter().enumerate() {
             let mine = &mut row.cells[index];
             match (&mut *mine, cell) {
                 (Cell::Null, cell) => *mine = cell,
-                (Cell::Sessions(mine), Cell::Sessions(more)) => mine.extend(more),
+                (Cell::Sessions(mine), Cell::Sessions(more)) => {
+                    mine.extend(more);
+                    mine.sort_unstable();
+                    mine.dedup();
+                }
+                (Cell::Int(mine), Cell::Int(more)) if again => *mine = more.max(*mine),
+                (Cell::Double(mine), Cell::Double(more)) if again => *mine = more.max(*mine),
                 (Cell::Int(mine), Cell::Int(more)) if self.summed.contains(&index) => {
                     *mine = mine.saturating_add(more);
                 }

@@ -5,9 +5,10 @@ use chrono::Utc;
 use super::Context;
 use crate::api::Client;
 use crate::config::Config;
+use crate::export;
 use crate::serve::schedule;
 use crate::store;
-use crate::{Error, ExitStatus, Result};
+use crate::{Error, ErrorKind, ExitStatus, Result};
 
 /// Check the configuration, the token, the spaces it sees, that the store can be written, and when runs are due
 #[derive(Debug, clap::Args)]
@@ -42,12 +43,8 @@ pub(super) async fn run(context: &Context) -> Result<ExitStatus> {
             runs.join(", ")
         },
     )?;
-    let worst = [api.err(), store.err()]
-        .into_iter()
-        .flatten()
-        .map(|error: Error| error.exit_status())
-        .next();
-    Ok(worst.unwrap_or(ExitStatus::Done))
+    let first = [api.err(), store.err()].into_iter().flatten().next();
+    Ok(first.map_or(ExitStatus::Done, |error| error.exit_status()))
 }
 
 async fn check_api(context: &Context, config: &Config) -> Result<()> {
@@ -82,12 +79,19 @@ async fn check_api(context: &Context, config: &Config) -> Result<()> {
                 .iter()
                 .filter(|id| !spaces.iter().any(|s| s.id == **id))
                 .collect();
-            for id in missing {
+            for id in &missing {
                 line(
                     false,
                     "scope.spaces",
                     &format!("{id} is not among those that the token sees"),
                 )?;
+            }
+            if spaces.is_empty() || !missing.is_empty() {
+                return Err(Error::new(
+                    ErrorKind::Forbidden,
+                    "API",
+                    "not all of the scope is visible",
+                ));
             }
             Ok(())
         }
@@ -102,6 +106,9 @@ async fn check_store(config: &Config) -> Result<()> {
     let outcome = async {
         let store = store::open(&config.store).await?;
         store.preflight().await?;
+        if let Some(info) = export::read_store_info(&*store).await? {
+            info.check_zone(config.timezone)?;
+        }
         store.conditional_writes().await
     };
     match outcome.await {

@@ -1,6 +1,6 @@
 //! Dates on the command line. Pure.
 
-use chrono::{Days, NaiveDate, Utc};
+use chrono::{Datelike, Days, NaiveDate, Utc};
 use chrono_tz::Tz;
 
 use crate::config::Config;
@@ -8,9 +8,16 @@ use crate::export::{Outcome, Summary};
 use crate::lake;
 use crate::{Error, ErrorKind, Result};
 
+/// Years in which lessons may have been held.
+const YEARS: std::ops::Range<i32> = 2000..3000;
+
 /// Parses `YYYY-MM-DD`: the form that clap shows in its error.
 pub fn parse(text: &str) -> std::result::Result<NaiveDate, String> {
-    NaiveDate::parse_from_str(text, "%Y-%m-%d").map_err(|_| "not a date such as 2026-11-22".into())
+    NaiveDate::parse_from_str(text, "%Y-%m-%d")
+        .ok()
+        // `26-11-22` is a date too, but of another millennium.
+        .filter(|date| text.len() == 10 && YEARS.contains(&date.year()))
+        .ok_or_else(|| "not a date such as 2026-11-22".into())
 }
 
 /// Refuses a range that holds no date, or dates that have not come.
@@ -26,7 +33,7 @@ pub fn check_range(from: NaiveDate, to: NaiveDate, today: NaiveDate) -> Result<(
     if from > today {
         return Err(Error::new(
             ErrorKind::Usage,
-            "--from",
+            "dates",
             format!("{from} has not come yet"),
         ));
     }
@@ -103,6 +110,14 @@ mod tests {
             );
         }
         check_range(today, today, today).expect("today may be asked for");
-        assert!(parse("22.11.2026").is_err() && parse("2026-13-01").is_err());
+        for wrong in [
+            "22.11.2026",
+            "2026-13-01",
+            "26-11-22",
+            "-262143-01-01",
+            "2026-1-2",
+        ] {
+            assert!(parse(wrong).is_err(), "{wrong}");
+        }
     }
 }

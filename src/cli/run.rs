@@ -21,7 +21,7 @@ pub(super) async fn run(context: &Context, args: Args) -> Result<ExitStatus> {
     config.require_token()?;
     let today = dates::today(&config);
     let (mut from, to) = dates::nightly(args.date, today, config.export.lookback_days);
-    dates::check_range(from, to, today)?;
+    dates::check_range(to, to, today)?;
     if args.date.is_none() {
         from = with_missed_nights(&config, from, today).await?;
     }

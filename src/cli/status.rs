@@ -81,6 +81,8 @@ struct Missing {
 struct Report {
     store: String,
     days: Vec<DayStatus>,
+    /// Spans of dates that no run has looked at: the first and the last date of each.
+    never_looked_at: Vec<(NaiveDate, NaiveDate)>,
     runs: Vec<Summary>,
 }
 
@@ -101,13 +103,14 @@ pub(super) async fn run(context: &Context, args: Args) -> Result<ExitStatus> {
     let runs = export::last_runs(&*store, RUNS).await?;
     let report = Report {
         store: store.url().to_owned(),
+        never_looked_at: never_looked_at(&config, &args, &days),
         days,
         runs,
     };
     if args.json {
         output::print_json(&report)?;
     } else {
-        super::print(&for_people(&config, &report))?;
+        super::print(&for_people(&report))?;
     }
     Ok(ExitStatus::Done)
 }
@@ -128,9 +131,20 @@ async fn days(store: &dyn Store, from: Option<NaiveDate>, to: Option<NaiveDate>)
         keys.retain(|(date, _)| first.is_none_or(|first| *date >= first));
     }
     stream::iter(keys)
-        .map(|(_, key)| async move {
-            let manifest = export::get_json::<Manifest>(store, &key).await?;
-            Ok(manifest.map(|(manifest, _)| day(&manifest)))
+        .map(|(date, key)| async move {
+            match export::get_json::<Manifest>(store, &key).await {
+                Ok(manifest) => Ok(manifest.map(|(manifest, _)| day(&manifest))),
+                // One damaged day must not hide the others.
+                Err(error) if error.kind() == ErrorKind::Store => {
+                    tracing::error!(%error, "a day can't be read");
+                    Ok(Some(DayStatus {
+                        date,
+                        space_id: key,
+                        ..DayStatus::default()
+                    }))
+                }
+                Err(error) => Err(error),
+            }
         })
         .buffered(READ_AT_ONCE)
         .try_filter_map(|day| std::future::ready(Ok(day)))
@@ -202,7 +216,7 @@ fn day(manifest: &Manifest) -> DayStatus {
     day
 }
 
-fn for_people(config: &Config, report: &Report) -> String {
+fn for_people(report: &Report) -> String {
     let mut text = format!("{}\n", report.store);
     if report.days.is_empty() {
         text.push_str("no days in the lake for these dates\n");
@@ -219,7 +233,11 @@ fn for_people(config: &Config, report: &Report) -> String {
                 "{unlisted} of them not listed whole yet: a run or backfill of their dates, once they are over, does that\n"
             ));
         }
-        text.push_str(&absent(config, &report.days));
+    }
+    for (from, to) in &report.never_looked_at {
+        text.push_str(&format!(
+            "never looked at: {from} to {to}; `telelake backfill --from {from} --to {to}` does that\n"
+        ));
     }
     text.push_str("\nlast runs\n");
     for run in &report.runs {
@@ -232,26 +250,25 @@ fn for_people(config: &Config, report: &Report) -> String {
     text
 }
 
-/// Dates between the first and yesterday that no space has a day for: nobody looked.
-fn absent(config: &Config, days: &[DayStatus]) -> String {
-    let (Some(first), Some(last)) = (days.first(), days.last()) else {
-        return String::new();
+/// Spans of dates, up to yesterday or the last one asked for, of which the lake knows nothing: nobody looked.
+fn never_looked_at(config: &Config, args: &Args, days: &[DayStatus]) -> Vec<(NaiveDate, NaiveDate)> {
+    let Some(first) = args.from.or(days.first().map(|day| day.date)) else {
+        return Vec::new();
     };
-    let last = last
-        .date
-        .max((dates::today(config) - Days::new(1)).min(last.date));
-    let absent: Vec<String> = first
-        .date
+    let yesterday = dates::today(config) - Days::new(1);
+    let last = args.to.map_or(yesterday, |to| to.min(yesterday));
+    let mut spans: Vec<(NaiveDate, NaiveDate)> = Vec::new();
+    let absent = first
         .iter_days()
         .take_while(|date| *date <= last)
-        .filter(|date| days.binary_search_by_key(date, |day| day.date).is_err())
-        .map(|date| date.to_string())
-        .collect();
-    if absent.is_empty() {
-        String::new()
-    } else {
-        format!("never looked at: {}\n", absent.join(", "))
+        .filter(|date| days.binary_search_by_key(date, |day| day.date).is_err());
+    for date in absent {
+        match spans.last_mut() {
+            Some((_, end)) if *end + Days::new(1) == date => *end = date,
+            _ => spans.push((date, date)),
+        }
     }
+    spans
 }
 
 fn table(days: &[DayStatus]) -> String {

@@ -325,6 +325,11 @@ impl Default for Notify {
     }
 }
 
+/// Whether a URL carries what must not be printed.
+fn has_credentials(url: &reqwest::Url) -> bool {
+    !url.username().is_empty() || url.password().is_some()
+}
+
 /// S3 takes no smaller part than this (but for the last one), and no larger one.
 const PART_SIZE_BYTES: std::ops::RangeInclusive<u64> = 5 * 1024 * 1024..=5 * 1024 * 1024 * 1024;
 
@@ -336,8 +341,21 @@ impl Config {
     pub fn validate(&self) -> Result<()> {
         let bad = |key: &str, why: String| Err(Error::new(ErrorKind::Config, key, why));
         match reqwest::Url::parse(&self.api.base_url) {
-            Ok(url) if matches!(url.scheme(), "http" | "https") && url.has_host() => {}
+            Ok(url) if matches!(url.scheme(), "http" | "https") && url.has_host() => {
+                if has_credentials(&url) {
+                    return bad(
+                        "api.base_url",
+                        "holds a user or password; the API takes a token alone".into(),
+                    );
+                }
+            }
             _ => return bad("api.base_url", "is not an http(s) URL".into()),
+        }
+        if reqwest::Url::parse(&self.store.s3.endpoint_url).is_ok_and(|url| has_credentials(&url)) {
+            return bad(
+                "store.s3.endpoint_url",
+                "holds a user or password; credentials come from the AWS chain".into(),
+            );
         }
         if self.api.concurrency == 0 {
             return bad("api.concurrency", "must be 1 or more".into());
@@ -403,10 +421,13 @@ mod tests {
     #[test]
     fn what_can_not_work_is_refused_by_name() {
         type Spoil = fn(&mut Config);
-        let cases: [(&str, Spoil); 7] = [
+        let cases: [(&str, Spoil); 8] = [
             ("api.base_url", |c| c.api.base_url = "ftp://x".into()),
             ("api.concurrency", |c| c.api.concurrency = 0),
             ("api.requests_per_second", |c| c.api.requests_per_second = -1.0),
+            ("api.base_url", |c| {
+                c.api.base_url = "https://user:pw@example.org/v1".into()
+            }),
             ("store.url", |c| c.store.url = "gs://bucket".into()),
             ("store.s3.part_size", |c| {
                 c.store.s3.part_size = Bytes::mebibytes(1)

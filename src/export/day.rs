@@ -36,6 +36,10 @@ pub(super) struct Day {
     pub fresh: HashMap<String, Bytes>,
     fresh_bytes: usize,
     pub report: DayReport,
+    /// Whether there is a marker that says the day is open.
+    pub marked: bool,
+    /// Objects of calls and records that turned out to lie on another day: removed once the manifest says so.
+    pub evicted: Vec<String>,
 }
 
 /// Something to be fetched.
@@ -89,11 +93,15 @@ fn is_store(kind: ErrorKind) -> bool {
 
 async fn work_on(context: &Arc<Context>, job: &Job, work: DayWork) -> Result<DayReport> {
     if context.cancel.is_cancelled() {
-        return Err(Error::new(ErrorKind::Interrupted, "day", "stopped before it was begun"));
+        return Err(Error::new(
+            ErrorKind::Interrupted,
+            "day",
+            "stopped before it was begun",
+        ));
     }
     let mut day = Day::load(context, &work).await?;
     let reachable = !work.missed.space;
-    merge(context, job, &mut day.manifest, work);
+    day.evicted = merge(context, job, &mut day.manifest, work);
     if reachable {
         day.land(context, job).await;
     }
@@ -116,6 +124,8 @@ impl Day {
             fresh: HashMap::new(),
             fresh_bytes: 0,
             report: DayReport::default(),
+            marked: work.marked,
+            evicted: Vec::new(),
         })
     }
 
@@ -137,18 +147,26 @@ impl Day {
             .map(|ask| async move { Fetched::Record(recording::copy(context, ask).await) })
             .buffer_unordered(super::TRANSFERS_AT_ONCE);
         let mut fetched = stream::select(reports, records);
-        let mut written = Instant::now();
-        while let Some(result) = fetched.next().await {
-            match result {
-                Fetched::Report(result) => self.take_report(result),
-                Fetched::Record(result) => self.take_record(result),
-            }
-            if written.elapsed() >= CHECKPOINT {
-                // What is lost here is only work: the day's end commits all of it, or says why not.
-                if let Err(error) = tables::commit(context, self).await {
-                    tracing::debug!(%error, "no checkpoint");
+        let mut checkpoint = tokio::time::interval_at(Instant::now() + CHECKPOINT, CHECKPOINT);
+        let mut changed = false;
+        loop {
+            let result = tokio::select! {
+                result = fetched.next() => result,
+                _ = checkpoint.tick() => {
+                    // What is lost here is only work: the day's end commits all of it, or says why not.
+                    if std::mem::take(&mut changed)
+                        && let Err(error) = tables::commit(context, self).await
+                    {
+                        tracing::debug!(%error, "no checkpoint");
+                    }
+                    continue;
                 }
-                written = Instant::now();
+            };
+            changed = true;
+            match result {
+                Some(Fetched::Report(result)) => self.take_report(result),
+                Some(Fetched::Record(result)) => self.take_record(result),
+                None => return,
             }
         }
     }
@@ -276,14 +294,21 @@ fn expect(context: &Context, reports: &[ReportAsk], records: &[RecordAsk]) {
 }
 
 /// Takes the walk's findings into the manifest. What the API lists again is as it lists it now; what it lists no more
-/// stays.
-pub(super) fn merge(context: &Context, job: &Job, manifest: &mut Manifest, work: DayWork) {
+/// stays, unless it turned out to lie on another day. Gives the objects that the day gives up.
+pub(super) fn merge(context: &Context, job: &Job, manifest: &mut Manifest, work: DayWork) -> Vec<String> {
     manifest.space_name = work.space_name.or(manifest.space_name.take());
     manifest.listed |= work.listed;
     match work.asked {
-        Asked::All => manifest.missed = work.missed,
+        Asked::All if job.only.is_none() => manifest.missed = work.missed,
+        Asked::All => {
+            manifest.missed.space |= work.missed.space;
+            manifest.missed.rooms.extend(work.missed.rooms);
+        }
         Asked::Rooms(rooms) => {
-            manifest.missed.rooms.retain(|room| !rooms.contains(room));
+            manifest
+                .missed
+                .rooms
+                .retain(|room| job.only.is_some() || !rooms.contains(room));
             manifest.missed.rooms.extend(work.missed.rooms);
         }
     }
@@ -291,6 +316,18 @@ pub(super) fn merge(context: &Context, job: &Job, manifest: &mut Manifest, work:
         if room != RoomEntry::default() || !manifest.rooms.contains_key(&id) {
             manifest.rooms.insert(id, room);
         }
+    }
+    let mut evicted = Vec::new();
+    for id in &work.evict_calls {
+        let reports = manifest
+            .calls
+            .remove(id)
+            .map(|entry| entry.reports)
+            .unwrap_or_default();
+        evicted.extend(reports.into_values().filter_map(|landing| landing.landed));
+    }
+    for id in &work.evict_records {
+        evicted.extend(manifest.records.remove(id).and_then(|entry| entry.file.landed));
     }
     for (id, (room, call)) in work.calls {
         merge_call(manifest, id, room, call);
@@ -301,7 +338,7 @@ pub(super) fn merge(context: &Context, job: &Job, manifest: &mut Manifest, work:
     let settle = context.settle();
     for entry in manifest.calls.values_mut() {
         entry.pending = unsettled(entry.finished_at, settle, context.now);
-        for format in context.wants_reports(job) {
+        for format in &context.config.export.reports {
             entry
                 .reports
                 .entry(*format)
@@ -320,6 +357,7 @@ pub(super) fn merge(context: &Context, job: &Job, manifest: &mut Manifest, work:
             };
         }
     }
+    evicted.into_iter().map(|landed| landed.key).collect()
 }
 
 fn merge_call(manifest: &mut Manifest, id: String, room: String, call: Call) {
@@ -372,10 +410,12 @@ fn unsettled(
 fn due(context: &Context, job: &Job, manifest: &Manifest) -> Vec<Ask> {
     let (date, space) = (manifest.date, &manifest.space_id);
     let mut asks = Vec::new();
-    for (id, entry) in &manifest.calls {
+    let force = job.force && (job.from..=job.to).contains(&date);
+    let wanted = |room: &String| job.rooms.is_empty() || job.rooms.contains(room);
+    for (id, entry) in manifest.calls.iter().filter(|(_, entry)| wanted(&entry.room_id)) {
         for format in context.wants_reports(job) {
             let landing = entry.reports.get(format);
-            if let Some(landing) = landing.filter(|landing| land::is_due(entry, landing, job.force)) {
+            if let Some(landing) = landing.filter(|landing| land::is_due(entry, landing, force)) {
                 asks.push(Ask::Report(ReportAsk {
                     date,
                     space: space.clone(),
@@ -385,6 +425,7 @@ fn due(context: &Context, job: &Job, manifest: &Manifest) -> Vec<Ask> {
                     participants: entry.participants,
                     of: land::call_state(entry),
                     before: landing.clone(),
+                    force,
                 }));
             }
         }
@@ -393,7 +434,7 @@ fn due(context: &Context, job: &Job, manifest: &Manifest) -> Vec<Ask> {
         let records = manifest
             .records
             .iter()
-            .filter(|(_, entry)| recording::is_due(entry, job.force));
+            .filter(|(_, entry)| wanted(&entry.room_id) && recording::is_due(entry, force));
         asks.extend(records.map(|(id, entry)| {
             Ask::Record(RecordAsk {
                 date,

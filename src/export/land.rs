@@ -28,6 +28,27 @@ pub(super) struct ReportAsk {
     pub of: String,
     /// What there is so far.
     pub before: Landing,
+    /// Whether it is landed again although it is there.
+    pub force: bool,
+}
+
+impl ReportAsk {
+    /// Whether the lake has the report of the state that the API lists.
+    fn is_current(&self) -> bool {
+        self.before.status == Status::Done
+            && self
+                .before
+                .usable()
+                .is_some_and(|landed| landed.of.as_ref() == Some(&self.of))
+    }
+
+    fn warning(&self, kind: &str, message: &str) -> Problem {
+        let message = format!("{} report: {message}", self.format.as_str());
+        Problem::new(kind, message)
+            .on(self.date, &self.space)
+            .room(&self.room)
+            .call(&self.call)
+    }
 }
 
 /// What became of it.
@@ -61,26 +82,31 @@ pub(super) fn is_due(entry: &CallEntry, landing: &Landing, force: bool) -> bool 
     force || landing.status != Status::Done || !current
 }
 
+/// Why a report without people is not taken for the call's.
+const UNPEOPLED: &str = "the call counts participants, the report has none where the mapping looks for them";
+
 /// What an answer is worth.
 enum Verdict {
-    Good { participants: Option<u64> },
+    Good {
+        participants: Option<u64>,
+    },
+    /// It says something, but not who was there, though the call counts people: perhaps it is not ready.
+    Unpeopled,
     Empty,
     Bad(String),
 }
 
 /// Asks for a report and keeps it. Whatever goes wrong is in the landing.
 pub(super) async fn report(context: &Arc<Context>, ask: ReportAsk) -> ReportResult {
+    // From the request to the store: what is in memory is bounded for the whole run, not for each day.
+    let Ok(_permit) = context.landings.acquire().await else {
+        return unchanged(&ask);
+    };
     let answer = context
         .client
         .report(&ask.space, &ask.room, &ask.call, ask.format)
         .await;
-    let mut result = ReportResult {
-        call: ask.call.clone(),
-        format: ask.format,
-        landing: ask.before.clone(),
-        fresh: None,
-        warning: None,
-    };
+    let mut result = unchanged(&ask);
     match answer {
         Ok(bytes) => {
             let verdict = judge(context, &ask, bytes.clone()).await;
@@ -95,6 +121,17 @@ pub(super) async fn report(context: &Arc<Context>, ask: ReportAsk) -> ReportResu
     result
 }
 
+/// The report as it was.
+fn unchanged(ask: &ReportAsk) -> ReportResult {
+    ReportResult {
+        call: ask.call.clone(),
+        format: ask.format,
+        landing: ask.before.clone(),
+        fresh: None,
+        warning: None,
+    }
+}
+
 /// An answer without a report: each kind has its own meaning.
 fn refuse(ask: &ReportAsk, error: &Error, result: &mut ReportResult) {
     let status = match error.kind() {
@@ -104,6 +141,14 @@ fn refuse(ask: &ReportAsk, error: &Error, result: &mut ReportResult) {
         ErrorKind::Forbidden => Status::Denied,
         _ => Status::Failed,
     };
+    if ask.is_current() {
+        // It was only asked for again by force: what there is, is of the very state that the API lists.
+        result.warning = Some(ask.warning(
+            "report_kept",
+            &format!("{}; the report in the lake is kept", error.message()),
+        ));
+        return;
+    }
     // What was had once stays, and stays good.
     let has_one = ask.before.usable().is_some();
     let reason = match (status, has_one) {
@@ -137,15 +182,16 @@ async fn judge(context: &Arc<Context>, ask: &ReportAsk, bytes: Bytes) -> Verdict
             Verdict::Bad("the report is no XLSX workbook".into())
         };
     }
+    let _permit = context.inspections.acquire().await;
     let context = Arc::clone(context);
     let inspected = tokio::task::spawn_blocking(move || build::inspect(&bytes, &context.mapping)).await;
     match inspected {
         Ok(Ok(report)) if report.empty => Verdict::Empty,
         Ok(Ok(report)) if !report.object => Verdict::Bad("the report is no JSON object".into()),
         Ok(Ok(report))
-            if report.participants == Some(0) && ask.participants.is_some_and(|count| count > 0) =>
+            if report.participants.unwrap_or(0) == 0 && ask.participants.is_some_and(|count| count > 0) =>
         {
-            Verdict::Empty
+            Verdict::Unpeopled
         }
         Ok(Ok(report)) => Verdict::Good {
             participants: report.participants,
@@ -165,7 +211,18 @@ async fn keep(
     let had_one = ask.before.usable().is_some();
     let (status, reason, usable, participants) = match verdict {
         Verdict::Good { participants } => (Status::Done, None, true, participants),
-        Verdict::Empty => {
+        Verdict::Empty | Verdict::Unpeopled if ask.is_current() => {
+            result.warning = Some(ask.warning(
+                "report_kept",
+                "it came back empty; the report in the lake is kept",
+            ));
+            return;
+        }
+        Verdict::Unpeopled if !had_one => {
+            // Kept, since it says something; not used, since it is not the whole.
+            (Status::Pending, Some(UNPEOPLED.into()), false, Some(0))
+        }
+        Verdict::Empty | Verdict::Unpeopled => {
             let reason = if had_one {
                 "the report came back empty; the earlier one is kept"
             } else {
@@ -191,7 +248,9 @@ async fn keep(
         .landed
         .as_ref()
         .is_some_and(|landed| landed.key == key && landed.sha256 == sha256);
-    if !known && let Err(error) = context.put(&key, bytes.clone(), Condition::Any).await {
+    if (!known || ask.force)
+        && let Err(error) = context.put(&key, bytes.clone(), Condition::Any).await
+    {
         result.landing.status = Status::Failed;
         result.landing.reason = Some(format!("could not be stored: {}", error.message()));
         result.landing.attempts += 1;
@@ -216,7 +275,7 @@ async fn keep(
         }),
     };
     if usable {
-        result.fresh = (!known).then_some(bytes);
+        result.fresh = (!known || ask.force).then_some(bytes);
         result.warning = differing_count(ask, participants);
     }
 }

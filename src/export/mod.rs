@@ -31,7 +31,7 @@ use crate::config::{Config, ReportFormat};
 use crate::store::{Condition, Store, Version};
 use crate::{Error, ErrorKind, Result};
 
-pub use opened::{OpenedStore, StoreInfo, get_json, last_runs};
+pub use opened::{OpenedStore, StoreInfo, get_json, last_runs, read as read_store_info};
 pub use plan::{DayPlan, Plan};
 pub use progress::{Meter, Phase, Progress};
 pub use summary::{Counts, Outcome, Problem, Summary};
@@ -40,6 +40,8 @@ pub use summary::{Counts, Outcome, Problem, Summary};
 const WINDOW_DAYS: u64 = 31;
 /// Days in work at once: enough to keep requests in flight while one builds, few enough to bound memory.
 const DAYS_AT_ONCE: usize = 4;
+/// Reports parsed at once when they are landed.
+const INSPECTIONS_AT_ONCE: usize = 2;
 /// Recordings in transfer at once. One fills a link; a few keep it full while others start or finish.
 const TRANSFERS_AT_ONCE: usize = 4;
 
@@ -90,6 +92,10 @@ struct Context {
     /// Why the work was stopped, where it was not the operator.
     fatal: OnceLock<Error>,
     transfers: Semaphore,
+    /// Reports in memory at once.
+    landings: Semaphore,
+    /// Reports that are parsed at once: a parsed one takes several times its bytes.
+    inspections: Semaphore,
     /// Whether the store honours conditional writes.
     conditional: std::sync::atomic::AtomicBool,
     writes: AtomicU64,
@@ -170,6 +176,8 @@ impl Exporter {
                 cancel,
                 fatal: OnceLock::new(),
                 transfers: Semaphore::new(TRANSFERS_AT_ONCE),
+                landings: Semaphore::new(config.api.concurrency),
+                inspections: Semaphore::new(INSPECTIONS_AT_ONCE),
                 conditional: true.into(),
                 writes: AtomicU64::new(0),
                 now,

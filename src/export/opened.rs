@@ -5,7 +5,8 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use chrono::{DateTime, NaiveDate, Utc};
-use futures_util::{StreamExt, TryStreamExt, stream};
+use chrono_tz::Tz;
+use futures_util::{StreamExt, stream};
 use serde::{Deserialize, Serialize};
 
 use super::Context;
@@ -28,6 +29,25 @@ pub struct StoreInfo {
     pub probed_at: DateTime<Utc>,
 }
 
+impl StoreInfo {
+    /// Refuses a zone other than the lake's.
+    ///
+    /// # Errors
+    /// `Config`.
+    pub fn check_zone(&self, zone: Tz) -> Result<()> {
+        if self.timezone == zone.name() {
+            return Ok(());
+        }
+        let message = format!(
+            "the lake was written with timezone {}, the configuration says {zone}",
+            self.timezone
+        );
+        Err(Error::new(ErrorKind::Config, "timezone", message).hint(
+            "days of two zones in one lake would double calls: keep the zone, or take another store.url",
+        ))
+    }
+}
+
 /// A store that is known to be ours.
 pub struct OpenedStore {
     /// What is known of it.
@@ -39,14 +59,7 @@ impl OpenedStore {
     pub(super) async fn open_or_create(context: &Arc<Context>) -> Result<Self> {
         let zone = context.config.timezone.name();
         if let Some(info) = read(&*context.store).await? {
-            if info.timezone != zone {
-                let message = format!(
-                    "the lake was written with timezone {}, the configuration says {zone}",
-                    info.timezone
-                );
-                return Err(Error::new(ErrorKind::Config, "timezone", message)
-                    .hint("days of two zones in one lake would double calls: keep the zone, or take another store.url"));
-            }
+            info.check_zone(context.config.timezone)?;
             return Ok(Self { info });
         }
         let conditional_writes = context.store.conditional_writes().await?;
@@ -115,21 +128,34 @@ pub(super) struct OpenDay {
 pub(super) async fn open_days(store: &dyn Store) -> Result<Vec<OpenDay>> {
     let markers = store.list(key::OPEN_DAYS).await?;
     let days = stream::iter(markers)
-        .map(|marker| async move {
-            let manifest_key = marker.key.replacen(key::OPEN_DAYS, key::DAYS, 1) + ".json";
-            let manifest = get_json::<Manifest>(store, &manifest_key).await?;
-            // A run that was killed between marker and manifest leaves a marker alone: the day knows nothing yet.
-            Ok(manifest.map(|(manifest, _)| OpenDay {
-                date: manifest.date,
-                space: manifest.missed.space,
-                rooms: rooms_to_list(&manifest),
-                space_id: manifest.space_id,
-            }))
-        })
-        .buffered(8)
-        .try_collect::<Vec<_>>()
-        .await?;
-    Ok(days.into_iter().flatten().collect())
+        .map(|marker| open_day(store, marker.key))
+        .buffered(8);
+    Ok(days.filter_map(std::future::ready).collect().await)
+}
+
+/// The day of a marker; none for an object that is no marker.
+async fn open_day(store: &dyn Store, marker: String) -> Option<OpenDay> {
+    let date = key::date_in(&marker)?;
+    let manifest_key = marker.replacen(key::OPEN_DAYS, key::DAYS, 1) + ".json";
+    match get_json::<Manifest>(store, &manifest_key).await {
+        Ok(Some((manifest, _))) => Some(OpenDay {
+            date,
+            space: manifest.missed.space,
+            rooms: rooms_to_list(&manifest),
+            space_id: manifest.space_id,
+        }),
+        // A run was killed between marker and manifest: nothing is known of the day, so all of it is asked for. One
+        // that can't be read is met, and told, when the day is worked on.
+        Ok(None) | Err(_) => {
+            let space_id = marker.rsplit('/').next().and_then(key::unsegment)?;
+            Some(OpenDay {
+                date,
+                space_id,
+                space: true,
+                rooms: BTreeSet::new(),
+            })
+        }
+    }
 }
 
 fn rooms_to_list(manifest: &Manifest) -> BTreeSet<String> {
@@ -167,11 +193,17 @@ pub(super) async fn write_summary(context: &Context, summary: &Summary) -> Resul
 /// Of the store.
 pub async fn last_runs(store: &dyn Store, count: usize) -> Result<Vec<Summary>> {
     let mut entries = store.list(key::RUNS).await?;
+    entries.retain(|entry| entry.key.ends_with(".json"));
     entries.sort_by(|a, b| b.key.cmp(&a.key));
     let mut runs = Vec::new();
     for entry in entries.iter().take(count) {
-        if let Some((summary, _)) = get_json::<Summary>(store, &entry.key).await? {
-            runs.push(summary);
+        match get_json::<Summary>(store, &entry.key).await {
+            Ok(summary) => runs.extend(summary.map(|(summary, _)| summary)),
+            // History is no reason to stop tonight's work.
+            Err(error) if error.kind() == ErrorKind::Store => {
+                tracing::warn!(%error, "a run's summary can't be read")
+            }
+            Err(error) => return Err(error),
         }
     }
     Ok(runs)

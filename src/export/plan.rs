@@ -9,7 +9,7 @@ use serde::Serialize;
 use super::day::{self, Day};
 use super::summary::{Problem, Summary};
 use super::walk::{self, DayWork};
-use super::{Context, DAYS_AT_ONCE, Job, windows};
+use super::{Context, DAYS_AT_ONCE, Job, opened, windows};
 use crate::build;
 use crate::config::ReportFormat;
 use crate::lake::key;
@@ -60,6 +60,9 @@ pub struct Plan {
 
 /// Makes the plan of a job.
 pub(super) async fn plan(context: &Arc<Context>, job: &Job) -> Result<Plan> {
+    if let Some(info) = opened::read(&*context.store).await? {
+        info.check_zone(context.config.timezone)?;
+    }
     let mut summary = Summary::new(job, context.config.timezone, context.now);
     let scope = walk::scope(context, job, &mut summary).await?;
     let (mut days, mut reached) = (Vec::new(), false);

@@ -4,6 +4,7 @@
 //! transfer that breaks off goes on where it stopped when the source can do that, and starts anew when it can't.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use chrono::NaiveDate;
@@ -18,6 +19,10 @@ use crate::lenient;
 use crate::store::{Upload, UploadOptions};
 use crate::{Error, ErrorKind, Result};
 
+/// The first pause after a transfer that broke off.
+const PAUSE: Duration = Duration::from_millis(200);
+/// How long an upload may take to be given up; what it leaves is aborted by the next upload of its key.
+const GIVING_UP: Duration = Duration::from_secs(3);
 /// Links that may be refused one after another: the first may have expired, a second one is fresh.
 const REFUSALS: u32 = 3;
 /// Bytes that tell an MP4: a box's length and its type.
@@ -73,32 +78,29 @@ pub(super) fn record_state(entry: &RecordEntry) -> String {
 /// Why a record can't be copied (yet): `None` when it can. What can be downloaded has an end and bytes; the values of
 /// `state` are the platform's own and only explain why it has not.
 pub(super) fn obstacle(entry: &RecordEntry) -> Option<(Status, String)> {
-    let empty = file_size(entry) == Some(0);
-    if entry.finished_at.is_some() && !empty {
-        return None;
-    }
+    let size = file_size(entry);
     let state = entry
         .record
         .get("state")
         .and_then(lenient::text)
         .unwrap_or_default();
     let lower = state.to_lowercase();
-    if ["fail", "abort", "error", "cancel", "delet"]
+    let given_up = ["fail", "abort", "error", "cancel", "delet"]
         .iter()
-        .any(|word| lower.contains(word))
-    {
-        let state: String = state.chars().filter(|c| !c.is_control()).take(40).collect();
-        return Some((
-            Status::Unavailable,
-            format!("there is no recording: the platform says `{state}`"),
-        ));
+        .any(|word| lower.contains(word));
+    match (entry.finished_at, size) {
+        (Some(_), Some(1..)) => None,
+        (Some(_), None) if !given_up => None,
+        _ if given_up => {
+            let state: String = state.chars().filter(|c| !c.is_control()).take(40).collect();
+            Some((
+                Status::Unavailable,
+                format!("there is no recording: the platform says `{state}`"),
+            ))
+        }
+        (Some(_), _) => Some((Status::Pending, "the recording has no bytes yet".into())),
+        (None, _) => Some((Status::Pending, "the recording has not finished".into())),
     }
-    let why = if empty {
-        "the recording has no bytes yet"
-    } else {
-        "the recording has not finished"
-    };
-    Some((Status::Pending, why.into()))
 }
 
 /// Whether a recording is to be copied.
@@ -199,6 +201,8 @@ struct Partial {
     hasher: Sha256,
     bytes: u64,
     etag: Option<String>,
+    /// Bytes of the whole, where the source says so.
+    total: Option<u64>,
     head: BytesMut,
 }
 
@@ -209,7 +213,7 @@ async fn transfer(context: &Arc<Context>, ask: &RecordAsk, key: &str) -> Result<
             let Some(upload) = partial.upload.take() else {
                 return Err(content(ask, "the recording came without bytes"));
             };
-            upload.complete().await?;
+            unless_stopped(context, key, upload.complete()).await?;
             Ok(Whole {
                 bytes: partial.bytes,
                 sha256: hex::encode(partial.hasher.finalize()),
@@ -222,10 +226,10 @@ async fn transfer(context: &Arc<Context>, ask: &RecordAsk, key: &str) -> Result<
     }
 }
 
-/// Transfers until the whole is there: a break goes on, a refused link is minted anew, and only attempts that bring
-/// nothing count against the retries.
+/// Transfers until the whole is there: a break goes on after a pause, a refused link is minted anew, and only attempts
+/// that bring more than any before count as progress.
 async fn attempts(context: &Arc<Context>, ask: &RecordAsk, key: &str, partial: &mut Partial) -> Result<()> {
-    let (mut link, mut refusals, mut barren) = (None::<Link>, 0, 0);
+    let (mut link, mut refusals, mut barren, mut best) = (None::<Link>, 0, 0, 0);
     loop {
         let current = match link.take() {
             Some(link) => link,
@@ -236,13 +240,12 @@ async fn attempts(context: &Arc<Context>, ask: &RecordAsk, key: &str, partial: &
                     .await?
             }
         };
-        let before = partial.bytes;
         let error = match attempt(context, ask, key, &current, partial).await {
             Ok(()) => return Ok(()),
             Err(error) => error,
         };
-        if partial.bytes > before {
-            (refusals, barren) = (0, 0);
+        if partial.bytes > best {
+            (refusals, barren, best) = (0, 0, partial.bytes);
         }
         match error.kind() {
             ErrorKind::Forbidden if refusals + 1 < REFUSALS => refusals += 1,
@@ -253,9 +256,20 @@ async fn attempts(context: &Arc<Context>, ask: &RecordAsk, key: &str, partial: &
             _ if error.is_retryable() && barren < context.config.api.retries => {
                 barren += 1;
                 link = Some(current);
+                pause(context, barren).await;
             }
             _ => return Err(error),
         }
+    }
+}
+
+/// A growing pause, with jitter, before a broken transfer goes on; cut short when the run stops.
+async fn pause(context: &Context, attempt: u32) {
+    let most = PAUSE.saturating_mul(1 << attempt.min(6));
+    let pause = most.mul_f64(0.5 + fastrand::f64() / 2.0);
+    tokio::select! {
+        () = context.cancel.cancelled() => {}
+        () = tokio::time::sleep(pause) => {}
     }
 }
 
@@ -272,46 +286,53 @@ async fn attempt(
         etag: partial.etag.clone(),
     });
     let mut download = context.client.download(link, resume).await?;
-    if download.offset != partial.bytes {
-        // The source has changed, or can't go on in the middle.
+    let another =
+        download.offset != partial.bytes || (partial.total.is_some() && partial.total != download.total);
+    if partial.bytes > 0 && another {
+        // The source has changed, or can't go on in the middle: anew, and from the start.
         std::mem::take(partial).give_up().await;
         if download.offset != 0 {
-            return Err(Error::new(
-                ErrorKind::Connection,
-                "download",
-                "went on at another place than asked for",
-            ));
+            return Err(broken("the source has changed meanwhile"));
         }
     }
     partial.etag = download.etag.clone();
-    loop {
-        let chunk = tokio::select! {
-            biased;
-            () = context.cancel.cancelled() => {
-                return Err(Error::new(ErrorKind::Interrupted, key, "stopped"));
-            }
-            chunk = download.chunk() => chunk?,
-        };
-        match chunk {
-            Some(chunk) => partial.take(context, ask, key, chunk).await?,
-            None => return whole(ask, &download, partial),
-        }
+    partial.total = download.total;
+    while let Some(chunk) = unless_stopped(context, key, download.chunk()).await? {
+        unless_stopped(context, key, partial.take(context, ask, key, chunk)).await?;
+    }
+    whole(ask, &download, partial)
+}
+
+/// Does a step of a transfer, unless the run stops: a slow server must not hold the end.
+async fn unless_stopped<T>(context: &Context, key: &str, step: impl Future<Output = Result<T>>) -> Result<T> {
+    tokio::select! {
+        biased;
+        () = context.cancel.cancelled() => Err(Error::new(ErrorKind::Interrupted, key, "stopped")),
+        done = step => done,
     }
 }
 
 /// Whether the end of the stream is the end of the recording.
 fn whole(ask: &RecordAsk, download: &Download, partial: &Partial) -> Result<()> {
+    // A server may answer a part of the range that was asked for: what it says of the whole counts.
+    if partial.total.is_some_and(|total| partial.bytes < total) {
+        return Err(broken("ended before its end"));
+    }
+    // HTTP says where a body ends, but for one that ends with its connection: that one is held against the API's size.
+    if !download.framed && ask.file_size.is_some_and(|size| partial.bytes < size) {
+        return Err(broken("ended early"));
+    }
     if partial.bytes == 0 {
         return Err(content(ask, "the recording came without bytes"));
     }
     if partial.upload.is_none() {
         return Err(content(ask, NO_MP4));
     }
-    // HTTP says where a body ends, but for one that ends with its connection: that one is held against the API's size.
-    if !download.framed && ask.file_size.is_some_and(|size| partial.bytes < size) {
-        return Err(Error::new(ErrorKind::Connection, "download", "ended early"));
-    }
     Ok(())
+}
+
+fn broken(why: &str) -> Error {
+    Error::new(ErrorKind::Connection, "download", why)
 }
 
 fn content(ask: &RecordAsk, why: &str) -> Error {
@@ -346,10 +367,13 @@ impl Partial {
 
     /// Frees what the upload holds in the store.
     async fn give_up(mut self) {
-        if let Some(upload) = self.upload.take()
-            && let Err(error) = upload.abort().await
-        {
-            tracing::warn!(%error, "an upload could not be aborted; the next one of its recording will do it");
+        let Some(upload) = self.upload.take() else { return };
+        match tokio::time::timeout(GIVING_UP, upload.abort()).await {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => {
+                tracing::warn!(%error, "an upload could not be aborted; the next one of its key does that")
+            }
+            Err(_) => tracing::warn!("an upload was not aborted in time; the next one of its key does that"),
         }
     }
 }
@@ -392,5 +416,9 @@ mod tests {
             Some(Status::Unavailable)
         );
         assert_eq!(of(json!({"state": "FAILED"})), Some(Status::Unavailable));
+        assert_eq!(
+            of(json!({"finishedAt": end, "state": "failed"})),
+            Some(Status::Unavailable)
+        );
     }
 }

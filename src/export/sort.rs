@@ -27,7 +27,9 @@ struct FoundCall {
 pub(super) struct Sorter<'a> {
     context: &'a Context,
     scope: &'a Scope,
+    /// The dates of the window in work, and of the whole job.
     range: (NaiveDate, NaiveDate),
+    job: (NaiveDate, NaiveDate),
     open: &'a [OpenDay],
     /// Whether a day that was asked for whole is known whole: not when the job is for some rooms or one half only.
     whole: bool,
@@ -55,6 +57,7 @@ impl<'a> Sorter<'a> {
             context,
             scope,
             range,
+            job: (job.from, job.to),
             open,
             whole: job.rooms.is_empty() && job.only.is_none(),
             calls: HashMap::new(),
@@ -78,14 +81,23 @@ impl<'a> Sorter<'a> {
                 super::walk::note_listing(summary, &listing, "calls", |problem| {
                     problem.on(date, id).room(&asked_room)
                 });
+                if listing.incomplete.is_some() {
+                    self.missed
+                        .entry((space, date))
+                        .or_default()
+                        .insert(asked_room.clone());
+                }
                 for call in listing.items {
                     self.take_call(space, &asked_room, date, call);
                 }
             }
-            (Answer::Records(listing), _) => {
+            (Answer::Records(listing), Ask::Records { from, to, .. }) => {
                 super::walk::note_listing(summary, &listing, "records", |problem| {
                     problem.space(id).room(&asked_room)
                 });
+                if listing.incomplete.is_some() {
+                    self.miss_dates(space, &asked_room, from, to);
+                }
                 for record in listing.items {
                     let room = record.room_id.clone().unwrap_or_else(|| asked_room.clone());
                     self.records
@@ -93,7 +105,9 @@ impl<'a> Sorter<'a> {
                         .or_insert((room, record));
                 }
             }
-            (Answer::Calls(_), Ask::Records { .. }) => unreachable!("an answer is of its request's kind"),
+            (Answer::Calls(_), Ask::Records { .. }) | (Answer::Records(_), Ask::Calls { .. }) => {
+                unreachable!("an answer is of its request's kind")
+            }
         }
     }
 
@@ -132,6 +146,15 @@ impl<'a> Sorter<'a> {
             && call.participants.is_none_or(|count| count >= scope.min_participants)
     }
 
+    fn miss_dates(&mut self, space: usize, room: &str, from: NaiveDate, to: NaiveDate) {
+        for date in from.iter_days().take_while(|date| *date <= to) {
+            self.missed
+                .entry((space, date))
+                .or_default()
+                .insert(room.to_owned());
+        }
+    }
+
     /// Takes note of a request that was not answered.
     pub fn miss(&mut self, ask: &Ask, error: &Error, summary: &mut Summary) {
         let (space, room, from, to, what) = match ask {
@@ -143,9 +166,7 @@ impl<'a> Sorter<'a> {
                 to,
             } => (*space, room, *from, *to, "records"),
         };
-        for date in from.iter_days().take_while(|date| *date <= to) {
-            self.missed.entry((space, date)).or_default().insert(room.clone());
-        }
+        self.miss_dates(space, room, from, to);
         if error.kind() != ErrorKind::Interrupted {
             let problem = Problem::new(
                 "listing_failed",
@@ -155,11 +176,31 @@ impl<'a> Sorter<'a> {
         }
     }
 
-    /// The days: all of the range, those of the calls and records that were found, and the open ones.
-    pub fn into_days(mut self) -> Vec<DayWork> {
+    /// Records of calls that were not found: each with its space, call and the date of its own start. Their calls may
+    /// lie on days that the lake has.
+    pub fn strays(&self) -> Vec<(usize, String, NaiveDate)> {
+        let stray = |((space, _), (_, record)): (&(usize, String), &(String, Record))| {
+            let call = (*space, record.call_id.clone()?);
+            let known = self.calls.contains_key(&call) || self.filtered.contains(&call);
+            let date = self
+                .dates(record)
+                .into_iter()
+                .min()
+                .filter(|_| !known && self.is_wanted(*space, record))?;
+            Some((*space, call.1, date))
+        };
+        self.records.iter().filter_map(stray).collect()
+    }
+
+    /// The days: all of the range, those of the calls and records that were found, and the open ones. `known` are the
+    /// days, in the lake, of calls that were not found.
+    pub fn into_days(
+        mut self,
+        known: &HashMap<(usize, String), NaiveDate>,
+        summary: &mut Summary,
+    ) -> Vec<DayWork> {
         let mut days = BTreeMap::new();
-        let zone = self.context.config.timezone;
-        let today = lake::date_of(self.context.now, zone);
+        let today = lake::date_of(self.context.now, self.context.config.timezone);
         for (index, space) in self.scope.spaces.iter().enumerate() {
             for date in self
                 .range
@@ -173,17 +214,28 @@ impl<'a> Sorter<'a> {
                 self.day(&mut days, index, open.date);
             }
         }
-        let dated = self.date_records();
         let records = std::mem::take(&mut self.records);
-        for ((space, id), found) in records {
-            if let Some(date) = dated.get(&(space, id.clone())) {
-                let day = self.day(&mut days, space, *date);
-                day.rooms
-                    .insert(found.0.clone(), room_entry(&self.scope.spaces[space], &found.0));
-                day.records.insert(id, found);
+        for ((space, id), (room, record)) in records {
+            let Some(date) = self.date_record(space, &room, &record, known, summary) else {
+                continue;
+            };
+            // Where it was dated before its call, or its start, was known.
+            for other in self.dates(&record).into_iter().filter(|other| *other != date) {
+                self.day(&mut days, space, other).evict_records.insert(id.clone());
             }
+            let day = self.day(&mut days, space, date);
+            day.rooms
+                .insert(room.clone(), room_entry(&self.scope.spaces[space], &room));
+            day.records.insert(id, (room, record));
         }
         for ((space, id), found) in std::mem::take(&mut self.calls) {
+            let end = found
+                .call
+                .finished_at
+                .map(|at| lake::date_of(at, self.context.config.timezone));
+            if let Some(end) = end.filter(|end| *end != found.date) {
+                self.day(&mut days, space, end).evict_calls.insert(id.clone());
+            }
             let day = self.day(&mut days, space, found.date);
             day.rooms.insert(
                 found.room.clone(),
@@ -191,40 +243,81 @@ impl<'a> Sorter<'a> {
             );
             day.calls.insert(id, (found.room, found.call));
         }
-        days.into_values().collect()
+        // A day of another window is worked on there, with all that its own listing finds.
+        let elsewhere = |date| {
+            (self.job.0..=self.job.1).contains(&date) && !(self.range.0..=self.range.1).contains(&date)
+        };
+        days.into_values().filter(|day| !elsewhere(day.date)).collect()
     }
 
-    /// The days of the records that are wanted: that of the call where it was found; else the record's own, where that
-    /// was asked for (a server that ignores `dateFrom` gives all there ever were).
-    fn date_records(&self) -> HashMap<(usize, String), NaiveDate> {
-        let zone = self.context.config.timezone;
-        let mut dated = HashMap::new();
-        for ((space, id), (room, record)) in &self.records {
-            let scope = &self.scope.spaces[*space];
-            let call = record.call_id.as_ref().map(|call| (*space, call.clone()));
-            if scope.excluded.contains(room) || call.as_ref().is_some_and(|call| self.filtered.contains(call))
-            {
-                continue;
-            }
-            let date = match call.and_then(|call| self.calls.get(&call)) {
-                Some(call) => Some(call.date),
-                None => own_instant(record)
-                    .map(|at| lake::date_of(at, zone))
-                    .filter(|date| self.asked_for(scope, *date)),
-            };
-            if let Some(date) = date {
-                dated.insert((*space, id.clone()), date);
-            }
+    /// The day of a record: that of its call; else that of its own start. None for one that is not wanted, or that has
+    /// to wait until the calls around it can be listed.
+    fn date_record(
+        &self,
+        space: usize,
+        room: &str,
+        record: &Record,
+        known: &HashMap<(usize, String), NaiveDate>,
+        summary: &mut Summary,
+    ) -> Option<NaiveDate> {
+        let scope = &self.scope.spaces[space];
+        let call = record.call_id.as_ref().map(|call| (space, call.clone()));
+        let left_out = call.as_ref().is_some_and(|call| self.filtered.contains(call));
+        if scope.excluded.contains(room) || left_out {
+            return None;
         }
-        dated
+        let of_call = call.as_ref().and_then(|call| {
+            self.calls
+                .get(call)
+                .map(|found| found.date)
+                .or(known.get(call).copied())
+        });
+        if of_call.is_some() {
+            return of_call;
+        }
+        if !self.is_wanted(space, record) {
+            return None;
+        }
+        let Some(own) = own_instant(record).map(|at| lake::date_of(at, self.context.config.timezone)) else {
+            let problem = Problem::new(
+                "record_undated",
+                "the record has neither a known call nor any date: it is on no day",
+            );
+            summary.warn(problem.space(&scope.id).room(room).record(&record.id));
+            return None;
+        };
+        let around = [own - Days::new(1), own, own + Days::new(1)];
+        let unlisted = around.iter().any(|date| {
+            self.missed
+                .get(&(space, *date))
+                .is_some_and(|rooms| rooms.contains(room))
+        });
+        (call.is_none() || !unlisted).then_some(own)
     }
 
-    fn asked_for(&self, space: &SpaceScope, date: NaiveDate) -> bool {
-        (self.range.0..=self.range.1).contains(&date)
-            || self
-                .open
+    /// The dates of all that a record says of its time.
+    fn dates(&self, record: &Record) -> BTreeSet<NaiveDate> {
+        let zone = self.context.config.timezone;
+        let instants = [record.started_at, record.created_at, record.finished_at];
+        instants
+            .into_iter()
+            .flatten()
+            .map(|at| lake::date_of(at, zone))
+            .collect()
+    }
+
+    /// Whether a record lies, by whatever date the server selects, within what was asked for. A server that ignores
+    /// `dateFrom` gives all there ever were.
+    fn is_wanted(&self, space: usize, record: &Record) -> bool {
+        let dates = self.dates(record);
+        let asked = (self.range.0 - Days::new(1))..=(self.range.1 + Days::new(1));
+        let id = &self.scope.spaces[space].id;
+        let open = |date: &NaiveDate| {
+            self.open
                 .iter()
-                .any(|open| open.space_id == space.id && open.date == date)
+                .any(|open| open.space_id == *id && open.date == *date)
+        };
+        dates.is_empty() || dates.iter().any(|date| asked.contains(date) || open(date))
     }
 
     fn day<'d>(
@@ -241,9 +334,19 @@ impl<'a> Sorter<'a> {
                 date,
                 space_id: scope.id.clone(),
                 space_name: scope.name.clone(),
-                listed: self.whole && matches!(asked, Asked::All) && missed.is_none() && self.is_over(date),
+                listed: self.whole
+                    && !scope.incomplete
+                    && matches!(asked, Asked::All)
+                    && missed.is_none()
+                    && self.is_over(date),
                 asked,
                 missed,
+                marked: self
+                    .open
+                    .iter()
+                    .any(|open| open.space_id == scope.id && open.date == date),
+                evict_calls: BTreeSet::new(),
+                evict_records: BTreeSet::new(),
                 rooms: BTreeMap::new(),
                 calls: BTreeMap::new(),
                 records: BTreeMap::new(),

@@ -277,11 +277,11 @@ impl Summary {
     /// The error of a run that reached nothing: that of its first failure.
     pub(super) fn nothing_reached(&self) -> Error {
         match self.failed.first() {
-            Some(first) => {
-                let message = format!("nothing could be reached; first: {}", first.message);
-                Error::new(ErrorKind::Forbidden, "API", message)
-                    .hint("see what the token's account may access")
-            }
+            Some(first) => Error::new(
+                ErrorKind::Forbidden,
+                "API",
+                format!("nothing could be reached; first: {}", first.one_line()),
+            ),
             None => Error::new(ErrorKind::Forbidden, "API", "the token sees no space in scope")
                 .hint("check scope.spaces, and the account that the token belongs to"),
         }
@@ -358,9 +358,13 @@ impl Summary {
         if let Some(error) = &self.error {
             lines.push(format!("  {error}"));
         }
-        lines.extend(section("failed, will be tried again", &self.failed));
-        lines.extend(section("not there yet, will be asked for again", &self.pending));
-        lines.extend(section("warnings", &self.warnings));
+        lines.extend(section(&self.id, "failed, will be tried again", &self.failed));
+        lines.extend(section(
+            &self.id,
+            "not there yet, will be asked for again",
+            &self.pending,
+        ));
+        lines.extend(section(&self.id, "warnings", &self.warnings));
         if let Some(date) = self.interrupted_before {
             lines.push(format!("  stopped: dates from {date} on were not looked at"));
         }
@@ -426,7 +430,7 @@ fn told(notes: &Notes) -> Vec<Problem> {
 /// Problems shown of each list; the rest is in the run's summary in the store.
 const SHOWN: usize = 5;
 
-fn section(title: &str, problems: &[Problem]) -> Vec<String> {
+fn section(run: &str, title: &str, problems: &[Problem]) -> Vec<String> {
     if problems.is_empty() {
         return Vec::new();
     }
@@ -447,8 +451,9 @@ fn section(title: &str, problems: &[Problem]) -> Vec<String> {
     );
     if problems.len() > SHOWN {
         lines.push(format!(
-            "    … and {} more: `telelake status` shows them by day",
-            problems.len() - SHOWN
+            "    … and {} more, in {}",
+            problems.len() - SHOWN,
+            crate::lake::key::run(run)
         ));
     }
     lines

@@ -14,7 +14,7 @@ use super::opened::to_json;
 use crate::build::{self, BuiltDay};
 use crate::config::{Config, ReportFormat};
 use crate::lake::key;
-use crate::lake::manifest::{Built, Manifest, Status, TableEntry};
+use crate::lake::manifest::{Built, Landing, Manifest, Status, TableEntry};
 use crate::store::{Condition, Store};
 use crate::{Error, ErrorKind, Result};
 
@@ -30,10 +30,7 @@ const READ_AHEAD: usize = 8;
 pub(super) async fn settle(context: &Arc<Context>, day: &mut Day) -> Result<()> {
     let mut rebuild = false;
     for _ in 0..COMMITS {
-        if !context.cancel.is_cancelled() {
-            build_changed(context, day, rebuild).await?;
-        }
-        match commit(context, day).await {
+        match step(context, day, rebuild).await {
             Err(error) if error.kind() == ErrorKind::Precondition => {
                 // Another process committed the day meanwhile. Its tables may have been written over ours or ours over
                 // its: both are built again from what both found.
@@ -44,7 +41,13 @@ pub(super) async fn settle(context: &Arc<Context>, day: &mut Day) -> Result<()> 
                 }
                 rebuild = true;
             }
-            done => return done,
+            Err(error) => return Err(error),
+            Ok(()) => {
+                for key in std::mem::take(&mut day.evicted) {
+                    context.delete(&key).await?;
+                }
+                return Ok(());
+            }
         }
     }
     Err(Error::new(
@@ -52,6 +55,53 @@ pub(super) async fn settle(context: &Arc<Context>, day: &mut Day) -> Result<()> 
         "day",
         "other processes keep changing it; a later run goes on",
     ))
+}
+
+/// What was landed is written down before tables are touched: a build that fails or is killed loses no landing, and
+/// leaves a day that is known to be not built.
+async fn step(context: &Arc<Context>, day: &mut Day, rebuild: bool) -> Result<()> {
+    let fingerprint = build::fingerprint(&day.manifest, &context.mapping);
+    let is_built = day
+        .manifest
+        .built
+        .as_ref()
+        .is_some_and(|built| built.fingerprint == fingerprint);
+    if rebuild || !is_built {
+        if let Some(built) = &mut day.manifest.built {
+            built.fingerprint.clear();
+        }
+        commit(context, day).await?;
+        if context.cancel.is_cancelled() || is_blank(&day.manifest) {
+            return Ok(());
+        }
+        loop {
+            match build_tables(context, day, &fingerprint).await {
+                Err(error)
+                    if error.kind() == ErrorKind::StoreNotFound
+                        && forget(&mut day.manifest, error.about()) =>
+                {
+                    tracing::warn!(%error, "a landed report is gone; it is asked for again");
+                }
+                done => break done?,
+            }
+        }
+    }
+    commit(context, day).await
+}
+
+/// Takes note that a landed report is no longer in the store; whether there was one of that key.
+fn forget(manifest: &mut Manifest, key: &str) -> bool {
+    let landings = manifest
+        .calls
+        .values_mut()
+        .flat_map(|call| call.reports.values_mut());
+    let lost = landings.filter(|landing| landing.landed.as_ref().is_some_and(|landed| landed.key == key));
+    let mut found = false;
+    for landing in lost {
+        *landing = Landing::pending("the landed report is gone from the store");
+        found = true;
+    }
+    found
 }
 
 /// Writes the manifest when it differs from what the store holds, and keeps the marker of open days true.
@@ -63,6 +113,11 @@ pub(super) async fn commit(context: &Context, day: &mut Day) -> Result<()> {
         .is_some_and(|(stored, _)| *stored == day.manifest)
         || is_blank(&day.manifest)
     {
+        if day.marked && !is_open(context, &day.manifest) {
+            // Left by a run that was killed after its manifest.
+            context.delete(&key::open_day(date, &space)).await?;
+            day.marked = false;
+        }
         return Ok(());
     }
     let marker = key::open_day(date, &space);
@@ -81,6 +136,7 @@ pub(super) async fn commit(context: &Context, day: &mut Day) -> Result<()> {
     if !open && context.store.size(&marker).await?.is_some() {
         context.delete(&marker).await?;
     }
+    day.marked &= open;
     Ok(())
 }
 
@@ -109,28 +165,10 @@ fn has_open_items(config: &Config, manifest: &Manifest) -> bool {
         || (config.export.recordings && manifest.records.values().any(|record| open(record.file.status)))
 }
 
-/// Builds the day's tables when they are not of its present state.
-async fn build_changed(context: &Arc<Context>, day: &mut Day, rebuild: bool) -> Result<()> {
-    let fingerprint = build::fingerprint(&day.manifest, &context.mapping);
+/// Builds the day's tables and puts them in their place.
+async fn build_tables(context: &Arc<Context>, day: &mut Day, fingerprint: &str) -> Result<()> {
+    let built = run_build(context, day).await?;
     let before = day.manifest.built.take();
-    if is_blank(&day.manifest) {
-        return Ok(());
-    }
-    if !rebuild
-        && before
-            .as_ref()
-            .is_some_and(|built| built.fingerprint == fingerprint)
-    {
-        day.manifest.built = before;
-        return Ok(());
-    }
-    let built = match run_build(context, day).await {
-        Ok(built) => built,
-        Err(error) => {
-            day.manifest.built = before;
-            return Err(error);
-        }
-    };
     let mut tables = BTreeMap::new();
     for file in built.tables {
         let entry = TableEntry {
@@ -154,7 +192,7 @@ async fn build_changed(context: &Arc<Context>, day: &mut Day, rebuild: bool) -> 
     day.report.counts.days_built = 1;
     day.report.notes.add(&built.notes);
     day.manifest.built = Some(Built {
-        fingerprint,
+        fingerprint: fingerprint.to_owned(),
         checked_at: context.now,
         tables,
     });

@@ -3,20 +3,21 @@
 //! What the vendor's guide leaves open is met here: a date is asked for with one more on each side, so that a call is
 //! found whatever `date` selects; each call goes to the day of its own start, each record to the day of its call.
 
-use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 
 use chrono::{Days, NaiveDate};
+use chrono_tz::Tz;
 use futures_util::{StreamExt, stream};
 use serde_json::Value;
 
-use super::opened::OpenDay;
+use super::opened::{OpenDay, get_json};
 use super::sort::Sorter;
 use super::summary::{Problem, Summary};
 use super::{Context, Job, Phase};
 use crate::api::{Call, Listing, Record, Room, Space};
-use crate::lake;
-use crate::lake::manifest::{Missed, RoomEntry};
+use crate::lake::manifest::{Manifest, Missed, RoomEntry};
+use crate::lake::{self, key};
 use crate::{ErrorKind, Result};
 
 /// The spaces and rooms that a job works on.
@@ -36,8 +37,10 @@ pub(super) struct SpaceScope {
     pub objects: Vec<(String, Value)>,
     /// Rooms that the configuration or the job leaves out: their calls are none of ours.
     pub excluded: HashSet<String>,
-    /// Why the rooms could not be listed.
+    /// Whether the rooms could not be listed.
     pub failed: bool,
+    /// Whether the API counts more rooms than it lists.
+    pub incomplete: bool,
 }
 
 /// What was found, by day.
@@ -67,6 +70,11 @@ pub(super) struct DayWork {
     pub asked: Asked,
     /// What of it gave no answer.
     pub missed: Missed,
+    /// Whether a marker says that the day is open.
+    pub marked: bool,
+    /// Calls and records that turned out to lie on another day: this one gives them up.
+    pub evict_calls: BTreeSet<String>,
+    pub evict_records: BTreeSet<String>,
     pub rooms: BTreeMap<String, RoomEntry>,
     pub calls: BTreeMap<String, (String, Call)>,
     pub records: BTreeMap<String, (String, Record)>,
@@ -150,10 +158,12 @@ fn space_scope(
         objects: Vec::new(),
         excluded: HashSet::new(),
         failed: false,
+        incomplete: false,
     };
     match rooms {
         Ok(listing) => {
             note_listing(summary, &listing, "rooms", |problem| problem.space(&scope.id));
+            scope.incomplete = listing.incomplete.is_some();
             for room in listing.items {
                 let config = &context.config.scope;
                 let configured = (config.rooms.is_empty() || config.rooms.contains(&room.id))
@@ -194,13 +204,8 @@ fn name_missing_rooms(context: &Context, job: &Job, scope: &Scope, summary: &mut
             .iter()
             .any(|space| space.rooms.iter().any(|room| room.id == *id))
         {
-            summary.warn(
-                Problem::new(
-                    "room_not_found",
-                    format!("room {id} is in none of the spaces in scope"),
-                )
-                .room(id),
-            );
+            let message = format!("room {id} is in none of the spaces in scope");
+            summary.fail(Problem::new("room_not_found", message).room(id));
         }
     }
 }
@@ -280,11 +285,42 @@ pub(super) async fn list(
             Err(error) => sorter.miss(&ask, &error, summary),
         }
     }
-    let reached = sorter.answered || (nothing_to_ask && scope.spaces.iter().any(|space| !space.failed));
+    let known = calls_in_lake(context, scope, &sorter.strays()).await?;
+    // Rooms that were named and are nowhere are nothing reached; rooms that need no request are.
+    let any_room = job.rooms.is_empty() || scope.spaces.iter().any(|space| !space.rooms.is_empty());
+    let reached =
+        sorter.answered || (nothing_to_ask && any_room && scope.spaces.iter().any(|space| !space.failed));
     Ok(Found {
-        days: sorter.into_days(),
+        days: sorter.into_days(&known, summary),
         reached,
     })
+}
+
+/// Days before a record's own in which its call is looked for: as long as a room may stay open.
+const CALL_DAYS: u64 = 7;
+
+/// The days of calls that were not listed but that the lake knows, so that their records join them there.
+async fn calls_in_lake(
+    context: &Context,
+    scope: &Scope,
+    strays: &[(usize, String, NaiveDate)],
+) -> Result<HashMap<(usize, String), NaiveDate>> {
+    let days: BTreeSet<(usize, NaiveDate)> = strays
+        .iter()
+        .flat_map(|(space, _, date)| (0..=CALL_DAYS).map(|back| (*space, *date - Days::new(back))))
+        .collect();
+    let mut known = HashMap::new();
+    for (space, date) in days {
+        let key = key::manifest(date, &scope.spaces[space].id);
+        let Some((manifest, _)) = get_json::<Manifest>(&*context.store, &key).await? else {
+            continue;
+        };
+        let calls = strays
+            .iter()
+            .filter(|(of, call, _)| *of == space && manifest.calls.contains_key(call));
+        known.extend(calls.map(|(_, call, _)| ((space, call.clone()), date)));
+    }
+    Ok(known)
 }
 
 async fn send(context: &Context, scope: &Scope, ask: &Ask) -> Result<Answer> {
@@ -328,7 +364,7 @@ fn asks(
         let open: Vec<_> = open.iter().filter(|day| day.space_id == space.id).collect();
         for room in &space.rooms {
             // A call starts when its room's last one does, or before: nothing starts later than `lastCallAt`.
-            let last = room.last_call_at.map(|at| lake::date_of(at, zone));
+            let last = last_call_date(room, zone);
             let may_hold = |date: &NaiveDate| last.is_none_or(|last| *date <= last);
             let open = open
                 .iter()
@@ -359,6 +395,18 @@ fn asks(
         }
     }
     (asks, skipped)
+}
+
+/// The latest date, in the configured zone, on which a room's last call may have begun. A bare date is one of the
+/// server's zone, and may be one less than ours.
+fn last_call_date(room: &Room, zone: Tz) -> Option<NaiveDate> {
+    let bare = room
+        .raw
+        .get("lastCallAt")
+        .and_then(Value::as_str)
+        .and_then(|text| text.trim().parse::<NaiveDate>().ok());
+    bare.map(|date| date + Days::new(1))
+        .or_else(|| room.last_call_at.map(|at| lake::date_of(at, zone)))
 }
 
 fn dates(from: NaiveDate, to: NaiveDate) -> impl Iterator<Item = NaiveDate> {

@@ -69,15 +69,20 @@ pub fn spaces() -> String {
     "spaces/spaces.parquet".into()
 }
 
-/// A recording. One without a call stands as `nocall_…`.
+/// A recording. Its ids are parted by the only bare `_`; one without a call stands as `no_call_…`.
 pub fn recording(date: NaiveDate, space: &str, room: &str, call: Option<&str>, record: &str) -> String {
     format!(
         "recordings/date={date}/{}/{}/{}_{}.mp4",
         segment(space),
         segment(room),
-        call.map_or_else(|| "nocall".into(), segment),
-        segment(record)
+        call.map_or_else(|| "no_call".into(), part),
+        part(record)
     )
+}
+
+/// A segment's part beside others: without a bare `_`.
+fn part(id: &str) -> String {
+    segment(id).replace('_', "%5F")
 }
 
 /// A report as it came.
