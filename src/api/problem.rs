@@ -180,7 +180,7 @@ pub(super) fn transport(about: &str, error: reqwest::Error, token: &str) -> Erro
         Some(cause) => format!("{what}: {}", words(&cause, token)),
         None => what.to_owned(),
     };
-    Error::new(ErrorKind::Connection, about, message)
+    Error::new(ErrorKind::Connection, about, message).hint("check the network, and the host in api.base_url")
 }
 
 /// No answer in time.

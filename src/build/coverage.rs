@@ -32,9 +32,9 @@ impl Tally {
         } += 1;
     }
 
-    /// Whether later runs have nothing to fetch.
+    /// Whether all that there is has been had: what the platform itself has given up is not there.
     fn complete(&self) -> bool {
-        self.pending == 0 && self.failed == 0
+        self.pending == 0 && self.failed == 0 && self.denied == 0
     }
 }
 
@@ -45,22 +45,23 @@ struct Room<'m> {
     reports: Tally,
     records: Tally,
     recorded_bytes: u64,
+    not_listed: bool,
     reason: Option<&'m str>,
 }
 
 impl<'m> Room<'m> {
     fn missing(&mut self, landing: &'m Landing) {
-        if landing.status != Status::Done && self.reason.is_none() {
+        if !matches!(landing.status, Status::Done | Status::Unavailable) && self.reason.is_none() {
             self.reason = landing.reason.as_deref();
         }
     }
 
     fn complete(&self) -> bool {
-        self.calls_pending == 0 && self.reports.complete() && self.records.complete()
+        !self.not_listed && self.calls_pending == 0 && self.reports.complete() && self.records.complete()
     }
 }
 
-/// A row for each room with a call or a record on the day.
+/// A row for each room with a call or a record on the day, and for each that could not be listed.
 pub(super) fn rows(manifest: &Manifest, checked_at: DateTime<Utc>) -> Result<Vec<Row<'_>>> {
     let table = builtin::get("coverage")
         .ok_or_else(|| Error::new(ErrorKind::Internal, "coverage", "there is no such table"))?;
@@ -125,6 +126,11 @@ fn tally(manifest: &Manifest) -> BTreeMap<&str, Room<'_>> {
         if let (Status::Done, Some(landed)) = (record.file.status, &record.file.landed) {
             room.recorded_bytes = room.recorded_bytes.saturating_add(landed.bytes);
         }
+    }
+    for id in &manifest.missed.rooms {
+        let room = rooms.entry(id).or_default();
+        room.not_listed = true;
+        room.reason = room.reason.or(Some("the room could not be listed"));
     }
     rooms
 }

@@ -1,6 +1,6 @@
 //! The digest of all that a day's tables are built from: a day whose fingerprint stands is not built again. Pure.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde::Serialize;
 use serde_json::Value;
@@ -19,6 +19,7 @@ struct Inputs<'m> {
     date: chrono::NaiveDate,
     space: (&'m str, Option<&'m str>),
     rooms: &'m BTreeMap<String, RoomEntry>,
+    missed: &'m BTreeSet<String>,
     calls: BTreeMap<&'m str, CallInputs<'m>>,
     records: BTreeMap<&'m str, RecordInputs<'m>>,
 }
@@ -61,6 +62,7 @@ pub fn fingerprint(manifest: &Manifest, mapping: &Mapping) -> String {
         date: manifest.date,
         space: (&manifest.space_id, manifest.space_name.as_deref()),
         rooms: &manifest.rooms,
+        missed: &manifest.missed.rooms,
         calls: calls.collect(),
         records: records.collect(),
     };

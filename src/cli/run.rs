@@ -1,10 +1,10 @@
 //! `run`: the nightly job.
 
-use chrono::NaiveDate;
+use chrono::{Days, NaiveDate};
 
 use super::{Context, LogFormat, dates, output};
 use crate::config::Config;
-use crate::export::{Exporter, Job, Summary};
+use crate::export::{Exporter, Job, Summary, last_runs};
 use crate::store;
 use crate::{ExitStatus, Result};
 
@@ -18,9 +18,13 @@ pub struct Args {
 
 pub(super) async fn run(context: &Context, args: Args) -> Result<ExitStatus> {
     let config = context.config()?;
+    config.require_token()?;
     let today = dates::today(&config);
-    let (from, to) = dates::nightly(args.date, today, config.export.lookback_days);
+    let (mut from, to) = dates::nightly(args.date, today, config.export.lookback_days);
     dates::check_range(from, to, today)?;
+    if args.date.is_none() {
+        from = with_missed_nights(&config, from, today).await?;
+    }
     let job = Job {
         command: "run",
         from,
@@ -33,6 +37,24 @@ pub(super) async fn run(context: &Context, args: Args) -> Result<ExitStatus> {
     };
     let summary = export(context, config, &job).await?;
     report(context, &summary)
+}
+
+/// Runs that are looked through for the last good night.
+const RUNS: usize = 60;
+/// Nights that are made up at most: beyond that, an outage is a backfill's matter.
+const MOST_NIGHTS: u64 = 31;
+
+/// The first date of a nightly run when nights before it failed or never were: right after the last one that was
+/// looked at. A lake without any night begins where it is told to.
+async fn with_missed_nights(config: &Config, from: NaiveDate, today: NaiveDate) -> Result<NaiveDate> {
+    let store = store::open(&config.store).await?;
+    let runs = last_runs(&*store, RUNS).await?;
+    let first = dates::after_last_night(&runs, config.timezone).map_or(from, |next| from.min(next));
+    let first = first.max(today - Days::new(MOST_NIGHTS));
+    if first < from {
+        tracing::warn!(%first, "nights were missed: this run makes them up");
+    }
+    Ok(first.min(from))
 }
 
 /// Does a job with progress on the terminal.

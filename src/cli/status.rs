@@ -52,7 +52,11 @@ struct DayStatus {
     records_done: u64,
     records_pending: u64,
     records_failed: u64,
+    records_denied: u64,
     records_unavailable: u64,
+    /// Rooms that could not be listed; `space_missed` where none could.
+    rooms_missed: u64,
+    space_missed: bool,
     recorded_bytes: u64,
     /// Whether everything that there is, is in the lake.
     complete: bool,
@@ -140,6 +144,8 @@ fn day(manifest: &Manifest) -> DayStatus {
         space_id: manifest.space_id.clone(),
         space_name: manifest.space_name.clone(),
         listed: manifest.listed,
+        rooms_missed: manifest.missed.rooms.len() as u64,
+        space_missed: manifest.missed.space,
         calls: manifest.calls.len() as u64,
         ..DayStatus::default()
     };
@@ -170,7 +176,8 @@ fn day(manifest: &Manifest) -> DayStatus {
             Status::Done => &mut day.records_done,
             Status::Pending => &mut day.records_pending,
             Status::Unavailable => &mut day.records_unavailable,
-            Status::Failed | Status::Denied => &mut day.records_failed,
+            Status::Failed => &mut day.records_failed,
+            Status::Denied => &mut day.records_denied,
         } += 1;
         day.recorded_bytes += entry.file.usable().map_or(0, |landed| landed.bytes);
         if entry.file.status != Status::Done {
@@ -190,7 +197,8 @@ fn day(manifest: &Manifest) -> DayStatus {
         + day.reports_failed
         + day.records_pending
         + day.records_failed;
-    day.complete = day.listed && open == 0;
+    let denied = day.reports_denied + day.records_denied;
+    day.complete = day.listed && manifest.missed.is_none() && open + denied == 0;
     day
 }
 
@@ -250,7 +258,7 @@ fn table(days: &[DayStatus]) -> String {
     let header = ["date", "space", "calls", "reports", "recordings", "state"];
     let mut rows = vec![header.map(str::to_owned).to_vec()];
     for day in days {
-        let of = |done: u64, parts: [(u64, &str); 3]| {
+        let of = |done: u64, parts: &[(u64, &str)]| {
             let rest = parts
                 .iter()
                 .filter(|(count, _)| *count > 0)
@@ -268,7 +276,7 @@ fn table(days: &[DayStatus]) -> String {
             format!("{}{pending}", day.calls),
             of(
                 day.reports_done,
-                [
+                &[
                     (day.reports_pending, "pending"),
                     (day.reports_failed, "failed"),
                     (day.reports_denied, "denied"),
@@ -276,9 +284,10 @@ fn table(days: &[DayStatus]) -> String {
             ),
             of(
                 day.records_done,
-                [
+                &[
                     (day.records_pending, "pending"),
                     (day.records_failed, "failed"),
+                    (day.records_denied, "denied"),
                     (day.records_unavailable, "not made"),
                 ],
             ),
@@ -290,11 +299,22 @@ fn table(days: &[DayStatus]) -> String {
                 "not listed whole".into()
             },
         ]);
-        let worst = day
+        if day.space_missed {
+            rows.push(vec![
+                String::new(),
+                "  the space's rooms could not be listed".into(),
+            ]);
+        } else if day.rooms_missed > 0 {
+            rows.push(vec![
+                String::new(),
+                format!("  {} rooms could not be listed", day.rooms_missed),
+            ]);
+        }
+        let named = day
             .missing
             .iter()
-            .filter(|missing| matches!(missing.status, Status::Failed | Status::Pending));
-        for missing in worst.take(NAMED) {
+            .filter(|missing| !matches!(missing.status, Status::Done | Status::Unavailable));
+        for missing in named.take(NAMED) {
             let id = missing.record_id.as_ref().or(missing.call_id.as_ref());
             let reason = missing.reason.as_deref().unwrap_or("no reason is known");
             let line = format!(

@@ -50,8 +50,13 @@ impl Config {
             .map_err(|e| Error::new(ErrorKind::Internal, "default configuration", e.to_string()))?;
         for (name, value) in &source.env {
             if let Some(path) = key_path(name) {
-                overlay(&mut table, &template, &path, value)
-                    .map_err(|why| Error::new(ErrorKind::Config, name.clone(), why))?;
+                let refuse = |why: String| Error::new(ErrorKind::Config, name.clone(), why);
+                overlay(&mut table, &template, &path, value).map_err(refuse)?;
+                // Now, while it is known which variable is to blame.
+                table
+                    .clone()
+                    .try_into::<Config>()
+                    .map_err(|e: toml::de::Error| refuse(one_line(e.message())))?;
             }
         }
         let mut config: Config = table.try_into().map_err(|e: toml::de::Error| {

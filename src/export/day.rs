@@ -14,7 +14,7 @@ use tokio::time::{Duration, Instant};
 use super::land::{self, ReportAsk, ReportResult};
 use super::recording::{self, RecordAsk, RecordResult};
 use super::summary::{DayReport, Problem};
-use super::walk::DayWork;
+use super::walk::{Asked, DayWork};
 use super::{Context, Job, opened, tables};
 use crate::api::{Call, Record};
 use crate::lake::key;
@@ -88,9 +88,15 @@ fn is_store(kind: ErrorKind) -> bool {
 }
 
 async fn work_on(context: &Arc<Context>, job: &Job, work: DayWork) -> Result<DayReport> {
+    if context.cancel.is_cancelled() {
+        return Err(Error::new(ErrorKind::Interrupted, "day", "stopped before it was begun"));
+    }
     let mut day = Day::load(context, &work).await?;
+    let reachable = !work.missed.space;
     merge(context, job, &mut day.manifest, work);
-    day.land(context, job).await;
+    if reachable {
+        day.land(context, job).await;
+    }
     tables::settle(context, &mut day).await?;
     day.count(context, job);
     Ok(day.report)
@@ -248,7 +254,11 @@ impl DayReport {
                 counts.records_unavailable += 1;
                 self.warnings.push(named("record_unavailable"));
             }
-            Status::Denied | Status::Failed => {
+            Status::Denied => {
+                counts.records_denied += 1;
+                self.warnings.push(named("record_denied"));
+            }
+            Status::Failed => {
                 counts.records_failed += 1;
                 self.failed.push(named("record_failed"));
             }
@@ -270,6 +280,13 @@ fn expect(context: &Context, reports: &[ReportAsk], records: &[RecordAsk]) {
 pub(super) fn merge(context: &Context, job: &Job, manifest: &mut Manifest, work: DayWork) {
     manifest.space_name = work.space_name.or(manifest.space_name.take());
     manifest.listed |= work.listed;
+    match work.asked {
+        Asked::All => manifest.missed = work.missed,
+        Asked::Rooms(rooms) => {
+            manifest.missed.rooms.retain(|room| !rooms.contains(room));
+            manifest.missed.rooms.extend(work.missed.rooms);
+        }
+    }
     for (id, room) in work.rooms {
         if room != RoomEntry::default() || !manifest.rooms.contains_key(&id) {
             manifest.rooms.insert(id, room);

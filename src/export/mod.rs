@@ -231,13 +231,18 @@ impl Exporter {
             let extra = std::mem::take(&mut open);
             let found = walk::list(context, job, &scope, from, to, &extra, summary).await?;
             listed |= found.reached;
+            if context.cancel.is_cancelled() {
+                // Half a listing is none: its days are left as they were.
+                summary.interrupted_before = Some(from);
+                break;
+            }
             context.progress.enter(Phase::Days, found.days.len() as u64);
-            let outcomes = stream::iter(found.days)
+            let mut outcomes = stream::iter(found.days)
                 .map(|work| day::process(context, job, work))
                 .buffer_unordered(DAYS_AT_ONCE);
-            outcomes
-                .for_each(|outcome| futures_util::future::ready(summary.absorb(outcome)))
-                .await;
+            while let Some(outcome) = outcomes.next().await {
+                summary.absorb(outcome);
+            }
             if context.cancel.is_cancelled() {
                 summary.interrupted_before = windows.peek().map(|(from, _)| *from);
                 break;

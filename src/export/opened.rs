@@ -105,6 +105,8 @@ pub(super) fn to_json(value: &impl Serialize) -> Result<bytes::Bytes> {
 pub(super) struct OpenDay {
     pub date: NaiveDate,
     pub space_id: String,
+    /// Whether all of the space's rooms must be listed: none could be.
+    pub space: bool,
     /// The rooms that must be listed again: their calls or records may have changed since.
     pub rooms: BTreeSet<String>,
 }
@@ -119,6 +121,7 @@ pub(super) async fn open_days(store: &dyn Store) -> Result<Vec<OpenDay>> {
             // A run that was killed between marker and manifest leaves a marker alone: the day knows nothing yet.
             Ok(manifest.map(|(manifest, _)| OpenDay {
                 date: manifest.date,
+                space: manifest.missed.space,
                 rooms: rooms_to_list(&manifest),
                 space_id: manifest.space_id,
             }))
@@ -141,7 +144,11 @@ fn rooms_to_list(manifest: &Manifest) -> BTreeSet<String> {
         .values()
         .filter(open)
         .map(|record| &record.room_id);
-    calls.chain(records).cloned().collect()
+    calls
+        .chain(records)
+        .chain(&manifest.missed.rooms)
+        .cloned()
+        .collect()
 }
 
 /// Writes a run's summary.

@@ -152,15 +152,26 @@ pub(super) async fn copy(context: &Arc<Context>, ask: RecordAsk) -> RecordResult
         }
         Err(error) => {
             context.note_fatal(&error);
-            if !matches!(error.kind(), ErrorKind::Interrupted | ErrorKind::Unauthorized) {
-                result.landing.status = Status::Failed;
-                result.landing.reason = Some(error.message().to_owned());
-                result.landing.attempts += 1;
-            }
+            result.refuse(&error);
         }
     }
     context.progress.recordings.advance(1);
     result
+}
+
+impl RecordResult {
+    /// No recording: each kind of error has its own meaning.
+    fn refuse(&mut self, error: &Error) {
+        let status = match error.kind() {
+            // Not asked, or given up because the run stops: nothing was learnt.
+            ErrorKind::Interrupted | ErrorKind::Unauthorized => return,
+            ErrorKind::Forbidden => Status::Denied,
+            _ => Status::Failed,
+        };
+        self.landing.attempts += u32::from(status == Status::Failed);
+        self.landing.status = status;
+        self.landing.reason = Some(error.message().to_owned());
+    }
 }
 
 /// A size that the API got wrong is said; what came whole wins.
@@ -235,6 +246,10 @@ async fn attempts(context: &Arc<Context>, ask: &RecordAsk, key: &str, partial: &
         }
         match error.kind() {
             ErrorKind::Forbidden if refusals + 1 < REFUSALS => refusals += 1,
+            // A fresh link that is refused is the blob host's fault, not the tariff's.
+            ErrorKind::Forbidden => {
+                return Err(Error::new(ErrorKind::Rejected, error.about(), error.message()));
+            }
             _ if error.is_retryable() && barren < context.config.api.retries => {
                 barren += 1;
                 link = Some(current);

@@ -3,17 +3,17 @@
 //! A call goes to the day of its own start, whichever request found it; a record to the day of its call, or of its own
 //! start where its call is not among those found.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
 use chrono::{DateTime, Days, NaiveDate, Utc};
 
 use super::opened::OpenDay;
 use super::summary::{Problem, Summary};
-use super::walk::{Answer, Ask, DayWork, Scope, SpaceScope};
+use super::walk::{Answer, Ask, Asked, DayWork, Scope, SpaceScope};
 use super::{Context, Job};
 use crate::api::{Call, Record};
 use crate::lake;
-use crate::lake::manifest::RoomEntry;
+use crate::lake::manifest::{Missed, RoomEntry};
 use crate::{Error, ErrorKind};
 
 /// A call as found: its room, the object and the day it lies in.
@@ -36,7 +36,9 @@ pub(super) struct Sorter<'a> {
     filtered: HashSet<(usize, String)>,
     records: HashMap<(usize, String), (String, Record)>,
     /// Dates of a space for which a room gave no answer.
-    missed: HashSet<(usize, NaiveDate)>,
+    missed: HashMap<(usize, NaiveDate), BTreeSet<String>>,
+    /// Rooms that the job is for; empty: all.
+    rooms: BTreeSet<String>,
     /// Whether any request was answered.
     pub answered: bool,
 }
@@ -58,7 +60,8 @@ impl<'a> Sorter<'a> {
             calls: HashMap::new(),
             filtered: HashSet::new(),
             records: HashMap::new(),
-            missed: HashSet::new(),
+            missed: HashMap::new(),
+            rooms: job.rooms.iter().cloned().collect(),
             answered: false,
         }
     }
@@ -140,11 +143,9 @@ impl<'a> Sorter<'a> {
                 to,
             } => (*space, room, *from, *to, "records"),
         };
-        self.missed.extend(
-            from.iter_days()
-                .take_while(|date| *date <= to)
-                .map(|date| (space, date)),
-        );
+        for date in from.iter_days().take_while(|date| *date <= to) {
+            self.missed.entry((space, date)).or_default().insert(room.clone());
+        }
         if error.kind() != ErrorKind::Interrupted {
             let problem = Problem::new(
                 "listing_failed",
@@ -159,13 +160,7 @@ impl<'a> Sorter<'a> {
         let mut days = BTreeMap::new();
         let zone = self.context.config.timezone;
         let today = lake::date_of(self.context.now, zone);
-        for (index, space) in self
-            .scope
-            .spaces
-            .iter()
-            .enumerate()
-            .filter(|(_, space)| !space.failed)
-        {
+        for (index, space) in self.scope.spaces.iter().enumerate() {
             for date in self
                 .range
                 .0
@@ -239,24 +234,58 @@ impl<'a> Sorter<'a> {
         date: NaiveDate,
     ) -> &'d mut DayWork {
         let scope = &self.scope.spaces[space];
-        days.entry((date, space)).or_insert_with(|| DayWork {
-            date,
-            space_id: scope.id.clone(),
-            space_name: scope.name.clone(),
-            listed: self.listed(space, date),
-            rooms: BTreeMap::new(),
-            calls: BTreeMap::new(),
-            records: BTreeMap::new(),
+        days.entry((date, space)).or_insert_with(|| {
+            let asked = self.asked(scope, date);
+            let missed = self.missed(space, date, &asked);
+            DayWork {
+                date,
+                space_id: scope.id.clone(),
+                space_name: scope.name.clone(),
+                listed: self.whole && matches!(asked, Asked::All) && missed.is_none() && self.is_over(date),
+                asked,
+                missed,
+                rooms: BTreeMap::new(),
+                calls: BTreeMap::new(),
+                records: BTreeMap::new(),
+            }
         })
     }
 
-    /// Whether the day is known whole: it was asked for, with a date more on each side, without a miss, after its end.
-    fn listed(&self, space: usize, date: NaiveDate) -> bool {
+    /// The rooms that the day was asked for, with a date more on each side; none for a day that only calls led to.
+    fn asked(&self, space: &SpaceScope, date: NaiveDate) -> Asked {
+        let in_range = (self.range.0..=self.range.1).contains(&date);
+        let open = self
+            .open
+            .iter()
+            .find(|open| open.space_id == space.id && open.date == date);
+        match open {
+            _ if in_range && self.rooms.is_empty() => Asked::All,
+            Some(open) if open.space => Asked::All,
+            _ if in_range => Asked::Rooms(self.rooms.clone()),
+            Some(open) => Asked::Rooms(open.rooms.clone()),
+            None => Asked::Rooms(BTreeSet::new()),
+        }
+    }
+
+    fn missed(&self, space: usize, date: NaiveDate, asked: &Asked) -> Missed {
         let around = [date - Days::new(1), date, date + Days::new(1)];
-        self.whole
-            && (self.range.0..=self.range.1).contains(&date)
-            && !around.iter().any(|date| self.missed.contains(&(space, *date)))
-            && lake::end_of(date, self.context.config.timezone) + self.context.settle() <= self.context.now
+        let rooms = around
+            .iter()
+            .filter_map(|date| self.missed.get(&(space, *date)))
+            .flatten();
+        let was_asked = |room: &&String| match asked {
+            Asked::All => true,
+            Asked::Rooms(rooms) => rooms.contains(*room),
+        };
+        Missed {
+            space: self.scope.spaces[space].failed,
+            rooms: rooms.filter(was_asked).cloned().collect(),
+        }
+    }
+
+    /// Whether the date is over, and the last calls on it have settled.
+    fn is_over(&self, date: NaiveDate) -> bool {
+        lake::end_of(date, self.context.config.timezone) + self.context.settle() <= self.context.now
     }
 }
 

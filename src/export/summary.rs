@@ -135,6 +135,8 @@ pub struct Counts {
     pub records_landed: u64,
     /// Recordings that are not there yet.
     pub records_pending: u64,
+    /// Recordings that the API refuses.
+    pub records_denied: u64,
     /// Recordings that failed.
     pub records_failed: u64,
     /// Recordings that the platform itself has given up.
@@ -180,6 +182,9 @@ pub struct Summary {
     /// Why nothing could be done.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub error: Option<String>,
+    /// Whether the run was stopped before it was through.
+    #[serde(default)]
+    pub interrupted: bool,
     /// The first date that a stopped run did not come to.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub interrupted_before: Option<NaiveDate>,
@@ -218,6 +223,7 @@ impl Summary {
             warnings: Vec::new(),
             notes: Notes::default(),
             error: None,
+            interrupted: false,
             interrupted_before: None,
         }
     }
@@ -258,6 +264,7 @@ impl Summary {
         all.records_done += of_day.records_done;
         all.records_landed += of_day.records_landed;
         all.records_pending += of_day.records_pending;
+        all.records_denied += of_day.records_denied;
         all.records_failed += of_day.records_failed;
         all.records_unavailable += of_day.records_unavailable;
         all.recorded_bytes += of_day.recorded_bytes;
@@ -283,6 +290,7 @@ impl Summary {
     pub(super) fn finish(&mut self, now: DateTime<Utc>, writes: u64, stopped: bool, error: Option<&Error>) {
         self.finished_at = Some(now);
         self.counts.writes = writes;
+        self.interrupted = stopped;
         self.error = error.map(ToString::to_string);
         self.warnings.extend(told(&self.notes));
         // In order, so that equal runs give equal lists.
@@ -344,7 +352,7 @@ impl Summary {
             bytesize::ByteSize(c.recorded_bytes).display().iec(),
             c.records_done
         ));
-        if c.writes == 0 {
+        if c.writes == 0 && self.outcome == Outcome::Done {
             lines.push("  nothing new: the lake is as it was, no file written".into());
         }
         if let Some(error) = &self.error {

@@ -86,7 +86,7 @@ pub(super) async fn commit(context: &Context, day: &mut Day) -> Result<()> {
 
 /// A day without anything that was not listed whole says nothing: it has no manifest.
 fn is_blank(manifest: &Manifest) -> bool {
-    !manifest.listed && manifest.calls.is_empty() && manifest.records.is_empty()
+    !manifest.listed && manifest.missed.is_none() && manifest.calls.is_empty() && manifest.records.is_empty()
 }
 
 /// Whether later runs have to come back to the day.
@@ -98,13 +98,15 @@ fn is_open(context: &Context, manifest: &Manifest) -> bool {
 
 fn has_open_items(config: &Config, manifest: &Manifest) -> bool {
     let open = |status: Status| matches!(status, Status::Pending | Status::Failed);
-    manifest.calls.values().any(|call| {
-        call.pending.is_some()
-            || call
-                .reports
-                .iter()
-                .any(|(format, landing)| config.export.reports.contains(format) && open(landing.status))
-    }) || (config.export.recordings && manifest.records.values().any(|record| open(record.file.status)))
+    !manifest.missed.is_none()
+        || manifest.calls.values().any(|call| {
+            call.pending.is_some()
+                || call
+                    .reports
+                    .iter()
+                    .any(|(format, landing)| config.export.reports.contains(format) && open(landing.status))
+        })
+        || (config.export.recordings && manifest.records.values().any(|record| open(record.file.status)))
 }
 
 /// Builds the day's tables when they are not of its present state.
@@ -137,10 +139,8 @@ async fn build_changed(context: &Arc<Context>, day: &mut Day, rebuild: bool) -> 
             bytes: file.bytes.len() as u64,
             sha256: file.sha256,
         };
-        let same = !rebuild && before.as_ref().and_then(|b| b.tables.get(&file.table)) == Some(&entry);
-        if !same {
-            context.put(&file.key, file.bytes, Condition::Any).await?;
-        }
+        // Also one that is as it was: a run that was killed before its manifest may have written another over it.
+        context.put(&file.key, file.bytes, Condition::Any).await?;
         tables.insert(file.table, entry);
     }
     // A table that has no more rows has no file.

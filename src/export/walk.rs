@@ -16,7 +16,7 @@ use super::summary::{Problem, Summary};
 use super::{Context, Job, Phase};
 use crate::api::{Call, Listing, Record, Room, Space};
 use crate::lake;
-use crate::lake::manifest::RoomEntry;
+use crate::lake::manifest::{Missed, RoomEntry};
 use crate::{ErrorKind, Result};
 
 /// The spaces and rooms that a job works on.
@@ -47,6 +47,15 @@ pub(super) struct Found {
     pub reached: bool,
 }
 
+/// The rooms that a day was asked for.
+#[derive(Debug, Clone)]
+pub(super) enum Asked {
+    /// All in scope.
+    All,
+    /// These.
+    Rooms(BTreeSet<String>),
+}
+
 /// A day to be worked on, and what the walk found of it.
 pub(super) struct DayWork {
     pub date: NaiveDate,
@@ -54,6 +63,10 @@ pub(super) struct DayWork {
     pub space_name: Option<String>,
     /// Whether the day was listed whole, after it had ended.
     pub listed: bool,
+    /// What was asked for the whole day: rooms that are not in here were not looked at.
+    pub asked: Asked,
+    /// What of it gave no answer.
+    pub missed: Missed,
     pub rooms: BTreeMap<String, RoomEntry>,
     pub calls: BTreeMap<String, (String, Call)>,
     pub records: BTreeMap<String, (String, Record)>,
@@ -319,7 +332,7 @@ fn asks(
             let may_hold = |date: &NaiveDate| last.is_none_or(|last| *date <= last);
             let open = open
                 .iter()
-                .filter(|day| day.rooms.contains(&room.id))
+                .filter(|day| day.space || day.rooms.contains(&room.id))
                 .map(|day| day.date);
             let days: BTreeSet<_> = dates(from, to.min(today)).filter(may_hold).chain(open).collect();
             if days.is_empty() {

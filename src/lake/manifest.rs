@@ -3,7 +3,7 @@
 //! It holds the call and record objects as the API gave them, what was landed of each, what is missing and why, and
 //! what was built. `export` writes it last; `build` and `cli status` read it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use chrono::{DateTime, NaiveDate, Utc};
 use serde::{Deserialize, Serialize};
@@ -28,6 +28,9 @@ pub struct Manifest {
     /// Whether every room of the space was asked for this date after it had ended. A day that is known only from calls
     /// that other dates' requests brought is not.
     pub listed: bool,
+    /// What could not be listed.
+    #[serde(default, skip_serializing_if = "Missed::is_none")]
+    pub missed: Missed,
     /// The rooms that have something on the day, by id.
     pub rooms: BTreeMap<String, RoomEntry>,
     /// The day's calls, by id.
@@ -36,6 +39,24 @@ pub struct Manifest {
     pub records: BTreeMap<String, RecordEntry>,
     /// What was built of all this, and from which state of it.
     pub built: Option<Built>,
+}
+
+/// What could not be listed of a day when it was last asked for; later runs ask again.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Missed {
+    /// Whether the space's rooms themselves could not be listed.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub space: bool,
+    /// The rooms that gave no answer.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub rooms: BTreeSet<String>,
+}
+
+impl Missed {
+    /// Whether all was listed.
+    pub fn is_none(&self) -> bool {
+        !self.space && self.rooms.is_empty()
+    }
 }
 
 /// What the tables need of a room.
@@ -211,6 +232,7 @@ impl Manifest {
             space_id: space_id.into(),
             space_name: None,
             listed: false,
+            missed: Missed::default(),
             rooms: BTreeMap::new(),
             calls: BTreeMap::new(),
             records: BTreeMap::new(),
@@ -231,6 +253,8 @@ impl Manifest {
     /// neither's any more.
     pub fn absorb(&mut self, other: Self) {
         self.listed |= other.listed;
+        self.missed.space |= other.missed.space;
+        self.missed.rooms.extend(other.missed.rooms);
         self.space_name = self.space_name.take().or(other.space_name);
         for (id, room) in other.rooms {
             self.rooms.entry(id).or_insert(room);

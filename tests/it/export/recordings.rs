@@ -149,7 +149,12 @@ async fn a_transfer_that_stays_cut_leaves_nothing() {
 #[tokio::test(flavor = "multi_thread")]
 async fn memory_stays_below_the_recordings_size() {
     // One recording of 300 MiB: more than the program may ever hold.
-    let options = Options { recording_size: 300 << 20, recorded: 1.0, rooms: 2, ..school() };
+    let options = Options {
+        recording_size: 300 << 20,
+        recorded: 1.0,
+        rooms: 2,
+        ..school()
+    };
     let sim = Simulator::start(options).await.unwrap();
     sim.edit(|school| school.records.retain(is_whole));
     sim.edit(|school| school.records.truncate(1));
