@@ -38,6 +38,10 @@ deny: ## Hold the dependencies against deny.toml (needs cargo-deny)
 test: tools fmt-check lint ## Run every check and every test
 	$(CARGO) test --locked
 
+.PHONY: bench
+bench: tools ## Measure the walk, memory and throughput in a release build
+	$(CARGO) bench --locked --bench night
+
 .PHONY: clean-tools
 clean-tools: ## Remove .tools/
 	rm -rf .tools

@@ -171,6 +171,11 @@ async fn memory_stays_below_the_recordings_size() {
         "{} MiB",
         run.peak_memory >> 20
     );
+    assert!(
+        run.disk_written < 1 << 20,
+        "{} bytes went to the local disk",
+        run.disk_written
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]

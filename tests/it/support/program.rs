@@ -15,6 +15,8 @@ pub struct Finished {
     pub stderr: String,
     /// The most memory that it had, in bytes, as seen while it ran.
     pub peak_memory: u64,
+    /// The bytes that it made the kernel write to disks, as last seen while it ran.
+    pub disk_written: u64,
 }
 
 impl Finished {
@@ -95,31 +97,40 @@ impl Telelake {
 
     pub async fn run(self) -> Finished {
         let child = self.start();
-        let memory = child.id().map(|id| tokio::spawn(watch_memory(id)));
+        let meters = child.id().map(|id| tokio::spawn(watch(id)));
         let output = child.wait_with_output().await.unwrap();
-        let peak_memory = match memory {
-            Some(watch) => watch.await.unwrap(),
-            None => 0,
+        let (peak_memory, disk_written) = match meters {
+            Some(meters) => meters.await.unwrap(),
+            None => (0, 0),
         };
         Finished {
             status: output.status.code().unwrap_or(-1),
             stdout: String::from_utf8(output.stdout).unwrap(),
             stderr: String::from_utf8(output.stderr).unwrap(),
             peak_memory,
+            disk_written,
         }
     }
 }
 
-/// Reads the kernel's own high-water mark until the process is gone.
-async fn watch_memory(id: u32) -> u64 {
-    let mut peak = 0;
-    while let Ok(status) = tokio::fs::read_to_string(format!("/proc/{id}/status")).await {
-        let Some(line) = status.lines().find_map(|line| line.strip_prefix("VmHWM:")) else {
-            break;
+/// Reads the kernel's own high-water mark of memory, and its count of bytes sent to disks, until the process is gone.
+async fn watch(id: u32) -> (u64, u64) {
+    let (mut peak, mut written) = (0, 0);
+    loop {
+        let Some(kibibytes) = kernel_says(id, "status", "VmHWM:").await else {
+            return (peak, written);
         };
-        let kibibytes: u64 = line.trim().trim_end_matches(" kB").parse().unwrap();
         peak = kibibytes * 1024;
+        written = kernel_says(id, "io", "write_bytes:").await.unwrap_or(written);
         tokio::time::sleep(std::time::Duration::from_millis(20)).await;
     }
-    peak
+}
+
+/// A number out of one of the process's files in `/proc`; none once it is gone.
+async fn kernel_says(id: u32, file: &str, name: &str) -> Option<u64> {
+    let text = tokio::fs::read_to_string(format!("/proc/{id}/{file}"))
+        .await
+        .ok()?;
+    let value = text.lines().find_map(|line| line.strip_prefix(name))?;
+    Some(value.trim().trim_end_matches(" kB").parse().unwrap())
 }

@@ -1,0 +1,46 @@
+//! What a night's work costs: the walk, a large recording, many calls, and the same days once more. Each figure stands
+//! beside its goal or beside what the machine does without the program, so that it means something on any machine.
+//!
+//! `make bench` runs it, and `cargo bench --bench night -- walk` one part of it. A missed goal is printed and is no failure; what does not run is one.
+
+#![allow(clippy::unwrap_used)]
+
+mod baseline;
+mod calls;
+mod recording;
+mod report;
+mod school;
+mod walk;
+
+// The tests' own tools; the benches need only some of them.
+#[allow(dead_code)]
+#[path = "../../tests/it/support/mod.rs"]
+mod support;
+
+/// What can be asked for by name.
+const PARTS: [&str; 3] = ["walk", "recording", "calls"];
+
+// Several threads: the simulator and the S3 baseline run in this process, and must not be what is measured.
+#[tokio::main]
+async fn main() {
+    let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    println!("telelake bench: release build, {cores} cores, simulator on the same machine");
+    // Cargo adds options of its own, for harnesses that know them.
+    let asked: Vec<String> = std::env::args()
+        .skip(1)
+        .filter(|arg| !arg.starts_with('-'))
+        .collect();
+    for name in &asked {
+        assert!(PARTS.contains(&name.as_str()), "{name} is none of {PARTS:?}");
+    }
+    let wanted = |name: &str| asked.is_empty() || asked.iter().any(|asked| asked == name);
+    if wanted("walk") {
+        walk::measure().await;
+    }
+    if wanted("recording") {
+        recording::measure().await;
+    }
+    if wanted("calls") {
+        calls::measure().await;
+    }
+}
