@@ -318,3 +318,104 @@ async fn with_xlsx_alone_or_json_alone_only_that_is_asked_for() {
         assert!(raw.iter().all(|key| !key.ends_with(absent)));
     }
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn half_a_job_leaves_the_other_half_open() {
+    for only in ["recordings", "analytics"] {
+        let (sim, lake) = (Simulator::start(small()).await.unwrap(), Lake::folder());
+        Telelake::against(&sim, &lake, &backfill(&range(&sim), &["--only", only]))
+            .run()
+            .await
+            .expect(0);
+        let coverage = lake.rows("coverage", &["room_id", "complete", "reason"]).await;
+        assert!(!coverage.is_empty());
+        assert!(
+            coverage
+                .iter()
+                .all(|row| row["complete"] == "false" && !row["reason"].is_empty()),
+            "{coverage:?}"
+        );
+        if only == "recordings" {
+            // What was never asked for is made up by itself.
+            Telelake::against(&sim, &lake, &["run"]).run().await.expect(0);
+            let rows = lake.rows("participants", &["call_id"]).await;
+            assert!(!rows.is_empty());
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn force_lands_the_room_and_dates_asked_for_and_mends_what_is_gone() {
+    let (sim, lake) = (Simulator::start(small()).await.unwrap(), Lake::folder());
+    Telelake::against(&sim, &lake, &backfill(&range(&sim), &[]))
+        .run()
+        .await
+        .expect(0);
+    let school = sim.school();
+    let call = &school.calls[0];
+    let key = report_of(&lake, &call.id).await["landed"]["key"]
+        .as_str()
+        .unwrap()
+        .to_owned();
+    let Lake::Folder(folder) = &lake else {
+        unreachable!()
+    };
+    std::fs::remove_file(folder.path().join(&key)).unwrap();
+    sim.clear_log();
+    let date = call.started_at.date_naive();
+    let args = [
+        "backfill",
+        "--from",
+        &date.to_string(),
+        "--to",
+        &date.to_string(),
+        "--room",
+        &call.room_id,
+        "--force",
+    ];
+    Telelake::against(&sim, &lake, &args).run().await.expect(0);
+    let of_room = school
+        .calls
+        .iter()
+        .filter(|other| other.room_id == call.room_id && other.started_at.date_naive() == date);
+    assert_eq!(sim.count(Endpoint::Report), 2 * of_room.count());
+    assert_whole(&lake, &sim, chrono_tz::Tz::UTC).await;
+    assert!(lake.keys().await.contains_key(&key));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_damaged_state_object_stops_one_day_at_most() {
+    let (sim, lake) = (Simulator::start(small()).await.unwrap(), Lake::folder());
+    sim.edit(|school| school.calls[0].set_report(Report::Missing));
+    Telelake::against(&sim, &lake, &backfill(&range(&sim), &[]))
+        .run()
+        .await
+        .expect(0);
+    let Lake::Folder(folder) = &lake else {
+        unreachable!()
+    };
+    let state = folder.path().join("_telelake");
+    std::fs::write(state.join("runs/zz.json"), "{\"id\": \"x\"}").unwrap();
+    std::fs::write(state.join("runs/.DS_Store"), "").unwrap();
+    Telelake::against(&sim, &lake, &["run"]).run().await.expect(0);
+    let open = lake
+        .keys()
+        .await
+        .into_keys()
+        .find(|key| key.starts_with("_telelake/open/"))
+        .unwrap();
+    let manifest = open.replacen("_telelake/open", "_telelake/days", 1) + ".json";
+    std::fs::write(folder.path().join(&manifest), "{").unwrap();
+    let run = Telelake::against(&sim, &lake, &["--log-format", "json", "run"])
+        .run()
+        .await
+        .expect(3);
+    assert_eq!(
+        run.summary()["failed"].as_array().unwrap().len(),
+        1,
+        "{}",
+        run.stdout
+    );
+    let status = Telelake::new(&["status"]).lake(&lake).run().await.expect(0);
+    assert!(status.stdout.contains("3 days"), "{}", status.stdout);
+}
