@@ -33,6 +33,8 @@ pub enum Failure {
     ExpireLink,
     /// `Range` is ignored: 200 and all of it. For blobs.
     NoRange,
+    /// A request for an open range is answered with so many bytes of it at most, as HTTP allows. For blobs.
+    ShortRange(u64),
     /// The body comes without `Content-Length`.
     NoLength,
     /// 200 with a page of HTML.

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use axum::extract::{ConnectInfo, Query, Request, State};
 use axum::http::header::{AUTHORIZATION, CONTENT_LENGTH, HOST, RANGE};
-use axum::http::{HeaderMap, Method, StatusCode};
+use axum::http::{HeaderMap, HeaderValue, Method, StatusCode};
 use axum::response::Response;
 use bytes::Bytes;
 
@@ -129,12 +129,30 @@ async fn with_failure(
             asked.headers.remove(RANGE);
             healthy(shared, endpoint, asked).await
         }
+        Failure::ShortRange(most) => {
+            shorten_range(&mut asked.headers, most);
+            healthy(shared, endpoint, asked).await
+        }
         Failure::ExpireLink => {
             if endpoint == Endpoint::Blob {
                 shared.expire(blob::signature(&asked.path));
             }
             healthy(shared, endpoint, asked).await
         }
+    }
+}
+
+/// Makes `bytes=N-` a range with an end.
+fn shorten_range(headers: &mut HeaderMap, most: u64) {
+    let open = headers
+        .get(RANGE)
+        .and_then(|range| range.to_str().ok()?.strip_prefix("bytes=")?.strip_suffix('-'));
+    let Some(first) = open.and_then(|first| first.parse::<u64>().ok()) else {
+        return;
+    };
+    let last = first.saturating_add(most.max(1)) - 1;
+    if let Ok(range) = HeaderValue::from_str(&format!("bytes={first}-{last}")) {
+        headers.insert(RANGE, range);
     }
 }
 

@@ -78,6 +78,20 @@ async fn a_cut_transfer_reads_no_byte_twice() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_source_that_gives_less_than_the_rest_is_asked_on_until_its_end() {
+    let (sim, lake) = (Simulator::start(school()).await.unwrap(), Lake::folder());
+    let blobs = || Matcher::endpoint(Endpoint::Blob);
+    sim.faults().order(blobs().first(2), Failure::CutBody(2 << 20));
+    sim.faults().order(blobs(), Failure::ShortRange(1 << 20));
+    Telelake::against(&sim, &lake, &backfill(&range(&sim), &[]))
+        .run()
+        .await
+        .expect(0);
+    assert!(sim.requests().iter().filter(|seen| seen.status == 206).count() > 2);
+    assert_whole(&lake, &sim, chrono_tz::Tz::UTC).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn an_error_page_never_becomes_a_recording() {
     for lake in [Lake::folder(), Lake::s3().await] {
         let sim = Simulator::start(school()).await.unwrap();
@@ -110,32 +124,40 @@ async fn an_error_page_never_becomes_a_recording() {
 async fn a_transfer_that_stays_cut_leaves_nothing() {
     for lake in [Lake::folder(), Lake::s3().await] {
         let sim = Simulator::start(school()).await.unwrap();
-        // Without ranges it can never go on.
+        // Each begins, sends a part, breaks off, and never goes on.
+        let count = sim
+            .school()
+            .records
+            .iter()
+            .filter(|record| is_whole(record))
+            .count();
+        let blobs = || Matcher::endpoint(Endpoint::Blob);
         sim.faults()
-            .order(Matcher::endpoint(Endpoint::Blob), Failure::CutBody(5_500_000));
-        sim.faults()
-            .order(Matcher::endpoint(Endpoint::Blob), Failure::NoRange);
+            .order(blobs().first(count as u64), Failure::CutBody(5_500_000));
+        sim.faults().order(blobs(), Failure::Status(500));
         let run = Telelake::against(&sim, &lake, &backfill(&range(&sim), &[]))
             .env("TELELAKE_API__RETRIES", "1")
             .run()
-            .await;
-        if run.status == 3 {
-            assert!(
-                !lake
-                    .keys()
-                    .await
-                    .keys()
-                    .any(|key| key.ends_with(".mp4") || key.contains("/tmp/"))
-            );
-            if let Lake::S3 { bucket, .. } = &lake {
-                let uploads = crate::support::weed::started()
-                    .client()
-                    .list_multipart_uploads()
-                    .bucket(bucket)
-                    .send()
-                    .await;
-                assert_eq!(uploads.unwrap().uploads().len(), 0, "uploads were left behind");
-            }
+            .await
+            .expect(3);
+        assert!(run.count("records_failed") > 0);
+        let keys = lake.keys().await;
+        let left: Vec<_> = keys
+            .keys()
+            .filter(|key| key.contains("/tmp/") || key.ends_with(".part"))
+            .collect();
+        assert!(left.is_empty(), "{left:?}");
+        let files = keys.keys().filter(|key| key.ends_with(".mp4")).count();
+        assert_eq!(files as u64, run.count("records_done"));
+        if let Lake::S3 { bucket, .. } = &lake {
+            let client = crate::support::weed::started().client();
+            let uploads = client
+                .list_multipart_uploads()
+                .bucket(bucket)
+                .send()
+                .await
+                .unwrap();
+            assert_eq!(uploads.uploads().len(), 0, "uploads were left behind");
         }
         sim.faults().clear();
         Telelake::against(&sim, &lake, &backfill(&range(&sim), &[]))
