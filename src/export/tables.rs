@@ -75,6 +75,8 @@ async fn step(context: &Arc<Context>, day: &mut Day, rebuild: bool) -> Result<()
             return Ok(());
         }
         loop {
+            // Anew each time: what is gone changes what the tables are made of.
+            let fingerprint = build::fingerprint(&day.manifest, &context.mapping);
             match build_tables(context, day, &fingerprint).await {
                 Err(error)
                     if error.kind() == ErrorKind::StoreNotFound
