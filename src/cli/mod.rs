@@ -10,6 +10,7 @@ mod dates;
 mod demo;
 mod output;
 mod run;
+mod schema;
 mod simulate;
 mod status;
 
@@ -83,6 +84,7 @@ enum Command {
     Backfill(backfill::Args),
     Status(status::Args),
     Check(check::Args),
+    Schema(schema::Args),
     Simulate(simulate::Args),
     Config(config::Args),
     Completions(completions::Args),
@@ -156,6 +158,7 @@ async fn dispatch(context: &Context, command: Command) -> Result<ExitStatus> {
         Command::Backfill(args) => backfill::run(context, args).await,
         Command::Status(args) => status::run(context, args).await,
         Command::Check(_) => check::run(context).await,
+        Command::Schema(args) => schema::run(context, &args),
         Command::Simulate(args) => simulate::run(context, args).await,
         Command::Config(args) => config::run(context, &args),
         Command::Completions(args) => Ok(completions::run(&args)),
