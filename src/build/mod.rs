@@ -20,6 +20,8 @@ mod inspect;
 mod listed;
 mod mapping;
 mod notes;
+mod overlay;
+mod own;
 mod path;
 mod people;
 mod read;

@@ -4,7 +4,8 @@ use clap::ValueEnum;
 
 use super::Context;
 use crate::config::Config;
-use crate::lake::table::{Table, builtin, dictionary};
+use crate::export;
+use crate::lake::table::{Table, dictionary};
 use crate::{Error, ErrorKind, ExitStatus, Result};
 
 /// The data dictionary: what a row of each table is, and each column's name, type and meaning
@@ -30,8 +31,8 @@ enum Format {
 
 pub(super) fn run(context: &Context, args: &Args) -> Result<ExitStatus> {
     let config = context.config()?;
-    let tables: Vec<&Table> = builtin::all().iter().collect();
-    let tables = chosen(tables, args.table.as_deref())?;
+    let mapping = export::mapping(&config)?;
+    let tables = chosen(mapping.tables().collect(), args.table.as_deref())?;
     let text = match args.format {
         Format::Md => dictionary::markdown(tables),
         Format::Json => format!("{:#}\n", dictionary::json(tables)),
@@ -70,6 +71,7 @@ fn root(config: &Config) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::lake::table::builtin;
 
     #[test]
     fn an_unknown_table_is_refused_with_those_there_are() {

@@ -94,7 +94,7 @@ async fn work_on(context: &Arc<Context>, job: &Job, work: DayWork) -> Result<Day
     if reachable {
         day.land(context, job).await;
     }
-    tables::settle(context, &mut day).await?;
+    tables::settle(&context.workshop, &mut day).await?;
     day.count(context, job);
     Ok(day.report)
 }

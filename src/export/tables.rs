@@ -8,9 +8,9 @@ use bytes::Bytes;
 use futures_util::StreamExt;
 use tokio::sync::mpsc;
 
-use super::Context;
 use super::day::Day;
 use super::opened::to_json;
+use super::workshop::Workshop;
 use crate::build::{self, BuiltDay};
 use crate::config::{Config, ReportFormat};
 use crate::lake::key;
@@ -27,7 +27,7 @@ const READ_AHEAD: usize = 8;
 ///
 /// # Errors
 /// Of the store; then later runs build and commit again.
-pub(super) async fn settle(context: &Arc<Context>, day: &mut Day) -> Result<()> {
+pub(super) async fn settle(context: &Arc<Workshop>, day: &mut Day) -> Result<()> {
     let mut rebuild = false;
     for _ in 0..COMMITS {
         if !context.cancel.is_cancelled() {
@@ -55,7 +55,7 @@ pub(super) async fn settle(context: &Arc<Context>, day: &mut Day) -> Result<()> 
 }
 
 /// Writes the manifest when it differs from what the store holds, and keeps the marker of open days true.
-pub(super) async fn commit(context: &Context, day: &mut Day) -> Result<()> {
+pub(super) async fn commit(context: &Workshop, day: &mut Day) -> Result<()> {
     let (date, space) = (day.manifest.date, day.manifest.space_id.clone());
     if day
         .stored
@@ -90,7 +90,7 @@ fn is_blank(manifest: &Manifest) -> bool {
 }
 
 /// Whether later runs have to come back to the day.
-fn is_open(context: &Context, manifest: &Manifest) -> bool {
+fn is_open(context: &Workshop, manifest: &Manifest) -> bool {
     let built = manifest.built.as_ref().map(|built| built.fingerprint.as_str());
     built != Some(&build::fingerprint(manifest, &context.mapping))
         || has_open_items(&context.config, manifest)
@@ -110,7 +110,7 @@ fn has_open_items(config: &Config, manifest: &Manifest) -> bool {
 }
 
 /// Builds the day's tables when they are not of its present state.
-async fn build_changed(context: &Arc<Context>, day: &mut Day, rebuild: bool) -> Result<()> {
+async fn build_changed(context: &Arc<Workshop>, day: &mut Day, rebuild: bool) -> Result<()> {
     let fingerprint = build::fingerprint(&day.manifest, &context.mapping);
     let before = day.manifest.built.take();
     if is_blank(&day.manifest) {
@@ -162,7 +162,7 @@ async fn build_changed(context: &Arc<Context>, day: &mut Day, rebuild: bool) -> 
 }
 
 /// Runs the pure build on a thread of its own, fed with reports in the tables' order.
-async fn run_build(context: &Arc<Context>, day: &mut Day) -> Result<BuiltDay> {
+async fn run_build(context: &Arc<Workshop>, day: &mut Day) -> Result<BuiltDay> {
     let fresh = std::mem::take(&mut day.fresh);
     let manifest = Arc::new(day.manifest.clone());
     let (sender, receiver) = mpsc::channel(READ_AHEAD);
@@ -210,7 +210,7 @@ async fn run_build(context: &Arc<Context>, day: &mut Day) -> Result<BuiltDay> {
 }
 
 /// Writes a table that belongs to no day, when it differs from what the store holds.
-pub(super) async fn put_if_changed(context: &Context, key: &str, bytes: Bytes) -> Result<()> {
+pub(super) async fn put_if_changed(context: &Workshop, key: &str, bytes: Bytes) -> Result<()> {
     match same(&*context.store, key, &bytes).await? {
         true => Ok(()),
         false => context.put(key, bytes, Condition::Any).await.map(|_| ()),
