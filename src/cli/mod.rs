@@ -9,6 +9,7 @@ mod config;
 mod dates;
 mod demo;
 mod output;
+mod rebuild;
 mod run;
 mod schema;
 mod simulate;
@@ -82,6 +83,7 @@ enum Command {
     Demo(demo::Args),
     Run(run::Args),
     Backfill(backfill::Args),
+    Rebuild(rebuild::Args),
     Status(status::Args),
     Check(check::Args),
     Schema(schema::Args),
@@ -156,6 +158,7 @@ async fn dispatch(context: &Context, command: Command) -> Result<ExitStatus> {
         Command::Demo(args) => demo::run(context, args).await,
         Command::Run(args) => run::run(context, args).await,
         Command::Backfill(args) => backfill::run(context, args).await,
+        Command::Rebuild(args) => rebuild::run(context, args).await,
         Command::Status(args) => status::run(context, args).await,
         Command::Check(_) => check::run(context).await,
         Command::Schema(args) => schema::run(context, &args),

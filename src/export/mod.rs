@@ -10,6 +10,7 @@ mod land;
 mod opened;
 mod plan;
 mod progress;
+mod rebuild;
 mod recording;
 mod sort;
 mod summary;
@@ -17,7 +18,6 @@ mod tables;
 mod walk;
 mod workshop;
 
-use std::sync::atomic::Ordering;
 use std::sync::{Arc, OnceLock};
 
 use chrono::{DateTime, Days, NaiveDate, TimeDelta, Utc};
@@ -33,6 +33,7 @@ use crate::{Error, ErrorKind, Result};
 pub use opened::{OpenedStore, StoreInfo, get_json, last_runs};
 pub use plan::{DayPlan, Plan};
 pub use progress::{Meter, Phase, Progress};
+pub use rebuild::Rebuilder;
 pub use summary::{Counts, Outcome, Problem, Summary};
 use workshop::Workshop;
 pub use workshop::mapping;
@@ -174,7 +175,7 @@ impl Exporter {
         };
         summary.finish(
             Utc::now(),
-            context.writes.load(Ordering::Relaxed),
+            context.writes(),
             context.cancel.is_cancelled(),
             error.as_ref(),
         );

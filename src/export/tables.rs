@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use bytes::Bytes;
+use chrono::{DateTime, Utc};
 use futures_util::StreamExt;
 use tokio::sync::mpsc;
 
@@ -28,10 +29,36 @@ const READ_AHEAD: usize = 8;
 /// # Errors
 /// Of the store; then later runs build and commit again.
 pub(super) async fn settle(context: &Arc<Workshop>, day: &mut Day) -> Result<()> {
-    let mut rebuild = false;
+    build_and_commit(context, day, When::Changed).await
+}
+
+/// Builds whether or not anything has changed, and commits the day where it did.
+///
+/// # Errors
+/// As [`settle`]; `Interrupted` when the work was stopped before the tables were built.
+pub(super) async fn build_again(context: &Arc<Workshop>, day: &mut Day) -> Result<()> {
+    build_and_commit(context, day, When::Always).await?;
+    if day.report.counts.days_built == 0 && context.cancel.is_cancelled() {
+        return Err(Error::new(ErrorKind::Interrupted, "day", "was not built"));
+    }
+    Ok(())
+}
+
+/// When a day is built.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum When {
+    /// What its tables are made of has changed.
+    Changed,
+    /// In any case; tables that are as they were are not written.
+    Always,
+    /// In any case, and all is written: another process has written its own meanwhile.
+    Raced,
+}
+
+async fn build_and_commit(context: &Arc<Workshop>, day: &mut Day, mut when: When) -> Result<()> {
     for _ in 0..COMMITS {
         if !context.cancel.is_cancelled() {
-            build_changed(context, day, rebuild).await?;
+            build_changed(context, day, when).await?;
         }
         match commit(context, day).await {
             Err(error) if error.kind() == ErrorKind::Precondition => {
@@ -42,7 +69,7 @@ pub(super) async fn settle(context: &Arc<Workshop>, day: &mut Day) -> Result<()>
                 if let Some((theirs, _)) = &day.stored {
                     day.manifest.absorb(theirs.clone());
                 }
-                rebuild = true;
+                when = When::Raced;
             }
             done => return done,
         }
@@ -110,21 +137,20 @@ fn has_open_items(config: &Config, manifest: &Manifest) -> bool {
 }
 
 /// Builds the day's tables when they are not of its present state.
-async fn build_changed(context: &Arc<Workshop>, day: &mut Day, rebuild: bool) -> Result<()> {
+async fn build_changed(context: &Arc<Workshop>, day: &mut Day, when: When) -> Result<()> {
     let fingerprint = build::fingerprint(&day.manifest, &context.mapping);
     let before = day.manifest.built.take();
     if is_blank(&day.manifest) {
         return Ok(());
     }
-    if !rebuild
-        && before
-            .as_ref()
-            .is_some_and(|built| built.fingerprint == fingerprint)
-    {
+    let same = before.as_ref().filter(|built| built.fingerprint == fingerprint);
+    // What is built again of the same is the same, to the byte.
+    let checked_at = same.map_or(context.now, |built| built.checked_at);
+    if when == When::Changed && same.is_some() {
         day.manifest.built = before;
         return Ok(());
     }
-    let built = match run_build(context, day).await {
+    let built = match run_build(context, day, checked_at).await {
         Ok(built) => built,
         Err(error) => {
             day.manifest.built = before;
@@ -139,13 +165,20 @@ async fn build_changed(context: &Arc<Workshop>, day: &mut Day, rebuild: bool) ->
             bytes: file.bytes.len() as u64,
             sha256: file.sha256,
         };
-        // Also one that is as it was: a run that was killed before its manifest may have written another over it.
-        context.put(&file.key, file.bytes, Condition::Any).await?;
+        if when == When::Always {
+            put_if_changed(context, &file.key, file.bytes).await?;
+        } else {
+            // Also one that is as it was: a run that was killed before its manifest may have written another over it.
+            context.put(&file.key, file.bytes, Condition::Any).await?;
+        }
         tables.insert(file.table, entry);
     }
     // A table that has no more rows has no file.
+    let of_store = || day.stored.as_ref().and_then(|(stored, _)| stored.built.as_ref());
     let stale = before
-        .iter()
+        .as_ref()
+        .or_else(of_store)
+        .into_iter()
         .flat_map(|built| &built.tables)
         .filter(|(name, _)| !tables.contains_key(*name));
     for (_, entry) in stale {
@@ -155,14 +188,14 @@ async fn build_changed(context: &Arc<Workshop>, day: &mut Day, rebuild: bool) ->
     day.report.notes.add(&built.notes);
     day.manifest.built = Some(Built {
         fingerprint,
-        checked_at: context.now,
+        checked_at,
         tables,
     });
     Ok(())
 }
 
 /// Runs the pure build on a thread of its own, fed with reports in the tables' order.
-async fn run_build(context: &Arc<Workshop>, day: &mut Day) -> Result<BuiltDay> {
+async fn run_build(context: &Arc<Workshop>, day: &mut Day, checked_at: DateTime<Utc>) -> Result<BuiltDay> {
     let fresh = std::mem::take(&mut day.fresh);
     let manifest = Arc::new(day.manifest.clone());
     let (sender, receiver) = mpsc::channel(READ_AHEAD);
@@ -174,7 +207,7 @@ async fn run_build(context: &Arc<Workshop>, day: &mut Day) -> Result<BuiltDay> {
             &for_build,
             &of_build.mapping,
             of_build.store.url(),
-            of_build.now,
+            checked_at,
             reports,
         )
     });
@@ -209,7 +242,7 @@ async fn run_build(context: &Arc<Workshop>, day: &mut Day) -> Result<BuiltDay> {
         .map_err(|e| Error::new(ErrorKind::Internal, "build", format!("stopped: {e}")))?
 }
 
-/// Writes a table that belongs to no day, when it differs from what the store holds.
+/// Writes a table when it differs from what the store holds.
 pub(super) async fn put_if_changed(context: &Workshop, key: &str, bytes: Bytes) -> Result<()> {
     match same(&*context.store, key, &bytes).await? {
         true => Ok(()),

@@ -62,6 +62,11 @@ impl Workshop {
         Ok(version)
     }
 
+    /// Writes and removals so far.
+    pub fn writes(&self) -> u64 {
+        self.writes.load(Ordering::Relaxed)
+    }
+
     /// Removes an object.
     pub async fn delete(&self, key: &str) -> Result<()> {
         self.store.delete(key).await?;

@@ -14,6 +14,7 @@ async fn every_help_says_what_it_needs() {
         "demo",
         "run",
         "backfill",
+        "rebuild",
         "status",
         "check",
         "schema",
