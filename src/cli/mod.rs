@@ -8,6 +8,7 @@ mod completions;
 mod config;
 mod dates;
 mod demo;
+mod fit;
 mod output;
 mod rebuild;
 mod run;

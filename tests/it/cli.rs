@@ -135,6 +135,10 @@ async fn check_tells_all_that_is_wrong_at_once() {
         "{good}"
     );
     assert_eq!(lake.keys().await.len(), 0, "a check leaves nothing behind");
+    assert!(
+        good.contains("from the API") && good.contains("bound: participant_id, name"),
+        "{good}"
+    );
     let file = tempfile::NamedTempFile::new().unwrap();
     let bad = Telelake::against(&sim, &lake, &["check"])
         .env("TELELAKE_API__TOKEN", "wrong")

@@ -184,6 +184,15 @@ async fn a_rebuild_of_the_same_writes_nothing_and_of_a_new_mapping_all_the_past(
         tables(&lake, &OF_REPORTS).await.is_empty(),
         "the shape is not known yet"
     );
+    let check = Telelake::against(&sim, &lake, &["check"])
+        .run()
+        .await
+        .expect(0)
+        .stdout;
+    assert!(
+        check.contains("FAIL  mapping") && check.contains("in the lake") && check.contains("data (1)"),
+        "{check}"
+    );
     let (contents, written) = (lake.contents().await, lake.written());
     let requests = sim.total_count();
     let same = rebuild(&sim, &lake, "").await.expect(0);
