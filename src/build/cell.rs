@@ -73,6 +73,26 @@ impl<'v> Cell<'v> {
         .ok_or(Misfit)
     }
 
+    /// Reads a number as a type after multiplying it; text that is no number is read as it is.
+    pub fn scaled(value: &'v Value, kind: Type, scale: f64) -> Result<Self, Misfit> {
+        let Some(number) = lenient::number(value) else {
+            return Self::read(value, kind);
+        };
+        // A thousandth is no binary fraction, a thousand is whole: dividing keeps what is exact exact.
+        let inverse = (1.0 / scale).round();
+        let number = if inverse > 1.0 && (inverse * scale - 1.0).abs() < 1e-12 {
+            number / inverse
+        } else {
+            number * scale
+        };
+        match kind {
+            Type::Int64 => lenient::integer(&Value::from(number.round())).map(Self::Int),
+            Type::Timestamp => lenient::instant(&Value::from(number)).map(Self::time),
+            _ => lenient::number(&Value::from(number)).map(Self::Double),
+        }
+        .ok_or(Misfit)
+    }
+
     /// An instant.
     pub fn time(instant: DateTime<Utc>) -> Self {
         Self::Time(instant.timestamp_micros())

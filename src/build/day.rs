@@ -22,7 +22,7 @@ use crate::config::ReportFormat;
 use crate::error::{Error, ErrorKind, Result};
 use crate::lake::key;
 use crate::lake::manifest::{CallEntry, Manifest};
-use crate::lake::table::{Table, builtin};
+use crate::lake::table::{Table, Type, builtin};
 
 /// What a day gives.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -100,7 +100,7 @@ struct Day<'m> {
     mapping: &'m Mapping,
     /// The tables of reports, participants first: the others look them up.
     plans: Vec<(&'m TablePlan, Option<People>)>,
-    sinks: BTreeMap<&'static str, Sink>,
+    sinks: BTreeMap<&'m str, Sink<'m>>,
     notes: Notes,
 }
 
@@ -111,7 +111,7 @@ impl<'m> Day<'m> {
             .iter()
             .filter(|plan| plan.source == Source::Report)
             .map(|plan| {
-                let people = (plan.table.name == "participants").then(|| People::of(plan.table));
+                let people = (plan.table.name == "participants").then(|| People::of(&plan.table));
                 (plan, people.flatten())
             })
             .collect();
@@ -125,10 +125,14 @@ impl<'m> Day<'m> {
         }
     }
 
-    fn sink(&mut self, table: &str) -> Result<&mut Sink> {
+    fn sink(&mut self, table: &str) -> Result<&mut Sink<'m>> {
         let table = builtin::get(table)
             .ok_or_else(|| Error::new(ErrorKind::Internal, table, "there is no such table"))?;
-        Ok(self.sinks.entry(&table.name).or_insert_with(|| Sink::new(table)))
+        Ok(self.sink_of(table))
+    }
+
+    fn sink_of(&mut self, table: &'m Table) -> &mut Sink<'m> {
+        self.sinks.entry(&table.name).or_insert_with(|| Sink::new(table))
     }
 
     /// Adds a call's report to the tables; gives the meetings that its participants came for.
@@ -142,24 +146,25 @@ impl<'m> Day<'m> {
         let mut meetings = BTreeSet::new();
         for at in 0..self.plans.len() {
             let (plan, people) = self.plans[at].clone();
-            let template = template(self.manifest, plan.table, id, call);
+            let table: &'m Table = &plan.table;
+            let template = template(self.manifest, table, id, call);
             let mut rows = rows::rows(self.mapping, plan, &report, &template, &mut self.notes);
             match people {
                 Some(people) => {
                     rows = people.settle(rows, id, call.finished_at, &mut self.notes);
-                    meetings = distinct(plan.table, "external_meeting_id", &rows);
-                    known = people_by_id(plan.table, &rows);
+                    meetings = distinct(table, "external_meeting_id", &rows);
+                    known = people_by_id(table, &rows);
                 }
-                None => introduce(plan.table, &known, &mut rows),
+                None => introduce(table, &known, &mut rows),
             }
-            self.write(plan.table, rows)?;
+            self.write(table, rows)?;
         }
         Ok(meetings)
     }
 
     /// Writes a call's rows in the table's order.
-    fn write(&mut self, table: &'static Table, mut rows: Vec<Row<'_>>) -> Result<()> {
-        if let Some(id) = table.index("message_id") {
+    fn write(&mut self, table: &'m Table, mut rows: Vec<Row<'_>>) -> Result<()> {
+        if let Some(id) = table.index("message_id").filter(|_| table.name == "messages") {
             self.notes.duplicate_messages += drop_twins(&mut rows, id);
         }
         if rows.is_empty() {
@@ -173,7 +178,7 @@ impl<'m> Day<'m> {
                 .find(|order| order.is_ne())
                 .unwrap_or(std::cmp::Ordering::Equal)
         });
-        let sink = self.sink(&table.name)?;
+        let sink = self.sink_of(table);
         rows.iter_mut().try_for_each(|row| sink.push(row))
     }
 
@@ -246,12 +251,17 @@ fn introduce<'v>(table: &Table, known: &HashMap<String, Introduction<'v>>, rows:
     let Some(id) = table.index("participant_id") else {
         return;
     };
+    // A column of a user's own may have the name and another type.
+    let text = |name| {
+        let index = table.index(name)?;
+        (table.columns[index].kind == Type::String).then_some(index)
+    };
     for row in rows {
         let Some(introduction) = row.cells[id].as_text().and_then(|id| known.get(id)) else {
             continue;
         };
         for (name, cell) in introduction {
-            if let Some(index) = table.index(name)
+            if let Some(index) = text(name)
                 && !row.cells[index].is_some()
             {
                 row.cells[index] = cell.clone();

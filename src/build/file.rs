@@ -41,6 +41,14 @@ pub(super) enum Source {
 }
 
 impl Source {
+    /// Its name in the mapping.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Report => "report",
+            source => source.prefix(),
+        }
+    }
+
     /// The prefix of its fields in the notes; none for reports, whose paths speak for themselves.
     pub fn prefix(self) -> &'static str {
         match self {
@@ -57,13 +65,89 @@ impl Source {
 #[derive(Debug, Clone, PartialEq, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct TableRules {
-    /// What it is read from.
+    /// What it is read from; a report where it does not say.
     #[serde(default)]
-    pub source: Source,
+    pub source: Option<Source>,
     /// Where its rows are.
+    #[serde(default)]
     pub rows: Names,
     /// What feeds its columns, by name.
+    #[serde(default)]
     pub columns: BTreeMap<String, Feed>,
+    /// Of a table of one's own: what a row is for.
+    #[serde(default)]
+    pub row: Option<String>,
+}
+
+impl TableRules {
+    /// What it is read from.
+    pub fn source(&self) -> Source {
+        self.source.unwrap_or_default()
+    }
+}
+
+/// What is wrong with a mapping, and under which keys it stands.
+#[derive(Debug)]
+pub(super) struct Fault {
+    /// The keys, outermost first.
+    pub at: Vec<String>,
+    /// What is wrong, with its place in words.
+    pub reason: String,
+}
+
+impl Fault {
+    /// Of the whole file, or a key of its top.
+    pub fn of_file(key: &str, reason: impl Into<String>) -> Self {
+        Self {
+            at: vec![key.to_owned()],
+            reason: reason.into(),
+        }
+    }
+
+    /// Of a table.
+    pub fn of_table(table: &str, reason: impl Into<String>) -> Self {
+        Self {
+            at: vec!["table".to_owned(), table.to_owned()],
+            reason: format!("[table.{table}] {}", reason.into()),
+        }
+    }
+
+    /// Of a key of a table.
+    pub fn of_key(table: &str, key: &str, reason: impl Into<String>) -> Self {
+        let mut fault = Self::of_table(table, format!("`{key}`: {}", reason.into()));
+        fault.at.push(key.to_owned());
+        fault
+    }
+
+    /// Of a column.
+    pub fn of_column(table: &str, column: &str, reason: impl Into<String>) -> Self {
+        let mut fault = Self::of_table(table, format!("column `{column}`: {}", reason.into()));
+        fault.at.extend(["columns".to_owned(), column.to_owned()]);
+        fault
+    }
+
+    /// The line where it stands in a file, from 1, as closely as the file has its keys.
+    pub fn line(&self, text: &str) -> Option<usize> {
+        let document = toml::de::DeTable::parse(text).ok()?;
+        let mut table = document.get_ref();
+        let mut start = None;
+        for key in &self.at {
+            let Some((name, value)) = table.iter().find(|(name, _)| name.get_ref().as_ref() == key) else {
+                break;
+            };
+            start = Some(name.span().start);
+            match value.get_ref().as_table() {
+                Some(inner) => table = inner,
+                None => break,
+            }
+        }
+        start.map(|start| line_at(text, start))
+    }
+}
+
+/// The line of a place in a text, from 1.
+pub(super) fn line_at(text: &str, start: usize) -> usize {
+    1 + text.bytes().take(start).filter(|byte| *byte == b'\n').count()
 }
 
 /// What feeds a column: paths alone, or a table with more to say.
@@ -75,6 +159,15 @@ pub(super) struct Feed {
     pub fields: BTreeMap<String, Names>,
     /// Where the value is looked up when no path has it.
     pub lookup: Option<Lookup>,
+    /// What numbers are multiplied by: of milliseconds for a column of seconds, 0.001.
+    pub scale: Option<f64>,
+    /// Of a table of one's own: the type.
+    pub kind: Option<String>,
+    /// Of a table of one's own: what the column holds.
+    pub doc: Option<String>,
+    /// Whether the names of the mapping below are left out.
+    #[serde(skip)]
+    pub replace: bool,
 }
 
 /// A value of another element of the report.
@@ -102,6 +195,11 @@ struct FeedKeys {
     key: Option<String>,
     by: Option<Names>,
     take: Option<String>,
+    scale: Option<f64>,
+    r#type: Option<String>,
+    doc: Option<String>,
+    #[serde(default)]
+    replace: bool,
 }
 
 impl<'de> Deserialize<'de> for Feed {
@@ -145,13 +243,18 @@ impl FeedKeys {
             (Some(find), Some(key), Some(by), Some(take)) => Some(Lookup { find, key, by, take }),
             _ => return Err("a lookup needs all of `find`, `key`, `by` and `take`"),
         };
-        if self.from.0.is_empty() && lookup.is_none() {
+        // Fields alone add names to those of the mapping below.
+        if self.from.0.is_empty() && lookup.is_none() && self.fields.is_empty() {
             return Err("nothing feeds the column: `from` is missing");
         }
         Ok(Feed {
             from: self.from,
             fields: self.fields,
             lookup,
+            scale: self.scale,
+            kind: self.r#type,
+            doc: self.doc,
+            replace: self.replace,
         })
     }
 }

@@ -2,13 +2,15 @@
 //!
 //! No field name of the platform's stands in the program: all are in `config/mapping.toml`.
 
+use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 
 use sha2::{Digest, Sha256};
 
-use super::file::{Feed, File, Names, Source, TableRules};
+use super::file::{Fault, Feed, File, Names, Source, TableRules, line_at};
 use super::path::{Path, Step};
 use super::shape::Shape;
+use super::{overlay, own};
 use crate::error::{Error, ErrorKind, Result};
 use crate::lake::table::{Table, Type, builtin};
 
@@ -31,7 +33,7 @@ pub struct Mapping {
 /// A table's rules, resolved.
 #[derive(Debug, Clone)]
 pub(super) struct TablePlan {
-    pub table: &'static Table,
+    pub table: Cow<'static, Table>,
     pub source: Source,
     /// Where its rows are; the first that is there wins.
     pub rows: Vec<Path>,
@@ -47,6 +49,8 @@ pub(super) struct ColumnPlan {
     /// Of a column of sessions.
     pub session: Option<SessionPlan>,
     pub lookup: Option<LookupPlan>,
+    /// What numbers are multiplied by.
+    pub scale: Option<f64>,
 }
 
 /// The fields of a session.
@@ -74,23 +78,36 @@ impl Mapping {
         Self::parse(BUILTIN, "built-in mapping")
     }
 
-    /// Reads a mapping. `about` names it in errors.
+    /// Reads a mapping that stands alone. `about` names it in errors.
     ///
     /// # Errors
-    /// When it is no TOML, has an unknown key, or names a table, column or path that can't be: with the line where
-    /// TOML tells it, and the table and column.
+    /// When it is no TOML, has an unknown key, or names a table, column, type or path that can't be: with the line,
+    /// and the table and column.
     pub fn parse(text: &str, about: &str) -> Result<Self> {
-        let refuse = |reason: String| Error::new(ErrorKind::Config, about, reason);
-        let file: File = toml::from_str(text).map_err(|error| {
-            let line = error
-                .span()
-                .map(|span| text[..span.start.min(text.len())].matches('\n').count() + 1);
-            refuse(match line {
-                Some(line) => format!("line {line}: {}", error.message()),
-                None => error.message().to_owned(),
-            })
-        })?;
-        Self::resolve(&file).map_err(refuse)
+        read(text)
+            .and_then(|file| Self::resolve(&file))
+            .map_err(|fault| refusal(&fault, text, about))
+    }
+
+    /// Reads a mapping that is laid over the built-in one. `about` names it in errors.
+    ///
+    /// # Errors
+    /// As [`Mapping::parse`].
+    pub fn over_builtin(text: &str, about: &str) -> Result<Self> {
+        let base = read(BUILTIN).map_err(|fault| refusal(&fault, BUILTIN, "built-in mapping"))?;
+        read(text)
+            .and_then(|over| overlay::lay(base, over))
+            .and_then(|file| Self::resolve(&file))
+            .map_err(|fault| refusal(&fault, text, about))
+    }
+
+    /// All tables: the built-in ones, and those that the mapping defines.
+    pub fn tables(&self) -> impl Iterator<Item = &Table> {
+        let own = self.tables.iter().filter_map(|plan| match &plan.table {
+            Cow::Owned(table) => Some(table),
+            Cow::Borrowed(_) => None,
+        });
+        builtin::all().iter().chain(own)
     }
 
     /// The SHA-256 of what the mapping says: comments, layout and order do not count.
@@ -108,24 +125,24 @@ impl Mapping {
         self.tables.iter().find(|plan| plan.table.name == table)
     }
 
-    fn resolve(file: &File) -> Result<Self, String> {
-        if file.version != VERSION {
-            return Err(format!("version {} is not known, {VERSION} is", file.version));
-        }
+    fn resolve(file: &File) -> Result<Self, Fault> {
         let mut shapes: BTreeMap<Source, Shape> = BTreeMap::new();
         let mut tables = Vec::new();
         for (name, rules) in &file.table {
-            let plan =
-                TablePlan::resolve(name, rules).map_err(|reason| format!("[table.{name}] {reason}"))?;
-            plan.mark(shapes.entry(rules.source).or_default());
+            let plan = TablePlan::resolve(name, rules)?;
+            plan.mark(shapes.entry(rules.source()).or_default());
             tables.push(plan);
         }
         for (source, names) in &file.ignore {
-            for path in paths(names).map_err(|reason| format!("[ignore] {reason}"))? {
+            let paths = paths(names).map_err(|reason| Fault {
+                at: vec!["ignore".into(), source.name().into()],
+                reason: format!("[ignore] {reason}"),
+            })?;
+            for path in paths {
                 shapes.entry(*source).or_default().insert(&path.steps).taken = true;
             }
         }
-        let canonical = serde_json::to_vec(file).map_err(|error| error.to_string())?;
+        let canonical = serde_json::to_vec(file).map_err(|error| Fault::of_file("", error.to_string()))?;
         Ok(Self {
             tables,
             shapes,
@@ -135,24 +152,29 @@ impl Mapping {
 }
 
 impl TablePlan {
-    fn resolve(name: &str, rules: &TableRules) -> Result<Self, String> {
-        let table = builtin::get(name).ok_or("there is no such table")?;
-        let rows = paths(&rules.rows)?;
+    fn resolve(name: &str, rules: &TableRules) -> Result<Self, Fault> {
+        let table = match builtin::get(name) {
+            Some(table) => Cow::Borrowed(table),
+            None => Cow::Owned(own::define(name, rules)?),
+        };
+        let rows = paths(&rules.rows).map_err(|reason| Fault::of_key(name, "rows", reason))?;
         if rows.is_empty() || rows.iter().any(|path| path.up > 0) {
-            return Err("`rows` must be a path from the whole object".into());
+            return Err(Fault::of_key(
+                name,
+                "rows",
+                "must be a path from the whole object",
+            ));
         }
         let deepest = rows.iter().map(|path| scopes(path).len()).max().unwrap_or(1);
-        let columns = rules
-            .columns
-            .iter()
-            .map(|(column, feed)| {
-                ColumnPlan::resolve(table, rules.source, column, feed, deepest)
-                    .map_err(|reason| format!("column `{column}`: {reason}"))
-            })
-            .collect::<Result<_, _>>()?;
+        let mut columns = Vec::new();
+        for (column, feed) in &rules.columns {
+            let plan = ColumnPlan::resolve(&table, rules.source(), column, feed, deepest)
+                .map_err(|reason| Fault::of_column(name, column, reason))?;
+            columns.push(plan);
+        }
         Ok(Self {
             table,
-            source: rules.source,
+            source: rules.source(),
             rows,
             columns,
         })
@@ -191,6 +213,7 @@ impl ColumnPlan {
         if name == "extra" || (source == Source::Report && builtin::CALL_COLUMNS.contains(&name)) {
             return Err("it is filled by the program".into());
         }
+        feed.check(table, kind)?;
         let from = paths(&feed.from)?;
         let session = SessionPlan::resolve(kind, &feed.fields)?;
         let lookup = feed.lookup.as_ref().map(LookupPlan::resolve).transpose()?;
@@ -200,6 +223,7 @@ impl ColumnPlan {
             from,
             session,
             lookup,
+            scale: feed.scale,
         };
         let arrays = usize::from(matches!(kind, Type::Sessions | Type::Strings));
         if plan.from.iter().any(|path| path.arrays() > arrays) {
@@ -280,6 +304,56 @@ impl LookupPlan {
                 .iter()
                 .any(|path| path.up > 0 || path.arrays() > 0)
             || self.by.iter().any(|path| path.arrays() > 0)
+    }
+}
+
+/// A file's text as what it says.
+fn read(text: &str) -> Result<File, Fault> {
+    let file: File = toml::from_str(text).map_err(|error| {
+        let line = error.span().map(|span| line_at(text, span.start));
+        Fault::of_file(
+            "",
+            match line {
+                Some(line) => format!("line {line}: {}", error.message()),
+                None => error.message().to_owned(),
+            },
+        )
+    })?;
+    if file.version != VERSION {
+        let reason = format!("version {} is not known, {VERSION} is", file.version);
+        return Err(Fault::of_file("version", reason));
+    }
+    Ok(file)
+}
+
+fn refusal(fault: &Fault, text: &str, about: &str) -> Error {
+    let reason = match fault.line(text) {
+        Some(line) => format!("line {line}: {}", fault.reason),
+        None => fault.reason.clone(),
+    };
+    Error::new(ErrorKind::Config, about, reason)
+}
+
+impl Feed {
+    /// Checks what does not hang on paths.
+    fn check(&self, table: &Table, kind: Type) -> Result<(), String> {
+        let builtin = builtin::get(&table.name).is_some();
+        if builtin && (self.kind.is_some() || self.doc.is_some()) {
+            return Err("`type` and `doc` are for tables of your own".into());
+        }
+        if self.from.0.is_empty() && self.lookup.is_none() {
+            return Err("nothing feeds the column: `from` is missing".into());
+        }
+        let Some(scale) = self.scale else {
+            return Ok(());
+        };
+        if !matches!(kind, Type::Int64 | Type::Double | Type::Timestamp) {
+            return Err("only numbers and instants have a `scale`".into());
+        }
+        if !scale.is_finite() || scale <= 0.0 {
+            return Err("`scale` must be more than 0".into());
+        }
+        Ok(())
     }
 }
 

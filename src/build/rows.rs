@@ -176,7 +176,10 @@ impl ColumnPlan {
             return session.read(&self.from, scopes);
         }
         let cell = match first(&self.from, scopes) {
-            Some(value) => Cell::read(value, self.kind)?,
+            Some(value) => match self.scale {
+                Some(scale) => Cell::scaled(value, self.kind, scale)?,
+                None => Cell::read(value, self.kind)?,
+            },
             None if self.kind == Type::Strings => self.strings(scopes)?,
             None => Cell::Null,
         };

@@ -39,16 +39,16 @@ pub struct TableFile {
 }
 
 /// A table's file on its way.
-pub(super) struct Sink {
-    table: &'static Table,
+pub(super) struct Sink<'t> {
+    table: &'t Table,
     columns: Columns,
     extra: Option<usize>,
     writer: Option<ArrowWriter<Vec<u8>>>,
     rows: u64,
 }
 
-impl Sink {
-    pub fn new(table: &'static Table) -> Self {
+impl<'t> Sink<'t> {
+    pub fn new(table: &'t Table) -> Self {
         Self {
             table,
             columns: Columns::new(table),

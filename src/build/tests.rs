@@ -1,5 +1,7 @@
 //! A day from its manifest and reports to Parquet, read back.
 
+mod own;
+
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::sync::Arc;

@@ -1,8 +1,8 @@
-//! `check`: whether a run could work: configuration, token, spaces, store, next runs.
+//! `check`: whether a run could work: configuration, token, spaces, store, mapping, next runs.
 
 use chrono::Utc;
 
-use super::Context;
+use super::{Context, fit};
 use crate::api::Client;
 use crate::config::Config;
 use crate::export;
@@ -10,7 +10,8 @@ use crate::serve::schedule;
 use crate::store;
 use crate::{Error, ErrorKind, ExitStatus, Result};
 
-/// Check the configuration, the token, the spaces it sees, that the store can be written, and when runs are due
+/// Check the configuration, the token, the spaces it sees, that the store can be written, the mapping against a real
+/// report, and when runs are due
 #[derive(Debug, clap::Args)]
 pub struct Args {}
 
@@ -26,9 +27,18 @@ pub(super) async fn run(context: &Context) -> Result<ExitStatus> {
         &format!("valid; timezone {}", config.timezone),
     )?;
     token?;
+    let mapping = export::mapping(&config).inspect_err(|error| {
+        // The error itself is told where all are; here it stands among what was looked at.
+        let _ = line(false, "mapping", &error.to_string());
+    })?;
     // Both are looked at, so that one look tells all that is wrong.
     let api = check_api(context, &config).await;
     let store = check_store(&config).await;
+    let mapped = fit::verdict(context, &config, &mapping).await;
+    line(mapped.good, "mapping", &mapped.text)?;
+    for detail in mapped.details {
+        super::print(&format!("        {detail}\n"))?;
+    }
     let runs = schedule::next_runs(&config.schedule.cron, config.timezone, Utc::now(), NEXT)?;
     let runs: Vec<_> = runs
         .iter()

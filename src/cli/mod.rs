@@ -8,8 +8,11 @@ mod completions;
 mod config;
 mod dates;
 mod demo;
+mod fit;
 mod output;
+mod rebuild;
 mod run;
+mod schema;
 mod simulate;
 mod status;
 
@@ -81,8 +84,10 @@ enum Command {
     Demo(demo::Args),
     Run(run::Args),
     Backfill(backfill::Args),
+    Rebuild(rebuild::Args),
     Status(status::Args),
     Check(check::Args),
+    Schema(schema::Args),
     Simulate(simulate::Args),
     Config(config::Args),
     Completions(completions::Args),
@@ -154,8 +159,10 @@ async fn dispatch(context: &Context, command: Command) -> Result<ExitStatus> {
         Command::Demo(args) => demo::run(context, args).await,
         Command::Run(args) => run::run(context, args).await,
         Command::Backfill(args) => backfill::run(context, args).await,
+        Command::Rebuild(args) => rebuild::run(context, args).await,
         Command::Status(args) => status::run(context, args).await,
         Command::Check(_) => check::run(context).await,
+        Command::Schema(args) => schema::run(context, &args),
         Command::Simulate(args) => simulate::run(context, args).await,
         Command::Config(args) => config::run(context, &args),
         Command::Completions(args) => Ok(completions::run(&args)),

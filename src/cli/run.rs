@@ -19,6 +19,7 @@ pub struct Args {
 pub(super) async fn run(context: &Context, args: Args) -> Result<ExitStatus> {
     let config = context.config()?;
     config.require_token()?;
+    crate::export::mapping(&config)?;
     let today = dates::today(&config);
     let (mut from, to) = dates::nightly(args.date, today, config.export.lookback_days);
     dates::check_range(to, to, today)?;
@@ -60,6 +61,8 @@ async fn with_missed_nights(config: &Config, from: NaiveDate, today: NaiveDate) 
 /// Does a job with progress on the terminal.
 pub(super) async fn export(context: &Context, config: Config, job: &Job) -> Result<Summary> {
     config.require_token()?;
+    // Before the store is touched: a wrong mapping is a mistake, whatever the store says.
+    crate::export::mapping(&config)?;
     let store = store::open(&config.store).await?;
     let progress = output::Watch::start(&context.terminal);
     let exporter = Exporter::new(

@@ -10,8 +10,9 @@ use serde_json::Value;
 use super::opened::{get_json, to_json};
 use super::summary::{Problem, Summary};
 use super::walk::Scope;
+use super::workshop::Workshop;
 use super::{Context, tables};
-use crate::build;
+use crate::build::{self, TableFile};
 use crate::lake::key;
 use crate::store::Condition;
 use crate::{ErrorKind, Result};
@@ -49,6 +50,41 @@ pub(super) async fn update(context: &Arc<Context>, scope: &Scope, summary: &mut 
     }
 }
 
+/// Makes the tables again from what was seen; what fails is a failure of the run.
+pub(super) async fn rebuild(workshop: &Workshop, summary: &mut Summary) {
+    if let Err(error) = rebuild_all(workshop).await {
+        summary.fail(Problem::new(
+            "catalog_failed",
+            format!("the tables of rooms and spaces: {error}"),
+        ));
+    }
+}
+
+async fn rebuild_all(workshop: &Workshop) -> Result<()> {
+    if let Some((catalog, _)) = get_json::<Catalog>(&*workshop.store, key::SPACES).await? {
+        write(workshop, build::build_spaces(&catalog, &workshop.mapping)?).await?;
+    }
+    for entry in workshop.store.list(key::ROOM_CATALOGS).await? {
+        let name = entry.key.strip_prefix(key::ROOM_CATALOGS);
+        let segment = name.and_then(|name| name.strip_suffix(".json"));
+        // A segment that does not tell its space's id was cut, and is left as it is.
+        let Some(space) = segment.and_then(key::unsegment) else {
+            continue;
+        };
+        if let Some((catalog, _)) = get_json::<Catalog>(&*workshop.store, &entry.key).await? {
+            write(workshop, build::build_rooms(&space, &catalog, &workshop.mapping)?).await?;
+        }
+    }
+    Ok(())
+}
+
+async fn write(workshop: &Workshop, file: Option<TableFile>) -> Result<()> {
+    match file {
+        Some(file) => tables::put_if_changed(workshop, &file.key, file.bytes).await,
+        None => Ok(()),
+    }
+}
+
 async fn update_spaces(context: &Context, scope: &Scope) -> Result<()> {
     let wanted = |id: &String| scope.spaces.iter().any(|space| space.id == *id);
     let seen = scope
@@ -60,20 +96,14 @@ async fn update_spaces(context: &Context, scope: &Scope) -> Result<()> {
     let Some(catalog) = remember(context, key::SPACES, seen).await? else {
         return Ok(());
     };
-    match build::build_spaces(&catalog, &context.mapping)? {
-        Some(file) => tables::put_if_changed(context, &file.key, file.bytes).await,
-        None => Ok(()),
-    }
+    write(context, build::build_spaces(&catalog, &context.mapping)?).await
 }
 
 async fn update_rooms(context: &Context, space: &str, seen: Catalog) -> Result<()> {
     let Some(catalog) = remember(context, &key::room_catalog(space), seen).await? else {
         return Ok(());
     };
-    match build::build_rooms(space, &catalog, &context.mapping)? {
-        Some(file) => tables::put_if_changed(context, &file.key, file.bytes).await,
-        None => Ok(()),
-    }
+    write(context, build::build_rooms(space, &catalog, &context.mapping)?).await
 }
 
 /// Lays what was seen over what is known, and gives all of it; `None` when there is nothing.

@@ -105,12 +105,25 @@ async fn work_on(context: &Arc<Context>, job: &Job, work: DayWork) -> Result<Day
     if reachable {
         day.land(context, job).await;
     }
-    tables::settle(context, &mut day).await?;
+    tables::settle(&context.workshop, &mut day).await?;
     day.count(context, job);
     Ok(day.report)
 }
 
 impl Day {
+    /// A day as the store has it.
+    pub(super) fn stored(manifest: Manifest, version: Version) -> Self {
+        Self {
+            manifest: manifest.clone(),
+            stored: Some((manifest, version)),
+            fresh: HashMap::new(),
+            fresh_bytes: 0,
+            report: DayReport::default(),
+            marked: false,
+            evicted: Vec::new(),
+        }
+    }
+
     pub(super) async fn load(context: &Context, work: &DayWork) -> Result<Self> {
         let key = key::manifest(work.date, &work.space_id);
         let stored = opened::get_json::<Manifest>(&*context.store, &key).await?;

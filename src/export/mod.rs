@@ -10,31 +10,35 @@ mod land;
 mod opened;
 mod plan;
 mod progress;
+mod rebuild;
 mod recording;
+mod sample;
 mod sort;
 mod summary;
 mod tables;
 mod walk;
+mod workshop;
 
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 
-use bytes::Bytes;
 use chrono::{DateTime, Days, NaiveDate, TimeDelta, Utc};
 use futures_util::{StreamExt, stream};
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
 use crate::api::Client;
-use crate::build::Mapping;
 use crate::config::{Config, ReportFormat};
-use crate::store::{Condition, Store, Version};
+use crate::store::Store;
 use crate::{Error, ErrorKind, Result};
 
 pub use opened::{OpenedStore, StoreInfo, get_json, last_runs, read as read_store_info};
 pub use plan::{DayPlan, Plan};
 pub use progress::{Meter, Phase, Progress};
+pub use rebuild::Rebuilder;
+pub use sample::{Sample, fetched_sample, landed_sample};
 pub use summary::{Counts, Outcome, Problem, Summary};
+use workshop::Workshop;
+pub use workshop::mapping;
 
 /// Dates whose listing is held in memory at once.
 const WINDOW_DAYS: u64 = 31;
@@ -80,15 +84,10 @@ pub struct Exporter {
     context: Arc<Context>,
 }
 
-/// What every step needs.
+/// What every step needs: the workshop, and the way to the API.
 struct Context {
-    config: Config,
+    workshop: Arc<Workshop>,
     client: Client,
-    store: Arc<dyn Store>,
-    mapping: Mapping,
-    progress: Arc<Progress>,
-    /// Stops the work: the operator's signal, or a token that was refused.
-    cancel: CancellationToken,
     /// Why the work was stopped, where it was not the operator.
     fatal: OnceLock<Error>,
     transfers: Semaphore,
@@ -96,32 +95,17 @@ struct Context {
     landings: Semaphore,
     /// Reports that are parsed at once: a parsed one takes several times its bytes.
     inspections: Semaphore,
-    /// Whether the store honours conditional writes.
-    conditional: std::sync::atomic::AtomicBool,
-    writes: AtomicU64,
-    /// The time of the run: one for all its decisions.
-    now: DateTime<Utc>,
+}
+
+impl std::ops::Deref for Context {
+    type Target = Workshop;
+
+    fn deref(&self) -> &Workshop {
+        &self.workshop
+    }
 }
 
 impl Context {
-    /// Writes an object, conditionally where the store can.
-    async fn put(&self, key: &str, bytes: Bytes, condition: Condition) -> Result<Version> {
-        let condition = if self.conditional.load(Ordering::Relaxed) {
-            condition
-        } else {
-            Condition::Any
-        };
-        let version = self.store.put(key, bytes, condition).await?;
-        self.writes.fetch_add(1, Ordering::Relaxed);
-        Ok(version)
-    }
-
-    async fn delete(&self, key: &str) -> Result<()> {
-        self.store.delete(key).await?;
-        self.writes.fetch_add(1, Ordering::Relaxed);
-        Ok(())
-    }
-
     /// Takes note of an error that makes all further work pointless, and stops the run.
     fn note_fatal(&self, error: &Error) {
         if error.kind() == ErrorKind::Unauthorized {
@@ -155,7 +139,7 @@ impl Exporter {
     /// A pipeline. `cancel` stops it; `now` is the time that it takes for the present.
     ///
     /// # Errors
-    /// `Config`: no token, or a mapping that can't be read.
+    /// `Config`: no token, or a mapping that can't be read or is wrong.
     pub fn new(
         config: Config,
         store: Arc<dyn Store>,
@@ -167,21 +151,15 @@ impl Exporter {
         // Of its own, so that a refused token stops this run and not the process.
         let cancel = cancel.child_token();
         let client = Client::new(&config.api, cancel.clone())?;
+        let concurrency = config.api.concurrency;
         Ok(Self {
             context: Arc::new(Context {
                 client,
-                store,
-                mapping: Mapping::builtin()?,
-                progress,
-                cancel,
+                workshop: Arc::new(Workshop::new(config, store, progress, cancel, now)?),
                 fatal: OnceLock::new(),
                 transfers: Semaphore::new(TRANSFERS_AT_ONCE),
-                landings: Semaphore::new(config.api.concurrency),
+                landings: Semaphore::new(concurrency),
                 inspections: Semaphore::new(INSPECTIONS_AT_ONCE),
-                conditional: true.into(),
-                writes: AtomicU64::new(0),
-                now,
-                config,
             }),
         })
     }
@@ -196,15 +174,7 @@ impl Exporter {
         context.store.preflight().await?;
         let mut summary = Summary::new(job, context.config.timezone, context.now);
         let opened = OpenedStore::open_or_create(context).await?;
-        context
-            .conditional
-            .store(opened.info.conditional_writes, Ordering::Relaxed);
-        if !opened.info.conditional_writes {
-            summary.warn(Problem::new(
-                "store_ignores_conditional_writes",
-                "the store ignores conditional writes: two runs at once over the same days may overwrite each other",
-            ));
-        }
+        opened.tell(context, &mut summary);
         let end = self.work(job, &mut summary).await;
         let stats = context.client.stats();
         summary.counts.requests = stats.requests;
@@ -216,7 +186,7 @@ impl Exporter {
         };
         summary.finish(
             Utc::now(),
-            context.writes.load(Ordering::Relaxed),
+            context.writes(),
             context.cancel.is_cancelled(),
             error.as_ref(),
         );

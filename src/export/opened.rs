@@ -2,15 +2,15 @@
 //! there were.
 
 use std::collections::BTreeSet;
-use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use chrono::{DateTime, NaiveDate, Utc};
 use chrono_tz::Tz;
 use futures_util::{StreamExt, stream};
 use serde::{Deserialize, Serialize};
 
-use super::Context;
-use super::summary::Summary;
+use super::summary::{Problem, Summary};
+use super::workshop::Workshop;
 use crate::lake::key;
 use crate::lake::manifest::{Manifest, RecordEntry, Status};
 use crate::store::{Condition, Store};
@@ -55,12 +55,33 @@ pub struct OpenedStore {
 }
 
 impl OpenedStore {
+    /// Reads what is known of the store; none before its first write.
+    pub(super) async fn open(context: &Workshop) -> Result<Option<Self>> {
+        let Some(info) = read(&*context.store).await? else {
+            return Ok(None);
+        };
+        info.check_zone(context.config.timezone)?;
+        Ok(Some(Self { info }))
+    }
+
+    /// Says to the run whether the store honours conditional writes.
+    pub(super) fn tell(&self, context: &Workshop, summary: &mut Summary) {
+        context
+            .conditional
+            .store(self.info.conditional_writes, Ordering::Relaxed);
+        if !self.info.conditional_writes {
+            summary.warn(Problem::new(
+                "store_ignores_conditional_writes",
+                "the store ignores conditional writes: two runs at once over the same days may overwrite each other",
+            ));
+        }
+    }
+
     /// Reads what is known of the store; at the first write of all, probes it and writes that down.
-    pub(super) async fn open_or_create(context: &Arc<Context>) -> Result<Self> {
+    pub(super) async fn open_or_create(context: &Workshop) -> Result<Self> {
         let zone = context.config.timezone.name();
-        if let Some(info) = read(&*context.store).await? {
-            info.check_zone(context.config.timezone)?;
-            return Ok(Self { info });
+        if let Some(opened) = Self::open(context).await? {
+            return Ok(opened);
         }
         let conditional_writes = context.store.conditional_writes().await?;
         let info = StoreInfo {
@@ -178,7 +199,7 @@ fn rooms_to_list(manifest: &Manifest) -> BTreeSet<String> {
 }
 
 /// Writes a run's summary.
-pub(super) async fn write_summary(context: &Context, summary: &Summary) -> Result<()> {
+pub(super) async fn write_summary(context: &Workshop, summary: &Summary) -> Result<()> {
     // Not through the context: a run that changes nothing has written nothing, its own summary not counted.
     context
         .store

@@ -10,11 +10,11 @@ use super::day::{self, Day};
 use super::summary::{Problem, Summary};
 use super::walk::{self, DayWork};
 use super::{Context, DAYS_AT_ONCE, Job, opened, windows};
+use crate::Result;
 use crate::build;
 use crate::config::ReportFormat;
 use crate::lake::key;
 use crate::lake::manifest::Manifest;
-use crate::{Result, lake};
 
 /// A day of the plan.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -111,7 +111,7 @@ async fn plan_day(context: &Arc<Context>, job: &Job, work: DayWork) -> Result<Op
         recordings,
         recording_bytes,
         files: if changes {
-            files(&manifest, reports > 0)
+            files(context, &manifest, reports > 0)
         } else {
             Vec::new()
         },
@@ -119,14 +119,15 @@ async fn plan_day(context: &Arc<Context>, job: &Job, work: DayWork) -> Result<Op
 }
 
 /// The files that a build would write: those that there are, and those that what is fetched can fill.
-fn files(manifest: &Manifest, with_reports: bool) -> Vec<String> {
+fn files(context: &Context, manifest: &Manifest, with_reports: bool) -> Vec<String> {
     let has_report = manifest.calls.values().any(|call| {
         call.reports
             .get(&ReportFormat::Json)
             .is_some_and(|landing| landing.usable().is_some())
     });
-    lake::table::builtin::all()
-        .iter()
+    context
+        .mapping
+        .tables()
         .filter(|table| match table.name.as_ref() {
             "rooms" | "spaces" => false,
             "calls" => !manifest.calls.is_empty(),

@@ -5,12 +5,13 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use bytes::Bytes;
+use chrono::{DateTime, Utc};
 use futures_util::StreamExt;
 use tokio::sync::mpsc;
 
-use super::Context;
 use super::day::Day;
 use super::opened::to_json;
+use super::workshop::Workshop;
 use crate::build::{self, BuiltDay};
 use crate::config::{Config, ReportFormat};
 use crate::lake::key;
@@ -27,10 +28,36 @@ const READ_AHEAD: usize = 8;
 ///
 /// # Errors
 /// Of the store; then later runs build and commit again.
-pub(super) async fn settle(context: &Arc<Context>, day: &mut Day) -> Result<()> {
-    let mut rebuild = false;
+pub(super) async fn settle(context: &Arc<Workshop>, day: &mut Day) -> Result<()> {
+    build_and_commit(context, day, When::Changed).await
+}
+
+/// Builds whether or not anything has changed, and commits the day where it did.
+///
+/// # Errors
+/// As [`settle`]; `Interrupted` when the work was stopped before the tables were built.
+pub(super) async fn build_again(context: &Arc<Workshop>, day: &mut Day) -> Result<()> {
+    build_and_commit(context, day, When::Always).await?;
+    if day.report.counts.days_built == 0 && context.cancel.is_cancelled() {
+        return Err(Error::new(ErrorKind::Interrupted, "day", "was not built"));
+    }
+    Ok(())
+}
+
+/// When a day is built.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum When {
+    /// What its tables are made of has changed.
+    Changed,
+    /// In any case; tables that are as they were are not written.
+    Always,
+    /// In any case, and all is written: another process has written its own meanwhile.
+    Raced,
+}
+
+async fn build_and_commit(context: &Arc<Workshop>, day: &mut Day, mut when: When) -> Result<()> {
     for _ in 0..COMMITS {
-        match step(context, day, rebuild).await {
+        match step(context, day, when).await {
             Err(error) if error.kind() == ErrorKind::Precondition => {
                 // Another process committed the day meanwhile. Its tables may have been written over ours or ours over
                 // its: both are built again from what both found.
@@ -39,7 +66,7 @@ pub(super) async fn settle(context: &Arc<Context>, day: &mut Day) -> Result<()> 
                 if let Some((theirs, _)) = &day.stored {
                     day.manifest.absorb(theirs.clone());
                 }
-                rebuild = true;
+                when = When::Raced;
             }
             Err(error) => return Err(error),
             Ok(()) => {
@@ -59,25 +86,31 @@ pub(super) async fn settle(context: &Arc<Context>, day: &mut Day) -> Result<()> 
 
 /// What was landed is written down before tables are touched: a build that fails or is killed loses no landing, and
 /// leaves a day that is known to be not built.
-async fn step(context: &Arc<Context>, day: &mut Day, rebuild: bool) -> Result<()> {
+async fn step(context: &Arc<Workshop>, day: &mut Day, when: When) -> Result<()> {
     let fingerprint = build::fingerprint(&day.manifest, &context.mapping);
-    let is_built = day
+    let built = day
         .manifest
         .built
         .as_ref()
-        .is_some_and(|built| built.fingerprint == fingerprint);
-    if rebuild || !is_built {
-        if let Some(built) = &mut day.manifest.built {
-            built.fingerprint.clear();
+        .filter(|built| built.fingerprint == fingerprint);
+    // What is built again of the same is the same, to the byte.
+    let same = built
+        .map(|built| built.checked_at)
+        .filter(|_| when != When::Raced);
+    if when != When::Changed || same.is_none() {
+        if same.is_none() {
+            if let Some(built) = &mut day.manifest.built {
+                built.fingerprint.clear();
+            }
+            commit(context, day).await?;
         }
-        commit(context, day).await?;
         if context.cancel.is_cancelled() || is_blank(&day.manifest) {
             return Ok(());
         }
         loop {
             // Anew each time: what is gone changes what the tables are made of.
             let fingerprint = build::fingerprint(&day.manifest, &context.mapping);
-            match build_tables(context, day, &fingerprint).await {
+            match build_tables(context, day, &fingerprint, same.unwrap_or(context.now), when).await {
                 Err(error)
                     if error.kind() == ErrorKind::StoreNotFound
                         && forget(&mut day.manifest, error.about()) =>
@@ -107,7 +140,7 @@ fn forget(manifest: &mut Manifest, key: &str) -> bool {
 }
 
 /// Writes the manifest when it differs from what the store holds, and keeps the marker of open days true.
-pub(super) async fn commit(context: &Context, day: &mut Day) -> Result<()> {
+pub(super) async fn commit(context: &Workshop, day: &mut Day) -> Result<()> {
     let (date, space) = (day.manifest.date, day.manifest.space_id.clone());
     if day
         .stored
@@ -148,7 +181,7 @@ fn is_blank(manifest: &Manifest) -> bool {
 }
 
 /// Whether later runs have to come back to the day.
-fn is_open(context: &Context, manifest: &Manifest) -> bool {
+fn is_open(context: &Workshop, manifest: &Manifest) -> bool {
     let built = manifest.built.as_ref().map(|built| built.fingerprint.as_str());
     built != Some(&build::fingerprint(manifest, &context.mapping))
         || has_open_items(&context.config, manifest)
@@ -168,8 +201,14 @@ fn has_open_items(config: &Config, manifest: &Manifest) -> bool {
 }
 
 /// Builds the day's tables and puts them in their place.
-async fn build_tables(context: &Arc<Context>, day: &mut Day, fingerprint: &str) -> Result<()> {
-    let built = run_build(context, day).await?;
+async fn build_tables(
+    context: &Arc<Workshop>,
+    day: &mut Day,
+    fingerprint: &str,
+    checked_at: DateTime<Utc>,
+    when: When,
+) -> Result<()> {
+    let built = run_build(context, day, checked_at).await?;
     let before = day.manifest.built.take();
     let mut tables = BTreeMap::new();
     for file in built.tables {
@@ -179,13 +218,20 @@ async fn build_tables(context: &Arc<Context>, day: &mut Day, fingerprint: &str) 
             bytes: file.bytes.len() as u64,
             sha256: file.sha256,
         };
-        // Also one that is as it was: a run that was killed before its manifest may have written another over it.
-        context.put(&file.key, file.bytes, Condition::Any).await?;
+        if when == When::Always {
+            put_if_changed(context, &file.key, file.bytes).await?;
+        } else {
+            // Also one that is as it was: a run that was killed before its manifest may have written another over it.
+            context.put(&file.key, file.bytes, Condition::Any).await?;
+        }
         tables.insert(file.table, entry);
     }
     // A table that has no more rows has no file.
+    let of_store = || day.stored.as_ref().and_then(|(stored, _)| stored.built.as_ref());
     let stale = before
-        .iter()
+        .as_ref()
+        .or_else(of_store)
+        .into_iter()
         .flat_map(|built| &built.tables)
         .filter(|(name, _)| !tables.contains_key(*name));
     for (_, entry) in stale {
@@ -195,14 +241,14 @@ async fn build_tables(context: &Arc<Context>, day: &mut Day, fingerprint: &str) 
     day.report.notes.add(&built.notes);
     day.manifest.built = Some(Built {
         fingerprint: fingerprint.to_owned(),
-        checked_at: context.now,
+        checked_at,
         tables,
     });
     Ok(())
 }
 
 /// Runs the pure build on a thread of its own, fed with reports in the tables' order.
-async fn run_build(context: &Arc<Context>, day: &mut Day) -> Result<BuiltDay> {
+async fn run_build(context: &Arc<Workshop>, day: &mut Day, checked_at: DateTime<Utc>) -> Result<BuiltDay> {
     let fresh = std::mem::take(&mut day.fresh);
     let manifest = Arc::new(day.manifest.clone());
     let (sender, receiver) = mpsc::channel(READ_AHEAD);
@@ -214,7 +260,7 @@ async fn run_build(context: &Arc<Context>, day: &mut Day) -> Result<BuiltDay> {
             &for_build,
             &of_build.mapping,
             of_build.store.url(),
-            of_build.now,
+            checked_at,
             reports,
         )
     });
@@ -249,8 +295,8 @@ async fn run_build(context: &Arc<Context>, day: &mut Day) -> Result<BuiltDay> {
         .map_err(|e| Error::new(ErrorKind::Internal, "build", format!("stopped: {e}")))?
 }
 
-/// Writes a table that belongs to no day, when it differs from what the store holds.
-pub(super) async fn put_if_changed(context: &Context, key: &str, bytes: Bytes) -> Result<()> {
+/// Writes a table when it differs from what the store holds.
+pub(super) async fn put_if_changed(context: &Workshop, key: &str, bytes: Bytes) -> Result<()> {
     match same(&*context.store, key, &bytes).await? {
         true => Ok(()),
         false => context.put(key, bytes, Condition::Any).await.map(|_| ()),

@@ -22,6 +22,9 @@ pub const STORE_INFO: &str = "_telelake/store.json";
 /// The catalogue of spaces as last seen.
 pub const SPACES: &str = "_telelake/catalog/spaces.json";
 
+/// The catalogues of each space's rooms as last seen.
+pub const ROOM_CATALOGS: &str = "_telelake/catalog/rooms/";
+
 /// What stands in a segment as it is; a leading dot does not.
 const ENCODED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'_').remove(b'.');
 /// Longer segments than this are cut and told apart by a hash: file systems take 255 bytes, and a key has several.
@@ -107,7 +110,7 @@ pub fn open_day(date: NaiveDate, space: &str) -> String {
 
 /// The catalogue of a space's rooms as last seen.
 pub fn room_catalog(space: &str) -> String {
-    format!("_telelake/catalog/rooms/{}.json", segment(space))
+    format!("{ROOM_CATALOGS}{}.json", segment(space))
 }
 
 /// A run's summary.

@@ -14,8 +14,10 @@ async fn every_help_says_what_it_needs() {
         "demo",
         "run",
         "backfill",
+        "rebuild",
         "status",
         "check",
+        "schema",
         "simulate",
         "config",
         "completions",
@@ -133,6 +135,10 @@ async fn check_tells_all_that_is_wrong_at_once() {
         "{good}"
     );
     assert_eq!(lake.keys().await.len(), 0, "a check leaves nothing behind");
+    assert!(
+        good.contains("from the API") && good.contains("bound: participant_id, name"),
+        "{good}"
+    );
     let file = tempfile::NamedTempFile::new().unwrap();
     let bad = Telelake::against(&sim, &lake, &["check"])
         .env("TELELAKE_API__TOKEN", "wrong")
@@ -157,4 +163,30 @@ async fn completions_are_made_for_shells() {
         let finished = Telelake::new(&["completions", shell]).run().await.expect(0);
         assert!(finished.stdout.contains("backfill"));
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_dictionary_needs_neither_token_nor_store() {
+    let folder = tempfile::tempdir().unwrap();
+    let schema = |args: &[&str]| {
+        Telelake::new(&[&["schema"], args].concat())
+            .in_folder(folder.path())
+            .env("TELELAKE_STORE__URL", "s3://bucket/it's")
+            .run()
+    };
+    let all = schema(&[]).await.expect(0).stdout;
+    assert!(
+        all.contains("## participants") && all.contains("**call_id**"),
+        "{all}"
+    );
+    let one = schema(&["rooms", "--format", "json"]).await.expect(0).stdout;
+    let one: serde_json::Value = serde_json::from_str(&one).unwrap();
+    assert_eq!(one["tables"][0]["name"], "rooms");
+    let views = schema(&["--format", "sql"]).await.expect(0).stdout;
+    assert!(
+        views.contains("read_parquet('s3://bucket/it''s/calls/**/*.parquet', hive_partitioning = true"),
+        "{views}"
+    );
+    let unknown = schema(&["lessons"]).await.expect(2).stderr;
+    assert!(unknown.contains("there are calls, participants"), "{unknown}");
 }

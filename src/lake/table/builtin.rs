@@ -70,7 +70,8 @@ pub const CALL_COLUMNS: [&str; 7] = [
     "call_finished_at",
 ];
 
-fn call_columns() -> Vec<Column> {
+/// The columns that tell a row's call.
+pub fn call_columns() -> Vec<Column> {
     columns![
         "space_id" Text "Id of the space the call was held in (API)",
         "space_name" Text "Name of the space as last seen (API)",
@@ -80,6 +81,15 @@ fn call_columns() -> Vec<Column> {
         "call_started_at" Timestamp "Start of the call, the first join (API startedAt)",
         "call_finished_at" Timestamp "End of the call, the last leave (API finishedAt); null while it runs",
     ]
+}
+
+/// What of a row no column takes.
+pub fn extra_column() -> Column {
+    col(
+        "extra",
+        Json,
+        "Fields of the source object that no column takes, as a JSON object; null when there are none",
+    )
 }
 
 fn lesson_columns() -> Vec<Column> {

@@ -4,6 +4,7 @@
 //! rows and the data dictionary all come from it. Used by `build` to write and by `cli` to explain.
 
 pub mod builtin;
+pub mod dictionary;
 
 use std::borrow::Cow;
 use std::collections::HashMap;

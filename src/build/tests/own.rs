@@ -1,0 +1,147 @@
+//! Mappings of a user's own: laid over the built-in one, with tables of their own.
+
+use super::*;
+
+fn over(text: &str) -> Mapping {
+    Mapping::over_builtin(&format!("version = 1\n{text}"), "mine.toml").expect(text)
+}
+
+fn refusal(text: &str) -> String {
+    Mapping::over_builtin(&format!("version = 1\n{text}"), "mine.toml")
+        .expect_err(text)
+        .to_string()
+}
+
+#[test]
+fn nothing_laid_over_changes_nothing() {
+    assert_eq!(over("").digest(), mapping().digest());
+    assert_ne!(
+        over("[table.messages]\ncolumns.text = 'body'").digest(),
+        mapping().digest()
+    );
+}
+
+#[test]
+fn names_are_added_before_those_that_were_there() {
+    let mapping = over(
+        "[table.participants]\n\
+         columns.name = ['fio', 'person.name']\n\
+         columns.role = { from = 'kind', replace = true }\n\
+         columns.camera_s = { from = 'cameraMs', scale = 0.001 }\n\
+         columns.messages_count = { from = 'messagesMilli', scale = 0.001 }\n\
+         columns.sessions = { fields = { joined_at = 'in' } }",
+    );
+    let report = json!({"participants": [
+        {"id": "a", "fio": "Новое", "name": "старое", "role": "user", "kind": "teacher", "cameraMs": 1_234, "cameraSeconds": 9,
+         "messagesMilli": "3000", "sessions": [{"in": "2026-11-22T10:00:00Z", "leftAt": "2026-11-22T10:01:00Z"}]},
+        {"id": "b", "name": "старое", "role": "user", "sessions": [{"joinedAt": "2026-11-22T10:00:00Z"}]},
+    ]});
+    let day = build_with(&manifest(), &mapping, report.to_string());
+    let participants = file(&day, "participants");
+    assert_eq!(column(participants, "name"), ["Новое", "старое"]);
+    assert_eq!(column(participants, "role"), ["teacher", "null"]);
+    assert_eq!(column(participants, "camera_s"), ["1.234", "null"]);
+    assert_eq!(column(participants, "messages_count"), ["3", "null"]);
+    assert_eq!(column(participants, "sessions_count"), ["1", "1"]);
+}
+
+#[test]
+fn rows_elsewhere_leave_what_enclosed_them() {
+    let mapping = over("[table.poll_votes]\nrows = 'ballots[]'\ncolumns.question = 'q'");
+    let report = json!({"id": "no poll", "ballots": [{"q": "Да?", "participantId": "p"}]});
+    let day = build_with(&manifest(), &mapping, report.to_string());
+    let votes = file(&day, "poll_votes");
+    assert_eq!(column(votes, "question"), ["Да?"]);
+    assert_eq!(column(votes, "poll_id"), ["null"]);
+}
+
+#[test]
+fn a_table_of_ones_own_has_the_calls_columns_and_an_extra() {
+    let mapping = over(
+        "[table.homework]\n\
+         row = 'a task that was set'\n\
+         rows = 'participants[].homework[]'\n\
+         [table.homework.columns]\n\
+         task = { from = ['task', 'title'], type = 'string', doc = 'The task' }\n\
+         participant_id = { from = '^.id', type = 'string' }\n\
+         external_user_id = { from = 'nothing', type = 'int64' }\n\
+         due_at = { from = 'due', type = 'timestamp' }\n\
+         points = { from = 'points', type = 'double' }\n\
+         tags = { from = 'tags[]', type = 'list' }\n\
+         done = { from = 'done', type = 'bool' }\n\
+         raw = { from = '@', type = 'json' }",
+    );
+    let report = json!({"participants": [{"id": "p1", "externalUserId": "u1", "homework": [
+        {"title": "§5", "due": 1_795_341_600, "points": "4.5", "tags": ["a", 1], "done": true, "new": 1},
+        {"task": "№7", "due": "soon"},
+    ]}]});
+    let day = build_with(&manifest(), &mapping, report.to_string());
+    let homework = file(&day, "homework");
+    assert_eq!(homework.key, "homework/date=2026-11-22/s1.parquet");
+    let reader = ParquetRecordBatchReaderBuilder::try_new(homework.bytes.clone()).expect("Parquet");
+    let table = mapping
+        .tables()
+        .find(|table| table.name == "homework")
+        .expect("table");
+    assert_eq!(reader.schema().fields(), table.schema().fields());
+    let rows = reader.build().expect("reader").collect::<Result<Vec<_>, _>>();
+    let rows = rows.expect("batches");
+    let read = |name: &str| {
+        let options = FormatOptions::default().with_null("null");
+        let array = rows[0].column_by_name(name).expect(name);
+        let format = ArrayFormatter::try_new(array, &options).expect("format");
+        (0..rows[0].num_rows())
+            .map(|row| format.value(row).to_string())
+            .collect::<Vec<_>>()
+    };
+    assert_eq!(read("task"), ["§5", "№7"]);
+    assert_eq!(read("call_id"), ["c2", "c2"]);
+    assert_eq!(read("participant_id"), ["p1", "p1"]);
+    assert_eq!(read("points"), ["4.5", "null"]);
+    assert_eq!(read("done"), ["true", "null"]);
+    assert_eq!(day.notes.bad.get("homework.due_at"), Some(&1));
+    assert_eq!(file(&day, "participants").rows, 1);
+}
+
+#[test]
+fn a_wrong_overlay_is_refused_with_file_line_and_reason() {
+    let own = |rest: &str| refusal(&format!("[table.mine]\nrows = 'm[]'\n{rest}"));
+    let named = |name: &str| {
+        refusal(&format!(
+            "[table.{name}]\nrows = 'm[]'\ncolumns.a = {{ from = 'a', type = 'string' }}"
+        ))
+    };
+    insta::assert_snapshot!(
+        [
+            refusal("[table.mesages]\ncolumns.text = 'body'"),
+            refusal("[table.coverage]\ncolumns.reason = 'why'"),
+            refusal("[table.messages]\nsource = 'call'"),
+            refusal("[table.messages]\nrow = 'x'"),
+            refusal("[table.messages]\nrows = 'a..b'"),
+            refusal("[table.messages]\n\n[table.messages.columns]\ntext = 'a'\nbody = 'b'"),
+            refusal("[table.messages]\ncolumns.text = { from = 'a', type = 'json' }"),
+            refusal("[table.messages]\ncolumns.text = { from = 'a', scale = 2 }"),
+            refusal("[table.messages]\ncolumns.text = 'a'\ncolumns.text = 'b'"),
+            refusal("[table.participants]\ncolumns.camera_s = { from = 'a', scale = 0 }"),
+            refusal("[table.poll_votes]\ncolumns.option_text = { find = '^^^.o[]', key = 'k', by = 'b', take = 't' }"),
+            refusal("[table.poll_votes]\ncolumns.option_text = { find = 'o', key = 'k', by = 'b', take = 't' }"),
+            refusal("[ignore]\nreport = ['a', 'b..c']"),
+            refusal("[ignore]\nsheet = ['a']"),
+            own("columns = {}"),
+            own("columns.a = 'a'"),
+            own("columns.a = { from = 'a', type = 'text' }"),
+            own("columns.call_id = { from = 'a', type = 'string' }"),
+            own("columns.extra = { from = 'a', type = 'string' }"),
+            own("columns.date = { from = 'a', type = 'string' }"),
+            own("columns.A = { from = 'a', type = 'string' }"),
+            own("source = 'room'\ncolumns.a = { from = 'a', type = 'string' }"),
+            refusal("[table.mine]\ncolumns.a = { from = 'a', type = 'string' }"),
+            named("raw"),
+            named("_telelake"),
+            named("'../up'"),
+            named("'date=1'"),
+            named("hierarchy"),
+        ]
+        .join("\n")
+    );
+}

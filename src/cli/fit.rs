@@ -1,0 +1,102 @@
+//! The part of `check` that holds the mapping against one real report.
+
+use super::Context;
+use crate::api::Client;
+use crate::build::{self, Fit, Mapping};
+use crate::config::Config;
+use crate::export::{self, Sample};
+use crate::store;
+
+/// Names shown of each kind.
+const SHOWN: usize = 12;
+
+/// What there is to say of the mapping: whether it is good, a headline and further lines.
+pub(super) struct Verdict {
+    pub good: bool,
+    pub text: String,
+    pub details: Vec<String>,
+}
+
+/// Holds the mapping against the newest landed report, else against one that the API gives. What can't be reached is
+/// told by other parts of the check.
+pub(super) async fn verdict(context: &Context, config: &Config, mapping: &Mapping) -> Verdict {
+    let name = match config.export.mapping.as_str() {
+        "" => "built in".to_owned(),
+        file => format!("{file}, over the built-in one"),
+    };
+    let plain = |text: &str| Verdict {
+        good: true,
+        text: format!("{name}; {text}"),
+        details: Vec::new(),
+    };
+    let Some(sample) = sample(context, config).await else {
+        return plain("no report was found to hold it against");
+    };
+    match build::fit(&sample.bytes, mapping) {
+        Ok(fit) => told(&name, &sample, &fit),
+        Err(why) => Verdict {
+            good: false,
+            ..plain(&format!("the report of call {} is {why}", sample.call))
+        },
+    }
+}
+
+async fn sample(context: &Context, config: &Config) -> Option<Sample> {
+    if let Ok(store) = store::open(&config.store).await
+        && let Ok(Some(sample)) = export::landed_sample(&*store).await
+    {
+        return Some(sample);
+    }
+    let client = Client::new(&config.api, context.cancel.clone()).ok()?;
+    export::fetched_sample(&client, config, chrono::Utc::now())
+        .await
+        .ok()
+        .flatten()
+}
+
+fn told(name: &str, sample: &Sample, fit: &Fit) -> Verdict {
+    let from = if sample.landed {
+        "in the lake"
+    } else {
+        "from the API"
+    };
+    let mut details = Vec::new();
+    for table in &fit.tables {
+        let Some(rows) = table.rows else {
+            details.push(format!("{}: the report has no such rows", table.table));
+            continue;
+        };
+        details.push(format!("{}: {rows} rows", table.table));
+        if rows > 0 {
+            details.extend(list("  bound", table.bound.iter().cloned()));
+            details.extend(list("  unbound", table.unbound.iter().cloned()));
+        }
+    }
+    let times = |(path, times): (&String, &u64)| format!("{path} ({times})");
+    details.extend(list("unmapped fields", fit.notes.unmapped.iter().map(times)));
+    details.extend(list("values that do not fit", fit.notes.bad.iter().map(times)));
+    let known = fit
+        .tables
+        .iter()
+        .any(|table| table.table == "participants" && table.rows.is_some());
+    let text = format!("{name}; held against the report of call {} {from}", sample.call);
+    Verdict {
+        good: known,
+        text: if known {
+            text
+        } else {
+            format!("{text}, where it finds no participants")
+        },
+        details,
+    }
+}
+
+fn list(title: &str, names: impl Iterator<Item = String>) -> Option<String> {
+    let names: Vec<_> = names.collect();
+    let more = match names.len().saturating_sub(SHOWN) {
+        0 => String::new(),
+        more => format!(", and {more} more"),
+    };
+    let shown = names.iter().take(SHOWN).cloned().collect::<Vec<_>>().join(", ");
+    (!names.is_empty()).then(|| format!("{title}: {shown}{more}"))
+}

@@ -1,0 +1,93 @@
+//! `schema`: the data dictionary. Needs no token and opens no store.
+
+use clap::ValueEnum;
+
+use super::Context;
+use crate::config::Config;
+use crate::export;
+use crate::lake::table::{Table, dictionary};
+use crate::{Error, ErrorKind, ExitStatus, Result};
+
+/// The data dictionary: what a row of each table is, and each column's name, type and meaning
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// One table alone
+    #[arg(value_name = "TABLE")]
+    table: Option<String>,
+    /// How it is written
+    #[arg(long, value_name = "FORMAT", default_value = "md")]
+    format: Format,
+}
+
+#[derive(Debug, Clone, Copy, ValueEnum)]
+enum Format {
+    /// Markdown, for people
+    Md,
+    /// JSON, for programs
+    Json,
+    /// DuckDB views over the lake
+    Sql,
+}
+
+pub(super) fn run(context: &Context, args: &Args) -> Result<ExitStatus> {
+    let config = context.config()?;
+    let mapping = export::mapping(&config)?;
+    let tables = chosen(mapping.tables().collect(), args.table.as_deref())?;
+    let text = match args.format {
+        Format::Md => dictionary::markdown(tables),
+        Format::Json => format!("{:#}\n", dictionary::json(tables)),
+        Format::Sql => dictionary::sql(tables, &root(&config)),
+    };
+    super::print(&text)?;
+    Ok(ExitStatus::Done)
+}
+
+fn chosen<'t>(mut tables: Vec<&'t Table>, name: Option<&str>) -> Result<Vec<&'t Table>> {
+    let Some(name) = name else {
+        return Ok(tables);
+    };
+    let names: Vec<_> = tables.iter().map(|table| table.name.as_ref()).collect();
+    let unknown = Error::new(ErrorKind::Usage, name, "there is no such table")
+        .hint(format!("there are {}", names.join(", ")));
+    tables.retain(|table| table.name == name);
+    if tables.is_empty() {
+        Err(unknown)
+    } else {
+        Ok(tables)
+    }
+}
+
+/// The lake's address as DuckDB takes it: of a folder the plain path, since it decodes no URL.
+fn root(config: &Config) -> String {
+    let url = &config.store.url;
+    reqwest::Url::parse(url)
+        .ok()
+        .filter(|parsed| parsed.scheme() == "file")
+        .and_then(|parsed| parsed.to_file_path().ok())
+        .and_then(|path| path.to_str().map(str::to_owned))
+        .unwrap_or_else(|| url.clone())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::lake::table::builtin;
+
+    #[test]
+    fn an_unknown_table_is_refused_with_those_there_are() {
+        let error = chosen(builtin::all().iter().collect(), Some("lessons")).expect_err("no such table");
+        assert_eq!(error.exit_status(), ExitStatus::Usage);
+        assert!(error.to_string().contains("participants"), "{error}");
+    }
+
+    #[test]
+    fn a_folder_is_a_path_and_a_bucket_a_url() {
+        let root = |url: &str| {
+            let mut config = Config::default();
+            config.store.url = url.into();
+            root(&config)
+        };
+        assert_eq!(root("file:///srv/my%20lake"), "/srv/my lake");
+        assert_eq!(root("s3://bucket/prefix"), "s3://bucket/prefix");
+    }
+}

@@ -1,0 +1,176 @@
+//! Building the tables again from what is landed: no request to the API. Every day of the dates is built whole, so that
+//! a table that was lost or damaged is there again, and one that is as it was is not written.
+
+use std::sync::Arc;
+
+use chrono::{DateTime, NaiveDate, Utc};
+use futures_util::{StreamExt, stream};
+use tokio_util::sync::CancellationToken;
+
+use super::day::Day;
+use super::opened::{self, OpenedStore};
+use super::summary::{DayReport, Problem, Summary};
+use super::workshop::Workshop;
+use super::{Job, Phase, Progress, catalog, tables};
+use crate::config::{Config, ReportFormat};
+use crate::lake::key;
+use crate::lake::manifest::Manifest;
+use crate::store::Store;
+use crate::{Error, ErrorKind, Result};
+
+/// Days built at once at most, however many cores there are: each holds its own tables in memory.
+const MOST_DAYS_AT_ONCE: usize = 8;
+
+/// Builds the lake's tables again.
+pub struct Rebuilder {
+    workshop: Arc<Workshop>,
+}
+
+impl Rebuilder {
+    /// A rebuilder of a store. `cancel` stops it; `now` is the time that it takes for the present.
+    ///
+    /// # Errors
+    /// `Config`: a mapping that can't be read or is wrong.
+    pub fn new(
+        config: Config,
+        store: Arc<dyn Store>,
+        progress: Arc<Progress>,
+        cancel: &CancellationToken,
+        now: DateTime<Utc>,
+    ) -> Result<Self> {
+        let workshop = Workshop::new(config, store, progress, cancel.child_token(), now)?;
+        Ok(Self {
+            workshop: Arc::new(workshop),
+        })
+    }
+
+    /// Builds the days from `from` to `to`, and the tables of rooms and spaces; writes the run's summary.
+    ///
+    /// # Errors
+    /// Where nothing could be done: no lake there, or the store out of reach. What fails of a day is in the summary.
+    pub async fn run(&self, from: NaiveDate, to: NaiveDate) -> Result<Summary> {
+        let workshop = &self.workshop;
+        workshop.store.preflight().await?;
+        let opened = OpenedStore::open(workshop).await?.ok_or_else(|| {
+            Error::new(
+                ErrorKind::StoreNotFound,
+                workshop.store.url(),
+                "there is no lake here",
+            )
+            .hint("check store.url; a first run or backfill makes the lake")
+        })?;
+        let mut summary = Summary::new(&job(from, to), workshop.config.timezone, workshop.now);
+        opened.tell(workshop, &mut summary);
+        let end = self.work(from, to, &mut summary).await;
+        summary.finish(
+            Utc::now(),
+            workshop.writes(),
+            workshop.cancel.is_cancelled(),
+            end.err().as_ref(),
+        );
+        opened::write_summary(workshop, &summary).await?;
+        Ok(summary)
+    }
+
+    async fn work(&self, from: NaiveDate, to: NaiveDate, summary: &mut Summary) -> Result<()> {
+        let workshop = &self.workshop;
+        let days = days(&*workshop.store, from, to).await?;
+        workshop.progress.enter(Phase::Days, days.len() as u64);
+        let mut building = stream::iter(days)
+            .map(|(date, key)| async move { (date, day(workshop, date, key).await) })
+            .buffer_unordered(days_at_once());
+        while let Some((date, outcome)) = building.next().await {
+            match outcome {
+                Some(report) => summary.absorb(report),
+                None => {
+                    let before = summary.interrupted_before.get_or_insert(date);
+                    *before = date.min(*before);
+                }
+            }
+        }
+        if !workshop.cancel.is_cancelled() {
+            catalog::rebuild(workshop, summary).await;
+        }
+        Ok(())
+    }
+}
+
+fn days_at_once() -> usize {
+    std::thread::available_parallelism().map_or(1, |cores| cores.get().min(MOST_DAYS_AT_ONCE))
+}
+
+/// The run as its summary tells it.
+fn job(from: NaiveDate, to: NaiveDate) -> Job {
+    Job {
+        command: "rebuild",
+        from,
+        to,
+        open_days: false,
+        spaces: Vec::new(),
+        rooms: Vec::new(),
+        only: None,
+        force: false,
+    }
+}
+
+/// The manifests of the dates, in order.
+async fn days(store: &dyn Store, from: NaiveDate, to: NaiveDate) -> Result<Vec<(NaiveDate, String)>> {
+    let mut days: Vec<_> = store
+        .list(key::DAYS)
+        .await?
+        .into_iter()
+        .filter_map(|entry| Some((key::date_in(&entry.key)?, entry.key)))
+        .filter(|(date, _)| (from..=to).contains(date))
+        .collect();
+    days.sort();
+    Ok(days)
+}
+
+/// Builds a day; none where the work was stopped before it was done. A failure is the day's own.
+async fn day(workshop: &Arc<Workshop>, date: NaiveDate, key: String) -> Option<DayReport> {
+    if workshop.cancel.is_cancelled() {
+        return None;
+    }
+    // A task of its own, so that days use all cores, and a fault in one stays there.
+    let of_day = Arc::clone(workshop);
+    let manifest_key = key.clone();
+    let working = tokio::spawn(async move { Box::pin(build(&of_day, &manifest_key)).await });
+    let outcome = working
+        .await
+        .unwrap_or_else(|_| Err(Error::new(ErrorKind::Internal, "day", "its work broke off")));
+    workshop.progress.days.advance(1);
+    match outcome {
+        Ok(report) => Some(report),
+        Err(error) if error.kind() == ErrorKind::Interrupted => None,
+        Err(error) => {
+            tracing::error!(%date, key, %error, "the day was not built");
+            let space = key.rsplit('/').next().and_then(|name| name.strip_suffix(".json"));
+            let space = space.and_then(key::unsegment).unwrap_or_default();
+            let mut report = DayReport::default();
+            report
+                .failed
+                .push(Problem::new("rebuild_failed", error.to_string()).on(date, &space));
+            Some(report)
+        }
+    }
+}
+
+async fn build(workshop: &Arc<Workshop>, key: &str) -> Result<DayReport> {
+    let Some((manifest, version)) = opened::get_json::<Manifest>(&*workshop.store, key).await? else {
+        // Gone since it was listed.
+        return Ok(DayReport::default());
+    };
+    let mut day = Day::stored(manifest, version);
+    tables::build_again(workshop, &mut day).await?;
+    let counts = &mut day.report.counts;
+    counts.days = 1;
+    counts.calls = day.manifest.calls.len() as u64;
+    counts.reports_done = day
+        .manifest
+        .calls
+        .values()
+        .filter_map(|call| call.reports.get(&ReportFormat::Json))
+        .filter(|landing| landing.usable().is_some())
+        .count() as u64;
+    Ok(day.report)
+}

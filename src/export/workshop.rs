@@ -1,0 +1,92 @@
+//! What building and committing need, and no more: the store, the mapping and the decisions of one run. No API: a
+//! rebuild has none.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+
+use bytes::Bytes;
+use chrono::{DateTime, Utc};
+use tokio_util::sync::CancellationToken;
+
+use super::Progress;
+use crate::build::Mapping;
+use crate::config::Config;
+use crate::store::{Condition, Store, Version};
+use crate::{Error, ErrorKind, Result};
+
+/// The store and what a run builds with.
+pub(super) struct Workshop {
+    pub config: Config,
+    pub store: Arc<dyn Store>,
+    pub mapping: Mapping,
+    pub progress: Arc<Progress>,
+    /// Stops the work: the operator's signal, or a token that was refused.
+    pub cancel: CancellationToken,
+    /// Whether the store honours conditional writes.
+    pub conditional: AtomicBool,
+    pub writes: AtomicU64,
+    /// The time of the run: one for all its decisions.
+    pub now: DateTime<Utc>,
+}
+
+impl Workshop {
+    /// A workshop over a store; `cancel` is its own.
+    pub fn new(
+        config: Config,
+        store: Arc<dyn Store>,
+        progress: Arc<Progress>,
+        cancel: CancellationToken,
+        now: DateTime<Utc>,
+    ) -> Result<Self> {
+        Ok(Self {
+            mapping: mapping(&config)?,
+            config,
+            store,
+            progress,
+            cancel,
+            conditional: true.into(),
+            writes: AtomicU64::new(0),
+            now,
+        })
+    }
+
+    /// Writes an object, conditionally where the store can.
+    pub async fn put(&self, key: &str, bytes: Bytes, condition: Condition) -> Result<Version> {
+        let condition = if self.conditional.load(Ordering::Relaxed) {
+            condition
+        } else {
+            Condition::Any
+        };
+        let version = self.store.put(key, bytes, condition).await?;
+        self.writes.fetch_add(1, Ordering::Relaxed);
+        Ok(version)
+    }
+
+    /// Writes and removals so far.
+    pub fn writes(&self) -> u64 {
+        self.writes.load(Ordering::Relaxed)
+    }
+
+    /// Removes an object.
+    pub async fn delete(&self, key: &str) -> Result<()> {
+        self.store.delete(key).await?;
+        self.writes.fetch_add(1, Ordering::Relaxed);
+        Ok(())
+    }
+}
+
+/// The mapping in force: the built-in one, and what the configuration lays over it.
+///
+/// # Errors
+/// `Config`: the file can't be read, or says what can't be; with the file, the line and the reason.
+pub fn mapping(config: &Config) -> Result<Mapping> {
+    let file = config.export.mapping.as_str();
+    if file.is_empty() {
+        return Mapping::builtin();
+    }
+    let text = std::fs::read_to_string(file).map_err(|error| {
+        Error::new(ErrorKind::Config, "export.mapping", format!("{file}: {error}"))
+            .hint("name a file to be laid over the built-in mapping, or leave the key empty")
+    })?;
+    Mapping::over_builtin(&text, file)
+}
