@@ -9,6 +9,8 @@ use serde::de::value::MapAccessDeserializer;
 use serde::de::{MapAccess, SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer, Serialize};
 
+use super::xlsx::SheetRules;
+
 /// A whole file.
 #[derive(Debug, Clone, PartialEq, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
@@ -64,6 +66,9 @@ pub(super) struct TableRules {
     pub rows: Names,
     /// What feeds its columns, by name.
     pub columns: BTreeMap<String, Feed>,
+    /// Where they are in a workbook.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub xlsx: Option<SheetRules>,
 }
 
 /// What feeds a column: paths alone, or a table with more to say.

@@ -420,7 +420,22 @@ fn told(notes: &Notes) -> Vec<Problem> {
             format!("{count} rows of participants that their report had before became one with them"),
         )
     });
-    unmapped.chain(bad).chain(unreadable).chain(merged).collect()
+    let refused = notes.refused_workbooks.iter().map(|(call, why)| {
+        Problem::new("report_unreadable", format!("the landed XLSX report is {why}")).call(call)
+    });
+    let headless = (notes.headless_sheets > 0).then(|| {
+        let count = notes.headless_sheets;
+        Problem::new(
+            "header_unknown",
+            format!("{count} sheets of tables have no header that the mapping knows: they feed no table"),
+        )
+    });
+    let differ = notes.differing_participants.iter().map(|(call, json, xlsx)| {
+        let message = format!("the JSON report tells {json} participants apart, the XLSX one {xlsx}");
+        Problem::new("participants_differ", message).call(call)
+    });
+    let counted = unmapped.chain(bad).chain(unreadable).chain(merged);
+    counted.chain(refused).chain(headless).chain(differ).collect()
 }
 
 /// Problems shown of each list; the rest is in the run's summary in the store.

@@ -12,7 +12,7 @@ use super::Context;
 use super::day::Day;
 use super::opened::to_json;
 use crate::build::{self, BuiltDay};
-use crate::config::{Config, ReportFormat};
+use crate::config::Config;
 use crate::lake::key;
 use crate::lake::manifest::{Built, Manifest, Status, TableEntry};
 use crate::store::{Condition, Store};
@@ -178,21 +178,20 @@ async fn run_build(context: &Arc<Context>, day: &mut Day) -> Result<BuiltDay> {
             reports,
         )
     });
-    let keys: Vec<_> = manifest
-        .calls_in_order()
-        .into_iter()
-        .filter_map(|id| {
-            let landing = manifest.calls.get(id)?.reports.get(&ReportFormat::Json)?;
-            Some((id.to_owned(), landing.usable()?.key.clone()))
-        })
+    let due = build::due_reports(&manifest).into_iter();
+    let keys: Vec<_> = due
+        .map(|(call, format, landed)| (call.to_owned(), format, landed.key.clone()))
         .collect();
     let mut reports = futures_util::stream::iter(keys)
-        .map(|(call, key)| {
+        .map(|(call, format, key)| {
             let bytes = fresh.get(&key).cloned();
             async move {
                 match bytes {
-                    Some(bytes) => Ok((call, bytes)),
-                    None => context.store.get(&key).await.map(|object| (call, object.bytes)),
+                    Some(bytes) => Ok((call, format, bytes)),
+                    None => {
+                        let object = context.store.get(&key).await?;
+                        Ok((call, format, object.bytes))
+                    }
                 }
             }
         })
