@@ -11,6 +11,7 @@ use tokio::sync::mpsc;
 use super::Context;
 use super::day::Day;
 use super::opened::to_json;
+use super::summary::told_of_calls;
 use crate::build::{self, BuiltDay};
 use crate::config::Config;
 use crate::lake::key;
@@ -153,6 +154,8 @@ async fn build_changed(context: &Arc<Context>, day: &mut Day, rebuild: bool) -> 
     }
     day.report.counts.days_built = 1;
     day.report.notes.add(&built.notes);
+    let told = told_of_calls(&built.notes, &day.manifest);
+    day.report.warnings.extend(told);
     day.manifest.built = Some(Built {
         fingerprint,
         checked_at: context.now,

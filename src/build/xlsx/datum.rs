@@ -84,6 +84,14 @@ impl Datum {
         instant(if from_1904 { serial + DAYS_TO_1904 } else { serial }).map(Self::Instant)
     }
 
+    /// The bytes that it holds besides itself.
+    pub fn size(&self) -> usize {
+        match self {
+            Self::Text(text) => text.len(),
+            _ => 0,
+        }
+    }
+
     /// The value as text, as `report_rows` has it.
     pub fn text(&self) -> String {
         match self {

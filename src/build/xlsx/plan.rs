@@ -14,6 +14,10 @@ pub(super) const JOINED: &str = "joined_at";
 pub(super) const LEFT: &str = "left_at";
 /// Headers that a row must have to be one, where the table has so many.
 const FEWEST: usize = 2;
+/// Characters of a header's text that name its column.
+const MOST_NAME: usize = 200;
+/// Bytes of a text that may be a header.
+const MOST_FOLDED: usize = 1024;
 
 /// A table's `xlsx` rules in the mapping file.
 #[derive(Debug, Clone, PartialEq, Deserialize, Serialize)]
@@ -118,7 +122,8 @@ impl SheetPlan {
 
     /// What stands for a value in its column.
     pub fn value_of(&self, column: usize, text: &str) -> Option<&str> {
-        self.values.get(&column)?.get(&fold(text)).map(String::as_str)
+        let known = self.values.get(&column).filter(|_| text.len() <= MOST_FOLDED)?;
+        known.get(&fold(text)).map(String::as_str)
     }
 
     /// The header among a sheet's first rows: the row that has most of the columns, the first of such.
@@ -137,7 +142,10 @@ impl SheetPlan {
     fn held_against(&self, row: &SheetRow) -> (usize, Header) {
         let mut places: HashMap<String, u32> = HashMap::new();
         for (column, datum) in &row.cells {
-            if let Datum::Text(text) = datum {
+            // Longer ones are no header, and folding them costs.
+            if let Datum::Text(text) = datum
+                && text.len() <= MOST_FOLDED
+            {
                 places.entry(fold(text)).or_insert(*column);
             }
         }
@@ -170,12 +178,13 @@ impl SheetPlan {
     }
 }
 
-/// The header's texts; one that stands there twice has its letter besides.
+/// The header's texts, cut: each stands in every row of `report_rows`. One that is there twice has its letter besides.
 fn names(row: &SheetRow) -> HashMap<u32, String> {
     let mut seen = std::collections::HashSet::new();
     let mut names = HashMap::new();
     for (column, datum) in &row.cells {
-        let text = datum.text().split_whitespace().collect::<Vec<_>>().join(" ");
+        let text: String = datum.text().trim().chars().take(MOST_NAME).collect();
+        let text = text.split_whitespace().collect::<Vec<_>>().join(" ");
         let name = match seen.insert(text.clone()) {
             true => text,
             false => format!("{text} ({})", letter(*column)),
@@ -211,4 +220,74 @@ pub(super) fn letter(column: u32) -> String {
         }
     }
     letters.iter().rev().collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::build::Mapping;
+
+    use super::*;
+
+    #[test]
+    fn columns_have_letters() {
+        assert_eq!(
+            [0, 25, 26, 701, 702, 16_383].map(letter),
+            ["A", "Z", "AA", "ZZ", "AAA", "XFD"]
+        );
+    }
+
+    #[test]
+    fn wrong_rules_are_refused_with_the_place_and_the_reason() {
+        let refusal = |table: &str, xlsx: &str| {
+            let text = format!(
+                "version = 1\n[table.{table}]\nrows = 'm[]'\ncolumns = {{}}\n[table.{table}.xlsx]\n{xlsx}"
+            );
+            Mapping::parse(&text, "mapping.toml").expect_err(xlsx).to_string()
+        };
+        insta::assert_snapshot!(
+            [
+                refusal("messages", "sheets = 'Чат'"),
+                refusal("messages", "sheets = []\ncolumns = {}"),
+                refusal("messages", "sheets = 'Чат'\ncolumns = {body = 'Текст'}"),
+                refusal("messages", "sheets = 'Чат'\ncolumns = {call_id = 'Звонок'}"),
+                refusal("messages", "sheets = 'Чат'\ncolumns = {joined_at = 'Вход'}"),
+                refusal("messages", "sheets = 'Чат'\ncolumns = {text = ' '}"),
+                refusal(
+                    "messages",
+                    "sheets = 'Чат'\ncolumns = {text = 'Текст'}\nvalues = {role = {user = 'Гость'}}"
+                ),
+                refusal("messages", "sheets = 'Чат'\nrange = 'A1:B2'\ncolumns = {}"),
+                refusal("participants", "sheets = 'Люди'\ncolumns = {sessions = 'Вход'}"),
+            ]
+            .join("\n")
+        );
+    }
+
+    #[test]
+    fn the_header_is_the_row_with_most_of_the_columns() {
+        let mapping = Mapping::builtin().expect("mapping");
+        let plan = mapping
+            .plan("participants")
+            .and_then(|plan| plan.sheet.as_ref())
+            .expect("plan");
+        let row = |index: u32, texts: &[&str]| SheetRow {
+            index,
+            cells: (0..)
+                .zip(texts)
+                .map(|(at, text)| (at, Datum::Text((*text).into())))
+                .collect(),
+            wrong: 0,
+        };
+        let titles = row(0, &["Участник", "Роль"]);
+        let header = row(3, &["№", "ИМЯ", "e - mail", "Вход", "Вход"]);
+        let found = plan
+            .header(&[titles.clone(), header.clone(), header])
+            .expect("a header");
+        assert_eq!((found.index, found.targets.len()), (3, 5));
+        assert_eq!(found.names[&4], "Вход (E)");
+        assert_eq!(found.targets[&3], Target::Joined);
+        assert_eq!(found.targets[&4], Target::Extra("Вход (E)".into()));
+        assert!(plan.header(&[row(0, &["Имя"])]).is_none());
+        assert!(plan.is_of(" УЧАСТНИКИ"));
+    }
 }

@@ -15,6 +15,8 @@ const MOST_COLUMNS: u32 = 1 << 14;
 const MOST_CELLS: u64 = 20_000_000;
 /// Bytes of text of a workbook. A shared string stands in the file once and may be in every cell.
 const MOST_TEXT: usize = 256 << 20;
+/// Bytes of a sheet's name; Excel's own bound is 31 characters.
+const MOST_NAME: usize = 1024;
 /// Merged regions of a sheet that are looked at.
 const MOST_MERGED: usize = 100_000;
 
@@ -39,9 +41,7 @@ pub(super) struct Budget {
 impl Budget {
     fn spend(&mut self, datum: Option<&Datum>) -> Result<(), Refusal> {
         self.cells += 1;
-        if let Some(Datum::Text(text)) = datum {
-            self.text += text.len();
-        }
+        self.text += datum.map_or(0, Datum::size);
         match self.cells > MOST_CELLS || self.text > MOST_TEXT {
             true => Err(Refusal::TooMuch),
             false => Ok(()),
@@ -72,7 +72,7 @@ impl<'b> Book<'b> {
     }
 
     /// The worksheets by name. One of a name that another had before can't be asked for.
-    pub fn sheets(&self) -> Vec<String> {
+    pub fn sheets(&self) -> Result<Vec<String>, Refusal> {
         let sheets = self.book.sheets_metadata().iter();
         let mut names: Vec<_> = sheets
             .filter(|sheet| sheet.typ == SheetType::WorkSheet)
@@ -80,7 +80,11 @@ impl<'b> Book<'b> {
             .collect();
         names.sort_unstable();
         names.dedup();
-        names
+        // It stands in every row of `report_rows`.
+        match names.iter().all(|name| name.len() <= MOST_NAME) {
+            true => Ok(names),
+            false => Err(Refusal::TooMuch),
+        }
     }
 
     /// The regions of merged cells that are more than a row high, by their first column.

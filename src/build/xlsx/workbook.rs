@@ -16,6 +16,8 @@ use crate::lake::table::Type;
 
 /// Rows among which the header is searched.
 const HEADER_WITHIN: usize = 50;
+/// Rows of tables, their values and the bytes of their texts: unlike `report_rows` they are held in memory.
+const MOST_BOUND: (usize, usize, usize) = (250_000, 4_000_000, 128 << 20);
 
 /// What a workbook gives to tables.
 #[derive(Debug, Default)]
@@ -28,6 +30,29 @@ pub(in crate::build) struct Workbook {
     pub wrong: u64,
     /// Tables' sheets without a header that the mapping knows.
     pub headless: u64,
+    held: Held,
+}
+
+/// What is held of the rows of tables.
+#[derive(Debug, Default)]
+struct Held {
+    rows: usize,
+    values: usize,
+    text: usize,
+}
+
+impl Held {
+    fn add(&mut self, cells: &[(u32, Datum)]) -> Result<(), Refusal> {
+        self.rows += 1;
+        self.values += cells.len();
+        // Also of merged cells, whose text stands in the file once.
+        self.text += cells.iter().map(|(_, datum)| datum.size()).sum::<usize>();
+        let (rows, values, text) = MOST_BOUND;
+        match self.rows > rows || self.values > values || self.text > text {
+            true => Err(Refusal::TooMuch),
+            false => Ok(()),
+        }
+    }
 }
 
 /// A table's rows in one sheet.
@@ -79,7 +104,7 @@ pub(in crate::build) fn read(bytes: &[u8], mapping: &Mapping, lines: Lines<'_>) 
     let mut book = Book::open(bytes)?;
     let mut workbook = Workbook::default();
     let mut budget = Budget::default();
-    for sheet in book.sheets() {
+    for sheet in book.sheets()? {
         let plan = mapping.tables.iter().find_map(|plan| {
             let rules = plan.sheet.as_ref().filter(|rules| rules.is_of(&sheet))?;
             Some((plan.table.name.to_string(), rules))
@@ -194,29 +219,32 @@ impl<'r> Reading<'r> {
             })?;
         }
         if self.header.is_some() {
-            self.bind(row);
+            self.bind(row)?;
         }
         Ok(())
     }
 
     /// Keeps the row for its table.
-    fn bind(&mut self, row: SheetRow) {
+    fn bind(&mut self, row: SheetRow) -> Result<(), Refusal> {
         let (Some(bound), Some(plan)) = (&self.header, self.plan) else {
-            return;
+            return Ok(());
         };
         // A row of nothing but errors has nothing to give.
         if row.cells.is_empty() {
-            return;
+            return Ok(());
         }
         let cells = self.merged.fill(row);
+        self.workbook.held.add(&cells)?;
         let values = cells.into_iter().map(|(column, datum)| {
             let target = match bound.targets.get(&column) {
                 Some(target) => Rc::clone(target),
                 None => Rc::new(Target::Extra(letter(column))),
             };
             let value = match &*target {
-                Target::Column(index, kind) => match (plan.value_of(*index, &datum.text()), &datum) {
-                    (Some(known), Datum::Text(_)) => known.into(),
+                Target::Column(index, kind) => match &datum {
+                    Datum::Text(text) => plan
+                        .value_of(*index, text)
+                        .map_or_else(|| datum.value(*kind), Into::into),
                     _ => datum.value(*kind),
                 },
                 Target::Joined | Target::Left => datum.value(Type::Timestamp),
@@ -225,6 +253,7 @@ impl<'r> Reading<'r> {
             (target, value)
         });
         self.rows.push(values.collect());
+        Ok(())
     }
 
     fn end(mut self, lines: Lines<'_>) -> Result<Option<BoundSheet>, Stop> {
