@@ -79,7 +79,11 @@ fn warnings(run: &Finished, kind: &str) -> BTreeSet<String> {
     let warnings = summary["warnings"].as_array().unwrap().iter();
     warnings
         .filter(|warning| warning["kind"] == kind)
-        .map(|warning| warning["call_id"].as_str().unwrap_or_default().to_owned())
+        .map(|warning| {
+            let ids = ["date", "space_id", "room_id", "call_id"].map(|id| warning[id].as_str());
+            assert!(ids.iter().all(Option::is_some), "{warning}");
+            ids[3].unwrap_or_default().to_owned()
+        })
         .collect()
 }
 
