@@ -35,6 +35,7 @@ KEYS = {
     "messages": [],
     "reactions": [],
     "poll_votes": [],
+    "report_rows": [],
     "recordings": ["space_id", "record_id"],
     "coverage": ["space_id", "room_id", "date"],
     "rooms": ["room_id"],
@@ -48,6 +49,7 @@ OF_A_CALL = {
     "messages": "call_started_at",
     "reactions": "call_started_at",
     "poll_votes": "call_started_at",
+    "report_rows": "call_started_at",
 }
 
 

@@ -17,11 +17,12 @@ use super::notes::Notes;
 use super::people::{People, digest};
 use super::rows::{self, Row};
 use super::sink::{Sink, TableFile};
+use super::xlsx::recognize;
 use super::{coverage, inspect};
 use crate::config::ReportFormat;
 use crate::error::{Error, ErrorKind, Result};
 use crate::lake::key;
-use crate::lake::manifest::{CallEntry, Manifest};
+use crate::lake::manifest::{CallEntry, Landed, Manifest};
 use crate::lake::table::{Table, Type, builtin};
 
 /// What a day gives.
@@ -36,8 +37,8 @@ pub struct BuiltDay {
 /// Builds a day's tables.
 ///
 /// `store_url` is where the lake lies, for the recordings' `uri`. `checked_at` is for `coverage`. `reports` gives the
-/// id and bytes of each call whose JSON report is landed and usable, in the order of
-/// [`Manifest::calls_in_order`]; each is dropped before the next one is asked for.
+/// call, format and bytes of each report in [`due_reports`], in that order; each is dropped before the next one is asked
+/// for.
 ///
 /// # Errors
 /// The first error of `reports`, or a report of another call than the one that is due. What the bytes hold never
@@ -47,23 +48,22 @@ pub fn build_day(
     mapping: &Mapping,
     store_url: &str,
     checked_at: DateTime<Utc>,
-    reports: impl IntoIterator<Item = Result<(String, Bytes)>>,
+    reports: impl IntoIterator<Item = Result<(String, ReportFormat, Bytes)>>,
 ) -> Result<BuiltDay> {
     let mut day = Day::new(manifest, mapping);
     let listed = Listed::new(manifest, mapping);
     let mut reports = reports.into_iter();
     for id in manifest.calls_in_order() {
         let call = &manifest.calls[id];
-        let due = call
-            .reports
-            .get(&ReportFormat::Json)
-            .is_some_and(|landing| landing.usable().is_some());
-        let meetings = if due {
-            let bytes = next_report(&mut reports, id)?;
-            day.add_report(id, call, &bytes)?
-        } else {
-            BTreeSet::new()
-        };
+        let mut fed = None;
+        for (format, _) in usable(call) {
+            let bytes = next_report(&mut reports, id, format)?;
+            fed = match format {
+                ReportFormat::Json => day.add_report(id, call, &bytes)?,
+                ReportFormat::Xlsx => day.add_workbook(id, call, &bytes, fed)?,
+            };
+        }
+        let meetings = fed.map(|fed| fed.meetings).unwrap_or_default();
         let mut row = listed.call(id, call, meetings, &mut day.notes);
         day.sink("calls")?.push(&mut row)?;
     }
@@ -79,9 +79,28 @@ pub fn build_day(
     day.finish()
 }
 
-fn next_report(reports: &mut impl Iterator<Item = Result<(String, Bytes)>>, call: &str) -> Result<Bytes> {
+/// The reports that a day's tables are built from, with the call, in the order in which [`build_day`] takes them: by
+/// [`Manifest::calls_in_order`], and of a call its JSON first.
+pub fn due_reports(manifest: &Manifest) -> Vec<(&str, ReportFormat, &Landed)> {
+    let calls = manifest.calls_in_order().into_iter();
+    calls
+        .flat_map(|id| usable(&manifest.calls[id]).map(move |(format, landed)| (id, format, landed)))
+        .collect()
+}
+
+/// A call's usable reports, its JSON first: what feeds the tables must be known when the workbook comes.
+fn usable(call: &CallEntry) -> impl Iterator<Item = (ReportFormat, &Landed)> {
+    let formats = [ReportFormat::Json, ReportFormat::Xlsx].into_iter();
+    formats.filter_map(|format| Some((format, call.reports.get(&format)?.usable()?)))
+}
+
+fn next_report(
+    reports: &mut impl Iterator<Item = Result<(String, ReportFormat, Bytes)>>,
+    call: &str,
+    due: ReportFormat,
+) -> Result<Bytes> {
     match reports.next().transpose()? {
-        Some((id, bytes)) if id == call => Ok(bytes),
+        Some((id, format, bytes)) if id == call && format == due => Ok(bytes),
         _ => Err(out_of_step(call)),
     }
 }
@@ -95,14 +114,27 @@ fn out_of_step(about: &str) -> Error {
 }
 
 /// A day's tables on their way.
-struct Day<'m> {
-    manifest: &'m Manifest,
-    mapping: &'m Mapping,
+pub(super) struct Day<'m> {
+    pub(super) manifest: &'m Manifest,
+    pub(super) mapping: &'m Mapping,
     /// The tables of reports, participants first: the others look them up.
-    plans: Vec<(&'m TablePlan, Option<People>)>,
+    pub(super) plans: Vec<(&'m TablePlan, Option<People>)>,
     sinks: BTreeMap<&'m str, Sink<'m>>,
-    notes: Notes,
+    pub(super) notes: Notes,
 }
+
+/// What a call's tables were fed with.
+#[derive(Default)]
+pub(super) struct Fed {
+    /// The meetings that the participants came for.
+    pub meetings: BTreeSet<String>,
+    /// How many participants a workbook of the call could tell apart.
+    pub people: Option<u64>,
+}
+
+/// Makes a table's rows, each from the template, out of a call's report.
+pub(super) type RowsOf<'r, 'v> =
+    &'r mut dyn FnMut(&Mapping, &TablePlan, &[Cell<'v>], &mut Notes) -> Vec<Row<'v>>;
 
 impl<'m> Day<'m> {
     fn new(manifest: &'m Manifest, mapping: &'m Mapping) -> Self {
@@ -125,7 +157,7 @@ impl<'m> Day<'m> {
         }
     }
 
-    fn sink(&mut self, table: &str) -> Result<&mut Sink<'m>> {
+    pub(super) fn sink(&mut self, table: &str) -> Result<&mut Sink<'m>> {
         let table = builtin::get(table)
             .ok_or_else(|| Error::new(ErrorKind::Internal, table, "there is no such table"))?;
         Ok(self.sink_of(table))
@@ -135,31 +167,60 @@ impl<'m> Day<'m> {
         self.sinks.entry(&table.name).or_insert_with(|| Sink::new(table))
     }
 
-    /// Adds a call's report to the tables; gives the meetings that its participants came for.
-    fn add_report(&mut self, id: &str, call: &CallEntry, bytes: &[u8]) -> Result<BTreeSet<String>> {
+    /// Adds a call's JSON report to the tables; none where it is no JSON.
+    fn add_report(&mut self, id: &str, call: &CallEntry, bytes: &[u8]) -> Result<Option<Fed>> {
         let Ok(report) = inspect::parse(bytes) else {
             self.notes.unreadable.push(id.to_owned());
-            return Ok(BTreeSet::new());
+            return Ok(None);
         };
         rows::count_rest(self.mapping, Source::Report, &report, &mut self.notes);
+        self.feed(id, call, false, &mut |mapping, plan, template, notes| {
+            rows::rows(mapping, plan, &report, template, notes)
+        })
+        .map(Some)
+    }
+
+    /// Feeds the tables of reports with a call's rows. Where each row of participants is one stay, those of one become
+    /// one.
+    pub(super) fn feed<'v>(
+        &mut self,
+        id: &'v str,
+        call: &'v CallEntry,
+        stays: bool,
+        rows_of: RowsOf<'_, 'v>,
+    ) -> Result<Fed>
+    where
+        'm: 'v,
+    {
         let mut known = HashMap::new();
-        let mut meetings = BTreeSet::new();
+        let mut fed = Fed::default();
+        let mut everyone = None;
         for at in 0..self.plans.len() {
             let (plan, people) = self.plans[at].clone();
             let table: &'m Table = &plan.table;
             let template = template(self.manifest, table, id, call);
-            let mut rows = rows::rows(self.mapping, plan, &report, &template, &mut self.notes);
+            let mut rows = rows_of(self.mapping, plan, &template, &mut self.notes);
             match people {
                 Some(people) => {
-                    rows = people.settle(rows, id, call.finished_at, &mut self.notes);
-                    meetings = distinct(table, "external_meeting_id", &rows);
+                    rows = match stays {
+                        true => people.settle_stays(rows, id, call.finished_at),
+                        false => people.settle(rows, id, call.finished_at, &mut self.notes),
+                    };
+                    fed.people = Some(people.told_apart(&rows));
+                    fed.meetings = distinct(table, "external_meeting_id", &rows);
                     known = people_by_id(table, &rows);
+                    everyone = stays.then(|| (table, rows.clone()));
                 }
-                None => introduce(table, &known, &mut rows),
+                None => {
+                    if let Some((participants, people)) = &everyone {
+                        recognize(participants, people, table, &mut rows);
+                    }
+                    introduce(table, &known, &mut rows);
+                }
             }
             self.write(table, rows)?;
         }
-        Ok(meetings)
+        Ok(fed)
     }
 
     /// Writes a call's rows in the table's order.
@@ -196,7 +257,12 @@ impl<'m> Day<'m> {
 }
 
 /// A row of a call with nothing of the report in it yet.
-fn template<'m>(manifest: &'m Manifest, table: &Table, id: &'m str, call: &'m CallEntry) -> Vec<Cell<'m>> {
+pub(super) fn template<'m>(
+    manifest: &'m Manifest,
+    table: &Table,
+    id: &'m str,
+    call: &'m CallEntry,
+) -> Vec<Cell<'m>> {
     let room = manifest.rooms.get(&call.room_id);
     let values: [Cell<'m>; 7] = [
         manifest.space_id.as_str().into(),

@@ -9,6 +9,8 @@ use serde::de::value::MapAccessDeserializer;
 use serde::de::{MapAccess, SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer, Serialize};
 
+use super::xlsx::SheetRules;
+
 /// A whole file.
 #[derive(Debug, Clone, PartialEq, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
@@ -77,6 +79,9 @@ pub(super) struct TableRules {
     /// Of a table of one's own: what a row is for.
     #[serde(default)]
     pub row: Option<String>,
+    /// Where they are in a workbook.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub xlsx: Option<SheetRules>,
 }
 
 impl TableRules {

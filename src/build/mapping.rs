@@ -10,6 +10,7 @@ use sha2::{Digest, Sha256};
 use super::file::{Fault, Feed, File, Names, Source, TableRules, line_at};
 use super::path::{Path, Step};
 use super::shape::Shape;
+use super::xlsx::SheetPlan;
 use super::{overlay, own};
 use crate::error::{Error, ErrorKind, Result};
 use crate::lake::table::{Table, Type, builtin};
@@ -38,6 +39,8 @@ pub(super) struct TablePlan {
     /// Where its rows are; the first that is there wins.
     pub rows: Vec<Path>,
     pub columns: Vec<ColumnPlan>,
+    /// Where they are in a workbook.
+    pub sheet: Option<SheetPlan>,
 }
 
 /// A column's feed, resolved.
@@ -172,11 +175,19 @@ impl TablePlan {
                 .map_err(|reason| Fault::of_column(name, column, reason))?;
             columns.push(plan);
         }
+        let sheet = rules.xlsx.as_ref().map(|xlsx| match rules.source() {
+            Source::Report => SheetPlan::resolve(&table, xlsx),
+            _ => Err("only reports come as workbooks: it has no place here".into()),
+        });
+        let sheet = sheet
+            .transpose()
+            .map_err(|reason| Fault::of_key(name, "xlsx", reason))?;
         Ok(Self {
             table,
             source: rules.source(),
             rows,
             columns,
+            sheet,
         })
     }
 
@@ -386,7 +397,7 @@ mod tests {
     }
 
     #[test]
-    fn the_built_in_mapping_feeds_every_table_but_coverage() {
+    fn the_built_in_mapping_feeds_every_table_but_the_programs_own() {
         let mapping = Mapping::builtin().expect("built-in mapping");
         let fed: BTreeSet<_> = mapping
             .tables
@@ -394,7 +405,10 @@ mod tests {
             .map(|plan| plan.table.name.as_ref())
             .collect();
         let all: BTreeSet<_> = builtin::all().iter().map(|table| table.name.as_ref()).collect();
-        assert_eq!(all.difference(&fed).collect::<Vec<_>>(), [&"coverage"]);
+        assert_eq!(
+            all.difference(&fed).collect::<Vec<_>>(),
+            [&"coverage", &"report_rows"]
+        );
     }
 
     #[test]

@@ -5,8 +5,8 @@
 //!
 //! ```text
 //! report ─ inspect ─► rows ──► people ──► order ──► columns ─► sink ─► TableFile
-//!                      ▲ mapping (file, path, shape)             ▲
-//! manifest ────────────┴─ listed, coverage ──────────────────────┘
+//! workbook ─ xlsx ──────▲ mapping (file, path, shape)             ▲
+//! manifest ─────────────┴─ listed, coverage ─────────────────────┘
 //! ```
 
 mod catalog;
@@ -32,9 +32,10 @@ mod sink;
 mod stay;
 #[cfg(test)]
 mod tests;
+mod xlsx;
 
 pub use catalog::{build_rooms, build_spaces};
-pub use day::{BuiltDay, build_day};
+pub use day::{BuiltDay, build_day, due_reports};
 pub use fingerprint::fingerprint;
 pub use fit::{Fit, TableFit, fit};
 pub use inspect::{Inspection, NotJson, inspect};
@@ -42,3 +43,4 @@ pub use mapping::Mapping;
 pub use notes::Notes;
 pub use read::read_text;
 pub use sink::TableFile;
+pub use xlsx::{BookInspection, Refusal, inspect_workbook};

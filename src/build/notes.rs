@@ -2,6 +2,8 @@
 
 use std::collections::BTreeMap;
 
+use super::xlsx::Refusal;
+
 /// Paths that are told apart; more of them count together, so that a report of nonsense stays bounded.
 const MOST_PATHS: usize = 500;
 /// What the paths beyond [`MOST_PATHS`] count as.
@@ -20,6 +22,12 @@ pub struct Notes {
     pub duplicate_messages: u64,
     /// The calls whose report can't be read as JSON, though it was landed as such.
     pub unreadable: Vec<String>,
+    /// The calls whose workbook can't be read, though it was landed as one.
+    pub refused_workbooks: Vec<(String, Refusal)>,
+    /// Sheets of tables without a header that the mapping knows.
+    pub headless_sheets: u64,
+    /// The calls whose JSON and workbook do not have the same number of participants, with both.
+    pub differing_participants: Vec<(String, u64, u64)>,
 }
 
 impl Notes {
@@ -29,6 +37,12 @@ impl Notes {
 
     pub(super) fn bad(&mut self, table: &str, column: &str) {
         count(&mut self.bad, &format!("{table}.{column}"));
+    }
+
+    pub(super) fn bad_times(&mut self, table: &str, column: &str, times: u64) {
+        if times > 0 {
+            *self.bad.entry(format!("{table}.{column}")).or_default() += times;
+        }
     }
 
     /// Adds another build's notes.
@@ -41,6 +55,10 @@ impl Notes {
         self.merged_participants += other.merged_participants;
         self.duplicate_messages += other.duplicate_messages;
         self.unreadable.extend_from_slice(&other.unreadable);
+        self.refused_workbooks.extend_from_slice(&other.refused_workbooks);
+        self.headless_sheets += other.headless_sheets;
+        self.differing_participants
+            .extend_from_slice(&other.differing_participants);
     }
 }
 

@@ -65,6 +65,48 @@ impl People {
         people
     }
 
+    /// Makes rows of which each is one stay into those of the table: rows of the same external user, e-mail, telephone
+    /// or name, whichever is there first, are one participant's.
+    pub fn settle_stays<'v>(
+        &self,
+        mut rows: Vec<Row<'v>>,
+        call: &str,
+        call_end: Option<DateTime<Utc>>,
+    ) -> Vec<Row<'v>> {
+        for row in &mut rows {
+            if row.cells[self.id].is_some() || !self.is_known(row) {
+                continue;
+            }
+            // The first of its kind, each time: so all have one id, that of the only one who looks so.
+            row.cells[self.id] = self.surrogate(row, call, &mut HashMap::new()).into();
+        }
+        // That stays of one participant become one row is no news here.
+        self.settle(rows, call, call_end, &mut Notes::default())
+    }
+
+    /// How many participants could be told apart in a list of stays: those with a stay, by what [`People::settle_stays`]
+    /// goes by. `rows` are settled.
+    pub fn told_apart(&self, rows: &[Row<'_>]) -> u64 {
+        let mut nobody = 0;
+        let mut seen = HashSet::new();
+        for row in rows {
+            if matches!(&row.cells[self.sessions], Cell::Sessions(sessions) if sessions.is_empty()) {
+                continue;
+            }
+            match self.is_known(row) {
+                true => {
+                    seen.insert(self.surrogate(row, "", &mut HashMap::new()));
+                }
+                false => nobody += 1,
+            }
+        }
+        seen.len() as u64 + nobody
+    }
+
+    fn is_known(&self, row: &Row<'_>) -> bool {
+        self.identity.iter().any(|index| row.cells[*index].is_some())
+    }
+
     fn merge<'v>(&self, rows: Vec<Row<'v>>, call: &str, notes: &mut Notes) -> Vec<Row<'v>> {
         let mut people: Vec<Row<'v>> = Vec::with_capacity(rows.len());
         // Each participant's place, and the rows seen of it: the same row twice adds nothing.

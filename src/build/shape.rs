@@ -99,6 +99,16 @@ impl Shape {
     }
 }
 
+/// A sheet's column as the notes write it.
+pub(super) fn place_in(sheet: &str, header: &str) -> String {
+    let plain = |name: &str| name.split_whitespace().collect::<Vec<_>>().join("_");
+    let mut place = String::new();
+    push(&mut place, &plain(sheet));
+    place.push_str("[]");
+    push(&mut place, &plain(header));
+    place
+}
+
 /// Adds a field to a path. A name that may be data (an id, an address) and no name stands as `*`: the notes hold
 /// nothing personal, and a map by id counts as one field.
 fn push(path: &mut String, name: &str) {

@@ -22,11 +22,11 @@ use crate::config::ReportFormat;
 use crate::lake::manifest::{CallEntry, Landed, Landing, Manifest, RecordEntry, RoomEntry, Status};
 use crate::lake::table::{SCHEMA_VERSION_KEY, builtin};
 
-fn at(text: &str) -> DateTime<Utc> {
+pub(super) fn at(text: &str) -> DateTime<Utc> {
     format!("2026-11-22T{text}Z").parse().expect(text)
 }
 
-fn landing(status: Status, key: Option<&str>, reason: Option<&str>) -> Landing {
+pub(super) fn landing(status: Status, key: Option<&str>, reason: Option<&str>) -> Landing {
     Landing {
         status,
         reason: reason.map(Into::into),
@@ -43,7 +43,7 @@ fn landing(status: Status, key: Option<&str>, reason: Option<&str>) -> Landing {
     }
 }
 
-fn call(room: &str, start: &str, end: Option<&str>, json: Landing, object: Value) -> CallEntry {
+pub(super) fn call(room: &str, start: &str, end: Option<&str>, json: Landing, object: Value) -> CallEntry {
     CallEntry {
         room_id: room.into(),
         started_at: Some(at(start)),
@@ -67,7 +67,7 @@ fn record(room: &str, call: Option<&str>, start: &str, file: Landing) -> RecordE
 }
 
 /// Two rooms: a call with a report, one refused, one that runs; records done, pending and gone.
-fn manifest() -> Manifest {
+pub(super) fn manifest() -> Manifest {
     let mut day = Manifest::new("2026-11-22".parse().expect("date"), "s1");
     day.space_name = Some("Школа".into());
     let room = |name: &str| RoomEntry {
@@ -118,7 +118,7 @@ fn manifest() -> Manifest {
     day
 }
 
-fn report() -> Value {
+pub(super) fn report() -> Value {
     json!({
         "callId": "c2", "roomName": "Алгебра", "title": "new here",
         "participants": [
@@ -152,12 +152,12 @@ fn report() -> Value {
     })
 }
 
-fn mapping() -> Mapping {
+pub(super) fn mapping() -> Mapping {
     Mapping::builtin().expect("mapping")
 }
 
 fn build_with(manifest: &Manifest, mapping: &Mapping, bytes: impl Into<Bytes>) -> BuiltDay {
-    let reports: [Result<_>; 1] = [Ok(("c2".to_owned(), bytes.into()))];
+    let reports: [Result<_>; 1] = [Ok(("c2".to_owned(), ReportFormat::Json, bytes.into()))];
     build_day(manifest, mapping, "file:///lake/", at("23:00:00"), reports).expect("a day")
 }
 
@@ -165,7 +165,7 @@ fn build(report: &Value) -> BuiltDay {
     build_with(&manifest(), &mapping(), report.to_string())
 }
 
-fn file<'d>(day: &'d BuiltDay, table: &str) -> &'d TableFile {
+pub(super) fn file<'d>(day: &'d BuiltDay, table: &str) -> &'d TableFile {
     let file = day.tables.iter().find(|file| file.table == table);
     file.unwrap_or_else(|| panic!("no {table}"))
 }
@@ -206,7 +206,7 @@ fn without_zone(kind: &DataType) -> DataType {
 }
 
 /// The rows of a file, a block each, without what is null.
-fn print(file: &TableFile) -> String {
+pub(super) fn print(file: &TableFile) -> String {
     let mut text = format!("{} ({} rows)\n", file.key, file.rows);
     let options = FormatOptions::default().with_null("null");
     for batch in batches(file) {
@@ -226,7 +226,7 @@ fn print(file: &TableFile) -> String {
     text
 }
 
-fn column(file: &TableFile, name: &str) -> Vec<String> {
+pub(super) fn column(file: &TableFile, name: &str) -> Vec<String> {
     let options = FormatOptions::default().with_null("null");
     let mut values = Vec::new();
     for batch in batches(file) {
@@ -284,11 +284,12 @@ fn a_report_that_is_no_json_leaves_its_call_and_the_rest() {
 #[test]
 fn reports_out_of_step_are_a_fault_and_an_empty_day_is_nothing() {
     let (day, mapping) = (manifest(), mapping());
-    let build =
-        |reports: Vec<Result<(String, Bytes)>>| build_day(&day, &mapping, "", at("23:00:00"), reports);
+    let build = |reports: Vec<Result<(String, ReportFormat, Bytes)>>| {
+        build_day(&day, &mapping, "", at("23:00:00"), reports)
+    };
     assert!(build(vec![]).is_err());
-    assert!(build(vec![Ok(("c1".into(), Bytes::new()))]).is_err());
-    let twice = ["c2", "c2"].map(|id| Ok((id.to_owned(), Bytes::from("{}"))));
+    assert!(build(vec![Ok(("c1".into(), ReportFormat::Json, Bytes::new()))]).is_err());
+    let twice = ["c2", "c2"].map(|id| Ok((id.to_owned(), ReportFormat::Json, Bytes::from("{}"))));
     assert!(build(twice.into()).is_err());
     let nothing = Manifest::new(day.date, "s1");
     let built = build_day(&nothing, &mapping, "", at("23:00:00"), []).expect("a day");

@@ -175,12 +175,7 @@ async fn judge(context: &Arc<Context>, ask: &ReportAsk, bytes: Bytes) -> Verdict
         return Verdict::Empty;
     }
     if ask.format == ReportFormat::Xlsx {
-        // A workbook is a ZIP archive; its content is read when tables are built.
-        return if bytes.starts_with(b"PK") {
-            Verdict::Good { participants: None }
-        } else {
-            Verdict::Bad("the report is no XLSX workbook".into())
-        };
+        return judge_workbook(context, ask, bytes).await;
     }
     let _permit = context.inspections.acquire().await;
     let context = Arc::clone(context);
@@ -193,6 +188,21 @@ async fn judge(context: &Arc<Context>, ask: &ReportAsk, bytes: Bytes) -> Verdict
         {
             Verdict::Unpeopled
         }
+        Ok(Ok(report)) => Verdict::Good {
+            participants: report.participants,
+        },
+        Ok(Err(why)) => Verdict::Bad(format!("the report is {why}")),
+        Err(_) => Verdict::Bad("the report could not be read".into()),
+    }
+}
+
+async fn judge_workbook(context: &Arc<Context>, ask: &ReportAsk, bytes: Bytes) -> Verdict {
+    let counts_some = ask.participants.is_some_and(|count| count > 0);
+    let context = Arc::clone(context);
+    let inspected =
+        tokio::task::spawn_blocking(move || build::inspect_workbook(&bytes, &context.mapping)).await;
+    match inspected {
+        Ok(Ok(report)) if counts_some && (report.empty || report.participants == Some(0)) => Verdict::Empty,
         Ok(Ok(report)) => Verdict::Good {
             participants: report.participants,
         },
@@ -276,7 +286,9 @@ async fn keep(
     };
     if usable {
         result.fresh = (!known || ask.force).then_some(bytes);
-        result.warning = differing_count(ask, participants);
+        // Where there is JSON too, it says the same.
+        let told = ask.format == ReportFormat::Json || context.config.export.reports == [ReportFormat::Xlsx];
+        result.warning = differing_count(ask, participants).filter(|_| told);
     }
 }
 

@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use super::Job;
 use crate::build::Notes;
+use crate::lake::manifest::Manifest;
 use crate::{Error, ErrorKind, ExitStatus};
 
 /// How a run ended.
@@ -410,13 +411,6 @@ fn told(notes: &Notes) -> Vec<Problem> {
             format!("{count} values do not fit `{column}` and are null there"),
         )
     });
-    let unreadable = notes.unreadable.iter().map(|call| {
-        Problem::new(
-            "report_unreadable",
-            "the landed report can no longer be read as JSON",
-        )
-        .call(call)
-    });
     let merged = (notes.merged_participants > 0).then(|| {
         let count = notes.merged_participants;
         Problem::new(
@@ -424,7 +418,38 @@ fn told(notes: &Notes) -> Vec<Problem> {
             format!("{count} rows of participants that their report had before became one with them"),
         )
     });
-    unmapped.chain(bad).chain(unreadable).chain(merged).collect()
+    let headless = (notes.headless_sheets > 0).then(|| {
+        let count = notes.headless_sheets;
+        Problem::new(
+            "header_unknown",
+            format!("{count} sheets of tables have no header that the mapping knows: they feed no table"),
+        )
+    });
+    unmapped.chain(bad).chain(merged).chain(headless).collect()
+}
+
+/// What a day's build says of single calls.
+pub(super) fn told_of_calls(notes: &Notes, day: &Manifest) -> Vec<Problem> {
+    let problem = |kind: &str, message: String, call: &str| {
+        let problem = Problem::new(kind, message).on(day.date, &day.space_id).call(call);
+        match day.calls.get(call) {
+            Some(entry) => problem.room(&entry.room_id),
+            None => problem,
+        }
+    };
+    let unreadable = notes.unreadable.iter().map(|call| {
+        let message = "the landed report can no longer be read as JSON";
+        problem("report_unreadable", message.into(), call)
+    });
+    let refused = notes.refused_workbooks.iter().map(|(call, why)| {
+        let message = format!("the landed XLSX report is {why}");
+        problem("report_unreadable", message, call)
+    });
+    let differ = notes.differing_participants.iter().map(|(call, json, xlsx)| {
+        let message = format!("the JSON report tells {json} participants apart, the XLSX one {xlsx}");
+        problem("participants_differ", message, call)
+    });
+    unreadable.chain(refused).chain(differ).collect()
 }
 
 /// Problems shown of each list; the rest is in the run's summary in the store.

@@ -11,9 +11,10 @@ use tokio::sync::mpsc;
 
 use super::day::Day;
 use super::opened::to_json;
+use super::summary::told_of_calls;
 use super::workshop::Workshop;
 use crate::build::{self, BuiltDay};
-use crate::config::{Config, ReportFormat};
+use crate::config::Config;
 use crate::lake::key;
 use crate::lake::manifest::{Built, Landing, Manifest, Status, TableEntry};
 use crate::store::{Condition, Store};
@@ -239,6 +240,8 @@ async fn build_tables(
     }
     day.report.counts.days_built = 1;
     day.report.notes.add(&built.notes);
+    let told = told_of_calls(&built.notes, &day.manifest);
+    day.report.warnings.extend(told);
     day.manifest.built = Some(Built {
         fingerprint: fingerprint.to_owned(),
         checked_at,
@@ -264,21 +267,20 @@ async fn run_build(context: &Arc<Workshop>, day: &mut Day, checked_at: DateTime<
             reports,
         )
     });
-    let keys: Vec<_> = manifest
-        .calls_in_order()
-        .into_iter()
-        .filter_map(|id| {
-            let landing = manifest.calls.get(id)?.reports.get(&ReportFormat::Json)?;
-            Some((id.to_owned(), landing.usable()?.key.clone()))
-        })
+    let due = build::due_reports(&manifest).into_iter();
+    let keys: Vec<_> = due
+        .map(|(call, format, landed)| (call.to_owned(), format, landed.key.clone()))
         .collect();
     let mut reports = futures_util::stream::iter(keys)
-        .map(|(call, key)| {
+        .map(|(call, format, key)| {
             let bytes = fresh.get(&key).cloned();
             async move {
                 match bytes {
-                    Some(bytes) => Ok((call, bytes)),
-                    None => context.store.get(&key).await.map(|object| (call, object.bytes)),
+                    Some(bytes) => Ok((call, format, bytes)),
+                    None => {
+                        let object = context.store.get(&key).await?;
+                        Ok((call, format, object.bytes))
+                    }
                 }
             }
         })

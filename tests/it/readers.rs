@@ -23,6 +23,10 @@ async fn read(lake: Lake) {
         "messages": sum(|call| call.messages.len()),
         "reactions": sum(|call| call.reactions.len()),
         "poll_votes": sum(|call| call.polls.iter().map(|poll| poll.votes.len()).sum()),
+        "report_rows": sum(|call| {
+            let stays: usize = call.participants.iter().map(|person| person.sessions.len()).sum();
+            stays + call.messages.len()
+        }),
         "recordings": school.records.len(),
         "rooms": school.rooms.len(),
         "spaces": school.spaces.len(),

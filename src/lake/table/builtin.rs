@@ -15,6 +15,7 @@ pub fn all() -> &'static [Table] {
             messages(),
             reactions(),
             poll_votes(),
+            report_rows(),
             recordings(),
             coverage(),
             rooms(),
@@ -247,6 +248,20 @@ fn poll_votes() -> Table {
             "participant_id",
             "option_id",
         ],
+    )
+}
+
+fn report_rows() -> Table {
+    let own = columns![
+        "sheet" Text "Name of the sheet (XLSX report)",
+        "row_number" Int64 "Number of the row in its sheet, from 1",
+        "cells" Map "Its cells that are not empty, as text by the header's text; by the column's letter where no header is known",
+    ];
+    table(
+        "report_rows",
+        "a row of an XLSX report that is not empty, below the header where one is known",
+        [call_columns(), own],
+        &["room_id", "call_started_at", "call_id", "sheet", "row_number"],
     )
 }
 

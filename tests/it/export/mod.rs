@@ -6,6 +6,7 @@ mod night;
 mod readings;
 mod recordings;
 mod states;
+mod xlsx;
 
 use telelake::simulator::{Options, Simulator};
 
