@@ -113,7 +113,7 @@ impl<'v> Cell<'v> {
 
     /// Whether there is a value.
     pub fn is_some(&self) -> bool {
-        *self != Self::Null
+        !matches!(self, Self::Null)
     }
 
     /// The order of a file's rows: nulls first, then by value.

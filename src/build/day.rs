@@ -295,19 +295,20 @@ fn distinct(table: &Table, column: &str, rows: &[Row<'_>]) -> BTreeSet<String> {
         .collect()
 }
 
-/// What other rows want to know of a participant.
-type Introduction<'v> = [(&'static str, Cell<'v>); 2];
+/// The columns that a participant fills in rows about it.
+const INTRODUCED: [&str; 2] = ["external_user_id", "participant_name"];
+/// What other rows want to know of a participant: the cells of [`INTRODUCED`].
+type Introduction<'v> = [Cell<'v>; 2];
 
 fn people_by_id<'v>(table: &Table, rows: &[Row<'v>]) -> HashMap<String, Introduction<'v>> {
-    let at = |row: &Row<'v>, name| table.index(name).map_or(Cell::Null, |at| row.cells[at].clone());
+    let [id, user, name] = ["participant_id", "external_user_id", "name"].map(|name| table.index(name));
+    let at = |row: &Row<'v>, index: Option<usize>| index.map_or(Cell::Null, |at| row.cells[at].clone());
     rows.iter()
         .filter_map(|row| {
-            let id = at(row, "participant_id").as_text()?.to_owned();
-            let introduction = [
-                ("external_user_id", at(row, "external_user_id")),
-                ("participant_name", at(row, "name")),
-            ];
-            Some((id, introduction))
+            Some((
+                row.cells[id?].as_text()?.to_owned(),
+                [at(row, user), at(row, name)],
+            ))
         })
         .collect()
 }
@@ -322,13 +323,18 @@ fn introduce<'v>(table: &Table, known: &HashMap<String, Introduction<'v>>, rows:
         let index = table.index(name)?;
         (table.columns[index].kind == Type::String).then_some(index)
     };
+    // Found once, not for every row.
+    let places = INTRODUCED.map(text);
+    if places == [None; 2] {
+        return;
+    }
     for row in rows {
         let Some(introduction) = row.cells[id].as_text().and_then(|id| known.get(id)) else {
             continue;
         };
-        for (name, cell) in introduction {
-            if let Some(index) = text(name)
-                && !row.cells[index].is_some()
+        for (place, cell) in places.iter().zip(introduction) {
+            if let Some(index) = *place
+                && matches!(row.cells[index], Cell::Null)
             {
                 row.cells[index] = cell.clone();
             }
@@ -339,21 +345,20 @@ fn introduce<'v>(table: &Table, known: &HashMap<String, Introduction<'v>>, rows:
 /// Drops rows that say the same under the same id; without an id, two that look the same may be two.
 fn drop_twins(rows: &mut Vec<Row<'_>>, id: usize) -> u64 {
     let before = rows.len();
-    let mut times: HashMap<String, usize> = HashMap::with_capacity(before);
-    for id in rows.iter().filter_map(|row| row.cells[id].as_text()) {
-        match times.get_mut(id) {
-            Some(times) => *times += 1,
-            None => {
-                times.insert(id.to_owned(), 1);
-            }
-        }
-    }
-    if times.len() == before {
+    let mut ids = HashSet::with_capacity(before);
+    // Mostly none, and then nothing is copied.
+    let twice: HashSet<String> = rows
+        .iter()
+        .filter_map(|row| row.cells[id].as_text())
+        .filter(|id| !ids.insert(*id))
+        .map(str::to_owned)
+        .collect();
+    if twice.is_empty() {
         return 0;
     }
     let mut seen = HashSet::new();
     rows.retain(|row| match row.cells[id].as_text() {
-        Some(id) if times.get(id).is_some_and(|times| *times > 1) => seen.insert(digest(row)),
+        Some(id) if twice.contains(id) => seen.insert(digest(row)),
         _ => true,
     });
     (before - rows.len()) as u64

@@ -51,6 +51,8 @@ fn lay_table(name: &str, mut below: TableRules, over: TableRules) -> Result<Tabl
         }
         below.columns.retain(|_, feed| !feed.from.0.is_empty());
     }
+    // A workbook's sheets and headers are one description: another one takes its place.
+    below.xlsx = over.xlsx.or(below.xlsx);
     for (column, feed) in over.columns {
         let laid = match below.columns.remove(&column) {
             Some(feed_below) => lay_feed(feed_below, feed),
