@@ -4,7 +4,7 @@ FROM rust:1.95-bookworm AS builder
 WORKDIR /src
 COPY . .
 # The integration test and the bench are not in the image's context, but the manifest names them.
-RUN mkdir -p tests/it benches/night && echo 'fn main() {}' | tee tests/it/main.rs > benches/night/main.rs
+RUN mkdir -p tests/it benches/night && echo 'fn main() {}' | tee tests/it/main.rs benches/build.rs > benches/night/main.rs
 RUN --mount=type=cache,target=/usr/local/cargo/registry \
     --mount=type=cache,target=/src/target \
     cargo build --locked --profile dist --bin telelake \

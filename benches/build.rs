@@ -28,7 +28,7 @@ fn main() {
         let reports = manifest
             .calls_in_order()
             .into_iter()
-            .map(|id| Ok((id.to_owned(), report.clone())));
+            .map(|id| Ok((id.to_owned(), ReportFormat::Json, report.clone())));
         let began = Instant::now();
         let built = build_day(&manifest, &mapping, "file:///lake", start(), reports).expect("a day");
         let seconds = began.elapsed().as_secs_f64();

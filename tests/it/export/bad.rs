@@ -119,7 +119,9 @@ async fn a_world_out_of_reach_is_status_4_with_the_way_out() {
     let text = lines.join("\n");
     assert!(!text.contains("wr0ng-t0ken"));
     let weed = crate::support::weed::started();
-    let Lake::S3 { bucket, .. } = &s3 else { unreachable!() };
+    let Lake::S3 { bucket, .. } = &s3 else {
+        unreachable!()
+    };
     let text = text
         .replace(bucket.as_str(), "BUCKET")
         .replace(&sim.address().to_string(), "SIMULATOR")
