@@ -13,15 +13,17 @@ use super::cell::Cell;
 use super::file::Source;
 use super::listed::Listed;
 use super::mapping::{Mapping, TablePlan};
+use super::meta::Meta;
 use super::notes::Notes;
 use super::people::{People, digest};
+use super::presence::Presence;
 use super::rows::{self, Row};
 use super::sink::{Sink, TableFile};
-use super::{coverage, inspect};
+use super::{coverage, inspect, join};
 use crate::config::ReportFormat;
 use crate::error::{Error, ErrorKind, Result};
 use crate::lake::key;
-use crate::lake::manifest::{CallEntry, Manifest};
+use crate::lake::manifest::{CallEntry, Manifest, Quality};
 use crate::lake::table::{Table, builtin};
 
 /// What a day gives.
@@ -31,9 +33,13 @@ pub struct BuiltDay {
     pub tables: Vec<TableFile>,
     /// What could not be placed, in counts.
     pub notes: Notes,
+    /// Who was in which meeting: what `lesson_attendance` is built from.
+    pub presence: Presence,
+    /// How well meta and participants fit together.
+    pub quality: Quality,
 }
 
-/// Builds a day's tables.
+/// Builds a day's tables, all but `lesson_attendance`, which other days may have a part in.
 ///
 /// `store_url` is where the lake lies, for the recordings' `uri`. `checked_at` is for `coverage`. `reports` gives the
 /// id and bytes of each call whose JSON report is landed and usable, in the order of
@@ -47,9 +53,10 @@ pub fn build_day(
     mapping: &Mapping,
     store_url: &str,
     checked_at: DateTime<Utc>,
+    meta: &Meta,
     reports: impl IntoIterator<Item = Result<(String, Bytes)>>,
 ) -> Result<BuiltDay> {
-    let mut day = Day::new(manifest, mapping);
+    let mut day = Day::new(manifest, mapping, meta);
     let listed = Listed::new(manifest, mapping);
     let mut reports = reports.into_iter();
     for id in manifest.calls_in_order() {
@@ -98,14 +105,17 @@ fn out_of_step(about: &str) -> Error {
 struct Day<'m> {
     manifest: &'m Manifest,
     mapping: &'m Mapping,
+    meta: &'m Meta,
     /// The tables of reports, participants first: the others look them up.
     plans: Vec<(&'m TablePlan, Option<People>)>,
     sinks: BTreeMap<&'static str, Sink>,
     notes: Notes,
+    presence: Presence,
+    quality: Quality,
 }
 
 impl<'m> Day<'m> {
-    fn new(manifest: &'m Manifest, mapping: &'m Mapping) -> Self {
+    fn new(manifest: &'m Manifest, mapping: &'m Mapping, meta: &'m Meta) -> Self {
         let mut plans: Vec<_> = mapping
             .tables
             .iter()
@@ -119,9 +129,12 @@ impl<'m> Day<'m> {
         Self {
             manifest,
             mapping,
+            meta,
             plans,
             sinks: BTreeMap::new(),
             notes: Notes::default(),
+            presence: Presence::default(),
+            quality: Quality::default(),
         }
     }
 
@@ -147,6 +160,8 @@ impl<'m> Day<'m> {
             match people {
                 Some(people) => {
                     rows = people.settle(rows, id, call.finished_at, &mut self.notes);
+                    join::join(plan.table, &mut rows, self.meta, &mut self.quality);
+                    self.presence.take(plan.table, &rows);
                     meetings = distinct(plan.table, "external_meeting_id", &rows);
                     known = people_by_id(plan.table, &rows);
                 }
@@ -186,6 +201,8 @@ impl<'m> Day<'m> {
         Ok(BuiltDay {
             tables,
             notes: self.notes,
+            presence: self.presence,
+            quality: self.quality,
         })
     }
 }

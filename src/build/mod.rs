@@ -4,11 +4,12 @@
 //! inputs' [`fingerprint`] has changed.
 //!
 //! ```text
-//! report ─ inspect ─► rows ──► people ──► order ──► columns ─► sink ─► TableFile
-//!                      ▲ mapping (file, path, shape)             ▲
-//! manifest ────────────┴─ listed, coverage ──────────────────────┘
+//! report ─ inspect ─► rows ──► people ──► join ──► order ──► columns ─► sink ─► TableFile
+//!                      ▲ mapping            ▲ meta   └► presence ─► attendance ─┘▲
+//! manifest ────────────┴─ listed, coverage ──────────────────────────────────────┘
 //! ```
 
+mod attendance;
 mod catalog;
 mod cell;
 mod columns;
@@ -17,11 +18,14 @@ mod day;
 mod file;
 mod fingerprint;
 mod inspect;
+mod join;
 mod listed;
 mod mapping;
+pub mod meta;
 mod notes;
 mod path;
 mod people;
+mod presence;
 mod read;
 mod rows;
 mod shape;
@@ -30,11 +34,13 @@ mod stay;
 #[cfg(test)]
 mod tests;
 
+pub use attendance::build_attendance;
 pub use catalog::{build_rooms, build_spaces};
 pub use day::{BuiltDay, build_day};
 pub use fingerprint::fingerprint;
 pub use inspect::{Inspection, NotJson, inspect};
 pub use mapping::Mapping;
 pub use notes::Notes;
+pub use presence::Presence;
 pub use read::read_text;
 pub use sink::TableFile;

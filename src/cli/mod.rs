@@ -8,6 +8,7 @@ mod completions;
 mod config;
 mod dates;
 mod demo;
+mod meta;
 mod output;
 mod run;
 mod simulate;
@@ -83,6 +84,7 @@ enum Command {
     Backfill(backfill::Args),
     Status(status::Args),
     Check(check::Args),
+    Meta(meta::Args),
     Simulate(simulate::Args),
     Config(config::Args),
     Completions(completions::Args),
@@ -155,6 +157,7 @@ async fn dispatch(context: &Context, command: Command) -> Result<ExitStatus> {
         Command::Run(args) => run::run(context, args).await,
         Command::Backfill(args) => backfill::run(context, args).await,
         Command::Status(args) => status::run(context, args).await,
+        Command::Meta(args) => meta::run(context, args).await,
         Command::Check(_) => check::run(context).await,
         Command::Simulate(args) => simulate::run(context, args).await,
         Command::Config(args) => config::run(context, &args),

@@ -6,7 +6,10 @@
 
 mod catalog;
 mod day;
+mod feeds;
 mod land;
+mod lessons;
+mod meta;
 mod opened;
 mod plan;
 mod progress;
@@ -28,9 +31,10 @@ use tokio_util::sync::CancellationToken;
 use crate::api::Client;
 use crate::build::Mapping;
 use crate::config::{Config, ReportFormat};
-use crate::store::{Condition, Store, Version};
+use crate::store::{Condition, Entry, Store, Version};
 use crate::{Error, ErrorKind, Result};
 
+pub use meta::{Imported, MetaFile, import_meta};
 pub use opened::{OpenedStore, StoreInfo, get_json, last_runs};
 pub use plan::{DayPlan, Plan};
 pub use progress::{Meter, Phase, Progress};
@@ -93,6 +97,8 @@ struct Context {
     /// Whether the store honours conditional writes.
     conditional: std::sync::atomic::AtomicBool,
     writes: AtomicU64,
+    /// Meta, and the days that share a meeting.
+    lessons: lessons::Lessons,
     /// The time of the run: one for all its decisions.
     now: DateTime<Utc>,
 }
@@ -172,6 +178,7 @@ impl Exporter {
                 transfers: Semaphore::new(TRANSFERS_AT_ONCE),
                 conditional: true.into(),
                 writes: AtomicU64::new(0),
+                lessons: lessons::Lessons::default(),
                 now,
                 config,
             }),
@@ -197,6 +204,8 @@ impl Exporter {
                 "the store ignores conditional writes: two runs at once over the same days may overwrite each other",
             ));
         }
+        // Before the first look at the meta: the run stands on what it is then.
+        feeds::import(context, &mut summary).await;
         let end = self.work(job, &mut summary).await;
         let stats = context.client.stats();
         summary.counts.requests = stats.requests;
@@ -224,6 +233,7 @@ impl Exporter {
         } else {
             Vec::new()
         };
+        let changed = context.store.list(crate::lake::key::META_CHANGED).await?;
         let mut windows = windows(job.from, job.to).peekable();
         let mut listed = false;
         while let Some((from, to)) = windows.next() {
@@ -235,9 +245,13 @@ impl Exporter {
             let mut outcomes = stream::iter(found.days)
                 .map(|work| day::process(context, job, work))
                 .buffer_unordered(DAYS_AT_ONCE);
+            let mut built = std::collections::BTreeSet::new();
             while let Some(outcome) = outcomes.next().await {
+                built.extend(outcome.built);
                 summary.absorb(outcome);
             }
+            drop(outcomes);
+            self.refresh(&built, summary).await;
             if context.cancel.is_cancelled() {
                 summary.interrupted_before = windows.peek().map(|(from, _)| *from);
                 break;
@@ -246,10 +260,48 @@ impl Exporter {
         if !listed && !context.cancel.is_cancelled() {
             return Err(summary.nothing_reached());
         }
+        self.refresh_changed(changed, summary).await?;
         if !context.cancel.is_cancelled() {
             catalog::update(context, &scope, summary).await;
         }
         Ok(())
+    }
+
+    /// Builds the days again whose meta was changed by imports since the last run, and takes the imports' markers away.
+    async fn refresh_changed(&self, markers: Vec<Entry>, summary: &mut Summary) -> Result<()> {
+        let context = &self.context;
+        let dates = markers
+            .iter()
+            .filter_map(|marker| crate::lake::key::date_in(&marker.key));
+        let failed = summary.failed.len();
+        self.refresh(&dates.collect(), summary).await;
+        if context.cancel.is_cancelled() || summary.failed.len() > failed {
+            return Ok(());
+        }
+        for marker in markers {
+            context.delete(&marker.key).await?;
+        }
+        Ok(())
+    }
+
+    /// Builds the days around some dates again whose meta has changed, or a day that they share a meeting with. Takes
+    /// no request to the API.
+    async fn refresh(&self, dates: &std::collections::BTreeSet<NaiveDate>, summary: &mut Summary) {
+        let context = &self.context;
+        if dates.is_empty() || context.cancel.is_cancelled() {
+            return;
+        }
+        match context.lessons.stale(context, dates).await {
+            Ok(days) => {
+                let mut outcomes = stream::iter(days)
+                    .map(|(date, space)| day::refresh(context, date, space))
+                    .buffer_unordered(DAYS_AT_ONCE);
+                while let Some(outcome) = outcomes.next().await {
+                    summary.absorb(outcome);
+                }
+            }
+            Err(error) => summary.fail(Problem::new("store_failed", error.to_string())),
+        }
     }
 
     /// What a job would do, without doing it: nothing is written.

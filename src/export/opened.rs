@@ -3,6 +3,7 @@
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use chrono::{DateTime, NaiveDate, Utc};
 use futures_util::{StreamExt, TryStreamExt, stream};
@@ -37,8 +38,15 @@ pub struct OpenedStore {
 impl OpenedStore {
     /// Reads what is known of the store; at the first write of all, probes it and writes that down.
     pub(super) async fn open_or_create(context: &Arc<Context>) -> Result<Self> {
-        let zone = context.config.timezone.name();
-        if let Some(info) = read(&*context.store).await? {
+        let (opened, created) =
+            Self::open_in(&*context.store, context.config.timezone.name(), context.now).await?;
+        context.writes.fetch_add(u64::from(created), Ordering::Relaxed);
+        Ok(opened)
+    }
+
+    /// The same without a run; also says whether it was written down just now.
+    pub(super) async fn open_in(store: &dyn Store, zone: &str, now: DateTime<Utc>) -> Result<(Self, bool)> {
+        if let Some(info) = read(store).await? {
             if info.timezone != zone {
                 let message = format!(
                     "the lake was written with timezone {}, the configuration says {zone}",
@@ -47,22 +55,24 @@ impl OpenedStore {
                 return Err(Error::new(ErrorKind::Config, "timezone", message)
                     .hint("days of two zones in one lake would double calls: keep the zone, or take another store.url"));
             }
-            return Ok(Self { info });
+            return Ok((Self { info }, false));
         }
-        let conditional_writes = context.store.conditional_writes().await?;
+        let conditional_writes = store.conditional_writes().await?;
         let info = StoreInfo {
             version: 1,
             timezone: zone.into(),
             conditional_writes,
-            probed_at: context.now,
+            probed_at: now,
+        };
+        let condition = if conditional_writes {
+            Condition::Absent
+        } else {
+            Condition::Any
         };
         // Another process may have been first; what it found is as good.
-        match context
-            .put(key::STORE_INFO, to_json(&info)?, Condition::Absent)
-            .await
-        {
-            Ok(_) => Ok(Self { info }),
-            Err(error) if error.kind() == ErrorKind::Precondition => Ok(Self { info }),
+        match store.put(key::STORE_INFO, to_json(&info)?, condition).await {
+            Ok(_) => Ok((Self { info }, true)),
+            Err(error) if error.kind() == ErrorKind::Precondition => Ok((Self { info }, false)),
             Err(error) => Err(error),
         }
     }

@@ -125,7 +125,7 @@ fn files(manifest: &Manifest, with_reports: bool) -> Vec<String> {
     lake::table::builtin::all()
         .iter()
         .filter(|table| match table.name.as_ref() {
-            "rooms" | "spaces" => false,
+            "rooms" | "spaces" | "user_meta" | "hierarchy" => false,
             "calls" => !manifest.calls.is_empty(),
             "recordings" => !manifest.records.is_empty(),
             "coverage" => true,

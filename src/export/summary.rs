@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use super::Job;
 use crate::build::Notes;
+use crate::lake::manifest::Quality;
 use crate::{Error, ErrorKind, ExitStatus};
 
 /// How a run ended.
@@ -143,6 +144,13 @@ pub struct Counts {
     pub records_unavailable: u64,
     /// Bytes of recordings that this run brought.
     pub recorded_bytes: u64,
+    /// Meta files that the feeds brought.
+    pub meta_files: u64,
+    /// Users of meetings whose meta is new or has changed in them.
+    pub meta_changed: u64,
+    /// How well meta and participants fit together, on the days worked on.
+    #[serde(flatten)]
+    pub quality: Quality,
     /// Objects written or removed in the store, this summary not counted.
     pub writes: u64,
 }
@@ -199,6 +207,8 @@ pub(super) struct DayReport {
     pub warnings: Vec<Problem>,
     /// What the build could not place.
     pub notes: Notes,
+    /// The date, where tables were built that other days may share a meeting with.
+    pub built: Option<NaiveDate>,
 }
 
 impl Summary {
@@ -268,6 +278,7 @@ impl Summary {
         all.records_failed += of_day.records_failed;
         all.records_unavailable += of_day.records_unavailable;
         all.recorded_bytes += of_day.recorded_bytes;
+        all.quality.add(&of_day.quality);
         self.failed.append(&mut day.failed);
         self.pending.append(&mut day.pending);
         self.warnings.append(&mut day.warnings);
@@ -293,6 +304,7 @@ impl Summary {
         self.interrupted = stopped;
         self.error = error.map(ToString::to_string);
         self.warnings.extend(told(&self.notes));
+        self.warnings.extend(join_quality(&self.counts.quality));
         // In order, so that equal runs give equal lists.
         let order = |a: &Problem, b: &Problem| {
             (
@@ -421,6 +433,32 @@ fn told(notes: &Notes) -> Vec<Problem> {
         )
     });
     unmapped.chain(bad).chain(unreadable).chain(merged).collect()
+}
+
+/// What deserves a look of how meta and participants fit together. Absent users do not: they are what attendance is
+/// about.
+fn join_quality(quality: &Quality) -> Vec<Problem> {
+    let told = [
+        (
+            "participants_without_meta",
+            quality.participants_without_meta,
+            "participants with a user and a meeting have no lesson meta",
+        ),
+        (
+            "unknown_role",
+            quality.unknown_roles,
+            "users have a role that is none of student, teacher, parent, assistant",
+        ),
+        (
+            "duplicate_external_id",
+            quality.duplicate_external_ids,
+            "participants share user and meeting with another one of their call",
+        ),
+    ];
+    told.into_iter()
+        .filter(|(_, count, _)| *count > 0)
+        .map(|(kind, count, what)| Problem::new(kind, format!("{count} {what}")))
+        .collect()
 }
 
 /// Problems shown of each list; the rest is in the run's summary in the store.

@@ -10,8 +10,9 @@ use tokio::sync::mpsc;
 
 use super::Context;
 use super::day::Day;
+use super::lessons::DayId;
 use super::opened::to_json;
-use crate::build::{self, BuiltDay};
+use crate::build::{self, BuiltDay, TableFile};
 use crate::config::{Config, ReportFormat};
 use crate::lake::key;
 use crate::lake::manifest::{Built, Manifest, Status, TableEntry};
@@ -42,6 +43,7 @@ pub(super) async fn settle(context: &Arc<Context>, day: &mut Day) -> Result<()> 
                 if let Some((theirs, _)) = &day.stored {
                     day.manifest.absorb(theirs.clone());
                 }
+                context.lessons.forget(&day_id(&day.manifest)).await;
                 rebuild = true;
             }
             done => return done,
@@ -109,6 +111,33 @@ fn has_open_items(config: &Config, manifest: &Manifest) -> bool {
         || (config.export.recordings && manifest.records.values().any(|record| open(record.file.status)))
 }
 
+fn day_id(manifest: &Manifest) -> DayId {
+    (manifest.date, manifest.space_id.clone())
+}
+
+/// Whether the day's tables are of its present state: of its landings, of the meta of its meetings, and of what other
+/// days have of these.
+async fn is_current(
+    context: &Context,
+    manifest: &Manifest,
+    built: &Built,
+    fingerprint: &str,
+) -> Result<bool> {
+    if built.fingerprint != fingerprint {
+        return Ok(false);
+    }
+    if built.meetings.is_empty() {
+        return Ok(true);
+    }
+    let meta = context.lessons.meta(context, manifest.date).await?;
+    if meta.digest(built.meetings.keys().map(String::as_str)) != built.meta {
+        return Ok(false);
+    }
+    let id = day_id(manifest);
+    let beside = context.lessons.beside(context, &id, &built.meetings).await?;
+    Ok(beside.digest == built.beside)
+}
+
 /// Builds the day's tables when they are not of its present state.
 async fn build_changed(context: &Arc<Context>, day: &mut Day, rebuild: bool) -> Result<()> {
     let fingerprint = build::fingerprint(&day.manifest, &context.mapping);
@@ -116,48 +145,98 @@ async fn build_changed(context: &Arc<Context>, day: &mut Day, rebuild: bool) -> 
     if is_blank(&day.manifest) {
         return Ok(());
     }
-    if !rebuild
-        && before
-            .as_ref()
-            .is_some_and(|built| built.fingerprint == fingerprint)
-    {
-        day.manifest.built = before;
-        return Ok(());
-    }
-    let built = match run_build(context, day).await {
+    let current = match &before {
+        Some(built) if !rebuild => is_current(context, &day.manifest, built, &fingerprint).await,
+        _ => Ok(false),
+    };
+    let built = match current {
+        Ok(true) => {
+            day.manifest.built = before;
+            return Ok(());
+        }
+        Ok(false) => run_build(context, day).await,
+        Err(error) => Err(error),
+    };
+    let mut built = match built {
         Ok(built) => built,
         Err(error) => {
             day.manifest.built = before;
             return Err(error);
         }
     };
-    let mut tables = BTreeMap::new();
-    for file in built.tables {
-        let entry = TableEntry {
-            key: file.key.clone(),
-            rows: file.rows,
-            bytes: file.bytes.len() as u64,
-            sha256: file.sha256,
-        };
-        // Also one that is as it was: a run that was killed before its manifest may have written another over it.
-        context.put(&file.key, file.bytes, Condition::Any).await?;
-        tables.insert(file.table, entry);
+    let mut record = Built {
+        fingerprint,
+        checked_at: context.now,
+        tables: BTreeMap::new(),
+        meetings: built.presence.meetings(),
+        meta: String::new(),
+        beside: String::new(),
+        quality: built.quality,
+    };
+    let stored = put_tables(context, day, &mut built, &mut record).await;
+    if let Err(error) = stored {
+        day.manifest.built = before;
+        return Err(error);
     }
     // A table that has no more rows has no file.
     let stale = before
         .iter()
         .flat_map(|built| &built.tables)
-        .filter(|(name, _)| !tables.contains_key(*name));
+        .filter(|(name, _)| !record.tables.contains_key(*name));
     for (_, entry) in stale {
         context.delete(&entry.key).await?;
     }
     day.report.counts.days_built = 1;
+    day.report.built = Some(day.manifest.date);
     day.report.notes.add(&built.notes);
-    day.manifest.built = Some(Built {
-        fingerprint,
-        checked_at: context.now,
-        tables,
-    });
+    day.manifest.built = Some(record);
+    Ok(())
+}
+
+/// Writes the tables: first those of the day alone, so that other days that share a meeting find its participants,
+/// then attendance.
+async fn put_tables(
+    context: &Arc<Context>,
+    day: &Day,
+    built: &mut BuiltDay,
+    record: &mut Built,
+) -> Result<()> {
+    for file in std::mem::take(&mut built.tables) {
+        put_table(context, file, record).await?;
+    }
+    let meta = context.lessons.meta(context, day.manifest.date).await?;
+    record.meta = meta.digest(record.meetings.keys().map(String::as_str));
+    let id = day_id(&day.manifest);
+    // Before it looks beside itself: of two days that are built at once, one at least sees the other.
+    context.lessons.register(id.clone(), record).await;
+    let beside = context.lessons.beside(context, &id, &record.meetings).await?;
+    record.beside.clone_from(&beside.digest);
+    let presences = beside.presences(context).await?;
+    let file = build::build_attendance(
+        &day.manifest,
+        &built.presence,
+        &presences,
+        &beside.away,
+        &meta,
+        &mut record.quality,
+    )?;
+    if let Some(file) = file {
+        put_table(context, file, record).await?;
+    }
+    context.lessons.register(id, record).await;
+    Ok(())
+}
+
+async fn put_table(context: &Context, file: TableFile, record: &mut Built) -> Result<()> {
+    let entry = TableEntry {
+        key: file.key.clone(),
+        rows: file.rows,
+        bytes: file.bytes.len() as u64,
+        sha256: file.sha256,
+    };
+    // Also one that is as it was: a run that was killed before its manifest may have written another over it.
+    context.put(&file.key, file.bytes, Condition::Any).await?;
+    record.tables.insert(file.table, entry);
     Ok(())
 }
 
@@ -166,6 +245,7 @@ async fn run_build(context: &Arc<Context>, day: &mut Day) -> Result<BuiltDay> {
     let fresh = std::mem::take(&mut day.fresh);
     let manifest = Arc::new(day.manifest.clone());
     let (sender, receiver) = mpsc::channel(READ_AHEAD);
+    let meta = context.lessons.meta(context, manifest.date).await?;
     let (of_build, for_build) = (Arc::clone(context), Arc::clone(&manifest));
     let building = tokio::task::spawn_blocking(move || {
         let mut receiver = receiver;
@@ -175,6 +255,7 @@ async fn run_build(context: &Arc<Context>, day: &mut Day) -> Result<BuiltDay> {
             &of_build.mapping,
             of_build.store.url(),
             of_build.now,
+            &meta,
             reports,
         )
     });

@@ -1,6 +1,7 @@
 //! The whole program against the simulator: what lies in the lake after a run.
 
 mod bad;
+mod meta;
 mod night;
 mod readings;
 mod recordings;
