@@ -13,7 +13,7 @@ use super::cell::Cell;
 use super::file::Source;
 use super::listed::Listed;
 use super::mapping::{Mapping, TablePlan};
-use super::meta::Meta;
+use super::meta::{Entry, Meta};
 use super::notes::Notes;
 use super::people::{People, digest};
 use super::presence::Presence;
@@ -23,7 +23,7 @@ use super::{coverage, inspect, join};
 use crate::config::ReportFormat;
 use crate::error::{Error, ErrorKind, Result};
 use crate::lake::key;
-use crate::lake::manifest::{CallEntry, Manifest, Quality};
+use crate::lake::manifest::{CallEntry, Landing, Manifest, Quality};
 use crate::lake::table::{Table, builtin};
 
 /// What a day gives.
@@ -37,6 +37,8 @@ pub struct BuiltDay {
     pub presence: Presence,
     /// How well meta and participants fit together.
     pub quality: Quality,
+    /// The meta that reports hold; not known yet where it comes from a first build.
+    pub embedded: Vec<Entry>,
 }
 
 /// Builds a day's tables, all but `lesson_attendance`, which other days may have a part in.
@@ -112,6 +114,7 @@ struct Day<'m> {
     notes: Notes,
     presence: Presence,
     quality: Quality,
+    embedded: Vec<Entry>,
 }
 
 impl<'m> Day<'m> {
@@ -135,6 +138,7 @@ impl<'m> Day<'m> {
             notes: Notes::default(),
             presence: Presence::default(),
             quality: Quality::default(),
+            embedded: Vec::new(),
         }
     }
 
@@ -151,6 +155,10 @@ impl<'m> Day<'m> {
             return Ok(BTreeSet::new());
         };
         rows::count_rest(self.mapping, Source::Report, &report, &mut self.notes);
+        let landed = call.reports.get(&ReportFormat::Json);
+        let landed_at = landed
+            .and_then(Landing::usable)
+            .map_or(DateTime::UNIX_EPOCH, |landed| landed.landed_at);
         let mut known = HashMap::new();
         let mut meetings = BTreeSet::new();
         for at in 0..self.plans.len() {
@@ -160,7 +168,13 @@ impl<'m> Day<'m> {
             match people {
                 Some(people) => {
                     rows = people.settle(rows, id, call.finished_at, &mut self.notes);
-                    join::join(plan.table, &mut rows, self.meta, &mut self.quality);
+                    self.embedded.extend(join::join(
+                        plan.table,
+                        &mut rows,
+                        self.meta,
+                        [call.started_at.unwrap_or(landed_at), landed_at],
+                        &mut self.quality,
+                    ));
                     self.presence.take(plan.table, &rows);
                     meetings = distinct(plan.table, "external_meeting_id", &rows);
                     known = people_by_id(plan.table, &rows);
@@ -203,6 +217,7 @@ impl<'m> Day<'m> {
             notes: self.notes,
             presence: self.presence,
             quality: self.quality,
+            embedded: self.embedded,
         })
     }
 }

@@ -2,19 +2,28 @@
 
 use std::collections::HashSet;
 
+use chrono::{DateTime, Utc};
 use serde_json::Value;
 
 use super::attendance::late_s;
 use super::cell::Cell;
-use super::meta::{Lesson, Meta};
+use super::meta::{Entry, Lesson, Meta};
 use super::rows::Row;
 use crate::lake::manifest::Quality;
 use crate::lake::table::Table;
 
 /// Fills the lesson columns of a call's participants.
 ///
-/// A mapping may feed `attributes` with a meta that the report holds: it counts where none was sent.
-pub(super) fn join(table: &Table, rows: &mut [Row<'_>], meta: &Meta, quality: &mut Quality) {
+/// A mapping may feed `attributes` with a meta that the report holds: it counts where none is
+/// known. All such are returned, so that they become known.
+pub(super) fn join(
+    table: &Table,
+    rows: &mut [Row<'_>],
+    meta: &Meta,
+    [called_at, landed_at]: [DateTime<Utc>; 2],
+    quality: &mut Quality,
+) -> Vec<Entry> {
+    let mut held = Vec::new();
     let places = [
         "external_user_id",
         "external_meeting_id",
@@ -31,14 +40,17 @@ pub(super) fn join(table: &Table, rows: &mut [Row<'_>], meta: &Meta, quality: &m
         Some(late),
     ] = places
     else {
-        return;
+        return held;
     };
     // A school that sends no meta misses none.
     let some_meta = !meta.is_empty();
     let mut seen = HashSet::new();
     for row in rows {
         let embedded = match std::mem::take(&mut row.cells[attributes]) {
-            Cell::Text(text) => serde_json::from_str(&text).ok(),
+            Cell::Text(text) => match serde_json::from_str(&text) {
+                Ok(Value::Object(meta)) if !meta.is_empty() => Some(meta),
+                _ => None,
+            },
             _ => None,
         };
         let key = row.cells[user]
@@ -48,10 +60,10 @@ pub(super) fn join(table: &Table, rows: &mut [Row<'_>], meta: &Meta, quality: &m
         let sent = key
             .as_ref()
             .and_then(|(user, meeting)| meta.lesson(meeting, user));
-        let lesson = sent.or_else(|| match embedded {
-            Some(Value::Object(meta)) if !meta.is_empty() => Some(Lesson::of(&meta)),
-            _ => None,
-        });
+        let lesson = sent.or_else(|| embedded.as_ref().map(Lesson::of));
+        if let (Some((user, meeting)), Some(meta)) = (&key, embedded) {
+            held.push(Entry::embedded(user, meeting, meta, called_at, landed_at));
+        }
         if let Some(key) = key {
             quality.participants_without_meta += u64::from(some_meta && lesson.is_none());
             quality.duplicate_external_ids += u64::from(!seen.insert(key));
@@ -66,4 +78,5 @@ pub(super) fn join(table: &Table, rows: &mut [Row<'_>], meta: &Meta, quality: &m
         };
         row.cells[late] = late_s(lesson.start.map(|at| at.timestamp_micros()), first_joined).into();
     }
+    held
 }

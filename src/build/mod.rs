@@ -10,6 +10,8 @@
 //! ```
 
 mod attendance;
+#[cfg(test)]
+mod attendance_tests;
 mod catalog;
 mod cell;
 mod columns;

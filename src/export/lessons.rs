@@ -3,17 +3,18 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use chrono::{DateTime, Days, NaiveDate, Utc};
 use futures_util::{StreamExt, TryStreamExt, stream};
 use sha2::{Digest, Sha256};
 use tokio::sync::{Mutex, OnceCell};
 
-use super::Context;
 use super::opened::get_json;
+use super::{Context, meta};
 use crate::Result;
 use crate::build::Presence;
-use crate::build::meta::{Meta, Shelf};
+use crate::build::meta::{Entry, Meta, Shelf};
 use crate::lake::key;
 use crate::lake::manifest::{Built, Manifest};
 
@@ -59,10 +60,16 @@ pub(super) struct Beside {
 /// See the module.
 #[derive(Default)]
 pub(super) struct Lessons {
-    shelf_dates: OnceCell<BTreeSet<NaiveDate>>,
-    shelves: Mutex<HashMap<NaiveDate, Arc<Shelf>>>,
+    shelves: Mutex<Shelves>,
     manifests: OnceCell<BTreeMap<NaiveDate, Vec<String>>>,
     days: Mutex<Known>,
+}
+
+#[derive(Default)]
+struct Shelves {
+    /// The dates that have one.
+    dates: Option<BTreeSet<NaiveDate>>,
+    read: HashMap<NaiveDate, Arc<Shelf>>,
 }
 
 #[derive(Default)]
@@ -83,26 +90,51 @@ pub(super) fn around(context: &Context, date: NaiveDate) -> impl Iterator<Item =
 impl Lessons {
     /// The meta around a date.
     pub async fn meta(&self, context: &Context, date: NaiveDate) -> Result<Meta> {
-        let dates = self.shelf_dates.get_or_try_init(|| async {
-            let shelves = context.store.list(key::META_SHELVES).await?;
-            Ok::<_, crate::Error>(shelves.iter().filter_map(|it| key::date_in(&it.key)).collect())
-        });
-        let dates = dates.await?;
         let mut shelves = self.shelves.lock().await;
+        let shelves = &mut *shelves;
+        let dates = match &mut shelves.dates {
+            Some(dates) => dates,
+            none => {
+                let listed = context.store.list(key::META_SHELVES).await?;
+                none.insert(listed.iter().filter_map(|it| key::date_in(&it.key)).collect())
+            }
+        };
         let mut found = Vec::new();
         for date in around(context, date).filter(|date| dates.contains(date)) {
-            let shelf = match shelves.get(&date) {
+            let shelf = match shelves.read.get(&date) {
                 Some(shelf) => Arc::clone(shelf),
                 None => {
                     let shelf = get_json::<Shelf>(&*context.store, &key::meta_shelf(date)).await?;
                     let shelf = Arc::new(shelf.map(|(shelf, _)| shelf).unwrap_or_default());
-                    shelves.insert(date, Arc::clone(&shelf));
+                    shelves.read.insert(date, Arc::clone(&shelf));
                     shelf
                 }
             };
             found.push(shelf);
         }
         Ok(Meta::of(found))
+    }
+
+    /// Takes in the meta that a day's reports hold; says whether it brought anything new.
+    pub async fn take_embedded(&self, context: &Context, entries: Vec<Entry>) -> Result<bool> {
+        // Held all the while: of days built at once one after the other, also where the store knows no conditions.
+        let mut shelves = self.shelves.lock().await;
+        let taken = meta::take_embedded(
+            &*context.store,
+            context.config.timezone,
+            context.now,
+            context.conditional.load(Ordering::Relaxed),
+            entries,
+        )
+        .await?;
+        context.writes.fetch_add(taken.writes, Ordering::Relaxed);
+        for date in &taken.dates {
+            shelves.read.remove(date);
+            if let Some(dates) = &mut shelves.dates {
+                dates.insert(*date);
+            }
+        }
+        Ok(!taken.dates.is_empty())
     }
 
     /// What other days have of the meetings of a day.

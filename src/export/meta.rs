@@ -63,22 +63,26 @@ pub async fn import_meta(
     files: Vec<MetaFile>,
 ) -> Result<Imported> {
     let (opened, created) = OpenedStore::open_in(store, zone.name(), now).await?;
-    let mut import = Import {
-        store,
-        zone,
-        now: now.trunc_subsecs(6),
-        conditional: opened.info.conditional_writes,
-        id: format!(
-            "{}-{:06x}",
-            now.format("%Y%m%dT%H%M%S%6fZ"),
-            fastrand::u32(..0x0100_0000)
-        ),
-        done: Imported {
-            writes: u64::from(created),
-            ..Imported::default()
-        },
-    };
+    let mut import = Import::new(store, zone, now, opened.info.conditional_writes);
+    import.done.writes = u64::from(created);
     import.take(files).await?;
+    Ok(import.done)
+}
+
+/// Takes in what reports hold; their bytes lie in the lake already.
+pub(super) async fn take_embedded(
+    store: &dyn Store,
+    zone: Tz,
+    now: DateTime<Utc>,
+    conditional: bool,
+    entries: Vec<Entry>,
+) -> Result<Imported> {
+    let mut import = Import::new(store, zone, now, conditional);
+    let latest = Shelf::from(entries);
+    let index = import.index(&latest).await?;
+    let changes = import.changes(latest, &index).await?;
+    import.write_index(&changes).await?;
+    import.shelve_all(changes).await?;
     Ok(import.done)
 }
 
@@ -99,7 +103,22 @@ struct Change {
     moved: Vec<Entry>,
 }
 
-impl Import<'_> {
+impl<'a> Import<'a> {
+    fn new(store: &'a dyn Store, zone: Tz, now: DateTime<Utc>, conditional: bool) -> Self {
+        Self {
+            store,
+            zone,
+            now: now.trunc_subsecs(6),
+            conditional,
+            id: format!(
+                "{}-{:06x}",
+                now.format("%Y%m%dT%H%M%S%6fZ"),
+                fastrand::u32(..0x0100_0000)
+            ),
+            done: Imported::default(),
+        }
+    }
+
     async fn take(&mut self, files: Vec<MetaFile>) -> Result<()> {
         let raw = self.store.list(key::RAW_META).await?;
         // The latest of what came, by meeting and user.
@@ -140,6 +159,10 @@ impl Import<'_> {
             let marker = key::meta_changed(*date, &self.id);
             self.put(&marker, Bytes::new(), Condition::Any).await?;
         }
+        self.shelve_all(changes).await
+    }
+
+    async fn shelve_all(&mut self, changes: BTreeMap<NaiveDate, Change>) -> Result<()> {
         for (date, change) in changes {
             self.shelve(date, &change).await?;
             self.done.dates.insert(date);
@@ -190,7 +213,7 @@ impl Import<'_> {
                 continue;
             }
             self.done.changed += 1;
-            let date = entry.date(self.zone);
+            let date = entry.date(self.zone, known.map(|(before, _)| before));
             if let Some((before, _)) = known.filter(|(before, _)| *before != date) {
                 changes.entry(before).or_default().moved.push(entry.clone());
             }

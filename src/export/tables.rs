@@ -154,7 +154,7 @@ async fn build_changed(context: &Arc<Context>, day: &mut Day, rebuild: bool) -> 
             day.manifest.built = before;
             return Ok(());
         }
-        Ok(false) => run_build(context, day).await,
+        Ok(false) => build_whole(context, day).await,
         Err(error) => Err(error),
     };
     let mut built = match built {
@@ -238,6 +238,17 @@ async fn put_table(context: &Context, file: TableFile, record: &mut Built) -> Re
     context.put(&file.key, file.bytes, Condition::Any).await?;
     record.tables.insert(file.table, entry);
     Ok(())
+}
+
+/// Builds the day; where its reports hold meta that was not known, again with it: other calls may be of the same
+/// lesson.
+async fn build_whole(context: &Arc<Context>, day: &mut Day) -> Result<BuiltDay> {
+    let mut built = run_build(context, day).await?;
+    let embedded = std::mem::take(&mut built.embedded);
+    if !embedded.is_empty() && context.lessons.take_embedded(context, embedded).await? {
+        return run_build(context, day).await;
+    }
+    Ok(built)
 }
 
 /// Runs the pure build on a thread of its own, fed with reports in the tables' order.

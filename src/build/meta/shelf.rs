@@ -18,7 +18,7 @@ use crate::lake::table::{Table, builtin};
 use crate::lake::{self, key};
 
 /// The meta of a user in a meeting, and where it came from.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Entry {
     /// The user in the LMS.
     pub user: String,
@@ -28,7 +28,7 @@ pub struct Entry {
     pub received_at: DateTime<Utc>,
     /// The file that it came in; empty for one that a report brought.
     pub file: String,
-    /// Its line there.
+    /// Its line there; of one that a report brought, when that was landed.
     pub line: u64,
     /// What is said.
     pub meta: Map<String, Value>,
@@ -47,17 +47,41 @@ impl Entry {
         }
     }
 
-    /// The date that it is kept under: that of the scheduled start, or of its arrival.
-    pub fn date(&self, zone: Tz) -> NaiveDate {
-        let start = Lesson::of(&self.meta).start;
-        lake::date_of(start.unwrap_or(self.received_at), zone)
+    /// The date that it is kept under: that of the scheduled start; where none is said, that of what it takes the
+    /// place of, or of its arrival.
+    pub fn date(&self, zone: Tz, before: Option<NaiveDate>) -> NaiveDate {
+        match (Lesson::of(&self.meta).start, before) {
+            (Some(start), _) => lake::date_of(start, zone),
+            (None, Some(before)) => before,
+            (None, None) => lake::date_of(self.received_at, zone),
+        }
+    }
+
+    /// A meta that a call's report holds: as old as the call, so that it lies beside it; of two, that of the report
+    /// landed later counts.
+    pub(in crate::build) fn embedded(
+        user: &str,
+        meeting: &str,
+        meta: Map<String, Value>,
+        called_at: DateTime<Utc>,
+        landed_at: DateTime<Utc>,
+    ) -> Self {
+        Self {
+            user: user.into(),
+            meeting: meeting.into(),
+            received_at: called_at,
+            file: String::new(),
+            line: landed_at.timestamp().unsigned_abs(),
+            meta,
+        }
     }
 
     /// Whether it takes the place of another of the same user and meeting: it came later, in a file that is later by
-    /// name, or on a later line.
+    /// name, or on a later line. What was sent goes before what a report holds: that is as old as the call.
     pub fn is_later_than(&self, other: &Self) -> bool {
-        let rank = |entry: &Self| (entry.received_at, entry.file.clone(), entry.line);
-        rank(self) > rank(other)
+        let sent = |entry: &Self| !entry.file.is_empty();
+        (sent(self), self.received_at, &self.file, self.line)
+            > (sent(other), other.received_at, &other.file, other.line)
     }
 }
 

@@ -139,7 +139,7 @@ fn a_meta_becomes_columns_attributes_and_levels() {
     let shelf = Shelf::from(vec![entry("u", "f", 1, meta)]);
     let date = "2024-12-12".parse().expect("date");
     let zone = chrono_tz::Tz::UTC;
-    assert!(shelf.entries().all(|entry| entry.date(zone) == date));
+    assert!(shelf.entries().all(|entry| entry.date(zone, None) == date));
     let files = build_meta_tables(date, &shelf).expect("tables");
     let rows = |at: usize, columns: &[&str]| {
         let rows = read_text(files[at].bytes.clone(), columns).expect("rows");

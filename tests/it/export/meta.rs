@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use serde_json::{Value, json};
-use telelake::simulator::{Endpoint, Failure, Matcher, Options, Simulator};
+use telelake::simulator::{Endpoint, Failure, Matcher, Options, Report, Simulator};
 
 use super::{backfill, range, small};
 use crate::support::lake::{Lake, Row};
@@ -278,4 +278,130 @@ async fn push_sends_every_payload_and_says_where_to_go_on() {
     let rest = push(&["--from-line", "4"]).run().await.expect(0).summary();
     assert_eq!(rest["sent"], metas.len() - 3);
     assert_eq!(sim.metas(), metas);
+}
+
+/// The school without whatever the generator may have put on two days itself, and with one meeting on two.
+async fn with_a_meeting_on_two_days(sim: &Simulator) -> (String, String) {
+    let first = &sim.options().dates[0];
+    let school = sim.school();
+    let call = school
+        .calls
+        .iter()
+        .filter(|call| call.started_at.date_naive() == *first && call.finished_at.is_some())
+        .max_by_key(|call| {
+            call.participants
+                .iter()
+                .filter(|it| it.external_user_id.is_some())
+                .count()
+        })
+        .unwrap();
+    let meeting = call.lesson.meeting_id.clone();
+    let later = sim
+        .edit(|school| school.add_call_like(&call.id, chrono::TimeDelta::days(1)))
+        .unwrap();
+    (meeting, later)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_meeting_on_two_days_has_its_rows_on_the_day_of_its_first_call() {
+    let sim = Simulator::start(small()).await.unwrap();
+    let (lake, folder) = (Lake::folder(), tempfile::tempdir().unwrap());
+    let range = range(&sim);
+    import(&lake, &write(folder.path(), "a.jsonl", &metas(&sim))).await;
+    Telelake::against(&sim, &lake, &backfill(&range, &[]))
+        .run()
+        .await
+        .expect(0);
+    let (meeting, later) = with_a_meeting_on_two_days(&sim).await;
+    Telelake::against(&sim, &lake, &backfill(&range, &[]))
+        .run()
+        .await
+        .expect(0);
+
+    let whole = Lake::folder();
+    import(&whole, &write(folder.path(), "a.jsonl", &metas(&sim))).await;
+    Telelake::against(&sim, &whole, &backfill(&range, &[]))
+        .run()
+        .await
+        .expect(0);
+    assert_eq!(tables(&lake).await, tables(&whole).await);
+
+    let rows = lake.rows("lesson_attendance", &ATTENDANCE).await;
+    let mut keys: Vec<_> = rows
+        .iter()
+        .map(|row| (&row["external_meeting_id"], &row["external_user_id"]))
+        .collect();
+    let count = keys.len();
+    keys.sort();
+    keys.dedup();
+    assert_eq!(keys.len(), count, "a user of a meeting stands twice");
+    let of_meeting: Vec<_> = rows
+        .iter()
+        .filter(|row| row["external_meeting_id"] == meeting)
+        .collect();
+    assert!(of_meeting.len() > 1);
+    let first = sim.options().dates[0].to_string();
+    for row in of_meeting {
+        assert_eq!(row["date"], first);
+        assert_eq!(
+            row["attended"] == "true",
+            row["call_ids"].contains(&later),
+            "{row:?}"
+        );
+    }
+    let before = lake.contents().await;
+    Telelake::against(&sim, &lake, &backfill(&range, &[]))
+        .run()
+        .await
+        .expect(0);
+    assert!(lake.contents().await == before);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn meta_that_a_report_holds_counts_until_other_is_sent() {
+    let sim = Simulator::start(small()).await.unwrap();
+    let (lake, folder) = (Lake::folder(), tempfile::tempdir().unwrap());
+    let range = range(&sim);
+    let call = sim
+        .school()
+        .calls
+        .iter()
+        .find(|call| call.finished_at.is_some())
+        .unwrap()
+        .clone();
+    let report = json!({"participants": [{
+        "id": "p1", "externalUserId": "held", "externalMeetingId": "held-meeting",
+        "sessions": [{"joinedAt": call.started_at, "leftAt": call.finished_at}],
+        "meta": {"user_fullname": "Из отчёта", "user_role": "student", "house": {"house_id": "h"}},
+    }]});
+    sim.edit(|school| {
+        school
+            .call_mut(&call.id)
+            .unwrap()
+            .set_report(Report::bytes(report.to_string()));
+    });
+    let run = || async {
+        Telelake::against(&sim, &lake, &backfill(&range, &[]))
+            .env("TELELAKE_EXPORT__REPORTS", "[\"json\"]")
+            .run()
+            .await
+            .expect(0)
+    };
+    run().await;
+    let named = || async {
+        let mut names = Vec::new();
+        for table in ["participants", "lesson_attendance", "user_meta"] {
+            let rows = lake.rows(table, &["external_user_id", "user_fullname"]).await;
+            let row = rows.into_iter().find(|row| row["external_user_id"] == "held");
+            names.push(row.map(|row| row["user_fullname"].clone()).unwrap_or_default());
+        }
+        names
+    };
+    assert_eq!(named().await, ["Из отчёта"; 3]);
+    assert_eq!(lake.rows("hierarchy", &LEVELS).await.len(), 1);
+    assert_eq!(run().await.count("writes"), 0);
+    let sent = json!({"externalUserId": "held", "externalMeetingId": "held-meeting", "meta": {"user_fullname": "Из LMS"}});
+    import(&lake, &write(folder.path(), "a.jsonl", &[sent])).await;
+    assert_eq!(run().await.count("days_built"), 1);
+    assert_eq!(named().await, ["Из LMS"; 3]);
 }
