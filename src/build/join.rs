@@ -3,7 +3,7 @@
 use std::collections::HashSet;
 
 use chrono::{DateTime, Utc};
-use serde_json::Value;
+use serde_json::{Map, Value};
 
 use super::attendance::late_s;
 use super::cell::Cell;
@@ -46,13 +46,7 @@ pub(super) fn join(
     let some_meta = !meta.is_empty();
     let mut seen = HashSet::new();
     for row in rows {
-        let embedded = match std::mem::take(&mut row.cells[attributes]) {
-            Cell::Text(text) => match serde_json::from_str(&text) {
-                Ok(Value::Object(meta)) if !meta.is_empty() => Some(meta),
-                _ => None,
-            },
-            _ => None,
-        };
+        let embedded = embedded(&std::mem::take(&mut row.cells[attributes]));
         let key = row.cells[user]
             .as_text()
             .zip(row.cells[meeting].as_text())
@@ -79,4 +73,12 @@ pub(super) fn join(
         row.cells[late] = late_s(lesson.start.map(|at| at.timestamp_micros()), first_joined).into();
     }
     held
+}
+
+/// The meta that a report holds of a participant, where it says anything.
+fn embedded(cell: &Cell<'_>) -> Option<Map<String, Value>> {
+    match serde_json::from_str(cell.as_text()?) {
+        Ok(Value::Object(meta)) if !meta.is_empty() => Some(meta),
+        _ => None,
+    }
 }

@@ -13,6 +13,7 @@ mod meta;
 mod opened;
 mod plan;
 mod progress;
+mod quality;
 mod recording;
 mod sort;
 mod summary;

@@ -304,7 +304,7 @@ impl Summary {
         self.interrupted = stopped;
         self.error = error.map(ToString::to_string);
         self.warnings.extend(told(&self.notes));
-        self.warnings.extend(join_quality(&self.counts.quality));
+        self.warnings.extend(super::quality::told(&self.counts.quality));
         // In order, so that equal runs give equal lists.
         let order = |a: &Problem, b: &Problem| {
             (
@@ -433,32 +433,6 @@ fn told(notes: &Notes) -> Vec<Problem> {
         )
     });
     unmapped.chain(bad).chain(unreadable).chain(merged).collect()
-}
-
-/// What deserves a look of how meta and participants fit together. Absent users do not: they are what attendance is
-/// about.
-fn join_quality(quality: &Quality) -> Vec<Problem> {
-    let told = [
-        (
-            "participants_without_meta",
-            quality.participants_without_meta,
-            "participants with a user and a meeting have no lesson meta",
-        ),
-        (
-            "unknown_role",
-            quality.unknown_roles,
-            "users have a role that is none of student, teacher, parent, assistant",
-        ),
-        (
-            "duplicate_external_id",
-            quality.duplicate_external_ids,
-            "participants share user and meeting with another one of their call",
-        ),
-    ];
-    told.into_iter()
-        .filter(|(_, count, _)| *count > 0)
-        .map(|(kind, count, what)| Problem::new(kind, format!("{count} {what}")))
-        .collect()
 }
 
 /// Problems shown of each list; the rest is in the run's summary in the store.
