@@ -6,6 +6,7 @@ use std::time::Instant;
 use bytes::Bytes;
 use chrono::{DateTime, TimeDelta, Utc};
 use serde_json::{Value, json};
+use telelake::build::meta::Meta;
 use telelake::build::{Mapping, build_day};
 use telelake::config::ReportFormat;
 use telelake::lake::manifest::{CallEntry, Landed, Landing, Manifest, RoomEntry, Status};
@@ -30,7 +31,15 @@ fn main() {
             .into_iter()
             .map(|id| Ok((id.to_owned(), ReportFormat::Json, report.clone())));
         let began = Instant::now();
-        let built = build_day(&manifest, &mapping, "file:///lake", start(), reports).expect("a day");
+        let built = build_day(
+            &manifest,
+            &mapping,
+            "file:///lake",
+            start(),
+            &Meta::default(),
+            reports,
+        )
+        .expect("a day");
         let seconds = began.elapsed().as_secs_f64();
         let rows: u64 = built.tables.iter().map(|file| file.rows).sum();
         #[allow(clippy::cast_precision_loss)]

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use chrono::{DateTime, NaiveDate, Utc};
+use serde_json::Value;
 use tokio_util::sync::CancellationToken;
 
 use super::answer;
@@ -147,6 +148,20 @@ impl Client {
             .ask(&request, self.sender.tuning().link_bytes, answer::link)
             .await?;
         Ok(Link::new(url, record))
+    }
+
+    /// Sends a meta payload to storeExternalUserMeta, which lies at `path`. The same twice is as good as once.
+    ///
+    /// # Errors
+    /// As [`Client::spaces`].
+    pub async fn store_meta(&self, path: &str, payload: &Value) -> Result<()> {
+        let request = request::store_meta(path, payload)?;
+        let most = self.sender.tuning().list_bytes;
+        self.sender
+            .ask(&request, most, |request, answer| {
+                answer.settled(request).map(|_| ())
+            })
+            .await
     }
 
     /// What was sent so far.

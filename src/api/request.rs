@@ -1,7 +1,9 @@
 //! Endpoint → request. Pure; `client` sends what is built here, page by page.
 
+use bytes::Bytes;
 use chrono::{DateTime, NaiveDate, SecondsFormat, Utc};
 use reqwest::Url;
+use serde_json::Value;
 
 use super::problem::shown;
 use crate::config::ReportFormat;
@@ -20,11 +22,12 @@ impl List {
     pub(super) const COUNT: usize = 4;
 }
 
-/// A GET request: where, with what, and how errors name it.
+/// A request: a GET, or a POST where it has a body; where, with what, and how errors name it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Request {
     segments: Vec<String>,
     query: Vec<(&'static str, String)>,
+    body: Option<Bytes>,
     about: String,
 }
 
@@ -42,6 +45,7 @@ impl Request {
         Ok(Self {
             segments,
             query: Vec::new(),
+            body: None,
             about,
         })
     }
@@ -56,6 +60,11 @@ impl Request {
         self.clone()
             .with("limit", limit.to_string())
             .with("offset", offset.to_string())
+    }
+
+    /// The JSON that is sent, of a POST.
+    pub(super) fn body(&self) -> Option<Bytes> {
+        self.body.clone()
     }
 
     /// Method and object, as errors name them.
@@ -140,6 +149,14 @@ pub(super) fn download_link(space: &str, room: &str, record: &str) -> Result<Req
     )
 }
 
+/// storeExternalUserMeta, at a path below the root that the configuration names.
+pub(super) fn store_meta(path: &str, payload: &Value) -> Result<Request> {
+    let segments: Vec<_> = path.split('/').filter(|segment| !segment.is_empty()).collect();
+    let mut request = Request::new(&segments, "POST external meta".into())?;
+    request.body = Some(payload.to_string().into());
+    Ok(request)
+}
+
 fn place(space: &str, room: &str) -> String {
     format!("room {} of space {}", shown(room), shown(space))
 }
@@ -164,6 +181,7 @@ mod tests {
             url(records("s1", "r1", at, at + chrono::TimeDelta::days(1))),
             url(report("s1", "r1", "c1", ReportFormat::Xlsx)),
             url(download_link("s1", "r1", "x1")),
+            url(store_meta("/users/external-meta", &Value::Null)),
         ];
         insta::assert_snapshot!(all.join("\n"), @r"
         https://api.example/v1/spaces
@@ -172,6 +190,7 @@ mod tests {
         https://api.example/v1/spaces/s1/rooms/r1/records?dateFrom=2023-08-01T12%3A25%3A40.253Z&dateTo=2023-08-02T12%3A25%3A40.253Z
         https://api.example/v1/spaces/s1/analytics/report?roomId=r1&callId=c1&format=xlsx
         https://api.example/v1/spaces/s1/rooms/r1/records/download/x1
+        https://api.example/v1/users/external-meta
         ");
     }
 

@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
-use reqwest::header::{AUTHORIZATION, HeaderMap, HeaderValue};
+use reqwest::header::{AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderValue};
 use reqwest::{Response, Url, redirect};
 use tokio::sync::Semaphore;
 use tokio::time::Instant;
@@ -210,7 +210,14 @@ impl Sender {
     async fn exchange(&self, request: &Request, most: usize) -> Result<Answer> {
         let about = request.about();
         let url = request.url(&self.base);
-        let sent = self.http.get(url.clone()).send().await;
+        let sending = match request.body() {
+            Some(body) => {
+                let json = HeaderValue::from_static("application/json");
+                self.http.post(url.clone()).header(CONTENT_TYPE, json).body(body)
+            }
+            None => self.http.get(url.clone()),
+        };
+        let sent = sending.send().await;
         let mut response = sent.map_err(|error| problem::transport(about, error, self.token.expose()))?;
         let status = response.status();
         if !status.is_success() && !status.is_redirection() {

@@ -13,16 +13,18 @@ use super::cell::Cell;
 use super::file::Source;
 use super::listed::Listed;
 use super::mapping::{Mapping, TablePlan};
+use super::meta::{Entry, Meta};
 use super::notes::Notes;
 use super::people::{People, digest};
+use super::presence::Presence;
 use super::rows::{self, Row};
 use super::sink::{Sink, TableFile};
 use super::xlsx::recognize;
-use super::{coverage, inspect};
+use super::{coverage, inspect, join};
 use crate::config::ReportFormat;
 use crate::error::{Error, ErrorKind, Result};
 use crate::lake::key;
-use crate::lake::manifest::{CallEntry, Landed, Manifest};
+use crate::lake::manifest::{CallEntry, Landed, Landing, Manifest, Quality};
 use crate::lake::table::{Table, Type, builtin};
 
 /// What a day gives.
@@ -32,9 +34,15 @@ pub struct BuiltDay {
     pub tables: Vec<TableFile>,
     /// What could not be placed, in counts.
     pub notes: Notes,
+    /// Who was in which meeting: what `lesson_attendance` is built from.
+    pub presence: Presence,
+    /// How well meta and participants fit together.
+    pub quality: Quality,
+    /// The meta that reports hold; not known yet where it comes from a first build.
+    pub embedded: Vec<Entry>,
 }
 
-/// Builds a day's tables.
+/// Builds a day's tables, all but `lesson_attendance`, which other days may have a part in.
 ///
 /// `store_url` is where the lake lies, for the recordings' `uri`. `checked_at` is for `coverage`. `reports` gives the
 /// call, format and bytes of each report in [`due_reports`], in that order; each is dropped before the next one is asked
@@ -48,9 +56,10 @@ pub fn build_day(
     mapping: &Mapping,
     store_url: &str,
     checked_at: DateTime<Utc>,
+    meta: &Meta,
     reports: impl IntoIterator<Item = Result<(String, ReportFormat, Bytes)>>,
 ) -> Result<BuiltDay> {
-    let mut day = Day::new(manifest, mapping);
+    let mut day = Day::new(manifest, mapping, meta);
     let listed = Listed::new(manifest, mapping);
     let mut reports = reports.into_iter();
     for id in manifest.calls_in_order() {
@@ -117,10 +126,14 @@ fn out_of_step(about: &str) -> Error {
 pub(super) struct Day<'m> {
     pub(super) manifest: &'m Manifest,
     pub(super) mapping: &'m Mapping,
+    meta: &'m Meta,
     /// The tables of reports, participants first: the others look them up.
     pub(super) plans: Vec<(&'m TablePlan, Option<People>)>,
     sinks: BTreeMap<&'m str, Sink<'m>>,
     pub(super) notes: Notes,
+    presence: Presence,
+    quality: Quality,
+    embedded: Vec<Entry>,
 }
 
 /// What a call's tables were fed with.
@@ -137,7 +150,7 @@ pub(super) type RowsOf<'r, 'v> =
     &'r mut dyn FnMut(&Mapping, &TablePlan, &[Cell<'v>], &mut Notes) -> Vec<Row<'v>>;
 
 impl<'m> Day<'m> {
-    fn new(manifest: &'m Manifest, mapping: &'m Mapping) -> Self {
+    fn new(manifest: &'m Manifest, mapping: &'m Mapping, meta: &'m Meta) -> Self {
         let mut plans: Vec<_> = mapping
             .tables
             .iter()
@@ -151,9 +164,13 @@ impl<'m> Day<'m> {
         Self {
             manifest,
             mapping,
+            meta,
             plans,
             sinks: BTreeMap::new(),
             notes: Notes::default(),
+            presence: Presence::default(),
+            quality: Quality::default(),
+            embedded: Vec::new(),
         }
     }
 
@@ -192,6 +209,13 @@ impl<'m> Day<'m> {
     where
         'm: 'v,
     {
+        let landed_at = call
+            .reports
+            .values()
+            .filter_map(Landing::usable)
+            .map(|landed| landed.landed_at)
+            .min()
+            .unwrap_or(DateTime::UNIX_EPOCH);
         let mut known = HashMap::new();
         let mut fed = Fed::default();
         let mut everyone = None;
@@ -206,6 +230,14 @@ impl<'m> Day<'m> {
                         true => people.settle_stays(rows, id, call.finished_at),
                         false => people.settle(rows, id, call.finished_at, &mut self.notes),
                     };
+                    self.embedded.extend(join::join(
+                        table,
+                        &mut rows,
+                        self.meta,
+                        [call.started_at.unwrap_or(landed_at), landed_at],
+                        &mut self.quality,
+                    ));
+                    self.presence.take(table, &rows);
                     fed.people = Some(people.told_apart(&rows));
                     fed.meetings = distinct(table, "external_meeting_id", &rows);
                     known = people_by_id(table, &rows);
@@ -252,6 +284,9 @@ impl<'m> Day<'m> {
         Ok(BuiltDay {
             tables,
             notes: self.notes,
+            presence: self.presence,
+            quality: self.quality,
+            embedded: self.embedded,
         })
     }
 }

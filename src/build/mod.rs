@@ -4,11 +4,14 @@
 //! inputs' [`fingerprint`] has changed.
 //!
 //! ```text
-//! report ─ inspect ─► rows ──► people ──► order ──► columns ─► sink ─► TableFile
-//! workbook ─ xlsx ──────▲ mapping (file, path, shape)             ▲
-//! manifest ─────────────┴─ listed, coverage ─────────────────────┘
+//! report ─ inspect ─► rows ──► people ──► join ──► order ──► columns ─► sink ─► TableFile
+//! workbook ─ xlsx ──────▲ mapping            ▲ meta   └► presence ─► attendance ─┘▲
+//! manifest ─────────────┴─ listed, coverage ──────────────────────────────────────┘
 //! ```
 
+mod attendance;
+#[cfg(test)]
+mod attendance_tests;
 mod catalog;
 mod cell;
 mod columns;
@@ -18,13 +21,16 @@ mod file;
 mod fingerprint;
 mod fit;
 mod inspect;
+mod join;
 mod listed;
 mod mapping;
+pub mod meta;
 mod notes;
 mod overlay;
 mod own;
 mod path;
 mod people;
+mod presence;
 mod read;
 mod rows;
 mod shape;
@@ -34,6 +40,7 @@ mod stay;
 mod tests;
 mod xlsx;
 
+pub use attendance::build_attendance;
 pub use catalog::{build_rooms, build_spaces};
 pub use day::{BuiltDay, build_day, due_reports};
 pub use fingerprint::fingerprint;
@@ -41,6 +48,7 @@ pub use fit::{Fit, TableFit, fit};
 pub use inspect::{Inspection, NotJson, inspect};
 pub use mapping::Mapping;
 pub use notes::Notes;
+pub use presence::Presence;
 pub use read::read_text;
 pub use sink::TableFile;
 pub use xlsx::{BookInspection, Refusal, inspect_workbook};

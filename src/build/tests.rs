@@ -16,6 +16,7 @@ use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 use proptest::prelude::*;
 use serde_json::{Value, json};
 
+use super::meta::Meta;
 use super::*;
 use crate::Result;
 use crate::config::ReportFormat;
@@ -158,7 +159,15 @@ pub(super) fn mapping() -> Mapping {
 
 fn build_with(manifest: &Manifest, mapping: &Mapping, bytes: impl Into<Bytes>) -> BuiltDay {
     let reports: [Result<_>; 1] = [Ok(("c2".to_owned(), ReportFormat::Json, bytes.into()))];
-    build_day(manifest, mapping, "file:///lake/", at("23:00:00"), reports).expect("a day")
+    build_day(
+        manifest,
+        mapping,
+        "file:///lake/",
+        at("23:00:00"),
+        &Meta::default(),
+        reports,
+    )
+    .expect("a day")
 }
 
 fn build(report: &Value) -> BuiltDay {
@@ -285,14 +294,14 @@ fn a_report_that_is_no_json_leaves_its_call_and_the_rest() {
 fn reports_out_of_step_are_a_fault_and_an_empty_day_is_nothing() {
     let (day, mapping) = (manifest(), mapping());
     let build = |reports: Vec<Result<(String, ReportFormat, Bytes)>>| {
-        build_day(&day, &mapping, "", at("23:00:00"), reports)
+        build_day(&day, &mapping, "", at("23:00:00"), &Meta::default(), reports)
     };
     assert!(build(vec![]).is_err());
     assert!(build(vec![Ok(("c1".into(), ReportFormat::Json, Bytes::new()))]).is_err());
     let twice = ["c2", "c2"].map(|id| Ok((id.to_owned(), ReportFormat::Json, Bytes::from("{}"))));
     assert!(build(twice.into()).is_err());
     let nothing = Manifest::new(day.date, "s1");
-    let built = build_day(&nothing, &mapping, "", at("23:00:00"), []).expect("a day");
+    let built = build_day(&nothing, &mapping, "", at("23:00:00"), &Meta::default(), []).expect("a day");
     assert_eq!(built.tables, []);
 }
 

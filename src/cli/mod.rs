@@ -9,6 +9,7 @@ mod config;
 mod dates;
 mod demo;
 mod fit;
+mod meta;
 mod output;
 mod rebuild;
 mod run;
@@ -88,6 +89,7 @@ enum Command {
     Status(status::Args),
     Check(check::Args),
     Schema(schema::Args),
+    Meta(meta::Args),
     Simulate(simulate::Args),
     Config(config::Args),
     Completions(completions::Args),
@@ -161,6 +163,7 @@ async fn dispatch(context: &Context, command: Command) -> Result<ExitStatus> {
         Command::Backfill(args) => backfill::run(context, args).await,
         Command::Rebuild(args) => rebuild::run(context, args).await,
         Command::Status(args) => status::run(context, args).await,
+        Command::Meta(args) => meta::run(context, args).await,
         Command::Check(_) => check::run(context).await,
         Command::Schema(args) => schema::run(context, &args),
         Command::Simulate(args) => simulate::run(context, args).await,

@@ -8,7 +8,7 @@ use super::{Context, dates, output};
 use crate::config::Config;
 use crate::export::{self, Summary};
 use crate::lake::key;
-use crate::lake::manifest::{Manifest, Status};
+use crate::lake::manifest::{Manifest, Quality, Status};
 use crate::store::{self, Store};
 use crate::{Error, ErrorKind, ExitStatus, Result};
 
@@ -58,6 +58,9 @@ struct DayStatus {
     rooms_missed: u64,
     space_missed: bool,
     recorded_bytes: u64,
+    /// How well lesson meta and participants fit together.
+    #[serde(flatten)]
+    quality: Quality,
     /// Whether everything that there is, is in the lake.
     complete: bool,
     /// What is missing, and why.
@@ -161,6 +164,10 @@ fn day(manifest: &Manifest) -> DayStatus {
         rooms_missed: manifest.missed.rooms.len() as u64,
         space_missed: manifest.missed.space,
         calls: manifest.calls.len() as u64,
+        quality: manifest
+            .built
+            .as_ref()
+            .map_or(Quality::default(), |built| built.quality),
         ..DayStatus::default()
     };
     for (id, entry) in &manifest.calls {
@@ -233,6 +240,7 @@ fn for_people(report: &Report) -> String {
                 "{unlisted} of them not listed whole yet: a run or backfill of their dates, once they are over, does that\n"
             ));
         }
+        text.push_str(&join_quality(&report.days));
     }
     for (from, to) in &report.never_looked_at {
         text.push_str(&format!(
@@ -248,6 +256,22 @@ fn for_people(report: &Report) -> String {
         text.push_str("none\n");
     }
     text
+}
+
+/// How well lesson meta and participants fit together over all days shown; nothing where there is nothing to say.
+fn join_quality(days: &[DayStatus]) -> String {
+    let mut all = Quality::default();
+    days.iter().for_each(|day| all.add(&day.quality));
+    if all.is_none() {
+        return String::new();
+    }
+    format!(
+        "lessons: {} participants without meta, {} metas without participants, {} unknown roles, {} duplicate external ids\n",
+        all.participants_without_meta,
+        all.meta_without_participants,
+        all.unknown_roles,
+        all.duplicate_external_ids
+    )
 }
 
 /// Spans of dates, up to yesterday or the last one asked for, of which the lake knows nothing: nobody looked.

@@ -64,23 +64,26 @@ pub(super) async fn process(context: &Arc<Context>, job: &Job, work: DayWork) ->
         .unwrap_or_else(|_| Err(Error::new(ErrorKind::Internal, "day", "its work broke off")));
     let report = match outcome {
         Ok(report) => report,
-        Err(error) => {
-            let mut report = DayReport::default();
-            if error.kind() != ErrorKind::Interrupted {
-                tracing::error!(%date, space, %error, "the day failed");
-                let kind = if is_store(error.kind()) {
-                    "store_failed"
-                } else {
-                    "day_failed"
-                };
-                report
-                    .failed
-                    .push(Problem::new(kind, error.to_string()).on(date, &space));
-            }
-            report
-        }
+        Err(error) => failed(&error, date, &space),
     };
     context.progress.days.advance(1);
+    report
+}
+
+/// The report of a day that broke off.
+fn failed(error: &Error, date: chrono::NaiveDate, space: &str) -> DayReport {
+    let mut report = DayReport::default();
+    if error.kind() != ErrorKind::Interrupted {
+        tracing::error!(%date, space, %error, "the day failed");
+        let kind = if is_store(error.kind()) {
+            "store_failed"
+        } else {
+            "day_failed"
+        };
+        report
+            .failed
+            .push(Problem::new(kind, error.to_string()).on(date, space));
+    }
     report
 }
 
@@ -110,6 +113,21 @@ async fn work_on(context: &Arc<Context>, job: &Job, work: DayWork) -> Result<Day
     Ok(day.report)
 }
 
+/// Builds a day's tables again from what lies in the lake, where they are not of its present state.
+pub(super) async fn refresh(context: &Arc<Context>, date: chrono::NaiveDate, space: String) -> DayReport {
+    let of_day = Arc::clone(context);
+    let id = space.clone();
+    let working = tokio::spawn(async move {
+        let mut day = Day::of(&of_day, date, space).await?;
+        tables::settle(&of_day.workshop, &mut day).await?;
+        Ok(day.report)
+    });
+    let outcome = working
+        .await
+        .unwrap_or_else(|_| Err(Error::new(ErrorKind::Internal, "day", "its work broke off")));
+    outcome.unwrap_or_else(|error| failed(&error, date, &id))
+}
+
 impl Day {
     /// A day as the store has it.
     pub(super) fn stored(manifest: Manifest, version: Version) -> Self {
@@ -125,11 +143,17 @@ impl Day {
     }
 
     pub(super) async fn load(context: &Context, work: &DayWork) -> Result<Self> {
-        let key = key::manifest(work.date, &work.space_id);
+        let mut day = Self::of(context, work.date, work.space_id.clone()).await?;
+        day.marked = work.marked;
+        Ok(day)
+    }
+
+    async fn of(context: &Context, date: chrono::NaiveDate, space: String) -> Result<Self> {
+        let key = key::manifest(date, &space);
         let stored = opened::get_json::<Manifest>(&*context.store, &key).await?;
         let manifest = match &stored {
             Some((manifest, _)) => manifest.clone(),
-            None => Manifest::new(work.date, work.space_id.clone()),
+            None => Manifest::new(date, space),
         };
         Ok(Self {
             manifest,
@@ -137,7 +161,7 @@ impl Day {
             fresh: HashMap::new(),
             fresh_bytes: 0,
             report: DayReport::default(),
-            marked: work.marked,
+            marked: false,
             evicted: Vec::new(),
         })
     }
@@ -213,6 +237,9 @@ impl Day {
     fn count(&mut self, context: &Context, job: &Job) {
         let (date, space) = (self.manifest.date, self.manifest.space_id.as_str());
         let report = &mut self.report;
+        if let Some(built) = &self.manifest.built {
+            report.counts.quality = built.quality;
+        }
         report.counts.days = 1;
         report.counts.calls = self.manifest.calls.len() as u64;
         for (id, entry) in &self.manifest.calls {

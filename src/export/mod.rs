@@ -6,10 +6,14 @@
 
 mod catalog;
 mod day;
+mod feeds;
 mod land;
+mod lessons;
+mod meta;
 mod opened;
 mod plan;
 mod progress;
+mod quality;
 mod rebuild;
 mod recording;
 mod sample;
@@ -28,9 +32,10 @@ use tokio_util::sync::CancellationToken;
 
 use crate::api::Client;
 use crate::config::{Config, ReportFormat};
-use crate::store::Store;
+use crate::store::{Entry, Store};
 use crate::{Error, ErrorKind, Result};
 
+pub use meta::{Imported, MetaFile, import_meta};
 pub use opened::{OpenedStore, StoreInfo, get_json, last_runs, read as read_store_info};
 pub use plan::{DayPlan, Plan};
 pub use progress::{Meter, Phase, Progress};
@@ -175,6 +180,8 @@ impl Exporter {
         let mut summary = Summary::new(job, context.config.timezone, context.now);
         let opened = OpenedStore::open_or_create(context).await?;
         opened.tell(context, &mut summary);
+        // Before the first look at the meta: the run stands on what it is then.
+        feeds::import(context, &mut summary).await;
         let end = self.work(job, &mut summary).await;
         let stats = context.client.stats();
         summary.counts.requests = stats.requests;
@@ -202,6 +209,7 @@ impl Exporter {
         } else {
             Vec::new()
         };
+        let changed = context.store.list(crate::lake::key::META_CHANGED).await?;
         let mut windows = windows(job.from, job.to).peekable();
         let mut listed = false;
         while let Some((from, to)) = windows.next() {
@@ -218,9 +226,13 @@ impl Exporter {
             let mut outcomes = stream::iter(found.days)
                 .map(|work| day::process(context, job, work))
                 .buffer_unordered(DAYS_AT_ONCE);
+            let mut built = std::collections::BTreeSet::new();
             while let Some(outcome) = outcomes.next().await {
+                built.extend(outcome.built);
                 summary.absorb(outcome);
             }
+            drop(outcomes);
+            self.refresh(&built, summary).await;
             if context.cancel.is_cancelled() {
                 summary.interrupted_before = windows.peek().map(|(from, _)| *from);
                 break;
@@ -229,10 +241,48 @@ impl Exporter {
         if !listed && !context.cancel.is_cancelled() {
             return Err(summary.nothing_reached());
         }
+        self.refresh_changed(changed, summary).await?;
         if !context.cancel.is_cancelled() {
             catalog::update(context, &scope, summary).await;
         }
         Ok(())
+    }
+
+    /// Builds the days again whose meta was changed by imports since the last run, and takes the imports' markers away.
+    async fn refresh_changed(&self, markers: Vec<Entry>, summary: &mut Summary) -> Result<()> {
+        let context = &self.context;
+        let dates = markers
+            .iter()
+            .filter_map(|marker| crate::lake::key::date_in(&marker.key));
+        let failed = summary.failed.len();
+        self.refresh(&dates.collect(), summary).await;
+        if context.cancel.is_cancelled() || summary.failed.len() > failed {
+            return Ok(());
+        }
+        for marker in markers {
+            context.delete(&marker.key).await?;
+        }
+        Ok(())
+    }
+
+    /// Builds the days around some dates again whose meta has changed, or a day that they share a meeting with. Takes
+    /// no request to the API.
+    async fn refresh(&self, dates: &std::collections::BTreeSet<NaiveDate>, summary: &mut Summary) {
+        let context = &self.context;
+        if dates.is_empty() || context.cancel.is_cancelled() {
+            return;
+        }
+        match context.lessons.stale(context, dates).await {
+            Ok(days) => {
+                let mut outcomes = stream::iter(days)
+                    .map(|(date, space)| day::refresh(context, date, space))
+                    .buffer_unordered(DAYS_AT_ONCE);
+                while let Some(outcome) = outcomes.next().await {
+                    summary.absorb(outcome);
+                }
+            }
+            Err(error) => summary.fail(Problem::new("store_failed", error.to_string())),
+        }
     }
 
     /// What a job would do, without doing it: nothing is written.

@@ -79,24 +79,33 @@ impl OpenedStore {
 
     /// Reads what is known of the store; at the first write of all, probes it and writes that down.
     pub(super) async fn open_or_create(context: &Workshop) -> Result<Self> {
-        let zone = context.config.timezone.name();
-        if let Some(opened) = Self::open(context).await? {
-            return Ok(opened);
+        let (opened, created) = Self::open_in(&*context.store, context.config.timezone, context.now).await?;
+        context.writes.fetch_add(u64::from(created), Ordering::Relaxed);
+        Ok(opened)
+    }
+
+    /// The same without a run; also says whether it was written down just now.
+    pub(super) async fn open_in(store: &dyn Store, zone: Tz, now: DateTime<Utc>) -> Result<(Self, bool)> {
+        if let Some(info) = read(store).await? {
+            info.check_zone(zone)?;
+            return Ok((Self { info }, false));
         }
-        let conditional_writes = context.store.conditional_writes().await?;
+        let conditional_writes = store.conditional_writes().await?;
         let info = StoreInfo {
             version: 1,
-            timezone: zone.into(),
+            timezone: zone.name().into(),
             conditional_writes,
-            probed_at: context.now,
+            probed_at: now,
+        };
+        let condition = if conditional_writes {
+            Condition::Absent
+        } else {
+            Condition::Any
         };
         // Another process may have been first; what it found is as good.
-        match context
-            .put(key::STORE_INFO, to_json(&info)?, Condition::Absent)
-            .await
-        {
-            Ok(_) => Ok(Self { info }),
-            Err(error) if error.kind() == ErrorKind::Precondition => Ok(Self { info }),
+        match store.put(key::STORE_INFO, to_json(&info)?, condition).await {
+            Ok(_) => Ok((Self { info }, true)),
+            Err(error) if error.kind() == ErrorKind::Precondition => Ok((Self { info }, false)),
             Err(error) => Err(error),
         }
     }

@@ -129,7 +129,7 @@ fn files(context: &Context, manifest: &Manifest, with_reports: bool) -> Vec<Stri
         .mapping
         .tables()
         .filter(|table| match table.name.as_ref() {
-            "rooms" | "spaces" => false,
+            "rooms" | "spaces" | "user_meta" | "hierarchy" => false,
             "calls" => !manifest.calls.is_empty(),
             "recordings" => !manifest.records.is_empty(),
             "coverage" => true,

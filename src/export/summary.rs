@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use super::Job;
 use crate::build::Notes;
-use crate::lake::manifest::Manifest;
+use crate::lake::manifest::{Manifest, Quality};
 use crate::{Error, ErrorKind, ExitStatus};
 
 /// How a run ended.
@@ -144,6 +144,13 @@ pub struct Counts {
     pub records_unavailable: u64,
     /// Bytes of recordings that this run brought.
     pub recorded_bytes: u64,
+    /// Meta files that the feeds brought.
+    pub meta_files: u64,
+    /// Users of meetings whose meta is new or has changed in them.
+    pub meta_changed: u64,
+    /// How well meta and participants fit together, on the days worked on.
+    #[serde(flatten)]
+    pub quality: Quality,
     /// Objects written or removed in the store, this summary not counted.
     pub writes: u64,
 }
@@ -200,6 +207,8 @@ pub(super) struct DayReport {
     pub warnings: Vec<Problem>,
     /// What the build could not place.
     pub notes: Notes,
+    /// The date, where tables were built that other days may share a meeting with.
+    pub built: Option<NaiveDate>,
 }
 
 impl Summary {
@@ -269,6 +278,7 @@ impl Summary {
         all.records_failed += of_day.records_failed;
         all.records_unavailable += of_day.records_unavailable;
         all.recorded_bytes += of_day.recorded_bytes;
+        all.quality.add(&of_day.quality);
         self.failed.append(&mut day.failed);
         self.pending.append(&mut day.pending);
         self.warnings.append(&mut day.warnings);
@@ -294,6 +304,7 @@ impl Summary {
         self.interrupted = stopped;
         self.error = error.map(ToString::to_string);
         self.warnings.extend(told(&self.notes));
+        self.warnings.extend(super::quality::told(&self.counts.quality));
         // In order, so that equal runs give equal lists.
         let order = |a: &Problem, b: &Problem| {
             (

@@ -10,10 +10,11 @@ use futures_util::StreamExt;
 use tokio::sync::mpsc;
 
 use super::day::Day;
+use super::lessons::DayId;
 use super::opened::to_json;
 use super::summary::told_of_calls;
 use super::workshop::Workshop;
-use crate::build::{self, BuiltDay};
+use crate::build::{self, BuiltDay, TableFile};
 use crate::config::Config;
 use crate::lake::key;
 use crate::lake::manifest::{Built, Landing, Manifest, Status, TableEntry};
@@ -67,6 +68,7 @@ async fn build_and_commit(context: &Arc<Workshop>, day: &mut Day, mut when: When
                 if let Some((theirs, _)) = &day.stored {
                     day.manifest.absorb(theirs.clone());
                 }
+                context.lessons.forget(&day_id(&day.manifest)).await;
                 when = When::Raced;
             }
             Err(error) => return Err(error),
@@ -89,11 +91,10 @@ async fn build_and_commit(context: &Arc<Workshop>, day: &mut Day, mut when: When
 /// leaves a day that is known to be not built.
 async fn step(context: &Arc<Workshop>, day: &mut Day, when: When) -> Result<()> {
     let fingerprint = build::fingerprint(&day.manifest, &context.mapping);
-    let built = day
-        .manifest
-        .built
-        .as_ref()
-        .filter(|built| built.fingerprint == fingerprint);
+    let built = match &day.manifest.built {
+        Some(built) if is_current(context, &day.manifest, built, &fingerprint).await? => Some(built),
+        _ => None,
+    };
     // What is built again of the same is the same, to the byte.
     let same = built
         .map(|built| built.checked_at)
@@ -201,6 +202,33 @@ fn has_open_items(config: &Config, manifest: &Manifest) -> bool {
         || (config.export.recordings && manifest.records.values().any(|record| open(record.file.status)))
 }
 
+fn day_id(manifest: &Manifest) -> DayId {
+    (manifest.date, manifest.space_id.clone())
+}
+
+/// Whether the day's tables are of its present state: of its landings, of the meta of its meetings, and of what other
+/// days have of these.
+async fn is_current(
+    context: &Workshop,
+    manifest: &Manifest,
+    built: &Built,
+    fingerprint: &str,
+) -> Result<bool> {
+    if built.fingerprint != fingerprint {
+        return Ok(false);
+    }
+    if built.meetings.is_empty() {
+        return Ok(true);
+    }
+    let meta = context.lessons.meta(context, manifest.date).await?;
+    if meta.digest(built.meetings.keys().map(String::as_str)) != built.meta {
+        return Ok(false);
+    }
+    let id = day_id(manifest);
+    let beside = context.lessons.beside(context, &id, &built.meetings).await?;
+    Ok(beside.digest == built.beside)
+}
+
 /// Builds the day's tables and puts them in their place.
 async fn build_tables(
     context: &Arc<Workshop>,
@@ -209,24 +237,18 @@ async fn build_tables(
     checked_at: DateTime<Utc>,
     when: When,
 ) -> Result<()> {
-    let built = run_build(context, day, checked_at).await?;
+    let mut built = build_whole(context, day, checked_at).await?;
+    let mut record = Built {
+        fingerprint: fingerprint.to_owned(),
+        checked_at,
+        tables: BTreeMap::new(),
+        meetings: built.presence.meetings(),
+        meta: String::new(),
+        beside: String::new(),
+        quality: built.quality,
+    };
+    put_tables(context, day, &mut built, &mut record, when).await?;
     let before = day.manifest.built.take();
-    let mut tables = BTreeMap::new();
-    for file in built.tables {
-        let entry = TableEntry {
-            key: file.key.clone(),
-            rows: file.rows,
-            bytes: file.bytes.len() as u64,
-            sha256: file.sha256,
-        };
-        if when == When::Always {
-            put_if_changed(context, &file.key, file.bytes).await?;
-        } else {
-            // Also one that is as it was: a run that was killed before its manifest may have written another over it.
-            context.put(&file.key, file.bytes, Condition::Any).await?;
-        }
-        tables.insert(file.table, entry);
-    }
     // A table that has no more rows has no file.
     let of_store = || day.stored.as_ref().and_then(|(stored, _)| stored.built.as_ref());
     let stale = before
@@ -234,20 +256,80 @@ async fn build_tables(
         .or_else(of_store)
         .into_iter()
         .flat_map(|built| &built.tables)
-        .filter(|(name, _)| !tables.contains_key(*name));
+        .filter(|(name, _)| !record.tables.contains_key(*name));
     for (_, entry) in stale {
         context.delete(&entry.key).await?;
     }
     day.report.counts.days_built = 1;
+    day.report.built = Some(day.manifest.date);
     day.report.notes.add(&built.notes);
     let told = told_of_calls(&built.notes, &day.manifest);
     day.report.warnings.extend(told);
-    day.manifest.built = Some(Built {
-        fingerprint: fingerprint.to_owned(),
-        checked_at,
-        tables,
-    });
+    day.manifest.built = Some(record);
     Ok(())
+}
+
+/// Writes the tables: first those of the day alone, so that other days that share a meeting find its participants,
+/// then attendance.
+async fn put_tables(
+    context: &Arc<Workshop>,
+    day: &Day,
+    built: &mut BuiltDay,
+    record: &mut Built,
+    when: When,
+) -> Result<()> {
+    for file in std::mem::take(&mut built.tables) {
+        put_table(context, file, record, when).await?;
+    }
+    let meta = context.lessons.meta(context, day.manifest.date).await?;
+    record.meta = meta.digest(record.meetings.keys().map(String::as_str));
+    let id = day_id(&day.manifest);
+    // Before it looks beside itself: of two days that are built at once, one at least sees the other.
+    context.lessons.register(id.clone(), record).await;
+    let beside = context.lessons.beside(context, &id, &record.meetings).await?;
+    record.beside.clone_from(&beside.digest);
+    let presences = beside.presences(context).await?;
+    let file = build::build_attendance(
+        &day.manifest,
+        &built.presence,
+        &presences,
+        &beside.away,
+        &meta,
+        &mut record.quality,
+    )?;
+    if let Some(file) = file {
+        put_table(context, file, record, when).await?;
+    }
+    context.lessons.register(id, record).await;
+    Ok(())
+}
+
+async fn put_table(context: &Workshop, file: TableFile, record: &mut Built, when: When) -> Result<()> {
+    let entry = TableEntry {
+        key: file.key.clone(),
+        rows: file.rows,
+        bytes: file.bytes.len() as u64,
+        sha256: file.sha256,
+    };
+    if when == When::Always {
+        put_if_changed(context, &file.key, file.bytes).await?;
+    } else {
+        // Also one that is as it was: a run that was killed before its manifest may have written another over it.
+        context.put(&file.key, file.bytes, Condition::Any).await?;
+    }
+    record.tables.insert(file.table, entry);
+    Ok(())
+}
+
+/// Builds the day; where its reports hold meta that was not known, again with it: other calls may be of the same
+/// lesson.
+async fn build_whole(context: &Arc<Workshop>, day: &mut Day, checked_at: DateTime<Utc>) -> Result<BuiltDay> {
+    let mut built = run_build(context, day, checked_at).await?;
+    let embedded = std::mem::take(&mut built.embedded);
+    if !embedded.is_empty() && context.lessons.take_embedded(context, embedded).await? {
+        return run_build(context, day, checked_at).await;
+    }
+    Ok(built)
 }
 
 /// Runs the pure build on a thread of its own, fed with reports in the tables' order.
@@ -255,6 +337,7 @@ async fn run_build(context: &Arc<Workshop>, day: &mut Day, checked_at: DateTime<
     let fresh = std::mem::take(&mut day.fresh);
     let manifest = Arc::new(day.manifest.clone());
     let (sender, receiver) = mpsc::channel(READ_AHEAD);
+    let meta = context.lessons.meta(context, manifest.date).await?;
     let (of_build, for_build) = (Arc::clone(context), Arc::clone(&manifest));
     let building = tokio::task::spawn_blocking(move || {
         let mut receiver = receiver;
@@ -264,6 +347,7 @@ async fn run_build(context: &Arc<Workshop>, day: &mut Day, checked_at: DateTime<
             &of_build.mapping,
             of_build.store.url(),
             checked_at,
+            &meta,
             reports,
         )
     });

@@ -9,6 +9,7 @@ use chrono::{DateTime, Utc};
 use tokio_util::sync::CancellationToken;
 
 use super::Progress;
+use super::lessons::Lessons;
 use crate::build::Mapping;
 use crate::config::Config;
 use crate::store::{Condition, Store, Version};
@@ -22,6 +23,8 @@ pub(super) struct Workshop {
     pub progress: Arc<Progress>,
     /// Stops the work: the operator's signal, or a token that was refused.
     pub cancel: CancellationToken,
+    /// Meta, and the days that share a meeting.
+    pub lessons: Lessons,
     /// Whether the store honours conditional writes.
     pub conditional: AtomicBool,
     pub writes: AtomicU64,
@@ -44,6 +47,7 @@ impl Workshop {
             store,
             progress,
             cancel,
+            lessons: Lessons::default(),
             conditional: true.into(),
             writes: AtomicU64::new(0),
             now,

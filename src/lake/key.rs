@@ -24,6 +24,14 @@ pub const SPACES: &str = "_telelake/catalog/spaces.json";
 
 /// The catalogues of each space's rooms as last seen.
 pub const ROOM_CATALOGS: &str = "_telelake/catalog/rooms/";
+/// Meta as it came.
+pub const RAW_META: &str = "raw/meta/";
+/// The latest meta of each date.
+pub const META_SHELVES: &str = "_telelake/meta/shelves/";
+/// Markers of dates whose meta has changed since the days around them were looked at.
+pub const META_CHANGED: &str = "_telelake/meta/changed/";
+/// What was read of the feeds of meta.
+pub const META_FEEDS: &str = "_telelake/meta/feeds.json";
 
 /// What stands in a segment as it is; a leading dot does not.
 const ENCODED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'_').remove(b'.');
@@ -113,6 +121,27 @@ pub fn room_catalog(space: &str) -> String {
     format!("{ROOM_CATALOGS}{}.json", segment(space))
 }
 
+/// A file of meta as it came.
+pub fn raw_meta(received: NaiveDate, id: &str) -> String {
+    format!("{RAW_META}date={received}/{}.jsonl", segment(id))
+}
+
+/// The latest meta of a date.
+pub fn meta_shelf(date: NaiveDate) -> String {
+    format!("{META_SHELVES}date={date}.json")
+}
+
+/// The marker that an import leaves on a date.
+pub fn meta_changed(date: NaiveDate, import: &str) -> String {
+    format!("{META_CHANGED}date={date}/{}", segment(import))
+}
+
+/// Which dates have meta of a meeting: one of a few objects that share all meetings among them.
+pub fn meta_index(meeting: &str) -> String {
+    let hash = hex::encode(Sha256::digest(meeting.as_bytes()));
+    format!("_telelake/meta/index/{}.json", &hash[..1])
+}
+
 /// A run's summary.
 pub fn run(id: &str) -> String {
     format!("{RUNS}{}.json", segment(id))
@@ -122,7 +151,7 @@ pub fn run(id: &str) -> String {
 pub fn date_in(key: &str) -> Option<NaiveDate> {
     key.split('/')
         .find_map(|part| part.strip_prefix("date="))
-        .and_then(|date| date.parse().ok())
+        .and_then(|date| date.strip_suffix(".json").unwrap_or(date).parse().ok())
 }
 
 #[cfg(test)]

@@ -208,6 +208,47 @@ pub struct Built {
     pub checked_at: DateTime<Utc>,
     /// The files, by table.
     pub tables: BTreeMap<String, TableEntry>,
+    /// The meetings of the day's calls, with the start of the first one.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub meetings: BTreeMap<String, Option<DateTime<Utc>>>,
+    /// Digest of the meta of these meetings; empty where there is none.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub meta: String,
+    /// Digest of what other days have of these meetings; empty where none has any.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub beside: String,
+    /// How well meta and participants fit together.
+    #[serde(default, skip_serializing_if = "Quality::is_none")]
+    pub quality: Quality,
+}
+
+/// How well lesson data and reports of a day fit together: counts, never who.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Quality {
+    /// Participants with a user and a meeting for whom no meta came.
+    pub participants_without_meta: u64,
+    /// Users of the day's meetings, expected by their meta, who were in no call.
+    pub meta_without_participants: u64,
+    /// Users of the day's meetings whose role is none of student, teacher, parent and assistant.
+    pub unknown_roles: u64,
+    /// Participants of one call who share user and meeting with another one.
+    pub duplicate_external_ids: u64,
+}
+
+impl Quality {
+    /// Adds another day's.
+    pub fn add(&mut self, other: &Self) {
+        self.participants_without_meta += other.participants_without_meta;
+        self.meta_without_participants += other.meta_without_participants;
+        self.unknown_roles += other.unknown_roles;
+        self.duplicate_external_ids += other.duplicate_external_ids;
+    }
+
+    /// Whether there is nothing to say.
+    pub fn is_none(&self) -> bool {
+        *self == Self::default()
+    }
 }
 
 /// A table's file.

@@ -54,6 +54,8 @@ pub struct Entry {
     pub key: String,
     /// The size in bytes.
     pub bytes: u64,
+    /// When it was last written, where the store says so.
+    pub modified: Option<chrono::DateTime<chrono::Utc>>,
 }
 
 /// When a write may take place.

@@ -90,7 +90,15 @@ fn build(json: Option<&serde_json::Value>, xlsx: &[u8]) -> BuiltDay {
         .flatten()
         .map(|(call, format, _)| (call.as_str(), *format));
     assert_eq!(given.collect::<Vec<_>>(), due);
-    build_day(&day, &mapping(), "file:///lake/", at("23:00:00"), reports).expect("a day")
+    build_day(
+        &day,
+        &mapping(),
+        "file:///lake/",
+        at("23:00:00"),
+        &crate::build::meta::Meta::default(),
+        reports,
+    )
+    .expect("a day")
 }
 
 /// One participant in two stays, another in one, below titles and a merged cell; a chat; a sheet of its own.
@@ -171,7 +179,15 @@ fn json_that_can_no_longer_be_read_leaves_the_tables_to_the_workbook() {
         Ok(("c2".to_owned(), ReportFormat::Json, Bytes::from("<html>"))),
         Ok(("c2".to_owned(), ReportFormat::Xlsx, usual().into())),
     ];
-    let built = build_day(&day(true), &mapping(), "file:///lake/", at("23:00:00"), reports).expect("a day");
+    let built = build_day(
+        &day(true),
+        &mapping(),
+        "file:///lake/",
+        at("23:00:00"),
+        &crate::build::meta::Meta::default(),
+        reports,
+    )
+    .expect("a day");
     assert_eq!(built.notes.unreadable, ["c2"]);
     assert_eq!(file(&built, "participants").rows, 2);
 }

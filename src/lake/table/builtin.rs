@@ -17,6 +17,9 @@ pub fn all() -> &'static [Table] {
             poll_votes(),
             report_rows(),
             recordings(),
+            user_meta(),
+            hierarchy(),
+            lesson_attendance(),
             coverage(),
             rooms(),
             spaces(),
@@ -287,6 +290,70 @@ fn recordings() -> Table {
         "a record",
         [columns],
         &["room_id", "started_at", "record_id"],
+    )
+}
+
+fn user_meta() -> Table {
+    let ids = columns![
+        "external_user_id" Key "Id of the user in the LMS (meta externalUserId)",
+        "external_meeting_id" Key "Id of the meeting in the LMS (meta externalMeetingId)",
+    ];
+    let lesson = lesson_columns()
+        .into_iter()
+        .filter(|column| column.name != "meta_matched")
+        .collect();
+    let own = columns![
+        "meta" Json "The meta as received, as JSON (meta)",
+        "received_at" Timestamp "When it was received; of several for one user and meeting the latest stands",
+    ];
+    table(
+        "user_meta",
+        "a user of a meeting, as the LMS last told",
+        [ids, lesson, own],
+        &["external_meeting_id", "external_user_id"],
+    )
+}
+
+fn hierarchy() -> Table {
+    let columns = columns![
+        "external_user_id" Text "Id of the user in the LMS (meta externalUserId)",
+        "external_meeting_id" Text "Id of the meeting in the LMS (meta externalMeetingId)",
+        "level" Text "Key of the level: student_group, lesson_course or the school's own (meta)",
+        "parent_level" Text "Key of the level that it stands in; null for the outermost",
+        "depth" Int64 "How deep it stands, from 1",
+        "entity_id" Text "What it is the level of: its `<level>_id`, or the first `…_id` (meta)",
+        "entity_name" Text "The name of that: its `<level>_name`, or the first `…_name` (meta)",
+        "attributes" Map "Its other scalars (meta)",
+    ];
+    table(
+        "hierarchy",
+        "a level of a user's meeting: each object nested in the meta",
+        [columns],
+        &["external_meeting_id", "external_user_id"],
+    )
+}
+
+fn lesson_attendance() -> Table {
+    let ids = columns![
+        "space_id" Text "Id of the space the meeting's first call was held in (API)",
+        "external_meeting_id" Key "Id of the meeting in the LMS",
+        "external_user_id" Key "Id of the user in the LMS",
+    ];
+    let own = columns![
+        "attended" Bool "Whether the user was in one of the meeting's calls",
+        "call_ids" Strings "The meeting's calls that the user was in, in order of their start",
+        "first_joined_at" Timestamp "Start of the first session in any of them",
+        "last_left_at" Timestamp "End of the last one; an open one ends with its call",
+        "duration_s" Double "Seconds in the meeting's calls, overlapping sessions counted once, not cut to the schedule",
+        "attended_share" Double "duration_s of the scheduled length, or of the calls' where none is scheduled; 0 to 1",
+        "late_s" Double "Seconds from the scheduled start to the first join, not below 0; null without either",
+        "left_early_s" Double "Seconds from the last leave to the scheduled end, not below 0; null without either",
+    ];
+    table(
+        "lesson_attendance",
+        "a user expected at, or present in, a meeting; on the day of its first call",
+        [ids, lesson_columns(), own],
+        &["external_meeting_id", "external_user_id"],
     )
 }
 

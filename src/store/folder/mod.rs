@@ -211,6 +211,7 @@ impl Store for FolderStore {
                     entries.push(Entry {
                         key,
                         bytes: found.len(),
+                        modified: found.modified().ok().map(Into::into),
                     });
                 }
             });

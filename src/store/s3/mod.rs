@@ -326,8 +326,11 @@ impl Store for S3Store {
                     .filter_map(|object| {
                         let key = object.key?.strip_prefix(&*self.prefix)?.to_owned();
                         let bytes = u64::try_from(object.size?).ok()?;
+                        let modified = object
+                            .last_modified
+                            .and_then(|at| chrono::DateTime::from_timestamp(at.secs(), at.subsec_nanos()));
                         // A key with a final slash is how consoles draw a folder.
-                        (!key.ends_with('/')).then_some(Entry { key, bytes })
+                        (!key.ends_with('/')).then_some(Entry { key, bytes, modified })
                     }),
             );
         }

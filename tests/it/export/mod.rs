@@ -2,6 +2,7 @@
 
 mod bad;
 mod mapping;
+mod meta;
 mod night;
 mod readings;
 mod recordings;

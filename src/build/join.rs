@@ -1,0 +1,84 @@
+//! The join: a call's participants with the meta of their user and meeting. Pure.
+
+use std::collections::HashSet;
+
+use chrono::{DateTime, Utc};
+use serde_json::{Map, Value};
+
+use super::attendance::late_s;
+use super::cell::Cell;
+use super::meta::{Entry, Lesson, Meta};
+use super::rows::Row;
+use crate::lake::manifest::Quality;
+use crate::lake::table::Table;
+
+/// Fills the lesson columns of a call's participants.
+///
+/// A mapping may feed `attributes` with a meta that the report holds: it counts where none is
+/// known. All such are returned, so that they become known.
+pub(super) fn join(
+    table: &Table,
+    rows: &mut [Row<'_>],
+    meta: &Meta,
+    [called_at, landed_at]: [DateTime<Utc>; 2],
+    quality: &mut Quality,
+) -> Vec<Entry> {
+    let mut held = Vec::new();
+    let places = [
+        "external_user_id",
+        "external_meeting_id",
+        "attributes",
+        "first_joined_at",
+        "late_s",
+    ]
+    .map(|name| table.index(name));
+    let [
+        Some(user),
+        Some(meeting),
+        Some(attributes),
+        Some(joined),
+        Some(late),
+    ] = places
+    else {
+        return held;
+    };
+    // A school that sends no meta misses none.
+    let some_meta = !meta.is_empty();
+    let mut seen = HashSet::new();
+    for row in rows {
+        let embedded = embedded(&std::mem::take(&mut row.cells[attributes]));
+        let key = row.cells[user]
+            .as_text()
+            .zip(row.cells[meeting].as_text())
+            .map(|(user, meeting)| (user.to_owned(), meeting.to_owned()));
+        let sent = key
+            .as_ref()
+            .and_then(|(user, meeting)| meta.lesson(meeting, user));
+        let lesson = sent.or_else(|| embedded.as_ref().map(Lesson::of));
+        if let (Some((user, meeting)), Some(meta)) = (&key, embedded) {
+            held.push(Entry::embedded(user, meeting, meta, called_at, landed_at));
+        }
+        if let Some(key) = key {
+            quality.participants_without_meta += u64::from(some_meta && lesson.is_none());
+            quality.duplicate_external_ids += u64::from(!seen.insert(key));
+        }
+        let Some(lesson) = lesson else {
+            continue;
+        };
+        lesson.fill(table, &mut row.cells);
+        let first_joined = match row.cells[joined] {
+            Cell::Time(micros) => Some(micros),
+            _ => None,
+        };
+        row.cells[late] = late_s(lesson.start.map(|at| at.timestamp_micros()), first_joined).into();
+    }
+    held
+}
+
+/// The meta that a report holds of a participant, where it says anything.
+fn embedded(cell: &Cell<'_>) -> Option<Map<String, Value>> {
+    match serde_json::from_str(cell.as_text()?) {
+        Ok(Value::Object(meta)) if !meta.is_empty() => Some(meta),
+        _ => None,
+    }
+}

@@ -1,0 +1,21 @@
+//! Lesson data of the LMS, from files to rows: what `storeExternalUserMeta` takes, and what it says of users, lessons
+//! and the levels above them. Pure; `export` keeps the files and calls this.
+//!
+//! ```text
+//! file ─ parse ─► payloads ─► shelf (latest of each user and meeting) ─► user_meta, hierarchy
+//!                                └─► lookup ─► participants, lesson_attendance
+//! ```
+
+mod lesson;
+mod levels;
+mod lookup;
+mod parse;
+mod shelf;
+#[cfg(test)]
+mod tests;
+
+pub use lookup::Meta;
+pub use parse::{Malformed, Payload, parse};
+pub use shelf::{Entry, Shelf, build_meta_tables};
+
+pub(super) use lesson::Lesson;

@@ -1,0 +1,201 @@
+//! Who was in which meeting, call by call: what attendance is counted from. Pure.
+//!
+//! A day's own comes from its reports as they are built; that of another day, which shares a meeting, from its table
+//! of participants.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use arrow::array::{Array, AsArray, RecordBatch};
+use arrow::datatypes::TimestampMicrosecondType;
+use bytes::Bytes;
+use chrono::{DateTime, Utc};
+use parquet::arrow::ProjectionMask;
+use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
+
+use super::cell::{Cell, Session};
+use super::rows::Row;
+use crate::error::{Error, ErrorKind, Result};
+use crate::lake::table::Table;
+
+/// The columns that tell of a presence.
+const COLUMNS: [&str; 6] = [
+    "call_id",
+    "call_started_at",
+    "call_finished_at",
+    "external_user_id",
+    "external_meeting_id",
+    "sessions",
+];
+
+/// The meetings of a day's calls.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Presence {
+    pub(super) meetings: BTreeMap<String, Meeting>,
+}
+
+/// A meeting's calls and who was there.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(super) struct Meeting {
+    pub calls: BTreeMap<String, Span>,
+    /// The stays of each user in each call.
+    pub users: BTreeMap<String, BTreeMap<String, Stays>>,
+}
+
+/// A call's times, in microseconds since the epoch.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(super) struct Span {
+    pub start: Option<i64>,
+    pub end: Option<i64>,
+}
+
+/// The stays of one user in one call.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(super) struct Stays {
+    pub sessions: Vec<Session>,
+    /// Whether the report says nothing of sessions: how long it was is not known.
+    pub unknown: bool,
+}
+
+impl Presence {
+    /// The day's meetings with the start of their first call.
+    pub fn meetings(&self) -> BTreeMap<String, Option<DateTime<Utc>>> {
+        self.meetings
+            .iter()
+            .map(|(id, meeting)| {
+                (
+                    id.clone(),
+                    meeting.first_start().and_then(DateTime::from_timestamp_micros),
+                )
+            })
+            .collect()
+    }
+
+    /// Takes in the rows of a call's participants.
+    pub(super) fn take(&mut self, table: &Table, rows: &[Row<'_>]) {
+        let places = COLUMNS.map(|name| table.index(name));
+        for row in rows {
+            let cells = places.map(|at| at.map_or(&Cell::Null, |at| &row.cells[at]));
+            let time = |cell: &Cell<'_>| match cell {
+                Cell::Time(micros) => Some(*micros),
+                _ => None,
+            };
+            let [call, start, end, user, meeting, sessions] = cells;
+            let (Some(call), Some(meeting)) = (call.as_text(), meeting.as_text()) else {
+                continue;
+            };
+            let span = Span {
+                start: time(start),
+                end: time(end),
+            };
+            let sessions = match sessions {
+                Cell::Sessions(sessions) => Some(sessions.clone()),
+                _ => None,
+            };
+            self.add(meeting, call, span, user.as_text(), sessions);
+        }
+    }
+
+    fn add(&mut self, meeting: &str, call: &str, span: Span, user: Option<&str>, stay: Option<Vec<Session>>) {
+        let meeting = self.meetings.entry(meeting.to_owned()).or_default();
+        meeting.calls.insert(call.to_owned(), span);
+        let Some(user) = user else {
+            return;
+        };
+        let stays = meeting.users.entry(user.to_owned()).or_default();
+        let stays = stays.entry(call.to_owned()).or_default();
+        match stay {
+            Some(sessions) => stays.sessions.extend(sessions),
+            None => stays.unknown = true,
+        }
+    }
+
+    /// Reads the presence in some meetings back from a day's table of participants.
+    ///
+    /// # Errors
+    /// `Store` when the bytes are not that table.
+    pub fn read(participants: Bytes, meetings: &BTreeSet<String>) -> Result<Self> {
+        let damaged =
+            |why: &dyn std::fmt::Display| Error::new(ErrorKind::Store, "table participants", why.to_string());
+        let builder = ParquetRecordBatchReaderBuilder::try_new(participants).map_err(|e| damaged(&e))?;
+        let mask = ProjectionMask::columns(builder.parquet_schema(), COLUMNS);
+        let reader = builder.with_projection(mask).build().map_err(|e| damaged(&e))?;
+        let mut presence = Self::default();
+        for batch in reader {
+            let batch = batch.map_err(|e| damaged(&e))?;
+            presence
+                .take_batch(&batch, meetings)
+                .ok_or_else(|| damaged(&"has other columns"))?;
+        }
+        Ok(presence)
+    }
+
+    fn take_batch(&mut self, batch: &RecordBatch, wanted: &BTreeSet<String>) -> Option<()> {
+        let text = |name| batch.column_by_name(name)?.as_string_opt::<i32>();
+        let times = |name| {
+            batch
+                .column_by_name(name)?
+                .as_primitive_opt::<TimestampMicrosecondType>()
+        };
+        let [calls, users, meetings] = ["call_id", "external_user_id", "external_meeting_id"].map(text);
+        let (calls, users, meetings) = (calls?, users?, meetings?);
+        let (starts, ends) = (times("call_started_at")?, times("call_finished_at")?);
+        let sessions = batch.column_by_name("sessions")?.as_list_opt::<i32>()?;
+        for row in 0..batch.num_rows() {
+            let there = |array: &dyn Array| array.is_valid(row);
+            if !there(meetings) || !wanted.contains(meetings.value(row)) {
+                continue;
+            }
+            let span = Span {
+                start: there(starts).then(|| starts.value(row)),
+                end: there(ends).then(|| ends.value(row)),
+            };
+            let stay = if there(sessions) {
+                Some(sessions_of(&sessions.value(row))?)
+            } else {
+                None
+            };
+            let user = there(users).then(|| users.value(row));
+            self.add(meetings.value(row), calls.value(row), span, user, stay);
+        }
+        Some(())
+    }
+
+    /// Takes in another day's presence in meetings that this one knows.
+    pub(super) fn join(&mut self, other: &Self) {
+        for (id, theirs) in &other.meetings {
+            let Some(ours) = self.meetings.get_mut(id) else {
+                continue;
+            };
+            ours.calls
+                .extend(theirs.calls.iter().map(|(call, span)| (call.clone(), *span)));
+            for (user, stays) in &theirs.users {
+                let mine = ours.users.entry(user.clone()).or_default();
+                mine.extend(stays.iter().map(|(call, stays)| (call.clone(), stays.clone())));
+            }
+        }
+    }
+}
+
+impl Meeting {
+    /// The start of the first call.
+    pub fn first_start(&self) -> Option<i64> {
+        self.calls.values().filter_map(|span| span.start).min()
+    }
+}
+
+fn sessions_of(list: &dyn Array) -> Option<Vec<Session>> {
+    let fields = list.as_struct_opt()?;
+    let times = |name| {
+        fields
+            .column_by_name(name)?
+            .as_primitive_opt::<TimestampMicrosecondType>()
+    };
+    let (joined, left) = (times("joined_at")?, times("left_at")?);
+    let sessions = (0..list.len())
+        .filter(|at| joined.is_valid(*at))
+        .map(|at| Session {
+            joined: joined.value(at),
+            left: left.is_valid(at).then(|| left.value(at)),
+        });
+    Some(sessions.collect())
+}

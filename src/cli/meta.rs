@@ -1,0 +1,155 @@
+//! `meta`: lesson data of the LMS into the lake, or to the API.
+
+use std::io::Read as _;
+use std::path::PathBuf;
+
+use clap::Subcommand;
+use futures_util::{StreamExt, stream};
+use serde_json::json;
+
+use super::{Context, LogFormat, output};
+use crate::api::Client;
+use crate::build::meta::parse;
+use crate::export::{self, MetaFile};
+use crate::store;
+use crate::{Error, ErrorKind, ExitStatus, Result};
+
+/// Lesson data of the LMS: into the lake, or to the API
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    #[command(subcommand)]
+    action: Action,
+}
+
+#[derive(Debug, Subcommand)]
+enum Action {
+    /// Take meta files into the lake: the next run builds the days that they touch
+    Import {
+        /// JSON array, JSON Lines or one object; `-` is stdin
+        #[arg(required = true, value_name = "FILE")]
+        files: Vec<PathBuf>,
+    },
+    /// Send meta files to the API (storeExternalUserMeta), in their order
+    Push {
+        /// JSON array, JSON Lines or one object; `-` is stdin
+        #[arg(required = true, value_name = "FILE")]
+        files: Vec<PathBuf>,
+        /// Go on from this line of the file: what stands before it was sent
+        #[arg(long, value_name = "N", default_value_t = 1)]
+        from_line: u64,
+    },
+}
+
+pub(super) async fn run(context: &Context, args: Args) -> Result<ExitStatus> {
+    match args.action {
+        Action::Import { files } => import(context, files).await,
+        Action::Push { files, from_line } => push(context, files, from_line).await,
+    }
+}
+
+async fn import(context: &Context, files: Vec<PathBuf>) -> Result<ExitStatus> {
+    let config = context.config()?;
+    let files = read_all(files).await?;
+    let store = store::open(&config.store).await?;
+    store.preflight().await?;
+    let done = export::import_meta(&*store, config.timezone, chrono::Utc::now(), files).await?;
+    match context.format {
+        LogFormat::Json => output::print_json(&done)?,
+        LogFormat::Text if done.changed == 0 => super::print(&format!(
+            "{} payloads in {} files, nothing new: the lake is as it was\n",
+            done.payloads, done.files
+        ))?,
+        LogFormat::Text => super::print(&format!(
+            "{} payloads in {} files, {} new or changed, on {} dates; the next run builds the days around them\n",
+            done.payloads,
+            done.files,
+            done.changed,
+            done.dates.len()
+        ))?,
+    }
+    Ok(ExitStatus::Done)
+}
+
+async fn push(context: &Context, files: Vec<PathBuf>, from_line: u64) -> Result<ExitStatus> {
+    let config = context.config()?;
+    config.require_token()?;
+    if files.len() > 1 && from_line > 1 {
+        return Err(Error::new(
+            ErrorKind::Usage,
+            "--from-line",
+            "is of one file: name the others apart",
+        ));
+    }
+    let client = Client::new(&config.api, context.cancel.clone())?;
+    let path = config.api.external_meta_path.as_str();
+    let mut sent = 0_u64;
+    for file in read_all(files).await? {
+        let (client, name) = (&client, &file.name);
+        let due = file.payloads.iter().filter(|payload| payload.line >= from_line);
+        let mut answers = stream::iter(due)
+            .map(|payload| async move {
+                let answer = client.store_meta(path, &payload.body()).await;
+                (payload.line, answer)
+            })
+            .buffered(config.api.concurrency.max(1));
+        while let Some((line, answer)) = answers.next().await {
+            let Err(error) = answer else {
+                sent += 1;
+                continue;
+            };
+            let status = match error.exit_status() {
+                ExitStatus::Nothing if sent == 0 && error.kind() != ErrorKind::Rejected => {
+                    ExitStatus::Nothing
+                }
+                _ => ExitStatus::Partial,
+            };
+            eprintln!("telelake: {name}, line {line}: {error}");
+            report(context, sent, Some((name, line)))?;
+            return Ok(status);
+        }
+    }
+    report(context, sent, None)?;
+    Ok(ExitStatus::Done)
+}
+
+fn report(context: &Context, sent: u64, stopped: Option<(&str, u64)>) -> Result<()> {
+    match (context.format, stopped) {
+        (LogFormat::Json, stopped) => output::print_json(&json!({
+            "sent": sent,
+            "file": stopped.map(|(file, _)| file),
+            "from_line": stopped.map(|(_, line)| line),
+        })),
+        (LogFormat::Text, None) => super::print(&format!("{sent} sent\n")),
+        (LogFormat::Text, Some((file, line))) => super::print(&format!(
+            "{sent} sent; go on with: telelake meta push {file} --from-line {line}\n"
+        )),
+    }
+}
+
+/// Reads and parses all files before anything is done with the first.
+async fn read_all(files: Vec<PathBuf>) -> Result<Vec<MetaFile>> {
+    let reading = tokio::task::spawn_blocking(move || files.iter().map(read).collect());
+    reading
+        .await
+        .map_err(|error| Error::new(ErrorKind::Internal, "meta files", error.to_string()))?
+}
+
+fn read(path: &PathBuf) -> Result<MetaFile> {
+    let (name, bytes) = if path.as_os_str() == "-" {
+        let mut bytes = Vec::new();
+        let read = std::io::stdin().lock().read_to_end(&mut bytes);
+        ("stdin".to_owned(), read.map(|_| bytes))
+    } else {
+        (path.display().to_string(), std::fs::read(path))
+    };
+    let bytes = bytes.map_err(|error| Error::new(ErrorKind::Usage, &name, error.to_string()))?;
+    let payloads = parse(&bytes).map_err(|error| {
+        Error::new(ErrorKind::Usage, &name, error.to_string())
+            .hint("a meta file is a JSON array, JSON Lines or one object of {externalUserId, externalMeetingId, meta}")
+    })?;
+    Ok(MetaFile {
+        name,
+        bytes: bytes.into(),
+        payloads,
+    })
+}
