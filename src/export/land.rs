@@ -219,6 +219,10 @@ async fn keep(
     result: &mut ReportResult,
 ) {
     let had_one = ask.before.usable().is_some();
+    let had_people = ask
+        .before
+        .usable()
+        .is_some_and(|landed| landed.participants != Some(0));
     let (status, reason, usable, participants) = match verdict {
         Verdict::Good { participants } => (Status::Done, None, true, participants),
         Verdict::Empty | Verdict::Unpeopled if ask.is_current() => {
@@ -228,9 +232,9 @@ async fn keep(
             ));
             return;
         }
-        Verdict::Unpeopled if !had_one => {
-            // Kept, since it says something; not used, since it is not the whole.
-            (Status::Pending, Some(UNPEOPLED.into()), false, Some(0))
+        Verdict::Unpeopled if !had_people => {
+            // Perhaps it is not ready, perhaps its shape is not mapped yet: a rebuild with another mapping can use it.
+            (Status::Pending, Some(UNPEOPLED.into()), true, Some(0))
         }
         Verdict::Empty | Verdict::Unpeopled => {
             let reason = if had_one {

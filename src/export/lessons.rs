@@ -13,11 +13,11 @@ use tokio::sync::{Mutex, OnceCell};
 use super::meta;
 use super::opened::get_json;
 use super::workshop::Workshop;
-use crate::Result;
 use crate::build::Presence;
 use crate::build::meta::{Entry, Meta, Shelf};
 use crate::lake::key;
 use crate::lake::manifest::{Built, Manifest};
+use crate::{ErrorKind, Result};
 
 /// Objects read at once.
 const READ_AT_ONCE: usize = 8;
@@ -244,7 +244,13 @@ impl Lessons {
             Ok::<_, crate::Error>(by_date)
         });
         let manifests: Vec<_> = stream::iter(keys.await?.get(&date).cloned().unwrap_or_default())
-            .map(|key| async move { get_json::<Manifest>(&*context.store, &key).await })
+            .map(|key| async move {
+                match get_json::<Manifest>(&*context.store, &key).await {
+                    // A day that can't be read is told when it is worked on; it must not take its neighbours along.
+                    Err(error) if error.kind() == ErrorKind::Store => Ok(None),
+                    read => read,
+                }
+            })
             .buffered(READ_AT_ONCE)
             .try_collect()
             .await?;

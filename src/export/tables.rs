@@ -12,7 +12,7 @@ use tokio::sync::mpsc;
 use super::day::Day;
 use super::lessons::DayId;
 use super::opened::to_json;
-use super::summary::told_of_calls;
+use super::summary::{Problem, told_of_calls};
 use super::workshop::Workshop;
 use crate::build::{self, BuiltDay, TableFile};
 use crate::config::Config;
@@ -117,7 +117,11 @@ async fn step(context: &Arc<Workshop>, day: &mut Day, when: When) -> Result<()> 
                     if error.kind() == ErrorKind::StoreNotFound
                         && forget(&mut day.manifest, error.about()) =>
                 {
-                    tracing::warn!(%error, "a landed report is gone; it is asked for again");
+                    let lost =
+                        Problem::new("report_lost", format!("{error}; the next run asks for it again"));
+                    day.report
+                        .failed
+                        .push(lost.on(day.manifest.date, &day.manifest.space_id));
                 }
                 done => break done?,
             }

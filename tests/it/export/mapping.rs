@@ -251,11 +251,22 @@ async fn a_rebuild_mends_tables_and_names_what_is_gone() {
     assert_eq!(lake.contents().await, contents);
     std::fs::remove_file(folder.path().join(key("raw/reports/"))).unwrap();
     let partial = rebuild(&sim, &lake, "").await.expect(3).summary();
-    assert_eq!(partial["failed"][0]["kind"], "rebuild_failed");
-    assert_eq!(
-        (&partial["counts"]["days"], &partial["counts"]["writes"]),
-        (&json!(2), &json!(0))
-    );
+    assert_eq!(partial["failed"][0]["kind"], "report_lost");
+    assert_eq!(partial["counts"]["days"], 3, "the day is built from what is left");
+    // The next run asks for what is gone.
+    Telelake::against(&sim, &lake, &["run"]).run().await.expect(0);
+    let mended: Vec<_> = lake
+        .keys()
+        .await
+        .into_keys()
+        .filter(|key| key.starts_with("raw/reports/"))
+        .collect();
+    let before: Vec<_> = contents
+        .keys()
+        .filter(|key| key.starts_with("raw/reports/"))
+        .cloned()
+        .collect();
+    assert_eq!(mended, before);
     rebuild(&sim, &Lake::folder(), "").await.expect(4);
     let wrong = mapping_file("version = 1\n[table.messages]\ncolumns.txt = 'a'\n");
     let wrong = rebuild(&sim, &lake, wrong.path().to_str().unwrap())
