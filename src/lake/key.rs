@@ -191,6 +191,15 @@ mod tests {
         assert_eq!(segment("a\0b=c"), "a%00b%3Dc");
     }
 
+    #[test]
+    fn recordings_of_different_ids_never_share_a_key() {
+        let date = "2026-11-22".parse().expect("date");
+        let key = |call, id| recording(date, "s", "r", call, id);
+        assert_ne!(key(Some("a_b"), "c"), key(Some("a"), "b_c"));
+        assert_ne!(key(Some("no_call"), "c"), key(None, "c"));
+        assert_ne!(key(Some("no"), "call_c"), key(None, "c"));
+    }
+
     proptest! {
         #[test]
         fn a_segment_is_one_plain_name_and_tells_ids_apart(a in "\\PC{0,60}|[./%a]{0,200}", b in "\\PC{0,60}|[./%a]{0,200}") {
