@@ -4,7 +4,31 @@
 //! A value that does not fit reads as `None`; nothing here fails.
 
 use chrono::{DateTime, NaiveDate, NaiveDateTime, Utc};
-use serde_json::Value;
+use serde_json::{Number, Value};
+
+/// A JSON value that is no list and no object, whichever tree it stands in.
+#[derive(Debug, Clone, Copy)]
+pub enum Scalar<'v> {
+    /// `null`, or no scalar.
+    None,
+    /// A truth value.
+    Bool(bool),
+    /// A number.
+    Number(&'v Number),
+    /// Text.
+    Text(&'v str),
+}
+
+impl<'v> From<&'v Value> for Scalar<'v> {
+    fn from(value: &'v Value) -> Self {
+        match value {
+            Value::Bool(truth) => Self::Bool(*truth),
+            Value::Number(number) => Self::Number(number),
+            Value::String(text) => Self::Text(text),
+            Value::Null | Value::Array(_) | Value::Object(_) => Self::None,
+        }
+    }
+}
 
 /// Epoch numbers from here on are milliseconds: as seconds they would lie beyond the year 5138.
 const FIRST_MILLISECONDS: f64 = 1e11;
@@ -12,10 +36,10 @@ const FIRST_MILLISECONDS: f64 = 1e11;
 const END_OF_MILLISECONDS: f64 = 1e14;
 
 /// An instant: RFC 3339, epoch seconds or milliseconds, `YYYY-MM-DD HH:MM[:SS[.fff]]` or a date, the last two in UTC.
-pub fn instant(value: &Value) -> Option<DateTime<Utc>> {
-    match value {
-        Value::String(text) => instant_text(text.trim()),
-        Value::Number(number) => epoch(number.as_f64()?),
+pub fn instant<'v>(value: impl Into<Scalar<'v>>) -> Option<DateTime<Utc>> {
+    match value.into() {
+        Scalar::Text(text) => instant_text(text.trim()),
+        Scalar::Number(number) => epoch(number.as_f64()?),
         _ => None,
     }
 }
@@ -46,7 +70,8 @@ fn instant_text(text: &str) -> Option<DateTime<Utc>> {
         .and_then(epoch)
 }
 
-fn epoch(number: f64) -> Option<DateTime<Utc>> {
+/// An instant as seconds or milliseconds since the epoch.
+pub fn epoch(number: f64) -> Option<DateTime<Utc>> {
     if !number.is_finite() || number.abs() >= END_OF_MILLISECONDS {
         return None;
     }
@@ -61,52 +86,53 @@ fn epoch(number: f64) -> Option<DateTime<Utc>> {
 }
 
 /// A whole number: a JSON number without a fraction, or text of one.
-pub fn integer(value: &Value) -> Option<i64> {
-    match value {
-        Value::Number(number) => number.as_i64().or_else(|| {
-            let float = number.as_f64()?;
-            // Exact: beyond 2^53 a double no longer tells whole numbers apart.
-            #[allow(clippy::cast_possible_truncation)]
-            (float.fract() == 0.0 && float.abs() <= 9_007_199_254_740_992.0).then_some(float as i64)
-        }),
-        Value::String(text) => text.trim().parse().ok(),
+pub fn integer<'v>(value: impl Into<Scalar<'v>>) -> Option<i64> {
+    match value.into() {
+        Scalar::Number(number) => number.as_i64().or_else(|| whole(number.as_f64()?)),
+        Scalar::Text(text) => text.trim().parse().ok(),
         _ => None,
     }
 }
 
+/// A number without a fraction. Beyond 2^53 a double no longer tells whole numbers apart.
+pub fn whole(number: f64) -> Option<i64> {
+    // Exact by the check.
+    #[allow(clippy::cast_possible_truncation)]
+    (number.fract() == 0.0 && number.abs() <= 9_007_199_254_740_992.0).then_some(number as i64)
+}
+
 /// A number: a JSON number, or text of one. Never infinite, never NaN.
-pub fn number(value: &Value) -> Option<f64> {
-    match value {
-        Value::Number(number) => number.as_f64(),
-        Value::String(text) => text.trim().parse().ok(),
+pub fn number<'v>(value: impl Into<Scalar<'v>>) -> Option<f64> {
+    match value.into() {
+        Scalar::Number(number) => number.as_f64(),
+        Scalar::Text(text) => text.trim().parse().ok(),
         _ => None,
     }
     .filter(|number: &f64| number.is_finite())
 }
 
 /// A truth value: `true`, `"true"`, `1` and their opposites.
-pub fn boolean(value: &Value) -> Option<bool> {
-    match value {
-        Value::Bool(truth) => Some(*truth),
-        Value::Number(number) => match number.as_i64() {
+pub fn boolean<'v>(value: impl Into<Scalar<'v>>) -> Option<bool> {
+    match value.into() {
+        Scalar::Bool(truth) => Some(truth),
+        Scalar::Number(number) => match number.as_i64() {
             Some(0) => Some(false),
             Some(1) => Some(true),
             _ => None,
         },
-        Value::String(text) if text.trim().eq_ignore_ascii_case("true") => Some(true),
-        Value::String(text) if text.trim().eq_ignore_ascii_case("false") => Some(false),
+        Scalar::Text(text) if text.trim().eq_ignore_ascii_case("true") => Some(true),
+        Scalar::Text(text) if text.trim().eq_ignore_ascii_case("false") => Some(false),
         _ => None,
     }
 }
 
 /// Text: a JSON string as it is, a number or truth value as JSON writes it. Empty text is none.
-pub fn text(value: &Value) -> Option<String> {
-    match value {
-        Value::String(text) if text.is_empty() => None,
-        Value::String(text) => Some(text.clone()),
-        Value::Number(number) => Some(number.to_string()),
-        Value::Bool(truth) => Some(truth.to_string()),
-        _ => None,
+pub fn text<'v>(value: impl Into<Scalar<'v>>) -> Option<String> {
+    match value.into() {
+        Scalar::Text(text) => (!text.is_empty()).then(|| text.to_owned()),
+        Scalar::Number(number) => Some(number.to_string()),
+        Scalar::Bool(truth) => Some(truth.to_string()),
+        Scalar::None => None,
     }
 }
 

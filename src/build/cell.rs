@@ -6,8 +6,7 @@ use std::borrow::Cow;
 use std::cmp::Ordering;
 
 use chrono::{DateTime, Utc};
-use serde_json::Value;
-
+use super::node::Node;
 use crate::lake::table::Type;
 use crate::lenient;
 
@@ -50,17 +49,17 @@ pub(super) struct Misfit;
 
 impl<'v> Cell<'v> {
     /// Reads a value as a type. Nothing and empty text are null; what does not fit is a [`Misfit`].
-    pub fn read(value: &'v Value, kind: Type) -> Result<Self, Misfit> {
+    pub fn read(value: &Node<'v>, kind: Type) -> Result<Self, Misfit> {
         match value {
-            Value::Null => return Ok(Self::Null),
-            Value::String(text) if text.is_empty() => return Ok(Self::Null),
-            Value::String(text) if kind == Type::String => return Ok(Self::Text(text.into())),
-            Value::String(text) if kind != Type::Json && text.trim().is_empty() => return Ok(Self::Null),
+            Node::Null => return Ok(Self::Null),
+            Node::Text(text) if text.is_empty() => return Ok(Self::Null),
+            Node::Text(text) if kind == Type::String => return Ok(Self::Text(text.clone())),
+            Node::Text(text) if kind != Type::Json && text.trim().is_empty() => return Ok(Self::Null),
             _ => {}
         }
         match kind {
             Type::String => lenient::text(value).map(|text| Self::Text(text.into())),
-            Type::Json => Some(Self::Text(value.to_string().into())),
+            Type::Json => Some(Self::Text(value.to_value().to_string().into())),
             Type::Int64 => lenient::integer(value).map(Self::Int),
             Type::Double => lenient::number(value).map(Self::Double),
             Type::Bool => lenient::boolean(value).map(Self::Bool),
@@ -74,7 +73,7 @@ impl<'v> Cell<'v> {
     }
 
     /// Reads a number as a type after multiplying it; text that is no number is read as it is.
-    pub fn scaled(value: &'v Value, kind: Type, scale: f64) -> Result<Self, Misfit> {
+    pub fn scaled(value: &Node<'v>, kind: Type, scale: f64) -> Result<Self, Misfit> {
         let Some(number) = lenient::number(value) else {
             return Self::read(value, kind);
         };
@@ -86,9 +85,9 @@ impl<'v> Cell<'v> {
             number * scale
         };
         match kind {
-            Type::Int64 => lenient::integer(&Value::from(number.round())).map(Self::Int),
-            Type::Timestamp => lenient::instant(&Value::from(number)).map(Self::time),
-            _ => lenient::number(&Value::from(number)).map(Self::Double),
+            Type::Int64 => lenient::whole(number.round()).map(Self::Int),
+            Type::Timestamp => lenient::epoch(number).map(Self::time),
+            _ => number.is_finite().then_some(Self::Double(number)),
         }
         .ok_or(Misfit)
     }
@@ -174,19 +173,17 @@ impl<'v, T: Into<Cell<'v>>> From<Option<T>> for Cell<'v> {
     }
 }
 
-fn scalar(value: &Value) -> Option<Cow<'_, str>> {
+fn scalar<'v>(value: &Node<'v>) -> Option<Cow<'v, str>> {
     match value {
-        Value::String(text) => Some(text.into()),
+        Node::Text(text) => Some(text.clone()),
         _ => lenient::text(value).map(Cow::Owned),
     }
 }
 
-fn texts(value: &Value) -> Option<Cell<'_>> {
-    let elements = match value {
-        Value::Array(elements) => elements.as_slice(),
-        one => std::slice::from_ref(one),
-    };
-    elements
+fn texts<'v>(value: &Node<'v>) -> Option<Cell<'v>> {
+    value
+        .as_list()
+        .unwrap_or(std::slice::from_ref(value))
         .iter()
         .filter(|element| !element.is_null())
         .map(scalar)
@@ -194,12 +191,14 @@ fn texts(value: &Value) -> Option<Cell<'_>> {
         .map(Cell::Texts)
 }
 
-fn map(value: &Value) -> Option<Cell<'_>> {
-    value
-        .as_object()?
+fn map<'v>(value: &Node<'v>) -> Option<Cell<'v>> {
+    let Node::Object(object) = value else {
+        return None;
+    };
+    object
         .iter()
         .filter(|(_, value)| !value.is_null())
-        .map(|(key, value)| Some((key.as_str().into(), scalar(value)?)))
+        .map(|(key, value)| Some((key.clone(), scalar(value)?)))
         .collect::<Option<_>>()
         .map(Cell::Map)
 }
@@ -211,7 +210,8 @@ mod tests {
 
     #[test]
     fn values_become_cells_or_misfits() {
-        let (text, number, list, empty) = (json!("x"), json!(5), json!(["a", 1, null]), json!(" "));
+        let values = [json!("x"), json!(5), json!(["a", 1, null]), json!(" ")];
+        let [text, number, list, empty] = values.each_ref().map(Node::from);
         assert_eq!(Cell::read(&text, Type::String), Ok(Cell::from("x")));
         assert_eq!(Cell::read(&text, Type::Json), Ok(Cell::from("\"x\"")));
         assert_eq!(Cell::read(&text, Type::Int64), Err(Misfit));

@@ -408,7 +408,7 @@ pub(super) fn listed_row<'v>(
     notes: &mut Notes,
 ) -> Row<'v> {
     let row = mapping.plan(&table.name).and_then(|plan| {
-        rows::rows(mapping, plan, object, &template, notes)
+        rows::rows(mapping, plan, &object.into(), &template, notes)
             .into_iter()
             .next()
     });

@@ -1,8 +1,7 @@
 //! A first look at a report: whether it is one, and whether it says anything. Pure; called when a report is landed.
 
-use serde_json::Value;
-
 use super::mapping::Mapping;
+use super::node::Node;
 use super::rows;
 
 /// What a report looks like.
@@ -42,8 +41,8 @@ pub fn inspect(json: &[u8], mapping: &Mapping) -> Result<Inspection, NotJson> {
     Ok(Inspection {
         object: report.is_object(),
         empty: match &report {
-            Value::Object(object) => object.is_empty(),
-            Value::Array(elements) => elements.is_empty(),
+            Node::Object(object) => object.is_empty(),
+            Node::List(elements) => elements.is_empty(),
             value => value.is_null(),
         },
         participants: mapping
@@ -53,7 +52,7 @@ pub fn inspect(json: &[u8], mapping: &Mapping) -> Result<Inspection, NotJson> {
 }
 
 /// Reads a report; a byte order mark before it is nothing. Nesting is bounded by the parser.
-pub(super) fn parse(json: &[u8]) -> Result<Value, NotJson> {
+pub(super) fn parse(json: &[u8]) -> Result<Node<'_>, NotJson> {
     let json = json.strip_prefix(b"\xef\xbb\xbf").unwrap_or(json);
     serde_json::from_slice(json).map_err(|error| NotJson {
         line: error.line(),

@@ -25,6 +25,7 @@ mod join;
 mod listed;
 mod mapping;
 pub mod meta;
+mod node;
 mod notes;
 mod overlay;
 mod own;

@@ -1,6 +1,6 @@
 //! Source paths of the mapping: `participants[]`, `^.id`, `@`. Pure; parsed once, walked for every row.
 
-use serde_json::Value;
+use super::node::Node;
 
 /// One step into a value.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -84,7 +84,7 @@ impl Path {
     }
 
     /// The value at a path without arrays, seen from the innermost of `scopes`: the report first, the row last.
-    pub fn value<'v>(&self, scopes: &[&'v Value]) -> Option<&'v Value> {
+    pub fn value<'n, 'v>(&self, scopes: &[&'n Node<'v>]) -> Option<&'n Node<'v>> {
         let mut value = self.start(scopes)?;
         for step in &self.steps {
             match step {
@@ -96,18 +96,18 @@ impl Path {
     }
 
     /// The elements of the first array that a path steps into; without one, the value itself as the only element.
-    pub fn elements<'v>(&self, scopes: &[&'v Value]) -> Option<&'v [Value]> {
+    pub fn elements<'n, 'v>(&self, scopes: &[&'n Node<'v>]) -> Option<&'n [Node<'v>]> {
         let mut value = self.start(scopes)?;
         for step in &self.steps {
             match step {
                 Step::Field(name) => value = value.get(name.as_str())?,
-                Step::Each => return value.as_array().map(Vec::as_slice),
+                Step::Each => return value.as_list(),
             }
         }
         Some(std::slice::from_ref(value))
     }
 
-    fn start<'v>(&self, scopes: &[&'v Value]) -> Option<&'v Value> {
+    fn start<'n, 'v>(&self, scopes: &[&'n Node<'v>]) -> Option<&'n Node<'v>> {
         scopes.get(scopes.len().checked_sub(self.up + 1)?).copied()
     }
 }
@@ -137,8 +137,9 @@ mod tests {
     fn paths_step_in_and_out() {
         let report = json!({"a.b": 1, "polls": [{"id": "p", "votes": [{"o": {"id": 7}}]}]});
         let poll = &report["polls"][0];
-        let scopes = [&report, poll, &poll["votes"][0]];
-        let at = |path: &str| Path::parse(path).expect(path).value(&scopes).cloned();
+        let nodes = [&report, poll, &poll["votes"][0]].map(Node::from);
+        let scopes = nodes.each_ref();
+        let at = |path: &str| Path::parse(path).expect(path).value(&scopes).map(Node::to_value);
         assert_eq!(at("o.id"), Some(json!(7)));
         assert_eq!(at("^.id"), Some(json!("p")));
         assert_eq!(at("^^.a\\.b"), Some(json!(1)));

@@ -6,6 +6,7 @@ use serde_json::{Map, Value};
 
 use super::cell::{Cell, Misfit, Session};
 use super::mapping::{ColumnPlan, LookupPlan, Mapping, SessionPlan, TablePlan};
+use super::node::Node;
 use super::notes::Notes;
 use super::path::{Path, Step};
 use crate::lake::table::Type;
@@ -33,7 +34,7 @@ impl Row<'_> {
 pub(super) fn rows<'v>(
     mapping: &Mapping,
     plan: &TablePlan,
-    object: &'v Value,
+    object: &Node<'v>,
     template: &[Cell<'v>],
     notes: &mut Notes,
 ) -> Vec<Row<'v>> {
@@ -50,7 +51,7 @@ pub(super) fn rows<'v>(
             return;
         };
         let extra = match (scopes.last(), shape) {
-            (Some(Value::Object(object)), Some(shape)) => shape.rest(object, &mut place, notes),
+            (Some(Node::Object(object)), Some(shape)) => shape.rest(object, &mut place, notes),
             _ => Map::new(),
         };
         rows.push(Row { cells: row, extra });
@@ -62,10 +63,10 @@ pub(super) fn rows<'v>(
 pub(super) fn count_rest(
     mapping: &Mapping,
     plan_source: super::file::Source,
-    object: &Value,
+    object: &Node<'_>,
     notes: &mut Notes,
 ) {
-    if let (Some(shape), Value::Object(object)) = (mapping.shape(plan_source), object)
+    if let (Some(shape), Node::Object(object)) = (mapping.shape(plan_source), object)
         && !shape.row
     {
         shape.rest(object, &mut plan_source.prefix().to_owned(), notes);
@@ -73,7 +74,7 @@ pub(super) fn count_rest(
 }
 
 /// How many rows of a table an object has; none where it does not have the place that they lie in.
-pub(super) fn count(plan: &TablePlan, object: &Value) -> Option<u64> {
+pub(super) fn count(plan: &TablePlan, object: &Node<'_>) -> Option<u64> {
     let path = plan.rows.iter().find(|path| is_there(path, object))?;
     let mut count = 0;
     walk(object, &path.steps, &mut vec![object], &mut |_| count += 1);
@@ -81,7 +82,7 @@ pub(super) fn count(plan: &TablePlan, object: &Value) -> Option<u64> {
 }
 
 /// Whether an object has the place where a path's rows lie, with rows or without.
-fn is_there(path: &Path, object: &Value) -> bool {
+fn is_there(path: &Path, object: &Node<'_>) -> bool {
     let mut value = object;
     for step in &path.steps {
         match step {
@@ -89,18 +90,18 @@ fn is_there(path: &Path, object: &Value) -> bool {
                 Some(inner) => value = inner,
                 None => return false,
             },
-            Step::Each => return value.is_array(),
+            Step::Each => return value.as_list().is_some(),
         }
     }
     !value.is_null()
 }
 
 /// Calls `row` with the scopes of each row: the object first, the row last.
-fn walk<'v>(
-    value: &'v Value,
+fn walk<'n, 'v>(
+    value: &'n Node<'v>,
     steps: &[Step],
-    scopes: &mut Vec<&'v Value>,
-    row: &mut dyn FnMut(&[&'v Value]),
+    scopes: &mut Vec<&'n Node<'v>>,
+    row: &mut dyn FnMut(&[&'n Node<'v>]),
 ) {
     match steps.split_first() {
         None => row(scopes),
@@ -117,7 +118,7 @@ fn walk<'v>(
             }
         }
         Some((Step::Each, rest)) => {
-            for element in value.as_array().into_iter().flatten() {
+            for element in value.as_list().into_iter().flatten() {
                 scopes.push(element);
                 walk(element, rest, scopes, row);
                 scopes.pop();
@@ -128,7 +129,7 @@ fn walk<'v>(
 
 fn read<'v>(
     plan: &TablePlan,
-    scopes: &[&'v Value],
+    scopes: &[&Node<'v>],
     template: &[Cell<'v>],
     notes: &mut Notes,
 ) -> Option<Vec<Cell<'v>>> {
@@ -171,7 +172,7 @@ impl From<Misfit> for Misfits<'_> {
 }
 
 impl ColumnPlan {
-    fn read<'v>(&self, scopes: &[&'v Value]) -> Result<Cell<'v>, Misfits<'v>> {
+    fn read<'v>(&self, scopes: &[&Node<'v>]) -> Result<Cell<'v>, Misfits<'v>> {
         if let Some(session) = &self.session {
             return session.read(&self.from, scopes);
         }
@@ -192,7 +193,7 @@ impl ColumnPlan {
     }
 
     /// A list from a path like `tags[].name`.
-    fn strings<'v>(&self, scopes: &[&'v Value]) -> Result<Cell<'v>, Misfit> {
+    fn strings<'v>(&self, scopes: &[&Node<'v>]) -> Result<Cell<'v>, Misfit> {
         let Some((path, elements)) = self
             .from
             .iter()
@@ -219,7 +220,7 @@ impl ColumnPlan {
 
 impl SessionPlan {
     /// The sessions of a row: the first path that has any, or has the place for them.
-    fn read<'v>(&self, from: &[Path], scopes: &[&'v Value]) -> Result<Cell<'v>, Misfits<'v>> {
+    fn read<'v>(&self, from: &[Path], scopes: &[&Node<'v>]) -> Result<Cell<'v>, Misfits<'v>> {
         for path in from {
             let Some(elements) = path.elements(scopes) else {
                 continue;
@@ -240,16 +241,16 @@ impl SessionPlan {
         Ok(Cell::Null)
     }
 
-    fn is_stay(&self, element: &Value) -> bool {
+    fn is_stay(&self, element: &Node<'_>) -> bool {
         first(&self.joined, &[element])
             .or(first(&self.left, &[element]))
             .is_some()
     }
 
     /// A session that makes sense: it has a start, and ends no earlier.
-    fn session(&self, element: &Value) -> Option<Session> {
+    fn session(&self, element: &Node<'_>) -> Option<Session> {
         let scopes = [element];
-        let micros = |value| lenient::instant(value).map(|instant| instant.timestamp_micros());
+        let micros = |value: &Node<'_>| lenient::instant(value).map(|instant| instant.timestamp_micros());
         let joined = micros(first(&self.joined, &scopes)?)?;
         let left = match first(&self.left, &scopes) {
             Some(value) => Some(micros(value).filter(|left| *left >= joined)?),
@@ -260,7 +261,7 @@ impl SessionPlan {
 }
 
 impl LookupPlan {
-    fn value<'v>(&self, scopes: &[&'v Value]) -> Option<&'v Value> {
+    fn value<'n, 'v>(&self, scopes: &[&'n Node<'v>]) -> Option<&'n Node<'v>> {
         let by = first(&self.by, scopes)?;
         let found = self
             .find
@@ -272,15 +273,15 @@ impl LookupPlan {
 }
 
 /// Whether two ids are the same, be they text or numbers.
-fn same(a: &Value, b: &Value) -> bool {
+fn same(a: &Node<'_>, b: &Node<'_>) -> bool {
     match (a, b) {
-        (Value::String(a), Value::String(b)) => a == b,
+        (Node::Text(a), Node::Text(b)) => a == b,
         _ => lenient::text(a).is_some_and(|a| lenient::text(b) == Some(a)),
     }
 }
 
 /// The first value that is there and not null.
-fn first<'v>(paths: &[Path], scopes: &[&'v Value]) -> Option<&'v Value> {
+fn first<'n, 'v>(paths: &[Path], scopes: &[&'n Node<'v>]) -> Option<&'n Node<'v>> {
     paths
         .iter()
         .filter_map(|path| path.value(scopes))

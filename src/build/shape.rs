@@ -6,6 +6,7 @@ use std::collections::HashMap;
 
 use serde_json::{Map, Value};
 
+use super::node::{Node, Object};
 use super::notes::Notes;
 use super::path::Step;
 
@@ -41,13 +42,13 @@ impl Shape {
     /// path, which starts with `path`.
     pub fn rest(
         &self,
-        object: &Map<String, Value>,
+        object: &Object<'_>,
         path: &mut String,
         notes: &mut Notes,
     ) -> Map<String, Value> {
         let mut rest = Map::new();
-        for (name, value) in object {
-            let known = self.fields.get(name);
+        for (name, value) in object.iter() {
+            let known = self.fields.get(name.as_ref());
             // Nothing is no news, and nothing to keep.
             if value.is_null() || known.is_some_and(|shape| shape.taken || shape.row) {
                 continue;
@@ -58,25 +59,25 @@ impl Shape {
                 Some(shape) => shape.within(value, path, notes),
                 None => {
                     notes.unmapped(path);
-                    Some(value.clone())
+                    Some(value.to_value())
                 }
             };
             path.truncate(end);
             if let Some(left) = left {
-                rest.insert(name.clone(), left);
+                rest.insert(name.as_ref().to_owned(), left);
             }
         }
         rest
     }
 
     /// What is left of a value that some path passes through.
-    fn within(&self, value: &Value, path: &mut String, notes: &mut Notes) -> Option<Value> {
+    fn within(&self, value: &Node<'_>, path: &mut String, notes: &mut Notes) -> Option<Value> {
         match (value, &self.each) {
-            (Value::Object(object), _) if !self.fields.is_empty() => {
+            (Node::Object(object), _) if !self.fields.is_empty() => {
                 let rest = self.rest(object, path, notes);
                 (!rest.is_empty()).then_some(Value::Object(rest))
             }
-            (Value::Array(elements), Some(each)) => {
+            (Node::List(elements), Some(each)) => {
                 if each.row || each.taken {
                     return None;
                 }
@@ -89,11 +90,11 @@ impl Shape {
                 path.truncate(end);
                 (!rest.iter().all(Value::is_null)).then_some(Value::Array(rest))
             }
-            (Value::Null, _) => None,
+            (Node::Null, _) => None,
             // Not of the shape that the mapping expects here.
             _ => {
                 notes.unmapped(path);
-                Some(value.clone())
+                Some(value.to_value())
             }
         }
     }
@@ -140,8 +141,11 @@ mod tests {
             "rows": [{"own": 1}], "new": {"deep": true}, "none": null, "ivan@example.org": 1,
         });
         let mut notes = Notes::default();
+        let Node::Object(object) = Node::from(&value) else {
+            panic!("an object");
+        };
         let rest = shape.rest(
-            value.as_object().expect("object"),
+            &object,
             &mut "p[]".to_owned(),
             &mut notes,
         );

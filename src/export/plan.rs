@@ -7,9 +7,10 @@ use futures_util::{StreamExt, TryStreamExt, stream};
 use serde::Serialize;
 
 use super::day::{self, Day};
+use super::opened::get_json;
 use super::summary::{Problem, Summary};
 use super::walk::{self, DayWork};
-use super::{Context, DAYS_AT_ONCE, Job, opened, windows};
+use super::{Context, DAYS_AT_ONCE, Job, opened, tables, windows};
 use crate::Result;
 use crate::build;
 use crate::config::ReportFormat;
@@ -77,6 +78,7 @@ pub(super) async fn plan(context: &Arc<Context>, job: &Job) -> Result<Plan> {
     if !reached {
         return Err(summary.nothing_reached());
     }
+    days.extend(changed_by_meta(context, &days).await?);
     days.sort_by(|a: &DayPlan, b| (a.date, &a.space_id).cmp(&(b.date, &b.space_id)));
     let sum = |of: fn(&DayPlan) -> u64| days.iter().map(of).sum::<u64>();
     Ok(Plan {
@@ -100,7 +102,13 @@ async fn plan_day(context: &Arc<Context>, job: &Job, work: DayWork) -> Result<Op
     }
     let (reports, recordings, recording_bytes) = day::preview(context, job, &manifest);
     let changes = reports + recordings > 0
-        || built.is_none_or(|built| built.fingerprint != build::fingerprint(&manifest, &context.mapping));
+        || match &built {
+            Some(built) => {
+                let fingerprint = build::fingerprint(&manifest, &context.mapping);
+                !tables::is_current(context, &manifest, built, &fingerprint).await?
+            }
+            None => true,
+        };
     Ok(Some(DayPlan {
         date: manifest.date,
         space_id: manifest.space_id.clone(),
@@ -116,6 +124,39 @@ async fn plan_day(context: &Arc<Context>, job: &Job, work: DayWork) -> Result<Op
             Vec::new()
         },
     }))
+}
+
+/// The days beside those of the plan that imports of lesson data have changed: a run builds them again, whatever its
+/// dates. What feeds would bring first is not known before it is read.
+async fn changed_by_meta(context: &Arc<Context>, planned: &[DayPlan]) -> Result<Vec<DayPlan>> {
+    let markers = context.store.list(key::META_CHANGED).await?;
+    let dates = markers
+        .iter()
+        .filter_map(|marker| key::date_in(&marker.key))
+        .collect();
+    let mut days = Vec::new();
+    for (date, space_id) in context.lessons.stale(context, &dates).await? {
+        if planned
+            .iter()
+            .any(|day| (day.date, &day.space_id) == (date, &space_id))
+        {
+            continue;
+        }
+        let manifest = get_json::<Manifest>(&*context.store, &key::manifest(date, &space_id)).await?;
+        let Some((manifest, _)) = manifest else { continue };
+        days.push(DayPlan {
+            date,
+            space_name: manifest.space_name.clone(),
+            calls: manifest.calls.len() as u64,
+            new_calls: 0,
+            reports: 0,
+            recordings: 0,
+            recording_bytes: 0,
+            files: files(context, &manifest, false),
+            space_id,
+        });
+    }
+    Ok(days)
 }
 
 /// The files that a build would write: those that there are, and those that what is fetched can fill.

@@ -212,7 +212,7 @@ fn day_id(manifest: &Manifest) -> DayId {
 
 /// Whether the day's tables are of its present state: of its landings, of the meta of its meetings, and of what other
 /// days have of these.
-async fn is_current(
+pub(super) async fn is_current(
     context: &Workshop,
     manifest: &Manifest,
     built: &Built,

@@ -65,14 +65,14 @@ impl Lesson {
                 };
                 let taken = match column {
                     "lesson_scheduled_start_at" => {
-                        lesson.start = lenient::instant(value);
+                        lesson.start = lenient::instant(*value);
                         lesson.start.is_some()
                     }
                     "lesson_scheduled_end_at" => {
-                        lesson.end = lenient::instant(value);
+                        lesson.end = lenient::instant(*value);
                         lesson.end.is_some()
                     }
-                    _ => lenient::text(value)
+                    _ => lenient::text(*value)
                         .map(|text| lesson.texts.insert(column, text))
                         .is_some(),
                 };

@@ -41,7 +41,7 @@ fn row<'v>(
     let (mut joined, mut left) = (None, None);
     for (target, value) in values {
         match &**target {
-            Target::Column(index, kind) => match Cell::read(value, *kind) {
+            Target::Column(index, kind) => match Cell::read(&value.into(), *kind) {
                 Ok(cell) => row.cells[*index] = cell,
                 Err(_) => notes.bad(&plan.table.name, &plan.table.columns[*index].name),
             },

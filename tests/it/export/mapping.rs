@@ -226,6 +226,22 @@ async fn a_rebuild_of_the_same_writes_nothing_and_of_a_new_mapping_all_the_past(
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_rebuild_in_s3_writes_what_is_lost_and_nothing_else() {
+    let (sim, lake) = (Simulator::start(small()).await.unwrap(), Lake::s3().await);
+    let range = range(&sim);
+    Telelake::against(&sim, &lake, &backfill(&range, &[]))
+        .run()
+        .await
+        .expect(0);
+    let contents = lake.contents().await;
+    assert_eq!(rebuild(&sim, &lake, "").await.expect(0).count("writes"), 0);
+    let lost = contents.keys().find(|key| key.starts_with("messages/")).unwrap();
+    lake.remove(lost).await;
+    assert_eq!(rebuild(&sim, &lake, "").await.expect(0).count("writes"), 1);
+    assert!(lake.contents().await == contents);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_rebuild_mends_tables_and_names_what_is_gone() {
     let (sim, lake) = (Simulator::start(small()).await.unwrap(), Lake::folder());
     let range = range(&sim);

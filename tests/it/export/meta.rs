@@ -1,6 +1,6 @@
 //! Lesson data: into the lake, to the API, and joined with who was there.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 use serde_json::{Value, json};
@@ -11,9 +11,10 @@ use crate::support::lake::{Lake, Row};
 use crate::support::program::Telelake;
 
 /// The columns that the join fills.
-const PARTICIPANT: [&str; 9] = [
+const PARTICIPANT: [&str; 10] = [
     "call_id",
     "participant_id",
+    "external_user_id",
     "meta_matched",
     "user_role",
     "lesson_scheduled_start_at",
@@ -97,7 +98,26 @@ async fn tables(lake: &Lake) -> Vec<Vec<Row>> {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn meta_that_comes_late_and_is_corrected_gives_the_tables_of_meta_on_time() {
-    let sim = Simulator::start(small()).await.unwrap();
+    late_gives_the_tables_of_on_time(small(), Lake::folder()).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn five_hundred_users_whose_meta_comes_late_into_s3_have_the_tables_of_meta_on_time() {
+    let school = Options {
+        rooms: 40,
+        participants: 18..=18,
+        empty_rooms: 0.1,
+        recorded: 0.0,
+        ..small()
+    };
+    let users = late_gives_the_tables_of_on_time(school, Lake::s3().await).await;
+    assert!(users >= 500, "{users} users");
+}
+
+/// Holds a lake that gets the school's meta after its calls, wrong at first, against one that had it before. Gives the
+/// number of users.
+async fn late_gives_the_tables_of_on_time(school: Options, late: Lake) -> usize {
+    let sim = Simulator::start(school).await.unwrap();
     let folder = tempfile::tempdir().unwrap();
     let metas = metas(&sim);
     let range = range(&sim);
@@ -110,7 +130,6 @@ async fn meta_that_comes_late_and_is_corrected_gives_the_tables_of_meta_on_time(
         .await
         .expect(0);
 
-    let late = Lake::folder();
     Telelake::against(&sim, &late, &backfill(&range, &[]))
         .run()
         .await
@@ -127,6 +146,36 @@ async fn meta_that_comes_late_and_is_corrected_gives_the_tables_of_meta_on_time(
     import(&late, &write(folder.path(), "wrong.jsonl", &wrong)).await;
     let done = import(&late, &whole).await;
     assert_eq!(done["changed"], metas.len());
+    let dates = &sim.options().dates;
+    let plan = Telelake::against(&sim, &late, &backfill(&range, &["--dry-run"]))
+        .run()
+        .await
+        .expect(0)
+        .summary();
+    for day in plan["days"].as_array().unwrap() {
+        let (reports, files) = (&day["reports"], day["files"].as_array().unwrap().len());
+        assert!(
+            reports == 0 && files > 0,
+            "the plan sees that meta has changed: {day}"
+        );
+    }
+    // Also from afar: a run builds what meta has changed, whatever its dates.
+    let afar = [
+        "--log-format",
+        "json",
+        "backfill",
+        "--from",
+        "2020-01-01",
+        "--to",
+        "2020-01-01",
+        "--dry-run",
+    ];
+    let plan = Telelake::against(&sim, &late, &afar)
+        .run()
+        .await
+        .expect(0)
+        .summary();
+    assert_eq!(plan["days"].as_array().unwrap().len(), dates.len(), "{plan}");
     sim.clear_log();
     let run = Telelake::against(&sim, &late, &backfill(&range, &[]))
         .run()
@@ -172,6 +221,12 @@ async fn meta_that_comes_late_and_is_corrected_gives_the_tables_of_meta_on_time(
         .expect(0);
     assert_eq!(again.count("writes"), 0);
     assert!(late.contents().await == before);
+    let users: BTreeSet<_> = left[0]
+        .iter()
+        .filter(|row| row["meta_matched"] == "true")
+        .map(|row| row["external_user_id"].clone())
+        .collect();
+    users.len()
 }
 
 #[tokio::test(flavor = "multi_thread")]

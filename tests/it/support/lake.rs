@@ -114,6 +114,24 @@ impl Lake {
         }
     }
 
+    /// Removes an object.
+    pub async fn remove(&self, key: &str) {
+        match self {
+            Self::Folder(folder) => std::fs::remove_file(folder.path().join(key)).unwrap(),
+            Self::S3 { bucket, .. } => {
+                let client = weed().await.client();
+                let key = format!("school/lake/{key}");
+                client
+                    .delete_object()
+                    .bucket(bucket)
+                    .key(key)
+                    .send()
+                    .await
+                    .unwrap();
+            }
+        }
+    }
+
     /// What every object holds, by key: to see that nothing was written. Runs' summaries are left out.
     pub async fn contents(&self) -> BTreeMap<String, Bytes> {
         let mut contents = BTreeMap::new();
