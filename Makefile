@@ -40,7 +40,7 @@ test: tools fmt-check lint ## Run every check and every test
 
 .PHONY: bench
 bench: tools ## Measure the walk, memory and throughput in a release build
-	$(CARGO) bench --locked --bench night --bench build
+	$(CARGO) bench --locked --bench night
 
 .PHONY: clean-tools
 clean-tools: ## Remove .tools/

@@ -1,4 +1,4 @@
-//! What a night's work costs: the walk, a large recording, many calls, and the same days once more. Each figure stands
+//! What a night's work costs: the walk, a large recording, many calls, the same days once more, and building. Each figure stands
 //! beside its goal or beside what the machine does without the program, so that it means something on any machine.
 //!
 //! `make bench` runs it, and `cargo bench --bench night -- walk` one part of it. A missed goal is printed and is no failure; what does not run is one.
@@ -6,6 +6,7 @@
 #![allow(clippy::unwrap_used)]
 
 mod baseline;
+mod build;
 mod calls;
 mod recording;
 mod report;
@@ -18,7 +19,7 @@ mod walk;
 mod support;
 
 /// What can be asked for by name.
-const PARTS: [&str; 3] = ["walk", "recording", "calls"];
+const PARTS: [&str; 4] = ["walk", "recording", "calls", "build"];
 
 // Several threads: the simulator and the S3 baseline run in this process, and must not be what is measured.
 #[tokio::main]
@@ -42,5 +43,8 @@ async fn main() {
     }
     if wanted("calls") {
         calls::measure().await;
+    }
+    if wanted("build") {
+        build::measure().await;
     }
 }

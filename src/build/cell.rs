@@ -5,10 +5,10 @@
 use std::borrow::Cow;
 use std::cmp::Ordering;
 
-use chrono::{DateTime, Utc};
 use super::node::Node;
 use crate::lake::table::Type;
 use crate::lenient;
+use chrono::{DateTime, Utc};
 
 /// A value of a column's type.
 #[derive(Debug, Clone, Default, PartialEq)]

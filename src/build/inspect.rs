@@ -54,10 +54,21 @@ pub fn inspect(json: &[u8], mapping: &Mapping) -> Result<Inspection, NotJson> {
 /// Reads a report; a byte order mark before it is nothing. Nesting is bounded by the parser.
 pub(super) fn parse(json: &[u8]) -> Result<Node<'_>, NotJson> {
     let json = json.strip_prefix(b"\xef\xbb\xbf").unwrap_or(json);
-    serde_json::from_slice(json).map_err(|error| NotJson {
+    // Once for all of it, rather than text by text while parsing.
+    let text = std::str::from_utf8(json).map_err(|error| place(&json[..error.valid_up_to()]))?;
+    serde_json::from_str(text).map_err(|error| NotJson {
         line: error.line(),
         column: error.column(),
     })
+}
+
+/// The place right after what is good.
+fn place(good: &[u8]) -> NotJson {
+    let last = good.rsplit(|byte| *byte == b'\n').next().unwrap_or_default();
+    NotJson {
+        line: 1 + good.iter().filter(|byte| **byte == b'\n').count(),
+        column: 1 + last.len(),
+    }
 }
 
 #[cfg(test)]
@@ -84,6 +95,8 @@ mod tests {
         assert_eq!(look("{\"participants\": {}}"), of(true, false, None));
         assert_eq!(look("<html>"), Err(NotJson { line: 1, column: 1 }));
         assert!(look("").is_err());
+        let cut = inspect(b"{\n \"a\": \"\xd0\"}", &mapping);
+        assert_eq!(cut, Err(NotJson { line: 2, column: 8 }));
         assert!(look(&"[".repeat(100_000)).is_err());
     }
 

@@ -50,10 +50,17 @@ impl<'v> Object<'v> {
     /// The field of a name.
     pub fn get(&self, name: &str) -> Option<&Node<'v>> {
         if self.0.len() > SMALL {
-            let at = self.0.binary_search_by(|(known, _)| known.as_ref().cmp(name)).ok()?;
+            let at = self
+                .0
+                .binary_search_by(|(known, _)| known.as_ref().cmp(name))
+                .ok()?;
             return self.0.get(at).map(|(_, value)| value);
         }
-        self.0.iter().rev().find(|(known, _)| known == name).map(|(_, value)| value)
+        self.0
+            .iter()
+            .rev()
+            .find(|(known, _)| known == name)
+            .map(|(_, value)| value)
     }
 
     /// Whether it has no fields.

@@ -2,8 +2,6 @@
 //!
 //! Held against a value it gives what no column takes: the row's `extra`, and the notes' unmapped fields.
 
-use std::collections::HashMap;
-
 use serde_json::{Map, Value};
 
 use super::node::{Node, Object};
@@ -17,7 +15,8 @@ pub(super) struct Shape {
     pub taken: bool,
     /// This value is a table's row: it has an `extra` of its own.
     pub row: bool,
-    fields: HashMap<String, Shape>,
+    /// Few enough that a search through them is quicker than hashing.
+    fields: Vec<(String, Shape)>,
     each: Option<Box<Shape>>,
 }
 
@@ -25,30 +24,39 @@ impl Shape {
     /// The place at the end of `steps`, made where it is not known yet.
     pub fn insert(&mut self, steps: &[Step]) -> &mut Self {
         steps.iter().fold(self, |shape, step| match step {
-            Step::Field(name) => shape.fields.entry(name.clone()).or_default(),
+            Step::Field(name) => shape.insert_field(name),
             Step::Each => shape.each.get_or_insert_default(),
         })
+    }
+
+    fn insert_field(&mut self, name: &str) -> &mut Self {
+        let known = self.fields.iter().position(|(known, _)| known == name);
+        let at = known.unwrap_or_else(|| {
+            self.fields.push((name.to_owned(), Self::default()));
+            self.fields.len() - 1
+        });
+        &mut self.fields[at].1
+    }
+
+    fn field(&self, name: &str) -> Option<&Self> {
+        let found = self.fields.iter().find(|(known, _)| known == name);
+        found.map(|(_, shape)| shape)
     }
 
     /// The place at the end of `steps`, where it is known.
     pub fn get(&self, steps: &[Step]) -> Option<&Self> {
         steps.iter().try_fold(self, |shape, step| match step {
-            Step::Field(name) => shape.fields.get(name),
+            Step::Field(name) => shape.field(name),
             Step::Each => shape.each.as_deref(),
         })
     }
 
     /// What of an object no column takes, without the rows inside it; each such field is counted in `notes` by its
     /// path, which starts with `path`.
-    pub fn rest(
-        &self,
-        object: &Object<'_>,
-        path: &mut String,
-        notes: &mut Notes,
-    ) -> Map<String, Value> {
+    pub fn rest(&self, object: &Object<'_>, path: &mut String, notes: &mut Notes) -> Map<String, Value> {
         let mut rest = Map::new();
         for (name, value) in object.iter() {
-            let known = self.fields.get(name.as_ref());
+            let known = self.field(name);
             // Nothing is no news, and nothing to keep.
             if value.is_null() || known.is_some_and(|shape| shape.taken || shape.row) {
                 continue;
@@ -144,11 +152,7 @@ mod tests {
         let Node::Object(object) = Node::from(&value) else {
             panic!("an object");
         };
-        let rest = shape.rest(
-            &object,
-            &mut "p[]".to_owned(),
-            &mut notes,
-        );
+        let rest = shape.rest(&object, &mut "p[]".to_owned(), &mut notes);
         assert_eq!(
             Value::Object(rest),
             json!({"user": {"age": 5}, "sessions": [null, {"ip": "::1"}], "new": {"deep": true}, "ivan@example.org": 1})

@@ -270,8 +270,7 @@ impl Beside {
     pub async fn presences(&self, context: &Workshop) -> Result<Vec<Presence>> {
         let mut presences = Vec::new();
         for (key, shared) in &self.days {
-            let object = context.store.get(key).await?;
-            presences.push(Presence::read(object.bytes, shared)?);
+            presences.push(Presence::read(context.store.read(key).await?, shared)?);
         }
         Ok(presences)
     }

@@ -7,6 +7,7 @@ use chrono::{DateTime, NaiveDate, Utc};
 use futures_util::{StreamExt, stream};
 use tokio_util::sync::CancellationToken;
 
+use super::builders::Builders;
 use super::day::Day;
 use super::opened::{self, OpenedStore};
 use super::summary::{DayReport, Problem, Summary};
@@ -17,9 +18,6 @@ use crate::lake::key;
 use crate::lake::manifest::Manifest;
 use crate::store::Store;
 use crate::{Error, ErrorKind, Result};
-
-/// Days built at once at most, however many cores there are: each holds its own tables in memory.
-const MOST_DAYS_AT_ONCE: usize = 8;
 
 /// Builds the lake's tables again.
 pub struct Rebuilder {
@@ -78,7 +76,7 @@ impl Rebuilder {
         workshop.progress.enter(Phase::Days, days.len() as u64);
         let mut building = stream::iter(days)
             .map(|(date, key)| async move { (date, day(workshop, date, key).await) })
-            .buffer_unordered(days_at_once());
+            .buffer_unordered(Builders::count());
         while let Some((date, outcome)) = building.next().await {
             match outcome {
                 Some(report) => summary.absorb(report),
@@ -93,10 +91,6 @@ impl Rebuilder {
         }
         Ok(())
     }
-}
-
-fn days_at_once() -> usize {
-    std::thread::available_parallelism().map_or(1, |cores| cores.get().min(MOST_DAYS_AT_ONCE))
 }
 
 /// The run as its summary tells it.

@@ -343,7 +343,7 @@ async fn run_build(context: &Arc<Workshop>, day: &mut Day, checked_at: DateTime<
     let (sender, receiver) = mpsc::channel(READ_AHEAD);
     let meta = context.lessons.meta(context, manifest.date).await?;
     let (of_build, for_build) = (Arc::clone(context), Arc::clone(&manifest));
-    let building = tokio::task::spawn_blocking(move || {
+    let building = context.builders.run(move || {
         let mut receiver = receiver;
         let reports = std::iter::from_fn(move || receiver.blocking_recv());
         build::build_day(
@@ -365,24 +365,20 @@ async fn run_build(context: &Arc<Workshop>, day: &mut Day, checked_at: DateTime<
             async move {
                 match bytes {
                     Some(bytes) => Ok((call, format, bytes)),
-                    None => {
-                        let object = context.store.get(&key).await?;
-                        Ok((call, format, object.bytes))
-                    }
+                    None => Ok((call, format, context.store.read(&key).await?)),
                 }
             }
         })
         .buffered(READ_AHEAD);
-    while let Some(report) = reports.next().await {
-        // The build ends early only on an error of its own, which is told below.
-        if sender.send(report).await.is_err() {
-            break;
+    let feeding = async move {
+        while let Some(report) = reports.next().await {
+            // The build ends early only on an error of its own, which is told by itself.
+            if sender.send(report).await.is_err() {
+                break;
+            }
         }
-    }
-    drop(sender);
-    building
-        .await
-        .map_err(|e| Error::new(ErrorKind::Internal, "build", format!("stopped: {e}")))?
+    };
+    tokio::join!(building, feeding).0
 }
 
 /// Writes a table when it differs from what the store holds.
@@ -394,8 +390,8 @@ pub(super) async fn put_if_changed(context: &Workshop, key: &str, bytes: Bytes) 
 }
 
 async fn same(store: &dyn Store, key: &str, bytes: &Bytes) -> Result<bool> {
-    match store.get(key).await {
-        Ok(object) => Ok(object.bytes == *bytes),
+    match store.read(key).await {
+        Ok(stored) => Ok(stored == *bytes),
         Err(error) if error.kind() == ErrorKind::StoreNotFound => Ok(false),
         Err(error) => Err(error),
     }

@@ -9,6 +9,7 @@ use chrono::{DateTime, Utc};
 use tokio_util::sync::CancellationToken;
 
 use super::Progress;
+use super::builders::Builders;
 use super::lessons::Lessons;
 use crate::build::Mapping;
 use crate::config::Config;
@@ -20,6 +21,7 @@ pub(super) struct Workshop {
     pub config: Config,
     pub store: Arc<dyn Store>,
     pub mapping: Mapping,
+    pub builders: Builders,
     pub progress: Arc<Progress>,
     /// Stops the work: the operator's signal, or a token that was refused.
     pub cancel: CancellationToken,
@@ -34,6 +36,9 @@ pub(super) struct Workshop {
 
 impl Workshop {
     /// A workshop over a store; `cancel` is its own.
+    ///
+    /// # Errors
+    /// `Config`: a mapping that can't be read or is wrong.
     pub fn new(
         config: Config,
         store: Arc<dyn Store>,
@@ -43,6 +48,7 @@ impl Workshop {
     ) -> Result<Self> {
         Ok(Self {
             mapping: mapping(&config)?,
+            builders: Builders::start()?,
             config,
             store,
             progress,

@@ -100,6 +100,14 @@ pub trait Store: Send + Sync {
     /// `StoreNotFound` when there is none.
     async fn get(&self, key: &str) -> Result<Object>;
 
+    /// Reads a whole object whose version is of no interest: a folder would have to hash it.
+    ///
+    /// # Errors
+    /// As [`Store::get`].
+    async fn read(&self, key: &str) -> Result<Bytes> {
+        self.get(key).await.map(|object| object.bytes)
+    }
+
     /// The size of an object in bytes, or `None` when there is none.
     ///
     /// # Errors

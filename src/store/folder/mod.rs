@@ -124,20 +124,20 @@ impl FolderStore {
             })
     }
 
-    fn put_now(&self, key: &str, bytes: &[u8], condition: &Condition) -> Result<Version> {
+    fn put_now(&self, key: &str, content: &[u8], condition: &Condition) -> Result<Version> {
         let path = self.path(key)?;
-        let version = version(bytes);
+        let written = version(content);
         let mut temp = Temp::create(self, key).map_err(|error| failed(key, &error))?;
-        temp.write(bytes).map_err(|error| failed(key, &error))?;
+        temp.write(content).map_err(|error| failed(key, &error))?;
         temp.publish(self, &path, || match condition {
             Condition::Any => Ok(()),
-            Condition::Absent => holds(key, read(key, &path)?.is_none()),
+            Condition::Absent => holds(key, bytes(key, &path)?.is_none()),
             Condition::Unchanged(known) => holds(
                 key,
-                read(key, &path)?.is_some_and(|found| found.version == *known),
+                bytes(key, &path)?.is_some_and(|found| version(&found) == *known),
             ),
         })?;
-        Ok(version)
+        Ok(written)
     }
 
     fn preflight_now(&self) -> Result<()> {
@@ -176,9 +176,17 @@ impl Store for FolderStore {
     }
 
     async fn get(&self, key: &str) -> Result<Object> {
+        let bytes = self.read(key).await?;
+        Ok(Object {
+            version: version(&bytes),
+            bytes,
+        })
+    }
+
+    async fn read(&self, key: &str) -> Result<Bytes> {
         let key = key.to_owned();
         self.blocking(move |store| {
-            read(&key, &store.path(&key)?)?
+            bytes(&key, &store.path(&key)?)?
                 .ok_or_else(|| Error::new(ErrorKind::StoreNotFound, key, "is not in the store"))
         })
         .await
@@ -258,13 +266,10 @@ impl Store for FolderStore {
     }
 }
 
-/// The whole file and its version, or `None` when there is none.
-fn read(key: &str, path: &Path) -> Result<Option<Object>> {
+/// The whole file, or `None` when there is none.
+fn bytes(key: &str, path: &Path) -> Result<Option<Bytes>> {
     match fs::read(path) {
-        Ok(bytes) => Ok(Some(Object {
-            version: version(&bytes),
-            bytes: bytes.into(),
-        })),
+        Ok(bytes) => Ok(Some(bytes.into())),
         Err(error) if is_missing(&error) => Ok(None),
         Err(error) => Err(failed(key, &error)),
     }

@@ -1,6 +1,7 @@
 //! The program as its users run it: a process with arguments, an environment, an exit status and two streams.
 
 use std::process::Stdio;
+use std::time::Duration;
 
 use telelake::simulator::Simulator;
 use tokio::process::{Child, Command};
@@ -17,6 +18,8 @@ pub struct Finished {
     pub peak_memory: u64,
     /// The bytes that it made the kernel write to disks, as last seen while it ran.
     pub disk_written: u64,
+    /// The time that it had of processors, as last seen while it ran.
+    pub cpu: Duration,
 }
 
 impl Finished {
@@ -99,31 +102,52 @@ impl Telelake {
         let child = self.start();
         let meters = child.id().map(|id| tokio::spawn(watch(id)));
         let output = child.wait_with_output().await.unwrap();
-        let (peak_memory, disk_written) = match meters {
+        let meters = match meters {
             Some(meters) => meters.await.unwrap(),
-            None => (0, 0),
+            None => Meters::default(),
         };
         Finished {
             status: output.status.code().unwrap_or(-1),
             stdout: String::from_utf8(output.stdout).unwrap(),
             stderr: String::from_utf8(output.stderr).unwrap(),
-            peak_memory,
-            disk_written,
+            peak_memory: meters.peak_memory,
+            disk_written: meters.disk_written,
+            cpu: meters.cpu,
         }
     }
 }
 
-/// Reads the kernel's own high-water mark of memory, and its count of bytes sent to disks, until the process is gone.
-async fn watch(id: u32) -> (u64, u64) {
-    let (mut peak, mut written) = (0, 0);
+#[derive(Default)]
+struct Meters {
+    peak_memory: u64,
+    disk_written: u64,
+    cpu: Duration,
+}
+
+/// Reads the kernel's own high-water mark of memory, its count of bytes sent to disks and the time of processors, until
+/// the process is gone.
+async fn watch(id: u32) -> Meters {
+    let mut meters = Meters::default();
     loop {
         let Some(kibibytes) = kernel_says(id, "status", "VmHWM:").await else {
-            return (peak, written);
+            return meters;
         };
-        peak = kibibytes * 1024;
-        written = kernel_says(id, "io", "write_bytes:").await.unwrap_or(written);
-        tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+        meters.peak_memory = kibibytes * 1024;
+        meters.disk_written = kernel_says(id, "io", "write_bytes:")
+            .await
+            .unwrap_or(meters.disk_written);
+        meters.cpu = cpu(id).await.unwrap_or(meters.cpu);
+        tokio::time::sleep(Duration::from_millis(20)).await;
     }
+}
+
+/// The time of processors that a process had, in user mode and in the kernel; none once it is gone.
+async fn cpu(id: u32) -> Option<Duration> {
+    let text = tokio::fs::read_to_string(format!("/proc/{id}/stat")).await.ok()?;
+    // The name may hold blanks; after it come the state and ten more fields, then both times in hundredths.
+    let mut fields = text.rsplit_once(')')?.1.split_whitespace().skip(11);
+    let mut hundredths = || fields.next()?.parse::<u64>().ok();
+    Some(Duration::from_millis(10 * (hundredths()? + hundredths()?)))
 }
 
 /// A number out of one of the process's files in `/proc`; none once it is gone.

@@ -1,0 +1,197 @@
+//! Reports to tables: how fast one core builds a day, and what a rebuild of many takes in speed and memory.
+
+use std::collections::BTreeMap;
+use std::time::Instant;
+
+use bytes::Bytes;
+use chrono::{DateTime, Days, TimeDelta, Utc};
+use serde_json::{Value, json};
+use sha2::{Digest, Sha256};
+use telelake::build::meta::Meta;
+use telelake::build::{Mapping, build_day};
+use telelake::config::ReportFormat;
+use telelake::lake::key;
+use telelake::lake::manifest::{CallEntry, Landed, Landing, Manifest, RoomEntry, Status};
+
+use crate::report::{against_goal, figure, mebibytes, seconds, speed, title};
+use crate::support::lake::Lake;
+use crate::support::program::Telelake;
+
+/// What a report holds: about 100 KB.
+const PARTICIPANTS: usize = 20;
+const MESSAGES: usize = 360;
+const REACTIONS: usize = 160;
+const VOTES: usize = 60;
+/// Stands for the meeting in the report that all are made of.
+const MEETING: &str = "the-meeting";
+/// The lake that is built again: 5,000 calls.
+const DAYS: u64 = 25;
+const CALLS: usize = 200;
+const GOAL: f64 = 100e6;
+const MOST_MEMORY: u64 = 300 << 20;
+
+pub async fn measure() {
+    alone();
+    rebuild().await;
+}
+
+/// The pure build on this thread alone.
+fn alone() {
+    let (manifest, reports) = day(start(), 1_000);
+    let mapping = Mapping::builtin().unwrap();
+    let bytes: usize = reports.values().map(Bytes::len).sum();
+    let reports = reports
+        .into_iter()
+        .map(|(id, report)| Ok((id, ReportFormat::Json, report)));
+    let began = Instant::now();
+    let built = build_day(
+        &manifest,
+        &mapping,
+        "file:///lake",
+        start(),
+        &Meta::default(),
+        reports,
+    )
+    .unwrap();
+    let time = began.elapsed();
+    let rows: u64 = built.tables.iter().map(|file| file.rows).sum();
+    let reached = bytes as f64 / time.as_secs_f64();
+    title(
+        "building",
+        "one day of 1,000 calls, on one core, nothing read or written",
+    );
+    figure("bytes of JSON", bytes.to_string());
+    figure("rows", rows.to_string());
+    figure("measured", seconds(time));
+    against_goal("JSON", speed(reached), "≥ 100 MB/s", reached >= GOAL);
+}
+
+/// `rebuild` of a folder: a process of its own, all of its cores.
+async fn rebuild() {
+    let lake = Lake::folder();
+    let Lake::Folder(folder) = &lake else {
+        unreachable!("a folder")
+    };
+    let put = |key: &str, bytes: &[u8]| {
+        let path = folder.path().join(key);
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        std::fs::write(path, bytes).unwrap();
+    };
+    let info = json!({"version": 1, "timezone": "UTC", "conditional_writes": true, "probed_at": start()});
+    put(key::STORE_INFO, info.to_string().as_bytes());
+    let mut bytes = 0;
+    for number in 0..DAYS {
+        let (manifest, reports) = day(start() + Days::new(number), CALLS);
+        for (call, report) in &reports {
+            let landing = &manifest.calls[call].reports[&ReportFormat::Json];
+            put(&landing.landed.as_ref().unwrap().key, report);
+            bytes += report.len();
+        }
+        let key = key::manifest(manifest.date, &manifest.space_id);
+        put(&key, &serde_json::to_vec(&manifest).unwrap());
+    }
+    let (from, to) = (start().date_naive(), start().date_naive() + Days::new(DAYS));
+    let (from, to) = (from.to_string(), to.to_string());
+    let args = ["--log-format", "json", "rebuild", "--from", &from, "--to", &to];
+    let began = Instant::now();
+    let run = Telelake::new(&args).lake(&lake).run().await.expect(0);
+    let time = began.elapsed();
+    assert_eq!(
+        (run.count("days_built"), run.count("calls")),
+        (DAYS, DAYS * CALLS as u64)
+    );
+    title(
+        "rebuild",
+        "5,000 calls with 20 participants each, from and into a folder",
+    );
+    figure("bytes of JSON", bytes.to_string());
+    figure("measured", seconds(time));
+    figure("JSON, all cores", speed(bytes as f64 / time.as_secs_f64()));
+    let of_core = bytes as f64 / run.cpu.as_secs_f64();
+    against_goal(
+        "JSON, a core's second",
+        speed(of_core),
+        "≥ 100 MB/s",
+        of_core >= GOAL,
+    );
+    against_goal(
+        "peak memory",
+        mebibytes(run.peak_memory),
+        "< 300 MiB",
+        run.peak_memory < MOST_MEMORY,
+    );
+}
+
+fn start() -> DateTime<Utc> {
+    DateTime::from_timestamp(1_795_341_600, 0).unwrap()
+}
+
+fn at(seconds: usize) -> String {
+    let seconds = i64::try_from(seconds).unwrap_or_default();
+    (start() + TimeDelta::seconds(seconds)).to_rfc3339_opts(chrono::SecondsFormat::Millis, true)
+}
+
+/// A day that began so, its calls landed and not built, and their reports, each of a meeting of its own.
+fn day(start: DateTime<Utc>, calls: usize) -> (Manifest, BTreeMap<String, Bytes>) {
+    let mut day = Manifest::new(start.date_naive(), "60d55c0eb9ef88ab17b0aabb");
+    day.rooms.insert("room".into(), RoomEntry::default());
+    let (template, mut reports) = (report().to_string(), BTreeMap::new());
+    for number in 0..calls {
+        let id = format!("call{number:05}");
+        let report = Bytes::from(template.replace(MEETING, &format!("{}-{number}", day.date)));
+        let landing = Landing {
+            status: Status::Done,
+            reason: None,
+            attempts: 0,
+            landed: Some(Landed {
+                key: key::report(day.date, &day.space_id, &id, ReportFormat::Json),
+                bytes: report.len() as u64,
+                sha256: hex::encode(Sha256::digest(&report)),
+                landed_at: start,
+                usable: true,
+                participants: None,
+                of: None,
+            }),
+        };
+        let call = CallEntry {
+            room_id: "room".into(),
+            started_at: Some(start),
+            finished_at: Some(start + TimeDelta::hours(1)),
+            participants: None,
+            call: json!({}),
+            pending: None,
+            reports: BTreeMap::from([(ReportFormat::Json, landing)]),
+        };
+        day.calls.insert(id.clone(), call);
+        reports.insert(id, report);
+    }
+    (day, reports)
+}
+
+fn report() -> Value {
+    let id = |number: usize| format!("62b0e25e3dc082dc75{:06x}", number);
+    let participants = (0..PARTICIPANTS).map(|n| {
+        let sessions = (0..3).map(|s| json!({"joinedAt": at(n + s * 1000), "leftAt": at(n + s * 1000 + 900)}));
+        json!({
+            "id": id(n), "name": format!("Участник Номер {n}"), "role": "user", "email": format!("user{n}@example.org"),
+            "phone": null, "externalUserId": format!("u-{n}"), "externalMeetingId": MEETING,
+            "sessions": sessions.collect::<Value>(), "cameraSeconds": n * 10, "microphoneSeconds": n * 7,
+            "screenSeconds": 0, "messagesCount": n, "reactionsCount": n, "handRaisesCount": 1, "device": "phone",
+        })
+    });
+    let messages = (0..MESSAGES).map(|n| {
+        json!({"id": id(1000 + n), "participantId": id(n % PARTICIPANTS), "sentAt": at(n * 7),
+            "text": format!("Сообщение номер {n}: и ещё немного слов")})
+    });
+    let reactions = (0..REACTIONS)
+        .map(|n| json!({"participantId": id(n % PARTICIPANTS), "type": "like", "sentAt": at(n * 11)}));
+    let votes = (0..VOTES)
+        .map(|n| json!({"participantId": id(n % PARTICIPANTS), "optionId": format!("o{}", n % 4), "votedAt": at(n)}));
+    let options = (0..4).map(|n| json!({"id": format!("o{n}"), "text": format!("вариант {n}")}));
+    json!({
+        "callId": "call", "roomId": "room", "startedAt": at(0), "finishedAt": at(3600),
+        "participants": participants.collect::<Value>(), "messages": messages.collect::<Value>(),
+        "reactions": reactions.collect::<Value>(),
+        "polls": [{"id": "q1", "question": "Понятно?", "options": options.collect::<Value>(), "votes": votes.collect::<Value>()}],
+    })
+}
