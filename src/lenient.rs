@@ -3,7 +3,7 @@
 //!
 //! A value that does not fit reads as `None`; nothing here fails.
 
-use chrono::{DateTime, NaiveDate, NaiveDateTime, Utc};
+use chrono::{DateTime, Datelike, NaiveDate, NaiveDateTime, Utc};
 use serde_json::{Number, Value};
 
 /// A JSON value that is no list and no object, whichever tree it stands in.
@@ -35,7 +35,8 @@ const FIRST_MILLISECONDS: f64 = 1e11;
 /// Beyond this (the year 5138 in milliseconds) a number is no instant.
 const END_OF_MILLISECONDS: f64 = 1e14;
 
-/// An instant: RFC 3339, epoch seconds or milliseconds, `YYYY-MM-DD HH:MM[:SS[.fff]]` or a date, the last two in UTC.
+/// An instant: RFC 3339, epoch seconds or milliseconds, `YYYY-MM-DD HH:MM[:SS[.fff]]`, `DD.MM.YYYY HH:MM[:SS[.fff]]` as
+/// Russian spreadsheets write it, or a date; what names no zone is in UTC.
 pub fn instant<'v>(value: impl Into<Scalar<'v>>) -> Option<DateTime<Utc>> {
     match value.into() {
         Scalar::Text(text) => instant_text(text.trim()),
@@ -48,15 +49,19 @@ fn instant_text(text: &str) -> Option<DateTime<Utc>> {
     if let Ok(instant) = DateTime::parse_from_rfc3339(text) {
         return Some(instant.to_utc());
     }
-    const FORMS: [&str; 4] = [
+    const FORMS: [&str; 6] = [
         "%Y-%m-%d %H:%M:%S%.f",
         "%Y-%m-%d %H:%M",
         "%Y-%m-%dT%H:%M:%S%.f",
         "%Y-%m-%dT%H:%M",
+        "%d.%m.%Y %H:%M:%S%.f",
+        "%d.%m.%Y %H:%M",
     ];
     if let Some(naive) = FORMS
         .iter()
         .find_map(|form| NaiveDateTime::parse_from_str(text, form).ok())
+        // A year of two digits could be of any century.
+        .filter(|naive| naive.year() >= 1000)
     {
         return Some(naive.and_utc());
     }
@@ -150,6 +155,8 @@ mod tests {
             json!("2024-12-12 09:00"),
             json!("2024-12-12 09:00:00"),
             json!("2024-12-12T09:00:00"),
+            json!("12.12.2024 09:00"),
+            json!("12.12.2024 09:00:00"),
             json!(1_733_994_000),
             json!(1_733_994_000_000_i64),
             json!("1733994000"),
@@ -166,6 +173,8 @@ mod tests {
             json!({}),
             json!(1e300),
             json!("2024-13-01 00:00"),
+            json!("13.31.2024 00:00"),
+            json!("12.12.24 00:00"),
         ] {
             assert_eq!(instant(&value), None, "{value}");
         }
