@@ -19,6 +19,7 @@ struct Tally {
     failed: i64,
     denied: i64,
     unavailable: i64,
+    lost: i64,
 }
 
 impl Tally {
@@ -29,12 +30,13 @@ impl Tally {
             Status::Failed => &mut self.failed,
             Status::Denied => &mut self.denied,
             Status::Unavailable => &mut self.unavailable,
+            Status::Lost => &mut self.lost,
         } += 1;
     }
 
     /// Whether all that there is has been had: what the platform itself has given up is not there.
     fn complete(&self) -> bool {
-        self.pending == 0 && self.failed == 0 && self.denied == 0
+        self.pending == 0 && self.failed == 0 && self.denied == 0 && self.lost == 0
     }
 }
 
@@ -79,14 +81,18 @@ pub(super) fn rows(manifest: &Manifest, checked_at: DateTime<Utc>) -> Result<Vec
                     ("reports_pending", room.reports.pending.into()),
                     (
                         "reports_failed",
-                        (room.reports.failed + room.reports.unavailable).into(),
+                        (room.reports.failed + room.reports.unavailable + room.reports.lost).into(),
                     ),
                     ("reports_denied", room.reports.denied.into()),
                     ("records_done", room.records.done.into()),
                     ("records_pending", room.records.pending.into()),
                     (
                         "records_failed",
-                        (room.records.failed + room.records.denied + room.records.unavailable).into(),
+                        (room.records.failed
+                            + room.records.denied
+                            + room.records.unavailable
+                            + room.records.lost)
+                            .into(),
                     ),
                     ("recorded_bytes", Cell::count(room.recorded_bytes)),
                     ("complete", room.complete().into()),

@@ -130,7 +130,7 @@ fn status(status: Status) -> &'static str {
     match status {
         Status::Done => "done",
         Status::Pending => "pending",
-        Status::Denied | Status::Failed | Status::Unavailable => "failed",
+        Status::Denied | Status::Failed | Status::Unavailable | Status::Lost => "failed",
     }
 }
 

@@ -49,11 +49,13 @@ struct DayStatus {
     reports_pending: u64,
     reports_failed: u64,
     reports_denied: u64,
+    reports_lost: u64,
     records_done: u64,
     records_pending: u64,
     records_failed: u64,
     records_denied: u64,
     records_unavailable: u64,
+    records_lost: u64,
     /// Rooms that could not be listed; `space_missed` where none could.
     rooms_missed: u64,
     space_missed: bool,
@@ -178,6 +180,7 @@ fn day(manifest: &Manifest) -> DayStatus {
                 Status::Pending | Status::Unavailable => &mut day.reports_pending,
                 Status::Failed => &mut day.reports_failed,
                 Status::Denied => &mut day.reports_denied,
+                Status::Lost => &mut day.reports_lost,
             } += 1;
             if landing.status != Status::Done {
                 day.missing.push(Missing {
@@ -199,6 +202,7 @@ fn day(manifest: &Manifest) -> DayStatus {
             Status::Unavailable => &mut day.records_unavailable,
             Status::Failed => &mut day.records_failed,
             Status::Denied => &mut day.records_denied,
+            Status::Lost => &mut day.records_lost,
         } += 1;
         day.recorded_bytes += entry.file.usable().map_or(0, |landed| landed.bytes);
         if entry.file.status != Status::Done {
@@ -218,8 +222,8 @@ fn day(manifest: &Manifest) -> DayStatus {
         + day.reports_failed
         + day.records_pending
         + day.records_failed;
-    let denied = day.reports_denied + day.records_denied;
-    day.complete = day.listed && manifest.missed.is_none() && open + denied == 0;
+    let closed = day.reports_denied + day.records_denied + day.reports_lost + day.records_lost;
+    day.complete = day.listed && manifest.missed.is_none() && open + closed == 0;
     day
 }
 
@@ -321,6 +325,7 @@ fn table(days: &[DayStatus]) -> String {
                     (day.reports_pending, "pending"),
                     (day.reports_failed, "failed"),
                     (day.reports_denied, "denied"),
+                    (day.reports_lost, "lost"),
                 ],
             ),
             of(
@@ -330,6 +335,7 @@ fn table(days: &[DayStatus]) -> String {
                     (day.records_failed, "failed"),
                     (day.records_denied, "denied"),
                     (day.records_unavailable, "not made"),
+                    (day.records_lost, "lost"),
                 ],
             ),
             if day.complete {

@@ -155,6 +155,8 @@ pub struct Export {
     pub recordings: bool,
     /// Days before yesterday that `run` looks at again.
     pub lookback_days: u32,
+    /// How long after a call's or a record's end what does not come is asked for, before it is named as lost.
+    pub give_up: Duration,
     /// A mapping file laid over the built-in one.
     pub mapping: String,
 }
@@ -165,6 +167,7 @@ impl Default for Export {
             reports: vec![ReportFormat::Json, ReportFormat::Xlsx],
             recordings: true,
             lookback_days: 3,
+            give_up: Duration::from_secs(14 * 24 * 3600),
             mapping: String::new(),
         }
     }

@@ -3,7 +3,7 @@
 //! Whatever fails is kept in the manifest with its reason and is tried again by later runs; a day's failure stops no
 //! other day.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -15,8 +15,9 @@ use super::land::{self, ReportAsk, ReportResult};
 use super::recording::{self, RecordAsk, RecordResult};
 use super::summary::{DayReport, Problem};
 use super::walk::{Asked, DayWork};
-use super::{Context, Job, opened, tables};
+use super::{Context, Job, late, opened, tables};
 use crate::api::{Call, Record};
+use crate::config::ReportFormat;
 use crate::lake::key;
 use crate::lake::manifest::{CallEntry, Landing, Manifest, RecordEntry, RoomEntry, Status};
 use crate::store::Version;
@@ -40,6 +41,29 @@ pub(super) struct Day {
     pub marked: bool,
     /// Objects of calls and records that turned out to lie on another day: removed once the manifest says so.
     pub evicted: Vec<String>,
+    /// What had been given up before this run.
+    lost: HashSet<Thing>,
+}
+
+/// A report or a recording: the id of its call or record, and the report's format.
+type Thing = (String, Option<ReportFormat>);
+
+/// What of a day has been given up.
+fn lost(manifest: &Manifest) -> HashSet<Thing> {
+    let reports = manifest.calls.iter().flat_map(|(id, call)| {
+        call.reports
+            .iter()
+            .map(move |(format, landing)| ((id.clone(), Some(*format)), landing.status))
+    });
+    let records = manifest
+        .records
+        .iter()
+        .map(|(id, record)| ((id.clone(), None), record.file.status));
+    reports
+        .chain(records)
+        .filter(|(_, status)| *status == Status::Lost)
+        .map(|(thing, _)| thing)
+        .collect()
 }
 
 /// Something to be fetched.
@@ -132,6 +156,7 @@ impl Day {
     /// A day as the store has it.
     pub(super) fn stored(manifest: Manifest, version: Version) -> Self {
         Self {
+            lost: lost(&manifest),
             manifest: manifest.clone(),
             stored: Some((manifest, version)),
             fresh: HashMap::new(),
@@ -156,6 +181,7 @@ impl Day {
             None => Manifest::new(date, space),
         };
         Ok(Self {
+            lost: lost(&manifest),
             manifest,
             stored,
             fresh: HashMap::new(),
@@ -201,14 +227,14 @@ impl Day {
             };
             changed = true;
             match result {
-                Some(Fetched::Report(result)) => self.take_report(result),
-                Some(Fetched::Record(result)) => self.take_record(result),
+                Some(Fetched::Report(result)) => self.take_report(context, result),
+                Some(Fetched::Record(result)) => self.take_record(context, result),
                 None => return,
             }
         }
     }
 
-    fn take_report(&mut self, result: ReportResult) {
+    fn take_report(&mut self, context: &Context, mut result: ReportResult) {
         if let (Some(bytes), Some(landed)) = (result.fresh, result.landing.landed.as_ref()) {
             self.report.counts.reports_landed += 1;
             self.fresh_bytes += bytes.len();
@@ -218,17 +244,26 @@ impl Day {
         }
         self.report.warnings.extend(result.warning);
         if let Some(entry) = self.manifest.calls.get_mut(&result.call) {
+            // One that is as it was has not been asked for: the run stops.
+            if entry.reports.get(&result.format) != Some(&result.landing) {
+                let end = late::end_of_call(entry, self.manifest.date);
+                context.patience().give_up(&mut result.landing, end);
+            }
             entry.reports.insert(result.format, result.landing);
         }
     }
 
-    fn take_record(&mut self, result: RecordResult) {
+    fn take_record(&mut self, context: &Context, mut result: RecordResult) {
         if result.bytes > 0 {
             self.report.counts.records_landed += 1;
             self.report.counts.recorded_bytes += result.bytes;
         }
         self.report.warnings.extend(result.warning);
         if let Some(entry) = self.manifest.records.get_mut(&result.record) {
+            if entry.file != result.landing {
+                let end = late::end_of_record(entry, self.manifest.date);
+                context.patience().give_up(&mut result.landing, end);
+            }
             entry.file = result.landing;
         }
     }
@@ -237,6 +272,9 @@ impl Day {
     fn count(&mut self, context: &Context, job: &Job) {
         let (date, space) = (self.manifest.date, self.manifest.space_id.as_str());
         let report = &mut self.report;
+        // Each is named by the run that gives it up, and by those that ask for it again.
+        let again = job.asks_for_lost(date);
+        let told = |id: &str, format| again || !self.lost.contains(&(id.to_owned(), format));
         if let Some(built) = &self.manifest.built {
             report.counts.quality = built.quality;
         }
@@ -261,7 +299,7 @@ impl Day {
                         let why = landing.reason.as_deref().unwrap_or_default();
                         about(kind, &format!("{} report: {why}", format.as_str()))
                     };
-                    report.count_report(landing.status, named);
+                    report.count_report(landing.status, told(id, Some(*format)), named);
                 }
             }
         }
@@ -274,14 +312,14 @@ impl Day {
                         .room(&entry.room_id)
                         .record(id)
                 };
-                report.count_record(entry.file.status, named);
+                report.count_record(entry.file.status, told(id, None), named);
             }
         }
     }
 }
 
 impl DayReport {
-    fn count_report(&mut self, status: Status, named: impl Fn(&str) -> Problem) {
+    fn count_report(&mut self, status: Status, told: bool, named: impl Fn(&str) -> Problem) {
         let counts = &mut self.counts;
         match status {
             Status::Done => counts.reports_done += 1,
@@ -297,10 +335,15 @@ impl DayReport {
                 counts.reports_failed += 1;
                 self.failed.push(named("report_failed"));
             }
+            Status::Lost => {
+                counts.reports_lost += 1;
+                self.warnings
+                    .extend(told.then(|| named("report_lost_for_good")));
+            }
         }
     }
 
-    fn count_record(&mut self, status: Status, named: impl Fn(&str) -> Problem) {
+    fn count_record(&mut self, status: Status, told: bool, named: impl Fn(&str) -> Problem) {
         let counts = &mut self.counts;
         match status {
             Status::Done => counts.records_done += 1,
@@ -319,6 +362,11 @@ impl DayReport {
             Status::Failed => {
                 counts.records_failed += 1;
                 self.failed.push(named("record_failed"));
+            }
+            Status::Lost => {
+                counts.records_lost += 1;
+                self.warnings
+                    .extend(told.then(|| named("record_lost_for_good")));
             }
         }
     }
@@ -375,9 +423,18 @@ pub(super) fn merge(context: &Context, job: &Job, manifest: &mut Manifest, work:
     for (id, (room, record)) in work.records {
         merge_record(manifest, id, room, record);
     }
-    let settle = context.settle();
+    let (settle, patience, date) = (context.settle(), context.patience(), manifest.date);
+    let missed = manifest.missed.clone();
+    let was_listed = |room: &String| !missed.space && !missed.rooms.contains(room);
     for entry in manifest.calls.values_mut() {
         entry.pending = unsettled(entry.finished_at, settle, context.now);
+        // One that never ends, by what the API says of it, is asked about in the end.
+        if entry.finished_at.is_none()
+            && was_listed(&entry.room_id)
+            && patience.is_over(late::end_of_call(entry, date))
+        {
+            entry.pending = None;
+        }
         for format in &context.config.export.reports {
             entry
                 .reports
@@ -386,6 +443,7 @@ pub(super) fn merge(context: &Context, job: &Job, manifest: &mut Manifest, work:
         }
     }
     for entry in manifest.records.values_mut() {
+        let was_lost = entry.file.status == Status::Lost;
         if let Some((status, reason)) = recording::obstacle(entry)
             && entry.file.landed.is_none()
         {
@@ -395,17 +453,31 @@ pub(super) fn merge(context: &Context, job: &Job, manifest: &mut Manifest, work:
                 attempts: 0,
                 landed: None,
             };
+            if was_lost || was_listed(&entry.room_id) {
+                let end = late::end_of_record(entry, date);
+                patience.give_up(&mut entry.file, end);
+            }
+        } else if was_lost && entry.file.attempts == 0 {
+            // It was never asked for, and now it can be.
+            entry.file = Landing::pending("not asked for yet");
         }
     }
     evicted.into_iter().map(|landed| landed.key).collect()
 }
 
 fn merge_call(manifest: &mut Manifest, id: String, room: String, call: Call) {
-    let reports = manifest
-        .calls
-        .remove(&id)
-        .map(|entry| entry.reports)
-        .unwrap_or_default();
+    let known = manifest.calls.remove(&id);
+    let changed = known
+        .as_ref()
+        .is_some_and(|known| known.finished_at != call.finished_at);
+    let mut reports = known.map(|entry| entry.reports).unwrap_or_default();
+    for landing in reports.values_mut() {
+        if changed && landing.status == Status::Lost {
+            landing.status = Status::Pending;
+            landing.reason = Some("the call has changed since its report was given up".into());
+            landing.attempts = 0;
+        }
+    }
     let entry = CallEntry {
         room_id: room,
         started_at: call.started_at,
@@ -446,16 +518,31 @@ fn unsettled(
     }
 }
 
+/// What there is of something, as it is asked for: what was given up has as many attempts as something new.
+fn revived(landing: &Landing) -> Landing {
+    let attempts = match landing.status {
+        Status::Lost => 0,
+        _ => landing.attempts,
+    };
+    Landing {
+        attempts,
+        ..landing.clone()
+    }
+}
+
 /// What is to be fetched of a day.
 fn due(context: &Context, job: &Job, manifest: &Manifest) -> Vec<Ask> {
     let (date, space) = (manifest.date, &manifest.space_id);
     let mut asks = Vec::new();
     let force = job.force && (job.from..=job.to).contains(&date);
     let wanted = |room: &String| job.rooms.is_empty() || job.rooms.contains(room);
+    let again = job.asks_for_lost(date);
+    let left_alone = |landing: &Landing| landing.status == Status::Lost && !again;
     for (id, entry) in manifest.calls.iter().filter(|(_, entry)| wanted(&entry.room_id)) {
         for format in context.wants_reports(job) {
             let landing = entry.reports.get(format);
-            if let Some(landing) = landing.filter(|landing| land::is_due(entry, landing, force)) {
+            let due = |landing: &&Landing| !left_alone(landing) && land::is_due(entry, landing, force);
+            if let Some(landing) = landing.filter(due) {
                 asks.push(Ask::Report(ReportAsk {
                     date,
                     space: space.clone(),
@@ -464,7 +551,7 @@ fn due(context: &Context, job: &Job, manifest: &Manifest) -> Vec<Ask> {
                     format: *format,
                     participants: entry.participants,
                     of: land::call_state(entry),
-                    before: landing.clone(),
+                    before: revived(landing),
                     force,
                 }));
             }
@@ -474,7 +561,8 @@ fn due(context: &Context, job: &Job, manifest: &Manifest) -> Vec<Ask> {
         let records = manifest
             .records
             .iter()
-            .filter(|(_, entry)| wanted(&entry.room_id) && recording::is_due(entry, force));
+            .filter(|(_, entry)| wanted(&entry.room_id) && !left_alone(&entry.file))
+            .filter(|(_, entry)| recording::is_due(entry, force));
         asks.extend(records.map(|(id, entry)| {
             Ask::Record(RecordAsk {
                 date,
@@ -484,7 +572,7 @@ fn due(context: &Context, job: &Job, manifest: &Manifest) -> Vec<Ask> {
                 record: id.clone(),
                 file_size: recording::file_size(entry),
                 of: recording::record_state(entry),
-                before: entry.file.clone(),
+                before: revived(&entry.file),
             })
         }));
     }

@@ -9,6 +9,7 @@ mod catalog;
 mod day;
 mod feeds;
 mod land;
+mod late;
 mod lessons;
 mod meta;
 mod opened;
@@ -85,6 +86,14 @@ pub struct Job {
     pub force: bool,
 }
 
+impl Job {
+    /// Whether what was given up is asked for again on a date: someone asks for that very date. A nightly run, which
+    /// looks for open days too, leaves it alone.
+    fn asks_for_lost(&self, date: NaiveDate) -> bool {
+        !self.open_days && (self.from..=self.to).contains(&date)
+    }
+}
+
 /// The pipeline over one API and one store.
 pub struct Exporter {
     context: Arc<Context>,
@@ -126,6 +135,10 @@ impl Context {
 
     fn settle(&self) -> TimeDelta {
         TimeDelta::from_std(*self.config.scope.settle).unwrap_or(TimeDelta::MAX)
+    }
+
+    fn patience(&self) -> late::Patience {
+        late::Patience::new(*self.config.export.give_up, self.now)
     }
 
     fn wants_reports(&self, job: &Job) -> &[ReportFormat] {

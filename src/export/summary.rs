@@ -130,6 +130,8 @@ pub struct Counts {
     pub reports_denied: u64,
     /// Reports that failed.
     pub reports_failed: u64,
+    /// Reports that did not come within `export.give_up`.
+    pub reports_lost: u64,
     /// Recordings in the lake.
     pub records_done: u64,
     /// Recordings that this run brought.
@@ -142,6 +144,8 @@ pub struct Counts {
     pub records_failed: u64,
     /// Recordings that the platform itself has given up.
     pub records_unavailable: u64,
+    /// Recordings that did not come within `export.give_up`.
+    pub records_lost: u64,
     /// Bytes of recordings that this run brought.
     pub recorded_bytes: u64,
     /// Meta files that the feeds brought.
@@ -271,12 +275,14 @@ impl Summary {
         all.reports_pending += of_day.reports_pending;
         all.reports_denied += of_day.reports_denied;
         all.reports_failed += of_day.reports_failed;
+        all.reports_lost += of_day.reports_lost;
         all.records_done += of_day.records_done;
         all.records_landed += of_day.records_landed;
         all.records_pending += of_day.records_pending;
         all.records_denied += of_day.records_denied;
         all.records_failed += of_day.records_failed;
         all.records_unavailable += of_day.records_unavailable;
+        all.records_lost += of_day.records_lost;
         all.recorded_bytes += of_day.recorded_bytes;
         all.quality.add(&of_day.quality);
         self.failed.append(&mut day.failed);

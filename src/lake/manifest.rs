@@ -123,6 +123,8 @@ pub enum Status {
     Failed,
     /// It will never come: the platform says so itself.
     Unavailable,
+    /// It has not come within `export.give_up`; only a backfill of its date asks again.
+    Lost,
 }
 
 /// What became of one thing to be landed.

@@ -69,9 +69,10 @@ impl Telelake {
         Self(command)
     }
 
-    /// Against a simulator and a lake, with settled calls and few retries.
+    /// Against a simulator and a lake. Its school is of long ago, and what it does not have yet is waited for.
     pub fn against(sim: &Simulator, lake: &Lake, args: &[&str]) -> Self {
         Self::new(args)
+            .env("TELELAKE_EXPORT__GIVE_UP", "100years")
             .env("TELELAKE_API__BASE_URL", &sim.base_url())
             .env("TELELAKE_API__TOKEN", sim.token())
             .lake(lake)
