@@ -337,8 +337,7 @@ impl DayReport {
             }
             Status::Lost => {
                 counts.reports_lost += 1;
-                self.warnings
-                    .extend(told.then(|| named("report_lost_for_good")));
+                self.warnings.extend(told.then(|| named("report_lost_for_good")));
             }
         }
     }
@@ -365,8 +364,7 @@ impl DayReport {
             }
             Status::Lost => {
                 counts.records_lost += 1;
-                self.warnings
-                    .extend(told.then(|| named("record_lost_for_good")));
+                self.warnings.extend(told.then(|| named("record_lost_for_good")));
             }
         }
     }

@@ -108,6 +108,13 @@ pub trait Store: Send + Sync {
         self.get(key).await.map(|object| object.bytes)
     }
 
+    /// Reads a piece of an object: `length` bytes from `offset` on, fewer where the object ends, none beyond its end.
+    /// Each piece is of the object as it is then: pieces of one that is replaced meanwhile may not fit together.
+    ///
+    /// # Errors
+    /// `StoreNotFound` when there is none.
+    async fn get_range(&self, key: &str, offset: u64, length: usize) -> Result<Bytes>;
+
     /// The size of an object in bytes, or `None` when there is none.
     ///
     /// # Errors

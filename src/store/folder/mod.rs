@@ -10,7 +10,7 @@ mod temp;
 mod upload;
 
 use std::fs::{self, DirBuilder, File, OpenOptions};
-use std::io;
+use std::io::{self, Read as _, Seek as _};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -192,6 +192,17 @@ impl Store for FolderStore {
         .await
     }
 
+    async fn get_range(&self, key: &str, offset: u64, length: usize) -> Result<Bytes> {
+        let key = key.to_owned();
+        self.blocking(move |store| {
+            read_range(&store.path(&key)?, offset, length).map_err(|error| match is_missing(&error) {
+                true => Error::new(ErrorKind::StoreNotFound, &*key, "is not in the store"),
+                false => failed(&key, &error),
+            })
+        })
+        .await
+    }
+
     async fn size(&self, key: &str) -> Result<Option<u64>> {
         let key = key.to_owned();
         self.blocking(move |store| match fs::metadata(store.path(&key)?) {
@@ -273,6 +284,15 @@ fn bytes(key: &str, path: &Path) -> Result<Option<Bytes>> {
         Err(error) if is_missing(&error) => Ok(None),
         Err(error) => Err(failed(key, &error)),
     }
+}
+
+fn read_range(path: &Path, offset: u64, length: usize) -> io::Result<Bytes> {
+    let mut file = File::open(path)?;
+    let left = usize::try_from(file.metadata()?.len().saturating_sub(offset)).unwrap_or(usize::MAX);
+    let mut piece = Vec::with_capacity(length.min(left));
+    file.seek(io::SeekFrom::Start(offset))?;
+    file.take(length as u64).read_to_end(&mut piece)?;
+    Ok(piece.into())
 }
 
 fn version(bytes: &[u8]) -> Version {

@@ -40,6 +40,13 @@ pub(super) fn may_have_been_applied<E>(error: &SdkError<E>) -> bool {
     }
 }
 
+/// Whether a range was asked for that lies beyond the object's end.
+pub(super) fn is_beyond_the_end<E>(error: &SdkError<E>) -> bool {
+    error
+        .raw_response()
+        .is_some_and(|answer| answer.status().as_u16() == 416)
+}
+
 /// Whether the server says that it does not know conditional writes at all.
 pub(super) fn is_unsupported<E>(error: &SdkError<E>) -> bool
 where

@@ -145,11 +145,34 @@ impl S3Store {
         Ok(Version(answer.e_tag.unwrap_or_default()))
     }
 
+    /// Reads an object or a range of it, again where its body is cut: the SDK tries a request again, but not a body.
+    async fn fetch(&self, key: &str, range: Option<&str>) -> Result<Object> {
+        let mut attempt = 1;
+        loop {
+            match self.get_once(key, range).await? {
+                Ok(object) => return Ok(object),
+                Err(_) if attempt < connect::ATTEMPTS => attempt += 1,
+                Err(error) => {
+                    let message = format!("its content was cut on the way: {error}");
+                    return Err(Error::new(ErrorKind::Store, key, message));
+                }
+            }
+        }
+    }
+
     /// Reads an object; the inner error is one of its body.
-    async fn get_once(&self, key: &str) -> Result<Result<Object, ByteStreamError>> {
+    async fn get_once(&self, key: &str, range: Option<&str>) -> Result<Result<Object, ByteStreamError>> {
         let request = self.client.get_object().bucket(&self.target.bucket);
-        let answer = request.key(self.object_key(key)).send().await;
-        let answer = answer.map_err(|error| self.error(key, &error))?;
+        let request = request.key(self.object_key(key)).set_range(range.map(Into::into));
+        let answer = match request.send().await {
+            Err(error) if range.is_some() && error::is_beyond_the_end(&error) => {
+                return Ok(Ok(Object {
+                    bytes: Bytes::new(),
+                    version: Version(String::new()),
+                }));
+            }
+            answer => answer.map_err(|error| self.error(key, &error))?,
+        };
         let version = Version(answer.e_tag.unwrap_or_default());
         Ok(answer.body.collect().await.map(|body| Object {
             bytes: body.into_bytes(),
@@ -268,18 +291,18 @@ impl Store for S3Store {
     }
 
     async fn get(&self, key: &str) -> Result<Object> {
-        let mut attempt = 1;
-        loop {
-            match self.get_once(key).await? {
-                Ok(object) => return Ok(object),
-                // The SDK tries a request again, but not a body that was cut.
-                Err(_) if attempt < connect::ATTEMPTS => attempt += 1,
-                Err(error) => {
-                    let message = format!("its content was cut on the way: {error}");
-                    return Err(Error::new(ErrorKind::Store, key, message));
-                }
-            }
-        }
+        self.fetch(key, None).await
+    }
+
+    async fn get_range(&self, key: &str, offset: u64, length: usize) -> Result<Bytes> {
+        let Some(last) = (length as u64)
+            .checked_sub(1)
+            .and_then(|more| offset.checked_add(more))
+        else {
+            return Ok(Bytes::new());
+        };
+        let range = format!("bytes={offset}-{last}");
+        self.fetch(key, Some(&range)).await.map(|object| object.bytes)
     }
 
     async fn size(&self, key: &str) -> Result<Option<u64>> {

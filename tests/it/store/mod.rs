@@ -35,6 +35,7 @@ conformance!(
     preflight_leaves_nothing_visible,
     conditional_writes_are_honoured_and_the_probe_is_removed,
     an_object_reads_back_as_it_was_written,
+    pieces_of_an_object_make_the_whole,
     what_is_not_there_is_said_so,
     a_write_replaces_the_whole,
     readers_see_the_old_or_the_new_one,

@@ -85,12 +85,38 @@ pub async fn an_object_reads_back_as_it_was_written(store: &dyn Store) {
     }
 }
 
+pub async fn pieces_of_an_object_make_the_whole(store: &dyn Store) {
+    const KEY: &str = "pieces/урок.mp4";
+    let bytes = content(9, 100_003);
+    store.put(KEY, bytes.clone(), Condition::Any).await.unwrap();
+    let mut whole = Vec::new();
+    loop {
+        let piece = store.get_range(KEY, whole.len() as u64, 30_000).await.unwrap();
+        if piece.is_empty() {
+            break;
+        }
+        assert_eq!(piece.len(), 30_000.min(bytes.len() - whole.len()));
+        whole.extend_from_slice(&piece);
+    }
+    assert_eq!(sha256(&whole), sha256(&bytes));
+    let last = store.get_range(KEY, 100_002, 1 << 30).await.unwrap();
+    assert_eq!(last, bytes[100_002..]);
+    for (offset, length) in [(0, 0), (100_003, 1), (1 << 40, 10)] {
+        let none = store.get_range(KEY, offset, length).await.unwrap();
+        assert!(none.is_empty(), "{offset}");
+    }
+    put(store, "pieces/empty", "").await;
+    assert!(store.get_range("pieces/empty", 0, 10).await.unwrap().is_empty());
+}
+
 pub async fn what_is_not_there_is_said_so(store: &dyn Store) {
     put(store, "missing/there", "x").await;
     for key in ["missing/not-there", "missing", "nowhere/at/all.json"] {
         let error = store.get(key).await.unwrap_err();
         assert_eq!(error.kind(), ErrorKind::StoreNotFound, "{error}");
         assert_eq!(error.about(), key);
+        let error = store.get_range(key, 0, 10).await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::StoreNotFound, "{error}");
         assert_eq!(store.size(key).await.unwrap(), None);
         store.delete(key).await.unwrap();
     }
