@@ -62,6 +62,8 @@ pub enum ExitStatus {
     Partial = 3,
     /// Nothing could be done: the token refused, or the API or the store out of reach.
     Nothing = 4,
+    /// `verify` found damage.
+    Damaged = 5,
 }
 
 impl From<ExitStatus> for std::process::ExitCode {

@@ -16,6 +16,7 @@ mod run;
 mod schema;
 mod simulate;
 mod status;
+mod verify;
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -67,6 +68,7 @@ Exit status:
   2  wrong usage or configuration; nothing was requested
   3  done in part, or stopped: what failed is named and will be tried again
   4  nothing could be done: the token is refused, or the API or the store is out of reach
+  5  verify found damage
 
 Every key of the configuration can be set by the environment: TELELAKE_<SECTION>__<KEY>.
 A first SIGTERM or Ctrl-C ends the work cleanly within 10 s, a second one at once.";
@@ -87,6 +89,7 @@ enum Command {
     Backfill(backfill::Args),
     Rebuild(rebuild::Args),
     Status(status::Args),
+    Verify(verify::Args),
     Check(check::Args),
     Schema(schema::Args),
     Meta(meta::Args),
@@ -163,6 +166,7 @@ async fn dispatch(context: &Context, command: Command) -> Result<ExitStatus> {
         Command::Backfill(args) => backfill::run(context, args).await,
         Command::Rebuild(args) => rebuild::run(context, args).await,
         Command::Status(args) => status::run(context, args).await,
+        Command::Verify(args) => verify::run(context, args).await,
         Command::Meta(args) => meta::run(context, args).await,
         Command::Check(_) => check::run(context).await,
         Command::Schema(args) => schema::run(context, &args),

@@ -60,7 +60,8 @@ pub(super) async fn rebuild(workshop: &Workshop, summary: &mut Summary) {
     }
 }
 
-async fn rebuild_all(workshop: &Workshop) -> Result<()> {
+/// Makes the tables again from what was seen.
+pub(super) async fn rebuild_all(workshop: &Workshop) -> Result<()> {
     if let Some((catalog, _)) = get_json::<Catalog>(&*workshop.store, key::SPACES).await? {
         write(workshop, build::build_spaces(&catalog, &workshop.mapping)?).await?;
     }

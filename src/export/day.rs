@@ -535,10 +535,13 @@ fn due(context: &Context, job: &Job, manifest: &Manifest) -> Vec<Ask> {
     let force = job.force && (job.from..=job.to).contains(&date);
     let wanted = |room: &String| job.rooms.is_empty() || job.rooms.contains(room);
     let again = job.asks_for_lost(date);
+    let forced =
+        |id: &String, format| force || context.again.contains(&(date, space.clone(), id.clone(), format));
     let left_alone = |landing: &Landing| landing.status == Status::Lost && !again;
     for (id, entry) in manifest.calls.iter().filter(|(_, entry)| wanted(&entry.room_id)) {
         for format in context.wants_reports(job) {
             let landing = entry.reports.get(format);
+            let force = forced(id, Some(*format));
             let due = |landing: &&Landing| !left_alone(landing) && land::is_due(entry, landing, force);
             if let Some(landing) = landing.filter(due) {
                 asks.push(Ask::Report(ReportAsk {
@@ -560,7 +563,7 @@ fn due(context: &Context, job: &Job, manifest: &Manifest) -> Vec<Ask> {
             .records
             .iter()
             .filter(|(_, entry)| wanted(&entry.room_id) && !left_alone(&entry.file))
-            .filter(|(_, entry)| recording::is_due(entry, force));
+            .filter(|(id, entry)| recording::is_due(entry, forced(id, None)));
         asks.extend(records.map(|(id, entry)| {
             Ask::Record(RecordAsk {
                 date,

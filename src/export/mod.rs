@@ -22,9 +22,11 @@ mod sample;
 mod sort;
 mod summary;
 mod tables;
+pub mod verify;
 mod walk;
 mod workshop;
 
+use std::collections::HashSet;
 use std::sync::{Arc, OnceLock};
 
 use chrono::{DateTime, Days, NaiveDate, TimeDelta, Utc};
@@ -94,6 +96,9 @@ impl Job {
     }
 }
 
+/// Reports and recordings: the day, the id of the call or record, and the report's format.
+type Again = HashSet<(NaiveDate, String, String, Option<ReportFormat>)>;
+
 /// The pipeline over one API and one store.
 pub struct Exporter {
     context: Arc<Context>,
@@ -106,6 +111,8 @@ struct Context {
     /// Why the work was stopped, where it was not the operator.
     fatal: OnceLock<Error>,
     transfers: Semaphore,
+    /// What is landed again although it is there.
+    again: Again,
     /// Reports in memory at once.
     landings: Semaphore,
     /// Reports that are parsed at once: a parsed one takes several times its bytes.
@@ -177,10 +184,21 @@ impl Exporter {
                 workshop: Arc::new(Workshop::new(config, store, progress, cancel, now)?),
                 fatal: OnceLock::new(),
                 transfers: Semaphore::new(TRANSFERS_AT_ONCE),
+                again: Again::new(),
                 landings: Semaphore::new(concurrency),
                 inspections: Semaphore::new(INSPECTIONS_AT_ONCE),
             }),
         })
+    }
+
+    /// The same, and it lands some things again although they are there: those of a repair. What the API does not give
+    /// again is kept as it is.
+    #[must_use]
+    fn landing_again(mut self, again: Again) -> Self {
+        if let Some(context) = Arc::get_mut(&mut self.context) {
+            context.again = again;
+        }
+        self
     }
 
     /// Does a job and writes the run's summary into the store.

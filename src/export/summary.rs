@@ -341,7 +341,9 @@ impl Summary {
         self.outcome = match status {
             ExitStatus::Done => Outcome::Done,
             ExitStatus::Partial => Outcome::Partial,
-            ExitStatus::Unexpected | ExitStatus::Usage | ExitStatus::Nothing => Outcome::Nothing,
+            ExitStatus::Unexpected | ExitStatus::Usage | ExitStatus::Nothing | ExitStatus::Damaged => {
+                Outcome::Nothing
+            }
         };
         self.exit_status = status as u8;
     }

@@ -18,7 +18,7 @@ use crate::build::{self, BuiltDay, TableFile};
 use crate::config::Config;
 use crate::lake::key;
 use crate::lake::manifest::{Built, Landing, Manifest, Status, TableEntry};
-use crate::store::{Condition, Store};
+use crate::store::{Condition, Store, Version};
 use crate::{Error, ErrorKind, Result};
 
 /// Lost commits after which a day is left to the next run: others write it faster than this process can.
@@ -182,7 +182,7 @@ pub(super) async fn commit(context: &Workshop, day: &mut Day) -> Result<()> {
 }
 
 /// A day without anything that was not listed whole says nothing: it has no manifest.
-fn is_blank(manifest: &Manifest) -> bool {
+pub(super) fn is_blank(manifest: &Manifest) -> bool {
     !manifest.listed && manifest.missed.is_none() && manifest.calls.is_empty() && manifest.records.is_empty()
 }
 
@@ -193,7 +193,7 @@ fn is_open(context: &Workshop, manifest: &Manifest) -> bool {
         || has_open_items(&context.config, manifest)
 }
 
-fn has_open_items(config: &Config, manifest: &Manifest) -> bool {
+pub(super) fn has_open_items(config: &Config, manifest: &Manifest) -> bool {
     let open = |status: Status| matches!(status, Status::Pending | Status::Failed);
     !manifest.missed.is_none()
         || manifest.calls.values().any(|call| {
@@ -334,6 +334,36 @@ async fn build_whole(context: &Arc<Workshop>, day: &mut Day, checked_at: DateTim
         return run_build(context, day, checked_at).await;
     }
     Ok(built)
+}
+
+/// The tables of a stored day as a build of the same gives them; nothing is written.
+///
+/// # Errors
+/// Of the store: a report, or another day's participants, that is not there.
+pub(super) async fn build_only(
+    context: &Arc<Workshop>,
+    manifest: Manifest,
+    version: Version,
+) -> Result<Vec<TableFile>> {
+    let checked_at = manifest.built.as_ref().map(|built| built.checked_at);
+    let mut day = Day::stored(manifest, version);
+    let built = run_build(context, &mut day, checked_at.unwrap_or(context.now)).await?;
+    let meta = context.lessons.meta(context, day.manifest.date).await?;
+    let meetings = built.presence.meetings();
+    let beside = context
+        .lessons
+        .beside(context, &day_id(&day.manifest), &meetings)
+        .await?;
+    let presences = beside.presences(context).await?;
+    let attendance = build::build_attendance(
+        &day.manifest,
+        &built.presence,
+        &presences,
+        &beside.away,
+        &meta,
+        &mut crate::lake::manifest::Quality::default(),
+    )?;
+    Ok(built.tables.into_iter().chain(attendance).collect())
 }
 
 /// Runs the pure build on a thread of its own, fed with reports in the tables' order.

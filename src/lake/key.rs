@@ -30,6 +30,12 @@ pub const RAW_META: &str = "raw/meta/";
 pub const META_SHELVES: &str = "_telelake/meta/shelves/";
 /// Markers of dates whose meta has changed since the days around them were looked at.
 pub const META_CHANGED: &str = "_telelake/meta/changed/";
+/// Which dates have meta of which meetings.
+pub const META_INDEX: &str = "_telelake/meta/index/";
+/// What a repair put out of the way, as it was.
+pub const SET_ASIDE: &str = "_telelake/aside/";
+/// What checks of the store begin with: they are removed at once.
+pub const PROBE: &str = "_telelake/probe";
 /// What was read of the feeds of meta.
 pub const META_FEEDS: &str = "_telelake/meta/feeds.json";
 
@@ -139,7 +145,12 @@ pub fn meta_changed(date: NaiveDate, import: &str) -> String {
 /// Which dates have meta of a meeting: one of a few objects that share all meetings among them.
 pub fn meta_index(meeting: &str) -> String {
     let hash = hex::encode(Sha256::digest(meeting.as_bytes()));
-    format!("_telelake/meta/index/{}.json", &hash[..1])
+    format!("{META_INDEX}{}.json", &hash[..1])
+}
+
+/// Where a repair keeps what it puts out of the way; `stamp` tells repairs apart.
+pub fn set_aside(key: &str, stamp: &str) -> String {
+    format!("{SET_ASIDE}{}/{key}", segment(stamp))
 }
 
 /// A run's summary.
