@@ -16,6 +16,7 @@ async fn every_help_says_what_it_needs() {
         "backfill",
         "rebuild",
         "status",
+        "verify",
         "check",
         "schema",
         "simulate",

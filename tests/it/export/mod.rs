@@ -1,12 +1,14 @@
 //! The whole program against the simulator: what lies in the lake after a run.
 
 mod bad;
+mod lateness;
 mod mapping;
 mod meta;
 mod night;
 mod readings;
 mod recordings;
 mod states;
+mod verify;
 mod xlsx;
 
 use telelake::simulator::{Options, Simulator};

@@ -114,20 +114,30 @@ impl Lake {
         }
     }
 
-    /// Removes an object.
+    /// Writes an object past the program.
+    pub async fn put(&self, key: &str, bytes: impl Into<Bytes>) {
+        match self {
+            Self::Folder(folder) => {
+                let path = folder.path().join(key);
+                std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+                std::fs::write(path, bytes.into()).unwrap();
+            }
+            Self::S3 { bucket, .. } => {
+                let put = weed().await.client().put_object().bucket(bucket);
+                let put = put.key(format!("school/lake/{key}"));
+                put.body(bytes.into().into()).send().await.unwrap();
+            }
+        }
+    }
+
+    /// Removes an object past the program.
     pub async fn remove(&self, key: &str) {
         match self {
             Self::Folder(folder) => std::fs::remove_file(folder.path().join(key)).unwrap(),
             Self::S3 { bucket, .. } => {
-                let client = weed().await.client();
-                let key = format!("school/lake/{key}");
-                client
-                    .delete_object()
-                    .bucket(bucket)
-                    .key(key)
-                    .send()
-                    .await
-                    .unwrap();
+                let delete = weed().await.client().delete_object().bucket(bucket);
+                let delete = delete.key(format!("school/lake/{key}"));
+                delete.send().await.unwrap();
             }
         }
     }
