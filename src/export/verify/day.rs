@@ -58,16 +58,12 @@ pub(super) async fn verify(look: &Arc<Look>, date: NaiveDate, key: &str) -> Resu
                 return Ok(());
             }
         };
-        if manifest.version > VERSION {
-            look.find(damaged(
-                date,
-                key,
-                format!("version {}, of a newer telelake", manifest.version),
-            ));
-            return Ok(());
-        }
         if let Some(why) = inconsistent(&manifest, key) {
-            look.find(damaged(date, key, why).remedy(Remedy::Day));
+            let finding = damaged(date, key, why);
+            look.find(match manifest.version > VERSION {
+                true => finding,
+                false => finding.remedy(Remedy::Day),
+            });
             return Ok(());
         }
         let looked = once(look, &manifest, &version).await?;
@@ -104,8 +100,11 @@ fn damaged(date: NaiveDate, key: &str, why: String) -> Finding {
     }
 }
 
-/// Why a manifest can't be what the program wrote.
-fn inconsistent(manifest: &Manifest, key: &str) -> Option<String> {
+/// Why a manifest can't be what this program wrote.
+pub(super) fn inconsistent(manifest: &Manifest, key: &str) -> Option<String> {
+    if manifest.version > VERSION {
+        return Some(format!("version {}, of a newer telelake", manifest.version));
+    }
     let (date, space) = (manifest.date, manifest.space_id.as_str());
     if key::manifest(date, space) != key {
         return Some(format!("that of {date} of space {space}"));

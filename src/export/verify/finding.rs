@@ -168,14 +168,19 @@ impl Finding {
 
     /// One line: what, where, what should be, what is, what to do.
     pub fn one_line(&self) -> String {
-        let ids = [("call", &self.call_id), ("record", &self.record_id)]
+        let ids: Vec<_> = [("call", &self.call_id), ("record", &self.record_id)]
             .into_iter()
-            .filter_map(|(what, id)| id.as_ref().map(|id| format!(" ({what} {id})")));
+            .filter_map(|(what, id)| id.as_ref().map(|id| format!("{what} {id}")))
+            .collect();
+        let ids = match ids.is_empty() {
+            true => String::new(),
+            false => format!(" ({})", ids.join(", ")),
+        };
         format!(
             "{}  {}{}: expected {}, found {}; {}",
             name(self.kind),
             self.key,
-            ids.collect::<String>(),
+            ids,
             self.expected,
             self.found,
             self.advice()

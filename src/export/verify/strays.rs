@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use chrono::{NaiveDate, TimeDelta};
 
+use super::day;
 use super::finding::{Finding, Kind, Remedy};
 use super::look::{Look, Read, unreadable};
 use super::place::Place;
@@ -70,6 +71,8 @@ async fn of_day(look: &Look, date: NaiveDate, space: &str, keys: Vec<String>) ->
     let manifest_key = format!("{}date={date}/{space}.json", key::DAYS);
     // As it is now: a run may have written it since.
     let manifest = match look.json::<Manifest>(&manifest_key).await? {
+        // One that can't be was told when the day was looked at.
+        Read::There(manifest, _) if day::inconsistent(&manifest, &manifest_key).is_some() => return Ok(()),
         Read::There(manifest, _) => manifest,
         Read::Missing => {
             let found = format!("none, but {} objects of the day", keys.len());
@@ -78,7 +81,6 @@ async fn of_day(look: &Look, date: NaiveDate, space: &str, keys: Vec<String>) ->
             look.find(finding.differs("the day's manifest", found).remedy(Remedy::Day));
             return Ok(());
         }
-        // Told when the day was looked at.
         Read::Damaged(_) => return Ok(()),
         Read::Unreadable(why) => {
             look.find(unreadable(&manifest_key, &why).date(Some(date)));

@@ -55,8 +55,10 @@ async fn night(sim: &Simulator, lake: &Lake, date: NaiveDate, lookback: u64) -> 
     export(config(sim, lake), &job, now).await
 }
 
+/// The kinds of problems, but for what the school's ragged objects give rise to.
 fn kinds(problems: &[telelake::export::Problem]) -> Vec<&str> {
-    problems.iter().map(|problem| problem.kind.as_str()).collect()
+    let kinds = problems.iter().map(|problem| problem.kind.as_str());
+    kinds.filter(|kind| *kind != "new_field").collect()
 }
 
 async fn is_marked(lake: &Lake) -> bool {
@@ -203,6 +205,7 @@ async fn what_never_comes_is_lost_named_once_and_closes_its_day() {
     assert!(!is_marked(&lake).await);
 
     // Later nights neither ask nor tell, also where they look at the day.
+    let before = lake.manifests().await[0].clone();
     sim.clear_log();
     let later = night(&sim, &lake, date + Days::new(5), 4).await;
     assert_eq!(
@@ -211,7 +214,7 @@ async fn what_never_comes_is_lost_named_once_and_closes_its_day() {
         "{later:?}"
     );
     assert_eq!(sim.count(Endpoint::Report), 0);
-    assert_eq!(later.counts.writes, 0, "the lost day is as it was");
+    assert_eq!(lake.manifests().await[0], before);
 
     let coverage = lake
         .rows(
