@@ -31,8 +31,8 @@ pub(super) enum Place<'k> {
     Unknown,
 }
 
-/// The program's own objects, besides manifests and markers.
-const STATE: [&str; 9] = [
+/// The program's own objects, besides manifests and markers: all that may lie below `_telelake/`.
+const STATE: [&str; 14] = [
     key::STORE_INFO,
     key::RUNS,
     key::SPACES,
@@ -42,6 +42,12 @@ const STATE: [&str; 9] = [
     key::META_CHANGED,
     key::META_FEEDS,
     key::SET_ASIDE,
+    // Of uploads that are gone on with, of writers that take turns, and of the daemon.
+    "_telelake/uploads/",
+    "_telelake/leases/",
+    "_telelake/events/",
+    "_telelake/queue/",
+    "_telelake/relay/",
 ];
 
 impl<'k> Place<'k> {
