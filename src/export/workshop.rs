@@ -60,6 +60,17 @@ impl Workshop {
         })
     }
 
+    /// Another one over the same, which knows nothing of lessons yet.
+    pub fn anew(&self) -> Result<Self> {
+        Self::new(
+            self.config.clone(),
+            Arc::clone(&self.store),
+            Arc::clone(&self.progress),
+            self.cancel.clone(),
+            self.now,
+        )
+    }
+
     /// Writes an object, conditionally where the store can.
     pub async fn put(&self, key: &str, bytes: Bytes, condition: Condition) -> Result<Version> {
         let condition = if self.conditional.load(Ordering::Relaxed) {

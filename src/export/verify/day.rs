@@ -12,6 +12,7 @@ use super::objects::{Expected, What, expected, hold, sha256, table};
 use crate::Result;
 use crate::build::{self, RowKey};
 use crate::export::tables;
+use crate::export::workshop::Workshop;
 use crate::lake::key;
 use crate::lake::manifest::{Manifest, Status, VERSION};
 use crate::store::Version;
@@ -43,7 +44,12 @@ impl Looked {
 }
 
 /// Looks at a day, again where a run changed it meanwhile.
-pub(super) async fn verify(look: &Arc<Look>, date: NaiveDate, key: &str) -> Result<()> {
+pub(super) async fn verify(
+    look: &Arc<Look>,
+    builder: &Arc<Workshop>,
+    date: NaiveDate,
+    key: &str,
+) -> Result<()> {
     for last in (0..LOOKS).rev() {
         let (manifest, version) = match look.json::<Manifest>(key).await? {
             Read::There(manifest, version) => (manifest, version),
@@ -66,7 +72,7 @@ pub(super) async fn verify(look: &Arc<Look>, date: NaiveDate, key: &str) -> Resu
             });
             return Ok(());
         }
-        let looked = once(look, &manifest, &version).await?;
+        let looked = once(look, builder, &manifest, &version).await?;
         let same = looked.findings.is_empty() || last == 0 || unchanged(look, key, &version).await?;
         if same {
             take(look, &manifest, looked);
@@ -145,7 +151,12 @@ fn is_built(manifest: &Manifest) -> bool {
         .is_some_and(|built| !built.fingerprint.is_empty())
 }
 
-async fn once(look: &Arc<Look>, manifest: &Manifest, version: &Version) -> Result<Looked> {
+async fn once(
+    look: &Arc<Look>,
+    builder: &Arc<Workshop>,
+    manifest: &Manifest,
+    version: &Version,
+) -> Result<Looked> {
     let mut looked = Looked::default();
     looked.counts.days = 1;
     let open = tables::has_open_items(&look.workshop.config, manifest);
@@ -173,7 +184,7 @@ async fn once(look: &Arc<Look>, manifest: &Manifest, version: &Version) -> Resul
     }
     drop(holding);
     if look.options.rebuild && looked.findings.is_empty() && is_built(manifest) {
-        rebuild(look, manifest, version, &mut looked).await?;
+        rebuild(builder, manifest, version, &mut looked).await?;
     }
     Ok(looked)
 }
@@ -195,7 +206,7 @@ async fn marked(look: &Look, manifest: &Manifest, open: bool, looked: &mut Looke
 
 /// Holds the stored tables against those that a build gives now.
 async fn rebuild(
-    look: &Arc<Look>,
+    builder: &Arc<Workshop>,
     manifest: &Manifest,
     version: &Version,
     looked: &mut Looked,
@@ -203,14 +214,14 @@ async fn rebuild(
     let Some(built) = &manifest.built else {
         return Ok(());
     };
-    let fingerprint = build::fingerprint(manifest, &look.workshop.mapping);
-    let current = tables::is_current(&look.workshop, manifest, built, &fingerprint);
+    let fingerprint = build::fingerprint(manifest, &builder.mapping);
+    let current = tables::is_current(builder, manifest, built, &fingerprint);
     let files = match current.await {
         Ok(false) => {
             looked.counts.days_stale = 1;
             return Ok(());
         }
-        Ok(true) => tables::build_only(&look.workshop, manifest.clone(), version.clone()).await,
+        Ok(true) => tables::build_only(builder, manifest.clone(), version.clone()).await,
         Err(error) => Err(error),
     };
     let files = match files {

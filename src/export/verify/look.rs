@@ -133,7 +133,12 @@ impl Look {
         match self.workshop.store.get(key).await {
             Ok(object) => Ok(match serde_json::from_slice(&object.bytes) {
                 Ok(value) => Read::There(value, object.version),
-                Err(error) => Read::Damaged(format!("no such JSON: {error}")),
+                // Where, and no more: what it says there may be personal.
+                Err(error) => Read::Damaged(format!(
+                    "no JSON of it, from line {} column {} on",
+                    error.line(),
+                    error.column()
+                )),
             }),
             Err(error) if error.kind() == ErrorKind::StoreNotFound => Ok(Read::Missing),
             Err(error) => Ok(Read::Unreadable(of_one_object(error)?)),

@@ -41,6 +41,8 @@ use crate::{Error, ErrorKind, Result};
 const DAYS_AT_ONCE: usize = 8;
 /// Days built at once.
 const BUILDS_AT_ONCE: usize = 2;
+/// Days that one workshop is used for.
+const DAYS_OF_A_BUILDER: usize = 64;
 
 /// What is looked at, and how closely.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -210,18 +212,30 @@ async fn days(look: &Arc<Look>) -> Result<()> {
     };
     manifests.retain(|(date, _)| dates.contain(*date) || near(*date));
     look.workshop.progress.enter(Phase::Days, manifests.len() as u64);
+    for days in manifests.chunks(DAYS_OF_A_BUILDER) {
+        // What is known of lessons is kept for as long as a workshop: not that of the whole past.
+        let builder = match look.options.rebuild {
+            true => Arc::new(look.workshop.anew()?),
+            false => Arc::clone(&look.workshop),
+        };
+        some_days(look, &builder, days).await?;
+    }
+    Ok(())
+}
+
+async fn some_days(look: &Arc<Look>, builder: &Arc<Workshop>, days: &[(NaiveDate, String)]) -> Result<()> {
     let at_once = match look.options.rebuild {
         true => BUILDS_AT_ONCE,
         false => DAYS_AT_ONCE,
     };
-    stream::iter(manifests)
+    stream::iter(days.to_vec())
         .map(|(date, key)| {
             // A task of its own, so that days use all cores.
-            let look = Arc::clone(look);
+            let (look, builder) = (Arc::clone(look), Arc::clone(builder));
             let looking = tokio::spawn(async move {
                 look.unless_stopped()?;
                 match look.dates().contain(date) {
-                    true => Box::pin(day::verify(&look, date, &key)).await?,
+                    true => Box::pin(day::verify(&look, &builder, date, &key)).await?,
                     false => day::note_beside(&look, &key).await?,
                 }
                 look.workshop.progress.days.advance(1);

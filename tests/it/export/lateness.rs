@@ -156,8 +156,7 @@ async fn a_call_over_midnight_comes_in_when_it_has_ended_and_settled() {
         let call = school
             .calls
             .iter_mut()
-            .filter(|call| call.room_id == room)
-            .next_back()
+            .rfind(|call| call.room_id == room)
             .unwrap();
         call.started_at = midnight - TimeDelta::hours(1);
         call.finished_at = Some(midnight + TimeDelta::minutes(110));
