@@ -15,7 +15,7 @@ use super::land::{self, ReportAsk, ReportResult};
 use super::recording::{self, RecordAsk, RecordResult};
 use super::summary::{DayReport, Problem};
 use super::walk::{Asked, DayWork};
-use super::{Context, Job, opened, tables};
+use super::{Context, Job, commit, opened, tables};
 use crate::api::{Call, Record};
 use crate::lake::key;
 use crate::lake::manifest::{CallEntry, Landing, Manifest, RecordEntry, RoomEntry, Status};
@@ -40,6 +40,13 @@ pub(super) struct Day {
     pub marked: bool,
     /// Objects of calls and records that turned out to lie on another day: removed once the manifest says so.
     pub evicted: Vec<String>,
+    /// The claims that this process has made on the day, and whether the last one stands.
+    pub claims: Vec<String>,
+    pub claimed: bool,
+    /// Whether another process was met on the day.
+    pub contested: bool,
+    /// Whether another process had claimed the day and may live on: its marker stays, so that the next run looks again.
+    pub doubted: bool,
 }
 
 /// Something to be fetched.
@@ -131,14 +138,22 @@ pub(super) async fn refresh(context: &Arc<Context>, date: chrono::NaiveDate, spa
 impl Day {
     /// A day as the store has it.
     pub(super) fn stored(manifest: Manifest, version: Version) -> Self {
+        Self::new(manifest.clone(), Some((manifest, version)))
+    }
+
+    fn new(manifest: Manifest, stored: Option<(Manifest, Version)>) -> Self {
         Self {
-            manifest: manifest.clone(),
-            stored: Some((manifest, version)),
+            manifest,
+            stored,
             fresh: HashMap::new(),
             fresh_bytes: 0,
             report: DayReport::default(),
             marked: false,
             evicted: Vec::new(),
+            claims: Vec::new(),
+            claimed: false,
+            contested: false,
+            doubted: false,
         }
     }
 
@@ -155,15 +170,7 @@ impl Day {
             Some((manifest, _)) => manifest.clone(),
             None => Manifest::new(date, space),
         };
-        Ok(Self {
-            manifest,
-            stored,
-            fresh: HashMap::new(),
-            fresh_bytes: 0,
-            report: DayReport::default(),
-            marked: false,
-            evicted: Vec::new(),
-        })
+        Ok(Self::new(manifest, stored))
     }
 
     /// Fetches all that is due, many at once, and takes each result in as it comes.
@@ -192,7 +199,7 @@ impl Day {
                 _ = checkpoint.tick() => {
                     // What is lost here is only work: the day's end commits all of it, or says why not.
                     if std::mem::take(&mut changed)
-                        && let Err(error) = tables::commit(context, self).await
+                        && let Err(error) = commit::commit(context, self).await
                     {
                         tracing::debug!(%error, "no checkpoint");
                     }

@@ -39,6 +39,10 @@ pub struct Manifest {
     pub records: BTreeMap<String, RecordEntry>,
     /// What was built of all this, and from which state of it.
     pub built: Option<Built>,
+    /// Who writes the day's tables at this moment, or did when it was killed: an id of that work alone. While it is
+    /// there, the tables may be of another state than `built` says.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub building: Option<String>,
 }
 
 /// What could not be listed of a day when it was last asked for; later runs ask again.
@@ -278,6 +282,7 @@ impl Manifest {
             calls: BTreeMap::new(),
             records: BTreeMap::new(),
             built: None,
+            building: None,
         }
     }
 
@@ -290,8 +295,8 @@ impl Manifest {
         calls.into_iter().map(|(id, _)| id.as_str()).collect()
     }
 
-    /// Takes in what another process found of the same day meanwhile: nothing of either is lost. What was built is
-    /// neither's any more.
+    /// Takes in what another process committed of the same day meanwhile: nothing of either is lost. What is built is
+    /// what it says: it was the last to commit.
     pub fn absorb(&mut self, other: Self) {
         self.listed |= other.listed;
         self.missed.space |= other.missed.space;
@@ -323,6 +328,7 @@ impl Manifest {
                 }
             }
         }
-        self.built = None;
+        self.built = other.built;
+        self.building = other.building;
     }
 }
