@@ -186,11 +186,14 @@ impl Exporter {
         let opened = OpenedStore::open_or_create(context).await?;
         opened.tell(context, &mut summary);
         let end = context
-            .alone(job.command, async {
-                // Before the first look at the meta: the run stands on what it is then.
-                feeds::import(context, &mut summary).await;
-                self.work(job, &mut summary).await
-            })
+            .alone(
+                job.command,
+                Box::pin(async {
+                    // Before the first look at the meta: the run stands on what it is then.
+                    feeds::import(context, &mut summary).await;
+                    self.work(job, &mut summary).await
+                }),
+            )
             .await
             .flatten();
         let stats = context.client.stats();

@@ -60,7 +60,7 @@ impl Rebuilder {
         let mut summary = Summary::new(&job(from, to), workshop.config.timezone, workshop.now);
         opened.tell(workshop, &mut summary);
         let end = workshop
-            .alone("rebuild", self.work(from, to, &mut summary))
+            .alone("rebuild", Box::pin(self.work(from, to, &mut summary)))
             .await
             .flatten();
         summary.close(workshop, end.err()).await;
