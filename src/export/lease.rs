@@ -64,7 +64,6 @@ pub(super) fn lost() -> Error {
         "lease",
         "the lake's lease could not be kept: another process may write now",
     )
-    .hint("the next run goes on where this one stopped")
 }
 
 /// A ticket in the store.

@@ -343,10 +343,7 @@ impl Summary {
 
     /// Ends the run and writes its summary: with `error`, or with that of a store that was lost.
     pub(super) async fn close(&mut self, context: &Workshop, error: Option<Error>) {
-        let lost = context
-            .watch
-            .lost()
-            .map(|lost| Error::new(lost.kind(), lost.about(), lost.message()));
+        let lost = context.watch.lost();
         let stopped = context.cancel.is_cancelled();
         let was_lost = lost.is_some();
         self.finish(Utc::now(), context.writes(), stopped, lost.or(error).as_ref());

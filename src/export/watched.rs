@@ -12,9 +12,10 @@ use super::lease::Pulse;
 use crate::store::{Condition, Entry, Object, Store, Upload, UploadOptions, Version};
 use crate::{Error, ErrorKind, Result};
 
-/// Failures in a row, each after the store's own attempts, after which the store is taken for lost. Reads and writes
-/// are counted apart: a full disk can still be read.
-const MOST_FAILURES: u32 = 8;
+/// Failures in a row, each after the store's own attempts, after which the store is taken for lost.
+const MOST_FAILURES: u32 = 5;
+/// The same of writes alone: a full disk can still be read.
+const MOST_FAILED_WRITES: u32 = 8;
 
 /// See the module.
 pub(super) struct Watched {
@@ -24,8 +25,8 @@ pub(super) struct Watched {
 
 /// What was seen of the store so far.
 pub(super) struct Watch {
-    reads: AtomicU32,
-    writes: AtomicU32,
+    failures: AtomicU32,
+    failed_writes: AtomicU32,
     lost: OnceLock<Error>,
     /// Stops the run.
     stop: CancellationToken,
@@ -37,8 +38,8 @@ impl Watched {
         Self {
             inner,
             watch: Arc::new(Watch {
-                reads: AtomicU32::new(0),
-                writes: AtomicU32::new(0),
+                failures: AtomicU32::new(0),
+                failed_writes: AtomicU32::new(0),
                 lost: OnceLock::new(),
                 stop,
                 pulse: OnceLock::new(),
@@ -53,8 +54,10 @@ impl Watched {
 
 impl Watch {
     /// Why the store can't be worked with any more.
-    pub fn lost(&self) -> Option<&Error> {
-        self.lost.get()
+    pub fn lost(&self) -> Option<Error> {
+        let why = self.lost.get()?;
+        let lost = Error::new(why.kind(), why.about(), why.message());
+        Some(lost.hint("when the store is well again, the next run goes on where this one stopped"))
     }
 
     /// From now on nothing is written unless the lease is alive.
@@ -69,7 +72,7 @@ impl Watch {
     }
 
     fn before_read(&self, key: &str) -> Result<()> {
-        match self.lost() {
+        match self.lost.get() {
             Some(_) => Err(stopped(key)),
             None => Ok(()),
         }
@@ -84,30 +87,35 @@ impl Watch {
         self.before_read(key)
     }
 
-    fn after<T>(&self, count: &AtomicU32, outcome: Result<T>) -> Result<T> {
-        match &outcome {
-            Err(error) if matches!(error.kind(), ErrorKind::Store | ErrorKind::StoreUnavailable) => {
-                if count.fetch_add(1, Ordering::Relaxed) + 1 >= MOST_FAILURES {
-                    let message = format!("the store fails again and again, last: {error}");
-                    self.lose(
-                        Error::new(ErrorKind::StoreUnavailable, "store", message)
-                            .hint("when the store is well again, the next run goes on where this one stopped"),
-                    );
-                }
+    fn after<T>(&self, is_write: bool, outcome: Result<T>) -> Result<T> {
+        let failure = match &outcome {
+            Err(error) if matches!(error.kind(), ErrorKind::Store | ErrorKind::StoreUnavailable) => Some(error),
+            _ => None,
+        };
+        let one_more = |count: &AtomicU32| match failure {
+            Some(_) => count.fetch_add(1, Ordering::Relaxed) + 1,
+            None => {
+                count.store(0, Ordering::Relaxed);
+                0
             }
-            _ => count.store(0, Ordering::Relaxed),
+        };
+        let lost = one_more(&self.failures) >= MOST_FAILURES
+            || (is_write && one_more(&self.failed_writes) >= MOST_FAILED_WRITES);
+        if let Some(error) = failure.filter(|_| lost) {
+            let message = format!("the store fails again and again, last: {error}");
+            self.lose(Error::new(ErrorKind::StoreUnavailable, "store", message));
         }
         outcome
     }
 
     async fn read<T>(&self, key: &str, work: impl Future<Output = Result<T>>) -> Result<T> {
         self.before_read(key)?;
-        self.after(&self.reads, work.await)
+        self.after(false, work.await)
     }
 
     async fn write<T>(&self, key: &str, work: impl Future<Output = Result<T>>) -> Result<T> {
         self.before_write(key)?;
-        self.after(&self.writes, work.await)
+        self.after(true, work.await)
     }
 }
 
@@ -179,7 +187,7 @@ impl Upload for WatchedUpload {
         self.watch.before_write(&self.key)?;
         match self.inner.write(chunk).await {
             Ok(()) => Ok(()),
-            failed => self.watch.after(&self.watch.writes, failed),
+            failed => self.watch.after(true, failed),
         }
     }
 

@@ -12,6 +12,7 @@ use sha2::{Digest, Sha256};
 use telelake::store::{Condition, Entry, Object, Store, Upload, UploadOptions, Version};
 use telelake::{Error, ErrorKind, Result};
 use tokio::sync::Notify;
+use tokio::time::Duration;
 
 /// What is done to a store.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -60,6 +61,8 @@ pub enum Fault {
     Full,
     /// The process dies before the call, or right after it was done: nothing is done any more.
     Death { applied: bool },
+    /// It takes so long, and is done.
+    Delay(Duration),
     /// The call waits before it is done; right after it, the process may die.
     Pause { gate: Arc<Gate>, dies: bool },
 }
@@ -159,11 +162,6 @@ impl Faulty {
         self.state.lock().unwrap().calls.clone()
     }
 
-    /// How many calls of a kind there were.
-    pub fn count(&self, op: Op) -> usize {
-        self.calls().iter().filter(|call| call.op == op).count()
-    }
-
     /// How often the plan had its way.
     pub fn faults(&self) -> usize {
         self.state.lock().unwrap().faults
@@ -199,6 +197,10 @@ impl Faulty {
                 let _ = work.await;
                 self.state.lock().unwrap().dead = true;
                 Err(gone(&about))
+            }
+            Some(Fault::Delay(pause)) => {
+                tokio::time::sleep(pause).await;
+                work.await
             }
             Some(Fault::Pause { gate, dies }) => {
                 gate.reached.notify_one();
