@@ -83,6 +83,7 @@ pub(super) fn is_blank(manifest: &Manifest) -> bool {
 pub(super) fn is_open(context: &Workshop, manifest: &Manifest) -> bool {
     let built = manifest.built.as_ref().map(|built| built.fingerprint.as_str());
     manifest.building.is_some()
+        || !manifest.evicted.is_empty()
         || built != Some(&build::fingerprint(manifest, &context.mapping))
         || has_open_items(&context.config, manifest)
 }

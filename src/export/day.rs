@@ -38,8 +38,6 @@ pub(super) struct Day {
     pub report: DayReport,
     /// Whether there is a marker that says the day is open.
     pub marked: bool,
-    /// Objects of calls and records that turned out to lie on another day: removed once the manifest says so.
-    pub evicted: Vec<String>,
     /// The claims that this process has made on the day, and whether the last one stands.
     pub claims: Vec<String>,
     pub claimed: bool,
@@ -111,7 +109,7 @@ async fn work_on(context: &Arc<Context>, job: &Job, work: DayWork) -> Result<Day
     }
     let mut day = Day::load(context, &work).await?;
     let reachable = !work.missed.space;
-    day.evicted = merge(context, job, &mut day.manifest, work);
+    merge(context, job, &mut day.manifest, work);
     if reachable {
         day.land(context, job).await;
     }
@@ -149,7 +147,6 @@ impl Day {
             fresh_bytes: 0,
             report: DayReport::default(),
             marked: false,
-            evicted: Vec::new(),
             claims: Vec::new(),
             claimed: false,
             contested: false,
@@ -341,8 +338,8 @@ fn expect(context: &Context, reports: &[ReportAsk], records: &[RecordAsk]) {
 }
 
 /// Takes the walk's findings into the manifest. What the API lists again is as it lists it now; what it lists no more
-/// stays, unless it turned out to lie on another day. Gives the objects that the day gives up.
-pub(super) fn merge(context: &Context, job: &Job, manifest: &mut Manifest, work: DayWork) -> Vec<String> {
+/// stays, unless it turned out to lie on another day.
+pub(super) fn merge(context: &Context, job: &Job, manifest: &mut Manifest, work: DayWork) {
     manifest.space_name = work.space_name.or(manifest.space_name.take());
     manifest.listed |= work.listed;
     match work.asked {
@@ -376,6 +373,9 @@ pub(super) fn merge(context: &Context, job: &Job, manifest: &mut Manifest, work:
     for id in &work.evict_records {
         evicted.extend(manifest.records.remove(id).and_then(|entry| entry.file.landed));
     }
+    manifest
+        .evicted
+        .extend(evicted.into_iter().map(|landed| landed.key));
     for (id, (room, call)) in work.calls {
         merge_call(manifest, id, room, call);
     }
@@ -404,7 +404,6 @@ pub(super) fn merge(context: &Context, job: &Job, manifest: &mut Manifest, work:
             };
         }
     }
-    evicted.into_iter().map(|landed| landed.key).collect()
 }
 
 fn merge_call(manifest: &mut Manifest, id: String, room: String, call: Call) {

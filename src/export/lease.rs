@@ -231,7 +231,10 @@ impl Others {
                 _ => Instant::now(),
             };
             if since.elapsed() >= DEAD {
-                tracing::warn!(ticket = id, "a process died with the lake's lease: it is taken away");
+                tracing::warn!(
+                    ticket = id,
+                    "a process died with the lake's lease: it is taken away"
+                );
                 store.delete(&entry.key).await?;
                 continue;
             }

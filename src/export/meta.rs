@@ -120,12 +120,7 @@ pub(super) async fn take_embedded(
 /// Builds the tables of a date's meta where they are not of its shelf: an import may have been killed before them.
 pub(super) async fn mend(context: &Workshop, date: NaiveDate) -> Result<()> {
     let conditional = context.conditional.load(Ordering::Relaxed);
-    let mut import = Import::new(
-        &*context.store,
-        context.config.timezone,
-        context.now,
-        conditional,
-    );
+    let mut import = Import::new(&*context.store, context.config.timezone, context.now, conditional);
     let mended = import.shelve(date, &Change::default()).await;
     context.writes.fetch_add(import.done.writes, Ordering::Relaxed);
     mended

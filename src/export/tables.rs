@@ -1,7 +1,7 @@
 //! The end of a day's work: build its tables when what they are made of has changed, put them in their [place](Place),
 //! then [commit] the manifest, last and conditionally.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -76,13 +76,7 @@ async fn build_and_commit(context: &Arc<Workshop>, day: &mut Day, when: When) ->
                     meet(context, day).await?;
                 }
             }
-            Err(error) => return Err(error),
-            Ok(()) => {
-                for key in std::mem::take(&mut day.evicted) {
-                    context.delete(&key).await?;
-                }
-                return Ok(());
-            }
+            done => return done,
         }
     }
     Err(Error::new(
@@ -126,7 +120,8 @@ async fn step(context: &Arc<Workshop>, day: &mut Day, when: When) -> Result<()> 
     // What is built again of the same is the same, to the byte.
     let same = built.map(|built| built.checked_at);
     if when == When::Changed && same.is_some() {
-        return commit(context, day).await;
+        commit(context, day).await?;
+        return sweep(context, day).await;
     }
     if same.is_none() {
         if let Some(built) = &mut day.manifest.built {
@@ -150,6 +145,27 @@ async fn step(context: &Arc<Workshop>, day: &mut Day, when: When) -> Result<()> 
                     .push(lost.on(day.manifest.date, &day.manifest.space_id));
             }
             done => break done?,
+        }
+    }
+    commit(context, day).await?;
+    sweep(context, day).await
+}
+
+/// Removes what the day gave up, now that its manifest says so.
+async fn sweep(context: &Workshop, day: &mut Day) -> Result<()> {
+    if day.manifest.evicted.is_empty() {
+        return Ok(());
+    }
+    let reports = day.manifest.calls.values().flat_map(|call| call.reports.values());
+    let files = day.manifest.records.values().map(|record| &record.file);
+    let held: BTreeSet<_> = reports
+        .chain(files)
+        .filter_map(|landing| landing.landed.as_ref().map(|landed| landed.key.clone()))
+        .collect();
+    for key in std::mem::take(&mut day.manifest.evicted) {
+        // It may have come back meanwhile.
+        if !held.contains(&key) {
+            context.delete(&key).await?;
         }
     }
     commit(context, day).await

@@ -89,7 +89,9 @@ impl Watch {
 
     fn after<T>(&self, is_write: bool, outcome: Result<T>) -> Result<T> {
         let failure = match &outcome {
-            Err(error) if matches!(error.kind(), ErrorKind::Store | ErrorKind::StoreUnavailable) => Some(error),
+            Err(error) if matches!(error.kind(), ErrorKind::Store | ErrorKind::StoreUnavailable) => {
+                Some(error)
+            }
             _ => None,
         };
         let one_more = |count: &AtomicU32| match failure {
@@ -140,6 +142,10 @@ impl Store for Watched {
 
     async fn get(&self, key: &str) -> Result<Object> {
         self.watch.read(key, self.inner.get(key)).await
+    }
+
+    async fn read(&self, key: &str) -> Result<Bytes> {
+        self.watch.read(key, self.inner.read(key)).await
     }
 
     async fn size(&self, key: &str) -> Result<Option<u64>> {

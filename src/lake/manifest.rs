@@ -37,6 +37,10 @@ pub struct Manifest {
     pub calls: BTreeMap<String, CallEntry>,
     /// The day's records, by id.
     pub records: BTreeMap<String, RecordEntry>,
+    /// Keys of reports and recordings that the day gave up, as their calls turned out to lie on another one: still to
+    /// be removed.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub evicted: BTreeSet<String>,
     /// What was built of all this, and from which state of it.
     pub built: Option<Built>,
     /// Who writes the day's tables at this moment, or did when it was killed: an id of that work alone. While it is
@@ -281,6 +285,7 @@ impl Manifest {
             rooms: BTreeMap::new(),
             calls: BTreeMap::new(),
             records: BTreeMap::new(),
+            evicted: BTreeSet::new(),
             built: None,
             building: None,
         }
@@ -328,6 +333,7 @@ impl Manifest {
                 }
             }
         }
+        self.evicted.extend(other.evicted);
         self.built = other.built;
         self.building = other.building;
     }

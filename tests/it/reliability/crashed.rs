@@ -1,5 +1,6 @@
 //! A process that dies at any of its calls of the store, before the call or right after it was done, and the next one.
 
+use chrono::TimeDelta;
 use telelake::simulator::Simulator;
 
 use super::{assert_same, assert_sound, import, meta_file, now, rebuild, run, said, soak, tiny};
@@ -45,8 +46,40 @@ async fn a_run_killed_at_any_call_is_finished_by_the_next_one() {
         assert_same(&said(&store), &expected, &history);
         histories += 1;
     }
-    println!("{histories} histories, 0 differences");
+    println!("SOAK in process: a run killed at {histories} moments: 0 differences");
     assert!(histories > 20);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_call_that_moves_to_another_day_leaves_nothing_behind_whenever_the_run_is_killed() {
+    let sim = Simulator::start(tiny()).await.unwrap();
+    // The API says at first that it began the next day.
+    let truth = sim.edit(|school| {
+        let call = &mut school.calls[0];
+        let truth = call.started_at;
+        let end = truth.date_naive().and_hms_opt(0, 0, 0).unwrap().and_utc() + TimeDelta::hours(25);
+        call.finished_at = Some(end);
+        call.started_at = end - TimeDelta::minutes(10);
+        truth
+    });
+    let before = Memory::default();
+    run(&sim, before.clone()).await.unwrap();
+    sim.edit(|school| school.calls[0].started_at = truth);
+    let undisturbed = before.copy();
+    let counting = Faulty::counting(undisturbed.clone());
+    run(&sim, counting.clone()).await.unwrap();
+    let expected = said(&undisturbed);
+    assert_sound(&expected, "undisturbed");
+    for (nth, applied) in moments(counting.calls().len(), 6) {
+        let history = format!("killed at call {nth}, applied: {applied}");
+        let store = before.copy();
+        let _ = run(&sim, dying(&store, nth, applied)).await;
+        for _ in 0..2 {
+            let next = run(&sim, store.clone()).await.unwrap();
+            assert_eq!(next.exit_status, 0, "{history}: {:?}", next.failed);
+        }
+        assert_same(&said(&store), &expected, &history);
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -63,7 +96,7 @@ async fn an_import_killed_at_any_call_is_finished_by_the_same_file_or_the_next_r
     let undisturbed = before.copy();
     let counting = Faulty::counting(undisturbed.clone());
     let file = || super::file_of("b", &moved);
-    let later = now() + chrono::TimeDelta::seconds(1);
+    let later = now() + TimeDelta::seconds(1);
     let import_later = async |store: &dyn telelake::store::Store| {
         telelake::export::import_meta(store, chrono_tz::Tz::UTC, later, vec![file()]).await
     };

@@ -48,7 +48,9 @@ async fn one_tenth_of_answers_and_one_twentieth_of_store_calls_faulty_changes_no
         api_faults += sim.faults().hits();
         assert_same(&said(&store), &expected, &format!("seed {seed}"));
     }
-    println!("{seeds} seeds, {runs} runs, {faults} faults of the store, {api_faults} of the API, 0 differences");
+    println!(
+        "SOAK in process: {seeds} seeds, {runs} runs, {faults} faults of the store, {api_faults} of the API, 0 differences"
+    );
     assert!(faults > 5 && api_faults > 5);
 }
 
@@ -126,7 +128,14 @@ async fn a_lost_answer_loses_and_doubles_nothing() {
     run(&sim, undisturbed.clone()).await.unwrap();
     let expected = said(&undisturbed);
     // Each kind of object's first write.
-    for prefix in ["_telelake/days/", "_telelake/open/", "calls/", "coverage/", "raw/", "recordings/"] {
+    for prefix in [
+        "_telelake/days/",
+        "_telelake/open/",
+        "calls/",
+        "coverage/",
+        "raw/",
+        "recordings/",
+    ] {
         let store = Memory::default();
         let lost = AtomicBool::new(false);
         let faulty = Faulty::new(store.clone(), move |call, _| {
@@ -168,7 +177,11 @@ async fn faults_do_what_they_say() {
         expected.extend(applied.then_some(key));
     }
     *plan.lock().unwrap() = None;
-    assert_eq!(store.get("x").await.unwrap_err().kind(), ErrorKind::Interrupted, "dead for good");
+    assert_eq!(
+        store.get("x").await.unwrap_err().kind(),
+        ErrorKind::Interrupted,
+        "dead for good"
+    );
     expected.sort();
     assert_eq!(memory.contents().into_keys().collect::<Vec<_>>(), expected);
 }

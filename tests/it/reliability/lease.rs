@@ -61,9 +61,12 @@ async fn of_many_imports_at_once_none_loses_anothers_lesson() {
     let metas = metas().await;
     let one_by_one = Memory::ignoring_conditions();
     for (index, meta) in metas.iter().enumerate() {
-        import(&one_by_one, file_of(&index.to_string(), std::slice::from_ref(meta)))
-            .await
-            .unwrap();
+        import(
+            &one_by_one,
+            file_of(&index.to_string(), std::slice::from_ref(meta)),
+        )
+        .await
+        .unwrap();
     }
     for seed in 0..8 {
         let store = Memory::ignoring_conditions();

@@ -201,7 +201,10 @@ pub fn damage(contents: &BTreeMap<String, Bytes>) -> Vec<String> {
                 .iter()
                 .any(|prefix| key.starts_with(prefix))
     };
-    let stray = contents.keys().filter(of_days).filter(|key| !known.contains(*key));
+    let stray = contents
+        .keys()
+        .filter(of_days)
+        .filter(|key| !known.contains(*key));
     damage.extend(stray.map(|key| format!("{key} is of no manifest")));
     damage
 }

@@ -248,6 +248,10 @@ impl Store for Faulty {
         self.call(call(Op::Get, key), self.inner.get(key)).await
     }
 
+    async fn read(&self, key: &str) -> Result<Bytes> {
+        self.call(call(Op::Get, key), self.inner.read(key)).await
+    }
+
     async fn size(&self, key: &str) -> Result<Option<u64>> {
         self.call(call(Op::Size, key), self.inner.size(key)).await
     }
