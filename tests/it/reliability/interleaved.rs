@@ -205,7 +205,7 @@ async fn an_import_that_stands_still_at_any_call_while_another_does_all() {
         let (paused, gate) = pausing(&store, nth, dies);
         let first = import(&paused, super::file_of("some", some));
         let second = import(&store, super::file_of("others", others));
-        let (first, second) = within(&gate, first, second).await;
+        let (first, second) = Box::pin(within(&gate, first, second)).await;
         second.unwrap();
         if dies {
             import(&store, super::file_of("some", some)).await.unwrap();
