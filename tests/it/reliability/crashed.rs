@@ -3,23 +3,24 @@
 use chrono::TimeDelta;
 use telelake::simulator::Simulator;
 
-use super::{assert_same, assert_sound, import, meta_file, now, rebuild, run, said, soak, tiny};
+use super::moments::{Moment, moments};
+use super::{assert_same, assert_sound, import, meta_file, now, rebuild, run, said, tiny};
 use crate::support::faulty::{Fault, Faulty};
 use crate::support::memory::Memory;
 
-/// A store whose process dies at its `nth` call.
-fn dying(store: &Memory, nth: usize, applied: bool) -> Faulty {
-    Faulty::new(store.clone(), move |_, call| {
-        (call == nth).then_some(Fault::Death { applied })
-    })
+/// Each moment twice: the process dies before the call, or right after it was done.
+fn deaths(undisturbed: &Faulty, step: usize) -> impl Iterator<Item = (Moment, bool, String)> {
+    let moments = moments(undisturbed, step).into_iter();
+    moments
+        .flat_map(|moment| [(moment.clone(), false), (moment, true)])
+        .map(|(moment, applied)| {
+            let history = format!("killed at {moment:?}, applied: {applied}");
+            (moment, applied, history)
+        })
 }
 
-/// The calls at which the histories die: every one in a soak, some of them in the suite.
-fn moments(calls: usize, step: usize) -> impl Iterator<Item = (usize, bool)> {
-    let step = if soak().is_some() { 1 } else { step };
-    (0..calls)
-        .step_by(step)
-        .flat_map(|nth| [(nth, false), (nth, true)])
+fn dying(moment: &Moment, store: &Memory, applied: bool) -> Faulty {
+    moment.strike(store, Fault::Death { applied })
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -33,11 +34,10 @@ async fn a_run_killed_at_any_call_is_finished_by_the_next_one() {
     let expected = said(&undisturbed);
     assert_sound(&expected, "undisturbed");
     let mut histories = 0;
-    for (nth, applied) in moments(counting.calls().len(), 7) {
-        let history = format!("killed at call {nth}, applied: {applied}");
+    for (moment, applied, history) in deaths(&counting, 20) {
         let store = before.copy();
         // Killed: whatever it returns.
-        let _ = run(&sim, dying(&store, nth, applied)).await;
+        let _ = run(&sim, dying(&moment, &store, applied)).await;
         let next = run(&sim, store.clone()).await.unwrap();
         assert_eq!(next.exit_status, 0, "{history}: {:?}", next.failed);
         // A day that was taken over from the dead one is looked at once more.
@@ -70,10 +70,9 @@ async fn a_call_that_moves_to_another_day_leaves_nothing_behind_whenever_the_run
     run(&sim, counting.clone()).await.unwrap();
     let expected = said(&undisturbed);
     assert_sound(&expected, "undisturbed");
-    for (nth, applied) in moments(counting.calls().len(), 6) {
-        let history = format!("killed at call {nth}, applied: {applied}");
+    for (moment, applied, history) in deaths(&counting, 20) {
         let store = before.copy();
-        let _ = run(&sim, dying(&store, nth, applied)).await;
+        let _ = run(&sim, dying(&moment, &store, applied)).await;
         for _ in 0..2 {
             let next = run(&sim, store.clone()).await.unwrap();
             assert_eq!(next.exit_status, 0, "{history}: {:?}", next.failed);
@@ -108,10 +107,9 @@ async fn an_import_killed_at_any_call_is_finished_by_the_same_file_or_the_next_r
         tables.retain(|key, _| key.ends_with(".parquet") || key.starts_with("_telelake/meta/shelves/"));
         tables
     };
-    for (nth, applied) in moments(counting.calls().len(), 5) {
-        let history = format!("import killed at call {nth}, applied: {applied}");
+    for (moment, applied, history) in deaths(&counting, 5) {
         let store = before.copy();
-        let _ = import_later(&dying(&store, nth, applied)).await;
+        let _ = import_later(&dying(&moment, &store, applied)).await;
         // The same file again finishes it.
         let again = store.copy();
         import_later(&again).await.unwrap();
@@ -145,10 +143,9 @@ async fn a_rebuild_killed_at_any_call_is_finished_by_the_next_one() {
     }
     let counting = Faulty::counting(before.copy());
     assert_eq!(rebuild(&sim, counting.clone()).await.unwrap().exit_status, 0);
-    for (nth, applied) in moments(counting.calls().len(), 3) {
-        let history = format!("rebuild killed at call {nth}, applied: {applied}");
+    for (moment, applied, history) in deaths(&counting, 20) {
         let store = before.copy();
-        let _ = rebuild(&sim, dying(&store, nth, applied)).await;
+        let _ = rebuild(&sim, dying(&moment, &store, applied)).await;
         let next = rebuild(&sim, store.clone()).await.unwrap();
         assert_eq!(next.exit_status, 0, "{history}: {:?}", next.failed);
         // Days whose claim was taken over keep their marker until the next run.

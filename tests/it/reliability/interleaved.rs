@@ -10,7 +10,8 @@ use chrono::{DateTime, TimeDelta, Utc};
 use telelake::simulator::{Options, Simulator};
 use telelake::store::{Condition, Store};
 
-use super::{assert_sound, config, damage, import, manifests, now, rebuild, run, run_at, said, soak, tiny};
+use super::moments::{Moment, moments};
+use super::{assert_sound, config, damage, import, manifests, now, rebuild, run, run_at, said, tiny};
 use crate::support::faulty::{Call, Fault, Faulty, Gate, Op};
 use crate::support::memory::Memory;
 
@@ -24,19 +25,6 @@ fn one_day() -> Options {
 /// When the second process runs: its tables differ from those of the first in `checked_at`.
 fn later() -> DateTime<Utc> {
     now() + TimeDelta::minutes(5)
-}
-
-/// A store whose calls stand still at the `nth`.
-fn pausing(store: &Memory, nth: usize, dies: bool) -> (Faulty, Arc<Gate>) {
-    let gate = Gate::new();
-    let at_gate = Arc::clone(&gate);
-    let faulty = Faulty::new(store.clone(), move |_, call| {
-        (call == nth).then(|| Fault::Pause {
-            gate: Arc::clone(&at_gate),
-            dies,
-        })
-    });
-    (faulty, gate)
 }
 
 /// Does `second` while `first` stands still at its gate, or after it where it never came there.
@@ -59,12 +47,24 @@ async fn within<A, B>(
     tokio::join!(first, second)
 }
 
-/// The calls at which a first process stands still: every one in a soak, some of them in the suite.
-fn moments(calls: usize, step: usize) -> impl Iterator<Item = (usize, bool)> {
-    let step = if soak().is_some() { 1 } else { step };
-    (0..calls)
-        .step_by(step)
-        .flat_map(|nth| [(nth, false), (nth, true)])
+/// Each moment twice: the process that stands still there dies right after the call, or goes on.
+fn pauses(undisturbed: &Faulty, step: usize) -> impl Iterator<Item = (Moment, bool, String)> {
+    let moments = moments(undisturbed, step).into_iter();
+    moments
+        .flat_map(|moment| [(moment.clone(), false), (moment, true)])
+        .map(|(moment, dies)| {
+            let history = format!("at {moment:?}, dies: {dies}");
+            (moment, dies, history)
+        })
+}
+
+fn pausing(moment: &Moment, store: &Memory, dies: bool) -> (Faulty, Arc<Gate>) {
+    let gate = Gate::new();
+    let fault = Fault::Pause {
+        gate: Arc::clone(&gate),
+        dies,
+    };
+    (moment.strike(store, fault), gate)
 }
 
 fn calls_known(contents: &BTreeMap<String, Bytes>) -> Vec<String> {
@@ -88,10 +88,9 @@ async fn a_run_that_stands_still_at_any_call_while_another_does_all() {
     let counting = Faulty::counting(Memory::default());
     run(&sim, counting.clone()).await.unwrap();
     let mut histories = 0;
-    for (nth, dies) in moments(counting.calls().len(), 5) {
-        let history = format!("at call {nth}, dies: {dies}");
+    for (moment, dies, history) in pauses(&counting, 20) {
         let store = Memory::default();
-        let (paused, gate) = pausing(&store, nth, dies);
+        let (paused, gate) = pausing(&moment, &store, dies);
         let second = run_at(&sim, config(&sim), store.clone(), later());
         let (first, second) = within(&gate, run(&sim, paused), second).await;
         let second = second.unwrap();
@@ -136,10 +135,9 @@ async fn a_rebuild_that_stands_still_at_any_call_while_a_run_lands_more() {
     let call = sim.school().calls[0].id.clone();
     sim.edit(|school| school.add_call_like(&call, TimeDelta::minutes(1)))
         .unwrap();
-    for (nth, dies) in moments(counting.calls().len(), 2) {
-        let history = format!("at call {nth}, dies: {dies}");
+    for (moment, dies, history) in pauses(&counting, 10) {
         let store = before.copy();
-        let (paused, gate) = pausing(&store, nth, dies);
+        let (paused, gate) = pausing(&moment, &store, dies);
         let second = run_at(&sim, config(&sim), store.clone(), later());
         let (first, second) = within(&gate, rebuild(&sim, paused), second).await;
         assert_eq!(second.unwrap().exit_status, 0, "{history}");
@@ -199,10 +197,9 @@ async fn an_import_that_stands_still_at_any_call_while_another_does_all() {
         contents.retain(|key, _| !key.starts_with("_telelake/meta/changed/"));
         contents
     };
-    for (nth, dies) in moments(counting.calls().len(), 1) {
-        let history = format!("at call {nth}, dies: {dies}");
+    for (moment, dies, history) in pauses(&counting, 1) {
         let store = Memory::default();
-        let (paused, gate) = pausing(&store, nth, dies);
+        let (paused, gate) = pausing(&moment, &store, dies);
         let first = import(&paused, super::file_of("some", some));
         let second = import(&store, super::file_of("others", others));
         let (first, second) = Box::pin(within(&gate, first, second)).await;

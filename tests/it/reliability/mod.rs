@@ -11,6 +11,7 @@ mod faults;
 mod interleaved;
 mod killed;
 mod lease;
+mod moments;
 mod together;
 mod unchanged;
 
