@@ -42,6 +42,12 @@ test: tools fmt-check lint ## Run every check and every test
 bench: tools ## Measure the walk, memory and throughput in a release build
 	$(CARGO) bench --locked --bench night
 
+HISTORIES ?= 200
+
+.PHONY: soak
+soak: tools ## Kill, break and race it HISTORIES times (200); lines that begin with SOAK tell what came of it
+	TELELAKE_SOAK=$(HISTORIES) $(CARGO) test --locked --test it -- reliability:: --nocapture
+
 .PHONY: clean-tools
 clean-tools: ## Remove .tools/
 	rm -rf .tools

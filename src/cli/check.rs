@@ -127,7 +127,7 @@ async fn check_store(config: &Config) -> Result<()> {
             true,
             "store",
             &format!(
-                "{} can be written, but ignores conditional writes: let no two runs overlap",
+                "{} can be written, but ignores conditional writes: those who write take turns by a lease",
                 config.store.url
             ),
         ),

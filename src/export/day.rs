@@ -15,7 +15,7 @@ use super::land::{self, ReportAsk, ReportResult};
 use super::recording::{self, RecordAsk, RecordResult};
 use super::summary::{DayReport, Problem};
 use super::walk::{Asked, DayWork};
-use super::{Context, Job, late, opened, tables};
+use super::{Context, Job, commit, late, opened, tables};
 use crate::api::{Call, Record};
 use crate::config::ReportFormat;
 use crate::lake::key;
@@ -39,8 +39,13 @@ pub(super) struct Day {
     pub report: DayReport,
     /// Whether there is a marker that says the day is open.
     pub marked: bool,
-    /// Objects of calls and records that turned out to lie on another day: removed once the manifest says so.
-    pub evicted: Vec<String>,
+    /// The claims that this process has made on the day, and whether the last one stands.
+    pub claims: Vec<String>,
+    pub claimed: bool,
+    /// Whether another process was met on the day.
+    pub contested: bool,
+    /// Whether another process had claimed the day and may live on: its marker stays, so that the next run looks again.
+    pub doubted: bool,
     /// What had been given up before this run.
     lost: HashSet<Thing>,
 }
@@ -128,7 +133,7 @@ async fn work_on(context: &Arc<Context>, job: &Job, work: DayWork) -> Result<Day
     }
     let mut day = Day::load(context, &work).await?;
     let reachable = !work.missed.space;
-    day.evicted = merge(context, job, &mut day.manifest, work);
+    merge(context, job, &mut day.manifest, work);
     if reachable {
         day.land(context, job).await;
     }
@@ -155,15 +160,22 @@ pub(super) async fn refresh(context: &Arc<Context>, date: chrono::NaiveDate, spa
 impl Day {
     /// A day as the store has it.
     pub(super) fn stored(manifest: Manifest, version: Version) -> Self {
+        Self::new(manifest.clone(), Some((manifest, version)))
+    }
+
+    fn new(manifest: Manifest, stored: Option<(Manifest, Version)>) -> Self {
         Self {
             lost: lost(&manifest),
-            manifest: manifest.clone(),
-            stored: Some((manifest, version)),
+            manifest,
+            stored,
             fresh: HashMap::new(),
             fresh_bytes: 0,
             report: DayReport::default(),
             marked: false,
-            evicted: Vec::new(),
+            claims: Vec::new(),
+            claimed: false,
+            contested: false,
+            doubted: false,
         }
     }
 
@@ -180,16 +192,7 @@ impl Day {
             Some((manifest, _)) => manifest.clone(),
             None => Manifest::new(date, space),
         };
-        Ok(Self {
-            lost: lost(&manifest),
-            manifest,
-            stored,
-            fresh: HashMap::new(),
-            fresh_bytes: 0,
-            report: DayReport::default(),
-            marked: false,
-            evicted: Vec::new(),
-        })
+        Ok(Self::new(manifest, stored))
     }
 
     /// Fetches all that is due, many at once, and takes each result in as it comes.
@@ -218,7 +221,7 @@ impl Day {
                 _ = checkpoint.tick() => {
                     // What is lost here is only work: the day's end commits all of it, or says why not.
                     if std::mem::take(&mut changed)
-                        && let Err(error) = tables::commit(context, self).await
+                        && let Err(error) = commit::commit(context, self).await
                     {
                         tracing::debug!(%error, "no checkpoint");
                     }
@@ -380,8 +383,8 @@ fn expect(context: &Context, reports: &[ReportAsk], records: &[RecordAsk]) {
 }
 
 /// Takes the walk's findings into the manifest. What the API lists again is as it lists it now; what it lists no more
-/// stays, unless it turned out to lie on another day. Gives the objects that the day gives up.
-pub(super) fn merge(context: &Context, job: &Job, manifest: &mut Manifest, work: DayWork) -> Vec<String> {
+/// stays, unless it turned out to lie on another day.
+pub(super) fn merge(context: &Context, job: &Job, manifest: &mut Manifest, work: DayWork) {
     manifest.space_name = work.space_name.or(manifest.space_name.take());
     manifest.listed |= work.listed;
     match work.asked {
@@ -415,6 +418,9 @@ pub(super) fn merge(context: &Context, job: &Job, manifest: &mut Manifest, work:
     for id in &work.evict_records {
         evicted.extend(manifest.records.remove(id).and_then(|entry| entry.file.landed));
     }
+    manifest
+        .evicted
+        .extend(evicted.into_iter().map(|landed| landed.key));
     for (id, (room, call)) in work.calls {
         merge_call(manifest, id, room, call);
     }
@@ -460,7 +466,6 @@ pub(super) fn merge(context: &Context, job: &Job, manifest: &mut Manifest, work:
             entry.file = Landing::pending("not asked for yet");
         }
     }
-    evicted.into_iter().map(|landed| landed.key).collect()
 }
 
 fn merge_call(manifest: &mut Manifest, id: String, room: String, call: Call) {

@@ -8,7 +8,7 @@ use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 
 use super::Context;
-use super::meta::{MetaFile, import_meta};
+use super::meta::{MetaFile, import_held};
 use super::opened::{get_json, to_json};
 use super::summary::{Problem, Summary};
 use crate::build::meta::parse;
@@ -96,7 +96,8 @@ async fn import_feed(
         return Ok(());
     }
     let zone = context.config.timezone;
-    let imported = import_meta(&*context.store, zone, context.now, files).await?;
+    let conditional = context.conditional.load(Ordering::Relaxed);
+    let imported = import_held(&*context.store, zone, context.now, conditional, files).await?;
     context.writes.fetch_add(imported.writes, Ordering::Relaxed);
     summary.counts.meta_files += imported.files;
     summary.counts.meta_changed += imported.changed;

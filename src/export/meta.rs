@@ -2,20 +2,25 @@
 //! its date, and that date's tables are built. Needs no API.
 //!
 //! Order makes it safe to be killed: raw file, index, markers, shelves, tables. Whatever is left out, the same file
-//! brings again, and the markers stay until a run has looked at the days around.
+//! brings again, and the markers stay until a run has looked at the days around and at the tables of their dates.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::atomic::Ordering;
 
 use bytes::Bytes;
 use chrono::{DateTime, NaiveDate, SubsecRound, Utc};
 use chrono_tz::Tz;
 use serde::Serialize;
 use sha2::{Digest, Sha256};
+use tokio_util::sync::CancellationToken;
 
+use super::lease::{self, Lease};
 use super::opened::{OpenedStore, get_json, to_json};
+use super::workshop::Workshop;
+use crate::build::TableFile;
 use crate::build::meta::{Entry, Payload, Shelf, build_meta_tables};
 use crate::lake::{self, key};
-use crate::store::{Condition, Store, Version};
+use crate::store::{Condition, Object, Store, Version};
 use crate::{Error, ErrorKind, Result};
 
 /// Lost conditional writes after which an import gives up.
@@ -63,8 +68,34 @@ pub async fn import_meta(
     files: Vec<MetaFile>,
 ) -> Result<Imported> {
     let (opened, created) = OpenedStore::open_in(store, zone, now).await?;
-    let mut import = Import::new(store, zone, now, opened.info.conditional_writes);
-    import.done.writes = u64::from(created);
+    let conditional = opened.info.conditional_writes;
+    let importing = import_held(store, zone, now, conditional, files);
+    let mut done = if conditional {
+        importing.await?
+    } else {
+        let lease = Lease::take(store, "meta import", Utc::now(), &CancellationToken::new()).await?;
+        let lost = CancellationToken::new();
+        let stopping = async {
+            tokio::select! {
+                () = lost.cancelled() => Err(lease::lost()),
+                done = importing => done,
+            }
+        };
+        lease.during(stopping, || lost.cancel()).await?
+    };
+    done.writes += u64::from(created);
+    Ok(done)
+}
+
+/// The same for one that writes already: a run's own import.
+pub(super) async fn import_held(
+    store: &dyn Store,
+    zone: Tz,
+    now: DateTime<Utc>,
+    conditional: bool,
+    files: Vec<MetaFile>,
+) -> Result<Imported> {
+    let mut import = Import::new(store, zone, now, conditional);
     import.take(files).await?;
     Ok(import.done)
 }
@@ -86,6 +117,15 @@ pub(super) async fn take_embedded(
     Ok(import.done)
 }
 
+/// Builds the tables of a date's meta where they are not of its shelf: an import may have been killed before them.
+pub(super) async fn mend(context: &Workshop, date: NaiveDate) -> Result<()> {
+    let conditional = context.conditional.load(Ordering::Relaxed);
+    let mut import = Import::new(&*context.store, context.config.timezone, context.now, conditional);
+    let mended = import.shelve(date, &Change::default()).await;
+    context.writes.fetch_add(import.done.writes, Ordering::Relaxed);
+    mended
+}
+
 struct Import<'a> {
     store: &'a dyn Store,
     zone: Tz,
@@ -93,6 +133,8 @@ struct Import<'a> {
     conditional: bool,
     id: String,
     done: Imported,
+    /// The dates on which what came lies already. An import that was killed may have left out their tables.
+    known: BTreeSet<NaiveDate>,
 }
 
 /// What an import does to a date.
@@ -116,6 +158,7 @@ impl<'a> Import<'a> {
                 fastrand::u32(..0x0100_0000)
             ),
             done: Imported::default(),
+            known: BTreeSet::new(),
         }
     }
 
@@ -165,7 +208,11 @@ impl<'a> Import<'a> {
     async fn shelve_all(&mut self, changes: BTreeMap<NaiveDate, Change>) -> Result<()> {
         for (date, change) in changes {
             self.shelve(date, &change).await?;
+            self.known.remove(&date);
             self.done.dates.insert(date);
+        }
+        for date in std::mem::take(&mut self.known) {
+            self.shelve(date, &Change::default()).await?;
         }
         Ok(())
     }
@@ -190,7 +237,6 @@ impl<'a> Import<'a> {
         let mut shelves: BTreeMap<NaiveDate, Shelf> = BTreeMap::new();
         let mut changes: BTreeMap<NaiveDate, Change> = BTreeMap::new();
         for entry in Vec::from(latest) {
-            let mut known: Option<(NaiveDate, &Entry)> = None;
             let dates = index.get(&entry.meeting).into_iter().flatten();
             for date in dates.clone() {
                 if !shelves.contains_key(date) {
@@ -198,26 +244,30 @@ impl<'a> Import<'a> {
                     shelves.insert(*date, shelf.map(|(shelf, _)| shelf).unwrap_or_default());
                 }
             }
-            for date in dates {
-                let found = shelves
-                    .get(date)
-                    .and_then(|shelf| shelf.get(&entry.meeting, &entry.user));
-                if let Some(found) = found
-                    && known.is_none_or(|(_, known)| found.is_later_than(known))
-                {
-                    known = Some((*date, found));
-                }
-            }
+            // More than one only where an import was killed between two shelves.
+            let found: Vec<(NaiveDate, &Entry)> = dates
+                .filter_map(|date| Some((*date, shelves.get(date)?.get(&entry.meeting, &entry.user)?)))
+                .collect();
+            let known = found
+                .iter()
+                .copied()
+                .reduce(|a, b| if b.1.is_later_than(a.1) { b } else { a });
             // The same again is no news, and stays as old as it is.
-            if known.is_some_and(|(_, known)| known.meta == entry.meta || !entry.is_later_than(known)) {
-                continue;
+            let stands = known
+                .filter(|(_, known)| known.meta == entry.meta || !entry.is_later_than(known))
+                .map(|(date, known)| (date, known.clone()));
+            let (date, latest) = if let Some((date, known)) = stands {
+                self.known.insert(date);
+                (date, known)
+            } else {
+                self.done.changed += 1;
+                let date = entry.date(self.zone, known.map(|(before, _)| before));
+                changes.entry(date).or_default().put.push(entry.clone());
+                (date, entry.clone())
+            };
+            for (before, _) in found.into_iter().filter(|(before, _)| *before != date) {
+                changes.entry(before).or_default().moved.push(latest.clone());
             }
-            self.done.changed += 1;
-            let date = entry.date(self.zone, known.map(|(before, _)| before));
-            if let Some((before, _)) = known.filter(|(before, _)| *before != date) {
-                changes.entry(before).or_default().moved.push(entry.clone());
-            }
-            changes.entry(date).or_default().put.push(entry);
         }
         Ok(changes)
     }
@@ -246,6 +296,9 @@ impl<'a> Import<'a> {
     async fn shelve(&mut self, date: NaiveDate, change: &Change) -> Result<()> {
         let shelf_key = key::meta_shelf(date);
         for _ in 0..TRIES {
+            // Before the shelf: whoever writes over a table saw it before the shelf that its own is made of, so that
+            // of two the one with the later shelf wins.
+            let seen = self.tables(date).await?;
             let (shelf, version) = self
                 .update(&shelf_key, |shelf: &mut Shelf| {
                     for entry in &change.put {
@@ -261,13 +314,9 @@ impl<'a> Import<'a> {
                     }
                 })
                 .await?;
-            let files = build_meta_tables(date, &shelf)?;
-            for table in ["user_meta", "hierarchy"] {
-                let key = key::table(table, date, table);
-                match files.iter().find(|file| file.key == key) {
-                    Some(file) => drop(self.put(&key, file.bytes.clone(), Condition::Any).await?),
-                    None => self.store.delete(&key).await?,
-                }
+            match self.put_tables(build_meta_tables(date, &shelf)?, seen).await {
+                Err(error) if error.kind() == ErrorKind::Precondition => continue,
+                done => done?,
             }
             let now = get_json::<Shelf>(self.store, &shelf_key).await?;
             if now.map(|(_, version)| version) == version {
@@ -275,6 +324,46 @@ impl<'a> Import<'a> {
             }
         }
         Err(busy(&shelf_key))
+    }
+
+    /// The tables of a date as they lie there.
+    async fn tables(&self, date: NaiveDate) -> Result<BTreeMap<String, Option<Object>>> {
+        let mut seen = BTreeMap::new();
+        for table in ["user_meta", "hierarchy"] {
+            let key = key::table(table, date, table);
+            let object = match self.store.get(&key).await {
+                Ok(object) => Some(object),
+                Err(error) if error.kind() == ErrorKind::StoreNotFound => None,
+                Err(error) => return Err(error),
+            };
+            seen.insert(key, object);
+        }
+        Ok(seen)
+    }
+
+    /// Writes tables where they are not there yet, over what was seen and nothing else.
+    async fn put_tables(
+        &mut self,
+        files: Vec<TableFile>,
+        mut seen: BTreeMap<String, Option<Object>>,
+    ) -> Result<()> {
+        for file in files {
+            match seen.remove(&file.key).flatten() {
+                Some(object) if object.bytes == file.bytes => {}
+                object => {
+                    let condition =
+                        object.map_or(Condition::Absent, |object| Condition::Unchanged(object.version));
+                    self.put(&file.key, file.bytes, condition).await?;
+                }
+            }
+        }
+        for (key, object) in seen {
+            if object.is_some() {
+                self.store.delete(&key).await?;
+                self.done.writes += 1;
+            }
+        }
+        Ok(())
     }
 
     /// Changes one of the program's own objects under a condition, again and again until no other process was faster.

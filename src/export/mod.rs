@@ -6,13 +6,16 @@
 
 mod builders;
 mod catalog;
+mod commit;
 mod day;
 mod feeds;
 mod land;
 mod late;
+mod lease;
 mod lessons;
 mod meta;
 mod opened;
+mod place;
 mod plan;
 mod progress;
 mod quality;
@@ -24,6 +27,7 @@ mod summary;
 mod tables;
 pub mod verify;
 mod walk;
+mod watched;
 mod workshop;
 
 use std::collections::HashSet;
@@ -212,24 +216,25 @@ impl Exporter {
         let mut summary = Summary::new(job, context.config.timezone, context.now);
         let opened = OpenedStore::open_or_create(context).await?;
         opened.tell(context, &mut summary);
-        // Before the first look at the meta: the run stands on what it is then.
-        feeds::import(context, &mut summary).await;
-        let end = self.work(job, &mut summary).await;
+        let end = context
+            .alone(
+                job.command,
+                Box::pin(async {
+                    // Before the first look at the meta: the run stands on what it is then.
+                    feeds::import(context, &mut summary).await;
+                    self.work(job, &mut summary).await
+                }),
+            )
+            .await
+            .flatten();
         let stats = context.client.stats();
         summary.counts.requests = stats.requests;
         summary.counts.retries = stats.retries;
-        let error = match (context.fatal.get(), end) {
-            (Some(fatal), _) => Some(Error::new(fatal.kind(), fatal.about(), fatal.message())),
-            (None, Err(error)) => Some(error),
-            (None, Ok(())) => None,
-        };
-        summary.finish(
-            Utc::now(),
-            context.writes(),
-            context.cancel.is_cancelled(),
-            error.as_ref(),
-        );
-        opened::write_summary(context, &summary).await?;
+        let refused = context
+            .fatal
+            .get()
+            .map(|fatal| Error::new(fatal.kind(), fatal.about(), fatal.message()));
+        summary.close(context, refused.or(end.err())).await;
         Ok(summary)
     }
 
@@ -286,8 +291,17 @@ impl Exporter {
         let dates = markers
             .iter()
             .filter_map(|marker| crate::lake::key::date_in(&marker.key));
+        let dates: std::collections::BTreeSet<_> = dates.collect();
         let failed = summary.failed.len();
-        self.refresh(&dates.collect(), summary).await;
+        for date in &dates {
+            // An import that was killed has left out what comes after its markers.
+            if let Err(error) = meta::mend(context, *date).await
+                && error.kind() != ErrorKind::Interrupted
+            {
+                summary.fail(Problem::new("meta_failed", error.to_string()));
+            }
+        }
+        self.refresh(&dates, summary).await;
         if context.cancel.is_cancelled() || summary.failed.len() > failed {
             return Ok(());
         }
@@ -313,6 +327,7 @@ impl Exporter {
                     summary.absorb(outcome);
                 }
             }
+            Err(error) if error.kind() == ErrorKind::Interrupted => {}
             Err(error) => summary.fail(Problem::new("store_failed", error.to_string())),
         }
     }

@@ -72,7 +72,8 @@ impl OpenedStore {
         if !self.info.conditional_writes {
             summary.warn(Problem::new(
                 "store_ignores_conditional_writes",
-                "the store ignores conditional writes: two runs at once over the same days may overwrite each other",
+                "the store ignores conditional writes: runs and imports take turns by a lease; one that stood still \
+                 for a minute while it held it may still overwrite another's work",
             ));
         }
     }

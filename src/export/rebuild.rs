@@ -12,7 +12,7 @@ use super::day::Day;
 use super::opened::{self, OpenedStore};
 use super::summary::{DayReport, Problem, Summary};
 use super::workshop::Workshop;
-use super::{Job, Phase, Progress, catalog, tables};
+use super::{Job, Phase, Progress, catalog, meta, tables};
 use crate::config::{Config, ReportFormat};
 use crate::lake::key;
 use crate::lake::manifest::Manifest;
@@ -59,14 +59,11 @@ impl Rebuilder {
         })?;
         let mut summary = Summary::new(&job(from, to), workshop.config.timezone, workshop.now);
         opened.tell(workshop, &mut summary);
-        let end = self.work(from, to, &mut summary).await;
-        summary.finish(
-            Utc::now(),
-            workshop.writes(),
-            workshop.cancel.is_cancelled(),
-            end.err().as_ref(),
-        );
-        opened::write_summary(workshop, &summary).await?;
+        let end = workshop
+            .alone("rebuild", Box::pin(self.work(from, to, &mut summary)))
+            .await
+            .flatten();
+        summary.close(workshop, end.err()).await;
         Ok(summary)
     }
 
@@ -87,9 +84,29 @@ impl Rebuilder {
             }
         }
         if !workshop.cancel.is_cancelled() {
+            mend_meta(workshop, from, to, summary).await;
             catalog::rebuild(workshop, summary).await;
         }
         Ok(())
+    }
+}
+
+/// Makes the tables of meta again from the shelves; what fails is a failure of the run.
+async fn mend_meta(workshop: &Workshop, from: NaiveDate, to: NaiveDate, summary: &mut Summary) {
+    let mended = async {
+        for shelf in workshop.store.list(key::META_SHELVES).await? {
+            let date = key::date_in(&shelf.key).filter(|date| (from..=to).contains(date));
+            if let Some(date) = date {
+                meta::mend(workshop, date).await?;
+            }
+        }
+        Ok::<_, Error>(())
+    };
+    if let Err(error) = mended.await {
+        summary.fail(Problem::new(
+            "meta_failed",
+            format!("the tables of lesson data: {error}"),
+        ));
     }
 }
 

@@ -1,4 +1,4 @@
-//! A run's summary: its counts, what failed and why, what is pending, and warnings. Pure.
+//! A run's summary: its counts, what failed and why, what is pending, and warnings. Pure but for [`Summary::close`].
 //!
 //! It is what `_telelake/runs/<id>.json` holds, what a script gets on stdout and what an operator reads. Ids only:
 //! nothing personal.
@@ -7,7 +7,8 @@ use chrono::{DateTime, NaiveDate, SecondsFormat, Utc};
 use chrono_tz::Tz;
 use serde::{Deserialize, Serialize};
 
-use super::Job;
+use super::workshop::Workshop;
+use super::{Job, opened};
 use crate::build::Notes;
 use crate::lake::manifest::{Manifest, Quality};
 use crate::{Error, ErrorKind, ExitStatus};
@@ -346,6 +347,29 @@ impl Summary {
             }
         };
         self.exit_status = status as u8;
+    }
+
+    /// Ends the run and writes its summary: with `error`, or with that of a store that was lost.
+    pub(super) async fn close(&mut self, context: &Workshop, error: Option<Error>) {
+        let lost = context.watch.lost();
+        let stopped = context.cancel.is_cancelled();
+        let was_lost = lost.is_some();
+        self.finish(Utc::now(), context.writes(), stopped, lost.or(error).as_ref());
+        if was_lost && self.counts.days > 0 {
+            // What was committed before is done.
+            (self.outcome, self.exit_status) = (Outcome::Partial, ExitStatus::Partial as u8);
+        }
+        if let Err(error) = opened::write_summary(context, self).await
+            && !was_lost
+        {
+            self.fail(Problem::new(
+                "summary_failed",
+                format!("the run's summary could not be stored: {error}"),
+            ));
+            if self.outcome == Outcome::Done {
+                (self.outcome, self.exit_status) = (Outcome::Partial, ExitStatus::Partial as u8);
+            }
+        }
     }
 
     /// The exit status of the command.

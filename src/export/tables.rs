@@ -1,28 +1,33 @@
-//! The end of a day's work: build its tables when what they are made of has changed, then commit the manifest, last
-//! and conditionally.
+//! The end of a day's work: build its tables when what they are made of has changed, put them in their [place](Place),
+//! then [commit] the manifest, last and conditionally.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use bytes::Bytes;
 use chrono::{DateTime, Utc};
 use futures_util::StreamExt;
 use tokio::sync::mpsc;
+use tokio::time::Duration;
 
+use super::commit::{commit, is_blank, is_open};
 use super::day::Day;
 use super::lessons::DayId;
-use super::opened::to_json;
+use super::place::Place;
 use super::summary::{Problem, told_of_calls};
 use super::workshop::Workshop;
 use crate::build::{self, BuiltDay, TableFile};
-use crate::config::Config;
 use crate::lake::key;
-use crate::lake::manifest::{Built, Landing, Manifest, Status, TableEntry};
+use crate::lake::manifest::{Built, Landing, Manifest};
 use crate::store::{Condition, Store, Version};
 use crate::{Error, ErrorKind, Result};
 
 /// Lost commits after which a day is left to the next run: others write it faster than this process can.
-const COMMITS: usize = 10;
+const COMMITS: u32 = 10;
+/// The pause after a first commit that was lost to a process that is still building; it doubles.
+const FIRST_PAUSE: Duration = Duration::from_millis(200);
+/// The longest one.
+const LONGEST_PAUSE: Duration = Duration::from_secs(10);
 /// Reports read ahead of the build.
 const READ_AHEAD: usize = 8;
 
@@ -31,7 +36,10 @@ const READ_AHEAD: usize = 8;
 /// # Errors
 /// Of the store; then later runs build and commit again.
 pub(super) async fn settle(context: &Arc<Workshop>, day: &mut Day) -> Result<()> {
-    build_and_commit(context, day, When::Changed).await
+    // A marker without a reason: a run ended between manifest and marker, or doubts that the tables are its own.
+    let doubted = day.marked && !is_open(context, &day.manifest);
+    let when = if doubted { When::Always } else { When::Changed };
+    build_and_commit(context, day, when).await
 }
 
 /// Builds whether or not anything has changed, and commits the day where it did.
@@ -53,31 +61,22 @@ enum When {
     Changed,
     /// In any case; tables that are as they were are not written.
     Always,
-    /// In any case, and all is written: another process has written its own meanwhile.
-    Raced,
 }
 
-async fn build_and_commit(context: &Arc<Workshop>, day: &mut Day, mut when: When) -> Result<()> {
+async fn build_and_commit(context: &Arc<Workshop>, day: &mut Day, when: When) -> Result<()> {
+    let mut pause = FIRST_PAUSE;
     for _ in 0..COMMITS {
         match step(context, day, when).await {
             Err(error) if error.kind() == ErrorKind::Precondition => {
-                // Another process committed the day meanwhile. Its tables may have been written over ours or ours over
-                // its: both are built again from what both found.
-                let key = key::manifest(day.manifest.date, &day.manifest.space_id);
-                day.stored = super::opened::get_json(&*context.store, &key).await?;
-                if let Some((theirs, _)) = &day.stored {
-                    day.manifest.absorb(theirs.clone());
+                meet(context, day).await?;
+                if day.is_claimed_by_another() {
+                    // It builds at this moment. What it commits may be all that is to be done.
+                    wait(context, pause).await?;
+                    pause = (pause * 2).min(LONGEST_PAUSE);
+                    meet(context, day).await?;
                 }
-                context.lessons.forget(&day_id(&day.manifest)).await;
-                when = When::Raced;
             }
-            Err(error) => return Err(error),
-            Ok(()) => {
-                for key in std::mem::take(&mut day.evicted) {
-                    context.delete(&key).await?;
-                }
-                return Ok(());
-            }
+            done => return done,
         }
     }
     Err(Error::new(
@@ -87,44 +86,86 @@ async fn build_and_commit(context: &Arc<Workshop>, day: &mut Day, mut when: When
     ))
 }
 
+/// Takes in what another process made of the day meanwhile: what it committed last stands, with what this one found.
+async fn meet(context: &Workshop, day: &mut Day) -> Result<()> {
+    let key = key::manifest(day.manifest.date, &day.manifest.space_id);
+    day.stored = super::opened::get_json(&*context.store, &key).await?;
+    if let Some((theirs, _)) = &day.stored {
+        day.manifest.absorb(theirs.clone());
+    }
+    day.contested = true;
+    context.lessons.forget(&day_id(&day.manifest)).await;
+    Ok(())
+}
+
+/// A pause of up to `most`, of another length in each process; cut short when the run stops.
+async fn wait(context: &Workshop, most: Duration) -> Result<()> {
+    tokio::select! {
+        () = context.cancel.cancelled() => {
+            Err(Error::new(ErrorKind::Interrupted, "day", "stopped while another process builds it"))
+        }
+        () = tokio::time::sleep(most.mul_f64(0.5 + fastrand::f64() / 2.0)) => Ok(()),
+    }
+}
+
 /// What was landed is written down before tables are touched: a build that fails or is killed loses no landing, and
 /// leaves a day that is known to be not built.
 async fn step(context: &Arc<Workshop>, day: &mut Day, when: When) -> Result<()> {
+    day.claimed = false;
     let fingerprint = build::fingerprint(&day.manifest, &context.mapping);
     let built = match &day.manifest.built {
         Some(built) if is_current(context, &day.manifest, built, &fingerprint).await? => Some(built),
         _ => None,
     };
     // What is built again of the same is the same, to the byte.
-    let same = built
-        .map(|built| built.checked_at)
-        .filter(|_| when != When::Raced);
-    if when != When::Changed || same.is_none() {
-        if same.is_none() {
-            if let Some(built) = &mut day.manifest.built {
-                built.fingerprint.clear();
-            }
-            commit(context, day).await?;
+    let same = built.map(|built| built.checked_at);
+    if when == When::Changed && same.is_some() {
+        commit(context, day).await?;
+        return sweep(context, day).await;
+    }
+    if same.is_none() {
+        if let Some(built) = &mut day.manifest.built {
+            built.fingerprint.clear();
         }
-        if context.cancel.is_cancelled() || is_blank(&day.manifest) {
-            return Ok(());
-        }
-        loop {
-            // Anew each time: what is gone changes what the tables are made of.
-            let fingerprint = build::fingerprint(&day.manifest, &context.mapping);
-            match build_tables(context, day, &fingerprint, same.unwrap_or(context.now), when).await {
-                Err(error)
-                    if error.kind() == ErrorKind::StoreNotFound
-                        && forget(&mut day.manifest, error.about()) =>
-                {
-                    let lost =
-                        Problem::new("report_lost", format!("{error}; the next run asks for it again"));
-                    day.report
-                        .failed
-                        .push(lost.on(day.manifest.date, &day.manifest.space_id));
-                }
-                done => break done?,
+        commit(context, day).await?;
+    }
+    if context.cancel.is_cancelled() || is_blank(&day.manifest) {
+        return Ok(());
+    }
+    loop {
+        // Anew each time: what is gone changes what the tables are made of.
+        let fingerprint = build::fingerprint(&day.manifest, &context.mapping);
+        match build_tables(context, day, &fingerprint, same.unwrap_or(context.now)).await {
+            Err(error)
+                if error.kind() == ErrorKind::StoreNotFound && forget(&mut day.manifest, error.about()) =>
+            {
+                let lost = Problem::new("report_lost", format!("{error}; the next run asks for it again"));
+                day.report
+                    .failed
+                    .push(lost.on(day.manifest.date, &day.manifest.space_id));
             }
+            done => break done?,
+        }
+    }
+    commit(context, day).await?;
+    sweep(context, day).await
+}
+
+/// Removes what the day gave up, now that its manifest says so.
+async fn sweep(context: &Workshop, day: &mut Day) -> Result<()> {
+    if day.manifest.evicted.is_empty() {
+        return Ok(());
+    }
+    let reports = day.manifest.calls.values().flat_map(|call| call.reports.values());
+    let files = day.manifest.records.values().map(|record| &record.file);
+    let held: BTreeSet<_> = reports
+        .chain(files)
+        .filter_map(|landing| landing.landed.as_ref().map(|landed| landed.key.clone()))
+        .collect();
+    for key in std::mem::take(&mut day.manifest.evicted) {
+        // It may have come back meanwhile.
+        if !held.contains(&key) {
+            context.delete(&key).await?;
         }
     }
     commit(context, day).await
@@ -145,67 +186,6 @@ fn forget(manifest: &mut Manifest, key: &str) -> bool {
     found
 }
 
-/// Writes the manifest when it differs from what the store holds, and keeps the marker of open days true.
-pub(super) async fn commit(context: &Workshop, day: &mut Day) -> Result<()> {
-    let (date, space) = (day.manifest.date, day.manifest.space_id.clone());
-    if day
-        .stored
-        .as_ref()
-        .is_some_and(|(stored, _)| *stored == day.manifest)
-        || is_blank(&day.manifest)
-    {
-        if day.marked && !is_open(context, &day.manifest) {
-            // Left by a run that was killed after its manifest.
-            context.delete(&key::open_day(date, &space)).await?;
-            day.marked = false;
-        }
-        return Ok(());
-    }
-    let marker = key::open_day(date, &space);
-    let open = is_open(context, &day.manifest);
-    if open && context.store.size(&marker).await?.is_none() {
-        // Before the manifest: a kill in between leaves a marker too many, never one too few.
-        context.put(&marker, Bytes::new(), Condition::Any).await?;
-    }
-    let condition = day.stored.as_ref().map_or(Condition::Absent, |(_, version)| {
-        Condition::Unchanged(version.clone())
-    });
-    let version = context
-        .put(&key::manifest(date, &space), to_json(&day.manifest)?, condition)
-        .await?;
-    day.stored = Some((day.manifest.clone(), version));
-    if !open && context.store.size(&marker).await?.is_some() {
-        context.delete(&marker).await?;
-    }
-    day.marked &= open;
-    Ok(())
-}
-
-/// A day without anything that was not listed whole says nothing: it has no manifest.
-pub(super) fn is_blank(manifest: &Manifest) -> bool {
-    !manifest.listed && manifest.missed.is_none() && manifest.calls.is_empty() && manifest.records.is_empty()
-}
-
-/// Whether later runs have to come back to the day.
-fn is_open(context: &Workshop, manifest: &Manifest) -> bool {
-    let built = manifest.built.as_ref().map(|built| built.fingerprint.as_str());
-    built != Some(&build::fingerprint(manifest, &context.mapping))
-        || has_open_items(&context.config, manifest)
-}
-
-pub(super) fn has_open_items(config: &Config, manifest: &Manifest) -> bool {
-    let open = |status: Status| matches!(status, Status::Pending | Status::Failed);
-    !manifest.missed.is_none()
-        || manifest.calls.values().any(|call| {
-            call.pending.is_some()
-                || call
-                    .reports
-                    .iter()
-                    .any(|(format, landing)| config.export.reports.contains(format) && open(landing.status))
-        })
-        || (config.export.recordings && manifest.records.values().any(|record| open(record.file.status)))
-}
-
 fn day_id(manifest: &Manifest) -> DayId {
     (manifest.date, manifest.space_id.clone())
 }
@@ -218,7 +198,7 @@ pub(super) async fn is_current(
     built: &Built,
     fingerprint: &str,
 ) -> Result<bool> {
-    if built.fingerprint != fingerprint {
+    if manifest.building.is_some() || built.fingerprint != fingerprint {
         return Ok(false);
     }
     if built.meetings.is_empty() {
@@ -239,7 +219,6 @@ async fn build_tables(
     day: &mut Day,
     fingerprint: &str,
     checked_at: DateTime<Utc>,
-    when: When,
 ) -> Result<()> {
     let mut built = build_whole(context, day, checked_at).await?;
     let mut record = Built {
@@ -251,25 +230,16 @@ async fn build_tables(
         beside: String::new(),
         quality: built.quality,
     };
-    put_tables(context, day, &mut built, &mut record, when).await?;
-    let before = day.manifest.built.take();
-    // A table that has no more rows has no file.
-    let of_store = || day.stored.as_ref().and_then(|(stored, _)| stored.built.as_ref());
-    let stale = before
-        .as_ref()
-        .or_else(of_store)
-        .into_iter()
-        .flat_map(|built| &built.tables)
-        .filter(|(name, _)| !record.tables.contains_key(*name));
-    for (_, entry) in stale {
-        context.delete(&entry.key).await?;
-    }
+    let place = Place::look(context, day).await?;
+    put_tables(context, day, &place, &mut built, &mut record).await?;
+    place.clear(context, day, &record.tables).await?;
     day.report.counts.days_built = 1;
     day.report.built = Some(day.manifest.date);
     day.report.notes.add(&built.notes);
     let told = told_of_calls(&built.notes, &day.manifest);
     day.report.warnings.extend(told);
     day.manifest.built = Some(record);
+    day.manifest.building = None;
     Ok(())
 }
 
@@ -277,13 +247,13 @@ async fn build_tables(
 /// then attendance.
 async fn put_tables(
     context: &Arc<Workshop>,
-    day: &Day,
+    day: &mut Day,
+    place: &Place,
     built: &mut BuiltDay,
     record: &mut Built,
-    when: When,
 ) -> Result<()> {
     for file in std::mem::take(&mut built.tables) {
-        put_table(context, file, record, when).await?;
+        place.put(context, day, file, &mut record.tables).await?;
     }
     let meta = context.lessons.meta(context, day.manifest.date).await?;
     record.meta = meta.digest(record.meetings.keys().map(String::as_str));
@@ -302,26 +272,9 @@ async fn put_tables(
         &mut record.quality,
     )?;
     if let Some(file) = file {
-        put_table(context, file, record, when).await?;
+        place.put(context, day, file, &mut record.tables).await?;
     }
     context.lessons.register(id, record).await;
-    Ok(())
-}
-
-async fn put_table(context: &Workshop, file: TableFile, record: &mut Built, when: When) -> Result<()> {
-    let entry = TableEntry {
-        key: file.key.clone(),
-        rows: file.rows,
-        bytes: file.bytes.len() as u64,
-        sha256: file.sha256,
-    };
-    if when == When::Always {
-        put_if_changed(context, &file.key, file.bytes).await?;
-    } else {
-        // Also one that is as it was: a run that was killed before its manifest may have written another over it.
-        context.put(&file.key, file.bytes, Condition::Any).await?;
-    }
-    record.tables.insert(file.table, entry);
     Ok(())
 }
 

@@ -10,7 +10,9 @@ use tokio_util::sync::CancellationToken;
 
 use super::Progress;
 use super::builders::Builders;
+use super::lease::{self, Lease};
 use super::lessons::Lessons;
+use super::watched::{Watch, Watched};
 use crate::build::Mapping;
 use crate::config::Config;
 use crate::store::{Condition, Store, Version};
@@ -19,7 +21,12 @@ use crate::{Error, ErrorKind, Result};
 /// The store and what a run builds with.
 pub(super) struct Workshop {
     pub config: Config,
+    /// Watched: see [`Watched`].
     pub store: Arc<dyn Store>,
+    /// Whether the store still works, and the lease holds.
+    pub watch: Arc<Watch>,
+    /// The store itself: a lease is kept up also while the run is being stopped.
+    bare: Arc<dyn Store>,
     pub mapping: Mapping,
     pub builders: Builders,
     pub progress: Arc<Progress>,
@@ -46,11 +53,14 @@ impl Workshop {
         cancel: CancellationToken,
         now: DateTime<Utc>,
     ) -> Result<Self> {
+        let watched = Watched::new(Arc::clone(&store), cancel.clone());
         Ok(Self {
             mapping: mapping(&config)?,
             builders: Builders::start()?,
             config,
-            store,
+            watch: watched.watch(),
+            store: Arc::new(watched),
+            bare: store,
             progress,
             cancel,
             lessons: Lessons::default(),
@@ -86,6 +96,19 @@ impl Workshop {
     /// Writes and removals so far.
     pub fn writes(&self) -> u64 {
         self.writes.load(Ordering::Relaxed)
+    }
+
+    /// Does `work`; where the store ignores conditional writes, under the lake's lease.
+    ///
+    /// # Errors
+    /// `Interrupted` when the run was stopped before the lake was free; else of the store.
+    pub async fn alone<T>(&self, command: &'static str, work: impl Future<Output = T>) -> Result<T> {
+        if self.conditional.load(Ordering::Relaxed) {
+            return Ok(work.await);
+        }
+        let lease = Lease::take(&*self.bare, command, Utc::now(), &self.cancel).await?;
+        self.watch.under(lease.pulse());
+        Ok(lease.during(work, || self.watch.lose(lease::lost())).await)
     }
 
     /// Removes an object.

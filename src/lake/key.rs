@@ -17,6 +17,8 @@ pub const DAYS: &str = "_telelake/days/";
 pub const OPEN_DAYS: &str = "_telelake/open/";
 /// The runs' summaries.
 pub const RUNS: &str = "_telelake/runs/";
+/// The tickets of those who write, where the store ignores conditional writes.
+pub const LEASES: &str = "_telelake/leases/";
 /// What is known of the store itself.
 pub const STORE_INFO: &str = "_telelake/store.json";
 /// The catalogue of spaces as last seen.
@@ -120,6 +122,11 @@ pub fn manifest(date: NaiveDate, space: &str) -> String {
 /// The marker of a day that is not complete.
 pub fn open_day(date: NaiveDate, space: &str) -> String {
     format!("{OPEN_DAYS}date={date}/{}", segment(space))
+}
+
+/// The ticket of one who writes.
+pub fn lease(id: &str) -> String {
+    format!("{LEASES}{}", segment(id))
 }
 
 /// The catalogue of a space's rooms as last seen.

@@ -37,8 +37,16 @@ pub struct Manifest {
     pub calls: BTreeMap<String, CallEntry>,
     /// The day's records, by id.
     pub records: BTreeMap<String, RecordEntry>,
+    /// Keys of reports and recordings that the day gave up, as their calls turned out to lie on another one: still to
+    /// be removed.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub evicted: BTreeSet<String>,
     /// What was built of all this, and from which state of it.
     pub built: Option<Built>,
+    /// Who writes the day's tables at this moment, or did when it was killed: an id of that work alone. While it is
+    /// there, the tables may be of another state than `built` says.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub building: Option<String>,
 }
 
 /// What could not be listed of a day when it was last asked for; later runs ask again.
@@ -279,7 +287,9 @@ impl Manifest {
             rooms: BTreeMap::new(),
             calls: BTreeMap::new(),
             records: BTreeMap::new(),
+            evicted: BTreeSet::new(),
             built: None,
+            building: None,
         }
     }
 
@@ -292,8 +302,8 @@ impl Manifest {
         calls.into_iter().map(|(id, _)| id.as_str()).collect()
     }
 
-    /// Takes in what another process found of the same day meanwhile: nothing of either is lost. What was built is
-    /// neither's any more.
+    /// Takes in what another process committed of the same day meanwhile: nothing of either is lost. What is built is
+    /// what it says: it was the last to commit.
     pub fn absorb(&mut self, other: Self) {
         self.listed |= other.listed;
         self.missed.space |= other.missed.space;
@@ -325,6 +335,8 @@ impl Manifest {
                 }
             }
         }
-        self.built = None;
+        self.evicted.extend(other.evicted);
+        self.built = other.built;
+        self.building = other.building;
     }
 }

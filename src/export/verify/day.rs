@@ -11,8 +11,8 @@ use super::look::{Look, Read, SeenFile, Thing, of_one_object, unreadable};
 use super::objects::{Expected, What, expected, hold, sha256, table};
 use crate::Result;
 use crate::build::{self, RowKey};
-use crate::export::tables;
 use crate::export::workshop::Workshop;
+use crate::export::{commit, tables};
 use crate::lake::key;
 use crate::lake::manifest::{Manifest, Status, VERSION};
 use crate::store::Version;
@@ -145,10 +145,11 @@ pub(super) fn inconsistent(manifest: &Manifest, key: &str) -> Option<String> {
 
 /// Whether the tables are those of a build that was carried through.
 fn is_built(manifest: &Manifest) -> bool {
-    manifest
-        .built
-        .as_ref()
-        .is_some_and(|built| !built.fingerprint.is_empty())
+    manifest.building.is_none()
+        && manifest
+            .built
+            .as_ref()
+            .is_some_and(|built| !built.fingerprint.is_empty())
 }
 
 async fn once(
@@ -159,7 +160,7 @@ async fn once(
 ) -> Result<Looked> {
     let mut looked = Looked::default();
     looked.counts.days = 1;
-    let open = tables::has_open_items(&look.workshop.config, manifest);
+    let open = commit::has_open_items(&look.workshop.config, manifest);
     looked.counts.days_open = u64::from(open || !is_built(manifest));
     marked(look, manifest, open, &mut looked).await?;
     let mut objects = expected(manifest);

@@ -14,7 +14,7 @@ use crate::build::meta::{Shelf, build_meta_tables};
 use crate::export::day::Day;
 use crate::export::opened::{OpenedStore, get_json};
 use crate::export::workshop::Workshop;
-use crate::export::{Again, Exporter, Job, catalog, tables};
+use crate::export::{Again, Exporter, Job, catalog, commit, tables};
 use crate::lake::key;
 use crate::lake::manifest::Manifest;
 use crate::store::{Condition, UploadOptions};
@@ -246,15 +246,17 @@ async fn evict(workshop: &Arc<Workshop>, space: &str, kind: Kind, doubled: &Doub
             record.and_then(|record| record.file.landed).into_iter().collect()
         }
     };
-    day.evicted = landed.into_iter().map(|landed| landed.key).collect();
-    if !tables::is_blank(&day.manifest) {
+    let evicted = &mut day.manifest.evicted;
+    evicted.extend(landed.into_iter().map(|landed| landed.key));
+    if !commit::is_blank(&day.manifest) {
         return tables::settle(workshop, &mut day).await;
     }
     // Nothing else is known of the day: it is none.
     let built = day.manifest.built.iter().flat_map(|built| built.tables.values());
-    let tables = built.map(|table| table.key.clone());
+    let tables: Vec<_> = built.map(|table| table.key.clone()).collect();
     let marker = key::open_day(doubled.wrong, space);
-    for key in [key].into_iter().chain(day.evicted).chain(tables).chain([marker]) {
+    let evicted = std::mem::take(&mut day.manifest.evicted);
+    for key in [key].into_iter().chain(evicted).chain(tables).chain([marker]) {
         workshop.delete(&key).await?;
     }
     Ok(())

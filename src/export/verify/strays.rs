@@ -111,6 +111,7 @@ fn told(manifest: &Manifest) -> BTreeSet<&str> {
     landed
         .map(|landed| landed.key.as_str())
         .chain(tables.map(|table| table.key.as_str()))
+        .chain(manifest.evicted.iter().map(String::as_str))
         .collect()
 }
 
@@ -125,10 +126,11 @@ fn coming(manifest: &Manifest) -> BTreeSet<String> {
         .records
         .iter()
         .map(|(id, entry)| key::recording(date, space, &entry.room_id, entry.call_id.as_deref(), id));
-    let unbuilt = manifest
-        .built
-        .as_ref()
-        .is_none_or(|built| built.fingerprint.is_empty());
+    let unbuilt = manifest.building.is_some()
+        || manifest
+            .built
+            .as_ref()
+            .is_none_or(|built| built.fingerprint.is_empty());
     let tables = crate::lake::table::builtin::all().iter().filter(|_| unbuilt);
     reports
         .chain(recordings)

@@ -30,6 +30,8 @@ use crate::{Error, ErrorKind, Result};
 const SPARE_PARTS: usize = 4;
 /// Where probe objects lie for a moment.
 const PROBES: &str = "_telelake/probe/";
+/// Older probes were left behind by processes that were killed.
+const PROBE_LEFT: chrono::TimeDelta = chrono::TimeDelta::hours(1);
 /// A wrong endpoint is to be told soon; one fault on the way is forgiven.
 const PROBE_ATTEMPTS: u32 = 2;
 /// The pause before a conditional write is sent again; it doubles.
@@ -236,10 +238,14 @@ impl S3Store {
                 .await?)
     }
 
-    /// Whether what was just written can be found and read.
+    /// Whether what was just written can be found and read. What killed processes left of their probes is removed.
     async fn probe_reading(&self, key: &str, written: &Bytes) -> Result<()> {
         let found = self.get(key).await?.bytes == *written;
-        if found && self.list(key).await?.len() == 1 {
+        let probes = self.list(PROBES).await?;
+        for left in left_behind(&probes, chrono::Utc::now()) {
+            self.delete(&left.key).await?;
+        }
+        if found && probes.iter().any(|probe| probe.key == key) {
             return Ok(());
         }
         Err(Error::new(
@@ -248,6 +254,14 @@ impl S3Store {
             "does not give back what was written",
         ))
     }
+}
+
+/// Probes that nobody waits for any more: no request of theirs can still be on its way.
+fn left_behind(probes: &[Entry], now: chrono::DateTime<chrono::Utc>) -> impl Iterator<Item = &Entry> {
+    let long_ago = now - PROBE_LEFT;
+    probes
+        .iter()
+        .filter(move |probe| probe.modified.is_some_and(|at| at < long_ago))
 }
 
 /// No object's ETag, but of an ETag's form.
@@ -445,6 +459,25 @@ fn parse_url(url: &str) -> Result<(String, String)> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn only_probes_that_nobody_waits_for_are_left_behind() {
+        let now = chrono::DateTime::UNIX_EPOCH + chrono::TimeDelta::hours(5);
+        let probe = |name: &str, minutes: Option<i64>| Entry {
+            key: format!("{PROBES}{name}"),
+            bytes: 8,
+            modified: minutes.map(|minutes| now - chrono::TimeDelta::minutes(minutes)),
+        };
+        let probes = [
+            probe("live", Some(59)),
+            probe("left", Some(61)),
+            probe("undated", None),
+        ];
+        let left: Vec<_> = left_behind(&probes, now)
+            .map(|probe| probe.key.as_str())
+            .collect();
+        assert_eq!(left, ["_telelake/probe/left"]);
+    }
 
     #[test]
     fn a_url_is_a_bucket_and_a_prefix_with_whatever_slashes() {

@@ -48,3 +48,9 @@ conformance!(
     many_uploads_at_once_all_end,
     a_listing_is_whole_and_in_order,
 );
+
+/// The store that histories in process stand on keeps what the others keep.
+#[tokio::test]
+async fn in_memory() {
+    whole_suite(&crate::support::memory::Memory::default()).await;
+}

@@ -1,7 +1,9 @@
 //! What the tests stand on.
 
 pub mod again;
+pub mod faulty;
 pub mod lake;
+pub mod memory;
 pub mod program;
 pub mod truth;
 pub mod weed;

@@ -1,0 +1,155 @@
+//! A process that dies at any of its calls of the store, before the call or right after it was done, and the next one.
+
+use chrono::TimeDelta;
+use telelake::simulator::Simulator;
+
+use super::moments::{Moment, moments};
+use super::{assert_same, assert_sound, import, meta_file, now, rebuild, run, said, tiny};
+use crate::support::faulty::{Fault, Faulty};
+use crate::support::memory::Memory;
+
+/// Each moment twice: the process dies before the call, or right after it was done.
+fn deaths(undisturbed: &Faulty, step: usize) -> impl Iterator<Item = (Moment, bool, String)> {
+    let moments = moments(undisturbed, step).into_iter();
+    moments
+        .flat_map(|moment| [(moment.clone(), false), (moment, true)])
+        .map(|(moment, applied)| {
+            let history = format!("killed at {moment:?}, applied: {applied}");
+            (moment, applied, history)
+        })
+}
+
+fn dying(moment: &Moment, store: &Memory, applied: bool) -> Faulty {
+    moment.strike(store, Fault::Death { applied })
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_run_killed_at_any_call_is_finished_by_the_next_one() {
+    let sim = Simulator::start(tiny()).await.unwrap();
+    let undisturbed = Memory::default();
+    let counting = Faulty::counting(undisturbed.clone());
+    import(&undisturbed, meta_file(&sim)).await.unwrap();
+    let before = undisturbed.copy();
+    assert_eq!(run(&sim, counting.clone()).await.unwrap().exit_status, 0);
+    let expected = said(&undisturbed);
+    assert_sound(&expected, "undisturbed");
+    let mut histories = 0;
+    for (moment, applied, history) in deaths(&counting, 20) {
+        let store = before.copy();
+        // Killed: whatever it returns.
+        let _ = run(&sim, dying(&moment, &store, applied)).await;
+        let next = run(&sim, store.clone()).await.unwrap();
+        assert_eq!(next.exit_status, 0, "{history}: {:?}", next.failed);
+        // A day that was taken over from the dead one is looked at once more.
+        let last = run(&sim, store.clone()).await.unwrap();
+        assert_eq!(last.exit_status, 0, "{history}: {:?}", last.failed);
+        assert_same(&said(&store), &expected, &history);
+        histories += 1;
+    }
+    println!("SOAK in process: a run killed at {histories} moments: 0 differences");
+    assert!(histories > 20);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_call_that_moves_to_another_day_leaves_nothing_behind_whenever_the_run_is_killed() {
+    let sim = Simulator::start(tiny()).await.unwrap();
+    // The API says at first that it began the next day.
+    let truth = sim.edit(|school| {
+        let call = &mut school.calls[0];
+        let truth = call.started_at;
+        let end = truth.date_naive().and_hms_opt(0, 0, 0).unwrap().and_utc() + TimeDelta::hours(25);
+        call.finished_at = Some(end);
+        call.started_at = end - TimeDelta::minutes(10);
+        truth
+    });
+    let before = Memory::default();
+    run(&sim, before.clone()).await.unwrap();
+    sim.edit(|school| school.calls[0].started_at = truth);
+    let undisturbed = before.copy();
+    let counting = Faulty::counting(undisturbed.clone());
+    run(&sim, counting.clone()).await.unwrap();
+    let expected = said(&undisturbed);
+    assert_sound(&expected, "undisturbed");
+    for (moment, applied, history) in deaths(&counting, 20) {
+        let store = before.copy();
+        let _ = run(&sim, dying(&moment, &store, applied)).await;
+        for _ in 0..2 {
+            let next = run(&sim, store.clone()).await.unwrap();
+            assert_eq!(next.exit_status, 0, "{history}: {:?}", next.failed);
+        }
+        assert_same(&said(&store), &expected, &history);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_import_killed_at_any_call_is_finished_by_the_same_file_or_the_next_run() {
+    let sim = Simulator::start(tiny()).await.unwrap();
+    let (first, mut moved) = (sim.school().metas(), sim.school().metas());
+    // The second file moves lessons to another date, which takes shelves of two dates.
+    for meta in &mut moved {
+        meta["meta"]["lesson_scheduled_start_dt"] = "2025-03-05 10:00:00".into();
+    }
+    let before = Memory::default();
+    import(&before, super::file_of("a", &first)).await.unwrap();
+    run(&sim, before.clone()).await.unwrap();
+    let undisturbed = before.copy();
+    let counting = Faulty::counting(undisturbed.clone());
+    let file = || super::file_of("b", &moved);
+    let later = now() + TimeDelta::seconds(1);
+    let import_later = async |store: &dyn telelake::store::Store| {
+        telelake::export::import_meta(store, chrono_tz::Tz::UTC, later, vec![file()]).await
+    };
+    import_later(&counting).await.unwrap();
+    run(&sim, undisturbed.clone()).await.unwrap();
+    let expected = said(&undisturbed);
+    let tables = |store: &Memory| {
+        let mut tables = said(store);
+        tables.retain(|key, _| key.ends_with(".parquet") || key.starts_with("_telelake/meta/shelves/"));
+        tables
+    };
+    for (moment, applied, history) in deaths(&counting, 5) {
+        let store = before.copy();
+        let _ = import_later(&dying(&moment, &store, applied)).await;
+        // The same file again finishes it.
+        let again = store.copy();
+        import_later(&again).await.unwrap();
+        run(&sim, again.clone()).await.unwrap();
+        run(&sim, again.clone()).await.unwrap();
+        assert_same(&said(&again), &expected, &history);
+        // Without it, the next run makes tables of whatever lies on the shelves.
+        run(&sim, store.clone()).await.unwrap();
+        let mended = tables(&store);
+        rebuild(&sim, store.clone()).await.unwrap();
+        assert_same(&mended, &tables(&store), &history);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_rebuild_killed_at_any_call_is_finished_by_the_next_one() {
+    let sim = Simulator::start(tiny()).await.unwrap();
+    let undisturbed = Memory::default();
+    run(&sim, undisturbed.clone()).await.unwrap();
+    let expected = said(&undisturbed);
+    // What a rebuild has to write: tables that are gone, damaged or too many.
+    let before = undisturbed.copy();
+    let tables: Vec<_> = expected.keys().filter(|key| key.ends_with(".parquet")).collect();
+    for (index, key) in tables.iter().enumerate() {
+        use telelake::store::{Condition, Store};
+        match index % 3 {
+            0 => before.delete(key).await.unwrap(),
+            1 => drop(before.put(key, "damaged".into(), Condition::Any).await.unwrap()),
+            _ => {}
+        }
+    }
+    let counting = Faulty::counting(before.copy());
+    assert_eq!(rebuild(&sim, counting.clone()).await.unwrap().exit_status, 0);
+    for (moment, applied, history) in deaths(&counting, 20) {
+        let store = before.copy();
+        let _ = rebuild(&sim, dying(&moment, &store, applied)).await;
+        let next = rebuild(&sim, store.clone()).await.unwrap();
+        assert_eq!(next.exit_status, 0, "{history}: {:?}", next.failed);
+        // Days whose claim was taken over keep their marker until the next run.
+        run(&sim, store.clone()).await.unwrap();
+        assert_same(&said(&store), &expected, &history);
+    }
+}

@@ -1,0 +1,187 @@
+//! A store that fails: now and then, for good in the middle of a run, or by filling up.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
+
+use telelake::ErrorKind;
+use telelake::simulator::{Options, Simulator};
+use telelake::store::Store;
+
+use super::{assert_same, assert_sound, config, import, meta_file, now, run, run_at, said, soak, tiny};
+use crate::support::faulty::{Call, Fault, Faulty, Op};
+use crate::support::memory::Memory;
+
+/// Runs after which a store that fails at a rate must have let one through.
+const MOST_RUNS: usize = 40;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn one_tenth_of_answers_and_one_twentieth_of_store_calls_faulty_changes_nothing() {
+    let healthy = Simulator::start(tiny()).await.unwrap();
+    let undisturbed = Memory::default();
+    import(&undisturbed, meta_file(&healthy)).await.unwrap();
+    run(&healthy, undisturbed.clone()).await.unwrap();
+    let expected = said(&undisturbed);
+    let seeds = if soak().is_some() { 20 } else { 2 };
+    let (mut runs, mut faults, mut api_faults) = (0, 0, 0);
+    for seed in 0..seeds {
+        let sim = Simulator::start(Options {
+            fault_rate: 0.1,
+            ..tiny()
+        })
+        .await
+        .unwrap();
+        let store = Memory::default();
+        let faulty = Faulty::at_rate(store.clone(), seed, 0.05);
+        let file = || meta_file(&sim);
+        while import(&faulty, file()).await.is_err() {}
+        for attempt in 0.. {
+            assert!(attempt < MOST_RUNS, "seed {seed} never comes to its end");
+            runs += 1;
+            let summary = run(&sim, faulty.clone()).await;
+            if summary.is_ok_and(|summary| summary.exit_status == 0) {
+                break;
+            }
+        }
+        // What is left of doubts is cleared by a last run.
+        assert_eq!(run(&sim, store.clone()).await.unwrap().exit_status, 0);
+        faults += faulty.faults();
+        api_faults += sim.faults().hits();
+        assert_same(&said(&store), &expected, &format!("seed {seed}"));
+    }
+    println!(
+        "SOAK in process: {seeds} seeds, {runs} runs, {faults} faults of the store, {api_faults} of the API, 0 differences"
+    );
+    assert!(faults > 5 && api_faults > 5);
+}
+
+/// Many rooms and days, so that what is told of each of them is a flood.
+fn wide() -> Options {
+    Options {
+        rooms: 6,
+        dates: telelake::simulator::days("2025-02-03".parse().unwrap(), 28),
+        ..tiny()
+    }
+}
+
+/// How a store that is gone for good answers, and to what.
+async fn dies_in_the_middle(fault: Fault, hits: fn(&Call) -> bool) {
+    let sim = Simulator::start(wide()).await.unwrap();
+    let undisturbed = Memory::default();
+    let counting = Faulty::counting(undisturbed.clone());
+    run(&sim, counting.clone()).await.unwrap();
+    let (calls, store) = (counting.calls().len(), Memory::default());
+    let broken = Faulty::new(store.clone(), move |call, nth| {
+        (nth > calls * 6 / 10 && hits(call)).then(|| fault.clone())
+    });
+    let summary = run(&sim, broken.clone()).await.unwrap();
+    assert_eq!(summary.exit_status, 3, "what was committed is done");
+    assert!(summary.counts.days > 0);
+    let error = summary.error.clone().unwrap();
+    assert!(error.contains("the store fails again and again"), "{error}");
+    assert_eq!(error.lines().count(), 1);
+    // The first ones, and those that were on their way.
+    assert!(broken.faults() < 60, "{}", broken.faults());
+    assert!(
+        summary.for_people().lines().count() < 25,
+        "{}",
+        summary.for_people()
+    );
+    let next = run(&sim, store.clone()).await.unwrap();
+    assert_eq!(next.exit_status, 0, "{:?}", next.failed);
+    run(&sim, store.clone()).await.unwrap();
+    assert_same(&said(&store), &said(&undisturbed), "after it was well again");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_store_that_dies_in_the_middle_ends_the_run_with_one_line() {
+    dies_in_the_middle(Fault::Timeout, |_| true).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_disk_that_fills_up_ends_the_run_with_one_line() {
+    dies_in_the_middle(Fault::Full, |call| call.op.is_write()).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_store_that_is_gone_before_anything_is_done_is_status_4() {
+    let sim = Simulator::start(tiny()).await.unwrap();
+    // It can be proven to work, and then no more.
+    let gone = Faulty::new(Memory::default(), |call, _| {
+        (call.op != Op::Preflight).then_some(Fault::Timeout)
+    });
+    let error = run(&sim, gone).await.unwrap_err();
+    assert_eq!(error.exit_status(), telelake::ExitStatus::Nothing);
+    let store = Memory::default();
+    let gone = Faulty::new(store.clone(), |call, _| {
+        let of_lake = !call.key.contains("store.json") && call.op.is_write();
+        of_lake.then_some(Fault::SlowDown)
+    });
+    let summary = run_at(&sim, config(&sim), gone, now()).await.unwrap();
+    assert_eq!(summary.exit_status, 4, "{:?}", summary.for_people());
+}
+
+/// A write whose answer is lost is the same to the next run as one that was never sent.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_lost_answer_loses_and_doubles_nothing() {
+    let sim = Simulator::start(tiny()).await.unwrap();
+    let undisturbed = Memory::default();
+    run(&sim, undisturbed.clone()).await.unwrap();
+    let expected = said(&undisturbed);
+    // Each kind of object's first write.
+    for prefix in [
+        "_telelake/days/",
+        "_telelake/open/",
+        "calls/",
+        "coverage/",
+        "raw/",
+        "recordings/",
+    ] {
+        let store = Memory::default();
+        let lost = AtomicBool::new(false);
+        let faulty = Faulty::new(store.clone(), move |call, _| {
+            let hit = call.op.is_write() && call.key.starts_with(prefix);
+            (hit && !lost.swap(true, Ordering::Relaxed)).then_some(Fault::ReplyLost)
+        });
+        let first = run(&sim, faulty.clone()).await.unwrap();
+        assert_eq!(faulty.faults(), 1, "{prefix}");
+        assert!([0, 3].contains(&first.exit_status), "{prefix}: {first:?}");
+        for _ in 0..2 {
+            let next = run(&sim, store.clone()).await.unwrap();
+            assert_eq!(next.exit_status, 0, "{prefix}: {:?}", next.failed);
+        }
+        assert_sound(&said(&store), prefix);
+        assert_same(&said(&store), &expected, prefix);
+    }
+}
+
+/// The wrapper itself: what a fault does, and what it does not.
+#[tokio::test]
+async fn faults_do_what_they_say() {
+    let memory = Memory::default();
+    let plan = Arc::new(Mutex::new(None));
+    let planned = Arc::clone(&plan);
+    let store = Faulty::new(memory.clone(), move |_, _| planned.lock().unwrap().clone());
+    let mut expected = Vec::new();
+    for (fault, kind, applied) in [
+        (Fault::Timeout, ErrorKind::StoreUnavailable, false),
+        (Fault::SlowDown, ErrorKind::Store, false),
+        (Fault::Full, ErrorKind::Store, false),
+        (Fault::Precondition, ErrorKind::Precondition, false),
+        (Fault::ReplyLost, ErrorKind::StoreUnavailable, true),
+        (Fault::Death { applied: true }, ErrorKind::Interrupted, true),
+    ] {
+        let key = format!("{fault:?}");
+        *plan.lock().unwrap() = Some(fault);
+        let put = store.put(&key, "x".into(), telelake::store::Condition::Any).await;
+        assert_eq!(put.unwrap_err().kind(), kind, "{key}");
+        expected.extend(applied.then_some(key));
+    }
+    *plan.lock().unwrap() = None;
+    assert_eq!(
+        store.get("x").await.unwrap_err().kind(),
+        ErrorKind::Interrupted,
+        "dead for good"
+    );
+    expected.sort();
+    assert_eq!(memory.contents().into_keys().collect::<Vec<_>>(), expected);
+}

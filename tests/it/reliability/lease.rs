@@ -1,0 +1,186 @@
+//! A store that ignores conditional writes in silence: those who write take turns.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use sha2::{Digest, Sha256};
+use telelake::ErrorKind;
+use telelake::lake::key;
+use telelake::simulator::Simulator;
+use telelake::store::{Condition, Store};
+use tokio::time::{Duration, Instant, sleep};
+
+use super::{assert_same, assert_sound, config, file_of, import, now, run, run_at, said, tiny};
+use crate::support::faulty::{Fault, Faulty};
+use crate::support::memory::Memory;
+
+async fn metas() -> Vec<serde_json::Value> {
+    let sim = Simulator::start(tiny()).await.unwrap();
+    sim.school().metas()
+}
+
+/// What an import leaves, but for the markers, which have names of their own.
+fn kept(store: &Memory) -> std::collections::BTreeMap<String, bytes::Bytes> {
+    let mut contents = said(store);
+    contents.retain(|key, _| !key.starts_with("_telelake/meta/changed/"));
+    contents
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn two_runs_at_once_take_turns_and_say_what_is_not_promised() {
+    let sim = Simulator::start(tiny()).await.unwrap();
+    let undisturbed = Memory::ignoring_conditions();
+    run(&sim, undisturbed.clone()).await.unwrap();
+    let store = Memory::ignoring_conditions();
+    let (first, second) = tokio::join!(run(&sim, store.clone()), run(&sim, store.clone()));
+    let (first, second) = (first.unwrap(), second.unwrap());
+    for summary in [&first, &second] {
+        assert_eq!(summary.exit_status, 0, "{:?}", summary.failed);
+        let told = summary
+            .warnings
+            .iter()
+            .any(|warning| warning.kind == "store_ignores_conditional_writes");
+        assert!(told);
+    }
+    let landed = first.counts.reports_landed + second.counts.reports_landed;
+    assert_eq!(
+        (landed, first.counts.days_built + second.counts.days_built),
+        (
+            first.counts.reports_done,
+            first.counts.days_built.max(second.counts.days_built)
+        ),
+        "all of the work was done once"
+    );
+    assert_sound(&said(&store), "two runs");
+    assert_same(&said(&store), &said(&undisturbed), "two runs");
+}
+
+/// Time is the test's own from here on: it stands still while anything works, and jumps where all wait.
+#[tokio::test(start_paused = true)]
+async fn of_many_imports_at_once_none_loses_anothers_lesson() {
+    let metas = metas().await;
+    let one_by_one = Memory::ignoring_conditions();
+    for (index, meta) in metas.iter().enumerate() {
+        import(
+            &one_by_one,
+            file_of(&index.to_string(), std::slice::from_ref(meta)),
+        )
+        .await
+        .unwrap();
+    }
+    for seed in 0..8 {
+        let store = Memory::ignoring_conditions();
+        // Every call takes a while of its own, so that the imports meet at ever other places.
+        let imports = metas.iter().enumerate().map(|(index, meta)| {
+            let slow = slow(&store, seed * 1000 + index as u64, 3_000);
+            async move {
+                let file = file_of(&index.to_string(), std::slice::from_ref(meta));
+                import(&slow, file).await.unwrap();
+            }
+        });
+        futures_util::future::join_all(imports).await;
+        assert_same(&kept(&store), &kept(&one_by_one), &format!("seed {seed}"));
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_ticket_of_a_process_that_died_is_taken_away_after_a_minute() {
+    let metas = metas().await;
+    let store = Memory::ignoring_conditions();
+    let dead = key::lease("20250101T000000000000Z-dead");
+    store.put(&dead, "{}".into(), Condition::Any).await.unwrap();
+    let started = Instant::now();
+    import(&store, file_of("a", &metas)).await.unwrap();
+    assert!(started.elapsed() >= Duration::from_secs(60));
+    assert!(store.list(key::LEASES).await.unwrap().is_empty());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_process_that_lives_is_waited_for_however_long_it_takes() {
+    let metas = metas().await;
+    let store = Memory::ignoring_conditions();
+    let over = Arc::new(AtomicBool::new(false));
+    let (of_holder, is_over) = (store.clone(), Arc::clone(&over));
+    let holder = tokio::spawn(async move {
+        // Later by its name than whoever comes: it holds all the same.
+        let ticket = key::lease("29990101T000000000000Z-live");
+        for beat in 0..100 {
+            of_holder
+                .put(&ticket, beat.to_string().into(), Condition::Any)
+                .await
+                .unwrap();
+            sleep(Duration::from_secs(20)).await;
+        }
+        is_over.store(true, Ordering::SeqCst);
+        of_holder.delete(&ticket).await.unwrap();
+    });
+    tokio::task::yield_now().await;
+    let of_imports = store.clone();
+    let imports = [0, 1, 2].map(|index| {
+        let (store, over, file) = (
+            of_imports.clone(),
+            Arc::clone(&over),
+            file_of(&index.to_string(), &metas[index..=index]),
+        );
+        async move {
+            import(&store, file).await.unwrap();
+            assert!(over.load(Ordering::SeqCst), "it wrote beside the holder");
+        }
+    });
+    futures_util::future::join_all(imports).await;
+    holder.await.unwrap();
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_cannot_keep_the_lease_stops_writing() {
+    let metas = metas().await;
+    let store = Memory::ignoring_conditions();
+    let started = Instant::now();
+    // Its first ticket arrives, no later one; and its work takes an hour.
+    let cut_off = Faulty::new(store.clone(), move |call, _| {
+        let first = started.elapsed() < Duration::from_secs(1);
+        match call.key.starts_with(key::LEASES) {
+            true => (!first).then_some(Fault::Timeout),
+            false => (call.key == key::RAW_META).then_some(Fault::Delay(Duration::from_secs(3600))),
+        }
+    });
+    let error = import(&cut_off, file_of("a", &metas)).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::StoreUnavailable);
+    assert!(error.to_string().contains("lease"), "{error}");
+    assert!(
+        started.elapsed() < Duration::from_secs(60),
+        "before another may take it"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_ticket_that_was_taken_away_stops_the_run() {
+    let sim = Simulator::start(tiny()).await.unwrap();
+    let store = Memory::ignoring_conditions();
+    // Slow enough to come to a second beat.
+    let slow = slow(&store, 1, 1_000);
+    let stolen = async {
+        loop {
+            for ticket in store.list(key::LEASES).await.unwrap() {
+                store.delete(&ticket.key).await.unwrap();
+            }
+            sleep(Duration::from_millis(200)).await;
+        }
+    };
+    let summary = tokio::select! {
+        summary = run_at(&sim, config(&sim), slow, now()) => summary.unwrap(),
+        () = stolen => unreachable!(),
+    };
+    assert!([3, 4].contains(&summary.exit_status));
+    assert!(summary.error.unwrap().contains("lease"));
+}
+
+/// A store of which each call takes up to `most` milliseconds, as a seed says.
+fn slow(store: &Memory, seed: u64, most: u64) -> Faulty {
+    Faulty::new(store.clone(), move |call, nth| {
+        let name = format!("{seed}/{}/{nth}", call.key);
+        let digest = Sha256::digest(name);
+        let random = u64::from_le_bytes(digest[..8].try_into().unwrap());
+        Some(Fault::Delay(Duration::from_millis(random % most)))
+    })
+}

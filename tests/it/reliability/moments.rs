@@ -1,0 +1,60 @@
+//! The moments of a run at which something is done to it: each call of the store that an undisturbed run made, named by
+//! what it does, so that it is found again whatever runs beside.
+
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use super::soak;
+use crate::support::faulty::{Call, Fault, Faulty};
+use crate::support::memory::Memory;
+
+/// The `nth` time of a call.
+#[derive(Debug, Clone)]
+pub struct Moment {
+    call: Call,
+    nth: usize,
+}
+
+/// A call without what is of one run alone: the last part of the names of summaries and import's markers.
+fn named(call: &Call) -> Call {
+    let key = match call.key.rsplit_once('/') {
+        Some((folder, _)) if folder.starts_with("_telelake/runs") => folder,
+        Some((folder, _)) if folder.starts_with("_telelake/meta/changed") => folder,
+        _ => &call.key,
+    };
+    Call {
+        key: key.into(),
+        ..call.clone()
+    }
+}
+
+/// The moments of an undisturbed run: in a soak all of them, in the suite what it wrote of the lake's state and tables,
+/// and every `step`-th of the rest.
+pub fn moments(undisturbed: &Faulty, step: usize) -> Vec<Moment> {
+    let mut met: HashMap<Call, usize> = HashMap::new();
+    let mut rest = 0;
+    let mut moments = Vec::new();
+    for call in undisturbed.calls() {
+        let call = named(&call);
+        let nth = met.entry(call.clone()).or_default();
+        *nth += 1;
+        let telling =
+            call.op.is_write() && (call.key.ends_with(".parquet") || call.key.starts_with("_telelake/"));
+        rest += usize::from(!telling);
+        if telling || soak().is_some() || rest % step == 0 {
+            moments.push(Moment { call, nth: *nth });
+        }
+    }
+    moments
+}
+
+impl Moment {
+    /// A store to which `fault` happens at the moment.
+    pub fn strike(&self, store: &Memory, fault: Fault) -> Faulty {
+        let (moment, met) = (self.clone(), AtomicUsize::new(0));
+        Faulty::new(store.clone(), move |call, _| {
+            let hit = named(call) == moment.call && met.fetch_add(1, Ordering::Relaxed) + 1 == moment.nth;
+            hit.then(|| fault.clone())
+        })
+    }
+}

@@ -1,0 +1,319 @@
+//! A store that breaks as it is told: a plan says of each call whether, and how.
+//!
+//! A plan sees the call and how many calls there were before; one at a rate ([`Faulty::at_rate`]) is a function of the
+//! seed, the call and how often it came, never of the order in which calls of other keys came between.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex};
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use sha2::{Digest, Sha256};
+use telelake::store::{Condition, Entry, Object, Store, Upload, UploadOptions, Version};
+use telelake::{Error, ErrorKind, Result};
+use tokio::sync::Notify;
+use tokio::time::Duration;
+
+/// What is done to a store.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Op {
+    Preflight,
+    Probe,
+    Get,
+    Size,
+    List,
+    Put,
+    Delete,
+    Upload,
+    Write,
+    Complete,
+    Abort,
+}
+
+impl Op {
+    /// Whether it changes what the store holds.
+    pub fn is_write(self) -> bool {
+        matches!(self, Self::Put | Self::Delete | Self::Upload | Self::Complete)
+    }
+}
+
+/// A call of the store.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct Call {
+    pub op: Op,
+    pub key: String,
+    /// Whether it is a put under a condition.
+    pub conditional: bool,
+}
+
+/// How a call fails.
+#[derive(Debug, Clone)]
+pub enum Fault {
+    /// No answer in time; nothing was done.
+    Timeout,
+    /// 503; nothing was done.
+    SlowDown,
+    /// It was done, but the answer was lost.
+    ReplyLost,
+    /// A conditional write that another writer is said to have won.
+    Precondition,
+    /// There is no room for it.
+    Full,
+    /// The process dies before the call, or right after it was done: nothing is done any more.
+    Death { applied: bool },
+    /// It takes so long, and is done.
+    Delay(Duration),
+    /// The call waits before it is done; right after it, the process may die.
+    Pause { gate: Arc<Gate>, dies: bool },
+}
+
+/// Where a call waits.
+#[derive(Debug, Default)]
+pub struct Gate {
+    reached: Notify,
+    opened: Notify,
+}
+
+impl Gate {
+    pub fn new() -> Arc<Self> {
+        Arc::default()
+    }
+
+    /// Waits until a call has come to the gate.
+    pub async fn reached(&self) {
+        self.reached.notified().await;
+    }
+
+    /// Says that no call will come any more.
+    pub fn pass(&self) {
+        self.reached.notify_one();
+    }
+
+    /// Lets the call go on.
+    pub fn open(&self) {
+        self.opened.notify_one();
+    }
+}
+
+type Plan = dyn Fn(&Call, usize) -> Option<Fault> + Send + Sync;
+
+/// See the module. A clone is the same.
+#[derive(Clone)]
+pub struct Faulty {
+    inner: Arc<dyn Store>,
+    plan: Arc<Plan>,
+    state: Arc<Mutex<State>>,
+}
+
+#[derive(Default)]
+struct State {
+    calls: Vec<Call>,
+    dead: bool,
+    faults: usize,
+}
+
+impl Faulty {
+    pub fn new(
+        inner: impl Store + 'static,
+        plan: impl Fn(&Call, usize) -> Option<Fault> + Send + Sync + 'static,
+    ) -> Self {
+        Self {
+            inner: Arc::new(inner),
+            plan: Arc::new(plan),
+            state: Arc::default(),
+        }
+    }
+
+    /// One that only counts.
+    pub fn counting(inner: impl Store + 'static) -> Self {
+        Self::new(inner, |_, _| None)
+    }
+
+    /// A share of the calls fails, each kind of fault in turn as the seed says; the same call at most twice in a row.
+    pub fn at_rate(inner: impl Store + 'static, seed: u64, share: f64) -> Self {
+        let met: Mutex<HashMap<Call, (u32, u32)>> = Mutex::default();
+        Self::new(inner, move |call, _| {
+            if matches!(call.op, Op::Preflight | Op::Probe) {
+                return None;
+            }
+            let mut met = met.lock().unwrap();
+            let (times, in_a_row) = met.entry(call.clone()).or_default();
+            *times += 1;
+            let name = format!("{seed}/{:?}/{}/{times}", call.op, call.key);
+            let digest = Sha256::digest(name);
+            let mut random = fastrand::Rng::with_seed(u64::from_le_bytes(digest[..8].try_into().unwrap()));
+            if *in_a_row >= 2 || random.f64() >= share {
+                *in_a_row = 0;
+                return None;
+            }
+            *in_a_row += 1;
+            Some(match random.u32(..5) {
+                0 => Fault::Timeout,
+                1 => Fault::SlowDown,
+                2 => Fault::ReplyLost,
+                3 if call.conditional => Fault::Precondition,
+                _ => Fault::Full,
+            })
+        })
+    }
+
+    /// All calls so far.
+    pub fn calls(&self) -> Vec<Call> {
+        self.state.lock().unwrap().calls.clone()
+    }
+
+    /// How often the plan had its way.
+    pub fn faults(&self) -> usize {
+        self.state.lock().unwrap().faults
+    }
+
+    async fn call<T>(&self, call: Call, work: impl Future<Output = Result<T>>) -> Result<T> {
+        let about = call.key.clone();
+        let fault = {
+            let mut state = self.state.lock().unwrap();
+            if state.dead {
+                return Err(gone(&about));
+            }
+            let fault = (self.plan)(&call, state.calls.len());
+            state.calls.push(call);
+            state.faults += usize::from(fault.is_some());
+            state.dead |= matches!(fault, Some(Fault::Death { applied: false }));
+            fault
+        };
+        let unavailable = || Error::new(ErrorKind::StoreUnavailable, "the store", "no answer in time");
+        match fault {
+            None => work.await,
+            Some(Fault::Timeout) => Err(unavailable()),
+            Some(Fault::SlowDown) => Err(Error::new(ErrorKind::Store, about, "503 SlowDown")),
+            Some(Fault::ReplyLost) => work.await.and_then(|_| Err(unavailable())),
+            Some(Fault::Precondition) => Err(Error::new(
+                ErrorKind::Precondition,
+                about,
+                "another writer changed it meanwhile",
+            )),
+            Some(Fault::Full) => Err(Error::new(ErrorKind::Store, about, "No space left on device")),
+            Some(Fault::Death { applied: false }) => Err(gone(&about)),
+            Some(Fault::Death { applied: true }) => {
+                let _ = work.await;
+                self.state.lock().unwrap().dead = true;
+                Err(gone(&about))
+            }
+            Some(Fault::Delay(pause)) => {
+                tokio::time::sleep(pause).await;
+                work.await
+            }
+            Some(Fault::Pause { gate, dies }) => {
+                gate.reached.notify_one();
+                gate.opened.notified().await;
+                let done = work.await;
+                if dies {
+                    self.state.lock().unwrap().dead = true;
+                    return Err(gone(&about));
+                }
+                done
+            }
+        }
+    }
+}
+
+fn call(op: Op, key: &str) -> Call {
+    Call {
+        op,
+        key: key.into(),
+        conditional: false,
+    }
+}
+
+/// What a process that was killed hears of its store.
+fn gone(key: &str) -> Error {
+    Error::new(ErrorKind::Interrupted, key, "the process is dead")
+}
+
+#[async_trait]
+impl Store for Faulty {
+    fn url(&self) -> &str {
+        self.inner.url()
+    }
+
+    async fn preflight(&self) -> Result<()> {
+        self.call(call(Op::Preflight, ""), self.inner.preflight()).await
+    }
+
+    async fn conditional_writes(&self) -> Result<bool> {
+        self.call(call(Op::Probe, ""), self.inner.conditional_writes())
+            .await
+    }
+
+    async fn get(&self, key: &str) -> Result<Object> {
+        self.call(call(Op::Get, key), self.inner.get(key)).await
+    }
+
+    async fn read(&self, key: &str) -> Result<Bytes> {
+        self.call(call(Op::Get, key), self.inner.read(key)).await
+    }
+
+    async fn get_range(&self, key: &str, offset: u64, length: usize) -> Result<Bytes> {
+        self.call(call(Op::Get, key), self.inner.get_range(key, offset, length))
+            .await
+    }
+
+    async fn size(&self, key: &str) -> Result<Option<u64>> {
+        self.call(call(Op::Size, key), self.inner.size(key)).await
+    }
+
+    async fn put(&self, key: &str, bytes: Bytes, condition: Condition) -> Result<Version> {
+        let call = Call {
+            conditional: condition != Condition::Any,
+            ..call(Op::Put, key)
+        };
+        self.call(call, self.inner.put(key, bytes, condition)).await
+    }
+
+    async fn list(&self, prefix: &str) -> Result<Vec<Entry>> {
+        self.call(call(Op::List, prefix), self.inner.list(prefix)).await
+    }
+
+    async fn delete(&self, key: &str) -> Result<()> {
+        self.call(call(Op::Delete, key), self.inner.delete(key)).await
+    }
+
+    async fn upload(&self, key: &str, options: UploadOptions) -> Result<Box<dyn Upload>> {
+        let inner = self
+            .call(call(Op::Upload, key), self.inner.upload(key, options))
+            .await?;
+        Ok(Box::new(FaultyUpload {
+            inner,
+            key: key.into(),
+            store: self.clone(),
+        }))
+    }
+
+    async fn unfinished_uploads(&self, prefix: &str) -> Result<Vec<String>> {
+        self.call(call(Op::List, prefix), self.inner.unfinished_uploads(prefix))
+            .await
+    }
+}
+
+struct FaultyUpload {
+    inner: Box<dyn Upload>,
+    key: String,
+    store: Faulty,
+}
+
+#[async_trait]
+impl Upload for FaultyUpload {
+    async fn write(&mut self, chunk: Bytes) -> Result<()> {
+        let writing = self.inner.write(chunk);
+        self.store.call(call(Op::Write, &self.key), writing).await
+    }
+
+    async fn complete(self: Box<Self>) -> Result<()> {
+        let completing = self.inner.complete();
+        self.store.call(call(Op::Complete, &self.key), completing).await
+    }
+
+    async fn abort(self: Box<Self>) -> Result<()> {
+        let aborting = self.inner.abort();
+        self.store.call(call(Op::Abort, &self.key), aborting).await
+    }
+}

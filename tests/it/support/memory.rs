@@ -1,0 +1,154 @@
+//! A store in memory, for histories by the hundred: it gives the trait's guarantees (the suite of the stores holds it
+//! to them) without waiting for a disk, or none of conditional writes where it is told so.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex};
+
+use async_trait::async_trait;
+use bytes::{Bytes, BytesMut};
+use sha2::{Digest, Sha256};
+use telelake::store::{Condition, Entry, Object, Store, Upload, UploadOptions, Version};
+use telelake::{Error, ErrorKind, Result};
+
+/// See the module. A clone is the same store.
+#[derive(Clone, Default)]
+pub struct Memory {
+    objects: Arc<Mutex<BTreeMap<String, Bytes>>>,
+    ignores_conditions: bool,
+}
+
+impl Memory {
+    /// A store that takes every conditional write, as some servers do in silence.
+    pub fn ignoring_conditions() -> Self {
+        Self {
+            ignores_conditions: true,
+            ..Self::default()
+        }
+    }
+
+    /// Another store that holds the same.
+    pub fn copy(&self) -> Self {
+        Self {
+            objects: Arc::new(Mutex::new(self.objects.lock().unwrap().clone())),
+            ..self.clone()
+        }
+    }
+
+    /// What it holds, by key.
+    pub fn contents(&self) -> BTreeMap<String, Bytes> {
+        self.objects.lock().unwrap().clone()
+    }
+}
+
+/// As S3's: of the content alone, so that the same bytes again are the same version.
+fn version(bytes: &Bytes) -> Version {
+    Version(hex::encode(Sha256::digest(bytes)))
+}
+
+#[async_trait]
+impl Store for Memory {
+    fn url(&self) -> &'static str {
+        "memory://lake"
+    }
+
+    async fn preflight(&self) -> Result<()> {
+        Ok(())
+    }
+
+    async fn conditional_writes(&self) -> Result<bool> {
+        Ok(!self.ignores_conditions)
+    }
+
+    async fn get(&self, key: &str) -> Result<Object> {
+        let found = self.objects.lock().unwrap().get(key).cloned();
+        found
+            .map(|bytes| Object {
+                version: version(&bytes),
+                bytes,
+            })
+            .ok_or_else(|| Error::new(ErrorKind::StoreNotFound, key, "is not in the store"))
+    }
+
+    async fn get_range(&self, key: &str, offset: u64, length: usize) -> Result<Bytes> {
+        let whole = self.get(key).await?.bytes;
+        let start = usize::try_from(offset).unwrap().min(whole.len());
+        Ok(whole.slice(start..whole.len().min(start + length)))
+    }
+
+    async fn size(&self, key: &str) -> Result<Option<u64>> {
+        let objects = self.objects.lock().unwrap();
+        Ok(objects.get(key).map(|bytes| bytes.len() as u64))
+    }
+
+    async fn put(&self, key: &str, bytes: Bytes, condition: Condition) -> Result<Version> {
+        let mut objects = self.objects.lock().unwrap();
+        let holds = match condition {
+            Condition::Any => true,
+            Condition::Absent => !objects.contains_key(key),
+            Condition::Unchanged(known) => objects.get(key).is_some_and(|found| version(found) == known),
+        };
+        if !holds && !self.ignores_conditions {
+            return Err(Error::new(
+                ErrorKind::Precondition,
+                key,
+                "another writer changed it meanwhile",
+            ));
+        }
+        let version = version(&bytes);
+        objects.insert(key.into(), bytes);
+        Ok(version)
+    }
+
+    async fn list(&self, prefix: &str) -> Result<Vec<Entry>> {
+        let objects = self.objects.lock().unwrap();
+        let below = objects.iter().filter(|(key, _)| key.starts_with(prefix));
+        Ok(below
+            .map(|(key, bytes)| Entry {
+                key: key.clone(),
+                bytes: bytes.len() as u64,
+                modified: None,
+            })
+            .collect())
+    }
+
+    async fn delete(&self, key: &str) -> Result<()> {
+        self.objects.lock().unwrap().remove(key);
+        Ok(())
+    }
+
+    async fn upload(&self, key: &str, _options: UploadOptions) -> Result<Box<dyn Upload>> {
+        Ok(Box::new(InMemory {
+            store: self.clone(),
+            key: key.into(),
+            bytes: BytesMut::new(),
+        }))
+    }
+
+    async fn unfinished_uploads(&self, _prefix: &str) -> Result<Vec<String>> {
+        Ok(Vec::new())
+    }
+}
+
+struct InMemory {
+    store: Memory,
+    key: String,
+    bytes: BytesMut,
+}
+
+#[async_trait]
+impl Upload for InMemory {
+    async fn write(&mut self, chunk: Bytes) -> Result<()> {
+        self.bytes.extend_from_slice(&chunk);
+        Ok(())
+    }
+
+    async fn complete(self: Box<Self>) -> Result<()> {
+        let mut objects = self.store.objects.lock().unwrap();
+        objects.insert(self.key, self.bytes.freeze());
+        Ok(())
+    }
+
+    async fn abort(self: Box<Self>) -> Result<()> {
+        Ok(())
+    }
+}
