@@ -1,12 +1,15 @@
 //! The client against a scripted server: raw bytes on a socket, so that answers can be cut, stalled or malformed.
 
 mod downloads;
+mod links;
 mod requests;
 
+use std::net::SocketAddr;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use reqwest::dns::{Addrs, Name, Resolve, Resolving};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio_util::sync::CancellationToken;
@@ -126,6 +129,15 @@ impl Server {
         &self,
         change: impl FnOnce(&mut config::Api, &mut Tuning),
     ) -> (Client, CancellationToken) {
+        self.client_among(Names(&[]), change)
+    }
+
+    /// A client that looks the names of downloads' hosts up in `names`.
+    pub(super) fn client_among(
+        &self,
+        names: Names,
+        change: impl FnOnce(&mut config::Api, &mut Tuning),
+    ) -> (Client, CancellationToken) {
         let mut config = config::Api {
             base_url: format!("{}/v1/", self.url),
             token: Secret::new(TOKEN),
@@ -137,7 +149,29 @@ impl Server {
         };
         change(&mut config, &mut tuning);
         let cancel = CancellationToken::new();
-        (Client::tuned(&config, cancel.clone(), tuning).unwrap(), cancel)
+        let client = Client::resolving(&config, cancel.clone(), tuning, Arc::new(names)).unwrap();
+        (client, cancel)
+    }
+}
+
+/// Names and the addresses that they have; no other exists.
+#[derive(Clone, Copy)]
+pub(super) struct Names(pub(super) &'static [(&'static str, &'static str)]);
+
+impl Resolve for Names {
+    fn resolve(&self, name: Name) -> Resolving {
+        let found: Vec<SocketAddr> = self
+            .0
+            .iter()
+            .filter(|(known, _)| *known == name.as_str())
+            .map(|(_, address)| SocketAddr::new(address.parse().unwrap(), 0))
+            .collect();
+        Box::pin(async move {
+            if found.is_empty() {
+                return Err("no such name".into());
+            }
+            Ok(Box::new(found.into_iter()) as Addrs)
+        })
     }
 }
 
