@@ -79,7 +79,7 @@ impl From<ExitStatus> for std::process::ExitCode {
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
 /// An error: its kind, the object it was about, what happened and what to do.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Error {
     kind: ErrorKind,
     about: String,

@@ -17,8 +17,8 @@ use super::paging::{LIMIT, Listing, Pager, Step};
 use super::request::{self, List, Request};
 use super::sender::Sender;
 use super::wire::{Call, Item, Record, Room, Space};
-use crate::Result;
 use crate::config::{self, ReportFormat};
+use crate::{Error, ErrorKind, Result};
 
 const MIB: usize = 1024 * 1024;
 
@@ -202,8 +202,13 @@ impl Client {
                 .ask(&page, self.sender.tuning().list_bytes, answer::page)
                 .await?;
             let longest = self.sender.learn(list, page.items.len());
-            if pager.take(page, longest) == Step::Done {
-                return Ok(pager.finish());
+            match pager.take(page, longest) {
+                Step::Ask => {}
+                Step::Done => return Ok(pager.finish()),
+                Step::Endless => {
+                    return Err(Error::new(ErrorKind::TooLarge, request.about(), pager.amount())
+                        .hint("the API invents items, or does not page as it says"));
+                }
             }
         }
     }

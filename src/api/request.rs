@@ -129,7 +129,7 @@ impl Request {
 }
 
 fn is_segment(id: &str) -> bool {
-    !matches!(id, "" | "." | "..") && !id.contains(char::is_control)
+    !matches!(id, "" | "." | "..") && !id.contains(['\t', '\n', '\r'])
 }
 
 /// `GET /spaces`
@@ -258,6 +258,10 @@ mod tests {
         assert_eq!(
             url(rooms("a/b?c#d %2e")),
             "https://api.example/v1/spaces/a%2Fb%3Fc%23d%20%252e/rooms"
+        );
+        assert_eq!(
+            url(rooms("a\0\u{1b}\u{202e}\\..")),
+            "https://api.example/v1/spaces/a%00%1B%E2%80%AE%5C../rooms"
         );
         for id in ["", ".", "..", ".\t.", "a\nb"] {
             let error = rooms(id).unwrap_err();

@@ -3,7 +3,7 @@
 //! Whatever fails is kept in the manifest with its reason and is tried again by later runs; a day's failure stops no
 //! other day.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -17,6 +17,7 @@ use super::summary::{DayReport, Problem};
 use super::walk::{Asked, DayWork};
 use super::{Context, Job, opened, tables};
 use crate::api::{Call, Record};
+use crate::config::ReportFormat;
 use crate::lake::key;
 use crate::lake::manifest::{CallEntry, Landing, Manifest, RecordEntry, RoomEntry, Status};
 use crate::store::Version;
@@ -38,8 +39,17 @@ pub(super) struct Day {
     pub report: DayReport,
     /// Whether there is a marker that says the day is open.
     pub marked: bool,
+    /// What was not asked for, as others of its space or room had kept failing: the run tells it in one.
+    skipped: Skipped,
     /// Objects of calls and records that turned out to lie on another day: removed once the manifest says so.
     pub evicted: Vec<String>,
+}
+
+/// Reports and recordings that were not asked for.
+#[derive(Default)]
+struct Skipped {
+    reports: HashSet<(String, ReportFormat)>,
+    records: HashSet<String>,
 }
 
 /// Something to be fetched.
@@ -138,6 +148,7 @@ impl Day {
             fresh_bytes: 0,
             report: DayReport::default(),
             marked: false,
+            skipped: Skipped::default(),
             evicted: Vec::new(),
         }
     }
@@ -162,6 +173,7 @@ impl Day {
             fresh_bytes: 0,
             report: DayReport::default(),
             marked: false,
+            skipped: Skipped::default(),
             evicted: Vec::new(),
         })
     }
@@ -176,6 +188,9 @@ impl Day {
                 Ask::Record(ask) => records.push(ask),
             }
         }
+        // What failed before goes last: it must not use up the patience that others need.
+        reports.sort_by_key(|ask| ask.before.attempts);
+        records.sort_by_key(|ask| ask.before.attempts);
         expect(context, &reports, &records);
         let reports = stream::iter(reports)
             .map(|ask| async move { Fetched::Report(land::report(context, ask).await) })
@@ -217,6 +232,9 @@ impl Day {
             }
         }
         self.report.warnings.extend(result.warning);
+        if result.skipped {
+            self.skipped.reports.insert((result.call.clone(), result.format));
+        }
         if let Some(entry) = self.manifest.calls.get_mut(&result.call) {
             entry.reports.insert(result.format, result.landing);
         }
@@ -228,6 +246,9 @@ impl Day {
             self.report.counts.recorded_bytes += result.bytes;
         }
         self.report.warnings.extend(result.warning);
+        if result.skipped {
+            self.skipped.records.insert(result.record.clone());
+        }
         if let Some(entry) = self.manifest.records.get_mut(&result.record) {
             entry.file = result.landing;
         }
@@ -256,7 +277,9 @@ impl Day {
                 continue;
             }
             for (format, landing) in &entry.reports {
-                if context.wants_reports(job).contains(format) {
+                if self.skipped.reports.contains(&(id.clone(), *format)) {
+                    report.counts.reports_pending += 1;
+                } else if context.wants_reports(job).contains(format) {
                     let named = |kind: &str| {
                         let why = landing.reason.as_deref().unwrap_or_default();
                         about(kind, &format!("{} report: {why}", format.as_str()))
@@ -267,6 +290,10 @@ impl Day {
         }
         if context.wants_recordings(job) {
             for (id, entry) in &self.manifest.records {
+                if self.skipped.records.contains(id) {
+                    report.counts.records_pending += 1;
+                    continue;
+                }
                 let named = |kind: &str| {
                     let why = entry.file.reason.as_deref().unwrap_or_default();
                     Problem::new(kind, why)

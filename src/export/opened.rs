@@ -16,6 +16,9 @@ use crate::lake::manifest::{Manifest, RecordEntry, Status};
 use crate::store::{Condition, Store};
 use crate::{Error, ErrorKind, Result};
 
+/// The size of one of the program's own objects, in bytes: many times that of any that it writes.
+const MOST_BYTES: u64 = 128 * 1024 * 1024;
+
 /// What is known of a store since its first write.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct StoreInfo {
@@ -123,7 +126,7 @@ pub async fn get_json<T: serde::de::DeserializeOwned>(
     store: &dyn Store,
     key: &str,
 ) -> Result<Option<(T, crate::store::Version)>> {
-    match store.get(key).await {
+    match store.get_within(key, MOST_BYTES).await {
         Ok(object) => serde_json::from_slice(&object.bytes)
             .map(|value| Some((value, object.version)))
             .map_err(|e| {

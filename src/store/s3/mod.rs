@@ -145,11 +145,17 @@ impl S3Store {
         Ok(Version(answer.e_tag.unwrap_or_default()))
     }
 
-    /// Reads an object; the inner error is one of its body.
-    async fn get_once(&self, key: &str) -> Result<Result<Object, ByteStreamError>> {
+    /// Reads an object of `most` bytes at most; the inner error is one of its body.
+    async fn get_once(&self, key: &str, most: u64) -> Result<Result<Object, ByteStreamError>> {
         let request = self.client.get_object().bucket(&self.target.bucket);
         let answer = request.key(self.object_key(key)).send().await;
         let answer = answer.map_err(|error| self.error(key, &error))?;
+        let bytes = answer
+            .content_length
+            .and_then(|length| u64::try_from(length).ok());
+        if let Some(bytes) = bytes.filter(|bytes| *bytes > most) {
+            return Err(super::too_large(key, bytes, most));
+        }
         let version = Version(answer.e_tag.unwrap_or_default());
         Ok(answer.body.collect().await.map(|body| Object {
             bytes: body.into_bytes(),
@@ -268,9 +274,13 @@ impl Store for S3Store {
     }
 
     async fn get(&self, key: &str) -> Result<Object> {
+        self.get_within(key, u64::MAX).await
+    }
+
+    async fn get_within(&self, key: &str, most: u64) -> Result<Object> {
         let mut attempt = 1;
         loop {
-            match self.get_once(key).await? {
+            match self.get_once(key, most).await? {
                 Ok(object) => return Ok(object),
                 // The SDK tries a request again, but not a body that was cut.
                 Err(_) if attempt < connect::ATTEMPTS => attempt += 1,

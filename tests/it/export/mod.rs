@@ -1,11 +1,15 @@
 //! The whole program against the simulator: what lies in the lake after a run.
 
 mod bad;
+mod faults;
+mod hostile;
 mod mapping;
 mod meta;
 mod night;
+mod pressure;
 mod readings;
 mod recordings;
+mod secrets;
 mod states;
 mod xlsx;
 

@@ -36,6 +36,7 @@ conformance!(
     conditional_writes_are_honoured_and_the_probe_is_removed,
     an_object_reads_back_as_it_was_written,
     what_is_not_there_is_said_so,
+    an_object_larger_than_it_may_be_is_not_read,
     a_write_replaces_the_whole,
     readers_see_the_old_or_the_new_one,
     a_condition_that_does_not_hold_changes_nothing,
