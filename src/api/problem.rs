@@ -1,7 +1,7 @@
 //! How a failure is told: status → kind and hint, and texts that are safe to log. Pure; `client` and `download` call it.
 //!
-//! An API's or a library's own words are bounded, stripped of control characters, of the token and of anything after
-//! a URL's `?`, where signatures stand.
+//! An API's or a library's own words are bounded, stripped of control characters, of the token, of e-mail addresses and
+//! telephone numbers, and of anything after a URL's `?`, where signatures stand.
 
 use std::error::Error as StdError;
 
@@ -12,7 +12,7 @@ use serde_json::Value;
 
 use super::guard::Refusal;
 use super::retry;
-use crate::printable::{escaped, is_printable};
+use crate::printable::{escaped, is_printable, without_contacts};
 use crate::{Error, ErrorKind, lenient};
 
 /// Characters of the API's own words that are repeated.
@@ -42,11 +42,8 @@ pub(super) fn words(text: &str, token: &str) -> String {
         .chars()
         .map(|c| if is_printable(c) { c } else { ' ' })
         .collect();
-    let safe = clean
-        .split_whitespace()
-        .map(without_query)
-        .collect::<Vec<_>>()
-        .join(" ");
+    let unsigned: Vec<_> = clean.split_whitespace().map(without_query).collect();
+    let safe = without_contacts(&unsigned.join(" "));
     let mut bounded: String = safe.chars().take(LONGEST_WORDS).collect();
     if safe.chars().nth(LONGEST_WORDS).is_some() {
         bounded.push('…');

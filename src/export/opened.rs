@@ -130,8 +130,9 @@ pub async fn get_json<T: serde::de::DeserializeOwned>(
         Ok(object) => serde_json::from_slice(&object.bytes)
             .map(|value| Some((value, object.version)))
             .map_err(|e| {
-                Error::new(ErrorKind::Store, key, format!("is damaged: {e}"))
-                    .hint("restore it, or remove it to start anew")
+                // Where, and not what: serde's own words show the value, and a shelf holds people's.
+                let message = format!("is damaged, from line {}, column {} on", e.line(), e.column());
+                Error::new(ErrorKind::Store, key, message).hint("restore it, or remove it to start anew")
             }),
         Err(error) if error.kind() == ErrorKind::StoreNotFound => Ok(None),
         Err(error) => Err(error),

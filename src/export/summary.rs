@@ -11,7 +11,7 @@ use super::Job;
 use crate::api::{Client, Refused};
 use crate::build::Notes;
 use crate::lake::manifest::{Manifest, Quality};
-use crate::printable::escaped;
+use crate::printable::{escaped, without_contacts};
 use crate::{Error, ErrorKind, ExitStatus};
 
 /// How a run ended.
@@ -454,7 +454,11 @@ fn told(notes: &Notes) -> Vec<Problem> {
     let unmapped = notes.unmapped.iter().map(|(path, count)| {
         Problem::new(
             "new_field",
-            format!("new field `{path}`, {count} times: no column takes it, `extra` has it"),
+            // A report may have people's addresses for names of fields.
+            format!(
+                "new field `{}`, {count} times: no column takes it, `extra` has it",
+                without_contacts(path)
+            ),
         )
     });
     let bad = notes.bad.iter().map(|(column, count)| {

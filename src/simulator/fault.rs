@@ -17,6 +17,8 @@ use super::options::RetryAfter;
 pub enum Failure {
     /// This status, with the API's JSON error.
     Status(u16),
+    /// This status, with the API's JSON error of another message.
+    Message(u16, String),
     /// 502 with a proxy's page.
     BadGateway,
     /// 429.

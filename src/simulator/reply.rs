@@ -76,6 +76,12 @@ pub(super) fn refuse(status: u16) -> Response {
     json_as(status, json!({"message": message, "code": code}))
 }
 
+/// The API's error of a status, with a message of its own.
+pub(super) fn refuse_with(status: u16, message: &str) -> Response {
+    let status = StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+    json_as(status, json!({"message": message, "code": "error"}))
+}
+
 /// 422 about a parameter.
 pub(super) fn invalid(parameter: &str) -> Response {
     let body = json!({"message": format!("Неверное значение: {parameter}"), "code": "validation_error"});

@@ -115,6 +115,7 @@ async fn with_failure(
     };
     match failure {
         Failure::Status(status) => reply::refuse(status),
+        Failure::Message(status, message) => reply::refuse_with(status, &message),
         Failure::BadGateway => reply::html(StatusCode::BAD_GATEWAY),
         Failure::TooMany(after) => reply::too_many(after),
         Failure::Reset => reply::empty(StatusCode::OK),

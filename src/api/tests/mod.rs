@@ -67,6 +67,8 @@ pub(super) struct Server {
     pub(super) url: String,
     heads: Arc<Mutex<Vec<String>>>,
     most_at_once: Arc<AtomicUsize>,
+    /// How many there were at once when each came.
+    at_once: Arc<Mutex<Vec<usize>>>,
 }
 
 impl Server {
@@ -79,18 +81,23 @@ impl Server {
             url,
             heads: heads.clone(),
             most_at_once: most_at_once.clone(),
+            at_once: Arc::default(),
         };
+        let at_once = server.at_once.clone();
         let (script, now) = (Arc::new(script), Arc::new(AtomicUsize::new(0)));
         tokio::spawn(async move {
             while let Ok((mut socket, _)) = listener.accept().await {
                 let (heads, most, script, now) =
                     (heads.clone(), most_at_once.clone(), script.clone(), now.clone());
+                let at_once = at_once.clone();
                 tokio::spawn(async move {
                     let head = read_head(&mut socket).await;
-                    most.fetch_max(now.fetch_add(1, Ordering::SeqCst) + 1, Ordering::SeqCst);
                     let index = {
                         let mut heads = heads.lock().unwrap();
                         heads.push(head.clone());
+                        let here = now.fetch_add(1, Ordering::SeqCst) + 1;
+                        at_once.lock().unwrap().push(here);
+                        most.fetch_max(here, Ordering::SeqCst);
                         heads.len() - 1
                     };
                     let reply = script(index, &head);
@@ -118,6 +125,15 @@ impl Server {
 
     pub(super) fn most_at_once(&self) -> usize {
         self.most_at_once.load(Ordering::SeqCst)
+    }
+
+    /// The most at once of the requests from the n-th on (from 0).
+    pub(super) fn most_at_once_from(&self, index: usize) -> usize {
+        self.at_once.lock().unwrap()[index..]
+            .iter()
+            .copied()
+            .max()
+            .unwrap_or(0)
     }
 
     /// A client of this server that does not wait long.

@@ -108,7 +108,7 @@ async fn a_recording_that_stalls_holds_no_other() {
     let slow = &whole[0].id;
     sim.faults().order(
         Matcher::endpoint(Endpoint::Blob).containing(slow),
-        Failure::StallBody(100, Duration::from_secs(600)),
+        Failure::StallBody(0, Duration::from_secs(600)),
     );
     let run = impatient(&sim, &lake, &backfill(&range(&sim), &[]))
         .run()
