@@ -4,8 +4,11 @@
 //! Pure; used by every room. An error names the object it was about and the way out. It never carries an answer's
 //! body, a token, a signed URL or anything personal.
 
+use std::borrow::Cow;
 use std::fmt;
 use std::time::Duration;
+
+use crate::printable;
 
 /// What went wrong, in the terms that decide what happens next.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -28,6 +31,8 @@ pub enum ErrorKind {
     Server,
     /// No connection, a connection cut, or no answer in time.
     Connection,
+    /// Not sent: requests of the same space or room had kept failing.
+    Skipped,
     /// The answer is not what the API promises: HTML, broken JSON, another shape.
     InvalidAnswer,
     /// The answer is larger than the program accepts.
@@ -76,7 +81,7 @@ impl From<ExitStatus> for std::process::ExitCode {
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
 /// An error: its kind, the object it was about, what happened and what to do.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Error {
     kind: ErrorKind,
     about: String,
@@ -86,12 +91,13 @@ pub struct Error {
 }
 
 impl Error {
-    /// An error of `kind` about an object (`"space 60d5…"`, `"GET /spaces"`, a key, a file), with what happened.
+    /// An error of `kind` about an object (`"space 60d5…"`, `"GET /spaces"`, a key, a file), with what happened. What
+    /// is not printable in either is escaped.
     pub fn new(kind: ErrorKind, about: impl Into<String>, message: impl Into<String>) -> Self {
         Self {
             kind,
-            about: about.into(),
-            message: message.into(),
+            about: one_line(about.into()),
+            message: one_line(message.into()),
             hint: None,
             retry_after: None,
         }
@@ -141,6 +147,7 @@ impl Error {
             | ErrorKind::Forbidden
             | ErrorKind::NotFound
             | ErrorKind::Rejected
+            | ErrorKind::Skipped
             | ErrorKind::InvalidAnswer
             | ErrorKind::TooLarge
             | ErrorKind::Content
@@ -164,6 +171,7 @@ impl Error {
             | ErrorKind::RateLimited
             | ErrorKind::Server
             | ErrorKind::Connection
+            | ErrorKind::Skipped
             | ErrorKind::InvalidAnswer
             | ErrorKind::TooLarge
             | ErrorKind::StoreUnavailable
@@ -172,6 +180,13 @@ impl Error {
             ErrorKind::Interrupted | ErrorKind::Content => ExitStatus::Partial,
             ErrorKind::Precondition | ErrorKind::Internal => ExitStatus::Unexpected,
         }
+    }
+}
+
+fn one_line(text: String) -> String {
+    match printable::escaped(&text) {
+        Cow::Borrowed(_) => text,
+        Cow::Owned(safe) => safe,
     }
 }
 

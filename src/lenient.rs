@@ -141,6 +141,15 @@ pub fn text<'v>(value: impl Into<Scalar<'v>>) -> Option<String> {
     }
 }
 
+/// Whether a value is nested no deeper than `depth`; a scalar has depth 0, `{}` and `[]` have 1.
+pub fn is_within(value: &Value, depth: usize) -> bool {
+    match value {
+        Value::Array(elements) => depth > 0 && elements.iter().all(|element| is_within(element, depth - 1)),
+        Value::Object(fields) => depth > 0 && fields.values().all(|field| is_within(field, depth - 1)),
+        _ => true,
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -178,6 +187,13 @@ mod tests {
         ] {
             assert_eq!(instant(&value), None, "{value}");
         }
+    }
+
+    #[test]
+    fn nesting_is_counted() {
+        assert!(is_within(&json!(1), 0) && !is_within(&json!([]), 0));
+        assert!(is_within(&json!({"a": [1], "b": 2}), 2));
+        assert!(!is_within(&json!({"a": [[1]], "b": 2}), 2));
     }
 
     #[test]

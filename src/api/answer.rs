@@ -54,6 +54,8 @@ pub(super) fn page(request: &Request, answer: Answer) -> Result<wire::Page> {
         Err(NotAPage::Html) => "answered HTML, not JSON",
         Err(NotAPage::CutShort | NotAPage::NotJson) => "answered no JSON",
         Err(NotAPage::NoItems) => "answered JSON without a list `items`",
+        Err(NotAPage::TooDeep) => "answered items that are nested deeper than any of this API",
+        Err(NotAPage::TooMany) => "answered more values than a list of this API has",
     };
     Err(Error::new(
         ErrorKind::InvalidAnswer,

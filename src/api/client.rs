@@ -5,17 +5,20 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use chrono::{DateTime, NaiveDate, Utc};
+use reqwest::dns::Resolve;
 use serde_json::Value;
 use tokio_util::sync::CancellationToken;
 
 use super::answer;
+use super::circuits::Refused;
 use super::download::Link;
+use super::guard::SystemNames;
 use super::paging::{LIMIT, Listing, Pager, Step};
 use super::request::{self, List, Request};
 use super::sender::Sender;
 use super::wire::{Call, Item, Record, Room, Space};
-use crate::Result;
 use crate::config::{self, ReportFormat};
+use crate::{Error, ErrorKind, Result};
 
 const MIB: usize = 1024 * 1024;
 
@@ -78,8 +81,18 @@ impl Client {
     /// # Errors
     /// As [`Client::new`].
     pub fn tuned(config: &config::Api, cancel: CancellationToken, tuning: Tuning) -> Result<Self> {
+        Self::resolving(config, cancel, tuning, Arc::new(SystemNames))
+    }
+
+    /// [`Client::tuned`] with another way to look up the names of downloads' hosts.
+    pub(super) fn resolving(
+        config: &config::Api,
+        cancel: CancellationToken,
+        tuning: Tuning,
+        names: Arc<dyn Resolve>,
+    ) -> Result<Self> {
         Ok(Self {
-            sender: Arc::new(Sender::new(config, cancel, tuning)?),
+            sender: Arc::new(Sender::new(config, cancel, tuning, names)?),
         })
     }
 
@@ -87,7 +100,8 @@ impl Client {
     ///
     /// # Errors
     /// As every request: `Unauthorized`, `Forbidden`, `NotFound`, `Rejected` at once; `RateLimited`, `Server`,
-    /// `Connection` after the configured retries; `InvalidAnswer`, `TooLarge`; `Interrupted` when the program stops.
+    /// `Connection` after the configured retries; `Skipped` when others of the space or room had kept failing;
+    /// `InvalidAnswer`, `TooLarge`; `Interrupted` when the program stops.
     pub async fn spaces(&self) -> Result<Listing<Space>> {
         self.list(List::Spaces, request::spaces()?).await
     }
@@ -147,7 +161,7 @@ impl Client {
             .sender
             .ask(&request, self.sender.tuning().link_bytes, answer::link)
             .await?;
-        Ok(Link::new(url, record))
+        Ok(Link::new(url, space, record))
     }
 
     /// Sends a meta payload to storeExternalUserMeta, which lies at `path`. The same twice is as good as once.
@@ -164,6 +178,16 @@ impl Client {
             .await
     }
 
+    /// Requests that were not sent, because others of the same space or room had kept failing.
+    pub fn refused(&self) -> Vec<Refused> {
+        self.sender.circuits().refused()
+    }
+
+    /// Whether a space's requests fail at once by now.
+    pub fn is_shut_out(&self, space: &str) -> bool {
+        self.sender.circuits().is_open(space)
+    }
+
     /// What was sent so far.
     pub fn stats(&self) -> Stats {
         self.sender.stats()
@@ -178,8 +202,13 @@ impl Client {
                 .ask(&page, self.sender.tuning().list_bytes, answer::page)
                 .await?;
             let longest = self.sender.learn(list, page.items.len());
-            if pager.take(page, longest) == Step::Done {
-                return Ok(pager.finish());
+            match pager.take(page, longest) {
+                Step::Ask => {}
+                Step::Done => return Ok(pager.finish()),
+                Step::Endless => {
+                    return Err(Error::new(ErrorKind::TooLarge, request.about(), pager.amount())
+                        .hint("the API invents items, or does not page as it says"));
+                }
             }
         }
     }

@@ -5,31 +5,40 @@
 //! token, which is none of the blob host's business.
 
 use std::fmt;
+use std::time::Duration;
 
 use bytes::Bytes;
 use reqwest::header::{ACCEPT_ENCODING, CONTENT_RANGE, ETAG, HeaderMap, IF_RANGE, RANGE, TRANSFER_ENCODING};
-use reqwest::{Response, StatusCode, Url, Version, redirect};
+use reqwest::{Response, StatusCode, Url, Version};
 use tokio::time::Instant;
 
+use super::circuits::Place;
 use super::client::Client;
 use super::problem;
 use crate::{Error, ErrorKind, Result};
 
-/// Redirects that a download follows.
-const MOST_REDIRECTS: usize = 5;
+/// A source that brings fewer bytes than this in so many timeouts of waiting is as good as stalled.
+const LEAST_BYTES: u64 = 64 * 1024;
+const LONGEST_CRAWL: u32 = 4;
 
 /// A link to a recording. It prints as its host.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Link {
     url: Url,
     record: String,
+    place: Place,
 }
 
 impl Link {
-    pub(super) fn new(url: Url, record: &str) -> Self {
+    pub(super) fn new(url: Url, space: &str, record: &str) -> Self {
         Self {
             url,
             record: record.to_owned(),
+            place: Place {
+                space: space.to_owned(),
+                room: None,
+                download: true,
+            },
         }
     }
 
@@ -74,21 +83,9 @@ pub struct Download {
     pub total: Option<u64>,
     response: Response,
     received: u64,
+    crawl: Crawl,
     client: Client,
     about: String,
-}
-
-/// Few, and never to another scheme.
-pub(super) fn redirects() -> redirect::Policy {
-    redirect::Policy::custom(|attempt| {
-        if attempt.previous().len() > MOST_REDIRECTS {
-            attempt.error("too many redirects")
-        } else if !matches!(attempt.url().scheme(), "http" | "https") {
-            attempt.error("a redirect to no http(s) URL")
-        } else {
-            attempt.follow()
-        }
-    })
 }
 
 /// Whether the end of the body can be told from a connection that was cut.
@@ -108,7 +105,9 @@ impl Client {
         let about = link.about();
         let resume = resume.filter(|resume| resume.offset > 0);
         self.sender
-            .persist(&about, || self.open(&about, link, resume.as_ref()))
+            .persist(&about, Some(&link.place), || {
+                self.open(&about, link, resume.as_ref())
+            })
             .await
     }
 
@@ -116,6 +115,11 @@ impl Client {
         if self.sender.deadline().is_some() {
             return Err(problem::interrupted(about));
         }
+        self.sender
+            .guard()
+            .admit(&link.url)
+            .await
+            .map_err(|refusal| problem::refused_link(about, refusal))?;
         // The bytes as they lie there: sizes, ranges and checksums are about those.
         let mut request = self
             .sender
@@ -150,6 +154,7 @@ impl Client {
             total: whole.or_else(|| length.map(|length| offset.saturating_add(length))),
             response,
             received: 0,
+            crawl: Crawl::default(),
             client: self.clone(),
             about: about.to_owned(),
         })
@@ -191,7 +196,7 @@ impl Download {
     /// The next piece; `None` at the end.
     ///
     /// # Errors
-    /// `Connection` when the body is cut, or nothing came for the configured timeout; `Interrupted` when the program
+    /// `Connection` when the body is cut, nothing came for the configured timeout, or next to nothing for some; `Interrupted` when the program
     /// stops and the grace is over.
     pub async fn chunk(&mut self) -> Result<Option<Bytes>> {
         let sender = &self.client.sender;
@@ -209,8 +214,14 @@ impl Download {
                 .await
                 .map_err(|error| problem::transport(about, error, ""))
         };
+        let asked_at = Instant::now();
         let chunk = sender.in_time(about, piece).await?;
-        self.received += chunk.as_ref().map_or(0, |chunk| chunk.len() as u64);
+        let length = chunk.as_ref().map_or(0, |chunk| chunk.len() as u64);
+        self.received += length;
+        let longest = sender.timeout() * LONGEST_CRAWL;
+        if chunk.is_some() && self.crawl.is_stalled(asked_at.elapsed(), length, longest) {
+            return Err(Error::new(ErrorKind::Connection, about, "the body hardly comes"));
+        }
         match self.length {
             Some(length) if chunk.is_none() && self.received != length => {
                 let message = format!("the body was cut: {} of {length} bytes", self.received);
@@ -218,6 +229,25 @@ impl Download {
             }
             _ => Ok(chunk),
         }
+    }
+}
+
+/// How much has come in the present stretch of waiting. The consumer's own time is none of it.
+#[derive(Debug, Default)]
+struct Crawl {
+    waited: Duration,
+    bytes: u64,
+}
+
+impl Crawl {
+    /// Takes a piece in; whether a stretch of `longest` brought next to nothing.
+    fn is_stalled(&mut self, waited: Duration, bytes: u64, longest: Duration) -> bool {
+        self.waited += waited;
+        self.bytes += bytes;
+        if self.bytes >= LEAST_BYTES {
+            *self = Self::default();
+        }
+        self.waited >= longest
     }
 }
 
@@ -238,4 +268,23 @@ fn content_range(headers: &HeaderMap) -> Option<(u64, Option<u64>)> {
         .split_once('/')?;
     let (start, _) = range.trim().split_once('-')?;
     Some((start.trim().parse().ok()?, total.trim().parse().ok()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_body_that_comes_drop_by_drop_is_stalled_and_a_slow_one_is_not() {
+        let longest = Duration::from_secs(120);
+        let mut crawl = Crawl::default();
+        // A byte each 29 s is always within the timeout of one piece.
+        let mut steps = (1..=10).map(|_| crawl.is_stalled(Duration::from_secs(29), 1, longest));
+        assert_eq!(steps.position(|stalled| stalled), Some(4));
+        // 1 KiB/s is slow, and goes on for ever.
+        let mut crawl = Crawl::default();
+        for _ in 0..10_000 {
+            assert!(!crawl.is_stalled(Duration::from_secs(8), 8 * 1024, longest));
+        }
+    }
 }

@@ -7,10 +7,15 @@
 //! What an error here says is safe to log: no body, token, query or signed URL.
 
 mod answer;
+mod circuit;
+mod circuits;
 mod client;
 mod download;
+mod gate;
+mod guard;
 mod pace;
 mod paging;
+mod pressure;
 mod problem;
 mod request;
 mod retry;
@@ -20,6 +25,7 @@ mod wire;
 #[cfg(test)]
 mod tests;
 
+pub use circuits::Refused;
 pub use client::{Client, Stats, Tuning};
 pub use download::{Download, Link, Resume};
 pub use paging::Listing;

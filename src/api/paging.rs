@@ -20,8 +20,10 @@ use super::wire::{self, Item, Page};
 
 /// Items asked for at once.
 pub(super) const LIMIT: usize = 100;
-/// A server that invents items forever is left after so many pages of one list.
+/// A server that invents items for ever is left after so many pages of one list, items, or bytes of them.
 const MOST_PAGES: u32 = 10_000;
+const MOST_ITEMS: usize = 200_000;
+const MOST_BYTES: usize = 128 * 1024 * 1024;
 /// Pages in a row without a new item, after which a `total` that promises more is no longer believed.
 const MOST_BARREN_PAGES: u32 = 2;
 
@@ -45,6 +47,8 @@ pub(super) enum Step {
     Ask,
     /// All is seen, or all that can be had.
     Done,
+    /// The list has no end that a list of this API could have.
+    Endless,
 }
 
 /// One listing in progress.
@@ -56,8 +60,8 @@ pub(super) struct Pager<T> {
     total: Option<u64>,
     offset: u64,
     pages: u32,
+    bytes: usize,
     barren: u32,
-    endless: bool,
 }
 
 impl<T: Item> Pager<T> {
@@ -69,8 +73,8 @@ impl<T: Item> Pager<T> {
             total: None,
             offset: 0,
             pages: 0,
+            bytes: 0,
             barren: 0,
-            endless: false,
         }
     }
 
@@ -83,6 +87,10 @@ impl<T: Item> Pager<T> {
     pub(super) fn take(&mut self, page: Page, longest: usize) -> Step {
         let (length, seen) = (page.items.len(), self.seen());
         self.pages += 1;
+        self.bytes = self.bytes.saturating_add(page.bytes);
+        if self.bytes > MOST_BYTES || length + self.items.len() > MOST_ITEMS {
+            return Step::Endless;
+        }
         self.offset += length as u64;
         self.total = page.total.filter(|total| *total > 0).or(self.total);
         for raw in page.items {
@@ -111,9 +119,20 @@ impl<T: Item> Pager<T> {
         }
     }
 
-    fn ask(&mut self) -> Step {
-        self.endless = self.pages >= MOST_PAGES;
-        if self.endless { Step::Done } else { Step::Ask }
+    fn ask(&self) -> Step {
+        if self.pages >= MOST_PAGES {
+            Step::Endless
+        } else {
+            Step::Ask
+        }
+    }
+
+    /// How much there was when it was left as [`Step::Endless`].
+    pub(super) fn amount(&self) -> String {
+        format!(
+            "the list has no end: {} pages and {} bytes so far",
+            self.pages, self.bytes
+        )
     }
 
     fn take_item(&mut self, raw: serde_json::Value) {
@@ -137,8 +156,7 @@ impl<T: Item> Pager<T> {
     /// The listing, once [`Step::Done`].
     pub(super) fn finish(self) -> Listing<T> {
         let seen = self.seen();
-        let least = if self.endless { seen + 1 } else { 0 };
-        let counted = self.total.unwrap_or(0).max(least);
+        let counted = self.total.unwrap_or(0);
         Listing {
             incomplete: (counted > seen).then_some((seen, counted)),
             total: self.total,
@@ -209,7 +227,11 @@ mod tests {
                 Total::OfThePage => None,
                 Total::Large => Some((pushed + count + 7) as u64),
             };
-            Page { items, total }
+            Page {
+                items,
+                total,
+                bytes: 0,
+            }
         }
     }
 
@@ -308,21 +330,31 @@ mod tests {
         assert_eq!(costs(Total::Right, counts), [1, 1, 1, 1, 1, 3, 1, 1, 1]);
     }
 
-    #[test]
-    fn a_server_that_invents_items_forever_is_left() {
+    /// Pages of `count` new items of `bytes` each, until the listing ends: how it does, and after how many.
+    fn invent(count: usize, bytes: usize) -> (Step, u32) {
         let mut pager = Pager::<Space>::new();
-        let mut pages = 0_u32;
-        while pager.take(
-            Page {
-                items: vec![json!({"id": pages})],
+        for page in 1.. {
+            let items = (0..count)
+                .map(|item| json!({"id": format!("{page}/{item}")}))
+                .collect();
+            let page_ = Page {
+                items,
                 total: None,
-            },
-            0,
-        ) == Step::Ask
-        {
-            pages += 1;
+                bytes: count * bytes,
+            };
+            let step = pager.take(page_, 0);
+            if step != Step::Ask {
+                return (step, page);
+            }
         }
-        assert_eq!(pager.finish().incomplete, Some((10_000, 10_001)));
+        unreachable!("the numbers of pages end");
+    }
+
+    #[test]
+    fn a_server_that_invents_items_for_ever_is_left() {
+        assert_eq!(invent(1, 100), (Step::Endless, MOST_PAGES));
+        assert_eq!(invent(1000, 100), (Step::Endless, 201));
+        assert_eq!(invent(100, 100_000), (Step::Endless, 14));
     }
 
     #[test]
@@ -331,6 +363,7 @@ mod tests {
         let page = || Page {
             items: vec![json!({"id": 1}), json!({"name": "a"}), json!(null)],
             total: Some(3),
+            bytes: 0,
         };
         assert_eq!(pager.take(page(), 3), Step::Done);
         assert_eq!(pager.take(page(), 3), Step::Done);

@@ -1,7 +1,7 @@
 //! How a failure is told: status → kind and hint, and texts that are safe to log. Pure; `client` and `download` call it.
 //!
-//! An API's or a library's own words are bounded, stripped of control characters, of the token and of anything after
-//! a URL's `?`, where signatures stand.
+//! An API's or a library's own words are bounded, stripped of control characters, of the token, of e-mail addresses and
+//! telephone numbers, and of anything after a URL's `?`, where signatures stand.
 
 use std::error::Error as StdError;
 
@@ -10,7 +10,9 @@ use reqwest::StatusCode;
 use reqwest::header::{DATE, HeaderMap, RETRY_AFTER};
 use serde_json::Value;
 
+use super::guard::Refusal;
 use super::retry;
+use crate::printable::{escaped, is_printable, without_contacts};
 use crate::{Error, ErrorKind, lenient};
 
 /// Characters of the API's own words that are repeated.
@@ -23,26 +25,10 @@ pub(super) const BASE_URL_HINT: &str = "check api.base_url";
 
 /// An id as errors show it: bounded, on one line.
 pub(super) fn shown(id: &str) -> String {
-    let mut text: String = id.chars().take(LONGEST_ID).flat_map(escape).collect();
-    if id.chars().nth(LONGEST_ID).is_some() {
-        text.push('…');
+    match id.char_indices().nth(LONGEST_ID) {
+        Some((end, _)) => format!("{}…", escaped(&id[..end])),
+        None => escaped(id).into_owned(),
     }
-    text
-}
-
-fn escape(character: char) -> impl Iterator<Item = char> {
-    let (escaped, plain) = if is_printable(character) {
-        (None, Some(character))
-    } else {
-        (Some(character.escape_unicode()), None)
-    };
-    escaped.into_iter().flatten().chain(plain)
-}
-
-/// Control characters break a log's lines; direction marks let a text show as another.
-fn is_printable(character: char) -> bool {
-    !character.is_control()
-        && !matches!(character, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{feff}')
 }
 
 /// Somebody else's words, safe to log.
@@ -56,11 +42,8 @@ pub(super) fn words(text: &str, token: &str) -> String {
         .chars()
         .map(|c| if is_printable(c) { c } else { ' ' })
         .collect();
-    let safe = clean
-        .split_whitespace()
-        .map(without_query)
-        .collect::<Vec<_>>()
-        .join(" ");
+    let unsigned: Vec<_> = clean.split_whitespace().map(without_query).collect();
+    let safe = without_contacts(&unsigned.join(" "));
     let mut bounded: String = safe.chars().take(LONGEST_WORDS).collect();
     if safe.chars().nth(LONGEST_WORDS).is_some() {
         bounded.push('…');
@@ -162,12 +145,11 @@ pub(super) fn transport(about: &str, error: reqwest::Error, token: &str) -> Erro
             "no request can be made of the URL",
         );
     }
+    if let Some(refusal) = refusal_in(&error) {
+        return refused_link(about, refusal);
+    }
     if error.is_redirect() {
-        return Error::new(
-            ErrorKind::InvalidAnswer,
-            about,
-            "redirected too often, or to no http(s) URL",
-        );
+        return Error::new(ErrorKind::InvalidAnswer, about, "redirected to no URL");
     }
     let what = if error.is_timeout() {
         return timed_out(about);
@@ -181,6 +163,26 @@ pub(super) fn transport(about: &str, error: reqwest::Error, token: &str) -> Erro
         None => what.to_owned(),
     };
     Error::new(ErrorKind::Connection, about, message).hint("check the network, and the host in api.base_url")
+}
+
+/// A link that is not followed.
+pub(super) fn refused_link(about: &str, refusal: Refusal) -> Error {
+    Error::new(
+        ErrorKind::InvalidAnswer,
+        about,
+        format!("not followed: the link {refusal}"),
+    )
+}
+
+fn refusal_in(error: &dyn StdError) -> Option<Refusal> {
+    let mut next = error.source();
+    while let Some(cause) = next {
+        if let Some(refusal) = cause.downcast_ref() {
+            return Some(*refusal);
+        }
+        next = cause.source();
+    }
+    None
 }
 
 /// No answer in time.

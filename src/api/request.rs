@@ -5,6 +5,7 @@ use chrono::{DateTime, NaiveDate, SecondsFormat, Utc};
 use reqwest::Url;
 use serde_json::Value;
 
+use super::circuits::Place;
 use super::problem::shown;
 use crate::config::ReportFormat;
 use crate::{Error, ErrorKind, Result};
@@ -22,6 +23,23 @@ impl List {
     pub(super) const COUNT: usize = 4;
 }
 
+/// What a request is for. Answers of one kind take about the same time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Kind {
+    Spaces,
+    Rooms,
+    Calls,
+    Records,
+    JsonReport,
+    XlsxReport,
+    Link,
+    Meta,
+}
+
+impl Kind {
+    pub(super) const COUNT: usize = 8;
+}
+
 /// A request: a GET, or a POST where it has a body; where, with what, and how errors name it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Request {
@@ -29,10 +47,12 @@ pub(super) struct Request {
     query: Vec<(&'static str, String)>,
     body: Option<Bytes>,
     about: String,
+    kind: Kind,
+    place: Option<Place>,
 }
 
 impl Request {
-    fn new(segments: &[&str], about: String) -> Result<Self> {
+    fn new(kind: Kind, segments: &[&str], about: String) -> Result<Self> {
         // The URL parser drops these in silence, and the request would be another one.
         if let Some(id) = segments.iter().find(|id| !is_segment(id)) {
             return Err(Error::new(
@@ -47,7 +67,19 @@ impl Request {
             query: Vec::new(),
             body: None,
             about,
+            kind,
+            place: None,
         })
+    }
+
+    /// Of a space, and of one of its rooms.
+    fn of(mut self, space: &str, room: Option<&str>) -> Self {
+        self.place = Some(Place {
+            space: space.to_owned(),
+            room: room.map(str::to_owned),
+            download: false,
+        });
+        self
     }
 
     fn with(mut self, name: &'static str, value: impl Into<String>) -> Self {
@@ -65,6 +97,15 @@ impl Request {
     /// The JSON that is sent, of a POST.
     pub(super) fn body(&self) -> Option<Bytes> {
         self.body.clone()
+    }
+
+    pub(super) fn kind(&self) -> Kind {
+        self.kind
+    }
+
+    /// Whose request it is, where it is of a space.
+    pub(super) fn place(&self) -> Option<&Place> {
+        self.place.as_ref()
     }
 
     /// Method and object, as errors name them.
@@ -88,27 +129,27 @@ impl Request {
 }
 
 fn is_segment(id: &str) -> bool {
-    !matches!(id, "" | "." | "..") && !id.contains(char::is_control)
+    !matches!(id, "" | "." | "..") && !id.contains(['\t', '\n', '\r'])
 }
 
 /// `GET /spaces`
 pub(super) fn spaces() -> Result<Request> {
-    Request::new(&["spaces"], "GET spaces".into())
+    Request::new(Kind::Spaces, &["spaces"], "GET spaces".into())
 }
 
 /// `GET /spaces/{s}/rooms`
 pub(super) fn rooms(space: &str) -> Result<Request> {
-    Request::new(
-        &["spaces", space, "rooms"],
-        format!("GET rooms of space {}", shown(space)),
-    )
+    let about = format!("GET rooms of space {}", shown(space));
+    Ok(Request::new(Kind::Rooms, &["spaces", space, "rooms"], about)?.of(space, None))
 }
 
 /// analyticsCalls. `date` goes out as noon UTC: an instant, as in the vendor's example, that lies on the same date in
 /// every zone from −12 to +11.
 pub(super) fn calls(space: &str, room: &str, date: NaiveDate) -> Result<Request> {
     let about = format!("GET calls of {} on {date}", place(space, room));
-    Ok(Request::new(&["spaces", space, "analytics", "calls"], about)?
+    let segments = ["spaces", space, "analytics", "calls"];
+    Ok(Request::new(Kind::Calls, &segments, about)?
+        .of(space, Some(room))
         .with("roomId", room)
         .with("date", format!("{date}T12:00:00.000Z")))
 }
@@ -117,7 +158,9 @@ pub(super) fn calls(space: &str, room: &str, date: NaiveDate) -> Result<Request>
 pub(super) fn records(space: &str, room: &str, from: DateTime<Utc>, to: DateTime<Utc>) -> Result<Request> {
     let about = format!("GET records of {}", place(space, room));
     let instant = |at: DateTime<Utc>| at.to_rfc3339_opts(SecondsFormat::Millis, true);
-    Ok(Request::new(&["spaces", space, "rooms", room, "records"], about)?
+    let segments = ["spaces", space, "rooms", room, "records"];
+    Ok(Request::new(Kind::Records, &segments, about)?
+        .of(space, Some(room))
         .with("dateFrom", instant(from))
         .with("dateTo", instant(to)))
 }
@@ -130,10 +173,17 @@ pub(super) fn report(space: &str, room: &str, call: &str, format: ReportFormat) 
         shown(call),
         place(space, room)
     );
-    Ok(Request::new(&["spaces", space, "analytics", "report"], about)?
-        .with("roomId", room)
-        .with("callId", call)
-        .with("format", format.as_str()))
+    let kind = match format {
+        ReportFormat::Json => Kind::JsonReport,
+        ReportFormat::Xlsx => Kind::XlsxReport,
+    };
+    Ok(
+        Request::new(kind, &["spaces", space, "analytics", "report"], about)?
+            .of(space, Some(room))
+            .with("roomId", room)
+            .with("callId", call)
+            .with("format", format.as_str()),
+    )
 }
 
 /// RedirectToDownloadRoomRecord
@@ -143,16 +193,14 @@ pub(super) fn download_link(space: &str, room: &str, record: &str) -> Result<Req
         shown(record),
         place(space, room)
     );
-    Request::new(
-        &["spaces", space, "rooms", room, "records", "download", record],
-        about,
-    )
+    let segments = ["spaces", space, "rooms", room, "records", "download", record];
+    Ok(Request::new(Kind::Link, &segments, about)?.of(space, Some(room)))
 }
 
 /// storeExternalUserMeta, at a path below the root that the configuration names.
 pub(super) fn store_meta(path: &str, payload: &Value) -> Result<Request> {
     let segments: Vec<_> = path.split('/').filter(|segment| !segment.is_empty()).collect();
-    let mut request = Request::new(&segments, "POST external meta".into())?;
+    let mut request = Request::new(Kind::Meta, &segments, "POST external meta".into())?;
     request.body = Some(payload.to_string().into());
     Ok(request)
 }
@@ -210,6 +258,10 @@ mod tests {
         assert_eq!(
             url(rooms("a/b?c#d %2e")),
             "https://api.example/v1/spaces/a%2Fb%3Fc%23d%20%252e/rooms"
+        );
+        assert_eq!(
+            url(rooms("a\0\u{1b}\u{202e}\\..")),
+            "https://api.example/v1/spaces/a%00%1B%E2%80%AE%5C../rooms"
         );
         for id in ["", ".", "..", ".\t.", "a\nb"] {
             let error = rooms(id).unwrap_err();

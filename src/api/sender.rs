@@ -1,24 +1,29 @@
 //! The one sender: authorization, pace, bounded concurrency, retries, bounded answers and the end on cancellation.
 //! Not pure; `client` and `download` call it. What to send and what answers mean is decided in the pure modules beside.
 //!
-//! A permit of the API's `concurrency` is held from sending until the answer is read, and given back during backoff.
-//! Downloads go to a blob host and hold none: a long one would keep the API's walk waiting for nothing.
+//! A pass of the `gate` is held from sending until the answer is read, and given back during backoff. Downloads go to a
+//! blob host and hold none: a long one would keep the API's walk waiting for nothing. Before each attempt the `circuits`
+//! are asked, and told how it all ended.
 
-use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
+use reqwest::dns::Resolve;
 use reqwest::header::{AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderValue};
-use reqwest::{Response, Url, redirect};
-use tokio::sync::Semaphore;
+use reqwest::{Response, StatusCode, Url, redirect};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::answer::Answer;
+use super::circuits::{Circuits, Place};
 use super::client::{Stats, Tuning};
 use super::download;
+use super::gate::Gate;
+use super::guard::Guard;
 use super::pace::Pace;
+use super::pressure::Sign;
 use super::problem;
 use super::request::{List, Request};
 use super::retry::Backoff;
@@ -46,7 +51,9 @@ pub(super) struct Sender {
     /// For one answer of the API, or one piece of a download.
     timeout: Duration,
     retries: u32,
-    permits: Semaphore,
+    gate: Gate,
+    circuits: Circuits,
+    guard: Arc<Guard>,
     pace: Pace,
     cancel: CancellationToken,
     /// When the program was asked to stop, as far as it was noticed.
@@ -59,7 +66,12 @@ pub(super) struct Sender {
 }
 
 impl Sender {
-    pub(super) fn new(config: &config::Api, cancel: CancellationToken, tuning: Tuning) -> Result<Self> {
+    pub(super) fn new(
+        config: &config::Api,
+        cancel: CancellationToken,
+        tuning: Tuning,
+        names: Arc<dyn Resolve>,
+    ) -> Result<Self> {
         let base = Url::parse(&config.base_url)
             .ok()
             .filter(|url| matches!(url.scheme(), "http" | "https") && url.has_host())
@@ -68,8 +80,12 @@ impl Sender {
         let http = http
             .redirect(redirect::Policy::none())
             .default_headers(authorization(&config.token)?);
-        let local_blobs = build(local().redirect(download::redirects()))?;
-        let blobs = match build(builder().redirect(download::redirects())) {
+        let guard = Guard::new(&base, names);
+        let guarded = |builder: reqwest::ClientBuilder| {
+            build(builder.redirect(guard.redirects()).dns_resolver(guard.names()))
+        };
+        let local_blobs = guarded(local())?;
+        let blobs = match guarded(builder()) {
             Err(_) if is_local(&base) => local_blobs.clone(),
             built => built?,
         };
@@ -81,7 +97,9 @@ impl Sender {
             token: config.token.clone(),
             timeout: *config.timeout,
             retries: config.retries,
-            permits: Semaphore::new(config.concurrency.clamp(1, Semaphore::MAX_PERMITS)),
+            gate: Gate::new(config.concurrency),
+            circuits: Circuits::new(*config.timeout),
+            guard,
             pace: Pace::new(config.requests_per_second),
             cancel,
             stopped: OnceLock::new(),
@@ -101,6 +119,18 @@ impl Sender {
             requests: self.requests.load(Ordering::Relaxed),
             retries: self.retried.load(Ordering::Relaxed),
         }
+    }
+
+    pub(super) fn timeout(&self) -> Duration {
+        self.timeout
+    }
+
+    pub(super) fn guard(&self) -> &Guard {
+        &self.guard
+    }
+
+    pub(super) fn circuits(&self) -> &Circuits {
+        &self.circuits
     }
 
     /// The client for downloads from a link.
@@ -131,7 +161,7 @@ impl Sender {
         most: usize,
         read: fn(&Request, Answer) -> Result<T>,
     ) -> Result<T> {
-        self.persist(request.about(), || async {
+        self.persist(request.about(), request.place(), || async {
             let answer = self.attempt(request, most).await;
             if let Err(error) = &answer
                 && error.kind() == ErrorKind::RateLimited
@@ -144,21 +174,34 @@ impl Sender {
         .await
     }
 
-    /// Repeats what fails in a way that may pass.
-    pub(super) async fn persist<T, F>(&self, about: &str, attempt: impl Fn() -> F) -> Result<T>
+    /// Repeats what fails in a way that may pass, as long as its place's circuit lets it.
+    pub(super) async fn persist<T, F>(
+        &self,
+        about: &str,
+        place: Option<&Place>,
+        attempt: impl Fn() -> F,
+    ) -> Result<T>
     where
         F: Future<Output = Result<T>>,
     {
-        let mut attempts = 0_u32;
+        let (begun, mut attempts) = (Instant::now(), 0_u32);
         loop {
+            let admitted = self.circuits.enter(about, place)?;
             attempts = attempts.saturating_add(1);
             let error = match attempt().await {
-                Err(error) if error.is_retryable() => error,
-                done => return done,
+                Err(error) if error.is_retryable() && attempts <= self.retries && !admitted.is_probe() => {
+                    error
+                }
+                done => {
+                    let done = done.map_err(|error| match error.is_retryable() {
+                        true => problem::after_attempts(error, attempts),
+                        false => error,
+                    });
+                    admitted.conclude(done.as_ref().err(), begun);
+                    return done;
+                }
             };
-            if attempts > self.retries {
-                return Err(problem::after_attempts(error, attempts));
-            }
+            drop(admitted);
             let backoff = Backoff {
                 base: self.tuning.backoff,
                 cap: self.tuning.backoff_cap,
@@ -170,15 +213,18 @@ impl Sender {
         }
     }
 
-    /// One attempt: a permit, a slot, the request and its whole answer.
+    /// One attempt: a pass, a slot, the request and its whole answer.
     async fn attempt(&self, request: &Request, most: usize) -> Result<Answer> {
         let about = request.about();
-        let permit = self.unless_stopped(about, self.permits.acquire()).await?;
+        let pass = self.unless_stopped(about, self.gate.enter()).await?;
         let slot = self.pace.slot(Instant::now());
         self.unless_stopped(about, tokio::time::sleep_until(slot)).await?;
         self.requests.fetch_add(1, Ordering::Relaxed);
-        let answer = self.in_time(about, self.exchange(request, most)).await;
-        drop(permit);
+        let (sent, sign) = (Instant::now(), OnceLock::new());
+        let answer = self
+            .in_time(about, self.exchange(request, most, sent, &sign))
+            .await;
+        pass.give_back(request.kind(), sent, sign.get().copied());
         answer
     }
 
@@ -207,7 +253,14 @@ impl Sender {
         }
     }
 
-    async fn exchange(&self, request: &Request, most: usize) -> Result<Answer> {
+    /// Sends a request, takes note of what its answer's head says of the server, and reads the whole.
+    async fn exchange(
+        &self,
+        request: &Request,
+        most: usize,
+        sent_at: Instant,
+        sign: &OnceLock<Sign>,
+    ) -> Result<Answer> {
         let about = request.about();
         let url = request.url(&self.base);
         let sending = match request.body() {
@@ -220,6 +273,10 @@ impl Sender {
         let sent = sending.send().await;
         let mut response = sent.map_err(|error| problem::transport(about, error, self.token.expose()))?;
         let status = response.status();
+        let _ = sign.set(match status {
+            StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE => Sign::SlowDown,
+            _ => Sign::Answered(sent_at.elapsed()),
+        });
         if !status.is_success() && !status.is_redirection() {
             return Err(self.refusal(about, response).await);
         }

@@ -200,6 +200,8 @@ impl Item for Record {
 pub(super) struct Page {
     pub(super) items: Vec<Value>,
     pub(super) total: Option<u64>,
+    /// The answer's own size.
+    pub(super) bytes: usize,
 }
 
 /// Why an answer is no page.
@@ -210,12 +212,22 @@ pub(super) enum NotAPage {
     CutShort,
     NotJson,
     NoItems,
+    TooDeep,
+    TooMany,
 }
+
+/// Nesting of an item: it is kept within other objects, which must be readable again.
+const DEEPEST: usize = 32;
+/// Values in one page: each takes many times the byte or two that it may have in the answer.
+const MOST_VALUES: usize = 2_000_000;
 
 /// Reads `{"items":[…],"total"?}` or a bare array. `items: null` is an empty list.
 pub(super) fn page(body: &Bytes) -> Result<Page, NotAPage> {
     if looks_like_html(body) {
         return Err(NotAPage::Html);
+    }
+    if values(body) > MOST_VALUES {
+        return Err(NotAPage::TooMany);
     }
     let answer = serde_json::from_slice(without_mark(body)).map_err(|error| {
         if error.is_eof() {
@@ -224,21 +236,30 @@ pub(super) fn page(body: &Bytes) -> Result<Page, NotAPage> {
             NotAPage::NotJson
         }
     })?;
-    match answer {
-        Value::Array(items) => Ok(Page { items, total: None }),
+    let (items, total) = match answer {
+        Value::Array(items) => (items, None),
         Value::Object(mut object) => match object.remove("items") {
-            Some(Value::Array(items)) => Ok(Page {
-                items,
-                total: object.get("total").and_then(total),
-            }),
-            Some(Value::Null) => Ok(Page {
-                items: Vec::new(),
-                total: object.get("total").and_then(total),
-            }),
-            _ => Err(NotAPage::NoItems),
+            Some(Value::Array(items)) => (items, object.get("total").and_then(total)),
+            Some(Value::Null) => (Vec::new(), object.get("total").and_then(total)),
+            _ => return Err(NotAPage::NoItems),
         },
-        _ => Err(NotAPage::NoItems),
+        _ => return Err(NotAPage::NoItems),
+    };
+    if items.iter().any(|item| !lenient::is_within(item, DEEPEST)) {
+        return Err(NotAPage::TooDeep);
     }
+    Ok(Page {
+        items,
+        total,
+        bytes: body.len(),
+    })
+}
+
+/// At least as many values as JSON of these bytes can have, but for one.
+fn values(body: &[u8]) -> usize {
+    body.iter()
+        .filter(|byte| matches!(byte, b',' | b'[' | b'{'))
+        .count()
 }
 
 fn total(value: &Value) -> Option<u64> {
@@ -349,6 +370,14 @@ mod tests {
         assert_eq!(read("null"), Err(NotAPage::NoItems));
         assert_eq!(read(r#"{"items":[{"#), Err(NotAPage::CutShort));
         assert_eq!(read("oops"), Err(NotAPage::NotJson));
+        let nested = |depth| format!("[{}{}]", "[".repeat(depth), "]".repeat(depth));
+        assert_eq!(read(&nested(DEEPEST)), Ok((1, None)));
+        assert_eq!(read(&nested(DEEPEST + 1)), Err(NotAPage::TooDeep));
+        assert_eq!(read(&nested(100_000)), Err(NotAPage::NotJson));
+        assert_eq!(
+            read(&format!("[{}0]", "0,".repeat(MOST_VALUES))),
+            Err(NotAPage::TooMany)
+        );
         assert_eq!(read(" \n<!DOCTYPE html>"), Err(NotAPage::Html));
     }
 

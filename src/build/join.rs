@@ -7,10 +7,11 @@ use serde_json::{Map, Value};
 
 use super::attendance::late_s;
 use super::cell::Cell;
-use super::meta::{Entry, Lesson, Meta};
+use super::meta::{DEEPEST, Entry, Lesson, Meta};
 use super::rows::Row;
 use crate::lake::manifest::Quality;
 use crate::lake::table::Table;
+use crate::lenient;
 
 /// Fills the lesson columns of a call's participants.
 ///
@@ -78,7 +79,12 @@ pub(super) fn join(
 /// The meta that a report holds of a participant, where it says anything.
 fn embedded(cell: &Cell<'_>) -> Option<Map<String, Value>> {
     match serde_json::from_str(cell.as_text()?) {
-        Ok(Value::Object(meta)) if !meta.is_empty() => Some(meta),
+        Ok(Value::Object(meta)) if !meta.is_empty() && meta.values().all(is_shallow) => Some(meta),
         _ => None,
     }
+}
+
+/// What is kept within other objects must be readable again.
+fn is_shallow(value: &Value) -> bool {
+    lenient::is_within(value, DEEPEST)
 }

@@ -5,6 +5,7 @@ use clap::ValueEnum;
 
 use super::{Context, LogFormat, dates, output, run};
 use crate::export::{Exporter, Job, Only, Plan};
+use crate::printable::escaped;
 use crate::store;
 use crate::{ExitStatus, Result};
 
@@ -97,7 +98,7 @@ fn for_people(plan: &Plan) -> String {
         line(format!(
             "{}  {}  {} calls ({} new), {} reports, {} recordings ({size})",
             day.date,
-            day.space_name.as_deref().unwrap_or(&day.space_id),
+            escaped(day.space_name.as_ref().unwrap_or(&day.space_id)),
             day.calls,
             day.new_calls,
             day.reports,

@@ -6,6 +6,7 @@ use super::{Context, fit};
 use crate::api::Client;
 use crate::config::Config;
 use crate::export;
+use crate::printable::escaped;
 use crate::serve::schedule;
 use crate::store;
 use crate::{Error, ErrorKind, ExitStatus, Result};
@@ -140,7 +141,8 @@ async fn check_store(config: &Config) -> Result<()> {
 
 fn line(good: bool, what: &str, text: &str) -> Result<()> {
     super::print(&format!(
-        "{}  {what}: {text}\n",
-        if good { "ok  " } else { "FAIL" }
+        "{}  {what}: {}\n",
+        if good { "ok  " } else { "FAIL" },
+        escaped(text)
     ))
 }

@@ -9,6 +9,7 @@ use crate::config::Config;
 use crate::export::{self, Summary};
 use crate::lake::key;
 use crate::lake::manifest::{Manifest, Quality, Status};
+use crate::printable::escaped;
 use crate::store::{self, Store};
 use crate::{Error, ErrorKind, ExitStatus, Result};
 
@@ -317,7 +318,7 @@ fn table(days: &[DayStatus]) -> String {
         };
         rows.push(vec![
             day.date.to_string(),
-            day.space_name.clone().unwrap_or_else(|| day.space_id.clone()),
+            escaped(day.space_name.as_ref().unwrap_or(&day.space_id)).into_owned(),
             format!("{}{pending}", day.calls),
             of(
                 day.reports_done,
@@ -367,7 +368,7 @@ fn table(days: &[DayStatus]) -> String {
             let line = format!(
                 "  {} of {}: {reason}",
                 missing.what,
-                id.map_or("?", String::as_str)
+                escaped(id.map_or("?", String::as_str))
             );
             rows.push(vec![String::new(), line]);
         }

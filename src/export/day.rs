@@ -48,6 +48,8 @@ pub(super) struct Day {
     pub doubted: bool,
     /// What had been given up before this run.
     lost: HashSet<Thing>,
+    /// What was not asked for, as others of its space or room had kept failing: the run tells it in one.
+    skipped: Skipped,
 }
 
 /// A report or a recording: the id of its call or record, and the report's format.
@@ -69,6 +71,13 @@ fn lost(manifest: &Manifest) -> HashSet<Thing> {
         .filter(|(_, status)| *status == Status::Lost)
         .map(|(thing, _)| thing)
         .collect()
+}
+
+/// Reports and recordings that were not asked for.
+#[derive(Default)]
+struct Skipped {
+    reports: HashSet<(String, ReportFormat)>,
+    records: HashSet<String>,
 }
 
 /// Something to be fetched.
@@ -176,6 +185,7 @@ impl Day {
             claimed: false,
             contested: false,
             doubted: false,
+            skipped: Skipped::default(),
         }
     }
 
@@ -205,6 +215,9 @@ impl Day {
                 Ask::Record(ask) => records.push(ask),
             }
         }
+        // What failed before goes last: it must not use up the patience that others need.
+        reports.sort_by_key(|ask| ask.before.attempts);
+        records.sort_by_key(|ask| ask.before.attempts);
         expect(context, &reports, &records);
         let reports = stream::iter(reports)
             .map(|ask| async move { Fetched::Report(land::report(context, ask).await) })
@@ -246,6 +259,9 @@ impl Day {
             }
         }
         self.report.warnings.extend(result.warning);
+        if result.skipped {
+            self.skipped.reports.insert((result.call.clone(), result.format));
+        }
         if let Some(entry) = self.manifest.calls.get_mut(&result.call) {
             // One that is as it was has not been asked for: the run stops.
             if entry.reports.get(&result.format) != Some(&result.landing) {
@@ -262,6 +278,9 @@ impl Day {
             self.report.counts.recorded_bytes += result.bytes;
         }
         self.report.warnings.extend(result.warning);
+        if result.skipped {
+            self.skipped.records.insert(result.record.clone());
+        }
         if let Some(entry) = self.manifest.records.get_mut(&result.record) {
             if entry.file != result.landing {
                 let end = late::end_of_record(entry, self.manifest.date);
@@ -297,7 +316,9 @@ impl Day {
                 continue;
             }
             for (format, landing) in &entry.reports {
-                if context.wants_reports(job).contains(format) {
+                if self.skipped.reports.contains(&(id.clone(), *format)) {
+                    report.counts.reports_pending += 1;
+                } else if context.wants_reports(job).contains(format) {
                     let named = |kind: &str| {
                         let why = landing.reason.as_deref().unwrap_or_default();
                         about(kind, &format!("{} report: {why}", format.as_str()))
@@ -308,6 +329,10 @@ impl Day {
         }
         if context.wants_recordings(job) {
             for (id, entry) in &self.manifest.records {
+                if self.skipped.records.contains(id) {
+                    report.counts.records_pending += 1;
+                    continue;
+                }
                 let named = |kind: &str| {
                     let why = entry.file.reason.as_deref().unwrap_or_default();
                     Problem::new(kind, why)

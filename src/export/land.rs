@@ -59,6 +59,8 @@ pub(super) struct ReportResult {
     /// The bytes, where they are new and tables can be built from them.
     pub fresh: Option<Bytes>,
     pub warning: Option<Problem>,
+    /// Whether it was not asked for, as others of its space or room had kept failing.
+    pub skipped: bool,
 }
 
 /// The state of a call that a report depends on: when another one is listed, the report is taken again.
@@ -85,6 +87,16 @@ pub(super) fn is_due(entry: &CallEntry, landing: &Landing, force: bool) -> bool 
 /// Why a report without people is not taken for the call's.
 const UNPEOPLED: &str = "the call counts participants, the report has none where the mapping looks for them";
 
+/// Values in a report: each takes many times the byte or two that it may have there, and a build holds them all.
+const MOST_VALUES: usize = 10_000_000;
+
+/// At least as many values as JSON of these bytes can have, but for one.
+fn values(json: &[u8]) -> usize {
+    json.iter()
+        .filter(|byte| matches!(byte, b',' | b'[' | b'{'))
+        .count()
+}
+
 /// What an answer is worth.
 enum Verdict {
     Good {
@@ -98,6 +110,7 @@ enum Verdict {
 
 /// Asks for a report and keeps it. Whatever goes wrong is in the landing.
 pub(super) async fn report(context: &Arc<Context>, ask: ReportAsk) -> ReportResult {
+    let _turn = context.lanes.turn(&ask.space, &ask.room).await;
     // From the request to the store: what is in memory is bounded for the whole run, not for each day.
     let Ok(_permit) = context.landings.acquire().await else {
         return unchanged(&ask);
@@ -129,6 +142,7 @@ fn unchanged(ask: &ReportAsk) -> ReportResult {
         landing: ask.before.clone(),
         fresh: None,
         warning: None,
+        skipped: false,
     }
 }
 
@@ -137,6 +151,10 @@ fn refuse(ask: &ReportAsk, error: &Error, result: &mut ReportResult) {
     let status = match error.kind() {
         // Not asked, or not answered because the run stops: nothing was learnt.
         ErrorKind::Interrupted | ErrorKind::Unauthorized => return,
+        ErrorKind::Skipped => {
+            result.skipped = true;
+            return;
+        }
         ErrorKind::NotFound => Status::Pending,
         ErrorKind::Forbidden => Status::Denied,
         _ => Status::Failed,
@@ -179,7 +197,18 @@ async fn judge(context: &Arc<Context>, ask: &ReportAsk, bytes: Bytes) -> Verdict
     }
     let _permit = context.inspections.acquire().await;
     let context = Arc::clone(context);
-    let inspected = tokio::task::spawn_blocking(move || build::inspect(&bytes, &context.mapping)).await;
+    let inspecting = tokio::task::spawn_blocking(move || {
+        (values(&bytes) <= MOST_VALUES).then(|| build::inspect(&bytes, &context.mapping))
+    });
+    let inspected = match inspecting.await {
+        Ok(None) => {
+            return Verdict::Bad(format!(
+                "the report has more values than any call's: over {MOST_VALUES}"
+            ));
+        }
+        Ok(Some(inspected)) => Ok(inspected),
+        Err(error) => Err(error),
+    };
     match inspected {
         Ok(Ok(report)) if report.empty => Verdict::Empty,
         Ok(Ok(report)) if !report.object => Verdict::Bad("the report is no JSON object".into()),

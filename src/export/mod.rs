@@ -10,6 +10,7 @@ mod commit;
 mod day;
 mod feeds;
 mod land;
+mod lanes;
 mod late;
 mod lease;
 mod lessons;
@@ -117,6 +118,8 @@ struct Context {
     transfers: Semaphore,
     /// What is landed again although it is there.
     again: Again,
+    /// Turns of rooms in what is shared.
+    lanes: lanes::Lanes,
     /// Reports in memory at once.
     landings: Semaphore,
     /// Reports that are parsed at once: a parsed one takes several times its bytes.
@@ -189,6 +192,7 @@ impl Exporter {
                 fatal: OnceLock::new(),
                 transfers: Semaphore::new(TRANSFERS_AT_ONCE),
                 again: Again::new(),
+                lanes: lanes::Lanes::new(concurrency),
                 landings: Semaphore::new(concurrency),
                 inspections: Semaphore::new(INSPECTIONS_AT_ONCE),
             }),
@@ -227,14 +231,9 @@ impl Exporter {
             )
             .await
             .flatten();
-        let stats = context.client.stats();
-        summary.counts.requests = stats.requests;
-        summary.counts.retries = stats.retries;
-        let refused = context
-            .fatal
-            .get()
-            .map(|fatal| Error::new(fatal.kind(), fatal.about(), fatal.message()));
-        summary.close(context, refused.or(end.err())).await;
+        summary.tell_requests(&context.client);
+        let fatal = context.fatal.get().cloned();
+        summary.close(context, fatal.or(end.err())).await;
         Ok(summary)
     }
 
@@ -248,7 +247,7 @@ impl Exporter {
         };
         let changed = context.store.list(crate::lake::key::META_CHANGED).await?;
         let mut windows = windows(job.from, job.to).peekable();
-        let mut listed = false;
+        let (mut listed, mut lost) = (false, false);
         while let Some((from, to)) = windows.next() {
             // Open days go along with the first window, so that a run over one date is one listing.
             let extra = std::mem::take(&mut open);
@@ -270,19 +269,20 @@ impl Exporter {
             }
             drop(outcomes);
             self.refresh(&built, summary).await;
-            if context.cancel.is_cancelled() {
+            lost = !context.cancel.is_cancelled() && scope.is_lost(&context.client);
+            if lost || context.cancel.is_cancelled() {
                 summary.interrupted_before = windows.peek().map(|(from, _)| *from);
                 break;
             }
         }
-        if !listed && !context.cancel.is_cancelled() {
+        if !listed && !lost && !context.cancel.is_cancelled() {
             return Err(summary.nothing_reached());
         }
         self.refresh_changed(changed, summary).await?;
         if !context.cancel.is_cancelled() {
             catalog::update(context, &scope, summary).await;
         }
-        Ok(())
+        if lost { Err(api_lost()) } else { Ok(()) }
     }
 
     /// Builds the days again whose meta was changed by imports since the last run, and takes the imports' markers away.
@@ -339,6 +339,16 @@ impl Exporter {
     pub async fn plan(&self, job: &Job) -> Result<Plan> {
         plan::plan(&self.context, job).await
     }
+}
+
+/// No space answers any more: what was landed is committed, and the run ends.
+fn api_lost() -> Error {
+    Error::new(
+        ErrorKind::Connection,
+        "API",
+        "stopped answering, for every space in scope: the run ended early",
+    )
+    .hint("what was landed is kept and the next run goes on; `telelake check` says whether the API is back")
 }
 
 /// The dates from `from` to `to` in windows of [`WINDOW_DAYS`].

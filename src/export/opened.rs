@@ -16,6 +16,9 @@ use crate::lake::manifest::{Manifest, RecordEntry, Status};
 use crate::store::{Condition, Store};
 use crate::{Error, ErrorKind, Result};
 
+/// The size of one of the program's own objects, in bytes: many times that of any that it writes.
+const MOST_BYTES: u64 = 128 * 1024 * 1024;
+
 /// What is known of a store since its first write.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct StoreInfo {
@@ -124,12 +127,13 @@ pub async fn get_json<T: serde::de::DeserializeOwned>(
     store: &dyn Store,
     key: &str,
 ) -> Result<Option<(T, crate::store::Version)>> {
-    match store.get(key).await {
+    match store.get_within(key, MOST_BYTES).await {
         Ok(object) => serde_json::from_slice(&object.bytes)
             .map(|value| Some((value, object.version)))
             .map_err(|e| {
-                Error::new(ErrorKind::Store, key, format!("is damaged: {e}"))
-                    .hint("restore it, or remove it to start anew")
+                // Where, and not what: serde's own words show the value, and a shelf holds people's.
+                let message = format!("is damaged, from line {}, column {} on", e.line(), e.column());
+                Error::new(ErrorKind::Store, key, message).hint("restore it, or remove it to start anew")
             }),
         Err(error) if error.kind() == ErrorKind::StoreNotFound => Ok(None),
         Err(error) => Err(error),

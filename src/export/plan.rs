@@ -75,6 +75,7 @@ pub(super) async fn plan(context: &Arc<Context>, job: &Job) -> Result<Plan> {
             .buffered(DAYS_AT_ONCE);
         days.extend(planned.try_collect::<Vec<_>>().await?.into_iter().flatten());
     }
+    summary.tell_requests(&context.client);
     if !reached {
         return Err(summary.nothing_reached());
     }

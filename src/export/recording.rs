@@ -55,6 +55,8 @@ pub(super) struct RecordResult {
     pub warning: Option<Problem>,
     /// Bytes copied.
     pub bytes: u64,
+    /// Whether it was not asked for, as others of its space or room had kept failing.
+    pub skipped: bool,
 }
 
 /// The size that the API says a record has, in bytes.
@@ -131,6 +133,7 @@ pub(super) async fn copy(context: &Arc<Context>, ask: RecordAsk) -> RecordResult
         landing: ask.before.clone(),
         warning: None,
         bytes: 0,
+        skipped: false,
     };
     match outcome {
         Ok(whole) => {
@@ -167,6 +170,10 @@ impl RecordResult {
         let status = match error.kind() {
             // Not asked, or given up because the run stops: nothing was learnt.
             ErrorKind::Interrupted | ErrorKind::Unauthorized => return,
+            ErrorKind::Skipped => {
+                self.skipped = true;
+                return;
+            }
             ErrorKind::Forbidden => Status::Denied,
             _ => Status::Failed,
         };

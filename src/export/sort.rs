@@ -167,7 +167,8 @@ impl<'a> Sorter<'a> {
             } => (*space, room, *from, *to, "records"),
         };
         self.miss_dates(space, room, from, to);
-        if error.kind() != ErrorKind::Interrupted {
+        // Those that were not sent are told together: see `Summary::tell_requests`.
+        if !matches!(error.kind(), ErrorKind::Interrupted | ErrorKind::Skipped) {
             let problem = Problem::new(
                 "listing_failed",
                 format!("{what} could not be listed: {}", error.message()),

@@ -9,8 +9,10 @@ use serde::{Deserialize, Serialize};
 
 use super::workshop::Workshop;
 use super::{Job, opened};
+use crate::api::{Client, Refused};
 use crate::build::Notes;
 use crate::lake::manifest::{Manifest, Quality};
+use crate::printable::{escaped, without_contacts};
 use crate::{Error, ErrorKind, ExitStatus};
 
 /// How a run ended.
@@ -57,7 +59,7 @@ impl Problem {
     pub fn new(kind: &str, message: impl Into<String>) -> Self {
         Self {
             kind: kind.into(),
-            message: message.into(),
+            message: escaped(&message.into()).into_owned(),
             ..Self::default()
         }
     }
@@ -292,6 +294,21 @@ impl Summary {
         self.notes.add(&day.notes);
     }
 
+    /// Takes the client's counts, and tells in one what was not sent of each space and room.
+    pub(super) fn tell_requests(&mut self, client: &Client) {
+        let stats = client.stats();
+        self.counts.requests = stats.requests;
+        self.counts.retries = stats.retries;
+        for refused in client.refused() {
+            self.fail(not_sent(&refused));
+        }
+    }
+
+    /// Whether this run brought anything into the lake.
+    fn has_landed(&self) -> bool {
+        self.counts.reports_landed + self.counts.records_landed > 0
+    }
+
     /// The error of a run that reached nothing: that of its first failure.
     pub(super) fn nothing_reached(&self) -> Error {
         match self.failed.first() {
@@ -335,6 +352,12 @@ impl Summary {
         self.pending.sort_by(order);
         self.warnings.sort_by(order);
         let status = match error {
+            // The API went away in the middle: what came before is no less there.
+            Some(error)
+                if matches!(error.kind(), ErrorKind::Server | ErrorKind::Connection) && self.has_landed() =>
+            {
+                ExitStatus::Partial
+            }
             Some(error) => error.exit_status(),
             None if stopped || !self.failed.is_empty() => ExitStatus::Partial,
             None => ExitStatus::Done,
@@ -440,12 +463,34 @@ impl Summary {
     }
 }
 
+/// Requests that were not sent, as one problem.
+fn not_sent(refused: &Refused) -> Problem {
+    let (count, reason) = (refused.count, &refused.reason);
+    let (kind, what) = match (&refused.room, refused.downloads) {
+        (Some(_), _) => ("room_skipped", "requests of the room"),
+        (None, false) => ("space_skipped", "requests of the space"),
+        (None, true) => ("downloads_skipped", "downloads of the space's recordings"),
+    };
+    let message = format!(
+        "{count} {what} were not sent, since others before them had kept failing ({reason}); the next run tries them"
+    );
+    let problem = Problem::new(kind, message).space(&refused.space);
+    match &refused.room {
+        Some(room) => problem.room(room),
+        None => problem,
+    }
+}
+
 /// What did not fit the mapping, over the whole run.
 fn told(notes: &Notes) -> Vec<Problem> {
     let unmapped = notes.unmapped.iter().map(|(path, count)| {
         Problem::new(
             "new_field",
-            format!("new field `{path}`, {count} times: no column takes it, `extra` has it"),
+            // A report may have people's addresses for names of fields.
+            format!(
+                "new field `{}`, {count} times: no column takes it, `extra` has it",
+                without_contacts(path)
+            ),
         )
     });
     let bad = notes.bad.iter().map(|(column, count)| {
@@ -538,7 +583,7 @@ impl Problem {
         ];
         let id = ids
             .iter()
-            .find_map(|(what, id)| id.as_ref().map(|id| format!("{what} {id}: ")));
+            .find_map(|(what, id)| id.as_ref().map(|id| format!("{what} {}: ", escaped(id))));
         let date = self.date.map(|date| format!("{date} "));
         format!(
             "{}{}{}",

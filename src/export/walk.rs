@@ -15,7 +15,7 @@ use super::opened::{OpenDay, get_json};
 use super::sort::Sorter;
 use super::summary::{Problem, Summary};
 use super::{Context, Job, Phase};
-use crate::api::{Call, Listing, Record, Room, Space};
+use crate::api::{Call, Client, Listing, Record, Room, Space};
 use crate::lake::manifest::{Manifest, Missed, RoomEntry};
 use crate::lake::{self, key};
 use crate::{ErrorKind, Result};
@@ -41,6 +41,14 @@ pub(super) struct SpaceScope {
     pub failed: bool,
     /// Whether the API counts more rooms than it lists.
     pub incomplete: bool,
+}
+
+impl Scope {
+    /// Whether no space answers any more.
+    pub fn is_lost(&self, client: &Client) -> bool {
+        let mut asked = self.spaces.iter().filter(|space| !space.failed).peekable();
+        asked.peek().is_some() && asked.all(|space| client.is_shut_out(&space.id))
+    }
 }
 
 /// What was found, by day.
@@ -111,6 +119,9 @@ pub(super) async fn scope(context: &Arc<Context>, job: &Job, summary: &mut Summa
     }
     summary.counts.spaces = scope.spaces.len() as u64;
     summary.counts.rooms = scope.spaces.iter().map(|space| space.rooms.len() as u64).sum();
+    context
+        .lanes
+        .share_among(scope.spaces.iter().map(|space| space.rooms.len()).sum());
     name_missing_rooms(context, job, &scope, summary);
     Ok(scope)
 }
@@ -265,16 +276,22 @@ pub(super) async fn list(
 ) -> Result<Found> {
     let (asks, skipped) = asks(context, job, scope, from, to, open);
     summary.counts.rooms_skipped = summary.counts.rooms_skipped.max(skipped);
-    context.progress.enter(Phase::Walk, asks.len() as u64);
+    let count: usize = asks.iter().map(Vec::len).sum();
+    context.progress.enter(Phase::Walk, count as u64);
     let mut sorter = Sorter::new(context, job, scope, (from, to), open);
     let nothing_to_ask = asks.is_empty();
-    let mut answers = stream::iter(asks)
-        .map(|ask| async move {
-            let answer = send(context, scope, &ask).await;
-            context.progress.listings.advance(1);
-            (ask, answer)
-        })
-        .buffer_unordered(context.config.api.concurrency * 2);
+    // Room by room: one that hardly answers holds its own turns, and the others go on.
+    let width = context.lanes.width();
+    let rooms = asks.into_iter().map(|of_room| {
+        stream::iter(of_room)
+            .map(|ask| async move {
+                let answer = send(context, scope, &ask).await;
+                context.progress.listings.advance(1);
+                (ask, answer)
+            })
+            .buffer_unordered(width)
+    });
+    let mut answers = stream::iter(rooms).flatten_unordered(context.config.api.concurrency * 2);
     while let Some((ask, answer)) = answers.next().await {
         match answer {
             Ok(answer) => sorter.take(ask, answer, summary),
@@ -347,7 +364,7 @@ async fn send(context: &Context, scope: &Scope, ask: &Ask) -> Result<Answer> {
     }
 }
 
-/// The requests of a window, and how many rooms need none.
+/// The requests of a window, room by room, and how many rooms need none.
 fn asks(
     context: &Context,
     job: &Job,
@@ -355,7 +372,7 @@ fn asks(
     from: NaiveDate,
     to: NaiveDate,
     open: &[OpenDay],
-) -> (Vec<Ask>, u64) {
+) -> (Vec<Vec<Ask>>, u64) {
     let zone = context.config.timezone;
     let records = context.wants_recordings(job);
     let today = lake::date_of(context.now, zone);
@@ -379,19 +396,21 @@ fn asks(
                 .iter()
                 .flat_map(|day| [*day - Days::new(1), *day, *day + Days::new(1)])
                 .collect();
-            asks.extend(asked.iter().map(|date| Ask::Calls {
+            let calls = asked.iter().map(|date| Ask::Calls {
                 space: index,
                 room: room.id.clone(),
                 date: *date,
-            }));
+            });
+            let mut of_room: Vec<_> = calls.collect();
             if records {
-                asks.extend(spans(&asked).map(|(from, to)| Ask::Records {
+                of_room.extend(spans(&asked).map(|(from, to)| Ask::Records {
                     space: index,
                     room: room.id.clone(),
                     from,
                     to,
                 }));
             }
+            asks.push(of_room);
         }
     }
     (asks, skipped)

@@ -148,6 +148,10 @@ impl Store for Watched {
         self.watch.read(key, self.inner.read(key)).await
     }
 
+    async fn get_within(&self, key: &str, most: u64) -> Result<Object> {
+        self.watch.read(key, self.inner.get_within(key, most)).await
+    }
+
     async fn get_range(&self, key: &str, offset: u64, length: usize) -> Result<Bytes> {
         self.watch
             .read(key, self.inner.get_range(key, offset, length))

@@ -17,6 +17,8 @@ use super::options::RetryAfter;
 pub enum Failure {
     /// This status, with the API's JSON error.
     Status(u16),
+    /// This status, with the API's JSON error of another message.
+    Message(u16, String),
     /// 502 with a proxy's page.
     BadGateway,
     /// 429.
@@ -39,6 +41,8 @@ pub enum Failure {
     NoLength,
     /// 200 with a page of HTML.
     Html,
+    /// A page of objects that nobody has seen before, as many as were asked for: the list has no end. For lists.
+    Invented,
     /// 200 with these bytes.
     Bytes(Vec<u8>),
 }
@@ -55,6 +59,7 @@ pub struct Matcher {
 enum Pick {
     All,
     First(u64),
+    After(u64),
     Nth(u64),
     Every(u64),
     Rate(f64),
@@ -89,6 +94,13 @@ impl Matcher {
     #[must_use]
     pub fn first(mut self, count: u64) -> Self {
         self.pick = Pick::First(count);
+        self
+    }
+
+    /// All but the first `count` of them.
+    #[must_use]
+    pub fn after(mut self, count: u64) -> Self {
+        self.pick = Pick::After(count);
         self
     }
 
@@ -204,6 +216,7 @@ impl Rule {
         let picked = match self.matcher.pick {
             Pick::All => true,
             Pick::First(count) => self.met <= count,
+            Pick::After(count) => self.met > count,
             Pick::Nth(n) => self.met == n,
             Pick::Every(n) => self.met.is_multiple_of(n),
             Pick::Rate(share) => {
@@ -246,6 +259,7 @@ mod tests {
         let names = ["a1", "b1", "a2", "b2", "a3"];
         let any = Matcher::any;
         assert_eq!(hits(any().first(2), &names), [true, true, false, false, false]);
+        assert_eq!(hits(any().after(3), &names), [false, false, false, true, true]);
         assert_eq!(hits(any().every(2), &names), [false, true, false, true, false]);
         assert_eq!(
             hits(any().containing("a").nth(2), &names),

@@ -130,6 +130,8 @@ pub enum Window {
     Capped(usize),
     /// The first so many items at most, whatever offset is asked: a trap for whoever pages until a page is empty.
     FirstAgain(usize),
+    /// As many as asked, but never more than so many, and each page begins with the last item of the one before.
+    Overlapping(usize),
 }
 
 /// What a list's `total` says.

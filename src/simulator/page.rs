@@ -20,6 +20,10 @@ pub(super) fn window(
         Window::Ignored => (0, count),
         Window::Capped(cap) => (offset, asked.min(cap)),
         Window::FirstAgain(cap) => (0, asked.min(cap)),
+        Window::Overlapping(cap) => {
+            let length = asked.min(cap).max(2);
+            (offset - offset / length, length)
+        }
     };
     let start = start.min(count);
     start..start.saturating_add(length).min(count)
@@ -47,6 +51,9 @@ mod tests {
         assert_eq!(at(Window::Ignored, Some(10), 100), 0..120);
         assert_eq!(at(Window::Capped(7), Some(100), 5), 5..12);
         assert_eq!(at(Window::FirstAgain(30), Some(100), 60), 0..30);
+        assert_eq!(at(Window::Overlapping(10), Some(100), 0), 0..10);
+        assert_eq!(at(Window::Overlapping(10), Some(100), 10), 9..19);
+        assert_eq!(at(Window::Overlapping(10), Some(100), 20), 18..28);
         assert_eq!(at(Window::Honoured, Some(usize::MAX), 1), 1..120);
     }
 }

@@ -1,6 +1,7 @@
 //! Answers as HTTP, healthy and broken. Used by `routes` and what it calls.
 
 use std::io;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use axum::body::{Body, HttpBody as _};
@@ -44,6 +45,17 @@ pub(super) fn json_as(status: StatusCode, value: Value) -> Response {
     bytes(status, "application/json; charset=utf-8", value.to_string())
 }
 
+/// A page of `limit` objects that were in no page before.
+pub(super) fn invented(limit: Option<&String>) -> Response {
+    static NEXT: AtomicU64 = AtomicU64::new(0);
+    let count = limit.and_then(|limit| limit.parse().ok()).unwrap_or(50).min(1000);
+    let first = NEXT.fetch_add(count, Ordering::Relaxed);
+    let items: Vec<_> = (first..first + count)
+        .map(|number| json!({"id": format!("{number:024x}")}))
+        .collect();
+    json(json!({ "items": items }))
+}
+
 /// A page of HTML.
 pub(super) fn html(status: StatusCode) -> Response {
     bytes(status, "text/html", HTML)
@@ -62,6 +74,12 @@ pub(super) fn refuse(status: u16) -> Response {
     };
     let status = StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
     json_as(status, json!({"message": message, "code": code}))
+}
+
+/// The API's error of a status, with a message of its own.
+pub(super) fn refuse_with(status: u16, message: &str) -> Response {
+    let status = StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+    json_as(status, json!({"message": message, "code": "error"}))
 }
 
 /// 422 about a parameter.

@@ -9,6 +9,7 @@ use axum::http::header::{AUTHORIZATION, CONTENT_LENGTH, HOST, RANGE};
 use axum::http::{HeaderMap, HeaderValue, Method, StatusCode};
 use axum::response::Response;
 use bytes::Bytes;
+use percent_encoding::percent_decode_str;
 
 use super::fault::Failure;
 use super::log::{Endpoint, InFlight, Seen};
@@ -24,6 +25,8 @@ const LARGEST_BODY: usize = 1 << 20;
 pub(super) struct Asked {
     pub(super) method: Method,
     pub(super) path: String,
+    /// The path's parts, decoded one by one: an id may hold anything.
+    parts: Vec<String>,
     pub(super) query: HashMap<String, String>,
     pub(super) headers: HeaderMap,
     pub(super) body: Bytes,
@@ -33,7 +36,7 @@ pub(super) struct Asked {
 impl Asked {
     /// The path's parts, `v1` included.
     pub(super) fn parts(&self) -> Vec<&str> {
-        self.path.split('/').skip(1).collect()
+        self.parts.iter().map(String::as_str).collect()
     }
 
     /// The server as the request calls it.
@@ -78,6 +81,7 @@ pub(super) async fn dispatch(
     };
     let asked = Asked {
         method: head.method,
+        parts: path.split('/').skip(1).map(decoded).collect(),
         path,
         query,
         headers: head.headers,
@@ -111,10 +115,12 @@ async fn with_failure(
     };
     match failure {
         Failure::Status(status) => reply::refuse(status),
+        Failure::Message(status, message) => reply::refuse_with(status, &message),
         Failure::BadGateway => reply::html(StatusCode::BAD_GATEWAY),
         Failure::TooMany(after) => reply::too_many(after),
         Failure::Reset => reply::empty(StatusCode::OK),
         Failure::Html => reply::html(StatusCode::OK),
+        Failure::Invented => reply::invented(asked.query.get("limit")),
         Failure::Bytes(body) => reply::bytes(StatusCode::OK, "application/octet-stream", body),
         Failure::Stall(pause) => {
             tokio::time::sleep(pause).await;
@@ -179,6 +185,10 @@ async fn healthy(shared: &Arc<Shared>, endpoint: Endpoint, asked: Asked) -> Resp
     response
 }
 
+fn decoded(part: &str) -> String {
+    percent_decode_str(part).decode_utf8_lossy().into_owned()
+}
+
 /// What a path is for.
 fn endpoint(path: &str) -> Endpoint {
     let parts: Vec<&str> = path.split('/').skip(1).collect();
@@ -200,7 +210,7 @@ fn endpoint(path: &str) -> Endpoint {
 
 fn record(shared: &Shared, endpoint: Endpoint, path: &str) -> Option<String> {
     match endpoint {
-        Endpoint::Link => path.rsplit('/').next().map(str::to_owned),
+        Endpoint::Link => path.rsplit('/').next().map(decoded),
         Endpoint::Blob => shared.linked(blob::signature(path)),
         _ => None,
     }

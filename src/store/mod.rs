@@ -114,6 +114,16 @@ pub trait Store: Send + Sync {
     /// # Errors
     /// `StoreNotFound` when there is none.
     async fn get_range(&self, key: &str, offset: u64, length: usize) -> Result<Bytes>;
+    /// [`Store::get`] of an object of `most` bytes at most: what is larger is not read.
+    ///
+    /// # Errors
+    /// `StoreNotFound` when there is none; `Store` when it is larger.
+    async fn get_within(&self, key: &str, most: u64) -> Result<Object> {
+        match self.size(key).await? {
+            Some(bytes) if bytes > most => Err(too_large(key, bytes, most)),
+            _ => self.get(key).await,
+        }
+    }
 
     /// The size of an object in bytes, or `None` when there is none.
     ///
@@ -150,6 +160,12 @@ pub trait Store: Send + Sync {
     /// # Errors
     /// Of the store.
     async fn unfinished_uploads(&self, prefix: &str) -> Result<Vec<String>>;
+}
+
+/// The error of an object that is larger than it can be.
+fn too_large(key: &str, bytes: u64, most: u64) -> Error {
+    let message = format!("is damaged: it has {bytes} bytes, and none of its kind has more than {most}");
+    Error::new(ErrorKind::Store, key, message).hint("restore it, or remove it to start anew")
 }
 
 /// An upload in progress. Dropped without [`Upload::complete`], it leaves nothing visible; [`Upload::abort`] also

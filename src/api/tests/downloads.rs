@@ -7,6 +7,7 @@ use crate::{ErrorKind, Result};
 fn link(server: &Server) -> Link {
     Link::new(
         reqwest::Url::parse(&format!("{}/r.mp4?sig=s1gned", server.url)).unwrap(),
+        "s1",
         "x1",
     )
 }

@@ -1,12 +1,15 @@
 //! The client against a scripted server: raw bytes on a socket, so that answers can be cut, stalled or malformed.
 
 mod downloads;
+mod links;
 mod requests;
 
+use std::net::SocketAddr;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use reqwest::dns::{Addrs, Name, Resolve, Resolving};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio_util::sync::CancellationToken;
@@ -64,6 +67,8 @@ pub(super) struct Server {
     pub(super) url: String,
     heads: Arc<Mutex<Vec<String>>>,
     most_at_once: Arc<AtomicUsize>,
+    /// How many there were at once when each came.
+    at_once: Arc<Mutex<Vec<usize>>>,
 }
 
 impl Server {
@@ -76,18 +81,23 @@ impl Server {
             url,
             heads: heads.clone(),
             most_at_once: most_at_once.clone(),
+            at_once: Arc::default(),
         };
+        let at_once = server.at_once.clone();
         let (script, now) = (Arc::new(script), Arc::new(AtomicUsize::new(0)));
         tokio::spawn(async move {
             while let Ok((mut socket, _)) = listener.accept().await {
                 let (heads, most, script, now) =
                     (heads.clone(), most_at_once.clone(), script.clone(), now.clone());
+                let at_once = at_once.clone();
                 tokio::spawn(async move {
                     let head = read_head(&mut socket).await;
-                    most.fetch_max(now.fetch_add(1, Ordering::SeqCst) + 1, Ordering::SeqCst);
                     let index = {
                         let mut heads = heads.lock().unwrap();
                         heads.push(head.clone());
+                        let here = now.fetch_add(1, Ordering::SeqCst) + 1;
+                        at_once.lock().unwrap().push(here);
+                        most.fetch_max(here, Ordering::SeqCst);
                         heads.len() - 1
                     };
                     let reply = script(index, &head);
@@ -117,6 +127,15 @@ impl Server {
         self.most_at_once.load(Ordering::SeqCst)
     }
 
+    /// The most at once of the requests from the n-th on (from 0).
+    pub(super) fn most_at_once_from(&self, index: usize) -> usize {
+        self.at_once.lock().unwrap()[index..]
+            .iter()
+            .copied()
+            .max()
+            .unwrap_or(0)
+    }
+
     /// A client of this server that does not wait long.
     pub(super) fn client(&self) -> Client {
         self.client_with(|_, _| {}).0
@@ -124,6 +143,15 @@ impl Server {
 
     pub(super) fn client_with(
         &self,
+        change: impl FnOnce(&mut config::Api, &mut Tuning),
+    ) -> (Client, CancellationToken) {
+        self.client_among(Names(&[]), change)
+    }
+
+    /// A client that looks the names of downloads' hosts up in `names`.
+    pub(super) fn client_among(
+        &self,
+        names: Names,
         change: impl FnOnce(&mut config::Api, &mut Tuning),
     ) -> (Client, CancellationToken) {
         let mut config = config::Api {
@@ -137,7 +165,29 @@ impl Server {
         };
         change(&mut config, &mut tuning);
         let cancel = CancellationToken::new();
-        (Client::tuned(&config, cancel.clone(), tuning).unwrap(), cancel)
+        let client = Client::resolving(&config, cancel.clone(), tuning, Arc::new(names)).unwrap();
+        (client, cancel)
+    }
+}
+
+/// Names and the addresses that they have; no other exists.
+#[derive(Clone, Copy)]
+pub(super) struct Names(pub(super) &'static [(&'static str, &'static str)]);
+
+impl Resolve for Names {
+    fn resolve(&self, name: Name) -> Resolving {
+        let found: Vec<SocketAddr> = self
+            .0
+            .iter()
+            .filter(|(known, _)| *known == name.as_str())
+            .map(|(_, address)| SocketAddr::new(address.parse().unwrap(), 0))
+            .collect();
+        Box::pin(async move {
+            if found.is_empty() {
+                return Err("no such name".into());
+            }
+            Ok(Box::new(found.into_iter()) as Addrs)
+        })
     }
 }
 

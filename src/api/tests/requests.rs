@@ -178,6 +178,74 @@ async fn an_answer_that_is_no_list_is_said_to_be_none() {
 }
 
 #[tokio::test]
+async fn a_packed_answer_is_not_unpacked() {
+    // Nothing packed is asked for, so that no small answer becomes a large one here.
+    let server = Server::replies(vec![Reply::new(
+        "200 OK",
+        "Content-Encoding: gzip\r\n",
+        "\u{1f}\u{8b}\u{8}",
+    )])
+    .await;
+    let error = server.client().rooms("s1").await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::InvalidAnswer, "{error}");
+    assert!(!server.heads()[0].to_ascii_lowercase().contains("accept-encoding"));
+}
+
+#[tokio::test]
+async fn a_head_without_end_is_left() {
+    for head in [
+        format!("X-Long: {}\r\n", "x".repeat(2 << 20)),
+        "X-Many: x\r\n".repeat(1000),
+    ] {
+        let server = Server::replies(vec![Reply::raw(&format!(
+            "HTTP/1.1 200 OK\r\n{head}Content-Length: 2\r\n\r\n[]"
+        ))])
+        .await;
+        let (client, _) = server.client_with(|config, _| config.retries = 0);
+        let error = client.rooms("s1").await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Connection, "{error}");
+        assert!(error.to_string().len() < 400, "{error}");
+    }
+}
+
+#[tokio::test]
+async fn an_errors_body_is_read_no_further_than_it_is_of_use() {
+    let endless = format!(
+        "HTTP/1.1 403 Forbidden\r\nConnection: close\r\n\r\n{{\"message\":\"{}",
+        "x".repeat(4 << 20)
+    );
+    let server = Server::replies(vec![Reply::stalled(&endless)]).await;
+    let error = report(&server.client()).await.unwrap_err();
+    assert_eq!(
+        (error.kind(), error.message()),
+        (ErrorKind::Forbidden, "403 Forbidden")
+    );
+}
+
+#[tokio::test]
+async fn a_server_that_is_overrun_is_asked_for_less_at_once() {
+    // The first ones all come at once, and are too many.
+    let server = Server::start(|index, _| {
+        let reply = if index < 8 {
+            Reply::new("503 Service Unavailable", "Retry-After: 0\r\n", "")
+        } else {
+            Reply::ok("{}")
+        };
+        reply.after(Duration::from_millis(5))
+    })
+    .await;
+    let (client, _) = server.client_with(|config, _| config.concurrency = 8);
+    let reports = join_all((0..8).map(|_| report(&client))).await;
+    assert!(reports.iter().all(Result::is_ok));
+    assert_eq!(server.most_at_once(), 8);
+    assert!(
+        server.most_at_once_from(8) <= 5,
+        "{}",
+        server.most_at_once_from(8)
+    );
+}
+
+#[tokio::test]
 async fn an_answer_that_does_not_come_times_out() {
     for reply in [
         Reply::stalled(""),

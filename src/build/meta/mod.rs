@@ -19,3 +19,6 @@ pub use parse::{Malformed, Payload, parse};
 pub use shelf::{Entry, Shelf, build_meta_tables};
 
 pub(super) use lesson::Lesson;
+
+/// Nesting of a meta: it is kept within other objects, which must be readable again.
+pub(super) const DEEPEST: usize = 64;

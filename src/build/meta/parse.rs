@@ -2,6 +2,7 @@
 
 use serde_json::{Map, Value};
 
+use super::DEEPEST;
 use crate::lenient;
 
 /// One payload of `storeExternalUserMeta`.
@@ -33,6 +34,9 @@ impl Payload {
             line,
             why: why.into(),
         };
+        if !lenient::is_within(&value, DEEPEST) {
+            return Err(refuse("it is nested too deeply"));
+        }
         let Value::Object(mut object) = value else {
             return Err(refuse("a payload is an object"));
         };

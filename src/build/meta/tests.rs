@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use chrono::DateTime;
 use proptest::prelude::*;
 use serde_json::{Map, Value, json};
 
@@ -32,6 +33,20 @@ fn entry(user: &str, file: &str, line: u64, meta: Value) -> Entry {
         line,
         meta,
     }
+}
+
+#[test]
+fn a_payload_is_nested_no_deeper_than_a_shelf_can_be_read_again() {
+    let nested = |depth: usize| {
+        let value = format!("{}1{}", "[".repeat(depth), "]".repeat(depth));
+        format!(r#"{{"externalUserId":"u","externalMeetingId":"m","meta":{{"a":{value}}}}}"#)
+    };
+    assert!(refusal(&nested(DEEPEST)).contains("nested too deeply"));
+    assert!(!refusal(&nested(10_000)).is_empty());
+    let payload = parse(nested(DEEPEST - 2).as_bytes()).expect("deep").remove(0);
+    let shelf = Shelf::from(vec![Entry::new(payload, "f", DateTime::UNIX_EPOCH)]);
+    let bytes = serde_json::to_vec(&shelf).expect("written");
+    assert!(serde_json::from_slice::<Shelf>(&bytes).is_ok());
 }
 
 /// The vendor's example, as it stands in the guide.

@@ -147,11 +147,12 @@ impl S3Store {
         Ok(Version(answer.e_tag.unwrap_or_default()))
     }
 
-    /// Reads an object or a range of it, again where its body is cut: the SDK tries a request again, but not a body.
-    async fn fetch(&self, key: &str, range: Option<&str>) -> Result<Object> {
+    /// Reads an object or a range of it, of `most` bytes at most; again where its body is cut: the SDK tries a request
+    /// again, but not a body.
+    async fn fetch(&self, key: &str, range: Option<&str>, most: u64) -> Result<Object> {
         let mut attempt = 1;
         loop {
-            match self.get_once(key, range).await? {
+            match self.get_once(key, range, most).await? {
                 Ok(object) => return Ok(object),
                 Err(_) if attempt < connect::ATTEMPTS => attempt += 1,
                 Err(error) => {
@@ -163,7 +164,12 @@ impl S3Store {
     }
 
     /// Reads an object; the inner error is one of its body.
-    async fn get_once(&self, key: &str, range: Option<&str>) -> Result<Result<Object, ByteStreamError>> {
+    async fn get_once(
+        &self,
+        key: &str,
+        range: Option<&str>,
+        most: u64,
+    ) -> Result<Result<Object, ByteStreamError>> {
         let request = self.client.get_object().bucket(&self.target.bucket);
         let request = request.key(self.object_key(key)).set_range(range.map(Into::into));
         let answer = match request.send().await {
@@ -175,6 +181,12 @@ impl S3Store {
             }
             answer => answer.map_err(|error| self.error(key, &error))?,
         };
+        let bytes = answer
+            .content_length
+            .and_then(|length| u64::try_from(length).ok());
+        if let Some(bytes) = bytes.filter(|bytes| *bytes > most) {
+            return Err(super::too_large(key, bytes, most));
+        }
         let version = Version(answer.e_tag.unwrap_or_default());
         Ok(answer.body.collect().await.map(|body| Object {
             bytes: body.into_bytes(),
@@ -305,7 +317,11 @@ impl Store for S3Store {
     }
 
     async fn get(&self, key: &str) -> Result<Object> {
-        self.fetch(key, None).await
+        self.fetch(key, None, u64::MAX).await
+    }
+
+    async fn get_within(&self, key: &str, most: u64) -> Result<Object> {
+        self.fetch(key, None, most).await
     }
 
     async fn get_range(&self, key: &str, offset: u64, length: usize) -> Result<Bytes> {
@@ -316,7 +332,9 @@ impl Store for S3Store {
             return Ok(Bytes::new());
         };
         let range = format!("bytes={offset}-{last}");
-        self.fetch(key, Some(&range)).await.map(|object| object.bytes)
+        self.fetch(key, Some(&range), u64::MAX)
+            .await
+            .map(|object| object.bytes)
     }
 
     async fn size(&self, key: &str) -> Result<Option<u64>> {

@@ -1,12 +1,16 @@
 //! The whole program against the simulator: what lies in the lake after a run.
 
 mod bad;
+mod faults;
+mod hostile;
 mod lateness;
 mod mapping;
 mod meta;
 mod night;
+mod pressure;
 mod readings;
 mod recordings;
+mod secrets;
 mod states;
 mod verify;
 mod xlsx;

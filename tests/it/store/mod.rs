@@ -37,6 +37,7 @@ conformance!(
     an_object_reads_back_as_it_was_written,
     pieces_of_an_object_make_the_whole,
     what_is_not_there_is_said_so,
+    an_object_larger_than_it_may_be_is_not_read,
     a_write_replaces_the_whole,
     readers_see_the_old_or_the_new_one,
     a_condition_that_does_not_hold_changes_nothing,

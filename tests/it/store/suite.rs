@@ -54,6 +54,20 @@ async fn kind_of_put(store: &dyn Store, key: &str, condition: Condition) -> Opti
         .map(|error| error.kind())
 }
 
+pub async fn an_object_larger_than_it_may_be_is_not_read(store: &dyn Store) {
+    put(store, "bounded/a", "0123456789").await;
+    let object = store.get_within("bounded/a", 10).await.unwrap();
+    assert_eq!(object.bytes, "0123456789");
+    let error = store.get_within("bounded/a", 9).await.unwrap_err();
+    assert_eq!(
+        (error.kind(), error.about()),
+        (ErrorKind::Store, "bounded/a"),
+        "{error}"
+    );
+    let error = store.get_within("bounded/b", 9).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::StoreNotFound);
+}
+
 pub async fn preflight_leaves_nothing_visible(store: &dyn Store) {
     let before = keys(store, "").await;
     store.preflight().await.unwrap();

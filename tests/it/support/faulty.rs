@@ -252,6 +252,11 @@ impl Store for Faulty {
         self.call(call(Op::Get, key), self.inner.read(key)).await
     }
 
+    async fn get_within(&self, key: &str, most: u64) -> Result<Object> {
+        self.call(call(Op::Get, key), self.inner.get_within(key, most))
+            .await
+    }
+
     async fn get_range(&self, key: &str, offset: u64, length: usize) -> Result<Bytes> {
         self.call(call(Op::Get, key), self.inner.get_range(key, offset, length))
             .await
