@@ -23,4 +23,4 @@ mod tests;
 pub use client::{Client, Stats, Tuning};
 pub use download::{Download, Link, Resume};
 pub use paging::Listing;
-pub use wire::{Call, Item, Record, Room, Space};
+pub use wire::{Call, Item, Record, Room, Space, Webhook};

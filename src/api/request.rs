@@ -2,8 +2,8 @@
 
 use bytes::Bytes;
 use chrono::{DateTime, NaiveDate, SecondsFormat, Utc};
-use reqwest::Url;
-use serde_json::Value;
+use reqwest::{Method, Url};
+use serde_json::{Value, json};
 
 use super::problem::shown;
 use crate::config::ReportFormat;
@@ -22,9 +22,11 @@ impl List {
     pub(super) const COUNT: usize = 4;
 }
 
-/// A request: a GET, or a POST where it has a body; where, with what, and how errors name it.
+/// A request: how, where, with what, and how errors and metrics name it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Request {
+    method: Method,
+    endpoint: &'static str,
     segments: Vec<String>,
     query: Vec<(&'static str, String)>,
     body: Option<Bytes>,
@@ -32,7 +34,7 @@ pub(super) struct Request {
 }
 
 impl Request {
-    fn new(segments: &[&str], about: String) -> Result<Self> {
+    fn new(endpoint: &'static str, segments: &[&str], about: String) -> Result<Self> {
         // The URL parser drops these in silence, and the request would be another one.
         if let Some(id) = segments.iter().find(|id| !is_segment(id)) {
             return Err(Error::new(
@@ -43,6 +45,8 @@ impl Request {
         }
         let segments = segments.iter().map(ToString::to_string).collect();
         Ok(Self {
+            method: Method::GET,
+            endpoint,
             segments,
             query: Vec::new(),
             body: None,
@@ -55,6 +59,13 @@ impl Request {
         self
     }
 
+    /// The same with another method, and JSON where it has a body.
+    fn by(mut self, method: Method, body: Option<&Value>) -> Self {
+        self.method = method;
+        self.body = body.map(|body| body.to_string().into());
+        self
+    }
+
     /// The same request for one page.
     pub(super) fn page(&self, offset: u64, limit: usize) -> Self {
         self.clone()
@@ -62,7 +73,17 @@ impl Request {
             .with("offset", offset.to_string())
     }
 
-    /// The JSON that is sent, of a POST.
+    /// The method.
+    pub(super) fn method(&self) -> Method {
+        self.method.clone()
+    }
+
+    /// What is asked for, in a word: metrics are told apart by it.
+    pub(super) fn endpoint(&self) -> &'static str {
+        self.endpoint
+    }
+
+    /// The JSON that is sent.
     pub(super) fn body(&self) -> Option<Bytes> {
         self.body.clone()
     }
@@ -93,12 +114,13 @@ fn is_segment(id: &str) -> bool {
 
 /// `GET /spaces`
 pub(super) fn spaces() -> Result<Request> {
-    Request::new(&["spaces"], "GET spaces".into())
+    Request::new("spaces", &["spaces"], "GET spaces".into())
 }
 
 /// `GET /spaces/{s}/rooms`
 pub(super) fn rooms(space: &str) -> Result<Request> {
     Request::new(
+        "rooms",
         &["spaces", space, "rooms"],
         format!("GET rooms of space {}", shown(space)),
     )
@@ -108,16 +130,19 @@ pub(super) fn rooms(space: &str) -> Result<Request> {
 /// every zone from −12 to +11.
 pub(super) fn calls(space: &str, room: &str, date: NaiveDate) -> Result<Request> {
     let about = format!("GET calls of {} on {date}", place(space, room));
-    Ok(Request::new(&["spaces", space, "analytics", "calls"], about)?
-        .with("roomId", room)
-        .with("date", format!("{date}T12:00:00.000Z")))
+    Ok(
+        Request::new("calls", &["spaces", space, "analytics", "calls"], about)?
+            .with("roomId", room)
+            .with("date", format!("{date}T12:00:00.000Z")),
+    )
 }
 
 /// getRecords, between two instants.
 pub(super) fn records(space: &str, room: &str, from: DateTime<Utc>, to: DateTime<Utc>) -> Result<Request> {
     let about = format!("GET records of {}", place(space, room));
     let instant = |at: DateTime<Utc>| at.to_rfc3339_opts(SecondsFormat::Millis, true);
-    Ok(Request::new(&["spaces", space, "rooms", room, "records"], about)?
+    let path = ["spaces", space, "rooms", room, "records"];
+    Ok(Request::new("records", &path, about)?
         .with("dateFrom", instant(from))
         .with("dateTo", instant(to)))
 }
@@ -130,10 +155,12 @@ pub(super) fn report(space: &str, room: &str, call: &str, format: ReportFormat) 
         shown(call),
         place(space, room)
     );
-    Ok(Request::new(&["spaces", space, "analytics", "report"], about)?
-        .with("roomId", room)
-        .with("callId", call)
-        .with("format", format.as_str()))
+    Ok(
+        Request::new("report", &["spaces", space, "analytics", "report"], about)?
+            .with("roomId", room)
+            .with("callId", call)
+            .with("format", format.as_str()),
+    )
 }
 
 /// RedirectToDownloadRoomRecord
@@ -144,6 +171,7 @@ pub(super) fn download_link(space: &str, room: &str, record: &str) -> Result<Req
         place(space, room)
     );
     Request::new(
+        "link",
         &["spaces", space, "rooms", room, "records", "download", record],
         about,
     )
@@ -152,9 +180,39 @@ pub(super) fn download_link(space: &str, room: &str, record: &str) -> Result<Req
 /// storeExternalUserMeta, at a path below the root that the configuration names.
 pub(super) fn store_meta(path: &str, payload: &Value) -> Result<Request> {
     let segments: Vec<_> = path.split('/').filter(|segment| !segment.is_empty()).collect();
-    let mut request = Request::new(&segments, "POST external meta".into())?;
-    request.body = Some(payload.to_string().into());
-    Ok(request)
+    Ok(Request::new("meta", &segments, "POST external meta".into())?.by(Method::POST, Some(payload)))
+}
+
+/// createWebhook
+pub(super) fn create_webhook(space: &str, url: &str) -> Result<Request> {
+    webhook(Method::POST, space, Some(&json!({ "url": url })))
+}
+
+/// updateWebhook
+pub(super) fn update_webhook(space: &str, url: &str, active: bool) -> Result<Request> {
+    webhook(Method::PUT, space, Some(&json!({"url": url, "isActive": active})))
+}
+
+/// getWebhook
+pub(super) fn get_webhook(space: &str) -> Result<Request> {
+    webhook(Method::GET, space, None)
+}
+
+/// deleteWebhook
+pub(super) fn delete_webhook(space: &str) -> Result<Request> {
+    webhook(Method::DELETE, space, None)
+}
+
+/// refreshSecretWebhook
+pub(super) fn refresh_webhook(space: &str) -> Result<Request> {
+    let about = format!("PUT refresh-secret of the webhook of space {}", shown(space));
+    let path = ["spaces", space, "webhook", "refresh-secret"];
+    Ok(Request::new("webhook", &path, about)?.by(Method::PUT, None))
+}
+
+fn webhook(method: Method, space: &str, body: Option<&Value>) -> Result<Request> {
+    let about = format!("{method} webhook of space {}", shown(space));
+    Ok(Request::new("webhook", &["spaces", space, "webhook"], about)?.by(method, body))
 }
 
 fn place(space: &str, room: &str) -> String {
@@ -182,6 +240,8 @@ mod tests {
             url(report("s1", "r1", "c1", ReportFormat::Xlsx)),
             url(download_link("s1", "r1", "x1")),
             url(store_meta("/users/external-meta", &Value::Null)),
+            url(get_webhook("s1")),
+            url(refresh_webhook("s1")),
         ];
         insta::assert_snapshot!(all.join("\n"), @r"
         https://api.example/v1/spaces
@@ -191,7 +251,35 @@ mod tests {
         https://api.example/v1/spaces/s1/analytics/report?roomId=r1&callId=c1&format=xlsx
         https://api.example/v1/spaces/s1/rooms/r1/records/download/x1
         https://api.example/v1/users/external-meta
+        https://api.example/v1/spaces/s1/webhook
+        https://api.example/v1/spaces/s1/webhook/refresh-secret
         ");
+    }
+
+    #[test]
+    fn what_changes_a_webhook_says_so_by_its_method_and_body() {
+        let told = |request: Result<Request>| {
+            let request = request.unwrap();
+            let body = request.body().unwrap_or_default();
+            format!("{} {}", request.method(), String::from_utf8_lossy(&body))
+        };
+        insta::assert_snapshot!(
+            [
+                told(create_webhook("s1", "https://lake.example/hook")),
+                told(update_webhook("s1", "https://lake.example/hook", true)),
+                told(get_webhook("s1")),
+                told(refresh_webhook("s1")),
+                told(delete_webhook("s1")),
+            ]
+            .join("\n"),
+            @r#"
+        POST {"url":"https://lake.example/hook"}
+        PUT {"isActive":true,"url":"https://lake.example/hook"}
+        GET 
+        PUT 
+        DELETE 
+        "#
+        );
     }
 
     #[test]

@@ -4,8 +4,8 @@
 //! A permit of the API's `concurrency` is held from sending until the answer is read, and given back during backoff.
 //! Downloads go to a blob host and hold none: a long one would keep the API's walk waiting for nothing.
 
-use std::sync::OnceLock;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU16, AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
@@ -23,6 +23,7 @@ use super::problem;
 use super::request::{List, Request};
 use super::retry::Backoff;
 use crate::config::{self, Secret};
+use crate::metrics::METRICS;
 use crate::{Error, ErrorKind, Result};
 
 /// How the program names itself to servers.
@@ -46,8 +47,9 @@ pub(super) struct Sender {
     /// For one answer of the API, or one piece of a download.
     timeout: Duration,
     retries: u32,
-    permits: Semaphore,
-    pace: Pace,
+    /// Shared with the clients beside.
+    permits: Arc<Semaphore>,
+    pace: Arc<Pace>,
     cancel: CancellationToken,
     /// When the program was asked to stop, as far as it was noticed.
     stopped: OnceLock<Instant>,
@@ -81,8 +83,10 @@ impl Sender {
             token: config.token.clone(),
             timeout: *config.timeout,
             retries: config.retries,
-            permits: Semaphore::new(config.concurrency.clamp(1, Semaphore::MAX_PERMITS)),
-            pace: Pace::new(config.requests_per_second),
+            permits: Arc::new(Semaphore::new(
+                config.concurrency.clamp(1, Semaphore::MAX_PERMITS),
+            )),
+            pace: Arc::new(Pace::new(config.requests_per_second)),
             cancel,
             stopped: OnceLock::new(),
             tuning,
@@ -90,6 +94,27 @@ impl Sender {
             retried: AtomicU64::new(0),
             longest: Default::default(),
         })
+    }
+
+    /// A sender that shares connections, concurrency and pace with this one, and has an end and counts of its own.
+    pub(super) fn beside(&self, cancel: CancellationToken) -> Self {
+        Self {
+            http: self.http.clone(),
+            blobs: self.blobs.clone(),
+            local_blobs: self.local_blobs.clone(),
+            base: self.base.clone(),
+            token: self.token.clone(),
+            timeout: self.timeout,
+            retries: self.retries,
+            permits: Arc::clone(&self.permits),
+            pace: Arc::clone(&self.pace),
+            cancel,
+            stopped: OnceLock::new(),
+            tuning: self.tuning.clone(),
+            requests: AtomicU64::new(0),
+            retried: AtomicU64::new(0),
+            longest: std::array::from_fn(|list| AtomicUsize::new(self.longest[list].load(Ordering::Relaxed))),
+        }
     }
 
     pub(super) fn tuning(&self) -> &Tuning {
@@ -167,6 +192,7 @@ impl Sender {
             tracing::debug!(%error, attempts, ?pause, "will be tried again");
             self.unless_stopped(about, tokio::time::sleep(pause)).await?;
             self.retried.fetch_add(1, Ordering::Relaxed);
+            METRICS.api_retries.inc();
         }
     }
 
@@ -177,8 +203,11 @@ impl Sender {
         let slot = self.pace.slot(Instant::now());
         self.unless_stopped(about, tokio::time::sleep_until(slot)).await?;
         self.requests.fetch_add(1, Ordering::Relaxed);
-        let answer = self.in_time(about, self.exchange(request, most)).await;
+        let (started, status) = (Instant::now(), AtomicU16::new(0));
+        let answer = self.in_time(about, self.exchange(request, most, &status)).await;
         drop(permit);
+        let status = Some(status.into_inner()).filter(|status| *status > 0);
+        METRICS.api_answered(request.endpoint(), status, started.elapsed());
         answer
     }
 
@@ -207,19 +236,19 @@ impl Sender {
         }
     }
 
-    async fn exchange(&self, request: &Request, most: usize) -> Result<Answer> {
+    /// Sends a request and reads its answer; `seen` becomes the status, as soon as it is known.
+    async fn exchange(&self, request: &Request, most: usize, seen: &AtomicU16) -> Result<Answer> {
         let about = request.about();
         let url = request.url(&self.base);
-        let sending = match request.body() {
-            Some(body) => {
-                let json = HeaderValue::from_static("application/json");
-                self.http.post(url.clone()).header(CONTENT_TYPE, json).body(body)
-            }
-            None => self.http.get(url.clone()),
-        };
+        let mut sending = self.http.request(request.method(), url.clone());
+        if let Some(body) = request.body() {
+            let json = HeaderValue::from_static("application/json");
+            sending = sending.header(CONTENT_TYPE, json).body(body);
+        }
         let sent = sending.send().await;
         let mut response = sent.map_err(|error| problem::transport(about, error, self.token.expose()))?;
         let status = response.status();
+        seen.store(status.as_u16(), Ordering::Relaxed);
         if !status.is_success() && !status.is_redirection() {
             return Err(self.refusal(about, response).await);
         }

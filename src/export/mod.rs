@@ -6,12 +6,14 @@
 
 mod builders;
 mod catalog;
+mod coverage;
 mod day;
 mod feeds;
 mod land;
 mod late;
 mod lessons;
 mod meta;
+mod nights;
 mod opened;
 mod plan;
 mod progress;
@@ -33,13 +35,16 @@ use chrono::{DateTime, Days, NaiveDate, TimeDelta, Utc};
 use futures_util::{StreamExt, stream};
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
+use tracing::Instrument;
 
 use crate::api::Client;
 use crate::config::{Config, ReportFormat};
 use crate::store::{Entry, Store};
 use crate::{Error, ErrorKind, Result};
 
+pub use coverage::{Coverage, DayStatus, Lack, never_looked_at, pending_by_age};
 pub use meta::{Imported, MetaFile, import_meta};
+pub use nights::{after_last_night, nightly, nightly_job};
 pub use opened::{OpenedStore, StoreInfo, get_json, last_runs, read as read_store_info};
 pub use plan::{DayPlan, Plan};
 pub use progress::{Meter, Phase, Progress};
@@ -98,6 +103,15 @@ impl Job {
 
 /// Reports and recordings: the day, the id of the call or record, and the report's format.
 type Again = HashSet<(NaiveDate, String, String, Option<ReportFormat>)>;
+
+/// How much of a run a job is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Extent {
+    /// With feeds and changed meta.
+    Whole,
+    /// The rooms alone.
+    Rooms,
+}
 
 /// The pipeline over one API and one store.
 pub struct Exporter {
@@ -174,9 +188,25 @@ impl Exporter {
         now: DateTime<Utc>,
     ) -> Result<Self> {
         config.require_token()?;
+        let client = Client::new(&config.api, cancel.clone())?;
+        Self::beside(&client, config, store, progress, cancel, now)
+    }
+
+    /// A pipeline that shares the API's concurrency and pace with others over the same client.
+    ///
+    /// # Errors
+    /// As [`Exporter::new`].
+    pub fn beside(
+        client: &Client,
+        config: Config,
+        store: Arc<dyn Store>,
+        progress: Arc<Progress>,
+        cancel: &CancellationToken,
+        now: DateTime<Utc>,
+    ) -> Result<Self> {
         // Of its own, so that a refused token stops this run and not the process.
         let cancel = cancel.child_token();
-        let client = Client::new(&config.api, cancel.clone())?;
+        let client = client.beside(cancel.clone());
         let concurrency = config.api.concurrency;
         Ok(Self {
             context: Arc::new(Context {
@@ -207,14 +237,51 @@ impl Exporter {
     /// Where nothing could be done: the token refused, the API or the store out of reach. What fails of single spaces,
     /// rooms, calls and records is in the summary instead.
     pub async fn run(&self, job: &Job) -> Result<Summary> {
+        let done = self.run_whole(job).await;
+        match &done {
+            Ok(summary) => summary.note_end(),
+            Err(_) => Summary::count_lost(job),
+        }
+        done
+    }
+
+    async fn run_whole(&self, job: &Job) -> Result<Summary> {
+        self.context.store.preflight().await?;
+        let summary = self.perform(job, Extent::Whole).await?;
+        opened::write_summary(&self.context, &summary).await?;
+        Ok(summary)
+    }
+
+    /// Does a job over a few rooms, beside the runs: the feeds and the meta that came since are left to these, and no
+    /// summary is written, since there may be thousands a day.
+    ///
+    /// # Errors
+    /// As [`Exporter::run`].
+    pub async fn look_in(&self, job: &Job) -> Result<Summary> {
+        self.perform(job, Extent::Rooms).await
+    }
+
+    async fn perform(&self, job: &Job, extent: Extent) -> Result<Summary> {
         let context = &self.context;
-        context.store.preflight().await?;
         let mut summary = Summary::new(job, context.config.timezone, context.now);
-        let opened = OpenedStore::open_or_create(context).await?;
-        opened.tell(context, &mut summary);
-        // Before the first look at the meta: the run stands on what it is then.
-        feeds::import(context, &mut summary).await;
-        let end = self.work(job, &mut summary).await;
+        let span = tracing::info_span!("run", run = summary.id, command = job.command);
+        async {
+            let opened = OpenedStore::open_or_create(context).await?;
+            opened.tell(context, &mut summary);
+            if extent == Extent::Whole {
+                // Before the first look at the meta: the run stands on what it is then.
+                feeds::import(context, &mut summary).await;
+            }
+            let end = self.work(job, extent, &mut summary).await;
+            self.finish(&mut summary, end);
+            Ok(summary)
+        }
+        .instrument(span)
+        .await
+    }
+
+    fn finish(&self, summary: &mut Summary, end: Result<()>) {
+        let context = &self.context;
         let stats = context.client.stats();
         summary.counts.requests = stats.requests;
         summary.counts.retries = stats.retries;
@@ -229,11 +296,10 @@ impl Exporter {
             context.cancel.is_cancelled(),
             error.as_ref(),
         );
-        opened::write_summary(context, &summary).await?;
-        Ok(summary)
+        summary.count();
     }
 
-    async fn work(&self, job: &Job, summary: &mut Summary) -> Result<()> {
+    async fn work(&self, job: &Job, extent: Extent, summary: &mut Summary) -> Result<()> {
         let context = &self.context;
         let scope = walk::scope(context, job, summary).await?;
         let mut open = if job.open_days {
@@ -241,7 +307,10 @@ impl Exporter {
         } else {
             Vec::new()
         };
-        let changed = context.store.list(crate::lake::key::META_CHANGED).await?;
+        let changed = match extent {
+            Extent::Whole => context.store.list(crate::lake::key::META_CHANGED).await?,
+            Extent::Rooms => Vec::new(),
+        };
         let mut windows = windows(job.from, job.to).peekable();
         let mut listed = false;
         while let Some((from, to)) = windows.next() {
