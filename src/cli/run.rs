@@ -5,6 +5,7 @@ use chrono::NaiveDate;
 use super::{Context, LogFormat, dates, output};
 use crate::config::Config;
 use crate::export::{Exporter, Job, Summary, nightly, nightly_job};
+use crate::serve::notify::Notifier;
 use crate::store;
 use crate::{ExitStatus, Result};
 
@@ -42,6 +43,7 @@ pub(super) async fn export(context: &Context, config: Config, job: &Job) -> Resu
     // Before the store is touched: a wrong mapping is a mistake, whatever the store says.
     crate::export::mapping(&config)?;
     let store = store::open(&config.store).await?;
+    let notifier = Notifier::new(&config.notify)?;
     let progress = output::Watch::start(&context.terminal);
     let exporter = Exporter::new(
         config,
@@ -52,6 +54,9 @@ pub(super) async fn export(context: &Context, config: Config, job: &Job) -> Resu
     )?;
     let summary = Box::pin(exporter.run(job)).await;
     progress.end();
+    if let Some(notifier) = notifier {
+        notifier.tell(job.command, &summary).await;
+    }
     summary
 }
 
