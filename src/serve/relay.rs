@@ -373,7 +373,11 @@ async fn pass_on(daemon: &Daemon, key: &str, left: &mut Option<Vec<Payload>>) ->
             *left = Some(unsent);
             Err(error)
         }
-        None => daemon.store.delete(key).await,
+        None => {
+            daemon.store.delete(key).await?;
+            tracing::info!("meta was passed on to the API");
+            Ok(())
+        }
     }
 }
 
