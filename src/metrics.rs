@@ -112,7 +112,7 @@ pub struct Metrics {
     pub runs: Family<RunLabels, Counter>,
     /// How long they took.
     pub run_seconds: Histogram,
-    /// When the last scheduled run or backfill ended, epoch seconds.
+    /// When the last nightly run ended, epoch seconds.
     pub last_run: Number,
     /// When the last one ended well, epoch seconds.
     pub last_success: Number,
@@ -212,8 +212,8 @@ impl Metrics {
         let r = &mut self.registry;
         r.register("runs", "Runs that ended, by command and outcome", self.runs.clone());
         r.register("run_seconds", "How long runs took", self.run_seconds.clone());
-        r.register("last_run_timestamp_seconds", "When the last run or backfill ended", self.last_run.clone());
-        r.register("last_success_timestamp_seconds", "When the last run or backfill ended with all done", self.last_success.clone());
+        r.register("last_run_timestamp_seconds", "When the last nightly run ended", self.last_run.clone());
+        r.register("last_success_timestamp_seconds", "When the last nightly run ended with all done", self.last_success.clone());
         r.register("next_run_timestamp_seconds", "When the next scheduled run is due", self.next_run.clone());
         r.register("days", "Days worked on", self.days.clone());
         r.register("days_built", "Days whose tables were built", self.days_built.clone());

@@ -395,9 +395,11 @@ impl Summary {
         );
     }
 
-    /// Tells the metrics when the last run ended, and the last good one.
+    /// Tells the metrics when the last nightly run ended, and the last good one.
     pub(super) fn note_end(&self) {
-        let Some(end) = self.finished_at else { return };
+        let Some(end) = self.finished_at.filter(|_| self.command == "run") else {
+            return;
+        };
         #[allow(clippy::cast_precision_loss)]
         let at = end.timestamp_millis() as f64 / 1000.0;
         METRICS.last_run.set(at);

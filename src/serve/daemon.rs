@@ -2,10 +2,12 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 use serde_json::{Value, json};
 use tokio::task::JoinHandle;
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::events::Events;
@@ -23,6 +25,8 @@ use crate::store::{self, Metered, Store};
 
 /// Runs that are remembered from before the start.
 const RUNS: usize = 20;
+/// Between two lines in the log about forged webhooks.
+const SELDOM: Duration = Duration::from_secs(60);
 
 /// See the module.
 pub(super) struct Daemon {
@@ -42,6 +46,8 @@ pub(super) struct Daemon {
     running: Mutex<Vec<Running>>,
     shown: AtomicU64,
     retry: Mutex<Option<DateTime<Utc>>>,
+    measured: Mutex<Option<Instant>>,
+    refused: Mutex<(Option<Instant>, u64)>,
 }
 
 /// A job in work.
@@ -87,13 +93,15 @@ impl Daemon {
             running: Mutex::default(),
             shown: AtomicU64::new(0),
             retry: Mutex::default(),
+            measured: Mutex::default(),
+            refused: Mutex::default(),
             config,
         });
         daemon.health.remember(&last_runs(&*daemon.store, RUNS).await?);
         daemon.events.load(&*daemon.store, true, Utc::now()).await?;
         daemon.queue.load(&*daemon.store).await?;
         daemon.relay.load(&*daemon.store).await?;
-        daemon.measure_pending().await;
+        daemon.measure_pending(Duration::ZERO).await;
         Ok((daemon, [events_written, relay_written]))
     }
 
@@ -141,6 +149,20 @@ impl Daemon {
         self.running.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Takes note of a webhook whose signature proves nothing. The log hears of it now and then: the secret may be wrong,
+    /// and a forger must not fill it.
+    pub fn note_forged(&self) {
+        let mut refused = self.refused.lock().unwrap_or_else(PoisonError::into_inner);
+        refused.1 += 1;
+        if refused.0.is_none_or(|last| last.elapsed() >= SELDOM) {
+            tracing::warn!(
+                count = refused.1,
+                "webhooks were refused: their signature is not of the space's secret; see `telelake webhook show`"
+            );
+            *refused = (Some(Instant::now()), 0);
+        }
+    }
+
     /// A run that could do nothing is to be tried again then.
     pub fn retry_at(&self, at: DateTime<Utc>) {
         *self.retry.lock().unwrap_or_else(PoisonError::into_inner) = Some(at);
@@ -156,8 +178,17 @@ impl Daemon {
         due
     }
 
-    /// Brings the metrics of what is missing up to date.
-    pub async fn measure_pending(&self) {
+    /// Brings the metrics of what is missing up to date, unless that was done within `rest`.
+    pub async fn measure_pending(&self, rest: Duration) {
+        let last = &self.measured;
+        let now = Instant::now();
+        {
+            let mut last = last.lock().unwrap_or_else(PoisonError::into_inner);
+            if last.is_some_and(|last| now - last < rest) {
+                return;
+            }
+            *last = Some(now);
+        }
         match pending_by_age(&*self.store, self.config.timezone, Utc::now()).await {
             Ok(pending) => {
                 for ((what, age), count) in pending {

@@ -38,11 +38,11 @@ impl Health {
     /// Takes note of runs from before the daemon's start, newest first.
     pub fn remember(&self, runs: &[Summary]) {
         let mut inner = self.lock();
-        let whole = |run: &&Summary| run.finished_at.is_some();
+        let whole = |run: &&Summary| run.command == "run" && run.finished_at.is_some();
         if let Some(last) = runs.iter().find(whole) {
             inner.last_run = last.finished_at.map(|at| (last.outcome, at));
         }
-        let good = runs.iter().find(|run| run.outcome == Outcome::Done);
+        let good = runs.iter().filter(whole).find(|run| run.outcome == Outcome::Done);
         inner.last_success = good.and_then(|run| run.finished_at);
         let seconds = |at: Option<DateTime<Utc>>| at.map_or(0, |at| at.timestamp());
         #[allow(clippy::cast_precision_loss)]
@@ -54,7 +54,7 @@ impl Health {
         }
     }
 
-    /// Takes note of a run.
+    /// Takes note of a scheduled run.
     pub fn note_run(&self, outcome: &Result<Summary>) {
         let now = Utc::now();
         let mut inner = self.lock();

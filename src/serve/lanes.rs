@@ -21,6 +21,11 @@ use crate::{ExitStatus, Result};
 /// Failures that the next attempt would only repeat.
 const FINAL: [&str; 3] = ["room_not_found", "space_not_visible", "space_not_in_scope"];
 
+/// What telling of a run gets when the daemon stops.
+const LAST_WORDS: std::time::Duration = std::time::Duration::from_secs(2);
+/// Between two counts of what is missing, where looks at rooms follow one another.
+const SOMETIMES: std::time::Duration = std::time::Duration::from_secs(60);
+
 /// Does what waits on the first lane, until the daemon stops.
 pub(super) async fn run_main(daemon: &Arc<Daemon>) {
     loop {
@@ -46,12 +51,22 @@ pub(super) async fn do_work(daemon: &Arc<Daemon>, work: Work) -> ExitStatus {
     } else {
         "backfill"
     };
+    // What was through before the daemon was asked to stop is done.
+    let interrupted =
+        daemon.cancel.is_cancelled() && !matches!(&outcome, Ok(summary) if !summary.interrupted);
     if let Some(notifier) = &daemon.notifier {
-        notifier.tell(command, &outcome).await;
+        let telling = notifier.tell(command, &outcome);
+        let time = if daemon.cancel.is_cancelled() {
+            LAST_WORDS
+        } else {
+            std::time::Duration::MAX
+        };
+        let _ = tokio::time::timeout(time, telling).await;
     }
-    daemon.health.note_run(&outcome);
-    daemon.measure_pending().await;
-    let interrupted = daemon.cancel.is_cancelled();
+    if command == "run" {
+        daemon.health.note_run(&outcome);
+    }
+    daemon.measure_pending(std::time::Duration::ZERO).await;
     let status = match &outcome {
         Ok(summary) => {
             tell(summary);
@@ -201,7 +216,7 @@ async fn look_in_on(daemon: &Arc<Daemon>, date: NaiveDate, events: Vec<Waiting>)
             Err(error) => Err(error),
         }
     };
-    if daemon.cancel.is_cancelled() {
+    if daemon.cancel.is_cancelled() && !matches!(&outcome, Ok(summary) if !summary.interrupted) {
         daemon.events.put_back(events);
         return false;
     }
@@ -231,7 +246,7 @@ async fn look_in_on(daemon: &Arc<Daemon>, date: NaiveDate, events: Vec<Waiting>)
             tracing::warn!(%error, "events that are done are still kept; they will be done again");
         }
     }
-    daemon.measure_pending().await;
+    daemon.measure_pending(SOMETIMES).await;
     all
 }
 

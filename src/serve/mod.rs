@@ -29,7 +29,7 @@ use crate::config::Config;
 use crate::{ExitStatus, Result};
 
 /// What work in hand gets when the daemon is asked to stop.
-const GRACE: Duration = Duration::from_secs(8);
+const GRACE: Duration = Duration::from_millis(5500);
 /// How often events are looked for that another process left behind.
 const LOOK_AROUND: Duration = Duration::from_secs(600);
 
@@ -130,7 +130,7 @@ async fn look_around(daemon: &Daemon) {
         if let Err(error) = daemon.events.load(&*daemon.store, false, Utc::now()).await {
             tracing::debug!(%error, "kept events could not be listed");
         }
-        daemon.measure_pending().await;
+        daemon.measure_pending(LOOK_AROUND / 2).await;
     }
 }
 

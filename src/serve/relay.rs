@@ -24,6 +24,7 @@ use tokio::sync::Notify;
 use super::daemon::Daemon;
 use super::http::{body, reply};
 use super::journal::{self, Journal};
+use super::webhook::{PATIENCE, too_slow};
 use crate::build::meta::{Payload, parse};
 use crate::export::{MetaFile, import_meta};
 use crate::lake::key;
@@ -133,7 +134,9 @@ pub(super) async fn receive(State(daemon): State<Arc<Daemon>>, request: Body) ->
         .unwrap_or_else(PoisonError::into_inner)
         .clone();
     let kept = match journal {
-        Some(journal) => journal.keep(lines, ()).await,
+        Some(journal) => tokio::time::timeout(PATIENCE, journal.keep(lines, ()))
+            .await
+            .unwrap_or_else(|_| Err(too_slow("meta"))),
         None => Err(Error::new(ErrorKind::Interrupted, "relay", "the program stops")),
     };
     if let Err(error) = kept {
