@@ -19,8 +19,8 @@ use crate::{ErrorKind, Result};
 const READ_AT_ONCE: usize = 16;
 /// Listings at once.
 const LISTINGS_AT_ONCE: usize = 8;
-/// More months than these are listed as one.
-const MOST_MONTHS: usize = 120;
+/// More years than these are listed as one.
+const MOST_YEARS: i32 = 30;
 /// A manifest that was written so shortly before it was read may have been written again since, with the same size and
 /// time: it is read again. The clocks of store and machine may differ by as much.
 const UNCERTAIN: TimeDelta = TimeDelta::seconds(90);
@@ -202,14 +202,15 @@ impl Coverage {
     }
 }
 
-/// The manifests of some dates, by date and key. Where both ends are known, the months are listed beside one another.
+/// The manifests of some dates, by date and key. Where both ends are known, the years (or, of one
+/// year, its months) are listed beside one another.
 async fn list(
     store: &dyn Store,
     from: Option<NaiveDate>,
     to: Option<NaiveDate>,
 ) -> Result<Vec<(NaiveDate, Entry)>> {
     let prefixes = match (from, to) {
-        (Some(from), Some(to)) => months(from, to),
+        (Some(from), Some(to)) => prefixes(from, to),
         _ => vec![key::DAYS.to_owned()],
     };
     let listings: Vec<Vec<Entry>> = stream::iter(prefixes)
@@ -227,22 +228,19 @@ async fn list(
     Ok(found)
 }
 
-/// The prefixes of the manifests of each month.
-fn months(from: NaiveDate, to: NaiveDate) -> Vec<String> {
-    let number = |date: NaiveDate| date.year() * 12 + date.month0() as i32;
-    let (first, last) = (number(from), number(to));
-    if usize::try_from(last - first).is_ok_and(|months| months >= MOST_MONTHS) {
+/// The prefixes of the manifests of some dates.
+fn prefixes(from: NaiveDate, to: NaiveDate) -> Vec<String> {
+    let (first, last) = (from.year(), to.year());
+    if first == last {
+        return (from.month()..=to.month())
+            .map(|month| format!("{}date={first:04}-{month:02}-", key::DAYS))
+            .collect();
+    }
+    if last.saturating_sub(first) > MOST_YEARS {
         return vec![key::DAYS.to_owned()];
     }
     (first..=last)
-        .map(|month| {
-            format!(
-                "{}date={:04}-{:02}-",
-                key::DAYS,
-                month.div_euclid(12),
-                month.rem_euclid(12) + 1
-            )
-        })
+        .map(|year| format!("{}date={year:04}-", key::DAYS))
         .collect()
 }
 
@@ -404,19 +402,19 @@ mod tests {
     }
 
     #[test]
-    fn months_are_listed_apart_and_very_many_as_one() {
+    fn years_or_months_are_listed_apart_and_very_many_as_one() {
+        let of = |from: &str, to: &str| prefixes(date(from), date(to)).join(" ");
         assert_eq!(
-            months(date("2025-12-31"), date("2026-02-01")),
-            [
-                "_telelake/days/date=2025-12-",
-                "_telelake/days/date=2026-01-",
-                "_telelake/days/date=2026-02-"
-            ]
+            of("2025-12-31", "2026-02-01"),
+            "_telelake/days/date=2025- _telelake/days/date=2026-"
         );
         assert_eq!(
-            months(date("2000-01-01"), date("2026-02-01")),
-            ["_telelake/days/"]
+            of("2026-01-31", "2026-02-01"),
+            "_telelake/days/date=2026-01- _telelake/days/date=2026-02-"
         );
+        assert_eq!(of("1926-01-01", "2026-02-01"), "_telelake/days/");
+        assert_eq!(of("2026-02-01", "2025-02-01"), "");
+        assert_eq!(of("2026-02-01", "2026-01-01"), "");
     }
 
     #[tokio::test]
