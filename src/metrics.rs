@@ -218,8 +218,8 @@ impl Metrics {
         r.register("days", "Days worked on", self.days.clone());
         r.register("days_built", "Days whose tables were built", self.days_built.clone());
         r.register("calls", "Calls on days worked on", self.calls.clone());
-        r.register("reports", "Reports landed by runs, and those found pending, failed or denied on days worked on", self.reports.clone());
-        r.register("recordings", "Recordings landed by runs, and those found pending, failed, denied or unavailable on days worked on", self.recordings.clone());
+        r.register("reports", "Reports landed by runs, and those found pending, failed, denied or lost on days worked on", self.reports.clone());
+        r.register("recordings", "Recordings landed by runs, and those found pending, failed, denied, unavailable or lost on days worked on", self.recordings.clone());
         r.register("recorded_bytes", "Bytes of recordings landed", self.recorded_bytes.clone());
         r.register("pending", "What is pending or failed in the lake now, by the age of its day at most", self.pending.clone());
         r.register("api_answers", "Answers of the API, by status", self.api_answers.clone());

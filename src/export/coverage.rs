@@ -318,7 +318,7 @@ impl DayStatus {
                     Status::Pending | Status::Unavailable => &mut day.reports_pending,
                     Status::Failed => &mut day.reports_failed,
                     Status::Denied => &mut day.reports_denied,
-                Status::Lost => &mut day.reports_lost,
+                    Status::Lost => &mut day.reports_lost,
                 } += 1;
                 if landing.status != Status::Done {
                     day.missing.push(Lack {

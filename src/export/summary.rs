@@ -381,6 +381,7 @@ impl Summary {
                 ("pending", c.reports_pending),
                 ("failed", c.reports_failed),
                 ("denied", c.reports_denied),
+                ("lost", c.reports_lost),
             ],
         );
         add(
@@ -391,6 +392,7 @@ impl Summary {
                 ("failed", c.records_failed),
                 ("denied", c.records_denied),
                 ("unavailable", c.records_unavailable),
+                ("lost", c.records_lost),
             ],
         );
     }
