@@ -12,6 +12,7 @@ pub mod error;
 pub mod export;
 pub mod lake;
 pub mod lenient;
+pub mod metrics;
 pub mod printable;
 pub mod serve;
 pub mod simulator;

@@ -12,6 +12,7 @@ mod recording;
 mod report;
 mod school;
 mod walk;
+mod webhooks;
 
 // The tests' own tools; the benches need only some of them.
 #[allow(dead_code)]
@@ -19,7 +20,7 @@ mod walk;
 mod support;
 
 /// What can be asked for by name.
-const PARTS: [&str; 4] = ["walk", "recording", "calls", "build"];
+const PARTS: [&str; 5] = ["walk", "recording", "calls", "build", "webhooks"];
 
 // Several threads: the simulator and the S3 baseline run in this process, and must not be what is measured.
 #[tokio::main]
@@ -46,5 +47,8 @@ async fn main() {
     }
     if wanted("build") {
         build::measure().await;
+    }
+    if wanted("webhooks") {
+        webhooks::measure().await;
     }
 }

@@ -87,6 +87,15 @@ pub(super) fn link(request: &Request, answer: Answer) -> Result<Url> {
     })
 }
 
+/// Reads a webhook.
+pub(super) fn webhook(request: &Request, answer: Answer) -> Result<wire::Webhook> {
+    let answer = answer.settled(request)?;
+    wire::Webhook::read(&answer.body).ok_or_else(|| {
+        let message = format!("{}, but answered no webhook", problem::status_text(answer.status));
+        Error::new(ErrorKind::InvalidAnswer, request.about(), message).hint(BASE_URL_HINT)
+    })
+}
+
 /// A redirect may be relative to the request; text is one only when it starts like a path, or any word would be one.
 fn link_url(request: &Url, text: &str, redirect: bool) -> Option<Url> {
     let url = if redirect || text.starts_with('/') {

@@ -16,7 +16,7 @@ use super::guard::SystemNames;
 use super::paging::{LIMIT, Listing, Pager, Step};
 use super::request::{self, List, Request};
 use super::sender::Sender;
-use super::wire::{Call, Item, Record, Room, Space};
+use super::wire::{Call, Item, Record, Room, Space, Webhook};
 use crate::config::{self, ReportFormat};
 use crate::{Error, ErrorKind, Result};
 
@@ -94,6 +94,15 @@ impl Client {
         Ok(Self {
             sender: Arc::new(Sender::new(config, cancel, tuning, names)?),
         })
+    }
+
+    /// A client beside this one, with its own end and its own count of what it sends: both together keep the
+    /// configured concurrency and pace.
+    #[must_use]
+    pub fn beside(&self, cancel: CancellationToken) -> Self {
+        Self {
+            sender: Arc::new(self.sender.beside(cancel)),
+        }
     }
 
     /// The spaces that the token sees.
@@ -186,6 +195,58 @@ impl Client {
     /// Whether a space's requests fail at once by now.
     pub fn is_shut_out(&self, space: &str) -> bool {
         self.sender.circuits().is_open(space)
+    }
+
+    /// A space's webhook; `NotFound` where it has none.
+    ///
+    /// # Errors
+    /// As [`Client::spaces`].
+    pub async fn webhook(&self, space: &str) -> Result<Webhook> {
+        self.ask_webhook(request::get_webhook(space)?).await
+    }
+
+    /// Makes a space's webhook. Where a reply is lost it is asked for again, and the secret is the last one.
+    ///
+    /// # Errors
+    /// As [`Client::spaces`].
+    pub async fn create_webhook(&self, space: &str, url: &str) -> Result<Webhook> {
+        self.ask_webhook(request::create_webhook(space, url)?).await
+    }
+
+    /// Lets a space's webhook lead elsewhere.
+    ///
+    /// # Errors
+    /// As [`Client::spaces`].
+    pub async fn update_webhook(&self, space: &str, url: &str, active: bool) -> Result<Webhook> {
+        self.ask_webhook(request::update_webhook(space, url, active)?)
+            .await
+    }
+
+    /// Gives a space's webhook a new secret.
+    ///
+    /// # Errors
+    /// As [`Client::spaces`].
+    pub async fn refresh_webhook(&self, space: &str) -> Result<Webhook> {
+        self.ask_webhook(request::refresh_webhook(space)?).await
+    }
+
+    /// Removes a space's webhook.
+    ///
+    /// # Errors
+    /// As [`Client::spaces`].
+    pub async fn delete_webhook(&self, space: &str) -> Result<()> {
+        let request = request::delete_webhook(space)?;
+        let most = self.sender.tuning().link_bytes;
+        self.sender
+            .ask(&request, most, |request, answer| {
+                answer.settled(request).map(|_| ())
+            })
+            .await
+    }
+
+    async fn ask_webhook(&self, request: Request) -> Result<Webhook> {
+        let most = self.sender.tuning().link_bytes;
+        self.sender.ask(&request, most, answer::webhook).await
     }
 
     /// What was sent so far.

@@ -29,4 +29,4 @@ pub use circuits::Refused;
 pub use client::{Client, Stats, Tuning};
 pub use download::{Download, Link, Resume};
 pub use paging::Listing;
-pub use wire::{Call, Item, Record, Room, Space};
+pub use wire::{Call, Item, Record, Room, Space, Webhook};

@@ -2,8 +2,8 @@
 
 use bytes::Bytes;
 use chrono::{DateTime, NaiveDate, SecondsFormat, Utc};
-use reqwest::Url;
-use serde_json::Value;
+use reqwest::{Method, Url};
+use serde_json::{Value, json};
 
 use super::circuits::Place;
 use super::problem::shown;
@@ -34,15 +34,31 @@ pub(super) enum Kind {
     XlsxReport,
     Link,
     Meta,
+    Webhook,
 }
 
 impl Kind {
-    pub(super) const COUNT: usize = 8;
+    pub(super) const COUNT: usize = 9;
+
+    /// Its name in metrics.
+    pub(super) fn name(self) -> &'static str {
+        match self {
+            Self::Spaces => "spaces",
+            Self::Rooms => "rooms",
+            Self::Calls => "calls",
+            Self::Records => "records",
+            Self::JsonReport | Self::XlsxReport => "report",
+            Self::Link => "link",
+            Self::Meta => "meta",
+            Self::Webhook => "webhook",
+        }
+    }
 }
 
-/// A request: a GET, or a POST where it has a body; where, with what, and how errors name it.
+/// A request: how, where, with what, and how errors name it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Request {
+    method: Method,
     segments: Vec<String>,
     query: Vec<(&'static str, String)>,
     body: Option<Bytes>,
@@ -63,6 +79,7 @@ impl Request {
         }
         let segments = segments.iter().map(ToString::to_string).collect();
         Ok(Self {
+            method: Method::GET,
             segments,
             query: Vec::new(),
             body: None,
@@ -87,6 +104,13 @@ impl Request {
         self
     }
 
+    /// The same with another method, and JSON where it has a body.
+    fn by(mut self, method: Method, body: Option<&Value>) -> Self {
+        self.method = method;
+        self.body = body.map(|body| body.to_string().into());
+        self
+    }
+
     /// The same request for one page.
     pub(super) fn page(&self, offset: u64, limit: usize) -> Self {
         self.clone()
@@ -94,7 +118,12 @@ impl Request {
             .with("offset", offset.to_string())
     }
 
-    /// The JSON that is sent, of a POST.
+    /// The method.
+    pub(super) fn method(&self) -> Method {
+        self.method.clone()
+    }
+
+    /// The JSON that is sent.
     pub(super) fn body(&self) -> Option<Bytes> {
         self.body.clone()
     }
@@ -200,9 +229,43 @@ pub(super) fn download_link(space: &str, room: &str, record: &str) -> Result<Req
 /// storeExternalUserMeta, at a path below the root that the configuration names.
 pub(super) fn store_meta(path: &str, payload: &Value) -> Result<Request> {
     let segments: Vec<_> = path.split('/').filter(|segment| !segment.is_empty()).collect();
-    let mut request = Request::new(Kind::Meta, &segments, "POST external meta".into())?;
-    request.body = Some(payload.to_string().into());
-    Ok(request)
+    Ok(Request::new(Kind::Meta, &segments, "POST external meta".into())?.by(Method::POST, Some(payload)))
+}
+
+/// createWebhook
+pub(super) fn create_webhook(space: &str, url: &str) -> Result<Request> {
+    webhook(Method::POST, space, Some(&json!({ "url": url })))
+}
+
+/// updateWebhook
+pub(super) fn update_webhook(space: &str, url: &str, active: bool) -> Result<Request> {
+    webhook(Method::PUT, space, Some(&json!({"url": url, "isActive": active})))
+}
+
+/// getWebhook
+pub(super) fn get_webhook(space: &str) -> Result<Request> {
+    webhook(Method::GET, space, None)
+}
+
+/// deleteWebhook
+pub(super) fn delete_webhook(space: &str) -> Result<Request> {
+    webhook(Method::DELETE, space, None)
+}
+
+/// refreshSecretWebhook
+pub(super) fn refresh_webhook(space: &str) -> Result<Request> {
+    let about = format!("PUT refresh-secret of the webhook of space {}", shown(space));
+    let path = ["spaces", space, "webhook", "refresh-secret"];
+    Ok(Request::new(Kind::Webhook, &path, about)?
+        .of(space, None)
+        .by(Method::PUT, None))
+}
+
+fn webhook(method: Method, space: &str, body: Option<&Value>) -> Result<Request> {
+    let about = format!("{method} webhook of space {}", shown(space));
+    Ok(Request::new(Kind::Webhook, &["spaces", space, "webhook"], about)?
+        .of(space, None)
+        .by(method, body))
 }
 
 fn place(space: &str, room: &str) -> String {
@@ -230,6 +293,8 @@ mod tests {
             url(report("s1", "r1", "c1", ReportFormat::Xlsx)),
             url(download_link("s1", "r1", "x1")),
             url(store_meta("/users/external-meta", &Value::Null)),
+            url(get_webhook("s1")),
+            url(refresh_webhook("s1")),
         ];
         insta::assert_snapshot!(all.join("\n"), @r"
         https://api.example/v1/spaces
@@ -239,7 +304,35 @@ mod tests {
         https://api.example/v1/spaces/s1/analytics/report?roomId=r1&callId=c1&format=xlsx
         https://api.example/v1/spaces/s1/rooms/r1/records/download/x1
         https://api.example/v1/users/external-meta
+        https://api.example/v1/spaces/s1/webhook
+        https://api.example/v1/spaces/s1/webhook/refresh-secret
         ");
+    }
+
+    #[test]
+    fn what_changes_a_webhook_says_so_by_its_method_and_body() {
+        let told = |request: Result<Request>| {
+            let request = request.unwrap();
+            let body = request.body().unwrap_or_default();
+            format!("{} {}", request.method(), String::from_utf8_lossy(&body))
+        };
+        insta::assert_snapshot!(
+            [
+                told(create_webhook("s1", "https://lake.example/hook")),
+                told(update_webhook("s1", "https://lake.example/hook", true)),
+                told(get_webhook("s1")),
+                told(refresh_webhook("s1")),
+                told(delete_webhook("s1")),
+            ]
+            .join("\n"),
+            @r#"
+        POST {"url":"https://lake.example/hook"}
+        PUT {"isActive":true,"url":"https://lake.example/hook"}
+        GET 
+        PUT 
+        DELETE 
+        "#
+        );
     }
 
     #[test]

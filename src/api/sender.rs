@@ -28,6 +28,7 @@ use super::problem;
 use super::request::{List, Request};
 use super::retry::Backoff;
 use crate::config::{self, Secret};
+use crate::metrics::METRICS;
 use crate::{Error, ErrorKind, Result};
 
 /// How the program names itself to servers.
@@ -51,10 +52,12 @@ pub(super) struct Sender {
     /// For one answer of the API, or one piece of a download.
     timeout: Duration,
     retries: u32,
-    gate: Gate,
+    /// Shared with the clients beside.
+    gate: Arc<Gate>,
     circuits: Circuits,
     guard: Arc<Guard>,
-    pace: Pace,
+    /// Shared with the clients beside.
+    pace: Arc<Pace>,
     cancel: CancellationToken,
     /// When the program was asked to stop, as far as it was noticed.
     stopped: OnceLock<Instant>,
@@ -97,10 +100,10 @@ impl Sender {
             token: config.token.clone(),
             timeout: *config.timeout,
             retries: config.retries,
-            gate: Gate::new(config.concurrency),
+            gate: Arc::new(Gate::new(config.concurrency)),
             circuits: Circuits::new(*config.timeout),
             guard,
-            pace: Pace::new(config.requests_per_second),
+            pace: Arc::new(Pace::new(config.requests_per_second)),
             cancel,
             stopped: OnceLock::new(),
             tuning,
@@ -108,6 +111,30 @@ impl Sender {
             retried: AtomicU64::new(0),
             longest: Default::default(),
         })
+    }
+
+    /// A sender that shares connections, concurrency and pace with this one, and has an end and counts of its own.
+    pub(super) fn beside(&self, cancel: CancellationToken) -> Self {
+        Self {
+            http: self.http.clone(),
+            blobs: self.blobs.clone(),
+            local_blobs: self.local_blobs.clone(),
+            base: self.base.clone(),
+            token: self.token.clone(),
+            timeout: self.timeout,
+            retries: self.retries,
+            gate: Arc::clone(&self.gate),
+            // Of its own: what is skipped is told by the run that skipped it.
+            circuits: Circuits::new(self.timeout),
+            guard: Arc::clone(&self.guard),
+            pace: Arc::clone(&self.pace),
+            cancel,
+            stopped: OnceLock::new(),
+            tuning: self.tuning.clone(),
+            requests: AtomicU64::new(0),
+            retried: AtomicU64::new(0),
+            longest: std::array::from_fn(|list| AtomicUsize::new(self.longest[list].load(Ordering::Relaxed))),
+        }
     }
 
     pub(super) fn tuning(&self) -> &Tuning {
@@ -210,6 +237,7 @@ impl Sender {
             tracing::debug!(%error, attempts, ?pause, "will be tried again");
             self.unless_stopped(about, tokio::time::sleep(pause)).await?;
             self.retried.fetch_add(1, Ordering::Relaxed);
+            METRICS.api_retries.inc();
         }
     }
 
@@ -220,11 +248,13 @@ impl Sender {
         let slot = self.pace.slot(Instant::now());
         self.unless_stopped(about, tokio::time::sleep_until(slot)).await?;
         self.requests.fetch_add(1, Ordering::Relaxed);
-        let (sent, sign) = (Instant::now(), OnceLock::new());
+        let (sent, seen) = (Instant::now(), OnceLock::new());
         let answer = self
-            .in_time(about, self.exchange(request, most, sent, &sign))
+            .in_time(about, self.exchange(request, most, sent, &seen))
             .await;
-        pass.give_back(request.kind(), sent, sign.get().copied());
+        let (status, sign) = seen.get().copied().unzip();
+        pass.give_back(request.kind(), sent, sign);
+        METRICS.api_answered(request.kind().name(), status, sent.elapsed());
         answer
     }
 
@@ -259,24 +289,23 @@ impl Sender {
         request: &Request,
         most: usize,
         sent_at: Instant,
-        sign: &OnceLock<Sign>,
+        seen: &OnceLock<(u16, Sign)>,
     ) -> Result<Answer> {
         let about = request.about();
         let url = request.url(&self.base);
-        let sending = match request.body() {
-            Some(body) => {
-                let json = HeaderValue::from_static("application/json");
-                self.http.post(url.clone()).header(CONTENT_TYPE, json).body(body)
-            }
-            None => self.http.get(url.clone()),
-        };
+        let mut sending = self.http.request(request.method(), url.clone());
+        if let Some(body) = request.body() {
+            let json = HeaderValue::from_static("application/json");
+            sending = sending.header(CONTENT_TYPE, json).body(body);
+        }
         let sent = sending.send().await;
         let mut response = sent.map_err(|error| problem::transport(about, error, self.token.expose()))?;
         let status = response.status();
-        let _ = sign.set(match status {
+        let sign = match status {
             StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE => Sign::SlowDown,
             _ => Sign::Answered(sent_at.elapsed()),
-        });
+        };
+        let _ = seen.set((status.as_u16(), sign));
         if !status.is_success() && !status.is_redirection() {
             return Err(self.refusal(about, response).await);
         }

@@ -9,6 +9,7 @@ use bytes::Bytes;
 use chrono::{DateTime, Utc};
 use serde_json::Value;
 
+use crate::config::Secret;
 use crate::lenient;
 
 /// An object of a list.
@@ -93,6 +94,33 @@ pub struct Record {
     pub finished_at: Option<DateTime<Utc>>,
     /// The object as it came.
     pub raw: Value,
+}
+
+/// A space's webhook.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Webhook {
+    /// `url`: where events go.
+    pub url: Option<String>,
+    /// `isActive`
+    pub is_active: Option<bool>,
+    /// `secret`: some answers leave it out. The guide also calls it `seret`, surely by mistake.
+    pub secret: Option<Secret>,
+}
+
+impl Webhook {
+    /// Reads an answer's body; `None` when it is no object.
+    pub(super) fn read(body: &[u8]) -> Option<Self> {
+        let raw: Value = serde_json::from_slice(body).ok().filter(Value::is_object)?;
+        let secret = text(&raw, "secret").or_else(|| text(&raw, "seret"));
+        Some(Self {
+            url: text(&raw, "url"),
+            is_active: raw.get("isActive").and_then(Value::as_bool),
+            secret: secret
+                .as_deref()
+                .map(Secret::new)
+                .filter(|secret| !secret.is_empty()),
+        })
+    }
 }
 
 fn text(raw: &Value, field: &str) -> Option<String> {

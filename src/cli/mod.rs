@@ -14,9 +14,11 @@ mod output;
 mod rebuild;
 mod run;
 mod schema;
+mod serve;
 mod simulate;
 mod status;
 mod verify;
+mod webhook;
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -87,12 +89,14 @@ enum Command {
     Demo(demo::Args),
     Run(run::Args),
     Backfill(backfill::Args),
+    Serve(serve::Args),
     Rebuild(rebuild::Args),
     Status(status::Args),
     Verify(verify::Args),
     Check(check::Args),
     Schema(schema::Args),
     Meta(meta::Args),
+    Webhook(webhook::Args),
     Simulate(simulate::Args),
     Config(config::Args),
     Completions(completions::Args),
@@ -164,10 +168,12 @@ async fn dispatch(context: &Context, command: Command) -> Result<ExitStatus> {
         Command::Demo(args) => demo::run(context, args).await,
         Command::Run(args) => run::run(context, args).await,
         Command::Backfill(args) => backfill::run(context, args).await,
+        Command::Serve(args) => serve::run(context, args).await,
         Command::Rebuild(args) => rebuild::run(context, args).await,
         Command::Status(args) => status::run(context, args).await,
         Command::Verify(args) => verify::run(context, args).await,
         Command::Meta(args) => meta::run(context, args).await,
+        Command::Webhook(args) => webhook::run(context, args).await,
         Command::Check(_) => check::run(context).await,
         Command::Schema(args) => schema::run(context, &args),
         Command::Simulate(args) => simulate::run(context, args).await,

@@ -1,16 +1,15 @@
 //! `status`: coverage day by day and the last runs, from the manifests in the store. Needs no token.
 
-use chrono::{Days, NaiveDate};
-use futures_util::{StreamExt, TryStreamExt, stream};
+use std::sync::Arc;
+
+use chrono::NaiveDate;
 use serde::Serialize;
 
 use super::{Context, dates, output};
-use crate::config::Config;
-use crate::export::{self, Summary};
-use crate::lake::key;
-use crate::lake::manifest::{Manifest, Quality, Status};
+use crate::export::{self, Coverage, DayStatus, Summary, never_looked_at};
+use crate::lake::manifest::{Quality, Status};
 use crate::printable::escaped;
-use crate::store::{self, Store};
+use crate::store;
 use crate::{Error, ErrorKind, ExitStatus, Result};
 
 /// Coverage day by day: calls, reports and recordings, done, pending and failed; and the last runs
@@ -31,62 +30,13 @@ pub struct Args {
 const DATES: usize = 14;
 /// Runs shown.
 const RUNS: usize = 5;
-/// Manifests read at once.
-const READ_AT_ONCE: usize = 16;
 /// Items named of what is missing on a day, in text.
 const NAMED: usize = 3;
-
-/// A day's coverage.
-#[derive(Debug, Default, Serialize)]
-struct DayStatus {
-    date: NaiveDate,
-    space_id: String,
-    space_name: Option<String>,
-    /// Whether every room was asked for the whole date.
-    listed: bool,
-    calls: u64,
-    calls_pending: u64,
-    reports_done: u64,
-    reports_pending: u64,
-    reports_failed: u64,
-    reports_denied: u64,
-    reports_lost: u64,
-    records_done: u64,
-    records_pending: u64,
-    records_failed: u64,
-    records_denied: u64,
-    records_unavailable: u64,
-    records_lost: u64,
-    /// Rooms that could not be listed; `space_missed` where none could.
-    rooms_missed: u64,
-    space_missed: bool,
-    recorded_bytes: u64,
-    /// How well lesson meta and participants fit together.
-    #[serde(flatten)]
-    quality: Quality,
-    /// Whether everything that there is, is in the lake.
-    complete: bool,
-    /// What is missing, and why.
-    missing: Vec<Missing>,
-}
-
-#[derive(Debug, Serialize)]
-struct Missing {
-    room_id: String,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    call_id: Option<String>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    record_id: Option<String>,
-    what: &'static str,
-    status: Status,
-    reason: Option<String>,
-    attempts: u32,
-}
 
 #[derive(Debug, Serialize)]
 struct Report {
     store: String,
-    days: Vec<DayStatus>,
+    days: Vec<Arc<DayStatus>>,
     /// Spans of dates that no run has looked at: the first and the last date of each.
     never_looked_at: Vec<(NaiveDate, NaiveDate)>,
     runs: Vec<Summary>,
@@ -105,11 +55,15 @@ pub(super) async fn run(context: &Context, args: Args) -> Result<ExitStatus> {
         .hint("--from must not be later than --to"));
     }
     let store = store::open(&config.store).await?;
-    let days = days(&*store, args.from, args.to).await?;
+    // Where no first date is asked for, some of the latest.
+    let count = args.from.map_or(DATES, |_| usize::MAX);
+    let days = Coverage::default()
+        .latest(&*store, args.from, args.to, count)
+        .await?;
     let runs = export::last_runs(&*store, RUNS).await?;
     let report = Report {
         store: store.url().to_owned(),
-        never_looked_at: never_looked_at(&config, &args, &days),
+        never_looked_at: never_looked_at(dates::today(&config), args.from, args.to, &days),
         days,
         runs,
     };
@@ -119,113 +73,6 @@ pub(super) async fn run(context: &Context, args: Args) -> Result<ExitStatus> {
         super::print(&for_people(&report))?;
     }
     Ok(ExitStatus::Done)
-}
-
-async fn days(store: &dyn Store, from: Option<NaiveDate>, to: Option<NaiveDate>) -> Result<Vec<DayStatus>> {
-    let mut keys: Vec<(NaiveDate, String)> = store
-        .list(key::DAYS)
-        .await?
-        .into_iter()
-        .filter_map(|entry| Some((key::date_in(&entry.key)?, entry.key)))
-        .filter(|(date, _)| from.is_none_or(|from| *date >= from) && to.is_none_or(|to| *date <= to))
-        .collect();
-    keys.sort();
-    if from.is_none() {
-        let mut dates: Vec<NaiveDate> = keys.iter().map(|(date, _)| *date).collect();
-        dates.dedup();
-        let first = dates.iter().rev().nth(DATES - 1).copied();
-        keys.retain(|(date, _)| first.is_none_or(|first| *date >= first));
-    }
-    stream::iter(keys)
-        .map(|(date, key)| async move {
-            match export::get_json::<Manifest>(store, &key).await {
-                Ok(manifest) => Ok(manifest.map(|(manifest, _)| day(&manifest))),
-                // One damaged day must not hide the others.
-                Err(error) if error.kind() == ErrorKind::Store => {
-                    tracing::error!(%error, "a day can't be read");
-                    Ok(Some(DayStatus {
-                        date,
-                        space_id: key,
-                        ..DayStatus::default()
-                    }))
-                }
-                Err(error) => Err(error),
-            }
-        })
-        .buffered(READ_AT_ONCE)
-        .try_filter_map(|day| std::future::ready(Ok(day)))
-        .try_collect()
-        .await
-}
-
-fn day(manifest: &Manifest) -> DayStatus {
-    let mut day = DayStatus {
-        date: manifest.date,
-        space_id: manifest.space_id.clone(),
-        space_name: manifest.space_name.clone(),
-        listed: manifest.listed,
-        rooms_missed: manifest.missed.rooms.len() as u64,
-        space_missed: manifest.missed.space,
-        calls: manifest.calls.len() as u64,
-        quality: manifest
-            .built
-            .as_ref()
-            .map_or(Quality::default(), |built| built.quality),
-        ..DayStatus::default()
-    };
-    for (id, entry) in &manifest.calls {
-        day.calls_pending += u64::from(entry.pending.is_some());
-        for (format, landing) in &entry.reports {
-            *match landing.status {
-                Status::Done => &mut day.reports_done,
-                Status::Pending | Status::Unavailable => &mut day.reports_pending,
-                Status::Failed => &mut day.reports_failed,
-                Status::Denied => &mut day.reports_denied,
-                Status::Lost => &mut day.reports_lost,
-            } += 1;
-            if landing.status != Status::Done {
-                day.missing.push(Missing {
-                    room_id: entry.room_id.clone(),
-                    call_id: Some(id.clone()),
-                    record_id: None,
-                    what: format.as_str(),
-                    status: landing.status,
-                    reason: entry.pending.clone().or_else(|| landing.reason.clone()),
-                    attempts: landing.attempts,
-                });
-            }
-        }
-    }
-    for (id, entry) in &manifest.records {
-        *match entry.file.status {
-            Status::Done => &mut day.records_done,
-            Status::Pending => &mut day.records_pending,
-            Status::Unavailable => &mut day.records_unavailable,
-            Status::Failed => &mut day.records_failed,
-            Status::Denied => &mut day.records_denied,
-            Status::Lost => &mut day.records_lost,
-        } += 1;
-        day.recorded_bytes += entry.file.usable().map_or(0, |landed| landed.bytes);
-        if entry.file.status != Status::Done {
-            day.missing.push(Missing {
-                room_id: entry.room_id.clone(),
-                call_id: entry.call_id.clone(),
-                record_id: Some(id.clone()),
-                what: "recording",
-                status: entry.file.status,
-                reason: entry.file.reason.clone(),
-                attempts: entry.file.attempts,
-            });
-        }
-    }
-    let open = day.calls_pending
-        + day.reports_pending
-        + day.reports_failed
-        + day.records_pending
-        + day.records_failed;
-    let closed = day.reports_denied + day.records_denied + day.reports_lost + day.records_lost;
-    day.complete = day.listed && manifest.missed.is_none() && open + closed == 0;
-    day
 }
 
 fn for_people(report: &Report) -> String {
@@ -264,7 +111,7 @@ fn for_people(report: &Report) -> String {
 }
 
 /// How well lesson meta and participants fit together over all days shown; nothing where there is nothing to say.
-fn join_quality(days: &[DayStatus]) -> String {
+fn join_quality(days: &[Arc<DayStatus>]) -> String {
     let mut all = Quality::default();
     days.iter().for_each(|day| all.add(&day.quality));
     if all.is_none() {
@@ -279,28 +126,7 @@ fn join_quality(days: &[DayStatus]) -> String {
     )
 }
 
-/// Spans of dates, up to yesterday or the last one asked for, of which the lake knows nothing: nobody looked.
-fn never_looked_at(config: &Config, args: &Args, days: &[DayStatus]) -> Vec<(NaiveDate, NaiveDate)> {
-    let Some(first) = args.from.or(days.first().map(|day| day.date)) else {
-        return Vec::new();
-    };
-    let yesterday = dates::today(config) - Days::new(1);
-    let last = args.to.map_or(yesterday, |to| to.min(yesterday));
-    let mut spans: Vec<(NaiveDate, NaiveDate)> = Vec::new();
-    let absent = first
-        .iter_days()
-        .take_while(|date| *date <= last)
-        .filter(|date| days.binary_search_by_key(date, |day| day.date).is_err());
-    for date in absent {
-        match spans.last_mut() {
-            Some((_, end)) if *end + Days::new(1) == date => *end = date,
-            _ => spans.push((date, date)),
-        }
-    }
-    spans
-}
-
-fn table(days: &[DayStatus]) -> String {
+fn table(days: &[Arc<DayStatus>]) -> String {
     let header = ["date", "space", "calls", "reports", "recordings", "state"];
     let mut rows = vec![header.map(str::to_owned).to_vec()];
     for day in days {

@@ -6,6 +6,9 @@
 mod load;
 mod values;
 
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+
 use chrono_tz::Tz;
 use serde::{Deserialize, Serialize};
 
@@ -256,6 +259,8 @@ pub struct Schedule {
     pub cron: Vec<String>,
     /// A run missed while the daemon was down is made up once.
     pub catch_up: bool,
+    /// A run begins up to so much later than its time, by chance: many daemons do not ask the API at once.
+    pub jitter: Duration,
 }
 
 impl Default for Schedule {
@@ -263,6 +268,7 @@ impl Default for Schedule {
         Self {
             cron: vec!["0 2 * * *".into()],
             catch_up: true,
+            jitter: Duration::from_secs(0),
         }
     }
 }
@@ -293,10 +299,15 @@ impl Default for Serve {
 #[derive(Debug, Clone, Default, PartialEq, Deserialize, Serialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Webhook {
-    /// The secret that signs the events.
+    /// The secret that signs the events of spaces that have none of their own.
     pub secret: Secret,
-    /// A file that holds the secret.
+    /// A file that holds it.
     pub secret_file: String,
+    /// A folder with a file for each space's own secret, named by the space's id: `webhook install` and
+    /// `webhook rotate-secret` write there, and the daemon reads a file again when it has changed.
+    pub secrets_dir: String,
+    /// Secrets of spaces, by the space's id.
+    pub secrets: BTreeMap<String, Secret>,
 }
 
 /// When [`Notify::url`] hears of a run.
@@ -317,6 +328,8 @@ pub struct Notify {
     pub url: Secret,
     /// When.
     pub on: NotifyOn,
+    /// Is fetched after every run that ended well, for a monitor that misses it.
+    pub heartbeat_url: Secret,
 }
 
 impl Default for Notify {
@@ -324,8 +337,13 @@ impl Default for Notify {
         Self {
             url: Secret::default(),
             on: NotifyOn::Failure,
+            heartbeat_url: Secret::default(),
         }
     }
+}
+
+fn is_http(url: &str) -> bool {
+    reqwest::Url::parse(url).is_ok_and(|url| matches!(url.scheme(), "http" | "https") && url.has_host())
 }
 
 /// Whether a URL carries what must not be printed.
@@ -387,7 +405,33 @@ impl Config {
         for expression in &self.schedule.cron {
             crate::serve::schedule::parse(expression)?;
         }
+        for (key, url) in [
+            ("notify.url", &self.notify.url),
+            ("notify.heartbeat_url", &self.notify.heartbeat_url),
+        ] {
+            if !url.is_empty() && !is_http(url.expose()) {
+                return bad(key, "is not an http(s) URL".into());
+            }
+        }
         Ok(())
+    }
+
+    /// Where the daemon listens.
+    ///
+    /// # Errors
+    /// `Config`: no address, or one that others can reach without a token to keep them out.
+    pub fn require_listen(&self) -> Result<SocketAddr> {
+        let bad = |why: &str| Error::new(ErrorKind::Config, "serve.listen", why);
+        let address: SocketAddr = self
+            .serve
+            .listen
+            .parse()
+            .map_err(|_| bad("is not an address and port such as 127.0.0.1:8080"))?;
+        if !address.ip().is_loopback() && self.serve.token.is_empty() {
+            return Err(bad("is open to others, and serve.token is empty")
+                .hint("set serve.token or serve.token_file, or listen on 127.0.0.1"));
+        }
+        Ok(address)
     }
 
     /// The token, which every command that speaks to the API needs.
@@ -424,7 +468,7 @@ mod tests {
     #[test]
     fn what_can_not_work_is_refused_by_name() {
         type Spoil = fn(&mut Config);
-        let cases: [(&str, Spoil); 8] = [
+        let cases: [(&str, Spoil); 9] = [
             ("api.base_url", |c| c.api.base_url = "ftp://x".into()),
             ("api.concurrency", |c| c.api.concurrency = 0),
             ("api.requests_per_second", |c| c.api.requests_per_second = -1.0),
@@ -437,6 +481,9 @@ mod tests {
             }),
             ("store.s3.sse", |c| c.store.s3.sse = "yes".into()),
             ("schedule.cron", |c| c.schedule.cron = vec!["61 2 * * *".into()]),
+            ("notify.url", |c| {
+                c.notify.url = Secret::new("hooks.example.org/x")
+            }),
         ];
         for (key, spoil) in cases {
             let mut config = Config::default();
@@ -447,11 +494,44 @@ mod tests {
     }
 
     #[test]
+    fn an_address_that_others_reach_needs_a_token() {
+        let mut config = Config::default();
+        config.require_listen().expect("loopback");
+        config.serve.listen = "[::1]:0".into();
+        config.require_listen().expect("loopback too");
+        for open in [
+            "0.0.0.0:8080",
+            "[::]:8080",
+            "192.168.1.2:80",
+            "somewhere:80",
+            "8080",
+        ] {
+            config.serve.listen = open.into();
+            let error = config.require_listen().expect_err(open);
+            assert_eq!((error.about(), error.kind()), ("serve.listen", ErrorKind::Config));
+        }
+        config.serve.listen = "0.0.0.0:8080".into();
+        config.serve.token = Secret::new("t");
+        config.require_listen().expect("guarded");
+    }
+
+    #[test]
     fn a_printed_configuration_shows_no_secret() {
+        let secret = || Secret::new("s3cr3t-token");
         let config = Config {
             api: Api {
-                token: Secret::new("s3cr3t-token"),
+                token: secret(),
                 ..Api::default()
+            },
+            webhook: Webhook {
+                secret: secret(),
+                secrets: [("s1".to_owned(), secret())].into(),
+                ..Webhook::default()
+            },
+            notify: Notify {
+                url: secret(),
+                heartbeat_url: secret(),
+                ..Notify::default()
             },
             ..Config::default()
         };

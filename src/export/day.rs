@@ -10,6 +10,7 @@ use bytes::Bytes;
 use chrono::{DateTime, Utc};
 use futures_util::{StreamExt, stream};
 use tokio::time::{Duration, Instant};
+use tracing::Instrument;
 
 use super::land::{self, ReportAsk, ReportResult};
 use super::recording::{self, RecordAsk, RecordResult};
@@ -96,7 +97,8 @@ pub(super) async fn process(context: &Arc<Context>, job: &Job, work: DayWork) ->
     let (date, space) = (work.date, work.space_id.clone());
     // A task of its own, so that days use all cores, and a fault in one stays there.
     let (of_day, job) = (Arc::clone(context), job.clone());
-    let working = tokio::spawn(async move { Box::pin(work_on(&of_day, &job, work)).await });
+    let span = tracing::info_span!("day", %date, space);
+    let working = tokio::spawn(async move { Box::pin(work_on(&of_day, &job, work)).await }.instrument(span));
     let outcome = working
         .await
         .unwrap_or_else(|_| Err(Error::new(ErrorKind::Internal, "day", "its work broke off")));
@@ -155,11 +157,13 @@ async fn work_on(context: &Arc<Context>, job: &Job, work: DayWork) -> Result<Day
 pub(super) async fn refresh(context: &Arc<Context>, date: chrono::NaiveDate, space: String) -> DayReport {
     let of_day = Arc::clone(context);
     let id = space.clone();
-    let working = tokio::spawn(async move {
+    let span = tracing::info_span!("day", %date, space);
+    let building = async move {
         let mut day = Day::of(&of_day, date, space).await?;
         tables::settle(&of_day.workshop, &mut day).await?;
         Ok(day.report)
-    });
+    };
+    let working = tokio::spawn(building.instrument(span));
     let outcome = working
         .await
         .unwrap_or_else(|_| Err(Error::new(ErrorKind::Internal, "day", "its work broke off")));
@@ -220,10 +224,16 @@ impl Day {
         records.sort_by_key(|ask| ask.before.attempts);
         expect(context, &reports, &records);
         let reports = stream::iter(reports)
-            .map(|ask| async move { Fetched::Report(land::report(context, ask).await) })
+            .map(|ask| async move {
+                let span = tracing::info_span!("report", call = ask.call, format = ask.format.as_str());
+                Fetched::Report(land::report(context, ask).instrument(span).await)
+            })
             .buffer_unordered(context.config.api.concurrency);
         let records = stream::iter(records)
-            .map(|ask| async move { Fetched::Record(recording::copy(context, ask).await) })
+            .map(|ask| async move {
+                let span = tracing::info_span!("recording", record = ask.record);
+                Fetched::Record(recording::copy(context, ask).instrument(span).await)
+            })
             .buffer_unordered(super::TRANSFERS_AT_ONCE);
         let mut fetched = stream::select(reports, records);
         let mut checkpoint = tokio::time::interval_at(Instant::now() + CHECKPOINT, CHECKPOINT);

@@ -7,6 +7,7 @@
 mod builders;
 mod catalog;
 mod commit;
+mod coverage;
 mod day;
 mod feeds;
 mod land;
@@ -15,6 +16,7 @@ mod late;
 mod lease;
 mod lessons;
 mod meta;
+mod nights;
 mod opened;
 mod place;
 mod plan;
@@ -38,13 +40,16 @@ use chrono::{DateTime, Days, NaiveDate, TimeDelta, Utc};
 use futures_util::{StreamExt, stream};
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
+use tracing::Instrument;
 
 use crate::api::Client;
 use crate::config::{Config, ReportFormat};
 use crate::store::{Entry, Store};
 use crate::{Error, ErrorKind, Result};
 
+pub use coverage::{Coverage, DayStatus, Lack, never_looked_at, pending_by_age};
 pub use meta::{Imported, MetaFile, import_meta};
+pub use nights::{after_last_night, nightly, nightly_job};
 pub use opened::{OpenedStore, StoreInfo, get_json, last_runs, read as read_store_info};
 pub use plan::{DayPlan, Plan};
 pub use progress::{Meter, Phase, Progress};
@@ -103,6 +108,15 @@ impl Job {
 
 /// Reports and recordings: the day, the id of the call or record, and the report's format.
 type Again = HashSet<(NaiveDate, String, String, Option<ReportFormat>)>;
+
+/// How much of a run a job is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Extent {
+    /// With feeds and changed meta.
+    Whole,
+    /// The rooms alone.
+    Rooms,
+}
 
 /// The pipeline over one API and one store.
 pub struct Exporter {
@@ -181,9 +195,25 @@ impl Exporter {
         now: DateTime<Utc>,
     ) -> Result<Self> {
         config.require_token()?;
+        let client = Client::new(&config.api, cancel.clone())?;
+        Self::beside(&client, config, store, progress, cancel, now)
+    }
+
+    /// A pipeline that shares the API's concurrency and pace with others over the same client.
+    ///
+    /// # Errors
+    /// As [`Exporter::new`].
+    pub fn beside(
+        client: &Client,
+        config: Config,
+        store: Arc<dyn Store>,
+        progress: Arc<Progress>,
+        cancel: &CancellationToken,
+        now: DateTime<Utc>,
+    ) -> Result<Self> {
         // Of its own, so that a refused token stops this run and not the process.
         let cancel = cancel.child_token();
-        let client = Client::new(&config.api, cancel.clone())?;
+        let client = client.beside(cancel.clone());
         let concurrency = config.api.concurrency;
         Ok(Self {
             context: Arc::new(Context {
@@ -215,29 +245,56 @@ impl Exporter {
     /// Where nothing could be done: the token refused, the API or the store out of reach. What fails of single spaces,
     /// rooms, calls and records is in the summary instead.
     pub async fn run(&self, job: &Job) -> Result<Summary> {
-        let context = &self.context;
-        context.store.preflight().await?;
-        let mut summary = Summary::new(job, context.config.timezone, context.now);
-        let opened = OpenedStore::open_or_create(context).await?;
-        opened.tell(context, &mut summary);
-        let end = context
-            .alone(
-                job.command,
-                Box::pin(async {
-                    // Before the first look at the meta: the run stands on what it is then.
-                    feeds::import(context, &mut summary).await;
-                    self.work(job, &mut summary).await
-                }),
-            )
-            .await
-            .flatten();
-        summary.tell_requests(&context.client);
-        let fatal = context.fatal.get().cloned();
-        summary.close(context, fatal.or(end.err())).await;
+        let done = self.run_whole(job).await;
+        match &done {
+            Ok(summary) => summary.note_end(),
+            Err(_) => Summary::count_lost(job),
+        }
+        done
+    }
+
+    async fn run_whole(&self, job: &Job) -> Result<Summary> {
+        self.context.store.preflight().await?;
+        let mut summary = self.perform(job, Extent::Whole).await?;
+        summary.write(&self.context).await;
         Ok(summary)
     }
 
-    async fn work(&self, job: &Job, summary: &mut Summary) -> Result<()> {
+    /// Does a job over a few rooms, beside the runs: the feeds and the meta that came since are left to these, and no
+    /// summary is written, since there may be thousands a day.
+    ///
+    /// # Errors
+    /// As [`Exporter::run`].
+    pub async fn look_in(&self, job: &Job) -> Result<Summary> {
+        self.perform(job, Extent::Rooms).await
+    }
+
+    async fn perform(&self, job: &Job, extent: Extent) -> Result<Summary> {
+        let context = &self.context;
+        let mut summary = Summary::new(job, context.config.timezone, context.now);
+        let span = tracing::info_span!("run", run = summary.id, command = job.command);
+        async {
+            let opened = OpenedStore::open_or_create(context).await?;
+            opened.tell(context, &mut summary);
+            let work = Box::pin(async {
+                if extent == Extent::Whole {
+                    // Before the first look at the meta: the run stands on what it is then.
+                    feeds::import(context, &mut summary).await;
+                }
+                self.work(job, extent, &mut summary).await
+            });
+            let end = context.alone(job.command, work).await.flatten();
+            summary.tell_requests(&context.client);
+            let fatal = context.fatal.get().cloned();
+            summary.end(context, fatal.or(end.err()));
+            summary.count();
+            Ok(summary)
+        }
+        .instrument(span)
+        .await
+    }
+
+    async fn work(&self, job: &Job, extent: Extent, summary: &mut Summary) -> Result<()> {
         let context = &self.context;
         let scope = walk::scope(context, job, summary).await?;
         let mut open = if job.open_days {
@@ -245,7 +302,10 @@ impl Exporter {
         } else {
             Vec::new()
         };
-        let changed = context.store.list(crate::lake::key::META_CHANGED).await?;
+        let changed = match extent {
+            Extent::Whole => context.store.list(crate::lake::key::META_CHANGED).await?,
+            Extent::Rooms => Vec::new(),
+        };
         let mut windows = windows(job.from, job.to).peekable();
         let (mut listed, mut lost) = (false, false);
         while let Some((from, to)) = windows.next() {

@@ -63,7 +63,9 @@ impl Rebuilder {
             .alone("rebuild", Box::pin(self.work(from, to, &mut summary)))
             .await
             .flatten();
-        summary.close(workshop, end.err()).await;
+        summary.end(workshop, end.err());
+        summary.count();
+        summary.write(workshop).await;
         Ok(summary)
     }
 

@@ -1,4 +1,5 @@
-//! A run's summary: its counts, what failed and why, what is pending, and warnings. Pure but for [`Summary::close`].
+//! A run's summary: its counts, what failed and why, what is pending, and warnings. Pure, but for [`Summary::write`] and
+//! the metrics that it moves.
 //!
 //! It is what `_telelake/runs/<id>.json` holds, what a script gets on stdout and what an operator reads. Ids only:
 //! nothing personal.
@@ -7,11 +8,15 @@ use chrono::{DateTime, NaiveDate, SecondsFormat, Utc};
 use chrono_tz::Tz;
 use serde::{Deserialize, Serialize};
 
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+
 use super::workshop::Workshop;
 use super::{Job, opened};
 use crate::api::{Client, Refused};
 use crate::build::Notes;
 use crate::lake::manifest::{Manifest, Quality};
+use crate::metrics::{METRICS, RunLabels, StateLabels};
 use crate::printable::{escaped, without_contacts};
 use crate::{Error, ErrorKind, ExitStatus};
 
@@ -372,8 +377,8 @@ impl Summary {
         self.exit_status = status as u8;
     }
 
-    /// Ends the run and writes its summary: with `error`, or with that of a store that was lost.
-    pub(super) async fn close(&mut self, context: &Workshop, error: Option<Error>) {
+    /// Ends the run: with `error`, or with that of a store that was lost.
+    pub(super) fn end(&mut self, context: &Workshop, error: Option<Error>) {
         let lost = context.watch.lost();
         let stopped = context.cancel.is_cancelled();
         let was_lost = lost.is_some();
@@ -382,8 +387,12 @@ impl Summary {
             // What was committed before is done.
             (self.outcome, self.exit_status) = (Outcome::Partial, ExitStatus::Partial as u8);
         }
+    }
+
+    /// Writes the summary of a run that has ended.
+    pub(super) async fn write(&mut self, context: &Workshop) {
         if let Err(error) = opened::write_summary(context, self).await
-            && !was_lost
+            && context.watch.lost().is_none()
         {
             self.fail(Problem::new(
                 "summary_failed",
@@ -393,6 +402,72 @@ impl Summary {
                 (self.outcome, self.exit_status) = (Outcome::Partial, ExitStatus::Partial as u8);
             }
         }
+    }
+
+    /// Adds the run to the process's metrics. The only place that does: `/metrics` and summaries say the same.
+    pub(super) fn count(&self) {
+        let (metrics, c) = (&*METRICS, &self.counts);
+        let labels = RunLabels {
+            command: self.command.clone(),
+            outcome: format!("{:?}", self.outcome).to_lowercase(),
+        };
+        metrics.runs.get_or_create(&labels).inc();
+        if let Some(end) = self.finished_at {
+            let took = (end - self.started_at).as_seconds_f64();
+            metrics.run_seconds.observe(took);
+        }
+        metrics.days.inc_by(c.days);
+        metrics.days_built.inc_by(c.days_built);
+        metrics.calls.inc_by(c.calls);
+        metrics.recorded_bytes.inc_by(c.recorded_bytes);
+        let add = |family: &Family<StateLabels, Counter>, states: &[(&'static str, u64)]| {
+            for (state, count) in states {
+                family.get_or_create(&StateLabels { state }).inc_by(*count);
+            }
+        };
+        add(
+            &metrics.reports,
+            &[
+                ("landed", c.reports_landed),
+                ("pending", c.reports_pending),
+                ("failed", c.reports_failed),
+                ("denied", c.reports_denied),
+                ("lost", c.reports_lost),
+            ],
+        );
+        add(
+            &metrics.recordings,
+            &[
+                ("landed", c.records_landed),
+                ("pending", c.records_pending),
+                ("failed", c.records_failed),
+                ("denied", c.records_denied),
+                ("unavailable", c.records_unavailable),
+                ("lost", c.records_lost),
+            ],
+        );
+    }
+
+    /// Tells the metrics when the last nightly run ended, and the last good one.
+    pub(super) fn note_end(&self) {
+        let Some(end) = self.finished_at.filter(|_| self.command == "run") else {
+            return;
+        };
+        #[allow(clippy::cast_precision_loss)]
+        let at = end.timestamp_millis() as f64 / 1000.0;
+        METRICS.last_run.set(at);
+        if self.outcome == Outcome::Done {
+            METRICS.last_success.set(at);
+        }
+    }
+
+    /// Counts a run that ended before it could have a summary: the store is out of reach.
+    pub(super) fn count_lost(job: &Job) {
+        let labels = RunLabels {
+            command: job.command.into(),
+            outcome: "nothing".into(),
+        };
+        METRICS.runs.get_or_create(&labels).inc();
     }
 
     /// The exit status of the command.

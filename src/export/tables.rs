@@ -19,6 +19,7 @@ use super::workshop::Workshop;
 use crate::build::{self, BuiltDay, TableFile};
 use crate::lake::key;
 use crate::lake::manifest::{Built, Landing, Manifest};
+use crate::metrics::METRICS;
 use crate::store::{Condition, Store, Version};
 use crate::{Error, ErrorKind, Result};
 
@@ -329,14 +330,17 @@ async fn run_build(context: &Arc<Workshop>, day: &mut Day, checked_at: DateTime<
     let building = context.builders.run(move || {
         let mut receiver = receiver;
         let reports = std::iter::from_fn(move || receiver.blocking_recv());
-        build::build_day(
+        let started = std::time::Instant::now();
+        let built = build::build_day(
             &for_build,
             &of_build.mapping,
             of_build.store.url(),
             checked_at,
             &meta,
             reports,
-        )
+        );
+        METRICS.build_seconds.observe(started.elapsed().as_secs_f64());
+        built
     });
     let due = build::due_reports(&manifest).into_iter();
     let keys: Vec<_> = due

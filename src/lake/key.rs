@@ -19,6 +19,16 @@ pub const OPEN_DAYS: &str = "_telelake/open/";
 pub const RUNS: &str = "_telelake/runs/";
 /// The tickets of those who write, where the store ignores conditional writes.
 pub const LEASES: &str = "_telelake/leases/";
+/// Events of webhooks that wait for their work.
+pub const EVENTS: &str = "_telelake/events/";
+/// Jobs that were asked for and wait for their turn.
+pub const QUEUE: &str = "_telelake/queue/";
+/// Meta that was received and is not in the lake yet.
+pub const RELAY_NEW: &str = "_telelake/relay/new/";
+/// Meta that waits to be passed on to the API.
+pub const RELAY_DUE: &str = "_telelake/relay/due/";
+/// Meta that the API refused for good.
+pub const RELAY_REFUSED: &str = "_telelake/relay/refused/";
 /// What is known of the store itself.
 pub const STORE_INFO: &str = "_telelake/store.json";
 /// The catalogue of spaces as last seen.
@@ -158,6 +168,11 @@ pub fn meta_index(meeting: &str) -> String {
 /// Where a repair keeps what it puts out of the way; `stamp` tells repairs apart.
 pub fn set_aside(key: &str, stamp: &str) -> String {
     format!("{SET_ASIDE}{}/{key}", segment(stamp))
+}
+
+/// A job that waits for its turn.
+pub fn queued(id: &str) -> String {
+    format!("{QUEUE}{}.json", segment(id))
 }
 
 /// A run's summary.

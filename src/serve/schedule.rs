@@ -2,7 +2,7 @@
 
 use std::str::FromStr;
 
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, NaiveDateTime, TimeDelta, TimeZone, Utc};
 use chrono_tz::Tz;
 use cron::Schedule;
 
@@ -60,6 +60,8 @@ fn name_weekdays(field: &str) -> Option<String> {
 
 /// The next `count` instants after `now` at which any of the expressions is due, each once, earliest first.
 ///
+/// A local time that a clock skips is due when the clock goes on; one that comes twice is due the first time.
+///
 /// # Errors
 /// `Config`, with the expression that can't be read.
 pub fn next_runs(
@@ -70,18 +72,74 @@ pub fn next_runs(
 ) -> Result<Vec<DateTime<Utc>>> {
     let mut due = Vec::new();
     for expression in expressions {
-        let schedule = parse(expression)?;
-        due.extend(
-            schedule
-                .after(&now.with_timezone(&zone))
-                .take(count)
-                .map(|instant| instant.to_utc()),
-        );
+        let times = instants(parse(expression)?, zone, now).filter(|instant| *instant > now);
+        let mut of_one: Vec<DateTime<Utc>> = Vec::new();
+        for instant in times {
+            // Several skipped times are one instant.
+            if of_one.last() != Some(&instant) {
+                of_one.push(instant);
+            }
+            if of_one.len() == count {
+                break;
+            }
+        }
+        due.append(&mut of_one);
     }
     due.sort_unstable();
     due.dedup();
     due.truncate(count);
     Ok(due)
+}
+
+/// The latest instant, not after `now`, at which any of the expressions was due; none within the last year.
+///
+/// # Errors
+/// `Config`, with the expression that can't be read.
+pub fn last_due(expressions: &[String], zone: Tz, now: DateTime<Utc>) -> Result<Option<DateTime<Utc>>> {
+    let mut latest = None;
+    for expression in expressions {
+        let schedule = parse(expression)?;
+        // Back in steps that grow: most expressions are due daily, some monthly.
+        let found = [1, 8, 32, 366].into_iter().find_map(|days| {
+            instants(schedule.clone(), zone, now - TimeDelta::days(days))
+                .take_while(|instant| *instant <= now)
+                .last()
+        });
+        latest = latest.max(found);
+    }
+    Ok(latest)
+}
+
+/// How far the clocks of a zone ever move at once: a local time found this long before `now` is not yet over.
+const LARGEST_SHIFT: TimeDelta = TimeDelta::hours(26);
+
+/// The instants of an expression from about `from` on, in order; an instant may come more than once.
+///
+/// The crate leaves out local times that a clock skips, and takes those that come twice for two. So it is asked for
+/// local times alone, in a zone without shifts, and each is placed here.
+fn instants(schedule: Schedule, zone: Tz, from: DateTime<Utc>) -> impl Iterator<Item = DateTime<Utc>> {
+    let local = from.with_timezone(&zone).naive_local() - LARGEST_SHIFT;
+    // A second earlier: the crate gives what comes after.
+    let start = (local - TimeDelta::seconds(1)).and_utc();
+    schedule
+        .after_owned(start)
+        .map(move |local| place(local.naive_utc(), zone))
+        .skip_while(move |instant| *instant < from - TimeDelta::seconds(1))
+}
+
+/// The instant of a local time: the first of two, and for a time that is skipped the first one after it.
+fn place(local: NaiveDateTime, zone: Tz) -> DateTime<Utc> {
+    let found = |local: NaiveDateTime| zone.from_local_datetime(&local).earliest();
+    let minutes = (0..=26 * 60).map(|minute| local + TimeDelta::minutes(minute));
+    let Some((later, instant)) = minutes.filter_map(|later| Some((later, found(later)?))).next() else {
+        return local.and_utc();
+    };
+    if later == local {
+        return instant.to_utc();
+    }
+    // The clock goes on at a whole minute, wherever in the gap the skipped time was.
+    let seconds = i64::from(chrono::Timelike::second(&later));
+    (instant - TimeDelta::seconds(seconds)).to_utc()
 }
 
 #[cfg(test)]
@@ -135,5 +193,84 @@ mod tests {
             .map(|t| t.format("%H").to_string())
             .collect();
         assert_eq!(hours, ["02", "04", "06"]);
+    }
+
+    #[test]
+    fn a_time_that_the_clock_skips_is_due_once_when_it_goes_on() {
+        // Berlin goes from 02:00 to 03:00 on 29 March 2026.
+        let now = "2026-03-28T12:00:00Z";
+        assert_eq!(
+            next("30 2 * * *", Tz::Europe__Berlin, now, 2),
+            ["Sun 2026-03-29 03:00:00", "Mon 2026-03-30 02:30:00"]
+        );
+        assert_eq!(
+            next("15 30 2 * * *", Tz::Europe__Berlin, now, 1),
+            ["Sun 2026-03-29 03:00:00"]
+        );
+        // Six skipped times and the first of the next hour are one.
+        assert_eq!(
+            next("*/10 2,3 29 3 *", Tz::Europe__Berlin, now, 3),
+            [
+                "Sun 2026-03-29 03:00:00",
+                "Sun 2026-03-29 03:10:00",
+                "Sun 2026-03-29 03:20:00"
+            ]
+        );
+        // Between the skipped time and the next day's there is no further one.
+        assert_eq!(
+            next("30 2 * * *", Tz::Europe__Berlin, "2026-03-29T01:00:00Z", 1),
+            ["Mon 2026-03-30 02:30:00"]
+        );
+    }
+
+    #[test]
+    fn a_time_that_comes_twice_is_due_once() {
+        // Berlin goes from 03:00 back to 02:00 on 25 October 2026.
+        let zone = Tz::Europe__Berlin;
+        let now = "2026-10-24T12:00:00Z".parse().expect("instant");
+        let runs = next_runs(&["30 2 * * *".to_owned()], zone, now, 2).expect("runs");
+        assert_eq!(runs[0].to_rfc3339(), "2026-10-25T00:30:00+00:00");
+        assert_eq!(runs[1].to_rfc3339(), "2026-10-26T01:30:00+00:00");
+        // In the second of the doubled hours it is over.
+        let between = "2026-10-25T01:10:00Z".parse().expect("instant");
+        let runs = next_runs(&["30 2 * * *".to_owned()], zone, between, 1).expect("runs");
+        assert_eq!(runs[0].to_rfc3339(), "2026-10-26T01:30:00+00:00");
+    }
+
+    #[test]
+    fn the_last_due_time_is_found_however_rare_it_is() {
+        let last = |expression: &str, now: &str| {
+            let now = now.parse().expect("instant");
+            let last = last_due(&[expression.to_owned()], Tz::Europe__Berlin, now).expect("expression");
+            last.map(|at| at.to_rfc3339_opts(chrono::SecondsFormat::Secs, true))
+        };
+        let now = "2026-11-23T01:00:00Z";
+        assert_eq!(last("0 2 * * *", now).as_deref(), Some(now), "now itself counts");
+        assert_eq!(
+            last("0 2 * * *", "2026-11-23T00:59:59Z").as_deref(),
+            Some("2026-11-22T01:00:00Z")
+        );
+        assert_eq!(last("0 2 1 * *", now).as_deref(), Some("2026-11-01T01:00:00Z"));
+        assert_eq!(last("0 2 24 12 *", now).as_deref(), Some("2025-12-24T01:00:00Z"));
+        assert_eq!(last("0 2 29 2 *", now), None);
+        assert_eq!(
+            last_due(&[], Tz::UTC, now.parse().expect("instant")).expect("none"),
+            None
+        );
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn every_day_of_a_year_has_its_run(zone in 0..chrono_tz::TZ_VARIANTS.len(), hour in 0_u32..24, minute in 0_u32..60) {
+            let zone = chrono_tz::TZ_VARIANTS[zone];
+            let from = "2026-01-01T00:00:00Z".parse().expect("instant");
+            let runs = next_runs(&[format!("{minute} {hour} * * *")], zone, from, 365).expect("runs");
+            for pair in runs.windows(2) {
+                let hours = (pair[1] - pair[0]).num_minutes() as f64 / 60.0;
+                proptest::prop_assert!((22.0..=26.0).contains(&hours), "{zone}: {} to {}", pair[0], pair[1]);
+                let dates = pair.iter().map(|run| run.with_timezone(&zone).date_naive()).collect::<Vec<_>>();
+                proptest::prop_assert_eq!(dates[0] + chrono::Days::new(1), dates[1]);
+            }
+        }
     }
 }

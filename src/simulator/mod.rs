@@ -64,7 +64,7 @@ pub use self::options::{DateReading, LinkForm, Oddities, Options, Paging, RetryA
 pub use self::school::{
     Call, Lesson, Message, Participant, Poll, Reaction, Record, Report, Room, School, Session, Space, Vote,
 };
-pub use self::webhooks::Webhook;
+pub use self::webhooks::{Event, Webhook};
 
 use self::state::Shared;
 use self::wire::{Lines, Switch};
@@ -213,6 +213,23 @@ impl Simulator {
     /// A space's webhook.
     pub fn webhook(&self, space: &str) -> Option<Webhook> {
         locked(&self.shared.webhooks).get(space).cloned()
+    }
+
+    /// Sends an event to the webhook of its space, once, signed with its secret: the status of the answer.
+    ///
+    /// # Errors
+    /// `NotFound` where the space has no webhook, or it is switched off; `Connection` where nobody answers.
+    pub async fn send_webhook(&self, event: &Event) -> Result<u16> {
+        let webhook = self.webhook(&event.space_id).filter(|webhook| webhook.is_active);
+        let Some(webhook) = webhook else {
+            let about = format!("webhook of space {}", event.space_id);
+            return Err(Error::new(
+                ErrorKind::NotFound,
+                about,
+                "there is none that is active",
+            ));
+        };
+        webhooks::send(&webhook, event).await
     }
 
     /// The meta received, oldest first.

@@ -1,15 +1,20 @@
-//! A space's webhook: made, changed, shown, removed, and its secret made anew. Used by `answers`.
+//! A space's webhook: made, changed, shown, removed, its secret made anew; and events sent to it. Used by `answers`
+//! and by [`Simulator::send_webhook`](super::Simulator::send_webhook).
 
 use std::collections::btree_map::Entry;
 
 use axum::http::{Method, StatusCode};
 use axum::response::Response;
+use hmac::{Hmac, KeyInit, Mac};
+use serde::Serialize;
 use serde_json::{Value, json};
+use sha2::Sha256;
 
 use super::generate::hex_id;
 use super::locked;
 use super::reply;
 use super::state::Shared;
+use crate::{Error, ErrorKind, Result};
 
 /// A space's webhook.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -94,4 +99,68 @@ pub(super) fn refresh(shared: &Shared, space: &str) -> Response {
         }
         None => reply::refuse(404),
     }
+}
+
+/// An event, in the guide's order of fields.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Event {
+    /// `call_finished`, `record_finished`, …
+    pub event_name: String,
+    /// The room.
+    pub room_id: String,
+    /// The space.
+    pub space_id: String,
+    /// The record, where the event is of one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub record_id: Option<String>,
+}
+
+impl Event {
+    /// An event of a room.
+    pub fn of_room(name: &str, space: &str, room: &str) -> Self {
+        Self {
+            event_name: name.into(),
+            room_id: room.into(),
+            space_id: space.into(),
+            record_id: None,
+        }
+    }
+
+    /// Of a record.
+    #[must_use]
+    pub fn record(mut self, id: &str) -> Self {
+        self.record_id = Some(id.into());
+        self
+    }
+
+    /// The request's body: signed as the guide says.
+    pub fn signed(&self, secret: &str) -> String {
+        let body = serde_json::to_string(self).unwrap_or_default();
+        format!(r#"{{"signature":"{}","body":{body}}}"#, sign(&body, secret))
+    }
+}
+
+/// `crypto.createHmac('sha256', secret).update(body, 'utf8').digest('hex')`
+fn sign(body: &str, secret: &str) -> String {
+    let mac = Hmac::<Sha256>::new_from_slice(secret.as_bytes());
+    mac.map(|mac| hex::encode(mac.chain_update(body).finalize().into_bytes()))
+        .unwrap_or_default()
+}
+
+/// Sends an event to a webhook's URL: the status of the answer.
+pub(super) async fn send(webhook: &Webhook, event: &Event) -> Result<u16> {
+    let failed =
+        |error: reqwest::Error| Error::new(ErrorKind::Connection, "webhook", error.without_url().to_string());
+    // For loopback: no proxy, and no certificates needed.
+    let http = reqwest::Client::builder().no_proxy().tls_certs_only([]);
+    let http = http.build().map_err(failed)?;
+    let answer = http
+        .post(&webhook.url)
+        .header("content-type", "application/json")
+        .body(event.signed(&webhook.secret))
+        .send()
+        .await
+        .map_err(failed)?;
+    Ok(answer.status().as_u16())
 }

@@ -9,12 +9,15 @@
 //! - Keys are `/`-separated relative paths as `lake::key` makes them; no store interprets them further.
 
 pub mod folder;
+mod metered;
 pub mod s3;
 
 use std::sync::Arc;
 
 use async_trait::async_trait;
 use bytes::Bytes;
+
+pub use metered::Metered;
 
 use crate::{Error, ErrorKind, Result, config};
 

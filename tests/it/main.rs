@@ -6,5 +6,6 @@ mod cli;
 mod export;
 mod readers;
 mod reliability;
+mod serve;
 mod store;
 mod support;

@@ -225,7 +225,7 @@ impl Store for FolderStore {
             let mut entries = Vec::new();
             // No key below a folder above the prefix's last slash can start with the prefix.
             let top = prefix.rsplit_once('/').map_or("", |(folder, _)| folder);
-            let walked = walk(&store.root, top, &mut |key, found| {
+            let walked = walk(&store.root, top, &prefix, &mut |key, found| {
                 if key.starts_with(&prefix) && key != LOCK {
                     entries.push(Entry {
                         key,
@@ -312,7 +312,12 @@ fn holds(key: &str, condition: bool) -> Result<()> {
 
 /// Calls `found` for every file below `folder`, a key of a folder or empty, but for temporary ones. Links are not
 /// followed.
-fn walk(root: &Path, folder: &str, found: &mut dyn FnMut(String, &fs::Metadata)) -> io::Result<()> {
+fn walk(
+    root: &Path,
+    folder: &str,
+    prefix: &str,
+    found: &mut dyn FnMut(String, &fs::Metadata),
+) -> io::Result<()> {
     let mut folders = vec![folder.to_owned()];
     while let Some(folder) = folders.pop() {
         if folder == TEMP {
@@ -333,6 +338,10 @@ fn walk(root: &Path, folder: &str, found: &mut dyn FnMut(String, &fs::Metadata))
             } else {
                 format!("{folder}/{name}")
             };
+            // Neither the prefix's own way nor below it: not even looked at.
+            if !key.starts_with(prefix) && !prefix.starts_with(&key) {
+                continue;
+            }
             match entry.metadata() {
                 Ok(metadata) if metadata.is_dir() => folders.push(key),
                 Ok(metadata) if metadata.is_file() => found(key, &metadata),

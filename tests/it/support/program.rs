@@ -153,7 +153,7 @@ async fn cpu(id: u32) -> Option<Duration> {
 }
 
 /// A number out of one of the process's files in `/proc`; none once it is gone.
-async fn kernel_says(id: u32, file: &str, name: &str) -> Option<u64> {
+pub async fn kernel_says(id: u32, file: &str, name: &str) -> Option<u64> {
     let text = tokio::fs::read_to_string(format!("/proc/{id}/{file}"))
         .await
         .ok()?;

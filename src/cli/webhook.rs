@@ -1,0 +1,257 @@
+//! `webhook`: the webhook of each space in scope, and its secret.
+
+use clap::Subcommand;
+use serde_json::json;
+
+use super::{Context, LogFormat, output};
+use crate::api::{Client, Webhook};
+use crate::config::{self, Config, Secret};
+use crate::serve::webhook::secrets::{self, Place};
+use crate::{Error, ErrorKind, ExitStatus, Result};
+
+/// Manage the spaces' webhook, through which the platform tells of finished calls and recordings
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    #[command(subcommand)]
+    action: Action,
+    /// Only this space; can be repeated [default: all in scope]
+    #[arg(long, global = true, value_name = "ID")]
+    space: Vec<String>,
+    /// Print secrets
+    #[arg(long, global = true)]
+    print_secret: bool,
+}
+
+#[derive(Debug, Subcommand)]
+enum Action {
+    /// Let events go to a URL, and keep the secret in `webhook.secrets_dir`
+    Install {
+        /// Where `telelake serve` can be reached from outside, with its path /webhooks/teleboss
+        #[arg(long, value_name = "URL")]
+        url: String,
+    },
+    /// Show where events go, and where the secret is kept
+    Show,
+    /// Ask for a new secret and keep it; the old one is taken until the new one was seen
+    RotateSecret,
+    /// Remove the webhook, and the secret that is kept
+    Remove,
+}
+
+/// What came of one space.
+struct Told {
+    space: String,
+    webhook: Option<Webhook>,
+    /// What was done, in words.
+    done: &'static str,
+}
+
+pub(super) async fn run(context: &Context, args: Args) -> Result<ExitStatus> {
+    let config = context.config()?;
+    config.require_token()?;
+    if let Action::Install { url } = &args.action {
+        check_url(url)?;
+    }
+    if matches!(args.action, Action::Install { .. } | Action::RotateSecret) && !args.print_secret {
+        secrets::prepare(&config.webhook)?;
+    }
+    let client = Client::new(&config.api, context.cancel.clone())?;
+    let spaces = spaces(&client, &config, &args.space).await?;
+    let (mut good, mut first_error) = (0, None);
+    for space in spaces {
+        match act(&client, &config.webhook, &args.action, &space).await {
+            Ok(told) => {
+                good += 1;
+                report(context, &config.webhook, &told, args.print_secret)?;
+            }
+            Err(error) => {
+                eprintln!("telelake: space {space}: {error}");
+                first_error.get_or_insert(error);
+            }
+        }
+    }
+    Ok(match first_error {
+        None => ExitStatus::Done,
+        Some(error) if good == 0 => error.exit_status(),
+        Some(_) => ExitStatus::Partial,
+    })
+}
+
+fn check_url(url: &str) -> Result<()> {
+    let good = reqwest::Url::parse(url).is_ok_and(|url| {
+        matches!(url.scheme(), "http" | "https") && url.has_host() && url.username().is_empty()
+    });
+    if good {
+        return Ok(());
+    }
+    Err(Error::new(ErrorKind::Usage, "--url", "is not an http(s) URL")
+        .hint("such as https://lake.example.org/webhooks/teleboss"))
+}
+
+/// The spaces in scope, or those that were named.
+async fn spaces(client: &Client, config: &Config, named: &[String]) -> Result<Vec<String>> {
+    let seen: Vec<String> = client
+        .spaces()
+        .await?
+        .items
+        .into_iter()
+        .map(|space| space.id)
+        .collect();
+    let wanted = [named, &config.scope.spaces]
+        .into_iter()
+        .find(|ids| !ids.is_empty());
+    let Some(wanted) = wanted else {
+        return if seen.is_empty() {
+            Err(Error::new(ErrorKind::Forbidden, "API", "the token sees no space"))
+        } else {
+            Ok(seen)
+        };
+    };
+    match wanted.iter().find(|id| !seen.contains(id)) {
+        Some(id) => Err(Error::new(
+            ErrorKind::NotFound,
+            format!("space {id}"),
+            "is not among those that the token sees",
+        )),
+        None => Ok(wanted.to_vec()),
+    }
+}
+
+async fn act(client: &Client, config: &config::Webhook, action: &Action, space: &str) -> Result<Told> {
+    let told = |webhook, done| Told {
+        space: space.to_owned(),
+        webhook,
+        done,
+    };
+    let there = match client.webhook(space).await {
+        Ok(webhook) => Some(webhook),
+        Err(error) if error.kind() == ErrorKind::NotFound => None,
+        Err(error) => return Err(error),
+    };
+    match (action, there) {
+        (Action::Install { url }, there) => install(client, config, space, url, there)
+            .await
+            .map(|(webhook, done)| told(Some(webhook), done)),
+        (Action::Show, there) => Ok(told(there, "")),
+        (Action::RotateSecret, Some(_)) => {
+            let webhook = client.refresh_webhook(space).await?;
+            keep(config, space, secret_of(&webhook)?)?;
+            Ok(told(Some(webhook), "a new secret"))
+        }
+        (Action::RotateSecret, None) => Err(Error::new(ErrorKind::NotFound, "webhook", "there is none")
+            .hint("`telelake webhook install --url URL` makes one")),
+        (Action::Remove, Some(_)) => {
+            client.delete_webhook(space).await?;
+            secrets::forget(config, space)?;
+            Ok(told(None, "removed"))
+        }
+        (Action::Remove, None) => {
+            secrets::forget(config, space)?;
+            Ok(told(None, "there was none"))
+        }
+    }
+}
+
+/// Makes the webhook, or lets the one that is there lead to the URL; asks for a new secret only where none is known.
+async fn install(
+    client: &Client,
+    config: &config::Webhook,
+    space: &str,
+    url: &str,
+    there: Option<Webhook>,
+) -> Result<(Webhook, &'static str)> {
+    let Some(there) = there else {
+        let mut webhook = client.create_webhook(space, url).await?;
+        if webhook.secret.is_none() {
+            webhook = client.refresh_webhook(space).await?;
+        }
+        keep(config, space, secret_of(&webhook)?)?;
+        return Ok((webhook, "made"));
+    };
+    let leads_there = there.url.as_deref() == Some(url) && there.is_active != Some(false);
+    let mut webhook = if leads_there {
+        there
+    } else {
+        client.update_webhook(space, url, true).await?
+    };
+    if secrets::place(config, space) == Place::Nowhere {
+        if webhook.secret.is_none() {
+            webhook = client.refresh_webhook(space).await?;
+        }
+        keep(config, space, secret_of(&webhook)?)?;
+        return Ok((webhook, "changed, with a new secret"));
+    }
+    Ok((
+        webhook,
+        if leads_there {
+            "was there already"
+        } else {
+            "changed"
+        },
+    ))
+}
+
+fn secret_of(webhook: &Webhook) -> Result<&Secret> {
+    webhook.secret.as_ref().ok_or_else(|| {
+        Error::new(
+            ErrorKind::InvalidAnswer,
+            "webhook",
+            "the API answered without a secret",
+        )
+        .hint("copy it from the account's «Интеграция» page into webhook.secret or [webhook.secrets]")
+    })
+}
+
+/// Keeps the secret where there is a place for it; where there is none, it was asked to be printed.
+fn keep(config: &config::Webhook, space: &str, secret: &Secret) -> Result<()> {
+    if config.secrets_dir.is_empty() {
+        return Ok(());
+    }
+    secrets::keep(config, space, secret).map(|_| ())
+}
+
+fn report(context: &Context, config: &config::Webhook, told: &Told, print_secret: bool) -> Result<()> {
+    let webhook = told.webhook.as_ref();
+    let place = match secrets::place(config, &told.space) {
+        Place::File(path) => path.display().to_string(),
+        Place::Configuration => "the configuration".into(),
+        Place::Nowhere => "nowhere".into(),
+    };
+    // Asked for in as many words.
+    let secret = webhook
+        .and_then(|webhook| webhook.secret.as_ref())
+        .filter(|_| print_secret)
+        .map(Secret::expose);
+    if context.format == LogFormat::Json {
+        return output::print_json(&json!({
+            "space_id": told.space,
+            "done": told.done,
+            "url": webhook.and_then(|webhook| webhook.url.as_ref()),
+            "is_active": webhook.and_then(|webhook| webhook.is_active),
+            "secret_kept_in": place,
+            "secret": secret,
+        }));
+    }
+    let mut line = format!("space {}: ", told.space);
+    if !told.done.is_empty() {
+        line.push_str(&format!("{}; ", told.done));
+    }
+    match webhook {
+        None => line.push_str("no webhook"),
+        Some(webhook) => {
+            let state = if webhook.is_active == Some(false) {
+                "switched off"
+            } else {
+                "active"
+            };
+            let url = webhook.url.as_deref().unwrap_or("?");
+            line.push_str(&format!(
+                "{state}, events go to {url}; the secret is kept in {place}"
+            ));
+        }
+    }
+    if let Some(secret) = secret {
+        line.push_str(&format!("; secret: {secret}"));
+    }
+    super::print(&format!("{line}\n"))
+}

@@ -1,0 +1,461 @@
+//! Coverage: of each day of the lake, what is done, pending, failed and denied, and why. From the manifests; needs no
+//! API. Used by `cli status` and by the daemon, which keeps what it read.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use chrono::{DateTime, Datelike, Days, NaiveDate, TimeDelta, Utc};
+use chrono_tz::Tz;
+use futures_util::{StreamExt, TryStreamExt, stream};
+use serde::Serialize;
+
+use super::opened::get_json;
+use crate::lake::manifest::{Manifest, Quality, Status};
+use crate::lake::{self, key};
+use crate::store::{Entry, Store};
+use crate::{ErrorKind, Result};
+
+/// Manifests read at once.
+const READ_AT_ONCE: usize = 16;
+/// Listings at once.
+const LISTINGS_AT_ONCE: usize = 8;
+/// More years than these are listed as one.
+const MOST_YEARS: i32 = 30;
+/// A manifest that was written so shortly before it was read may have been written again since, with the same size and
+/// time: it is read again. The clocks of store and machine may differ by as much.
+const UNCERTAIN: TimeDelta = TimeDelta::seconds(90);
+
+/// A day's coverage.
+#[derive(Debug, Clone, Default, Serialize)]
+pub struct DayStatus {
+    /// The date.
+    pub date: NaiveDate,
+    /// The space's id; the manifest's key where it can't be read.
+    pub space_id: String,
+    /// The space's name.
+    pub space_name: Option<String>,
+    /// Whether every room was asked for the whole date.
+    pub listed: bool,
+    /// Calls.
+    pub calls: u64,
+    /// Calls that run or have not settled.
+    pub calls_pending: u64,
+    /// Reports in the lake.
+    pub reports_done: u64,
+    /// Reports that are not there yet.
+    pub reports_pending: u64,
+    /// Reports that failed.
+    pub reports_failed: u64,
+    /// Reports that the API refuses.
+    pub reports_denied: u64,
+    /// Reports that did not come in time and are given up.
+    pub reports_lost: u64,
+    /// Recordings in the lake.
+    pub records_done: u64,
+    /// Recordings that are not there yet.
+    pub records_pending: u64,
+    /// Recordings that failed.
+    pub records_failed: u64,
+    /// Recordings that the API refuses.
+    pub records_denied: u64,
+    /// Recordings that the platform itself has given up.
+    pub records_unavailable: u64,
+    /// Recordings that did not come in time and are given up.
+    pub records_lost: u64,
+    /// Rooms that could not be listed; `space_missed` where none could.
+    pub rooms_missed: u64,
+    /// Whether the space's rooms could not be listed.
+    pub space_missed: bool,
+    /// Bytes of recordings in the lake.
+    pub recorded_bytes: u64,
+    /// How well lesson meta and participants fit together.
+    #[serde(flatten)]
+    pub quality: Quality,
+    /// Whether everything that there is, is in the lake.
+    pub complete: bool,
+    /// What is missing, and why.
+    pub missing: Vec<Lack>,
+}
+
+/// Something that is not in the lake, and why.
+#[derive(Debug, Clone, Serialize)]
+pub struct Lack {
+    /// The room.
+    pub room_id: String,
+    /// The call.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub call_id: Option<String>,
+    /// The record.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub record_id: Option<String>,
+    /// `json`, `xlsx` or `recording`.
+    pub what: &'static str,
+    /// How far it has come.
+    pub status: Status,
+    /// Why.
+    pub reason: Option<String>,
+    /// Attempts so far.
+    pub attempts: u32,
+}
+
+/// A manifest as it was when it was read.
+struct Known {
+    bytes: u64,
+    modified: Option<DateTime<Utc>>,
+    read_at: DateTime<Utc>,
+    day: Arc<DayStatus>,
+}
+
+impl Known {
+    fn is_current(&self, entry: &Entry) -> bool {
+        self.bytes == entry.bytes
+            && self.modified.is_some()
+            && self.modified == entry.modified
+            && self.modified.is_some_and(|at| at + UNCERTAIN < self.read_at)
+    }
+}
+
+/// Reads coverage, and keeps what it read: a manifest that has not changed since is not read again.
+#[derive(Default)]
+pub struct Coverage(Mutex<HashMap<String, Known>>);
+
+impl Coverage {
+    /// The days of the lake from `from` to `to`, by date and space; both may be open. A damaged manifest is a day that
+    /// is not complete.
+    ///
+    /// # Errors
+    /// Of the store.
+    pub async fn days(
+        &self,
+        store: &dyn Store,
+        from: Option<NaiveDate>,
+        to: Option<NaiveDate>,
+    ) -> Result<Vec<Arc<DayStatus>>> {
+        self.latest(store, from, to, usize::MAX).await
+    }
+
+    /// The same, and of them only the last `count` dates that the lake has.
+    ///
+    /// # Errors
+    /// Of the store.
+    pub async fn latest(
+        &self,
+        store: &dyn Store,
+        from: Option<NaiveDate>,
+        to: Option<NaiveDate>,
+        count: usize,
+    ) -> Result<Vec<Arc<DayStatus>>> {
+        let now = Utc::now();
+        let mut found = list(store, from, to).await?;
+        let mut dates: Vec<NaiveDate> = found.iter().map(|(date, _)| *date).collect();
+        dates.dedup();
+        if let Some(first) = dates.iter().rev().nth(count.saturating_sub(1)).copied() {
+            found.retain(|(date, _)| *date >= first);
+        }
+        let days = stream::iter(found)
+            .map(|(date, entry)| self.day(store, date, entry, now))
+            .buffered(READ_AT_ONCE);
+        days.try_filter_map(|day| std::future::ready(Ok(day)))
+            .try_collect()
+            .await
+    }
+
+    async fn day(
+        &self,
+        store: &dyn Store,
+        date: NaiveDate,
+        entry: Entry,
+        now: DateTime<Utc>,
+    ) -> Result<Option<Arc<DayStatus>>> {
+        if let Some(day) = self.known(&entry) {
+            return Ok(Some(day));
+        }
+        let day = match get_json::<Manifest>(store, &entry.key).await {
+            Ok(Some((manifest, _))) => Arc::new(DayStatus::of(&manifest)),
+            Ok(None) => return Ok(None),
+            // One damaged day must not hide the others.
+            Err(error) if error.kind() == ErrorKind::Store => {
+                tracing::error!(%error, "a day can't be read");
+                return Ok(Some(Arc::new(DayStatus {
+                    date,
+                    space_id: entry.key,
+                    ..DayStatus::default()
+                })));
+            }
+            Err(error) => return Err(error),
+        };
+        let known = Known {
+            bytes: entry.bytes,
+            modified: entry.modified,
+            read_at: now,
+            day: Arc::clone(&day),
+        };
+        let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        all.insert(entry.key, known);
+        Ok(Some(day))
+    }
+
+    fn known(&self, entry: &Entry) -> Option<Arc<DayStatus>> {
+        let all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let known = all.get(&entry.key).filter(|known| known.is_current(entry))?;
+        Some(Arc::clone(&known.day))
+    }
+}
+
+/// The manifests of some dates, by date and key. Where both ends are known, the years (or, of one
+/// year, its months) are listed beside one another.
+async fn list(
+    store: &dyn Store,
+    from: Option<NaiveDate>,
+    to: Option<NaiveDate>,
+) -> Result<Vec<(NaiveDate, Entry)>> {
+    let prefixes = match (from, to) {
+        (Some(from), Some(to)) => prefixes(from, to),
+        _ => vec![key::DAYS.to_owned()],
+    };
+    let listings: Vec<Vec<Entry>> = stream::iter(prefixes)
+        .map(|prefix| async move { store.list(&prefix).await })
+        .buffered(LISTINGS_AT_ONCE)
+        .try_collect()
+        .await?;
+    let mut found: Vec<(NaiveDate, Entry)> = listings
+        .into_iter()
+        .flatten()
+        .filter_map(|entry| Some((key::date_in(&entry.key)?, entry)))
+        .filter(|(date, _)| from.is_none_or(|from| *date >= from) && to.is_none_or(|to| *date <= to))
+        .collect();
+    found.sort_by(|a, b| (a.0, &a.1.key).cmp(&(b.0, &b.1.key)));
+    Ok(found)
+}
+
+/// The prefixes of the manifests of some dates.
+fn prefixes(from: NaiveDate, to: NaiveDate) -> Vec<String> {
+    let (first, last) = (from.year(), to.year());
+    if first == last {
+        return (from.month()..=to.month())
+            .map(|month| format!("{}date={first:04}-{month:02}-", key::DAYS))
+            .collect();
+    }
+    if last.saturating_sub(first) > MOST_YEARS {
+        return vec![key::DAYS.to_owned()];
+    }
+    (first..=last)
+        .map(|year| format!("{}date={year:04}-", key::DAYS))
+        .collect()
+}
+
+/// What is missing in the lake, by what it is and by the age of its day at most, in days: from the open days alone, so
+/// that it costs little.
+///
+/// # Errors
+/// Of the store.
+pub async fn pending_by_age(
+    store: &dyn Store,
+    zone: Tz,
+    now: DateTime<Utc>,
+) -> Result<BTreeMap<(&'static str, &'static str), u64>> {
+    let today = lake::date_of(now, zone);
+    let mut pending = BTreeMap::new();
+    for what in ["call", "report", "recording", "listing"] {
+        for age in ["1d", "3d", "7d", "older"] {
+            pending.insert((what, age), 0);
+        }
+    }
+    let markers = store.list(key::OPEN_DAYS).await?;
+    let manifests = stream::iter(markers)
+        .map(|marker| async move {
+            let key = marker.key.replacen(key::OPEN_DAYS, key::DAYS, 1) + ".json";
+            get_json::<Manifest>(store, &key).await
+        })
+        .buffer_unordered(READ_AT_ONCE);
+    let manifests: Vec<_> = manifests.collect().await;
+    for manifest in manifests {
+        // One that can't be read is told by `status` and by the next run.
+        let Ok(Some((manifest, _))) = manifest else {
+            continue;
+        };
+        let day = DayStatus::of(&manifest);
+        let age = match (today - day.date).num_days() {
+            ..=1 => "1d",
+            2..=3 => "3d",
+            4..=7 => "7d",
+            _ => "older",
+        };
+        for (what, count) in [
+            ("call", day.calls_pending),
+            ("report", day.reports_pending + day.reports_failed),
+            ("recording", day.records_pending + day.records_failed),
+            ("listing", day.rooms_missed + u64::from(day.space_missed)),
+        ] {
+            *pending.entry((what, age)).or_default() += count;
+        }
+    }
+    Ok(pending)
+}
+
+impl DayStatus {
+    /// The coverage of a day.
+    pub fn of(manifest: &Manifest) -> Self {
+        let mut day = Self {
+            date: manifest.date,
+            space_id: manifest.space_id.clone(),
+            space_name: manifest.space_name.clone(),
+            listed: manifest.listed,
+            rooms_missed: manifest.missed.rooms.len() as u64,
+            space_missed: manifest.missed.space,
+            calls: manifest.calls.len() as u64,
+            quality: manifest
+                .built
+                .as_ref()
+                .map_or(Quality::default(), |built| built.quality),
+            ..Self::default()
+        };
+        for (id, entry) in &manifest.calls {
+            day.calls_pending += u64::from(entry.pending.is_some());
+            for (format, landing) in &entry.reports {
+                *match landing.status {
+                    Status::Done => &mut day.reports_done,
+                    Status::Pending | Status::Unavailable => &mut day.reports_pending,
+                    Status::Failed => &mut day.reports_failed,
+                    Status::Denied => &mut day.reports_denied,
+                    Status::Lost => &mut day.reports_lost,
+                } += 1;
+                if landing.status != Status::Done {
+                    day.missing.push(Lack {
+                        room_id: entry.room_id.clone(),
+                        call_id: Some(id.clone()),
+                        record_id: None,
+                        what: format.as_str(),
+                        status: landing.status,
+                        reason: entry.pending.clone().or_else(|| landing.reason.clone()),
+                        attempts: landing.attempts,
+                    });
+                }
+            }
+        }
+        for (id, entry) in &manifest.records {
+            *match entry.file.status {
+                Status::Done => &mut day.records_done,
+                Status::Pending => &mut day.records_pending,
+                Status::Unavailable => &mut day.records_unavailable,
+                Status::Failed => &mut day.records_failed,
+                Status::Denied => &mut day.records_denied,
+                Status::Lost => &mut day.records_lost,
+            } += 1;
+            day.recorded_bytes += entry.file.usable().map_or(0, |landed| landed.bytes);
+            if entry.file.status != Status::Done {
+                day.missing.push(Lack {
+                    room_id: entry.room_id.clone(),
+                    call_id: entry.call_id.clone(),
+                    record_id: Some(id.clone()),
+                    what: "recording",
+                    status: entry.file.status,
+                    reason: entry.file.reason.clone(),
+                    attempts: entry.file.attempts,
+                });
+            }
+        }
+        let open = day.calls_pending
+            + day.reports_pending
+            + day.reports_failed
+            + day.records_pending
+            + day.records_failed;
+        let closed = day.reports_denied + day.records_denied + day.reports_lost + day.records_lost;
+        day.complete = day.listed && manifest.missed.is_none() && open + closed == 0;
+        day
+    }
+}
+
+/// Spans of dates, up to yesterday or the last one asked for, of which the lake knows nothing: nobody looked.
+pub fn never_looked_at(
+    today: NaiveDate,
+    from: Option<NaiveDate>,
+    to: Option<NaiveDate>,
+    days: &[Arc<DayStatus>],
+) -> Vec<(NaiveDate, NaiveDate)> {
+    let Some(first) = from.or(days.first().map(|day| day.date)) else {
+        return Vec::new();
+    };
+    let yesterday = today - Days::new(1);
+    let last = to.map_or(yesterday, |to| to.min(yesterday));
+    let mut spans: Vec<(NaiveDate, NaiveDate)> = Vec::new();
+    let absent = first
+        .iter_days()
+        .take_while(|date| *date <= last)
+        .filter(|date| days.binary_search_by_key(date, |day| day.date).is_err());
+    for date in absent {
+        match spans.last_mut() {
+            Some((_, end)) if *end + Days::new(1) == date => *end = date,
+            _ => spans.push((date, date)),
+        }
+    }
+    spans
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::{Condition, folder::FolderStore};
+
+    fn date(text: &str) -> NaiveDate {
+        text.parse().expect("date")
+    }
+
+    #[test]
+    fn years_or_months_are_listed_apart_and_very_many_as_one() {
+        let of = |from: &str, to: &str| prefixes(date(from), date(to)).join(" ");
+        assert_eq!(
+            of("2025-12-31", "2026-02-01"),
+            "_telelake/days/date=2025- _telelake/days/date=2026-"
+        );
+        assert_eq!(
+            of("2026-01-31", "2026-02-01"),
+            "_telelake/days/date=2026-01- _telelake/days/date=2026-02-"
+        );
+        assert_eq!(of("1926-01-01", "2026-02-01"), "_telelake/days/");
+        assert_eq!(of("2026-02-01", "2025-02-01"), "");
+        assert_eq!(of("2026-02-01", "2026-01-01"), "");
+    }
+
+    #[tokio::test]
+    async fn what_was_read_is_kept_until_it_changes() {
+        let folder = tempfile::tempdir().expect("folder");
+        let store = FolderStore::open(&format!("file://{}", folder.path().display())).expect("store");
+        let day = date("2026-11-20");
+        let key = key::manifest(day, "s1");
+        let write = async |name: &str, age: u64| {
+            let mut manifest = Manifest::new(day, "s1");
+            manifest.space_name = Some(name.into());
+            let bytes = serde_json::to_vec(&manifest).expect("JSON");
+            store.put(&key, bytes.into(), Condition::Any).await.expect("put");
+            let at = std::time::SystemTime::now() - std::time::Duration::from_secs(age);
+            let file = std::fs::File::options()
+                .write(true)
+                .open(folder.path().join(&key));
+            file.expect("file").set_modified(at).expect("time");
+        };
+        let coverage = Coverage::default();
+        let name = async || {
+            let days = coverage.days(&store, Some(day), Some(day)).await.expect("days");
+            days[0].space_name.clone().expect("name")
+        };
+        write("old", 3600).await;
+        assert_eq!(name().await, "old");
+        // Changed in a way that the listing shows.
+        write("newer", 1800).await;
+        assert_eq!(name().await, "newer");
+        // Written just now: with the same size and time it may be another.
+        write("later", 0).await;
+        assert_eq!(name().await, "later");
+        let time = std::fs::metadata(folder.path().join(&key))
+            .expect("file")
+            .modified()
+            .expect("time");
+        write("again", 0).await;
+        let file = std::fs::File::options()
+            .write(true)
+            .open(folder.path().join(&key));
+        file.expect("file").set_modified(time).expect("time");
+        assert_eq!(name().await, "again");
+    }
+}

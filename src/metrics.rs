@@ -1,0 +1,266 @@
+//! What the process counts of itself: every metric that `telelake serve` shows at `/metrics`, with its help.
+//!
+//! One set for the process, as logs are. Each number is moved where the thing happens: answers of the API in
+//! `api::sender`, calls of the store in [`store::Metered`](crate::store::Metered), runs and builds in `export`, the rest
+//! in `serve`. No I/O. Labels are few and fixed: no id is one.
+
+use std::sync::LazyLock;
+use std::sync::atomic::AtomicU64;
+use std::time::Duration;
+
+use prometheus_client::encoding::{EncodeLabelSet, text};
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::metrics::histogram::Histogram;
+use prometheus_client::registry::Registry;
+
+/// The process's metrics.
+pub static METRICS: LazyLock<Metrics> = LazyLock::new(Metrics::new);
+
+/// Seconds, or another number that is not whole.
+pub type Number = Gauge<f64, AtomicU64>;
+/// Durations in seconds, by label.
+pub type Durations<L> = Family<L, Histogram, fn() -> Histogram>;
+
+/// Of a run: the command, and how it ended.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct RunLabels {
+    /// `run`, `backfill`, `webhook`.
+    pub command: String,
+    /// `done`, `partial`, `nothing`.
+    pub outcome: String,
+}
+
+/// Of what a run lands or finds: its kind and state.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct StateLabels {
+    /// `landed`, `pending`, `failed`, `denied`, …
+    pub state: &'static str,
+}
+
+/// Of what is missing: what it is and how old its day is.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct PendingLabels {
+    /// `call`, `report`, `recording`, `listing`.
+    pub what: &'static str,
+    /// `1d`, `3d`, `7d`, `older`: the age of the day at most.
+    pub age: &'static str,
+}
+
+/// Of an answer of the API.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct ApiLabels {
+    /// What was asked for: `spaces`, `rooms`, `calls`, `records`, `report`, `link`, `meta`, `webhook`.
+    pub endpoint: &'static str,
+    /// The status, or `none` where no answer came.
+    pub status: String,
+}
+
+/// What was asked of the API.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct EndpointLabels {
+    /// As in [`ApiLabels`].
+    pub endpoint: &'static str,
+}
+
+/// Of a call of the store.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct StoreLabels {
+    /// `get`, `put`, `list`, …
+    pub call: &'static str,
+    /// `ok`, `not_found`, `precondition`, `failed`.
+    pub result: &'static str,
+}
+
+/// What was called of the store.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct CallLabels {
+    /// As in [`StoreLabels`].
+    pub call: &'static str,
+}
+
+/// Of a webhook.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct WebhookLabels {
+    /// The event's name, `other` for one that the guide does not list, `none` for a body that is not ours.
+    pub event: &'static str,
+    /// `kept`, `known`, `noted`, `forged`, `malformed`, `failed`.
+    pub result: &'static str,
+}
+
+/// Of an answer of the daemon itself.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct ServedLabels {
+    /// The route, never the path as it was asked for.
+    pub route: &'static str,
+    /// The status.
+    pub status: u16,
+}
+
+/// The program itself.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Build {
+    version: &'static str,
+}
+
+/// All of it.
+#[derive(Debug)]
+pub struct Metrics {
+    registry: Registry,
+    /// Runs that ended.
+    pub runs: Family<RunLabels, Counter>,
+    /// How long they took.
+    pub run_seconds: Histogram,
+    /// When the last nightly run ended, epoch seconds.
+    pub last_run: Number,
+    /// When the last one ended well, epoch seconds.
+    pub last_success: Number,
+    /// When the next scheduled run is due, epoch seconds.
+    pub next_run: Number,
+    /// Days worked on.
+    pub days: Counter,
+    /// Days whose tables were built.
+    pub days_built: Counter,
+    /// Calls found on days worked on.
+    pub calls: Counter,
+    /// Reports, by what runs found or did.
+    pub reports: Family<StateLabels, Counter>,
+    /// Recordings, by what runs found or did.
+    pub recordings: Family<StateLabels, Counter>,
+    /// Bytes of recordings landed.
+    pub recorded_bytes: Counter,
+    /// What is missing in the lake now, by age.
+    pub pending: Family<PendingLabels, Gauge>,
+    /// Answers of the API.
+    pub api_answers: Family<ApiLabels, Counter>,
+    /// How long they took.
+    pub api_seconds: Durations<EndpointLabels>,
+    /// Requests that were sent again.
+    pub api_retries: Counter,
+    /// Calls of the store.
+    pub store_calls: Family<StoreLabels, Counter>,
+    /// How long they took.
+    pub store_seconds: Durations<CallLabels>,
+    /// How long building a day's tables took.
+    pub build_seconds: Histogram,
+    /// Webhooks received.
+    pub webhooks: Family<WebhookLabels, Counter>,
+    /// Events that wait for their work.
+    pub events_waiting: Gauge,
+    /// Jobs that wait.
+    pub queued_jobs: Gauge,
+    /// Payloads of meta taken in.
+    pub meta_received: Counter,
+    /// Payloads passed on to the API.
+    pub meta_passed: Counter,
+    /// Payloads that the API refused for good.
+    pub meta_refused: Counter,
+    /// Payloads that wait to be passed on.
+    pub meta_waiting: Gauge,
+    /// Answers of the daemon's own listener.
+    pub served: Family<ServedLabels, Counter>,
+    /// Whether the daemon is ready: 1 or 0.
+    pub ready: Gauge,
+}
+
+const FAST: [f64; 10] = [0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 5.0, 30.0];
+const SLOW: [f64; 9] = [0.1, 1.0, 10.0, 60.0, 300.0, 900.0, 1800.0, 3600.0, 14400.0];
+
+fn fast() -> Histogram {
+    Histogram::new(FAST)
+}
+
+impl Metrics {
+    fn new() -> Self {
+        let mut all = Self {
+            registry: Registry::with_prefix("telelake"),
+            runs: Family::default(),
+            run_seconds: Histogram::new(SLOW),
+            last_run: Number::default(),
+            last_success: Number::default(),
+            next_run: Number::default(),
+            days: Counter::default(),
+            days_built: Counter::default(),
+            calls: Counter::default(),
+            reports: Family::default(),
+            recordings: Family::default(),
+            recorded_bytes: Counter::default(),
+            pending: Family::default(),
+            api_answers: Family::default(),
+            api_seconds: Family::new_with_constructor(fast),
+            api_retries: Counter::default(),
+            store_calls: Family::default(),
+            store_seconds: Family::new_with_constructor(fast),
+            build_seconds: Histogram::new(FAST),
+            webhooks: Family::default(),
+            events_waiting: Gauge::default(),
+            queued_jobs: Gauge::default(),
+            meta_received: Counter::default(),
+            meta_passed: Counter::default(),
+            meta_refused: Counter::default(),
+            meta_waiting: Gauge::default(),
+            served: Family::default(),
+            ready: Gauge::default(),
+        };
+        all.register();
+        all
+    }
+
+    #[rustfmt::skip]
+    fn register(&mut self) {
+        let r = &mut self.registry;
+        r.register("runs", "Runs that ended, by command and outcome", self.runs.clone());
+        r.register("run_seconds", "How long runs took", self.run_seconds.clone());
+        r.register("last_run_timestamp_seconds", "When the last nightly run ended", self.last_run.clone());
+        r.register("last_success_timestamp_seconds", "When the last nightly run ended with all done", self.last_success.clone());
+        r.register("next_run_timestamp_seconds", "When the next scheduled run is due", self.next_run.clone());
+        r.register("days", "Days worked on", self.days.clone());
+        r.register("days_built", "Days whose tables were built", self.days_built.clone());
+        r.register("calls", "Calls on days worked on", self.calls.clone());
+        r.register("reports", "Reports landed by runs, and those found pending, failed, denied or lost on days worked on", self.reports.clone());
+        r.register("recordings", "Recordings landed by runs, and those found pending, failed, denied, unavailable or lost on days worked on", self.recordings.clone());
+        r.register("recorded_bytes", "Bytes of recordings landed", self.recorded_bytes.clone());
+        r.register("pending", "What is pending or failed in the lake now, by the age of its day at most", self.pending.clone());
+        r.register("api_answers", "Answers of the API, by status", self.api_answers.clone());
+        r.register("api_answer_seconds", "How long the API took to answer", self.api_seconds.clone());
+        r.register("api_retries", "Requests to the API that were sent again", self.api_retries.clone());
+        r.register("store_calls", "Calls of the store, by result", self.store_calls.clone());
+        r.register("store_call_seconds", "How long the store took", self.store_seconds.clone());
+        r.register("build_seconds", "How long building a day's tables took", self.build_seconds.clone());
+        r.register("webhooks", "Webhooks received, by event and what became of them", self.webhooks.clone());
+        r.register("events_waiting", "Events of webhooks that wait for their work", self.events_waiting.clone());
+        r.register("queued_jobs", "Runs and backfills that wait for their turn", self.queued_jobs.clone());
+        r.register("meta_received", "Payloads of lesson data received", self.meta_received.clone());
+        r.register("meta_passed", "Payloads of lesson data passed on to the API", self.meta_passed.clone());
+        r.register("meta_refused", "Payloads of lesson data that the API refused for good", self.meta_refused.clone());
+        r.register("meta_waiting", "Payloads of lesson data that wait to be passed on", self.meta_waiting.clone());
+        r.register("served", "Answers of the daemon, by route and status", self.served.clone());
+        r.register("ready", "Whether the daemon is ready: store in reach, token accepted, last run not in vain", self.ready.clone());
+        let build = Family::<Build, Gauge>::default();
+        build.get_or_create(&Build { version: env!("CARGO_PKG_VERSION") }).set(1);
+        r.register("build_info", "The program's version", build);
+    }
+
+    /// All of it in OpenMetrics' text.
+    pub fn text(&self) -> String {
+        let mut out = String::new();
+        // Writing to a String does not fail.
+        let _ = text::encode(&mut out, &self.registry);
+        out
+    }
+
+    /// Counts an answer of the API, or that none came.
+    pub fn api_answered(&self, endpoint: &'static str, status: Option<u16>, took: Duration) {
+        let status = status.map_or_else(|| "none".into(), |status| status.to_string());
+        self.api_answers
+            .get_or_create(&ApiLabels { endpoint, status })
+            .inc();
+        self.api_seconds
+            .get_or_create(&EndpointLabels { endpoint })
+            .observe(took.as_secs_f64());
+    }
+}
+
+/// What [`Metrics::text`] is.
+pub const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";

@@ -1,0 +1,216 @@
+//! The daemon's parts, started and stopped together. `mod` runs it; every other module here gets it.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use chrono::{DateTime, Utc};
+use serde_json::{Value, json};
+use tokio::task::JoinHandle;
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+
+use super::events::Events;
+use super::health::Health;
+use super::notify::Notifier;
+use super::queue::Queue;
+use super::relay::Relay;
+use super::webhook::secrets::Secrets;
+use crate::Result;
+use crate::api::Client;
+use crate::config::Config;
+use crate::export::{Coverage, Job, Meter, Progress, last_runs, pending_by_age};
+use crate::metrics::{METRICS, PendingLabels};
+use crate::store::{self, Metered, Store};
+
+/// Runs that are remembered from before the start.
+const RUNS: usize = 20;
+/// Between two lines in the log about forged webhooks.
+const SELDOM: Duration = Duration::from_secs(60);
+
+/// See the module.
+pub(super) struct Daemon {
+    pub config: Config,
+    pub store: Arc<dyn Store>,
+    pub client: Client,
+    pub cancel: CancellationToken,
+    pub queue: Queue,
+    pub events: Events,
+    pub relay: Relay,
+    pub secrets: Secrets,
+    pub health: Health,
+    pub coverage: Coverage,
+    pub notifier: Option<Notifier>,
+    /// Held by the lane that works, on a store where two must not.
+    pub one_lane: tokio::sync::Mutex<()>,
+    running: Mutex<Vec<Running>>,
+    shown: AtomicU64,
+    retry: Mutex<Option<DateTime<Utc>>>,
+    measured: Mutex<Option<Instant>>,
+    refused: Mutex<(Option<Instant>, u64)>,
+}
+
+/// A job in work.
+struct Running {
+    number: u64,
+    job: Job,
+    since: DateTime<Utc>,
+    progress: Arc<Progress>,
+}
+
+/// The writers of what callers bring: they end when all is written.
+pub(super) type Writers = [JoinHandle<()>; 2];
+
+impl Daemon {
+    /// Opens all, and takes in what was kept before.
+    ///
+    /// # Errors
+    /// `Config`; of the store, where it is out of reach.
+    pub async fn open(config: Config, cancel: &CancellationToken) -> Result<(Arc<Self>, Writers)> {
+        config.require_token()?;
+        crate::export::mapping(&config)?;
+        let notifier = Notifier::new(&config.notify)?;
+        let client = Client::new(&config.api, cancel.clone())?;
+        let store = Metered::around(store::open(&config.store).await?);
+        store.preflight().await?;
+        if let Some(info) = crate::export::read_store_info(&*store).await? {
+            info.check_zone(config.timezone)?;
+        }
+        let (events, events_written) = Events::start(Arc::clone(&store), config.scope.clone());
+        let (relay, relay_written) = Relay::start(Arc::clone(&store));
+        let daemon = Arc::new(Self {
+            secrets: Secrets::new(config.webhook.clone()),
+            store,
+            client,
+            cancel: cancel.clone(),
+            queue: Queue::default(),
+            events,
+            relay,
+            health: Health::default(),
+            coverage: Coverage::default(),
+            notifier,
+            one_lane: tokio::sync::Mutex::default(),
+            running: Mutex::default(),
+            shown: AtomicU64::new(0),
+            retry: Mutex::default(),
+            measured: Mutex::default(),
+            refused: Mutex::default(),
+            config,
+        });
+        daemon.health.remember(&last_runs(&*daemon.store, RUNS).await?);
+        daemon.events.load(&*daemon.store, true, Utc::now()).await?;
+        daemon.queue.load(&*daemon.store).await?;
+        daemon.relay.load(&*daemon.store).await?;
+        daemon.measure_pending(Duration::ZERO).await;
+        Ok((daemon, [events_written, relay_written]))
+    }
+
+    /// Shows a job as running until the guard is dropped.
+    pub fn show(&self, job: &Job, progress: &Arc<Progress>) -> Shown<'_> {
+        let number = self.shown.fetch_add(1, Ordering::Relaxed);
+        self.lock_running().push(Running {
+            number,
+            job: job.clone(),
+            since: Utc::now(),
+            progress: Arc::clone(progress),
+        });
+        Shown { daemon: self, number }
+    }
+
+    /// What is in work, for the page.
+    pub fn running(&self) -> Vec<Value> {
+        let running = self.lock_running();
+        running
+            .iter()
+            .map(|one| {
+                let meter = |meter: &Meter| {
+                    let (done, goal) = meter.get();
+                    json!({"done": done, "goal": goal})
+                };
+                json!({
+                    "command": one.job.command,
+                    "from": one.job.from,
+                    "to": one.job.to,
+                    "spaces": one.job.spaces,
+                    "rooms": one.job.rooms.len(),
+                    "since": one.since,
+                    "phase": format!("{:?}", one.progress.phase()).to_lowercase(),
+                    "listings": meter(&one.progress.listings),
+                    "days": meter(&one.progress.days),
+                    "reports": meter(&one.progress.reports),
+                    "recordings": meter(&one.progress.recordings),
+                    "recorded_bytes": meter(&one.progress.recorded_bytes),
+                })
+            })
+            .collect()
+    }
+
+    fn lock_running(&self) -> std::sync::MutexGuard<'_, Vec<Running>> {
+        self.running.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Takes note of a webhook whose signature proves nothing. The log hears of it now and then: the secret may be wrong,
+    /// and a forger must not fill it.
+    pub fn note_forged(&self) {
+        let mut refused = self.refused.lock().unwrap_or_else(PoisonError::into_inner);
+        refused.1 += 1;
+        if refused.0.is_none_or(|last| last.elapsed() >= SELDOM) {
+            tracing::warn!(
+                count = refused.1,
+                "webhooks were refused: their signature is not of the space's secret; see `telelake webhook show`"
+            );
+            *refused = (Some(Instant::now()), 0);
+        }
+    }
+
+    /// A run that could do nothing is to be tried again then.
+    pub fn retry_at(&self, at: DateTime<Utc>) {
+        *self.retry.lock().unwrap_or_else(PoisonError::into_inner) = Some(at);
+    }
+
+    /// Whether a run is to be tried again now.
+    pub fn take_retry(&self, now: DateTime<Utc>) -> bool {
+        let mut retry = self.retry.lock().unwrap_or_else(PoisonError::into_inner);
+        let due = retry.is_some_and(|at| at <= now);
+        if due {
+            *retry = None;
+        }
+        due
+    }
+
+    /// Brings the metrics of what is missing up to date, unless that was done within `rest`.
+    pub async fn measure_pending(&self, rest: Duration) {
+        let last = &self.measured;
+        let now = Instant::now();
+        {
+            let mut last = last.lock().unwrap_or_else(PoisonError::into_inner);
+            if last.is_some_and(|last| now - last < rest) {
+                return;
+            }
+            *last = Some(now);
+        }
+        match pending_by_age(&*self.store, self.config.timezone, Utc::now()).await {
+            Ok(pending) => {
+                for ((what, age), count) in pending {
+                    METRICS
+                        .pending
+                        .get_or_create(&PendingLabels { what, age })
+                        .set(i64::try_from(count).unwrap_or(i64::MAX));
+                }
+            }
+            Err(error) => tracing::debug!(%error, "what is pending could not be counted"),
+        }
+    }
+}
+
+/// A job that is shown as running.
+pub(super) struct Shown<'a> {
+    daemon: &'a Daemon,
+    number: u64,
+}
+
+impl Drop for Shown<'_> {
+    fn drop(&mut self) {
+        self.daemon.lock_running().retain(|one| one.number != self.number);
+    }
+}

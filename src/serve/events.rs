@@ -1,0 +1,454 @@
+//! Events that wait for their work: kept in the store before they are answered, done in their time, then removed.
+//!
+//! `call_finished` is due `settle` after it came, all others at once. Events of one date become one look at their rooms,
+//! so a thousand of them are no thousand runs. A kill loses nothing: what is kept and not removed is done after the
+//! restart. [`look_in`](crate::export::Exporter::look_in) is called by `lanes`; here is only what waits.
+
+use std::collections::{HashMap, HashSet, VecDeque};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use chrono::{DateTime, TimeDelta, Utc};
+use tokio::sync::Notify;
+
+use super::journal::Journal;
+use super::webhook::event::{Event, Kept, Name};
+use crate::config::Scope;
+use crate::lake::key;
+use crate::metrics::METRICS;
+use crate::store::Store;
+use crate::{ErrorKind, Result};
+
+/// An event that comes again within this time, while it waits, is the same one: the vendor sends up to three times.
+const SAME: TimeDelta = TimeDelta::seconds(60);
+/// Records done, remembered so that an event that comes again costs nothing.
+const REMEMBERED: usize = 10_000;
+/// Attempts after which an event is left to the nightly run.
+const MOST_ATTEMPTS: u32 = 8;
+/// How long another process may take for events of its own before this one does them.
+const ABANDONED: TimeDelta = TimeDelta::minutes(15);
+
+/// What became of an event.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Taken {
+    /// It is safely kept and waits for its work.
+    Kept,
+    /// It waits already, or is done.
+    Known,
+    /// There is nothing to do for it.
+    Noted,
+}
+
+/// An event that waits.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Waiting {
+    /// The event, and when it came.
+    pub kept: Kept,
+    /// The object that holds it.
+    pub object: String,
+    /// When its work is due.
+    pub due: DateTime<Utc>,
+    first_due: DateTime<Utc>,
+    attempts: u32,
+}
+
+/// See the module.
+pub struct Events {
+    scope: Scope,
+    settle: TimeDelta,
+    journal: Mutex<Option<Journal<Kept>>>,
+    inner: Arc<Mutex<Inner>>,
+    /// Something new waits.
+    pub wake: Arc<Notify>,
+}
+
+#[derive(Default)]
+struct Inner {
+    settle: TimeDelta,
+    waiting: HashMap<Event, Vec<Waiting>>,
+    /// Events of each object that are not done.
+    objects: HashMap<String, usize>,
+    done_records: HashSet<Event>,
+    done_order: VecDeque<Event>,
+}
+
+impl Events {
+    /// Nothing waits yet: [`Events::load`] finds what does. The handle ends when [`Events::close`] was called and all is
+    /// written.
+    pub fn start(store: Arc<dyn Store>, scope: Scope) -> (Self, tokio::task::JoinHandle<()>) {
+        let settle = TimeDelta::from_std(*scope.settle).unwrap_or(TimeDelta::days(36_500));
+        let inner = Arc::new(Mutex::new(Inner {
+            settle,
+            ..Inner::default()
+        }));
+        let wake = Arc::new(Notify::new());
+        let (of_journal, woken) = (Arc::clone(&inner), Arc::clone(&wake));
+        let (journal, writer) = Journal::start(store, key::EVENTS, move |object, events| {
+            lock(&of_journal).add(&object, events);
+            woken.notify_one();
+        });
+        let events = Self {
+            scope,
+            settle,
+            journal: Mutex::new(Some(journal)),
+            inner,
+            wake,
+        };
+        (events, writer)
+    }
+
+    /// Takes an event; returns when it is safe.
+    ///
+    /// # Errors
+    /// Of the store: it must come again.
+    pub async fn take(&self, event: Event, now: DateTime<Utc>) -> Result<Taken> {
+        if !event.name.has_work() || !self.is_in_scope(&event) {
+            return Ok(Taken::Noted);
+        }
+        let kept = Kept {
+            event,
+            received_at: now,
+        };
+        if lock(&self.inner).knows(&kept) {
+            return Ok(Taken::Known);
+        }
+        let journal = self
+            .journal
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone();
+        let Some(journal) = journal else {
+            return Err(crate::Error::new(
+                ErrorKind::Interrupted,
+                "events",
+                "the program stops",
+            ));
+        };
+        let line = serde_json::to_string(&kept)
+            .map_err(|error| crate::Error::new(ErrorKind::Internal, "event", error.to_string()))?;
+        journal.keep(line + "\n", kept).await?;
+        Ok(Taken::Kept)
+    }
+
+    fn is_in_scope(&self, event: &Event) -> bool {
+        let scope = &self.scope;
+        (scope.spaces.is_empty() || scope.spaces.contains(&event.space))
+            && (scope.rooms.is_empty() || scope.rooms.contains(&event.room))
+            && !scope.exclude_rooms.contains(&event.room)
+    }
+
+    /// Takes in what lies in the store: all of it at the start; later what another process has left for too long.
+    ///
+    /// # Errors
+    /// Of the store.
+    pub async fn load(&self, store: &dyn Store, all: bool, now: DateTime<Utc>) -> Result<()> {
+        for entry in store.list(key::EVENTS).await? {
+            let known = lock(&self.inner).objects.contains_key(&entry.key);
+            if known || !entry.key.ends_with(".jsonl") {
+                continue;
+            }
+            let object = match store.get(&entry.key).await {
+                Ok(object) => object,
+                Err(error) if error.kind() == ErrorKind::StoreNotFound => continue,
+                Err(error) => return Err(error),
+            };
+            let Some(events) = read(&object.bytes) else {
+                tracing::error!(
+                    key = entry.key,
+                    "kept events can't be read; the nightly run finds what they are about"
+                );
+                continue;
+            };
+            let abandoned = |kept: &Kept| due(kept, self.settle) + ABANDONED < now;
+            if all || events.iter().all(abandoned) {
+                lock(&self.inner).add(&entry.key, events);
+                self.wake.notify_one();
+            }
+        }
+        Ok(())
+    }
+
+    /// Takes out what is due.
+    pub fn take_due(&self, now: DateTime<Utc>) -> Vec<Waiting> {
+        let mut inner = lock(&self.inner);
+        let mut due = Vec::new();
+        inner.waiting.retain(|_, waiting| {
+            let (now_due, later) = std::mem::take(waiting)
+                .into_iter()
+                .partition(|one| one.due <= now);
+            due.extend::<Vec<_>>(now_due);
+            *waiting = later;
+            !waiting.is_empty()
+        });
+        inner.count();
+        due
+    }
+
+    /// When the next one is due.
+    pub fn next_due(&self) -> Option<DateTime<Utc>> {
+        let inner = lock(&self.inner);
+        inner.waiting.values().flatten().map(|one| one.due).min()
+    }
+
+    /// Takes note that the work of these is done, and gives the objects that are not needed any more.
+    #[must_use]
+    pub fn done(&self, done: Vec<Waiting>) -> Vec<String> {
+        let mut inner = lock(&self.inner);
+        let mut over = Vec::new();
+        for one in done {
+            if one.kept.event.name == Name::RecordFinished {
+                inner.remember(one.kept.event);
+            }
+            if let Some(left) = inner.objects.get_mut(&one.object) {
+                *left -= 1;
+                if *left == 0 {
+                    inner.objects.remove(&one.object);
+                    over.push(one.object);
+                }
+            }
+        }
+        over
+    }
+
+    /// Puts back what failed, to be tried again later each time. Gives those that were tried often enough.
+    #[must_use]
+    pub fn again(&self, failed: Vec<Waiting>, now: DateTime<Utc>) -> Vec<Waiting> {
+        let mut inner = lock(&self.inner);
+        let mut given_up = Vec::new();
+        for mut one in failed {
+            one.attempts += 1;
+            if one.attempts >= MOST_ATTEMPTS {
+                given_up.push(one);
+                continue;
+            }
+            one.due = now + TimeDelta::minutes(1 << (one.attempts - 1).min(6));
+            inner.waiting.entry(one.kept.event.clone()).or_default().push(one);
+        }
+        inner.count();
+        given_up
+    }
+
+    /// Puts back what was not begun.
+    pub fn put_back(&self, waiting: Vec<Waiting>) {
+        let mut inner = lock(&self.inner);
+        for one in waiting {
+            inner.waiting.entry(one.kept.event.clone()).or_default().push(one);
+        }
+        inner.count();
+    }
+
+    /// No event is taken any more; those on their way are still written.
+    pub fn close(&self) {
+        *self.journal.lock().unwrap_or_else(PoisonError::into_inner) = None;
+    }
+}
+
+fn lock(inner: &Mutex<Inner>) -> MutexGuard<'_, Inner> {
+    inner.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn read(bytes: &[u8]) -> Option<Vec<Kept>> {
+    let text = std::str::from_utf8(bytes).ok()?;
+    text.lines().map(|line| serde_json::from_str(line).ok()).collect()
+}
+
+fn due(kept: &Kept, settle: TimeDelta) -> DateTime<Utc> {
+    match kept.event.name {
+        Name::CallFinished => kept.received_at + settle,
+        _ => kept.received_at,
+    }
+}
+
+impl Inner {
+    fn add(&mut self, object: &str, events: Vec<Kept>) {
+        self.objects.insert(object.to_owned(), events.len());
+        for kept in events {
+            let due = due(&kept, self.settle);
+            self.waiting.entry(kept.event.clone()).or_default().push(Waiting {
+                kept,
+                object: object.to_owned(),
+                due,
+                first_due: due,
+                attempts: 0,
+            });
+        }
+        self.count();
+    }
+
+    /// Whether an event needs not be kept: the same one waits, and its work will be done late enough for both.
+    fn knows(&mut self, kept: &Kept) -> bool {
+        let due = due(kept, self.settle);
+        let twins = self.waiting.get_mut(&kept.event).into_iter().flatten();
+        for twin in twins {
+            if due <= twin.first_due + SAME {
+                twin.due = twin.due.max(due);
+                return true;
+            }
+        }
+        self.done_records.contains(&kept.event)
+    }
+
+    fn remember(&mut self, event: Event) {
+        if self.done_records.insert(event.clone()) {
+            self.done_order.push_back(event);
+        }
+        if self.done_order.len() > REMEMBERED
+            && let Some(oldest) = self.done_order.pop_front()
+        {
+            self.done_records.remove(&oldest);
+        }
+    }
+
+    fn count(&self) {
+        let waiting: usize = self.waiting.values().map(Vec::len).sum();
+        METRICS
+            .events_waiting
+            .set(i64::try_from(waiting).unwrap_or(i64::MAX));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::Duration;
+    use crate::store::folder::FolderStore;
+
+    fn event(name: Name, room: &str, record: Option<&str>) -> Event {
+        Event {
+            name,
+            space: "s".into(),
+            room: room.into(),
+            record: record.map(str::to_owned),
+        }
+    }
+
+    fn at(seconds: i64) -> DateTime<Utc> {
+        DateTime::from_timestamp(1_800_000_000 + seconds, 0).expect("in range")
+    }
+
+    struct World {
+        _folder: tempfile::TempDir,
+        store: Arc<dyn Store>,
+        events: Events,
+    }
+
+    fn world(settle: u64) -> World {
+        let folder = tempfile::tempdir().expect("folder");
+        let url = format!("file://{}", folder.path().display());
+        let store: Arc<dyn Store> = Arc::new(FolderStore::open(&url).expect("store"));
+        let scope = Scope {
+            settle: Duration::from_secs(settle),
+            exclude_rooms: vec!["left-out".into()],
+            ..Scope::default()
+        };
+        let (events, _) = Events::start(Arc::clone(&store), scope);
+        World {
+            _folder: folder,
+            store,
+            events,
+        }
+    }
+
+    #[tokio::test]
+    async fn a_call_is_due_when_it_has_settled_and_a_record_at_once() {
+        let world = world(1800);
+        let take = |event, when| world.events.take(event, when);
+        let call = event(Name::CallFinished, "r", None);
+        assert_eq!(take(call.clone(), at(0)).await.expect("kept"), Taken::Kept);
+        assert_eq!(
+            take(call.clone(), at(20)).await.expect("known"),
+            Taken::Known,
+            "sent again"
+        );
+        assert_eq!(
+            take(call.clone(), at(900)).await.expect("kept"),
+            Taken::Kept,
+            "another call"
+        );
+        let record = event(Name::RecordFinished, "r", Some("x"));
+        assert_eq!(take(record.clone(), at(5)).await.expect("kept"), Taken::Kept);
+        for nothing in [
+            event(Name::CallStarted, "r", None),
+            event(Name::Other, "r", None),
+            event(Name::CallFinished, "left-out", None),
+        ] {
+            assert_eq!(take(nothing, at(5)).await.expect("noted"), Taken::Noted);
+        }
+        let due = world.events.take_due(at(10));
+        assert_eq!(due.len(), 1);
+        assert_eq!(due[0].kept.event, record);
+        for key in world.events.done(due) {
+            world.store.delete(&key).await.expect("removed");
+        }
+        assert_eq!(
+            take(record, at(30)).await.expect("known"),
+            Taken::Known,
+            "it is done"
+        );
+        assert_eq!(
+            world.events.next_due(),
+            Some(at(1820)),
+            "late enough for the one sent again"
+        );
+        assert!(world.events.take_due(at(1819)).is_empty());
+        assert_eq!(world.events.take_due(at(1820)).len(), 1);
+        assert_eq!(world.events.take_due(at(2700)).len(), 1);
+    }
+
+    #[tokio::test]
+    async fn a_replay_can_not_put_the_work_off() {
+        let world = world(0);
+        let call = event(Name::CallFinished, "r", None);
+        world.events.take(call.clone(), at(0)).await.expect("kept");
+        for seconds in 1..=300 {
+            world.events.take(call.clone(), at(seconds)).await.expect("taken");
+        }
+        assert!(world.events.next_due().expect("waits") <= at(60));
+        let kept = world.store.list(key::EVENTS).await.expect("list").len();
+        assert!(kept <= 6, "{kept} objects for one room");
+    }
+
+    #[tokio::test]
+    async fn what_is_not_done_is_found_again_after_a_restart_and_what_is_done_is_not() {
+        let world = world(0);
+        for room in ["a", "b"] {
+            let event = event(Name::CallFinished, room, None);
+            world.events.take(event, at(0)).await.expect("kept");
+        }
+        let due = world.events.take_due(at(1));
+        let (done, open): (Vec<_>, Vec<_>) = due.into_iter().partition(|one| one.kept.event.room == "a");
+        for key in world.events.done(done) {
+            world.store.delete(&key).await.expect("removed");
+        }
+        let (restarted, _) = Events::start(Arc::clone(&world.store), Scope::default());
+        restarted.load(&*world.store, true, at(2)).await.expect("loaded");
+        let found = restarted.take_due(at(10_000));
+        assert_eq!(found.len(), 1);
+        assert_eq!(found[0].kept, open[0].kept);
+        // Beside a living process, only what it has left for long.
+        let (beside, _) = Events::start(Arc::clone(&world.store), world.events.scope.clone());
+        beside.load(&*world.store, false, at(60)).await.expect("loaded");
+        assert_eq!(beside.next_due(), None);
+        beside.load(&*world.store, false, at(3600)).await.expect("loaded");
+        assert_eq!(beside.next_due(), Some(at(0)));
+    }
+
+    #[tokio::test]
+    async fn what_fails_is_tried_later_each_time_and_not_for_ever() {
+        let world = world(0);
+        let event = event(Name::RecordFinished, "r", Some("x"));
+        world.events.take(event, at(0)).await.expect("kept");
+        let mut now = at(0);
+        let mut pauses = Vec::new();
+        loop {
+            let due = world.events.take_due(now);
+            assert_eq!(due.len(), 1);
+            if !world.events.again(due, now).is_empty() {
+                break;
+            }
+            let next = world.events.next_due().expect("waits");
+            pauses.push((next - now).num_minutes());
+            now = next;
+        }
+        assert_eq!(pauses, [1, 2, 4, 8, 16, 32, 64]);
+    }
+}

@@ -1,0 +1,136 @@
+//! Whether the daemon is well: the store in reach, the token accepted, the last run not in vain. Looked at in the
+//! background, so that a question costs nothing and no stranger can make it ask.
+
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use chrono::{DateTime, Utc};
+use serde_json::{Value, json};
+use tokio::time::Instant;
+
+use super::daemon::Daemon;
+use crate::export::{Outcome, Summary};
+use crate::lake::key;
+use crate::metrics::METRICS;
+use crate::{ErrorKind, Result};
+
+/// How often the store is looked at, and the token while it is refused or the API out of reach.
+const OFTEN: Duration = Duration::from_secs(30);
+/// How often a good token is looked at.
+const SELDOM: Duration = Duration::from_secs(600);
+
+/// How something is, in a word that tells strangers nothing.
+type State = &'static str;
+
+/// See the module.
+#[derive(Default)]
+pub struct Health(Mutex<Inner>);
+
+#[derive(Default)]
+struct Inner {
+    store: Option<State>,
+    token: Option<State>,
+    last_run: Option<(Outcome, DateTime<Utc>)>,
+    last_success: Option<DateTime<Utc>>,
+}
+
+impl Health {
+    /// Takes note of runs from before the daemon's start, newest first.
+    pub fn remember(&self, runs: &[Summary]) {
+        let mut inner = self.lock();
+        let whole = |run: &&Summary| run.command == "run" && run.finished_at.is_some();
+        if let Some(last) = runs.iter().find(whole) {
+            inner.last_run = last.finished_at.map(|at| (last.outcome, at));
+        }
+        let good = runs.iter().filter(whole).find(|run| run.outcome == Outcome::Done);
+        inner.last_success = good.and_then(|run| run.finished_at);
+        let seconds = |at: Option<DateTime<Utc>>| at.map_or(0, |at| at.timestamp());
+        #[allow(clippy::cast_precision_loss)]
+        {
+            METRICS
+                .last_run
+                .set(seconds(inner.last_run.map(|(_, at)| at)) as f64);
+            METRICS.last_success.set(seconds(inner.last_success) as f64);
+        }
+    }
+
+    /// Takes note of a scheduled run.
+    pub fn note_run(&self, outcome: &Result<Summary>) {
+        let now = Utc::now();
+        let mut inner = self.lock();
+        let outcome = outcome
+            .as_ref()
+            .map_or(Outcome::Nothing, |summary| summary.outcome);
+        inner.last_run = Some((outcome, now));
+        if outcome == Outcome::Done {
+            inner.last_success = Some(now);
+        }
+        drop(inner);
+        self.report();
+    }
+
+    /// Whether the daemon is ready, and why not.
+    pub fn report(&self) -> (bool, Value) {
+        let inner = self.lock();
+        let in_vain = matches!(inner.last_run, Some((Outcome::Nothing, _)));
+        let token_good = !matches!(inner.token, None | Some("refused"));
+        let ready = inner.store == Some("ok") && token_good && !in_vain;
+        METRICS.ready.set(ready.into());
+        let report = json!({
+            "ready": ready,
+            "store": inner.store.unwrap_or("not looked at yet"),
+            "token": inner.token.unwrap_or("not looked at yet"),
+            "last_run": inner.last_run.map(|(outcome, at)| json!({"outcome": outcome, "finished_at": at})),
+            "last_success": inner.last_success,
+        });
+        (ready, report)
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Inner> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Looks again and again, until the daemon stops.
+pub(super) async fn watch(daemon: &Daemon) {
+    let mut token_at: Option<Instant> = None;
+    loop {
+        let store = match daemon.store.size(key::STORE_INFO).await {
+            Ok(_) => "ok",
+            Err(error) => {
+                tracing::warn!(%error, "the store is out of reach");
+                "out of reach"
+            }
+        };
+        daemon.health.lock().store = Some(store);
+        let good = daemon.health.lock().token == Some("ok");
+        let since = token_at.map(|at| at.elapsed());
+        if since.is_none_or(|since| since >= if good { SELDOM } else { OFTEN }) {
+            let token = look_at_token(daemon).await;
+            daemon.health.lock().token = Some(token);
+            token_at = Some(Instant::now());
+        }
+        daemon.health.report();
+        tokio::select! {
+            () = daemon.cancel.cancelled() => return,
+            () = tokio::time::sleep(OFTEN) => {}
+        }
+    }
+}
+
+async fn look_at_token(daemon: &Daemon) -> State {
+    match daemon.client.spaces().await {
+        Ok(_) => "ok",
+        Err(error) => {
+            if error.kind() != ErrorKind::Interrupted {
+                tracing::warn!(%error, "the API does not take the token");
+            }
+            if matches!(error.kind(), ErrorKind::Unauthorized | ErrorKind::Forbidden) {
+                "refused"
+            } else {
+                // Not the daemon's fault: it goes on to take events.
+                "the API does not answer"
+            }
+        }
+    }
+}

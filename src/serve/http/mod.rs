@@ -1,0 +1,147 @@
+//! The daemon's listener: bounded connections, headers and times, then the routes. The web page's routes are to be
+//! merged in [`router`], from a module `serve::page` of its own.
+
+pub mod body;
+mod guard;
+pub mod reply;
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Router;
+use axum::http::StatusCode;
+use axum::response::Response;
+use axum::routing::{get, post};
+use hyper::server::conn::http1;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::server::graceful::GracefulShutdown;
+use hyper_util::service::TowerToHyperService;
+use tokio::net::TcpListener;
+use tokio::sync::Semaphore;
+
+use super::daemon::Daemon;
+use super::{api, relay, webhook};
+use crate::metrics::{self, METRICS};
+use crate::{Error, ErrorKind, Result};
+
+/// Connections at once: as many as file descriptors and memory surely last for.
+const CONNECTIONS: usize = 256;
+/// For a request's head, also the wait for the next one on a connection.
+const HEAD_TIME: Duration = Duration::from_secs(10);
+/// A head's size, and what of a body is read ahead.
+const HEAD_BYTES: usize = 16 * 1024;
+const HEADERS: usize = 64;
+/// The longest that a connection lives: one that reads its answer too slowly ends too.
+const CONNECTION_TIME: Duration = Duration::from_secs(600);
+/// What requests on their way get when the daemon stops.
+const GRACE: Duration = Duration::from_secs(3);
+
+/// The route that a path belongs to, for metrics: a stranger's path is none.
+fn route_of(path: &str) -> &'static str {
+    const ROUTES: [&str; 12] = [
+        "/webhooks/teleboss",
+        "/meta",
+        "/healthz",
+        "/readyz",
+        "/metrics",
+        "/api/status",
+        "/api/day",
+        "/api/runs",
+        "/api/next",
+        "/api/progress",
+        "/api/backfill",
+        "/api/retry",
+    ];
+    ROUTES.into_iter().find(|route| *route == path).unwrap_or("other")
+}
+
+fn router(daemon: Arc<Daemon>) -> Router {
+    Router::new()
+        .route("/webhooks/teleboss", post(webhook::receive))
+        .route("/meta", post(relay::receive))
+        .route("/healthz", get(alive))
+        .route("/readyz", get(ready))
+        .route("/metrics", get(metrics))
+        .merge(api::routes())
+        .fallback(async || reply::error(StatusCode::NOT_FOUND, "there is nothing here"))
+        .layer(axum::middleware::from_fn_with_state(
+            Arc::clone(&daemon),
+            guard::pass,
+        ))
+        .with_state(daemon)
+}
+
+async fn alive() -> Response {
+    reply::accepted()
+}
+
+async fn ready(axum::extract::State(daemon): axum::extract::State<Arc<Daemon>>) -> Response {
+    let (ready, report) = daemon.health.report();
+    let status = if ready {
+        StatusCode::OK
+    } else {
+        StatusCode::SERVICE_UNAVAILABLE
+    };
+    reply::json(status, &report)
+}
+
+async fn metrics() -> Response {
+    reply::with_type(StatusCode::OK, metrics::CONTENT_TYPE, METRICS.text())
+}
+
+/// Takes the address.
+///
+/// # Errors
+/// `Config`: it can't be listened on.
+pub(super) async fn bind(address: SocketAddr) -> Result<TcpListener> {
+    TcpListener::bind(address).await.map_err(|error| {
+        Error::new(
+            ErrorKind::Config,
+            format!("serve.listen {address}"),
+            error.to_string(),
+        )
+    })
+}
+
+/// Serves until the daemon stops, then finishes what is on its way.
+pub(super) async fn serve(daemon: &Arc<Daemon>, listener: TcpListener) {
+    let router = router(Arc::clone(daemon));
+    let places = Arc::new(Semaphore::new(CONNECTIONS));
+    let graceful = GracefulShutdown::new();
+    let mut http = http1::Builder::new();
+    http.timer(TokioTimer::new())
+        .header_read_timeout(HEAD_TIME)
+        .max_buf_size(HEAD_BYTES)
+        .max_headers(HEADERS);
+    loop {
+        let next = async {
+            // A place first: beyond it, callers wait in the system's queue.
+            let place = Arc::clone(&places).acquire_owned().await;
+            (place, listener.accept().await)
+        };
+        let (place, accepted) = tokio::select! {
+            () = daemon.cancel.cancelled() => break,
+            next = next => next,
+        };
+        let stream = match accepted {
+            Ok((stream, _)) => stream,
+            Err(error) => {
+                // Out of descriptors, mostly: it passes.
+                tracing::warn!(%error, "a connection could not be taken");
+                tokio::time::sleep(Duration::from_millis(100)).await;
+                continue;
+            }
+        };
+        let _ = stream.set_nodelay(true);
+        let service = TowerToHyperService::new(router.clone());
+        let connection = graceful.watch(http.serve_connection(TokioIo::new(stream), service));
+        tokio::spawn(async move {
+            let _place = place;
+            // Its errors are the caller's: cut, too slow, no HTTP.
+            let _ = tokio::time::timeout(CONNECTION_TIME, connection).await;
+        });
+    }
+    drop(listener);
+    let _ = tokio::time::timeout(GRACE, graceful.shutdown()).await;
+}

@@ -1,0 +1,275 @@
+//! The two lanes of work. On the first one runs and backfills go one after another; on the second one the small looks
+//! at rooms that webhooks ask for go beside them, so that a backfill of a year does not keep a lesson waiting.
+//!
+//! Both share the API's concurrency and pace. Manifests are written conditionally, so they may meet on one day; where
+//! the store can't do that, one lane waits for the other.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use chrono::{NaiveDate, Utc};
+use tokio::sync::MutexGuard;
+
+use super::clock;
+use super::daemon::Daemon;
+use super::events::Waiting;
+use super::queue::Work;
+use crate::export::{Exporter, Job, Outcome, Progress, Summary, nightly_job, read_store_info};
+use crate::lake::{self, key};
+use crate::{ExitStatus, Result};
+
+/// Failures that the next attempt would only repeat.
+const FINAL: [&str; 3] = ["room_not_found", "space_not_visible", "space_not_in_scope"];
+
+/// What telling of a run gets when the daemon stops.
+const LAST_WORDS: std::time::Duration = std::time::Duration::from_secs(2);
+/// Between two counts of what is missing, where looks at rooms follow one another.
+const SOMETIMES: std::time::Duration = std::time::Duration::from_secs(60);
+
+/// Does what waits on the first lane, until the daemon stops.
+pub(super) async fn run_main(daemon: &Arc<Daemon>) {
+    loop {
+        if daemon.cancel.is_cancelled() {
+            return;
+        }
+        let Some(work) = daemon.queue.pop() else {
+            tokio::select! {
+                () = daemon.cancel.cancelled() => return,
+                () = daemon.queue.wake.notified() => continue,
+            }
+        };
+        do_work(daemon, work).await;
+    }
+}
+
+/// Does one piece of work; what is stopped is put back. Gives how it ended.
+pub(super) async fn do_work(daemon: &Arc<Daemon>, work: Work) -> ExitStatus {
+    let _alone = alone(daemon).await;
+    let outcome = Box::pin(attempt(daemon, &work)).await;
+    let command = if matches!(work, Work::Scheduled { .. }) {
+        "run"
+    } else {
+        "backfill"
+    };
+    // What was through before the daemon was asked to stop is done.
+    let interrupted =
+        daemon.cancel.is_cancelled() && !matches!(&outcome, Ok(summary) if !summary.interrupted);
+    if let Some(notifier) = &daemon.notifier {
+        let telling = notifier.tell(command, &outcome);
+        let time = if daemon.cancel.is_cancelled() {
+            LAST_WORDS
+        } else {
+            std::time::Duration::MAX
+        };
+        let _ = tokio::time::timeout(time, telling).await;
+    }
+    if command == "run" {
+        daemon.health.note_run(&outcome);
+    }
+    daemon.measure_pending(std::time::Duration::ZERO).await;
+    let status = match &outcome {
+        Ok(summary) => {
+            tell(summary);
+            summary.status()
+        }
+        Err(error) => {
+            tracing::error!(command, %error, "the run could do nothing");
+            error.exit_status()
+        }
+    };
+    if interrupted {
+        daemon.queue.put_back(work);
+        return ExitStatus::Partial;
+    }
+    match work {
+        Work::Scheduled { .. } if status == ExitStatus::Nothing => {
+            daemon.retry_at(clock::try_again_at(Utc::now()));
+        }
+        Work::Scheduled { .. } => {}
+        Work::Asked { id, .. } => {
+            // Failed or not: what failed is in the lake's manifests, and the nightly run goes on with it.
+            if let Err(error) = daemon.store.delete(&key::queued(&id)).await {
+                tracing::warn!(%error, "a job that is done is still kept; it will be done again");
+            }
+        }
+    }
+    status
+}
+
+fn tell(summary: &Summary) {
+    let c = &summary.counts;
+    tracing::info!(
+        run = summary.id,
+        command = summary.command,
+        outcome = ?summary.outcome,
+        days = c.days,
+        days_built = c.days_built,
+        calls = c.calls,
+        reports_landed = c.reports_landed,
+        records_landed = c.records_landed,
+        recorded_bytes = c.recorded_bytes,
+        failed = summary.failed.len(),
+        pending = summary.pending.len(),
+        error = summary.error,
+        "the run ended"
+    );
+}
+
+async fn attempt(daemon: &Daemon, work: &Work) -> Result<Summary> {
+    let job = match work {
+        Work::Scheduled { .. } => nightly_job(&daemon.config, &*daemon.store, Utc::now()).await?,
+        Work::Asked { job, .. } => job.job(),
+    };
+    let progress = Arc::new(Progress::default());
+    let exporter = exporter(daemon, &progress)?;
+    let _shown = daemon.show(&job, &progress);
+    exporter.run(&job).await
+}
+
+fn exporter(daemon: &Daemon, progress: &Arc<Progress>) -> Result<Exporter> {
+    Exporter::beside(
+        &daemon.client,
+        daemon.config.clone(),
+        Arc::clone(&daemon.store),
+        Arc::clone(progress),
+        &daemon.cancel,
+        Utc::now(),
+    )
+}
+
+/// On a store that ignores conditional writes, or of which nothing is known yet: one lane at a time.
+async fn alone(daemon: &Daemon) -> Option<MutexGuard<'_, ()>> {
+    let conditional =
+        matches!(read_store_info(&*daemon.store).await, Ok(Some(info)) if info.conditional_writes);
+    if conditional {
+        None
+    } else {
+        Some(daemon.one_lane.lock().await)
+    }
+}
+
+/// Does the work of events when it is due, until the daemon stops.
+pub(super) async fn run_events(daemon: &Arc<Daemon>) {
+    while !daemon.cancel.is_cancelled() {
+        let due = daemon.events.take_due(Utc::now());
+        if !due.is_empty() {
+            look_in(daemon, due).await;
+            continue;
+        }
+        let until_next = async {
+            match daemon.events.next_due() {
+                Some(next) => {
+                    let left = (next - Utc::now()).to_std().unwrap_or_default();
+                    tokio::time::sleep(left.min(std::time::Duration::from_secs(20))).await;
+                }
+                None => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            () = daemon.cancel.cancelled() => return,
+            () = daemon.events.wake.notified() => {}
+            () = until_next => {}
+        }
+    }
+}
+
+/// Looks at the rooms of events, all of a date at once. Gives whether all was done.
+pub(super) async fn look_in(daemon: &Arc<Daemon>, events: Vec<Waiting>) -> bool {
+    let mut dates: BTreeMap<NaiveDate, Vec<Waiting>> = BTreeMap::new();
+    for event in events {
+        let date = lake::date_of(event.kept.received_at, daemon.config.timezone);
+        dates.entry(date).or_default().push(event);
+    }
+    let mut all = true;
+    for (date, events) in dates {
+        if daemon.cancel.is_cancelled() {
+            daemon.events.put_back(events);
+            all = false;
+            continue;
+        }
+        all &= look_in_on(daemon, date, events).await;
+    }
+    all
+}
+
+async fn look_in_on(daemon: &Arc<Daemon>, date: NaiveDate, events: Vec<Waiting>) -> bool {
+    let of = |id: fn(&Waiting) -> &String| -> Vec<String> {
+        let ids: BTreeSet<&String> = events.iter().map(id).collect();
+        ids.into_iter().cloned().collect()
+    };
+    let job = Job {
+        command: "webhook",
+        from: date,
+        to: date,
+        open_days: false,
+        spaces: of(|one| &one.kept.event.space),
+        rooms: of(|one| &one.kept.event.room),
+        only: None,
+        force: false,
+    };
+    let _alone = alone(daemon).await;
+    let progress = Arc::new(Progress::default());
+    let outcome = {
+        let _shown = daemon.show(&job, &progress);
+        match exporter(daemon, &progress) {
+            Ok(exporter) => Box::pin(exporter.look_in(&job)).await,
+            Err(error) => Err(error),
+        }
+    };
+    if daemon.cancel.is_cancelled() && !matches!(&outcome, Ok(summary) if !summary.interrupted) {
+        daemon.events.put_back(events);
+        return false;
+    }
+    let (done, failed) = match &outcome {
+        Ok(summary) => {
+            tell(summary);
+            sort(events, summary)
+        }
+        Err(error) => {
+            tracing::error!(%error, "the rooms of webhooks could not be looked at");
+            (Vec::new(), events)
+        }
+    };
+    let all = failed.is_empty();
+    let given_up = daemon.events.again(failed, Utc::now());
+    for one in &given_up {
+        let event = &one.kept.event;
+        tracing::warn!(
+            event = event.name.as_str(),
+            space = event.space,
+            room = event.room,
+            "tried often enough: the nightly run goes on with it"
+        );
+    }
+    for object in daemon.events.done(done.into_iter().chain(given_up).collect()) {
+        if let Err(error) = daemon.store.delete(&object).await {
+            tracing::warn!(%error, "events that are done are still kept; they will be done again");
+        }
+    }
+    daemon.measure_pending(SOMETIMES).await;
+    all
+}
+
+/// Parts the events whose work is done from those whose room, or space, failed.
+fn sort(events: Vec<Waiting>, summary: &Summary) -> (Vec<Waiting>, Vec<Waiting>) {
+    if summary.outcome == Outcome::Nothing {
+        let is_final = summary
+            .failed
+            .iter()
+            .all(|problem| FINAL.contains(&problem.kind.as_str()));
+        return if is_final && !summary.failed.is_empty() {
+            (events, Vec::new())
+        } else {
+            (Vec::new(), events)
+        };
+    }
+    events.into_iter().partition(|one| {
+        let event = &one.kept.event;
+        !summary.failed.iter().any(|problem| {
+            let of = |id: &Option<String>, mine: &String| id.as_ref().is_none_or(|id| id == mine);
+            !FINAL.contains(&problem.kind.as_str())
+                && of(&problem.space_id, &event.space)
+                && of(&problem.room_id, &event.room)
+        })
+    })
+}

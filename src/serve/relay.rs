@@ -1,0 +1,485 @@
+//! The meta relay: what the LMS sends is kept at once, taken into the lake by the same import as `meta import`, and
+//! passed on to the API for as long as that takes.
+//!
+//! ```text
+//! POST /meta ─ journal ─► relay/new/ ─ import, many requests at once ─► raw/meta/, shelves
+//!                                        └► relay/due/ ─ storeExternalUserMeta ─► gone, or relay/refused/
+//! ```
+//! Each arrow writes before it removes: a kill repeats a step, and each step may be repeated.
+
+use std::collections::{HashSet, VecDeque};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use axum::body::Body;
+use axum::extract::State;
+use axum::http::StatusCode;
+use axum::response::Response;
+use chrono::{DateTime, NaiveDateTime, Utc};
+use futures_util::{StreamExt, stream};
+use serde_json::json;
+use serde_json::value::RawValue;
+use tokio::sync::Notify;
+
+use super::daemon::Daemon;
+use super::http::{body, reply};
+use super::journal::{self, Journal};
+use super::webhook::{PATIENCE, too_slow};
+use crate::build::meta::{Payload, parse};
+use crate::export::{MetaFile, import_meta};
+use crate::lake::key;
+use crate::metrics::METRICS;
+use crate::store::{Condition, Store};
+use crate::{Error, ErrorKind, Result};
+
+/// A request's body at most.
+const LARGEST: usize = 8 << 20;
+/// How long the import waits for more, once something came: a thousand requests become few files.
+const GATHER: Duration = Duration::from_secs(1);
+/// Objects that one import takes.
+const MOST_OBJECTS: usize = 1000;
+/// Bytes that one import takes, or a little more.
+const MOST_BYTES: usize = 32 << 20;
+/// Payloads on their way to the API at once.
+const AT_ONCE: usize = 4;
+/// The pause after a failure; it doubles.
+const PAUSE: Duration = Duration::from_secs(1);
+const LONGEST_PAUSE: Duration = Duration::from_secs(300);
+
+/// See the module.
+pub struct Relay {
+    journal: Mutex<Option<Journal<()>>>,
+    new: Arc<Mutex<VecDeque<String>>>,
+    due: Mutex<VecDeque<String>>,
+    arrived: Arc<Notify>,
+    imported: Notify,
+}
+
+impl Relay {
+    /// Nothing waits yet. The handle ends when [`Relay::close`] was called and all is written.
+    pub fn start(store: Arc<dyn Store>) -> (Self, tokio::task::JoinHandle<()>) {
+        let new = Arc::new(Mutex::new(VecDeque::new()));
+        let arrived = Arc::new(Notify::new());
+        let (keys, wake) = (Arc::clone(&new), Arc::clone(&arrived));
+        let (journal, writer) = Journal::start(store, key::RELAY_NEW, move |key, _| {
+            lock(&keys).push_back(key);
+            wake.notify_one();
+        });
+        let relay = Self {
+            journal: Mutex::new(Some(journal)),
+            new,
+            due: Mutex::default(),
+            arrived,
+            imported: Notify::new(),
+        };
+        (relay, writer)
+    }
+
+    /// Takes in what was kept before a restart.
+    ///
+    /// # Errors
+    /// Of the store.
+    pub async fn load(&self, store: &dyn Store) -> Result<()> {
+        for (prefix, keys) in [(key::RELAY_NEW, &*self.new), (key::RELAY_DUE, &self.due)] {
+            let found = store.list(prefix).await?;
+            lock(keys).extend(found.into_iter().map(|entry| entry.key));
+        }
+        let due: Vec<String> = lock(&self.due).iter().cloned().collect();
+        for key in due {
+            METRICS
+                .meta_waiting
+                .inc_by(count_lines(&store.get(&key).await?.bytes));
+        }
+        self.arrived.notify_one();
+        self.imported.notify_one();
+        Ok(())
+    }
+
+    /// Nothing is taken any more; what is on its way is still written.
+    pub fn close(&self) {
+        *self.journal.lock().unwrap_or_else(PoisonError::into_inner) = None;
+    }
+
+    /// Whether something waits to be taken in or passed on.
+    pub fn has_work(&self) -> bool {
+        !lock(&self.new).is_empty() || !lock(&self.due).is_empty()
+    }
+}
+
+fn lock(keys: &Mutex<VecDeque<String>>) -> MutexGuard<'_, VecDeque<String>> {
+    keys.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn count_lines(bytes: &[u8]) -> i64 {
+    let lines = bytes.iter().filter(|byte| **byte == b'\n').count();
+    i64::try_from(lines).unwrap_or(i64::MAX)
+}
+
+/// `POST /meta`
+pub(super) async fn receive(State(daemon): State<Arc<Daemon>>, request: Body) -> Response {
+    let bytes = match body::read(request, LARGEST).await {
+        Ok(bytes) => bytes,
+        Err(refusal) => return refusal.into(),
+    };
+    let read = tokio::task::spawn_blocking(move || lines(&bytes)).await;
+    let (count, lines) = match read {
+        Ok(Ok(lines)) => lines,
+        Ok(Err(why)) => return reply::error(StatusCode::BAD_REQUEST, &why),
+        Err(_) => return reply::error(StatusCode::INTERNAL_SERVER_ERROR, "could not be read"),
+    };
+    let journal = daemon
+        .relay
+        .journal
+        .lock()
+        .unwrap_or_else(PoisonError::into_inner)
+        .clone();
+    let kept = match journal {
+        Some(journal) => tokio::time::timeout(PATIENCE, journal.keep(lines, ()))
+            .await
+            .unwrap_or_else(|_| Err(too_slow("meta"))),
+        None => Err(Error::new(ErrorKind::Interrupted, "relay", "the program stops")),
+    };
+    if let Err(error) = kept {
+        tracing::error!(%error, "meta could not be kept");
+        return reply::error(
+            StatusCode::SERVICE_UNAVAILABLE,
+            "could not be kept, send it again",
+        );
+    }
+    METRICS.meta_received.inc_by(count);
+    reply::json(StatusCode::ACCEPTED, &json!({"accepted": count}))
+}
+
+/// The payloads of a body, and its values one a line, as they came but for line breaks between their parts.
+fn lines(bytes: &[u8]) -> std::result::Result<(u64, String), String> {
+    let count = parse(bytes).map_err(|error| error.to_string())?.len() as u64;
+    if count == 0 {
+        return Err("holds no payload".into());
+    }
+    let bytes = bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(bytes);
+    let mut lines = String::with_capacity(bytes.len() + 1);
+    let mut add = |value: &RawValue| {
+        // A line break in JSON is white space: within a string it would be written as \n.
+        lines.extend(
+            value
+                .get()
+                .chars()
+                .map(|c| if matches!(c, '\n' | '\r') { ' ' } else { c }),
+        );
+        lines.push('\n');
+    };
+    for value in serde_json::Deserializer::from_slice(bytes).into_iter::<&RawValue>() {
+        let value = value.map_err(|error| error.to_string())?;
+        match serde_json::from_str::<Vec<&RawValue>>(value.get()) {
+            Ok(elements) => elements.into_iter().for_each(&mut add),
+            Err(_) => add(value),
+        }
+    }
+    Ok((count, lines))
+}
+
+/// Takes in what came, until the daemon stops; then once more what came last.
+pub(super) async fn run_imports(daemon: &Daemon) {
+    let mut pause = PAUSE;
+    loop {
+        tokio::select! {
+            () = daemon.cancel.cancelled() => break,
+            () = daemon.relay.arrived.notified() => {}
+        }
+        tokio::select! {
+            () = daemon.cancel.cancelled() => break,
+            () = tokio::time::sleep(GATHER) => {}
+        }
+        match import_all(daemon).await {
+            Ok(()) => pause = PAUSE,
+            Err(error) => {
+                tracing::warn!(%error, "received meta could not be taken in; it is kept and tried again");
+                daemon.relay.arrived.notify_one();
+                if !wait(daemon, &mut pause).await {
+                    break;
+                }
+            }
+        }
+    }
+}
+
+/// Takes in all that waits.
+///
+/// # Errors
+/// Of the store: what is left waits on.
+pub(super) async fn import_all(daemon: &Daemon) -> Result<()> {
+    loop {
+        let keys: Vec<String> = lock(&daemon.relay.new)
+            .iter()
+            .take(MOST_OBJECTS)
+            .cloned()
+            .collect();
+        if keys.is_empty() {
+            return Ok(());
+        }
+        let taken = import(daemon, keys).await?;
+        lock(&daemon.relay.new).drain(..taken);
+    }
+}
+
+/// Takes the first of these objects in: as many as one import may hold.
+async fn import(daemon: &Daemon, keys: Vec<String>) -> Result<usize> {
+    let mut bytes = Vec::new();
+    let (mut taken, mut received_at) = (0, DateTime::UNIX_EPOCH);
+    for key in &keys {
+        match daemon.store.get(key).await {
+            Ok(object) => bytes.extend_from_slice(&object.bytes),
+            // Another process was first.
+            Err(error) if error.kind() == ErrorKind::StoreNotFound => {}
+            Err(error) => return Err(error),
+        }
+        received_at = received_at.max(received(key).unwrap_or_else(Utc::now));
+        taken += 1;
+        if bytes.len() >= MOST_BYTES {
+            break;
+        }
+    }
+    if !bytes.is_empty() {
+        let count = count_lines(&bytes);
+        let payloads = parse(&bytes)
+            .map_err(|error| Error::new(ErrorKind::Store, &keys[0], format!("is damaged: {error}")))?;
+        let file = MetaFile {
+            name: "relay".into(),
+            bytes: bytes.clone().into(),
+            payloads,
+        };
+        let zone = daemon.config.timezone;
+        // As of the time it came: done again after a kill, it undoes nothing that came later.
+        let done = import_meta(&*daemon.store, zone, received_at, vec![file]).await?;
+        tracing::info!(
+            payloads = done.payloads,
+            changed = done.changed,
+            "meta was received"
+        );
+        let due = format!("{}{}.jsonl", key::RELAY_DUE, journal::id());
+        daemon.store.put(&due, bytes.into(), Condition::Any).await?;
+        METRICS.meta_waiting.inc_by(count);
+        lock(&daemon.relay.due).push_back(due);
+        daemon.relay.imported.notify_one();
+    }
+    for key in &keys[..taken] {
+        daemon.store.delete(key).await?;
+    }
+    Ok(taken)
+}
+
+/// When an object was written, as its id says.
+fn received(key: &str) -> Option<DateTime<Utc>> {
+    let id = key.rsplit('/').next()?;
+    let (stamp, _) = id.split_once('-')?;
+    NaiveDateTime::parse_from_str(stamp, "%Y%m%dT%H%M%S%6fZ")
+        .ok()
+        .map(|at| at.and_utc())
+}
+
+/// Passes on what was taken in, until the daemon stops.
+pub(super) async fn run_passing(daemon: &Daemon) {
+    let mut pause = PAUSE;
+    // Of the object at the front, what is not passed on yet.
+    let mut left: Option<Vec<Payload>> = None;
+    loop {
+        let Some(key) = lock(&daemon.relay.due).front().cloned() else {
+            tokio::select! {
+                () = daemon.cancel.cancelled() => return,
+                () = daemon.relay.imported.notified() => continue,
+            }
+        };
+        let before = left.as_ref().map(Vec::len);
+        match pass_on(daemon, &key, &mut left).await {
+            Ok(()) => {
+                pause = PAUSE;
+                left = None;
+                lock(&daemon.relay.due).pop_front();
+            }
+            Err(error) => {
+                if daemon.cancel.is_cancelled() {
+                    return;
+                }
+                if left.as_ref().map(Vec::len) < before {
+                    pause = PAUSE;
+                }
+                tracing::warn!(%error, "meta could not be passed on to the API; it is kept and tried again");
+                if !wait(daemon, &mut pause).await {
+                    return;
+                }
+            }
+        }
+    }
+}
+
+/// Passes on all that waits, each once. Gives whether all was.
+pub(super) async fn pass_all(daemon: &Daemon) -> bool {
+    loop {
+        let Some(key) = lock(&daemon.relay.due).front().cloned() else {
+            return true;
+        };
+        if let Err(error) = pass_on(daemon, &key, &mut None).await {
+            tracing::warn!(%error, "meta could not be passed on to the API; it is kept");
+            return false;
+        }
+        lock(&daemon.relay.due).pop_front();
+    }
+}
+
+/// Passes an object's payloads on and removes it. `left` is what of it is not passed on.
+async fn pass_on(daemon: &Daemon, key: &str, left: &mut Option<Vec<Payload>>) -> Result<()> {
+    let bytes = match daemon.store.get(key).await {
+        Ok(object) => object.bytes,
+        Err(error) if error.kind() == ErrorKind::StoreNotFound => return Ok(()),
+        Err(error) => return Err(error),
+    };
+    let due = match left.take() {
+        Some(due) => due,
+        None => parse(&bytes)
+            .map_err(|error| Error::new(ErrorKind::Store, key, format!("is damaged: {error}")))?,
+    };
+    let (due, earlier) = latest(due);
+    METRICS.meta_waiting.dec_by(earlier);
+    let path = daemon.config.api.external_meta_path.as_str();
+    let mut answers = stream::iter(due)
+        .map(|payload| async move {
+            let answer = daemon.client.store_meta(path, &payload.body()).await;
+            (payload, answer)
+        })
+        .buffer_unordered(AT_ONCE);
+    let (mut unsent, mut refused, mut first_error) = (Vec::new(), Vec::new(), None);
+    while let Some((payload, answer)) = answers.next().await {
+        match answer {
+            Ok(()) => {
+                METRICS.meta_passed.inc();
+                METRICS.meta_waiting.dec();
+            }
+            Err(error) if matches!(error.kind(), ErrorKind::Rejected | ErrorKind::TooLarge) => {
+                refused.push((payload, error));
+            }
+            Err(error) => {
+                first_error.get_or_insert(error);
+                unsent.push(payload);
+                // The others would only hear the same.
+                if unsent.len() >= AT_ONCE {
+                    break;
+                }
+            }
+        }
+    }
+    // What was not begun is not sent either.
+    let rest = answers.into_inner();
+    drop(rest);
+    keep_refused(daemon, refused).await?;
+    match first_error {
+        Some(error) => {
+            *left = Some(unsent);
+            Err(error)
+        }
+        None => {
+            daemon.store.delete(key).await?;
+            tracing::info!("meta was passed on to the API");
+            Ok(())
+        }
+    }
+}
+
+/// Of each user and meeting the latest, so that their order on the way does not matter; and how many were left out.
+fn latest(payloads: Vec<Payload>) -> (Vec<Payload>, i64) {
+    let all = payloads.len();
+    let mut seen = HashSet::new();
+    let mut latest: Vec<Payload> = payloads
+        .into_iter()
+        .rev()
+        .filter(|payload| seen.insert((payload.user.clone(), payload.meeting.clone())))
+        .collect();
+    latest.reverse();
+    let left_out = i64::try_from(all - latest.len()).unwrap_or(0);
+    (latest, left_out)
+}
+
+/// What the API will never take is laid aside, so that it holds nothing up.
+async fn keep_refused(daemon: &Daemon, refused: Vec<(Payload, Error)>) -> Result<()> {
+    let Some((_, error)) = refused.first() else {
+        return Ok(());
+    };
+    let key = format!("{}{}.jsonl", key::RELAY_REFUSED, journal::id());
+    let lines: String = refused
+        .iter()
+        .map(|(payload, _)| format!("{}\n", payload.body()))
+        .collect();
+    daemon.store.put(&key, lines.into(), Condition::Any).await?;
+    tracing::warn!(
+        payloads = refused.len(),
+        key,
+        %error,
+        "the API refuses meta for good; it is in the lake, and laid aside for a look"
+    );
+    METRICS.meta_refused.inc_by(refused.len() as u64);
+    METRICS
+        .meta_waiting
+        .dec_by(i64::try_from(refused.len()).unwrap_or(0));
+    Ok(())
+}
+
+/// Waits, longer each time; false when the daemon stops.
+async fn wait(daemon: &Daemon, pause: &mut Duration) -> bool {
+    let this = pause.mul_f64(0.5 + fastrand::f64() / 2.0);
+    *pause = (*pause * 2).min(LONGEST_PAUSE);
+    tokio::select! {
+        () = daemon.cancel.cancelled() => false,
+        () = tokio::time::sleep(this) => true,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_form_becomes_a_value_a_line_as_it_came() {
+        let one = r#"{"externalUserId":"u","externalMeetingId":"m","meta":{"a":1.50}}"#;
+        let pretty = "{\n  \"externalUserId\": \"v\",\r\n \"externalMeetingId\": \"m\", \"n\": \"a\\nb\"}";
+        let flat = "{   \"externalUserId\": \"v\",   \"externalMeetingId\": \"m\", \"n\": \"a\\nb\"}";
+        let lines_of = |text: &str| lines(text.as_bytes()).expect("meta");
+        assert_eq!(lines_of(one), (1, format!("{one}\n")));
+        assert_eq!(
+            lines_of(&format!("{one}\n{one}\n")),
+            (2, format!("{one}\n{one}\n"))
+        );
+        assert_eq!(
+            lines_of(&format!("\u{feff}[{pretty}, {one}]")),
+            (2, format!("{flat}\n{one}\n"))
+        );
+        assert_eq!(
+            lines_of(&format!("{pretty}\n{pretty}")),
+            (2, format!("{flat}\n{flat}\n"))
+        );
+        let (_, kept) = lines_of(pretty);
+        assert_eq!(parse(kept.as_bytes()).expect("parses").len(), 1);
+    }
+
+    #[test]
+    fn what_is_no_meta_is_told_by_line_and_reason() {
+        let bad = format!(
+            "{}\n{{\"externalUserId\":\"u\"}}\n",
+            r#"{"externalUserId":"u","externalMeetingId":"m"}"#
+        );
+        assert_eq!(
+            lines(bad.as_bytes()).expect_err("no meeting"),
+            "line 2: externalMeetingId is missing"
+        );
+        for empty in ["", " \n", "[]"] {
+            assert_eq!(lines(empty.as_bytes()).expect_err("empty"), "holds no payload");
+        }
+        assert!(lines(b"{").expect_err("cut").contains("line 1"));
+    }
+
+    #[test]
+    fn an_objects_id_tells_when_it_came() {
+        let key = format!("{}{}.jsonl", key::RELAY_NEW, journal::id());
+        let ago = Utc::now() - received(&key).expect("a time");
+        assert!(ago.num_seconds().abs() < 60, "{ago}");
+        assert_eq!(received("x"), None);
+    }
+}

@@ -1,0 +1,98 @@
+//! Webhooks of the vendor: read ([`event`]), proved ([`sign`], with the [`secrets`] of each space) and received.
+//!
+//! An event is answered with 2xx only when it is safely kept: see [`Events`](super::events::Events). A replay can't be
+//! told from the next call's end in the same room, since an event carries neither a time nor a number: it is taken, and
+//! costs at most one more look at a room. Pure but for `secrets`, which reads files, and `receive`.
+
+pub mod event;
+pub mod secrets;
+pub mod sign;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::body::Body;
+use axum::extract::State;
+use axum::http::StatusCode;
+use axum::response::Response;
+use chrono::Utc;
+
+use self::event::{Envelope, Event};
+use super::daemon::Daemon;
+use super::events::Taken;
+use super::http::{body, reply};
+use crate::metrics::{METRICS, WebhookLabels};
+use crate::{Error, ErrorKind};
+
+/// A webhook's body is a few hundred bytes.
+const LARGEST: usize = 64 * 1024;
+
+/// What the store gets to keep what came; the caller is told to come again after that.
+pub(super) const PATIENCE: Duration = Duration::from_secs(20);
+
+/// `POST /webhooks/teleboss`
+pub(super) async fn receive(State(daemon): State<Arc<Daemon>>, request: Body) -> Response {
+    let bytes = match body::read(request, LARGEST).await {
+        Ok(bytes) => bytes,
+        Err(refusal) => return count("none", "malformed", refusal.into()),
+    };
+    let Some((envelope, event)) = Envelope::read(&bytes) else {
+        return count(
+            "none",
+            "malformed",
+            reply::error(StatusCode::BAD_REQUEST, "not an event"),
+        );
+    };
+    // The event says of which space it is; only that space's secret can prove it.
+    if !daemon.secrets.prove(&event.space, &envelope).await {
+        daemon.note_forged();
+        // Not why: a forger learns nothing.
+        return count(
+            "none",
+            "forged",
+            reply::error(StatusCode::UNAUTHORIZED, "refused"),
+        );
+    }
+    take(&daemon, event).await
+}
+
+async fn take(daemon: &Daemon, event: Event) -> Response {
+    let name = event.name.as_str();
+    let (space, room, record) = (event.space.clone(), event.room.clone(), event.record.clone());
+    let taking = tokio::time::timeout(PATIENCE, daemon.events.take(event, Utc::now()));
+    let taken = taking.await.unwrap_or_else(|_| Err(too_slow("webhook")));
+    let ids = || (space.as_str(), room.as_str(), record.as_deref());
+    match taken {
+        Ok(Taken::Kept) => {
+            let (space, room, record) = ids();
+            tracing::info!(event = name, space, room, record, "webhook");
+            count(name, "kept", reply::accepted())
+        }
+        Ok(Taken::Known) => count(name, "known", reply::accepted()),
+        Ok(Taken::Noted) => {
+            tracing::debug!(event = name, space, room, record, "webhook");
+            count(name, "noted", reply::accepted())
+        }
+        Err(error) => {
+            tracing::error!(event = name, space, room, record, %error, "a webhook could not be kept");
+            let answer = reply::error(
+                StatusCode::SERVICE_UNAVAILABLE,
+                "could not be kept, send it again",
+            );
+            count(name, "failed", answer)
+        }
+    }
+}
+
+/// The store took longer than [`PATIENCE`].
+pub(super) fn too_slow(about: &str) -> Error {
+    Error::new(ErrorKind::StoreUnavailable, about, "the store takes too long")
+}
+
+fn count(event: &'static str, result: &'static str, answer: Response) -> Response {
+    METRICS
+        .webhooks
+        .get_or_create(&WebhookLabels { event, result })
+        .inc();
+    answer
+}

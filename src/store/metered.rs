@@ -1,0 +1,116 @@
+//! A store that counts its calls and their times, around any other. Used by `cli` and `serve`, which open stores.
+//!
+//! Every method is passed on, those with a default too: a wrapper that forgot one would change what the store does.
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use tokio::time::Instant;
+
+use super::{Condition, Entry, Object, Store, Upload, UploadOptions, Version};
+use crate::metrics::{CallLabels, METRICS, StoreLabels};
+use crate::{ErrorKind, Result};
+
+/// See the module.
+pub struct Metered(Arc<dyn Store>);
+
+impl Metered {
+    /// Puts the counters around a store.
+    pub fn around(store: Arc<dyn Store>) -> Arc<dyn Store> {
+        Arc::new(Self(store))
+    }
+}
+
+/// Counts one call.
+async fn counted<T>(call: &'static str, work: impl Future<Output = Result<T>>) -> Result<T> {
+    let started = Instant::now();
+    let done = work.await;
+    let result = match &done {
+        Ok(_) => "ok",
+        Err(error) => match error.kind() {
+            ErrorKind::StoreNotFound => "not_found",
+            ErrorKind::Precondition => "precondition",
+            _ => "failed",
+        },
+    };
+    METRICS
+        .store_calls
+        .get_or_create(&StoreLabels { call, result })
+        .inc();
+    METRICS
+        .store_seconds
+        .get_or_create(&CallLabels { call })
+        .observe(started.elapsed().as_secs_f64());
+    done
+}
+
+#[async_trait]
+impl Store for Metered {
+    fn url(&self) -> &str {
+        self.0.url()
+    }
+
+    async fn preflight(&self) -> Result<()> {
+        counted("preflight", self.0.preflight()).await
+    }
+
+    async fn conditional_writes(&self) -> Result<bool> {
+        counted("conditional_writes", self.0.conditional_writes()).await
+    }
+
+    async fn get(&self, key: &str) -> Result<Object> {
+        counted("get", self.0.get(key)).await
+    }
+
+    async fn read(&self, key: &str) -> Result<Bytes> {
+        counted("get", self.0.read(key)).await
+    }
+
+    async fn get_range(&self, key: &str, offset: u64, length: usize) -> Result<Bytes> {
+        counted("get_range", self.0.get_range(key, offset, length)).await
+    }
+
+    async fn size(&self, key: &str) -> Result<Option<u64>> {
+        counted("size", self.0.size(key)).await
+    }
+
+    async fn put(&self, key: &str, bytes: Bytes, condition: Condition) -> Result<Version> {
+        counted("put", self.0.put(key, bytes, condition)).await
+    }
+
+    async fn list(&self, prefix: &str) -> Result<Vec<Entry>> {
+        counted("list", self.0.list(prefix)).await
+    }
+
+    async fn delete(&self, key: &str) -> Result<()> {
+        counted("delete", self.0.delete(key)).await
+    }
+
+    async fn upload(&self, key: &str, options: UploadOptions) -> Result<Box<dyn Upload>> {
+        let upload = counted("upload", self.0.upload(key, options)).await?;
+        Ok(Box::new(MeteredUpload(upload)))
+    }
+
+    async fn unfinished_uploads(&self, prefix: &str) -> Result<Vec<String>> {
+        counted("unfinished_uploads", self.0.unfinished_uploads(prefix)).await
+    }
+}
+
+struct MeteredUpload(Box<dyn Upload>);
+
+#[async_trait]
+impl Upload for MeteredUpload {
+    async fn write(&mut self, chunk: Bytes) -> Result<()> {
+        // One piece of many: counted by the whole, when it is complete.
+        self.0.write(chunk).await
+    }
+
+    async fn complete(self: Box<Self>) -> Result<()> {
+        counted("complete", self.0.complete()).await
+    }
+
+    async fn abort(self: Box<Self>) -> Result<()> {
+        counted("abort", self.0.abort()).await
+    }
+}

@@ -1,0 +1,64 @@
+//! The daemon as a process, against the simulator.
+
+mod commands;
+mod deploy;
+mod hostile;
+mod jobs;
+mod lesson;
+mod relay;
+mod tell;
+
+use chrono::{TimeDelta, Utc};
+use telelake::simulator::{Event, Record, Simulator};
+
+/// The secret that [`crate::support::daemon::Plan`] configures.
+pub(crate) const SECRET: &str = "s3cr3t-of-all";
+
+/// A lesson that has just ended: the call's id and its record's, and an event of either.
+pub(crate) struct Lesson {
+    pub call: String,
+    pub record: String,
+    pub call_finished: Event,
+    pub record_finished: Event,
+}
+
+/// Holds a lesson like the school's first one, that ended a minute ago.
+pub(crate) fn hold_lesson(sim: &Simulator) -> Lesson {
+    sim.edit(|school| {
+        let model = school
+            .calls
+            .iter()
+            .find(|call| call.finished_at.is_some())
+            .unwrap()
+            .clone();
+        let later = Utc::now() - TimeDelta::minutes(1) - model.finished_at.unwrap();
+        let call = school.add_call_like(&model.id, later).unwrap();
+        let record = Record {
+            id: format!("{}{}", &call[..16], "0000beef"),
+            name: "запись".into(),
+            space_id: model.space_id.clone(),
+            room_id: model.room_id.clone(),
+            call_id: Some(call.clone()),
+            state: "finished".into(),
+            created_at: model.started_at + later,
+            started_at: Some(model.started_at + later),
+            finished_at: Some(model.finished_at.unwrap() + later),
+            file_size: Some(20_000),
+            size: 20_000,
+        };
+        let id = record.id.clone();
+        school.records.push(record);
+        let of = |name: &str| Event::of_room(name, &model.space_id, &model.room_id);
+        Lesson {
+            call_finished: of("call_finished"),
+            record_finished: of("record_finished").record(&id),
+            call,
+            record: id,
+        }
+    })
+}
+
+/// Sends an event to a daemon, signed with a secret.
+pub(crate) async fn send(daemon: &crate::support::daemon::Daemon, event: &Event, secret: &str) -> u16 {
+    daemon.post("/webhooks/teleboss", &event.signed(secret)).await.0
+}

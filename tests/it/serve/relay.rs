@@ -1,0 +1,136 @@
+//! The meta relay: into the lake at once, to the API for as long as it takes.
+
+use futures_util::{StreamExt, stream};
+use serde_json::{Value, json};
+use telelake::simulator::{Endpoint, Failure, Matcher, Simulator};
+
+use crate::export::small;
+use crate::support::daemon::Plan;
+use crate::support::lake::Lake;
+
+fn meta(n: usize) -> Value {
+    json!({"externalUserId": format!("u{n}"), "externalMeetingId": "m1",
+           "meta": {"lesson_name": "Эмоции", "lesson_scheduled_start_dt": "2026-03-03 09:00", "user_role": "student"}})
+}
+
+async fn below(lake: &Lake, prefix: &str) -> Vec<String> {
+    let keys = lake.keys().await;
+    keys.into_keys().filter(|key| key.starts_with(prefix)).collect()
+}
+
+async fn raw_lines(lake: &Lake) -> Vec<String> {
+    let mut lines = Vec::new();
+    for key in below(lake, "raw/meta/").await {
+        let text = lake.get(&key).await;
+        lines.extend(std::str::from_utf8(&text).unwrap().lines().map(str::to_owned));
+    }
+    lines
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn meta_is_in_the_lake_while_the_api_is_down_and_at_the_api_when_it_is_up() {
+    let (sim, lake) = (Simulator::start(small()).await.unwrap(), Lake::folder());
+    sim.faults()
+        .order(Matcher::endpoint(Endpoint::Meta), Failure::Status(503));
+    let plan = || Plan::new(&sim, &lake).env("TELELAKE_API__RETRIES", "0");
+    let daemon = plan().start().await;
+    let (status, text) = daemon.post("/meta", &json!([meta(0), meta(1)]).to_string()).await;
+    assert_eq!((status, text.as_str()), (202, r#"{"accepted":2}"#));
+    daemon.logged(|line| line["message"] == "meta was received").await;
+    daemon
+        .logged(|line| {
+            line["message"]
+                .as_str()
+                .is_some_and(|text| text.starts_with("meta could not be passed on"))
+        })
+        .await;
+    assert_eq!(raw_lines(&lake).await, [meta(0).to_string(), meta(1).to_string()]);
+    let rows = lake.rows("user_meta", &["external_user_id"]).await;
+    assert_eq!(rows.len(), 2);
+    assert!(sim.metas().is_empty());
+    // Killed while the API is down; the next one goes on.
+    daemon.kill().await;
+    assert_eq!(below(&lake, "_telelake/relay/due/").await.len(), 1);
+    sim.faults().clear();
+    let daemon = plan().start().await;
+    daemon
+        .logged(|line| line["message"] == "meta was passed on to the API")
+        .await;
+    let mut users: Vec<String> = sim
+        .metas()
+        .iter()
+        .map(|meta| meta["externalUserId"].as_str().unwrap().into())
+        .collect();
+    users.sort();
+    assert_eq!(users, ["u0", "u1"]);
+    assert_eq!(daemon.metric("telelake_meta_waiting").await, 0.0);
+    assert_eq!(daemon.stop().await, 0);
+    assert!(below(&lake, "_telelake/relay/").await.is_empty());
+    assert_eq!(raw_lines(&lake).await.len(), 2, "nothing was taken in twice");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_thousand_requests_become_few_files_and_each_is_passed_on_once() {
+    let (sim, lake) = (Simulator::start(small()).await.unwrap(), Lake::folder());
+    let daemon = Plan::new(&sim, &lake).start().await;
+    stream::iter(0..1000)
+        .map(|n| {
+            let daemon = &daemon;
+            async move { assert_eq!(daemon.post("/meta", &meta(n).to_string()).await.0, 202) }
+        })
+        .buffer_unordered(32)
+        .collect::<()>()
+        .await;
+    // Whatever it had time for, the rest is done by the next one.
+    let status = daemon.stop().await;
+    assert!(matches!(status, 0 | 3), "{status}");
+    let once = crate::support::program::Telelake::against(&sim, &lake, &["serve", "--once"])
+        .env("TELELAKE_SCHEDULE__CRON", "[]");
+    once.run().await.expect(0);
+    assert!(below(&lake, "_telelake/relay/").await.is_empty());
+    let mut lines = raw_lines(&lake).await;
+    lines.sort();
+    let mut expected: Vec<String> = (0..1000).map(|n| meta(n).to_string()).collect();
+    expected.sort();
+    assert!(lines == expected, "{} lines of 1000", lines.len());
+    let files = below(&lake, "raw/meta/").await.len();
+    assert!(files <= 60, "{files} files for 1000 requests");
+    let users: std::collections::BTreeSet<String> = sim
+        .metas()
+        .iter()
+        .map(|meta| meta["externalUserId"].to_string())
+        .collect();
+    assert_eq!(users.len(), 1000);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn malformed_meta_is_told_by_line_and_refused_meta_holds_nothing_up() {
+    let (sim, lake) = (Simulator::start(small()).await.unwrap(), Lake::folder());
+    let daemon = Plan::new(&sim, &lake).start().await;
+    let bad = format!("{}\n{{\"externalUserId\": \"secret-pupil\"}}\n", meta(0));
+    let (status, text) = daemon.post("/meta", &bad).await;
+    assert_eq!(status, 400);
+    assert_eq!(text, r#"{"error":"line 2: externalMeetingId is missing"}"#);
+    assert_eq!(daemon.post("/meta", "").await.0, 400);
+    assert_eq!(daemon.post("/meta", "not json").await.0, 400);
+    assert!(below(&lake, "_telelake/relay/").await.is_empty());
+    assert!(below(&lake, "raw/meta/").await.is_empty());
+    // The API refuses the first payload for good: the second goes through.
+    sim.faults()
+        .order(Matcher::endpoint(Endpoint::Meta).first(1), Failure::Status(422));
+    assert_eq!(
+        daemon
+            .post("/meta", &json!([meta(1), meta(2)]).to_string())
+            .await
+            .0,
+        202
+    );
+    daemon
+        .logged(|line| line["message"] == "meta was passed on to the API")
+        .await;
+    assert_eq!(sim.metas().len(), 1);
+    assert_eq!(daemon.metric("telelake_meta_refused_total").await, 1.0);
+    assert_eq!(below(&lake, "_telelake/relay/refused/").await.len(), 1);
+    assert!(!daemon.log().contains("secret-pupil"));
+    assert_eq!(daemon.stop().await, 0);
+}
