@@ -133,7 +133,7 @@ struct Import<'a> {
     conditional: bool,
     id: String,
     done: Imported,
-    /// The dates on which what came lies already. An import that was killed may have left out their tables.
+    /// The dates on which what came lies already, or lay. An import that was killed may have left out their tables.
     known: BTreeSet<NaiveDate>,
 }
 
@@ -206,10 +206,27 @@ impl<'a> Import<'a> {
     }
 
     async fn shelve_all(&mut self, changes: BTreeMap<NaiveDate, Change>) -> Result<()> {
-        for (date, change) in changes {
-            self.shelve(date, &change).await?;
-            self.known.remove(&date);
-            self.done.dates.insert(date);
+        // First all that comes, then what goes elsewhere: killed in between, one too many is mended, and none is lost.
+        let (put, moved): (Vec<_>, Vec<_>) = changes
+            .into_iter()
+            .map(|(date, Change { put, moved })| {
+                let comes = Change {
+                    put,
+                    ..Change::default()
+                };
+                let goes = Change {
+                    moved,
+                    ..Change::default()
+                };
+                ((date, comes), (date, goes))
+            })
+            .unzip();
+        for (date, change) in put.into_iter().chain(moved) {
+            if !change.put.is_empty() || !change.moved.is_empty() {
+                self.shelve(date, &change).await?;
+                self.known.remove(&date);
+                self.done.dates.insert(date);
+            }
         }
         for date in std::mem::take(&mut self.known) {
             self.shelve(date, &Change::default()).await?;
@@ -238,6 +255,7 @@ impl<'a> Import<'a> {
         let mut changes: BTreeMap<NaiveDate, Change> = BTreeMap::new();
         for entry in Vec::from(latest) {
             let dates = index.get(&entry.meeting).into_iter().flatten();
+            self.known.extend(dates.clone());
             for date in dates.clone() {
                 if !shelves.contains_key(date) {
                     let shelf = get_json::<Shelf>(self.store, &key::meta_shelf(*date)).await?;
@@ -257,7 +275,6 @@ impl<'a> Import<'a> {
                 .filter(|(_, known)| known.meta == entry.meta || !entry.is_later_than(known))
                 .map(|(date, known)| (date, known.clone()));
             let (date, latest) = if let Some((date, known)) = stands {
-                self.known.insert(date);
                 (date, known)
             } else {
                 self.done.changed += 1;

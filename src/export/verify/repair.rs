@@ -10,7 +10,6 @@ use sha2::{Digest, Sha256};
 
 use super::finding::{Doubled, Finding, Kind, Remedy};
 use super::{Verifier, table_names};
-use crate::build::meta::{Shelf, build_meta_tables};
 use crate::export::day::Day;
 use crate::export::opened::{OpenedStore, get_json};
 use crate::export::workshop::Workshop;
@@ -42,12 +41,21 @@ pub(super) async fn mend(verifier: &Verifier, findings: &[Finding]) -> Result<Ve
         verifier,
         notes: Vec::new(),
     };
-    mender.evict(findings).await?;
+    let workshop_of = Arc::clone(&mender.workshop);
+    workshop_of
+        .alone("repair", Box::pin(mender.evict(findings)))
+        .await
+        .flatten()?;
+    // Its runs take their own turn.
     mender.land(findings).await?;
     // What was landed has changed what days stand on.
     mender.workshop = workshop(verifier).await?;
-    mender.build(findings).await?;
-    mender.rest(findings).await?;
+    let workshop_of = Arc::clone(&mender.workshop);
+    let last = Box::pin(async {
+        mender.build(findings).await?;
+        mender.rest(findings).await
+    });
+    workshop_of.alone("repair", last).await.flatten()?;
     Ok(mender.notes)
 }
 
@@ -327,12 +335,10 @@ async fn build(workshop: &Arc<Workshop>, key: &str) -> Result<()> {
 }
 
 async fn meta(workshop: &Workshop, date: NaiveDate) -> Result<()> {
-    let shelf = get_json::<Shelf>(&*workshop.store, &key::meta_shelf(date)).await?;
-    let Some((shelf, _)) = shelf else { return Ok(()) };
-    for file in build_meta_tables(date, &shelf)? {
-        tables::put_if_changed(workshop, &file.key, file.bytes).await?;
+    match workshop.store.size(&key::meta_shelf(date)).await? {
+        Some(_) => crate::export::meta::mend(workshop, date).await,
+        None => Ok(()),
     }
-    Ok(())
 }
 
 /// Aborts what an upload left: beginning one anew does that.

@@ -48,8 +48,8 @@ async fn within<A, B>(
 }
 
 /// Each moment twice: the process that stands still there dies right after the call, or goes on.
-fn pauses(undisturbed: &Faulty, step: usize) -> impl Iterator<Item = (Moment, bool, String)> {
-    let moments = moments(undisturbed, step).into_iter();
+fn pauses(undisturbed: &Faulty, steps: (usize, usize)) -> impl Iterator<Item = (Moment, bool, String)> {
+    let moments = moments(undisturbed, steps).into_iter();
     moments
         .flat_map(|moment| [(moment.clone(), false), (moment, true)])
         .map(|(moment, dies)| {
@@ -88,7 +88,7 @@ async fn a_run_that_stands_still_at_any_call_while_another_does_all() {
     let counting = Faulty::counting(Memory::default());
     run(&sim, counting.clone()).await.unwrap();
     let mut histories = 0;
-    for (moment, dies, history) in pauses(&counting, 20) {
+    for (moment, dies, history) in pauses(&counting, (1, 30)) {
         let store = Memory::default();
         let (paused, gate) = pausing(&moment, &store, dies);
         let second = run_at(&sim, config(&sim), store.clone(), later());
@@ -135,7 +135,7 @@ async fn a_rebuild_that_stands_still_at_any_call_while_a_run_lands_more() {
     let call = sim.school().calls[0].id.clone();
     sim.edit(|school| school.add_call_like(&call, TimeDelta::minutes(1)))
         .unwrap();
-    for (moment, dies, history) in pauses(&counting, 10) {
+    for (moment, dies, history) in pauses(&counting, (2, 15)) {
         let store = before.copy();
         let (paused, gate) = pausing(&moment, &store, dies);
         let second = run_at(&sim, config(&sim), store.clone(), later());
@@ -197,7 +197,7 @@ async fn an_import_that_stands_still_at_any_call_while_another_does_all() {
         contents.retain(|key, _| !key.starts_with("_telelake/meta/changed/"));
         contents
     };
-    for (moment, dies, history) in pauses(&counting, 1) {
+    for (moment, dies, history) in pauses(&counting, (1, 5)) {
         let store = Memory::default();
         let (paused, gate) = pausing(&moment, &store, dies);
         let first = import(&paused, super::file_of("some", some));

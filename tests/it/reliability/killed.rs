@@ -132,6 +132,10 @@ async fn histories(new: impl AsyncFn() -> Lake, count: u64, place: &str) {
         };
         kills += history(&commands, &night, seed).await;
         sum += tally(&lake, &sim, Some(&night.gist), &format!("{place}, seed {seed}")).await;
+        lake.drop_whole().await;
+        if seed % 20 == 19 {
+            println!("{place}: {} histories, {kills} kills: {sum:?}", seed + 1);
+        }
     }
     println!(
         "SOAK {place}: {} histories, {kills} kills: {} differences, {} lost, {} doubled, {} damaged",

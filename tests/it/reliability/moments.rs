@@ -28,11 +28,11 @@ fn named(call: &Call) -> Call {
     }
 }
 
-/// The moments of an undisturbed run: in a soak all of them, in the suite what it wrote of the lake's state and tables,
-/// and every `step`-th of the rest.
-pub fn moments(undisturbed: &Faulty, step: usize) -> Vec<Moment> {
+/// The moments of an undisturbed run: in a soak all of them, in the suite every so many-th of what it wrote of the
+/// lake's state and tables, and of the rest.
+pub fn moments(undisturbed: &Faulty, (of_state, of_rest): (usize, usize)) -> Vec<Moment> {
     let mut met: HashMap<Call, usize> = HashMap::new();
-    let mut rest = 0;
+    let (mut state, mut rest) = (0, 0);
     let mut moments = Vec::new();
     for call in undisturbed.calls() {
         let call = named(&call);
@@ -40,8 +40,12 @@ pub fn moments(undisturbed: &Faulty, step: usize) -> Vec<Moment> {
         *nth += 1;
         let telling =
             call.op.is_write() && (call.key.ends_with(".parquet") || call.key.starts_with("_telelake/"));
-        rest += usize::from(!telling);
-        if telling || soak().is_some() || rest % step == 0 {
+        let (count, step) = match telling {
+            true => (&mut state, of_state),
+            false => (&mut rest, of_rest),
+        };
+        *count += 1;
+        if soak().is_some() || *count % step == 0 {
             moments.push(Moment { call, nth: *nth });
         }
     }

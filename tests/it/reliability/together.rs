@@ -91,6 +91,7 @@ async fn repeatedly(new: impl AsyncFn() -> Lake, place: &str) {
         let (tally, unfinished) = Box::pin(once(&lake, &format!("{place}, time {time}"))).await;
         sum += tally;
         left += unfinished;
+        lake.drop_whole().await;
     }
     println!(
         "SOAK {place}: {times} times several at once: {} lost, {} doubled, {} damaged; {left} left a day to the next run",

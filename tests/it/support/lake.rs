@@ -37,6 +37,17 @@ impl Lake {
         }
     }
 
+    /// Removes it: a server is not to be asked for hundreds of buckets.
+    pub async fn drop_whole(self) {
+        let Self::S3 { bucket, .. } = &self else { return };
+        let client = weed().await.client();
+        for key in self.keys().await.into_keys() {
+            let object = client.delete_object().bucket(bucket);
+            object.key(format!("school/lake/{key}")).send().await.unwrap();
+        }
+        client.delete_bucket().bucket(bucket).send().await.unwrap();
+    }
+
     /// The lake's URL.
     pub fn url(&self) -> String {
         match self {
