@@ -38,7 +38,8 @@ pub(super) struct Day {
     pub report: DayReport,
     /// Whether there is a marker that says the day is open.
     pub marked: bool,
-    /// Objects of calls and records that turned out to lie on another day: removed once the manifest says so.
+    /// Objects that are removed once the manifest is committed: of calls and records that turned out to lie on another
+    /// day, and receipts of uploads, of which it now says the same.
     pub evicted: Vec<String>,
 }
 
@@ -177,6 +178,13 @@ impl Day {
             }
         }
         expect(context, &reports, &records);
+        if !records.is_empty()
+            && let Err(error) = tables::commit(context, self).await
+        {
+            // Recordings take long: a run that is killed at the first of them has left an open day behind, and what it
+            // has uploaded belongs to a known record. Where this fails, the day's end tells.
+            tracing::debug!(%error, "the day was not marked before its recordings");
+        }
         let reports = stream::iter(reports)
             .map(|ask| async move { Fetched::Report(land::report(context, ask).await) })
             .buffer_unordered(context.config.api.concurrency);
@@ -228,6 +236,7 @@ impl Day {
             self.report.counts.recorded_bytes += result.bytes;
         }
         self.report.warnings.extend(result.warning);
+        self.evicted.extend(result.receipt);
         if let Some(entry) = self.manifest.records.get_mut(&result.record) {
             entry.file = result.landing;
         }

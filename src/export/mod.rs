@@ -21,6 +21,8 @@ mod sample;
 mod sort;
 mod summary;
 mod tables;
+mod transfer;
+mod uploads;
 mod walk;
 mod workshop;
 
@@ -43,6 +45,7 @@ pub use progress::{Meter, Phase, Progress};
 pub use rebuild::Rebuilder;
 pub use sample::{Sample, fetched_sample, landed_sample};
 pub use summary::{Counts, Outcome, Problem, Summary};
+pub use uploads::orphan_uploads;
 use workshop::Workshop;
 pub use workshop::mapping;
 
@@ -245,6 +248,7 @@ impl Exporter {
         self.refresh_changed(changed, summary).await?;
         if !context.cancel.is_cancelled() {
             catalog::update(context, &scope, summary).await;
+            uploads::sweep(context, summary).await;
         }
         Ok(())
     }
