@@ -146,7 +146,11 @@ async fn attempts(context: &Arc<Context>, ask: &RecordAsk, key: &str, partial: &
             Err(error) => error,
         };
         // What drips through before it is cut is no progress, or a recording would take weeks.
-        let least = if partial.dripped { Flow::of(context).least() } else { 0 };
+        let least = if partial.dripped {
+            Flow::of(context).least()
+        } else {
+            0
+        };
         if partial.bytes() > best + least {
             (refusals, barren) = (0, 0);
         }

@@ -179,13 +179,20 @@ mod tests {
         assert!(spoilt("bytes", 5.into()));
         assert!(spoilt("hash", "00".into()));
         assert!(spoilt("hash", "zz".into()));
-        assert!(spoilt("parts", serde_json::json!([{"number": 2, "etag": "", "bytes": 4}])));
+        assert!(spoilt(
+            "parts",
+            serde_json::json!([{"number": 2, "etag": "", "bytes": 4}])
+        ));
         assert!(Checkpoint::parse(&note.to_bytes()[..40]).is_none());
     }
 
     #[test]
     fn keys_that_begin_alike_share_no_notes() {
         assert_ne!(notes_of("a/b"), notes_of("a/b.mp4"));
-        assert!(checkpoint().note_key().starts_with(&notes_of("recordings/урок.mp4")));
+        assert!(
+            checkpoint()
+                .note_key()
+                .starts_with(&notes_of("recordings/урок.mp4"))
+        );
     }
 }

@@ -196,7 +196,11 @@ impl<S: Notes> Keeper<S> {
 }
 
 fn taken_over(key: &str) -> Error {
-    Error::new(ErrorKind::Precondition, key, "another process has taken the upload over")
+    Error::new(
+        ErrorKind::Precondition,
+        key,
+        "another process has taken the upload over",
+    )
 }
 
 fn is_of(bytes: &[u8], driver: &str) -> bool {

@@ -23,9 +23,7 @@ use sha2::{Digest, Sha256};
 
 use self::temp::Temp;
 use super::keeper::Notes;
-use super::{
-    Condition, Entry, Object, Resumed, Store, Unfinished, Upload, UploadOptions, Version,
-};
+use super::{Condition, Entry, Object, Resumed, Store, Unfinished, Upload, UploadOptions, Version};
 use crate::{Error, ErrorKind, Result};
 
 /// Temporary files, each below its key.
@@ -272,7 +270,8 @@ impl Store for FolderStore {
 
     async fn unfinished_uploads(&self, prefix: &str) -> Result<Vec<Unfinished>> {
         let prefix = prefix.to_owned();
-        self.blocking(move |store| resume::unfinished(store, &prefix)).await
+        self.blocking(move |store| resume::unfinished(store, &prefix))
+            .await
     }
 
     async fn abort_upload(&self, upload: &Unfinished) -> Result<()> {

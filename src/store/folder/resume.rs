@@ -126,9 +126,10 @@ fn is_left(held: Held, note: &Note) -> bool {
     match held {
         Held::Yes => false,
         Held::No => true,
-        Held::Unknown => note.checkpoint.as_ref().is_some_and(|checkpoint| {
-            Lease::default().driver(checkpoint, note.modified) == Driver::Dead
-        }),
+        Held::Unknown => note
+            .checkpoint
+            .as_ref()
+            .is_some_and(|checkpoint| Lease::default().driver(checkpoint, note.modified) == Driver::Dead),
     }
 }
 
@@ -235,11 +236,16 @@ pub(super) fn unfinished(store: &FolderStore, prefix: &str) -> Result<Vec<Unfini
             note,
         });
     }
-    found.extend(notes.into_iter().map(|note| Unfinished {
-        key: note.checkpoint.as_ref().map_or_else(|| note.key.clone(), |found| found.key.clone()),
-        driven: false,
-        upload: None,
-        note: Some(note),
+    found.extend(notes.into_iter().map(|note| {
+        Unfinished {
+            key: note
+                .checkpoint
+                .as_ref()
+                .map_or_else(|| note.key.clone(), |found| found.key.clone()),
+            driven: false,
+            upload: None,
+            note: Some(note),
+        }
     }));
     found.retain(|upload| upload.key.starts_with(prefix));
     found.sort_by(|a, b| a.key.cmp(&b.key));

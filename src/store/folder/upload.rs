@@ -159,7 +159,10 @@ impl Upload for FolderUpload {
             source: self.source,
             receipt: Some(self.keeper.key().to_owned()),
         };
-        let claim = self.keeper.finish(Vec::new(), uploaded.bytes, &uploaded.sha256).await?;
+        let claim = self
+            .keeper
+            .finish(Vec::new(), uploaded.bytes, &uploaded.sha256)
+            .await?;
         let path = self.path;
         self.store
             .blocking(move |store| open.temp.publish(store, &path, || Ok(())))

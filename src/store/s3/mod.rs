@@ -26,9 +26,7 @@ use bytes::Bytes;
 
 use self::buffers::Buffers;
 use super::keeper::Notes;
-use super::{
-    Condition, Entry, Lease, Object, Resumed, Store, Unfinished, Upload, UploadOptions, Version,
-};
+use super::{Condition, Entry, Lease, Object, Resumed, Store, Unfinished, Upload, UploadOptions, Version};
 use crate::config;
 use crate::{Error, ErrorKind, Result};
 

@@ -6,9 +6,9 @@
 use futures_util::{StreamExt, TryStreamExt, stream};
 use tokio::time::{Duration, Instant};
 
+use super::S3Store;
 use super::multipart::{self, Listed};
 use super::upload::{S3Upload, finish_stored};
-use super::S3Store;
 use crate::store::checkpoint::{Checkpoint, Part, UPLOADS, notes_of};
 use crate::store::claim::{self, Claim, Driver};
 use crate::store::keeper::{Keeper, Notes};
@@ -59,7 +59,10 @@ async fn notes(store: &S3Store, prefix: &str) -> Result<Vec<Note>> {
             }
         })
         .buffered(READ_AT_ONCE);
-    notes.try_filter_map(|note| std::future::ready(Ok(note))).try_collect().await
+    notes
+        .try_filter_map(|note| std::future::ready(Ok(note)))
+        .try_collect()
+        .await
 }
 
 fn driver(store: &S3Store, note: &Note) -> Driver {
@@ -198,14 +201,26 @@ pub(super) async fn unfinished(store: &S3Store, prefix: &str) -> Result<Vec<Unfi
         let key = note.checkpoint.as_ref().map(|checkpoint| &*checkpoint.key);
         key.is_none_or(|key| key.starts_with(prefix))
     });
-    let mut found: Vec<_> = uploads.into_iter().map(|upload| of(store, upload, &mut notes)).collect();
-    found.extend(notes.into_iter().map(|note| Unfinished {
+    let mut found: Vec<_> = uploads
+        .into_iter()
+        .map(|upload| of(store, upload, &mut notes))
+        .collect();
+    // A checkpoint that does not name its upload yet: the upload stands for both.
+    notes.retain(|note| {
+        let key = note.checkpoint.as_ref().filter(|found| found.upload.is_none());
+        let listed = |key: &str| found.iter().any(|upload| upload.driven && upload.key == key);
+        key.is_none_or(|checkpoint| driver(store, note) == Driver::Dead || !listed(&checkpoint.key))
+    });
+    found.extend(notes.into_iter().map(|note| {
+        let checkpoint = note.checkpoint.as_ref();
         // A receipt's upload is over, whoever wrote it.
-        driven: driver(store, &note) != Driver::Dead
-            && note.checkpoint.as_ref().is_none_or(|checkpoint| checkpoint.finished.is_none()),
-        key: note.checkpoint.as_ref().map_or_else(|| note.key.clone(), |found| found.key.clone()),
-        upload: None,
-        note: Some(note),
+        let over = checkpoint.is_some_and(|checkpoint| checkpoint.finished.is_some());
+        Unfinished {
+            driven: !over && driver(store, &note) != Driver::Dead,
+            key: checkpoint.map_or(&note.key, |found| &found.key).clone(),
+            upload: None,
+            note: Some(note),
+        }
     }));
     found.sort_by(|a, b| a.key.cmp(&b.key));
     Ok(found)
@@ -213,7 +228,8 @@ pub(super) async fn unfinished(store: &S3Store, prefix: &str) -> Result<Vec<Unfi
 
 /// A listed upload with its checkpoint, which is taken out of `notes`.
 fn of(store: &S3Store, upload: Listed, notes: &mut Vec<Note>) -> Unfinished {
-    let named = |note: &Note| note.checkpoint.as_ref().and_then(|found| found.upload.as_ref()) == Some(&upload.id);
+    let named =
+        |note: &Note| note.checkpoint.as_ref().and_then(|found| found.upload.as_ref()) == Some(&upload.id);
     let note = notes.iter().position(named).map(|at| notes.swap_remove(at));
     let driven = match &note {
         Some(note) => driver(store, note) != Driver::Dead,

@@ -319,7 +319,9 @@ pub(super) async fn finish_stored(
 ) -> Result<Uploaded> {
     let Checkpoint { key, id: made_by, .. } = keeper.checkpoint();
     uploaded.receipt = Some(keeper.key().to_owned());
-    let claim: Claim = keeper.finish(parts.clone(), uploaded.bytes, &uploaded.sha256).await?;
+    let claim: Claim = keeper
+        .finish(parts.clone(), uploaded.bytes, &uploaded.sha256)
+        .await?;
     match multipart::complete(store, &key, id, &parts).await {
         // Perhaps done, and only the answer was lost.
         Err(error)

@@ -28,7 +28,9 @@ async fn victim() {
     .await
     .unwrap();
     let mut upload = store.upload(KEY, options()).await.unwrap();
-    suite::write(&mut upload, &content(1, 2 * PART + 1)).await.unwrap();
+    suite::write(&mut upload, &content(1, 2 * PART + 1))
+        .await
+        .unwrap();
     // Stored, and written down: what a later process can know of.
     while !stored(&*store).await {
         tokio::time::sleep(std::time::Duration::from_millis(20)).await;

@@ -298,7 +298,9 @@ async fn on_another_machine_an_upload_is_taken_over_when_it_shows_no_sign_of_lif
     let store = store.with_lease(lease);
     let bytes = content(1, 3 * PART + 1);
     let mut upload = store.upload("x.mp4", options()).await.unwrap();
-    suite::write(&mut upload, &bytes.slice(..2 * PART + 1)).await.unwrap();
+    suite::write(&mut upload, &bytes.slice(..2 * PART + 1))
+        .await
+        .unwrap();
     forget_the_driver(&store).await;
     // It stands still, and yet it lives.
     assert!(store.resume("x.mp4").await.unwrap().is_none());
@@ -327,7 +329,9 @@ async fn an_upload_that_was_taken_over_is_not_disturbed_by_its_former_driver() {
     });
     let bytes = content(1, 4 * PART + 1);
     let mut former = sleeper.upload("x.mp4", options()).await.unwrap();
-    suite::write(&mut former, &bytes.slice(..2 * PART + 1)).await.unwrap();
+    suite::write(&mut former, &bytes.slice(..2 * PART + 1))
+        .await
+        .unwrap();
     while !noted(&store, PART as u64 * 2).await {
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
@@ -375,7 +379,12 @@ async fn parts_that_the_server_does_not_have_as_they_were_stored_are_not_trusted
     let (bucket, store) = new().await;
     suite::let_go(&store, "x.mp4", &content(1, 2 * PART + 1)).await;
     let client = weed().await.client();
-    let listed = client.list_multipart_uploads().bucket(&bucket).send().await.unwrap();
+    let listed = client
+        .list_multipart_uploads()
+        .bucket(&bucket)
+        .send()
+        .await
+        .unwrap();
     let upload = &listed.uploads()[0];
     // Somebody else's bytes in the place of the second part.
     let part = client.upload_part().bucket(&bucket).key(upload.key().unwrap());
@@ -404,7 +413,12 @@ async fn a_process_that_died_between_the_last_checkpoint_and_completing_left_no_
     suite::let_go(&store, "x.mp4", &bytes).await;
     // As such a process leaves it: its last part sent, and its last checkpoint written.
     let client = weed().await.client();
-    let listed = client.list_multipart_uploads().bucket(&bucket).send().await.unwrap();
+    let listed = client
+        .list_multipart_uploads()
+        .bucket(&bucket)
+        .send()
+        .await
+        .unwrap();
     let upload = &listed.uploads()[0];
     let part = client.upload_part().bucket(&bucket).key(upload.key().unwrap());
     let part = part.upload_id(upload.upload_id().unwrap()).part_number(3);
@@ -417,7 +431,10 @@ async fn a_process_that_died_between_the_last_checkpoint_and_completing_left_no_
     note["parts"].as_array_mut().unwrap().push(last);
     let sha256 = hex::encode(<sha2::Sha256 as sha2::Digest>::digest(&bytes));
     note["finished"] = sha256.clone().into();
-    store.put(&key, note.to_string().into(), Condition::Any).await.unwrap();
+    store
+        .put(&key, note.to_string().into(), Condition::Any)
+        .await
+        .unwrap();
 
     let Some(Resumed::Whole(whole)) = store.resume("x.mp4").await.unwrap() else {
         panic!("it was not completed");

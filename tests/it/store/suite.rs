@@ -67,7 +67,10 @@ fn is_of(uploaded: &Uploaded, bytes: &Bytes) {
 /// Keys of unfinished uploads, and whether each is driven.
 pub async fn unfinished(store: &dyn Store, prefix: &str) -> Vec<(String, bool)> {
     let found = store.unfinished_uploads(prefix).await.unwrap();
-    found.into_iter().map(|upload| (upload.key, upload.driven)).collect()
+    found
+        .into_iter()
+        .map(|upload| (upload.key, upload.driven))
+        .collect()
 }
 
 /// An upload of `bytes` that somebody has let go of.
@@ -308,7 +311,10 @@ pub async fn an_upload_that_was_let_go_of_goes_on_where_it_stood(store: &dyn Sto
     let bytes = content(6, 4 * PART + 7);
     let_go(store, KEY, &bytes.slice(..2 * PART + 3)).await;
     assert_eq!(keys(store, "kept/").await, [""; 0]);
-    assert_eq!(unfinished(store, "kept/date=2026").await, [(KEY.to_owned(), false)]);
+    assert_eq!(
+        unfinished(store, "kept/date=2026").await,
+        [(KEY.to_owned(), false)]
+    );
     assert_eq!(unfinished(store, "kept-").await, []);
     // Another key, even one that begins alike, has nothing to do with it.
     assert!(store.resume(&KEY[..KEY.len() - 4]).await.unwrap().is_none());
@@ -381,7 +387,10 @@ pub async fn an_upload_that_was_left_can_be_found_and_aborted(store: &dyn Store)
         store.abort_upload(left).await.unwrap();
         store.abort_upload(left).await.unwrap();
     }
-    assert_eq!(unfinished(store, "left/").await, [("left/b.mp4".to_owned(), true)]);
+    assert_eq!(
+        unfinished(store, "left/").await,
+        [("left/b.mp4".to_owned(), true)]
+    );
     assert!(store.resume("left/a.mp4").await.unwrap().is_none());
     let uploaded = go_on(upload, &bytes).await;
     store.delete(&uploaded.receipt.unwrap()).await.unwrap();

@@ -114,6 +114,22 @@ impl Lake {
         }
     }
 
+    /// Writes an object.
+    pub async fn put(&self, key: &str, text: &str) {
+        match self {
+            Self::Folder(folder) => std::fs::write(folder.path().join(key), text).unwrap(),
+            Self::S3 { bucket, .. } => {
+                let client = weed().await.client();
+                let request = client
+                    .put_object()
+                    .bucket(bucket)
+                    .key(format!("school/lake/{key}"));
+                let bytes = Bytes::copy_from_slice(text.as_bytes());
+                request.body(bytes.into()).send().await.unwrap();
+            }
+        }
+    }
+
     /// Removes an object.
     pub async fn remove(&self, key: &str) {
         match self {
