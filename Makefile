@@ -42,6 +42,10 @@ test: tools fmt-check lint ## Run every check and every test
 bench: tools ## Measure the walk, memory and throughput in a release build
 	$(CARGO) bench --locked --bench night
 
+.PHONY: soak
+soak: tools ## Run what takes long and much: the tests named soak, in a release build
+	TELELAKE_SOAK=1 $(CARGO) test --locked --release --test it soak -- --nocapture --test-threads=1
+
 .PHONY: clean-tools
 clean-tools: ## Remove .tools/
 	rm -rf .tools

@@ -24,7 +24,7 @@ const PAUSE: Duration = Duration::from_millis(200);
 const ENDING: Duration = Duration::from_secs(4);
 /// Links that may be refused one after another: the first may have expired, a second one is fresh.
 const REFUSALS: u32 = 3;
-/// Bytes a second below which a source is of no use: at that rate a GiB takes the 18 hours that a link is good for.
+/// Bytes a second below which a source is of no use: at that rate a GiB takes 18 of the 24 hours that a link lasts.
 const SLOWEST: u64 = 16 * 1024;
 /// Bytes that tell an MP4: a box's length and its type.
 const HEAD: usize = 8;

@@ -5,5 +5,6 @@
 mod cli;
 mod export;
 mod readers;
+mod soak;
 mod store;
 mod support;
