@@ -91,11 +91,16 @@ fn stored(lake: &Lake) -> u64 {
     }
 }
 
+/// A run that waits for a source that stands still as long as it takes.
+fn patient(sim: &Simulator, lake: &Lake) -> Telelake {
+    run(sim, lake).env("TELELAKE_API__TIMEOUT", "600s")
+}
+
 /// Starts a run whose source stands still at [`STOP`], and waits until what came before is stored.
 async fn start_and_stop_the_source(sim: &Simulator, lake: &Lake) -> Child {
     sim.faults()
         .order(blobs().first(1), Failure::StallBody(STOP, FOREVER));
-    let child = run(sim, lake).start();
+    let child = patient(sim, lake).start();
     while noted(lake).await < stored(lake) {
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
@@ -149,7 +154,7 @@ async fn a_recording_that_is_killed_again_and_again_is_read_about_once() {
         for at in [6 * MIB, 6 * MIB, 6 * MIB] {
             sim.faults().clear();
             sim.faults().order(blobs(), Failure::StallBody(at, FOREVER));
-            let child = run(&sim, &lake).start();
+            let child = patient(&sim, &lake).start();
             while noted(&lake).await < before + 4 * MIB {
                 tokio::time::sleep(Duration::from_millis(20)).await;
             }
@@ -201,7 +206,7 @@ async fn a_recording_that_was_whole_when_the_run_was_killed_is_not_read_again() 
         let stopped = &records[1].id;
         sim.faults()
             .order(blobs().containing(stopped), Failure::StallBody(STOP, FOREVER));
-        let child = run(&sim, &lake).start();
+        let child = patient(&sim, &lake).start();
         let whole = async || {
             let keys = lake.keys().await;
             keys.keys()
@@ -337,23 +342,28 @@ async fn what_no_record_waits_for_is_swept_and_what_one_waits_for_stays() {
 async fn two_runs_at_once_do_not_disturb_each_other() {
     for lake in lakes().await {
         let (sim, record) = one_recording().await;
-        // The first one stands still for so long that the second one has time to finish.
-        sim.faults()
-            .order(blobs().first(1), Failure::StallBody(STOP, FOREVER));
-        let first = run(&sim, &lake).env("TELELAKE_API__TIMEOUT", "8s").start();
-        while noted(&lake).await < stored(&lake) {
-            tokio::time::sleep(Duration::from_millis(20)).await;
-        }
+        let first = start_and_stop_the_source(&sim, &lake).await;
         sim.clear_log();
         run(&sim, &lake).run().await.expect(0);
-        assert_eq!(asked(&sim)[0].range, None, "the other's upload was taken");
-        assert!(noted(&lake).await > 0, "the other's upload was swept");
+        assert_eq!(offset(&sim), 0, "the other's upload was taken");
+        assert!(
+            noted(&lake).await >= stored(&lake),
+            "the other's upload was swept"
+        );
+
+        // The source breaks off and comes back, and the first one goes on with its own.
+        let address = sim.address();
+        sim.stop().await;
+        let sim = Simulator::start(Options {
+            listen: address,
+            ..school(1)
+        })
+        .await
+        .unwrap();
         let output = first.wait_with_output().await.unwrap();
         let stderr = String::from_utf8_lossy(&output.stderr);
         assert_eq!(output.status.code(), Some(0), "{stderr}");
-        let last = asked(&sim).pop().unwrap();
-        assert!(last.range.is_some(), "{last:?}: its own upload was taken from it");
-        assert!(sim.bytes_served(&record.id) <= SIZE + SIZE - stored(&lake));
+        assert!(sim.bytes_served(&record.id) <= SIZE - stored(&lake));
         assert_whole(&lake, &sim, chrono_tz::Tz::UTC).await;
         assert_no_upload_is_left(&lake).await;
     }
@@ -367,11 +377,11 @@ async fn a_source_that_only_drips_is_cut_and_gone_on_with() {
         let drip = Failure::Drip(STOP, Duration::from_millis(200));
         sim.faults().order(blobs().first(1), drip.clone());
         run(&sim, &lake)
-            .env("TELELAKE_API__TIMEOUT", "1s")
+            .env("TELELAKE_API__TIMEOUT", "3s")
             .run()
             .await
             .expect(0);
-        assert_eq!(asked(&sim).len(), 2);
+        assert!(asked(&sim).len() > 1);
         assert!(sim.bytes_served(&record.id) < SIZE + MIB);
         assert_whole(&lake, &sim, chrono_tz::Tz::UTC).await;
         assert_no_upload_is_left(&lake).await;
@@ -386,7 +396,7 @@ async fn a_source_that_only_drips_is_cut_and_gone_on_with() {
         sim.faults()
             .order(blobs(), Failure::Drip(0, Duration::from_millis(200)));
         let failed = run(&sim, &lake)
-            .env("TELELAKE_API__TIMEOUT", "1s")
+            .env("TELELAKE_API__TIMEOUT", "3s")
             .env("TELELAKE_API__RETRIES", "1")
             .run()
             .await
