@@ -46,7 +46,7 @@ HISTORIES ?= 200
 
 .PHONY: soak
 soak: tools ## Kill, break and race it HISTORIES times (200); lines that begin with SOAK tell what came of it
-	TELELAKE_SOAK=$(HISTORIES) $(CARGO) test --locked --test it -- reliability:: --nocapture
+	TELELAKE_SOAK=$(HISTORIES) $(CARGO) test --locked --release --test it -- reliability:: soak:: --nocapture --test-threads=1
 
 .PHONY: clean-tools
 clean-tools: ## Remove .tools/

@@ -51,6 +51,8 @@ pub(super) struct Day {
     lost: HashSet<Thing>,
     /// What was not asked for, as others of its space or room had kept failing: the run tells it in one.
     skipped: Skipped,
+    /// Receipts of uploads: removed once the manifest, which says the same, is committed.
+    pub receipts: Vec<String>,
 }
 
 /// A report or a recording: the id of its call or record, and the report's format.
@@ -190,6 +192,7 @@ impl Day {
             contested: false,
             doubted: false,
             skipped: Skipped::default(),
+            receipts: Vec::new(),
         }
     }
 
@@ -223,6 +226,13 @@ impl Day {
         reports.sort_by_key(|ask| ask.before.attempts);
         records.sort_by_key(|ask| ask.before.attempts);
         expect(context, &reports, &records);
+        if !records.is_empty()
+            && let Err(error) = commit::commit(context, self).await
+        {
+            // Recordings take long: a run that is killed at the first of them has left an open day behind, and what it
+            // has uploaded belongs to a known record. Where this fails, the day's end tells.
+            tracing::debug!(%error, "the day was not marked before its recordings");
+        }
         let reports = stream::iter(reports)
             .map(|ask| async move {
                 let span = tracing::info_span!("report", call = ask.call, format = ask.format.as_str());
@@ -291,6 +301,7 @@ impl Day {
         if result.skipped {
             self.skipped.records.insert(result.record.clone());
         }
+        self.receipts.extend(result.receipt);
         if let Some(entry) = self.manifest.records.get_mut(&result.record) {
             if entry.file != result.landing {
                 let end = late::end_of_record(entry, self.manifest.date);

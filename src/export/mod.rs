@@ -28,6 +28,8 @@ mod sample;
 mod sort;
 mod summary;
 mod tables;
+mod transfer;
+mod uploads;
 pub mod verify;
 mod walk;
 mod watched;
@@ -56,6 +58,7 @@ pub use progress::{Meter, Phase, Progress};
 pub use rebuild::Rebuilder;
 pub use sample::{Sample, fetched_sample, landed_sample};
 pub use summary::{Counts, Outcome, Problem, Summary};
+pub use uploads::orphan_uploads;
 use workshop::Workshop;
 pub use workshop::mapping;
 
@@ -341,6 +344,7 @@ impl Exporter {
         self.refresh_changed(changed, summary).await?;
         if !context.cancel.is_cancelled() {
             catalog::update(context, &scope, summary).await;
+            uploads::sweep(context, summary).await;
         }
         if lost { Err(api_lost()) } else { Ok(()) }
     }

@@ -77,7 +77,13 @@ async fn build_and_commit(context: &Arc<Workshop>, day: &mut Day, when: When) ->
                     meet(context, day).await?;
                 }
             }
-            done => return done,
+            Ok(()) => {
+                for key in std::mem::take(&mut day.receipts) {
+                    context.delete(&key).await?;
+                }
+                return Ok(());
+            }
+            failed => return failed,
         }
     }
     Err(Error::new(

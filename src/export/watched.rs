@@ -9,7 +9,9 @@ use bytes::Bytes;
 use tokio_util::sync::CancellationToken;
 
 use super::lease::Pulse;
-use crate::store::{Condition, Entry, Object, Store, Upload, UploadOptions, Version};
+use crate::store::{
+    Condition, Entry, Object, Resumed, Source, Store, Unfinished, Upload, UploadOptions, Uploaded, Version,
+};
 use crate::{Error, ErrorKind, Result};
 
 /// Failures in a row, each after the store's own attempts, after which the store is taken for lost.
@@ -183,7 +185,25 @@ impl Store for Watched {
         }))
     }
 
-    async fn unfinished_uploads(&self, prefix: &str) -> Result<Vec<String>> {
+    async fn resume(&self, key: &str) -> Result<Option<Resumed>> {
+        let resumed = self.watch.write(key, self.inner.resume(key)).await?;
+        Ok(resumed.map(|resumed| match resumed {
+            Resumed::Open(inner) => Resumed::Open(Box::new(WatchedUpload {
+                inner,
+                key: key.into(),
+                watch: self.watch(),
+            })),
+            whole @ Resumed::Whole(_) => whole,
+        }))
+    }
+
+    async fn abort_upload(&self, upload: &Unfinished) -> Result<()> {
+        self.watch
+            .write(&upload.key, self.inner.abort_upload(upload))
+            .await
+    }
+
+    async fn unfinished_uploads(&self, prefix: &str) -> Result<Vec<Unfinished>> {
         self.watch
             .read(prefix, self.inner.unfinished_uploads(prefix))
             .await
@@ -198,6 +218,14 @@ struct WatchedUpload {
 
 #[async_trait]
 impl Upload for WatchedUpload {
+    fn bytes(&self) -> u64 {
+        self.inner.bytes()
+    }
+
+    fn source(&self) -> &Source {
+        self.inner.source()
+    }
+
     async fn write(&mut self, chunk: Bytes) -> Result<()> {
         // Not every piece is sent at once: one that was taken does not say that the store is well.
         self.watch.before_write(&self.key)?;
@@ -207,8 +235,13 @@ impl Upload for WatchedUpload {
         }
     }
 
-    async fn complete(self: Box<Self>) -> Result<()> {
+    async fn complete(self: Box<Self>) -> Result<Uploaded> {
         self.watch.write(&self.key, self.inner.complete()).await
+    }
+
+    async fn keep(self: Box<Self>) -> Result<()> {
+        // Also of a store that is lost: what can be kept for the next run is kept.
+        self.inner.keep().await
     }
 
     async fn abort(self: Box<Self>) -> Result<()> {

@@ -13,6 +13,8 @@ use crate::config::ReportFormat;
 pub const STATE: &str = "_telelake/";
 /// The day manifests.
 pub const DAYS: &str = "_telelake/days/";
+/// The recordings, and the files of their table.
+pub const RECORDINGS: &str = "recordings/";
 /// Markers of days with something pending or failed.
 pub const OPEN_DAYS: &str = "_telelake/open/";
 /// The runs' summaries.
@@ -101,12 +103,19 @@ pub fn spaces() -> String {
 /// A recording. Its ids are parted by the only bare `_`; one without a call stands as `no_call_…`.
 pub fn recording(date: NaiveDate, space: &str, room: &str, call: Option<&str>, record: &str) -> String {
     format!(
-        "recordings/date={date}/{}/{}/{}_{}.mp4",
+        "{RECORDINGS}date={date}/{}/{}/{}_{}.mp4",
         segment(space),
         segment(room),
         call.map_or_else(|| "no_call".into(), part),
         part(record)
     )
+}
+
+/// The manifest of the day that a recording's key is of.
+pub fn manifest_of_recording(key: &str) -> Option<String> {
+    let mut segments = key.strip_prefix(RECORDINGS)?.split('/');
+    let (date, space) = (segments.next()?, segments.next()?);
+    segments.next().map(|_| format!("{DAYS}{date}/{space}.json"))
 }
 
 /// A segment's part beside others: without a bare `_`.
@@ -214,6 +223,11 @@ mod tests {
             .join("\n")
         );
         assert_eq!(date_in(&manifest(date, space)), Some(date));
+        assert_eq!(
+            manifest_of_recording(&recording(date, space, room, None, record)),
+            Some(manifest(date, space))
+        );
+        assert_eq!(manifest_of_recording(&table("recordings", date, space)), None);
     }
 
     #[test]

@@ -31,6 +31,8 @@ pub enum Failure {
     CutBody(u64),
     /// Nothing more comes for so long after so many bytes of the body; then the rest.
     StallBody(u64, Duration),
+    /// After so many bytes of the body only a KiB comes at a time, each after such a pause.
+    Drip(u64, Duration),
     /// The link is refused (403) from now on. For blobs.
     ExpireLink,
     /// `Range` is ignored: 200 and all of it. For blobs.

@@ -112,7 +112,12 @@ pub(super) enum Break {
     Cut,
     /// A pause.
     Pause(Duration),
+    /// A pause before each further KiB.
+    Drip(Duration),
 }
+
+/// What drips at a time.
+const DROP: usize = 1024;
 
 /// Breaks a body after so many bytes, one before its end at the latest. `Content-Length` says what it did.
 pub(super) fn broken(response: Response, after: u64, how: Break) -> Response {
@@ -136,14 +141,20 @@ pub(super) fn broken(response: Response, after: u64, how: Break) -> Response {
                     return Some((cut, (body, rest, 0, true)));
                 }
                 Break::Pause(pause) => tokio::time::sleep(pause).await,
+                Break::Drip(_) => {}
             }
         }
         let passed = left == 0;
+        let mut most = usize::MAX;
+        if let (true, Break::Drip(pause)) = (passed, how) {
+            tokio::time::sleep(pause).await;
+            most = DROP;
+        }
         if rest.is_empty() {
             rest = body.next().await?.ok()?;
         }
         let now = if passed {
-            rest.len()
+            rest.len().min(most)
         } else {
             rest.len().min(usize::try_from(left).unwrap_or(usize::MAX))
         };

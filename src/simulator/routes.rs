@@ -130,6 +130,9 @@ async fn with_failure(
         Failure::StallBody(after, pause) => {
             reply::broken(healthy(shared, endpoint, asked).await, after, Break::Pause(pause))
         }
+        Failure::Drip(after, pause) => {
+            reply::broken(healthy(shared, endpoint, asked).await, after, Break::Drip(pause))
+        }
         Failure::NoLength => reply::unmeasured(healthy(shared, endpoint, asked).await),
         Failure::NoRange => {
             asked.headers.remove(RANGE);

@@ -8,7 +8,9 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use tokio::time::Instant;
 
-use super::{Condition, Entry, Object, Store, Upload, UploadOptions, Version};
+use super::{
+    Condition, Entry, Object, Resumed, Source, Store, Unfinished, Upload, UploadOptions, Uploaded, Version,
+};
 use crate::metrics::{CallLabels, METRICS, StoreLabels};
 use crate::{ErrorKind, Result};
 
@@ -67,6 +69,10 @@ impl Store for Metered {
         counted("get", self.0.read(key)).await
     }
 
+    async fn get_within(&self, key: &str, most: u64) -> Result<Object> {
+        counted("get", self.0.get_within(key, most)).await
+    }
+
     async fn get_range(&self, key: &str, offset: u64, length: usize) -> Result<Bytes> {
         counted("get_range", self.0.get_range(key, offset, length)).await
     }
@@ -92,8 +98,20 @@ impl Store for Metered {
         Ok(Box::new(MeteredUpload(upload)))
     }
 
-    async fn unfinished_uploads(&self, prefix: &str) -> Result<Vec<String>> {
+    async fn resume(&self, key: &str) -> Result<Option<Resumed>> {
+        let resumed = counted("resume", self.0.resume(key)).await?;
+        Ok(resumed.map(|resumed| match resumed {
+            Resumed::Open(upload) => Resumed::Open(Box::new(MeteredUpload(upload))),
+            whole @ Resumed::Whole(_) => whole,
+        }))
+    }
+
+    async fn unfinished_uploads(&self, prefix: &str) -> Result<Vec<Unfinished>> {
         counted("unfinished_uploads", self.0.unfinished_uploads(prefix)).await
+    }
+
+    async fn abort_upload(&self, upload: &Unfinished) -> Result<()> {
+        counted("abort", self.0.abort_upload(upload)).await
     }
 }
 
@@ -101,13 +119,25 @@ struct MeteredUpload(Box<dyn Upload>);
 
 #[async_trait]
 impl Upload for MeteredUpload {
+    fn bytes(&self) -> u64 {
+        self.0.bytes()
+    }
+
+    fn source(&self) -> &Source {
+        self.0.source()
+    }
+
     async fn write(&mut self, chunk: Bytes) -> Result<()> {
         // One piece of many: counted by the whole, when it is complete.
         self.0.write(chunk).await
     }
 
-    async fn complete(self: Box<Self>) -> Result<()> {
+    async fn complete(self: Box<Self>) -> Result<Uploaded> {
         counted("complete", self.0.complete()).await
+    }
+
+    async fn keep(self: Box<Self>) -> Result<()> {
+        counted("keep", self.0.keep()).await
     }
 
     async fn abort(self: Box<Self>) -> Result<()> {

@@ -4,21 +4,28 @@
 //! - A reader of a key sees a whole object, the old one or the new one, never a part.
 //! - [`Store::put`] with a [`Condition`] is atomic where [`Store::conditional_writes`] says so.
 //! - An [`Upload`] shows nothing under its key before [`Upload::complete`] returned.
+//! - What an upload has stored survives the process: [`Store::resume`] goes on with it, anywhere. None is touched while
+//!   a living process drives it, and each can be found and aborted by [`Store::unfinished_uploads`].
 //! - A missing object is [`ErrorKind::StoreNotFound`](crate::ErrorKind), a lost condition is `Precondition`, a store
 //!   that can't be reached, does not exist or refuses access is `StoreUnavailable`; anything else is `Store`.
 //! - Keys are `/`-separated relative paths as `lake::key` makes them; no store interprets them further.
 
+mod checkpoint;
+mod claim;
 pub mod folder;
+mod keeper;
 mod metered;
 pub mod s3;
+mod upload;
 
 use std::sync::Arc;
 
 use async_trait::async_trait;
 use bytes::Bytes;
 
-pub use metered::Metered;
-
+pub use self::claim::Lease;
+pub use self::metered::Metered;
+pub use self::upload::{Resumed, Source, Unfinished, Upload, UploadOptions, Uploaded};
 use crate::{Error, ErrorKind, Result, config};
 
 /// Opens the store that the configuration names. Sends nothing and writes nothing: [`Store::preflight`] does.
@@ -70,13 +77,6 @@ pub enum Condition {
     Absent,
     /// Only when the object is still of this version.
     Unchanged(Version),
-}
-
-/// What an upload is, for stores that treat kinds of objects apart.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct UploadOptions {
-    /// The media type, where the store keeps one.
-    pub content_type: Option<String>,
 }
 
 /// A place for the lake. See the module's guarantees.
@@ -152,48 +152,40 @@ pub trait Store: Send + Sync {
     /// Of the store.
     async fn delete(&self, key: &str) -> Result<()>;
 
-    /// Starts an upload of unknown length. What earlier uploads of the same key left behind is aborted.
+    /// Starts an upload of unknown length from nothing, beside whatever other uploads of the key there are; the last one
+    /// to be completed wins.
     ///
     /// # Errors
     /// Of the store.
     async fn upload(&self, key: &str, options: UploadOptions) -> Result<Box<dyn Upload>>;
 
-    /// Uploads below `prefix` that were started and neither completed nor aborted: their keys.
+    /// Goes on with the upload of `key` that a dead process left furthest, if there is one that can be gone on with.
+    /// All else that dead processes left of the key is given up. Only bytes are trusted that both the upload's
+    /// checkpoint and the store vouch for.
+    ///
+    /// May take a minute where the dead process ran on another machine a moment ago: see [`Lease`].
     ///
     /// # Errors
     /// Of the store.
-    async fn unfinished_uploads(&self, prefix: &str) -> Result<Vec<String>>;
+    async fn resume(&self, key: &str) -> Result<Option<Resumed>>;
+
+    /// Uploads of keys below `prefix` that were started and neither completed nor aborted, in order of keys, and
+    /// receipts of completed ones that nobody has deleted. Those of living processes are marked as such.
+    ///
+    /// # Errors
+    /// Of the store.
+    async fn unfinished_uploads(&self, prefix: &str) -> Result<Vec<Unfinished>>;
+
+    /// Gives up one of [`Store::unfinished_uploads`] and frees what it holds. Does nothing to one that is driven, or
+    /// that a process has taken up since it was listed.
+    ///
+    /// # Errors
+    /// Of the store.
+    async fn abort_upload(&self, upload: &Unfinished) -> Result<()>;
 }
 
 /// The error of an object that is larger than it can be.
 fn too_large(key: &str, bytes: u64, most: u64) -> Error {
     let message = format!("is damaged: it has {bytes} bytes, and none of its kind has more than {most}");
     Error::new(ErrorKind::Store, key, message).hint("restore it, or remove it to start anew")
-}
-
-/// An upload in progress. Dropped without [`Upload::complete`], it leaves nothing visible; [`Upload::abort`] also
-/// frees what it holds in the store.
-#[async_trait]
-pub trait Upload: Send {
-    /// Appends bytes. Returns once they are taken, which is before they are stored; memory stays bounded by the
-    /// store's part size times its parts in flight. A write that is dropped before it is done fails the upload.
-    ///
-    /// Uploads of one store share its buffers: drive each by a task of its own, and bound how long its source may
-    /// stand still.
-    ///
-    /// # Errors
-    /// Of the store, also of an earlier write.
-    async fn write(&mut self, chunk: Bytes) -> Result<()>;
-
-    /// Makes the whole visible under its key.
-    ///
-    /// # Errors
-    /// Of the store; then nothing is visible, and the upload has been aborted.
-    async fn complete(self: Box<Self>) -> Result<()>;
-
-    /// Gives the upload up and frees what it holds.
-    ///
-    /// # Errors
-    /// Of the store.
-    async fn abort(self: Box<Self>) -> Result<()>;
 }

@@ -7,5 +7,6 @@ mod export;
 mod readers;
 mod reliability;
 mod serve;
+mod soak;
 mod store;
 mod support;

@@ -267,6 +267,8 @@ pub struct Counts {
     pub bytes_read: u64,
     /// Objects that a killed run left or one at work has not written down yet: the next run of their day takes them in.
     pub objects_unsettled: u64,
+    /// Uploads that never ended and that no record waited for: aborted.
+    pub uploads_aborted: u64,
     /// Objects elsewhere below the store's URL: other programs', left alone.
     pub objects_unknown: u64,
     /// Findings.
@@ -355,6 +357,10 @@ impl Verified {
             (
                 c.objects_unsettled,
                 "objects are not written down yet: the next run takes them in",
+            ),
+            (
+                c.uploads_aborted,
+                "uploads that never ended, and that no record waited for, were aborted",
             ),
             (
                 c.objects_unknown,

@@ -13,10 +13,10 @@ use super::{Verifier, table_names};
 use crate::export::day::Day;
 use crate::export::opened::{OpenedStore, get_json};
 use crate::export::workshop::Workshop;
-use crate::export::{Again, Exporter, Job, catalog, commit, tables};
+use crate::export::{Again, Exporter, Job, catalog, commit, orphan_uploads, tables};
 use crate::lake::key;
 use crate::lake::manifest::Manifest;
-use crate::store::{Condition, UploadOptions};
+use crate::store::Condition;
 use crate::{Error, ErrorKind, Result, build};
 
 /// A day: date and space.
@@ -341,10 +341,14 @@ async fn meta(workshop: &Workshop, date: NaiveDate) -> Result<()> {
     }
 }
 
-/// Aborts what an upload left: beginning one anew does that.
+/// Aborts what is left of a key's uploads.
 async fn abort(workshop: &Workshop, key: &str) -> Result<()> {
-    let upload = workshop.store.upload(key, UploadOptions::default()).await?;
-    upload.abort().await
+    for upload in orphan_uploads(&*workshop.store, workshop.config.export.recordings).await? {
+        if upload.key == key {
+            workshop.store.abort_upload(&upload).await?;
+        }
+    }
+    Ok(())
 }
 
 #[cfg(test)]

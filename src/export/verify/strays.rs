@@ -10,6 +10,7 @@ use super::finding::{Finding, Kind, Remedy};
 use super::look::{Look, Read, unreadable};
 use super::place::Place;
 use crate::Result;
+use crate::export::orphan_uploads;
 use crate::lake::key;
 use crate::lake::manifest::Manifest;
 
@@ -161,17 +162,26 @@ pub(super) async fn markers(look: &Look) -> Result<()> {
     Ok(())
 }
 
-/// Names uploads that never ended.
+/// Aborts uploads that never ended and that no record waits for, as every run does; names what could not be aborted.
 pub(super) async fn uploads(look: &Look) -> Result<()> {
-    for key in look.workshop.store.unfinished_uploads("").await? {
-        let date = key::date_in(&key);
-        if date.is_none_or(|date| look.dates().contain(date)) {
-            let finding = Finding::new(Kind::UploadUnfinished, key).date(date);
-            look.find(
-                finding
-                    .differs("no upload under way", "one that never ended")
+    let workshop = &look.workshop;
+    for upload in orphan_uploads(&*workshop.store, workshop.config.export.recordings).await? {
+        look.unless_stopped()?;
+        let date = key::date_in(&upload.key);
+        if date.is_some_and(|date| !look.dates().contain(date)) {
+            continue;
+        }
+        match workshop.store.abort_upload(&upload).await {
+            Ok(()) => look.seen().counts.uploads_aborted += 1,
+            Err(error) => look.find(
+                Finding::new(Kind::UploadUnfinished, upload.key)
+                    .date(date)
+                    .differs(
+                        "no upload under way",
+                        format!("one that never ended: {}", error.message()),
+                    )
                     .remedy(Remedy::Abort),
-            );
+            ),
         }
     }
     Ok(())

@@ -4,8 +4,10 @@
 //! a rename (see [`temp`]). Renames and removals are done one at a time under the lock file `_telelake/lock`, which
 //! holds for all processes, so that a condition checked under it still holds when the rename is done. A version is the
 //! content's SHA-256: no clock and no inode tells two quick writes apart for sure. A file system without locks works
-//! too, but without conditional writes, and [`Store::conditional_writes`] says so.
+//! too, but without conditional writes, and [`Store::conditional_writes`] says so. What an upload has written outlives
+//! its process: see [`resume`].
 
+mod resume;
 mod temp;
 mod upload;
 
@@ -20,7 +22,8 @@ use percent_encoding::{AsciiSet, CONTROLS, percent_decode_str, utf8_percent_enco
 use sha2::{Digest, Sha256};
 
 use self::temp::Temp;
-use super::{Condition, Entry, Object, Store, Upload, UploadOptions, Version};
+use super::keeper::Notes;
+use super::{Condition, Entry, Object, Resumed, Store, Unfinished, Upload, UploadOptions, Version};
 use crate::{Error, ErrorKind, Result};
 
 /// Temporary files, each below its key.
@@ -140,15 +143,27 @@ impl FolderStore {
         Ok(written)
     }
 
+    fn delete_now(&self, key: &str) -> Result<()> {
+        let path = self.path(key)?;
+        if !path.exists() {
+            return Ok(());
+        }
+        let _lock = self.lock().map_err(|error| failed(key, &error))?;
+        match fs::remove_file(&path) {
+            Err(error) if !is_missing(&error) => Err(failed(key, &error)),
+            _ => Ok(()),
+        }
+    }
+
     fn preflight_now(&self) -> Result<()> {
         let key = "_telelake/probe";
         let proven = make_folders(&self.root)
             .and_then(|()| Temp::create(self, key))
             .and_then(|mut temp| {
                 temp.write(b"telelake")?;
-                temp.sync()
-            })
-            .and_then(|()| temp::clean(self, ""));
+                temp.sync()?;
+                temp.remove(self)
+            });
         proven.map_err(|error| {
             let message = format!("can't be written: {}", plain(&error));
             Error::new(ErrorKind::StoreUnavailable, &*self.url, message)
@@ -244,36 +259,50 @@ impl Store for FolderStore {
 
     async fn delete(&self, key: &str) -> Result<()> {
         let key = key.to_owned();
-        self.blocking(move |store| {
-            let path = store.path(&key)?;
-            if !path.exists() {
-                return Ok(());
-            }
-            let _lock = store.lock().map_err(|error| failed(&key, &error))?;
-            match fs::remove_file(&path) {
-                Err(error) if !is_missing(&error) => Err(failed(&key, &error)),
-                _ => Ok(()),
-            }
-        })
-        .await
+        self.blocking(move |store| store.delete_now(&key)).await
     }
 
-    async fn upload(&self, key: &str, _options: UploadOptions) -> Result<Box<dyn Upload>> {
+    async fn upload(&self, key: &str, options: UploadOptions) -> Result<Box<dyn Upload>> {
+        let upload = upload::FolderUpload::start(self.clone(), key, options.source).await?;
+        Ok(Box::new(upload))
+    }
+
+    async fn resume(&self, key: &str) -> Result<Option<Resumed>> {
+        let key = key.to_owned();
+        match self.blocking(move |store| resume::resume(store, &key)).await? {
+            Some(resume::Found::Open(temp, hasher, checkpoint)) => {
+                let upload = upload::FolderUpload::drive(self.clone(), *checkpoint, temp, hasher).await?;
+                Ok(Some(Resumed::Open(Box::new(upload))))
+            }
+            Some(resume::Found::Whole(uploaded)) => Ok(Some(Resumed::Whole(uploaded))),
+            None => Ok(None),
+        }
+    }
+
+    async fn unfinished_uploads(&self, prefix: &str) -> Result<Vec<Unfinished>> {
+        let prefix = prefix.to_owned();
+        self.blocking(move |store| resume::unfinished(store, &prefix))
+            .await
+    }
+
+    async fn abort_upload(&self, upload: &Unfinished) -> Result<()> {
+        let upload = upload.clone();
+        self.blocking(move |store| resume::abort(store, &upload)).await
+    }
+}
+
+impl Notes for FolderStore {
+    /// The lock on the upload's file stands in for the condition.
+    async fn note(&self, key: &str, bytes: Bytes, _: Condition) -> Result<Version> {
         let key = key.to_owned();
         self.blocking(move |store| {
             let path = store.path(&key)?;
-            let temp = temp::clean_key(store, &key)
-                .and_then(|()| Temp::create(store, &key))
-                .map_err(|error| failed(&key, &error))?;
-            Ok(Box::new(upload::FolderUpload::new(store.clone(), &key, path, temp)) as Box<dyn Upload>)
+            let mut temp = Temp::create(store, &key).map_err(|error| failed(&key, &error))?;
+            temp.write(&bytes).map_err(|error| failed(&key, &error))?;
+            temp.publish_unsynced(store, &path)?;
+            Ok(version(&bytes))
         })
         .await
-    }
-
-    async fn unfinished_uploads(&self, prefix: &str) -> Result<Vec<String>> {
-        let prefix = prefix.to_owned();
-        self.blocking(move |store| temp::keys(store, &prefix).map_err(|error| failed(&prefix, &error)))
-            .await
     }
 }
 

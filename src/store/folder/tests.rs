@@ -67,9 +67,13 @@ fn what_a_dead_process_left_is_found_and_removed_and_what_is_alive_stays() {
     fs::write(&dead, b"half").unwrap();
     let alive = Temp::create(&store, "recordings/other.mp4").unwrap();
 
-    assert_eq!(temp::keys(&store, "").unwrap(), [key]);
-    assert_eq!(temp::keys(&store, "calls/").unwrap(), [""; 0]);
-    temp::clean(&store, "").unwrap();
+    let found = resume::unfinished(&store, "").unwrap();
+    let told: Vec<_> = found.iter().map(|left| (&*left.key, left.driven)).collect();
+    assert_eq!(told, [("recordings/other.mp4", true), (key, false)]);
+    assert_eq!(resume::unfinished(&store, "calls/").unwrap().len(), 0);
+    for left in &found {
+        resume::abort(&store, left).unwrap();
+    }
     assert!(!dead.exists());
     alive
         .publish(&store, &store.root.join("recordings/other.mp4"), || Ok(()))

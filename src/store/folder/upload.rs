@@ -1,91 +1,198 @@
 //! Uploads into a folder: chunks are gathered to pieces of a MiB, written to a temporary file and named at the end.
+//! A checkpoint follows them, so that a later process can tell which bytes of the file are the source's.
 
 use std::path::PathBuf;
 
 use async_trait::async_trait;
 use bytes::Bytes;
+use sha2::{Digest, Sha256};
 
-use super::temp::{self, Temp};
+use super::resume;
+use super::temp::Temp;
 use super::{FolderStore, failed};
-use crate::store::Upload;
+use crate::store::checkpoint::{Checkpoint, state_of};
+use crate::store::claim::Lease;
+use crate::store::keeper::Keeper;
+use crate::store::{Source, Upload, Uploaded};
 use crate::{Error, ErrorKind, Result};
 
 /// Bytes gathered before a thread is asked to write them.
 const PIECE: usize = 1024 * 1024;
+/// Bytes after which the checkpoint is written again: what a kill costs at most, besides what is in flight.
+const STRIDE: u64 = 4 * 1024 * 1024;
 
 /// An upload in progress.
 pub(super) struct FolderUpload {
     store: FolderStore,
     key: String,
     path: PathBuf,
+    source: Source,
     /// Taken while it is written to; an upload that lost it has failed.
-    temp: Option<Temp>,
+    open: Option<Open>,
+    keeper: Keeper<FolderStore>,
     gathered: Vec<Bytes>,
-    bytes: usize,
+    gathered_bytes: usize,
+    bytes: u64,
+}
+
+/// The file and the hash of what is in it.
+struct Open {
+    temp: Temp,
+    hasher: Sha256,
+    bytes: u64,
 }
 
 impl FolderUpload {
-    pub(super) fn new(store: FolderStore, key: &str, path: PathBuf, temp: Temp) -> Self {
+    /// An upload from nothing.
+    pub(super) async fn start(store: FolderStore, key: &str, source: Source) -> Result<Self> {
+        let checkpoint = Checkpoint::new(key, STRIDE, source);
+        let (key, id) = (key.to_owned(), checkpoint.id.clone());
+        let temp = store.blocking(move |store| {
+            store.path(&key)?;
+            Temp::create_for_upload(store, &key, &id).map_err(|error| failed(&key, &error))
+        });
+        let temp = temp.await?;
+        Self::drive(store, checkpoint, temp, Sha256::new()).await
+    }
+
+    /// Claims and drives an upload whose file stands where its checkpoint says; `hasher` has seen its bytes.
+    pub(super) async fn drive(
+        store: FolderStore,
+        checkpoint: Checkpoint,
+        temp: Temp,
+        hasher: Sha256,
+    ) -> Result<Self> {
+        // The lock on the file is the sign of life, where there are locks.
+        let beat = (!temp.has_lock()).then(|| Lease::default().beat);
+        let path = store.path(&checkpoint.key)?;
+        let keeper = Keeper::claim(&store, checkpoint, None, beat).await?;
+        Ok(Self::new(store, path, temp, hasher, keeper))
+    }
+
+    /// An upload whose file holds what `keeper` says; `hasher` has seen it.
+    fn new(
+        store: FolderStore,
+        path: PathBuf,
+        temp: Temp,
+        hasher: Sha256,
+        keeper: Keeper<FolderStore>,
+    ) -> Self {
+        let Checkpoint {
+            key, source, bytes, ..
+        } = keeper.checkpoint();
         Self {
             store,
-            key: key.into(),
+            key,
             path,
-            temp: Some(temp),
+            source,
+            open: Some(Open { temp, hasher, bytes }),
+            keeper,
             gathered: Vec::new(),
-            bytes: 0,
+            gathered_bytes: 0,
+            bytes,
         }
     }
 
-    fn take_temp(&mut self) -> Result<Temp> {
-        self.temp
+    fn take_open(&mut self) -> Result<Open> {
+        self.open
             .take()
             .ok_or_else(|| Error::new(ErrorKind::Store, &*self.key, "the upload has failed before"))
     }
 
-    /// Writes what is gathered. On failure the temporary file is gone.
-    async fn flush(&mut self) -> Result<Temp> {
-        let mut temp = self.take_temp()?;
+    /// Writes what is gathered.
+    async fn flush(&mut self) -> Result<Open> {
+        let mut open = self.take_open()?;
         let (key, gathered) = (self.key.clone(), std::mem::take(&mut self.gathered));
-        self.bytes = 0;
+        self.gathered_bytes = 0;
         self.store
             .blocking(move |_| {
                 for chunk in &gathered {
-                    temp.write(chunk).map_err(|error| failed(&key, &error))?;
+                    open.temp.write(chunk).map_err(|error| failed(&key, &error))?;
+                    open.hasher.update(chunk);
+                    open.bytes += chunk.len() as u64;
                 }
-                Ok(temp)
+                Ok(open)
             })
             .await
+    }
+
+    /// Takes note of what is written, every so often or at once.
+    fn note(&self, open: &Open, stride: u64) {
+        self.keeper.ledger().send_if_modified(|ledger| {
+            let due = open.bytes >= ledger.checkpoint.bytes + stride;
+            if due {
+                ledger.checkpoint.stored(open.bytes, state_of(&open.hasher));
+            }
+            due
+        });
     }
 }
 
 #[async_trait]
 impl Upload for FolderUpload {
+    fn bytes(&self) -> u64 {
+        self.bytes
+    }
+
+    fn source(&self) -> &Source {
+        &self.source
+    }
+
     async fn write(&mut self, chunk: Bytes) -> Result<()> {
-        self.bytes += chunk.len();
+        self.bytes += chunk.len() as u64;
+        self.gathered_bytes += chunk.len();
         self.gathered.push(chunk);
-        if self.bytes >= PIECE {
-            self.temp = Some(self.flush().await?);
+        if self.gathered_bytes >= PIECE {
+            let open = self.flush().await?;
+            self.note(&open, STRIDE);
+            self.open = Some(open);
         }
         Ok(())
     }
 
-    async fn complete(mut self: Box<Self>) -> Result<()> {
-        let temp = self.flush().await?;
-        let path = self.path.clone();
+    async fn complete(mut self: Box<Self>) -> Result<Uploaded> {
+        let open = self.flush().await?;
+        self.note(&open, 0);
+        let uploaded = Uploaded {
+            bytes: open.bytes,
+            sha256: hex::encode(open.hasher.finalize()),
+            source: self.source,
+            receipt: Some(self.keeper.key().to_owned()),
+        };
+        let claim = self
+            .keeper
+            .finish(Vec::new(), uploaded.bytes, &uploaded.sha256)
+            .await?;
+        let path = self.path;
         self.store
-            .blocking(move |store| temp.publish(store, &path, || Ok(())))
-            .await
+            .blocking(move |store| open.temp.publish(store, &path, || Ok(())))
+            .await?;
+        claim.end();
+        Ok(uploaded)
+    }
+
+    async fn keep(mut self: Box<Self>) -> Result<()> {
+        if let Ok(open) = self.flush().await {
+            self.note(&open, 1);
+            self.open = Some(open);
+        }
+        if self.keeper.checkpoint().bytes == 0 {
+            return self.abort().await;
+        }
+        self.keeper.let_go().await
     }
 
     async fn abort(mut self: Box<Self>) -> Result<()> {
-        let (temp, key) = (self.temp.take(), self.key.clone());
+        let checkpoint = self.keeper.checkpoint();
+        let (_, claim) = self.keeper.stop().await?;
+        let open = self.open.take();
         self.store
             .blocking(move |store| {
-                drop(temp);
-                let _lock = store.lock().map_err(|error| failed(&key, &error))?;
-                temp::prune(store, &key);
-                Ok(())
+                drop(open);
+                resume::remove(store, &checkpoint)
             })
-            .await
+            .await?;
+        claim.end();
+        Ok(())
     }
 }

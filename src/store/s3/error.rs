@@ -72,13 +72,16 @@ fn answered(target: &Target, key: &str, status: u16, code: Option<&str>, message
         (412, _) | (409, "ConditionalRequestConflict") => {
             Error::new(ErrorKind::Precondition, key, "another writer changed it meanwhile")
         }
+        (_, "NoSuchUpload") => {
+            Error::new(ErrorKind::Precondition, key, "the upload is gone: completed or aborted elsewhere")
+        }
         (_, "NoSuchKey" | "NotFound") => Error::new(ErrorKind::StoreNotFound, key, "is not in the store"),
         (_, "InvalidAccessKeyId" | "SignatureDoesNotMatch" | "ExpiredToken" | "InvalidToken") | (401, _) => {
             unavailable("the credentials are not the bucket's: check AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY and AWS_SESSION_TOKEN, or the profile".into())
         }
         (_, "RequestTimeTooSkewed") => unavailable("set this machine's clock right".into()),
         (403, _) => unavailable(
-            "allow s3:ListBucket, s3:GetObject, s3:PutObject, s3:DeleteObject, s3:AbortMultipartUpload and s3:ListBucketMultipartUploads on it".into(),
+            "allow s3:ListBucket, s3:GetObject, s3:PutObject, s3:DeleteObject, s3:AbortMultipartUpload, s3:ListMultipartUploadParts and s3:ListBucketMultipartUploads on it".into(),
         ),
         (301 | 307, _) | (400, "AuthorizationHeaderMalformed" | "IllegalLocationConstraintException") => {
             unavailable("set store.s3.region to the bucket's region".into())
@@ -163,6 +166,7 @@ mod tests {
             (404, Some("NoSuchBucket"), ErrorKind::StoreUnavailable),
             (404, Some("NoSuchKey"), ErrorKind::StoreNotFound),
             (404, None, ErrorKind::StoreNotFound),
+            (404, Some("NoSuchUpload"), ErrorKind::Precondition),
             (412, Some("PreconditionFailed"), ErrorKind::Precondition),
             (409, Some("ConditionalRequestConflict"), ErrorKind::Precondition),
             (409, Some("OperationAborted"), ErrorKind::Store),

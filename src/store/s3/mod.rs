@@ -6,10 +6,13 @@
 mod buffers;
 mod connect;
 mod error;
+mod multipart;
+mod resume;
 mod upload;
 
 use std::fmt;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -22,7 +25,8 @@ use aws_sdk_s3::types::{ServerSideEncryption, StorageClass};
 use bytes::Bytes;
 
 use self::buffers::Buffers;
-use super::{Condition, Entry, Object, Store, Upload, UploadOptions, Version};
+use super::keeper::Notes;
+use super::{Condition, Entry, Lease, Object, Resumed, Store, Unfinished, Upload, UploadOptions, Version};
 use crate::config;
 use crate::{Error, ErrorKind, Result};
 
@@ -47,6 +51,9 @@ pub struct S3Store {
     prefix: Arc<str>,
     settings: Arc<config::S3>,
     buffers: Arc<Buffers>,
+    lease: Lease,
+    /// Whether the server has said that it knows no conditional writes.
+    unconditional: Arc<AtomicBool>,
 }
 
 /// What errors about the bucket as a whole are about.
@@ -90,7 +97,16 @@ impl S3Store {
             prefix: prefix.into(),
             buffers: Buffers::new(settings.parts_in_flight + SPARE_PARTS, part_size(settings)),
             settings: Arc::new(settings.clone()),
+            lease: Lease::default(),
+            unconditional: Arc::default(),
         })
+    }
+
+    /// The store with other times by which uploads of dead processes are told from those of living ones.
+    #[must_use]
+    pub fn with_lease(mut self, lease: Lease) -> Self {
+        self.lease = lease;
+        self
     }
 
     fn object_key(&self, key: &str) -> String {
@@ -209,6 +225,9 @@ impl S3Store {
                 tokio::time::sleep(pause.mul_f64(0.5 + fastrand::f64())).await;
                 pause *= 2;
                 continue;
+            }
+            if error::is_unsupported(&failure) {
+                self.unconditional.store(true, Ordering::Relaxed);
             }
             let error = self.error(key, &failure);
             return match (error.kind(), condition) {
@@ -407,19 +426,31 @@ impl Store for S3Store {
     }
 
     async fn upload(&self, key: &str, options: UploadOptions) -> Result<Box<dyn Upload>> {
-        upload::abort_unfinished(self, key).await?;
         Ok(Box::new(upload::S3Upload::new(self.clone(), key, options)))
     }
 
-    async fn unfinished_uploads(&self, prefix: &str) -> Result<Vec<String>> {
-        let mut keys: Vec<_> = upload::unfinished(self, prefix)
-            .await?
-            .into_iter()
-            .map(|unfinished| unfinished.key)
-            .collect();
-        keys.sort_unstable();
-        keys.dedup();
-        Ok(keys)
+    async fn resume(&self, key: &str) -> Result<Option<Resumed>> {
+        resume::resume(self, key).await
+    }
+
+    async fn unfinished_uploads(&self, prefix: &str) -> Result<Vec<Unfinished>> {
+        resume::unfinished(self, prefix).await
+    }
+
+    async fn abort_upload(&self, upload: &Unfinished) -> Result<()> {
+        resume::abort(self, upload).await
+    }
+}
+
+impl Notes for S3Store {
+    async fn note(&self, key: &str, bytes: Bytes, condition: Condition) -> Result<Version> {
+        match self.put(key, bytes.clone(), condition.clone()).await {
+            // Without conditions no two processes may run at once anyway; resuming works all the same.
+            Err(_) if condition != Condition::Any && self.unconditional.load(Ordering::Relaxed) => {
+                self.put(key, bytes, Condition::Any).await
+            }
+            done => done,
+        }
     }
 }
 

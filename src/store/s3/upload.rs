@@ -6,89 +6,42 @@
 //!
 //! What fits into one part is sent as one object, without a multipart upload. S3 takes 10,000 parts: 156 GiB with
 //! the default `store.s3.part_size`; a longer upload fails with a hint to raise it.
+//!
+//! A multipart upload is claimed by a checkpoint before it is created, so that none is without one while it is driven,
+//! and its checkpoint follows its parts. The last part is in none but the last checkpoint, which is written right
+//! before completing and says all that is to be known of the object.
+
+use std::time::Duration;
 
 use async_trait::async_trait;
 use aws_sdk_s3::primitives::ByteStream;
-use aws_sdk_s3::types::{CompletedMultipartUpload, CompletedPart};
 use bytes::{Bytes, BytesMut};
+use sha2::{Digest, Sha256};
 use tokio::task::JoinSet;
 
 use super::buffers::Slot;
-use super::{S3Store, connect};
-use crate::store::{Upload, UploadOptions};
+use super::{S3Store, connect, multipart};
+use crate::store::checkpoint::{Checkpoint, Part, state_of};
+use crate::store::claim::Claim;
+use crate::store::keeper::Keeper;
+use crate::store::{Source, Store, Upload, UploadOptions, Uploaded};
 use crate::{Error, ErrorKind, Result};
 
 /// S3's own limit.
-const MOST_PARTS: i32 = 10_000;
-/// Completing joins the parts on the server, which takes minutes for the largest objects.
-const COMPLETE_AS_BYTES: u64 = 32 * 1024 * 1024;
-
-/// A multipart upload that a listing shows.
-pub(super) struct Unfinished {
-    /// Relative to the store.
-    pub(super) key: String,
-    id: String,
-}
-
-/// The multipart uploads below `prefix` that were neither completed nor aborted.
-pub(super) async fn unfinished(store: &S3Store, prefix: &str) -> Result<Vec<Unfinished>> {
-    let mut found = Vec::new();
-    let (mut key_marker, mut id_marker) = (None, None);
-    loop {
-        let page = store
-            .client
-            .list_multipart_uploads()
-            .bucket(&store.target.bucket)
-            .prefix(store.object_key(prefix))
-            .set_key_marker(key_marker.take())
-            .set_upload_id_marker(id_marker.take())
-            .send()
-            .await
-            .map_err(|error| store.error(prefix, &error))?;
-        found.extend(page.uploads.unwrap_or_default().into_iter().filter_map(|upload| {
-            Some(Unfinished {
-                key: upload.key?.strip_prefix(&*store.prefix)?.to_owned(),
-                id: upload.upload_id?,
-            })
-        }));
-        if page.is_truncated != Some(true) || page.next_key_marker.is_none() {
-            return Ok(found);
-        }
-        (key_marker, id_marker) = (page.next_key_marker, page.next_upload_id_marker);
-    }
-}
-
-/// Aborts what earlier uploads of exactly this key left behind.
-pub(super) async fn abort_unfinished(store: &S3Store, key: &str) -> Result<()> {
-    for upload in unfinished(store, key).await? {
-        if upload.key == key {
-            abort(store, key, &upload.id).await?;
-        }
-    }
-    Ok(())
-}
-
-async fn abort(store: &S3Store, key: &str, id: &str) -> Result<()> {
-    let request = store
-        .client
-        .abort_multipart_upload()
-        .bucket(&store.target.bucket)
-        .key(store.object_key(key))
-        .upload_id(id);
-    match request.send().await {
-        Ok(_) => Ok(()),
-        Err(error) => match error.raw_response().map(|answer| answer.status().as_u16()) {
-            // Gone already: completed, or aborted by another process.
-            Some(404) => Ok(()),
-            _ => Err(store.error(key, &error)),
-        },
-    }
-}
+const MOST_PARTS: usize = 10_000;
+/// How long letting go waits for parts that are on their way.
+const LAST_PARTS: Duration = Duration::from_secs(2);
 
 /// A part being filled, with the right to its memory.
 struct Filling {
     buffer: BytesMut,
     slot: Slot,
+}
+
+/// A multipart upload of ours.
+struct Multipart {
+    id: String,
+    keeper: Keeper<S3Store>,
 }
 
 /// An upload in progress.
@@ -98,11 +51,14 @@ pub(super) struct S3Upload {
     options: UploadOptions,
     part_size: usize,
     /// Set once there is more than one part.
-    id: Option<String>,
+    multipart: Option<Multipart>,
     filling: Option<Filling>,
-    sending: JoinSet<Result<CompletedPart>>,
-    sent: Vec<CompletedPart>,
-    parts: i32,
+    sending: JoinSet<Result<Part>>,
+    sent: Vec<Part>,
+    /// Parts handed out.
+    parts: usize,
+    hasher: Sha256,
+    bytes: u64,
     failed: bool,
 }
 
@@ -113,12 +69,37 @@ impl S3Upload {
             store,
             key: key.into(),
             options,
-            id: None,
+            multipart: None,
             filling: None,
             sending: JoinSet::new(),
             sent: Vec::new(),
             parts: 0,
+            hasher: Sha256::new(),
+            bytes: 0,
             failed: false,
+        }
+    }
+
+    /// An upload that goes on where its checkpoint stands.
+    pub(super) fn resumed(store: S3Store, id: String, keeper: Keeper<S3Store>, hasher: Sha256) -> Self {
+        let Checkpoint {
+            key,
+            source,
+            parts,
+            bytes,
+            ..
+        } = keeper.checkpoint();
+        let options = UploadOptions {
+            content_type: None,
+            source,
+        };
+        Self {
+            parts: parts.len(),
+            sent: parts,
+            multipart: Some(Multipart { id, keeper }),
+            hasher,
+            bytes,
+            ..Self::new(store, &key, options)
         }
     }
 
@@ -128,13 +109,13 @@ impl S3Upload {
 
     async fn take(&mut self, mut chunk: Bytes) -> Result<()> {
         while !chunk.is_empty() {
-            // A full part is only sent when more comes: until then it may be the whole object.
+            // A full part is only sent when more comes: until then it may be the whole object, or the last part.
             if self
                 .filling
                 .as_ref()
                 .is_some_and(|part| part.buffer.len() == self.part_size)
             {
-                self.send_part().await?;
+                self.send_full_part().await?;
             }
             let filling = match &mut self.filling {
                 Some(filling) => filling,
@@ -143,8 +124,27 @@ impl S3Upload {
             let room = self.part_size - filling.buffer.len();
             let taken = chunk.split_to(room.min(chunk.len()));
             filling.buffer.extend_from_slice(&taken);
+            self.hasher.update(&taken);
+            self.bytes += taken.len() as u64;
         }
         Ok(())
+    }
+
+    /// Sends a part that is not the last one: the checkpoint will know it.
+    async fn send_full_part(&mut self) -> Result<()> {
+        if self.multipart.is_none() {
+            self.multipart = Some(self.create().await?);
+        }
+        if let Some(Multipart { keeper, .. }) = &self.multipart {
+            keeper.check()?;
+            let number = i32::try_from(self.parts + 1).unwrap_or(i32::MAX);
+            let (bytes, state) = (self.part_size as u64, state_of(&self.hasher));
+            keeper.ledger().send_if_modified(|ledger| {
+                ledger.filled(number, bytes, state);
+                false
+            });
+        }
+        self.send_part().await
     }
 
     /// Hands the filled part to a task of its own, once fewer than `parts_in_flight` are on their way.
@@ -152,48 +152,52 @@ impl S3Upload {
         let Some(Filling { buffer, slot }) = self.filling.take() else {
             return Ok(());
         };
+        let Some(Multipart { id, keeper }) = &self.multipart else {
+            return Err(self.fault("has no multipart upload"));
+        };
         if self.parts == MOST_PARTS {
             return Err(self
                 .fault("is longer than 10,000 parts")
                 .hint("raise store.s3.part_size"));
         }
+        let (id, ledger) = (id.clone(), keeper.ledger());
         while self.sending.len() >= self.store.settings.parts_in_flight {
             self.one_sent().await?;
         }
-        let id = match &self.id {
-            Some(id) => id.clone(),
-            None => self.create().await?,
-        };
         self.parts += 1;
-        let (store, key, number) = (self.store.clone(), self.key.clone(), self.parts);
+        let (store, key) = (self.store.clone(), self.key.clone());
+        let number = i32::try_from(self.parts).unwrap_or(i32::MAX);
         self.sending.spawn(async move {
-            let bytes = buffer.freeze();
-            let part = upload_part(&store, &key, &id, number, bytes.clone()).await;
-            slot.give_back(bytes);
-            part
+            let buffer = buffer.freeze();
+            let bytes = buffer.len() as u64;
+            let etag = multipart::send(&store, &key, &id, number, buffer.clone()).await;
+            slot.give_back(buffer);
+            let etag = etag?;
+            ledger.send_if_modified(|ledger| ledger.sent(number, &etag));
+            Ok(Part { number, etag, bytes })
         });
         Ok(())
     }
 
-    async fn create(&mut self) -> Result<String> {
-        let answer = self
-            .store
-            .client
-            .create_multipart_upload()
-            .bucket(&self.store.target.bucket)
-            .key(self.store.object_key(&self.key))
-            .set_content_type(self.options.content_type.clone())
-            .set_storage_class(self.store.storage_class())
-            .set_server_side_encryption(self.store.sse())
-            .set_ssekms_key_id(self.store.kms_key_id())
-            .send()
-            .await
-            .map_err(|error| self.store.error(&self.key, &error))?;
-        let id = answer
-            .upload_id
-            .ok_or_else(|| self.fault("the server gave no upload id"))?;
-        self.id = Some(id.clone());
-        Ok(id)
+    /// Claims the key's upload by a checkpoint, then creates it.
+    async fn create(&self) -> Result<Multipart> {
+        let checkpoint = Checkpoint::new(&self.key, self.part_size as u64, self.options.source.clone());
+        let (made_by, content_type) = (checkpoint.id.clone(), self.options.content_type.clone());
+        let keeper = Keeper::claim(&self.store, checkpoint, None, Some(self.store.lease.beat)).await?;
+        match multipart::create(&self.store, &self.key, content_type, &made_by).await {
+            Ok(id) => {
+                // Written down with the first part that is stored.
+                keeper.ledger().send_if_modified(|ledger| {
+                    ledger.checkpoint.upload = Some(id.clone());
+                    false
+                });
+                Ok(Multipart { id, keeper })
+            }
+            Err(error) => {
+                self.remove_checkpoint(keeper).await.ok();
+                Err(error)
+            }
+        }
     }
 
     async fn one_sent(&mut self) -> Result<()> {
@@ -205,35 +209,32 @@ impl S3Upload {
         Ok(())
     }
 
-    async fn finish(&mut self) -> Result<()> {
+    async fn finish(mut self) -> Result<Uploaded> {
         if self.failed {
             return Err(self.fault("the upload has failed before"));
         }
-        let Some(id) = self.id.clone() else {
-            return self.put_whole().await;
+        let sha256 = hex::encode(std::mem::take(&mut self.hasher).finalize());
+        let uploaded = Uploaded {
+            bytes: self.bytes,
+            sha256,
+            source: self.options.source.clone(),
+            receipt: None,
         };
+        if self.multipart.is_none() {
+            self.put_whole().await?;
+            return Ok(uploaded);
+        }
         self.send_part().await?;
         while !self.sending.is_empty() {
             self.one_sent().await?;
         }
-        self.sent.sort_unstable_by_key(|part| part.part_number);
-        let parts = CompletedMultipartUpload::builder()
-            .set_parts(Some(std::mem::take(&mut self.sent)))
-            .build();
-        self.store
-            .client
-            .complete_multipart_upload()
-            .bucket(&self.store.target.bucket)
-            .key(self.store.object_key(&self.key))
-            .upload_id(id)
-            .multipart_upload(parts)
-            .customize()
-            .config_override(connect::sized(COMPLETE_AS_BYTES))
-            .send()
-            .await
-            .map_err(|error| self.store.error(&self.key, &error))?;
-        self.id = None;
-        Ok(())
+        self.sent.sort_unstable_by_key(|part| part.number);
+        match self.multipart.take() {
+            Some(Multipart { id, keeper }) => {
+                finish_stored(&self.store, &id, keeper, std::mem::take(&mut self.sent), uploaded).await
+            }
+            None => Err(self.fault("has no multipart upload")),
+        }
     }
 
     /// The whole content as one object: it fits into a part.
@@ -263,26 +264,73 @@ impl S3Upload {
         Ok(())
     }
 
-    /// Stops what is on its way, frees the memory and gives the upload up on the server.
-    async fn give_up(&mut self) -> Result<()> {
+    /// Stops what is on its way, frees the memory and gives the upload up on the server, if it is still ours.
+    async fn give_up(mut self) -> Result<()> {
         self.filling = None;
         self.sending.shutdown().await;
-        // Taken only afterwards: when this future is dropped on the way, `Drop` still aborts.
-        if let Some(id) = self.id.clone() {
-            abort(&self.store, &self.key, &id).await?;
-            self.id = None;
+        let Some(Multipart { id, keeper }) = self.multipart.take() else {
+            return Ok(());
+        };
+        let key = keeper.key().to_owned();
+        let (ours, claim) = keeper.stop().await?;
+        if ours {
+            multipart::abort(&self.store, &self.key, &id).await?;
+            self.store.delete(&key).await?;
         }
+        claim.end();
         Ok(())
     }
 
-    /// Gives up after `error`. That an abort fails too is only told to the log: the next upload of the key aborts.
-    async fn fail(&mut self, error: Error) -> Error {
-        self.failed = true;
-        if let Err(second) = self.give_up().await {
-            tracing::warn!(key = self.key, error = %second, "a failed upload could not be aborted");
+    async fn remove_checkpoint(&self, keeper: Keeper<S3Store>) -> Result<()> {
+        let key = keeper.key().to_owned();
+        let (ours, claim) = keeper.stop().await?;
+        if ours {
+            self.store.delete(&key).await?;
         }
-        error
+        claim.end();
+        Ok(())
     }
+
+    /// Waits a moment for the parts on their way, then leaves what is stored to whoever asks for it.
+    async fn let_go(mut self) -> Result<()> {
+        self.filling = None;
+        let last_parts = async { while self.sending.join_next().await.is_some() {} };
+        tokio::time::timeout(LAST_PARTS, last_parts).await.ok();
+        self.sending.shutdown().await;
+        match &self.multipart {
+            Some(Multipart { keeper, .. }) if keeper.checkpoint().bytes > 0 => {}
+            _ => return self.give_up().await,
+        }
+        match self.multipart.take() {
+            Some(Multipart { keeper, .. }) => keeper.let_go().await,
+            None => Ok(()),
+        }
+    }
+}
+
+/// Completes an upload whose parts are all stored. From the last checkpoint on, a later process can do this too, or
+/// tell that it is done.
+pub(super) async fn finish_stored(
+    store: &S3Store,
+    id: &str,
+    keeper: Keeper<S3Store>,
+    parts: Vec<Part>,
+    mut uploaded: Uploaded,
+) -> Result<Uploaded> {
+    let Checkpoint { key, id: made_by, .. } = keeper.checkpoint();
+    uploaded.receipt = Some(keeper.key().to_owned());
+    let claim: Claim = keeper
+        .finish(parts.clone(), uploaded.bytes, &uploaded.sha256)
+        .await?;
+    match multipart::complete(store, &key, id, &parts).await {
+        // Perhaps done, and only the answer was lost.
+        Err(error)
+            if error.kind() == ErrorKind::Precondition
+                && multipart::is_made_by(store, &key, &made_by, uploaded.bytes).await? => {}
+        done => done?,
+    }
+    claim.end();
+    Ok(uploaded)
 }
 
 async fn fresh(store: &S3Store, key: &str) -> Result<Filling> {
@@ -296,74 +344,36 @@ async fn fresh(store: &S3Store, key: &str) -> Result<Filling> {
     }
 }
 
-async fn upload_part(
-    store: &S3Store,
-    key: &str,
-    id: &str,
-    number: i32,
-    bytes: Bytes,
-) -> Result<CompletedPart> {
-    let config = connect::sized(bytes.len() as u64);
-    let answer = store
-        .client
-        .upload_part()
-        .bucket(&store.target.bucket)
-        .key(store.object_key(key))
-        .upload_id(id)
-        .part_number(number)
-        .body(ByteStream::from(bytes))
-        .customize()
-        .config_override(config)
-        .send()
-        .await
-        .map_err(|error| store.error(key, &error))?;
-    Ok(CompletedPart::builder()
-        .set_e_tag(answer.e_tag)
-        .part_number(number)
-        .build())
-}
-
 #[async_trait]
 impl Upload for S3Upload {
+    fn bytes(&self) -> u64 {
+        self.bytes
+    }
+
+    fn source(&self) -> &Source {
+        &self.options.source
+    }
+
     async fn write(&mut self, chunk: Bytes) -> Result<()> {
         if self.failed {
             return Err(self.fault("the upload has failed before"));
         }
         // Until the chunk is taken whole: a caller that drops this future midway has lost bytes.
         self.failed = true;
-        match self.take(chunk).await {
-            Ok(()) => {
-                self.failed = false;
-                Ok(())
-            }
-            Err(error) => Err(self.fail(error).await),
-        }
+        self.take(chunk).await?;
+        self.failed = false;
+        Ok(())
     }
 
-    async fn complete(mut self: Box<Self>) -> Result<()> {
-        match self.finish().await {
-            Ok(()) => Ok(()),
-            Err(error) => Err(self.fail(error).await),
-        }
+    async fn complete(self: Box<Self>) -> Result<Uploaded> {
+        self.finish().await
     }
 
-    async fn abort(mut self: Box<Self>) -> Result<()> {
+    async fn keep(self: Box<Self>) -> Result<()> {
+        self.let_go().await
+    }
+
+    async fn abort(self: Box<Self>) -> Result<()> {
         self.give_up().await
-    }
-}
-
-impl Drop for S3Upload {
-    fn drop(&mut self) {
-        let (Some(id), Ok(runtime)) = (self.id.take(), tokio::runtime::Handle::try_current()) else {
-            return;
-        };
-        let (store, key) = (self.store.clone(), std::mem::take(&mut self.key));
-        let mut sending = std::mem::take(&mut self.sending);
-        runtime.spawn(async move {
-            sending.shutdown().await;
-            if let Err(error) = abort(&store, &key, &id).await {
-                tracing::warn!(key, %error, "a dropped upload could not be aborted");
-            }
-        });
     }
 }

@@ -10,12 +10,15 @@ mod night;
 mod pressure;
 mod readings;
 mod recordings;
+mod resumed;
 mod secrets;
 mod states;
 mod verify;
 mod xlsx;
 
 use telelake::simulator::{Options, Simulator};
+
+use crate::support::lake::Lake;
 
 /// The dates of the simulator's school, as the command line takes them.
 pub(crate) fn range(sim: &Simulator) -> [String; 4] {
@@ -44,4 +47,20 @@ pub(crate) fn small() -> Options {
         recording_size: 20_000,
         ..Options::default()
     }
+}
+
+/// Nothing of any upload is left in the lake, seen or unseen.
+pub(crate) async fn assert_no_upload_is_left(lake: &Lake) {
+    let keys = lake.keys().await;
+    let left = |key: &&String| key.contains("/tmp/") || key.starts_with("_telelake/uploads/");
+    assert_eq!(keys.keys().find(left), None);
+    assert_eq!(uploads(lake).await, 0, "multipart uploads were left behind");
+}
+
+/// The multipart uploads that the server has; none in a folder.
+pub(crate) async fn uploads(lake: &Lake) -> usize {
+    let Lake::S3 { bucket, .. } = lake else { return 0 };
+    let client = crate::support::weed::started().client();
+    let listed = client.list_multipart_uploads().bucket(bucket).send();
+    listed.await.unwrap().uploads().len()
 }

@@ -4,12 +4,12 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use telelake::store::s3::S3Store;
-use telelake::store::{Condition, Store, UploadOptions, open};
+use telelake::store::{Condition, Lease, Resumed, Store, UploadOptions, open};
 use telelake::{ErrorKind, config};
 use tokio::io::AsyncReadExt;
 use tokio::net::{TcpListener, TcpStream};
 
-use super::suite::{PART, content, upload};
+use super::suite::{self, PART, content, nothing_unfinished, options, unfinished, upload};
 use super::whole_suite;
 use crate::support::again::with_environment;
 use crate::support::weed::{self, weed};
@@ -219,6 +219,7 @@ async fn objects_carry_what_was_asked_for_and_no_trace_of_the_transfer() {
     for (key, length) in [("whole", 9), ("parts", 2 * PART + 1)] {
         let options = UploadOptions {
             content_type: Some("video/mp4".into()),
+            ..UploadOptions::default()
         };
         let mut upload = store.upload(key, options).await.unwrap();
         upload.write(content(1, length)).await.unwrap();
@@ -271,9 +272,177 @@ async fn a_write_after_a_failed_one_fails_too_and_nothing_is_left() {
         failures += i32::from(upload.write(content(2, PART)).await.is_err());
     }
     assert!(failures > 0);
-    assert!(upload.complete().await.is_err());
+    upload.abort().await.unwrap();
     assert_eq!(store.list("").await.unwrap(), []);
-    assert_eq!(store.unfinished_uploads("").await.unwrap(), [""; 0]);
+    nothing_unfinished(&store).await;
+}
+
+/// Another machine has no proof of the driver's death: no lock file of its claim.
+async fn forget_the_driver(store: &S3Store) {
+    for note in store.list("_telelake/uploads/").await.unwrap() {
+        let note = store.get(&note.key).await.unwrap();
+        let note: serde_json::Value = serde_json::from_slice(&note.bytes).unwrap();
+        let lock = format!("telelake-{}.lock", note["driver"].as_str().unwrap());
+        std::fs::remove_file(std::env::temp_dir().join(lock)).unwrap();
+    }
+}
+
+#[tokio::test]
+async fn on_another_machine_an_upload_is_taken_over_when_it_shows_no_sign_of_life() {
+    let (_bucket, store) = new().await;
+    let lease = Lease {
+        beat: Duration::from_millis(300),
+        watch: Duration::from_secs(3),
+        ..Lease::default()
+    };
+    let store = store.with_lease(lease);
+    let bytes = content(1, 3 * PART + 1);
+    let mut upload = store.upload("x.mp4", options()).await.unwrap();
+    suite::write(&mut upload, &bytes.slice(..2 * PART + 1))
+        .await
+        .unwrap();
+    forget_the_driver(&store).await;
+    // It stands still, and yet it lives.
+    assert!(store.resume("x.mp4").await.unwrap().is_none());
+    assert_eq!(unfinished(&store, "").await, [("x.mp4".to_owned(), true)]);
+    // Dropped, it beats no more. Before it was watched, it may live for all that is known.
+    drop(upload);
+    assert_eq!(unfinished(&store, "").await, [("x.mp4".to_owned(), true)]);
+    let upload = suite::open(&store, "x.mp4").await;
+    let uploaded = suite::go_on(upload, &bytes).await;
+    assert_eq!(store.get("x.mp4").await.unwrap().bytes, bytes);
+    store.delete(&uploaded.receipt.unwrap()).await.unwrap();
+    nothing_unfinished(&store).await;
+}
+
+#[tokio::test]
+async fn an_upload_that_was_taken_over_is_not_disturbed_by_its_former_driver() {
+    let (_bucket, store) = new().await;
+    // Its driver beats too seldom: as a machine does that was suspended.
+    let sleeper = store.clone().with_lease(Lease {
+        beat: Duration::from_secs(600),
+        ..Lease::default()
+    });
+    let store = store.with_lease(Lease {
+        watch: Duration::from_millis(500),
+        ..Lease::default()
+    });
+    let bytes = content(1, 4 * PART + 1);
+    let mut former = sleeper.upload("x.mp4", options()).await.unwrap();
+    suite::write(&mut former, &bytes.slice(..2 * PART + 1))
+        .await
+        .unwrap();
+    while !noted(&store, PART as u64 * 2).await {
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    forget_the_driver(&store).await;
+    let upload = suite::open(&store, "x.mp4").await;
+    assert_eq!(upload.bytes(), 2 * PART as u64);
+    // It wakes up, goes on, and is told so.
+    let told = loop {
+        match former.write(content(2, PART)).await {
+            Ok(()) => tokio::time::sleep(Duration::from_millis(20)).await,
+            Err(error) => break error,
+        }
+    };
+    assert_eq!(told.kind(), ErrorKind::Precondition, "{told}");
+    former.abort().await.unwrap();
+    let uploaded = suite::go_on(upload, &bytes).await;
+    assert_eq!(store.get("x.mp4").await.unwrap().bytes, bytes);
+    store.delete(&uploaded.receipt.unwrap()).await.unwrap();
+    nothing_unfinished(&store).await;
+}
+
+/// Whether the one checkpoint says that so many bytes are stored.
+async fn noted(store: &S3Store, bytes: u64) -> bool {
+    let notes = store.list("_telelake/uploads/").await.unwrap();
+    let note = store.get(&notes[0].key).await.unwrap();
+    let note: serde_json::Value = serde_json::from_slice(&note.bytes).unwrap();
+    note["bytes"].as_u64().unwrap() >= bytes
+}
+
+#[tokio::test]
+async fn of_an_upload_with_another_part_size_nothing_is_used_and_nothing_stays() {
+    let (_bucket, store) = new().await;
+    suite::let_go(&store, "x.mp4", &content(1, 2 * PART + 1)).await;
+    let settings = config::S3 {
+        part_size: config::Bytes::mebibytes(6),
+        ..settings()
+    };
+    let other = S3Store::with_sdk_config(store.url(), &settings, &weed().await.sdk_config()).unwrap();
+    assert!(other.resume("x.mp4").await.unwrap().is_none());
+    nothing_unfinished(&store).await;
+}
+
+#[tokio::test]
+async fn parts_that_the_server_does_not_have_as_they_were_stored_are_not_trusted() {
+    let (bucket, store) = new().await;
+    suite::let_go(&store, "x.mp4", &content(1, 2 * PART + 1)).await;
+    let client = weed().await.client();
+    let listed = client
+        .list_multipart_uploads()
+        .bucket(&bucket)
+        .send()
+        .await
+        .unwrap();
+    let upload = &listed.uploads()[0];
+    // Somebody else's bytes in the place of the second part.
+    let part = client.upload_part().bucket(&bucket).key(upload.key().unwrap());
+    let part = part.upload_id(upload.upload_id().unwrap()).part_number(2);
+    part.body(content(9, PART).into()).send().await.unwrap();
+    assert!(store.resume("x.mp4").await.unwrap().is_none());
+    nothing_unfinished(&store).await;
+}
+
+#[tokio::test]
+async fn an_upload_without_a_checkpoint_is_an_orphan() {
+    let (bucket, store) = new().await;
+    let client = weed().await.client();
+    let request = client.create_multipart_upload().bucket(&bucket);
+    request.key("озеро/данных/recordings/x.mp4").send().await.unwrap();
+    let found = store.unfinished_uploads("recordings/").await.unwrap();
+    assert_eq!((found.len(), found[0].driven), (1, false));
+    store.abort_upload(&found[0]).await.unwrap();
+    nothing_unfinished(&store).await;
+}
+
+#[tokio::test]
+async fn a_process_that_died_between_the_last_checkpoint_and_completing_left_no_more_to_read() {
+    let (bucket, store) = new().await;
+    let bytes = content(1, 2 * PART + 1);
+    suite::let_go(&store, "x.mp4", &bytes).await;
+    // As such a process leaves it: its last part sent, and its last checkpoint written.
+    let client = weed().await.client();
+    let listed = client
+        .list_multipart_uploads()
+        .bucket(&bucket)
+        .send()
+        .await
+        .unwrap();
+    let upload = &listed.uploads()[0];
+    let part = client.upload_part().bucket(&bucket).key(upload.key().unwrap());
+    let part = part.upload_id(upload.upload_id().unwrap()).part_number(3);
+    let sent = part.body(bytes.slice(2 * PART..).into()).send().await.unwrap();
+    let key = store.list("_telelake/uploads/").await.unwrap().remove(0).key;
+    let note = store.get(&key).await.unwrap().bytes;
+    let mut note: serde_json::Value = serde_json::from_slice(&note).unwrap();
+    note["bytes"] = bytes.len().into();
+    let last = serde_json::json!({"number": 3, "etag": sent.e_tag(), "bytes": 1});
+    note["parts"].as_array_mut().unwrap().push(last);
+    let sha256 = hex::encode(<sha2::Sha256 as sha2::Digest>::digest(&bytes));
+    note["finished"] = sha256.clone().into();
+    store
+        .put(&key, note.to_string().into(), Condition::Any)
+        .await
+        .unwrap();
+
+    let Some(Resumed::Whole(whole)) = store.resume("x.mp4").await.unwrap() else {
+        panic!("it was not completed");
+    };
+    assert_eq!((whole.bytes, &whole.sha256), (bytes.len() as u64, &sha256));
+    assert_eq!(store.get("x.mp4").await.unwrap().bytes, bytes);
+    store.delete(&whole.receipt.unwrap()).await.unwrap();
+    nothing_unfinished(&store).await;
 }
 
 /// Passes connections on to the server, but drops the first answer: the write is done, and its writer is not told.

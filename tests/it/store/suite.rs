@@ -7,7 +7,7 @@ use futures_util::future::join_all;
 use futures_util::stream::{self, StreamExt};
 use sha2::{Digest, Sha256};
 use telelake::ErrorKind;
-use telelake::store::{Condition, Store, UploadOptions, Version};
+use telelake::store::{Condition, Resumed, Source, Store, Upload, UploadOptions, Uploaded, Version};
 
 /// The smallest part that S3 takes.
 pub const PART: usize = 5 * 1024 * 1024;
@@ -24,15 +24,85 @@ fn sha256(bytes: &[u8]) -> String {
     hex::encode(Sha256::digest(bytes))
 }
 
-/// Uploads in chunks as a network gives them: of odd sizes.
-pub async fn upload(store: &dyn Store, key: &str, bytes: &Bytes) -> telelake::Result<()> {
-    let mut upload = store.upload(key, UploadOptions::default()).await?;
+/// What the suite's uploads are of.
+pub fn options() -> UploadOptions {
+    UploadOptions {
+        content_type: None,
+        source: Source {
+            of: "2026-11-23T10:00:00+00:00 1".into(),
+            etag: Some("\"урок\"".into()),
+            total: Some(1),
+        },
+    }
+}
+
+/// Writes in chunks as a network gives them: of odd sizes.
+pub async fn write(upload: &mut Box<dyn Upload>, bytes: &Bytes) -> telelake::Result<()> {
     let mut rest = bytes.clone();
     while !rest.is_empty() {
         let chunk = rest.split_to(rest.len().min(70_001));
         upload.write(chunk).await?;
     }
-    upload.complete().await
+    Ok(())
+}
+
+/// Uploads an object whole, and takes note of its receipt.
+pub async fn upload(store: &dyn Store, key: &str, bytes: &Bytes) -> telelake::Result<()> {
+    let mut upload = store.upload(key, options()).await?;
+    write(&mut upload, bytes).await?;
+    let uploaded = upload.complete().await?;
+    is_of(&uploaded, bytes);
+    if let Some(receipt) = &uploaded.receipt {
+        store.delete(receipt).await?;
+    }
+    Ok(())
+}
+
+fn is_of(uploaded: &Uploaded, bytes: &Bytes) {
+    assert_eq!(uploaded.bytes, bytes.len() as u64);
+    assert_eq!(uploaded.sha256, sha256(bytes));
+    assert_eq!(uploaded.source, options().source);
+}
+
+/// Keys of unfinished uploads, and whether each is driven.
+pub async fn unfinished(store: &dyn Store, prefix: &str) -> Vec<(String, bool)> {
+    let found = store.unfinished_uploads(prefix).await.unwrap();
+    found
+        .into_iter()
+        .map(|upload| (upload.key, upload.driven))
+        .collect()
+}
+
+/// An upload of `bytes` that somebody has let go of.
+pub async fn let_go(store: &dyn Store, key: &str, bytes: &Bytes) {
+    let mut upload = store.upload(key, options()).await.unwrap();
+    write(&mut upload, bytes).await.unwrap();
+    upload.keep().await.unwrap();
+}
+
+/// The upload of a key that goes on.
+pub async fn open(store: &dyn Store, key: &str) -> Box<dyn Upload> {
+    match store.resume(key).await.unwrap() {
+        Some(Resumed::Open(upload)) => upload,
+        Some(Resumed::Whole(whole)) => panic!("{whole:?}"),
+        None => panic!("nothing to go on with"),
+    }
+}
+
+/// Goes on with the upload of `bytes` from where it stands.
+pub async fn go_on(mut upload: Box<dyn Upload>, bytes: &Bytes) -> Uploaded {
+    assert_eq!(upload.source(), &options().source);
+    let rest = bytes.slice(usize::try_from(upload.bytes()).unwrap()..);
+    write(&mut upload, &rest).await.unwrap();
+    let uploaded = upload.complete().await.unwrap();
+    is_of(&uploaded, bytes);
+    uploaded
+}
+
+/// Nothing but finished objects lies in the store.
+pub async fn nothing_unfinished(store: &dyn Store) {
+    assert_eq!(unfinished(store, "").await, []);
+    assert_eq!(keys(store, "_telelake/uploads/").await, [""; 0]);
 }
 
 async fn put(store: &dyn Store, key: &str, text: &str) -> Version {
@@ -73,7 +143,7 @@ pub async fn preflight_leaves_nothing_visible(store: &dyn Store) {
     store.preflight().await.unwrap();
     store.preflight().await.unwrap();
     assert_eq!(keys(store, "").await, before);
-    assert_eq!(store.unfinished_uploads("").await.unwrap(), [""; 0]);
+    assert_eq!(unfinished(store, "").await, []);
 }
 
 pub async fn conditional_writes_are_honoured_and_the_probe_is_removed(store: &dyn Store) {
@@ -226,7 +296,7 @@ pub async fn uploads_of_every_size_arrive_whole(store: &dyn Store) {
         assert_eq!(sha256(&found.bytes), sha256(&bytes), "{length}");
         assert_eq!(store.size(&key).await.unwrap(), Some(length as u64));
     }
-    assert_eq!(store.unfinished_uploads("uploads/").await.unwrap(), [""; 0]);
+    nothing_unfinished(store).await;
     assert_eq!(store.list("uploads/").await.unwrap().len(), 7);
 }
 
@@ -238,7 +308,8 @@ pub async fn an_upload_shows_nothing_before_it_is_complete(store: &dyn Store) {
     upload.write(bytes.clone()).await.unwrap();
     assert_eq!(store.get(KEY).await.unwrap().bytes, "old");
     assert_eq!(keys(store, "unseen/").await, [KEY]);
-    upload.complete().await.unwrap();
+    let receipt = upload.complete().await.unwrap().receipt.unwrap();
+    store.delete(&receipt).await.unwrap();
     assert_eq!(store.get(KEY).await.unwrap().bytes, bytes);
 }
 
@@ -253,26 +324,152 @@ pub async fn an_aborted_upload_leaves_nothing(store: &dyn Store) {
         upload.abort().await.unwrap();
     }
     assert_eq!(keys(store, "").await, before);
-    assert_eq!(store.unfinished_uploads("").await.unwrap(), [""; 0]);
+    nothing_unfinished(store).await;
 }
 
-pub async fn a_dropped_upload_leaves_nothing(store: &dyn Store) {
-    let mut upload = store
-        .upload("dropped/x.mp4", UploadOptions::default())
-        .await
-        .unwrap();
-    upload.write(content(5, 2 * PART + 1)).await.unwrap();
+pub async fn a_dropped_upload_shows_nothing_and_can_be_gone_on_with(store: &dyn Store) {
+    const KEY: &str = "dropped/x.mp4";
+    let bytes = content(5, 3 * PART + 1);
+    let mut upload = store.upload(KEY, options()).await.unwrap();
+    write(&mut upload, &bytes).await.unwrap();
     drop(upload);
-    let mut left = Vec::new();
-    for _ in 0..100 {
-        left = store.unfinished_uploads("dropped/").await.unwrap();
-        if left.is_empty() {
-            break;
-        }
-        tokio::time::sleep(Duration::from_millis(50)).await;
-    }
-    assert_eq!(left, [""; 0]);
     assert_eq!(keys(store, "dropped/").await, [""; 0]);
+    assert_eq!(unfinished(store, "dropped/").await, [(KEY.to_owned(), false)]);
+    // How much of it had been stored by then is not said.
+    let uploaded = match store.resume(KEY).await.unwrap() {
+        Some(Resumed::Open(upload)) => go_on(upload, &bytes).await,
+        Some(Resumed::Whole(whole)) => panic!("{whole:?}"),
+        None => return nothing_unfinished(store).await,
+    };
+    assert_eq!(store.get(KEY).await.unwrap().bytes, bytes);
+    store.delete(&uploaded.receipt.unwrap()).await.unwrap();
+    nothing_unfinished(store).await;
+}
+
+pub async fn an_upload_that_was_let_go_of_goes_on_where_it_stood(store: &dyn Store) {
+    const KEY: &str = "kept/date=2026-11-23/урок.mp4";
+    let bytes = content(6, 4 * PART + 7);
+    let_go(store, KEY, &bytes.slice(..2 * PART + 3)).await;
+    assert_eq!(keys(store, "kept/").await, [""; 0]);
+    assert_eq!(
+        unfinished(store, "kept/date=2026").await,
+        [(KEY.to_owned(), false)]
+    );
+    assert_eq!(unfinished(store, "kept-").await, []);
+    // Another key, even one that begins alike, has nothing to do with it.
+    assert!(store.resume(&KEY[..KEY.len() - 4]).await.unwrap().is_none());
+
+    // Again and again, from where it was let go of, to the byte or to the part.
+    let mut stood = 0;
+    for written in [2 * PART + 3, 3 * PART + 3] {
+        let mut upload = open(store, KEY).await;
+        assert!(upload.bytes() > stood && upload.bytes() + PART as u64 > written as u64);
+        stood = upload.bytes();
+        let more = bytes.slice(usize::try_from(stood).unwrap()..written + PART);
+        write(&mut upload, &more).await.unwrap();
+        upload.keep().await.unwrap();
+    }
+    let upload = open(store, KEY).await;
+    assert!(upload.bytes() >= 4 * PART as u64);
+    let uploaded = go_on(upload, &bytes).await;
+    assert_eq!(store.get(KEY).await.unwrap().bytes, bytes);
+    store.delete(&uploaded.receipt.unwrap()).await.unwrap();
+    nothing_unfinished(store).await;
+}
+
+pub async fn an_upload_that_is_driven_is_left_alone(store: &dyn Store) {
+    const KEY: &str = "driven/x.mp4";
+    let bytes = content(7, 2 * PART + 1);
+    let mut upload = store.upload(KEY, options()).await.unwrap();
+    write(&mut upload, &bytes).await.unwrap();
+    let found = store.unfinished_uploads("driven/").await.unwrap();
+    assert_eq!((found.len(), found[0].driven), (1, true), "{found:?}");
+    store.abort_upload(&found[0]).await.unwrap();
+    assert!(store.resume(KEY).await.unwrap().is_none());
+
+    // A second one of the same key: neither disturbs the other, and the last one wins.
+    let other = content(8, 2 * PART + 2);
+    let mut second = store.upload(KEY, options()).await.unwrap();
+    write(&mut second, &other).await.unwrap();
+    for (upload, bytes) in [(upload, &bytes), (second, &other)] {
+        let uploaded = upload.complete().await.unwrap();
+        is_of(&uploaded, bytes);
+        assert_eq!(store.get(KEY).await.unwrap().bytes, *bytes);
+        store.delete(&uploaded.receipt.unwrap()).await.unwrap();
+    }
+    nothing_unfinished(store).await;
+}
+
+pub async fn of_several_uploads_left_the_furthest_goes_on_and_the_others_end(store: &dyn Store) {
+    const KEY: &str = "several/x.mp4";
+    let bytes = content(9, 3 * PART + 1);
+    for parts in [1, 2, 1] {
+        let_go(store, KEY, &bytes.slice(..parts * PART + 1)).await;
+    }
+    assert_eq!(unfinished(store, "several/").await.len(), 3);
+    let upload = open(store, KEY).await;
+    assert!(upload.bytes() >= 2 * PART as u64);
+    assert_eq!(unfinished(store, "several/").await, [(KEY.to_owned(), true)]);
+    upload.abort().await.unwrap();
+    nothing_unfinished(store).await;
+}
+
+pub async fn an_upload_that_was_left_can_be_found_and_aborted(store: &dyn Store) {
+    let bytes = content(10, PART + 1);
+    for key in ["left/a.mp4", "left/b.mp4"] {
+        let_go(store, key, &bytes).await;
+    }
+    let found = store.unfinished_uploads("left/").await.unwrap();
+    assert_eq!(found.len(), 2);
+    // One is taken up before it is aborted: then it is somebody's again.
+    let upload = open(store, "left/b.mp4").await;
+    for left in &found {
+        store.abort_upload(left).await.unwrap();
+        store.abort_upload(left).await.unwrap();
+    }
+    assert_eq!(
+        unfinished(store, "left/").await,
+        [("left/b.mp4".to_owned(), true)]
+    );
+    assert!(store.resume("left/a.mp4").await.unwrap().is_none());
+    let uploaded = go_on(upload, &bytes).await;
+    store.delete(&uploaded.receipt.unwrap()).await.unwrap();
+    nothing_unfinished(store).await;
+}
+
+pub async fn a_receipt_tells_of_the_whole_until_it_is_deleted(store: &dyn Store) {
+    const KEY: &str = "receipt/x.mp4";
+    let bytes = content(11, 2 * PART + 1);
+    let mut first = store.upload(KEY, options()).await.unwrap();
+    write(&mut first, &bytes).await.unwrap();
+    let uploaded = first.complete().await.unwrap();
+    assert_eq!(unfinished(store, "receipt/").await, [(KEY.to_owned(), false)]);
+    for _ in 0..2 {
+        match store.resume(KEY).await.unwrap() {
+            Some(Resumed::Whole(whole)) => assert_eq!(whole, uploaded),
+            _ => panic!("the receipt was not found"),
+        }
+    }
+    // Of an object that another upload has replaced it says nothing any more.
+    upload(store, KEY, &content(12, 2 * PART + 1)).await.unwrap();
+    assert!(store.resume(KEY).await.unwrap().is_none());
+    nothing_unfinished(store).await;
+}
+
+pub async fn a_damaged_checkpoint_costs_the_upload_and_nothing_else(store: &dyn Store) {
+    const KEY: &str = "damaged/x.mp4";
+    for damage in ["", "{", "{\"version\":1}"] {
+        let_go(store, KEY, &content(13, 2 * PART + 1)).await;
+        let notes = keys(store, "_telelake/uploads/").await;
+        assert_eq!(notes.len(), 1);
+        put(store, &notes[0], damage).await;
+        assert!(store.resume(KEY).await.unwrap().is_none());
+        for left in store.unfinished_uploads("damaged/").await.unwrap() {
+            assert!(!left.driven);
+            store.abort_upload(&left).await.unwrap();
+        }
+        nothing_unfinished(store).await;
+    }
 }
 
 /// More than there are part buffers.

@@ -9,7 +9,9 @@ use std::sync::{Arc, Mutex};
 use async_trait::async_trait;
 use bytes::Bytes;
 use sha2::{Digest, Sha256};
-use telelake::store::{Condition, Entry, Object, Store, Upload, UploadOptions, Version};
+use telelake::store::{
+    Condition, Entry, Object, Resumed, Source, Store, Unfinished, Upload, UploadOptions, Uploaded, Version,
+};
 use telelake::{Error, ErrorKind, Result};
 use tokio::sync::Notify;
 use tokio::time::Duration;
@@ -293,7 +295,24 @@ impl Store for Faulty {
         }))
     }
 
-    async fn unfinished_uploads(&self, prefix: &str) -> Result<Vec<String>> {
+    async fn resume(&self, key: &str) -> Result<Option<Resumed>> {
+        let resumed = self.call(call(Op::Upload, key), self.inner.resume(key)).await?;
+        Ok(resumed.map(|resumed| match resumed {
+            Resumed::Open(inner) => Resumed::Open(Box::new(FaultyUpload {
+                inner,
+                key: key.into(),
+                store: self.clone(),
+            })),
+            whole @ Resumed::Whole(_) => whole,
+        }))
+    }
+
+    async fn abort_upload(&self, upload: &Unfinished) -> Result<()> {
+        self.call(call(Op::Abort, &upload.key), self.inner.abort_upload(upload))
+            .await
+    }
+
+    async fn unfinished_uploads(&self, prefix: &str) -> Result<Vec<Unfinished>> {
         self.call(call(Op::List, prefix), self.inner.unfinished_uploads(prefix))
             .await
     }
@@ -307,12 +326,25 @@ struct FaultyUpload {
 
 #[async_trait]
 impl Upload for FaultyUpload {
+    fn bytes(&self) -> u64 {
+        self.inner.bytes()
+    }
+
+    fn source(&self) -> &Source {
+        self.inner.source()
+    }
+
+    async fn keep(self: Box<Self>) -> Result<()> {
+        let keeping = self.inner.keep();
+        self.store.call(call(Op::Abort, &self.key), keeping).await
+    }
+
     async fn write(&mut self, chunk: Bytes) -> Result<()> {
         let writing = self.inner.write(chunk);
         self.store.call(call(Op::Write, &self.key), writing).await
     }
 
-    async fn complete(self: Box<Self>) -> Result<()> {
+    async fn complete(self: Box<Self>) -> Result<Uploaded> {
         let completing = self.inner.complete();
         self.store.call(call(Op::Complete, &self.key), completing).await
     }

@@ -7,7 +7,9 @@ use std::sync::{Arc, Mutex};
 use async_trait::async_trait;
 use bytes::{Bytes, BytesMut};
 use sha2::{Digest, Sha256};
-use telelake::store::{Condition, Entry, Object, Store, Upload, UploadOptions, Version};
+use telelake::store::{
+    Condition, Entry, Object, Resumed, Source, Store, Unfinished, Upload, UploadOptions, Uploaded, Version,
+};
 use telelake::{Error, ErrorKind, Result};
 
 /// See the module. A clone is the same store.
@@ -116,20 +118,31 @@ impl Store for Memory {
         Ok(())
     }
 
-    async fn upload(&self, key: &str, _options: UploadOptions) -> Result<Box<dyn Upload>> {
+    async fn upload(&self, key: &str, options: UploadOptions) -> Result<Box<dyn Upload>> {
         Ok(Box::new(InMemory {
+            source: options.source,
             store: self.clone(),
             key: key.into(),
             bytes: BytesMut::new(),
         }))
     }
 
-    async fn unfinished_uploads(&self, _prefix: &str) -> Result<Vec<String>> {
+    async fn resume(&self, _key: &str) -> Result<Option<Resumed>> {
+        Ok(None)
+    }
+
+    async fn unfinished_uploads(&self, _prefix: &str) -> Result<Vec<Unfinished>> {
         Ok(Vec::new())
+    }
+
+    async fn abort_upload(&self, _upload: &Unfinished) -> Result<()> {
+        Ok(())
     }
 }
 
+/// Nothing of it outlives its process.
 struct InMemory {
+    source: Source,
     store: Memory,
     key: String,
     bytes: BytesMut,
@@ -137,15 +150,33 @@ struct InMemory {
 
 #[async_trait]
 impl Upload for InMemory {
+    fn bytes(&self) -> u64 {
+        self.bytes.len() as u64
+    }
+
+    fn source(&self) -> &Source {
+        &self.source
+    }
+
+    async fn keep(self: Box<Self>) -> Result<()> {
+        Ok(())
+    }
+
     async fn write(&mut self, chunk: Bytes) -> Result<()> {
         self.bytes.extend_from_slice(&chunk);
         Ok(())
     }
 
-    async fn complete(self: Box<Self>) -> Result<()> {
-        let mut objects = self.store.objects.lock().unwrap();
-        objects.insert(self.key, self.bytes.freeze());
-        Ok(())
+    async fn complete(self: Box<Self>) -> Result<Uploaded> {
+        let bytes = self.bytes.freeze();
+        let uploaded = Uploaded {
+            bytes: bytes.len() as u64,
+            sha256: hex::encode(Sha256::digest(&bytes)),
+            source: self.source,
+            receipt: None,
+        };
+        self.store.objects.lock().unwrap().insert(self.key, bytes);
+        Ok(uploaded)
     }
 
     async fn abort(self: Box<Self>) -> Result<()> {

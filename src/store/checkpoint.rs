@@ -1,0 +1,198 @@
+//! Checkpoints: what a later process needs to go on with an upload. Pure but for random names; both stores write them.
+//!
+//! One is a small object `_telelake/uploads/<hash of the key>-<id>.json`. It names the parts that are stored whole,
+//! without a gap, and the state of the SHA-256 behind the last of them, so that the whole's hash is known in the end
+//! although no process has seen all bytes. It holds no link and nothing personal.
+
+use serde::{Deserialize, Serialize};
+use sha2::digest::common::hazmat::{SerializableState, SerializedState};
+use sha2::{Digest, Sha256};
+
+use super::upload::Source;
+
+/// Where checkpoints lie.
+pub(super) const UPLOADS: &str = "_telelake/uploads/";
+/// Of the shape, and of the hash's state: another major version of its crate may write that differently.
+const VERSION: u32 = 1;
+
+/// How far an upload has come.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Checkpoint {
+    version: u32,
+    /// The upload's own name, for good.
+    pub(super) id: String,
+    /// The key of the object that it becomes.
+    pub(super) key: String,
+    /// The claim of the process that drives it; none when it was let go of.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) driver: Option<String>,
+    /// The store's name for it, once it has one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) upload: Option<String>,
+    /// Bytes of a part; the last one may have fewer.
+    pub(super) part_size: u64,
+    pub(super) source: Source,
+    /// Bytes stored whole, from the first one on.
+    pub(super) bytes: u64,
+    /// The parts that hold them, in order; a folder has none.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(super) parts: Vec<Part>,
+    /// The hash's state behind these bytes, in hex.
+    hash: String,
+    /// The SHA-256 of the whole, once all of it is stored and only its name is missing.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) finished: Option<String>,
+}
+
+/// A part that is stored.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Part {
+    pub(super) number: i32,
+    pub(super) etag: String,
+    pub(super) bytes: u64,
+}
+
+impl Checkpoint {
+    /// Of an upload that has stored nothing yet.
+    pub(super) fn new(key: &str, part_size: u64, source: Source) -> Self {
+        Self {
+            version: VERSION,
+            id: random_id(),
+            key: key.to_owned(),
+            driver: None,
+            upload: None,
+            part_size,
+            source,
+            bytes: 0,
+            parts: Vec::new(),
+            hash: state_of(&Sha256::new()),
+            finished: None,
+        }
+    }
+
+    /// The key of its object.
+    pub(super) fn note_key(&self) -> String {
+        format!("{}{}.json", notes_of(&self.key), self.id)
+    }
+
+    /// What lies in its object.
+    pub(super) fn to_bytes(&self) -> bytes::Bytes {
+        serde_json::to_vec(self).unwrap_or_default().into()
+    }
+
+    /// The checkpoint in an object; none when it is damaged, of another version, or contradicts itself.
+    pub(super) fn parse(bytes: &[u8]) -> Option<Self> {
+        let found: Self = serde_json::from_slice(bytes).ok()?;
+        let numbered = found.parts.iter().zip(1..).all(|(part, n)| part.number == n);
+        let sum: u64 = found.parts.iter().map(|part| part.bytes).sum();
+        let sound = found.version == VERSION
+            && numbered
+            && (found.parts.is_empty() || sum == found.bytes)
+            && found.hasher().is_some();
+        sound.then_some(found)
+    }
+
+    /// Takes the next part in.
+    pub(super) fn add(&mut self, etag: String, bytes: u64, hash: String) {
+        let number = self.parts.last().map_or(1, |part| part.number + 1);
+        self.parts.push(Part { number, etag, bytes });
+        self.stored(self.bytes + bytes, hash);
+    }
+
+    /// Takes note of what is stored by now.
+    pub(super) fn stored(&mut self, bytes: u64, hash: String) {
+        self.bytes = bytes;
+        self.hash = hash;
+    }
+
+    /// The hash behind the stored bytes, to go on with.
+    pub(super) fn hasher(&self) -> Option<Sha256> {
+        let bytes = hex::decode(&self.hash).ok()?;
+        let state = SerializedState::<Sha256>::try_from(&*bytes).ok()?;
+        Sha256::deserialize(&state).ok()
+    }
+
+    /// Whether a hash is in the state that the stored bytes leave it in.
+    pub(super) fn is_at(&self, hasher: &Sha256) -> bool {
+        self.hash == state_of(hasher)
+    }
+}
+
+/// A hash's state, in hex.
+pub(super) fn state_of(hasher: &Sha256) -> String {
+    hex::encode(hasher.serialize())
+}
+
+/// What the checkpoints' keys of one object's uploads begin with: flat, so that a folder keeps no empty folders.
+pub(super) fn notes_of(key: &str) -> String {
+    let hash = hex::encode(Sha256::digest(key.as_bytes()));
+    format!("{UPLOADS}{}-", &hash[..32])
+}
+
+/// A name that no other one has.
+pub(super) fn random_id() -> String {
+    format!("{:032x}", fastrand::u128(..))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn checkpoint() -> Checkpoint {
+        let source = Source {
+            of: "2026-11-20T10:00:00+00:00 9".into(),
+            etag: Some("\"e\"".into()),
+            total: Some(9),
+        };
+        Checkpoint::new("recordings/урок.mp4", 4, source)
+    }
+
+    #[test]
+    fn a_hash_goes_on_where_the_checkpoint_stands() {
+        let mut hasher = Sha256::new();
+        let mut note = checkpoint();
+        for (number, part) in [b"0123", b"4567"].into_iter().enumerate() {
+            hasher.update(part);
+            note.add(format!("\"{number}\""), 4, state_of(&hasher));
+        }
+        let found = Checkpoint::parse(&note.to_bytes()).expect("sound");
+        assert_eq!(found, note);
+        assert_eq!(found.bytes, 8);
+        assert!(found.is_at(&hasher) && !found.is_at(&Sha256::new()));
+        let mut resumed = found.hasher().expect("a state");
+        resumed.update(b"8");
+        assert_eq!(resumed.finalize(), Sha256::digest(b"012345678"));
+    }
+
+    #[test]
+    fn what_contradicts_itself_is_no_checkpoint() {
+        let mut note = checkpoint();
+        note.add("\"1\"".into(), 4, state_of(&Sha256::new()));
+        let sound = serde_json::to_value(&note).unwrap();
+        let spoilt = |field: &str, value: serde_json::Value| {
+            let mut object = sound.clone();
+            object[field] = value;
+            Checkpoint::parse(object.to_string().as_bytes()).is_none()
+        };
+        assert!(!spoilt("key", "other".into()));
+        assert!(spoilt("version", 2.into()));
+        assert!(spoilt("bytes", 5.into()));
+        assert!(spoilt("hash", "00".into()));
+        assert!(spoilt("hash", "zz".into()));
+        assert!(spoilt(
+            "parts",
+            serde_json::json!([{"number": 2, "etag": "", "bytes": 4}])
+        ));
+        assert!(Checkpoint::parse(&note.to_bytes()[..40]).is_none());
+    }
+
+    #[test]
+    fn keys_that_begin_alike_share_no_notes() {
+        assert_ne!(notes_of("a/b"), notes_of("a/b.mp4"));
+        assert!(
+            checkpoint()
+                .note_key()
+                .starts_with(&notes_of("recordings/урок.mp4"))
+        );
+    }
+}

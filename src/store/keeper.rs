@@ -1,0 +1,293 @@
+//! Keeps the checkpoint of an upload that is driven: written when parts have been stored, one write at a time with
+//! the latest state, and now and then as a sign of life. Used by both stores' uploads.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use bytes::Bytes;
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
+use tokio_util::sync::{CancellationToken, DropGuard};
+
+use super::checkpoint::{Checkpoint, Part};
+use super::claim::Claim;
+use super::{Condition, Store, Version};
+use crate::{Error, ErrorKind, Result};
+
+/// A store that keeps checkpoints.
+pub(super) trait Notes: Store + Clone + 'static {
+    /// Writes a checkpoint, under its condition where the store knows any.
+    fn note(
+        &self,
+        key: &str,
+        bytes: Bytes,
+        condition: Condition,
+    ) -> impl Future<Output = Result<Version>> + Send;
+}
+
+/// The checkpoint, and the parts that are stored behind a gap.
+#[derive(Debug, Clone)]
+pub(super) struct Ledger {
+    pub(super) checkpoint: Checkpoint,
+    ahead: std::collections::BTreeMap<i32, Ahead>,
+}
+
+/// A part beyond the checkpoint.
+#[derive(Debug, Clone)]
+struct Ahead {
+    bytes: u64,
+    /// The hash's state behind it.
+    hash: String,
+    /// Once it is stored.
+    etag: Option<String>,
+}
+
+impl Ledger {
+    fn new(checkpoint: Checkpoint) -> Self {
+        Self {
+            checkpoint,
+            ahead: std::collections::BTreeMap::new(),
+        }
+    }
+
+    /// Takes note of a part that is about to be sent.
+    pub(super) fn filled(&mut self, number: i32, bytes: u64, hash: String) {
+        let etag = None;
+        self.ahead.insert(number, Ahead { bytes, hash, etag });
+    }
+
+    /// Takes note of a part that is stored; whether the checkpoint moved on.
+    pub(super) fn sent(&mut self, number: i32, etag: &str) -> bool {
+        if let Some(part) = self.ahead.get_mut(&number) {
+            part.etag = Some(etag.to_owned());
+        }
+        let before = self.checkpoint.bytes;
+        while let Some(first) = self.ahead.first_entry()
+            && first.get().etag.is_some()
+        {
+            let part = first.remove();
+            self.checkpoint
+                .add(part.etag.unwrap_or_default(), part.bytes, part.hash);
+        }
+        self.checkpoint.bytes > before
+    }
+}
+
+/// Drives the checkpoint of one upload. Dropped, it stops and leaves the checkpoint as it is.
+pub(super) struct Keeper<S> {
+    store: S,
+    key: String,
+    claim: Claim,
+    ledger: Arc<watch::Sender<Ledger>>,
+    lost: Arc<AtomicBool>,
+    stop: DropGuard,
+    writer: JoinHandle<Writer<S>>,
+}
+
+impl<S: Notes> Keeper<S> {
+    /// Claims an upload: writes its checkpoint with this process as its driver, if it is still of `known` version.
+    ///
+    /// # Errors
+    /// `Precondition` when another process was first.
+    pub(super) async fn claim(
+        store: &S,
+        mut checkpoint: Checkpoint,
+        known: Option<Version>,
+        beat: Option<Duration>,
+    ) -> Result<Self> {
+        let claim = Claim::new();
+        let before = checkpoint.driver.replace(claim.id.clone());
+        let key = checkpoint.note_key();
+        let condition = known.map_or(Condition::Any, Condition::Unchanged);
+        let written = match store.note(&key, checkpoint.to_bytes(), condition).await {
+            Ok(version) => version,
+            Err(error) => {
+                claim.end();
+                return Err(error);
+            }
+        };
+        if let Some(before) = before {
+            super::claim::forget(&before);
+        }
+        let (ledger, changes) = watch::channel(Ledger::new(checkpoint));
+        let (stop, lost) = (CancellationToken::new(), Arc::new(AtomicBool::new(false)));
+        let writer = Writer {
+            store: store.clone(),
+            key: key.clone(),
+            driver: claim.id.clone(),
+            version: written,
+            lost: Arc::clone(&lost),
+        };
+        Ok(Self {
+            store: store.clone(),
+            key,
+            claim,
+            ledger: Arc::new(ledger),
+            lost,
+            writer: tokio::spawn(writer.run(changes, stop.clone(), beat)),
+            stop: stop.drop_guard(),
+        })
+    }
+
+    /// Where stored parts are written down, also by tasks.
+    pub(super) fn ledger(&self) -> Arc<watch::Sender<Ledger>> {
+        Arc::clone(&self.ledger)
+    }
+
+    /// The checkpoint as it stands here.
+    pub(super) fn checkpoint(&self) -> Checkpoint {
+        self.ledger.borrow().checkpoint.clone()
+    }
+
+    /// The checkpoint's key.
+    pub(super) fn key(&self) -> &str {
+        &self.key
+    }
+
+    /// Refuses to go on with an upload that another process has taken over.
+    pub(super) fn check(&self) -> Result<()> {
+        if !self.lost.load(Ordering::Relaxed) {
+            return Ok(());
+        }
+        Err(taken_over(&self.ledger.borrow().checkpoint.key))
+    }
+
+    /// Writes down that all is stored and only the name is missing; the claim stays.
+    pub(super) async fn finish(self, parts: Vec<Part>, bytes: u64, sha256: &str) -> Result<Claim> {
+        let mut last = self.checkpoint();
+        last.parts = parts;
+        last.bytes = bytes;
+        last.finished = Some(sha256.to_owned());
+        self.last_write(&last).await
+    }
+
+    /// Lets go of the upload: any process may go on with it.
+    pub(super) async fn let_go(self) -> Result<()> {
+        let mut last = self.checkpoint();
+        last.driver = None;
+        self.last_write(&last).await?.end();
+        Ok(())
+    }
+
+    /// Stops the writer and writes one last time. The claim is given back, for the caller to end.
+    async fn last_write(self, last: &Checkpoint) -> Result<Claim> {
+        drop(self.stop);
+        let writer = self.writer.await;
+        if self.lost.load(Ordering::Relaxed) {
+            return Err(taken_over(&last.key));
+        }
+        let stopped = |_| Error::new(ErrorKind::Internal, &*last.key, "keeping its checkpoint stopped");
+        writer.map_err(stopped)?.write(last.to_bytes()).await?;
+        Ok(self.claim)
+    }
+
+    /// Stops the writer; whether the upload is still this process's.
+    pub(super) async fn stop(self) -> Result<(bool, Claim)> {
+        drop(self.stop);
+        self.writer.await.ok();
+        let ours = match self.store.get(&self.key).await {
+            Ok(found) => is_of(&found.bytes, &self.claim.id),
+            Err(error) if error.kind() == ErrorKind::StoreNotFound => false,
+            Err(error) => return Err(error),
+        };
+        Ok((ours, self.claim))
+    }
+}
+
+fn taken_over(key: &str) -> Error {
+    Error::new(
+        ErrorKind::Precondition,
+        key,
+        "another process has taken the upload over",
+    )
+}
+
+fn is_of(bytes: &[u8], driver: &str) -> bool {
+    Checkpoint::parse(bytes).is_some_and(|found| found.driver.as_deref() == Some(driver))
+}
+
+/// The task that writes.
+struct Writer<S> {
+    store: S,
+    key: String,
+    driver: String,
+    version: Version,
+    lost: Arc<AtomicBool>,
+}
+
+impl<S: Notes> Writer<S> {
+    async fn run(
+        mut self,
+        mut changes: watch::Receiver<Ledger>,
+        stop: CancellationToken,
+        beat: Option<Duration>,
+    ) -> Self {
+        loop {
+            let sign_of_life = async {
+                match beat {
+                    Some(beat) => tokio::time::sleep(beat).await,
+                    None => std::future::pending().await,
+                }
+            };
+            tokio::select! {
+                biased;
+                () = stop.cancelled() => return self,
+                changed = changes.changed() => if changed.is_err() { return self },
+                () = sign_of_life => {}
+            }
+            // What changes during this write is in the next one.
+            let bytes = changes.borrow_and_update().checkpoint.to_bytes();
+            match self.write(bytes).await {
+                Ok(()) => {}
+                Err(error) if error.kind() == ErrorKind::Precondition => {
+                    self.lost.store(true, Ordering::Relaxed);
+                    return self;
+                }
+                // The upload itself will tell when the store is gone; a missing checkpoint costs only work.
+                Err(error) => tracing::debug!(%error, "an upload's checkpoint was not written"),
+            }
+        }
+    }
+
+    async fn write(&mut self, bytes: Bytes) -> Result<()> {
+        let condition = Condition::Unchanged(self.version.clone());
+        match self.store.note(&self.key, bytes.clone(), condition).await {
+            Ok(version) => self.version = version,
+            Err(error) if error.kind() == ErrorKind::Precondition => {
+                // Perhaps an earlier write of our own whose answer was lost.
+                let found = match self.store.get(&self.key).await {
+                    Ok(found) if is_of(&found.bytes, &self.driver) => found,
+                    Err(unknown) if unknown.kind() != ErrorKind::StoreNotFound => return Err(unknown),
+                    _ => return Err(error),
+                };
+                let condition = Condition::Unchanged(found.version);
+                self.version = self.store.note(&self.key, bytes, condition).await?;
+            }
+            Err(error) => return Err(error),
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::upload::Source;
+
+    #[test]
+    fn the_checkpoint_knows_only_parts_without_a_gap_before_them() {
+        let mut ledger = Ledger::new(Checkpoint::new("k", 5, Source::default()));
+        for number in 1..=3 {
+            ledger.filled(number, 5, format!("state {number}"));
+        }
+        assert!(!ledger.sent(2, "b"));
+        assert!(!ledger.sent(3, "c"));
+        assert_eq!((ledger.checkpoint.bytes, ledger.checkpoint.parts.len()), (0, 0));
+        assert!(ledger.sent(1, "a"));
+        let tags: Vec<_> = ledger.checkpoint.parts.iter().map(|part| &*part.etag).collect();
+        assert_eq!((ledger.checkpoint.bytes, tags), (15, vec!["a", "b", "c"]));
+        // The last part is never announced: it is part of finishing.
+        assert!(!ledger.sent(4, "d"));
+    }
+}
