@@ -1,6 +1,6 @@
 //! The daemon's parts, started and stopped together. `mod` runs it; every other module here gets it.
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -43,6 +43,8 @@ pub(super) struct Daemon {
     pub notifier: Option<Notifier>,
     /// Held by the lane that works, on a store where two must not.
     pub one_lane: tokio::sync::Mutex<()>,
+    /// Whether a part of the daemon broke off.
+    pub broken: AtomicBool,
     running: Mutex<Vec<Running>>,
     shown: AtomicU64,
     retry: Mutex<Option<DateTime<Utc>>>,
@@ -90,6 +92,7 @@ impl Daemon {
             coverage: Coverage::default(),
             notifier,
             one_lane: tokio::sync::Mutex::default(),
+            broken: AtomicBool::new(false),
             running: Mutex::default(),
             shown: AtomicU64::new(0),
             retry: Mutex::default(),

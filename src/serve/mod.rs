@@ -19,6 +19,7 @@ pub mod schedule;
 pub mod webhook;
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use chrono::Utc;
@@ -54,6 +55,9 @@ pub async fn run(config: Config, cancel: &CancellationToken) -> Result<ExitStatu
     let tasks = start(&daemon);
     http::serve(&daemon, listener).await;
     stop(&daemon, writers, tasks).await;
+    if daemon.broken.load(Ordering::Relaxed) {
+        return Ok(ExitStatus::Unexpected);
+    }
     let left = work_is_left(&daemon);
     if left {
         tracing::warn!("work is left: it is kept, and the next start goes on with it");
@@ -99,9 +103,30 @@ pub async fn run_once(config: Config, cancel: &CancellationToken) -> Result<Exit
     Ok(worst)
 }
 
+/// Ends the daemon when one of its parts breaks off: one that only seems to run is worse than one that is started again.
+struct Part(Arc<Daemon>);
+
+impl std::ops::Deref for Part {
+    type Target = Arc<Daemon>;
+
+    fn deref(&self) -> &Arc<Daemon> {
+        &self.0
+    }
+}
+
+impl Drop for Part {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            tracing::error!("a part of the daemon broke off: it ends, to be started again");
+            self.0.broken.store(true, Ordering::Relaxed);
+            self.0.cancel.cancel();
+        }
+    }
+}
+
 /// Starts all that goes on beside the listener.
 fn start(daemon: &Arc<Daemon>) -> Vec<tokio::task::JoinHandle<()>> {
-    let of = || Arc::clone(daemon);
+    let of = || Part(Arc::clone(daemon));
     let (main, events, clock, imports, passing, health, around) = (of(), of(), of(), of(), of(), of(), of());
     vec![
         on_a_thread(async move || lanes::run_main(&main).await),

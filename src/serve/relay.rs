@@ -340,47 +340,72 @@ async fn pass_on(daemon: &Daemon, key: &str, left: &mut Option<Vec<Payload>>) ->
     };
     let (due, earlier) = latest(due);
     METRICS.meta_waiting.dec_by(earlier);
-    let path = daemon.config.api.external_meta_path.as_str();
-    let mut answers = stream::iter(due)
-        .map(|payload| async move {
-            let answer = daemon.client.store_meta(path, &payload.body()).await;
-            (payload, answer)
-        })
-        .buffer_unordered(AT_ONCE);
-    let (mut unsent, mut refused, mut first_error) = (Vec::new(), Vec::new(), None);
-    while let Some((payload, answer)) = answers.next().await {
-        match answer {
-            Ok(()) => {
-                METRICS.meta_passed.inc();
-                METRICS.meta_waiting.dec();
-            }
-            Err(error) if matches!(error.kind(), ErrorKind::Rejected | ErrorKind::TooLarge) => {
-                refused.push((payload, error));
-            }
-            Err(error) => {
-                first_error.get_or_insert(error);
-                unsent.push(payload);
-                // The others would only hear the same.
-                if unsent.len() >= AT_ONCE {
-                    break;
-                }
-            }
-        }
-    }
-    // What was not begun is not sent either.
-    let rest = answers.into_inner();
-    drop(rest);
-    keep_refused(daemon, refused).await?;
-    match first_error {
-        Some(error) => {
-            *left = Some(unsent);
-            Err(error)
-        }
+    let Sent {
+        unsent,
+        refused,
+        error,
+    } = send(daemon, due).await;
+    let kept = keep_refused(daemon, refused).await;
+    *left = Some(unsent);
+    kept?;
+    match error {
+        Some(error) => Err(error),
         None => {
             daemon.store.delete(key).await?;
             tracing::info!("meta was passed on to the API");
             Ok(())
         }
+    }
+}
+
+/// What became of payloads on their way.
+struct Sent {
+    /// Those that the API has not taken: all of them when there is an error, else none.
+    unsent: Vec<Payload>,
+    refused: Vec<(Payload, Error)>,
+    error: Option<Error>,
+}
+
+/// Sends payloads until all are sent, or some fail in a way that may pass.
+async fn send(daemon: &Daemon, due: Vec<Payload>) -> Sent {
+    let path = daemon.config.api.external_meta_path.as_str();
+    let mut answers = stream::iter(due.iter().enumerate())
+        .map(|(at, payload)| async move { (at, daemon.client.store_meta(path, &payload.body()).await) })
+        .buffer_unordered(AT_ONCE);
+    // What is on its way when the others are given up counts as not sent: twice is as good as once.
+    let mut over = vec![false; due.len()];
+    let (mut refusals, mut failures, mut error) = (Vec::new(), 0, None);
+    while let Some((at, answer)) = answers.next().await {
+        match answer {
+            Ok(()) => {
+                METRICS.meta_passed.inc();
+                METRICS.meta_waiting.dec();
+                over[at] = true;
+            }
+            Err(refusal) if matches!(refusal.kind(), ErrorKind::Rejected | ErrorKind::TooLarge) => {
+                refusals.push((at, refusal));
+                over[at] = true;
+            }
+            Err(failure) => {
+                error.get_or_insert(failure);
+                failures += 1;
+                // The others would only hear the same.
+                if failures >= AT_ONCE {
+                    break;
+                }
+            }
+        }
+    }
+    drop(answers);
+    let refused = refusals
+        .into_iter()
+        .map(|(at, refusal)| (due[at].clone(), refusal))
+        .collect();
+    let unsent = due.into_iter().zip(over).filter(|(_, over)| !over);
+    Sent {
+        unsent: unsent.map(|(payload, _)| payload).collect(),
+        refused,
+        error,
     }
 }
 
