@@ -369,8 +369,11 @@ struct Sent {
 /// Sends payloads until all are sent, or some fail in a way that may pass.
 async fn send(daemon: &Daemon, due: Vec<Payload>) -> Sent {
     let path = daemon.config.api.external_meta_path.as_str();
-    let mut answers = stream::iter(due.iter().enumerate())
-        .map(|(at, payload)| async move { (at, daemon.client.store_meta(path, &payload.body()).await) })
+    let mut answers = stream::iter(0..due.len())
+        .map(|at| {
+            let payload = &due[at];
+            async move { (at, daemon.client.store_meta(path, &payload.body()).await) }
+        })
         .buffer_unordered(AT_ONCE);
     // What is on its way when the others are given up counts as not sent: twice is as good as once.
     let mut over = vec![false; due.len()];
