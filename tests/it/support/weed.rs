@@ -81,6 +81,8 @@ impl Weed {
                 "-s3.autoCreateBucket=false",
                 "-s3.port.iceberg=0",
                 "-s3.port.lance=0",
+                // Each bucket takes a volume at least; by itself it would have one for each free GiB of the disk.
+                "-volume.max=1000",
             ])
             .arg(format!("-s3.port={http}"))
             .arg(format!("-s3.port.https={https}"))
