@@ -1,5 +1,5 @@
 //! What a run knows of lessons: the meta around a day, and the days that share a meeting. Read when it is first asked
-//! for, and kept for the run: all its decisions stand on one state.
+//! for, and kept while days around it are in work: a day is built, and noted, with one and the same state of it.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
@@ -19,6 +19,8 @@ use crate::lake::key;
 use crate::lake::manifest::{Built, Manifest};
 use crate::{ErrorKind, Result};
 
+/// Shelves of meta that are kept: those around the days in work.
+const MOST_SHELVES: usize = 64;
 /// Objects read at once.
 const READ_AT_ONCE: usize = 8;
 
@@ -73,6 +75,21 @@ struct Shelves {
     read: HashMap<NaiveDate, Arc<Shelf>>,
 }
 
+impl Shelves {
+    /// Forgets those that lie furthest from a date when there are more than so many: days come in the order of their
+    /// dates, and a run of years must not hold the meta of all of them.
+    fn keep_near(&mut self, date: NaiveDate, most: usize) {
+        if self.read.len() <= most {
+            return;
+        }
+        let mut dates: Vec<_> = self.read.keys().copied().collect();
+        dates.sort_unstable_by_key(|known| (*known - date).num_days().abs());
+        for far in dates.drain(most / 2..) {
+            self.read.remove(&far);
+        }
+    }
+}
+
 #[derive(Default)]
 struct Known {
     /// The dates whose manifests were read.
@@ -113,6 +130,7 @@ impl Lessons {
             };
             found.push(shelf);
         }
+        shelves.keep_near(date, MOST_SHELVES.max(2 * found.len()));
         Ok(Meta::of(found))
     }
 

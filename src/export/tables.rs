@@ -16,6 +16,7 @@ use super::lessons::DayId;
 use super::place::Place;
 use super::summary::{Problem, told_of_calls};
 use super::workshop::Workshop;
+use crate::build::meta::Meta;
 use crate::build::{self, BuiltDay, TableFile};
 use crate::lake::key;
 use crate::lake::manifest::{Built, Landing, Manifest};
@@ -227,7 +228,7 @@ async fn build_tables(
     fingerprint: &str,
     checked_at: DateTime<Utc>,
 ) -> Result<()> {
-    let mut built = build_whole(context, day, checked_at).await?;
+    let (mut built, meta) = build_whole(context, day, checked_at).await?;
     let mut record = Built {
         fingerprint: fingerprint.to_owned(),
         checked_at,
@@ -238,7 +239,7 @@ async fn build_tables(
         quality: built.quality,
     };
     let place = Place::look(context, day).await?;
-    put_tables(context, day, &place, &mut built, &mut record).await?;
+    put_tables(context, day, &place, &mut built, &meta, &mut record).await?;
     place.clear(context, day, &record.tables).await?;
     day.report.counts.days_built = 1;
     day.report.built = Some(day.manifest.date);
@@ -257,12 +258,12 @@ async fn put_tables(
     day: &mut Day,
     place: &Place,
     built: &mut BuiltDay,
+    meta: &Meta,
     record: &mut Built,
 ) -> Result<()> {
     for file in std::mem::take(&mut built.tables) {
         place.put(context, day, file, &mut record.tables).await?;
     }
-    let meta = context.lessons.meta(context, day.manifest.date).await?;
     record.meta = meta.digest(record.meetings.keys().map(String::as_str));
     let id = day_id(&day.manifest);
     // Before it looks beside itself: of two days that are built at once, one at least sees the other.
@@ -275,7 +276,7 @@ async fn put_tables(
         &built.presence,
         &presences,
         &beside.away,
-        &meta,
+        meta,
         &mut record.quality,
     )?;
     if let Some(file) = file {
@@ -287,13 +288,20 @@ async fn put_tables(
 
 /// Builds the day; where its reports hold meta that was not known, again with it: other calls may be of the same
 /// lesson.
-async fn build_whole(context: &Arc<Workshop>, day: &mut Day, checked_at: DateTime<Utc>) -> Result<BuiltDay> {
-    let mut built = run_build(context, day, checked_at).await?;
+async fn build_whole(
+    context: &Arc<Workshop>,
+    day: &mut Day,
+    checked_at: DateTime<Utc>,
+) -> Result<(BuiltDay, Meta)> {
+    let date = day.manifest.date;
+    let meta = context.lessons.meta(context, date).await?;
+    let mut built = run_build(context, day, &meta, checked_at).await?;
     let embedded = std::mem::take(&mut built.embedded);
     if !embedded.is_empty() && context.lessons.take_embedded(context, embedded).await? {
-        return run_build(context, day, checked_at).await;
+        let meta = context.lessons.meta(context, date).await?;
+        return Ok((run_build(context, day, &meta, checked_at).await?, meta));
     }
-    Ok(built)
+    Ok((built, meta))
 }
 
 /// The tables of a stored day as a build of the same gives them; nothing is written.
@@ -307,8 +315,8 @@ pub(super) async fn build_only(
 ) -> Result<Vec<TableFile>> {
     let checked_at = manifest.built.as_ref().map(|built| built.checked_at);
     let mut day = Day::stored(manifest, version);
-    let built = run_build(context, &mut day, checked_at.unwrap_or(context.now)).await?;
     let meta = context.lessons.meta(context, day.manifest.date).await?;
+    let built = run_build(context, &mut day, &meta, checked_at.unwrap_or(context.now)).await?;
     let meetings = built.presence.meetings();
     let beside = context
         .lessons
@@ -327,12 +335,16 @@ pub(super) async fn build_only(
 }
 
 /// Runs the pure build on a thread of its own, fed with reports in the tables' order.
-async fn run_build(context: &Arc<Workshop>, day: &mut Day, checked_at: DateTime<Utc>) -> Result<BuiltDay> {
+async fn run_build(
+    context: &Arc<Workshop>,
+    day: &mut Day,
+    meta: &Meta,
+    checked_at: DateTime<Utc>,
+) -> Result<BuiltDay> {
     let fresh = std::mem::take(&mut day.fresh);
     let manifest = Arc::new(day.manifest.clone());
     let (sender, receiver) = mpsc::channel(READ_AHEAD);
-    let meta = context.lessons.meta(context, manifest.date).await?;
-    let (of_build, for_build) = (Arc::clone(context), Arc::clone(&manifest));
+    let (of_build, for_build, meta) = (Arc::clone(context), Arc::clone(&manifest), meta.clone());
     let building = context.builders.run(move || {
         let mut receiver = receiver;
         let reports = std::iter::from_fn(move || receiver.blocking_recv());

@@ -71,10 +71,6 @@ impl Store for Metered {
         counted("get", self.0.read(key)).await
     }
 
-    async fn get_within(&self, key: &str, most: u64) -> Result<Object> {
-        counted("get", self.0.get_within(key, most)).await
-    }
-
     async fn get_range(&self, key: &str, offset: u64, length: usize) -> Result<Bytes> {
         counted("get_range", self.0.get_range(key, offset, length)).await
     }
