@@ -461,9 +461,9 @@ async fn uploads_that_never_ended_are_found_and_aborted() {
             }
         }
         verify(&lake, &[]).await.expect(0);
-        let deep = verify(&lake, &["--deep", "--json"]).await.expect(0);
+        let deep = verify(&lake, &["--deep"]).await.expect(0);
         assert_eq!(deep.count("uploads_aborted"), 1, "{}", deep.stdout);
-        let again = verify(&lake, &["--deep", "--json"]).await.expect(0);
+        let again = verify(&lake, &["--deep"]).await.expect(0);
         assert_eq!(again.count("uploads_aborted"), 0);
     }
 }

@@ -7,6 +7,14 @@ mod suite;
 
 /// Each function of the suite as a test of each store, and all of them in a row.
 macro_rules! conformance {
+    (objects: $($object:ident),*; uploads: $($upload:ident),* $(,)?) => {
+        conformance!($($object,)* $($upload,)*);
+
+        /// What holds for objects alone, on one store.
+        async fn suite_of_objects(store: &dyn telelake::store::Store) {
+            $(suite::$object(store).await;)*
+        }
+    };
     ($($name:ident),* $(,)?) => {
         mod in_a_folder {
             $(#[tokio::test]
@@ -32,7 +40,7 @@ macro_rules! conformance {
 }
 
 conformance!(
-    preflight_leaves_nothing_visible,
+    objects: preflight_leaves_nothing_visible,
     conditional_writes_are_honoured_and_the_probe_is_removed,
     an_object_reads_back_as_it_was_written,
     pieces_of_an_object_make_the_whole,
@@ -42,7 +50,8 @@ conformance!(
     readers_see_the_old_or_the_new_one,
     a_condition_that_does_not_hold_changes_nothing,
     of_racing_writers_one_wins,
-    uploads_of_every_size_arrive_whole,
+    a_listing_is_whole_and_in_order;
+    uploads: uploads_of_every_size_arrive_whole,
     an_upload_shows_nothing_before_it_is_complete,
     an_aborted_upload_leaves_nothing,
     a_dropped_upload_shows_nothing_and_can_be_gone_on_with,
@@ -53,11 +62,10 @@ conformance!(
     a_receipt_tells_of_the_whole_until_it_is_deleted,
     a_damaged_checkpoint_costs_the_upload_and_nothing_else,
     many_uploads_at_once_all_end,
-    a_listing_is_whole_and_in_order,
 );
 
-/// The store that histories in process stand on keeps what the others keep.
+/// The store that histories in process stand on keeps what the others keep, but for uploads of dead processes.
 #[tokio::test]
 async fn in_memory() {
-    whole_suite(&crate::support::memory::Memory::default()).await;
+    suite_of_objects(&crate::support::memory::Memory::default()).await;
 }
