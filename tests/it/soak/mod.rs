@@ -1,15 +1,12 @@
-//! Endurance: minutes of work and gigabytes, run by `make soak` alone, which sets [`ASKED`].
+//! Endurance of recordings: minutes of work and gigabytes, left out unless `make soak` asks.
 
 mod random;
 mod recording;
 
-/// Asks for the soak tests.
-const ASKED: &str = "TELELAKE_SOAK";
-
-/// Whether this is `make soak`; any other test run leaves these tests out, and says so.
-fn is_asked() -> bool {
-    let asked = std::env::var_os(ASKED).is_some();
-    if !asked {
+/// How many histories `make soak` asks for; other runs leave these tests out, and say so.
+fn asked() -> Option<u64> {
+    let asked = crate::reliability::soak();
+    if asked.is_none() {
         println!("left out: `make soak` runs it");
     }
     asked

@@ -18,7 +18,7 @@ const PARTS_IN_FLIGHT: u64 = 4;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_recording_of_4_gib_that_is_killed_ten_times_is_whole_and_read_about_once() {
-    if !super::is_asked() {
+    if super::asked().is_none() {
         return;
     }
     let sim = Simulator::start(Options {
@@ -55,7 +55,7 @@ async fn a_recording_of_4_gib_that_is_killed_ten_times_is_whole_and_read_about_o
     program(&sim, &lake).run().await.expect(0);
     let served = sim.bytes_served(&record.id);
     println!(
-        "{} MiB, {KILLS} kills, {:.1} s: {:.1} MiB were read again, {:.1} MiB a kill; each: {:?} MiB",
+        "SOAK one recording of {} MiB, {KILLS} kills, {:.1} s: {:.1} MiB were read again, {:.1} MiB a kill; each: {:?} MiB",
         record.size >> 20,
         started.elapsed().as_secs_f64(),
         mib(served - record.size),
