@@ -75,6 +75,8 @@ async fn forged_malformed_and_oversized_webhooks_are_refused_and_replays_merge()
     // Refused before it is read: whether the refusal is read depends on which of both sides is faster.
     let answer = daemon
         .request(reqwest::Method::POST, "/webhooks/teleboss")
+        // Whatever becomes of it, the connection is not taken for another request.
+        .header("connection", "close")
         .body(huge)
         .send()
         .await;

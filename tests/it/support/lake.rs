@@ -231,14 +231,17 @@ impl Lake {
     }
 }
 
+/// The files below a folder. What goes away meanwhile, while a run is at work, is not among them.
 fn walk(root: &Path, folder: &Path, found: &mut BTreeMap<String, u64>) {
-    for entry in std::fs::read_dir(folder).unwrap() {
+    for entry in std::fs::read_dir(folder).into_iter().flatten() {
         let path = entry.unwrap().path();
         if path.is_dir() {
             walk(root, &path, found);
-        } else if !path.ends_with("_telelake/lock") {
+        } else if !path.ends_with("_telelake/lock")
+            && let Ok(metadata) = path.metadata()
+        {
             let key = path.strip_prefix(root).unwrap().to_str().unwrap().to_owned();
-            found.insert(key, path.metadata().unwrap().len());
+            found.insert(key, metadata.len());
         }
     }
 }
