@@ -1,5 +1,5 @@
 //! The daemon: runs by the clock ([`schedule`], `clock`), looks at rooms that webhooks name ([`webhook`], `events`), relays
-//! lesson data (`relay`), and tells how it is (`health`, `http`, `api`). `cli serve` calls [`run`] and [`run_once`].
+//! lesson data (`relay`), and tells how it is (`health`, `http`, `api`, `page`). `cli serve` calls [`run`] and [`run_once`].
 //!
 //! Nothing that was answered with 2xx is lost: it lies in the store before the answer, and is removed after its work.
 //! No other state is needed, so a daemon may be killed at any time and started anywhere.
@@ -13,6 +13,7 @@ mod http;
 mod journal;
 mod lanes;
 pub mod notify;
+mod page;
 mod queue;
 mod relay;
 pub mod schedule;
