@@ -350,7 +350,10 @@ impl DayStatus {
             } += 1;
             if let Some(landed) = entry.file.usable() {
                 day.recorded_bytes += landed.bytes;
-                let lasted = entry.started_at.zip(entry.finished_at).map(|(start, end)| end - start);
+                let lasted = entry
+                    .started_at
+                    .zip(entry.finished_at)
+                    .map(|(start, end)| end - start);
                 let seconds = lasted.map_or(0, |lasted| lasted.num_seconds());
                 day.recorded_s += u64::try_from(seconds).unwrap_or_default();
             }

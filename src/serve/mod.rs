@@ -129,6 +129,7 @@ impl Drop for Part {
 fn start(daemon: &Arc<Daemon>) -> Vec<tokio::task::JoinHandle<()>> {
     let of = || Part(Arc::clone(daemon));
     let (main, events, clock, imports, passing, health, around) = (of(), of(), of(), of(), of(), of(), of());
+    let page = of();
     vec![
         on_a_thread(async move || lanes::run_main(&main).await),
         on_a_thread(async move || lanes::run_events(&events).await),
@@ -137,6 +138,7 @@ fn start(daemon: &Arc<Daemon>) -> Vec<tokio::task::JoinHandle<()>> {
         tokio::spawn(async move { relay::run_passing(&passing).await }),
         tokio::spawn(async move { health::watch(&health).await }),
         tokio::spawn(async move { look_around(&around).await }),
+        tokio::spawn(async move { page::warm(&page).await }),
     ]
 }
 

@@ -103,7 +103,10 @@ fn by_bearer(
         return needed;
     };
     if peer.is_some_and(|Peer(address)| guesses.is_barred(address, now)) {
-        return Err((StatusCode::TOO_MANY_REQUESTS, "too many wrong tokens; wait a minute"));
+        return Err((
+            StatusCode::TOO_MANY_REQUESTS,
+            "too many wrong tokens; wait a minute",
+        ));
     }
     let given = given.strip_prefix("Bearer ");
     if given.is_some_and(|given| is_same(given.trim(), token.expose())) {
@@ -122,7 +125,11 @@ fn is_from_us(route: &str, method: &Method, headers: &HeaderMap) -> Verdict {
         return Ok(());
     }
     let host = header(headers, HOST).unwrap_or_default();
-    let is_ours = |origin: &str| origin.split_once("://").is_some_and(|(_, of)| of.eq_ignore_ascii_case(host));
+    let is_ours = |origin: &str| {
+        origin
+            .split_once("://")
+            .is_some_and(|(_, of)| of.eq_ignore_ascii_case(host))
+    };
     // What the browser itself says of the sender counts before what it calls it: a proxy may change our name.
     let site = header(headers, HeaderName::from_static("sec-fetch-site"));
     let ours = match (site, header(headers, ORIGIN)) {
@@ -134,7 +141,8 @@ fn is_from_us(route: &str, method: &Method, headers: &HeaderMap) -> Verdict {
     if ours == Some(false) || (ours.is_none() && is_form(route)) {
         return Err((StatusCode::FORBIDDEN, "refused: sent by another site"));
     }
-    let json = header(headers, CONTENT_TYPE).is_some_and(|value| value.trim_start().starts_with("application/json"));
+    let json =
+        header(headers, CONTENT_TYPE).is_some_and(|value| value.trim_start().starts_with("application/json"));
     if route.starts_with("/api/") && !json {
         return Err((
             StatusCode::UNSUPPORTED_MEDIA_TYPE,
@@ -240,16 +248,18 @@ mod tests {
     #[test]
     fn a_form_must_be_proved_to_be_ours() {
         let host = ("host", "localhost:8080");
-        let post = |more: &[(&'static str, &str)]| {
-            verdict("", Method::POST, "/backfill", &[&[host], more].concat())
-        };
+        let post =
+            |more: &[(&'static str, &str)]| verdict("", Method::POST, "/backfill", &[&[host], more].concat());
         assert_eq!(post(&[]), 403, "said by nobody");
         assert_eq!(post(&[("origin", "http://localhost:8080")]), 200);
         assert_eq!(post(&[("origin", "null")]), 403);
         assert_eq!(post(&[("sec-fetch-site", "same-site")]), 403);
         // Behind a proxy that calls us by another name.
         assert_eq!(
-            post(&[("origin", "https://lake.example"), ("sec-fetch-site", "same-origin")]),
+            post(&[
+                ("origin", "https://lake.example"),
+                ("sec-fetch-site", "same-origin")
+            ]),
             200
         );
     }

@@ -47,7 +47,9 @@ pub async fn get(Path(name): Path<String>, headers: HeaderMap) -> Response {
         return reply::error(StatusCode::NOT_FOUND, "there is nothing here");
     };
     let tag = format!("\"{}\"", *VERSION);
-    let known = headers.get(IF_NONE_MATCH).is_some_and(|known| known == tag.as_str());
+    let known = headers
+        .get(IF_NONE_MATCH)
+        .is_some_and(|known| known == tag.as_str());
     let mut answer = if known {
         StatusCode::NOT_MODIFIED.into_response()
     } else {

@@ -10,12 +10,13 @@ use super::lang::Text;
 use super::texts as t;
 use super::view::{Month, Row, State, View, missing};
 
-const STATES: [State; 6] = [
+const STATES: [State; 7] = [
     State::Whole,
     State::Empty,
     State::Pending,
     State::Failed,
     State::Unseen,
+    State::Lost,
     State::Denied,
 ];
 
@@ -26,6 +27,7 @@ pub fn in_words(state: State) -> Text {
         State::Empty => t::EMPTY,
         State::Whole => t::WHOLE,
         State::Denied => t::DENIED,
+        State::Lost => t::LOST_DAY,
         State::Pending => t::PENDING,
         State::Unseen => t::UNSEEN,
         State::Failed => t::FAILED,
@@ -42,7 +44,10 @@ pub fn badge(visit: &Visit, state: State) -> Markup {
 /// The address of a day.
 pub fn link(date: NaiveDate, space: Option<&str>) -> String {
     match space {
-        Some(space) => format!("/day?date={date}&space={}", utf8_percent_encode(space, NON_ALPHANUMERIC)),
+        Some(space) => format!(
+            "/day?date={date}&space={}",
+            utf8_percent_encode(space, NON_ALPHANUMERIC)
+        ),
         None => format!("/day?date={date}"),
     }
 }
@@ -221,14 +226,23 @@ pub fn months(visit: &Visit, months: &[Month]) -> Markup {
 
 fn of_month(visit: &Visit, month: &Month) -> Markup {
     let lang = visit.lang;
-    let parts: Vec<_> = month.states.iter().map(|(state, count)| (state.class(), *count)).collect();
+    let parts: Vec<_> = month
+        .states
+        .iter()
+        .map(|(state, count)| (state.class(), *count))
+        .collect();
     let told: Vec<String> = month
         .states
         .iter()
         .rev()
         .map(|(state, count)| format!("{}: {}", lang.say(in_words(*state)), lang.number(*count)))
         .collect();
-    let open: u64 = month.states.iter().filter(|(state, _)| state.is_open()).map(|(_, count)| count).sum();
+    let open: u64 = month
+        .states
+        .iter()
+        .filter(|(state, _)| state.is_open())
+        .map(|(_, count)| count)
+        .sum();
     let sums = &month.sums;
     html! {
         tr {

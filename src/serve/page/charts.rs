@@ -64,7 +64,11 @@ fn bar(at: u64, of: u64, value: u64, most: u64, title: &str) -> Markup {
     let left = WIDTH * at / of;
     let width = (WIDTH * (at + 1) / of - left).saturating_sub(1).max(1);
     // Anything at all is to be seen.
-    let height = if value == 0 { 1 } else { (value as u128 * HEIGHT as u128 / most.max(1) as u128).max(3) as u64 };
+    let height = if value == 0 {
+        1
+    } else {
+        (value as u128 * HEIGHT as u128 / most.max(1) as u128).max(3) as u64
+    };
     let class = if value == 0 { "none" } else { "some" };
     html! {
         rect class=(class) x=(left) y=(HEIGHT - height) width=(width) height=(height) { title { (title) } }

@@ -81,7 +81,9 @@ pub fn of_space(
     damaged: bool,
 ) -> Markup {
     let (lang, date) = (visit.lang, around.date);
-    let name = manifest.and_then(|manifest| manifest.space_name.clone()).unwrap_or_else(|| of.name(space));
+    let name = manifest
+        .and_then(|manifest| manifest.space_name.clone())
+        .unwrap_or_else(|| of.name(space));
     let title = format!("{name}, {}", lang.date(date));
     let content = html! {
         (top(visit, around, Some(space), &title))
@@ -186,7 +188,11 @@ fn reason(visit: &Visit, reason: Option<&str>) -> Markup {
 }
 
 fn room_name<'a>(manifest: &'a Manifest, id: &'a str) -> &'a str {
-    manifest.rooms.get(id).and_then(|room| room.name.as_deref()).unwrap_or(id)
+    manifest
+        .rooms
+        .get(id)
+        .and_then(|room| room.name.as_deref())
+        .unwrap_or(id)
 }
 
 fn status(visit: &Visit, status: Status) -> Markup {
@@ -195,6 +201,7 @@ fn status(visit: &Visit, status: Status) -> Markup {
         Status::Pending => (State::Pending, t::S_PENDING),
         Status::Denied => (State::Denied, t::S_DENIED),
         Status::Failed => (State::Failed, t::S_FAILED),
+        Status::Lost => (State::Lost, t::S_LOST),
         Status::Unavailable => (State::Empty, t::S_UNAVAILABLE),
     };
     html! {
@@ -252,7 +259,10 @@ fn has_call(room: &Room<'_>, record: &RecordEntry) -> bool {
 }
 
 fn clock(visit: &Visit, at: Option<DateTime<Utc>>, absent: &str) -> String {
-    at.map_or_else(|| absent.into(), |at| at.with_timezone(&visit.zone).format("%H:%M").to_string())
+    at.map_or_else(
+        || absent.into(),
+        |at| at.with_timezone(&visit.zone).format("%H:%M").to_string(),
+    )
 }
 
 fn of_call(visit: &Visit, id: &str, call: &CallEntry, records: &[(&str, &RecordEntry)]) -> Markup {

@@ -115,7 +115,10 @@ fn guard(headers: &mut HeaderMap) {
         (CONTENT_SECURITY_POLICY, POLICY),
         (X_FRAME_OPTIONS, "DENY"),
         (REFERRER_POLICY, "same-origin"),
-        (HeaderName::from_static("cross-origin-opener-policy"), "same-origin"),
+        (
+            HeaderName::from_static("cross-origin-opener-policy"),
+            "same-origin",
+        ),
         (VARY, "Accept-Language, Cookie"),
     ];
     for (name, value) in all {
@@ -131,7 +134,11 @@ pub fn trouble(visit: &Visit, error: &Error) -> Response {
         ErrorKind::RateLimited => (StatusCode::TOO_MANY_REQUESTS, t::WRONG_REQUEST, None),
         _ => {
             tracing::error!(%error, "a page could not be made");
-            (StatusCode::SERVICE_UNAVAILABLE, t::STORE_FAILED, Some(t::STORE_HINT))
+            (
+                StatusCode::SERVICE_UNAVAILABLE,
+                t::STORE_FAILED,
+                Some(t::STORE_HINT),
+            )
         }
     };
     let title = visit.lang.say(title);

@@ -189,7 +189,9 @@ impl Lang {
         ];
         let first = parts.iter().position(|(count, _)| *count > 0).unwrap_or(3);
         let shown = parts.iter().skip(first).take(2).filter(|(count, _)| *count > 0);
-        let text: Vec<String> = shown.map(|(count, unit)| format!("{count}\u{a0}{unit}")).collect();
+        let text: Vec<String> = shown
+            .map(|(count, unit)| format!("{count}\u{a0}{unit}"))
+            .collect();
         if text.is_empty() {
             format!("0\u{a0}{second}")
         } else {
@@ -244,7 +246,11 @@ impl Lang {
     /// An instant in the zone of the dates: `24 November, 02:00`.
     pub fn instant(self, at: DateTime<Utc>, zone: Tz) -> String {
         let local = at.with_timezone(&zone);
-        format!("{}, {}", self.day_and_month(local.date_naive()), local.format("%H:%M"))
+        format!(
+            "{}, {}",
+            self.day_and_month(local.date_naive()),
+            local.format("%H:%M")
+        )
     }
 }
 
@@ -320,7 +326,12 @@ mod tests {
             assert_eq!(Lang::Ru.count(CALLS, number), format!("{number} {word}"));
         }
         assert_eq!(Lang::Ru.count(CALLS, 1_234_561), "1\u{a0}234\u{a0}561 звонок");
-        for (number, text) in [(0, "0 calls"), (1, "1 call"), (21, "21 calls"), (1000, "1,000 calls")] {
+        for (number, text) in [
+            (0, "0 calls"),
+            (1, "1 call"),
+            (21, "21 calls"),
+            (1000, "1,000 calls"),
+        ] {
             assert_eq!(Lang::En.count(CALLS, number), text);
         }
     }

@@ -47,7 +47,9 @@ pub struct Wanted {
 fn place(wanted: &str) -> &str {
     let is_ours = wanted.starts_with('/')
         && !wanted.starts_with("//")
-        && wanted.bytes().all(|byte| byte.is_ascii_graphic() && byte != b'\\');
+        && wanted
+            .bytes()
+            .all(|byte| byte.is_ascii_graphic() && byte != b'\\');
     if is_ours { wanted } else { "/" }
 }
 
@@ -114,7 +116,9 @@ pub async fn post(
     if daemon.page.guesses.is_barred(peer, now) {
         let why = (StatusCode::TOO_MANY_REQUESTS, t::TOO_MANY_GUESSES);
         let mut answer = the_form(&headers, to, Some(why));
-        answer.headers_mut().insert(RETRY_AFTER, HeaderValue::from_static("60"));
+        answer
+            .headers_mut()
+            .insert(RETRY_AFTER, HeaderValue::from_static("60"));
         return answer;
     }
     if !is_same(given.token.trim(), token.expose()) {
@@ -125,7 +129,10 @@ pub async fn post(
     match daemon.page.sessions.open(now) {
         Ok(session) => {
             tracing::info!(%peer, "signed in to the page");
-            go_to(to, Some(&cookie(&session, session::LIFETIME.num_seconds(), &headers)))
+            go_to(
+                to,
+                Some(&cookie(&session, session::LIFETIME.num_seconds(), &headers)),
+            )
         }
         Err(error) => crate::serve::http::reply::failed(&error),
     }
@@ -157,7 +164,15 @@ mod tests {
         for ours in ["/", "/day?date=2026-11-01&space=a%20b", "/runs"] {
             assert_eq!(place(ours), ours);
         }
-        for theirs in ["", "//evil.example", "/\\evil.example", "https://evil.example", "evil", "/a\r\nb", "/a b"] {
+        for theirs in [
+            "",
+            "//evil.example",
+            "/\\evil.example",
+            "https://evil.example",
+            "evil",
+            "/a\r\nb",
+            "/a b",
+        ] {
             assert_eq!(place(theirs), "/", "{theirs}");
         }
     }
@@ -171,6 +186,9 @@ mod tests {
         assert!(!cookie("x", 1, &headers).contains("Secure"));
         headers.insert("x-forwarded-proto", HeaderValue::from_static("https"));
         let set = cookie("x", 1, &headers);
-        assert_eq!(set, "telelake=x; Path=/; HttpOnly; SameSite=Strict; Max-Age=1; Secure");
+        assert_eq!(
+            set,
+            "telelake=x; Path=/; HttpOnly; SameSite=Strict; Max-Age=1; Secure"
+        );
     }
 }

@@ -67,6 +67,8 @@ const READ_AT_ONCE: usize = 8;
 pub(super) struct Page {
     pub sessions: Sessions,
     pub guesses: Guesses,
+    /// Held by who reads the lake's days.
+    reading: tokio::sync::Mutex<()>,
     /// Runs that are over: they do not change any more.
     runs: tokio::sync::Mutex<HashMap<String, Arc<Summary>>>,
     /// The names of spaces, by id.
@@ -82,7 +84,9 @@ impl Page {
 
     fn remember(&self, view: &View<'_>) {
         let spaces = view.spaces().into_iter();
-        let known = spaces.map(|(id, name)| (id.to_owned(), name.to_owned())).collect();
+        let known = spaces
+            .map(|(id, name)| (id.to_owned(), name.to_owned()))
+            .collect();
         *self.names.lock().unwrap_or_else(PoisonError::into_inner) = known;
     }
 }
@@ -115,7 +119,8 @@ fn visit(daemon: &Daemon, headers: &HeaderMap) -> Visit {
         zone,
         now,
         today: lake::date_of(now, zone),
-        signed_in: login::session_in(headers).is_some_and(|session| daemon.page.sessions.is_open(session, now)),
+        signed_in: login::session_in(headers)
+            .is_some_and(|session| daemon.page.sessions.is_open(session, now)),
     }
 }
 
@@ -148,7 +153,11 @@ struct First {
 }
 
 /// `GET /?month`
-async fn first(State(daemon): State<Arc<Daemon>>, Query(query): Query<First>, headers: HeaderMap) -> Response {
+async fn first(
+    State(daemon): State<Arc<Daemon>>,
+    Query(query): Query<First>,
+    headers: HeaderMap,
+) -> Response {
     let visit = visit(&daemon, &headers);
     shown(&visit, overview(&daemon, &visit, &query).await)
 }
@@ -170,7 +179,21 @@ async fn overview(daemon: &Daemon, visit: &Visit, query: &First) -> Result<Marku
 }
 
 async fn all_days(daemon: &Daemon) -> Result<Vec<Arc<DayStatus>>> {
+    // One at a time: who comes while a large lake is read for the first time finds it read.
+    let _reading = daemon.page.reading.lock().await;
     daemon.coverage.days(&*daemon.store, None, None).await
+}
+
+/// Reads what the first visitor would wait for.
+pub(super) async fn warm(daemon: &Daemon) {
+    tokio::select! {
+        () = daemon.cancel.cancelled() => {}
+        read = all_days(daemon) => {
+            if let Err(error) = read {
+                tracing::debug!(%error, "coverage could not be read ahead");
+            }
+        }
+    }
 }
 
 /// `GET /now`: the section of work alone, for the script.
@@ -191,7 +214,11 @@ struct OneDay {
 type Parameters<T> = std::result::Result<Query<T>, axum::extract::rejection::QueryRejection>;
 
 /// `GET /day?date&space`
-async fn one_day(State(daemon): State<Arc<Daemon>>, query: Parameters<OneDay>, headers: HeaderMap) -> Response {
+async fn one_day(
+    State(daemon): State<Arc<Daemon>>,
+    query: Parameters<OneDay>,
+    headers: HeaderMap,
+) -> Response {
     let visit = visit(&daemon, &headers);
     let made = match query {
         Ok(Query(query)) => day_of(&daemon, &visit, query).await,
@@ -209,7 +236,10 @@ async fn day_of(daemon: &Daemon, visit: &Visit, query: OneDay) -> Result<Markup>
         asked: asked.is_some(),
     };
     if space.is_empty() {
-        let days = daemon.coverage.days(&*daemon.store, Some(date), Some(date)).await?;
+        let days = daemon
+            .coverage
+            .days(&*daemon.store, Some(date), Some(date))
+            .await?;
         let view = View::new(&days, visit.today);
         return Ok(day::of_all(visit, &daemon.page, &around, &view));
     }
@@ -220,7 +250,14 @@ async fn day_of(daemon: &Daemon, visit: &Visit, query: OneDay) -> Result<Markup>
         Err(error) => return Err(error),
     };
     let manifest = manifest.as_ref();
-    Ok(day::of_space(visit, &daemon.page, &around, &space, manifest, damaged))
+    Ok(day::of_space(
+        visit,
+        &daemon.page,
+        &around,
+        &space,
+        manifest,
+        damaged,
+    ))
 }
 
 /// The latest runs, newest first. A run's summary is written once: each is read once.
@@ -251,7 +288,10 @@ async fn runs_of(daemon: &Daemon, count: usize) -> Result<Vec<Arc<Summary>>> {
             Err(error) => return Err(error),
         }
     }
-    let runs = entries.iter().filter_map(|entry| known.get(&entry.key).cloned()).collect();
+    let runs = entries
+        .iter()
+        .filter_map(|entry| known.get(&entry.key).cloned())
+        .collect();
     if known.len() > MOST_KNOWN {
         known.retain(|key, _| entries.iter().any(|entry| entry.key == *key));
     }
@@ -272,7 +312,11 @@ struct OneRun {
 }
 
 /// `GET /run?id`
-async fn one_run(State(daemon): State<Arc<Daemon>>, Query(query): Query<OneRun>, headers: HeaderMap) -> Response {
+async fn one_run(
+    State(daemon): State<Arc<Daemon>>,
+    Query(query): Query<OneRun>,
+    headers: HeaderMap,
+) -> Response {
     let visit = visit(&daemon, &headers);
     let found = get_json::<Summary>(&*daemon.store, &key::run(&query.id)).await;
     let run = found.and_then(|found| {
@@ -284,7 +328,9 @@ async fn one_run(State(daemon): State<Arc<Daemon>>, Query(query): Query<OneRun>,
 
 /// Reads a form, within bounds.
 async fn form<T: DeserializeOwned>(request: Body) -> std::result::Result<T, Box<Response>> {
-    let bytes = body::read(request, LARGEST).await.map_err(|refusal| Box::new(refusal.into()))?;
+    let bytes = body::read(request, LARGEST)
+        .await
+        .map_err(|refusal| Box::new(refusal.into()))?;
     serde_urlencoded::from_bytes(&bytes)
         .map_err(|error| Box::new(reply::error(StatusCode::BAD_REQUEST, &error.to_string())))
 }
@@ -310,7 +356,10 @@ async fn backfill(State(daemon): State<Arc<Daemon>>, headers: HeaderMap, body: B
     let job = Asked {
         from: asked.from,
         to: asked.to,
-        spaces: Some(asked.space).filter(|space| !space.is_empty()).into_iter().collect(),
+        spaces: Some(asked.space)
+            .filter(|space| !space.is_empty())
+            .into_iter()
+            .collect(),
         rooms: Vec::new(),
         only: asked.only,
         force: asked.force,

@@ -61,7 +61,8 @@ impl Overview<'_> {
     }
 
     fn dates(&self) -> Vec<NaiveDate> {
-        self.month.map_or_else(|| self.view.latest(), |first| self.view.month(first))
+        self.month
+            .map_or_else(|| self.view.latest(), |first| self.view.month(first))
     }
 
     /// Whether last night is whole, at one look; and what to do.
@@ -96,7 +97,7 @@ impl Overview<'_> {
                 @match state {
                     State::Unseen => { (again(visit, yesterday, None, t::RETRY_YESTERDAY, true)) }
                     State::Failed => { (again(visit, yesterday, None, t::RETRY_DATE, true)) }
-                    State::Pending => { (again(visit, yesterday, None, t::RETRY_DATE, false)) }
+                    State::Pending | State::Lost => { (again(visit, yesterday, None, t::RETRY_DATE, false)) }
                     _ => {}
                 }
                 @if !self.view.is_empty() { (self.older(visit, &rows, &dates[..at])) }
@@ -167,12 +168,20 @@ impl Overview<'_> {
     fn over_time(&self, visit: &Visit, all_months: &[super::view::Month]) -> Markup {
         let lang = visit.lang;
         let dates = self.dates();
-        let by_day: Vec<(NaiveDate, Sums)> =
-            dates.iter().map(|date| (*date, self.view.sums(&[*date]))).collect();
-        let mut by_month: Vec<(NaiveDate, Sums)> =
-            all_months.iter().take(MONTHS).map(|month| (month.first, month.sums.clone())).collect();
+        let by_day: Vec<(NaiveDate, Sums)> = dates
+            .iter()
+            .map(|date| (*date, self.view.sums(&[*date])))
+            .collect();
+        let mut by_month: Vec<(NaiveDate, Sums)> = all_months
+            .iter()
+            .take(MONTHS)
+            .map(|month| (month.first, month.sums.clone()))
+            .collect();
         by_month.reverse();
-        let window = dates.first().zip(dates.last()).map(|(from, to)| lang.dates(*from, *to));
+        let window = dates
+            .first()
+            .zip(dates.last())
+            .map(|(from, to)| lang.dates(*from, *to));
         html! {
             section #charts data-live aria-labelledby="charts-title" {
                 h2 #charts-title { (lang.say(t::OVER_TIME)) }
@@ -200,10 +209,30 @@ impl Overview<'_> {
             .collect();
         worst.sort_by(|a, b| b.cmp(a));
         let lines = [
-            (t::WITHOUT_META, t::WITHOUT_META_HINT, quality.participants_without_meta, true),
-            (t::DUPLICATES, t::DUPLICATES_HINT, quality.duplicate_external_ids, true),
-            (t::UNKNOWN_ROLES, t::UNKNOWN_ROLES_HINT, quality.unknown_roles, true),
-            (t::ABSENT, t::ABSENT_HINT, quality.meta_without_participants, false),
+            (
+                t::WITHOUT_META,
+                t::WITHOUT_META_HINT,
+                quality.participants_without_meta,
+                true,
+            ),
+            (
+                t::DUPLICATES,
+                t::DUPLICATES_HINT,
+                quality.duplicate_external_ids,
+                true,
+            ),
+            (
+                t::UNKNOWN_ROLES,
+                t::UNKNOWN_ROLES_HINT,
+                quality.unknown_roles,
+                true,
+            ),
+            (
+                t::ABSENT,
+                t::ABSENT_HINT,
+                quality.meta_without_participants,
+                false,
+            ),
         ];
         html! {
             section #join data-live aria-labelledby="join-title" {
@@ -239,6 +268,7 @@ fn verdict_of(state: State) -> (Text, Option<Text>) {
         State::Whole => (t::ALL_WHOLE, None),
         State::Empty => (t::ALL_EMPTY, None),
         State::Denied => (t::ALL_DENIED, Some(t::DENIED_HINT)),
+        State::Lost => (t::ALL_LOST, Some(t::LOST_HINT)),
         State::Pending => (t::ALL_PENDING, Some(t::PENDING_HINT)),
         State::Unseen => (t::ALL_UNSEEN, Some(t::UNSEEN_HINT)),
         State::Failed => (t::ALL_FAILED, Some(t::FAILED_HINT)),

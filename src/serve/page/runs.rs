@@ -34,7 +34,8 @@ fn name<'a>(visit: &Visit, run: &'a Summary) -> &'a str {
 }
 
 fn took(visit: &Visit, run: &Summary) -> String {
-    run.finished_at.map_or_else(|| "–".into(), |end| visit.lang.span(end - run.started_at))
+    run.finished_at
+        .map_or_else(|| "–".into(), |end| visit.lang.span(end - run.started_at))
 }
 
 /// The page of all runs.
@@ -109,8 +110,22 @@ pub fn one(visit: &Visit, run: &Summary) -> Markup {
         (t::DAYS, lang.number(c.days)),
         (t::DAYS_BUILT, lang.number(c.days_built)),
         (t::CALLS, lang.number(c.calls)),
-        (t::REPORTS, format!("+{}, {}", lang.number(c.reports_landed), lang.number(c.reports_done))),
-        (t::RECORDINGS, format!("+{}, {}", lang.number(c.records_landed), lang.number(c.records_done))),
+        (
+            t::REPORTS,
+            format!(
+                "+{}, {}",
+                lang.number(c.reports_landed),
+                lang.number(c.reports_done)
+            ),
+        ),
+        (
+            t::RECORDINGS,
+            format!(
+                "+{}, {}",
+                lang.number(c.records_landed),
+                lang.number(c.records_done)
+            ),
+        ),
         (t::BYTES, lang.bytes(c.recorded_bytes)),
         (t::REQUESTS, lang.number(c.requests)),
         (t::RETRIES, lang.number(c.retries)),

@@ -113,7 +113,10 @@ mod tests {
     #[test]
     fn a_session_is_its_own_ends_in_time_and_can_be_closed() {
         let sessions = Sessions::default();
-        let (one, two) = (sessions.open(at(0)).expect("one"), sessions.open(at(0)).expect("two"));
+        let (one, two) = (
+            sessions.open(at(0)).expect("one"),
+            sessions.open(at(0)).expect("two"),
+        );
         assert!(one != two && one.len() == 64);
         assert!(sessions.is_open(&one, at(0)));
         assert!(!sessions.is_open("", at(0)));

@@ -46,6 +46,7 @@ texts! {
     WHOLE: "all there", "всё на месте";
     EMPTY: "nothing held", "занятий не было";
     DENIED: "refused by the API", "API отказывает";
+    LOST_DAY: "did not come in time", "не пришло в срок";
     PENDING: "not there yet", "ещё не всё";
     UNSEEN: "nobody looked", "никто не смотрел";
     FAILED: "failed", "ошибки";
@@ -53,11 +54,11 @@ texts! {
     LEGEND: "Signs", "Обозначения";
 
     // The verdict.
-    LAST_NIGHT: "Last night", "Прошлая ночь";
     LAST_DAY: "Yesterday, {}", "Вчера, {}";
     ALL_WHOLE: "Yesterday is whole", "Вчерашний день загружен полностью";
     ALL_EMPTY: "Nothing was held yesterday", "Вчера занятий не было";
     ALL_DENIED: "Yesterday is here, but the API refuses a part", "Вчерашний день загружен, но часть данных API не отдаёт";
+    ALL_LOST: "A part of yesterday did not come in time", "Часть вчерашнего дня не пришла в срок";
     ALL_PENDING: "Yesterday is not whole yet", "Вчерашний день загружен не полностью";
     ALL_UNSEEN: "Nobody has looked at yesterday", "Вчерашний день ещё не загружали";
     ALL_FAILED: "Yesterday has failures", "Вчерашний день: есть ошибки";
@@ -67,6 +68,7 @@ texts! {
     FAILED_HINT: "The next run tries again by itself. If it fails for days, open the day: it names each reason.", "Следующий запуск повторит попытку сам. Если ошибка держится несколько дней, откройте день: там указана каждая причина.";
     UNSEEN_HINT: "The nightly run has not come to it. See the last run below, or load the day now.", "Ночной запуск до него не дошёл. Посмотрите последний запуск ниже или загрузите день сейчас.";
     DENIED_HINT: "The tariff or the token does not give these reports. The rest is here.", "Тариф или токен не даёт эти отчёты. Остальное на месте.";
+    LOST_HINT: "It is not asked for any more (export.give_up). A backfill of the day asks once again.", "Больше не запрашивается (export.give_up). Загрузка этого дня запросит ещё раз.";
     OLDER_OPEN: "Earlier days of these five weeks that are not whole:", "Более ранние дни этих пяти недель, загруженные не полностью:";
     OLDER_WHOLE: "All earlier days of these five weeks are whole.", "Все более ранние дни этих пяти недель загружены.";
     AND_MORE: "and {} more", "и ещё {}";
@@ -83,8 +85,6 @@ texts! {
     LATEST: "Latest five weeks", "Последние пять недель";
     SPACE: "Space", "Пространство";
     ALL_SPACES: "All spaces", "Все пространства";
-    PREVIOUS: "Previous", "Назад";
-    NEXT_ONE: "Next", "Вперёд";
     NO_ROWS: "The lake has no day of these dates.", "За эти даты в озере нет ни одного дня.";
     CELL: "{}, {}: {}", "{}, {}: {}";
     MONTHS: "Months", "Месяцы";
@@ -123,7 +123,6 @@ texts! {
     // Work.
     WORK: "Now and next", "Сейчас и дальше";
     IDLE: "Nothing is in work.", "Сейчас ничего не выполняется.";
-    RUNNING: "In work", "Выполняется";
     WAITING: "Waits for its turn", "Ждёт очереди";
     BEGINS: "begins", "начинается";
     PHASE_START: "begins", "начинается";
@@ -166,8 +165,6 @@ texts! {
 
     // A day.
     DAY: "Day", "День";
-    PREVIOUS_DAY: "Day before", "День раньше";
-    NEXT_DAY: "Day after", "День позже";
     NO_DAY: "The lake has nothing of this day: nobody looked.", "В озере нет ничего за этот день: его никто не смотрел.";
     DAMAGED: "The day's manifest can't be read. `telelake verify` tells more; a run writes it anew.", "Манифест дня не читается. Подробнее скажет `telelake verify`; запуск запишет его заново.";
     NOT_LISTED: "Not all rooms were asked for the whole date yet: a run after its end does that.", "Ещё не все комнаты опрошены за всю дату: это сделает запуск после её конца.";
@@ -187,7 +184,6 @@ texts! {
     CALL_OR_RECORD: "Call or recording", "Звонок или запись";
     STARTED: "Start", "Начало";
     FINISHED: "End", "Конец";
-    LASTED: "Lasted", "Длительность";
     STILL_RUNS: "runs", "идёт";
     JSON: "JSON report", "Отчёт JSON";
     XLSX: "XLSX report", "Отчёт XLSX";
@@ -196,6 +192,7 @@ texts! {
     S_PENDING: "not yet", "ещё нет";
     S_DENIED: "refused", "отказано";
     S_FAILED: "failed", "ошибка";
+    S_LOST: "lost", "не пришло";
     S_UNAVAILABLE: "never made", "не создана";
 
     // Runs.
@@ -207,7 +204,6 @@ texts! {
     O_NOTHING: "nothing done", "ничего не сделано";
     DATES: "Dates", "Даты";
     TOOK: "Took", "Заняло";
-    LANDED: "Landed", "Загружено";
     REQUESTS: "Requests", "Запросы";
     WRITES: "Objects written or removed", "Записано или удалено объектов";
     DAYS_BUILT: "Days built", "Собрано дней";
@@ -215,7 +211,6 @@ texts! {
     RETRIES: "Repeated requests", "Повторных запросов";
     PROBLEMS: "Failed / pending / warnings", "Ошибки / ждём / предупреждения";
     ALL_RUNS: "All runs", "Все запуски";
-    RUN: "Run", "Запуск";
     RUN_FAILED: "Failed; later runs try again", "Ошибки; следующие запуски повторят";
     RUN_PENDING: "Not there yet; later runs ask again", "Ещё нет; следующие запуски спросят снова";
     RUN_WARNINGS: "Deserves a look", "Стоит внимания";
@@ -236,10 +231,8 @@ counts! {
     N_MISSING: ["{} thing is missing", "{} things are missing"], ["не хватает {} позиции", "не хватает {} позиций", "не хватает {} позиций"];
     N_SPACES: ["{} space", "{} spaces"], ["{} пространство", "{} пространства", "{} пространств"];
     N_ROOMS: ["{} room", "{} rooms"], ["{} комната", "{} комнаты", "{} комнат"];
-    N_DAYS: ["{} day", "{} days"], ["{} день", "{} дня", "{} дней"];
     N_EVENTS: ["{} event waits", "{} events wait"], ["{} событие ждёт", "{} события ждут", "{} событий ждут"];
     N_META: ["{} payload waits to be passed on to the API", "{} payloads wait to be passed on to the API"], ["{} запись ждёт передачи в API", "{} записи ждут передачи в API", "{} записей ждут передачи в API"];
-    N_JOBS: ["{} job", "{} jobs"], ["{} задание", "{} задания", "{} заданий"];
 }
 
 #[cfg(test)]
@@ -247,7 +240,8 @@ mod tests {
     use super::*;
 
     fn is_russian(text: &str) -> bool {
-        text.chars().any(|c| ('а'..='я').contains(&c.to_ascii_lowercase()) || ('А'..='Я').contains(&c))
+        text.chars()
+            .any(|c| ('а'..='я').contains(&c.to_ascii_lowercase()) || ('А'..='Я').contains(&c))
     }
 
     fn gaps(text: &str) -> usize {

@@ -23,6 +23,8 @@ pub enum State {
     Whole,
     /// Nothing is missing but what the API refuses.
     Denied,
+    /// Something did not come in time; only a backfill asks again.
+    Lost,
     /// Something is not there yet, or the day was not listed whole.
     Pending,
     /// Nobody looked.
@@ -40,6 +42,8 @@ impl State {
             Self::Failed
         } else if pending > 0 || !day.listed {
             Self::Pending
+        } else if day.reports_lost + day.records_lost > 0 {
+            Self::Lost
         } else if day.reports_denied + day.records_denied > 0 {
             Self::Denied
         } else if day.calls + day.records_done + day.records_unavailable == 0 {
@@ -56,6 +60,7 @@ impl State {
             Self::Empty => "empty",
             Self::Whole => "whole",
             Self::Denied => "denied",
+            Self::Lost => "lost",
             Self::Pending => "pending",
             Self::Unseen => "unseen",
             Self::Failed => "failed",
@@ -69,6 +74,7 @@ impl State {
             Self::Empty => "–",
             Self::Whole => "✓",
             Self::Denied => "§",
+            Self::Lost => "!",
             Self::Pending => "…",
             Self::Unseen => "?",
             Self::Failed => "×",
@@ -371,6 +377,7 @@ mod tests {
         assert_eq!(of(|_| ()), State::Whole);
         assert_eq!(of(|day| day.calls = 0), State::Empty);
         assert_eq!(of(|day| day.reports_denied = 1), State::Denied);
+        assert_eq!(of(|day| day.records_lost = 1), State::Lost);
         assert_eq!(of(|day| day.listed = false), State::Pending);
         let pending: [fn(&mut DayStatus); 3] = [
             |day| day.calls_pending = 1,
@@ -423,9 +430,13 @@ mod tests {
 
     #[test]
     fn months_count_days_of_spaces_and_nobody_is_missed_twice() {
-        let days: Vec<_> = [day("2026-08-30", "a"), day("2026-08-31", "b"), day("2026-11-05", "a")]
-            .map(Arc::new)
-            .to_vec();
+        let days: Vec<_> = [
+            day("2026-08-30", "a"),
+            day("2026-08-31", "b"),
+            day("2026-11-05", "a"),
+        ]
+        .map(Arc::new)
+        .to_vec();
         let view = View::new(&days, date("2026-11-06"));
         let months = view.months();
         let told: Vec<String> = months

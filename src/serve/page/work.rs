@@ -49,11 +49,6 @@ impl Work {
     fn is_busy(&self) -> bool {
         !self.running.is_empty() || self.in_hand.is_some() || !self.waiting.is_empty()
     }
-
-    /// When the next run is due.
-    pub fn next_run(&self) -> Option<DateTime<Utc>> {
-        self.due.first().copied()
-    }
 }
 
 /// A command in words.
@@ -118,7 +113,14 @@ fn phase(phase: Phase) -> Text {
     }
 }
 
-fn title(visit: &Visit, page: &Page, command: &str, from: NaiveDate, to: NaiveDate, spaces: &[String]) -> Markup {
+fn title(
+    visit: &Visit,
+    page: &Page,
+    command: &str,
+    from: NaiveDate,
+    to: NaiveDate,
+    spaces: &[String],
+) -> Markup {
     let lang = visit.lang;
     html! {
         b { (self::command(command).map_or(command, |text| lang.say(text))) } " " (lang.dates(from, to)) ", "
@@ -132,7 +134,11 @@ fn title(visit: &Visit, page: &Page, command: &str, from: NaiveDate, to: NaiveDa
 
 fn running(visit: &Visit, page: &Page, one: &AtWork) -> Markup {
     let lang = visit.lang;
-    let since = one.since.with_timezone(&visit.zone).format("%H:%M:%S").to_string();
+    let since = one
+        .since
+        .with_timezone(&visit.zone)
+        .format("%H:%M:%S")
+        .to_string();
     html! {
         div.job {
             p {
@@ -152,7 +158,13 @@ fn running(visit: &Visit, page: &Page, one: &AtWork) -> Markup {
 fn meter(visit: &Visit, text: Text, reach: &Reach, bytes: bool) -> Markup {
     let lang = visit.lang;
     let (name, goal) = (lang.say(text), reach.goal.max(reach.done));
-    let write = |number| if bytes { lang.bytes(number) } else { lang.number(number) };
+    let write = |number| {
+        if bytes {
+            lang.bytes(number)
+        } else {
+            lang.number(number)
+        }
+    };
     html! {
         @if goal > 0 {
             div.meter {

@@ -33,7 +33,9 @@ fn form(daemon: &Daemon, path: &str, fields: &'static str) -> RequestBuilder {
 
 fn header(answer: &Response, name: &str) -> String {
     let value = answer.headers().get(name);
-    value.map(|value| value.to_str().unwrap().to_owned()).unwrap_or_default()
+    value
+        .map(|value| value.to_str().unwrap().to_owned())
+        .unwrap_or_default()
 }
 
 async fn session(daemon: &Daemon) -> String {
@@ -83,7 +85,12 @@ async fn only_who_signed_in_sees_a_page_and_no_other_site_acts_in_their_name() {
     assert_eq!(header(&seen, "x-frame-options"), "DENY");
     assert_eq!(header(&seen, "referrer-policy"), "same-origin");
     let policy = header(&seen, "content-security-policy");
-    for rule in ["default-src 'none'", "frame-ancestors 'none'", "form-action 'self'", "base-uri 'none'"] {
+    for rule in [
+        "default-src 'none'",
+        "frame-ancestors 'none'",
+        "form-action 'self'",
+        "base-uri 'none'",
+    ] {
         assert!(policy.contains(rule), "{policy}");
     }
     assert!(!policy.contains("unsafe"), "{policy}");
@@ -96,20 +103,41 @@ async fn only_who_signed_in_sees_a_page_and_no_other_site_acts_in_their_name() {
         ("sec-fetch-site", "same-site"),
         ("x-nothing", "said"),
     ] {
-        let answer = with(form(&daemon, "/backfill", fields)).header(name, value).send().await.unwrap();
+        let answer = with(form(&daemon, "/backfill", fields))
+            .header(name, value)
+            .send()
+            .await
+            .unwrap();
         assert_eq!(answer.status(), StatusCode::FORBIDDEN, "{name}: {value}");
     }
-    assert_eq!(sim.total_count(), sim.count(telelake::simulator::Endpoint::Spaces), "nothing was asked for");
-    let answer = with(form(&daemon, "/backfill", "from=2025-03-05&to=2025-03-03")).header("origin", &daemon.base);
+    assert_eq!(
+        sim.total_count(),
+        sim.count(telelake::simulator::Endpoint::Spaces),
+        "nothing was asked for"
+    );
+    let answer =
+        with(form(&daemon, "/backfill", "from=2025-03-05&to=2025-03-03")).header("origin", &daemon.base);
     assert_eq!(answer.send().await.unwrap().status(), StatusCode::BAD_REQUEST);
-    let answer = with(form(&daemon, "/backfill", fields)).header("origin", &daemon.base).send().await.unwrap();
+    let answer = with(form(&daemon, "/backfill", fields))
+        .header("origin", &daemon.base)
+        .send()
+        .await
+        .unwrap();
     assert_eq!(header(&answer, "location"), "/?asked#work");
     daemon.ended("backfill", 0).await;
 
-    let left = with(form(&daemon, "/logout", "")).header("origin", &daemon.base).send().await.unwrap();
+    let left = with(form(&daemon, "/logout", ""))
+        .header("origin", &daemon.base)
+        .send()
+        .await
+        .unwrap();
     assert_eq!(header(&left, "location"), "/login");
     let gone = with(daemon.request(Method::GET, "/now")).send().await.unwrap();
-    assert_eq!(gone.status(), StatusCode::UNAUTHORIZED, "the session is over on this side too");
+    assert_eq!(
+        gone.status(),
+        StatusCode::UNAUTHORIZED,
+        "the session is over on this side too"
+    );
     assert_eq!(daemon.stop().await, 0);
 }
 
@@ -125,9 +153,15 @@ async fn who_guesses_the_token_waits_and_the_style_is_cached() {
     }
     assert_eq!(answers, [[401; 10].as_slice(), &[429; 2]].concat());
     let right = form(&daemon, "/login", "token=the-page-t0ken").header("origin", &daemon.base);
-    assert_eq!(right.send().await.unwrap().status(), StatusCode::TOO_MANY_REQUESTS);
+    assert_eq!(
+        right.send().await.unwrap().status(),
+        StatusCode::TOO_MANY_REQUESTS
+    );
     let bearer = daemon.request(Method::GET, "/api/next").bearer_auth(TOKEN);
-    assert_eq!(bearer.send().await.unwrap().status(), StatusCode::TOO_MANY_REQUESTS);
+    assert_eq!(
+        bearer.send().await.unwrap().status(),
+        StatusCode::TOO_MANY_REQUESTS
+    );
     // Who is signed in goes on.
     let seen = daemon.request(Method::GET, "/").header("cookie", &cookie);
     assert_eq!(seen.send().await.unwrap().status(), StatusCode::OK);
@@ -141,7 +175,11 @@ async fn who_guesses_the_token_waits_and_the_style_is_cached() {
         let again = daemon.request(Method::GET, &path).header("if-none-match", tag);
         assert_eq!(again.send().await.unwrap().status(), StatusCode::NOT_MODIFIED);
     }
-    let none = daemon.request(Method::GET, "/assets/..%2f..%2fCargo.toml").send().await.unwrap();
+    let none = daemon
+        .request(Method::GET, "/assets/..%2f..%2fCargo.toml")
+        .send()
+        .await
+        .unwrap();
     assert_eq!(none.status(), StatusCode::NOT_FOUND);
     assert_eq!(daemon.stop().await, 0);
 }

@@ -106,7 +106,9 @@ impl Browser {
     async fn open_tab(&mut self) {
         let version = self.call("Browser.getVersion", json!({})).await;
         self.agent = version["userAgent"].as_str().unwrap().to_owned();
-        let target = self.call("Target.createTarget", json!({"url": "about:blank"})).await;
+        let target = self
+            .call("Target.createTarget", json!({"url": "about:blank"}))
+            .await;
         let attach = json!({"targetId": target["targetId"], "flatten": true});
         let attached = self.call("Target.attachToTarget", attach).await;
         self.session = attached["sessionId"].as_str().unwrap().to_owned();
@@ -148,7 +150,9 @@ impl Browser {
                 }
             }
         };
-        tokio::time::timeout(PATIENCE, read).await.expect("the browser does not answer")
+        tokio::time::timeout(PATIENCE, read)
+            .await
+            .expect("the browser does not answer")
     }
 
     /// Goes to an address, and waits until it is loaded.
@@ -164,7 +168,8 @@ impl Browser {
     /// Waits for the page that the last action leads to.
     pub async fn loaded(&mut self) {
         if self.loads == self.loads_before {
-            self.until(|message| message["method"] == "Page.loadEventFired").await;
+            self.until(|message| message["method"] == "Page.loadEventFired")
+                .await;
         }
     }
 
@@ -239,7 +244,8 @@ impl Browser {
 
     /// The window's size, and whether the reader likes it dark.
     pub async fn look(&mut self, width: u32, height: u32, dark: bool) {
-        let metrics = json!({"width": width, "height": height, "deviceScaleFactor": 1, "mobile": width < 600});
+        let metrics =
+            json!({"width": width, "height": height, "deviceScaleFactor": 1, "mobile": width < 600});
         self.call("Emulation.setDeviceMetricsOverride", metrics).await;
         let scheme = if dark { "dark" } else { "light" };
         let features = json!({"features": [{"name": "prefers-color-scheme", "value": scheme}]});
@@ -269,7 +275,9 @@ fn note(complaints: &mut Vec<String>, message: &Value) {
         Some("Runtime.consoleAPICalled") if params["type"] == "error" || params["type"] == "warning" => {
             complaints.push(params["args"].to_string());
         }
-        Some("Log.entryAdded") if params["entry"]["level"] == "error" || params["entry"]["level"] == "warning" => {
+        Some("Log.entryAdded")
+            if params["entry"]["level"] == "error" || params["entry"]["level"] == "warning" =>
+        {
             complaints.push(params["entry"].to_string());
         }
         _ => {}

@@ -58,10 +58,10 @@ async function look() {
         await refreshAll();
       }
     }
-    document.body.classList.remove("lost");
+    document.body.classList.remove("gone");
   } catch {
     // The daemon restarts, or the network is away: it is shown, and asked again.
-    document.body.classList.add("lost");
+    document.body.classList.add("gone");
   }
   setTimeout(look, busy ? BUSY : IDLE);
 }
