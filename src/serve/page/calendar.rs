@@ -78,8 +78,8 @@ pub fn calendar(visit: &Visit, view: &View<'_>, month: Option<NaiveDate>) -> Mar
                         @for row in &rows { (of_space(visit, row)) }
                     }
                 }
+                (legend(visit))
             }
-            (legend(visit))
         }
     }
 }

@@ -47,7 +47,7 @@ pub fn of_all(visit: &Visit, of: &Page, around: &Around<'_>, view: &View<'_>) ->
             }
             (again(visit, date, None, t::RETRY_DATE, false))
         }
-        (section(visit, of, around.work))
+        div.brief { (section(visit, of, around.work)) }
     };
     page(visit, Here::Elsewhere, &title, &content)
 }
@@ -96,7 +96,7 @@ pub fn of_space(
             }
             (again(visit, date, Some(space), t::RETRY, manifest.is_none_or(|of| State::of(&DayStatus::of(of)).is_open())))
         }
-        (section(visit, of, around.work))
+        div.brief { (section(visit, of, around.work)) }
         @if let Some(manifest) = manifest { (rooms(visit, manifest)) }
     };
     page(visit, Here::Elsewhere, &title, &content)

@@ -49,9 +49,11 @@ impl Overview<'_> {
             }
             (calendar(visit, &self.view, self.month))
             (load(visit, &self.view))
-            (self.over_time(visit, &all_months))
-            (self.join(visit))
-            @if !all_months.is_empty() { (months(visit, &all_months)) }
+            @if !all_months.is_empty() {
+                (self.over_time(visit, &all_months))
+                (self.join(visit))
+                (months(visit, &all_months))
+            }
             section #runs data-live aria-labelledby="runs-title" {
                 div.bar { h2 #runs-title { (lang.say(t::RUNS)) } a href="/runs" { (lang.say(t::ALL_RUNS)) } }
                 (runs::table(visit, self.runs))
@@ -82,7 +84,10 @@ impl Overview<'_> {
         html! {
             section #verdict.verdict.(state.class()) data-live aria-labelledby="verdict-title" {
                 p.kicker { (lang.fill(t::LAST_DAY, &[&lang.date(yesterday)])) }
-                h2 #verdict-title { span.sign aria-hidden="true" { (state.sign()) } (lang.say(title)) }
+                h2 #verdict-title {
+                    @if state != State::Nothing { span.sign aria-hidden="true" { (state.sign()) } }
+                    (lang.say(title))
+                }
                 @if !self.view.is_empty() { p { (in_numbers(visit, &sums)) } }
                 @if let Some(hint) = hint { p { (lang.say(hint)) } }
                 @let bad: Vec<_> = rows.iter().filter(|row| row.cells[at].state.is_open()).collect();

@@ -112,18 +112,16 @@ pub fn one(visit: &Visit, run: &Summary) -> Markup {
         (t::CALLS, lang.number(c.calls)),
         (
             t::REPORTS,
-            format!(
-                "+{}, {}",
-                lang.number(c.reports_landed),
-                lang.number(c.reports_done)
+            lang.fill(
+                t::LANDED_OF,
+                &[&lang.number(c.reports_landed), &lang.number(c.reports_done)],
             ),
         ),
         (
             t::RECORDINGS,
-            format!(
-                "+{}, {}",
-                lang.number(c.records_landed),
-                lang.number(c.records_done)
+            lang.fill(
+                t::LANDED_OF,
+                &[&lang.number(c.records_landed), &lang.number(c.records_done)],
             ),
         ),
         (t::BYTES, lang.bytes(c.recorded_bytes)),

@@ -108,7 +108,7 @@ texts! {
 
     // The join.
     JOIN: "Lesson data and reports", "Данные уроков и отчёты";
-    JOIN_WELL: "In these days lesson data and reports fit together.", "За эти дни данные уроков и отчёты сошлись.";
+    JOIN_WELL: "Lesson data and reports do not contradict each other in these days.", "Расхождений между данными уроков и отчётами за эти дни нет.";
     JOIN_NONE: "In these days there was nothing to join.", "За эти дни сводить было нечего.";
     WITHOUT_META: "Participants without lesson data", "Участники без данных урока";
     WITHOUT_META_HINT: "the LMS sent none for their user and meeting", "LMS не прислала их для этого пользователя и встречи";
@@ -204,6 +204,7 @@ texts! {
     O_NOTHING: "nothing done", "ничего не сделано";
     DATES: "Dates", "Даты";
     TOOK: "Took", "Заняло";
+    LANDED_OF: "{} landed, {} in the lake", "загружено {}, в озере {}";
     REQUESTS: "Requests", "Запросы";
     WRITES: "Objects written or removed", "Записано или удалено объектов";
     DAYS_BUILT: "Days built", "Собрано дней";

@@ -4,7 +4,7 @@ use chrono::{Days, NaiveDate, Timelike, Utc};
 use chrono_tz::Tz;
 use serde_json::{Value, json};
 use telelake::lake::date_of;
-use telelake::simulator::{Endpoint, Failure, Matcher, Oddities, Options, Simulator, days};
+use telelake::simulator::{Call, Endpoint, Failure, Matcher, Oddities, Options, Simulator, days};
 
 use crate::export::small;
 use crate::support::browser::Browser;
@@ -75,11 +75,16 @@ async fn lake_of(sim: &Simulator) -> (Lake, NaiveDate) {
     let lake = Lake::folder();
     let dates = &sim.options().dates;
     let unseen = dates[2];
-    backfill(sim, &lake, dates[0]).await;
-    sim.faults()
-        .order(Matcher::endpoint(Endpoint::Report).first(1), Failure::Status(500));
-    backfill(sim, &lake, dates[FAILED]).await;
-    backfill(sim, &lake, dates[6]).await;
+    let school = sim.school();
+    let on = |call: &&Call| date_of(call.started_at, calm_zone()) == dates[FAILED];
+    let call = school.calls.iter().find(on).unwrap();
+    sim.faults().order(
+        Matcher::endpoint(Endpoint::Report).containing(&call.id),
+        Failure::Status(500),
+    );
+    for asked in [0, FAILED, 6] {
+        backfill(sim, &lake, dates[asked]).await;
+    }
     (lake, unseen)
 }
 
@@ -239,6 +244,11 @@ async fn a_backfill_asked_for_by_its_button_is_followed_to_its_end() {
         .await;
     assert!(browser.text("#runs").await.contains("Backfill"));
     assert_eq!(browser.text("#said").await, "The work is done.");
+    assert_eq!(
+        browser.text(".notice").await,
+        "",
+        "what was asked for is no news any more"
+    );
 
     // A day again, by the keyboard alone: from the calendar to its button.
     let day = format!("/day?date={from}");

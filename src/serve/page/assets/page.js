@@ -35,13 +35,16 @@ function say(fresh) {
   }
 }
 
+// The rest of the page when work is over. A lake's first days bring sections that were not there.
 async function refreshAll() {
   const fresh = await fetched(location.href);
-  for (const section of document.querySelectorAll("[data-live]")) {
-    const other = fresh.getElementById(section.id);
-    if (other) {
-      replace(section, other);
-    }
+  document.querySelector(".notice")?.remove();
+  const live = [...fresh.querySelectorAll("[data-live]")];
+  if (live.every((section) => document.getElementById(section.id))) {
+    live.forEach((section) => replace(document.getElementById(section.id), section));
+  } else {
+    fresh.querySelector(".notice")?.remove();
+    document.getElementById("main").replaceWith(fresh.getElementById("main"));
   }
 }
 
