@@ -74,7 +74,7 @@ fn is_form(route: &str) -> bool {
 
 type Verdict = Result<(), (StatusCode, &'static str)>;
 
-fn header<'a>(headers: &'a HeaderMap, name: impl AsHeaderName) -> Option<&'a str> {
+fn header(headers: &HeaderMap, name: impl AsHeaderName) -> Option<&str> {
     headers.get(name).and_then(|value| value.to_str().ok())
 }
 

@@ -94,7 +94,10 @@ pub fn of_space(
                 None if damaged => { p.verdict.failed { (lang.say(t::DAMAGED)) } }
                 None => { p.verdict.unseen { (lang.say(t::NO_DAY)) } }
             }
-            (again(visit, date, Some(space), t::RETRY, manifest.is_none_or(|of| State::of(&DayStatus::of(of)).is_open())))
+            @match manifest {
+                Some(manifest) => { (again(visit, date, Some(space), t::RETRY, State::of(&DayStatus::of(manifest)).is_open())) }
+                None => { (again(visit, date, Some(space), t::LOAD_DAY, true)) }
+            }
         }
         div.brief { (section(visit, of, around.work)) }
         @if let Some(manifest) = manifest { (rooms(visit, manifest)) }

@@ -160,6 +160,7 @@ texts! {
     FORCE: "Take again what is in the lake already", "Загрузить заново и то, что уже есть в озере";
     START: "Load", "Загрузить";
     RETRY: "Try this day again", "Повторить этот день";
+    LOAD_DAY: "Load this day", "Загрузить этот день";
     RETRY_DATE: "Try the day again in all spaces", "Повторить день во всех пространствах";
     RETRY_YESTERDAY: "Load yesterday now", "Загрузить вчерашний день сейчас";
 
