@@ -1,4 +1,5 @@
-# What continuous integration calls is what a person calls. Needs Rust, make, and Python 3.10 or newer with venv.
+# What continuous integration calls is what a person calls. Needs Rust, make, Python 3.10 or newer with venv, and
+# Chromium, which `make browser` installs on Debian for root. Tests leave pictures of the page in target/screenshots/.
 
 PYTHON ?= python3
 CARGO ?= cargo
@@ -18,6 +19,18 @@ $(STAMP): tests/requirements.txt
 	$(VENV)/bin/pip install --quiet --disable-pip-version-check --requirement tests/requirements.txt
 	touch $@
 
+.PHONY: browser
+browser: ## Find a Chromium for the tests of the page, or install Debian's
+	@set -e; \
+	if [ -n "$$CHROMIUM" ]; then \
+	  command -v "$$CHROMIUM" >/dev/null || { echo "CHROMIUM=$$CHROMIUM is no program" >&2; exit 1; }; \
+	elif command -v chromium || command -v chromium-browser || command -v google-chrome; then :; \
+	elif [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
+	  apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends chromium >/dev/null; \
+	else \
+	  echo "the tests of the page need Chromium: install it (Debian: apt-get install chromium), or set CHROMIUM to its program" >&2; exit 1; \
+	fi
+
 .PHONY: fmt
 fmt: ## Format the code
 	$(CARGO) fmt --all
@@ -35,7 +48,7 @@ deny: ## Hold the dependencies against deny.toml (needs cargo-deny)
 	$(CARGO) deny --locked check licenses bans sources
 
 .PHONY: test
-test: tools fmt-check lint ## Run every check and every test
+test: tools browser fmt-check lint ## Run every check and every test
 	$(CARGO) test --locked
 
 .PHONY: bench

@@ -8,6 +8,7 @@
 mod baseline;
 mod build;
 mod calls;
+mod page;
 mod recording;
 mod report;
 mod school;
@@ -20,7 +21,7 @@ mod webhooks;
 mod support;
 
 /// What can be asked for by name.
-const PARTS: [&str; 5] = ["walk", "recording", "calls", "build", "webhooks"];
+const PARTS: [&str; 6] = ["walk", "recording", "calls", "build", "webhooks", "page"];
 
 // Several threads: the simulator and the S3 baseline run in this process, and must not be what is measured.
 #[tokio::main]
@@ -50,5 +51,8 @@ async fn main() {
     }
     if wanted("webhooks") {
         webhooks::measure().await;
+    }
+    if wanted("page") {
+        page::measure().await;
     }
 }

@@ -19,6 +19,20 @@ pub fn large(latency: Duration) -> Options {
     }
 }
 
+/// One space with one busy day.
+pub fn busy_day() -> Options {
+    let defaults = Options::default();
+    Options {
+        spaces: 1,
+        rooms: 12,
+        dates: defaults.dates[..1].to_vec(),
+        empty_rooms: 0.0,
+        recording_size: 4096,
+        odd: Oddities::none(),
+        ..defaults
+    }
+}
+
 /// One call with one recording of `bytes`.
 pub fn one_recording(bytes: u64) -> Options {
     let defaults = Options::default();

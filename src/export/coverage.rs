@@ -38,6 +38,8 @@ pub struct DayStatus {
     pub listed: bool,
     /// Calls.
     pub calls: u64,
+    /// Participants of them, as the API counts.
+    pub participants: u64,
     /// Calls that run or have not settled.
     pub calls_pending: u64,
     /// Reports in the lake.
@@ -68,6 +70,8 @@ pub struct DayStatus {
     pub space_missed: bool,
     /// Bytes of recordings in the lake.
     pub recorded_bytes: u64,
+    /// How long these recordings are, in seconds.
+    pub recorded_s: u64,
     /// How well lesson meta and participants fit together.
     #[serde(flatten)]
     pub quality: Quality,
@@ -312,6 +316,8 @@ impl DayStatus {
         };
         for (id, entry) in &manifest.calls {
             day.calls_pending += u64::from(entry.pending.is_some());
+            let participants = entry.participants.unwrap_or_default();
+            day.participants += u64::try_from(participants).unwrap_or_default();
             for (format, landing) in &entry.reports {
                 *match landing.status {
                     Status::Done => &mut day.reports_done,
@@ -342,7 +348,15 @@ impl DayStatus {
                 Status::Denied => &mut day.records_denied,
                 Status::Lost => &mut day.records_lost,
             } += 1;
-            day.recorded_bytes += entry.file.usable().map_or(0, |landed| landed.bytes);
+            if let Some(landed) = entry.file.usable() {
+                day.recorded_bytes += landed.bytes;
+                let lasted = entry
+                    .started_at
+                    .zip(entry.finished_at)
+                    .map(|(start, end)| end - start);
+                let seconds = lasted.map_or(0, |lasted| lasted.num_seconds());
+                day.recorded_s += u64::try_from(seconds).unwrap_or_default();
+            }
             if entry.file.status != Status::Done {
                 day.missing.push(Lack {
                     room_id: entry.room_id.clone(),

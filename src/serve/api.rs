@@ -269,19 +269,27 @@ async fn read<T: serde::de::DeserializeOwned>(request: Body) -> std::result::Res
 }
 
 async fn queue(daemon: &Daemon, job: Asked) -> Response {
-    if let Err(error) = check(daemon, &job) {
-        return reply::error(StatusCode::BAD_REQUEST, &error.to_string());
-    }
-    match daemon.queue.push(&*daemon.store, job).await {
-        Ok(id) => {
-            tracing::info!(id, "a job was asked for");
-            reply::json(StatusCode::ACCEPTED, &json!({ "id": id }))
+    match ask(daemon, job).await {
+        Ok(id) => reply::json(StatusCode::ACCEPTED, &json!({ "id": id })),
+        Err(error) if error.kind() == ErrorKind::Usage => {
+            reply::error(StatusCode::BAD_REQUEST, &error.to_string())
         }
         Err(error) if error.kind() == ErrorKind::RateLimited => {
             reply::error(StatusCode::TOO_MANY_REQUESTS, &error.to_string())
         }
         Err(error) => reply::failed(&error),
     }
+}
+
+/// Takes a job, for the page too; returns its id when it is safely kept.
+///
+/// # Errors
+/// `Usage`: its dates hold no day; `RateLimited`: too many jobs wait; of the store.
+pub(super) async fn ask(daemon: &Daemon, job: Asked) -> Result<String> {
+    check(daemon, &job)?;
+    let id = daemon.queue.push(&*daemon.store, job).await?;
+    tracing::info!(id, "a job was asked for");
+    Ok(id)
 }
 
 /// Refuses dates that hold no day, or have not come.

@@ -4,8 +4,8 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use chrono::{DateTime, Utc};
-use serde_json::{Value, json};
+use chrono::{DateTime, NaiveDate, Utc};
+use serde::Serialize;
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
@@ -13,13 +13,14 @@ use tokio_util::sync::CancellationToken;
 use super::events::Events;
 use super::health::Health;
 use super::notify::Notifier;
+use super::page::Page;
 use super::queue::Queue;
 use super::relay::Relay;
 use super::webhook::secrets::Secrets;
 use crate::Result;
 use crate::api::Client;
 use crate::config::Config;
-use crate::export::{Coverage, Job, Meter, Progress, last_runs, pending_by_age};
+use crate::export::{Coverage, Job, Meter, Phase, Progress, last_runs, pending_by_age};
 use crate::metrics::{METRICS, PendingLabels};
 use crate::store::{self, Metered, Store};
 
@@ -40,6 +41,7 @@ pub(super) struct Daemon {
     pub secrets: Secrets,
     pub health: Health,
     pub coverage: Coverage,
+    pub page: Page,
     pub notifier: Option<Notifier>,
     /// Held by the lane that works, on a store where two must not.
     pub one_lane: tokio::sync::Mutex<()>,
@@ -58,6 +60,54 @@ struct Running {
     job: Job,
     since: DateTime<Utc>,
     progress: Arc<Progress>,
+}
+
+/// A job in work and how far it has come, as `/api/progress` and the page tell it.
+#[derive(Debug, Clone, Serialize)]
+pub(super) struct AtWork {
+    pub command: &'static str,
+    pub from: NaiveDate,
+    pub to: NaiveDate,
+    pub spaces: Vec<String>,
+    pub rooms: usize,
+    pub since: DateTime<Utc>,
+    pub phase: Phase,
+    pub listings: Reach,
+    pub days: Reach,
+    pub reports: Reach,
+    pub recordings: Reach,
+    pub recorded_bytes: Reach,
+}
+
+/// How far, and the goal.
+#[derive(Debug, Clone, Copy, Serialize)]
+pub(super) struct Reach {
+    pub done: u64,
+    pub goal: u64,
+}
+
+impl AtWork {
+    fn of(one: &Running) -> Self {
+        let reach = |meter: &Meter| {
+            let (done, goal) = meter.get();
+            Reach { done, goal }
+        };
+        let progress = &one.progress;
+        Self {
+            command: one.job.command,
+            from: one.job.from,
+            to: one.job.to,
+            spaces: one.job.spaces.clone(),
+            rooms: one.job.rooms.len(),
+            since: one.since,
+            phase: progress.phase(),
+            listings: reach(&progress.listings),
+            days: reach(&progress.days),
+            reports: reach(&progress.reports),
+            recordings: reach(&progress.recordings),
+            recorded_bytes: reach(&progress.recorded_bytes),
+        }
+    }
 }
 
 /// The writers of what callers bring: they end when all is written.
@@ -90,6 +140,7 @@ impl Daemon {
             relay,
             health: Health::default(),
             coverage: Coverage::default(),
+            page: Page::default(),
             notifier,
             one_lane: tokio::sync::Mutex::default(),
             broken: AtomicBool::new(false),
@@ -120,32 +171,9 @@ impl Daemon {
         Shown { daemon: self, number }
     }
 
-    /// What is in work, for the page.
-    pub fn running(&self) -> Vec<Value> {
-        let running = self.lock_running();
-        running
-            .iter()
-            .map(|one| {
-                let meter = |meter: &Meter| {
-                    let (done, goal) = meter.get();
-                    json!({"done": done, "goal": goal})
-                };
-                json!({
-                    "command": one.job.command,
-                    "from": one.job.from,
-                    "to": one.job.to,
-                    "spaces": one.job.spaces,
-                    "rooms": one.job.rooms.len(),
-                    "since": one.since,
-                    "phase": format!("{:?}", one.progress.phase()).to_lowercase(),
-                    "listings": meter(&one.progress.listings),
-                    "days": meter(&one.progress.days),
-                    "reports": meter(&one.progress.reports),
-                    "recordings": meter(&one.progress.recordings),
-                    "recorded_bytes": meter(&one.progress.recorded_bytes),
-                })
-            })
-            .collect()
+    /// What is in work.
+    pub fn running(&self) -> Vec<AtWork> {
+        self.lock_running().iter().map(AtWork::of).collect()
     }
 
     fn lock_running(&self) -> std::sync::MutexGuard<'_, Vec<Running>> {

@@ -86,6 +86,12 @@ impl Health {
         (ready, report)
     }
 
+    /// How store and token are, for the page.
+    pub fn store_and_token(&self) -> [&'static str; 2] {
+        let inner = self.lock();
+        [inner.store, inner.token].map(Option::unwrap_or_default)
+    }
+
     fn lock(&self) -> MutexGuard<'_, Inner> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }

@@ -93,6 +93,7 @@ pub(super) async fn do_work(daemon: &Arc<Daemon>, work: Work) -> ExitStatus {
             }
         }
     }
+    daemon.queue.over();
     status
 }
 

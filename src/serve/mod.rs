@@ -1,5 +1,5 @@
 //! The daemon: runs by the clock ([`schedule`], `clock`), looks at rooms that webhooks name ([`webhook`], `events`), relays
-//! lesson data (`relay`), and tells how it is (`health`, `http`, `api`). `cli serve` calls [`run`] and [`run_once`].
+//! lesson data (`relay`), and tells how it is (`health`, `http`, `api`, `page`). `cli serve` calls [`run`] and [`run_once`].
 //!
 //! Nothing that was answered with 2xx is lost: it lies in the store before the answer, and is removed after its work.
 //! No other state is needed, so a daemon may be killed at any time and started anywhere.
@@ -13,6 +13,7 @@ mod http;
 mod journal;
 mod lanes;
 pub mod notify;
+mod page;
 mod queue;
 mod relay;
 pub mod schedule;
@@ -128,6 +129,7 @@ impl Drop for Part {
 fn start(daemon: &Arc<Daemon>) -> Vec<tokio::task::JoinHandle<()>> {
     let of = || Part(Arc::clone(daemon));
     let (main, events, clock, imports, passing, health, around) = (of(), of(), of(), of(), of(), of(), of());
+    let page = of();
     vec![
         on_a_thread(async move || lanes::run_main(&main).await),
         on_a_thread(async move || lanes::run_events(&events).await),
@@ -136,6 +138,7 @@ fn start(daemon: &Arc<Daemon>) -> Vec<tokio::task::JoinHandle<()>> {
         tokio::spawn(async move { relay::run_passing(&passing).await }),
         tokio::spawn(async move { health::watch(&health).await }),
         tokio::spawn(async move { look_around(&around).await }),
+        tokio::spawn(async move { page::warm(&page).await }),
     ]
 }
 

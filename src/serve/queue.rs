@@ -92,21 +92,28 @@ pub enum Work {
 /// See the module.
 #[derive(Default)]
 pub struct Queue {
-    waiting: Mutex<VecDeque<Work>>,
+    inner: Mutex<Inner>,
     /// Something new waits.
     pub wake: Notify,
+}
+
+#[derive(Default)]
+struct Inner {
+    waiting: VecDeque<Work>,
+    /// What was taken and is not over.
+    in_hand: Option<Work>,
 }
 
 impl Queue {
     /// A run is due: once, however often it was due while others ran.
     pub fn push_scheduled(&self, due: DateTime<Utc>) {
-        let mut waiting = self.lock();
-        let one_waits = waiting.iter().any(|work| matches!(work, Work::Scheduled { .. }));
-        if !one_waits {
+        let mut inner = self.lock();
+        let mut waiting = inner.waiting.iter();
+        if !waiting.any(|work| matches!(work, Work::Scheduled { .. })) {
             // Before what people asked for: it is what the morning looks at.
-            waiting.push_front(Work::Scheduled { due });
+            inner.waiting.push_front(Work::Scheduled { due });
         }
-        drop(waiting);
+        drop(inner);
         self.changed();
     }
 
@@ -115,7 +122,7 @@ impl Queue {
     /// # Errors
     /// `RateLimited` when too many wait; of the store.
     pub async fn push(&self, store: &dyn Store, job: Asked) -> Result<String> {
-        if self.lock().len() >= MOST {
+        if self.lock().waiting.len() >= MOST {
             return Err(Error::new(
                 ErrorKind::RateLimited,
                 "queue",
@@ -134,7 +141,7 @@ impl Queue {
         let bytes = serde_json::to_vec_pretty(&work)
             .map_err(|error| Error::new(ErrorKind::Internal, "queue", error.to_string()))?;
         store.put(&key::queued(&id), bytes.into(), Condition::Any).await?;
-        self.lock().push_back(work);
+        self.lock().waiting.push_back(work);
         self.changed();
         Ok(id)
     }
@@ -147,7 +154,7 @@ impl Queue {
         for entry in store.list(key::QUEUE).await? {
             let object = store.get(&entry.key).await?;
             match serde_json::from_slice::<Work>(&object.bytes) {
-                Ok(work @ Work::Asked { .. }) => self.lock().push_back(work),
+                Ok(work @ Work::Asked { .. }) => self.lock().waiting.push_back(work),
                 _ => tracing::error!(key = entry.key, "a kept job can't be read; ask for it again"),
             }
         }
@@ -155,34 +162,51 @@ impl Queue {
         Ok(())
     }
 
-    /// The next one, if any.
+    /// The next one, if any. It is in hand until [`Queue::over`] or [`Queue::put_back`].
     pub fn pop(&self) -> Option<Work> {
-        let work = self.lock().pop_front();
+        let mut inner = self.lock();
+        let work = inner.waiting.pop_front();
+        inner.in_hand.clone_from(&work);
+        drop(inner);
         self.changed();
         work
     }
 
+    /// What was in hand is over.
+    pub fn over(&self) {
+        self.lock().in_hand = None;
+    }
+
     /// Puts back what was stopped: it is the next one after a restart too.
     pub fn put_back(&self, work: Work) {
-        self.lock().push_front(work);
+        let mut inner = self.lock();
+        inner.in_hand = None;
+        inner.waiting.push_front(work);
+        drop(inner);
         self.changed();
     }
 
     /// What waits.
     pub fn waiting(&self) -> Vec<Work> {
-        self.lock().iter().cloned().collect()
+        self.all().0
+    }
+
+    /// What waits, and what is in hand.
+    pub fn all(&self) -> (Vec<Work>, Option<Work>) {
+        let inner = self.lock();
+        (inner.waiting.iter().cloned().collect(), inner.in_hand.clone())
     }
 
     fn changed(&self) {
-        let waiting = self.lock().len();
+        let waiting = self.lock().waiting.len();
         METRICS
             .queued_jobs
             .set(i64::try_from(waiting).unwrap_or(i64::MAX));
         self.wake.notify_one();
     }
 
-    fn lock(&self) -> MutexGuard<'_, VecDeque<Work>> {
-        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
+    fn lock(&self) -> MutexGuard<'_, Inner> {
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -210,7 +234,11 @@ mod tests {
         queue.push_scheduled(now);
         queue.push_scheduled(now + chrono::TimeDelta::hours(1));
         assert_eq!(queue.waiting().len(), 3);
-        assert_eq!(queue.pop(), Some(Work::Scheduled { due: now }));
+        let scheduled = Work::Scheduled { due: now };
+        assert_eq!(queue.pop().as_ref(), Some(&scheduled));
+        assert_eq!(queue.all().1, Some(scheduled), "seen until it is over");
+        queue.over();
+        assert_eq!(queue.all().1, None);
         let restarted = Queue::default();
         restarted.load(&store).await.expect("loaded");
         assert_eq!(restarted.waiting(), queue.waiting());

@@ -1,36 +1,34 @@
-//! Who may ask what. Webhooks prove themselves by their signature, health is open to all; everything else takes the
-//! bearer token `serve.token`. Where there is none, the listener is on loopback: then a request must also be meant for
-//! this machine, or any web page open in a browser here could speak to it.
+//! Who may ask what. Webhooks prove themselves by their signature, health and the page's style are open to all;
+//! everything else takes the bearer token `serve.token`, or a session of the page that was opened with it. Where there
+//! is no token, the listener is on loopback: then a request must also be meant for this machine, or any web page open in
+//! a browser here could speak to it.
 
 use std::sync::Arc;
 
 use axum::extract::{Request, State};
-use axum::http::header::{AUTHORIZATION, CONTENT_TYPE, HOST, ORIGIN};
+use axum::http::header::{AUTHORIZATION, AsHeaderName, CONTENT_TYPE, HOST, HeaderName, ORIGIN};
 use axum::http::{HeaderMap, Method, StatusCode, Uri};
 use axum::middleware::Next;
 use axum::response::Response;
+use chrono::{DateTime, Utc};
 use sha2::{Digest, Sha256};
 
-use super::{reply, route_of};
+use super::{ASSETS, Peer, reply, route_of};
 use crate::config::Secret;
 use crate::metrics::{METRICS, ServedLabels};
 use crate::serve::daemon::Daemon;
+use crate::serve::page::login;
+use crate::serve::page::session::Guesses;
 
 /// Lets a request through, or not; and counts the answer.
 pub(super) async fn pass(State(daemon): State<Arc<Daemon>>, request: Request, next: Next) -> Response {
     let route = route_of(request.uri().path());
-    let verdict = if is_open(route) {
-        Ok(())
-    } else {
-        check(
-            &daemon.config.serve.token,
-            request.method(),
-            request.uri(),
-            request.headers(),
-        )
-    };
-    let answer = match verdict {
+    let answer = match verdict(&daemon, route, &request) {
         Ok(()) => next.run(request).await,
+        // A person is asked for the token, and then shown what they wanted.
+        Err((StatusCode::UNAUTHORIZED, _)) if is_page(route) && request.method() == Method::GET => {
+            login::first(request.uri())
+        }
         Err((status, why)) => reply::error(status, why),
     };
     let labels = ServedLabels {
@@ -41,45 +39,111 @@ pub(super) async fn pass(State(daemon): State<Arc<Daemon>>, request: Request, ne
     answer
 }
 
+fn verdict(daemon: &Daemon, route: &str, request: &Request) -> Verdict {
+    if is_open(route) {
+        return Ok(());
+    }
+    let (headers, now) = (request.headers(), Utc::now());
+    let token = &daemon.config.serve.token;
+    if token.is_empty() {
+        is_meant_for_us(request.uri(), headers)?;
+    } else if route != "/login" {
+        let session = login::session_in(headers);
+        if !session.is_some_and(|session| daemon.page.sessions.is_open(session, now)) {
+            let peer = request.extensions().get().copied();
+            by_bearer(token, headers, peer, &daemon.page.guesses, now)?;
+        }
+    }
+    is_from_us(route, request.method(), headers)
+}
+
 /// Whether a route needs no token.
 fn is_open(route: &str) -> bool {
-    matches!(route, "/webhooks/teleboss" | "/healthz" | "/readyz")
+    matches!(route, "/webhooks/teleboss" | "/healthz" | "/readyz" | ASSETS)
+}
+
+/// Whether a route is what a person reads.
+fn is_page(route: &str) -> bool {
+    matches!(route, "/" | "/day" | "/runs" | "/run")
+}
+
+/// Whether a route takes what a page's form sends, which any site can send as well.
+fn is_form(route: &str) -> bool {
+    matches!(route, "/backfill" | "/retry" | "/login" | "/logout")
 }
 
 type Verdict = Result<(), (StatusCode, &'static str)>;
 
-fn check(token: &Secret, method: &Method, uri: &Uri, headers: &HeaderMap) -> Verdict {
-    let header = |name| headers.get(name).and_then(|value| value.to_str().ok());
-    if token.is_empty() {
-        let host = header(HOST).or_else(|| uri.authority().map(|authority| authority.as_str()));
-        if !host.is_some_and(is_loopback) {
-            return Err((
-                StatusCode::FORBIDDEN,
-                "without serve.token only this machine is answered, by its own name",
-            ));
-        }
-    } else {
-        let given = header(AUTHORIZATION).and_then(|value| value.strip_prefix("Bearer "));
-        if !given.is_some_and(|given| is_same(given.trim(), token.expose())) {
-            return Err((StatusCode::UNAUTHORIZED, "a bearer token is needed"));
-        }
+fn header(headers: &HeaderMap, name: impl AsHeaderName) -> Option<&str> {
+    headers.get(name).and_then(|value| value.to_str().ok())
+}
+
+/// Without a token: the name by which the machine is asked must be its own.
+fn is_meant_for_us(uri: &Uri, headers: &HeaderMap) -> Verdict {
+    let host = header(headers, HOST).or_else(|| uri.authority().map(|authority| authority.as_str()));
+    if host.is_some_and(is_loopback) {
+        return Ok(());
     }
+    Err((
+        StatusCode::FORBIDDEN,
+        "without serve.token only this machine is answered, by its own name",
+    ))
+}
+
+/// With one: it must come along. Who guesses is not listened to for a while.
+fn by_bearer(
+    token: &Secret,
+    headers: &HeaderMap,
+    peer: Option<Peer>,
+    guesses: &Guesses,
+    now: DateTime<Utc>,
+) -> Verdict {
+    let needed = Err((StatusCode::UNAUTHORIZED, "a bearer token is needed"));
+    let Some(given) = header(headers, AUTHORIZATION) else {
+        return needed;
+    };
+    if peer.is_some_and(|Peer(address)| guesses.is_barred(address, now)) {
+        return Err((
+            StatusCode::TOO_MANY_REQUESTS,
+            "too many wrong tokens; wait a minute",
+        ));
+    }
+    let given = given.strip_prefix("Bearer ");
+    if given.is_some_and(|given| is_same(given.trim(), token.expose())) {
+        return Ok(());
+    }
+    if let Some(Peer(address)) = peer {
+        guesses.note(address, now);
+    }
+    needed
+}
+
+/// What changes something must not be sent by another site that a browser shows: such a one can send neither another
+/// origin's header nor JSON.
+fn is_from_us(route: &str, method: &Method, headers: &HeaderMap) -> Verdict {
     if *method == Method::GET || *method == Method::HEAD {
         return Ok(());
     }
-    // A form on another site can send neither another origin's header nor JSON.
-    let host = header(HOST).unwrap_or_default();
-    let foreign = header(ORIGIN).is_some_and(|origin| {
+    let host = header(headers, HOST).unwrap_or_default();
+    let is_ours = |origin: &str| {
         origin
             .split_once("://")
-            .is_none_or(|(_, of)| !of.eq_ignore_ascii_case(host))
-    });
-    let site = header(axum::http::HeaderName::from_static("sec-fetch-site"));
-    if foreign || site.is_some_and(|site| !matches!(site, "same-origin" | "none")) {
+            .is_some_and(|(_, of)| of.eq_ignore_ascii_case(host))
+    };
+    // What the browser itself says of the sender counts before what it calls it: a proxy may change our name.
+    let site = header(headers, HeaderName::from_static("sec-fetch-site"));
+    let ours = match (site, header(headers, ORIGIN)) {
+        (Some(site), _) => Some(matches!(site, "same-origin" | "none")),
+        (None, Some(origin)) => Some(is_ours(origin)),
+        // No browser of these years; nothing that has a cookie.
+        (None, None) => None,
+    };
+    if ours == Some(false) || (ours.is_none() && is_form(route)) {
         return Err((StatusCode::FORBIDDEN, "refused: sent by another site"));
     }
-    let json = header(CONTENT_TYPE).is_some_and(|value| value.trim_start().starts_with("application/json"));
-    if uri.path().starts_with("/api/") && !json {
+    let json =
+        header(headers, CONTENT_TYPE).is_some_and(|value| value.trim_start().starts_with("application/json"));
+    if route.starts_with("/api/") && !json {
         return Err((
             StatusCode::UNSUPPORTED_MEDIA_TYPE,
             "the content type must be application/json",
@@ -101,7 +165,7 @@ fn is_loopback(host: &str) -> bool {
 }
 
 /// Compares digests: how long it takes tells nothing of the token.
-fn is_same(given: &str, token: &str) -> bool {
+pub fn is_same(given: &str, token: &str) -> bool {
     Sha256::digest(given) == Sha256::digest(token)
 }
 
@@ -114,8 +178,14 @@ mod tests {
         for (name, value) in headers {
             map.insert(*name, value.parse().expect("a value"));
         }
-        let uri = path.parse().expect("a path");
-        check(&Secret::new(token), &method, &uri, &map).map_or_else(|(status, _)| status.as_u16(), |()| 200)
+        let uri: Uri = path.parse().expect("a path");
+        let who = if token.is_empty() {
+            is_meant_for_us(&uri, &map)
+        } else {
+            by_bearer(&Secret::new(token), &map, None, &Guesses::default(), Utc::now())
+        };
+        who.and_then(|()| is_from_us(route_of(path), &method, &map))
+            .map_or_else(|(status, _)| status.as_u16(), |()| 200)
     }
 
     #[test]
@@ -173,5 +243,40 @@ mod tests {
             &[host, ("origin", "http://evil.example")],
         );
         assert_eq!(meta, 403);
+    }
+
+    #[test]
+    fn a_form_must_be_proved_to_be_ours() {
+        let host = ("host", "localhost:8080");
+        let post =
+            |more: &[(&'static str, &str)]| verdict("", Method::POST, "/backfill", &[&[host], more].concat());
+        assert_eq!(post(&[]), 403, "said by nobody");
+        assert_eq!(post(&[("origin", "http://localhost:8080")]), 200);
+        assert_eq!(post(&[("origin", "null")]), 403);
+        assert_eq!(post(&[("sec-fetch-site", "same-site")]), 403);
+        // Behind a proxy that calls us by another name.
+        assert_eq!(
+            post(&[
+                ("origin", "https://lake.example"),
+                ("sec-fetch-site", "same-origin")
+            ]),
+            200
+        );
+    }
+
+    #[test]
+    fn who_guesses_bearers_is_not_listened_to() {
+        let (guesses, now) = (Guesses::default(), Utc::now());
+        let peer = Some(Peer([10, 0, 0, 1].into()));
+        let ask = |token: &str| {
+            let mut headers = HeaderMap::new();
+            headers.insert(AUTHORIZATION, format!("Bearer {token}").parse().expect("a value"));
+            by_bearer(&Secret::new("t0ken"), &headers, peer, &guesses, now)
+                .map_or_else(|(status, _)| status.as_u16(), |()| 200)
+        };
+        assert_eq!(ask("t0ken"), 200);
+        let answers: Vec<u16> = (0..12).map(|n| ask(&format!("guess{n}"))).collect();
+        assert_eq!((answers[0], answers[11]), (401, 429));
+        assert_eq!(ask("t0ken"), 429);
     }
 }

@@ -1,11 +1,12 @@
-//! The daemon's listener: bounded connections, headers and times, then the routes. The web page's routes are to be
-//! merged in [`router`], from a module `serve::page` of its own.
+//! The daemon's listener: bounded connections, headers and times, then the routes.
 
 pub mod body;
 mod guard;
 pub mod reply;
 
-use std::net::SocketAddr;
+pub use guard::is_same;
+
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -13,7 +14,10 @@ use axum::Router;
 use axum::http::StatusCode;
 use axum::response::Response;
 use axum::routing::{get, post};
+use hyper::Request;
+use hyper::body::Incoming;
 use hyper::server::conn::http1;
+use hyper::service::{Service, service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::graceful::GracefulShutdown;
 use hyper_util::service::TowerToHyperService;
@@ -21,7 +25,7 @@ use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
 
 use super::daemon::Daemon;
-use super::{api, relay, webhook};
+use super::{api, page, relay, webhook};
 use crate::metrics::{self, METRICS};
 use crate::{Error, ErrorKind, Result};
 
@@ -37,9 +41,16 @@ const CONNECTION_TIME: Duration = Duration::from_secs(600);
 /// What requests on their way get when the daemon stops.
 const GRACE: Duration = Duration::from_secs(3);
 
+/// Below it lie the page's style, script and icon.
+const ASSETS: &str = "/assets/";
+
+/// Who is at the other end of the connection.
+#[derive(Debug, Clone, Copy)]
+pub struct Peer(pub IpAddr);
+
 /// The route that a path belongs to, for metrics: a stranger's path is none.
 fn route_of(path: &str) -> &'static str {
-    const ROUTES: [&str; 12] = [
+    const ROUTES: [&str; 21] = [
         "/webhooks/teleboss",
         "/meta",
         "/healthz",
@@ -52,7 +63,19 @@ fn route_of(path: &str) -> &'static str {
         "/api/progress",
         "/api/backfill",
         "/api/retry",
+        "/",
+        "/now",
+        "/day",
+        "/runs",
+        "/run",
+        "/backfill",
+        "/retry",
+        "/login",
+        "/logout",
     ];
+    if path.starts_with(ASSETS) {
+        return ASSETS;
+    }
     ROUTES.into_iter().find(|route| *route == path).unwrap_or("other")
 }
 
@@ -64,6 +87,7 @@ fn router(daemon: Arc<Daemon>) -> Router {
         .route("/readyz", get(ready))
         .route("/metrics", get(metrics))
         .merge(api::routes())
+        .merge(page::routes())
         .fallback(async || reply::error(StatusCode::NOT_FOUND, "there is nothing here"))
         .layer(axum::middleware::from_fn_with_state(
             Arc::clone(&daemon),
@@ -124,8 +148,8 @@ pub(super) async fn serve(daemon: &Arc<Daemon>, listener: TcpListener) {
             () = daemon.cancel.cancelled() => break,
             next = next => next,
         };
-        let stream = match accepted {
-            Ok((stream, _)) => stream,
+        let (stream, peer) = match accepted {
+            Ok(accepted) => accepted,
             Err(error) => {
                 // Out of descriptors, mostly: it passes.
                 tracing::warn!(%error, "a connection could not be taken");
@@ -134,7 +158,11 @@ pub(super) async fn serve(daemon: &Arc<Daemon>, listener: TcpListener) {
             }
         };
         let _ = stream.set_nodelay(true);
-        let service = TowerToHyperService::new(router.clone());
+        let routes = TowerToHyperService::new(router.clone());
+        let service = service_fn(move |mut request: Request<Incoming>| {
+            request.extensions_mut().insert(Peer(peer.ip()));
+            routes.call(request)
+        });
         let connection = graceful.watch(http.serve_connection(TokioIo::new(stream), service));
         tokio::spawn(async move {
             let _place = place;

@@ -5,6 +5,8 @@ mod deploy;
 mod hostile;
 mod jobs;
 mod lesson;
+mod page;
+mod page_http;
 mod relay;
 mod tell;
 

@@ -1,6 +1,7 @@
 //! What the tests stand on.
 
 pub mod again;
+pub mod browser;
 pub mod daemon;
 pub mod faulty;
 pub mod lake;

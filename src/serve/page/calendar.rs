@@ -1,0 +1,260 @@
+//! The calendar: days by space in a window, and months. Pure.
+
+use chrono::{Datelike, Months, NaiveDate};
+use maud::{Markup, html};
+use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
+
+use super::charts;
+use super::frame::Visit;
+use super::lang::Text;
+use super::texts as t;
+use super::view::{Month, Row, State, View, missing};
+
+const STATES: [State; 7] = [
+    State::Whole,
+    State::Empty,
+    State::Pending,
+    State::Failed,
+    State::Unseen,
+    State::Lost,
+    State::Denied,
+];
+
+/// A state in words.
+pub fn in_words(state: State) -> Text {
+    match state {
+        State::Nothing => t::NOTHING,
+        State::Empty => t::EMPTY,
+        State::Whole => t::WHOLE,
+        State::Denied => t::DENIED,
+        State::Lost => t::LOST_DAY,
+        State::Pending => t::PENDING,
+        State::Unseen => t::UNSEEN,
+        State::Failed => t::FAILED,
+    }
+}
+
+/// A state as its sign, its words beside it.
+pub fn badge(visit: &Visit, state: State) -> Markup {
+    html! {
+        span.badge.(state.class()) { span aria-hidden="true" { (state.sign()) } " " (visit.lang.say(in_words(state))) }
+    }
+}
+
+/// The address of a day.
+pub fn link(date: NaiveDate, space: Option<&str>) -> String {
+    match space {
+        Some(space) => format!(
+            "/day?date={date}&space={}",
+            utf8_percent_encode(space, NON_ALPHANUMERIC)
+        ),
+        None => format!("/day?date={date}"),
+    }
+}
+
+/// The window: `month` where one is asked for, else the latest weeks.
+pub fn calendar(visit: &Visit, view: &View<'_>, month: Option<NaiveDate>) -> Markup {
+    let lang = visit.lang;
+    let dates = month.map_or_else(|| view.latest(), |first| view.month(first));
+    let rows = view.rows(&dates);
+    let title = month.map_or_else(
+        || lang.say(t::LATEST).to_owned(),
+        |first| format!("{} {}", lang.month(first), first.year()),
+    );
+    html! {
+        section #calendar data-live aria-labelledby="calendar-title" {
+            div.bar {
+                h2 #calendar-title { (lang.say(t::CALENDAR)) ": " (title) }
+                (turn(visit, month))
+            }
+            @if rows.is_empty() {
+                p { (lang.say(t::NO_ROWS)) }
+            } @else {
+                table.days {
+                    caption.hidden { (title) }
+                    (dates_above(visit, &dates))
+                    tbody {
+                        @if rows.len() > 1 { (of_all(visit, view, &rows, &dates)) }
+                        @for row in &rows { (of_space(visit, row)) }
+                    }
+                }
+                (legend(visit))
+            }
+        }
+    }
+}
+
+fn turn(visit: &Visit, month: Option<NaiveDate>) -> Markup {
+    let say = |text| visit.lang.say(text);
+    let this_month = visit.today.with_day(1).unwrap_or(visit.today);
+    let before = month.unwrap_or(this_month) - Months::new(u32::from(month.is_some()));
+    let address = |month: NaiveDate| format!("/?month={}#calendar", month.format("%Y-%m"));
+    html! {
+        nav.turn aria-label=(say(t::CALENDAR)) {
+            a #before href=(address(before)) rel="prev" { "← " (visit.lang.month(before)) " " (before.year()) }
+            @if let Some(month) = month {
+                @let after = month + Months::new(1);
+                @if after <= this_month {
+                    a #after href=(address(after)) rel="next" { (visit.lang.month(after)) " " (after.year()) " →" }
+                }
+                a #latest href="/#calendar" { (say(t::LATEST)) }
+            }
+        }
+    }
+}
+
+fn dates_above(visit: &Visit, dates: &[NaiveDate]) -> Markup {
+    let mut months: Vec<(NaiveDate, usize)> = Vec::new();
+    for date in dates {
+        match months.last_mut() {
+            Some((month, days)) if month.month() == date.month() => *days += 1,
+            _ => months.push((*date, 1)),
+        }
+    }
+    html! {
+        thead {
+            tr {
+                td {}
+                @for (month, days) in months {
+                    th scope="colgroup" colspan=(days) { (visit.lang.month(month)) }
+                }
+            }
+            tr {
+                th scope="col" { (visit.lang.say(t::SPACE)) }
+                @for date in dates {
+                    @let weekend = date.weekday().num_days_from_monday() >= 5;
+                    th scope="col" class=[weekend.then_some("weekend")] aria-current=[(*date == visit.today).then_some("date")] {
+                        (date.day()) small { (visit.lang.weekday(date.weekday())) }
+                    }
+                }
+            }
+        }
+    }
+}
+
+fn of_all(visit: &Visit, view: &View<'_>, rows: &[Row<'_>], dates: &[NaiveDate]) -> Markup {
+    let name = visit.lang.say(t::ALL_SPACES);
+    html! {
+        tr.all {
+            th scope="row" { (name) }
+            @for (at, date) in dates.iter().enumerate() {
+                (cell(visit, name, *date, view.worst(rows, at, *date), None, None))
+            }
+        }
+    }
+}
+
+fn of_space(visit: &Visit, row: &Row<'_>) -> Markup {
+    html! {
+        tr {
+            th scope="row" title=(row.space) { (row.name) }
+            @for one in &row.cells {
+                @let lack = one.day.map_or(0, missing);
+                (cell(visit, row.name, one.date, one.state, Some(row.space), Some(lack)))
+            }
+        }
+    }
+}
+
+fn cell(
+    visit: &Visit,
+    name: &str,
+    date: NaiveDate,
+    state: State,
+    space: Option<&str>,
+    lack: Option<u64>,
+) -> Markup {
+    let lang = visit.lang;
+    if state == State::Nothing {
+        return html! { td { span.nothing { i { (date.day()) } } } };
+    }
+    let words = lang.say(in_words(state));
+    let mut label = lang.fill(t::CELL, &[&name, &lang.day_and_month(date), &words]);
+    if let Some(lack) = lack.filter(|lack| *lack > 0) {
+        label = format!("{label}, {}", lang.count(t::N_MISSING, lack));
+    }
+    html! {
+        td {
+            a.(state.class()) href=(link(date, space)) aria-label=(label) title=[state.is_open().then_some(&label)] {
+                i { (date.day()) } (state.sign())
+            }
+        }
+    }
+}
+
+fn legend(visit: &Visit) -> Markup {
+    html! {
+        ul.legend aria-label=(visit.lang.say(t::LEGEND)) {
+            @for state in STATES { li { (badge(visit, state)) } }
+        }
+    }
+}
+
+/// Every month of the lake, a year at a time, the latest one open.
+pub fn months(visit: &Visit, months: &[Month]) -> Markup {
+    let lang = visit.lang;
+    let latest = months.first().map(|month| month.first.year());
+    let mut years: Vec<i32> = months.iter().map(|month| month.first.year()).collect();
+    years.dedup();
+    html! {
+        section #months data-live aria-labelledby="months-title" {
+            h2 #months-title { (lang.say(t::MONTHS)) }
+            @for year in years {
+                details open[Some(year) == latest] {
+                    summary { (year) }
+                    div.scroll tabindex="0" role="region" aria-label=(year) {
+                        table.numbers {
+                            thead { tr {
+                                th scope="col" { (lang.say(t::MONTH)) }
+                                th.wide scope="col" { (lang.say(t::DAYS_STAND)) }
+                                @for text in [t::NOT_WHOLE, t::CALLS, t::PARTICIPANTS, t::RECORDINGS, t::HOURS, t::BYTES] {
+                                    th.number scope="col" { (lang.say(text)) }
+                                }
+                            } }
+                            tbody {
+                                @for month in months.iter().filter(|month| month.first.year() == year) {
+                                    (of_month(visit, month))
+                                }
+                            }
+                        }
+                    }
+                }
+            }
+        }
+    }
+}
+
+fn of_month(visit: &Visit, month: &Month) -> Markup {
+    let lang = visit.lang;
+    let parts: Vec<_> = month
+        .states
+        .iter()
+        .map(|(state, count)| (state.class(), *count))
+        .collect();
+    let told: Vec<String> = month
+        .states
+        .iter()
+        .rev()
+        .map(|(state, count)| format!("{}: {}", lang.say(in_words(*state)), lang.number(*count)))
+        .collect();
+    let open: u64 = month
+        .states
+        .iter()
+        .filter(|(state, _)| state.is_open())
+        .map(|(_, count)| count)
+        .sum();
+    let sums = &month.sums;
+    html! {
+        tr {
+            th scope="row" {
+                a href={ "/?month=" (month.first.format("%Y-%m").to_string()) "#calendar" } { (lang.month(month.first)) }
+            }
+            td.wide { (charts::shares(&told.join(", "), &parts)) }
+            td.number { @if open > 0 { b.warn { (lang.number(open)) } } @else { "0" } }
+            @for number in [lang.number(sums.calls), lang.number(sums.participants), lang.number(sums.records),
+                lang.hours(sums.recorded_s), lang.bytes(sums.bytes)] {
+                td.number { (number) }
+            }
+        }
+    }
+}

@@ -1,0 +1,190 @@
+//! Runs: all of them in a table, and one with all that it says. Pure.
+
+use std::sync::Arc;
+
+use maud::{Markup, html};
+
+use super::calendar::link;
+use super::frame::{Here, Visit, page};
+use super::lang::Text;
+use super::texts as t;
+use super::view::State;
+use super::work::command;
+use crate::export::{Outcome, Problem, Summary};
+use crate::lake::key;
+
+/// Problems shown of each list.
+const SHOWN: usize = 500;
+
+/// An outcome as a badge.
+pub fn outcome(visit: &Visit, outcome: Outcome) -> Markup {
+    let (state, text) = match outcome {
+        Outcome::Running => (State::Pending, t::O_RUNNING),
+        Outcome::Done => (State::Whole, t::O_DONE),
+        Outcome::Partial => (State::Pending, t::O_PARTIAL),
+        Outcome::Nothing => (State::Failed, t::O_NOTHING),
+    };
+    html! {
+        span.badge.(state.class()) { span aria-hidden="true" { (state.sign()) } " " (visit.lang.say(text)) }
+    }
+}
+
+fn name<'a>(visit: &Visit, run: &'a Summary) -> &'a str {
+    command(&run.command).map_or(&run.command, |text| visit.lang.say(text))
+}
+
+fn took(visit: &Visit, run: &Summary) -> String {
+    run.finished_at
+        .map_or_else(|| "–".into(), |end| visit.lang.span(end - run.started_at))
+}
+
+/// The page of all runs.
+pub fn all(visit: &Visit, runs: &[Arc<Summary>]) -> Markup {
+    let title = visit.lang.say(t::RUNS);
+    let content = html! {
+        h1 { (title) }
+        (table(visit, runs))
+    };
+    page(visit, Here::Runs, title, &content)
+}
+
+/// Runs with their numbers and durations.
+pub fn table(visit: &Visit, runs: &[Arc<Summary>]) -> Markup {
+    let lang = visit.lang;
+    let head = [
+        (t::STARTED, false),
+        (t::COMMAND, false),
+        (t::OUTCOME, false),
+        (t::DATES, false),
+        (t::TOOK, true),
+        (t::DAYS, true),
+        (t::CALLS, true),
+        (t::REPORTS, true),
+        (t::RECORDINGS, true),
+        (t::BYTES, true),
+        (t::REQUESTS, true),
+        (t::PROBLEMS, true),
+    ];
+    html! {
+        @if runs.is_empty() {
+            p { (lang.say(t::NO_RUNS)) }
+        } @else {
+            div.scroll tabindex="0" role="region" aria-label=(lang.say(t::RUNS)) {
+                table.numbers {
+                    thead { tr { @for (text, number) in head {
+                        th scope="col" class=[number.then_some("number")] { (lang.say(text)) }
+                    } } }
+                    tbody { @for run in runs { (row(visit, run)) } }
+                }
+            }
+        }
+    }
+}
+
+fn row(visit: &Visit, run: &Summary) -> Markup {
+    let (lang, c) = (visit.lang, &run.counts);
+    html! {
+        tr {
+            th scope="row" { a href={ "/run?id=" (run.id) } { (visit.at(run.started_at)) } }
+            td { (name(visit, run)) }
+            td { (outcome(visit, run.outcome)) }
+            td { (lang.dates(run.from, run.to)) }
+            @for number in [took(visit, run), lang.number(c.days), lang.number(c.calls), lang.number(c.reports_landed),
+                lang.number(c.records_landed), lang.bytes(c.recorded_bytes), lang.number(c.requests)] {
+                td.number { (number) }
+            }
+            td.number {
+                @if run.failed.is_empty() { "0" } @else { b.warn { (lang.number(run.failed.len() as u64)) } }
+                " / " (lang.number(run.pending.len() as u64)) " / " (lang.number(run.warnings.len() as u64))
+            }
+        }
+    }
+}
+
+/// One run.
+pub fn one(visit: &Visit, run: &Summary) -> Markup {
+    let (lang, c) = (visit.lang, &run.counts);
+    let title = format!("{}, {}", name(visit, run), visit.at(run.started_at));
+    let numbers: [(Text, String); 14] = [
+        (t::TOOK, took(visit, run)),
+        (t::DAYS, lang.number(c.days)),
+        (t::DAYS_BUILT, lang.number(c.days_built)),
+        (t::CALLS, lang.number(c.calls)),
+        (
+            t::REPORTS,
+            lang.fill(
+                t::LANDED_OF,
+                &[&lang.number(c.reports_landed), &lang.number(c.reports_done)],
+            ),
+        ),
+        (
+            t::RECORDINGS,
+            lang.fill(
+                t::LANDED_OF,
+                &[&lang.number(c.records_landed), &lang.number(c.records_done)],
+            ),
+        ),
+        (t::BYTES, lang.bytes(c.recorded_bytes)),
+        (t::REQUESTS, lang.number(c.requests)),
+        (t::RETRIES, lang.number(c.retries)),
+        (t::ROOMS_SKIPPED, lang.number(c.rooms_skipped)),
+        (t::WITHOUT_META, lang.number(c.quality.participants_without_meta)),
+        (t::ABSENT, lang.number(c.quality.meta_without_participants)),
+        (t::DUPLICATES, lang.number(c.quality.duplicate_external_ids)),
+        (t::WRITES, lang.number(c.writes)),
+    ];
+    let content = html! {
+        h1 { (title) }
+        p { (outcome(visit, run.outcome)) " " (lang.dates(run.from, run.to)) " " code { (run.id) } }
+        @if let Some(error) = &run.error { p.verdict.failed lang="en" { (error) } }
+        @if run.interrupted { p { (lang.say(t::INTERRUPTED)) } }
+        h2 { (lang.say(t::NUMBERS)) }
+        dl.tiles { @for (text, number) in numbers { div { dt { (lang.say(text)) } dd { (number) } } } }
+        (problems(visit, run, t::RUN_FAILED, &run.failed))
+        (problems(visit, run, t::RUN_PENDING, &run.pending))
+        (problems(visit, run, t::RUN_WARNINGS, &run.warnings))
+    };
+    page(visit, Here::Elsewhere, &title, &content)
+}
+
+fn problems(visit: &Visit, run: &Summary, title: Text, problems: &[Problem]) -> Markup {
+    let lang = visit.lang;
+    html! {
+        @if !problems.is_empty() {
+            h2 { (lang.say(title)) ": " (lang.number(problems.len() as u64)) }
+            div.scroll tabindex="0" role="region" aria-label=(lang.say(title)) {
+                table.text {
+                    thead { tr { @for text in [t::KIND, t::WHERE, t::MESSAGE] { th scope="col" { (lang.say(text)) } } } }
+                    tbody { @for problem in problems.iter().take(SHOWN) { (of_problem(visit, problem)) } }
+                }
+            }
+            @if problems.len() > SHOWN {
+                p.quiet { (lang.fill(t::SHOWN_OF, &[&SHOWN, &lang.number(problems.len() as u64), &key::run(&run.id)])) }
+            }
+        }
+    }
+}
+
+fn of_problem(visit: &Visit, problem: &Problem) -> Markup {
+    let lang = visit.lang;
+    let ids = [
+        (t::SPACE, &problem.space_id),
+        (t::ROOM, &problem.room_id),
+        (t::CALL, &problem.call_id),
+        (t::RECORD, &problem.record_id),
+    ];
+    html! {
+        tr {
+            td { code { (problem.kind) } }
+            td {
+                @if let Some(date) = problem.date {
+                    a href=(link(date, problem.space_id.as_deref())) { (lang.date(date)) } " "
+                }
+                @for (text, id) in ids {
+                    @if let Some(id) = id { span.id { (lang.say(text)) " " code { (id) } } " " }
+                }
+            }
+            td lang="en" { (problem.message) }
+        }
+    }
+}

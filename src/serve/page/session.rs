@@ -1,0 +1,163 @@
+//! Who is signed in, and who guesses: sessions and wrong tokens, in memory. Pure but for the random number of a session;
+//! asked by `http::guard` and `login`. A restart signs everybody out.
+
+use std::collections::HashMap;
+use std::net::IpAddr;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use chrono::{DateTime, TimeDelta, Utc};
+use sha2::{Digest, Sha256};
+
+use crate::{Error, ErrorKind, Result};
+
+/// How long a session is good for, however often it is used: a working day.
+pub const LIFETIME: TimeDelta = TimeDelta::hours(12);
+/// Sessions at once; beyond that the oldest one ends.
+const MOST: usize = 1000;
+/// Wrong tokens that an address may send within [`WINDOW`].
+const WRONG: u32 = 10;
+const WINDOW: TimeDelta = TimeDelta::seconds(60);
+/// Addresses remembered; beyond that all are forgotten, which costs a guesser as much as it gains.
+const ADDRESSES: usize = 10_000;
+
+type Key = [u8; 32];
+
+/// Open sessions, by the digest of what the cookie holds: looking one up tells nothing of it by its time.
+#[derive(Default)]
+pub struct Sessions(Mutex<HashMap<Key, DateTime<Utc>>>);
+
+impl Sessions {
+    /// Opens a session; returns what the cookie is to hold, which is kept nowhere else.
+    ///
+    /// # Errors
+    /// `Internal`: the system gives no random numbers.
+    pub fn open(&self, now: DateTime<Utc>) -> Result<String> {
+        let mut random = [0; 32];
+        getrandom::fill(&mut random)
+            .map_err(|error| Error::new(ErrorKind::Internal, "session", error.to_string()))?;
+        let value = hex::encode(random);
+        let mut all = lock(&self.0);
+        all.retain(|_, end| *end > now);
+        if all.len() >= MOST {
+            let oldest = all.iter().min_by_key(|(_, end)| **end).map(|(key, _)| *key);
+            oldest.map(|key| all.remove(&key));
+        }
+        all.insert(key(&value), now + LIFETIME);
+        Ok(value)
+    }
+
+    /// Whether this session is open.
+    pub fn is_open(&self, value: &str, now: DateTime<Utc>) -> bool {
+        lock(&self.0).get(&key(value)).is_some_and(|end| *end > now)
+    }
+
+    /// Ends a session.
+    pub fn close(&self, value: &str) {
+        lock(&self.0).remove(&key(value));
+    }
+}
+
+fn key(value: &str) -> Key {
+    Sha256::digest(value).into()
+}
+
+/// Wrong tokens by address: who sends too many waits.
+#[derive(Default)]
+pub struct Guesses(Mutex<HashMap<IpAddr, (DateTime<Utc>, u32)>>);
+
+impl Guesses {
+    /// Whether an address has guessed too often of late: the right token is not taken from it either.
+    pub fn is_barred(&self, address: IpAddr, now: DateTime<Utc>) -> bool {
+        lock(&self.0)
+            .get(&network(address))
+            .is_some_and(|(since, wrong)| now - *since < WINDOW && *wrong >= WRONG)
+    }
+
+    /// Takes note of a wrong token.
+    pub fn note(&self, address: IpAddr, now: DateTime<Utc>) {
+        let mut all = lock(&self.0);
+        if all.len() >= ADDRESSES {
+            all.clear();
+        }
+        let (since, wrong) = all.entry(network(address)).or_insert((now, 0));
+        if now - *since >= WINDOW {
+            (*since, *wrong) = (now, 0);
+        }
+        *wrong += 1;
+    }
+}
+
+/// Of IPv6 the network: a guesser has all of its addresses.
+fn network(address: IpAddr) -> IpAddr {
+    match address.to_canonical() {
+        IpAddr::V6(address) => {
+            let network = u128::from(address) >> 64 << 64;
+            IpAddr::V6(network.into())
+        }
+        address => address,
+    }
+}
+
+fn lock<T>(all: &Mutex<T>) -> MutexGuard<'_, T> {
+    all.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(seconds: i64) -> DateTime<Utc> {
+        DateTime::from_timestamp(1_800_000_000 + seconds, 0).expect("in range")
+    }
+
+    #[test]
+    fn a_session_is_its_own_ends_in_time_and_can_be_closed() {
+        let sessions = Sessions::default();
+        let (one, two) = (
+            sessions.open(at(0)).expect("one"),
+            sessions.open(at(0)).expect("two"),
+        );
+        assert!(one != two && one.len() == 64);
+        assert!(sessions.is_open(&one, at(0)));
+        assert!(!sessions.is_open("", at(0)));
+        assert!(!sessions.is_open(&one[..63], at(0)));
+        assert!(!sessions.is_open(&hex::encode(key(&one)), at(0)));
+        sessions.close(&two);
+        assert!(!sessions.is_open(&two, at(0)));
+        let end = LIFETIME.num_seconds();
+        assert!(sessions.is_open(&one, at(end - 1)));
+        assert!(!sessions.is_open(&one, at(end)));
+    }
+
+    #[test]
+    fn too_many_sessions_end_the_oldest() {
+        let sessions = Sessions::default();
+        let all: Vec<String> = (0..=MOST as i64)
+            .map(|n| sessions.open(at(n)).expect("a session"))
+            .collect();
+        assert!(!sessions.is_open(&all[0], at(MOST as i64)));
+        assert!(sessions.is_open(&all[1], at(MOST as i64)));
+        assert!(sessions.is_open(&all[MOST], at(MOST as i64)));
+    }
+
+    #[test]
+    fn who_guesses_waits_and_others_do_not() {
+        let guesses = Guesses::default();
+        let ip = |text: &str| text.parse::<IpAddr>().expect("address");
+        for n in 0..WRONG {
+            assert!(!guesses.is_barred(ip("10.0.0.1"), at(0)), "after {n}");
+            guesses.note(ip("10.0.0.1"), at(0));
+        }
+        assert!(guesses.is_barred(ip("10.0.0.1"), at(59)));
+        assert!(guesses.is_barred(ip("::ffff:10.0.0.1"), at(59)), "the same one");
+        assert!(!guesses.is_barred(ip("10.0.0.2"), at(59)));
+        assert!(!guesses.is_barred(ip("10.0.0.1"), at(60)));
+        guesses.note(ip("10.0.0.1"), at(60));
+        assert!(!guesses.is_barred(ip("10.0.0.1"), at(60)), "a new minute");
+        for n in 0..u64::from(WRONG) {
+            guesses.note(ip(&format!("2001:db8::{n}")), at(0));
+        }
+        assert!(guesses.is_barred(ip("2001:db8::ffff"), at(1)), "one network");
+        assert!(!guesses.is_barred(ip("2001:db8:0:1::1"), at(1)));
+    }
+}

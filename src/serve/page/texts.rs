@@ -1,0 +1,274 @@
+//! Every text of the page, in every language: one table. Pure. `{}` stands for what is filled in.
+
+use super::lang::{Count, Text};
+
+macro_rules! texts {
+    ($($name:ident: $en:literal, $ru:literal;)*) => {
+        $(pub const $name: Text = Text { en: $en, ru: $ru };)*
+        #[cfg(test)]
+        const TEXTS: &[(&str, Text)] = &[$((stringify!($name), $name)),*];
+    };
+}
+
+macro_rules! counts {
+    ($($name:ident: [$one:literal, $more:literal], [$ru_one:literal, $ru_few:literal, $ru_many:literal];)*) => {
+        $(pub const $name: Count = Count { en: [$one, $more], ru: [$ru_one, $ru_few, $ru_many] };)*
+        #[cfg(test)]
+        const COUNTS: &[(&str, Count)] = &[$((stringify!($name), $name)),*];
+    };
+}
+
+#[rustfmt::skip]
+texts! {
+    // The frame.
+    COVERAGE: "Coverage", "Покрытие";
+    RUNS: "Runs", "Запуски";
+    SIGN_OUT: "Sign out", "Выйти";
+    SKIP: "Skip to the content", "Перейти к содержанию";
+    MAIN_NAV: "Pages", "Страницы";
+    LOST: "The daemon does not answer. This page asks again by itself.", "Служба не отвечает. Страница повторит запрос сама.";
+    BACK: "Back to coverage", "Назад к покрытию";
+    NOT_FOUND: "There is nothing here", "Здесь ничего нет";
+    WRONG_REQUEST: "This can't be asked for", "Такой запрос невозможен";
+    STORE_FAILED: "The store can't be read", "Хранилище не читается";
+    STORE_HINT: "What to do: see the daemon's log, and run `telelake check`.", "Что делать: посмотрите журнал службы и выполните `telelake check`.";
+    TIMES_IN: "Times are in {}.", "Время указано по поясу {}.";
+
+    // Signing in.
+    SIGN_IN: "Sign in", "Вход";
+    TOKEN: "Token", "Токен";
+    TOKEN_HINT: "The one set as serve.token in the configuration.", "Тот, что задан в настройке serve.token.";
+    ENTER: "Sign in", "Войти";
+    WRONG_TOKEN: "This is not the token.", "Токен неверный.";
+    TOO_MANY_GUESSES: "Too many wrong tokens. Wait a minute, then try again.", "Слишком много неверных токенов. Подождите минуту и попробуйте снова.";
+
+    // States of a day.
+    WHOLE: "all there", "всё на месте";
+    EMPTY: "nothing held", "занятий не было";
+    DENIED: "refused by the API", "API отказывает";
+    LOST_DAY: "did not come in time", "не пришло в срок";
+    PENDING: "not there yet", "ещё не всё";
+    UNSEEN: "nobody looked", "никто не смотрел";
+    FAILED: "failed", "ошибки";
+    NOTHING: "no day yet", "дня ещё нет";
+    LEGEND: "Signs", "Обозначения";
+
+    // The verdict.
+    LAST_DAY: "Yesterday, {}", "Вчера, {}";
+    ALL_WHOLE: "Yesterday is whole", "Вчерашний день загружен полностью";
+    ALL_EMPTY: "Nothing was held yesterday", "Вчера занятий не было";
+    ALL_DENIED: "Yesterday is here, but the API refuses a part", "Вчерашний день загружен, но часть данных API не отдаёт";
+    ALL_LOST: "A part of yesterday did not come in time", "Часть вчерашнего дня не пришла в срок";
+    ALL_PENDING: "Yesterday is not whole yet", "Вчерашний день загружен не полностью";
+    ALL_UNSEEN: "Nobody has looked at yesterday", "Вчерашний день ещё не загружали";
+    ALL_FAILED: "Yesterday has failures", "Вчерашний день: есть ошибки";
+    NO_DAYS: "The lake is empty", "Озеро пустое";
+    NO_DAYS_HINT: "No day has been exported yet. The first scheduled run takes yesterday; for earlier days ask for a backfill below.", "Ни один день ещё не выгружен. Первый запуск по расписанию возьмёт вчерашний; более ранние дни можно загрузить ниже.";
+    PENDING_HINT: "What the platform does not have yet is asked for again by the next run. Nothing to do.", "Чего на платформе ещё нет, запросит следующий запуск. Делать ничего не нужно.";
+    FAILED_HINT: "The next run tries again by itself. If it fails for days, open the day: it names each reason.", "Следующий запуск повторит попытку сам. Если ошибка держится несколько дней, откройте день: там указана каждая причина.";
+    UNSEEN_HINT: "The nightly run has not come to it. See the last run below, or load the day now.", "Ночной запуск до него не дошёл. Посмотрите последний запуск ниже или загрузите день сейчас.";
+    DENIED_HINT: "The tariff or the token does not give these reports. The rest is here.", "Тариф или токен не даёт эти отчёты. Остальное на месте.";
+    LOST_HINT: "It is not asked for any more (export.give_up). A backfill of the day asks once again.", "Больше не запрашивается (export.give_up). Загрузка этого дня запросит ещё раз.";
+    OLDER_OPEN: "Earlier days of these five weeks that are not whole:", "Более ранние дни этих пяти недель, загруженные не полностью:";
+    OLDER_WHOLE: "All earlier days of these five weeks are whole.", "Все более ранние дни этих пяти недель загружены.";
+    AND_MORE: "and {} more", "и ещё {}";
+    LAST_RUN: "Last run", "Последний запуск";
+    NO_RUNS: "No run yet", "Запусков ещё не было";
+    STORE_OK: "store in reach", "хранилище доступно";
+    STORE_LOST: "the store is out of reach", "хранилище недоступно";
+    TOKEN_OK: "API takes the token", "API принимает токен";
+    TOKEN_REFUSED: "the API refuses the token: put a new one into api.token", "API отвергает токен: укажите новый в api.token";
+    API_LOST: "the API does not answer", "API не отвечает";
+
+    // The calendar.
+    CALENDAR: "Days", "Дни";
+    LATEST: "Latest five weeks", "Последние пять недель";
+    SPACE: "Space", "Пространство";
+    ALL_SPACES: "All spaces", "Все пространства";
+    NO_ROWS: "The lake has no day of these dates.", "За эти даты в озере нет ни одного дня.";
+    CELL: "{}, {}: {}", "{}, {}: {}";
+    MONTHS: "Months", "Месяцы";
+    MONTH: "Month", "Месяц";
+    DAYS_STAND: "Days of spaces", "Дни пространств";
+    NOT_WHOLE: "Not whole", "Не полностью";
+
+    // Charts.
+    OVER_TIME: "Over time", "По времени";
+    BY_DAY: "By day: {}", "По дням: {}";
+    BY_MONTH: "By month: {}", "По месяцам: {}";
+    CALLS: "Calls", "Звонки";
+    PARTICIPANTS: "Participants", "Участники";
+    HOURS: "Recorded hours", "Часы записей";
+    BYTES: "Recorded bytes", "Объём записей";
+    REPORTS: "Reports", "Отчёты";
+    RECORDINGS: "Recordings", "Записи";
+    CHART: "{}: {} in all, at most {}", "{}: всего {}, не больше {}";
+    IN_ALL: "in all {}", "всего {}";
+    AT_MOST: "at most {}", "не больше {}";
+
+    // The join.
+    JOIN: "Lesson data and reports", "Данные уроков и отчёты";
+    JOIN_WELL: "Lesson data and reports do not contradict each other in these days.", "Расхождений между данными уроков и отчётами за эти дни нет.";
+    JOIN_NONE: "In these days there was nothing to join.", "За эти дни сводить было нечего.";
+    WITHOUT_META: "Participants without lesson data", "Участники без данных урока";
+    WITHOUT_META_HINT: "the LMS sent none for their user and meeting", "LMS не прислала их для этого пользователя и встречи";
+    ABSENT: "Expected users in no call", "Ожидались, но не пришли";
+    ABSENT_HINT: "that is attendance, no fault", "это посещаемость, а не ошибка";
+    UNKNOWN_ROLES: "Users of an unknown role", "Пользователи с неизвестной ролью";
+    UNKNOWN_ROLES_HINT: "none of student, teacher, parent, assistant", "не ученик, учитель, родитель или ассистент";
+    DUPLICATES: "Participants who share user and meeting", "Участники с одним и тем же пользователем и встречей";
+    DUPLICATES_HINT: "within one call", "в одном звонке";
+    WORST_DAYS: "Days with most without lesson data:", "Дни, где больше всего без данных урока:";
+
+    // Work.
+    WORK: "Now and next", "Сейчас и дальше";
+    IDLE: "Nothing is in work.", "Сейчас ничего не выполняется.";
+    WAITING: "Waits for its turn", "Ждёт очереди";
+    BEGINS: "begins", "начинается";
+    PHASE_START: "begins", "начинается";
+    PHASE_WALK: "lists rooms and calls", "перечисляет комнаты и звонки";
+    PHASE_DAYS: "lands reports and recordings", "загружает отчёты и записи";
+    LISTINGS: "Requests for lists", "Запросы списков";
+    DAYS: "Days", "Дни";
+    OF: "{} of {}", "{} из {}";
+    SAID: "{}: {}, {} of {} days", "{}: {}, дней {} из {}";
+    SAID_IDLE: "The work is done.", "Работа закончена.";
+    SINCE: "since {}", "с {}";
+    SCHEDULED_RUN: "Scheduled run", "Запуск по расписанию";
+    BACKFILL: "Backfill", "Загрузка";
+    WEBHOOK_LOOK: "Look at rooms that webhooks named", "Просмотр комнат по вебхукам";
+    REBUILD: "Rebuild of tables", "Пересборка таблиц";
+    DUE: "Due: {}", "По расписанию: {}";
+    NEXT_RUNS: "Next runs", "Следующие запуски";
+    NO_SCHEDULE: "No run is scheduled: schedule.cron is empty.", "Запусков по расписанию нет: schedule.cron пуст.";
+    IN_SPAN: "in {}", "через {}";
+    EVENTS: "Webhooks", "Вебхуки";
+    NO_EVENTS: "No event waits.", "Событий в ожидании нет.";
+    NEXT_EVENT: "the next one at {}", "ближайшее в {}";
+    META: "Lesson data", "Данные уроков";
+    NO_META: "All of it is passed on to the API.", "Всё передано в API.";
+    ASKED: "Asked for. It begins when what runs before it is done.", "Принято. Начнётся, когда закончится то, что выполняется раньше.";
+
+    // The forms.
+    LOAD: "Load a range of days", "Загрузить диапазон дней";
+    FROM: "From", "С";
+    TO: "To, itself included", "По, включительно";
+    WHAT: "What", "Что";
+    EVERYTHING: "Reports and recordings", "Отчёты и записи";
+    ANALYTICS: "Reports alone", "Только отчёты";
+    RECORDINGS_ALONE: "Recordings alone", "Только записи";
+    FORCE: "Take again what is in the lake already", "Загрузить заново и то, что уже есть в озере";
+    START: "Load", "Загрузить";
+    RETRY: "Try this day again", "Повторить этот день";
+    LOAD_DAY: "Load this day", "Загрузить этот день";
+    RETRY_DATE: "Try the day again in all spaces", "Повторить день во всех пространствах";
+    RETRY_YESTERDAY: "Load yesterday now", "Загрузить вчерашний день сейчас";
+
+    // A day.
+    DAY: "Day", "День";
+    NO_DAY: "The lake has nothing of this day: nobody looked.", "В озере нет ничего за этот день: его никто не смотрел.";
+    DAMAGED: "The day's manifest can't be read. `telelake verify` tells more; a run writes it anew.", "Манифест дня не читается. Подробнее скажет `telelake verify`; запуск запишет его заново.";
+    NOT_LISTED: "Not all rooms were asked for the whole date yet: a run after its end does that.", "Ещё не все комнаты опрошены за всю дату: это сделает запуск после её конца.";
+    SPACE_MISSED: "The rooms of the space could not be listed. The next run tries again.", "Список комнат пространства получить не удалось. Следующий запуск повторит.";
+    ROOMS_MISSED: "Rooms that could not be listed, to be asked again by the next run:", "Комнаты, которые не удалось опросить; следующий запуск повторит:";
+    MISSING: "What is missing", "Чего не хватает";
+    NOT_MISSING: "Nothing is missing.", "Всё на месте.";
+    WHY: "Why", "Почему";
+    NO_REASON: "no reason is known", "причина неизвестна";
+    ATTEMPTS: "Attempts", "Попыток";
+    STATE: "State", "Состояние";
+    ROOM: "Room", "Комната";
+    ROOMS: "Rooms and calls", "Комнаты и звонки";
+    NO_CALLS: "No calls and no recordings.", "Ни звонков, ни записей.";
+    CALL: "Call", "Звонок";
+    RECORD: "Recording", "Запись";
+    CALL_OR_RECORD: "Call or recording", "Звонок или запись";
+    STARTED: "Start", "Начало";
+    FINISHED: "End", "Конец";
+    STILL_RUNS: "runs", "идёт";
+    JSON: "JSON report", "Отчёт JSON";
+    XLSX: "XLSX report", "Отчёт XLSX";
+    WITHOUT_CALL: "without a call", "без звонка";
+    S_DONE: "there", "есть";
+    S_PENDING: "not yet", "ещё нет";
+    S_DENIED: "refused", "отказано";
+    S_FAILED: "failed", "ошибка";
+    S_LOST: "lost", "не пришло";
+    S_UNAVAILABLE: "never made", "не создана";
+
+    // Runs.
+    COMMAND: "Command", "Команда";
+    OUTCOME: "Outcome", "Итог";
+    O_RUNNING: "running or killed", "идёт или прервана";
+    O_DONE: "done", "выполнено";
+    O_PARTIAL: "done in part", "выполнено частично";
+    O_NOTHING: "nothing done", "ничего не сделано";
+    DATES: "Dates", "Даты";
+    TOOK: "Took", "Заняло";
+    LANDED_OF: "{} landed, {} in the lake", "загружено {}, в озере {}";
+    REQUESTS: "Requests", "Запросы";
+    WRITES: "Objects written or removed", "Записано или удалено объектов";
+    DAYS_BUILT: "Days built", "Собрано дней";
+    ROOMS_SKIPPED: "Rooms without requests", "Комнат без запросов";
+    RETRIES: "Repeated requests", "Повторных запросов";
+    PROBLEMS: "Failed / pending / warnings", "Ошибки / ждём / предупреждения";
+    ALL_RUNS: "All runs", "Все запуски";
+    RUN_FAILED: "Failed; later runs try again", "Ошибки; следующие запуски повторят";
+    RUN_PENDING: "Not there yet; later runs ask again", "Ещё нет; следующие запуски спросят снова";
+    RUN_WARNINGS: "Deserves a look", "Стоит внимания";
+    INTERRUPTED: "It was stopped before it was through.", "Остановлен до завершения.";
+    KIND: "Kind", "Вид";
+    WHERE: "Where", "Где";
+    MESSAGE: "What happened", "Что произошло";
+    NUMBERS: "Numbers", "Показатели";
+    SHOWN_OF: "{} of {} are shown; all of them are in {}", "показано {} из {}; все — в {}";
+}
+
+#[rustfmt::skip]
+counts! {
+    N_CALLS: ["{} call", "{} calls"], ["{} звонок", "{} звонка", "{} звонков"];
+    N_REPORTS: ["{} report", "{} reports"], ["{} отчёт", "{} отчёта", "{} отчётов"];
+    N_RECORDINGS: ["{} recording", "{} recordings"], ["{} запись", "{} записи", "{} записей"];
+    N_PARTICIPANTS: ["{} participant", "{} participants"], ["{} участник", "{} участника", "{} участников"];
+    N_MISSING: ["{} thing is missing", "{} things are missing"], ["не хватает {} позиции", "не хватает {} позиций", "не хватает {} позиций"];
+    N_SPACES: ["{} space", "{} spaces"], ["{} пространство", "{} пространства", "{} пространств"];
+    N_ROOMS: ["{} room", "{} rooms"], ["{} комната", "{} комнаты", "{} комнат"];
+    N_EVENTS: ["{} event waits", "{} events wait"], ["{} событие ждёт", "{} события ждут", "{} событий ждут"];
+    N_META: ["{} payload waits to be passed on to the API", "{} payloads wait to be passed on to the API"], ["{} запись ждёт передачи в API", "{} записи ждут передачи в API", "{} записей ждут передачи в API"];
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn is_russian(text: &str) -> bool {
+        text.chars()
+            .any(|c| ('а'..='я').contains(&c.to_ascii_lowercase()) || ('А'..='Я').contains(&c))
+    }
+
+    fn gaps(text: &str) -> usize {
+        text.matches("{}").count()
+    }
+
+    #[test]
+    fn both_languages_have_every_text() {
+        assert!(TEXTS.len() > 100);
+        for (name, text) in TEXTS {
+            assert!(!text.en.is_empty() && !text.ru.is_empty(), "{name}");
+            assert!(!is_russian(text.en), "{name} is not English");
+            assert_eq!(gaps(text.en), gaps(text.ru), "{name}");
+            // Only a text of nothing but gaps is the same in both.
+            let words = text.ru.replace("{}", "");
+            let is_words = words.chars().any(char::is_alphabetic);
+            assert!(is_russian(text.ru) || !is_words, "{name} is not Russian");
+        }
+        for (name, text) in COUNTS {
+            for form in text.en {
+                assert!(gaps(form) == 1 && !is_russian(form), "{name}: {form}");
+            }
+            for form in text.ru {
+                assert!(gaps(form) == 1 && is_russian(form), "{name}: {form}");
+            }
+        }
+    }
+}

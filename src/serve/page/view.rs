@@ -1,0 +1,477 @@
+//! What the page shows of the lake's coverage: a window of days by space, months, sums. Pure.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::sync::Arc;
+
+use chrono::{Datelike, Days, Months, NaiveDate};
+
+use crate::export::DayStatus;
+use crate::lake::key;
+use crate::lake::manifest::Quality;
+
+/// Days of the window that the page opens with: five weeks.
+const WINDOW: u64 = 35;
+
+/// How a day stands, the worst last.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum State {
+    /// Before the lake, or not over yet.
+    Nothing,
+    /// Looked at; nothing was held.
+    Empty,
+    /// All that there is, is in the lake.
+    Whole,
+    /// Nothing is missing but what the API refuses.
+    Denied,
+    /// Something did not come in time; only a backfill asks again.
+    Lost,
+    /// Something is not there yet, or the day was not listed whole.
+    Pending,
+    /// Nobody looked.
+    Unseen,
+    /// Something failed.
+    Failed,
+}
+
+impl State {
+    /// Of a day that the lake has.
+    pub fn of(day: &DayStatus) -> Self {
+        let failed = day.reports_failed + day.records_failed + day.rooms_missed;
+        let pending = day.calls_pending + day.reports_pending + day.records_pending;
+        if failed > 0 || day.space_missed || is_damaged(day) {
+            Self::Failed
+        } else if pending > 0 || !day.listed {
+            Self::Pending
+        } else if day.reports_lost + day.records_lost > 0 {
+            Self::Lost
+        } else if day.reports_denied + day.records_denied > 0 {
+            Self::Denied
+        } else if day.calls + day.records_done + day.records_unavailable == 0 {
+            Self::Empty
+        } else {
+            Self::Whole
+        }
+    }
+
+    /// For the style sheet.
+    pub fn class(self) -> &'static str {
+        match self {
+            Self::Nothing => "nothing",
+            Self::Empty => "empty",
+            Self::Whole => "whole",
+            Self::Denied => "denied",
+            Self::Lost => "lost",
+            Self::Pending => "pending",
+            Self::Unseen => "unseen",
+            Self::Failed => "failed",
+        }
+    }
+
+    /// The sign that says the same without a colour.
+    pub fn sign(self) -> &'static str {
+        match self {
+            Self::Nothing => "",
+            Self::Empty => "–",
+            Self::Whole => "✓",
+            Self::Denied => "§",
+            Self::Lost => "!",
+            Self::Pending => "…",
+            Self::Unseen => "?",
+            Self::Failed => "×",
+        }
+    }
+
+    /// Whether somebody has to know.
+    pub fn is_open(self) -> bool {
+        matches!(self, Self::Pending | Self::Unseen | Self::Failed)
+    }
+}
+
+/// Whether the day's manifest can't be read: then its key stands for the space.
+pub fn is_damaged(day: &DayStatus) -> bool {
+    day.space_id.starts_with(key::DAYS)
+}
+
+/// The space of a day.
+pub fn space_of(day: &DayStatus) -> &str {
+    if !is_damaged(day) {
+        return &day.space_id;
+    }
+    let name = day.space_id.rsplit('/').next().unwrap_or_default();
+    name.strip_suffix(".json").unwrap_or(name)
+}
+
+/// What is missing on a day, in numbers.
+pub fn missing(day: &DayStatus) -> u64 {
+    day.calls_pending
+        + day.reports_pending
+        + day.reports_failed
+        + day.records_pending
+        + day.records_failed
+        + day.rooms_missed
+        + u64::from(day.space_missed)
+}
+
+/// Numbers of some days together.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Sums {
+    pub calls: u64,
+    pub participants: u64,
+    pub reports: u64,
+    pub records: u64,
+    pub recorded_s: u64,
+    pub bytes: u64,
+    pub missing: u64,
+    pub quality: Quality,
+}
+
+impl Sums {
+    pub fn add(&mut self, day: &DayStatus) {
+        self.calls += day.calls;
+        self.participants += day.participants;
+        self.reports += day.reports_done;
+        self.records += day.records_done;
+        self.recorded_s += day.recorded_s;
+        self.bytes += day.recorded_bytes;
+        self.missing += missing(day);
+        self.quality.add(&day.quality);
+    }
+}
+
+/// All that is known of the lake's days, sorted for the page.
+pub struct View<'a> {
+    pub today: NaiveDate,
+    by_date: BTreeMap<NaiveDate, Vec<&'a DayStatus>>,
+    /// The first day of each space: before it, nobody was to look.
+    first: HashMap<&'a str, NaiveDate>,
+    names: HashMap<&'a str, &'a str>,
+}
+
+/// A space's days in a window.
+pub struct Row<'a> {
+    pub space: &'a str,
+    pub name: &'a str,
+    pub cells: Vec<Cell<'a>>,
+}
+
+/// A day of a space.
+#[derive(Clone, Copy)]
+pub struct Cell<'a> {
+    pub date: NaiveDate,
+    pub state: State,
+    pub day: Option<&'a DayStatus>,
+}
+
+/// A month: how many days of spaces stand how, and their sums.
+#[derive(Debug, Default)]
+pub struct Month {
+    pub first: NaiveDate,
+    pub states: BTreeMap<State, u64>,
+    pub sums: Sums,
+}
+
+impl<'a> View<'a> {
+    /// `days` by date, as coverage gives them.
+    pub fn new(days: &'a [Arc<DayStatus>], today: NaiveDate) -> Self {
+        let mut view = Self {
+            today,
+            by_date: BTreeMap::new(),
+            first: HashMap::new(),
+            names: HashMap::new(),
+        };
+        for day in days {
+            view.by_date.entry(day.date).or_default().push(day);
+            view.first.entry(space_of(day)).or_insert(day.date);
+            // The latest name wins.
+            if let Some(name) = &day.space_name {
+                view.names.insert(space_of(day), name);
+            }
+        }
+        view
+    }
+
+    /// Whether the lake has no day at all.
+    pub fn is_empty(&self) -> bool {
+        self.by_date.is_empty()
+    }
+
+    /// A space's name, or its id.
+    pub fn name<'b>(&self, space: &'b str) -> &'b str
+    where
+        'a: 'b,
+    {
+        self.names.get(space).copied().unwrap_or(space)
+    }
+
+    /// The spaces by name, with their ids.
+    pub fn spaces(&self) -> Vec<(&'a str, &'a str)> {
+        let mut spaces: Vec<_> = self.first.keys().map(|id| (*id, self.name(id))).collect();
+        spaces.sort_by_key(|(id, name)| (*name, *id));
+        spaces
+    }
+
+    /// The dates that the page opens with, today the last.
+    pub fn latest(&self) -> Vec<NaiveDate> {
+        let first = self.today - Days::new(WINDOW - 1);
+        first.iter_days().take(WINDOW as usize).collect()
+    }
+
+    /// The dates of a month, up to today.
+    pub fn month(&self, first: NaiveDate) -> Vec<NaiveDate> {
+        let end = first + Months::new(1);
+        first.iter_days().take_while(|date| *date < end).collect()
+    }
+
+    /// How a date of a space stands that the lake has nothing of.
+    fn absent(&self, space: &str, date: NaiveDate) -> State {
+        let begun = self.first.get(space).is_some_and(|first| *first <= date);
+        if begun && date < self.today {
+            State::Unseen
+        } else {
+            State::Nothing
+        }
+    }
+
+    /// The spaces that have something in a window, by name.
+    pub fn rows(&self, dates: &[NaiveDate]) -> Vec<Row<'a>> {
+        let in_window = dates.iter().filter_map(|date| self.by_date.get(date)).flatten();
+        let mut days: HashMap<(&str, NaiveDate), &'a DayStatus> = HashMap::new();
+        let mut spaces = BTreeSet::new();
+        for day in in_window {
+            days.insert((space_of(day), day.date), day);
+            spaces.insert((self.name(space_of(day)), space_of(day)));
+        }
+        spaces
+            .into_iter()
+            .map(|(name, space)| Row {
+                space,
+                name,
+                cells: dates
+                    .iter()
+                    .map(|date| {
+                        let day = days.get(&(space, *date)).copied();
+                        let state = day.map_or_else(|| self.absent(space, *date), State::of);
+                        Cell {
+                            date: *date,
+                            state,
+                            day,
+                        }
+                    })
+                    .collect(),
+            })
+            .collect()
+    }
+
+    /// How a date stands over all spaces of `rows`, which are of a window that holds it.
+    pub fn worst(&self, rows: &[Row<'a>], at: usize, date: NaiveDate) -> State {
+        let states = rows.iter().filter_map(|row| Some(row.cells.get(at)?.state));
+        let worst = states.max().unwrap_or(State::Nothing);
+        let begun = self.by_date.keys().next().is_some_and(|first| *first <= date);
+        if begun && date < self.today && !self.by_date.contains_key(&date) {
+            worst.max(State::Unseen)
+        } else {
+            worst
+        }
+    }
+
+    /// The days of a date, by space's name.
+    pub fn on(&self, date: NaiveDate) -> Vec<&'a DayStatus> {
+        let mut days = self.by_date.get(&date).cloned().unwrap_or_default();
+        days.sort_by_key(|day| (self.name(space_of(day)), space_of(day)));
+        days
+    }
+
+    /// The sums of some dates.
+    pub fn sums(&self, dates: &[NaiveDate]) -> Sums {
+        let mut sums = Sums::default();
+        let days = dates.iter().filter_map(|date| self.by_date.get(date)).flatten();
+        days.for_each(|day| sums.add(day));
+        sums
+    }
+
+    /// Every month from the lake's first day to yesterday or its last one, the latest first.
+    pub fn months(&self) -> Vec<Month> {
+        let Some(first) = self.by_date.keys().next().and_then(|date| date.with_day(1)) else {
+            return Vec::new();
+        };
+        let last = self.by_date.keys().next_back().copied();
+        let last = last.map_or(self.today, |last| last.max(self.today));
+        let starts = std::iter::successors(Some(first), |month| Some(*month + Months::new(1)));
+        let mut months: Vec<Month> = starts
+            .take_while(|month| *month <= last)
+            .map(|month| self.sum_of_month(month))
+            .collect();
+        months.reverse();
+        months
+    }
+
+    fn sum_of_month(&self, first: NaiveDate) -> Month {
+        let dates = self.month(first);
+        let mut month = Month {
+            first,
+            ..Month::default()
+        };
+        let rows = self.rows(&dates);
+        for (at, date) in dates.iter().enumerate() {
+            // Where no space has anything in the month, the date itself is unseen, once.
+            if rows.is_empty() && self.worst(&rows, at, *date) == State::Unseen {
+                *month.states.entry(State::Unseen).or_default() += 1;
+            }
+        }
+        for cell in rows.iter().flat_map(|row| &row.cells) {
+            *month.states.entry(cell.state).or_default() += 1;
+        }
+        month.sums = self.sums(&dates);
+        month.states.remove(&State::Nothing);
+        month
+    }
+}
+
+/// The first of a month as `2026-11`.
+pub fn parse_month(text: &str) -> Option<NaiveDate> {
+    let date: NaiveDate = format!("{text}-01").parse().ok()?;
+    // Beyond these, dates can't be counted with.
+    (1970..=9990).contains(&date.year()).then_some(date)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn date(text: &str) -> NaiveDate {
+        text.parse().expect("date")
+    }
+
+    fn day(on: &str, space: &str) -> DayStatus {
+        DayStatus {
+            date: date(on),
+            space_id: space.into(),
+            space_name: Some(format!("name of {space}")),
+            listed: true,
+            calls: 2,
+            complete: true,
+            ..DayStatus::default()
+        }
+    }
+
+    fn states(view: &View<'_>, dates: &[NaiveDate]) -> Vec<(String, String)> {
+        view.rows(dates)
+            .iter()
+            .map(|row| {
+                let signs = row.cells.iter().map(|cell| match cell.state {
+                    State::Nothing => " ",
+                    state => state.sign(),
+                });
+                (row.space.to_owned(), signs.collect())
+            })
+            .collect()
+    }
+
+    #[test]
+    fn a_day_stands_as_its_worst_part() {
+        let of = |change: fn(&mut DayStatus)| {
+            let mut day = day("2026-11-01", "s");
+            change(&mut day);
+            State::of(&day)
+        };
+        assert_eq!(of(|_| ()), State::Whole);
+        assert_eq!(of(|day| day.calls = 0), State::Empty);
+        assert_eq!(of(|day| day.reports_denied = 1), State::Denied);
+        assert_eq!(of(|day| day.records_lost = 1), State::Lost);
+        assert_eq!(of(|day| day.listed = false), State::Pending);
+        let pending: [fn(&mut DayStatus); 3] = [
+            |day| day.calls_pending = 1,
+            |day| day.reports_pending = 1,
+            |day| day.records_pending = 1,
+        ];
+        for change in pending {
+            assert_eq!(of(change), State::Pending);
+        }
+        let failed: [fn(&mut DayStatus); 5] = [
+            |day| day.reports_failed = 1,
+            |day| day.records_failed = 1,
+            |day| day.rooms_missed = 1,
+            |day| day.space_missed = true,
+            |day| day.space_id = format!("{}date=2026-11-01/s.json", key::DAYS),
+        ];
+        for change in failed {
+            assert_eq!(of(change), State::Failed);
+        }
+        assert!(!of(|day| day.records_unavailable = 1).is_open(), "it never comes");
+    }
+
+    #[test]
+    fn what_nobody_looked_at_is_told_from_what_was_not_to_be_looked_at() {
+        let mut failed = day("2026-11-04", "a");
+        failed.records_failed = 1;
+        let days: Vec<_> = [
+            day("2026-11-02", "a"),
+            failed,
+            // Its name is last by its alphabet, and its first day later.
+            day("2026-11-04", "b"),
+        ]
+        .map(Arc::new)
+        .to_vec();
+        let view = View::new(&days, date("2026-11-06"));
+        let window: Vec<_> = date("2026-11-01").iter_days().take(6).collect();
+        let expected = [("a", " ✓?×? "), ("b", "   ✓? ")].map(|(a, b)| (a.into(), b.into()));
+        assert_eq!(states(&view, &window), expected);
+        let rows = view.rows(&window);
+        let worst: Vec<State> = window
+            .iter()
+            .enumerate()
+            .map(|(at, date)| view.worst(&rows, at, *date))
+            .collect();
+        use State::{Failed, Nothing, Unseen, Whole};
+        assert_eq!(worst, [Nothing, Whole, Unseen, Failed, Unseen, Nothing]);
+        assert_eq!(view.latest().len(), 35);
+        assert_eq!(view.latest().last(), Some(&date("2026-11-06")));
+    }
+
+    #[test]
+    fn months_count_days_of_spaces_and_nobody_is_missed_twice() {
+        let days: Vec<_> = [
+            day("2026-08-30", "a"),
+            day("2026-08-31", "b"),
+            day("2026-11-05", "a"),
+        ]
+        .map(Arc::new)
+        .to_vec();
+        let view = View::new(&days, date("2026-11-06"));
+        let months = view.months();
+        let told: Vec<String> = months
+            .iter()
+            .map(|month| format!("{} {:?} {}", month.first, month.states, month.sums.calls))
+            .collect();
+        assert_eq!(
+            told,
+            [
+                "2026-11-01 {Whole: 1, Unseen: 4} 2",
+                "2026-10-01 {Unseen: 31} 0",
+                "2026-09-01 {Unseen: 30} 0",
+                "2026-08-01 {Whole: 2, Unseen: 1} 4",
+            ]
+        );
+        assert!(View::new(&[], date("2026-11-06")).months().is_empty());
+    }
+
+    #[test]
+    fn a_damaged_day_is_its_space_s() {
+        let mut damaged = day("2026-11-02", "a");
+        damaged.space_id = key::manifest(damaged.date, "a");
+        damaged.space_name = None;
+        let days = [Arc::new(day("2026-11-01", "a")), Arc::new(damaged)];
+        let view = View::new(&days, date("2026-11-03"));
+        let window: Vec<_> = date("2026-11-01").iter_days().take(2).collect();
+        assert_eq!(states(&view, &window), [("a".into(), "✓×".into())]);
+        assert_eq!(view.name("a"), "name of a");
+    }
+
+    #[test]
+    fn a_month_is_parsed_within_reason() {
+        assert_eq!(parse_month("2026-11"), Some(date("2026-11-01")));
+        for bad in ["", "2026", "2026-13", "2026-11-01", "0001-01", "99999-01", "a-b"] {
+            assert_eq!(parse_month(bad), None, "{bad}");
+        }
+    }
+}
