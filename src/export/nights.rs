@@ -58,7 +58,9 @@ pub fn nightly(date: Option<NaiveDate>, today: NaiveDate, lookback: u32) -> (Nai
 pub fn after_last_night(runs: &[Summary], zone: Tz) -> Option<NaiveDate> {
     runs.iter()
         .filter(|run| run.command == "run" && run.to + Days::new(1) == lake::date_of(run.started_at, zone))
-        .find(|run| matches!(run.outcome, Outcome::Done | Outcome::Partial) && !run.interrupted)
+        // One that was stopped, or ended early since the API had gone, may have left dates out.
+        .filter(|run| !run.interrupted && run.interrupted_before.is_none())
+        .find(|run| matches!(run.outcome, Outcome::Done | Outcome::Partial))
         .map(|run| run.to + Days::new(1))
 }
 
@@ -101,6 +103,9 @@ mod tests {
             run("run", "2026-11-17T02:00:00Z", "2026-11-16", "done", false),
         ];
         assert_eq!(after_last_night(&runs, Tz::UTC), Some(date("2026-11-18")));
+        let mut early = runs.clone();
+        early[4].interrupted_before = "2026-11-15".parse().ok();
+        assert_eq!(after_last_night(&early, Tz::UTC), "2026-11-17".parse().ok());
         assert_eq!(after_last_night(&runs[..4], Tz::UTC), None);
     }
 }
