@@ -84,6 +84,8 @@ impl Weed {
                 // Each bucket takes a volume at least; by itself it would have one for each free GiB of the disk.
                 "-volume.max=1000",
             ])
+            // Each bucket has volumes of its own, and there are as many as the free disk could hold when they are full.
+            .arg("-master.volumeSizeLimitMB=32")
             .arg(format!("-s3.port={http}"))
             .arg(format!("-s3.port.https={https}"))
             .arg(format!("-s3.cert.file={}", dir.join("server.pem").display()))
