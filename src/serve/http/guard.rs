@@ -27,7 +27,7 @@ pub(super) async fn pass(State(daemon): State<Arc<Daemon>>, request: Request, ne
         Ok(()) => next.run(request).await,
         // A person is asked for the token, and then shown what they wanted.
         Err((StatusCode::UNAUTHORIZED, _)) if is_page(route) && request.method() == Method::GET => {
-            login::first(request.uri())
+            login::first(request.uri(), request.headers())
         }
         Err((status, why)) => reply::error(status, why),
     };

@@ -30,8 +30,20 @@ pub fn session_in(headers: &HeaderMap) -> Option<&str> {
         .find_map(|pair| pair.trim().strip_prefix(COOKIE_NAME)?.strip_prefix('='))
 }
 
-/// Sends who is not signed in to the form, and afterwards back.
-pub fn first(uri: &Uri) -> Response {
+/// Sends who is not signed in to the form, and afterwards back. Who follows a link from a chat seems not to be: the
+/// browser keeps a `Strict` cookie back from what another site began. Asked again from here, it brings it.
+pub fn first(uri: &Uri, headers: &HeaderMap) -> Response {
+    let from_elsewhere = headers
+        .get("sec-fetch-site")
+        .is_some_and(|site| site == "cross-site");
+    if from_elsewhere && session_in(headers).is_none() {
+        let lang = language(headers);
+        let page = html! {
+            (frame::head(lang, lang.say(t::SIGN_IN)))
+            meta http-equiv="refresh" content="0";
+        };
+        return answer(StatusCode::OK, page);
+    }
     let wanted = uri.path_and_query().map_or("/", |wanted| wanted.as_str());
     let to = serde_urlencoded::to_string([("to", wanted)]).unwrap_or_default();
     go_to(&format!("/login?{to}"), None)

@@ -320,6 +320,12 @@ async fn a_reader_signs_in_once_with_the_token_and_out_again() {
         "the token itself is not kept"
     );
     assert_decent(&mut browser, "signed in").await;
+    // By a link on another site, which does not bring the cookie along: still signed in.
+    let link = format!("data:text/html,<a href='{}'>a chat</a>", daemon.url("/runs"));
+    browser.go(&link).await;
+    browser.click("a").await;
+    browser.loaded_times(2).await;
+    assert_eq!(browser.text("h1").await, "Запуски");
     browser.click("form[action='/logout'] button").await;
     browser.loaded().await;
     browser.go(&daemon.url("/")).await;

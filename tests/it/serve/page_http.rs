@@ -59,6 +59,17 @@ async fn only_who_signed_in_sees_a_page_and_no_other_site_acts_in_their_name() {
         assert_eq!(answer.status(), StatusCode::SEE_OTHER, "{path}");
         assert!(header(&answer, "location").starts_with("/login?to=%2F"), "{path}");
     }
+    // A link in a chat: the browser keeps the cookie back, until the page itself asks again.
+    let linked = daemon
+        .request(Method::GET, "/runs")
+        .header("sec-fetch-site", "cross-site");
+    let linked = linked.send().await.unwrap();
+    assert_eq!(linked.status(), StatusCode::OK);
+    let text = linked.text().await.unwrap();
+    assert!(
+        text.contains("http-equiv=\"refresh\"") && !text.contains("<main"),
+        "{text}"
+    );
     let bare = |path: &str| daemon.request(Method::GET, path).send();
     assert_eq!(bare("/now").await.unwrap().status(), StatusCode::UNAUTHORIZED);
     assert_eq!(bare("/metrics").await.unwrap().status(), StatusCode::UNAUTHORIZED);

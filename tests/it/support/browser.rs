@@ -167,7 +167,12 @@ impl Browser {
 
     /// Waits for the page that the last action leads to.
     pub async fn loaded(&mut self) {
-        if self.loads == self.loads_before {
+        self.loaded_times(1).await;
+    }
+
+    /// The same, where that page leads to others.
+    pub async fn loaded_times(&mut self, times: u64) {
+        while self.loads < self.loads_before + times {
             self.until(|message| message["method"] == "Page.loadEventFired")
                 .await;
         }
