@@ -208,7 +208,7 @@ async fn coverage_days_and_runs_are_told_as_status_tells_them() {
         ("/api/day?date=2025-03-03", 400),
         ("/api/day?date=1999-01-01&space=x", 404),
         ("/api/nothing", 404),
-        ("/", 404),
+        ("/nothing", 404),
     ] {
         assert_eq!(daemon.get(path).await.0, expected, "{path}");
     }
