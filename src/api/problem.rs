@@ -43,12 +43,23 @@ pub(super) fn words(text: &str, token: &str) -> String {
         .map(|c| if is_printable(c) { c } else { ' ' })
         .collect();
     let unsigned: Vec<_> = clean.split_whitespace().map(without_query).collect();
-    let safe = without_contacts(&unsigned.join(" "));
+    let safe = without_contacts(&without_bearers(unsigned).join(" "));
     let mut bounded: String = safe.chars().take(LONGEST_WORDS).collect();
     if safe.chars().nth(LONGEST_WORDS).is_some() {
         bounded.push('…');
     }
     bounded
+}
+
+/// Masks what stands after `Bearer`: also a token that is not ours may be somebody's.
+fn without_bearers(mut words: Vec<String>) -> Vec<String> {
+    let mut is_token = false;
+    for word in &mut words {
+        if std::mem::replace(&mut is_token, word.to_ascii_lowercase().ends_with("bearer")) {
+            "***".clone_into(word);
+        }
+    }
+    words
 }
 
 /// Cuts a URL before what may sign it, and takes away a password.
@@ -292,6 +303,17 @@ mod tests {
         let error = after_attempts(error, 3);
         assert_eq!(error.to_string(), "x: 503 Service Unavailable, 3 attempts");
         assert_eq!(error.pause(), Some(std::time::Duration::from_secs(7)));
+    }
+
+    #[test]
+    fn a_token_in_others_words_is_masked_whosever_it_is() {
+        assert_eq!(
+            words(
+                "header «Authorization: bearer 0ther-t0ken» or Bearer\nt0ken is refused",
+                "t0ken"
+            ),
+            "header «Authorization: bearer *** or Bearer *** is refused"
+        );
     }
 
     proptest! {
