@@ -1,16 +1,50 @@
 //! Lenient readings of JSON values: what the vendor and the schools' systems send, as the type that a column or a
 //! decision needs. Pure; used by `api` and `build`, so that both read one value the same way.
 //!
-//! A value that does not fit reads as `None`; nothing here fails.
+//! A value has three states, see [`Reading`]: it was read, it is absent, or it is there and can't be read. Nothing here
+//! fails. [`read_instant`] is the only place that decides what is an instant.
 
-use chrono::{DateTime, Datelike, NaiveDate, NaiveDateTime, Utc};
+use chrono::{DateTime, Datelike, NaiveDate, NaiveDateTime, NaiveTime, TimeDelta, Utc};
 use serde_json::{Number, Value};
+
+/// The three states of a value.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Reading<T> {
+    /// Nothing is there: the field is missing, null or empty, or holds a placeholder for nothing.
+    Absent,
+    /// The value.
+    Read(T),
+    /// Something is there, and it is not of the expected type.
+    Unreadable,
+}
+
+impl<T> Reading<T> {
+    /// The value, if it was read.
+    pub fn ok(self) -> Option<T> {
+        match self {
+            Self::Read(value) => Some(value),
+            Self::Absent | Self::Unreadable => None,
+        }
+    }
+
+    /// Whether something is there that could not be read.
+    pub fn is_unreadable(&self) -> bool {
+        matches!(self, Self::Unreadable)
+    }
+
+    /// The reading of a value that is there.
+    fn of(read: Option<T>) -> Self {
+        read.map_or(Self::Unreadable, Self::Read)
+    }
+}
 
 /// A JSON value that is no list and no object, whichever tree it stands in.
 #[derive(Debug, Clone, Copy)]
 pub enum Scalar<'v> {
-    /// `null`, or no scalar.
-    None,
+    /// `null`.
+    Null,
+    /// A list or an object.
+    Nested,
     /// A truth value.
     Bool(bool),
     /// A number.
@@ -22,10 +56,11 @@ pub enum Scalar<'v> {
 impl<'v> From<&'v Value> for Scalar<'v> {
     fn from(value: &'v Value) -> Self {
         match value {
+            Value::Null => Self::Null,
             Value::Bool(truth) => Self::Bool(*truth),
             Value::Number(number) => Self::Number(number),
             Value::String(text) => Self::Text(text),
-            Value::Null | Value::Array(_) | Value::Object(_) => Self::None,
+            Value::Array(_) | Value::Object(_) => Self::Nested,
         }
     }
 }
@@ -34,48 +69,131 @@ impl<'v> From<&'v Value> for Scalar<'v> {
 const FIRST_MILLISECONDS: f64 = 1e11;
 /// Beyond this (the year 5138 in milliseconds) a number is no instant.
 const END_OF_MILLISECONDS: f64 = 1e14;
+/// The years in which an instant may lie. Dates far outside of them can't be counted with.
+const YEARS: std::ops::RangeInclusive<i32> = 1970..=2200;
 
-/// An instant: RFC 3339, epoch seconds or milliseconds, `YYYY-MM-DD HH:MM[:SS[.fff]]`, `DD.MM.YYYY HH:MM[:SS[.fff]]` as
-/// Russian spreadsheets write it, or a date; what names no zone is in UTC.
-pub fn instant<'v>(value: impl Into<Scalar<'v>>) -> Option<DateTime<Utc>> {
+/// Reads an instant, in any of these notations:
+///
+/// - RFC 3339, also with the offset as `+0300` or `+03`, and without seconds;
+/// - `YYYY-MM-DD HH:MM[:SS[.f]]` and `DD.MM.YYYY HH:MM[:SS[.f]]`, a year of two digits is of this century, each with or
+///   without a zone behind it: an offset, `Z`, `UTC` or `GMT`;
+/// - a date alone, which stands for its first moment; RFC 2822;
+/// - seconds or milliseconds since the epoch, as a number or as text of one.
+///
+/// Without a zone it is UTC. Empty text, `-`, `0` and `false` are placeholders for nothing, as some systems write them.
+/// An instant outside of the years 1970 to 2200 is unreadable.
+pub fn read_instant<'v>(value: impl Into<Scalar<'v>>) -> Reading<DateTime<Utc>> {
     match value.into() {
-        Scalar::Text(text) => instant_text(text.trim()),
-        Scalar::Number(number) => epoch(number.as_f64()?),
-        _ => None,
+        Scalar::Null | Scalar::Bool(false) => Reading::Absent,
+        Scalar::Bool(true) | Scalar::Nested => Reading::Unreadable,
+        Scalar::Number(number) if number.as_f64() == Some(0.0) => Reading::Absent,
+        Scalar::Number(number) => Reading::of(number.as_f64().and_then(epoch)),
+        Scalar::Text(text) => match text.trim() {
+            "" | "-" | "–" | "—" | "0" => Reading::Absent,
+            text => Reading::of(instant_text(text).filter(is_sane)),
+        },
     }
+}
+
+/// The instant that [`read_instant`] reads, if it reads one.
+pub fn instant<'v>(value: impl Into<Scalar<'v>>) -> Option<DateTime<Utc>> {
+    read_instant(value).ok()
+}
+
+/// Whether an instant lies in a year that a lesson can lie in.
+pub fn is_sane(instant: &DateTime<Utc>) -> bool {
+    YEARS.contains(&instant.year())
 }
 
 fn instant_text(text: &str) -> Option<DateTime<Utc>> {
     if let Ok(instant) = DateTime::parse_from_rfc3339(text) {
         return Some(instant.to_utc());
     }
-    const FORMS: [&str; 6] = [
-        "%Y-%m-%d %H:%M:%S%.f",
-        "%Y-%m-%d %H:%M",
-        "%Y-%m-%dT%H:%M:%S%.f",
-        "%Y-%m-%dT%H:%M",
-        "%d.%m.%Y %H:%M:%S%.f",
-        "%d.%m.%Y %H:%M",
-    ];
-    if let Some(naive) = FORMS
-        .iter()
-        .find_map(|form| NaiveDateTime::parse_from_str(text, form).ok())
-        // A year of two digits could be of any century.
-        .filter(|naive| naive.year() >= 1000)
-    {
-        return Some(naive.and_utc());
-    }
-    if let Ok(date) = NaiveDate::parse_from_str(text, "%Y-%m-%d") {
-        return Some(date.and_time(chrono::NaiveTime::MIN).and_utc());
-    }
     // A year alone is no epoch.
-    (text.len() >= 9)
-        .then(|| text.parse().ok())
-        .flatten()
-        .and_then(epoch)
+    if text.len() >= 9
+        && let Ok(number) = text.parse()
+    {
+        return epoch(number);
+    }
+    let read = || {
+        let (local, offset) = split_zone(text)?;
+        local_text(local.trim_end())?.checked_sub_signed(offset)
+    };
+    match read() {
+        Some(utc) => Some(utc.and_utc()),
+        None => DateTime::parse_from_rfc2822(text)
+            .ok()
+            .map(|instant| instant.to_utc()),
+    }
 }
 
-/// An instant as seconds or milliseconds since the epoch.
+/// A date and a time, or a date alone.
+fn local_text(text: &str) -> Option<NaiveDateTime> {
+    Some(match text.split_once([' ', 'T', 't']) {
+        Some((date, time)) => date_text(date.trim_end_matches(','))?.and_time(time_text(time.trim())?),
+        None => date_text(text)?.and_time(NaiveTime::MIN),
+    })
+}
+
+/// Splits a zone off the end of a date and time: `Z`, `UTC`, `GMT`, `+03:00`, `+0300` or `+03`. None is UTC.
+fn split_zone(text: &str) -> Option<(&str, TimeDelta)> {
+    for name in ["UTC", "GMT", "Z"] {
+        let at = text.len().saturating_sub(name.len());
+        if text.get(at..).is_some_and(|end| end.eq_ignore_ascii_case(name)) {
+            return Some((&text[..at], TimeDelta::zero()));
+        }
+    }
+    // A date has signs too; an offset stands behind a time.
+    let signs = |time: usize| text[time..].find(['+', '-']).map(|at| time + at);
+    let Some(sign) = text.find(':').and_then(signs) else {
+        return Some((text, TimeDelta::zero()));
+    };
+    let digits: String = text[sign + 1..].split(':').collect();
+    let number: i64 = digits.parse().ok()?;
+    let minutes = match digits.len() {
+        1 | 2 => number * 60,
+        4 => number / 100 * 60 + number % 100,
+        _ => return None,
+    };
+    let minutes = if text[sign..].starts_with('-') {
+        -minutes
+    } else {
+        minutes
+    };
+    (minutes.abs() < 24 * 60).then(|| (&text[..sign], TimeDelta::minutes(minutes)))
+}
+
+/// `YYYY-MM-DD`, `DD.MM.YYYY` or `DD.MM.YY`.
+fn date_text(text: &str) -> Option<NaiveDate> {
+    let number = |text: &str, lengths: &[usize]| -> Option<u32> {
+        let plain = text.bytes().all(|byte| byte.is_ascii_digit()) && lengths.contains(&text.len());
+        plain.then(|| text.parse().ok()).flatten()
+    };
+    let parts: Vec<&str> = text.split(if text.contains('.') { '.' } else { '-' }).collect();
+    let [first, month, last] = parts[..] else {
+        return None;
+    };
+    let (year, day) = if text.contains('.') {
+        let year = number(last, &[2, 4])?;
+        (if last.len() == 2 { 2000 + year } else { year }, first)
+    } else {
+        (number(first, &[4])?, last)
+    };
+    NaiveDate::from_ymd_opt(
+        year.try_into().ok()?,
+        number(month, &[1, 2])?,
+        number(day, &[1, 2])?,
+    )
+}
+
+/// `HH:MM[:SS[.f]]`.
+fn time_text(text: &str) -> Option<NaiveTime> {
+    ["%H:%M:%S%.f", "%H:%M"]
+        .iter()
+        .find_map(|form| NaiveTime::parse_from_str(text, form).ok())
+}
+
+/// An instant as seconds or milliseconds since the epoch, if it lies in a year of [`is_sane`].
 pub fn epoch(number: f64) -> Option<DateTime<Utc>> {
     if !number.is_finite() || number.abs() >= END_OF_MILLISECONDS {
         return None;
@@ -87,14 +205,17 @@ pub fn epoch(number: f64) -> Option<DateTime<Utc>> {
     };
     // In range by the check above.
     #[allow(clippy::cast_possible_truncation)]
-    DateTime::from_timestamp_micros((milliseconds * 1e3).round() as i64)
+    DateTime::from_timestamp_micros((milliseconds * 1e3).round() as i64).filter(is_sane)
 }
 
 /// A whole number: a JSON number without a fraction, or text of one.
 pub fn integer<'v>(value: impl Into<Scalar<'v>>) -> Option<i64> {
     match value.into() {
         Scalar::Number(number) => number.as_i64().or_else(|| whole(number.as_f64()?)),
-        Scalar::Text(text) => text.trim().parse().ok(),
+        Scalar::Text(text) => {
+            let text = text.trim();
+            text.parse().ok().or_else(|| whole(text.parse().ok()?))
+        }
         _ => None,
     }
 }
@@ -131,13 +252,23 @@ pub fn boolean<'v>(value: impl Into<Scalar<'v>>) -> Option<bool> {
     }
 }
 
-/// Text: a JSON string as it is, a number or truth value as JSON writes it. Empty text is none.
+/// Text: a JSON string as it is, a truth value as JSON writes it, a number by its digits: `1.0` is `1`, and a large one
+/// has no exponent. Empty text is none.
 pub fn text<'v>(value: impl Into<Scalar<'v>>) -> Option<String> {
     match value.into() {
         Scalar::Text(text) => (!text.is_empty()).then(|| text.to_owned()),
-        Scalar::Number(number) => Some(number.to_string()),
+        Scalar::Number(number) => Some(digits(number)),
         Scalar::Bool(truth) => Some(truth.to_string()),
-        Scalar::None => None,
+        Scalar::Null | Scalar::Nested => None,
+    }
+}
+
+/// A number as people write it.
+fn digits(number: &Number) -> String {
+    match number.as_f64().filter(|_| number.is_f64()) {
+        Some(float) if float.fract() == 0.0 => format!("{float:.0}"),
+        Some(float) => float.to_string(),
+        None => number.to_string(),
     }
 }
 
@@ -174,18 +305,104 @@ mod tests {
             assert_eq!(instant(&value), expected, "{value}");
         }
         assert_eq!(instant(&json!("2024-12-12")), instant(&json!("2024-12-12 00:00")));
+    }
+
+    #[test]
+    fn instants_come_with_and_without_a_zone_behind_them() {
+        let expected = Reading::Read(DateTime::from_timestamp(1_795_341_600, 0).expect("instant"));
+        for text in [
+            "2026-11-22T10:00:00+0000",
+            "2026-11-22T13:00:00+0300",
+            "2026-11-22T13:00:00+03",
+            "2026-11-22T13:00+03:00",
+            "2026-11-22T10:00Z",
+            "2026-11-22t10:00z",
+            "2026-11-22 10:00:00 UTC",
+            "2026-11-22 10:00:00.000 GMT",
+            "2026-11-22 13:00:00 +0300",
+            "2026-11-22 05:30 -04:30",
+            "22.11.2026 10:00",
+            "22.11.2026, 10:00:00",
+            "22.11.2026 13:00 +03:00",
+            "22.11.26 10:00",
+            "22.11.26 10:00:00 UTC",
+            "Sun, 22 Nov 2026 10:00:00 GMT",
+            " 2026-11-22 10:00 ",
+        ] {
+            assert_eq!(read_instant(&json!(text)), expected, "{text}");
+        }
+        assert_eq!(
+            read_instant(&json!("22.11.2026")),
+            read_instant(&json!("2026-11-22"))
+        );
+        assert_eq!(
+            read_instant(&json!("5.3.2026 9:05")),
+            read_instant(&json!("2026-03-05 09:05"))
+        );
+    }
+
+    #[test]
+    fn absent_unreadable_and_insane_instants_are_told_apart() {
+        for value in [
+            json!(null),
+            json!(""),
+            json!("  "),
+            json!("-"),
+            json!("—"),
+            json!("0"),
+            json!(0),
+            json!(0.0),
+            json!(false),
+        ] {
+            assert_eq!(read_instant(&value), Reading::Absent, "{value}");
+        }
         for value in [
             json!("soon"),
-            json!(""),
-            json!(null),
             json!("2024"),
             json!({}),
+            json!([]),
+            json!(true),
             json!(1e300),
+            json!(-5),
             json!("2024-13-01 00:00"),
             json!("13.31.2024 00:00"),
-            json!("12.12.24 00:00"),
+            json!("2026-11-22T10:00:00+99:99"),
+            json!("2026-11-22 10:00 MSK"),
+            json!("+262142-12-31 23:00"),
+            json!("+262142-12-31"),
+            json!("0001-01-01T00:00:00Z"),
+            json!("0000-00-00 00:00:00"),
+            json!("1969-12-31T23:59:59Z"),
+            json!("2201-01-01T00:00:00Z"),
+            json!("9999-12-31T23:59:59Z"),
+            json!("10:00"),
+            json!("é: +"),
         ] {
-            assert_eq!(instant(&value), None, "{value}");
+            assert_eq!(read_instant(&value), Reading::Unreadable, "{value}");
+        }
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn any_text_is_read_without_a_panic_and_into_the_years_that_count(
+            text in "\\PC*|[-+0-9TZ:. ]{0,40}|[0-9]{1,6}[-.][0-9]{1,2}[-.][0-9]{1,6}[ T][0-9]{1,2}:[0-9]{2}[-+:0-9Z ]{0,8}",
+        ) {
+            if let Reading::Read(instant) = read_instant(&json!(text)) {
+                proptest::prop_assert!(is_sane(&instant));
+            }
+        }
+    }
+
+    #[test]
+    fn numeric_ids_keep_their_digits() {
+        for (value, digits) in [
+            (json!(1.0), "1"),
+            (json!(1e20), "100000000000000000000"),
+            (json!(12_345_678_901_234_567_u64), "12345678901234567"),
+            (json!(-3), "-3"),
+            (json!(1.5), "1.5"),
+        ] {
+            assert_eq!(text(&value).as_deref(), Some(digits));
         }
     }
 

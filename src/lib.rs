@@ -10,6 +10,7 @@ pub mod cli;
 pub mod config;
 pub mod error;
 pub mod export;
+pub mod json;
 pub mod lake;
 pub mod lenient;
 pub mod metrics;

@@ -17,6 +17,7 @@ use std::collections::HashSet;
 use std::hash::{DefaultHasher, Hash, Hasher};
 
 use super::wire::{self, Item, Page};
+use crate::json::Repairs;
 
 /// Items asked for at once.
 pub(super) const LIMIT: usize = 100;
@@ -38,6 +39,8 @@ pub struct Listing<T> {
     pub incomplete: Option<(u64, u64)>,
     /// Items without an id, which can't be told apart and are left out. Equal ones count once.
     pub unidentified: u64,
+    /// What of the answers had to be mended.
+    pub repairs: Repairs,
 }
 
 /// What to do after a page.
@@ -62,6 +65,7 @@ pub(super) struct Pager<T> {
     pages: u32,
     bytes: usize,
     barren: u32,
+    repairs: Repairs,
 }
 
 impl<T: Item> Pager<T> {
@@ -75,6 +79,7 @@ impl<T: Item> Pager<T> {
             pages: 0,
             bytes: 0,
             barren: 0,
+            repairs: Repairs::default(),
         }
     }
 
@@ -88,6 +93,7 @@ impl<T: Item> Pager<T> {
         let (length, seen) = (page.items.len(), self.seen());
         self.pages += 1;
         self.bytes = self.bytes.saturating_add(page.bytes);
+        self.repairs.add(page.repairs);
         if self.bytes > MOST_BYTES || length + self.items.len() > MOST_ITEMS {
             return Step::Endless;
         }
@@ -161,6 +167,7 @@ impl<T: Item> Pager<T> {
             incomplete: (counted > seen).then_some((seen, counted)),
             total: self.total,
             unidentified: self.unidentified.len() as u64,
+            repairs: self.repairs,
             items: self.items,
         }
     }
@@ -230,7 +237,7 @@ mod tests {
             Page {
                 items,
                 total,
-                bytes: 0,
+                ..Page::default()
             }
         }
     }
@@ -339,8 +346,8 @@ mod tests {
                 .collect();
             let page_ = Page {
                 items,
-                total: None,
                 bytes: count * bytes,
+                ..Page::default()
             };
             let step = pager.take(page_, 0);
             if step != Step::Ask {
@@ -363,7 +370,7 @@ mod tests {
         let page = || Page {
             items: vec![json!({"id": 1}), json!({"name": "a"}), json!(null)],
             total: Some(3),
-            bytes: 0,
+            ..Page::default()
         };
         assert_eq!(pager.take(page(), 3), Step::Done);
         assert_eq!(pager.take(page(), 3), Step::Done);

@@ -10,7 +10,8 @@ use chrono::{DateTime, Utc};
 use serde_json::Value;
 
 use crate::config::Secret;
-use crate::lenient;
+use crate::json::{self, Repairs};
+use crate::lenient::{self, Reading};
 
 /// An object of a list.
 pub trait Item: Sized {
@@ -28,6 +29,8 @@ pub struct Space {
     pub id: String,
     /// `name`
     pub name: Option<String>,
+    /// The fields that hold something that can't be read as what they should be.
+    pub unreadable: Vec<&'static str>,
     /// The object as it came.
     pub raw: Value,
 }
@@ -45,6 +48,10 @@ pub struct Room {
     pub room_type: Option<String>,
     /// `lastCallAt`
     pub last_call_at: Option<DateTime<Utc>>,
+    /// `createdAt`
+    pub created_at: Option<DateTime<Utc>>,
+    /// The fields that hold something that can't be read as what they should be.
+    pub unreadable: Vec<&'static str>,
     /// The object as it came.
     pub raw: Value,
 }
@@ -67,6 +74,8 @@ pub struct Call {
     pub participants: Option<i64>,
     /// `isBreakoutRoom`
     pub is_breakout_room: Option<bool>,
+    /// The fields that hold something that can't be read as what they should be.
+    pub unreadable: Vec<&'static str>,
     /// The object as it came.
     pub raw: Value,
 }
@@ -92,6 +101,8 @@ pub struct Record {
     pub started_at: Option<DateTime<Utc>>,
     /// `finishedAt`
     pub finished_at: Option<DateTime<Utc>>,
+    /// The fields that hold something that can't be read as what they should be.
+    pub unreadable: Vec<&'static str>,
     /// The object as it came.
     pub raw: Value,
 }
@@ -110,7 +121,9 @@ pub struct Webhook {
 impl Webhook {
     /// Reads an answer's body; `None` when it is no object.
     pub(super) fn read(body: &[u8]) -> Option<Self> {
-        let raw: Value = serde_json::from_slice(body).ok().filter(Value::is_object)?;
+        let (raw, _) = json::read::<Value>(body)
+            .ok()
+            .filter(|(raw, _)| raw.is_object())?;
         let secret = text(&raw, "secret").or_else(|| text(&raw, "seret"));
         Some(Self {
             url: text(&raw, "url"),
@@ -123,18 +136,66 @@ impl Webhook {
     }
 }
 
+/// The text of a field, if it has any.
 fn text(raw: &Value, field: &str) -> Option<String> {
     raw.get(field).and_then(lenient::text)
 }
 
-fn instant(raw: &Value, field: &str) -> Option<DateTime<Utc>> {
-    raw.get(field).and_then(lenient::instant)
+/// Reads an object's fields and takes note of those that can't be read.
+struct Fields<'v> {
+    raw: &'v Value,
+    unreadable: Vec<&'static str>,
 }
 
-fn count(raw: &Value, field: &str) -> Option<u64> {
-    raw.get(field)
-        .and_then(lenient::integer)
-        .and_then(|number| number.try_into().ok())
+impl<'v> Fields<'v> {
+    fn of(raw: &'v Value) -> Self {
+        Self {
+            raw,
+            unreadable: Vec::new(),
+        }
+    }
+
+    fn text(&mut self, field: &'static str) -> Option<String> {
+        let is_empty = |value: &Value| value.as_str().is_some_and(str::is_empty);
+        self.read(field, lenient::text, is_empty)
+    }
+
+    fn instant(&mut self, field: &'static str) -> Option<DateTime<Utc>> {
+        let is_absent = |value: &Value| lenient::read_instant(value) == Reading::Absent;
+        self.read(field, lenient::instant, is_absent)
+    }
+
+    fn boolean(&mut self, field: &'static str) -> Option<bool> {
+        self.read(field, lenient::boolean, is_blank)
+    }
+
+    fn count<N: TryFrom<i64>>(&mut self, field: &'static str) -> Option<N> {
+        let count = |value: &Value| {
+            lenient::integer(value)
+                .filter(|number| *number >= 0)?
+                .try_into()
+                .ok()
+        };
+        self.read(field, count, is_blank)
+    }
+
+    fn read<T>(
+        &mut self,
+        field: &'static str,
+        read: impl Fn(&'v Value) -> Option<T>,
+        is_absent: impl Fn(&'v Value) -> bool,
+    ) -> Option<T> {
+        let value = self.raw.get(field).filter(|value| !value.is_null())?;
+        let read = read(value);
+        if read.is_none() && !is_absent(value) {
+            self.unreadable.push(field);
+        }
+        read
+    }
+}
+
+fn is_blank(value: &Value) -> bool {
+    value.as_str().is_some_and(|text| text.trim().is_empty())
 }
 
 /// An id is text or a number; nothing else tells objects apart.
@@ -146,9 +207,11 @@ pub(super) fn id(raw: &Value) -> Option<String> {
 
 impl Item for Space {
     fn from_raw(raw: Value) -> Option<Self> {
+        let mut fields = Fields::of(&raw);
         Some(Self {
             id: id(&raw)?,
-            name: text(&raw, "name"),
+            name: fields.text("name"),
+            unreadable: fields.unreadable,
             raw,
         })
     }
@@ -160,12 +223,15 @@ impl Item for Space {
 
 impl Item for Room {
     fn from_raw(raw: Value) -> Option<Self> {
+        let mut fields = Fields::of(&raw);
         Some(Self {
             id: id(&raw)?,
-            alias: text(&raw, "alias"),
-            name: text(&raw, "name"),
-            room_type: text(&raw, "type"),
-            last_call_at: instant(&raw, "lastCallAt"),
+            alias: fields.text("alias"),
+            name: fields.text("name"),
+            room_type: fields.text("type"),
+            last_call_at: fields.instant("lastCallAt"),
+            created_at: fields.instant("createdAt"),
+            unreadable: fields.unreadable,
             raw,
         })
     }
@@ -182,17 +248,16 @@ impl Item for Call {
             "totalParticipantsCount",
             "uniqueParticipantsCount",
         ];
+        let mut fields = Fields::of(&raw);
         Some(Self {
             id: id(&raw)?,
-            room_id: text(&raw, "roomId"),
-            active: raw.get("active").and_then(lenient::boolean),
-            started_at: instant(&raw, "startedAt"),
-            finished_at: instant(&raw, "finishedAt"),
-            participants: COUNTS
-                .iter()
-                .filter_map(|field| lenient::integer(raw.get(field)?))
-                .max(),
-            is_breakout_room: raw.get("isBreakoutRoom").and_then(lenient::boolean),
+            room_id: fields.text("roomId"),
+            active: fields.boolean("active"),
+            started_at: fields.instant("startedAt"),
+            finished_at: fields.instant("finishedAt"),
+            participants: COUNTS.iter().filter_map(|field| fields.count(field)).max(),
+            is_breakout_room: fields.boolean("isBreakoutRoom"),
+            unreadable: fields.unreadable,
             raw,
         })
     }
@@ -204,16 +269,18 @@ impl Item for Call {
 
 impl Item for Record {
     fn from_raw(raw: Value) -> Option<Self> {
+        let mut fields = Fields::of(&raw);
         Some(Self {
             id: id(&raw)?,
-            name: text(&raw, "name"),
-            room_id: text(&raw, "roomId"),
-            call_id: text(&raw, "callId"),
-            state: text(&raw, "state"),
-            file_size: count(&raw, "fileSize"),
-            created_at: instant(&raw, "createdAt"),
-            started_at: instant(&raw, "startedAt"),
-            finished_at: instant(&raw, "finishedAt"),
+            name: fields.text("name"),
+            room_id: fields.text("roomId"),
+            call_id: fields.text("callId"),
+            state: fields.text("state"),
+            file_size: fields.count("fileSize"),
+            created_at: fields.instant("createdAt"),
+            started_at: fields.instant("startedAt"),
+            finished_at: fields.instant("finishedAt"),
+            unreadable: fields.unreadable,
             raw,
         })
     }
@@ -230,6 +297,8 @@ pub(super) struct Page {
     pub(super) total: Option<u64>,
     /// The answer's own size.
     pub(super) bytes: usize,
+    /// What of it had to be mended.
+    pub(super) repairs: Repairs,
 }
 
 /// Why an answer is no page.
@@ -257,7 +326,7 @@ pub(super) fn page(body: &Bytes) -> Result<Page, NotAPage> {
     if values(body) > MOST_VALUES {
         return Err(NotAPage::TooMany);
     }
-    let answer = serde_json::from_slice(without_mark(body)).map_err(|error| {
+    let (answer, repairs) = json::read(body).map_err(|error| {
         if error.is_eof() {
             NotAPage::CutShort
         } else {
@@ -280,6 +349,7 @@ pub(super) fn page(body: &Bytes) -> Result<Page, NotAPage> {
         items,
         total,
         bytes: body.len(),
+        repairs,
     })
 }
 
@@ -367,9 +437,17 @@ mod tests {
     fn fields_of_other_types_never_fail_but_an_id_is_needed() {
         let odd = json!({"id": "x", "name": [], "active": "maybe", "fileSize": -1, "startedAt": {}, "roomId": null,
             "participantsCount": "many", "lastCallAt": "soon"});
-        assert_eq!(Call::from_raw(odd.clone()).unwrap().participants, None);
-        assert_eq!(Record::from_raw(odd.clone()).unwrap().file_size, None);
-        assert_eq!(Room::from_raw(odd.clone()).unwrap().last_call_at, None);
+        let call = Call::from_raw(odd.clone()).unwrap();
+        assert_eq!(call.participants, None);
+        assert_eq!(call.unreadable, ["active", "startedAt", "participantsCount"]);
+        let record = Record::from_raw(odd.clone()).unwrap();
+        assert_eq!(record.file_size, None);
+        assert_eq!(record.unreadable, ["name", "fileSize", "startedAt"]);
+        let room = Room::from_raw(odd.clone()).unwrap();
+        assert_eq!(
+            (room.last_call_at, room.unreadable),
+            (None, vec!["name", "lastCallAt"])
+        );
         assert_eq!(Space::from_raw(odd).unwrap().name, None);
         for raw in [
             json!({}),
@@ -398,6 +476,11 @@ mod tests {
         assert_eq!(read("null"), Err(NotAPage::NoItems));
         assert_eq!(read(r#"{"items":[{"#), Err(NotAPage::CutShort));
         assert_eq!(read("oops"), Err(NotAPage::NotJson));
+        assert_eq!(
+            read(r#"{"items":[{"id":"r1"},{"id":"r2","name":"урок \ud83d"}]}"#),
+            Ok((2, None))
+        );
+        assert_eq!(read(r#"[{"id":NaN},{"id":1e400}]"#), Ok((2, None)));
         let nested = |depth| format!("[{}{}]", "[".repeat(depth), "]".repeat(depth));
         assert_eq!(read(&nested(DEEPEST)), Ok((1, None)));
         assert_eq!(read(&nested(DEEPEST + 1)), Err(NotAPage::TooDeep));

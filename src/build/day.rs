@@ -14,7 +14,7 @@ use super::file::Source;
 use super::listed::Listed;
 use super::mapping::{Mapping, TablePlan};
 use super::meta::{Entry, Meta};
-use super::notes::Notes;
+use super::notes::{About, Notes, Observation};
 use super::people::{People, digest};
 use super::presence::Presence;
 use super::rows::{self, Row};
@@ -23,6 +23,7 @@ use super::xlsx::recognize;
 use super::{coverage, inspect, join};
 use crate::config::ReportFormat;
 use crate::error::{Error, ErrorKind, Result};
+use crate::json::Text;
 use crate::lake::key;
 use crate::lake::manifest::{CallEntry, Landed, Landing, Manifest, Quality};
 use crate::lake::table::{Table, Type, builtin};
@@ -65,6 +66,7 @@ pub fn build_day(
     for id in manifest.calls_in_order() {
         let call = &manifest.calls[id];
         let mut fed = None;
+        day.notes.about(About::Call(id.to_owned()));
         for (format, _) in usable(call) {
             let bytes = next_report(&mut reports, id, format)?;
             fed = match format {
@@ -186,10 +188,12 @@ impl<'m> Day<'m> {
 
     /// Adds a call's JSON report to the tables; none where it is no JSON.
     fn add_report(&mut self, id: &str, call: &CallEntry, bytes: &[u8]) -> Result<Option<Fed>> {
-        let Ok(report) = inspect::parse(bytes) else {
+        let text = Text::new(bytes);
+        let Ok((report, repairs)) = inspect::parse(&text) else {
             self.notes.unreadable.push(id.to_owned());
             return Ok(None);
         };
+        self.notes.mended(repairs);
         rows::count_rest(self.mapping, Source::Report, &report, &mut self.notes);
         self.feed(id, call, false, &mut |mapping, plan, template, notes| {
             rows::rows(mapping, plan, &report, template, notes)
@@ -230,6 +234,7 @@ impl<'m> Day<'m> {
                         true => people.settle_stays(rows, id, call.finished_at),
                         false => people.settle(rows, id, call.finished_at, &mut self.notes),
                     };
+                    let before = self.quality.duplicate_external_ids;
                     self.embedded.extend(join::join(
                         table,
                         &mut rows,
@@ -237,6 +242,8 @@ impl<'m> Day<'m> {
                         [call.started_at.unwrap_or(landed_at), landed_at],
                         &mut self.quality,
                     ));
+                    let duplicates = self.quality.duplicate_external_ids - before;
+                    self.notes.observe(Observation::DuplicateExternalIds, duplicates);
                     self.presence.take(table, &rows);
                     fed.people = Some(people.told_apart(&rows));
                     fed.meetings = distinct(table, "external_meeting_id", &rows);
@@ -275,7 +282,8 @@ impl<'m> Day<'m> {
         rows.iter_mut().try_for_each(|row| sink.push(row))
     }
 
-    fn finish(self) -> Result<BuiltDay> {
+    fn finish(mut self) -> Result<BuiltDay> {
+        self.notes.about(About::Day);
         let (date, space) = (self.manifest.date, self.manifest.space_id.as_str());
         let mut tables = Vec::new();
         for (name, sink) in self.sinks {

@@ -6,6 +6,7 @@ use super::inspect::{self, NotJson};
 use super::mapping::{Mapping, TablePlan};
 use super::notes::Notes;
 use super::rows;
+use crate::json::Text;
 
 /// How a report fits the mapping. Names and counts alone, never a value.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -34,8 +35,10 @@ pub struct TableFit {
 /// # Errors
 /// When the report is no JSON.
 pub fn fit(json: &[u8], mapping: &Mapping) -> Result<Fit, NotJson> {
-    let report = inspect::parse(json)?;
+    let text = Text::new(json);
+    let (report, repairs) = inspect::parse(&text)?;
     let mut notes = Notes::default();
+    notes.mended(repairs);
     rows::count_rest(mapping, Source::Report, &report, &mut notes);
     let of_reports = mapping.tables.iter().filter(|plan| plan.source == Source::Report);
     let tables = of_reports

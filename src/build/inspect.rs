@@ -3,6 +3,7 @@
 use super::mapping::Mapping;
 use super::node::Node;
 use super::rows;
+use crate::json::{Repairs, Text};
 
 /// What a report looks like.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -37,7 +38,8 @@ impl std::error::Error for NotJson {}
 /// # Errors
 /// When they are no JSON.
 pub fn inspect(json: &[u8], mapping: &Mapping) -> Result<Inspection, NotJson> {
-    let report = parse(json)?;
+    let text = Text::new(json);
+    let (report, _) = parse(&text)?;
     Ok(Inspection {
         object: report.is_object(),
         empty: match &report {
@@ -51,24 +53,12 @@ pub fn inspect(json: &[u8], mapping: &Mapping) -> Result<Inspection, NotJson> {
     })
 }
 
-/// Reads a report; a byte order mark before it is nothing. Nesting is bounded by the parser.
-pub(super) fn parse(json: &[u8]) -> Result<Node<'_>, NotJson> {
-    let json = json.strip_prefix(b"\xef\xbb\xbf").unwrap_or(json);
-    // Once for all of it, rather than text by text while parsing.
-    let text = std::str::from_utf8(json).map_err(|error| place(&json[..error.valid_up_to()]))?;
-    serde_json::from_str(text).map_err(|error| NotJson {
+/// Reads a report and tells what had to be mended in it. Nesting is bounded by the parser.
+pub(super) fn parse<'t>(json: &'t Text<'_>) -> Result<(Node<'t>, Repairs), NotJson> {
+    json.read().map_err(|error| NotJson {
         line: error.line(),
         column: error.column(),
     })
-}
-
-/// The place right after what is good.
-fn place(good: &[u8]) -> NotJson {
-    let last = good.rsplit(|byte| *byte == b'\n').next().unwrap_or_default();
-    NotJson {
-        line: 1 + good.iter().filter(|byte| **byte == b'\n').count(),
-        column: 1 + last.len(),
-    }
 }
 
 #[cfg(test)]
@@ -95,8 +85,13 @@ mod tests {
         assert_eq!(look("{\"participants\": {}}"), of(true, false, None));
         assert_eq!(look("<html>"), Err(NotJson { line: 1, column: 1 }));
         assert!(look("").is_err());
-        let cut = inspect(b"{\n \"a\": \"\xd0\"}", &mapping);
-        assert_eq!(cut, Err(NotJson { line: 2, column: 8 }));
+        let cut = inspect(b"{\n \"a\": \"\xd0\"", &mapping);
+        assert_eq!(cut.map_err(|why| why.line), Err(2));
+        let bad = inspect(
+            b"{\"participants\": [{\"name\": \"\xe9\", \"id\": NaN}]}",
+            &mapping,
+        );
+        assert_eq!(bad, of(true, false, Some(1)));
         assert!(look(&"[".repeat(100_000)).is_err());
     }
 

@@ -5,7 +5,7 @@ use std::collections::{BTreeSet, HashMap};
 use super::cell::Cell;
 use super::day::listed_row;
 use super::mapping::Mapping;
-use super::notes::Notes;
+use super::notes::{About, Notes};
 use super::rows::Row;
 use crate::config::ReportFormat;
 use crate::lake::manifest::{CallEntry, Manifest, RecordEntry, Status};
@@ -95,6 +95,7 @@ impl<'m> Listed<'m> {
     }
 
     fn record(&self, id: &'m str, record: &'m RecordEntry, store_url: &str, notes: &mut Notes) -> Row<'m> {
+        notes.about(About::Record(id.to_owned()));
         let file = &record.file;
         let landed = file.landed.as_ref().filter(|_| file.status == Status::Done);
         let uri = landed.map(|landed| format!("{}/{}", store_url.trim_end_matches('/'), landed.key));

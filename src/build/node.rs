@@ -141,7 +141,8 @@ impl<'n> From<&'n Node<'_>> for Scalar<'n> {
             Node::Bool(truth) => Self::Bool(*truth),
             Node::Number(number) => Self::Number(number),
             Node::Text(text) => Self::Text(text),
-            Node::Null | Node::List(_) | Node::Object(_) => Self::None,
+            Node::Null => Self::Null,
+            Node::List(_) | Node::Object(_) => Self::Nested,
         }
     }
 }

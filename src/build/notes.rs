@@ -1,72 +1,149 @@
-//! What a build has to say besides its tables: counts by column and by field path, never a value. Pure.
+//! What a build has to say besides its tables: counts by column, field and call, never a value. Pure.
 
 use std::collections::BTreeMap;
 
 use super::xlsx::Refusal;
+use crate::json::Repairs;
 
 /// Paths that are told apart; more of them count together, so that a report of nonsense stays bounded.
 const MOST_PATHS: usize = 500;
 /// What the paths beyond [`MOST_PATHS`] count as.
 const OTHERS: &str = "…";
 
+/// The object of a day that a note is about.
+#[derive(Debug, Clone, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub enum About {
+    /// The day, or a report that is of no day.
+    #[default]
+    Day,
+    /// The call of this id.
+    Call(String),
+    /// The record of this id.
+    Record(String),
+    /// The room of this id.
+    Room(String),
+}
+
+/// How often something was seen, by what it is about.
+pub type Sightings = BTreeMap<About, u64>;
+
+/// Something in a report that deserves a look, besides fields and values: see [`Observation::kind`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Observation {
+    /// Rows of a participant that its report had before.
+    MergedParticipants,
+    /// Participants who share user and meeting with another one of their call.
+    DuplicateExternalIds,
+    /// Sheets of tables without a header that the mapping knows.
+    HeadlessSheets,
+    /// Characters that stand as U+FFFD.
+    MendedCharacters,
+    /// Numbers that no column can hold.
+    ImpossibleNumbers,
+}
+
+impl Observation {
+    /// The kind of the warning.
+    pub fn kind(self) -> &'static str {
+        match self {
+            Self::MergedParticipants => "participants_merged",
+            Self::DuplicateExternalIds => "duplicate_external_id",
+            Self::HeadlessSheets => "header_unknown",
+            Self::MendedCharacters | Self::ImpossibleNumbers => "bad_value",
+        }
+    }
+
+    /// The sentence of the warning, behind the number of sightings.
+    pub fn sentence(self) -> &'static str {
+        match self {
+            Self::MergedParticipants => {
+                "rows of participants that their report had before became one with them"
+            }
+            Self::DuplicateExternalIds => {
+                "participants share user and meeting with another one of their call"
+            }
+            Self::HeadlessSheets => {
+                "sheets of tables have no header that the mapping knows: they feed no table"
+            }
+            Self::MendedCharacters => "characters of the report can't be read and stand as U+FFFD",
+            Self::ImpossibleNumbers => "numbers of the report are none, such as NaN or 1e400, and are null",
+        }
+    }
+}
+
 /// The notes of a build.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Notes {
     /// Fields that no column takes, by path (`participants[].device`; `call.…` for a call's own), with how often.
-    pub unmapped: BTreeMap<String, u64>,
+    pub unmapped: BTreeMap<String, Sightings>,
     /// Values that do not fit their column, by `table.column`, with how often.
-    pub bad: BTreeMap<String, u64>,
-    /// Rows of one participant that became one.
-    pub merged_participants: u64,
+    pub bad: BTreeMap<String, Sightings>,
+    /// What else deserves a look, with how often.
+    pub observed: BTreeMap<Observation, Sightings>,
     /// Messages left out since the same one stood there twice.
     pub duplicate_messages: u64,
     /// The calls whose report can't be read as JSON, though it was landed as such.
     pub unreadable: Vec<String>,
     /// The calls whose workbook can't be read, though it was landed as one.
     pub refused_workbooks: Vec<(String, Refusal)>,
-    /// Sheets of tables without a header that the mapping knows.
-    pub headless_sheets: u64,
     /// The calls whose JSON and workbook do not have the same number of participants, with both.
     pub differing_participants: Vec<(String, u64, u64)>,
+    /// What the next notes are about.
+    about: About,
 }
 
 impl Notes {
+    /// Says what the notes from here on are about.
+    pub(super) fn about(&mut self, about: About) {
+        self.about = about;
+    }
+
     pub(super) fn unmapped(&mut self, path: &str) {
-        count(&mut self.unmapped, path);
+        count(&mut self.unmapped, path, &self.about);
     }
 
     pub(super) fn bad(&mut self, table: &str, column: &str) {
-        count(&mut self.bad, &format!("{table}.{column}"));
+        self.bad_times(table, column, 1);
     }
 
     pub(super) fn bad_times(&mut self, table: &str, column: &str, times: u64) {
         if times > 0 {
-            *self.bad.entry(format!("{table}.{column}")).or_default() += times;
+            let sightings = self.bad.entry(format!("{table}.{column}")).or_default();
+            add(sightings, &self.about, times);
         }
     }
 
-    /// Adds another build's notes.
-    pub fn add(&mut self, other: &Self) {
-        for (mine, others) in [(&mut self.unmapped, &other.unmapped), (&mut self.bad, &other.bad)] {
-            for (path, times) in others {
-                *mine.entry(path.clone()).or_default() += times;
-            }
+    /// Counts something that was seen so many times.
+    pub(super) fn observe(&mut self, observation: Observation, times: u64) {
+        if times > 0 {
+            add(self.observed.entry(observation).or_default(), &self.about, times);
         }
-        self.merged_participants += other.merged_participants;
-        self.duplicate_messages += other.duplicate_messages;
-        self.unreadable.extend_from_slice(&other.unreadable);
-        self.refused_workbooks.extend_from_slice(&other.refused_workbooks);
-        self.headless_sheets += other.headless_sheets;
-        self.differing_participants
-            .extend_from_slice(&other.differing_participants);
+    }
+
+    /// Counts what had to be mended in a report.
+    pub(super) fn mended(&mut self, repairs: Repairs) {
+        self.observe(Observation::MendedCharacters, repairs.characters);
+        self.observe(Observation::ImpossibleNumbers, repairs.numbers);
     }
 }
 
-fn count(counts: &mut BTreeMap<String, u64>, path: &str) {
-    if let Some(times) = counts.get_mut(path) {
-        *times += 1;
+fn add(sightings: &mut Sightings, about: &About, times: u64) {
+    match sightings.get_mut(about) {
+        Some(known) => *known += times,
+        None => drop(sightings.insert(about.clone(), times)),
+    }
+}
+
+fn count(counts: &mut BTreeMap<String, Sightings>, path: &str, about: &About) {
+    if let Some(sightings) = counts.get_mut(path) {
+        add(sightings, about, 1);
     } else {
         let path = if counts.len() < MOST_PATHS { path } else { OTHERS };
-        *counts.entry(path.to_owned()).or_default() += 1;
+        add(counts.entry(path.to_owned()).or_default(), about, 1);
     }
+}
+
+#[cfg(test)]
+pub(super) fn total(sightings: Option<&Sightings>) -> u64 {
+    sightings.into_iter().flat_map(BTreeMap::values).sum()
 }

@@ -7,7 +7,7 @@ use chrono::{DateTime, Utc};
 use sha2::{Digest, Sha256};
 
 use super::cell::Cell;
-use super::notes::Notes;
+use super::notes::{Notes, Observation};
 use super::rows::Row;
 use super::stay;
 use crate::lake::table::{Table, Type};
@@ -124,7 +124,7 @@ impl People {
                     people.push(row);
                 }
                 Some((place, seen)) => {
-                    notes.merged_participants += 1;
+                    notes.observe(Observation::MergedParticipants, 1);
                     if seen.is_empty() {
                         seen.insert(digest(&people[*place]));
                     }

@@ -17,6 +17,7 @@ use proptest::prelude::*;
 use serde_json::{Value, json};
 
 use super::meta::Meta;
+use super::notes::total;
 use super::*;
 use crate::Result;
 use crate::config::ReportFormat;

@@ -2,7 +2,7 @@
 
 use super::Context;
 use crate::api::Client;
-use crate::build::{self, Fit, Mapping};
+use crate::build::{self, Fit, Mapping, Sightings};
 use crate::config::Config;
 use crate::export::{self, Sample};
 use crate::store;
@@ -72,7 +72,8 @@ fn told(name: &str, sample: &Sample, fit: &Fit) -> Verdict {
             details.extend(list("  unbound", table.unbound.iter().cloned()));
         }
     }
-    let times = |(path, times): (&String, &u64)| format!("{path} ({times})");
+    let times =
+        |(path, sightings): (&String, &Sightings)| format!("{path} ({})", sightings.values().sum::<u64>());
     details.extend(list("unmapped fields", fit.notes.unmapped.iter().map(times)));
     details.extend(list("values that do not fit", fit.notes.bad.iter().map(times)));
     let known = fit

@@ -15,7 +15,7 @@ use tracing::Instrument;
 use super::land::{self, ReportAsk, ReportResult};
 use super::recording::{self, RecordAsk, RecordResult};
 use super::summary::{DayReport, Problem};
-use super::walk::{Asked, DayWork};
+use super::walk::{self, Asked, DayWork};
 use super::{Context, Job, commit, late, opened, tables};
 use crate::api::{Call, Record};
 use crate::config::ReportFormat;
@@ -146,6 +146,7 @@ async fn work_on(context: &Arc<Context>, job: &Job, work: DayWork) -> Result<Day
     }
     let mut day = Day::load(context, &work).await?;
     let reachable = !work.missed.space;
+    day.report.warnings.extend(unreadable(&work));
     merge(context, job, &mut day.manifest, work);
     if reachable {
         day.land(context, job).await;
@@ -285,8 +286,11 @@ impl Day {
         if let Some(entry) = self.manifest.calls.get_mut(&result.call) {
             // One that is as it was has not been asked for: the run stops.
             if entry.reports.get(&result.format) != Some(&result.landing) {
-                let end = late::end_of_call(entry, self.manifest.date);
-                context.patience().give_up(&mut result.landing, end);
+                // Where its end can't be read, nobody knows for how long the report has been due.
+                if !entry.end_is_unreadable() {
+                    let end = late::end_of_call(entry, self.manifest.date);
+                    context.patience().give_up(&mut result.landing, end);
+                }
             }
             entry.reports.insert(result.format, result.landing);
         }
@@ -320,6 +324,7 @@ impl Day {
         let told = |id: &str, format| again || !self.lost.contains(&(id.to_owned(), format));
         if let Some(built) = &self.manifest.built {
             report.counts.quality = built.quality;
+            report.noted.see_quality(date, space, &built.quality);
         }
         report.counts.days = 1;
         report.counts.calls = self.manifest.calls.len() as u64;
@@ -428,6 +433,23 @@ fn expect(context: &Context, reports: &[ReportAsk], records: &[RecordAsk]) {
         .expect(records.iter().filter_map(|ask| ask.file_size).sum());
 }
 
+/// Names the calls and records of which a field can't be read.
+fn unreadable(work: &DayWork) -> Vec<Problem> {
+    let calls = work.calls.iter().map(|(id, (room, call))| {
+        let problem = |problem: Problem| problem.room(room).call(id);
+        walk::unreadable("call", &call.unreadable).map(problem)
+    });
+    let records = work.records.iter().map(|(id, (room, record))| {
+        let problem = |problem: Problem| problem.room(room).record(id);
+        walk::unreadable("record", &record.unreadable).map(problem)
+    });
+    calls
+        .chain(records)
+        .flatten()
+        .map(|problem| problem.on(work.date, &work.space_id))
+        .collect()
+}
+
 /// Takes the walk's findings into the manifest. What the API lists again is as it lists it now; what it lists no more
 /// stays, unless it turned out to lie on another day.
 pub(super) fn merge(context: &Context, job: &Job, manifest: &mut Manifest, work: DayWork) {
@@ -477,7 +499,7 @@ pub(super) fn merge(context: &Context, job: &Job, manifest: &mut Manifest, work:
     let missed = manifest.missed.clone();
     let was_listed = |room: &String| !missed.space && !missed.rooms.contains(room);
     for entry in manifest.calls.values_mut() {
-        entry.pending = unsettled(entry.finished_at, settle, context.now);
+        entry.pending = unsettled(entry, settle, context.now);
         // One that never ends, by what the API says of it, is asked about in the end.
         if entry.finished_at.is_none()
             && was_listed(&entry.room_id)
@@ -503,7 +525,8 @@ pub(super) fn merge(context: &Context, job: &Job, manifest: &mut Manifest, work:
                 attempts: 0,
                 landed: None,
             };
-            if was_lost || was_listed(&entry.room_id) {
+            // What can't be read is no proof that nothing will come.
+            if was_lost || (was_listed(&entry.room_id) && !entry.end_is_unreadable()) {
                 let end = late::end_of_record(entry, date);
                 patience.give_up(&mut entry.file, end);
             }
@@ -553,12 +576,9 @@ fn merge_record(manifest: &mut Manifest, id: String, room: String, record: Recor
 }
 
 /// Why a call's reports are not asked for yet.
-fn unsettled(
-    finished_at: Option<DateTime<Utc>>,
-    settle: chrono::TimeDelta,
-    now: DateTime<Utc>,
-) -> Option<String> {
-    match finished_at {
+fn unsettled(entry: &CallEntry, settle: chrono::TimeDelta, now: DateTime<Utc>) -> Option<String> {
+    match entry.finished_at {
+        None if entry.end_is_unreadable() => Some("the call's `finishedAt` can't be read".into()),
         None => Some("the call has not finished".into()),
         Some(end) if end.checked_add_signed(settle).is_none_or(|settled| now < settled) => {
             Some("the call has only just finished".into())

@@ -82,6 +82,10 @@ pub(super) fn obstacle(entry: &RecordEntry) -> Option<(Status, String)> {
             ))
         }
         (Some(_), _) => Some((Status::Pending, "the recording has no bytes yet".into())),
+        (None, _) if entry.end_is_unreadable() => Some((
+            Status::Pending,
+            "the recording's `finishedAt` can't be read".into(),
+        )),
         (None, _) => Some((Status::Pending, "the recording has not finished".into())),
     }
 }

@@ -11,13 +11,13 @@ use serde::{Deserialize, Serialize};
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 
+use super::noted::Noted;
 use super::workshop::Workshop;
 use super::{Job, opened};
 use crate::api::{Client, Refused};
-use crate::build::Notes;
-use crate::lake::manifest::{Manifest, Quality};
+use crate::lake::manifest::Quality;
 use crate::metrics::{METRICS, RunLabels, StateLabels};
-use crate::printable::{escaped, without_contacts};
+use crate::printable::escaped;
 use crate::{Error, ErrorKind, ExitStatus};
 
 /// How a run ended.
@@ -57,6 +57,15 @@ pub struct Problem {
     /// The record.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub record_id: Option<String>,
+    /// The meeting in the LMS.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub external_meeting_id: Option<String>,
+    /// The user in the LMS.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub external_user_id: Option<String>,
+    /// How often it was seen.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub count: Option<u64>,
 }
 
 impl Problem {
@@ -101,6 +110,27 @@ impl Problem {
     #[must_use]
     pub fn record(mut self, id: &str) -> Self {
         self.record_id = Some(id.into());
+        self
+    }
+
+    /// Of a meeting.
+    #[must_use]
+    pub fn meeting(mut self, id: &str) -> Self {
+        self.external_meeting_id = Some(id.into());
+        self
+    }
+
+    /// Of a user of a meeting.
+    #[must_use]
+    pub fn user(mut self, id: &str) -> Self {
+        self.external_user_id = Some(id.into());
+        self
+    }
+
+    /// Seen so many times.
+    #[must_use]
+    pub fn count(mut self, times: u64) -> Self {
+        self.count = Some(times);
         self
     }
 }
@@ -196,9 +226,9 @@ pub struct Summary {
     pub pending: Vec<Problem>,
     /// What deserves a look.
     pub warnings: Vec<Problem>,
-    /// What the builds could not place; told as warnings when the run ends.
+    /// What the builds noted; told as warnings when the run ends.
     #[serde(skip)]
-    notes: Notes,
+    noted: Noted,
     /// Why nothing could be done.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub error: Option<String>,
@@ -217,8 +247,8 @@ pub(super) struct DayReport {
     pub failed: Vec<Problem>,
     pub pending: Vec<Problem>,
     pub warnings: Vec<Problem>,
-    /// What the build could not place.
-    pub notes: Notes,
+    /// What the build noted.
+    pub noted: Noted,
     /// The date, where tables were built that other days may share a meeting with.
     pub built: Option<NaiveDate>,
 }
@@ -243,7 +273,7 @@ impl Summary {
             failed: Vec::new(),
             pending: Vec::new(),
             warnings: Vec::new(),
-            notes: Notes::default(),
+            noted: Noted::default(),
             error: None,
             interrupted: false,
             interrupted_before: None,
@@ -296,7 +326,7 @@ impl Summary {
         self.failed.append(&mut day.failed);
         self.pending.append(&mut day.pending);
         self.warnings.append(&mut day.warnings);
-        self.notes.add(&day.notes);
+        self.noted.add(day.noted);
     }
 
     /// Takes the client's counts, and tells in one what was not sent of each space and room.
@@ -332,8 +362,8 @@ impl Summary {
         self.counts.writes = writes;
         self.interrupted = stopped;
         self.error = error.map(ToString::to_string);
-        self.warnings.extend(told(&self.notes));
-        self.warnings.extend(super::quality::told(&self.counts.quality));
+        self.warnings
+            .extend(std::mem::take(&mut self.noted).into_problems());
         // In order, so that equal runs give equal lists.
         let order = |a: &Problem, b: &Problem| {
             (
@@ -556,65 +586,6 @@ fn not_sent(refused: &Refused) -> Problem {
     }
 }
 
-/// What did not fit the mapping, over the whole run.
-fn told(notes: &Notes) -> Vec<Problem> {
-    let unmapped = notes.unmapped.iter().map(|(path, count)| {
-        Problem::new(
-            "new_field",
-            // A report may have people's addresses for names of fields.
-            format!(
-                "new field `{}`, {count} times: no column takes it, `extra` has it",
-                without_contacts(path)
-            ),
-        )
-    });
-    let bad = notes.bad.iter().map(|(column, count)| {
-        Problem::new(
-            "bad_value",
-            format!("{count} values do not fit `{column}` and are null there"),
-        )
-    });
-    let merged = (notes.merged_participants > 0).then(|| {
-        let count = notes.merged_participants;
-        Problem::new(
-            "participants_merged",
-            format!("{count} rows of participants that their report had before became one with them"),
-        )
-    });
-    let headless = (notes.headless_sheets > 0).then(|| {
-        let count = notes.headless_sheets;
-        Problem::new(
-            "header_unknown",
-            format!("{count} sheets of tables have no header that the mapping knows: they feed no table"),
-        )
-    });
-    unmapped.chain(bad).chain(merged).chain(headless).collect()
-}
-
-/// What a day's build says of single calls.
-pub(super) fn told_of_calls(notes: &Notes, day: &Manifest) -> Vec<Problem> {
-    let problem = |kind: &str, message: String, call: &str| {
-        let problem = Problem::new(kind, message).on(day.date, &day.space_id).call(call);
-        match day.calls.get(call) {
-            Some(entry) => problem.room(&entry.room_id),
-            None => problem,
-        }
-    };
-    let unreadable = notes.unreadable.iter().map(|call| {
-        let message = "the landed report can no longer be read as JSON";
-        problem("report_unreadable", message.into(), call)
-    });
-    let refused = notes.refused_workbooks.iter().map(|(call, why)| {
-        let message = format!("the landed XLSX report is {why}");
-        problem("report_unreadable", message, call)
-    });
-    let differ = notes.differing_participants.iter().map(|(call, json, xlsx)| {
-        let message = format!("the JSON report tells {json} participants apart, the XLSX one {xlsx}");
-        problem("participants_differ", message, call)
-    });
-    unreadable.chain(refused).chain(differ).collect()
-}
-
 /// Problems shown of each list; the rest is in the run's summary in the store.
 const SHOWN: usize = 5;
 
@@ -654,6 +625,7 @@ impl Problem {
             ("record", &self.record_id),
             ("call", &self.call_id),
             ("room", &self.room_id),
+            ("meeting", &self.external_meeting_id),
             ("space", &self.space_id),
         ];
         let id = ids

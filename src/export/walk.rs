@@ -95,6 +95,11 @@ pub(super) struct DayWork {
 pub(super) async fn scope(context: &Arc<Context>, job: &Job, summary: &mut Summary) -> Result<Scope> {
     let listing = context.client.spaces().await?;
     note_listing(summary, &listing, "spaces", |problem| problem);
+    for space in &listing.items {
+        if let Some(problem) = unreadable("space", &space.unreadable) {
+            summary.warn(problem.space(&space.id));
+        }
+    }
     let space_objects = listing
         .items
         .iter()
@@ -183,6 +188,9 @@ fn space_scope(
                     scope.objects.push((room.id.clone(), room.raw.clone()));
                 }
                 let wanted = configured && (job.rooms.is_empty() || job.rooms.contains(&room.id));
+                if wanted && let Some(problem) = unreadable("room", &room.unreadable) {
+                    summary.warn(problem.space(&scope.id).room(&room.id));
+                }
                 if wanted {
                     scope.rooms.push(room);
                 } else {
@@ -239,6 +247,23 @@ pub(super) fn note_listing<T>(
         );
         summary.warn(ids(Problem::new("items_without_id", message)));
     }
+    if !listing.repairs.is_none() {
+        let message = format!("the list of {what} has faults: {}", listing.repairs);
+        summary.warn(ids(Problem::new("bad_value", message)));
+    }
+}
+
+/// The problem of an object of which some fields can't be read, if there are any.
+pub(super) fn unreadable(what: &str, fields: &[&str]) -> Option<Problem> {
+    let names: Vec<_> = fields.iter().map(|field| format!("`{field}`")).collect();
+    let problem = || {
+        let message = format!(
+            "{} of the {what} can't be read and count as unknown",
+            names.join(", ")
+        );
+        Problem::new("bad_value", message).count(fields.len() as u64)
+    };
+    (!fields.is_empty()).then(problem)
 }
 
 /// One listing request, but for its pages.
@@ -419,13 +444,13 @@ fn asks(
 /// The latest date, in the configured zone, on which a room's last call may have begun. A bare date is one of the
 /// server's zone, and may be one less than ours.
 fn last_call_date(room: &Room, zone: Tz) -> Option<NaiveDate> {
-    let bare = room
-        .raw
-        .get("lastCallAt")
-        .and_then(Value::as_str)
-        .and_then(|text| text.trim().parse::<NaiveDate>().ok());
-    bare.map(|date| date + Days::new(1))
-        .or_else(|| room.last_call_at.map(|at| lake::date_of(at, zone)))
+    let last = room.last_call_at?;
+    let text = room.raw.get("lastCallAt").and_then(Value::as_str);
+    let is_bare = text.is_some_and(|text| !text.contains(':') && text.contains(['-', '.']));
+    Some(match is_bare {
+        true => last.date_naive() + Days::new(1),
+        false => lake::date_of(last, zone),
+    })
 }
 
 fn dates(from: NaiveDate, to: NaiveDate) -> impl Iterator<Item = NaiveDate> {

@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::config::ReportFormat;
+use crate::lenient;
 
 /// The version of the manifest's shape.
 pub const VERSION: u32 = 1;
@@ -98,6 +99,26 @@ pub struct CallEntry {
     pub pending: Option<String>,
     /// Its reports by format.
     pub reports: BTreeMap<ReportFormat, Landing>,
+}
+
+impl CallEntry {
+    /// Whether the API says when the call ended, in a way that can't be read.
+    pub fn end_is_unreadable(&self) -> bool {
+        has_unreadable_end(&self.call)
+    }
+}
+
+impl RecordEntry {
+    /// Whether the API says when the record ended, in a way that can't be read.
+    pub fn end_is_unreadable(&self) -> bool {
+        has_unreadable_end(&self.record)
+    }
+}
+
+fn has_unreadable_end(object: &Value) -> bool {
+    object
+        .get("finishedAt")
+        .is_some_and(|end| lenient::read_instant(end).is_unreadable())
 }
 
 /// A record and its file.

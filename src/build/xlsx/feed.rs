@@ -9,7 +9,7 @@ use super::rows;
 use super::workbook::{self, Line, Stop};
 use crate::build::cell::Cell;
 use crate::build::day::{Day, Fed, template};
-use crate::build::notes::Notes;
+use crate::build::notes::{Notes, Observation};
 use crate::build::rows::Row;
 use crate::error::{Error, ErrorKind, Result};
 use crate::lake::manifest::CallEntry;
@@ -43,7 +43,7 @@ impl Day<'_> {
             }
         };
         self.notes.bad_times(LINES, "cells", workbook.wrong);
-        self.notes.headless_sheets += workbook.headless;
+        self.notes.observe(Observation::HeadlessSheets, workbook.headless);
         let sheets = |table: &Table| workbook.tables.get(&*table.name).map(Vec::as_slice);
         let Some(json) = json else {
             let fed = self.feed(id, call, true, &mut |_, plan, template, notes| {
