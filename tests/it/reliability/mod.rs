@@ -7,6 +7,7 @@
 
 mod compared;
 mod crashed;
+mod disturbed;
 mod faults;
 mod interleaved;
 mod killed;

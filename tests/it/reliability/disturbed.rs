@@ -1,0 +1,542 @@
+//! One value of an answer, a report, a workbook or the lesson data is replaced by something else, whatever it is: the run
+//! ends as a run ends, every row that the value says nothing about is as it would have been, nobody who was there is
+//! absent, and the value is named with its ids if it can't be read.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::io::{Cursor, Read as _, Write as _};
+
+use bytes::Bytes;
+use fastrand::Rng;
+use serde_json::{Value, json};
+use telelake::build::read_text;
+use telelake::config::ReportFormat;
+use telelake::export::{Problem, Summary};
+use telelake::lake::table::builtin;
+use telelake::simulator::{Endpoint, Failure, Matcher, Oddities, Options, Simulator};
+use telelake::{ErrorKind, ExitStatus};
+
+use super::{config, now, run_at, soak, tiny};
+use crate::support::memory::Memory;
+
+/// Histories in the test suite; `make soak` takes each value with each replacement.
+const HISTORIES: u64 = 150;
+
+/// What stands in the place of a value: JSON as the answer has it, well-formed or not; none is a missing field.
+const REPLACEMENTS: [Option<&[u8]>; 24] = [
+    None,
+    Some(b"null"),
+    Some(b"\"\""),
+    Some(b"\"-\""),
+    Some(b"[]"),
+    Some(b"{}"),
+    Some(b"0"),
+    Some(b"1.0"),
+    Some(b"-7"),
+    Some(b"true"),
+    Some(b"false"),
+    Some(b"\"soon\""),
+    Some(b"{\"odd\":[1]}"),
+    Some(b"[null,5,{}]"),
+    Some(b"\"+262142-12-31 23:00\""),
+    Some(b"\"0001-01-01T00:00:00Z\""),
+    Some(b"\"9999-12-31T23:59:59Z\""),
+    Some(b"253402300799"),
+    Some(b"100000000000000000001"),
+    Some(b"1e400"),
+    Some(b"NaN"),
+    Some(b"\"cut \\ud83d\""),
+    Some(b"\"caf\xe9\""),
+    Some(b"\"\\u0000\\u202e\""),
+];
+
+/// Replacements that can be read as no instant, number or truth value.
+const UNREADABLE: [&[u8]; 3] = [b"\"soon\"", b"{\"odd\":[1]}", b"[null,5,{}]"];
+/// Fields of these types alone, by which a call, a record, a room or a participant's stay is judged.
+const TYPED: [&str; 10] = [
+    "lastCallAt",
+    "startedAt",
+    "finishedAt",
+    "participantsCount",
+    "totalParticipantsCount",
+    "isBreakoutRoom",
+    "fileSize",
+    "joinedAt",
+    "leftAt",
+    "cameraSeconds",
+];
+
+fn options() -> Options {
+    Options {
+        spaces: 2,
+        odd: Oddities {
+            rejoins: true,
+            several_calls: true,
+            ..Oddities::none()
+        },
+        calls_per_day: 1..=2,
+        ragged: false,
+        ..tiny()
+    }
+}
+
+/// Where a value stands.
+#[derive(Debug, Clone)]
+enum Source {
+    /// The answer to a request.
+    Answer { endpoint: Endpoint, name: String },
+    /// A line of the lesson data.
+    Lessons(usize),
+}
+
+/// A value to be replaced.
+#[derive(Debug, Clone)]
+struct Place {
+    source: Source,
+    /// The JSON pointer of the value; of a workbook, the number of the text among all of its parts.
+    pointer: String,
+    /// The ids of what the value says something about.
+    ids: BTreeSet<String>,
+}
+
+/// What a run made: all rows of all tables, and its summary.
+struct Made {
+    /// Rows as `table column=value …`.
+    rows: BTreeSet<String>,
+    /// Who attended, by meeting and user.
+    attended: BTreeMap<(String, String), String>,
+    exit: ExitStatus,
+    problems: Vec<Problem>,
+}
+
+/// A school with its answers and the undisturbed lake of them.
+struct World {
+    sim: Simulator,
+    formats: Vec<ReportFormat>,
+    answers: Vec<(Endpoint, String, Bytes)>,
+    lessons: Vec<Value>,
+    undisturbed: Made,
+}
+
+impl World {
+    async fn new(formats: Vec<ReportFormat>) -> Self {
+        let sim = Simulator::start(options()).await.unwrap();
+        let lessons = sim.school().metas();
+        let lines: Vec<_> = lessons.iter().map(|line| line.to_string().into_bytes()).collect();
+        let undisturbed = make(&sim, &formats, &lines).await;
+        assert_eq!(undisturbed.exit, ExitStatus::Done);
+        assert!(undisturbed.attended.values().any(|attended| attended == "true"));
+        let names: BTreeMap<_, _> = sim
+            .requests()
+            .into_iter()
+            .filter(|seen| !matches!(seen.endpoint, Endpoint::Link | Endpoint::Blob))
+            .map(|seen| (format!("{}?{}", seen.path, seen.query), seen.endpoint))
+            .collect();
+        let (client, base) = (reqwest::Client::new(), sim.base_url());
+        let host = base.strip_suffix("/v1").unwrap();
+        let mut answers = Vec::new();
+        for (name, endpoint) in names {
+            let request = client.get(format!("{host}{name}")).bearer_auth(sim.token());
+            let body = request.send().await.unwrap().bytes().await.unwrap();
+            answers.push((endpoint, name, body));
+        }
+        Self {
+            sim,
+            formats,
+            answers,
+            lessons,
+            undisturbed,
+        }
+    }
+
+    /// Every value that can be replaced.
+    fn places(&self) -> Vec<Place> {
+        let mut places = Vec::new();
+        for (endpoint, name, body) in &self.answers {
+            let source = Source::Answer {
+                endpoint: *endpoint,
+                name: name.clone(),
+            };
+            let place = |pointer: String, ids: BTreeSet<String>| Place {
+                source: source.clone(),
+                pointer,
+                ids,
+            };
+            let of_request = ids_in(name);
+            if name.contains("format=xlsx") {
+                let texts = 0..texts(body);
+                places.extend(texts.map(|text| place(text.to_string(), of_request.clone())));
+            } else if let Ok(answer) = serde_json::from_slice::<Value>(body) {
+                let found = pointers(&answer).into_iter().filter(|pointer| {
+                    // A list of spaces that can't be read leaves nothing to do: that is another status.
+                    *endpoint != Endpoint::Spaces || pointer.starts_with("/items/0/")
+                });
+                places.extend(found.map(|pointer| {
+                    let ids = match pointer.strip_prefix("/items/") {
+                        Some(rest) => {
+                            let item = rest.split('/').next().unwrap_or_default();
+                            let id = answer.pointer(&format!("/items/{item}/id"));
+                            let id = id.and_then(Value::as_str).map(str::to_owned);
+                            of_request.iter().cloned().chain(id).collect()
+                        }
+                        None => of_request.clone(),
+                    };
+                    place(pointer, ids)
+                }));
+            }
+        }
+        for (line, payload) in self.lessons.iter().enumerate() {
+            let ids = ["externalUserId", "externalMeetingId"]
+                .map(|name| payload[name].as_str().unwrap().to_owned());
+            places.extend(pointers(payload).into_iter().map(|pointer| Place {
+                source: Source::Lessons(line),
+                pointer,
+                ids: ids.iter().cloned().collect(),
+            }));
+        }
+        places
+    }
+
+    async fn disturb(&self, place: &Place, replacement: Option<&[u8]>) -> Made {
+        self.sim.faults().clear();
+        let mut lines: Vec<_> = self
+            .lessons
+            .iter()
+            .map(|line| line.to_string().into_bytes())
+            .collect();
+        match &place.source {
+            Source::Lessons(line) => {
+                lines[*line] = replaced(&self.lessons[*line], &place.pointer, replacement)
+            }
+            Source::Answer { endpoint, name } => {
+                let (_, _, body) = self.answers.iter().find(|(_, of, _)| of == name).unwrap();
+                let body = if name.contains("format=xlsx") {
+                    retyped(
+                        body,
+                        place.pointer.parse().unwrap(),
+                        replacement.unwrap_or_default(),
+                    )
+                } else {
+                    replaced(
+                        &serde_json::from_slice(body).unwrap(),
+                        &place.pointer,
+                        replacement,
+                    )
+                };
+                let when = Matcher::endpoint(*endpoint).containing(name);
+                self.sim.faults().order(when, Failure::Bytes(body));
+            }
+        }
+        make(&self.sim, &self.formats, &lines).await
+    }
+
+    /// What a disturbed run made that it must not have made.
+    fn faults_of(&self, place: &Place, replacement: Option<&[u8]>, made: &Made) -> Vec<String> {
+        let mut faults = Vec::new();
+        if !matches!(made.exit, ExitStatus::Done | ExitStatus::Partial) {
+            faults.push(format!("exit status {:?}: {:?}", made.exit, made.problems));
+        }
+        let scope = self.scope(place);
+        let others = |rows: &BTreeSet<String>| -> BTreeSet<String> {
+            let is_other = |row: &&String| !scope.iter().any(|id| row.contains(id.as_str()));
+            rows.iter().filter(is_other).cloned().collect()
+        };
+        let (expected, found) = (others(&self.undisturbed.rows), others(&made.rows));
+        let missing = expected.difference(&found);
+        faults.extend(missing.map(|row| format!("the row is missing or changed: {row}")));
+        faults.extend(self.absent(place, replacement, made));
+        let field = place.pointer.rsplit('/').next().unwrap_or_default();
+        let unreadable =
+            replacement.is_some_and(|value| UNREADABLE.contains(&value)) && TYPED.contains(&field);
+        let named = made.problems.iter().any(|problem| {
+            let ids = [
+                &problem.space_id,
+                &problem.room_id,
+                &problem.call_id,
+                &problem.record_id,
+                &problem.external_meeting_id,
+            ];
+            ids.into_iter().flatten().any(|id| scope.contains(id))
+        });
+        if unreadable && !named {
+            faults.push(format!("the value is not named: {:?}", made.problems));
+        }
+        faults
+    }
+
+    /// Those who attended and are absent now.
+    fn absent(&self, place: &Place, replacement: Option<&[u8]>, made: &Made) -> Vec<String> {
+        // Whose ids are gone is somebody else; who is not listed, or with an empty list, was not there.
+        let parts: Vec<_> = place.pointer.split('/').skip(1).collect();
+        let says_so = match parts[..] {
+            ["participants", _] => replacement.is_none(),
+            ["participants", _, "externalUserId" | "externalMeetingId"] => true,
+            ["participants"] | ["participants", _, "sessions"] => replacement == Some(b"[]"),
+            ["participants", _, "sessions", _] => replacement.is_none(),
+            ["externalUserId" | "externalMeetingId"] => true,
+            _ => false,
+        };
+        if says_so || self.formats == [ReportFormat::Xlsx] {
+            return Vec::new();
+        }
+        let attended = self
+            .undisturbed
+            .attended
+            .iter()
+            .filter(|(_, attended)| *attended == "true");
+        attended
+            .filter(|(who, _)| {
+                made.attended
+                    .get(*who)
+                    .is_some_and(|attended| attended == "false")
+            })
+            .map(|(who, _)| format!("{who:?} was there and is absent"))
+            .collect()
+    }
+
+    /// The ids that rows about the value carry: those of the value itself, of its room's calls, and of their meetings.
+    fn scope(&self, place: &Place) -> BTreeSet<String> {
+        let school = self.sim.school();
+        let mut scope = place.ids.clone();
+        let is_space = |id: &String| school.spaces.iter().any(|space| space.id == *id);
+        if matches!(
+            place.source,
+            Source::Answer {
+                endpoint: Endpoint::Spaces,
+                ..
+            }
+        ) {
+            return scope;
+        }
+        if scope.iter().any(|id| school.room(id).is_some()) {
+            scope.retain(|id| !is_space(id));
+        }
+        let calls = school
+            .calls
+            .iter()
+            .filter(|call| place.ids.contains(&call.room_id));
+        for call in calls {
+            scope.extend([call.id.clone(), call.lesson.meeting_id.clone()]);
+        }
+        scope
+    }
+}
+
+/// Ids of the school in a request.
+fn ids_in(name: &str) -> BTreeSet<String> {
+    name.split(|c: char| !c.is_ascii_hexdigit())
+        .filter(|part| part.len() == 24)
+        .map(str::to_owned)
+        .collect()
+}
+
+async fn make(sim: &Simulator, formats: &[ReportFormat], lessons: &[Vec<u8>]) -> Made {
+    let feed = tempfile::tempdir().unwrap();
+    std::fs::write(feed.path().join("metas.jsonl"), lessons.join(&b'\n')).unwrap();
+    let mut config = config(sim);
+    config.export.reports = formats.to_vec();
+    config.meta.feeds = vec![format!("file://{}", feed.path().display())];
+    let store = Memory::default();
+    let (exit, problems) = match run_at(sim, config, store.clone(), now()).await {
+        Ok(summary) => (summary.status(), problems(summary)),
+        Err(error) if error.kind() == ErrorKind::Interrupted => panic!("{error}"),
+        Err(error) => (
+            error.exit_status(),
+            vec![Problem::new("error", error.to_string())],
+        ),
+    };
+    let (mut rows, mut attended) = (BTreeSet::new(), BTreeMap::new());
+    for (key, bytes) in store
+        .contents()
+        .iter()
+        .filter(|(key, _)| key.ends_with(".parquet"))
+    {
+        let table = key.split('/').next().unwrap();
+        let columns: Vec<_> = builtin::get(table)
+            .unwrap()
+            .columns
+            .iter()
+            .map(|column| &*column.name)
+            .collect();
+        for row in read_text(bytes.clone(), &columns).unwrap() {
+            let cells: BTreeMap<_, _> = columns.iter().copied().zip(row).collect();
+            if table == "lesson_attendance" {
+                let who = (
+                    cells["external_meeting_id"].clone(),
+                    cells["external_user_id"].clone(),
+                );
+                attended.insert(who, cells["attended"].clone());
+            }
+            rows.insert(format!("{table} {cells:?}"));
+        }
+    }
+    Made {
+        rows,
+        attended,
+        exit,
+        problems,
+    }
+}
+
+fn problems(summary: Summary) -> Vec<Problem> {
+    [summary.failed, summary.pending, summary.warnings].concat()
+}
+
+/// The pointers of all values in a document but the document itself.
+fn pointers(document: &Value) -> Vec<String> {
+    let mut found = Vec::new();
+    let mut open = vec![(String::new(), document)];
+    while let Some((pointer, value)) = open.pop() {
+        match value {
+            Value::Object(fields) => {
+                open.extend(
+                    fields
+                        .iter()
+                        .map(|(name, inner)| (format!("{pointer}/{name}"), inner)),
+                );
+            }
+            Value::Array(elements) => {
+                open.extend(
+                    elements
+                        .iter()
+                        .enumerate()
+                        .map(|(at, inner)| (format!("{pointer}/{at}"), inner)),
+                );
+            }
+            _ => {}
+        }
+        if !pointer.is_empty() {
+            found.push(pointer);
+        }
+    }
+    found.sort();
+    found
+}
+
+/// A document with another value at a place.
+fn replaced(document: &Value, pointer: &str, replacement: Option<&[u8]>) -> Vec<u8> {
+    const MARK: &str = "a value to be replaced";
+    let mut document = document.clone();
+    let (parent, name) = pointer.rsplit_once('/').unwrap();
+    match (replacement, document.pointer_mut(parent).unwrap()) {
+        (None, Value::Object(fields)) => drop(fields.remove(name)),
+        (None, Value::Array(elements)) => drop(elements.remove(name.parse().unwrap())),
+        _ => *document.pointer_mut(pointer).unwrap() = json!(MARK),
+    }
+    let text = document.to_string();
+    match text.split_once(&format!("\"{MARK}\"")) {
+        Some((before, after)) => [
+            before.as_bytes(),
+            replacement.unwrap_or_default(),
+            after.as_bytes(),
+        ]
+        .concat(),
+        None => text.into_bytes(),
+    }
+}
+
+/// The parts of a workbook that hold its texts and numbers, and how a value begins and ends in each.
+const PARTS: [(&str, &str, &str); 2] = [
+    ("xl/worksheets/", "<v>", "</v>"),
+    ("xl/sharedStrings.xml", "<t>", "</t>"),
+];
+
+fn texts(workbook: &[u8]) -> usize {
+    let mut count = 0;
+    rewritten(workbook, &mut |_| {
+        count += 1;
+        None
+    });
+    count
+}
+
+/// A workbook with another text in the place of one of its values.
+fn retyped(workbook: &[u8], text: usize, replacement: &[u8]) -> Vec<u8> {
+    let mut at = 0;
+    let replacement = String::from_utf8_lossy(replacement).replace(['"', '<', '>', '&', '\0'], "");
+    rewritten(workbook, &mut |_| {
+        at += 1;
+        (at == text + 1).then(|| replacement.clone())
+    })
+}
+
+fn rewritten(workbook: &[u8], change: &mut dyn FnMut(&str) -> Option<String>) -> Vec<u8> {
+    let mut archive = zip::ZipArchive::new(Cursor::new(workbook)).unwrap();
+    let mut made = zip::ZipWriter::new(Cursor::new(Vec::new()));
+    for index in 0..archive.len() {
+        let mut part = archive.by_index(index).unwrap();
+        let name = part.name().unwrap().into_owned();
+        let mut content = Vec::new();
+        part.read_to_end(&mut content).unwrap();
+        if let Some((_, start, end)) = PARTS.iter().find(|(prefix, ..)| name.starts_with(prefix)) {
+            let text = String::from_utf8(content).unwrap();
+            let mut pieces = text.split(start);
+            let mut changed = pieces.next().unwrap().to_owned();
+            for piece in pieces {
+                let (value, rest) = piece.split_once(end).unwrap();
+                let value = change(value).unwrap_or_else(|| value.to_owned());
+                changed.extend([start, value.as_str(), end, rest]);
+            }
+            content = changed.into_bytes();
+        }
+        made.start_file(name, zip::write::SimpleFileOptions::default())
+            .unwrap();
+        made.write_all(&content).unwrap();
+    }
+    made.finish().unwrap().into_inner()
+}
+
+async fn disturb_all(formats: Vec<ReportFormat>, wanted: impl Fn(&Place) -> bool, share: u64) {
+    let world = World::new(formats).await;
+    let places: Vec<_> = world.places().into_iter().filter(wanted).collect();
+    let mut histories: Vec<_> = places
+        .iter()
+        .flat_map(|place| REPLACEMENTS.map(|replacement| (place, replacement)))
+        .collect();
+    if soak().is_none() {
+        Rng::with_seed(7).shuffle(&mut histories);
+        // One value of each kind before a second one.
+        let mut seen: BTreeMap<String, u64> = BTreeMap::new();
+        let kind = |place: &Place| {
+            let source = match &place.source {
+                Source::Answer { endpoint, .. } => format!("{endpoint:?}"),
+                Source::Lessons(_) => "lessons".to_owned(),
+            };
+            format!(
+                "{source} {}",
+                place.pointer.rsplit('/').next().unwrap_or_default()
+            )
+        };
+        histories.sort_by_cached_key(|(place, _)| {
+            let times = seen.entry(kind(place)).or_default();
+            *times += 1;
+            *times
+        });
+        histories.truncate(usize::try_from(HISTORIES * share / 100).unwrap());
+    }
+    let mut faults = Vec::new();
+    for (place, replacement) in histories {
+        let made = world.disturb(place, replacement).await;
+        let shown = replacement.map(String::from_utf8_lossy);
+        let found = world.faults_of(place, replacement, &made).into_iter().take(2);
+        faults.extend(found.map(|fault| format!("{place:?} replaced by {shown:?}: {fault}")));
+    }
+    let count = faults.len();
+    faults.truncate(20);
+    assert!(faults.is_empty(), "{count} faults:\n{}", faults.join("\n"));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn any_value_of_an_answer_or_report_may_be_anything() {
+    let wanted = |place: &Place| match &place.source {
+        Source::Answer { name, .. } => !name.contains("format=xlsx"),
+        Source::Lessons(_) => true,
+    };
+    disturb_all(vec![ReportFormat::Json], wanted, 80).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn any_value_of_a_workbook_may_be_anything() {
+    let wanted =
+        |place: &Place| matches!(&place.source, Source::Answer { name, .. } if name.contains("format=xlsx"));
+    disturb_all(vec![ReportFormat::Xlsx], wanted, 20).await;
+}
