@@ -161,6 +161,7 @@ impl Server {
         };
         let mut tuning = Tuning {
             backoff: Duration::from_millis(1),
+            first_hold: Duration::from_millis(1),
             ..Tuning::default()
         };
         change(&mut config, &mut tuning);
