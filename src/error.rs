@@ -250,7 +250,10 @@ mod tests {
             };
             assert!(error(300).is_retryable() && !error(300).is_postponed());
             assert!(!error(301).is_retryable() && error(301).is_postponed());
-            assert_eq!(error(1).and(", 3 attempts").to_string(), "GET /spaces: later, 3 attempts (wait)");
+            assert_eq!(
+                error(1).and(", 3 attempts").to_string(),
+                "GET /spaces: later, 3 attempts (wait)"
+            );
         }
     }
 }

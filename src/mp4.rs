@@ -78,7 +78,10 @@ impl fmt::Display for Flaw {
         match self {
             Self::NoMp4 => f.write_str("no MP4"),
             Self::Size { begin } => {
-                write!(f, "no whole MP4: the box at byte {begin} is shorter than its header")
+                write!(
+                    f,
+                    "no whole MP4: the box at byte {begin} is shorter than its header"
+                )
             }
             Self::Beyond { kind, end, at } => {
                 let kind = kind.escape_ascii();
@@ -199,7 +202,13 @@ mod tests {
 
     fn long(kind: &str, content: usize) -> Vec<u8> {
         let size = 16 + content as u64;
-        [&[0, 0, 0, 1], kind.as_bytes(), &size.to_be_bytes(), &vec![7; content]].concat()
+        [
+            &[0, 0, 0, 1],
+            kind.as_bytes(),
+            &size.to_be_bytes(),
+            &vec![7; content],
+        ]
+        .concat()
     }
 
     fn endless(kind: &str, content: usize) -> Vec<u8> {
@@ -259,7 +268,18 @@ mod tests {
             flaw(b""),
         ];
         let texts = texts.map(|text| text.expect("a flaw"));
-        insta::assert_snapshot!(texts.join("\n"), @"");
+        insta::assert_snapshot!(texts.join("\n"), @r"
+        no whole MP4: it has no box `moov`, so that nothing can play it
+        no whole MP4: its box `moov` ends at byte 128, the file at 100
+        no whole MP4: its box `mdat` ends at byte 1136, the file at 460
+        no whole MP4: it ends at byte 1143, within the header of a box
+        no whole MP4: it has no box `moov`, so that nothing can play it
+        no whole MP4: the box at byte 20 is shorter than its header
+        no whole MP4: the box at byte 20 is shorter than its header
+        no MP4
+        no MP4
+        no MP4
+        ");
     }
 
     /// Files of boxes of all forms, whole or cut anywhere.

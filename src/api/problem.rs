@@ -247,7 +247,9 @@ fn said(answer: &Value, token: &str) -> Option<String> {
         Some(words(&text, token)).filter(|text| !text.is_empty())
     };
     let message = text("message").or_else(|| text("error_description"));
-    let code = ["code", "statusCode", "status", "error"].into_iter().find_map(text);
+    let code = ["code", "statusCode", "status", "error"]
+        .into_iter()
+        .find_map(text);
     match (message, code) {
         (Some(message), Some(code)) => Some(format!("{message} (code {code})")),
         (Some(message), None) => Some(message),
@@ -279,7 +281,9 @@ impl Peer {
                 "nothing listens there: check the host and port in api.base_url, and the firewall"
             }
             Self::Api => "check the network, and the host in api.base_url",
-            Self::Recordings => "let this machine reach that host: check the network, the firewall and the proxy",
+            Self::Recordings => {
+                "let this machine reach that host: check the network, the firewall and the proxy"
+            }
         }
     }
 }
@@ -390,7 +394,9 @@ pub(super) fn after_attempts(error: Error, attempts: u32) -> Error {
 pub(super) fn postponed(error: Error) -> Error {
     let pause = error.pause().unwrap_or_default().as_secs();
     let pause = humantime::format_duration(std::time::Duration::from_secs(pause));
-    error.and(&format!(": it asks for a pause of {pause}, so the next run tries again"))
+    error.and(&format!(
+        ": it asks for a pause of {pause}, so the next run tries again"
+    ))
 }
 
 /// The error of a request that is not sent, as the API refuses all of them.
@@ -444,9 +450,8 @@ mod tests {
     #[test]
     fn every_status_has_its_kind() {
         let kind = |status| kind_of(StatusCode::from_u16(status).unwrap());
-        for status in [408, 425, 429] {
-            assert_eq!(kind(status), ErrorKind::RateLimited);
-        }
+        assert_eq!(kind(429), ErrorKind::RateLimited);
+        assert_eq!([kind(408), kind(425)], [ErrorKind::Server; 2]);
         assert_eq!([kind(400), kind(409), kind(422)], [ErrorKind::Rejected; 3]);
         assert_eq!([kind(500), kind(503), kind(520)], [ErrorKind::Server; 3]);
         assert_eq!([kind(301), kind(304)], [ErrorKind::InvalidAnswer; 2]);
@@ -467,8 +472,8 @@ mod tests {
         let headers = HeaderMap::from_iter([(RETRY_AFTER, "7".parse().unwrap())]);
         let error = refusal("x", StatusCode::SERVICE_UNAVAILABLE, &headers, b"", "");
         assert_eq!(error.pause(), Some(std::time::Duration::from_secs(7)));
-        let error = after_attempts(error, 3);
-        assert_eq!(error.to_string(), "x: 503 Service Unavailable, 3 attempts");
+        let error = after_attempts(error.hint("wait"), 3);
+        assert_eq!(error.to_string(), "x: 503 Service Unavailable, 3 attempts (wait)");
         assert_eq!(error.pause(), Some(std::time::Duration::from_secs(7)));
     }
 

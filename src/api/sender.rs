@@ -249,7 +249,8 @@ impl Sender {
     where
         F: Future<Output = Attempt<T>>,
     {
-        let (mut begun, mut attempts, mut failures, mut lone_refusals) = (Instant::now(), 0_u32, 0_u32, 0_u32);
+        let (mut begun, mut attempts, mut failures, mut lone_refusals) =
+            (Instant::now(), 0_u32, 0_u32, 0_u32);
         loop {
             let admitted = self.circuits.enter(about, place)?;
             attempts = attempts.saturating_add(1);
@@ -298,28 +299,35 @@ impl Sender {
 
     /// One attempt: a pass, a slot, and what is sent then, with its whole answer. `seen` is what the answer's head says
     /// of the server.
-    async fn attempt<T>(
+    pub(super) async fn attempt<T>(
         &self,
         request: &Request,
         seen: &OnceLock<(u16, Sign)>,
         send: impl Future<Output = Result<T>>,
     ) -> Attempt<T> {
         let (about, kind) = (request.about(), request.kind());
-        if let Err(reason) = self.throttle.admit(Instant::now()) {
-            self.unsent.fetch_add(1, Ordering::Relaxed);
-            return Attempt::Final(problem::closed(about, request.place().is_some(), &reason));
-        }
         let pass = match self.unless_stopped(about, self.gate.enter()).await {
             Ok(pass) => pass,
             Err(stopped) => return Attempt::Final(stopped),
         };
+        if let Err(reason) = self.throttle.admit(Instant::now()) {
+            self.unsent.fetch_add(1, Ordering::Relaxed);
+            return Attempt::Final(problem::closed(about, request.place().is_some(), &reason));
+        }
         if let Err(stopped) = self.wait_for_slot(about).await {
             return Attempt::Final(stopped);
         }
         self.requests.fetch_add(1, Ordering::Relaxed);
         let sent = Instant::now();
         let answer = self.in_time(about, send).await;
-        let (status, sign) = seen.get().copied().unzip();
+        let (status, mut sign) = seen.get().copied().unzip();
+        if answer
+            .as_ref()
+            .is_err_and(|error| error.kind() == ErrorKind::RateLimited)
+        {
+            // Whatever its status is.
+            sign = Some(Sign::SlowDown);
+        }
         pass.give_back(kind, sent, sign);
         METRICS.api_answered(kind.name(), status, sent.elapsed());
         self.judge(sent, answer)
@@ -393,12 +401,7 @@ impl Sender {
     }
 
     /// Sends a request, takes note of what its answer's head says of the server, and reads the whole.
-    async fn exchange(
-        &self,
-        request: &Request,
-        most: usize,
-        seen: &OnceLock<(u16, Sign)>,
-    ) -> Result<Answer> {
+    async fn exchange(&self, request: &Request, most: usize, seen: &OnceLock<(u16, Sign)>) -> Result<Answer> {
         let (about, sent_at) = (request.about(), Instant::now());
         let url = request.url(&self.base);
         let mut sending = self.http.request(request.method(), url.clone());

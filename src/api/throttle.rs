@@ -108,7 +108,13 @@ impl Throttle {
     }
 
     /// A request that was sent at `sent` was refused as one too many; `asked` is the pause that the answer asks for.
-    pub(super) fn refused(&self, sent: Instant, asked: Option<Duration>, now: Instant, reason: &str) -> Refusal {
+    pub(super) fn refused(
+        &self,
+        sent: Instant,
+        asked: Option<Duration>,
+        now: Instant,
+        reason: &str,
+    ) -> Refusal {
         let mut state = self.lock();
         let asked = asked.filter(|pause| !pause.is_zero());
         let Some(drought) = &mut state.drought else {
@@ -135,7 +141,8 @@ impl Throttle {
             drought.holds += 1;
         }
         let until = drought.until;
-        let is_over = drought.holds >= LEAST_HOLDS && now.saturating_duration_since(drought.since) >= PATIENCE;
+        let is_over =
+            drought.holds >= LEAST_HOLDS && now.saturating_duration_since(drought.since) >= PATIENCE;
         if is_over || state.closed.is_some() {
             state.close(now + PROBE_PAUSE, reason);
             return Refusal::GivenUp;
@@ -269,7 +276,10 @@ mod tests {
         // An answer to one of them does not say that the API bears more now.
         throttle.answered(sent, now);
         let later = until + SECOND * 2;
-        let doubled = Refusal::Held { until: later, first: false };
+        let doubled = Refusal::Held {
+            until: later,
+            first: false,
+        };
         assert_eq!(throttle.refused(until, None, until, "429"), doubled);
     }
 
@@ -277,14 +287,23 @@ mod tests {
     fn what_is_asked_for_is_held_and_never_undercut() {
         let throttle = Throttle::new(SECOND);
         let now = Instant::now();
-        let held = |after, first| Refusal::Held { until: now + after, first };
-        assert_eq!(throttle.refused(now, Some(SECOND * 7), now, "429"), held(SECOND * 7, true));
+        let held = |after, first| Refusal::Held {
+            until: now + after,
+            first,
+        };
+        assert_eq!(
+            throttle.refused(now, Some(SECOND * 7), now, "429"),
+            held(SECOND * 7, true)
+        );
         let then = now + SECOND * 7;
         let refused = throttle.refused(then, Some(SECOND * 3), then, "429");
         assert_eq!(refused, held(SECOND * 10, false));
         // A pause of nothing would be a loop.
         let then = now + SECOND * 10;
-        assert_eq!(throttle.refused(then, Some(Duration::ZERO), then, "429"), held(SECOND * 11, false));
+        assert_eq!(
+            throttle.refused(then, Some(Duration::ZERO), then, "429"),
+            held(SECOND * 11, false)
+        );
     }
 
     #[test]

@@ -509,7 +509,16 @@ mod tests {
         }
         let spaced = "https://blob.example/мой урок.mp4";
         assert_eq!(link(spaced.as_bytes()).as_deref(), Some(spaced));
-        for body in ["http://a\nhttp://b", "", "null", "[]", "{}", "not ready yet", "\"\"", "<html> </html>"] {
+        for body in [
+            "http://a\nhttp://b",
+            "",
+            "null",
+            "[]",
+            "{}",
+            "not ready yet",
+            "\"\"",
+            "<html> </html>",
+        ] {
             assert_eq!(link(body.as_bytes()), None, "{body}");
         }
     }

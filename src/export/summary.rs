@@ -588,7 +588,11 @@ impl Summary {
 /// What an operator does about a limiter.
 fn refused_as_too_many(limited: &Limited) -> String {
     let refused = limited.refused;
-    let times = if refused == 1 { "once" } else { &format!("{refused} times") };
+    let times = if refused == 1 {
+        "once"
+    } else {
+        &format!("{refused} times")
+    };
     let told = format!("the API said {times} that there are too many requests, and all were held");
     match limited.rate.map(rounded) {
         Some(rate) => format!(

@@ -100,7 +100,11 @@ impl SimulateArgs {
         let some = |limit: u32| (limit > 0).then_some(limit);
         match some(self.limit_per_minute) {
             Some(limit) => (Some(limit), self.limit_window, RetryAfter::Unsaid),
-            None => (some(self.rate_limit), Duration::from_secs(1), RetryAfter::Seconds(1)),
+            None => (
+                some(self.rate_limit),
+                Duration::from_secs(1),
+                RetryAfter::Seconds(1),
+            ),
         }
     }
 

@@ -238,7 +238,10 @@ mod tests {
         assert!(spoilt("hash", "00".into()));
         assert!(spoilt("hash", "zz".into()));
         assert!(spoilt("boxes", serde_json::Value::Null));
-        assert!(spoilt("boxes", serde_json::to_value(BoxWalker::default()).unwrap()));
+        assert!(spoilt(
+            "boxes",
+            serde_json::to_value(BoxWalker::default()).unwrap()
+        ));
         assert!(spoilt(
             "parts",
             serde_json::json!([{"number": 2, "etag": "", "bytes": 4}])

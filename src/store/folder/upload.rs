@@ -85,7 +85,11 @@ impl FolderUpload {
             key,
             path,
             source,
-            open: Some(Open { temp, digester, bytes }),
+            open: Some(Open {
+                temp,
+                digester,
+                bytes,
+            }),
             keeper,
             gathered: Vec::new(),
             gathered_bytes: 0,

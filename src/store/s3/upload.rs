@@ -20,10 +20,10 @@ use tokio::task::JoinSet;
 
 use super::buffers::Slot;
 use super::{S3Store, connect, multipart};
+use crate::mp4::BoxWalker;
 use crate::store::checkpoint::{Checkpoint, Digester, Part};
 use crate::store::claim::Claim;
 use crate::store::keeper::Keeper;
-use crate::mp4::BoxWalker;
 use crate::store::{Source, Store, Upload, UploadOptions, Uploaded};
 use crate::{Error, ErrorKind, Result};
 
