@@ -182,7 +182,7 @@ pub(super) fn hidden_error(
     }
     let kind = by_code.unwrap_or(ErrorKind::Server);
     let what = said(&answer, token).unwrap_or_else(|| "without a word".into());
-    let message = format!("{}, but answered an error: {what}", status_text(status));
+    let message = format!("answered an error as {}: {what}", status_text(status));
     Some(with_hint(Error::new(kind, about, message)).retry_after(asked_pause(headers)))
 }
 
