@@ -355,19 +355,23 @@ async fn an_error_that_calls_itself_a_success_is_no_report() {
         Failure::Bytes(body.into_bytes())
     };
     let reports = || Matcher::endpoint(Endpoint::Report);
-    sim.faults().order(reports(), error("\"internal_error\""));
-    let run = impatient(&sim, &lake, &backfill(&range(&sim), &["--only", "analytics"]))
+    let call = sim.school().calls[0].id.clone();
+    sim.faults()
+        .order(reports().containing(&call), error("\"internal_error\""));
+    let run = impatient(&sim, &lake, &backfill(&range(&sim), &[]))
         .run()
         .await
         .expect(3);
-    assert_eq!((run.count("reports_landed"), run.count("reports_done")), (0, 0));
-    assert!(
-        !lake
-            .keys()
-            .await
-            .keys()
-            .any(|key| key.starts_with("raw/reports/"))
-    );
+    let summary = run.summary();
+    let failed = problems(&summary, "failed", "report_failed");
+    assert_eq!(failed.len(), 2, "JSON and XLSX: {summary}");
+    for problem in failed {
+        assert_eq!(problem["call_id"], call.as_str(), "{problem}");
+        let message = problem["message"].as_str().unwrap();
+        assert!(message.contains("answered an error as 200 OK"), "{problem}");
+    }
+    let of_call = |key: &String| key.starts_with("raw/reports/") && key.contains(&call);
+    assert!(!lake.keys().await.keys().any(of_call));
     // One that passes is repeated like the error it is.
     sim.faults().clear();
     sim.faults().order(reports().first(1), error("500"));
