@@ -23,6 +23,8 @@ const LONGEST_ID: usize = 64;
 
 /// Of a body only an error's `message` and `code` are of use here.
 pub(super) const LONGEST_ERROR: usize = 64 * 1024;
+/// An error that calls itself a success is short.
+const LONGEST_HIDDEN: usize = 8 * 1024;
 /// Fields that an error has; an object with any other one is something else.
 const ERROR_FIELDS: [&str; 14] = [
     "message",
@@ -164,10 +166,10 @@ pub(super) fn hidden_error(
     token: &str,
 ) -> Option<Error> {
     let body = body.strip_prefix(b"\xef\xbb\xbf").unwrap_or(body).trim_ascii();
-    if body.first() != Some(&b'{') || body.len() > LONGEST_ERROR {
+    if body.first() != Some(&b'{') || body.len() > LONGEST_HIDDEN {
         return None;
     }
-    let answer: Value = serde_json::from_slice(body).ok()?;
+    let (answer, _): (Value, _) = crate::json::read(body).ok()?;
     let fields = answer.as_object()?;
     let is_known = |field: &String| ERROR_FIELDS.contains(&field.as_str());
     let by_code = kind_by_code(&answer);

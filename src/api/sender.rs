@@ -9,42 +9,37 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use reqwest::dns::Resolve;
 use reqwest::header::{ACCEPT_ENCODING, AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderValue};
-use reqwest::{Method, Response, StatusCode, Url, redirect};
+use reqwest::{Method, StatusCode, Url, redirect};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::answer::{self, Answer};
+use super::body;
 use super::circuits::{Circuits, Place};
 use super::client::{Limited, Stats, Tuning};
 use super::download;
-use super::encoding;
 use super::gate::Gate;
 use super::guard::Guard;
 use super::pace::Pace;
 use super::pressure::Sign;
-use super::problem::{self, LONGEST_ERROR, Peer};
+use super::problem::{self, Peer};
 use super::request::{Kind, List, Request};
 use super::retry::Backoff;
 use super::throttle::{RateMeter, Refusal, Throttle};
 use crate::config::{self, Secret};
 use crate::metrics::METRICS;
-use crate::mp4;
 use crate::{Error, ErrorKind, Result};
 
 /// How the program names itself to servers.
 const USER_AGENT: &str = concat!("telelake/", env!("CARGO_PKG_VERSION"));
 /// A host that does not take a connection in this time is tried again.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
-/// An error's body is worth no long wait.
-const LONGEST_WAIT_FOR_ERROR: Duration = Duration::from_secs(2);
 /// Refusals of one request as one too many, each right after something else was answered: it is the request then, and
 /// not the limiter.
 const MOST_LONE_REFUSALS: u32 = 10;
-/// Most of a body's announced length is not reserved before it comes.
-const LARGEST_RESERVE: usize = 1024 * 1024;
 
 /// How one attempt of a request ended.
 pub(super) enum Attempt<T> {
@@ -239,7 +234,8 @@ impl Sender {
         .await
     }
 
-    /// Repeats what fails in a way that may pass, as long as its place's circuit lets it.
+    /// Repeats what fails in a way that may pass, as long as its place's circuit lets it. What the limiter refuses waits
+    /// for the end of the hold together with all others, and counts as no failure.
     pub(super) async fn persist<T, F>(
         &self,
         about: &str,
@@ -258,7 +254,6 @@ impl Sender {
                 Attempt::Limited { error, first } if lone_refusals < MOST_LONE_REFUSALS => {
                     lone_refusals += u32::from(first);
                     drop(admitted);
-                    // It waits for the end of the hold together with all others.
                     self.note_retry(&error, attempts, Duration::ZERO);
                     begun = Instant::now();
                     continue;
@@ -410,7 +405,8 @@ impl Sender {
             sending = sending.header(CONTENT_TYPE, json).body(body);
         }
         let sent = sending.send().await;
-        let mut response = sent.map_err(|error| self.cut(about, error))?;
+        let token = self.token.expose();
+        let mut response = sent.map_err(|error| problem::transport(about, error, token, Peer::Api))?;
         let status = response.status();
         let sign = match status {
             StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE => Sign::SlowDown,
@@ -418,7 +414,7 @@ impl Sender {
         };
         let _ = seen.set((status.as_u16(), sign));
         if !status.is_success() && !status.is_redirection() {
-            return Err(self.refusal(about, response).await);
+            return Err(body::refusal(about, response, self.timeout / 2, token).await);
         }
         let framed = download::is_framed(&response);
         let headers = std::mem::take(response.headers_mut());
@@ -428,10 +424,10 @@ impl Sender {
         let body = if status.is_redirection() {
             Bytes::new()
         } else {
-            let body = self.body(request, response, most).await?;
-            unpacked(about, &headers, body, most).await?
+            let body = body::read(request, response, most, token).await?;
+            body::unpacked(about, &headers, body, most).await?
         };
-        let (is_read, token) = (request.method() == Method::GET, self.token.expose());
+        let is_read = request.method() == Method::GET;
         if status.is_success()
             && let Some(error) = problem::hidden_error(about, status, &headers, &body, is_read, token)
         {
@@ -445,70 +441,6 @@ impl Sender {
             body,
         })
     }
-
-    /// The error of an answer, with as much of its body as is of use.
-    async fn refusal(&self, about: &str, mut response: Response) -> Error {
-        let mut body = BytesMut::new();
-        let read = async {
-            while let Ok(Some(chunk)) = response.chunk().await
-                && body.len() < LONGEST_ERROR
-            {
-                body.extend_from_slice(&chunk);
-            }
-        };
-        // The status is known, whether or not the rest comes.
-        let _ = tokio::time::timeout(LONGEST_WAIT_FOR_ERROR.min(self.timeout / 2), read).await;
-        let headers = response.headers();
-        let packed = encoding::of(headers);
-        let unpacked =
-            packed.and_then(|encoding| encoding::unpack(about, &encoding, &body, LONGEST_ERROR).ok());
-        let body = unpacked.as_deref().unwrap_or(&body);
-        problem::refusal(about, response.status(), headers, body, self.token.expose())
-    }
-
-    /// A body, bounded before it is read and while it is.
-    async fn body(&self, request: &Request, mut response: Response, most: usize) -> Result<Bytes> {
-        let about = request.about();
-        let expected = usize::try_from(response.content_length().unwrap_or(0)).unwrap_or(usize::MAX);
-        let mut body = BytesMut::with_capacity(expected.min(most).min(LARGEST_RESERVE));
-        while let Some(chunk) = response.chunk().await.map_err(|error| self.cut(about, error))? {
-            if expected > most || body.len() + chunk.len() > most {
-                body.extend_from_slice(chunk.get(..mp4::HEAD).unwrap_or_default());
-                return Err(match request.kind() {
-                    Kind::Link if mp4::is_mp4(&body) => answer::no_link(about, response.status()),
-                    _ => too_large(about, most),
-                });
-            }
-            body.extend_from_slice(&chunk);
-        }
-        Ok(body.freeze())
-    }
-
-    /// The error of an API whose answer did not come, or not whole.
-    fn cut(&self, about: &str, error: reqwest::Error) -> Error {
-        problem::transport(about, error, self.token.expose(), Peer::Api)
-    }
-}
-
-fn too_large(about: &str, most: usize) -> Error {
-    Error::new(
-        ErrorKind::TooLarge,
-        about,
-        format!("answered more than {most} bytes"),
-    )
-}
-
-/// A body as it was asked for: unpacked, where something on the way has packed it.
-async fn unpacked(about: &str, headers: &HeaderMap, body: Bytes, most: usize) -> Result<Bytes> {
-    let Some(encoding) = encoding::of(headers).filter(|_| !body.is_empty()) else {
-        return Ok(body);
-    };
-    let of = about.to_owned();
-    let unpacking = tokio::task::spawn_blocking(move || encoding::unpack(&of, &encoding, &body, most));
-    let unpacked = unpacking
-        .await
-        .unwrap_or_else(|_| Err(Error::new(ErrorKind::Internal, about, "unpacking broke off")));
-    unpacked.map(Bytes::from)
 }
 
 /// Whether an error tells nothing about the limiter: the request may not have come to it.
