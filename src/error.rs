@@ -25,12 +25,14 @@ pub enum ErrorKind {
     NotFound,
     /// The API refused the request for another reason (4xx).
     Rejected,
-    /// The API asked to slow down (429, 408, 425) and did not relent.
+    /// The API refused the request as one too many (429) and did not relent.
     RateLimited,
     /// The API failed (5xx).
     Server,
     /// No connection, a connection cut, or no answer in time.
     Connection,
+    /// The other side's certificate is not trusted.
+    Untrusted,
     /// Not sent: requests of the same space or room had kept failing.
     Skipped,
     /// The answer is not what the API promises: HTML, broken JSON, another shape.
@@ -52,6 +54,9 @@ pub enum ErrorKind {
     /// A fault of the program itself.
     Internal,
 }
+
+/// The longest pause that is waited for within a run; who asks for more is left to the next run.
+pub const LONGEST_PAUSE: Duration = Duration::from_secs(5 * 60);
 
 /// Exit statuses that scripts may rely on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -137,16 +142,29 @@ impl Error {
         self.retry_after
     }
 
+    /// Whether the other side asked for a pause that no run waits for.
+    pub fn is_postponed(&self) -> bool {
+        self.retry_after.is_some_and(|pause| pause > LONGEST_PAUSE)
+    }
+
+    /// The same error with more about what happened; the hint and the pause stay.
+    #[must_use]
+    pub fn and(mut self, more: &str) -> Self {
+        self.message.push_str(&one_line(more.to_owned()));
+        self
+    }
+
     /// Whether the same request may succeed when it is sent again: the only place that decides this.
     pub fn is_retryable(&self) -> bool {
         match self.kind {
-            ErrorKind::RateLimited | ErrorKind::Server | ErrorKind::Connection => true,
+            ErrorKind::RateLimited | ErrorKind::Server | ErrorKind::Connection => !self.is_postponed(),
             ErrorKind::Usage
             | ErrorKind::Config
             | ErrorKind::Unauthorized
             | ErrorKind::Forbidden
             | ErrorKind::NotFound
             | ErrorKind::Rejected
+            | ErrorKind::Untrusted
             | ErrorKind::Skipped
             | ErrorKind::InvalidAnswer
             | ErrorKind::TooLarge
@@ -171,6 +189,7 @@ impl Error {
             | ErrorKind::RateLimited
             | ErrorKind::Server
             | ErrorKind::Connection
+            | ErrorKind::Untrusted
             | ErrorKind::Skipped
             | ErrorKind::InvalidAnswer
             | ErrorKind::TooLarge
@@ -220,5 +239,21 @@ mod tests {
         );
         assert_eq!(error.exit_status(), ExitStatus::Nothing);
         assert!(!error.is_retryable());
+    }
+
+    #[test]
+    fn a_pause_of_hours_is_not_waited_for() {
+        for kind in [ErrorKind::RateLimited, ErrorKind::Server] {
+            let error = |seconds| {
+                let error = Error::new(kind, "GET /spaces", "later").hint("wait");
+                error.retry_after(Some(Duration::from_secs(seconds)))
+            };
+            assert!(error(300).is_retryable() && !error(300).is_postponed());
+            assert!(!error(301).is_retryable() && error(301).is_postponed());
+            assert_eq!(
+                error(1).and(", 3 attempts").to_string(),
+                "GET /spaces: later, 3 attempts (wait)"
+            );
+        }
     }
 }

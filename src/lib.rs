@@ -14,6 +14,7 @@ pub mod json;
 pub mod lake;
 pub mod lenient;
 pub mod metrics;
+pub mod mp4;
 pub mod printable;
 pub mod serve;
 pub mod simulator;

@@ -1,13 +1,18 @@
 //! What an answer of the API says: a page, a report, a link. Pure; `client` names the reader, `sender` calls it.
 
 use bytes::Bytes;
-use reqwest::header::{HeaderMap, LOCATION};
+use percent_encoding::{AsciiSet, CONTROLS};
+use reqwest::header::{CONTENT_TYPE, HeaderMap, LOCATION};
 use reqwest::{StatusCode, Url};
 
 use super::problem::{self, BASE_URL_HINT};
 use super::request::Request;
 use super::wire::{self, NotAPage};
+use crate::mp4;
 use crate::{Error, ErrorKind, Result};
+
+/// Besides all that is not ASCII. What is percent-encoded stays as it is.
+const NOT_IN_URLS: &AsciiSet = &CONTROLS.add(b' ').add(b'"').add(b'<').add(b'>').add(b'`');
 
 /// An answer of the API that is no error, read whole.
 pub(super) struct Answer {
@@ -67,8 +72,11 @@ pub(super) fn page(request: &Request, answer: Answer) -> Result<wire::Page> {
 
 /// Reads a link to a recording, which may come as a redirect.
 pub(super) fn link(request: &Request, answer: Answer) -> Result<Url> {
+    if !answer.status.is_redirection() && is_video(&answer.headers, &answer.body) {
+        return Err(no_link(request.about(), answer.status));
+    }
     let text = match answer.headers.get(LOCATION) {
-        Some(location) if answer.status.is_redirection() => location.to_str().ok().map(str::to_owned),
+        Some(location) if answer.status.is_redirection() => Some(percent_encoded(location.as_bytes())),
         _ if answer.status.is_redirection() => None,
         _ => wire::link(&answer.body),
     };
@@ -85,6 +93,26 @@ pub(super) fn link(request: &Request, answer: Answer) -> Result<Url> {
         );
         Error::new(ErrorKind::InvalidAnswer, request.about(), message)
     })
+}
+
+/// Whether an answer is a recording, and not the link to it.
+pub(super) fn is_video(headers: &HeaderMap, body: &[u8]) -> bool {
+    let kind = headers.get(CONTENT_TYPE).and_then(|kind| kind.to_str().ok());
+    kind.is_some_and(|kind| kind.trim().to_ascii_lowercase().starts_with("video/")) || mp4::is_mp4(body)
+}
+
+/// The error of a recording where a link was asked for. It may be larger than any answer of the API.
+pub(super) fn no_link(about: &str, status: StatusCode) -> Error {
+    let message = format!(
+        "{}, but answered the video itself, not a link to it",
+        problem::status_text(status)
+    );
+    Error::new(ErrorKind::InvalidAnswer, about, message)
+}
+
+/// A link that some servers send as it is, in UTF-8 and with spaces, as a URL has it.
+fn percent_encoded(link: &[u8]) -> String {
+    percent_encoding::percent_encode(link.trim_ascii(), NOT_IN_URLS).to_string()
 }
 
 /// Reads a webhook.

@@ -182,7 +182,9 @@ enum Outcome {
 
 fn outcome_of(error: Option<&Error>) -> Outcome {
     match error.map(Error::kind) {
-        Some(ErrorKind::Server | ErrorKind::Connection) => Outcome::Bad,
+        // It was told when to come back: nothing that the requests beside it would hear too.
+        _ if error.is_some_and(Error::is_postponed) => Outcome::Nothing,
+        Some(ErrorKind::Server | ErrorKind::Connection | ErrorKind::Untrusted) => Outcome::Bad,
         // Too many requests are no failure of the space's; a stop tells nothing.
         Some(ErrorKind::RateLimited | ErrorKind::Interrupted | ErrorKind::Skipped) => Outcome::Nothing,
         _ => Outcome::Good,

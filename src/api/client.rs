@@ -29,6 +29,9 @@ pub struct Tuning {
     pub backoff: Duration,
     /// The longest backoff's limit.
     pub backoff_cap: Duration,
+    /// How long all requests are held when the API's limiter refuses one and does not say for how long; it doubles
+    /// from there.
+    pub first_hold: Duration,
     /// What requests in flight get when the program is asked to stop.
     pub grace: Duration,
     /// The largest answer of a list, bytes.
@@ -44,6 +47,7 @@ impl Default for Tuning {
         Self {
             backoff: Duration::from_millis(300),
             backoff_cap: Duration::from_secs(20),
+            first_hold: Duration::from_secs(1),
             grace: Duration::from_secs(5),
             list_bytes: 32 * MIB,
             report_bytes: 256 * MIB,
@@ -59,6 +63,17 @@ pub struct Stats {
     pub requests: u64,
     /// Further attempts after failed ones, of requests and of downloads' openings.
     pub retries: u64,
+}
+
+/// What the API's limiter did to a client's requests.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Limited {
+    /// Requests that were refused as one too many; each was sent again.
+    pub refused: u64,
+    /// Requests that were not sent, as the API had refused all for minutes.
+    pub unsent: u64,
+    /// Requests a second that the API answered meanwhile.
+    pub rate: Option<f64>,
 }
 
 /// The API's client. Clones share everything.
@@ -194,7 +209,12 @@ impl Client {
 
     /// Whether a space's requests fail at once by now.
     pub fn is_shut_out(&self, space: &str) -> bool {
-        self.sender.circuits().is_open(space)
+        self.sender.is_closed() || self.sender.circuits().is_open(space)
+    }
+
+    /// What the API's limiter did so far, if it did anything.
+    pub fn limited(&self) -> Option<Limited> {
+        self.sender.limited()
     }
 
     /// A space's webhook; `NotFound` where it has none.

@@ -14,7 +14,9 @@ use tokio::time::Instant;
 
 use super::circuits::Place;
 use super::client::Client;
-use super::problem;
+use super::encoding;
+use super::problem::{self, Peer};
+use super::sender::Attempt;
 use crate::{Error, ErrorKind, Result};
 
 /// A source that brings fewer bytes than this in so many timeouts of waiting is as good as stalled.
@@ -100,13 +102,14 @@ impl Client {
     ///
     /// # Errors
     /// `Forbidden` when the link is refused (400, 401, 403, 404, 410: it has run out, mint another); `Content` when the
-    /// range asked for does not exist or is not the one answered, or the file has changed; and as every request.
+    /// range asked for does not exist or is not the one answered, or the file has changed; `InvalidAnswer` when the
+    /// file comes packed; and as every request.
     pub async fn download(&self, link: &Link, resume: Option<Resume>) -> Result<Download> {
         let about = link.about();
         let resume = resume.filter(|resume| resume.offset > 0);
         self.sender
-            .persist(&about, Some(&link.place), || {
-                self.open(&about, link, resume.as_ref())
+            .persist(&about, Some(&link.place), || async {
+                Attempt::Done(self.open(&about, link, resume.as_ref()).await)
             })
             .await
     }
@@ -136,10 +139,14 @@ impl Client {
             request
                 .send()
                 .await
-                .map_err(|error| problem::transport(about, error, ""))
+                .map_err(|error| problem::transport(about, error, "", Peer::Recordings))
         };
         let response = self.sender.in_time(about, sent).await?;
         let offset = offset_of(about, &response, resume)?;
+        if let Some(encoding) = encoding::of(response.headers()) {
+            // Sizes, ranges and the checksum would be those of other bytes.
+            return Err(encoding::unknown(about, &encoding));
+        }
         let length = response.content_length();
         let whole = if response.status() == StatusCode::PARTIAL_CONTENT {
             content_range(response.headers()).and_then(|(_, total)| total)
@@ -212,7 +219,7 @@ impl Download {
             self.response
                 .chunk()
                 .await
-                .map_err(|error| problem::transport(about, error, ""))
+                .map_err(|error| problem::transport(about, error, "", Peer::Recordings))
         };
         let asked_at = Instant::now();
         let chunk = sender.in_time(about, piece).await?;

@@ -1,7 +1,7 @@
 //! When the next request may start: the cap on requests a second, and the pause after the server's "slow down".
 //! The arithmetic is pure; `client` sleeps until the slot.
 
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use tokio::time::Instant;
@@ -10,7 +10,15 @@ use tokio::time::Instant;
 #[derive(Debug)]
 pub(super) struct Pace {
     interval: Duration,
-    next: Mutex<Option<Instant>>,
+    times: Mutex<Times>,
+}
+
+#[derive(Debug, Default)]
+struct Times {
+    /// The next slot.
+    next: Option<Instant>,
+    /// The end of the last hold.
+    held_until: Option<Instant>,
 }
 
 impl Pace {
@@ -24,23 +32,33 @@ impl Pace {
         let interval = Duration::try_from_secs_f64(interval).unwrap_or(Duration::MAX);
         Self {
             interval,
-            next: Mutex::new(None),
+            times: Mutex::default(),
         }
     }
 
     /// Takes the next slot: when the caller may start.
     pub(super) fn slot(&self, now: Instant) -> Instant {
-        let mut next = self.next.lock().unwrap_or_else(PoisonError::into_inner);
-        let slot = next.map_or(now, |next| next.max(now));
-        *next = slot.checked_add(self.interval);
+        let mut times = self.lock();
+        let slot = times.next.map_or(now, |next| next.max(now));
+        times.next = slot.checked_add(self.interval);
         slot
     }
 
     /// No further slot before `until`: when one request is told to slow down, its neighbours would only be told the
-    /// same, and use up their attempts.
+    /// same.
     pub(super) fn hold(&self, until: Instant) {
-        let mut next = self.next.lock().unwrap_or_else(PoisonError::into_inner);
-        *next = Some(next.map_or(until, |next| next.max(until)));
+        let mut times = self.lock();
+        times.next = Some(times.next.map_or(until, |next| next.max(until)));
+        times.held_until = Some(times.held_until.map_or(until, |held| held.max(until)));
+    }
+
+    /// Whether a hold is in force, so that a slot from before it is none any more.
+    pub(super) fn is_held(&self, now: Instant) -> bool {
+        self.lock().held_until.is_some_and(|until| now < until)
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Times> {
+        self.times.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -71,5 +89,6 @@ mod tests {
         assert_eq!([pace.slot(start), pace.slot(start)], [until, until]);
         let later = until + Duration::from_secs(1);
         assert_eq!(pace.slot(later), later);
+        assert!(pace.is_held(start) && !pace.is_held(until));
     }
 }

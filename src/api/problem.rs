@@ -4,6 +4,7 @@
 //! telephone numbers, and of anything after a URL's `?`, where signatures stand.
 
 use std::error::Error as StdError;
+use std::time::Duration;
 
 use chrono::Utc;
 use reqwest::StatusCode;
@@ -20,7 +21,30 @@ const LONGEST_WORDS: usize = 200;
 /// Characters of an id that are repeated.
 const LONGEST_ID: usize = 64;
 
+/// Of a body only an error's `message` and `code` are of use here.
+pub(super) const LONGEST_ERROR: usize = 64 * 1024;
+/// An error that calls itself a success is short.
+const LONGEST_HIDDEN: usize = 8 * 1024;
+/// Fields that an error has; an object with any other one is something else.
+const ERROR_FIELDS: [&str; 14] = [
+    "message",
+    "code",
+    "status",
+    "statusCode",
+    "error",
+    "errors",
+    "error_description",
+    "details",
+    "success",
+    "timestamp",
+    "path",
+    "requestId",
+    "request_id",
+    "traceId",
+];
+
 const TOKEN_HINT: &str = "check api.token, or make a new personal token";
+const CERTIFICATE_HINT: &str = "where a proxy or a private CA stands between, name a file with the CA's certificate in SSL_CERT_FILE; where it has expired, check this machine's clock";
 pub(super) const BASE_URL_HINT: &str = "check api.base_url";
 
 /// An id as errors show it: bounded, on one line.
@@ -80,7 +104,9 @@ pub(super) fn kind_of(status: StatusCode) -> ErrorKind {
         401 => ErrorKind::Unauthorized,
         403 => ErrorKind::Forbidden,
         404 => ErrorKind::NotFound,
-        408 | 425 | 429 => ErrorKind::RateLimited,
+        429 => ErrorKind::RateLimited,
+        // Too late or too early for this once: nothing that the API holds against us.
+        408 | 425 => ErrorKind::Server,
         400..=499 => ErrorKind::Rejected,
         500..=599 => ErrorKind::Server,
         _ => ErrorKind::InvalidAnswer,
@@ -103,24 +129,114 @@ pub(super) fn refusal(
     body: &[u8],
     token: &str,
 ) -> Error {
-    let kind = kind_of(status);
+    let answer = serde_json::from_slice(body).ok();
+    let mut kind = kind_of(status);
+    // Some limiters call themselves unavailable.
+    if status == StatusCode::SERVICE_UNAVAILABLE
+        && answer.as_ref().and_then(kind_by_code) == Some(ErrorKind::RateLimited)
+    {
+        kind = ErrorKind::RateLimited;
+    }
     let mut message = status_text(status);
-    if let Some(said) = said(body, token) {
+    if let Some(said) = answer.and_then(|answer| said(&answer, token)) {
         message = format!("{message}: {said}");
     }
-    let error = Error::new(kind, about, message).retry_after(asked_pause(headers));
-    match kind {
+    with_hint(Error::new(kind, about, message)).retry_after(asked_pause(headers))
+}
+
+fn with_hint(error: Error) -> Error {
+    match error.kind() {
         ErrorKind::Unauthorized => error.hint(TOKEN_HINT),
         ErrorKind::InvalidAnswer => {
             error.hint(format!("{BASE_URL_HINT}: the API itself does not redirect here"))
         }
+        ErrorKind::RateLimited => error.hint("set api.requests_per_second to what the API bears"),
         _ => error,
     }
 }
 
-/// The API's `message` and `code`.
-fn said(body: &[u8], token: &str) -> Option<String> {
-    let answer: Value = serde_json::from_slice(body).ok()?;
+/// The error within an answer that calls itself a success. `is_read`: the request only reads, so that an answer of
+/// nothing but words can be no good one; of a request that changes something, only a code tells.
+pub(super) fn hidden_error(
+    about: &str,
+    status: StatusCode,
+    headers: &HeaderMap,
+    body: &[u8],
+    is_read: bool,
+    token: &str,
+) -> Option<Error> {
+    let body = body.strip_prefix(b"\xef\xbb\xbf").unwrap_or(body).trim_ascii();
+    if body.first() != Some(&b'{') || body.len() > LONGEST_HIDDEN {
+        return None;
+    }
+    let (answer, _): (Value, _) = crate::json::read(body).ok()?;
+    let fields = answer.as_object()?;
+    let is_known = |field: &String| ERROR_FIELDS.contains(&field.as_str());
+    let by_code = kind_by_code(&answer);
+    let says = |field: &str| fields.get(field).is_some_and(|value| !is_nothing(value));
+    let is_told = says("message") || says("error") || says("errors");
+    let is_error = match is_read {
+        true => is_told || (fields.contains_key("message") && says("code")),
+        false => by_code.is_some(),
+    };
+    if !is_error || !fields.keys().all(is_known) {
+        return None;
+    }
+    let kind = by_code.unwrap_or(ErrorKind::Server);
+    let what = said(&answer, token).unwrap_or_else(|| "without a word".into());
+    let message = format!("answered an error as {}: {what}", status_text(status));
+    Some(with_hint(Error::new(kind, about, message)).retry_after(asked_pause(headers)))
+}
+
+fn is_nothing(value: &Value) -> bool {
+    match value {
+        Value::Null | Value::Bool(false) => true,
+        Value::String(text) => text.trim().is_empty(),
+        Value::Array(items) => items.is_empty(),
+        Value::Object(fields) => fields.is_empty(),
+        Value::Bool(true) | Value::Number(_) => false,
+    }
+}
+
+/// What an error's code says, where it is one of HTTP's or a known word.
+fn kind_by_code(answer: &Value) -> Option<ErrorKind> {
+    let inner = answer.get("error");
+    ["statusCode", "status", "code"]
+        .iter()
+        .flat_map(|field| [answer.get(*field), inner.and_then(|inner| inner.get(*field))])
+        .chain([inner])
+        .flatten()
+        .find_map(kind_of_code)
+}
+
+fn kind_of_code(code: &Value) -> Option<ErrorKind> {
+    let text = lenient::text(code)?;
+    if let Ok(status) = text.trim().parse::<u16>() {
+        let status = StatusCode::from_u16(status).ok()?;
+        return matches!(status.as_u16(), 400..=599).then(|| kind_of(status));
+    }
+    let word: String = text.chars().filter(char::is_ascii_alphanumeric).collect();
+    let word = word.to_ascii_lowercase();
+    let has = |words: &[&str]| words.iter().any(|part| word.contains(part));
+    if has(&["toomany", "ratelimit", "throttl", "slowdown"]) {
+        Some(ErrorKind::RateLimited)
+    } else if has(&["unauthorized", "unauthenticated", "invalidtoken", "tokenexpired"]) {
+        Some(ErrorKind::Unauthorized)
+    } else if has(&["forbidden", "accessdenied"]) {
+        Some(ErrorKind::Forbidden)
+    } else if has(&["notfound"]) {
+        Some(ErrorKind::NotFound)
+    } else if has(&["internalerror", "internalservererror", "unavailable", "timeout"]) {
+        Some(ErrorKind::Server)
+    } else {
+        None
+    }
+}
+
+/// The API's own words and code: `message` and `code`, or OAuth's `error` and `error_description`.
+fn said(answer: &Value, token: &str) -> Option<String> {
+    let inner = answer.get("error").filter(|inner| inner.is_object());
+    let answer = inner.unwrap_or(answer);
     let text = |field: &str| {
         let text = match answer.get(field)? {
             Value::Array(lines) => lines
@@ -132,7 +248,11 @@ fn said(body: &[u8], token: &str) -> Option<String> {
         };
         Some(words(&text, token)).filter(|text| !text.is_empty())
     };
-    match (text("message"), text("code")) {
+    let message = text("message").or_else(|| text("error_description"));
+    let code = ["code", "statusCode", "status", "error"]
+        .into_iter()
+        .find_map(text);
+    match (message, code) {
         (Some(message), Some(code)) => Some(format!("{message} (code {code})")),
         (Some(message), None) => Some(message),
         (None, Some(code)) => Some(format!("code {code}")),
@@ -141,13 +261,37 @@ fn said(body: &[u8], token: &str) -> Option<String> {
 }
 
 /// The pause that an answer asks for.
-pub(super) fn asked_pause(headers: &HeaderMap) -> Option<std::time::Duration> {
+pub(super) fn asked_pause(headers: &HeaderMap) -> Option<Duration> {
     let text = |name| headers.get(name).and_then(|value| value.to_str().ok());
     retry::retry_after(text(RETRY_AFTER)?, text(DATE), Utc::now())
 }
 
+/// Whom a request was sent to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Peer {
+    /// The API.
+    Api,
+    /// The host that a download link names.
+    Recordings,
+}
+
+impl Peer {
+    /// What to do when there is no way to it.
+    fn hint(self, refused: bool) -> &'static str {
+        match self {
+            Self::Api if refused => {
+                "nothing listens there: check the host and port in api.base_url, and the firewall"
+            }
+            Self::Api => "check the network, and the host in api.base_url",
+            Self::Recordings => {
+                "let this machine reach that host: check the network, the firewall and the proxy"
+            }
+        }
+    }
+}
+
 /// The error of a request that got no whole answer. The library's text names the URL, so only its causes are told.
-pub(super) fn transport(about: &str, error: reqwest::Error, token: &str) -> Error {
+pub(super) fn transport(about: &str, error: reqwest::Error, token: &str, peer: Peer) -> Error {
     let error = error.without_url();
     if error.is_builder() {
         return Error::new(
@@ -162,6 +306,11 @@ pub(super) fn transport(about: &str, error: reqwest::Error, token: &str) -> Erro
     if error.is_redirect() {
         return Error::new(ErrorKind::InvalidAnswer, about, "redirected to no URL");
     }
+    let causes = causes(&error);
+    if let Some(cause) = causes.iter().find(|cause| is_about_certificate(cause)) {
+        let message = format!("the certificate is not trusted: {}", words(cause, token));
+        return Error::new(ErrorKind::Untrusted, about, message).hint(CERTIFICATE_HINT);
+    }
     let what = if error.is_timeout() {
         return timed_out(about);
     } else if error.is_connect() {
@@ -169,11 +318,17 @@ pub(super) fn transport(about: &str, error: reqwest::Error, token: &str) -> Erro
     } else {
         "the connection was cut"
     };
-    let message = match cause(&error) {
+    let refused = causes.iter().any(|cause| cause.contains("refused"));
+    let message = match plainest(&causes) {
         Some(cause) => format!("{what}: {}", words(&cause, token)),
         None => what.to_owned(),
     };
-    Error::new(ErrorKind::Connection, about, message).hint("check the network, and the host in api.base_url")
+    Error::new(ErrorKind::Connection, about, message).hint(peer.hint(refused))
+}
+
+/// The library of TLS has types for this, but each layer between may wrap them in its own.
+fn is_about_certificate(cause: &str) -> bool {
+    cause.contains("invalid peer certificate")
 }
 
 /// A link that is not followed.
@@ -199,16 +354,22 @@ fn refusal_in(error: &dyn StdError) -> Option<Refusal> {
 /// No answer in time.
 pub(super) fn timed_out(about: &str) -> Error {
     Error::new(ErrorKind::Connection, about, "timed out")
+        .hint("check the network and the firewall; api.timeout is how long is waited")
 }
 
-/// The innermost cause, which is the plainest: "Connection refused (os error 111)".
-fn cause(error: &dyn StdError) -> Option<String> {
+/// What caused an error, the innermost last.
+fn causes(error: &dyn StdError) -> Vec<String> {
     let mut causes = Vec::new();
     let mut next = error.source();
     while let Some(cause) = next {
         causes.push(cause.to_string());
         next = cause.source();
     }
+    causes
+}
+
+/// The innermost cause, which is the plainest: "Connection refused (os error 111)".
+fn plainest(causes: &[String]) -> Option<String> {
     let last = causes.last()?;
     let dns = causes.iter().any(|cause| cause.starts_with("dns error"));
     Some(if dns && !last.starts_with("dns error") {
@@ -225,16 +386,30 @@ pub(super) fn interrupted(about: &str) -> Error {
 
 /// The same error, which several attempts ended with.
 pub(super) fn after_attempts(error: Error, attempts: u32) -> Error {
-    if attempts < 2 {
-        return error;
+    match attempts {
+        0 | 1 => error,
+        _ => error.and(&format!(", {attempts} attempts")),
     }
-    let pause = error.pause();
-    Error::new(
-        error.kind(),
-        error.about(),
-        format!("{}, {attempts} attempts", error.message()),
-    )
-    .retry_after(pause)
+}
+
+/// The error of a request that was asked to come back later than any run waits.
+pub(super) fn postponed(error: Error) -> Error {
+    let pause = error.pause().unwrap_or_default().as_secs();
+    let pause = humantime::format_duration(std::time::Duration::from_secs(pause));
+    error.and(&format!(
+        ": it asks for a pause of {pause}, so the next run tries again"
+    ))
+}
+
+/// The error of a request that is not sent, as the API refuses all of them.
+pub(super) fn closed(about: &str, of_space: bool, reason: &str) -> Error {
+    // Of a space's requests the run tells in one how many were not sent.
+    let kind = match of_space {
+        true => ErrorKind::Skipped,
+        false => ErrorKind::RateLimited,
+    };
+    let message = format!("not sent: the API refuses all requests ({reason})");
+    Error::new(kind, about, message)
 }
 
 #[cfg(test)]
@@ -277,9 +452,8 @@ mod tests {
     #[test]
     fn every_status_has_its_kind() {
         let kind = |status| kind_of(StatusCode::from_u16(status).unwrap());
-        for status in [408, 425, 429] {
-            assert_eq!(kind(status), ErrorKind::RateLimited);
-        }
+        assert_eq!(kind(429), ErrorKind::RateLimited);
+        assert_eq!([kind(408), kind(425)], [ErrorKind::Server; 2]);
         assert_eq!([kind(400), kind(409), kind(422)], [ErrorKind::Rejected; 3]);
         assert_eq!([kind(500), kind(503), kind(520)], [ErrorKind::Server; 3]);
         assert_eq!([kind(301), kind(304)], [ErrorKind::InvalidAnswer; 2]);
@@ -300,8 +474,8 @@ mod tests {
         let headers = HeaderMap::from_iter([(RETRY_AFTER, "7".parse().unwrap())]);
         let error = refusal("x", StatusCode::SERVICE_UNAVAILABLE, &headers, b"", "");
         assert_eq!(error.pause(), Some(std::time::Duration::from_secs(7)));
-        let error = after_attempts(error, 3);
-        assert_eq!(error.to_string(), "x: 503 Service Unavailable, 3 attempts");
+        let error = after_attempts(error.hint("wait"), 3);
+        assert_eq!(error.to_string(), "x: 503 Service Unavailable, 3 attempts (wait)");
         assert_eq!(error.pause(), Some(std::time::Duration::from_secs(7)));
     }
 

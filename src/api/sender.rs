@@ -3,30 +3,32 @@
 //!
 //! A pass of the `gate` is held from sending until the answer is read, and given back during backoff. Downloads go to a
 //! blob host and hold none: a long one would keep the API's walk waiting for nothing. Before each attempt the `circuits`
-//! are asked, and told how it all ended.
+//! are asked, and told how it all ended. What the API's limiter refuses is held by the `throttle`, and spends no attempt.
 
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use reqwest::dns::Resolve;
-use reqwest::header::{AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderValue};
-use reqwest::{Response, StatusCode, Url, redirect};
+use reqwest::header::{ACCEPT_ENCODING, AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderValue};
+use reqwest::{Method, StatusCode, Url, redirect};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use super::answer::Answer;
+use super::answer::{self, Answer};
+use super::body;
 use super::circuits::{Circuits, Place};
-use super::client::{Stats, Tuning};
+use super::client::{Limited, Stats, Tuning};
 use super::download;
 use super::gate::Gate;
 use super::guard::Guard;
 use super::pace::Pace;
 use super::pressure::Sign;
-use super::problem;
-use super::request::{List, Request};
+use super::problem::{self, Peer};
+use super::request::{Kind, List, Request};
 use super::retry::Backoff;
+use super::throttle::{RateMeter, Refusal, Throttle};
 use crate::config::{self, Secret};
 use crate::metrics::METRICS;
 use crate::{Error, ErrorKind, Result};
@@ -35,11 +37,20 @@ use crate::{Error, ErrorKind, Result};
 const USER_AGENT: &str = concat!("telelake/", env!("CARGO_PKG_VERSION"));
 /// A host that does not take a connection in this time is tried again.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
-/// Of an error's body only its `message` and `code` are of use, and worth no long wait.
-const LONGEST_ERROR: usize = 64 * 1024;
-const LONGEST_WAIT_FOR_ERROR: Duration = Duration::from_secs(2);
-/// Most of a body's announced length is not reserved before it comes.
-const LARGEST_RESERVE: usize = 1024 * 1024;
+/// Refusals of one request as one too many, each right after something else was answered: it is the request then, and
+/// not the limiter.
+const MOST_LONE_REFUSALS: u32 = 10;
+
+/// How one attempt of a request ended.
+pub(super) enum Attempt<T> {
+    /// It was answered, or failed in a way that may be tried again.
+    Done(Result<T>),
+    /// The API's limiter refused it, which says nothing about the request. `first`: something else was answered right
+    /// before.
+    Limited { error: Error, first: bool },
+    /// It failed, and is not tried again.
+    Final(Error),
+}
 
 #[derive(Debug)]
 pub(super) struct Sender {
@@ -58,6 +69,11 @@ pub(super) struct Sender {
     guard: Arc<Guard>,
     /// Shared with the clients beside.
     pace: Arc<Pace>,
+    /// Shared with the clients beside.
+    throttle: Arc<Throttle>,
+    rate: RateMeter,
+    /// Requests that were not sent as the API was closed.
+    unsent: AtomicU64,
     cancel: CancellationToken,
     /// When the program was asked to stop, as far as it was noticed.
     stopped: OnceLock<Instant>,
@@ -82,7 +98,7 @@ impl Sender {
         let http = if is_local(&base) { local() } else { builder() };
         let http = http
             .redirect(redirect::Policy::none())
-            .default_headers(authorization(&config.token)?);
+            .default_headers(default_headers(&config.token)?);
         let guard = Guard::new(&base, names);
         let guarded = |builder: reqwest::ClientBuilder| {
             build(builder.redirect(guard.redirects()).dns_resolver(guard.names()))
@@ -104,6 +120,9 @@ impl Sender {
             circuits: Circuits::new(*config.timeout),
             guard,
             pace: Arc::new(Pace::new(config.requests_per_second)),
+            throttle: Arc::new(Throttle::new(tuning.first_hold)),
+            rate: RateMeter::default(),
+            unsent: AtomicU64::new(0),
             cancel,
             stopped: OnceLock::new(),
             tuning,
@@ -128,6 +147,9 @@ impl Sender {
             circuits: Circuits::new(self.timeout),
             guard: Arc::clone(&self.guard),
             pace: Arc::clone(&self.pace),
+            throttle: Arc::clone(&self.throttle),
+            rate: RateMeter::default(),
+            unsent: AtomicU64::new(0),
             cancel,
             stopped: OnceLock::new(),
             tuning: self.tuning.clone(),
@@ -146,6 +168,22 @@ impl Sender {
             requests: self.requests.load(Ordering::Relaxed),
             retries: self.retried.load(Ordering::Relaxed),
         }
+    }
+
+    /// What the API's limiter did, if it did anything.
+    pub(super) fn limited(&self) -> Option<Limited> {
+        let (refused, unsent) = (self.rate.refusals(), self.unsent.load(Ordering::Relaxed));
+        let rate = self.rate.rate();
+        (refused + unsent > 0).then_some(Limited {
+            refused,
+            unsent,
+            rate,
+        })
+    }
+
+    /// Whether the API refuses all requests, so that none is sent any more.
+    pub(super) fn is_closed(&self) -> bool {
+        self.throttle.is_closed()
     }
 
     pub(super) fn timeout(&self) -> Duration {
@@ -189,19 +227,15 @@ impl Sender {
         read: fn(&Request, Answer) -> Result<T>,
     ) -> Result<T> {
         self.persist(request.about(), request.place(), || async {
-            let answer = self.attempt(request, most).await;
-            if let Err(error) = &answer
-                && error.kind() == ErrorKind::RateLimited
-                && let Some(pause) = error.pause()
-            {
-                self.pace.hold(Instant::now() + pause);
-            }
-            read(request, answer?)
+            let seen = OnceLock::new();
+            let answered = async { read(request, self.exchange(request, most, &seen).await?) };
+            self.attempt(request, &seen, answered).await
         })
         .await
     }
 
-    /// Repeats what fails in a way that may pass, as long as its place's circuit lets it.
+    /// Repeats what fails in a way that may pass, as long as its place's circuit lets it. What the limiter refuses waits
+    /// for the end of the hold together with all others, and counts as no failure.
     pub(super) async fn persist<T, F>(
         &self,
         about: &str,
@@ -209,23 +243,36 @@ impl Sender {
         attempt: impl Fn() -> F,
     ) -> Result<T>
     where
-        F: Future<Output = Result<T>>,
+        F: Future<Output = Attempt<T>>,
     {
-        let (begun, mut attempts) = (Instant::now(), 0_u32);
+        let (mut begun, mut attempts, mut failures, mut lone_refusals) =
+            (Instant::now(), 0_u32, 0_u32, 0_u32);
         loop {
             let admitted = self.circuits.enter(about, place)?;
             attempts = attempts.saturating_add(1);
-            let error = match attempt().await {
-                Err(error) if error.is_retryable() && attempts <= self.retries && !admitted.is_probe() => {
+            let ended = match attempt().await {
+                Attempt::Limited { error, first } if lone_refusals < MOST_LONE_REFUSALS => {
+                    lone_refusals += u32::from(first);
+                    drop(admitted);
+                    self.note_retry(&error, attempts, Duration::ZERO);
+                    begun = Instant::now();
+                    continue;
+                }
+                Attempt::Done(ended) => ended,
+                Attempt::Limited { error, .. } | Attempt::Final(error) => {
+                    failures = u32::MAX;
+                    Err(error)
+                }
+            };
+            failures = failures.saturating_add(1);
+            let error = match ended {
+                Err(error) if error.is_retryable() && failures <= self.retries && !admitted.is_probe() => {
                     error
                 }
-                done => {
-                    let done = done.map_err(|error| match error.is_retryable() {
-                        true => problem::after_attempts(error, attempts),
-                        false => error,
-                    });
-                    admitted.conclude(done.as_ref().err(), begun);
-                    return done;
+                ended => {
+                    let ended = ended.map_err(|error| final_error(error, attempts));
+                    admitted.conclude(ended.as_ref().err(), begun);
+                    return ended;
                 }
             };
             drop(admitted);
@@ -233,29 +280,94 @@ impl Sender {
                 base: self.tuning.backoff,
                 cap: self.tuning.backoff_cap,
             };
-            let pause = backoff.pause(attempts, error.pause(), fastrand::f64());
-            tracing::debug!(%error, attempts, ?pause, "will be tried again");
+            let pause = backoff.pause(failures, error.pause(), fastrand::f64());
+            self.note_retry(&error, attempts, pause);
             self.unless_stopped(about, tokio::time::sleep(pause)).await?;
-            self.retried.fetch_add(1, Ordering::Relaxed);
-            METRICS.api_retries.inc();
         }
     }
 
-    /// One attempt: a pass, a slot, the request and its whole answer.
-    async fn attempt(&self, request: &Request, most: usize) -> Result<Answer> {
-        let about = request.about();
-        let pass = self.unless_stopped(about, self.gate.enter()).await?;
-        let slot = self.pace.slot(Instant::now());
-        self.unless_stopped(about, tokio::time::sleep_until(slot)).await?;
+    fn note_retry(&self, error: &Error, attempts: u32, pause: Duration) {
+        tracing::debug!(%error, attempts, ?pause, "will be tried again");
+        self.retried.fetch_add(1, Ordering::Relaxed);
+        METRICS.api_retries.inc();
+    }
+
+    /// One attempt: a pass, a slot, and what is sent then, with its whole answer. `seen` is what the answer's head says
+    /// of the server.
+    pub(super) async fn attempt<T>(
+        &self,
+        request: &Request,
+        seen: &OnceLock<(u16, Sign)>,
+        send: impl Future<Output = Result<T>>,
+    ) -> Attempt<T> {
+        let (about, kind) = (request.about(), request.kind());
+        let pass = match self.unless_stopped(about, self.gate.enter()).await {
+            Ok(pass) => pass,
+            Err(stopped) => return Attempt::Final(stopped),
+        };
+        if let Err(reason) = self.throttle.admit(Instant::now()) {
+            self.unsent.fetch_add(1, Ordering::Relaxed);
+            return Attempt::Final(problem::closed(about, request.place().is_some(), &reason));
+        }
+        if let Err(stopped) = self.wait_for_slot(about).await {
+            return Attempt::Final(stopped);
+        }
         self.requests.fetch_add(1, Ordering::Relaxed);
-        let (sent, seen) = (Instant::now(), OnceLock::new());
-        let answer = self
-            .in_time(about, self.exchange(request, most, sent, &seen))
-            .await;
-        let (status, sign) = seen.get().copied().unzip();
-        pass.give_back(request.kind(), sent, sign);
-        METRICS.api_answered(request.kind().name(), status, sent.elapsed());
-        answer
+        let sent = Instant::now();
+        let answer = self.in_time(about, send).await;
+        let (status, mut sign) = seen.get().copied().unzip();
+        if answer
+            .as_ref()
+            .is_err_and(|error| error.kind() == ErrorKind::RateLimited)
+        {
+            // Whatever its status is.
+            sign = Some(Sign::SlowDown);
+        }
+        pass.give_back(kind, sent, sign);
+        METRICS.api_answered(kind.name(), status, sent.elapsed());
+        self.judge(sent, answer)
+    }
+
+    /// Waits for a slot. One from before a hold is none any more.
+    async fn wait_for_slot(&self, about: &str) -> Result<()> {
+        loop {
+            let slot = self.pace.slot(Instant::now());
+            self.unless_stopped(about, tokio::time::sleep_until(slot)).await?;
+            if !self.pace.is_held(Instant::now()) {
+                return Ok(());
+            }
+        }
+    }
+
+    /// What the answer to a request that was sent at `sent` says of the API's limiter.
+    fn judge<T>(&self, sent: Instant, answer: Result<T>) -> Attempt<T> {
+        let now = Instant::now();
+        match answer {
+            Err(error) if error.is_postponed() => {
+                self.throttle.postponed(now, error.message());
+                Attempt::Final(error)
+            }
+            Err(error) if error.kind() == ErrorKind::RateLimited => {
+                let refusals = self.rate.refused(sent, now);
+                match self.throttle.refused(sent, error.pause(), now, error.message()) {
+                    Refusal::Held { until, first } => {
+                        if refusals == 1 {
+                            let pause = until.saturating_duration_since(now);
+                            tracing::warn!(%error, ?pause, "the API takes no more requests for now: all are held");
+                        }
+                        self.pace.hold(until);
+                        Attempt::Limited { error, first }
+                    }
+                    Refusal::GivenUp => Attempt::Final(error),
+                }
+            }
+            Err(error) if says_nothing(error.kind()) => Attempt::Done(Err(error)),
+            answered => {
+                self.rate.answered(sent, now);
+                self.throttle.answered(sent, now);
+                Attempt::Done(answered)
+            }
+        }
     }
 
     /// Waits for something that need not happen when the program stops.
@@ -284,14 +396,8 @@ impl Sender {
     }
 
     /// Sends a request, takes note of what its answer's head says of the server, and reads the whole.
-    async fn exchange(
-        &self,
-        request: &Request,
-        most: usize,
-        sent_at: Instant,
-        seen: &OnceLock<(u16, Sign)>,
-    ) -> Result<Answer> {
-        let about = request.about();
+    async fn exchange(&self, request: &Request, most: usize, seen: &OnceLock<(u16, Sign)>) -> Result<Answer> {
+        let (about, sent_at) = (request.about(), Instant::now());
         let url = request.url(&self.base);
         let mut sending = self.http.request(request.method(), url.clone());
         if let Some(body) = request.body() {
@@ -299,7 +405,8 @@ impl Sender {
             sending = sending.header(CONTENT_TYPE, json).body(body);
         }
         let sent = sending.send().await;
-        let mut response = sent.map_err(|error| problem::transport(about, error, self.token.expose()))?;
+        let token = self.token.expose();
+        let mut response = sent.map_err(|error| problem::transport(about, error, token, Peer::Api))?;
         let status = response.status();
         let sign = match status {
             StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE => Sign::SlowDown,
@@ -307,15 +414,25 @@ impl Sender {
         };
         let _ = seen.set((status.as_u16(), sign));
         if !status.is_success() && !status.is_redirection() {
-            return Err(self.refusal(about, response).await);
+            return Err(body::refusal(about, response, self.timeout / 2, token).await);
         }
         let framed = download::is_framed(&response);
         let headers = std::mem::take(response.headers_mut());
+        if request.kind() == Kind::Link && !status.is_redirection() && answer::is_video(&headers, &[]) {
+            return Err(answer::no_link(about, status));
+        }
         let body = if status.is_redirection() {
             Bytes::new()
         } else {
-            self.body(about, response, most).await?
+            let body = body::read(request, response, most, token).await?;
+            body::unpacked(about, &headers, body, most).await?
         };
+        let is_read = request.method() == Method::GET;
+        if status.is_success()
+            && let Some(error) = problem::hidden_error(about, status, &headers, &body, is_read, token)
+        {
+            return Err(error);
+        }
         Ok(Answer {
             status,
             headers,
@@ -324,53 +441,24 @@ impl Sender {
             body,
         })
     }
+}
 
-    /// The error of an answer, with as much of its body as is of use.
-    async fn refusal(&self, about: &str, mut response: Response) -> Error {
-        let mut body = BytesMut::new();
-        let read = async {
-            while let Ok(Some(chunk)) = response.chunk().await
-                && body.len() < LONGEST_ERROR
-            {
-                body.extend_from_slice(&chunk);
-            }
-        };
-        // The status is known, whether or not the rest comes.
-        let _ = tokio::time::timeout(LONGEST_WAIT_FOR_ERROR.min(self.timeout / 2), read).await;
-        problem::refusal(
-            about,
-            response.status(),
-            response.headers(),
-            &body,
-            self.token.expose(),
-        )
-    }
+/// Whether an error tells nothing about the limiter: the request may not have come to it.
+fn says_nothing(kind: ErrorKind) -> bool {
+    matches!(
+        kind,
+        ErrorKind::Server | ErrorKind::Connection | ErrorKind::Untrusted | ErrorKind::Interrupted
+    )
+}
 
-    /// A body, bounded before it is read and while it is.
-    async fn body(&self, about: &str, mut response: Response, most: usize) -> Result<Bytes> {
-        let too_large = || {
-            Error::new(
-                ErrorKind::TooLarge,
-                about,
-                format!("answered more than {most} bytes"),
-            )
-        };
-        let expected = usize::try_from(response.content_length().unwrap_or(0)).unwrap_or(usize::MAX);
-        if expected > most {
-            return Err(too_large());
-        }
-        let mut body = BytesMut::with_capacity(expected.min(LARGEST_RESERVE));
-        while let Some(chunk) = response
-            .chunk()
-            .await
-            .map_err(|error| problem::transport(about, error, self.token.expose()))?
-        {
-            if body.len() + chunk.len() > most {
-                return Err(too_large());
-            }
-            body.extend_from_slice(&chunk);
-        }
-        Ok(body.freeze())
+/// An error as it is told when its request is not tried again.
+fn final_error(error: Error, attempts: u32) -> Error {
+    if error.is_postponed() {
+        problem::postponed(error)
+    } else if error.is_retryable() {
+        problem::after_attempts(error, attempts)
+    } else {
+        error
     }
 }
 
@@ -395,8 +483,9 @@ fn build(builder: reqwest::ClientBuilder) -> Result<reqwest::Client> {
     builder.build().map_err(|error| not_built(&error))
 }
 
-fn authorization(token: &Secret) -> Result<HeaderMap> {
+fn default_headers(token: &Secret) -> Result<HeaderMap> {
     let mut headers = HeaderMap::new();
+    headers.insert(ACCEPT_ENCODING, HeaderValue::from_static("identity"));
     if !token.is_empty() {
         let mut value = HeaderValue::try_from(format!("Bearer {}", token.expose())).map_err(|_| {
             Error::new(

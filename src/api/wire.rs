@@ -395,7 +395,10 @@ pub(super) fn link(body: &[u8]) -> Option<String> {
         Ok(_) => return None,
         Err(_) => body.to_owned(),
     };
-    (!text.is_empty() && !text.contains(char::is_whitespace)).then_some(text)
+    // A space may stand within a link; words are none.
+    let is_url = text.starts_with("http://") || text.starts_with("https://");
+    let is_one = !text.contains(|c: char| c.is_whitespace() && (c != ' ' || !is_url));
+    (!text.is_empty() && is_one).then_some(text)
 }
 
 #[cfg(test)]
@@ -504,7 +507,18 @@ mod tests {
         ] {
             assert_eq!(link(body.as_bytes()).as_deref(), Some(url), "{body}");
         }
-        for body in ["", "null", "[]", "{}", "not ready yet", "\"\"", "<html> </html>"] {
+        let spaced = "https://blob.example/мой урок.mp4";
+        assert_eq!(link(spaced.as_bytes()).as_deref(), Some(spaced));
+        for body in [
+            "http://a\nhttp://b",
+            "",
+            "null",
+            "[]",
+            "{}",
+            "not ready yet",
+            "\"\"",
+            "<html> </html>",
+        ] {
             assert_eq!(link(body.as_bytes()), None, "{body}");
         }
     }

@@ -14,7 +14,7 @@ use prometheus_client::metrics::family::Family;
 use super::noted::Noted;
 use super::workshop::Workshop;
 use super::{Job, opened};
-use crate::api::{Client, Refused};
+use crate::api::{Client, Limited, Refused};
 use crate::lake::manifest::Quality;
 use crate::metrics::{METRICS, RunLabels, StateLabels};
 use crate::printable::escaped;
@@ -337,6 +337,23 @@ impl Summary {
         for refused in client.refused() {
             self.fail(not_sent(&refused));
         }
+        if let Some(limited) = client.limited() {
+            self.tell_limit(&limited);
+        }
+    }
+
+    /// Tells what the API's limiter did, and the rate to keep to.
+    fn tell_limit(&mut self, limited: &Limited) {
+        if limited.refused > 0 {
+            self.warn(Problem::new("rate_limited", refused_as_too_many(limited)));
+        }
+        if limited.unsent > 0 {
+            let message = format!(
+                "{} requests were not sent, since the API refused all before them; the next run tries them",
+                limited.unsent
+            );
+            self.fail(Problem::new("rate_limited", message));
+        }
     }
 
     /// Whether this run brought anything into the lake.
@@ -566,6 +583,29 @@ impl Summary {
             self.id
         )
     }
+}
+
+/// What an operator does about a limiter.
+fn refused_as_too_many(limited: &Limited) -> String {
+    let refused = limited.refused;
+    let times = if refused == 1 {
+        "once"
+    } else {
+        &format!("{refused} times")
+    };
+    let told = format!("the API said {times} that there are too many requests, and all were held");
+    match limited.rate.map(rounded) {
+        Some(rate) => format!(
+            "{told}; it answered about {rate} a second meanwhile: set api.requests_per_second = {rate}, so that the run need not find the limit out"
+        ),
+        None => format!("{told}; set api.requests_per_second to what the API bears"),
+    }
+}
+
+/// A rate rounded down to what a person would write, and never to nothing.
+fn rounded(rate: f64) -> f64 {
+    let unit = if rate < 10.0 { 100.0 } else { 1.0 };
+    ((rate * unit).floor() / unit).max(0.01)
 }
 
 /// Requests that were not sent, as one problem.

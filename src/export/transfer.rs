@@ -1,6 +1,6 @@
 //! Copying one recording: from a link that expires into an upload, in bounded pieces.
 //!
-//! Nothing is visible under the final key before the transfer is whole by HTTP and its head is that of an MP4. A
+//! Nothing is visible under the final key before the transfer is whole by HTTP and the file by its MP4 boxes. A
 //! transfer goes on where it stopped when the source is still the same and can do that, and starts anew when not: after
 //! a break within a run, and after a stop, a failure or a kill in the next one, of whichever process. Only a
 //! record that can't be had leaves nothing behind.
@@ -15,6 +15,7 @@ use tokio::time::Instant;
 use super::Context;
 use super::recording::RecordAsk;
 use crate::api::{Download, Link, Resume};
+use crate::mp4::{self, Flaw};
 use crate::store::{Resumed, Source, Upload, UploadOptions, Uploaded};
 use crate::{Error, ErrorKind, Result};
 
@@ -26,13 +27,6 @@ const ENDING: Duration = Duration::from_secs(4);
 const REFUSALS: u32 = 3;
 /// Bytes a second below which a source is of no use: at that rate a GiB takes 18 of the 24 hours that a link lasts.
 const SLOWEST: u64 = 16 * 1024;
-/// Bytes that tell an MP4: a box's length and its type.
-const HEAD: usize = 8;
-const NO_MP4: &str = "the download is no MP4";
-/// Types of boxes that an ISO media file may begin with.
-const FIRST_BOXES: [&[u8; 4]; 8] = [
-    b"ftyp", b"styp", b"moov", b"mdat", b"free", b"skip", b"wide", b"pnot",
-];
 
 /// Copies a recording into the object of `key`.
 pub(super) async fn transfer(context: &Arc<Context>, ask: &RecordAsk, key: &str) -> Result<Uploaded> {
@@ -264,10 +258,17 @@ fn whole(ask: &RecordAsk, download: &Download, partial: &Partial) -> Result<()> 
     if partial.bytes() == 0 {
         return Err(content(ask, "the recording came without bytes"));
     }
-    if partial.upload.is_none() {
-        return Err(content(ask, NO_MP4));
+    match partial.flaw() {
+        None => Ok(()),
+        // Nothing but the connection says that this is the end.
+        Some(_) if !download.framed && ask.file_size.is_none() => Err(broken("ended early")),
+        Some(flaw) => Err(flawed(ask, &flaw)),
     }
-    Ok(())
+}
+
+/// The error of a download that came whole, of a file that is not.
+fn flawed(ask: &RecordAsk, flaw: &Flaw) -> Error {
+    content(ask, &format!("the download is {flaw}"))
 }
 
 fn broken(why: &str) -> Error {
@@ -324,6 +325,14 @@ impl Partial {
         uploaded + self.head.len() as u64
     }
 
+    /// Why what has come is no whole MP4.
+    fn flaw(&self) -> Option<Flaw> {
+        match &self.upload {
+            Some(upload) => upload.boxes().flaw(),
+            None => Some(Flaw::NoMp4),
+        }
+    }
+
     /// Takes a piece: into the upload, once the head is known for an MP4's.
     async fn take(&mut self, context: &Context, ask: &RecordAsk, key: &str, chunk: Bytes) -> Result<()> {
         context.progress.recorded_bytes.advance(chunk.len() as u64);
@@ -331,11 +340,11 @@ impl Partial {
             return upload.write(chunk).await;
         }
         self.head.extend_from_slice(&chunk);
-        if self.head.len() < HEAD {
+        if self.head.len() < mp4::HEAD {
             return Ok(());
         }
-        if !FIRST_BOXES.iter().any(|kind| self.head[4..HEAD] == kind[..]) {
-            return Err(content(ask, NO_MP4));
+        if !mp4::is_mp4(&self.head) {
+            return Err(flawed(ask, &Flaw::NoMp4));
         }
         let options = UploadOptions {
             content_type: Some("video/mp4".into()),

@@ -9,6 +9,7 @@ use bytes::Bytes;
 use tokio_util::sync::CancellationToken;
 
 use super::lease::Pulse;
+use crate::mp4::BoxWalker;
 use crate::store::{
     Condition, Entry, Object, Resumed, Source, Store, Unfinished, Upload, UploadOptions, Uploaded, Version,
 };
@@ -224,6 +225,10 @@ impl Upload for WatchedUpload {
 
     fn source(&self) -> &Source {
         self.inner.source()
+    }
+
+    fn boxes(&self) -> BoxWalker {
+        self.inner.boxes()
     }
 
     async fn write(&mut self, chunk: Bytes) -> Result<()> {

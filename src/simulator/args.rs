@@ -6,7 +6,7 @@ use std::time::Duration;
 use chrono::{Days, NaiveDate, Utc};
 use chrono_tz::Tz;
 
-use super::options::{DateReading, LinkForm, Options, Paging, Total, Window, days};
+use super::options::{DateReading, LinkForm, Options, Paging, RetryAfter, Total, Window, days};
 
 /// What the simulated API is like.
 #[derive(Debug, Clone, clap::Args)]
@@ -38,6 +38,12 @@ pub struct SimulateArgs {
     /// API requests a second, beyond which the answer is 429; 0: no limit
     #[arg(long, value_name = "N", default_value_t = 0)]
     pub rate_limit: u32,
+    /// API requests a minute, beyond which the answer is 429 without Retry-After; 0: no limit
+    #[arg(long, value_name = "N", default_value_t = 0, conflicts_with = "rate_limit")]
+    pub limit_per_minute: u32,
+    /// The time in which --limit-per-minute counts, such as 5s for a test
+    #[arg(long, value_name = "DURATION", default_value = "1m", value_parser = humantime::parse_duration)]
+    pub limit_window: Duration,
     /// The size of a recording, such as 2GiB
     #[arg(long, value_name = "SIZE", default_value = "1MiB")]
     pub recording_size: bytesize::ByteSize,
@@ -89,10 +95,24 @@ impl PagingArg {
 }
 
 impl SimulateArgs {
+    /// The limiter: how many requests, in which time, and what a refusal says.
+    fn limit(&self) -> (Option<u32>, Duration, RetryAfter) {
+        let some = |limit: u32| (limit > 0).then_some(limit);
+        match some(self.limit_per_minute) {
+            Some(limit) => (Some(limit), self.limit_window, RetryAfter::Unsaid),
+            None => (
+                some(self.rate_limit),
+                Duration::from_secs(1),
+                RetryAfter::Seconds(1),
+            ),
+        }
+    }
+
     /// The options; asks the clock where no first date is given.
     pub fn options(&self) -> Options {
         let today = Utc::now().with_timezone(&self.timezone).date_naive();
         let from = self.from.unwrap_or(today - Days::new(self.days.into()));
+        let (rate_limit, rate_window, retry_after) = self.limit();
         Options {
             listen: self.listen,
             seed: self.seed,
@@ -105,7 +125,9 @@ impl SimulateArgs {
             paging: self.paging.paging(),
             link_form: self.link_form,
             latency: self.latency,
-            rate_limit: Some(self.rate_limit).filter(|&limit| limit > 0),
+            rate_limit,
+            rate_window,
+            retry_after,
             recording_size: self.recording_size.as_u64(),
             fault_rate: self.fault_rate,
             ..Options::default()

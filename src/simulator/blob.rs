@@ -23,8 +23,8 @@ pub(super) fn signature(path: &str) -> &str {
     path.trim_start_matches("/blob/").trim_end_matches(".mp4")
 }
 
-/// Answers a link.
-pub(super) fn answer(shared: Arc<Shared>, asked: Asked) -> Response {
+/// Answers a link, with the file's first `most` bytes as if they were all of it.
+pub(super) fn answer(shared: Arc<Shared>, asked: Asked, most: u64) -> Response {
     if asked.headers.contains_key(AUTHORIZATION) {
         shared.log.leak();
     }
@@ -41,9 +41,10 @@ pub(super) fn answer(shared: Arc<Shared>, asked: Asked) -> Response {
             <Message>Request has expired</Message></Error>";
         return reply::bytes(StatusCode::FORBIDDEN, "application/xml", xml);
     };
-    let etag = format!("\"{}-{:x}\"", record.id, record.size);
-    let (status, range) = match wanted(&asked.headers, &etag, record.size) {
-        Wanted::Whole => (StatusCode::OK, 0..record.size),
+    let size = record.size.min(most);
+    let etag = format!("\"{}-{size:x}\"", record.id);
+    let (status, range) = match wanted(&asked.headers, &etag, size) {
+        Wanted::Whole => (StatusCode::OK, 0..size),
         Wanted::Part(range) => (StatusCode::PARTIAL_CONTENT, range),
         Wanted::Nothing => (StatusCode::RANGE_NOT_SATISFIABLE, 0..0),
     };
@@ -55,11 +56,11 @@ pub(super) fn answer(shared: Arc<Shared>, asked: Asked) -> Response {
     ];
     match status {
         StatusCode::PARTIAL_CONTENT => {
-            let part = format!("bytes {}-{}/{}", range.start, range.end - 1, record.size);
+            let part = format!("bytes {}-{}/{size}", range.start, range.end - 1);
             headers.push((CONTENT_RANGE, part));
         }
         StatusCode::RANGE_NOT_SATISFIABLE => {
-            headers.push((CONTENT_RANGE, format!("bytes */{}", record.size)));
+            headers.push((CONTENT_RANGE, format!("bytes */{size}")));
         }
         _ => {}
     }

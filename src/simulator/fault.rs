@@ -39,6 +39,8 @@ pub enum Failure {
     NoRange,
     /// A request for an open range is answered with so many bytes of it at most, as HTTP allows. For blobs.
     ShortRange(u64),
+    /// The file ends after so many bytes, and HTTP says that this is all of it. For blobs.
+    Truncated(u64),
     /// The body comes without `Content-Length`.
     NoLength,
     /// 200 with a page of HTML.

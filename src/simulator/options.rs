@@ -38,8 +38,10 @@ pub struct Options {
     pub link_uses: Option<u32>,
     /// The pause before every answer.
     pub latency: Duration,
-    /// API requests a second beyond which the answer is 429; none: no limit.
+    /// API requests in each `rate_window` beyond which the answer is 429; none: no limit.
     pub rate_limit: Option<u32>,
+    /// The time in which requests are counted; then it is counted anew.
+    pub rate_window: Duration,
     /// What a 429 says about when to come back.
     pub retry_after: RetryAfter,
     /// The size of a whole recording in bytes; never below that of the video itself (about 3 KiB).
@@ -78,6 +80,7 @@ impl Default for Options {
             link_uses: None,
             latency: Duration::ZERO,
             rate_limit: None,
+            rate_window: Duration::from_secs(1),
             retry_after: RetryAfter::Seconds(1),
             recording_size: 1 << 20,
             recorded: 0.6,

@@ -142,6 +142,7 @@ async fn with_failure(
             shorten_range(&mut asked.headers, most);
             healthy(shared, endpoint, asked).await
         }
+        Failure::Truncated(most) => blob::answer(shared.clone(), asked, most),
         Failure::ExpireLink => {
             if endpoint == Endpoint::Blob {
                 shared.expire(blob::signature(&asked.path));
@@ -168,7 +169,7 @@ fn shorten_range(headers: &mut HeaderMap, most: u64) {
 /// The answer of a server in good health.
 async fn healthy(shared: &Arc<Shared>, endpoint: Endpoint, asked: Asked) -> Response {
     if endpoint == Endpoint::Blob {
-        return blob::answer(shared.clone(), asked);
+        return blob::answer(shared.clone(), asked, u64::MAX);
     }
     if shared.is_too_many() {
         return reply::too_many(shared.options.retry_after);

@@ -67,13 +67,13 @@ impl Shared {
         result
     }
 
-    /// Whether one more request is too many for this second.
+    /// Whether one more request is too many for the present window.
     pub(super) fn is_too_many(&self) -> bool {
         let Some(limit) = self.options.rate_limit else {
             return false;
         };
         let mut window = locked(&self.window);
-        if window.0.elapsed().as_secs() >= 1 {
+        if window.0.elapsed() >= self.options.rate_window {
             *window = (Instant::now(), 0);
         }
         window.1 += 1;

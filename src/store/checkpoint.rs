@@ -1,19 +1,21 @@
 //! Checkpoints: what a later process needs to go on with an upload. Pure but for random names; both stores write them.
 //!
 //! One is a small object `_telelake/uploads/<hash of the key>-<id>.json`. It names the parts that are stored whole,
-//! without a gap, and the state of the SHA-256 behind the last of them, so that the whole's hash is known in the end
-//! although no process has seen all bytes. It holds no link and nothing personal.
+//! without a gap, and the states of the SHA-256 and of the walk over the MP4's boxes behind the last of them, so that in
+//! the end the whole's hash and boxes are known although no process has seen all bytes. It holds no link and nothing
+//! personal.
 
 use serde::{Deserialize, Serialize};
 use sha2::digest::common::hazmat::{SerializableState, SerializedState};
 use sha2::{Digest, Sha256};
 
 use super::upload::Source;
+use crate::mp4::BoxWalker;
 
 /// Where checkpoints lie.
 pub(super) const UPLOADS: &str = "_telelake/uploads/";
 /// Of the shape, and of the hash's state: another major version of its crate may write that differently.
-const VERSION: u32 = 1;
+const VERSION: u32 = 2;
 
 /// How far an upload has come.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -37,11 +39,65 @@ pub(super) struct Checkpoint {
     /// The parts that hold them, in order; a folder has none.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub(super) parts: Vec<Part>,
-    /// The hash's state behind these bytes, in hex.
-    hash: String,
+    /// What is known of these bytes.
+    #[serde(flatten)]
+    digest: DigestState,
     /// The SHA-256 of the whole, once all of it is stored and only its name is missing.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) finished: Option<String>,
+}
+
+/// What is known of the bytes that have streamed by: their SHA-256, and the MP4 boxes among them.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Digester {
+    sha256: Sha256,
+    boxes: BoxWalker,
+}
+
+/// A [`Digester`] as a checkpoint keeps it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct DigestState {
+    /// The hash's state, in hex.
+    hash: String,
+    boxes: BoxWalker,
+}
+
+impl Digester {
+    /// Takes the next bytes.
+    pub(super) fn update(&mut self, bytes: &[u8]) {
+        self.sha256.update(bytes);
+        self.boxes.take(bytes);
+    }
+
+    /// The SHA-256 of the bytes, in hex.
+    pub(super) fn sha256(self) -> String {
+        hex::encode(self.sha256.finalize())
+    }
+
+    /// The boxes so far.
+    pub(super) fn boxes(&self) -> &BoxWalker {
+        &self.boxes
+    }
+
+    /// Its state, to go on with.
+    pub(super) fn state(&self) -> DigestState {
+        DigestState {
+            hash: hex::encode(self.sha256.serialize()),
+            boxes: self.boxes.clone(),
+        }
+    }
+}
+
+impl DigestState {
+    /// The digester in this state; none when the state is damaged.
+    fn digester(&self) -> Option<Digester> {
+        let bytes = hex::decode(&self.hash).ok()?;
+        let state = SerializedState::<Sha256>::try_from(&*bytes).ok()?;
+        Some(Digester {
+            sha256: Sha256::deserialize(&state).ok()?,
+            boxes: self.boxes.clone(),
+        })
+    }
 }
 
 /// A part that is stored.
@@ -65,7 +121,7 @@ impl Checkpoint {
             source,
             bytes: 0,
             parts: Vec::new(),
-            hash: state_of(&Sha256::new()),
+            digest: Digester::default().state(),
             finished: None,
         }
     }
@@ -88,39 +144,33 @@ impl Checkpoint {
         let sound = found.version == VERSION
             && numbered
             && (found.parts.is_empty() || sum == found.bytes)
-            && found.hasher().is_some();
+            && (found.finished.is_some() || found.digest.boxes.at() == found.bytes)
+            && found.digester().is_some();
         sound.then_some(found)
     }
 
     /// Takes the next part in.
-    pub(super) fn add(&mut self, etag: String, bytes: u64, hash: String) {
+    pub(super) fn add(&mut self, etag: String, bytes: u64, digest: DigestState) {
         let number = self.parts.last().map_or(1, |part| part.number + 1);
         self.parts.push(Part { number, etag, bytes });
-        self.stored(self.bytes + bytes, hash);
+        self.stored(self.bytes + bytes, digest);
     }
 
     /// Takes note of what is stored by now.
-    pub(super) fn stored(&mut self, bytes: u64, hash: String) {
+    pub(super) fn stored(&mut self, bytes: u64, digest: DigestState) {
         self.bytes = bytes;
-        self.hash = hash;
+        self.digest = digest;
     }
 
-    /// The hash behind the stored bytes, to go on with.
-    pub(super) fn hasher(&self) -> Option<Sha256> {
-        let bytes = hex::decode(&self.hash).ok()?;
-        let state = SerializedState::<Sha256>::try_from(&*bytes).ok()?;
-        Sha256::deserialize(&state).ok()
+    /// The digester behind the stored bytes, to go on with.
+    pub(super) fn digester(&self) -> Option<Digester> {
+        self.digest.digester()
     }
 
-    /// Whether a hash is in the state that the stored bytes leave it in.
-    pub(super) fn is_at(&self, hasher: &Sha256) -> bool {
-        self.hash == state_of(hasher)
+    /// Whether a digester is in the state that the stored bytes leave it in.
+    pub(super) fn is_at(&self, digester: &Digester) -> bool {
+        self.digest == digester.state()
     }
-}
-
-/// A hash's state, in hex.
-pub(super) fn state_of(hasher: &Sha256) -> String {
-    hex::encode(hasher.serialize())
 }
 
 /// What the checkpoints' keys of one object's uploads begin with: flat, so that a folder keeps no empty folders.
@@ -147,27 +197,34 @@ mod tests {
         Checkpoint::new("recordings/урок.mp4", 4, source)
     }
 
+    /// A file of 16 bytes: two boxes.
+    const FILE: &[u8; 16] = b"\0\0\0\x08ftyp\0\0\0\x08moov";
+
     #[test]
-    fn a_hash_goes_on_where_the_checkpoint_stands() {
-        let mut hasher = Sha256::new();
+    fn hash_and_boxes_go_on_where_the_checkpoint_stands() {
+        let mut digester = Digester::default();
         let mut note = checkpoint();
-        for (number, part) in [b"0123", b"4567"].into_iter().enumerate() {
-            hasher.update(part);
-            note.add(format!("\"{number}\""), 4, state_of(&hasher));
+        for (number, part) in FILE[..12].chunks(4).enumerate() {
+            digester.update(part);
+            note.add(format!("\"{number}\""), 4, digester.state());
         }
         let found = Checkpoint::parse(&note.to_bytes()).expect("sound");
         assert_eq!(found, note);
-        assert_eq!(found.bytes, 8);
-        assert!(found.is_at(&hasher) && !found.is_at(&Sha256::new()));
-        let mut resumed = found.hasher().expect("a state");
-        resumed.update(b"8");
-        assert_eq!(resumed.finalize(), Sha256::digest(b"012345678"));
+        assert_eq!(found.bytes, 12);
+        assert!(found.is_at(&digester) && !found.is_at(&Digester::default()));
+        let mut resumed = found.digester().expect("a state");
+        assert!(resumed.boxes().flaw().is_some(), "cut within a header");
+        resumed.update(&FILE[12..]);
+        assert_eq!(resumed.boxes().flaw(), None);
+        assert_eq!(resumed.sha256(), hex::encode(Sha256::digest(FILE)));
     }
 
     #[test]
     fn what_contradicts_itself_is_no_checkpoint() {
         let mut note = checkpoint();
-        note.add("\"1\"".into(), 4, state_of(&Sha256::new()));
+        let mut digester = Digester::default();
+        digester.update(&FILE[..4]);
+        note.add("\"1\"".into(), 4, digester.state());
         let sound = serde_json::to_value(&note).unwrap();
         let spoilt = |field: &str, value: serde_json::Value| {
             let mut object = sound.clone();
@@ -175,10 +232,16 @@ mod tests {
             Checkpoint::parse(object.to_string().as_bytes()).is_none()
         };
         assert!(!spoilt("key", "other".into()));
-        assert!(spoilt("version", 2.into()));
+        assert!(spoilt("version", 1.into()), "it knew of no boxes");
+        assert!(spoilt("version", 3.into()));
         assert!(spoilt("bytes", 5.into()));
         assert!(spoilt("hash", "00".into()));
         assert!(spoilt("hash", "zz".into()));
+        assert!(spoilt("boxes", serde_json::Value::Null));
+        assert!(spoilt(
+            "boxes",
+            serde_json::to_value(BoxWalker::default()).unwrap()
+        ));
         assert!(spoilt(
             "parts",
             serde_json::json!([{"number": 2, "etag": "", "bytes": 4}])

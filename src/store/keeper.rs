@@ -10,7 +10,7 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
-use super::checkpoint::{Checkpoint, Part};
+use super::checkpoint::{Checkpoint, DigestState, Part};
 use super::claim::Claim;
 use super::{Condition, Store, Version};
 use crate::{Error, ErrorKind, Result};
@@ -37,8 +37,8 @@ pub(super) struct Ledger {
 #[derive(Debug, Clone)]
 struct Ahead {
     bytes: u64,
-    /// The hash's state behind it.
-    hash: String,
+    /// What is known of all bytes to its end.
+    digest: DigestState,
     /// Once it is stored.
     etag: Option<String>,
 }
@@ -52,9 +52,9 @@ impl Ledger {
     }
 
     /// Takes note of a part that is about to be sent.
-    pub(super) fn filled(&mut self, number: i32, bytes: u64, hash: String) {
+    pub(super) fn filled(&mut self, number: i32, bytes: u64, digest: DigestState) {
         let etag = None;
-        self.ahead.insert(number, Ahead { bytes, hash, etag });
+        self.ahead.insert(number, Ahead { bytes, digest, etag });
     }
 
     /// Takes note of a part that is stored; whether the checkpoint moved on.
@@ -68,7 +68,7 @@ impl Ledger {
         {
             let part = first.remove();
             self.checkpoint
-                .add(part.etag.unwrap_or_default(), part.bytes, part.hash);
+                .add(part.etag.unwrap_or_default(), part.bytes, part.digest);
         }
         self.checkpoint.bytes > before
     }
@@ -273,13 +273,14 @@ impl<S: Notes> Writer<S> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::store::checkpoint::Digester;
     use crate::store::upload::Source;
 
     #[test]
     fn the_checkpoint_knows_only_parts_without_a_gap_before_them() {
         let mut ledger = Ledger::new(Checkpoint::new("k", 5, Source::default()));
         for number in 1..=3 {
-            ledger.filled(number, 5, format!("state {number}"));
+            ledger.filled(number, 5, Digester::default().state());
         }
         assert!(!ledger.sent(2, "b"));
         assert!(!ledger.sent(3, "c"));

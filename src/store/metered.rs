@@ -12,6 +12,7 @@ use super::{
     Condition, Entry, Object, Resumed, Source, Store, Unfinished, Upload, UploadOptions, Uploaded, Version,
 };
 use crate::metrics::{CallLabels, METRICS, StoreLabels};
+use crate::mp4::BoxWalker;
 use crate::{ErrorKind, Result};
 
 /// See the module.
@@ -128,6 +129,10 @@ impl Upload for MeteredUpload {
 
     fn source(&self) -> &Source {
         self.0.source()
+    }
+
+    fn boxes(&self) -> BoxWalker {
+        self.0.boxes()
     }
 
     async fn write(&mut self, chunk: Bytes) -> Result<()> {

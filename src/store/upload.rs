@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 use super::Version;
 use super::checkpoint::Checkpoint;
 use crate::Result;
+use crate::mp4::BoxWalker;
 
 /// What an upload's bytes come from. The store keeps it with the upload and compares nothing: whoever goes on decides
 /// whether the source is still the same. Nothing personal, and no link.
@@ -83,6 +84,9 @@ pub trait Upload: Send {
 
     /// What they are of.
     fn source(&self) -> &Source;
+
+    /// The MP4 boxes among these bytes: whether what has come is a whole file.
+    fn boxes(&self) -> BoxWalker;
 
     /// Appends bytes. Returns once they are taken, which is before they are stored; memory stays bounded by the
     /// store's part size times its parts in flight. A write that is dropped before it is done fails the upload.

@@ -214,6 +214,57 @@ async fn redirects_are_followed_but_not_forever_nor_anywhere() {
 }
 
 #[tokio::test]
+async fn a_file_that_comes_packed_is_refused() {
+    for encoding in ["gzip", "br"] {
+        let headers = format!("Content-Encoding: {encoding}\r\n");
+        let (server, _, download) = open(Reply::new("200 OK", &headers, "abc"), None).await;
+        let error = download.unwrap_err();
+        assert_eq!(
+            (error.kind(), server.heads().len()),
+            (ErrorKind::InvalidAnswer, 1)
+        );
+        assert!(
+            error.message().contains(&format!("encoding `{encoding}`")),
+            "{error}"
+        );
+    }
+    let reply = Reply::new("200 OK", "Content-Encoding: identity\r\n", "abc");
+    let mut download = open(reply, None).await.2.unwrap();
+    assert_eq!(read(&mut download).await.unwrap(), "abc");
+}
+
+#[tokio::test]
+async fn a_host_that_asks_for_a_pause_of_hours_is_not_waited_for() {
+    let reply = Reply::new("503 Service Unavailable", "Retry-After: 7200\r\n", "");
+    let (server, client, download) = open(reply, None).await;
+    let error = download.unwrap_err();
+    assert_eq!((server.heads().len(), client.stats().retries), (1, 0));
+    assert!(error.is_postponed() && !error.is_retryable());
+    assert_eq!(
+        error.message(),
+        "503 Service Unavailable: it asks for a pause of 2h, so the next run tries again"
+    );
+}
+
+#[tokio::test]
+async fn a_redirect_may_be_written_as_people_write() {
+    for location in [
+        "/мой урок.mp4",
+        "/%D0%BC%D0%BE%D0%B9%20%D1%83%D1%80%D0%BE%D0%BA.mp4",
+    ] {
+        let server = Server::replies(vec![
+            Reply::new("302 Found", &format!("Location: {location}\r\n"), ""),
+            Reply::ok("abc"),
+        ])
+        .await;
+        let mut download = server.client().download(&link(&server), None).await.unwrap();
+        assert_eq!(read(&mut download).await.unwrap(), "abc");
+        let asked = "GET /%D0%BC%D0%BE%D0%B9%20%D1%83%D1%80%D0%BE%D0%BA.mp4 ";
+        assert!(server.heads()[1].starts_with(asked), "{}", server.heads()[1]);
+    }
+}
+
+#[tokio::test]
 async fn a_stream_that_never_pauses_ends_when_the_program_stops() {
     let server = Server::replies(vec![Reply::ok(&"x".repeat(1 << 20))]).await;
     let (client, cancel) = server.client_with(|_, tuning| tuning.grace = std::time::Duration::ZERO);

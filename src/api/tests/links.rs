@@ -85,7 +85,7 @@ async fn a_redirect_leads_no_further_than_a_link() {
             .build()
             .unwrap();
         let error = client.get(server.url.clone()).send().await.unwrap_err();
-        let error = crate::api::problem::transport("GET x", error, "");
+        let error = crate::api::problem::transport("GET x", error, "", crate::api::problem::Peer::Recordings);
         assert_eq!(error.kind(), ErrorKind::InvalidAnswer, "{to}: {error}");
         assert!(error.message().starts_with("not followed"), "{to}: {error}");
         assert_eq!(server.heads().len(), 1);

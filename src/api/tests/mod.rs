@@ -1,6 +1,7 @@
 //! The client against a scripted server: raw bytes on a socket, so that answers can be cut, stalled or malformed.
 
 mod downloads;
+mod limits;
 mod links;
 mod requests;
 
@@ -47,6 +48,16 @@ impl Reply {
             bytes: bytes.into(),
             ..Self::default()
         }
+    }
+
+    /// A head and a body of bytes that are no text.
+    pub(super) fn of_bytes(status: &str, headers: &str, body: &[u8]) -> Self {
+        let mut reply = Self::raw(&format!(
+            "HTTP/1.1 {status}\r\n{headers}Content-Length: {}\r\nConnection: close\r\n\r\n",
+            body.len()
+        ));
+        reply.bytes.extend_from_slice(body);
+        reply
     }
 
     /// Bytes as they are, and then silence.
@@ -161,6 +172,7 @@ impl Server {
         };
         let mut tuning = Tuning {
             backoff: Duration::from_millis(1),
+            first_hold: Duration::from_millis(1),
             ..Tuning::default()
         };
         change(&mut config, &mut tuning);

@@ -177,18 +177,122 @@ async fn an_answer_that_is_no_list_is_said_to_be_none() {
     ");
 }
 
+/// Zeros, packed: a small answer that becomes a large one.
+fn gzip(bytes: &[u8]) -> Vec<u8> {
+    use std::io::Write;
+    let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::default());
+    encoder.write_all(bytes).unwrap();
+    encoder.finish().unwrap()
+}
+
 #[tokio::test]
-async fn a_packed_answer_is_not_unpacked() {
-    // Nothing packed is asked for, so that no small answer becomes a large one here.
-    let server = Server::replies(vec![Reply::new(
-        "200 OK",
-        "Content-Encoding: gzip\r\n",
-        "\u{1f}\u{8b}\u{8}",
-    )])
+async fn a_packed_answer_is_unpacked_within_the_bounds_of_a_plain_one() {
+    let packed = |body: &[u8]| Reply::of_bytes("200 OK", "Content-Encoding: gzip\r\n", &gzip(body));
+    let server = Server::replies(vec![packed(br#"[{"id":"r1"}]"#), packed(b"[]")]).await;
+    assert_eq!(server.client().rooms("s1").await.unwrap().items.len(), 1);
+    let head = server.heads()[0].to_ascii_lowercase();
+    assert!(head.contains("accept-encoding: identity\r\n"), "{head}");
+    let errors = [
+        list_error(packed(&[b' '; 41])).await,
+        list_error(Reply::new("200 OK", "Content-Encoding: br\r\n", "[]")).await,
+        list_error(Reply::new(
+            "200 OK",
+            "Content-Encoding: gzip\r\n",
+            "[1,2,3,4,5,6,7,8,9]",
+        ))
+        .await,
+        list_error(Reply::of_bytes(
+            "422 Unprocessable Entity",
+            "Content-Encoding: gzip\r\n",
+            &gzip(br#"{"message":"no such room"}"#),
+        ))
+        .await,
+    ];
+    let texts: Vec<_> = errors
+        .iter()
+        .map(|error| format!("{:?}: {error}", error.kind()))
+        .collect();
+    insta::assert_snapshot!(texts.join("\n"), @r"
+    TooLarge: GET rooms of space s1: answered more than 40 bytes, packed as gzip
+    InvalidAnswer: GET rooms of space s1: answered in the encoding `br`, although it was asked for none (let the proxy in between leave the content as it is)
+    InvalidAnswer: GET rooms of space s1: answered something that is not packed as gzip, as it says
+    Rejected: GET rooms of space s1: 422 Unprocessable Entity: no such room
+    ");
+}
+
+#[tokio::test]
+async fn an_error_that_calls_itself_a_success_is_repeated_like_the_error_it_is() {
+    let server = Server::replies(vec![
+        Reply::ok(r#"{"message":"too many requests","code":429}"#),
+        Reply::ok(r#"{"message":"Внутренняя ошибка","code":"internal_error"}"#),
+        Reply::ok(r#"{"message":null,"code":"500"}"#),
+        Reply::ok(r#"{"error":{"message":"try again","code":null}}"#),
+        Reply::ok(r#"{"statusCode":503,"message":"busy","error":"Service Unavailable"}"#),
+        Reply::ok(r#"{"callId":"c1"}"#),
+    ])
     .await;
-    let error = server.client().rooms("s1").await.unwrap_err();
-    assert_eq!(error.kind(), ErrorKind::InvalidAnswer, "{error}");
-    assert!(!server.heads()[0].to_ascii_lowercase().contains("accept-encoding"));
+    let client = server.client();
+    assert_eq!(report(&client).await.unwrap(), r#"{"callId":"c1"}"#);
+    assert_eq!((client.stats().requests, client.stats().retries), (6, 5));
+    let hidden = async |body: &str| {
+        let server = Server::replies(vec![Reply::ok(body)]).await;
+        let (client, _) = server.client_with(|config, _| config.retries = 1);
+        let error = report(&client).await.unwrap_err();
+        let link = client.download_link("s1", "r1", "x1").await.unwrap_err();
+        let list = client.rooms("s1").await.unwrap_err();
+        assert_eq!([link.kind(), list.kind()], [error.kind(); 2], "{body}");
+        format!("{:?}: {}", error.kind(), error.message())
+    };
+    let texts = [
+        hidden(&format!(
+            r#"{{"message":"token {TOKEN} of ivan@example.org","code":7}}"#
+        ))
+        .await,
+        hidden(r#"{"error":"invalid_token","error_description":"expired"}"#).await,
+        hidden(r#"{"message":"Данный метод запрещен","code":"forbidden"}"#).await,
+        hidden(r#"{"message":"no call","statusCode":"404","path":"/v1/x"}"#).await,
+        hidden(r#"{"message":["a is wrong","b is wrong"],"code":422}"#).await,
+    ];
+    insta::assert_snapshot!(texts.join("\n"), @r"
+    Server: answered an error as 200 OK: token *** of *** (code 7), 2 attempts
+    Unauthorized: answered an error as 200 OK: expired (code invalid_token)
+    Forbidden: answered an error as 200 OK: Данный метод запрещен (code forbidden)
+    NotFound: answered an error as 200 OK: no call (code 404)
+    Rejected: answered an error as 200 OK: a is wrong; b is wrong (code 422)
+    ");
+}
+
+#[tokio::test]
+async fn words_of_success_are_no_error() {
+    // Only a code tells of a request that changes something: that it came to nothing.
+    for (body, is_stored) in [
+        (r#"{"message":"saved"}"#, true),
+        (r#"{"status":"ok","message":"saved","code":200}"#, true),
+        ("", true),
+        (r#"{"message":"too large","code":413}"#, false),
+    ] {
+        let server = Server::replies(vec![Reply::ok(body)]).await;
+        let client = server.client();
+        let stored = client.store_meta("/users/external-meta", &serde_json::Value::Null);
+        assert_eq!(stored.await.is_ok(), is_stored, "{body}");
+    }
+    // An empty report, and one with a field that no error has.
+    for body in [
+        "{}",
+        r#"{"message":null}"#,
+        r#"{"message":"hello","participants":[]}"#,
+    ] {
+        let server = Server::replies(vec![Reply::ok(body)]).await;
+        assert_eq!(report(&server.client()).await.unwrap(), body);
+    }
+}
+
+#[tokio::test]
+async fn a_limiter_may_call_itself_unavailable() {
+    let busy = Reply::new("503 Service Unavailable", "", r#"{"code":"rate_limit_exceeded"}"#);
+    let server = Server::replies(vec![busy, Reply::ok("{}")]).await;
+    let (client, _) = server.client_with(|config, _| config.retries = 0);
+    assert_eq!(report(&client).await.unwrap(), "{}", "it spends no attempt");
 }
 
 #[tokio::test]
@@ -272,15 +376,14 @@ async fn a_host_that_is_not_there_is_told_with_its_cause() {
         .unwrap();
     let (client, _) = server.client_with(|config, _| {
         config.base_url = format!("http://{free}/v1");
-        config.retries = 0;
+        config.retries = 1;
     });
     let error = client.spaces().await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Connection);
-    assert!(
-        error
-            .to_string()
-            .starts_with("GET spaces: no connection: Connection refused"),
-        "{error}"
+    assert_eq!(
+        error.to_string(),
+        "GET spaces: no connection: Connection refused (os error 111), 2 attempts \
+         (nothing listens there: check the host and port in api.base_url, and the firewall)"
     );
 }
 
@@ -324,6 +427,22 @@ async fn a_link_comes_as_text_as_json_or_as_a_redirect() {
             ),
             "127.0.0.1",
         ),
+        (
+            Reply::new("302 Found", "Location: /мой урок.mp4?sig=s1gned\r\n", ""),
+            "127.0.0.1",
+        ),
+        (
+            Reply::new("302 Found", "Location: https://блоб.example/мой урок.mp4\r\n", ""),
+            "xn--90aa3am.example",
+        ),
+        (
+            Reply::of_bytes(
+                "302 Found",
+                "Location: https://blob.example/%D1%83%20.mp4 \r\n",
+                b"",
+            ),
+            "blob.example",
+        ),
     ] {
         let server = Server::replies(vec![reply]).await;
         let link = server.client().download_link("s1", "r1", "x1").await.unwrap();
@@ -353,6 +472,26 @@ async fn a_link_comes_as_text_as_json_or_as_a_redirect() {
         assert_eq!(
             error.about(),
             "GET download link of record x1 in room r1 of space s1"
+        );
+    }
+}
+
+#[tokio::test]
+async fn a_video_where_a_link_was_asked_for_is_named() {
+    let mp4 = [&b"\0\0\0\x14ftypisom\0\0\x02\0isom"[..], &[7; 100_000]].concat();
+    for reply in [
+        Reply::of_bytes("200 OK", "", &mp4),
+        Reply::of_bytes("200 OK", "", &mp4[..100]),
+        Reply::new("200 OK", "Content-Type: video/mp4\r\n", ""),
+        // Of gigabytes nothing is waited for.
+        Reply::stalled("HTTP/1.1 200 OK\r\nContent-Type: video/mp4\r\nContent-Length: 9000000000\r\n\r\n"),
+    ] {
+        let server = Server::replies(vec![reply]).await;
+        let error = server.client().download_link("s1", "r1", "x1").await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::InvalidAnswer, "{error}");
+        assert_eq!(
+            error.message(),
+            "200 OK, but answered the video itself, not a link to it"
         );
     }
 }

@@ -33,6 +33,8 @@ pub enum Kind {
     TableDamaged,
     /// A table's file has another number of rows.
     TableRowsDiffer,
+    /// Recordings' `uri`s lead out of the lake.
+    UriElsewhere,
     /// A table's file is not what a build of the same inputs gives.
     TableDiffers,
     /// The tables of a day could not be built to compare them.
@@ -194,6 +196,10 @@ impl Finding {
             None => "--from D --to D".into(),
         };
         match &self.remedy {
+            // A rebuild of unchanged inputs leaves the tables as they are.
+            Some(Remedy::Build) if self.kind == Kind::UriElsewhere => {
+                "`verify --repair` builds the table again; or set store.url to where the lake lies".into()
+            }
             Some(Remedy::Build) => {
                 format!("`verify --repair` or `rebuild {dates}` builds it again from raw/")
             }

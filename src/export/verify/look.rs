@@ -14,6 +14,7 @@ use super::finding::{Counts, Finding, Kind};
 use super::inventory::{Dates, Inventory};
 use crate::build::RowKey;
 use crate::export::workshop::Workshop;
+use crate::mp4::BoxWalker;
 use crate::store::Version;
 use crate::{Error, ErrorKind, Result};
 
@@ -69,6 +70,13 @@ pub(super) struct SeenFile {
     pub date: Option<NaiveDate>,
     /// Its space; none for one of lesson data.
     pub space: Option<String>,
+}
+
+/// What an object's bytes are, read piece by piece.
+pub(super) struct Digested {
+    pub sha256: String,
+    /// The MP4 boxes among them.
+    pub boxes: BoxWalker,
 }
 
 /// One of the program's own objects, as it was read.
@@ -154,19 +162,23 @@ impl Look {
         Ok(bytes)
     }
 
-    /// The number and the SHA-256 of an object's bytes, read piece by piece.
-    pub async fn digest(&self, key: &str) -> Result<(u64, String)> {
+    /// Reads an object piece by piece, and tells what it is.
+    pub async fn digest(&self, key: &str) -> Result<Digested> {
         let _permit = self.reads.acquire().await;
-        let (mut hasher, mut bytes) = (Sha256::new(), 0);
+        let (mut hasher, mut bytes, mut boxes) = (Sha256::new(), 0, BoxWalker::default());
         loop {
             self.unless_stopped()?;
             let piece = self.workshop.store.get_range(key, bytes, PIECE).await?;
             let length = piece.len();
             bytes += length as u64;
             self.note_read(length as u64);
+            boxes.take(&piece);
             hasher = hashed(hasher, piece).await?;
             if length < PIECE {
-                return Ok((bytes, hex::encode(hasher.finalize())));
+                return Ok(Digested {
+                    sha256: hex::encode(hasher.finalize()),
+                    boxes,
+                });
             }
         }
     }

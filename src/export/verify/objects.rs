@@ -12,6 +12,8 @@ use crate::config::ReportFormat;
 use crate::lake::manifest::Manifest;
 use crate::{ErrorKind, Result};
 
+/// The table that names the recordings' places.
+const RECORDINGS: &str = "recordings";
 /// Bytes of a table's end that hold its footer, but for the widest ones.
 const TAIL: usize = 64 << 10;
 
@@ -110,12 +112,16 @@ pub(super) async fn hold(look: &Arc<Look>, manifest: &Manifest, object: Expected
     }
 }
 
-/// Holds the bytes of a report or a recording against their digest.
+/// Holds the bytes of a report or a recording against their digest, and a recording's against its own boxes.
 async fn content(look: &Arc<Look>, manifest: &Manifest, object: &Expected<'_>) -> Result<Held> {
-    let (_, found) = look.digest(object.key).await?;
-    Ok(match found == object.sha256 {
-        true => Held::default(),
-        false => other_bytes(manifest, object, &found).into(),
+    let digested = look.digest(object.key).await?;
+    if digested.sha256 != object.sha256 {
+        return Ok(other_bytes(manifest, object, &digested.sha256).into());
+    }
+    let is_recording = matches!(object.what, What::Recording { .. });
+    Ok(match digested.boxes.flaw().filter(|_| is_recording) {
+        None => Held::default(),
+        Some(flaw) => changed(manifest, object, "a whole MP4", &flaw.to_string()).into(),
     })
 }
 
@@ -128,10 +134,11 @@ async fn table_content(
     rows: u64,
 ) -> Result<Held> {
     let mut held = Held::default();
-    let counted = if look.reads_tables() {
+    // The recordings' table is small, and says where they lie.
+    let counted = if look.reads_tables() || name == RECORDINGS {
         let file = look.whole(object.key).await?;
         let found = hex::encode(Sha256::digest(&file));
-        if found != object.sha256 {
+        if look.reads_tables() && found != object.sha256 {
             return Ok(other_bytes(manifest, object, &found).into());
         }
         if look.options.deep {
@@ -146,6 +153,9 @@ async fn table_content(
             };
             held.rows = Some((name.to_owned(), seen, keys));
         }
+        if name == RECORDINGS {
+            held.finding = elsewhere(look.workshop.store.url(), manifest, object.key, file.clone());
+        }
         rows_of(&file)
     } else {
         rows_in_store(look, object.key, object.bytes).await?
@@ -157,6 +167,18 @@ async fn table_content(
             .into(),
         Err(why) => changed(manifest, object, "Parquet", &why).into(),
     })
+}
+
+/// Names the rows of recordings whose `uri` leads out of the lake: it was copied or moved since.
+fn elsewhere(lake: &str, manifest: &Manifest, key: &str, file: Bytes) -> Option<Finding> {
+    // What is no Parquet is found by its footer.
+    let rows = build::read_text(file, &["uri"]).ok()?;
+    let lake = format!("{}/", lake.trim_end_matches('/'));
+    let uris: Vec<_> = rows.iter().flatten().filter(|uri| !uri.is_empty()).collect();
+    let mut others = uris.iter().filter(|uri| !uri.starts_with(&lake)).peekable();
+    let first = others.peek()?.to_string();
+    let found = format!("{} of {} elsewhere, such as {first}", others.count(), uris.len());
+    Some(table(Kind::UriElsewhere, manifest, key).differs(format!("every `uri` below {lake}"), found))
 }
 
 /// The keys of a file's rows; none for a table of the school's own.

@@ -105,11 +105,11 @@ async fn raw_meta(look: &Arc<Look>) -> Result<()> {
         let name = key.strip_suffix(".jsonl").and_then(|name| name.rsplit_once('-'));
         let Some((_, digest)) = name else { continue };
         match look.digest(&key).await {
-            Ok((_, found)) if found.starts_with(digest) => {}
-            Ok((_, found)) => look.find(
+            Ok(digested) if digested.sha256.starts_with(digest) => {}
+            Ok(digested) => look.find(
                 Finding::new(Kind::RawMetaDamaged, &*key)
                     .date(date)
-                    .differs(sha256(digest), sha256(&found)),
+                    .differs(sha256(digest), sha256(&digested.sha256)),
             ),
             Err(error) => look.find(unreadable(&key, &of_one_object(error)?).date(date)),
         }

@@ -141,6 +141,12 @@ fn the_command_line_gives_options() {
     );
     assert_eq!((options.rate_limit, options.latency.as_millis()), (Some(5), 20));
     assert_eq!(options.paging, Paging::of(Window::FirstAgain(10)));
+    let slow = "x --limit-per-minute 40 --limit-window 5s";
+    let slow = Line::parse_from(slow.split_whitespace()).args.options();
+    assert_eq!(
+        (slow.rate_limit, slow.rate_window, slow.retry_after),
+        (Some(40), Duration::from_secs(5), RetryAfter::Unsaid)
+    );
     let default = Line::parse_from(["x"]).args.options();
     assert_eq!((default.dates.len(), default.rate_limit), (3, None));
 }

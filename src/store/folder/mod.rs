@@ -270,8 +270,8 @@ impl Store for FolderStore {
     async fn resume(&self, key: &str) -> Result<Option<Resumed>> {
         let key = key.to_owned();
         match self.blocking(move |store| resume::resume(store, &key)).await? {
-            Some(resume::Found::Open(temp, hasher, checkpoint)) => {
-                let upload = upload::FolderUpload::drive(self.clone(), *checkpoint, temp, hasher).await?;
+            Some(resume::Found::Open(temp, digester, checkpoint)) => {
+                let upload = upload::FolderUpload::drive(self.clone(), *checkpoint, temp, digester).await?;
                 Ok(Some(Resumed::Open(Box::new(upload))))
             }
             Some(resume::Found::Whole(uploaded)) => Ok(Some(Resumed::Whole(uploaded))),

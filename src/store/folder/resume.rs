@@ -12,15 +12,15 @@ use sha2::{Digest, Sha256};
 use super::temp::{self, Held, Taken, Temp};
 use super::{FolderStore, failed, is_missing, version};
 use crate::Result;
-use crate::store::checkpoint::{Checkpoint, UPLOADS, notes_of};
+use crate::store::checkpoint::{Checkpoint, Digester, UPLOADS, notes_of};
 use crate::store::claim::{self, Driver, Lease};
 use crate::store::upload::Note;
 use crate::store::{Unfinished, Uploaded};
 
 /// What is found of an earlier upload.
 pub(super) enum Found {
-    /// Its file stands where the checkpoint says; the hash has seen its bytes.
-    Open(Temp, Sha256, Box<Checkpoint>),
+    /// Its file stands where the checkpoint says; the digester has seen its bytes.
+    Open(Temp, Digester, Box<Checkpoint>),
     /// All of it lies under its key.
     Whole(Uploaded),
 }
@@ -67,18 +67,18 @@ fn open(store: &FolderStore, note: &Note, mut temp: Temp) -> Result<Option<Found
     let Some(checkpoint) = current.filter(|checkpoint| checkpoint.bytes > 0) else {
         return remove_both(store, note, temp);
     };
-    let mut hasher = Sha256::new();
-    let rewound = temp.rewind(checkpoint.bytes, |piece| hasher.update(piece));
+    let mut digester = Digester::default();
+    let rewound = temp.rewind(checkpoint.bytes, |piece| digester.update(piece));
     let rewound = rewound.map_err(|error| failed(&checkpoint.key, &error))?;
-    let sha256 = || hex::encode(hasher.clone().finalize());
+    let sha256 = || digester.clone().sha256();
     match uploaded(note, &checkpoint) {
         Some(whole) if rewound && sha256() == whole.sha256 => {
             // Only the name was missing.
             temp.publish(store, &store.path(&checkpoint.key)?, || Ok(()))?;
             Ok(Some(Found::Whole(whole)))
         }
-        None if rewound && checkpoint.is_at(&hasher) => {
-            Ok(Some(Found::Open(temp, hasher, Box::new(checkpoint))))
+        None if rewound && checkpoint.is_at(&digester) => {
+            Ok(Some(Found::Open(temp, digester, Box::new(checkpoint))))
         }
         _ => remove_both(store, note, temp),
     }

@@ -5,12 +5,12 @@ use std::path::PathBuf;
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use sha2::{Digest, Sha256};
 
 use super::resume;
 use super::temp::Temp;
 use super::{FolderStore, failed};
-use crate::store::checkpoint::{Checkpoint, state_of};
+use crate::mp4::BoxWalker;
+use crate::store::checkpoint::{Checkpoint, Digester};
 use crate::store::claim::Lease;
 use crate::store::keeper::Keeper;
 use crate::store::{Source, Upload, Uploaded};
@@ -35,10 +35,10 @@ pub(super) struct FolderUpload {
     bytes: u64,
 }
 
-/// The file and the hash of what is in it.
+/// The file and what is known of its bytes.
 struct Open {
     temp: Temp,
-    hasher: Sha256,
+    digester: Digester,
     bytes: u64,
 }
 
@@ -52,29 +52,29 @@ impl FolderUpload {
             Temp::create_for_upload(store, &key, &id).map_err(|error| failed(&key, &error))
         });
         let temp = temp.await?;
-        Self::drive(store, checkpoint, temp, Sha256::new()).await
+        Self::drive(store, checkpoint, temp, Digester::default()).await
     }
 
-    /// Claims and drives an upload whose file stands where its checkpoint says; `hasher` has seen its bytes.
+    /// Claims and drives an upload whose file stands where its checkpoint says; `digester` has seen its bytes.
     pub(super) async fn drive(
         store: FolderStore,
         checkpoint: Checkpoint,
         temp: Temp,
-        hasher: Sha256,
+        digester: Digester,
     ) -> Result<Self> {
         // The lock on the file is the sign of life, where there are locks.
         let beat = (!temp.has_lock()).then(|| Lease::default().beat);
         let path = store.path(&checkpoint.key)?;
         let keeper = Keeper::claim(&store, checkpoint, None, beat).await?;
-        Ok(Self::new(store, path, temp, hasher, keeper))
+        Ok(Self::new(store, path, temp, digester, keeper))
     }
 
-    /// An upload whose file holds what `keeper` says; `hasher` has seen it.
+    /// An upload whose file holds what `keeper` says; `digester` has seen it.
     fn new(
         store: FolderStore,
         path: PathBuf,
         temp: Temp,
-        hasher: Sha256,
+        digester: Digester,
         keeper: Keeper<FolderStore>,
     ) -> Self {
         let Checkpoint {
@@ -85,7 +85,11 @@ impl FolderUpload {
             key,
             path,
             source,
-            open: Some(Open { temp, hasher, bytes }),
+            open: Some(Open {
+                temp,
+                digester,
+                bytes,
+            }),
             keeper,
             gathered: Vec::new(),
             gathered_bytes: 0,
@@ -108,7 +112,7 @@ impl FolderUpload {
             .blocking(move |_| {
                 for chunk in &gathered {
                     open.temp.write(chunk).map_err(|error| failed(&key, &error))?;
-                    open.hasher.update(chunk);
+                    open.digester.update(chunk);
                     open.bytes += chunk.len() as u64;
                 }
                 Ok(open)
@@ -121,7 +125,7 @@ impl FolderUpload {
         self.keeper.ledger().send_if_modified(|ledger| {
             let due = open.bytes >= ledger.checkpoint.bytes + stride;
             if due {
-                ledger.checkpoint.stored(open.bytes, state_of(&open.hasher));
+                ledger.checkpoint.stored(open.bytes, open.digester.state());
             }
             due
         });
@@ -136,6 +140,15 @@ impl Upload for FolderUpload {
 
     fn source(&self) -> &Source {
         &self.source
+    }
+
+    fn boxes(&self) -> BoxWalker {
+        let written = self.open.as_ref().map(|open| open.digester.boxes().clone());
+        let mut boxes = written.unwrap_or_default();
+        for chunk in &self.gathered {
+            boxes.take(chunk);
+        }
+        boxes
     }
 
     async fn write(&mut self, chunk: Bytes) -> Result<()> {
@@ -155,7 +168,7 @@ impl Upload for FolderUpload {
         self.note(&open, 0);
         let uploaded = Uploaded {
             bytes: open.bytes,
-            sha256: hex::encode(open.hasher.finalize()),
+            sha256: open.digester.sha256(),
             source: self.source,
             receipt: Some(self.keeper.key().to_owned()),
         };

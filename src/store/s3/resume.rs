@@ -116,7 +116,7 @@ async fn take_up(store: &S3Store, note: Note) -> Result<Option<Resumed>> {
         }
         Err(error) => return Err(error),
     };
-    let (Some(id), Some(hasher)) = (checkpoint.upload.clone(), checkpoint.hasher()) else {
+    let (Some(id), Some(digester)) = (checkpoint.upload.clone(), checkpoint.digester()) else {
         return end(store, &checkpoint, keeper).await;
     };
     let stored = multipart::parts(store, &checkpoint.key, &id).await?;
@@ -128,7 +128,7 @@ async fn take_up(store: &S3Store, note: Note) -> Result<Option<Resumed>> {
         let whole = finish_stored(store, &id, keeper, checkpoint.parts, uploaded).await?;
         return Ok(Some(Resumed::Whole(whole)));
     }
-    let upload = S3Upload::resumed(store.clone(), id, keeper, hasher);
+    let upload = S3Upload::resumed(store.clone(), id, keeper, digester);
     Ok(Some(Resumed::Open(Box::new(upload))))
 }
 

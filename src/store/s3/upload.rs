@@ -16,12 +16,12 @@ use std::time::Duration;
 use async_trait::async_trait;
 use aws_sdk_s3::primitives::ByteStream;
 use bytes::{Bytes, BytesMut};
-use sha2::{Digest, Sha256};
 use tokio::task::JoinSet;
 
 use super::buffers::Slot;
 use super::{S3Store, connect, multipart};
-use crate::store::checkpoint::{Checkpoint, Part, state_of};
+use crate::mp4::BoxWalker;
+use crate::store::checkpoint::{Checkpoint, Digester, Part};
 use crate::store::claim::Claim;
 use crate::store::keeper::Keeper;
 use crate::store::{Source, Store, Upload, UploadOptions, Uploaded};
@@ -57,7 +57,7 @@ pub(super) struct S3Upload {
     sent: Vec<Part>,
     /// Parts handed out.
     parts: usize,
-    hasher: Sha256,
+    digester: Digester,
     bytes: u64,
     failed: bool,
 }
@@ -74,14 +74,14 @@ impl S3Upload {
             sending: JoinSet::new(),
             sent: Vec::new(),
             parts: 0,
-            hasher: Sha256::new(),
+            digester: Digester::default(),
             bytes: 0,
             failed: false,
         }
     }
 
     /// An upload that goes on where its checkpoint stands.
-    pub(super) fn resumed(store: S3Store, id: String, keeper: Keeper<S3Store>, hasher: Sha256) -> Self {
+    pub(super) fn resumed(store: S3Store, id: String, keeper: Keeper<S3Store>, digester: Digester) -> Self {
         let Checkpoint {
             key,
             source,
@@ -97,7 +97,7 @@ impl S3Upload {
             parts: parts.len(),
             sent: parts,
             multipart: Some(Multipart { id, keeper }),
-            hasher,
+            digester,
             bytes,
             ..Self::new(store, &key, options)
         }
@@ -124,7 +124,7 @@ impl S3Upload {
             let room = self.part_size - filling.buffer.len();
             let taken = chunk.split_to(room.min(chunk.len()));
             filling.buffer.extend_from_slice(&taken);
-            self.hasher.update(&taken);
+            self.digester.update(&taken);
             self.bytes += taken.len() as u64;
         }
         Ok(())
@@ -138,7 +138,7 @@ impl S3Upload {
         if let Some(Multipart { keeper, .. }) = &self.multipart {
             keeper.check()?;
             let number = i32::try_from(self.parts + 1).unwrap_or(i32::MAX);
-            let (bytes, state) = (self.part_size as u64, state_of(&self.hasher));
+            let (bytes, state) = (self.part_size as u64, self.digester.state());
             keeper.ledger().send_if_modified(|ledger| {
                 ledger.filled(number, bytes, state);
                 false
@@ -213,7 +213,7 @@ impl S3Upload {
         if self.failed {
             return Err(self.fault("the upload has failed before"));
         }
-        let sha256 = hex::encode(std::mem::take(&mut self.hasher).finalize());
+        let sha256 = std::mem::take(&mut self.digester).sha256();
         let uploaded = Uploaded {
             bytes: self.bytes,
             sha256,
@@ -352,6 +352,10 @@ impl Upload for S3Upload {
 
     fn source(&self) -> &Source {
         &self.options.source
+    }
+
+    fn boxes(&self) -> BoxWalker {
+        self.digester.boxes().clone()
     }
 
     async fn write(&mut self, chunk: Bytes) -> Result<()> {

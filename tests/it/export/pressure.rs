@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use chrono_tz::Tz;
 use serde_json::Value;
-use telelake::simulator::{Endpoint, Failure, Matcher, Options, Simulator};
+use telelake::simulator::{Endpoint, Failure, Matcher, Options, RetryAfter, Simulator};
 
 use super::{backfill, range, small};
 use crate::support::lake::Lake;
@@ -261,6 +261,127 @@ async fn a_token_that_is_refused_in_the_middle_ends_the_run_and_a_good_one_goes_
         recovers(&sim, &lake).await;
         assert_each_report_came_once(&sim);
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn forty_rooms_behind_a_limiter_that_names_no_pause_bring_every_report() {
+    let options = Options {
+        spaces: 1,
+        rooms: 40,
+        empty_rooms: 0.0,
+        calls_per_day: 1..=1,
+        dates: small().dates[..1].to_vec(),
+        rate_limit: Some(40),
+        rate_window: Duration::from_secs(3),
+        retry_after: RetryAfter::Unsaid,
+        ..small()
+    };
+    let (sim, lake) = (Simulator::start(options).await.unwrap(), Lake::folder());
+    // Not one attempt may be spent on it.
+    let run = Telelake::against(&sim, &lake, &backfill(&range(&sim), &["--only", "analytics"]))
+        .env("TELELAKE_API__RETRIES", "0")
+        .run()
+        .await
+        .expect(0);
+    assert!(sim.requests().iter().any(|seen| seen.status == 429));
+    let calls = sim.school().calls.len();
+    assert!(calls >= 40);
+    assert_eq!(run.count("reports_landed"), 2 * calls as u64);
+    let summary = run.summary();
+    let limited = problems(&summary, "warnings", "rate_limited");
+    assert_eq!(limited.len(), 1, "{summary}");
+    let message = limited[0]["message"].as_str().unwrap();
+    assert!(message.contains("set api.requests_per_second = "), "{message}");
+    assert_eq!(problems(&summary, "failed", "space_skipped").len(), 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_report_that_asks_for_hours_is_left_to_the_next_run_and_holds_no_other() {
+    for failure in [
+        Failure::TooMany(RetryAfter::Seconds(7200)),
+        Failure::TooMany(RetryAfter::Date(7200)),
+    ] {
+        let (sim, lake) = (Simulator::start(small()).await.unwrap(), Lake::folder());
+        let call = sim.school().calls[0].id.clone();
+        let report = Matcher::endpoint(Endpoint::Report).containing(&call);
+        sim.faults().order(report, failure);
+        let run = Telelake::against(&sim, &lake, &backfill(&range(&sim), &[]))
+            .run()
+            .await
+            .expect(3);
+        let summary = run.summary();
+        let failed = summary["failed"].as_array().unwrap();
+        assert_eq!(failed.len(), 2, "JSON and XLSX: {summary}");
+        for problem in failed {
+            assert_eq!(problem["call_id"], call.as_str(), "{problem}");
+            let message = problem["message"].as_str().unwrap();
+            assert!(message.contains("asks for a pause of"), "{message}");
+        }
+        let asked = sim.requests().iter().filter(|seen| seen.status == 429).count();
+        assert_eq!(asked, 2, "each is asked for once");
+        recovers(&sim, &lake).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_api_that_asks_for_hours_ends_the_run_with_what_it_has() {
+    let (sim, lake) = (Simulator::start(large()).await.unwrap(), Lake::folder());
+    let later = Failure::TooMany(RetryAfter::Seconds(7200));
+    sim.faults()
+        .order(Matcher::endpoint(Endpoint::Report).after(60), later.clone());
+    sim.faults().order(Matcher::endpoint(Endpoint::Link), later);
+    let run = Telelake::against(&sim, &lake, &backfill(&long(&sim), &[]))
+        .run()
+        .await
+        .expect(3);
+    let summary = run.summary();
+    assert!(
+        summary["error"].as_str().unwrap().contains("stopped answering"),
+        "{summary}"
+    );
+    assert_eq!(problems(&summary, "failed", "rate_limited").len(), 1, "{summary}");
+    assert!(run.count("reports_landed") > 0);
+    let refused = sim.requests().iter().filter(|seen| seen.status == 429).count();
+    assert!(refused < 50, "{refused} requests were sent in vain");
+    recovers(&sim, &lake).await;
+    assert_each_report_came_once(&sim);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_error_that_calls_itself_a_success_is_no_report() {
+    let (sim, lake) = (Simulator::start(small()).await.unwrap(), Lake::folder());
+    let error = |code: &str| {
+        let body = format!(r#"{{"message":"Внутренняя ошибка","code":{code}}}"#);
+        Failure::Bytes(body.into_bytes())
+    };
+    let reports = || Matcher::endpoint(Endpoint::Report);
+    let call = sim.school().calls[0].id.clone();
+    sim.faults()
+        .order(reports().containing(&call), error("\"internal_error\""));
+    let run = impatient(&sim, &lake, &backfill(&range(&sim), &[]))
+        .run()
+        .await
+        .expect(3);
+    let summary = run.summary();
+    let failed = problems(&summary, "failed", "report_failed");
+    assert_eq!(failed.len(), 2, "JSON and XLSX: {summary}");
+    for problem in failed {
+        assert_eq!(problem["call_id"], call.as_str(), "{problem}");
+        let message = problem["message"].as_str().unwrap();
+        assert!(message.contains("answered an error as 200 OK"), "{problem}");
+    }
+    let of_call = |key: &String| key.starts_with("raw/reports/") && key.contains(&call);
+    assert!(!lake.keys().await.keys().any(of_call));
+    // One that passes is repeated like the error it is.
+    sim.faults().clear();
+    sim.faults().order(reports().first(1), error("500"));
+    sim.faults().order(reports().first(1), error("\"oops\""));
+    Telelake::against(&sim, &lake, &backfill(&range(&sim), &[]))
+        .run()
+        .await
+        .expect(0);
+    assert_eq!(sim.faults().hits(), 2);
+    assert_whole(&lake, &sim, Tz::UTC).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -121,6 +121,71 @@ async fn an_error_page_never_becomes_a_recording() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_file_that_its_boxes_call_cut_is_not_done() {
+    // Each comes whole by HTTP: the host has no more of it.
+    let ftyp = b"\0\0\0\x14ftypisom\0\0\x02\0isom".to_vec();
+    assert_eq!(ftyp.len(), 20);
+    for (fault, why) in [
+        (Failure::Bytes(ftyp.clone()), "no box `moov`"),
+        (
+            Failure::Truncated((6 << 20) * 2 / 5),
+            "its box `free` ends at byte",
+        ),
+        // In parts: what was stored before is freed.
+        (Failure::Truncated(5_500_000), "its box `free` ends at byte"),
+        (Failure::Truncated(36), "within the header of a box"),
+    ] {
+        for lake in [Lake::folder(), Lake::s3().await] {
+            let sim = Simulator::start(school()).await.unwrap();
+            sim.faults()
+                .order(Matcher::endpoint(Endpoint::Blob), fault.clone());
+            let run = Telelake::against(&sim, &lake, &backfill(&range(&sim), &[]))
+                .run()
+                .await
+                .expect(3);
+            assert!(run.count("records_failed") > 0 && run.count("records_done") == 0);
+            for problem in run.summary()["failed"].as_array().unwrap() {
+                assert_eq!(problem["kind"], "record_failed", "{problem}");
+                assert!(problem["message"].as_str().unwrap().contains(why), "{problem}");
+            }
+            assert!(!lake.keys().await.keys().any(|key| key.ends_with(".mp4")));
+            assert_no_upload_is_left(&lake).await;
+            sim.faults().clear();
+            Telelake::against(&sim, &lake, &backfill(&range(&sim), &[]))
+                .run()
+                .await
+                .expect(0);
+            assert_whole(&lake, &sim, chrono_tz::Tz::UTC).await;
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_file_whose_moov_comes_last_is_whole_whatever_size_the_api_says() {
+    let of = |kind: &[u8; 4], content: usize| {
+        let size = u32::try_from(8 + content).unwrap();
+        [&size.to_be_bytes()[..], kind, &vec![7; content]].concat()
+    };
+    let file = [of(b"ftyp", 12), of(b"mdat", 50_000), of(b"moov", 900)].concat();
+    let (sim, lake) = (Simulator::start(school()).await.unwrap(), Lake::folder());
+    sim.faults()
+        .order(Matcher::endpoint(Endpoint::Blob), Failure::Bytes(file.clone()));
+    let run = Telelake::against(&sim, &lake, &backfill(&range(&sim), &[]))
+        .run()
+        .await
+        .expect(0);
+    let done = run.count("records_done");
+    assert!(done > 0);
+    let warnings = run.summary()["warnings"].clone();
+    let differ = warnings.as_array().unwrap().iter();
+    let differ = differ.filter(|warning| warning["kind"] == "file_size_differs");
+    assert_eq!(differ.count() as u64, done, "{warnings}");
+    for key in lake.keys().await.into_keys().filter(|key| key.ends_with(".mp4")) {
+        assert_eq!(lake.get(&key).await, file);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_transfer_that_stays_cut_shows_nothing_and_the_next_run_goes_on() {
     for lake in [Lake::folder(), Lake::s3().await] {
         let sim = Simulator::start(school()).await.unwrap();

@@ -3,6 +3,7 @@
 use std::time::{Duration, SystemTime};
 
 use serde_json::{Value, json};
+use sha2::{Digest, Sha256};
 use telelake::config::ReportFormat;
 use telelake::lake::key;
 use telelake::simulator::{Oddities, Options, Report, Simulator};
@@ -403,6 +404,68 @@ async fn a_call_and_its_record_lie_on_one_day_alone() {
     found(&lake, &dates, &expected).await;
     found_and_mended(&sim, &lake, &[], &expected).await;
     assert!(!lake.keys().await.contains_key(&to));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_recording_that_was_cut_when_it_came_is_found_by_its_boxes() {
+    for lake in [Lake::folder(), Lake::s3().await] {
+        let sim = exported(&lake, small(), 0).await;
+        let mut of = day(&lake, 0).await;
+        let (record, key) = recording(&of);
+        let cut = lake.get(&key).await;
+        let cut = cut.slice(..cut.len() * 2 / 5);
+        // As a lake has it in which this was called done: all agrees, but the file with itself.
+        let landed = &mut of["records"][&record]["file"]["landed"];
+        landed["bytes"] = cut.len().into();
+        landed["sha256"] = hex::encode(Sha256::digest(&cut)).into();
+        lake.put(&key, cut).await;
+        lake.put(&manifest_key(&of), of.to_string()).await;
+        verify(&lake, &[]).await.expect(0);
+        let expected = [("recording_damaged", key.as_str())];
+        let verified = found(&lake, &["--deep"], &expected).await;
+        let finding = &verified["findings"][0];
+        assert_eq!(finding["record_id"], record.as_str());
+        assert!(
+            finding["found"].as_str().unwrap().contains("no whole MP4"),
+            "{finding}"
+        );
+        found_and_mended(&sim, &lake, &["--deep"], &expected).await;
+        assert_whole(&lake, &sim, chrono_tz::Tz::UTC).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn rows_that_name_places_outside_of_the_lake_are_found() {
+    let (lake, moved) = (Lake::folder(), Lake::folder());
+    let sim = exported(&lake, small(), 0).await;
+    for (key, bytes) in lake.contents().await {
+        moved.put(&key, bytes).await;
+    }
+    let mut expected = Vec::new();
+    for day in lake.manifests().await {
+        let has_any = |record: &Value| record["file"]["landed"].is_object();
+        if day["records"].as_object().unwrap().values().any(has_any) {
+            expected.push(("uri_elsewhere", table_key(&day, "recordings")));
+        }
+    }
+    expected.sort();
+    let expected: Vec<_> = expected.iter().map(|(kind, key)| (*kind, key.as_str())).collect();
+    assert!(expected.len() > 1);
+    let verified = found(&moved, &[], &expected).await;
+    let finding = &verified["findings"][0];
+    let all = format!("every `uri` below {}/", moved.url());
+    assert_eq!(finding["expected"], all.as_str());
+    assert!(
+        finding["found"].as_str().unwrap().contains(&lake.url()),
+        "{finding}"
+    );
+    found_and_mended(&sim, &moved, &[], &expected).await;
+    for row in moved.rows("recordings", &["uri"]).await {
+        assert!(
+            row["uri"].is_empty() || row["uri"].starts_with(&moved.url()),
+            "{row:?}"
+        );
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -9,6 +9,7 @@ use std::sync::{Arc, Mutex};
 use async_trait::async_trait;
 use bytes::Bytes;
 use sha2::{Digest, Sha256};
+use telelake::mp4::BoxWalker;
 use telelake::store::{
     Condition, Entry, Object, Resumed, Source, Store, Unfinished, Upload, UploadOptions, Uploaded, Version,
 };
@@ -332,6 +333,10 @@ impl Upload for FaultyUpload {
 
     fn source(&self) -> &Source {
         self.inner.source()
+    }
+
+    fn boxes(&self) -> BoxWalker {
+        self.inner.boxes()
     }
 
     async fn keep(self: Box<Self>) -> Result<()> {

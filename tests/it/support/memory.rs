@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex};
 use async_trait::async_trait;
 use bytes::{Bytes, BytesMut};
 use sha2::{Digest, Sha256};
+use telelake::mp4::BoxWalker;
 use telelake::store::{
     Condition, Entry, Object, Resumed, Source, Store, Unfinished, Upload, UploadOptions, Uploaded, Version,
 };
@@ -156,6 +157,12 @@ impl Upload for InMemory {
 
     fn source(&self) -> &Source {
         &self.source
+    }
+
+    fn boxes(&self) -> BoxWalker {
+        let mut boxes = BoxWalker::default();
+        boxes.take(&self.bytes);
+        boxes
     }
 
     async fn keep(self: Box<Self>) -> Result<()> {
