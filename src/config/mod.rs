@@ -4,7 +4,10 @@
 //! `config/telelake.example.toml` says the same to users; a test holds the two together.
 
 mod load;
+mod nearest;
+mod token;
 mod values;
+mod zone;
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -22,6 +25,7 @@ use crate::{Error, ErrorKind, Result};
 #[serde(default, deny_unknown_fields)]
 pub struct Config {
     /// The zone whose midnight parts the days: an IANA name.
+    #[serde(deserialize_with = "zone::deserialize")]
     pub timezone: Tz,
     /// The vendor's API.
     pub api: Api,
