@@ -134,7 +134,7 @@ def by_duckdb(lake: Lake) -> dict[str, Seen]:
 
 
 def answers(lake: Lake, path: str) -> list[list[dict]]:
-    """The rows of each query of a document, which asks the demo's lake."""
+    """The rows of each query of a document, which asks the demo's lake; all values as text."""
     db = connected(lake)
     root = f"s3://{lake.root}" if lake.s3 else glob.escape(lake.root)
     blocks = re.findall(r"```sql\n(.*?)```", Path(path).read_text(encoding="utf-8"), re.DOTALL)
@@ -142,7 +142,7 @@ def answers(lake: Lake, path: str) -> list[list[dict]]:
     for query in filter(str.strip, ";".join(blocks).split(";")):
         # The document's first date is as good as any other.
         query = query.replace("demo-lake", root.replace("'", "''")).replace("'2026-11-01'", "'1970-01-01'")
-        cursor = db.execute(query)
+        cursor = db.execute(f"SELECT COLUMNS(*)::VARCHAR FROM ({query})")
         names = [column[0] for column in cursor.description]
         found.append([dict(zip(names, row)) for row in cursor.fetchall()])
     return found

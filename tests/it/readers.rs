@@ -102,7 +102,9 @@ async fn read(lake: Lake) {
     let queries = told["queries"].as_array().unwrap();
     assert_eq!(queries.len(), 3);
     let people = queries[0].as_array().unwrap().iter();
-    let people: Vec<_> = people.map(|call| call["people"].as_u64().unwrap()).collect();
+    let people: Vec<_> = people
+        .map(|call| call["people"].as_str().unwrap().parse::<u64>().unwrap())
+        .collect();
     let expected: Vec<_> = school
         .calls
         .iter()
