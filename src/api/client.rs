@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use chrono::{DateTime, NaiveDate, Utc};
+use chrono::{DateTime, NaiveDate, TimeDelta, Utc};
 use reqwest::dns::Resolve;
 use serde_json::Value;
 use tokio_util::sync::CancellationToken;
@@ -118,6 +118,11 @@ impl Client {
         Self {
             sender: Arc::new(self.sender.beside(cancel)),
         }
+    }
+
+    /// How far the API's clock was ahead of this machine's at its last answer; none before one that told its time.
+    pub fn clock_ahead(&self) -> Option<TimeDelta> {
+        self.sender.clock_ahead()
     }
 
     /// The spaces that the token sees.

@@ -6,12 +6,13 @@
 //! are asked, and told how it all ended. What the API's limiter refuses is held by the `throttle`, and spends no attempt.
 
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
+use chrono::{DateTime, TimeDelta, Utc};
 use reqwest::dns::Resolve;
-use reqwest::header::{ACCEPT_ENCODING, AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderValue};
+use reqwest::header::{ACCEPT_ENCODING, AUTHORIZATION, CONTENT_TYPE, DATE, HeaderMap, HeaderValue};
 use reqwest::{Method, StatusCode, Url, redirect};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
@@ -80,6 +81,8 @@ pub(super) struct Sender {
     tuning: Tuning,
     requests: AtomicU64,
     retried: AtomicU64,
+    /// How far the API's clock was ahead of this machine's at its last answer.
+    clock_ahead: Mutex<Option<TimeDelta>>,
     /// The longest page that each list ever gave: see `paging`.
     longest: [AtomicUsize; List::COUNT],
 }
@@ -128,6 +131,7 @@ impl Sender {
             tuning,
             requests: AtomicU64::new(0),
             retried: AtomicU64::new(0),
+            clock_ahead: Mutex::default(),
             longest: Default::default(),
         })
     }
@@ -155,6 +159,7 @@ impl Sender {
             tuning: self.tuning.clone(),
             requests: AtomicU64::new(0),
             retried: AtomicU64::new(0),
+            clock_ahead: Mutex::default(),
             longest: std::array::from_fn(|list| AtomicUsize::new(self.longest[list].load(Ordering::Relaxed))),
         }
     }
@@ -413,6 +418,7 @@ impl Sender {
             _ => Sign::Answered(sent_at.elapsed()),
         };
         let _ = seen.set((status.as_u16(), sign));
+        self.note_clock(response.headers());
         if !status.is_success() && !status.is_redirection() {
             return Err(body::refusal(about, response, self.timeout / 2, token).await);
         }
@@ -440,6 +446,19 @@ impl Sender {
             framed,
             body,
         })
+    }
+
+    fn note_clock(&self, headers: &HeaderMap) {
+        let date = headers.get(DATE).and_then(|date| date.to_str().ok());
+        if let Some(date) = date.and_then(|date| DateTime::parse_from_rfc2822(date).ok()) {
+            let mut ahead = self.clock_ahead.lock().unwrap_or_else(PoisonError::into_inner);
+            *ahead = Some(date.to_utc() - Utc::now());
+        }
+    }
+
+    /// See [`Client::clock_ahead`](super::Client::clock_ahead).
+    pub(super) fn clock_ahead(&self) -> Option<TimeDelta> {
+        *self.clock_ahead.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

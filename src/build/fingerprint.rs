@@ -9,12 +9,12 @@ use sha2::{Digest, Sha256};
 use super::mapping::Mapping;
 use crate::config::ReportFormat;
 use crate::lake::manifest::{CallEntry, Landing, Manifest, RecordEntry, RoomEntry, Status};
-use crate::lake::table::SCHEMA_VERSION;
+use crate::lake::table::{self, Table};
 
 /// What feeds the tables. Attempts, times of landing and what was built before do not.
 #[derive(Serialize)]
 struct Inputs<'m> {
-    schema: &'static str,
+    tables: String,
     mapping: &'m str,
     date: chrono::NaiveDate,
     space: (&'m str, Option<&'m str>),
@@ -50,15 +50,24 @@ struct LandingInputs<'m> {
     landed: Option<(&'m str, u64, &'m str, bool)>,
 }
 
-/// The digest of all that feeds a day's tables, in hex.
+/// The digest of all that feeds a day's tables, in hex: its landings, the mapping, and the tables' definitions.
 pub fn fingerprint(manifest: &Manifest, mapping: &Mapping) -> String {
+    with_tables(manifest, mapping, mapping.tables())
+}
+
+/// [`fingerprint`] for these tables.
+fn with_tables<'t>(
+    manifest: &Manifest,
+    mapping: &Mapping,
+    tables: impl IntoIterator<Item = &'t Table>,
+) -> String {
     let calls = manifest.calls.iter().map(|(id, call)| (id.as_str(), call.into()));
     let records = manifest
         .records
         .iter()
         .map(|(id, record)| (id.as_str(), record.into()));
     let inputs = Inputs {
-        schema: SCHEMA_VERSION,
+        tables: table::digest(tables),
         mapping: mapping.digest(),
         date: manifest.date,
         space: (&manifest.space_id, manifest.space_name.as_deref()),
@@ -124,5 +133,53 @@ impl<'m> From<&'m Landing> for LandingInputs<'m> {
             reason: landing.reason.as_deref(),
             landed: landed.map(|it| (it.key.as_str(), it.bytes, it.sha256.as_str(), it.usable)),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::lake::table::{Column, Type};
+
+    #[test]
+    fn a_changed_definition_of_any_table_changes_the_fingerprint() {
+        let manifest = Manifest::new("2026-11-22".parse().expect("date"), "s1");
+        let own = "version = 1\n[table.visits]\nrows = 'visits[]'\ncolumns.who = { from = 'id', type = 'string' }\n";
+        let mapping = Mapping::over_builtin(own, "mine.toml").expect("mapping");
+        let tables: Vec<Table> = mapping.tables().cloned().collect();
+        assert_eq!(tables.last().map(|table| table.name.as_ref()), Some("visits"));
+        let of = |tables: &[Table]| with_tables(&manifest, &mapping, tables);
+        let same = fingerprint(&manifest, &mapping);
+        assert_eq!(of(&tables), same);
+        type Change = fn(&mut Table);
+        let changes: [Change; 7] = [
+            // A column that the program computes: no mapping names it.
+            |table| {
+                table.columns.push(Column {
+                    name: "in_lesson_s".into(),
+                    kind: Type::Double,
+                    doc: "Seconds".into(),
+                    key: false,
+                });
+            },
+            |table| table.columns[0].kind = Type::Map,
+            |table| table.columns[0].doc = "Something else".into(),
+            |table| table.columns[0].key = !table.columns[0].key,
+            |table| table.columns.swap(0, 1),
+            |table| table.order.reverse(),
+            |table| table.name = "other".into(),
+        ];
+        for (at, change) in changes.iter().enumerate() {
+            for table in 0..tables.len() {
+                let mut changed = tables.clone();
+                // The order of one column is what it was, the other way round too.
+                if at == 5 && changed[table].order.len() < 2 {
+                    continue;
+                }
+                change(&mut changed[table]);
+                assert_ne!(of(&changed), same, "change {at} of {}", tables[table].name);
+            }
+        }
+        assert_ne!(of(&tables[1..]), same);
     }
 }

@@ -49,7 +49,7 @@ pub use fingerprint::fingerprint;
 pub use fit::{Fit, TableFit, fit};
 pub use inspect::{Inspection, NotJson, inspect};
 pub use mapping::Mapping;
-pub use notes::{About, Notes, Observation, Sightings};
+pub use notes::{About, Kept, Notes, Observation, Sightings};
 pub use presence::Presence;
 pub use proof::{Footer, RowKey, footer, row_keys};
 pub use read::read_text;

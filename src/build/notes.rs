@@ -1,6 +1,6 @@
 //! What a build has to say besides its tables: counts by column, field and call, never a value. Pure.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::xlsx::Refusal;
 use crate::json::Repairs;
@@ -26,6 +26,17 @@ pub enum About {
 
 /// How often something was seen, by what it is about.
 pub type Sightings = BTreeMap<About, u64>;
+
+/// Where the lake keeps a field that no column takes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Kept {
+    /// In the `extra` of its row.
+    Extra,
+    /// In the report as it came, and in no table.
+    Raw,
+    /// In the day's manifest, which holds what the API listed, and in no table.
+    Manifest,
+}
 
 /// Something in a report that deserves a look, besides fields and values: see [`Observation::kind`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -76,6 +87,8 @@ impl Observation {
 pub struct Notes {
     /// Fields that no column takes, by path (`participants[].device`; `call.…` for a call's own), with how often.
     pub unmapped: BTreeMap<String, Sightings>,
+    /// Where the lake keeps each of these fields; of those that count together, all the places.
+    pub kept: BTreeMap<String, BTreeSet<Kept>>,
     /// Values that do not fit their column, by `table.column`, with how often.
     pub bad: BTreeMap<String, Sightings>,
     /// What else deserves a look, with how often.
@@ -98,8 +111,12 @@ impl Notes {
         self.about = about;
     }
 
-    pub(super) fn unmapped(&mut self, path: &str) {
-        count(&mut self.unmapped, path, &self.about);
+    pub(super) fn unmapped(&mut self, path: &str, kept: Kept) {
+        let path = count(&mut self.unmapped, path, &self.about);
+        match self.kept.get_mut(path) {
+            Some(known) => drop(known.insert(kept)),
+            None => drop(self.kept.insert(path.to_owned(), [kept].into())),
+        }
     }
 
     pub(super) fn bad(&mut self, table: &str, column: &str) {
@@ -134,13 +151,15 @@ fn add(sightings: &mut Sightings, about: &About, times: u64) {
     }
 }
 
-fn count(counts: &mut BTreeMap<String, Sightings>, path: &str, about: &About) {
+/// Counts a path; gives the one that it was counted as.
+fn count<'p>(counts: &mut BTreeMap<String, Sightings>, path: &'p str, about: &About) -> &'p str {
     if let Some(sightings) = counts.get_mut(path) {
         add(sightings, about, 1);
-    } else {
-        let path = if counts.len() < MOST_PATHS { path } else { OTHERS };
-        add(counts.entry(path.to_owned()).or_default(), about, 1);
+        return path;
     }
+    let path = if counts.len() < MOST_PATHS { path } else { OTHERS };
+    add(counts.entry(path.to_owned()).or_default(), about, 1);
+    path
 }
 
 #[cfg(test)]

@@ -5,9 +5,10 @@
 use serde_json::{Map, Value};
 
 use super::cell::{Cell, Misfit, Session};
+use super::file::Source;
 use super::mapping::{ColumnPlan, LookupPlan, Mapping, SessionPlan, TablePlan};
 use super::node::Node;
-use super::notes::Notes;
+use super::notes::{Kept, Notes};
 use super::path::{Path, Step};
 use crate::lake::table::Type;
 use crate::lenient;
@@ -45,13 +46,17 @@ pub(super) fn rows<'v>(
         .shape(plan.source)
         .and_then(|shape| shape.get(&path.steps));
     let mut place = place(plan.source.prefix(), path);
+    let kept = match plan.table.index("extra") {
+        Some(_) => Kept::Extra,
+        None => outside_of_rows(plan.source),
+    };
     let mut rows = Vec::new();
     walk(object, &path.steps, &mut vec![object], &mut |scopes| {
         let Some(row) = read(plan, scopes, template, notes) else {
             return;
         };
         let extra = match (scopes.last(), shape) {
-            (Some(Node::Object(object)), Some(shape)) => shape.rest(object, &mut place, notes),
+            (Some(Node::Object(object)), Some(shape)) => shape.rest(object, &mut place, kept, notes),
             _ => Map::new(),
         };
         rows.push(Row { cells: row, extra });
@@ -60,16 +65,20 @@ pub(super) fn rows<'v>(
 }
 
 /// Counts what of an object lies outside all rows and is not taken.
-pub(super) fn count_rest(
-    mapping: &Mapping,
-    plan_source: super::file::Source,
-    object: &Node<'_>,
-    notes: &mut Notes,
-) {
+pub(super) fn count_rest(mapping: &Mapping, plan_source: Source, object: &Node<'_>, notes: &mut Notes) {
     if let (Some(shape), Node::Object(object)) = (mapping.shape(plan_source), object)
         && !shape.row
     {
-        shape.rest(object, &mut plan_source.prefix().to_owned(), notes);
+        let kept = outside_of_rows(plan_source);
+        shape.rest(object, &mut plan_source.prefix().to_owned(), kept, notes);
+    }
+}
+
+/// Where the lake keeps what of a source's object is in no row.
+fn outside_of_rows(source: Source) -> Kept {
+    match source {
+        Source::Report => Kept::Raw,
+        Source::Call | Source::Record | Source::Room | Source::Space => Kept::Manifest,
     }
 }
 

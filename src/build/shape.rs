@@ -5,7 +5,7 @@
 use serde_json::{Map, Value};
 
 use super::node::{Node, Object};
-use super::notes::Notes;
+use super::notes::{Kept, Notes};
 use super::path::Step;
 
 /// A place in an object.
@@ -52,8 +52,14 @@ impl Shape {
     }
 
     /// What of an object no column takes, without the rows inside it; each such field is counted in `notes` by its
-    /// path, which starts with `path`.
-    pub fn rest(&self, object: &Object<'_>, path: &mut String, notes: &mut Notes) -> Map<String, Value> {
+    /// path, which starts with `path`, as one that is `kept` there.
+    pub fn rest(
+        &self,
+        object: &Object<'_>,
+        path: &mut String,
+        kept: Kept,
+        notes: &mut Notes,
+    ) -> Map<String, Value> {
         let mut rest = Map::new();
         for (name, value) in object.iter() {
             let known = self.field(name);
@@ -64,9 +70,9 @@ impl Shape {
             let end = path.len();
             push(path, name);
             let left = match known {
-                Some(shape) => shape.within(value, path, notes),
+                Some(shape) => shape.within(value, path, kept, notes),
                 None => {
-                    notes.unmapped(path);
+                    notes.unmapped(path, kept);
                     Some(value.to_value())
                 }
             };
@@ -79,10 +85,10 @@ impl Shape {
     }
 
     /// What is left of a value that some path passes through.
-    fn within(&self, value: &Node<'_>, path: &mut String, notes: &mut Notes) -> Option<Value> {
+    fn within(&self, value: &Node<'_>, path: &mut String, kept: Kept, notes: &mut Notes) -> Option<Value> {
         match (value, &self.each) {
             (Node::Object(object), _) if !self.fields.is_empty() => {
-                let rest = self.rest(object, path, notes);
+                let rest = self.rest(object, path, kept, notes);
                 (!rest.is_empty()).then_some(Value::Object(rest))
             }
             (Node::List(elements), Some(each)) => {
@@ -93,7 +99,7 @@ impl Shape {
                 path.push_str("[]");
                 let rest: Vec<Value> = elements
                     .iter()
-                    .map(|element| each.within(element, path, notes).unwrap_or_default())
+                    .map(|element| each.within(element, path, kept, notes).unwrap_or_default())
                     .collect();
                 path.truncate(end);
                 (!rest.iter().all(Value::is_null)).then_some(Value::Array(rest))
@@ -101,7 +107,7 @@ impl Shape {
             (Node::Null, _) => None,
             // Not of the shape that the mapping expects here.
             _ => {
-                notes.unmapped(path);
+                notes.unmapped(path, kept);
                 Some(value.to_value())
             }
         }
@@ -152,7 +158,7 @@ mod tests {
         let Node::Object(object) = Node::from(&value) else {
             panic!("an object");
         };
-        let rest = shape.rest(&object, &mut "p[]".to_owned(), &mut notes);
+        let rest = shape.rest(&object, &mut "p[]".to_owned(), Kept::Extra, &mut notes);
         assert_eq!(
             Value::Object(rest),
             json!({"user": {"age": 5}, "sessions": [null, {"ip": "::1"}], "new": {"deep": true}, "ivan@example.org": 1})

@@ -350,6 +350,45 @@ fn another_shape_is_another_mapping() {
 }
 
 #[test]
+fn a_field_that_no_column_takes_is_told_with_the_place_that_keeps_it() {
+    let mut manifest = manifest();
+    for record in manifest.records.values_mut() {
+        record.record["codec"] = "h264".into();
+    }
+    assert!(!manifest.records.is_empty());
+    let report = json!({
+        "meeting": {"topic": "x"},
+        "participants": [{"id": "a", "device": "phone", "sessions": [{"joinedAt": "2026-11-22T10:00:00Z", "ip": "::1"}]}],
+        "polls": [{"id": "p", "anonymous": true, "votes": [{"optionId": "o", "weight": 2}]}],
+    });
+    let day = build_with(&manifest, &mapping(), report.to_string());
+    let kept = |path: &str| {
+        day.notes
+            .kept
+            .get(path)
+            .map(|kept| kept.iter().copied().collect::<Vec<_>>())
+    };
+    for path in [
+        "participants[].device",
+        "participants[].sessions[].ip",
+        "polls[].votes[].weight",
+    ] {
+        assert_eq!(kept(path), Some(vec![Kept::Extra]), "{path}");
+    }
+    for path in ["meeting", "polls[].anonymous"] {
+        assert_eq!(kept(path), Some(vec![Kept::Raw]), "{path}");
+    }
+    assert_eq!(kept("record.codec"), Some(vec![Kept::Manifest]));
+    let held = |table: &str, text: &str| {
+        column(file(&day, table), "extra")
+            .iter()
+            .any(|extra| extra.contains(text))
+    };
+    assert!(held("participants", "device") && held("participants", "ip") && held("poll_votes", "weight"));
+    assert!(!held("participants", "topic") && !held("poll_votes", "anonymous"));
+}
+
+#[test]
 fn the_fingerprint_is_of_what_feeds_the_tables() {
     let (day, mapping) = (manifest(), mapping());
     let of = |change: &dyn Fn(&mut Manifest)| {

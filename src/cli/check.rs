@@ -1,17 +1,19 @@
-//! `check`: whether a run could work: configuration, token, spaces, store, mapping, next runs.
+//! `check`: whether a run could work: configuration, token, spaces, clock, store, mapping, next runs.
 
-use chrono::Utc;
+use std::cell::Cell;
+
+use chrono::{DateTime, TimeDelta, Utc};
 
 use super::{Context, fit};
-use crate::api::Client;
+use crate::api::{Client, Space};
 use crate::config::Config;
 use crate::export;
 use crate::printable::escaped;
 use crate::serve::schedule;
 use crate::store;
-use crate::{Error, ErrorKind, ExitStatus, Result};
+use crate::{ExitStatus, Result};
 
-/// Check the configuration, the token, the spaces it sees, that the store can be written, the mapping against a real
+/// Check the configuration, the token, the spaces it sees, the clock, that the store can be written, the mapping against a real
 /// report, and when runs are due
 #[derive(Debug, clap::Args)]
 pub struct Args {}
@@ -19,101 +21,147 @@ pub struct Args {}
 /// Next runs shown.
 const NEXT: usize = 3;
 
+/// A clock that differs more from the API's than this brings a warning.
+const NOTICEABLE: TimeDelta = TimeDelta::seconds(30);
+/// One that differs more than this fails: days, `settle` and the age of what is missing are counted by it.
+const INTOLERABLE: TimeDelta = TimeDelta::minutes(10);
+
+/// How something that was looked at is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Verdict {
+    Good,
+    Doubtful,
+    Bad,
+}
+
+/// Prints what was looked at, line by line, and remembers whether anything failed.
+#[derive(Debug, Default)]
+struct Findings {
+    failed: Cell<bool>,
+}
+
+impl Findings {
+    fn tell(&self, verdict: Verdict, what: &str, text: &str) -> Result<()> {
+        let word = match verdict {
+            Verdict::Good => "ok  ",
+            Verdict::Doubtful => "WARN",
+            Verdict::Bad => "FAIL",
+        };
+        if verdict == Verdict::Bad {
+            self.failed.set(true);
+        }
+        super::print(&format!("{word}  {what}: {}\n", escaped(text)))
+    }
+
+    fn good(&self, what: &str, text: &str) -> Result<()> {
+        self.tell(Verdict::Good, what, text)
+    }
+
+    fn bad(&self, what: &str, text: &str) -> Result<()> {
+        self.tell(Verdict::Bad, what, text)
+    }
+}
+
 pub(super) async fn run(context: &Context) -> Result<ExitStatus> {
     let config = context.config()?;
+    let findings = Findings::default();
     let token = config.require_token().map(|_| ());
-    line(
-        true,
-        "configuration",
-        &format!("valid; timezone {}", config.timezone),
-    )?;
+    findings.good("configuration", &format!("valid; timezone {}", config.timezone))?;
     token?;
     let mapping = export::mapping(&config).inspect_err(|error| {
         // The error itself is told where all are; here it stands among what was looked at.
-        let _ = line(false, "mapping", &error.to_string());
+        let _ = findings.bad("mapping", &error.to_string());
     })?;
-    // Both are looked at, so that one look tells all that is wrong.
-    let api = check_api(context, &config).await;
-    let store = check_store(&config).await;
+    check_api(context, &config, &findings).await?;
+    check_store(&config, &findings).await?;
     let mapped = fit::verdict(context, &config, &mapping).await;
-    line(mapped.good, "mapping", &mapped.text)?;
+    let verdict = if mapped.good { Verdict::Good } else { Verdict::Bad };
+    findings.tell(verdict, "mapping", &mapped.text)?;
     for detail in mapped.details {
         super::print(&format!("        {detail}\n"))?;
     }
-    let runs = schedule::next_runs(&config.schedule.cron, config.timezone, Utc::now(), NEXT)?;
-    let runs: Vec<_> = runs
-        .iter()
-        .map(|run| run.with_timezone(&config.timezone).format("%F %T %Z").to_string())
-        .collect();
-    line(
-        true,
-        "next runs",
-        &if runs.is_empty() {
-            "none: schedule.cron is empty".into()
-        } else {
-            runs.join(", ")
-        },
-    )?;
-    let first = [api.err(), store.err()].into_iter().flatten().next();
-    Ok(first.map_or(ExitStatus::Done, |error| error.exit_status()))
+    findings.good("next runs", &next_runs(&config)?)?;
+    Ok(if findings.failed.get() {
+        ExitStatus::Usage
+    } else {
+        ExitStatus::Done
+    })
 }
 
-async fn check_api(context: &Context, config: &Config) -> Result<()> {
-    let outcome = match Client::new(&config.api, context.cancel.clone()) {
-        Ok(client) => client.spaces().await,
-        Err(error) => Err(error),
+fn next_runs(config: &Config) -> Result<String> {
+    let runs = schedule::next_runs(&config.schedule.cron, config.timezone, Utc::now(), NEXT)?;
+    let local = |run: &DateTime<Utc>| run.with_timezone(&config.timezone).format("%F %T %Z").to_string();
+    let runs: Vec<_> = runs.iter().map(local).collect();
+    Ok(if runs.is_empty() {
+        "none: schedule.cron is empty".into()
+    } else {
+        runs.join(", ")
+    })
+}
+
+/// Looks at the API, what the token sees, and the clock.
+async fn check_api(context: &Context, config: &Config, findings: &Findings) -> Result<()> {
+    let client = match Client::new(&config.api, context.cancel.clone()) {
+        Ok(client) => client,
+        Err(error) => return findings.bad("API", &error.to_string()),
     };
-    match outcome {
-        Ok(listing) => {
-            let spaces = &listing.items;
-            let named: Vec<_> = spaces
-                .iter()
-                .map(|s| format!("{} ({})", s.name.as_deref().unwrap_or("-"), s.id))
-                .collect();
-            line(
-                true,
-                "API",
-                &format!("{} answers, the token is accepted", config.api.base_url),
-            )?;
-            line(
-                !spaces.is_empty(),
-                "spaces",
-                &if named.is_empty() {
-                    "none is visible".into()
-                } else {
-                    named.join(", ")
-                },
-            )?;
-            let missing: Vec<_> = config
-                .scope
-                .spaces
-                .iter()
-                .filter(|id| !spaces.iter().any(|s| s.id == **id))
-                .collect();
-            for id in &missing {
-                line(
-                    false,
-                    "scope.spaces",
-                    &format!("{id} is not among those that the token sees"),
-                )?;
-            }
-            if spaces.is_empty() || !missing.is_empty() {
-                return Err(Error::new(
-                    ErrorKind::Forbidden,
-                    "API",
-                    "not all of the scope is visible",
-                ));
-            }
-            Ok(())
-        }
-        Err(error) => {
-            line(false, "API", &error.to_string())?;
-            Err(error)
-        }
+    let seen = client.spaces().await;
+    match seen {
+        Ok(listing) => check_spaces(config, &listing.items, findings)?,
+        Err(error) => findings.bad("API", &error.to_string())?,
+    }
+    let (verdict, text) = clock(client.clock_ahead());
+    findings.tell(verdict, "clock", &text)
+}
+
+fn check_spaces(config: &Config, spaces: &[Space], findings: &Findings) -> Result<()> {
+    let named: Vec<_> = spaces
+        .iter()
+        .map(|s| format!("{} ({})", s.name.as_deref().unwrap_or("-"), s.id))
+        .collect();
+    findings.good(
+        "API",
+        &format!("{} answers, the token is accepted", config.api.base_url),
+    )?;
+    if named.is_empty() {
+        findings.bad("spaces", "none is visible")?;
+    } else {
+        findings.good("spaces", &named.join(", "))?;
+    }
+    let missing = |id: &&String| !spaces.iter().any(|space| space.id == **id);
+    for id in config.scope.spaces.iter().filter(missing) {
+        findings.bad(
+            "scope.spaces",
+            &format!("{id} is not among those that the token sees"),
+        )?;
+    }
+    Ok(())
+}
+
+/// What there is to say of a machine whose API's clock is so much ahead of its own.
+fn clock(ahead: Option<TimeDelta>) -> (Verdict, String) {
+    let Some(ahead) = ahead else {
+        return (Verdict::Good, "the API does not tell its time".into());
+    };
+    let off = ahead.abs();
+    if off <= NOTICEABLE {
+        return (Verdict::Good, "agrees with that of the API".into());
+    }
+    let way = if ahead > TimeDelta::zero() {
+        "behind"
+    } else {
+        "ahead of"
+    };
+    let length = humantime::format_duration(std::time::Duration::from_secs(off.num_seconds().unsigned_abs()));
+    let text = format!("this machine is {length} {way} the API: set its clock, for example by NTP");
+    if off <= INTOLERABLE {
+        (Verdict::Doubtful, text)
+    } else {
+        (Verdict::Bad, text)
     }
 }
 
-async fn check_store(config: &Config) -> Result<()> {
+async fn check_store(config: &Config, findings: &Findings) -> Result<()> {
     let outcome = async {
         let store = store::open(&config.store).await?;
         store.preflight().await?;
@@ -123,26 +171,39 @@ async fn check_store(config: &Config) -> Result<()> {
         store.conditional_writes().await
     };
     match outcome.await {
-        Ok(true) => line(true, "store", &format!("{} can be written", config.store.url)),
-        Ok(false) => line(
-            true,
+        Ok(true) => findings.good("store", &format!("{} can be written", config.store.url)),
+        Ok(false) => findings.good(
             "store",
             &format!(
                 "{} can be written, but ignores conditional writes: those who write take turns by a lease",
                 config.store.url
             ),
         ),
-        Err(error) => {
-            line(false, "store", &error.to_string())?;
-            Err(error)
-        }
+        Err(error) => findings.bad("store", &error.to_string()),
     }
 }
 
-fn line(good: bool, what: &str, text: &str) -> Result<()> {
-    super::print(&format!(
-        "{}  {what}: {}\n",
-        if good { "ok  " } else { "FAIL" },
-        escaped(text)
-    ))
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_clock_is_good_doubtful_or_bad_by_how_far_it_is_off() {
+        for (ahead, verdict) in [
+            (0, Verdict::Good),
+            (30, Verdict::Good),
+            (-30, Verdict::Good),
+            (31, Verdict::Doubtful),
+            (-600, Verdict::Doubtful),
+            (601, Verdict::Bad),
+            (-86_400, Verdict::Bad),
+        ] {
+            assert_eq!(clock(Some(TimeDelta::seconds(ahead))).0, verdict, "{ahead}");
+        }
+        assert_eq!(clock(None).0, Verdict::Good);
+        let text = clock(Some(TimeDelta::seconds(3_700))).1;
+        assert!(text.contains("1h 1m 40s behind"), "{text}");
+        let text = clock(Some(TimeDelta::seconds(-60))).1;
+        assert!(text.contains("1m ahead of"), "{text}");
+    }
 }

@@ -55,7 +55,7 @@ pub(super) async fn export(context: &Context, config: Config, job: &Job) -> Resu
     let summary = Box::pin(exporter.run(job)).await;
     progress.end();
     if let Some(notifier) = notifier {
-        notifier.tell(job.command, &summary).await;
+        notifier.tell(job.command, &summary, &context.cancel).await;
     }
     summary
 }

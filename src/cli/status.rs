@@ -18,7 +18,7 @@ pub struct Args {
     /// The first date, as YYYY-MM-DD [default: the last 14 dates that the lake has]
     #[arg(long, value_name = "DATE", value_parser = dates::parse)]
     from: Option<NaiveDate>,
-    /// The last date, itself included [default: the latest that the lake has]
+    /// The last date, itself included [default: today]
     #[arg(long, value_name = "DATE", value_parser = dates::parse)]
     to: Option<NaiveDate>,
     /// One JSON object instead of text
@@ -57,13 +57,15 @@ pub(super) async fn run(context: &Context, args: Args) -> Result<ExitStatus> {
     let store = store::open(&config.store).await?;
     // Where no first date is asked for, some of the latest.
     let count = args.from.map_or(DATES, |_| usize::MAX);
+    let today = dates::today(&config);
+    let to = args.to.unwrap_or(today);
     let days = Coverage::default()
-        .latest(&*store, args.from, args.to, count)
+        .latest(&*store, args.from, Some(to), count)
         .await?;
-    let runs = export::last_runs(&*store, RUNS).await?;
+    let runs = export::last_runs(&*store, chrono::Utc::now(), RUNS).await?;
     let report = Report {
         store: store.url().to_owned(),
-        never_looked_at: never_looked_at(dates::today(&config), args.from, args.to, &days),
+        never_looked_at: never_looked_at(today, args.from, args.to, &days),
         days,
         runs,
     };

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use toml::{Table, Value};
 
-use super::{Config, Secret};
+use super::{Config, Secret, nearest, token};
 use crate::{Error, ErrorKind, Result};
 
 /// The environment's prefix: `TELELAKE_<SECTION>__<KEY>`.
@@ -42,14 +42,14 @@ impl Config {
     /// # Errors
     /// `Config`, naming the file and line, the variable or the key.
     pub fn load(source: &Source) -> Result<Self> {
-        let mut table = match &source.file {
-            Some(path) => read_file(path)?,
-            None => Table::new(),
-        };
         let template = Table::try_from(Config::default())
             .map_err(|e| Error::new(ErrorKind::Internal, "default configuration", e.to_string()))?;
+        let mut table = match &source.file {
+            Some(path) => read_file(path, &template)?,
+            None => Table::new(),
+        };
         for (name, value) in &source.env {
-            if let Some(path) = key_path(name) {
+            if let Some(path) = key_path(name, value) {
                 let refuse = |why: String| Error::new(ErrorKind::Config, name.clone(), why);
                 overlay(&mut table, &template, &path, value).map_err(refuse)?;
                 // Now, while it is known which variable is to blame.
@@ -63,9 +63,9 @@ impl Config {
             Error::new(ErrorKind::Config, "configuration", one_line(e.message()))
         })?;
         let api = &mut config.api;
-        read_secret("api.token", &mut api.token, &api.token_file)?;
+        read_token("api.token", &mut api.token, &api.token_file)?;
         let serve = &mut config.serve;
-        read_secret("serve.token", &mut serve.token, &serve.token_file)?;
+        read_token("serve.token", &mut serve.token, &serve.token_file)?;
         let webhook = &mut config.webhook;
         read_secret("webhook.secret", &mut webhook.secret, &webhook.secret_file)?;
         config.validate()?;
@@ -74,7 +74,7 @@ impl Config {
 }
 
 /// Parses the file on its own first, so that an error can show its line.
-fn read_file(path: &Path) -> Result<Table> {
+fn read_file(path: &Path, template: &Table) -> Result<Table> {
     let about = path.display().to_string();
     let text = std::fs::read_to_string(path).map_err(|e| {
         Error::new(ErrorKind::Config, about.clone(), e.to_string())
@@ -87,9 +87,21 @@ fn read_file(path: &Path) -> Result<Table> {
         ),
         None => about.clone(),
     };
-    toml::from_str::<Config>(&text)
-        .map_err(|e| Error::new(ErrorKind::Config, at(&e), one_line(e.message())))?;
-    toml::from_str(&text).map_err(|e| Error::new(ErrorKind::Config, at(&e), one_line(e.message())))
+    let refuse = |e: &toml::de::Error| Error::new(ErrorKind::Config, at(e), one_line(e.message()));
+    let table: Table = toml::from_str(&text).map_err(|e| refuse(&e))?;
+    match toml::from_str::<Config>(&text) {
+        Ok(_) => Ok(table),
+        Err(error) => {
+            let refusal = refuse(&error);
+            let keys = nearest::keys(template);
+            let known = keys.iter().map(String::as_str);
+            let meant = nearest::unknown(&table, template).and_then(|key| nearest::nearest(&key, known));
+            Err(match meant {
+                Some(key) => refusal.hint(format!("the nearest key is `{key}`")),
+                None => refusal,
+            })
+        }
+    }
 }
 
 fn one_line(text: &str) -> String {
@@ -97,21 +109,46 @@ fn one_line(text: &str) -> String {
 }
 
 /// The key that a variable sets, as lower-case segments, or `None` when it is no variable of ours.
-fn key_path(name: &str) -> Option<Vec<String>> {
+fn key_path(name: &str, value: &str) -> Option<Vec<String>> {
     let rest = name.strip_prefix(PREFIX)?;
-    if NOT_KEYS.contains(&name) || (!rest.contains("__") && is_service_link(rest)) {
+    if NOT_KEYS.contains(&name) || is_service_link(rest, value) {
         return None;
     }
     Some(rest.split("__").map(str::to_ascii_lowercase).collect())
 }
 
-/// Kubernetes describes a service named `telelake…` to every pod beside it in variables of our prefix.
-fn is_service_link(rest: &str) -> bool {
-    rest.ends_with("SERVICE_HOST")
-        || rest.contains("SERVICE_PORT")
-        || rest == "PORT"
-        || rest.contains("PORT_")
-        || rest.ends_with("_PORT")
+/// Whether Kubernetes or Docker set a variable: they describe a service named `telelake…` to everything beside it, in
+/// variables of our prefix. A key of ours whose name merely looks alike has another value.
+fn is_service_link(rest: &str, value: &str) -> bool {
+    // `NAME_SERVICE_HOST`, or without a name where the service is called `telelake`.
+    let ends = |end: &str| rest == end || rest.strip_suffix(end).is_some_and(|name| name.ends_with('_'));
+    let is_number = |text: &str| !text.is_empty() && text.bytes().all(|c| c.is_ascii_digit());
+    let is_address = |text: &str| {
+        let (scheme, port) = text.split_once("://").unwrap_or_default();
+        matches!(scheme, "tcp" | "udp" | "sctp") && port.contains(':')
+    };
+    // `NAME_PORT_80_TCP` and `NAME_PORT_80_TCP_ADDR`: of a name, the part after its last `PORT_`.
+    let of_port = rest.rsplit_once("PORT_").map(|(_, of_port)| of_port);
+    let mut parts = of_port.unwrap_or_default().split('_');
+    let describes_port =
+        parts.next().is_some_and(is_number) && matches!(parts.next(), Some("TCP" | "UDP" | "SCTP"));
+    let port_name = rest.split_once("SERVICE_PORT_");
+    ends("SERVICE_HOST")
+        || (ends("SERVICE_PORT") && is_number(value))
+        || (port_name.is_some_and(|(name, _)| name.is_empty() || name.ends_with('_')) && is_number(value))
+        || (ends("PORT") && is_address(value))
+        || describes_port
+}
+
+/// A key that there is not, with the variable of the one that may be meant.
+fn unknown(path: &[String], template: &Table) -> String {
+    let key = path.join(".");
+    let keys = nearest::keys(template);
+    let others = NOT_KEYS.map(|name| name.trim_start_matches(PREFIX));
+    let known = keys.iter().map(String::as_str).chain(others);
+    let meant = nearest::nearest(&key, known).unwrap_or_default();
+    let variable = meant.to_ascii_uppercase().replace('.', "__");
+    format!("there is no configuration key `{key}`; the nearest variable is {PREFIX}{variable}")
 }
 
 /// Sets one key. `template` (the defaults) says which keys there are and of which type, so that a token of digits
@@ -125,7 +162,8 @@ fn overlay(
     let [section @ .., key] = path else {
         return Err("names no key".into());
     };
-    let unknown = || format!("there is no configuration key `{}`", path.join("."));
+    let all = template;
+    let unknown = || unknown(path, all);
     let (mut table, mut template) = (table, template);
     for name in section {
         template = template.get(name).and_then(Value::as_table).ok_or_else(unknown)?;
@@ -177,10 +215,36 @@ fn list(key: &str, text: &str) -> std::result::Result<Value, String> {
     ))
 }
 
+/// Takes a token from its file, where one is named, and takes off what is no part of a token.
+fn read_token(key: &str, token: &mut Secret, file: &str) -> Result<()> {
+    let (about, text) = match read_beside(key, token, file)? {
+        Some(text) => (format!("{key}_file {file}"), text),
+        None => (key.to_owned(), token.expose().to_owned()),
+    };
+    let clean = token::clean(&text).map_err(|why| {
+        Error::new(ErrorKind::Config, about.clone(), why).hint("put the token there alone, on one line")
+    })?;
+    *token = Secret::new(clean);
+    refuse_empty(about, token, file)
+}
+
 fn read_secret(key: &str, secret: &mut Secret, file: &str) -> Result<()> {
+    let text = read_beside(key, secret, file)?;
+    *secret = Secret::new(text.as_deref().unwrap_or(secret.expose()));
+    refuse_empty(format!("{key}_file {file}"), secret, file)
+}
+
+fn refuse_empty(about: String, secret: &Secret, file: &str) -> Result<()> {
+    if secret.is_empty() && !file.is_empty() {
+        return Err(Error::new(ErrorKind::Config, about, "is empty"));
+    }
+    Ok(())
+}
+
+/// The text of a secret's file; none where no file is named.
+fn read_beside(key: &str, secret: &Secret, file: &str) -> Result<Option<String>> {
     if file.is_empty() {
-        *secret = Secret::new(secret.expose());
-        return Ok(());
+        return Ok(None);
     }
     if !secret.is_empty() {
         return Err(
@@ -188,17 +252,15 @@ fn read_secret(key: &str, secret: &mut Secret, file: &str) -> Result<()> {
                 .hint("keep one of them"),
         );
     }
-    let text = std::fs::read_to_string(file)
-        .map_err(|e| Error::new(ErrorKind::Config, format!("{key}_file {file}"), e.to_string()))?;
-    *secret = Secret::new(&text);
-    if secret.is_empty() {
-        return Err(Error::new(
-            ErrorKind::Config,
-            format!("{key}_file {file}"),
-            "is empty",
-        ));
-    }
-    Ok(())
+    let refuse = |why: String| Error::new(ErrorKind::Config, format!("{key}_file {file}"), why);
+    let bytes = std::fs::read(file).map_err(|e| refuse(e.to_string()))?;
+    let text = String::from_utf8(bytes).map_err(|e| {
+        let is_utf16 = [[0xff, 0xfe], [0xfe, 0xff]]
+            .iter()
+            .any(|mark| e.as_bytes().starts_with(mark));
+        refuse(if is_utf16 { "is UTF-16" } else { "is not UTF-8" }.into()).hint("save it as UTF-8")
+    })?;
+    Ok(Some(text))
 }
 
 #[cfg(test)]
@@ -253,6 +315,10 @@ mod tests {
             error.to_string().contains("telelake.toml:3") && error.to_string().contains("`tokn`"),
             "{error}"
         );
+        assert!(
+            error.to_string().contains("the nearest key is `api.token`"),
+            "{error}"
+        );
         for name in [
             "TELELAKE_API__TOKN",
             "TELELAKE_APY__TOKEN",
@@ -280,6 +346,95 @@ mod tests {
                 .about(),
             "TELELAKE_API__CONCURRENCY"
         );
+    }
+
+    #[test]
+    fn one_underscore_too_few_is_an_error_with_the_right_name() {
+        for (name, right) in [
+            ("TELELAKE_EXPORT_RECORDINGS", "TELELAKE_EXPORT__RECORDINGS"),
+            ("TELELAKE_EXPORT_REPORTS", "TELELAKE_EXPORT__REPORTS"),
+            ("TELELAKE_API_TOKEN", "TELELAKE_API__TOKEN"),
+            ("TELELAKE_STORE_S3__REGION", "TELELAKE_STORE__S3__REGION"),
+            ("TELELAKE_SERVE_PORT", "TELELAKE_SERVE__TOKEN"),
+            ("TELELAKE_LOGFORMAT", "TELELAKE_LOG_FORMAT"),
+        ] {
+            let error = load(None, &[(name, "false")]).expect_err(name);
+            assert_eq!((error.about(), error.kind()), (name, ErrorKind::Config));
+            assert!(error.to_string().contains(right), "{error}");
+        }
+    }
+
+    #[test]
+    fn what_kubernetes_and_docker_tell_of_services_is_no_key() {
+        let links = [
+            ("TELELAKE_SERVICE_HOST", "10.0.0.1"),
+            ("TELELAKE_SERVICE_PORT", "80"),
+            ("TELELAKE_SERVICE_PORT_HTTP", "80"),
+            ("TELELAKE_PORT", "tcp://10.0.0.1:80"),
+            ("TELELAKE_PORT_80_TCP", "tcp://10.0.0.1:80"),
+            ("TELELAKE_PORT_80_TCP_PROTO", "tcp"),
+            ("TELELAKE_EXPORT_PORT_8080_TCP_ADDR", "10.0.0.1"),
+            ("TELELAKE_EXPORT_SERVICE_PORT_METRICS", "8080"),
+            ("TELELAKE_EXPORT_PORT", "udp://10.0.0.1:53"),
+        ];
+        assert_eq!(
+            load(None, &links).expect("loads"),
+            load(None, &[]).expect("loads")
+        );
+    }
+
+    #[test]
+    fn a_wrong_zone_brings_one_that_is_right() {
+        let of_file = load(Some("timezone = \"MSK\"\n"), &[]).expect_err("no zone");
+        let of_env = load(None, &[("TELELAKE_TIMEZONE", "MSK")]).expect_err("no zone");
+        for error in [of_file, of_env] {
+            assert!(
+                error.to_string().contains("`MSK`") && error.to_string().contains("`Europe/Moscow`"),
+                "{error}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_token_file_may_have_what_people_and_editors_put_there() {
+        let dir = tempfile::tempdir().expect("folder");
+        let path = dir.path().join("token");
+        let file = path.to_str().expect("UTF-8");
+        let read = |bytes: &[u8]| {
+            std::fs::write(&path, bytes).expect("written");
+            load(None, &[("TELELAKE_API__TOKEN_FILE", file)])
+        };
+        for text in [
+            "\u{feff}abc.d-1\r\n",
+            "\"abc.d-1\"",
+            "Bearer abc.d-1\n",
+            " 'Bearer abc.d-1' ",
+        ] {
+            assert_eq!(
+                read(text.as_bytes()).expect("loads").api.token.expose(),
+                "abc.d-1"
+            );
+        }
+        for (bytes, why) in [
+            (&b"abc d-1"[..], "white space as character 4 of 7"),
+            (b"abc\nd-1", "a line break as character 4 of 7"),
+            (b"\xff\xfea\0b\0", "is UTF-16"),
+            (b"abc\xe9", "is not UTF-8"),
+            (b"\xef\xbb\xbf\"\"\n", "is empty"),
+        ] {
+            let error = read(bytes).expect_err(why);
+            assert!(
+                error.to_string().contains(why) && error.about().contains(file),
+                "{error}"
+            );
+            assert!(
+                !error.to_string().contains("abc") && !error.to_string().contains("d-1"),
+                "{error}"
+            );
+        }
+        let inline = |token| load(None, &[("TELELAKE_API__TOKEN", token)]);
+        assert_eq!(inline("Bearer abc").expect("loads").api.token.expose(), "abc");
+        assert_eq!(inline("abc def").expect_err("two words").about(), "api.token");
     }
 
     #[test]

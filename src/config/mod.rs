@@ -4,7 +4,10 @@
 //! `config/telelake.example.toml` says the same to users; a test holds the two together.
 
 mod load;
+mod nearest;
+mod token;
 mod values;
+mod zone;
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -22,6 +25,7 @@ use crate::{Error, ErrorKind, Result};
 #[serde(default, deny_unknown_fields)]
 pub struct Config {
     /// The zone whose midnight parts the days: an IANA name.
+    #[serde(deserialize_with = "zone::deserialize")]
     pub timezone: Tz,
     /// The vendor's API.
     pub api: Api,
@@ -403,7 +407,7 @@ impl Config {
             return bad("store.s3.sse", "must be AES256, aws:kms or aws:kms:dsse".into());
         }
         for expression in &self.schedule.cron {
-            crate::serve::schedule::parse(expression)?;
+            crate::serve::crontab::Expression::parse(expression)?;
         }
         for (key, url) in [
             ("notify.url", &self.notify.url),

@@ -6,6 +6,8 @@ use std::ops::Deref;
 use serde::de::Error as _;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
+use super::token::BYTE_ORDER_MARK;
+
 /// A length of time, written as people do: `30s`, `5m`, `1h 30m`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Duration(std::time::Duration);
@@ -77,9 +79,9 @@ pub struct Secret(String);
 const MASK: &str = "***";
 
 impl Secret {
-    /// Takes a secret; surrounding white space, as files have it, is no part of it.
+    /// Takes a secret; a byte order mark and surrounding white space, as files have them, are no part of it.
     pub fn new(text: &str) -> Self {
-        Self(text.trim().to_owned())
+        Self(text.trim_start_matches(BYTE_ORDER_MARK).trim().to_owned())
     }
 
     /// Whether there is none.

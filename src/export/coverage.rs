@@ -265,7 +265,8 @@ pub async fn pending_by_age(
             pending.insert((what, age), 0);
         }
     }
-    let markers = store.list(key::OPEN_DAYS).await?;
+    let mut markers = store.list(key::OPEN_DAYS).await?;
+    markers.retain(|marker| key::date_in(&marker.key).is_none_or(|date| date <= today));
     let manifests = stream::iter(markers)
         .map(|marker| async move {
             let key = marker.key.replacen(key::OPEN_DAYS, key::DAYS, 1) + ".json";

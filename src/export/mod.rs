@@ -10,6 +10,7 @@ mod commit;
 mod coverage;
 mod day;
 mod feeds;
+mod history;
 mod land;
 mod lanes;
 mod late;
@@ -50,9 +51,12 @@ use crate::store::{Entry, Store};
 use crate::{Error, ErrorKind, Result};
 
 pub use coverage::{Coverage, DayStatus, Lack, never_looked_at, pending_by_age};
+#[cfg(test)]
+pub(crate) use history::tests::Past;
+pub use history::{find_run, last_runs, run_entries};
 pub use meta::{Imported, MetaFile, import_meta};
-pub use nights::{after_last_night, nightly, nightly_job};
-pub use opened::{OpenedStore, StoreInfo, get_json, last_runs, read as read_store_info};
+pub use nights::{nightly, nightly_job};
+pub use opened::{OpenedStore, StoreInfo, get_json, read as read_store_info};
 pub use plan::{DayPlan, Plan};
 pub use progress::{Meter, Phase, Progress};
 pub use rebuild::Rebuilder;
@@ -301,7 +305,8 @@ impl Exporter {
         let context = &self.context;
         let scope = walk::scope(context, job, summary).await?;
         let mut open = if job.open_days {
-            opened::open_days(&*context.store).await?
+            let today = crate::lake::date_of(context.now, context.config.timezone);
+            opened::open_days(&*context.store, today).await?
         } else {
             Vec::new()
         };

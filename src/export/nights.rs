@@ -1,17 +1,16 @@
 //! The nightly run's dates: yesterday and some before it, and every night that was missed. Pure but for
-//! [`nightly_job`], which looks at the runs in the store. Used by `cli run` and by the daemon.
+//! [`nightly_job`], which looks for the last good night in the store. Used by `cli run` and by the daemon.
 
 use chrono::{DateTime, Days, NaiveDate, Utc};
 use chrono_tz::Tz;
 
-use super::{Job, Outcome, Summary, last_runs};
+use super::history::find_run;
+use super::{Job, Outcome, Summary};
 use crate::Result;
 use crate::config::Config;
 use crate::lake;
 use crate::store::Store;
 
-/// Runs that are looked through for the last good night.
-const RUNS: usize = 60;
 /// Nights that are made up at most: beyond that, an outage is a backfill's matter.
 const MOST_NIGHTS: u64 = 31;
 
@@ -22,8 +21,8 @@ const MOST_NIGHTS: u64 = 31;
 pub async fn nightly_job(config: &Config, store: &dyn Store, now: DateTime<Utc>) -> Result<Job> {
     let today = lake::date_of(now, config.timezone);
     let (from, to) = nightly(None, today, config.export.lookback_days);
-    let runs = last_runs(store, RUNS).await?;
-    let first = after_last_night(&runs, config.timezone).map_or(from, |next| from.min(next));
+    let next = after_last_night(store, config.timezone, now).await?;
+    let first = next.map_or(from, |next| from.min(next));
     let first = first.max(today - Days::new(MOST_NIGHTS)).min(from);
     if first < from {
         tracing::warn!(%first, "nights were missed: this run makes them up");
@@ -53,19 +52,25 @@ pub fn nightly(date: Option<NaiveDate>, today: NaiveDate, lookback: u32) -> (Nai
     (to - Days::new(lookback.into()), to)
 }
 
-/// The date after the last one that a nightly run has looked at: a run over its own yesterday that reached the API and
-/// was not stopped. `runs` are the latest, newest first.
-pub fn after_last_night(runs: &[Summary], zone: Tz) -> Option<NaiveDate> {
-    runs.iter()
-        .filter(|run| run.command == "run" && run.to + Days::new(1) == lake::date_of(run.started_at, zone))
+/// The date after the last one that a nightly run has looked at, however many other runs there were since.
+async fn after_last_night(store: &dyn Store, zone: Tz, now: DateTime<Utc>) -> Result<Option<NaiveDate>> {
+    let night = find_run(store, None, now, |run| is_good_night(run, zone)).await?;
+    Ok(night.map(|run| run.to + Days::new(1)))
+}
+
+/// Whether a run was a nightly one over its own yesterday that reached the API and was not stopped.
+fn is_good_night(run: &Summary, zone: Tz) -> bool {
+    run.command == "run"
+        && run.to + Days::new(1) == lake::date_of(run.started_at, zone)
         // One that was stopped, or ended early since the API had gone, may have left dates out.
-        .filter(|run| !run.interrupted && run.interrupted_before.is_none())
-        .find(|run| matches!(run.outcome, Outcome::Done | Outcome::Partial))
-        .map(|run| run.to + Days::new(1))
+        && !run.interrupted
+        && run.interrupted_before.is_none()
+        && matches!(run.outcome, Outcome::Done | Outcome::Partial)
 }
 
 #[cfg(test)]
 mod tests {
+    use super::super::history::tests::Past;
     use super::*;
 
     fn date(text: &str) -> NaiveDate {
@@ -84,28 +89,64 @@ mod tests {
         );
     }
 
-    #[test]
-    fn nights_that_failed_were_stopped_or_never_came_are_made_up() {
-        let run = |command: &str, started: &str, to: &str, outcome: &str, interrupted: bool| {
-            serde_json::from_value::<Summary>(serde_json::json!({
-                "id": started, "command": command, "outcome": outcome, "exit_status": 0, "started_at": started,
-                "finished_at": started, "from": to, "to": to, "timezone": "UTC", "counts": {}, "failed": [],
-                "pending": [], "warnings": [], "interrupted": interrupted,
-            }))
-            .expect("a summary")
+    #[tokio::test]
+    async fn nights_that_failed_were_stopped_or_never_came_are_made_up() {
+        let past = Past::new();
+        let next = async |now: &str| {
+            let next = after_last_night(&past.store, Tz::UTC, now.parse().expect("instant")).await;
+            next.expect("read").map(|date| date.to_string())
         };
-        let runs = [
-            run("run", "2026-11-22T02:00:00Z", "2026-11-21", "nothing", false),
-            run("run", "2026-11-21T02:00:00Z", "2026-11-20", "partial", true),
-            run("backfill", "2026-11-20T12:00:00Z", "2026-11-19", "done", false),
-            run("run", "2026-11-20T11:00:00Z", "2025-01-01", "done", false),
-            run("run", "2026-11-18T02:00:00Z", "2026-11-17", "partial", false),
-            run("run", "2026-11-17T02:00:00Z", "2026-11-16", "done", false),
-        ];
-        assert_eq!(after_last_night(&runs, Tz::UTC), Some(date("2026-11-18")));
-        let mut early = runs.clone();
-        early[4].interrupted_before = "2026-11-15".parse().ok();
-        assert_eq!(after_last_night(&early, Tz::UTC), "2026-11-17".parse().ok());
-        assert_eq!(after_last_night(&runs[..4], Tz::UTC), None);
+        let now = "2026-11-22T10:00:00Z";
+        past.run("run", "2026-11-22T02:00:00Z", "2026-11-21", "nothing")
+            .await;
+        let stop = |run: &mut serde_json::Value| run["interrupted"] = true.into();
+        past.put("run", "2026-11-21T02:00:00Z", "2026-11-20", "partial", stop)
+            .await;
+        past.run("backfill", "2026-11-20T12:00:00Z", "2026-11-19", "done")
+            .await;
+        past.run("run", "2026-11-20T11:00:00Z", "2025-01-01", "done")
+            .await;
+        let early = |run: &mut serde_json::Value| run["interrupted_before"] = "2026-11-15".into();
+        past.put("run", "2026-11-19T02:00:00Z", "2026-11-18", "partial", early)
+            .await;
+        assert_eq!(next(now).await, None);
+        past.run("run", "2026-11-17T02:00:00Z", "2026-11-16", "done")
+            .await;
+        assert_eq!(next(now).await.as_deref(), Some("2026-11-17"));
+        past.run("run", "2026-11-18T02:00:00Z", "2026-11-17", "partial")
+            .await;
+        assert_eq!(next(now).await.as_deref(), Some("2026-11-18"));
+    }
+
+    #[tokio::test]
+    async fn a_missed_night_is_found_behind_many_runs_and_one_from_the_future() {
+        let past = Past::new();
+        past.run("run", "2026-11-15T02:00:00Z", "2026-11-14", "done")
+            .await;
+        for minute in 0..60 {
+            for hour in [8, 9] {
+                let started = format!("2026-11-21T{hour:02}:{minute:02}:00Z");
+                past.run("backfill", &started, "2026-11-20", "done").await;
+            }
+        }
+        past.run("run", "2026-11-23T02:00:00Z", "2026-11-22", "done")
+            .await;
+        let now = "2026-11-22T02:00:00Z".parse().expect("instant");
+        let job = nightly_job(&Config::default(), &past.store, now)
+            .await
+            .expect("read");
+        assert_eq!((job.from, job.to), (date("2026-11-15"), date("2026-11-21")));
+    }
+
+    #[tokio::test]
+    async fn a_month_of_missed_nights_is_made_up_and_no_more() {
+        let past = Past::new();
+        past.run("run", "2026-06-01T02:00:00Z", "2026-05-31", "done")
+            .await;
+        let now = "2026-11-22T02:00:00Z".parse().expect("instant");
+        let job = nightly_job(&Config::default(), &past.store, now)
+            .await
+            .expect("read");
+        assert_eq!((job.from, job.to), (date("2026-10-22"), date("2026-11-21")));
     }
 }

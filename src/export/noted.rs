@@ -3,12 +3,12 @@
 //! A run may build thousands of days of which all have the same fault, so that of each subject (a column, a field) only
 //! some places are named and the others are counted.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use chrono::NaiveDate;
 
 use super::summary::Problem;
-use crate::build::{About, Notes, Sightings};
+use crate::build::{About, Kept, Notes, Sightings};
 use crate::lake::manifest::{Manifest, Quality};
 use crate::printable::without_contacts;
 
@@ -40,8 +40,9 @@ impl Noted {
         for (path, sightings) in &notes.unmapped {
             // A report may have people's addresses for names of fields.
             let sentence = format!(
-                "times the new field `{}`: no column takes it, `extra` has it",
-                without_contacts(path)
+                "times the new field `{}`: no column takes it, {}",
+                without_contacts(path),
+                whereabouts(notes.kept.get(path))
             );
             noted.see(ONCE, path, &sentence, sightings, day);
         }
@@ -158,6 +159,17 @@ impl Subject {
     }
 }
 
+/// Where a field is that no column takes.
+fn whereabouts(kept: Option<&BTreeSet<Kept>>) -> String {
+    let places = kept.into_iter().flatten().map(|kept| match kept {
+        Kept::Extra => "`extra`",
+        Kept::Raw => "`raw/` alone",
+        Kept::Manifest => "the day's manifest alone",
+    });
+    let places: Vec<_> = places.collect();
+    format!("{} has it", places.join(" or "))
+}
+
 /// A problem at a place.
 fn told(kind: &str, message: String, times: u64, place: Problem) -> Problem {
     let Problem { kind, message, .. } = Problem::new(kind, message);
@@ -220,6 +232,33 @@ mod tests {
         let mut noted = Noted::default();
         noted.see(kind, "participants.phone", "values do not fit", &sightings, &day);
         noted
+    }
+
+    #[test]
+    fn a_new_field_is_told_with_the_place_that_keeps_it() {
+        let day = Manifest::new("2026-11-22".parse().expect("date"), "s".to_owned());
+        let mut notes = Notes::default();
+        for (path, kept) in [
+            ("participants[].device", &[Kept::Extra][..]),
+            ("meeting", &[Kept::Raw]),
+            ("record.codec", &[Kept::Manifest]),
+            ("…", &[Kept::Raw, Kept::Extra]),
+        ] {
+            notes.unmapped.insert(path.into(), [(About::Day, 1)].into());
+            notes.kept.insert(path.into(), kept.iter().copied().collect());
+        }
+        let told = |path: &str| {
+            let problems = Noted::of(&notes, &day).into_problems();
+            let about = format!("`{path}`: no column takes it, ");
+            let found = problems
+                .iter()
+                .find_map(|problem| problem.message.split_once(&about));
+            found.map(|(_, rest)| rest.to_owned()).expect(path)
+        };
+        assert_eq!(told("participants[].device"), "`extra` has it");
+        assert_eq!(told("meeting"), "`raw/` alone has it");
+        assert_eq!(told("record.codec"), "the day's manifest alone has it");
+        assert_eq!(told("…"), "`extra` or `raw/` alone has it");
     }
 
     #[test]

@@ -67,12 +67,13 @@ async fn status(State(daemon): State<Arc<Daemon>>, query: Parameters<Range>) -> 
     };
     let count = range.from.map_or(DATES, |_| usize::MAX);
     let store = &*daemon.store;
-    let days = daemon.coverage.latest(store, range.from, range.to, count).await;
+    let today = lake::date_of(Utc::now(), daemon.config.timezone);
+    let to = range.to.unwrap_or(today);
+    let days = daemon.coverage.latest(store, range.from, Some(to), count).await;
     let days: Vec<Arc<DayStatus>> = match days {
         Ok(days) => days,
         Err(error) => return reply::failed(&error),
     };
-    let today = lake::date_of(Utc::now(), daemon.config.timezone);
     let never = never_looked_at(today, range.from, range.to, &days);
     // A year of days is some megabytes of JSON: not on the threads that serve.
     let store = store.url().to_owned();
@@ -192,7 +193,7 @@ async fn runs(State(daemon): State<Arc<Daemon>>, query: Parameters<Limit>) -> Re
         Ok(Limit { limit }) => limit.unwrap_or(RUNS).min(MOST_RUNS),
         Err(refusal) => return *refusal,
     };
-    match last_runs(&*daemon.store, limit).await {
+    match last_runs(&*daemon.store, Utc::now(), limit).await {
         Ok(runs) => reply::json(StatusCode::OK, &json!({ "runs": runs })),
         Err(error) => reply::failed(&error),
     }

@@ -1,4 +1,4 @@
-//! When the next run is due, and when one was missed. [`is_missed`] is pure; [`run`] waits.
+//! When the next run is due, and when one was missed. [`is_missed`] looks at the runs in the store; [`run`] waits.
 
 use chrono::{DateTime, TimeDelta, Utc};
 
@@ -6,31 +6,31 @@ use super::daemon::Daemon;
 use super::schedule;
 use crate::Result;
 use crate::config::Config;
-use crate::export::{Outcome, Summary, last_runs};
+use crate::export::{Outcome, Summary, find_run};
 use crate::metrics::METRICS;
+use crate::store::Store;
 
-/// Runs that are looked through for the last scheduled one.
-const RUNS: usize = 60;
 /// How long a sleep goes on without a look at the clock, which may have been set, or stood still with the machine.
 const LONGEST_SLEEP: std::time::Duration = std::time::Duration::from_secs(20);
 /// After a run that could do nothing.
 const TRY_AGAIN: TimeDelta = TimeDelta::minutes(15);
 
-/// Whether the latest due time has passed without a run that reached anything. `runs` are the latest ones.
+/// Whether the latest due time has passed without a run that reached anything, so that one is to be made up.
 ///
 /// # Errors
-/// `Config`, of an expression.
-pub fn is_missed(config: &Config, runs: &[Summary], now: DateTime<Utc>) -> Result<bool> {
+/// Of the store; `Config`, of an expression.
+pub async fn is_missed(config: &Config, store: &dyn Store, now: DateTime<Utc>) -> Result<bool> {
+    if !config.schedule.catch_up {
+        return Ok(false);
+    }
     let Some(due) = schedule::last_due(&config.schedule.cron, config.timezone, now)? else {
         return Ok(false);
     };
-    let made_up = runs.iter().any(|run| {
-        run.command == "run"
-            && run.started_at >= due
-            && !run.interrupted
-            && matches!(run.outcome, Outcome::Done | Outcome::Partial)
-    });
-    Ok(!made_up)
+    let makes_up = |run: &Summary| {
+        run.command == "run" && !run.interrupted && matches!(run.outcome, Outcome::Done | Outcome::Partial)
+    };
+    let made_up = find_run(store, Some(due), now, makes_up).await?;
+    Ok(made_up.is_none())
 }
 
 /// Looks for a missed run in the store.
@@ -38,11 +38,7 @@ pub fn is_missed(config: &Config, runs: &[Summary], now: DateTime<Utc>) -> Resul
 /// # Errors
 /// Of the store; `Config`, of an expression.
 pub(super) async fn missed(daemon: &Daemon) -> Result<bool> {
-    if !daemon.config.schedule.catch_up {
-        return Ok(false);
-    }
-    let runs = last_runs(&*daemon.store, RUNS).await?;
-    is_missed(&daemon.config, &runs, Utc::now())
+    is_missed(&daemon.config, &*daemon.store, Utc::now()).await
 }
 
 /// Queues runs when they are due, until the daemon stops.
@@ -97,48 +93,67 @@ pub(super) fn try_again_at(now: DateTime<Utc>) -> DateTime<Utc> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::export::Past;
 
-    #[test]
-    fn a_run_is_missed_when_none_that_reached_anything_began_since_it_was_due() {
+    async fn missed(past: &Past, now: &str) -> bool {
         let config = Config {
             timezone: chrono_tz::Tz::Europe__Moscow,
             ..Config::default()
         };
-        let run = |command: &str, started: &str, outcome: &str, interrupted: bool| {
-            serde_json::from_value::<Summary>(serde_json::json!({
-                "id": started, "command": command, "outcome": outcome, "exit_status": 0, "started_at": started,
-                "finished_at": started, "from": "2026-11-22", "to": "2026-11-22", "timezone": "Europe/Moscow",
-                "counts": {}, "failed": [], "pending": [], "warnings": [], "interrupted": interrupted,
-            }))
-            .expect("a summary")
-        };
-        // Due at 02:00 in Moscow, 23:00 UTC of the day before.
-        let missed = |now: &str, runs: &[Summary]| {
-            is_missed(&config, runs, now.parse().expect("instant")).expect("expression")
-        };
-        let night = run("run", "2026-11-22T23:00:00Z", "done", false);
-        let runs = std::slice::from_ref(&night);
-        assert!(!missed("2026-11-22T23:00:00Z", runs));
-        assert!(!missed("2026-11-23T22:59:59Z", runs));
-        assert!(missed("2026-11-23T23:00:00Z", runs));
-        assert!(missed("2026-11-23T10:00:00Z", &[]), "a lake that has had none");
-        for useless in [
-            run("backfill", "2026-11-23T05:00:00Z", "done", false),
-            run("run", "2026-11-23T05:00:00Z", "nothing", false),
-            run("run", "2026-11-23T05:00:00Z", "partial", true),
-            run("run", "2026-11-22T22:59:00Z", "done", false),
-        ] {
-            assert!(missed("2026-11-23T10:00:00Z", &[useless]));
+        let now = now.parse().expect("instant");
+        is_missed(&config, &past.store, now).await.expect("expression")
+    }
+
+    // Due at 02:00 in Moscow, 23:00 UTC of the day before.
+    #[tokio::test]
+    async fn a_run_is_missed_when_none_that_reached_anything_began_since_it_was_due() {
+        let past = Past::new();
+        assert!(
+            missed(&past, "2026-11-23T10:00:00Z").await,
+            "a lake that has had none"
+        );
+        let to = "2026-11-22";
+        past.run("run", "2026-11-22T23:00:00Z", to, "done").await;
+        assert!(!missed(&past, "2026-11-22T23:00:00Z").await);
+        assert!(!missed(&past, "2026-11-23T22:59:59Z").await);
+        assert!(missed(&past, "2026-11-23T23:00:00Z").await);
+        let stop = |run: &mut serde_json::Value| run["interrupted"] = true.into();
+        for minute in 0..60 {
+            let started = format!("2026-11-24T05:{minute:02}:00Z");
+            past.run("backfill", &started, to, "done").await;
         }
-        let partial = run("run", "2026-11-23T05:00:00Z", "partial", false);
-        assert!(!missed("2026-11-23T10:00:00Z", &[partial]));
-        let unscheduled = Config {
-            schedule: crate::config::Schedule {
-                cron: Vec::new(),
-                ..config.schedule.clone()
-            },
-            ..config.clone()
+        past.run("run", "2026-11-24T06:00:00Z", to, "nothing").await;
+        past.put("run", "2026-11-24T06:01:00Z", to, "partial", stop).await;
+        past.run("run", "2026-11-23T22:59:00Z", to, "done").await;
+        assert!(missed(&past, "2026-11-24T10:00:00Z").await);
+        past.run("run", "2026-11-24T04:00:00Z", to, "partial").await;
+        assert!(
+            !missed(&past, "2026-11-24T10:00:00Z").await,
+            "though 60 others came after it"
+        );
+    }
+
+    #[tokio::test]
+    async fn a_run_later_than_now_makes_nothing_up() {
+        let past = Past::new();
+        past.run("run", "2027-11-23T10:00:01Z", "2027-11-22", "done")
+            .await;
+        past.run("run", "2026-11-23T10:00:01Z", "2026-11-22", "done")
+            .await;
+        assert!(missed(&past, "2026-11-23T10:00:00Z").await);
+        assert!(!missed(&past, "2026-11-23T10:00:01Z").await);
+    }
+
+    #[tokio::test]
+    async fn nothing_is_missed_where_nothing_is_scheduled_or_made_up() {
+        let past = Past::new();
+        let mut config = Config::default();
+        config.schedule.catch_up = false;
+        assert!(!is_missed(&config, &past.store, Utc::now()).await.expect("none"));
+        config.schedule = crate::config::Schedule {
+            cron: Vec::new(),
+            ..crate::config::Schedule::default()
         };
-        assert!(!is_missed(&unscheduled, &[], Utc::now()).expect("none"));
+        assert!(!is_missed(&config, &past.store, Utc::now()).await.expect("none"));
     }
 }

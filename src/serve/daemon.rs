@@ -20,12 +20,10 @@ use super::webhook::secrets::Secrets;
 use crate::Result;
 use crate::api::Client;
 use crate::config::Config;
-use crate::export::{Coverage, Job, Meter, Phase, Progress, last_runs, pending_by_age};
+use crate::export::{Coverage, Job, Meter, Phase, Progress, pending_by_age};
 use crate::metrics::{METRICS, PendingLabels};
 use crate::store::{self, Metered, Store};
 
-/// Runs that are remembered from before the start.
-const RUNS: usize = 20;
 /// Between two lines in the log about forged webhooks.
 const SELDOM: Duration = Duration::from_secs(60);
 
@@ -151,7 +149,7 @@ impl Daemon {
             refused: Mutex::default(),
             config,
         });
-        daemon.health.remember(&last_runs(&*daemon.store, RUNS).await?);
+        daemon.health.remember(&*daemon.store, Utc::now()).await?;
         daemon.events.load(&*daemon.store, true, Utc::now()).await?;
         daemon.queue.load(&*daemon.store).await?;
         daemon.relay.load(&*daemon.store).await?;

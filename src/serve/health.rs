@@ -4,20 +4,24 @@
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, TimeDelta, Utc};
 use serde_json::{Value, json};
 use tokio::time::Instant;
 
 use super::daemon::Daemon;
-use crate::export::{Outcome, Summary};
+use crate::export::{Outcome, Summary, find_run};
 use crate::lake::key;
 use crate::metrics::METRICS;
+use crate::store::Store;
 use crate::{ErrorKind, Result};
 
 /// How often the store is looked at, and the token while it is refused or the API out of reach.
 const OFTEN: Duration = Duration::from_secs(30);
 /// How often a good token is looked at.
 const SELDOM: Duration = Duration::from_secs(600);
+
+/// How far back runs from before the start are looked for.
+const LONGEST_MEMORY: TimeDelta = TimeDelta::days(35);
 
 /// How something is, in a word that tells strangers nothing.
 type State = &'static str;
@@ -35,14 +39,22 @@ struct Inner {
 }
 
 impl Health {
-    /// Takes note of runs from before the daemon's start, newest first.
-    pub fn remember(&self, runs: &[Summary]) {
+    /// Takes note of the nightly runs from before the daemon's start: of the last one, and of the last good one.
+    ///
+    /// # Errors
+    /// Of the store.
+    pub async fn remember(&self, store: &dyn Store, now: DateTime<Utc>) -> Result<()> {
+        let since = Some(now - LONGEST_MEMORY);
+        let is_over = |run: &Summary| run.command == "run" && run.finished_at.is_some();
+        let last = find_run(store, since, now, is_over).await?;
+        let is_good = |run: &Summary| is_over(run) && run.outcome == Outcome::Done;
+        let good = match &last {
+            Some(run) if is_good(run) => last.clone(),
+            Some(_) => find_run(store, since, now, is_good).await?,
+            None => None,
+        };
         let mut inner = self.lock();
-        let whole = |run: &&Summary| run.command == "run" && run.finished_at.is_some();
-        if let Some(last) = runs.iter().find(whole) {
-            inner.last_run = last.finished_at.map(|at| (last.outcome, at));
-        }
-        let good = runs.iter().filter(whole).find(|run| run.outcome == Outcome::Done);
+        inner.last_run = last.and_then(|run| Some((run.outcome, run.finished_at?)));
         inner.last_success = good.and_then(|run| run.finished_at);
         let seconds = |at: Option<DateTime<Utc>>| at.map_or(0, |at| at.timestamp());
         #[allow(clippy::cast_precision_loss)]
@@ -52,6 +64,7 @@ impl Health {
                 .set(seconds(inner.last_run.map(|(_, at)| at)) as f64);
             METRICS.last_success.set(seconds(inner.last_success) as f64);
         }
+        Ok(())
     }
 
     /// Takes note of a scheduled run.
@@ -138,5 +151,35 @@ async fn look_at_token(daemon: &Daemon) -> State {
                 "the API does not answer"
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::export::Past;
+
+    #[tokio::test]
+    async fn nights_are_remembered_behind_many_other_runs() {
+        let past = Past::new();
+        past.run("run", "2026-11-18T02:00:00Z", "2026-11-17", "done")
+            .await;
+        past.run("run", "2026-11-19T02:00:00Z", "2026-11-18", "partial")
+            .await;
+        for minute in 0..60 {
+            let started = format!("2026-11-20T05:{minute:02}:00Z");
+            past.run("backfill", &started, "2026-11-19", "done").await;
+        }
+        let (health, now) = (
+            Health::default(),
+            "2026-11-20T10:00:00Z".parse().expect("instant"),
+        );
+        health.remember(&past.store, now).await.expect("read");
+        let (_, report) = health.report();
+        assert_eq!(
+            report["last_run"],
+            json!({"outcome": "partial", "finished_at": "2026-11-19T02:00:00Z"})
+        );
+        assert_eq!(report["last_success"], "2026-11-18T02:00:00Z");
     }
 }

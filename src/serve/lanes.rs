@@ -21,8 +21,6 @@ use crate::{ExitStatus, Result};
 /// Failures that the next attempt would only repeat.
 const FINAL: [&str; 3] = ["room_not_found", "space_not_visible", "space_not_in_scope"];
 
-/// What telling of a run gets when the daemon stops.
-const LAST_WORDS: std::time::Duration = std::time::Duration::from_secs(2);
 /// Between two counts of what is missing, where looks at rooms follow one another.
 const SOMETIMES: std::time::Duration = std::time::Duration::from_secs(60);
 
@@ -54,17 +52,12 @@ pub(super) async fn do_work(daemon: &Arc<Daemon>, work: Work) -> ExitStatus {
     // What was through before the daemon was asked to stop is done.
     let interrupted =
         daemon.cancel.is_cancelled() && !matches!(&outcome, Ok(summary) if !summary.interrupted);
-    if let Some(notifier) = &daemon.notifier {
-        let telling = notifier.tell(command, &outcome);
-        let time = if daemon.cancel.is_cancelled() {
-            LAST_WORDS
-        } else {
-            std::time::Duration::MAX
-        };
-        let _ = tokio::time::timeout(time, telling).await;
-    }
+    // Before telling, which may take a while.
     if command == "run" {
         daemon.health.note_run(&outcome);
+    }
+    if let Some(notifier) = &daemon.notifier {
+        notifier.tell(command, &outcome, &daemon.cancel).await;
     }
     daemon.measure_pending(std::time::Duration::ZERO).await;
     let status = match &outcome {

@@ -6,6 +6,7 @@
 
 mod api;
 mod clock;
+pub mod crontab;
 mod daemon;
 mod events;
 mod health;

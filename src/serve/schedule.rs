@@ -1,62 +1,10 @@
 //! When runs are due: cron expressions in the configured zone. Pure: every function takes `now`.
 
-use std::str::FromStr;
-
 use chrono::{DateTime, NaiveDateTime, TimeDelta, TimeZone, Utc};
 use chrono_tz::Tz;
-use cron::Schedule;
 
-use crate::{Error, ErrorKind, Result};
-
-/// Parses an expression of 5 fields, or of 6 with seconds. Days of the week are cron's: 0 and 7 are Sunday.
-///
-/// # Errors
-/// `Config`, with the expression.
-pub fn parse(expression: &str) -> Result<Schedule> {
-    let refuse = |why: &str| {
-        Error::new(
-            ErrorKind::Config,
-            "schedule.cron",
-            format!("`{expression}` {why}"),
-        )
-    };
-    let mut fields: Vec<String> = expression.split_whitespace().map(str::to_owned).collect();
-    match fields.len() {
-        5 => fields.insert(0, "0".into()),
-        6 => {}
-        _ => return Err(refuse("has neither 5 fields nor 6")),
-    }
-    if let Some(weekdays) = fields.last_mut() {
-        *weekdays = name_weekdays(weekdays).ok_or_else(|| refuse("names no day of the week"))?;
-    }
-    Schedule::from_str(&fields.join(" ")).map_err(|_| refuse("is no cron expression"))
-}
-
-/// The crate counts Sunday as 1, cron as 0 and 7: numbers are turned into names, and ranges into lists of names.
-fn name_weekdays(field: &str) -> Option<String> {
-    const NAMES: [&str; 8] = ["SUN", "MON", "TUE", "WED", "THU", "FRI", "SAT", "SUN"];
-    let mut names = Vec::new();
-    for item in field.split(',') {
-        let (range, step) = match item.split_once('/') {
-            Some((range, step)) => (range, step.parse().ok().filter(|step| *step > 0)?),
-            None => (item, 1),
-        };
-        if range == "*" || range == "?" {
-            if step == 1 {
-                return Some("*".into());
-            }
-            names.extend(NAMES[..7].iter().step_by(step).copied());
-            continue;
-        }
-        let (first, last) = range.split_once('-').unwrap_or((range, range));
-        match (first.parse::<usize>(), last.parse::<usize>()) {
-            (Ok(first), Ok(last)) => names.extend(NAMES.get(first..=last)?.iter().step_by(step).copied()),
-            // Names already.
-            _ => return Some(field.to_owned()),
-        }
-    }
-    Some(names.join(","))
-}
+use super::crontab::Expression;
+use crate::Result;
 
 /// The next `count` instants after `now` at which any of the expressions is due, each once, earliest first.
 ///
@@ -72,7 +20,7 @@ pub fn next_runs(
 ) -> Result<Vec<DateTime<Utc>>> {
     let mut due = Vec::new();
     for expression in expressions {
-        let times = instants(parse(expression)?, zone, now).filter(|instant| *instant > now);
+        let times = instants(&Expression::parse(expression)?, zone, now).filter(|instant| *instant > now);
         let mut of_one: Vec<DateTime<Utc>> = Vec::new();
         for instant in times {
             // Several skipped times are one instant.
@@ -98,10 +46,10 @@ pub fn next_runs(
 pub fn last_due(expressions: &[String], zone: Tz, now: DateTime<Utc>) -> Result<Option<DateTime<Utc>>> {
     let mut latest = None;
     for expression in expressions {
-        let schedule = parse(expression)?;
+        let expression = Expression::parse(expression)?;
         // Back in steps that grow: most expressions are due daily, some monthly.
         let found = [1, 8, 32, 366].into_iter().find_map(|days| {
-            instants(schedule.clone(), zone, now - TimeDelta::days(days))
+            instants(&expression, zone, now - TimeDelta::days(days))
                 .take_while(|instant| *instant <= now)
                 .last()
         });
@@ -117,12 +65,16 @@ const LARGEST_SHIFT: TimeDelta = TimeDelta::hours(26);
 ///
 /// The crate leaves out local times that a clock skips, and takes those that come twice for two. So it is asked for
 /// local times alone, in a zone without shifts, and each is placed here.
-fn instants(schedule: Schedule, zone: Tz, from: DateTime<Utc>) -> impl Iterator<Item = DateTime<Utc>> {
+fn instants(
+    expression: &Expression,
+    zone: Tz,
+    from: DateTime<Utc>,
+) -> impl Iterator<Item = DateTime<Utc>> + use<> {
     let local = from.with_timezone(&zone).naive_local() - LARGEST_SHIFT;
     // A second earlier: the crate gives what comes after.
     let start = (local - TimeDelta::seconds(1)).and_utc();
-    schedule
-        .after_owned(start)
+    expression
+        .after(start)
         .map(move |local| place(local.naive_utc(), zone))
         .skip_while(move |instant| *instant < from - TimeDelta::seconds(1))
 }
@@ -179,7 +131,8 @@ mod tests {
             ]
         );
         for wrong in ["", "* * *", "61 2 * * *", "0 2 * * 8", "0 2 * * x"] {
-            assert_eq!(parse(wrong).expect_err(wrong).kind(), ErrorKind::Config);
+            let error = Expression::parse(wrong).expect_err(wrong);
+            assert_eq!(error.kind(), crate::ErrorKind::Config);
         }
     }
 

@@ -151,13 +151,94 @@ async fn check_tells_all_that_is_wrong_at_once() {
         )
         .run()
         .await
-        .expect(4)
+        .expect(2)
         .stdout;
     assert_eq!(
         bad.lines().filter(|line| line.starts_with("FAIL")).count(),
         2,
         "{bad}"
     );
+}
+
+/// An API of one space without rooms, whose clock shows another time.
+async fn api_at(date: chrono::DateTime<chrono::Utc>) -> String {
+    let date = date.format("%a, %d %b %Y %H:%M:%S GMT").to_string();
+    let answer = |items: &'static str| {
+        let date = date.clone();
+        axum::routing::get(async move || ([("date", date)], items))
+    };
+    let router = axum::Router::new()
+        .route(
+            "/spaces",
+            answer(r#"{"items":[{"id":"s1","name":"School"}],"total":1}"#),
+        )
+        .route("/spaces/s1/rooms", answer(r#"{"items":[],"total":0}"#));
+    let socket = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = socket.local_addr().unwrap();
+    tokio::spawn(async move { axum::serve(socket, router).await });
+    format!("http://{address}")
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn check_holds_the_clock_against_that_of_the_api() {
+    for (seconds, status, said) in [
+        (0, 0, "ok    clock: agrees"),
+        (-120, 0, "WARN  clock: this machine is "),
+        (3_600, 2, "FAIL  clock: this machine is "),
+    ] {
+        let api = api_at(chrono::Utc::now() + chrono::TimeDelta::seconds(seconds)).await;
+        let check = Telelake::new(&["check"])
+            .env("TELELAKE_API__BASE_URL", &api)
+            .env("TELELAKE_API__TOKEN", "t")
+            .lake(&Lake::folder())
+            .run()
+            .await
+            .expect(status)
+            .stdout;
+        assert!(check.contains(said), "{check}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn days_and_runs_later_than_now_are_left_out_of_status() {
+    let (sim, lake) = (Simulator::start(small()).await.unwrap(), Lake::folder());
+    let range = range(&sim);
+    Telelake::against(&sim, &lake, &backfill(&range, &[]))
+        .run()
+        .await
+        .expect(0);
+    let status = async || {
+        let shown = Telelake::against(&sim, &lake, &["status", "--json"]).run().await;
+        serde_json::from_str::<serde_json::Value>(&shown.expect(0).stdout).unwrap()
+    };
+    let before = status().await;
+    let Lake::Folder(root) = &lake else { unreachable!() };
+    let state = root.path().join("_telelake");
+    // As a clock that was wrong leaves them: 20 days, each with something open, and 10 runs.
+    let day = std::fs::read_dir(state.join("days"))
+        .unwrap()
+        .next()
+        .unwrap()
+        .unwrap();
+    let file = std::fs::read_dir(day.path()).unwrap().next().unwrap().unwrap();
+    let text = std::fs::read_to_string(file.path()).unwrap();
+    let date = before["days"][0]["date"].as_str().unwrap();
+    for number in 10..30 {
+        let later = format!("2999-01-{number}");
+        let folder = state.join(format!("days/date={later}"));
+        std::fs::create_dir_all(&folder).unwrap();
+        std::fs::write(folder.join(file.file_name()), text.replace(date, &later)).unwrap();
+    }
+    let runs = state.join("runs");
+    let run = std::fs::read_dir(&runs).unwrap().next().unwrap().unwrap();
+    for number in 10..20 {
+        std::fs::copy(
+            run.path(),
+            runs.join(format!("299901{number}T020000Z-000000.json")),
+        )
+        .unwrap();
+    }
+    assert_eq!(status().await, before);
 }
 
 #[tokio::test(flavor = "multi_thread")]

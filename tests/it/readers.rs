@@ -3,20 +3,51 @@
 use std::path::Path;
 use std::process::Command;
 
-use telelake::simulator::Simulator;
+use telelake::simulator::{Call, Report, Simulator};
 
 use crate::export::{backfill, range, small};
 use crate::support::lake::Lake;
 use crate::support::program::Telelake;
 
+/// Takes the roles out of the report of the first call, and gives its id: a report may name none.
+async fn forget_roles(sim: &Simulator, lake: &Lake) -> String {
+    let call = sim.school().calls[0].id.clone();
+    let keys = lake.keys().await;
+    let key = keys.keys().find(|key| key.ends_with(&format!("{call}.json")));
+    let mut report: serde_json::Value = serde_json::from_slice(&lake.get(key.unwrap()).await).unwrap();
+    for person in report["participants"].as_array_mut().unwrap() {
+        person.as_object_mut().unwrap().remove("role");
+    }
+    sim.edit(|school| school.calls[0].json = Report::bytes(report.to_string()));
+    call
+}
+
+/// The people of a call who are no moderators as far as its report tells, each once.
+fn attendees(call: &Call, without_roles: &str) -> usize {
+    let people = call.participants.iter();
+    let attendees = people.filter(|person| call.id == without_roles || !person.moderator);
+    let ids = attendees.map(|person| person.external_user_id.as_ref().or(person.id.as_ref()));
+    ids.collect::<std::collections::BTreeSet<_>>().len()
+}
+
 async fn read(lake: Lake) {
     let sim = Simulator::start(small()).await.unwrap();
-    Telelake::against(&sim, &lake, &backfill(&range(&sim), &[]))
-        .run()
-        .await
-        .expect(0);
+    let range = range(&sim);
+    let export = async |more: &[&str]| {
+        let args = backfill(&range, more);
+        Telelake::against(&sim, &lake, &args).run().await.expect(0);
+    };
+    export(&[]).await;
+    let without_roles = forget_roles(&sim, &lake).await;
+    let folder = tempfile::tempdir().unwrap();
+    let metas = folder.path().join("metas.json");
+    let of_lessons = sim.school().metas();
+    std::fs::write(&metas, serde_json::to_vec(&of_lessons).unwrap()).unwrap();
+    let import = ["meta", "import", metas.to_str().unwrap()];
+    Telelake::new(&import).lake(&lake).run().await.expect(0);
+    export(&["--force"]).await;
     let school = sim.school();
-    let sum = |of: fn(&telelake::simulator::Call) -> usize| school.calls.iter().map(of).sum::<usize>();
+    let sum = |of: fn(&Call) -> usize| school.calls.iter().map(of).sum::<usize>();
     let expected = serde_json::json!({
         "calls": school.calls.len(),
         "participants": sum(|call| call.participants.len()),
@@ -28,10 +59,10 @@ async fn read(lake: Lake) {
             stays + call.messages.len()
         }),
         "recordings": school.records.len(),
+        "user_meta": of_lessons.len(),
         "rooms": school.rooms.len(),
         "spaces": school.spaces.len(),
     });
-    let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("expected.json");
     std::fs::write(&file, expected.to_string()).unwrap();
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
@@ -45,7 +76,9 @@ async fn read(lake: Lake) {
     command
         .arg(root.join("tests/readers.py"))
         .args(["--lake", &lake.url(), "--timezone", "UTC", "--expect"])
-        .arg(&file);
+        .arg(&file)
+        .arg("--queries")
+        .arg(root.join("README.md"));
     for (name, value) in lake.environment() {
         command.env(name, &value);
         if name == "TELELAKE_STORE__S3__ENDPOINT_URL" {
@@ -62,6 +95,26 @@ async fn read(lake: Lake) {
         String::from_utf8_lossy(&output.stderr)
     );
     assert!(output.status.success(), "{shown}");
+    let told: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    for table in ["hierarchy", "lesson_attendance"] {
+        assert_ne!(told["tables"][table]["duckdb"]["rows"], 0, "{table}");
+    }
+    let queries = told["queries"].as_array().unwrap();
+    assert_eq!(queries.len(), 3);
+    let people = queries[0].as_array().unwrap().iter();
+    let people: Vec<_> = people
+        .map(|call| call["people"].as_str().unwrap().parse::<u64>().unwrap())
+        .collect();
+    let expected: Vec<_> = school
+        .calls
+        .iter()
+        .map(|call| attendees(call, &without_roles))
+        .collect();
+    assert_eq!(
+        people.len(),
+        expected.iter().filter(|people| **people > 0).count()
+    );
+    assert_eq!(people.iter().sum::<u64>(), expected.iter().sum::<usize>() as u64);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -6,7 +6,7 @@ use super::plan::{JOINED, LEFT, Target};
 use super::workbook::BoundSheet;
 use crate::build::cell::{Cell, Session};
 use crate::build::mapping::TablePlan;
-use crate::build::notes::Notes;
+use crate::build::notes::{Kept, Notes};
 use crate::build::rows::Row;
 use crate::build::shape;
 use crate::lenient;
@@ -48,7 +48,9 @@ fn row<'v>(
             Target::Joined => joined = Some(value),
             Target::Left => left = Some(value),
             Target::Extra(name) => {
-                notes.unmapped(&shape::place_in(&sheet.name, name));
+                // A table without the column loses it, and the workbook has it.
+                let kept = plan.table.index("extra").map_or(Kept::Raw, |_| Kept::Extra);
+                notes.unmapped(&shape::place_in(&sheet.name, name), kept);
                 row.extra.insert(name.clone(), value.clone());
             }
         }

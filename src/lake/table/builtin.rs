@@ -78,9 +78,9 @@ pub const CALL_COLUMNS: [&str; 7] = [
 pub fn call_columns() -> Vec<Column> {
     columns![
         "space_id" Text "Id of the space the call was held in (API)",
-        "space_name" Text "Name of the space as last seen (API)",
+        "space_name" Text "Name of the space when the day was last looked at (API)",
         "room_id" Text "Id of the room the call was held in (API)",
-        "room_name" Text "Name of the room as last seen (API)",
+        "room_name" Text "Name of the room when the day was last looked at (API)",
         "call_id" Text "Id of the call (API)",
         "call_started_at" Timestamp "Start of the call, the first join (API startedAt)",
         "call_finished_at" Timestamp "End of the call, the last leave (API finishedAt); null while it runs",
@@ -116,10 +116,10 @@ fn calls() -> Table {
     let columns = columns![
         "space_id" Key "Id of the space the call was held in (API)",
         "call_id" Key "Id of the call (API id)",
-        "space_name" Text "Name of the space as last seen (API)",
+        "space_name" Text "Name of the space when the day was last looked at (API)",
         "room_id" Text "Id of the room the call was held in (API roomId)",
-        "room_name" Text "Name of the room as last seen (API)",
-        "room_alias" Text "Short link of the room as last seen (API)",
+        "room_name" Text "Name of the room when the day was last looked at (API)",
+        "room_alias" Text "Short link of the room when the day was last looked at (API)",
         "room_type" Text "Type of the room: lesson or webinar (API roomType)",
         "is_breakout_room" Bool "Whether the room is a breakout room of another (API isBreakoutRoom)",
         "plan_alias" Text "Tariff that the call was held under (API planAlias)",
@@ -151,7 +151,7 @@ fn participants() -> Table {
     let own = columns![
         "participant_id" Key "Id of the participant in the report; `anon-…` is the program's own where the report has none",
         "name" Text "Name that the participant entered the room with (report)",
-        "role" Text "Role in the room: user or moderator (report)",
+        "role" Text "Role in the room as the report names it: user, moderator or another; null where it names none (report)",
         "email" Text "E-mail, where it was asked for or passed with the invitation (report)",
         "phone" Text "Telephone, where it was asked for or passed with the invitation (report)",
         "external_user_id" Text "Id of the user in the LMS (report externalUserId)",
@@ -279,7 +279,7 @@ fn recordings() -> Table {
         "started_at" Timestamp "Start of the record (API startedAt)",
         "finished_at" Timestamp "End of the record (API finishedAt); null while it runs",
         "file_size" Int64 "Size in bytes as the API says; may be wrong (API fileSize)",
-        "status" Text "Whether the file is in the lake: done, pending or failed",
+        "status" Text "Whether the file is in the lake: done, pending or failed; failed also where it is refused, lost or was never made, see error",
         "uri" Text "Where the file lies; null unless done",
         "bytes" Int64 "Size in bytes of the file in the lake; null unless done",
         "sha256" Text "SHA-256 of the file in the lake, in hex; null unless done",
@@ -321,8 +321,8 @@ fn hierarchy() -> Table {
         "level" Text "Key of the level: student_group, lesson_course or the school's own (meta)",
         "parent_level" Text "Key of the level that it stands in; null for the outermost",
         "depth" Int64 "How deep it stands, from 1",
-        "entity_id" Text "What it is the level of: its `<level>_id`, or the first `…_id` (meta)",
-        "entity_name" Text "The name of that: its `<level>_name`, or the first `…_name` (meta)",
+        "entity_id" Text "What it is the level of: its `<level>_id`, else the first `…_id`, else `id` (meta)",
+        "entity_name" Text "The name of that: its `<level>_name`, else the first `…_name`, else `name` (meta)",
         "attributes" Map "Its other scalars (meta)",
     ];
     table(
@@ -416,7 +416,12 @@ fn rooms() -> Table {
         "created_at" Timestamp "When the room was made (API createdAt)",
         "extra" Json "Fields of the source object that no column takes, as a JSON object; null when there are none",
     ];
-    table("rooms", "a room, as last seen", [columns], &["room_id"])
+    table(
+        "rooms",
+        "a room, as the API last listed it; one that is gone keeps its row",
+        [columns],
+        &["room_id"],
+    )
 }
 
 fn spaces() -> Table {
@@ -429,5 +434,10 @@ fn spaces() -> Table {
         "created_at" Timestamp "When the space was made (API createdAt)",
         "extra" Json "Fields of the source object that no column takes, as a JSON object; null when there are none",
     ];
-    table("spaces", "a space, as last seen", [columns], &["space_id"])
+    table(
+        "spaces",
+        "a space, as the API last listed it; one that is gone keeps its row",
+        [columns],
+        &["space_id"],
+    )
 }

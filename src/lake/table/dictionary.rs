@@ -12,7 +12,8 @@ fn files(table: &Table) -> String {
     match table.name.as_ref() {
         "rooms" => "rooms/<space_id>.parquet".into(),
         "spaces" => "spaces/spaces.parquet".into(),
-        "user_meta" => "user_meta/date=YYYY-MM-DD/user_meta.parquet".into(),
+        // Lesson data is of no space.
+        name @ ("user_meta" | "hierarchy") => format!("{name}/date=YYYY-MM-DD/{name}.parquet"),
         name => format!("{name}/date=YYYY-MM-DD/<space_id>.parquet"),
     }
 }
@@ -27,8 +28,10 @@ pub fn markdown<'t>(tables: impl IntoIterator<Item = &'t Table>) -> String {
         "# Tables\n\n\
          Written by `telelake schema`; not by hand. Schema version {SCHEMA_VERSION}.\n\n\
          Every column may be null but those of the key, in **bold**. Instants are in UTC. Columns are only ever added.\n\
-         Files below `date=` have that `date` as a further column in readers that know Hive partitions: the date of the\n\
-         call's start in the configured `timezone`. A table without rows for a day has no file.\n"
+         Files below `date=` have that `date` as a further column in readers that know Hive partitions, in the configured\n\
+         `timezone`: the date of the call's start; in `recordings` that of its call, else of its own start; in\n\
+         `lesson_attendance` that of the meeting's first call; in `user_meta` and `hierarchy` that of the scheduled start,\n\
+         else of the arrival. A table without rows for a day has no file.\n"
     );
     for table in tables {
         text.push_str(&format!(
@@ -123,6 +126,7 @@ fn escaped(address: &str) -> String {
 mod tests {
     use super::super::builtin;
     use super::*;
+    use crate::lake::key;
 
     #[test]
     fn docs_tables_md_is_what_the_program_says() {
@@ -135,12 +139,29 @@ mod tests {
     }
 
     #[test]
+    fn files_lie_where_the_dictionary_says() {
+        let date = "2026-11-22".parse().expect("date");
+        for table in builtin::all() {
+            let key = match table.name.as_ref() {
+                "rooms" => key::rooms("64ab"),
+                "spaces" => key::spaces(),
+                name @ ("user_meta" | "hierarchy") => key::table(name, date, name),
+                name => key::table(name, date, "64ab"),
+            };
+            let said = files(table)
+                .replace("YYYY-MM-DD", "2026-11-22")
+                .replace("<space_id>", "64ab");
+            assert_eq!(said, key);
+        }
+    }
+
+    #[test]
     fn views_hold_whatever_the_address_is() {
         let spaces = builtin::get("spaces").expect("table");
         insta::assert_snapshot!(sql([spaces], "/srv/it's [1]*/"), @r#"
         -- Views for DuckDB. A table that has no file yet gives no view: make them again when it has.
 
-        -- a row for a space, as last seen
+        -- a row for a space, as the API last listed it; one that is gone keeps its row
         CREATE OR REPLACE VIEW "spaces" AS
           SELECT * FROM read_parquet('/srv/it''s [[]1][*]/spaces/**/*.parquet', hive_partitioning = true, union_by_name = true);
         "#);

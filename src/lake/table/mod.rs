@@ -11,9 +11,13 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use arrow::datatypes::{DataType, Field, Fields, Schema, SchemaRef, TimeUnit};
+use sha2::{Digest, Sha256};
 
 /// The version of the tables' shape, in every file's metadata. Columns are only ever added.
 pub const SCHEMA_VERSION: &str = "1";
+/// Raise it when the program computes a column in another way and the column's description stays the same: then days
+/// that are built already are built again.
+const COMPUTATION_VERSION: u32 = 1;
 /// The file metadata key of [`SCHEMA_VERSION`].
 pub const SCHEMA_VERSION_KEY: &str = "telelake.schema_version";
 /// The field metadata key of a column's description.
@@ -159,6 +163,31 @@ impl Table {
             .map(|index| self.columns[..index].iter().map(|c| c.kind.leaves()).sum())
             .collect()
     }
+}
+
+/// The SHA-256 of what the tables are, in hex: names, columns with types and descriptions, and the order of the rows.
+pub fn digest<'t>(tables: impl IntoIterator<Item = &'t Table>) -> String {
+    let mut hasher = Sha256::new();
+    // Lengths before texts, so that no two definitions are the same bytes.
+    let mut take = |text: &str| {
+        hasher.update((text.len() as u64).to_le_bytes());
+        hasher.update(text);
+    };
+    take(SCHEMA_VERSION);
+    take(&COMPUTATION_VERSION.to_string());
+    for table in tables {
+        take(&table.name);
+        take(&table.columns.len().to_string());
+        for column in &table.columns {
+            let is_json = if column.kind == Type::Json { "json" } else { "" };
+            let is_key = if column.key { "key" } else { "" };
+            [&column.name, &column.doc, column.kind.name(), is_json, is_key]
+                .into_iter()
+                .for_each(&mut take);
+        }
+        take(&table.order.join(","));
+    }
+    hex::encode(hasher.finalize())
 }
 
 #[cfg(test)]

@@ -47,7 +47,7 @@ use super::api;
 use super::daemon::Daemon;
 use super::http::{body, reply};
 use super::queue::{Asked, Half};
-use crate::export::{DayStatus, Summary, get_json};
+use crate::export::{DayStatus, Summary, get_json, run_entries};
 use crate::lake::manifest::Manifest;
 use crate::lake::{self, key};
 use crate::{Error, ErrorKind, Result};
@@ -181,7 +181,8 @@ async fn overview(daemon: &Daemon, visit: &Visit, query: &First) -> Result<Marku
 async fn all_days(daemon: &Daemon) -> Result<Vec<Arc<DayStatus>>> {
     // One at a time: who comes while a large lake is read for the first time finds it read.
     let _reading = daemon.page.reading.lock().await;
-    daemon.coverage.days(&*daemon.store, None, None).await
+    let today = lake::date_of(Utc::now(), daemon.config.timezone);
+    daemon.coverage.days(&*daemon.store, None, Some(today)).await
 }
 
 /// Reads what the first visitor would wait for.
@@ -263,9 +264,7 @@ async fn day_of(daemon: &Daemon, visit: &Visit, query: OneDay) -> Result<Markup>
 /// The latest runs, newest first. A run's summary is written once: each is read once.
 async fn runs_of(daemon: &Daemon, count: usize) -> Result<Vec<Arc<Summary>>> {
     let store = &*daemon.store;
-    let mut entries = store.list(key::RUNS).await?;
-    entries.retain(|entry| entry.key.ends_with(".json"));
-    entries.sort_by(|a, b| b.key.cmp(&a.key));
+    let mut entries = run_entries(store, Utc::now()).await?;
     entries.truncate(count);
     let mut known = daemon.page.runs.lock().await;
     let keys = entries.iter().map(|entry| entry.key.clone());

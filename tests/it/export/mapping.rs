@@ -187,7 +187,7 @@ async fn a_rebuild_of_the_same_writes_nothing_and_of_a_new_mapping_all_the_past(
     let check = Telelake::against(&sim, &lake, &["check"])
         .run()
         .await
-        .expect(0)
+        .expect(2)
         .stdout;
     assert!(
         check.contains("FAIL  mapping") && check.contains("in the lake") && check.contains("data (1)"),

@@ -1,0 +1,78 @@
+//! The time zone of the configuration: an IANA name, and what to write instead of anything else. Pure.
+
+use chrono_tz::{TZ_VARIANTS, Tz};
+use serde::{Deserialize, Deserializer, de::Error as _};
+
+/// The example for a text that tells nothing.
+const EXAMPLE: &str = "Europe/Moscow";
+/// Abbreviations that are no IANA names, and a zone whose clocks show them.
+const ABBREVIATIONS: [(&str, &str); 17] = [
+    ("MSK", "Europe/Moscow"),
+    ("MSD", "Europe/Moscow"),
+    ("SAMT", "Europe/Samara"),
+    ("YEKT", "Asia/Yekaterinburg"),
+    ("OMST", "Asia/Omsk"),
+    ("NOVT", "Asia/Novosibirsk"),
+    ("KRAT", "Asia/Krasnoyarsk"),
+    ("IRKT", "Asia/Irkutsk"),
+    ("YAKT", "Asia/Yakutsk"),
+    ("VLAT", "Asia/Vladivostok"),
+    ("MAGT", "Asia/Magadan"),
+    ("SAKT", "Asia/Sakhalin"),
+    ("PETT", "Asia/Kamchatka"),
+    ("ALMT", "Asia/Almaty"),
+    ("CEST", "Europe/Berlin"),
+    ("EEST", "Europe/Helsinki"),
+    ("BST", "Europe/London"),
+];
+
+/// Reads a zone; the error names one that may be meant.
+pub(super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Tz, D::Error> {
+    let text = String::deserialize(deserializer)?;
+    text.trim().parse().map_err(|_| {
+        D::Error::custom(format!(
+            "`{text}` is no IANA time zone: write one such as `{}`",
+            meant(text.trim())
+        ))
+    })
+}
+
+/// The zone that a text means, as far as it tells.
+fn meant(text: &str) -> &'static str {
+    let abbreviated = ABBREVIATIONS
+        .iter()
+        .find(|(short, _)| short.eq_ignore_ascii_case(text));
+    let written = text.replace(' ', "_");
+    // The city alone, or the whole in other letters.
+    let named = |zone: &&Tz| {
+        let city = zone.name().rsplit('/').next().unwrap_or_default();
+        zone.name().eq_ignore_ascii_case(&written) || city.eq_ignore_ascii_case(&written)
+    };
+    abbreviated.map_or_else(
+        || TZ_VARIANTS.iter().find(named).map_or(EXAMPLE, |zone| zone.name()),
+        |(_, zone)| zone,
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_no_zone_brings_one_that_is() {
+        for (text, zone) in [
+            ("MSK", "Europe/Moscow"),
+            ("yekt", "Asia/Yekaterinburg"),
+            ("Omsk", "Asia/Omsk"),
+            ("europe/moscow", "Europe/Moscow"),
+            ("new york", "America/New_York"),
+            ("UTC+3", "Europe/Moscow"),
+            ("", "Europe/Moscow"),
+        ] {
+            assert_eq!(meant(text), zone, "{text}");
+        }
+        for (_, zone) in ABBREVIATIONS {
+            zone.parse::<Tz>().expect(zone);
+        }
+    }
+}
