@@ -1,5 +1,7 @@
 //! From a workbook's rows to those of a table. Pure.
 
+use std::rc::Rc;
+
 use serde_json::{Map, Value};
 
 use super::plan::{JOINED, LEFT, Target};
@@ -21,7 +23,9 @@ pub(in crate::build) fn rows<'v>(
     let mut rows = Vec::new();
     for sheet in sheets {
         for values in &sheet.rows {
-            rows.push(row(plan, sheet, values, template, notes));
+            if is_row(plan, values) {
+                rows.push(row(plan, sheet, values, template, notes));
+            }
         }
     }
     rows
@@ -30,7 +34,7 @@ pub(in crate::build) fn rows<'v>(
 fn row<'v>(
     plan: &TablePlan,
     sheet: &'v BoundSheet,
-    values: &'v [(std::rc::Rc<Target>, Value)],
+    values: &'v [(Rc<Target>, Value)],
     template: &[Cell<'v>],
     notes: &mut Notes,
 ) -> Row<'v> {
@@ -58,29 +62,59 @@ fn row<'v>(
         .columns
         .iter()
         .position(|column| column.kind == crate::lake::table::Type::Sessions);
-    if let Some(index) = stays {
-        row.cells[index] = match session(joined, left) {
-            Ok(session) => Cell::Sessions(session.into_iter().collect()),
-            Err(name) => {
-                notes.bad(&plan.table.name, name);
-                Cell::Sessions(Vec::new())
-            }
-        };
+    if let Some(index) = stays.filter(|_| sheet.has_stays) {
+        let (session, wrong) = session(joined, left);
+        row.cells[index] = session.map_or(Cell::Null, |session| Cell::Sessions(vec![session]));
+        for name in wrong {
+            notes.bad(&plan.table.name, name);
+        }
     }
     row
 }
 
-/// The stay that a row is; the name of what is wrong with it otherwise.
-fn session(joined: Option<&Value>, left: Option<&Value>) -> Result<Option<Session>, &'static str> {
-    let micros = |value: &Value| lenient::instant(value).map(|instant| instant.timestamp_micros());
-    let joined = match (joined, left) {
-        (None, None) => return Ok(None),
-        (None, Some(_)) => return Err(JOINED),
-        (Some(joined), _) => micros(joined).ok_or(JOINED)?,
+/// Whether values are those of a row of the table: some of them feed it, and they are no totals. Who has a start of a
+/// stay is somebody, whatever the name.
+fn is_row(plan: &TablePlan, values: &[(Rc<Target>, Value)]) -> bool {
+    let feeds = |target: &Target| !matches!(target, Target::Extra(_));
+    let begins = |(target, value): &(Rc<Target>, Value)| {
+        matches!(**target, Target::Joined) && lenient::instant(value).is_some()
     };
-    let left = match left {
-        Some(left) => Some(micros(left).filter(|left| *left >= joined).ok_or(LEFT)?),
+    let is_skipped = || plan.sheet.as_ref().is_some_and(|sheet| sheet.is_skipped(values));
+    values.iter().any(|(target, _)| feeds(target)) && (values.iter().any(begins) || !is_skipped())
+}
+
+/// The stay that a row is, and what of it can't be read. A good start is kept whatever the end is: without one, or with
+/// one before the start, the stay is open. Without a start nothing is known of the stay.
+fn session(joined: Option<&Value>, left: Option<&Value>) -> (Option<Session>, Vec<&'static str>) {
+    let mut wrong = Vec::new();
+    let mut micros = |value: Option<&Value>, name| match value {
+        Some(value) => {
+            let read = lenient::instant(value).map(|instant| instant.timestamp_micros());
+            if read.is_none() && !is_absent(value) {
+                wrong.push(name);
+            }
+            read
+        }
         None => None,
     };
-    Ok(Some(Session { joined, left }))
+    let (joined, left) = (micros(joined, JOINED), micros(left, LEFT));
+    let session = joined.map(|joined| Session {
+        joined,
+        left: left.filter(|left| *left >= joined),
+    });
+    if session.is_some_and(|session| session.left != left) {
+        wrong.push(LEFT);
+    }
+    (session, wrong)
+}
+
+/// Whether a value says that there is none.
+fn is_absent(value: &Value) -> bool {
+    match value {
+        Value::Null => true,
+        Value::String(text) => matches!(text.trim(), "" | "-" | "—"),
+        Value::Number(number) => number.as_f64() == Some(0.0),
+        Value::Bool(truth) => !truth,
+        _ => false,
+    }
 }
