@@ -81,7 +81,7 @@ impl Package {
             .iter()
             .map(|relation| (relation.id.as_str(), relation))
             .collect();
-        let mut is_workbook = false;
+        let (mut is_workbook, mut is_whole) = (false, true);
         let mut sheets = 0;
         let mut part = archive.part(path)?.ok_or(Refusal::NotAWorkbook)?;
         part.each(&mut |name, element| {
@@ -100,19 +100,23 @@ impl Package {
                         return Err(Refusal::TooMuch);
                     }
                     let id = attribute(element, "id").unwrap_or_default();
-                    let relation = known.get(&*id).ok_or(Refusal::Damaged)?;
-                    if relation.kind == "worksheet" {
-                        let path = relation.path.clone();
-                        self.sheets.push(SheetPart { name, path });
+                    match known.get(&*id) {
+                        Some(relation) if relation.kind == "worksheet" => {
+                            let path = relation.path.clone();
+                            self.sheets.push(SheetPart { name, path });
+                        }
+                        Some(_) => {}
+                        None => is_whole = false,
                     }
                 }
                 _ => {}
             }
             Ok(())
         })?;
-        match is_workbook {
-            true => Ok(()),
-            false => Err(Refusal::NotAWorkbook),
+        match (is_workbook, is_whole) {
+            (true, true) => Ok(()),
+            (true, false) => Err(Refusal::Damaged),
+            (false, _) => Err(Refusal::NotAWorkbook),
         }
     }
 }

@@ -11,7 +11,7 @@ use crate::build::mapping::TablePlan;
 use crate::build::notes::Notes;
 use crate::build::rows::Row;
 use crate::build::shape;
-use crate::lenient;
+use crate::lenient::{self, Reading};
 
 /// The rows of a table. Each starts as `template`, which holds what does not come from the workbook.
 pub(in crate::build) fn rows<'v>(
@@ -87,15 +87,12 @@ fn is_row(plan: &TablePlan, values: &[(Rc<Target>, Value)]) -> bool {
 /// one before the start, the stay is open. Without a start nothing is known of the stay.
 fn session(joined: Option<&Value>, left: Option<&Value>) -> (Option<Session>, Vec<&'static str>) {
     let mut wrong = Vec::new();
-    let mut micros = |value: Option<&Value>, name| match value {
-        Some(value) => {
-            let read = lenient::instant(value).map(|instant| instant.timestamp_micros());
-            if read.is_none() && !is_absent(value) {
-                wrong.push(name);
-            }
-            read
+    let mut micros = |value: Option<&Value>, name| {
+        let read = value.map_or(Reading::Absent, lenient::read_instant);
+        if read.is_unreadable() {
+            wrong.push(name);
         }
-        None => None,
+        read.ok().map(|instant| instant.timestamp_micros())
     };
     let (joined, left) = (micros(joined, JOINED), micros(left, LEFT));
     let session = joined.map(|joined| Session {
@@ -106,15 +103,4 @@ fn session(joined: Option<&Value>, left: Option<&Value>) -> (Option<Session>, Ve
         wrong.push(LEFT);
     }
     (session, wrong)
-}
-
-/// Whether a value says that there is none.
-fn is_absent(value: &Value) -> bool {
-    match value {
-        Value::Null => true,
-        Value::String(text) => matches!(text.trim(), "" | "-" | "—"),
-        Value::Number(number) => number.as_f64() == Some(0.0),
-        Value::Bool(truth) => !truth,
-        _ => false,
-    }
 }

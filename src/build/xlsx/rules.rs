@@ -68,6 +68,9 @@ impl SheetRules {
                 },
             };
         }
+        let gone = |name: &String| below.columns.get(name).is_some_and(|of| of.names.0.is_empty());
+        below.values.retain(|name, _| !gone(name));
+        below.skip.retain(|name, _| !gone(name));
         below.columns.retain(|_, headers| !headers.names.0.is_empty());
         for (column, values) in self.values {
             let known = below.values.entry(column).or_default();

@@ -9,6 +9,8 @@ use serde_json::json;
 use zip::write::SimpleFileOptions;
 use zip::{CompressionMethod, ZipArchive, ZipWriter};
 
+mod odd;
+
 use super::*;
 use crate::build::notes::{Observation, total};
 use crate::build::tests::{at, column, file, landing, manifest, mapping, print, report};
