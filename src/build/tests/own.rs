@@ -166,7 +166,14 @@ fn read<const N: usize>(mapping: &Mapping, book: &[u8], columns: [&str; N]) -> V
     let landed = landing(Status::Done, Some("raw/reports/c.xlsx"), None);
     reports.insert(ReportFormat::Xlsx, landed);
     let report = Ok(("c2".to_owned(), ReportFormat::Xlsx, Bytes::copy_from_slice(book)));
-    let built = build_day(&day, mapping, "file:///lake/", at("23:00:00"), &Meta::default(), [report]);
+    let built = build_day(
+        &day,
+        mapping,
+        "file:///lake/",
+        at("23:00:00"),
+        &Meta::default(),
+        [report],
+    );
     let built = built.expect("a day");
     let columns = columns.map(|name| column(file(&built, "participants"), name));
     let row = |at: usize| columns.iter().map(|column| column[at].clone()).collect();
@@ -191,8 +198,24 @@ fn headers_of_a_workbook_are_added_to_those_that_were_there() {
         let book = workbook(
             sheet,
             &[
-                &["Ученик", "Имя", "Код", "ID пользователя", "Участник", "E-mail", "Вход"],
-                &["Анна", "другое", "17", "x", "Учитель", "a@example.org", "22.11.2026 10:00"],
+                &[
+                    "Ученик",
+                    "Имя",
+                    "Код",
+                    "ID пользователя",
+                    "Участник",
+                    "E-mail",
+                    "Вход",
+                ],
+                &[
+                    "Анна",
+                    "другое",
+                    "17",
+                    "x",
+                    "Учитель",
+                    "a@example.org",
+                    "22.11.2026 10:00",
+                ],
                 &["Иван", "другое", "18", "x", "Ведущий", "", "22.11.2026 10:00"],
                 &["Пётр", "другое", "19", "x", "Слушатель", "", "22.11.2026 10:00"],
                 &["Среднее: 5", "", "", "", "", "", ""],
@@ -211,7 +234,10 @@ fn headers_of_a_workbook_are_added_to_those_that_were_there() {
     // The built-in headers still hold where the new ones are not there, but not those that were replaced.
     let book = workbook(
         "Участники",
-        &[&["Имя", "ID пользователя", "Роль", "Вход"], &["Анна", "17", "Ведущий", "22.11.2026 10:00"]],
+        &[
+            &["Имя", "ID пользователя", "Роль", "Вход"],
+            &["Анна", "17", "Ведущий", "22.11.2026 10:00"],
+        ],
     );
     let expected = ["Анна", "null", "moderator", "null", "1"];
     assert_eq!(read(&mapping, &book, columns), [expected]);
@@ -222,7 +248,10 @@ fn rules_of_a_workbook_can_be_replaced_altogether() {
     let mapping = over(
         "[table.participants.xlsx]\nreplace = true\nsheets = 'Ученики'\ncolumns = { name = 'Ученик', joined_at = 'Начало' }",
     );
-    let rows: &[&[&str]] = &[&["Ученик", "E-mail", "Начало"], &["Анна", "a@example.org", "22.11.2026 10:00"]];
+    let rows: &[&[&str]] = &[
+        &["Ученик", "E-mail", "Начало"],
+        &["Анна", "a@example.org", "22.11.2026 10:00"],
+    ];
     let columns = ["name", "email", "sessions_count"];
     let expected = ["Анна", "null", "1"];
     assert_eq!(read(&mapping, &workbook("Ученики", rows), columns), [expected]);

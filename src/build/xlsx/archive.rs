@@ -125,7 +125,10 @@ impl<'b> Archive<'b> {
         let mut total = 0_u64;
         let mut chunk = vec![0; CHUNK];
         for place in 0..self.archive.len() {
-            let part = self.archive.by_index(place).map_err(refusal)?;
+            // A part that can't be unpacked is no fault until it is read.
+            let Ok(part) = self.archive.by_index(place) else {
+                continue;
+            };
             let bounds = Bounds::of(&part.name().map_err(refusal)?);
             let allowed = bounds
                 .bytes
@@ -137,13 +140,13 @@ impl<'b> Archive<'b> {
     }
 }
 
-/// The bytes that a part unpacks to.
+/// The bytes that a part unpacks to, as far as it can be unpacked.
 fn unpacked(part: impl Read, allowed: u64, chunk: &mut [u8]) -> Result<u64, Refusal> {
     let mut unpacked = 0_u64;
     // One byte more than is allowed tells that there is more.
     let mut part = part.take(allowed + 1);
     loop {
-        let read = part.read(chunk).map_err(|_| Refusal::Damaged)?;
+        let read = part.read(chunk).unwrap_or(0);
         if read == 0 {
             return Ok(unpacked);
         }

@@ -105,7 +105,11 @@ mod tests {
         for name in ["windows-1251", "koi8-r", "iso-8859-1"] {
             let declared = format!("<?xml version='<' encoding='{name}'?>");
             assert_eq!(look(&format!("{declared}<a>abc</a>")), Ok(()), "{name}");
-            assert_eq!(look(&format!("{declared}<a>я</a>")), Err(Refusal::Encoding), "{name}");
+            assert_eq!(
+                look(&format!("{declared}<a>я</a>")),
+                Err(Refusal::Encoding),
+                "{name}"
+            );
         }
         assert_eq!(look("<a>я</a><?xml encoding='koi8-r'?>"), Ok(()));
     }

@@ -24,7 +24,8 @@ pub(super) fn check(bytes: &[u8]) -> Result<(), Refusal> {
 fn compound(bytes: &[u8]) -> Refusal {
     let has = |name: &str| {
         let name: Vec<u8> = name.encode_utf16().flat_map(u16::to_le_bytes).collect();
-        bytes.windows(name.len()).any(|window| window == name)
+        let found = |window: &[u8]| window.eq_ignore_ascii_case(&name);
+        bytes.windows(name.len()).any(found)
     };
     if has("EncryptedPackage") {
         return Refusal::Encrypted;
@@ -84,16 +85,23 @@ mod tests {
 
     #[test]
     fn a_file_of_another_kind_is_refused_by_its_name() {
-        let utf16: Vec<u8> = "\u{feff}Имя\tВход\r\n".encode_utf16().flat_map(u16::to_le_bytes).collect();
+        let utf16: Vec<u8> = "\u{feff}Имя\tВход\r\n"
+            .encode_utf16()
+            .flat_map(u16::to_le_bytes)
+            .collect();
         let cp1251: &[u8] = &[0xc8, 0xec, 0xff, b';', 0xc2, 0xf5, 0xee, 0xe4, b'\r', b'\n'];
         for (bytes, refusal) in [
             (compound_of("EncryptedPackage"), Refusal::Encrypted),
             (compound_of("Workbook"), Refusal::Xls),
+            (compound_of("WORKBOOK"), Refusal::Xls),
             (compound_of("Book"), Refusal::Xls),
             (compound_of("WordDocument"), Refusal::NotAWorkbook),
             (b"\xef\xbb\xbf<!DOCTYPE html><html>".to_vec(), Refusal::Html),
             (b"\n <table><tr><td>1".to_vec(), Refusal::Html),
-            (b"<html xmlns:x='urn:schemas-microsoft-com:office:excel'>".to_vec(), Refusal::Html),
+            (
+                b"<html xmlns:x='urn:schemas-microsoft-com:office:excel'>".to_vec(),
+                Refusal::Html,
+            ),
             (b"<?xml version='1.0'?><Workbook/>".to_vec(), Refusal::Xml),
             (br#"{"message": "not ready"}"#.to_vec(), Refusal::Json),
             ("\u{feff}Имя;Вход\nАнна;10:00".into(), Refusal::Text),

@@ -283,7 +283,11 @@ mod tests {
             assert_eq!(datum, Ok(Datum::Whole(digits.into())), "{text}");
         }
         for (text, number) in [("1.5", 1.5), ("1.75E1", 17.5), ("1E-7", 1e-7), ("1E300", 1e300)] {
-            assert_eq!(meaning(false).datum(None, None, text), Ok(Datum::Number(number)), "{text}");
+            assert_eq!(
+                meaning(false).datum(None, None, text),
+                Ok(Datum::Number(number)),
+                "{text}"
+            );
         }
         let json = |digits: &str| Datum::Whole(digits.into()).value(Type::String, false);
         assert_eq!(json("17"), json!(17));
@@ -307,7 +311,10 @@ mod tests {
             assert_eq!(read("0", format, false), Value::Null);
             for nonsense in ["25568.99", "109940", "2958466", "-1", "12345678", "1E7"] {
                 let value = read(nonsense, format, false);
-                assert!(crate::lenient::instant(&value).is_none() && value.is_string(), "{value}");
+                assert!(
+                    crate::lenient::instant(&value).is_none() && value.is_string(),
+                    "{value}"
+                );
             }
         }
         let text = |text: &str| Datum::Text(text.into()).value(Type::Timestamp, false);

@@ -29,7 +29,9 @@ pub(super) fn read(archive: &mut Archive<'_>, part: &str) -> Result<Vec<Format>,
     let mut group = String::new();
     styles.each(&mut |name, element| {
         match (name, group.as_str()) {
-            ("numFmts" | "cellXfs" | "cellStyleXfs" | "cellStyles" | "dxfs", _) => name.clone_into(&mut group),
+            ("numFmts" | "cellXfs" | "cellStyleXfs" | "cellStyles" | "dxfs", _) => {
+                name.clone_into(&mut group)
+            }
             ("numFmt", "numFmts") => {
                 let id = attribute(element, "numFmtId").unwrap_or_default();
                 let code = attribute(element, "formatCode").unwrap_or_default();
@@ -104,7 +106,13 @@ mod tests {
         ] {
             assert_eq!(of_code(code), Format::Date, "{code}");
         }
-        for code in ["[h]:mm:ss", "[ss]", "[s].000", "[Blue]\\+[h]:mm;[Red]\\-[h]:mm", "[>=100][Magenta][s].00"] {
+        for code in [
+            "[h]:mm:ss",
+            "[ss]",
+            "[s].000",
+            "[Blue]\\+[h]:mm;[Red]\\-[h]:mm",
+            "[>=100][Magenta][s].00",
+        ] {
             assert_eq!(of_code(code), Format::Span, "{code}");
         }
         for code in [

@@ -50,7 +50,9 @@ impl Package {
     /// Reads what an archive's parts are.
     pub fn read(archive: &mut Archive<'_>) -> Result<Self, Refusal> {
         let root = relations(archive, ROOT, "")?.unwrap_or_default();
-        let named = root.into_iter().find(|relation| relation.kind == "officeDocument");
+        let named = root
+            .into_iter()
+            .find(|relation| relation.kind == "officeDocument");
         let path = named.map_or_else(|| WORKBOOK.to_owned(), |relation| relation.path);
         if path.ends_with(".bin") {
             return Err(Refusal::Xlsb);
@@ -100,6 +102,10 @@ impl Package {
                         return Err(Refusal::TooMuch);
                     }
                     let id = attribute(element, "id").unwrap_or_default();
+                    // A module of macros of old has a name and no part.
+                    if id.trim().is_empty() {
+                        return Ok(());
+                    }
                     match known.get(&*id) {
                         Some(relation) if relation.kind == "worksheet" => {
                             let path = relation.path.clone();
@@ -122,11 +128,7 @@ impl Package {
 }
 
 /// The relations that a part names, from the folder of their source; none where there is no such part.
-fn relations(
-    archive: &mut Archive<'_>,
-    part: &str,
-    folder: &str,
-) -> Result<Option<Vec<Relation>>, Refusal> {
+fn relations(archive: &mut Archive<'_>, part: &str, folder: &str) -> Result<Option<Vec<Relation>>, Refusal> {
     let mut found = Vec::new();
     let Some(mut links) = archive.part(part)? else {
         return Ok(None);

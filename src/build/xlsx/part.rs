@@ -237,7 +237,10 @@ mod tests {
         for (xml, expected) in [
             ("<t>a &lt; b &amp; c &#1071;&#x44F;</t>", "a < b & c Яя"),
             ("<t>a<![CDATA[<&>]]>b<!-- c --></t>", "a<&>b"),
-            ("<x:t>&nbsp;&#0;&#xD800; R&D & co</x:t>", "&nbsp;\u{fffd}\u{fffd} R&D & co"),
+            (
+                "<x:t>&nbsp;&#0;&#xD800; R&D & co</x:t>",
+                "&nbsp;\u{fffd}\u{fffd} R&D & co",
+            ),
             ("<t/>", ""),
         ] {
             assert_eq!(text(xml), Ok(Some(expected.into())), "{xml}");
@@ -246,7 +249,10 @@ mod tests {
         let long = format!("<t>{half}<!-- -->{half}b</t>");
         assert_eq!(text(&long), Ok(None));
         assert_eq!(text("<t>cut"), Err(Refusal::Damaged));
-        assert_eq!(text(&format!("<t>{}", " ".repeat(MOST_TEXT + 10))), Err(Refusal::TooMuch));
+        assert_eq!(
+            text(&format!("<t>{}", " ".repeat(MOST_TEXT + 10))),
+            Err(Refusal::TooMuch)
+        );
     }
 
     #[test]

@@ -62,10 +62,10 @@ fn row<'v>(
         .columns
         .iter()
         .position(|column| column.kind == crate::lake::table::Type::Sessions);
-    if let Some(index) = stays.filter(|_| sheet.has_stays) {
+    if let Some(index) = stays {
         let (session, wrong) = session(joined, left);
         row.cells[index] = session.map_or(Cell::Null, |session| Cell::Sessions(vec![session]));
-        for name in wrong {
+        if let Some(name) = wrong {
             notes.bad(&plan.table.name, name);
         }
     }
@@ -84,23 +84,21 @@ fn is_row(plan: &TablePlan, values: &[(Rc<Target>, Value)]) -> bool {
 }
 
 /// The stay that a row is, and what of it can't be read. A good start is kept whatever the end is: without one, or with
-/// one before the start, the stay is open. Without a start nothing is known of the stay.
-fn session(joined: Option<&Value>, left: Option<&Value>) -> (Option<Session>, Vec<&'static str>) {
-    let mut wrong = Vec::new();
-    let mut micros = |value: Option<&Value>, name| {
+/// one before the start, the stay is open. Without a start the person was there, and nothing is known of the stay.
+fn session(joined: Option<&Value>, left: Option<&Value>) -> (Option<Session>, Option<&'static str>) {
+    let [joined, left] = [joined, left].map(|value| {
         let read = value.map_or(Reading::Absent, lenient::read_instant);
-        if read.is_unreadable() {
-            wrong.push(name);
+        match read {
+            Reading::Read(instant) => Reading::Read(instant.timestamp_micros()),
+            Reading::Absent => Reading::Absent,
+            Reading::Unreadable => Reading::Unreadable,
         }
-        read.ok().map(|instant| instant.timestamp_micros())
-    };
-    let (joined, left) = (micros(joined, JOINED), micros(left, LEFT));
-    let session = joined.map(|joined| Session {
-        joined,
-        left: left.filter(|left| *left >= joined),
     });
-    if session.is_some_and(|session| session.left != left) {
-        wrong.push(LEFT);
-    }
-    (session, wrong)
+    let Reading::Read(joined) = joined else {
+        let is_nothing = joined == Reading::Absent && left == Reading::Absent;
+        return (None, (!is_nothing).then_some(JOINED));
+    };
+    let end = left.ok().filter(|left| *left >= joined);
+    let wrong = (left != Reading::Absent && end.is_none()).then_some(LEFT);
+    (Some(Session { joined, left: end }), wrong)
 }

@@ -127,7 +127,10 @@ mod tests {
                 "<si><r><rPr><b/></rPr><t>Ан</t></r><r><t xml:space='preserve'>на </t></r></si>",
                 "Анна ",
             ),
-            ("<si><t>課</t><rPh sb='0' eb='1'><t>か</t></rPh><phoneticPr/></si>", "課"),
+            (
+                "<si><t>課</t><rPh sb='0' eb='1'><t>か</t></rPh><phoneticPr/></si>",
+                "課",
+            ),
             ("<si/>", ""),
             ("<x:si><x:t>&amp;</x:t></x:si>", "&"),
         ] {

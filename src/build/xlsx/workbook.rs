@@ -64,8 +64,6 @@ impl Held {
 pub(in crate::build) struct BoundSheet {
     /// The sheet.
     pub name: String,
-    /// Whether it has a column for the start or the end of a stay.
-    pub has_stays: bool,
     /// The values of each row.
     pub rows: Vec<Vec<(Rc<Target>, Value)>>,
 }
@@ -157,13 +155,6 @@ struct Reading<'r> {
 struct Bound {
     header: Header,
     targets: HashMap<u32, Rc<Target>>,
-}
-
-impl Bound {
-    fn has_stays(&self) -> bool {
-        let mut targets = self.header.targets.values();
-        targets.any(|target| matches!(target, Target::Joined | Target::Left))
-    }
 }
 
 impl<'r> Reading<'r> {
@@ -297,11 +288,7 @@ impl<'r> Reading<'r> {
             self.workbook.headless += 1;
         }
         let (name, rows) = (self.sheet.to_owned(), self.rows);
-        Ok(self.header.map(|bound| BoundSheet {
-            name,
-            has_stays: bound.has_stays(),
-            rows,
-        }))
+        Ok(self.header.map(|_| BoundSheet { name, rows }))
     }
 }
 
@@ -323,7 +310,10 @@ impl Merged {
             first_column,
         } in book.merged(sheet)?
         {
-            regions.entry(first_column).or_default().push((first_row, last_row));
+            regions
+                .entry(first_column)
+                .or_default()
+                .push((first_row, last_row));
         }
         regions.values_mut().for_each(|regions| regions.sort_unstable());
         Ok(Self {

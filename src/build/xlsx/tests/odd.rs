@@ -24,7 +24,10 @@ fn parts(sheets: &[(&str, &str, &str)], calendar: &str) -> Vec<(String, Vec<u8>)
         [
             ("_rels/.rels", root.to_owned()),
             ("xl/workbook.xml", book),
-            ("xl/_rels/workbook.xml.rels", format!("<Relationships>{links}</Relationships>")),
+            (
+                "xl/_rels/workbook.xml.rels",
+                format!("<Relationships>{links}</Relationships>"),
+            ),
             ("xl/styles.xml", styles.to_owned()),
         ]
         .map(|(name, xml)| (name.to_owned(), xml.into_bytes())),
@@ -54,7 +57,12 @@ fn cell(text: &str) -> String {
 fn sheet(rows: &[&[&str]]) -> String {
     let rows: String = rows
         .iter()
-        .map(|cells| format!("<row>{}</row>", cells.iter().map(|text| cell(text)).collect::<String>()))
+        .map(|cells| {
+            format!(
+                "<row>{}</row>",
+                cells.iter().map(|text| cell(text)).collect::<String>()
+            )
+        })
         .collect();
     format!("<worksheet><sheetData>{rows}</sheetData></worksheet>")
 }
@@ -78,7 +86,9 @@ fn participants<const N: usize>(built: &BuiltDay, columns: [&str; N]) -> Vec<[St
 /// The columns of participants with values that could not be read.
 fn bad(built: &BuiltDay) -> Vec<&String> {
     let columns = built.notes.bad.keys();
-    columns.filter(|column| column.starts_with("participants.")).collect()
+    columns
+        .filter(|column| column.starts_with("participants."))
+        .collect()
 }
 
 fn refused(bytes: &[u8]) -> Refusal {
@@ -134,7 +144,13 @@ fn utf16(text: &str) -> Vec<u8> {
 #[test]
 fn a_part_in_utf_16_is_read_and_what_nobody_reads_may_be_in_anything() {
     let whole = tables(&usual());
-    for name in [SHEET, "xl/workbook.xml", "xl/sharedStrings.xml", "xl/styles.xml", "_rels/.rels"] {
+    for name in [
+        SHEET,
+        "xl/workbook.xml",
+        "xl/sharedStrings.xml",
+        "xl/styles.xml",
+        "_rels/.rels",
+    ] {
         assert_eq!(tables(&with_part(name, &utf16(&part(name)))), whole, "{name}");
     }
     let windows = b"<?xml version='1.0' encoding='windows-1251'?><a>\xc0\xed\xed\xe0</a>";
@@ -145,11 +161,18 @@ fn a_part_in_utf_16_is_read_and_what_nobody_reads_may_be_in_anything() {
         "customXml/item1.xml",
         "xl/printerSettings/printerSettings1.xml",
     ] {
-        for bytes in [utf16("<?xml version='1.0' encoding='UTF-16'?><a>я</a>"), windows.to_vec(), vec![0xff; 9]] {
+        for bytes in [
+            utf16("<?xml version='1.0' encoding='UTF-16'?><a>я</a>"),
+            windows.to_vec(),
+            vec![0xff; 9],
+        ] {
             assert_eq!(tables(&with_part(name, &bytes)), whole, "{name}");
         }
     }
-    assert_eq!(refused(&with_part("xl/sharedStrings.xml", windows)), Refusal::Encoding);
+    assert_eq!(
+        refused(&with_part("xl/sharedStrings.xml", windows)),
+        Refusal::Encoding
+    );
 }
 
 #[test]
@@ -157,7 +180,10 @@ fn a_promise_of_very_many_strings_is_not_believed() {
     let strings = part("xl/sharedStrings.xml");
     let lie = strings.replace("uniqueCount=\"", "uniqueCount=\"99999999999");
     assert_ne!(strings, lie);
-    assert_eq!(tables(&with_part("xl/sharedStrings.xml", lie.as_bytes())), tables(&usual()));
+    assert_eq!(
+        tables(&with_part("xl/sharedStrings.xml", lie.as_bytes())),
+        tables(&usual())
+    );
 }
 
 #[test]
@@ -165,11 +191,25 @@ fn sheets_of_macros_charts_and_dialogs_leave_the_others_to_be_read() {
     let good = sheet(&[&["Имя", "Вход"], &["Анна", "2026-11-22 10:00"]]);
     for kind in ["xlMacrosheet", "chartsheet", "dialogsheet", "xlIntlMacrosheet"] {
         let book = packed(&parts(
-            &[("Макрос", kind, "<any/>"), ("Участники", "worksheet", &good), ("Пусто", "worksheet", "<worksheet/>")],
+            &[
+                ("Макрос", kind, "<any/>"),
+                ("Участники", "worksheet", &good),
+                ("Пусто", "worksheet", "<worksheet/>"),
+            ],
             "",
         ));
         assert_eq!(participants(&build(None, &book), ["name"]), [["Анна"]], "{kind}");
     }
+    // A module of macros of old.
+    let mut module = parts(&[("Участники", "worksheet", &good)], "");
+    for (name, bytes) in &mut module {
+        if name == "xl/workbook.xml" {
+            let book =
+                String::from_utf8_lossy(bytes).replace("<sheets>", "<sheets><sheet name='Module1' r:id=''/>");
+            *bytes = book.into_bytes();
+        }
+    }
+    assert_eq!(participants(&build(None, &packed(&module)), ["name"]), [["Анна"]]);
     let lost = parts(&[("Участники", "worksheet", &good)], "").into_iter();
     let lost: Vec<_> = lost.filter(|(name, _)| !name.contains("worksheets")).collect();
     assert_eq!(refused(&packed(&lost)), Refusal::Damaged);
@@ -188,7 +228,11 @@ fn parts_are_found_however_their_paths_are_written() {
     ] {
         assert!(links.contains(from));
         let links = links.replace(from, to);
-        assert_eq!(tables(&with_part("xl/_rels/workbook.xml.rels", links.as_bytes())), whole, "{to}");
+        assert_eq!(
+            tables(&with_part("xl/_rels/workbook.xml.rels", links.as_bytes())),
+            whole,
+            "{to}"
+        );
     }
     assert_eq!(tables(&with_part("_rels/.rels", b"<Relationships/>")), whole);
 }
@@ -196,10 +240,16 @@ fn parts_are_found_however_their_paths_are_written() {
 #[test]
 fn archives_of_other_kinds_are_refused_by_their_names() {
     let ods: &[u8] = b"application/vnd.oasis.opendocument.spreadsheet";
-    assert_eq!(refused(&archive(&[("mimetype", ods), ("content.xml", b"<x/>")])), Refusal::Ods);
+    assert_eq!(
+        refused(&archive(&[("mimetype", ods), ("content.xml", b"<x/>")])),
+        Refusal::Ods
+    );
     let template = [ods, b"-template"].concat();
     assert_eq!(refused(&archive(&[("mimetype", &template)])), Refusal::Ods);
-    let binary: [(&str, &[u8]); 2] = [("_rels/.rels", b"<Relationships/>"), ("xl/workbook.bin", b"\0\x01")];
+    let binary: [(&str, &[u8]); 2] = [
+        ("_rels/.rels", b"<Relationships/>"),
+        ("xl/workbook.bin", b"\0\x01"),
+    ];
     assert_eq!(refused(&archive(&binary)), Refusal::Xlsb);
     let document: [(&str, &[u8]); 1] = [("word/document.xml", b"<w/>")];
     assert_eq!(refused(&archive(&document)), Refusal::NotAWorkbook);
@@ -221,7 +271,14 @@ fn rows_of_totals_are_no_people() {
     let head: &[&str] = &["№", "Имя", "E-mail", "ID пользователя", "Вход", "Выход"];
     let book = people(&[
         head,
-        &["=1", "Анна", "a@example.org", "17", "22.11.2026 10:00", "22.11.2026 10:30"],
+        &[
+            "=1",
+            "Анна",
+            "a@example.org",
+            "17",
+            "22.11.2026 10:00",
+            "22.11.2026 10:30",
+        ],
         &["=2", "Total", "", "", "22.11.2026 10:00", "22.11.2026 10:30"],
         &["=3", "Итоговый Пётр", "", "", "22.11.2026 10:00", ""],
         &["", "Итого", "", "=3", "=2", ""],
@@ -232,7 +289,10 @@ fn rows_of_totals_are_no_people() {
         &["Отчёт сформирован автоматически", "", "", "", "", ""],
     ]);
     let built = build(None, &book);
-    assert_eq!(participants(&built, ["name"]), [["Total"], ["Анна"], ["Итоговый Пётр"]]);
+    assert_eq!(
+        participants(&built, ["name"]),
+        [["Total"], ["Анна"], ["Итоговый Пётр"]]
+    );
     assert_eq!(file(&built, "report_rows").rows, 9);
     // Nothing of a row of totals is a value that does not fit.
     assert!(bad(&built).is_empty(), "{:?}", built.notes.bad);
@@ -251,9 +311,15 @@ fn rows_that_share_a_name_alone_are_named() {
         &["Иван", "", "22.11.2026 10:40"],
     ]);
     let built = build(None, &book);
-    assert_eq!(participants(&built, ["name", "sessions_count"]), [["Иван", "2"], ["Иван", "3"]]);
+    assert_eq!(
+        participants(&built, ["name", "sessions_count"]),
+        [["Иван", "2"], ["Иван", "3"]]
+    );
     let of_call = BTreeMap::from([(About::Call("c2".into()), 2)]);
-    assert_eq!(built.notes.observed.get(&Observation::MergedByName), Some(&of_call));
+    assert_eq!(
+        built.notes.observed.get(&Observation::MergedByName),
+        Some(&of_call)
+    );
     // With JSON in the tables no row of the workbook became anything.
     let built = build(Some(&report()), &book);
     assert_eq!(built.notes.observed.get(&Observation::MergedByName), None);
@@ -261,7 +327,10 @@ fn rows_that_share_a_name_alone_are_named() {
 
 #[test]
 fn a_sheet_without_stays_makes_nobody_absent() {
-    let built = build(None, &people(&[&["Имя", "ID пользователя", "ID встречи"], &["Анна", "17", "m1"]]));
+    let built = build(
+        None,
+        &people(&[&["Имя", "ID пользователя", "ID встречи"], &["Анна", "17", "m1"]]),
+    );
     let row = participants(&built, ["name", "sessions", "duration_s", "first_joined_at"]);
     assert_eq!(row, [["Анна", "null", "null", "null"]]);
     assert!(bad(&built).is_empty(), "{:?}", built.notes.bad);
@@ -283,13 +352,16 @@ fn a_stay_keeps_its_good_start_and_without_one_the_person_was_there() {
         ("22.11.2026 10:00", "22.11.2026 09:00", &open, [0, 1]),
         ("22.11.2026 10:00", "<c t='e'><v>#N/A</v></c>", &open, [0, 1]),
         ("", "", "null", [0, 0]),
-        ("-", "@46348.5", "null", [0, 0]),
+        ("-", "@46348.5", "null", [1, 0]),
         ("вечером", "22.11.2026 11:00", "null", [1, 0]),
-        ("=17", "вечером", "null", [1, 1]),
+        ("=17", "вечером", "null", [1, 0]),
         ("<c t='e'><v>#REF!</v></c>", "", "null", [1, 0]),
         ("<c t='s'><v>9</v></c>", "", "null", [1, 0]),
     ] {
-        let built = build(None, &people(&[&["Имя", "Вход", "Выход"], &["Анна", joined, left]]));
+        let built = build(
+            None,
+            &people(&[&["Имя", "Вход", "Выход"], &["Анна", joined, left]]),
+        );
         let row = participants(&built, ["name", "sessions"]);
         assert_eq!(row, [["Анна", sessions]], "{joined} {left}");
         let noted = ["participants.joined_at", "participants.left_at"];
@@ -329,7 +401,11 @@ fn ids_keep_their_digits() {
 
 #[test]
 fn both_calendars_count_days_with_and_without_a_format() {
-    for (calendar, day) in [("", "46348.4375"), ("date1904='1'", "44886.4375"), ("date1904='true'", "44886.4375")] {
+    for (calendar, day) in [
+        ("", "46348.4375"),
+        ("date1904='1'", "44886.4375"),
+        ("date1904='true'", "44886.4375"),
+    ] {
         for cell in [format!("@{day}"), format!("={day}"), day.to_owned()] {
             let xml = sheet(&[&["Имя", "Вход"], &["Анна", &cell]]);
             let book = packed(&parts(&[("Участники", "worksheet", &xml)], calendar));
@@ -359,13 +435,23 @@ fn a_failed_formula_is_no_name() {
 
 #[test]
 fn broken_characters_cost_themselves_alone() {
-    let xml = sheet(&[&["Имя", "Вход"], &["урок _xD83D_ R&D", "22.11.2026 10:00"], &["Café", "22.11.2026 10:00"]]);
+    let xml = sheet(&[
+        &["Имя", "Вход"],
+        &["урок _xD83D_ R&D", "22.11.2026 10:00"],
+        &["Café", "22.11.2026 10:00"],
+    ]);
     let mut parts = parts(&[("Участники", "worksheet", &xml)], "");
     let bytes = &mut parts[0].1;
-    let at = bytes.windows(2).rposition(|two| two == "é".as_bytes()).expect("é");
+    let at = bytes
+        .windows(2)
+        .rposition(|two| two == "é".as_bytes())
+        .expect("é");
     bytes.splice(at..at + 2, [0xe9]);
     let built = build(None, &packed(&parts));
-    assert_eq!(participants(&built, ["name"]), [["Caf\u{fffd}"], ["урок \u{fffd} R&D"]]);
+    assert_eq!(
+        participants(&built, ["name"]),
+        [["Caf\u{fffd}"], ["урок \u{fffd} R&D"]]
+    );
     let mended = built.notes.observed.get(&Observation::MendedCharacters);
     assert_eq!(total(mended), 1);
 }
@@ -375,7 +461,8 @@ fn any_cell() -> impl Strategy<Value = String> {
     prop_oneof![
         Just(String::new()),
         "[-—0 ]{0,2}",
-        "\\PC{0,12}".prop_map(|text| format!("<c t='str'><v><![CDATA[{}]]></v></c>", text.replace("]]>", ""))),
+        "\\PC{0,12}"
+            .prop_map(|text| format!("<c t='str'><v><![CDATA[{}]]></v></c>", text.replace("]]>", ""))),
         any::<f64>().prop_map(|number| format!("={number}")),
         any::<f64>().prop_map(|number| format!("@{number}")),
         (-10_000_i64..200_000).prop_map(|day| format!("@{day}")),
