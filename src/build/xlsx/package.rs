@@ -1,7 +1,5 @@
 //! What a workbook's parts are to each other: its sheets by name, its calendar, and where they lie. Pure.
 
-use std::collections::HashMap;
-
 use super::archive::Archive;
 use super::part::attribute;
 use super::refusal::Refusal;
@@ -79,12 +77,7 @@ impl Package {
         path: &str,
         relations: &[Relation],
     ) -> Result<(), Refusal> {
-        let known: HashMap<&str, &Relation> = relations
-            .iter()
-            .map(|relation| (relation.id.as_str(), relation))
-            .collect();
-        let (mut is_workbook, mut is_whole) = (false, true);
-        let mut sheets = 0;
+        let (mut is_workbook, mut sheets) = (false, 0);
         let mut part = archive.part(path)?.ok_or(Refusal::NotAWorkbook)?;
         part.each(&mut |name, element| {
             match name {
@@ -97,33 +90,34 @@ impl Package {
                 }
                 "sheet" => {
                     sheets += 1;
-                    let name = attribute(element, "name").unwrap_or_default().into_owned();
+                    let name = attribute(element, "name").unwrap_or_default();
                     if sheets > MOST_SHEETS || name.len() > MOST_NAME {
                         return Err(Refusal::TooMuch);
                     }
                     let id = attribute(element, "id").unwrap_or_default();
-                    // A module of macros of old has a name and no part.
-                    if id.trim().is_empty() {
-                        return Ok(());
-                    }
-                    match known.get(&*id) {
-                        Some(relation) if relation.kind == "worksheet" => {
-                            let path = relation.path.clone();
-                            self.sheets.push(SheetPart { name, path });
-                        }
-                        Some(_) => {}
-                        None => is_whole = false,
-                    }
+                    self.add_sheet(&name, id.trim(), relations);
                 }
                 _ => {}
             }
             Ok(())
         })?;
-        match (is_workbook, is_whole) {
-            (true, true) => Ok(()),
-            (true, false) => Err(Refusal::Damaged),
-            (false, _) => Err(Refusal::NotAWorkbook),
+        match is_workbook {
+            true => Ok(()),
+            false => Err(Refusal::NotAWorkbook),
         }
+    }
+
+    /// Adds a sheet by its relation's id. One without an id is a module of macros of old, which has no part.
+    fn add_sheet(&mut self, name: &str, id: &str, relations: &[Relation]) {
+        let relation = relations.iter().find(|relation| relation.id == id);
+        if id.is_empty() || relation.is_some_and(|relation| relation.kind != "worksheet") {
+            return;
+        }
+        self.sheets.push(SheetPart {
+            name: name.to_owned(),
+            // Of a part that is not named nothing can be read.
+            path: relation.map_or_else(String::new, |relation| relation.path.clone()),
+        });
     }
 }
 

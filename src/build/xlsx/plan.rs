@@ -73,24 +73,7 @@ impl SheetPlan {
         if rules.columns.is_empty() {
             return Err("`xlsx.columns` must name a column with its header".into());
         }
-        let stays = table.columns.iter().any(|column| column.kind == Type::Sessions);
-        let columns = rules
-            .columns
-            .iter()
-            .map(|(name, headers)| {
-                let refuse = |reason| format!("column `{name}` of `xlsx`: {reason}");
-                let headers: Vec<_> = headers.names.0.iter().map(|header| fold(header)).collect();
-                if headers.iter().all(String::is_empty) {
-                    return Err(refuse("a header's text is missing"));
-                }
-                let target = match name.as_str() {
-                    JOINED if stays => Target::Joined,
-                    LEFT if stays => Target::Left,
-                    name => column(table, name).map_err(refuse)?,
-                };
-                Ok((target, headers))
-            })
-            .collect::<Result<Vec<_>, String>>()?;
+        let columns = headers(table, rules)?;
         let fed = |key: &str, name: &str| {
             let index = table.index(name).filter(|_| rules.columns.contains_key(name));
             index.ok_or_else(|| format!("`xlsx.{key}` of `{name}`, which `xlsx` does not feed"))
@@ -219,6 +202,28 @@ fn names(row: &SheetRow) -> HashMap<u32, String> {
         names.insert(*column, name);
     }
     names
+}
+
+/// The headers of each column that is fed.
+fn headers(table: &Table, rules: &SheetRules) -> Result<Vec<(Target, Vec<String>)>, String> {
+    let stays = table.columns.iter().any(|column| column.kind == Type::Sessions);
+    rules
+        .columns
+        .iter()
+        .map(|(name, headers)| {
+            let refuse = |reason| format!("column `{name}` of `xlsx`: {reason}");
+            let headers: Vec<_> = headers.names.0.iter().map(|header| fold(header)).collect();
+            if headers.iter().all(String::is_empty) {
+                return Err(refuse("a header's text is missing"));
+            }
+            let target = match name.as_str() {
+                JOINED if stays => Target::Joined,
+                LEFT if stays => Target::Left,
+                name => column(table, name).map_err(refuse)?,
+            };
+            Ok((target, headers))
+        })
+        .collect()
 }
 
 fn column(table: &Table, name: &str) -> Result<Target, &'static str> {

@@ -212,8 +212,8 @@ async fn what_is_no_workbook_is_refused_by_its_name() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_sheet_of_totals_makes_nobody_absent_and_totals_are_nobody() {
     let (sim, lake) = (Simulator::start(small()).await.unwrap(), Lake::folder());
-    let calls = sim.school().calls;
-    let mut of_meetings = calls.iter().filter(|call| call.participants.len() > 2);
+    let school = sim.school();
+    let mut of_meetings = school.calls.iter().filter(|call| call.participants.len() > 2);
     let [summed, named] = [(); 2].map(|()| of_meetings.next().unwrap());
     let meeting = summed.lesson.meeting_id.as_str();
     let head = vec!["Имя", "ID пользователя", "ID встречи", "Минут"];
