@@ -247,7 +247,7 @@ async fn a_sheet_of_totals_makes_nobody_absent_and_totals_are_nobody() {
     )
     .await;
     let of_call: Vec<_> = people.iter().filter(|row| row[0] == summed.id).collect();
-    let nothing = ["null", "null"];
+    let nothing = ["", ""];
     assert_eq!(of_call.len(), 2, "{of_call:?}");
     assert!(of_call.iter().all(|row| row[2..] == nothing), "{of_call:?}");
     let lines = rows(&lake, "report_rows", &["call_id", "row_number"]).await;
