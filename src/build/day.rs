@@ -231,7 +231,7 @@ impl<'m> Day<'m> {
             match people {
                 Some(people) => {
                     rows = match stays {
-                        true => people.settle_stays(rows, id, call.finished_at),
+                        true => people.settle_stays(rows, id, call.finished_at, &mut self.notes),
                         false => people.settle(rows, id, call.finished_at, &mut self.notes),
                     };
                     let before = self.quality.duplicate_external_ids;

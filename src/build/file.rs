@@ -268,6 +268,19 @@ impl FeedKeys {
 #[derive(Debug, Clone, Default, PartialEq, Serialize)]
 pub(super) struct Names(pub Vec<String>);
 
+impl Names {
+    /// These names, and behind them those of `others` that are not among them.
+    pub fn before(self, others: Self) -> Self {
+        let mut names = self.0;
+        for name in others.0 {
+            if !names.contains(&name) {
+                names.push(name);
+            }
+        }
+        Self(names)
+    }
+}
+
 struct NamesForms;
 
 impl<'de> Visitor<'de> for NamesForms {

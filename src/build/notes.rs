@@ -43,6 +43,8 @@ pub enum Kept {
 pub enum Observation {
     /// Rows of a participant that its report had before.
     MergedParticipants,
+    /// Rows of a workbook that became one participant by nothing but the name.
+    MergedByName,
     /// Participants who share user and meeting with another one of their call.
     DuplicateExternalIds,
     /// Sheets of tables without a header that the mapping knows.
@@ -58,6 +60,7 @@ impl Observation {
     pub fn kind(self) -> &'static str {
         match self {
             Self::MergedParticipants => "participants_merged",
+            Self::MergedByName => "participants_merged_by_name",
             Self::DuplicateExternalIds => "duplicate_external_id",
             Self::HeadlessSheets => "header_unknown",
             Self::MendedCharacters | Self::ImpossibleNumbers => "bad_value",
@@ -69,6 +72,9 @@ impl Observation {
         match self {
             Self::MergedParticipants => {
                 "rows of participants that their report had before became one with them"
+            }
+            Self::MergedByName => {
+                "rows of the XLSX report became one participant with an earlier row by the name alone: two participants of one name count as one"
             }
             Self::DuplicateExternalIds => {
                 "participants share user and meeting with another one of their call"

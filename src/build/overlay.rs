@@ -3,14 +3,14 @@
 //! Names are added and not replaced, so that one mapping reads what the platform sent before and after it changed a
 //! name; `replace = true` takes a column over altogether.
 
-use super::file::{Fault, Feed, File, Names, TableRules};
+use super::file::{Fault, Feed, File, TableRules};
 use crate::lake::table::builtin;
 
 /// Lays `over` over `base`.
 pub(super) fn lay(mut base: File, over: File) -> Result<File, Fault> {
     for (source, names) in over.ignore {
         let known = base.ignore.entry(source).or_default();
-        *known = joined(names, std::mem::take(known));
+        *known = names.before(std::mem::take(known));
     }
     for (name, rules) in over.table {
         let laid = match base.table.remove(&name) {
@@ -51,8 +51,10 @@ fn lay_table(name: &str, mut below: TableRules, over: TableRules) -> Result<Tabl
         }
         below.columns.retain(|_, feed| !feed.from.0.is_empty());
     }
-    // A workbook's sheets and headers are one description: another one takes its place.
-    below.xlsx = over.xlsx.or(below.xlsx);
+    below.xlsx = match (over.xlsx, below.xlsx) {
+        (Some(over), Some(below)) => Some(over.over(below)),
+        (over, below) => over.or(below),
+    };
     for (column, feed) in over.columns {
         let laid = match below.columns.remove(&column) {
             Some(feed_below) => lay_feed(feed_below, feed),
@@ -73,23 +75,12 @@ fn lay_feed(mut below: Feed, mut over: Feed) -> Feed {
     }
     for (field, names) in over.fields {
         let known = below.fields.entry(field).or_default();
-        *known = joined(names, std::mem::take(known));
+        *known = names.before(std::mem::take(known));
     }
     Feed {
-        from: joined(over.from, below.from),
+        from: over.from.before(below.from),
         fields: below.fields,
         lookup: over.lookup.or(below.lookup),
         ..over
     }
-}
-
-/// The names of both, those of the first one first.
-fn joined(first: Names, second: Names) -> Names {
-    let mut names = first.0;
-    for name in second.0 {
-        if !names.contains(&name) {
-            names.push(name);
-        }
-    }
-    Names(names)
 }

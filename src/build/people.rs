@@ -66,20 +66,29 @@ impl People {
     }
 
     /// Makes rows of which each is one stay into those of the table: rows of the same external user, e-mail, telephone
-    /// or name, whichever is there first, are one participant's.
+    /// or name, whichever is there first, are one participant's. Those that have nothing but the name in common are
+    /// told, as they may be two persons'.
     pub fn settle_stays<'v>(
         &self,
         mut rows: Vec<Row<'v>>,
         call: &str,
         call_end: Option<DateTime<Utc>>,
+        notes: &mut Notes,
     ) -> Vec<Row<'v>> {
+        let mut named = HashSet::new();
+        let mut merged = 0;
         for row in &mut rows {
             if row.cells[self.id].is_some() || !self.is_known(row) {
                 continue;
             }
             // The first of its kind, each time: so all have one id, that of the only one who looks so.
-            row.cells[self.id] = self.surrogate(row, call, &mut HashMap::new()).into();
+            let id = self.surrogate(row, call, &mut HashMap::new());
+            if self.has_name_alone(row) && !named.insert(id.clone()) {
+                merged += 1;
+            }
+            row.cells[self.id] = id.into();
         }
+        notes.observe(Observation::MergedByName, merged);
         // That stays of one participant become one row is no news here.
         self.settle(rows, call, call_end, &mut Notes::default())
     }
@@ -101,6 +110,11 @@ impl People {
             }
         }
         seen.len() as u64 + nobody
+    }
+
+    fn has_name_alone(&self, row: &Row<'_>) -> bool {
+        let [of_others @ .., _] = self.identity;
+        !of_others.iter().any(|index| row.cells[*index].is_some())
     }
 
     fn is_known(&self, row: &Row<'_>) -> bool {

@@ -145,3 +145,127 @@ fn a_wrong_overlay_is_refused_with_file_line_and_reason() {
         .join("\n")
     );
 }
+
+/// A workbook of participants below a header, all of text.
+fn workbook(name: &str, rows: &[&[&str]]) -> Vec<u8> {
+    let mut book = rust_xlsxwriter::Workbook::new();
+    let sheet = book.add_worksheet().set_name(name).expect("name");
+    for (row, cells) in (0..).zip(rows) {
+        for (column, text) in (0..).zip(*cells) {
+            sheet.write(row, column, *text).expect("cell");
+        }
+    }
+    book.save_to_buffer().expect("workbook")
+}
+
+/// The participants that a mapping reads from a workbook.
+fn read<const N: usize>(mapping: &Mapping, book: &[u8], columns: [&str; N]) -> Vec<Vec<String>> {
+    let mut day = manifest();
+    let reports = &mut day.calls.get_mut("c2").expect("call").reports;
+    reports.clear();
+    let landed = landing(Status::Done, Some("raw/reports/c.xlsx"), None);
+    reports.insert(ReportFormat::Xlsx, landed);
+    let report = Ok(("c2".to_owned(), ReportFormat::Xlsx, Bytes::copy_from_slice(book)));
+    let built = build_day(
+        &day,
+        mapping,
+        "file:///lake/",
+        at("23:00:00"),
+        &Meta::default(),
+        [report],
+    );
+    let built = built.expect("a day");
+    let columns = columns.map(|name| column(file(&built, "participants"), name));
+    let row = |at: usize| columns.iter().map(|column| column[at].clone()).collect();
+    let mut rows: Vec<_> = (0..columns[0].len()).map(row).collect();
+    rows.sort();
+    rows
+}
+
+#[test]
+fn headers_of_a_workbook_are_added_to_those_that_were_there() {
+    let mapping = over(
+        "[table.participants.xlsx]\n\
+         sheets = 'Ученики'\n\
+         columns.name = 'Ученик'\n\
+         columns.external_user_id = { from = ['Код'], replace = true }\n\
+         columns.role = 'Участник'\n\
+         values.role.moderator = ['Учитель', 'Слушатель']\n\
+         skip.name = 'Среднее'",
+    );
+    let columns = ["name", "external_user_id", "role", "email", "sessions_count"];
+    for sheet in ["Ученики", "Участники"] {
+        let book = workbook(
+            sheet,
+            &[
+                &[
+                    "Ученик",
+                    "Имя",
+                    "Код",
+                    "ID пользователя",
+                    "Участник",
+                    "E-mail",
+                    "Вход",
+                ],
+                &[
+                    "Анна",
+                    "другое",
+                    "17",
+                    "x",
+                    "Учитель",
+                    "a@example.org",
+                    "22.11.2026 10:00",
+                ],
+                &["Иван", "другое", "18", "x", "Ведущий", "", "22.11.2026 10:00"],
+                &["Пётр", "другое", "19", "x", "Слушатель", "", "22.11.2026 10:00"],
+                &["Среднее: 5", "", "", "", "", "", ""],
+            ],
+        );
+        assert_eq!(
+            read(&mapping, &book, columns),
+            [
+                ["Анна", "17", "moderator", "a@example.org", "1"],
+                ["Иван", "18", "moderator", "null", "1"],
+                ["Пётр", "19", "moderator", "null", "1"],
+            ],
+            "{sheet}"
+        );
+    }
+    // The built-in headers still hold where the new ones are not there, but not those that were replaced.
+    let book = workbook(
+        "Участники",
+        &[
+            &["Имя", "ID пользователя", "Роль", "Вход"],
+            &["Анна", "17", "Ведущий", "22.11.2026 10:00"],
+        ],
+    );
+    let expected = ["Анна", "null", "moderator", "null", "1"];
+    assert_eq!(read(&mapping, &book, columns), [expected]);
+}
+
+#[test]
+fn rules_of_a_workbook_can_be_replaced_altogether() {
+    let mapping = over(
+        "[table.participants.xlsx]\nreplace = true\nsheets = 'Ученики'\ncolumns = { name = 'Ученик', joined_at = 'Начало' }",
+    );
+    let rows: &[&[&str]] = &[
+        &["Ученик", "E-mail", "Начало"],
+        &["Анна", "a@example.org", "22.11.2026 10:00"],
+    ];
+    let columns = ["name", "email", "sessions_count"];
+    let expected = ["Анна", "null", "1"];
+    assert_eq!(read(&mapping, &workbook("Ученики", rows), columns), [expected]);
+    assert_ne!(mapping.digest(), super::mapping().digest());
+    let same = over("[table.messages.xlsx]\nsheets = 'чат'\ncolumns.text = 'Сообщение'");
+    assert_ne!(same.digest(), mapping.digest());
+    insta::assert_snapshot!(
+        [
+            refusal("[table.messages.xlsx]\ncolumns.text = { names = 'Текст' }"),
+            refusal("[table.messages.xlsx]\ncolumns.body = 'Текст'"),
+            refusal("[table.messages.xlsx]\nskip.body = 'Итого'"),
+            refusal("[table.messages.xlsx]\nreplace = true\nsheets = 'Чат'"),
+            refusal("[table.mine]\nrows = 'm[]'\ncolumns.a = { from = 'a', type = 'string' }\nxlsx.columns.a = 'A'"),
+        ]
+        .join("\n")
+    );
+}

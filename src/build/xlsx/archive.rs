@@ -1,14 +1,17 @@
-//! The bounds of a workbook's archive: held before the workbook is parsed, against what its parts really unpack to. Pure.
+//! A workbook's archive: its bounds, held before anything is parsed against what its parts really unpack to. Pure.
 //!
 //! What an archive declares of its parts may be a lie, so every part is unpacked once into nothing, through a counter.
 //! That costs less than a tenth of the parsing that follows, and makes its memory and time bounded by these numbers.
 
+use std::collections::HashMap;
 use std::io::{Cursor, Read};
 
 use zip::ZipArchive;
+use zip::read::ZipFile;
 use zip::result::ZipError;
 
-use super::census::Census;
+use super::container;
+use super::part::Part;
 use super::refusal::Refusal;
 
 /// Parts of a workbook.
@@ -19,10 +22,12 @@ const MOST_BYTES: u64 = 512 << 20;
 const MOST_RATIO: u64 = 400;
 /// Below this, any ratio is harmless.
 const RATIO_FROM: u64 = 16 << 20;
-/// Worksheets of a workbook.
-const MOST_SHEETS: u64 = 256;
 /// Bytes that each read takes.
 const CHUNK: usize = 64 << 10;
+/// The method that an archive names for parts under a password.
+const AES: u16 = 99;
+/// What the part `mimetype` of an OpenDocument file begins with.
+const OPEN_DOCUMENT: &[u8] = b"application/vnd.oasis.opendocument.spreadsheet";
 
 /// What one part may be: worksheets are streamed, the others are held in memory as a whole.
 struct Bounds {
@@ -32,7 +37,7 @@ struct Bounds {
 
 impl Bounds {
     fn of(name: &str) -> Self {
-        let name = name.replace('\\', "/").to_lowercase();
+        let name = plain(name);
         let (folder, file) = name.rsplit_once('/').unwrap_or(("", &name));
         let strings = file == "sharedstrings.xml";
         let of_the_book = ["styles.xml", "workbook.xml"].contains(&file);
@@ -55,72 +60,113 @@ impl Bounds {
     }
 }
 
-/// Holds an archive against the bounds.
-pub(super) fn check(bytes: &[u8]) -> Result<(), Refusal> {
-    // Compound File Binary: what Excel wraps an encrypted workbook in, and its format before 2007.
-    if bytes.starts_with(&[0xd0, 0xcf, 0x11, 0xe0]) {
-        return Err(Refusal::Encrypted);
-    }
-    if !bytes.starts_with(b"PK") {
-        return Err(Refusal::NotAWorkbook);
-    }
-    let mut archive = ZipArchive::new(Cursor::new(bytes)).map_err(refusal)?;
-    if archive.len() > MOST_PARTS {
-        return Err(Refusal::TooLarge);
-    }
-    if archive
-        .decompressed_size()
-        .is_some_and(|declared| declared > u128::from(MOST_BYTES))
-    {
-        return Err(Refusal::TooLarge);
-    }
-    let (mut total, mut sheets) = (0_u64, 0_u64);
-    let mut chunk = vec![0; CHUNK];
-    for at in 0..archive.len() {
-        let part = archive.by_index(at).map_err(refusal)?;
-        let name = part.name().map_err(refusal)?.into_owned();
-        let is_xml = is_xml(&name);
-        let (packed, bounds) = (part.compressed_size(), Bounds::of(&name));
-        let allowed = bounds
-            .bytes
-            .min(RATIO_FROM.max(packed.saturating_mul(MOST_RATIO)))
-            .min(MOST_BYTES.saturating_sub(total));
-        let mut census = Census::default();
-        let mut unpacked = 0_u64;
-        // One byte more than is allowed tells that there is more.
-        let mut part = part.take(allowed + 1);
-        loop {
-            let read = part.read(&mut chunk).map_err(|_| Refusal::Damaged)?;
-            if read == 0 {
-                break;
-            }
-            unpacked += read as u64;
-            if unpacked > allowed {
-                return Err(Refusal::TooLarge);
-            }
-            if is_xml {
-                census.add(&chunk[..read])?;
-            }
-        }
-        total += unpacked;
-        sheets += census.sheets;
-        if census.tags > bounds.tags || sheets > MOST_SHEETS {
-            return Err(Refusal::TooMuch);
-        }
-    }
-    Ok(())
+/// An archive that is within the bounds.
+pub(super) struct Archive<'b> {
+    archive: ZipArchive<Cursor<&'b [u8]>>,
+    /// The places of the parts by their plain names.
+    places: HashMap<String, usize>,
 }
 
-/// Other parts (pictures, printers' settings) may hold any bytes. A workbook that names one of them as its own finds at
-/// most 16 MiB there.
-fn is_xml(name: &str) -> bool {
-    let name = name.to_lowercase();
-    [".xml", ".rels"].iter().any(|end| name.ends_with(end))
+impl<'b> Archive<'b> {
+    /// Opens an archive and holds it against the bounds.
+    pub fn open(bytes: &'b [u8]) -> Result<Self, Refusal> {
+        container::check(bytes)?;
+        let archive = ZipArchive::new(Cursor::new(bytes)).map_err(refusal)?;
+        if archive.len() > MOST_PARTS {
+            return Err(Refusal::TooLarge);
+        }
+        let mut places = HashMap::new();
+        for (place, name) in archive.file_names().enumerate() {
+            places.insert(plain(&name.map_err(refusal)?), place);
+        }
+        let mut archive = Self { archive, places };
+        archive.check_kind()?;
+        archive.check_bounds()?;
+        Ok(archive)
+    }
+
+    /// Opens a part, whatever the case of its name; none where there is none.
+    pub fn part(&mut self, name: &str) -> Result<Option<Part<ZipFile<'_, Cursor<&'b [u8]>>>>, Refusal> {
+        let Some(place) = self.places.get(&plain(name)) else {
+            return Ok(None);
+        };
+        let packed = self.archive.by_index(*place).map_err(refusal)?;
+        Ok(Some(Part::new(packed, Bounds::of(name).tags)))
+    }
+
+    /// Whether there is such a part.
+    pub fn has(&self, name: &str) -> bool {
+        self.places.contains_key(&plain(name))
+    }
+
+    /// Refuses archives of other kinds by their names.
+    fn check_kind(&mut self) -> Result<(), Refusal> {
+        let has = |end: &str| self.places.keys().any(|name| name.ends_with(end));
+        if has("workbook.bin") && !has("workbook.xml") {
+            return Err(Refusal::Xlsb);
+        }
+        let Some(place) = self.places.get("mimetype") else {
+            return Ok(());
+        };
+        let mut kind = Vec::new();
+        let part = self.archive.by_index(*place).map_err(refusal)?;
+        let read = part.take(OPEN_DOCUMENT.len() as u64).read_to_end(&mut kind);
+        match read.is_ok() && kind == OPEN_DOCUMENT {
+            true => Err(Refusal::Ods),
+            false => Ok(()),
+        }
+    }
+
+    fn check_bounds(&mut self) -> Result<(), Refusal> {
+        let declared = self.archive.decompressed_size();
+        if declared.is_some_and(|declared| declared > u128::from(MOST_BYTES)) {
+            return Err(Refusal::TooLarge);
+        }
+        let mut total = 0_u64;
+        let mut chunk = vec![0; CHUNK];
+        for place in 0..self.archive.len() {
+            // A part that can't be unpacked is no fault until it is read.
+            let Ok(part) = self.archive.by_index(place) else {
+                continue;
+            };
+            let bounds = Bounds::of(&part.name().map_err(refusal)?);
+            let allowed = bounds
+                .bytes
+                .min(RATIO_FROM.max(part.compressed_size().saturating_mul(MOST_RATIO)))
+                .min(MOST_BYTES.saturating_sub(total));
+            total += unpacked(part, allowed, &mut chunk)?;
+        }
+        Ok(())
+    }
+}
+
+/// The bytes that a part unpacks to, as far as it can be unpacked.
+fn unpacked(part: impl Read, allowed: u64, chunk: &mut [u8]) -> Result<u64, Refusal> {
+    let mut unpacked = 0_u64;
+    // One byte more than is allowed tells that there is more.
+    let mut part = part.take(allowed + 1);
+    loop {
+        let read = part.read(chunk).unwrap_or(0);
+        if read == 0 {
+            return Ok(unpacked);
+        }
+        unpacked += read as u64;
+        if unpacked > allowed {
+            return Err(Refusal::TooLarge);
+        }
+    }
+}
+
+/// A part's name as all programs understand it.
+fn plain(name: &str) -> String {
+    name.replace('\\', "/").trim_start_matches('/').to_lowercase()
 }
 
 fn refusal(error: ZipError) -> Refusal {
     match error {
         ZipError::UnsupportedArchive(ZipError::PASSWORD_REQUIRED) => Refusal::Encrypted,
+        ZipError::CompressionMethodNotSupported(AES) => Refusal::Encrypted,
+        ZipError::CompressionMethodNotSupported(_) => Refusal::Packing,
         _ => Refusal::Damaged,
     }
 }

@@ -10,170 +10,107 @@ use super::refusal::Refusal;
 const MOST_RUN: u64 = 1 << 20;
 /// Bytes of an XML declaration.
 const MOST_DECLARATION: usize = 512;
-/// The parser reserves room for as many strings as this attribute promises.
-const PROMISE: &[u8] = b"uniqueCount";
-/// More than a part of the allowed size could hold.
-const MOST_PROMISED: u64 = 8_000_000;
-/// Bytes of a tag's name that matter.
-const MOST_NAME: usize = 32;
 
-/// What has been seen of a part.
-#[derive(Debug, Default)]
+/// What has been seen of a part's UTF-8.
+#[derive(Debug)]
 pub(super) struct Census {
-    /// Tags, whatever they are.
-    pub tags: u64,
-    /// Tags named `sheet`: each gives a worksheet.
-    pub sheets: u64,
-    state: State,
-    name: Vec<u8>,
-    declaration: Vec<u8>,
+    /// Tags that the part may still have, whatever they are.
+    tags: u64,
+    /// Bytes since the last `<`.
     run: u64,
-    matched: usize,
-    promised: Option<u64>,
-    seen: usize,
-}
-
-#[derive(Debug, Default, Clone, Copy, PartialEq)]
-enum State {
-    #[default]
-    Text,
-    Name,
-    Declaration,
+    /// The declaration, from its `<?xml` on; none before and after it.
+    declaration: Option<Vec<u8>>,
+    /// Whether it declares an encoding that is not decoded: ASCII alone means the same in each.
+    is_foreign: bool,
 }
 
 impl Census {
+    /// A census of a part that may have that many tags.
+    pub fn new(tags: u64) -> Self {
+        Self {
+            tags,
+            run: 0,
+            declaration: Some(Vec::new()),
+            is_foreign: false,
+        }
+    }
+
     /// Looks at the next bytes.
     pub fn add(&mut self, bytes: &[u8]) -> Result<(), Refusal> {
         for byte in bytes {
-            // UTF-16, with a mark or without: what is searched for here would not be found in it.
-            if self.seen < 4 && matches!(byte, 0 | 0xfe | 0xff) {
+            self.declare(*byte);
+            if self.is_foreign && !byte.is_ascii() {
                 return Err(Refusal::Encoding);
             }
-            self.seen = self.seen.saturating_add(1);
-            self.promise(*byte)?;
-            self.tag(*byte)?;
-        }
-        Ok(())
-    }
-
-    fn tag(&mut self, byte: u8) -> Result<(), Refusal> {
-        if self.state == State::Declaration {
-            self.declaration.push(byte);
-            if self.declaration.ends_with(b"?>") {
-                self.state = State::Text;
-                return self.check_declaration();
+            self.run += 1;
+            if *byte == b'<' {
+                self.run = 0;
+                self.tags = self.tags.checked_sub(1).ok_or(Refusal::TooMuch)?;
             }
-            return if self.declaration.len() > MOST_DECLARATION {
-                Err(Refusal::Encoding)
-            } else {
-                Ok(())
-            };
-        }
-        if byte == b'<' {
-            self.tags += 1;
-            self.run = 0;
-            self.name.clear();
-            self.state = State::Name;
-            return Ok(());
-        }
-        self.run += 1;
-        if self.run > MOST_RUN {
-            return Err(Refusal::TooMuch);
-        }
-        if self.state == State::Name {
-            if byte.is_ascii_whitespace() || byte == b'>' || byte == b'/' {
-                self.named();
-            } else if self.name.len() < MOST_NAME {
-                self.name.push(byte);
+            if self.run > MOST_RUN {
+                return Err(Refusal::TooMuch);
             }
         }
         Ok(())
     }
 
-    fn named(&mut self) {
-        self.state = State::Text;
-        if self.name == b"?xml" {
-            self.declaration.clear();
-            self.state = State::Declaration;
-        }
-        if self.name.rsplit(|byte| *byte == b':').next() == Some(b"sheet") {
-            self.sheets += 1;
-        }
-    }
-
-    /// Other encodings could spell names so that they are not found here.
-    fn check_declaration(&self) -> Result<(), Refusal> {
-        let text = String::from_utf8_lossy(&self.declaration).to_ascii_lowercase();
-        let Some((_, rest)) = text.split_once("encoding") else {
-            return Ok(());
+    fn declare(&mut self, byte: u8) {
+        let Some(declaration) = &mut self.declaration else {
+            return;
         };
-        let known = rest.split(['"', '\'']).nth(1);
-        match known {
-            Some("utf-8" | "utf8" | "us-ascii" | "ascii") => Ok(()),
-            _ => Err(Refusal::Encoding),
+        declaration.push(byte);
+        let begins = b"<?xml".iter().zip(&*declaration).all(|(due, byte)| due == byte);
+        let ends = declaration.ends_with(b"?>");
+        if ends && begins {
+            self.is_foreign = is_foreign(declaration);
+        }
+        if ends || !begins || declaration.len() > MOST_DECLARATION {
+            self.declaration = None;
         }
     }
+}
 
-    fn promise(&mut self, byte: u8) -> Result<(), Refusal> {
-        if let Some(promised) = &mut self.promised {
-            match byte {
-                b'0'..=b'9' => {
-                    *promised = promised.saturating_mul(10).saturating_add(u64::from(byte - b'0'));
-                    if *promised > MOST_PROMISED {
-                        return Err(Refusal::TooMuch);
-                    }
-                    return Ok(());
-                }
-                b'=' | b'"' | b'\'' | b'+' if *promised == 0 => return Ok(()),
-                byte if byte.is_ascii_whitespace() && *promised == 0 => return Ok(()),
-                _ => self.promised = None,
-            }
-        }
-        self.matched = match PROMISE.get(self.matched) {
-            Some(due) if *due == byte => self.matched + 1,
-            _ => usize::from(byte == PROMISE[0]),
-        };
-        if self.matched == PROMISE.len() {
-            self.matched = 0;
-            self.promised = Some(0);
-        }
-        Ok(())
-    }
+/// Whether a declaration names an encoding other than those that are decoded.
+fn is_foreign(declaration: &[u8]) -> bool {
+    let text = String::from_utf8_lossy(declaration).to_ascii_lowercase();
+    let name = text
+        .split_once("encoding")
+        .and_then(|(_, rest)| rest.split(['"', '\'']).nth(1));
+    // What declares UTF-16 and is none was made into UTF-8 after it was declared.
+    !matches!(
+        name,
+        None | Some("utf-8" | "utf8" | "us-ascii" | "ascii" | "utf-16" | "utf-16le" | "utf-16be")
+    )
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn look(text: &str) -> Result<(u64, u64), Refusal> {
-        let mut census = Census::default();
+    fn look(text: &str) -> Result<(), Refusal> {
+        let mut census = Census::new(4);
         // Byte by byte: nothing depends on how the stream is cut.
-        text.as_bytes()
-            .iter()
-            .try_for_each(|byte| census.add(&[*byte]))
-            .map(|()| (census.tags, census.sheets))
+        text.as_bytes().iter().try_for_each(|byte| census.add(&[*byte]))
     }
 
     #[test]
     fn what_takes_memory_is_seen() {
-        let declared = "<?xml version=\"1.0\" encoding=\"UTF-8\"?>";
-        assert_eq!(
-            look(&format!("{declared}<a><x:sheet name='1'/><sheets/><sheet>")),
-            Ok((5, 2))
-        );
-        assert_eq!(look("<sst uniqueCount=\"500\" count='9000000000'>"), Ok((1, 0)));
-        for promise in [
-            "<sst uniqueCount=\"90000000000\">",
-            "<sst a='<' uniqueCount = '90000000000'>",
-            "<sst a='>' b='uniqu'uniqueCount=\"00000000090000000000\">",
-        ] {
-            assert_eq!(look(promise), Err(Refusal::TooMuch), "{promise}");
-        }
-        assert_eq!(
-            look("<?xml version='<' encoding=\"utf-16\"?>"),
-            Err(Refusal::Encoding)
-        );
-        assert_eq!(look("\0<\0a"), Err(Refusal::Encoding));
+        assert_eq!(look("<?xml version=\"1.0\" encoding=\"UTF-8\"?><a>я</a>"), Ok(()));
+        assert_eq!(look("<a><b><c><d><e>"), Err(Refusal::TooMuch));
         assert_eq!(look(&" ".repeat(2 << 20)), Err(Refusal::TooMuch));
+    }
+
+    #[test]
+    fn another_encoding_is_refused_where_it_matters() {
+        for name in ["windows-1251", "koi8-r", "iso-8859-1"] {
+            let declared = format!("<?xml version='<' encoding='{name}'?>");
+            assert_eq!(look(&format!("{declared}<a>abc</a>")), Ok(()), "{name}");
+            assert_eq!(
+                look(&format!("{declared}<a>я</a>")),
+                Err(Refusal::Encoding),
+                "{name}"
+            );
+        }
+        assert_eq!(look("<a>я</a><?xml encoding='koi8-r'?>"), Ok(()));
     }
 }

@@ -43,6 +43,8 @@ impl Day<'_> {
             }
         };
         self.notes.bad_times(LINES, "cells", workbook.wrong);
+        self.notes
+            .observe(Observation::MendedCharacters, workbook.replaced);
         self.notes.observe(Observation::HeadlessSheets, workbook.headless);
         let sheets = |table: &Table| workbook.tables.get(&*table.name).map(Vec::as_slice);
         let Some(json) = json else {
@@ -75,8 +77,9 @@ impl Day<'_> {
         let sheets = workbook.tables.get(&*plan.table.name)?;
         let start = vec![Cell::Null; plan.table.columns.len()];
         // What does not fit is told of tables that are fed.
-        let rows = rows::rows(plan, sheets, &start, &mut Notes::default());
-        Some(people.settle_stays(rows, id, None).len() as u64)
+        let mut notes = Notes::default();
+        let rows = rows::rows(plan, sheets, &start, &mut notes);
+        Some(people.settle_stays(rows, id, None, &mut notes).len() as u64)
     }
 }
 

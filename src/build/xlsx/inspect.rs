@@ -33,7 +33,7 @@ pub fn inspect_workbook(bytes: &[u8], mapping: &Mapping) -> Result<BookInspectio
         let template = vec![Cell::Null; plan.table.columns.len()];
         let mut notes = Notes::default();
         let rows = rows::rows(plan, sheets, &template, &mut notes);
-        Some(people.settle_stays(rows, "", None).len() as u64)
+        Some(people.settle_stays(rows, "", None, &mut notes).len() as u64)
     });
     Ok(BookInspection {
         empty: workbook.rows == 0,

@@ -1,12 +1,13 @@
 //! How the mapping finds a table in a workbook: by the sheet's name and the texts of its header. Pure.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::HashMap;
+use std::rc::Rc;
 
-use serde::{Deserialize, Serialize};
+use serde_json::Value;
 
 use super::datum::Datum;
+use super::rules::SheetRules;
 use super::sheet::SheetRow;
-use crate::build::file::Names;
 use crate::lake::table::{Table, Type, builtin};
 
 /// What a stay is made of; not columns themselves.
@@ -18,19 +19,6 @@ const FEWEST: usize = 2;
 const MOST_NAME: usize = 200;
 /// Bytes of a text that may be a header.
 const MOST_FOLDED: usize = 1024;
-
-/// A table's `xlsx` rules in the mapping file.
-#[derive(Debug, Clone, PartialEq, Deserialize, Serialize)]
-#[serde(deny_unknown_fields)]
-pub(in crate::build) struct SheetRules {
-    /// The names of its sheets.
-    pub sheets: Names,
-    /// The headers of its columns, by column.
-    pub columns: BTreeMap<String, Names>,
-    /// What stands for a value, by column and value.
-    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
-    pub values: BTreeMap<String, BTreeMap<String, Names>>,
-}
 
 /// Where a value goes.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -52,6 +40,8 @@ pub(in crate::build) struct SheetPlan {
     columns: Vec<(Target, Vec<String>)>,
     /// Values to be put for others, by column.
     values: HashMap<usize, HashMap<String, String>>,
+    /// The texts of rows that do not count, by column.
+    skip: HashMap<usize, Vec<String>>,
 }
 
 /// What a row's columns are.
@@ -80,38 +70,32 @@ impl SheetPlan {
         if rules.sheets.0.is_empty() {
             return Err("`xlsx.sheets` must name a sheet".into());
         }
-        let stays = table.columns.iter().any(|column| column.kind == Type::Sessions);
-        let columns = rules
-            .columns
-            .iter()
-            .map(|(name, headers)| {
-                let refuse = |reason| format!("column `{name}` of `xlsx`: {reason}");
-                let headers: Vec<_> = headers.0.iter().map(|header| fold(header)).collect();
-                if headers.iter().all(String::is_empty) {
-                    return Err(refuse("a header's text is missing"));
-                }
-                let target = match name.as_str() {
-                    JOINED if stays => Target::Joined,
-                    LEFT if stays => Target::Left,
-                    name => column(table, name).map_err(refuse)?,
-                };
-                Ok((target, headers))
-            })
-            .collect::<Result<Vec<_>, String>>()?;
+        if rules.columns.is_empty() {
+            return Err("`xlsx.columns` must name a column with its header".into());
+        }
+        let columns = headers(table, rules)?;
+        let fed = |key: &str, name: &str| {
+            let index = table.index(name).filter(|_| rules.columns.contains_key(name));
+            index.ok_or_else(|| format!("`xlsx.{key}` of `{name}`, which `xlsx` does not feed"))
+        };
         let mut values: HashMap<usize, HashMap<String, String>> = HashMap::new();
         for (name, known) in &rules.values {
-            let index = table.index(name).filter(|_| rules.columns.contains_key(name));
-            let index =
-                index.ok_or_else(|| format!("`xlsx.values` of `{name}`, which `xlsx` does not feed"))?;
+            let index = fed("values", name)?;
             for (value, texts) in known {
                 let of = values.entry(index).or_default();
                 of.extend(texts.0.iter().map(|text| (fold(text), value.clone())));
             }
         }
+        let mut skip = HashMap::new();
+        for (name, texts) in &rules.skip {
+            let texts: Vec<_> = texts.0.iter().map(|text| fold(text)).collect();
+            skip.insert(fed("skip", name)?, texts);
+        }
         Ok(Self {
             sheets: rules.sheets.0.iter().map(|name| fold(name)).collect(),
             columns,
             values,
+            skip,
         })
     }
 
@@ -124,6 +108,19 @@ impl SheetPlan {
     pub fn value_of(&self, column: usize, text: &str) -> Option<&str> {
         let known = self.values.get(&column).filter(|_| text.len() <= MOST_FOLDED)?;
         known.get(&fold(text)).map(String::as_str)
+    }
+
+    /// Whether a row with these values is one of totals or the like, and not one of the table: a column says so, or,
+    /// where it says nothing, any other.
+    pub fn is_skipped(&self, values: &[(Rc<Target>, Value)]) -> bool {
+        self.skip.iter().any(|(column, words)| {
+            let in_column = |target: &Target| matches!(target, Target::Column(index, _) if index == column);
+            let own = values.iter().find(|(target, _)| in_column(target));
+            match own {
+                Some((_, value)) => is_one_of(words, value),
+                None => values.iter().any(|(_, value)| is_one_of(words, value)),
+            }
+        })
     }
 
     /// The header among a sheet's first rows: the row that has most of the columns, the first of such.
@@ -153,9 +150,8 @@ impl SheetPlan {
         let mut found = 0;
         for (target, headers) in &self.columns {
             // One place may have several names: the first of those that are there.
-            if let Some(place) = headers.iter().find_map(|header| places.get(header))
-                && !targets.contains_key(place)
-            {
+            let known = headers.iter().filter_map(|header| places.get(header));
+            if let Some(place) = known.into_iter().find(|place| !targets.contains_key(*place)) {
                 targets.insert(*place, target.clone());
                 found += 1;
             }
@@ -178,6 +174,20 @@ impl SheetPlan {
     }
 }
 
+/// Whether a text is one of some words, perhaps with a number behind it: `Итого`, `Итого:`, `Total (25)`.
+fn is_one_of(words: &[String], value: &Value) -> bool {
+    let Some(text) = value.as_str().filter(|text| text.len() <= MOST_FOLDED) else {
+        return false;
+    };
+    let text = fold(text);
+    words.iter().any(|word| {
+        text.strip_prefix(word.as_str()).is_some_and(|rest| {
+            let rest = rest.trim_start_matches(|c: char| !c.is_alphanumeric());
+            rest.chars().next().is_none_or(|c| c.is_numeric())
+        })
+    })
+}
+
 /// The header's texts, cut: each stands in every row of `report_rows`. One that is there twice has its letter besides.
 fn names(row: &SheetRow) -> HashMap<u32, String> {
     let mut seen = std::collections::HashSet::new();
@@ -192,6 +202,28 @@ fn names(row: &SheetRow) -> HashMap<u32, String> {
         names.insert(*column, name);
     }
     names
+}
+
+/// The headers of each column that is fed.
+fn headers(table: &Table, rules: &SheetRules) -> Result<Vec<(Target, Vec<String>)>, String> {
+    let stays = table.columns.iter().any(|column| column.kind == Type::Sessions);
+    rules
+        .columns
+        .iter()
+        .map(|(name, headers)| {
+            let refuse = |reason| format!("column `{name}` of `xlsx`: {reason}");
+            let headers: Vec<_> = headers.names.0.iter().map(|header| fold(header)).collect();
+            if headers.iter().all(String::is_empty) {
+                return Err(refuse("a header's text is missing"));
+            }
+            let target = match name.as_str() {
+                JOINED if stays => Target::Joined,
+                LEFT if stays => Target::Left,
+                name => column(table, name).map_err(refuse)?,
+            };
+            Ok((target, headers))
+        })
+        .collect()
 }
 
 fn column(table: &Table, name: &str) -> Result<Target, &'static str> {
@@ -276,7 +308,7 @@ mod tests {
                 .zip(texts)
                 .map(|(at, text)| (at, Datum::Text((*text).into())))
                 .collect(),
-            wrong: 0,
+            wrong: Vec::new(),
         };
         let titles = row(0, &["Участник", "Роль"]);
         let header = row(3, &["№", "ИМЯ", "e - mail", "Вход", "Вход"]);

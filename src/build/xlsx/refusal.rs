@@ -5,10 +5,26 @@ use std::fmt;
 /// Why a workbook is not read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Refusal {
-    /// It is no ZIP archive, or a ZIP archive without a workbook.
+    /// It is no file that the program knows, or a ZIP archive without a workbook.
     NotAWorkbook,
-    /// It is protected by a password, or of Excel's old format: both come in the same container.
+    /// It is protected by a password.
     Encrypted,
+    /// It is of the format that Excel had before 2007.
+    Xls,
+    /// It is Excel's binary format.
+    Xlsb,
+    /// It is a spreadsheet of LibreOffice's format.
+    Ods,
+    /// It is an HTML page.
+    Html,
+    /// It is JSON.
+    Json,
+    /// It is an XML document, not an archive of such.
+    Xml,
+    /// It is text, as CSV and TSV are.
+    Text,
+    /// Its parts are packed by a method other than deflate.
+    Packing,
     /// It is cut, or its parts are not what they should be.
     Damaged,
     /// It unpacks to more than any report holds.
@@ -25,7 +41,15 @@ impl fmt::Display for Refusal {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::NotAWorkbook => "no XLSX workbook",
-            Self::Encrypted => "an encrypted workbook, or one of Excel's old format",
+            Self::Encrypted => "a password-protected workbook",
+            Self::Xls => "an XLS workbook (Excel 97-2003), not XLSX",
+            Self::Xlsb => "an XLSB workbook, not XLSX",
+            Self::Ods => "an ODS spreadsheet, not XLSX",
+            Self::Html => "an HTML page, not an XLSX workbook",
+            Self::Json => "JSON, not an XLSX workbook",
+            Self::Xml => "an XML document, not an XLSX workbook",
+            Self::Text => "CSV or other text, not an XLSX workbook",
+            Self::Packing => "a workbook packed by a method other than deflate",
             Self::Damaged => "a damaged workbook",
             Self::TooLarge => "a workbook that unpacks to more than any report",
             Self::TooMuch => "a workbook with more sheets, cells or text than any report",

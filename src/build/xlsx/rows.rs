@@ -1,5 +1,7 @@
 //! From a workbook's rows to those of a table. Pure.
 
+use std::rc::Rc;
+
 use serde_json::{Map, Value};
 
 use super::plan::{JOINED, LEFT, Target};
@@ -9,7 +11,7 @@ use crate::build::mapping::TablePlan;
 use crate::build::notes::{Kept, Notes};
 use crate::build::rows::Row;
 use crate::build::shape;
-use crate::lenient;
+use crate::lenient::{self, Reading};
 
 /// The rows of a table. Each starts as `template`, which holds what does not come from the workbook.
 pub(in crate::build) fn rows<'v>(
@@ -21,7 +23,9 @@ pub(in crate::build) fn rows<'v>(
     let mut rows = Vec::new();
     for sheet in sheets {
         for values in &sheet.rows {
-            rows.push(row(plan, sheet, values, template, notes));
+            if is_row(plan, values) {
+                rows.push(row(plan, sheet, values, template, notes));
+            }
         }
     }
     rows
@@ -30,7 +34,7 @@ pub(in crate::build) fn rows<'v>(
 fn row<'v>(
     plan: &TablePlan,
     sheet: &'v BoundSheet,
-    values: &'v [(std::rc::Rc<Target>, Value)],
+    values: &'v [(Rc<Target>, Value)],
     template: &[Cell<'v>],
     notes: &mut Notes,
 ) -> Row<'v> {
@@ -61,28 +65,42 @@ fn row<'v>(
         .iter()
         .position(|column| column.kind == crate::lake::table::Type::Sessions);
     if let Some(index) = stays {
-        row.cells[index] = match session(joined, left) {
-            Ok(session) => Cell::Sessions(session.into_iter().collect()),
-            Err(name) => {
-                notes.bad(&plan.table.name, name);
-                Cell::Sessions(Vec::new())
-            }
-        };
+        let (session, wrong) = session(joined, left);
+        row.cells[index] = session.map_or(Cell::Null, |session| Cell::Sessions(vec![session]));
+        if let Some(name) = wrong {
+            notes.bad(&plan.table.name, name);
+        }
     }
     row
 }
 
-/// The stay that a row is; the name of what is wrong with it otherwise.
-fn session(joined: Option<&Value>, left: Option<&Value>) -> Result<Option<Session>, &'static str> {
-    let micros = |value: &Value| lenient::instant(value).map(|instant| instant.timestamp_micros());
-    let joined = match (joined, left) {
-        (None, None) => return Ok(None),
-        (None, Some(_)) => return Err(JOINED),
-        (Some(joined), _) => micros(joined).ok_or(JOINED)?,
+/// Whether values are those of a row of the table: some of them feed it, and they are no totals. Who has a start of a
+/// stay is somebody, whatever the name.
+fn is_row(plan: &TablePlan, values: &[(Rc<Target>, Value)]) -> bool {
+    let feeds = |target: &Target| !matches!(target, Target::Extra(_));
+    let begins = |(target, value): &(Rc<Target>, Value)| {
+        matches!(**target, Target::Joined) && lenient::instant(value).is_some()
     };
-    let left = match left {
-        Some(left) => Some(micros(left).filter(|left| *left >= joined).ok_or(LEFT)?),
-        None => None,
+    let is_skipped = || plan.sheet.as_ref().is_some_and(|sheet| sheet.is_skipped(values));
+    values.iter().any(|(target, _)| feeds(target)) && (values.iter().any(begins) || !is_skipped())
+}
+
+/// The stay that a row is, and what of it can't be read. A good start is kept whatever the end is: without one, or with
+/// one before the start, the stay is open. Without a start the person was there, and nothing is known of the stay.
+fn session(joined: Option<&Value>, left: Option<&Value>) -> (Option<Session>, Option<&'static str>) {
+    let [joined, left] = [joined, left].map(|value| {
+        let read = value.map_or(Reading::Absent, lenient::read_instant);
+        match read {
+            Reading::Read(instant) => Reading::Read(instant.timestamp_micros()),
+            Reading::Absent => Reading::Absent,
+            Reading::Unreadable => Reading::Unreadable,
+        }
+    });
+    let Reading::Read(joined) = joined else {
+        let is_nothing = joined == Reading::Absent && left == Reading::Absent;
+        return (None, (!is_nothing).then_some(JOINED));
     };
-    Ok(Some(Session { joined, left }))
+    let end = left.ok().filter(|left| *left >= joined);
+    let wrong = (left != Reading::Absent && end.is_none()).then_some(LEFT);
+    (Some(Session { joined, left: end }), wrong)
 }

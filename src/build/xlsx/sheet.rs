@@ -1,22 +1,23 @@
 //! The rows of one worksheet, one after another as the parser comes to them. Pure.
+//!
+//! What the sheet says of its own size is not read: some programs write `A1`, or nothing, or the whole sheet.
 
-use std::io::Cursor;
-use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::io::Read;
 
-use calamine::{DataRef, Dimensions, Reader, SheetType, Xlsx, XlsxCellReader, XlsxError};
+use quick_xml::events::{BytesStart, Event};
 
-use super::datum::{Datum, NoDatum};
+use super::archive::Archive;
+use super::datum::{Datum, Meaning, NoDatum};
+use super::package::{Package, SheetPart};
+use super::part::{Depth, Part, attribute};
+use super::place::{self, Region};
 use super::refusal::Refusal;
+use super::{formats, strings};
 
-/// Excel's own bounds.
-const MOST_ROWS: u32 = 1 << 20;
-const MOST_COLUMNS: u32 = 1 << 14;
 /// Cells of a workbook, blank ones too.
 const MOST_CELLS: u64 = 20_000_000;
 /// Bytes of text of a workbook. A shared string stands in the file once and may be in every cell.
 const MOST_TEXT: usize = 256 << 20;
-/// Bytes of a sheet's name; Excel's own bound is 31 characters.
-const MOST_NAME: usize = 1024;
 /// Merged regions of a sheet that are looked at.
 const MOST_MERGED: usize = 100_000;
 
@@ -27,8 +28,8 @@ pub(super) struct SheetRow {
     pub index: u32,
     /// Its values by column, from 0, in order.
     pub cells: Vec<(u32, Datum)>,
-    /// Cells that hold an error, or nothing a cell can hold.
-    pub wrong: u64,
+    /// The columns whose cell holds an error, or nothing a cell can hold.
+    pub wrong: Vec<u32>,
 }
 
 /// What all sheets of a workbook may have together.
@@ -49,98 +50,105 @@ impl Budget {
     }
 }
 
-/// Calls the parser, which was made for workbooks of good will: where it panics over another, the workbook is refused
-/// and the program goes on. It is dropped then, so that nothing half-done is seen.
-fn guarded<T>(call: impl FnOnce() -> Result<T, XlsxError>) -> Result<Result<T, XlsxError>, Refusal> {
-    catch_unwind(AssertUnwindSafe(call)).map_err(|_| Refusal::Unreadable)
-}
-
 /// An open workbook.
 pub(super) struct Book<'b> {
-    book: Xlsx<Cursor<&'b [u8]>>,
+    archive: Archive<'b>,
+    package: Package,
+    meaning: Meaning,
+    /// Characters that could not be decoded, in what has been read.
+    pub replaced: u64,
 }
 
 impl<'b> Book<'b> {
-    /// Opens a workbook whose archive has been held against its bounds.
+    /// Opens a workbook.
     pub fn open(bytes: &'b [u8]) -> Result<Self, Refusal> {
-        let book = guarded(|| Xlsx::new(Cursor::new(bytes)))?.map_err(|error| match error {
-            XlsxError::Password => Refusal::Encrypted,
-            XlsxError::FileNotFound(_) | XlsxError::RelationshipNotFound => Refusal::NotAWorkbook,
-            _ => Refusal::Damaged,
+        let mut archive = Archive::open(bytes)?;
+        let package = Package::read(&mut archive)?;
+        let strings = strings::read(&mut archive, &package.strings)?;
+        let meaning = Meaning {
+            strings: strings.texts,
+            formats: formats::read(&mut archive, &package.styles)?,
+            from_1904: package.from_1904,
+        };
+        Ok(Self {
+            archive,
+            package,
+            meaning,
+            replaced: strings.replaced,
+        })
+    }
+
+    /// The worksheets by name: in that order `report_rows` has their rows.
+    pub fn sheets(&self) -> Vec<SheetPart> {
+        let mut sheets = self.package.sheets.clone();
+        sheets.sort_by(|one, other| one.name.cmp(&other.name));
+        sheets
+    }
+
+    /// Whether serial days count from 1904.
+    pub fn is_from_1904(&self) -> bool {
+        self.package.from_1904
+    }
+
+    /// The regions of merged cells that are more than a row high.
+    pub fn merged(&mut self, sheet: &SheetPart) -> Result<Vec<Region>, Refusal> {
+        let mut part = self.archive.part(&sheet.path)?.ok_or(Refusal::Damaged)?;
+        let mut regions = Vec::new();
+        part.each(&mut |name, element| {
+            if name == "mergeCell" && regions.len() < MOST_MERGED {
+                let region = attribute(element, "ref").and_then(|text| place::region(&text));
+                regions.extend(region.filter(|region| region.last_row > region.first_row));
+            }
+            Ok(())
         })?;
-        Ok(Self { book })
-    }
-
-    /// The worksheets by name. One of a name that another had before can't be asked for.
-    pub fn sheets(&self) -> Result<Vec<String>, Refusal> {
-        let sheets = self.book.sheets_metadata().iter();
-        let mut names: Vec<_> = sheets
-            .filter(|sheet| sheet.typ == SheetType::WorkSheet)
-            .map(|sheet| sheet.name.clone())
-            .collect();
-        names.sort_unstable();
-        names.dedup();
-        // It stands in every row of `report_rows`.
-        match names.iter().all(|name| name.len() <= MOST_NAME) {
-            true => Ok(names),
-            false => Err(Refusal::TooMuch),
-        }
-    }
-
-    /// The regions of merged cells that are more than a row high, by their first column.
-    pub fn merged(&mut self, sheet: &str) -> Result<Vec<Dimensions>, Refusal> {
-        let regions = guarded(|| self.book.merge_cells_by_sheet_name(sheet))?.unwrap_or_default();
-        let high = regions.into_iter().filter(|region| region.end.0 > region.start.0);
-        Ok(high.take(MOST_MERGED).collect())
+        Ok(regions)
     }
 
     /// Gives each row of a sheet to `row`, in order.
     pub fn rows<E: From<Refusal>>(
         &mut self,
-        sheet: &str,
+        sheet: &SheetPart,
         budget: &mut Budget,
         row: &mut dyn FnMut(SheetRow) -> Result<(), E>,
     ) -> Result<(), E> {
-        let mut reader = match guarded(|| self.book.worksheet_cells_reader(sheet))? {
-            Ok(reader) => reader,
-            // A sheet of another kind has no rows.
-            Err(XlsxError::NotAWorksheet(_)) => return Ok(()),
-            Err(_) => return Err(Refusal::Damaged.into()),
+        let part = self.archive.part(&sheet.path)?.ok_or(Refusal::Damaged)?;
+        let mut cells = Cells {
+            part,
+            meaning: &self.meaning,
+            row: 0,
+            column: 0,
         };
+        if !cells.find_data()? {
+            return Ok(());
+        }
         let mut current = SheetRow::default();
-        while let Some((at, value)) = next(&mut reader)? {
-            let at = at.unwrap_or((current.index, 0));
-            if at.0 >= MOST_ROWS || at.1 >= MOST_COLUMNS {
-                return Err(Refusal::TooMuch.into());
-            }
+        while let Some((at, datum)) = cells.next()? {
             // Excel does not open a sheet whose rows are not in order either.
             if at.0 < current.index {
                 return Err(Refusal::Damaged.into());
             }
             if at.0 > current.index {
-                let done = std::mem::replace(
-                    &mut current,
-                    SheetRow {
-                        index: at.0,
-                        ..SheetRow::default()
-                    },
-                );
-                finish(done, row)?;
+                let index = at.0;
+                let next = SheetRow {
+                    index,
+                    ..SheetRow::default()
+                };
+                finish(std::mem::replace(&mut current, next), row)?;
             }
-            let datum = value.map_or(Err(NoDatum::Wrong), |value| Datum::of(&value));
             budget.spend(datum.as_ref().ok())?;
             match datum {
                 Ok(datum) => current.cells.push((at.1, datum)),
-                Err(NoDatum::Wrong) => current.wrong += 1,
+                Err(NoDatum::Wrong) => current.wrong.push(at.1),
                 Err(NoDatum::Blank) => {}
             }
         }
+        self.replaced += cells.part.replaced();
         finish(current, row)
     }
 }
 
 fn finish<E>(mut done: SheetRow, row: &mut dyn FnMut(SheetRow) -> Result<(), E>) -> Result<(), E> {
-    if done.cells.is_empty() && done.wrong == 0 {
+    if done.cells.is_empty() && done.wrong.is_empty() {
         return Ok(());
     }
     done.cells.sort_by_key(|(column, _)| *column);
@@ -148,22 +156,106 @@ fn finish<E>(mut done: SheetRow, row: &mut dyn FnMut(SheetRow) -> Result<(), E>)
     row(done)
 }
 
-/// A cell's place, where it can be told, and its value, where it has one.
-type NextCell<'r> = (Option<(u32, u32)>, Option<DataRef<'r>>);
+/// A sheet's cells on their way.
+struct Cells<'m, R: Read> {
+    part: Part<R>,
+    meaning: &'m Meaning,
+    /// Where the next cell is if it does not say.
+    row: u32,
+    column: u32,
+}
 
-fn next<'r>(reader: &mut XlsxCellReader<'r, Cursor<&[u8]>>) -> Result<Option<NextCell<'r>>, Refusal> {
-    match guarded(|| reader.next_cell())? {
-        Ok(Some(cell)) => Ok(Some((Some(cell.get_position()), Some(cell.get_value().clone())))),
-        Ok(None) => Ok(None),
-        // Faults of one cell's value: newer errors than calamine knows (`#SPILL!`), no number, no string of that index.
-        // The reader goes on behind it.
-        Err(
-            XlsxError::CellError(_)
-            | XlsxError::ParseFloat(_)
-            | XlsxError::CellTAttribute(_)
-            | XlsxError::Unrecognized { .. }
-            | XlsxError::Unexpected(_),
-        ) => Ok(Some((None, None))),
-        Err(_) => Err(Refusal::Damaged),
+/// A cell's row and column, from 0, and its value.
+type PlacedDatum = ((u32, u32), Result<Datum, NoDatum>);
+
+impl<R: Read> Cells<'_, R> {
+    /// Goes to the sheet's data; false where the sheet has none.
+    fn find_data(&mut self) -> Result<bool, Refusal> {
+        let mut depth = Depth::default();
+        loop {
+            match self.part.next()? {
+                Event::Start(start) if start.local_name().as_ref() == "sheetData" => return Ok(true),
+                Event::Start(_) => depth.down(),
+                Event::End(_) => depth.up(),
+                Event::Eof => return depth.end().map(|()| false),
+                _ => {}
+            }
+        }
+    }
+
+    fn next(&mut self) -> Result<Option<PlacedDatum>, Refusal> {
+        loop {
+            let (kind, format) = match self.part.next()? {
+                Event::Start(start) => match start.local_name().as_ref() {
+                    "row" => {
+                        self.row = row_of(&start, self.row)?;
+                        self.column = 0;
+                        continue;
+                    }
+                    "c" => {
+                        let place = attribute(&start, "r").filter(|place| !place.trim().is_empty());
+                        if let Some(text) = place {
+                            (self.row, self.column) = place::cell(&text)?;
+                        }
+                        let text = |name| attribute(&start, name).map(|value| value.trim().to_owned());
+                        (text("t"), text("s"))
+                    }
+                    _ => continue,
+                },
+                Event::End(end) => match end.local_name().as_ref() {
+                    "row" => {
+                        self.row = self.row.saturating_add(1);
+                        continue;
+                    }
+                    "sheetData" => return Ok(None),
+                    _ => continue,
+                },
+                Event::Eof => return Err(Refusal::Damaged),
+                _ => continue,
+            };
+            let datum = self.value(kind.as_deref(), format.as_deref())?;
+            let at = place::within(self.row, self.column)?;
+            self.column += 1;
+            return Ok(Some((at, datum)));
+        }
+    }
+
+    /// The value of a cell that has just begun.
+    fn value(&mut self, kind: Option<&str>, format: Option<&str>) -> Result<Result<Datum, NoDatum>, Refusal> {
+        let mut datum = Err(NoDatum::Blank);
+        let is_inline = matches!(kind, Some("inlineStr" | "is"));
+        loop {
+            let element = match self.part.next()? {
+                Event::Start(start) => start.local_name().as_ref().to_owned(),
+                Event::End(end) if end.local_name().as_ref() == "c" => return Ok(datum),
+                Event::Eof => return Err(Refusal::Damaged),
+                _ => continue,
+            };
+            let text = match element.as_str() {
+                "is" => strings::rich_text(&mut self.part, "is")?,
+                // Of an inline text the value is only a copy.
+                "v" if !is_inline => self.part.text("v")?,
+                other => {
+                    self.part.skip(other)?;
+                    continue;
+                }
+            };
+            let kind = if element == "is" { Some("inlineStr") } else { kind };
+            datum = match text {
+                Some(text) => self.meaning.datum(kind, format, &text),
+                None => Err(NoDatum::Wrong),
+            };
+        }
+    }
+}
+
+/// A row's number, from 0; the next one where it does not say.
+fn row_of(row: &BytesStart<'_>, next: u32) -> Result<u32, Refusal> {
+    match attribute(row, "r").as_deref().map(str::trim) {
+        None | Some("") => Ok(next),
+        Some(number) => {
+            let number: u32 = number.parse().map_err(|_| Refusal::Damaged)?;
+            number.checked_sub(1).ok_or(Refusal::Damaged)
+        }
     }
 }

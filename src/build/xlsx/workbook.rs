@@ -1,12 +1,14 @@
 //! A whole workbook: its sheets one by one, those of tables below their headers. Pure.
 
 use std::collections::{BTreeMap, HashMap};
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::rc::Rc;
 
 use serde_json::Value;
 
-use super::archive;
-use super::datum::Datum;
+use super::datum::{Datum, UNREADABLE};
+use super::package::SheetPart;
+use super::place::Region;
 use super::plan::{Header, SheetPlan, Target, letter};
 use super::refusal::Refusal;
 use super::sheet::{Book, Budget, SheetRow};
@@ -28,6 +30,8 @@ pub(in crate::build) struct Workbook {
     pub tables: BTreeMap<String, Vec<BoundSheet>>,
     /// Cells that hold an error instead of a value.
     pub wrong: u64,
+    /// Characters that could not be decoded.
+    pub replaced: u64,
     /// Tables' sheets without a header that the mapping knows.
     pub headless: u64,
     held: Held,
@@ -100,31 +104,35 @@ type Lines<'l> = &'l mut dyn FnMut(Line<'_>) -> Result<(), Error>;
 /// Reads a workbook. Each row goes to `lines` as it is read, also those of a workbook that turns out to be damaged
 /// further on; the rows of tables are kept.
 pub(in crate::build) fn read(bytes: &[u8], mapping: &Mapping, lines: Lines<'_>) -> Result<Workbook, Stop> {
-    archive::check(bytes)?;
+    // The archive and the XML are read by libraries that were made for files of good will: where one of them panics, the
+    // workbook is refused and the program goes on.
+    catch_unwind(AssertUnwindSafe(|| read_sheets(bytes, mapping, lines)))
+        .unwrap_or(Err(Stop::Refused(Refusal::Unreadable)))
+}
+
+fn read_sheets(bytes: &[u8], mapping: &Mapping, lines: Lines<'_>) -> Result<Workbook, Stop> {
     let mut book = Book::open(bytes)?;
     let mut workbook = Workbook::default();
     let mut budget = Budget::default();
-    for sheet in book.sheets()? {
+    for sheet in book.sheets() {
         let plan = mapping.tables.iter().find_map(|plan| {
-            let rules = plan.sheet.as_ref().filter(|rules| rules.is_of(&sheet))?;
+            let rules = plan.sheet.as_ref().filter(|rules| rules.is_of(&sheet.name))?;
             Some((plan.table.name.to_string(), rules))
         });
         let merged = match plan {
             Some(_) => Merged::of(&mut book, &sheet)?,
             None => Merged::default(),
         };
-        let mut reading = Reading::new(
-            &sheet,
-            plan.as_ref().map(|(_, rules)| *rules),
-            merged,
-            &mut workbook,
-        );
+        let rules = plan.as_ref().map(|(_, rules)| *rules);
+        let mut reading = Reading::new(&sheet.name, rules, merged, &mut workbook);
+        reading.from_1904 = book.is_from_1904();
         book.rows(&sheet, &mut budget, &mut |row| reading.take(row, lines))?;
         let bound = reading.end(lines)?;
         if let (Some((table, _)), Some(bound)) = (plan, bound) {
             workbook.tables.entry(table).or_default().push(bound);
         }
     }
+    workbook.replaced = book.replaced;
     Ok(workbook)
 }
 
@@ -132,6 +140,8 @@ pub(in crate::build) fn read(bytes: &[u8], mapping: &Mapping, lines: Lines<'_>) 
 struct Reading<'r> {
     sheet: &'r str,
     plan: Option<&'r SheetPlan>,
+    /// Whether serial days count from 1904.
+    from_1904: bool,
     merged: Merged,
     workbook: &'r mut Workbook,
     /// The first rows, until it is known which of them is the header.
@@ -152,6 +162,7 @@ impl<'r> Reading<'r> {
         Self {
             sheet,
             plan,
+            from_1904: false,
             merged,
             workbook,
             first: Vec::new(),
@@ -163,7 +174,7 @@ impl<'r> Reading<'r> {
 
     fn take(&mut self, row: SheetRow, lines: Lines<'_>) -> Result<(), Stop> {
         self.workbook.rows += 1;
-        self.workbook.wrong += row.wrong;
+        self.workbook.wrong += row.wrong.len() as u64;
         if !self.searching {
             return self.put(row, lines);
         }
@@ -233,8 +244,18 @@ impl<'r> Reading<'r> {
         if row.cells.is_empty() {
             return Ok(());
         }
+        // A stay's cell that can't be read is there all the same.
+        let is_stay = |column: &u32| {
+            let target = bound.targets.get(column).map(Rc::as_ref);
+            matches!(target, Some(Target::Joined | Target::Left))
+        };
+        let wrong: Vec<_> = row.wrong.iter().copied().filter(is_stay).collect();
         let cells = self.merged.fill(row);
         self.workbook.held.add(&cells)?;
+        let wrong = wrong.iter().filter_map(|column| {
+            let target = bound.targets.get(column)?;
+            Some((Rc::clone(target), UNREADABLE.into()))
+        });
         let values = cells.into_iter().map(|(column, datum)| {
             let target = match bound.targets.get(&column) {
                 Some(target) => Rc::clone(target),
@@ -244,15 +265,15 @@ impl<'r> Reading<'r> {
                 Target::Column(index, kind) => match &datum {
                     Datum::Text(text) => plan
                         .value_of(*index, text)
-                        .map_or_else(|| datum.value(*kind), Into::into),
-                    _ => datum.value(*kind),
+                        .map_or_else(|| datum.value(*kind, self.from_1904), Into::into),
+                    _ => datum.value(*kind, self.from_1904),
                 },
-                Target::Joined | Target::Left => datum.value(Type::Timestamp),
-                Target::Extra(_) => datum.value(Type::Json),
+                Target::Joined | Target::Left => datum.value(Type::Timestamp, self.from_1904),
+                Target::Extra(_) => datum.value(Type::Json, self.from_1904),
             };
             (target, value)
         });
-        self.rows.push(values.collect());
+        self.rows.push(values.chain(wrong).collect());
         Ok(())
     }
 
@@ -266,10 +287,8 @@ impl<'r> Reading<'r> {
         } else if self.plan.is_some() && self.header.is_none() {
             self.workbook.headless += 1;
         }
-        Ok(self.header.is_some().then(|| BoundSheet {
-            name: self.sheet.to_owned(),
-            rows: self.rows,
-        }))
+        let (name, rows) = (self.sheet.to_owned(), self.rows);
+        Ok(self.header.map(|_| BoundSheet { name, rows }))
     }
 }
 
@@ -283,11 +302,18 @@ struct Merged {
 }
 
 impl Merged {
-    fn of(book: &mut Book<'_>, sheet: &str) -> Result<Self, Refusal> {
+    fn of(book: &mut Book<'_>, sheet: &SheetPart) -> Result<Self, Refusal> {
         let mut regions: BTreeMap<u32, Vec<(u32, u32)>> = BTreeMap::new();
-        for region in book.merged(sheet)? {
-            let of_column = regions.entry(region.start.1).or_default();
-            of_column.push((region.start.0, region.end.0));
+        for Region {
+            first_row,
+            last_row,
+            first_column,
+        } in book.merged(sheet)?
+        {
+            regions
+                .entry(first_column)
+                .or_default()
+                .push((first_row, last_row));
         }
         regions.values_mut().for_each(|regions| regions.sort_unstable());
         Ok(Self {

@@ -163,3 +163,102 @@ async fn a_workbook_that_is_broken_empty_or_other_than_json_is_said() {
     let again = export(&sim, &lake, "json,xlsx").await.expect(0);
     assert_eq!(again.count("writes"), 0);
 }
+
+/// A workbook of one sheet of text.
+fn workbook(sheet: &str, rows: &[Vec<&str>]) -> Report {
+    let mut book = rust_xlsxwriter::Workbook::new();
+    let sheet = book.add_worksheet().set_name(sheet).unwrap();
+    for (row, cells) in (0..).zip(rows) {
+        for (column, text) in (0..).zip(cells) {
+            sheet.write(row, column, *text).unwrap();
+        }
+    }
+    Report::bytes(book.save_to_buffer().unwrap())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_no_workbook_is_refused_by_its_name() {
+    let (sim, lake) = (Simulator::start(small()).await.unwrap(), Lake::folder());
+    let utf16 = |text: &str| text.encode_utf16().flat_map(u16::to_le_bytes).collect::<Vec<_>>();
+    let compound = |stream: &str| [b"\xd0\xcf\x11\xe0".to_vec(), vec![0; 600], utf16(stream)].concat();
+    let kinds = [
+        (compound("EncryptedPackage"), "a password-protected workbook"),
+        (compound("Workbook"), "an XLS workbook (Excel 97-2003), not XLSX"),
+        (
+            b"<!doctype html><p>wait".to_vec(),
+            "an HTML page, not an XLSX workbook",
+        ),
+        (b"[1, 2]".to_vec(), "JSON, not an XLSX workbook"),
+        (
+            "Имя;Вход\nАнна;10:00".into(),
+            "CSV or other text, not an XLSX workbook",
+        ),
+        (b"\x89PNG\0".to_vec(), "no XLSX workbook"),
+    ];
+    let calls: Vec<String> = sim.school().calls.iter().map(|call| call.id.clone()).collect();
+    sim.edit(|school| {
+        for (call, (bytes, _)) in school.calls.iter_mut().zip(&kinds) {
+            call.xlsx = Report::bytes(bytes);
+        }
+    });
+    export(&sim, &lake, "xlsx").await.expect(3);
+    for (call, (_, name)) in calls.iter().zip(&kinds) {
+        let report = landing(&lake, call, "xlsx").await;
+        assert_eq!(report["status"], "failed");
+        assert_eq!(report["reason"], format!("the report is {name}"));
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_sheet_of_totals_makes_nobody_absent_and_totals_are_nobody() {
+    let (sim, lake) = (Simulator::start(small()).await.unwrap(), Lake::folder());
+    let school = sim.school();
+    let mut of_meetings = school.calls.iter().filter(|call| call.participants.len() > 2);
+    let [summed, named] = [(); 2].map(|()| of_meetings.next().unwrap());
+    let meeting = summed.lesson.meeting_id.as_str();
+    let head = vec!["Имя", "ID пользователя", "ID встречи", "Минут"];
+    let total = vec!["Итого:", "2", "", "45"];
+    let totals = vec![
+        head,
+        vec!["Анна", "u1", meeting, "45"],
+        vec!["Иван", "u2", meeting, "-"],
+        total,
+    ];
+    let namesakes = [
+        vec!["Имя", "Вход"],
+        vec!["Иван", "22.11.2026 10:00"],
+        vec!["Иван", "22.11.2026 10:05"],
+    ];
+    sim.edit(|school| {
+        for call in &mut school.calls {
+            if call.id == summed.id {
+                call.xlsx = workbook("Участники", &totals);
+            } else if call.id == named.id {
+                call.xlsx = workbook("Участники", &namesakes);
+            }
+        }
+    });
+    let run = export(&sim, &lake, "xlsx").await;
+
+    let people = rows(
+        &lake,
+        "participants",
+        &["call_id", "external_user_id", "sessions", "duration_s"],
+    )
+    .await;
+    let of_call: Vec<_> = people.iter().filter(|row| row[0] == summed.id).collect();
+    let nothing = ["", ""];
+    assert_eq!(of_call.len(), 2, "{of_call:?}");
+    assert!(of_call.iter().all(|row| row[2..] == nothing), "{of_call:?}");
+    let lines = rows(&lake, "report_rows", &["call_id", "row_number"]).await;
+    assert_eq!(lines.iter().filter(|row| row[0] == summed.id).count(), 3);
+    let attendance = rows(&lake, "lesson_attendance", &["external_user_id", "attended"]).await;
+    for user in ["u1", "u2"] {
+        assert!(
+            attendance.contains(&vec![user.to_owned(), "true".to_owned()]),
+            "{attendance:?}"
+        );
+    }
+    let merged = warnings(&run, "participants_merged_by_name");
+    assert!(merged.contains(&named.id), "{merged:?}");
+}

@@ -1,0 +1,83 @@
+//! Where cells are: `B7`, `$b$7`, `B7:C9`. Pure.
+
+use super::refusal::Refusal;
+
+/// Excel's own bounds.
+const MOST_ROWS: u32 = 1 << 20;
+const MOST_COLUMNS: u32 = 1 << 14;
+
+/// A region of cells; rows and columns count from 0.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Region {
+    pub first_row: u32,
+    pub last_row: u32,
+    pub first_column: u32,
+}
+
+/// A cell's row and column.
+pub(super) fn cell(text: &str) -> Result<(u32, u32), Refusal> {
+    let text = text.trim();
+    let text = text.strip_prefix('$').unwrap_or(text);
+    let digits = text.trim_start_matches(|c: char| c.is_ascii_alphabetic());
+    let letters = &text[..text.len() - digits.len()];
+    let digits = digits.strip_prefix('$').unwrap_or(digits);
+    let mut column = 0_u32;
+    for letter in letters.bytes() {
+        let letter = u32::from(letter.to_ascii_uppercase() - b'A') + 1;
+        column = column.saturating_mul(26).saturating_add(letter);
+    }
+    let is_number = !digits.is_empty() && digits.bytes().all(|digit| digit.is_ascii_digit());
+    if column == 0 || !is_number {
+        return Err(Refusal::Damaged);
+    }
+    let row: u32 = digits.parse().map_err(|_| Refusal::TooMuch)?;
+    within(row.checked_sub(1).ok_or(Refusal::Damaged)?, column - 1)
+}
+
+/// A place that a sheet can have.
+pub(super) fn within(row: u32, column: u32) -> Result<(u32, u32), Refusal> {
+    match row < MOST_ROWS && column < MOST_COLUMNS {
+        true => Ok((row, column)),
+        false => Err(Refusal::TooMuch),
+    }
+}
+
+/// A region; none where the text is no region.
+pub(super) fn region(text: &str) -> Option<Region> {
+    let (first, last) = text.split_once(':').unwrap_or((text, text));
+    let (first, last) = (cell(first).ok()?, cell(last).ok()?);
+    Some(Region {
+        first_row: first.0.min(last.0),
+        last_row: first.0.max(last.0),
+        first_column: first.1.min(last.1),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn places_are_read_in_every_notation() {
+        for text in ["AB12", "$AB$12", "ab12", " AB$12 "] {
+            assert_eq!(cell(text), Ok((11, 27)), "{text}");
+        }
+        for text in ["", "A", "12", "A0", "A-1", "A1B", "Я1", "A1:B2", "$", "A$"] {
+            assert_eq!(cell(text), Err(Refusal::Damaged), "{text}");
+        }
+        for text in ["XFE1", "A1048577", "A99999999999999999999", "AAAAAAAAAAAAAAA1"] {
+            assert_eq!(cell(text), Err(Refusal::TooMuch), "{text}");
+        }
+        let region_of = |first_row, last_row, first_column| {
+            Some(Region {
+                first_row,
+                last_row,
+                first_column,
+            })
+        };
+        assert_eq!(region("A2:B4"), region_of(1, 3, 0));
+        assert_eq!(region("$B$4:$A$2"), region_of(1, 3, 0));
+        assert_eq!(region("C3"), region_of(2, 2, 2));
+        assert_eq!(region(":"), None);
+    }
+}
