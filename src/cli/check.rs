@@ -35,6 +35,7 @@ pub(super) async fn run(context: &Context) -> Result<ExitStatus> {
     // Both are looked at, so that one look tells all that is wrong.
     let api = check_api(context, &config).await;
     let store = check_store(&config).await;
+    let feeds = check_feeds(&config).await;
     let mapped = fit::verdict(context, &config, &mapping).await;
     line(mapped.good, "mapping", &mapped.text)?;
     for detail in mapped.details {
@@ -54,7 +55,7 @@ pub(super) async fn run(context: &Context) -> Result<ExitStatus> {
             runs.join(", ")
         },
     )?;
-    let first = [api.err(), store.err()].into_iter().flatten().next();
+    let first = [api.err(), store.err(), feeds.err()].into_iter().flatten().next();
     Ok(first.map_or(ExitStatus::Done, |error| error.exit_status()))
 }
 
@@ -137,6 +138,21 @@ async fn check_store(config: &Config) -> Result<()> {
             Err(error)
         }
     }
+}
+
+/// Looks whether the feeds of lesson data are there.
+async fn check_feeds(config: &Config) -> Result<()> {
+    let mut first = Ok(());
+    for url in &config.meta.feeds {
+        match export::look_at_feed(config, url).await {
+            Ok(files) => line(true, "meta.feeds", &format!("{url} has {files} files of lesson data"))?,
+            Err(error) => {
+                line(false, "meta.feeds", &error.to_string())?;
+                first = first.and(Err(error));
+            }
+        }
+    }
+    first
 }
 
 fn line(good: bool, what: &str, text: &str) -> Result<()> {
