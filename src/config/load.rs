@@ -13,6 +13,11 @@ const PREFIX: &str = "TELELAKE_";
 const NOT_KEYS: [&str; 2] = ["TELELAKE_CONFIG", "TELELAKE_LOG_FORMAT"];
 /// The file that is read when none is named and it exists.
 const DEFAULT_FILE: &str = "telelake.toml";
+/// Keys that there were, by their last name, and what became of them.
+const GONE: [(&str, &str); 1] = [(
+    "window_days",
+    "remove it: lesson data now joins by its keys, externalUserId and externalMeetingId, whatever its date",
+)];
 
 /// What a configuration is read from.
 #[derive(Debug, Clone, Default)]
@@ -50,7 +55,7 @@ impl Config {
             .map_err(|e| Error::new(ErrorKind::Internal, "default configuration", e.to_string()))?;
         for (name, value) in &source.env {
             if let Some(path) = key_path(name) {
-                let refuse = |why: String| Error::new(ErrorKind::Config, name.clone(), why);
+                let refuse = |why: String| refused(name.clone(), why);
                 overlay(&mut table, &template, &path, value).map_err(refuse)?;
                 // Now, while it is known which variable is to blame.
                 table
@@ -60,7 +65,7 @@ impl Config {
             }
         }
         let mut config: Config = table.try_into().map_err(|e: toml::de::Error| {
-            Error::new(ErrorKind::Config, "configuration", one_line(e.message()))
+            refused("configuration".into(), one_line(e.message()))
         })?;
         let api = &mut config.api;
         read_secret("api.token", &mut api.token, &api.token_file)?;
@@ -88,8 +93,20 @@ fn read_file(path: &Path) -> Result<Table> {
         None => about.clone(),
     };
     toml::from_str::<Config>(&text)
-        .map_err(|e| Error::new(ErrorKind::Config, at(&e), one_line(e.message())))?;
-    toml::from_str(&text).map_err(|e| Error::new(ErrorKind::Config, at(&e), one_line(e.message())))
+        .map_err(|e| refused(at(&e), one_line(e.message())))?;
+    toml::from_str(&text).map_err(|e| refused(at(&e), one_line(e.message())))
+}
+
+/// The error of a configuration that can't be read; a key that there was once is explained.
+fn refused(about: String, why: String) -> Error {
+    let gone = GONE
+        .iter()
+        .find(|(key, _)| why.contains(&format!("`{key}`")) || why.contains(&format!(".{key}`")));
+    let error = Error::new(ErrorKind::Config, about, why);
+    match gone {
+        Some((_, hint)) => error.hint(*hint),
+        None => error,
+    }
 }
 
 fn one_line(text: &str) -> String {
@@ -261,6 +278,17 @@ mod tests {
         ] {
             let error = load(None, &[(name, "x")]).expect_err("unknown");
             assert_eq!((error.about(), error.kind()), (name, ErrorKind::Config));
+        }
+    }
+
+    #[test]
+    fn a_key_that_is_gone_is_named_with_what_became_of_it() {
+        let file = load(Some("[meta]\nfeeds = []\nwindow_days = 7\n"), &[]).expect_err("gone");
+        let variable = load(None, &[("TELELAKE_META__WINDOW_DAYS", "7")]).expect_err("gone");
+        for (error, about) in [(&file, "telelake.toml:3"), (&variable, "TELELAKE_META__WINDOW_DAYS")] {
+            let shown = error.to_string();
+            assert!(shown.contains(about) && shown.contains("window_days"), "{shown}");
+            assert!(shown.contains("joins by its keys"), "{shown}");
         }
     }
 
