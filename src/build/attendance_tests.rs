@@ -67,6 +67,7 @@ fn meta(entries: &[(&str, Value)]) -> Meta {
             meeting: "m".into(),
             meta: Some(meta.as_object().cloned().unwrap_or_default()),
             line: 1,
+            repairs: crate::json::Repairs::default(),
         };
         Entry::new(payload, &"f".into(), chrono::DateTime::UNIX_EPOCH)
     });

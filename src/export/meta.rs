@@ -29,7 +29,7 @@ use crate::store::{Condition, Store};
 /// Bytes of entries that are shelved at once.
 const BATCH_BYTES: usize = 16 << 20;
 /// Bad lines, and bad values, that are named one by one; of more, the number is told.
-const MOST_NAMED: u64 = 100;
+const MOST_NAMED: usize = 100;
 
 /// A meta file that was read.
 #[derive(Debug, Clone)]
@@ -120,7 +120,7 @@ pub(super) struct FileReading {
 impl FileReading {
     fn take_line(&mut self, name: &str, malformed: Malformed) {
         self.bad_lines += 1;
-        if self.bad_lines <= MOST_NAMED {
+        if self.lines.len() < MOST_NAMED {
             self.lines.push(Unread {
                 file: name.to_owned(),
                 line: malformed.line,
@@ -133,16 +133,24 @@ impl FileReading {
 
     fn take_values(&mut self, name: &str, payload: &Payload) {
         for column in payload.unreadable() {
-            self.bad_values += 1;
-            if self.bad_values <= MOST_NAMED {
-                self.values.push(Unread {
-                    file: name.to_owned(),
-                    line: payload.line,
-                    message: format!("{column} can't be read: it is null"),
-                    external_meeting_id: Some(payload.meeting.clone()),
-                    external_user_id: Some(payload.user.clone()),
-                });
-            }
+            self.take_value(name, payload, 1, format!("{column} can't be read: it is null"));
+        }
+        if !payload.repairs.is_none() {
+            let times = payload.repairs.characters + payload.repairs.numbers;
+            self.take_value(name, payload, times, payload.repairs.to_string());
+        }
+    }
+
+    fn take_value(&mut self, name: &str, payload: &Payload, times: u64, message: String) {
+        self.bad_values += times;
+        if self.values.len() < MOST_NAMED {
+            self.values.push(Unread {
+                file: name.to_owned(),
+                line: payload.line,
+                message,
+                external_meeting_id: Some(payload.meeting.clone()),
+                external_user_id: Some(payload.user.clone()),
+            });
         }
     }
 }

@@ -141,14 +141,10 @@ fn is_unreadable(meta: &Map<String, Value>, column: &str, path: &str) -> bool {
             Some(Value::Object(inner)) if names.peek().is_some() => object = inner,
             Some(_) if names.peek().is_some() => return true,
             Some(Value::Object(_) | Value::Array(_)) => return true,
-            Some(scalar) => return [START, END].contains(&column) && is_bad_instant(scalar),
+            Some(scalar) => return [START, END].contains(&column) && lenient::read_instant(scalar).is_unreadable(),
         }
     }
     false
-}
-
-fn is_bad_instant(value: &Value) -> bool {
-    lenient::text(value).is_some() && lenient::instant(value).is_none()
 }
 
 /// Sets a cell of a row, where the table has the column.

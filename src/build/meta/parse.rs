@@ -8,6 +8,7 @@ use serde_json::{Map, Value};
 use super::DEEPEST;
 use super::lesson::Lesson;
 use super::values::Values;
+use crate::json::Repairs;
 use crate::lenient;
 
 /// One payload of `storeExternalUserMeta`.
@@ -21,6 +22,8 @@ pub struct Payload {
     pub meta: Option<Map<String, Value>>,
     /// The line that it starts on, from 1.
     pub line: u64,
+    /// What was mended in its JSON.
+    pub repairs: Repairs,
 }
 
 impl Payload {
@@ -44,7 +47,7 @@ impl Payload {
 
     /// Reads a payload. Fields beside `meta` are taken for meta too: some systems send it flat. A `meta` of null takes
     /// back what was said before, whatever stands beside it.
-    pub(super) fn read(value: Value, line: u64) -> Result<Self, Malformed> {
+    pub(super) fn read(value: Value, line: u64, repairs: Repairs) -> Result<Self, Malformed> {
         let deep = !lenient::is_within(&value, DEEPEST);
         let Value::Object(mut object) = value else {
             return Err(Malformed::new(line, "a payload is an object"));
@@ -75,6 +78,7 @@ impl Payload {
             meeting: of_meeting,
             meta,
             line,
+            repairs,
         })
     }
 }
@@ -143,7 +147,7 @@ pub fn parse(bytes: &[u8]) -> Result<Vec<Payload>, Malformed> {
 pub struct Payloads<R> {
     values: Values<R>,
     /// The elements of an array that stood on one line, last one first.
-    waiting: Vec<(Value, u64)>,
+    waiting: Vec<(Value, u64, Repairs)>,
 }
 
 impl<R: std::io::BufRead> Payloads<R> {
@@ -161,15 +165,19 @@ impl<R: std::io::BufRead> Iterator for Payloads<R> {
 
     fn next(&mut self) -> Option<Self::Item> {
         loop {
-            if let Some((value, line)) = self.waiting.pop() {
-                return Some(Payload::read(value, line));
+            if let Some((value, line, repairs)) = self.waiting.pop() {
+                return Some(Payload::read(value, line, repairs));
             }
             match self.values.next()? {
-                Ok((Value::Array(elements), line)) => {
-                    let elements = elements.into_iter().map(|element| (element, line));
+                Ok((Value::Array(elements), line, repairs)) => {
+                    let elements = elements.into_iter().map(|element| (element, line, Repairs::default()));
                     self.waiting = elements.rev().collect();
+                    // They are counted once.
+                    if let Some(first) = self.waiting.last_mut() {
+                        first.2 = repairs;
+                    }
                 }
-                Ok((value, line)) => return Some(Payload::read(value, line)),
+                Ok((value, line, repairs)) => return Some(Payload::read(value, line, repairs)),
                 Err(malformed) => return Some(Err(malformed)),
             }
         }

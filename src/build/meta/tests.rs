@@ -123,7 +123,7 @@ fn a_malformed_file_is_refused_with_its_line() {
             refusal(r#"{"externalUserId": "u", "externalMeetingId": "m", "meta": "x"}"#),
             refusal("5"),
             refusal("<html>"),
-            parse(b"\n\xff").expect_err("no text").to_string(),
+            parse(b"\n\xff").expect_err("no JSON").to_string(),
         ]
         .join("\n"),
         @r"
@@ -136,7 +136,7 @@ fn a_malformed_file_is_refused_with_its_line() {
         line 1: meta is no object
         line 1: a payload is an object
         line 1: not JSON: expected value at column 1
-        line 2: not UTF-8
+        line 2: not JSON: expected value at column 1
         "
     );
 }
@@ -201,7 +201,7 @@ fn a_bad_line_costs_no_other_one_however_the_file_is_laid_out() {
         format!("[{u}, {{\"externalUserId\": }}, {v}, nonsense, {w}]"),
         format!("[\n{u},\n{v}\n{w}\n]"),
         format!("[\n{u},\n{v},\n{w},\n"),
-        format!("{{\n\"externalUserId\": 1,\n\"b\n}}\n{{\n\"externalUserId\": \"u\",\n\"externalMeetingId\": \"m\"}}\n\n[{v},\n{w}]"),
+        format!("{{\n\"externalUserId\": 1,\n\"b\"\n}}\n{{\n\"externalUserId\": \"u\",\n\"externalMeetingId\": \"m\"}}\n\n[{v},\n{w}]"),
     ];
     for file in files {
         for size in [1, 7, 1 << 20] {
@@ -211,6 +211,17 @@ fn a_bad_line_costs_no_other_one_however_the_file_is_laid_out() {
             assert!(read.iter().any(Result::is_err), "the bad line is named: {file}");
         }
     }
+}
+
+#[test]
+fn a_bad_character_costs_one_character_and_is_counted() {
+    let text = b"{\"externalUserId\":\"u\",\"externalMeetingId\":\"m\",\"meta\":{\"a\":\"caf\xe9\",\"n\":NaN}}";
+    let payload = parse(text).expect("payload").remove(0);
+    assert_eq!(payload.meta.map(Value::Object), Some(json!({"a": "caf\u{fffd}", "n": null})));
+    assert_eq!((payload.repairs.characters, payload.repairs.numbers), (1, 1));
+    let one_line = parse(br#"[{"externalUserId":100000000000000000001,"externalMeetingId":1.0}]"#);
+    let payload = one_line.expect("payload").remove(0);
+    assert_eq!((payload.user.as_str(), payload.meeting.as_str()), ("100000000000000000001", "1"));
 }
 
 #[test]

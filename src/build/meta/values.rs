@@ -6,14 +6,15 @@ use std::io::{BufRead, Read as _};
 use serde_json::Value;
 
 use super::parse::{Malformed, Payload};
+use crate::json::{self, Repairs};
 
 /// Bytes of a value, or of a line, at most.
 const LONGEST: usize = 8 << 20;
 /// Bytes in which a line is looked for that is an object by itself.
 const HEAD: usize = 1 << 20;
 
-/// A value with the line that it starts on, or why it can't be read.
-type Item = Result<(Value, u64), Malformed>;
+/// A value with the line that it starts on and what was mended in it, or why it can't be read.
+type Item = Result<(Value, u64, Repairs), Malformed>;
 
 /// How a file is laid out.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -250,16 +251,11 @@ impl Scan {
 
 /// Reads a value that starts on a line.
 fn read(bytes: &[u8], line: u64) -> Item {
-    let text = std::str::from_utf8(bytes).map_err(|error| {
-        let before = &bytes[..error.valid_up_to()];
-        let lines = before.iter().filter(|byte| **byte == b'\n').count();
-        Malformed::new(line + lines as u64, "not UTF-8")
-    })?;
-    match serde_json::from_str(text) {
-        Ok(value) => Ok((value, line)),
+    match json::read(bytes) {
+        Ok((value, repairs)) => Ok((value, line, repairs)),
         Err(error) => {
             let at = (line + error.line() as u64).saturating_sub(1);
-            Err(Malformed::new(at, reason(text, &error)))
+            Err(Malformed::new(at, reason(bytes, &error)))
         }
     }
 }
@@ -275,7 +271,10 @@ fn salvage(held: &[u8], first: u64, malformed: Malformed) -> Vec<Item> {
             continue;
         }
         let item = read(line, number);
-        any |= matches!(&item, Ok((value, _)) if Payload::read(value.clone(), number).is_ok());
+        any |= match &item {
+            Ok((value, _, repairs)) => Payload::read(value.clone(), number, *repairs).is_ok(),
+            Err(_) => false,
+        };
         items.push(item);
     }
     if any { items } else { vec![Err(malformed)] }
@@ -290,9 +289,8 @@ fn undecorated(line: &[u8]) -> &[u8] {
 }
 
 /// What is wrong, in the parser's words without its place; a comment is the commonest mistake and is named.
-fn reason(text: &str, error: &serde_json::Error) -> String {
+fn reason(text: &[u8], error: &serde_json::Error) -> String {
     let line = text
-        .as_bytes()
         .split(|byte| *byte == b'\n')
         .nth(error.line().saturating_sub(1))
         .unwrap_or_default();
