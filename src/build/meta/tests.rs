@@ -115,7 +115,7 @@ fn a_malformed_file_is_refused_with_its_line() {
     insta::assert_snapshot!(
         [
             refusal(GUIDE),
-            refusal(&format!("{good}\n{good}\n{{\"externalUserId\": \"u\"")),
+            refusal(&format!("{good}\n{good}\n{{\"externalUserId\": \"u\"\n")),
             refusal(&format!("{good}\n\n{good} # twice")),
             refusal(&format!("[\n{good},\n{good}\n{good}]")),
             refusal(&format!("[\n{good},\n{{\"externalUserId\": \"u\"}}]")),
@@ -346,6 +346,26 @@ proptest! {
     #[test]
     fn any_bytes_are_payloads_or_refused(bytes in proptest::collection::vec(any::<u8>(), 0..200)) {
         let _ = parse(&bytes);
+    }
+
+    #[test]
+    fn a_file_reads_the_same_in_whatever_pieces(
+        parts in proptest::collection::vec(prop_oneof![
+            Just(r#"{"externalUserId":"u","externalMeetingId":"m"}"#), Just("{\n\"externalUserId\":"), Just("\"\\\"}"),
+            Just("\n"), Just(","), Just("["), Just("]"), Just("}"), Just("x"), Just("\"["), Just("\u{e9}"),
+        ], 0..30),
+        size in 1usize..50,
+    ) {
+        let file = parts.concat();
+        let whole: Vec<_> = Payloads::new(file.as_bytes()).collect();
+        // The layout is told by the first piece, so it is the same one here.
+        let head = file.len().max(1);
+        let pieces: Vec<_> = Payloads::new(BufReader::with_capacity(head, file.as_bytes())).collect();
+        prop_assert_eq!(&whole, &pieces);
+        if file.trim_start().starts_with('[') {
+            let pieces: Vec<_> = Payloads::new(BufReader::with_capacity(size, file.as_bytes())).collect();
+            prop_assert_eq!(whole, pieces);
+        }
     }
 
     #[test]

@@ -83,8 +83,8 @@ impl<R: BufRead> Values<R> {
                 return Some(Err(Malformed::new(number, "is longer than any payload")));
             }
             // Of an array that is read line by line, as a bracket is missing in it.
-            let line = if self.in_array { undecorated(&line) } else { &line };
-            if !line.trim_ascii().is_empty() {
+            let line = if self.in_array { undecorated(&line) } else { line.trim_ascii_end() };
+            if !line.is_empty() {
                 return Some(read(line, number));
             }
         }

@@ -500,11 +500,12 @@ async fn a_meeting_whose_calls_lie_far_apart_has_its_rows_once() {
         assert_eq!(row["attended"] == "true", row["call_ids"].contains(&later), "{row:?}");
     }
     // Lesson data that changes builds both days again, from afar.
+    let elsewhere = || of_date("2020-01-01".parse().unwrap());
+    elsewhere().await.expect(0);
     let mut one = metas(&sim).into_iter().find(|meta| meta["externalMeetingId"] == *meeting).unwrap();
     one["meta"]["user_fullname"] = "Другое Имя".into();
     import(&lake, &write(folder.path(), "b.jsonl", &[one])).await;
-    let elsewhere = of_date("2020-01-01".parse().unwrap()).await.expect(0);
-    assert_eq!(elsewhere.count("days_built"), 2);
+    assert_eq!(elsewhere().await.expect(0).count("days_built"), 2);
     let verify = Telelake::against(&sim, &lake, &["verify", "--deep"]).run().await;
     assert_eq!(verify.status, 0, "{}", verify.stdout);
 }
@@ -671,4 +672,35 @@ async fn meta_that_a_report_holds_counts_until_other_is_sent() {
     import(&lake, &write(folder.path(), "a.jsonl", &[sent])).await;
     assert_eq!(run().await.count("days_built"), 1);
     assert_eq!(named().await, ["Из LMS"; 3]);
+}
+
+/// Memory follows a batch of the file, and in the run the lesson data of the day's meetings, not the number of entries.
+#[tokio::test(flavor = "multi_thread")]
+async fn forty_thousand_entries_of_one_date_take_little_more_memory_than_their_file() {
+    let sim = Simulator::start(small()).await.unwrap();
+    let (lake, folder) = (Lake::folder(), tempfile::tempdir().unwrap());
+    let range = range(&sim);
+    let date = sim.options().dates[0];
+    let attributes: String = (0..40).map(|n| format!(r#","attribute_{n}":{n}"#)).collect();
+    let mut text: String = metas(&sim).iter().map(|meta| format!("{meta}\n")).collect();
+    for n in 0..40_000 {
+        text += &format!(
+            "{{\"externalUserId\":\"u{n}\",\"externalMeetingId\":\"elsewhere-{}\",\"meta\":{{\"lesson_scheduled_start_dt\":\"{date} 10:00\"{attributes}}}}}\n",
+            n / 10
+        );
+    }
+    let bytes = text.len() as u64;
+    std::fs::write(folder.path().join("a.jsonl"), text).unwrap();
+    let feed = format!("file://{}", folder.path().display());
+    let run = || Telelake::against(&sim, &lake, &backfill(&range, &[])).env("TELELAKE_META__FEEDS", &feed).run();
+    let first = run().await.expect(0);
+    assert_eq!(first.count("meta_files"), 1);
+    assert!(first.peak_memory > bytes, "it was measured");
+    let most = bytes + (150 << 20);
+    assert!(first.peak_memory < most, "{} MiB for a file of {} MiB", first.peak_memory >> 20, bytes >> 20);
+    let people = lake.rows("participants", &PARTICIPANT).await;
+    assert!(people.iter().any(|row| row["meta_matched"] == "true"));
+    // The run after it reads no file.
+    let second = run().await.expect(0);
+    assert!(second.peak_memory < 150 << 20, "{} MiB", second.peak_memory >> 20);
 }
