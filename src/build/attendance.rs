@@ -1,10 +1,10 @@
 //! Who should have been in a lesson, who was, and for how long: the rows of `lesson_attendance`. Pure.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::cell::{Cell, Session};
 use super::listed::cells;
-use super::meta::{Lesson, Meta};
+use super::meta::{Entry, Lesson, Meta};
 use super::presence::{Meeting, Presence, Span};
 use super::rows::Row;
 use super::sink::{Sink, TableFile};
@@ -36,7 +36,7 @@ pub fn build_attendance(
     beside.iter().for_each(|other| all.join(other));
     let mut sink = Sink::new(table);
     for (id, meeting) in all.meetings.iter().filter(|(id, _)| !away.contains(*id)) {
-        let expected = meta.expected(id);
+        let expected: BTreeMap<&str, &Entry> = meta.expected(id).collect();
         let users: BTreeSet<&str> = meeting
             .users
             .keys()
@@ -44,7 +44,7 @@ pub fn build_attendance(
             .chain(expected.keys().copied())
             .collect();
         for user in users {
-            let lesson = expected.get(user).map(|entry| Lesson::of(&entry.meta));
+            let lesson = expected.get(user).and_then(|entry| entry.lesson());
             quality.unknown_roles += u64::from(lesson.as_ref().is_some_and(Lesson::role_is_unknown));
             let there = There::of(meeting, user);
             quality.meta_without_participants += u64::from(!there.attended);

@@ -1,14 +1,13 @@
 //! Attendance against what one would count by hand, and against a slow reference.
 
 use std::collections::BTreeSet;
-use std::sync::Arc;
 
 use proptest::prelude::*;
 use serde_json::{Value, json};
 
 use super::attendance::build_attendance;
 use super::cell::Session;
-use super::meta::{Entry, Meta, Payload, Shelf};
+use super::meta::{Entry, Meta, Payload};
 use super::presence::{Meeting, Presence, Span, Stays};
 use super::read_text;
 use crate::lake::manifest::{Manifest, Quality};
@@ -66,12 +65,13 @@ fn meta(entries: &[(&str, Value)]) -> Meta {
         let payload = Payload {
             user: (*user).into(),
             meeting: "m".into(),
-            meta: meta.as_object().cloned().unwrap_or_default(),
+            meta: Some(meta.as_object().cloned().unwrap_or_default()),
             line: 1,
+            repairs: crate::json::Repairs::default(),
         };
-        Entry::new(payload, "f", chrono::DateTime::UNIX_EPOCH)
+        Entry::new(payload, &"f".into(), chrono::DateTime::UNIX_EPOCH)
     });
-    Meta::of(vec![Arc::new(Shelf::from(entries.collect::<Vec<_>>()))])
+    Meta::of(entries, true)
 }
 
 const COLUMNS: [&str; 11] = [

@@ -74,6 +74,7 @@ pub(super) async fn run(context: &Context) -> Result<ExitStatus> {
     })?;
     check_api(context, &config, &findings).await?;
     check_store(&config, &findings).await?;
+    check_feeds(&config, &findings).await?;
     let mapped = fit::verdict(context, &config, &mapping).await;
     let verdict = if mapped.good { Verdict::Good } else { Verdict::Bad };
     findings.tell(verdict, "mapping", &mapped.text)?;
@@ -181,6 +182,17 @@ async fn check_store(config: &Config, findings: &Findings) -> Result<()> {
         ),
         Err(error) => findings.bad("store", &error.to_string()),
     }
+}
+
+/// Looks whether the feeds of lesson data are there.
+async fn check_feeds(config: &Config, findings: &Findings) -> Result<()> {
+    for url in &config.meta.feeds {
+        match export::look_at_feed(config, url).await {
+            Ok(files) => findings.good("meta.feeds", &format!("{url} has {files} files of lesson data"))?,
+            Err(error) => findings.bad("meta.feeds", &error.to_string())?,
+        }
+    }
+    Ok(())
 }
 
 #[cfg(test)]

@@ -9,8 +9,9 @@ use serde_json::json;
 
 use super::{Context, LogFormat, output};
 use crate::api::Client;
-use crate::build::meta::parse;
+use crate::build::meta::{Malformed, Payload, parse};
 use crate::export::{self, MetaFile};
+use crate::printable::escaped;
 use crate::store;
 use crate::{Error, ErrorKind, ExitStatus, Result};
 
@@ -23,7 +24,8 @@ pub struct Args {
 
 #[derive(Debug, Subcommand)]
 enum Action {
-    /// Take meta files into the lake: the next run builds the days that they touch
+    /// Take meta files into the lake: the next run builds the days that they touch. A line that can't be read is named,
+    /// the others are taken in
     Import {
         /// JSON array, JSON Lines or one object; `-` is stdin
         #[arg(required = true, value_name = "FILE")]
@@ -50,9 +52,13 @@ pub(super) async fn run(context: &Context, args: Args) -> Result<ExitStatus> {
 async fn import(context: &Context, files: Vec<PathBuf>) -> Result<ExitStatus> {
     let config = context.config()?;
     let files = read_all(files).await?;
+    refuse_unusable(&files)?;
     let store = store::open(&config.store).await?;
     store.preflight().await?;
     let done = export::import_meta(&*store, config.timezone, chrono::Utc::now(), files).await?;
+    for unread in done.lines.iter().chain(&done.values) {
+        eprintln!("telelake: {}", escaped(&unread.to_string()));
+    }
     match context.format {
         LogFormat::Json => output::print_json(&done)?,
         LogFormat::Text if done.changed == 0 => super::print(&format!(
@@ -60,14 +66,36 @@ async fn import(context: &Context, files: Vec<PathBuf>) -> Result<ExitStatus> {
             done.payloads, done.files
         ))?,
         LogFormat::Text => super::print(&format!(
-            "{} payloads in {} files, {} new or changed, on {} dates; the next run builds the days around them\n",
+            "{} payloads in {} files, {} new or changed, on {} dates; the next run builds the days of their meetings\n",
             done.payloads,
             done.files,
             done.changed,
             done.dates.len()
         ))?,
     }
-    Ok(ExitStatus::Done)
+    if done.bad_lines == 0 {
+        return Ok(ExitStatus::Done);
+    }
+    eprintln!(
+        "telelake: {} lines could not be read, all others were taken in: mend these and import them again",
+        done.bad_lines
+    );
+    Ok(ExitStatus::Partial)
+}
+
+/// Refuses files of which no line can be used: they are something else.
+fn refuse_unusable(files: &[MetaFile]) -> Result<()> {
+    let refusals: Vec<_> = files.iter().map(MetaFile::refusal).collect();
+    let first = files.iter().zip(&refusals).find_map(|(file, refusal)| Some((file, refusal.as_ref()?)));
+    match first {
+        Some((file, refusal)) if refusals.iter().all(Option::is_some) => Err(malformed(&file.name, refusal)),
+        _ => Ok(()),
+    }
+}
+
+fn malformed(name: &str, why: &Malformed) -> Error {
+    Error::new(ErrorKind::Usage, name, why.to_string())
+        .hint("a meta file is a JSON array, JSON Lines or one object of {externalUserId, externalMeetingId, meta}")
 }
 
 async fn push(context: &Context, files: Vec<PathBuf>, from_line: u64) -> Result<ExitStatus> {
@@ -83,9 +111,9 @@ async fn push(context: &Context, files: Vec<PathBuf>, from_line: u64) -> Result<
     let client = Client::new(&config.api, context.cancel.clone())?;
     let path = config.api.external_meta_path.as_str();
     let mut sent = 0_u64;
-    for file in read_all(files).await? {
-        let (client, name) = (&client, &file.name);
-        let due = file.payloads.iter().filter(|payload| payload.line >= from_line);
+    for (name, payloads) in parse_all(read_all(files).await?)? {
+        let (client, name) = (&client, &name);
+        let due = payloads.iter().filter(|payload| payload.line >= from_line);
         let mut answers = stream::iter(due)
             .map(|payload| async move {
                 let answer = client.store_meta(path, &payload.body()).await;
@@ -126,7 +154,16 @@ fn report(context: &Context, sent: u64, stopped: Option<(&str, u64)>) -> Result<
     }
 }
 
-/// Reads and parses all files before anything is done with the first.
+/// Parses all files before anything is sent of the first: what was sent can't be taken back.
+fn parse_all(files: Vec<MetaFile>) -> Result<Vec<(String, Vec<Payload>)>> {
+    let parsed = files.into_iter().map(|file| match parse(&file.bytes) {
+        Ok(payloads) => Ok((file.name, payloads)),
+        Err(why) => Err(malformed(&file.name, &why)),
+    });
+    parsed.collect()
+}
+
+/// Reads all files before anything is done with the first.
 async fn read_all(files: Vec<PathBuf>) -> Result<Vec<MetaFile>> {
     let reading = tokio::task::spawn_blocking(move || files.iter().map(read).collect());
     reading
@@ -143,13 +180,8 @@ fn read(path: &PathBuf) -> Result<MetaFile> {
         (path.display().to_string(), std::fs::read(path))
     };
     let bytes = bytes.map_err(|error| Error::new(ErrorKind::Usage, &name, error.to_string()))?;
-    let payloads = parse(&bytes).map_err(|error| {
-        Error::new(ErrorKind::Usage, &name, error.to_string())
-            .hint("a meta file is a JSON array, JSON Lines or one object of {externalUserId, externalMeetingId, meta}")
-    })?;
     Ok(MetaFile {
         name,
         bytes: bytes.into(),
-        payloads,
     })
 }

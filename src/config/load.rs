@@ -13,6 +13,11 @@ const PREFIX: &str = "TELELAKE_";
 const NOT_KEYS: [&str; 2] = ["TELELAKE_CONFIG", "TELELAKE_LOG_FORMAT"];
 /// The file that is read when none is named and it exists.
 const DEFAULT_FILE: &str = "telelake.toml";
+/// Keys that there were, by their last name, and what became of them.
+const GONE: [(&str, &str); 1] = [(
+    "window_days",
+    "remove it: lesson data now joins by its keys, externalUserId and externalMeetingId, whatever its date",
+)];
 
 /// What a configuration is read from.
 #[derive(Debug, Clone, Default)]
@@ -50,7 +55,7 @@ impl Config {
         };
         for (name, value) in &source.env {
             if let Some(path) = key_path(name, value) {
-                let refuse = |why: String| Error::new(ErrorKind::Config, name.clone(), why);
+                let refuse = |why: String| refused(name.clone(), why);
                 overlay(&mut table, &template, &path, value).map_err(refuse)?;
                 // Now, while it is known which variable is to blame.
                 table
@@ -60,7 +65,7 @@ impl Config {
             }
         }
         let mut config: Config = table.try_into().map_err(|e: toml::de::Error| {
-            Error::new(ErrorKind::Config, "configuration", one_line(e.message()))
+            refused("configuration".into(), one_line(e.message()))
         })?;
         let api = &mut config.api;
         read_token("api.token", &mut api.token, &api.token_file)?;
@@ -87,20 +92,41 @@ fn read_file(path: &Path, template: &Table) -> Result<Table> {
         ),
         None => about.clone(),
     };
-    let refuse = |e: &toml::de::Error| Error::new(ErrorKind::Config, at(e), one_line(e.message()));
-    let table: Table = toml::from_str(&text).map_err(|e| refuse(&e))?;
+    let refuse = |e: &toml::de::Error| (at(e), one_line(e.message()));
+    let table: Table = toml::from_str(&text).map_err(|e| {
+        let (about, why) = refuse(&e);
+        refused(about, why)
+    })?;
     match toml::from_str::<Config>(&text) {
         Ok(_) => Ok(table),
         Err(error) => {
-            let refusal = refuse(&error);
+            let (about, why) = refuse(&error);
             let keys = nearest::keys(template);
             let known = keys.iter().map(String::as_str);
             let meant = nearest::unknown(&table, template).and_then(|key| nearest::nearest(&key, known));
-            Err(match meant {
-                Some(key) => refusal.hint(format!("the nearest key is `{key}`")),
-                None => refusal,
+            Err(match (gone(&why), meant) {
+                (None, Some(key)) => {
+                    Error::new(ErrorKind::Config, about, why).hint(format!("the nearest key is `{key}`"))
+                }
+                _ => refused(about, why),
             })
         }
+    }
+}
+
+/// What became of a key that there was once, if the refusal names one.
+fn gone(why: &str) -> Option<&'static str> {
+    let names = |key: &str| why.contains(&format!("`{key}`")) || why.contains(&format!(".{key}`"));
+    GONE.iter().find(|(key, _)| names(key)).map(|(_, hint)| *hint)
+}
+
+/// The error of a configuration that can't be read; a key that there was once is explained.
+fn refused(about: String, why: String) -> Error {
+    let hint = gone(&why);
+    let error = Error::new(ErrorKind::Config, about, why);
+    match hint {
+        Some(hint) => error.hint(hint),
+        None => error,
     }
 }
 
@@ -327,6 +353,17 @@ mod tests {
         ] {
             let error = load(None, &[(name, "x")]).expect_err("unknown");
             assert_eq!((error.about(), error.kind()), (name, ErrorKind::Config));
+        }
+    }
+
+    #[test]
+    fn a_key_that_is_gone_is_named_with_what_became_of_it() {
+        let file = load(Some("[meta]\nfeeds = []\nwindow_days = 7\n"), &[]).expect_err("gone");
+        let variable = load(None, &[("TELELAKE_META__WINDOW_DAYS", "7")]).expect_err("gone");
+        for (error, about) in [(&file, "telelake.toml:3"), (&variable, "TELELAKE_META__WINDOW_DAYS")] {
+            let shown = error.to_string();
+            assert!(shown.contains(about) && shown.contains("window_days"), "{shown}");
+            assert!(shown.contains("joins by its keys"), "{shown}");
         }
     }
 

@@ -237,22 +237,11 @@ impl Default for S3 {
 }
 
 /// `[meta]`
-#[derive(Debug, Clone, PartialEq, Deserialize, Serialize)]
+#[derive(Debug, Clone, Default, PartialEq, Deserialize, Serialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Meta {
     /// `file://` or `s3://` prefixes with meta files, read at every run.
     pub feeds: Vec<String>,
-    /// How many days around a call its meta is looked for.
-    pub window_days: u32,
-}
-
-impl Default for Meta {
-    fn default() -> Self {
-        Self {
-            feeds: Vec::new(),
-            window_days: 7,
-        }
-    }
 }
 
 /// `[schedule]`

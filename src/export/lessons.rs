@@ -1,27 +1,32 @@
-//! What a run knows of lessons: the meta around a day, and the days that share a meeting. Read when it is first asked
-//! for, and kept while days around it are in work: a day is built, and noted, with one and the same state of it.
+//! What a run knows of lessons: the lesson data of a day's meetings, and the days that share a meeting. Both are found
+//! by their keys, whatever their dates, and read when they are first asked for: a day is built, and noted, with one and
+//! the same state of them.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
-use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
+use bytes::Bytes;
 use chrono::{DateTime, Days, NaiveDate, Utc};
-use futures_util::{StreamExt, TryStreamExt, stream};
+use futures_util::{StreamExt, stream};
 use sha2::{Digest, Sha256};
-use tokio::sync::{Mutex, OnceCell};
+use tokio::sync::Mutex;
 
-use super::meta;
+use super::meetings::MeetingDays;
+use super::meta::{self, Index};
 use super::opened::get_json;
+use super::shelving::{find_on, read_shelf};
 use super::workshop::Workshop;
+use crate::Result;
 use crate::build::Presence;
-use crate::build::meta::{Entry, Meta, Shelf};
+use crate::build::meta::{Entry, Meta};
 use crate::lake::key;
 use crate::lake::manifest::{Built, Manifest};
-use crate::{ErrorKind, Result};
 
-/// Shelves of meta that are kept: those around the days in work.
-const MOST_SHELVES: usize = 64;
-/// Objects read at once.
+/// Bytes of shelves, compressed as they are, that are kept for the days to come.
+const SHELVES_BYTES: usize = 32 << 20;
+/// Bytes of a shelf that is small enough to be read whole before it is known whose lesson data a day needs.
+const NEAR_BYTES: usize = 256 << 10;
+/// Days looked at at once.
 const READ_AT_ONCE: usize = 8;
 
 /// A day: date and space.
@@ -64,80 +69,144 @@ pub(super) struct Beside {
 #[derive(Default)]
 pub(super) struct Lessons {
     shelves: Mutex<Shelves>,
-    manifests: OnceCell<BTreeMap<NaiveDate, Vec<String>>>,
-    days: Mutex<Known>,
+    meetings: MeetingDays,
+    days: Mutex<KnownDays>,
 }
 
 #[derive(Default)]
 struct Shelves {
-    /// The dates that have one.
-    dates: Option<BTreeSet<NaiveDate>>,
-    read: HashMap<NaiveDate, Arc<Shelf>>,
+    /// The parts of the index that there are; none before they were listed.
+    listed: Option<BTreeSet<String>>,
+    /// Those that were read, and the dates in them by the marks of meetings.
+    parts: BTreeSet<String>,
+    dates: BTreeSet<(u64, NaiveDate)>,
+    read: HashMap<NaiveDate, Bytes>,
 }
 
 impl Shelves {
-    /// Forgets those that lie furthest from a date when there are more than so many: days come in the order of their
-    /// dates, and a run of years must not hold the meta of all of them.
-    fn keep_near(&mut self, date: NaiveDate, most: usize) {
-        if self.read.len() <= most {
+    /// Whether there is any lesson data.
+    async fn has_some(&mut self, context: &Workshop) -> Result<bool> {
+        if self.listed.is_none() {
+            let listed = context.store.list(key::META_INDEX).await?;
+            self.listed = Some(listed.into_iter().map(|entry| entry.key).collect());
+        }
+        Ok(self.listed.as_ref().is_some_and(|listed| !listed.is_empty()))
+    }
+
+    /// The dates on whose shelves some meetings have lesson data.
+    async fn dates_of(
+        &mut self,
+        context: &Workshop,
+        meetings: &BTreeSet<&str>,
+    ) -> Result<BTreeSet<NaiveDate>> {
+        let mut dates = BTreeSet::new();
+        if !self.has_some(context).await? {
+            return Ok(dates);
+        }
+        for meeting in meetings {
+            let part = key::meta_index(meeting);
+            if !self.parts.contains(&part) && self.listed.as_ref().is_some_and(|all| all.contains(&part)) {
+                let index = get_json::<Index>(&*context.store, &part).await?;
+                for (meeting, dates) in index.map(|(index, _)| index).unwrap_or_default() {
+                    let mark = key::mark(&meeting);
+                    self.dates.extend(dates.into_iter().map(|date| (mark, date)));
+                }
+                // Not before: what could not be read is asked for again.
+                self.parts.insert(part);
+            }
+            let mark = key::mark(meeting);
+            let of_meeting = self.dates.range((mark, NaiveDate::MIN)..=(mark, NaiveDate::MAX));
+            dates.extend(of_meeting.map(|(_, date)| *date));
+        }
+        Ok(dates)
+    }
+
+    /// A date's shelf; empty where there is none.
+    async fn shelf(&mut self, context: &Workshop, date: NaiveDate) -> Result<Bytes> {
+        if let Some(shelf) = self.read.get(&date) {
+            return Ok(shelf.clone());
+        }
+        let shelf = read_shelf(&*context.store, date).await?;
+        let shelf = shelf.map(|object| object.bytes).unwrap_or_default();
+        self.make_room(date, shelf.len());
+        self.read.insert(date, shelf.clone());
+        Ok(shelf)
+    }
+
+    /// Forgets the shelves that lie furthest from a date: days come in the order of their dates, and a run of years
+    /// must not hold the lesson data of all of them.
+    fn make_room(&mut self, date: NaiveDate, bytes: usize) {
+        let held: usize = self.read.values().map(Bytes::len).sum();
+        if held + bytes <= SHELVES_BYTES {
             return;
         }
         let mut dates: Vec<_> = self.read.keys().copied().collect();
         dates.sort_unstable_by_key(|known| (*known - date).num_days().abs());
-        for far in dates.drain(most / 2..) {
-            self.read.remove(&far);
+        let mut held = bytes;
+        for known in dates {
+            let bytes = self.read.get(&known).map_or(0, Bytes::len);
+            held += bytes;
+            if held > SHELVES_BYTES / 2 {
+                self.read.remove(&known);
+            }
         }
     }
 }
 
 #[derive(Default)]
-struct Known {
-    /// The dates whose manifests were read.
-    dates: BTreeSet<NaiveDate>,
-    days: BTreeMap<DayId, DayLessons>,
-}
-
-/// The dates in which a call's meta, and other calls of its meeting, are looked for.
-pub(super) fn around(context: &Workshop, date: NaiveDate) -> impl Iterator<Item = NaiveDate> + use<> {
-    let days = Days::new(context.config.meta.window_days.into());
-    let first = date.checked_sub_days(days).unwrap_or(date);
-    let last = date.checked_add_days(days).unwrap_or(date);
-    first.iter_days().take_while(move |date| *date <= last)
+struct KnownDays {
+    /// The days that this run has built itself: newer than what it reads.
+    built: BTreeMap<DayId, DayLessons>,
+    read: BTreeMap<DayId, DayLessons>,
 }
 
 impl Lessons {
-    /// The meta around a date.
-    pub async fn meta(&self, context: &Workshop, date: NaiveDate) -> Result<Meta> {
+    /// The lesson data of some meetings, whatever its dates.
+    ///
+    /// # Errors
+    /// Of the store.
+    pub async fn meta<'m>(
+        &self,
+        context: &Workshop,
+        meetings: impl IntoIterator<Item = &'m str>,
+    ) -> Result<Meta> {
         let mut shelves = self.shelves.lock().await;
-        let shelves = &mut *shelves;
-        let dates = match &mut shelves.dates {
-            Some(dates) => dates,
-            none => {
-                let listed = context.store.list(key::META_SHELVES).await?;
-                none.insert(listed.iter().filter_map(|it| key::date_in(&it.key)).collect())
+        let meetings: BTreeSet<&str> = meetings.into_iter().collect();
+        let entries = entries(context, &mut shelves, &meetings).await?;
+        let some = shelves.has_some(context).await?;
+        Ok(Meta::of(entries, some))
+    }
+
+    /// The lesson data that a day needs as far as can be told before its reports are read: that of the meetings that
+    /// it is known to have, and that which carries a date near its own.
+    ///
+    /// # Errors
+    /// Of the store.
+    pub async fn guess(&self, context: &Workshop, date: NaiveDate, built: Option<&Built>) -> Result<Meta> {
+        let mut shelves = self.shelves.lock().await;
+        let meetings = built.iter().flat_map(|built| built.meetings.keys());
+        let meetings: BTreeSet<&str> = meetings.map(String::as_str).collect();
+        let mut entries = entries(context, &mut shelves, &meetings).await?;
+        let some = shelves.has_some(context).await?;
+        let near = [date.checked_sub_days(Days::new(1)), Some(date), date.checked_add_days(Days::new(1))];
+        for date in near.into_iter().flatten().filter(|_| some) {
+            let shelf = shelves.shelf(context, date).await?;
+            if shelf.len() <= NEAR_BYTES {
+                entries.extend(find_on(date, shelf, |_, _| true).await?);
             }
-        };
-        let mut found = Vec::new();
-        for date in around(context, date).filter(|date| dates.contains(date)) {
-            let shelf = match shelves.read.get(&date) {
-                Some(shelf) => Arc::clone(shelf),
-                None => {
-                    let shelf = get_json::<Shelf>(&*context.store, &key::meta_shelf(date)).await?;
-                    let shelf = Arc::new(shelf.map(|(shelf, _)| shelf).unwrap_or_default());
-                    shelves.read.insert(date, Arc::clone(&shelf));
-                    shelf
-                }
-            };
-            found.push(shelf);
         }
-        shelves.keep_near(date, MOST_SHELVES.max(2 * found.len()));
-        Ok(Meta::of(found))
+        Ok(Meta::of(entries, some))
     }
 
     /// Takes in the meta that a day's reports hold; says whether it brought anything new.
+    ///
+    /// # Errors
+    /// Of the store.
     pub async fn take_embedded(&self, context: &Workshop, entries: Vec<Entry>) -> Result<bool> {
-        // Held all the while: of days built at once one after the other, also where the store knows no conditions.
+        // Hold the lock during the import, so that concurrent days import one at a time even on stores without
+        // conditional writes.
         let mut shelves = self.shelves.lock().await;
+        let meetings: BTreeSet<String> = entries.iter().map(|entry| entry.meeting.clone()).collect();
         let taken = meta::take_embedded(
             &*context.store,
             context.config.timezone,
@@ -149,14 +218,21 @@ impl Lessons {
         context.writes.fetch_add(taken.writes, Ordering::Relaxed);
         for date in &taken.dates {
             shelves.read.remove(date);
-            if let Some(dates) = &mut shelves.dates {
-                dates.insert(*date);
-            }
+            let marks = meetings.iter().map(|meeting| (key::mark(meeting), *date));
+            shelves.dates.extend(marks);
+        }
+        if !taken.dates.is_empty()
+            && let Some(listed) = &mut shelves.listed
+        {
+            listed.extend(meetings.iter().map(|meeting| key::meta_index(meeting)));
         }
         Ok(!taken.dates.is_empty())
     }
 
     /// What other days have of the meetings of a day.
+    ///
+    /// # Errors
+    /// Of the store; also where a day that shares a meeting can't be read.
     pub async fn beside(
         &self,
         context: &Workshop,
@@ -167,24 +243,24 @@ impl Lessons {
         if meetings.is_empty() {
             return Ok(beside);
         }
-        let mut known = self.days.lock().await;
-        self.read(context, &mut known, day.0).await?;
+        let marks = meetings.keys().map(|meeting| key::mark(meeting)).collect();
         let mut hasher = Sha256::new();
         let rank = |start: &Option<DateTime<Utc>>, day: &DayId| (start.is_none(), *start, day.clone());
-        for (other, theirs) in &known.days {
-            let (Some((key, sha256)), true) = (&theirs.participants, other != day) else {
-                continue;
-            };
-            if !around(context, day.0).any(|date| date == other.0) {
+        for other in self.meetings.days_of(context, &marks).await? {
+            if other == *day {
                 continue;
             }
+            let theirs = self.day(context, &other).await?;
+            let Some((key, sha256)) = &theirs.participants else {
+                continue;
+            };
             let mut shared = BTreeSet::new();
             for (id, start) in meetings {
                 let Some(their_start) = theirs.meetings.get(id) else {
                     continue;
                 };
                 shared.insert(id.clone());
-                if rank(their_start, other) < rank(start, day) {
+                if rank(their_start, &other) < rank(start, day) {
                     beside.away.insert(id.clone());
                 }
             }
@@ -199,88 +275,99 @@ impl Lessons {
         Ok(beside)
     }
 
-    /// Takes note of a day that was just built.
-    pub async fn register(&self, day: DayId, built: &Built) {
-        self.days.lock().await.days.insert(day, built.into());
+    /// Takes note of a day that is being built, here and in the store: other days find it by its meetings.
+    ///
+    /// # Errors
+    /// Of the store.
+    pub async fn register(&self, context: &Workshop, day: &DayId, built: &Built) -> Result<()> {
+        self.meetings.add(context, day, built).await?;
+        self.days.lock().await.built.insert(day.clone(), built.into());
+        Ok(())
+    }
+
+    /// Takes note of a day as it was committed.
+    ///
+    /// # Errors
+    /// Of the store.
+    pub async fn settle(&self, context: &Workshop, day: &DayId, built: &Built) -> Result<()> {
+        self.meetings.settle(context, day, built).await
     }
 
     /// Forgets what was noted of a day and reads its manifest again when it is next asked for: another process has
     /// changed it.
     pub async fn forget(&self, day: &DayId) {
         let mut known = self.days.lock().await;
-        known.days.remove(day);
-        known.dates.remove(&day.0);
+        known.built.remove(day);
+        known.read.remove(day);
     }
 
-    /// The days around some dates whose tables are not of the present meta, or of what other days have of their
-    /// meetings.
-    pub async fn stale(&self, context: &Workshop, dates: &BTreeSet<NaiveDate>) -> Result<Vec<DayId>> {
-        let near: BTreeSet<_> = dates.iter().flat_map(|date| around(context, *date)).collect();
-        let mut candidates = Vec::new();
-        {
-            let mut known = self.days.lock().await;
-            for date in &near {
-                self.read_date(context, &mut known, *date).await?;
-            }
-            for (day, lessons) in &known.days {
-                if near.contains(&day.0) && !lessons.meetings.is_empty() {
-                    candidates.push((day.clone(), lessons.clone()));
-                }
-            }
-        }
-        let mut stale = Vec::new();
-        for (day, lessons) in candidates {
-            let meta = self.meta(context, day.0).await?;
-            if meta.digest(lessons.meetings.keys().map(String::as_str)) != lessons.meta
-                || self.beside(context, &day, &lessons.meetings).await?.digest != lessons.beside
-            {
-                stale.push(day);
-            }
-        }
-        Ok(stale)
+    /// The marks of the meetings of some days that other days have too.
+    ///
+    /// # Errors
+    /// Of the store.
+    pub async fn shared(&self, context: &Workshop, days: &BTreeSet<DayId>) -> Result<BTreeSet<u64>> {
+        self.meetings.shared(context, days).await
     }
 
-    async fn read(&self, context: &Workshop, known: &mut Known, date: NaiveDate) -> Result<()> {
-        for date in around(context, date) {
-            self.read_date(context, known, date).await?;
-        }
-        Ok(())
-    }
-
-    /// Reads the manifests of a date, once.
-    async fn read_date(&self, context: &Workshop, known: &mut Known, date: NaiveDate) -> Result<()> {
-        if !known.dates.insert(date) {
-            return Ok(());
-        }
-        let keys = self.manifests.get_or_try_init(|| async {
-            let mut by_date: BTreeMap<NaiveDate, Vec<String>> = BTreeMap::new();
-            for entry in context.store.list(key::DAYS).await? {
-                if let Some(date) = key::date_in(&entry.key) {
-                    by_date.entry(date).or_default().push(entry.key);
-                }
-            }
-            Ok::<_, crate::Error>(by_date)
-        });
-        let manifests: Vec<_> = stream::iter(keys.await?.get(&date).cloned().unwrap_or_default())
-            .map(|key| async move {
-                match get_json::<Manifest>(&*context.store, &key).await {
-                    // A day that can't be read is told when it is worked on; it must not take its neighbours along.
-                    Err(error) if error.kind() == ErrorKind::Store => Ok(None),
-                    read => read,
-                }
+    /// The days with some meetings, by their marks, whose tables are not of the present meta, or of what other days
+    /// have of their meetings. A day that can't be read is among them: it is told when it is worked on.
+    ///
+    /// # Errors
+    /// Of the store.
+    pub async fn stale(&self, context: &Workshop, marks: &BTreeSet<u64>) -> Result<Vec<DayId>> {
+        // Other processes may have committed meanwhile.
+        self.days.lock().await.read.clear();
+        let days = self.meetings.days_of(context, marks).await?;
+        let looked = stream::iter(days)
+            .map(|day| async move {
+                let stale = self.is_stale(context, &day).await.unwrap_or(true);
+                stale.then_some(day)
             })
-            .buffered(READ_AT_ONCE)
-            .try_collect()
-            .await?;
-        for (manifest, _) in manifests.into_iter().flatten() {
-            if let Some(built) = &manifest.built {
-                // What this run has built itself is newer.
-                let day = (manifest.date, manifest.space_id.clone());
-                known.days.entry(day).or_insert_with(|| built.into());
+            .buffered(READ_AT_ONCE);
+        Ok(looked.filter_map(std::future::ready).collect().await)
+    }
+
+    async fn is_stale(&self, context: &Workshop, day: &DayId) -> Result<bool> {
+        let lessons = self.day(context, day).await?;
+        if lessons.meetings.is_empty() {
+            return Ok(false);
+        }
+        let meetings = || lessons.meetings.keys().map(String::as_str);
+        let meta = self.meta(context, meetings()).await?;
+        Ok(meta.digest(meetings()) != lessons.meta
+            || self.beside(context, day, &lessons.meetings).await?.digest != lessons.beside)
+    }
+
+    /// What a day has of meetings; nothing where it is not built.
+    async fn day(&self, context: &Workshop, day: &DayId) -> Result<DayLessons> {
+        {
+            let known = self.days.lock().await;
+            if let Some(lessons) = known.built.get(day).or_else(|| known.read.get(day)) {
+                return Ok(lessons.clone());
             }
         }
-        Ok(())
+        let manifest = get_json::<Manifest>(&*context.store, &key::manifest(day.0, &day.1)).await?;
+        let built = manifest.and_then(|(manifest, _)| manifest.built);
+        let lessons = built.as_ref().map(DayLessons::from).unwrap_or_default();
+        // Not before: what could not be read is asked for again.
+        self.days.lock().await.read.insert(day.clone(), lessons.clone());
+        Ok(lessons)
     }
+}
+
+/// The entries of some meetings, on whichever shelves they lie.
+async fn entries(
+    context: &Workshop,
+    shelves: &mut Shelves,
+    meetings: &BTreeSet<&str>,
+) -> Result<Vec<Entry>> {
+    let mut entries = Vec::new();
+    for date in shelves.dates_of(context, meetings).await? {
+        let shelf = shelves.shelf(context, date).await?;
+        let wanted: BTreeSet<String> = meetings.iter().map(|meeting| (*meeting).to_owned()).collect();
+        entries.extend(find_on(date, shelf, move |meeting, _| wanted.contains(meeting)).await?);
+    }
+    Ok(entries)
 }
 
 impl Beside {

@@ -1,40 +1,80 @@
-//! Meta into the lake: files are kept as they came, then the latest of each user and meeting is put on the shelf of
-//! its date, and that date's tables are built. Needs no API.
+//! Lesson data into the lake: files are kept as they came, then the latest of each user and meeting is put on the shelf
+//! of its date, and that date's tables are built. Needs no API.
 //!
-//! Order makes it safe to be killed: raw file, index, markers, shelves, tables. Whatever is left out, the same file
-//! brings again, and the markers stay until a run has looked at the days around and at the tables of their dates.
+//! Order makes it safe to be killed: raw file, index, marker, shelves, tables. Whatever is left out, the same file
+//! brings again, and the marker stays until a run has looked at the days of its meetings and at the tables of its
+//! dates. A file is read and shelved in batches, so that memory does not follow the number of its entries.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::io::Cursor;
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use bytes::Bytes;
 use chrono::{DateTime, NaiveDate, SubsecRound, Utc};
 use chrono_tz::Tz;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use tokio_util::sync::CancellationToken;
 
 use super::lease::{self, Lease};
 use super::opened::{OpenedStore, get_json, to_json};
+use super::shelving::{Shelving, find_on, read_shelf};
 use super::workshop::Workshop;
-use crate::build::TableFile;
-use crate::build::meta::{Entry, Payload, Shelf, build_meta_tables};
+use crate::Result;
+use crate::build::meta::{Change, Entry, Latest, Malformed, Payload, Payloads};
 use crate::lake::{self, key};
-use crate::store::{Condition, Object, Store, Version};
-use crate::{Error, ErrorKind, Result};
+use crate::store::{Condition, Store};
 
-/// Lost conditional writes after which an import gives up.
-const TRIES: usize = 20;
+/// Bytes of entries that are shelved at once.
+const BATCH_BYTES: usize = 16 << 20;
+/// Bad lines, and bad values, that are named one by one; of more, the number is told.
+const MOST_NAMED: usize = 100;
 
-/// A meta file that was read and parsed.
-#[derive(Debug)]
+/// A meta file that was read.
+#[derive(Debug, Clone)]
 pub struct MetaFile {
     /// What it is called: files that come at once are ordered by it.
     pub name: String,
     /// Its bytes.
     pub bytes: Bytes,
-    /// What they say.
-    pub payloads: Vec<Payload>,
+}
+
+impl MetaFile {
+    /// Why no line of the file can be used; none where one can, or where there is nothing in it.
+    pub fn refusal(&self) -> Option<Malformed> {
+        let mut first = None;
+        for payload in Payloads::new(&*self.bytes) {
+            match payload {
+                Ok(_) => return None,
+                Err(malformed) => drop(first.get_or_insert(malformed)),
+            }
+        }
+        first
+    }
+}
+
+/// Something in a meta file that could not be read, and the ids that it is about.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Unread {
+    /// The file.
+    pub file: String,
+    /// The line, from 1.
+    pub line: u64,
+    /// What is wrong: ids, names of columns and places, never a value.
+    pub message: String,
+    /// The meeting.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub external_meeting_id: Option<String>,
+    /// The user.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub external_user_id: Option<String>,
+}
+
+impl std::fmt::Display for Unread {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}, line {}: {}", self.file, self.line, self.message)
+    }
 }
 
 /// What an import did.
@@ -52,10 +92,80 @@ pub struct Imported {
     pub dates: BTreeSet<NaiveDate>,
     /// Objects written or removed.
     pub writes: u64,
+    /// Lines without a payload that could be read; the others were taken in.
+    pub bad_lines: u64,
+    /// Values that could not be read; their rows are there without them.
+    pub bad_values: u64,
+    /// The first of the bad lines.
+    pub lines: Vec<Unread>,
+    /// The first of the bad values.
+    pub values: Vec<Unread>,
+}
+
+/// What could not be read of a file.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct FileReading {
+    /// Lines without a payload that could be read.
+    pub bad_lines: u64,
+    /// The first of them.
+    pub lines: Vec<Unread>,
+    /// Values that could not be read.
+    #[serde(skip)]
+    pub bad_values: u64,
+    /// The first of them.
+    #[serde(skip)]
+    pub values: Vec<Unread>,
+}
+
+impl FileReading {
+    fn take_line(&mut self, name: &str, malformed: Malformed) {
+        self.bad_lines += 1;
+        if self.lines.len() < MOST_NAMED {
+            self.lines.push(Unread {
+                file: name.to_owned(),
+                line: malformed.line,
+                message: malformed.why,
+                external_meeting_id: malformed.meeting,
+                external_user_id: malformed.user,
+            });
+        }
+    }
+
+    fn take_values(&mut self, name: &str, payload: &Payload) {
+        for column in payload.unreadable() {
+            self.take_value(name, payload, 1, format!("{column} can't be read: it is null"));
+        }
+        if !payload.repairs.is_none() {
+            let times = payload.repairs.characters + payload.repairs.numbers;
+            self.take_value(name, payload, times, payload.repairs.to_string());
+        }
+    }
+
+    fn take_value(&mut self, name: &str, payload: &Payload, times: u64, message: String) {
+        self.bad_values += times;
+        if self.values.len() < MOST_NAMED {
+            self.values.push(Unread {
+                file: name.to_owned(),
+                line: payload.line,
+                message,
+                external_meeting_id: Some(payload.meeting.clone()),
+                external_user_id: Some(payload.user.clone()),
+            });
+        }
+    }
 }
 
 /// Which dates have meta of each meeting; a date too many does no harm.
-type Index = BTreeMap<String, BTreeSet<NaiveDate>>;
+pub(super) type Index = BTreeMap<String, BTreeSet<NaiveDate>>;
+
+/// What the marker of an import says.
+#[derive(Debug, Default, Serialize, Deserialize)]
+pub(super) struct Marker {
+    /// The dates whose shelves it changes.
+    pub dates: BTreeSet<NaiveDate>,
+    /// The [marks](key::mark) of the meetings that it changes.
+    pub meetings: BTreeSet<String>,
+}
 
 /// Takes meta files into the lake.
 ///
@@ -69,7 +179,21 @@ pub async fn import_meta(
 ) -> Result<Imported> {
     let (opened, created) = OpenedStore::open_in(store, zone, now).await?;
     let conditional = opened.info.conditional_writes;
-    let importing = import_held(store, zone, now, conditional, files);
+    let importing = async {
+        let mut import = Import::new(store, zone, now, conditional);
+        let mut readings = Vec::new();
+        for file in files {
+            readings.push(import.add(file).await?);
+        }
+        let mut done = import.finish().await?;
+        for reading in readings {
+            done.bad_lines += reading.bad_lines;
+            done.bad_values += reading.bad_values;
+            done.lines.extend(reading.lines);
+            done.values.extend(reading.values);
+        }
+        Ok(done)
+    };
     let mut done = if conditional {
         importing.await?
     } else {
@@ -87,19 +211,6 @@ pub async fn import_meta(
     Ok(done)
 }
 
-/// The same for one that writes already: a run's own import.
-pub(super) async fn import_held(
-    store: &dyn Store,
-    zone: Tz,
-    now: DateTime<Utc>,
-    conditional: bool,
-    files: Vec<MetaFile>,
-) -> Result<Imported> {
-    let mut import = Import::new(store, zone, now, conditional);
-    import.take(files).await?;
-    Ok(import.done)
-}
-
 /// Takes in what reports hold; their bytes lie in the lake already.
 pub(super) async fn take_embedded(
     store: &dyn Store,
@@ -109,103 +220,222 @@ pub(super) async fn take_embedded(
     entries: Vec<Entry>,
 ) -> Result<Imported> {
     let mut import = Import::new(store, zone, now, conditional);
-    let latest = Shelf::from(entries);
-    let index = import.index(&latest).await?;
-    let changes = import.changes(latest, &index).await?;
+    let (changes, known) = import.changes(entries.into_iter().collect()).await?;
     import.write_index(&changes).await?;
-    import.shelve_all(changes).await?;
-    Ok(import.done)
+    import.shelve_all(changes, known).await?;
+    Ok(import.done())
 }
 
 /// Builds the tables of a date's meta where they are not of its shelf: an import may have been killed before them.
 pub(super) async fn mend(context: &Workshop, date: NaiveDate) -> Result<()> {
-    let conditional = context.conditional.load(Ordering::Relaxed);
-    let mut import = Import::new(&*context.store, context.config.timezone, context.now, conditional);
-    let mended = import.shelve(date, &Change::default()).await;
-    context.writes.fetch_add(import.done.writes, Ordering::Relaxed);
+    let mut shelving = Shelving::new(&*context.store, context.conditional.load(Ordering::Relaxed));
+    let mended = shelving.shelve(date, &Arc::default()).await;
+    context.writes.fetch_add(shelving.writes, Ordering::Relaxed);
     mended
 }
 
-struct Import<'a> {
-    store: &'a dyn Store,
+/// What the markers of imports say: the dates whose shelves were changed, and the marks of the meetings.
+///
+/// # Errors
+/// Of the store, also where a marker is damaged.
+pub(super) async fn changed(
+    store: &dyn Store,
+    markers: &[crate::store::Entry],
+) -> Result<(BTreeSet<NaiveDate>, BTreeSet<u64>)> {
+    let (mut dates, mut meetings) = (BTreeSet::new(), BTreeSet::new());
+    for marker in markers {
+        // Another process may have taken it away.
+        if let Some((marker, _)) = get_json::<Marker>(store, &marker.key).await? {
+            dates.extend(marker.dates);
+            meetings.extend(marker.meetings.iter().filter_map(|mark| key::read_mark(mark)));
+        }
+    }
+    Ok((dates, meetings))
+}
+
+/// Files on their way into the lake.
+pub(super) struct Import<'a> {
+    shelving: Shelving<'a>,
     zone: Tz,
     now: DateTime<Utc>,
-    conditional: bool,
     id: String,
     done: Imported,
-    /// The dates on which what came lies already, or lay. An import that was killed may have left out their tables.
-    known: BTreeSet<NaiveDate>,
+    /// The latest of what came, by meeting and user, that is not shelved yet; with its bytes.
+    batch: Latest,
+    weight: usize,
+    /// The files that the batch is of.
+    files: Vec<RawFile>,
+    /// The names of the files that the lake has; read when it is first asked for.
+    raw: Option<Vec<String>>,
+    /// The dates whose tables were built, or found to be as they should.
+    shelved: BTreeSet<NaiveDate>,
+    batches: u32,
 }
 
-/// What an import does to a date.
-#[derive(Default)]
-struct Change {
-    put: Vec<Entry>,
-    /// Entries that take the place of this date's on another one.
-    moved: Vec<Entry>,
+/// A file to be kept as it came.
+struct RawFile {
+    name: Arc<str>,
+    bytes: Bytes,
+    hash: String,
+    /// Whether the lake has it already.
+    known: bool,
+    /// Whether it was kept by this import.
+    kept: bool,
 }
+
+/// What an import does, by date.
+type Changes = BTreeMap<NaiveDate, Change>;
 
 impl<'a> Import<'a> {
-    fn new(store: &'a dyn Store, zone: Tz, now: DateTime<Utc>, conditional: bool) -> Self {
+    pub fn new(store: &'a dyn Store, zone: Tz, now: DateTime<Utc>, conditional: bool) -> Self {
         Self {
-            store,
+            shelving: Shelving::new(store, conditional),
             zone,
             now: now.trunc_subsecs(6),
-            conditional,
             id: format!(
                 "{}-{:06x}",
                 now.format("%Y%m%dT%H%M%S%6fZ"),
                 fastrand::u32(..0x0100_0000)
             ),
             done: Imported::default(),
-            known: BTreeSet::new(),
+            batch: Latest::default(),
+            weight: 0,
+            files: Vec::new(),
+            raw: None,
+            shelved: BTreeSet::new(),
+            batches: 0,
         }
     }
 
-    async fn take(&mut self, files: Vec<MetaFile>) -> Result<()> {
-        let raw = self.store.list(key::RAW_META).await?;
-        // The latest of what came, by meeting and user.
-        let mut latest = Shelf::default();
-        let mut bodies = Vec::new();
-        for file in files {
-            self.done.files += 1;
-            self.done.payloads += file.payloads.len() as u64;
-            let hash = hex::encode(Sha256::digest(&file.bytes));
-            let known = raw
-                .iter()
-                .any(|entry| entry.key.ends_with(&format!("-{}.jsonl", &hash[..32])));
-            self.done.known_files += u64::from(known);
-            let entries: Vec<_> = file
-                .payloads
-                .into_iter()
-                .map(|payload| Entry::new(payload, &file.name, self.now))
-                .collect();
-            bodies.push((known, hash, file.name, file.bytes));
-            for entry in entries {
-                latest.put(entry);
+    /// Takes in a file, and says what could not be read of it. What is left of it in the batch is shelved with the next
+    /// ones, or by [`Import::finish`].
+    ///
+    /// # Errors
+    /// Of the store.
+    pub async fn add(&mut self, file: MetaFile) -> Result<FileReading> {
+        self.done.files += 1;
+        let mut reading = FileReading::default();
+        let name: Arc<str> = file.name.as_str().into();
+        let mut payloads = Payloads::new(Cursor::new(file.bytes.clone())).peekable();
+        let mut hash = Some(hex::encode(Sha256::digest(&file.bytes)));
+        // Of a file without a payload nothing is kept, unless it says that there is none.
+        let mut usable = payloads.peek().is_none();
+        loop {
+            let next = payloads.next();
+            usable |= matches!(next, Some(Ok(_)));
+            if usable && let Some(hash) = hash.take() {
+                self.begin_file(&name, &file.bytes, hash).await?;
+            }
+            match next {
+                Some(Ok(payload)) => {
+                    reading.take_values(&name, &payload);
+                    self.take(payload, &name);
+                }
+                Some(Err(malformed)) => reading.take_line(&name, malformed),
+                None => return Ok(reading),
+            }
+            if self.weight >= BATCH_BYTES {
+                self.shelve_batch().await?;
+                let last = self.files.pop();
+                self.files = last.into_iter().collect();
             }
         }
-        let index = self.index(&latest).await?;
-        let changes = self.changes(latest, &index).await?;
+    }
+
+    /// Shelves what is left, and says what was done.
+    ///
+    /// # Errors
+    /// Of the store.
+    pub async fn finish(mut self) -> Result<Imported> {
+        self.shelve_batch().await?;
+        Ok(self.done())
+    }
+
+    fn done(mut self) -> Imported {
+        self.done.writes += self.shelving.writes;
+        self.done
+    }
+
+    async fn begin_file(&mut self, name: &Arc<str>, bytes: &Bytes, hash: String) -> Result<()> {
+        let raw = match &mut self.raw {
+            Some(raw) => raw,
+            none => {
+                let listed = self.shelving.store.list(key::RAW_META).await?;
+                none.insert(listed.into_iter().map(|entry| entry.key).collect())
+            }
+        };
+        let ending = format!("-{}.jsonl", &hash[..32]);
+        let known = raw.iter().any(|key| key.ends_with(&ending));
+        self.done.known_files += u64::from(known);
+        self.files.push(RawFile {
+            name: Arc::clone(name),
+            bytes: bytes.clone(),
+            hash,
+            known,
+            kept: false,
+        });
+        Ok(())
+    }
+
+    fn take(&mut self, payload: Payload, name: &Arc<str>) {
+        self.done.payloads += 1;
+        let entry = Entry::new(payload, name, self.now);
+        self.weight += entry.weight();
+        self.batch.put(entry);
+    }
+
+    async fn shelve_batch(&mut self) -> Result<()> {
+        let latest = std::mem::take(&mut self.batch);
+        self.weight = 0;
+        let (changes, known) = self.changes(latest).await?;
+        self.keep_files(&changes).await?;
+        self.write_index(&changes).await?;
+        self.mark(&changes).await?;
+        self.shelve_all(changes, known).await
+    }
+
+    /// Keeps the files of the batch as they came. A file that the lake has is kept again only if importing it reverts
+    /// a newer value.
+    async fn keep_files(&mut self, changes: &Changes) -> Result<()> {
         let day = lake::date_of(self.now, self.zone);
         let stamp = self.now.format("%Y%m%dT%H%M%S%6fZ");
-        for (known, hash, name, bytes) in bodies {
-            // One that the lake has is kept again only where it undoes a later one.
-            let mut news = changes.values().flat_map(|change| &change.put);
-            if !known || news.any(|entry| entry.file == name) {
-                let key = key::raw_meta(day, &format!("{stamp}-{}", &hash[..32]));
-                self.put(&key, bytes, Condition::Any).await?;
+        let news: BTreeSet<&Arc<str>> = changes
+            .values()
+            .flat_map(|change| change.put.entries().map(|entry| &entry.file))
+            .collect();
+        for file in &mut self.files {
+            if !file.kept && (!file.known || news.contains(&file.name)) {
+                let key = key::raw_meta(day, &format!("{stamp}-{}", &file.hash[..32]));
+                self.shelving.put(&key, file.bytes.clone(), Condition::Any).await?;
+                file.kept = true;
             }
         }
-        self.write_index(&changes).await?;
-        for date in changes.keys() {
-            let marker = key::meta_changed(*date, &self.id);
-            self.put(&marker, Bytes::new(), Condition::Any).await?;
-        }
-        self.shelve_all(changes).await
+        Ok(())
     }
 
-    async fn shelve_all(&mut self, changes: BTreeMap<NaiveDate, Change>) -> Result<()> {
+    /// Leaves a marker for the next run: it looks at the days of these meetings.
+    async fn mark(&mut self, changes: &Changes) -> Result<()> {
+        if changes.is_empty() {
+            return Ok(());
+        }
+        let changed = changes
+            .values()
+            .flat_map(|change| change.put.entries().chain(change.moved.entries()));
+        let marker = Marker {
+            dates: changes.keys().copied().collect(),
+            meetings: changed
+                .map(|entry| key::mark_text(key::mark(&entry.meeting)))
+                .collect(),
+        };
+        let key = key::meta_changed(&format!("{}-{}", self.id, self.batches));
+        self.batches += 1;
+        self.shelving.put(&key, to_json(&marker)?, Condition::Any).await?;
+        Ok(())
+    }
+
+    /// Changes the shelves; `known` are the dates on which what came lies already, or lay. An import that was killed
+    /// may have left out their tables.
+    async fn shelve_all(&mut self, changes: Changes, known: BTreeSet<NaiveDate>) -> Result<()> {
         // First all that comes, then what goes elsewhere: killed in between, one too many is mended, and none is lost.
         let (put, moved): (Vec<_>, Vec<_>) = changes
             .into_iter()
@@ -222,78 +452,88 @@ impl<'a> Import<'a> {
             })
             .unzip();
         for (date, change) in put.into_iter().chain(moved) {
-            if !change.put.is_empty() || !change.moved.is_empty() {
-                self.shelve(date, &change).await?;
-                self.known.remove(&date);
+            if !change.is_empty() {
+                self.shelving.shelve(date, &change.into()).await?;
+                self.shelved.insert(date);
                 self.done.dates.insert(date);
             }
         }
-        for date in std::mem::take(&mut self.known) {
-            self.shelve(date, &Change::default()).await?;
+        for date in known {
+            if self.shelved.insert(date) {
+                self.shelving.shelve(date, &Arc::default()).await?;
+            }
         }
         Ok(())
     }
 
     /// The dates that the lake has of some entries' meetings.
-    async fn index(&self, entries: &Shelf) -> Result<Index> {
-        let shards: BTreeSet<_> = entries
-            .entries()
-            .map(|entry| key::meta_index(&entry.meeting))
-            .collect();
+    async fn index(&self, entries: &Latest) -> Result<Index> {
+        let meetings: BTreeSet<&str> = entries.entries().map(|entry| entry.meeting.as_str()).collect();
+        let shards: BTreeSet<_> = meetings.iter().map(|meeting| key::meta_index(meeting)).collect();
         let mut index = Index::new();
         for shard in shards {
-            if let Some((part, _)) = get_json::<Index>(self.store, &shard).await? {
+            if let Some((mut part, _)) = get_json::<Index>(self.shelving.store, &shard).await? {
+                part.retain(|meeting, _| meetings.contains(meeting.as_str()));
                 index.extend(part);
             }
         }
         Ok(index)
     }
 
-    /// What is new of what came, by date.
-    async fn changes(&mut self, latest: Shelf, index: &Index) -> Result<BTreeMap<NaiveDate, Change>> {
-        let mut shelves: BTreeMap<NaiveDate, Shelf> = BTreeMap::new();
-        let mut changes: BTreeMap<NaiveDate, Change> = BTreeMap::new();
-        for entry in Vec::from(latest) {
-            let dates = index.get(&entry.meeting).into_iter().flatten();
-            self.known.extend(dates.clone());
-            for date in dates.clone() {
-                if !shelves.contains_key(date) {
-                    let shelf = get_json::<Shelf>(self.store, &key::meta_shelf(*date)).await?;
-                    shelves.insert(*date, shelf.map(|(shelf, _)| shelf).unwrap_or_default());
-                }
-            }
-            // More than one only where an import was killed between two shelves.
-            let found: Vec<(NaiveDate, &Entry)> = dates
-                .filter_map(|date| Some((*date, shelves.get(date)?.get(&entry.meeting, &entry.user)?)))
-                .collect();
-            let known = found
-                .iter()
-                .copied()
-                .reduce(|a, b| if b.1.is_later_than(a.1) { b } else { a });
-            // The same again is no news, and stays as old as it is.
-            let stands = known
-                .filter(|(_, known)| known.meta == entry.meta || !entry.is_later_than(known))
-                .map(|(date, known)| (date, known.clone()));
-            let (date, latest) = if let Some((date, known)) = stands {
-                (date, known)
-            } else {
-                self.done.changed += 1;
-                let date = entry.date(self.zone, known.map(|(before, _)| before));
-                changes.entry(date).or_default().put.push(entry.clone());
-                (date, entry.clone())
+    /// What is new of what came, by date; and the dates on which it lies already.
+    async fn changes(&mut self, latest: Latest) -> Result<(Changes, BTreeSet<NaiveDate>)> {
+        let index = self.index(&latest).await?;
+        let dates: BTreeSet<NaiveDate> = index.values().flatten().copied().collect();
+        let latest = Arc::new(latest);
+        // More than one date only where an import was killed between two shelves.
+        let mut found: HashMap<(String, String), Vec<(NaiveDate, Entry)>> = HashMap::new();
+        for date in &dates {
+            let Some(shelf) = read_shelf(self.shelving.store, *date).await? else {
+                continue;
             };
-            for (before, _) in found.into_iter().filter(|(before, _)| *before != date) {
-                changes.entry(before).or_default().moved.push(latest.clone());
+            let wanted = Arc::clone(&latest);
+            let known = find_on(*date, shelf.bytes, move |meeting, user| {
+                wanted.get(meeting, user).is_some()
+            });
+            for entry in known.await? {
+                let key = (entry.meeting.clone(), entry.user.clone());
+                found.entry(key).or_default().push((*date, entry));
             }
         }
-        Ok(changes)
+        let mut changes = Changes::new();
+        for entry in latest.entries() {
+            let key = (entry.meeting.clone(), entry.user.clone());
+            let found = found.remove(&key).unwrap_or_default();
+            self.change(entry, found, &mut changes);
+        }
+        Ok((changes, dates))
+    }
+
+    /// What becomes of an entry that came, given those of its user and meeting that were found.
+    fn change(&mut self, entry: &Entry, found: Vec<(NaiveDate, Entry)>, changes: &mut Changes) {
+        let known = found
+            .iter()
+            .reduce(|a, b| if b.1.is_later_than(&a.1) { b } else { a });
+        // The same again is no news, and stays as old as it is.
+        let stands = known.filter(|(_, known)| known.meta == entry.meta || !entry.is_later_than(known));
+        let (date, latest) = if let Some((date, known)) = stands {
+            (*date, known.clone())
+        } else {
+            self.done.changed += 1;
+            let date = entry.date(self.zone, known.map(|(before, _)| *before));
+            changes.entry(date).or_default().put.put(entry.clone());
+            (date, entry.clone())
+        };
+        for (before, _) in found.into_iter().filter(|(before, _)| *before != date) {
+            changes.entry(before).or_default().moved.put(latest.clone());
+        }
     }
 
     /// Writes down where the meetings' meta lies, before it lies there.
-    async fn write_index(&mut self, changes: &BTreeMap<NaiveDate, Change>) -> Result<()> {
+    async fn write_index(&mut self, changes: &Changes) -> Result<()> {
         let mut shards: BTreeMap<String, Index> = BTreeMap::new();
         for (date, change) in changes {
-            for entry in &change.put {
+            for entry in change.put.entries() {
                 let shard = shards.entry(key::meta_index(&entry.meeting)).or_default();
                 shard.entry(entry.meeting.clone()).or_default().insert(*date);
             }
@@ -304,125 +544,8 @@ impl<'a> Import<'a> {
                     index.entry(meeting.clone()).or_default().extend(dates);
                 }
             };
-            self.update(&key, merge).await?;
+            self.shelving.update(&key, merge).await?;
         }
         Ok(())
     }
-
-    /// Changes a date's shelf and builds its tables, until no other process has changed it meanwhile.
-    async fn shelve(&mut self, date: NaiveDate, change: &Change) -> Result<()> {
-        let shelf_key = key::meta_shelf(date);
-        for _ in 0..TRIES {
-            // Before the shelf: whoever writes over a table saw it before the shelf that its own is made of, so that
-            // of two the one with the later shelf wins.
-            let seen = self.tables(date).await?;
-            let (shelf, version) = self
-                .update(&shelf_key, |shelf: &mut Shelf| {
-                    for entry in &change.put {
-                        shelf.put(entry.clone());
-                    }
-                    for entry in &change.moved {
-                        let later = shelf
-                            .get(&entry.meeting, &entry.user)
-                            .is_some_and(|known| entry.is_later_than(known));
-                        if later {
-                            shelf.remove(&entry.meeting, &entry.user);
-                        }
-                    }
-                })
-                .await?;
-            match self.put_tables(build_meta_tables(date, &shelf)?, seen).await {
-                Err(error) if error.kind() == ErrorKind::Precondition => continue,
-                done => done?,
-            }
-            let now = get_json::<Shelf>(self.store, &shelf_key).await?;
-            if now.map(|(_, version)| version) == version {
-                return Ok(());
-            }
-        }
-        Err(busy(&shelf_key))
-    }
-
-    /// The tables of a date as they lie there.
-    async fn tables(&self, date: NaiveDate) -> Result<BTreeMap<String, Option<Object>>> {
-        let mut seen = BTreeMap::new();
-        for table in ["user_meta", "hierarchy"] {
-            let key = key::table(table, date, table);
-            let object = match self.store.get(&key).await {
-                Ok(object) => Some(object),
-                Err(error) if error.kind() == ErrorKind::StoreNotFound => None,
-                Err(error) => return Err(error),
-            };
-            seen.insert(key, object);
-        }
-        Ok(seen)
-    }
-
-    /// Writes tables where they are not there yet, over what was seen and nothing else.
-    async fn put_tables(
-        &mut self,
-        files: Vec<TableFile>,
-        mut seen: BTreeMap<String, Option<Object>>,
-    ) -> Result<()> {
-        for file in files {
-            match seen.remove(&file.key).flatten() {
-                Some(object) if object.bytes == file.bytes => {}
-                object => {
-                    let condition =
-                        object.map_or(Condition::Absent, |object| Condition::Unchanged(object.version));
-                    self.put(&file.key, file.bytes, condition).await?;
-                }
-            }
-        }
-        for (key, object) in seen {
-            if object.is_some() {
-                self.store.delete(&key).await?;
-                self.done.writes += 1;
-            }
-        }
-        Ok(())
-    }
-
-    /// Changes one of the program's own objects under a condition, again and again until no other process was faster.
-    async fn update<T>(&mut self, key: &str, change: impl Fn(&mut T)) -> Result<(T, Option<Version>)>
-    where
-        T: Default + Clone + PartialEq + Serialize + serde::de::DeserializeOwned,
-    {
-        for _ in 0..TRIES {
-            let (before, version) = match get_json::<T>(self.store, key).await? {
-                Some((value, version)) => (value, Some(version)),
-                None => (T::default(), None),
-            };
-            let mut after = before.clone();
-            change(&mut after);
-            if after == before {
-                return Ok((after, version));
-            }
-            let condition = version.map_or(Condition::Absent, Condition::Unchanged);
-            match self.put(key, to_json(&after)?, condition).await {
-                Ok(version) => return Ok((after, Some(version))),
-                Err(error) if error.kind() == ErrorKind::Precondition => {}
-                Err(error) => return Err(error),
-            }
-        }
-        Err(busy(key))
-    }
-
-    async fn put(&mut self, key: &str, bytes: Bytes, condition: Condition) -> Result<Version> {
-        let condition = if self.conditional {
-            condition
-        } else {
-            Condition::Any
-        };
-        self.done.writes += 1;
-        self.store.put(key, bytes, condition).await
-    }
-}
-
-fn busy(key: &str) -> Error {
-    Error::new(
-        ErrorKind::Precondition,
-        key,
-        "other processes keep changing it; import the file again",
-    )
 }

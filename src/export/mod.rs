@@ -16,6 +16,7 @@ mod lanes;
 mod late;
 mod lease;
 mod lessons;
+mod meetings;
 mod meta;
 mod nights;
 mod noted;
@@ -26,6 +27,7 @@ mod progress;
 mod rebuild;
 mod recording;
 mod sample;
+mod shelving;
 mod sort;
 mod summary;
 mod tables;
@@ -36,7 +38,7 @@ mod walk;
 mod watched;
 mod workshop;
 
-use std::collections::HashSet;
+use std::collections::{BTreeSet, HashSet};
 use std::sync::{Arc, OnceLock};
 
 use chrono::{DateTime, Days, NaiveDate, TimeDelta, Utc};
@@ -51,10 +53,11 @@ use crate::store::{Entry, Store};
 use crate::{Error, ErrorKind, Result};
 
 pub use coverage::{Coverage, DayStatus, Lack, never_looked_at, pending_by_age};
+pub use feeds::look_at_feed;
 #[cfg(test)]
 pub(crate) use history::tests::Past;
 pub use history::{find_run, last_runs, run_entries};
-pub use meta::{Imported, MetaFile, import_meta};
+pub use meta::{Imported, MetaFile, Unread, import_meta};
 pub use nights::{nightly, nightly_job};
 pub use opened::{OpenedStore, StoreInfo, get_json, read as read_store_info};
 pub use plan::{DayPlan, Plan};
@@ -63,6 +66,7 @@ pub use rebuild::Rebuilder;
 pub use sample::{Sample, fetched_sample, landed_sample};
 pub use summary::{Counts, Outcome, Problem, Summary};
 pub use uploads::orphan_uploads;
+use lessons::DayId;
 use workshop::Workshop;
 pub use workshop::mapping;
 
@@ -330,13 +334,13 @@ impl Exporter {
             let mut outcomes = stream::iter(found.days)
                 .map(|work| day::process(context, job, work))
                 .buffer_unordered(DAYS_AT_ONCE);
-            let mut built = std::collections::BTreeSet::new();
+            let mut built = BTreeSet::new();
             while let Some(outcome) = outcomes.next().await {
-                built.extend(outcome.built);
+                built.extend(outcome.built.clone());
                 summary.absorb(outcome);
             }
             drop(outcomes);
-            self.refresh(&built, summary).await;
+            self.refresh_neighbours(&built, summary).await;
             lost = !context.cancel.is_cancelled() && scope.is_lost(&context.client);
             if lost || context.cancel.is_cancelled() {
                 summary.interrupted_before = windows.peek().map(|(from, _)| *from);
@@ -357,11 +361,11 @@ impl Exporter {
     /// Builds the days again whose meta was changed by imports since the last run, and takes the imports' markers away.
     async fn refresh_changed(&self, markers: Vec<Entry>, summary: &mut Summary) -> Result<()> {
         let context = &self.context;
-        let dates = markers
-            .iter()
-            .filter_map(|marker| crate::lake::key::date_in(&marker.key));
-        let dates: std::collections::BTreeSet<_> = dates.collect();
+        if markers.is_empty() {
+            return Ok(());
+        }
         let failed = summary.failed.len();
+        let (dates, meetings) = meta::changed(&*context.store, &markers).await?;
         for date in &dates {
             // An import that was killed has left out what comes after its markers.
             if let Err(error) = meta::mend(context, *date).await
@@ -370,7 +374,7 @@ impl Exporter {
                 summary.fail(Problem::new("meta_failed", error.to_string()));
             }
         }
-        self.refresh(&dates, summary).await;
+        self.refresh(&meetings, summary).await;
         if context.cancel.is_cancelled() || summary.failed.len() > failed {
             return Ok(());
         }
@@ -380,14 +384,27 @@ impl Exporter {
         Ok(())
     }
 
-    /// Builds the days around some dates again whose meta has changed, or a day that they share a meeting with. Takes
-    /// no request to the API.
-    async fn refresh(&self, dates: &std::collections::BTreeSet<NaiveDate>, summary: &mut Summary) {
+    /// Builds the days again that share a meeting with some that were just built.
+    async fn refresh_neighbours(&self, built: &BTreeSet<DayId>, summary: &mut Summary) {
         let context = &self.context;
-        if dates.is_empty() || context.cancel.is_cancelled() {
+        if built.is_empty() || context.cancel.is_cancelled() {
             return;
         }
-        match context.lessons.stale(context, dates).await {
+        match context.lessons.shared(context, built).await {
+            Ok(meetings) => self.refresh(&meetings, summary).await,
+            Err(error) if error.kind() == ErrorKind::Interrupted => {}
+            Err(error) => summary.fail(Problem::new("store_failed", error.to_string())),
+        }
+    }
+
+    /// Builds the days with some meetings, by their marks, again whose meta has changed, or a day that they share a
+    /// meeting with. Takes no request to the API.
+    async fn refresh(&self, meetings: &BTreeSet<u64>, summary: &mut Summary) {
+        let context = &self.context;
+        if meetings.is_empty() || context.cancel.is_cancelled() {
+            return;
+        }
+        match context.lessons.stale(context, meetings).await {
             Ok(days) => {
                 let mut outcomes = stream::iter(days)
                     .map(|(date, space)| day::refresh(context, date, space))

@@ -10,7 +10,7 @@ use super::day::{self, Day};
 use super::opened::get_json;
 use super::summary::{Problem, Summary};
 use super::walk::{self, DayWork};
-use super::{Context, DAYS_AT_ONCE, Job, opened, tables, windows};
+use super::{Context, DAYS_AT_ONCE, Job, meta, opened, tables, windows};
 use crate::Result;
 use crate::build;
 use crate::config::ReportFormat;
@@ -131,12 +131,12 @@ async fn plan_day(context: &Arc<Context>, job: &Job, work: DayWork) -> Result<Op
 /// dates. What feeds would bring first is not known before it is read.
 async fn changed_by_meta(context: &Arc<Context>, planned: &[DayPlan]) -> Result<Vec<DayPlan>> {
     let markers = context.store.list(key::META_CHANGED).await?;
-    let dates = markers
-        .iter()
-        .filter_map(|marker| key::date_in(&marker.key))
-        .collect();
     let mut days = Vec::new();
-    for (date, space_id) in context.lessons.stale(context, &dates).await? {
+    if markers.is_empty() {
+        return Ok(days);
+    }
+    let (_, meetings) = meta::changed(&*context.store, &markers).await?;
+    for (date, space_id) in context.lessons.stale(context, &meetings).await? {
         if planned
             .iter()
             .any(|day| (day.date, &day.space_id) == (date, &space_id))

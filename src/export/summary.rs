@@ -250,7 +250,7 @@ pub(super) struct DayReport {
     /// What the build noted.
     pub noted: Noted,
     /// The date, where tables were built that other days may share a meeting with.
-    pub built: Option<NaiveDate>,
+    pub built: Option<super::lessons::DayId>,
 }
 
 impl Summary {

@@ -130,7 +130,7 @@ async fn step(context: &Arc<Workshop>, day: &mut Day, when: When) -> Result<()> 
     let same = built.map(|built| built.checked_at);
     if when == When::Changed && same.is_some() {
         commit(context, day).await?;
-        return sweep(context, day).await;
+        return finish(context, day).await;
     }
     if same.is_none() {
         if let Some(built) = &mut day.manifest.built {
@@ -157,6 +157,15 @@ async fn step(context: &Arc<Workshop>, day: &mut Day, when: When) -> Result<()> 
         }
     }
     commit(context, day).await?;
+    finish(context, day).await
+}
+
+/// What is done after a commit of tables: the day is noted for the meetings that it now has, and what it gave up goes.
+async fn finish(context: &Workshop, day: &mut Day) -> Result<()> {
+    if let Some(built) = &day.manifest.built {
+        let id = day_id(&day.manifest);
+        context.lessons.settle(context, &id, built).await?;
+    }
     sweep(context, day).await
 }
 
@@ -213,8 +222,9 @@ pub(super) async fn is_current(
     if built.meetings.is_empty() {
         return Ok(true);
     }
-    let meta = context.lessons.meta(context, manifest.date).await?;
-    if meta.digest(built.meetings.keys().map(String::as_str)) != built.meta {
+    let meetings = || built.meetings.keys().map(String::as_str);
+    let meta = context.lessons.meta(context, meetings()).await?;
+    if meta.digest(meetings()) != built.meta {
         return Ok(false);
     }
     let id = day_id(manifest);
@@ -229,7 +239,7 @@ async fn build_tables(
     fingerprint: &str,
     checked_at: DateTime<Utc>,
 ) -> Result<()> {
-    let (mut built, meta) = build_whole(context, day, checked_at).await?;
+    let (mut built, meta) = build_whole(context, day, checked_at, Embedded::Kept).await?;
     let mut record = Built {
         fingerprint: fingerprint.to_owned(),
         checked_at,
@@ -243,13 +253,30 @@ async fn build_tables(
     put_tables(context, day, &place, &mut built, &meta, &mut record).await?;
     place.clear(context, day, &record.tables).await?;
     day.report.counts.days_built = 1;
-    day.report.built = Some(day.manifest.date);
+    day.report.built = Some(day_id(&day.manifest));
     day.report.noted = Noted::of(&built.notes, &day.manifest);
     let told = noted::told_of_calls(&built.notes, &day.manifest);
     day.report.warnings.extend(told);
+    let unread = unread_lessons(&day.manifest, &meta, &record);
+    day.report.warnings.extend(unread);
     day.manifest.built = Some(record);
     day.manifest.building = None;
     Ok(())
+}
+
+/// Values in the lesson data of the day's meetings that could not be read.
+fn unread_lessons(manifest: &Manifest, meta: &Meta, built: &Built) -> Vec<Problem> {
+    let meetings = built.meetings.keys().map(String::as_str);
+    let unread = meta.unreadable(meetings).into_iter();
+    unread
+        .map(|((meeting, column), users)| {
+            let message = format!("lesson data: {column} of {users} users can't be read: it is null");
+            Problem::new("bad_value", message)
+                .on(manifest.date, &manifest.space_id)
+                .meeting(meeting)
+                .count(users)
+        })
+        .collect()
 }
 
 /// Writes the tables: first those of the day alone, so that other days that share a meeting find its participants,
@@ -267,8 +294,8 @@ async fn put_tables(
     }
     record.meta = meta.digest(record.meetings.keys().map(String::as_str));
     let id = day_id(&day.manifest);
-    // Before it looks beside itself: of two days that are built at once, one at least sees the other.
-    context.lessons.register(id.clone(), record).await;
+    // Register this day before reading its neighbours, so that of days built concurrently at least one sees the others.
+    context.lessons.register(context, &id, record).await?;
     let beside = context.lessons.beside(context, &id, &record.meetings).await?;
     record.beside.clone_from(&beside.digest);
     let presences = beside.presences(context).await?;
@@ -283,26 +310,42 @@ async fn put_tables(
     if let Some(file) = file {
         place.put(context, day, file, &mut record.tables).await?;
     }
-    context.lessons.register(id, record).await;
-    Ok(())
+    context.lessons.register(context, &id, record).await
 }
 
-/// Builds the day; where its reports hold meta that was not known, again with it: other calls may be of the same
-/// lesson.
+/// What becomes of the lesson data that a day's reports hold.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Embedded {
+    /// It is put into the lake.
+    Kept,
+    /// Nothing is written.
+    Left,
+}
+
+/// Builds the day with the lesson data of its meetings. Which ones these are is known for sure only after the build:
+/// where that makes a difference, or where its reports hold lesson data that was not known, it is built again.
 async fn build_whole(
     context: &Arc<Workshop>,
     day: &mut Day,
     checked_at: DateTime<Utc>,
+    held: Embedded,
 ) -> Result<(BuiltDay, Meta)> {
-    let date = day.manifest.date;
-    let meta = context.lessons.meta(context, date).await?;
-    let mut built = run_build(context, day, &meta, checked_at).await?;
-    let embedded = std::mem::take(&mut built.embedded);
-    if !embedded.is_empty() && context.lessons.take_embedded(context, embedded).await? {
-        let meta = context.lessons.meta(context, date).await?;
-        return Ok((run_build(context, day, &meta, checked_at).await?, meta));
+    let (date, known) = (day.manifest.date, day.manifest.built.as_ref());
+    let mut meta = context.lessons.guess(context, date, known).await?;
+    loop {
+        let mut built = run_build(context, day, &meta, checked_at).await?;
+        let embedded = std::mem::take(&mut built.embedded);
+        if held == Embedded::Kept && !embedded.is_empty() {
+            context.lessons.take_embedded(context, embedded).await?;
+        }
+        let meetings = built.presence.meetings();
+        let meetings = || meetings.keys().map(String::as_str);
+        let whole = context.lessons.meta(context, meetings()).await?;
+        if meta.says_the_same(&whole, meetings()) {
+            return Ok((built, whole));
+        }
+        meta = whole;
     }
-    Ok((built, meta))
 }
 
 /// The tables of a stored day as a build of the same gives them; nothing is written.
@@ -316,8 +359,7 @@ pub(super) async fn build_only(
 ) -> Result<Vec<TableFile>> {
     let checked_at = manifest.built.as_ref().map(|built| built.checked_at);
     let mut day = Day::stored(manifest, version);
-    let meta = context.lessons.meta(context, day.manifest.date).await?;
-    let built = run_build(context, &mut day, &meta, checked_at.unwrap_or(context.now)).await?;
+    let (built, meta) = build_whole(context, &mut day, checked_at.unwrap_or(context.now), Embedded::Left).await?;
     let meetings = built.presence.meetings();
     let beside = context
         .lessons

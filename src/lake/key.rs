@@ -42,10 +42,12 @@ pub const ROOM_CATALOGS: &str = "_telelake/catalog/rooms/";
 pub const RAW_META: &str = "raw/meta/";
 /// The latest meta of each date.
 pub const META_SHELVES: &str = "_telelake/meta/shelves/";
-/// Markers of dates whose meta has changed since the days around them were looked at.
+/// What imports of meta have changed since the days that it touches were looked at.
 pub const META_CHANGED: &str = "_telelake/meta/changed/";
 /// Which dates have meta of which meetings.
 pub const META_INDEX: &str = "_telelake/meta/index/";
+/// Which days have calls of which meetings.
+pub const MEETING_DAYS: &str = "_telelake/meta/days/";
 /// What a repair put out of the way, as it was.
 pub const SET_ASIDE: &str = "_telelake/aside/";
 /// What checks of the store begin with: they are removed at once.
@@ -160,18 +162,40 @@ pub fn raw_meta(received: NaiveDate, id: &str) -> String {
 
 /// The latest meta of a date.
 pub fn meta_shelf(date: NaiveDate) -> String {
-    format!("{META_SHELVES}date={date}.json")
+    format!("{META_SHELVES}date={date}.jsonl.zst")
 }
 
-/// The marker that an import leaves on a date.
-pub fn meta_changed(date: NaiveDate, import: &str) -> String {
-    format!("{META_CHANGED}date={date}/{}", segment(import))
+/// The marker that an import leaves.
+pub fn meta_changed(import: &str) -> String {
+    format!("{META_CHANGED}{}.json", segment(import))
+}
+
+/// Which days of a month have calls of which meetings.
+pub fn meeting_days(date: NaiveDate) -> String {
+    format!("{MEETING_DAYS}{}.json", date.format("%Y-%m"))
 }
 
 /// Which dates have meta of a meeting: one of a few objects that share all meetings among them.
 pub fn meta_index(meeting: &str) -> String {
     let hash = hex::encode(Sha256::digest(meeting.as_bytes()));
     format!("{META_INDEX}{}.json", &hash[..1])
+}
+
+/// A number for a meeting: what stands for it where days and dates are looked up. Two meetings that share one, which
+/// hardly happens, are looked at together, and then told apart by their ids.
+pub fn mark(meeting: &str) -> u64 {
+    let digest = Sha256::digest(meeting.as_bytes());
+    digest[..8].iter().fold(0, |mark, byte| mark << 8 | u64::from(*byte))
+}
+
+/// A meeting's [`mark`] as it is written.
+pub fn mark_text(mark: u64) -> String {
+    format!("{mark:016x}")
+}
+
+/// A [`mark`] that was written.
+pub fn read_mark(text: &str) -> Option<u64> {
+    u64::from_str_radix(text, 16).ok()
 }
 
 /// Where a repair keeps what it puts out of the way; `stamp` tells repairs apart.
@@ -193,7 +217,7 @@ pub fn run(id: &str) -> String {
 pub fn date_in(key: &str) -> Option<NaiveDate> {
     key.split('/')
         .find_map(|part| part.strip_prefix("date="))
-        .and_then(|date| date.strip_suffix(".json").unwrap_or(date).parse().ok())
+        .and_then(|date| date.split('.').next()?.parse().ok())
 }
 
 #[cfg(test)]

@@ -241,12 +241,12 @@ async fn import(daemon: &Daemon, keys: Vec<String>) -> Result<usize> {
     }
     if !bytes.is_empty() {
         let count = count_lines(&bytes);
-        let payloads = parse(&bytes)
+        // It was read before it was kept.
+        parse(&bytes)
             .map_err(|error| Error::new(ErrorKind::Store, &keys[0], format!("is damaged: {error}")))?;
         let file = MetaFile {
             name: "relay".into(),
             bytes: bytes.clone().into(),
-            payloads,
         };
         let zone = daemon.config.timezone;
         // As of the time it came: done again after a kill, it undoes nothing that came later.

@@ -9,13 +9,17 @@ use super::super::cell::Cell;
 use crate::lake::table::{Table, Type};
 use crate::lenient;
 
+/// The columns of instants; the others hold text.
+const START: &str = "lesson_scheduled_start_at";
+const END: &str = "lesson_scheduled_end_at";
+
 /// Where each column is looked for in a meta, by dotted path; the first that has a value wins.
 const COLUMNS: [(&str, &[&str]); 9] = [
     ("user_fullname", &["user_fullname"]),
     ("user_role", &["user_role"]),
     ("lesson_name", &["lesson_name"]),
-    ("lesson_scheduled_start_at", &["lesson_scheduled_start_dt"]),
-    ("lesson_scheduled_end_at", &["lesson_scheduled_end_dt"]),
+    (START, &["lesson_scheduled_start_dt"]),
+    (END, &["lesson_scheduled_end_dt"]),
     (
         "lesson_course_id",
         &["lesson_course.lesson_course_id", "lesson_course_id"],
@@ -48,6 +52,8 @@ pub(in super::super) struct Lesson {
     pub end: Option<DateTime<Utc>>,
     /// Every other scalar, by dotted path.
     attributes: BTreeMap<String, String>,
+    /// Columns whose value was there and could not be read.
+    pub unreadable: Vec<&'static str>,
 }
 
 impl Lesson {
@@ -59,27 +65,16 @@ impl Lesson {
             flatten(name.clone(), value, &mut scalars);
         }
         for (column, paths) in COLUMNS {
-            for path in paths {
-                let Some(value) = scalars.get(*path) else {
-                    continue;
-                };
-                let taken = match column {
-                    "lesson_scheduled_start_at" => {
-                        lesson.start = lenient::instant(*value);
-                        lesson.start.is_some()
-                    }
-                    "lesson_scheduled_end_at" => {
-                        lesson.end = lenient::instant(*value);
-                        lesson.end.is_some()
-                    }
-                    _ => lenient::text(*value)
-                        .map(|text| lesson.texts.insert(column, text))
-                        .is_some(),
-                };
-                if taken {
-                    scalars.remove(*path);
-                    break;
+            let taken = paths.iter().find(|path| {
+                let value = scalars.get(**path);
+                value.is_some_and(|value| lesson.take(column, value))
+            });
+            match taken {
+                Some(path) => drop(scalars.remove(*path)),
+                None if paths.iter().any(|path| is_unreadable(meta, column, path)) => {
+                    lesson.unreadable.push(column);
                 }
+                None => {}
             }
         }
         lesson.attributes = scalars
@@ -87,6 +82,27 @@ impl Lesson {
             .filter_map(|(path, value)| Some((path, lenient::text(value)?)))
             .collect();
         lesson
+    }
+
+    /// Takes a value into its column; says whether it could be read.
+    fn take(&mut self, column: &'static str, value: &Value) -> bool {
+        match column {
+            START => {
+                self.start = lenient::instant(value);
+                self.start.is_some()
+            }
+            END => {
+                self.end = lenient::instant(value);
+                self.end.is_some()
+            }
+            _ => match lenient::text(value) {
+                Some(text) => {
+                    self.texts.insert(column, text);
+                    true
+                }
+                None => false,
+            },
+        }
     }
 
     /// The length that the lesson is scheduled for, in seconds.
@@ -107,11 +123,28 @@ impl Lesson {
         for (column, text) in &self.texts {
             put(table, cells, column, text.clone().into());
         }
-        put(table, cells, "lesson_scheduled_start_at", self.start.into());
-        put(table, cells, "lesson_scheduled_end_at", self.end.into());
+        put(table, cells, START, self.start.into());
+        put(table, cells, END, self.end.into());
         put(table, cells, "meta_matched", true.into());
         put(table, cells, "attributes", map(&self.attributes));
     }
+}
+
+/// Whether something stands at a path that the column can't be read from: a value of another kind, or one of another
+/// kind in the place of an object around it.
+fn is_unreadable(meta: &Map<String, Value>, column: &str, path: &str) -> bool {
+    let mut object = meta;
+    let mut names = path.split('.').peekable();
+    while let Some(name) = names.next() {
+        match object.get(name) {
+            None | Some(Value::Null) => return false,
+            Some(Value::Object(inner)) if names.peek().is_some() => object = inner,
+            Some(_) if names.peek().is_some() => return true,
+            Some(Value::Object(_) | Value::Array(_)) => return true,
+            Some(scalar) => return [START, END].contains(&column) && lenient::read_instant(scalar).is_unreadable(),
+        }
+    }
+    false
 }
 
 /// Sets a cell of a row, where the table has the column.

@@ -1,54 +1,83 @@
-//! What a day's build knows of its lessons: the latest meta by meeting and user. Pure.
+//! What a day's build knows of its lessons: the latest lesson data by meeting and user. Pure.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use serde_json::Value;
 use sha2::{Digest, Sha256};
 
+use super::entry::Entry;
 use super::lesson::Lesson;
-use super::shelf::{Entry, Shelf};
 
-/// The meta around a day.
+/// The lesson data of some meetings. Cheap to clone.
 #[derive(Debug, Clone, Default)]
 pub struct Meta {
-    shelves: Vec<Arc<Shelf>>,
+    meetings: Arc<BTreeMap<String, BTreeMap<String, Entry>>>,
+    /// Whether the lake has lesson data of any meeting.
+    some: bool,
 }
 
 impl Meta {
-    /// The meta of some dates.
-    pub fn of(shelves: Vec<Arc<Shelf>>) -> Self {
-        Self { shelves }
+    /// The latest of some entries; `some` says whether the lake has lesson data of any meeting.
+    pub fn of(entries: impl IntoIterator<Item = Entry>, some: bool) -> Self {
+        let mut meetings: BTreeMap<String, BTreeMap<String, Entry>> = BTreeMap::new();
+        for entry in entries {
+            let users = meetings.entry(entry.meeting.clone()).or_default();
+            if users
+                .get(&entry.user)
+                .is_none_or(|known| entry.is_later_than(known))
+            {
+                users.insert(entry.user.clone(), entry);
+            }
+        }
+        Self {
+            meetings: meetings.into(),
+            some,
+        }
     }
 
-    /// Whether nothing is known.
+    /// Whether the lake has no lesson data at all: then nobody misses any.
     pub fn is_empty(&self) -> bool {
-        self.shelves.iter().all(|shelf| shelf.is_empty())
+        !self.some
     }
 
-    /// The latest entry of a user and meeting.
+    /// The latest entry of a user and meeting, where it was not taken back.
     pub fn get(&self, meeting: &str, user: &str) -> Option<&Entry> {
-        self.shelves
-            .iter()
-            .filter_map(|shelf| shelf.get(meeting, user))
-            .reduce(|known, entry| if entry.is_later_than(known) { entry } else { known })
+        let entry = self.meetings.get(meeting)?.get(user)?;
+        entry.meta.is_some().then_some(entry)
     }
 
     /// What the lesson columns say of a user in a meeting.
     pub(in super::super) fn lesson(&self, meeting: &str, user: &str) -> Option<Lesson> {
-        self.get(meeting, user).map(|entry| Lesson::of(&entry.meta))
+        self.get(meeting, user)?.lesson()
     }
 
-    /// Who is expected in a meeting: its users, in order.
-    pub fn expected<'m>(&'m self, meeting: &'m str) -> BTreeMap<&'m str, &'m Entry> {
-        let mut expected: BTreeMap<&str, &Entry> = BTreeMap::new();
-        for entry in self.shelves.iter().flat_map(|shelf| shelf.of_meeting(meeting)) {
-            let known = expected.entry(&entry.user).or_insert(entry);
-            if entry.is_later_than(known) {
-                *known = entry;
+    /// Who is expected in a meeting, by user.
+    pub fn expected<'m>(&'m self, meeting: &str) -> impl Iterator<Item = (&'m str, &'m Entry)> {
+        let users = self.meetings.get(meeting).into_iter().flatten();
+        users
+            .filter(|(_, entry)| entry.meta.is_some())
+            .map(|(user, entry)| (user.as_str(), entry))
+    }
+
+    /// How many users' values could not be read, by meeting and column.
+    pub fn unreadable<'m>(
+        &self,
+        meetings: impl IntoIterator<Item = &'m str>,
+    ) -> BTreeMap<(&'m str, &'static str), u64> {
+        let mut unreadable = BTreeMap::new();
+        for meeting in meetings {
+            for (_, entry) in self.expected(meeting) {
+                for column in entry.unreadable() {
+                    *unreadable.entry((meeting, column)).or_default() += 1;
+                }
             }
         }
-        expected
+        unreadable
+    }
+
+    /// Whether a build of some meetings gives the same with this as with another.
+    pub fn says_the_same<'m>(&self, other: &Self, meetings: impl Iterator<Item = &'m str> + Clone) -> bool {
+        self.some == other.some && self.digest(meetings.clone()) == other.digest(meetings)
     }
 
     /// The digest of all that is known of some meetings, in hex; empty where nothing is. When it changes, days with
@@ -59,8 +88,7 @@ impl Meta {
         for meeting in meetings {
             for (user, entry) in self.expected(meeting) {
                 any = true;
-                let meta = Value::Object(entry.meta.clone()).to_string();
-                for part in [meeting, user, &meta] {
+                for part in [meeting, user, entry.meta.as_deref().unwrap_or_default()] {
                     hasher.update((part.len() as u64).to_le_bytes());
                     hasher.update(part);
                 }

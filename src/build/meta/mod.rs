@@ -6,6 +6,7 @@
 //!                                └─► lookup ─► participants, lesson_attendance
 //! ```
 
+mod entry;
 mod lesson;
 mod levels;
 mod lookup;
@@ -13,10 +14,12 @@ mod parse;
 mod shelf;
 #[cfg(test)]
 mod tests;
+mod values;
 
+pub use entry::Entry;
 pub use lookup::Meta;
-pub use parse::{Malformed, Payload, parse};
-pub use shelf::{Entry, Shelf, build_meta_tables};
+pub use parse::{Malformed, Payload, Payloads, parse};
+pub use shelf::{Change, Latest, Shelved, find, shelve};
 
 pub(super) use lesson::Lesson;
 

@@ -1,112 +1,35 @@
-//! The latest meta of each user and meeting of one date, and the tables of it. Pure.
+//! The latest lesson data of each user and meeting of one date, as the lake keeps it, and the tables of it. Pure.
+//!
+//! A shelf is JSON Lines under zstd, sorted by meeting and user. It is read and written line by line: a date may have
+//! hundreds of thousands of entries, and no more than one of them is held.
 
 use std::collections::BTreeMap;
+use std::io::{BufRead as _, BufReader, Write as _};
 
-use chrono::{DateTime, NaiveDate, Utc};
-use chrono_tz::Tz;
-use serde::{Deserialize, Serialize};
-use serde_json::{Map, Value};
+use bytes::Bytes;
+use chrono::NaiveDate;
+use serde::Deserialize;
+use serde_json::Map;
 
-use super::lesson::{self, Lesson};
+use super::entry::Entry;
+use super::lesson;
 use super::levels;
-use super::parse::Payload;
+use crate::build::cell::Cell;
 use crate::build::listed::cells;
 use crate::build::rows::Row;
 use crate::build::sink::{Sink, TableFile};
 use crate::error::{Error, ErrorKind, Result};
+use crate::lake::key;
 use crate::lake::table::{Table, builtin};
-use crate::lake::{self, key};
 
-/// The meta of a user in a meeting, and where it came from.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Entry {
-    /// The user in the LMS.
-    pub user: String,
-    /// The meeting in the LMS.
-    pub meeting: String,
-    /// When its file came.
-    pub received_at: DateTime<Utc>,
-    /// The file that it came in; empty for one that a report brought.
-    pub file: String,
-    /// Its line there; of one that a report brought, when that was landed.
-    pub line: u64,
-    /// What is said.
-    pub meta: Map<String, Value>,
-}
+/// The level of compression: keys repeat in every line, so the lowest does well.
+const LEVEL: i32 = 3;
 
-impl Entry {
-    /// A payload of a file that came at a time.
-    pub fn new(payload: Payload, file: &str, received_at: DateTime<Utc>) -> Self {
-        Self {
-            user: payload.user,
-            meeting: payload.meeting,
-            received_at,
-            file: file.into(),
-            line: payload.line,
-            meta: payload.meta,
-        }
-    }
+/// Entries by meeting and user: the latest of each.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Latest(BTreeMap<(String, String), Entry>);
 
-    /// The date that it is kept under: that of the scheduled start; where none is said, that of what it takes the
-    /// place of, or of its arrival.
-    pub fn date(&self, zone: Tz, before: Option<NaiveDate>) -> NaiveDate {
-        match (Lesson::of(&self.meta).start, before) {
-            (Some(start), _) => lake::date_of(start, zone),
-            (None, Some(before)) => before,
-            (None, None) => lake::date_of(self.received_at, zone),
-        }
-    }
-
-    /// A meta that a call's report holds: as old as the call, so that it lies beside it; of two, that of the report
-    /// landed later counts.
-    pub(in crate::build) fn embedded(
-        user: &str,
-        meeting: &str,
-        meta: Map<String, Value>,
-        called_at: DateTime<Utc>,
-        landed_at: DateTime<Utc>,
-    ) -> Self {
-        Self {
-            user: user.into(),
-            meeting: meeting.into(),
-            received_at: called_at,
-            file: String::new(),
-            line: landed_at.timestamp().unsigned_abs(),
-            meta,
-        }
-    }
-
-    /// Whether it takes the place of another of the same user and meeting: it came later, in a file that is later by
-    /// name, or on a later line. What was sent goes before what a report holds: that is as old as the call.
-    pub fn is_later_than(&self, other: &Self) -> bool {
-        let sent = |entry: &Self| !entry.file.is_empty();
-        (sent(self), self.received_at, &self.file, self.line)
-            > (sent(other), other.received_at, &other.file, other.line)
-    }
-}
-
-/// The entries of a date.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
-#[serde(from = "Vec<Entry>", into = "Vec<Entry>")]
-pub struct Shelf(BTreeMap<(String, String), Entry>);
-
-impl From<Vec<Entry>> for Shelf {
-    fn from(entries: Vec<Entry>) -> Self {
-        let mut shelf = Self::default();
-        for entry in entries {
-            shelf.put(entry);
-        }
-        shelf
-    }
-}
-
-impl From<Shelf> for Vec<Entry> {
-    fn from(shelf: Shelf) -> Self {
-        shelf.0.into_values().collect()
-    }
-}
-
-impl Shelf {
+impl Latest {
     /// Puts an entry where it is the latest; says whether it is.
     pub fn put(&mut self, entry: Entry) -> bool {
         let key = (entry.meeting.clone(), entry.user.clone());
@@ -122,19 +45,6 @@ impl Shelf {
         self.0.get(&(meeting.to_owned(), user.to_owned()))
     }
 
-    /// Takes an entry away.
-    pub fn remove(&mut self, meeting: &str, user: &str) -> Option<Entry> {
-        self.0.remove(&(meeting.to_owned(), user.to_owned()))
-    }
-
-    /// The entries of a meeting, by user.
-    pub fn of_meeting<'s>(&'s self, meeting: &'s str) -> impl Iterator<Item = &'s Entry> {
-        self.0
-            .range((meeting.to_owned(), String::new())..)
-            .take_while(move |((of, _), _)| of == meeting)
-            .map(|(_, entry)| entry)
-    }
-
     /// The entries by meeting and user.
     pub fn entries(&self) -> impl Iterator<Item = &Entry> {
         self.0.values()
@@ -146,27 +56,192 @@ impl Shelf {
     }
 }
 
-/// The files of `user_meta` and `hierarchy` for a date; a table without rows has none.
+impl FromIterator<Entry> for Latest {
+    fn from_iter<I: IntoIterator<Item = Entry>>(entries: I) -> Self {
+        let mut latest = Self::default();
+        for entry in entries {
+            latest.put(entry);
+        }
+        latest
+    }
+}
+
+impl IntoIterator for Latest {
+    type Item = Entry;
+    type IntoIter = std::collections::btree_map::IntoValues<(String, String), Entry>;
+
+    fn into_iter(self) -> Self::IntoIter {
+        self.0.into_values()
+    }
+}
+
+/// What an import does to a date's shelf.
+#[derive(Debug, Clone, Default)]
+pub struct Change {
+    /// Entries that come.
+    pub put: Latest,
+    /// Entries that take the place of this date's on another one.
+    pub moved: Latest,
+}
+
+impl Change {
+    /// Whether it changes nothing.
+    pub fn is_empty(&self) -> bool {
+        self.put.is_empty() && self.moved.is_empty()
+    }
+}
+
+/// A shelf as it is written.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Shelved {
+    /// The new shelf; none where it is as it was.
+    pub shelf: Option<Bytes>,
+    /// The files of `user_meta` and `hierarchy`; a table without rows has none.
+    pub tables: Vec<TableFile>,
+}
+
+/// Changes the shelf of a date, and builds its tables.
 ///
 /// # Errors
-/// Only a fault of the program itself.
-pub fn build_meta_tables(date: NaiveDate, shelf: &Shelf) -> Result<Vec<TableFile>> {
-    let mut files = Vec::new();
-    let metas = table("user_meta")?;
-    let mut sink = Sink::new(metas);
-    for entry in shelf.entries() {
-        let mut cells = ids(metas, entry);
-        Lesson::of(&entry.meta).fill(metas, &mut cells);
-        let text = Value::Object(entry.meta.clone()).to_string();
-        lesson::put(metas, &mut cells, "meta", text.into());
-        lesson::put(metas, &mut cells, "received_at", entry.received_at.into());
-        sink.push(&mut row(cells))?;
+/// `Store` where the shelf is damaged.
+pub fn shelve(date: NaiveDate, shelf: Option<&[u8]>, change: &Change) -> Result<Shelved> {
+    let mut writing = Writing::new(date)?;
+    let mut changed = false;
+    let mut coming = change.put.entries().peekable();
+    let mut lines = Lines::new(date, shelf.unwrap_or_default())?;
+    while let Some(line) = lines.next_line()? {
+        let known: Entry = serde_json::from_slice(line).map_err(|_| damaged(date))?;
+        while let Some(entry) = coming.next_if(|entry| order(entry) < order(&known)) {
+            writing.add(entry)?;
+            changed = true;
+        }
+        let later = coming.next_if(|entry| order(entry) == order(&known));
+        let moved = change.moved.get(&known.meeting, &known.user);
+        if let Some(entry) = later.filter(|entry| entry.is_later_than(&known)) {
+            writing.add(entry)?;
+            changed = true;
+        } else if moved.is_some_and(|entry| entry.is_later_than(&known)) {
+            changed = true;
+        } else {
+            writing.add(&known)?;
+        }
     }
-    files.extend(sink.finish(key::table("user_meta", date, "user_meta"))?);
-    let hierarchy = table("hierarchy")?;
-    let mut sink = Sink::new(hierarchy);
-    for entry in shelf.entries() {
-        for level in levels::levels(&entry.meta) {
+    for entry in coming {
+        writing.add(entry)?;
+        changed = true;
+    }
+    let (shelf, tables) = writing.finish()?;
+    Ok(Shelved {
+        shelf: changed.then_some(shelf),
+        tables,
+    })
+}
+
+fn order(entry: &Entry) -> (&str, &str) {
+    (&entry.meeting, &entry.user)
+}
+
+/// The entries on a shelf that are asked for by meeting and user.
+///
+/// # Errors
+/// `Store` where the shelf is damaged.
+pub fn find(date: NaiveDate, shelf: &[u8], mut wanted: impl FnMut(&str, &str) -> bool) -> Result<Vec<Entry>> {
+    #[derive(Deserialize)]
+    struct Head<'l> {
+        #[serde(borrow)]
+        meeting: std::borrow::Cow<'l, str>,
+        #[serde(borrow)]
+        user: std::borrow::Cow<'l, str>,
+    }
+    let mut found = Vec::new();
+    let mut lines = Lines::new(date, shelf)?;
+    while let Some(line) = lines.next_line()? {
+        let head: Head<'_> = serde_json::from_slice(line).map_err(|_| damaged(date))?;
+        if wanted(&head.meeting, &head.user) {
+            found.push(serde_json::from_slice(line).map_err(|_| damaged(date))?);
+        }
+    }
+    Ok(found)
+}
+
+/// The lines of a shelf.
+struct Lines<'s> {
+    date: NaiveDate,
+    /// None for no shelf at all.
+    text: Option<BufReader<zstd::Decoder<'static, &'s [u8]>>>,
+    line: Vec<u8>,
+}
+
+impl<'s> Lines<'s> {
+    fn new(date: NaiveDate, shelf: &'s [u8]) -> Result<Self> {
+        let text = match shelf.is_empty() {
+            true => None,
+            false => Some(BufReader::new(
+                zstd::Decoder::with_buffer(shelf).map_err(|_| damaged(date))?,
+            )),
+        };
+        Ok(Self {
+            date,
+            text,
+            line: Vec::new(),
+        })
+    }
+
+    fn next_line(&mut self) -> Result<Option<&[u8]>> {
+        let Some(text) = &mut self.text else {
+            return Ok(None);
+        };
+        self.line.clear();
+        let read = text.read_until(b'\n', &mut self.line).map_err(|_| damaged(self.date))?;
+        Ok((read > 0).then_some(&self.line))
+    }
+}
+
+/// What can't be read of a shelf is named by its key, and never shown: it holds people's data.
+fn damaged(date: NaiveDate) -> Error {
+    Error::new(ErrorKind::Store, key::meta_shelf(date), "is damaged")
+        .hint("restore it, or remove it and import the lesson data in raw/meta/ again")
+}
+
+/// A shelf and its tables on their way.
+struct Writing {
+    date: NaiveDate,
+    shelf: zstd::Encoder<'static, Vec<u8>>,
+    metas: Sink<'static>,
+    levels: Sink<'static>,
+    tables: [&'static Table; 2],
+}
+
+impl Writing {
+    fn new(date: NaiveDate) -> Result<Self> {
+        let (metas, hierarchy) = (table("user_meta")?, table("hierarchy")?);
+        let mut shelf = zstd::Encoder::new(Vec::new(), LEVEL).map_err(|error| fault(date, &error))?;
+        shelf.include_checksum(true).map_err(|error| fault(date, &error))?;
+        Ok(Self {
+            date,
+            shelf,
+            metas: Sink::new(metas),
+            levels: Sink::new(hierarchy),
+            tables: [metas, hierarchy],
+        })
+    }
+
+    fn add(&mut self, entry: &Entry) -> Result<()> {
+        let date = self.date;
+        let mut line = serde_json::to_vec(entry).map_err(|error| fault(date, &error))?;
+        line.push(b'\n');
+        self.shelf.write_all(&line).map_err(|error| fault(date, &error))?;
+        let [metas, hierarchy] = self.tables;
+        // One that was taken back is kept, so that an older file does not bring it again, and has no rows.
+        let (Some(meta), Some(lesson), Some(text)) = (entry.object(), entry.lesson(), &entry.meta) else {
+            return Ok(());
+        };
+        let mut cells = ids(metas, entry);
+        lesson.fill(metas, &mut cells);
+        lesson::put(metas, &mut cells, "meta", text.as_str().into());
+        lesson::put(metas, &mut cells, "received_at", entry.received_at.into());
+        self.metas.push(&mut row(cells))?;
+        for level in levels::levels(&meta) {
             let mut cells = ids(hierarchy, entry);
             for (column, cell) in [
                 ("level", level.name.into()),
@@ -178,14 +253,26 @@ pub fn build_meta_tables(date: NaiveDate, shelf: &Shelf) -> Result<Vec<TableFile
             ] {
                 lesson::put(hierarchy, &mut cells, column, cell);
             }
-            sink.push(&mut row(cells))?;
+            self.levels.push(&mut row(cells))?;
         }
+        Ok(())
     }
-    files.extend(sink.finish(key::table("hierarchy", date, "hierarchy"))?);
-    Ok(files)
+
+    fn finish(self) -> Result<(Bytes, Vec<TableFile>)> {
+        let date = self.date;
+        let shelf = self.shelf.finish().map_err(|error| fault(date, &error))?;
+        let metas = self.metas.finish(key::table("user_meta", date, "user_meta"))?;
+        let levels = self.levels.finish(key::table("hierarchy", date, "hierarchy"))?;
+        Ok((shelf.into(), metas.into_iter().chain(levels).collect()))
+    }
 }
 
-fn ids<'v>(table: &Table, entry: &'v Entry) -> Vec<crate::build::cell::Cell<'v>> {
+/// An encoder's fault: the program's own.
+fn fault(date: NaiveDate, error: &dyn std::fmt::Display) -> Error {
+    Error::new(ErrorKind::Internal, key::meta_shelf(date), error.to_string())
+}
+
+fn ids<'v>(table: &Table, entry: &'v Entry) -> Vec<Cell<'v>> {
     cells(
         table,
         [
@@ -195,7 +282,7 @@ fn ids<'v>(table: &Table, entry: &'v Entry) -> Vec<crate::build::cell::Cell<'v>>
     )
 }
 
-fn row(cells: Vec<crate::build::cell::Cell<'_>>) -> Row<'_> {
+fn row(cells: Vec<Cell<'_>>) -> Row<'_> {
     Row {
         cells,
         extra: Map::new(),

@@ -1,13 +1,14 @@
 //! Meta files to payloads, columns and levels.
 
-use std::sync::Arc;
+use std::io::BufReader;
 
-use chrono::DateTime;
+use bytes::Bytes;
+use chrono::{DateTime, NaiveDate};
 use proptest::prelude::*;
 use serde_json::{Map, Value, json};
 
 use super::*;
-use crate::build::read_text;
+use crate::build::{TableFile, read_text};
 
 fn refusal(text: &str) -> String {
     parse(text.as_bytes()).expect_err(text).to_string()
@@ -21,18 +22,34 @@ fn ids(text: &str) -> Vec<(String, String, u64)> {
         .collect()
 }
 
+/// Lesson data of a user in the meeting `m1`; null takes it back.
 fn entry(user: &str, file: &str, line: u64, meta: Value) -> Entry {
-    let Value::Object(meta) = meta else {
-        panic!("an object")
-    };
+    entry_in("m1", user, file, line, meta)
+}
+
+fn entry_in(meeting: &str, user: &str, file: &str, line: u64, meta: Value) -> Entry {
     Entry {
         user: user.into(),
-        meeting: "m1".into(),
+        meeting: meeting.into(),
         received_at: "2026-11-22T10:00:00Z".parse().expect("time"),
         file: file.into(),
         line,
-        meta,
+        meta: meta.is_object().then(|| meta.to_string()),
     }
+}
+
+fn date() -> NaiveDate {
+    "2026-11-22".parse().expect("date")
+}
+
+/// A shelf of some entries, and its tables.
+fn shelved(entries: impl IntoIterator<Item = Entry>) -> (Bytes, Vec<TableFile>) {
+    let change = Change {
+        put: entries.into_iter().collect(),
+        ..Change::default()
+    };
+    let shelved = shelve(date(), None, &change).expect("shelved");
+    (shelved.shelf.expect("a shelf"), shelved.tables)
 }
 
 #[test]
@@ -44,9 +61,9 @@ fn a_payload_is_nested_no_deeper_than_a_shelf_can_be_read_again() {
     assert!(refusal(&nested(DEEPEST)).contains("nested too deeply"));
     assert!(!refusal(&nested(10_000)).is_empty());
     let payload = parse(nested(DEEPEST - 2).as_bytes()).expect("deep").remove(0);
-    let shelf = Shelf::from(vec![Entry::new(payload, "f", DateTime::UNIX_EPOCH)]);
-    let bytes = serde_json::to_vec(&shelf).expect("written");
-    assert!(serde_json::from_slice::<Shelf>(&bytes).is_ok());
+    let entry = Entry::new(payload, &"f".into(), DateTime::UNIX_EPOCH);
+    let (shelf, _) = shelved([entry.clone()]);
+    assert_eq!(find(date(), &shelf, |_, _| true).expect("read"), [entry]);
 }
 
 /// The vendor's example, as it stands in the guide.
@@ -85,7 +102,7 @@ fn every_form_of_a_file_gives_its_payloads_with_their_lines() {
 fn fields_beside_meta_are_meta() {
     let payload = parse(br#"{"externalUserId":"u","externalMeetingId":"m","meta":{"a":1},"a":2,"b":3}"#);
     let payload = payload.expect("payload").remove(0);
-    assert_eq!(Value::Object(payload.meta.clone()), json!({"a": 1, "b": 3}));
+    assert_eq!(payload.meta.clone().map(Value::Object), Some(json!({"a": 1, "b": 3})));
     assert_eq!(
         payload.body(),
         json!({"externalUserId": "u", "externalMeetingId": "m", "meta": {"a": 1, "b": 3}})
@@ -98,7 +115,7 @@ fn a_malformed_file_is_refused_with_its_line() {
     insta::assert_snapshot!(
         [
             refusal(GUIDE),
-            refusal(&format!("{good}\n{good}\n{{\"externalUserId\": \"u\"")),
+            refusal(&format!("{good}\n{good}\n{{\"externalUserId\": \"u\"\n")),
             refusal(&format!("{good}\n\n{good} # twice")),
             refusal(&format!("[\n{good},\n{good}\n{good}]")),
             refusal(&format!("[\n{good},\n{{\"externalUserId\": \"u\"}}]")),
@@ -106,7 +123,7 @@ fn a_malformed_file_is_refused_with_its_line() {
             refusal(r#"{"externalUserId": "u", "externalMeetingId": "m", "meta": "x"}"#),
             refusal("5"),
             refusal("<html>"),
-            parse(b"\n\xff").expect_err("no text").to_string(),
+            parse(b"\n\xff").expect_err("no JSON").to_string(),
         ]
         .join("\n"),
         @r"
@@ -119,28 +136,146 @@ fn a_malformed_file_is_refused_with_its_line() {
         line 1: meta is no object
         line 1: a payload is an object
         line 1: not JSON: expected value at column 1
-        line 2: not UTF-8
+        line 2: not JSON: expected value at column 1
         "
     );
 }
 
 #[test]
 fn the_latest_is_of_the_later_file_and_the_later_line() {
-    let mut shelf = Shelf::default();
-    assert!(shelf.put(entry("u", "b", 1, json!({"n": 1}))));
-    assert!(!shelf.put(entry("u", "a", 9, json!({"n": 2}))));
-    assert!(shelf.put(entry("u", "b", 2, json!({"n": 3}))));
-    assert!(!shelf.put(entry("u", "b", 2, json!({"n": 4}))));
-    let other = Shelf::from(vec![
-        entry("u", "c", 1, json!({"n": 5})),
-        entry("w", "c", 2, json!({})),
-    ]);
-    let meta = Meta::of(vec![Arc::new(other), Arc::new(shelf)]);
-    let n = |meta: &Meta| meta.get("m1", "u").expect("meta").meta["n"].clone();
-    assert_eq!(n(&meta), json!(5));
-    assert_eq!(meta.expected("m1").into_keys().collect::<Vec<_>>(), ["u", "w"]);
+    let mut latest = Latest::default();
+    assert!(latest.put(entry("u", "b", 1, json!({"n": 1}))));
+    assert!(!latest.put(entry("u", "a", 9, json!({"n": 2}))));
+    assert!(latest.put(entry("u", "b", 2, json!({"n": 3}))));
+    assert!(!latest.put(entry("u", "b", 2, json!({"n": 4}))));
+    let other = [entry("w", "c", 2, json!({})), entry("u", "c", 1, json!({"n": 5}))];
+    let meta = Meta::of(other.into_iter().chain(latest), true);
+    assert_eq!(meta.get("m1", "u").and_then(|entry| entry.meta.as_deref()), Some(r#"{"n":5}"#));
+    assert_eq!(meta.expected("m1").map(|(user, _)| user).collect::<Vec<_>>(), ["u", "w"]);
     assert_eq!(meta.digest(["m2"]), "");
     assert_ne!(meta.digest(["m1"]), "");
+}
+
+#[test]
+fn a_meta_of_null_takes_an_entry_back_until_a_later_one_brings_it_again() {
+    let null = parse(br#"{"externalUserId":"u","externalMeetingId":"m1","meta":null,"sent_by":"crm"}"#);
+    assert_eq!(null.expect("payload")[0].meta, None);
+    let said = entry("u", "a", 1, json!({"user_role": "student"}));
+    let taken_back = entry("u", "b", 1, Value::Null);
+    let again = entry("u", "c", 1, json!({"user_role": "teacher"}));
+    // In whatever order they come.
+    let gone = Meta::of([taken_back.clone(), said.clone()], true);
+    assert_eq!(gone.get("m1", "u"), None);
+    assert_eq!(gone.expected("m1").count(), 0);
+    assert_eq!(gone.digest(["m1"]), "");
+    let back = Meta::of([again.clone(), taken_back.clone(), said.clone()], true);
+    assert_eq!(back.get("m1", "u"), Some(&again));
+
+    let change = |entry: &Entry| Change {
+        put: [entry.clone()].into_iter().collect(),
+        ..Change::default()
+    };
+    let (shelf, tables) = shelved([said.clone()]);
+    assert_eq!(tables[0].rows, 1);
+    let after = shelve(date(), Some(&shelf), &change(&taken_back)).expect("shelved");
+    assert_eq!(after.tables, [], "user_meta has no row of it");
+    let shelf = after.shelf.expect("changed");
+    let late = shelve(date(), Some(&shelf), &change(&said)).expect("shelved");
+    assert_eq!((late.shelf, late.tables), (None, vec![]), "an older file does not bring it again");
+    let later = shelve(date(), Some(&shelf), &change(&again)).expect("shelved");
+    assert_eq!(later.tables[0].rows, 1);
+}
+
+#[test]
+fn a_bad_line_costs_no_other_one_however_the_file_is_laid_out() {
+    let good = |user: &str| format!(r#"{{"externalUserId":"{user}","externalMeetingId":"m","meta":{{"a":[1,"]}}"]}}}}"#);
+    let [u, v, w] = ["u", "v", "w"].map(good);
+    let cut = r#"{"externalUserId":"x","externalMeetingId":"m","meta":{"a":1}"#;
+    let files = [
+        format!("{u}\n{cut}\n{v}\n{w}\n"),
+        // The first line is the bad one; the last has no end.
+        format!("{cut}\n{u}\n{v}\n{w}"),
+        format!("<html>\n{u}\n{v}\n{w}"),
+        format!("{u}\n{v}\n{w}\n\"\n"),
+        format!("[\n{u},\n{cut},\n{v},\n{w}\n]\n"),
+        format!("[{u}, {{\"externalUserId\": }}, {v}, nonsense, {w}]"),
+        format!("[\n{u},\n{v}\n{w}\n]"),
+        format!("[\n{u},\n{v},\n{w},\n"),
+        format!("{{\n\"externalUserId\": 1,\n\"b\"\n}}\n{{\n\"externalUserId\": \"u\",\n\"externalMeetingId\": \"m\"}}\n\n[{v},\n{w}]"),
+    ];
+    for file in files {
+        for size in [1, 7, 1 << 20] {
+            let read: Vec<_> = Payloads::new(BufReader::with_capacity(size, file.as_bytes())).collect();
+            let users: Vec<_> = read.iter().flatten().map(|payload| payload.user.as_str()).collect();
+            assert_eq!(users, ["u", "v", "w"], "{size} bytes at once: {file}");
+            assert!(read.iter().any(Result::is_err), "the bad line is named: {file}");
+        }
+    }
+}
+
+#[test]
+fn a_bad_character_costs_one_character_and_is_counted() {
+    let text = b"{\"externalUserId\":\"u\",\"externalMeetingId\":\"m\",\"meta\":{\"a\":\"caf\xe9\",\"n\":NaN}}";
+    let payload = parse(text).expect("payload").remove(0);
+    assert_eq!(payload.meta.map(Value::Object), Some(json!({"a": "caf\u{fffd}", "n": null})));
+    assert_eq!((payload.repairs.characters, payload.repairs.numbers), (1, 1));
+    let one_line = parse(br#"[{"externalUserId":100000000000000000001,"externalMeetingId":1.0}]"#);
+    let payload = one_line.expect("payload").remove(0);
+    assert_eq!((payload.user.as_str(), payload.meeting.as_str()), ("100000000000000000001", "1"));
+}
+
+#[test]
+fn what_is_wrong_with_a_payload_is_named_with_its_ids() {
+    let bad = parse(br#"{"externalUserId":7,"externalMeetingId":"m","meta":"x"}"#).expect_err("no meta");
+    assert_eq!(
+        (bad.line, bad.user.as_deref(), bad.meeting.as_deref()),
+        (1, Some("7"), Some("m"))
+    );
+}
+
+#[test]
+fn a_value_that_can_not_be_read_leaves_its_column_null_and_is_named() {
+    let unread = |meta: Value| entry("u", "f", 1, meta).unreadable();
+    for good in [json!("2026-11-22 10:00"), json!(1_795_341_600), json!(null), json!(""), json!("-"), json!(0), json!(false)] {
+        assert_eq!(unread(json!({"lesson_scheduled_start_dt": good})), [""; 0], "{good}");
+    }
+    for bad in [json!("soon"), json!([1]), json!({"at": 1}), json!(true), json!("9999-12-31 10:00")] {
+        let meta = json!({"lesson_scheduled_start_dt": bad, "lesson_name": "n"});
+        assert_eq!(unread(meta.clone()), ["lesson_scheduled_start_at"], "{bad}");
+        let entry = entry("u", "f", 1, meta);
+        assert_eq!(entry.date(chrono_tz::Tz::UTC, None), date(), "the date of its arrival");
+    }
+    let meta = json!({"student_group": "x", "lesson_course": {"lesson_course_id": [1]}, "user_fullname": {"first": "f"}});
+    assert_eq!(unread(meta), ["user_fullname", "lesson_course_id", "student_group_id", "student_group_name"]);
+}
+
+#[test]
+fn a_shelf_is_changed_line_by_line_and_is_the_same_by_whatever_way_it_came_about() {
+    let all = || {
+        let pairs = (0..40).flat_map(|m| (0..5).map(move |u| (m, u)));
+        pairs.map(|(m, u)| entry_in(&format!("m{m}"), &format!("u{u}"), "f", 1, json!({"n": m * u})))
+    };
+    let (whole, tables) = shelved(all());
+    let (mut shelf, _) = shelved(all().step_by(3));
+    for start in [1, 2] {
+        let change = Change {
+            put: all().skip(start).step_by(3).collect(),
+            ..Change::default()
+        };
+        let next = shelve(date(), Some(&shelf), &change).expect("shelved");
+        shelf = next.shelf.expect("changed");
+    }
+    assert_eq!(shelf, whole);
+    // The same again is no change; what has moved elsewhere is gone.
+    let again = shelve(date(), Some(&shelf), &Change { put: all().collect(), ..Change::default() });
+    assert_eq!(again.expect("shelved"), Shelved { shelf: None, tables });
+    let moved = entry_in("m7", "u2", "g", 1, json!({}));
+    let change = Change { moved: [moved].into_iter().collect(), ..Change::default() };
+    let without = shelve(date(), Some(&shelf), &change).expect("shelved").shelf.expect("changed");
+    let left = find(date(), &without, |meeting, _| meeting == "m7").expect("found");
+    assert_eq!(left.iter().map(|entry| entry.user.as_str()).collect::<Vec<_>>(), ["u0", "u1", "u3", "u4"]);
+    let damaged = shelve(date(), Some(&shelf[..shelf.len() - 9]), &Change::default());
+    assert!(damaged.expect_err("cut").to_string().contains("is damaged"));
 }
 
 #[test]
@@ -151,11 +286,14 @@ fn a_meta_becomes_columns_attributes_and_levels() {
         "student_group": {"student_group_id": 228, "student_group_name": "Группа", "room": "7"},
         "lesson_course": {"lesson_course_id": "c", "program": {"id": "p", "name": "П", "campus": {"campus_id": "k"}}},
     });
-    let shelf = Shelf::from(vec![entry("u", "f", 1, meta)]);
+    let entry = entry("u", "f", 1, meta);
     let date = "2024-12-12".parse().expect("date");
-    let zone = chrono_tz::Tz::UTC;
-    assert!(shelf.entries().all(|entry| entry.date(zone, None) == date));
-    let files = build_meta_tables(date, &shelf).expect("tables");
+    assert_eq!(entry.date(chrono_tz::Tz::UTC, None), date);
+    let change = Change {
+        put: [entry].into_iter().collect(),
+        ..Change::default()
+    };
+    let files = shelve(date, None, &change).expect("shelved").tables;
     let rows = |at: usize, columns: &[&str]| {
         let rows = read_text(files[at].bytes.clone(), columns).expect("rows");
         rows.into_iter()
@@ -211,15 +349,34 @@ proptest! {
     }
 
     #[test]
+    fn a_file_reads_the_same_in_whatever_pieces(
+        parts in proptest::collection::vec(prop_oneof![
+            Just(r#"{"externalUserId":"u","externalMeetingId":"m"}"#), Just("{\n\"externalUserId\":"), Just("\"\\\"}"),
+            Just("\n"), Just(","), Just("["), Just("]"), Just("}"), Just("x"), Just("\"["), Just("\u{e9}"),
+        ], 0..30),
+        size in 1usize..50,
+    ) {
+        let file = parts.concat();
+        let whole: Vec<_> = Payloads::new(file.as_bytes()).collect();
+        // The layout is told by the first piece, so it is the same one here.
+        let head = file.len().max(1);
+        let pieces: Vec<_> = Payloads::new(BufReader::with_capacity(head, file.as_bytes())).collect();
+        prop_assert_eq!(&whole, &pieces);
+        if file.trim_start().starts_with('[') {
+            let pieces: Vec<_> = Payloads::new(BufReader::with_capacity(size, file.as_bytes())).collect();
+            prop_assert_eq!(whole, pieces);
+        }
+    }
+
+    #[test]
     fn any_meta_makes_tables(meta in any_json(), pretty: bool) {
         let payload = json!([{"externalUserId": "u", "externalMeetingId": "m", "more": meta, "meta": {"deep": meta}}]);
         let text = if pretty { format!("{payload:#}") } else { payload.to_string() };
         let payloads = parse(text.as_bytes()).expect("payloads");
         let now = "2026-11-22T10:00:00Z".parse().expect("time");
-        let shelf = Shelf::from(payloads.into_iter().map(|it| Entry::new(it, "f", now)).collect::<Vec<_>>());
-        let files = build_meta_tables("2026-11-22".parse().expect("date"), &shelf).expect("tables");
+        let entries: Vec<_> = payloads.into_iter().map(|it| Entry::new(it, &"f".into(), now)).collect();
+        let (shelf, files) = shelved(entries.clone());
         prop_assert_eq!(files[0].rows, 1);
-        let again: Shelf = serde_json::from_str(&serde_json::to_string(&shelf).expect("JSON")).expect("shelf");
-        prop_assert_eq!(again, shelf);
+        prop_assert_eq!(find(date(), &shelf, |_, _| true).expect("read"), entries);
     }
 }

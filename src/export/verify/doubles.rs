@@ -141,7 +141,7 @@ pub(super) fn of_rows(look: &Look) {
             let mut pairs = BTreeMap::<(u32, u32), u64>::new();
             for pair in keys.windows(2).filter(|pair| pair[0].0 == pair[1].0) {
                 let (first, second) = (pair[0].1, pair[1].1);
-                if look.must_differ(&table, &seen.files[first as usize], &seen.files[second as usize]) {
+                if must_differ(&table, &seen.files[first as usize], &seen.files[second as usize]) {
                     *pairs.entry((first, second)).or_default() += 1;
                 }
             }
@@ -154,20 +154,9 @@ pub(super) fn of_rows(look: &Look) {
     found.into_iter().for_each(|finding| look.find(finding));
 }
 
-impl Look {
-    /// Whether the rows of two files of a table may have no key in common. `coverage` has a row of a room every day,
-    /// and a meeting that is held again after a long time has its rows again.
-    fn must_differ(&self, table: &str, first: &SeenFile, second: &SeenFile) -> bool {
-        let apart = match (first.date, second.date) {
-            (Some(first), Some(second)) => (second - first).num_days().unsigned_abs(),
-            _ => 0,
-        };
-        match table {
-            "coverage" => apart == 0,
-            "lesson_attendance" => apart <= self.workshop.config.meta.window_days.into(),
-            _ => true,
-        }
-    }
+/// Whether the rows of two files of a table may have no key in common. `coverage` has a row of a room every day.
+fn must_differ(table: &str, first: &SeenFile, second: &SeenFile) -> bool {
+    table != "coverage" || first.date == second.date
 }
 
 fn doubled_rows(table: &str, first: &SeenFile, second: &SeenFile, count: u64) -> Finding {

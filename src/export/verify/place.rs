@@ -32,7 +32,7 @@ pub(super) enum Place<'k> {
 }
 
 /// The program's own objects, besides manifests and markers: all that may lie below `_telelake/`.
-const STATE: [&str; 14] = [
+const STATE: [&str; 15] = [
     key::STORE_INFO,
     key::RUNS,
     key::SPACES,
@@ -40,6 +40,7 @@ const STATE: [&str; 14] = [
     key::META_SHELVES,
     key::META_INDEX,
     key::META_CHANGED,
+    key::MEETING_DAYS,
     key::META_FEEDS,
     key::SET_ASIDE,
     // Of uploads that are gone on with, of writers that take turns, and of the daemon.
@@ -184,7 +185,8 @@ mod tests {
             key::run("20261122T020000Z-1a2b3c"),
             key::meta_shelf(date),
             key::meta_index("meeting"),
-            key::meta_changed(date, "import"),
+            key::meta_changed("import"),
+            key::meeting_days(date),
             key::set_aside("calls/date=2026-11-22/s.parquet", "20261122T020000Z"),
         ] {
             assert_eq!(place(&key), Place::State, "{key}");

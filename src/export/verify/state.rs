@@ -10,7 +10,7 @@ use sha2::{Digest, Sha256};
 use super::finding::{Finding, Kind, Remedy};
 use super::look::{Look, Read, SeenFile, of_one_object, unreadable};
 use super::objects::{rows_in_store, sha256};
-use crate::build::meta::{Shelf, build_meta_tables};
+use crate::build::meta::{Change, shelve};
 use crate::build::{self, TableFile};
 use crate::lake::key;
 use crate::store::Version;
@@ -36,7 +36,10 @@ pub(super) async fn lessons(look: &Arc<Look>) -> Result<()> {
     }
     let indexes: Vec<_> = {
         let inventory = look.inventory();
-        let own = |key: &&String| key.starts_with(key::META_INDEX) || *key == key::META_FEEDS;
+        let own = |key: &&String| {
+            let prefixes = [key::META_INDEX, key::MEETING_DAYS, key::META_FEEDS];
+            prefixes.iter().any(|prefix| key.starts_with(prefix))
+        };
         inventory.state.iter().filter(own).cloned().collect()
     };
     for key in indexes {
@@ -66,21 +69,36 @@ async fn parse<T: serde::de::DeserializeOwned>(look: &Look, key: &str) -> Result
 
 async fn shelf(look: &Arc<Look>, date: NaiveDate, key: &str) -> Result<()> {
     for last in (0..LOOKS).rev() {
-        let Some((shelf, version)) = parse::<Shelf>(look, key).await? else {
-            // Nothing tells of its tables now, but that is not their fault.
-            let mut inventory = look.inventory();
-            for table in ["user_meta", "hierarchy"] {
-                inventory.take(&key::table(table, date, table));
+        let (tables, version) = match built_of(look, date, key).await? {
+            Read::There(tables, version) => (tables, version),
+            other => {
+                match other {
+                    Read::Damaged(why) => look.find(
+                        Finding::new(Kind::StateDamaged, key)
+                            .date(Some(date))
+                            .differs("the program's own object", why),
+                    ),
+                    Read::Unreadable(why) => look.find(unreadable(key, &why).date(Some(date))),
+                    _ => {}
+                }
+                // Nothing tells of its tables now, but that is not their fault.
+                let mut inventory = look.inventory();
+                for table in ["user_meta", "hierarchy"] {
+                    inventory.take(&key::table(table, date, table));
+                }
+                return Ok(());
             }
-            return Ok(());
         };
         let mut findings = Vec::new();
         let mut rows = Vec::new();
-        for file in build_meta_tables(date, &shelf)? {
+        for file in tables {
             let finding = table(look, &file, Remedy::Meta(date), &mut rows).await?;
             findings.extend(finding.map(|finding| finding.date(Some(date))));
         }
-        let unchanged = matches!(look.json::<Shelf>(key).await?, Read::There(_, now) if now == version);
+        let unchanged = match look.workshop.store.get(key).await {
+            Ok(object) => object.version == version,
+            Err(_) => false,
+        };
         if findings.is_empty() || last == 0 || unchanged {
             let mut seen = look.seen();
             seen.findings.extend(findings);
@@ -92,6 +110,19 @@ async fn shelf(look: &Arc<Look>, date: NaiveDate, key: &str) -> Result<()> {
         }
     }
     Ok(())
+}
+
+/// The tables that a date's shelf gives.
+async fn built_of(look: &Look, date: NaiveDate, key: &str) -> Result<Read<Vec<TableFile>>> {
+    match look.workshop.store.get(key).await {
+        Ok(object) => match shelve(date, Some(&object.bytes), &Change::default()) {
+            Ok(shelved) => Ok(Read::There(shelved.tables, object.version)),
+            Err(error) if error.kind() == ErrorKind::Store => Ok(Read::Damaged(error.message().to_owned())),
+            Err(error) => Err(error),
+        },
+        Err(error) if error.kind() == ErrorKind::StoreNotFound => Ok(Read::Missing),
+        Err(error) => Ok(Read::Unreadable(of_one_object(error)?)),
+    }
 }
 
 /// Lesson data as it came: its name tells its digest.

@@ -210,10 +210,13 @@ async fn nothing_secret_and_nobody_is_in_logs_errors_summaries_and_state() {
         .find(|key| key.starts_with("_telelake/meta/shelves/"))
         .unwrap();
     let Lake::Folder(root) = &lake else { unreachable!() };
-    let text = std::fs::read_to_string(root.path().join(shelf)).unwrap();
+    let text = zstd::decode_all(&*std::fs::read(root.path().join(shelf)).unwrap()).unwrap();
+    let text = String::from_utf8(text).unwrap();
+    let damaged = text.replacen("\"meta\":\"", "\"meta\":[\"Metova\"],\"x\":\"", 1);
+    assert_ne!(damaged, text);
     std::fs::write(
         root.path().join(shelf),
-        text.replacen("\"meta\": {", "\"meta\": \"Metova\", \"x\": {", 1),
+        zstd::encode_all(damaged.as_bytes(), 3).unwrap(),
     )
     .unwrap();
     for args in [&["meta", "import", files[0].as_str()][..], &all] {

@@ -185,3 +185,57 @@ async fn faults_do_what_they_say() {
     expected.sort();
     assert_eq!(memory.contents().into_keys().collect::<Vec<_>>(), expected);
 }
+
+/// The `nth` read of a key fails, and no other call.
+fn failing_read(store: &Memory, key: String, nth: usize) -> Faulty {
+    let met = Mutex::new(0);
+    Faulty::new(store.clone(), move |call: &Call, _| {
+        if call.op != Op::Get || call.key != key {
+            return None;
+        }
+        let mut met = met.lock().unwrap();
+        *met += 1;
+        (*met == nth).then_some(Fault::SlowDown)
+    })
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_could_not_be_read_of_lessons_never_looks_like_nothing_there() {
+    let sim = Simulator::start(tiny()).await.unwrap();
+    let before = Memory::default();
+    import(&before, meta_file(&sim)).await.unwrap();
+    run(&sim, before.clone()).await.unwrap();
+    // The meeting of a call goes on the next day: that day needs to know what the first one has of it.
+    let first = sim.options().dates[0];
+    let school = sim.school();
+    let calls = school.calls.iter().filter(|call| call.started_at.date_naive() == first);
+    let call = calls.max_by_key(|call| call.participants.len()).unwrap().id.clone();
+    sim.edit(|school| school.add_call_like(&call, chrono::TimeDelta::days(1))).unwrap();
+    let undisturbed = before.copy();
+    let counting = Faulty::counting(undisturbed.clone());
+    assert_eq!(run(&sim, counting.clone()).await.unwrap().exit_status, 0);
+    let expected = said(&undisturbed);
+    let mut reads = std::collections::BTreeMap::<String, usize>::new();
+    for call in counting.calls() {
+        let of_lessons = call.key.starts_with("_telelake/days/") || call.key.starts_with("_telelake/meta/");
+        if call.op == Op::Get && of_lessons {
+            *reads.entry(call.key).or_default() += 1;
+        }
+    }
+    let of = |prefix: &str| reads.keys().any(|key| key.starts_with(prefix));
+    assert!(of("_telelake/meta/days/") && of("_telelake/meta/index/") && of("_telelake/meta/shelves/"));
+    for (key, times) in reads {
+        for nth in 1..=times {
+            let history = format!("read {nth} of {key} failed");
+            let store = before.copy();
+            let done = run(&sim, failing_read(&store, key.clone(), nth)).await;
+            if done.is_ok_and(|summary| summary.exit_status == 0) {
+                assert_same(&said(&store), &expected, &history);
+            }
+            for _ in 0..2 {
+                assert_eq!(run(&sim, store.clone()).await.unwrap().exit_status, 0, "{history}");
+            }
+            assert_same(&said(&store), &expected, &history);
+        }
+    }
+}

@@ -43,17 +43,18 @@ async fn a_second_run(options: Options, with_meta: bool) {
     }
     let spaces = sim.options().spaces as usize;
     let days = manifests(&before);
-    let shelves = before
-        .keys()
-        .filter(|key| key.starts_with("_telelake/meta/shelves/"))
-        .count();
-    // The store itself; each day of the run; each day around whose meetings may be theirs, here all; the meta;
-    // two objects for the spaces and two for the rooms of each.
-    let gets = 1 + days.len() + days.len() + shelves + 2 + 2 * spaces;
+    let count = |prefix: &str| before.keys().filter(|key| key.starts_with(prefix)).count();
+    let shelves = count("_telelake/meta/shelves/");
+    let parts = count("_telelake/meta/index/");
+    let months = count("_telelake/meta/days/");
+    assert!(months == 1 && parts <= 16);
+    // The store itself; each day of the run; which days and dates have their meetings; the meta; two objects for the
+    // spaces and two for the rooms of each.
+    let gets = 1 + days.len() + months + parts + shelves + 2 + 2 * spaces;
     let expected = BTreeMap::from([
         (Op::Preflight, 1),
         (Op::Get, gets),
-        // Open days, changed meta, shelves, days, uploads that never ended.
+        // Open days, changed meta, its index, the days of meetings, uploads that never ended.
         (Op::List, 5),
         // Its own summary.
         (Op::Put, 1),
