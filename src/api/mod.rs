@@ -11,22 +11,27 @@ mod circuit;
 mod circuits;
 mod client;
 mod download;
+mod envelope;
 mod gate;
 mod guard;
 mod pace;
 mod paging;
 mod pressure;
 mod problem;
+mod proof;
 mod request;
 mod retry;
+mod seen;
 mod sender;
 mod wire;
 
+#[cfg(test)]
+mod paging_tests;
 #[cfg(test)]
 mod tests;
 
 pub use circuits::Refused;
 pub use client::{Client, Stats, Tuning};
 pub use download::{Download, Link, Resume};
-pub use paging::Listing;
+pub use paging::{Gap, Listing};
 pub use wire::{Call, Item, Record, Room, Space, Webhook};

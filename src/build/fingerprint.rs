@@ -21,6 +21,8 @@ struct Inputs<'m> {
     rooms: &'m BTreeMap<String, RoomEntry>,
     listed: bool,
     missed: &'m BTreeSet<String>,
+    #[serde(skip_serializing_if = "BTreeSet::is_empty")]
+    gone: &'m BTreeSet<String>,
     calls: BTreeMap<&'m str, CallInputs<'m>>,
     records: BTreeMap<&'m str, RecordInputs<'m>>,
 }
@@ -65,6 +67,7 @@ pub fn fingerprint(manifest: &Manifest, mapping: &Mapping) -> String {
         rooms: &manifest.rooms,
         listed: manifest.listed,
         missed: &manifest.missed.rooms,
+        gone: &manifest.missed.gone,
         calls: calls.collect(),
         records: records.collect(),
     };

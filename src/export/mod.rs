@@ -10,11 +10,13 @@ mod commit;
 mod coverage;
 mod day;
 mod feeds;
+mod gone;
 mod land;
 mod lanes;
 mod late;
 mod lease;
 mod lessons;
+mod margin;
 mod meta;
 mod nights;
 mod noted;
@@ -102,6 +104,16 @@ pub struct Job {
 }
 
 impl Job {
+    /// Whether a user typed the spaces and rooms: one that does not exist is then a mistake of the command line.
+    fn is_typed(&self) -> bool {
+        self.command == "backfill"
+    }
+
+    /// Whether the events of a webhook ask for its rooms.
+    fn is_of_webhook(&self) -> bool {
+        self.command == "webhook"
+    }
+
     /// Whether what was given up is asked for again on a date: someone asks for that very date. A nightly run, which
     /// looks for open days too, leaves it alone.
     fn asks_for_lost(&self, date: NaiveDate) -> bool {

@@ -31,7 +31,7 @@ async fn a_list_is_asked_for_page_by_page_with_the_token() {
     let ids: Vec<_> = spaces.items.iter().map(|space| space.id.as_str()).collect();
     assert_eq!(ids, ["a", "b", "7"]);
     assert_eq!(
-        (spaces.total, spaces.incomplete, spaces.unidentified),
+        (spaces.total, spaces.gap, spaces.unidentified),
         (Some(4), None, 1)
     );
     let heads = server.heads();
