@@ -134,7 +134,8 @@ fn describe_keys(object: &Map<String, Value>) -> String {
         .collect();
     let others = object.len() - named.len();
     let keys = match (named.is_empty(), others) {
-        (true, _) => format!("{others} keys"),
+        (true, _) => format!("{others} keys that may be personal"),
+        (false, 0) if named.len() == 1 => format!("the key {}", named[0]),
         (false, 0) => format!("the keys {}", named.join(", ")),
         (false, _) => format!("the keys {} and {others} more", named.join(", ")),
     };
@@ -228,7 +229,7 @@ mod tests {
         );
         assert_eq!(
             describe(&json!({"60d55c0eb9ef88ab17b0aabb": 1})),
-            "answered an object with 1 keys; a list needs `items`"
+            "answered an object with 1 keys that may be personal; a list needs `items`"
         );
         let many: Map<String, Value> = ('a'..='z').map(|key| (key.into(), Value::Null)).collect();
         assert_eq!(

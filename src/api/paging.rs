@@ -160,7 +160,12 @@ impl<T: Item> Pager<T> {
         if self.bytes > MOST_BYTES || page.items.len() + self.seen.items.len() > MOST_ITEMS {
             return Step::Endless;
         }
-        self.total = page.total.filter(|total| *total > 0).or(self.total);
+        // The guide's own example says 0 beside items; at the start of an empty list 0 is true.
+        let is_empty = page.items.is_empty() && self.offset == 0;
+        self.total = match page.total {
+            Some(0) if is_empty => None,
+            total => total.filter(|total| *total > 0).or(self.total),
+        };
         let keys: Vec<String> = page.items.iter().map(Seen::<T>::key).collect();
         let overlaps = keys.iter().any(|key| self.seen.has(key));
         if let Some(proof) = &mut self.proof

@@ -64,7 +64,8 @@ impl Proof {
         length: u64,
         total: Option<u64>,
     ) -> Option<u64> {
-        let fell = self.note_total(total);
+        // A total that is the page's own length falls with it.
+        let fell = self.note_total(total) && total != Some(length);
         self.pages += 1;
         if overlaps || offset == 0 || !(self.expects_known || fell) {
             self.returns_in_a_row = 0;
