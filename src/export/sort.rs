@@ -235,8 +235,12 @@ impl<'a> Sorter<'a> {
             let Some(date) = self.date_record(space, &room, &record, known, summary) else {
                 continue;
             };
-            // Where it was dated before its call, or its start, was known.
-            for other in self.dates(&record).into_iter().filter(|other| *other != date) {
+            // Where it was dated before its call, or its start, was known; or where its call was.
+            let dates = self
+                .dates(&record)
+                .into_iter()
+                .chain(self.end_of_call(space, &record));
+            for other in dates.filter(|other| *other != date).collect::<BTreeSet<_>>() {
                 self.day(&mut days, space, other).evict_records.insert(id.clone());
             }
             let day = self.day(&mut days, space, date);
@@ -309,6 +313,13 @@ impl<'a> Sorter<'a> {
                 .is_some_and(|rooms| rooms.contains(room))
         });
         (call.is_none() || !unlisted).then_some(own)
+    }
+
+    /// The date on which a record's call ended, if that was listed.
+    fn end_of_call(&self, space: usize, record: &Record) -> Option<NaiveDate> {
+        let found = self.calls.get(&(space, record.call_id.clone()?))?;
+        let end = found.call.finished_at?;
+        Some(lake::date_of(end, self.context.config.timezone))
     }
 
     /// The dates of all that a record says of its time.

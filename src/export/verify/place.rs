@@ -32,11 +32,12 @@ pub(super) enum Place<'k> {
 }
 
 /// The program's own objects, besides manifests and markers: all that may lie below `_telelake/`.
-const STATE: [&str; 14] = [
+const STATE: [&str; 15] = [
     key::STORE_INFO,
     key::RUNS,
     key::SPACES,
     key::ROOM_CATALOGS,
+    key::GONE_ROOMS,
     key::META_SHELVES,
     key::META_INDEX,
     key::META_CHANGED,
@@ -181,6 +182,7 @@ mod tests {
             key::SPACES.to_owned(),
             key::META_FEEDS.to_owned(),
             key::room_catalog(space),
+            key::gone_rooms(space),
             key::run("20261122T020000Z-1a2b3c"),
             key::meta_shelf(date),
             key::meta_index("meeting"),
