@@ -239,7 +239,7 @@ pub(super) fn name(
     context: &Context,
     spaces: &[SpaceScope],
     asked: &GoneDays,
-    days: &[DayWork],
+    days: &[&DayWork],
     summary: &mut Summary,
 ) {
     let mut refused = HashSet::new();

@@ -18,6 +18,29 @@ use crate::lake::manifest::Manifest;
 /// Manifests read at once.
 const READ_AT_ONCE: usize = 8;
 
+/// The days that a job writes.
+pub(super) struct DaysToWrite {
+    /// Days that were not asked for and that take what another day gives up.
+    receiving: Vec<DayWork>,
+    /// The days that were asked for, and open ones.
+    asked: Vec<DayWork>,
+    /// Days that were not asked for and that only give up what lies on another one.
+    giving: Vec<DayWork>,
+}
+
+impl DaysToWrite {
+    /// The days in the order in which they have to be worked on: all of a stage before the next. A run that is killed in
+    /// between leaves a call on two days, which the next run mends, and never on none.
+    pub fn stages(self) -> [Vec<DayWork>; 3] {
+        [self.receiving, self.asked, self.giving]
+    }
+
+    /// All of them.
+    pub fn all(&self) -> impl Iterator<Item = &DayWork> {
+        [&self.receiving, &self.asked, &self.giving].into_iter().flatten()
+    }
+}
+
 /// The days that a job writes, out of those that its listing showed. `window` is the span of dates that was listed for.
 ///
 /// # Errors
@@ -28,7 +51,7 @@ pub(super) async fn drop_margin(
     days: Vec<DayWork>,
     window: (NaiveDate, NaiveDate),
     open: &[OpenDay],
-) -> Result<Vec<DayWork>> {
+) -> Result<DaysToWrite> {
     // A call that ended after midnight is announced on the date after its own.
     let first = if job.is_of_webhook() {
         window.0 - Days::new(1)
@@ -39,10 +62,11 @@ pub(super) async fn drop_margin(
         let of_day = |open: &OpenDay| open.space_id == day.space_id && open.date == day.date;
         open.iter().any(of_day)
     };
-    let (mut asked, mut margin): (Vec<_>, Vec<_>) = days
+    let (asked, mut margin): (Vec<_>, Vec<_>) = days
         .into_iter()
         .partition(|day| (first..=window.1).contains(&day.date) || is_open(day));
-    let moved = move_between(context, &asked, &mut margin).await?;
+    let moved = moved_between(context, &asked, &mut margin).await?;
+    let (mut receiving, mut giving) = (Vec::new(), Vec::new());
     for mut day in margin {
         let space = day.space_id.clone();
         let is_moved = |id: &String| moved.contains(&(space.clone(), id.clone()));
@@ -50,17 +74,17 @@ pub(super) async fn drop_margin(
         day.records.retain(|id, _| is_moved(id));
         let used: BTreeSet<String> = rooms_of(&day);
         day.rooms.retain(|id, _| used.contains(id));
-        let parts = [
-            day.calls.len(),
-            day.records.len(),
-            day.evict_calls.len(),
-            day.evict_records.len(),
-        ];
-        if parts.iter().any(|count| *count > 0) {
-            asked.push(day);
+        if !day.calls.is_empty() || !day.records.is_empty() {
+            receiving.push(day);
+        } else if !day.evict_calls.is_empty() || !day.evict_records.is_empty() {
+            giving.push(day);
         }
     }
-    Ok(asked)
+    Ok(DaysToWrite {
+        receiving,
+        asked,
+        giving,
+    })
 }
 
 fn rooms_of(day: &DayWork) -> BTreeSet<String> {
@@ -73,7 +97,7 @@ fn rooms_of(day: &DayWork) -> BTreeSet<String> {
 
 /// The space and id of each call and record that the lake has on another day than its own. Leaves margin days only the
 /// evictions of what they have.
-async fn move_between(
+async fn moved_between(
     context: &Context,
     asked: &[DayWork],
     margin: &mut [DayWork],

@@ -333,16 +333,18 @@ impl Exporter {
                 summary.interrupted_before = Some(from);
                 break;
             }
-            context.progress.enter(Phase::Days, found.days.len() as u64);
-            let mut outcomes = stream::iter(found.days)
-                .map(|work| day::process(context, job, work))
-                .buffer_unordered(DAYS_AT_ONCE);
+            let count = found.days.all().count();
+            context.progress.enter(Phase::Days, count as u64);
             let mut built = std::collections::BTreeSet::new();
-            while let Some(outcome) = outcomes.next().await {
-                built.extend(outcome.built);
-                summary.absorb(outcome);
+            for stage in found.days.stages() {
+                let mut outcomes = stream::iter(stage)
+                    .map(|work| day::process(context, job, work))
+                    .buffer_unordered(DAYS_AT_ONCE);
+                while let Some(outcome) = outcomes.next().await {
+                    built.extend(outcome.built);
+                    summary.absorb(outcome);
+                }
             }
-            drop(outcomes);
             self.refresh(&built, summary).await;
             lost = !context.cancel.is_cancelled() && scope.is_lost(&context.client);
             if lost || context.cancel.is_cancelled() {

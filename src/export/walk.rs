@@ -12,7 +12,7 @@ use futures_util::{StreamExt, stream};
 use serde_json::Value;
 
 use super::gone::{self, GoneDays, GoneRooms};
-use super::margin;
+use super::margin::{self, DaysToWrite};
 use super::opened::{OpenDay, get_json};
 use super::sort::Sorter;
 use super::summary::{Problem, Summary};
@@ -60,7 +60,7 @@ impl Scope {
 
 /// What was found, by day.
 pub(super) struct Found {
-    pub days: Vec<DayWork>,
+    pub days: DaysToWrite,
     /// Whether any space answered.
     pub reached: bool,
 }
@@ -404,7 +404,9 @@ pub(super) async fn list(
         sorter.answered || (nothing_to_ask && any_room && scope.spaces.iter().any(|space| !space.failed));
     let days = sorter.into_days(&known, summary);
     let days = margin::drop_margin(context, job, days, (from, to), open).await?;
-    gone::name(context, &scope.spaces, &gone, &days, summary);
+    let all: Vec<_> = days.all().collect();
+    gone::name(context, &scope.spaces, &gone, &all, summary);
+    drop(all);
     Ok(Found { days, reached })
 }
 

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use chrono::{DateTime, Days, NaiveDate, TimeDelta, Utc};
 use telelake::config::{Config, Duration, Secret};
 use telelake::export::{Exporter, Job, Problem, Progress, Summary};
-use telelake::simulator::{Endpoint, Options, Simulator};
+use telelake::simulator::{Endpoint, Failure, Matcher, Options, Simulator};
 use telelake::store;
 use tokio_util::sync::CancellationToken;
 
@@ -289,4 +289,29 @@ async fn a_second_night_with_a_gone_room_writes_nothing_new_of_it() {
     let again = night(&sim, &lake, second).await;
     assert_eq!((again.exit_status, again.counts.writes), (0, 0), "{again:?}");
     assert_eq!(sim.count(Endpoint::Unknown), 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_api_that_counts_wrong_for_good_holds_no_day_open_for_ever() {
+    let (sim, [first, _], room) = school().await;
+    let lake = Lake::folder();
+    let rooms: Vec<_> = sim
+        .school()
+        .rooms
+        .iter()
+        .map(|room| serde_json::json!({"id": room.id}))
+        .collect();
+    let answer = serde_json::json!({"total": rooms.len() + 5, "items": rooms});
+    sim.faults().order(
+        Matcher::endpoint(Endpoint::Rooms),
+        Failure::Bytes(answer.to_string().into_bytes()),
+    );
+    for nights in 0..3 {
+        assert_eq!(night(&sim, &lake, first + Days::new(nights)).await.exit_status, 3);
+        assert!(is_open(&lake, first).await, "{nights}");
+    }
+    // It is named all the same, and the day is never complete.
+    assert_eq!(night(&sim, &lake, first + Days::new(3)).await.exit_status, 3);
+    assert!(!is_open(&lake, first).await);
+    assert_eq!(coverage(&lake, &room, first).await[0].0, "false");
 }
