@@ -5,6 +5,7 @@ use percent_encoding::{AsciiSet, CONTROLS};
 use reqwest::header::{CONTENT_TYPE, HeaderMap, LOCATION};
 use reqwest::{StatusCode, Url};
 
+use super::envelope::More;
 use super::problem::{self, BASE_URL_HINT};
 use super::request::Request;
 use super::wire::{self, NotAPage};
@@ -48,7 +49,7 @@ pub(super) fn page(request: &Request, answer: Answer) -> Result<wire::Page> {
     }
     let status = problem::status_text(answer.status);
     let why = match wire::page(&answer.body) {
-        Ok(page) => return Ok(page),
+        Ok(page) => return Ok(with_headers(page, &answer.headers)),
         Err(NotAPage::CutShort) if !answer.framed => {
             return Err(Error::new(
                 ErrorKind::Connection,
@@ -56,11 +57,11 @@ pub(super) fn page(request: &Request, answer: Answer) -> Result<wire::Page> {
                 "the answer was cut",
             ));
         }
-        Err(NotAPage::Html) => "answered HTML, not JSON",
-        Err(NotAPage::CutShort | NotAPage::NotJson) => "answered no JSON",
-        Err(NotAPage::NoItems) => "answered JSON without a list `items`",
-        Err(NotAPage::TooDeep) => "answered items that are nested deeper than any of this API",
-        Err(NotAPage::TooMany) => "answered more values than a list of this API has",
+        Err(NotAPage::NoItems(what)) => what,
+        Err(NotAPage::Html) => "answered HTML, not JSON".into(),
+        Err(NotAPage::CutShort | NotAPage::NotJson) => "answered no JSON".into(),
+        Err(NotAPage::TooDeep) => "answered items that are nested deeper than any of this API".into(),
+        Err(NotAPage::TooMany) => "answered more values than a list of this API has".into(),
     };
     Err(Error::new(
         ErrorKind::InvalidAnswer,
@@ -68,6 +69,24 @@ pub(super) fn page(request: &Request, answer: Answer) -> Result<wire::Page> {
         format!("{status}, but {why}"),
     )
     .hint(BASE_URL_HINT))
+}
+
+/// Some servers say in headers what others say around the items.
+fn with_headers(mut page: wire::Page, headers: &HeaderMap) -> wire::Page {
+    let text = |name: &str| {
+        headers
+            .get_all(name)
+            .into_iter()
+            .filter_map(|value| value.to_str().ok())
+    };
+    let leads_on = |link: &str| link.contains("rel=next") || link.contains("rel=\"next\"");
+    if page.total.is_none() {
+        page.total = text("x-total-count").find_map(|count| count.trim().parse().ok());
+    }
+    if page.more == More::Unsaid && text("link").any(leads_on) {
+        page.more = More::Yes("Link".into());
+    }
+    page
 }
 
 /// Reads a link to a recording, which may come as a redirect.

@@ -280,7 +280,7 @@ impl Client {
     }
 
     async fn list<T: Item>(&self, list: List, request: Request) -> Result<Listing<T>> {
-        let mut pager = Pager::new();
+        let mut pager = Pager::new(list.policy());
         loop {
             let page = request.page(pager.offset(), LIMIT);
             let page = self

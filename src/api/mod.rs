@@ -13,23 +13,28 @@ mod circuits;
 mod client;
 mod download;
 mod encoding;
+mod envelope;
 mod gate;
 mod guard;
 mod pace;
 mod paging;
 mod pressure;
 mod problem;
+mod proof;
 mod request;
 mod retry;
+mod seen;
 mod sender;
 mod throttle;
 mod wire;
 
+#[cfg(test)]
+mod paging_tests;
 #[cfg(test)]
 mod tests;
 
 pub use circuits::Refused;
 pub use client::{Client, Limited, Stats, Tuning};
 pub use download::{Download, Link, Resume};
-pub use paging::Listing;
+pub use paging::{Gap, Listing};
 pub use wire::{Call, Item, Record, Room, Space, Webhook};

@@ -1,32 +1,30 @@
-//! Whether a list has been seen whole: a state machine fed with pages. Pure; `client` asks for what it wants next.
+//! Decides whether a list was read to its end: a state machine that is fed with pages. Pure; `client` asks for the page
+//! that it wants next.
 //!
-//! The guide does not say how lists are paged, so no single sign is trusted to *end* a listing wrongly:
-//! - The server may honour `limit` and `offset`, cap `limit` at any size, or ignore both and give all at once. So a
-//!   page shorter than `limit` proves nothing. A page shorter than the *longest page that this endpoint ever gave*
-//!   does: the server was able to give more. The longest page is learned per endpoint and kept by the client, so most
-//!   lists cost one request; only those as long as the record cost one more.
-//! - `total` may be left out or 0 (as in the guide's own example). Where it is the very number of items seen, the list
-//!   is whole, unless the page was as long as asked for: then `total` may be the page's own count. When it counts more
-//!   than was seen, pages are asked for until one is empty or two in a row bring nothing new; the difference is then
-//!   told as `incomplete`. When it counts less, it is not believed.
-//! - Pages may repeat or overlap, since items come and go meanwhile. Every item is taken once, by its id, and a page
-//!   without a new one ends the listing (unless `total` objects).
-//! - `offset` advances by what a page held, not by `limit`.
+//! The guide does not say how lists are paged, and a server may cap `limit`, ignore `limit` and `offset`, filter a page
+//! after it cut it, repeat pages, leave `total` out or give a wrong one. So no single sign ends a listing wrongly:
+//! - [`Policy::Proof`] (spaces, rooms) ends on proof alone: see `proof`.
+//! - [`Policy::Short`] (calls and records of one room) may also end with a page that is shorter than the longest page
+//!   that this endpoint ever gave, because the server was able to give more. Most of these lists cost one request.
+//! - What says that a list is longer than what came is told as a [`Gap`], never passed over.
+//! - Every item is taken once, by its id.
 
-use std::collections::HashSet;
-use std::hash::{DefaultHasher, Hash, Hasher};
-
-use super::wire::{self, Item, Page};
+use super::envelope::More;
+use super::proof::Proof;
+use super::seen::Seen;
+use super::wire::{Item, Page};
 use crate::json::Repairs;
 
 /// Items asked for at once.
 pub(super) const LIMIT: usize = 100;
-/// A server that invents items for ever is left after so many pages of one list, items, or bytes of them.
+/// A server that invents items without end is left after so many pages of one list, items, or bytes of them.
 const MOST_PAGES: u32 = 10_000;
 const MOST_ITEMS: usize = 200_000;
 const MOST_BYTES: usize = 128 * 1024 * 1024;
-/// Pages in a row without a new item, after which a `total` that promises more is no longer believed.
+/// Pages in a row without a new item, after which a server that promises more is no longer asked.
 const MOST_BARREN_PAGES: u32 = 2;
+/// From this length on, a `total` that equals the only page's length may be the page's own count.
+const SUSPICIOUS_LENGTH: usize = 10;
 
 /// A list, each item once, in the order in which the API gave them.
 #[derive(Debug, Clone, PartialEq)]
@@ -35,12 +33,63 @@ pub struct Listing<T> {
     pub items: Vec<T>,
     /// The API's own count, where it gave one above 0.
     pub total: Option<u64>,
-    /// Items seen and items counted by the API, when it counts more than it gave.
-    pub incomplete: Option<(u64, u64)>,
+    /// Why the list is longer than what came; `None` for a list that was read to its end.
+    pub gap: Option<Gap>,
     /// Items without an id, which can't be told apart and are left out. Equal ones count once.
     pub unidentified: u64,
     /// What of the answers had to be mended.
     pub repairs: Repairs,
+}
+
+impl<T> Listing<T> {
+    /// Whether nothing of the list is missing.
+    pub fn is_whole(&self) -> bool {
+        self.gap.is_none() && self.unidentified == 0
+    }
+}
+
+/// A sign that the API has more of a list than it gave.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Gap {
+    /// The API counts more items than it gave.
+    Counted {
+        /// Items that came.
+        seen: u64,
+        /// Items that the API counts.
+        total: u64,
+    },
+    /// The last page has a field that promises more, such as `hasMore` or `nextPageToken`, and `offset` brings none.
+    Promised(String),
+    /// A page of as many items as were asked for came again: the server honours `limit` and ignores `offset`.
+    Repeated(u64),
+    /// The list kept changing while it was read, so that items may have moved past the reader.
+    Unsettled,
+}
+
+impl Gap {
+    /// What a person reads. `what` names the items, such as `rooms`.
+    pub fn message(&self, what: &str) -> String {
+        match self {
+            Self::Counted { seen, total } => format!("the API lists {seen} {what} but counts {total}"),
+            Self::Promised(field) => format!(
+                "the API says by `{field}` that there are more {what}, but gives none for a higher `offset`: it pages \
+                 in a way that telelake does not follow"
+            ),
+            Self::Repeated(length) => format!(
+                "the API gives the same {length} {what} for every `offset`: there may be more of them"
+            ),
+            Self::Unsettled => format!("the list of {what} kept changing while it was read"),
+        }
+    }
+}
+
+/// What may end a listing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Policy {
+    /// Proof alone.
+    Proof,
+    /// Also a short page.
+    Short,
 }
 
 /// What to do after a page.
@@ -54,13 +103,26 @@ pub(super) enum Step {
     Endless,
 }
 
+/// One page as both policies look at it.
+pub(super) struct Taken {
+    /// Its items.
+    pub length: usize,
+    /// Those of them that were not seen before.
+    pub new: usize,
+    /// Whether it is the page before it once more.
+    pub repeated: bool,
+}
+
 /// One listing in progress.
 #[derive(Debug)]
 pub(super) struct Pager<T> {
-    items: Vec<T>,
-    ids: HashSet<String>,
-    unidentified: HashSet<u64>,
+    seen: Seen<T>,
+    proof: Option<Proof>,
     total: Option<u64>,
+    promise: Option<String>,
+    /// The page before, to know it again, and whether it was a repetition itself.
+    last: Vec<String>,
+    repeated: bool,
     offset: u64,
     pages: u32,
     bytes: usize,
@@ -69,12 +131,14 @@ pub(super) struct Pager<T> {
 }
 
 impl<T: Item> Pager<T> {
-    pub(super) fn new() -> Self {
+    pub(super) fn new(policy: Policy) -> Self {
         Self {
-            items: Vec::new(),
-            ids: HashSet::new(),
-            unidentified: HashSet::new(),
+            seen: Seen::default(),
+            proof: (policy == Policy::Proof).then(Proof::default),
             total: None,
+            promise: None,
+            last: Vec::new(),
+            repeated: false,
             offset: 0,
             pages: 0,
             bytes: 0,
@@ -90,47 +154,89 @@ impl<T: Item> Pager<T> {
 
     /// Takes a page. `longest` is the length of the longest page that this endpoint gave before it.
     pub(super) fn take(&mut self, page: Page, longest: usize) -> Step {
-        let (length, seen) = (page.items.len(), self.seen());
         self.pages += 1;
         self.bytes = self.bytes.saturating_add(page.bytes);
         self.repairs.add(page.repairs);
-        if self.bytes > MOST_BYTES || length + self.items.len() > MOST_ITEMS {
+        if self.bytes > MOST_BYTES || page.items.len() + self.seen.items.len() > MOST_ITEMS {
             return Step::Endless;
         }
-        self.offset += length as u64;
-        self.total = page.total.filter(|total| *total > 0).or(self.total);
-        for raw in page.items {
-            self.take_item(raw);
+        // The guide's own example says 0 beside items; at the start of an empty list 0 is true.
+        let is_empty = page.items.is_empty() && self.offset == 0;
+        self.total = match page.total {
+            Some(0) if is_empty => None,
+            total => total.filter(|total| *total > 0).or(self.total),
+        };
+        let keys: Vec<String> = page.items.iter().map(Seen::<T>::key).collect();
+        let overlaps = keys.iter().any(|key| self.seen.has(key));
+        if let Some(proof) = &mut self.proof
+            && let Some(back) = proof.go_back(overlaps, self.offset, keys.len() as u64, self.total)
+        {
+            // The page is read again later, so that what is seen stays without gaps.
+            self.last.clear();
+            return self.ask(back);
         }
-        if length == 0 {
-            return Step::Done;
-        }
-        let missing = self.total.is_some_and(|total| self.seen() < total);
-        if self.seen() == seen {
-            self.barren += 1;
-            return if missing && self.barren < MOST_BARREN_PAGES {
-                self.ask()
-            } else {
-                Step::Done
-            };
-        }
-        self.barren = 0;
-        if self.total == Some(self.seen()) && length < LIMIT {
-            return Step::Done;
-        }
-        if missing || length >= longest {
-            self.ask()
-        } else {
-            Step::Done
-        }
+        let repeated = !keys.is_empty() && keys == self.last;
+        let repeated_of_several = repeated && page.pages.is_some_and(|pages| pages > 1);
+        self.note_promise(page.more, keys.is_empty(), repeated_of_several);
+        let new = self.seen.take(page.items, &keys);
+        let length = keys.len();
+        (self.repeated, self.last) = (repeated, keys);
+        let taken = Taken {
+            length,
+            new,
+            repeated,
+        };
+        let (seen, missing) = (self.seen.count(), self.is_missing());
+        let next = match &mut self.proof {
+            Some(proof) => proof.take(&taken, self.offset, seen),
+            None => self.take_short(&taken, longest, missing),
+        };
+        next.map_or(Step::Done, |offset| self.ask(offset))
     }
 
-    fn ask(&self) -> Step {
+    fn ask(&mut self, offset: u64) -> Step {
+        self.offset = offset;
         if self.pages >= MOST_PAGES {
             Step::Endless
         } else {
             Step::Ask
         }
+    }
+
+    /// Keeps what the latest page says of further ones. An empty page that says nothing leaves it as it is: a server
+    /// that pages by a cursor has nothing for any `offset`.
+    fn note_promise(&mut self, more: More, empty: bool, repeated_of_several: bool) {
+        match more {
+            More::Yes(field) => self.promise = Some(field),
+            More::No => self.promise = None,
+            More::Unsaid if repeated_of_several => self.promise = Some("totalPages".into()),
+            More::Unsaid if !empty => self.promise = None,
+            More::Unsaid => {}
+        }
+    }
+
+    /// Whether the server says that there is more than what came.
+    fn is_missing(&self) -> bool {
+        self.promise.is_some() || self.total.is_some_and(|total| self.seen.count() < total)
+    }
+
+    /// The next offset of a small list; `None` at its end.
+    fn take_short(&mut self, page: &Taken, longest: usize, missing: bool) -> Option<u64> {
+        let length = page.length;
+        let next = Some(self.offset + length as u64);
+        if length == 0 {
+            return None;
+        }
+        if page.new == 0 {
+            self.barren += 1;
+            return next.filter(|_| missing && self.barren < MOST_BARREN_PAGES);
+        }
+        self.barren = 0;
+        let sure = self.pages > 1 || length < longest || length < SUSPICIOUS_LENGTH;
+        if !missing && self.total == Some(self.seen.count()) && length < LIMIT && sure {
+            return None;
+        }
+        next.filter(|_| missing || length >= longest)
     }
 
     /// How much there was when it was left as [`Step::Endless`].
@@ -141,244 +247,30 @@ impl<T: Item> Pager<T> {
         )
     }
 
-    fn take_item(&mut self, raw: serde_json::Value) {
-        // Without an id, an item that a page repeats is known by its content alone.
-        if wire::id(&raw).is_none() {
-            let mut content = DefaultHasher::new();
-            raw.to_string().hash(&mut content);
-            self.unidentified.insert(content.finish());
-        } else if let Some(item) = T::from_raw(raw)
-            && self.ids.insert(item.id().to_owned())
-        {
-            self.items.push(item);
+    fn gap(&self) -> Option<Gap> {
+        let seen = self.seen.count();
+        if let Some(total) = self.total.filter(|total| *total > seen) {
+            return Some(Gap::Counted { seen, total });
         }
-    }
-
-    /// Different items so far.
-    fn seen(&self) -> u64 {
-        (self.ids.len() + self.unidentified.len()) as u64
+        if let Some(field) = &self.promise {
+            return Some(Gap::Promised(field.clone()));
+        }
+        // A longer page means that `limit` is ignored, a shorter one that there was no more to give.
+        if self.repeated && self.last.len() == LIMIT && self.total != Some(seen) {
+            return Some(Gap::Repeated(seen));
+        }
+        let unsettled = self.proof.as_ref().is_some_and(Proof::is_unsettled);
+        (unsettled && self.total != Some(seen)).then_some(Gap::Unsettled)
     }
 
     /// The listing, once [`Step::Done`].
     pub(super) fn finish(self) -> Listing<T> {
-        let seen = self.seen();
-        let counted = self.total.unwrap_or(0);
         Listing {
-            incomplete: (counted > seen).then_some((seen, counted)),
+            gap: self.gap(),
             total: self.total,
-            unidentified: self.unidentified.len() as u64,
+            unidentified: self.seen.unidentified(),
             repairs: self.repairs,
-            items: self.items,
+            items: self.seen.items,
         }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::api::wire::Space;
-    use proptest::prelude::*;
-    use serde_json::{Value, json};
-
-    #[derive(Debug, Clone, Copy)]
-    enum Pages {
-        Honoured,
-        Capped(usize),
-        AllAtOnce,
-        /// The first page, whatever is asked for.
-        SamePage(usize),
-        /// New items push the others down between requests.
-        Shifting {
-            cap: usize,
-            by: usize,
-        },
-    }
-
-    #[derive(Debug, Clone, Copy)]
-    enum Total {
-        Right,
-        LeftOut,
-        Zero,
-        /// The number of items on the page. Together with a cap of the server's own it can't be told from the right one.
-        OfThePage,
-        Large,
-    }
-
-    /// A server that behaves in one way to all requests.
-    struct Server {
-        pages: Pages,
-        total: Total,
-        requests: usize,
-    }
-
-    impl Server {
-        fn answer(&mut self, count: usize, offset: usize, limit: usize) -> Page {
-            let old = |index: usize| json!({"id": format!("{index}")});
-            let (pushed, cap, offset) = match self.pages {
-                Pages::Honoured => (0, limit, offset),
-                Pages::Capped(cap) => (0, cap.min(limit), offset),
-                Pages::AllAtOnce => (0, usize::MAX, 0),
-                Pages::SamePage(cap) => (0, cap, 0),
-                Pages::Shifting { cap, by } => (by * self.requests, cap, offset),
-            };
-            self.requests += 1;
-            let new = (0..pushed).map(|index| json!({"id": format!("new {}", pushed - index)}));
-            let items: Vec<Value> = new.chain((0..count).map(old)).skip(offset).take(cap).collect();
-            let total = match self.total {
-                Total::Right => Some((pushed + count) as u64),
-                Total::LeftOut => None,
-                Total::Zero => Some(0),
-                Total::OfThePage if matches!(self.pages, Pages::Honoured | Pages::AllAtOnce) => {
-                    Some(items.len() as u64)
-                }
-                Total::OfThePage => None,
-                Total::Large => Some((pushed + count + 7) as u64),
-            };
-            Page {
-                items,
-                total,
-                ..Page::default()
-            }
-        }
-    }
-
-    fn list(server: &mut Server, count: usize, longest: &mut usize) -> (Listing<Space>, usize) {
-        let mut pager = Pager::new();
-        let before = server.requests;
-        loop {
-            let page = server.answer(count, usize::try_from(pager.offset()).unwrap(), LIMIT);
-            let known = *longest;
-            *longest = known.max(page.items.len());
-            if pager.take(page, known) == Step::Done {
-                return (pager.finish(), server.requests - before);
-            }
-        }
-    }
-
-    fn total() -> impl Strategy<Value = Total> {
-        prop_oneof![
-            Just(Total::Right),
-            Just(Total::LeftOut),
-            Just(Total::Zero),
-            Just(Total::OfThePage),
-            Just(Total::Large),
-        ]
-    }
-
-    fn original_ids(listing: &Listing<Space>) -> Vec<String> {
-        listing
-            .items
-            .iter()
-            .map(|item| item.id.clone())
-            .filter(|id| !id.starts_with("new"))
-            .collect()
-    }
-
-    fn numbers(count: usize) -> Vec<String> {
-        (0..count).map(|index| index.to_string()).collect()
-    }
-
-    proptest! {
-        #[test]
-        fn every_item_is_seen_once_whatever_the_server_makes_of_paging(
-            pages in prop_oneof![
-                Just(Pages::Honoured),
-                (1_usize..150).prop_map(Pages::Capped),
-                Just(Pages::AllAtOnce),
-                (2_usize..100).prop_flat_map(|cap| (1..cap).prop_map(move |by| Pages::Shifting { cap, by })),
-            ],
-            total in total(),
-            counts in proptest::collection::vec(0_usize..350, 1..6),
-        ) {
-            let mut server = Server { pages, total, requests: 0 };
-            let mut longest = 0;
-            for count in counts {
-                server.requests = 0;
-                let (listing, requests) = list(&mut server, count, &mut longest);
-                prop_assert_eq!(original_ids(&listing), numbers(count));
-                prop_assert!(requests <= 3 + count, "{} requests", requests);
-                if !matches!((pages, total), (Pages::Shifting { .. }, _) | (_, Total::Large)) {
-                    prop_assert_eq!(listing.incomplete, None);
-                }
-            }
-        }
-
-        #[test]
-        fn a_server_that_repeats_a_page_forever_ends_the_listing(
-            cap in 1_usize..100, total in total(), counts in proptest::collection::vec(0_usize..300, 1..4),
-        ) {
-            let mut server = Server { pages: Pages::SamePage(cap), total, requests: 0 };
-            let mut longest = 0;
-            for count in counts {
-                let (listing, requests) = list(&mut server, count, &mut longest);
-                prop_assert_eq!(original_ids(&listing), numbers(count.min(cap)));
-                prop_assert!(requests <= 3);
-                if matches!(total, Total::Right) {
-                    let short = (count > cap).then_some((cap as u64, count as u64));
-                    prop_assert_eq!(listing.incomplete, short);
-                }
-            }
-        }
-    }
-
-    #[test]
-    fn once_the_servers_pages_are_known_a_short_list_costs_one_request() {
-        let costs = |total, counts: [usize; 9]| {
-            let mut server = Server {
-                pages: Pages::Capped(50),
-                total,
-                requests: 0,
-            };
-            let mut longest = 0;
-            counts.map(|count| list(&mut server, count, &mut longest).1)
-        };
-        let counts = [3, 2, 3, 5, 4, 120, 49, 50, 0];
-        assert_eq!(costs(Total::LeftOut, counts), [2, 1, 2, 2, 1, 3, 1, 2, 1]);
-        assert_eq!(costs(Total::Right, counts), [1, 1, 1, 1, 1, 3, 1, 1, 1]);
-    }
-
-    /// Pages of `count` new items of `bytes` each, until the listing ends: how it does, and after how many.
-    fn invent(count: usize, bytes: usize) -> (Step, u32) {
-        let mut pager = Pager::<Space>::new();
-        for page in 1.. {
-            let items = (0..count)
-                .map(|item| json!({"id": format!("{page}/{item}")}))
-                .collect();
-            let page_ = Page {
-                items,
-                bytes: count * bytes,
-                ..Page::default()
-            };
-            let step = pager.take(page_, 0);
-            if step != Step::Ask {
-                return (step, page);
-            }
-        }
-        unreachable!("the numbers of pages end");
-    }
-
-    #[test]
-    fn a_server_that_invents_items_for_ever_is_left() {
-        assert_eq!(invent(1, 100), (Step::Endless, MOST_PAGES));
-        assert_eq!(invent(1000, 100), (Step::Endless, 201));
-        assert_eq!(invent(100, 100_000), (Step::Endless, 14));
-    }
-
-    #[test]
-    fn items_without_an_id_are_counted_once_and_told() {
-        let mut pager = Pager::<Space>::new();
-        let page = || Page {
-            items: vec![json!({"id": 1}), json!({"name": "a"}), json!(null)],
-            total: Some(3),
-            ..Page::default()
-        };
-        assert_eq!(pager.take(page(), 3), Step::Done);
-        assert_eq!(pager.take(page(), 3), Step::Done);
-        let listing = pager.finish();
-        assert_eq!(
-            (listing.items.len(), listing.unidentified, listing.incomplete),
-            (1, 2, None)
-        );
-        assert_eq!(listing.total, Some(3));
     }
 }

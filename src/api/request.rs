@@ -6,6 +6,7 @@ use reqwest::{Method, Url};
 use serde_json::{Value, json};
 
 use super::circuits::Place;
+use super::paging::Policy;
 use super::problem::shown;
 use crate::config::ReportFormat;
 use crate::{Error, ErrorKind, Result};
@@ -21,6 +22,14 @@ pub(super) enum List {
 
 impl List {
     pub(super) const COUNT: usize = 4;
+
+    /// What may end such a list: rooms that are not listed are lost in silence, and these lists are few.
+    pub(super) fn policy(self) -> Policy {
+        match self {
+            Self::Spaces | Self::Rooms => Policy::Proof,
+            Self::Calls | Self::Records => Policy::Short,
+        }
+    }
 }
 
 /// What a request is for. Answers of one kind take about the same time.

@@ -9,6 +9,7 @@ use bytes::Bytes;
 use chrono::{DateTime, Utc};
 use serde_json::Value;
 
+use super::envelope::{self, Envelope, More};
 use crate::config::Secret;
 use crate::json::{self, Repairs};
 use crate::lenient::{self, Reading};
@@ -198,11 +199,17 @@ fn is_blank(value: &Value) -> bool {
     value.as_str().is_some_and(|text| text.trim().is_empty())
 }
 
-/// An id is text or a number; nothing else tells objects apart.
+/// The id of an object: `id`, or `_id` where that is missing. An id is text or a number; nothing else tells objects
+/// apart. MongoDB's own notation of an id, `{"$oid": "…"}`, is read too.
 pub(super) fn id(raw: &Value) -> Option<String> {
-    raw.get("id")
-        .filter(|id| id.is_string() || id.is_number())
-        .and_then(lenient::text)
+    let read = |field: &str| {
+        let id = raw.get(field)?;
+        let id = id.get("$oid").unwrap_or(id);
+        Some(id)
+            .filter(|id| id.is_string() || id.is_number())
+            .and_then(lenient::text)
+    };
+    read("id").or_else(|| read("_id"))
 }
 
 impl Item for Space {
@@ -295,6 +302,10 @@ impl Item for Record {
 pub(super) struct Page {
     pub(super) items: Vec<Value>,
     pub(super) total: Option<u64>,
+    /// What it says of further pages.
+    pub(super) more: More,
+    /// Pages that the server counts.
+    pub(super) pages: Option<u64>,
     /// The answer's own size.
     pub(super) bytes: usize,
     /// What of it had to be mended.
@@ -308,7 +319,8 @@ pub(super) enum NotAPage {
     /// JSON, until the bytes ended.
     CutShort,
     NotJson,
-    NoItems,
+    /// JSON without a list of items: what it is instead.
+    NoItems(String),
     TooDeep,
     TooMany,
 }
@@ -333,24 +345,35 @@ pub(super) fn page(body: &Bytes) -> Result<Page, NotAPage> {
             NotAPage::NotJson
         }
     })?;
-    let (items, total) = match answer {
-        Value::Array(items) => (items, None),
-        Value::Object(mut object) => match object.remove("items") {
-            Some(Value::Array(items)) => (items, object.get("total").and_then(total)),
-            Some(Value::Null) => (Vec::new(), object.get("total").and_then(total)),
-            _ => return Err(NotAPage::NoItems),
-        },
-        _ => return Err(NotAPage::NoItems),
-    };
+    let (items, envelope) = items(answer)?;
     if items.iter().any(|item| !lenient::is_within(item, DEEPEST)) {
         return Err(NotAPage::TooDeep);
     }
     Ok(Page {
         items,
-        total,
+        total: envelope.total,
+        more: envelope.more,
+        pages: envelope.pages,
         bytes: body.len(),
         repairs,
     })
+}
+
+/// The items of an answer, and what stands around them.
+fn items(answer: Value) -> Result<(Vec<Value>, Envelope), NotAPage> {
+    match answer {
+        Value::Array(items) => Ok((items, Envelope::default())),
+        Value::Object(mut object) => match object.remove("items") {
+            Some(Value::Array(items)) => Ok((items, Envelope::read(&object))),
+            Some(Value::Null) => Ok((Vec::new(), Envelope::read(&object))),
+            Some(other) => {
+                object.insert("items".into(), other);
+                Err(NotAPage::NoItems(envelope::describe(&Value::Object(object))))
+            }
+            None => Err(NotAPage::NoItems(envelope::describe(&Value::Object(object)))),
+        },
+        other => Err(NotAPage::NoItems(envelope::describe(&other))),
+    }
 }
 
 /// At least as many values as JSON of these bytes can have, but for one.
@@ -358,10 +381,6 @@ fn values(body: &[u8]) -> usize {
     body.iter()
         .filter(|byte| matches!(byte, b',' | b'[' | b'{'))
         .count()
-}
-
-fn total(value: &Value) -> Option<u64> {
-    lenient::integer(value)?.try_into().ok()
 }
 
 /// Whether a body is markup: a proxy's page, or a site instead of the API.
@@ -458,9 +477,25 @@ mod tests {
             json!({"id": ""}),
             json!({"id": []}),
             json!({"id": true}),
+            json!({"_id": null}),
+            json!({"_id": {"$oid": []}}),
             json!(7),
         ] {
             assert_eq!(Space::from_raw(raw.clone()), None, "{raw}");
+        }
+    }
+
+    #[test]
+    fn where_id_is_missing_the_databases_own_is_taken() {
+        for raw in [
+            json!({"_id": "a"}),
+            json!({"id": null, "_id": "a"}),
+            json!({"id": "", "_id": "a"}),
+            json!({"_id": {"$oid": "a"}}),
+            json!({"id": "a", "_id": "b"}),
+        ] {
+            assert_eq!(id(&raw).as_deref(), Some("a"), "{raw}");
+            assert_eq!(Room::from_raw(raw.clone()).unwrap().id, "a", "{raw}");
         }
     }
 
@@ -474,9 +509,9 @@ mod tests {
         assert_eq!(read(r#"{"items":null}"#), Ok((0, None)));
         assert_eq!(read("[1]"), Ok((1, None)));
         assert_eq!(read("\u{feff}[]"), Ok((0, None)));
-        assert_eq!(read(r#"{"data":[]}"#), Err(NotAPage::NoItems));
-        assert_eq!(read(r#"{"items":{}}"#), Err(NotAPage::NoItems));
-        assert_eq!(read("null"), Err(NotAPage::NoItems));
+        for none in [r#"{"data":[]}"#, r#"{"items":{}}"#, "null"] {
+            assert!(matches!(read(none), Err(NotAPage::NoItems(_))), "{none}");
+        }
         assert_eq!(read(r#"{"items":[{"#), Err(NotAPage::CutShort));
         assert_eq!(read("oops"), Err(NotAPage::NotJson));
         assert_eq!(

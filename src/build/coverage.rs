@@ -144,5 +144,12 @@ fn tally(manifest: &Manifest) -> BTreeMap<&str, Room<'_>> {
         room.not_listed = true;
         room.reason = room.reason.or(Some("the room could not be listed"));
     }
+    for id in &manifest.missed.gone {
+        let room = rooms.entry(id).or_default();
+        room.not_listed = true;
+        room.reason = room
+            .reason
+            .or(Some("lost: the room was deleted before it could be asked"));
+    }
     rooms
 }

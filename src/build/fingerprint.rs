@@ -21,6 +21,8 @@ struct Inputs<'m> {
     rooms: &'m BTreeMap<String, RoomEntry>,
     listed: bool,
     missed: &'m BTreeSet<String>,
+    #[serde(skip_serializing_if = "BTreeSet::is_empty")]
+    gone: &'m BTreeSet<String>,
     calls: BTreeMap<&'m str, CallInputs<'m>>,
     records: BTreeMap<&'m str, RecordInputs<'m>>,
 }
@@ -74,6 +76,7 @@ fn with_tables<'t>(
         rooms: &manifest.rooms,
         listed: manifest.listed,
         missed: &manifest.missed.rooms,
+        gone: &manifest.missed.gone,
         calls: calls.collect(),
         records: records.collect(),
     };

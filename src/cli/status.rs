@@ -178,12 +178,21 @@ fn table(days: &[Arc<DayStatus>]) -> String {
         if day.space_missed {
             rows.push(vec![
                 String::new(),
-                "  the space's rooms could not be listed".into(),
+                "  the space's rooms could not all be listed".into(),
             ]);
         } else if day.rooms_missed > 0 {
             rows.push(vec![
                 String::new(),
                 format!("  {} rooms could not be listed", day.rooms_missed),
+            ]);
+        }
+        if day.rooms_gone > 0 {
+            rows.push(vec![
+                String::new(),
+                format!(
+                    "  {} rooms were deleted before they could be asked",
+                    day.rooms_gone
+                ),
             ]);
         }
         let named = day

@@ -39,7 +39,14 @@ pub(super) async fn update(context: &Arc<Context>, scope: &Scope, summary: &mut 
                 .iter()
                 .map(|(id, raw)| (id.clone(), raw.clone()))
                 .collect();
-            (&space.id, update_rooms(context, &space.id, seen).await)
+            let updated = async {
+                // Before the catalogue: a lake with a catalogue alone is taken for one of an earlier version.
+                if !space.partial {
+                    space.gone.keep(context, space).await?;
+                }
+                update_rooms(context, &space.id, seen).await
+            };
+            (&space.id, updated.await)
         })
         .buffer_unordered(4);
     let updates: Vec<_> = updates.collect().await;

@@ -91,7 +91,7 @@ pub(super) fn is_open(context: &Workshop, manifest: &Manifest) -> bool {
 /// Whether something of the day is to be asked for again.
 pub(super) fn has_open_items(config: &Config, manifest: &Manifest) -> bool {
     let open = |status: Status| matches!(status, Status::Pending | Status::Failed);
-    !manifest.missed.is_none()
+    manifest.missed.is_open()
         || manifest.calls.values().any(|call| {
             call.pending.is_some()
                 || call

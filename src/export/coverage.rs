@@ -66,7 +66,9 @@ pub struct DayStatus {
     pub records_lost: u64,
     /// Rooms that could not be listed; `space_missed` where none could.
     pub rooms_missed: u64,
-    /// Whether the space's rooms could not be listed.
+    /// Rooms that were deleted before they could be asked, and that were given up.
+    pub rooms_gone: u64,
+    /// Whether the space's rooms could not be listed, or not all of them.
     pub space_missed: bool,
     /// Bytes of recordings in the lake.
     pub recorded_bytes: u64,
@@ -307,7 +309,8 @@ impl DayStatus {
             space_name: manifest.space_name.clone(),
             listed: manifest.listed,
             rooms_missed: manifest.missed.rooms.len() as u64,
-            space_missed: manifest.missed.space,
+            rooms_gone: manifest.missed.gone.len() as u64,
+            space_missed: manifest.missed.space || manifest.missed.partial,
             calls: manifest.calls.len() as u64,
             quality: manifest
                 .built

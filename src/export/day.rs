@@ -16,7 +16,7 @@ use super::land::{self, ReportAsk, ReportResult};
 use super::recording::{self, RecordAsk, RecordResult};
 use super::summary::{DayReport, Problem};
 use super::walk::{self, Asked, DayWork};
-use super::{Context, Job, commit, late, opened, tables};
+use super::{Context, Job, commit, gone, late, opened, tables};
 use crate::api::{Call, Record};
 use crate::config::ReportFormat;
 use crate::lake::key;
@@ -453,22 +453,9 @@ fn unreadable(work: &DayWork) -> Vec<Problem> {
 /// Takes the walk's findings into the manifest. What the API lists again is as it lists it now; what it lists no more
 /// stays, unless it turned out to lie on another day.
 pub(super) fn merge(context: &Context, job: &Job, manifest: &mut Manifest, work: DayWork) {
+    merge_missed(context, job, manifest, &work);
     manifest.space_name = work.space_name.or(manifest.space_name.take());
     manifest.listed |= work.listed;
-    match work.asked {
-        Asked::All if job.only.is_none() => manifest.missed = work.missed,
-        Asked::All => {
-            manifest.missed.space |= work.missed.space;
-            manifest.missed.rooms.extend(work.missed.rooms);
-        }
-        Asked::Rooms(rooms) => {
-            manifest
-                .missed
-                .rooms
-                .retain(|room| job.only.is_some() || !rooms.contains(room));
-            manifest.missed.rooms.extend(work.missed.rooms);
-        }
-    }
     for (id, room) in work.rooms {
         if room != RoomEntry::default() || !manifest.rooms.contains_key(&id) {
             manifest.rooms.insert(id, room);
@@ -534,6 +521,46 @@ pub(super) fn merge(context: &Context, job: &Job, manifest: &mut Manifest, work:
             // It was never asked for, and now it can be.
             entry.file = Landing::pending("not asked for yet");
         }
+    }
+}
+
+/// Runs that find the list of rooms longer than what came, before that is given up: the API may count wrong for good.
+const PARTIAL_RUNS: u32 = 3;
+
+/// Takes in what could not be listed of the day. What is given up is no reason to come back to the day, but it is never
+/// complete.
+fn merge_missed(context: &Context, job: &Job, manifest: &mut Manifest, work: &DayWork) {
+    let before = std::mem::take(&mut manifest.missed);
+    let found = &work.missed;
+    let missed = &mut manifest.missed;
+    let all = matches!(work.asked, Asked::All);
+    let was_asked = |room: &String| match &work.asked {
+        // If the rooms could not be listed, none was asked.
+        _ if job.only.is_some() || found.space => false,
+        Asked::All => true,
+        Asked::Rooms(rooms) => rooms.contains(room),
+    };
+    if all && job.only.is_none() {
+        (missed.space, missed.partial) = (found.space, found.partial);
+    } else {
+        missed.space = before.space || (all && found.space);
+        missed.partial = before.partial || found.partial;
+    }
+    missed.partial_runs = match (found.partial, missed.partial) {
+        (true, _) => before.partial_runs + 1,
+        (false, true) => before.partial_runs,
+        (false, false) => 0,
+    };
+    let waiting = before.rooms.into_iter().filter(|room| !was_asked(room));
+    missed.rooms = waiting.chain(found.rooms.iter().cloned()).collect();
+    let heard = |room: &String| {
+        work.heard_gone.contains(room) || (was_asked(room) && work.listed_rooms.contains(room))
+    };
+    missed.gone = before.gone.into_iter().filter(|room| !heard(room)).collect();
+    if gone::is_given_up(context, manifest.date) {
+        let refused = work.refused.keys().filter(|room| missed.rooms.remove(*room));
+        missed.gone.extend(refused.cloned());
+        missed.partial &= missed.partial_runs < PARTIAL_RUNS;
     }
 }
 

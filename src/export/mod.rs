@@ -10,12 +10,14 @@ mod commit;
 mod coverage;
 mod day;
 mod feeds;
+mod gone;
 mod history;
 mod land;
 mod lanes;
 mod late;
 mod lease;
 mod lessons;
+mod margin;
 mod meetings;
 mod meta;
 mod nights;
@@ -110,6 +112,16 @@ pub struct Job {
 }
 
 impl Job {
+    /// Whether a user typed the spaces and rooms: one that does not exist is then a mistake of the command line.
+    fn is_typed(&self) -> bool {
+        self.command == "backfill"
+    }
+
+    /// Whether the events of a webhook ask for its rooms.
+    fn is_of_webhook(&self) -> bool {
+        self.command == "webhook"
+    }
+
     /// Whether what was given up is asked for again on a date: someone asks for that very date. A nightly run, which
     /// looks for open days too, leaves it alone.
     fn asks_for_lost(&self, date: NaiveDate) -> bool {
@@ -330,16 +342,18 @@ impl Exporter {
                 summary.interrupted_before = Some(from);
                 break;
             }
-            context.progress.enter(Phase::Days, found.days.len() as u64);
-            let mut outcomes = stream::iter(found.days)
-                .map(|work| day::process(context, job, work))
-                .buffer_unordered(DAYS_AT_ONCE);
+            let count = found.days.all().count();
+            context.progress.enter(Phase::Days, count as u64);
             let mut built = BTreeSet::new();
-            while let Some(outcome) = outcomes.next().await {
-                built.extend(outcome.built.clone());
-                summary.absorb(outcome);
+            for stage in found.days.stages() {
+                let mut outcomes = stream::iter(stage)
+                    .map(|work| day::process(context, job, work))
+                    .buffer_unordered(DAYS_AT_ONCE);
+                while let Some(outcome) = outcomes.next().await {
+                    built.extend(outcome.built.clone());
+                    summary.absorb(outcome);
+                }
             }
-            drop(outcomes);
             self.refresh_neighbours(&built, summary).await;
             lost = !context.cancel.is_cancelled() && scope.is_lost(&context.client);
             if lost || context.cancel.is_cancelled() {

@@ -153,7 +153,7 @@ pub(super) fn to_json(value: &impl Serialize) -> Result<bytes::Bytes> {
 pub(super) struct OpenDay {
     pub date: NaiveDate,
     pub space_id: String,
-    /// Whether all of the space's rooms must be listed: none could be.
+    /// Whether all of the space's rooms must be listed: none could be, or not all.
     pub space: bool,
     /// The rooms that must be listed again: their calls or records may have changed since.
     pub rooms: BTreeSet<String>,
@@ -183,7 +183,7 @@ async fn open_day(store: &dyn Store, marker: String) -> Option<OpenDay> {
     match get_json::<Manifest>(store, &manifest_key).await {
         Ok(Some((manifest, _))) => Some(OpenDay {
             date,
-            space: manifest.missed.space,
+            space: manifest.missed.space || manifest.missed.partial,
             rooms: rooms_to_list(&manifest),
             space_id: manifest.space_id,
         }),

@@ -70,7 +70,7 @@ pub(super) async fn plan(context: &Arc<Context>, job: &Job) -> Result<Plan> {
     for (from, to) in windows(job.from, job.to) {
         let found = walk::list(context, job, &scope, from, to, &[], &mut summary).await?;
         reached |= found.reached;
-        let planned = stream::iter(found.days)
+        let planned = stream::iter(found.days.stages().into_iter().flatten())
             .map(|work| plan_day(context, job, work))
             .buffered(DAYS_AT_ONCE);
         days.extend(planned.try_collect::<Vec<_>>().await?.into_iter().flatten());

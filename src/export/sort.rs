@@ -4,12 +4,14 @@
 //! start where its call is not among those found.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::sync::Arc;
 
 use chrono::{DateTime, Days, NaiveDate, Utc};
 
+use super::gone::GoneDays;
 use super::opened::OpenDay;
 use super::summary::{Problem, Summary};
-use super::walk::{Answer, Ask, Asked, DayWork, Scope, SpaceScope};
+use super::walk::{self, Answer, Ask, Asked, DayWork, Scope, SpaceScope};
 use super::{Context, Job};
 use crate::api::{Call, Record};
 use crate::lake;
@@ -39,6 +41,9 @@ pub(super) struct Sorter<'a> {
     records: HashMap<(usize, String), (String, Record)>,
     /// Dates of a space for which a room gave no answer.
     missed: HashMap<(usize, NaiveDate), BTreeSet<String>>,
+    /// The days for which rooms were asked that are no longer listed, and why the API refused some of these.
+    gone: &'a GoneDays,
+    refused: HashMap<(usize, String), String>,
     /// Rooms that the job is for; empty: all.
     rooms: BTreeSet<String>,
     /// Whether any request was answered.
@@ -52,6 +57,7 @@ impl<'a> Sorter<'a> {
         scope: &'a Scope,
         range: (NaiveDate, NaiveDate),
         open: &'a [OpenDay],
+        gone: &'a GoneDays,
     ) -> Self {
         Self {
             context,
@@ -64,6 +70,8 @@ impl<'a> Sorter<'a> {
             filtered: HashSet::new(),
             records: HashMap::new(),
             missed: HashMap::new(),
+            gone,
+            refused: HashMap::new(),
             rooms: job.rooms.iter().cloned().collect(),
             answered: false,
         }
@@ -81,7 +89,7 @@ impl<'a> Sorter<'a> {
                 super::walk::note_listing(summary, &listing, "calls", |problem| {
                     problem.on(date, id).room(&asked_room)
                 });
-                if listing.incomplete.is_some() {
+                if !listing.is_whole() {
                     self.missed
                         .entry((space, date))
                         .or_default()
@@ -95,7 +103,7 @@ impl<'a> Sorter<'a> {
                 super::walk::note_listing(summary, &listing, "records", |problem| {
                     problem.space(id).room(&asked_room)
                 });
-                if listing.incomplete.is_some() {
+                if !listing.is_whole() {
                     self.miss_dates(space, &asked_room, from, to);
                 }
                 for record in listing.items {
@@ -167,6 +175,13 @@ impl<'a> Sorter<'a> {
             } => (*space, room, *from, *to, "records"),
         };
         self.miss_dates(space, room, from, to);
+        let place = (space, room.clone());
+        if self.gone.contains_key(&place) && walk::is_refusal(error) {
+            // The API answered. The day's work names the room: see `gone`.
+            self.answered = true;
+            self.refused.insert(place, error.message().to_owned());
+            return;
+        }
         // Those that were not sent are told together: see `Summary::tell_requests`.
         if !matches!(error.kind(), ErrorKind::Interrupted | ErrorKind::Skipped) {
             let problem = Problem::new(
@@ -220,8 +235,12 @@ impl<'a> Sorter<'a> {
             let Some(date) = self.date_record(space, &room, &record, known, summary) else {
                 continue;
             };
-            // Where it was dated before its call, or its start, was known.
-            for other in self.dates(&record).into_iter().filter(|other| *other != date) {
+            // Where it was dated before its call, or its start, was known; or where its call was.
+            let dates = self
+                .dates(&record)
+                .into_iter()
+                .chain(self.end_of_call(space, &record));
+            for other in dates.filter(|other| *other != date).collect::<BTreeSet<_>>() {
                 self.day(&mut days, space, other).evict_records.insert(id.clone());
             }
             let day = self.day(&mut days, space, date);
@@ -296,6 +315,13 @@ impl<'a> Sorter<'a> {
         (call.is_none() || !unlisted).then_some(own)
     }
 
+    /// The date on which a record's call ended, if that was listed.
+    fn end_of_call(&self, space: usize, record: &Record) -> Option<NaiveDate> {
+        let found = self.calls.get(&(space, record.call_id.clone()?))?;
+        let end = found.call.finished_at?;
+        Some(lake::date_of(end, self.context.config.timezone))
+    }
+
     /// The dates of all that a record says of its time.
     fn dates(&self, record: &Record) -> BTreeSet<NaiveDate> {
         let zone = self.context.config.timezone;
@@ -331,17 +357,21 @@ impl<'a> Sorter<'a> {
         days.entry((date, space)).or_insert_with(|| {
             let asked = self.asked(scope, date);
             let missed = self.missed(space, date, &asked);
+            let gone = self.gone_on(space, date);
+            let refused = self.refused_of(space, &gone, &missed);
             DayWork {
                 date,
                 space_id: scope.id.clone(),
                 space_name: scope.name.clone(),
-                listed: self.whole
-                    && !scope.incomplete
-                    && matches!(asked, Asked::All)
-                    && missed.is_none()
-                    && self.is_over(date),
+                listed: self.whole && matches!(asked, Asked::All) && missed.is_none() && self.is_over(date),
                 asked,
+                heard_gone: gone
+                    .into_iter()
+                    .filter(|room| !missed.rooms.contains(room))
+                    .collect(),
+                refused,
                 missed,
+                listed_rooms: Arc::clone(&scope.listed),
                 marked: self
                     .open
                     .iter()
@@ -377,14 +407,37 @@ impl<'a> Sorter<'a> {
             .iter()
             .filter_map(|date| self.missed.get(&(space, *date)))
             .flatten();
-        let was_asked = |room: &&String| match asked {
-            Asked::All => true,
-            Asked::Rooms(rooms) => rooms.contains(*room),
+        let was_asked = |room: &&String| match (asked, self.gone.get(&(space, (*room).clone()))) {
+            (_, Some(days)) => days.contains(&date),
+            (Asked::All, None) => true,
+            (Asked::Rooms(rooms), None) => rooms.contains(*room),
         };
+        let scope = &self.scope.spaces[space];
         Missed {
-            space: self.scope.spaces[space].failed,
+            space: scope.failed,
+            partial: scope.partial && matches!(asked, Asked::All),
             rooms: rooms.filter(was_asked).cloned().collect(),
+            ..Missed::default()
         }
+    }
+
+    /// The rooms that are no longer listed and that were asked for a day.
+    fn gone_on(&self, space: usize, date: NaiveDate) -> BTreeSet<String> {
+        let asked = self
+            .gone
+            .iter()
+            .filter(|((of, _), days)| *of == space && days.contains(&date));
+        asked.map(|((_, room), _)| room.clone()).collect()
+    }
+
+    /// Those of a day's gone rooms that the API refused, and why.
+    fn refused_of(&self, space: usize, gone: &BTreeSet<String>, missed: &Missed) -> BTreeMap<String, String> {
+        let missed = gone.iter().filter(|room| missed.rooms.contains(*room));
+        let refused = missed.filter_map(|room| {
+            let why = self.refused.get(&(space, room.clone()))?;
+            Some((room.clone(), why.clone()))
+        });
+        refused.collect()
     }
 
     /// Whether the date is over, and the last calls on it have settled.
@@ -398,9 +451,11 @@ fn own_instant(record: &Record) -> Option<DateTime<Utc>> {
 }
 
 fn room_entry(space: &SpaceScope, id: &str) -> RoomEntry {
+    let gone = space.gone.rooms.iter().map(|gone| &gone.room);
     space
         .rooms
         .iter()
+        .chain(gone)
         .find(|room| room.id == id)
         .map_or_else(RoomEntry::default, |room| RoomEntry {
             name: room.name.clone(),

@@ -4,13 +4,15 @@
 //! found whatever `date` selects; each call goes to the day of its own start, each record to the day of its call.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use chrono::{Days, NaiveDate};
 use chrono_tz::Tz;
 use futures_util::{StreamExt, stream};
 use serde_json::Value;
 
+use super::gone::{self, GoneDays, GoneRooms};
+use super::margin::{self, DaysToWrite};
 use super::opened::{OpenDay, get_json};
 use super::sort::Sorter;
 use super::summary::{Problem, Summary};
@@ -18,7 +20,8 @@ use super::{Context, Job, Phase};
 use crate::api::{Call, Client, Listing, Record, Room, Space};
 use crate::lake::manifest::{Manifest, Missed, RoomEntry};
 use crate::lake::{self, key};
-use crate::{ErrorKind, Result};
+use crate::lenient;
+use crate::{Error, ErrorKind, Result};
 
 /// The spaces and rooms that a job works on.
 pub(super) struct Scope {
@@ -39,8 +42,12 @@ pub(super) struct SpaceScope {
     pub excluded: HashSet<String>,
     /// Whether the rooms could not be listed.
     pub failed: bool,
-    /// Whether the API counts more rooms than it lists.
-    pub incomplete: bool,
+    /// Whether the list of rooms is longer than what came of it.
+    pub partial: bool,
+    /// Every room that was listed, in scope or not.
+    pub listed: Arc<HashSet<String>>,
+    /// Rooms that the lake knows and the list no longer has.
+    pub gone: GoneRooms,
 }
 
 impl Scope {
@@ -53,7 +60,7 @@ impl Scope {
 
 /// What was found, by day.
 pub(super) struct Found {
-    pub days: Vec<DayWork>,
+    pub days: DaysToWrite,
     /// Whether any space answered.
     pub reached: bool,
 }
@@ -78,6 +85,12 @@ pub(super) struct DayWork {
     pub asked: Asked,
     /// What of it gave no answer.
     pub missed: Missed,
+    /// Rooms that the API refused, although they were asked for by id since the list no longer has them; and why.
+    pub refused: BTreeMap<String, String>,
+    /// Rooms that the list no longer has and that gave all their answers.
+    pub heard_gone: BTreeSet<String>,
+    /// Every room of the space's list.
+    pub listed_rooms: Arc<HashSet<String>>,
     /// Whether a marker says that the day is open.
     pub marked: bool,
     /// Calls and records that turned out to lie on another day: this one gives them up.
@@ -91,7 +104,8 @@ pub(super) struct DayWork {
 /// Lists spaces and rooms.
 ///
 /// # Errors
-/// When the spaces can't be listed, or the token is refused.
+/// `Usage` when a space or room that the user typed does not exist. Else when the spaces can't be listed, or the token
+/// is refused.
 pub(super) async fn scope(context: &Arc<Context>, job: &Job, summary: &mut Summary) -> Result<Scope> {
     let listing = context.client.spaces().await?;
     note_listing(summary, &listing, "spaces", |problem| problem);
@@ -105,11 +119,16 @@ pub(super) async fn scope(context: &Arc<Context>, job: &Job, summary: &mut Summa
         .iter()
         .map(|space| (space.id.clone(), space.raw.clone()))
         .collect();
-    let selected = select_spaces(context, job, listing.items, summary);
+    let all_listed = listing.is_whole();
+    let selected = select_spaces(context, job, listing.items, all_listed, summary)?;
     let rooms = stream::iter(selected)
         .map(|space| async move {
             let rooms = context.client.rooms(&space.id).await;
-            (space, rooms)
+            let gone = match &rooms {
+                Ok(listing) => GoneRooms::find(context, job, &space.id, listing).await,
+                Err(_) => Ok(GoneRooms::default()),
+            };
+            (space, rooms, gone)
         })
         .buffered(context.config.api.concurrency);
     let spaces = rooms.collect::<Vec<_>>().await;
@@ -117,21 +136,34 @@ pub(super) async fn scope(context: &Arc<Context>, job: &Job, summary: &mut Summa
         spaces: Vec::new(),
         space_objects,
     };
-    for (space, rooms) in spaces {
-        scope
-            .spaces
-            .push(space_scope(context, job, space, rooms, summary)?);
+    for (space, rooms, gone) in spaces {
+        let mut space = space_scope(context, job, space, rooms, summary)?;
+        match gone {
+            Ok(gone) => space.gone = gone,
+            Err(error) => {
+                let message = format!("the rooms that the lake knows could not be read: {error}");
+                summary.fail(Problem::new("catalog_failed", message).space(&space.id));
+            }
+        }
+        scope.spaces.push(space);
     }
     summary.counts.spaces = scope.spaces.len() as u64;
     summary.counts.rooms = scope.spaces.iter().map(|space| space.rooms.len() as u64).sum();
     context
         .lanes
         .share_among(scope.spaces.iter().map(|space| space.rooms.len()).sum());
-    name_missing_rooms(context, job, &scope, summary);
+    name_missing_rooms(context, job, &scope, all_listed, summary)?;
     Ok(scope)
 }
 
-fn select_spaces(context: &Context, job: &Job, all: Vec<Space>, summary: &mut Summary) -> Vec<Space> {
+/// The spaces that a job works on. `all_listed` says that `all` are all that the token sees.
+fn select_spaces(
+    context: &Context,
+    job: &Job,
+    all: Vec<Space>,
+    all_listed: bool,
+    summary: &mut Summary,
+) -> Result<Vec<Space>> {
     let configured = &context.config.scope.spaces;
     let wanted = |id: &String| {
         (configured.is_empty() || configured.contains(id))
@@ -143,7 +175,11 @@ fn select_spaces(context: &Context, job: &Job, all: Vec<Space>, summary: &mut Su
         &job.spaces
     };
     for id in asked {
-        if !all.iter().any(|space| space.id == *id) {
+        let is_visible = all.iter().any(|space| space.id == *id);
+        if job.is_typed() && !job.spaces.is_empty() && all_listed && !(is_visible && wanted(id)) {
+            return Err(no_such_space(id, is_visible));
+        }
+        if !is_visible {
             summary.fail(
                 Problem::new(
                     "space_not_visible",
@@ -157,7 +193,18 @@ fn select_spaces(context: &Context, job: &Job, all: Vec<Space>, summary: &mut Su
             );
         }
     }
-    all.into_iter().filter(|space| wanted(&space.id)).collect()
+    Ok(all.into_iter().filter(|space| wanted(&space.id)).collect())
+}
+
+/// A space that the user typed and that can't be worked on is a mistake of the command line.
+fn no_such_space(id: &str, is_visible: bool) -> Error {
+    let message = if is_visible {
+        "is not in scope.spaces"
+    } else {
+        "does not exist, or the token does not see it"
+    };
+    Error::new(ErrorKind::Usage, format!("--space {id}"), message)
+        .hint("`telelake check` lists the spaces that the token sees")
 }
 
 fn space_scope(
@@ -174,16 +221,17 @@ fn space_scope(
         objects: Vec::new(),
         excluded: HashSet::new(),
         failed: false,
-        incomplete: false,
+        partial: false,
+        listed: Arc::default(),
+        gone: GoneRooms::default(),
     };
     match rooms {
         Ok(listing) => {
             note_listing(summary, &listing, "rooms", |problem| problem.space(&scope.id));
-            scope.incomplete = listing.incomplete.is_some();
+            scope.partial = !listing.is_whole();
+            scope.listed = Arc::new(listing.items.iter().map(|room| room.id.clone()).collect());
             for room in listing.items {
-                let config = &context.config.scope;
-                let configured = (config.rooms.is_empty() || config.rooms.contains(&room.id))
-                    && !config.exclude_rooms.contains(&room.id);
+                let configured = is_configured(context, &room.id);
                 if configured {
                     scope.objects.push((room.id.clone(), room.raw.clone()));
                 }
@@ -210,42 +258,63 @@ fn space_scope(
     Ok(scope)
 }
 
-/// A room that the job names and no space has is a mistake of the one who asks.
-fn name_missing_rooms(context: &Context, job: &Job, scope: &Scope, summary: &mut Summary) {
+/// Whether the configuration takes a room in.
+pub(super) fn is_configured(context: &Context, room: &String) -> bool {
+    let config = &context.config.scope;
+    (config.rooms.is_empty() || config.rooms.contains(room)) && !config.exclude_rooms.contains(room)
+}
+
+/// A room that the user named and that no space has is a mistake of the one who asks. If the user typed it, nothing is
+/// done; unless it may be in a list that could not be read to its end.
+fn name_missing_rooms(
+    context: &Context,
+    job: &Job,
+    scope: &Scope,
+    all_listed: bool,
+    summary: &mut Summary,
+) -> Result<()> {
     let asked = if job.rooms.is_empty() {
         &context.config.scope.rooms
     } else {
         &job.rooms
     };
+    let all_listed = all_listed && scope.spaces.iter().all(|space| !space.failed && !space.partial);
     for id in asked {
-        if !scope
-            .spaces
-            .iter()
-            .any(|space| space.rooms.iter().any(|room| room.id == *id))
-        {
-            let message = format!("room {id} is in none of the spaces in scope");
-            summary.fail(Problem::new("room_not_found", message).room(id));
+        let listed = |space: &SpaceScope| space.rooms.iter().any(|room| room.id == *id);
+        let gone = |space: &SpaceScope| space.gone.rooms.iter().any(|gone| gone.room.id == *id);
+        if scope.spaces.iter().any(|space| listed(space) || gone(space)) {
+            continue;
         }
+        if job.is_typed() && !job.rooms.is_empty() && all_listed {
+            let message = "is in none of the spaces in scope";
+            return Err(
+                Error::new(ErrorKind::Usage, format!("--room {id}"), message).hint(
+                    "check the id, --space, and scope.rooms and scope.exclude_rooms of the configuration",
+                ),
+            );
+        }
+        let message = format!("room {id} is in none of the spaces in scope");
+        summary.fail(Problem::new("room_not_found", message).room(id));
     }
+    Ok(())
 }
 
-/// A listing that the API itself calls longer than what it gave, or with items that can't be told apart, is said.
+/// Names a listing that is longer than what came of it: what is missing is asked for again by later runs.
 pub(super) fn note_listing<T>(
     summary: &mut Summary,
     listing: &Listing<T>,
     what: &str,
     ids: impl Fn(Problem) -> Problem,
 ) {
-    if let Some((seen, total)) = listing.incomplete {
-        let message = format!("the API lists {seen} {what} but counts {total}");
-        summary.warn(ids(Problem::new("listing_incomplete", message)));
+    if let Some(gap) = &listing.gap {
+        summary.fail(ids(Problem::new("listing_incomplete", gap.message(what))));
     }
     if listing.unidentified > 0 {
         let message = format!(
             "{} of the {what} have no id and were left out",
             listing.unidentified
         );
-        summary.warn(ids(Problem::new("items_without_id", message)));
+        summary.fail(ids(Problem::new("items_without_id", message)));
     }
     if !listing.repairs.is_none() {
         let message = format!("the list of {what} has faults: {}", listing.repairs);
@@ -281,6 +350,13 @@ pub(super) enum Ask {
     },
 }
 
+/// The requests of one room.
+struct RoomAsks {
+    asks: Vec<Ask>,
+    /// Whether the list no longer has the room: once it is refused, nothing more of the kind is asked.
+    gone: bool,
+}
+
 pub(super) enum Answer {
     Calls(Listing<Call>),
     Records(Listing<Record>),
@@ -299,23 +375,16 @@ pub(super) async fn list(
     open: &[OpenDay],
     summary: &mut Summary,
 ) -> Result<Found> {
-    let (asks, skipped) = asks(context, job, scope, from, to, open);
+    let (mut asks, skipped) = asks(context, job, scope, from, to, open);
+    let gone = gone::days_to_ask(context, job, &scope.spaces, (from, to), open).await?;
+    asks.extend(gone_asks(context, job, &gone));
     summary.counts.rooms_skipped = summary.counts.rooms_skipped.max(skipped);
-    let count: usize = asks.iter().map(Vec::len).sum();
+    let count: usize = asks.iter().map(|room| room.asks.len()).sum();
     context.progress.enter(Phase::Walk, count as u64);
-    let mut sorter = Sorter::new(context, job, scope, (from, to), open);
+    let mut sorter = Sorter::new(context, job, scope, (from, to), open, &gone);
     let nothing_to_ask = asks.is_empty();
     // Room by room: one that hardly answers holds its own turns, and the others go on.
-    let width = context.lanes.width();
-    let rooms = asks.into_iter().map(|of_room| {
-        stream::iter(of_room)
-            .map(|ask| async move {
-                let answer = send(context, scope, &ask).await;
-                context.progress.listings.advance(1);
-                (ask, answer)
-            })
-            .buffer_unordered(width)
-    });
+    let rooms = asks.into_iter().map(|room| ask_room(context, scope, room));
     let mut answers = stream::iter(rooms).flatten_unordered(context.config.api.concurrency * 2);
     while let Some((ask, answer)) = answers.next().await {
         match answer {
@@ -329,13 +398,53 @@ pub(super) async fn list(
     }
     let known = calls_in_lake(context, scope, &sorter.strays()).await?;
     // Rooms that were named and are nowhere are nothing reached; rooms that need no request are.
-    let any_room = job.rooms.is_empty() || scope.spaces.iter().any(|space| !space.rooms.is_empty());
+    let has_room = |space: &SpaceScope| !space.rooms.is_empty() || !space.gone.rooms.is_empty();
+    let any_room = job.rooms.is_empty() || scope.spaces.iter().any(has_room);
     let reached =
         sorter.answered || (nothing_to_ask && any_room && scope.spaces.iter().any(|space| !space.failed));
-    Ok(Found {
-        days: sorter.into_days(&known, summary),
-        reached,
-    })
+    let days = sorter.into_days(&known, summary);
+    let days = margin::drop_margin(context, job, days, (from, to), open).await?;
+    let all: Vec<_> = days.all().collect();
+    gone::name(context, &scope.spaces, &gone, &all, summary);
+    drop(all);
+    Ok(Found { days, reached })
+}
+
+/// Sends the requests of a room, each with its answer.
+fn ask_room<'a>(
+    context: &'a Arc<Context>,
+    scope: &'a Scope,
+    room: RoomAsks,
+) -> impl futures_util::Stream<Item = (Ask, Result<Answer>)> + Unpin + 'a {
+    let width = if room.gone { 1 } else { context.lanes.width() };
+    let refused = Arc::new([OnceLock::new(), OnceLock::new()]);
+    let answers = stream::iter(room.asks).map(move |ask| {
+        let refused = Arc::clone(&refused);
+        async move {
+            let kind = &refused[usize::from(matches!(ask, Ask::Records { .. }))];
+            let answer = match kind.get().cloned() {
+                Some(error) => Err(error),
+                None => send(context, scope, &ask).await,
+            };
+            if let Err(error) = &answer
+                && room.gone
+                && is_refusal(error)
+            {
+                let _ = kind.set(error.clone());
+            }
+            context.progress.listings.advance(1);
+            (ask, answer)
+        }
+    });
+    Box::pin(answers.buffer_unordered(width))
+}
+
+/// Whether the API says that it does not give an object, and not that it failed.
+pub(super) fn is_refusal(error: &Error) -> bool {
+    matches!(
+        error.kind(),
+        ErrorKind::NotFound | ErrorKind::Forbidden | ErrorKind::Rejected
+    )
 }
 
 /// Days before a record's own in which its call is looked for: as long as a room may stay open.
@@ -397,53 +506,84 @@ fn asks(
     from: NaiveDate,
     to: NaiveDate,
     open: &[OpenDay],
-) -> (Vec<Vec<Ask>>, u64) {
+) -> (Vec<RoomAsks>, u64) {
     let zone = context.config.timezone;
-    let records = context.wants_recordings(job);
     let today = lake::date_of(context.now, zone);
     let (mut asks, mut skipped) = (Vec::new(), 0);
     for (index, space) in scope.spaces.iter().enumerate() {
         let open: Vec<_> = open.iter().filter(|day| day.space_id == space.id).collect();
         for room in &space.rooms {
-            // A call starts when its room's last one does, or before: nothing starts later than `lastCallAt`.
+            // A call starts when its room's last one does, or before: nothing starts later than `lastCallAt`. And
+            // nothing starts before the room is there.
             let last = last_call_date(room, zone);
-            let may_hold = |date: &NaiveDate| last.is_none_or(|last| *date <= last);
-            let open = open
+            let first = first_date(room, zone, today);
+            let may_hold = |date: &NaiveDate| {
+                last.is_none_or(|last| *date <= last) && first.is_none_or(|first| first <= *date)
+            };
+            let open: BTreeSet<_> = open
                 .iter()
                 .filter(|day| day.space || day.rooms.contains(&room.id))
-                .map(|day| day.date);
+                .map(|day| day.date)
+                .collect();
+            let first = first.into_iter().chain(open.first().copied()).min();
             let days: BTreeSet<_> = dates(from, to.min(today)).filter(may_hold).chain(open).collect();
             if days.is_empty() {
                 skipped += 1;
                 continue;
             }
-            let asked: BTreeSet<_> = days
-                .iter()
-                .flat_map(|day| [*day - Days::new(1), *day, *day + Days::new(1)])
-                .collect();
-            let calls = asked.iter().map(|date| Ask::Calls {
-                space: index,
-                room: room.id.clone(),
-                date: *date,
+            asks.push(RoomAsks {
+                asks: room_asks(context, job, (index, &room.id), &days, first),
+                gone: false,
             });
-            let mut of_room: Vec<_> = calls.collect();
-            if records {
-                of_room.extend(spans(&asked).map(|(from, to)| Ask::Records {
-                    space: index,
-                    room: room.id.clone(),
-                    from,
-                    to,
-                }));
-            }
-            asks.push(of_room);
         }
     }
     (asks, skipped)
 }
 
+/// The requests of the rooms that are no longer listed.
+fn gone_asks(context: &Context, job: &Job, gone: &GoneDays) -> Vec<RoomAsks> {
+    let mut rooms: Vec<_> = gone.iter().collect();
+    rooms.sort();
+    let asks = rooms.into_iter().map(|((space, room), days)| RoomAsks {
+        asks: room_asks(context, job, (*space, room), days, None),
+        gone: true,
+    });
+    asks.collect()
+}
+
+/// The requests for some days of a room: one date more on each side, but none before `first`.
+fn room_asks(
+    context: &Context,
+    job: &Job,
+    (space, room): (usize, &String),
+    days: &BTreeSet<NaiveDate>,
+    first: Option<NaiveDate>,
+) -> Vec<Ask> {
+    let asked: BTreeSet<_> = days
+        .iter()
+        .flat_map(|day| [*day - Days::new(1), *day, *day + Days::new(1)])
+        .filter(|date| first.is_none_or(|first| first <= *date))
+        .collect();
+    let calls = asked.iter().map(|date| Ask::Calls {
+        space,
+        room: room.clone(),
+        date: *date,
+    });
+    let mut asks: Vec<_> = calls.collect();
+    if context.wants_recordings(job) {
+        asks.extend(spans(&asked).map(|(from, to)| Ask::Records {
+            space,
+            room: room.clone(),
+            from,
+            to,
+        }));
+    }
+    asks
+}
+
 /// The latest date, in the configured zone, on which a room's last call may have begun. A bare date is one of the
 /// server's zone, and may be one less than ours.
-fn last_call_date(room: &Room, zone: Tz) -> Option<NaiveDate> {
+pub(super) fn last_call_date(room: &Room, zone: Tz) -> Option<NaiveDate> {
     let last = room.last_call_at?;
     let text = room.raw.get("lastCallAt").and_then(Value::as_str);
     let is_bare = text.is_some_and(|text| !text.contains(':') && text.contains(['-', '.']));
@@ -453,7 +593,16 @@ fn last_call_date(room: &Room, zone: Tz) -> Option<NaiveDate> {
     })
 }
 
-fn dates(from: NaiveDate, to: NaiveDate) -> impl Iterator<Item = NaiveDate> {
+/// The first date on which a room may have had a call: that of its `createdAt`, and one more for zones. `None` if that
+/// can't be read, lies in the future or after the room's last call.
+pub(super) fn first_date(room: &Room, zone: Tz, today: NaiveDate) -> Option<NaiveDate> {
+    let created = room.raw.get("createdAt").and_then(lenient::instant);
+    let created = lake::date_of(created?, zone);
+    let is_early_enough = last_call_date(room, zone).is_none_or(|last| created <= last);
+    (created <= today && is_early_enough).then(|| created - Days::new(1))
+}
+
+pub(super) fn dates(from: NaiveDate, to: NaiveDate) -> impl Iterator<Item = NaiveDate> {
     from.iter_days().take_while(move |date| *date <= to)
 }
 

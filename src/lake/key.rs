@@ -38,6 +38,8 @@ pub const SPACES: &str = "_telelake/catalog/spaces.json";
 
 /// The catalogues of each space's rooms as last seen.
 pub const ROOM_CATALOGS: &str = "_telelake/catalog/rooms/";
+/// Since when rooms are gone from each space's list.
+pub const GONE_ROOMS: &str = "_telelake/catalog/gone/";
 /// Meta as it came.
 pub const RAW_META: &str = "raw/meta/";
 /// The latest meta of each date.
@@ -153,6 +155,11 @@ pub fn lease(id: &str) -> String {
 /// The catalogue of a space's rooms as last seen.
 pub fn room_catalog(space: &str) -> String {
     format!("{ROOM_CATALOGS}{}.json", segment(space))
+}
+
+/// Since when rooms are gone from a space's list.
+pub fn gone_rooms(space: &str) -> String {
+    format!("{GONE_ROOMS}{}.json", segment(space))
 }
 
 /// A file of meta as it came.

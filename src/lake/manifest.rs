@@ -56,15 +56,29 @@ pub struct Missed {
     /// Whether the space's rooms themselves could not be listed.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub space: bool,
+    /// Whether the list of the space's rooms was longer than what came of it.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub partial: bool,
+    /// Runs in a row that found the list longer than what came.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub partial_runs: u32,
     /// The rooms that gave no answer.
     #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
     pub rooms: BTreeSet<String>,
+    /// Rooms that were no longer listed, that the API refused by their id, and that were given up.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub gone: BTreeSet<String>,
 }
 
 impl Missed {
     /// Whether all was listed.
     pub fn is_none(&self) -> bool {
-        !self.space && self.rooms.is_empty()
+        !self.is_open() && self.gone.is_empty()
+    }
+
+    /// Whether later runs have to ask again.
+    pub fn is_open(&self) -> bool {
+        self.space || self.partial || !self.rooms.is_empty()
     }
 }
 
@@ -328,7 +342,9 @@ impl Manifest {
     pub fn absorb(&mut self, other: Self) {
         self.listed |= other.listed;
         self.missed.space |= other.missed.space;
+        self.missed.partial |= other.missed.partial;
         self.missed.rooms.extend(other.missed.rooms);
+        self.missed.gone.extend(other.missed.gone);
         self.space_name = self.space_name.take().or(other.space_name);
         for (id, room) in other.rooms {
             self.rooms.entry(id).or_insert(room);

@@ -19,7 +19,12 @@ use crate::lake::{self, key};
 use crate::{ExitStatus, Result};
 
 /// Failures that the next attempt would only repeat.
-const FINAL: [&str; 3] = ["room_not_found", "space_not_visible", "space_not_in_scope"];
+const FINAL: [&str; 4] = [
+    "room_not_found",
+    "room_gone",
+    "space_not_visible",
+    "space_not_in_scope",
+];
 
 /// Between two counts of what is missing, where looks at rooms follow one another.
 const SOMETIMES: std::time::Duration = std::time::Duration::from_secs(60);
@@ -167,15 +172,17 @@ pub(super) async fn run_events(daemon: &Arc<Daemon>) {
     }
 }
 
-/// Looks at the rooms of events, all of a date at once. Gives whether all was done.
+/// Looks at the rooms of events, all of a space and date at once. Gives whether all was done.
 pub(super) async fn look_in(daemon: &Arc<Daemon>, events: Vec<Waiting>) -> bool {
-    let mut dates: BTreeMap<NaiveDate, Vec<Waiting>> = BTreeMap::new();
+    let mut days: BTreeMap<(NaiveDate, String), Vec<Waiting>> = BTreeMap::new();
     for event in events {
         let date = lake::date_of(event.kept.received_at, daemon.config.timezone);
-        dates.entry(date).or_default().push(event);
+        // A room that is no longer listed is asked for in the space that its event names.
+        let space = event.kept.event.space.clone();
+        days.entry((date, space)).or_default().push(event);
     }
     let mut all = true;
-    for (date, events) in dates {
+    for ((date, _), events) in days {
         if daemon.cancel.is_cancelled() {
             daemon.events.put_back(events);
             all = false;

@@ -8,7 +8,7 @@ use axum::response::Response;
 use serde_json::{Value, json};
 
 use super::log::Endpoint;
-use super::options::LinkForm;
+use super::options::{LinkForm, Window};
 use super::routes::Asked;
 use super::school::{Call, Record, Report, Room, School};
 use super::state::Shared;
@@ -81,11 +81,21 @@ fn list<T>(
     counted: bool,
     object: impl Fn(&T) -> Value,
 ) -> Response {
-    let paging = shared.options.paging;
+    let page = all.get(window(shared, asked, all.len())).unwrap_or_default();
+    let items = page.iter().map(object).collect();
+    reply::json(page::envelope(
+        items,
+        shared.options.paging.total,
+        all.len(),
+        counted,
+    ))
+}
+
+/// The part of a list of `count` items that is asked for.
+fn window(shared: &Shared, asked: &Asked, count: usize) -> std::ops::Range<usize> {
     let number = |name: &str| asked.query.get(name).and_then(|text| text.parse().ok());
-    let window = page::window(paging, number("limit"), number("offset").unwrap_or(0), all.len());
-    let items = all.get(window).unwrap_or_default().iter().map(object).collect();
-    reply::json(page::envelope(items, paging.total, all.len(), counted))
+    let offset = number("offset").unwrap_or(0);
+    page::window(shared.options.paging, number("limit"), offset, count)
 }
 
 fn spaces(shared: &Shared, asked: &Asked) -> Response {
@@ -98,11 +108,23 @@ fn spaces(shared: &Shared, asked: &Asked) -> Response {
 fn rooms(shared: &Shared, asked: &Asked) -> Answer {
     let school = shared.school();
     let space = space_in(&school, &asked.parts())?;
-    let rooms: Vec<&Room> = school.rooms_of(space).collect();
+    let is_listed = |room: &&Room| !school.unlisted.contains(&room.id);
+    let rooms: Vec<&Room> = school.rooms_of(space).filter(is_listed).collect();
     let ragged = shared.options.ragged;
-    Ok(list(shared, asked, &rooms, true, |room| {
-        objects::room(&school, room, ragged)
-    }))
+    let object = |room: &&Room| objects::room(&school, room, ragged);
+    let paging = shared.options.paging;
+    if !matches!(paging.window, Window::CutThenFiltered(_)) {
+        return Ok(list(shared, asked, &rooms, true, object));
+    }
+    let rows: Vec<&Room> = school.rooms_of(space).collect();
+    let page = rows.get(window(shared, asked, rows.len())).unwrap_or_default();
+    let items = page.iter().filter(|room| is_listed(room)).map(object).collect();
+    Ok(reply::json(page::envelope(
+        items,
+        paging.total,
+        rooms.len(),
+        true,
+    )))
 }
 
 fn calls(shared: &Shared, asked: &Asked) -> Answer {

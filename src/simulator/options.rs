@@ -135,6 +135,9 @@ pub enum Window {
     FirstAgain(usize),
     /// As many as asked, but never more than so many, and each page begins with the last item of the one before.
     Overlapping(usize),
+    /// As `Capped`, but unlisted rooms take their places in a page before they are left out, so that short pages stand in
+    /// the middle.
+    CutThenFiltered(usize),
 }
 
 /// What a list's `total` says.

@@ -18,7 +18,7 @@ pub(super) fn window(
     let (start, length) = match paging.window {
         Window::Honoured => (offset, asked),
         Window::Ignored => (0, count),
-        Window::Capped(cap) => (offset, asked.min(cap)),
+        Window::Capped(cap) | Window::CutThenFiltered(cap) => (offset, asked.min(cap)),
         Window::FirstAgain(cap) => (0, asked.min(cap)),
         Window::Overlapping(cap) => {
             let length = asked.min(cap).max(2);

@@ -1,7 +1,7 @@
 //! The simulated school as plain data: the truth that tests hold an export against, and what the routes answer from.
 //! Pure; made by `generate`, read by every route, edited by tests through [`super::Simulator::edit`].
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use chrono::{DateTime, TimeDelta, Utc};
 use serde_json::{Value, json};
@@ -17,6 +17,8 @@ pub struct School {
     pub calls: Vec<Call>,
     /// All records.
     pub records: Vec<Record>,
+    /// Rooms that the list of rooms leaves out, though they answer by their id: as of rooms that were deleted.
+    pub unlisted: HashSet<String>,
     index: Index,
 }
 

@@ -31,7 +31,7 @@ async fn a_list_is_asked_for_page_by_page_with_the_token() {
     let ids: Vec<_> = spaces.items.iter().map(|space| space.id.as_str()).collect();
     assert_eq!(ids, ["a", "b", "7"]);
     assert_eq!(
-        (spaces.total, spaces.incomplete, spaces.unidentified),
+        (spaces.total, spaces.gap, spaces.unidentified),
         (Some(4), None, 1)
     );
     let heads = server.heads();
@@ -169,7 +169,7 @@ async fn an_answer_that_is_no_list_is_said_to_be_none() {
     insta::assert_snapshot!(texts.join("\n"), @r"
     InvalidAnswer: GET rooms of space s1: 200 OK, but answered HTML, not JSON (check api.base_url)
     InvalidAnswer: GET rooms of space s1: 200 OK, but answered no JSON (check api.base_url)
-    InvalidAnswer: GET rooms of space s1: 200 OK, but answered JSON without a list `items` (check api.base_url)
+    InvalidAnswer: GET rooms of space s1: 200 OK, but answered an object with the key `rooms`; a list needs `items` (check api.base_url)
     InvalidAnswer: GET rooms of space s1: 308 Permanent Redirect (check api.base_url: the API itself does not redirect here)
     TooLarge: GET rooms of space s1: answered more than 40 bytes
     TooLarge: GET rooms of space s1: answered more than 40 bytes

@@ -169,7 +169,7 @@ texts! {
     NO_DAY: "The lake has nothing of this day: nobody looked.", "В озере нет ничего за этот день: его никто не смотрел.";
     DAMAGED: "The day's manifest can't be read. `telelake verify` tells more; a run writes it anew.", "Манифест дня не читается. Подробнее скажет `telelake verify`; запуск запишет его заново.";
     NOT_LISTED: "Not all rooms were asked for the whole date yet: a run after its end does that.", "Ещё не все комнаты опрошены за всю дату: это сделает запуск после её конца.";
-    SPACE_MISSED: "The rooms of the space could not be listed. The next run tries again.", "Список комнат пространства получить не удалось. Следующий запуск повторит.";
+    SPACE_MISSED: "The rooms of the space could not all be listed. The next run tries again.", "Список комнат пространства получить полностью не удалось. Следующий запуск повторит.";
     ROOMS_MISSED: "Rooms that could not be listed, to be asked again by the next run:", "Комнаты, которые не удалось опросить; следующий запуск повторит:";
     MISSING: "What is missing", "Чего не хватает";
     NOT_MISSING: "Nothing is missing.", "Всё на месте.";

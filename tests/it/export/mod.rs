@@ -1,9 +1,12 @@
 //! The whole program against the simulator: what lies in the lake after a run.
 
+mod asked;
 mod bad;
 mod faults;
+mod gone;
 mod hostile;
 mod lateness;
+mod lists;
 mod mapping;
 mod meta;
 mod night;

@@ -12,7 +12,16 @@ use crate::support::truth::{assert_whole, is_whole};
 
 async fn export(options: Options, zone: Tz) {
     let (sim, lake) = (Simulator::start(options).await.unwrap(), Lake::folder());
-    Telelake::against(&sim, &lake, &backfill(&range(&sim), &[]))
+    // In another zone the school's calls may lie on a date more on each side.
+    let mut range = range(&sim);
+    if zone != sim.options().zone {
+        let moved = |text: &str, days: i64| {
+            let date: chrono::NaiveDate = text.parse().unwrap();
+            (date + chrono::TimeDelta::days(days)).to_string()
+        };
+        (range[1], range[3]) = (moved(&range[1], -1), moved(&range[3], 1));
+    }
+    Telelake::against(&sim, &lake, &backfill(&range, &[]))
         .env("TELELAKE_TIMEZONE", zone.name())
         .run()
         .await
@@ -75,13 +84,13 @@ async fn a_server_that_repeats_its_first_page_ends_the_listing_and_is_said() {
     let run = Telelake::against(&sim, &lake, &backfill(&range(&sim), &[]))
         .run()
         .await
-        .expect(0);
+        .expect(3);
     let summary = run.summary();
-    let warnings = summary["warnings"].as_array().unwrap();
+    let failed = summary["failed"].as_array().unwrap();
     assert!(
-        warnings
+        failed
             .iter()
-            .any(|warning| warning["kind"] == "listing_incomplete"),
+            .any(|problem| problem["kind"] == "listing_incomplete"),
         "{summary}"
     );
     assert_eq!(run.count("rooms"), 4);
