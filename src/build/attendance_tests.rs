@@ -91,7 +91,7 @@ const COLUMNS: [&str; 11] = [
 fn rows(own: &Presence, beside: &[Presence], meta: &Meta, quality: &mut Quality) -> Vec<Vec<String>> {
     let day = Manifest::new("2026-11-22".parse().expect("date"), "s1");
     let file = build_attendance(&day, own, beside, &BTreeSet::new(), meta, quality).expect("attendance");
-    file.map_or(Vec::new(), |file| read_text(file.bytes, &COLUMNS).expect("rows"))
+    file.file.map_or(Vec::new(), |file| read_text(file.bytes, &COLUMNS).expect("rows"))
 }
 
 #[test]

@@ -40,6 +40,7 @@ pub(super) fn landing(status: Status, key: Option<&str>, reason: Option<&str>) -
             landed_at: at("20:00:00"),
             usable: true,
             participants: None,
+            shortfall: None,
             of: None,
         }),
     }

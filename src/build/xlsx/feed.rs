@@ -12,7 +12,9 @@ use crate::build::day::{Day, Fed, template};
 use crate::build::notes::{Notes, Observation};
 use crate::build::rows::Row;
 use crate::error::{Error, ErrorKind, Result};
-use crate::lake::manifest::CallEntry;
+use crate::build::turnout::Turnout;
+use crate::config::ReportFormat;
+use crate::lake::manifest::{CallEntry, Shortfall};
 use crate::lake::table::{Table, builtin};
 
 /// The table of all rows.
@@ -39,6 +41,7 @@ impl Day<'_> {
             Err(Stop::Failed(error)) => return Err(error),
             Err(Stop::Refused(refusal)) => {
                 self.notes.refused_workbooks.push((id.to_owned(), refusal));
+                self.judge(id, call, ReportFormat::Xlsx, Some(Shortfall::Unreadable), None);
                 return Ok(json);
             }
         };
@@ -50,12 +53,19 @@ impl Day<'_> {
                 rows::rows(plan, sheets(&plan.table).unwrap_or_default(), template, notes)
             })?;
             let there = sheets_of_participants(&workbook);
+            let shortfall = fed.turnout.shortfall(call.participants);
+            let participants = there.then_some(fed.participants);
+            self.judge(id, call, ReportFormat::Xlsx, shortfall, participants);
             return Ok(Some(Fed {
                 people: fed.people.filter(|_| there),
                 ..fed
             }));
         };
         let there = self.people_of(&workbook, id);
+        let turnout = there.map(|(_, turnout)| turnout).unwrap_or_default();
+        let there = there.map(|(people, _)| people);
+        let shortfall = turnout.shortfall(call.participants);
+        self.judge(id, call, ReportFormat::Xlsx, shortfall, there);
         if let (Some(json), Some(xlsx)) = (json.people, there)
             && json != xlsx
         {
@@ -67,7 +77,7 @@ impl Day<'_> {
     }
 
     /// The participants that a workbook tells apart, where it has their sheet.
-    fn people_of(&self, workbook: &workbook::Workbook, id: &str) -> Option<u64> {
+    fn people_of(&self, workbook: &workbook::Workbook, id: &str) -> Option<(u64, Turnout)> {
         let (plan, people) = self
             .plans
             .iter()
@@ -76,7 +86,8 @@ impl Day<'_> {
         let start = vec![Cell::Null; plan.table.columns.len()];
         // What does not fit is told of tables that are fed.
         let rows = rows::rows(plan, sheets, &start, &mut Notes::default());
-        Some(people.settle_stays(rows, id, None).len() as u64)
+        let settled = people.settle_stays(rows, id, None, &mut Notes::default());
+        Some((settled.rows.len() as u64, settled.turnout))
     }
 }
 

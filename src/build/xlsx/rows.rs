@@ -4,12 +4,13 @@ use serde_json::{Map, Value};
 
 use super::plan::{JOINED, LEFT, Target};
 use super::workbook::BoundSheet;
-use crate::build::cell::{Cell, Session};
+use crate::build::cell::Cell;
 use crate::build::mapping::TablePlan;
 use crate::build::notes::Notes;
 use crate::build::rows::Row;
 use crate::build::shape;
-use crate::lenient;
+use crate::build::stay::{ReportedStay, ReportedStays, read_stay};
+use crate::lenient::{self, Reading};
 
 /// The rows of a table. Each starts as `template`, which holds what does not come from the workbook.
 pub(in crate::build) fn rows<'v>(
@@ -59,28 +60,32 @@ fn row<'v>(
         .iter()
         .position(|column| column.kind == crate::lake::table::Type::Sessions);
     if let Some(index) = stays {
-        row.cells[index] = match session(joined, left) {
-            Ok(session) => Cell::Sessions(session.into_iter().collect()),
-            Err(name) => {
-                notes.bad(&plan.table.name, name);
-                Cell::Sessions(Vec::new())
-            }
-        };
+        let (stays, wrong) = stays_of(joined, left);
+        let (sessions, unreadable) = stays.cells();
+        row.cells[index] = sessions;
+        if let Some(index) = plan.table.index("sessions_unreadable") {
+            row.cells[index] = unreadable;
+        }
+        if let Some(name) = wrong {
+            notes.bad(&plan.table.name, name);
+        }
     }
     row
 }
 
-/// The stay that a row is; the name of what is wrong with it otherwise.
-fn session(joined: Option<&Value>, left: Option<&Value>) -> Result<Option<Session>, &'static str> {
-    let micros = |value: &Value| lenient::instant(value).map(|instant| instant.timestamp_micros());
-    let joined = match (joined, left) {
-        (None, None) => return Ok(None),
-        (None, Some(_)) => return Err(JOINED),
-        (Some(joined), _) => micros(joined).ok_or(JOINED)?,
+/// The stay that a row is, and the name of what is wrong with it. Without any time the row says nothing of stays.
+fn stays_of(joined: Option<&Value>, left: Option<&Value>) -> (ReportedStays, Option<&'static str>) {
+    let [joined, left] = [joined, left].map(|value| value.map_or(Reading::Absent, lenient::read_instant));
+    let mut stays = ReportedStays::default();
+    if joined == Reading::Absent && left == Reading::Absent {
+        return (stays, None);
+    }
+    let stay = read_stay(joined, left);
+    stays.add(stay);
+    let wrong = match stay {
+        ReportedStay::Read(_) => None,
+        ReportedStay::EndUnreadable(_) => Some(LEFT),
+        ReportedStay::Unreadable => Some(JOINED),
     };
-    let left = match left {
-        Some(left) => Some(micros(left).filter(|left| *left >= joined).ok_or(LEFT)?),
-        None => None,
-    };
-    Ok(Some(Session { joined, left }))
+    (stays, wrong)
 }
