@@ -123,7 +123,8 @@ fn calls_without_report<'l>(
         .map(|at| at.timestamp_micros())
         .or_else(|| spans.filter_map(|span| span.end).max());
     let overlaps = |entry: &CallEntry| {
-        let [began, ended] = [entry.started_at, entry.finished_at].map(|at| at.map(|at| at.timestamp_micros()));
+        let [began, ended] =
+            [entry.started_at, entry.finished_at].map(|at| at.map(|at| at.timestamp_micros()));
         // What is not known of the times may be.
         let before_end = began.zip(end).is_none_or(|(began, end)| began < end);
         before_end && ended.zip(start).is_none_or(|(ended, start)| ended > start)
@@ -194,7 +195,9 @@ impl There {
         let end = times.and_then(|lesson| lesson.end);
         let late = late_s(start.map(|at| at.timestamp_micros()), self.first_joined);
         let early = late_s(self.last_left, end.map(|at| at.timestamp_micros()));
-        let length = lesson.and_then(Lesson::scheduled_s).or_else(|| of.meeting.seconds());
+        let length = lesson
+            .and_then(Lesson::scheduled_s)
+            .or_else(|| of.meeting.seconds());
         let share = match (self.seconds, length) {
             (Some(seconds), Some(length)) => Some((seconds / length).clamp(0.0, 1.0)),
             _ => (self.attended == Some(false)).then_some(0.0),

@@ -148,12 +148,6 @@ fn usable(call: &CallEntry) -> impl Iterator<Item = (ReportFormat, &Landed)> {
     formats.filter_map(|format| Some((format, call.reports.get(&format)?.usable()?)))
 }
 
-/// Whether a call has a workbook that may tell who was there.
-fn has_good_workbook(call: &CallEntry) -> bool {
-    let workbook = call.reports.get(&ReportFormat::Xlsx);
-    workbook.is_some_and(|landing| landing.usable().is_some() && landing.shortfall().is_none())
-}
-
 fn next_report(
     reports: &mut impl Iterator<Item = Result<(String, ReportFormat, Bytes)>>,
     call: &str,
@@ -200,8 +194,6 @@ pub(super) struct Fed {
     pub turnout: Turnout,
     /// The rows of participants.
     pub participants: u64,
-    /// Whether nothing was fed: the report has nobody, and the call's workbook may.
-    pub left_to_workbook: bool,
 }
 
 /// Makes a table's rows, each from the template, out of a call's report.
@@ -287,7 +279,7 @@ impl<'m> Day<'m> {
         })?;
         let shortfall = fed.turnout.shortfall(call.participants);
         self.judge(id, call, ReportFormat::Json, shortfall, Some(fed.participants));
-        Ok((!fed.left_to_workbook).then_some(fed))
+        Ok(Some(fed))
     }
 
     /// Feeds the tables of reports with a call's rows. Where each row of participants is one stay, those of one become
@@ -326,12 +318,11 @@ impl<'m> Day<'m> {
                     rows = settled.rows;
                     fed.turnout = settled.turnout;
                     fed.participants = rows.len() as u64;
-                    let is_empty = settled.turnout.shortfall(call.participants) == Some(Shortfall::Nobody);
-                    if !stays && is_empty && has_good_workbook(call) {
-                        fed.left_to_workbook = true;
-                        return Ok(fed);
-                    }
-                    let source = if stays { ReportFormat::Xlsx } else { ReportFormat::Json };
+                    let source = if stays {
+                        ReportFormat::Xlsx
+                    } else {
+                        ReportFormat::Json
+                    };
                     stamp(table, source, &mut rows);
                     self.take_people(id, call, landed_at, table, &mut rows);
                     fed.people = Some(people.told_apart(&rows));

@@ -83,9 +83,8 @@ mod tests {
     #[test]
     fn a_report_is_told_from_an_empty_one_and_from_a_page() {
         let mapping = Mapping::builtin().expect("mapping");
-        let look = |text: &str| {
-            inspect(text.as_bytes(), &mapping).map(|it| (it.object, it.empty, it.participants))
-        };
+        let look =
+            |text: &str| inspect(text.as_bytes(), &mapping).map(|it| (it.object, it.empty, it.participants));
         let of = |object, empty, participants| Ok((object, empty, participants));
         assert_eq!(look("{}"), of(true, true, None));
         assert_eq!(look("null"), of(false, true, None));

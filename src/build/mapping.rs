@@ -227,7 +227,8 @@ impl ColumnPlan {
             (Source::Report, "attributes") => Type::Json,
             _ => table.columns[index].kind,
         };
-        let is_own = |name: &str| builtin::CALL_COLUMNS.contains(&name) || builtin::PERSON_COLUMNS.contains(&name);
+        let is_own =
+            |name: &str| builtin::CALL_COLUMNS.contains(&name) || builtin::PERSON_COLUMNS.contains(&name);
         if name == "extra" || (source == Source::Report && is_own(name)) {
             return Err("it is filled by the program".into());
         }

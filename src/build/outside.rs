@@ -26,8 +26,14 @@ pub struct OutsideCall {
 impl OutsideCall {
     /// The sentence of the warning.
     pub fn sentence(&self) -> String {
-        let Self { stays, of, minutes, zone } = self;
-        let missed = format!("{stays} of {of} stays of the report miss their call, the furthest by {minutes} min");
+        let Self {
+            stays,
+            of,
+            minutes,
+            zone,
+        } = self;
+        let missed =
+            format!("{stays} of {of} stays of the report miss their call, the furthest by {minutes} min");
         match zone {
             Some(zone) => {
                 let sign = if *zone < 0 { '-' } else { '+' };
@@ -105,7 +111,10 @@ mod tests {
         assert_eq!(told(&[]), None);
         assert_eq!(told(&[(-10, Some(-5)), (65, None), (-300, Some(300))]), None);
         let moscow = told(&[(180, Some(240)), (185, Some(200)), (190, None)]).expect("outside");
-        assert_eq!((moscow.stays, moscow.of, moscow.minutes, moscow.zone), (3, 3, 130, Some(180)));
+        assert_eq!(
+            (moscow.stays, moscow.of, moscow.minutes, moscow.zone),
+            (3, 3, 130, Some(180))
+        );
         assert!(moscow.sentence().contains("+03:00"), "{}", moscow.sentence());
         let west = told(&[(-240, Some(-190)), (0, Some(60))]).expect("outside");
         assert_eq!((west.stays, west.of, west.zone), (1, 2, Some(-240)));

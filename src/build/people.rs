@@ -183,10 +183,7 @@ impl People {
             mut settled, is_told, ..
         } = merging;
         settled.turnout.people = is_told.into_iter().filter(|told| *told).count() as u64;
-        notes.observe(
-            Observation::SharedParticipantIds,
-            settled.shared_ids.len() as u64,
-        );
+        notes.observe(Observation::SharedParticipantIds, settled.shared_ids.len() as u64);
         let external_ids = settled
             .rows
             .iter()
@@ -198,8 +195,8 @@ impl People {
     /// Adds a row to the participants: to the one of its id, unless that one has another external id. One id with two
     /// external ids is two people.
     fn take<'v>(&self, merging: &mut Merging<'v>, mut row: Row<'v>, call: &str) {
-        let is_told = self.telling.iter().any(|index| row.cells[*index].is_some())
-            || self.unreadable(&row.cells) > 0;
+        let is_told =
+            self.telling.iter().any(|index| row.cells[*index].is_some()) || self.unreadable(&row.cells) > 0;
         let (mut id, mut known_by) = match row.cells[self.id].as_text() {
             Some(id) => (id.to_owned(), Some(BY_ID)),
             None => self.surrogate(&row, call, &mut merging.anonymous),

@@ -1,6 +1,7 @@
 //! A day from its manifest and reports to Parquet, read back.
 
 mod own;
+mod presence;
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;

@@ -321,7 +321,10 @@ impl Day {
         for (id, entry) in &self.manifest.calls {
             for (format, landing) in &entry.reports {
                 // What can't be read at all is named by the build.
-                let Some(lack) = landing.shortfall().filter(|lack| lack.status() == Status::Pending) else {
+                let Some(lack) = landing
+                    .shortfall()
+                    .filter(|lack| lack.status() == Status::Pending)
+                else {
                     continue;
                 };
                 let message = format!("{} report: {}", format.as_str(), lack.reason());

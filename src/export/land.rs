@@ -9,9 +9,9 @@ use sha2::{Digest, Sha256};
 use super::Context;
 use super::summary::Problem;
 use crate::build;
+use crate::build::Turnout;
 use crate::config::ReportFormat;
 use crate::lake::key;
-use crate::build::Turnout;
 use crate::lake::manifest::{CallEntry, Landed, Landing, Shortfall, Status};
 use crate::lenient;
 use crate::store::Condition;
@@ -334,7 +334,11 @@ fn weigh(ask: &ReportAsk, verdict: Verdict, sha256: &str, result: &mut ReportRes
         result.warning = Some(ask.warning("report_kept", &message));
         return None;
     }
-    let kept = if had_one.is_some() { "; the earlier one is kept" } else { "" };
+    let kept = if had_one.is_some() {
+        "; the earlier one is kept"
+    } else {
+        ""
+    };
     result.landing.status = status;
     result.landing.reason = Some(format!("{lack}{kept}"));
     result.landing.attempts += 1;
@@ -427,4 +431,142 @@ fn differing_count(ask: &ReportAsk, participants: Option<u64>) -> Option<Problem
             .room(&ask.room)
             .call(&ask.call)
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    /// A report that is asked for again. The one in the lake has so many participants.
+    fn ask(before: Option<(Status, u64, Option<Shortfall>)>, counted: i64, is_current: bool) -> ReportAsk {
+        let before = before.map_or(
+            Landing::pending("not asked for yet"),
+            |(status, participants, shortfall)| Landing {
+                status,
+                reason: None,
+                attempts: 0,
+                landed: Some(Landed {
+                    key: "k".into(),
+                    bytes: 1,
+                    sha256: "before".into(),
+                    landed_at: chrono::DateTime::UNIX_EPOCH,
+                    usable: true,
+                    participants: Some(participants),
+                    shortfall,
+                    of: Some(if is_current { "state" } else { "earlier" }.into()),
+                }),
+            },
+        );
+        ReportAsk {
+            date: "2026-11-22".parse().expect("a date"),
+            space: "s".to_owned(),
+            room: "r".to_owned(),
+            call: "c".to_owned(),
+            format: ReportFormat::Json,
+            participants: Some(counted),
+            people: u64::try_from(counted).ok(),
+            of: "state".into(),
+            before,
+            force: true,
+        }
+    }
+
+    /// Status of what is kept of an answer, or none; the warning; the status of what was there before.
+    fn weighed(ask: &ReportAsk, verdict: Verdict) -> (Option<Status>, Option<String>, Status) {
+        let mut result = unchanged(ask);
+        let answer = weigh(ask, verdict, "now", &mut result);
+        let warning = result.warning.map(|warning| {
+            assert_eq!(warning.call_id.as_deref(), Some("c"));
+            warning.kind
+        });
+        (answer.map(|answer| answer.status), warning, result.landing.status)
+    }
+
+    fn good(participants: u64) -> Verdict {
+        Verdict::Good {
+            participants: Some(participants),
+        }
+    }
+
+    fn short(lack: Shortfall) -> Verdict {
+        Verdict::Short {
+            lack,
+            participants: Some(0),
+        }
+    }
+
+    #[test]
+    fn a_report_that_shrank_does_not_replace_the_fuller_one() {
+        let shrank = Some("report_shrank".to_owned());
+        let five = Some((Status::Done, 5, None));
+        assert_eq!(
+            weighed(&ask(five, 5, true), good(1)),
+            (None, shrank.clone(), Status::Done)
+        );
+        assert_eq!(
+            weighed(&ask(five, 5, false), good(1)),
+            (None, shrank, Status::Pending)
+        );
+        // The call counts no more than that, or the report has grown.
+        for (counted, found) in [(1, 1), (5, 5), (5, 6)] {
+            let kept = weighed(&ask(five, counted, true), good(found));
+            assert_eq!((kept.0, kept.1), (Some(Status::Done), None), "{counted} {found}");
+        }
+        let timeless = Some((Status::Pending, 5, Some(Shortfall::Timeless)));
+        assert_eq!(weighed(&ask(timeless, 5, true), good(1)).0, Some(Status::Done));
+    }
+
+    #[test]
+    fn a_report_that_falls_short_is_pending_and_replaces_none_that_says_more() {
+        use Shortfall::{Nobody, Timeless};
+        for (before, lack, kept) in [
+            (None, Nobody, true),
+            (None, Timeless, true),
+            (Some((Status::Pending, 0, Some(Nobody))), Timeless, true),
+            (Some((Status::Pending, 5, Some(Timeless))), Timeless, true),
+            (Some((Status::Pending, 5, Some(Timeless))), Nobody, false),
+            (Some((Status::Done, 5, None)), Timeless, false),
+        ] {
+            let (status, warning, left) = weighed(&ask(before, 5, false), short(lack));
+            assert_eq!(status, kept.then_some(Status::Pending), "{before:?} {lack:?}");
+            assert_eq!((warning, left), (None, Status::Pending), "{before:?} {lack:?}");
+        }
+        let of_this_state = ask(Some((Status::Done, 5, None)), 5, true);
+        let kept = (None, Some("report_kept".to_owned()), Status::Done);
+        assert_eq!(weighed(&of_this_state, short(Timeless)), kept);
+    }
+
+    #[test]
+    fn far_fewer_people_than_the_call_counts_are_named() {
+        for (counted, found, is_named) in [
+            (5, 2, true),
+            (5, 3, false),
+            (4, 2, false),
+            (2, 1, false),
+            (3, 1, true),
+            (5, 6, true),
+            (0, 3, false),
+        ] {
+            let named = differing_count(&ask(None, counted, true), Some(found));
+            assert_eq!(named.is_some(), is_named, "{counted} {found}");
+        }
+    }
+
+    #[test]
+    fn every_join_is_not_a_person() {
+        let mut entry = CallEntry {
+            room_id: "r".to_owned(),
+            started_at: None,
+            finished_at: None,
+            participants: Some(12),
+            call: json!({"participantsCount": 5, "totalParticipantsCount": 12, "uniqueParticipantsCount": "4"}),
+            pending: None,
+            reports: std::collections::BTreeMap::new(),
+        };
+        assert_eq!(people_counted(&entry), Some(4));
+        entry.call = json!({"participantsCount": 0, "totalParticipantsCount": null});
+        assert_eq!(people_counted(&entry), None);
+    }
 }

@@ -221,11 +221,7 @@ pub(super) async fn is_current(
 }
 
 /// Builds the day's tables and puts them in their place.
-async fn build_tables(
-    context: &Arc<Workshop>,
-    day: &mut Day,
-    checked_at: DateTime<Utc>,
-) -> Result<()> {
+async fn build_tables(context: &Arc<Workshop>, day: &mut Day, checked_at: DateTime<Utc>) -> Result<()> {
     let (mut built, meta) = build_whole(context, day, checked_at).await?;
     let shared = know_first_calls(context, day, &meta, checked_at, &mut built).await?;
     let mut record = Built {

@@ -139,15 +139,16 @@ pub struct RecordEntry {
 }
 
 impl CallEntry {
-    /// Whether some report in the lake tells who was in the call.
+    /// Whether the report that feeds the tables tells who was in the call: the JSON, or the workbook where no JSON can be
+    /// read.
     pub fn tells_people(&self) -> bool {
-        self.reports.values().any(|landing| {
-            landing.usable().is_some()
-                && !matches!(
-                    landing.shortfall(),
-                    Some(Shortfall::Unreadable | Shortfall::Nobody)
-                )
-        })
+        let formats = [ReportFormat::Json, ReportFormat::Xlsx];
+        let readable = |landing: &&Landing| {
+            landing.usable().is_some() && landing.shortfall() != Some(Shortfall::Unreadable)
+        };
+        let mut reports = formats.iter().filter_map(|format| self.reports.get(format));
+        let feeding = reports.find(readable);
+        feeding.is_some_and(|landing| landing.shortfall() != Some(Shortfall::Nobody))
     }
 }
 
@@ -190,7 +191,9 @@ impl Shortfall {
             Self::Nobody => {
                 "the call counts participants, the report has none where the mapping looks for them"
             }
-            Self::Timeless => "no session time of the report can be read, so it does not say who was there when",
+            Self::Timeless => {
+                "no session time of the report can be read, so it does not say who was there when"
+            }
         }
     }
 
@@ -263,9 +266,7 @@ impl Landing {
         let landed = self.usable()?;
         // Manifests of earlier versions say it by the count alone.
         let is_empty = landed.participants == Some(0) && self.status != Status::Done;
-        landed
-            .shortfall
-            .or_else(|| is_empty.then_some(Shortfall::Nobody))
+        landed.shortfall.or_else(|| is_empty.then_some(Shortfall::Nobody))
     }
 
     /// The landed bytes, where tables may be built from them.

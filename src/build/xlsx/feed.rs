@@ -11,9 +11,9 @@ use crate::build::cell::Cell;
 use crate::build::day::{Day, Fed, template};
 use crate::build::notes::{Notes, Observation};
 use crate::build::rows::Row;
-use crate::error::{Error, ErrorKind, Result};
 use crate::build::turnout::Turnout;
 use crate::config::ReportFormat;
+use crate::error::{Error, ErrorKind, Result};
 use crate::lake::manifest::{CallEntry, Shortfall};
 use crate::lake::table::{Table, builtin};
 
@@ -61,12 +61,12 @@ impl Day<'_> {
                 ..fed
             }));
         };
-        let there = self.people_of(&workbook, id);
-        let turnout = there.map(|(_, turnout)| turnout).unwrap_or_default();
-        let there = there.map(|(people, _)| people);
-        let shortfall = turnout.shortfall(call.participants);
+        let (there, turnout) = self.people_of(&workbook, id).unzip();
+        let shortfall = turnout.unwrap_or_default().shortfall(call.participants);
         self.judge(id, call, ReportFormat::Xlsx, shortfall, there);
-        if let (Some(json), Some(xlsx)) = (json.people, there)
+        // One that falls short is named for that.
+        let told = there.filter(|_| shortfall.is_none());
+        if let (Some(json), Some(xlsx)) = (json.people, told)
             && json != xlsx
         {
             self.notes
