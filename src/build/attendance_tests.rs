@@ -10,7 +10,8 @@ use super::cell::Session;
 use super::meta::{Entry, Meta, Payload};
 use super::presence::{Meeting, Presence, Span, Stays};
 use super::read_text;
-use crate::lake::manifest::{Manifest, Quality};
+use super::tests::{call, landing};
+use crate::lake::manifest::{Landing, Manifest, Quality, Shortfall, Status};
 
 const SECOND: i64 = 1_000_000;
 /// 2026-11-22 10:00 UTC.
@@ -91,7 +92,8 @@ const COLUMNS: [&str; 11] = [
 fn rows(own: &Presence, beside: &[Presence], meta: &Meta, quality: &mut Quality) -> Vec<Vec<String>> {
     let day = Manifest::new("2026-11-22".parse().expect("date"), "s1");
     let file = build_attendance(&day, own, beside, &BTreeSet::new(), meta, quality).expect("attendance");
-    file.map_or(Vec::new(), |file| read_text(file.bytes, &COLUMNS).expect("rows"))
+    file.file
+        .map_or(Vec::new(), |file| read_text(file.bytes, &COLUMNS).expect("rows"))
 }
 
 #[test]
@@ -135,6 +137,87 @@ fn everybody_expected_or_present_has_a_row() {
     listed | true | parent | false | [] | - | - | 0.0 | 0.0 | - | -
     ");
     assert_eq!((quality.meta_without_participants, quality.unknown_roles), (2, 1));
+}
+
+fn instant(seconds: i64) -> chrono::DateTime<chrono::Utc> {
+    chrono::DateTime::from_timestamp(START + seconds, 0).expect("an instant")
+}
+
+#[test]
+fn nobody_is_absent_while_a_call_of_the_lesson_has_no_report() {
+    let lesson = json!({"lesson_scheduled_start_dt": "2026-11-22 10:00", "lesson_scheduled_end_dt": "2026-11-22 11:00"});
+    let meta = meta(&[("here", lesson.clone()), ("unseen", lesson)]);
+    let own = presence(meeting(
+        &[("c1", 0, Some(1000))],
+        &[("here", "c1", &[(0, Some(1000))]), ("listed", "c1", &[])],
+    ));
+    let done = || landing(Status::Done, Some("k"), None);
+    let denied = || landing(Status::Denied, None, Some("403"));
+    let nobody = || {
+        let mut landing = landing(Status::Pending, Some("k"), Some("nobody"));
+        if let Some(landed) = &mut landing.landed {
+            landed.shortfall = Some(Shortfall::Nobody);
+        }
+        landing
+    };
+    for (room, start, end, report, expected) in [
+        ("r1", 1200, Some(2000), denied(), 1),
+        ("r1", 1200, None, Landing::pending("it runs"), 1),
+        ("r1", -600, Some(100), nobody(), 1),
+        // It has a report, is of another room, or was held before or after the lesson.
+        ("r1", 1200, Some(2000), done(), 0),
+        ("r2", 1200, Some(2000), denied(), 0),
+        ("r1", -600, Some(-10), denied(), 0),
+        ("r1", 3600, Some(3700), denied(), 0),
+    ] {
+        let mut day = Manifest::new("2026-11-22".parse().expect("date"), "s1".to_owned());
+        let entry = |room: &str, start, end: Option<i64>, report| {
+            let mut entry = call(room, "10:00:00", None, report, json!({}));
+            entry.started_at = Some(instant(start));
+            entry.finished_at = end.map(instant);
+            entry
+        };
+        day.calls.insert("c1".into(), entry("r1", 0, Some(1000), done()));
+        day.calls.insert("c2".into(), entry(room, start, end, report));
+        let mut quality = Quality::default();
+        let built = build_attendance(&day, &own, &[], &BTreeSet::new(), &meta, &mut quality).expect("rows");
+        let columns = [
+            "external_user_id",
+            "attended",
+            "attended_share",
+            "duration_s",
+            "calls_without_report",
+        ];
+        let rows = read_text(built.file.expect("a file").bytes, &columns).expect("rows");
+        let count = expected.to_string();
+        let [attended, share] = if expected > 0 { ["", ""] } else { ["false", "0.0"] };
+        assert_eq!(
+            rows[0],
+            ["here", "true", "0.2777777777777778", "1000.0", &count],
+            "{room} {start}"
+        );
+        assert_eq!(rows[1], ["listed", attended, share, share, &count]);
+        assert_eq!(rows[2], ["unseen", attended, share, share, &count]);
+        assert_eq!(
+            quality.meta_without_participants,
+            if expected > 0 { 0 } else { 2 }
+        );
+    }
+}
+
+#[test]
+fn an_absent_user_with_the_id_of_a_present_one_but_for_case_is_named() {
+    let own = presence(meeting(&[("c1", 0, Some(10))], &[("U1", "c1", &[(0, None)])]));
+    let meta = meta(&[("u1 ", json!({})), ("u2", json!({}))]);
+    let day = Manifest::new("2026-11-22".parse().expect("date"), "s1".to_owned());
+    let mut quality = Quality::default();
+    let built = build_attendance(&day, &own, &[], &BTreeSet::new(), &meta, &mut quality).expect("rows");
+    assert_eq!(built.look_alikes, [("m".to_owned(), 1)].into());
+    assert_eq!(
+        built.file.map(|file| file.rows),
+        Some(3),
+        "they stay different users"
+    );
 }
 
 proptest! {

@@ -34,7 +34,7 @@ impl Tally {
         } += 1;
     }
 
-    /// Whether all that there is has been had: what the platform itself has given up is not there.
+    /// Whether all that there is has been had. What the platform itself has given up is not there.
     fn complete(&self) -> bool {
         self.pending == 0 && self.failed == 0 && self.denied == 0 && self.lost == 0
     }
@@ -81,19 +81,18 @@ pub(super) fn rows(manifest: &Manifest, checked_at: DateTime<Utc>) -> Result<Vec
                     ("reports_pending", room.reports.pending.into()),
                     (
                         "reports_failed",
-                        (room.reports.failed + room.reports.unavailable + room.reports.lost).into(),
+                        (room.reports.failed + room.reports.unavailable).into(),
                     ),
                     ("reports_denied", room.reports.denied.into()),
+                    ("reports_lost", room.reports.lost.into()),
                     ("records_done", room.records.done.into()),
                     ("records_pending", room.records.pending.into()),
                     (
                         "records_failed",
-                        (room.records.failed
-                            + room.records.denied
-                            + room.records.unavailable
-                            + room.records.lost)
-                            .into(),
+                        (room.records.failed + room.records.denied).into(),
                     ),
+                    ("records_unavailable", room.records.unavailable.into()),
+                    ("records_lost", room.records.lost.into()),
                     ("recorded_bytes", Cell::count(room.recorded_bytes)),
                     ("complete", room.complete().into()),
                     ("reason", room.reason.into()),

@@ -3,29 +3,31 @@
 //! Reports come one at a time, in the order of the tables: no more than one is held, and nothing is sorted but the
 //! rows of one call.
 
+use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
 use bytes::Bytes;
 use chrono::{DateTime, Utc};
 use serde_json::Value;
 
-use super::cell::Cell;
+use super::cell::{Cell, Session};
 use super::file::Source;
 use super::listed::Listed;
 use super::mapping::{Mapping, TablePlan};
 use super::meta::{Entry, Meta};
 use super::notes::{About, Notes, Observation};
 use super::people::{People, digest};
-use super::presence::Presence;
+use super::presence::{FirstCalls, Presence};
 use super::rows::{self, Row};
 use super::sink::{Sink, TableFile};
+use super::turnout::Turnout;
 use super::xlsx::recognize;
-use super::{coverage, inspect, join};
+use super::{coverage, inspect, join, outside, turnout};
 use crate::config::ReportFormat;
 use crate::error::{Error, ErrorKind, Result};
 use crate::json::Text;
 use crate::lake::key;
-use crate::lake::manifest::{CallEntry, Landed, Landing, Manifest, Quality};
+use crate::lake::manifest::{CallEntry, Landed, Landing, Manifest, Quality, Shortfall};
 use crate::lake::table::{Table, Type, builtin};
 
 /// What a day gives.
@@ -41,6 +43,28 @@ pub struct BuiltDay {
     pub quality: Quality,
     /// The meta that reports hold; not known yet where it comes from a first build.
     pub embedded: Vec<Entry>,
+    /// Reports of which the manifest says something else than this build found. The tables follow the corrections.
+    pub corrections: Vec<Correction>,
+}
+
+/// What a build found a report to be.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Correction {
+    /// The call.
+    pub call: String,
+    /// The report's format.
+    pub format: ReportFormat,
+    /// The landing as it should be.
+    pub landing: Landing,
+}
+
+impl Correction {
+    /// Makes the manifest say it.
+    pub fn apply(&self, manifest: &mut Manifest) {
+        if let Some(entry) = manifest.calls.get_mut(&self.call) {
+            entry.reports.insert(self.format, self.landing.clone());
+        }
+    }
 }
 
 /// Builds a day's tables, all but `lesson_attendance`, which other days may have a part in.
@@ -60,7 +84,25 @@ pub fn build_day(
     meta: &Meta,
     reports: impl IntoIterator<Item = Result<(String, ReportFormat, Bytes)>>,
 ) -> Result<BuiltDay> {
-    let mut day = Day::new(manifest, mapping, meta);
+    let firsts = FirstCalls::default();
+    build_day_knowing(&firsts, manifest, mapping, store_url, checked_at, meta, reports)
+}
+
+/// Builds a day's tables as [`build_day`] does, knowing in which call users were first in a meeting. Without, a user's
+/// first call is the first one in the order of the tables, which is by room.
+///
+/// # Errors
+/// Those of [`build_day`].
+pub fn build_day_knowing(
+    firsts: &FirstCalls,
+    manifest: &Manifest,
+    mapping: &Mapping,
+    store_url: &str,
+    checked_at: DateTime<Utc>,
+    meta: &Meta,
+    reports: impl IntoIterator<Item = Result<(String, ReportFormat, Bytes)>>,
+) -> Result<BuiltDay> {
+    let mut day = Day::new(manifest, mapping, meta, firsts);
     let listed = Listed::new(manifest, mapping);
     let mut reports = reports.into_iter();
     for id in manifest.calls_in_order() {
@@ -84,7 +126,8 @@ pub fn build_day(
     for mut row in listed.records(store_url, &mut day.notes) {
         day.sink("recordings")?.push(&mut row)?;
     }
-    for mut row in coverage::rows(manifest, checked_at)? {
+    let corrected = day.corrected_manifest();
+    for mut row in coverage::rows(&corrected, checked_at)? {
         day.sink("coverage")?.push(&mut row)?;
     }
     day.finish()
@@ -136,6 +179,8 @@ pub(super) struct Day<'m> {
     presence: Presence,
     quality: Quality,
     embedded: Vec<Entry>,
+    firsts: &'m FirstCalls,
+    corrections: Vec<Correction>,
 }
 
 /// What a call's tables were fed with.
@@ -145,6 +190,10 @@ pub(super) struct Fed {
     pub meetings: BTreeSet<String>,
     /// How many participants a workbook of the call could tell apart.
     pub people: Option<u64>,
+    /// The people of the report.
+    pub turnout: Turnout,
+    /// The rows of participants.
+    pub participants: u64,
 }
 
 /// Makes a table's rows, each from the template, out of a call's report.
@@ -152,7 +201,7 @@ pub(super) type RowsOf<'r, 'v> =
     &'r mut dyn FnMut(&Mapping, &TablePlan, &[Cell<'v>], &mut Notes) -> Vec<Row<'v>>;
 
 impl<'m> Day<'m> {
-    fn new(manifest: &'m Manifest, mapping: &'m Mapping, meta: &'m Meta) -> Self {
+    fn new(manifest: &'m Manifest, mapping: &'m Mapping, meta: &'m Meta, firsts: &'m FirstCalls) -> Self {
         let mut plans: Vec<_> = mapping
             .tables
             .iter()
@@ -173,7 +222,36 @@ impl<'m> Day<'m> {
             presence: Presence::default(),
             quality: Quality::default(),
             embedded: Vec::new(),
+            firsts,
+            corrections: Vec::new(),
         }
+    }
+
+    /// The manifest with what this build found its reports to be.
+    fn corrected_manifest(&self) -> Cow<'m, Manifest> {
+        let mut manifest = Cow::Borrowed(self.manifest);
+        for correction in &self.corrections {
+            correction.apply(manifest.to_mut());
+        }
+        manifest
+    }
+
+    /// Takes note of what a report was found to be, where the manifest says something else.
+    pub(super) fn judge(
+        &mut self,
+        id: &str,
+        call: &CallEntry,
+        format: ReportFormat,
+        shortfall: Option<Shortfall>,
+        participants: Option<u64>,
+    ) {
+        let landing = call.reports.get(&format);
+        let corrected = landing.and_then(|landing| turnout::corrected(landing, shortfall, participants));
+        self.corrections.extend(corrected.map(|landing| Correction {
+            call: id.to_owned(),
+            format,
+            landing,
+        }));
     }
 
     pub(super) fn sink(&mut self, table: &str) -> Result<&mut Sink<'m>> {
@@ -191,14 +269,17 @@ impl<'m> Day<'m> {
         let text = Text::new(bytes);
         let Ok((report, repairs)) = inspect::parse(&text) else {
             self.notes.unreadable.push(id.to_owned());
+            self.judge(id, call, ReportFormat::Json, Some(Shortfall::Unreadable), None);
             return Ok(None);
         };
         self.notes.mended(repairs);
         rows::count_rest(self.mapping, Source::Report, &report, &mut self.notes);
-        self.feed(id, call, false, &mut |mapping, plan, template, notes| {
+        let fed = self.feed(id, call, false, &mut |mapping, plan, template, notes| {
             rows::rows(mapping, plan, &report, template, notes)
-        })
-        .map(Some)
+        })?;
+        let shortfall = fed.turnout.shortfall(call.participants);
+        self.judge(id, call, ReportFormat::Json, shortfall, Some(fed.participants));
+        Ok(Some(fed))
     }
 
     /// Feeds the tables of reports with a call's rows. Where each row of participants is one stay, those of one become
@@ -230,24 +311,24 @@ impl<'m> Day<'m> {
             let mut rows = rows_of(self.mapping, plan, &template, &mut self.notes);
             match people {
                 Some(people) => {
-                    rows = match stays {
+                    let settled = match stays {
                         true => people.settle_stays(rows, id, call.finished_at, &mut self.notes),
                         false => people.settle(rows, id, call.finished_at, &mut self.notes),
                     };
-                    let before = self.quality.duplicate_external_ids;
-                    self.embedded.extend(join::join(
-                        table,
-                        &mut rows,
-                        self.meta,
-                        [call.started_at.unwrap_or(landed_at), landed_at],
-                        &mut self.quality,
-                    ));
-                    let duplicates = self.quality.duplicate_external_ids - before;
-                    self.notes.observe(Observation::DuplicateExternalIds, duplicates);
-                    self.presence.take(table, &rows);
+                    rows = settled.rows;
+                    fed.turnout = settled.turnout;
+                    fed.participants = rows.len() as u64;
+                    let source = if stays {
+                        ReportFormat::Xlsx
+                    } else {
+                        ReportFormat::Json
+                    };
+                    stamp(table, source, &mut rows);
+                    self.take_people(id, call, landed_at, table, &mut rows);
                     fed.people = Some(people.told_apart(&rows));
                     fed.meetings = distinct(table, "external_meeting_id", &rows);
                     known = people_by_id(table, &rows);
+                    known.retain(|id, _| !settled.shared_ids.contains(id));
                     everyone = stays.then(|| (table, rows.clone()));
                 }
                 None => {
@@ -260,6 +341,34 @@ impl<'m> Day<'m> {
             self.write(table, rows)?;
         }
         Ok(fed)
+    }
+
+    /// Joins a call's participants with their lesson data and takes note of their presence.
+    fn take_people(
+        &mut self,
+        id: &str,
+        call: &CallEntry,
+        landed_at: DateTime<Utc>,
+        table: &Table,
+        rows: &mut [Row<'_>],
+    ) {
+        let [start, end] = [call.started_at, call.finished_at].map(|at| at.map(|at| at.timestamp_micros()));
+        if let Some(outside) = outside::outside(&sessions(table, rows), start, end) {
+            self.notes.outside_calls.push((id.to_owned(), outside));
+        }
+        let before = self.quality.duplicate_external_ids;
+        let (presence, firsts) = (&self.presence, self.firsts);
+        self.embedded.extend(join::join(
+            table,
+            rows,
+            self.meta,
+            [call.started_at.unwrap_or(landed_at), landed_at],
+            &|meeting, user| firsts.is_first(presence, meeting, user, id),
+            &mut self.quality,
+        ));
+        let duplicates = self.quality.duplicate_external_ids - before;
+        self.notes.observe(Observation::DuplicateExternalIds, duplicates);
+        self.presence.take(table, rows);
     }
 
     /// Writes a call's rows in the table's order.
@@ -295,8 +404,30 @@ impl<'m> Day<'m> {
             presence: self.presence,
             quality: self.quality,
             embedded: self.embedded,
+            corrections: self.corrections,
         })
     }
+}
+
+/// Says in rows of participants which report they come from.
+fn stamp(table: &Table, source: ReportFormat, rows: &mut [Row<'_>]) {
+    if let Some(index) = table.index("source") {
+        for row in rows {
+            row.cells[index] = source.as_str().into();
+        }
+    }
+}
+
+/// All sessions of a call's participants.
+fn sessions(table: &Table, rows: &[Row<'_>]) -> Vec<Session> {
+    let Some(index) = table.index("sessions") else {
+        return Vec::new();
+    };
+    let of_row = |row: &Row<'_>| match &row.cells[index] {
+        Cell::Sessions(sessions) => sessions.clone(),
+        _ => Vec::new(),
+    };
+    rows.iter().flat_map(of_row).collect()
 }
 
 /// A row of a call with nothing of the report in it yet.

@@ -1,8 +1,12 @@
 //! A first look at a report: whether it is one, and whether it says anything. Pure; called when a report is landed.
 
+use super::cell::Cell;
 use super::mapping::Mapping;
 use super::node::Node;
+use super::notes::Notes;
+use super::people::People;
 use super::rows;
+use super::turnout::Turnout;
 use crate::json::{Repairs, Text};
 
 /// What a report looks like.
@@ -12,8 +16,10 @@ pub struct Inspection {
     pub object: bool,
     /// Whether it is `{}`, `[]` or `null`.
     pub empty: bool,
-    /// The rows where the mapping expects participants; none where it has no such place.
+    /// The participants where the mapping expects them; none where the report has no such place.
     pub participants: Option<u64>,
+    /// The people that the mapping finds.
+    pub turnout: Turnout,
 }
 
 /// The bytes are no JSON, or nested deeper than any report is. Says where, never what stands there.
@@ -40,6 +46,15 @@ impl std::error::Error for NotJson {}
 pub fn inspect(json: &[u8], mapping: &Mapping) -> Result<Inspection, NotJson> {
     let text = Text::new(json);
     let (report, _) = parse(&text)?;
+    let plan = mapping.plan("participants");
+    let found = plan.and_then(|plan| Some((rows::count(plan, &report)?, plan, People::of(&plan.table)?)));
+    let settled = found.map(|(_, plan, people)| {
+        let template = vec![Cell::Null; plan.table.columns.len()];
+        // What does not fit is told of tables that are built.
+        let mut notes = Notes::default();
+        let rows = rows::rows(mapping, plan, &report, &template, &mut notes);
+        people.settle(rows, "", None, &mut notes)
+    });
     Ok(Inspection {
         object: report.is_object(),
         empty: match &report {
@@ -47,9 +62,8 @@ pub fn inspect(json: &[u8], mapping: &Mapping) -> Result<Inspection, NotJson> {
             Node::List(elements) => elements.is_empty(),
             value => value.is_null(),
         },
-        participants: mapping
-            .plan("participants")
-            .and_then(|plan| rows::count(plan, &report)),
+        participants: settled.as_ref().map(|settled| settled.rows.len() as u64),
+        turnout: settled.map(|settled| settled.turnout).unwrap_or_default(),
     })
 }
 
@@ -69,14 +83,9 @@ mod tests {
     #[test]
     fn a_report_is_told_from_an_empty_one_and_from_a_page() {
         let mapping = Mapping::builtin().expect("mapping");
-        let look = |text: &str| inspect(text.as_bytes(), &mapping);
-        let of = |object, empty, participants| {
-            Ok(Inspection {
-                object,
-                empty,
-                participants,
-            })
-        };
+        let look =
+            |text: &str| inspect(text.as_bytes(), &mapping).map(|it| (it.object, it.empty, it.participants));
+        let of = |object, empty, participants| Ok((object, empty, participants));
         assert_eq!(look("{}"), of(true, true, None));
         assert_eq!(look("null"), of(false, true, None));
         assert_eq!(look("[1]"), of(false, false, None));
@@ -91,7 +100,7 @@ mod tests {
             b"{\"participants\": [{\"name\": \"\xe9\", \"id\": NaN}]}",
             &mapping,
         );
-        assert_eq!(bad, of(true, false, Some(1)));
+        assert_eq!(bad.map(|it| it.participants), Ok(Some(1)));
         assert!(look(&"[".repeat(100_000)).is_err());
     }
 

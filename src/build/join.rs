@@ -1,6 +1,6 @@
 //! The join: a call's participants with the meta of their user and meeting. Pure.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 
 use chrono::{DateTime, Utc};
 use serde_json::{Map, Value};
@@ -17,11 +17,15 @@ use crate::lenient;
 ///
 /// A mapping may feed `attributes` with a meta that the report holds: it counts where none is
 /// known. All such are returned, so that they become known.
+///
+/// A user's lateness stands in one row of a meeting: that of the first join, in the call of which `is_first` says for
+/// meeting and user that it is the first one.
 pub(super) fn join(
     table: &Table,
     rows: &mut [Row<'_>],
     meta: &Meta,
     [called_at, landed_at]: [DateTime<Utc>; 2],
+    is_first: &dyn Fn(&str, &str) -> bool,
     quality: &mut Quality,
 ) -> Vec<Entry> {
     let mut held = Vec::new();
@@ -31,6 +35,7 @@ pub(super) fn join(
         "attributes",
         "first_joined_at",
         "late_s",
+        "sessions_unreadable",
     ]
     .map(|name| table.index(name));
     let [
@@ -39,6 +44,7 @@ pub(super) fn join(
         Some(attributes),
         Some(joined),
         Some(late),
+        Some(unreadable),
     ] = places
     else {
         return held;
@@ -46,7 +52,8 @@ pub(super) fn join(
     // A school that sends no meta misses none.
     let some_meta = !meta.is_empty();
     let mut seen = HashSet::new();
-    for row in rows {
+    let firsts = first_rows(rows, [user, meeting, joined]);
+    for (at, row) in rows.iter_mut().enumerate() {
         let embedded = embedded(&std::mem::take(&mut row.cells[attributes]));
         let key = row.cells[user]
             .as_text()
@@ -59,6 +66,10 @@ pub(super) fn join(
         if let (Some((user, meeting)), Some(meta)) = (&key, embedded) {
             held.push(Entry::embedded(user, meeting, meta, called_at, landed_at));
         }
+        let is_late = key.as_ref().is_none_or(|key| {
+            let (user, meeting) = key;
+            firsts.get(key) == Some(&at) && is_first(meeting, user)
+        });
         if let Some(key) = key {
             quality.participants_without_meta += u64::from(some_meta && lesson.is_none());
             quality.duplicate_external_ids += u64::from(!seen.insert(key));
@@ -67,13 +78,34 @@ pub(super) fn join(
             continue;
         };
         lesson.fill(table, &mut row.cells);
-        let first_joined = match row.cells[joined] {
-            Cell::Time(micros) => Some(micros),
+        let first_joined = match (&row.cells[joined], &row.cells[unreadable]) {
+            // Of the stays that can't be read one may have been the first.
+            (_, Cell::Int(1..)) => None,
+            (Cell::Time(micros), _) if is_late => Some(*micros),
             _ => None,
         };
         row.cells[late] = late_s(lesson.start.map(|at| at.timestamp_micros()), first_joined).into();
     }
     held
+}
+
+/// The row of each user of a meeting who joined first; a user may have several in a call.
+fn first_rows(rows: &[Row<'_>], [user, meeting, joined]: [usize; 3]) -> HashMap<(String, String), usize> {
+    let mut firsts: HashMap<(String, String), usize> = HashMap::new();
+    let begin = |row: &Row<'_>| match row.cells[joined] {
+        Cell::Time(micros) => (false, micros),
+        _ => (true, 0),
+    };
+    for (at, row) in rows.iter().enumerate() {
+        let (Some(user), Some(meeting)) = (row.cells[user].as_text(), row.cells[meeting].as_text()) else {
+            continue;
+        };
+        let first = firsts.entry((user.to_owned(), meeting.to_owned())).or_insert(at);
+        if begin(row) < begin(&rows[*first]) {
+            *first = at;
+        }
+    }
+    firsts
 }
 
 /// The meta that a report holds of a participant, where it says anything.

@@ -126,12 +126,14 @@ impl<'m> Listed<'m> {
     }
 }
 
-/// A record's status as the table says it: what is refused or will never come has failed.
+/// A record's status as the table says it: what is refused has failed.
 fn status(status: Status) -> &'static str {
     match status {
         Status::Done => "done",
         Status::Pending => "pending",
-        Status::Denied | Status::Failed | Status::Unavailable | Status::Lost => "failed",
+        Status::Denied | Status::Failed => "failed",
+        Status::Unavailable => "unavailable",
+        Status::Lost => "lost",
     }
 }
 

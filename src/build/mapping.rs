@@ -61,6 +61,8 @@ pub(super) struct ColumnPlan {
 pub(super) struct SessionPlan {
     pub joined: Vec<Path>,
     pub left: Vec<Path>,
+    /// The column that counts the stays that can't be read.
+    pub unreadable: Option<usize>,
 }
 
 /// A lookup, resolved.
@@ -225,12 +227,14 @@ impl ColumnPlan {
             (Source::Report, "attributes") => Type::Json,
             _ => table.columns[index].kind,
         };
-        if name == "extra" || (source == Source::Report && builtin::CALL_COLUMNS.contains(&name)) {
+        let is_own =
+            |name: &str| builtin::CALL_COLUMNS.contains(&name) || builtin::PERSON_COLUMNS.contains(&name);
+        if name == "extra" || (source == Source::Report && is_own(name)) {
             return Err("it is filled by the program".into());
         }
         feed.check(table, kind)?;
         let from = paths(&feed.from)?;
-        let session = SessionPlan::resolve(kind, &feed.fields)?;
+        let session = SessionPlan::resolve(table, kind, &feed.fields)?;
         let lookup = feed.lookup.as_ref().map(LookupPlan::resolve).transpose()?;
         let plan = Self {
             index,
@@ -279,7 +283,7 @@ impl ColumnPlan {
 }
 
 impl SessionPlan {
-    fn resolve(kind: Type, fields: &BTreeMap<String, Names>) -> Result<Option<Self>, String> {
+    fn resolve(table: &Table, kind: Type, fields: &BTreeMap<String, Names>) -> Result<Option<Self>, String> {
         let known = BTreeSet::from([JOINED, LEFT]);
         match kind {
             Type::Sessions => {}
@@ -298,7 +302,12 @@ impl SessionPlan {
         {
             return Err("a session's fields are its own".into());
         }
-        Ok(Some(Self { joined, left }))
+        let unreadable = table.index("sessions_unreadable");
+        Ok(Some(Self {
+            joined,
+            left,
+            unreadable,
+        }))
     }
 }
 

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use super::outside::OutsideCall;
 use super::xlsx::Refusal;
 use crate::json::Repairs;
 
@@ -47,6 +48,10 @@ pub enum Observation {
     MergedByName,
     /// Participants who share user and meeting with another one of their call.
     DuplicateExternalIds,
+    /// Participant ids that a report gives to people with different external ids.
+    SharedParticipantIds,
+    /// External user ids of a call that differ only by case or by spaces around them.
+    LookAlikeIds,
     /// Sheets of tables without a header that the mapping knows.
     HeadlessSheets,
     /// Characters that stand as U+FFFD.
@@ -62,6 +67,8 @@ impl Observation {
             Self::MergedParticipants => "participants_merged",
             Self::MergedByName => "participants_merged_by_name",
             Self::DuplicateExternalIds => "duplicate_external_id",
+            Self::SharedParticipantIds => "duplicate_participant_id",
+            Self::LookAlikeIds => "ids_differ_by_case",
             Self::HeadlessSheets => "header_unknown",
             Self::MendedCharacters | Self::ImpossibleNumbers => "bad_value",
         }
@@ -78,6 +85,12 @@ impl Observation {
             }
             Self::DuplicateExternalIds => {
                 "participants share user and meeting with another one of their call"
+            }
+            Self::SharedParticipantIds => {
+                "participant ids stand for people with different external user ids: each is a participant of its own"
+            }
+            Self::LookAlikeIds => {
+                "external user ids differ from another one of their call only by case or spaces: they stay different users"
             }
             Self::HeadlessSheets => {
                 "sheets of tables have no header that the mapping knows: they feed no table"
@@ -107,6 +120,8 @@ pub struct Notes {
     pub refused_workbooks: Vec<(String, Refusal)>,
     /// The calls whose JSON and workbook do not have the same number of participants, with both.
     pub differing_participants: Vec<(String, u64, u64)>,
+    /// The calls that some stays of their report lie outside of.
+    pub outside_calls: Vec<(String, OutsideCall)>,
     /// What the next notes are about.
     about: About,
 }

@@ -107,6 +107,18 @@ impl Path {
         Some(std::slice::from_ref(value))
     }
 
+    /// What stands where the first array of a path should be.
+    pub fn list<'n, 'v>(&self, scopes: &[&'n Node<'v>]) -> Option<&'n Node<'v>> {
+        let mut value = self.start(scopes)?;
+        for step in &self.steps {
+            match step {
+                Step::Field(name) => value = value.get(name.as_str())?,
+                Step::Each => return Some(value),
+            }
+        }
+        None
+    }
+
     fn start<'n, 'v>(&self, scopes: &[&'n Node<'v>]) -> Option<&'n Node<'v>> {
         scopes.get(scopes.len().checked_sub(self.up + 1)?).copied()
     }

@@ -1,6 +1,6 @@
 //! The participants of one report: an id for each, one row for each, and what their sessions add up to. Pure.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::hash::{DefaultHasher, Hash, Hasher};
 
 use chrono::{DateTime, Utc};
@@ -10,42 +10,92 @@ use super::cell::Cell;
 use super::notes::{Notes, Observation};
 use super::rows::Row;
 use super::stay;
-use crate::lake::table::{Table, Type};
+use super::turnout::Turnout;
+use crate::lake::table::{Table, Type, builtin};
 
 /// What a surrogate id is made from, besides the call: the first that is there.
 const IDENTITY: [&str; 4] = ["external_user_id", "email", "phone", "name"];
+/// What `identity` says of a participant who has an id in the report.
+const BY_ID: &str = "id";
 
 /// Where the columns that are worked on stand.
 #[derive(Debug, Clone)]
 pub(super) struct People {
     id: usize,
-    identity: [usize; 4],
+    /// The columns of [`IDENTITY`].
+    known_by: [usize; 4],
+    identity: Option<usize>,
     sessions: usize,
     sessions_count: usize,
+    sessions_unreadable: Option<usize>,
     first_joined_at: usize,
     last_left_at: usize,
     duration_s: usize,
     summed: Vec<usize>,
+    /// The columns that say something of a person.
+    telling: Vec<usize>,
+}
+
+/// The participants of a report.
+#[derive(Debug, Default)]
+pub(super) struct Settled<'v> {
+    /// A row for each, in the order of the report.
+    pub rows: Vec<Row<'v>>,
+    pub turnout: Turnout,
+    /// Participant ids that the report gives to several people: whoever is meant elsewhere by such an id is not known.
+    pub shared_ids: HashSet<String>,
+}
+
+/// A participant on the way to its row.
+struct Person {
+    /// The row.
+    at: usize,
+    external_id: Option<String>,
+    /// The rows seen of it: the same row twice adds nothing.
+    seen: HashSet<u64>,
+}
+
+/// The participants so far.
+#[derive(Default)]
+struct Merging<'v> {
+    settled: Settled<'v>,
+    /// The people of each participant id; almost always one.
+    by_id: HashMap<String, Vec<Person>>,
+    anonymous: HashMap<String, u64>,
+    /// Whether a row says anything of a person, by row.
+    is_told: Vec<bool>,
 }
 
 impl People {
     /// Finds the columns; none in a table that is not that of participants.
     pub fn of(table: &Table) -> Option<Self> {
         let is_sum = |kind| matches!(kind, Type::Int64 | Type::Double);
-        let mut identity = [0; 4];
-        for (place, name) in identity.iter_mut().zip(IDENTITY) {
+        let mut known_by = [0; 4];
+        for (place, name) in known_by.iter_mut().zip(IDENTITY) {
             *place = table.index(name)?;
         }
+        let is_own = |name: &str| {
+            builtin::CALL_COLUMNS.contains(&name)
+                || builtin::PERSON_COLUMNS.contains(&name)
+                || name == "meta_matched"
+        };
+        let columns = 0..table.columns.len();
         Some(Self {
             id: table.index("participant_id")?,
-            identity,
+            known_by,
+            identity: table.index("identity"),
             sessions: table.index("sessions")?,
             sessions_count: table.index("sessions_count")?,
+            sessions_unreadable: table.index("sessions_unreadable"),
             first_joined_at: table.index("first_joined_at")?,
             last_left_at: table.index("last_left_at")?,
             duration_s: table.index("duration_s")?,
-            summed: (0..table.columns.len())
+            summed: columns
+                .clone()
                 .filter(|index| is_sum(table.columns[*index].kind))
+                .collect(),
+            telling: columns
+                .filter(|index| !is_own(&table.columns[*index].name))
                 .collect(),
         })
     }
@@ -57,12 +107,14 @@ impl People {
         call: &str,
         call_end: Option<DateTime<Utc>>,
         notes: &mut Notes,
-    ) -> Vec<Row<'v>> {
-        let mut people = self.merge(rows, call, notes);
-        for row in &mut people {
-            self.add_up(&mut row.cells, call_end.map(|end| end.timestamp_micros()));
-        }
-        people
+    ) -> Settled<'v> {
+        let before = rows.len();
+        let settled = self.add_all_up(self.merge(rows, call, notes), call_end);
+        notes.observe(
+            Observation::MergedParticipants,
+            (before - settled.rows.len()) as u64,
+        );
+        settled
     }
 
     /// Makes rows of which each is one stay into those of the table: rows of the same external user, e-mail, telephone
@@ -74,7 +126,7 @@ impl People {
         call: &str,
         call_end: Option<DateTime<Utc>>,
         notes: &mut Notes,
-    ) -> Vec<Row<'v>> {
+    ) -> Settled<'v> {
         let mut named = HashSet::new();
         let mut merged = 0;
         for row in &mut rows {
@@ -82,15 +134,16 @@ impl People {
                 continue;
             }
             // The first of its kind, each time: so all have one id, that of the only one who looks so.
-            let id = self.surrogate(row, call, &mut HashMap::new());
+            let (id, known_by) = self.surrogate(row, call, &mut HashMap::new());
             if self.has_name_alone(row) && !named.insert(id.clone()) {
                 merged += 1;
             }
             row.cells[self.id] = id.into();
+            self.identify(row, known_by);
         }
         notes.observe(Observation::MergedByName, merged);
         // That stays of one participant become one row is no news here.
-        self.settle(rows, call, call_end, &mut Notes::default())
+        self.add_all_up(self.merge(rows, call, notes), call_end)
     }
 
     /// How many participants could be told apart in a list of stays: those with a stay, by what [`People::settle_stays`]
@@ -99,12 +152,12 @@ impl People {
         let mut nobody = 0;
         let mut seen = HashSet::new();
         for row in rows {
-            if matches!(&row.cells[self.sessions], Cell::Sessions(sessions) if sessions.is_empty()) {
+            if self.is_absent(row) {
                 continue;
             }
             match self.is_known(row) {
                 true => {
-                    seen.insert(self.surrogate(row, "", &mut HashMap::new()));
+                    seen.insert(self.surrogate(row, "", &mut HashMap::new()).0);
                 }
                 false => nobody += 1,
             }
@@ -113,50 +166,110 @@ impl People {
     }
 
     fn has_name_alone(&self, row: &Row<'_>) -> bool {
-        let [of_others @ .., _] = self.identity;
+        let [of_others @ .., _] = self.known_by;
         !of_others.iter().any(|index| row.cells[*index].is_some())
     }
 
     fn is_known(&self, row: &Row<'_>) -> bool {
-        self.identity.iter().any(|index| row.cells[*index].is_some())
+        self.known_by.iter().any(|index| row.cells[*index].is_some())
     }
 
-    fn merge<'v>(&self, rows: Vec<Row<'v>>, call: &str, notes: &mut Notes) -> Vec<Row<'v>> {
-        let mut people: Vec<Row<'v>> = Vec::with_capacity(rows.len());
-        // Each participant's place, and the rows seen of it: the same row twice adds nothing.
-        let mut places: HashMap<String, (usize, HashSet<u64>)> = HashMap::with_capacity(rows.len());
-        let mut anonymous = HashMap::new();
-        for mut row in rows {
-            let id = match row.cells[self.id].as_text() {
-                Some(id) => id.to_owned(),
-                None => self.surrogate(&row, call, &mut anonymous),
-            };
-            row.cells[self.id] = id.clone().into();
-            match places.get_mut(&id) {
-                None => {
-                    places.insert(id, (people.len(), HashSet::new()));
-                    people.push(row);
-                }
-                Some((place, seen)) => {
-                    notes.observe(Observation::MergedParticipants, 1);
-                    if seen.is_empty() {
-                        seen.insert(digest(&people[*place]));
-                    }
-                    if seen.insert(digest(&row)) {
-                        self.join(&mut people[*place], row);
-                    }
-                }
+    /// Whether the report says that a participant was not there: only an empty list of sessions does.
+    fn is_absent(&self, row: &Row<'_>) -> bool {
+        matches!(&row.cells[self.sessions], Cell::Sessions(sessions) if sessions.is_empty())
+    }
+
+    /// Notes what a participant is told apart by.
+    fn identify(&self, row: &mut Row<'_>, known_by: Option<&'static str>) {
+        if let Some(index) = self.identity.filter(|index| !row.cells[*index].is_some()) {
+            row.cells[index] = known_by.into();
+        }
+    }
+
+    fn merge<'v>(&self, rows: Vec<Row<'v>>, call: &str, notes: &mut Notes) -> Settled<'v> {
+        let mut merging = Merging::default();
+        for row in rows {
+            self.take(&mut merging, row, call);
+        }
+        let Merging {
+            mut settled, is_told, ..
+        } = merging;
+        settled.turnout.people = is_told.into_iter().filter(|told| *told).count() as u64;
+        notes.observe(Observation::SharedParticipantIds, settled.shared_ids.len() as u64);
+        let external_ids = settled
+            .rows
+            .iter()
+            .filter_map(|row| row.cells[self.known_by[0]].as_text());
+        notes.observe(Observation::LookAlikeIds, look_alikes(external_ids));
+        settled
+    }
+
+    /// Adds a row to the participants: to the one of its id, unless that one has another external id. One id with two
+    /// external ids is two people.
+    fn take<'v>(&self, merging: &mut Merging<'v>, mut row: Row<'v>, call: &str) {
+        let is_told =
+            self.telling.iter().any(|index| row.cells[*index].is_some()) || self.unreadable(&row.cells) > 0;
+        let (mut id, mut known_by) = match row.cells[self.id].as_text() {
+            Some(id) => (id.to_owned(), Some(BY_ID)),
+            None => self.surrogate(&row, call, &mut merging.anonymous),
+        };
+        let external_id = row.cells[self.known_by[0]].as_text().map(str::to_owned);
+        let settled = &mut merging.settled;
+        let people = merging.by_id.entry(id.clone()).or_default();
+        let known = people
+            .iter()
+            .position(|person| person.external_id == external_id)
+            .or_else(|| {
+                people
+                    .iter()
+                    .position(|person| person.external_id.is_none() || external_id.is_none())
+            });
+        if let Some(person) = known.map(|at| &mut people[at]) {
+            person.external_id = person.external_id.take().or(external_id);
+            merging.is_told[person.at] |= is_told;
+            let mine = &mut settled.rows[person.at];
+            for index in self.identity.into_iter().chain([self.id]) {
+                row.cells[index] = mine.cells[index].clone();
+            }
+            if person.seen.is_empty() {
+                person.seen.insert(digest(mine));
+            }
+            if person.seen.insert(digest(&row)) {
+                self.join(mine, row);
+            }
+            return;
+        }
+        if !people.is_empty() {
+            settled.shared_ids.insert(id.clone());
+            let external_id = external_id.as_deref().unwrap_or_default();
+            id = surrogate_id(&format!("{call}\0{BY_ID}\0{id}\0{external_id}"));
+            known_by = Some(IDENTITY[0]);
+            if let Some(index) = self.identity {
+                row.cells[index] = Cell::Null;
             }
         }
-        people
+        self.identify(&mut row, known_by);
+        row.cells[self.id] = id.into();
+        people.push(Person {
+            at: settled.rows.len(),
+            external_id,
+            seen: HashSet::new(),
+        });
+        settled.rows.push(row);
+        merging.is_told.push(is_told);
     }
 
-    /// An id for a participant without one, the same at every build. Those of one external user are one participant;
-    /// others who look the same are told apart by their order.
-    fn surrogate(&self, row: &Row<'_>, call: &str, anonymous: &mut HashMap<String, u64>) -> String {
+    /// An id for a participant without one, the same at every build, and what it is made from. Those of one external
+    /// user are one participant; others who look the same are told apart by their order.
+    fn surrogate(
+        &self,
+        row: &Row<'_>,
+        call: &str,
+        anonymous: &mut HashMap<String, u64>,
+    ) -> (String, Option<&'static str>) {
         let known = IDENTITY
             .iter()
-            .zip(self.identity)
+            .zip(self.known_by)
             .find_map(|(name, index)| Some((*name, row.cells[index].as_text()?)));
         let (what, who) = known.unwrap_or(("", ""));
         let identity = format!("{call}\0{what}\0{who}");
@@ -164,8 +277,8 @@ impl People {
         if what != IDENTITY[0] {
             *number += 1;
         }
-        let hash = hex::encode(Sha256::digest(format!("{identity}\0{number}")));
-        format!("anon-{}", &hash[..16])
+        let id = surrogate_id(&format!("{identity}\0{number}"));
+        (id, known.map(|(what, _)| what))
     }
 
     /// Adds another row of the same participant: sessions together, counts added, otherwise the first that is there. A
@@ -177,9 +290,15 @@ impl People {
             }
             _ => false,
         };
+        // One row says "not there", the other tells of a person who was, at times that are not known.
+        let absent_and_not = match (&row.cells[self.sessions], &other.cells[self.sessions]) {
+            (Cell::Sessions(list), Cell::Null) | (Cell::Null, Cell::Sessions(list)) => list.is_empty(),
+            _ => false,
+        };
         for (index, cell) in other.cells.into_iter().enumerate() {
             let mine = &mut row.cells[index];
             match (&mut *mine, cell) {
+                (mine, _) if absent_and_not && index == self.sessions => *mine = Cell::Null,
                 (Cell::Null, cell) => *mine = cell,
                 (Cell::Sessions(mine), Cell::Sessions(more)) => {
                     mine.extend(more);
@@ -202,7 +321,31 @@ impl People {
         }
     }
 
+    fn add_all_up<'v>(&self, mut settled: Settled<'v>, call_end: Option<DateTime<Utc>>) -> Settled<'v> {
+        let call_end = call_end.map(|end| end.timestamp_micros());
+        for row in &mut settled.rows {
+            self.add_up(&mut row.cells, call_end);
+            let turnout = &mut settled.turnout;
+            turnout.present += u64::from(!self.is_absent(row));
+            if let Cell::Sessions(sessions) = &row.cells[self.sessions] {
+                turnout.sessions += sessions.len() as u64;
+            }
+            turnout.sessions_unreadable += self.unreadable(&row.cells);
+        }
+        settled
+    }
+
+    fn unreadable(&self, cells: &[Cell<'_>]) -> u64 {
+        match self.sessions_unreadable.map(|index| &cells[index]) {
+            Some(Cell::Int(count)) => u64::try_from(*count).unwrap_or(0),
+            _ => 0,
+        }
+    }
+
     fn add_up(&self, cells: &mut [Cell<'_>], call_end: Option<i64>) {
+        if let Some(index) = self.sessions_unreadable.filter(|index| !cells[*index].is_some()) {
+            cells[index] = Cell::Int(0);
+        }
         let Cell::Sessions(sessions) = &mut cells[self.sessions] else {
             return;
         };
@@ -214,6 +357,21 @@ impl People {
         cells[self.last_left_at] = stay.last_left.map_or(Cell::Null, Cell::Time);
         cells[self.duration_s] = stay.seconds.into();
     }
+}
+
+fn surrogate_id(identity: &str) -> String {
+    let hash = hex::encode(Sha256::digest(identity));
+    format!("anon-{}", &hash[..16])
+}
+
+/// How many ids differ from another one only by case or by spaces around them.
+pub(super) fn look_alikes<'i>(ids: impl IntoIterator<Item = &'i str>) -> u64 {
+    let mut seen: HashMap<String, BTreeSet<&str>> = HashMap::new();
+    for id in ids {
+        seen.entry(id.trim().to_lowercase()).or_default().insert(id);
+    }
+    let groups = seen.values().map(BTreeSet::len).filter(|ids| *ids > 1);
+    groups.sum::<usize>() as u64
 }
 
 /// What tells a row from another; the same rows give the same.

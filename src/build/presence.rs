@@ -6,7 +6,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use arrow::array::{Array, AsArray, RecordBatch};
-use arrow::datatypes::TimestampMicrosecondType;
+use arrow::datatypes::{Int64Type, TimestampMicrosecondType};
 use bytes::Bytes;
 use chrono::{DateTime, Utc};
 use parquet::arrow::ProjectionMask;
@@ -15,16 +15,18 @@ use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 use super::cell::{Cell, Session};
 use super::rows::Row;
 use crate::error::{Error, ErrorKind, Result};
+use crate::lake::manifest::Manifest;
 use crate::lake::table::Table;
 
 /// The columns that tell of a presence.
-const COLUMNS: [&str; 6] = [
+const COLUMNS: [&str; 7] = [
     "call_id",
     "call_started_at",
     "call_finished_at",
     "external_user_id",
     "external_meeting_id",
     "sessions",
+    "sessions_unreadable",
 ];
 
 /// The meetings of a day's calls.
@@ -52,8 +54,51 @@ pub(super) struct Span {
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(super) struct Stays {
     pub sessions: Vec<Session>,
-    /// Whether the report says nothing of sessions: how long it was is not known.
+    /// Whether the report says nothing of sessions, or some can't be read: how long it was is not known.
     pub unknown: bool,
+}
+
+impl Stays {
+    /// Of whom the report says nothing of sessions.
+    fn unknown() -> Self {
+        Self {
+            sessions: Vec::new(),
+            unknown: true,
+        }
+    }
+
+    /// Whether the user was in the call. Who is listed without a single stay was invited, perhaps, but not there.
+    pub fn is_present(&self) -> bool {
+        self.unknown || !self.sessions.is_empty()
+    }
+}
+
+/// Users who were in several calls of a meeting, with the one that they were in first.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct FirstCalls(BTreeMap<String, BTreeMap<String, String>>);
+
+impl FirstCalls {
+    /// Whether a call is the user's first one of the meeting. `before` is the presence in the calls that were built
+    /// before; it decides where nothing better is known.
+    pub(super) fn is_first(&self, before: &Presence, meeting: &str, user: &str, call: &str) -> bool {
+        match self.0.get(meeting).and_then(|users| users.get(user)) {
+            Some(first) => first == call,
+            None => !before.has_seen(meeting, user),
+        }
+    }
+
+    /// Whether a day that was built in the order of its manifest, with nothing known, took another call for a user's
+    /// first one.
+    pub fn contradict(&self, own: &Presence, manifest: &Manifest) -> bool {
+        let order: BTreeMap<&str, usize> = manifest.calls_in_order().into_iter().zip(0..).collect();
+        self.0.iter().any(|(meeting, users)| {
+            users.iter().any(|(user, first)| {
+                let calls = own.calls_of(meeting, user);
+                let taken = calls.min_by_key(|(call, _)| order.get(*call).copied());
+                taken.is_some_and(|(call, _)| call != first)
+            })
+        })
+    }
 }
 
 impl Presence {
@@ -70,6 +115,45 @@ impl Presence {
             .collect()
     }
 
+    /// The first call of each user who was in several calls of a meeting, by the stays. `beside` is the presence of
+    /// other days.
+    pub fn first_calls(&self, beside: &[Self]) -> FirstCalls {
+        let mut all = self.clone();
+        beside.iter().for_each(|other| all.join(other));
+        let mut firsts = FirstCalls::default();
+        for (id, meeting) in &all.meetings {
+            for user in meeting.users.keys() {
+                if all.calls_of(id, user).nth(1).is_none() {
+                    continue;
+                }
+                let begin = |(call, stays): &(&str, &Stays)| {
+                    let joined = stays.sessions.iter().map(|session| session.joined).min();
+                    let start = meeting.calls.get(*call).and_then(|span| span.start);
+                    let begin = joined.or(start);
+                    (begin.is_none(), begin, (*call).to_owned())
+                };
+                if let Some((call, _)) = all.calls_of(id, user).min_by_key(begin) {
+                    let users = firsts.0.entry(id.clone()).or_default();
+                    users.insert(user.clone(), call.to_owned());
+                }
+            }
+        }
+        firsts
+    }
+
+    /// The calls of a meeting that a user was in.
+    fn calls_of<'p>(&'p self, meeting: &str, user: &str) -> impl Iterator<Item = (&'p str, &'p Stays)> {
+        let users = self.meetings.get(meeting).map(|meeting| &meeting.users);
+        let calls = users.and_then(|users| users.get(user)).into_iter().flatten();
+        calls
+            .filter(|(_, stays)| stays.is_present())
+            .map(|(call, stays)| (call.as_str(), stays))
+    }
+
+    fn has_seen(&self, meeting: &str, user: &str) -> bool {
+        self.calls_of(meeting, user).next().is_some()
+    }
+
     /// Takes in the rows of a call's participants.
     pub(super) fn take(&mut self, table: &Table, rows: &[Row<'_>]) {
         let places = COLUMNS.map(|name| table.index(name));
@@ -79,7 +163,7 @@ impl Presence {
                 Cell::Time(micros) => Some(*micros),
                 _ => None,
             };
-            let [call, start, end, user, meeting, sessions] = cells;
+            let [call, start, end, user, meeting, sessions, unreadable] = cells;
             let (Some(call), Some(meeting)) = (call.as_text(), meeting.as_text()) else {
                 continue;
             };
@@ -87,15 +171,18 @@ impl Presence {
                 start: time(start),
                 end: time(end),
             };
-            let sessions = match sessions {
-                Cell::Sessions(sessions) => Some(sessions.clone()),
-                _ => None,
+            let stays = match sessions {
+                Cell::Sessions(sessions) => Stays {
+                    sessions: sessions.clone(),
+                    unknown: matches!(unreadable, Cell::Int(1..)),
+                },
+                _ => Stays::unknown(),
             };
-            self.add(meeting, call, span, user.as_text(), sessions);
+            self.add(meeting, call, span, user.as_text(), stays);
         }
     }
 
-    fn add(&mut self, meeting: &str, call: &str, span: Span, user: Option<&str>, stay: Option<Vec<Session>>) {
+    fn add(&mut self, meeting: &str, call: &str, span: Span, user: Option<&str>, told: Stays) {
         let meeting = self.meetings.entry(meeting.to_owned()).or_default();
         meeting.calls.insert(call.to_owned(), span);
         let Some(user) = user else {
@@ -103,10 +190,8 @@ impl Presence {
         };
         let stays = meeting.users.entry(user.to_owned()).or_default();
         let stays = stays.entry(call.to_owned()).or_default();
-        match stay {
-            Some(sessions) => stays.sessions.extend(sessions),
-            None => stays.unknown = true,
-        }
+        stays.sessions.extend(told.sessions);
+        stays.unknown |= told.unknown;
     }
 
     /// Reads the presence in some meetings back from a day's table of participants.
@@ -140,6 +225,9 @@ impl Presence {
         let (calls, users, meetings) = (calls?, users?, meetings?);
         let (starts, ends) = (times("call_started_at")?, times("call_finished_at")?);
         let sessions = batch.column_by_name("sessions")?.as_list_opt::<i32>()?;
+        // Tables of earlier versions do not have it.
+        let unreadable = batch.column_by_name("sessions_unreadable");
+        let unreadable = unreadable.and_then(|column| column.as_primitive_opt::<Int64Type>());
         for row in 0..batch.num_rows() {
             let there = |array: &dyn Array| array.is_valid(row);
             if !there(meetings) || !wanted.contains(meetings.value(row)) {
@@ -149,13 +237,16 @@ impl Presence {
                 start: there(starts).then(|| starts.value(row)),
                 end: there(ends).then(|| ends.value(row)),
             };
-            let stay = if there(sessions) {
-                Some(sessions_of(&sessions.value(row))?)
+            let stays = if there(sessions) {
+                Stays {
+                    sessions: sessions_of(&sessions.value(row))?,
+                    unknown: unreadable.is_some_and(|counts| there(counts) && counts.value(row) > 0),
+                }
             } else {
-                None
+                Stays::unknown()
             };
             let user = there(users).then(|| users.value(row));
-            self.add(meetings.value(row), calls.value(row), span, user, stay);
+            self.add(meetings.value(row), calls.value(row), span, user, stays);
         }
         Some(())
     }

@@ -2,16 +2,18 @@
 //!
 //! Nothing here fails: a value that does not fit is null and counted, a row that is no object is counted.
 
+use chrono::{DateTime, Utc};
 use serde_json::{Map, Value};
 
-use super::cell::{Cell, Misfit, Session};
+use super::cell::{Cell, Misfit};
 use super::file::Source;
 use super::mapping::{ColumnPlan, LookupPlan, Mapping, SessionPlan, TablePlan};
 use super::node::Node;
 use super::notes::{Kept, Notes};
 use super::path::{Path, Step};
+use super::stay::{ReportedStay, ReportedStays, read_stay};
 use crate::lake::table::Type;
-use crate::lenient;
+use crate::lenient::{self, Reading};
 
 /// A row on its way to its table.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -149,42 +151,28 @@ fn read<'v>(
     }
     let mut cells = template.to_vec();
     for column in &plan.columns {
-        let name = || (&*plan.table.name, &*plan.table.columns[column.index].name);
+        let (table, name) = (&*plan.table.name, &*plan.table.columns[column.index].name);
+        if let Some(session) = &column.session {
+            let stays = session.read(&column.from, scopes);
+            notes.bad_times(table, name, stays.bad);
+            let (sessions, unreadable) = stays.cells();
+            cells[column.index] = sessions;
+            if let Some(index) = session.unreadable {
+                cells[index] = unreadable;
+            }
+            continue;
+        }
         match column.read(scopes) {
             Ok(Cell::Null) => {}
             Ok(cell) => cells[column.index] = cell,
-            Err(Misfits { rest, times }) => {
-                let (table, column_name) = name();
-                (0..times).for_each(|_| notes.bad(table, column_name));
-                if rest.is_some() {
-                    cells[column.index] = rest;
-                }
-            }
+            Err(Misfit) => notes.bad(table, name),
         }
     }
     Some(cells)
 }
 
-/// Values that do not fit, and what is left without them.
-struct Misfits<'v> {
-    rest: Cell<'v>,
-    times: usize,
-}
-
-impl From<Misfit> for Misfits<'_> {
-    fn from(_: Misfit) -> Self {
-        Self {
-            rest: Cell::Null,
-            times: 1,
-        }
-    }
-}
-
 impl ColumnPlan {
-    fn read<'v>(&self, scopes: &[&Node<'v>]) -> Result<Cell<'v>, Misfits<'v>> {
-        if let Some(session) = &self.session {
-            return session.read(&self.from, scopes);
-        }
+    fn read<'v>(&self, scopes: &[&Node<'v>]) -> Result<Cell<'v>, Misfit> {
         let cell = match first(&self.from, scopes) {
             Some(value) => match self.scale {
                 Some(scale) => Cell::scaled(value, self.kind, scale)?,
@@ -228,45 +216,51 @@ impl ColumnPlan {
 }
 
 impl SessionPlan {
-    /// The sessions of a row: the first path that has any, or has the place for them.
-    fn read<'v>(&self, from: &[Path], scopes: &[&Node<'v>]) -> Result<Cell<'v>, Misfits<'v>> {
+    /// The stays of a row: those of the first path that has the place for them. Something else in the place of a list
+    /// of stays can't be read: it does not say that there were none.
+    fn read(&self, from: &[Path], scopes: &[&Node<'_>]) -> ReportedStays {
+        let mut stays = ReportedStays::default();
         for path in from {
-            let Some(elements) = path.elements(scopes) else {
-                continue;
-            };
-            // A row that is a stay itself says so by its fields.
-            if path.arrays() == 0 && !elements.iter().any(|element| self.is_stay(element)) {
+            if path.arrays() == 0 {
+                // A row that is a stay itself says so by its times.
+                if let Some(element) = path.value(scopes).filter(|element| self.is_stay(element)) {
+                    stays.add(self.stay(element));
+                    return stays;
+                }
                 continue;
             }
-            let read: Vec<_> = elements.iter().map(|element| self.session(element)).collect();
-            let times = read.iter().filter(|session| session.is_none()).count();
-            let rest = Cell::Sessions(read.into_iter().flatten().collect());
-            return if times == 0 {
-                Ok(rest)
-            } else {
-                Err(Misfits { rest, times })
-            };
+            match path.list(scopes) {
+                Some(Node::List(elements)) => {
+                    stays.sessions = Some(Vec::with_capacity(elements.len()));
+                    elements.iter().for_each(|element| stays.add(self.stay(element)));
+                    return stays;
+                }
+                None | Some(Node::Null) => {}
+                Some(_) => stays.add_unreadable(),
+            }
         }
-        Ok(Cell::Null)
+        stays
     }
 
     fn is_stay(&self, element: &Node<'_>) -> bool {
-        first(&self.joined, &[element])
-            .or(first(&self.left, &[element]))
-            .is_some()
+        [&self.joined, &self.left]
+            .into_iter()
+            .any(|paths| instant(paths, element) != Reading::Absent)
     }
 
-    /// A session that makes sense: it has a start, and ends no earlier.
-    fn session(&self, element: &Node<'_>) -> Option<Session> {
-        let scopes = [element];
-        let micros = |value: &Node<'_>| lenient::instant(value).map(|instant| instant.timestamp_micros());
-        let joined = micros(first(&self.joined, &scopes)?)?;
-        let left = match first(&self.left, &scopes) {
-            Some(value) => Some(micros(value).filter(|left| *left >= joined)?),
-            None => None,
-        };
-        Some(Session { joined, left })
+    fn stay(&self, element: &Node<'_>) -> ReportedStay {
+        read_stay(instant(&self.joined, element), instant(&self.left, element))
     }
+}
+
+/// The first reading of some fields that is not absent.
+fn instant(paths: &[Path], element: &Node<'_>) -> Reading<DateTime<Utc>> {
+    paths
+        .iter()
+        .filter_map(|path| path.value(&[element]))
+        .map(lenient::read_instant)
+        .find(|reading| *reading != Reading::Absent)
+        .unwrap_or(Reading::Absent)
 }
 
 impl LookupPlan {

@@ -1,6 +1,7 @@
 //! A day from its manifest and reports to Parquet, read back.
 
 mod own;
+mod presence;
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -40,6 +41,7 @@ pub(super) fn landing(status: Status, key: Option<&str>, reason: Option<&str>) -
             landed_at: at("20:00:00"),
             usable: true,
             participants: None,
+            shortfall: None,
             of: None,
         }),
     }

@@ -315,6 +315,25 @@ impl Day {
         }
     }
 
+    /// Names the reports in the lake that do not say who was there.
+    pub(super) fn name_shortfalls(&mut self) {
+        let (date, space) = (self.manifest.date, self.manifest.space_id.as_str());
+        for (id, entry) in &self.manifest.calls {
+            for (format, landing) in &entry.reports {
+                // What can't be read at all is named by the build.
+                let Some(lack) = landing
+                    .shortfall()
+                    .filter(|lack| lack.status() == Status::Pending)
+                else {
+                    continue;
+                };
+                let message = format!("{} report: {}", format.as_str(), lack.reason());
+                let problem = Problem::new("report_pending", message).on(date, space);
+                self.report.pending.push(problem.room(&entry.room_id).call(id));
+            }
+        }
+    }
+
     /// Counts the day as it now is, and names what is not done.
     fn count(&mut self, context: &Context, job: &Job) {
         let (date, space) = (self.manifest.date, self.manifest.space_id.as_str());
@@ -649,6 +668,7 @@ fn due(context: &Context, job: &Job, manifest: &Manifest) -> Vec<Ask> {
                     call: id.clone(),
                     format: *format,
                     participants: entry.participants,
+                    people: land::people_counted(entry),
                     of: land::call_state(entry),
                     before: revived(landing),
                     force,

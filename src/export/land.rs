@@ -9,9 +9,11 @@ use sha2::{Digest, Sha256};
 use super::Context;
 use super::summary::Problem;
 use crate::build;
+use crate::build::Turnout;
 use crate::config::ReportFormat;
 use crate::lake::key;
-use crate::lake::manifest::{CallEntry, Landed, Landing, Status};
+use crate::lake::manifest::{CallEntry, Landed, Landing, Shortfall, Status};
+use crate::lenient;
 use crate::store::Condition;
 use crate::{Error, ErrorKind};
 
@@ -24,6 +26,8 @@ pub(super) struct ReportAsk {
     pub format: ReportFormat,
     /// Participants that the call counts, where it does.
     pub participants: Option<i64>,
+    /// People that the call counts at least: joins of one person are not counted as several.
+    pub people: Option<u64>,
     /// The state of the call that the report is for.
     pub of: String,
     /// What there is so far.
@@ -40,6 +44,22 @@ impl ReportAsk {
                 .before
                 .usable()
                 .is_some_and(|landed| landed.of.as_ref() == Some(&self.of))
+    }
+
+    /// What the lake has is good, or as good as can be: an answer that says less does not replace it.
+    fn is_fuller_than(&self, lack: Shortfall) -> bool {
+        match self.before.shortfall() {
+            None => self.before.usable().is_some(),
+            Some(before) => before > lack,
+        }
+    }
+
+    /// The participants of the report in the lake, where an answer with so many people of a call that counts more does
+    /// not replace it.
+    fn shrinks_from(&self, found: Option<u64>) -> Option<u64> {
+        let before = self.before.usable()?.participants?;
+        let (found, counted) = (found?, self.people?);
+        (self.before.shortfall().is_none() && found < before && found < counted).then_some(before)
     }
 
     fn warning(&self, kind: &str, message: &str) -> Problem {
@@ -84,8 +104,22 @@ pub(super) fn is_due(entry: &CallEntry, landing: &Landing, force: bool) -> bool 
     force || landing.status != Status::Done || !current
 }
 
-/// Why a report without people is not taken for the call's.
-const UNPEOPLED: &str = "the call counts participants, the report has none where the mapping looks for them";
+/// The people that a call counts at least: the smallest of its counts, as one of them counts every join. None where it
+/// counts none.
+pub(super) fn people_counted(entry: &CallEntry) -> Option<u64> {
+    const COUNTS: [&str; 3] = [
+        "participantsCount",
+        "totalParticipantsCount",
+        "uniqueParticipantsCount",
+    ];
+    let counts = COUNTS
+        .iter()
+        .filter_map(|name| entry.call.get(*name).and_then(lenient::integer));
+    counts
+        .filter(|count| *count > 0)
+        .min()
+        .and_then(|count| u64::try_from(count).ok())
+}
 
 /// Values in a report: each takes many times the byte or two that it may have there, and a build holds them all.
 const MOST_VALUES: usize = 10_000_000;
@@ -102,8 +136,11 @@ enum Verdict {
     Good {
         participants: Option<u64>,
     },
-    /// It says something, but not who was there, though the call counts people: perhaps it is not ready.
-    Unpeopled,
+    /// It says something, but not who was there when.
+    Short {
+        lack: Shortfall,
+        participants: Option<u64>,
+    },
     Empty,
     Bad(String),
 }
@@ -212,16 +249,20 @@ async fn judge(context: &Arc<Context>, ask: &ReportAsk, bytes: Bytes) -> Verdict
     match inspected {
         Ok(Ok(report)) if report.empty => Verdict::Empty,
         Ok(Ok(report)) if !report.object => Verdict::Bad("the report is no JSON object".into()),
-        Ok(Ok(report))
-            if report.participants.unwrap_or(0) == 0 && ask.participants.is_some_and(|count| count > 0) =>
-        {
-            Verdict::Unpeopled
-        }
-        Ok(Ok(report)) => Verdict::Good {
-            participants: report.participants,
-        },
+        Ok(Ok(report)) => verdict(ask, &report.turnout, report.participants),
         Ok(Err(why)) => Verdict::Bad(format!("the report is {why}")),
         Err(_) => Verdict::Bad("the report could not be read".into()),
+    }
+}
+
+/// What a report is worth that could be read.
+fn verdict(ask: &ReportAsk, turnout: &Turnout, participants: Option<u64>) -> Verdict {
+    match turnout.shortfall(ask.participants) {
+        Some(lack) => Verdict::Short {
+            lack,
+            participants: participants.or(Some(0)),
+        },
+        None => Verdict::Good { participants },
     }
 }
 
@@ -231,12 +272,90 @@ async fn judge_workbook(context: &Arc<Context>, ask: &ReportAsk, bytes: Bytes) -
     let inspected =
         tokio::task::spawn_blocking(move || build::inspect_workbook(&bytes, &context.mapping)).await;
     match inspected {
-        Ok(Ok(report)) if counts_some && (report.empty || report.participants == Some(0)) => Verdict::Empty,
-        Ok(Ok(report)) => Verdict::Good {
-            participants: report.participants,
-        },
+        Ok(Ok(report)) if counts_some && report.empty => Verdict::Empty,
+        Ok(Ok(report)) => verdict(ask, &report.turnout, report.participants),
         Ok(Err(why)) => Verdict::Bad(format!("the report is {why}")),
         Err(_) => Verdict::Bad("the report could not be read".into()),
+    }
+}
+
+/// How an answer is kept.
+struct Answer {
+    status: Status,
+    reason: Option<String>,
+    usable: bool,
+    participants: Option<u64>,
+    shortfall: Option<Shortfall>,
+}
+
+/// Decides whether an answer is kept; where the report in the lake says more, that one stays, and `result` says why.
+fn weigh(ask: &ReportAsk, verdict: Verdict, sha256: &str, result: &mut ReportResult) -> Option<Answer> {
+    let had_one = ask.before.usable();
+    let is_same = had_one.is_some_and(|landed| landed.sha256 == sha256);
+    let (status, lack) = match verdict {
+        Verdict::Good { participants } => {
+            if let Some(before) = ask.shrinks_from(participants).filter(|_| !is_same) {
+                keep_fuller(ask, before, participants.unwrap_or(0), result);
+                return None;
+            }
+            return Some(Answer {
+                status: Status::Done,
+                reason: None,
+                usable: true,
+                participants,
+                shortfall: None,
+            });
+        }
+        Verdict::Short { lack, participants } if is_same || !ask.is_fuller_than(lack) => {
+            return Some(Answer {
+                status: lack.status(),
+                reason: Some(lack.reason().into()),
+                usable: true,
+                participants,
+                shortfall: Some(lack),
+            });
+        }
+        Verdict::Bad(why) if had_one.is_none() => {
+            return Some(Answer {
+                status: Status::Failed,
+                reason: Some(why),
+                usable: false,
+                participants: None,
+                shortfall: None,
+            });
+        }
+        Verdict::Bad(why) => (Status::Failed, why),
+        Verdict::Empty if had_one.is_none() => (Status::Pending, "the report is empty".into()),
+        Verdict::Empty => (Status::Pending, "the report came back empty".into()),
+        Verdict::Short { lack, .. } => (Status::Pending, lack.reason().into()),
+    };
+    if status == Status::Pending && ask.is_current() {
+        let message = format!("{lack}; the report in the lake is kept");
+        result.warning = Some(ask.warning("report_kept", &message));
+        return None;
+    }
+    let kept = if had_one.is_some() {
+        "; the earlier one is kept"
+    } else {
+        ""
+    };
+    result.landing.status = status;
+    result.landing.reason = Some(format!("{lack}{kept}"));
+    result.landing.attempts += 1;
+    None
+}
+
+/// Leaves the report in the lake, which has more people than the new one though the call still counts them.
+fn keep_fuller(ask: &ReportAsk, before: u64, found: u64, result: &mut ReportResult) {
+    let counted = ask.people.unwrap_or(0);
+    let message = format!(
+        "it shrank from {before} participants to {found}, and the call counts {counted}; the earlier one is kept"
+    );
+    result.warning = Some(ask.warning("report_shrank", &message));
+    if !ask.is_current() {
+        result.landing.status = Status::Pending;
+        result.landing.reason = Some(message);
+        result.landing.attempts += 1;
     }
 }
 
@@ -247,44 +366,10 @@ async fn keep(
     verdict: Verdict,
     result: &mut ReportResult,
 ) {
-    let had_one = ask.before.usable().is_some();
-    let had_people = ask
-        .before
-        .usable()
-        .is_some_and(|landed| landed.participants != Some(0));
-    let (status, reason, usable, participants) = match verdict {
-        Verdict::Good { participants } => (Status::Done, None, true, participants),
-        Verdict::Empty | Verdict::Unpeopled if ask.is_current() => {
-            result.warning = Some(ask.warning(
-                "report_kept",
-                "it came back empty; the report in the lake is kept",
-            ));
-            return;
-        }
-        Verdict::Unpeopled if !had_people => {
-            // Perhaps it is not ready, perhaps its shape is not mapped yet: a rebuild with another mapping can use it.
-            (Status::Pending, Some(UNPEOPLED.into()), true, Some(0))
-        }
-        Verdict::Empty | Verdict::Unpeopled => {
-            let reason = if had_one {
-                "the report came back empty; the earlier one is kept"
-            } else {
-                "the report is empty"
-            };
-            result.landing.status = Status::Pending;
-            result.landing.reason = Some(reason.into());
-            result.landing.attempts += 1;
-            return;
-        }
-        Verdict::Bad(why) if had_one => {
-            result.landing.status = Status::Failed;
-            result.landing.reason = Some(format!("{why}; the earlier one is kept"));
-            result.landing.attempts += 1;
-            return;
-        }
-        Verdict::Bad(why) => (Status::Failed, Some(why), false, None),
-    };
     let sha256 = hex::encode(Sha256::digest(&bytes));
+    let Some(answer) = weigh(ask, verdict, &sha256, result) else {
+        return;
+    };
     let key = key::report(ask.date, &ask.space, &ask.call, ask.format);
     let known = ask
         .before
@@ -299,6 +384,13 @@ async fn keep(
         result.landing.attempts += 1;
         return;
     }
+    let Answer {
+        status,
+        reason,
+        usable,
+        participants,
+        shortfall,
+    } = answer;
     result.landing = Landing {
         status,
         reason,
@@ -314,6 +406,7 @@ async fn keep(
             landed_at: context.now,
             usable,
             participants,
+            shortfall,
             of: Some(ask.of.clone()),
         }),
     };
@@ -325,14 +418,155 @@ async fn keep(
     }
 }
 
-/// A report that has other participants than the call counts is kept, and said.
+/// A report that has other participants than the call counts is kept, and said: more of them, or far fewer.
 fn differing_count(ask: &ReportAsk, participants: Option<u64>) -> Option<Problem> {
-    let (counted, found) = (ask.participants?, participants?);
-    (counted > 0 && u64::try_from(counted).is_ok_and(|counted| counted < found)).then(|| {
-        let message = format!("the call counts {counted} participants, its report has {found}");
+    let (counted, found) = (u64::try_from(ask.participants?).ok()?, participants?);
+    let least = ask.people.unwrap_or(counted);
+    let is_far_fewer = found > 0 && 2 * found < least && found + 2 <= least;
+    let named = if is_far_fewer { least } else { counted };
+    (counted > 0 && (counted < found || is_far_fewer)).then(|| {
+        let message = format!("the call counts {named} participants, its report has {found}");
         Problem::new("participants_differ", message)
             .on(ask.date, &ask.space)
             .room(&ask.room)
             .call(&ask.call)
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    /// A report that is asked for again. The one in the lake has so many participants.
+    fn ask(before: Option<(Status, u64, Option<Shortfall>)>, counted: i64, is_current: bool) -> ReportAsk {
+        let before = before.map_or(
+            Landing::pending("not asked for yet"),
+            |(status, participants, shortfall)| Landing {
+                status,
+                reason: None,
+                attempts: 0,
+                landed: Some(Landed {
+                    key: "k".into(),
+                    bytes: 1,
+                    sha256: "before".into(),
+                    landed_at: chrono::DateTime::UNIX_EPOCH,
+                    usable: true,
+                    participants: Some(participants),
+                    shortfall,
+                    of: Some(if is_current { "state" } else { "earlier" }.into()),
+                }),
+            },
+        );
+        ReportAsk {
+            date: "2026-11-22".parse().expect("a date"),
+            space: "s".to_owned(),
+            room: "r".to_owned(),
+            call: "c".to_owned(),
+            format: ReportFormat::Json,
+            participants: Some(counted),
+            people: u64::try_from(counted).ok(),
+            of: "state".into(),
+            before,
+            force: true,
+        }
+    }
+
+    /// Status of what is kept of an answer, or none; the warning; the status of what was there before.
+    fn weighed(ask: &ReportAsk, verdict: Verdict) -> (Option<Status>, Option<String>, Status) {
+        let mut result = unchanged(ask);
+        let answer = weigh(ask, verdict, "now", &mut result);
+        let warning = result.warning.map(|warning| {
+            assert_eq!(warning.call_id.as_deref(), Some("c"));
+            warning.kind
+        });
+        (answer.map(|answer| answer.status), warning, result.landing.status)
+    }
+
+    fn good(participants: u64) -> Verdict {
+        Verdict::Good {
+            participants: Some(participants),
+        }
+    }
+
+    fn short(lack: Shortfall) -> Verdict {
+        Verdict::Short {
+            lack,
+            participants: Some(0),
+        }
+    }
+
+    #[test]
+    fn a_report_that_shrank_does_not_replace_the_fuller_one() {
+        let shrank = Some("report_shrank".to_owned());
+        let five = Some((Status::Done, 5, None));
+        assert_eq!(
+            weighed(&ask(five, 5, true), good(1)),
+            (None, shrank.clone(), Status::Done)
+        );
+        assert_eq!(
+            weighed(&ask(five, 5, false), good(1)),
+            (None, shrank, Status::Pending)
+        );
+        // The call counts no more than that, or the report has grown.
+        for (counted, found) in [(1, 1), (5, 5), (5, 6)] {
+            let kept = weighed(&ask(five, counted, true), good(found));
+            assert_eq!((kept.0, kept.1), (Some(Status::Done), None), "{counted} {found}");
+        }
+        let timeless = Some((Status::Pending, 5, Some(Shortfall::Timeless)));
+        assert_eq!(weighed(&ask(timeless, 5, true), good(1)).0, Some(Status::Done));
+    }
+
+    #[test]
+    fn a_report_that_falls_short_is_pending_and_replaces_none_that_says_more() {
+        use Shortfall::{Nobody, Timeless};
+        for (before, lack, kept) in [
+            (None, Nobody, true),
+            (None, Timeless, true),
+            (Some((Status::Pending, 0, Some(Nobody))), Timeless, true),
+            (Some((Status::Pending, 5, Some(Timeless))), Timeless, true),
+            (Some((Status::Pending, 5, Some(Timeless))), Nobody, false),
+            (Some((Status::Done, 5, None)), Timeless, false),
+        ] {
+            let (status, warning, left) = weighed(&ask(before, 5, false), short(lack));
+            assert_eq!(status, kept.then_some(Status::Pending), "{before:?} {lack:?}");
+            assert_eq!((warning, left), (None, Status::Pending), "{before:?} {lack:?}");
+        }
+        let of_this_state = ask(Some((Status::Done, 5, None)), 5, true);
+        let kept = (None, Some("report_kept".to_owned()), Status::Done);
+        assert_eq!(weighed(&of_this_state, short(Timeless)), kept);
+    }
+
+    #[test]
+    fn far_fewer_people_than_the_call_counts_are_named() {
+        for (counted, found, is_named) in [
+            (5, 2, true),
+            (5, 3, false),
+            (4, 2, false),
+            (2, 1, false),
+            (3, 1, true),
+            (5, 6, true),
+            (0, 3, false),
+        ] {
+            let named = differing_count(&ask(None, counted, true), Some(found));
+            assert_eq!(named.is_some(), is_named, "{counted} {found}");
+        }
+    }
+
+    #[test]
+    fn every_join_is_not_a_person() {
+        let mut entry = CallEntry {
+            room_id: "r".to_owned(),
+            started_at: None,
+            finished_at: None,
+            participants: Some(12),
+            call: json!({"participantsCount": 5, "totalParticipantsCount": 12, "uniqueParticipantsCount": "4"}),
+            pending: None,
+            reports: std::collections::BTreeMap::new(),
+        };
+        assert_eq!(people_counted(&entry), Some(4));
+        entry.call = json!({"participantsCount": 0, "totalParticipantsCount": null});
+        assert_eq!(people_counted(&entry), None);
+    }
 }

@@ -219,7 +219,11 @@ pub(super) fn told_of_calls(notes: &Notes, day: &Manifest) -> Vec<Problem> {
         let message = format!("the JSON report tells {json} participants apart, the XLSX one {xlsx}");
         problem("participants_differ", message, call)
     });
-    unreadable.chain(refused).chain(differ).collect()
+    let outside = notes
+        .outside_calls
+        .iter()
+        .map(|(call, outside)| problem("outside_call", outside.sentence(), call).count(outside.stays));
+    unreadable.chain(refused).chain(differ).chain(outside).collect()
 }
 
 #[cfg(test)]

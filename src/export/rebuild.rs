@@ -183,7 +183,8 @@ async fn build(workshop: &Arc<Workshop>, key: &str) -> Result<DayReport> {
         .calls
         .values()
         .filter_map(|call| call.reports.get(&ReportFormat::Json))
-        .filter(|landing| landing.usable().is_some())
+        .filter(|landing| landing.usable().is_some() && landing.shortfall().is_none())
         .count() as u64;
+    day.name_shortfalls();
     Ok(day.report)
 }

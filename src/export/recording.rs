@@ -133,6 +133,7 @@ pub(super) async fn copy(context: &Arc<Context>, ask: RecordAsk) -> RecordResult
                 landed_at: context.now,
                 usable: true,
                 participants: None,
+                shortfall: None,
                 of: Some(ask.of),
             };
             result.landing = Landing {

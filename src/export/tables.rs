@@ -18,7 +18,7 @@ use super::place::Place;
 use super::summary::Problem;
 use super::workshop::Workshop;
 use crate::build::meta::Meta;
-use crate::build::{self, BuiltDay, TableFile};
+use crate::build::{self, Attendance, BuiltDay, FirstCalls, TableFile};
 use crate::lake::key;
 use crate::lake::manifest::{Built, Landing, Manifest};
 use crate::metrics::METRICS;
@@ -142,9 +142,7 @@ async fn step(context: &Arc<Workshop>, day: &mut Day, when: When) -> Result<()> 
         return Ok(());
     }
     loop {
-        // Anew each time: what is gone changes what the tables are made of.
-        let fingerprint = build::fingerprint(&day.manifest, &context.mapping);
-        match build_tables(context, day, &fingerprint, same.unwrap_or(context.now)).await {
+        match build_tables(context, day, same.unwrap_or(context.now)).await {
             Err(error)
                 if error.kind() == ErrorKind::StoreNotFound && forget(&mut day.manifest, error.about()) =>
             {
@@ -233,15 +231,12 @@ pub(super) async fn is_current(
 }
 
 /// Builds the day's tables and puts them in their place.
-async fn build_tables(
-    context: &Arc<Workshop>,
-    day: &mut Day,
-    fingerprint: &str,
-    checked_at: DateTime<Utc>,
-) -> Result<()> {
+async fn build_tables(context: &Arc<Workshop>, day: &mut Day, checked_at: DateTime<Utc>) -> Result<()> {
     let (mut built, meta) = build_whole(context, day, checked_at, Embedded::Kept).await?;
+    let shared = know_first_calls(context, day, &meta, checked_at, &mut built).await?;
     let mut record = Built {
-        fingerprint: fingerprint.to_owned(),
+        // Of the manifest as the build has corrected it.
+        fingerprint: build::fingerprint(&day.manifest, &context.mapping),
         checked_at,
         tables: BTreeMap::new(),
         meetings: built.presence.meetings(),
@@ -251,6 +246,11 @@ async fn build_tables(
     };
     let place = Place::look(context, day).await?;
     put_tables(context, day, &place, &mut built, &meta, &mut record).await?;
+    if record.beside != shared {
+        // Another day was built meanwhile: the participants do not know of it. The next look finds this day stale.
+        record.beside = shared;
+        context.lessons.register(context, &day_id(&day.manifest), &record).await?;
+    }
     place.clear(context, day, &record.tables).await?;
     day.report.counts.days_built = 1;
     day.report.built = Some(day_id(&day.manifest));
@@ -299,7 +299,7 @@ async fn put_tables(
     let beside = context.lessons.beside(context, &id, &record.meetings).await?;
     record.beside.clone_from(&beside.digest);
     let presences = beside.presences(context).await?;
-    let file = build::build_attendance(
+    let Attendance { file, look_alikes } = build::build_attendance(
         &day.manifest,
         &built.presence,
         &presences,
@@ -307,6 +307,15 @@ async fn put_tables(
         meta,
         &mut record.quality,
     )?;
+    let (date, space) = (day.manifest.date, day.manifest.space_id.as_str());
+    let alike = look_alikes.into_iter().map(|(meeting, count)| {
+        let message = format!(
+            "{count} users who are expected and absent have the id of one who was there, but for case or spaces"
+        );
+        let problem = Problem::new("ids_differ_by_case", message).on(date, space);
+        problem.meeting(&meeting).count(count)
+    });
+    day.report.warnings.extend(alike);
     if let Some(file) = file {
         place.put(context, day, file, &mut record.tables).await?;
     }
@@ -333,7 +342,7 @@ async fn build_whole(
     let (date, known) = (day.manifest.date, day.manifest.built.as_ref());
     let mut meta = context.lessons.guess(context, date, known).await?;
     loop {
-        let mut built = run_build(context, day, &meta, checked_at).await?;
+        let mut built = run_build(context, day, &meta, checked_at, FirstCalls::default()).await?;
         let embedded = std::mem::take(&mut built.embedded);
         if held == Embedded::Kept && !embedded.is_empty() {
             context.lessons.take_embedded(context, embedded).await?;
@@ -348,6 +357,24 @@ async fn build_whole(
     }
 }
 
+/// Builds the day again where users were first in another call of a meeting than the build took for it: in another
+/// room, or on another day. Gives the digest of what other days have of the day's meetings.
+async fn know_first_calls(
+    context: &Arc<Workshop>,
+    day: &mut Day,
+    meta: &Meta,
+    checked_at: DateTime<Utc>,
+    built: &mut BuiltDay,
+) -> Result<String> {
+    let (id, meetings) = (day_id(&day.manifest), built.presence.meetings());
+    let beside = context.lessons.beside(context, &id, &meetings).await?;
+    let firsts = built.presence.first_calls(&beside.presences(context).await?);
+    if firsts.contradict(&built.presence, &day.manifest) {
+        *built = run_build(context, day, meta, checked_at, firsts).await?;
+    }
+    Ok(beside.digest)
+}
+
 /// The tables of a stored day as a build of the same gives them; nothing is written.
 ///
 /// # Errors
@@ -359,7 +386,9 @@ pub(super) async fn build_only(
 ) -> Result<Vec<TableFile>> {
     let checked_at = manifest.built.as_ref().map(|built| built.checked_at);
     let mut day = Day::stored(manifest, version);
-    let (built, meta) = build_whole(context, &mut day, checked_at.unwrap_or(context.now), Embedded::Left).await?;
+    let checked_at = checked_at.unwrap_or(context.now);
+    let (mut built, meta) = build_whole(context, &mut day, checked_at, Embedded::Left).await?;
+    know_first_calls(context, &mut day, &meta, checked_at, &mut built).await?;
     let meetings = built.presence.meetings();
     let beside = context
         .lessons
@@ -374,15 +403,17 @@ pub(super) async fn build_only(
         &meta,
         &mut crate::lake::manifest::Quality::default(),
     )?;
-    Ok(built.tables.into_iter().chain(attendance).collect())
+    Ok(built.tables.into_iter().chain(attendance.file).collect())
 }
 
-/// Runs the pure build on a thread of its own, fed with reports in the tables' order.
+/// Runs the pure build on a thread of its own, fed with reports in the tables' order. What it finds reports to be is then
+/// what the manifest says.
 async fn run_build(
     context: &Arc<Workshop>,
     day: &mut Day,
     meta: &Meta,
     checked_at: DateTime<Utc>,
+    firsts: FirstCalls,
 ) -> Result<BuiltDay> {
     let fresh = std::mem::take(&mut day.fresh);
     let manifest = Arc::new(day.manifest.clone());
@@ -392,7 +423,8 @@ async fn run_build(
         let mut receiver = receiver;
         let reports = std::iter::from_fn(move || receiver.blocking_recv());
         let started = std::time::Instant::now();
-        let built = build::build_day(
+        let built = build::build_day_knowing(
+            &firsts,
             &for_build,
             &of_build.mapping,
             of_build.store.url(),
@@ -426,7 +458,11 @@ async fn run_build(
             }
         }
     };
-    tokio::join!(building, feeding).0
+    let built = tokio::join!(building, feeding).0?;
+    for correction in &built.corrections {
+        correction.apply(&mut day.manifest);
+    }
+    Ok(built)
 }
 
 /// Writes a table when it differs from what the store holds.

@@ -152,6 +152,20 @@ pub struct RecordEntry {
     pub file: Landing,
 }
 
+impl CallEntry {
+    /// Whether the report that feeds the tables tells who was in the call: the JSON, or the workbook where no JSON can be
+    /// read.
+    pub fn tells_people(&self) -> bool {
+        let formats = [ReportFormat::Json, ReportFormat::Xlsx];
+        let readable = |landing: &&Landing| {
+            landing.usable().is_some() && landing.shortfall() != Some(Shortfall::Unreadable)
+        };
+        let mut reports = formats.iter().filter_map(|format| self.reports.get(format));
+        let feeding = reports.find(readable);
+        feeding.is_some_and(|landing| landing.shortfall() != Some(Shortfall::Nobody))
+    }
+}
+
 /// How far something to be landed has come.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -170,8 +184,45 @@ pub enum Status {
     Lost,
 }
 
+/// What a report in the lake lacks to be taken for its call's. Its bytes are kept: another mapping may read them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Shortfall {
+    /// It can no longer be read as its format.
+    Unreadable,
+    /// The call counts participants, and the mapping finds none.
+    Nobody,
+    /// None of its session times can be read, or it says of everybody that they were not there though the call counts
+    /// participants.
+    Timeless,
+}
+
+impl Shortfall {
+    /// The reason for people.
+    pub fn reason(self) -> &'static str {
+        match self {
+            Self::Unreadable => "the report in the lake can't be read",
+            Self::Nobody => {
+                "the call counts participants, the report has none where the mapping looks for them"
+            }
+            Self::Timeless => {
+                "no session time of the report can be read, so it does not say who was there when"
+            }
+        }
+    }
+
+    /// The status of a report that falls short so.
+    pub fn status(self) -> Status {
+        match self {
+            Self::Unreadable => Status::Failed,
+            // Perhaps it is not ready, perhaps its shape is not mapped yet.
+            Self::Nobody | Self::Timeless => Status::Pending,
+        }
+    }
+}
+
 /// What became of one thing to be landed.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Landing {
     /// How far it has come.
     pub status: Status,
@@ -217,6 +268,21 @@ impl Landing {
         if rank(&other) > rank(&self) { other } else { self }
     }
 
+    /// Takes the landed bytes for good.
+    pub fn finish(&mut self) {
+        self.status = Status::Done;
+        self.reason = None;
+        self.attempts = 0;
+    }
+
+    /// What the report in the lake lacks.
+    pub fn shortfall(&self) -> Option<Shortfall> {
+        let landed = self.usable()?;
+        // Manifests of earlier versions say it by the count alone.
+        let is_empty = landed.participants == Some(0) && self.status != Status::Done;
+        landed.shortfall.or_else(|| is_empty.then_some(Shortfall::Nobody))
+    }
+
     /// The landed bytes, where tables may be built from them.
     pub fn usable(&self) -> Option<&Landed> {
         self.landed.as_ref().filter(|landed| landed.usable)
@@ -224,7 +290,7 @@ impl Landing {
 }
 
 /// Bytes in the lake.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Landed {
     /// Their key.
     pub key: String,
@@ -239,6 +305,9 @@ pub struct Landed {
     /// Participants that a report counts.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub participants: Option<u64>,
+    /// What the report lacks to be taken for its call's.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub shortfall: Option<Shortfall>,
     /// Digest of the call's state that the report was taken for: another state asks for another report.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub of: Option<String>,

@@ -11,8 +11,10 @@ use crate::build::cell::Cell;
 use crate::build::day::{Day, Fed, template};
 use crate::build::notes::{Notes, Observation};
 use crate::build::rows::Row;
+use crate::build::turnout::Turnout;
+use crate::config::ReportFormat;
 use crate::error::{Error, ErrorKind, Result};
-use crate::lake::manifest::CallEntry;
+use crate::lake::manifest::{CallEntry, Shortfall};
 use crate::lake::table::{Table, builtin};
 
 /// The table of all rows.
@@ -39,6 +41,7 @@ impl Day<'_> {
             Err(Stop::Failed(error)) => return Err(error),
             Err(Stop::Refused(refusal)) => {
                 self.notes.refused_workbooks.push((id.to_owned(), refusal));
+                self.judge(id, call, ReportFormat::Xlsx, Some(Shortfall::Unreadable), None);
                 return Ok(json);
             }
         };
@@ -52,13 +55,20 @@ impl Day<'_> {
                 rows::rows(plan, sheets(&plan.table).unwrap_or_default(), template, notes)
             })?;
             let there = sheets_of_participants(&workbook);
+            let shortfall = fed.turnout.shortfall(call.participants);
+            let participants = there.then_some(fed.participants);
+            self.judge(id, call, ReportFormat::Xlsx, shortfall, participants);
             return Ok(Some(Fed {
                 people: fed.people.filter(|_| there),
                 ..fed
             }));
         };
-        let there = self.people_of(&workbook, id);
-        if let (Some(json), Some(xlsx)) = (json.people, there)
+        let (there, turnout) = self.people_of(&workbook, id).unzip();
+        let shortfall = turnout.unwrap_or_default().shortfall(call.participants);
+        self.judge(id, call, ReportFormat::Xlsx, shortfall, there);
+        // One that falls short is named for that.
+        let told = there.filter(|_| shortfall.is_none());
+        if let (Some(json), Some(xlsx)) = (json.people, told)
             && json != xlsx
         {
             self.notes
@@ -69,7 +79,7 @@ impl Day<'_> {
     }
 
     /// The participants that a workbook tells apart, where it has their sheet.
-    fn people_of(&self, workbook: &workbook::Workbook, id: &str) -> Option<u64> {
+    fn people_of(&self, workbook: &workbook::Workbook, id: &str) -> Option<(u64, Turnout)> {
         let (plan, people) = self
             .plans
             .iter()
@@ -79,7 +89,8 @@ impl Day<'_> {
         // What does not fit is told of tables that are fed.
         let mut notes = Notes::default();
         let rows = rows::rows(plan, sheets, &start, &mut notes);
-        Some(people.settle_stays(rows, id, None, &mut notes).len() as u64)
+        let settled = people.settle_stays(rows, id, None, &mut notes);
+        Some((settled.rows.len() as u64, settled.turnout))
     }
 }
 

@@ -7,6 +7,7 @@ use crate::build::cell::Cell;
 use crate::build::mapping::Mapping;
 use crate::build::notes::Notes;
 use crate::build::people::People;
+use crate::build::turnout::Turnout;
 
 /// What a workbook looks like.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -15,6 +16,8 @@ pub struct BookInspection {
     pub empty: bool,
     /// The participants that it tells apart; none where the mapping does not find their sheet.
     pub participants: Option<u64>,
+    /// The people that the mapping finds.
+    pub turnout: Turnout,
 }
 
 /// Reads a workbook to its end.
@@ -33,10 +36,11 @@ pub fn inspect_workbook(bytes: &[u8], mapping: &Mapping) -> Result<BookInspectio
         let template = vec![Cell::Null; plan.table.columns.len()];
         let mut notes = Notes::default();
         let rows = rows::rows(plan, sheets, &template, &mut notes);
-        Some(people.settle_stays(rows, "", None, &mut notes).len() as u64)
+        Some(people.settle_stays(rows, "", None, &mut notes))
     });
     Ok(BookInspection {
         empty: workbook.rows == 0,
-        participants,
+        participants: participants.as_ref().map(|settled| settled.rows.len() as u64),
+        turnout: participants.map(|settled| settled.turnout).unwrap_or_default(),
     })
 }

@@ -6,11 +6,12 @@ use serde_json::{Map, Value};
 
 use super::plan::{JOINED, LEFT, Target};
 use super::workbook::BoundSheet;
-use crate::build::cell::{Cell, Session};
+use crate::build::cell::Cell;
 use crate::build::mapping::TablePlan;
 use crate::build::notes::{Kept, Notes};
 use crate::build::rows::Row;
 use crate::build::shape;
+use crate::build::stay::{ReportedStay, ReportedStays, read_stay};
 use crate::lenient::{self, Reading};
 
 /// The rows of a table. Each starts as `template`, which holds what does not come from the workbook.
@@ -65,8 +66,12 @@ fn row<'v>(
         .iter()
         .position(|column| column.kind == crate::lake::table::Type::Sessions);
     if let Some(index) = stays {
-        let (session, wrong) = session(joined, left);
-        row.cells[index] = session.map_or(Cell::Null, |session| Cell::Sessions(vec![session]));
+        let (stays, wrong) = stays_of(joined, left);
+        let (sessions, unreadable) = stays.cells();
+        row.cells[index] = sessions;
+        if let Some(index) = plan.table.index("sessions_unreadable") {
+            row.cells[index] = unreadable;
+        }
         if let Some(name) = wrong {
             notes.bad(&plan.table.name, name);
         }
@@ -85,22 +90,19 @@ fn is_row(plan: &TablePlan, values: &[(Rc<Target>, Value)]) -> bool {
     values.iter().any(|(target, _)| feeds(target)) && (values.iter().any(begins) || !is_skipped())
 }
 
-/// The stay that a row is, and what of it can't be read. A good start is kept whatever the end is: without one, or with
-/// one before the start, the stay is open. Without a start the person was there, and nothing is known of the stay.
-fn session(joined: Option<&Value>, left: Option<&Value>) -> (Option<Session>, Option<&'static str>) {
-    let [joined, left] = [joined, left].map(|value| {
-        let read = value.map_or(Reading::Absent, lenient::read_instant);
-        match read {
-            Reading::Read(instant) => Reading::Read(instant.timestamp_micros()),
-            Reading::Absent => Reading::Absent,
-            Reading::Unreadable => Reading::Unreadable,
-        }
-    });
-    let Reading::Read(joined) = joined else {
-        let is_nothing = joined == Reading::Absent && left == Reading::Absent;
-        return (None, (!is_nothing).then_some(JOINED));
+/// The stay that a row is, and the name of what is wrong with it. Without any time the row says nothing of stays.
+fn stays_of(joined: Option<&Value>, left: Option<&Value>) -> (ReportedStays, Option<&'static str>) {
+    let [joined, left] = [joined, left].map(|value| value.map_or(Reading::Absent, lenient::read_instant));
+    let mut stays = ReportedStays::default();
+    if joined == Reading::Absent && left == Reading::Absent {
+        return (stays, None);
+    }
+    let stay = read_stay(joined, left);
+    stays.add(stay);
+    let wrong = match stay {
+        ReportedStay::Read(_) => None,
+        ReportedStay::EndUnreadable(_) => Some(LEFT),
+        ReportedStay::Unreadable => Some(JOINED),
     };
-    let end = left.ok().filter(|left| *left >= joined);
-    let wrong = (left != Reading::Absent && end.is_none()).then_some(LEFT);
-    (Some(Session { joined, left: end }), wrong)
+    (stays, wrong)
 }

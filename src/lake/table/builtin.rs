@@ -74,6 +74,9 @@ pub const CALL_COLUMNS: [&str; 7] = [
     "call_finished_at",
 ];
 
+/// The columns of `participants` that say how a row came about: the program's own too.
+pub const PERSON_COLUMNS: [&str; 3] = ["sessions_unreadable", "source", "identity"];
+
 /// The columns that tell a row's call.
 pub fn call_columns() -> Vec<Column> {
     columns![
@@ -149,7 +152,7 @@ fn participants() -> Table {
         column.key = column.name == "call_id";
     }
     let own = columns![
-        "participant_id" Key "Id of the participant in the report; `anon-…` is the program's own where the report has none",
+        "participant_id" Key "Id of the participant in the report; `anon-…` is the program's own where the report has none, or gives it to somebody else too",
         "name" Text "Name that the participant entered the room with (report)",
         "role" Text "Role in the room as the report names it: user, moderator or another; null where it names none (report)",
         "email" Text "E-mail, where it was asked for or passed with the invitation (report)",
@@ -158,9 +161,10 @@ fn participants() -> Table {
         "external_meeting_id" Text "Id of the meeting in the LMS (report externalMeetingId)",
         "first_joined_at" Timestamp "Start of the first session",
         "last_left_at" Timestamp "End of the last session; an open one ends with the call",
-        "sessions" Sessions "Stays in the call, sorted, as reported; left_at is null where one is open",
+        "sessions" Sessions "Stays in the call that could be read, sorted; left_at is null where one is open or its end can't be read. An empty list: the report says that the participant was not there. Null: the participant was there, and the report has no times of it or none that can be read",
         "sessions_count" Int64 "Number of sessions",
-        "duration_s" Double "Seconds in the call: overlapping sessions counted once, an open one ends with the call",
+        "sessions_unreadable" Int64 "Stays that the report tells of and whose start can't be read; they are not in sessions",
+        "duration_s" Double "Seconds in the call: overlapping sessions counted once, an open one ends with the call; at least so many where sessions_unreadable is above 0; null where sessions is",
         "camera_s" Double "Seconds with the camera on (report)",
         "microphone_s" Double "Seconds with the microphone on (report)",
         "screen_s" Double "Seconds of screen sharing (report)",
@@ -169,7 +173,9 @@ fn participants() -> Table {
         "hand_raises_count" Int64 "Times the hand was raised (report)",
     ];
     let late = columns![
-        "late_s" Double "Seconds from the scheduled start of the lesson to the first join, not below 0; null without lesson meta",
+        "late_s" Double "Seconds from the scheduled start of the lesson to the first join, not below 0; only where the user was first in the meeting, else null; null too without lesson meta, and where a stay can't be read",
+        "source" Text "Format of the report that the row comes from: json or xlsx",
+        "identity" Text "What tells the participant apart, and rows of one were joined by: id, external_user_id, email, phone or name; null where the report has none of them",
         "extra" Json "Fields of the source object that no column takes, as a JSON object; null when there are none",
     ];
     table(
@@ -279,7 +285,7 @@ fn recordings() -> Table {
         "started_at" Timestamp "Start of the record (API startedAt)",
         "finished_at" Timestamp "End of the record (API finishedAt); null while it runs",
         "file_size" Int64 "Size in bytes as the API says; may be wrong (API fileSize)",
-        "status" Text "Whether the file is in the lake: done, pending or failed; failed also where it is refused, lost or was never made, see error",
+        "status" Text "Whether the file is in the lake: done, pending, failed (also when refused), unavailable (the platform has given it up) or lost (given up on after export.give_up)",
         "uri" Text "Where the file lies; null unless done",
         "bytes" Int64 "Size in bytes of the file in the lake; null unless done",
         "sha256" Text "SHA-256 of the file in the lake, in hex; null unless done",
@@ -340,14 +346,15 @@ fn lesson_attendance() -> Table {
         "external_user_id" Key "Id of the user in the LMS",
     ];
     let own = columns![
-        "attended" Bool "Whether the user was in one of the meeting's calls",
+        "attended" Bool "Whether the user was in one of the meeting's calls; null where none has the user and calls_without_report is above 0",
         "call_ids" Strings "The meeting's calls that the user was in, in order of their start",
         "first_joined_at" Timestamp "Start of the first session in any of them",
         "last_left_at" Timestamp "End of the last one; an open one ends with its call",
-        "duration_s" Double "Seconds in the meeting's calls, overlapping sessions counted once, not cut to the schedule",
-        "attended_share" Double "duration_s of the scheduled length, or of the calls' where none is scheduled; 0 to 1",
-        "late_s" Double "Seconds from the scheduled start to the first join, not below 0; null without either",
-        "left_early_s" Double "Seconds from the last leave to the scheduled end, not below 0; null without either",
+        "duration_s" Double "Seconds in the meeting's calls, overlapping sessions counted once, not cut to the schedule; null where a session can't be read or attended is null",
+        "attended_share" Double "duration_s of the scheduled length, or of the calls' where none is scheduled; 0 to 1; null where duration_s is",
+        "late_s" Double "Seconds from the scheduled start to the first join, not below 0; null without either, and where a session can't be read",
+        "left_early_s" Double "Seconds from the last leave to the scheduled end, not below 0; null without either, and where a session can't be read",
+        "calls_without_report" Int64 "Calls in the meeting's rooms on the day that overlap the schedule and have no report that says who was there",
     ];
     table(
         "lesson_attendance",
@@ -364,14 +371,17 @@ fn coverage() -> Table {
         "calls" Int64 "Calls of the day",
         "calls_pending" Int64 "Calls that run or have not settled",
         "reports_done" Int64 "Reports in the lake (a call has one for each configured format)",
-        "reports_pending" Int64 "Reports that are not there yet",
+        "reports_pending" Int64 "Reports that are not there yet, or say nothing that the mapping understands of who was there",
         "reports_failed" Int64 "Reports that could not be had or not be used",
         "reports_denied" Int64 "Reports that the API refuses to this token or tariff",
+        "reports_lost" Int64 "Reports that did not come within export.give_up",
         "records_done" Int64 "Recordings in the lake",
         "records_pending" Int64 "Recordings that are not there yet",
-        "records_failed" Int64 "Recordings that could not be had, are refused, or will never come",
+        "records_failed" Int64 "Recordings that could not be had or are refused",
+        "records_unavailable" Int64 "Recordings that the platform itself has given up",
+        "records_lost" Int64 "Recordings that did not come within export.give_up",
         "recorded_bytes" Int64 "Size in bytes of the recordings in the lake",
-        "complete" Bool "Whether later runs have nothing to fetch: nothing is pending, nothing failed",
+        "complete" Bool "Whether all that the platform has of the room on the day is in the lake: all was listed, and nothing is pending, failed, denied or lost",
         "reason" Text "Why the first thing that is not done is not; null where all is done",
         "checked_at" Timestamp "When the day last changed",
     ];

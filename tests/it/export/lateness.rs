@@ -218,7 +218,14 @@ async fn what_never_comes_is_lost_named_once_and_closes_its_day() {
     let coverage = lake
         .rows(
             "coverage",
-            &["complete", "reason", "reports_failed", "records_failed"],
+            &[
+                "complete",
+                "reason",
+                "reports_failed",
+                "records_failed",
+                "reports_lost",
+                "records_lost",
+            ],
         )
         .await;
     let sum = |column: &str| {
@@ -227,7 +234,8 @@ async fn what_never_comes_is_lost_named_once_and_closes_its_day() {
             .map(|row| row[column].parse::<u64>().unwrap())
             .sum::<u64>()
     };
-    assert_eq!((sum("reports_failed"), sum("records_failed")), (2, 1));
+    assert_eq!((sum("reports_failed"), sum("records_failed")), (0, 0));
+    assert_eq!((sum("reports_lost"), sum("records_lost")), (2, 1));
     let incomplete: Vec<_> = coverage.iter().filter(|row| row["complete"] == "false").collect();
     assert!(
         !incomplete.is_empty() && incomplete.iter().all(|row| row["reason"].starts_with("lost: ")),
@@ -236,7 +244,7 @@ async fn what_never_comes_is_lost_named_once_and_closes_its_day() {
     let recordings = lake.rows("recordings", &["record_id", "status", "error"]).await;
     let lost = recordings.iter().find(|row| row["record_id"] == record).unwrap();
     assert!(
-        lost["status"] == "failed" && lost["error"].starts_with("lost: "),
+        lost["status"] == "lost" && lost["error"].starts_with("lost: "),
         "{lost:?}"
     );
 

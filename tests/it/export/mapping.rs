@@ -193,6 +193,7 @@ async fn a_rebuild_of_the_same_writes_nothing_and_of_a_new_mapping_all_the_past(
         check.contains("FAIL  mapping") && check.contains("in the lake") && check.contains("data (1)"),
         "{check}"
     );
+    assert_eq!(done_and_complete(&lake).await, (false, false));
     let (contents, written) = (lake.contents().await, lake.written());
     let requests = sim.total_count();
     let same = rebuild(&sim, &lake, "").await.expect(0);
@@ -214,6 +215,7 @@ async fn a_rebuild_of_the_same_writes_nothing_and_of_a_new_mapping_all_the_past(
         tables(&expected, &OF_REPORTS).await
     );
     assert_eq!(tables(&lake, &["visits"]).await.len(), 3);
+    assert_eq!(done_and_complete(&lake).await, (true, true));
     let again = rebuild(&sim, &lake, path).await.expect(0);
     assert_eq!(again.count("writes"), 0);
     assert_eq!(sim.total_count(), requests, "a rebuild asks nobody");
@@ -223,6 +225,29 @@ async fn a_rebuild_of_the_same_writes_nothing_and_of_a_new_mapping_all_the_past(
         .await
         .expect(0);
     assert!(tables(&lake, &["visits"]).await.is_empty());
+    // A mapping that finds nobody again does not say that all is done.
+    let worse = rebuild(&sim, &lake, "").await.expect(0);
+    assert_eq!(done_and_complete(&lake).await, (false, false));
+    let pending = worse.summary()["pending"].clone();
+    let pending = pending.as_array().unwrap();
+    assert!(
+        !pending.is_empty() && pending.iter().all(|it| it["call_id"].is_string()),
+        "{pending:?}"
+    );
+}
+
+/// Whether the lake's JSON reports are done, and its days complete; all of them, or none.
+async fn done_and_complete(lake: &Lake) -> (bool, bool) {
+    let mut done = Vec::new();
+    for day in lake.manifests().await {
+        let calls = day["calls"].as_object().unwrap().values();
+        done.extend(calls.map(|call| call["reports"]["json"]["status"] == "done"));
+    }
+    let coverage = lake.rows("coverage", &["complete", "calls"]).await;
+    let with_calls = coverage.iter().filter(|row| row["calls"] != "0");
+    let complete: Vec<_> = with_calls.map(|row| row["complete"] == "true").collect();
+    assert!(done.iter().all(|it| *it == done[0]) && complete.iter().all(|it| *it == complete[0]));
+    (done[0], complete[0])
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -167,6 +167,74 @@ async fn an_empty_report_is_pending_and_never_replaces_one_that_had_rows() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_report_that_shrank_or_lost_its_times_is_named_and_replaces_nothing() {
+    let (sim, lake) = (Simulator::start(small()).await.unwrap(), Lake::folder());
+    let range = range(&sim);
+    let force = backfill(&range, &["--force"]);
+    Telelake::against(&sim, &lake, &force).run().await.expect(0);
+    let (call, people) = {
+        let school = sim.school();
+        let largest = school.calls.iter().max_by_key(|call| call.participants.len());
+        largest
+            .map(|call| (call.id.clone(), call.participants.len()))
+            .unwrap()
+    };
+    assert!(people > 2);
+    let key = report_of(&lake, &call).await["landed"]["key"].clone();
+    let report: serde_json::Value = serde_json::from_slice(&lake.get(key.as_str().unwrap()).await).unwrap();
+    let mut timeless = report.clone();
+    for person in timeless["participants"].as_array_mut().unwrap() {
+        person["sessions"] = json!([{"joinedAt": "утром", "leftAt": "вечером"}]);
+    }
+    for (other, kind) in [
+        (Report::Without(people - 1), "report_shrank"),
+        (Report::bytes(timeless.to_string()), "report_kept"),
+    ] {
+        sim.edit(|school| {
+            let entry = school.calls.iter_mut().find(|entry| entry.id == call);
+            entry.unwrap().json = other;
+        });
+        let run = Telelake::against(&sim, &lake, &force).run().await.expect(0);
+        let warnings = run.summary()["warnings"].clone();
+        let named = warnings.as_array().unwrap().iter().any(|warning| {
+            warning["kind"] == kind && warning["call_id"] == json!(call) && warning["date"].is_string()
+        });
+        assert!(named, "{kind}: {warnings}");
+        assert_whole(&lake, &sim, chrono_tz::Tz::UTC).await;
+    }
+
+    // In a new lake it is pending with the reason, and everybody in it was there.
+    let new = Lake::folder();
+    let run = Telelake::against(&sim, &new, &force).run().await.expect(0);
+    assert_eq!(run.count("reports_pending"), 1);
+    let landing = report_of(&new, &call).await;
+    assert_eq!(
+        (&landing["status"], &landing["landed"]["shortfall"]),
+        (&json!("pending"), &json!("timeless"))
+    );
+    assert!(
+        landing["reason"].as_str().unwrap().contains("session time"),
+        "{landing}"
+    );
+    let seen = new
+        .rows("participants", &["call_id", "sessions", "sessions_unreadable"])
+        .await;
+    let of_call: Vec<_> = seen.iter().filter(|row| row["call_id"] == call).collect();
+    assert_eq!(of_call.len(), people);
+    assert!(
+        of_call
+            .iter()
+            .all(|row| row["sessions"].is_empty() && row["sessions_unreadable"] == "1")
+    );
+    let coverage = new.rows("coverage", &["complete", "reports_pending"]).await;
+    assert!(
+        coverage
+            .iter()
+            .any(|row| row["complete"] == "false" && row["reports_pending"] == "1")
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_call_that_runs_is_pending_until_it_has_ended() {
     let (sim, lake) = (Simulator::start(small()).await.unwrap(), Lake::folder());
     let end = sim.edit(|school| school.calls[0].finished_at.take());
