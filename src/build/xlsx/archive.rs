@@ -60,6 +60,9 @@ impl Bounds {
     }
 }
 
+/// A part on its way out of an archive.
+type ArchivePart<'a, 'b> = Part<ZipFile<'a, Cursor<&'b [u8]>>>;
+
 /// An archive that is within the bounds.
 pub(super) struct Archive<'b> {
     archive: ZipArchive<Cursor<&'b [u8]>>,
@@ -86,7 +89,7 @@ impl<'b> Archive<'b> {
     }
 
     /// Opens a part, whatever the case of its name; none where there is none.
-    pub fn part(&mut self, name: &str) -> Result<Option<Part<ZipFile<'_, Cursor<&'b [u8]>>>>, Refusal> {
+    pub fn part(&mut self, name: &str) -> Result<Option<ArchivePart<'_, 'b>>, Refusal> {
         let Some(place) = self.places.get(&plain(name)) else {
             return Ok(None);
         };
