@@ -1,5 +1,6 @@
 //! Where the configuration comes from: a TOML file, the environment laid over it, and files of secrets.
 
+use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
 use toml::{Table, Value};
@@ -26,6 +27,8 @@ pub struct Source {
     pub file: Option<PathBuf>,
     /// The environment.
     pub env: Vec<(String, String)>,
+    /// Variables of ours whose value is not UTF-8.
+    pub unreadable: Vec<String>,
 }
 
 impl Source {
@@ -33,11 +36,23 @@ impl Source {
     /// process's environment.
     pub fn of_process(file: Option<PathBuf>) -> Self {
         let file = file.or_else(|| Path::new(DEFAULT_FILE).exists().then(|| DEFAULT_FILE.into()));
-        // A variable that is not UTF-8 can't be one of ours.
-        let env = std::env::vars_os()
-            .filter_map(|(key, value)| Some((key.into_string().ok()?, value.into_string().ok()?)))
-            .collect();
-        Self { file, env }
+        Self::new(file, std::env::vars_os())
+    }
+
+    fn new(file: Option<PathBuf>, variables: impl Iterator<Item = (OsString, OsString)>) -> Self {
+        let mut source = Self {
+            file,
+            ..Self::default()
+        };
+        for (name, value) in variables {
+            match (name.into_string(), value.into_string()) {
+                (Ok(name), Ok(value)) => source.env.push((name, value)),
+                (Ok(name), Err(_)) if name.starts_with(PREFIX) => source.unreadable.push(name),
+                // A variable whose name is not UTF-8 can't be one of ours.
+                _ => {}
+            }
+        }
+        source
     }
 }
 
@@ -47,6 +62,9 @@ impl Config {
     /// # Errors
     /// `Config`, naming the file and line, the variable or the key.
     pub fn load(source: &Source) -> Result<Self> {
+        if let Some(name) = source.unreadable.first() {
+            return Err(Error::new(ErrorKind::Config, name, "is not UTF-8"));
+        }
         let template = Table::try_from(Config::default())
             .map_err(|e| Error::new(ErrorKind::Internal, "default configuration", e.to_string()))?;
         let mut table = match &source.file {
@@ -304,7 +322,11 @@ mod tests {
             .iter()
             .map(|(k, v)| ((*k).to_owned(), (*v).to_owned()))
             .collect();
-        Config::load(&Source { file: path, env })
+        Config::load(&Source {
+            file: path,
+            env,
+            unreadable: Vec::new(),
+        })
     }
 
     #[test]
@@ -417,6 +439,19 @@ mod tests {
         assert_eq!(
             load(None, &links).expect("loads"),
             load(None, &[]).expect("loads")
+        );
+    }
+
+    #[test]
+    fn a_variable_that_is_not_utf_8_is_told_where_it_is_ours() {
+        use std::os::unix::ffi::OsStringExt;
+        let odd = || OsString::from_vec(b"/etc/\xff".to_vec());
+        let of = |name: &str| Source::new(None, [(name.into(), odd()), (odd(), "x".into())].into_iter());
+        Config::load(&of("LESSOPEN")).expect("another's");
+        let error = Config::load(&of("TELELAKE_API__TOKEN_FILE")).expect_err("ours");
+        assert_eq!(
+            (error.about(), error.kind()),
+            ("TELELAKE_API__TOKEN_FILE", ErrorKind::Config)
         );
     }
 

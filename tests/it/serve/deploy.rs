@@ -157,6 +157,7 @@ fn kubernetes_runs_without_rights_and_its_configuration_is_one() {
     let config = Config::load(&Source {
         file: Some(file),
         env: Vec::new(),
+        ..Source::default()
     })
     .unwrap();
     config.require_listen().unwrap();
@@ -185,7 +186,11 @@ fn compose_sets_keys_that_there_are() {
             (name.clone(), value)
         })
         .collect();
-    let config = Config::load(&Source { file: None, env }).unwrap();
+    let config = Config::load(&Source {
+        env,
+        ..Source::default()
+    })
+    .unwrap();
     config.require_listen().unwrap();
     assert!(config.store.url.starts_with("s3://"));
     for name in ["token", "serve-token"] {
