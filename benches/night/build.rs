@@ -150,6 +150,7 @@ fn day(start: DateTime<Utc>, calls: usize) -> (Manifest, BTreeMap<String, Bytes>
                 landed_at: start,
                 usable: true,
                 participants: None,
+                shortfall: None,
                 of: None,
             }),
         };

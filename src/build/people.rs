@@ -216,27 +216,10 @@ impl People {
         let external_id = row.cells[self.known_by[0]].as_text().map(str::to_owned);
         let settled = &mut merging.settled;
         let people = merging.by_id.entry(id.clone()).or_default();
-        let known = people
-            .iter()
-            .position(|person| person.external_id == external_id)
-            .or_else(|| {
-                people
-                    .iter()
-                    .position(|person| person.external_id.is_none() || external_id.is_none())
-            });
-        if let Some(person) = known.map(|at| &mut people[at]) {
+        if let Some(person) = same_person(people, external_id.as_deref()) {
             person.external_id = person.external_id.take().or(external_id);
             merging.is_told[person.at] |= is_told;
-            let mine = &mut settled.rows[person.at];
-            for index in self.identity.into_iter().chain([self.id]) {
-                row.cells[index] = mine.cells[index].clone();
-            }
-            if person.seen.is_empty() {
-                person.seen.insert(digest(mine));
-            }
-            if person.seen.insert(digest(&row)) {
-                self.join(mine, row);
-            }
+            self.take_again(person, &mut settled.rows[person.at], row);
             return;
         }
         if !people.is_empty() {
@@ -257,6 +240,19 @@ impl People {
         });
         settled.rows.push(row);
         merging.is_told.push(is_told);
+    }
+
+    /// Adds a further row of a participant, unless it is one that was there before.
+    fn take_again<'v>(&self, person: &mut Person, mine: &mut Row<'v>, mut row: Row<'v>) {
+        for index in self.identity.into_iter().chain([self.id]) {
+            row.cells[index] = mine.cells[index].clone();
+        }
+        if person.seen.is_empty() {
+            person.seen.insert(digest(mine));
+        }
+        if person.seen.insert(digest(&row)) {
+            self.join(mine, row);
+        }
     }
 
     /// An id for a participant without one, the same at every build, and what it is made from. Those of one external
@@ -357,6 +353,18 @@ impl People {
         cells[self.last_left_at] = stay.last_left.map_or(Cell::Null, Cell::Time);
         cells[self.duration_s] = stay.seconds.into();
     }
+}
+
+/// The person among those of one participant id who has this external id; failing that, one for whom either side names
+/// none.
+fn same_person<'p>(people: &'p mut [Person], external_id: Option<&str>) -> Option<&'p mut Person> {
+    let same = |person: &Person| person.external_id.as_deref() == external_id;
+    let alike = |person: &Person| person.external_id.is_none() || external_id.is_none();
+    let at = people
+        .iter()
+        .position(same)
+        .or_else(|| people.iter().position(alike))?;
+    people.get_mut(at)
 }
 
 fn surrogate_id(identity: &str) -> String {

@@ -86,7 +86,10 @@ async fn import(context: &Context, files: Vec<PathBuf>) -> Result<ExitStatus> {
 /// Refuses files of which no line can be used: they are something else.
 fn refuse_unusable(files: &[MetaFile]) -> Result<()> {
     let refusals: Vec<_> = files.iter().map(MetaFile::refusal).collect();
-    let first = files.iter().zip(&refusals).find_map(|(file, refusal)| Some((file, refusal.as_ref()?)));
+    let first = files
+        .iter()
+        .zip(&refusals)
+        .find_map(|(file, refusal)| Some((file, refusal.as_ref()?)));
     match first {
         Some((file, refusal)) if refusals.iter().all(Option::is_some) => Err(malformed(&file.name, refusal)),
         _ => Ok(()),
@@ -94,8 +97,9 @@ fn refuse_unusable(files: &[MetaFile]) -> Result<()> {
 }
 
 fn malformed(name: &str, why: &Malformed) -> Error {
-    Error::new(ErrorKind::Usage, name, why.to_string())
-        .hint("a meta file is a JSON array, JSON Lines or one object of {externalUserId, externalMeetingId, meta}")
+    Error::new(ErrorKind::Usage, name, why.to_string()).hint(
+        "a meta file is a JSON array, JSON Lines or one object of {externalUserId, externalMeetingId, meta}",
+    )
 }
 
 async fn push(context: &Context, files: Vec<PathBuf>, from_line: u64) -> Result<ExitStatus> {

@@ -82,9 +82,9 @@ impl Config {
                     .map_err(|e: toml::de::Error| refuse(one_line(e.message())))?;
             }
         }
-        let mut config: Config = table.try_into().map_err(|e: toml::de::Error| {
-            refused("configuration".into(), one_line(e.message()))
-        })?;
+        let mut config: Config = table
+            .try_into()
+            .map_err(|e: toml::de::Error| refused("configuration".into(), one_line(e.message())))?;
         let api = &mut config.api;
         read_token("api.token", &mut api.token, &api.token_file)?;
         let serve = &mut config.serve;
@@ -382,7 +382,10 @@ mod tests {
     fn a_key_that_is_gone_is_named_with_what_became_of_it() {
         let file = load(Some("[meta]\nfeeds = []\nwindow_days = 7\n"), &[]).expect_err("gone");
         let variable = load(None, &[("TELELAKE_META__WINDOW_DAYS", "7")]).expect_err("gone");
-        for (error, about) in [(&file, "telelake.toml:3"), (&variable, "TELELAKE_META__WINDOW_DAYS")] {
+        for (error, about) in [
+            (&file, "telelake.toml:3"),
+            (&variable, "TELELAKE_META__WINDOW_DAYS"),
+        ] {
             let shown = error.to_string();
             assert!(shown.contains(about) && shown.contains("window_days"), "{shown}");
             assert!(shown.contains("joins by its keys"), "{shown}");

@@ -117,7 +117,13 @@ async fn import_feed(
                     lines: reading.lines,
                     ..FileReading::default()
                 };
-                taken.push((entry.key.clone(), Read { bad, ..Read::of(&entry) }));
+                taken.push((
+                    entry.key.clone(),
+                    Read {
+                        bad,
+                        ..Read::of(&entry)
+                    },
+                ));
             }
             Err(error) => summary.fail(Problem::new("meta_file_failed", error.to_string())),
         }

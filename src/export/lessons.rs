@@ -188,7 +188,11 @@ impl Lessons {
         let meetings: BTreeSet<&str> = meetings.map(String::as_str).collect();
         let mut entries = entries(context, &mut shelves, &meetings).await?;
         let some = shelves.has_some(context).await?;
-        let near = [date.checked_sub_days(Days::new(1)), Some(date), date.checked_add_days(Days::new(1))];
+        let near = [
+            date.checked_sub_days(Days::new(1)),
+            Some(date),
+            date.checked_add_days(Days::new(1)),
+        ];
         for date in near.into_iter().flatten().filter(|_| some) {
             let shelf = shelves.shelf(context, date).await?;
             if shelf.len() <= NEAR_BYTES {
@@ -356,11 +360,7 @@ impl Lessons {
 }
 
 /// The entries of some meetings, on whichever shelves they lie.
-async fn entries(
-    context: &Workshop,
-    shelves: &mut Shelves,
-    meetings: &BTreeSet<&str>,
-) -> Result<Vec<Entry>> {
+async fn entries(context: &Workshop, shelves: &mut Shelves, meetings: &BTreeSet<&str>) -> Result<Vec<Entry>> {
     let mut entries = Vec::new();
     for date in shelves.dates_of(context, meetings).await? {
         let shelf = shelves.shelf(context, date).await?;

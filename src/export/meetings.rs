@@ -104,7 +104,9 @@ impl MeetingDays {
         let mut known = self.0.lock().await;
         let known = load(context, &mut known).await?;
         let marks = days.iter().flat_map(|day| known.of_day(day));
-        Ok(marks.filter(|mark| known.days_of(*mark).nth(1).is_some()).collect())
+        Ok(marks
+            .filter(|mark| known.days_of(*mark).nth(1).is_some())
+            .collect())
     }
 
     /// Notes the meetings of a day that is being built, beside those that it is noted for.
@@ -156,9 +158,8 @@ impl MeetingDays {
             let stands = manifest.is_some_and(|(manifest, _)| {
                 manifest.building.is_none() && manifest.built.is_some_and(|built| marks_are(&built, &exact))
             });
-            let (mut month, version) = read.map_or((Month::new(), None), |(month, version)| {
-                (month, Some(version))
-            });
+            let (mut month, version) =
+                read.map_or((Month::new(), None), |(month, version)| (month, Some(version)));
             if !stands {
                 known.take(month);
                 return Ok(());

@@ -406,7 +406,9 @@ impl<'a> Import<'a> {
         for file in &mut self.files {
             if !file.kept && (!file.known || news.contains(&file.name)) {
                 let key = key::raw_meta(day, &format!("{stamp}-{}", &file.hash[..32]));
-                self.shelving.put(&key, file.bytes.clone(), Condition::Any).await?;
+                self.shelving
+                    .put(&key, file.bytes.clone(), Condition::Any)
+                    .await?;
                 file.kept = true;
             }
         }

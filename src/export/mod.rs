@@ -59,6 +59,7 @@ pub use feeds::look_at_feed;
 #[cfg(test)]
 pub(crate) use history::tests::Past;
 pub use history::{find_run, last_runs, run_entries};
+use lessons::DayId;
 pub use meta::{Imported, MetaFile, Unread, import_meta};
 pub use nights::{nightly, nightly_job};
 pub use opened::{OpenedStore, StoreInfo, get_json, read as read_store_info};
@@ -68,7 +69,6 @@ pub use rebuild::Rebuilder;
 pub use sample::{Sample, fetched_sample, landed_sample};
 pub use summary::{Counts, Outcome, Problem, Summary};
 pub use uploads::orphan_uploads;
-use lessons::DayId;
 use workshop::Workshop;
 pub use workshop::mapping;
 

@@ -182,9 +182,13 @@ async fn rewrite(date: NaiveDate, shelf: Option<Bytes>, change: &Arc<Change>) ->
 
 /// A large shelf takes a second: other work of the runtime goes on meanwhile.
 async fn blocking<T: Send + 'static>(work: impl FnOnce() -> Result<T> + Send + 'static) -> Result<T> {
-    tokio::task::spawn_blocking(work)
-        .await
-        .unwrap_or_else(|_| Err(Error::new(ErrorKind::Internal, "lesson data", "its work broke off")))
+    tokio::task::spawn_blocking(work).await.unwrap_or_else(|_| {
+        Err(Error::new(
+            ErrorKind::Internal,
+            "lesson data",
+            "its work broke off",
+        ))
+    })
 }
 
 fn busy(key: &str) -> Error {

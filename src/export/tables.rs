@@ -249,7 +249,10 @@ async fn build_tables(context: &Arc<Workshop>, day: &mut Day, checked_at: DateTi
     if record.beside != shared {
         // Another day was built meanwhile: the participants do not know of it. The next look finds this day stale.
         record.beside = shared;
-        context.lessons.register(context, &day_id(&day.manifest), &record).await?;
+        context
+            .lessons
+            .register(context, &day_id(&day.manifest), &record)
+            .await?;
     }
     place.clear(context, day, &record.tables).await?;
     day.report.counts.days_built = 1;

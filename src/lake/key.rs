@@ -192,7 +192,9 @@ pub fn meta_index(meeting: &str) -> String {
 /// hardly happens, are looked at together, and then told apart by their ids.
 pub fn mark(meeting: &str) -> u64 {
     let digest = Sha256::digest(meeting.as_bytes());
-    digest[..8].iter().fold(0, |mark, byte| mark << 8 | u64::from(*byte))
+    digest[..8]
+        .iter()
+        .fold(0, |mark, byte| mark << 8 | u64::from(*byte))
 }
 
 /// A meeting's [`mark`] as it is written.

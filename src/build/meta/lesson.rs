@@ -141,7 +141,9 @@ fn is_unreadable(meta: &Map<String, Value>, column: &str, path: &str) -> bool {
             Some(Value::Object(inner)) if names.peek().is_some() => object = inner,
             Some(_) if names.peek().is_some() => return true,
             Some(Value::Object(_) | Value::Array(_)) => return true,
-            Some(scalar) => return [START, END].contains(&column) && lenient::read_instant(scalar).is_unreadable(),
+            Some(scalar) => {
+                return [START, END].contains(&column) && lenient::read_instant(scalar).is_unreadable();
+            }
         }
     }
     false

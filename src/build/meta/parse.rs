@@ -170,7 +170,9 @@ impl<R: std::io::BufRead> Iterator for Payloads<R> {
             }
             match self.values.next()? {
                 Ok((Value::Array(elements), line, repairs)) => {
-                    let elements = elements.into_iter().map(|element| (element, line, Repairs::default()));
+                    let elements = elements
+                        .into_iter()
+                        .map(|element| (element, line, Repairs::default()));
                     self.waiting = elements.rev().collect();
                     // They are counted once.
                     if let Some(first) = self.waiting.last_mut() {

@@ -192,7 +192,9 @@ impl<'s> Lines<'s> {
             return Ok(None);
         };
         self.line.clear();
-        let read = text.read_until(b'\n', &mut self.line).map_err(|_| damaged(self.date))?;
+        let read = text
+            .read_until(b'\n', &mut self.line)
+            .map_err(|_| damaged(self.date))?;
         Ok((read > 0).then_some(&self.line))
     }
 }
@@ -216,7 +218,9 @@ impl Writing {
     fn new(date: NaiveDate) -> Result<Self> {
         let (metas, hierarchy) = (table("user_meta")?, table("hierarchy")?);
         let mut shelf = zstd::Encoder::new(Vec::new(), LEVEL).map_err(|error| fault(date, &error))?;
-        shelf.include_checksum(true).map_err(|error| fault(date, &error))?;
+        shelf
+            .include_checksum(true)
+            .map_err(|error| fault(date, &error))?;
         Ok(Self {
             date,
             shelf,

@@ -102,7 +102,10 @@ fn every_form_of_a_file_gives_its_payloads_with_their_lines() {
 fn fields_beside_meta_are_meta() {
     let payload = parse(br#"{"externalUserId":"u","externalMeetingId":"m","meta":{"a":1},"a":2,"b":3}"#);
     let payload = payload.expect("payload").remove(0);
-    assert_eq!(payload.meta.clone().map(Value::Object), Some(json!({"a": 1, "b": 3})));
+    assert_eq!(
+        payload.meta.clone().map(Value::Object),
+        Some(json!({"a": 1, "b": 3}))
+    );
     assert_eq!(
         payload.body(),
         json!({"externalUserId": "u", "externalMeetingId": "m", "meta": {"a": 1, "b": 3}})
@@ -150,8 +153,14 @@ fn the_latest_is_of_the_later_file_and_the_later_line() {
     assert!(!latest.put(entry("u", "b", 2, json!({"n": 4}))));
     let other = [entry("w", "c", 2, json!({})), entry("u", "c", 1, json!({"n": 5}))];
     let meta = Meta::of(other.into_iter().chain(latest), true);
-    assert_eq!(meta.get("m1", "u").and_then(|entry| entry.meta.as_deref()), Some(r#"{"n":5}"#));
-    assert_eq!(meta.expected("m1").map(|(user, _)| user).collect::<Vec<_>>(), ["u", "w"]);
+    assert_eq!(
+        meta.get("m1", "u").and_then(|entry| entry.meta.as_deref()),
+        Some(r#"{"n":5}"#)
+    );
+    assert_eq!(
+        meta.expected("m1").map(|(user, _)| user).collect::<Vec<_>>(),
+        ["u", "w"]
+    );
     assert_eq!(meta.digest(["m2"]), "");
     assert_ne!(meta.digest(["m1"]), "");
 }
@@ -181,14 +190,20 @@ fn a_meta_of_null_takes_an_entry_back_until_a_later_one_brings_it_again() {
     assert_eq!(after.tables, [], "user_meta has no row of it");
     let shelf = after.shelf.expect("changed");
     let late = shelve(date(), Some(&shelf), &change(&said)).expect("shelved");
-    assert_eq!((late.shelf, late.tables), (None, vec![]), "an older file does not bring it again");
+    assert_eq!(
+        (late.shelf, late.tables),
+        (None, vec![]),
+        "an older file does not bring it again"
+    );
     let later = shelve(date(), Some(&shelf), &change(&again)).expect("shelved");
     assert_eq!(later.tables[0].rows, 1);
 }
 
 #[test]
 fn a_bad_line_costs_no_other_one_however_the_file_is_laid_out() {
-    let good = |user: &str| format!(r#"{{"externalUserId":"{user}","externalMeetingId":"m","meta":{{"a":[1,"]}}"]}}}}"#);
+    let good = |user: &str| {
+        format!(r#"{{"externalUserId":"{user}","externalMeetingId":"m","meta":{{"a":[1,"]}}"]}}}}"#)
+    };
     let [u, v, w] = ["u", "v", "w"].map(good);
     let cut = r#"{"externalUserId":"x","externalMeetingId":"m","meta":{"a":1}"#;
     let files = [
@@ -201,12 +216,18 @@ fn a_bad_line_costs_no_other_one_however_the_file_is_laid_out() {
         format!("[{u}, {{\"externalUserId\": }}, {v}, nonsense, {w}]"),
         format!("[\n{u},\n{v}\n{w}\n]"),
         format!("[\n{u},\n{v},\n{w},\n"),
-        format!("{{\n\"externalUserId\": 1,\n\"b\"\n}}\n{{\n\"externalUserId\": \"u\",\n\"externalMeetingId\": \"m\"}}\n\n[{v},\n{w}]"),
+        format!(
+            "{{\n\"externalUserId\": 1,\n\"b\"\n}}\n{{\n\"externalUserId\": \"u\",\n\"externalMeetingId\": \"m\"}}\n\n[{v},\n{w}]"
+        ),
     ];
     for file in files {
         for size in [1, 7, 1 << 20] {
             let read: Vec<_> = Payloads::new(BufReader::with_capacity(size, file.as_bytes())).collect();
-            let users: Vec<_> = read.iter().flatten().map(|payload| payload.user.as_str()).collect();
+            let users: Vec<_> = read
+                .iter()
+                .flatten()
+                .map(|payload| payload.user.as_str())
+                .collect();
             assert_eq!(users, ["u", "v", "w"], "{size} bytes at once: {file}");
             assert!(read.iter().any(Result::is_err), "the bad line is named: {file}");
         }
@@ -215,13 +236,20 @@ fn a_bad_line_costs_no_other_one_however_the_file_is_laid_out() {
 
 #[test]
 fn a_bad_character_costs_one_character_and_is_counted() {
-    let text = b"{\"externalUserId\":\"u\",\"externalMeetingId\":\"m\",\"meta\":{\"a\":\"caf\xe9\",\"n\":NaN}}";
+    let text =
+        b"{\"externalUserId\":\"u\",\"externalMeetingId\":\"m\",\"meta\":{\"a\":\"caf\xe9\",\"n\":NaN}}";
     let payload = parse(text).expect("payload").remove(0);
-    assert_eq!(payload.meta.map(Value::Object), Some(json!({"a": "caf\u{fffd}", "n": null})));
+    assert_eq!(
+        payload.meta.map(Value::Object),
+        Some(json!({"a": "caf\u{fffd}", "n": null}))
+    );
     assert_eq!((payload.repairs.characters, payload.repairs.numbers), (1, 1));
     let one_line = parse(br#"[{"externalUserId":100000000000000000001,"externalMeetingId":1.0}]"#);
     let payload = one_line.expect("payload").remove(0);
-    assert_eq!((payload.user.as_str(), payload.meeting.as_str()), ("100000000000000000001", "1"));
+    assert_eq!(
+        (payload.user.as_str(), payload.meeting.as_str()),
+        ("100000000000000000001", "1")
+    );
 }
 
 #[test]
@@ -236,17 +264,47 @@ fn what_is_wrong_with_a_payload_is_named_with_its_ids() {
 #[test]
 fn a_value_that_can_not_be_read_leaves_its_column_null_and_is_named() {
     let unread = |meta: Value| entry("u", "f", 1, meta).unreadable();
-    for good in [json!("2026-11-22 10:00"), json!(1_795_341_600), json!(null), json!(""), json!("-"), json!(0), json!(false)] {
-        assert_eq!(unread(json!({"lesson_scheduled_start_dt": good})), [""; 0], "{good}");
+    for good in [
+        json!("2026-11-22 10:00"),
+        json!(1_795_341_600),
+        json!(null),
+        json!(""),
+        json!("-"),
+        json!(0),
+        json!(false),
+    ] {
+        assert_eq!(
+            unread(json!({"lesson_scheduled_start_dt": good})),
+            [""; 0],
+            "{good}"
+        );
     }
-    for bad in [json!("soon"), json!([1]), json!({"at": 1}), json!(true), json!("9999-12-31 10:00")] {
+    for bad in [
+        json!("soon"),
+        json!([1]),
+        json!({"at": 1}),
+        json!(true),
+        json!("9999-12-31 10:00"),
+    ] {
         let meta = json!({"lesson_scheduled_start_dt": bad, "lesson_name": "n"});
         assert_eq!(unread(meta.clone()), ["lesson_scheduled_start_at"], "{bad}");
         let entry = entry("u", "f", 1, meta);
-        assert_eq!(entry.date(chrono_tz::Tz::UTC, None), date(), "the date of its arrival");
+        assert_eq!(
+            entry.date(chrono_tz::Tz::UTC, None),
+            date(),
+            "the date of its arrival"
+        );
     }
     let meta = json!({"student_group": "x", "lesson_course": {"lesson_course_id": [1]}, "user_fullname": {"first": "f"}});
-    assert_eq!(unread(meta), ["user_fullname", "lesson_course_id", "student_group_id", "student_group_name"]);
+    assert_eq!(
+        unread(meta),
+        [
+            "user_fullname",
+            "lesson_course_id",
+            "student_group_id",
+            "student_group_name"
+        ]
+    );
 }
 
 #[test]
@@ -267,13 +325,29 @@ fn a_shelf_is_changed_line_by_line_and_is_the_same_by_whatever_way_it_came_about
     }
     assert_eq!(shelf, whole);
     // The same again is no change; what has moved elsewhere is gone.
-    let again = shelve(date(), Some(&shelf), &Change { put: all().collect(), ..Change::default() });
+    let again = shelve(
+        date(),
+        Some(&shelf),
+        &Change {
+            put: all().collect(),
+            ..Change::default()
+        },
+    );
     assert_eq!(again.expect("shelved"), Shelved { shelf: None, tables });
     let moved = entry_in("m7", "u2", "g", 1, json!({}));
-    let change = Change { moved: [moved].into_iter().collect(), ..Change::default() };
-    let without = shelve(date(), Some(&shelf), &change).expect("shelved").shelf.expect("changed");
+    let change = Change {
+        moved: [moved].into_iter().collect(),
+        ..Change::default()
+    };
+    let without = shelve(date(), Some(&shelf), &change)
+        .expect("shelved")
+        .shelf
+        .expect("changed");
     let left = find(date(), &without, |meeting, _| meeting == "m7").expect("found");
-    assert_eq!(left.iter().map(|entry| entry.user.as_str()).collect::<Vec<_>>(), ["u0", "u1", "u3", "u4"]);
+    assert_eq!(
+        left.iter().map(|entry| entry.user.as_str()).collect::<Vec<_>>(),
+        ["u0", "u1", "u3", "u4"]
+    );
     let damaged = shelve(date(), Some(&shelf[..shelf.len() - 9]), &Change::default());
     assert!(damaged.expect_err("cut").to_string().contains("is damaged"));
 }

@@ -83,7 +83,11 @@ impl<R: BufRead> Values<R> {
                 return Some(Err(Malformed::new(number, "is longer than any payload")));
             }
             // Of an array that is read line by line, as a bracket is missing in it.
-            let line = if self.in_array { undecorated(&line) } else { line.trim_ascii_end() };
+            let line = if self.in_array {
+                undecorated(&line)
+            } else {
+                line.trim_ascii_end()
+            };
             if !line.is_empty() {
                 return Some(read(line, number));
             }
@@ -161,7 +165,10 @@ impl<R: BufRead> Values<R> {
             }
             if held.len() > LONGEST {
                 // Its brackets will not close any more. What follows is read line by line.
-                let rest = held.iter().rposition(|byte| *byte == b'\n').map_or(0, |at| at + 1);
+                let rest = held
+                    .iter()
+                    .rposition(|byte| *byte == b'\n')
+                    .map_or(0, |at| at + 1);
                 let start = held.split_off(rest);
                 held.extend(self.take_line(start).map(|(line, _)| line).unwrap_or_default());
                 self.layout = Layout::Lines;

@@ -311,7 +311,10 @@ async fn a_feed_file_with_a_bad_line_gives_the_good_ones_and_is_named_at_every_r
             .await
     };
     let mut lines: Vec<String> = metas.iter().map(Value::to_string).collect();
-    lines.insert(1, r#"{"externalUserId": "u7", "externalMeetingId": "m7", "meta": "later"}"#.into());
+    lines.insert(
+        1,
+        r#"{"externalUserId": "u7", "externalMeetingId": "m7", "meta": "later"}"#.into(),
+    );
     lines.insert(0, "<html>".into());
     std::fs::write(folder.path().join("a.jsonl"), lines.join("\n")).unwrap();
     let told = |summary: &Value| -> Vec<(String, Value, Value)> {
@@ -327,7 +330,10 @@ async fn a_feed_file_with_a_bad_line_gives_the_good_ones_and_is_named_at_every_r
     let lines = told(&first);
     assert_eq!(lines.len(), 2, "{first}");
     assert!(lines[0].0.contains("a.jsonl, line 1: not JSON"), "{first}");
-    assert!(lines[1].0.contains("a.jsonl, line 3: meta is no object"), "{first}");
+    assert!(
+        lines[1].0.contains("a.jsonl, line 3: meta is no object"),
+        "{first}"
+    );
     assert_eq!((&lines[1].1, &lines[1].2), (&json!("m7"), &json!("u7")));
     assert_eq!(lake.rows("user_meta", &METAS).await.len(), metas.len());
     // As long as the file is as it is: what could not be read is not forgotten.
@@ -346,10 +352,18 @@ async fn a_feed_folder_that_is_not_there_fails_the_check_and_is_a_warning_of_the
     let range = range(&sim);
     let with_feed = |args: &[&str]| Telelake::against(&sim, &lake, args).env("TELELAKE_META__FEEDS", &feed);
     let check = with_feed(&["check"]).run().await.expect(2);
-    assert!(check.stdout.contains("FAIL  meta.feeds: ") && check.stdout.contains("typo"), "{}", check.stdout);
+    assert!(
+        check.stdout.contains("FAIL  meta.feeds: ") && check.stdout.contains("typo"),
+        "{}",
+        check.stdout
+    );
     let run = with_feed(&backfill(&range, &[])).run().await.expect(0).summary();
     let warned = run["warnings"].as_array().unwrap().iter();
-    assert_eq!(warned.filter(|it| it["kind"] == "meta_feed_missing").count(), 1, "{run}");
+    assert_eq!(
+        warned.filter(|it| it["kind"] == "meta_feed_missing").count(),
+        1,
+        "{run}"
+    );
     std::fs::create_dir(folder.path().join("typo")).unwrap();
     let check = with_feed(&["check"]).run().await.expect(0);
     assert!(check.stdout.contains("ok    meta.feeds: "), "{}", check.stdout);
@@ -358,20 +372,41 @@ async fn a_feed_folder_that_is_not_there_fails_the_check_and_is_a_warning_of_the
 #[tokio::test(flavor = "multi_thread")]
 async fn an_import_takes_the_good_lines_and_names_the_bad_one() {
     let (lake, folder) = (Lake::folder(), tempfile::tempdir().unwrap());
-    let good = |user: &str| format!(r#"{{"externalUserId":"{user}","externalMeetingId":"m","meta":{{"lesson_scheduled_start_dt":"soon"}}}}"#);
+    let good = |user: &str| {
+        format!(
+            r#"{{"externalUserId":"{user}","externalMeetingId":"m","meta":{{"lesson_scheduled_start_dt":"soon"}}}}"#
+        )
+    };
     let path = folder.path().join("a.jsonl");
-    std::fs::write(&path, format!("{}\n{{\"externalUserId\": 1\n{}\n", good("u"), good("v"))).unwrap();
+    std::fs::write(
+        &path,
+        format!("{}\n{{\"externalUserId\": 1\n{}\n", good("u"), good("v")),
+    )
+    .unwrap();
     let import = Telelake::new(&["--log-format", "json", "meta", "import", path.to_str().unwrap()])
         .lake(&lake)
         .run()
         .await
         .expect(3);
     let done = import.summary();
-    assert_eq!((&done["changed"], &done["bad_lines"], &done["bad_values"]), (&json!(2), &json!(1), &json!(2)));
+    assert_eq!(
+        (&done["changed"], &done["bad_lines"], &done["bad_values"]),
+        (&json!(2), &json!(1), &json!(2))
+    );
     assert_eq!(done["lines"][0]["line"], 2, "{done}");
     assert_eq!(done["values"][0]["external_meeting_id"], "m", "{done}");
-    assert!(import.stderr.contains("line 2: ends in the middle"), "{}", import.stderr);
-    assert!(import.stderr.contains("line 1: lesson_scheduled_start_at can't be read"), "{}", import.stderr);
+    assert!(
+        import.stderr.contains("line 2: ends in the middle"),
+        "{}",
+        import.stderr
+    );
+    assert!(
+        import
+            .stderr
+            .contains("line 1: lesson_scheduled_start_at can't be read"),
+        "{}",
+        import.stderr
+    );
     assert_eq!(lake.rows("user_meta", &METAS).await.len(), 2);
 }
 
@@ -388,22 +423,47 @@ async fn lesson_data_joins_whatever_its_date_and_whether_or_not_its_start_can_be
     let range = range(&sim);
     let mut metas = metas(&sim);
     // Years before, years later, none, and one that can't be read; all are received years after the calls.
-    let starts = [json!("2019-02-03 10:00"), json!("2031-02-03 10:00"), Value::Null, json!("на той неделе")];
-    let meetings: BTreeSet<String> = metas.iter().map(|meta| meta["externalMeetingId"].as_str().unwrap().into()).collect();
+    let starts = [
+        json!("2019-02-03 10:00"),
+        json!("2031-02-03 10:00"),
+        Value::Null,
+        json!("на той неделе"),
+    ];
+    let meetings: BTreeSet<String> = metas
+        .iter()
+        .map(|meta| meta["externalMeetingId"].as_str().unwrap().into())
+        .collect();
     let start_of: BTreeMap<&String, &Value> = meetings.iter().zip(starts.iter().cycle()).collect();
     for meta in &mut metas {
         let meeting = meta["externalMeetingId"].as_str().unwrap().to_owned();
         meta["meta"]["lesson_scheduled_start_dt"] = start_of[&meeting].clone();
-        meta["meta"].as_object_mut().unwrap().remove("lesson_scheduled_end_dt");
+        meta["meta"]
+            .as_object_mut()
+            .unwrap()
+            .remove("lesson_scheduled_end_dt");
     }
-    let run = || async { Telelake::against(&sim, &lake, &backfill(&range, &[])).run().await.expect(0) };
+    let run = || async {
+        Telelake::against(&sim, &lake, &backfill(&range, &[]))
+            .run()
+            .await
+            .expect(0)
+    };
     run().await;
     import(&lake, &write(folder.path(), "a.jsonl", &metas)).await;
     let late = run().await;
     let people = lake.rows("participants", &PARTICIPANT).await;
-    let known: Vec<_> = people.iter().filter(|row| !row["external_user_id"].is_empty()).collect();
+    let known: Vec<_> = people
+        .iter()
+        .filter(|row| !row["external_user_id"].is_empty())
+        .collect();
     assert!(!known.is_empty() && known.iter().all(|row| row["meta_matched"] == "true"));
-    let absent = rows_with(&lake, "lesson_attendance", &ATTENDANCE, ("external_user_id", "absent")).await;
+    let absent = rows_with(
+        &lake,
+        "lesson_attendance",
+        &ATTENDANCE,
+        ("external_user_id", "absent"),
+    )
+    .await;
     assert!(!absent.is_empty() && absent.iter().all(|row| row["attended"] == "false"));
 
     let unread: BTreeSet<&str> = start_of
@@ -416,20 +476,39 @@ async fn lesson_data_joins_whatever_its_date_and_whether_or_not_its_start_can_be
         .as_array()
         .unwrap()
         .iter()
-        .filter(|it| it["kind"] == "bad_value" && it["message"].as_str().unwrap().contains("lesson_scheduled_start_at"))
+        .filter(|it| {
+            it["kind"] == "bad_value"
+                && it["message"]
+                    .as_str()
+                    .unwrap()
+                    .contains("lesson_scheduled_start_at")
+        })
         .map(|it| it["external_meeting_id"].as_str().unwrap())
         .collect();
-    let held: BTreeSet<&str> = absent.iter().map(|row| row["external_meeting_id"].as_str()).collect();
+    let held: BTreeSet<&str> = absent
+        .iter()
+        .map(|row| row["external_meeting_id"].as_str())
+        .collect();
     assert_eq!(named, unread.intersection(&held).copied().collect());
     assert!(!named.is_empty());
 
     // On time, from the first run on, the tables are the same.
     let on_time = Lake::folder();
     import(&on_time, &write(folder.path(), "a.jsonl", &metas)).await;
-    Telelake::against(&sim, &on_time, &backfill(&range, &[])).run().await.expect(0);
+    Telelake::against(&sim, &on_time, &backfill(&range, &[]))
+        .run()
+        .await
+        .expect(0);
     for table in ["participants", "lesson_attendance"] {
-        let columns: &[&str] = if table == "participants" { &PARTICIPANT } else { &ATTENDANCE };
-        assert_eq!(lake.rows(table, columns).await, on_time.rows(table, columns).await);
+        let columns: &[&str] = if table == "participants" {
+            &PARTICIPANT
+        } else {
+            &ATTENDANCE
+        };
+        assert_eq!(
+            lake.rows(table, columns).await,
+            on_time.rows(table, columns).await
+        );
     }
     assert_eq!(run().await.count("writes"), 0);
 }
@@ -440,9 +519,17 @@ async fn lesson_data_that_is_taken_back_is_gone_until_it_is_sent_again() {
     let (lake, folder) = (Lake::folder(), tempfile::tempdir().unwrap());
     let range = range(&sim);
     let metas = metas(&sim);
-    let one = metas.iter().find(|meta| meta["externalUserId"] == "absent").unwrap();
+    let one = metas
+        .iter()
+        .find(|meta| meta["externalUserId"] == "absent")
+        .unwrap();
     let meeting = one["externalMeetingId"].as_str().unwrap().to_owned();
-    let run = || async { Telelake::against(&sim, &lake, &backfill(&range, &[])).run().await.expect(0) };
+    let run = || async {
+        Telelake::against(&sim, &lake, &backfill(&range, &[]))
+            .run()
+            .await
+            .expect(0)
+    };
     let whole = write(folder.path(), "a.jsonl", &metas);
     import(&lake, &whole).await;
     run().await;
@@ -452,7 +539,8 @@ async fn lesson_data_that_is_taken_back_is_gone_until_it_is_sent_again() {
     assert_eq!(import(&lake, &taken_back).await["changed"], 1);
     assert_eq!(run().await.count("days_built"), 1);
     let of_one = |rows: &[Row]| {
-        let is_one = |row: &&Row| row["external_user_id"] == "absent" && row["external_meeting_id"] == meeting;
+        let is_one =
+            |row: &&Row| row["external_user_id"] == "absent" && row["external_meeting_id"] == meeting;
         rows.iter().filter(is_one).count()
     };
     let after = tables(&lake).await;
@@ -476,8 +564,18 @@ async fn a_meeting_whose_calls_lie_far_apart_has_its_rows_once() {
     let (lake, folder) = (Lake::folder(), tempfile::tempdir().unwrap());
     let date = sim.options().dates[0];
     let school = sim.school();
-    let call = school.calls.iter().filter(|call| call.started_at.date_naive() == date && call.finished_at.is_some());
-    let call = call.max_by_key(|call| call.participants.iter().filter(|it| it.external_user_id.is_some()).count()).unwrap();
+    let call = school
+        .calls
+        .iter()
+        .filter(|call| call.started_at.date_naive() == date && call.finished_at.is_some());
+    let call = call
+        .max_by_key(|call| {
+            call.participants
+                .iter()
+                .filter(|it| it.external_user_id.is_some())
+                .count()
+        })
+        .unwrap();
     let meeting = call.lesson.meeting_id.clone();
     let apart = chrono::TimeDelta::days(180);
     let later = sim.edit(|school| school.add_call_like(&call.id, apart)).unwrap();
@@ -489,20 +587,42 @@ async fn a_meeting_whose_calls_lie_far_apart_has_its_rows_once() {
     };
     // The later call first: its day gives the rows away when the first one's comes.
     of_date(date + apart).await.expect(0);
-    let rows = rows_with(&lake, "lesson_attendance", &ATTENDANCE, ("external_meeting_id", &meeting)).await;
+    let rows = rows_with(
+        &lake,
+        "lesson_attendance",
+        &ATTENDANCE,
+        ("external_meeting_id", &meeting),
+    )
+    .await;
     assert!(!rows.is_empty() && rows.iter().all(|row| row["date"] == (date + apart).to_string()));
     let run = of_date(date).await.expect(0);
-    assert!(run.count("days_built") >= 2, "the other day is built too, half a year away");
-    let after = rows_with(&lake, "lesson_attendance", &ATTENDANCE, ("external_meeting_id", &meeting)).await;
+    assert!(
+        run.count("days_built") >= 2,
+        "the other day is built too, half a year away"
+    );
+    let after = rows_with(
+        &lake,
+        "lesson_attendance",
+        &ATTENDANCE,
+        ("external_meeting_id", &meeting),
+    )
+    .await;
     assert_eq!(after.len(), rows.len(), "a user of the meeting stands twice");
     for row in &after {
         assert_eq!(row["date"], date.to_string());
-        assert_eq!(row["attended"] == "true", row["call_ids"].contains(&later), "{row:?}");
+        assert_eq!(
+            row["attended"] == "true",
+            row["call_ids"].contains(&later),
+            "{row:?}"
+        );
     }
     // Lesson data that changes builds both days again, from afar.
     let elsewhere = || of_date("2020-01-01".parse().unwrap());
     elsewhere().await.expect(0);
-    let mut one = metas(&sim).into_iter().find(|meta| meta["externalMeetingId"] == *meeting).unwrap();
+    let mut one = metas(&sim)
+        .into_iter()
+        .find(|meta| meta["externalMeetingId"] == *meeting)
+        .unwrap();
     one["meta"]["user_fullname"] = "Другое Имя".into();
     import(&lake, &write(folder.path(), "b.jsonl", &[one])).await;
     assert_eq!(elsewhere().await.expect(0).count("days_built"), 2);
@@ -692,12 +812,21 @@ async fn forty_thousand_entries_of_one_date_take_little_more_memory_than_their_f
     let bytes = text.len() as u64;
     std::fs::write(folder.path().join("a.jsonl"), text).unwrap();
     let feed = format!("file://{}", folder.path().display());
-    let run = || Telelake::against(&sim, &lake, &backfill(&range, &[])).env("TELELAKE_META__FEEDS", &feed).run();
+    let run = || {
+        Telelake::against(&sim, &lake, &backfill(&range, &[]))
+            .env("TELELAKE_META__FEEDS", &feed)
+            .run()
+    };
     let first = run().await.expect(0);
     assert_eq!(first.count("meta_files"), 1);
     assert!(first.peak_memory > bytes, "it was measured");
     let most = bytes + (150 << 20);
-    assert!(first.peak_memory < most, "{} MiB for a file of {} MiB", first.peak_memory >> 20, bytes >> 20);
+    assert!(
+        first.peak_memory < most,
+        "{} MiB for a file of {} MiB",
+        first.peak_memory >> 20,
+        bytes >> 20
+    );
     let people = lake.rows("participants", &PARTICIPANT).await;
     assert!(people.iter().any(|row| row["meta_matched"] == "true"));
     // The run after it reads no file.

@@ -98,10 +98,11 @@ fn recording(day: &Value) -> (String, String) {
         .unwrap()
 }
 
+/// Flips a bit of the data. The footer of a small table is longer than its data, and is held without `--deep` too.
 async fn flip(lake: &Lake, key: &str) {
     let mut bytes = lake.get(key).await.to_vec();
-    let middle = bytes.len() / 2;
-    bytes[middle] ^= 1;
+    let at = bytes.len() / 5;
+    bytes[at] ^= 1;
     lake.put(key, bytes).await;
 }
 

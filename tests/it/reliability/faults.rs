@@ -208,9 +208,17 @@ async fn what_could_not_be_read_of_lessons_never_looks_like_nothing_there() {
     // The meeting of a call goes on the next day: that day needs to know what the first one has of it.
     let first = sim.options().dates[0];
     let school = sim.school();
-    let calls = school.calls.iter().filter(|call| call.started_at.date_naive() == first);
-    let call = calls.max_by_key(|call| call.participants.len()).unwrap().id.clone();
-    sim.edit(|school| school.add_call_like(&call, chrono::TimeDelta::days(1))).unwrap();
+    let calls = school
+        .calls
+        .iter()
+        .filter(|call| call.started_at.date_naive() == first);
+    let call = calls
+        .max_by_key(|call| call.participants.len())
+        .unwrap()
+        .id
+        .clone();
+    sim.edit(|school| school.add_call_like(&call, chrono::TimeDelta::days(1)))
+        .unwrap();
     let undisturbed = before.copy();
     let counting = Faulty::counting(undisturbed.clone());
     assert_eq!(run(&sim, counting.clone()).await.unwrap().exit_status, 0);
@@ -233,7 +241,11 @@ async fn what_could_not_be_read_of_lessons_never_looks_like_nothing_there() {
                 assert_same(&said(&store), &expected, &history);
             }
             for _ in 0..2 {
-                assert_eq!(run(&sim, store.clone()).await.unwrap().exit_status, 0, "{history}");
+                assert_eq!(
+                    run(&sim, store.clone()).await.unwrap().exit_status,
+                    0,
+                    "{history}"
+                );
             }
             assert_same(&said(&store), &expected, &history);
         }
