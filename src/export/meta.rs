@@ -27,7 +27,7 @@ use crate::lake::{self, key};
 use crate::store::{Condition, Store};
 
 /// Bytes of entries that are shelved at once.
-const BATCH_BYTES: usize = 16 << 20;
+const BATCH_BYTES: usize = 8 << 20;
 /// Bad lines, and bad values, that are named one by one; of more, the number is told.
 const MOST_NAMED: usize = 100;
 
@@ -503,7 +503,8 @@ impl<'a> Import<'a> {
             }
         }
         let mut changes = Changes::new();
-        for entry in latest.entries() {
+        // Nobody looks entries up any more, so they are moved.
+        for entry in Arc::unwrap_or_clone(latest) {
             let key = (entry.meeting.clone(), entry.user.clone());
             let found = found.remove(&key).unwrap_or_default();
             self.change(entry, found, &mut changes);
@@ -512,22 +513,23 @@ impl<'a> Import<'a> {
     }
 
     /// What becomes of an entry that came, given those of its user and meeting that were found.
-    fn change(&mut self, entry: &Entry, found: Vec<(NaiveDate, Entry)>, changes: &mut Changes) {
+    fn change(&mut self, entry: Entry, found: Vec<(NaiveDate, Entry)>, changes: &mut Changes) {
         let known = found
             .iter()
             .reduce(|a, b| if b.1.is_later_than(&a.1) { b } else { a });
         // The same again is no news, and stays as old as it is.
         let stands = known.filter(|(_, known)| known.meta == entry.meta || !entry.is_later_than(known));
-        let (date, latest) = if let Some((date, known)) = stands {
-            (*date, known.clone())
-        } else {
-            self.done.changed += 1;
-            let date = entry.date(self.zone, known.map(|(before, _)| *before));
-            changes.entry(date).or_default().put.put(entry.clone());
-            (date, entry.clone())
+        let date = match (stands, known) {
+            (Some((date, _)), _) => *date,
+            (None, known) => entry.date(self.zone, known.map(|(before, _)| *before)),
         };
-        for (before, _) in found.into_iter().filter(|(before, _)| *before != date) {
-            changes.entry(before).or_default().moved.put(latest.clone());
+        let latest = stands.map_or(&entry, |(_, known)| known);
+        for (before, _) in found.iter().filter(|(before, _)| *before != date) {
+            changes.entry(*before).or_default().moved.put(latest.clone());
+        }
+        if stands.is_none() {
+            self.done.changed += 1;
+            changes.entry(date).or_default().put.put(entry);
         }
     }
 
