@@ -141,7 +141,7 @@ fn calls_without_report<'l>(
 /// A user's presence in a meeting, over all of its calls.
 #[derive(Debug, Default)]
 struct There {
-    /// None if the user was seen in no call, and there are calls of which nothing is known.
+    /// None if the user was seen in no call, and there are calls or participants of which nothing is known.
     attended: Option<bool>,
     /// Call ids in order of their start.
     calls: Vec<String>,
@@ -170,7 +170,11 @@ impl There {
         let stay = stay::stay(&sessions, None);
         let attended = match calls.is_empty() {
             false => Some(true),
-            true => (of.calls_without_report == 0).then_some(false),
+            true => {
+                // Who is listed as absent is none of those whose ids could not be read.
+                let may_be_unknown = of.meeting.has_unknown_people && !of.meeting.users.contains_key(user);
+                (of.calls_without_report == 0 && !may_be_unknown).then_some(false)
+            }
         };
         Self {
             attended,

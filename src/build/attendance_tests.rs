@@ -144,6 +144,27 @@ fn instant(seconds: i64) -> chrono::DateTime<chrono::Utc> {
 }
 
 #[test]
+fn whoever_was_not_seen_may_be_a_participant_whose_ids_could_not_be_read() {
+    let meta = meta(&[("here", json!({})), ("unseen", json!({})), ("listed", json!({}))]);
+    let mut held = meeting(
+        &[("c1", 0, Some(1000))],
+        &[("here", "c1", &[(0, Some(1000))]), ("listed", "c1", &[])],
+    );
+    for (has_unknown_people, unseen) in [(false, "false"), (true, "")] {
+        held.has_unknown_people = has_unknown_people;
+        let rows = rows(&presence(held.clone()), &[], &meta, &mut Quality::default());
+        let attended: Vec<_> = rows
+            .iter()
+            .map(|row| [row[0].as_str(), row[3].as_str()])
+            .collect();
+        assert_eq!(
+            attended,
+            [["here", "true"], ["listed", "false"], ["unseen", unseen]]
+        );
+    }
+}
+
+#[test]
 fn nobody_is_absent_while_a_call_of_the_lesson_has_no_report() {
     let lesson = json!({"lesson_scheduled_start_dt": "2026-11-22 10:00", "lesson_scheduled_end_dt": "2026-11-22 11:00"});
     let meta = meta(&[("here", lesson.clone()), ("unseen", lesson)]);

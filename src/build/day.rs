@@ -308,7 +308,9 @@ impl<'m> Day<'m> {
             let (plan, people) = self.plans[at].clone();
             let table: &'m Table = &plan.table;
             let template = template(self.manifest, table, id, call);
+            let unknown_people = self.notes.unknown_people();
             let mut rows = rows_of(self.mapping, plan, &template, &mut self.notes);
+            let has_unknown_people = self.notes.unknown_people() > unknown_people;
             match people {
                 Some(people) => {
                     let settled = match stays {
@@ -324,7 +326,7 @@ impl<'m> Day<'m> {
                         ReportFormat::Json
                     };
                     stamp(table, source, &mut rows);
-                    self.take_people(id, call, landed_at, table, &mut rows);
+                    self.take_people(id, call, landed_at, table, &mut rows, has_unknown_people);
                     fed.people = Some(people.told_apart(&rows));
                     fed.meetings = distinct(table, "external_meeting_id", &rows);
                     known = people_by_id(table, &rows);
@@ -351,6 +353,7 @@ impl<'m> Day<'m> {
         landed_at: DateTime<Utc>,
         table: &Table,
         rows: &mut [Row<'_>],
+        has_unknown_people: bool,
     ) {
         let [start, end] = [call.started_at, call.finished_at].map(|at| at.map(|at| at.timestamp_micros()));
         if let Some(outside) = outside::outside(&sessions(table, rows), start, end) {
@@ -368,7 +371,7 @@ impl<'m> Day<'m> {
         ));
         let duplicates = self.quality.duplicate_external_ids - before;
         self.notes.observe(Observation::DuplicateExternalIds, duplicates);
-        self.presence.take(table, rows);
+        self.presence.take(table, rows, has_unknown_people);
     }
 
     /// Writes a call's rows in the table's order.

@@ -151,6 +151,15 @@ impl Notes {
         }
     }
 
+    /// How many participants had ids that could not be read, or could not be read at all.
+    pub(super) fn unknown_people(&self) -> u64 {
+        ["(row)", "external_user_id", "external_meeting_id"]
+            .iter()
+            .filter_map(|column| self.bad.get(&format!("participants.{column}")))
+            .flat_map(BTreeMap::values)
+            .sum()
+    }
+
     /// Counts something that was seen so many times.
     pub(super) fn observe(&mut self, observation: Observation, times: u64) {
         if times > 0 {

@@ -39,6 +39,8 @@ pub struct Presence {
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(super) struct Meeting {
     pub calls: BTreeMap<String, Span>,
+    /// Whether one of the calls had a participant who can't be told: the ids could not be read.
+    pub has_unknown_people: bool,
     /// The stays of each user in each call.
     pub users: BTreeMap<String, BTreeMap<String, Stays>>,
 }
@@ -154,8 +156,9 @@ impl Presence {
         self.calls_of(meeting, user).next().is_some()
     }
 
-    /// Takes in the rows of a call's participants.
-    pub(super) fn take(&mut self, table: &Table, rows: &[Row<'_>]) {
+    /// Takes in the rows of a call's participants. `has_unknown_people` says that there were others, whose ids could not
+    /// be read: each may be any of the users who are missing.
+    pub(super) fn take(&mut self, table: &Table, rows: &[Row<'_>], has_unknown_people: bool) {
         let places = COLUMNS.map(|name| table.index(name));
         for row in rows {
             let cells = places.map(|at| at.map_or(&Cell::Null, |at| &row.cells[at]));
@@ -179,6 +182,10 @@ impl Presence {
                 _ => Stays::unknown(),
             };
             self.add(meeting, call, span, user.as_text(), stays);
+            let is_damaged = user.as_text().is_some_and(|id| id.contains('\u{fffd}'));
+            if let Some(meeting) = self.meetings.get_mut(meeting) {
+                meeting.has_unknown_people |= has_unknown_people || is_damaged;
+            }
         }
     }
 
@@ -257,6 +264,7 @@ impl Presence {
             let Some(ours) = self.meetings.get_mut(id) else {
                 continue;
             };
+            ours.has_unknown_people |= theirs.has_unknown_people;
             ours.calls
                 .extend(theirs.calls.iter().map(|(call, span)| (call.clone(), *span)));
             for (user, stays) in &theirs.users {

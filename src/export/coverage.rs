@@ -307,7 +307,7 @@ impl DayStatus {
             date: manifest.date,
             space_id: manifest.space_id.clone(),
             space_name: manifest.space_name.clone(),
-            listed: manifest.listed,
+            listed: manifest.is_listed_whole(),
             rooms_missed: manifest.missed.rooms.len() as u64,
             rooms_gone: manifest.missed.gone.len() as u64,
             space_missed: manifest.missed.space || manifest.missed.partial,
@@ -379,7 +379,7 @@ impl DayStatus {
             + day.records_pending
             + day.records_failed;
         let closed = day.reports_denied + day.records_denied + day.reports_lost + day.records_lost;
-        day.complete = day.listed && manifest.missed.is_none() && open + closed == 0;
+        day.complete = day.listed && open + closed == 0;
         day
     }
 }

@@ -224,7 +224,9 @@ async fn listed_whole(
     let read = stream::iter(dates).map(|date| async move {
         let manifest = get_json::<Manifest>(&*context.store, &key::manifest(date, space)).await;
         match manifest {
-            Ok(found) => Ok(found.filter(|(manifest, _)| manifest.listed).map(|_| date)),
+            Ok(found) => Ok(found
+                .filter(|(manifest, _)| manifest.is_listed_whole())
+                .map(|_| date)),
             // A manifest that can't be read is named when its day is worked on.
             Err(error) if error.kind() == ErrorKind::Store => Ok(None),
             Err(error) => Err(error),

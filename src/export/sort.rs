@@ -363,7 +363,7 @@ impl<'a> Sorter<'a> {
                 date,
                 space_id: scope.id.clone(),
                 space_name: scope.name.clone(),
-                listed: self.whole && matches!(asked, Asked::All) && missed.is_none() && self.is_over(date),
+                listed: self.whole && matches!(asked, Asked::All) && !missed.space && self.is_over(date),
                 asked,
                 heard_gone: gone
                     .into_iter()

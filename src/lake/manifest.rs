@@ -397,6 +397,11 @@ impl Manifest {
         }
     }
 
+    /// Whether the day was listed after it had ended, and no part of the listing is missing.
+    pub fn is_listed_whole(&self) -> bool {
+        self.listed && self.missed.is_none()
+    }
+
     /// The ids of the day's calls in the order of every table: by room, start and id.
     pub fn calls_in_order(&self) -> Vec<&str> {
         let mut calls: Vec<_> = self.calls.iter().collect();

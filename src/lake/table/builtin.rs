@@ -346,7 +346,7 @@ fn lesson_attendance() -> Table {
         "external_user_id" Key "Id of the user in the LMS",
     ];
     let own = columns![
-        "attended" Bool "Whether the user was in one of the meeting's calls; null where none has the user and calls_without_report is above 0",
+        "attended" Bool "Whether the user was in one of the meeting's calls; null where none has the user and calls_without_report is above 0, or a participant's ids could not be read",
         "call_ids" Strings "The meeting's calls that the user was in, in order of their start",
         "first_joined_at" Timestamp "Start of the first session in any of them",
         "last_left_at" Timestamp "End of the last one; an open one ends with its call",

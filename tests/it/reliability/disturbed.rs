@@ -269,7 +269,10 @@ impl World {
         let parts: Vec<_> = place.pointer.split('/').skip(1).collect();
         let says_so = match parts[..] {
             ["participants", _] => replacement.is_none(),
-            ["participants", _, "externalUserId" | "externalMeetingId"] => true,
+            // A readable id of another person, or none.
+            ["participants", _, "externalUserId" | "externalMeetingId"] => {
+                !replacement.is_some_and(|value| UNREADABLE[1..].contains(&value))
+            }
             ["participants"] | ["participants", _, "sessions"] => replacement == Some(b"[]"),
             ["participants", _, "sessions", _] => replacement.is_none(),
             ["externalUserId" | "externalMeetingId"] => true,
