@@ -80,7 +80,8 @@ struct Shelves {
     /// Those that were read, and the dates in them by the marks of meetings.
     parts: BTreeSet<String>,
     dates: BTreeSet<(u64, NaiveDate)>,
-    read: HashMap<NaiveDate, Bytes>,
+    /// The shelves that were read; none for a date without one.
+    read: HashMap<NaiveDate, Option<Bytes>>,
 }
 
 impl Shelves {
@@ -121,14 +122,14 @@ impl Shelves {
         Ok(dates)
     }
 
-    /// A date's shelf; empty where there is none.
-    async fn shelf(&mut self, context: &Workshop, date: NaiveDate) -> Result<Bytes> {
+    /// A date's shelf, where there is one.
+    async fn shelf(&mut self, context: &Workshop, date: NaiveDate) -> Result<Option<Bytes>> {
         if let Some(shelf) = self.read.get(&date) {
             return Ok(shelf.clone());
         }
         let shelf = read_shelf(&*context.store, date).await?;
-        let shelf = shelf.map(|object| object.bytes).unwrap_or_default();
-        self.make_room(date, shelf.len());
+        let shelf = shelf.map(|object| object.bytes);
+        self.make_room(date, shelf.as_ref().map_or(0, Bytes::len));
         self.read.insert(date, shelf.clone());
         Ok(shelf)
     }
@@ -136,7 +137,7 @@ impl Shelves {
     /// Forgets the shelves that lie furthest from a date: days come in the order of their dates, and a run of years
     /// must not hold the lesson data of all of them.
     fn make_room(&mut self, date: NaiveDate, bytes: usize) {
-        let held: usize = self.read.values().map(Bytes::len).sum();
+        let held: usize = self.read.values().flatten().map(Bytes::len).sum();
         if held + bytes <= SHELVES_BYTES {
             return;
         }
@@ -144,8 +145,11 @@ impl Shelves {
         dates.sort_unstable_by_key(|known| (*known - date).num_days().abs());
         let mut held = bytes;
         for known in dates {
-            let bytes = self.read.get(&known).map_or(0, Bytes::len);
-            held += bytes;
+            held += self
+                .read
+                .get(&known)
+                .and_then(Option::as_ref)
+                .map_or(0, Bytes::len);
             if held > SHELVES_BYTES / 2 {
                 self.read.remove(&known);
             }
@@ -195,7 +199,7 @@ impl Lessons {
         ];
         for date in near.into_iter().flatten().filter(|_| some) {
             let shelf = shelves.shelf(context, date).await?;
-            if shelf.len() <= NEAR_BYTES {
+            if let Some(shelf) = shelf.filter(|shelf| shelf.len() <= NEAR_BYTES) {
                 entries.extend(find_on(date, shelf, |_, _| true).await?);
             }
         }
@@ -363,7 +367,9 @@ impl Lessons {
 async fn entries(context: &Workshop, shelves: &mut Shelves, meetings: &BTreeSet<&str>) -> Result<Vec<Entry>> {
     let mut entries = Vec::new();
     for date in shelves.dates_of(context, meetings).await? {
-        let shelf = shelves.shelf(context, date).await?;
+        let Some(shelf) = shelves.shelf(context, date).await? else {
+            continue;
+        };
         let wanted: BTreeSet<String> = meetings.iter().map(|meeting| (*meeting).to_owned()).collect();
         entries.extend(find_on(date, shelf, move |meeting, _| wanted.contains(meeting)).await?);
     }

@@ -223,13 +223,13 @@ pub(super) async fn take_embedded(
     let (changes, known) = import.changes(entries.into_iter().collect()).await?;
     import.write_index(&changes).await?;
     import.shelve_all(changes, known).await?;
-    Ok(import.done())
+    import.finish().await
 }
 
 /// Builds the tables of a date's meta where they are not of its shelf: an import may have been killed before them.
 pub(super) async fn mend(context: &Workshop, date: NaiveDate) -> Result<()> {
     let mut shelving = Shelving::new(&*context.store, context.conditional.load(Ordering::Relaxed));
-    let mended = shelving.shelve(date, &Arc::default()).await;
+    let mended = shelving.mend(date).await;
     context.writes.fetch_add(shelving.writes, Ordering::Relaxed);
     mended
 }
@@ -267,8 +267,8 @@ pub(super) struct Import<'a> {
     files: Vec<RawFile>,
     /// The names of the files that the lake has; read when it is first asked for.
     raw: Option<Vec<String>>,
-    /// The dates whose tables were built, or found to be as they should.
-    shelved: BTreeSet<NaiveDate>,
+    /// The dates whose tables are built at the end: once, however many batches change them.
+    due: BTreeSet<NaiveDate>,
     batches: u32,
 }
 
@@ -302,7 +302,7 @@ impl<'a> Import<'a> {
             weight: 0,
             files: Vec::new(),
             raw: None,
-            shelved: BTreeSet::new(),
+            due: BTreeSet::new(),
             batches: 0,
         }
     }
@@ -342,18 +342,19 @@ impl<'a> Import<'a> {
         }
     }
 
-    /// Shelves what is left, and says what was done.
+    /// Shelves what is left, builds the tables, and says what was done.
     ///
     /// # Errors
     /// Of the store.
     pub async fn finish(mut self) -> Result<Imported> {
-        self.shelve_batch().await?;
-        Ok(self.done())
-    }
-
-    fn done(mut self) -> Imported {
+        if !self.batch.is_empty() || !self.files.is_empty() {
+            self.shelve_batch().await?;
+        }
+        for date in std::mem::take(&mut self.due) {
+            self.shelving.mend(date).await?;
+        }
         self.done.writes += self.shelving.writes;
-        self.done
+        Ok(self.done)
     }
 
     async fn begin_file(&mut self, name: &Arc<str>, bytes: &Bytes, hash: String) -> Result<()> {
@@ -456,15 +457,11 @@ impl<'a> Import<'a> {
         for (date, change) in put.into_iter().chain(moved) {
             if !change.is_empty() {
                 self.shelving.shelve(date, &change.into()).await?;
-                self.shelved.insert(date);
                 self.done.dates.insert(date);
+                self.due.insert(date);
             }
         }
-        for date in known {
-            if self.shelved.insert(date) {
-                self.shelving.shelve(date, &Arc::default()).await?;
-            }
-        }
+        self.due.extend(known);
         Ok(())
     }
 

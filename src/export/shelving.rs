@@ -9,7 +9,7 @@ use serde::Serialize;
 
 use super::opened::{get_json, to_json};
 use crate::build::TableFile;
-use crate::build::meta::{Change, Entry, Shelved, find, shelve};
+use crate::build::meta::{Change, Entry, build_meta_tables, find, shelve};
 use crate::lake::key;
 use crate::store::{Condition, Object, Store, Version};
 use crate::{Error, ErrorKind, Result};
@@ -35,27 +35,42 @@ impl<'a> Shelving<'a> {
         }
     }
 
-    /// Changes a date's shelf and builds its tables, until no other process has changed it meanwhile.
+    /// Changes a date's shelf; its tables are not of it until [`Shelving::mend`].
     ///
     /// # Errors
     /// Of the store; `Precondition` where others keep changing the shelf.
     pub async fn shelve(&mut self, date: NaiveDate, change: &Arc<Change>) -> Result<()> {
         let key = key::meta_shelf(date);
         for _ in 0..TRIES {
+            let before = read_shelf(self.store, date).await?;
+            let (bytes, version) = before.map(|shelf| (shelf.bytes, shelf.version)).unzip();
+            let change = Arc::clone(change);
+            let changed = blocking(move || shelve(date, bytes.as_deref(), &change)).await?;
+            let Some(shelf) = changed else {
+                return Ok(());
+            };
+            let condition = version.map_or(Condition::Absent, Condition::Unchanged);
+            match self.put(&key, shelf, condition).await {
+                Err(error) if error.kind() == ErrorKind::Precondition => {}
+                put => return put.map(|_| ()),
+            }
+        }
+        Err(busy(&key))
+    }
+
+    /// Builds the tables of a date's shelf, until no other process has changed it meanwhile.
+    ///
+    /// # Errors
+    /// As [`Shelving::shelve`].
+    pub async fn mend(&mut self, date: NaiveDate) -> Result<()> {
+        for _ in 0..TRIES {
             // Read the tables' versions before the shelf. Then, of two concurrent importers, the one that holds the
             // newer shelf wins the conditional write.
             let seen = self.tables(date).await?;
-            let before = read_shelf(self.store, date).await?;
-            let (bytes, mut version) = before.map(|shelf| (shelf.bytes, shelf.version)).unzip();
-            let Shelved { shelf, tables } = rewrite(date, bytes, change).await?;
-            if let Some(shelf) = shelf {
-                let condition = version.map_or(Condition::Absent, Condition::Unchanged);
-                match self.put(&key, shelf, condition).await {
-                    Err(error) if error.kind() == ErrorKind::Precondition => continue,
-                    put => version = Some(put?),
-                }
-            }
-            match self.put_tables(tables, seen).await {
+            let shelf = read_shelf(self.store, date).await?;
+            let (bytes, version) = shelf.map(|shelf| (shelf.bytes, shelf.version)).unzip();
+            let built = blocking(move || build_meta_tables(date, bytes.as_deref())).await?;
+            match self.put_tables(built, seen).await {
                 Err(error) if error.kind() == ErrorKind::Precondition => continue,
                 done => done?,
             }
@@ -64,7 +79,7 @@ impl<'a> Shelving<'a> {
                 return Ok(());
             }
         }
-        Err(busy(&key))
+        Err(busy(&key::meta_shelf(date)))
     }
 
     /// The tables of a date as they lie there.
@@ -173,11 +188,6 @@ pub(super) async fn find_on(
     wanted: impl FnMut(&str, &str) -> bool + Send + 'static,
 ) -> Result<Vec<Entry>> {
     blocking(move || find(date, &shelf, wanted)).await
-}
-
-async fn rewrite(date: NaiveDate, shelf: Option<Bytes>, change: &Arc<Change>) -> Result<Shelved> {
-    let change = Arc::clone(change);
-    blocking(move || shelve(date, shelf.as_deref(), &change)).await
 }
 
 /// A large shelf takes a second: other work of the runtime goes on meanwhile.

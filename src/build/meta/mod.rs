@@ -19,7 +19,7 @@ mod values;
 pub use entry::Entry;
 pub use lookup::Meta;
 pub use parse::{Malformed, Payload, Payloads, parse};
-pub use shelf::{Change, Latest, Shelved, find, shelve};
+pub use shelf::{Change, Latest, build_meta_tables, find, shelve};
 
 pub(super) use lesson::Lesson;
 

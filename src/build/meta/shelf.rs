@@ -3,6 +3,7 @@
 //! A shelf is JSON Lines under zstd, sorted by meeting and user. It is read and written line by line: a date may have
 //! hundreds of thousands of entries, and no more than one of them is held.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::io::{BufRead as _, BufReader, Write as _};
 
@@ -12,7 +13,7 @@ use serde::Deserialize;
 use serde_json::Map;
 
 use super::entry::Entry;
-use super::lesson;
+use super::lesson::{self, Lesson};
 use super::levels;
 use crate::build::cell::Cell;
 use crate::build::listed::cells;
@@ -91,54 +92,63 @@ impl Change {
     }
 }
 
-/// A shelf as it is written.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Shelved {
-    /// The new shelf; none where it is as it was.
-    pub shelf: Option<Bytes>,
-    /// The files of `user_meta` and `hierarchy`; a table without rows has none.
-    pub tables: Vec<TableFile>,
-}
-
-/// Changes the shelf of a date, and builds its tables.
+/// Changes the shelf of a date; none where it stays as it is.
 ///
 /// # Errors
 /// `Store` where the shelf is damaged.
-pub fn shelve(date: NaiveDate, shelf: Option<&[u8]>, change: &Change) -> Result<Shelved> {
-    let mut writing = Writing::new(date)?;
+pub fn shelve(date: NaiveDate, shelf: Option<&[u8]>, change: &Change) -> Result<Option<Bytes>> {
+    let mut writer = ShelfWriter::new(date)?;
     let mut changed = false;
     let mut coming = change.put.entries().peekable();
-    let mut lines = Lines::new(date, shelf.unwrap_or_default())?;
+    let mut lines = Lines::new(date, shelf)?;
     while let Some(line) = lines.next_line()? {
-        let known: Entry = serde_json::from_slice(line).map_err(|_| damaged(date))?;
-        while let Some(entry) = coming.next_if(|entry| order(entry) < order(&known)) {
-            writing.add(entry)?;
+        let head = Head::of(date, line)?;
+        let key = (&*head.meeting, &*head.user);
+        while let Some(entry) = coming.next_if(|entry| order(entry) < key) {
+            writer.add(entry)?;
             changed = true;
         }
-        let later = coming.next_if(|entry| order(entry) == order(&known));
-        let moved = change.moved.get(&known.meeting, &known.user);
-        if let Some(entry) = later.filter(|entry| entry.is_later_than(&known)) {
-            writing.add(entry)?;
-            changed = true;
-        } else if moved.is_some_and(|entry| entry.is_later_than(&known)) {
-            changed = true;
-        } else {
-            writing.add(&known)?;
+        let later = coming.next_if(|entry| order(entry) == key);
+        let moved = change.moved.get(&head.meeting, &head.user);
+        if later.is_some() || moved.is_some() {
+            let known: Entry = serde_json::from_slice(line).map_err(|_| damaged(date))?;
+            if let Some(entry) = later.filter(|entry| entry.is_later_than(&known)) {
+                writer.add(entry)?;
+                changed = true;
+                continue;
+            }
+            if moved.is_some_and(|entry| entry.is_later_than(&known)) {
+                changed = true;
+                continue;
+            }
         }
+        writer.copy(line)?;
     }
     for entry in coming {
-        writing.add(entry)?;
+        writer.add(entry)?;
         changed = true;
     }
-    let (shelf, tables) = writing.finish()?;
-    Ok(Shelved {
-        shelf: changed.then_some(shelf),
-        tables,
-    })
+    let shelf = writer.finish()?;
+    Ok(changed.then_some(shelf))
 }
 
 fn order(entry: &Entry) -> (&str, &str) {
     (&entry.meeting, &entry.user)
+}
+
+/// What a line is found by.
+#[derive(Deserialize)]
+struct Head<'l> {
+    #[serde(borrow)]
+    meeting: Cow<'l, str>,
+    #[serde(borrow)]
+    user: Cow<'l, str>,
+}
+
+impl<'l> Head<'l> {
+    fn of(date: NaiveDate, line: &'l [u8]) -> Result<Self> {
+        serde_json::from_slice(line).map_err(|_| damaged(date))
+    }
 }
 
 /// The entries on a shelf that are asked for by meeting and user.
@@ -146,17 +156,10 @@ fn order(entry: &Entry) -> (&str, &str) {
 /// # Errors
 /// `Store` where the shelf is damaged.
 pub fn find(date: NaiveDate, shelf: &[u8], mut wanted: impl FnMut(&str, &str) -> bool) -> Result<Vec<Entry>> {
-    #[derive(Deserialize)]
-    struct Head<'l> {
-        #[serde(borrow)]
-        meeting: std::borrow::Cow<'l, str>,
-        #[serde(borrow)]
-        user: std::borrow::Cow<'l, str>,
-    }
     let mut found = Vec::new();
-    let mut lines = Lines::new(date, shelf)?;
+    let mut lines = Lines::new(date, Some(shelf))?;
     while let Some(line) = lines.next_line()? {
-        let head: Head<'_> = serde_json::from_slice(line).map_err(|_| damaged(date))?;
+        let head = Head::of(date, line)?;
         if wanted(&head.meeting, &head.user) {
             found.push(serde_json::from_slice(line).map_err(|_| damaged(date))?);
         }
@@ -173,16 +176,15 @@ struct Lines<'s> {
 }
 
 impl<'s> Lines<'s> {
-    fn new(date: NaiveDate, shelf: &'s [u8]) -> Result<Self> {
-        let text = match shelf.is_empty() {
-            true => None,
-            false => Some(BufReader::new(
-                zstd::Decoder::with_buffer(shelf).map_err(|_| damaged(date))?,
-            )),
-        };
+    fn new(date: NaiveDate, shelf: Option<&'s [u8]>) -> Result<Self> {
+        // Without a single byte it is damaged, not empty: a shelf without entries has a frame and a checksum.
+        if shelf.is_some_and(<[u8]>::is_empty) {
+            return Err(damaged(date));
+        }
+        let text = shelf.map(zstd::Decoder::with_buffer).transpose();
         Ok(Self {
             date,
-            text,
+            text: text.map_err(|_| damaged(date))?.map(BufReader::new),
             line: Vec::new(),
         })
     }
@@ -205,70 +207,79 @@ fn damaged(date: NaiveDate) -> Error {
         .hint("restore it, or remove it and import the lesson data in raw/meta/ again")
 }
 
-/// A shelf and its tables on their way.
-struct Writing {
+/// A shelf on its way.
+struct ShelfWriter {
     date: NaiveDate,
-    shelf: zstd::Encoder<'static, Vec<u8>>,
-    metas: Sink<'static>,
-    levels: Sink<'static>,
-    tables: [&'static Table; 2],
+    text: zstd::Encoder<'static, Vec<u8>>,
 }
 
-impl Writing {
+impl ShelfWriter {
     fn new(date: NaiveDate) -> Result<Self> {
-        let (metas, hierarchy) = (table("user_meta")?, table("hierarchy")?);
-        let mut shelf = zstd::Encoder::new(Vec::new(), LEVEL).map_err(|error| fault(date, &error))?;
-        shelf
-            .include_checksum(true)
-            .map_err(|error| fault(date, &error))?;
-        Ok(Self {
-            date,
-            shelf,
-            metas: Sink::new(metas),
-            levels: Sink::new(hierarchy),
-            tables: [metas, hierarchy],
-        })
+        let mut text = zstd::Encoder::new(Vec::new(), LEVEL).map_err(|error| fault(date, &error))?;
+        text.include_checksum(true).map_err(|error| fault(date, &error))?;
+        Ok(Self { date, text })
     }
 
     fn add(&mut self, entry: &Entry) -> Result<()> {
-        let date = self.date;
-        let mut line = serde_json::to_vec(entry).map_err(|error| fault(date, &error))?;
+        let mut line = serde_json::to_vec(entry).map_err(|error| fault(self.date, &error))?;
         line.push(b'\n');
-        self.shelf.write_all(&line).map_err(|error| fault(date, &error))?;
-        let [metas, hierarchy] = self.tables;
-        // One that was taken back is kept, so that an older file does not bring it again, and has no rows.
-        let (Some(meta), Some(lesson), Some(text)) = (entry.object(), entry.lesson(), &entry.meta) else {
-            return Ok(());
-        };
-        let mut cells = ids(metas, entry);
-        lesson.fill(metas, &mut cells);
-        lesson::put(metas, &mut cells, "meta", text.as_str().into());
-        lesson::put(metas, &mut cells, "received_at", entry.received_at.into());
-        self.metas.push(&mut row(cells))?;
-        for level in levels::levels(&meta) {
-            let mut cells = ids(hierarchy, entry);
-            for (column, cell) in [
-                ("level", level.name.into()),
-                ("parent_level", level.parent.into()),
-                ("depth", level.depth.into()),
-                ("entity_id", level.id.into()),
-                ("entity_name", level.title.into()),
-                ("attributes", lesson::map(&level.attributes)),
-            ] {
-                lesson::put(hierarchy, &mut cells, column, cell);
-            }
-            self.levels.push(&mut row(cells))?;
-        }
-        Ok(())
+        self.copy(&line)
     }
 
-    fn finish(self) -> Result<(Bytes, Vec<TableFile>)> {
-        let date = self.date;
-        let shelf = self.shelf.finish().map_err(|error| fault(date, &error))?;
-        let metas = self.metas.finish(key::table("user_meta", date, "user_meta"))?;
-        let levels = self.levels.finish(key::table("hierarchy", date, "hierarchy"))?;
-        Ok((shelf.into(), metas.into_iter().chain(levels).collect()))
+    fn copy(&mut self, line: &[u8]) -> Result<()> {
+        self.text
+            .write_all(line)
+            .map_err(|error| fault(self.date, &error))
     }
+
+    fn finish(self) -> Result<Bytes> {
+        let shelf = self.text.finish().map_err(|error| fault(self.date, &error))?;
+        Ok(shelf.into())
+    }
+}
+
+/// The files of `user_meta` and `hierarchy` for a date; a table without rows has none.
+///
+/// # Errors
+/// `Store` where the shelf is damaged.
+pub fn build_meta_tables(date: NaiveDate, shelf: Option<&[u8]>) -> Result<Vec<TableFile>> {
+    let (metas, hierarchy) = (table("user_meta")?, table("hierarchy")?);
+    let mut of_metas = Sink::new(metas);
+    let mut of_levels = Sink::new(hierarchy);
+    let mut lines = Lines::new(date, shelf)?;
+    while let Some(line) = lines.next_line()? {
+        let entry: Entry = serde_json::from_slice(line).map_err(|_| damaged(date))?;
+        // One that was taken back is kept, so that an older file does not bring it again, and has no rows.
+        let (Some(meta), Some(text)) = (entry.object(), &entry.meta) else {
+            continue;
+        };
+        let mut cells = ids(metas, &entry);
+        Lesson::of(&meta).fill(metas, &mut cells);
+        lesson::put(metas, &mut cells, "meta", text.as_str().into());
+        lesson::put(metas, &mut cells, "received_at", entry.received_at.into());
+        of_metas.push(&mut row(cells))?;
+        for level in levels::levels(&meta) {
+            of_levels.push(&mut row(level_cells(hierarchy, &entry, level)))?;
+        }
+    }
+    let metas = of_metas.finish(key::table("user_meta", date, "user_meta"))?;
+    let levels = of_levels.finish(key::table("hierarchy", date, "hierarchy"))?;
+    Ok(metas.into_iter().chain(levels).collect())
+}
+
+fn level_cells<'v>(hierarchy: &Table, entry: &'v Entry, level: levels::Level) -> Vec<Cell<'v>> {
+    let mut cells = ids(hierarchy, entry);
+    for (column, cell) in [
+        ("level", level.name.into()),
+        ("parent_level", level.parent.into()),
+        ("depth", level.depth.into()),
+        ("entity_id", level.id.into()),
+        ("entity_name", level.title.into()),
+        ("attributes", lesson::map(&level.attributes)),
+    ] {
+        lesson::put(hierarchy, &mut cells, column, cell);
+    }
+    cells
 }
 
 /// An encoder's fault: the program's own.

@@ -48,8 +48,9 @@ fn shelved(entries: impl IntoIterator<Item = Entry>) -> (Bytes, Vec<TableFile>) 
         put: entries.into_iter().collect(),
         ..Change::default()
     };
-    let shelved = shelve(date(), None, &change).expect("shelved");
-    (shelved.shelf.expect("a shelf"), shelved.tables)
+    let shelf = shelve(date(), None, &change).expect("shelved").expect("a shelf");
+    let tables = build_meta_tables(date(), Some(&shelf)).expect("tables");
+    (shelf, tables)
 }
 
 #[test]
@@ -186,17 +187,17 @@ fn a_meta_of_null_takes_an_entry_back_until_a_later_one_brings_it_again() {
     };
     let (shelf, tables) = shelved([said.clone()]);
     assert_eq!(tables[0].rows, 1);
-    let after = shelve(date(), Some(&shelf), &change(&taken_back)).expect("shelved");
-    assert_eq!(after.tables, [], "user_meta has no row of it");
-    let shelf = after.shelf.expect("changed");
-    let late = shelve(date(), Some(&shelf), &change(&said)).expect("shelved");
+    let after = |shelf: &[u8], entry: &Entry| shelve(date(), Some(shelf), &change(entry)).expect("shelved");
+    let tables = |shelf: &[u8]| build_meta_tables(date(), Some(shelf)).expect("tables");
+    let shelf = after(&shelf, &taken_back).expect("changed");
+    assert_eq!(tables(&shelf), [], "user_meta has no row of it");
     assert_eq!(
-        (late.shelf, late.tables),
-        (None, vec![]),
+        after(&shelf, &said),
+        None,
         "an older file does not bring it again"
     );
-    let later = shelve(date(), Some(&shelf), &change(&again)).expect("shelved");
-    assert_eq!(later.tables[0].rows, 1);
+    let shelf = after(&shelf, &again).expect("changed");
+    assert_eq!(tables(&shelf)[0].rows, 1);
 }
 
 #[test]
@@ -313,7 +314,7 @@ fn a_shelf_is_changed_line_by_line_and_is_the_same_by_whatever_way_it_came_about
         let pairs = (0..40).flat_map(|m| (0..5).map(move |u| (m, u)));
         pairs.map(|(m, u)| entry_in(&format!("m{m}"), &format!("u{u}"), "f", 1, json!({"n": m * u})))
     };
-    let (whole, tables) = shelved(all());
+    let (whole, _) = shelved(all());
     let (mut shelf, _) = shelved(all().step_by(3));
     for start in [1, 2] {
         let change = Change {
@@ -321,7 +322,7 @@ fn a_shelf_is_changed_line_by_line_and_is_the_same_by_whatever_way_it_came_about
             ..Change::default()
         };
         let next = shelve(date(), Some(&shelf), &change).expect("shelved");
-        shelf = next.shelf.expect("changed");
+        shelf = next.expect("changed");
     }
     assert_eq!(shelf, whole);
     // The same again is no change; what has moved elsewhere is gone.
@@ -333,7 +334,7 @@ fn a_shelf_is_changed_line_by_line_and_is_the_same_by_whatever_way_it_came_about
             ..Change::default()
         },
     );
-    assert_eq!(again.expect("shelved"), Shelved { shelf: None, tables });
+    assert_eq!(again.expect("shelved"), None);
     let moved = entry_in("m7", "u2", "g", 1, json!({}));
     let change = Change {
         moved: [moved].into_iter().collect(),
@@ -341,15 +342,19 @@ fn a_shelf_is_changed_line_by_line_and_is_the_same_by_whatever_way_it_came_about
     };
     let without = shelve(date(), Some(&shelf), &change)
         .expect("shelved")
-        .shelf
         .expect("changed");
     let left = find(date(), &without, |meeting, _| meeting == "m7").expect("found");
     assert_eq!(
         left.iter().map(|entry| entry.user.as_str()).collect::<Vec<_>>(),
         ["u0", "u1", "u3", "u4"]
     );
-    let damaged = shelve(date(), Some(&shelf[..shelf.len() - 9]), &Change::default());
-    assert!(damaged.expect_err("cut").to_string().contains("is damaged"));
+    for left in [0, 1, shelf.len() / 2, shelf.len() - 1] {
+        let damaged = shelve(date(), Some(&shelf[..left]), &Change::default());
+        assert!(
+            damaged.expect_err("cut").to_string().contains("is damaged"),
+            "{left}"
+        );
+    }
 }
 
 #[test]
@@ -367,7 +372,8 @@ fn a_meta_becomes_columns_attributes_and_levels() {
         put: [entry].into_iter().collect(),
         ..Change::default()
     };
-    let files = shelve(date, None, &change).expect("shelved").tables;
+    let shelf = shelve(date, None, &change).expect("shelved").expect("a shelf");
+    let files = build_meta_tables(date, Some(&shelf)).expect("tables");
     let rows = |at: usize, columns: &[&str]| {
         let rows = read_text(files[at].bytes.clone(), columns).expect("rows");
         rows.into_iter()

@@ -10,7 +10,7 @@ use sha2::{Digest, Sha256};
 use super::finding::{Finding, Kind, Remedy};
 use super::look::{Look, Read, SeenFile, of_one_object, unreadable};
 use super::objects::{rows_in_store, sha256};
-use crate::build::meta::{Change, shelve};
+use crate::build::meta::build_meta_tables;
 use crate::build::{self, TableFile};
 use crate::lake::key;
 use crate::store::Version;
@@ -115,8 +115,8 @@ async fn shelf(look: &Arc<Look>, date: NaiveDate, key: &str) -> Result<()> {
 /// The tables that a date's shelf gives.
 async fn built_of(look: &Look, date: NaiveDate, key: &str) -> Result<Read<Vec<TableFile>>> {
     match look.workshop.store.get(key).await {
-        Ok(object) => match shelve(date, Some(&object.bytes), &Change::default()) {
-            Ok(shelved) => Ok(Read::There(shelved.tables, object.version)),
+        Ok(object) => match build_meta_tables(date, Some(&object.bytes)) {
+            Ok(tables) => Ok(Read::There(tables, object.version)),
             Err(error) if error.kind() == ErrorKind::Store => Ok(Read::Damaged(error.message().to_owned())),
             Err(error) => Err(error),
         },
