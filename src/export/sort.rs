@@ -363,7 +363,12 @@ impl<'a> Sorter<'a> {
                 date,
                 space_id: scope.id.clone(),
                 space_name: scope.name.clone(),
-                listed: self.whole && matches!(asked, Asked::All) && !missed.space && self.is_over(date),
+                // A room without an answer is not complete itself; a list with a gap says nothing of its rooms' number.
+                listed: self.whole
+                    && matches!(asked, Asked::All)
+                    && !missed.space
+                    && !missed.partial
+                    && self.is_over(date),
                 asked,
                 heard_gone: gone
                     .into_iter()

@@ -310,6 +310,18 @@ impl World {
         ) {
             return scope;
         }
+        // A list of rooms of which one can't be told leaves the days of its space open.
+        let has_gap = |pointer: &str| pointer.matches('/').count() <= 2 || pointer.ends_with("/id");
+        let of_rooms = matches!(
+            place.source,
+            Source::Answer {
+                endpoint: Endpoint::Rooms,
+                ..
+            }
+        );
+        if of_rooms && has_gap(&place.pointer) {
+            return scope;
+        }
         if scope.iter().any(|id| school.room(id).is_some()) {
             scope.retain(|id| !is_space(id));
         }
