@@ -37,6 +37,8 @@ pub struct Listing<T> {
     pub gap: Option<Gap>,
     /// Items without an id, which can't be told apart and are left out. Equal ones count once.
     pub unidentified: u64,
+    /// Items that have `_id` in the place of `id`. They are among the items.
+    pub other_ids: u64,
     /// What of the answers had to be mended.
     pub repairs: Repairs,
 }
@@ -269,6 +271,7 @@ impl<T: Item> Pager<T> {
             gap: self.gap(),
             total: self.total,
             unidentified: self.seen.unidentified(),
+            other_ids: self.seen.other_ids(),
             repairs: self.repairs,
             items: self.seen.items,
         }

@@ -17,6 +17,7 @@ pub(super) struct Seen<T> {
     pub(super) items: Vec<T>,
     keys: HashSet<String>,
     unidentified: u64,
+    other_ids: u64,
 }
 
 impl<T> Default for Seen<T> {
@@ -25,6 +26,7 @@ impl<T> Default for Seen<T> {
             items: Vec::new(),
             keys: HashSet::new(),
             unidentified: 0,
+            other_ids: 0,
         }
     }
 }
@@ -54,6 +56,7 @@ impl<T: Item> Seen<T> {
             if !self.keys.insert(key.clone()) {
                 continue;
             }
+            self.other_ids += u64::from(wire::has_other_id(&raw));
             match T::from_raw(raw) {
                 Some(item) if key.starts_with(WITH_ID) => self.items.push(item),
                 _ => self.unidentified += 1,
@@ -65,6 +68,11 @@ impl<T: Item> Seen<T> {
     /// Different items so far, those without an id included.
     pub(super) fn count(&self) -> u64 {
         self.keys.len() as u64
+    }
+
+    /// Different items whose id stands in `_id`.
+    pub(super) fn other_ids(&self) -> u64 {
+        self.other_ids
     }
 
     /// Different items without an id.

@@ -202,14 +202,20 @@ fn is_blank(value: &Value) -> bool {
 /// The id of an object: `id`, or `_id` where that is missing. An id is text or a number; nothing else tells objects
 /// apart. MongoDB's own notation of an id, `{"$oid": "…"}`, is read too.
 pub(super) fn id(raw: &Value) -> Option<String> {
-    let read = |field: &str| {
-        let id = raw.get(field)?;
-        let id = id.get("$oid").unwrap_or(id);
-        Some(id)
-            .filter(|id| id.is_string() || id.is_number())
-            .and_then(lenient::text)
-    };
-    read("id").or_else(|| read("_id"))
+    id_in(raw, "id").or_else(|| id_in(raw, "_id"))
+}
+
+/// Whether an object has its id in `_id` alone.
+pub(super) fn has_other_id(raw: &Value) -> bool {
+    id_in(raw, "id").is_none() && id_in(raw, "_id").is_some()
+}
+
+fn id_in(raw: &Value, field: &str) -> Option<String> {
+    let id = raw.get(field)?;
+    let id = id.get("$oid").unwrap_or(id);
+    Some(id)
+        .filter(|id| id.is_string() || id.is_number())
+        .and_then(lenient::text)
 }
 
 impl Item for Space {

@@ -228,7 +228,7 @@ fn space_scope(
     match rooms {
         Ok(listing) => {
             note_listing(summary, &listing, "rooms", |problem| problem.space(&scope.id));
-            scope.partial = !listing.is_whole();
+            scope.partial = !listing.is_whole() || listing.other_ids > 0;
             scope.listed = Arc::new(listing.items.iter().map(|room| room.id.clone()).collect());
             for room in listing.items {
                 let configured = is_configured(context, &room.id);
@@ -315,6 +315,13 @@ pub(super) fn note_listing<T>(
             listing.unidentified
         );
         summary.fail(ids(Problem::new("items_without_id", message)));
+    }
+    if listing.other_ids > 0 {
+        let message = format!(
+            "{} of the {what} have `_id` in the place of `id`: they are exported by it, and may be others than it says",
+            listing.other_ids
+        );
+        summary.fail(ids(Problem::new("items_with_other_id", message)));
     }
     if !listing.repairs.is_none() {
         let message = format!("the list of {what} has faults: {}", listing.repairs);

@@ -180,15 +180,17 @@ async fn a_server_that_gives_all_at_once_is_no_reason_for_alarm() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn rooms_with_the_databases_id_are_exported() {
+async fn rooms_with_the_databases_id_are_exported_and_named() {
     let (sim, lake) = (Simulator::start(small()).await.unwrap(), Lake::folder());
     let mut items = rooms(&sim);
     for item in &mut items {
         item["_id"] = item["id"].take();
     }
     answer_rooms(&sim, &json!({"items": items}));
-    whole(&sim, &lake).await.expect(0);
+    let run = whole(&sim, &lake).await.expect(3);
+    assert_eq!(failed(&run, "items_with_other_id").len(), 1, "{}", run.stdout);
     assert_eq!(calls(&lake).await, sim.school().calls.len());
+    assert_open(&lake).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
