@@ -1,17 +1,19 @@
-//! A report as a workbook: bytes → archive within bounds → sheets → rows → tables. Pure and synchronous.
+//! A report as a workbook: bytes → archive within bounds → clean copy → calamine → rows → tables. Pure and synchronous.
 //!
 //! ```text
-//! container ─► archive (bounds) ─► part (decoder, census) ─► sheet (row by row) ─► workbook (header, merged cells) ─► rows ─► day
-//!                                                                                     └► every row, as it is: `report_rows`
+//! container ─► archive (bounds) ─► part (decoder, census) ─► copy (cells, value, text) ─► sheet (calamine, row by row)
+//!   ─► workbook (header, merged cells) ─► rows ─► day
+//!         └► every row, as it is: `report_rows`
 //! ```
 
 mod archive;
+mod cells;
 mod census;
 mod container;
+mod copy;
 mod datum;
 mod decoder;
 mod feed;
-mod formats;
 mod inspect;
 mod package;
 mod part;
@@ -21,9 +23,10 @@ mod refusal;
 mod rows;
 mod rules;
 mod sheet;
-mod strings;
 #[cfg(test)]
 mod tests;
+mod text;
+mod value;
 mod workbook;
 
 pub(super) use feed::recognize;

@@ -33,6 +33,8 @@ pub(super) struct SheetPart {
     pub name: String,
     /// The part that holds its rows.
     pub path: String,
+    /// Its number among the worksheets. Names need not differ.
+    pub number: usize,
 }
 
 /// A relation of a part to another.
@@ -117,6 +119,7 @@ impl Package {
             name: name.to_owned(),
             // Of a part that is not named nothing can be read.
             path: relation.map_or_else(String::new, |relation| relation.path.clone()),
+            number: self.sheets.len(),
         });
     }
 }

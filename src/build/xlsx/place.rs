@@ -1,18 +1,11 @@
 //! Where cells are: `B7`, `$b$7`, `B7:C9`. Pure.
 
+use super::plan::letter;
 use super::refusal::Refusal;
 
 /// Excel's own bounds.
 const MOST_ROWS: u32 = 1 << 20;
 const MOST_COLUMNS: u32 = 1 << 14;
-
-/// A region of cells; rows and columns count from 0.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Region {
-    pub first_row: u32,
-    pub last_row: u32,
-    pub first_column: u32,
-}
 
 /// A cell's row and column.
 pub(super) fn cell(text: &str) -> Result<(u32, u32), Refusal> {
@@ -42,15 +35,18 @@ pub(super) fn within(row: u32, column: u32) -> Result<(u32, u32), Refusal> {
     }
 }
 
-/// A region; none where the text is no region.
-pub(super) fn region(text: &str) -> Option<Region> {
+/// The name of a place, such as `B7`.
+pub(super) fn name((row, column): (u32, u32)) -> String {
+    format!("{}{}", letter(column), row + 1)
+}
+
+/// A region as `A2:B4`, its first cell first; none where the text is no region.
+pub(super) fn region(text: &str) -> Option<String> {
     let (first, last) = text.split_once(':').unwrap_or((text, text));
     let (first, last) = (cell(first).ok()?, cell(last).ok()?);
-    Some(Region {
-        first_row: first.0.min(last.0),
-        last_row: first.0.max(last.0),
-        first_column: first.1.min(last.1),
-    })
+    let top = name((first.0.min(last.0), first.1.min(last.1)));
+    let bottom = name((first.0.max(last.0), first.1.max(last.1)));
+    Some(format!("{top}:{bottom}"))
 }
 
 #[cfg(test)]
@@ -68,16 +64,14 @@ mod tests {
         for text in ["XFE1", "A1048577", "A99999999999999999999", "AAAAAAAAAAAAAAA1"] {
             assert_eq!(cell(text), Err(Refusal::TooMuch), "{text}");
         }
-        let region_of = |first_row, last_row, first_column| {
-            Some(Region {
-                first_row,
-                last_row,
-                first_column,
-            })
-        };
-        assert_eq!(region("A2:B4"), region_of(1, 3, 0));
-        assert_eq!(region("$B$4:$A$2"), region_of(1, 3, 0));
-        assert_eq!(region("C3"), region_of(2, 2, 2));
+        for (text, plain) in [
+            ("A2:B4", "A2:B4"),
+            ("$B$2:$A$4", "A2:B4"),
+            ("b4:a2", "A2:B4"),
+            ("C3", "C3:C3"),
+        ] {
+            assert_eq!(region(text).as_deref(), Some(plain), "{text}");
+        }
         assert_eq!(region(":"), None);
     }
 }

@@ -1,25 +1,19 @@
-//! The rows of one worksheet, one after another as the parser comes to them. Pure.
-//!
-//! What the sheet says of its own size is not read: some programs write `A1`, or nothing, or the whole sheet.
+//! The rows of a workbook's sheets, as calamine reads them from the clean copy. Pure.
 
-use std::io::Read;
+use std::io::Cursor;
 
-use quick_xml::events::{BytesStart, Event};
+use calamine::{DataRef, Dimensions, Reader, Xlsx};
 
 use super::archive::Archive;
-use super::datum::{Datum, Meaning, NoDatum};
+use super::copy::clean_copy;
+use super::datum::{Datum, NoDatum};
 use super::package::{Package, SheetPart};
-use super::part::{Depth, Part, attribute};
-use super::place::{self, Region};
 use super::refusal::Refusal;
-use super::{formats, strings};
 
 /// Cells of a workbook, blank ones too.
 const MOST_CELLS: u64 = 20_000_000;
 /// Bytes of text of a workbook. A shared string stands in the file once and may be in every cell.
 const MOST_TEXT: usize = 256 << 20;
-/// Merged regions of a sheet that are looked at.
-const MOST_MERGED: usize = 100_000;
 
 /// A row with anything in it.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -40,9 +34,10 @@ pub(super) struct Budget {
 }
 
 impl Budget {
-    fn spend(&mut self, datum: Option<&Datum>) -> Result<(), Refusal> {
+    /// Takes a cell with so many bytes of text.
+    pub fn spend(&mut self, text: usize) -> Result<(), Refusal> {
         self.cells += 1;
-        self.text += datum.map_or(0, Datum::size);
+        self.text += text;
         match self.cells > MOST_CELLS || self.text > MOST_TEXT {
             true => Err(Refusal::TooMuch),
             false => Ok(()),
@@ -51,30 +46,23 @@ impl Budget {
 }
 
 /// An open workbook.
-pub(super) struct Book<'b> {
-    archive: Archive<'b>,
+pub(super) struct Book {
+    book: Xlsx<Cursor<Vec<u8>>>,
     package: Package,
-    meaning: Meaning,
-    /// Characters that could not be decoded, in what has been read.
+    /// Characters that could not be decoded.
     pub replaced: u64,
 }
 
-impl<'b> Book<'b> {
+impl Book {
     /// Opens a workbook.
-    pub fn open(bytes: &'b [u8]) -> Result<Self, Refusal> {
+    pub fn open(bytes: &[u8]) -> Result<Self, Refusal> {
         let mut archive = Archive::open(bytes)?;
         let package = Package::read(&mut archive)?;
-        let strings = strings::read(&mut archive, &package.strings)?;
-        let meaning = Meaning {
-            strings: strings.texts,
-            formats: formats::read(&mut archive, &package.styles)?,
-            from_1904: package.from_1904,
-        };
+        let copy = clean_copy(&mut archive, &package)?;
         Ok(Self {
-            archive,
+            book: Xlsx::new(Cursor::new(copy.bytes)).map_err(|_| Refusal::Damaged)?,
             package,
-            meaning,
-            replaced: strings.replaced,
+            replaced: copy.replaced,
         })
     }
 
@@ -87,20 +75,14 @@ impl<'b> Book<'b> {
 
     /// Whether serial days count from 1904.
     pub fn is_from_1904(&self) -> bool {
-        self.package.from_1904
+        self.book.has_1904_epoch()
     }
 
     /// The regions of merged cells that are more than a row high.
-    pub fn merged(&mut self, sheet: &SheetPart) -> Result<Vec<Region>, Refusal> {
-        let mut part = self.archive.part(&sheet.path)?.ok_or(Refusal::Damaged)?;
-        let mut regions = Vec::new();
-        part.each(&mut |name, element| {
-            if name == "mergeCell" && regions.len() < MOST_MERGED {
-                let region = attribute(element, "ref").and_then(|text| place::region(&text));
-                regions.extend(region.filter(|region| region.last_row > region.first_row));
-            }
-            Ok(())
-        })?;
+    pub fn merged(&mut self, sheet: &SheetPart) -> Result<Vec<Dimensions>, Refusal> {
+        let regions = self.book.merge_cells_by_sheet_name(&sheet.number.to_string());
+        let mut regions = regions.map_err(|_| Refusal::Damaged)?;
+        regions.retain(|region| region.end.0 > region.start.0);
         Ok(regions)
     }
 
@@ -111,38 +93,27 @@ impl<'b> Book<'b> {
         budget: &mut Budget,
         row: &mut dyn FnMut(SheetRow) -> Result<(), E>,
     ) -> Result<(), E> {
-        let part = self.archive.part(&sheet.path)?.ok_or(Refusal::Damaged)?;
-        let mut cells = Cells {
-            part,
-            meaning: &self.meaning,
-            row: 0,
-            column: 0,
-        };
-        if !cells.find_data()? {
-            return Ok(());
-        }
+        let reader = self.book.worksheet_cells_reader(&sheet.number.to_string());
+        let mut reader = reader.map_err(|_| Refusal::Damaged)?;
         let mut current = SheetRow::default();
-        while let Some((at, datum)) = cells.next()? {
-            // Excel does not open a sheet whose rows are not in order either.
-            if at.0 < current.index {
-                return Err(Refusal::Damaged.into());
-            }
-            if at.0 > current.index {
-                let index = at.0;
+        while let Some(cell) = reader.next_cell().map_err(|_| Refusal::Damaged)? {
+            let (index, column) = cell.get_position();
+            if index != current.index {
                 let next = SheetRow {
                     index,
                     ..SheetRow::default()
                 };
                 finish(std::mem::replace(&mut current, next), row)?;
             }
-            budget.spend(datum.as_ref().ok())?;
+            let value: &DataRef<'_> = cell.get_value();
+            let datum = Datum::of(value);
+            budget.spend(datum.as_ref().map_or(0, Datum::size))?;
             match datum {
-                Ok(datum) => current.cells.push((at.1, datum)),
-                Err(NoDatum::Wrong) => current.wrong.push(at.1),
+                Ok(datum) => current.cells.push((column, datum)),
+                Err(NoDatum::Wrong) => current.wrong.push(column),
                 Err(NoDatum::Blank) => {}
             }
         }
-        self.replaced += cells.part.replaced();
         finish(current, row)
     }
 }
@@ -154,108 +125,4 @@ fn finish<E>(mut done: SheetRow, row: &mut dyn FnMut(SheetRow) -> Result<(), E>)
     done.cells.sort_by_key(|(column, _)| *column);
     done.cells.dedup_by_key(|(column, _)| *column);
     row(done)
-}
-
-/// A sheet's cells on their way.
-struct Cells<'m, R: Read> {
-    part: Part<R>,
-    meaning: &'m Meaning,
-    /// Where the next cell is if it does not say.
-    row: u32,
-    column: u32,
-}
-
-/// A cell's row and column, from 0, and its value.
-type PlacedDatum = ((u32, u32), Result<Datum, NoDatum>);
-
-impl<R: Read> Cells<'_, R> {
-    /// Goes to the sheet's data; false where the sheet has none.
-    fn find_data(&mut self) -> Result<bool, Refusal> {
-        let mut depth = Depth::default();
-        loop {
-            match self.part.next()? {
-                Event::Start(start) if start.local_name().as_ref() == "sheetData" => return Ok(true),
-                Event::Start(_) => depth.down(),
-                Event::End(_) => depth.up(),
-                Event::Eof => return depth.end().map(|()| false),
-                _ => {}
-            }
-        }
-    }
-
-    fn next(&mut self) -> Result<Option<PlacedDatum>, Refusal> {
-        loop {
-            let (kind, format) = match self.part.next()? {
-                Event::Start(start) => match start.local_name().as_ref() {
-                    "row" => {
-                        self.row = row_of(&start, self.row)?;
-                        self.column = 0;
-                        continue;
-                    }
-                    "c" => {
-                        let place = attribute(&start, "r").filter(|place| !place.trim().is_empty());
-                        if let Some(text) = place {
-                            (self.row, self.column) = place::cell(&text)?;
-                        }
-                        let text = |name| attribute(&start, name).map(|value| value.trim().to_owned());
-                        (text("t"), text("s"))
-                    }
-                    _ => continue,
-                },
-                Event::End(end) => match end.local_name().as_ref() {
-                    "row" => {
-                        self.row = self.row.saturating_add(1);
-                        continue;
-                    }
-                    "sheetData" => return Ok(None),
-                    _ => continue,
-                },
-                Event::Eof => return Err(Refusal::Damaged),
-                _ => continue,
-            };
-            let datum = self.value(kind.as_deref(), format.as_deref())?;
-            let at = place::within(self.row, self.column)?;
-            self.column += 1;
-            return Ok(Some((at, datum)));
-        }
-    }
-
-    /// The value of a cell that has just begun.
-    fn value(&mut self, kind: Option<&str>, format: Option<&str>) -> Result<Result<Datum, NoDatum>, Refusal> {
-        let mut datum = Err(NoDatum::Blank);
-        let is_inline = matches!(kind, Some("inlineStr" | "is"));
-        loop {
-            let element = match self.part.next()? {
-                Event::Start(start) => start.local_name().as_ref().to_owned(),
-                Event::End(end) if end.local_name().as_ref() == "c" => return Ok(datum),
-                Event::Eof => return Err(Refusal::Damaged),
-                _ => continue,
-            };
-            let text = match element.as_str() {
-                "is" => strings::rich_text(&mut self.part, "is")?,
-                // Of an inline text the value is only a copy.
-                "v" if !is_inline => self.part.text("v")?,
-                other => {
-                    self.part.skip(other)?;
-                    continue;
-                }
-            };
-            let kind = if element == "is" { Some("inlineStr") } else { kind };
-            datum = match text {
-                Some(text) => self.meaning.datum(kind, format, &text),
-                None => Err(NoDatum::Wrong),
-            };
-        }
-    }
-}
-
-/// A row's number, from 0; the next one where it does not say.
-fn row_of(row: &BytesStart<'_>, next: u32) -> Result<u32, Refusal> {
-    match attribute(row, "r").as_deref().map(str::trim) {
-        None | Some("") => Ok(next),
-        Some(number) => {
-            let number: u32 = number.parse().map_err(|_| Refusal::Damaged)?;
-            number.checked_sub(1).ok_or(Refusal::Damaged)
-        }
-    }
 }

@@ -10,6 +10,7 @@ use zip::write::SimpleFileOptions;
 use zip::{CompressionMethod, ZipArchive, ZipWriter};
 
 mod odd;
+mod texts;
 
 use super::*;
 use crate::build::notes::{Observation, total};
@@ -284,8 +285,11 @@ fn archive(parts: &[(&str, &[u8])]) -> Vec<u8> {
 
 /// The usual workbook with one part put for another.
 fn with_part(name: &str, bytes: &[u8]) -> Vec<u8> {
-    let usual = usual();
-    let mut from = ZipArchive::new(Cursor::new(&usual)).expect("archive");
+    with_part_of(&usual(), name, bytes)
+}
+
+fn with_part_of(book: &[u8], name: &str, bytes: &[u8]) -> Vec<u8> {
+    let mut from = ZipArchive::new(Cursor::new(book)).expect("archive");
     let mut parts = Vec::new();
     for at in 0..from.len() {
         let mut part = from.by_index(at).expect("part");

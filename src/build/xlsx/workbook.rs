@@ -8,7 +8,6 @@ use serde_json::Value;
 
 use super::datum::{Datum, UNREADABLE};
 use super::package::SheetPart;
-use super::place::Region;
 use super::plan::{Header, SheetPlan, Target, letter};
 use super::refusal::Refusal;
 use super::sheet::{Book, Budget, SheetRow};
@@ -302,18 +301,11 @@ struct Merged {
 }
 
 impl Merged {
-    fn of(book: &mut Book<'_>, sheet: &SheetPart) -> Result<Self, Refusal> {
+    fn of(book: &mut Book, sheet: &SheetPart) -> Result<Self, Refusal> {
         let mut regions: BTreeMap<u32, Vec<(u32, u32)>> = BTreeMap::new();
-        for Region {
-            first_row,
-            last_row,
-            first_column,
-        } in book.merged(sheet)?
-        {
-            regions
-                .entry(first_column)
-                .or_default()
-                .push((first_row, last_row));
+        for region in book.merged(sheet)? {
+            let of_column = regions.entry(region.start.1).or_default();
+            of_column.push((region.start.0, region.end.0));
         }
         regions.values_mut().for_each(|regions| regions.sort_unstable());
         Ok(Self {

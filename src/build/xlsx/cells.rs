@@ -1,0 +1,199 @@
+//! The cells of one worksheet on their way into the clean copy. Pure.
+//!
+//! What the sheet says of its own size is not copied: some programs write `A1`, or nothing, or the whole sheet.
+
+use std::borrow::Cow;
+use std::io::{Read, Write};
+
+use quick_xml::events::{BytesStart, Event};
+
+use super::part::{Depth, Part, attribute};
+use super::place;
+use super::refusal::Refusal;
+use super::sheet::Budget;
+use super::text::rich_text;
+use super::value::{CleanValue, FAILED, clean_value};
+
+/// Merged regions of a sheet that are looked at.
+const MOST_MERGED: usize = 100_000;
+
+/// The types of cells that hold a text of their own.
+const TEXTS: [&str; 3] = ["str", "d", "inlineStr"];
+
+/// A sheet's cells.
+pub(super) struct Cells<R: Read> {
+    part: Part<R>,
+    depth: Depth,
+    /// The number of shared strings.
+    strings: usize,
+    /// Where the next cell is if it does not say.
+    row: u32,
+    column: u32,
+}
+
+/// A cell's type, and the number of its format.
+type CellMarks = (Option<String>, Option<usize>);
+
+impl<R: Read> Cells<R> {
+    /// The cells of a part, in a workbook of so many shared strings.
+    pub fn new(part: Part<R>, strings: usize) -> Self {
+        Self {
+            part,
+            depth: Depth::default(),
+            strings,
+            row: 0,
+            column: 0,
+        }
+    }
+
+    /// Characters that were replaced until now, as they could not be decoded.
+    pub fn replaced(&self) -> u64 {
+        self.part.replaced()
+    }
+
+    /// Copies the cells that hold something, each with its place, and the merged regions.
+    pub fn copy(&mut self, budget: &mut Budget, out: &mut dyn Write) -> Result<(), Refusal> {
+        out.write_all(b"<worksheet><sheetData>")?;
+        let has_data = self.find_data()?;
+        let mut last = 0;
+        while has_data && let Some((kind, format)) = self.next()? {
+            let value = self.value(kind.as_deref())?;
+            let at = place::within(self.row, self.column)?;
+            self.column += 1;
+            // Excel does not open a sheet whose rows are not in order either.
+            if at.0 < last {
+                return Err(Refusal::Damaged);
+            }
+            last = at.0;
+            let text = value.as_ref().filter(|(kind, _)| TEXTS.contains(kind));
+            budget.spend(text.map_or(0, |(_, text)| text.len()))?;
+            if let Some(value) = value {
+                write_cell(at, value, format, out)?;
+            }
+        }
+        out.write_all(b"</sheetData><mergeCells>")?;
+        if has_data {
+            self.copy_merged(out)?;
+        }
+        out.write_all(b"</mergeCells></worksheet>")?;
+        Ok(())
+    }
+
+    /// Goes to the sheet's data; false where the sheet has none.
+    fn find_data(&mut self) -> Result<bool, Refusal> {
+        loop {
+            match self.part.next()? {
+                Event::Start(start) if start.local_name().as_ref() == "sheetData" => return Ok(true),
+                Event::Start(_) => self.depth.down(),
+                Event::End(_) => self.depth.up(),
+                Event::Eof => return self.depth.end().map(|()| false),
+                _ => {}
+            }
+        }
+    }
+
+    /// Goes to the next cell's value: gives its type and its format.
+    fn next(&mut self) -> Result<Option<CellMarks>, Refusal> {
+        loop {
+            match self.part.next()? {
+                Event::Start(start) => match start.local_name().as_ref() {
+                    "row" => {
+                        self.row = row_of(&start, self.row)?;
+                        self.column = 0;
+                    }
+                    "c" => {
+                        let place = attribute(&start, "r").filter(|place| !place.trim().is_empty());
+                        if let Some(text) = place {
+                            (self.row, self.column) = place::cell(&text)?;
+                        }
+                        let kind = attribute(&start, "t").map(|kind| kind.trim().to_owned());
+                        let format = attribute(&start, "s").and_then(|format| format.trim().parse().ok());
+                        return Ok(Some((kind, format)));
+                    }
+                    _ => {}
+                },
+                Event::End(end) => match end.local_name().as_ref() {
+                    "row" => self.row = self.row.saturating_add(1),
+                    "sheetData" => return Ok(None),
+                    _ => {}
+                },
+                Event::Eof => return Err(Refusal::Damaged),
+                _ => {}
+            }
+        }
+    }
+
+    /// The value of a cell that has just begun.
+    fn value(&mut self, kind: Option<&str>) -> Result<Option<CleanValue<'static>>, Refusal> {
+        let mut value = None;
+        let is_inline = matches!(kind, Some("inlineStr" | "is"));
+        loop {
+            let element = match self.part.next()? {
+                Event::Start(start) => start.local_name().as_ref().to_owned(),
+                Event::End(end) if end.local_name().as_ref() == "c" => return Ok(value),
+                Event::Eof => return Err(Refusal::Damaged),
+                _ => continue,
+            };
+            match element.as_str() {
+                "is" => value = Some(("inlineStr", rich_text(&mut self.part, "is")?.into())),
+                // Of an inline text the value is only a copy.
+                "v" if !is_inline => {
+                    let text = self.part.text("v")?.unwrap_or_else(|| FAILED.to_owned());
+                    let clean = clean_value(kind, &text, self.strings);
+                    value = clean.map(|(kind, text)| (kind, Cow::Owned(text.into_owned())));
+                }
+                other => self.part.skip(other)?,
+            }
+        }
+    }
+
+    /// Copies the merged regions that follow the cells, up to the end of the part.
+    fn copy_merged(&mut self, out: &mut dyn Write) -> Result<(), Refusal> {
+        let mut count = 0;
+        loop {
+            match self.part.next()? {
+                Event::Start(start) => {
+                    self.depth.down();
+                    let is_region = start.local_name().as_ref() == "mergeCell" && count < MOST_MERGED;
+                    let text = attribute(&start, "ref").filter(|_| is_region);
+                    if let Some(region) = text.and_then(|text| place::region(&text)) {
+                        count += 1;
+                        write!(out, r#"<mergeCell ref="{region}"/>"#)?;
+                    }
+                }
+                Event::End(_) => self.depth.up(),
+                Event::Eof => return self.depth.end(),
+                _ => {}
+            }
+        }
+    }
+}
+
+/// Writes a cell. It needs no row around it, because it says where it is.
+fn write_cell(
+    at: (u32, u32),
+    (kind, text): CleanValue<'_>,
+    format: Option<usize>,
+    out: &mut dyn Write,
+) -> Result<(), Refusal> {
+    write!(out, r#"<c r="{}" t="{kind}""#, place::name(at))?;
+    if let Some(format) = format {
+        write!(out, r#" s="{format}""#)?;
+    }
+    match kind {
+        "inlineStr" => write!(out, "><is>{text}</is></c>")?,
+        _ => write!(out, "><v>{text}</v></c>")?,
+    }
+    Ok(())
+}
+
+/// A row's number, from 0; the next one where it does not say.
+fn row_of(row: &BytesStart<'_>, next: u32) -> Result<u32, Refusal> {
+    match attribute(row, "r").as_deref().map(str::trim) {
+        None | Some("") => Ok(next),
+        Some(number) => {
+            let number: u32 = number.parse().map_err(|_| Refusal::Damaged)?;
+            number.checked_sub(1).ok_or(Refusal::Damaged)
+        }
+    }
+}

@@ -1,0 +1,51 @@
+//! A text on its way into the clean copy. Pure.
+
+use std::borrow::Cow;
+use std::fmt::Write;
+use std::io::Read;
+
+use quick_xml::escape::partial_escape;
+use quick_xml::events::Event;
+
+use super::part::{MOST_TEXT, Part, attribute};
+use super::refusal::Refusal;
+use super::value::FAILED;
+
+/// The pieces of a text whose element has just begun, without what tells how it is spoken. A text that is too long to
+/// be a value becomes that of a failed formula.
+pub(super) fn rich_text<R: Read>(part: &mut Part<R>, element: &str) -> Result<String, Refusal> {
+    let (mut xml, mut size) = (String::new(), 0);
+    loop {
+        match part.next()? {
+            Event::Start(start) => match start.local_name().as_ref() {
+                "t" => {
+                    let is_kept = attribute(&start, "space").is_some_and(|space| space == "preserve");
+                    let space = if is_kept { r#" xml:space="preserve""# } else { "" };
+                    let text = part.text("t")?;
+                    size += text.as_ref().map_or(MOST_TEXT + 1, String::len);
+                    if size <= MOST_TEXT {
+                        let _ = write!(xml, "<t{space}>{}</t>", escaped(&text.unwrap_or_default()));
+                    }
+                }
+                "rPh" => part.skip("rPh")?,
+                _ => {}
+            },
+            Event::End(end) if end.local_name().as_ref() == element => break,
+            Event::Eof => return Err(Refusal::Damaged),
+            _ => {}
+        }
+    }
+    Ok(match size <= MOST_TEXT {
+        true => xml,
+        false => format!("<t>{FAILED}</t>"),
+    })
+}
+
+/// A text as it is written in XML; a plain carriage return would be read as the end of a line.
+pub(super) fn escaped(text: &str) -> Cow<'_, str> {
+    let text = partial_escape(text);
+    match text.contains('\r') {
+        true => text.replace('\r', "&#13;").into(),
+        false => text,
+    }
+}
