@@ -309,12 +309,24 @@ impl Lessons {
         known.read.remove(day);
     }
 
-    /// The marks of the meetings of some days that other days have too.
+    /// Takes note that a day changes what others have of its meetings; see [`MeetingDays::touch`].
     ///
     /// # Errors
     /// Of the store.
-    pub async fn shared(&self, context: &Workshop, days: &BTreeSet<DayId>) -> Result<BTreeSet<u64>> {
-        self.meetings.shared(context, days).await
+    pub async fn touch(&self, context: &Workshop, beside: &Beside) -> Result<()> {
+        let shared = beside.days.iter().flat_map(|(_, meetings)| meetings);
+        let marks = shared.map(|meeting| key::mark(meeting)).collect();
+        self.meetings.touch(context, marks).await
+    }
+
+    /// The marks of the meetings that were touched since this was last asked.
+    pub async fn take_touched(&self) -> BTreeSet<u64> {
+        self.meetings.take_touched().await
+    }
+
+    /// The markers of the meetings whose other days were looked at: to be removed.
+    pub async fn take_markers(&self) -> Vec<String> {
+        self.meetings.take_markers().await
     }
 
     /// The days with some meetings, by their marks, whose tables are not of the present meta, or of what other days

@@ -11,6 +11,7 @@ use futures_util::{StreamExt, TryStreamExt, stream};
 use tokio::sync::Mutex;
 
 use super::lessons::DayId;
+use super::meta::Marker;
 use super::opened::{get_json, to_json};
 use super::shelving::Shelving;
 use super::workshop::Workshop;
@@ -29,7 +30,18 @@ type Month = BTreeMap<NaiveDate, BTreeMap<String, BTreeSet<String>>>;
 
 /// See the module.
 #[derive(Default)]
-pub(super) struct MeetingDays(Mutex<Option<DaysByMark>>);
+pub(super) struct MeetingDays {
+    known: Mutex<Option<DaysByMark>>,
+    touched: Mutex<Touched>,
+}
+
+/// The meetings whose other days must be looked at, as a day of them has changed.
+#[derive(Default)]
+struct Touched {
+    marks: BTreeSet<u64>,
+    /// The markers that say so to later runs, should this one be killed before it has looked.
+    markers: Vec<String>,
+}
 
 /// What was read: eight bytes stand for a meeting's id.
 #[derive(Default)]
@@ -88,7 +100,7 @@ impl MeetingDays {
     /// # Errors
     /// Of the store.
     pub async fn days_of(&self, context: &Workshop, marks: &BTreeSet<u64>) -> Result<BTreeSet<DayId>> {
-        let mut known = self.0.lock().await;
+        let mut known = self.known.lock().await;
         let known = load(context, &mut known).await?;
         Ok(marks
             .iter()
@@ -96,17 +108,40 @@ impl MeetingDays {
             .collect())
     }
 
-    /// The marks of a day's meetings that other days have too.
+    /// Takes note that a day of some meetings changes: their other days must be looked at. Comes before the change is
+    /// committed, so that a later run looks where this one is killed.
     ///
     /// # Errors
     /// Of the store.
-    pub async fn shared(&self, context: &Workshop, days: &BTreeSet<DayId>) -> Result<BTreeSet<u64>> {
-        let mut known = self.0.lock().await;
-        let known = load(context, &mut known).await?;
-        let marks = days.iter().flat_map(|day| known.of_day(day));
-        Ok(marks
-            .filter(|mark| known.days_of(*mark).nth(1).is_some())
-            .collect())
+    pub async fn touch(&self, context: &Workshop, marks: BTreeSet<u64>) -> Result<()> {
+        if marks.is_empty() {
+            return Ok(());
+        }
+        let id = format!(
+            "{}-{:06x}",
+            context.now.format("%Y%m%dT%H%M%S%6fZ"),
+            fastrand::u32(..0x0100_0000)
+        );
+        let key = key::meta_changed(&id);
+        let marker = Marker {
+            meetings: marks.iter().map(|mark| key::mark_text(*mark)).collect(),
+            ..Marker::default()
+        };
+        context.put(&key, to_json(&marker)?, Condition::Any).await?;
+        let mut touched = self.touched.lock().await;
+        touched.marks.extend(marks);
+        touched.markers.push(key);
+        Ok(())
+    }
+
+    /// The meetings that were touched since this was last asked.
+    pub async fn take_touched(&self) -> BTreeSet<u64> {
+        std::mem::take(&mut self.touched.lock().await.marks)
+    }
+
+    /// The markers of the meetings whose other days were looked at.
+    pub async fn take_markers(&self) -> Vec<String> {
+        std::mem::take(&mut self.touched.lock().await.markers)
     }
 
     /// Notes the meetings of a day that is being built, beside those that it is noted for.
@@ -118,7 +153,7 @@ impl MeetingDays {
         if marks.is_empty() {
             return Ok(());
         }
-        let mut known = self.0.lock().await;
+        let mut known = self.known.lock().await;
         let known = load(context, &mut known).await?;
         if known.of_day(day).is_superset(&marks) {
             return Ok(());
@@ -140,7 +175,7 @@ impl MeetingDays {
     /// # Errors
     /// Of the store.
     pub async fn settle(&self, context: &Workshop, day: &DayId, built: &Built) -> Result<()> {
-        let mut known = self.0.lock().await;
+        let mut known = self.known.lock().await;
         let exact = marks(built);
         if exact.is_empty() && known.is_none() {
             // A lake without meetings takes no request.
@@ -164,6 +199,9 @@ impl MeetingDays {
                 known.take(month);
                 return Ok(());
             }
+            let gone = known.of_day(day).into_iter().filter(|mark| !exact.contains(mark));
+            let elsewhere = gone.filter(|mark| known.days_of(*mark).any(|other| other != day));
+            self.touch(context, elsewhere.collect()).await?;
             set(&mut month, day, &exact);
             let condition = version.map_or(Condition::Absent, Condition::Unchanged);
             match context.put(&key, to_json(&month)?, condition).await {

@@ -59,7 +59,6 @@ pub use feeds::look_at_feed;
 #[cfg(test)]
 pub(crate) use history::tests::Past;
 pub use history::{find_run, last_runs, run_entries};
-use lessons::DayId;
 pub use meta::{Imported, MetaFile, Unread, import_meta};
 pub use nights::{nightly, nightly_job};
 pub use opened::{OpenedStore, StoreInfo, get_json, read as read_store_info};
@@ -74,6 +73,8 @@ pub use workshop::mapping;
 
 /// Dates whose listing is held in memory at once.
 const WINDOW_DAYS: u64 = 31;
+/// How often days that share meetings are looked at again, as others of them were built meanwhile.
+const MOST_ROUNDS: usize = 3;
 /// Days in work at once: enough to keep requests in flight while one builds, few enough to bound memory.
 const DAYS_AT_ONCE: usize = 4;
 /// Reports parsed at once when they are landed.
@@ -344,17 +345,15 @@ impl Exporter {
             }
             let count = found.days.all().count();
             context.progress.enter(Phase::Days, count as u64);
-            let mut built = BTreeSet::new();
             for stage in found.days.stages() {
                 let mut outcomes = stream::iter(stage)
                     .map(|work| day::process(context, job, work))
                     .buffer_unordered(DAYS_AT_ONCE);
                 while let Some(outcome) = outcomes.next().await {
-                    built.extend(outcome.built.clone());
                     summary.absorb(outcome);
                 }
             }
-            self.refresh_neighbours(&built, summary).await;
+            self.refresh_neighbours(summary).await;
             lost = !context.cancel.is_cancelled() && scope.is_lost(&context.client);
             if lost || context.cancel.is_cancelled() {
                 summary.interrupted_before = windows.peek().map(|(from, _)| *from);
@@ -365,6 +364,7 @@ impl Exporter {
             return Err(summary.nothing_reached());
         }
         self.refresh_changed(changed, summary).await?;
+        self.refresh_neighbours(summary).await;
         if !context.cancel.is_cancelled() {
             catalog::update(context, &scope, summary).await;
             uploads::sweep(context, summary).await;
@@ -398,16 +398,28 @@ impl Exporter {
         Ok(())
     }
 
-    /// Builds the days again that share a meeting with some that were just built.
-    async fn refresh_neighbours(&self, built: &BTreeSet<DayId>, summary: &mut Summary) {
+    /// Builds the days again that share a meeting with one that has changed: their attendance is of both. The markers of
+    /// these meetings go when that is done; else they tell the next run.
+    async fn refresh_neighbours(&self, summary: &mut Summary) {
         let context = &self.context;
-        if built.is_empty() || context.cancel.is_cancelled() {
+        for _ in 0..MOST_ROUNDS {
+            let meetings = context.lessons.take_touched().await;
+            if meetings.is_empty() {
+                break;
+            }
+            self.refresh(&meetings, summary).await;
+        }
+        let is_of_day = |problem: &Problem| ["day_failed", "store_failed"].contains(&problem.kind.as_str());
+        let failed = summary.failed.iter().any(is_of_day);
+        if failed || context.cancel.is_cancelled() || !context.lessons.take_touched().await.is_empty() {
             return;
         }
-        match context.lessons.shared(context, built).await {
-            Ok(meetings) => self.refresh(&meetings, summary).await,
-            Err(error) if error.kind() == ErrorKind::Interrupted => {}
-            Err(error) => summary.fail(Problem::new("store_failed", error.to_string())),
+        for marker in context.lessons.take_markers().await {
+            if let Err(error) = context.delete(&marker).await
+                && error.kind() != ErrorKind::Interrupted
+            {
+                summary.fail(Problem::new("store_failed", error.to_string()));
+            }
         }
     }
 

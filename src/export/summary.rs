@@ -249,8 +249,6 @@ pub(super) struct DayReport {
     pub warnings: Vec<Problem>,
     /// What the build noted.
     pub noted: Noted,
-    /// The date, where tables were built that other days may share a meeting with.
-    pub built: Option<super::lessons::DayId>,
 }
 
 impl Summary {

@@ -256,7 +256,6 @@ async fn build_tables(context: &Arc<Workshop>, day: &mut Day, checked_at: DateTi
     }
     place.clear(context, day, &record.tables).await?;
     day.report.counts.days_built = 1;
-    day.report.built = Some(day_id(&day.manifest));
     day.report.noted = Noted::of(&built.notes, &day.manifest);
     let told = noted::told_of_calls(&built.notes, &day.manifest);
     day.report.warnings.extend(told);
@@ -265,6 +264,14 @@ async fn build_tables(context: &Arc<Workshop>, day: &mut Day, checked_at: DateTi
     day.manifest.built = Some(record);
     day.manifest.building = None;
     Ok(())
+}
+
+/// The digest of a day's participants: what other days have of it.
+fn participants(built: Option<&Built>) -> Option<&str> {
+    built?
+        .tables
+        .get("participants")
+        .map(|table| table.sha256.as_str())
 }
 
 /// Values in the lesson data of the day's meetings that could not be read.
@@ -301,6 +308,11 @@ async fn put_tables(
     context.lessons.register(context, &id, record).await?;
     let beside = context.lessons.beside(context, &id, &record.meetings).await?;
     record.beside.clone_from(&beside.digest);
+    if participants(Some(record))
+        != participants(day.stored.as_ref().and_then(|(stored, _)| stored.built.as_ref()))
+    {
+        context.lessons.touch(context, &beside).await?;
+    }
     let presences = beside.presences(context).await?;
     let Attendance { file, look_alikes } = build::build_attendance(
         &day.manifest,

@@ -126,6 +126,63 @@ async fn an_import_killed_at_any_call_is_finished_by_the_same_file_or_the_next_r
     }
 }
 
+/// A run over the second day of a meeting alone: the first one's attendance is of both.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_day_elsewhere_that_shares_a_meeting_is_built_again_whenever_the_run_is_killed() {
+    let sim = Simulator::start(tiny()).await.unwrap();
+    let first = sim.options().dates[0];
+    let before = Memory::default();
+    import(&before, meta_file(&sim)).await.unwrap();
+    run(&sim, before.clone()).await.unwrap();
+    let school = sim.school();
+    let calls = school
+        .calls
+        .iter()
+        .filter(|call| call.started_at.date_naive() == first);
+    let call = calls
+        .max_by_key(|call| call.participants.len())
+        .unwrap()
+        .id
+        .clone();
+    sim.edit(|school| school.add_call_like(&call, TimeDelta::days(2)))
+        .unwrap();
+    let mut job = super::whole(&sim);
+    (job.from, job.to, job.open_days) = (first + TimeDelta::days(2), first + TimeDelta::days(2), false);
+    let run_second = async |store: Faulty| {
+        let exporter = telelake::export::Exporter::new(
+            super::config(&sim),
+            std::sync::Arc::new(store),
+            std::sync::Arc::default(),
+            &tokio_util::sync::CancellationToken::new(),
+            now(),
+        );
+        Box::pin(exporter.unwrap().run(&job)).await
+    };
+    let undisturbed = before.copy();
+    let counting = Faulty::counting(undisturbed.clone());
+    assert_eq!(run_second(counting.clone()).await.unwrap().exit_status, 0);
+    let attendance = |store: &Memory| {
+        let mut tables = said(store);
+        tables.retain(|key, _| key.starts_with("lesson_attendance/") || key.starts_with("_telelake/meta/"));
+        tables
+    };
+    let expected = attendance(&undisturbed);
+    assert_ne!(
+        expected,
+        attendance(&before),
+        "the first day's rows are of both days"
+    );
+    for (moment, applied, history) in deaths(&counting, (2, 20)) {
+        let store = before.copy();
+        let _ = run_second(dying(&moment, &store, applied)).await;
+        for _ in 0..2 {
+            let next = run_second(Faulty::counting(store.clone())).await.unwrap();
+            assert_eq!(next.exit_status, 0, "{history}: {:?}", next.failed);
+        }
+        assert_same(&attendance(&store), &expected, &history);
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_rebuild_killed_at_any_call_is_finished_by_the_next_one() {
     let sim = Simulator::start(tiny()).await.unwrap();
