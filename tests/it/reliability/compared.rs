@@ -56,6 +56,15 @@ fn gist_of(key: &str, bytes: Bytes) -> String {
             .collect();
         return format!("{:?}", read_text(bytes, &columns).unwrap());
     }
+    if key.ends_with(".jsonl.zst") {
+        let text = String::from_utf8(zstd::decode_all(&bytes[..]).unwrap()).unwrap();
+        let lines = text.lines().map(|line| {
+            let mut value: Value = serde_json::from_str(line).unwrap();
+            scrub(&mut value);
+            value.to_string()
+        });
+        return lines.collect::<Vec<_>>().join("\n");
+    }
     if key.starts_with("_telelake/") && key.ends_with(".json") {
         let mut value: Value = serde_json::from_slice(&bytes).unwrap();
         scrub(&mut value);

@@ -129,6 +129,8 @@ impl World {
             .requests()
             .into_iter()
             .filter(|seen| !matches!(seen.endpoint, Endpoint::Link | Endpoint::Blob))
+            // Whether there is a second page depends on which room answers first.
+            .filter(|seen| seen.endpoint == Endpoint::Report || seen.query.contains("offset=0"))
             .map(|seen| (format!("{}?{}", seen.path, seen.query), seen.endpoint))
             .collect();
         let (client, base) = (reqwest::Client::new(), sim.base_url());
@@ -278,7 +280,7 @@ impl World {
             ["externalUserId" | "externalMeetingId"] => true,
             _ => false,
         };
-        if says_so || self.formats == [ReportFormat::Xlsx] {
+        if says_so || self.formats == [ReportFormat::Xlsx] || self.is_after_its_lesson(place) {
             return Vec::new();
         }
         let attended = self
@@ -294,6 +296,21 @@ impl World {
             })
             .map(|(who, _)| format!("{who:?} was there and is absent"))
             .collect()
+    }
+
+    /// Whether a value is of a call that began when its lesson was to be over: without its report nobody can know whose
+    /// call it was.
+    fn is_after_its_lesson(&self, place: &Place) -> bool {
+        let school = self.sim.school();
+        let mut calls = school.calls.iter().filter(|call| place.ids.contains(&call.id));
+        let of_calls = matches!(
+            place.source,
+            Source::Answer {
+                endpoint: Endpoint::Calls,
+                ..
+            }
+        );
+        of_calls && calls.any(|call| call.started_at >= call.lesson.scheduled_end)
     }
 
     /// The ids that rows about the value carry: those of the value itself, of its room's calls, and of their meetings.
