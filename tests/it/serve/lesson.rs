@@ -103,7 +103,7 @@ async fn an_event_whose_work_fails_stays_kept_and_one_of_an_unknown_room_does_no
     assert_eq!(send(&daemon, &lesson.call_finished, SECRET).await, 200);
     let run = daemon.ended("webhook", 0).await;
     assert_ne!(run["outcome"], "Done");
-    assert_eq!(daemon.metric("telelake_events_waiting").await, 1.0);
+    daemon.metric_becomes("telelake_events_waiting", 1.0).await;
     daemon.kill().await;
     sim.faults().clear();
     let daemon = Plan::new(&sim, &lake).start().await;
@@ -116,7 +116,7 @@ async fn an_event_whose_work_fails_stays_kept_and_one_of_an_unknown_room_does_no
     );
     assert_eq!(send(&daemon, &unknown, SECRET).await, 200);
     daemon.ended("webhook", 1).await;
-    assert_eq!(daemon.metric("telelake_events_waiting").await, 0.0);
+    daemon.metric_becomes("telelake_events_waiting", 0.0).await;
     assert_eq!(daemon.stop().await, 0);
     assert!(
         !lake

@@ -140,6 +140,17 @@ impl Daemon {
         metric(&text, name)
     }
 
+    /// Waits until a number of `/metrics` has a value: it is set a little after what it tells of is logged.
+    pub async fn metric_becomes(&self, name: &str, value: f64) {
+        let waiting = async {
+            while self.metric(name).await != value {
+                tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+            }
+        };
+        let done = tokio::time::timeout(PATIENCE, waiting).await;
+        assert!(done.is_ok(), "{name} is {}, not {value}", self.metric(name).await);
+    }
+
     /// The most memory that it had so far, in bytes.
     pub async fn peak_memory(&self) -> u64 {
         kernel_says(self.child.id().unwrap(), "status", "VmHWM:")
