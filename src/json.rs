@@ -10,7 +10,7 @@ use std::cell::OnceCell;
 
 use serde::Deserialize;
 
-/// What was mended.
+/// The counts of faults that were mended.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Repairs {
     /// Characters that became U+FFFD.
@@ -20,7 +20,7 @@ pub struct Repairs {
 }
 
 impl Repairs {
-    /// Whether nothing was mended.
+    /// Returns true if nothing was mended.
     pub fn is_none(&self) -> bool {
         *self == Self::default()
     }
@@ -85,7 +85,7 @@ pub fn read<T: for<'t> Deserialize<'t>>(bytes: &[u8]) -> serde_json::Result<(T, 
 /// Digits of the shortest whole number that does not fit 64 bits.
 const LONG: usize = 19;
 
-/// Whether there may be a whole number beyond 64 bits. Looks at one byte in [`LONG`] as long as that is no digit.
+/// Returns true if there may be a whole number beyond 64 bits. Skips [`LONG`] bytes at a time while it meets no digit.
 fn has_long_number(bytes: &[u8]) -> bool {
     let mut at = LONG - 1;
     while let Some(byte) = bytes.get(at) {
@@ -128,7 +128,7 @@ struct Mender<'t> {
     repairs: Repairs,
 }
 
-/// What JavaScript and Python write for numbers that JSON does not have.
+/// The names that JavaScript and Python write for numbers that JSON does not have.
 const NO_NUMBERS: [&str; 6] = ["-Infinity", "Infinity", "-NaN", "NaN", "nan", "undefined"];
 
 impl<'t> Mender<'t> {

@@ -27,7 +27,7 @@ impl<T> Reading<T> {
         }
     }
 
-    /// Whether something is there that could not be read.
+    /// Returns true if something is there that could not be read.
     pub fn is_unreadable(&self) -> bool {
         matches!(self, Self::Unreadable)
     }
@@ -100,7 +100,7 @@ pub fn instant<'v>(value: impl Into<Scalar<'v>>) -> Option<DateTime<Utc>> {
     read_instant(value).ok()
 }
 
-/// Whether an instant lies in a year that a lesson can lie in.
+/// Returns true if an instant lies in a year that a lesson can lie in.
 pub fn is_sane(instant: &DateTime<Utc>) -> bool {
     YEARS.contains(&instant.year())
 }

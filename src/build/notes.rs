@@ -1,4 +1,4 @@
-//! What a build has to say besides its tables: counts by column, field and call, never a value. Pure.
+//! The notes of a build besides its tables: counts by column, field and call, never a value. Pure.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -8,7 +8,7 @@ use crate::json::Repairs;
 
 /// Paths that are told apart; more of them count together, so that a report of nonsense stays bounded.
 const MOST_PATHS: usize = 500;
-/// What the paths beyond [`MOST_PATHS`] count as.
+/// The name under which the paths beyond [`MOST_PATHS`] are counted.
 const OTHERS: &str = "…";
 
 /// The object of a day that a note is about.
@@ -25,7 +25,7 @@ pub enum About {
     Room(String),
 }
 
-/// How often something was seen, by what it is about.
+/// The number of times that something was seen, by the object that it is about.
 pub type Sightings = BTreeMap<About, u64>;
 
 /// Where the lake keeps a field that no column takes.
@@ -110,7 +110,7 @@ pub struct Notes {
     pub kept: BTreeMap<String, BTreeSet<Kept>>,
     /// Values that do not fit their column, by `table.column`, with how often.
     pub bad: BTreeMap<String, Sightings>,
-    /// What else deserves a look, with how often.
+    /// Other things that deserve a look, with the number of times.
     pub observed: BTreeMap<Observation, Sightings>,
     /// Messages left out since the same one stood there twice.
     pub duplicate_messages: u64,
@@ -122,7 +122,7 @@ pub struct Notes {
     pub differing_participants: Vec<(String, u64, u64)>,
     /// The calls that some stays of their report lie outside of.
     pub outside_calls: Vec<(String, OutsideCall)>,
-    /// What the next notes are about.
+    /// The object that the next notes are about.
     about: About,
 }
 
@@ -151,7 +151,7 @@ impl Notes {
         }
     }
 
-    /// How many participants had ids that could not be read, or could not be read at all.
+    /// The number of participants who can't be told: their ids, or their whole entries, could not be read.
     pub(super) fn unknown_people(&self) -> u64 {
         ["(row)", "external_user_id", "external_meeting_id"]
             .iter()

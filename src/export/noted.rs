@@ -1,4 +1,4 @@
-//! What the builds of a run noted, made into warnings that carry the ids they are about. Pure.
+//! The notes of a run's builds, made into warnings that carry the ids they are about. Pure.
 //!
 //! A run may build thousands of days of which all have the same fault, so that of each subject (a column, a field) only
 //! some places are named and the others are counted.
@@ -15,7 +15,7 @@ use crate::printable::without_contacts;
 /// Places of one subject that are named; those beyond are counted together.
 const MOST_NAMED: usize = 200;
 
-/// What was noted, by kind and subject.
+/// The notes of builds, by kind and subject.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub(super) struct Noted(BTreeMap<(&'static str, String), Subject>);
 
@@ -34,7 +34,7 @@ struct Subject {
 const ONCE: &str = "new_field";
 
 impl Noted {
-    /// What the build of a day noted.
+    /// Takes the notes of a day's build.
     pub fn of(notes: &Notes, day: &Manifest) -> Self {
         let mut noted = Self::default();
         for (path, sightings) in &notes.unmapped {
@@ -133,7 +133,7 @@ impl Subject {
         }
     }
 
-    /// One warning for all sightings, about the first place.
+    /// Makes a single warning for all sightings, about the first place.
     fn once(self, kind: &str) -> Vec<Problem> {
         let times = self.places.iter().map(|(_, times)| times).sum::<u64>() + self.beyond.0;
         let first = self.places.into_iter().next();
@@ -198,7 +198,7 @@ fn place(about: &About, day: &Manifest) -> Problem {
     }
 }
 
-/// What a day's build says of single calls.
+/// The problems that a day's build has with single calls.
 pub(super) fn told_of_calls(notes: &Notes, day: &Manifest) -> Vec<Problem> {
     let problem = |kind: &str, message: String, call: &str| {
         let problem = Problem::new(kind, message).on(day.date, &day.space_id).call(call);

@@ -79,7 +79,7 @@ fn options() -> Options {
     }
 }
 
-/// Where a value stands.
+/// The document in which a value stands.
 #[derive(Debug, Clone)]
 enum Source {
     /// The answer to a request.
@@ -98,7 +98,7 @@ struct Place {
     ids: BTreeSet<String>,
 }
 
-/// What a run made: all rows of all tables, and its summary.
+/// The result of a run: all rows of all tables, and its problems.
 struct Made {
     /// Rows as `table column=value …`.
     rows: BTreeSet<String>,
@@ -129,7 +129,7 @@ impl World {
             .requests()
             .into_iter()
             .filter(|seen| !matches!(seen.endpoint, Endpoint::Link | Endpoint::Blob))
-            // Whether there is a second page depends on which room answers first.
+            // A second page is asked for or not, depending on which room answers first.
             .filter(|seen| seen.endpoint == Endpoint::Report || seen.query.contains("offset=0"))
             .map(|seen| (format!("{}?{}", seen.path, seen.query), seen.endpoint))
             .collect();
@@ -231,7 +231,7 @@ impl World {
         make(&self.sim, &self.formats, &lines).await
     }
 
-    /// What a disturbed run made that it must not have made.
+    /// Lists the faults in the result of a disturbed run.
     fn faults_of(&self, place: &Place, replacement: Option<&[u8]>, made: &Made) -> Vec<String> {
         let mut faults = Vec::new();
         if !matches!(made.exit, ExitStatus::Done | ExitStatus::Partial) {
