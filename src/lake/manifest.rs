@@ -316,7 +316,7 @@ pub struct Landed {
 /// What was built of a day.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Built {
-    /// Digest of all that the tables were built from.
+    /// Digest of all that the tables were built from; empty once something else was landed.
     pub fingerprint: String,
     /// `coverage.checked_at`: when the day last changed.
     pub checked_at: DateTime<Utc>,
@@ -402,6 +402,22 @@ impl Manifest {
         self.listed && self.missed.is_none()
     }
 
+    /// Whether the tables are those of the landed state: a build was carried through, and nothing was landed since. A day
+    /// on which nothing was found, and nothing missed, has nothing to build.
+    pub fn is_built(&self) -> bool {
+        match &self.built {
+            _ if self.building.is_some() => false,
+            Some(built) => !built.fingerprint.is_empty(),
+            None => {
+                let missed = &self.missed;
+                self.calls.is_empty()
+                    && self.records.is_empty()
+                    && missed.rooms.is_empty()
+                    && missed.gone.is_empty()
+            }
+        }
+    }
+
     /// The ids of the day's calls in the order of every table: by room, start and id.
     pub fn calls_in_order(&self) -> Vec<&str> {
         let mut calls: Vec<_> = self.calls.iter().collect();
@@ -449,5 +465,40 @@ impl Manifest {
         self.evicted.extend(other.evicted);
         self.built = other.built;
         self.building = other.building;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn built(fingerprint: &str) -> Built {
+        Built {
+            fingerprint: fingerprint.into(),
+            checked_at: DateTime::UNIX_EPOCH,
+            tables: BTreeMap::new(),
+            meetings: BTreeMap::new(),
+            meta: String::new(),
+            beside: String::new(),
+            quality: Quality::default(),
+        }
+    }
+
+    #[test]
+    fn a_day_is_built_when_its_tables_are_of_the_landed_state() {
+        let mut day = Manifest::new(NaiveDate::default(), "s");
+        assert!(day.is_built(), "there is nothing to build");
+        day.missed.rooms.insert("r".into());
+        assert!(
+            !day.is_built(),
+            "the room that was missed has a row in `coverage`"
+        );
+        day.built = Some(built("f"));
+        assert!(day.is_built());
+        day.building = Some("id".into());
+        assert!(!day.is_built(), "its tables are being replaced");
+        day.building = None;
+        day.built = Some(built(""));
+        assert!(!day.is_built(), "something was landed since");
     }
 }

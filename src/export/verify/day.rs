@@ -143,15 +143,6 @@ pub(super) fn inconsistent(manifest: &Manifest, key: &str) -> Option<String> {
         .next()
 }
 
-/// Whether the tables are those of a build that was carried through.
-fn is_built(manifest: &Manifest) -> bool {
-    manifest.building.is_none()
-        && manifest
-            .built
-            .as_ref()
-            .is_some_and(|built| !built.fingerprint.is_empty())
-}
-
 async fn once(
     look: &Arc<Look>,
     builder: &Arc<Workshop>,
@@ -161,12 +152,26 @@ async fn once(
     let mut looked = Looked::default();
     looked.counts.days = 1;
     let open = commit::has_open_items(&look.workshop.config, manifest);
-    looked.counts.days_open = u64::from(open || !is_built(manifest));
+    looked.counts.days_open = u64::from(open || !manifest.is_built());
     marked(look, manifest, open, &mut looked).await?;
+    if !manifest.is_built() {
+        looked.findings.push(
+            Finding::new(
+                Kind::DayNotBuilt,
+                key::manifest(manifest.date, &manifest.space_id),
+            )
+            .on(manifest.date, &manifest.space_id)
+            .differs(
+                "tables of all that was landed",
+                "a build that did not end: a run was killed, or is at it",
+            )
+            .remedy(Remedy::Build),
+        );
+    }
     let mut objects = expected(manifest);
     objects.retain(|object| {
         // A run that was killed while it replaced tables left a day that is known to be not built.
-        let held = is_built(manifest) || !matches!(object.what, What::Table { .. });
+        let held = manifest.is_built() || !matches!(object.what, What::Table { .. });
         if held {
             looked.count(object);
         } else {
@@ -184,7 +189,7 @@ async fn once(
         looked.rows.extend(held.rows);
     }
     drop(holding);
-    if look.options.rebuild && looked.findings.is_empty() && is_built(manifest) {
+    if look.options.rebuild && looked.findings.is_empty() && manifest.is_built() {
         rebuild(builder, manifest, version, &mut looked).await?;
     }
     Ok(looked)

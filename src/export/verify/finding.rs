@@ -19,6 +19,8 @@ pub enum Kind {
     MarkerWithoutManifest,
     /// A day has something pending and no marker: no nightly run would come back to it.
     DayNotMarked,
+    /// What a day has landed was never built, or its tables are of an earlier state of it.
+    DayNotBuilt,
     /// A landed report is not there.
     ReportMissing,
     /// A landed report is not what was landed.

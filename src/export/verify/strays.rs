@@ -127,12 +127,8 @@ fn coming(manifest: &Manifest) -> BTreeSet<String> {
         .records
         .iter()
         .map(|(id, entry)| key::recording(date, space, &entry.room_id, entry.call_id.as_deref(), id));
-    let unbuilt = manifest.building.is_some()
-        || manifest
-            .built
-            .as_ref()
-            .is_none_or(|built| built.fingerprint.is_empty());
-    let tables = crate::lake::table::builtin::all().iter().filter(|_| unbuilt);
+    let is_built = manifest.is_built();
+    let tables = crate::lake::table::builtin::all().iter().filter(|_| !is_built);
     reports
         .chain(recordings)
         .chain(tables.map(|table| key::table(&table.name, date, space)))
