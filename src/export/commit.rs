@@ -32,8 +32,9 @@ pub(super) async fn commit(context: &Workshop, day: &mut Day) -> Result<()> {
         return Ok(());
     }
     // A run that is killed behind this leaves a day that is known to be not built.
+    let fingerprint = build::fingerprint(&day.manifest, &context.mapping);
     if let Some(built) = &mut day.manifest.built
-        && built.fingerprint != build::fingerprint(&day.manifest, &context.mapping)
+        && built.fingerprint != fingerprint
     {
         built.fingerprint.clear();
     }
