@@ -61,7 +61,7 @@ pub(crate) use history::tests::Past;
 pub use history::{find_run, last_runs, run_entries};
 pub use meta::{Imported, MetaFile, Unread, import_meta};
 pub use nights::{nightly, nightly_job};
-pub use opened::{OpenedStore, StoreInfo, get_json, read as read_store_info};
+pub use opened::{OpenedStore, StoreInfo, get_json, read as read_store_info, refuse_newer};
 pub use plan::{DayPlan, Plan};
 pub use progress::{Meter, Phase, Progress};
 pub use rebuild::Rebuilder;

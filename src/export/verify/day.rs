@@ -14,7 +14,7 @@ use crate::build::{self, RowKey};
 use crate::export::workshop::Workshop;
 use crate::export::{commit, tables};
 use crate::lake::key;
-use crate::lake::manifest::{Manifest, Status, VERSION};
+use crate::lake::manifest::{Manifest, Status};
 use crate::store::Version;
 
 /// Times that a day is looked at again because a run was at work on it.
@@ -59,17 +59,21 @@ pub(super) async fn verify(
                 look.find(damaged(date, key, why).remedy(Remedy::Day));
                 return Ok(());
             }
+            Read::Newer(version) => {
+                look.find(damaged(
+                    date,
+                    key,
+                    format!("version {version}, of a newer telelake"),
+                ));
+                return Ok(());
+            }
             Read::Unreadable(why) => {
                 look.find(unreadable(key, &why).date(Some(date)));
                 return Ok(());
             }
         };
         if let Some(why) = inconsistent(&manifest, key) {
-            let finding = damaged(date, key, why);
-            look.find(match manifest.version > VERSION {
-                true => finding,
-                false => finding.remedy(Remedy::Day),
-            });
+            look.find(damaged(date, key, why).remedy(Remedy::Day));
             return Ok(());
         }
         let looked = once(look, builder, &manifest, &version).await?;
@@ -108,9 +112,6 @@ fn damaged(date: NaiveDate, key: &str, why: String) -> Finding {
 
 /// Why a manifest can't be what this program wrote.
 pub(super) fn inconsistent(manifest: &Manifest, key: &str) -> Option<String> {
-    if manifest.version > VERSION {
-        return Some(format!("version {}, of a newer telelake", manifest.version));
-    }
     let (date, space) = (manifest.date, manifest.space_id.as_str());
     if key::manifest(date, space) != key {
         return Some(format!("that of {date} of space {space}"));

@@ -82,7 +82,7 @@ async fn of_day(look: &Look, date: NaiveDate, space: &str, keys: Vec<String>) ->
             look.find(finding.differs("the day's manifest", found).remedy(Remedy::Day));
             return Ok(());
         }
-        Read::Damaged(_) => return Ok(()),
+        Read::Damaged(_) | Read::Newer(_) => return Ok(()),
         Read::Unreadable(why) => {
             look.find(unreadable(&manifest_key, &why).date(Some(date)));
             return Ok(());
