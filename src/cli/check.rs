@@ -169,7 +169,7 @@ async fn check_store(config: &Config, findings: &Findings) -> Result<()> {
         if let Some(info) = export::read_store_info(&*store).await? {
             info.check_zone(config.timezone)?;
         }
-        store.conditional_writes().await
+        store.probe().await.map(|dialect| dialect.conditional_writes)
     };
     match outcome.await {
         Ok(true) => findings.good("store", &format!("{} can be written", config.store.url)),
