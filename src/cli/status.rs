@@ -6,7 +6,7 @@ use chrono::NaiveDate;
 use serde::Serialize;
 
 use super::{Context, dates, output};
-use crate::export::{self, Coverage, DayStatus, Summary, never_looked_at};
+use crate::export::{self, Coverage, DayStatus, NOT_BUILT, Summary, never_looked_at};
 use crate::lake::manifest::{Quality, Status};
 use crate::printable::escaped;
 use crate::store;
@@ -95,6 +95,16 @@ fn for_people(report: &Report) -> String {
                 "{unlisted} of them not listed whole yet: a run or backfill of their dates, once they are over, does that\n"
             ));
         }
+        let unbuilt = report
+            .days
+            .iter()
+            .filter(|day| !day.built && !day.is_damaged())
+            .count();
+        if unbuilt > 0 {
+            text.push_str(&format!(
+                "{unbuilt} of them landed but not built: the next run builds them; `telelake rebuild` with their dates does it now\n"
+            ));
+        }
         text.push_str(&join_quality(&report.days));
     }
     for (from, to) in &report.never_looked_at {
@@ -127,6 +137,19 @@ fn join_quality(days: &[Arc<DayStatus>]) -> String {
         all.unknown_roles,
         all.duplicate_external_ids
     )
+}
+
+/// How a day stands, in a word or two. A day whose tables are behind what was landed has a word of its own.
+fn state(day: &DayStatus) -> &'static str {
+    if day.complete {
+        "complete"
+    } else if !day.listed {
+        "not listed whole"
+    } else if day.built {
+        "NOT COMPLETE"
+    } else {
+        "NOT BUILT"
+    }
 }
 
 fn table(days: &[Arc<DayStatus>]) -> String {
@@ -168,14 +191,11 @@ fn table(days: &[Arc<DayStatus>]) -> String {
                     (day.records_lost, "lost"),
                 ],
             ),
-            if day.complete {
-                "complete".into()
-            } else if day.listed {
-                "NOT COMPLETE".into()
-            } else {
-                "not listed whole".into()
-            },
+            state(day).into(),
         ]);
+        if !day.built && !day.is_damaged() {
+            rows.push(vec![String::new(), format!("  {NOT_BUILT}")]);
+        }
         if day.space_missed {
             rows.push(vec![
                 String::new(),

@@ -54,7 +54,9 @@ use crate::config::{Config, ReportFormat};
 use crate::store::{Entry, Store};
 use crate::{Error, ErrorKind, Result};
 
-pub use coverage::{Coverage, DayStatus, Lack, never_looked_at, pending_by_age};
+pub use coverage::{
+    Coverage, DayStatus, KnownRoom, Lack, MarkedDays, NOT_BUILT, never_looked_at, pending_by_age,
+};
 pub use feeds::look_at_feed;
 #[cfg(test)]
 pub(crate) use history::tests::Past;

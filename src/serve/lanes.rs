@@ -57,6 +57,7 @@ pub(super) async fn do_work(daemon: &Arc<Daemon>, work: Work) -> ExitStatus {
     // What was through before the daemon was asked to stop is done.
     let interrupted =
         daemon.cancel.is_cancelled() && !matches!(&outcome, Ok(summary) if !summary.interrupted);
+    daemon.health.note_work(&outcome);
     // Before telling, which may take a while.
     if command == "run" {
         daemon.health.note_run(&outcome);
@@ -217,6 +218,7 @@ async fn look_in_on(daemon: &Arc<Daemon>, date: NaiveDate, events: Vec<Waiting>)
             Err(error) => Err(error),
         }
     };
+    daemon.health.note_work(&outcome);
     if daemon.cancel.is_cancelled() && !matches!(&outcome, Ok(summary) if !summary.interrupted) {
         daemon.events.put_back(events);
         return false;

@@ -50,7 +50,7 @@ pub struct Peer(pub IpAddr);
 
 /// The route that a path belongs to, for metrics: a stranger's path is none.
 fn route_of(path: &str) -> &'static str {
-    const ROUTES: [&str; 21] = [
+    const ROUTES: [&str; 26] = [
         "/webhooks/teleboss",
         "/meta",
         "/healthz",
@@ -68,6 +68,11 @@ fn route_of(path: &str) -> &'static str {
         "/day",
         "/runs",
         "/run",
+        "/room",
+        "/search",
+        "/lake",
+        "/file",
+        "/missing.csv",
         "/backfill",
         "/retry",
         "/login",

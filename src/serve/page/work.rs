@@ -3,17 +3,21 @@
 use chrono::{DateTime, NaiveDate, Utc};
 use maud::{Markup, html};
 
-use super::Page;
 use super::frame::Visit;
 use super::lang::Text;
 use super::texts as t;
 use super::view::View;
+use super::{Page, assets};
 use crate::export::Phase;
 use crate::metrics::METRICS;
 use crate::serve::daemon::{AtWork, Daemon, Reach};
 use crate::serve::queue::{self, Asked};
 use crate::serve::schedule;
 
+/// Seconds after which a pace says something.
+const SETTLED: u64 = 10;
+/// The dates of a longer job are listed one window after another.
+const WINDOW_DAYS: i64 = 31;
 /// Due times shown.
 const NEXT: usize = 3;
 
@@ -67,7 +71,8 @@ pub fn section(visit: &Visit, page: &Page, work: &Work) -> Markup {
     let lang = visit.lang;
     let busy = work.is_busy();
     html! {
-        section #work aria-labelledby="work-title" data-busy=[busy.then_some("")] data-said=(said(visit, work)) {
+        section #work aria-labelledby="work-title" data-busy=[busy.then_some("")] data-said=(said(visit, work))
+            data-version=(assets::PROGRAM.as_str()) {
             h2 #work-title { (lang.say(t::WORK)) }
             @if !busy { p { (lang.say(t::IDLE)) } }
             @for one in &work.running { (running(visit, page, one)) }
@@ -145,7 +150,7 @@ fn running(visit: &Visit, page: &Page, one: &AtWork) -> Markup {
                 (title(visit, page, one.command, one.from, one.to, &one.spaces))
                 @if one.rooms > 0 { ", " (lang.count(t::N_ROOMS, one.rooms as u64)) }
             }
-            p.quiet { (lang.say(phase(one.phase))) ", " (lang.fill(t::SINCE, &[&since])) }
+            p.quiet { (lang.say(phase(one.phase))) ", " (lang.fill(t::SINCE, &[&since])) (pace(visit, one)) }
             (meter(visit, t::LISTINGS, &one.listings, false))
             (meter(visit, t::DAYS, &one.days, false))
             (meter(visit, t::REPORTS, &one.reports, false))
@@ -153,6 +158,36 @@ fn running(visit: &Visit, page: &Page, one: &AtWork) -> Markup {
             (meter(visit, t::BYTES, &one.recorded_bytes, true))
         }
     }
+}
+
+/// How fast the work goes, and how long it may still take.
+fn pace(visit: &Visit, one: &AtWork) -> Markup {
+    let lang = visit.lang;
+    let seconds = u64::try_from((visit.now - one.since).num_seconds()).unwrap_or_default();
+    let (bytes, reports) = (one.recorded_bytes.done, one.reports.done);
+    html! {
+        @if seconds >= SETTLED {
+            @if bytes > 0 { ", " (lang.fill(t::BYTES_A_SECOND, &[&lang.bytes(bytes / seconds)])) }
+            @if reports > 0 { ", " (lang.fill(t::REPORTS_A_MINUTE, &[&lang.number(reports * 60 / seconds)])) }
+            @if let Some(left) = left(one, seconds) {
+                // The dates after the ones in work are not counted yet.
+                @let text = if (one.to - one.from).num_days() >= WINDOW_DAYS { t::LEFT_AT_LEAST } else { t::LEFT };
+                ", " b { (lang.fill(text, &[&lang.span(chrono::TimeDelta::seconds(left))])) }
+            }
+        }
+    }
+}
+
+/// The seconds that the slowest part still takes at its pace so far.
+fn left(one: &AtWork, seconds: u64) -> Option<i64> {
+    if one.phase != Phase::Days {
+        return None;
+    }
+    let parts = [one.reports, one.recordings, one.recorded_bytes];
+    let left = parts.iter().filter(|part| part.done > 0 && part.goal > part.done);
+    let left =
+        left.map(|part| u128::from(seconds) * u128::from(part.goal - part.done) / u128::from(part.done));
+    left.max().and_then(|left| i64::try_from(left).ok())
 }
 
 fn meter(visit: &Visit, text: Text, reach: &Reach, bytes: bool) -> Markup {
