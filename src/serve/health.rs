@@ -83,7 +83,7 @@ impl Health {
     /// Of the store.
     pub async fn remember(&self, store: &dyn Store, now: DateTime<Utc>) -> Result<()> {
         let since = Some(now - LONGEST_MEMORY);
-        let is_over = |run: &Summary| run.command == "run" && run.finished_at.is_some();
+        let is_over = |run: &Summary| run.command == "run" && run.outcome != Outcome::Running;
         let last = find_run(store, since, now, is_over).await?;
         let is_good = |run: &Summary| is_over(run) && run.outcome == Outcome::Done;
         let good = match &last {
@@ -92,7 +92,9 @@ impl Health {
             None => None,
         };
         let mut inner = self.lock();
-        inner.last_run = last.and_then(|run| Some((run.outcome, run.finished_at?)));
+        // One that was killed ended when it was last heard of.
+        let end = |run: &Summary| run.finished_at.or(run.heartbeat_at).unwrap_or(run.started_at);
+        inner.last_run = last.map(|run| (run.outcome, end(&run)));
         inner.last_success = good.and_then(|run| run.finished_at);
         let seconds = |at: Option<DateTime<Utc>>| at.map_or(0, |at| at.timestamp());
         #[allow(clippy::cast_precision_loss)]

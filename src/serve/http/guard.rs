@@ -72,7 +72,10 @@ fn is_page(route: &str) -> bool {
 
 /// Whether a route takes what a page's form sends, which any site can send as well.
 fn is_form(route: &str) -> bool {
-    matches!(route, "/backfill" | "/retry" | "/login" | "/logout")
+    matches!(
+        route,
+        "/backfill" | "/retry" | "/cancel" | "/pause" | "/login" | "/logout"
+    )
 }
 
 type Verdict = Result<(), (StatusCode, &'static str)>;

@@ -19,6 +19,8 @@ pub enum Comes {
     At(DateTime<Utc>),
     /// The next nightly run, of which none is scheduled here.
     Unscheduled,
+    /// The next nightly run, when the queue is no longer paused.
+    Paused,
     /// Nobody: only a backfill does.
     Nobody,
 }
@@ -28,21 +30,26 @@ pub enum Comes {
 pub struct Ahead {
     due: Option<DateTime<Utc>>,
     first: NaiveDate,
+    is_paused: bool,
 }
 
 impl Ahead {
     /// As the configuration has it.
-    pub fn of(config: &Config, now: DateTime<Utc>) -> Self {
+    pub fn of(config: &Config, now: DateTime<Utc>, is_paused: bool) -> Self {
         let due = schedule::next_runs(&config.schedule.cron, config.timezone, now, 1);
         let due = due.ok().and_then(|due| due.first().copied());
         let on = lake::date_of(due.unwrap_or(now), config.timezone);
         Self {
             due,
             first: on - Days::new(1 + u64::from(config.export.lookback_days)),
+            is_paused,
         }
     }
 
     fn run(&self) -> Comes {
+        if self.is_paused {
+            return Comes::Paused;
+        }
         self.due.map_or(Comes::Unscheduled, Comes::At)
     }
 
@@ -103,6 +110,7 @@ fn told(visit: &Visit, comes: Comes, [at, unscheduled, nobody]: [Text; 3]) -> Ma
         @match comes {
             Comes::At(due) => { (lang.fill(at, &[&visit.at(due)])) }
             Comes::Unscheduled => { (lang.say(unscheduled)) }
+            Comes::Paused => { (lang.say(t::COMES_PAUSED)) }
             Comes::Nobody => { (lang.say(nobody)) }
         }
     }
@@ -132,7 +140,7 @@ mod tests {
         let mut config = Config::default();
         config.schedule.cron = vec!["0 2 * * *".into()];
         config.export.lookback_days = 3;
-        let ahead = Ahead::of(&config, now);
+        let ahead = Ahead::of(&config, now, false);
         let due = Comes::At("2026-11-23T02:00:00Z".parse().expect("instant"));
         let day = |on: &str, change: fn(&mut DayStatus)| {
             let mut day = DayStatus {
@@ -162,7 +170,9 @@ mod tests {
         let lost: fn(&mut DayStatus) = |day| day.reports_lost = 1;
         assert_eq!(day("2026-11-20", lost), Comes::Nobody);
         config.schedule.cron.clear();
-        let ahead = Ahead::of(&config, now);
+        let ahead = Ahead::of(&config, now, false);
         assert_eq!(ahead.lists(date("2026-11-21")), Comes::Unscheduled);
+        let paused = Ahead::of(&config, now, true);
+        assert_eq!(paused.lists(date("2026-11-21")), Comes::Paused);
     }
 }

@@ -213,23 +213,29 @@ fn of_lack(visit: &Visit, around: &Around<'_>, day: &DayStatus, lack: &Lack) -> 
             td data-label=(lang.say(t::STATE)) { (status(visit, lack.status)) }
             td data-label=(lang.say(t::WHY)) { (reason(visit, lack.reason.as_deref())) }
             td data-label=(lang.say(t::ROOM)) { (room_link(around, day, &lack.room_id)) }
-            td data-label=(lang.say(t::CALL_OR_RECORD)) { @if let Some(id) = id { code { (id) } } }
+            td data-label=(lang.say(t::CALL_OR_RECORD)) { @if let Some((_, id)) = one { code { (id) } } }
             td data-label=(lang.say(t::ATTEMPTS)) { (lack.attempts) }
-            td { (again_in_room(visit, day, &lack.room_id, Some(half), what)) }
+            td { (again_in_room(visit, day, &lack.room_id, one, what)) }
         }
     }
 }
 
-/// The button that asks for a room's part of a day again.
-pub fn again_in_room(visit: &Visit, day: &DayStatus, room: &str, only: Option<&str>, what: &str) -> Markup {
+/// The button that asks again for a room's day, or for one thing of it: the field's name and the id.
+pub fn again_in_room(
+    visit: &Visit,
+    day: &DayStatus,
+    room: &str,
+    one: Option<(&str, &str)>,
+    what: &str,
+) -> Markup {
     let lang = visit.lang;
     html! {
         form method="post" action="/retry" data-once {
             input type="hidden" name="date" value=(day.date);
             input type="hidden" name="space" value=(space_of(day));
             input type="hidden" name="room" value=(room);
-            @if let Some(only) = only { input type="hidden" name="only" value=(only); }
-            button.small aria-label=(lang.fill(t::AGAIN_OF, &[&what, &room])) { (lang.say(t::AGAIN)) }
+            @if let Some((field, id)) = one { input type="hidden" name=(field) value=(id); }
+            button.small aria-label=(lang.fill(t::AGAIN_OF, &[&what, &one.map_or(room, |(_, id)| id)])) { (lang.say(t::AGAIN)) }
         }
     }
 }

@@ -16,7 +16,7 @@ use super::{Parameters, visit};
 use crate::export::{Coverage, DayStatus, NOT_BUILT};
 use crate::serve::daemon::Daemon;
 use crate::serve::http::reply;
-use crate::{Error, ErrorKind, Result};
+use crate::{Error, ErrorKind, Result, dates};
 
 /// Dates where none is asked for: the window of the page.
 const DATES: u64 = 35;
@@ -25,7 +25,9 @@ const HEADER: &str =
 
 #[derive(Deserialize)]
 pub struct Range {
+    #[serde(default, deserialize_with = "dates::deserialize_option")]
     from: Option<NaiveDate>,
+    #[serde(default, deserialize_with = "dates::deserialize_option")]
     to: Option<NaiveDate>,
 }
 

@@ -56,6 +56,7 @@ use self::session::{Guesses, Sessions};
 use self::view::View;
 use self::work::Work;
 use super::daemon::Daemon;
+use crate::dates;
 use crate::export::{DayStatus, Summary, get_json};
 use crate::lake::manifest::Manifest;
 use crate::lake::{self, key};
@@ -105,6 +106,8 @@ pub(super) fn routes() -> Router<Arc<Daemon>> {
         .route("/missing.csv", get(missing::get))
         .route("/backfill", post(forms::backfill))
         .route("/retry", post(forms::retry))
+        .route("/cancel", post(forms::cancel))
+        .route("/pause", post(forms::pause))
         .route("/login", get(login::get).post(login::post))
         .route("/logout", post(login::leave))
         .route("/assets/{name}", get(assets::get))
@@ -174,7 +177,7 @@ async fn overview(daemon: &Arc<Daemon>, visit: &mut Visit, query: &First) -> Res
         asked: query.asked.is_some(),
         health: daemon.health.store_and_token(),
         marked: &lake.marked,
-        ahead: Ahead::of(&daemon.config, visit.now),
+        ahead: Ahead::of(&daemon.config, visit.now, daemon.queue.paused().is_some()),
     };
     Ok(overview.render(visit, &daemon.page))
 }
@@ -188,6 +191,7 @@ async fn now(State(daemon): State<Arc<Daemon>>, headers: HeaderMap) -> Response 
 
 #[derive(Deserialize)]
 struct OneDay {
+    #[serde(deserialize_with = "dates::deserialize")]
     date: NaiveDate,
     #[serde(default)]
     space: String,
@@ -219,7 +223,7 @@ async fn day_of(daemon: &Arc<Daemon>, visit: &mut Visit, query: OneDay) -> Resul
         date,
         work: &work,
         asked: asked.is_some(),
-        ahead: Ahead::of(&daemon.config, visit.now),
+        ahead: Ahead::of(&daemon.config, visit.now, daemon.queue.paused().is_some()),
         marked: &lake.marked,
         coverage: &daemon.coverage,
     };

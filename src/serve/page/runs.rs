@@ -20,6 +20,8 @@ const SHOWN: usize = 500;
 pub fn outcome(visit: &Visit, outcome: Outcome) -> Markup {
     let (state, text) = match outcome {
         Outcome::Running => (State::Pending, t::O_RUNNING),
+        Outcome::Killed => (State::Failed, t::O_KILLED),
+        Outcome::Cancelled => (State::Lost, t::O_CANCELLED),
         Outcome::Done => (State::Whole, t::O_DONE),
         Outcome::Partial => (State::Pending, t::O_PARTIAL),
         Outcome::Nothing => (State::Failed, t::O_NOTHING),

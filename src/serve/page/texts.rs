@@ -73,6 +73,7 @@ texts! {
     LOST_HINT: "It is not asked for any more (export.give_up). A backfill of the day asks once again.", "Больше не запрашивается (export.give_up). Загрузка этого дня запросит ещё раз.";
     ASKS_AT: "The run of {} asks again by itself.", "Запуск {} повторит запрос сам.";
     ASKS_UNSCHEDULED: "The next `telelake run` asks again; this daemon has none scheduled.", "Повторит следующий `telelake run`; в этой службе запусков по расписанию нет.";
+    COMES_PAUSED: "The queue is paused: the next run comes when it is resumed.", "Очередь приостановлена: следующий запуск будет после её возобновления.";
     ASKS_NOBODY: "No run asks for it again by itself: load the day with the button.", "Сам ни один запуск этого не повторит: загрузите день кнопкой.";
     LOOKS_AT: "The run of {} looks at it.", "Запуск {} его посмотрит.";
     LOOKS_UNSCHEDULED: "The next `telelake run` looks at it; this daemon has none scheduled.", "Его посмотрит следующий `telelake run`; в этой службе запусков по расписанию нет.";
@@ -159,6 +160,19 @@ texts! {
     REPORTS_A_MINUTE: "{} reports a minute", "отчётов в минуту: {}";
     LEFT: "about {} left", "осталось около {}";
     LEFT_AT_LEAST: "at least {} left", "осталось не меньше {}";
+    STOPPING: "is being stopped", "останавливается";
+    ASKED_BY: "asked for at {} {}", "запрошено в {}, {}";
+    BY_PAGE: "from the page", "со страницы";
+    BY_API: "by the API", "через API";
+    BY_WEBHOOK: "by a webhook", "вебхуком";
+    BY_SCHEDULE: "by the schedule", "по расписанию";
+    BY_UNKNOWN: "by nobody known", "неизвестно кем";
+    GOES_ON: "It goes on from {}; the dates before are done.", "Продолжит с {}; предыдущие даты готовы.";
+    CANCEL: "Cancel", "Отменить";
+    CANCEL_OF: "Cancel: {}", "Отменить: {}";
+    PAUSE: "Pause the queue", "Приостановить очередь";
+    RESUME: "Resume the queue", "Возобновить очередь";
+    PAUSED: "The queue is paused since {} ({}): nothing new begins.", "Очередь приостановлена с {} ({}): ничего нового не начнётся.";
     SINCE: "since {}", "с {}";
     SCHEDULED_RUN: "Scheduled run", "Запуск по расписанию";
     BACKFILL: "Backfill", "Загрузка";
@@ -189,6 +203,12 @@ texts! {
     LOAD_DAY: "Load this day", "Загрузить этот день";
     RETRY_DATE: "Try the day again in all spaces", "Повторить день во всех пространствах";
     RETRY_YESTERDAY: "Load yesterday now", "Загрузить вчерашний день сейчас";
+
+    CONFIRM: "This is a long job", "Это большое задание";
+    CONFIRM_HINT: "It asks for more than {} days. The nightly run goes in between, and the job can be cancelled at any time.", "Запрошено больше {} дней. Ночной запуск пройдёт вне очереди, задание можно отменить в любой момент.";
+    CONFIRM_YES: "Yes, load all of it", "Да, загрузить всё";
+    DAYS_IN_LAKE: "Of them in the lake", "Из них в озере";
+    LISTINGS_AT_MOST: "Requests for lists, at most", "Запросов списков, не больше";
 
     // A day.
     DAY: "Day", "День";
@@ -247,8 +267,10 @@ texts! {
     // Runs.
     COMMAND: "Command", "Команда";
     OUTCOME: "Outcome", "Итог";
-    O_RUNNING: "running or killed", "идёт или прервана";
+    O_RUNNING: "running", "идёт";
     O_DONE: "done", "выполнено";
+    O_KILLED: "broke off", "оборвался";
+    O_CANCELLED: "cancelled", "отменён";
     O_PARTIAL: "done in part", "выполнено частично";
     O_NOTHING: "nothing done", "ничего не сделано";
     DATES: "Dates", "Даты";
@@ -290,6 +312,7 @@ counts! {
     C_UNLISTED: ["{} space was not asked for the whole date", "{} spaces were not asked for the whole date"], ["{} пространство опрошено не за всю дату", "{} пространства опрошены не за всю дату", "{} пространств опрошено не за всю дату"];
     C_LOST: ["{} thing did not come in time", "{} things did not come in time"], ["{} позиция не пришла в срок", "{} позиции не пришли в срок", "{} позиций не пришло в срок"];
     LASTS: ["lasts for about {} day", "lasts for about {} days"], ["хватит примерно на {} день", "хватит примерно на {} дня", "хватит примерно на {} дней"];
+    N_BEFORE: ["{} before it", "{} before it"], ["перед ним {}", "перед ним {}", "перед ним {}"];
     N_META: ["{} payload waits to be passed on to the API", "{} payloads wait to be passed on to the API"], ["{} запись ждёт передачи в API", "{} записи ждут передачи в API", "{} записей ждут передачи в API"];
 }
 
