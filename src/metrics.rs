@@ -42,7 +42,7 @@ pub struct StateLabels {
 /// Of what is missing: what it is and how old its day is.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub struct PendingLabels {
-    /// `call`, `report`, `recording`, `listing`.
+    /// `call`, `report`, `recording`, `listing`, and `build` for days whose tables were not built.
     pub what: &'static str,
     /// `1d`, `3d`, `7d`, `older`: the age of the day at most.
     pub age: &'static str,
@@ -150,6 +150,8 @@ pub struct Metrics {
     pub events_waiting: Gauge,
     /// Jobs that wait.
     pub queued_jobs: Gauge,
+    /// Whether the queue is paused: 1 or 0.
+    pub paused: Gauge,
     /// Payloads of meta taken in.
     pub meta_received: Counter,
     /// Payloads passed on to the API.
@@ -196,6 +198,7 @@ impl Metrics {
             webhooks: Family::default(),
             events_waiting: Gauge::default(),
             queued_jobs: Gauge::default(),
+            paused: Gauge::default(),
             meta_received: Counter::default(),
             meta_passed: Counter::default(),
             meta_refused: Counter::default(),
@@ -231,6 +234,7 @@ impl Metrics {
         r.register("webhooks", "Webhooks received, by event and what became of them", self.webhooks.clone());
         r.register("events_waiting", "Events of webhooks that wait for their work", self.events_waiting.clone());
         r.register("queued_jobs", "Runs and backfills that wait for their turn", self.queued_jobs.clone());
+        r.register("paused", "Whether the queue is paused, so that nothing new begins: 1 or 0", self.paused.clone());
         r.register("meta_received", "Payloads of lesson data received", self.meta_received.clone());
         r.register("meta_passed", "Payloads of lesson data passed on to the API", self.meta_passed.clone());
         r.register("meta_refused", "Payloads of lesson data that the API refused for good", self.meta_refused.clone());

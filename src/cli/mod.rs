@@ -6,7 +6,6 @@ mod backfill;
 mod check;
 mod completions;
 mod config;
-mod dates;
 mod demo;
 mod fit;
 mod meta;
@@ -27,6 +26,7 @@ use clap::{Parser, Subcommand, ValueEnum};
 use tokio_util::sync::CancellationToken;
 
 use crate::config::{Config, Source};
+use crate::dates;
 use crate::printable::escaped_lines;
 use crate::{Error, ErrorKind, ExitStatus, Result};
 

@@ -6,11 +6,11 @@ use chrono::NaiveDate;
 use serde::Serialize;
 
 use super::{Context, dates, output};
-use crate::export::{self, Coverage, DayStatus, Summary, never_looked_at};
+use crate::export::{self, Coverage, DayStatus, NOT_BUILT, Summary, never_looked_at};
 use crate::lake::manifest::{Quality, Status};
 use crate::printable::escaped;
 use crate::store;
-use crate::{Error, ErrorKind, ExitStatus, Result};
+use crate::{ExitStatus, Result};
 
 /// Coverage day by day: calls, reports and recordings, done, pending and failed; and the last runs
 #[derive(Debug, clap::Args)]
@@ -44,21 +44,12 @@ struct Report {
 
 pub(super) async fn run(context: &Context, args: Args) -> Result<ExitStatus> {
     let config = context.config()?;
-    if let (Some(from), Some(to)) = (args.from, args.to)
-        && from > to
-    {
-        return Err(Error::new(
-            ErrorKind::Usage,
-            "--from/--to",
-            format!("{from} to {to} holds no date"),
-        )
-        .hint("--from must not be later than --to"));
-    }
+    dates::check_reading(args.from, args.to)?;
     let store = store::open(&config.store).await?;
     export::refuse_newer(&*store).await?;
     // Where no first date is asked for, some of the latest.
     let count = args.from.map_or(DATES, |_| usize::MAX);
-    let today = dates::today(&config);
+    let today = dates::today(config.timezone);
     let to = args.to.unwrap_or(today);
     let days = Coverage::default()
         .latest(&*store, args.from, Some(to), count)
@@ -95,6 +86,16 @@ fn for_people(report: &Report) -> String {
                 "{unlisted} of them not listed whole yet: a run or backfill of their dates, once they are over, does that\n"
             ));
         }
+        let unbuilt = report
+            .days
+            .iter()
+            .filter(|day| !day.built && !day.is_damaged())
+            .count();
+        if unbuilt > 0 {
+            text.push_str(&format!(
+                "{unbuilt} of them landed but not built: the next run builds them; `telelake rebuild` with their dates does it now\n"
+            ));
+        }
         text.push_str(&join_quality(&report.days));
     }
     for (from, to) in &report.never_looked_at {
@@ -106,6 +107,9 @@ fn for_people(report: &Report) -> String {
     for run in &report.runs {
         let text_of_run = run.for_people();
         text.push_str(&format!("{}\n", text_of_run.lines().next().unwrap_or_default()));
+        if let Some(cause) = &run.cause {
+            text.push_str(&format!("    {cause}\n"));
+        }
     }
     if report.runs.is_empty() {
         text.push_str("none\n");
@@ -127,6 +131,19 @@ fn join_quality(days: &[Arc<DayStatus>]) -> String {
         all.unknown_roles,
         all.duplicate_external_ids
     )
+}
+
+/// How a day stands, in a word or two. A day whose tables are behind what was landed has a word of its own.
+fn state(day: &DayStatus) -> &'static str {
+    if day.complete {
+        "complete"
+    } else if !day.listed {
+        "not listed whole"
+    } else if day.built {
+        "NOT COMPLETE"
+    } else {
+        "NOT BUILT"
+    }
 }
 
 fn table(days: &[Arc<DayStatus>]) -> String {
@@ -168,14 +185,11 @@ fn table(days: &[Arc<DayStatus>]) -> String {
                     (day.records_lost, "lost"),
                 ],
             ),
-            if day.complete {
-                "complete".into()
-            } else if day.listed {
-                "NOT COMPLETE".into()
-            } else {
-                "not listed whole".into()
-            },
+            state(day).into(),
         ]);
+        if !day.built && !day.is_damaged() {
+            rows.push(vec![String::new(), format!("  {NOT_BUILT}")]);
+        }
         if day.space_missed {
             rows.push(vec![
                 String::new(),

@@ -20,6 +20,7 @@ use super::webhook::secrets::Secrets;
 use crate::Result;
 use crate::api::Client;
 use crate::config::Config;
+use crate::dates;
 use crate::export::{Coverage, Job, Meter, Phase, Progress, pending_by_age};
 use crate::metrics::{METRICS, PendingLabels};
 use crate::store::{self, Metered, Store};
@@ -151,7 +152,10 @@ impl Daemon {
         });
         daemon.health.remember(&*daemon.store, Utc::now()).await?;
         daemon.events.load(&*daemon.store, true, Utc::now()).await?;
-        daemon.queue.load(&*daemon.store).await?;
+        daemon
+            .queue
+            .load(&*daemon.store, dates::today(daemon.config.timezone))
+            .await?;
         daemon.relay.load(&*daemon.store).await?;
         daemon.measure_pending(Duration::ZERO).await;
         Ok((daemon, [events_written, relay_written]))

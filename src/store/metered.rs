@@ -102,6 +102,14 @@ impl Store for Metered {
         counted("get", self.0.get_within(key, most)).await
     }
 
+    async fn presign(&self, key: &str, expires: std::time::Duration) -> Result<Option<String>> {
+        self.0.presign(key, expires).await
+    }
+
+    async fn free_bytes(&self) -> Result<Option<u64>> {
+        self.0.free_bytes().await
+    }
+
     async fn size(&self, key: &str) -> Result<Option<u64>> {
         counted("size", self.0.size(key)).await
     }

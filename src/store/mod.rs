@@ -162,6 +162,23 @@ pub trait Store: Send + Sync {
         }
     }
 
+    /// A URL by which anybody reads an object until it expires; none where the store makes no such URLs. Whether there is
+    /// such an object is not asked.
+    ///
+    /// # Errors
+    /// Of the store.
+    async fn presign(&self, _key: &str, _expires: std::time::Duration) -> Result<Option<String>> {
+        Ok(None)
+    }
+
+    /// The bytes that are free for more objects, where the store knows.
+    ///
+    /// # Errors
+    /// Of the store.
+    async fn free_bytes(&self) -> Result<Option<u64>> {
+        Ok(None)
+    }
+
     /// The size of an object in bytes, or `None` when there is none.
     ///
     /// # Errors

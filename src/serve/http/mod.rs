@@ -50,7 +50,7 @@ pub struct Peer(pub IpAddr);
 
 /// The route that a path belongs to, for metrics: a stranger's path is none.
 fn route_of(path: &str) -> &'static str {
-    const ROUTES: [&str; 21] = [
+    const ROUTES: [&str; 31] = [
         "/webhooks/teleboss",
         "/meta",
         "/healthz",
@@ -63,18 +63,31 @@ fn route_of(path: &str) -> &'static str {
         "/api/progress",
         "/api/backfill",
         "/api/retry",
+        "/api/jobs",
+        "/api/pause",
+        "/api/resume",
         "/",
         "/now",
         "/day",
         "/runs",
         "/run",
+        "/room",
+        "/search",
+        "/lake",
+        "/file",
+        "/missing.csv",
         "/backfill",
         "/retry",
+        "/cancel",
+        "/pause",
         "/login",
         "/logout",
     ];
     if path.starts_with(ASSETS) {
         return ASSETS;
+    }
+    if path.starts_with("/api/jobs/") {
+        return "/api/jobs";
     }
     ROUTES.into_iter().find(|route| *route == path).unwrap_or("other")
 }

@@ -203,6 +203,15 @@ impl Store for FolderStore {
         }
     }
 
+    async fn free_bytes(&self) -> Result<Option<u64>> {
+        self.blocking(|store| {
+            let found = rustix::fs::statvfs(&*store.root);
+            let found = found.map_err(|error| failed(LOCK, &error.into()))?;
+            Ok(Some(found.f_bavail.saturating_mul(found.f_frsize)))
+        })
+        .await
+    }
+
     async fn probe(&self) -> Result<Dialect> {
         self.blocking(|store| {
             let lock = store.lock().map_err(|error| failed(LOCK, &error))?;

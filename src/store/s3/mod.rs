@@ -20,6 +20,7 @@ use aws_config::SdkConfig;
 use aws_sdk_s3::Client;
 use aws_sdk_s3::error::{ProvideErrorMetadata, SdkError};
 use aws_sdk_s3::operation::put_object::PutObjectError;
+use aws_sdk_s3::presigning::PresigningConfig;
 use aws_sdk_s3::primitives::{ByteStream, ByteStreamError};
 use aws_sdk_s3::types::{ServerSideEncryption, StorageClass};
 use bytes::Bytes;
@@ -305,6 +306,22 @@ const WRONG_ETAG: &str = "\"00000000000000000000000000000000\"";
 impl Store for S3Store {
     fn url(&self) -> &str {
         &self.url
+    }
+
+    async fn presign(&self, key: &str, expires: Duration) -> Result<Option<String>> {
+        let failed = |error: &dyn fmt::Display| {
+            Error::new(ErrorKind::Store, key, format!("no link can be signed: {error}"))
+        };
+        let config = PresigningConfig::expires_in(expires).map_err(|error| failed(&error))?;
+        let request = self
+            .client
+            .get_object()
+            .bucket(&self.target.bucket)
+            .key(self.object_key(key))
+            .response_content_disposition("attachment");
+        let signed = request.presigned(config).await;
+        let signed = signed.map_err(|error| self.error(key, &error))?;
+        Ok(Some(signed.uri().to_owned()))
     }
 
     async fn preflight(&self) -> Result<()> {
