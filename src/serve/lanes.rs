@@ -63,9 +63,12 @@ pub(super) async fn do_work(daemon: &Arc<Daemon>, work: Work, stop: &Stop) -> Ex
     if command == "run" {
         daemon.health.note_run(&outcome);
     }
-    let made_way = goes_on && !daemon.cancel.is_cancelled();
-    if let Some(notifier) = daemon.notifier.as_ref().filter(|_| !made_way) {
-        notifier.tell(command, &outcome, &daemon.cancel).await;
+    // A job that makes way for the night is not over.
+    if !goes_on || daemon.cancel.is_cancelled() {
+        daemon
+            .notifier
+            .tell(command, &outcome, &daemon.cancel, &*daemon.store)
+            .await;
     }
     daemon.measure_pending(std::time::Duration::ZERO).await;
     let status = match &outcome {
