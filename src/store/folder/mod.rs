@@ -24,7 +24,7 @@ use sha2::{Digest, Sha256};
 use self::temp::Temp;
 use super::keeper::Notes;
 use super::{Condition, Entry, Object, Resumed, Store, Unfinished, Upload, UploadOptions, Version};
-use crate::{Error, ErrorKind, Result};
+use crate::{Error, ErrorKind, Result, owner};
 
 /// Temporary files, each below its key.
 const TEMP: &str = "_telelake/tmp";
@@ -411,7 +411,10 @@ fn make_folders(path: &Path) -> io::Result<()> {
             Err(io::ErrorKind::NotADirectory.into())
         }
         Err(error) => Err(error),
-        Ok(()) => parent.map_or(Ok(()), sync_folder),
+        Ok(()) => {
+            owner::inherit_folder(path);
+            parent.map_or(Ok(()), sync_folder)
+        }
     }
 }
 
@@ -419,7 +422,9 @@ fn make_folders(path: &Path) -> io::Result<()> {
 fn create(options: &mut OpenOptions, path: &Path) -> io::Result<File> {
     #[cfg(unix)]
     std::os::unix::fs::OpenOptionsExt::mode(options, 0o640);
-    options.open(path)
+    let file = options.open(path)?;
+    owner::inherit_file(&file, path);
+    Ok(file)
 }
 
 /// Makes the names in a folder last.
