@@ -11,6 +11,7 @@ mod demo;
 mod fit;
 mod health;
 mod meta;
+mod notify;
 mod output;
 mod rebuild;
 mod run;
@@ -99,6 +100,7 @@ enum Command {
     Schema(schema::Args),
     Meta(meta::Args),
     Webhook(webhook::Args),
+    Notify(notify::Args),
     Simulate(simulate::Args),
     Config(config::Args),
     Completions(completions::Args),
@@ -176,6 +178,7 @@ async fn dispatch(context: &Context, command: Command) -> Result<ExitStatus> {
         Command::Verify(args) => verify::run(context, args).await,
         Command::Meta(args) => meta::run(context, args).await,
         Command::Webhook(args) => webhook::run(context, args).await,
+        Command::Notify(args) => notify::run(context, &args).await,
         Command::Check(_) => check::run(context).await,
         Command::Health(_) => health::run(context).await,
         Command::Schema(args) => schema::run(context, &args),

@@ -9,6 +9,7 @@ use serde_json::{Value, json};
 use tokio::time::Instant;
 
 use super::daemon::Daemon;
+use super::live;
 use crate::export::{Outcome, Summary, find_run};
 use crate::lake::key;
 use crate::metrics::METRICS;
@@ -130,6 +131,7 @@ pub(super) async fn watch(daemon: &Daemon) {
             token_at = Some(Instant::now());
         }
         daemon.health.report();
+        live::look(daemon);
         tokio::select! {
             () = daemon.cancel.cancelled() => return,
             () = tokio::time::sleep(OFTEN) => {}

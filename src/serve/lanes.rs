@@ -61,9 +61,10 @@ pub(super) async fn do_work(daemon: &Arc<Daemon>, work: Work) -> ExitStatus {
     if command == "run" {
         daemon.health.note_run(&outcome);
     }
-    if let Some(notifier) = &daemon.notifier {
-        notifier.tell(command, &outcome, &daemon.cancel).await;
-    }
+    daemon
+        .notifier
+        .tell(command, &outcome, &daemon.cancel, &*daemon.store)
+        .await;
     daemon.measure_pending(std::time::Duration::ZERO).await;
     let status = match &outcome {
         Ok(summary) => {

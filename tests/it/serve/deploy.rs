@@ -154,7 +154,7 @@ fn kubernetes_runs_without_rights_and_its_configuration_is_one() {
     let mounted = tempfile::tempdir().unwrap();
     for key in ["token", "serve-token"] {
         assert!(documents[0]["stringData"][key].is_string());
-        std::fs::write(mounted.path().join(key), "x").unwrap();
+        std::fs::write(mounted.path().join(key), "a-long-random-text-0123").unwrap();
     }
     let text = documents[2]["data"]["telelake.toml"]
         .as_str()
@@ -180,7 +180,7 @@ fn compose_sets_keys_that_there_are() {
     assert_eq!(service["mem_limit"], MEMORY.trim_end_matches('i').to_lowercase());
     let folder = tempfile::tempdir().unwrap();
     let secret = folder.path().join("secret");
-    std::fs::write(&secret, "x").unwrap();
+    std::fs::write(&secret, "a-long-random-text-0123").unwrap();
     let env = service["environment"]
         .as_object()
         .unwrap()
