@@ -299,10 +299,12 @@ judge_units() {
 # --- From source ----------------------------------------------------------------------------------------------------
 
 # The README's first commands in a Debian with the packages that it names, and this machine's Rust and its registry of
-# crates; $1 chooses one by a word in it.
+# crates; $1 chooses one by a word in it. CARGO_BUILD_JOBS and CARGO_PROFILE_… of the environment hold there too.
 try_source() {
   local rust command source=$work/source
   rust=$(rustc --print sysroot)
+  local variables
+  mapfile -t variables < <(env | sed -n 's/^CARGO_\(BUILD_JOBS\|PROFILE_\)/--setenv=&/p')
   mapfile -t commands < <(awk '/^```/ { inside = ($2 == "source"); next } inside' README.md | grep -- "$1")
   [ ${#commands[@]} -gt 0 ] || fail "the README has no such command"
   rm -rf "$source"
@@ -317,7 +319,7 @@ try_source() {
     say "$command"
     systemd-nspawn --quiet --directory="$source" --register=no --keep-unit --console=pipe --chdir=$tree \
       --bind-ro="$rust:/usr/local/rust" --setenv=PATH=/usr/local/rust/bin:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin \
-      --setenv=DEBIAN_FRONTEND=noninteractive bash -c "$command" </dev/null || fail "$command"
+      "${variables[@]}" --setenv=DEBIAN_FRONTEND=noninteractive bash -c "$command" </dev/null || fail "$command"
   done
   say "the README's commands were run"
 }
