@@ -18,6 +18,8 @@ pub enum ErrorKind {
     Usage,
     /// The configuration is wrong, or the lake was written with another one.
     Config,
+    /// The file of a secret that is needed is missing, may not be read or holds none.
+    SecretUnreadable,
     /// The API refused the token (401).
     Unauthorized,
     /// The API refuses this object to this token or tariff (403).
@@ -178,6 +180,7 @@ impl Error {
             ErrorKind::RateLimited | ErrorKind::Server | ErrorKind::Connection => !self.is_postponed(),
             ErrorKind::Usage
             | ErrorKind::Config
+            | ErrorKind::SecretUnreadable
             | ErrorKind::Unauthorized
             | ErrorKind::Forbidden
             | ErrorKind::NotFound
@@ -199,7 +202,7 @@ impl Error {
     /// The exit status of a command that ended with this error: the only place that decides this.
     pub fn exit_status(&self) -> ExitStatus {
         match self.kind {
-            ErrorKind::Usage | ErrorKind::Config => ExitStatus::Usage,
+            ErrorKind::Usage | ErrorKind::Config | ErrorKind::SecretUnreadable => ExitStatus::Usage,
             ErrorKind::Unauthorized
             | ErrorKind::Forbidden
             | ErrorKind::NotFound

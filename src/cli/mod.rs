@@ -9,6 +9,7 @@ mod config;
 mod demo;
 mod fit;
 mod meta;
+mod notify;
 mod output;
 mod rebuild;
 mod run;
@@ -98,6 +99,7 @@ enum Command {
     Schema(schema::Args),
     Meta(meta::Args),
     Webhook(webhook::Args),
+    Notify(notify::Args),
     Simulate(simulate::Args),
     Config(config::Args),
     Completions(completions::Args),
@@ -175,6 +177,7 @@ async fn dispatch(context: &Context, command: Command) -> Result<ExitStatus> {
         Command::Verify(args) => verify::run(context, args).await,
         Command::Meta(args) => meta::run(context, args).await,
         Command::Webhook(args) => webhook::run(context, args).await,
+        Command::Notify(args) => notify::run(context, &args).await,
         Command::Check(_) => check::run(context).await,
         Command::Schema(args) => schema::run(context, &args),
         Command::Simulate(args) => simulate::run(context, args).await,

@@ -9,6 +9,7 @@ use super::{Context, dates, output};
 use crate::export::{self, Coverage, DayStatus, NOT_BUILT, Summary, never_looked_at};
 use crate::lake::manifest::{Quality, Status};
 use crate::printable::escaped;
+use crate::serve::notify::{Deliveries, last_deliveries};
 use crate::store;
 use crate::{ExitStatus, Result};
 
@@ -40,6 +41,8 @@ struct Report {
     /// Spans of dates that no run has looked at: the first and the last date of each.
     never_looked_at: Vec<(NaiveDate, NaiveDate)>,
     runs: Vec<Summary>,
+    /// How the last notifications went.
+    notifications: Deliveries,
 }
 
 pub(super) async fn run(context: &Context, args: Args) -> Result<ExitStatus> {
@@ -60,6 +63,7 @@ pub(super) async fn run(context: &Context, args: Args) -> Result<ExitStatus> {
         never_looked_at: never_looked_at(today, args.from, args.to, &days),
         days,
         runs,
+        notifications: last_deliveries(&*store).await?,
     };
     if args.json {
         output::print_json(&report)?;
@@ -113,6 +117,10 @@ fn for_people(report: &Report) -> String {
     }
     if report.runs.is_empty() {
         text.push_str("none\n");
+    }
+    if !report.notifications.is_empty() {
+        text.push_str("\nlast notifications\n");
+        text.push_str(&super::notify::for_people(&report.notifications));
     }
     text
 }

@@ -1,11 +1,12 @@
-//! Where the configuration comes from: a TOML file, the environment laid over it, and files of secrets.
+//! Where the configuration comes from: a TOML file, and the environment laid over it.
 
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
 use toml::{Table, Value};
 
-use super::{Config, Secret, nearest, token};
+use super::secret::{self, Folders};
+use super::{Config, nearest};
 use crate::{Error, ErrorKind, Result};
 
 /// The environment's prefix: `TELELAKE_<SECTION>__<KEY>`.
@@ -85,12 +86,7 @@ impl Config {
         let mut config: Config = table
             .try_into()
             .map_err(|e: toml::de::Error| refused("configuration".into(), one_line(e.message())))?;
-        let api = &mut config.api;
-        read_token("api.token", &mut api.token, &api.token_file)?;
-        let serve = &mut config.serve;
-        read_token("serve.token", &mut serve.token, &serve.token_file)?;
-        let webhook = &mut config.webhook;
-        read_secret("webhook.secret", &mut webhook.secret, &webhook.secret_file)?;
+        secret::prepare(&mut config, &Folders::new(source.file.as_deref(), &source.env))?;
         config.validate()?;
         Ok(config)
     }
@@ -257,54 +253,6 @@ fn list(key: &str, text: &str) -> std::result::Result<Value, String> {
     Ok(Value::Array(
         items.map(|item| Value::String(item.to_owned())).collect(),
     ))
-}
-
-/// Takes a token from its file, where one is named, and takes off what is no part of a token.
-fn read_token(key: &str, token: &mut Secret, file: &str) -> Result<()> {
-    let (about, text) = match read_beside(key, token, file)? {
-        Some(text) => (format!("{key}_file {file}"), text),
-        None => (key.to_owned(), token.expose().to_owned()),
-    };
-    let clean = token::clean(&text).map_err(|why| {
-        Error::new(ErrorKind::Config, about.clone(), why).hint("put the token there alone, on one line")
-    })?;
-    *token = Secret::new(clean);
-    refuse_empty(about, token, file)
-}
-
-fn read_secret(key: &str, secret: &mut Secret, file: &str) -> Result<()> {
-    let text = read_beside(key, secret, file)?;
-    *secret = Secret::new(text.as_deref().unwrap_or(secret.expose()));
-    refuse_empty(format!("{key}_file {file}"), secret, file)
-}
-
-fn refuse_empty(about: String, secret: &Secret, file: &str) -> Result<()> {
-    if secret.is_empty() && !file.is_empty() {
-        return Err(Error::new(ErrorKind::Config, about, "is empty"));
-    }
-    Ok(())
-}
-
-/// The text of a secret's file; none where no file is named.
-fn read_beside(key: &str, secret: &Secret, file: &str) -> Result<Option<String>> {
-    if file.is_empty() {
-        return Ok(None);
-    }
-    if !secret.is_empty() {
-        return Err(
-            Error::new(ErrorKind::Config, key, format!("and {key}_file are both set"))
-                .hint("keep one of them"),
-        );
-    }
-    let refuse = |why: String| Error::new(ErrorKind::Config, format!("{key}_file {file}"), why);
-    let bytes = std::fs::read(file).map_err(|e| refuse(e.to_string()))?;
-    let text = String::from_utf8(bytes).map_err(|e| {
-        let is_utf16 = [[0xff, 0xfe], [0xfe, 0xff]]
-            .iter()
-            .any(|mark| e.as_bytes().starts_with(mark));
-        refuse(if is_utf16 { "is UTF-16" } else { "is not UTF-8" }.into()).hint("save it as UTF-8")
-    })?;
-    Ok(Some(text))
 }
 
 #[cfg(test)]
@@ -477,7 +425,7 @@ mod tests {
         let file = path.to_str().expect("UTF-8");
         let read = |bytes: &[u8]| {
             std::fs::write(&path, bytes).expect("written");
-            load(None, &[("TELELAKE_API__TOKEN_FILE", file)])
+            load(None, &[("TELELAKE_API__TOKEN_FILE", file)])?.require_token()
         };
         for text in [
             "\u{feff}abc.d-1\r\n",
@@ -485,10 +433,7 @@ mod tests {
             "Bearer abc.d-1\n",
             " 'Bearer abc.d-1' ",
         ] {
-            assert_eq!(
-                read(text.as_bytes()).expect("loads").api.token.expose(),
-                "abc.d-1"
-            );
+            assert_eq!(read(text.as_bytes()).expect("reads").expose(), "abc.d-1");
         }
         for (bytes, why) in [
             (&b"abc d-1"[..], "white space as character 4 of 7"),
@@ -519,18 +464,11 @@ mod tests {
         std::fs::write(&path, "from-file\n").expect("written");
         let file = path.to_str().expect("UTF-8");
         let config = load(None, &[("TELELAKE_API__TOKEN_FILE", file)]).expect("loads");
-        assert_eq!(config.api.token.expose(), "from-file");
+        assert_eq!(config.require_token().expect("reads").expose(), "from-file");
         let both = load(
             None,
             &[("TELELAKE_API__TOKEN_FILE", file), ("TELELAKE_API__TOKEN", "x")],
         );
         assert!(both.expect_err("both").to_string().contains("api.token_file"));
-        let missing = load(None, &[("TELELAKE_API__TOKEN_FILE", "/does/not/exist")]);
-        assert!(
-            missing
-                .expect_err("missing")
-                .to_string()
-                .contains("/does/not/exist")
-        );
     }
 }

@@ -10,6 +10,7 @@ use tokio::sync::Notify;
 use tokio::time::Instant;
 
 use super::daemon::Daemon;
+use super::live;
 use crate::export::{Outcome, Summary, find_run};
 use crate::lake::key;
 use crate::metrics::METRICS;
@@ -193,6 +194,7 @@ pub(super) async fn watch(daemon: &Daemon) {
             token_at = Some(Instant::now());
         }
         health.report();
+        live::look(daemon);
         tokio::select! {
             () = daemon.cancel.cancelled() => return,
             () = health.look.notified() => token_at = None,

@@ -64,8 +64,11 @@ pub(super) async fn do_work(daemon: &Arc<Daemon>, work: Work, stop: &Stop) -> Ex
         daemon.health.note_run(&outcome);
     }
     let made_way = goes_on && !daemon.cancel.is_cancelled();
-    if let Some(notifier) = daemon.notifier.as_ref().filter(|_| !made_way) {
-        notifier.tell(command, &outcome, &daemon.cancel).await;
+    if !made_way {
+        daemon
+            .notifier
+            .tell(command, &outcome, &daemon.cancel, &*daemon.store)
+            .await;
     }
     daemon.measure_pending(std::time::Duration::ZERO).await;
     let status = match &outcome {

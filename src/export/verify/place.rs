@@ -32,8 +32,9 @@ pub(super) enum Place<'k> {
 }
 
 /// The program's own objects, besides manifests and markers: all that may lie below `_telelake/`.
-const STATE: [&str; 16] = [
+const STATE: [&str; 17] = [
     key::STORE_INFO,
+    key::DELIVERIES,
     key::RUNS,
     key::SPACES,
     key::ROOM_CATALOGS,

@@ -201,12 +201,11 @@ fn of_lack(visit: &Visit, around: &Around<'_>, day: &DayStatus, lack: &Lack) -> 
         "xlsx" => t::XLSX,
         _ => t::RECORD,
     });
-    let half = if lack.what == "recording" {
-        "recordings"
-    } else {
-        "analytics"
+    let one = match (&lack.record_id, &lack.call_id) {
+        (Some(record), _) => Some(("record", record.as_str())),
+        (None, Some(call)) => Some(("call", call.as_str())),
+        (None, None) => None,
     };
-    let id = lack.record_id.as_ref().or(lack.call_id.as_ref());
     html! {
         tr {
             th scope="row" { (what) }
