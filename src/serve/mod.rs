@@ -12,10 +12,13 @@ mod daemon;
 mod events;
 mod health;
 mod http;
+#[cfg(test)]
+mod idle_tests;
 mod jobs;
 mod journal;
 mod lanes;
 pub mod notify;
+mod pace;
 mod page;
 mod queue;
 mod relay;
@@ -31,6 +34,7 @@ use tokio_util::sync::CancellationToken;
 
 use self::daemon::{Daemon, Writers};
 use crate::config::Config;
+use crate::metrics::METRICS;
 use crate::{ExitStatus, Result};
 
 /// What work in hand gets when the daemon is asked to stop.
@@ -154,6 +158,7 @@ fn on_a_thread(lane: impl AsyncFnOnce() + Send + 'static) -> tokio::task::JoinHa
 /// Finds what another process of the same lake has taken and left.
 async fn look_around(daemon: &Daemon) {
     loop {
+        METRICS.turned("look_around");
         tokio::select! {
             () = daemon.cancel.cancelled() => return,
             () = tokio::time::sleep(LOOK_AROUND) => {}
