@@ -7,6 +7,7 @@ mod jobs;
 mod lesson;
 mod page;
 mod page_http;
+mod queue;
 mod relay;
 mod tell;
 
