@@ -8,6 +8,7 @@ pub mod api;
 pub mod build;
 pub mod cli;
 pub mod config;
+pub mod dates;
 pub mod error;
 pub mod export;
 pub mod json;

@@ -45,12 +45,8 @@ enum Half {
 
 pub(super) async fn run(context: &Context, args: Args) -> Result<ExitStatus> {
     let config = context.config()?;
-    dates::check_range(args.from, args.to, dates::today(&config))?;
+    dates::check_job(args.from, args.to, dates::today(config.timezone))?;
     let job = Job {
-        command: "backfill",
-        from: args.from,
-        to: args.to,
-        open_days: false,
         spaces: args.space,
         rooms: args.room,
         only: args.only.map(|half| match half {
@@ -58,6 +54,7 @@ pub(super) async fn run(context: &Context, args: Args) -> Result<ExitStatus> {
             Half::Recordings => Only::Recordings,
         }),
         force: args.force,
+        ..Job::over("backfill", args.from, args.to)
     };
     if !args.dry_run {
         let summary = run::export(context, config, &job).await?;

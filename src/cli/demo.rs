@@ -48,16 +48,7 @@ pub(super) async fn run(context: &Context, args: Args) -> Result<ExitStatus> {
         ..Config::default()
     };
     let store = store::open(&config.store).await?;
-    let job = Job {
-        command: "demo",
-        from,
-        to,
-        open_days: false,
-        spaces: Vec::new(),
-        rooms: Vec::new(),
-        only: None,
-        force: false,
-    };
+    let job = Job::over("demo", from, to);
     let summary = run::export(context, config, &job).await?;
     simulator.stop().await;
     let status = run::report(context, &summary)?;

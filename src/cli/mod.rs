@@ -6,7 +6,6 @@ mod backfill;
 mod check;
 mod completions;
 mod config;
-mod dates;
 mod demo;
 mod fit;
 mod meta;
@@ -28,6 +27,7 @@ use clap::{Parser, Subcommand, ValueEnum};
 use tokio_util::sync::CancellationToken;
 
 use crate::config::{Config, Source};
+use crate::dates;
 use crate::{Error, ErrorKind, ExitStatus, Result};
 
 /// Copies what happened in teleboss / livedigital rooms into a data lake: Parquet tables and MP4 files in S3 or in a

@@ -39,7 +39,10 @@ impl Terminal {
             (false, _) => LevelFilter::TRACE,
         };
         // Ours alone: what dependencies log may hold signed URLs and headers.
-        let filter = Targets::new().with_target("telelake", level);
+        let filter = Targets::new()
+            .with_target("telelake", level)
+            // Who did what is written down however quiet the rest is.
+            .with_target("telelake::audit", level.max(LevelFilter::INFO));
         let writer = Stderr(bars.clone());
         let layer = match format {
             LogFormat::Json => fmt::layer()

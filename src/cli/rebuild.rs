@@ -20,7 +20,7 @@ pub struct Args {
 
 pub(super) async fn run(context: &Context, args: Args) -> Result<ExitStatus> {
     let config = context.config()?;
-    dates::check_range(args.from, args.to, dates::today(&config))?;
+    dates::check_job(args.from, args.to, dates::today(config.timezone))?;
     // Before the store is touched: a wrong mapping is a mistake, whatever the store says.
     crate::export::mapping(&config)?;
     let store = store::open(&config.store).await?;

@@ -21,12 +21,12 @@ pub(super) async fn run(context: &Context, args: Args) -> Result<ExitStatus> {
     let config = context.config()?;
     config.require_token()?;
     crate::export::mapping(&config)?;
-    let today = dates::today(&config);
+    let today = dates::today(config.timezone);
     let job = match args.date {
         Some(date) => {
+            dates::check_job(date, date, today)?;
             let (from, to) = nightly(Some(date), today, config.export.lookback_days);
-            dates::check_range(to, to, today)?;
-            Job::nightly(from, to)
+            Job::nightly(from.max(dates::FIRST), to)
         }
         None => {
             let store = store::open(&config.store).await?;

@@ -11,7 +11,7 @@ use crate::lake::manifest::{Quality, Status};
 use crate::printable::escaped;
 use crate::serve::notify::{Deliveries, last_deliveries};
 use crate::store;
-use crate::{Error, ErrorKind, ExitStatus, Result};
+use crate::{ExitStatus, Result};
 
 /// Coverage day by day: calls, reports and recordings, done, pending and failed; and the last runs
 #[derive(Debug, clap::Args)]
@@ -47,20 +47,11 @@ struct Report {
 
 pub(super) async fn run(context: &Context, args: Args) -> Result<ExitStatus> {
     let config = context.config()?;
-    if let (Some(from), Some(to)) = (args.from, args.to)
-        && from > to
-    {
-        return Err(Error::new(
-            ErrorKind::Usage,
-            "--from/--to",
-            format!("{from} to {to} holds no date"),
-        )
-        .hint("--from must not be later than --to"));
-    }
+    dates::check_reading(args.from, args.to)?;
     let store = store::open(&config.store).await?;
     // Where no first date is asked for, some of the latest.
     let count = args.from.map_or(DATES, |_| usize::MAX);
-    let today = dates::today(&config);
+    let today = dates::today(config.timezone);
     let to = args.to.unwrap_or(today);
     let days = Coverage::default()
         .latest(&*store, args.from, Some(to), count)
@@ -109,6 +100,9 @@ fn for_people(report: &Report) -> String {
     for run in &report.runs {
         let text_of_run = run.for_people();
         text.push_str(&format!("{}\n", text_of_run.lines().next().unwrap_or_default()));
+        if let Some(cause) = &run.cause {
+            text.push_str(&format!("    {cause}\n"));
+        }
     }
     if report.runs.is_empty() {
         text.push_str("none\n");

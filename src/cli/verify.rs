@@ -5,7 +5,7 @@ use chrono::NaiveDate;
 use super::{Context, dates, output};
 use crate::export::verify::{Options, Verifier};
 use crate::store;
-use crate::{Error, ErrorKind, ExitStatus, Result};
+use crate::{ExitStatus, Result};
 
 /// Hold the lake against its manifests: objects, sizes, rows, duplicates, and what nothing tells of. Writes nothing
 /// without --repair
@@ -34,14 +34,7 @@ pub struct Args {
 
 pub(super) async fn run(context: &Context, args: Args) -> Result<ExitStatus> {
     let config = context.config()?;
-    if let (Some(from), Some(to)) = (args.from, args.to)
-        && from > to
-    {
-        let message = format!("{from} to {to} holds no date");
-        return Err(
-            Error::new(ErrorKind::Usage, "--from/--to", message).hint("--from must not be later than --to")
-        );
-    }
+    dates::check_reading(args.from, args.to)?;
     crate::export::mapping(&config)?;
     let store = store::open(&config.store).await?;
     let progress = output::Watch::start(&context.terminal);

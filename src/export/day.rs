@@ -151,7 +151,9 @@ async fn work_on(context: &Arc<Context>, job: &Job, work: DayWork) -> Result<Day
     if reachable {
         day.land(context, job).await;
     }
-    tables::settle(&context.workshop, &mut day).await?;
+    if let Err(error) = tables::settle(&context.workshop, &mut day).await {
+        return Ok(day.broken_off(&error));
+    }
     day.count(context, job);
     Ok(day.report)
 }
@@ -211,6 +213,17 @@ impl Day {
             None => Manifest::new(date, space),
         };
         Ok(Self::new(manifest, stored))
+    }
+
+    /// The report of a day that was not committed: what has landed lies in the lake all the same.
+    fn broken_off(self, error: &Error) -> DayReport {
+        let mut report = failed(error, self.manifest.date, &self.manifest.space_id);
+        let landed = &self.report.counts;
+        report.counts.reports_landed = landed.reports_landed;
+        report.counts.records_landed = landed.records_landed;
+        report.counts.recorded_bytes = landed.recorded_bytes;
+        report.warnings = self.report.warnings;
+        report
     }
 
     /// Fetches all that is due, many at once, and takes each result in as it comes.
@@ -655,7 +668,8 @@ fn due(context: &Context, job: &Job, manifest: &Manifest) -> Vec<Ask> {
     let forced =
         |id: &String, format| force || context.again.contains(&(date, space.clone(), id.clone(), format));
     let left_alone = |landing: &Landing| landing.status == Status::Lost && !again;
-    for (id, entry) in manifest.calls.iter().filter(|(_, entry)| wanted(&entry.room_id)) {
+    let calls = manifest.calls.iter();
+    for (id, entry) in calls.filter(|(id, entry)| wanted(&entry.room_id) && job.takes_call(id)) {
         for format in context.wants_reports(job) {
             let landing = entry.reports.get(format);
             let force = forced(id, Some(*format));
@@ -680,7 +694,7 @@ fn due(context: &Context, job: &Job, manifest: &Manifest) -> Vec<Ask> {
         let records = manifest
             .records
             .iter()
-            .filter(|(_, entry)| wanted(&entry.room_id) && !left_alone(&entry.file))
+            .filter(|(id, entry)| wanted(&entry.room_id) && job.takes_record(id) && !left_alone(&entry.file))
             .filter(|(id, entry)| recording::is_due(entry, forced(id, None)));
         asks.extend(records.map(|(id, entry)| {
             Ask::Record(RecordAsk {

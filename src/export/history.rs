@@ -25,7 +25,7 @@ pub async fn last_runs(store: &dyn Store, now: DateTime<Utc>, count: usize) -> R
     entries.truncate(count);
     let mut runs = Vec::new();
     let mut reading = stream::iter(entries)
-        .map(|entry| read(store, entry))
+        .map(|entry| read(store, entry.key, now))
         .buffered(READ_AT_ONCE);
     while let Some(run) = reading.next().await {
         runs.extend(run?);
@@ -65,7 +65,7 @@ pub async fn find_run(
         let mut entries = list(store, &prefix, now).await?;
         entries.retain(|entry| began(&entry.key).is_none_or(|at| at < end));
         let found = stream::iter(entries)
-            .map(|entry| read(store, entry))
+            .map(|entry| read(store, entry.key, now))
             .buffered(READ_AT_ONCE)
             .filter_map(|run| ready(run.transpose()));
         let mut found = std::pin::pin!(found);
@@ -78,6 +78,15 @@ pub async fn find_run(
         end = day.and_time(chrono::NaiveTime::MIN).and_utc();
     }
     Ok(None)
+}
+
+/// A run's summary as it looks at `now`: one whose process is gone is `killed`.
+///
+/// # Errors
+/// Of the store; `Store` if it can't be read.
+pub async fn read_run(store: &dyn Store, id: &str, now: DateTime<Utc>) -> Result<Option<Summary>> {
+    let run = get_json::<Summary>(store, &key::run(id)).await?;
+    Ok(run.map(|(run, _)| run.seen_at(now)))
 }
 
 /// The summaries below a prefix, newest first.
@@ -96,9 +105,9 @@ fn began(key: &str) -> Option<DateTime<Utc>> {
 }
 
 /// A run's summary; none where it can't be read: history is no reason to stop tonight's work.
-async fn read(store: &dyn Store, entry: Entry) -> Result<Option<Summary>> {
-    match get_json::<Summary>(store, &entry.key).await {
-        Ok(run) => Ok(run.map(|(run, _)| run)),
+async fn read(store: &dyn Store, key: String, now: DateTime<Utc>) -> Result<Option<Summary>> {
+    match get_json::<Summary>(store, &key).await {
+        Ok(run) => Ok(run.map(|(run, _)| run.seen_at(now))),
         Err(error) if error.kind() == ErrorKind::Store => {
             tracing::warn!(%error, "a run's summary can't be read");
             Ok(None)

@@ -23,16 +23,20 @@ mod meta;
 mod nights;
 mod noted;
 mod opened;
+mod outline;
 mod place;
 mod plan;
+mod process;
 mod progress;
 mod rebuild;
 mod recording;
 mod sample;
 mod shelving;
 mod sort;
+mod stop;
 mod summary;
 mod tables;
+mod trace;
 mod transfer;
 mod uploads;
 pub mod verify;
@@ -58,15 +62,18 @@ pub use coverage::{Coverage, DayStatus, Lack, never_looked_at, pending_by_age};
 pub use feeds::look_at_feed;
 #[cfg(test)]
 pub(crate) use history::tests::Past;
-pub use history::{find_run, last_runs, run_entries};
+pub use history::{find_run, last_runs, read_run, run_entries};
 pub use meta::{Imported, MetaFile, Unread, import_meta};
 pub use nights::{nightly, nightly_job};
 pub use opened::{OpenedStore, StoreInfo, get_json, read as read_store_info};
+pub use outline::Outline;
 pub use plan::{DayPlan, Plan};
 pub use progress::{Meter, Phase, Progress};
 pub use rebuild::Rebuilder;
 pub use sample::{Sample, fetched_sample, landed_sample};
+pub use stop::{Stop, StopReason};
 pub use summary::{Counts, Outcome, Problem, Summary};
+use trace::Trace;
 pub use uploads::orphan_uploads;
 use workshop::Workshop;
 pub use workshop::mapping;
@@ -106,6 +113,10 @@ pub struct Job {
     pub spaces: Vec<String>,
     /// Rooms to work on, within the configured scope; empty: all of it.
     pub rooms: Vec<String>,
+    /// Calls; if any are named, only their reports are fetched.
+    pub calls: Vec<String>,
+    /// Records; if any are named, only they are fetched.
+    pub records: Vec<String>,
     /// One half of the work.
     pub only: Option<Only>,
     /// Whether what is landed is landed again.
@@ -113,6 +124,32 @@ pub struct Job {
 }
 
 impl Job {
+    /// All in scope over some dates.
+    pub fn over(command: &'static str, from: NaiveDate, to: NaiveDate) -> Self {
+        Self {
+            command,
+            from,
+            to,
+            open_days: false,
+            spaces: Vec::new(),
+            rooms: Vec::new(),
+            calls: Vec::new(),
+            records: Vec::new(),
+            only: None,
+            force: false,
+        }
+    }
+
+    /// Whether the reports of a call are fetched.
+    fn takes_call(&self, call: &String) -> bool {
+        self.calls.contains(call) || (self.calls.is_empty() && self.records.is_empty())
+    }
+
+    /// Whether a record is fetched.
+    fn takes_record(&self, record: &String) -> bool {
+        self.records.contains(record) || (self.calls.is_empty() && self.records.is_empty())
+    }
+
     /// Whether a user typed the spaces and rooms: one that does not exist is then a mistake of the command line.
     fn is_typed(&self) -> bool {
         self.command == "backfill"
@@ -263,6 +300,16 @@ impl Exporter {
         self
     }
 
+    /// The same, and `stop` says why it was stopped: its token is that of the pipeline, or above it.
+    #[must_use]
+    pub fn stopped_by(mut self, stop: Stop) -> Self {
+        let workshop = Arc::get_mut(&mut self.context).map(|context| &mut context.workshop);
+        if let Some(workshop) = workshop.and_then(Arc::get_mut) {
+            workshop.stop = Some(stop);
+        }
+        self
+    }
+
     /// Does a job and writes the run's summary into the store.
     ///
     /// # Errors
@@ -279,9 +326,7 @@ impl Exporter {
 
     async fn run_whole(&self, job: &Job) -> Result<Summary> {
         self.context.store.preflight().await?;
-        let mut summary = self.perform(job, Extent::Whole).await?;
-        summary.write(&self.context).await;
-        Ok(summary)
+        self.perform(job, Extent::Whole).await
     }
 
     /// Does a job over a few rooms, beside the runs: the feeds and the meta that came since are left to these, and no
@@ -300,6 +345,10 @@ impl Exporter {
         async {
             let opened = OpenedStore::open_or_create(context).await?;
             opened.tell(context, &mut summary);
+            let trace = match extent {
+                Extent::Whole => Some(Trace::begin(context, &summary).await),
+                Extent::Rooms => None,
+            };
             let work = Box::pin(async {
                 if extent == Extent::Whole {
                     // Before the first look at the meta: the run stands on what it is then.
@@ -307,11 +356,18 @@ impl Exporter {
                 }
                 self.work(job, extent, &mut summary).await
             });
-            let end = context.alone(job.command, work).await.flatten();
+            let work = context.alone(job.command, work);
+            let end = match &trace {
+                Some(trace) => trace.during(work).await.flatten(),
+                None => work.await.flatten(),
+            };
             summary.tell_requests(&context.client);
             let fatal = context.fatal.get().cloned();
             summary.end(context, fatal.or(end.err()));
             summary.count();
+            if let Some(trace) = trace {
+                trace.end(&mut summary).await;
+            }
             Ok(summary)
         }
         .instrument(span)
@@ -336,6 +392,7 @@ impl Exporter {
         while let Some((from, to)) = windows.next() {
             // Open days go along with the first window, so that a run over one date is one listing.
             let extra = std::mem::take(&mut open);
+            summary.resume_at = Some(from);
             let found = walk::list(context, job, &scope, from, to, &extra, summary).await?;
             listed |= found.reached;
             if context.cancel.is_cancelled() {

@@ -34,14 +34,8 @@ impl Job {
     /// A nightly run over these dates.
     pub fn nightly(from: NaiveDate, to: NaiveDate) -> Self {
         Self {
-            command: "run",
-            from,
-            to,
             open_days: true,
-            spaces: Vec::new(),
-            rooms: Vec::new(),
-            only: None,
-            force: false,
+            ..Self::over("run", from, to)
         }
     }
 }

@@ -219,13 +219,3 @@ fn rooms_to_list(manifest: &Manifest) -> BTreeSet<String> {
         .cloned()
         .collect()
 }
-
-/// Writes a run's summary.
-pub(super) async fn write_summary(context: &Workshop, summary: &Summary) -> Result<()> {
-    // Not through the context: a run that changes nothing has written nothing, its own summary not counted.
-    context
-        .store
-        .put(&key::run(&summary.id), to_json(summary)?, Condition::Any)
-        .await
-        .map(|_| ())
-}

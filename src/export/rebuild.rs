@@ -11,6 +11,7 @@ use super::builders::Builders;
 use super::day::Day;
 use super::opened::{self, OpenedStore};
 use super::summary::{DayReport, Problem, Summary};
+use super::trace::Trace;
 use super::workshop::Workshop;
 use super::{Job, Phase, Progress, catalog, meta, tables};
 use crate::config::{Config, ReportFormat};
@@ -57,15 +58,18 @@ impl Rebuilder {
             )
             .hint("check store.url; a first run or backfill makes the lake")
         })?;
-        let mut summary = Summary::new(&job(from, to), workshop.config.timezone, workshop.now);
+        let mut summary = Summary::new(
+            &Job::over("rebuild", from, to),
+            workshop.config.timezone,
+            workshop.now,
+        );
         opened.tell(workshop, &mut summary);
-        let end = workshop
-            .alone("rebuild", Box::pin(self.work(from, to, &mut summary)))
-            .await
-            .flatten();
+        let trace = Trace::begin(workshop, &summary).await;
+        let work = workshop.alone("rebuild", Box::pin(self.work(from, to, &mut summary)));
+        let end = trace.during(work).await.flatten();
         summary.end(workshop, end.err());
         summary.count();
-        summary.write(workshop).await;
+        trace.end(&mut summary).await;
         Ok(summary)
     }
 
@@ -109,20 +113,6 @@ async fn mend_meta(workshop: &Workshop, from: NaiveDate, to: NaiveDate, summary:
             "meta_failed",
             format!("the tables of lesson data: {error}"),
         ));
-    }
-}
-
-/// The run as its summary tells it.
-fn job(from: NaiveDate, to: NaiveDate) -> Job {
-    Job {
-        command: "rebuild",
-        from,
-        to,
-        open_days: false,
-        spaces: Vec::new(),
-        rooms: Vec::new(),
-        only: None,
-        force: false,
     }
 }
 

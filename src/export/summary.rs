@@ -12,8 +12,9 @@ use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 
 use super::noted::Noted;
+use super::process::Process;
 use super::workshop::Workshop;
-use super::{Job, opened};
+use super::{Job, Stop, StopReason};
 use crate::api::{Client, Limited, Refused};
 use crate::lake::manifest::Quality;
 use crate::metrics::{METRICS, RunLabels, StateLabels};
@@ -24,7 +25,7 @@ use crate::{Error, ErrorKind, ExitStatus};
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Outcome {
-    /// It is still running, or was killed.
+    /// It is at work.
     Running,
     /// All done; what the API does not have yet is pending.
     Done,
@@ -32,6 +33,10 @@ pub enum Outcome {
     Partial,
     /// Nothing could be done.
     Nothing,
+    /// Somebody cancelled it; `cancelled_by` says who.
+    Cancelled,
+    /// It broke off without an end: its process is gone, or gives no sign of life. Seen by readers, never written.
+    Killed,
 }
 
 /// Something that failed, is pending or deserves a look, and the ids it is about.
@@ -212,6 +217,12 @@ pub struct Summary {
     pub started_at: DateTime<Utc>,
     /// When it ended.
     pub finished_at: Option<DateTime<Utc>>,
+    /// The last sign of life of a long run that is at work.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub heartbeat_at: Option<DateTime<Utc>>,
+    /// The process that does it.
+    #[serde(flatten)]
+    pub process: Process,
     /// The first date asked for.
     pub from: NaiveDate,
     /// The last one.
@@ -232,12 +243,21 @@ pub struct Summary {
     /// Why nothing could be done.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub error: Option<String>,
+    /// Why it is not simply done: one sentence, of the most important reason.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cause: Option<String>,
+    /// Who cancelled it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cancelled_by: Option<String>,
     /// Whether the run was stopped before it was through.
     #[serde(default)]
     pub interrupted: bool,
     /// The first date that a stopped run did not come to.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub interrupted_before: Option<NaiveDate>,
+    /// Where a run that was stopped goes on: all dates before are gone through.
+    #[serde(skip)]
+    pub resume_at: Option<NaiveDate>,
 }
 
 /// What a day's work gives to the summary.
@@ -264,6 +284,8 @@ impl Summary {
             exit_status: ExitStatus::Unexpected as u8,
             started_at: now,
             finished_at: None,
+            heartbeat_at: None,
+            process: Process::own(),
             from: job.from,
             to: job.to,
             timezone: zone.name().into(),
@@ -273,8 +295,11 @@ impl Summary {
             warnings: Vec::new(),
             noted: Noted::default(),
             error: None,
+            cause: None,
+            cancelled_by: None,
             interrupted: false,
             interrupted_before: None,
+            resume_at: None,
         }
     }
 
@@ -354,7 +379,7 @@ impl Summary {
         }
     }
 
-    /// Whether this run brought anything into the lake.
+    /// Whether this run brought anything into the lake. Then it is no run that did nothing, whatever ended it.
     fn has_landed(&self) -> bool {
         self.counts.reports_landed + self.counts.records_landed > 0
     }
@@ -402,12 +427,8 @@ impl Summary {
         self.pending.sort_by(order);
         self.warnings.sort_by(order);
         let status = match error {
-            // The API went away in the middle: what came before is no less there.
-            Some(error)
-                if matches!(error.kind(), ErrorKind::Server | ErrorKind::Connection) && self.has_landed() =>
-            {
-                ExitStatus::Partial
-            }
+            // Whatever ended the run in the middle: what came before is no less there.
+            Some(_) if self.has_landed() => ExitStatus::Partial,
             Some(error) => error.exit_status(),
             None if stopped || !self.failed.is_empty() => ExitStatus::Partial,
             None => ExitStatus::Done,
@@ -432,21 +453,31 @@ impl Summary {
             // What was committed before is done.
             (self.outcome, self.exit_status) = (Outcome::Partial, ExitStatus::Partial as u8);
         }
+        let reason = context.stop.as_ref().and_then(Stop::reason).filter(|_| stopped);
+        if let Some(StopReason::Cancelled(by)) = &reason {
+            (self.outcome, self.exit_status) = (Outcome::Cancelled, ExitStatus::Partial as u8);
+            self.cancelled_by = Some(by.clone());
+        }
+        self.cause = self.cause_of(reason.as_ref());
     }
 
-    /// Writes the summary of a run that has ended.
-    pub(super) async fn write(&mut self, context: &Workshop) {
-        if let Err(error) = opened::write_summary(context, self).await
-            && context.watch.lost().is_none()
-        {
-            self.fail(Problem::new(
-                "summary_failed",
-                format!("the run's summary could not be stored: {error}"),
-            ));
-            if self.outcome == Outcome::Done {
-                (self.outcome, self.exit_status) = (Outcome::Partial, ExitStatus::Partial as u8);
+    /// The most important reason why the run is not simply done.
+    fn cause_of(&self, reason: Option<&StopReason>) -> Option<String> {
+        match reason {
+            Some(StopReason::Cancelled(by)) => return Some(format!("cancelled by {by}")),
+            Some(StopReason::MadeWay) => {
+                return Some("made way for the scheduled run; the job goes on after it".into());
             }
+            None => {}
         }
+        if let Some(error) = &self.error {
+            return Some(error.clone());
+        }
+        if let Some((kind, count, first)) = most_frequent(&self.failed) {
+            return Some(format!("{count} × {kind}, first: {}", first.one_line()));
+        }
+        self.interrupted
+            .then(|| "stopped before it was through; the next run goes on".into())
     }
 
     /// Adds the run to the process's metrics. The only place that does: `/metrics` and summaries say the same.
@@ -564,12 +595,14 @@ impl Summary {
             Outcome::Done => "done",
             Outcome::Partial => "done in part",
             Outcome::Nothing => "NOTHING DONE",
+            Outcome::Cancelled => "cancelled",
+            Outcome::Killed => "KILLED",
         };
-        let seconds = self
-            .finished_at
-            .map_or(0.0, |end| (end - self.started_at).as_seconds_f64());
+        let took = self.finished_at.map_or_else(String::new, |end| {
+            format!(" in {:.1} s", (end - self.started_at).as_seconds_f64())
+        });
         format!(
-            "{} {}: {word} in {seconds:.1} s   {} to {}   {} spaces, {} rooms, {} days, {} requests   [{}]",
+            "{} {}: {word}{took}   {} to {}   {} spaces, {} rooms, {} days, {} requests   [{}]",
             self.command,
             self.started_at.to_rfc3339_opts(SecondsFormat::Secs, true),
             self.from,
@@ -581,6 +614,16 @@ impl Summary {
             self.id
         )
     }
+}
+
+/// The kind that most problems have, how many they are, and the first of them.
+fn most_frequent(problems: &[Problem]) -> Option<(&str, usize, &Problem)> {
+    let mut kinds = std::collections::BTreeMap::<&str, (usize, &Problem)>::new();
+    for problem in problems {
+        kinds.entry(&problem.kind).or_insert((0, problem)).0 += 1;
+    }
+    let most = kinds.into_iter().max_by_key(|(_, (count, _))| *count);
+    most.map(|(kind, (count, first))| (kind, count, first))
 }
 
 /// What an operator does about a limiter.

@@ -8,11 +8,11 @@ use bytes::Bytes;
 use chrono::{DateTime, Utc};
 use tokio_util::sync::CancellationToken;
 
-use super::Progress;
 use super::builders::Builders;
 use super::lease::{self, Lease};
 use super::lessons::Lessons;
 use super::watched::{Watch, Watched};
+use super::{Progress, Stop};
 use crate::build::Mapping;
 use crate::config::Config;
 use crate::store::{Condition, Store, Version};
@@ -32,6 +32,8 @@ pub(super) struct Workshop {
     pub progress: Arc<Progress>,
     /// Stops the work: the operator's signal, or a token that was refused.
     pub cancel: CancellationToken,
+    /// Why the run was stopped, where somebody stops this run alone.
+    pub stop: Option<Stop>,
     /// Meta, and the days that share a meeting.
     pub lessons: Lessons,
     /// Whether the store honours conditional writes.
@@ -63,6 +65,7 @@ impl Workshop {
             bare: store,
             progress,
             cancel,
+            stop: None,
             lessons: Lessons::default(),
             conditional: true.into(),
             writes: AtomicU64::new(0),
@@ -79,6 +82,11 @@ impl Workshop {
             self.cancel.clone(),
             self.now,
         )
+    }
+
+    /// The store itself, which is never taken for lost.
+    pub fn bare(&self) -> &dyn Store {
+        &*self.bare
     }
 
     /// Writes an object, conditionally where the store can.

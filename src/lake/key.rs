@@ -25,6 +25,8 @@ pub const LEASES: &str = "_telelake/leases/";
 pub const EVENTS: &str = "_telelake/events/";
 /// Jobs that were asked for and wait for their turn.
 pub const QUEUE: &str = "_telelake/queue/";
+/// That the queue is paused: since when and by whom.
+pub const PAUSED: &str = "_telelake/paused.json";
 /// Meta that was received and is not in the lake yet.
 pub const RELAY_NEW: &str = "_telelake/relay/new/";
 /// Meta that waits to be passed on to the API.

@@ -5,18 +5,20 @@ use std::sync::Arc;
 
 use axum::Router;
 use axum::body::Body;
-use axum::extract::{Query, State};
+use axum::extract::{Path, Query, State};
 use axum::http::StatusCode;
 use axum::response::Response;
-use axum::routing::{get, post};
+use axum::routing::{delete, get, post};
 use chrono::{DateTime, NaiveDate, Utc};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
+use super::audit::Caller;
 use super::daemon::Daemon;
 use super::http::{body, reply};
-use super::queue::Asked;
+use super::jobs::{self, Answer};
 use super::schedule;
+use crate::dates;
 use crate::export::{DayStatus, get_json, last_runs, never_looked_at};
 use crate::lake::manifest::{Landing, Manifest};
 use crate::lake::{self, key};
@@ -42,6 +44,10 @@ pub(super) fn routes() -> Router<Arc<Daemon>> {
         .route("/api/progress", get(progress))
         .route("/api/backfill", post(backfill))
         .route("/api/retry", post(retry))
+        .route("/api/jobs", get(all_jobs))
+        .route("/api/jobs/{id}", delete(cancel))
+        .route("/api/pause", post(pause))
+        .route("/api/resume", post(resume))
 }
 
 type Parameters<T> = std::result::Result<Query<T>, axum::extract::rejection::QueryRejection>;
@@ -55,7 +61,9 @@ fn asked<T>(query: Parameters<T>) -> std::result::Result<T, Box<Response>> {
 
 #[derive(Deserialize)]
 struct Range {
+    #[serde(default, deserialize_with = "dates::deserialize_option")]
     from: Option<NaiveDate>,
+    #[serde(default, deserialize_with = "dates::deserialize_option")]
     to: Option<NaiveDate>,
 }
 
@@ -65,6 +73,9 @@ async fn status(State(daemon): State<Arc<Daemon>>, query: Parameters<Range>) -> 
         Ok(range) => range,
         Err(refusal) => return *refusal,
     };
+    if let Err(error) = dates::check_reading(range.from, range.to) {
+        return refused(&error);
+    }
     let count = range.from.map_or(DATES, |_| usize::MAX);
     let store = &*daemon.store;
     let today = lake::date_of(Utc::now(), daemon.config.timezone);
@@ -107,6 +118,7 @@ fn json_of<'a>(
 
 #[derive(Deserialize)]
 struct OneDay {
+    #[serde(deserialize_with = "dates::deserialize")]
     date: NaiveDate,
     space: String,
 }
@@ -228,37 +240,47 @@ async fn progress(State(daemon): State<Arc<Daemon>>) -> Response {
     reply::json(StatusCode::OK, &json!({"running": daemon.running()}))
 }
 
-/// `POST /api/backfill {from, to, spaces?, rooms?, only?, force?}`
-async fn backfill(State(daemon): State<Arc<Daemon>>, request: Body) -> Response {
-    match read::<Asked>(request).await {
-        Ok(job) => queue(&daemon, job).await,
-        Err(refusal) => *refusal,
+/// `POST /api/backfill {from, to, spaces?, rooms?, calls?, records?, only?, force?, confirm?}`
+async fn backfill(State(daemon): State<Arc<Daemon>>, caller: Caller, request: Body) -> Response {
+    let mut body: serde_json::Map<String, Value> = match read(request).await {
+        Ok(body) => body,
+        Err(refusal) => return *refusal,
+    };
+    let confirmed = match body.remove("confirm") {
+        None => false,
+        Some(Value::Bool(confirmed)) => confirmed,
+        Some(_) => return reply::error(StatusCode::BAD_REQUEST, "confirm must be true or false"),
+    };
+    match serde_json::from_value(Value::Object(body)) {
+        Ok(job) => queued(jobs::ask(&daemon, job, &caller, confirmed).await),
+        Err(error) => reply::error(StatusCode::BAD_REQUEST, &error.to_string()),
     }
 }
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Retry {
+    #[serde(deserialize_with = "dates::deserialize")]
     date: NaiveDate,
     space: String,
+    room: Option<String>,
+    call: Option<String>,
+    record: Option<String>,
 }
 
-/// `POST /api/retry {date, space}`: that day again.
-async fn retry(State(daemon): State<Arc<Daemon>>, request: Body) -> Response {
-    match read::<Retry>(request).await {
-        Ok(Retry { date, space }) => {
-            let job = Asked {
-                from: date,
-                to: date,
-                spaces: vec![space],
-                rooms: Vec::new(),
-                only: None,
-                force: false,
-            };
-            queue(&daemon, job).await
-        }
-        Err(refusal) => *refusal,
-    }
+/// `POST /api/retry {date, space, room?, call?, record?}`: that day again, or one room, call or record of it.
+async fn retry(State(daemon): State<Arc<Daemon>>, caller: Caller, request: Body) -> Response {
+    let retry = match read::<Retry>(request).await {
+        Ok(retry) => jobs::Retry {
+            date: retry.date,
+            space: Some(retry.space),
+            room: retry.room,
+            call: retry.call,
+            record: retry.record,
+        },
+        Err(refusal) => return *refusal,
+    };
+    queued(jobs::retry(&daemon, retry, &caller).await.map(Answer::Queued))
 }
 
 async fn read<T: serde::de::DeserializeOwned>(request: Body) -> std::result::Result<T, Box<Response>> {
@@ -269,39 +291,61 @@ async fn read<T: serde::de::DeserializeOwned>(request: Body) -> std::result::Res
         .map_err(|error| Box::new(reply::error(StatusCode::BAD_REQUEST, &error.to_string())))
 }
 
-async fn queue(daemon: &Daemon, job: Asked) -> Response {
-    match ask(daemon, job).await {
-        Ok(id) => reply::json(StatusCode::ACCEPTED, &json!({ "id": id })),
-        Err(error) if error.kind() == ErrorKind::Usage => {
-            reply::error(StatusCode::BAD_REQUEST, &error.to_string())
+/// What became of a request for a job.
+fn queued(answer: Result<Answer>) -> Response {
+    match answer {
+        Ok(Answer::Queued(id)) => reply::json(StatusCode::ACCEPTED, &json!({ "id": id })),
+        Ok(Answer::MustConfirm(plan)) => {
+            let error = format!(
+                "{} days are more than {}: send it again with \"confirm\": true if that is meant",
+                plan.days,
+                dates::CONFIRM_ABOVE
+            );
+            reply::json(StatusCode::CONFLICT, &json!({"error": error, "plan": plan}))
         }
-        Err(error) if error.kind() == ErrorKind::RateLimited => {
-            reply::error(StatusCode::TOO_MANY_REQUESTS, &error.to_string())
-        }
-        Err(error) => reply::failed(&error),
+        Err(error) => refused(&error),
     }
 }
 
-/// Takes a job, for the page too; returns its id when it is safely kept.
-///
-/// # Errors
-/// `Usage`: its dates hold no day; `RateLimited`: too many jobs wait; of the store.
-pub(super) async fn ask(daemon: &Daemon, job: Asked) -> Result<String> {
-    check(daemon, &job)?;
-    let id = daemon.queue.push(&*daemon.store, job).await?;
-    tracing::info!(id, "a job was asked for");
-    Ok(id)
+fn refused(error: &Error) -> Response {
+    let status = match error.kind() {
+        ErrorKind::Usage => StatusCode::BAD_REQUEST,
+        ErrorKind::NotFound => StatusCode::NOT_FOUND,
+        ErrorKind::RateLimited => StatusCode::TOO_MANY_REQUESTS,
+        _ => return reply::failed(error),
+    };
+    reply::error(status, &error.to_string())
 }
 
-/// Refuses dates that hold no day, or have not come.
-fn check(daemon: &Daemon, job: &Asked) -> Result<()> {
-    let today = lake::date_of(Utc::now(), daemon.config.timezone);
-    let wrong = |why: String| Err(Error::new(ErrorKind::Usage, "from/to", why));
-    if job.from > job.to {
-        return wrong(format!("{} to {} holds no date", job.from, job.to));
+/// `GET /api/jobs`: what runs and waits.
+async fn all_jobs(State(daemon): State<Arc<Daemon>>) -> Response {
+    reply::json(StatusCode::OK, &jobs::list(&daemon))
+}
+
+/// `DELETE /api/jobs/<id>`: cancels what waits or runs.
+async fn cancel(State(daemon): State<Arc<Daemon>>, caller: Caller, Path(id): Path<String>) -> Response {
+    match jobs::cancel(&daemon, &id, &caller).await {
+        Ok(Some(job)) => reply::json(StatusCode::ACCEPTED, &job),
+        Ok(None) => reply::error(
+            StatusCode::NOT_FOUND,
+            "there is no such job: it is over, or never was",
+        ),
+        Err(error) => refused(&error),
     }
-    if job.from > today {
-        return wrong(format!("{} has not come yet", job.from));
+}
+
+/// `POST /api/pause`: nothing new begins.
+async fn pause(State(daemon): State<Arc<Daemon>>, caller: Caller) -> Response {
+    match jobs::pause(&daemon, &caller).await {
+        Ok(paused) => reply::json(StatusCode::OK, &json!({ "paused": paused })),
+        Err(error) => refused(&error),
     }
-    Ok(())
+}
+
+/// `POST /api/resume`: what waits begins again.
+async fn resume(State(daemon): State<Arc<Daemon>>, caller: Caller) -> Response {
+    match jobs::resume(&daemon, &caller).await {
+        Ok(was) => reply::json(StatusCode::OK, &json!({"paused": null, "was": was})),
+        Err(error) => refused(&error),
+    }
 }

@@ -77,6 +77,7 @@ async fn wait(daemon: &Daemon, until: DateTime<Utc>) -> bool {
         if daemon.take_retry(now) {
             daemon.queue.push_scheduled(now);
         }
+        daemon.queue.make_way(now);
         let left = (until - now).to_std().unwrap_or_default().min(LONGEST_SLEEP);
         tokio::select! {
             () = daemon.cancel.cancelled() => return false,

@@ -21,6 +21,7 @@ use super::webhook::secrets::Secrets;
 use super::webhook::seen::Seen;
 use crate::api::Client;
 use crate::config::{Config, Source};
+use crate::dates;
 use crate::export::{Coverage, Job, Meter, Phase, Progress, pending_by_age};
 use crate::metrics::{METRICS, PendingLabels};
 use crate::store::{self, Metered, Store};
@@ -162,13 +163,18 @@ impl Daemon {
             unproved: Mutex::default(),
             config,
         });
+        #[allow(clippy::cast_precision_loss)]
+        METRICS.started.set(Utc::now().timestamp() as f64);
         daemon.health.remember(&*daemon.store, Utc::now()).await?;
         // What can't be read of it is no reason not to start.
         daemon
             .notifier
             .remember(last_deliveries(&*daemon.store).await.unwrap_or_default());
         daemon.events.load(&*daemon.store, true, Utc::now()).await?;
-        daemon.queue.load(&*daemon.store).await?;
+        daemon
+            .queue
+            .load(&*daemon.store, dates::today(daemon.config.timezone))
+            .await?;
         daemon.relay.load(&*daemon.store).await?;
         daemon.measure_pending(Duration::ZERO).await;
         Ok((daemon, [events_written, relay_written]))

@@ -14,8 +14,8 @@ use super::clock;
 use super::daemon::Daemon;
 use super::events::Waiting;
 use super::queue::Work;
-use crate::export::{Exporter, Job, Outcome, Progress, Summary, nightly_job, read_store_info};
-use crate::lake::{self, key};
+use crate::export::{Exporter, Job, Outcome, Progress, Stop, Summary, nightly_job, read_store_info};
+use crate::lake;
 use crate::{ExitStatus, Result};
 
 /// Failures that the next attempt would only repeat.
@@ -35,36 +35,40 @@ pub(super) async fn run_main(daemon: &Arc<Daemon>) {
         if daemon.cancel.is_cancelled() {
             return;
         }
-        let Some(work) = daemon.queue.pop() else {
+        let Some((work, stop)) = daemon.queue.pop(&daemon.cancel) else {
             tokio::select! {
                 () = daemon.cancel.cancelled() => return,
                 () = daemon.queue.wake.notified() => continue,
             }
         };
-        do_work(daemon, work).await;
+        do_work(daemon, work, &stop).await;
     }
 }
 
-/// Does one piece of work; what is stopped is put back. Gives how it ended.
-pub(super) async fn do_work(daemon: &Arc<Daemon>, work: Work) -> ExitStatus {
+/// Does one piece of work. What the daemon's end stops, or what makes way, is put back; what is cancelled is not. Gives
+/// how it ended.
+pub(super) async fn do_work(daemon: &Arc<Daemon>, work: Work, stop: &Stop) -> ExitStatus {
     let _alone = alone(daemon).await;
-    let outcome = Box::pin(attempt(daemon, &work)).await;
+    let outcome = Box::pin(attempt(daemon, &work, stop)).await;
     let command = if matches!(work, Work::Scheduled { .. }) {
         "run"
     } else {
         "backfill"
     };
-    // What was through before the daemon was asked to stop is done.
-    let interrupted =
-        daemon.cancel.is_cancelled() && !matches!(&outcome, Ok(summary) if !summary.interrupted);
+    // What was through before it was asked to stop is done.
+    let stopped = stop.token().is_cancelled() && !matches!(&outcome, Ok(summary) if !summary.interrupted);
+    let goes_on = stopped && !stop.is_cancelled();
     // Before telling, which may take a while.
     if command == "run" {
         daemon.health.note_run(&outcome);
     }
-    daemon
-        .notifier
-        .tell(command, &outcome, &daemon.cancel, &*daemon.store)
-        .await;
+    let made_way = goes_on && !daemon.cancel.is_cancelled();
+    if !made_way {
+        let notifier = &daemon.notifier;
+        notifier
+            .tell(command, &outcome, &daemon.cancel, &*daemon.store)
+            .await;
+    }
     daemon.measure_pending(std::time::Duration::ZERO).await;
     let status = match &outcome {
         Ok(summary) => {
@@ -76,23 +80,18 @@ pub(super) async fn do_work(daemon: &Arc<Daemon>, work: Work) -> ExitStatus {
             error.exit_status()
         }
     };
-    if interrupted {
-        daemon.queue.put_back(work);
+    if goes_on {
+        let from = outcome.ok().and_then(|summary| summary.resume_at);
+        daemon.queue.put_back(&*daemon.store, from).await;
         return ExitStatus::Partial;
     }
-    match work {
-        Work::Scheduled { .. } if status == ExitStatus::Nothing => {
-            daemon.retry_at(clock::try_again_at(Utc::now()));
-        }
-        Work::Scheduled { .. } => {}
-        Work::Asked { id, .. } => {
-            // Failed or not: what failed is in the lake's manifests, and the nightly run goes on with it.
-            if let Err(error) = daemon.store.delete(&key::queued(&id)).await {
-                tracing::warn!(%error, "a job that is done is still kept; it will be done again");
-            }
-        }
+    if matches!(work, Work::Scheduled { .. }) && status == ExitStatus::Nothing && !stopped {
+        daemon.retry_at(clock::try_again_at(Utc::now()));
     }
-    daemon.queue.over();
+    // Failed or not: what failed is in the lake's manifests, and the nightly run goes on with it.
+    if let Err(error) = daemon.queue.over(&*daemon.store).await {
+        tracing::warn!(%error, "a job that is done is still kept; it will be done again");
+    }
     status
 }
 
@@ -115,26 +114,27 @@ fn tell(summary: &Summary) {
     );
 }
 
-async fn attempt(daemon: &Daemon, work: &Work) -> Result<Summary> {
+async fn attempt(daemon: &Daemon, work: &Work, stop: &Stop) -> Result<Summary> {
     let job = match work {
         Work::Scheduled { .. } => nightly_job(&daemon.config, &*daemon.store, Utc::now()).await?,
-        Work::Asked { job, .. } => job.job(),
+        Work::Asked { job, resume_at, .. } => job.job(*resume_at),
     };
     let progress = Arc::new(Progress::default());
-    let exporter = exporter(daemon, &progress)?;
+    let exporter = exporter(daemon, &progress, stop)?;
     let _shown = daemon.show(&job, &progress);
     exporter.run(&job).await
 }
 
-fn exporter(daemon: &Daemon, progress: &Arc<Progress>) -> Result<Exporter> {
-    Exporter::beside(
+fn exporter(daemon: &Daemon, progress: &Arc<Progress>, stop: &Stop) -> Result<Exporter> {
+    let exporter = Exporter::beside(
         &daemon.client,
         daemon.config.clone(),
         Arc::clone(&daemon.store),
         Arc::clone(progress),
-        &daemon.cancel,
+        stop.token(),
         Utc::now(),
-    )
+    )?;
+    Ok(exporter.stopped_by(stop.clone()))
 }
 
 /// On a store that ignores conditional writes, or of which nothing is known yet: one lane at a time.
@@ -151,13 +151,16 @@ async fn alone(daemon: &Daemon) -> Option<MutexGuard<'_, ()>> {
 /// Does the work of events when it is due, until the daemon stops.
 pub(super) async fn run_events(daemon: &Arc<Daemon>) {
     while !daemon.cancel.is_cancelled() {
-        let due = daemon.events.take_due(Utc::now());
-        if !due.is_empty() {
-            look_in(daemon, due).await;
-            continue;
+        let paused = daemon.queue.paused().is_some();
+        if !paused {
+            let due = daemon.events.take_due(Utc::now());
+            if !due.is_empty() {
+                look_in(daemon, due).await;
+                continue;
+            }
         }
         let until_next = async {
-            match daemon.events.next_due() {
+            match daemon.events.next_due().filter(|_| !paused) {
                 Some(next) => {
                     let left = (next - Utc::now()).to_std().unwrap_or_default();
                     tokio::time::sleep(left.min(std::time::Duration::from_secs(20))).await;
@@ -200,20 +203,15 @@ async fn look_in_on(daemon: &Arc<Daemon>, date: NaiveDate, events: Vec<Waiting>)
         ids.into_iter().cloned().collect()
     };
     let job = Job {
-        command: "webhook",
-        from: date,
-        to: date,
-        open_days: false,
         spaces: of(|one| &one.kept.event.space),
         rooms: of(|one| &one.kept.event.room),
-        only: None,
-        force: false,
+        ..Job::over("webhook", date, date)
     };
     let _alone = alone(daemon).await;
     let progress = Arc::new(Progress::default());
     let outcome = {
         let _shown = daemon.show(&job, &progress);
-        match exporter(daemon, &progress) {
+        match exporter(daemon, &progress, &Stop::below(&daemon.cancel)) {
             Ok(exporter) => Box::pin(exporter.look_in(&job)).await,
             Err(error) => Err(error),
         }

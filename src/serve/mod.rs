@@ -5,12 +5,14 @@
 //! No other state is needed, so a daemon may be killed at any time and started anywhere.
 
 mod api;
+mod audit;
 mod clock;
 pub mod crontab;
 mod daemon;
 mod events;
 mod health;
 mod http;
+mod jobs;
 mod journal;
 mod lanes;
 mod live;
@@ -96,9 +98,9 @@ pub async fn run_once(config: Config, source: Source, cancel: &CancellationToken
         worst = ExitStatus::Partial;
     }
     while !cancel.is_cancelled()
-        && let Some(work) = daemon.queue.pop()
+        && let Some((work, stop)) = daemon.queue.pop(cancel)
     {
-        let status = lanes::do_work(&daemon, work).await;
+        let status = lanes::do_work(&daemon, work, &stop).await;
         if status as u8 > worst as u8 {
             worst = status;
         }

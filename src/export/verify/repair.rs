@@ -159,14 +159,8 @@ impl Mender<'_> {
             self.verifier.now,
         )?;
         let job = Job {
-            command: "repair",
-            from,
-            to,
-            open_days: false,
             spaces: vec![space.to_owned()],
-            rooms: Vec::new(),
-            only: None,
-            force: false,
+            ..Job::over("repair", from, to)
         };
         let summary = Box::pin(exporter.landing_again(again.clone()).run(&job)).await?;
         let kept = summary

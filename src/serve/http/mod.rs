@@ -38,7 +38,7 @@ use crate::{Error, ErrorKind, Result};
 /// Connections at once: as many as file descriptors and memory surely last for.
 const CONNECTIONS: usize = 256;
 /// Of them from one address, or one network of IPv6.
-const CONNECTIONS_OF_AN_ADDRESS: usize = 64;
+const CONNECTIONS_OF_AN_ADDRESS: usize = 128;
 /// For a request's head, also the wait for the next one on a connection.
 const HEAD_TIME: Duration = Duration::from_secs(10);
 /// A head's size, and what of a body is read ahead.
@@ -58,7 +58,7 @@ pub struct Peer(pub IpAddr);
 
 /// The route that a path belongs to, for metrics: a stranger's path is none.
 fn route_of(path: &str) -> &'static str {
-    const ROUTES: [&str; 24] = [
+    const ROUTES: [&str; 27] = [
         "/webhooks/teleboss",
         "/api/webhooks",
         "/api/notify",
@@ -74,6 +74,9 @@ fn route_of(path: &str) -> &'static str {
         "/api/progress",
         "/api/backfill",
         "/api/retry",
+        "/api/jobs",
+        "/api/pause",
+        "/api/resume",
         "/",
         "/now",
         "/day",
@@ -86,6 +89,9 @@ fn route_of(path: &str) -> &'static str {
     ];
     if path.starts_with(ASSETS) {
         return ASSETS;
+    }
+    if path.starts_with("/api/jobs/") {
+        return "/api/jobs";
     }
     ROUTES.into_iter().find(|route| *route == path).unwrap_or("other")
 }

@@ -43,9 +43,10 @@ use self::overview::Overview;
 use self::session::{Guesses, Sessions};
 use self::view::View;
 use self::work::Work;
-use super::api;
+use super::audit::Caller;
 use super::daemon::Daemon;
 use super::http::{body, reply};
+use super::jobs::{self, Answer};
 use super::queue::{Asked, Half};
 use crate::export::{DayStatus, Summary, get_json, run_entries};
 use crate::lake::manifest::Manifest;
@@ -347,23 +348,26 @@ struct Backfill {
 }
 
 /// `POST /backfill`
-async fn backfill(State(daemon): State<Arc<Daemon>>, headers: HeaderMap, body: Body) -> Response {
+async fn backfill(
+    State(daemon): State<Arc<Daemon>>,
+    caller: Caller,
+    headers: HeaderMap,
+    body: Body,
+) -> Response {
     let asked: Backfill = match form(body).await {
         Ok(asked) => asked,
         Err(refusal) => return *refusal,
     };
     let job = Asked {
-        from: asked.from,
-        to: asked.to,
         spaces: Some(asked.space)
             .filter(|space| !space.is_empty())
             .into_iter()
             .collect(),
-        rooms: Vec::new(),
         only: asked.only,
         force: asked.force,
+        ..Asked::dates(asked.from, asked.to)
     };
-    ask(&daemon, &headers, job, "/?asked#work").await
+    ask(&daemon, &caller, &headers, job, "/?asked#work").await
 }
 
 #[derive(Deserialize)]
@@ -374,7 +378,12 @@ struct Retry {
 }
 
 /// `POST /retry`
-async fn retry(State(daemon): State<Arc<Daemon>>, headers: HeaderMap, body: Body) -> Response {
+async fn retry(
+    State(daemon): State<Arc<Daemon>>,
+    caller: Caller,
+    headers: HeaderMap,
+    body: Body,
+) -> Response {
     let Retry { date, space } = match form(body).await {
         Ok(asked) => asked,
         Err(refusal) => return *refusal,
@@ -382,19 +391,22 @@ async fn retry(State(daemon): State<Arc<Daemon>>, headers: HeaderMap, body: Body
     let space = Some(space).filter(|space| !space.is_empty());
     let place = format!("{}&asked#work", calendar::link(date, space.as_deref()));
     let job = Asked {
-        from: date,
-        to: date,
         spaces: space.into_iter().collect(),
-        rooms: Vec::new(),
-        only: None,
-        force: false,
+        ..Asked::dates(date, date)
     };
-    ask(&daemon, &headers, job, &place).await
+    ask(&daemon, &caller, &headers, job, &place).await
 }
 
-async fn ask(daemon: &Daemon, headers: &HeaderMap, job: Asked, then: &str) -> Response {
-    match api::ask(daemon, job).await {
-        Ok(_) => go_to(then, None),
+async fn ask(daemon: &Daemon, caller: &Caller, headers: &HeaderMap, job: Asked, then: &str) -> Response {
+    match jobs::ask(daemon, job, caller, false).await {
+        Ok(Answer::Queued(_)) => go_to(then, None),
+        Ok(Answer::MustConfirm(plan)) => {
+            let error = Error::new(ErrorKind::Usage, "dates", plan.for_people());
+            trouble(
+                &visit(daemon, headers),
+                &error.hint("that is very long; ask for less"),
+            )
+        }
         Err(error) => trouble(&visit(daemon, headers), &error),
     }
 }

@@ -20,6 +20,9 @@ const SHOWN: usize = 500;
 pub fn outcome(visit: &Visit, outcome: Outcome) -> Markup {
     let (state, text) = match outcome {
         Outcome::Running => (State::Pending, t::O_RUNNING),
+        // A word of their own is the page's to give.
+        Outcome::Killed => (State::Failed, t::O_NOTHING),
+        Outcome::Cancelled => (State::Pending, t::O_PARTIAL),
         Outcome::Done => (State::Whole, t::O_DONE),
         Outcome::Partial => (State::Pending, t::O_PARTIAL),
         Outcome::Nothing => (State::Failed, t::O_NOTHING),

@@ -36,7 +36,9 @@ impl Work {
         let (waiting, in_hand) = daemon.queue.all();
         let running = daemon.running();
         Self {
-            in_hand: in_hand.filter(|_| running.iter().all(|one| one.command == "webhook")),
+            in_hand: in_hand
+                .map(|in_hand| in_hand.work)
+                .filter(|_| running.iter().all(|one| one.command == "webhook")),
             running,
             waiting,
             due: schedule::next_runs(&config.schedule.cron, config.timezone, now, NEXT).unwrap_or_default(),

@@ -41,14 +41,8 @@ async fn open(lake: &Lake) -> Arc<dyn store::Store> {
 
 fn job(command: &'static str, from: NaiveDate, to: NaiveDate) -> Job {
     Job {
-        command,
-        from,
-        to,
         open_days: command == "run",
-        spaces: Vec::new(),
-        rooms: Vec::new(),
-        only: None,
-        force: false,
+        ..Job::over(command, from, to)
     }
 }
 

@@ -36,14 +36,8 @@ async fn export(config: Config, job: &Job, now: DateTime<Utc>) -> Summary {
 
 fn job(command: &'static str, from: NaiveDate, to: NaiveDate) -> Job {
     Job {
-        command,
-        from,
-        to,
         open_days: command == "run",
-        spaces: Vec::new(),
-        rooms: Vec::new(),
-        only: None,
-        force: false,
+        ..Job::over(command, from, to)
     }
 }
 

@@ -67,16 +67,7 @@ pub fn config(sim: &Simulator) -> Config {
 /// A job over all of the school's dates.
 pub fn whole(sim: &Simulator) -> Job {
     let dates = &sim.options().dates;
-    Job {
-        command: "run",
-        from: dates[0],
-        to: dates[dates.len() - 1],
-        open_days: true,
-        spaces: Vec::new(),
-        rooms: Vec::new(),
-        only: None,
-        force: false,
-    }
+    Job::nightly(dates[0], dates[dates.len() - 1])
 }
 
 /// A run in process.

@@ -1,0 +1,161 @@
+//! The trace of a run from its first second: its summary is written when it begins, with the outcome `running` and the
+//! process that does it, refreshed now and then, and replaced at the end.
+//!
+//! A run that is found `running` is shown as `killed` when its process is gone, or has given no sign of life for
+//! [`SILENCE`].
+
+use chrono::{DateTime, SecondsFormat, TimeDelta, Utc};
+use futures_util::future::{Either, select};
+use tokio::time::Duration;
+
+use super::opened::to_json;
+use super::process::OwnRun;
+use super::summary::{Outcome, Problem, Summary};
+use super::workshop::Workshop;
+use crate::lake::key;
+use crate::store::Condition;
+use crate::{ErrorKind, ExitStatus, Result};
+
+/// How often a run gives a sign of life.
+const BEAT: Duration = Duration::from_secs(5 * 60);
+/// How long a run may give none before it counts as killed: two beats may fail.
+const SILENCE: TimeDelta = TimeDelta::minutes(16);
+/// The size of the first summary in a folder, in bytes: what it takes is there for the last one when the disk is full.
+const RESERVE: usize = 64 * 1024;
+/// Problems of each list in a summary for which there is no more space.
+const FEW: usize = 20;
+/// What the last summary gets when the store is lost for everything else.
+const LAST_WORDS: Duration = Duration::from_secs(3);
+
+/// See the module.
+pub(super) struct Trace<'a> {
+    workshop: &'a Workshop,
+    start: Summary,
+    _own: OwnRun,
+}
+
+impl<'a> Trace<'a> {
+    /// Writes the summary of a run that begins. One that can't be written stops no run: the store's own failures do.
+    pub async fn begin(workshop: &'a Workshop, summary: &Summary) -> Self {
+        let trace = Self {
+            workshop,
+            start: summary.clone(),
+            _own: OwnRun::begin(&summary.id),
+        };
+        if let Err(error) = trace.write(&trace.start).await {
+            tracing::warn!(%error, "that the run has begun could not be written down");
+        }
+        trace
+    }
+
+    /// Does `work` and gives signs of life meanwhile.
+    pub async fn during<T>(&self, work: impl Future<Output = T>) -> T {
+        let mut work = std::pin::pin!(work);
+        loop {
+            let rest = std::pin::pin!(tokio::time::sleep(BEAT));
+            if let Either::Left((done, _)) = select(&mut work, rest).await {
+                return done;
+            }
+            let beat = std::pin::pin!(self.beat());
+            if let Either::Left((done, beat)) = select(&mut work, beat).await {
+                // One that is on its way must not arrive after the last summary.
+                beat.await;
+                return done;
+            }
+        }
+    }
+
+    async fn beat(&self) {
+        let mut alive = self.start.clone();
+        alive.heartbeat_at = Some(Utc::now());
+        if let Err(error) = self.write(&alive).await {
+            tracing::debug!(%error, "no sign of life could be given");
+        }
+    }
+
+    async fn write(&self, summary: &Summary) -> Result<()> {
+        let mut bytes = to_json(summary)?.to_vec();
+        if self.is_in_folder() && bytes.len() < RESERVE {
+            bytes.resize(RESERVE, b' ');
+        }
+        self.put(bytes).await
+    }
+
+    fn is_in_folder(&self) -> bool {
+        self.workshop.store.url().starts_with("file:")
+    }
+
+    /// Not through the workshop: a run that changes nothing has written nothing, its own summary not counted. And not
+    /// through its watched store, which refuses everything once it is lost.
+    async fn put(&self, bytes: Vec<u8>) -> Result<()> {
+        let key = key::run(&self.start.id);
+        let put = self.workshop.bare().put(&key, bytes.into(), Condition::Any);
+        if self.workshop.watch.lost().is_none() {
+            return put.await.map(|_| ());
+        }
+        let late = |_| crate::Error::new(ErrorKind::StoreUnavailable, &key, "did not answer in time");
+        tokio::time::timeout(LAST_WORDS, put)
+            .await
+            .map_err(late)?
+            .map(|_| ())
+    }
+
+    /// Writes the summary of a run that has ended. Where a disk is full, the first one makes place for it, and if need be
+    /// it is cut.
+    pub async fn end(self, summary: &mut Summary) {
+        let Err(error) = self.write_last(summary).await else {
+            return;
+        };
+        summary.fail(Problem::new(
+            "summary_failed",
+            format!("the run's summary could not be stored: {error}"),
+        ));
+        if summary.outcome == Outcome::Done {
+            (summary.outcome, summary.exit_status) = (Outcome::Partial, ExitStatus::Partial as u8);
+        }
+    }
+
+    async fn write_last(&self, summary: &Summary) -> Result<()> {
+        let Err(error) = self.put(to_json(summary)?.to_vec()).await else {
+            return Ok(());
+        };
+        if !self.is_in_folder() {
+            return Err(error);
+        }
+        self.workshop.bare().delete(&key::run(&self.start.id)).await?;
+        let whole = self.put(to_json(summary)?.to_vec()).await;
+        if whole.is_ok() {
+            return Ok(());
+        }
+        let mut short = summary.clone();
+        for list in [&mut short.failed, &mut short.pending, &mut short.warnings] {
+            list.truncate(FEW);
+        }
+        short.warnings.push(Problem::new(
+            "summary_cut",
+            format!("there was no space for the whole summary: {error}"),
+        ));
+        self.put(to_json(&short)?.to_vec()).await
+    }
+}
+
+impl Summary {
+    /// The run as it looks at `now`: one that runs no more, although its summary says so, was killed.
+    #[must_use]
+    pub(super) fn seen_at(mut self, now: DateTime<Utc>) -> Self {
+        if self.outcome != Outcome::Running {
+            return self;
+        }
+        let last_sign = self.heartbeat_at.unwrap_or(self.started_at);
+        if self.process.has_left(&self.id) || now - last_sign > SILENCE {
+            self.outcome = Outcome::Killed;
+            self.cause = Some(format!(
+                "killed: process {} on {} is gone; its last sign of life was at {}",
+                self.process.pid,
+                crate::printable::escaped(&self.process.host),
+                last_sign.to_rfc3339_opts(SecondsFormat::Secs, true)
+            ));
+        }
+        self
+    }
+}
