@@ -69,8 +69,8 @@ pub(super) async fn do_work(daemon: &Arc<Daemon>, work: Work, stop: &Stop) -> Ex
     }
     let made_way = goes_on && !daemon.cancel.is_cancelled();
     if !made_way {
-        daemon
-            .notifier
+        let notifier = &daemon.notifier;
+        notifier
             .tell(command, &outcome, &daemon.cancel, &*daemon.store)
             .await;
     }

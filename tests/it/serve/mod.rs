@@ -2,6 +2,7 @@
 
 mod commands;
 mod deploy;
+mod doors;
 mod hostile;
 mod jobs;
 mod lesson;
@@ -9,6 +10,7 @@ mod page;
 mod page_http;
 mod queue;
 mod relay;
+mod secrets;
 mod tell;
 
 use chrono::{TimeDelta, Utc};

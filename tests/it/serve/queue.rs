@@ -39,7 +39,10 @@ async fn cancel(daemon: &Daemon, id: &str) -> (u16, Value) {
         .await
         .unwrap();
     let status = answer.status().as_u16();
-    (status, serde_json::from_str(&answer.text().await.unwrap()).unwrap())
+    (
+        status,
+        serde_json::from_str(&answer.text().await.unwrap()).unwrap(),
+    )
 }
 
 /// A job over the whole school.
