@@ -167,6 +167,7 @@ texts! {
     BY_API: "by the API", "через API";
     BY_WEBHOOK: "by a webhook", "вебхуком";
     BY_SCHEDULE: "by the schedule", "по расписанию";
+    BY_SIGNAL: "by a signal", "сигналом";
     BY_UNKNOWN: "by nobody known", "неизвестно кем";
     GOES_ON: "It goes on from {}; the dates before are done.", "Продолжит с {}; предыдущие даты готовы.";
     CANCEL: "Cancel", "Отменить";

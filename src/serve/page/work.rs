@@ -208,7 +208,8 @@ fn by(visit: &Visit, caller: &Caller) -> String {
         Credential::Token | Credential::Local => t::BY_API,
         Credential::Webhook => t::BY_WEBHOOK,
         Credential::Schedule => t::BY_SCHEDULE,
-        Credential::Unknown => t::BY_UNKNOWN,
+        Credential::Signal => t::BY_SIGNAL,
+        Credential::Nothing | Credential::Unknown => t::BY_UNKNOWN,
     });
     match caller.address {
         Some(address) => format!("{who} ({address})"),
