@@ -155,9 +155,9 @@ fn exporter(daemon: &Daemon, progress: &Arc<Progress>, stop: &Stop) -> Result<Ex
 
 /// On a store that ignores conditional writes, or of which nothing is known yet: one lane at a time.
 async fn alone(daemon: &Daemon) -> Option<MutexGuard<'_, ()>> {
-    let conditional =
-        matches!(read_store_info(&*daemon.store).await, Ok(Some(info)) if info.conditional_writes);
-    if conditional {
+    let info = read_store_info(&*daemon.store).await.ok().flatten();
+    let dialect = info.and_then(|info| info.dialect(&*daemon.store));
+    if dialect.is_some_and(|dialect| dialect.conditional_writes) {
         None
     } else {
         Some(daemon.one_lane.lock().await)

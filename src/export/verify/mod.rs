@@ -154,6 +154,9 @@ impl Verifier {
         let info = look.json::<StoreInfo>(key::STORE_INFO).await?;
         if let Read::There(info, _) = &info {
             info.check_zone(self.config.timezone)?;
+            if let Some(dialect) = info.dialect(&*self.store) {
+                self.store.speak(dialect);
+            }
         }
         let inventory = Inventory::list(&*self.store, look.dates(), &tables).await?;
         let why = match info {

@@ -4,7 +4,7 @@
 //! a rename (see [`temp`]). Renames and removals are done one at a time under the lock file `_telelake/lock`, which
 //! holds for all processes, so that a condition checked under it still holds when the rename is done. A version is the
 //! content's SHA-256: no clock and no inode tells two quick writes apart for sure. A file system without locks works
-//! too, but without conditional writes, and [`Store::conditional_writes`] says so. What an upload has written outlives
+//! too, but without conditional writes, and [`Store::probe`] says so. What an upload has written outlives
 //! its process: see [`resume`].
 
 mod lock;
@@ -26,7 +26,10 @@ use sha2::{Digest, Sha256};
 use self::lock::Locked;
 use self::temp::Temp;
 use super::keeper::Notes;
-use super::{Condition, Entry, Object, Resumed, Store, Unfinished, Upload, UploadOptions, Version};
+use super::{
+    Condition, Dialect, Entry, Object, Resumed, Store, StoreAddress, Unfinished, Upload, UploadOptions,
+    Version,
+};
 use crate::{Error, ErrorKind, Result};
 
 /// Temporary files, each below its key.
@@ -189,6 +192,17 @@ impl Store for FolderStore {
         self.blocking(Self::preflight_now).await
     }
 
+    fn address(&self) -> StoreAddress {
+        let root = self.root.to_string_lossy();
+        StoreAddress {
+            url: format!(
+                "file://{}",
+                utf8_percent_encode(root.trim_end_matches('/'), IN_URL)
+            ),
+            endpoint: String::new(),
+        }
+    }
+
     async fn free_bytes(&self) -> Result<Option<u64>> {
         self.blocking(|store| {
             let found = rustix::fs::statvfs(&*store.root);
@@ -198,10 +212,13 @@ impl Store for FolderStore {
         .await
     }
 
-    async fn conditional_writes(&self) -> Result<bool> {
+    async fn probe(&self) -> Result<Dialect> {
         self.blocking(|store| {
             let lock = store.lock().map_err(|error| failed(LOCK, &error))?;
-            Ok(lock.is_some())
+            Ok(Dialect {
+                conditional_writes: lock.is_some(),
+                ..Dialect::default()
+            })
         })
         .await
     }

@@ -27,7 +27,10 @@ use bytes::Bytes;
 
 use self::buffers::Buffers;
 use super::keeper::Notes;
-use super::{Condition, Entry, Lease, Object, Resumed, Store, Unfinished, Upload, UploadOptions, Version};
+use super::{
+    Condition, Dialect, Entry, EtagForm, Lease, Object, Resumed, Store, StoreAddress, Unfinished, Upload,
+    UploadOptions, Version,
+};
 use crate::config;
 use crate::{Error, ErrorKind, Result};
 
@@ -345,11 +348,29 @@ impl Store for S3Store {
         })
     }
 
-    async fn conditional_writes(&self) -> Result<bool> {
+    fn address(&self) -> StoreAddress {
+        StoreAddress {
+            url: format!("s3://{}/{}", self.target.bucket, self.prefix)
+                .trim_end_matches('/')
+                .into(),
+            endpoint: self
+                .target
+                .endpoint
+                .clone()
+                .unwrap_or_default()
+                .trim_end_matches('/')
+                .into(),
+        }
+    }
+
+    async fn probe(&self) -> Result<Dialect> {
         let key = probe_key();
         let honoured = self.probe_conditions(&key).await;
         self.delete(&key).await?;
-        honoured
+        Ok(Dialect {
+            conditional_writes: honoured?,
+            etag_form: EtagForm::Quoted,
+        })
     }
 
     async fn get(&self, key: &str) -> Result<Object> {

@@ -8,6 +8,7 @@ mod jobs;
 mod lesson;
 mod page;
 mod page_http;
+mod page_states;
 mod queue;
 mod relay;
 mod secrets;
