@@ -50,7 +50,7 @@ use self::ahead::Ahead;
 use self::day::{Around, Found};
 use self::frame::{Visit, answer, trouble};
 pub(super) use self::known::warm;
-use self::known::{Known, Snapshot, look};
+use self::known::{Known, Snapshot, look, look_at};
 use self::lang::Lang;
 use self::overview::Overview;
 use self::session::{Guesses, Sessions};
@@ -218,7 +218,7 @@ async fn one_day(
 
 async fn day_of(daemon: &Arc<Daemon>, visit: &mut Visit, query: OneDay) -> Result<Markup> {
     let OneDay { date, space, asked } = query;
-    let (lake, is_old) = look(daemon).await?;
+    let (lake, is_old) = look_at(daemon, date).await?;
     (visit.as_of, visit.is_old) = (lake.at, is_old);
     let work = Work::of(daemon, visit.now);
     let around = Around {

@@ -11,7 +11,7 @@ use chrono::{Days, NaiveDate};
 use maud::{Markup, html};
 
 use super::frame::{Here, Visit, page};
-use super::known::look;
+use super::known::look_lately;
 use super::texts as t;
 use super::view::{Sums, View, natural, space_of};
 use super::{charts, contact};
@@ -32,7 +32,7 @@ pub async fn get(State(daemon): State<Arc<Daemon>>, headers: HeaderMap) -> Respo
 }
 
 async fn of_lake(daemon: &Arc<Daemon>, visit: &mut Visit) -> Result<Markup> {
-    let (lake, is_old) = look(daemon).await?;
+    let (lake, is_old) = look_lately(daemon).await?;
     (visit.as_of, visit.is_old) = (lake.at, is_old);
     let free = match daemon.store.free_bytes().await {
         Ok(free) => free,

@@ -105,8 +105,8 @@ fn expected(day: &Value) -> &'static str {
     let denied = number("reports_denied") + number("records_denied");
     match (failed, pending, denied) {
         (1.., ..) => "failed",
-        (_, 1.., _) => "pending",
         _ if day["built"] == false => "unbuilt",
+        (_, 1.., _) => "pending",
         _ if day["listed"] == false => "pending",
         (_, _, 1..) => "denied",
         _ if number("calls") == 0 => "empty",

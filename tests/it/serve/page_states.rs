@@ -109,7 +109,7 @@ async fn a_day(lake: &Lake, date: NaiveDate) -> (String, Value) {
 }
 
 async fn status(sim: &Simulator, lake: &Lake, args: &[&str]) -> String {
-    let args = [&["status"], args].concat();
+    let args: Vec<&str> = std::iter::once("status").chain(args.iter().copied()).collect();
     let command = Telelake::against(sim, lake, &args).env("TELELAKE_TIMEZONE", calm_zone().name());
     let done = command.run().await;
     assert_eq!(done.status, 0);
@@ -253,7 +253,7 @@ async fn what_the_api_refuses_is_counted_by_status_and_space() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_run_is_promised_only_where_one_comes() {
-    let old = today() - Days::new(20);
+    let old = today() - Days::new(10);
     let options = Options {
         dates: vec![old, today() - Days::new(1)],
         ..lessons()
@@ -490,11 +490,8 @@ async fn a_room_a_call_and_a_name_are_found_and_what_landed_can_be_had() {
     assert_eq!(attached, format!("attachment; filename=\"{call_id}.json\""));
     let key = call["reports"]["json"]["key"].as_str().unwrap();
     assert_eq!(answer.bytes().await.unwrap(), lake.get(key).await);
-    let records = rooms.iter().flat_map(|room| room["records"].as_array().unwrap());
-    let record = records
-        .clone()
-        .find(|record| record["file"]["key"].is_string())
-        .unwrap();
+    let mut records = rooms.iter().flat_map(|room| room["records"].as_array().unwrap());
+    let record = records.find(|record| record["file"]["key"].is_string()).unwrap();
     let path = format!(
         "/file?date={date}&space={space}&record={}",
         record["record_id"].as_str().unwrap()
@@ -531,7 +528,11 @@ async fn what_is_missing_is_a_table_in_which_no_name_is_a_formula() {
     let lake = Lake::folder();
     let date = today() - Days::new(1);
     sim.edit(|school| {
-        school.spaces[0].name = "=HYPERLINK(\"http://evil.example\")".into();
+        let hostile = "=HYPERLINK(\"http://evil.example\")";
+        school
+            .spaces
+            .iter_mut()
+            .for_each(|space| space.name = hostile.into());
         school.rooms.iter_mut().for_each(|room| room.name = "+7".into());
     });
     sim.faults()
