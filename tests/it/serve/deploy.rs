@@ -211,7 +211,7 @@ fn kubernetes_runs_without_rights_and_its_configuration_is_one() {
     let mounted = tempfile::tempdir().unwrap();
     for key in ["token", "serve-token"] {
         assert!(documents[0]["stringData"][key].is_string());
-        std::fs::write(mounted.path().join(key), "x").unwrap();
+        std::fs::write(mounted.path().join(key), "0123456789abcdef").unwrap();
     }
     let text = documents[2]["data"]["telelake.toml"]
         .as_str()
@@ -235,7 +235,7 @@ fn compose_sets_keys_that_there_are() {
     assert_eq!(service["read_only"], true);
     let folder = tempfile::tempdir().unwrap();
     let secret = folder.path().join("secret");
-    std::fs::write(&secret, "x").unwrap();
+    std::fs::write(&secret, "0123456789abcdef").unwrap();
     let env = service["environment"]
         .as_object()
         .unwrap()

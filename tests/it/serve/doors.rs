@@ -15,6 +15,7 @@ use crate::support::daemon::{Daemon, Plan};
 use crate::support::lake::Lake;
 use crate::support::program::Telelake;
 
+const BY: &str = "x-forwarded-for";
 const TOKEN: &str = "a-l0ng-t0ken-of-serve";
 
 async fn ask(daemon: &Daemon, method: Method, path: &str, headers: &[(&str, &str)]) -> (u16, String) {
@@ -120,15 +121,20 @@ async fn behind_a_trusted_proxy_who_guesses_is_locked_out_alone() {
     let wrong = ("authorization", "Bearer wr0ng");
     let right = format!("Bearer {TOKEN}");
     let right = ("authorization", right.as_str());
-    let by = |client| ("x-forwarded-for", client);
     // What stands left of the proxy's own word is the guesser's invention.
     for n in 0..10 {
         let spoofed = format!("198.51.100.{n}, 203.0.113.7, 10.0.0.1");
-        let (status, _) = ask(&daemon, Method::GET, "/api/status", &[by(&spoofed), wrong]).await;
+        let (status, _) = ask(
+            &daemon,
+            Method::GET,
+            "/api/status",
+            &[(BY, spoofed.as_str()), wrong],
+        )
+        .await;
         assert_eq!(status, 401);
     }
     let of = async |client: &str| {
-        ask(&daemon, Method::GET, "/api/status", &[by(client), right])
+        ask(&daemon, Method::GET, "/api/status", &[(BY, client), right])
             .await
             .0
     };

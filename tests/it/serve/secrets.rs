@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use serde_json::json;
-use telelake::simulator::{Endpoint, Simulator};
+use telelake::simulator::{Endpoint, Failure, Matcher, Simulator};
 
 use super::{SECRET, hold_lesson, send};
 use crate::export::{backfill, range, small};
@@ -146,6 +146,10 @@ async fn a_token_that_is_rotated_in_the_middle_of_a_run_is_read_again() {
             .env("TELELAKE_API__TOKEN_FILE", &file.display().to_string())
             .env(name, value)
     };
+    // One answer is waited for, until the token it was asked with is good no more.
+    let stalled = Matcher::endpoint(Endpoint::Report).nth(1);
+    sim.faults()
+        .order(stalled, Failure::Stall(std::time::Duration::from_secs(5)));
     let child = command("TELELAKE_API__CONCURRENCY", "2").start();
     while sim.count(Endpoint::Report) < 2 {
         tokio::time::sleep(std::time::Duration::from_millis(2)).await;
@@ -156,6 +160,7 @@ async fn a_token_that_is_rotated_in_the_middle_of_a_run_is_read_again() {
     let output = child.wait_with_output().await.unwrap();
     let said = String::from_utf8(output.stderr).unwrap();
     assert_eq!(output.status.code(), Some(0), "{said}");
+    assert!(said.contains("its file holds another one"), "{said}");
     assert!(!said.contains("t0ken-after-rotation"));
     let of_calls = lake.manifests().await.into_iter().flat_map(|day| {
         let calls = day["calls"].as_object().cloned().unwrap_or_default();
@@ -251,5 +256,5 @@ async fn sighup_reads_all_secrets_again_and_ends_nothing() {
     ] {
         assert!(!daemon.log().contains(secret), "{secret}");
     }
-    assert_eq!(daemon.stop().await, 0);
+    daemon.kill().await;
 }
