@@ -45,6 +45,7 @@ const STATE: [&str; 17] = [
     key::MEETING_DAYS,
     key::META_FEEDS,
     key::SET_ASIDE,
+    key::ATTEMPTS,
     // Of uploads that are gone on with, of writers that take turns, and of the daemon.
     "_telelake/uploads/",
     "_telelake/leases/",
