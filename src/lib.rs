@@ -17,6 +17,7 @@ pub mod lenient;
 pub mod metrics;
 pub mod mp4;
 pub mod printable;
+pub mod runlog;
 pub mod serve;
 pub mod simulator;
 pub mod store;

@@ -15,6 +15,7 @@ use tracing_subscriber::{Layer, fmt};
 
 use super::LogFormat;
 use crate::export::Progress;
+use crate::runlog::RunLogs;
 use crate::{Error, ErrorKind, Result};
 
 /// How often bars are drawn.
@@ -59,6 +60,7 @@ impl Terminal {
         // Only fails when it was done before, as in a test that calls it twice.
         let _ = tracing_subscriber::registry()
             .with(layer.with_filter(filter))
+            .with(RunLogs.with_filter(Targets::new().with_target("telelake", LevelFilter::INFO)))
             .try_init();
         Arc::new(Self { bars, quiet })
     }
