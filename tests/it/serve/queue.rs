@@ -278,7 +278,7 @@ async fn jobs_are_listed_and_cancelled_whether_they_wait_or_run() {
         (&json!("cancelled"), &json!(3))
     );
     assert_eq!(made[0]["cancelled_by"], "local from 127.0.0.1");
-    for (action, count) in [("job_asked", 2), ("job_cancelled", 2)] {
+    for (action, count) in [("job_asked", 1), ("job_retried", 1), ("job_cancelled", 2)] {
         let lines: Vec<Value> = daemon
             .log()
             .lines()
@@ -310,6 +310,10 @@ async fn while_paused_nothing_begins_neither_a_job_nor_a_night_nor_a_look_at_a_r
     assert_eq!(status, 200, "{paused}");
     ask(&daemon, "/api/backfill", whole(&sim)).await;
     daemon.stop().await;
+    let once =
+        Telelake::against(&sim, &lake, &["serve", "--once"]).env("TELELAKE_SERVE__LISTEN", "127.0.0.1:0");
+    let once = once.run().await.expect(3);
+    assert!(once.stderr.contains("the queue is paused"), "{}", once.stderr);
     let lesson = super::hold_lesson(&sim);
     let daemon = Plan::new(&sim, &lake)
         .env("TELELAKE_SCHEDULE__CRON", "* * * * * *")
