@@ -18,6 +18,7 @@ pub mod metrics;
 pub mod mp4;
 pub mod owner;
 pub mod printable;
+pub mod runlog;
 pub mod serve;
 pub mod simulator;
 pub mod store;

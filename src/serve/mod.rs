@@ -109,7 +109,17 @@ pub async fn run_once(config: Config, source: Source, cancel: &CancellationToken
             worst = status;
         }
     }
-    let due = daemon.events.take_due(Utc::now());
+    let paused = daemon.queue.paused();
+    let due = match &paused {
+        Some(paused) => {
+            tracing::warn!(since = %paused.since, by = %paused.by, "the queue is paused: nothing begins");
+            Vec::new()
+        }
+        None => daemon.events.take_due(Utc::now()),
+    };
+    if paused.is_some() && work_is_left(&daemon) {
+        worst = ExitStatus::Partial;
+    }
     if !due.is_empty() && !lanes::look_in(&daemon, due).await && worst == ExitStatus::Done {
         worst = ExitStatus::Partial;
     }
