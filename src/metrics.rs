@@ -42,7 +42,7 @@ pub struct StateLabels {
 /// Of what is missing: what it is and how old its day is.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub struct PendingLabels {
-    /// `call`, `report`, `recording`, `listing`.
+    /// `call`, `report`, `recording`, `listing`, and `build` for days whose tables were not built.
     pub what: &'static str,
     /// `1d`, `3d`, `7d`, `older`: the age of the day at most.
     pub age: &'static str,

@@ -185,7 +185,7 @@ async fn check_store(config: &Config, findings: &Findings) -> Result<()> {
             info.check_zone(config.timezone)?;
         }
         tell_of_notifications(&*store, findings).await?;
-        store.conditional_writes().await
+        store.probe().await.map(|dialect| dialect.conditional_writes)
     };
     match outcome.await {
         Ok(true) => findings.good("store", &format!("{} can be written", config.store.url)),

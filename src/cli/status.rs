@@ -6,7 +6,7 @@ use chrono::NaiveDate;
 use serde::Serialize;
 
 use super::{Context, dates, output};
-use crate::export::{self, Coverage, DayStatus, Summary, never_looked_at};
+use crate::export::{self, Coverage, DayStatus, NOT_BUILT, Summary, never_looked_at};
 use crate::lake::manifest::{Quality, Status};
 use crate::printable::escaped;
 use crate::serve::notify::{Deliveries, last_deliveries};
@@ -49,6 +49,7 @@ pub(super) async fn run(context: &Context, args: Args) -> Result<ExitStatus> {
     let config = context.config()?;
     dates::check_reading(args.from, args.to)?;
     let store = store::open(&config.store).await?;
+    export::refuse_newer(&*store).await?;
     // Where no first date is asked for, some of the latest.
     let count = args.from.map_or(DATES, |_| usize::MAX);
     let today = dates::today(config.timezone);
@@ -87,6 +88,16 @@ fn for_people(report: &Report) -> String {
         if unlisted > 0 {
             text.push_str(&format!(
                 "{unlisted} of them not listed whole yet: a run or backfill of their dates, once they are over, does that\n"
+            ));
+        }
+        let unbuilt = report
+            .days
+            .iter()
+            .filter(|day| !day.built && !day.is_damaged())
+            .count();
+        if unbuilt > 0 {
+            text.push_str(&format!(
+                "{unbuilt} of them landed but not built: the next run builds them; `telelake rebuild` with their dates does it now\n"
             ));
         }
         text.push_str(&join_quality(&report.days));
@@ -130,6 +141,19 @@ fn join_quality(days: &[Arc<DayStatus>]) -> String {
     )
 }
 
+/// How a day stands, in a word or two. A day whose tables are behind what was landed has a word of its own.
+fn state(day: &DayStatus) -> &'static str {
+    if day.complete {
+        "complete"
+    } else if !day.listed {
+        "not listed whole"
+    } else if day.built {
+        "NOT COMPLETE"
+    } else {
+        "NOT BUILT"
+    }
+}
+
 fn table(days: &[Arc<DayStatus>]) -> String {
     let header = ["date", "space", "calls", "reports", "recordings", "state"];
     let mut rows = vec![header.map(str::to_owned).to_vec()];
@@ -169,14 +193,11 @@ fn table(days: &[Arc<DayStatus>]) -> String {
                     (day.records_lost, "lost"),
                 ],
             ),
-            if day.complete {
-                "complete".into()
-            } else if day.listed {
-                "NOT COMPLETE".into()
-            } else {
-                "not listed whole".into()
-            },
+            state(day).into(),
         ]);
+        if !day.built && !day.is_damaged() {
+            rows.push(vec![String::new(), format!("  {NOT_BUILT}")]);
+        }
         if day.space_missed {
             rows.push(vec![
                 String::new(),

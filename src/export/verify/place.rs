@@ -71,6 +71,10 @@ impl<'k> Place<'k> {
         if key.starts_with(key::PROBE) {
             return Self::Probe;
         }
+        // A lake that was copied out of a folder may have brought them along.
+        if key == "_telelake/lock" || key.starts_with("_telelake/tmp/") {
+            return Self::State;
+        }
         if key.starts_with(key::STATE) {
             let known = STATE.iter().any(|known| match known.ends_with('/') {
                 true => key.strip_prefix(known).is_some_and(plain),

@@ -117,12 +117,18 @@ fn is_open(route: &str) -> bool {
 
 /// Whether a route is what a person reads.
 fn is_page(route: &str) -> bool {
-    matches!(route, "/" | "/day" | "/runs" | "/run")
+    matches!(
+        route,
+        "/" | "/day" | "/runs" | "/run" | "/room" | "/search" | "/lake" | "/file" | "/missing.csv"
+    )
 }
 
 /// Whether a route takes what a page's form sends, which any site can send as well.
 fn is_form(route: &str) -> bool {
-    matches!(route, "/backfill" | "/retry" | "/login" | "/logout")
+    matches!(
+        route,
+        "/backfill" | "/retry" | "/cancel" | "/pause" | "/login" | "/logout"
+    )
 }
 
 type Verdict = Result<(), (StatusCode, &'static str)>;

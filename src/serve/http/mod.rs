@@ -58,7 +58,7 @@ pub struct Peer(pub IpAddr);
 
 /// The route that a path belongs to, for metrics: a stranger's path is none.
 fn route_of(path: &str) -> &'static str {
-    const ROUTES: [&str; 27] = [
+    const ROUTES: [&str; 34] = [
         "/webhooks/teleboss",
         "/api/webhooks",
         "/api/notify",
@@ -82,8 +82,15 @@ fn route_of(path: &str) -> &'static str {
         "/day",
         "/runs",
         "/run",
+        "/room",
+        "/search",
+        "/lake",
+        "/file",
+        "/missing.csv",
         "/backfill",
         "/retry",
+        "/cancel",
+        "/pause",
         "/login",
         "/logout",
     ];

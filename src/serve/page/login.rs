@@ -12,9 +12,10 @@ use chrono::Utc;
 use maud::html;
 use serde::Deserialize;
 
+use super::forms::form;
 use super::frame::{self, answer, go_to};
 use super::lang::Text;
-use super::{form, language, session, texts as t};
+use super::{language, session, texts as t};
 use crate::serve::audit::{self, Caller, Credential};
 use crate::serve::daemon::Daemon;
 use crate::serve::http::{Peer, is_same};
