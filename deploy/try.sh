@@ -55,11 +55,12 @@ make_root() {
   cp --archive --reflink=auto "$base" "$root"
   mkdir -p "$root$tree/target/release"
   cp --archive README.md deploy "$root$tree/"
+  echo "127.0.0.1 localhost fresh" >"$root/etc/hosts"
   install --mode=0755 "$binary" "$root$tree/target/release/telelake"
 }
 
 boot() {
-  systemd-nspawn --quiet --directory="$root" --private-network --register=no --keep-unit --boot --console=pipe \
+  systemd-nspawn --quiet --directory="$root" --hostname=fresh --private-network --register=no --keep-unit --boot --console=pipe \
     </dev/null >"$work/boot.log" 2>&1 &
   nspawn=$!
   trap stop EXIT
@@ -142,7 +143,8 @@ after_token() {
 }
 
 after_daemon() {
-  until_true inside curl --fail --silent http://127.0.0.1:8080/healthz
+  # Its start has ended, so it answers.
+  inside curl --fail --silent http://127.0.0.1:8080/healthz
   until_true has_tables /var/lib/telelake/lake
   check_process telelake
   [ "$(api_status another-token-than-the-right-one)" = 401 ] || fail "the API answers without the token"
@@ -164,6 +166,11 @@ check_process() {
   inside grep -q '^NoNewPrivs:\s*1$' "/proc/$pid/status" || fail "$1 may gain privileges"
   inside grep -q '^Seccomp:\s*2$' "/proc/$pid/status" || fail "$1 has no filter of system calls"
 }
+
+after_reload() {
+  until_true new_token_is_taken
+}
+new_token_is_taken() { [ "$(api_status "$(inside cat /etc/telelake/serve-token)")" = 200 ]; }
 
 after_by_hand() {
   all_is_the_services
@@ -263,7 +270,7 @@ after_s3() {
 after_credentials() {
   if as_service cat /etc/telelake/token 2>/dev/null; then fail "the token is open to the service's user"; fi
   inside systemctl start telelake
-  until_true as_service telelake health
+  as_service telelake health
   [ "$(api_status "$(inside cat /etc/telelake/serve-token)")" = 200 ] || fail "the daemon has another token"
   inside systemctl stop telelake
   all_is_the_services
@@ -272,7 +279,7 @@ after_credentials() {
 
 before_upgrade() { inside systemctl enable --now telelake; }
 after_upgrade() { check_process telelake; }
-after_roll_back() { until_true as_service telelake health; }
+after_roll_back() { as_service telelake health; }
 
 after_uninstall() {
   has_tables /var/lib/telelake/lake || fail "the lake is gone"
