@@ -55,12 +55,13 @@ make_root() {
   cp --archive --reflink=auto "$base" "$root"
   mkdir -p "$root$tree/target/release"
   cp --archive README.md deploy "$root$tree/"
+  echo fresh >"$root/etc/hostname"
   echo "127.0.0.1 localhost fresh" >"$root/etc/hosts"
   install --mode=0755 "$binary" "$root$tree/target/release/telelake"
 }
 
 boot() {
-  systemd-nspawn --quiet --directory="$root" --hostname=fresh --private-network --register=no --keep-unit --boot --console=pipe \
+  systemd-nspawn --quiet --directory="$root" --private-network --register=no --keep-unit --boot --console=pipe \
     </dev/null >"$work/boot.log" 2>&1 &
   nspawn=$!
   trap stop EXIT
