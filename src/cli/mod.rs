@@ -29,6 +29,7 @@ use clap::{Parser, Subcommand, ValueEnum};
 use tokio_util::sync::CancellationToken;
 
 use crate::config::{Config, Source};
+use crate::printable::escaped_lines;
 use crate::{Error, ErrorKind, ExitStatus, Result};
 
 /// Copies what happened in teleboss / livedigital rooms into a data lake: Parquet tables and MP4 files in S3 or in a
@@ -222,10 +223,10 @@ async fn signal() -> bool {
     }
 }
 
-/// Writes to stdout; a reader that went away (`| head`) is no error.
+/// Writes to stdout, with what steers a terminal escaped; a reader that went away (`| head`) is no error.
 fn print(text: &str) -> Result<()> {
     use std::io::Write;
-    match std::io::stdout().write_all(text.as_bytes()) {
+    match std::io::stdout().write_all(escaped_lines(text).as_bytes()) {
         Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => {
             Err(Error::new(ErrorKind::Internal, "stdout", error.to_string()))
         }

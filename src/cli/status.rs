@@ -58,6 +58,7 @@ pub(super) async fn run(context: &Context, args: Args) -> Result<ExitStatus> {
         .hint("--from must not be later than --to"));
     }
     let store = store::open(&config.store).await?;
+    export::refuse_newer(&*store).await?;
     // Where no first date is asked for, some of the latest.
     let count = args.from.map_or(DATES, |_| usize::MAX);
     let today = dates::today(&config);

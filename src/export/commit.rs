@@ -31,6 +31,13 @@ pub(super) async fn commit(context: &Workshop, day: &mut Day) -> Result<()> {
         }
         return Ok(());
     }
+    // A run that is killed behind this leaves a day that is known to be not built.
+    let fingerprint = build::fingerprint(&day.manifest, &context.mapping);
+    if let Some(built) = &mut day.manifest.built
+        && built.fingerprint != fingerprint
+    {
+        built.fingerprint.clear();
+    }
     if open && !day.marked {
         if context.store.size(&marker).await?.is_none() {
             // Before the manifest: a kill in between leaves a marker too many, never one too few.
@@ -94,10 +101,9 @@ pub(super) fn has_open_items(config: &Config, manifest: &Manifest) -> bool {
     manifest.missed.is_open()
         || manifest.calls.values().any(|call| {
             call.pending.is_some()
-                || call
-                    .reports
-                    .iter()
-                    .any(|(format, landing)| config.export.reports.contains(format) && open(landing.status))
+                || call.reports.iter().any(|(format, landing)| {
+                    config.export.reports.contains(format) && open(landing.status) && !landing.is_put_aside()
+                })
         })
         || (config.export.recordings && manifest.records.values().any(|record| open(record.file.status)))
 }

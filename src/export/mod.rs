@@ -4,6 +4,7 @@
 //! bounded by a window's listing and the days in work. In each window the listing is drained before slow work begins;
 //! then days are worked on beside one another, each one whole: see `day`.
 
+mod attempts;
 mod builders;
 mod catalog;
 mod commit;
@@ -19,6 +20,7 @@ mod lease;
 mod lessons;
 mod margin;
 mod meetings;
+mod memory;
 mod meta;
 mod nights;
 mod noted;
@@ -61,7 +63,7 @@ pub(crate) use history::tests::Past;
 pub use history::{find_run, last_runs, run_entries};
 pub use meta::{Imported, MetaFile, Unread, import_meta};
 pub use nights::{nightly, nightly_job};
-pub use opened::{OpenedStore, StoreInfo, get_json, read as read_store_info};
+pub use opened::{OpenedStore, StoreInfo, get_json, read as read_store_info, refuse_newer};
 pub use plan::{DayPlan, Plan};
 pub use progress::{Meter, Phase, Progress};
 pub use rebuild::Rebuilder;

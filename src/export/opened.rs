@@ -1,18 +1,19 @@
 //! The program's own objects in the store that belong to no day: what the store is, which days are open, which runs
 //! there were.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::Ordering;
 
 use chrono::{DateTime, NaiveDate, Utc};
 use chrono_tz::Tz;
 use futures_util::{StreamExt, stream};
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 
 use super::summary::{Problem, Summary};
 use super::workshop::Workshop;
-use crate::lake::key;
-use crate::lake::manifest::{Manifest, RecordEntry, Status};
+use crate::lake::manifest::{self, Manifest, RecordEntry, Status};
+use crate::lake::{self, key};
 use crate::store::{Condition, Entry, Store};
 use crate::{Error, ErrorKind, Result};
 
@@ -30,6 +31,9 @@ pub struct StoreInfo {
     pub conditional_writes: bool,
     /// When it was probed.
     pub probed_at: DateTime<Utc>,
+    /// The fields that this version does not know.
+    #[serde(flatten)]
+    pub unknown: BTreeMap<String, Value>,
 }
 
 impl StoreInfo {
@@ -96,10 +100,11 @@ impl OpenedStore {
         }
         let conditional_writes = store.conditional_writes().await?;
         let info = StoreInfo {
-            version: 1,
+            version: lake::VERSION,
             timezone: zone.name().into(),
             conditional_writes,
             probed_at: now,
+            unknown: BTreeMap::new(),
         };
         let condition = if conditional_writes {
             Condition::Absent
@@ -116,28 +121,80 @@ impl OpenedStore {
 }
 
 /// What is known of the store; `None` before its first write.
+///
+/// # Errors
+/// `Config`: the lake is of a newer version. Else of the store.
 pub async fn read(store: &dyn Store) -> Result<Option<StoreInfo>> {
-    get_json(store, key::STORE_INFO)
-        .await
-        .map(|found| found.map(|(info, _)| info))
+    let found = get_json::<StoreInfo>(store, key::STORE_INFO).await?;
+    match found.map(|(info, _)| info) {
+        Some(info) if info.version > lake::VERSION => Err(newer(key::STORE_INFO, info.version.into())),
+        info => Ok(info),
+    }
+}
+
+/// Refuses a lake of a newer version. Other faults are left to whoever needs what is known of the store.
+///
+/// # Errors
+/// `Config`.
+pub async fn refuse_newer(store: &dyn Store) -> Result<()> {
+    match read(store).await {
+        Err(error) if error.kind() == ErrorKind::Config => Err(error),
+        _ => Ok(()),
+    }
 }
 
 /// Reads and parses one of the program's own objects, with its version.
+///
+/// # Errors
+/// `Store`: it is damaged, or of a newer version, which makes the whole lake one of a newer version (`Config`) where it
+/// is the description of the store. Else of the store.
 pub async fn get_json<T: serde::de::DeserializeOwned>(
     store: &dyn Store,
     key: &str,
 ) -> Result<Option<(T, crate::store::Version)>> {
     match store.get_within(key, MOST_BYTES).await {
-        Ok(object) => serde_json::from_slice(&object.bytes)
-            .map(|value| Some((value, object.version)))
-            .map_err(|e| {
-                // Where, and not what: serde's own words show the value, and a shelf holds people's.
-                let message = format!("is damaged, from line {}, column {} on", e.line(), e.column());
-                Error::new(ErrorKind::Store, key, message).hint("restore it, or remove it to start anew")
-            }),
+        Ok(object) => match parse(key, &object.bytes) {
+            Ok(value) => Ok(Some((value, object.version))),
+            Err(error) => Err(newer_version(key, &object.bytes).map_or(error, |version| newer(key, version))),
+        },
         Err(error) if error.kind() == ErrorKind::StoreNotFound => Ok(None),
         Err(error) => Err(error),
     }
+}
+
+fn parse<T: serde::de::DeserializeOwned>(key: &str, bytes: &[u8]) -> Result<T> {
+    serde_json::from_slice(bytes).map_err(|e| {
+        // Where, and not what: serde's own words show the value, and a shelf holds people's.
+        let message = format!("is damaged, from line {}, column {} on", e.line(), e.column());
+        Error::new(ErrorKind::Store, key, message).hint("restore it, or remove it to start anew")
+    })
+}
+
+/// The version of an object that says that it is of a newer one than this program knows. Only manifests and the
+/// description of the store have one.
+pub(super) fn newer_version(key: &str, bytes: &[u8]) -> Option<u64> {
+    #[derive(Deserialize)]
+    struct Versioned {
+        version: u64,
+    }
+    let known = match key {
+        key::STORE_INFO => lake::VERSION,
+        _ if key.starts_with(key::DAYS) => manifest::VERSION,
+        _ => return None,
+    };
+    let found: Versioned = serde_json::from_slice(bytes).ok()?;
+    (found.version > u64::from(known)).then_some(found.version)
+}
+
+/// The error of an object of a newer version.
+fn newer(key: &str, version: u64) -> Error {
+    let (kind, what, known) = match key {
+        key::STORE_INFO => (ErrorKind::Config, "the lake is", lake::VERSION),
+        _ => (ErrorKind::Store, "is", manifest::VERSION),
+    };
+    let message = format!("{what} of version {version}, this telelake knows versions up to {known}");
+    Error::new(kind, key, message)
+        .hint("upgrade telelake: an older one would lose what the newer one wrote, so it writes nothing")
 }
 
 /// The bytes of one of the program's own objects: JSON that a person can read.

@@ -23,6 +23,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use bytes::Bytes;
 
+pub(crate) use self::claim::Claim;
 pub use self::claim::Lease;
 pub use self::metered::Metered;
 pub use self::upload::{Resumed, Source, Unfinished, Upload, UploadOptions, Uploaded};

@@ -45,6 +45,7 @@ const STATE: [&str; 17] = [
     key::MEETING_DAYS,
     key::META_FEEDS,
     key::SET_ASIDE,
+    key::ATTEMPTS,
     // Of uploads that are gone on with, of writers that take turns, and of the daemon.
     "_telelake/uploads/",
     "_telelake/leases/",
@@ -70,6 +71,10 @@ impl<'k> Place<'k> {
         }
         if key.starts_with(key::PROBE) {
             return Self::Probe;
+        }
+        // A lake that was copied out of a folder may have brought them along.
+        if key == "_telelake/lock" || key.starts_with("_telelake/tmp/") {
+            return Self::State;
         }
         if key.starts_with(key::STATE) {
             let known = STATE.iter().any(|known| match known.ends_with('/') {

@@ -12,6 +12,7 @@ use maud::{DOCTYPE, Markup, html};
 use super::assets;
 use super::lang::Lang;
 use super::texts as t;
+use crate::printable::escaped_lines;
 use crate::serve::http::reply;
 use crate::{Error, ErrorKind};
 
@@ -90,7 +91,9 @@ pub fn head(lang: Lang, title: &str) -> Markup {
 
 /// The answer that carries a page.
 pub fn answer(status: StatusCode, page: Markup) -> Response {
-    let mut answer = reply::with_type(status, "text/html; charset=utf-8", page.into_string());
+    // Names and reasons are others' texts: a mark in one could show a page as another.
+    let page = escaped_lines(&page.into_string()).into_owned();
+    let mut answer = reply::with_type(status, "text/html; charset=utf-8", page);
     guard(answer.headers_mut());
     answer
 }

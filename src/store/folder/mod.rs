@@ -7,6 +7,7 @@
 //! too, but without conditional writes, and [`Store::conditional_writes`] says so. What an upload has written outlives
 //! its process: see [`resume`].
 
+mod lock;
 mod resume;
 mod temp;
 mod upload;
@@ -15,12 +16,14 @@ use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::{self, Read as _, Seek as _};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
 use percent_encoding::{AsciiSet, CONTROLS, percent_decode_str, utf8_percent_encode};
 use sha2::{Digest, Sha256};
 
+use self::lock::Locked;
 use self::temp::Temp;
 use super::keeper::Notes;
 use super::{Condition, Entry, Object, Resumed, Store, Unfinished, Upload, UploadOptions, Version};
@@ -28,6 +31,8 @@ use crate::{Error, ErrorKind, Result, owner};
 
 /// Temporary files, each below its key.
 const TEMP: &str = "_telelake/tmp";
+/// The folder of the program's own files.
+const STATE: &str = "_telelake";
 /// Taken for the moment of a rename or a removal.
 const LOCK: &str = "_telelake/lock";
 /// What a path can't hold in a `file://` URL.
@@ -38,6 +43,8 @@ const IN_URL: &AsciiSet = &CONTROLS.add(b' ').add(b'%').add(b'#').add(b'?');
 pub struct FolderStore {
     root: Arc<Path>,
     url: Arc<str>,
+    /// How long the lock is waited for.
+    patience: Duration,
 }
 
 impl FolderStore {
@@ -63,6 +70,7 @@ impl FolderStore {
         Ok(Self {
             root: Path::new(&*path).into(),
             url: url.into(),
+            patience: lock::PATIENCE,
         })
     }
 
@@ -77,6 +85,7 @@ impl FolderStore {
         Ok(Self {
             url: format!("file://{}", utf8_percent_encode(&shown, IN_URL)).into(),
             root: root.into(),
+            patience: lock::PATIENCE,
         })
     }
 
@@ -96,18 +105,13 @@ impl FolderStore {
         Ok(self.root.join(key))
     }
 
-    /// Takes the lock until the file is dropped; `None` where the file system has no locks.
-    fn lock(&self) -> io::Result<Option<File>> {
+    /// Takes the lock; `None` where the file system has no locks.
+    fn lock(&self) -> io::Result<Option<Locked>> {
         let path = self.root.join(LOCK);
         if let Some(parent) = path.parent() {
             make_folders(parent)?;
         }
-        let file = create(OpenOptions::new().write(true).create(true).truncate(false), &path)?;
-        match file.lock() {
-            Ok(()) => Ok(Some(file)),
-            Err(error) if error.kind() == io::ErrorKind::Unsupported => Ok(None),
-            Err(error) => Err(error),
-        }
+        lock::take(&path, self.patience)
     }
 
     /// Runs `work` where it may block.
@@ -165,6 +169,9 @@ impl FolderStore {
                 temp.remove(self)
             });
         proven.map_err(|error| {
+            if error.kind() == io::ErrorKind::TimedOut {
+                return failed(LOCK, &error);
+            }
             let message = format!("can't be written: {}", plain(&error));
             Error::new(ErrorKind::StoreUnavailable, &*self.url, message)
                 .hint("name a folder in store.url that this user may create and write")
@@ -394,6 +401,28 @@ fn is_missing(error: &io::Error) -> bool {
 /// Makes a folder and what is above it, for the owner and the group alone: the lake holds personal data. Each new
 /// name is synced, so that a crash does not take a synced file with its folder.
 fn make_folders(path: &Path) -> io::Result<()> {
+    make_folders_as(path, 0o750)
+}
+
+/// Makes the folder of temporary files, for the owner alone: whoever opens one of them can hold its lock.
+fn make_temp_folder(root: &Path) -> io::Result<()> {
+    let path = root.join(TEMP);
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::PermissionsExt;
+        match fs::metadata(&path) {
+            Ok(found) if found.permissions().mode() & 0o077 != 0 => {
+                // One who is not the owner can't, and may use it all the same.
+                fs::set_permissions(&path, fs::Permissions::from_mode(0o700)).ok();
+            }
+            _ => {}
+        }
+    }
+    make_folders(&root.join(STATE))?;
+    make_folders_as(&path, 0o700)
+}
+
+fn make_folders_as(path: &Path, mode: u32) -> io::Result<()> {
     if path.is_dir() {
         return Ok(());
     }
@@ -403,7 +432,7 @@ fn make_folders(path: &Path) -> io::Result<()> {
     }
     let mut builder = DirBuilder::new();
     #[cfg(unix)]
-    std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o750);
+    std::os::unix::fs::DirBuilderExt::mode(&mut builder, mode);
     match builder.create(path) {
         // Another writer was quicker.
         Err(_) if path.is_dir() => Ok(()),
@@ -441,6 +470,8 @@ fn sync_folder(path: &Path) -> io::Result<()> {
 fn failed(key: &str, error: &io::Error) -> Error {
     let failure = Error::new(ErrorKind::Store, key, plain(error));
     match error.kind() {
+        io::ErrorKind::TimedOut => Error::new(ErrorKind::StoreUnavailable, key, plain(error))
+            .hint("end that process, or wait for it; the next run goes on"),
         io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
             failure.hint("free space below store.url")
         }
