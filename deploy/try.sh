@@ -45,7 +45,7 @@ make_base() {
   [ -n "$mirror" ] || fail "apt names no mirror of $suite"
   rm -rf "$base"
   mkdir -p "$work"
-  debootstrap --variant=minbase --include=systemd,systemd-sysv,dbus,cron,sudo,ca-certificates,curl \
+  debootstrap --variant=minbase --include=systemd,systemd-sysv,dbus,cron,sudo,ca-certificates,curl,nginx-light \
     $suite "$base" "$mirror" >"$work/debootstrap.log" || fail "see $work/debootstrap.log"
   touch "$base/.whole"
 }
@@ -178,17 +178,31 @@ after_by_hand() {
   [ "$(tables /var/lib/telelake/lake)" -gt 2 ] || fail "the backfill left no tables"
 }
 
-# Sends an event of the first space, signed with a secret; prints the status of the answer.
+# The certificate that the proxy's file names.
+before_proxy() {
+  openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -days 2 -subj /CN=lake.example.org \
+    -keyout "$root/etc/ssl/private/lake.example.org.key" -out "$root/etc/ssl/lake.example.org.pem" 2>/dev/null
+}
+
+# Sends an event of the first space by the proxy, signed with a secret; prints the status of the answer.
 send_event() {
   local body signature
   body="{\"eventName\":\"call_finished\",\"spaceId\":\"$space\",\"roomId\":\"$room\"}"
   signature=$(printf %s "$body" | openssl dgst -sha256 -hmac "$1" -r | cut --delimiter=' ' --fields=1)
-  inside curl --silent --output /dev/null --write-out '%{http_code}' --header 'Content-Type: application/json' \
-    --data "{\"signature\":\"$signature\",\"body\":$body}" http://127.0.0.1:8080/webhooks/teleboss
+  ask_proxy /webhooks/teleboss --header 'Content-Type: application/json' \
+    --data "{\"signature\":\"$signature\",\"body\":$body}"
+}
+
+# Asks for a path as others do, with further options of curl; prints the status of the answer.
+ask_proxy() {
+  local path=$1
+  shift
+  inside curl --silent --insecure --resolve lake.example.org:443:127.0.0.1 --output /dev/null --write-out '%{http_code}' \
+    "$@" "https://lake.example.org$path"
 }
 
 after_webhooks() {
-  local secrets=/var/lib/telelake/secrets before
+  local secrets=/var/lib/telelake/secrets before path
   space=$(inside find $secrets -type f -printf '%f\n' | sort | head --lines=1)
   room=$(inside find /var/lib/telelake/lake/raw/reports -path "*/$space/*" -printf '%f\n' | head --lines=1)
   [ -n "$space" ] || fail "no secret was kept"
@@ -197,6 +211,9 @@ after_webhooks() {
   before=$(inside head --lines=1 "$secrets/$space")
   [ "$(send_event "$before")" = 200 ] || fail "a signed event was refused"
   [ "$(send_event forged)" = 401 ] || fail "a forged event was taken"
+  for path in / /healthz /api/status /metrics; do
+    [ "$(ask_proxy $path)" = 404 ] || fail "$path is open to others"
+  done
   # What root writes by mistake is read too, without a restart.
   inside telelake webhook rotate-secret
   all_is_the_services

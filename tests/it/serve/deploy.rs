@@ -27,6 +27,17 @@ fn documents(path: &str) -> Vec<Value> {
     serde_saphyr::from_multiple(&read(path)).unwrap_or_else(|error| panic!("{path}: {error}"))
 }
 
+#[test]
+fn the_memory_that_all_grant_is_enough_for_the_defaults() {
+    let config = Config::default();
+    let s3 = &config.store.s3;
+    // Reports, the process besides, and the parts of recordings on their way: see the example of the configuration.
+    let parts = (s3.parts_in_flight as u64 + 4) * s3.part_size.as_u64();
+    let needed = config.export.memory.as_u64() + (150 << 20) + parts;
+    let granted = MEMORY.strip_suffix("Gi").unwrap().parse::<u64>().unwrap() << 30;
+    assert!(needed < granted * 3 / 4, "{needed} of {granted}");
+}
+
 /// Names of metrics in an expression or a text.
 fn metrics_in(text: &str) -> BTreeSet<String> {
     let is_part = |c: char| c.is_ascii_alphanumeric() || c == '_';
