@@ -214,7 +214,11 @@ after_webhooks() {
   for path in / /healthz /api/status /metrics; do
     [ "$(ask_proxy $path)" = 404 ] || fail "$path is open to others"
   done
-  # What root writes by mistake is read too, without a restart.
+  # A secret that the daemon can't read is called so, and no forgery.
+  inside sh -c "cat $secrets/$space >/root/secret; install --mode=0600 /root/secret $secrets/$space"
+  [ "$(send_event "$before")" = 503 ] || fail "a secret that can't be read is blamed on the sender"
+  until_true inside sh -c "journalctl --no-pager --unit=telelake | grep 'ERROR.*webhook.secrets_dir'"
+  # What the program itself writes as root is read, without a restart.
   inside telelake webhook rotate-secret
   all_is_the_services
   [ "$(inside head --lines=1 "$secrets/$space")" != "$before" ] || fail "the secret is the old one"
