@@ -27,6 +27,17 @@ fn documents(path: &str) -> Vec<Value> {
     serde_saphyr::from_multiple(&read(path)).unwrap_or_else(|error| panic!("{path}: {error}"))
 }
 
+#[test]
+fn the_memory_that_all_grant_is_enough_for_the_defaults() {
+    let config = Config::default();
+    let s3 = &config.store.s3;
+    // Reports, the process besides, and the parts of recordings on their way: see the example of the configuration.
+    let parts = (s3.parts_in_flight as u64 + 4) * s3.part_size.as_u64();
+    let needed = config.export.memory.as_u64() + (150 << 20) + parts;
+    let granted = MEMORY.strip_suffix("Gi").unwrap().parse::<u64>().unwrap() << 30;
+    assert!(needed < granted * 3 / 4, "{needed} of {granted}");
+}
+
 /// Names of metrics in an expression or a text.
 fn metrics_in(text: &str) -> BTreeSet<String> {
     let is_part = |c: char| c.is_ascii_alphanumeric() || c == '_';
@@ -316,7 +327,9 @@ fn both_units_are_equally_confined_and_leave_no_core() {
         assert!(daemon.contains(setting), "{setting}");
     }
     assert!(daemon.contains(format!("MemoryMax={}", MEMORY.trim_end_matches('i')).as_str()));
-    assert!(units[0].contains("SuccessExitStatus=3"));
+    for setting in ["SuccessExitStatus=3", "Type=notify", "kill -HUP $MAINPID"] {
+        assert!(units[0].contains(setting), "{setting}");
+    }
     assert!(read("systemd/telelake-run.timer").contains("Persistent=true"));
 }
 
@@ -438,7 +451,7 @@ async fn the_health_check_asks_the_daemon() {
     ask(format!("0.0.0.0:{port}")).run().await.expect(0);
     daemon.kill().await;
     let dead = ask(address).run().await.expect(1);
-    assert!(dead.stderr.contains("does not answer"), "{}", dead.stderr);
+    assert!(dead.stderr.contains("Connection refused"), "{}", dead.stderr);
     // Somebody else's answer is none of the daemon's.
     let other = sim.base_url();
     let other = other
@@ -446,6 +459,24 @@ async fn the_health_check_asks_the_daemon() {
         .and_then(|rest| rest.split('/').next());
     let refused = ask(other.unwrap().to_owned()).run().await.expect(1);
     assert!(refused.stderr.contains("not the daemon"), "{}", refused.stderr);
+}
+
+#[cfg(unix)]
+#[tokio::test(flavor = "multi_thread")]
+async fn systemd_is_told_when_the_daemon_is_at_work() {
+    let (sim, lake) = (Simulator::start(small()).await.unwrap(), Lake::folder());
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("notify");
+    let socket = tokio::net::UnixDatagram::bind(&path).unwrap();
+    let plan = Plan::new(&sim, &lake).env("NOTIFY_SOCKET", &path.display().to_string());
+    let (daemon, told) = tokio::join!(plan.start(), async {
+        let mut buffer = [0; 100];
+        let length = socket.recv(&mut buffer).await.unwrap();
+        String::from_utf8_lossy(&buffer[..length]).into_owned()
+    });
+    assert_eq!(told.trim(), "READY=1");
+    assert_eq!(daemon.get("/healthz").await.0, 200);
+    daemon.kill().await;
 }
 
 /// What `check` and `webhook install` of root leave must be read by the daemon's user. Without root there is nothing to
