@@ -61,6 +61,10 @@ HISTORIES ?= 200
 soak: tools ## Kill, break and race it HISTORIES times (200); lines that begin with SOAK tell what came of it
 	TELELAKE_SOAK=$(HISTORIES) $(CARGO) test --locked --release --test it -- reliability:: soak:: --nocapture --test-threads=1
 
+.PHONY: servers
+servers: tools ## Run two nights into Ceph, moto, s3rver and SeaweedFS; lines that begin with SOAK tell what came of it
+	CARGO="$(CARGO)" tests/servers/run.sh $(SERVERS)
+
 .PHONY: clean-tools
 clean-tools: ## Remove .tools/
 	rm -rf .tools

@@ -19,5 +19,6 @@ pub mod printable;
 pub mod serve;
 pub mod simulator;
 pub mod store;
+mod tls;
 
 pub use error::{Error, ErrorKind, ExitStatus, Result};
