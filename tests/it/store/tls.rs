@@ -49,7 +49,7 @@ async fn check(port: u16, trusted: &Path) -> [String; 2] {
     let trusted = trusted.display().to_string();
     let checked = Telelake::new(&["check"])
         .env("TELELAKE_API__BASE_URL", &format!("https://localhost:{port}/v1"))
-        .env("TELELAKE_API__TOKEN", "t")
+        .env("TELELAKE_API__TOKEN", "a-t0ken-of-tests")
         .env("SSL_CERT_FILE", &trusted)
         .env("AWS_CA_BUNDLE", &trusted)
         .env("AWS_ACCESS_KEY_ID", "a")
@@ -115,7 +115,7 @@ async fn a_bucket_asked_for_as_a_host_that_nobody_knows_hints_at_the_path_style(
     let checked = Telelake::new(&["check"])
         .env("TELELAKE_API__BASE_URL", "http://127.0.0.1:9/v1")
         .env("TELELAKE_API__RETRIES", "0")
-        .env("TELELAKE_API__TOKEN", "t")
+        .env("TELELAKE_API__TOKEN", "a-t0ken-of-tests")
         .env("AWS_ACCESS_KEY_ID", "a")
         .env("AWS_SECRET_ACCESS_KEY", "b")
         .env("TELELAKE_STORE__URL", "s3://lake")
