@@ -58,6 +58,7 @@ impl Workshop {
         cancel: CancellationToken,
         now: DateTime<Utc>,
     ) -> Result<Self> {
+        let store = store.patient(cancel.clone()).unwrap_or(store);
         let watched = Watched::new(Arc::clone(&store), cancel.clone());
         Ok(Self {
             mapping: mapping(&config)?,
