@@ -141,7 +141,7 @@ fn without_fields(words: Vec<String>) -> Vec<String> {
     let mut safe = Vec::with_capacity(words.len());
     let mut words = words.into_iter();
     while let Some(word) = words.next() {
-        let Some(Field { name, value }) = Field::of(&word) else {
+        let Some(SecretField { name, value }) = SecretField::of(&word) else {
             safe.push(word);
             continue;
         };
@@ -167,12 +167,12 @@ fn without_fields(words: Vec<String>) -> Vec<String> {
 const FIELD_ENDS: [char; 4] = ['&', ';', ',', '}'];
 
 /// The first field in a word: its name in small letters, and all that follows it.
-struct Field<'w> {
+struct SecretField<'w> {
     name: String,
     value: &'w str,
 }
 
-impl<'w> Field<'w> {
+impl<'w> SecretField<'w> {
     fn of(word: &'w str) -> Option<Self> {
         let mut from = 0;
         while let Some(at) = word[from..].find(['=', ':']) {
