@@ -32,7 +32,7 @@ pub(super) enum Place<'k> {
 }
 
 /// The program's own objects, besides manifests and markers: all that may lie below `_telelake/`.
-const STATE: [&str; 17] = [
+const STATE: [&str; 18] = [
     key::STORE_INFO,
     key::DELIVERIES,
     key::RUNS,
