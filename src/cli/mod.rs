@@ -8,6 +8,7 @@ mod completions;
 mod config;
 mod demo;
 mod fit;
+mod health;
 mod meta;
 mod notify;
 mod output;
@@ -36,7 +37,7 @@ use crate::{Error, ErrorKind, ExitStatus, Result};
 #[derive(Debug, Parser)]
 #[command(name = "telelake", version, about, after_help = EXIT_STATUSES, max_term_width = 100)]
 pub struct Cli {
-    /// The configuration file [default: ./telelake.toml where it exists]
+    /// The configuration file [default: ./telelake.toml, else /etc/telelake/telelake.toml, where there is one]
     #[arg(
         long,
         global = true,
@@ -96,6 +97,7 @@ enum Command {
     Status(status::Args),
     Verify(verify::Args),
     Check(check::Args),
+    Health(health::Args),
     Schema(schema::Args),
     Meta(meta::Args),
     Webhook(webhook::Args),
@@ -179,6 +181,7 @@ async fn dispatch(context: &Context, command: Command) -> Result<ExitStatus> {
         Command::Webhook(args) => webhook::run(context, args).await,
         Command::Notify(args) => notify::run(context, &args).await,
         Command::Check(_) => check::run(context).await,
+        Command::Health(_) => health::run(context).await,
         Command::Schema(args) => schema::run(context, &args),
         Command::Simulate(args) => simulate::run(context, args).await,
         Command::Config(args) => config::run(context, &args),

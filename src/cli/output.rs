@@ -17,6 +17,7 @@ use tracing_subscriber::{Layer, fmt};
 use super::LogFormat;
 use crate::export::Progress;
 use crate::printable::{escaped_but, escaped_json, escaped_lines};
+use crate::runlog::RunLogs;
 use crate::{Error, ErrorKind, Result};
 
 /// How often bars are drawn.
@@ -66,6 +67,7 @@ impl Terminal {
         // Only fails when it was done before, as in a test that calls it twice.
         let _ = tracing_subscriber::registry()
             .with(layer.with_filter(filter))
+            .with(RunLogs.with_filter(Targets::new().with_target("telelake", LevelFilter::INFO)))
             .try_init();
         Arc::new(Self { bars, quiet })
     }

@@ -13,8 +13,8 @@ use crate::{Error, ErrorKind, Result};
 const PREFIX: &str = "TELELAKE_";
 /// Variables of that prefix that are no configuration keys.
 const NOT_KEYS: [&str; 2] = ["TELELAKE_CONFIG", "TELELAKE_LOG_FORMAT"];
-/// The file that is read when none is named and it exists.
-const DEFAULT_FILE: &str = "telelake.toml";
+/// When no file is named, the first of these that exists is read.
+const DEFAULT_FILES: [&str; 2] = ["telelake.toml", "/etc/telelake/telelake.toml"];
 /// Keys that there were, by their last name, and what became of them.
 const GONE: [(&str, &str); 1] = [(
     "window_days",
@@ -33,10 +33,10 @@ pub struct Source {
 }
 
 impl Source {
-    /// `file` (from the command line or `$TELELAKE_CONFIG`), `./telelake.toml` where that is not given, and the
-    /// process's environment.
+    /// `file` (from the command line or `$TELELAKE_CONFIG`), else `./telelake.toml`, else the machine's
+    /// `/etc/telelake/telelake.toml`, and the process's environment.
     pub fn of_process(file: Option<PathBuf>) -> Self {
-        let file = file.or_else(|| Path::new(DEFAULT_FILE).exists().then(|| DEFAULT_FILE.into()));
+        let file = file.or_else(|| first_there(DEFAULT_FILES.map(PathBuf::from)));
         Self::new(file, std::env::vars_os())
     }
 
@@ -55,6 +55,11 @@ impl Source {
         }
         source
     }
+}
+
+/// The first file that is there. One that this user may not look for counts, so that reading it says so.
+fn first_there(files: impl IntoIterator<Item = PathBuf>) -> Option<PathBuf> {
+    files.into_iter().find(|file| file.try_exists().unwrap_or(true))
 }
 
 impl Config {
@@ -96,8 +101,13 @@ impl Config {
 fn read_file(path: &Path, template: &Table) -> Result<Table> {
     let about = path.display().to_string();
     let text = std::fs::read_to_string(path).map_err(|e| {
-        Error::new(ErrorKind::Config, about.clone(), e.to_string())
-            .hint("`telelake config example` prints one to start from")
+        let hint = match e.kind() {
+            std::io::ErrorKind::PermissionDenied => {
+                "run as the user of the daemon: `sudo -u telelake telelake …`"
+            }
+            _ => "`telelake config example` prints one to start from",
+        };
+        Error::new(ErrorKind::Config, about.clone(), e.to_string()).hint(hint)
     })?;
     let at = |e: &toml::de::Error| match e.span() {
         Some(span) => format!(
@@ -275,6 +285,18 @@ mod tests {
             env,
             unreadable: Vec::new(),
         })
+    }
+
+    #[test]
+    fn the_file_of_the_working_directory_goes_before_that_of_the_machine() {
+        let folder = tempfile::tempdir().expect("folder");
+        let (here, machine) = (folder.path().join("here"), folder.path().join("machine"));
+        let found = || first_there([here.clone(), machine.clone()]);
+        assert_eq!(found(), None);
+        std::fs::write(&machine, "").expect("written");
+        assert_eq!(found().as_ref(), Some(&machine));
+        std::fs::write(&here, "").expect("written");
+        assert_eq!(found().as_ref(), Some(&here));
     }
 
     #[test]

@@ -444,22 +444,35 @@ impl Config {
         Ok(())
     }
 
+    /// The address of the daemon.
+    ///
+    /// # Errors
+    /// `Config`: it is none.
+    pub fn listen(&self) -> Result<SocketAddr> {
+        self.serve.listen.parse().map_err(|_| {
+            Error::new(
+                ErrorKind::Config,
+                "serve.listen",
+                "is not an address and port such as 127.0.0.1:8080",
+            )
+        })
+    }
+
     /// Where the daemon listens.
     ///
     /// # Errors
     /// `Config`: no address, or one that others can reach without a strong token to keep them out; `SecretUnreadable`.
     pub fn require_listen(&self) -> Result<SocketAddr> {
-        let bad = |why: &str| Error::new(ErrorKind::Config, "serve.listen", why);
-        let address: SocketAddr = self
-            .serve
-            .listen
-            .parse()
-            .map_err(|_| bad("is not an address and port such as 127.0.0.1:8080"))?;
+        let address = self.listen()?;
         if !address.ip().is_loopback() {
             let token = self.serve.read_token()?;
             if token.is_empty() {
-                return Err(bad("is open to others, and serve.token is empty")
-                    .hint("set serve.token or serve.token_file, or listen on 127.0.0.1"));
+                return Err(Error::new(
+                    ErrorKind::Config,
+                    "serve.listen",
+                    "is open to others, and serve.token is empty",
+                )
+                .hint("set serve.token or serve.token_file, or listen on 127.0.0.1"));
             }
             if let Some(why) = weakness(&token) {
                 return Err(Error::new(

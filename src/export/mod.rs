@@ -78,6 +78,7 @@ pub use sample::{Sample, fetched_sample, landed_sample};
 pub use stop::{Stop, StopReason};
 pub use summary::{Counts, Outcome, Problem, Summary};
 use trace::Trace;
+pub use trace::run_log;
 pub use uploads::orphan_uploads;
 use workshop::Workshop;
 pub use workshop::mapping;
@@ -348,11 +349,11 @@ impl Exporter {
         let span = tracing::info_span!("run", run = summary.id, command = job.command);
         async {
             let opened = OpenedStore::open_or_create(context).await?;
-            opened.tell(context, &mut summary);
             let trace = match extent {
                 Extent::Whole => Some(Trace::begin(context, &summary).await),
                 Extent::Rooms => None,
             };
+            opened.tell(context, &mut summary);
             let work = Box::pin(async {
                 if extent == Extent::Whole {
                     // Before the first look at the meta: the run stands on what it is then.

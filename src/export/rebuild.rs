@@ -6,6 +6,7 @@ use std::sync::Arc;
 use chrono::{DateTime, NaiveDate, Utc};
 use futures_util::{StreamExt, stream};
 use tokio_util::sync::CancellationToken;
+use tracing::Instrument;
 
 use super::builders::Builders;
 use super::day::Day;
@@ -63,13 +64,18 @@ impl Rebuilder {
             workshop.config.timezone,
             workshop.now,
         );
-        opened.tell(workshop, &mut summary);
-        let trace = Trace::begin(workshop, &summary).await;
-        let work = workshop.alone("rebuild", Box::pin(self.work(from, to, &mut summary)));
-        let end = trace.during(work).await.flatten();
-        summary.end(workshop, end.err());
-        summary.count();
-        trace.end(&mut summary).await;
+        let span = tracing::info_span!("run", run = summary.id, command = summary.command);
+        async {
+            let trace = Trace::begin(workshop, &summary).await;
+            opened.tell(workshop, &mut summary);
+            let work = workshop.alone("rebuild", Box::pin(self.work(from, to, &mut summary)));
+            let end = trace.during(work).await.flatten();
+            summary.end(workshop, end.err());
+            summary.count();
+            trace.end(&mut summary).await;
+        }
+        .instrument(span)
+        .await;
         Ok(summary)
     }
 
@@ -137,7 +143,8 @@ async fn day(workshop: &Arc<Workshop>, date: NaiveDate, key: String) -> Option<D
     // A task of its own, so that days use all cores, and a fault in one stays there.
     let of_day = Arc::clone(workshop);
     let manifest_key = key.clone();
-    let working = tokio::spawn(async move { Box::pin(build(&of_day, &manifest_key)).await });
+    let building = async move { Box::pin(build(&of_day, &manifest_key)).await };
+    let working = tokio::spawn(building.in_current_span());
     let outcome = working
         .await
         .unwrap_or_else(|_| Err(Error::new(ErrorKind::Internal, "day", "its work broke off")));

@@ -427,8 +427,11 @@ impl Summary {
         self.pending.sort_by(order);
         self.warnings.sort_by(order);
         let status = match error {
-            // Whatever ended the run in the middle: what came before is no less there.
-            Some(_) if self.has_landed() => ExitStatus::Partial,
+            // Whatever ended the run in the middle: what came before is no less there. A token that is refused needs the
+            // operator all the same.
+            Some(error) if self.has_landed() && error.kind() != ErrorKind::Unauthorized => {
+                ExitStatus::Partial
+            }
             Some(error) => error.exit_status(),
             None if stopped || !self.failed.is_empty() => ExitStatus::Partial,
             None => ExitStatus::Done,
@@ -436,6 +439,7 @@ impl Summary {
         self.outcome = match status {
             ExitStatus::Done => Outcome::Done,
             ExitStatus::Partial => Outcome::Partial,
+            _ if self.has_landed() => Outcome::Partial,
             ExitStatus::Unexpected | ExitStatus::Usage | ExitStatus::Nothing | ExitStatus::Damaged => {
                 Outcome::Nothing
             }
@@ -745,10 +749,9 @@ mod tests {
             ErrorKind::Internal,
         ] {
             let some = ended(62, Some(kind));
-            assert_eq!(
-                (some.outcome, some.status()),
-                (Outcome::Partial, ExitStatus::Partial)
-            );
+            assert_eq!(some.outcome, Outcome::Partial);
+            let needs_operator = kind == ErrorKind::Unauthorized;
+            assert_eq!(some.status() == ExitStatus::Nothing, needs_operator, "{kind:?}");
             assert!(!some.for_people().contains("NOTHING"), "{}", some.for_people());
             let none = ended(0, Some(kind));
             assert_eq!(none.outcome, Outcome::Nothing, "{kind:?}");

@@ -8,12 +8,13 @@ use chrono::{DateTime, SecondsFormat, TimeDelta, Utc};
 use futures_util::future::{Either, select};
 use tokio::time::Duration;
 
-use super::opened::to_json;
+use super::opened::{get_json, to_json};
 use super::process::OwnRun;
 use super::summary::{Outcome, Problem, Summary};
 use super::workshop::Workshop;
 use crate::lake::key;
-use crate::store::Condition;
+use crate::runlog::{self, Recording, RunLog};
+use crate::store::{Condition, Store};
 use crate::{ErrorKind, ExitStatus, Result};
 
 /// How often a run gives a sign of life.
@@ -32,6 +33,7 @@ pub(super) struct Trace<'a> {
     workshop: &'a Workshop,
     start: Summary,
     _own: OwnRun,
+    recording: Recording,
 }
 
 impl<'a> Trace<'a> {
@@ -41,6 +43,7 @@ impl<'a> Trace<'a> {
             workshop,
             start: summary.clone(),
             _own: OwnRun::begin(&summary.id),
+            recording: Recording::begin(&summary.id),
         };
         if let Err(error) = trace.write(&trace.start).await {
             tracing::warn!(%error, "that the run has begun could not be written down");
@@ -103,6 +106,7 @@ impl<'a> Trace<'a> {
     /// Writes the summary of a run that has ended. Where a disk is full, the first one makes place for it, and if need be
     /// it is cut.
     pub async fn end(self, summary: &mut Summary) {
+        self.keep_log().await;
         let Err(error) = self.write_last(summary).await else {
             return;
         };
@@ -112,6 +116,21 @@ impl<'a> Trace<'a> {
         ));
         if summary.outcome == Outcome::Done {
             (summary.outcome, summary.exit_status) = (Outcome::Partial, ExitStatus::Partial as u8);
+        }
+    }
+
+    /// Keeps the latest lines of the run's log, if there are any. They are no reason for a run to fail.
+    async fn keep_log(&self) {
+        let log = self.recording.log();
+        if log.lines.is_empty() || self.workshop.watch.lost().is_some() {
+            return;
+        }
+        let kept = async {
+            let (key, bytes) = (key::run_log(&self.start.id), to_json(&log)?);
+            self.workshop.bare().put(&key, bytes, Condition::Any).await
+        };
+        if let Err(error) = kept.await {
+            tracing::debug!(%error, "the run's log is not kept");
         }
     }
 
@@ -136,6 +155,17 @@ impl<'a> Trace<'a> {
             format!("there was no space for the whole summary: {error}"),
         ));
         self.put(to_json(&short)?.to_vec()).await
+    }
+}
+
+/// The latest lines of a run's log: of one at work in this process, or else as it was kept.
+///
+/// # Errors
+/// Of the store.
+pub async fn run_log(store: &dyn Store, run: &str) -> Result<Option<RunLog>> {
+    match runlog::of(run) {
+        Some(log) => Ok(Some(log)),
+        None => Ok(get_json(store, &key::run_log(run)).await?.map(|(log, _)| log)),
     }
 }
 
@@ -170,7 +200,6 @@ mod tests {
     use super::super::{Job, read_run};
     use super::*;
     use crate::config::Config;
-    use crate::store::Store;
     use crate::store::folder::FolderStore;
 
     fn summary(now: DateTime<Utc>) -> Summary {

@@ -19,6 +19,8 @@ pub const RECORDINGS: &str = "recordings/";
 pub const OPEN_DAYS: &str = "_telelake/open/";
 /// The runs' summaries.
 pub const RUNS: &str = "_telelake/runs/";
+/// The latest lines of the runs' logs.
+pub const RUN_LOGS: &str = "_telelake/logs/";
 /// The tickets of those who write, where the store ignores conditional writes.
 pub const LEASES: &str = "_telelake/leases/";
 /// Events of webhooks that wait for their work.
@@ -226,6 +228,11 @@ pub fn set_aside(key: &str, stamp: &str) -> String {
 /// A job that waits for its turn.
 pub fn queued(id: &str) -> String {
     format!("{QUEUE}{}.json", segment(id))
+}
+
+/// The latest lines of a run's log.
+pub fn run_log(id: &str) -> String {
+    format!("{RUN_LOGS}{}.json", segment(id))
 }
 
 /// A run's summary.

@@ -19,7 +19,7 @@ use super::http::{body, reply};
 use super::jobs::{self, Answer};
 use super::schedule;
 use crate::dates;
-use crate::export::{DayStatus, get_json, last_runs, never_looked_at};
+use crate::export::{DayStatus, get_json, last_runs, never_looked_at, run_log};
 use crate::lake::manifest::{Landing, Manifest};
 use crate::lake::{self, key};
 use crate::{Error, ErrorKind, Result};
@@ -40,6 +40,7 @@ pub(super) fn routes() -> Router<Arc<Daemon>> {
         .route("/api/status", get(status))
         .route("/api/day", get(day))
         .route("/api/runs", get(runs))
+        .route("/api/runs/{id}/log", get(log))
         .route("/api/next", get(next))
         .route("/api/progress", get(progress))
         .route("/api/backfill", post(backfill))
@@ -207,6 +208,15 @@ async fn runs(State(daemon): State<Arc<Daemon>>, query: Parameters<Limit>) -> Re
     };
     match last_runs(&*daemon.store, Utc::now(), limit).await {
         Ok(runs) => reply::json(StatusCode::OK, &json!({ "runs": runs })),
+        Err(error) => reply::failed(&error),
+    }
+}
+
+/// `GET /api/runs/<id>/log`: the latest lines of a run's log, also while it is at work.
+async fn log(State(daemon): State<Arc<Daemon>>, Path(id): Path<String>) -> Response {
+    match run_log(&*daemon.store, &id).await {
+        Ok(Some(log)) => reply::json(StatusCode::OK, &log),
+        Ok(None) => reply::error(StatusCode::NOT_FOUND, "no lines are kept of such a run"),
         Err(error) => reply::failed(&error),
     }
 }

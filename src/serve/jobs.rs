@@ -33,6 +33,8 @@ pub enum JobState {
     Running,
     /// It was stopped, and ends what it can't leave.
     Stopping,
+    /// It was cancelled before it began.
+    Cancelled,
 }
 
 /// A job that waits or runs, as `/api/jobs` and the page tell it.
@@ -196,14 +198,23 @@ pub(super) fn list(daemon: &Daemon) -> JobList {
 /// # Errors
 /// `Usage`: its dates break the rule; `RateLimited`: too many jobs wait; of the store.
 pub(super) async fn ask(daemon: &Daemon, job: Asked, by: &Caller, confirmed: bool) -> Result<Answer> {
-    dates::check_job(job.from, job.to, dates::today(daemon.config.timezone))?;
     if !confirmed && dates::count(job.from, job.to) > dates::CONFIRM_ABOVE {
+        check(daemon, &job)?;
         return Ok(Answer::MustConfirm(outline(daemon, &job).await?));
     }
+    push(daemon, job, by, "job_asked").await.map(Answer::Queued)
+}
+
+fn check(daemon: &Daemon, job: &Asked) -> Result<()> {
+    dates::check_job(job.from, job.to, dates::today(daemon.config.timezone))
+}
+
+async fn push(daemon: &Daemon, job: Asked, by: &Caller, action: &'static str) -> Result<JobId> {
+    check(daemon, &job)?;
     let what = job.to_string();
     let id = daemon.queue.push(&*daemon.store, job, by.clone()).await?;
-    audit::note(by, "job_asked", &format!("job {id}, {what}"));
-    Ok(Answer::Queued(id))
+    audit::note(by, action, &format!("job {id}, {what}"));
+    Ok(id)
 }
 
 /// What is known of a job without a request to the API: for a person who confirms it.
@@ -235,10 +246,7 @@ pub struct Retry {
 /// `NotFound`: the day has no such call or record; else as [`ask`].
 pub(super) async fn retry(daemon: &Daemon, retry: Retry, by: &Caller) -> Result<JobId> {
     let job = job_of(daemon, retry).await?;
-    match ask(daemon, job, by, true).await? {
-        Answer::Queued(id) => Ok(id),
-        Answer::MustConfirm(_) => Err(Error::new(ErrorKind::Internal, "retry", "is one day")),
-    }
+    push(daemon, job, by, "job_retried").await
 }
 
 /// The job of a retry. A call or a record narrows it to its room, as the day's manifest says, and is fetched although it
@@ -304,7 +312,10 @@ pub(super) async fn cancel(daemon: &Daemon, id: &str, by: &Caller) -> Result<Opt
         .into_iter()
         .find(|job| job.id.as_ref().is_some_and(|job| job.as_str() == id));
     let mut job = listed.unwrap_or_else(|| ListedJob::of(&work));
-    job.state = JobState::Stopping;
+    job.state = match job.state {
+        JobState::Waiting => JobState::Cancelled,
+        _ => JobState::Stopping,
+    };
     Ok(Some(job))
 }
 

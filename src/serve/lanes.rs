@@ -90,7 +90,8 @@ pub(super) async fn do_work(daemon: &Arc<Daemon>, work: Work, stop: &Stop) -> Ex
         daemon.queue.put_back(&*daemon.store, from).await;
         return ExitStatus::Partial;
     }
-    if matches!(work, Work::Scheduled { .. }) && status == ExitStatus::Nothing && !stopped {
+    let ended_early = outcome.as_ref().map_or(true, |summary| summary.error.is_some());
+    if matches!(work, Work::Scheduled { .. }) && ended_early && !stopped {
         daemon.retry_at(clock::try_again_at(Utc::now()));
     }
     // Failed or not: what failed is in the lake's manifests, and the nightly run goes on with it.

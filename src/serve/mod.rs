@@ -67,6 +67,7 @@ pub async fn run(config: Config, source: Source, cancel: &CancellationToken) -> 
         daemon.queue.push_scheduled(Utc::now());
     }
     let tasks = start(&daemon, hangups);
+    tell_supervisor();
     http::serve(&daemon, listener).await;
     stop(&daemon, writers, tasks).await;
     if daemon.broken.load(Ordering::Relaxed) {
@@ -81,6 +82,14 @@ pub async fn run(config: Config, source: Source, cancel: &CancellationToken) -> 
     } else {
         ExitStatus::Done
     })
+}
+
+/// Tells systemd, where it has started this and waits for it (`Type=notify`), that the daemon is at work.
+fn tell_supervisor() {
+    #[cfg(unix)]
+    if let Err(error) = sd_notify::notify(&[sd_notify::NotifyState::Ready]) {
+        tracing::warn!(%error, "systemd could not be told that the daemon is at work");
+    }
 }
 
 /// Does what is due now, a missed run and kept events among it, and ends.
@@ -109,7 +118,17 @@ pub async fn run_once(config: Config, source: Source, cancel: &CancellationToken
             worst = status;
         }
     }
-    let due = daemon.events.take_due(Utc::now());
+    let paused = daemon.queue.paused();
+    let due = match &paused {
+        Some(paused) => {
+            tracing::warn!(since = %paused.since, by = %paused.by, "the queue is paused: nothing begins");
+            Vec::new()
+        }
+        None => daemon.events.take_due(Utc::now()),
+    };
+    if paused.is_some() && work_is_left(&daemon) {
+        worst = ExitStatus::Partial;
+    }
     if !due.is_empty() && !lanes::look_in(&daemon, due).await && worst == ExitStatus::Done {
         worst = ExitStatus::Partial;
     }

@@ -370,10 +370,13 @@ impl Queue {
         let Some(InHand { mut work, stop, .. }) = self.lock().in_hand.clone() else {
             return;
         };
-        if let (Work::Asked { id, resume_at, .. }, Some(from)) = (&mut work, from)
+        if let Work::Asked {
+            id, resume_at, job, ..
+        } = &mut work
             && !stop.is_cancelled()
         {
-            *resume_at = Some(from);
+            // Also where nothing was done: it has had its turn.
+            *resume_at = from.or(*resume_at).or(Some(job.from));
             let key = key::queued(id.as_str());
             if let Err(error) = keep(store, &key, &work).await {
                 tracing::warn!(%error, "where the job goes on is not kept: a restart begins it anew");

@@ -32,10 +32,12 @@ pub(super) enum Place<'k> {
 }
 
 /// The program's own objects, besides manifests and markers: all that may lie below `_telelake/`.
-const STATE: [&str; 18] = [
+const STATE: [&str; 20] = [
     key::STORE_INFO,
     key::DELIVERIES,
     key::RUNS,
+    key::RUN_LOGS,
+    key::PAUSED,
     key::SPACES,
     key::ROOM_CATALOGS,
     key::GONE_ROOMS,

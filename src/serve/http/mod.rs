@@ -98,8 +98,10 @@ fn route_of(path: &str) -> &'static str {
     if path.starts_with(ASSETS) {
         return ASSETS;
     }
-    if path.starts_with("/api/jobs/") {
-        return "/api/jobs";
+    for many in ["/api/jobs", "/api/runs"] {
+        if path.strip_prefix(many).is_some_and(|rest| rest.starts_with('/')) {
+            return many;
+        }
     }
     ROUTES.into_iter().find(|route| *route == path).unwrap_or("other")
 }

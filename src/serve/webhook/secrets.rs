@@ -18,7 +18,7 @@ use super::event::Envelope;
 use super::sign;
 use crate::config::{self, Secret, read_text};
 use crate::lake::key;
-use crate::{Error, ErrorKind, Result};
+use crate::{Error, ErrorKind, Result, owner};
 
 /// The secrets that are in force.
 pub struct Secrets {
@@ -338,7 +338,12 @@ fn make_folder(folder: &Path) -> std::io::Result<()> {
     builder.recursive(true);
     #[cfg(unix)]
     std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
-    builder.create(folder)
+    let is_new = !folder.exists();
+    builder.create(folder)?;
+    if is_new {
+        owner::inherit_folder(folder);
+    }
+    Ok(())
 }
 
 fn write_private(path: &Path, text: &str) -> std::io::Result<()> {
@@ -347,6 +352,7 @@ fn write_private(path: &Path, text: &str) -> std::io::Result<()> {
     #[cfg(unix)]
     std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
     let mut file = options.open(path)?;
+    owner::inherit_file(&file, path);
     file.write_all(text.as_bytes())?;
     file.sync_all()
 }

@@ -30,7 +30,7 @@ use super::{
     Condition, Dialect, Entry, Object, Resumed, Store, StoreAddress, Unfinished, Upload, UploadOptions,
     Version,
 };
-use crate::{Error, ErrorKind, Result};
+use crate::{Error, ErrorKind, Result, owner};
 
 /// Temporary files, each below its key.
 const TEMP: &str = "_telelake/tmp";
@@ -466,7 +466,10 @@ fn make_folders_as(path: &Path, mode: u32) -> io::Result<()> {
             Err(io::ErrorKind::NotADirectory.into())
         }
         Err(error) => Err(error),
-        Ok(()) => parent.map_or(Ok(()), sync_folder),
+        Ok(()) => {
+            owner::inherit_folder(path);
+            parent.map_or(Ok(()), sync_folder)
+        }
     }
 }
 
@@ -474,7 +477,9 @@ fn make_folders_as(path: &Path, mode: u32) -> io::Result<()> {
 fn create(options: &mut OpenOptions, path: &Path) -> io::Result<File> {
     #[cfg(unix)]
     std::os::unix::fs::OpenOptionsExt::mode(options, 0o640);
-    options.open(path)
+    let file = options.open(path)?;
+    owner::inherit_file(&file, path);
+    Ok(file)
 }
 
 /// Makes the names in a folder last.

@@ -56,8 +56,8 @@ async fn a_second_run(options: Options, with_meta: bool) {
         (Op::Get, gets),
         // Open days, changed meta, its index, the days of meetings, uploads that never ended.
         (Op::List, 5),
-        // Its own summary.
-        (Op::Put, 1),
+        // Its own summary, when it begins and when it ends.
+        (Op::Put, 2),
     ]);
     assert_eq!(found, expected, "{:#?}", counting.calls());
 }

@@ -15,7 +15,8 @@ use crate::support::program::Telelake;
 async fn until(daemon: &Daemon, path: &str, wanted: impl Fn(&Value) -> bool) -> Value {
     let asking = async {
         loop {
-            let answer = daemon.json(path).await;
+            let (_, text) = daemon.get(path).await;
+            let answer = serde_json::from_str(&text).unwrap();
             if wanted(&answer) {
                 return answer;
             }
@@ -277,7 +278,7 @@ async fn jobs_are_listed_and_cancelled_whether_they_wait_or_run() {
         (&json!("cancelled"), &json!(3))
     );
     assert_eq!(made[0]["cancelled_by"], "local from 127.0.0.1");
-    for (action, count) in [("job_asked", 2), ("job_cancelled", 2)] {
+    for (action, count) in [("job_asked", 1), ("job_retried", 1), ("job_cancelled", 2)] {
         let lines: Vec<Value> = daemon
             .log()
             .lines()
@@ -309,6 +310,10 @@ async fn while_paused_nothing_begins_neither_a_job_nor_a_night_nor_a_look_at_a_r
     assert_eq!(status, 200, "{paused}");
     ask(&daemon, "/api/backfill", whole(&sim)).await;
     daemon.stop().await;
+    let once =
+        Telelake::against(&sim, &lake, &["serve", "--once"]).env("TELELAKE_SERVE__LISTEN", "127.0.0.1:0");
+    let once = once.run().await.expect(3);
+    assert!(once.stderr.contains("the queue is paused"), "{}", once.stderr);
     let lesson = super::hold_lesson(&sim);
     let daemon = Plan::new(&sim, &lake)
         .env("TELELAKE_SCHEDULE__CRON", "* * * * * *")
@@ -527,4 +532,32 @@ async fn a_run_is_seen_from_its_first_second_and_one_that_was_killed_as_such() {
     let daemon = Plan::new(&sim, &lake).start().await;
     assert_eq!(daemon.json("/api/runs").await["runs"][0]["outcome"], "killed");
     daemon.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_log_of_a_run_is_kept_and_served_by_its_id() {
+    let (sim, lake) = (Simulator::start(small()).await.unwrap(), Lake::folder());
+    let room = sim.school().rooms[0].id.clone();
+    sim.faults().order(
+        Matcher::endpoint(Endpoint::Calls).containing(&room),
+        Failure::Status(403),
+    );
+    let daemon = Plan::new(&sim, &lake).start().await;
+    for nth in 0..2 {
+        ask(&daemon, "/api/backfill", whole(&sim)).await;
+        let ended = daemon.ended("backfill", nth).await;
+        let run = ended["run"].as_str().unwrap();
+        let log = daemon.json(&format!("/api/runs/{run}/log")).await;
+        let lines = log["lines"].as_array().unwrap();
+        assert!(
+            lines.iter().any(|line| line["fields"]["room"] == json!(room)),
+            "{log}"
+        );
+        assert!(lines.iter().all(|line| line["level"] != "DEBUG"), "{log}");
+        assert_eq!(lake.json(&format!("_telelake/logs/{run}.json")).await, log);
+        assert!(!log.to_string().contains(sim.token()));
+    }
+    assert_eq!(daemon.get("/api/runs/no-such-run/log").await.0, 404);
+    daemon.stop().await;
+    Telelake::new(&["verify"]).lake(&lake).run().await.expect(0);
 }
