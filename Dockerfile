@@ -3,8 +3,8 @@
 FROM rust:1.95-bookworm AS builder
 WORKDIR /src
 COPY . .
-# The integration test and the bench are not in the image's context, but the manifest names them.
-RUN mkdir -p tests/it benches/night && echo 'fn main() {}' | tee tests/it/main.rs benches/build.rs > benches/night/main.rs
+# The manifest names the integration test and the bench, which are not in the image's context.
+RUN mkdir -p tests/it benches/night && echo 'fn main() {}' | tee tests/it/main.rs > benches/night/main.rs
 RUN --mount=type=cache,target=/usr/local/cargo/registry \
     --mount=type=cache,target=/src/target \
     cargo build --locked --profile dist --bin telelake \
@@ -13,14 +13,16 @@ RUN --mount=type=cache,target=/usr/local/cargo/registry \
 FROM debian:bookworm-slim
 RUN apt-get update \
     && apt-get install --yes --no-install-recommends ca-certificates \
-    && rm -rf /var/lib/apt/lists/* \
+    && rm -rf /var/lib/apt/lists/* /var/cache/* /var/log/* \
     && groupadd --system --gid 10001 telelake \
-    && useradd --system --uid 10001 --gid telelake --home-dir /var/lib/telelake --create-home telelake
+    && useradd --system --uid 10001 --gid telelake --home-dir /var/lib/telelake --shell /usr/sbin/nologin telelake \
+    && install --directory --owner=telelake --group=telelake --mode=0750 /var/lib/telelake
 COPY --from=builder /telelake /usr/local/bin/telelake
 USER 10001:10001
 WORKDIR /var/lib/telelake
 VOLUME /var/lib/telelake
-# The program itself, its configuration and its secrets can be read.
-HEALTHCHECK --interval=1m --timeout=10s CMD telelake config show > /dev/null
+# The daemon is asked whether it is alive. A container with another command lives as long as its process.
+HEALTHCHECK --interval=1m --timeout=10s --start-period=30s \
+    CMD ! grep --quiet --null-data --line-regexp serve /proc/1/cmdline || telelake health || exit 1
 ENTRYPOINT ["telelake"]
 CMD ["run"]

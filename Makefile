@@ -61,6 +61,19 @@ HISTORIES ?= 200
 soak: tools ## Kill, break and race it HISTORIES times (200); lines that begin with SOAK tell what came of it
 	TELELAKE_SOAK=$(HISTORIES) $(CARGO) test --locked --release --test it -- reliability:: soak:: --nocapture --test-threads=1
 
+.PHONY: try-deploy
+try-deploy: ## Walk through deploy/README.md in a fresh Debian (needs root, debootstrap, systemd-container)
+	$(CARGO) build --locked
+	deploy/try.sh
+
+.PHONY: image
+image: ## Build the image and try it (needs docker or podman)
+	deploy/image.sh
+
+.PHONY: image-bases
+image-bases: ## Stand-ins for the images it builds on, where no registry is in reach (needs root, debootstrap)
+	deploy/bases.sh
+
 .PHONY: clean-tools
 clean-tools: ## Remove .tools/
 	rm -rf .tools

@@ -2,7 +2,8 @@
 //! ([`Error::is_retryable`]) and which exit status each one gets ([`Error::exit_status`]).
 //!
 //! Pure; used by every room. An error names the object it was about and the way out. It never carries an answer's
-//! body, a token, a signed URL or anything personal.
+//! body, a token or a signed URL. What the other side said stands apart from the program's own sentence: it is masked,
+//! shown in logs and summaries, and never kept in a manifest or a table.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -17,6 +18,8 @@ pub enum ErrorKind {
     Usage,
     /// The configuration is wrong, or the lake was written with another one.
     Config,
+    /// The file of a secret that is needed is missing, may not be read or holds none.
+    SecretUnreadable,
     /// The API refused the token (401).
     Unauthorized,
     /// The API refuses this object to this token or tariff (403).
@@ -91,6 +94,7 @@ pub struct Error {
     kind: ErrorKind,
     about: String,
     message: String,
+    said: Option<String>,
     hint: Option<String>,
     retry_after: Option<Duration>,
 }
@@ -103,6 +107,7 @@ impl Error {
             kind,
             about: one_line(about.into()),
             message: one_line(message.into()),
+            said: None,
             hint: None,
             retry_after: None,
         }
@@ -112,6 +117,13 @@ impl Error {
     #[must_use]
     pub fn hint(mut self, hint: impl Into<String>) -> Self {
         self.hint = Some(hint.into());
+        self
+    }
+
+    /// Adds what the other side said, in its own words; they must be masked by now.
+    #[must_use]
+    pub fn said(mut self, words: Option<String>) -> Self {
+        self.said = words.map(one_line);
         self
     }
 
@@ -132,9 +144,17 @@ impl Error {
         &self.about
     }
 
-    /// What happened, without the object and the hint: a manifest's `reason`.
+    /// What happened, in the program's own words, without the object and the hint: a manifest's `reason`.
     pub fn message(&self) -> &str {
         &self.message
+    }
+
+    /// What happened, and what the other side said: for logs and summaries.
+    pub fn told(&self) -> String {
+        match &self.said {
+            Some(words) => format!("{}: {words}", self.message),
+            None => self.message.clone(),
+        }
     }
 
     /// The pause that the other side asked for, when it did.
@@ -160,6 +180,7 @@ impl Error {
             ErrorKind::RateLimited | ErrorKind::Server | ErrorKind::Connection => !self.is_postponed(),
             ErrorKind::Usage
             | ErrorKind::Config
+            | ErrorKind::SecretUnreadable
             | ErrorKind::Unauthorized
             | ErrorKind::Forbidden
             | ErrorKind::NotFound
@@ -181,7 +202,7 @@ impl Error {
     /// The exit status of a command that ended with this error: the only place that decides this.
     pub fn exit_status(&self) -> ExitStatus {
         match self.kind {
-            ErrorKind::Usage | ErrorKind::Config => ExitStatus::Usage,
+            ErrorKind::Usage | ErrorKind::Config | ErrorKind::SecretUnreadable => ExitStatus::Usage,
             ErrorKind::Unauthorized
             | ErrorKind::Forbidden
             | ErrorKind::NotFound
@@ -211,7 +232,7 @@ fn one_line(text: String) -> String {
 
 impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}: {}", self.about, self.message)?;
+        write!(f, "{}: {}", self.about, self.told())?;
         if let Some(hint) = &self.hint {
             write!(f, " ({hint})")?;
         }
@@ -239,6 +260,18 @@ mod tests {
         );
         assert_eq!(error.exit_status(), ExitStatus::Nothing);
         assert!(!error.is_retryable());
+    }
+
+    #[test]
+    fn the_words_of_the_other_side_are_no_part_of_the_message() {
+        let error = Error::new(ErrorKind::Forbidden, "GET /spaces", "403 Forbidden")
+            .said(Some("no access\nfor you".into()))
+            .hint("ask");
+        assert_eq!(error.message(), "403 Forbidden");
+        assert_eq!(
+            error.and(", 2 attempts").to_string(),
+            "GET /spaces: 403 Forbidden, 2 attempts: no access\\u{a}for you (ask)"
+        );
     }
 
     #[test]

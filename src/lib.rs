@@ -16,6 +16,7 @@ pub mod lake;
 pub mod lenient;
 pub mod metrics;
 pub mod mp4;
+pub mod owner;
 pub mod printable;
 pub mod runlog;
 pub mod serve;

@@ -42,7 +42,7 @@ pub struct StateLabels {
 /// Of what is missing: what it is and how old its day is.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub struct PendingLabels {
-    /// `call`, `report`, `recording`, `listing`.
+    /// `call`, `report`, `recording`, `listing`, and `build` for days whose tables were not built.
     pub what: &'static str,
     /// `1d`, `3d`, `7d`, `older`: the age of the day at most.
     pub age: &'static str,
@@ -92,7 +92,7 @@ pub struct CallLabels {
 pub struct WebhookLabels {
     /// The event's name, `other` for one that the guide does not list, `none` for a body that is not ours.
     pub event: &'static str,
-    /// `kept`, `known`, `noted`, `forged`, `malformed`, `failed`.
+    /// `kept`, `known`, `noted`, `forged`, `unreadable` (the secret), `malformed`, `failed`.
     pub result: &'static str,
 }
 
@@ -103,6 +103,13 @@ pub struct ServedLabels {
     pub route: &'static str,
     /// The status.
     pub status: u16,
+}
+
+/// Of secrets: their key.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct SecretLabels {
+    /// `api.token`, `serve.token`, `webhook.secret`.
+    pub secret: &'static str,
 }
 
 /// The program itself.
@@ -153,6 +160,8 @@ pub struct Metrics {
     pub build_seconds: Histogram,
     /// Webhooks received.
     pub webhooks: Family<WebhookLabels, Counter>,
+    /// Files of secrets that can't be read.
+    pub secrets_unreadable: Family<SecretLabels, Gauge>,
     /// Events that wait for their work.
     pub events_waiting: Gauge,
     /// Jobs that wait.
@@ -205,6 +214,7 @@ impl Metrics {
             store_seconds: Family::new_with_constructor(fast),
             build_seconds: Histogram::new(FAST),
             webhooks: Family::default(),
+            secrets_unreadable: Family::default(),
             events_waiting: Gauge::default(),
             queued_jobs: Gauge::default(),
             paused: Gauge::default(),
@@ -242,6 +252,7 @@ impl Metrics {
         r.register("store_call_seconds", "How long the store took", self.store_seconds.clone());
         r.register("build_seconds", "How long building a day's tables took", self.build_seconds.clone());
         r.register("webhooks", "Webhooks received, by event and what became of them", self.webhooks.clone());
+        r.register("secrets_unreadable", "Files of secrets that are configured and can't be read, by key", self.secrets_unreadable.clone());
         r.register("events_waiting", "Events of webhooks that wait for their work", self.events_waiting.clone());
         r.register("queued_jobs", "Runs and backfills that wait for their turn", self.queued_jobs.clone());
         r.register("paused", "Whether the queue is paused, so that nothing new begins: 1 or 0", self.paused.clone());

@@ -86,7 +86,8 @@ impl Client {
     /// A client. When `cancel` is cancelled, nothing new is sent and what is in flight gets a short grace.
     ///
     /// # Errors
-    /// `Config`: no URL, a token that no header can carry, or no CA certificates on this machine.
+    /// `Config`: no URL, a token that no header can carry, or no CA certificates on this machine; `SecretUnreadable`: the
+    /// token's file can't be read.
     pub fn new(config: &config::Api, cancel: CancellationToken) -> Result<Self> {
         Self::tuned(config, cancel, Tuning::default())
     }
@@ -109,6 +110,14 @@ impl Client {
         Ok(Self {
             sender: Arc::new(Sender::new(config, cancel, tuning, names)?),
         })
+    }
+
+    /// Takes the token of another configuration, for this client and those beside it; tells whether it is another one.
+    ///
+    /// # Errors
+    /// `SecretUnreadable`, `Config`: then the token in force stays.
+    pub fn renew_token(&self, config: &config::Api) -> Result<bool> {
+        self.sender.credential().replace(config)
     }
 
     /// A client beside this one, with its own end and its own count of what it sends: both together keep the

@@ -1,7 +1,7 @@
 //! The vendor's API: what can be asked, what an answer means, and the one sender.
 //!
-//! `export` and `cli` call [`Client`]; `simulator` may use the wire types. Everything but `sender`, `body`, `download` and
-//! the face of all, `client`, is pure: `request` builds requests, `wire` and `answer` read answers, `paging` decides
+//! `export` and `cli` call [`Client`]; `simulator` may use the wire types. Everything but `sender`, `body`, `download`,
+//! `credential` and the face of all, `client`, is pure: `request` builds requests, `wire` and `answer` read answers, `paging` decides
 //! whether to ask on, `retry`, `pace` and `throttle` when, `problem` how a failure is told.
 //!
 //! What an error here says is safe to log: no body, token, query or signed URL.
@@ -11,6 +11,7 @@ mod body;
 mod circuit;
 mod circuits;
 mod client;
+mod credential;
 mod download;
 mod encoding;
 mod envelope;

@@ -1,7 +1,7 @@
 //! How a failure is told: status → kind and hint, and texts that are safe to log. Pure; `client` and `download` call it.
 //!
-//! An API's or a library's own words are bounded, stripped of control characters, of the token, of e-mail addresses and
-//! telephone numbers, and of anything after a URL's `?`, where signatures stand.
+//! An API's or a library's own words are bounded, stripped of control characters and of the token, and masked as
+//! [`without_secrets`] does. They stand apart from the error's message, which is kept in manifests and tables.
 
 use std::error::Error as StdError;
 use std::time::Duration;
@@ -13,11 +13,13 @@ use serde_json::Value;
 
 use super::guard::Refusal;
 use super::retry;
-use crate::printable::{escaped, is_printable, without_contacts};
+use crate::printable::{MASK, escaped, is_printable, without_secrets};
 use crate::{Error, ErrorKind, lenient};
 
 /// Characters of the API's own words that are repeated.
 const LONGEST_WORDS: usize = 200;
+/// Characters of an error's code.
+const LONGEST_CODE: usize = 40;
 /// Characters of an id that are repeated.
 const LONGEST_ID: usize = 64;
 
@@ -60,42 +62,18 @@ pub(super) fn words(text: &str, token: &str) -> String {
     let masked = if token.is_empty() {
         text.to_owned()
     } else {
-        text.replace(token, "***")
+        text.replace(token, MASK)
     };
     let clean: String = masked
         .chars()
         .map(|c| if is_printable(c) { c } else { ' ' })
         .collect();
-    let unsigned: Vec<_> = clean.split_whitespace().map(without_query).collect();
-    let safe = without_contacts(&without_bearers(unsigned).join(" "));
+    let safe = without_secrets(&clean);
     let mut bounded: String = safe.chars().take(LONGEST_WORDS).collect();
     if safe.chars().nth(LONGEST_WORDS).is_some() {
         bounded.push('…');
     }
     bounded
-}
-
-/// Masks what stands after `Bearer`: also a token that is not ours may be somebody's.
-fn without_bearers(mut words: Vec<String>) -> Vec<String> {
-    let mut is_token = false;
-    for word in &mut words {
-        if std::mem::replace(&mut is_token, word.to_ascii_lowercase().ends_with("bearer")) {
-            "***".clone_into(word);
-        }
-    }
-    words
-}
-
-/// Cuts a URL before what may sign it, and takes away a password.
-fn without_query(word: &str) -> String {
-    let Some((start, rest)) = word.split_once("://") else {
-        return word.to_owned();
-    };
-    let plain = rest.split(['?', '#']).next().unwrap_or_default();
-    let host = plain.find('/').unwrap_or(plain.len());
-    let from = plain[..host].rfind('@').map_or(0, |at| at + 1);
-    let cut = if plain.len() < rest.len() { "?***" } else { "" };
-    format!("{start}://{}{cut}", &plain[from..])
 }
 
 /// What an answer's status means.
@@ -137,11 +115,10 @@ pub(super) fn refusal(
     {
         kind = ErrorKind::RateLimited;
     }
-    let mut message = status_text(status);
-    if let Some(said) = answer.and_then(|answer| said(&answer, token)) {
-        message = format!("{message}: {said}");
-    }
-    with_hint(Error::new(kind, about, message)).retry_after(asked_pause(headers))
+    let Said { words, code } = answer.map(|answer| said(&answer, token)).unwrap_or_default();
+    let message = with_code(&status_text(status), code);
+    let error = Error::new(kind, about, message).said(words);
+    with_hint(error).retry_after(asked_pause(headers))
 }
 
 fn with_hint(error: Error) -> Error {
@@ -183,9 +160,10 @@ pub(super) fn hidden_error(
         return None;
     }
     let kind = by_code.unwrap_or(ErrorKind::Server);
-    let what = said(&answer, token).unwrap_or_else(|| "without a word".into());
-    let message = format!("answered an error as {}: {what}", status_text(status));
-    Some(with_hint(Error::new(kind, about, message)).retry_after(asked_pause(headers)))
+    let Said { words, code } = said(&answer, token);
+    let message = with_code(&format!("answered an error as {}", status_text(status)), code);
+    let error = Error::new(kind, about, message).said(words);
+    Some(with_hint(error).retry_after(asked_pause(headers)))
 }
 
 fn is_nothing(value: &Value) -> bool {
@@ -233,8 +211,17 @@ fn kind_of_code(code: &Value) -> Option<ErrorKind> {
     }
 }
 
+/// What an error of the API says.
+#[derive(Default)]
+struct Said {
+    /// Its words, masked.
+    words: Option<String>,
+    /// Its code, where that is a word or a number and not a text.
+    code: Option<String>,
+}
+
 /// The API's own words and code: `message` and `code`, or OAuth's `error` and `error_description`.
-fn said(answer: &Value, token: &str) -> Option<String> {
+fn said(answer: &Value, token: &str) -> Said {
     let inner = answer.get("error").filter(|inner| inner.is_object());
     let answer = inner.unwrap_or(answer);
     let text = |field: &str| {
@@ -248,15 +235,27 @@ fn said(answer: &Value, token: &str) -> Option<String> {
         };
         Some(words(&text, token)).filter(|text| !text.is_empty())
     };
-    let message = text("message").or_else(|| text("error_description"));
-    let code = ["code", "statusCode", "status", "error"]
+    let mut codes = ["code", "statusCode", "status", "error"]
         .into_iter()
-        .find_map(text);
-    match (message, code) {
-        (Some(message), Some(code)) => Some(format!("{message} (code {code})")),
-        (Some(message), None) => Some(message),
-        (None, Some(code)) => Some(format!("code {code}")),
-        (None, None) => None,
+        .filter_map(text);
+    Said {
+        words: text("message").or_else(|| text("error_description")),
+        code: codes.next().filter(|code| is_code(code)),
+    }
+}
+
+/// Whether a code is one: what else stands there may be anybody's.
+fn is_code(code: &str) -> bool {
+    code.len() <= LONGEST_CODE
+        && code
+            .chars()
+            .all(|c| c.is_ascii_alphanumeric() || "_-.".contains(c))
+}
+
+fn with_code(what: &str, code: Option<String>) -> String {
+    match code {
+        Some(code) => format!("{what} (code {code})"),
+        None => what.to_owned(),
     }
 }
 
@@ -440,13 +439,17 @@ mod tests {
         ]
         .map(|error| error.to_string());
         insta::assert_snapshot!(texts.join("\n"), @r"
-        GET rooms of space 60d5: 401 Unauthorized: jwt expired (code 4010) (check api.token, or make a new personal token)
-        GET rooms of space 60d5: 403 Forbidden: No access (code forbidden)
+        GET rooms of space 60d5: 401 Unauthorized (code 4010): jwt expired (check api.token, or make a new personal token)
+        GET rooms of space 60d5: 403 Forbidden (code forbidden): No access
         GET rooms of space 60d5: 422 Unprocessable Entity: date is wrong; roomId is wrong
         GET rooms of space 60d5: 404 Not Found
         GET rooms of space 60d5: 302 Found (check api.base_url: the API itself does not redirect here)
-        GET rooms of space 60d5: 599: code 7
+        GET rooms of space 60d5: 599 (code 7)
         ");
+        assert_eq!(
+            refused(403, r#"{"message":"Anna","code":"for Anna"}"#).message(),
+            "403 Forbidden"
+        );
     }
 
     #[test]
@@ -465,7 +468,7 @@ mod tests {
         let text = refused(400, body).to_string();
         assert_eq!(
             text,
-            "GET rooms of space 60d5: 400 Bad Request: Bearer *** see https://h/x?*** and (http://h?*** (code ***)"
+            "GET rooms of space 60d5: 400 Bad Request: Bearer *** see https://h/x?*** and (http://h?***"
         );
     }
 
@@ -482,11 +485,8 @@ mod tests {
     #[test]
     fn a_token_in_others_words_is_masked_whosever_it_is() {
         assert_eq!(
-            words(
-                "header «Authorization: bearer 0ther-t0ken» or Bearer\nt0ken is refused",
-                "t0ken"
-            ),
-            "header «Authorization: bearer *** or Bearer *** is refused"
+            words("bearer 0ther-t0ken or Bearer\nt0ken is refused", "t0ken"),
+            "bearer *** or Bearer *** is refused"
         );
     }
 

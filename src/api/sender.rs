@@ -21,6 +21,7 @@ use super::answer::{self, Answer};
 use super::body;
 use super::circuits::{Circuits, Place};
 use super::client::{Limited, Stats, Tuning};
+use super::credential::{Credential, Token};
 use super::download;
 use super::gate::Gate;
 use super::guard::Guard;
@@ -30,7 +31,7 @@ use super::problem::{self, Peer};
 use super::request::{Kind, List, Request};
 use super::retry::Backoff;
 use super::throttle::{RateMeter, Refusal, Throttle};
-use crate::config::{self, Secret};
+use crate::config;
 use crate::metrics::METRICS;
 use crate::{Error, ErrorKind, Result};
 
@@ -60,7 +61,8 @@ pub(super) struct Sender {
     blobs: reqwest::Client,
     local_blobs: reqwest::Client,
     base: Url,
-    token: Secret,
+    /// Shared with the clients beside.
+    credential: Arc<Credential>,
     /// For one answer of the API, or one piece of a download.
     timeout: Duration,
     retries: u32,
@@ -101,7 +103,7 @@ impl Sender {
         let http = if is_local(&base) { local() } else { builder() };
         let http = http
             .redirect(redirect::Policy::none())
-            .default_headers(default_headers(&config.token)?);
+            .default_headers(default_headers());
         let guard = Guard::new(&base, names);
         let guarded = |builder: reqwest::ClientBuilder| {
             build(builder.redirect(guard.redirects()).dns_resolver(guard.names()))
@@ -116,7 +118,7 @@ impl Sender {
             blobs,
             local_blobs,
             base,
-            token: config.token.clone(),
+            credential: Arc::new(Credential::new(config)?),
             timeout: *config.timeout,
             retries: config.retries,
             gate: Arc::new(Gate::new(config.concurrency)),
@@ -143,7 +145,7 @@ impl Sender {
             blobs: self.blobs.clone(),
             local_blobs: self.local_blobs.clone(),
             base: self.base.clone(),
-            token: self.token.clone(),
+            credential: Arc::clone(&self.credential),
             timeout: self.timeout,
             retries: self.retries,
             gate: Arc::clone(&self.gate),
@@ -404,14 +406,16 @@ impl Sender {
     async fn exchange(&self, request: &Request, most: usize, seen: &OnceLock<(u16, Sign)>) -> Result<Answer> {
         let (about, sent_at) = (request.about(), Instant::now());
         let url = request.url(&self.base);
-        let mut sending = self.http.request(request.method(), url.clone());
-        if let Some(body) = request.body() {
-            let json = HeaderValue::from_static("application/json");
-            sending = sending.header(CONTENT_TYPE, json).body(body);
+        let mut token = self.credential.current();
+        let mut response = self.send(request, &url, &token).await?;
+        while response.status() == StatusCode::UNAUTHORIZED
+            && let Some(another) = self.credential.renewed(&token)
+        {
+            self.requests.fetch_add(1, Ordering::Relaxed);
+            token = another;
+            response = self.send(request, &url, &token).await?;
         }
-        let sent = sending.send().await;
-        let token = self.token.expose();
-        let mut response = sent.map_err(|error| problem::transport(about, error, token, Peer::Api))?;
+        let token = token.expose();
         let status = response.status();
         let sign = match status {
             StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE => Sign::SlowDown,
@@ -446,6 +450,24 @@ impl Sender {
             framed,
             body,
         })
+    }
+
+    async fn send(&self, request: &Request, url: &Url, token: &Token) -> Result<reqwest::Response> {
+        let mut sending = self.http.request(request.method(), url.clone());
+        if let Some(header) = token.header() {
+            sending = sending.header(AUTHORIZATION, header);
+        }
+        if let Some(body) = request.body() {
+            let json = HeaderValue::from_static("application/json");
+            sending = sending.header(CONTENT_TYPE, json).body(body);
+        }
+        let sent = sending.send().await;
+        sent.map_err(|error| problem::transport(request.about(), error, token.expose(), Peer::Api))
+    }
+
+    /// See [`Client::renew_token`](super::Client::renew_token).
+    pub(super) fn credential(&self) -> &Credential {
+        &self.credential
     }
 
     fn note_clock(&self, headers: &HeaderMap) {
@@ -502,21 +524,8 @@ fn build(builder: reqwest::ClientBuilder) -> Result<reqwest::Client> {
     builder.build().map_err(|error| not_built(&error))
 }
 
-fn default_headers(token: &Secret) -> Result<HeaderMap> {
-    let mut headers = HeaderMap::new();
-    headers.insert(ACCEPT_ENCODING, HeaderValue::from_static("identity"));
-    if !token.is_empty() {
-        let mut value = HeaderValue::try_from(format!("Bearer {}", token.expose())).map_err(|_| {
-            Error::new(
-                ErrorKind::Config,
-                "api.token",
-                "has characters that no header can carry",
-            )
-        })?;
-        value.set_sensitive(true);
-        headers.insert(AUTHORIZATION, value);
-    }
-    Ok(headers)
+fn default_headers() -> HeaderMap {
+    HeaderMap::from_iter([(ACCEPT_ENCODING, HeaderValue::from_static("identity"))])
 }
 
 fn not_built(error: &reqwest::Error) -> Error {

@@ -9,7 +9,9 @@ use crate::api::{Client, Space};
 use crate::config::Config;
 use crate::export;
 use crate::printable::escaped;
+use crate::serve::notify::last_deliveries;
 use crate::serve::schedule;
+use crate::serve::webhook::secrets;
 use crate::store;
 use crate::{ExitStatus, Result};
 
@@ -67,6 +69,7 @@ pub(super) async fn run(context: &Context) -> Result<ExitStatus> {
     let findings = Findings::default();
     let token = config.require_token().map(|_| ());
     findings.good("configuration", &format!("valid; timezone {}", config.timezone))?;
+    check_secrets(&config, &findings)?;
     token?;
     let mapping = export::mapping(&config).inspect_err(|error| {
         // The error itself is told where all are; here it stands among what was looked at.
@@ -87,6 +90,18 @@ pub(super) async fn run(context: &Context) -> Result<ExitStatus> {
     } else {
         ExitStatus::Done
     })
+}
+
+/// Looks at the secrets of the daemon. The API's token is everybody's: without it there is nothing to check.
+fn check_secrets(config: &Config, findings: &Findings) -> Result<()> {
+    let serve = config.serve.read_token().err();
+    for error in serve.into_iter().chain(secrets::unreadable(&config.webhook)) {
+        findings.bad("secrets", &error.to_string())?;
+    }
+    for weakness in config.weaknesses() {
+        findings.tell(Verdict::Doubtful, "security", &weakness)?;
+    }
+    Ok(())
 }
 
 fn next_runs(config: &Config) -> Result<String> {
@@ -169,7 +184,8 @@ async fn check_store(config: &Config, findings: &Findings) -> Result<()> {
         if let Some(info) = export::read_store_info(&*store).await? {
             info.check_zone(config.timezone)?;
         }
-        store.conditional_writes().await
+        tell_of_notifications(&*store, findings).await?;
+        store.probe().await.map(|dialect| dialect.conditional_writes)
     };
     match outcome.await {
         Ok(true) => findings.good("store", &format!("{} can be written", config.store.url)),
@@ -182,6 +198,19 @@ async fn check_store(config: &Config, findings: &Findings) -> Result<()> {
         ),
         Err(error) => findings.bad("store", &error.to_string()),
     }
+}
+
+/// Tells how the last notifications went.
+async fn tell_of_notifications(store: &dyn store::Store, findings: &Findings) -> Result<()> {
+    for (key, delivery) in last_deliveries(store).await? {
+        let verdict = if delivery.delivered {
+            Verdict::Good
+        } else {
+            Verdict::Doubtful
+        };
+        findings.tell(verdict, &key, &delivery.for_people())?;
+    }
+    Ok(())
 }
 
 /// Looks whether the feeds of lesson data are there.

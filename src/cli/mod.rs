@@ -8,7 +8,9 @@ mod completions;
 mod config;
 mod demo;
 mod fit;
+mod health;
 mod meta;
+mod notify;
 mod output;
 mod rebuild;
 mod run;
@@ -27,6 +29,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::config::{Config, Source};
 use crate::dates;
+use crate::printable::escaped_lines;
 use crate::{Error, ErrorKind, ExitStatus, Result};
 
 /// Copies what happened in teleboss / livedigital rooms into a data lake: Parquet tables and MP4 files in S3 or in a
@@ -34,7 +37,7 @@ use crate::{Error, ErrorKind, ExitStatus, Result};
 #[derive(Debug, Parser)]
 #[command(name = "telelake", version, about, after_help = EXIT_STATUSES, max_term_width = 100)]
 pub struct Cli {
-    /// The configuration file [default: ./telelake.toml where it exists]
+    /// The configuration file [default: ./telelake.toml, else /etc/telelake/telelake.toml, where there is one]
     #[arg(
         long,
         global = true,
@@ -94,9 +97,11 @@ enum Command {
     Status(status::Args),
     Verify(verify::Args),
     Check(check::Args),
+    Health(health::Args),
     Schema(schema::Args),
     Meta(meta::Args),
     Webhook(webhook::Args),
+    Notify(notify::Args),
     Simulate(simulate::Args),
     Config(config::Args),
     Completions(completions::Args),
@@ -174,7 +179,9 @@ async fn dispatch(context: &Context, command: Command) -> Result<ExitStatus> {
         Command::Verify(args) => verify::run(context, args).await,
         Command::Meta(args) => meta::run(context, args).await,
         Command::Webhook(args) => webhook::run(context, args).await,
+        Command::Notify(args) => notify::run(context, &args).await,
         Command::Check(_) => check::run(context).await,
+        Command::Health(_) => health::run(context).await,
         Command::Schema(args) => schema::run(context, &args),
         Command::Simulate(args) => simulate::run(context, args).await,
         Command::Config(args) => config::run(context, &args),
@@ -216,10 +223,10 @@ async fn signal() -> bool {
     }
 }
 
-/// Writes to stdout; a reader that went away (`| head`) is no error.
+/// Writes to stdout, with what steers a terminal escaped; a reader that went away (`| head`) is no error.
 fn print(text: &str) -> Result<()> {
     use std::io::Write;
-    match std::io::stdout().write_all(text.as_bytes()) {
+    match std::io::stdout().write_all(escaped_lines(text).as_bytes()) {
         Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => {
             Err(Error::new(ErrorKind::Internal, "stdout", error.to_string()))
         }

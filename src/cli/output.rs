@@ -1,5 +1,6 @@
 //! What people and machines see: logs and progress on stderr, JSON on stdout.
 
+use std::borrow::Cow;
 use std::io::{IsTerminal, Write};
 use std::sync::Arc;
 use std::time::Duration;
@@ -15,6 +16,7 @@ use tracing_subscriber::{Layer, fmt};
 
 use super::LogFormat;
 use crate::export::Progress;
+use crate::printable::{escaped_but, escaped_json, escaped_lines};
 use crate::runlog::RunLogs;
 use crate::{Error, ErrorKind, Result};
 
@@ -44,7 +46,12 @@ impl Terminal {
             .with_target("telelake", level)
             // Who did what is written down however quiet the rest is.
             .with_target("telelake::audit", level.max(LevelFilter::INFO));
-        let writer = Stderr(bars.clone());
+        let has_colours = format == LogFormat::Text && std::io::stderr().is_terminal();
+        let writer = Stderr {
+            bars: bars.clone(),
+            format,
+            has_colours,
+        };
         let layer = match format {
             LogFormat::Json => fmt::layer()
                 .json()
@@ -53,7 +60,7 @@ impl Terminal {
                 .boxed(),
             LogFormat::Text => fmt::layer()
                 .with_target(false)
-                .with_ansi(std::io::stderr().is_terminal())
+                .with_ansi(has_colours)
                 .with_writer(writer)
                 .boxed(),
         };
@@ -66,14 +73,31 @@ impl Terminal {
     }
 }
 
-/// A log line goes above the bars.
+/// A log line goes above the bars, with what steers a terminal escaped: others' texts may stand in it.
 #[derive(Clone)]
-struct Stderr(MultiProgress);
+struct Stderr {
+    bars: MultiProgress,
+    format: LogFormat,
+    has_colours: bool,
+}
+
+impl Stderr {
+    fn safe<'l>(&self, line: &'l str) -> Cow<'l, str> {
+        match self.format {
+            LogFormat::Json => escaped_json(line),
+            // The colours are the program's own: it escapes what of others looks like one.
+            LogFormat::Text if self.has_colours => escaped_but(line, &['\n', '\t', '\u{1b}']),
+            LogFormat::Text => escaped_lines(line),
+        }
+    }
+}
 
 impl Write for Stderr {
     fn write(&mut self, line: &[u8]) -> std::io::Result<usize> {
-        self.0
-            .suspend(|| std::io::stderr().write_all(line))
+        let text = String::from_utf8_lossy(line);
+        let safe = self.safe(&text);
+        self.bars
+            .suspend(|| std::io::stderr().write_all(safe.as_bytes()))
             .map(|()| line.len())
     }
 
@@ -177,7 +201,7 @@ async fn log(progress: &Progress) {
 pub(super) fn print_json(value: &impl Serialize) -> Result<()> {
     let line =
         serde_json::to_string(value).map_err(|e| Error::new(ErrorKind::Internal, "stdout", e.to_string()))?;
-    super::print(&format!("{line}\n"))
+    super::print(&format!("{}\n", escaped_json(&line)))
 }
 
 /// Lays rows out in columns that are as wide as their widest cell.

@@ -47,16 +47,16 @@ pub(super) async fn export(context: &Context, config: Config, job: &Job) -> Resu
     let progress = output::Watch::start(&context.terminal);
     let exporter = Exporter::new(
         config,
-        store,
+        std::sync::Arc::clone(&store),
         progress.counters(),
         &context.cancel,
         chrono::Utc::now(),
     )?;
     let summary = Box::pin(exporter.run(job)).await;
     progress.end();
-    if let Some(notifier) = notifier {
-        notifier.tell(job.command, &summary, &context.cancel).await;
-    }
+    notifier
+        .tell(job.command, &summary, &context.cancel, &*store)
+        .await;
     summary
 }
 

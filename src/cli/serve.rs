@@ -15,10 +15,10 @@ pub struct Args {
 }
 
 pub(super) async fn run(context: &Context, args: Args) -> Result<ExitStatus> {
-    let config = context.config()?;
+    let (config, source) = (context.config()?, context.source.clone());
     if args.once {
-        serve::run_once(config, &context.cancel).await
+        serve::run_once(config, source, &context.cancel).await
     } else {
-        serve::run(config, &context.cancel).await
+        serve::run(config, source, &context.cancel).await
     }
 }

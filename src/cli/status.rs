@@ -6,9 +6,10 @@ use chrono::NaiveDate;
 use serde::Serialize;
 
 use super::{Context, dates, output};
-use crate::export::{self, Coverage, DayStatus, Summary, never_looked_at};
+use crate::export::{self, Coverage, DayStatus, NOT_BUILT, Summary, never_looked_at};
 use crate::lake::manifest::{Quality, Status};
 use crate::printable::escaped;
+use crate::serve::notify::{Deliveries, last_deliveries};
 use crate::store;
 use crate::{ExitStatus, Result};
 
@@ -40,12 +41,15 @@ struct Report {
     /// Spans of dates that no run has looked at: the first and the last date of each.
     never_looked_at: Vec<(NaiveDate, NaiveDate)>,
     runs: Vec<Summary>,
+    /// How the last notifications went.
+    notifications: Deliveries,
 }
 
 pub(super) async fn run(context: &Context, args: Args) -> Result<ExitStatus> {
     let config = context.config()?;
     dates::check_reading(args.from, args.to)?;
     let store = store::open(&config.store).await?;
+    export::refuse_newer(&*store).await?;
     // Where no first date is asked for, some of the latest.
     let count = args.from.map_or(DATES, |_| usize::MAX);
     let today = dates::today(config.timezone);
@@ -59,6 +63,7 @@ pub(super) async fn run(context: &Context, args: Args) -> Result<ExitStatus> {
         never_looked_at: never_looked_at(today, args.from, args.to, &days),
         days,
         runs,
+        notifications: last_deliveries(&*store).await?,
     };
     if args.json {
         output::print_json(&report)?;
@@ -85,6 +90,16 @@ fn for_people(report: &Report) -> String {
                 "{unlisted} of them not listed whole yet: a run or backfill of their dates, once they are over, does that\n"
             ));
         }
+        let unbuilt = report
+            .days
+            .iter()
+            .filter(|day| !day.built && !day.is_damaged())
+            .count();
+        if unbuilt > 0 {
+            text.push_str(&format!(
+                "{unbuilt} of them landed but not built: the next run builds them; `telelake rebuild` with their dates does it now\n"
+            ));
+        }
         text.push_str(&join_quality(&report.days));
     }
     for (from, to) in &report.never_looked_at {
@@ -103,6 +118,10 @@ fn for_people(report: &Report) -> String {
     if report.runs.is_empty() {
         text.push_str("none\n");
     }
+    if !report.notifications.is_empty() {
+        text.push_str("\nlast notifications\n");
+        text.push_str(&super::notify::for_people(&report.notifications));
+    }
     text
 }
 
@@ -120,6 +139,19 @@ fn join_quality(days: &[Arc<DayStatus>]) -> String {
         all.unknown_roles,
         all.duplicate_external_ids
     )
+}
+
+/// How a day stands, in a word or two. A day whose tables are behind what was landed has a word of its own.
+fn state(day: &DayStatus) -> &'static str {
+    if day.complete {
+        "complete"
+    } else if !day.listed {
+        "not listed whole"
+    } else if day.built {
+        "NOT COMPLETE"
+    } else {
+        "NOT BUILT"
+    }
 }
 
 fn table(days: &[Arc<DayStatus>]) -> String {
@@ -161,14 +193,11 @@ fn table(days: &[Arc<DayStatus>]) -> String {
                     (day.records_lost, "lost"),
                 ],
             ),
-            if day.complete {
-                "complete".into()
-            } else if day.listed {
-                "NOT COMPLETE".into()
-            } else {
-                "not listed whole".into()
-            },
+            state(day).into(),
         ]);
+        if !day.built && !day.is_damaged() {
+            rows.push(vec![String::new(), format!("  {NOT_BUILT}")]);
+        }
         if day.space_missed {
             rows.push(vec![
                 String::new(),

@@ -1,19 +1,20 @@
-//! Where the configuration comes from: a TOML file, the environment laid over it, and files of secrets.
+//! Where the configuration comes from: a TOML file, and the environment laid over it.
 
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
 use toml::{Table, Value};
 
-use super::{Config, Secret, nearest, token};
+use super::secret::{self, Folders};
+use super::{Config, nearest};
 use crate::{Error, ErrorKind, Result};
 
 /// The environment's prefix: `TELELAKE_<SECTION>__<KEY>`.
 const PREFIX: &str = "TELELAKE_";
 /// Variables of that prefix that are no configuration keys.
 const NOT_KEYS: [&str; 2] = ["TELELAKE_CONFIG", "TELELAKE_LOG_FORMAT"];
-/// The file that is read when none is named and it exists.
-const DEFAULT_FILE: &str = "telelake.toml";
+/// When no file is named, the first of these that exists is read.
+const DEFAULT_FILES: [&str; 2] = ["telelake.toml", "/etc/telelake/telelake.toml"];
 /// Keys that there were, by their last name, and what became of them.
 const GONE: [(&str, &str); 1] = [(
     "window_days",
@@ -32,10 +33,10 @@ pub struct Source {
 }
 
 impl Source {
-    /// `file` (from the command line or `$TELELAKE_CONFIG`), `./telelake.toml` where that is not given, and the
-    /// process's environment.
+    /// `file` (from the command line or `$TELELAKE_CONFIG`), else `./telelake.toml`, else the machine's
+    /// `/etc/telelake/telelake.toml`, and the process's environment.
     pub fn of_process(file: Option<PathBuf>) -> Self {
-        let file = file.or_else(|| Path::new(DEFAULT_FILE).exists().then(|| DEFAULT_FILE.into()));
+        let file = file.or_else(|| first_there(DEFAULT_FILES.map(PathBuf::from)));
         Self::new(file, std::env::vars_os())
     }
 
@@ -54,6 +55,11 @@ impl Source {
         }
         source
     }
+}
+
+/// The first file that is there. One that this user may not look for counts, so that reading it says so.
+fn first_there(files: impl IntoIterator<Item = PathBuf>) -> Option<PathBuf> {
+    files.into_iter().find(|file| file.try_exists().unwrap_or(true))
 }
 
 impl Config {
@@ -85,12 +91,7 @@ impl Config {
         let mut config: Config = table
             .try_into()
             .map_err(|e: toml::de::Error| refused("configuration".into(), one_line(e.message())))?;
-        let api = &mut config.api;
-        read_token("api.token", &mut api.token, &api.token_file)?;
-        let serve = &mut config.serve;
-        read_token("serve.token", &mut serve.token, &serve.token_file)?;
-        let webhook = &mut config.webhook;
-        read_secret("webhook.secret", &mut webhook.secret, &webhook.secret_file)?;
+        secret::prepare(&mut config, &Folders::new(source.file.as_deref(), &source.env))?;
         config.validate()?;
         Ok(config)
     }
@@ -100,8 +101,13 @@ impl Config {
 fn read_file(path: &Path, template: &Table) -> Result<Table> {
     let about = path.display().to_string();
     let text = std::fs::read_to_string(path).map_err(|e| {
-        Error::new(ErrorKind::Config, about.clone(), e.to_string())
-            .hint("`telelake config example` prints one to start from")
+        let hint = match e.kind() {
+            std::io::ErrorKind::PermissionDenied => {
+                "run as the user of the daemon: `sudo -u telelake telelake …`"
+            }
+            _ => "`telelake config example` prints one to start from",
+        };
+        Error::new(ErrorKind::Config, about.clone(), e.to_string()).hint(hint)
     })?;
     let at = |e: &toml::de::Error| match e.span() {
         Some(span) => format!(
@@ -259,54 +265,6 @@ fn list(key: &str, text: &str) -> std::result::Result<Value, String> {
     ))
 }
 
-/// Takes a token from its file, where one is named, and takes off what is no part of a token.
-fn read_token(key: &str, token: &mut Secret, file: &str) -> Result<()> {
-    let (about, text) = match read_beside(key, token, file)? {
-        Some(text) => (format!("{key}_file {file}"), text),
-        None => (key.to_owned(), token.expose().to_owned()),
-    };
-    let clean = token::clean(&text).map_err(|why| {
-        Error::new(ErrorKind::Config, about.clone(), why).hint("put the token there alone, on one line")
-    })?;
-    *token = Secret::new(clean);
-    refuse_empty(about, token, file)
-}
-
-fn read_secret(key: &str, secret: &mut Secret, file: &str) -> Result<()> {
-    let text = read_beside(key, secret, file)?;
-    *secret = Secret::new(text.as_deref().unwrap_or(secret.expose()));
-    refuse_empty(format!("{key}_file {file}"), secret, file)
-}
-
-fn refuse_empty(about: String, secret: &Secret, file: &str) -> Result<()> {
-    if secret.is_empty() && !file.is_empty() {
-        return Err(Error::new(ErrorKind::Config, about, "is empty"));
-    }
-    Ok(())
-}
-
-/// The text of a secret's file; none where no file is named.
-fn read_beside(key: &str, secret: &Secret, file: &str) -> Result<Option<String>> {
-    if file.is_empty() {
-        return Ok(None);
-    }
-    if !secret.is_empty() {
-        return Err(
-            Error::new(ErrorKind::Config, key, format!("and {key}_file are both set"))
-                .hint("keep one of them"),
-        );
-    }
-    let refuse = |why: String| Error::new(ErrorKind::Config, format!("{key}_file {file}"), why);
-    let bytes = std::fs::read(file).map_err(|e| refuse(e.to_string()))?;
-    let text = String::from_utf8(bytes).map_err(|e| {
-        let is_utf16 = [[0xff, 0xfe], [0xfe, 0xff]]
-            .iter()
-            .any(|mark| e.as_bytes().starts_with(mark));
-        refuse(if is_utf16 { "is UTF-16" } else { "is not UTF-8" }.into()).hint("save it as UTF-8")
-    })?;
-    Ok(Some(text))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -327,6 +285,18 @@ mod tests {
             env,
             unreadable: Vec::new(),
         })
+    }
+
+    #[test]
+    fn the_file_of_the_working_directory_goes_before_that_of_the_machine() {
+        let folder = tempfile::tempdir().expect("folder");
+        let (here, machine) = (folder.path().join("here"), folder.path().join("machine"));
+        let found = || first_there([here.clone(), machine.clone()]);
+        assert_eq!(found(), None);
+        std::fs::write(&machine, "").expect("written");
+        assert_eq!(found().as_ref(), Some(&machine));
+        std::fs::write(&here, "").expect("written");
+        assert_eq!(found().as_ref(), Some(&here));
     }
 
     #[test]
@@ -477,7 +447,7 @@ mod tests {
         let file = path.to_str().expect("UTF-8");
         let read = |bytes: &[u8]| {
             std::fs::write(&path, bytes).expect("written");
-            load(None, &[("TELELAKE_API__TOKEN_FILE", file)])
+            load(None, &[("TELELAKE_API__TOKEN_FILE", file)])?.require_token()
         };
         for text in [
             "\u{feff}abc.d-1\r\n",
@@ -485,10 +455,7 @@ mod tests {
             "Bearer abc.d-1\n",
             " 'Bearer abc.d-1' ",
         ] {
-            assert_eq!(
-                read(text.as_bytes()).expect("loads").api.token.expose(),
-                "abc.d-1"
-            );
+            assert_eq!(read(text.as_bytes()).expect("reads").expose(), "abc.d-1");
         }
         for (bytes, why) in [
             (&b"abc d-1"[..], "white space as character 4 of 7"),
@@ -519,18 +486,11 @@ mod tests {
         std::fs::write(&path, "from-file\n").expect("written");
         let file = path.to_str().expect("UTF-8");
         let config = load(None, &[("TELELAKE_API__TOKEN_FILE", file)]).expect("loads");
-        assert_eq!(config.api.token.expose(), "from-file");
+        assert_eq!(config.require_token().expect("reads").expose(), "from-file");
         let both = load(
             None,
             &[("TELELAKE_API__TOKEN_FILE", file), ("TELELAKE_API__TOKEN", "x")],
         );
         assert!(both.expect_err("both").to_string().contains("api.token_file"));
-        let missing = load(None, &[("TELELAKE_API__TOKEN_FILE", "/does/not/exist")]);
-        assert!(
-            missing
-                .expect_err("missing")
-                .to_string()
-                .contains("/does/not/exist")
-        );
     }
 }

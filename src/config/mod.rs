@@ -1,10 +1,12 @@
 //! The configuration: what every key means, its default, and the checks that need no request.
 //!
-//! Pure but for [`Config::load`] (in `load`), which reads the file, the files of secrets and the environment.
+//! Pure but for [`Config::load`] (in `load`), which reads the file and the environment, and the files of secrets (in
+//! `secret`), which are read when they are needed.
 //! `config/telelake.example.toml` says the same to users; a test holds the two together.
 
 mod load;
 mod nearest;
+mod secret;
 mod token;
 mod values;
 mod zone;
@@ -16,7 +18,8 @@ use chrono_tz::Tz;
 use serde::{Deserialize, Serialize};
 
 pub use load::Source;
-pub use values::{Bytes, Duration, Secret};
+pub use secret::read_text;
+pub use values::{Bytes, Duration, Network, Secret};
 
 use crate::{Error, ErrorKind, Result};
 
@@ -72,7 +75,7 @@ pub struct Api {
     pub base_url: String,
     /// The personal token.
     pub token: Secret,
-    /// A file that holds the token.
+    /// A file that holds the token; a bare name is looked for in `$CREDENTIALS_DIRECTORY`, then beside the configuration.
     pub token_file: String,
     /// Requests in flight at most.
     pub concurrency: usize,
@@ -272,9 +275,11 @@ impl Default for Schedule {
 pub struct Serve {
     /// Address and port.
     pub listen: String,
+    /// Reverse proxies whose word on the client's address is taken.
+    pub trusted_proxies: Vec<Network>,
     /// Needed for any other address than loopback.
     pub token: Secret,
-    /// A file that holds the token.
+    /// A file that holds the token; a bare name is looked for in `$CREDENTIALS_DIRECTORY`, then beside the configuration.
     pub token_file: String,
 }
 
@@ -282,6 +287,7 @@ impl Default for Serve {
     fn default() -> Self {
         Self {
             listen: "127.0.0.1:8080".into(),
+            trusted_proxies: Vec::new(),
             token: Secret::default(),
             token_file: String::new(),
         }
@@ -337,6 +343,32 @@ impl Default for Notify {
 
 fn is_http(url: &str) -> bool {
     reqwest::Url::parse(url).is_ok_and(|url| matches!(url.scheme(), "http" | "https") && url.has_host())
+}
+
+/// A token that is guessed at over a network has this many characters at least, and [`LEAST_DIFFERENT`] different ones.
+const LEAST_CHARACTERS: usize = 16;
+const LEAST_DIFFERENT: usize = 6;
+
+/// Why a secret is too weak, if it is.
+fn weakness(secret: &Secret) -> Option<String> {
+    let text = secret.expose();
+    let different: std::collections::BTreeSet<char> = text.chars().collect();
+    let length = text.chars().count();
+    if length < LEAST_CHARACTERS {
+        return Some(format!("has {length} characters, fewer than {LEAST_CHARACTERS}"));
+    }
+    (different.len() < LEAST_DIFFERENT).then(|| format!("has only {} different characters", different.len()))
+}
+
+/// Whether what goes to a URL can be read by others on its way.
+fn is_in_clear(url: &str) -> bool {
+    let is_here = |url: &reqwest::Url| {
+        url.host_str().is_some_and(|host| {
+            let host = host.trim_start_matches('[').trim_end_matches(']');
+            host == "localhost" || host.parse::<std::net::IpAddr>().is_ok_and(|ip| ip.is_loopback())
+        })
+    };
+    reqwest::Url::parse(url).is_ok_and(|url| url.scheme() == "http" && !is_here(&url))
 }
 
 /// Whether a URL carries what must not be printed.
@@ -409,35 +441,107 @@ impl Config {
         Ok(())
     }
 
+    /// The address of the daemon.
+    ///
+    /// # Errors
+    /// `Config`: it is none.
+    pub fn listen(&self) -> Result<SocketAddr> {
+        self.serve.listen.parse().map_err(|_| {
+            Error::new(
+                ErrorKind::Config,
+                "serve.listen",
+                "is not an address and port such as 127.0.0.1:8080",
+            )
+        })
+    }
+
     /// Where the daemon listens.
     ///
     /// # Errors
-    /// `Config`: no address, or one that others can reach without a token to keep them out.
+    /// `Config`: no address, or one that others can reach without a strong token to keep them out; `SecretUnreadable`.
     pub fn require_listen(&self) -> Result<SocketAddr> {
-        let bad = |why: &str| Error::new(ErrorKind::Config, "serve.listen", why);
-        let address: SocketAddr = self
-            .serve
-            .listen
-            .parse()
-            .map_err(|_| bad("is not an address and port such as 127.0.0.1:8080"))?;
-        if !address.ip().is_loopback() && self.serve.token.is_empty() {
-            return Err(bad("is open to others, and serve.token is empty")
+        let address = self.listen()?;
+        if !address.ip().is_loopback() {
+            let token = self.serve.read_token()?;
+            if token.is_empty() {
+                return Err(Error::new(
+                    ErrorKind::Config,
+                    "serve.listen",
+                    "is open to others, and serve.token is empty",
+                )
                 .hint("set serve.token or serve.token_file, or listen on 127.0.0.1"));
+            }
+            if let Some(why) = weakness(&token) {
+                return Err(Error::new(
+                    ErrorKind::Config,
+                    "serve.token",
+                    format!("{why}, and others can try it"),
+                )
+                .hint("make one by `openssl rand -hex 32`, or listen on 127.0.0.1"));
+            }
         }
         Ok(address)
+    }
+
+    /// What of the configuration works but is not safe, in sentences that begin with the key.
+    pub fn weaknesses(&self) -> Vec<String> {
+        let secrets = [
+            (
+                "serve.token".to_owned(),
+                self.serve.read_token().unwrap_or_default(),
+            ),
+            (
+                "webhook.secret".to_owned(),
+                self.webhook.read_secret().unwrap_or_default(),
+            ),
+        ];
+        let of_spaces = self.webhook.secrets.iter();
+        let of_spaces = of_spaces.map(|(space, secret)| (format!("webhook.secrets.{space}"), secret.clone()));
+        let weak = secrets
+            .into_iter()
+            .chain(of_spaces)
+            .filter(|(_, secret)| !secret.is_empty());
+        let weak = weak.filter_map(|(key, secret)| {
+            weakness(&secret).map(|why| format!("{key} {why}: make one by `openssl rand -hex 32`"))
+        });
+        let urls = [
+            ("api.base_url", self.api.base_url.as_str(), "the token"),
+            (
+                "notify.url",
+                self.notify.url.expose(),
+                "the address and the message",
+            ),
+            (
+                "notify.heartbeat_url",
+                self.notify.heartbeat_url.expose(),
+                "the address",
+            ),
+        ];
+        let open = urls.into_iter().filter(|(_, url, _)| is_in_clear(url));
+        let open =
+            open.map(|(key, _, what)| format!("{key} is http: {what} can be read on the way; use https"));
+        let proxies = (!self.serve.trusted_proxies.is_empty()
+            && self.serve.token.is_empty()
+            && self.serve.token_file.is_empty())
+        .then(|| {
+            "serve.trusted_proxies is set without serve.token: what comes through a proxy is refused"
+                .to_owned()
+        });
+        weak.chain(open).chain(proxies).collect()
     }
 
     /// The token, which every command that speaks to the API needs.
     ///
     /// # Errors
-    /// `Config` when there is none.
-    pub fn require_token(&self) -> Result<&Secret> {
-        if self.api.token.is_empty() {
+    /// `Config` when there is none, `SecretUnreadable` when its file can't be read.
+    pub fn require_token(&self) -> Result<Secret> {
+        let token = self.api.read_token()?;
+        if token.is_empty() {
             return Err(Error::new(ErrorKind::Config, "api.token", "is missing").hint(
                 "set api.token, api.token_file or TELELAKE_API__TOKEN to a personal token from the account's «Интеграция» page",
             ));
         }
-        Ok(&self.api.token)
+        Ok(token)
     }
 }
 
@@ -504,8 +608,80 @@ mod tests {
             assert_eq!((error.about(), error.kind()), ("serve.listen", ErrorKind::Config));
         }
         config.serve.listen = "0.0.0.0:8080".into();
-        config.serve.token = Secret::new("t");
+        config.serve.token = Secret::new("0123456789abcdef");
         config.require_listen().expect("guarded");
+    }
+
+    #[test]
+    fn a_weak_token_is_refused_where_others_can_try_it_and_named_elsewhere() {
+        let mut config = Config::default();
+        for (token, why) in [
+            ("t", "has 1 characters, fewer than 16"),
+            ("0123456789abcde", "has 15 characters"),
+            ("aaaaaaaaaaaaaaaaaaaaaaaa", "only 1 different"),
+        ] {
+            config.serve.token = Secret::new(token);
+            config.serve.listen = "0.0.0.0:8080".into();
+            let error = config.require_listen().expect_err(token);
+            assert_eq!((error.about(), error.kind()), ("serve.token", ErrorKind::Config));
+            assert!(error.to_string().contains(why), "{error}");
+            assert!(!error.to_string().contains("0123456789"), "{error}");
+            config.serve.listen = "127.0.0.1:8080".into();
+            config.require_listen().expect("only this machine");
+            let named = config.weaknesses();
+            assert!(
+                named[0].starts_with("serve.token") && named[0].contains(why),
+                "{named:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn what_works_but_is_not_safe_is_named() {
+        assert_eq!(Config::default().weaknesses(), [""; 0]);
+        let local = Config {
+            api: Api {
+                base_url: "http://127.0.0.1:9/v1".into(),
+                ..Api::default()
+            },
+            ..Config::default()
+        };
+        assert_eq!(local.weaknesses(), [""; 0]);
+        let config = Config {
+            api: Api {
+                base_url: "http://api.example/v1".into(),
+                ..Api::default()
+            },
+            serve: Serve {
+                trusted_proxies: vec!["10.0.0.0/8".parse().expect("network")],
+                ..Serve::default()
+            },
+            webhook: Webhook {
+                secret: Secret::new("short"),
+                secrets: [("s1".to_owned(), Secret::new("short"))].into(),
+                ..Webhook::default()
+            },
+            notify: Notify {
+                url: Secret::new("http://hooks.example/s3cr3t"),
+                ..Notify::default()
+            },
+            ..Config::default()
+        };
+        let named = config.weaknesses();
+        for key in [
+            "webhook.secret ",
+            "webhook.secrets.s1 ",
+            "api.base_url ",
+            "notify.url ",
+            "serve.trusted_proxies ",
+        ] {
+            assert_eq!(
+                named.iter().filter(|one| one.starts_with(key)).count(),
+                1,
+                "{key}: {named:?}"
+            );
+        }
+        assert!(!named.concat().contains("s3cr3t"));
     }
 
     #[test]

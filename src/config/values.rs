@@ -1,7 +1,9 @@
 //! The configuration's own kinds of value: durations, sizes and secrets. Pure.
 
 use std::fmt;
+use std::net::IpAddr;
 use std::ops::Deref;
+use std::str::FromStr;
 
 use serde::de::Error as _;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
@@ -69,6 +71,47 @@ impl<'de> Deserialize<'de> for Bytes {
 impl Serialize for Bytes {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.collect_str(&format_args!("{}", self.0.to_string().replace(' ', "")))
+    }
+}
+
+/// Addresses: `10.0.0.0/8`, `2001:db8::/32`, or a single one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Network(ipnet::IpNet);
+
+impl Network {
+    /// Whether an address is one of them; an IPv4 address counts in either form.
+    pub fn contains(&self, address: IpAddr) -> bool {
+        self.0.contains(&address.to_canonical())
+    }
+}
+
+impl FromStr for Network {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let single = || {
+            text.trim()
+                .parse::<IpAddr>()
+                .map(|one| ipnet::IpNet::from(one.to_canonical()))
+        };
+        let network = text.trim().parse().or_else(|_| single());
+        network
+            .map(Self)
+            .map_err(|_| format!("`{text}` is neither an address nor a network such as \"10.0.0.0/8\""))
+    }
+}
+
+impl<'de> Deserialize<'de> for Network {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        String::deserialize(deserializer)?
+            .parse()
+            .map_err(D::Error::custom)
+    }
+}
+
+impl Serialize for Network {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(&self.0)
     }
 }
 

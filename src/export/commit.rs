@@ -31,6 +31,13 @@ pub(super) async fn commit(context: &Workshop, day: &mut Day) -> Result<()> {
         }
         return Ok(());
     }
+    // A run that is killed behind this leaves a day that is known to be not built.
+    let fingerprint = build::fingerprint(&day.manifest, &context.mapping);
+    if let Some(built) = &mut day.manifest.built
+        && built.fingerprint != fingerprint
+    {
+        built.fingerprint.clear();
+    }
     if open && !day.marked {
         if context.store.size(&marker).await?.is_none() {
             // Before the manifest: a kill in between leaves a marker too many, never one too few.

@@ -1,8 +1,9 @@
 //! Coverage: of each day of the lake, what is done, pending, failed and denied, and why. From the manifests; needs no
 //! API. Used by `cli status` and by the daemon, which keeps what it read.
 
-use std::collections::{BTreeMap, HashMap};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::hash::{DefaultHasher, Hash, Hasher};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use chrono::{DateTime, Datelike, Days, NaiveDate, TimeDelta, Utc};
 use chrono_tz::Tz;
@@ -36,6 +37,8 @@ pub struct DayStatus {
     pub space_name: Option<String>,
     /// Whether every room was asked for the whole date.
     pub listed: bool,
+    /// Whether the day's tables are those of what was landed. A day with nothing to build is built.
+    pub built: bool,
     /// Calls.
     pub calls: u64,
     /// Participants of them, as the API counts.
@@ -66,6 +69,9 @@ pub struct DayStatus {
     pub records_lost: u64,
     /// Rooms that could not be listed; `space_missed` where none could.
     pub rooms_missed: u64,
+    /// Their ids.
+    #[serde(skip)]
+    pub rooms_to_ask: Vec<String>,
     /// Rooms that were deleted before they could be asked, and that were given up.
     pub rooms_gone: u64,
     /// Whether the space's rooms could not be listed, or not all of them.
@@ -77,8 +83,16 @@ pub struct DayStatus {
     /// How well lesson meta and participants fit together.
     #[serde(flatten)]
     pub quality: Quality,
-    /// Whether everything that there is, is in the lake.
+    /// Bytes of the day's reports, recordings and tables in the lake.
+    pub lake_bytes: u64,
+    /// Whether everything that there is, is in the lake and in its tables.
     pub complete: bool,
+    /// Why the day is not complete: the first reason of all.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
+    /// Hashes of the ids that the day has, sorted: of rooms, calls, records and meetings.
+    #[serde(skip)]
+    pub marks: Box<[u32]>,
     /// What is missing, and why.
     pub missing: Vec<Lack>,
 }
@@ -123,9 +137,89 @@ impl Known {
 
 /// Reads coverage, and keeps what it read: a manifest that has not changed since is not read again.
 #[derive(Default)]
-pub struct Coverage(Mutex<HashMap<String, Known>>);
+pub struct Coverage {
+    days: Mutex<HashMap<String, Known>>,
+    /// The latest name of each room, by space and id, and the date that it is of.
+    rooms: Mutex<BTreeMap<(String, String), (NaiveDate, Option<String>)>>,
+}
+
+/// A room of which the lake has something.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct KnownRoom {
+    /// The space's id.
+    pub space_id: String,
+    /// The room's id.
+    pub room_id: String,
+    /// The room's latest name.
+    pub name: Option<String>,
+}
+
+/// The days that the next nightly run comes back to, by the keys of their markers.
+#[derive(Debug, Default)]
+pub struct MarkedDays(HashSet<String>);
+
+impl MarkedDays {
+    /// Reads the markers.
+    ///
+    /// # Errors
+    /// Of the store.
+    pub async fn read(store: &dyn Store) -> Result<Self> {
+        let markers = store.list(key::OPEN_DAYS).await?;
+        Ok(Self(markers.into_iter().map(|marker| marker.key).collect()))
+    }
+
+    /// Whether a day has a marker.
+    pub fn has(&self, date: NaiveDate, space: &str) -> bool {
+        self.0.contains(&key::open_day(date, space))
+    }
+}
+
+fn lock<T>(all: &Mutex<T>) -> MutexGuard<'_, T> {
+    all.lock().unwrap_or_else(PoisonError::into_inner)
+}
 
 impl Coverage {
+    /// The rooms of days read so far whose name or id contains a text, in any case of letters: by name, `most` at most.
+    pub fn rooms_like(&self, text: &str, most: usize) -> Vec<KnownRoom> {
+        let wanted = text.to_lowercase();
+        let is_like = |name: &str| name.to_lowercase().contains(&wanted);
+        let rooms = lock(&self.rooms);
+        let found = rooms
+            .iter()
+            .filter(|((_, id), (_, name))| is_like(id) || name.as_deref().is_some_and(is_like));
+        let mut found: Vec<KnownRoom> = found
+            .map(|((space_id, room_id), (_, name))| KnownRoom {
+                space_id: space_id.clone(),
+                room_id: room_id.clone(),
+                name: name.clone(),
+            })
+            .collect();
+        found.sort_by(|a, b| (&a.name, &a.room_id).cmp(&(&b.name, &b.room_id)));
+        found.truncate(most);
+        found
+    }
+
+    /// The latest name of a room, where any day told one.
+    pub fn room_name(&self, space: &str, room: &str) -> Option<String> {
+        let rooms = lock(&self.rooms);
+        rooms
+            .get(&(space.to_owned(), room.to_owned()))
+            .and_then(|(_, name)| name.clone())
+    }
+
+    /// Takes note of the names of a day's rooms: the latest day's name of a room stays.
+    fn note_rooms(&self, manifest: &Manifest) {
+        let mut rooms = lock(&self.rooms);
+        for (id, room) in &manifest.rooms {
+            let entry = rooms
+                .entry((manifest.space_id.clone(), id.clone()))
+                .or_insert((manifest.date, None));
+            if manifest.date >= entry.0 || entry.1.is_none() {
+                *entry = (manifest.date, room.name.clone());
+            }
+        }
+    }
+
     /// The days of the lake from `from` to `to`, by date and space; both may be open. A damaged manifest is a day that
     /// is not complete.
     ///
@@ -177,7 +271,10 @@ impl Coverage {
             return Ok(Some(day));
         }
         let day = match get_json::<Manifest>(store, &entry.key).await {
-            Ok(Some((manifest, _))) => Arc::new(DayStatus::of(&manifest)),
+            Ok(Some((manifest, _))) => {
+                self.note_rooms(&manifest);
+                Arc::new(DayStatus::of(&manifest))
+            }
             Ok(None) => return Ok(None),
             // One damaged day must not hide the others.
             Err(error) if error.kind() == ErrorKind::Store => {
@@ -185,6 +282,7 @@ impl Coverage {
                 return Ok(Some(Arc::new(DayStatus {
                     date,
                     space_id: entry.key,
+                    reason: Some("its manifest can't be read".into()),
                     ..DayStatus::default()
                 })));
             }
@@ -196,13 +294,12 @@ impl Coverage {
             read_at: now,
             day: Arc::clone(&day),
         };
-        let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        all.insert(entry.key, known);
+        lock(&self.days).insert(entry.key, known);
         Ok(Some(day))
     }
 
     fn known(&self, entry: &Entry) -> Option<Arc<DayStatus>> {
-        let all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let all = lock(&self.days);
         let known = all.get(&entry.key).filter(|known| known.is_current(entry))?;
         Some(Arc::clone(&known.day))
     }
@@ -262,7 +359,7 @@ pub async fn pending_by_age(
 ) -> Result<BTreeMap<(&'static str, &'static str), u64>> {
     let today = lake::date_of(now, zone);
     let mut pending = BTreeMap::new();
-    for what in ["call", "report", "recording", "listing"] {
+    for what in ["call", "report", "recording", "listing", "build"] {
         for age in ["1d", "3d", "7d", "older"] {
             pending.insert((what, age), 0);
         }
@@ -293,6 +390,7 @@ pub async fn pending_by_age(
             ("report", day.reports_pending + day.reports_failed),
             ("recording", day.records_pending + day.records_failed),
             ("listing", day.rooms_missed + u64::from(day.space_missed)),
+            ("build", u64::from(!day.built)),
         ] {
             *pending.entry((what, age)).or_default() += count;
         }
@@ -308,7 +406,11 @@ impl DayStatus {
             space_id: manifest.space_id.clone(),
             space_name: manifest.space_name.clone(),
             listed: manifest.is_listed_whole(),
+            built: manifest.is_built(),
+            lake_bytes: bytes_of(manifest),
+            marks: marks_of(manifest),
             rooms_missed: manifest.missed.rooms.len() as u64,
+            rooms_to_ask: manifest.missed.rooms.iter().cloned().collect(),
             rooms_gone: manifest.missed.gone.len() as u64,
             space_missed: manifest.missed.space || manifest.missed.partial,
             calls: manifest.calls.len() as u64,
@@ -379,9 +481,100 @@ impl DayStatus {
             + day.records_pending
             + day.records_failed;
         let closed = day.reports_denied + day.records_denied + day.reports_lost + day.records_lost;
-        day.complete = day.listed && open + closed == 0;
+        day.complete = day.listed && day.built && open + closed == 0;
+        day.reason = (!day.complete).then(|| day.first_reason());
         day
     }
+
+    /// Whether the day's manifest can't be read: then its key stands for the space.
+    pub fn is_damaged(&self) -> bool {
+        self.space_id.starts_with(key::DAYS)
+    }
+
+    /// Whether the day may have something of an id: its manifest says whether it does.
+    pub fn may_have(&self, id: &str) -> bool {
+        self.marks.binary_search(&mark(id)).is_ok()
+    }
+
+    /// Why the day is not complete.
+    fn first_reason(&self) -> String {
+        let first = self
+            .missing
+            .iter()
+            .find(|lack| lack.status != Status::Unavailable);
+        if self.space_missed {
+            "the space's rooms could not all be listed".into()
+        } else if self.rooms_missed > 0 {
+            format!("{} rooms could not be listed", self.rooms_missed)
+        } else if let Some(lack) = first {
+            lack.reason
+                .clone()
+                .unwrap_or_else(|| format!("the {} is {}", lack.what, lack.state()))
+        } else if self.calls_pending > 0 {
+            format!("{} calls have not settled", self.calls_pending)
+        } else if !self.built {
+            NOT_BUILT.into()
+        } else if self.rooms_gone > 0 {
+            format!(
+                "{} rooms were deleted before they could be asked",
+                self.rooms_gone
+            )
+        } else {
+            "not every room was asked for the whole date".into()
+        }
+    }
+}
+
+/// Why a day is not complete whose tables are not those of what was landed.
+pub const NOT_BUILT: &str = "its tables were not built from what was landed";
+
+impl Lack {
+    /// How far it has come, in a word.
+    pub fn state(&self) -> &'static str {
+        match self.status {
+            Status::Done => "done",
+            Status::Pending => "pending",
+            Status::Denied => "denied",
+            Status::Failed => "failed",
+            Status::Unavailable => "unavailable",
+            Status::Lost => "lost",
+        }
+    }
+}
+
+/// The bytes that a day has in the lake.
+fn bytes_of(manifest: &Manifest) -> u64 {
+    let reports = manifest.calls.values().flat_map(|call| call.reports.values());
+    let files = manifest.records.values().map(|record| &record.file);
+    let landed = reports.chain(files).filter_map(|landing| landing.landed.as_ref());
+    let tables = manifest.built.iter().flat_map(|built| built.tables.values());
+    landed.map(|landed| landed.bytes).sum::<u64>() + tables.map(|table| table.bytes).sum::<u64>()
+}
+
+/// A hash of an id, good within this process: few bytes, so that years of calls can be looked through.
+fn mark(id: &str) -> u32 {
+    let mut hasher = DefaultHasher::new();
+    id.hash(&mut hasher);
+    // The low half is as good as the other.
+    (hasher.finish() & u64::from(u32::MAX)) as u32
+}
+
+fn marks_of(manifest: &Manifest) -> Box<[u32]> {
+    let of_calls = manifest.calls.iter().flat_map(|(id, call)| [id, &call.room_id]);
+    let of_records = manifest.records.iter().flat_map(|(id, record)| {
+        [Some(id), Some(&record.room_id), record.call_id.as_ref()]
+            .into_iter()
+            .flatten()
+    });
+    let meetings = manifest.built.iter().flat_map(|built| built.meetings.keys());
+    let ids = of_calls
+        .chain(of_records)
+        .chain(meetings)
+        .chain(&manifest.missed.rooms);
+    let mut marks: Vec<u32> = ids.map(|id| mark(id)).collect();
+    marks.sort_unstable();
+    marks.dedup();
+    marks.into()
 }
 
 /// Spans of dates, up to yesterday or the last one asked for, of which the lake knows nothing: nobody looked.
@@ -433,6 +626,108 @@ mod tests {
         assert_eq!(of("1926-01-01", "2026-02-01"), "_telelake/days/");
         assert_eq!(of("2026-02-01", "2025-02-01"), "");
         assert_eq!(of("2026-02-01", "2026-01-01"), "");
+    }
+
+    /// A day with one call whose report has landed.
+    fn landed() -> Manifest {
+        serde_json::from_value(serde_json::json!({
+            "version": 1, "date": "2026-11-20", "space_id": "s1", "space_name": "School", "listed": true,
+            "rooms": {"r1": {"name": "Room 7", "alias": null, "type": "lesson"}},
+            "calls": {"c1": {
+                "room_id": "r1", "started_at": "2026-11-20T09:00:00Z", "finished_at": "2026-11-20T10:00:00Z", "call": {},
+                "reports": {"json": {"status": "done", "landed": {
+                    "key": "raw/c1.json", "bytes": 1000, "sha256": "", "landed_at": "2026-11-21T00:00:00Z", "usable": true,
+                }}},
+            }},
+            "records": {}, "built": null,
+        }))
+        .expect("a manifest")
+    }
+
+    fn built() -> crate::lake::manifest::Built {
+        serde_json::from_value(serde_json::json!({
+            "fingerprint": "f", "checked_at": "2026-11-21T00:00:00Z", "meetings": {"m1": null},
+            "tables": {"calls": {"key": "calls/x.parquet", "rows": 1, "bytes": 24, "sha256": ""}},
+        }))
+        .expect("what was built")
+    }
+
+    #[test]
+    fn a_day_whose_tables_were_never_built_is_not_complete_and_says_so() {
+        let mut manifest = landed();
+        let day = DayStatus::of(&manifest);
+        assert!(!day.built && !day.complete);
+        assert_eq!(day.reason.as_deref(), Some(NOT_BUILT));
+        let told = serde_json::to_value(&day).expect("JSON");
+        assert_eq!(told["built"], false);
+        assert_eq!(told["complete"], false);
+        manifest.built = Some(built());
+        let day = DayStatus::of(&manifest);
+        assert!(day.built && day.complete && day.reason.is_none());
+        manifest.building = Some("a build that was killed".into());
+        assert!(
+            !DayStatus::of(&manifest).complete,
+            "its tables may be of another state"
+        );
+        // Nothing was held: there is nothing to build.
+        let mut empty = Manifest::new(date("2026-11-20"), "s1");
+        empty.listed = true;
+        let day = DayStatus::of(&empty);
+        assert!(day.built && day.complete);
+    }
+
+    #[test]
+    fn a_day_finds_its_ids_and_counts_its_bytes() {
+        let mut manifest = landed();
+        manifest.built = Some(built());
+        let day = DayStatus::of(&manifest);
+        for id in ["r1", "c1", "m1"] {
+            assert!(day.may_have(id), "{id}");
+        }
+        assert!(!day.may_have("c2") && !day.may_have(""));
+        assert_eq!(day.lake_bytes, 1024);
+    }
+
+    #[tokio::test]
+    async fn days_that_were_not_built_are_counted_by_age() {
+        let folder = tempfile::tempdir().expect("folder");
+        let store = FolderStore::open(&format!("file://{}", folder.path().display())).expect("store");
+        let manifest = landed();
+        let keys = [
+            (key::open_day(manifest.date, "s1"), bytes::Bytes::new()),
+            (
+                key::manifest(manifest.date, "s1"),
+                serde_json::to_vec(&manifest).expect("JSON").into(),
+            ),
+        ];
+        for (key, bytes) in keys {
+            store.put(&key, bytes, Condition::Any).await.expect("put");
+        }
+        let now = "2026-11-22T10:00:00Z".parse().expect("instant");
+        let pending = pending_by_age(&store, Tz::UTC, now).await.expect("counted");
+        assert_eq!(pending[&("build", "3d")], 1);
+        assert_eq!(pending[&("build", "1d")], 0);
+        assert_eq!(pending[&("report", "3d")], 0);
+        let marked = MarkedDays::read(&store).await.expect("read");
+        assert!(marked.has(manifest.date, "s1") && !marked.has(manifest.date, "s2"));
+    }
+
+    #[tokio::test]
+    async fn rooms_are_found_by_a_part_of_their_latest_name_or_id() {
+        let coverage = Coverage::default();
+        let mut manifest = landed();
+        coverage.note_rooms(&manifest);
+        manifest.date = date("2026-11-19");
+        manifest.rooms.get_mut("r1").expect("room").name = Some("Older".into());
+        coverage.note_rooms(&manifest);
+        let names = |text: &str| -> Vec<_> {
+            let found = coverage.rooms_like(text, 10).into_iter();
+            found.map(|room| room.name.expect("a name")).collect()
+        };
+        assert_eq!(names("ROOM"), ["Room 7"]);
+        assert_eq!(names("r1"), ["Room 7"]);
+        assert!(names("older").is_empty());
+        assert_eq!(coverage.room_name("s1", "r1").as_deref(), Some("Room 7"));
     }
 
     #[tokio::test]

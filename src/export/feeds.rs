@@ -30,6 +30,9 @@ struct Read {
     /// What could not be read of it: told by every run until the file is another one.
     #[serde(default, skip_serializing_if = "is_whole")]
     bad: FileReading,
+    /// The fields that this version does not know.
+    #[serde(flatten)]
+    unknown: BTreeMap<String, serde_json::Value>,
 }
 
 fn is_whole(reading: &FileReading) -> bool {
@@ -42,6 +45,7 @@ impl Read {
             bytes: entry.bytes,
             modified: entry.modified,
             bad: FileReading::default(),
+            unknown: BTreeMap::new(),
         }
     }
 

@@ -58,14 +58,16 @@ use crate::config::{Config, ReportFormat};
 use crate::store::{Entry, Store};
 use crate::{Error, ErrorKind, Result};
 
-pub use coverage::{Coverage, DayStatus, Lack, never_looked_at, pending_by_age};
+pub use coverage::{
+    Coverage, DayStatus, KnownRoom, Lack, MarkedDays, NOT_BUILT, never_looked_at, pending_by_age,
+};
 pub use feeds::look_at_feed;
 #[cfg(test)]
 pub(crate) use history::tests::Past;
 pub use history::{find_run, last_runs, read_run, run_entries};
 pub use meta::{Imported, MetaFile, Unread, import_meta};
 pub use nights::{nightly, nightly_job};
-pub use opened::{OpenedStore, StoreInfo, get_json, read as read_store_info};
+pub use opened::{OpenedStore, StoreInfo, get_json, read as read_store_info, refuse_newer};
 pub use outline::Outline;
 pub use plan::{DayPlan, Plan};
 pub use progress::{Meter, Phase, Progress};

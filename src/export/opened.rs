@@ -1,19 +1,20 @@
 //! The program's own objects in the store that belong to no day: what the store is, which days are open, which runs
 //! there were.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::Ordering;
 
 use chrono::{DateTime, NaiveDate, Utc};
 use chrono_tz::Tz;
 use futures_util::{StreamExt, stream};
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 
 use super::summary::{Problem, Summary};
 use super::workshop::Workshop;
-use crate::lake::key;
-use crate::lake::manifest::{Manifest, RecordEntry, Status};
-use crate::store::{Condition, Entry, Store};
+use crate::lake::manifest::{self, Manifest, RecordEntry, Status};
+use crate::lake::{self, key};
+use crate::store::{Condition, Dialect, Entry, EtagForm, Store, StoreAddress, Version};
 use crate::{Error, ErrorKind, Result};
 
 /// The size of one of the program's own objects, in bytes: many times that of any that it writes.
@@ -28,11 +29,44 @@ pub struct StoreInfo {
     pub timezone: String,
     /// Whether the store honours `If-Match` and `If-None-Match`, as a probe found.
     pub conditional_writes: bool,
+    /// The form in which it takes an ETag.
+    #[serde(default)]
+    pub etag_form: EtagForm,
+    /// The URL at which this was found out; empty in lakes of older versions.
+    #[serde(default)]
+    pub url: String,
+    /// The endpoint of an S3 server at which it was; empty for AWS's own, and for a folder.
+    #[serde(default)]
+    pub endpoint: String,
     /// When it was probed.
     pub probed_at: DateTime<Utc>,
+    /// The fields that this version does not know.
+    #[serde(flatten)]
+    pub unknown: BTreeMap<String, Value>,
 }
 
 impl StoreInfo {
+    /// Takes what a probe of a store found.
+    fn note(&mut self, store: &dyn Store, found: Dialect, now: DateTime<Utc>) {
+        let StoreAddress { url, endpoint } = store.address();
+        (self.url, self.endpoint) = (url, endpoint);
+        (self.conditional_writes, self.etag_form) = (found.conditional_writes, found.etag_form);
+        self.probed_at = now;
+    }
+
+    /// How the store takes conditional writes; none where this was found out at another address: the lake was moved
+    /// or copied since.
+    pub fn dialect(&self, store: &dyn Store) -> Option<Dialect> {
+        let address = StoreAddress {
+            url: self.url.clone(),
+            endpoint: self.endpoint.clone(),
+        };
+        (store.address() == address).then_some(Dialect {
+            conditional_writes: self.conditional_writes,
+            etag_form: self.etag_form,
+        })
+    }
+
     /// Refuses a zone other than the lake's.
     ///
     /// # Errors
@@ -58,13 +92,14 @@ pub struct OpenedStore {
 }
 
 impl OpenedStore {
-    /// Reads what is known of the store; none before its first write.
+    /// What is known of the store, for one who writes; none before its first write. Where it was found out at another
+    /// address, the store is probed and what is found is written down.
     pub(super) async fn open(context: &Workshop) -> Result<Option<Self>> {
-        let Some(info) = read(&*context.store).await? else {
-            return Ok(None);
-        };
-        info.check_zone(context.config.timezone)?;
-        Ok(Some(Self { info }))
+        let opened = Self::reopen(&*context.store, context.config.timezone, context.now).await?;
+        Ok(opened.map(|(opened, rewritten)| {
+            context.writes.fetch_add(u64::from(rewritten), Ordering::Relaxed);
+            opened
+        }))
     }
 
     /// Says to the run whether the store honours conditional writes.
@@ -90,19 +125,46 @@ impl OpenedStore {
 
     /// The same without a run; also says whether it was written down just now.
     pub(super) async fn open_in(store: &dyn Store, zone: Tz, now: DateTime<Utc>) -> Result<(Self, bool)> {
-        if let Some(info) = read(store).await? {
-            info.check_zone(zone)?;
-            return Ok((Self { info }, false));
+        if let Some(opened) = Self::reopen(store, zone, now).await? {
+            return Ok(opened);
         }
-        let conditional_writes = store.conditional_writes().await?;
-        let info = StoreInfo {
-            version: 1,
+        let mut info = StoreInfo {
+            version: lake::VERSION,
             timezone: zone.name().into(),
-            conditional_writes,
+            conditional_writes: false,
+            etag_form: EtagForm::default(),
+            url: String::new(),
+            endpoint: String::new(),
             probed_at: now,
+            unknown: BTreeMap::new(),
         };
-        let condition = if conditional_writes {
-            Condition::Absent
+        info.note(store, store.probe().await?, now);
+        Self::write(store, info, Condition::Absent).await
+    }
+
+    /// [`OpenedStore::open`] without a run; also says whether it was written down anew.
+    async fn reopen(store: &dyn Store, zone: Tz, now: DateTime<Utc>) -> Result<Option<(Self, bool)>> {
+        let Some((mut info, version)) = read_with_version(store).await? else {
+            return Ok(None);
+        };
+        info.check_zone(zone)?;
+        if info.dialect(store).is_some() {
+            return Ok(Some((Self { info }, false)));
+        }
+        info.note(store, store.probe().await?, now);
+        tracing::info!(
+            url = info.url,
+            conditional_writes = info.conditional_writes,
+            "the lake lies at another address than before: the store was probed anew"
+        );
+        Self::write(store, info, Condition::Unchanged(version))
+            .await
+            .map(Some)
+    }
+
+    async fn write(store: &dyn Store, info: StoreInfo, condition: Condition) -> Result<(Self, bool)> {
+        let condition = if info.conditional_writes {
+            condition
         } else {
             Condition::Any
         };
@@ -115,29 +177,91 @@ impl OpenedStore {
     }
 }
 
-/// What is known of the store; `None` before its first write.
+/// What is known of the store; `None` before its first write. The store speaks so from then on, unless this was found
+/// out at another address.
+///
+/// # Errors
+/// `Config`: the lake is of a newer version. Else of the store.
 pub async fn read(store: &dyn Store) -> Result<Option<StoreInfo>> {
-    get_json(store, key::STORE_INFO)
+    read_with_version(store)
         .await
         .map(|found| found.map(|(info, _)| info))
 }
 
+/// Refuses a lake of a newer version. Other faults are left to whoever needs what is known of the store.
+///
+/// # Errors
+/// `Config`.
+pub async fn refuse_newer(store: &dyn Store) -> Result<()> {
+    match read(store).await {
+        Err(error) if error.kind() == ErrorKind::Config => Err(error),
+        _ => Ok(()),
+    }
+}
+
+async fn read_with_version(store: &dyn Store) -> Result<Option<(StoreInfo, Version)>> {
+    let found = get_json::<StoreInfo>(store, key::STORE_INFO).await?;
+    if let Some((info, _)) = found.as_ref().filter(|(info, _)| info.version > lake::VERSION) {
+        return Err(newer(key::STORE_INFO, info.version.into()));
+    }
+    if let Some(dialect) = found.as_ref().and_then(|(info, _)| info.dialect(store)) {
+        store.speak(dialect);
+    }
+    Ok(found)
+}
+
 /// Reads and parses one of the program's own objects, with its version.
+///
+/// # Errors
+/// `Store`: it is damaged, or of a newer version, which makes the whole lake one of a newer version (`Config`) where it
+/// is the description of the store. Else of the store.
 pub async fn get_json<T: serde::de::DeserializeOwned>(
     store: &dyn Store,
     key: &str,
-) -> Result<Option<(T, crate::store::Version)>> {
+) -> Result<Option<(T, Version)>> {
     match store.get_within(key, MOST_BYTES).await {
-        Ok(object) => serde_json::from_slice(&object.bytes)
-            .map(|value| Some((value, object.version)))
-            .map_err(|e| {
-                // Where, and not what: serde's own words show the value, and a shelf holds people's.
-                let message = format!("is damaged, from line {}, column {} on", e.line(), e.column());
-                Error::new(ErrorKind::Store, key, message).hint("restore it, or remove it to start anew")
-            }),
+        Ok(object) => match parse(key, &object.bytes) {
+            Ok(value) => Ok(Some((value, object.version))),
+            Err(error) => Err(newer_version(key, &object.bytes).map_or(error, |version| newer(key, version))),
+        },
         Err(error) if error.kind() == ErrorKind::StoreNotFound => Ok(None),
         Err(error) => Err(error),
     }
+}
+
+fn parse<T: serde::de::DeserializeOwned>(key: &str, bytes: &[u8]) -> Result<T> {
+    serde_json::from_slice(bytes).map_err(|e| {
+        // Where, and not what: serde's own words show the value, and a shelf holds people's.
+        let message = format!("is damaged, from line {}, column {} on", e.line(), e.column());
+        Error::new(ErrorKind::Store, key, message).hint("restore it, or remove it to start anew")
+    })
+}
+
+/// The version of an object that says that it is of a newer one than this program knows. Only manifests and the
+/// description of the store have one.
+pub(super) fn newer_version(key: &str, bytes: &[u8]) -> Option<u64> {
+    #[derive(Deserialize)]
+    struct Versioned {
+        version: u64,
+    }
+    let known = match key {
+        key::STORE_INFO => lake::VERSION,
+        _ if key.starts_with(key::DAYS) => manifest::VERSION,
+        _ => return None,
+    };
+    let found: Versioned = serde_json::from_slice(bytes).ok()?;
+    (found.version > u64::from(known)).then_some(found.version)
+}
+
+/// The error of an object of a newer version.
+fn newer(key: &str, version: u64) -> Error {
+    let (kind, what, known) = match key {
+        key::STORE_INFO => (ErrorKind::Config, "the lake is", lake::VERSION),
+        _ => (ErrorKind::Store, "is", manifest::VERSION),
+    };
+    let message = format!("{what} of version {version}, this telelake knows versions up to {known}");
+    Error::new(kind, key, message)
+        .hint("upgrade telelake: an older one would lose what the newer one wrote, so it writes nothing")
 }
 
 /// The bytes of one of the program's own objects: JSON that a person can read.

@@ -186,7 +186,7 @@ impl<'a> Sorter<'a> {
         if !matches!(error.kind(), ErrorKind::Interrupted | ErrorKind::Skipped) {
             let problem = Problem::new(
                 "listing_failed",
-                format!("{what} could not be listed: {}", error.message()),
+                format!("{what} could not be listed: {}", error.told()),
             );
             summary.fail(problem.on(from, &self.scope.spaces[space].id).room(room));
         }
@@ -223,6 +223,7 @@ impl<'a> Sorter<'a> {
                 .0
                 .iter_days()
                 .take_while(|date| *date <= self.range.1.min(today))
+                .filter(|date| lake::is_date(*date))
             {
                 self.day(&mut days, index, date);
             }

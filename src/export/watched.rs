@@ -11,7 +11,8 @@ use tokio_util::sync::CancellationToken;
 use super::lease::Pulse;
 use crate::mp4::BoxWalker;
 use crate::store::{
-    Condition, Entry, Object, Resumed, Source, Store, Unfinished, Upload, UploadOptions, Uploaded, Version,
+    Condition, Dialect, Entry, Object, Resumed, Shortcoming, Source, Store, StoreAddress, Unfinished, Upload,
+    UploadOptions, Uploaded, Version,
 };
 use crate::{Error, ErrorKind, Result};
 
@@ -139,8 +140,24 @@ impl Store for Watched {
         self.inner.preflight().await
     }
 
-    async fn conditional_writes(&self) -> Result<bool> {
-        self.inner.conditional_writes().await
+    fn address(&self) -> StoreAddress {
+        self.inner.address()
+    }
+
+    async fn probe(&self) -> Result<Dialect> {
+        self.inner.probe().await
+    }
+
+    fn speak(&self, dialect: Dialect) {
+        self.inner.speak(dialect);
+    }
+
+    async fn probe_uploads(&self) -> Result<()> {
+        self.inner.probe_uploads().await
+    }
+
+    fn shortcomings(&self) -> Vec<Shortcoming> {
+        self.inner.shortcomings()
     }
 
     async fn get(&self, key: &str) -> Result<Object> {

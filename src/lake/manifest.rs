@@ -6,17 +6,21 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use chrono::{DateTime, NaiveDate, Utc};
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize, Serializer, de, ser};
 use serde_json::Value;
+use serde_json::value::RawValue;
 
+use super::unknown::Unknown;
 use crate::config::ReportFormat;
 use crate::lenient;
 
-/// The version of the manifest's shape.
+/// The version of the manifest's shape. A newer one is neither read nor written over.
 pub const VERSION: u32 = 1;
 
 /// One day: what was found, landed and built.
+// With `remote` the derived functions are the type's own; the traits below add the unknown fields to them.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(remote = "Self")]
 pub struct Manifest {
     /// [`VERSION`] at the time of writing.
     pub version: u32,
@@ -48,6 +52,41 @@ pub struct Manifest {
     /// there, the tables may be of another state than `built` says.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub building: Option<String>,
+    /// The fields that this version does not know, at every level.
+    #[serde(skip)]
+    pub unknown: Unknown,
+}
+
+impl Serialize for Manifest {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        if self.unknown.is_none() {
+            return Self::serialize(self, serializer);
+        }
+        let mut whole = Self::serialize(self, serde_json::value::Serializer).map_err(ser::Error::custom)?;
+        self.unknown.put_back(&mut whole);
+        whole.serialize(serializer)
+    }
+}
+
+impl<'de> Deserialize<'de> for Manifest {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = Box::<RawValue>::deserialize(deserializer)?;
+        let mut has_unknown = false;
+        let mut reader = serde_json::Deserializer::from_str(text.get());
+        let mut note = |_: serde_ignored::Path<'_>| has_unknown = true;
+        let reader = serde_ignored::Deserializer::new(&mut reader, &mut note);
+        let mut manifest = Self::deserialize(reader).map_err(de::Error::custom)?;
+        if manifest.version > VERSION {
+            return Err(de::Error::custom("of a newer version"));
+        }
+        if has_unknown {
+            let whole: Value = serde_json::from_str(text.get()).map_err(de::Error::custom)?;
+            let known =
+                Self::serialize(&manifest, serde_json::value::Serializer).map_err(de::Error::custom)?;
+            manifest.unknown = Unknown::of(&whole, &known);
+        }
+        Ok(manifest)
+    }
 }
 
 /// What could not be listed of a day when it was last asked for; later runs ask again.
@@ -316,7 +355,7 @@ pub struct Landed {
 /// What was built of a day.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Built {
-    /// Digest of all that the tables were built from.
+    /// Digest of all that the tables were built from; empty once something else was landed.
     pub fingerprint: String,
     /// `coverage.checked_at`: when the day last changed.
     pub checked_at: DateTime<Utc>,
@@ -394,12 +433,29 @@ impl Manifest {
             evicted: BTreeSet::new(),
             built: None,
             building: None,
+            unknown: Unknown::default(),
         }
     }
 
     /// Whether the day was listed after it had ended, and no part of the listing is missing.
     pub fn is_listed_whole(&self) -> bool {
         self.listed && self.missed.is_none()
+    }
+
+    /// Whether the tables are those of the landed state: a build was carried through, and nothing was landed since. A day
+    /// on which nothing was found, and nothing missed, has nothing to build.
+    pub fn is_built(&self) -> bool {
+        match &self.built {
+            _ if self.building.is_some() => false,
+            Some(built) => !built.fingerprint.is_empty(),
+            None => {
+                let missed = &self.missed;
+                self.calls.is_empty()
+                    && self.records.is_empty()
+                    && missed.rooms.is_empty()
+                    && missed.gone.is_empty()
+            }
+        }
     }
 
     /// The ids of the day's calls in the order of every table: by room, start and id.
@@ -449,5 +505,70 @@ impl Manifest {
         self.evicted.extend(other.evicted);
         self.built = other.built;
         self.building = other.building;
+        self.unknown = other.unknown;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn built(fingerprint: &str) -> Built {
+        Built {
+            fingerprint: fingerprint.into(),
+            checked_at: DateTime::UNIX_EPOCH,
+            tables: BTreeMap::new(),
+            meetings: BTreeMap::new(),
+            meta: String::new(),
+            beside: String::new(),
+            quality: Quality::default(),
+        }
+    }
+
+    #[test]
+    fn fields_of_a_newer_program_survive_and_those_of_a_newer_version_are_refused() {
+        let text = r#"{"version":1,"date":"2026-11-22","space_id":"s","space_name":null,"listed":true,"rooms":{},
+            "calls":{"c":{"room_id":"r","started_at":null,"finished_at":null,"call":{"any":{"thing":1}},"tone":"new",
+              "reports":{"json":{"status":"done","mood":2,"landed":{"key":"k","bytes":1,"sha256":"a",
+                "landed_at":"2026-11-22T00:00:00Z","usable":true,"crc":"9"}}}}},
+            "records":{},"built":{"fingerprint":"f","checked_at":"2026-11-22T00:00:00Z","tables":{},"engine":[1]},
+            "shards":{"of":3}}"#;
+        let mut day: Manifest = serde_json::from_str(text).expect("a manifest");
+        assert!(!day.unknown.is_none());
+        day.space_name = Some("name".into());
+        let written = serde_json::to_value(&day).expect("JSON");
+        let mut expected: Value = serde_json::from_str(text).expect("JSON");
+        expected["space_name"] = "name".into();
+        assert_eq!(written, expected);
+        let landing = written["calls"]["c"]["reports"]["json"].clone();
+        assert_eq!(
+            (&landing["mood"], &landing["landed"]["crc"]),
+            (&2.into(), &"9".into())
+        );
+        let newer = text.replace("\"version\":1", "\"version\":2");
+        assert!(serde_json::from_str::<Manifest>(&newer).is_err());
+        let plain: Manifest = serde_json::from_value(
+            serde_json::to_value(Manifest::new(NaiveDate::default(), "s")).expect("JSON"),
+        )
+        .expect("a manifest");
+        assert!(plain.unknown.is_none());
+    }
+
+    #[test]
+    fn a_day_is_built_when_its_tables_are_of_the_landed_state() {
+        let mut day = Manifest::new(NaiveDate::default(), "s");
+        assert!(day.is_built(), "there is nothing to build");
+        day.missed.rooms.insert("r".into());
+        assert!(
+            !day.is_built(),
+            "the room that was missed has a row in `coverage`"
+        );
+        day.built = Some(built("f"));
+        assert!(day.is_built());
+        day.building = Some("id".into());
+        assert!(!day.is_built(), "its tables are being replaced");
+        day.building = None;
+        day.built = Some(built(""));
+        assert!(!day.is_built(), "something was landed since");
     }
 }

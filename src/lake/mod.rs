@@ -4,13 +4,38 @@
 pub mod key;
 pub mod manifest;
 pub mod table;
+pub mod unknown;
 
 use chrono::{DateTime, Days, NaiveDate, NaiveTime, TimeZone, Utc};
 use chrono_tz::Tz;
 
-/// The date on which an instant lies in a zone: the day of a call is that of its start.
+/// The version of the lake's layout. A program refuses a lake of a newer one.
+pub const VERSION: u32 = 1;
+
+/// The date on which an instant lies in a zone: the day of a call is that of its start. The last hours of the years that
+/// the lake has, where the zone counts them to another year, are those of its first or last date.
 pub fn date_of(instant: DateTime<Utc>, zone: Tz) -> NaiveDate {
-    instant.with_timezone(&zone).date_naive()
+    instant
+        .with_timezone(&zone)
+        .date_naive()
+        .clamp(FIRST_DATE, LAST_DATE)
+}
+
+/// The first date that can have a day in the lake. Readers can't count with earlier ones.
+const FIRST_DATE: NaiveDate = date(1970, 1, 1);
+/// The last date that can have a day in the lake.
+const LAST_DATE: NaiveDate = date(2200, 12, 31);
+
+const fn date(year: i32, month: u32, day: u32) -> NaiveDate {
+    match NaiveDate::from_ymd_opt(year, month, day) {
+        Some(date) => date,
+        None => NaiveDate::MIN,
+    }
+}
+
+/// Whether a date can have a day in the lake.
+pub fn is_date(date: NaiveDate) -> bool {
+    (FIRST_DATE..=LAST_DATE).contains(&date)
 }
 
 /// The first instant of a date in a zone. Where midnight does not exist (a clock moved forward), the first one after
@@ -41,6 +66,13 @@ mod tests {
     #[test]
     fn a_clock_that_moves_at_midnight_moves_the_days_edge() {
         let date = |text: &str| text.parse::<NaiveDate>().expect("date");
+        let last = "2200-12-31T23:00:00Z".parse().expect("an instant");
+        assert_eq!(date_of(last, Tz::Asia__Tokyo), date("2200-12-31"));
+        assert_eq!(
+            date_of(DateTime::UNIX_EPOCH, Tz::America__Havana),
+            date("1970-01-01")
+        );
+        assert!(!is_date(date("0026-11-20")) && is_date(date("2026-11-20")));
         let start = |text: &str, zone| start_of(date(text), zone).to_rfc3339();
         // Beirut goes from 00:00 to 01:00 on this date: its midnight does not exist.
         assert_eq!(start("2022-03-27", Tz::Asia__Beirut), "2022-03-26T22:00:00+00:00");
@@ -60,7 +92,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn every_instant_lies_within_its_date(seconds in 0_i64..4_000_000_000, zone in 0..chrono_tz::TZ_VARIANTS.len()) {
+        fn every_instant_lies_within_its_date(seconds in 86_400_i64..4_000_000_000, zone in 0..chrono_tz::TZ_VARIANTS.len()) {
             let zone = chrono_tz::TZ_VARIANTS[zone];
             let instant = DateTime::from_timestamp(seconds, 0).expect("in range");
             let date = date_of(instant, zone);

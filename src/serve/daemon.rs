@@ -12,19 +12,21 @@ use tokio_util::sync::CancellationToken;
 
 use super::events::Events;
 use super::health::Health;
-use super::notify::Notifier;
+use super::live::Live;
+use super::notify::{Notifier, last_deliveries};
 use super::pace::{METERS, Samples, eta_seconds};
 use super::page::Page;
 use super::queue::Queue;
 use super::relay::Relay;
 use super::webhook::secrets::Secrets;
-use crate::Result;
+use super::webhook::seen::Seen;
 use crate::api::Client;
-use crate::config::Config;
+use crate::config::{Config, Source};
 use crate::dates;
 use crate::export::{Coverage, Job, Meter, Phase, Progress, pending_by_age};
 use crate::metrics::{METRICS, PendingLabels};
 use crate::store::{self, Metered, Store};
+use crate::{Error, Result};
 
 /// Between two lines in the log about forged webhooks.
 const SELDOM: Duration = Duration::from_secs(60);
@@ -39,10 +41,12 @@ pub(super) struct Daemon {
     pub events: Events,
     pub relay: Relay,
     pub secrets: Secrets,
+    pub live: Live,
+    pub webhooks: Seen,
     pub health: Health,
     pub coverage: Coverage,
     pub page: Page,
-    pub notifier: Option<Notifier>,
+    pub notifier: Notifier,
     /// Held by the lane that works, on a store where two must not.
     pub one_lane: tokio::sync::Mutex<()>,
     /// Whether a part of the daemon broke off.
@@ -52,6 +56,7 @@ pub(super) struct Daemon {
     retry: Mutex<Option<DateTime<Utc>>>,
     measured: Mutex<Option<Instant>>,
     refused: Mutex<(Option<Instant>, u64)>,
+    unproved: Mutex<Option<Instant>>,
 }
 
 /// A job in work.
@@ -139,9 +144,14 @@ impl Daemon {
     /// Opens all, and takes in what was kept before.
     ///
     /// # Errors
-    /// `Config`; of the store, where it is out of reach.
-    pub async fn open(config: Config, cancel: &CancellationToken) -> Result<(Arc<Self>, Writers)> {
+    /// `Config`, `SecretUnreadable`; of the store, where it is out of reach.
+    pub async fn open(
+        config: Config,
+        source: Source,
+        cancel: &CancellationToken,
+    ) -> Result<(Arc<Self>, Writers)> {
         config.require_token()?;
+        let live = Live::new(source, &config)?;
         crate::export::mapping(&config)?;
         let notifier = Notifier::new(&config.notify)?;
         let client = Client::new(&config.api, cancel.clone())?;
@@ -154,6 +164,8 @@ impl Daemon {
         let (relay, relay_written) = Relay::start(Arc::clone(&store));
         let daemon = Arc::new(Self {
             secrets: Secrets::new(config.webhook.clone()),
+            live,
+            webhooks: Seen::new(Utc::now()),
             store,
             client,
             cancel: cancel.clone(),
@@ -171,9 +183,14 @@ impl Daemon {
             retry: Mutex::default(),
             measured: Mutex::default(),
             refused: Mutex::default(),
+            unproved: Mutex::default(),
             config,
         });
         daemon.health.remember(&*daemon.store, Utc::now()).await?;
+        // What can't be read of it is no reason not to start.
+        daemon
+            .notifier
+            .remember(last_deliveries(&*daemon.store).await.unwrap_or_default());
         daemon.events.load(&*daemon.store, true, Utc::now()).await?;
         daemon
             .queue
@@ -223,6 +240,15 @@ impl Daemon {
                 "webhooks were refused: their signature is not of the space's secret; see `telelake webhook show`"
             );
             *refused = (Some(Instant::now()), 0);
+        }
+    }
+
+    /// Takes note of a webhook whose secret can't be read; the log hears of it now and then.
+    pub fn note_unreadable(&self, error: &Error) {
+        let mut unproved = self.unproved.lock().unwrap_or_else(PoisonError::into_inner);
+        if unproved.is_none_or(|last| last.elapsed() >= SELDOM) {
+            tracing::error!(%error, "a webhook was answered with 503, since its secret can't be read");
+            *unproved = Some(Instant::now());
         }
     }
 

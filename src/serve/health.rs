@@ -6,9 +6,11 @@ use std::time::Duration;
 
 use chrono::{DateTime, TimeDelta, Utc};
 use serde_json::{Value, json};
+use tokio::sync::Notify;
 use tokio::time::Instant;
 
 use super::daemon::Daemon;
+use super::live;
 use crate::export::{Outcome, Summary, find_run};
 use crate::lake::key;
 use crate::metrics::METRICS;
@@ -26,14 +28,51 @@ const LONGEST_MEMORY: TimeDelta = TimeDelta::days(35);
 /// How something is, in a word that tells strangers nothing.
 type State = &'static str;
 
+/// The words.
+pub const OK: State = "ok";
+/// Of the store.
+pub const OUT_OF_REACH: State = "out of reach";
+/// Of the token.
+pub const REFUSED: State = "refused";
+/// Of the API behind the token. It is not the daemon's fault, which goes on to take events.
+pub const NO_ANSWER: State = "the API does not answer";
+
+/// How something was when it was last looked at, and since when it has been so.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Seen {
+    pub how: State,
+    pub since: DateTime<Utc>,
+    pub at: DateTime<Utc>,
+}
+
+impl Seen {
+    /// The next look: the first time stays while nothing changes.
+    fn next(before: Option<Self>, how: State, now: DateTime<Utc>) -> Self {
+        let same = before.filter(|before| before.how == how);
+        Self {
+            how,
+            since: same.map_or(now, |before| before.since),
+            at: now,
+        }
+    }
+}
+
 /// See the module.
 #[derive(Default)]
-pub struct Health(Mutex<Inner>);
+pub struct Health {
+    inner: Mutex<Inner>,
+    /// Something failed: store and token are looked at now.
+    look: Notify,
+}
 
 #[derive(Default)]
 struct Inner {
-    store: Option<State>,
-    token: Option<State>,
+    store: Option<Seen>,
+    token: Option<Seen>,
+    /// Whether work was in vain since the token was looked at.
+    doubted: bool,
+    /// Whether the lake's description was ever there: a folder that is not mounted looks empty.
+    had_lake: bool,
     last_run: Option<(Outcome, DateTime<Utc>)>,
     last_success: Option<DateTime<Utc>>,
 }
@@ -84,17 +123,35 @@ impl Health {
         self.report();
     }
 
+    /// Takes note of any work that ended: if it could do nothing, store and token are looked at now, and what was known
+    /// of a good token is doubted until then.
+    pub fn note_work(&self, outcome: &Result<Summary>) {
+        let in_vain = outcome
+            .as_ref()
+            .map_or(true, |summary| summary.outcome == Outcome::Nothing);
+        if in_vain {
+            self.lock().doubted = true;
+            self.look_now();
+        }
+    }
+
+    /// Has store and token looked at now.
+    pub fn look_now(&self) {
+        self.look.notify_one();
+    }
+
     /// Whether the daemon is ready, and why not.
     pub fn report(&self) -> (bool, Value) {
         let inner = self.lock();
         let in_vain = matches!(inner.last_run, Some((Outcome::Nothing, _)));
-        let token_good = !matches!(inner.token, None | Some("refused"));
-        let ready = inner.store == Some("ok") && token_good && !in_vain;
+        let [store, token] = [inner.store, inner.token].map(|seen| seen.map(|seen| seen.how));
+        let token_good = !matches!(token, None | Some(REFUSED));
+        let ready = store == Some(OK) && token_good && !in_vain;
         METRICS.ready.set(ready.into());
         let report = json!({
             "ready": ready,
-            "store": inner.store.unwrap_or("not looked at yet"),
-            "token": inner.token.unwrap_or("not looked at yet"),
+            "store": store.unwrap_or("not looked at yet"),
+            "token": token.unwrap_or("not looked at yet"),
             "last_run": inner.last_run.map(|(outcome, at)| json!({"outcome": outcome, "finished_at": at})),
             "last_success": inner.last_success,
         });
@@ -102,56 +159,80 @@ impl Health {
     }
 
     /// How store and token are, for the page.
-    pub fn store_and_token(&self) -> [&'static str; 2] {
+    pub fn store_and_token(&self) -> [Option<Seen>; 2] {
         let inner = self.lock();
-        [inner.store, inner.token].map(Option::unwrap_or_default)
+        let token = inner.token.filter(|seen| seen.how != OK || !inner.doubted);
+        [inner.store, token]
+    }
+
+    fn see_store(&self, how: State) {
+        let mut inner = self.lock();
+        inner.store = Some(Seen::next(inner.store, how, Utc::now()));
+    }
+
+    fn see_token(&self, how: State) {
+        let mut inner = self.lock();
+        inner.token = Some(Seen::next(inner.token, how, Utc::now()));
+        inner.doubted = false;
     }
 
     fn lock(&self) -> MutexGuard<'_, Inner> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 /// Looks again and again, until the daemon stops.
 pub(super) async fn watch(daemon: &Daemon) {
+    let health = &daemon.health;
     let mut token_at: Option<Instant> = None;
     loop {
         METRICS.turned("health");
-        let store = match daemon.store.size(key::STORE_INFO).await {
-            Ok(_) => "ok",
-            Err(error) => {
-                tracing::warn!(%error, "the store is out of reach");
-                "out of reach"
-            }
-        };
-        daemon.health.lock().store = Some(store);
-        let good = daemon.health.lock().token == Some("ok");
+        health.see_store(look_at_store(daemon).await);
+        let good = health.lock().token.is_some_and(|seen| seen.how == OK);
         let since = token_at.map(|at| at.elapsed());
         if since.is_none_or(|since| since >= if good { SELDOM } else { OFTEN }) {
-            let token = look_at_token(daemon).await;
-            daemon.health.lock().token = Some(token);
+            health.see_token(look_at_token(daemon).await);
             token_at = Some(Instant::now());
         }
-        daemon.health.report();
+        health.report();
+        live::look(daemon);
         tokio::select! {
             () = daemon.cancel.cancelled() => return,
+            () = health.look.notified() => token_at = None,
             () = tokio::time::sleep(OFTEN) => {}
+        }
+    }
+}
+
+async fn look_at_store(daemon: &Daemon) -> State {
+    let health = &daemon.health;
+    match daemon.store.size(key::STORE_INFO).await {
+        Ok(None) if health.lock().had_lake => {
+            tracing::warn!("the lake is gone from the store: is its folder mounted?");
+            OUT_OF_REACH
+        }
+        Ok(found) => {
+            health.lock().had_lake |= found.is_some();
+            OK
+        }
+        Err(error) => {
+            tracing::warn!(%error, "the store is out of reach");
+            OUT_OF_REACH
         }
     }
 }
 
 async fn look_at_token(daemon: &Daemon) -> State {
     match daemon.client.spaces().await {
-        Ok(_) => "ok",
+        Ok(_) => OK,
         Err(error) => {
             if error.kind() != ErrorKind::Interrupted {
                 tracing::warn!(%error, "the API does not take the token");
             }
             if matches!(error.kind(), ErrorKind::Unauthorized | ErrorKind::Forbidden) {
-                "refused"
+                REFUSED
             } else {
-                // Not the daemon's fault: it goes on to take events.
-                "the API does not answer"
+                NO_ANSWER
             }
         }
     }
@@ -161,6 +242,44 @@ async fn look_at_token(daemon: &Daemon) -> State {
 mod tests {
     use super::*;
     use crate::export::Past;
+
+    #[test]
+    fn the_first_time_of_a_state_stays_until_it_changes() {
+        let at = |minute: i64| DateTime::from_timestamp(1_800_000_000 + 60 * minute, 0).expect("in range");
+        let mut seen = None;
+        let mut since = Vec::new();
+        for (minute, how) in [(0, OK), (10, REFUSED), (11, REFUSED), (12, OK), (13, REFUSED)] {
+            seen = Some(Seen::next(seen, how, at(minute)));
+            since.extend(seen.map(|seen| (seen.since, seen.at)));
+        }
+        let expected = [(0, 0), (10, 10), (10, 11), (12, 12), (13, 13)];
+        assert_eq!(since, expected.map(|(since, seen)| (at(since), at(seen))));
+    }
+
+    #[test]
+    fn after_work_in_vain_a_good_token_is_doubted_and_looked_at() {
+        let health = Health::default();
+        health.see_token(OK);
+        health.note_work(&Err(crate::Error::new(
+            ErrorKind::Unauthorized,
+            "GET /spaces",
+            "401",
+        )));
+        assert_eq!(health.store_and_token()[1], None);
+        assert_eq!(
+            health.report().1["token"],
+            OK,
+            "the probes are not alarmed by one job"
+        );
+        health.see_token(REFUSED);
+        health.note_work(&Err(crate::Error::new(
+            ErrorKind::Unauthorized,
+            "GET /spaces",
+            "401",
+        )));
+        let seen = health.store_and_token()[1].expect("what is known to be bad stays");
+        assert_eq!(seen.how, REFUSED);
+    }
 
     #[tokio::test]
     async fn nights_are_remembered_behind_many_other_runs() {

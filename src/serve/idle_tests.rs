@@ -5,7 +5,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::daemon::Daemon;
 use super::{clock, health, lanes, look_around, relay};
-use crate::config::{Config, Secret};
+use crate::config::{Config, Secret, Source};
 use crate::metrics::{LoopLabels, METRICS};
 
 /// The loops, and the most turns that each makes in an idle hour.
@@ -27,7 +27,7 @@ async fn an_idle_daemon_makes_next_to_no_turns_in_an_hour() {
     config.api.base_url = "http://127.0.0.1:1/v1".into();
     config.api.token = Secret::new("a-token");
     config.schedule.cron = vec!["0 0 29 2 *".into()];
-    let (daemon, _writers) = Daemon::open(config, &CancellationToken::new())
+    let (daemon, _writers) = Daemon::open(config, Source::default(), &CancellationToken::new())
         .await
         .expect("daemon");
     let loops = async {

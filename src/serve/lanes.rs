@@ -62,13 +62,17 @@ pub(super) async fn do_work(daemon: &Arc<Daemon>, work: Work, stop: &Stop) -> Ex
     // What was through before it was asked to stop is done.
     let stopped = stop.token().is_cancelled() && !matches!(&outcome, Ok(summary) if !summary.interrupted);
     let goes_on = stopped && !stop.is_cancelled();
+    daemon.health.note_work(&outcome);
     // Before telling, which may take a while.
     if command == "run" {
         daemon.health.note_run(&outcome);
     }
-    let made_way = goes_on && !daemon.cancel.is_cancelled();
-    if let Some(notifier) = daemon.notifier.as_ref().filter(|_| !made_way) {
-        notifier.tell(command, &outcome, &daemon.cancel).await;
+    // A job that makes way for the night is not over.
+    if !goes_on || daemon.cancel.is_cancelled() {
+        daemon
+            .notifier
+            .tell(command, &outcome, &daemon.cancel, &*daemon.store)
+            .await;
     }
     daemon.measure_pending(std::time::Duration::ZERO).await;
     let status = match &outcome {
@@ -152,9 +156,9 @@ fn exporter(daemon: &Daemon, progress: &Arc<Progress>, stop: &Stop) -> Result<Ex
 
 /// On a store that ignores conditional writes, or of which nothing is known yet: one lane at a time.
 async fn alone(daemon: &Daemon) -> Option<MutexGuard<'_, ()>> {
-    let conditional =
-        matches!(read_store_info(&*daemon.store).await, Ok(Some(info)) if info.conditional_writes);
-    if conditional {
+    let info = read_store_info(&*daemon.store).await.ok().flatten();
+    let dialect = info.and_then(|info| info.dialect(&*daemon.store));
+    if dialect.is_some_and(|dialect| dialect.conditional_writes) {
         None
     } else {
         Some(daemon.one_lane.lock().await)
@@ -230,6 +234,7 @@ async fn look_in_on(daemon: &Arc<Daemon>, date: NaiveDate, events: Vec<Waiting>)
             Err(error) => Err(error),
         }
     };
+    daemon.health.note_work(&outcome);
     if daemon.cancel.is_cancelled() && !matches!(&outcome, Ok(summary) if !summary.interrupted) {
         daemon.events.put_back(events);
         return false;

@@ -17,6 +17,7 @@ mod idle_tests;
 mod jobs;
 mod journal;
 mod lanes;
+mod live;
 pub mod notify;
 mod pace;
 mod page;
@@ -33,7 +34,8 @@ use chrono::Utc;
 use tokio_util::sync::CancellationToken;
 
 use self::daemon::{Daemon, Writers};
-use crate::config::Config;
+use self::live::Hangups;
+use crate::config::{Config, Source};
 use crate::metrics::METRICS;
 use crate::{ExitStatus, Result};
 
@@ -46,10 +48,14 @@ const LOOK_AROUND: Duration = Duration::from_secs(600);
 ///
 /// # Errors
 /// `Config`, before anything is asked for; of the store, where it is out of reach.
-pub async fn run(config: Config, cancel: &CancellationToken) -> Result<ExitStatus> {
+pub async fn run(config: Config, source: Source, cancel: &CancellationToken) -> Result<ExitStatus> {
+    let hangups = Hangups::listen();
     let address = config.require_listen()?;
+    for weakness in config.weaknesses() {
+        tracing::warn!("{weakness}");
+    }
     let listener = http::bind(address).await?;
-    let (daemon, writers) = Daemon::open(config, cancel).await?;
+    let (daemon, writers) = Daemon::open(config, source, cancel).await?;
     if daemon.secrets.are_none() {
         tracing::warn!("no webhook secret is configured: every webhook will be refused");
     }
@@ -60,7 +66,7 @@ pub async fn run(config: Config, cancel: &CancellationToken) -> Result<ExitStatu
         tracing::info!("the last scheduled run was missed: it is made up now");
         daemon.queue.push_scheduled(Utc::now());
     }
-    let tasks = start(&daemon);
+    let tasks = start(&daemon, hangups);
     http::serve(&daemon, listener).await;
     stop(&daemon, writers, tasks).await;
     if daemon.broken.load(Ordering::Relaxed) {
@@ -81,12 +87,15 @@ pub async fn run(config: Config, cancel: &CancellationToken) -> Result<ExitStatu
 ///
 /// # Errors
 /// As [`run`].
-pub async fn run_once(config: Config, cancel: &CancellationToken) -> Result<ExitStatus> {
+pub async fn run_once(config: Config, source: Source, cancel: &CancellationToken) -> Result<ExitStatus> {
+    let hangups = Hangups::listen();
     config.require_listen()?;
-    let (daemon, writers) = Daemon::open(config, cancel).await?;
+    let (daemon, writers) = Daemon::open(config, source, cancel).await?;
     if clock::missed(&daemon).await? {
         daemon.queue.push_scheduled(Utc::now());
     }
+    let part = Part(Arc::clone(&daemon));
+    let reloading = tokio::spawn(async move { live::run(&part, hangups).await });
     let mut worst = ExitStatus::Done;
     if let Err(error) = relay::import_all(&daemon).await {
         tracing::warn!(%error, "received meta could not be taken in; it is kept");
@@ -117,6 +126,7 @@ pub async fn run_once(config: Config, cancel: &CancellationToken) -> Result<Exit
     if !relay::pass_all(&daemon).await && worst == ExitStatus::Done {
         worst = ExitStatus::Partial;
     }
+    reloading.abort();
     stop(&daemon, writers, Vec::new()).await;
     Ok(worst)
 }
@@ -143,10 +153,10 @@ impl Drop for Part {
 }
 
 /// Starts all that goes on beside the listener.
-fn start(daemon: &Arc<Daemon>) -> Vec<tokio::task::JoinHandle<()>> {
+fn start(daemon: &Arc<Daemon>, hangups: Hangups) -> Vec<tokio::task::JoinHandle<()>> {
     let of = || Part(Arc::clone(daemon));
     let (main, events, clock, imports, passing, health, around) = (of(), of(), of(), of(), of(), of(), of());
-    let page = of();
+    let (page, live) = (of(), of());
     vec![
         on_a_thread(async move || lanes::run_main(&main).await),
         on_a_thread(async move || lanes::run_events(&events).await),
@@ -156,6 +166,7 @@ fn start(daemon: &Arc<Daemon>) -> Vec<tokio::task::JoinHandle<()>> {
         tokio::spawn(async move { health::watch(&health).await }),
         tokio::spawn(async move { look_around(&around).await }),
         tokio::spawn(async move { page::warm(&page).await }),
+        tokio::spawn(async move { live::run(&live, hangups).await }),
     ]
 }
 

@@ -73,7 +73,11 @@ impl Claim {
     pub(super) fn new() -> Self {
         let id = random_id();
         let file = path(&id).and_then(|path| {
-            let file = OpenOptions::new().write(true).create_new(true).open(path).ok()?;
+            let mut options = OpenOptions::new();
+            // Whoever can open it can hold it.
+            #[cfg(unix)]
+            std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+            let file = options.write(true).create_new(true).open(path).ok()?;
             file.try_lock().ok()?;
             Some(file)
         });

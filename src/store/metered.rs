@@ -7,9 +7,11 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use bytes::Bytes;
 use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
 
 use super::{
-    Condition, Entry, Object, Resumed, Source, Store, Unfinished, Upload, UploadOptions, Uploaded, Version,
+    Condition, Dialect, Entry, Object, Resumed, Shortcoming, Source, Store, StoreAddress, Unfinished, Upload,
+    UploadOptions, Uploaded, Version,
 };
 use crate::metrics::{CallLabels, METRICS, StoreLabels};
 use crate::mp4::BoxWalker;
@@ -60,8 +62,28 @@ impl Store for Metered {
         counted("preflight", self.0.preflight()).await
     }
 
-    async fn conditional_writes(&self) -> Result<bool> {
-        counted("conditional_writes", self.0.conditional_writes()).await
+    fn address(&self) -> StoreAddress {
+        self.0.address()
+    }
+
+    async fn probe(&self) -> Result<Dialect> {
+        counted("probe", self.0.probe()).await
+    }
+
+    fn speak(&self, dialect: Dialect) {
+        self.0.speak(dialect);
+    }
+
+    async fn probe_uploads(&self) -> Result<()> {
+        counted("probe_uploads", self.0.probe_uploads()).await
+    }
+
+    fn shortcomings(&self) -> Vec<Shortcoming> {
+        self.0.shortcomings()
+    }
+
+    fn patient(&self, stop: CancellationToken) -> Option<Arc<dyn Store>> {
+        self.0.patient(stop).map(Self::around)
     }
 
     async fn get(&self, key: &str) -> Result<Object> {
@@ -78,6 +100,14 @@ impl Store for Metered {
 
     async fn get_within(&self, key: &str, most: u64) -> Result<Object> {
         counted("get", self.0.get_within(key, most)).await
+    }
+
+    async fn presign(&self, key: &str, expires: std::time::Duration) -> Result<Option<String>> {
+        self.0.presign(key, expires).await
+    }
+
+    async fn free_bytes(&self) -> Result<Option<u64>> {
+        self.0.free_bytes().await
     }
 
     async fn size(&self, key: &str) -> Result<Option<u64>> {

@@ -2,7 +2,7 @@
 //!
 //! Guarantees that every store gives, and that `tests/it/store/suite.rs` holds each one to:
 //! - A reader of a key sees a whole object, the old one or the new one, never a part.
-//! - [`Store::put`] with a [`Condition`] is atomic where [`Store::conditional_writes`] says so.
+//! - [`Store::put`] with a [`Condition`] is atomic where [`Store::probe`] says so.
 //! - An [`Upload`] shows nothing under its key before [`Upload::complete`] returned.
 //! - What an upload has stored survives the process: [`Store::resume`] goes on with it, anywhere. None is touched while
 //!   a living process drives it, and each can be found and aborted by [`Store::unfinished_uploads`].
@@ -12,6 +12,7 @@
 
 mod checkpoint;
 mod claim;
+mod dialect;
 pub mod folder;
 mod keeper;
 mod metered;
@@ -22,8 +23,10 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use bytes::Bytes;
+use tokio_util::sync::CancellationToken;
 
 pub use self::claim::Lease;
+pub use self::dialect::{Dialect, EtagForm, Shortcoming, StoreAddress};
 pub use self::metered::Metered;
 pub use self::upload::{Resumed, Source, Unfinished, Upload, UploadOptions, Uploaded};
 use crate::{Error, ErrorKind, Result, config};
@@ -91,11 +94,42 @@ pub trait Store: Send + Sync {
     /// `StoreUnavailable`, with the way out.
     async fn preflight(&self) -> Result<()>;
 
-    /// Whether conditional writes are honoured: found out with two writes of a probe object, which is removed again.
+    /// Where the store lies, in one spelling.
+    fn address(&self) -> StoreAddress {
+        StoreAddress {
+            url: self.url().into(),
+            endpoint: String::new(),
+        }
+    }
+
+    /// Finds out how conditional writes are taken, by a few writes of probe objects, which are removed again. From then
+    /// on the store speaks so.
     ///
     /// # Errors
-    /// Of the store; never because conditional writes are ignored.
-    async fn conditional_writes(&self) -> Result<bool>;
+    /// Of the store; never because conditional writes are ignored or refused.
+    async fn probe(&self) -> Result<Dialect>;
+
+    /// Says how the store takes conditional writes, as an earlier probe found. Where it takes none, none is sent.
+    fn speak(&self, _dialect: Dialect) {}
+
+    /// Finds out by a small upload what the server lacks for uploads in parts; leaves nothing behind.
+    ///
+    /// # Errors
+    /// Of the store; never because something is lacking.
+    async fn probe_uploads(&self) -> Result<()> {
+        Ok(())
+    }
+
+    /// What the server was found to lack so far.
+    fn shortcomings(&self) -> Vec<Shortcoming> {
+        Vec::new()
+    }
+
+    /// The same store for one run, which waits some minutes for a server that asks to slow down, until `stop`. None
+    /// where no server can ask.
+    fn patient(&self, _stop: CancellationToken) -> Option<Arc<dyn Store>> {
+        None
+    }
 
     /// Reads a whole object. Meant for manifests, tables and reports, not for recordings.
     ///
@@ -126,6 +160,23 @@ pub trait Store: Send + Sync {
             Some(bytes) if bytes > most => Err(too_large(key, bytes, most)),
             _ => self.get(key).await,
         }
+    }
+
+    /// A URL by which anybody reads an object until it expires; none where the store makes no such URLs. Whether there is
+    /// such an object is not asked.
+    ///
+    /// # Errors
+    /// Of the store.
+    async fn presign(&self, _key: &str, _expires: std::time::Duration) -> Result<Option<String>> {
+        Ok(None)
+    }
+
+    /// The bytes that are free for more objects, where the store knows.
+    ///
+    /// # Errors
+    /// Of the store.
+    async fn free_bytes(&self) -> Result<Option<u64>> {
+        Ok(None)
     }
 
     /// The size of an object in bytes, or `None` when there is none.

@@ -19,6 +19,7 @@ async fn every_help_says_what_it_needs() {
         "status",
         "verify",
         "check",
+        "health",
         "schema",
         "webhook",
         "simulate",

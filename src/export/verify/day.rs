@@ -14,7 +14,7 @@ use crate::build::{self, RowKey};
 use crate::export::workshop::Workshop;
 use crate::export::{commit, tables};
 use crate::lake::key;
-use crate::lake::manifest::{Manifest, Status, VERSION};
+use crate::lake::manifest::{Manifest, Status};
 use crate::store::Version;
 
 /// Times that a day is looked at again because a run was at work on it.
@@ -59,17 +59,21 @@ pub(super) async fn verify(
                 look.find(damaged(date, key, why).remedy(Remedy::Day));
                 return Ok(());
             }
+            Read::Newer(version) => {
+                look.find(damaged(
+                    date,
+                    key,
+                    format!("version {version}, of a newer telelake"),
+                ));
+                return Ok(());
+            }
             Read::Unreadable(why) => {
                 look.find(unreadable(key, &why).date(Some(date)));
                 return Ok(());
             }
         };
         if let Some(why) = inconsistent(&manifest, key) {
-            let finding = damaged(date, key, why);
-            look.find(match manifest.version > VERSION {
-                true => finding,
-                false => finding.remedy(Remedy::Day),
-            });
+            look.find(damaged(date, key, why).remedy(Remedy::Day));
             return Ok(());
         }
         let looked = once(look, builder, &manifest, &version).await?;
@@ -108,9 +112,6 @@ fn damaged(date: NaiveDate, key: &str, why: String) -> Finding {
 
 /// Why a manifest can't be what this program wrote.
 pub(super) fn inconsistent(manifest: &Manifest, key: &str) -> Option<String> {
-    if manifest.version > VERSION {
-        return Some(format!("version {}, of a newer telelake", manifest.version));
-    }
     let (date, space) = (manifest.date, manifest.space_id.as_str());
     if key::manifest(date, space) != key {
         return Some(format!("that of {date} of space {space}"));
@@ -143,15 +144,6 @@ pub(super) fn inconsistent(manifest: &Manifest, key: &str) -> Option<String> {
         .next()
 }
 
-/// Whether the tables are those of a build that was carried through.
-fn is_built(manifest: &Manifest) -> bool {
-    manifest.building.is_none()
-        && manifest
-            .built
-            .as_ref()
-            .is_some_and(|built| !built.fingerprint.is_empty())
-}
-
 async fn once(
     look: &Arc<Look>,
     builder: &Arc<Workshop>,
@@ -161,12 +153,26 @@ async fn once(
     let mut looked = Looked::default();
     looked.counts.days = 1;
     let open = commit::has_open_items(&look.workshop.config, manifest);
-    looked.counts.days_open = u64::from(open || !is_built(manifest));
+    looked.counts.days_open = u64::from(open || !manifest.is_built());
     marked(look, manifest, open, &mut looked).await?;
+    if !manifest.is_built() {
+        looked.findings.push(
+            Finding::new(
+                Kind::DayNotBuilt,
+                key::manifest(manifest.date, &manifest.space_id),
+            )
+            .on(manifest.date, &manifest.space_id)
+            .differs(
+                "tables of all that was landed",
+                "a build that did not end: a run was killed, or is at it",
+            )
+            .remedy(Remedy::Build),
+        );
+    }
     let mut objects = expected(manifest);
     objects.retain(|object| {
         // A run that was killed while it replaced tables left a day that is known to be not built.
-        let held = is_built(manifest) || !matches!(object.what, What::Table { .. });
+        let held = manifest.is_built() || !matches!(object.what, What::Table { .. });
         if held {
             looked.count(object);
         } else {
@@ -184,7 +190,7 @@ async fn once(
         looked.rows.extend(held.rows);
     }
     drop(holding);
-    if look.options.rebuild && looked.findings.is_empty() && is_built(manifest) {
+    if look.options.rebuild && looked.findings.is_empty() && manifest.is_built() {
         rebuild(builder, manifest, version, &mut looked).await?;
     }
     Ok(looked)

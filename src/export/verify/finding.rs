@@ -6,6 +6,7 @@ use chrono::NaiveDate;
 use serde::Serialize;
 
 use crate::config::ReportFormat;
+use crate::printable::escaped;
 
 /// What is wrong.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
@@ -19,6 +20,8 @@ pub enum Kind {
     MarkerWithoutManifest,
     /// A day has something pending and no marker: no nightly run would come back to it.
     DayNotMarked,
+    /// What a day has landed was never built, or its tables are of an earlier state of it.
+    DayNotBuilt,
     /// A landed report is not there.
     ReportMissing,
     /// A landed report is not what was landed.
@@ -178,7 +181,7 @@ impl Finding {
             true => String::new(),
             false => format!(" ({})", ids.join(", ")),
         };
-        format!(
+        let line = format!(
             "{}  {}{}: expected {}, found {}; {}",
             name(self.kind),
             self.key,
@@ -186,7 +189,9 @@ impl Finding {
             self.expected,
             self.found,
             self.advice()
-        )
+        );
+        // Keys, ids and what was found are others' texts.
+        escaped(&line).into_owned()
     }
 
     /// What a person does about it.
@@ -196,9 +201,8 @@ impl Finding {
             None => "--from D --to D".into(),
         };
         match &self.remedy {
-            // A rebuild of unchanged inputs leaves the tables as they are.
             Some(Remedy::Build) if self.kind == Kind::UriElsewhere => {
-                "`verify --repair` builds the table again; or set store.url to where the lake lies".into()
+                format!("`rebuild {dates}` writes where the lake lies now; or set store.url to where it lay")
             }
             Some(Remedy::Build) => {
                 format!("`verify --repair` or `rebuild {dates}` builds it again from raw/")
@@ -385,7 +389,7 @@ impl Verified {
             }
         }
         for note in &self.notes {
-            text.push_str(&format!("! {note}\n"));
+            text.push_str(&format!("! {}\n", escaped(note)));
         }
         text.push_str(match (self.interrupted, self.is_whole()) {
             (true, _) => "stopped before it was through\n",

@@ -13,6 +13,7 @@ use super::Options;
 use super::finding::{Counts, Finding, Kind};
 use super::inventory::{Dates, Inventory};
 use crate::build::RowKey;
+use crate::export::opened::newer_version;
 use crate::export::workshop::Workshop;
 use crate::mp4::BoxWalker;
 use crate::store::Version;
@@ -85,6 +86,8 @@ pub(super) enum Read<T> {
     Missing,
     /// It is there, and can't be understood: why.
     Damaged(String),
+    /// It is there, of a version that this program does not know.
+    Newer(u64),
     /// The store does not give it: why.
     Unreadable(String),
 }
@@ -141,12 +144,15 @@ impl Look {
         match self.workshop.store.get(key).await {
             Ok(object) => Ok(match serde_json::from_slice(&object.bytes) {
                 Ok(value) => Read::There(value, object.version),
-                // Where, and no more: what it says there may be personal.
-                Err(error) => Read::Damaged(format!(
-                    "no JSON of it, from line {} column {} on",
-                    error.line(),
-                    error.column()
-                )),
+                Err(error) => match newer_version(key, &object.bytes) {
+                    Some(version) => Read::Newer(version),
+                    // Where, and no more: what it says there may be personal.
+                    None => Read::Damaged(format!(
+                        "no JSON of it, from line {} column {} on",
+                        error.line(),
+                        error.column()
+                    )),
+                },
             }),
             Err(error) if error.kind() == ErrorKind::StoreNotFound => Ok(Read::Missing),
             Err(error) => Ok(Read::Unreadable(of_one_object(error)?)),

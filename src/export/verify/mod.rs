@@ -29,7 +29,7 @@ use tokio_util::sync::CancellationToken;
 pub use self::finding::{Counts, Finding, Kind, Verified};
 use self::inventory::Inventory;
 use self::look::{Look, Read};
-use super::opened::StoreInfo;
+use super::opened::{StoreInfo, refuse_newer};
 use super::workshop::Workshop;
 use super::{Phase, Progress};
 use crate::config::Config;
@@ -150,13 +150,17 @@ impl Verifier {
         let workshop = Arc::new(self.workshop()?);
         let tables = table_names(&workshop);
         let look = Look::new(Arc::clone(&workshop), options, Inventory::default());
+        refuse_newer(&*self.store).await?;
         let info = look.json::<StoreInfo>(key::STORE_INFO).await?;
         if let Read::There(info, _) = &info {
             info.check_zone(self.config.timezone)?;
+            if let Some(dialect) = info.dialect(&*self.store) {
+                self.store.speak(dialect);
+            }
         }
         let inventory = Inventory::list(&*self.store, look.dates(), &tables).await?;
         let why = match info {
-            Read::There(..) => None,
+            Read::There(..) | Read::Newer(_) => None,
             Read::Missing if inventory.manifests.is_empty() => return Err(no_lake(&*self.store)),
             Read::Missing => Some("nothing".to_owned()),
             Read::Damaged(why) | Read::Unreadable(why) => Some(why),

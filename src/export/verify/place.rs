@@ -32,8 +32,9 @@ pub(super) enum Place<'k> {
 }
 
 /// The program's own objects, besides manifests and markers: all that may lie below `_telelake/`.
-const STATE: [&str; 18] = [
+const STATE: [&str; 19] = [
     key::STORE_INFO,
+    key::DELIVERIES,
     key::RUNS,
     key::RUN_LOGS,
     key::PAUSED,
@@ -71,6 +72,10 @@ impl<'k> Place<'k> {
         }
         if key.starts_with(key::PROBE) {
             return Self::Probe;
+        }
+        // A lake that was copied out of a folder may have brought them along.
+        if key == "_telelake/lock" || key.starts_with("_telelake/tmp/") {
+            return Self::State;
         }
         if key.starts_with(key::STATE) {
             let known = STATE.iter().any(|known| match known.ends_with('/') {

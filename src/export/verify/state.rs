@@ -56,7 +56,8 @@ async fn parse<T: serde::de::DeserializeOwned>(look: &Look, key: &str) -> Result
     let date = key::date_in(key);
     match look.json::<T>(key).await? {
         Read::There(value, version) => return Ok(Some((value, version))),
-        Read::Missing => {}
+        // Only what a day, or the whole lake, is refused by has a version.
+        Read::Missing | Read::Newer(_) => {}
         Read::Damaged(why) => look.find(
             Finding::new(Kind::StateDamaged, key)
                 .date(date)

@@ -82,7 +82,7 @@ async fn of_day(look: &Look, date: NaiveDate, space: &str, keys: Vec<String>) ->
             look.find(finding.differs("the day's manifest", found).remedy(Remedy::Day));
             return Ok(());
         }
-        Read::Damaged(_) => return Ok(()),
+        Read::Damaged(_) | Read::Newer(_) => return Ok(()),
         Read::Unreadable(why) => {
             look.find(unreadable(&manifest_key, &why).date(Some(date)));
             return Ok(());
@@ -127,12 +127,8 @@ fn coming(manifest: &Manifest) -> BTreeSet<String> {
         .records
         .iter()
         .map(|(id, entry)| key::recording(date, space, &entry.room_id, entry.call_id.as_deref(), id));
-    let unbuilt = manifest.building.is_some()
-        || manifest
-            .built
-            .as_ref()
-            .is_none_or(|built| built.fingerprint.is_empty());
-    let tables = crate::lake::table::builtin::all().iter().filter(|_| unbuilt);
+    let is_built = manifest.is_built();
+    let tables = crate::lake::table::builtin::all().iter().filter(|_| !is_built);
     reports
         .chain(recordings)
         .chain(tables.map(|table| key::table(&table.name, date, space)))

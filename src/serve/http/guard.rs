@@ -1,18 +1,20 @@
 //! Who may ask what. Webhooks prove themselves by their signature, health and the page's style are open to all;
 //! everything else takes the bearer token `serve.token`, or a session of the page that was opened with it. Where there
 //! is no token, the listener is on loopback: then a request must also be meant for this machine, or any web page open in
-//! a browser here could speak to it.
+//! a browser here could speak to it, and show no sign of a proxy, or the world could.
 
 use std::sync::Arc;
 
 use axum::extract::{Request, State};
-use axum::http::header::{AUTHORIZATION, AsHeaderName, CONTENT_TYPE, HOST, HeaderName, ORIGIN};
-use axum::http::{HeaderMap, Method, StatusCode, Uri};
+use axum::http::header::{AUTHORIZATION, AsHeaderName, CONTENT_TYPE, HOST, HeaderName, ORIGIN, RETRY_AFTER};
+use axum::http::{HeaderMap, HeaderValue, Method, StatusCode};
 use axum::middleware::Next;
 use axum::response::Response;
 use chrono::{DateTime, Utc};
 use sha2::{Digest, Sha256};
 
+use super::crowd::{Caller, Crowd, Entered, Full};
+use super::forwarded::is_forwarded;
 use super::{ASSETS, Peer, reply, route_of};
 use crate::config::Secret;
 use crate::metrics::{METRICS, ServedLabels};
@@ -21,10 +23,17 @@ use crate::serve::page::login;
 use crate::serve::page::session::Guesses;
 
 /// Lets a request through, or not; and counts the answer.
-pub(super) async fn pass(State(daemon): State<Arc<Daemon>>, request: Request, next: Next) -> Response {
+pub(super) async fn pass(
+    State((daemon, crowd)): State<(Arc<Daemon>, Arc<Crowd>)>,
+    request: Request,
+    next: Next,
+) -> Response {
     let route = route_of(request.uri().path());
     let answer = match verdict(&daemon, route, &request) {
-        Ok(()) => next.run(request).await,
+        Ok(()) => match enter(&crowd, route, &request) {
+            Ok(_entered) => next.run(request).await,
+            Err(full) => refusal(full),
+        },
         // A person is asked for the token, and then shown what they wanted.
         Err((StatusCode::UNAUTHORIZED, _)) if is_page(route) && request.method() == Method::GET => {
             login::first(request.uri(), request.headers())
@@ -39,14 +48,41 @@ pub(super) async fn pass(State(daemon): State<Arc<Daemon>>, request: Request, ne
     answer
 }
 
+/// Counts a request among those in work. What takes no time needs no place.
+fn enter(crowd: &Arc<Crowd>, route: &str, request: &Request) -> Result<Option<Entered>, Full> {
+    let caller = match route {
+        "/healthz" | "/readyz" | ASSETS => return Ok(None),
+        "/webhooks/teleboss" | "/login" => Caller::Stranger,
+        _ => Caller::Known,
+    };
+    let Some(Peer(client)) = request.extensions().get().copied() else {
+        return Ok(None);
+    };
+    crowd.enter(caller, client).map(Some)
+}
+
+fn refusal(full: Full) -> Response {
+    let mut answer = match full {
+        Full::Client => reply::error(
+            StatusCode::TOO_MANY_REQUESTS,
+            "too many requests at once; come again",
+        ),
+        Full::All => reply::error(StatusCode::SERVICE_UNAVAILABLE, "busy; come again"),
+    };
+    answer
+        .headers_mut()
+        .insert(RETRY_AFTER, HeaderValue::from_static("1"));
+    answer
+}
+
 fn verdict(daemon: &Daemon, route: &str, request: &Request) -> Verdict {
     if is_open(route) {
         return Ok(());
     }
     let (headers, now) = (request.headers(), Utc::now());
-    let token = &daemon.config.serve.token;
+    let token = &daemon.live.serve_token();
     if token.is_empty() {
-        is_meant_for_us(request.uri(), headers)?;
+        is_meant_for_us(request)?;
     } else if route != "/login" {
         let session = login::session_in(headers);
         if !session.is_some_and(|session| daemon.page.sessions.is_open(session, now)) {
@@ -64,12 +100,18 @@ fn is_open(route: &str) -> bool {
 
 /// Whether a route is what a person reads.
 fn is_page(route: &str) -> bool {
-    matches!(route, "/" | "/day" | "/runs" | "/run")
+    matches!(
+        route,
+        "/" | "/day" | "/runs" | "/run" | "/room" | "/search" | "/lake" | "/file" | "/missing.csv"
+    )
 }
 
 /// Whether a route takes what a page's form sends, which any site can send as well.
 fn is_form(route: &str) -> bool {
-    matches!(route, "/backfill" | "/retry" | "/login" | "/logout")
+    matches!(
+        route,
+        "/backfill" | "/retry" | "/cancel" | "/pause" | "/login" | "/logout"
+    )
 }
 
 type Verdict = Result<(), (StatusCode, &'static str)>;
@@ -78,16 +120,31 @@ fn header(headers: &HeaderMap, name: impl AsHeaderName) -> Option<&str> {
     headers.get(name).and_then(|value| value.to_str().ok())
 }
 
-/// Without a token: the name by which the machine is asked must be its own.
-fn is_meant_for_us(uri: &Uri, headers: &HeaderMap) -> Verdict {
-    let host = header(headers, HOST).or_else(|| uri.authority().map(|authority| authority.as_str()));
-    if host.is_some_and(is_loopback) {
+/// Without a token: the request must come from this machine, by its own name and not through a proxy, which calls us by
+/// that name too, whoever asks.
+fn is_meant_for_us(request: &Request) -> Verdict {
+    let headers = request.headers();
+    if is_forwarded(request.version(), headers) || header(headers, ORIGIN).is_some_and(is_elsewhere) {
+        return Err((
+            StatusCode::FORBIDDEN,
+            "this came through a proxy, and without serve.token only this machine is answered: set serve.token",
+        ));
+    }
+    let authority = || request.uri().authority().map(|authority| authority.as_str());
+    if header(headers, HOST).or_else(authority).is_some_and(is_loopback) {
         return Ok(());
     }
     Err((
         StatusCode::FORBIDDEN,
-        "without serve.token only this machine is answered, by its own name",
+        "without serve.token only this machine is answered, by its own name: set serve.token",
     ))
+}
+
+/// Whether an origin is another machine's page.
+fn is_elsewhere(origin: &str) -> bool {
+    !origin
+        .split_once("://")
+        .is_some_and(|(_, host)| is_loopback(host))
 }
 
 /// With one: it must come along. Who guesses is not listened to for a while.
@@ -175,17 +232,18 @@ mod tests {
     use super::*;
 
     fn verdict(token: &str, method: Method, path: &str, headers: &[(&'static str, &str)]) -> u16 {
-        let mut map = HeaderMap::new();
+        let mut request = Request::builder().method(method).uri(path);
         for (name, value) in headers {
-            map.insert(*name, value.parse().expect("a value"));
+            request = request.header(*name, *value);
         }
-        let uri: Uri = path.parse().expect("a path");
+        let request = request.body(axum::body::Body::empty()).expect("a request");
+        let map = request.headers();
         let who = if token.is_empty() {
-            is_meant_for_us(&uri, &map)
+            is_meant_for_us(&request)
         } else {
-            by_bearer(&Secret::new(token), &map, None, &Guesses::default(), Utc::now())
+            by_bearer(&Secret::new(token), map, None, &Guesses::default(), Utc::now())
         };
-        who.and_then(|()| is_from_us(route_of(path), &method, &map))
+        who.and_then(|()| is_from_us(route_of(path), request.method(), map))
             .map_or_else(|(status, _)| status.as_u16(), |()| 200)
     }
 
@@ -219,6 +277,37 @@ mod tests {
             );
         }
         assert_eq!(verdict("", Method::GET, "/api/status", &[]), 403);
+    }
+
+    #[test]
+    fn without_a_token_nothing_is_answered_through_a_proxy() {
+        let host = ("host", "127.0.0.1:8080");
+        for mark in [
+            ("x-forwarded-for", "203.0.113.7"),
+            ("x-forwarded-proto", "https"),
+            ("x-real-ip", "203.0.113.7"),
+            ("forwarded", "for=203.0.113.7"),
+            ("via", "1.1 proxy"),
+            ("origin", "https://lake.example"),
+        ] {
+            for path in ["/", "/api/status", "/metrics", "/meta", "/login", "/day"] {
+                assert_eq!(
+                    verdict("", Method::GET, path, &[host, mark]),
+                    403,
+                    "{mark:?} {path}"
+                );
+            }
+        }
+        assert_eq!(
+            verdict("", Method::GET, "/", &[host, ("origin", "http://localhost:8080")]),
+            200
+        );
+        let bearer = ("authorization", "Bearer t0ken");
+        let mark = ("x-forwarded-for", "203.0.113.7");
+        assert_eq!(
+            verdict("t0ken", Method::GET, "/metrics", &[host, mark, bearer]),
+            200
+        );
     }
 
     #[test]
@@ -256,13 +345,13 @@ mod tests {
         assert_eq!(post(&[("origin", "null")]), 403);
         assert_eq!(post(&[("sec-fetch-site", "same-site")]), 403);
         // Behind a proxy that calls us by another name.
-        assert_eq!(
-            post(&[
-                ("origin", "https://lake.example"),
-                ("sec-fetch-site", "same-origin")
-            ]),
-            200
-        );
+        let by_proxy = [
+            host,
+            ("authorization", "Bearer t0ken"),
+            ("origin", "https://lake.example"),
+            ("sec-fetch-site", "same-origin"),
+        ];
+        assert_eq!(verdict("t0ken", Method::POST, "/backfill", &by_proxy), 200);
     }
 
     #[test]

@@ -1,7 +1,11 @@
-//! The daemon's listener: bounded connections, headers and times, then the routes.
+//! The daemon's listener: bounded connections (`places`), headers and times, then who may ask (`guard`) and how much at
+//! once (`crowd`), then the routes.
 
 pub mod body;
+mod crowd;
+mod forwarded;
 mod guard;
+mod places;
 pub mod reply;
 
 pub use guard::is_same;
@@ -22,15 +26,19 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::graceful::GracefulShutdown;
 use hyper_util::service::TowerToHyperService;
 use tokio::net::TcpListener;
-use tokio::sync::Semaphore;
 
+use self::crowd::Crowd;
+use self::places::Places;
 use super::daemon::Daemon;
-use super::{api, page, relay, webhook};
+use super::{api, notify, page, relay, webhook};
+use crate::config::Network;
 use crate::metrics::{self, METRICS};
 use crate::{Error, ErrorKind, Result};
 
 /// Connections at once: as many as file descriptors and memory surely last for.
 const CONNECTIONS: usize = 256;
+/// Of them from one address, or one network of IPv6.
+const CONNECTIONS_OF_AN_ADDRESS: usize = 64;
 /// For a request's head, also the wait for the next one on a connection.
 const HEAD_TIME: Duration = Duration::from_secs(10);
 /// A head's size, and what of a body is read ahead.
@@ -44,14 +52,17 @@ const GRACE: Duration = Duration::from_secs(3);
 /// Below it lie the page's style, script and icon.
 const ASSETS: &str = "/assets/";
 
-/// Who is at the other end of the connection.
+/// Whose request it is: the address at the other end of the connection, or the client's behind a trusted proxy.
 #[derive(Debug, Clone, Copy)]
 pub struct Peer(pub IpAddr);
 
 /// The route that a path belongs to, for metrics: a stranger's path is none.
 fn route_of(path: &str) -> &'static str {
-    const ROUTES: [&str; 24] = [
+    const ROUTES: [&str; 34] = [
         "/webhooks/teleboss",
+        "/api/webhooks",
+        "/api/notify",
+        "/api/notify-test",
         "/meta",
         "/healthz",
         "/readyz",
@@ -71,8 +82,15 @@ fn route_of(path: &str) -> &'static str {
         "/day",
         "/runs",
         "/run",
+        "/room",
+        "/search",
+        "/lake",
+        "/file",
+        "/missing.csv",
         "/backfill",
         "/retry",
+        "/cancel",
+        "/pause",
         "/login",
         "/logout",
     ];
@@ -94,11 +112,13 @@ fn router(daemon: Arc<Daemon>) -> Router {
         .route("/healthz", get(alive))
         .route("/readyz", get(ready))
         .route("/metrics", get(metrics))
+        .route("/api/webhooks", get(webhook::last))
+        .merge(notify::routes())
         .merge(api::routes())
         .merge(page::routes())
         .fallback(async || reply::error(StatusCode::NOT_FOUND, "there is nothing here"))
         .layer(axum::middleware::from_fn_with_state(
-            Arc::clone(&daemon),
+            (Arc::clone(&daemon), Crowd::new()),
             guard::pass,
         ))
         .with_state(daemon)
@@ -139,7 +159,8 @@ pub(super) async fn bind(address: SocketAddr) -> Result<TcpListener> {
 /// Serves until the daemon stops, then finishes what is on its way.
 pub(super) async fn serve(daemon: &Arc<Daemon>, listener: TcpListener) {
     let router = router(Arc::clone(daemon));
-    let places = Arc::new(Semaphore::new(CONNECTIONS));
+    let places = Places::new(CONNECTIONS, CONNECTIONS_OF_AN_ADDRESS);
+    let trusted: Arc<[Network]> = daemon.config.serve.trusted_proxies.clone().into();
     let graceful = GracefulShutdown::new();
     let mut http = http1::Builder::new();
     http.timer(TokioTimer::new())
@@ -147,17 +168,12 @@ pub(super) async fn serve(daemon: &Arc<Daemon>, listener: TcpListener) {
         .max_buf_size(HEAD_BYTES)
         .max_headers(HEADERS);
     loop {
-        let next = async {
-            // A place first: beyond it, callers wait in the system's queue.
-            let place = Arc::clone(&places).acquire_owned().await;
-            (place, listener.accept().await)
-        };
-        let (place, accepted) = tokio::select! {
+        let accepted = tokio::select! {
             () = daemon.cancel.cancelled() => break,
-            next = next => next,
+            accepted = listener.accept() => accepted,
         };
         let (stream, peer) = match accepted {
-            Ok(accepted) => accepted,
+            Ok((stream, peer)) => (stream, peer.ip().to_canonical()),
             Err(error) => {
                 // Out of descriptors, mostly: it passes.
                 tracing::warn!(%error, "a connection could not be taken");
@@ -165,17 +181,32 @@ pub(super) async fn serve(daemon: &Arc<Daemon>, listener: TcpListener) {
                 continue;
             }
         };
+        let is_proxy = trusted.iter().any(|network| network.contains(peer));
+        // Without a place it is closed at once.
+        let Some(place) = places.take(peer, is_proxy).map(Arc::new) else {
+            continue;
+        };
         let _ = stream.set_nodelay(true);
         let routes = TowerToHyperService::new(router.clone());
+        let (trusted, seat) = (Arc::clone(&trusted), Arc::clone(&place));
         let service = service_fn(move |mut request: Request<Incoming>| {
-            request.extensions_mut().insert(Peer(peer.ip()));
-            routes.call(request)
+            let client = forwarded::client(peer, request.headers(), &trusted);
+            request.extensions_mut().insert(Peer(client));
+            let (in_work, answer) = (seat.work(), routes.call(request));
+            async move {
+                let answer = answer.await;
+                drop(in_work);
+                answer
+            }
         });
         let connection = graceful.watch(http.serve_connection(TokioIo::new(stream), service));
         tokio::spawn(async move {
-            let _place = place;
             // Its errors are the caller's: cut, too slow, no HTTP.
-            let _ = tokio::time::timeout(CONNECTION_TIME, connection).await;
+            let served = tokio::time::timeout(CONNECTION_TIME, connection);
+            tokio::select! {
+                _ = served => {}
+                () = place.lost() => {}
+            }
         });
     }
     drop(listener);

@@ -41,6 +41,21 @@ pub static VERSION: LazyLock<String> = LazyLock::new(|| {
     hex::encode(&digest.finalize()[..8])
 });
 
+/// What tells this program from another one: pages of another one are loaded again. Its own file stands for its code.
+pub static PROGRAM: LazyLock<String> = LazyLock::new(|| {
+    let mut digest = Sha256::new();
+    digest.update(VERSION.as_str());
+    digest.update(env!("CARGO_PKG_VERSION"));
+    let file = std::env::current_exe().and_then(std::fs::metadata);
+    if let Ok(file) = file {
+        digest.update(file.len().to_le_bytes());
+        let modified = file.modified().ok();
+        let at = modified.and_then(|at| at.duration_since(std::time::UNIX_EPOCH).ok());
+        digest.update(at.unwrap_or_default().as_nanos().to_le_bytes());
+    }
+    hex::encode(&digest.finalize()[..8])
+});
+
 /// `GET /assets/{name}`
 pub async fn get(Path(name): Path<String>, headers: HeaderMap) -> Response {
     let Some(asset) = ASSETS.iter().find(|asset| asset.name == name) else {

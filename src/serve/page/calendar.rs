@@ -2,18 +2,22 @@
 
 use chrono::{Datelike, Months, NaiveDate};
 use maud::{Markup, html};
-use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 
-use super::charts;
 use super::frame::Visit;
 use super::lang::Text;
 use super::texts as t;
 use super::view::{Month, Row, State, View, missing};
+use super::{charts, encoded};
 
-const STATES: [State; 7] = [
+/// Spaces without a problem are folded where there are more spaces than this, and some of them are of that kind.
+const UNFOLDED: usize = 8;
+const FOLDED: usize = 3;
+
+const STATES: [State; 8] = [
     State::Whole,
     State::Empty,
     State::Pending,
+    State::Unbuilt,
     State::Failed,
     State::Unseen,
     State::Lost,
@@ -29,6 +33,7 @@ pub fn in_words(state: State) -> Text {
         State::Denied => t::DENIED,
         State::Lost => t::LOST_DAY,
         State::Pending => t::PENDING,
+        State::Unbuilt => t::UNBUILT,
         State::Unseen => t::UNSEEN,
         State::Failed => t::FAILED,
     }
@@ -44,10 +49,7 @@ pub fn badge(visit: &Visit, state: State) -> Markup {
 /// The address of a day.
 pub fn link(date: NaiveDate, space: Option<&str>) -> String {
     match space {
-        Some(space) => format!(
-            "/day?date={date}&space={}",
-            utf8_percent_encode(space, NON_ALPHANUMERIC)
-        ),
+        Some(space) => format!("/day?date={date}&space={}", encoded(space)),
         None => format!("/day?date={date}"),
     }
 }
@@ -70,13 +72,28 @@ pub fn calendar(visit: &Visit, view: &View<'_>, month: Option<NaiveDate>) -> Mar
             @if rows.is_empty() {
                 p { (lang.say(t::NO_ROWS)) }
             } @else {
+                @let open = rows.iter().filter(|row| row.is_open()).count();
+                @let shown = if rows.len() > UNFOLDED && rows.len() - open >= FOLDED { open } else { rows.len() };
                 table.days {
                     caption.hidden { (title) }
                     (dates_above(visit, &dates))
                     tbody {
                         @if rows.len() > 1 { (of_all(visit, view, &rows, &dates)) }
-                        @for row in &rows { (of_space(visit, row)) }
+                        @for row in &rows[..shown] { (of_space(visit, row)) }
                     }
+                }
+                @if shown < rows.len() {
+                    details #without-problems {
+                        summary { (lang.count(t::N_WHOLE_SPACES, (rows.len() - shown) as u64)) }
+                        table.days {
+                            caption.hidden { (title) }
+                            (dates_above(visit, &dates))
+                            tbody { @for row in &rows[shown..] { (of_space(visit, row)) } }
+                        }
+                    }
+                }
+                @if let (Some(from), Some(to)) = (dates.first(), dates.last()) {
+                    p { a href={ "/missing.csv?from=" (from) "&to=" (to) } download { (lang.say(t::MISSING_CSV)) } }
                 }
                 (legend(visit))
             }
@@ -203,7 +220,7 @@ pub fn months(visit: &Visit, months: &[Month]) -> Markup {
                 details open[Some(year) == latest] {
                     summary { (year) }
                     div.scroll tabindex="0" role="region" aria-label=(year) {
-                        table.numbers {
+                        table.numbers.stacked {
                             thead { tr {
                                 th scope="col" { (lang.say(t::MONTH)) }
                                 th.wide scope="col" { (lang.say(t::DAYS_STAND)) }
@@ -250,10 +267,10 @@ fn of_month(visit: &Visit, month: &Month) -> Markup {
                 a href={ "/?month=" (month.first.format("%Y-%m").to_string()) "#calendar" } { (lang.month(month.first)) }
             }
             td.wide { (charts::shares(&told.join(", "), &parts)) }
-            td.number { @if open > 0 { b.warn { (lang.number(open)) } } @else { "0" } }
-            @for number in [lang.number(sums.calls), lang.number(sums.participants), lang.number(sums.records),
-                lang.hours(sums.recorded_s), lang.bytes(sums.bytes)] {
-                td.number { (number) }
+            td.number data-label=(lang.say(t::NOT_WHOLE)) { @if open > 0 { b.warn { (lang.number(open)) } } @else { "0" } }
+            @for (text, number) in [(t::CALLS, lang.number(sums.calls)), (t::PARTICIPANTS, lang.number(sums.participants)),
+                (t::RECORDINGS, lang.number(sums.records)), (t::HOURS, lang.hours(sums.recorded_s)), (t::BYTES, lang.bytes(sums.bytes))] {
+                td.number data-label=(lang.say(text)) { (number) }
             }
         }
     }

@@ -21,8 +21,18 @@ const LINES: [Line; 4] = [
     (t::BYTES, |sums| sums.bytes, Lang::bytes),
 ];
 
+/// The lake's size by month.
+pub fn sizes(visit: &Visit, series: &[(NaiveDate, Sums)]) -> Markup {
+    let lines: [Line; 1] = [(t::SIZE, |sums| sums.lake_bytes, Lang::bytes)];
+    drawn(visit, true, series, &lines)
+}
+
 /// Calls, participants, hours and bytes by day or by month, the first one left.
 pub fn all(visit: &Visit, by_month: bool, series: &[(NaiveDate, Sums)]) -> Markup {
+    drawn(visit, by_month, series, &LINES)
+}
+
+fn drawn(visit: &Visit, by_month: bool, series: &[(NaiveDate, Sums)], lines: &[Line]) -> Markup {
     let lang = visit.lang;
     let name = |date: NaiveDate| {
         if by_month {
@@ -33,7 +43,7 @@ pub fn all(visit: &Visit, by_month: bool, series: &[(NaiveDate, Sums)]) -> Marku
     };
     html! {
         div.charts {
-            @for (title, pick, write) in LINES {
+            @for (title, pick, write) in lines.iter().copied() {
                 @let values: Vec<u64> = series.iter().map(|(_, sums)| pick(sums)).collect();
                 @let (sum, most) = (values.iter().sum::<u64>(), values.iter().copied().max().unwrap_or_default());
                 figure {

@@ -6,15 +6,17 @@ use chrono::{DateTime, NaiveDate, Utc};
 use maud::{Markup, html};
 
 use super::Page;
+use super::ahead::{Ahead, asks, builds, looks};
 use super::calendar::{badge, link};
+use super::file;
 use super::frame::{Here, Visit, page};
 use super::lang::Text;
 use super::overview::in_numbers;
 use super::texts as t;
-use super::view::{State, Sums, View, is_damaged, missing, space_of};
+use super::view::{State, Sums, View, missing, natural, space_of};
 use super::work::{Work, again, asked, section};
 use crate::config::ReportFormat;
-use crate::export::{DayStatus, Lack};
+use crate::export::{Coverage, DayStatus, Lack, MarkedDays};
 use crate::lake::manifest::{CallEntry, Landing, Manifest, RecordEntry, Status};
 
 /// What a day's page has besides the day.
@@ -22,6 +24,22 @@ pub struct Around<'a> {
     pub date: NaiveDate,
     pub work: &'a Work,
     pub asked: bool,
+    pub ahead: Ahead,
+    pub marked: &'a MarkedDays,
+    /// Knows the names of rooms.
+    pub coverage: &'a Coverage,
+}
+
+/// What there is to show of a space's day.
+pub enum Found<'a> {
+    /// Its manifest.
+    Whole(&'a Manifest),
+    /// The store can't be read: the day as it was known before.
+    Known(&'a DayStatus),
+    /// The manifest can't be read.
+    Damaged,
+    /// Nobody looked.
+    Nothing,
 }
 
 /// A date in all spaces.
@@ -35,13 +53,13 @@ pub fn of_all(visit: &Visit, of: &Page, around: &Around<'_>, view: &View<'_>) ->
         (top(visit, around, None, &title))
         section #day data-live {
             @if days.is_empty() {
-                p.verdict.unseen { (lang.say(t::NO_DAY)) }
+                p.verdict.unseen { (lang.say(t::NO_DAY)) " " (looks(visit, around.ahead.lists(date))) }
             } @else {
                 p { (in_numbers(visit, &sums)) }
                 div.scroll tabindex="0" role="region" aria-label=(title) {
-                    table.text {
+                    table.text.stacked {
                         thead { tr { @for text in [t::SPACE, t::STATE, t::CALLS, t::WHY] { th scope="col" { (lang.say(text)) } } } }
-                        tbody { @for day in days { (line(visit, view, day)) } }
+                        tbody { @for day in days { (line(visit, around, view, day)) } }
                     }
                 }
             }
@@ -52,7 +70,7 @@ pub fn of_all(visit: &Visit, of: &Page, around: &Around<'_>, view: &View<'_>) ->
     page(visit, Here::Elsewhere, &title, &content)
 }
 
-fn line(visit: &Visit, view: &View<'_>, day: &DayStatus) -> Markup {
+fn line(visit: &Visit, around: &Around<'_>, view: &View<'_>, day: &DayStatus) -> Markup {
     let space = space_of(day);
     let mut sums = Sums::default();
     sums.add(day);
@@ -62,45 +80,43 @@ fn line(visit: &Visit, view: &View<'_>, day: &DayStatus) -> Markup {
             td { (badge(visit, State::of(day))) }
             td { (in_numbers(visit, &sums)) }
             td {
-                (whole_day(visit, day))
+                (whole_day(visit, around, day))
                 @if let Some(first) = day.missing.iter().find(|lack| lack.status != Status::Unavailable) {
                     (reason(visit, first.reason.as_deref()))
-                } @else if missing(day) == 0 { "–" }
+                } @else if day.complete || (missing(day) == 0 && day.listed && day.built) { "–" }
             }
         }
     }
 }
 
-/// The day of one space; `manifest` is none where nobody looked, and a day where the manifest can't be read.
-pub fn of_space(
-    visit: &Visit,
-    of: &Page,
-    around: &Around<'_>,
-    space: &str,
-    manifest: Option<&Manifest>,
-    damaged: bool,
-) -> Markup {
+/// The day of one space.
+pub fn of_space(visit: &Visit, of: &Page, around: &Around<'_>, space: &str, found: &Found<'_>) -> Markup {
     let (lang, date) = (visit.lang, around.date);
-    let name = manifest
-        .and_then(|manifest| manifest.space_name.clone())
-        .unwrap_or_else(|| of.name(space));
+    let day = match found {
+        Found::Whole(manifest) => Some(DayStatus::of(manifest)),
+        Found::Known(day) => Some(DayStatus::clone(day)),
+        Found::Damaged | Found::Nothing => None,
+    };
+    let name = day.as_ref().and_then(|day| day.space_name.clone());
+    let name = name.unwrap_or_else(|| of.name(space));
     let title = format!("{name}, {}", lang.date(date));
     let content = html! {
         (top(visit, around, Some(space), &title))
         section #day data-live {
             p.quiet { (lang.say(t::SPACE)) " " code { (space) } }
-            @match manifest {
-                Some(manifest) => { (of_manifest(visit, manifest)) }
-                None if damaged => { p.verdict.failed { (lang.say(t::DAMAGED)) } }
-                None => { p.verdict.unseen { (lang.say(t::NO_DAY)) } }
+            @if let Found::Known(_) = found { p.verdict.failed { (lang.fill(t::OLD_DAY, &[&visit.time(visit.as_of)])) } }
+            @match (found, &day) {
+                (_, Some(day)) => { (of_day(visit, around, day)) }
+                (Found::Damaged, None) => { p.verdict.failed { (lang.say(t::DAMAGED)) } }
+                _ => { p.verdict.unseen { (lang.say(t::NO_DAY)) " " (looks(visit, around.ahead.lists(date))) } }
             }
-            @match manifest {
-                Some(manifest) => { (again(visit, date, Some(space), t::RETRY, State::of(&DayStatus::of(manifest)).is_open())) }
+            @match &day {
+                Some(day) => { (again(visit, date, Some(space), t::RETRY, State::of(day).is_open())) }
                 None => { (again(visit, date, Some(space), t::LOAD_DAY, true)) }
             }
         }
         div.brief { (section(visit, of, around.work)) }
-        @if let Some(manifest) = manifest { (rooms(visit, manifest)) }
+        @if let Found::Whole(manifest) = found { (rooms(visit, manifest)) }
     };
     page(visit, Here::Elsewhere, &title, &content)
 }
@@ -123,60 +139,102 @@ fn top(visit: &Visit, around: &Around<'_>, space: Option<&str>, title: &str) -> 
     }
 }
 
-fn of_manifest(visit: &Visit, manifest: &Manifest) -> Markup {
+fn of_day(visit: &Visit, around: &Around<'_>, day: &DayStatus) -> Markup {
     let lang = visit.lang;
-    let day = DayStatus::of(manifest);
     let mut sums = Sums::default();
-    sums.add(&day);
+    sums.add(day);
+    let mut missing: Vec<&Lack> = day.missing.iter().collect();
+    // What failed first; what was never made last.
+    missing.sort_by_key(|lack| std::cmp::Reverse(state_of(lack.status).0));
     html! {
-        p { (badge(visit, State::of(&day))) " " (in_numbers(visit, &sums)) }
-        (whole_day(visit, &day))
-        @if !manifest.missed.rooms.is_empty() {
-            p { (lang.say(t::ROOMS_MISSED)) }
-            ul { @for room in &manifest.missed.rooms { li { (room_name(manifest, room)) " " code { (room) } } } }
-        }
+        p { (badge(visit, State::of(day))) " " (in_numbers(visit, &sums)) }
+        (whole_day(visit, around, day))
         h2 { (lang.say(t::MISSING)) }
-        @if day.missing.is_empty() {
+        @if missing.is_empty() {
             p { (lang.say(t::NOT_MISSING)) }
         } @else {
+            @if super::view::missing(day) > 0 { p { (asks(visit, around.ahead.comes(day, around.marked))) } }
             div.scroll tabindex="0" role="region" aria-label=(lang.say(t::MISSING)) {
-                table.text {
-                    thead { tr { @for text in [t::WHAT, t::STATE, t::WHY, t::ROOM, t::CALL_OR_RECORD, t::ATTEMPTS] {
-                        th scope="col" { (lang.say(text)) }
-                    } } }
-                    tbody { @for lack in &day.missing { (of_lack(visit, manifest, lack)) } }
+                table.text.stacked {
+                    thead { tr {
+                        @for text in [t::WHAT, t::STATE, t::WHY, t::ROOM, t::CALL_OR_RECORD, t::ATTEMPTS] {
+                            th scope="col" { (lang.say(text)) }
+                        }
+                        td {}
+                    } }
+                    tbody { @for lack in missing { (of_lack(visit, around, day, lack)) } }
                 }
             }
         }
     }
 }
 
-/// What is missing of the day as a whole.
-fn whole_day(visit: &Visit, day: &DayStatus) -> Markup {
+/// What is missing of the day as a whole, and who comes back for it.
+fn whole_day(visit: &Visit, around: &Around<'_>, day: &DayStatus) -> Markup {
     let say = |text| visit.lang.say(text);
+    let comes = around.ahead.comes(day, around.marked);
     html! {
-        @if is_damaged(day) { p { (say(t::DAMAGED)) } }
-        @else if day.space_missed { p { (say(t::SPACE_MISSED)) } }
-        @else if !day.listed { p { (say(t::NOT_LISTED)) } }
+        @if day.is_damaged() { p { (say(t::DAMAGED)) } }
+        @else if day.space_missed { p { (say(t::SPACE_MISSED)) " " (asks(visit, comes)) } }
+        @else if day.date >= visit.today && !day.listed { p { (say(t::NOT_OVER)) } }
+        @else if !day.listed && day.rooms_missed == 0 { p { (say(t::NOT_LISTED)) " " (looks(visit, around.ahead.lists(day.date))) } }
+        @if !day.rooms_to_ask.is_empty() {
+            p { (say(t::ROOMS_MISSED)) }
+            ul { @for room in &day.rooms_to_ask { li { (room_link(around, day, room)) } } }
+        }
+        @if !day.built && !day.is_damaged() { p { (say(t::NOT_BUILT)) " " (builds(visit, comes)) } }
     }
 }
 
-fn of_lack(visit: &Visit, manifest: &Manifest, lack: &Lack) -> Markup {
+fn room_link(around: &Around<'_>, day: &DayStatus, room: &str) -> Markup {
+    let space = space_of(day);
+    let name = around.coverage.room_name(space, room);
+    html! {
+        a href=(super::room::link(space, room)) { (name.as_deref().unwrap_or(room)) }
+    }
+}
+
+fn of_lack(visit: &Visit, around: &Around<'_>, day: &DayStatus, lack: &Lack) -> Markup {
     let lang = visit.lang;
-    let what = match lack.what {
+    let what = lang.say(match lack.what {
         "json" => t::JSON,
         "xlsx" => t::XLSX,
         _ => t::RECORD,
+    });
+    let one = match (&lack.record_id, &lack.call_id) {
+        (Some(record), _) => Some(("record", record.as_str())),
+        (None, Some(call)) => Some(("call", call.as_str())),
+        (None, None) => None,
     };
-    let id = lack.record_id.as_ref().or(lack.call_id.as_ref());
     html! {
         tr {
-            th scope="row" { (lang.say(what)) }
-            td { (status(visit, lack.status)) }
-            td { (reason(visit, lack.reason.as_deref())) }
-            td { (room_name(manifest, &lack.room_id)) }
-            td { @if let Some(id) = id { code { (id) } } }
-            td { (lack.attempts) }
+            th scope="row" { (what) }
+            td data-label=(lang.say(t::STATE)) { (status(visit, lack.status)) }
+            td data-label=(lang.say(t::WHY)) { (reason(visit, lack.reason.as_deref())) }
+            td data-label=(lang.say(t::ROOM)) { (room_link(around, day, &lack.room_id)) }
+            td data-label=(lang.say(t::CALL_OR_RECORD)) { @if let Some((_, id)) = one { code { (id) } } }
+            td data-label=(lang.say(t::ATTEMPTS)) { (lack.attempts) }
+            td { (again_in_room(visit, day, &lack.room_id, one, what)) }
+        }
+    }
+}
+
+/// The button that asks again for a room's day, or for one thing of it: the field's name and the id.
+pub fn again_in_room(
+    visit: &Visit,
+    day: &DayStatus,
+    room: &str,
+    one: Option<(&str, &str)>,
+    what: &str,
+) -> Markup {
+    let lang = visit.lang;
+    html! {
+        form method="post" action="/retry" data-once {
+            input type="hidden" name="date" value=(day.date);
+            input type="hidden" name="space" value=(space_of(day));
+            input type="hidden" name="room" value=(room);
+            @if let Some((field, id)) = one { input type="hidden" name=(field) value=(id); }
+            button.small aria-label=(lang.fill(t::AGAIN_OF, &[&what, &one.map_or(room, |(_, id)| id)])) { (lang.say(t::AGAIN)) }
         }
     }
 }
@@ -198,15 +256,19 @@ fn room_name<'a>(manifest: &'a Manifest, id: &'a str) -> &'a str {
         .unwrap_or(id)
 }
 
-fn status(visit: &Visit, status: Status) -> Markup {
-    let (state, text): (State, Text) = match status {
+fn state_of(status: Status) -> (State, Text) {
+    match status {
         Status::Done => (State::Whole, t::S_DONE),
         Status::Pending => (State::Pending, t::S_PENDING),
         Status::Denied => (State::Denied, t::S_DENIED),
         Status::Failed => (State::Failed, t::S_FAILED),
         Status::Lost => (State::Lost, t::S_LOST),
         Status::Unavailable => (State::Empty, t::S_UNAVAILABLE),
-    };
+    }
+}
+
+pub fn status(visit: &Visit, status: Status) -> Markup {
+    let (state, text) = state_of(status);
     html! {
         span.badge.(state.class()) { span aria-hidden="true" { (state.sign()) } " " (visit.lang.say(text)) }
     }
@@ -221,38 +283,57 @@ struct Room<'a> {
 
 fn rooms(visit: &Visit, manifest: &Manifest) -> Markup {
     let lang = visit.lang;
-    let mut rooms: BTreeMap<(&str, &str), Room<'_>> = BTreeMap::new();
+    let mut rooms: BTreeMap<&str, Room<'_>> = BTreeMap::new();
     for id in manifest.calls_in_order() {
         if let Some(call) = manifest.calls.get(id) {
-            let key = (room_name(manifest, &call.room_id), call.room_id.as_str());
-            rooms.entry(key).or_default().calls.push((id, call));
+            rooms.entry(&call.room_id).or_default().calls.push((id, call));
         }
     }
     for (id, record) in &manifest.records {
-        let key = (room_name(manifest, &record.room_id), record.room_id.as_str());
-        rooms.entry(key).or_default().records.push((id, record));
+        rooms
+            .entry(&record.room_id)
+            .or_default()
+            .records
+            .push((id, record));
     }
+    let mut rooms: Vec<(&str, Room<'_>)> = rooms.into_iter().collect();
+    rooms.sort_by_cached_key(|(id, room)| (!room.is_open(), natural(room_name(manifest, id)), *id));
+    let day = DayStatus::of(manifest);
     html! {
         section #rooms data-live aria-labelledby="rooms-title" {
             h2 #rooms-title { (lang.say(t::ROOMS)) }
             @if rooms.is_empty() { p { (lang.say(t::NO_CALLS)) } }
-            @for ((name, id), room) in &rooms {
-                h3 { (name) " " code { (id) } }
+            @for (id, room) in &rooms {
+                @let name = room_name(manifest, id);
+                div.bar {
+                    h3 { a href=(super::room::link(&manifest.space_id, id)) { (name) } " " code { (id) } }
+                    (again_in_room(visit, &day, id, None, name))
+                }
                 div.scroll tabindex="0" role="region" aria-label=(name) {
-                    table.text {
+                    table.text.stacked {
                         thead { tr { @for text in [t::CALL, t::STARTED, t::FINISHED, t::PARTICIPANTS, t::JSON, t::XLSX, t::RECORDINGS] {
                             th scope="col" { (lang.say(text)) }
                         } } }
                         tbody {
-                            @for (id, call) in &room.calls { (of_call(visit, id, call, &room.records)) }
+                            @for (id, call) in &room.calls { (of_call(visit, manifest, id, call, &room.records)) }
                             @for (id, record) in room.records.iter().filter(|(_, record)| !has_call(room, record)) {
-                                (without_call(visit, id, record))
+                                (without_call(visit, manifest, id, record))
                             }
                         }
                     }
                 }
             }
         }
+    }
+}
+
+impl Room<'_> {
+    /// Whether something of the room is to be seen first.
+    fn is_open(&self) -> bool {
+        let is_open = |landing: &Landing| state_of(landing.status).0.is_open();
+        let mut calls = self.calls.iter();
+        calls.any(|(_, call)| call.pending.is_some() || call.reports.values().any(is_open))
+            || self.records.iter().any(|(_, record)| is_open(&record.file))
     }
 }
 
@@ -268,60 +349,68 @@ fn clock(visit: &Visit, at: Option<DateTime<Utc>>, absent: &str) -> String {
     )
 }
 
-fn of_call(visit: &Visit, id: &str, call: &CallEntry, records: &[(&str, &RecordEntry)]) -> Markup {
+fn of_call(
+    visit: &Visit,
+    manifest: &Manifest,
+    id: &str,
+    call: &CallEntry,
+    records: &[(&str, &RecordEntry)],
+) -> Markup {
     let lang = visit.lang;
     html! {
-        tr {
+        tr id={ "c-" (id) } {
             th scope="row" {
                 code { (id) }
                 @if let Some(pending) = &call.pending { " " span.quiet lang="en" { (pending) } }
             }
-            td { (clock(visit, call.started_at, "–")) }
-            td { (clock(visit, call.finished_at, lang.say(t::STILL_RUNS))) }
-            td { @match call.participants {
+            td data-label=(lang.say(t::STARTED)) { (clock(visit, call.started_at, "–")) }
+            td data-label=(lang.say(t::FINISHED)) { (clock(visit, call.finished_at, lang.say(t::STILL_RUNS))) }
+            td data-label=(lang.say(t::PARTICIPANTS)) { @match call.participants {
                 Some(count) => { (lang.number(u64::try_from(count).unwrap_or_default())) }
                 None => { "–" }
             } }
-            td { (report(visit, call, ReportFormat::Json)) }
-            td { (report(visit, call, ReportFormat::Xlsx)) }
-            td {
+            td data-label=(lang.say(t::JSON)) { (report(visit, manifest, id, call, ReportFormat::Json)) }
+            td data-label=(lang.say(t::XLSX)) { (report(visit, manifest, id, call, ReportFormat::Xlsx)) }
+            td data-label=(lang.say(t::RECORDINGS)) {
                 @for (record_id, record) in records.iter().filter(|(_, record)| record.call_id.as_deref() == Some(id)) {
-                    (of_record(visit, record_id, record))
+                    (of_record(visit, manifest, record_id, record))
                 }
             }
         }
     }
 }
 
-fn report(visit: &Visit, call: &CallEntry, format: ReportFormat) -> Markup {
+fn report(visit: &Visit, manifest: &Manifest, id: &str, call: &CallEntry, format: ReportFormat) -> Markup {
     html! {
         @match call.reports.get(&format) {
-            Some(landing) => { (of_landing(visit, landing)) }
+            Some(landing) => { (of_landing(visit, landing, &file::report(manifest, id, format))) }
             None => { "–" }
         }
     }
 }
 
-fn of_landing(visit: &Visit, landing: &Landing) -> Markup {
+/// How a thing stands; what has landed is a link to its bytes.
+fn of_landing(visit: &Visit, landing: &Landing, address: &str) -> Markup {
     html! {
         (status(visit, landing.status)) " "
-        @if let Some(landed) = landing.usable() { span.quiet { (visit.lang.bytes(landed.bytes)) } }
+        @if let Some(landed) = landing.usable() { a href=(address) { (visit.lang.bytes(landed.bytes)) } }
         @if landing.status != Status::Done { " " (reason(visit, landing.reason.as_deref())) }
     }
 }
 
-fn of_record(visit: &Visit, id: &str, record: &RecordEntry) -> Markup {
-    html! { div title=(id) { (of_landing(visit, &record.file)) } }
+fn of_record(visit: &Visit, manifest: &Manifest, id: &str, record: &RecordEntry) -> Markup {
+    html! { div title=(id) { (of_landing(visit, &record.file, &file::recording(manifest, id))) } }
 }
 
-fn without_call(visit: &Visit, id: &str, record: &RecordEntry) -> Markup {
+fn without_call(visit: &Visit, manifest: &Manifest, id: &str, record: &RecordEntry) -> Markup {
+    let lang = visit.lang;
     html! {
         tr {
-            th scope="row" { span.quiet { (visit.lang.say(t::WITHOUT_CALL)) } }
-            td { (clock(visit, record.started_at, "–")) }
-            td { (clock(visit, record.finished_at, "–")) }
-            td { "–" } td { "–" } td { "–" }
-            td { (of_record(visit, id, record)) " " code { (id) } }
+            th scope="row" { span.quiet { (lang.say(t::WITHOUT_CALL)) } }
+            td data-label=(lang.say(t::STARTED)) { (clock(visit, record.started_at, "–")) }
+            td data-label=(lang.say(t::FINISHED)) { (clock(visit, record.finished_at, "–")) }
+            td.absent { "–" } td.absent { "–" } td.absent { "–" }
+            td data-label=(lang.say(t::RECORDINGS)) { (of_record(visit, manifest, id, record)) " " code { (id) } }
         }
     }
 }

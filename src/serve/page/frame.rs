@@ -12,6 +12,7 @@ use maud::{DOCTYPE, Markup, html};
 use super::assets;
 use super::lang::Lang;
 use super::texts as t;
+use crate::printable::escaped_lines;
 use crate::serve::http::reply;
 use crate::{Error, ErrorKind};
 
@@ -27,9 +28,22 @@ pub struct Visit {
     pub today: NaiveDate,
     /// Whether there is a session to end.
     pub signed_in: bool,
+    /// When what is shown was read, and whether the store could not be read since.
+    pub as_of: DateTime<Utc>,
+    pub is_old: bool,
 }
 
 impl Visit {
+    /// The time of day of an instant, with the date where it is not today's.
+    pub fn time(&self, at: DateTime<Utc>) -> String {
+        let local = at.with_timezone(&self.zone);
+        if local.date_naive() == self.today {
+            local.format("%H:%M").to_string()
+        } else {
+            self.at(at)
+        }
+    }
+
     /// An instant in the zone of the dates.
     pub fn at(&self, at: DateTime<Utc>) -> String {
         self.lang.instant(at, self.zone)
@@ -41,6 +55,7 @@ impl Visit {
 pub enum Here {
     Coverage,
     Runs,
+    Lake,
     Elsewhere,
 }
 
@@ -50,19 +65,26 @@ pub fn page(visit: &Visit, here: Here, title: &str, content: &Markup) -> Markup 
     let current = |of: Here| (of == here).then_some("page");
     html! {
         (head(visit.lang, title))
-        body {
+        body data-version=(assets::PROGRAM.as_str()) {
             a.skip href="#main" { (say(t::SKIP)) }
             header.top {
                 a.brand href="/" { "telelake" }
                 nav aria-label=(say(t::MAIN_NAV)) {
                     a href="/" aria-current=[current(Here::Coverage)] { (say(t::COVERAGE)) }
                     a href="/runs" aria-current=[current(Here::Runs)] { (say(t::RUNS)) }
+                    a href="/lake" aria-current=[current(Here::Lake)] { (say(t::LAKE)) }
+                }
+                form.search role="search" action="/search" {
+                    input type="search" name="q" required maxlength="200" aria-label=(say(t::SEARCH)) placeholder=(say(t::SEARCH));
+                }
+                span #asof data-live class=(if visit.is_old { "warn" } else { "quiet" }) {
+                    (visit.lang.fill(t::AS_OF, &[&visit.time(visit.as_of)]))
                 }
                 @if visit.signed_in {
                     form method="post" action="/logout" { button.plain { (say(t::SIGN_OUT)) } }
                 }
             }
-            p #lost role="alert" { (say(t::LOST)) }
+            p #lost data-live role="alert" { (visit.lang.fill(t::LOST, &[&visit.time(visit.as_of)])) }
             p #said.hidden role="status" {}
             main #main tabindex="-1" { (content) }
             footer { (visit.lang.fill(t::TIMES_IN, &[&visit.zone.name()])) " telelake " (env!("CARGO_PKG_VERSION")) }
@@ -90,7 +112,9 @@ pub fn head(lang: Lang, title: &str) -> Markup {
 
 /// The answer that carries a page.
 pub fn answer(status: StatusCode, page: Markup) -> Response {
-    let mut answer = reply::with_type(status, "text/html; charset=utf-8", page.into_string());
+    // Names and reasons are others' texts: a mark in one could show a page as another.
+    let page = escaped_lines(&page.into_string()).into_owned();
+    let mut answer = reply::with_type(status, "text/html; charset=utf-8", page);
     guard(answer.headers_mut());
     answer
 }

@@ -12,9 +12,10 @@ use chrono::Utc;
 use maud::html;
 use serde::Deserialize;
 
+use super::forms::form;
 use super::frame::{self, answer, go_to};
 use super::lang::Text;
-use super::{form, language, session, texts as t};
+use super::{language, session, texts as t};
 use crate::serve::daemon::Daemon;
 use crate::serve::http::{Peer, is_same};
 
@@ -71,7 +72,7 @@ pub async fn get(
     Query(Wanted { to }): Query<Wanted>,
     headers: HeaderMap,
 ) -> Response {
-    if daemon.config.serve.token.is_empty() {
+    if daemon.live.serve_token().is_empty() {
         return go_to("/", None);
     }
     the_form(&headers, place(&to), None)
@@ -120,7 +121,7 @@ pub async fn post(
         Ok(given) => given,
         Err(refusal) => return *refusal,
     };
-    let (token, now) = (&daemon.config.serve.token, Utc::now());
+    let (token, now) = (daemon.live.serve_token(), Utc::now());
     if token.is_empty() {
         return go_to("/", None);
     }

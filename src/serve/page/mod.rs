@@ -3,19 +3,30 @@
 //!
 //! HTML made here, with one style sheet and one small script from inside the program; nothing comes from elsewhere, and
 //! everything but live progress works without the script. It shows ids, names of rooms and spaces, counts and reasons:
-//! no person. What is rendered is pure (`overview`, `calendar`, `charts`, `day`, `runs`, `work` from `view`); only this
-//! module reads the store. `http` merges [`routes`]; `http::guard` decides who gets here.
+//! no person; a report or recording is a link to its file. What is rendered is pure (`overview`, `cause`, `ahead`,
+//! `calendar`, `charts`, `day`, `runs`, `work` from `view`); `known` reads the store and keeps what it read, for when the
+//! store is out of reach. `room`, `search`, `size`, `missing` and `file` are pages and files of their own, `forms` takes
+//! what is asked for. `http` merges [`routes`]; `http::guard` decides who gets here.
 
+mod ahead;
 mod assets;
 mod calendar;
+mod cause;
 mod charts;
 mod day;
+mod file;
+mod forms;
 mod frame;
+mod known;
 mod lang;
 pub(super) mod login;
+mod missing;
 mod overview;
+mod room;
 mod runs;
+mod search;
 pub(super) mod session;
+mod size;
 mod texts;
 mod view;
 mod work;
@@ -24,54 +35,42 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use axum::Router;
-use axum::body::Body;
 use axum::extract::{Query, State};
 use axum::http::header::ACCEPT_LANGUAGE;
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::Response;
 use axum::routing::{get, post};
 use chrono::{NaiveDate, Utc};
-use futures_util::{StreamExt, stream};
 use maud::Markup;
-use serde::de::{DeserializeOwned, IntoDeserializer};
-use serde::{Deserialize, Deserializer};
+use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
+use serde::Deserialize;
 
-use self::day::Around;
-use self::frame::{Visit, answer, go_to, trouble};
+use self::ahead::Ahead;
+use self::day::{Around, Found};
+use self::frame::{Visit, answer, trouble};
+pub(super) use self::known::warm;
+use self::known::{Known, Snapshot, look};
 use self::lang::Lang;
 use self::overview::Overview;
 use self::session::{Guesses, Sessions};
 use self::view::View;
 use self::work::Work;
-use super::audit::Caller;
 use super::daemon::Daemon;
-use super::http::{body, reply};
-use super::jobs::{self, Answer};
-use super::queue::{Asked, Half};
-use crate::export::{DayStatus, Summary, get_json, run_entries};
+use crate::dates;
+use crate::export::{DayStatus, Summary, get_json};
 use crate::lake::manifest::Manifest;
 use crate::lake::{self, key};
 use crate::{Error, ErrorKind, Result};
 
-/// A form at most.
-const LARGEST: usize = 16 * 1024;
-/// Runs on the first page, and on their own.
-const RUNS: usize = 10;
+/// Runs on a page of their own.
 const MANY_RUNS: usize = 100;
-/// Summaries kept in memory.
-const MOST_KNOWN: usize = 200;
-/// Summaries read at once.
-const READ_AT_ONCE: usize = 8;
 
 /// What the page keeps between requests: all of it may be lost.
 #[derive(Default)]
 pub(super) struct Page {
     pub sessions: Sessions,
     pub guesses: Guesses,
-    /// Held by who reads the lake's days.
-    reading: tokio::sync::Mutex<()>,
-    /// Runs that are over: they do not change any more.
-    runs: tokio::sync::Mutex<HashMap<String, Arc<Summary>>>,
+    known: Known,
     /// The names of spaces, by id.
     names: Mutex<HashMap<String, String>>,
 }
@@ -100,8 +99,15 @@ pub(super) fn routes() -> Router<Arc<Daemon>> {
         .route("/day", get(one_day))
         .route("/runs", get(all_runs))
         .route("/run", get(one_run))
-        .route("/backfill", post(backfill))
-        .route("/retry", post(retry))
+        .route("/room", get(room::get))
+        .route("/search", get(search::get))
+        .route("/lake", get(size::get))
+        .route("/file", get(file::get))
+        .route("/missing.csv", get(missing::get))
+        .route("/backfill", post(forms::backfill))
+        .route("/retry", post(forms::retry))
+        .route("/cancel", post(forms::cancel))
+        .route("/pause", post(forms::pause))
         .route("/login", get(login::get).post(login::post))
         .route("/logout", post(login::leave))
         .route("/assets/{name}", get(assets::get))
@@ -122,20 +128,14 @@ fn visit(daemon: &Daemon, headers: &HeaderMap) -> Visit {
         today: lake::date_of(now, zone),
         signed_in: login::session_in(headers)
             .is_some_and(|session| daemon.page.sessions.is_open(session, now)),
+        as_of: now,
+        is_old: false,
     }
 }
 
-/// A field that is left empty is none.
-fn none_if_empty<'de, D, T>(deserializer: D) -> std::result::Result<Option<T>, D::Error>
-where
-    D: Deserializer<'de>,
-    T: DeserializeOwned,
-{
-    let text = String::deserialize(deserializer)?;
-    if text.is_empty() {
-        return Ok(None);
-    }
-    T::deserialize(text.into_deserializer()).map(Some)
+/// A value in an address.
+fn encoded(value: &str) -> impl std::fmt::Display + '_ {
+    utf8_percent_encode(value, NON_ALPHANUMERIC)
 }
 
 /// The page that was made, or the one that says why there is none.
@@ -159,43 +159,27 @@ async fn first(
     Query(query): Query<First>,
     headers: HeaderMap,
 ) -> Response {
-    let visit = visit(&daemon, &headers);
-    shown(&visit, overview(&daemon, &visit, &query).await)
+    let mut visit = visit(&daemon, &headers);
+    let made = overview(&daemon, &mut visit, &query).await;
+    shown(&visit, made)
 }
 
-async fn overview(daemon: &Daemon, visit: &Visit, query: &First) -> Result<Markup> {
-    let days = all_days(daemon).await?;
-    let runs = runs_of(daemon, RUNS).await?;
-    let view = View::new(&days, visit.today);
+async fn overview(daemon: &Arc<Daemon>, visit: &mut Visit, query: &First) -> Result<Markup> {
+    let (lake, is_old) = look(daemon).await?;
+    (visit.as_of, visit.is_old) = (lake.at, is_old);
+    let view = View::new(&lake.days, visit.today);
     daemon.page.remember(&view);
     let overview = Overview {
         view,
-        runs: &runs,
+        runs: &lake.runs,
         work: Work::of(daemon, visit.now),
         month: view::parse_month(&query.month),
         asked: query.asked.is_some(),
         health: daemon.health.store_and_token(),
+        marked: &lake.marked,
+        ahead: Ahead::of(&daemon.config, visit.now, daemon.queue.paused().is_some()),
     };
     Ok(overview.render(visit, &daemon.page))
-}
-
-async fn all_days(daemon: &Daemon) -> Result<Vec<Arc<DayStatus>>> {
-    // One at a time: who comes while a large lake is read for the first time finds it read.
-    let _reading = daemon.page.reading.lock().await;
-    let today = lake::date_of(Utc::now(), daemon.config.timezone);
-    daemon.coverage.days(&*daemon.store, None, Some(today)).await
-}
-
-/// Reads what the first visitor would wait for.
-pub(super) async fn warm(daemon: &Daemon) {
-    tokio::select! {
-        () = daemon.cancel.cancelled() => {}
-        read = all_days(daemon) => {
-            if let Err(error) = read {
-                tracing::debug!(%error, "coverage could not be read ahead");
-            }
-        }
-    }
 }
 
 /// `GET /now`: the section of work alone, for the script.
@@ -207,6 +191,7 @@ async fn now(State(daemon): State<Arc<Daemon>>, headers: HeaderMap) -> Response 
 
 #[derive(Deserialize)]
 struct OneDay {
+    #[serde(deserialize_with = "dates::deserialize")]
     date: NaiveDate,
     #[serde(default)]
     space: String,
@@ -221,87 +206,75 @@ async fn one_day(
     query: Parameters<OneDay>,
     headers: HeaderMap,
 ) -> Response {
-    let visit = visit(&daemon, &headers);
+    let mut visit = visit(&daemon, &headers);
     let made = match query {
-        Ok(Query(query)) => day_of(&daemon, &visit, query).await,
+        Ok(Query(query)) => day_of(&daemon, &mut visit, query).await,
         Err(error) => Err(Error::new(ErrorKind::Usage, "date", error.body_text())),
     };
     shown(&visit, made)
 }
 
-async fn day_of(daemon: &Daemon, visit: &Visit, query: OneDay) -> Result<Markup> {
+async fn day_of(daemon: &Arc<Daemon>, visit: &mut Visit, query: OneDay) -> Result<Markup> {
     let OneDay { date, space, asked } = query;
+    let (lake, is_old) = look(daemon).await?;
+    (visit.as_of, visit.is_old) = (lake.at, is_old);
     let work = Work::of(daemon, visit.now);
     let around = Around {
         date,
         work: &work,
         asked: asked.is_some(),
+        ahead: Ahead::of(&daemon.config, visit.now, daemon.queue.paused().is_some()),
+        marked: &lake.marked,
+        coverage: &daemon.coverage,
     };
+    let of = &daemon.page;
     if space.is_empty() {
-        let days = daemon
-            .coverage
-            .days(&*daemon.store, Some(date), Some(date))
-            .await?;
+        let days: Vec<Arc<DayStatus>> = lake.days.iter().filter(|day| day.date == date).cloned().collect();
         let view = View::new(&days, visit.today);
-        return Ok(day::of_all(visit, &daemon.page, &around, &view));
+        return Ok(day::of_all(visit, of, &around, &view));
+    }
+    if is_old {
+        return Ok(day_as_known(visit, of, &around, &space, &lake));
     }
     let found = get_json::<Manifest>(&*daemon.store, &key::manifest(date, &space)).await;
-    let (manifest, damaged) = match found {
-        Ok(found) => (found.map(|(manifest, _)| manifest), false),
-        Err(error) if error.kind() == ErrorKind::Store => (None, true),
-        Err(error) => return Err(error),
-    };
-    let manifest = manifest.as_ref();
-    Ok(day::of_space(
-        visit,
-        &daemon.page,
-        &around,
-        &space,
-        manifest,
-        damaged,
-    ))
+    match found {
+        Ok(Some((manifest, _))) => Ok(day::of_space(
+            visit,
+            of,
+            &around,
+            &space,
+            &Found::Whole(&manifest),
+        )),
+        Ok(None) => Ok(day::of_space(visit, of, &around, &space, &Found::Nothing)),
+        Err(error) if error.kind() == ErrorKind::Store => {
+            Ok(day::of_space(visit, of, &around, &space, &Found::Damaged))
+        }
+        Err(error) if error.kind() == ErrorKind::StoreUnavailable => {
+            visit.is_old = true;
+            Ok(day_as_known(visit, of, &around, &space, &lake))
+        }
+        Err(error) => Err(error),
+    }
 }
 
-/// The latest runs, newest first. A run's summary is written once: each is read once.
-async fn runs_of(daemon: &Daemon, count: usize) -> Result<Vec<Arc<Summary>>> {
-    let store = &*daemon.store;
-    let mut entries = run_entries(store, Utc::now()).await?;
-    entries.truncate(count);
-    let mut known = daemon.page.runs.lock().await;
-    let keys = entries.iter().map(|entry| entry.key.clone());
-    let fresh: Vec<String> = keys.filter(|key| !known.contains_key(key)).collect();
-    let read: Vec<_> = stream::iter(fresh)
-        .map(|key| async move {
-            let run = get_json::<Summary>(store, &key).await;
-            (key, run)
-        })
-        .buffer_unordered(READ_AT_ONCE)
-        .collect()
-        .await;
-    for (key, run) in read {
-        match run {
-            Ok(Some((run, _))) => drop(known.insert(key, Arc::new(run))),
-            Ok(None) => {}
-            Err(error) if error.kind() == ErrorKind::Store => {
-                tracing::warn!(%error, "a run's summary can't be read");
-            }
-            Err(error) => return Err(error),
-        }
-    }
-    let runs = entries
-        .iter()
-        .filter_map(|entry| known.get(&entry.key).cloned())
-        .collect();
-    if known.len() > MOST_KNOWN {
-        known.retain(|key, _| entries.iter().any(|entry| entry.key == *key));
-    }
-    Ok(runs)
+/// A space's day while the store is out of reach.
+fn day_as_known(visit: &Visit, of: &Page, around: &Around<'_>, space: &str, lake: &Snapshot) -> Markup {
+    let mut days = lake.days.iter();
+    let day = days.find(|day| day.date == around.date && view::space_of(day) == space);
+    let found = day.map_or(Found::Nothing, |day| Found::Known(day));
+    day::of_space(visit, of, around, space, &found)
 }
 
 /// `GET /runs`
 async fn all_runs(State(daemon): State<Arc<Daemon>>, headers: HeaderMap) -> Response {
-    let visit = visit(&daemon, &headers);
-    let runs = runs_of(&daemon, MANY_RUNS).await;
+    let mut visit = visit(&daemon, &headers);
+    let runs = match (known::runs_of(&daemon, MANY_RUNS).await, daemon.page.known.last()) {
+        (Err(_), Some(last)) => {
+            (visit.as_of, visit.is_old) = (last.at, true);
+            Ok(last.runs.clone())
+        }
+        (runs, _) => runs,
+    };
     shown(&visit, runs.map(|runs| runs::all(&visit, &runs)))
 }
 
@@ -324,89 +297,4 @@ async fn one_run(
         found.map(|(run, _)| run).ok_or_else(absent)
     });
     shown(&visit, run.map(|run| runs::one(&visit, &run)))
-}
-
-/// Reads a form, within bounds.
-async fn form<T: DeserializeOwned>(request: Body) -> std::result::Result<T, Box<Response>> {
-    let bytes = body::read(request, LARGEST)
-        .await
-        .map_err(|refusal| Box::new(refusal.into()))?;
-    serde_urlencoded::from_bytes(&bytes)
-        .map_err(|error| Box::new(reply::error(StatusCode::BAD_REQUEST, &error.to_string())))
-}
-
-#[derive(Deserialize)]
-struct Backfill {
-    from: NaiveDate,
-    to: NaiveDate,
-    #[serde(default)]
-    space: String,
-    #[serde(default, deserialize_with = "none_if_empty")]
-    only: Option<Half>,
-    #[serde(default)]
-    force: bool,
-}
-
-/// `POST /backfill`
-async fn backfill(
-    State(daemon): State<Arc<Daemon>>,
-    caller: Caller,
-    headers: HeaderMap,
-    body: Body,
-) -> Response {
-    let asked: Backfill = match form(body).await {
-        Ok(asked) => asked,
-        Err(refusal) => return *refusal,
-    };
-    let job = Asked {
-        spaces: Some(asked.space)
-            .filter(|space| !space.is_empty())
-            .into_iter()
-            .collect(),
-        only: asked.only,
-        force: asked.force,
-        ..Asked::dates(asked.from, asked.to)
-    };
-    ask(&daemon, &caller, &headers, job, "/?asked#work").await
-}
-
-#[derive(Deserialize)]
-struct Retry {
-    date: NaiveDate,
-    #[serde(default)]
-    space: String,
-}
-
-/// `POST /retry`
-async fn retry(
-    State(daemon): State<Arc<Daemon>>,
-    caller: Caller,
-    headers: HeaderMap,
-    body: Body,
-) -> Response {
-    let Retry { date, space } = match form(body).await {
-        Ok(asked) => asked,
-        Err(refusal) => return *refusal,
-    };
-    let space = Some(space).filter(|space| !space.is_empty());
-    let place = format!("{}&asked#work", calendar::link(date, space.as_deref()));
-    let job = Asked {
-        spaces: space.into_iter().collect(),
-        ..Asked::dates(date, date)
-    };
-    ask(&daemon, &caller, &headers, job, &place).await
-}
-
-async fn ask(daemon: &Daemon, caller: &Caller, headers: &HeaderMap, job: Asked, then: &str) -> Response {
-    match jobs::ask(daemon, job, caller, false).await {
-        Ok(Answer::Queued(_)) => go_to(then, None),
-        Ok(Answer::MustConfirm(plan)) => {
-            let error = Error::new(ErrorKind::Usage, "dates", plan.for_people());
-            trouble(
-                &visit(daemon, headers),
-                &error.hint("that is very long; ask for less"),
-            )
-        }
-        Err(error) => trouble(&visit(daemon, headers), &error),
-    }
 }

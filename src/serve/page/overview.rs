@@ -5,17 +5,22 @@ use std::sync::Arc;
 use chrono::{Datelike, Days, NaiveDate};
 use maud::{Markup, html};
 
+use super::ahead::{Ahead, Comes, asks, builds, looks};
 use super::calendar::{badge, calendar, in_words, link, months};
+use super::cause::{self, Group};
 use super::frame::{Here, Visit, page};
 use super::lang::Text;
 use super::texts as t;
-use super::view::{State, Sums, View};
+use super::view::{Row, State, Sums, View};
 use super::work::{Work, again, asked, load, section};
 use super::{Page, charts, runs};
-use crate::export::Summary;
+use crate::export::{MarkedDays, Outcome, Summary};
+use crate::serve::health::{NO_ANSWER, OK, OUT_OF_REACH, REFUSED, Seen};
 
 /// Older days named in the verdict.
 const OLDER: usize = 10;
+/// Causes named in the verdict beside the first one.
+const CAUSES: usize = 4;
 /// Days named where the join is worst.
 const WORST: usize = 5;
 /// Months in the charts.
@@ -31,8 +36,25 @@ pub struct Overview<'a> {
     pub month: Option<NaiveDate>,
     /// Whether something was just asked for.
     pub asked: bool,
-    /// What `/readyz` says of store and token.
-    pub health: [&'static str; 2],
+    /// How store and token were when they were last looked at.
+    pub health: [Option<Seen>; 2],
+    /// The days that the next run comes back to, and that run.
+    pub marked: &'a MarkedDays,
+    pub ahead: Ahead,
+}
+
+/// What the verdict says first.
+enum Headline<'a> {
+    /// The store is out of reach since then.
+    Store(Seen),
+    /// The API refuses the token since then.
+    Token(Seen),
+    /// The API does not answer since then.
+    Api(Seen),
+    /// What is wrong with the day.
+    Cause(&'a Group<'a>),
+    /// How the day stands.
+    State,
 }
 
 impl Overview<'_> {
@@ -67,7 +89,7 @@ impl Overview<'_> {
             .map_or_else(|| self.view.latest(), |first| self.view.month(first))
     }
 
-    /// Whether last night is whole, at one look; and what to do.
+    /// Whether last night is whole, at one look; if not, why, and what to do.
     fn verdict(&self, visit: &Visit) -> Markup {
         let lang = visit.lang;
         let dates = self.view.latest();
@@ -79,39 +101,95 @@ impl Overview<'_> {
             State::Nothing if !self.view.is_empty() => State::Unseen,
             state => state,
         };
-        let (title, hint) = verdict_of(state);
+        let groups = match state {
+            State::Unseen => Vec::new(),
+            _ => cause::groups(&self.view, yesterday, self.runs),
+        };
+        let headline = self.headline(state, &groups);
+        let is_lost = matches!(
+            headline,
+            Headline::Store(_) | Headline::Token(_) | Headline::Api(_)
+        );
+        let shown = if is_lost { State::Failed } else { state };
+        let rest = match headline {
+            Headline::Cause(_) => &groups[1..],
+            _ => &groups[..],
+        };
         let sums = self.view.sums(&[yesterday]);
         html! {
-            section #verdict.verdict.(state.class()) data-live aria-labelledby="verdict-title" {
+            section #verdict.verdict.(shown.class()) data-live aria-labelledby="verdict-title" {
                 p.kicker { (lang.fill(t::LAST_DAY, &[&lang.date(yesterday)])) }
                 h2 #verdict-title {
-                    @if state != State::Nothing { span.sign aria-hidden="true" { (state.sign()) } }
-                    (lang.say(title))
+                    @if shown != State::Nothing { span.sign aria-hidden="true" { (shown.sign()) } }
+                    (in_a_line(visit, state, &headline))
+                }
+                (way_out(visit, &headline))
+                @if !matches!(headline, Headline::State) { p { (lang.say(title_of(state))) } }
+                @if !rest.is_empty() {
+                    ul.plain { @for group in rest.iter().take(CAUSES) { li { (cause::told(visit, group)) } } }
+                    @if rest.len() > CAUSES { p { a href=(link(yesterday, None)) { (lang.fill(t::AND_MORE, &[&(rest.len() - CAUSES)])) } } }
                 }
                 @if !self.view.is_empty() { p { (in_numbers(visit, &sums)) } }
-                @if let Some(hint) = hint { p { (lang.say(hint)) } }
-                @let bad: Vec<_> = rows.iter().filter(|row| row.cells[at].state.is_open()).collect();
-                @if !bad.is_empty() {
-                    ul.plain {
-                        @for row in bad.iter().take(OLDER) {
-                            li { a href=(link(yesterday, Some(row.space))) { (row.name) } " " (badge(visit, row.cells[at].state)) }
-                        }
-                        @if bad.len() > OLDER { li { a href=(link(yesterday, None)) { (lang.fill(t::AND_MORE, &[&(bad.len() - OLDER)])) } } }
-                    }
+                @if let Some((now, usual)) = self.view.drop_on(yesterday) {
+                    p { b.warn { (lang.fill(t::DROP, &[&lang.number(now), &lang.number(usual)])) } }
                 }
+                (self.what_next(visit, state, yesterday))
+                (bad_spaces(visit, &rows, at, yesterday))
                 @match state {
                     State::Unseen => { (again(visit, yesterday, None, t::RETRY_YESTERDAY, true)) }
-                    State::Failed => { (again(visit, yesterday, None, t::RETRY_DATE, true)) }
+                    State::Failed | State::Unbuilt => { (again(visit, yesterday, None, t::RETRY_DATE, true)) }
                     State::Pending | State::Lost => { (again(visit, yesterday, None, t::RETRY_DATE, false)) }
                     _ => {}
                 }
                 @if !self.view.is_empty() { (self.older(visit, &rows, &dates[..at])) }
-                (self.last_run(visit))
+                (self.last_run(visit, &headline))
             }
         }
     }
 
-    fn older(&self, visit: &Visit, rows: &[super::view::Row<'_>], dates: &[NaiveDate]) -> Markup {
+    /// The cause comes before its symptoms: without the store or the token nothing else can go well.
+    fn headline<'b>(&self, state: State, groups: &'b [Group<'b>]) -> Headline<'b> {
+        let [store, token] = self.health;
+        let is = |seen: Option<Seen>, how: &str| seen.filter(|seen| seen.how == how);
+        if let Some(seen) = is(store, OUT_OF_REACH) {
+            Headline::Store(seen)
+        } else if let Some(seen) = is(token, REFUSED) {
+            Headline::Token(seen)
+        } else if let Some(seen) = is(token, NO_ANSWER).filter(|_| state.is_open()) {
+            Headline::Api(seen)
+        } else {
+            groups.first().map_or(Headline::State, Headline::Cause)
+        }
+    }
+
+    /// What will be done by itself about a day that is not whole, and what will not.
+    fn what_next(&self, visit: &Visit, state: State, date: NaiveDate) -> Markup {
+        let lang = visit.lang;
+        let days = self.view.on(date);
+        let open = days.iter().filter(|day| State::of(day) == state);
+        // The last one of all: what is promised holds for every space.
+        let comes = open
+            .map(|day| self.ahead.comes(day, self.marked))
+            .max()
+            .unwrap_or(Comes::Nobody);
+        let in_vain = self.runs.first().filter(|run| run.outcome == Outcome::Nothing);
+        html! {
+            @match state {
+                State::Pending | State::Failed => { p { (asks(visit, comes)) } }
+                State::Unbuilt => { p { (builds(visit, comes)) } }
+                State::Unseen => {
+                    @if let Some(error) = in_vain.and_then(|run| run.error.as_ref()) { p lang="en" { (error) } }
+                    p { (looks(visit, self.ahead.lists(date))) }
+                }
+                State::Denied => { p { (lang.say(t::DENIED_HINT)) } }
+                State::Lost => { p { (lang.say(t::LOST_HINT)) } }
+                State::Nothing => { p { (lang.say(t::NO_DAYS_HINT)) } }
+                State::Whole | State::Empty => {}
+            }
+        }
+    }
+
+    fn older(&self, visit: &Visit, rows: &[Row<'_>], dates: &[NaiveDate]) -> Markup {
         let lang = visit.lang;
         let mut open: Vec<_> = dates
             .iter()
@@ -140,9 +218,10 @@ impl Overview<'_> {
         }
     }
 
-    fn last_run(&self, visit: &Visit) -> Markup {
+    fn last_run(&self, visit: &Visit, headline: &Headline<'_>) -> Markup {
         let lang = visit.lang;
         let [store, token] = self.health;
+        let is = |seen: Option<Seen>, how: &str| seen.filter(|seen| seen.how == how);
         html! {
             p.last {
                 (lang.say(t::LAST_RUN)) ": "
@@ -155,16 +234,10 @@ impl Overview<'_> {
                 }
             }
             p.last {
-                @match store {
-                    "ok" => { (lang.say(t::STORE_OK)) }
-                    "out of reach" => { b.warn { (lang.say(t::STORE_LOST)) } }
-                    _ => {}
-                }
-                @match token {
-                    "ok" => { ", " (lang.say(t::TOKEN_OK)) }
-                    "refused" => { ", " b.warn { (lang.say(t::TOKEN_REFUSED)) } }
-                    "the API does not answer" => { ", " b.warn { (lang.say(t::API_LOST)) } }
-                    _ => {}
+                @if is(store, OK).is_some() { (lang.say(t::STORE_OK)) }
+                @if let Some(seen) = is(token, OK) { ", " (lang.fill(t::TOKEN_OK, &[&visit.time(seen.at)])) }
+                @if let (Some(seen), false) = (is(token, NO_ANSWER), matches!(headline, Headline::Api(_))) {
+                    ", " b.warn { (lang.fill(t::API_LOST, &[&visit.time(seen.since)])) }
                 }
             }
         }
@@ -268,16 +341,58 @@ impl Overview<'_> {
     }
 }
 
-fn verdict_of(state: State) -> (Text, Option<Text>) {
+fn title_of(state: State) -> Text {
     match state {
-        State::Whole => (t::ALL_WHOLE, None),
-        State::Empty => (t::ALL_EMPTY, None),
-        State::Denied => (t::ALL_DENIED, Some(t::DENIED_HINT)),
-        State::Lost => (t::ALL_LOST, Some(t::LOST_HINT)),
-        State::Pending => (t::ALL_PENDING, Some(t::PENDING_HINT)),
-        State::Unseen => (t::ALL_UNSEEN, Some(t::UNSEEN_HINT)),
-        State::Failed => (t::ALL_FAILED, Some(t::FAILED_HINT)),
-        State::Nothing => (t::NO_DAYS, Some(t::NO_DAYS_HINT)),
+        State::Whole => t::ALL_WHOLE,
+        State::Empty => t::ALL_EMPTY,
+        State::Denied => t::ALL_DENIED,
+        State::Lost => t::ALL_LOST,
+        State::Pending => t::ALL_PENDING,
+        State::Unbuilt => t::ALL_UNBUILT,
+        State::Unseen => t::ALL_UNSEEN,
+        State::Failed => t::ALL_FAILED,
+        State::Nothing => t::NO_DAYS,
+    }
+}
+
+fn in_a_line(visit: &Visit, state: State, headline: &Headline<'_>) -> Markup {
+    let lang = visit.lang;
+    html! {
+        @match headline {
+            Headline::Store(seen) => { (lang.fill(t::STORE_LOST, &[&visit.time(seen.since)])) }
+            Headline::Token(seen) => { (lang.fill(t::TOKEN_REFUSED, &[&visit.time(seen.since)])) }
+            Headline::Api(seen) => { (lang.fill(t::API_LOST, &[&visit.time(seen.since)])) }
+            Headline::Cause(group) => { (cause::told(visit, group)) }
+            Headline::State => { (lang.say(title_of(state))) }
+        }
+    }
+}
+
+/// What a person can do about a cause.
+fn way_out(visit: &Visit, headline: &Headline<'_>) -> Markup {
+    let lang = visit.lang;
+    html! {
+        @match headline {
+            Headline::Store(_) => { p { (lang.fill(t::STORE_LOST_HINT, &[&visit.time(visit.as_of)])) } }
+            Headline::Token(_) => { p { (lang.say(t::TOKEN_HINT_NEW)) } }
+            Headline::Api(_) => { p { (lang.say(t::API_LOST_HINT)) } }
+            _ => {}
+        }
+    }
+}
+
+/// The spaces of which somebody has to know on a date.
+fn bad_spaces(visit: &Visit, rows: &[Row<'_>], at: usize, date: NaiveDate) -> Markup {
+    let bad: Vec<_> = rows.iter().filter(|row| row.cells[at].state.is_open()).collect();
+    html! {
+        @if !bad.is_empty() {
+            ul.plain {
+                @for row in bad.iter().take(OLDER) {
+                    li { a href=(link(date, Some(row.space))) { (row.name) } " " (badge(visit, row.cells[at].state)) }
+                }
+                @if bad.len() > OLDER { li { a href=(link(date, None)) { (visit.lang.fill(t::AND_MORE, &[&(bad.len() - OLDER)])) } } }
+            }
+        }
     }
 }
 

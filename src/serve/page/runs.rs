@@ -20,9 +20,8 @@ const SHOWN: usize = 500;
 pub fn outcome(visit: &Visit, outcome: Outcome) -> Markup {
     let (state, text) = match outcome {
         Outcome::Running => (State::Pending, t::O_RUNNING),
-        // A word of their own is the page's to give.
-        Outcome::Killed => (State::Failed, t::O_NOTHING),
-        Outcome::Cancelled => (State::Pending, t::O_PARTIAL),
+        Outcome::Killed => (State::Failed, t::O_KILLED),
+        Outcome::Cancelled => (State::Lost, t::O_CANCELLED),
         Outcome::Done => (State::Whole, t::O_DONE),
         Outcome::Partial => (State::Pending, t::O_PARTIAL),
         Outcome::Nothing => (State::Failed, t::O_NOTHING),
@@ -46,7 +45,7 @@ pub fn all(visit: &Visit, runs: &[Arc<Summary>]) -> Markup {
     let title = visit.lang.say(t::RUNS);
     let content = html! {
         h1 { (title) }
-        (table(visit, runs))
+        section #all-runs data-live { (table(visit, runs)) }
     };
     page(visit, Here::Runs, title, &content)
 }
@@ -73,7 +72,7 @@ pub fn table(visit: &Visit, runs: &[Arc<Summary>]) -> Markup {
             p { (lang.say(t::NO_RUNS)) }
         } @else {
             div.scroll tabindex="0" role="region" aria-label=(lang.say(t::RUNS)) {
-                table.numbers {
+                table.numbers.stacked.runs {
                     thead { tr { @for (text, number) in head {
                         th scope="col" class=[number.then_some("number")] { (lang.say(text)) }
                     } } }
@@ -91,12 +90,13 @@ fn row(visit: &Visit, run: &Summary) -> Markup {
             th scope="row" { a href={ "/run?id=" (run.id) } { (visit.at(run.started_at)) } }
             td { (name(visit, run)) }
             td { (outcome(visit, run.outcome)) }
-            td { (lang.dates(run.from, run.to)) }
-            @for number in [took(visit, run), lang.number(c.days), lang.number(c.calls), lang.number(c.reports_landed),
-                lang.number(c.records_landed), lang.bytes(c.recorded_bytes), lang.number(c.requests)] {
-                td.number { (number) }
+            td data-label=(lang.say(t::DATES)) { (lang.dates(run.from, run.to)) }
+            @for (text, number) in [(t::TOOK, took(visit, run)), (t::DAYS, lang.number(c.days)), (t::CALLS, lang.number(c.calls)),
+                (t::REPORTS, lang.number(c.reports_landed)), (t::RECORDINGS, lang.number(c.records_landed)),
+                (t::BYTES, lang.bytes(c.recorded_bytes)), (t::REQUESTS, lang.number(c.requests))] {
+                td.number data-label=(lang.say(text)) { (number) }
             }
-            td.number {
+            td.number data-label=(lang.say(t::PROBLEMS)) {
                 @if run.failed.is_empty() { "0" } @else { b.warn { (lang.number(run.failed.len() as u64)) } }
                 " / " (lang.number(run.pending.len() as u64)) " / " (lang.number(run.warnings.len() as u64))
             }
@@ -138,6 +138,7 @@ pub fn one(visit: &Visit, run: &Summary) -> Markup {
     ];
     let content = html! {
         h1 { (title) }
+        section #run data-live {
         p { (outcome(visit, run.outcome)) " " (lang.dates(run.from, run.to)) " " code { (run.id) } }
         @if let Some(error) = &run.error { p.verdict.failed lang="en" { (error) } }
         @if run.interrupted { p { (lang.say(t::INTERRUPTED)) } }
@@ -146,6 +147,7 @@ pub fn one(visit: &Visit, run: &Summary) -> Markup {
         (problems(visit, run, t::RUN_FAILED, &run.failed))
         (problems(visit, run, t::RUN_PENDING, &run.pending))
         (problems(visit, run, t::RUN_WARNINGS, &run.warnings))
+        }
     };
     page(visit, Here::Elsewhere, &title, &content)
 }
@@ -156,7 +158,7 @@ fn problems(visit: &Visit, run: &Summary, title: Text, problems: &[Problem]) -> 
         @if !problems.is_empty() {
             h2 { (lang.say(title)) ": " (lang.number(problems.len() as u64)) }
             div.scroll tabindex="0" role="region" aria-label=(lang.say(title)) {
-                table.text {
+                table.text.stacked {
                     thead { tr { @for text in [t::KIND, t::WHERE, t::MESSAGE] { th scope="col" { (lang.say(text)) } } } }
                     tbody { @for problem in problems.iter().take(SHOWN) { (of_problem(visit, problem)) } }
                 }

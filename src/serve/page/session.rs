@@ -51,6 +51,11 @@ impl Sessions {
         lock(&self.0).get(&key(value)).is_some_and(|end| *end > now)
     }
 
+    /// Ends all sessions.
+    pub fn close_all(&self) {
+        lock(&self.0).clear();
+    }
+
     /// Ends a session.
     pub fn close(&self, value: &str) {
         lock(&self.0).remove(&key(value));
@@ -88,7 +93,7 @@ impl Guesses {
 }
 
 /// Of IPv6 the network: a guesser has all of its addresses.
-fn network(address: IpAddr) -> IpAddr {
+pub fn network(address: IpAddr) -> IpAddr {
     match address.to_canonical() {
         IpAddr::V6(address) => {
             let network = u128::from(address) >> 64 << 64;

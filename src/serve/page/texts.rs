@@ -26,7 +26,10 @@ texts! {
     SIGN_OUT: "Sign out", "Выйти";
     SKIP: "Skip to the content", "Перейти к содержанию";
     MAIN_NAV: "Pages", "Страницы";
-    LOST: "The daemon does not answer. This page asks again by itself.", "Служба не отвечает. Страница повторит запрос сама.";
+    LOST: "The daemon does not answer. What you see is as of {}. This page asks again by itself.", "Служба не отвечает. Показано состояние на {}. Страница повторит запрос сама.";
+    AS_OF: "as of {}", "на {}";
+    LAKE: "Lake", "Озеро";
+    SEARCH: "Search by name or id", "Поиск по имени или id";
     BACK: "Back to coverage", "Назад к покрытию";
     NOT_FOUND: "There is nothing here", "Здесь ничего нет";
     WRONG_REQUEST: "This can't be asked for", "Такой запрос невозможен";
@@ -47,6 +50,7 @@ texts! {
     EMPTY: "nothing held", "занятий не было";
     DENIED: "refused by the API", "API отказывает";
     LOST_DAY: "did not come in time", "не пришло в срок";
+    UNBUILT: "tables not built", "таблицы не собраны";
     PENDING: "not there yet", "ещё не всё";
     UNSEEN: "nobody looked", "никто не смотрел";
     FAILED: "failed", "ошибки";
@@ -60,25 +64,44 @@ texts! {
     ALL_DENIED: "Yesterday is here, but the API refuses a part", "Вчерашний день загружен, но часть данных API не отдаёт";
     ALL_LOST: "A part of yesterday did not come in time", "Часть вчерашнего дня не пришла в срок";
     ALL_PENDING: "Yesterday is not whole yet", "Вчерашний день загружен не полностью";
+    ALL_UNBUILT: "Yesterday has landed, but its tables were not built", "Вчерашний день загружен, но таблицы не собраны";
     ALL_UNSEEN: "Nobody has looked at yesterday", "Вчерашний день ещё не загружали";
     ALL_FAILED: "Yesterday has failures", "Вчерашний день: есть ошибки";
     NO_DAYS: "The lake is empty", "Озеро пустое";
     NO_DAYS_HINT: "No day has been exported yet. The first scheduled run takes yesterday; for earlier days ask for a backfill below.", "Ни один день ещё не выгружен. Первый запуск по расписанию возьмёт вчерашний; более ранние дни можно загрузить ниже.";
-    PENDING_HINT: "What the platform does not have yet is asked for again by the next run. Nothing to do.", "Чего на платформе ещё нет, запросит следующий запуск. Делать ничего не нужно.";
-    FAILED_HINT: "The next run tries again by itself. If it fails for days, open the day: it names each reason.", "Следующий запуск повторит попытку сам. Если ошибка держится несколько дней, откройте день: там указана каждая причина.";
-    UNSEEN_HINT: "The nightly run has not come to it. See the last run below, or load the day now.", "Ночной запуск до него не дошёл. Посмотрите последний запуск ниже или загрузите день сейчас.";
     DENIED_HINT: "The tariff or the token does not give these reports. The rest is here.", "Тариф или токен не даёт эти отчёты. Остальное на месте.";
     LOST_HINT: "It is not asked for any more (export.give_up). A backfill of the day asks once again.", "Больше не запрашивается (export.give_up). Загрузка этого дня запросит ещё раз.";
+    ASKS_AT: "The run of {} asks again by itself.", "Запуск {} повторит запрос сам.";
+    ASKS_UNSCHEDULED: "The next `telelake run` asks again; this daemon has none scheduled.", "Повторит следующий `telelake run`; в этой службе запусков по расписанию нет.";
+    COMES_PAUSED: "The queue is paused: the next run comes when it is resumed.", "Очередь приостановлена: следующий запуск будет после её возобновления.";
+    ASKS_NOBODY: "No run asks for it again by itself: load the day with the button.", "Сам ни один запуск этого не повторит: загрузите день кнопкой.";
+    LOOKS_AT: "The run of {} looks at it.", "Запуск {} его посмотрит.";
+    LOOKS_UNSCHEDULED: "The next `telelake run` looks at it; this daemon has none scheduled.", "Его посмотрит следующий `telelake run`; в этой службе запусков по расписанию нет.";
+    LOOKS_NOBODY: "No run looks at it by itself: load the day with the button.", "Сам ни один запуск его не посмотрит: загрузите день кнопкой.";
+    BUILDS_AT: "The run of {} builds them; no request to the API is needed.", "Их соберёт запуск {}; запросы к API не нужны.";
+    BUILDS_UNSCHEDULED: "The next `telelake run` builds them, or `telelake rebuild` now.", "Их соберёт следующий `telelake run` или сейчас `telelake rebuild`.";
+    BUILDS_NOBODY: "No run builds them by itself: load the day with the button, or run `telelake rebuild`.", "Сам ни один запуск их не соберёт: загрузите день кнопкой или выполните `telelake rebuild`.";
+    DROP: "{} calls: on this weekday it is {} on average.", "Звонков: {}; обычно в этот день недели — {}.";
     OLDER_OPEN: "Earlier days of these five weeks that are not whole:", "Более ранние дни этих пяти недель, загруженные не полностью:";
     OLDER_WHOLE: "All earlier days of these five weeks are whole.", "Все более ранние дни этих пяти недель загружены.";
     AND_MORE: "and {} more", "и ещё {}";
     LAST_RUN: "Last run", "Последний запуск";
     NO_RUNS: "No run yet", "Запусков ещё не было";
     STORE_OK: "store in reach", "хранилище доступно";
-    STORE_LOST: "the store is out of reach", "хранилище недоступно";
-    TOKEN_OK: "API takes the token", "API принимает токен";
-    TOKEN_REFUSED: "the API refuses the token: put a new one into api.token", "API отвергает токен: укажите новый в api.token";
-    API_LOST: "the API does not answer", "API не отвечает";
+
+    STORE_LOST: "The store is out of reach since {}", "Хранилище недоступно с {}";
+    STORE_LOST_HINT: "The coverage below is as of {}. See the daemon's log, and run `telelake check`.", "Покрытие ниже — на {}. Посмотрите журнал службы и выполните `telelake check`.";
+    TOKEN_OK: "API took the token at {}", "API принял токен в {}";
+    TOKEN_REFUSED: "The API refuses the token since {}", "API отвергает токен с {}";
+    TOKEN_HINT_NEW: "Put a new personal token into api.token.", "Укажите новый персональный токен в api.token.";
+    API_LOST: "The API does not answer since {}", "API не отвечает с {}";
+    API_LOST_HINT: "The daemon looks every half minute, and goes on by itself when the API is back.", "Служба проверяет каждые полминуты и продолжит сама, когда API ответит.";
+
+    // Causes.
+    C_TIMES: "{} × {} in {}", "{} × {} в {}";
+    C_SPACE: "The rooms of {} could not all be listed", "Не удалось получить все комнаты: {}";
+    C_DAMAGED: "The manifest of {} can't be read", "Манифест не читается: {}";
+    C_UNBUILT: "The tables of {} were not built", "Таблицы не собраны: {}";
 
     // The calendar.
     CALENDAR: "Days", "Дни";
@@ -133,6 +156,23 @@ texts! {
     OF: "{} of {}", "{} из {}";
     SAID: "{}: {}, {} of {} days", "{}: {}, дней {} из {}";
     SAID_IDLE: "The work is done.", "Работа закончена.";
+    BYTES_A_SECOND: "{} a second", "{} в секунду";
+    REPORTS_A_MINUTE: "{} reports a minute", "отчётов в минуту: {}";
+    LEFT: "about {} left", "осталось около {}";
+    LEFT_AT_LEAST: "at least {} left", "осталось не меньше {}";
+    STOPPING: "is being stopped", "останавливается";
+    ASKED_BY: "asked for at {} {}", "запрошено в {}, {}";
+    BY_PAGE: "from the page", "со страницы";
+    BY_API: "by the API", "через API";
+    BY_WEBHOOK: "by a webhook", "вебхуком";
+    BY_SCHEDULE: "by the schedule", "по расписанию";
+    BY_UNKNOWN: "by nobody known", "неизвестно кем";
+    GOES_ON: "It goes on from {}; the dates before are done.", "Продолжит с {}; предыдущие даты готовы.";
+    CANCEL: "Cancel", "Отменить";
+    CANCEL_OF: "Cancel: {}", "Отменить: {}";
+    PAUSE: "Pause the queue", "Приостановить очередь";
+    RESUME: "Resume the queue", "Возобновить очередь";
+    PAUSED: "The queue is paused since {} ({}): nothing new begins.", "Очередь приостановлена с {} ({}): ничего нового не начнётся.";
     SINCE: "since {}", "с {}";
     SCHEDULED_RUN: "Scheduled run", "Запуск по расписанию";
     BACKFILL: "Backfill", "Загрузка";
@@ -164,13 +204,22 @@ texts! {
     RETRY_DATE: "Try the day again in all spaces", "Повторить день во всех пространствах";
     RETRY_YESTERDAY: "Load yesterday now", "Загрузить вчерашний день сейчас";
 
+    CONFIRM: "This is a long job", "Это большое задание";
+    CONFIRM_HINT: "It asks for more than {} days. The nightly run goes in between, and the job can be cancelled at any time.", "Запрошено больше {} дней. Ночной запуск пройдёт вне очереди, задание можно отменить в любой момент.";
+    CONFIRM_YES: "Yes, load all of it", "Да, загрузить всё";
+    DAYS_IN_LAKE: "Of them in the lake", "Из них в озере";
+    LISTINGS_AT_MOST: "Requests for lists, at most", "Запросов списков, не больше";
+
     // A day.
     DAY: "Day", "День";
     NO_DAY: "The lake has nothing of this day: nobody looked.", "В озере нет ничего за этот день: его никто не смотрел.";
-    DAMAGED: "The day's manifest can't be read. `telelake verify` tells more; a run writes it anew.", "Манифест дня не читается. Подробнее скажет `telelake verify`; запуск запишет его заново.";
-    NOT_LISTED: "Not all rooms were asked for the whole date yet: a run after its end does that.", "Ещё не все комнаты опрошены за всю дату: это сделает запуск после её конца.";
-    SPACE_MISSED: "The rooms of the space could not all be listed. The next run tries again.", "Список комнат пространства получить полностью не удалось. Следующий запуск повторит.";
-    ROOMS_MISSED: "Rooms that could not be listed, to be asked again by the next run:", "Комнаты, которые не удалось опросить; следующий запуск повторит:";
+    DAMAGED: "The day's manifest can't be read. `telelake verify` tells more; loading the day writes it anew.", "Манифест дня не читается. Подробнее скажет `telelake verify`; загрузка дня запишет его заново.";
+    NOT_BUILT: "All of it has landed, but the tables are not those of it.", "Всё загружено, но таблицы собраны не по этим данным.";
+    NOT_LISTED: "Not all rooms were asked for the whole date.", "Не все комнаты опрошены за всю дату.";
+    NOT_OVER: "The day is not over: all rooms are asked for the whole date after its end.", "День ещё не закончился: все комнаты опрашивают за всю дату после его конца.";
+    SPACE_MISSED: "The rooms of the space could not all be listed.", "Список комнат пространства получить полностью не удалось.";
+    ROOMS_MISSED: "Rooms that could not be listed:", "Комнаты, которые не удалось опросить:";
+    OLD_DAY: "The store is out of reach: this is the day as of {}, without its rooms.", "Хранилище недоступно: показан день на {}, без комнат.";
     MISSING: "What is missing", "Чего не хватает";
     NOT_MISSING: "Nothing is missing.", "Всё на месте.";
     WHY: "Why", "Почему";
@@ -196,11 +245,32 @@ texts! {
     S_LOST: "lost", "не пришло";
     S_UNAVAILABLE: "never made", "не создана";
 
+    AGAIN: "Again", "Ещё раз";
+    AGAIN_OF: "Ask again: {}, room {}", "Запросить ещё раз: {}, комната {}";
+
+    // A room, a search, the lake's size.
+    NO_ROOM: "The lake has nothing of this room.", "В озере нет ничего об этой комнате.";
+    LATEST_DAYS: "The latest {} days are shown.", "Показаны последние дни: {}.";
+    FOUND: "Search: {}", "Поиск: {}";
+    FOUND_NOTHING: "Nothing was found. Spaces and rooms are found by a part of their name or id, calls, recordings and meetings by their whole id.", "Ничего не найдено. Пространства и комнаты ищутся по части имени или id, звонки, записи и встречи — по id целиком.";
+    CALLS_AND_MEETINGS: "Calls, recordings, meetings", "Звонки, записи, встречи";
+    MEETING: "Meeting", "Встреча";
+    SPACES: "Spaces", "Пространства";
+    ROOMS_FOUND: "Rooms", "Комнаты";
+    SIZE: "Size", "Объём";
+    SIZE_HINT: "of reports, recordings and tables", "отчёты, записи и таблицы";
+    GROWN: "Days of the last 30", "За последние 30 дней";
+    FREE: "Free in the folder", "Свободно в папке";
+    BY_MONTHS: "By month", "По месяцам";
+    MISSING_CSV: "What is missing, as CSV", "Чего не хватает, в CSV";
+
     // Runs.
     COMMAND: "Command", "Команда";
     OUTCOME: "Outcome", "Итог";
-    O_RUNNING: "running or killed", "идёт или прервана";
+    O_RUNNING: "running", "идёт";
     O_DONE: "done", "выполнено";
+    O_KILLED: "broke off", "оборвался";
+    O_CANCELLED: "cancelled", "отменён";
     O_PARTIAL: "done in part", "выполнено частично";
     O_NOTHING: "nothing done", "ничего не сделано";
     DATES: "Dates", "Даты";
@@ -213,8 +283,8 @@ texts! {
     RETRIES: "Repeated requests", "Повторных запросов";
     PROBLEMS: "Failed / pending / warnings", "Ошибки / ждём / предупреждения";
     ALL_RUNS: "All runs", "Все запуски";
-    RUN_FAILED: "Failed; later runs try again", "Ошибки; следующие запуски повторят";
-    RUN_PENDING: "Not there yet; later runs ask again", "Ещё нет; следующие запуски спросят снова";
+    RUN_FAILED: "Failed in this run", "Ошибки этого запуска";
+    RUN_PENDING: "Not there yet when it ended", "Чего к концу запуска ещё не было";
     RUN_WARNINGS: "Deserves a look", "Стоит внимания";
     INTERRUPTED: "It was stopped before it was through.", "Остановлен до завершения.";
     KIND: "Kind", "Вид";
@@ -234,6 +304,15 @@ counts! {
     N_SPACES: ["{} space", "{} spaces"], ["{} пространство", "{} пространства", "{} пространств"];
     N_ROOMS: ["{} room", "{} rooms"], ["{} комната", "{} комнаты", "{} комнат"];
     N_EVENTS: ["{} event waits", "{} events wait"], ["{} событие ждёт", "{} события ждут", "{} событий ждут"];
+    N_WHOLE_SPACES: ["{} space without problems", "{} spaces without problems"], ["{} пространство без замечаний", "{} пространства без замечаний", "{} пространств без замечаний"];
+    C_ROOMS: ["{} room could not be listed", "{} rooms could not be listed"], ["{} комнату опросить не удалось", "{} комнаты опросить не удалось", "{} комнат опросить не удалось"];
+    C_REPORTS: ["{} report is not ready yet", "{} reports are not ready yet"], ["{} отчёт ещё не готов", "{} отчёта ещё не готовы", "{} отчётов ещё не готовы"];
+    C_RECORDINGS: ["{} recording is not ready yet", "{} recordings are not ready yet"], ["{} запись ещё не готова", "{} записи ещё не готовы", "{} записей ещё не готовы"];
+    C_CALLS: ["{} call has not settled yet", "{} calls have not settled yet"], ["{} звонок ещё не завершён", "{} звонка ещё не завершены", "{} звонков ещё не завершены"];
+    C_UNLISTED: ["{} space was not asked for the whole date", "{} spaces were not asked for the whole date"], ["{} пространство опрошено не за всю дату", "{} пространства опрошены не за всю дату", "{} пространств опрошено не за всю дату"];
+    C_LOST: ["{} thing did not come in time", "{} things did not come in time"], ["{} позиция не пришла в срок", "{} позиции не пришли в срок", "{} позиций не пришло в срок"];
+    LASTS: ["lasts for about {} day", "lasts for about {} days"], ["хватит примерно на {} день", "хватит примерно на {} дня", "хватит примерно на {} дней"];
+    N_BEFORE: ["{} before it", "{} before it"], ["перед ним {}", "перед ним {}", "перед ним {}"];
     N_META: ["{} payload waits to be passed on to the API", "{} payloads wait to be passed on to the API"], ["{} запись ждёт передачи в API", "{} записи ждут передачи в API", "{} записей ждут передачи в API"];
 }
 

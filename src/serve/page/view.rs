@@ -6,11 +6,14 @@ use std::sync::Arc;
 use chrono::{Datelike, Days, Months, NaiveDate};
 
 use crate::export::DayStatus;
-use crate::lake::key;
 use crate::lake::manifest::Quality;
 
 /// Days of the window that the page opens with: five weeks.
 const WINDOW: u64 = 35;
+
+/// Weeks before that a weekday is held against, and the calls below which that says nothing.
+const WEEKS: u64 = 4;
+const FEWEST: u64 = 5;
 
 /// How a day stands, the worst last.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -27,6 +30,8 @@ pub enum State {
     Lost,
     /// Something is not there yet, or the day was not listed whole.
     Pending,
+    /// All has landed, but the tables are not those of it.
+    Unbuilt,
     /// Nobody looked.
     Unseen,
     /// Something failed.
@@ -38,8 +43,10 @@ impl State {
     pub fn of(day: &DayStatus) -> Self {
         let failed = day.reports_failed + day.records_failed + day.rooms_missed;
         let pending = day.calls_pending + day.reports_pending + day.records_pending;
-        if failed > 0 || day.space_missed || is_damaged(day) {
+        if failed > 0 || day.space_missed || day.is_damaged() {
             Self::Failed
+        } else if !day.built {
+            Self::Unbuilt
         } else if pending > 0 || !day.listed {
             Self::Pending
         } else if day.reports_lost + day.records_lost > 0 {
@@ -62,6 +69,7 @@ impl State {
             Self::Denied => "denied",
             Self::Lost => "lost",
             Self::Pending => "pending",
+            Self::Unbuilt => "unbuilt",
             Self::Unseen => "unseen",
             Self::Failed => "failed",
         }
@@ -76,6 +84,7 @@ impl State {
             Self::Denied => "§",
             Self::Lost => "!",
             Self::Pending => "…",
+            Self::Unbuilt => "◐",
             Self::Unseen => "?",
             Self::Failed => "×",
         }
@@ -83,18 +92,13 @@ impl State {
 
     /// Whether somebody has to know.
     pub fn is_open(self) -> bool {
-        matches!(self, Self::Pending | Self::Unseen | Self::Failed)
+        matches!(self, Self::Pending | Self::Unbuilt | Self::Unseen | Self::Failed)
     }
-}
-
-/// Whether the day's manifest can't be read: then its key stands for the space.
-pub fn is_damaged(day: &DayStatus) -> bool {
-    day.space_id.starts_with(key::DAYS)
 }
 
 /// The space of a day.
 pub fn space_of(day: &DayStatus) -> &str {
-    if !is_damaged(day) {
+    if !day.is_damaged() {
         return &day.space_id;
     }
     let name = day.space_id.rsplit('/').next().unwrap_or_default();
@@ -112,6 +116,26 @@ pub fn missing(day: &DayStatus) -> u64 {
         + u64::from(day.space_missed)
 }
 
+/// A name's order as a person has it: `Room 2` before `Room 10`, whatever the case of letters.
+pub fn natural(name: &str) -> Vec<(u128, String)> {
+    let mut parts: Vec<(u128, String)> = Vec::new();
+    let mut digits = String::new();
+    let mut words = String::new();
+    for letter in name.chars().flat_map(char::to_lowercase) {
+        if !letter.is_ascii_digit() {
+            words.push(letter);
+            continue;
+        }
+        if !words.is_empty() || digits.len() >= 30 {
+            parts.push((digits.parse().unwrap_or(u128::MAX), std::mem::take(&mut words)));
+            digits.clear();
+        }
+        digits.push(letter);
+    }
+    parts.push((digits.parse().unwrap_or(u128::MAX), words));
+    parts
+}
+
 /// Numbers of some days together.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Sums {
@@ -121,11 +145,26 @@ pub struct Sums {
     pub records: u64,
     pub recorded_s: u64,
     pub bytes: u64,
+    /// Of reports, recordings and tables.
+    pub lake_bytes: u64,
     pub missing: u64,
     pub quality: Quality,
 }
 
 impl Sums {
+    /// Adds other sums.
+    pub fn join(&mut self, other: &Self) {
+        self.calls += other.calls;
+        self.participants += other.participants;
+        self.reports += other.reports;
+        self.records += other.records;
+        self.recorded_s += other.recorded_s;
+        self.bytes += other.bytes;
+        self.lake_bytes += other.lake_bytes;
+        self.missing += other.missing;
+        self.quality.add(&other.quality);
+    }
+
     pub fn add(&mut self, day: &DayStatus) {
         self.calls += day.calls;
         self.participants += day.participants;
@@ -133,6 +172,7 @@ impl Sums {
         self.records += day.records_done;
         self.recorded_s += day.recorded_s;
         self.bytes += day.recorded_bytes;
+        self.lake_bytes += day.lake_bytes;
         self.missing += missing(day);
         self.quality.add(&day.quality);
     }
@@ -152,6 +192,13 @@ pub struct Row<'a> {
     pub space: &'a str,
     pub name: &'a str,
     pub cells: Vec<Cell<'a>>,
+}
+
+impl Row<'_> {
+    /// Whether somebody has to know of one of its days.
+    pub fn is_open(&self) -> bool {
+        self.cells.iter().any(|cell| cell.state.is_open())
+    }
 }
 
 /// A day of a space.
@@ -195,6 +242,11 @@ impl<'a> View<'a> {
         self.by_date.is_empty()
     }
 
+    /// All days, by date.
+    pub fn days(&self) -> impl Iterator<Item = &'a DayStatus> {
+        self.by_date.values().flatten().copied()
+    }
+
     /// A space's name, or its id.
     pub fn name<'b>(&self, space: &'b str) -> &'b str
     where
@@ -206,7 +258,7 @@ impl<'a> View<'a> {
     /// The spaces by name, with their ids.
     pub fn spaces(&self) -> Vec<(&'a str, &'a str)> {
         let mut spaces: Vec<_> = self.first.keys().map(|id| (*id, self.name(id))).collect();
-        spaces.sort_by_key(|(id, name)| (*name, *id));
+        spaces.sort_by_cached_key(|(id, name)| (natural(name), *id));
         spaces
     }
 
@@ -232,20 +284,20 @@ impl<'a> View<'a> {
         }
     }
 
-    /// The spaces that have something in a window, by name.
+    /// The spaces that have something in a window: first those of which somebody has to know, then by name.
     pub fn rows(&self, dates: &[NaiveDate]) -> Vec<Row<'a>> {
         let in_window = dates.iter().filter_map(|date| self.by_date.get(date)).flatten();
         let mut days: HashMap<(&str, NaiveDate), &'a DayStatus> = HashMap::new();
         let mut spaces = BTreeSet::new();
         for day in in_window {
             days.insert((space_of(day), day.date), day);
-            spaces.insert((self.name(space_of(day)), space_of(day)));
+            spaces.insert(space_of(day));
         }
-        spaces
+        let mut rows: Vec<Row<'a>> = spaces
             .into_iter()
-            .map(|(name, space)| Row {
+            .map(|space| Row {
                 space,
-                name,
+                name: self.name(space),
                 cells: dates
                     .iter()
                     .map(|date| {
@@ -259,7 +311,9 @@ impl<'a> View<'a> {
                     })
                     .collect(),
             })
-            .collect()
+            .collect();
+        rows.sort_by_cached_key(|row| (!row.is_open(), natural(row.name), row.space));
+        rows
     }
 
     /// How a date stands over all spaces of `rows`, which are of a window that holds it.
@@ -274,11 +328,26 @@ impl<'a> View<'a> {
         }
     }
 
-    /// The days of a date, by space's name.
+    /// The days of a date: first those of which somebody has to know, the worst before, then by the space's name.
     pub fn on(&self, date: NaiveDate) -> Vec<&'a DayStatus> {
         let mut days = self.by_date.get(&date).cloned().unwrap_or_default();
-        days.sort_by_key(|day| (self.name(space_of(day)), space_of(day)));
+        days.sort_by_cached_key(|day| {
+            let (state, space) = (State::of(day), space_of(day));
+            let open = std::cmp::Reverse(state.is_open().then_some(state));
+            (open, natural(self.name(space)), space.to_owned())
+        });
         days
+    }
+
+    /// The calls of a date and of the same weekday on average, if they are less than half of that: over the weeks before
+    /// of which the lake has that day.
+    pub fn drop_on(&self, date: NaiveDate) -> Option<(u64, u64)> {
+        let before = (1..=WEEKS).filter_map(|week| self.by_date.get(&(date - Days::new(7 * week))));
+        let calls = |days: &Vec<&DayStatus>| days.iter().map(|day| day.calls).sum::<u64>();
+        let before: Vec<u64> = before.map(calls).collect();
+        let usual = before.iter().sum::<u64>() / (before.len() as u64).max(1);
+        let now = calls(self.by_date.get(&date)?);
+        (before.len() >= 2 && usual >= FEWEST && now * 2 < usual).then_some((now, usual))
     }
 
     /// The sums of some dates.
@@ -337,6 +406,7 @@ pub fn parse_month(text: &str) -> Option<NaiveDate> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::lake::key;
 
     fn date(text: &str) -> NaiveDate {
         text.parse().expect("date")
@@ -348,6 +418,7 @@ mod tests {
             space_id: space.into(),
             space_name: Some(format!("name of {space}")),
             listed: true,
+            built: true,
             calls: 2,
             complete: true,
             ..DayStatus::default()
@@ -379,6 +450,8 @@ mod tests {
         assert_eq!(of(|day| day.reports_denied = 1), State::Denied);
         assert_eq!(of(|day| day.records_lost = 1), State::Lost);
         assert_eq!(of(|day| day.listed = false), State::Pending);
+        assert_eq!(of(|day| day.built = false), State::Unbuilt);
+        assert!(State::Unbuilt.is_open());
         let pending: [fn(&mut DayStatus); 3] = [
             |day| day.calls_pending = 1,
             |day| day.reports_pending = 1,
@@ -426,6 +499,52 @@ mod tests {
         assert_eq!(worst, [Nothing, Whole, Unseen, Failed, Unseen, Nothing]);
         assert_eq!(view.latest().len(), 35);
         assert_eq!(view.latest().last(), Some(&date("2026-11-06")));
+    }
+
+    #[test]
+    fn names_are_sorted_as_people_do_and_spaces_with_problems_come_first() {
+        let mut names = ["Класс 10", "класс 2", "Класс 2б", "Ангел", "7", "Класс"];
+        names.sort_by_cached_key(|name| natural(name));
+        assert_eq!(names, ["7", "Ангел", "Класс", "класс 2", "Класс 2б", "Класс 10"]);
+        let mut pending = day("2026-11-02", "z");
+        pending.reports_pending = 1;
+        let days: Vec<_> = [day("2026-11-02", "s10"), day("2026-11-02", "s2"), pending]
+            .map(Arc::new)
+            .to_vec();
+        let view = View::new(&days, date("2026-11-03"));
+        let order: Vec<_> = view
+            .rows(&[date("2026-11-02")])
+            .iter()
+            .map(|row| row.space)
+            .collect();
+        assert_eq!(order, ["z", "s2", "s10"]);
+        let order: Vec<_> = view
+            .on(date("2026-11-02"))
+            .iter()
+            .map(|day| space_of(day))
+            .collect();
+        assert_eq!(order, ["z", "s2", "s10"]);
+    }
+
+    #[test]
+    fn a_date_with_less_than_half_of_the_usual_calls_is_noticed() {
+        let with = |on: &str, calls: u64| {
+            let mut day = day(on, "a");
+            day.calls = calls;
+            Arc::new(day)
+        };
+        let days = [
+            with("2026-11-05", 20),
+            with("2026-11-12", 21),
+            with("2026-11-18", 0),
+            with("2026-11-19", 9),
+        ];
+        let drop = |days: &[Arc<DayStatus>]| View::new(days, date("2026-11-20")).drop_on(date("2026-11-19"));
+        assert_eq!(drop(&days), Some((9, 20)));
+        assert_eq!(drop(&days[1..]), None, "one week is no habit");
+        let mut enough = days.clone();
+        enough[3] = with("2026-11-19", 10);
+        assert_eq!(drop(&enough), None);
     }
 
     #[test]

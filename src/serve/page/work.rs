@@ -3,25 +3,29 @@
 use chrono::{DateTime, NaiveDate, Utc};
 use maud::{Markup, html};
 
-use super::Page;
 use super::frame::Visit;
 use super::lang::Text;
 use super::texts as t;
 use super::view::View;
+use super::{Page, assets};
+use crate::dates;
 use crate::export::Phase;
 use crate::metrics::METRICS;
+use crate::serve::audit::{Caller, Credential};
 use crate::serve::daemon::{AtWork, Daemon, Reach};
-use crate::serve::queue::{self, Asked};
+use crate::serve::jobs::{self, JobList, JobState, ListedJob};
 use crate::serve::schedule;
 
+/// Seconds after which a pace says something.
+const SETTLED: u64 = 10;
+/// The dates of a longer job are listed one window after another.
+const WINDOW_DAYS: i64 = 31;
 /// Due times shown.
 const NEXT: usize = 3;
 
 /// The daemon's work at a moment.
 pub struct Work {
-    running: Vec<AtWork>,
-    in_hand: Option<queue::Work>,
-    waiting: Vec<queue::Work>,
+    list: JobList,
     due: Vec<DateTime<Utc>>,
     next_event: Option<DateTime<Utc>>,
     events: u64,
@@ -32,15 +36,8 @@ impl Work {
     pub fn of(daemon: &Daemon, now: DateTime<Utc>) -> Self {
         let config = &daemon.config;
         let count = |gauge: i64| u64::try_from(gauge).unwrap_or_default();
-        // In this order: what ends meanwhile is seen twice rather than not at all.
-        let (waiting, in_hand) = daemon.queue.all();
-        let running = daemon.running();
         Self {
-            in_hand: in_hand
-                .map(|in_hand| in_hand.work)
-                .filter(|_| running.iter().all(|one| one.command == "webhook")),
-            running,
-            waiting,
+            list: jobs::list(daemon),
             due: schedule::next_runs(&config.schedule.cron, config.timezone, now, NEXT).unwrap_or_default(),
             next_event: daemon.events.next_due(),
             events: count(METRICS.events_waiting.get()),
@@ -48,8 +45,11 @@ impl Work {
         }
     }
 
+    /// Whether something is in work, or will be without anybody's help.
     fn is_busy(&self) -> bool {
-        !self.running.is_empty() || self.in_hand.is_some() || !self.waiting.is_empty()
+        let is_paused = self.list.paused.is_some();
+        let mut jobs = self.list.jobs.iter();
+        jobs.any(|job| !is_paused || job.state != JobState::Waiting)
     }
 }
 
@@ -69,12 +69,18 @@ pub fn section(visit: &Visit, page: &Page, work: &Work) -> Markup {
     let lang = visit.lang;
     let busy = work.is_busy();
     html! {
-        section #work aria-labelledby="work-title" data-busy=[busy.then_some("")] data-said=(said(visit, work)) {
+        section #work aria-labelledby="work-title" data-busy=[busy.then_some("")] data-said=(said(visit, work))
+            data-version=(assets::PROGRAM.as_str()) {
             h2 #work-title { (lang.say(t::WORK)) }
-            @if !busy { p { (lang.say(t::IDLE)) } }
-            @for one in &work.running { (running(visit, page, one)) }
-            @if let Some(one) = &work.in_hand { (waiting(visit, page, one, t::BEGINS)) }
-            @for one in &work.waiting { (waiting(visit, page, one, t::WAITING)) }
+            @match &work.list.paused {
+                Some(paused) => {
+                    p.paused { (lang.fill(t::PAUSED, &[&visit.time(paused.since), &by(visit, &paused.by)])) }
+                    (pause(visit, false))
+                }
+                None => {}
+            }
+            @if work.list.jobs.is_empty() { p { (lang.say(t::IDLE)) } }
+            @for one in &work.list.jobs { (job(visit, page, one)) }
             dl {
                 dt { (lang.say(t::NEXT_RUNS)) }
                 @for due in &work.due {
@@ -89,6 +95,18 @@ pub fn section(visit: &Visit, page: &Page, work: &Work) -> Markup {
                 dt { (lang.say(t::META)) }
                 dd { @if work.meta == 0 { (lang.say(t::NO_META)) } @else { (lang.count(t::N_META, work.meta)) } }
             }
+            @if work.list.paused.is_none() { (pause(visit, true)) }
+        }
+    }
+}
+
+/// The button that pauses the queue, or ends the pause.
+fn pause(visit: &Visit, on: bool) -> Markup {
+    let text = if on { t::PAUSE } else { t::RESUME };
+    html! {
+        form.pause method="post" action="/pause" data-once {
+            input type="hidden" name="on" value=(on);
+            button #pause class=(if on { "small" } else { "strong" }) { (visit.lang.say(text)) }
         }
     }
 }
@@ -96,7 +114,8 @@ pub fn section(visit: &Visit, page: &Page, work: &Work) -> Markup {
 /// What a screen reader says when it changes: no seconds and no bytes.
 fn said(visit: &Visit, work: &Work) -> String {
     let lang = visit.lang;
-    match work.running.first() {
+    let at_work = work.list.jobs.iter().find_map(|job| job.progress.as_ref());
+    match at_work {
         Some(one) => {
             let name = command(one.command).map_or(one.command, |text| lang.say(text));
             let days = [one.days.done, one.days.goal].map(|count| lang.number(count));
@@ -115,46 +134,118 @@ fn phase(phase: Phase) -> Text {
     }
 }
 
-fn title(
-    visit: &Visit,
-    page: &Page,
-    command: &str,
-    from: NaiveDate,
-    to: NaiveDate,
-    spaces: &[String],
-) -> Markup {
+/// A job: what it is of, how far it is, who asked for it and since when it waits, and the button that ends it.
+fn job(visit: &Visit, page: &Page, one: &ListedJob) -> Markup {
     let lang = visit.lang;
+    let name = command(one.kind).map_or(one.kind, |text| lang.say(text));
+    let narrowed = [
+        (t::N_ROOMS, one.rooms.len()),
+        (t::N_CALLS, one.calls.len()),
+        (t::N_RECORDINGS, one.records.len()),
+    ];
     html! {
-        b { (self::command(command).map_or(command, |text| lang.say(text))) } " " (lang.dates(from, to)) ", "
-        @match spaces {
-            [] => { (lang.say(t::ALL_SPACES)) }
-            [one] => { (page.name(one)) }
-            more => { (lang.count(t::N_SPACES, more.len() as u64)) }
+        div.job {
+            p {
+                b { (name) }
+                @match (one.from, one.to) {
+                    (Some(from), Some(to)) => { " " (lang.dates(from, to)) }
+                    _ => { @if let Some(due) = one.asked_at { ", " (lang.fill(t::DUE, &[&visit.at(due)])) } }
+                }
+                ", "
+                @match &one.spaces[..] {
+                    [] => { (lang.say(t::ALL_SPACES)) }
+                    [space] => { (page.name(space)) }
+                    more => { (lang.count(t::N_SPACES, more.len() as u64)) }
+                }
+                @for (text, count) in narrowed { @if count > 0 { ", " (lang.count(text, count as u64)) } }
+            }
+            p.quiet {
+                (lang.say(state(one)))
+                @if let Some(position) = one.position.filter(|position| *position > 0) { " (" (lang.count(t::N_BEFORE, position as u64)) ")" }
+                @if let Some(since) = one.since { ", " (lang.fill(t::SINCE, &[&clock(visit, since)])) }
+                @if let Some(progress) = &one.progress { (pace(visit, progress)) }
+            }
+            @if let (Some(at), "backfill") = (one.asked_at, one.kind) {
+                p.quiet { (lang.fill(t::ASKED_BY, &[&visit.time(at), &by(visit, &one.asked_by)])) }
+            }
+            @if let Some(from) = one.resume_at { p.quiet { (lang.fill(t::GOES_ON, &[&lang.date(from)])) } }
+            @if let Some(progress) = &one.progress {
+                (meter(visit, t::LISTINGS, &progress.listings, false))
+                (meter(visit, t::DAYS, &progress.days, false))
+                (meter(visit, t::REPORTS, &progress.reports, false))
+                (meter(visit, t::RECORDINGS, &progress.recordings, false))
+                (meter(visit, t::BYTES, &progress.recorded_bytes, true))
+            }
+            @if let Some(id) = one.id.as_ref().filter(|_| one.state != JobState::Stopping) {
+                form method="post" action="/cancel" data-once {
+                    input type="hidden" name="id" value=(id);
+                    button.small id={ "cancel-" (id) } aria-label=(lang.fill(t::CANCEL_OF, &[&name])) { (lang.say(t::CANCEL)) }
+                }
+            }
         }
     }
 }
 
-fn running(visit: &Visit, page: &Page, one: &AtWork) -> Markup {
+fn clock(visit: &Visit, at: DateTime<Utc>) -> String {
+    at.with_timezone(&visit.zone).format("%H:%M:%S").to_string()
+}
+
+fn state(job: &ListedJob) -> Text {
+    match job.state {
+        JobState::Waiting => t::WAITING,
+        JobState::Starting => t::BEGINS,
+        JobState::Stopping => t::STOPPING,
+        JobState::Running => job
+            .progress
+            .as_ref()
+            .map_or(t::BEGINS, |progress| phase(progress.phase)),
+    }
+}
+
+/// Who asked, and from where.
+fn by(visit: &Visit, caller: &Caller) -> String {
     let lang = visit.lang;
-    let since = one
-        .since
-        .with_timezone(&visit.zone)
-        .format("%H:%M:%S")
-        .to_string();
+    let who = lang.say(match caller.kind {
+        Credential::Session | Credential::Page => t::BY_PAGE,
+        Credential::Token | Credential::Local => t::BY_API,
+        Credential::Webhook => t::BY_WEBHOOK,
+        Credential::Schedule => t::BY_SCHEDULE,
+        Credential::Unknown => t::BY_UNKNOWN,
+    });
+    match caller.address {
+        Some(address) => format!("{who} ({address})"),
+        None => who.to_owned(),
+    }
+}
+
+/// How fast the work goes, and how long it may still take.
+fn pace(visit: &Visit, one: &AtWork) -> Markup {
+    let lang = visit.lang;
+    let seconds = u64::try_from((visit.now - one.since).num_seconds()).unwrap_or_default();
+    let (bytes, reports) = (one.recorded_bytes.done, one.reports.done);
     html! {
-        div.job {
-            p {
-                (title(visit, page, one.command, one.from, one.to, &one.spaces))
-                @if one.rooms > 0 { ", " (lang.count(t::N_ROOMS, one.rooms as u64)) }
+        @if seconds >= SETTLED {
+            @if bytes > 0 { ", " (lang.fill(t::BYTES_A_SECOND, &[&lang.bytes(bytes / seconds)])) }
+            @if reports > 0 { ", " (lang.fill(t::REPORTS_A_MINUTE, &[&lang.number(reports * 60 / seconds)])) }
+            @if let Some(left) = left(one, seconds) {
+                // The dates after the ones in work are not counted yet.
+                @let text = if (one.to - one.from).num_days() >= WINDOW_DAYS { t::LEFT_AT_LEAST } else { t::LEFT };
+                ", " b { (lang.fill(text, &[&lang.span(chrono::TimeDelta::seconds(left))])) }
             }
-            p.quiet { (lang.say(phase(one.phase))) ", " (lang.fill(t::SINCE, &[&since])) }
-            (meter(visit, t::LISTINGS, &one.listings, false))
-            (meter(visit, t::DAYS, &one.days, false))
-            (meter(visit, t::REPORTS, &one.reports, false))
-            (meter(visit, t::RECORDINGS, &one.recordings, false))
-            (meter(visit, t::BYTES, &one.recorded_bytes, true))
         }
     }
+}
+
+/// The seconds that the slowest part still takes at its pace so far.
+fn left(one: &AtWork, seconds: u64) -> Option<i64> {
+    if one.phase != Phase::Days {
+        return None;
+    }
+    let parts = [one.reports, one.recordings, one.recorded_bytes];
+    let left = parts.iter().filter(|part| part.done > 0 && part.goal > part.done);
+    let left =
+        left.map(|part| u128::from(seconds) * u128::from(part.goal - part.done) / u128::from(part.done));
+    left.max().and_then(|left| i64::try_from(left).ok())
 }
 
 fn meter(visit: &Visit, text: Text, reach: &Reach, bytes: bool) -> Markup {
@@ -178,25 +269,6 @@ fn meter(visit: &Visit, text: Text, reach: &Reach, bytes: bool) -> Markup {
     }
 }
 
-fn waiting(visit: &Visit, page: &Page, one: &queue::Work, how: Text) -> Markup {
-    let lang = visit.lang;
-    html! {
-        div.job {
-            p {
-                @match one {
-                    queue::Work::Scheduled { due } => {
-                        b { (lang.say(t::SCHEDULED_RUN)) } ", " (lang.fill(t::DUE, &[&visit.at(*due)]))
-                    }
-                    queue::Work::Asked { job: Asked { from, to, spaces, .. }, .. } => {
-                        (title(visit, page, "backfill", *from, *to, spaces))
-                    }
-                }
-                ": " span.quiet { (lang.say(how)) }
-            }
-        }
-    }
-}
-
 /// The form that asks for a backfill.
 pub fn load(visit: &Visit, view: &View<'_>) -> Markup {
     let say = |text| visit.lang.say(text);
@@ -206,9 +278,9 @@ pub fn load(visit: &Visit, view: &View<'_>) -> Markup {
             h2 #load-title { (say(t::LOAD)) }
             form.fields method="post" action="/backfill" data-once {
                 div { label for="from" { (say(t::FROM)) }
-                    input #from type="date" name="from" required max=(visit.today) value=(yesterday); }
+                    input #from type="date" name="from" required min=(dates::FIRST) max=(visit.today) value=(yesterday); }
                 div { label for="to" { (say(t::TO)) }
-                    input #to type="date" name="to" required max=(visit.today) value=(yesterday); }
+                    input #to type="date" name="to" required min=(dates::FIRST) max=(visit.today) value=(yesterday); }
                 div { label for="space" { (say(t::SPACE)) }
                     select #space name="space" {
                         option value="" { (say(t::ALL_SPACES)) }

@@ -6,21 +6,23 @@
 
 pub mod event;
 pub mod secrets;
+pub mod seen;
 pub mod sign;
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use axum::body::Body;
-use axum::extract::State;
+use axum::extract::{Extension, State};
 use axum::http::StatusCode;
 use axum::response::Response;
 use chrono::Utc;
 
 use self::event::{Envelope, Event};
+use self::seen::Reason;
 use super::daemon::Daemon;
 use super::events::Taken;
-use super::http::{body, reply};
+use super::http::{Peer, body, reply};
 use crate::metrics::{METRICS, WebhookLabels};
 use crate::{Error, ErrorKind};
 
@@ -31,12 +33,30 @@ const LARGEST: usize = 64 * 1024;
 pub(super) const PATIENCE: Duration = Duration::from_secs(20);
 
 /// `POST /webhooks/teleboss`
-pub(super) async fn receive(State(daemon): State<Arc<Daemon>>, request: Body) -> Response {
+pub(super) async fn receive(
+    State(daemon): State<Arc<Daemon>>,
+    peer: Option<Extension<Peer>>,
+    request: Body,
+) -> Response {
+    let from = peer.map(|Extension(Peer(address))| address);
+    let refused = |space: Option<&str>, why| daemon.webhooks.refused(space, why, from, Utc::now());
     let bytes = match body::read(request, LARGEST).await {
         Ok(bytes) => bytes,
-        Err(refusal) => return count("none", "malformed", refusal.into()),
+        Err(refusal) => {
+            let too_large = refusal == body::Refusal::TooLarge;
+            refused(
+                None,
+                if too_large {
+                    Reason::TooLarge
+                } else {
+                    Reason::NotRead
+                },
+            );
+            return count("none", "malformed", refusal.into());
+        }
     };
     let Some((envelope, event)) = Envelope::read(&bytes) else {
+        refused(None, Reason::Malformed);
         return count(
             "none",
             "malformed",
@@ -44,16 +64,36 @@ pub(super) async fn receive(State(daemon): State<Arc<Daemon>>, request: Body) ->
         );
     };
     // The event says of which space it is; only that space's secret can prove it.
-    if !daemon.secrets.prove(&event.space, &envelope).await {
-        daemon.note_forged();
-        // Not why: a forger learns nothing.
-        return count(
-            "none",
-            "forged",
-            reply::error(StatusCode::UNAUTHORIZED, "refused"),
-        );
+    match daemon.secrets.prove(&event.space, &envelope).await {
+        Ok(true) => {
+            let (space, name) = (event.space.clone(), event.name.as_str());
+            let answer = take(&daemon, event).await;
+            if answer.status().is_success() {
+                daemon.webhooks.accepted(&space, name, Utc::now());
+            } else {
+                refused(Some(&space), Reason::NotKept);
+            }
+            answer
+        }
+        Ok(false) => {
+            daemon.note_forged();
+            refused(Some(&event.space), Reason::Signature);
+            // Not why: a forger learns nothing.
+            let answer = reply::error(StatusCode::UNAUTHORIZED, "refused");
+            count("none", "forged", answer)
+        }
+        Err(error) => {
+            daemon.note_unreadable(&error);
+            refused(Some(&event.space), Reason::SecretUnreadable);
+            let answer = reply::error(StatusCode::SERVICE_UNAVAILABLE, "not now, send it again");
+            count("none", "unreadable", answer)
+        }
     }
-    take(&daemon, event).await
+}
+
+/// `GET /api/webhooks`: the last event and the last refusal of each space.
+pub(super) async fn last(State(daemon): State<Arc<Daemon>>) -> Response {
+    reply::json(StatusCode::OK, &daemon.webhooks.report())
 }
 
 async fn take(daemon: &Daemon, event: Event) -> Response {

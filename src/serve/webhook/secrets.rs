@@ -1,5 +1,6 @@
 //! Each space's secret: a file of its own in `webhook.secrets_dir`, else its entry in `[webhook.secrets]`, else
-//! `webhook.secret`. The commands write files, the daemon reads one again when it has changed.
+//! `webhook.secret` or its file. The commands write files, the daemon reads one again when it has changed. A file that
+//! can't be read proves nothing and disproves nothing: events of its spaces are answered with 503, and sent again.
 //!
 //! A file holds the secret on its first line and, after a rotation, the one before it on the second: events that were
 //! signed before it still prove. Once an event proves by the first line, the second is good for nothing any more, and a
@@ -8,21 +9,22 @@
 use std::collections::HashMap;
 use std::io::Write;
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::SystemTime;
 
 use sha2::{Digest, Sha256};
 
 use super::event::Envelope;
 use super::sign;
-use crate::config::{self, Secret};
+use crate::config::{self, Secret, read_text};
 use crate::lake::key;
-use crate::{Error, ErrorKind, Result};
+use crate::{Error, ErrorKind, Result, owner};
 
 /// The secrets that are in force.
 pub struct Secrets {
-    config: config::Webhook,
-    files: Mutex<HashMap<String, Loaded>>,
+    config: RwLock<Arc<config::Webhook>>,
+    /// By path.
+    files: Mutex<HashMap<PathBuf, Loaded>>,
 }
 
 /// A file as it was read.
@@ -36,80 +38,175 @@ impl Secrets {
     /// The secrets of a configuration.
     pub fn new(config: config::Webhook) -> Self {
         Self {
-            config,
+            config: RwLock::new(Arc::new(config)),
             files: Mutex::default(),
         }
     }
 
+    /// Takes the secrets of another configuration, and reads all files again.
+    pub fn replace(&self, config: config::Webhook) {
+        *self.config.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(config);
+        self.lock().clear();
+    }
+
+    fn config(&self) -> Arc<config::Webhook> {
+        Arc::clone(&self.config.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
     /// Whether there is any secret at all.
     pub fn are_none(&self) -> bool {
-        self.config.secret.is_empty() && self.config.secrets.is_empty() && self.config.secrets_dir.is_empty()
+        let config = self.config();
+        config.secret.is_empty()
+            && config.secret_file.is_empty()
+            && config.secrets.is_empty()
+            && config.secrets_dir.is_empty()
     }
 
     /// Whether an event of a space is proved by its signature.
-    pub async fn prove(&self, space: &str, envelope: &Envelope<'_>) -> bool {
-        let secrets = match self.of_file(space).await {
-            Some(secrets) => secrets,
-            None => configured(&self.config, space).into_iter().cloned().collect(),
-        };
+    ///
+    /// # Errors
+    /// `SecretUnreadable`: it can't be told.
+    pub async fn prove(&self, space: &str, envelope: &Envelope<'_>) -> Result<bool> {
+        let config = self.config();
+        let secrets = self.of_space(&config, space).await?;
         let proves = |secret: &Secret| {
             !secret.is_empty() && sign::is_signed(envelope.body.get(), &envelope.signature, secret.expose())
         };
         let Some(at) = secrets.iter().position(proves) else {
-            return false;
+            return Ok(false);
         };
-        if at == 0 && secrets.len() > 1 {
-            self.retire_others(space, &secrets[0]).await;
+        if at == 0
+            && secrets.len() > 1
+            && let Some(path) = file(&config, space)
+        {
+            self.retire_others(space, &path, &secrets[0]).await;
         }
-        true
+        Ok(true)
     }
 
-    /// The secrets of a space's file, read again where it has changed; none where there is no file.
-    async fn of_file(&self, space: &str) -> Option<Vec<Secret>> {
-        let path = file(&self.config, space)?;
-        let metadata = tokio::fs::metadata(&path).await.ok()?;
-        let stamp = (metadata.modified().ok(), metadata.len());
-        if let Some(known) = self.lock().get(space).filter(|known| known.stamp == stamp) {
-            return Some(known.secrets.clone());
+    async fn of_space(&self, config: &config::Webhook, space: &str) -> Result<Vec<Secret>> {
+        if let Some(path) = file(config, space)
+            && let Some(secrets) = self.of_file("webhook.secrets_dir", &path).await?
+        {
+            return Ok(secrets);
         }
-        let text = tokio::fs::read_to_string(&path).await.ok()?;
-        let mut secrets = lines(&text);
-        let seen = tokio::fs::read_to_string(seen(&path)).await.unwrap_or_default();
-        if secrets.first().is_some_and(|first| digest(first) == seen.trim()) {
+        if let Some(secret) = configured(config, space) {
+            return Ok(vec![secret.clone()]);
+        }
+        if config.secret_file.is_empty() {
+            return Ok(Vec::new());
+        }
+        let path = Path::new(&config.secret_file);
+        let about = "webhook.secret_file";
+        let secrets = self.of_file(about, path).await?;
+        let gone = || {
+            Error::new(
+                ErrorKind::SecretUnreadable,
+                about_file(about, path),
+                "there is no such file",
+            )
+        };
+        // The whole text is the one secret.
+        secrets
+            .map(|mut secrets| {
+                secrets.truncate(1);
+                secrets
+            })
+            .ok_or_else(gone)
+    }
+
+    /// The secrets of a file, read again where it has changed; none where there is no file.
+    async fn of_file(&self, key: &str, path: &Path) -> Result<Option<Vec<Secret>>> {
+        let about = about_file(key, path);
+        let metadata = match tokio::fs::metadata(path).await {
+            Ok(metadata) => metadata,
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+            Err(_) => return read_text(&about, path).map(|_| None),
+        };
+        let stamp = (metadata.modified().ok(), metadata.len());
+        if let Some(known) = self.lock().get(path).filter(|known| known.stamp == stamp) {
+            return Ok(Some(known.secrets.clone()));
+        }
+        let mut secrets = lines(&read_text(&about, path)?);
+        if secrets.is_empty() {
+            return Err(Error::new(ErrorKind::SecretUnreadable, about, "is empty"));
+        }
+        let seen = tokio::fs::read_to_string(seen(path)).await.unwrap_or_default();
+        if digest(&secrets[0]) == seen.trim() {
             secrets.truncate(1);
         }
-        tracing::info!(space, "the webhook's secret was read");
+        tracing::info!(file = %path.display(), "a webhook's secret was read");
         let loaded = Loaded {
             stamp,
             secrets: secrets.clone(),
         };
-        self.lock().insert(space.to_owned(), loaded);
-        Some(secrets)
+        self.lock().insert(path.to_owned(), loaded);
+        Ok(Some(secrets))
     }
 
     /// The first secret was seen: no other is good any more.
-    async fn retire_others(&self, space: &str, first: &Secret) {
-        if let Some(known) = self.lock().get_mut(space)
+    async fn retire_others(&self, space: &str, path: &Path, first: &Secret) {
+        if let Some(known) = self.lock().get_mut(path)
             && known.secrets.first() == Some(first)
         {
             known.secrets.truncate(1);
         }
-        let Some(path) = file(&self.config, space) else {
-            return;
-        };
         tracing::info!(
             space,
             "the webhook's new secret is in use; the one before it is not taken any more"
         );
         // A mounted folder may be read-only: then it is found out again after a restart.
-        if let Err(error) = tokio::fs::write(seen(&path), digest(first)).await {
+        if let Err(error) = tokio::fs::write(seen(path), digest(first)).await {
             tracing::debug!(space, %error, "not written down");
         }
     }
 
-    fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<String, Loaded>> {
+    fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<PathBuf, Loaded>> {
         self.files.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+fn about_file(key: &str, path: &Path) -> String {
+    format!("{key} {}", path.display())
+}
+
+/// The files of secrets that can't be read, for `check`: the common one and those of spaces.
+pub fn unreadable(config: &config::Webhook) -> Vec<Error> {
+    let common = config.read_secret().err();
+    let folder = Path::new(&config.secrets_dir);
+    let of_spaces = if config.secrets_dir.is_empty() {
+        Vec::new()
+    } else {
+        match std::fs::read_dir(folder) {
+            Ok(entries) => entries
+                .flatten()
+                .map(|entry| entry.path())
+                .filter(|path| is_secret(path))
+                .collect(),
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Vec::new(),
+            Err(_) => vec![folder.to_owned()],
+        }
+    };
+    let read = |path: PathBuf| {
+        let about = about_file("webhook.secrets_dir", &path);
+        match read_text(&about, &path) {
+            Ok(text) if lines(&text).is_empty() => {
+                Some(Error::new(ErrorKind::SecretUnreadable, about, "is empty"))
+            }
+            Ok(_) => None,
+            Err(error) => Some(error),
+        }
+    };
+    common
+        .into_iter()
+        .chain(of_spaces.into_iter().filter_map(read))
+        .collect()
+}
+
+/// Whether a file of the folder is a space's secret: not what lies beside one, and no link of a mounted volume.
+fn is_secret(path: &Path) -> bool {
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    !name.starts_with('.') && !name.ends_with(".seen")
 }
 
 fn configured<'a>(config: &'a config::Webhook, space: &str) -> Option<&'a Secret> {
@@ -155,6 +252,7 @@ pub fn place(config: &config::Webhook, space: &str) -> Place {
     match file(config, space).filter(|file| file.is_file()) {
         Some(file) => Place::File(file),
         None if configured(config, space).is_some() => Place::Configuration,
+        None if !config.secret_file.is_empty() => Place::File(PathBuf::from(&config.secret_file)),
         None => Place::Nowhere,
     }
 }
@@ -188,7 +286,11 @@ pub fn keep(config: &config::Webhook, space: &str, secret: &Secret) -> Result<Pa
     let before = std::fs::read_to_string(&path)
         .map(|text| lines(&text))
         .unwrap_or_default();
-    let before = before.first().or_else(|| configured(config, space));
+    let common = config.read_secret().unwrap_or_default();
+    let before = before
+        .first()
+        .or_else(|| configured(config, space))
+        .or(Some(&common).filter(|common| !common.is_empty()));
     let mut text = format!("{}\n", secret.expose());
     if let Some(before) = before.filter(|before| *before != secret) {
         text.push_str(before.expose());
@@ -236,7 +338,12 @@ fn make_folder(folder: &Path) -> std::io::Result<()> {
     builder.recursive(true);
     #[cfg(unix)]
     std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
-    builder.create(folder)
+    let is_new = !folder.exists();
+    builder.create(folder)?;
+    if is_new {
+        owner::inherit_folder(folder);
+    }
+    Ok(())
 }
 
 fn write_private(path: &Path, text: &str) -> std::io::Result<()> {
@@ -245,6 +352,7 @@ fn write_private(path: &Path, text: &str) -> std::io::Result<()> {
     #[cfg(unix)]
     std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
     let mut file = options.open(path)?;
+    owner::inherit_file(&file, path);
     file.write_all(text.as_bytes())?;
     file.sync_all()
 }
@@ -266,7 +374,10 @@ mod tests {
         let body = format!(r#"{{"eventName":"call_finished","roomId":"r","spaceId":"{space}"}}"#);
         let text = format!(r#"{{"signature":"{}","body":{body}}}"#, sign::sign(&body, secret));
         let (envelope, _) = Envelope::read(text.as_bytes()).expect("an event");
-        secrets.prove(space, &envelope).await
+        secrets
+            .prove(space, &envelope)
+            .await
+            .expect("secrets can be read")
     }
 
     #[tokio::test]
@@ -310,6 +421,54 @@ mod tests {
         forget(&config, "own").expect("forgotten");
         assert_eq!(place(&config, "own"), Place::Configuration);
         assert_eq!(std::fs::read_dir(folder.path()).expect("folder").count(), 0);
+    }
+
+    #[tokio::test]
+    async fn a_secret_that_can_not_be_read_is_no_wrong_signature() {
+        let folder = tempfile::tempdir().expect("folder");
+        let common = folder.path().join("common");
+        let spaces = folder.path().join("spaces");
+        std::fs::create_dir_all(spaces.join("broken")).expect("made");
+        let config = config::Webhook {
+            secret_file: common.display().to_string(),
+            secrets_dir: spaces.display().to_string(),
+            secrets: [("own".to_owned(), Secret::new("of-own"))].into(),
+            ..config::Webhook::default()
+        };
+        let secrets = Secrets::new(config.clone());
+        let event = |space: &str| {
+            let body = format!(r#"{{"eventName":"call_finished","roomId":"r","spaceId":"{space}"}}"#);
+            format!(
+                r#"{{"signature":"{}","body":{body}}}"#,
+                sign::sign(&body, "for-all")
+            )
+        };
+        let ask = async |space: &str| {
+            let text = event(space);
+            let (envelope, _) = Envelope::read(text.as_bytes()).expect("an event");
+            secrets.prove(space, &envelope).await
+        };
+        for (space, why) in [("any", "no such file"), ("broken", "is a folder")] {
+            let error = ask(space).await.expect_err(space);
+            assert_eq!(error.kind(), ErrorKind::SecretUnreadable);
+            assert!(error.to_string().contains(why), "{error}");
+        }
+        assert_eq!(ask("own").await.ok(), Some(false), "it needs no file");
+        assert_eq!(unreadable(&config).len(), 2);
+        for (text, proved) in [
+            ("", None),
+            ("for-all\n", Some(true)),
+            ("another-one", Some(false)),
+        ] {
+            std::fs::write(&common, text).expect("written");
+            assert_eq!(ask("any").await.ok(), proved, "{text}");
+        }
+        assert_eq!(unreadable(&config).len(), 1);
+        secrets.replace(config::Webhook {
+            secret: Secret::new("for-all"),
+            ..config::Webhook::default()
+        });
+        assert_eq!(ask("any").await.ok(), Some(true));
     }
 
     #[test]

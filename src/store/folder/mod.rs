@@ -4,9 +4,10 @@
 //! a rename (see [`temp`]). Renames and removals are done one at a time under the lock file `_telelake/lock`, which
 //! holds for all processes, so that a condition checked under it still holds when the rename is done. A version is the
 //! content's SHA-256: no clock and no inode tells two quick writes apart for sure. A file system without locks works
-//! too, but without conditional writes, and [`Store::conditional_writes`] says so. What an upload has written outlives
+//! too, but without conditional writes, and [`Store::probe`] says so. What an upload has written outlives
 //! its process: see [`resume`].
 
+mod lock;
 mod resume;
 mod temp;
 mod upload;
@@ -15,19 +16,26 @@ use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::{self, Read as _, Seek as _};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
 use percent_encoding::{AsciiSet, CONTROLS, percent_decode_str, utf8_percent_encode};
 use sha2::{Digest, Sha256};
 
+use self::lock::Locked;
 use self::temp::Temp;
 use super::keeper::Notes;
-use super::{Condition, Entry, Object, Resumed, Store, Unfinished, Upload, UploadOptions, Version};
-use crate::{Error, ErrorKind, Result};
+use super::{
+    Condition, Dialect, Entry, Object, Resumed, Store, StoreAddress, Unfinished, Upload, UploadOptions,
+    Version,
+};
+use crate::{Error, ErrorKind, Result, owner};
 
 /// Temporary files, each below its key.
 const TEMP: &str = "_telelake/tmp";
+/// The folder of the program's own files.
+const STATE: &str = "_telelake";
 /// Taken for the moment of a rename or a removal.
 const LOCK: &str = "_telelake/lock";
 /// What a path can't hold in a `file://` URL.
@@ -38,6 +46,8 @@ const IN_URL: &AsciiSet = &CONTROLS.add(b' ').add(b'%').add(b'#').add(b'?');
 pub struct FolderStore {
     root: Arc<Path>,
     url: Arc<str>,
+    /// How long the lock is waited for.
+    patience: Duration,
 }
 
 impl FolderStore {
@@ -63,6 +73,7 @@ impl FolderStore {
         Ok(Self {
             root: Path::new(&*path).into(),
             url: url.into(),
+            patience: lock::PATIENCE,
         })
     }
 
@@ -77,6 +88,7 @@ impl FolderStore {
         Ok(Self {
             url: format!("file://{}", utf8_percent_encode(&shown, IN_URL)).into(),
             root: root.into(),
+            patience: lock::PATIENCE,
         })
     }
 
@@ -96,18 +108,13 @@ impl FolderStore {
         Ok(self.root.join(key))
     }
 
-    /// Takes the lock until the file is dropped; `None` where the file system has no locks.
-    fn lock(&self) -> io::Result<Option<File>> {
+    /// Takes the lock; `None` where the file system has no locks.
+    fn lock(&self) -> io::Result<Option<Locked>> {
         let path = self.root.join(LOCK);
         if let Some(parent) = path.parent() {
             make_folders(parent)?;
         }
-        let file = create(OpenOptions::new().write(true).create(true).truncate(false), &path)?;
-        match file.lock() {
-            Ok(()) => Ok(Some(file)),
-            Err(error) if error.kind() == io::ErrorKind::Unsupported => Ok(None),
-            Err(error) => Err(error),
-        }
+        lock::take(&path, self.patience)
     }
 
     /// Runs `work` where it may block.
@@ -165,6 +172,9 @@ impl FolderStore {
                 temp.remove(self)
             });
         proven.map_err(|error| {
+            if error.kind() == io::ErrorKind::TimedOut {
+                return failed(LOCK, &error);
+            }
             let message = format!("can't be written: {}", plain(&error));
             Error::new(ErrorKind::StoreUnavailable, &*self.url, message)
                 .hint("name a folder in store.url that this user may create and write")
@@ -182,10 +192,33 @@ impl Store for FolderStore {
         self.blocking(Self::preflight_now).await
     }
 
-    async fn conditional_writes(&self) -> Result<bool> {
+    fn address(&self) -> StoreAddress {
+        let root = self.root.to_string_lossy();
+        StoreAddress {
+            url: format!(
+                "file://{}",
+                utf8_percent_encode(root.trim_end_matches('/'), IN_URL)
+            ),
+            endpoint: String::new(),
+        }
+    }
+
+    async fn free_bytes(&self) -> Result<Option<u64>> {
+        self.blocking(|store| {
+            let found = rustix::fs::statvfs(&*store.root);
+            let found = found.map_err(|error| failed(LOCK, &error.into()))?;
+            Ok(Some(found.f_bavail.saturating_mul(found.f_frsize)))
+        })
+        .await
+    }
+
+    async fn probe(&self) -> Result<Dialect> {
         self.blocking(|store| {
             let lock = store.lock().map_err(|error| failed(LOCK, &error))?;
-            Ok(lock.is_some())
+            Ok(Dialect {
+                conditional_writes: lock.is_some(),
+                ..Dialect::default()
+            })
         })
         .await
     }
@@ -394,6 +427,28 @@ fn is_missing(error: &io::Error) -> bool {
 /// Makes a folder and what is above it, for the owner and the group alone: the lake holds personal data. Each new
 /// name is synced, so that a crash does not take a synced file with its folder.
 fn make_folders(path: &Path) -> io::Result<()> {
+    make_folders_as(path, 0o750)
+}
+
+/// Makes the folder of temporary files, for the owner alone: whoever opens one of them can hold its lock.
+fn make_temp_folder(root: &Path) -> io::Result<()> {
+    let path = root.join(TEMP);
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::PermissionsExt;
+        match fs::metadata(&path) {
+            Ok(found) if found.permissions().mode() & 0o077 != 0 => {
+                // One who is not the owner can't, and may use it all the same.
+                fs::set_permissions(&path, fs::Permissions::from_mode(0o700)).ok();
+            }
+            _ => {}
+        }
+    }
+    make_folders(&root.join(STATE))?;
+    make_folders_as(&path, 0o700)
+}
+
+fn make_folders_as(path: &Path, mode: u32) -> io::Result<()> {
     if path.is_dir() {
         return Ok(());
     }
@@ -403,7 +458,7 @@ fn make_folders(path: &Path) -> io::Result<()> {
     }
     let mut builder = DirBuilder::new();
     #[cfg(unix)]
-    std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o750);
+    std::os::unix::fs::DirBuilderExt::mode(&mut builder, mode);
     match builder.create(path) {
         // Another writer was quicker.
         Err(_) if path.is_dir() => Ok(()),
@@ -411,7 +466,10 @@ fn make_folders(path: &Path) -> io::Result<()> {
             Err(io::ErrorKind::NotADirectory.into())
         }
         Err(error) => Err(error),
-        Ok(()) => parent.map_or(Ok(()), sync_folder),
+        Ok(()) => {
+            owner::inherit_folder(path);
+            parent.map_or(Ok(()), sync_folder)
+        }
     }
 }
 
@@ -419,7 +477,9 @@ fn make_folders(path: &Path) -> io::Result<()> {
 fn create(options: &mut OpenOptions, path: &Path) -> io::Result<File> {
     #[cfg(unix)]
     std::os::unix::fs::OpenOptionsExt::mode(options, 0o640);
-    options.open(path)
+    let file = options.open(path)?;
+    owner::inherit_file(&file, path);
+    Ok(file)
 }
 
 /// Makes the names in a folder last.
@@ -436,6 +496,8 @@ fn sync_folder(path: &Path) -> io::Result<()> {
 fn failed(key: &str, error: &io::Error) -> Error {
     let failure = Error::new(ErrorKind::Store, key, plain(error));
     match error.kind() {
+        io::ErrorKind::TimedOut => Error::new(ErrorKind::StoreUnavailable, key, plain(error))
+            .hint("end that process, or wait for it; the next run goes on"),
         io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
             failure.hint("free space below store.url")
         }

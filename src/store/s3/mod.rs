@@ -20,13 +20,17 @@ use aws_config::SdkConfig;
 use aws_sdk_s3::Client;
 use aws_sdk_s3::error::{ProvideErrorMetadata, SdkError};
 use aws_sdk_s3::operation::put_object::PutObjectError;
+use aws_sdk_s3::presigning::PresigningConfig;
 use aws_sdk_s3::primitives::{ByteStream, ByteStreamError};
 use aws_sdk_s3::types::{ServerSideEncryption, StorageClass};
 use bytes::Bytes;
 
 use self::buffers::Buffers;
 use super::keeper::Notes;
-use super::{Condition, Entry, Lease, Object, Resumed, Store, Unfinished, Upload, UploadOptions, Version};
+use super::{
+    Condition, Dialect, Entry, EtagForm, Lease, Object, Resumed, Store, StoreAddress, Unfinished, Upload,
+    UploadOptions, Version,
+};
 use crate::config;
 use crate::{Error, ErrorKind, Result};
 
@@ -304,6 +308,22 @@ impl Store for S3Store {
         &self.url
     }
 
+    async fn presign(&self, key: &str, expires: Duration) -> Result<Option<String>> {
+        let failed = |error: &dyn fmt::Display| {
+            Error::new(ErrorKind::Store, key, format!("no link can be signed: {error}"))
+        };
+        let config = PresigningConfig::expires_in(expires).map_err(|error| failed(&error))?;
+        let request = self
+            .client
+            .get_object()
+            .bucket(&self.target.bucket)
+            .key(self.object_key(key))
+            .response_content_disposition("attachment");
+        let signed = request.presigned(config).await;
+        let signed = signed.map_err(|error| self.error(key, &error))?;
+        Ok(Some(signed.uri().to_owned()))
+    }
+
     async fn preflight(&self) -> Result<()> {
         let (key, bytes) = (probe_key(), Bytes::from_static(b"telelake"));
         let proven = match self
@@ -328,11 +348,29 @@ impl Store for S3Store {
         })
     }
 
-    async fn conditional_writes(&self) -> Result<bool> {
+    fn address(&self) -> StoreAddress {
+        StoreAddress {
+            url: format!("s3://{}/{}", self.target.bucket, self.prefix)
+                .trim_end_matches('/')
+                .into(),
+            endpoint: self
+                .target
+                .endpoint
+                .clone()
+                .unwrap_or_default()
+                .trim_end_matches('/')
+                .into(),
+        }
+    }
+
+    async fn probe(&self) -> Result<Dialect> {
         let key = probe_key();
         let honoured = self.probe_conditions(&key).await;
         self.delete(&key).await?;
-        honoured
+        Ok(Dialect {
+            conditional_writes: honoured?,
+            etag_form: EtagForm::Quoted,
+        })
     }
 
     async fn get(&self, key: &str) -> Result<Object> {

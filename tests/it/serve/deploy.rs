@@ -7,9 +7,13 @@ use serde_json::Value;
 use telelake::config::{Config, Source};
 use telelake::simulator::Simulator;
 
-use crate::export::small;
+use crate::export::{backfill, range, small};
 use crate::support::daemon::Plan;
 use crate::support::lake::Lake;
+use crate::support::program::Telelake;
+
+/// What all of them grant the program: the same, so that a night that is well on one is well on all.
+const MEMORY: &str = "2Gi";
 
 fn folder() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("deploy")
@@ -132,21 +136,25 @@ fn kubernetes_runs_without_rights_and_its_configuration_is_one() {
         &documents[5]["spec"]["jobTemplate"]["spec"]["template"]["spec"],
     ] {
         assert_eq!(pod["securityContext"]["runAsNonRoot"], true);
+        assert_eq!(pod["securityContext"]["seccompProfile"]["type"], "RuntimeDefault");
         assert_eq!(pod["automountServiceAccountToken"], false);
+        // The program ends within 10 s.
+        assert!(pod["terminationGracePeriodSeconds"].as_u64().unwrap() > 10);
         let container = &pod["containers"][0];
         assert_eq!(container["securityContext"]["readOnlyRootFilesystem"], true);
         assert_eq!(container["securityContext"]["allowPrivilegeEscalation"], false);
-        assert!(container["resources"]["limits"]["memory"].is_string());
+        assert_eq!(container["securityContext"]["capabilities"]["drop"][0], "ALL");
+        assert_eq!(container["resources"]["limits"]["memory"], MEMORY);
     }
     let container = &documents[3]["spec"]["template"]["spec"]["containers"][0];
-    for probe in ["livenessProbe", "readinessProbe"] {
+    for probe in ["startupProbe", "livenessProbe", "readinessProbe"] {
         assert_eq!(container[probe]["httpGet"]["path"], "/healthz");
     }
     // The configuration loads, with its files of secrets where they are mounted.
     let mounted = tempfile::tempdir().unwrap();
     for key in ["token", "serve-token"] {
         assert!(documents[0]["stringData"][key].is_string());
-        std::fs::write(mounted.path().join(key), "x").unwrap();
+        std::fs::write(mounted.path().join(key), "a-long-random-text-0123").unwrap();
     }
     let text = documents[2]["data"]["telelake.toml"]
         .as_str()
@@ -168,9 +176,11 @@ fn compose_sets_keys_that_there_are() {
     let compose = documents("compose/compose.yaml").remove(0);
     let service = &compose["services"]["telelake"];
     assert_eq!(service["read_only"], true);
+    assert_eq!(service["cap_drop"][0], "ALL");
+    assert_eq!(service["mem_limit"], MEMORY.trim_end_matches('i').to_lowercase());
     let folder = tempfile::tempdir().unwrap();
     let secret = folder.path().join("secret");
-    std::fs::write(&secret, "x").unwrap();
+    std::fs::write(&secret, "a-long-random-text-0123").unwrap();
     let env = service["environment"]
         .as_object()
         .unwrap()
@@ -198,17 +208,229 @@ fn compose_sets_keys_that_there_are() {
     }
 }
 
+/// The settings of a unit that confine it, without comments.
+fn confinement(unit: &str) -> BTreeSet<&str> {
+    let wanted = |line: &&str| {
+        !line.starts_with('#')
+            && [
+                "Protect",
+                "Private",
+                "Restrict",
+                "SystemCall",
+                "Memory",
+                "Limit",
+                "Capability",
+                "NoNew",
+                "Lock",
+                "Remove",
+            ]
+            .iter()
+            .any(|start| line.starts_with(start))
+            && !line.starts_with("RestartPrevent")
+    };
+    unit.lines().filter(wanted).collect()
+}
+
 #[test]
-fn units_call_commands_that_there_are() {
-    for (file, command) in [
-        ("systemd/telelake.service", " serve"),
-        ("systemd/telelake-run.service", " run"),
-    ] {
-        let text = read(file);
-        let start = text.lines().find(|line| line.starts_with("ExecStart=")).unwrap();
+fn both_units_are_equally_confined_and_leave_no_core() {
+    let units = ["telelake", "telelake-run"].map(|name| read(&format!("systemd/{name}.service")));
+    for (unit, command) in units.iter().zip([" serve", " run"]) {
+        let start = unit.lines().find(|line| line.starts_with("ExecStart=")).unwrap();
         assert!(start.ends_with(command), "{start}");
-        assert!(text.contains("NoNewPrivileges=yes") && text.contains("ProtectSystem=strict"));
     }
-    assert!(read("systemd/telelake.service").contains("SuccessExitStatus=3"));
+    let [daemon, run] = units.each_ref().map(|unit| confinement(unit));
+    assert_eq!(daemon, run);
+    for setting in [
+        "LimitCORE=0",
+        "CapabilityBoundingSet=",
+        "NoNewPrivileges=yes",
+        "ProtectSystem=strict",
+        "ProtectProc=invisible",
+        "SystemCallFilter=@system-service",
+    ] {
+        assert!(daemon.contains(setting), "{setting}");
+    }
+    assert!(daemon.contains(format!("MemoryMax={}", MEMORY.trim_end_matches('i')).as_str()));
+    assert!(units[0].contains("SuccessExitStatus=3"));
     assert!(read("systemd/telelake-run.timer").contains("Persistent=true"));
+}
+
+#[test]
+fn cron_finds_the_program_and_the_configuration() {
+    let table = read("cron.d/telelake");
+    let lines: Vec<&str> = table.lines().filter(|line| !line.starts_with('#')).collect();
+    let path = lines.iter().find_map(|line| line.strip_prefix("PATH=")).unwrap();
+    assert!(path.split(':').any(|folder| folder == "/usr/local/bin"));
+    let fields: Vec<&str> = lines.last().unwrap().split_whitespace().collect();
+    assert_eq!(fields[5], "telelake", "the user");
+    assert!(
+        fields
+            .windows(3)
+            .any(|words| words == ["telelake", "--quiet", "run"])
+    );
+    // Cron takes a percent sign for a line break.
+    assert!(!table.contains('%'));
+}
+
+#[test]
+fn the_image_builds_with_the_projects_rust_and_asks_the_daemon_how_it_is() {
+    let root = folder().join("..");
+    let text = |name: &str| std::fs::read_to_string(root.join(name)).unwrap();
+    let dockerfile = text("Dockerfile");
+    let manifest: toml::Table = toml::from_str(&text("Cargo.toml")).unwrap();
+    let rust = manifest["package"]["rust-version"].as_str().unwrap();
+    assert!(
+        dockerfile.contains(&format!("FROM rust:{rust}-bookworm ")),
+        "{rust}"
+    );
+    assert!(text("rust-toolchain.toml").contains(&format!("channel = \"{rust}.")));
+    assert!(dockerfile.contains("|| telelake health || exit 1") && dockerfile.contains("USER 10001:10001"));
+    // Only what is built goes into the context.
+    assert_eq!(
+        text(".dockerignore").lines().collect::<Vec<_>>(),
+        ["*", "!src", "!config", "!Cargo.toml", "!Cargo.lock"]
+    );
+}
+
+/// Runs Python of `make tools`; what it prints is shown where it fails.
+fn python(args: &[&str]) {
+    let python = folder().join("../.tools/venv/bin/python");
+    assert!(
+        python.is_file(),
+        "{} is missing: run `make tools`",
+        python.display()
+    );
+    let output = std::process::Command::new(python).args(args).output().unwrap();
+    assert!(
+        output.status.success(),
+        "{}{}",
+        String::from_utf8_lossy(&output.stdout),
+        String::from_utf8_lossy(&output.stderr)
+    );
+}
+
+#[test]
+fn kubernetes_and_compose_files_are_of_their_schemas() {
+    let path = |name: &str| folder().join(name).display().to_string();
+    // The oldest version that knows `timeZone` for good, and the newest.
+    for version in ["1.27", "1.37"] {
+        let (daemon, nightly) = (
+            path("kubernetes/deployment.yaml"),
+            path("kubernetes/cronjob.yaml"),
+        );
+        python(&[
+            "-m",
+            "kubernetes_validate",
+            "--strict",
+            "-k",
+            version,
+            &daemon,
+            &nightly,
+        ]);
+    }
+    let validate =
+        "import sys, compose_spec; compose_spec.PyCompose.from_yaml(open(sys.argv[1]).read()).validate()";
+    python(&["-c", validate, &path("compose/compose.yaml")]);
+}
+
+/// `make try-deploy` runs the blocks of the text by their names: each has one, and no command stands outside of them.
+#[test]
+fn every_block_of_commands_in_the_walkthrough_is_one_that_is_tried() {
+    let (text, script) = (read("README.md"), read("try.sh"));
+    let names: Vec<&str> = text
+        .lines()
+        .filter_map(|line| line.strip_prefix("```"))
+        .filter(|info| !info.is_empty())
+        .map(|info| info.strip_prefix("sh ").unwrap_or_else(|| panic!("```{info}")))
+        .collect();
+    let unique: BTreeSet<&str> = names.iter().copied().collect();
+    assert!(names.len() > 10 && unique.len() == names.len(), "{names:?}");
+    // What the script does around a block is for a block that there is.
+    for line in script.lines() {
+        let hook = ["before_", "after_"]
+            .iter()
+            .find_map(|start| line.strip_prefix(start));
+        if let Some((name, _)) = hook.and_then(|rest| rest.split_once("()")) {
+            assert!(unique.contains(name.replace('_', "-").as_str()), "{line}");
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_health_check_asks_the_daemon() {
+    let (sim, lake) = (Simulator::start(small()).await.unwrap(), Lake::folder());
+    let daemon = Plan::new(&sim, &lake).start().await;
+    let address = daemon.base.strip_prefix("http://").unwrap().to_owned();
+    let port = address.rsplit_once(':').unwrap().1;
+    // It needs neither the token of the API nor a store that is in reach.
+    let ask = |listen: String| {
+        Telelake::new(&["health"])
+            .env("TELELAKE_SERVE__LISTEN", &listen)
+            .env("HTTP_PROXY", "http://127.0.0.1:1")
+    };
+    let alive = ask(address.clone()).run().await.expect(0);
+    assert!(alive.stdout.contains("alive"), "{}", alive.stdout);
+    ask(format!("0.0.0.0:{port}")).run().await.expect(0);
+    daemon.kill().await;
+    let dead = ask(address).run().await.expect(1);
+    assert!(dead.stderr.contains("does not answer"), "{}", dead.stderr);
+    // Somebody else's answer is none of the daemon's.
+    let other = sim.base_url();
+    let other = other
+        .strip_prefix("http://")
+        .and_then(|rest| rest.split('/').next());
+    let refused = ask(other.unwrap().to_owned()).run().await.expect(1);
+    assert!(refused.stderr.contains("not the daemon"), "{}", refused.stderr);
+}
+
+/// What `check` and `webhook install` of root leave must be read by the daemon's user. Without root there is nothing to
+/// prove.
+#[cfg(unix)]
+#[tokio::test(flavor = "multi_thread")]
+async fn what_root_leaves_by_hand_belongs_to_the_daemons_user() {
+    use std::os::unix::fs::{MetadataExt, chown};
+    const SERVICE: (u32, u32) = (12_345, 12_346);
+    let (sim, lake) = (Simulator::start(small()).await.unwrap(), Lake::folder());
+    let secrets = tempfile::tempdir().unwrap();
+    let Lake::Folder(folder) = &lake else {
+        unreachable!()
+    };
+    for path in [folder.path(), secrets.path()] {
+        if chown(path, Some(SERVICE.0), Some(SERVICE.1)).is_err() {
+            return;
+        }
+    }
+    let of_root = |args: &[&str]| {
+        Telelake::against(&sim, &lake, args).env(
+            "TELELAKE_WEBHOOK__SECRETS_DIR",
+            &secrets.path().display().to_string(),
+        )
+    };
+    of_root(&["check"]).run().await.expect(0);
+    of_root(&[
+        "webhook",
+        "install",
+        "--url",
+        "https://lake.example.org/webhooks/teleboss",
+    ])
+    .run()
+    .await
+    .expect(0);
+    of_root(&backfill(&range(&sim), &[])).run().await.expect(0);
+    let mut folders = vec![folder.path().to_owned(), secrets.path().to_owned()];
+    let mut files = 0;
+    while let Some(folder) = folders.pop() {
+        for entry in std::fs::read_dir(folder).unwrap() {
+            let entry = entry.unwrap();
+            let metadata = entry.metadata().unwrap();
+            let owner = (metadata.uid(), metadata.gid());
+            assert_eq!(owner, SERVICE, "{}", entry.path().display());
+            if metadata.is_dir() {
+                folders.push(entry.path());
+            } else {
+                files += 1;
+            }
+        }
+    }
+    assert!(files > 10, "{files} files");
 }

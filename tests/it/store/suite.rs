@@ -148,7 +148,7 @@ pub async fn preflight_leaves_nothing_visible(store: &dyn Store) {
 
 pub async fn conditional_writes_are_honoured_and_the_probe_is_removed(store: &dyn Store) {
     let before = keys(store, "").await;
-    assert!(store.conditional_writes().await.unwrap());
+    assert!(store.probe().await.unwrap().conditional_writes);
     assert_eq!(keys(store, "").await, before);
 }
 

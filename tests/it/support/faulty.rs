@@ -11,7 +11,8 @@ use bytes::Bytes;
 use sha2::{Digest, Sha256};
 use telelake::mp4::BoxWalker;
 use telelake::store::{
-    Condition, Entry, Object, Resumed, Source, Store, Unfinished, Upload, UploadOptions, Uploaded, Version,
+    Condition, Dialect, Entry, Object, Resumed, Source, Store, StoreAddress, Unfinished, Upload,
+    UploadOptions, Uploaded, Version,
 };
 use telelake::{Error, ErrorKind, Result};
 use tokio::sync::Notify;
@@ -242,9 +243,16 @@ impl Store for Faulty {
         self.call(call(Op::Preflight, ""), self.inner.preflight()).await
     }
 
-    async fn conditional_writes(&self) -> Result<bool> {
-        self.call(call(Op::Probe, ""), self.inner.conditional_writes())
-            .await
+    fn address(&self) -> StoreAddress {
+        self.inner.address()
+    }
+
+    async fn probe(&self) -> Result<Dialect> {
+        self.call(call(Op::Probe, ""), self.inner.probe()).await
+    }
+
+    fn speak(&self, dialect: Dialect) {
+        self.inner.speak(dialect);
     }
 
     async fn get(&self, key: &str) -> Result<Object> {

@@ -9,7 +9,8 @@ use bytes::{Bytes, BytesMut};
 use sha2::{Digest, Sha256};
 use telelake::mp4::BoxWalker;
 use telelake::store::{
-    Condition, Entry, Object, Resumed, Source, Store, Unfinished, Upload, UploadOptions, Uploaded, Version,
+    Condition, Dialect, Entry, Object, Resumed, Source, Store, Unfinished, Upload, UploadOptions, Uploaded,
+    Version,
 };
 use telelake::{Error, ErrorKind, Result};
 
@@ -58,8 +59,11 @@ impl Store for Memory {
         Ok(())
     }
 
-    async fn conditional_writes(&self) -> Result<bool> {
-        Ok(!self.ignores_conditions)
+    async fn probe(&self) -> Result<Dialect> {
+        Ok(Dialect {
+            conditional_writes: !self.ignores_conditions,
+            ..Dialect::default()
+        })
     }
 
     async fn get(&self, key: &str) -> Result<Object> {

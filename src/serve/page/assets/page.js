@@ -1,13 +1,22 @@
-// Keeps the work in hand up to date, and the rest of the page when it is over. Everything works without it but that.
+// Keeps the page up to date: the work in hand, the rest when work is over or the reader comes back, and the page itself
+// when the program is another one. Everything works without it but that.
 "use strict";
 
 const BUSY = 1000;
 const IDLE = 15000;
+// The rest of the page is asked for again after this, though nothing seems to have happened.
+const REST = 300000;
+// A daemon that takes longer does not answer.
+const PATIENCE = 30000;
+
+let timer = 0;
+let wasBusy = null;
+let refreshed = Date.now();
 
 const work = () => document.getElementById("work");
 
 async function fetched(address) {
-  const answer = await fetch(address);
+  const answer = await fetch(address, { signal: AbortSignal.timeout(PATIENCE) });
   if (answer.status === 401 || answer.redirected) {
     location.reload();
   }
@@ -17,13 +26,19 @@ async function fetched(address) {
   return new DOMParser().parseFromString(await answer.text(), "text/html");
 }
 
-// Puts a section's new content in place; what has the focus keeps it.
+// Puts a section's new content in place; what has the focus keeps it, and what was unfolded stays so.
 function replace(section, fresh) {
   const focused = document.activeElement;
-  const held = section.contains(focused) && focused.id;
+  const held = section.contains(focused) && (focused.id || focused.getAttribute("href"));
+  const isId = held && focused.id;
+  const before = [...section.querySelectorAll("details")];
+  fresh.querySelectorAll("details").forEach((one, at) => {
+    one.open = before[at]?.open ?? one.open;
+  });
   section.replaceWith(fresh);
   if (held) {
-    document.getElementById(held)?.focus();
+    const again = isId ? document.getElementById(held) : fresh.querySelector(`[href="${CSS.escape(held)}"]`);
+    again?.focus();
   }
 }
 
@@ -35,55 +50,117 @@ function say(fresh) {
   }
 }
 
-// The rest of the page when work is over. A lake's first days bring sections that were not there.
+// All but the work. A lake's first days bring sections that were not there.
 async function refreshAll() {
   const fresh = await fetched(location.href);
+  refreshed = Date.now();
   document.querySelector(".notice")?.remove();
   const live = [...fresh.querySelectorAll("[data-live]")];
-  if (live.every((section) => document.getElementById(section.id))) {
+  const ours = document.querySelectorAll("[data-live]").length;
+  if (live.length === ours && live.every((section) => document.getElementById(section.id))) {
     live.forEach((section) => replace(document.getElementById(section.id), section));
   } else {
     fresh.querySelector(".notice")?.remove();
+    live.filter((section) => !section.closest("main")).forEach((section) => {
+      document.getElementById(section.id)?.replaceWith(section);
+    });
     document.getElementById("main").replaceWith(fresh.getElementById("main"));
   }
 }
 
-async function look() {
-  let busy = false;
+async function look(all) {
+  clearTimeout(timer);
+  let busy = wasBusy;
   try {
     if (!document.hidden) {
-      const before = "busy" in work().dataset;
       const fresh = (await fetched("/now")).getElementById("work");
+      if (fresh.dataset.version !== document.body.dataset.version) {
+        location.reload();
+        return;
+      }
       busy = "busy" in fresh.dataset;
-      say(fresh);
-      replace(work(), fresh);
-      if (before && !busy) {
+      if (work()) {
+        say(fresh);
+        replace(work(), fresh);
+      }
+      if (all || (wasBusy && !busy) || Date.now() - refreshed > REST) {
         await refreshAll();
       }
+      wasBusy = busy;
     }
     document.body.classList.remove("gone");
   } catch {
     // The daemon restarts, or the network is away: it is shown, and asked again.
     document.body.classList.add("gone");
   }
-  setTimeout(look, busy ? BUSY : IDLE);
+  clearTimeout(timer);
+  timer = setTimeout(look, busy ? BUSY : IDLE);
 }
 
-if (work()) {
-  setTimeout(look, "busy" in work().dataset ? BUSY : IDLE);
-}
-
-for (const form of document.querySelectorAll("form[data-once]")) {
-  form.addEventListener("submit", () => {
-    for (const button of form.querySelectorAll("button")) {
-      button.disabled = true;
+// The arrow keys go from day to day in the calendar, Home and End to a row's ends.
+function step(event) {
+  const link = event.target.closest?.(".days td > a");
+  if (!link || event.ctrlKey || event.altKey || event.metaKey || event.shiftKey) {
+    return;
+  }
+  const isNarrow = matchMedia("(max-width: 62rem)").matches;
+  const rows = [...document.querySelectorAll(".days tbody tr")].filter((row) => row.checkVisibility());
+  const row = link.closest("tr");
+  const cells = (of) => [...of.querySelectorAll("td")];
+  const at = cells(row).indexOf(link.parentElement);
+  // A week is a row where the window is narrow.
+  const across = (from, by) => {
+    for (let i = from + by; i >= 0 && i < cells(row).length; i += by) {
+      const found = cells(row)[i].querySelector("a");
+      if (found) return found;
     }
+    return null;
+  };
+  const down = (by) => {
+    for (let i = rows.indexOf(row) + by; i >= 0 && i < rows.length; i += by) {
+      const found = cells(rows[i])[at]?.querySelector("a");
+      if (found) return found;
+    }
+    return null;
+  };
+  const to = {
+    ArrowLeft: () => across(at, -1),
+    ArrowRight: () => across(at, 1),
+    ArrowUp: () => (isNarrow ? across(at, -7) : down(-1)),
+    ArrowDown: () => (isNarrow ? across(at, 7) : down(1)),
+    Home: () => across(-1, 1),
+    End: () => across(cells(row).length, -1),
+  }[event.key];
+  if (to) {
+    event.preventDefault();
+    to()?.focus();
+  }
+}
+
+// A page that says why there is no other is not asked for again: it may be the answer to a form.
+if (document.querySelector("main #work, main [data-live]")) {
+  wasBusy = work() ? "busy" in work().dataset : null;
+  timer = setTimeout(look, wasBusy ? BUSY : IDLE);
+  document.addEventListener("keydown", step);
+  document.addEventListener("visibilitychange", () => {
+    if (!document.hidden) look(true);
   });
 }
 
-// A page that comes back from the browser's memory can be sent again.
-addEventListener("pageshow", () => {
+document.addEventListener("submit", (event) => {
+  if ("once" in event.target.dataset) {
+    for (const button of event.target.querySelectorAll("button")) {
+      button.disabled = true;
+    }
+  }
+});
+
+// A page that comes back from the browser's memory is an old one, and can be sent again.
+addEventListener("pageshow", (event) => {
   for (const button of document.querySelectorAll("form[data-once] button")) {
     button.disabled = false;
+  }
+  if (event.persisted && document.querySelector("main #work, main [data-live]")) {
+    look(true);
   }
 });

@@ -1,0 +1,86 @@
+//! `health`: whether the daemon of this configuration is alive, for the health check of a container.
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::time::Duration;
+
+use super::Context;
+use crate::{Error, ErrorKind, ExitStatus, Result};
+
+/// Ask the daemon at `serve.listen` whether it is alive: exit status 0 if it is, else 1
+///
+/// Needs no token. Where the daemon listens on all addresses, it is asked by loopback.
+#[derive(Debug, clap::Args)]
+pub struct Args {}
+
+/// A daemon that does not answer within this time is not alive.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+pub(super) async fn run(context: &Context) -> Result<ExitStatus> {
+    let url = format!("http://{}/healthz", reachable(context.config()?.listen()?));
+    match ask(&url).await {
+        Ok(()) => {
+            super::print(&format!("{url}: the daemon is alive\n"))?;
+            Ok(ExitStatus::Done)
+        }
+        Err(error) => {
+            eprintln!("telelake: {error}");
+            Ok(ExitStatus::Unexpected)
+        }
+    }
+}
+
+/// The address by which this machine reaches its own listener.
+fn reachable(mut listen: SocketAddr) -> SocketAddr {
+    if listen.ip().is_unspecified() {
+        listen.set_ip(match listen.ip() {
+            IpAddr::V4(_) => Ipv4Addr::LOCALHOST.into(),
+            IpAddr::V6(_) => Ipv6Addr::LOCALHOST.into(),
+        });
+    }
+    listen
+}
+
+async fn ask(url: &str) -> Result<()> {
+    let failed = |error: reqwest::Error| {
+        Error::new(
+            ErrorKind::Connection,
+            url,
+            format!("the daemon does not answer: {}", error.without_url()),
+        )
+    };
+    // The machine's own listener: neither a proxy nor a certificate is needed.
+    let client = reqwest::Client::builder()
+        .no_proxy()
+        .tls_certs_only([])
+        .redirect(reqwest::redirect::Policy::none())
+        .timeout(PATIENCE)
+        .build()
+        .map_err(failed)?;
+    let status = client.get(url).send().await.map_err(failed)?.status();
+    if status == reqwest::StatusCode::OK {
+        return Ok(());
+    }
+    Err(Error::new(
+        ErrorKind::Server,
+        url,
+        format!("answered {status}: this is not the daemon, or it is not well"),
+    ))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_listener_on_all_addresses_is_asked_by_loopback() {
+        for (listen, asked) in [
+            ("0.0.0.0:8080", "127.0.0.1:8080"),
+            ("[::]:8080", "[::1]:8080"),
+            ("127.0.0.1:1", "127.0.0.1:1"),
+            ("192.0.2.1:8080", "192.0.2.1:8080"),
+        ] {
+            let address = reachable(listen.parse().expect("an address"));
+            assert_eq!(address.to_string(), asked);
+        }
+    }
+}

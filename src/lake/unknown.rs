@@ -1,0 +1,96 @@
+//! The fields of an object that this version does not know: a newer one of the same layout wrote them, and they are
+//! there again when the object is written back. Pure.
+
+use std::collections::BTreeMap;
+
+use serde_json::{Map, Value};
+
+/// The field that says which bytes an object describes. What is not known of other bytes is not true of these.
+const DIGEST: &str = "sha256";
+
+/// The unknown fields of an object and of the objects in it.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Unknown {
+    fields: Map<String, Value>,
+    within: BTreeMap<String, Unknown>,
+    digest: Option<Value>,
+}
+
+impl Unknown {
+    /// What of `whole` is not in `known`, which is what this version reads of it and writes again.
+    pub fn of(whole: &Value, known: &Value) -> Self {
+        let mut unknown = Self::default();
+        let (Value::Object(whole), Value::Object(known)) = (whole, known) else {
+            return unknown;
+        };
+        for (name, value) in whole {
+            match known.get(name) {
+                None => drop(unknown.fields.insert(name.clone(), value.clone())),
+                Some(known) => {
+                    let within = Self::of(value, known);
+                    if !within.is_none() {
+                        unknown.within.insert(name.clone(), within);
+                    }
+                }
+            }
+        }
+        unknown.digest = whole.get(DIGEST).cloned();
+        unknown
+    }
+
+    /// Whether there are none.
+    pub fn is_none(&self) -> bool {
+        self.fields.is_empty() && self.within.is_empty()
+    }
+
+    /// Puts the fields back into what is about to be written. A known field always wins; the fields of an object that
+    /// is gone, or that describes other bytes by now, are left out.
+    pub fn put_back(&self, known: &mut Value) {
+        let Value::Object(known) = known else { return };
+        if self.digest.is_some() && self.digest.as_ref() != known.get(DIGEST) {
+            return;
+        }
+        for (name, value) in &self.fields {
+            known.entry(name.clone()).or_insert_with(|| value.clone());
+        }
+        for (name, within) in &self.within {
+            if let Some(value) = known.get_mut(name) {
+                within.put_back(value);
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn unknown_fields_come_back_where_they_were_and_known_ones_win() {
+        let whole = json!({"a": 1, "new": [2], "in": {"b": null, "newer": {"c": 3}}, "gone": {"newest": 4}});
+        let unknown = Unknown::of(&whole, &json!({"a": 1, "in": {"b": null}, "gone": {}}));
+        let mut written = json!({"a": 5, "in": {"b": 6}, "other": {}});
+        unknown.put_back(&mut written);
+        let expected = json!({"a": 5, "new": [2], "in": {"b": 6, "newer": {"c": 3}}, "other": {}});
+        assert_eq!(written, expected);
+        let mut later = json!({"a": 1, "new": "known by now"});
+        unknown.put_back(&mut later);
+        assert_eq!(later["new"], "known by now");
+        assert!(Unknown::of(&whole, &whole).is_none());
+    }
+
+    #[test]
+    fn what_is_not_known_of_other_bytes_is_left_out() {
+        let unknown = Unknown::of(
+            &json!({"landed": {"sha256": "a", "crc": 1}}),
+            &json!({"landed": {"sha256": "a"}}),
+        );
+        for (sha256, kept) in [("a", true), ("b", false)] {
+            let mut written = json!({"landed": {"sha256": sha256}});
+            unknown.put_back(&mut written);
+            assert_eq!(written["landed"].get("crc").is_some(), kept);
+        }
+    }
+}

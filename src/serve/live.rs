@@ -1,0 +1,202 @@
+//! What of the configuration can change while the daemon runs: its secrets and who is notified. Each is read again at
+//! SIGHUP; what can't be read is named in the log and counted, and the one in force stays.
+
+use std::collections::BTreeSet;
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
+
+use super::daemon::Daemon;
+use super::webhook::secrets;
+use crate::config::{Config, Secret, Source};
+use crate::metrics::{METRICS, SecretLabels};
+use crate::{Error, Result};
+
+/// See the module.
+pub(super) struct Live {
+    source: Source,
+    /// As it was read last: its secrets are in force, and nothing else of it.
+    config: RwLock<Arc<Config>>,
+    serve_token: RwLock<Secret>,
+    /// What was told of secrets that can't be read.
+    told: Mutex<BTreeSet<String>>,
+}
+
+impl Live {
+    /// The configuration of the start.
+    ///
+    /// # Errors
+    /// `SecretUnreadable`: the daemon's own token can't be read.
+    pub fn new(source: Source, config: &Config) -> Result<Self> {
+        Ok(Self {
+            source,
+            serve_token: RwLock::new(config.serve.read_token()?),
+            config: RwLock::new(Arc::new(config.clone())),
+            told: Mutex::default(),
+        })
+    }
+
+    /// The daemon's own token; empty where there is none.
+    pub fn serve_token(&self) -> Secret {
+        self.serve_token
+            .read()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
+    }
+
+    fn config(&self) -> Arc<Config> {
+        Arc::clone(&self.config.read().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+/// Looks which secrets can't be read now: the metric counts them, and the log names each once.
+pub(super) fn look(daemon: &Daemon) {
+    let config = daemon.live.config();
+    let found = [
+        ("api.token", config.api.read_token().err().into_iter().collect()),
+        (
+            "serve.token",
+            config.serve.read_token().err().into_iter().collect(),
+        ),
+        ("webhook.secret", secrets::unreadable(&config.webhook)),
+    ];
+    let mut told = daemon.live.told.lock().unwrap_or_else(PoisonError::into_inner);
+    let mut now = BTreeSet::new();
+    for (secret, errors) in found {
+        let errors: Vec<Error> = errors;
+        let count = i64::try_from(errors.len()).unwrap_or(i64::MAX);
+        METRICS
+            .secrets_unreadable
+            .get_or_create(&SecretLabels { secret })
+            .set(count);
+        for error in errors {
+            let line = error.to_string();
+            if !told.contains(&line) {
+                tracing::error!(%error, "a secret can't be read");
+            }
+            now.insert(line);
+        }
+    }
+    *told = now;
+}
+
+/// SIGHUP, from the moment on that this is made: it does not end the process any more.
+#[cfg(unix)]
+pub(super) struct Hangups(Option<tokio::signal::unix::Signal>);
+
+#[cfg(unix)]
+impl Hangups {
+    pub fn listen() -> Self {
+        use tokio::signal::unix::{SignalKind, signal};
+        Self(signal(SignalKind::hangup()).ok())
+    }
+
+    async fn next(&mut self) {
+        if let Some(signal) = &mut self.0
+            && signal.recv().await.is_some()
+        {
+            return;
+        }
+        std::future::pending().await
+    }
+}
+
+/// Elsewhere there is no such signal.
+#[cfg(not(unix))]
+pub(super) struct Hangups;
+
+#[cfg(not(unix))]
+impl Hangups {
+    pub fn listen() -> Self {
+        Self
+    }
+
+    async fn next(&mut self) {
+        std::future::pending().await
+    }
+}
+
+/// Reads all again at each SIGHUP, until the daemon stops.
+pub(super) async fn run(daemon: &Daemon, mut hangups: Hangups) {
+    loop {
+        tokio::select! {
+            () = daemon.cancel.cancelled() => return,
+            () = hangups.next() => {}
+        }
+        let done = reload(daemon);
+        tracing::info!(done, "SIGHUP");
+        look(daemon);
+    }
+}
+
+/// Reads all again, and tells what came of each.
+fn reload(daemon: &Daemon) -> String {
+    let config = match Config::load(&daemon.live.source) {
+        Ok(config) => config,
+        Err(error) => {
+            tracing::error!(%error, "the configuration can't be read again: all stays as it is");
+            return "nothing: the configuration can't be read".into();
+        }
+    };
+    let told = [
+        ("api.token", daemon.client.renew_token(&config.api)),
+        ("serve.token", renew_serve_token(daemon, &config)),
+        ("webhook secrets", Ok(renew_webhooks(daemon, &config))),
+        ("notify", renew_notify(daemon, &config)),
+    ];
+    let told = told.map(|(what, outcome)| match outcome {
+        Ok(true) => format!("{what} changed"),
+        Ok(false) => format!("{what} as before"),
+        Err(error) => {
+            tracing::error!(%error, "{what} could not be taken: the one in force stays");
+            format!("{what} could not be taken")
+        }
+    });
+    if is_other(&config, &daemon.config) {
+        tracing::warn!("the configuration has changed in more than its secrets: restart for the rest of it");
+    }
+    *daemon.live.config.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(config);
+    told.join("; ")
+}
+
+fn renew_serve_token(daemon: &Daemon, config: &Config) -> Result<bool> {
+    let mut checked = config.clone();
+    // The address that is listened on stays.
+    checked.serve.listen.clone_from(&daemon.config.serve.listen);
+    checked.require_listen()?;
+    let token = config.serve.read_token()?;
+    let mut current = daemon
+        .live
+        .serve_token
+        .write()
+        .unwrap_or_else(PoisonError::into_inner);
+    let changed = *current != token;
+    *current = token;
+    if changed {
+        // Who signed in with the one before has to have the new one.
+        daemon.page.sessions.close_all();
+    }
+    Ok(changed)
+}
+
+fn renew_webhooks(daemon: &Daemon, config: &Config) -> bool {
+    let changed = daemon.live.config().webhook != config.webhook;
+    daemon.secrets.replace(config.webhook.clone());
+    changed
+}
+
+fn renew_notify(daemon: &Daemon, config: &Config) -> Result<bool> {
+    let changed = daemon.live.config().notify != config.notify;
+    daemon.notifier.replace(&config.notify)?;
+    Ok(changed)
+}
+
+/// Whether two configurations differ in more than what can be taken without a restart.
+fn is_other(new: &Config, old: &Config) -> bool {
+    let mut rest = new.clone();
+    rest.api.token.clone_from(&old.api.token);
+    rest.api.token_file.clone_from(&old.api.token_file);
+    rest.serve.token.clone_from(&old.serve.token);
+    rest.serve.token_file.clone_from(&old.serve.token_file);
+    rest.webhook.clone_from(&old.webhook);
+    rest.notify.clone_from(&old.notify);
+    rest != *old
+}

@@ -1,0 +1,178 @@
+//! Who comes back to a day by itself: what the page promises is what the next nightly run will do. Pure.
+
+use chrono::{DateTime, Days, NaiveDate, Utc};
+use maud::{Markup, html};
+
+use super::frame::Visit;
+use super::lang::Text;
+use super::texts as t;
+use super::view::space_of;
+use crate::config::Config;
+use crate::export::{DayStatus, MarkedDays};
+use crate::lake;
+use crate::serve::schedule;
+
+/// Who asks again for what a day lacks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Comes {
+    /// The nightly run at this time.
+    At(DateTime<Utc>),
+    /// The next nightly run, of which none is scheduled here.
+    Unscheduled,
+    /// The next nightly run, when the queue is no longer paused.
+    Paused,
+    /// Nobody: only a backfill does.
+    Nobody,
+}
+
+/// The next nightly run: when it is due and the first date that it lists anew.
+#[derive(Debug, Clone, Copy)]
+pub struct Ahead {
+    due: Option<DateTime<Utc>>,
+    first: NaiveDate,
+    is_paused: bool,
+}
+
+impl Ahead {
+    /// As the configuration has it.
+    pub fn of(config: &Config, now: DateTime<Utc>, is_paused: bool) -> Self {
+        let due = schedule::next_runs(&config.schedule.cron, config.timezone, now, 1);
+        let due = due.ok().and_then(|due| due.first().copied());
+        let on = lake::date_of(due.unwrap_or(now), config.timezone);
+        Self {
+            due,
+            first: on - Days::new(1 + u64::from(config.export.lookback_days)),
+            is_paused,
+        }
+    }
+
+    fn run(&self) -> Comes {
+        if self.is_paused {
+            return Comes::Paused;
+        }
+        self.due.map_or(Comes::Unscheduled, Comes::At)
+    }
+
+    /// Who lists a date's rooms anew.
+    pub fn lists(&self, date: NaiveDate) -> Comes {
+        if date >= self.first {
+            self.run()
+        } else {
+            Comes::Nobody
+        }
+    }
+
+    /// Who asks again for what a day lacks.
+    pub fn comes(&self, day: &DayStatus, marked: &MarkedDays) -> Comes {
+        // A marked day is asked for its open items, and listed again where its listing failed; nothing else of it is.
+        let is_open = day.calls_pending
+            + day.reports_pending
+            + day.reports_failed
+            + day.records_pending
+            + day.records_failed
+            + day.rooms_missed
+            + u64::from(day.space_missed)
+            + u64::from(!day.built)
+            > 0;
+        let date = day.date;
+        if is_open && marked.has(date, space_of(day)) {
+            self.run()
+        } else if is_open || !day.listed {
+            self.lists(date)
+        } else {
+            Comes::Nobody
+        }
+    }
+}
+
+/// Who comes, as a sentence about what is asked for again.
+pub fn asks(visit: &Visit, comes: Comes) -> Markup {
+    told(visit, comes, [t::ASKS_AT, t::ASKS_UNSCHEDULED, t::ASKS_NOBODY])
+}
+
+/// Who comes, as a sentence about a day that nobody looked at, or not at all of it.
+pub fn looks(visit: &Visit, comes: Comes) -> Markup {
+    told(visit, comes, [t::LOOKS_AT, t::LOOKS_UNSCHEDULED, t::LOOKS_NOBODY])
+}
+
+/// Who comes, as a sentence about tables that were not built.
+pub fn builds(visit: &Visit, comes: Comes) -> Markup {
+    told(
+        visit,
+        comes,
+        [t::BUILDS_AT, t::BUILDS_UNSCHEDULED, t::BUILDS_NOBODY],
+    )
+}
+
+fn told(visit: &Visit, comes: Comes, [at, unscheduled, nobody]: [Text; 3]) -> Markup {
+    let lang = visit.lang;
+    html! {
+        @match comes {
+            Comes::At(due) => { (lang.fill(at, &[&visit.at(due)])) }
+            Comes::Unscheduled => { (lang.say(unscheduled)) }
+            Comes::Paused => { (lang.say(t::COMES_PAUSED)) }
+            Comes::Nobody => { (lang.say(nobody)) }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::lake::key;
+    use crate::store::{Condition, Store, folder::FolderStore};
+
+    fn date(text: &str) -> NaiveDate {
+        text.parse().expect("date")
+    }
+
+    #[tokio::test]
+    async fn a_run_is_promised_only_for_marked_days_and_dates_that_it_lists() {
+        let folder = tempfile::tempdir().expect("folder");
+        let store = FolderStore::open(&format!("file://{}", folder.path().display())).expect("store");
+        let marker = key::open_day(date("2026-11-01"), "s");
+        store
+            .put(&marker, bytes::Bytes::new(), Condition::Any)
+            .await
+            .expect("put");
+        let marked = MarkedDays::read(&store).await.expect("read");
+        let now = "2026-11-22T10:00:00Z".parse().expect("instant");
+        let mut config = Config::default();
+        config.schedule.cron = vec!["0 2 * * *".into()];
+        config.export.lookback_days = 3;
+        let ahead = Ahead::of(&config, now, false);
+        let due = Comes::At("2026-11-23T02:00:00Z".parse().expect("instant"));
+        let day = |on: &str, change: fn(&mut DayStatus)| {
+            let mut day = DayStatus {
+                date: date(on),
+                space_id: "s".into(),
+                listed: true,
+                built: true,
+                ..DayStatus::default()
+            };
+            change(&mut day);
+            ahead.comes(&day, &marked)
+        };
+        let pending: fn(&mut DayStatus) = |day| day.reports_pending = 1;
+        let unlisted: fn(&mut DayStatus) = |day| day.listed = false;
+        assert_eq!(day("2026-11-01", pending), due, "its marker stands");
+        assert_eq!(day("2026-11-02", pending), Comes::Nobody, "it has none");
+        assert_eq!(day("2026-11-19", pending), due, "the run of the 23rd looks at it");
+        assert_eq!(day("2026-11-18", pending), Comes::Nobody);
+        // The day before a range: known, not listed, with no marker.
+        assert_eq!(day("2026-11-05", unlisted), Comes::Nobody);
+        // A marker alone makes nobody list the rest of the day.
+        assert_eq!(day("2026-11-01", unlisted), Comes::Nobody);
+        assert_eq!(day("2026-11-20", unlisted), due);
+        let unbuilt: fn(&mut DayStatus) = |day| day.built = false;
+        assert_eq!(day("2026-11-01", unbuilt), due);
+        // What is given up is asked for by nobody.
+        let lost: fn(&mut DayStatus) = |day| day.reports_lost = 1;
+        assert_eq!(day("2026-11-20", lost), Comes::Nobody);
+        config.schedule.cron.clear();
+        let ahead = Ahead::of(&config, now, false);
+        assert_eq!(ahead.lists(date("2026-11-21")), Comes::Unscheduled);
+        let paused = Ahead::of(&config, now, true);
+        assert_eq!(paused.lists(date("2026-11-21")), Comes::Paused);
+    }
+}

@@ -1,0 +1,135 @@
+//! The lake's size: of what, of which space, how it grows, and what is free. From manifests that were read anyway.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use axum::extract::State;
+use axum::http::HeaderMap;
+use axum::response::Response;
+use chrono::{Days, NaiveDate};
+use maud::{Markup, html};
+
+use super::charts;
+use super::frame::{Here, Visit, page};
+use super::known::look;
+use super::texts as t;
+use super::view::{Sums, View, natural, space_of};
+use super::{shown, visit};
+use crate::Result;
+use crate::serve::daemon::Daemon;
+
+/// Days that growth is counted over.
+const MONTH: u64 = 30;
+/// Months in the chart.
+const MONTHS: usize = 24;
+
+/// `GET /lake`
+pub async fn get(State(daemon): State<Arc<Daemon>>, headers: HeaderMap) -> Response {
+    let mut visit = visit(&daemon, &headers);
+    let made = of_lake(&daemon, &mut visit).await;
+    shown(&visit, made)
+}
+
+async fn of_lake(daemon: &Arc<Daemon>, visit: &mut Visit) -> Result<Markup> {
+    let (lake, is_old) = look(daemon).await?;
+    (visit.as_of, visit.is_old) = (lake.at, is_old);
+    let free = match daemon.store.free_bytes().await {
+        Ok(free) => free,
+        Err(error) => {
+            tracing::debug!(%error, "the free space could not be asked for");
+            None
+        }
+    };
+    let view = View::new(&lake.days, visit.today);
+    Ok(render(visit, &view, daemon.store.url(), free))
+}
+
+fn render(visit: &Visit, view: &View<'_>, url: &str, free: Option<u64>) -> Markup {
+    let lang = visit.lang;
+    let title = lang.say(t::LAKE);
+    let by_space = by_space(view, visit.today);
+    let all: Sums = by_space.iter().fold(Sums::default(), |mut all, space| {
+        all.join(&space.all);
+        all
+    });
+    let grown: u64 = by_space.iter().map(|space| space.grown).sum();
+    let left = free
+        .filter(|_| grown > 0)
+        .map(|free| free / (grown / MONTH).max(1));
+    let mut by_month: Vec<(NaiveDate, Sums)> = view
+        .months()
+        .into_iter()
+        .take(MONTHS)
+        .map(|month| (month.first, month.sums))
+        .collect();
+    by_month.reverse();
+    let heads = [t::SPACE, t::CALLS, t::RECORDINGS, t::SIZE, t::GROWN];
+    let content = html! {
+        h1 { (title) }
+        section #size data-live {
+            p.quiet { code { (url) } }
+            dl.tiles {
+                div { dt { (lang.say(t::SIZE)) span.quiet { (lang.say(t::SIZE_HINT)) } } dd { (lang.bytes(all.lake_bytes)) } }
+                div { dt { (lang.say(t::BYTES)) } dd { (lang.bytes(all.bytes)) } }
+                div { dt { (lang.say(t::GROWN)) } dd { (lang.bytes(grown)) } }
+                @if let Some(free) = free {
+                    div {
+                        dt { (lang.say(t::FREE)) @if let Some(days) = left { span.quiet { (lang.count(t::LASTS, days)) } } }
+                        dd class=[left.is_some_and(|days| days < MONTH).then_some("warn")] { (lang.bytes(free)) }
+                    }
+                }
+            }
+            @if by_month.len() > 1 { h2 { (lang.say(t::BY_MONTHS)) } (charts::sizes(visit, &by_month)) }
+            h2 { (lang.say(t::SPACES)) }
+            @if by_space.is_empty() { p { (lang.say(t::NO_DAYS)) } } @else {
+                div.scroll tabindex="0" role="region" aria-label=(lang.say(t::SPACES)) {
+                    table.numbers.stacked {
+                        thead { tr { @for (at, text) in heads.into_iter().enumerate() {
+                            th scope="col" class=[(at > 0).then_some("number")] { (lang.say(text)) }
+                        } } }
+                        tbody { @for space in &by_space { tr {
+                            th scope="row" title=(space.id) { (space.name) }
+                            td.number data-label=(lang.say(t::CALLS)) { (lang.number(space.all.calls)) }
+                            td.number data-label=(lang.say(t::RECORDINGS)) { (lang.number(space.all.records)) }
+                            td.number data-label=(lang.say(t::SIZE)) { (lang.bytes(space.all.lake_bytes)) }
+                            td.number data-label=(lang.say(t::GROWN)) { (lang.bytes(space.grown)) }
+                        } } }
+                    }
+                }
+            }
+        }
+    };
+    page(visit, Here::Lake, title, &content)
+}
+
+struct OfSpace<'a> {
+    id: &'a str,
+    name: &'a str,
+    all: Sums,
+    /// Bytes of the last days.
+    grown: u64,
+}
+
+/// The spaces, the largest first.
+fn by_space<'a>(view: &'a View<'_>, today: NaiveDate) -> Vec<OfSpace<'a>> {
+    let since = today - Days::new(MONTH);
+    let mut spaces: BTreeMap<&str, (Sums, u64)> = BTreeMap::new();
+    for day in view.days() {
+        let (all, grown) = spaces.entry(space_of(day)).or_default();
+        all.add(day);
+        if day.date >= since {
+            *grown += day.lake_bytes;
+        }
+    }
+    let mut spaces: Vec<OfSpace<'a>> = spaces
+        .into_iter()
+        .map(|(id, (all, grown))| OfSpace {
+            id,
+            name: view.name(id),
+            all,
+            grown,
+        })
+        .collect();
+    spaces.sort_by_cached_key(|space| (std::cmp::Reverse(space.all.lake_bytes), natural(space.name)));
+    spaces
+}

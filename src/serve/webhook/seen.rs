@@ -1,0 +1,190 @@
+//! What came of webhooks, by space, since the daemon's start: the last event that was taken, and the last refusal with its
+//! reason. In memory, and bounded: strangers can name spaces as they like. No I/O.
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use chrono::{DateTime, Utc};
+use serde::Serialize;
+
+/// Spaces with events that were taken; a lake has some dozens.
+const MOST_PROVED: usize = 10_000;
+/// Spaces with refusals alone; beyond that the one whose last refusal is oldest is forgotten.
+const MOST_UNPROVED: usize = 100;
+/// Longer names are none of a space.
+const LONGEST: usize = 64;
+
+/// Why a webhook was refused.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Reason {
+    /// The signature is not by the space's secret.
+    Signature,
+    /// The space's secret can't be read; the platform sends the event again.
+    SecretUnreadable,
+    /// The body is larger than an event can be.
+    TooLarge,
+    /// The body did not come in time, or not whole.
+    NotRead,
+    /// The body is no event.
+    Malformed,
+    /// The store could not keep it; the platform sends the event again.
+    NotKept,
+}
+
+/// The last event of a space.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct LastEvent {
+    /// The vendor's name of it.
+    pub name: &'static str,
+    /// When it came.
+    pub at: DateTime<Utc>,
+}
+
+/// The last refusal of a space.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct LastRefusal {
+    /// When.
+    pub at: DateTime<Utc>,
+    /// Why.
+    pub why: Reason,
+    /// Whose request it was.
+    pub from: Option<IpAddr>,
+}
+
+/// What came of a space.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+pub struct OfSpace {
+    /// Events taken.
+    pub accepted: u64,
+    /// The last one.
+    pub last_event: Option<LastEvent>,
+    /// Webhooks refused.
+    pub refused: u64,
+    /// The last one.
+    pub last_refusal: Option<LastRefusal>,
+}
+
+/// What came of all spaces.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Report {
+    /// Since when is counted: the daemon's start.
+    pub since: DateTime<Utc>,
+    /// By space.
+    pub spaces: BTreeMap<String, OfSpace>,
+    /// Of no space, since no event could be read; and of names that none can have.
+    pub unattributed: OfSpace,
+}
+
+/// See the module.
+pub struct Seen(Mutex<Report>);
+
+impl Seen {
+    /// Nothing yet.
+    pub fn new(now: DateTime<Utc>) -> Self {
+        Self(Mutex::new(Report {
+            since: now,
+            spaces: BTreeMap::new(),
+            unattributed: OfSpace::default(),
+        }))
+    }
+
+    /// Takes note of an event that was taken.
+    pub fn accepted(&self, space: &str, name: &'static str, now: DateTime<Utc>) {
+        let mut report = self.lock();
+        let of_space = report.of(Some(space), true);
+        of_space.accepted += 1;
+        of_space.last_event = Some(LastEvent { name, at: now });
+    }
+
+    /// Takes note of a refusal; of no space where none could be read.
+    pub fn refused(&self, space: Option<&str>, why: Reason, from: Option<IpAddr>, now: DateTime<Utc>) {
+        let mut report = self.lock();
+        let of_space = report.of(space, false);
+        of_space.refused += 1;
+        of_space.last_refusal = Some(LastRefusal { at: now, why, from });
+    }
+
+    /// What came so far.
+    pub fn report(&self) -> Report {
+        self.lock().clone()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Report> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Report {
+    fn of(&mut self, space: Option<&str>, is_proved: bool) -> &mut OfSpace {
+        let Some(space) = space.filter(|space| space.len() <= LONGEST) else {
+            return &mut self.unattributed;
+        };
+        if !self.spaces.contains_key(space) && !self.make_room(is_proved) {
+            return &mut self.unattributed;
+        }
+        self.spaces.entry(space.to_owned()).or_default()
+    }
+
+    /// Makes room for one more space; false where there is none.
+    fn make_room(&mut self, is_proved: bool) -> bool {
+        let (proved, unproved): (Vec<_>, Vec<_>) = self.spaces.iter().partition(|(_, one)| one.accepted > 0);
+        if is_proved {
+            return proved.len() < MOST_PROVED;
+        }
+        if unproved.len() >= MOST_UNPROVED {
+            let at = |one: &OfSpace| one.last_refusal.as_ref().map(|last| last.at);
+            let oldest = unproved.into_iter().min_by_key(|(_, one)| at(one));
+            if let Some(oldest) = oldest.map(|(space, _)| space.clone()) {
+                self.spaces.remove(&oldest);
+            }
+        }
+        true
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_space_has_its_last_event_and_its_last_refusal() {
+        let (now, from) = (Utc::now(), Some(IpAddr::from([192, 0, 2, 1])));
+        let seen = Seen::new(now);
+        seen.accepted("s1", "call_started", now);
+        seen.accepted("s1", "call_finished", now);
+        seen.refused(Some("s1"), Reason::Signature, from, now);
+        seen.refused(Some("s2"), Reason::SecretUnreadable, from, now);
+        seen.refused(None, Reason::TooLarge, None, now);
+        let report = serde_json::to_value(seen.report()).expect("JSON");
+        assert_eq!(report["spaces"]["s1"]["accepted"], 2);
+        assert_eq!(report["spaces"]["s1"]["last_event"]["name"], "call_finished");
+        assert_eq!(report["spaces"]["s1"]["last_refusal"]["why"], "signature");
+        assert_eq!(report["spaces"]["s1"]["last_refusal"]["from"], "192.0.2.1");
+        assert_eq!(report["spaces"]["s2"]["last_event"], serde_json::Value::Null);
+        assert_eq!(report["spaces"]["s2"]["last_refusal"]["why"], "secret_unreadable");
+        assert_eq!(report["unattributed"]["last_refusal"]["why"], "too_large");
+    }
+
+    #[test]
+    fn strangers_fill_no_memory_and_push_out_no_space_that_was_proved() {
+        let now = Utc::now();
+        let seen = Seen::new(now);
+        seen.accepted("s1", "call_finished", now);
+        for n in 0..10 * MOST_UNPROVED {
+            let at = now + chrono::TimeDelta::seconds(n as i64);
+            seen.refused(Some(&format!("made-up-{n}")), Reason::Signature, None, at);
+        }
+        seen.refused(Some(&"x".repeat(LONGEST + 1)), Reason::Signature, None, now);
+        let report = seen.report();
+        assert_eq!(report.spaces.len(), 1 + MOST_UNPROVED);
+        assert_eq!(report.spaces["s1"].accepted, 1);
+        assert!(
+            report
+                .spaces
+                .contains_key(&format!("made-up-{}", 10 * MOST_UNPROVED - 1))
+        );
+        assert_eq!(report.unattributed.refused, 1);
+    }
+}
