@@ -90,7 +90,7 @@ try_content() {
   # The program, certificates with the tools that look after them, and what the package manager notes.
   local expected='^(usr/local/bin/telelake|usr/share/ca-certificates/|etc/ca-certificates|etc/ssl/|usr/lib/ssl/|usr/bin/(openssl|c_rehash)$'
   expected+='|usr/sbin/update-ca-certificates|usr/share/(doc|man|lintian|perl5|locale)/|usr/lib/[^/]*/(libssl|libcrypto|engines-3|ossl-modules)'
-  expected+='|var/lib/dpkg/|etc/(passwd|group|shadow|gshadow|subuid|subgid)-?$|usr/local/share/ca-certificates)'
+  expected+='|var/lib/(dpkg/|apt/extended_states)|(etc/(hosts|hostname|resolv.conf)|.dockerenv)$|etc/(passwd|group|shadow|gshadow|subuid|subgid)-?$|usr/local/share/ca-certificates)'
   if grep --extended-regexp --invert-match "$expected" <<<"$new"; then fail "these are not needed"; fi
   if grep --extended-regexp '\.(rs|toml|lock|d|rlib)$|_history$|(^|/)(target|\.cargo|\.git)/' <<<"$new"; then fail "these are of the build"; fi
   grep --quiet --perl-regexp '^usr/local/bin/telelake\t0/0\t-rwxr-xr-x$' "$work/files" || fail "the program's owner or mode"

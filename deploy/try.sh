@@ -45,7 +45,7 @@ make_base() {
   [ -n "$mirror" ] || fail "apt names no mirror of $suite"
   rm -rf "$base"
   mkdir -p "$work"
-  debootstrap --variant=minbase --include=systemd,systemd-sysv,dbus,cron,sudo,ca-certificates,curl \
+  debootstrap --variant=minbase --include=systemd,systemd-sysv,dbus,cron,sudo,ca-certificates,curl,nginx-light \
     $suite "$base" "$mirror" >"$work/debootstrap.log" || fail "see $work/debootstrap.log"
   touch "$base/.whole"
 }
@@ -55,6 +55,8 @@ make_root() {
   cp --archive --reflink=auto "$base" "$root"
   mkdir -p "$root$tree/target/release"
   cp --archive README.md deploy "$root$tree/"
+  echo fresh >"$root/etc/hostname"
+  echo "127.0.0.1 localhost fresh" >"$root/etc/hosts"
   install --mode=0755 "$binary" "$root$tree/target/release/telelake"
 }
 
@@ -142,7 +144,8 @@ after_token() {
 }
 
 after_daemon() {
-  until_true inside curl --fail --silent http://127.0.0.1:8080/healthz
+  # Its start has ended, so it answers.
+  inside curl --fail --silent http://127.0.0.1:8080/healthz
   until_true has_tables /var/lib/telelake/lake
   check_process telelake
   [ "$(api_status another-token-than-the-right-one)" = 401 ] || fail "the API answers without the token"
@@ -165,22 +168,41 @@ check_process() {
   inside grep -q '^Seccomp:\s*2$' "/proc/$pid/status" || fail "$1 has no filter of system calls"
 }
 
+after_reload() {
+  until_true new_token_is_taken
+}
+new_token_is_taken() { [ "$(api_status "$(inside cat /etc/telelake/serve-token)")" = 200 ]; }
+
 after_by_hand() {
   all_is_the_services
   [ "$(tables /var/lib/telelake/lake)" -gt 2 ] || fail "the backfill left no tables"
 }
 
-# Sends an event of the first space, signed with a secret; prints the status of the answer.
+# The certificate that the proxy's file names.
+before_proxy() {
+  openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -days 2 -subj /CN=lake.example.org \
+    -keyout "$root/etc/ssl/private/lake.example.org.key" -out "$root/etc/ssl/lake.example.org.pem" 2>/dev/null
+}
+
+# Sends an event of the first space by the proxy, signed with a secret; prints the status of the answer.
 send_event() {
   local body signature
   body="{\"eventName\":\"call_finished\",\"spaceId\":\"$space\",\"roomId\":\"$room\"}"
   signature=$(printf %s "$body" | openssl dgst -sha256 -hmac "$1" -r | cut --delimiter=' ' --fields=1)
-  inside curl --silent --output /dev/null --write-out '%{http_code}' --header 'Content-Type: application/json' \
-    --data "{\"signature\":\"$signature\",\"body\":$body}" http://127.0.0.1:8080/webhooks/teleboss
+  ask_proxy /webhooks/teleboss --header 'Content-Type: application/json' \
+    --data "{\"signature\":\"$signature\",\"body\":$body}"
+}
+
+# Asks for a path as others do, with further options of curl; prints the status of the answer.
+ask_proxy() {
+  local path=$1
+  shift
+  inside curl --silent --insecure --resolve lake.example.org:443:127.0.0.1 --output /dev/null --write-out '%{http_code}' \
+    "$@" "https://lake.example.org$path"
 }
 
 after_webhooks() {
-  local secrets=/var/lib/telelake/secrets before
+  local secrets=/var/lib/telelake/secrets before path
   space=$(inside find $secrets -type f -printf '%f\n' | sort | head --lines=1)
   room=$(inside find /var/lib/telelake/lake/raw/reports -path "*/$space/*" -printf '%f\n' | head --lines=1)
   [ -n "$space" ] || fail "no secret was kept"
@@ -189,7 +211,14 @@ after_webhooks() {
   before=$(inside head --lines=1 "$secrets/$space")
   [ "$(send_event "$before")" = 200 ] || fail "a signed event was refused"
   [ "$(send_event forged)" = 401 ] || fail "a forged event was taken"
-  # What root writes by mistake is read too, without a restart.
+  for path in / /healthz /api/status /metrics; do
+    [ "$(ask_proxy $path)" = 404 ] || fail "$path is open to others"
+  done
+  # A secret that the daemon can't read is called so, and no forgery.
+  inside sh -c "cat $secrets/$space >/root/secret; install --mode=0600 /root/secret $secrets/$space"
+  [ "$(send_event "$before")" = 503 ] || fail "a secret that can't be read is blamed on the sender"
+  until_true inside sh -c "journalctl --no-pager --unit=telelake | grep 'ERROR.*webhook.secrets_dir'"
+  # What the program itself writes as root is read, without a restart.
   inside telelake webhook rotate-secret
   all_is_the_services
   [ "$(inside head --lines=1 "$secrets/$space")" != "$before" ] || fail "the secret is the old one"
@@ -263,7 +292,7 @@ after_s3() {
 after_credentials() {
   if as_service cat /etc/telelake/token 2>/dev/null; then fail "the token is open to the service's user"; fi
   inside systemctl start telelake
-  until_true as_service telelake health
+  as_service telelake health
   [ "$(api_status "$(inside cat /etc/telelake/serve-token)")" = 200 ] || fail "the daemon has another token"
   inside systemctl stop telelake
   all_is_the_services
@@ -272,7 +301,7 @@ after_credentials() {
 
 before_upgrade() { inside systemctl enable --now telelake; }
 after_upgrade() { check_process telelake; }
-after_roll_back() { until_true as_service telelake health; }
+after_roll_back() { as_service telelake health; }
 
 after_uninstall() {
   has_tables /var/lib/telelake/lake || fail "the lake is gone"

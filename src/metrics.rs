@@ -105,6 +105,13 @@ pub struct ServedLabels {
     pub status: u16,
 }
 
+/// Of notifications: the key of their URL.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct TargetLabels {
+    /// `notify.url`, `notify.heartbeat_url`.
+    pub target: String,
+}
+
 /// Of secrets: their key.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub struct SecretLabels {
@@ -130,6 +137,10 @@ pub struct Metrics {
     pub last_run: Number,
     /// When the last one ended well, epoch seconds.
     pub last_success: Number,
+    /// Nightly runs in a row that did not end well.
+    pub nights_not_done: Gauge,
+    /// When the process began, epoch seconds.
+    pub started: Number,
     /// When the next scheduled run is due, epoch seconds.
     pub next_run: Number,
     /// Days worked on.
@@ -160,6 +171,8 @@ pub struct Metrics {
     pub build_seconds: Histogram,
     /// Webhooks received.
     pub webhooks: Family<WebhookLabels, Counter>,
+    /// Whether the last notification was delivered: 1 or 0.
+    pub notified: Family<TargetLabels, Gauge>,
     /// Files of secrets that can't be read.
     pub secrets_unreadable: Family<SecretLabels, Gauge>,
     /// Events that wait for their work.
@@ -199,6 +212,8 @@ impl Metrics {
             run_seconds: Histogram::new(SLOW),
             last_run: Number::default(),
             last_success: Number::default(),
+            nights_not_done: Gauge::default(),
+            started: Number::default(),
             next_run: Number::default(),
             days: Counter::default(),
             days_built: Counter::default(),
@@ -214,6 +229,7 @@ impl Metrics {
             store_seconds: Family::new_with_constructor(fast),
             build_seconds: Histogram::new(FAST),
             webhooks: Family::default(),
+            notified: Family::default(),
             secrets_unreadable: Family::default(),
             events_waiting: Gauge::default(),
             queued_jobs: Gauge::default(),
@@ -237,6 +253,8 @@ impl Metrics {
         r.register("run_seconds", "How long runs took", self.run_seconds.clone());
         r.register("last_run_timestamp_seconds", "When the last nightly run ended", self.last_run.clone());
         r.register("last_success_timestamp_seconds", "When the last nightly run ended with all done", self.last_success.clone());
+        r.register("nights_not_done", "Nightly runs in a row, up to the last one, that did not end with all done", self.nights_not_done.clone());
+        r.register("start_timestamp_seconds", "When the daemon began", self.started.clone());
         r.register("next_run_timestamp_seconds", "When the next scheduled run is due", self.next_run.clone());
         r.register("days", "Days worked on", self.days.clone());
         r.register("days_built", "Days whose tables were built", self.days_built.clone());
@@ -252,6 +270,7 @@ impl Metrics {
         r.register("store_call_seconds", "How long the store took", self.store_seconds.clone());
         r.register("build_seconds", "How long building a day's tables took", self.build_seconds.clone());
         r.register("webhooks", "Webhooks received, by event and what became of them", self.webhooks.clone());
+        r.register("notified", "Whether the last notification was delivered, by the key of its URL: 1 or 0", self.notified.clone());
         r.register("secrets_unreadable", "Files of secrets that are configured and can't be read, by key", self.secrets_unreadable.clone());
         r.register("events_waiting", "Events of webhooks that wait for their work", self.events_waiting.clone());
         r.register("queued_jobs", "Runs and backfills that wait for their turn", self.queued_jobs.clone());

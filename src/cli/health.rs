@@ -40,12 +40,21 @@ fn reachable(mut listen: SocketAddr) -> SocketAddr {
     listen
 }
 
+/// The plainest cause: "Connection refused (os error 111)".
+fn innermost(error: &dyn std::error::Error) -> String {
+    let mut innermost = error;
+    while let Some(cause) = innermost.source() {
+        innermost = cause;
+    }
+    innermost.to_string()
+}
+
 async fn ask(url: &str) -> Result<()> {
     let failed = |error: reqwest::Error| {
         Error::new(
             ErrorKind::Connection,
             url,
-            format!("the daemon does not answer: {}", error.without_url()),
+            format!("the daemon does not answer: {}", innermost(&error)),
         )
     };
     // The machine's own listener: neither a proxy nor a certificate is needed.

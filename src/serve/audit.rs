@@ -35,6 +35,10 @@ pub enum Credential {
     Webhook,
     /// The daemon's own schedule.
     Schedule,
+    /// A signal to the process: SIGHUP.
+    Signal,
+    /// None, or a wrong one.
+    Nothing,
     /// Not known: kept by an earlier version.
     #[default]
     #[serde(other)]
@@ -51,6 +55,8 @@ impl Credential {
             Self::Local => "local",
             Self::Webhook => "webhook",
             Self::Schedule => "schedule",
+            Self::Signal => "signal",
+            Self::Nothing => "nothing",
             Self::Unknown => "unknown",
         }
     }
@@ -75,13 +81,18 @@ impl Caller {
         }
     }
 
+    /// Somebody at an address, by a kind of credential.
+    pub fn at(kind: Credential, address: Option<IpAddr>) -> Self {
+        Self { kind, address }
+    }
+
     /// Who sent a request that the guard has let through.
     pub fn of(daemon: &Daemon, path: &str, headers: &HeaderMap, peer: Option<Peer>) -> Self {
         let in_session = || {
             login::session_in(headers)
                 .is_some_and(|session| daemon.page.sessions.is_open(session, Utc::now()))
         };
-        let kind = match (daemon.config.serve.token.is_empty(), path.starts_with("/api/")) {
+        let kind = match (daemon.live.serve_token().is_empty(), path.starts_with("/api/")) {
             (true, true) => Credential::Local,
             (true, false) => Credential::Page,
             (false, _) if in_session() => Credential::Session,

@@ -186,6 +186,8 @@ impl Daemon {
             unproved: Mutex::default(),
             config,
         });
+        #[allow(clippy::cast_precision_loss)]
+        METRICS.started.set(Utc::now().timestamp() as f64);
         daemon.health.remember(&*daemon.store, Utc::now()).await?;
         // What can't be read of it is no reason not to start.
         daemon

@@ -1,6 +1,7 @@
 //! Whether the daemon is well: the store in reach, the token accepted, the last run not in vain. Looked at in the
 //! background, so that a question costs nothing and no stranger can make it ask.
 
+use std::sync::atomic::Ordering;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -86,12 +87,18 @@ impl Health {
         let since = Some(now - LONGEST_MEMORY);
         let is_over = |run: &Summary| run.command == "run" && run.outcome != Outcome::Running;
         let last = find_run(store, since, now, is_over).await?;
-        let is_good = |run: &Summary| is_over(run) && run.outcome == Outcome::Done;
+        let not_done = std::sync::atomic::AtomicI64::new(0);
+        // Runs are looked at from the latest on.
+        let is_good = |run: &Summary| {
+            let is_good = is_over(run) && run.outcome == Outcome::Done;
+            not_done.fetch_add(i64::from(is_over(run) && !is_good), Ordering::Relaxed);
+            is_good
+        };
         let good = match &last {
-            Some(run) if is_good(run) => last.clone(),
             Some(_) => find_run(store, since, now, is_good).await?,
             None => None,
         };
+        METRICS.nights_not_done.set(not_done.into_inner());
         let mut inner = self.lock();
         // One that was killed ended when it was last heard of.
         let end = |run: &Summary| run.finished_at.or(run.heartbeat_at).unwrap_or(run.started_at);
@@ -118,6 +125,9 @@ impl Health {
         inner.last_run = Some((outcome, now));
         if outcome == Outcome::Done {
             inner.last_success = Some(now);
+            METRICS.nights_not_done.set(0);
+        } else {
+            METRICS.nights_not_done.inc();
         }
         drop(inner);
         self.report();
@@ -303,6 +313,9 @@ mod tests {
             json!({"outcome": "partial", "finished_at": "2026-11-19T02:00:00Z"})
         );
         assert_eq!(report["last_success"], "2026-11-18T02:00:00Z");
+        assert_eq!(METRICS.nights_not_done.get(), 1);
+        health.note_run(&Err(crate::Error::new(ErrorKind::Connection, "API", "gone")));
+        assert_eq!(METRICS.nights_not_done.get(), 2);
         let kill = |run: &mut serde_json::Value| run["finished_at"] = serde_json::Value::Null;
         past.put("run", "2026-11-20T02:00:00Z", "2026-11-19", "running", kill)
             .await;

@@ -67,10 +67,10 @@ pub(super) async fn do_work(daemon: &Arc<Daemon>, work: Work, stop: &Stop) -> Ex
     if command == "run" {
         daemon.health.note_run(&outcome);
     }
-    // A job that makes way for the night is not over.
-    if !goes_on || daemon.cancel.is_cancelled() {
-        daemon
-            .notifier
+    let made_way = goes_on && !daemon.cancel.is_cancelled();
+    if !made_way {
+        let notifier = &daemon.notifier;
+        notifier
             .tell(command, &outcome, &daemon.cancel, &*daemon.store)
             .await;
     }

@@ -4,6 +4,7 @@
 use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
+use super::audit::{self, Caller, Credential};
 use super::daemon::Daemon;
 use super::webhook::secrets;
 use crate::config::{Config, Secret, Source};
@@ -122,7 +123,7 @@ pub(super) async fn run(daemon: &Daemon, mut hangups: Hangups) {
             () = hangups.next() => {}
         }
         let done = reload(daemon);
-        tracing::info!(done, "SIGHUP");
+        audit::note(&Caller::at(Credential::Signal, None), "reload", &done);
         look(daemon);
     }
 }

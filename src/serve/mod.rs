@@ -67,6 +67,7 @@ pub async fn run(config: Config, source: Source, cancel: &CancellationToken) -> 
         daemon.queue.push_scheduled(Utc::now());
     }
     let tasks = start(&daemon, hangups);
+    tell_supervisor();
     http::serve(&daemon, listener).await;
     stop(&daemon, writers, tasks).await;
     if daemon.broken.load(Ordering::Relaxed) {
@@ -81,6 +82,14 @@ pub async fn run(config: Config, source: Source, cancel: &CancellationToken) -> 
     } else {
         ExitStatus::Done
     })
+}
+
+/// Tells systemd, where it has started this and waits for it (`Type=notify`), that the daemon is at work.
+fn tell_supervisor() {
+    #[cfg(unix)]
+    if let Err(error) = sd_notify::notify(&[sd_notify::NotifyState::Ready]) {
+        tracing::warn!(%error, "systemd could not be told that the daemon is at work");
+    }
 }
 
 /// Does what is due now, a missed run and kept events among it, and ends.

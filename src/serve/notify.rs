@@ -25,6 +25,7 @@ use super::http::reply;
 use crate::config::{Notify, NotifyOn, Secret};
 use crate::export::{Outcome, Summary, get_json};
 use crate::lake::key;
+use crate::metrics::{METRICS, TargetLabels};
 use crate::store::{Condition, Store};
 use crate::{Error, ErrorKind, Result};
 
@@ -160,6 +161,7 @@ impl Notifier {
     pub fn remember(&self, deliveries: Deliveries) {
         let mut last = self.last.write().unwrap_or_else(PoisonError::into_inner);
         for (key, delivery) in deliveries {
+            note(&key, &delivery);
             last.entry(key).or_insert(delivery);
         }
     }
@@ -238,11 +240,21 @@ impl Notifier {
             .write()
             .unwrap_or_else(PoisonError::into_inner)
             .extend(told.clone());
+        told.iter().for_each(|(key, delivery)| note(key, delivery));
         if let Err(error) = keep(store, &told).await {
             tracing::debug!(%error, "how the notification went could not be kept");
         }
         told
     }
+}
+
+/// Shows a delivery's outcome as a metric.
+fn note(target: &str, delivery: &Delivery) {
+    let target = target.to_owned();
+    METRICS
+        .notified
+        .get_or_create(&TargetLabels { target })
+        .set(delivery.delivered.into());
 }
 
 async fn keep(store: &dyn Store, told: &Deliveries) -> Result<()> {

@@ -134,7 +134,12 @@ impl Simulator {
         self.address
     }
 
-    /// The token that is accepted.
+    /// Accepts another token from now on, and no more the one before.
+    pub fn rotate_token(&self, token: &str) {
+        token.clone_into(&mut locked(&self.shared.token));
+    }
+
+    /// The token that was accepted at the start.
     pub fn token(&self) -> &str {
         &self.shared.options.token
     }

@@ -12,6 +12,7 @@ use bytes::Bytes;
 use percent_encoding::percent_decode_str;
 
 use super::fault::Failure;
+use super::locked;
 use super::log::{Endpoint, InFlight, Seen};
 use super::reply::{self, Break};
 use super::state::Shared;
@@ -174,7 +175,7 @@ async fn healthy(shared: &Arc<Shared>, endpoint: Endpoint, asked: Asked) -> Resp
     if shared.is_too_many() {
         return reply::too_many(shared.options.retry_after);
     }
-    let expected = format!("Bearer {}", shared.options.token);
+    let expected = format!("Bearer {}", locked(&shared.token));
     if asked
         .headers
         .get(AUTHORIZATION)

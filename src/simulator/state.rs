@@ -25,6 +25,8 @@ pub(super) struct Shared {
     pub(super) log: Log,
     pub(super) webhooks: Mutex<BTreeMap<String, Webhook>>,
     pub(super) metas: Mutex<Vec<Value>>,
+    /// The token that is accepted.
+    pub(super) token: Mutex<String>,
     school: RwLock<Arc<School>>,
     links: Mutex<HashMap<String, Link>>,
     window: Mutex<(Instant, u32)>,
@@ -47,6 +49,7 @@ impl Shared {
             log: Log::default(),
             webhooks: Mutex::default(),
             metas: Mutex::default(),
+            token: Mutex::new(options.token.clone()),
             school: RwLock::new(Arc::new(super::generate::school(&options))),
             links: Mutex::default(),
             window: Mutex::new((Instant::now(), 0)),

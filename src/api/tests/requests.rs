@@ -577,3 +577,48 @@ async fn requests_can_be_sent_from_any_task() {
     });
     assert_eq!(task.await.unwrap().unwrap(), (0, true));
 }
+
+#[tokio::test]
+async fn what_was_refused_is_sent_again_with_the_token_that_the_file_holds_by_then() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("token");
+    std::fs::write(&file, "first-t0ken").unwrap();
+    let rotated = file.clone();
+    let server = Server::start(move |index, head| {
+        if index == 0 {
+            std::fs::write(&rotated, "second-t0ken").unwrap();
+        }
+        if head.contains("Bearer second-t0ken") {
+            Reply::ok("[]")
+        } else {
+            Reply::new("401 Unauthorized", "", "{}")
+        }
+    })
+    .await;
+    let (client, _cancel) = server.client_with(|config, _| {
+        config.token = config::Secret::default();
+        config.token_file = file.display().to_string();
+    });
+    let beside = client.beside(tokio_util::sync::CancellationToken::new());
+    let asked = (0..6).map(|n| {
+        if n % 2 == 0 {
+            client.rooms("s1")
+        } else {
+            beside.rooms("s1")
+        }
+    });
+    for answer in futures_util::future::join_all(asked).await {
+        answer.unwrap();
+    }
+    let heads = server.heads();
+    let second = heads.iter().filter(|head| head.contains("second-t0ken")).count();
+    assert!(second >= 6 && heads.len() <= 12, "{} of {}", second, heads.len());
+    // A file that holds nothing new is no help, and is told as what it is.
+    let server = Server::start(|_, _| Reply::new("401 Unauthorized", "", "{}")).await;
+    let (client, _cancel) = server.client_with(|config, _| {
+        config.token = config::Secret::default();
+        config.token_file = file.display().to_string();
+    });
+    let error = client.rooms("s1").await.unwrap_err();
+    assert_eq!((error.kind(), server.heads().len()), (ErrorKind::Unauthorized, 1));
+}

@@ -12,7 +12,7 @@ use crate::serve::page::session::network;
 /// Of each kind, at once.
 const SHARE: usize = 96;
 /// Of one client at once.
-const OF_A_CLIENT: usize = 64;
+const OF_A_CLIENT: usize = 80;
 
 /// Whose request it is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -18,6 +18,7 @@ use super::forwarded::is_forwarded;
 use super::{ASSETS, Peer, reply, route_of};
 use crate::config::Secret;
 use crate::metrics::{METRICS, ServedLabels};
+use crate::serve::audit;
 use crate::serve::daemon::Daemon;
 use crate::serve::page::login;
 use crate::serve::page::session::Guesses;
@@ -31,7 +32,7 @@ pub(super) async fn pass(
     let route = route_of(request.uri().path());
     let answer = match verdict(&daemon, route, &request) {
         Ok(()) => match enter(&crowd, route, &request) {
-            Ok(_entered) => next.run(request).await,
+            Ok(_entered) => watched(&daemon, route, request, next).await,
             Err(full) => refusal(full),
         },
         // A person is asked for the token, and then shown what they wanted.
@@ -45,6 +46,22 @@ pub(super) async fn pass(
         status: answer.status().as_u16(),
     };
     METRICS.served.get_or_create(&labels).inc();
+    answer
+}
+
+/// Answers a request that is let in. One that changes something leaves a line in the audit: who, from where, what.
+async fn watched(daemon: &Daemon, route: &str, request: Request, next: Next) -> Response {
+    let method = request.method().clone();
+    // A webhook is the platform's, and signing in and out has lines of its own.
+    let is_quiet = is_open(route) || matches!(route, "/login" | "/logout");
+    if is_quiet || matches!(method, Method::GET | Method::HEAD) {
+        return next.run(request).await;
+    }
+    let peer = request.extensions().get().copied();
+    let caller = audit::Caller::of(daemon, route, request.headers(), peer);
+    let answer = next.run(request).await;
+    let object = format!("{method} {route}: {}", answer.status().as_u16());
+    audit::note(&caller, "request", &object);
     answer
 }
 
@@ -102,7 +119,7 @@ fn is_open(route: &str) -> bool {
 fn is_page(route: &str) -> bool {
     matches!(
         route,
-        "/" | "/day" | "/runs" | "/run" | "/room" | "/search" | "/lake" | "/file" | "/missing.csv"
+        "/" | "/day" | "/runs" | "/run" | "/room" | "/search" | "/system" | "/file" | "/missing.csv"
     )
 }
 
@@ -110,7 +127,7 @@ fn is_page(route: &str) -> bool {
 fn is_form(route: &str) -> bool {
     matches!(
         route,
-        "/backfill" | "/retry" | "/cancel" | "/pause" | "/login" | "/logout"
+        "/backfill" | "/retry" | "/cancel" | "/pause" | "/notify-test" | "/login" | "/logout"
     )
 }
 
@@ -170,7 +187,7 @@ fn by_bearer(
         return Ok(());
     }
     if let Some(Peer(address)) = peer {
-        guesses.note(address, now);
+        guesses.note_wrong(address, "the API", now);
     }
     needed
 }

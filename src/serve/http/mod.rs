@@ -38,7 +38,7 @@ use crate::{Error, ErrorKind, Result};
 /// Connections at once: as many as file descriptors and memory surely last for.
 const CONNECTIONS: usize = 256;
 /// Of them from one address, or one network of IPv6.
-const CONNECTIONS_OF_AN_ADDRESS: usize = 64;
+const CONNECTIONS_OF_AN_ADDRESS: usize = 128;
 /// For a request's head, also the wait for the next one on a connection.
 const HEAD_TIME: Duration = Duration::from_secs(10);
 /// A head's size, and what of a body is read ahead.
@@ -58,7 +58,7 @@ pub struct Peer(pub IpAddr);
 
 /// The route that a path belongs to, for metrics: a stranger's path is none.
 fn route_of(path: &str) -> &'static str {
-    const ROUTES: [&str; 34] = [
+    const ROUTES: [&str; 35] = [
         "/webhooks/teleboss",
         "/api/webhooks",
         "/api/notify",
@@ -84,13 +84,14 @@ fn route_of(path: &str) -> &'static str {
         "/run",
         "/room",
         "/search",
-        "/lake",
+        "/system",
         "/file",
         "/missing.csv",
         "/backfill",
         "/retry",
         "/cancel",
         "/pause",
+        "/notify-test",
         "/login",
         "/logout",
     ];

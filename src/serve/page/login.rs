@@ -16,6 +16,7 @@ use super::forms::form;
 use super::frame::{self, answer, go_to};
 use super::lang::Text;
 use super::{language, session, texts as t};
+use crate::serve::audit::{self, Caller, Credential};
 use crate::serve::daemon::Daemon;
 use crate::serve::http::{Peer, is_same};
 
@@ -135,13 +136,12 @@ pub async fn post(
         return answer;
     }
     if !is_same(given.token.trim(), token.expose()) {
-        daemon.page.guesses.note(peer, now);
-        tracing::warn!(%peer, "a wrong token was given to the page");
+        daemon.page.guesses.note_wrong(peer, "the page", now);
         return the_form(&headers, to, Some((StatusCode::UNAUTHORIZED, t::WRONG_TOKEN)));
     }
     match daemon.page.sessions.open(now) {
         Ok(session) => {
-            tracing::info!(%peer, "signed in to the page");
+            audit::note(&Caller::at(Credential::Token, Some(peer)), "sign_in", "the page");
             go_to(
                 to,
                 Some(&cookie(&session, session::LIFETIME.num_seconds(), &headers)),
@@ -152,9 +152,10 @@ pub async fn post(
 }
 
 /// `POST /logout`
-pub async fn leave(State(daemon): State<Arc<Daemon>>, headers: HeaderMap) -> Response {
+pub async fn leave(State(daemon): State<Arc<Daemon>>, caller: Caller, headers: HeaderMap) -> Response {
     if let Some(session) = session_in(&headers) {
         daemon.page.sessions.close(session);
+        audit::note(&caller, "sign_out", "the page");
     }
     go_to("/login", Some(&cookie("", 0, &headers)))
 }

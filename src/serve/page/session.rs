@@ -1,5 +1,5 @@
-//! Who is signed in, and who guesses: sessions and wrong tokens, in memory. Pure but for the random number of a session;
-//! asked by `http::guard` and `login`. A restart signs everybody out.
+//! Who is signed in, and who guesses: sessions and wrong tokens, in memory. Pure but for the random number of a session and
+//! the audit; asked by `http::guard` and `login`. A restart signs everybody out.
 
 use std::collections::HashMap;
 use std::net::IpAddr;
@@ -8,6 +8,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use chrono::{DateTime, TimeDelta, Utc};
 use sha2::{Digest, Sha256};
 
+use crate::serve::audit::{self, Caller, Credential};
 use crate::{Error, ErrorKind, Result};
 
 /// How long a session is good for, however often it is used: a working day.
@@ -78,8 +79,18 @@ impl Guesses {
             .is_some_and(|(since, wrong)| now - *since < WINDOW && *wrong >= WRONG)
     }
 
-    /// Takes note of a wrong token.
-    pub fn note(&self, address: IpAddr, now: DateTime<Utc>) {
+    /// Takes note of a wrong token, with lines for the audit; `place` is what it was given to.
+    pub fn note_wrong(&self, address: IpAddr, place: &str, now: DateTime<Utc>) {
+        let barred = self.note(address, now);
+        let caller = Caller::at(Credential::Nothing, Some(address));
+        audit::note(&caller, "sign_in_refused", place);
+        if barred {
+            audit::note(&caller, "locked_out", "too many wrong tokens");
+        }
+    }
+
+    /// Takes note of a wrong token; tells whether its address is barred from now on.
+    fn note(&self, address: IpAddr, now: DateTime<Utc>) -> bool {
         let mut all = lock(&self.0);
         if all.len() >= ADDRESSES {
             all.clear();
@@ -89,6 +100,7 @@ impl Guesses {
             (*since, *wrong) = (now, 0);
         }
         *wrong += 1;
+        *wrong == WRONG
     }
 }
 

@@ -13,6 +13,7 @@ use std::time::Duration;
 use chrono::{SecondsFormat, Utc};
 use serde::{Deserialize, Serialize};
 
+use crate::owner;
 use crate::printable::escaped;
 
 /// How long the lock is waited for: a holder needs it for milliseconds.
@@ -72,6 +73,7 @@ fn open(path: &Path) -> io::Result<File> {
     #[cfg(unix)]
     std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
     let file = options.open(path)?;
+    owner::inherit_file(&file, path);
     #[cfg(unix)]
     {
         use std::os::unix::fs::PermissionsExt;

@@ -1,6 +1,6 @@
 //! What lies in `deploy/`: it parses, it names what there is, and it asks for what the program serves.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 use serde_json::Value;
@@ -25,6 +25,17 @@ fn read(path: &str) -> String {
 
 fn documents(path: &str) -> Vec<Value> {
     serde_saphyr::from_multiple(&read(path)).unwrap_or_else(|error| panic!("{path}: {error}"))
+}
+
+#[test]
+fn the_memory_that_all_grant_is_enough_for_the_defaults() {
+    let config = Config::default();
+    let s3 = &config.store.s3;
+    // Reports, the process besides, and the parts of recordings on their way: see the example of the configuration.
+    let parts = (s3.parts_in_flight as u64 + 4) * s3.part_size.as_u64();
+    let needed = config.export.memory.as_u64() + (150 << 20) + parts;
+    let granted = MEMORY.strip_suffix("Gi").unwrap().parse::<u64>().unwrap() << 30;
+    assert!(needed < granted * 3 / 4, "{needed} of {granted}");
 }
 
 /// Names of metrics in an expression or a text.
@@ -69,19 +80,60 @@ fn strings<'a>(value: &'a Value, found: &mut Vec<&'a str>) {
     }
 }
 
+/// Of an expression: each metric with the labels that its selector or an aggregation over it names.
+fn labels_in(expression: &str) -> Vec<(String, Vec<String>)> {
+    let is_part = |c: char| c.is_ascii_alphanumeric() || c == '_';
+    let mut found = Vec::new();
+    for (at, _) in expression.match_indices("telelake_") {
+        let rest = &expression[at..];
+        let end = rest.find(|c| !is_part(c)).unwrap_or(rest.len());
+        let (name, after) = rest.split_at(end);
+        let selector = after.strip_prefix('{').and_then(|inner| inner.split('}').next());
+        let labels = selector.unwrap_or_default().split(',');
+        let labels = labels.filter_map(|pair| pair.split(['=', '!']).next());
+        let labels = labels.map(str::trim).filter(|label| !label.is_empty());
+        found.push((name.to_owned(), labels.map(str::to_owned).collect()));
+    }
+    found
+}
+
+/// Labels of each metric that is served, and those that the scraper adds.
+fn labels_served(text: &str) -> BTreeMap<String, BTreeSet<String>> {
+    let mut all: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
+    for line in text.lines().filter(|line| !line.starts_with('#')) {
+        let (name, rest) = line.split_at(line.find(['{', ' ']).unwrap());
+        let labels = all.entry(name.to_owned()).or_default();
+        labels.extend(["job", "instance"].map(str::to_owned));
+        // `name="value",…`: what stands before each `="`.
+        let inner = rest.strip_prefix('{').and_then(|rest| rest.split('}').next());
+        let named = inner.unwrap_or_default().split("=\"");
+        let named = named.map(|part| part.rsplit(['"', ',']).next().unwrap_or_default());
+        labels.extend(named.filter(|label| !label.is_empty()).map(str::to_owned));
+    }
+    all
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn alerts_and_dashboard_ask_for_metrics_that_are_served() {
     let (sim, lake) = (Simulator::start(small()).await.unwrap(), Lake::folder());
     let daemon = Plan::new(&sim, &lake)
         .env("TELELAKE_SCHEDULE__CRON", "* * * * * *")
+        .env("TELELAKE_NOTIFY__URL", "http://127.0.0.1:9/hooks")
         .start()
         .await;
     daemon.ended("run", 0).await;
     assert_eq!(daemon.post("/webhooks/teleboss", "{}").await.0, 400);
-    let (status, text) = daemon.get("/metrics").await;
+    assert_eq!(daemon.post("/api/notify-test", "{}").await.0, 502);
+    let unreadable = "telelake_secrets_unreadable{secret=\"webhook.secret\"} 0";
+    let (status, text) = loop {
+        let (status, text) = daemon.get("/metrics").await;
+        if text.contains(unreadable) && text.contains("telelake_pending{") {
+            break (status, text);
+        }
+    };
     assert_eq!(status, 200);
     assert!(text.ends_with("# EOF\n"));
-    let served = served(&text);
+    let (served, labels) = (served(&text), labels_served(&text));
     daemon.kill().await;
     let alerts = documents("prometheus/alerts.yaml");
     let rules = alerts[0]["groups"][0]["rules"].as_array().unwrap();
@@ -94,6 +146,30 @@ async fn alerts_and_dashboard_ask_for_metrics_that_are_served() {
             rule["annotations"]["action"].is_string(),
             "what is to be done? {rule}"
         );
+        for (metric, named) in labels_in(rule["expr"].as_str().unwrap()) {
+            for label in named {
+                let known = labels.get(&metric).is_some_and(|known| known.contains(&label));
+                assert!(known, "{metric} has no label {label}: {:?}", labels.get(&metric));
+            }
+        }
+    }
+    let named = |alert: &str| rules.iter().any(|rule| rule["alert"] == alert);
+    for alert in [
+        "NoSuccess",
+        "RunsNotDone",
+        "NotBuilt",
+        "Paused",
+        "SecretUnreadable",
+        "NotNotified",
+    ] {
+        assert!(named(&format!("Telelake{alert}")), "{alert}");
+    }
+    // The cases that `promtool test rules` evaluates are of alerts that there are.
+    let tests = documents("prometheus/alerts.test.yaml").remove(0);
+    for case in tests["tests"].as_array().unwrap() {
+        for alert in case["alert_rule_test"].as_array().unwrap() {
+            assert!(named(alert["alertname"].as_str().unwrap()), "{alert}");
+        }
     }
     let dashboard: Value = serde_json::from_str(&read("grafana/telelake.json")).unwrap();
     assert!(dashboard["panels"].as_array().unwrap().len() > 10);
@@ -251,7 +327,9 @@ fn both_units_are_equally_confined_and_leave_no_core() {
         assert!(daemon.contains(setting), "{setting}");
     }
     assert!(daemon.contains(format!("MemoryMax={}", MEMORY.trim_end_matches('i')).as_str()));
-    assert!(units[0].contains("SuccessExitStatus=3"));
+    for setting in ["SuccessExitStatus=3", "Type=notify", "kill -HUP $MAINPID"] {
+        assert!(units[0].contains(setting), "{setting}");
+    }
     assert!(read("systemd/telelake-run.timer").contains("Persistent=true"));
 }
 
@@ -373,7 +451,7 @@ async fn the_health_check_asks_the_daemon() {
     ask(format!("0.0.0.0:{port}")).run().await.expect(0);
     daemon.kill().await;
     let dead = ask(address).run().await.expect(1);
-    assert!(dead.stderr.contains("does not answer"), "{}", dead.stderr);
+    assert!(dead.stderr.contains("Connection refused"), "{}", dead.stderr);
     // Somebody else's answer is none of the daemon's.
     let other = sim.base_url();
     let other = other
@@ -381,6 +459,24 @@ async fn the_health_check_asks_the_daemon() {
         .and_then(|rest| rest.split('/').next());
     let refused = ask(other.unwrap().to_owned()).run().await.expect(1);
     assert!(refused.stderr.contains("not the daemon"), "{}", refused.stderr);
+}
+
+#[cfg(unix)]
+#[tokio::test(flavor = "multi_thread")]
+async fn systemd_is_told_when_the_daemon_is_at_work() {
+    let (sim, lake) = (Simulator::start(small()).await.unwrap(), Lake::folder());
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("notify");
+    let socket = tokio::net::UnixDatagram::bind(&path).unwrap();
+    let plan = Plan::new(&sim, &lake).env("NOTIFY_SOCKET", &path.display().to_string());
+    let (daemon, told) = tokio::join!(plan.start(), async {
+        let mut buffer = [0; 100];
+        let length = socket.recv(&mut buffer).await.unwrap();
+        String::from_utf8_lossy(&buffer[..length]).into_owned()
+    });
+    assert_eq!(told.trim(), "READY=1");
+    assert_eq!(daemon.get("/healthz").await.0, 200);
+    daemon.kill().await;
 }
 
 /// What `check` and `webhook install` of root leave must be read by the daemon's user. Without root there is nothing to

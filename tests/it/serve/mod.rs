@@ -2,13 +2,16 @@
 
 mod commands;
 mod deploy;
+mod doors;
 mod hostile;
 mod jobs;
 mod lesson;
 mod page;
 mod page_http;
+mod page_states;
 mod queue;
 mod relay;
+mod secrets;
 mod tell;
 
 use chrono::{TimeDelta, Utc};

@@ -228,3 +228,103 @@ async fn coverage_days_and_runs_are_told_as_status_tells_them() {
     }
     assert_eq!(daemon.stop().await, 0);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_test_message_is_sent_by_command_and_by_request_and_its_outcome_outlives_a_restart() {
+    let (sim, lake) = (Simulator::start(small()).await.unwrap(), Lake::folder());
+    let (base, heard) = listener().await;
+    let (url, ping) = (
+        format!("{base}/hooks/s3cr3t-path"),
+        format!("{base}/ping/s3cr3t-ping"),
+    );
+    let notify = |args: &[&str], url: &str| {
+        Telelake::new(&[&["notify"], args].concat())
+            .lake(&lake)
+            .env("TELELAKE_NOTIFY__URL", url)
+            .env("TELELAKE_NOTIFY__HEARTBEAT_URL", &ping)
+            .run()
+    };
+    let nobody = Telelake::new(&["notify", "--test"])
+        .lake(&lake)
+        .run()
+        .await
+        .expect(2);
+    assert!(
+        nobody.stderr.contains("notify.url: is not set"),
+        "{}",
+        nobody.stderr
+    );
+    let good = notify(&["--test"], &url).await.expect(0);
+    assert!(
+        good.stdout.contains("notify.url: delivered to 127.0.0.1"),
+        "{}",
+        good.stdout
+    );
+    assert!(
+        good.stdout.contains("notify.heartbeat_url: delivered"),
+        "{}",
+        good.stdout
+    );
+    let mut told = take(&heard);
+    told.sort_by(|a, b| b.0.cmp(&a.0));
+    assert_eq!(told.len(), 2, "{told:?}");
+    let message: Value = serde_json::from_str(&told[0].2).unwrap();
+    assert_eq!(message["test"], true);
+    assert!(message["text"].as_str().unwrap().contains("this is a test"));
+
+    let gone = "http://127.0.0.1:9/hooks/s3cr3t-path";
+    let bad = notify(&["--test"], gone).await.expect(4);
+    assert!(
+        bad.stdout.contains("notify.url: NOT delivered to 127.0.0.1")
+            && bad.stdout.contains("could not be reached"),
+        "{}",
+        bad.stdout
+    );
+    // Each process of the lake tells it, and the daemon knows it after its start.
+    let status = Telelake::new(&["status"]).lake(&lake).run().await.expect(0);
+    assert!(
+        status.stdout.contains("notify.url: NOT delivered"),
+        "{}",
+        status.stdout
+    );
+    let check = Telelake::against(&sim, &lake, &["check"]).run().await.expect(0);
+    assert!(
+        check.stdout.contains("WARN  notify.url: NOT delivered"),
+        "{}",
+        check.stdout
+    );
+    take(&heard);
+    let daemon = Plan::new(&sim, &lake)
+        .env("TELELAKE_NOTIFY__URL", &url)
+        .start()
+        .await;
+    let last = daemon.json("/api/notify").await;
+    assert_eq!(
+        last["deliveries"]["notify.url"]["error"], "could not be reached",
+        "{last}"
+    );
+    assert_eq!(last["deliveries"]["notify.heartbeat_url"]["status"], 200);
+    let failed = "telelake_notified{target=\"notify.url\"}";
+    assert_eq!(daemon.metric(failed).await, 0.0);
+    let (status, text) = daemon.post("/api/notify-test", "{}").await;
+    assert_eq!(status, 200, "{text}");
+    assert_eq!(take(&heard).len(), 1);
+    assert_eq!(daemon.metric(failed).await, 1.0);
+    let last = daemon.json("/api/notify").await;
+    assert_eq!(last["deliveries"]["notify.url"]["delivered"], true, "{last}");
+    for said in [
+        last.to_string(),
+        text,
+        daemon.log(),
+        bad.stdout,
+        status_of(&lake).await,
+    ] {
+        assert!(!said.contains("s3cr3t-"), "{said}");
+    }
+    daemon.kill().await;
+}
+
+/// What the lake keeps of notifications.
+async fn status_of(lake: &Lake) -> String {
+    String::from_utf8(lake.get("_telelake/notify.json").await.to_vec()).unwrap()
+}

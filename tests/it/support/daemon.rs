@@ -28,6 +28,15 @@ impl Plan {
             .env("TELELAKE_WEBHOOK__SECRET", "s3cr3t-of-all")
     }
 
+    /// A daemon on a free port of loopback, with no schedule, and all else in a file.
+    pub fn configured(lake: &Lake, file: &std::path::Path) -> Self {
+        let file = file.display().to_string();
+        let command = Telelake::new(&["--config", &file, "--log-format", "json", "serve"]).lake(lake);
+        Self(command)
+            .env("TELELAKE_SERVE__LISTEN", "127.0.0.1:0")
+            .env("TELELAKE_SCHEDULE__CRON", "[]")
+    }
+
     pub fn env(self, name: &str, value: &str) -> Self {
         Self(self.0.env(name, value))
     }
@@ -159,11 +168,26 @@ impl Daemon {
             * 1024
     }
 
+    /// Sends a signal by its name.
+    pub fn signal(&self, name: &str) {
+        let id = self.child.id().unwrap().to_string();
+        let sent = std::process::Command::new("kill").args([name, &id]).status();
+        assert!(sent.unwrap().success());
+    }
+
+    /// Waits for a line of the audit; `object` is a part of it.
+    pub async fn audited(&self, action: &str, object: &str) -> Value {
+        self.logged(|line| {
+            line["audit"] == true
+                && line["action"] == action
+                && line["object"].as_str().unwrap_or_default().contains(object)
+        })
+        .await
+    }
+
     /// SIGTERM, and the exit status.
     pub async fn stop(mut self) -> i32 {
-        let id = self.child.id().unwrap().to_string();
-        let sent = std::process::Command::new("kill").args(["-TERM", &id]).status();
-        assert!(sent.unwrap().success());
+        self.signal("-TERM");
         let status = tokio::time::timeout(PATIENCE, self.child.wait()).await;
         status.expect("it does not stop").unwrap().code().unwrap()
     }
