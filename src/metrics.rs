@@ -57,6 +57,13 @@ pub struct ApiLabels {
     pub status: String,
 }
 
+/// Of a loop of the daemon.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct LoopLabels {
+    /// `runs`, `events`, `clock`, `imports`, `passing`, `health`, `look_around`.
+    pub name: &'static str,
+}
+
 /// What was asked of the API.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub struct EndpointLabels {
@@ -186,6 +193,8 @@ pub struct Metrics {
     pub served: Family<ServedLabels, Counter>,
     /// Whether the daemon is ready: 1 or 0.
     pub ready: Gauge,
+    /// Turns of the daemon's loops.
+    pub loop_turns: Family<LoopLabels, Counter>,
 }
 
 const FAST: [f64; 10] = [0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 5.0, 30.0];
@@ -231,6 +240,7 @@ impl Metrics {
             meta_waiting: Gauge::default(),
             served: Family::default(),
             ready: Gauge::default(),
+            loop_turns: Family::default(),
         };
         all.register();
         all
@@ -271,9 +281,15 @@ impl Metrics {
         r.register("meta_waiting", "Payloads of lesson data that wait to be passed on", self.meta_waiting.clone());
         r.register("served", "Answers of the daemon, by route and status", self.served.clone());
         r.register("ready", "Whether the daemon is ready: store in reach, token accepted, last run not in vain", self.ready.clone());
+        r.register("loop_turns", "Turns of the daemon's loops, by loop: one that is idle makes next to none", self.loop_turns.clone());
         let build = Family::<Build, Gauge>::default();
         build.get_or_create(&Build { version: env!("CARGO_PKG_VERSION") }).set(1);
         r.register("build_info", "The program's version", build);
+    }
+
+    /// Counts a turn of one of the daemon's loops.
+    pub fn turned(&self, name: &'static str) {
+        self.loop_turns.get_or_create(&LoopLabels { name }).inc();
     }
 
     /// All of it in OpenMetrics' text.

@@ -152,6 +152,7 @@ fn day(start: DateTime<Utc>, calls: usize) -> (Manifest, BTreeMap<String, Bytes>
                 participants: None,
                 shortfall: None,
                 of: None,
+                put_aside: false,
             }),
         };
         let call = CallEntry {

@@ -267,7 +267,9 @@ impl<'m> Day<'m> {
     /// Adds a call's JSON report to the tables; none where it is no JSON.
     fn add_report(&mut self, id: &str, call: &CallEntry, bytes: &[u8]) -> Result<Option<Fed>> {
         let text = Text::new(bytes);
-        let Ok((report, repairs)) = inspect::parse(&text) else {
+        let parsed = inspect::parse(&text).ok();
+        let parsed = parsed.filter(|(report, _)| !inspect::is_crowded(self.mapping, report));
+        let Some((report, repairs)) = parsed else {
             self.notes.unreadable.push(id.to_owned());
             self.judge(id, call, ReportFormat::Json, Some(Shortfall::Unreadable), None);
             return Ok(None);

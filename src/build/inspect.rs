@@ -1,6 +1,7 @@
 //! A first look at a report: whether it is one, and whether it says anything. Pure; called when a report is landed.
 
 use super::cell::Cell;
+use super::file::Source;
 use super::mapping::Mapping;
 use super::node::Node;
 use super::notes::Notes;
@@ -16,6 +17,8 @@ pub struct Inspection {
     pub object: bool,
     /// Whether it is `{}`, `[]` or `null`.
     pub empty: bool,
+    /// Whether it has more rows than any call's: then no row was looked at.
+    pub crowded: bool,
     /// The participants where the mapping expects them; none where the report has no such place.
     pub participants: Option<u64>,
     /// The people that the mapping finds.
@@ -46,7 +49,8 @@ impl std::error::Error for NotJson {}
 pub fn inspect(json: &[u8], mapping: &Mapping) -> Result<Inspection, NotJson> {
     let text = Text::new(json);
     let (report, _) = parse(&text)?;
-    let plan = mapping.plan("participants");
+    let crowded = is_crowded(mapping, &report);
+    let plan = mapping.plan("participants").filter(|_| !crowded);
     let found = plan.and_then(|plan| Some((rows::count(plan, &report)?, plan, People::of(&plan.table)?)));
     let settled = found.map(|(_, plan, people)| {
         let template = vec![Cell::Null; plan.table.columns.len()];
@@ -62,8 +66,26 @@ pub fn inspect(json: &[u8], mapping: &Mapping) -> Result<Inspection, NotJson> {
             Node::List(elements) => elements.is_empty(),
             value => value.is_null(),
         },
+        crowded,
         participants: settled.as_ref().map(|settled| settled.rows.len() as u64),
         turnout: settled.map(|settled| settled.turnout).unwrap_or_default(),
+    })
+}
+
+/// Participants of a report: many times those of any call. A row takes some 2 KB of memory, whatever it says.
+pub const MOST_PARTICIPANTS: u64 = 100_000;
+/// Rows of a report for any other table.
+pub const MOST_ROWS: u64 = 1_000_000;
+
+/// Whether a report has more rows for a table than any call's.
+pub(super) fn is_crowded(mapping: &Mapping, report: &Node<'_>) -> bool {
+    let mut plans = mapping.tables.iter().filter(|plan| plan.source == Source::Report);
+    plans.any(|plan| {
+        let most = match &*plan.table.name {
+            "participants" => MOST_PARTICIPANTS,
+            _ => MOST_ROWS,
+        };
+        rows::count(plan, report).is_some_and(|rows| rows > most)
     })
 }
 
@@ -102,6 +124,19 @@ mod tests {
         );
         assert_eq!(bad.map(|it| it.participants), Ok(Some(1)));
         assert!(look(&"[".repeat(100_000)).is_err());
+    }
+
+    #[test]
+    fn a_report_with_more_rows_than_any_calls_is_told_before_they_are_made() {
+        let mapping = Mapping::builtin().expect("mapping");
+        let most = usize::try_from(MOST_PARTICIPANTS).expect("a number");
+        let look = |people: usize| {
+            let text = format!(r#"{{"participants": [{}]}}"#, vec!["1"; people].join(","));
+            inspect(text.as_bytes(), &mapping).expect("JSON")
+        };
+        assert!(!look(most).crowded);
+        let crowded = look(most + 1);
+        assert_eq!((crowded.crowded, crowded.participants), (true, None));
     }
 
     proptest! {

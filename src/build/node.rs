@@ -38,6 +38,8 @@ pub(super) struct Object<'v>(Vec<(Cow<'v, str>, Node<'v>)>);
 
 impl<'v> Object<'v> {
     fn new(mut fields: Vec<(Cow<'v, str>, Node<'v>)>) -> Self {
+        // A report has hundreds of thousands of objects: room to grow in each would be most of its memory.
+        fields.shrink_to_fit();
         if fields.len() > SMALL {
             // The sort is stable: the last of equal names comes first when read from the end.
             fields.reverse();

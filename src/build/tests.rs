@@ -43,6 +43,7 @@ pub(super) fn landing(status: Status, key: Option<&str>, reason: Option<&str>) -
             participants: None,
             shortfall: None,
             of: None,
+            put_aside: false,
         }),
     }
 }

@@ -105,6 +105,7 @@ mod tests {
                 participants: Some(2),
                 shortfall,
                 of: None,
+                put_aside: false,
             }),
         }
     }

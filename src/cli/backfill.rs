@@ -1,13 +1,16 @@
 //! `backfill`: any range of dates, on demand.
 
+use std::io::IsTerminal;
+
 use chrono::NaiveDate;
 use clap::ValueEnum;
 
 use super::{Context, LogFormat, dates, output, run};
-use crate::export::{Exporter, Job, Only, Plan};
+use crate::config::Config;
+use crate::export::{Exporter, Job, Only, Outline, Plan};
 use crate::printable::escaped;
 use crate::store;
-use crate::{ExitStatus, Result};
+use crate::{Error, ErrorKind, ExitStatus, Result};
 
 /// Any range of dates: lists again, and lands what is new or changed
 #[derive(Debug, clap::Args)]
@@ -33,6 +36,9 @@ pub struct Args {
     /// Print the plan and change nothing: days, calls, requests, bytes of recordings, table files to be replaced
     #[arg(long)]
     dry_run: bool,
+    /// Do not ask before a backfill of more than 400 days
+    #[arg(long)]
+    yes: bool,
 }
 
 #[derive(Debug, Clone, Copy, ValueEnum)]
@@ -57,6 +63,7 @@ pub(super) async fn run(context: &Context, args: Args) -> Result<ExitStatus> {
         ..Job::over("backfill", args.from, args.to)
     };
     if !args.dry_run {
+        confirm(&config, &job, args.yes).await?;
         let summary = run::export(context, config, &job).await?;
         return run::report(context, &summary);
     }
@@ -82,6 +89,37 @@ pub(super) async fn run(context: &Context, args: Args) -> Result<ExitStatus> {
     } else {
         ExitStatus::Partial
     })
+}
+
+/// Shows the plan of a long backfill and asks whether it is meant.
+async fn confirm(config: &Config, job: &Job, yes: bool) -> Result<()> {
+    let days = dates::count(job.from, job.to);
+    if days <= dates::CONFIRM_ABOVE {
+        return Ok(());
+    }
+    config.require_token()?;
+    let store = store::open(&config.store).await?;
+    let outline = Outline::of(config, &*store, job).await?;
+    eprintln!("{}", outline.for_people());
+    let wrong = |message: String| Error::new(ErrorKind::Usage, "backfill", message);
+    if yes {
+        return Ok(());
+    }
+    if !(std::io::stdin().is_terminal() && std::io::stderr().is_terminal()) {
+        let message = format!(
+            "{days} days are more than {} and were not confirmed",
+            dates::CONFIRM_ABOVE
+        );
+        return Err(wrong(message).hint("add --yes if that is meant; --dry-run says what it would do"));
+    }
+    eprint!("go on? [y/N] ");
+    let mut answer = String::new();
+    let read =
+        tokio::task::spawn_blocking(move || std::io::stdin().read_line(&mut answer).map(|_| answer)).await;
+    match read {
+        Ok(Ok(answer)) if matches!(answer.trim().to_lowercase().as_str(), "y" | "yes") => Ok(()),
+        _ => Err(wrong("not confirmed: nothing was done".into())),
+    }
 }
 
 fn for_people(plan: &Plan) -> String {

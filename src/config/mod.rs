@@ -169,6 +169,8 @@ pub struct Export {
     pub give_up: Duration,
     /// A mapping file laid over the built-in one.
     pub mapping: String,
+    /// The memory that reports may take while they are read.
+    pub memory: Bytes,
 }
 
 impl Default for Export {
@@ -179,6 +181,7 @@ impl Default for Export {
             lookback_days: 3,
             give_up: Duration::from_secs(14 * 24 * 3600),
             mapping: String::new(),
+            memory: Bytes::mebibytes(1024),
         }
     }
 }

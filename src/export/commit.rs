@@ -101,10 +101,9 @@ pub(super) fn has_open_items(config: &Config, manifest: &Manifest) -> bool {
     manifest.missed.is_open()
         || manifest.calls.values().any(|call| {
             call.pending.is_some()
-                || call
-                    .reports
-                    .iter()
-                    .any(|(format, landing)| config.export.reports.contains(format) && open(landing.status))
+                || call.reports.iter().any(|(format, landing)| {
+                    config.export.reports.contains(format) && open(landing.status) && !landing.is_put_aside()
+                })
         })
         || (config.export.recordings && manifest.records.values().any(|record| open(record.file.status)))
 }

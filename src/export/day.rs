@@ -13,6 +13,7 @@ use tokio::time::{Duration, Instant};
 use tracing::Instrument;
 
 use super::land::{self, ReportAsk, ReportResult};
+use super::memory::Kept;
 use super::recording::{self, RecordAsk, RecordResult};
 use super::summary::{DayReport, Problem};
 use super::walk::{self, Asked, DayWork};
@@ -26,17 +27,15 @@ use crate::{Error, ErrorKind, Result};
 
 /// How often landed work is written down while a day is long, so that a kill loses little.
 const CHECKPOINT: Duration = Duration::from_secs(10);
-/// Fresh reports kept in memory for the build; what is beyond is read back from the store.
-const FRESH_BYTES: usize = 64 * 1024 * 1024;
+/// Reports that were just landed, by key: kept for the build while there is room, else read back from the store.
+pub(super) type Fresh = HashMap<String, (Bytes, Kept)>;
 
 /// A day in work.
 pub(super) struct Day {
     pub manifest: Manifest,
     /// What the store holds.
     pub stored: Option<(Manifest, Version)>,
-    /// Reports that were just landed, by key.
-    pub fresh: HashMap<String, Bytes>,
-    fresh_bytes: usize,
+    pub fresh: Fresh,
     pub report: DayReport,
     /// Whether there is a marker that says the day is open.
     pub marked: bool,
@@ -187,7 +186,6 @@ impl Day {
             manifest,
             stored,
             fresh: HashMap::new(),
-            fresh_bytes: 0,
             report: DayReport::default(),
             marked: false,
             claims: Vec::new(),
@@ -287,9 +285,8 @@ impl Day {
     fn take_report(&mut self, context: &Context, mut result: ReportResult) {
         if let (Some(bytes), Some(landed)) = (result.fresh, result.landing.landed.as_ref()) {
             self.report.counts.reports_landed += 1;
-            self.fresh_bytes += bytes.len();
-            if self.fresh_bytes <= FRESH_BYTES {
-                self.fresh.insert(landed.key.clone(), bytes);
+            if let Some(room) = context.memory.keep(bytes.len() as u64) {
+                self.fresh.insert(landed.key.clone(), (bytes, room));
             }
         }
         self.report.warnings.extend(result.warning);
@@ -333,6 +330,15 @@ impl Day {
         let (date, space) = (self.manifest.date, self.manifest.space_id.as_str());
         for (id, entry) in &self.manifest.calls {
             for (format, landing) in &entry.reports {
+                let named = |kind: &str, why: &str| {
+                    let message = format!("{} report: {why}", format.as_str());
+                    let problem = Problem::new(kind, message).on(date, space);
+                    problem.room(&entry.room_id).call(id)
+                };
+                if landing.is_put_aside() {
+                    let why = landing.reason.as_deref().unwrap_or_default();
+                    self.report.failed.push(named("report_failed", why));
+                }
                 // What can't be read at all is named by the build.
                 let Some(lack) = landing
                     .shortfall()
@@ -340,9 +346,7 @@ impl Day {
                 else {
                     continue;
                 };
-                let message = format!("{} report: {}", format.as_str(), lack.reason());
-                let problem = Problem::new("report_pending", message).on(date, space);
-                self.report.pending.push(problem.room(&entry.room_id).call(id));
+                self.report.pending.push(named("report_pending", lack.reason()));
             }
         }
     }

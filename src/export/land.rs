@@ -6,8 +6,9 @@ use bytes::Bytes;
 use chrono::NaiveDate;
 use sha2::{Digest, Sha256};
 
-use super::Context;
+use super::attempts::{self, DIED_TWICE, Trial};
 use super::summary::Problem;
+use super::{Context, memory};
 use crate::build;
 use crate::build::Turnout;
 use crate::config::ReportFormat;
@@ -95,7 +96,7 @@ pub(super) fn call_state(entry: &CallEntry) -> String {
 
 /// Whether a report is to be asked for.
 pub(super) fn is_due(entry: &CallEntry, landing: &Landing, force: bool) -> bool {
-    if entry.pending.is_some() {
+    if entry.pending.is_some() || (landing.is_put_aside() && !force) {
         return false;
     }
     let current = landing
@@ -224,14 +225,36 @@ fn refuse(ask: &ReportAsk, error: &Error, result: &mut ReportResult) {
     };
 }
 
+/// Reads a report, within the memory that reports may take. One that two processes have died of is not read.
 async fn judge(context: &Arc<Context>, ask: &ReportAsk, bytes: Bytes) -> Verdict {
     // Also a workbook that was asked for comes as `{}` where there is nothing to tell.
     if bytes.is_empty() || bytes.trim_ascii() == b"{}" {
         return Verdict::Empty;
     }
-    if ask.format == ReportFormat::Xlsx {
-        return judge_workbook(context, ask, bytes).await;
+    let reserved = context.memory.reserve(memory::need(ask.format, &bytes)).await;
+    let attempt = if reserved.is_risky {
+        let key = key::report(ask.date, &ask.space, &ask.call, ask.format);
+        match attempts::begin(context, &key).await {
+            Ok(Trial::Go(attempt)) => Some(attempt),
+            Ok(Trial::DiedTwice) => return Verdict::Bad(DIED_TWICE.into()),
+            Err(error) => return Verdict::Bad(format!("not read: {}", error.message())),
+        }
+    } else {
+        None
+    };
+    let verdict = match ask.format {
+        ReportFormat::Json => judge_json(context, ask, bytes).await,
+        ReportFormat::Xlsx => judge_workbook(context, ask, bytes).await,
+    };
+    if let Some(attempt) = attempt
+        && let Err(error) = attempt.end(context).await
+    {
+        tracing::debug!(%error, "the note of a large report is left");
     }
+    verdict
+}
+
+async fn judge_json(context: &Arc<Context>, ask: &ReportAsk, bytes: Bytes) -> Verdict {
     let _permit = context.inspections.acquire().await;
     let context = Arc::clone(context);
     let inspecting = tokio::task::spawn_blocking(move || {
@@ -248,6 +271,11 @@ async fn judge(context: &Arc<Context>, ask: &ReportAsk, bytes: Bytes) -> Verdict
     };
     match inspected {
         Ok(Ok(report)) if report.empty => Verdict::Empty,
+        Ok(Ok(report)) if report.crowded => Verdict::Bad(format!(
+            "the report has more rows than any call's: over {} participants, or over {} of another kind",
+            build::MOST_PARTICIPANTS,
+            build::MOST_ROWS
+        )),
         Ok(Ok(report)) if !report.object => Verdict::Bad("the report is no JSON object".into()),
         Ok(Ok(report)) => verdict(ask, &report.turnout, report.participants),
         Ok(Err(why)) => Verdict::Bad(format!("the report is {why}")),
@@ -367,7 +395,11 @@ async fn keep(
     result: &mut ReportResult,
 ) {
     let sha256 = hex::encode(Sha256::digest(&bytes));
+    let put_aside = matches!(&verdict, Verdict::Bad(why) if why == DIED_TWICE);
     let Some(answer) = weigh(ask, verdict, &sha256, result) else {
+        if let Some(landed) = result.landing.landed.as_mut().filter(|_| put_aside) {
+            landed.put_aside = true;
+        }
         return;
     };
     let key = key::report(ask.date, &ask.space, &ask.call, ask.format);
@@ -408,6 +440,7 @@ async fn keep(
             participants,
             shortfall,
             of: Some(ask.of.clone()),
+            put_aside,
         }),
     };
     if usable {
@@ -456,6 +489,7 @@ mod tests {
                     participants: Some(participants),
                     shortfall,
                     of: Some(if is_current { "state" } else { "earlier" }.into()),
+                    put_aside: false,
                 }),
             },
         );

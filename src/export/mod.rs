@@ -4,6 +4,7 @@
 //! bounded by a window's listing and the days in work. In each window the listing is drained before slow work begins;
 //! then days are worked on beside one another, each one whole: see `day`.
 
+mod attempts;
 mod builders;
 mod catalog;
 mod commit;
@@ -19,6 +20,7 @@ mod lease;
 mod lessons;
 mod margin;
 mod meetings;
+mod memory;
 mod meta;
 mod nights;
 mod noted;

@@ -93,6 +93,11 @@ mod tests {
         let now = "2026-11-22T10:00:00Z";
         past.run("run", "2026-11-22T02:00:00Z", "2026-11-21", "nothing")
             .await;
+        let kill = |run: &mut serde_json::Value| run["finished_at"] = serde_json::Value::Null;
+        past.put("run", "2026-11-22T03:00:00Z", "2026-11-21", "running", kill)
+            .await;
+        past.run("run", "2026-11-22T04:00:00Z", "2026-11-21", "cancelled")
+            .await;
         let stop = |run: &mut serde_json::Value| run["interrupted"] = true.into();
         past.put("run", "2026-11-21T02:00:00Z", "2026-11-20", "partial", stop)
             .await;

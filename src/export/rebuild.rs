@@ -16,7 +16,7 @@ use super::workshop::Workshop;
 use super::{Job, Phase, Progress, catalog, meta, tables};
 use crate::config::{Config, ReportFormat};
 use crate::lake::key;
-use crate::lake::manifest::Manifest;
+use crate::lake::manifest::{Landing, Manifest};
 use crate::store::Store;
 use crate::{Error, ErrorKind, Result};
 
@@ -164,6 +164,12 @@ async fn build(workshop: &Arc<Workshop>, key: &str) -> Result<DayReport> {
         return Ok(DayReport::default());
     };
     let mut day = Day::stored(manifest, version);
+    let reports = day
+        .manifest
+        .calls
+        .values_mut()
+        .flat_map(|call| call.reports.values_mut());
+    reports.for_each(Landing::take_up_again);
     tables::build_again(workshop, &mut day).await?;
     let counts = &mut day.report.counts;
     counts.days = 1;

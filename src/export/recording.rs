@@ -135,6 +135,7 @@ pub(super) async fn copy(context: &Arc<Context>, ask: RecordAsk) -> RecordResult
                 participants: None,
                 shortfall: None,
                 of: Some(ask.of),
+                put_aside: false,
             };
             result.landing = Landing {
                 status: Status::Done,

@@ -721,3 +721,63 @@ impl Problem {
         )
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn ended(landed: u64, error: Option<ErrorKind>) -> Summary {
+        let date = "2026-11-22".parse().expect("date");
+        let now = Utc::now();
+        let mut summary = Summary::new(&Job::over("run", date, date), Tz::UTC, now);
+        summary.counts.reports_landed = landed;
+        let error = error.map(|kind| Error::new(kind, "token", "is refused"));
+        summary.finish(now, 0, false, error.as_ref());
+        summary
+    }
+
+    #[test]
+    fn a_run_that_landed_something_did_not_do_nothing_whatever_ended_it() {
+        for kind in [
+            ErrorKind::Unauthorized,
+            ErrorKind::Server,
+            ErrorKind::StoreUnavailable,
+            ErrorKind::Internal,
+        ] {
+            let some = ended(62, Some(kind));
+            assert_eq!(
+                (some.outcome, some.status()),
+                (Outcome::Partial, ExitStatus::Partial)
+            );
+            assert!(!some.for_people().contains("NOTHING"), "{}", some.for_people());
+            let none = ended(0, Some(kind));
+            assert_eq!(none.outcome, Outcome::Nothing, "{kind:?}");
+            assert!(none.for_people().contains("NOTHING DONE"));
+        }
+        assert_eq!(ended(0, None).outcome, Outcome::Done);
+    }
+
+    #[test]
+    fn the_cause_is_the_cancellation_then_the_error_then_what_failed_most() {
+        let mut run = ended(0, None);
+        assert_eq!(run.cause_of(None), None);
+        for (kind, room) in [
+            ("room_failed", "a"),
+            ("report_failed", "b"),
+            ("report_failed", "c"),
+        ] {
+            run.failed.push(Problem::new(kind, "403").room(room));
+        }
+        assert_eq!(
+            run.cause_of(None).as_deref(),
+            Some("2 × report_failed, first: room b: 403")
+        );
+        let run = ended(62, Some(ErrorKind::Unauthorized));
+        assert_eq!(run.cause_of(None).as_deref(), Some("token: is refused"));
+        let by = StopReason::Cancelled("session from 10.0.0.7".into());
+        assert_eq!(
+            run.cause_of(Some(&by)).as_deref(),
+            Some("cancelled by session from 10.0.0.7")
+        );
+    }
+}

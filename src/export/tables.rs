@@ -7,18 +7,21 @@ use std::sync::Arc;
 use bytes::Bytes;
 use chrono::{DateTime, Utc};
 use futures_util::StreamExt;
-use tokio::sync::mpsc;
+use tokio::sync::{Semaphore, mpsc, oneshot};
 use tokio::time::Duration;
 
+use super::attempts::{self, DIED_TWICE, Trial};
 use super::commit::{commit, is_blank, is_open};
-use super::day::Day;
+use super::day::{Day, Fresh};
 use super::lessons::DayId;
+use super::memory::{self, Reserved};
 use super::noted::{self, Noted};
 use super::place::Place;
 use super::summary::Problem;
 use super::workshop::Workshop;
 use crate::build::meta::Meta;
 use crate::build::{self, Attendance, BuiltDay, FirstCalls, TableFile};
+use crate::config::ReportFormat;
 use crate::lake::key;
 use crate::lake::manifest::{Built, Landing, Manifest};
 use crate::metrics::METRICS;
@@ -31,8 +34,9 @@ const COMMITS: u32 = 10;
 const FIRST_PAUSE: Duration = Duration::from_millis(200);
 /// The longest one.
 const LONGEST_PAUSE: Duration = Duration::from_secs(10);
-/// Reports read ahead of the build.
+/// Reports read ahead of the build, and their bytes at most.
 const READ_AHEAD: usize = 8;
+const READ_AHEAD_BYTES: u32 = 8 << 20;
 
 /// Builds what has changed and commits the day.
 ///
@@ -421,8 +425,15 @@ pub(super) async fn build_only(
     Ok(built.tables.into_iter().chain(attendance.file).collect())
 }
 
-/// Runs the pure build on a thread of its own, fed with reports in the tables' order. What it finds reports to be is then
-/// what the manifest says.
+/// A report on its way to the build.
+struct Fed {
+    report: Result<(String, ReportFormat, Bytes)>,
+    /// The memory that reading it takes, and who waits for it to be read: both are dropped before the next one is taken.
+    held: Option<(Reserved, oneshot::Sender<()>)>,
+}
+
+/// Runs the pure build, again without the reports that turn out to be put aside. What it finds reports to be is then what
+/// the manifest says.
 async fn run_build(
     context: &Arc<Workshop>,
     day: &mut Day,
@@ -431,12 +442,38 @@ async fn run_build(
     firsts: FirstCalls,
 ) -> Result<BuiltDay> {
     let fresh = std::mem::take(&mut day.fresh);
-    let manifest = Arc::new(day.manifest.clone());
-    let (sender, receiver) = mpsc::channel(READ_AHEAD);
-    let (of_build, for_build, meta) = (Arc::clone(context), Arc::clone(&manifest), meta.clone());
+    loop {
+        let manifest = Arc::new(day.manifest.clone());
+        let (built, fed) = run_once(context, &manifest, &fresh, meta, checked_at, &firsts).await;
+        if let Some((call, format)) = fed? {
+            let entry = day.manifest.calls.get_mut(&call);
+            if let Some(landing) = entry.and_then(|entry| entry.reports.get_mut(&format)) {
+                landing.put_aside(DIED_TWICE);
+            }
+            continue;
+        }
+        let built = built?;
+        for correction in &built.corrections {
+            correction.apply(&mut day.manifest);
+        }
+        return Ok(built);
+    }
+}
+
+/// Runs the pure build on a thread of its own, fed with reports in the tables' order. Also gives the report that is to
+/// be put aside, if one is: then there is no build.
+async fn run_once(
+    context: &Arc<Workshop>,
+    manifest: &Arc<Manifest>,
+    fresh: &Fresh,
+    meta: &Meta,
+    checked_at: DateTime<Utc>,
+    firsts: &FirstCalls,
+) -> (Result<BuiltDay>, Result<Option<ReportId>>) {
+    let (sender, receiver) = mpsc::channel(1);
+    let (of_build, for_build) = (Arc::clone(context), Arc::clone(manifest));
+    let (meta, firsts) = (meta.clone(), firsts.clone());
     let building = context.builders.run(move || {
-        let mut receiver = receiver;
-        let reports = std::iter::from_fn(move || receiver.blocking_recv());
         let started = std::time::Instant::now();
         let built = build::build_day_knowing(
             &firsts,
@@ -445,39 +482,88 @@ async fn run_build(
             of_build.store.url(),
             checked_at,
             &meta,
-            reports,
+            received(receiver),
         );
         METRICS.build_seconds.observe(started.elapsed().as_secs_f64());
         built
     });
-    let due = build::due_reports(&manifest).into_iter();
-    let keys: Vec<_> = due
-        .map(|(call, format, landed)| (call.to_owned(), format, landed.key.clone()))
+    tokio::join!(building, feed(context, manifest, fresh, sender))
+}
+
+/// The reports as they come. What is held for each is dropped before the next one is waited for.
+fn received(
+    mut receiver: mpsc::Receiver<Fed>,
+) -> impl Iterator<Item = Result<(String, ReportFormat, Bytes)>> {
+    let mut held = None;
+    std::iter::from_fn(move || {
+        drop(held.take());
+        let fed = receiver.blocking_recv()?;
+        held = fed.held;
+        Some(fed.report)
+    })
+}
+
+/// A report of a day: its call and format.
+type ReportId = (String, ReportFormat);
+
+/// Reads the reports that a build waits for, some ahead, and hands each over when there is memory for it. Gives the one
+/// that is to be put aside, if one is.
+///
+/// # Errors
+/// Of the store, about the notes of large reports. Of a report that can't be had, the build tells.
+async fn feed(
+    context: &Workshop,
+    manifest: &Manifest,
+    fresh: &Fresh,
+    sender: mpsc::Sender<Fed>,
+) -> Result<Option<ReportId>> {
+    let ahead = Semaphore::new(READ_AHEAD_BYTES as usize);
+    let due = build::due_reports(manifest).into_iter();
+    let due: Vec<_> = due
+        .map(|(call, format, landed)| (call.to_owned(), format, landed.key.clone(), landed.bytes))
         .collect();
-    let mut reports = futures_util::stream::iter(keys)
-        .map(|(call, format, key)| {
-            let bytes = fresh.get(&key).cloned();
+    let mut reports = futures_util::stream::iter(due)
+        .map(|(call, format, key, bytes)| {
+            let (kept, ahead) = (fresh.get(&key).map(|(bytes, _)| bytes.clone()), &ahead);
             async move {
-                match bytes {
-                    Some(bytes) => Ok((call, format, bytes)),
-                    None => Ok((call, format, context.store.read(&key).await?)),
-                }
+                let bytes = u32::try_from(bytes).unwrap_or(u32::MAX).min(READ_AHEAD_BYTES);
+                // In order: the first of those that wait is the first that is handed over.
+                let permit = ahead.acquire_many(bytes).await;
+                let bytes = match kept {
+                    Some(bytes) => Ok(bytes),
+                    None => context.store.read(&key).await,
+                };
+                (call, format, key, bytes, permit)
             }
         })
         .buffered(READ_AHEAD);
-    let feeding = async move {
-        while let Some(report) = reports.next().await {
-            // The build ends early only on an error of its own, which is told by itself.
-            if sender.send(report).await.is_err() {
-                break;
+    while let Some((call, format, key, bytes, permit)) = reports.next().await {
+        let (mut held, mut reading) = (None, None);
+        if let Ok(bytes) = &bytes {
+            let reserved = context.memory.reserve(memory::need(format, bytes)).await;
+            let (taken, is_read) = oneshot::channel();
+            if reserved.is_risky {
+                match attempts::begin(context, &key).await? {
+                    Trial::Go(attempt) => reading = Some((attempt, is_read)),
+                    Trial::DiedTwice => return Ok(Some((call, format))),
+                }
             }
+            held = Some((reserved, taken));
         }
-    };
-    let built = tokio::join!(building, feeding).0?;
-    for correction in &built.corrections {
-        correction.apply(&mut day.manifest);
+        let report = bytes.map(|bytes| (call, format, bytes));
+        // The build ends early only on an error of its own, which is told by itself.
+        let is_over = sender.send(Fed { report, held }).await.is_err();
+        if let Some((attempt, is_read)) = reading {
+            // It is told by being dropped.
+            is_read.await.ok();
+            attempt.end(context).await?;
+        }
+        if is_over {
+            break;
+        }
+        drop(permit);
     }
-    Ok(built)
+    Ok(None)
 }
 
 /// Writes a table when it differs from what the store holds.

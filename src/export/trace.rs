@@ -159,3 +159,83 @@ impl Summary {
         self
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use chrono_tz::Tz;
+    use tokio_util::sync::CancellationToken;
+
+    use super::super::{Job, read_run};
+    use super::*;
+    use crate::config::Config;
+    use crate::store::Store;
+    use crate::store::folder::FolderStore;
+
+    fn summary(now: DateTime<Utc>) -> Summary {
+        let date = now.date_naive();
+        Summary::new(&Job::over("run", date, date), Tz::UTC, now)
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_run_is_written_down_at_once_gives_signs_of_life_and_is_replaced_at_its_end() {
+        let folder = tempfile::tempdir().expect("folder");
+        let url = format!("file://{}", folder.path().display());
+        let store: Arc<dyn Store> = Arc::new(FolderStore::open(&url).expect("store"));
+        let (stop, now) = (CancellationToken::new(), Utc::now());
+        let workshop = Workshop::new(Config::default(), Arc::clone(&store), Arc::default(), stop, now);
+        let workshop = workshop.expect("workshop");
+        let mut summary = summary(now);
+        let seen = async || {
+            let run = read_run(&*store, &summary.id, Utc::now()).await;
+            run.expect("read").expect("a summary")
+        };
+        let trace = Trace::begin(&workshop, &summary).await;
+        let first = store.get(&key::run(&summary.id)).await.expect("object").bytes;
+        assert_eq!(first.len(), RESERVE, "its space is there for the last one");
+        assert_eq!(
+            (seen().await.outcome, seen().await.heartbeat_at),
+            (Outcome::Running, None)
+        );
+        trace
+            .during(tokio::time::sleep(BEAT * 2 + Duration::from_secs(1)))
+            .await;
+        assert!(seen().await.heartbeat_at.is_some());
+        summary.finish(Utc::now(), workshop.writes(), false, None);
+        trace.end(&mut summary).await;
+        let last = read_run(&*store, &summary.id, Utc::now())
+            .await
+            .expect("read")
+            .expect("a summary");
+        assert_eq!((last.outcome, last.counts.writes), (Outcome::Done, 0));
+    }
+
+    #[test]
+    fn a_run_of_a_silent_or_missing_process_was_killed() {
+        let now = Utc::now();
+        let of = |age: TimeDelta, change: fn(&mut Summary)| {
+            let mut run = summary(now - age);
+            change(&mut run);
+            run.seen_at(now).outcome
+        };
+        let far: fn(&mut Summary) = |run| run.process.host = "elsewhere".into();
+        assert_eq!(of(TimeDelta::zero(), far), Outcome::Running);
+        assert_eq!(of(SILENCE, far), Outcome::Running);
+        assert_eq!(of(SILENCE + TimeDelta::seconds(1), far), Outcome::Killed);
+        let alive: fn(&mut Summary) = |run| {
+            run.process.host = "elsewhere".into();
+            run.heartbeat_at = Some(Utc::now());
+        };
+        assert_eq!(of(TimeDelta::days(1), alive), Outcome::Running);
+        assert_eq!(
+            of(TimeDelta::zero(), |_| {}),
+            Outcome::Killed,
+            "nobody does it here"
+        );
+        assert_eq!(
+            of(TimeDelta::days(9), |run| run.outcome = Outcome::Partial),
+            Outcome::Partial
+        );
+    }
+}

@@ -11,6 +11,7 @@ use tokio_util::sync::CancellationToken;
 use super::builders::Builders;
 use super::lease::{self, Lease};
 use super::lessons::Lessons;
+use super::memory::Memory;
 use super::watched::{Watch, Watched};
 use super::{Progress, Stop};
 use crate::build::Mapping;
@@ -29,6 +30,8 @@ pub(super) struct Workshop {
     bare: Arc<dyn Store>,
     pub mapping: Mapping,
     pub builders: Builders,
+    /// What reports may take while they are read.
+    pub memory: Arc<Memory>,
     pub progress: Arc<Progress>,
     /// Stops the work: the operator's signal, or a token that was refused.
     pub cancel: CancellationToken,
@@ -59,6 +62,7 @@ impl Workshop {
         Ok(Self {
             mapping: mapping(&config)?,
             builders: Builders::start()?,
+            memory: Memory::shared(config.export.memory.as_u64()),
             config,
             watch: watched.watch(),
             store: Arc::new(watched),

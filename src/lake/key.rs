@@ -56,6 +56,8 @@ pub const META_INDEX: &str = "_telelake/meta/index/";
 pub const MEETING_DAYS: &str = "_telelake/meta/days/";
 /// What a repair put out of the way, as it was.
 pub const SET_ASIDE: &str = "_telelake/aside/";
+/// Notes of large reports that are being read.
+pub const ATTEMPTS: &str = "_telelake/attempts/";
 /// What checks of the store begin with: they are removed at once.
 pub const PROBE: &str = "_telelake/probe";
 /// What was read of the feeds of meta.
@@ -154,6 +156,11 @@ pub fn open_day(date: NaiveDate, space: &str) -> String {
 /// The ticket of one who writes.
 pub fn lease(id: &str) -> String {
     format!("{LEASES}{}", segment(id))
+}
+
+/// The note of a large report that is being read.
+pub fn attempt(hash: &str) -> String {
+    format!("{ATTEMPTS}{hash}.json")
 }
 
 /// The catalogue of a space's rooms as last seen.

@@ -322,6 +322,31 @@ impl Landing {
         landed.shortfall.or_else(|| is_empty.then_some(Shortfall::Nobody))
     }
 
+    /// Whether it is left alone since the program died of it twice.
+    pub fn is_put_aside(&self) -> bool {
+        self.landed.as_ref().is_some_and(|landed| landed.put_aside)
+    }
+
+    /// Takes the landed report off the tables, since the program died of it twice.
+    pub fn put_aside(&mut self, reason: &str) {
+        self.status = Status::Failed;
+        self.reason = Some(reason.into());
+        self.attempts += 1;
+        if let Some(landed) = &mut self.landed {
+            landed.usable = false;
+            landed.put_aside = true;
+        }
+    }
+
+    /// Has a report that was put aside read once more. The build that reads it says what it is worth.
+    pub fn take_up_again(&mut self) {
+        if let Some(landed) = self.landed.as_mut().filter(|landed| landed.put_aside) {
+            landed.put_aside = false;
+            landed.usable = true;
+            landed.shortfall = Some(Shortfall::Unreadable);
+        }
+    }
+
     /// The landed bytes, where tables may be built from them.
     pub fn usable(&self) -> Option<&Landed> {
         self.landed.as_ref().filter(|landed| landed.usable)
@@ -350,6 +375,9 @@ pub struct Landed {
     /// Digest of the call's state that the report was taken for: another state asks for another report.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub of: Option<String>,
+    /// Whether the program died of it twice: it is neither read nor asked for again unless a person says so.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub put_aside: bool,
 }
 
 /// What was built of a day.

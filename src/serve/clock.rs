@@ -70,6 +70,7 @@ fn jitter(config: &Config) -> TimeDelta {
 /// Waits for an instant; false when the daemon stops before. Meanwhile a run that could do nothing is tried again.
 async fn wait(daemon: &Daemon, until: DateTime<Utc>) -> bool {
     loop {
+        METRICS.turned("clock");
         let now = Utc::now();
         if now >= until {
             return true;
@@ -126,6 +127,10 @@ mod tests {
         past.run("run", "2026-11-24T06:00:00Z", to, "nothing").await;
         past.put("run", "2026-11-24T06:01:00Z", to, "partial", stop).await;
         past.run("run", "2026-11-23T22:59:00Z", to, "done").await;
+        // Killed in the middle, and cancelled.
+        let kill = |run: &mut serde_json::Value| run["finished_at"] = serde_json::Value::Null;
+        past.put("run", "2026-11-24T06:02:00Z", to, "running", kill).await;
+        past.run("run", "2026-11-24T06:03:00Z", to, "cancelled").await;
         assert!(missed(&past, "2026-11-24T10:00:00Z").await);
         past.run("run", "2026-11-24T04:00:00Z", to, "partial").await;
         assert!(

@@ -14,6 +14,7 @@ use super::events::Events;
 use super::health::Health;
 use super::live::Live;
 use super::notify::{Notifier, last_deliveries};
+use super::pace::{METERS, Samples, eta_seconds};
 use super::page::Page;
 use super::queue::Queue;
 use super::relay::Relay;
@@ -64,6 +65,7 @@ struct Running {
     job: Job,
     since: DateTime<Utc>,
     progress: Arc<Progress>,
+    samples: Samples,
 }
 
 /// A job in work and how far it has come, as `/api/progress` and the page tell it.
@@ -83,20 +85,30 @@ pub(super) struct AtWork {
     pub recorded_bytes: Reach,
 }
 
-/// How far, and the goal.
+/// How far, and the goal; how fast it goes, and when it is reached, where that is known.
 #[derive(Debug, Clone, Copy, Serialize)]
 pub(super) struct Reach {
     pub done: u64,
     pub goal: u64,
+    /// Steps or bytes a second, over the last minute.
+    pub per_second: Option<f64>,
+    /// Seconds until the goal at that pace.
+    pub eta_seconds: Option<u64>,
 }
 
 impl AtWork {
-    fn of(one: &Running) -> Self {
-        let reach = |meter: &Meter| {
-            let (done, goal) = meter.get();
-            Reach { done, goal }
-        };
+    fn of(one: &Running, now: DateTime<Utc>) -> Self {
         let progress = &one.progress;
+        let [listings, days, reports, recordings, recorded_bytes] = std::array::from_fn(|index| {
+            let (done, goal) = meters(progress)[index].get();
+            let per_second = one.samples.per_second(index, now, done);
+            Reach {
+                done,
+                goal,
+                per_second,
+                eta_seconds: eta_seconds(done, goal, per_second),
+            }
+        });
         Self {
             command: one.job.command,
             from: one.job.from,
@@ -105,13 +117,24 @@ impl AtWork {
             rooms: one.job.rooms.len(),
             since: one.since,
             phase: progress.phase(),
-            listings: reach(&progress.listings),
-            days: reach(&progress.days),
-            reports: reach(&progress.reports),
-            recordings: reach(&progress.recordings),
-            recorded_bytes: reach(&progress.recorded_bytes),
+            listings,
+            days,
+            reports,
+            recordings,
+            recorded_bytes,
         }
     }
+}
+
+/// The meters of a job, in the order of its samples.
+fn meters(progress: &Progress) -> [&Meter; METERS] {
+    [
+        &progress.listings,
+        &progress.days,
+        &progress.reports,
+        &progress.recordings,
+        &progress.recorded_bytes,
+    ]
 }
 
 /// The writers of what callers bring: they end when all is written.
@@ -188,13 +211,20 @@ impl Daemon {
             job: job.clone(),
             since: Utc::now(),
             progress: Arc::clone(progress),
+            samples: Samples::default(),
         });
-        Shown { daemon: self, number }
+        let shown = Shown { daemon: self, number };
+        shown.sample(Utc::now());
+        shown
     }
 
     /// What is in work.
     pub fn running(&self) -> Vec<AtWork> {
-        self.lock_running().iter().map(AtWork::of).collect()
+        let now = Utc::now();
+        self.lock_running()
+            .iter()
+            .map(|one| AtWork::of(one, now))
+            .collect()
     }
 
     fn lock_running(&self) -> std::sync::MutexGuard<'_, Vec<Running>> {
@@ -268,6 +298,17 @@ impl Daemon {
 pub(super) struct Shown<'a> {
     daemon: &'a Daemon,
     number: u64,
+}
+
+impl Shown<'_> {
+    /// Takes a sample of how far it is.
+    pub fn sample(&self, now: DateTime<Utc>) {
+        let mut running = self.daemon.lock_running();
+        if let Some(one) = running.iter_mut().find(|one| one.number == self.number) {
+            let done = meters(&one.progress).map(|meter| meter.get().0);
+            one.samples.add(now, done);
+        }
+    }
 }
 
 impl Drop for Shown<'_> {

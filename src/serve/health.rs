@@ -196,6 +196,7 @@ pub(super) async fn watch(daemon: &Daemon) {
     let health = &daemon.health;
     let mut token_at: Option<Instant> = None;
     loop {
+        METRICS.turned("health");
         health.see_store(look_at_store(daemon).await);
         let good = health.lock().token.is_some_and(|seen| seen.how == OK);
         let since = token_at.map(|at| at.elapsed());
@@ -315,5 +316,14 @@ mod tests {
         assert_eq!(METRICS.nights_not_done.get(), 1);
         health.note_run(&Err(crate::Error::new(ErrorKind::Connection, "API", "gone")));
         assert_eq!(METRICS.nights_not_done.get(), 2);
+        let kill = |run: &mut serde_json::Value| run["finished_at"] = serde_json::Value::Null;
+        past.put("run", "2026-11-20T02:00:00Z", "2026-11-19", "running", kill)
+            .await;
+        health.remember(&past.store, now).await.expect("read");
+        let (_, report) = health.report();
+        assert_eq!(
+            report["last_run"],
+            json!({"outcome": "killed", "finished_at": "2026-11-20T02:00:00Z"})
+        );
     }
 }

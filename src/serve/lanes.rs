@@ -11,11 +11,12 @@ use chrono::{NaiveDate, Utc};
 use tokio::sync::MutexGuard;
 
 use super::clock;
-use super::daemon::Daemon;
+use super::daemon::{Daemon, Shown};
 use super::events::Waiting;
 use super::queue::Work;
 use crate::export::{Exporter, Job, Outcome, Progress, Stop, Summary, nightly_job, read_store_info};
 use crate::lake;
+use crate::metrics::METRICS;
 use crate::{ExitStatus, Result};
 
 /// Failures that the next attempt would only repeat.
@@ -26,12 +27,15 @@ const FINAL: [&str; 4] = [
     "space_not_in_scope",
 ];
 
+/// Between two samples of how far a job is.
+const SAMPLE: std::time::Duration = std::time::Duration::from_secs(5);
 /// Between two counts of what is missing, where looks at rooms follow one another.
 const SOMETIMES: std::time::Duration = std::time::Duration::from_secs(60);
 
 /// Does what waits on the first lane, until the daemon stops.
 pub(super) async fn run_main(daemon: &Arc<Daemon>) {
     loop {
+        METRICS.turned("runs");
         if daemon.cancel.is_cancelled() {
             return;
         }
@@ -122,8 +126,19 @@ async fn attempt(daemon: &Daemon, work: &Work, stop: &Stop) -> Result<Summary> {
     };
     let progress = Arc::new(Progress::default());
     let exporter = exporter(daemon, &progress, stop)?;
-    let _shown = daemon.show(&job, &progress);
-    exporter.run(&job).await
+    let shown = daemon.show(&job, &progress);
+    sampled(&shown, exporter.run(&job)).await
+}
+
+/// Does `work` and takes samples of how far it is.
+async fn sampled<T>(shown: &Shown<'_>, work: impl Future<Output = T>) -> T {
+    let mut work = Box::pin(work);
+    loop {
+        tokio::select! {
+            done = &mut work => return done,
+            () = tokio::time::sleep(SAMPLE) => shown.sample(Utc::now()),
+        }
+    }
 }
 
 fn exporter(daemon: &Daemon, progress: &Arc<Progress>, stop: &Stop) -> Result<Exporter> {
@@ -152,6 +167,7 @@ async fn alone(daemon: &Daemon) -> Option<MutexGuard<'_, ()>> {
 /// Does the work of events when it is due, until the daemon stops.
 pub(super) async fn run_events(daemon: &Arc<Daemon>) {
     while !daemon.cancel.is_cancelled() {
+        METRICS.turned("events");
         let paused = daemon.queue.paused().is_some();
         if !paused {
             let due = daemon.events.take_due(Utc::now());
@@ -211,9 +227,9 @@ async fn look_in_on(daemon: &Arc<Daemon>, date: NaiveDate, events: Vec<Waiting>)
     let _alone = alone(daemon).await;
     let progress = Arc::new(Progress::default());
     let outcome = {
-        let _shown = daemon.show(&job, &progress);
+        let shown = daemon.show(&job, &progress);
         match exporter(daemon, &progress, &Stop::below(&daemon.cancel)) {
-            Ok(exporter) => Box::pin(exporter.look_in(&job)).await,
+            Ok(exporter) => sampled(&shown, exporter.look_in(&job)).await,
             Err(error) => Err(error),
         }
     };

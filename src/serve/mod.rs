@@ -12,11 +12,14 @@ mod daemon;
 mod events;
 mod health;
 mod http;
+#[cfg(test)]
+mod idle_tests;
 mod jobs;
 mod journal;
 mod lanes;
 mod live;
 pub mod notify;
+mod pace;
 mod page;
 mod queue;
 mod relay;
@@ -33,6 +36,7 @@ use tokio_util::sync::CancellationToken;
 use self::daemon::{Daemon, Writers};
 use self::live::Hangups;
 use crate::config::{Config, Source};
+use crate::metrics::METRICS;
 use crate::{ExitStatus, Result};
 
 /// What work in hand gets when the daemon is asked to stop.
@@ -165,6 +169,7 @@ fn on_a_thread(lane: impl AsyncFnOnce() + Send + 'static) -> tokio::task::JoinHa
 /// Finds what another process of the same lake has taken and left.
 async fn look_around(daemon: &Daemon) {
     loop {
+        METRICS.turned("look_around");
         tokio::select! {
             () = daemon.cancel.cancelled() => return,
             () = tokio::time::sleep(LOOK_AROUND) => {}

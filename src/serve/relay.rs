@@ -182,6 +182,7 @@ fn lines(bytes: &[u8]) -> std::result::Result<(u64, String), String> {
 pub(super) async fn run_imports(daemon: &Daemon) {
     let mut pause = PAUSE;
     loop {
+        METRICS.turned("imports");
         tokio::select! {
             () = daemon.cancel.cancelled() => break,
             () = daemon.relay.arrived.notified() => {}
@@ -283,6 +284,7 @@ pub(super) async fn run_passing(daemon: &Daemon) {
     // Of the object at the front, what is not passed on yet.
     let mut left: Option<Vec<Payload>> = None;
     loop {
+        METRICS.turned("passing");
         let Some(key) = lock(&daemon.relay.due).front().cloned() else {
             tokio::select! {
                 () = daemon.cancel.cancelled() => return,

@@ -63,14 +63,14 @@ impl Lease {
 /// A claim of this process, held until it is dropped. Dropped without [`Claim::end`] it leaves the proof that it is
 /// dead.
 #[derive(Debug)]
-pub(super) struct Claim {
+pub(crate) struct Claim {
     pub(super) id: String,
     lock: Option<File>,
 }
 
 impl Claim {
     /// A new claim. Where no lock file can be made, others have to go by the lease.
-    pub(super) fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let id = random_id();
         let file = path(&id).and_then(|path| {
             let mut options = OpenOptions::new();
@@ -94,8 +94,23 @@ impl Claim {
         }
     }
 
+    /// The claim's name.
+    pub(crate) fn id(&self) -> &str {
+        &self.id
+    }
+
+    /// Whether the process that made a claim is known to live.
+    pub(crate) fn is_alive(id: &str) -> bool {
+        Self::ask(id) == Driver::Alive
+    }
+
+    /// Removes what a dead process left of a claim.
+    pub(crate) fn forget(id: &str) {
+        forget(id);
+    }
+
     /// Ends the claim and leaves nothing.
-    pub(super) fn end(mut self) {
+    pub(crate) fn end(mut self) {
         if self.lock.take().is_some() {
             forget(&self.id);
         }

@@ -25,6 +25,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use tokio_util::sync::CancellationToken;
 
+pub(crate) use self::claim::Claim;
 pub use self::claim::Lease;
 pub use self::dialect::{Dialect, EtagForm, Shortcoming, StoreAddress};
 pub use self::metered::Metered;

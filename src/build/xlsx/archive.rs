@@ -63,6 +63,13 @@ impl Bounds {
 /// A part on its way out of an archive.
 type ArchivePart<'a, 'b> = Part<ZipFile<'a, Cursor<&'b [u8]>>>;
 
+/// What a workbook's parts unpack to, as its archive declares it; 0 where that can't be read.
+pub fn unpacked_bytes(bytes: &[u8]) -> u64 {
+    let archive = ZipArchive::new(Cursor::new(bytes)).ok();
+    let declared = archive.and_then(|archive| archive.decompressed_size());
+    declared.map_or(0, |bytes| u64::try_from(bytes).unwrap_or(u64::MAX))
+}
+
 /// An archive that is within the bounds.
 pub(super) struct Archive<'b> {
     archive: ZipArchive<Cursor<&'b [u8]>>,

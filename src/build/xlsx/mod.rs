@@ -29,6 +29,7 @@ mod text;
 mod value;
 mod workbook;
 
+pub use archive::unpacked_bytes;
 pub(super) use feed::recognize;
 pub use inspect::{BookInspection, inspect_workbook};
 pub(super) use plan::SheetPlan;

@@ -32,7 +32,7 @@ pub(super) enum Place<'k> {
 }
 
 /// The program's own objects, besides manifests and markers: all that may lie below `_telelake/`.
-const STATE: [&str; 17] = [
+const STATE: [&str; 18] = [
     key::STORE_INFO,
     key::DELIVERIES,
     key::RUNS,
@@ -45,6 +45,7 @@ const STATE: [&str; 17] = [
     key::MEETING_DAYS,
     key::META_FEEDS,
     key::SET_ASIDE,
+    key::ATTEMPTS,
     // Of uploads that are gone on with, of writers that take turns, and of the daemon.
     "_telelake/uploads/",
     "_telelake/leases/",

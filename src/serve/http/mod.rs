@@ -58,7 +58,7 @@ pub struct Peer(pub IpAddr);
 
 /// The route that a path belongs to, for metrics: a stranger's path is none.
 fn route_of(path: &str) -> &'static str {
-    const ROUTES: [&str; 34] = [
+    const ROUTES: [&str; 35] = [
         "/webhooks/teleboss",
         "/api/webhooks",
         "/api/notify",
@@ -84,13 +84,14 @@ fn route_of(path: &str) -> &'static str {
         "/run",
         "/room",
         "/search",
-        "/lake",
+        "/system",
         "/file",
         "/missing.csv",
         "/backfill",
         "/retry",
         "/cancel",
         "/pause",
+        "/notify-test",
         "/login",
         "/logout",
     ];

@@ -15,7 +15,7 @@ use super::frame::{Here, Visit, answer, go_to, page, trouble};
 use super::{calendar, texts as t, visit};
 use crate::dates;
 use crate::export::Outline;
-use crate::serve::audit::Caller;
+use crate::serve::audit::{self, Caller};
 use crate::serve::daemon::Daemon;
 use crate::serve::http::{body, reply};
 use crate::serve::jobs::{self, Answer};
@@ -217,4 +217,11 @@ pub async fn pause(
         Ok(()) => go_to("/#work", None),
         Err(error) => trouble(&visit(&daemon, &headers), &error),
     }
+}
+
+/// `POST /notify-test`: sends a test message; the page then says how it went.
+pub async fn notify_test(State(daemon): State<Arc<Daemon>>, caller: Caller) -> Response {
+    audit::note(&caller, "notify_test", "notify.url, notify.heartbeat_url");
+    daemon.notifier.test(&daemon.cancel, &*daemon.store).await;
+    go_to("/system#notifications", None)
 }

@@ -55,7 +55,7 @@ impl Visit {
 pub enum Here {
     Coverage,
     Runs,
-    Lake,
+    System,
     Elsewhere,
 }
 
@@ -72,7 +72,7 @@ pub fn page(visit: &Visit, here: Here, title: &str, content: &Markup) -> Markup 
                 nav aria-label=(say(t::MAIN_NAV)) {
                     a href="/" aria-current=[current(Here::Coverage)] { (say(t::COVERAGE)) }
                     a href="/runs" aria-current=[current(Here::Runs)] { (say(t::RUNS)) }
-                    a href="/lake" aria-current=[current(Here::Lake)] { (say(t::LAKE)) }
+                    a href="/system" aria-current=[current(Here::System)] { (say(t::SYSTEM)) }
                 }
                 form.search role="search" action="/search" {
                     input type="search" name="q" required maxlength="200" aria-label=(say(t::SEARCH)) placeholder=(say(t::SEARCH));

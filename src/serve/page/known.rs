@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, NaiveDate, TimeDelta, Utc};
 use futures_util::{StreamExt, stream};
 
 use crate::export::{DayStatus, MarkedDays, Summary, get_json, run_entries};
@@ -22,6 +22,9 @@ const MOST_KNOWN: usize = 200;
 const READ_AT_ONCE: usize = 8;
 /// How long a visitor waits for the store where something is known already.
 const PATIENCE: Duration = Duration::from_secs(20);
+
+/// How old it may be for a search.
+const LATELY: TimeDelta = TimeDelta::minutes(2);
 
 /// The lake at a moment.
 #[derive(Default)]
@@ -79,6 +82,61 @@ pub async fn look(daemon: &Arc<Daemon>) -> Result<(Arc<Snapshot>, bool)> {
         }
         Ok(Err(_)) => Err(Error::new(ErrorKind::Internal, "page", "reading broke off")),
         Err(_) => Ok((last, true)),
+    }
+}
+
+/// The lake as it was a moment ago, which is good enough for a search; else as [`look`] gives it.
+///
+/// # Errors
+/// As [`look`].
+pub async fn look_lately(daemon: &Arc<Daemon>) -> Result<(Arc<Snapshot>, bool)> {
+    match daemon.page.known.last() {
+        Some(last) if Utc::now() - last.at < LATELY => Ok((last, false)),
+        _ => look(daemon).await,
+    }
+}
+
+/// The days of one date: few are read. If the store can't be read, what was read last, and `true`.
+///
+/// # Errors
+/// Of the store, if nothing was ever read.
+pub async fn look_at(daemon: &Daemon, date: NaiveDate) -> Result<(Arc<Snapshot>, bool)> {
+    let last = daemon.page.known.last();
+    let [store, _] = daemon.health.store_and_token();
+    if let Some(last) = &last
+        && store.is_some_and(|seen| seen.how == OUT_OF_REACH)
+    {
+        return Ok((Arc::clone(last), true));
+    }
+    let at = Utc::now();
+    let read = tokio::try_join!(
+        daemon.coverage.days(&*daemon.store, Some(date), Some(date)),
+        MarkedDays::read(&*daemon.store),
+    );
+    let is_gone = |days: &[Arc<DayStatus>], last: &Snapshot| {
+        days.is_empty() && last.days.iter().any(|day| day.date == date)
+    };
+    match (read, last) {
+        // A folder that is not mounted looks empty.
+        (Ok((days, _)), Some(last)) if is_gone(&days, &last) => {
+            daemon.health.look_now();
+            Ok((last, true))
+        }
+        (Ok((days, marked)), _) => Ok((
+            Arc::new(Snapshot {
+                at,
+                days,
+                marked,
+                runs: Vec::new(),
+            }),
+            false,
+        )),
+        (Err(error), Some(last)) => {
+            tracing::warn!(%error, "the page shows what it knew before");
+            daemon.health.look_now();
+            Ok((last, true))
+        }
+        (Err(error), None) => Err(error),
     }
 }
 

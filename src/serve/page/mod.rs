@@ -5,7 +5,7 @@
 //! everything but live progress works without the script. It shows ids, names of rooms and spaces, counts and reasons:
 //! no person; a report or recording is a link to its file. What is rendered is pure (`overview`, `cause`, `ahead`,
 //! `calendar`, `charts`, `day`, `runs`, `work` from `view`); `known` reads the store and keeps what it read, for when the
-//! store is out of reach. `room`, `search`, `size`, `missing` and `file` are pages and files of their own, `forms` takes
+//! store is out of reach. `room`, `search`, `system`, `missing` and `file` are pages and files of their own, `forms` takes
 //! what is asked for. `http` merges [`routes`]; `http::guard` decides who gets here.
 
 mod ahead;
@@ -13,6 +13,7 @@ mod assets;
 mod calendar;
 mod cause;
 mod charts;
+mod contact;
 mod day;
 mod file;
 mod forms;
@@ -26,7 +27,7 @@ mod room;
 mod runs;
 mod search;
 pub(super) mod session;
-mod size;
+mod system;
 mod texts;
 mod view;
 mod work;
@@ -49,7 +50,7 @@ use self::ahead::Ahead;
 use self::day::{Around, Found};
 use self::frame::{Visit, answer, trouble};
 pub(super) use self::known::warm;
-use self::known::{Known, Snapshot, look};
+use self::known::{Known, Snapshot, look, look_at};
 use self::lang::Lang;
 use self::overview::Overview;
 use self::session::{Guesses, Sessions};
@@ -101,13 +102,14 @@ pub(super) fn routes() -> Router<Arc<Daemon>> {
         .route("/run", get(one_run))
         .route("/room", get(room::get))
         .route("/search", get(search::get))
-        .route("/lake", get(size::get))
+        .route("/system", get(system::get))
         .route("/file", get(file::get))
         .route("/missing.csv", get(missing::get))
         .route("/backfill", post(forms::backfill))
         .route("/retry", post(forms::retry))
         .route("/cancel", post(forms::cancel))
         .route("/pause", post(forms::pause))
+        .route("/notify-test", post(forms::notify_test))
         .route("/login", get(login::get).post(login::post))
         .route("/logout", post(login::leave))
         .route("/assets/{name}", get(assets::get))
@@ -216,7 +218,7 @@ async fn one_day(
 
 async fn day_of(daemon: &Arc<Daemon>, visit: &mut Visit, query: OneDay) -> Result<Markup> {
     let OneDay { date, space, asked } = query;
-    let (lake, is_old) = look(daemon).await?;
+    let (lake, is_old) = look_at(daemon, date).await?;
     (visit.as_of, visit.is_old) = (lake.at, is_old);
     let work = Work::of(daemon, visit.now);
     let around = Around {

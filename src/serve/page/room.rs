@@ -12,7 +12,7 @@ use serde::Deserialize;
 use super::calendar::link as link_of_day;
 use super::day::{again_in_room, status};
 use super::frame::{Here, Visit, page};
-use super::known::{Snapshot, look};
+use super::known::{Snapshot, look_lately};
 use super::texts as t;
 use super::{Parameters, encoded, shown, visit};
 use crate::export::{DayStatus, get_json};
@@ -52,7 +52,7 @@ pub async fn get(
 }
 
 async fn history(daemon: &Arc<Daemon>, visit: &mut Visit, wanted: &Wanted) -> Result<Markup> {
-    let (lake, is_old) = look(daemon).await?;
+    let (lake, is_old) = look_lately(daemon).await?;
     (visit.as_of, visit.is_old) = (lake.at, is_old);
     let days = days_with(daemon, &lake, &wanted.space, &wanted.room).await?;
     let name = daemon.coverage.room_name(&wanted.space, &wanted.room);

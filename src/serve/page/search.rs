@@ -12,7 +12,7 @@ use serde::Deserialize;
 
 use super::calendar::link as link_of_day;
 use super::frame::{Here, Visit, page};
-use super::known::{Snapshot, look};
+use super::known::{Snapshot, look_lately};
 use super::lang::Text;
 use super::texts as t;
 use super::view::View;
@@ -59,7 +59,7 @@ pub async fn get(
 
 async fn find(daemon: &Arc<Daemon>, visit: &mut Visit, wanted: &str) -> Result<Markup> {
     let text: String = wanted.trim().chars().take(LONGEST).collect();
-    let (lake, is_old) = look(daemon).await?;
+    let (lake, is_old) = look_lately(daemon).await?;
     (visit.as_of, visit.is_old) = (lake.at, is_old);
     let view = View::new(&lake.days, visit.today);
     if text.is_empty() {

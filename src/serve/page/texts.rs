@@ -29,6 +29,7 @@ texts! {
     LOST: "The daemon does not answer. What you see is as of {}. This page asks again by itself.", "Служба не отвечает. Показано состояние на {}. Страница повторит запрос сама.";
     AS_OF: "as of {}", "на {}";
     LAKE: "Lake", "Озеро";
+    SYSTEM: "System", "Система";
     SEARCH: "Search by name or id", "Поиск по имени или id";
     BACK: "Back to coverage", "Назад к покрытию";
     NOT_FOUND: "There is nothing here", "Здесь ничего нет";
@@ -166,6 +167,7 @@ texts! {
     BY_API: "by the API", "через API";
     BY_WEBHOOK: "by a webhook", "вебхуком";
     BY_SCHEDULE: "by the schedule", "по расписанию";
+    BY_SIGNAL: "by a signal", "сигналом";
     BY_UNKNOWN: "by nobody known", "неизвестно кем";
     GOES_ON: "It goes on from {}; the dates before are done.", "Продолжит с {}; предыдущие даты готовы.";
     CANCEL: "Cancel", "Отменить";
@@ -262,6 +264,25 @@ texts! {
     GROWN: "Days of the last 30", "За последние 30 дней";
     FREE: "Free in the folder", "Свободно в папке";
     BY_MONTHS: "By month", "По месяцам";
+    LAST_WEBHOOK: "Last webhook", "Последний вебхук";
+    TAKEN: "Taken", "Принято";
+    REFUSED: "Refused", "Отклонено";
+    LAST_REFUSAL: "Last refusal", "Последний отказ";
+    COUNTED_SINCE: "Counted since the daemon's start, {}.", "С запуска службы, {}.";
+    NO_WEBHOOKS: "No webhook has come yet.", "Вебхуков ещё не было.";
+    NO_SPACE: "no space could be read", "пространство не прочитано";
+    W_SIGNATURE: "the signature is not by the space's secret", "подпись не секретом пространства";
+    W_SECRET: "the space's secret can't be read", "секрет пространства не читается";
+    W_TOO_LARGE: "larger than an event can be", "больше, чем бывает событие";
+    W_NOT_READ: "did not come in time, or not whole", "пришло не вовремя или не целиком";
+    W_MALFORMED: "it is no event", "это не событие";
+    W_NOT_KEPT: "the store could not keep it", "хранилище не приняло";
+    NOTIFICATIONS: "Notifications", "Уведомления";
+    NOBODY_TOLD: "Nobody is told of runs: notify.url and notify.heartbeat_url are empty.", "О запусках никому не сообщается: notify.url и notify.heartbeat_url пусты.";
+    NOTHING_SENT: "Nothing was sent yet.", "Ещё ничего не отправлялось.";
+    SEND_TEST: "Send a test notification", "Отправить пробное уведомление";
+    DELIVERED: "delivered to {}, {}", "доставлено: {}, {}";
+    NOT_DELIVERED: "not delivered to {}, {}:", "не доставлено: {}, {}:";
     MISSING_CSV: "What is missing, as CSV", "Чего не хватает, в CSV";
 
     // Runs.

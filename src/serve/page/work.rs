@@ -16,8 +16,6 @@ use crate::serve::daemon::{AtWork, Daemon, Reach};
 use crate::serve::jobs::{self, JobList, JobState, ListedJob};
 use crate::serve::schedule;
 
-/// Seconds after which a pace says something.
-const SETTLED: u64 = 10;
 /// The dates of a longer job are listed one window after another.
 const WINDOW_DAYS: i64 = 31;
 /// Due times shown.
@@ -210,7 +208,8 @@ fn by(visit: &Visit, caller: &Caller) -> String {
         Credential::Token | Credential::Local => t::BY_API,
         Credential::Webhook => t::BY_WEBHOOK,
         Credential::Schedule => t::BY_SCHEDULE,
-        Credential::Signal | Credential::Nothing | Credential::Unknown => t::BY_UNKNOWN,
+        Credential::Signal => t::BY_SIGNAL,
+        Credential::Nothing | Credential::Unknown => t::BY_UNKNOWN,
     });
     match caller.address {
         Some(address) => format!("{who} ({address})"),
@@ -221,31 +220,26 @@ fn by(visit: &Visit, caller: &Caller) -> String {
 /// How fast the work goes, and how long it may still take.
 fn pace(visit: &Visit, one: &AtWork) -> Markup {
     let lang = visit.lang;
-    let seconds = u64::try_from((visit.now - one.since).num_seconds()).unwrap_or_default();
-    let (bytes, reports) = (one.recorded_bytes.done, one.reports.done);
+    // Whole steps are enough for a person.
+    let rounded = |pace: f64| pace.round().clamp(0.0, 1e15) as u64;
+    let parts = [one.reports, one.recordings, one.recorded_bytes];
+    let left = parts.iter().filter_map(|part| part.eta_seconds).max();
+    let left = left
+        .filter(|_| one.phase == Phase::Days)
+        .and_then(|left| i64::try_from(left).ok());
     html! {
-        @if seconds >= SETTLED {
-            @if bytes > 0 { ", " (lang.fill(t::BYTES_A_SECOND, &[&lang.bytes(bytes / seconds)])) }
-            @if reports > 0 { ", " (lang.fill(t::REPORTS_A_MINUTE, &[&lang.number(reports * 60 / seconds)])) }
-            @if let Some(left) = left(one, seconds) {
-                // The dates after the ones in work are not counted yet.
-                @let text = if (one.to - one.from).num_days() >= WINDOW_DAYS { t::LEFT_AT_LEAST } else { t::LEFT };
-                ", " b { (lang.fill(text, &[&lang.span(chrono::TimeDelta::seconds(left))])) }
-            }
+        @if let Some(bytes) = one.recorded_bytes.per_second.filter(|pace| *pace >= 1.0) {
+            ", " (lang.fill(t::BYTES_A_SECOND, &[&lang.bytes(rounded(bytes))]))
+        }
+        @if let Some(reports) = one.reports.per_second.filter(|pace| *pace > 0.0) {
+            ", " (lang.fill(t::REPORTS_A_MINUTE, &[&lang.number(rounded(reports * 60.0).max(1))]))
+        }
+        @if let Some(left) = left.and_then(chrono::TimeDelta::try_seconds) {
+            // The dates after the ones in work are not counted yet.
+            @let text = if (one.to - one.from).num_days() >= WINDOW_DAYS { t::LEFT_AT_LEAST } else { t::LEFT };
+            ", " b { (lang.fill(text, &[&lang.span(left)])) }
         }
     }
-}
-
-/// The seconds that the slowest part still takes at its pace so far.
-fn left(one: &AtWork, seconds: u64) -> Option<i64> {
-    if one.phase != Phase::Days {
-        return None;
-    }
-    let parts = [one.reports, one.recordings, one.recorded_bytes];
-    let left = parts.iter().filter(|part| part.done > 0 && part.goal > part.done);
-    let left =
-        left.map(|part| u128::from(seconds) * u128::from(part.goal - part.done) / u128::from(part.done));
-    left.max().and_then(|left| i64::try_from(left).ok())
 }
 
 fn meter(visit: &Visit, text: Text, reach: &Reach, bytes: bool) -> Markup {

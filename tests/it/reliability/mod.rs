@@ -14,6 +14,7 @@ mod killed;
 mod lease;
 mod moments;
 mod together;
+mod traced;
 mod unchanged;
 
 use std::collections::BTreeMap;

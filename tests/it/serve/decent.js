@@ -7,6 +7,10 @@
     const far = [...document.body.querySelectorAll("*")].filter((e) => e.getBoundingClientRect().right > innerWidth && !e.closest(".scroll"));
     faults.push(`scrolls sideways by ${wide}: ${far.slice(0, 3).map(where)}`);
   }
+  // Nothing is cut off either: a table that is too wide becomes one of cards.
+  for (const e of document.querySelectorAll(".scroll")) {
+    if (e.checkVisibility() && e.scrollWidth > e.clientWidth + 1) faults.push(`cut off by ${e.scrollWidth - e.clientWidth}: ${where(e)}`);
+  }
   if (document.querySelectorAll("h1").length !== 1) faults.push("not one h1");
   const ids = [...document.querySelectorAll("[id]")].map((e) => e.id);
   for (const id of ids) if (ids.indexOf(id) !== ids.lastIndexOf(id)) faults.push(`twice: #${id}`);

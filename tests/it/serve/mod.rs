@@ -8,6 +8,8 @@ mod jobs;
 mod lesson;
 mod page;
 mod page_http;
+mod page_states;
+mod queue;
 mod relay;
 mod secrets;
 mod tell;

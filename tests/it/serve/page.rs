@@ -17,7 +17,7 @@ const HOSTILE_SPACE: &str = "<img src=x onerror=\"window.hacked=1\">'\"&";
 const HOSTILE_ROOM: &str = "\"></title><script>window.hacked=2</script>";
 
 /// A zone in which no midnight is near.
-fn calm_zone() -> Tz {
+pub(super) fn calm_zone() -> Tz {
     if (6..18).contains(&Utc::now().hour()) {
         Tz::UTC
     } else {
@@ -28,12 +28,12 @@ fn calm_zone() -> Tz {
 /// Which of the school's dates has a report that failed.
 const FAILED: usize = 5;
 
-fn today() -> NaiveDate {
+pub(super) fn today() -> NaiveDate {
     date_of(Utc::now(), calm_zone())
 }
 
 /// Two spaces with lessons on the seven days up to yesterday, and much that went wrong.
-fn school() -> Options {
+pub(super) fn school() -> Options {
     Options {
         spaces: 2,
         zone: calm_zone(),
@@ -46,14 +46,14 @@ fn school() -> Options {
     }
 }
 
-fn plan(sim: &Simulator, lake: &Lake) -> Plan {
+pub(super) fn plan(sim: &Simulator, lake: &Lake) -> Plan {
     Plan::new(sim, lake)
         .env("TELELAKE_TIMEZONE", calm_zone().name())
         .env("TELELAKE_SCHEDULE__CRON", "[\"0 2 * * *\"]")
         .env("TELELAKE_SCHEDULE__CATCH_UP", "false")
 }
 
-async fn backfill(sim: &Simulator, lake: &Lake, date: NaiveDate) {
+pub(super) async fn backfill(sim: &Simulator, lake: &Lake, date: NaiveDate) {
     let date = date.to_string();
     let args = ["-q", "backfill", "--from", &date, "--to", &date];
     let run = Telelake::against(sim, lake, &args)
@@ -105,6 +105,7 @@ fn expected(day: &Value) -> &'static str {
     let denied = number("reports_denied") + number("records_denied");
     match (failed, pending, denied) {
         (1.., ..) => "failed",
+        _ if day["built"] == false => "unbuilt",
         (_, 1.., _) => "pending",
         _ if day["listed"] == false => "pending",
         (_, _, 1..) => "denied",
@@ -345,13 +346,20 @@ async fn every_page_is_decent_in_both_languages_dark_and_light_wide_and_narrow()
         .as_str()
         .unwrap()
         .to_owned();
+    let room = sim.school().rooms[0].id.clone();
+    // A day that was landed and never built.
+    unbuild(&lake, dates[0]).await;
     let pages = [
+        ("unbuilt", format!("/day?date={}", dates[0])),
         ("overview", "/".to_owned()),
         ("month", format!("/?month={}", dates[0].format("%Y-%m"))),
         ("day", format!("/day?date={}&space={space}", dates[FAILED])),
         ("date", format!("/day?date={}", dates[FAILED])),
         ("unseen", format!("/day?date={unseen}&space={space}")),
         ("run", format!("/run?id={run}")),
+        ("room", format!("/room?space={space}&room={room}")),
+        ("search", format!("/search?q={}", &room[..4])),
+        ("system", "/system".to_owned()),
         ("runs", "/runs".to_owned()),
     ];
     for (language, words) in [("en", "Coverage"), ("ru", "Покрытие")] {
@@ -371,5 +379,114 @@ async fn every_page_is_decent_in_both_languages_dark_and_light_wide_and_narrow()
             }
         }
     }
+    assert_eq!(daemon.stop().await, 0);
+}
+
+/// Makes a day of the first space one whose tables were never built.
+async fn unbuild(lake: &Lake, date: NaiveDate) {
+    let keys = lake.keys().await.into_keys();
+    let mut keys = keys.filter(|key| key.starts_with(&format!("_telelake/days/date={date}/")));
+    let key = keys.next().unwrap();
+    let mut manifest = lake.json(&key).await;
+    manifest["built"] = Value::Null;
+    let marker = key.replace("/days/", "/open/");
+    lake.put(marker.trim_end_matches(".json"), "").await;
+    lake.put(&key, serde_json::to_vec(&manifest).unwrap()).await;
+}
+
+const COMES_BACK: &str = "document.dispatchEvent(new Event('visibilitychange'))";
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_page_is_never_stale() {
+    let options = Options {
+        zone: calm_zone(),
+        dates: days(today() - Days::new(2), 2),
+        odd: Oddities::none(),
+        ..small()
+    };
+    let sim = Simulator::start(options).await.unwrap();
+    let lake = Lake::folder();
+    let daemon = plan(&sim, &lake).start().await;
+    let mut browser = Browser::start().await;
+    browser.language("en").await;
+    browser.look(1280, 900, false).await;
+    browser.go(&daemon.url("/")).await;
+    assert!(browser.text("#asof").await.starts_with("as of "));
+    // A page of another program is loaded again when it hears of this one.
+    let other = format!("document.body.dataset.version = 'another'; window.old = 1; {COMES_BACK}");
+    browser.load_by(&other).await;
+    assert_eq!(browser.eval("window.old ?? 0").await, 0);
+    // What happened while the reader was away is there when they come back, without loading it again.
+    browser.eval("window.mine = 1").await;
+    backfill(&sim, &lake, sim.options().dates[1]).await;
+    browser.eval(COMES_BACK).await;
+    browser
+        .wait_for("document.querySelector('.days a.whole') !== null")
+        .await;
+    assert_eq!(browser.eval("window.mine").await, 1);
+    assert_eq!(browser.complaints, Vec::<String>::new());
+    // A daemon that is gone is told plainly, with the age of what is seen.
+    assert_eq!(daemon.stop().await, 0);
+    browser.eval(COMES_BACK).await;
+    browser
+        .wait_for("getComputedStyle(document.getElementById('lost')).display !== 'none'")
+        .await;
+    let lost = browser.text("#lost").await;
+    assert!(
+        lost.contains("does not answer") && lost.contains("as of "),
+        "{lost}"
+    );
+    browser.picture("gone").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_arrow_keys_go_through_the_calendar() {
+    let options = Options {
+        spaces: 2,
+        zone: calm_zone(),
+        dates: days(today() - Days::new(9), 9),
+        odd: Oddities::none(),
+        ..small()
+    };
+    let sim = Simulator::start(options).await.unwrap();
+    let lake = Lake::folder();
+    for date in [0, 7, 8] {
+        backfill(&sim, &lake, sim.options().dates[date]).await;
+    }
+    let daemon = plan(&sim, &lake).start().await;
+    let mut browser = Browser::start().await;
+    browser.language("en").await;
+    let dates = &sim.options().dates;
+    let rows = "[...document.querySelectorAll('.days tbody tr')]";
+    let here = format!(
+        "(() => {{ const a = document.activeElement; return {rows}.indexOf(a.closest('tr')) + ' ' + \
+         new URL(a.href).searchParams.get('date'); }})()"
+    );
+    for (width, row_down) in [(1280, true), (360, false)] {
+        browser.look(width, 900, false).await;
+        browser.go(&daemon.url("/")).await;
+        browser
+            .eval(&format!(
+                "{rows}[1].querySelector('a[href*=\"{}\"]').focus()",
+                dates[8]
+            ))
+            .await;
+        let mut at = async |key: &str| {
+            browser.press(key).await;
+            browser.eval(&here).await.as_str().unwrap().to_owned()
+        };
+        assert_eq!(at("ArrowLeft").await, format!("1 {}", dates[7]));
+        assert_eq!(at("ArrowRight").await, format!("1 {}", dates[8]));
+        if row_down {
+            assert_eq!(at("ArrowDown").await, format!("2 {}", dates[8]));
+            assert_eq!(at("ArrowUp").await, format!("1 {}", dates[8]));
+        } else {
+            assert_eq!(at("ArrowUp").await, format!("1 {}", dates[1]), "a week before");
+            assert_eq!(at("ArrowDown").await, format!("1 {}", dates[8]));
+        }
+        assert_eq!(at("Home").await, format!("1 {}", dates[0]));
+        assert_eq!(at("End").await, format!("1 {}", dates[8]));
+    }
+    assert_eq!(browser.complaints, Vec::<String>::new());
     assert_eq!(daemon.stop().await, 0);
 }

@@ -222,6 +222,12 @@ impl Browser {
             "Tab" => ("", "Tab", 9),
             "Enter" => ("\r", "Enter", 13),
             "Space" => (" ", "Space", 32),
+            "End" => ("", "End", 35),
+            "Home" => ("", "Home", 36),
+            "ArrowLeft" => ("", "ArrowLeft", 37),
+            "ArrowUp" => ("", "ArrowUp", 38),
+            "ArrowRight" => ("", "ArrowRight", 39),
+            "ArrowDown" => ("", "ArrowDown", 40),
             other => panic!("no such key here: {other}"),
         };
         let name = if key == "Space" { " " } else { key };
@@ -234,6 +240,13 @@ impl Browser {
             }
             self.call("Input.dispatchKeyEvent", params).await;
         }
+    }
+
+    /// Runs a script that makes the page load again, and waits for that.
+    pub async fn load_by(&mut self, script: &str) {
+        self.loads_before = self.loads;
+        self.eval(script).await;
+        self.loaded().await;
     }
 
     /// Types into what has the focus.

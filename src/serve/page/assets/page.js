@@ -79,7 +79,8 @@ async function look(all) {
         return;
       }
       busy = "busy" in fresh.dataset;
-      if (work()) {
+      // Not while a button in it is pressed: its click would be lost.
+      if (work() && !work().matches(":active")) {
         say(fresh);
         replace(work(), fresh);
       }

@@ -1,4 +1,5 @@
-//! The lake's size: of what, of which space, how it grows, and what is free. From manifests that were read anyway.
+//! What surrounds the days: the lake's size and what is free, from manifests that were read anyway; the spaces' webhooks;
+//! and how notifications went.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -9,11 +10,11 @@ use axum::response::Response;
 use chrono::{Days, NaiveDate};
 use maud::{Markup, html};
 
-use super::charts;
 use super::frame::{Here, Visit, page};
-use super::known::look;
+use super::known::look_lately;
 use super::texts as t;
 use super::view::{Sums, View, natural, space_of};
+use super::{charts, contact};
 use super::{shown, visit};
 use crate::Result;
 use crate::serve::daemon::Daemon;
@@ -23,7 +24,7 @@ const MONTH: u64 = 30;
 /// Months in the chart.
 const MONTHS: usize = 24;
 
-/// `GET /lake`
+/// `GET /system`
 pub async fn get(State(daemon): State<Arc<Daemon>>, headers: HeaderMap) -> Response {
     let mut visit = visit(&daemon, &headers);
     let made = of_lake(&daemon, &mut visit).await;
@@ -31,7 +32,7 @@ pub async fn get(State(daemon): State<Arc<Daemon>>, headers: HeaderMap) -> Respo
 }
 
 async fn of_lake(daemon: &Arc<Daemon>, visit: &mut Visit) -> Result<Markup> {
-    let (lake, is_old) = look(daemon).await?;
+    let (lake, is_old) = look_lately(daemon).await?;
     (visit.as_of, visit.is_old) = (lake.at, is_old);
     let free = match daemon.store.free_bytes().await {
         Ok(free) => free,
@@ -41,12 +42,20 @@ async fn of_lake(daemon: &Arc<Daemon>, visit: &mut Visit) -> Result<Markup> {
         }
     };
     let view = View::new(&lake.days, visit.today);
-    Ok(render(visit, &view, daemon.store.url(), free))
+    daemon.page.remember(&view);
+    let lang = visit.lang;
+    let title = lang.say(t::SYSTEM);
+    let content = html! {
+        h1 { (title) }
+        (size(visit, &view, daemon.store.url(), free))
+        (contact::webhooks(visit, &daemon.page, &daemon.webhooks.report()))
+        (contact::notifications(visit, &daemon.notifier.last(), daemon.notifier.is_idle()))
+    };
+    Ok(page(visit, Here::System, title, &content))
 }
 
-fn render(visit: &Visit, view: &View<'_>, url: &str, free: Option<u64>) -> Markup {
+fn size(visit: &Visit, view: &View<'_>, url: &str, free: Option<u64>) -> Markup {
     let lang = visit.lang;
-    let title = lang.say(t::LAKE);
     let by_space = by_space(view, visit.today);
     let all: Sums = by_space.iter().fold(Sums::default(), |mut all, space| {
         all.join(&space.all);
@@ -64,9 +73,9 @@ fn render(visit: &Visit, view: &View<'_>, url: &str, free: Option<u64>) -> Marku
         .collect();
     by_month.reverse();
     let heads = [t::SPACE, t::CALLS, t::RECORDINGS, t::SIZE, t::GROWN];
-    let content = html! {
-        h1 { (title) }
-        section #size data-live {
+    html! {
+        section #size data-live aria-labelledby="size-title" {
+            h2 #size-title { (lang.say(t::LAKE)) }
             p.quiet { code { (url) } }
             dl.tiles {
                 div { dt { (lang.say(t::SIZE)) span.quiet { (lang.say(t::SIZE_HINT)) } } dd { (lang.bytes(all.lake_bytes)) } }
@@ -98,8 +107,7 @@ fn render(visit: &Visit, view: &View<'_>, url: &str, free: Option<u64>) -> Marku
                 }
             }
         }
-    };
-    page(visit, Here::Lake, title, &content)
+    }
 }
 
 struct OfSpace<'a> {

@@ -1,0 +1,530 @@
+//! Jobs as an operator meets them: asked for by one rule, listed, confirmed, cancelled, paused, retried, audited.
+
+use std::time::Duration;
+
+use chrono::{Days, Utc};
+use serde_json::{Value, json};
+use telelake::simulator::{Endpoint, Failure, Matcher, Simulator};
+
+use crate::export::small;
+use crate::support::daemon::{Daemon, Plan, metric};
+use crate::support::lake::Lake;
+use crate::support::program::Telelake;
+
+/// Asks for a path again and again until it answers what is wanted.
+async fn until(daemon: &Daemon, path: &str, wanted: impl Fn(&Value) -> bool) -> Value {
+    let asking = async {
+        loop {
+            let answer = daemon.json(path).await;
+            if wanted(&answer) {
+                return answer;
+            }
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    let found = tokio::time::timeout(Duration::from_secs(120), asking).await;
+    found.unwrap_or_else(|_| panic!("{path} never said so\n{}", daemon.log()))
+}
+
+async fn ask(daemon: &Daemon, path: &str, body: Value) -> (u16, Value) {
+    let (status, text) = daemon.post(path, &body.to_string()).await;
+    (status, serde_json::from_str(&text).unwrap_or(Value::String(text)))
+}
+
+async fn cancel(daemon: &Daemon, id: &str) -> (u16, Value) {
+    let path = format!("/api/jobs/{id}");
+    let answer = daemon
+        .request(reqwest::Method::DELETE, &path)
+        .send()
+        .await
+        .unwrap();
+    let status = answer.status().as_u16();
+    (
+        status,
+        serde_json::from_str(&answer.text().await.unwrap()).unwrap(),
+    )
+}
+
+/// A job over the whole school.
+fn whole(sim: &Simulator) -> Value {
+    let dates = &sim.options().dates;
+    json!({"from": dates[0], "to": dates[dates.len() - 1]})
+}
+
+/// The first report never comes while the daemon lives.
+fn stall(sim: &Simulator) {
+    sim.faults().order(
+        Matcher::endpoint(Endpoint::Report).first(1),
+        Failure::Stall(Duration::from_secs(600)),
+    );
+}
+
+/// Waits until the job in work has asked for reports.
+async fn at_work(daemon: &Daemon) -> Value {
+    let is_at_work = |jobs: &Value| jobs["jobs"][0]["progress"]["reports"]["goal"].as_u64() > Some(0);
+    until(daemon, "/api/jobs", is_at_work).await
+}
+
+async fn runs(lake: &Lake) -> Vec<Value> {
+    let mut runs = Vec::new();
+    for key in lake.keys().await.into_keys() {
+        if key.starts_with("_telelake/runs/") {
+            runs.push(lake.json(&key).await);
+        }
+    }
+    runs
+}
+
+async fn kept_jobs(lake: &Lake) -> usize {
+    let keys = lake.keys().await;
+    keys.keys()
+        .filter(|key| key.starts_with("_telelake/queue/"))
+        .count()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_loops_of_an_idle_daemon_stand_still() {
+    let (sim, lake) = (Simulator::start(small()).await.unwrap(), Lake::folder());
+    let daemon = Plan::new(&sim, &lake).start().await;
+    until(&daemon, "/readyz", |answer| answer["ready"] == true).await;
+    let turns = async || {
+        let (_, text) = daemon.get("/metrics").await;
+        ["runs", "events", "imports", "passing"]
+            .map(|name| metric(&text, &format!("telelake_loop_turns_total{{name=\"{name}\"}}")))
+    };
+    let before = turns().await;
+    assert!(before.iter().all(|turns| *turns <= 3.0), "{before:?}");
+    for _ in 0..50 {
+        daemon.get("/api/jobs").await;
+    }
+    assert_eq!(turns().await, before);
+    daemon.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn one_rule_for_dates_holds_on_the_command_line_the_api_and_the_page() {
+    let (sim, lake) = (Simulator::start(small()).await.unwrap(), Lake::folder());
+    let daemon = Plan::new(&sim, &lake).start().await;
+    until(&daemon, "/readyz", |answer| answer["ready"] == true).await;
+    let asked = sim.total_count();
+    let later = (Utc::now().date_naive() + Days::new(2)).to_string();
+    let later = later.as_str();
+    for (from, to, named) in [
+        ("0026-11-20", "0026-11-20", "0026-11-20"),
+        ("2014-12-31", "2025-03-03", "2014-12-31"),
+        ("2025-03-03", later, later),
+        ("2025-03-04", "2025-03-03", "2025-03-04 to 2025-03-03"),
+    ] {
+        let (status, answer) = ask(
+            &daemon,
+            "/api/backfill",
+            json!({"from": from, "to": to, "confirm": true}),
+        )
+        .await;
+        assert_eq!(status, 400, "{answer}");
+        assert!(answer["error"].as_str().unwrap().contains(named), "{answer}");
+        let form = format!("from={from}&to={to}");
+        let page = daemon
+            .request(reqwest::Method::POST, "/backfill")
+            .header("content-type", "application/x-www-form-urlencoded")
+            .header("origin", &daemon.base)
+            .body(form);
+        let page = page.send().await.unwrap();
+        assert!(page.status().is_client_error(), "{}", page.status());
+        for command in ["backfill", "rebuild"] {
+            let command = Telelake::against(&sim, &lake, &[command, "--from", from, "--to", to]);
+            let said = command.run().await.expect(2).stderr;
+            assert!(said.contains(named), "{said}");
+        }
+    }
+    for (date, message) in [
+        ("0026-11-20", "from 2015-01-01 to"),
+        (later, "from 2015-01-01 to"),
+    ] {
+        let (status, answer) = ask(&daemon, "/api/retry", json!({"date": date, "space": "s"})).await;
+        assert!(
+            status == 400 && answer["error"].as_str().unwrap().contains(message),
+            "{answer}"
+        );
+        let run = Telelake::against(&sim, &lake, &["run", "--date", date])
+            .run()
+            .await;
+        assert!(run.expect(2).stderr.contains(message));
+    }
+    for form in ["2025-3-3", "25-03-03", "03.03.2025", "+2025-03-03"] {
+        let (status, _) = ask(
+            &daemon,
+            "/api/backfill",
+            json!({"from": form, "to": "2025-03-03"}),
+        )
+        .await;
+        assert_eq!(status, 400, "{form}");
+        let form = form.replace('+', "%2B");
+        assert_eq!(
+            daemon.get(&format!("/api/status?from={form}")).await.0,
+            400,
+            "{form}"
+        );
+    }
+    assert_eq!(daemon.get("/api/status?from=2014-12-31").await.0, 400);
+    assert_eq!(
+        daemon.get("/api/status?to=2100-01-01").await.0,
+        200,
+        "a later end does no harm"
+    );
+    for command in ["status", "verify"] {
+        let run = |from: &'static str, to: &'static str| {
+            Telelake::against(&sim, &lake, &[command, "--from", from, "--to", to]).run()
+        };
+        assert!(
+            run("0026-11-20", "2025-03-03")
+                .await
+                .expect(2)
+                .stderr
+                .contains("2015-01-01")
+        );
+        if command == "status" {
+            run("2025-03-03", "2100-01-01").await.expect(0);
+        }
+    }
+    assert_eq!(sim.total_count(), asked, "the vendor was asked");
+    assert_eq!(kept_jobs(&lake).await, 0);
+    daemon.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_job_of_more_than_400_days_shows_its_plan_and_has_to_be_confirmed() {
+    let (sim, lake) = (Simulator::start(small()).await.unwrap(), Lake::folder());
+    let long = ["backfill", "--from", "2024-02-01", "--to", "2025-03-07"];
+    let refused = Telelake::against(&sim, &lake, &long).run().await.expect(2);
+    for part in ["plan: 2024-02-01 to 2025-03-07, 401 days", "--yes"] {
+        assert!(refused.stderr.contains(part), "{}", refused.stderr);
+    }
+    assert_eq!(sim.total_count(), 0);
+    let yes = [&["--log-format", "json"], &long[..], &["--yes"]].concat();
+    let confirmed = Telelake::against(&sim, &lake, &yes).run().await.expect(0);
+    assert!(confirmed.stderr.contains("401 days") && confirmed.count("reports_landed") > 0);
+    let daemon = Plan::new(&sim, &lake).start().await;
+    daemon.post("/api/pause", "{}").await;
+    let job = json!({"from": "2024-02-01", "to": "2025-03-07"});
+    let (status, answer) = ask(&daemon, "/api/backfill", job.clone()).await;
+    assert_eq!(status, 409, "{answer}");
+    let plan = &answer["plan"];
+    assert_eq!(
+        (&plan["days"], &plan["spaces"]),
+        (&json!(401), &json!([sim.school().spaces[0].id]))
+    );
+    assert!(
+        plan["days_in_lake"].as_u64() > Some(0) && plan["rooms"] == json!(6),
+        "{plan}"
+    );
+    assert_eq!(kept_jobs(&lake).await, 0);
+    let mut confirmed = job;
+    confirmed["confirm"] = json!("yes");
+    assert_eq!(ask(&daemon, "/api/backfill", confirmed.clone()).await.0, 400);
+    confirmed["confirm"] = json!(true);
+    assert_eq!(ask(&daemon, "/api/backfill", confirmed).await.0, 202);
+    assert_eq!(kept_jobs(&lake).await, 1);
+    daemon.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn jobs_are_listed_and_cancelled_whether_they_wait_or_run() {
+    let (sim, lake) = (Simulator::start(small()).await.unwrap(), Lake::folder());
+    stall(&sim);
+    let daemon = Plan::new(&sim, &lake).start().await;
+    let (status, first) = ask(&daemon, "/api/backfill", whole(&sim)).await;
+    assert_eq!(status, 202);
+    let (date, space) = (sim.options().dates[0], sim.school().spaces[0].id.clone());
+    let (_, second) = ask(&daemon, "/api/retry", json!({"date": date, "space": space})).await;
+    let listed = at_work(&daemon).await;
+    assert_eq!(listed["paused"], Value::Null);
+    let [one, two] = &listed["jobs"].as_array().unwrap()[..] else {
+        panic!("{listed}")
+    };
+    assert_eq!(
+        (&one["id"], &one["kind"], &one["state"]),
+        (&first["id"], &json!("backfill"), &json!("running"))
+    );
+    assert!(one["since"].is_string() && one["position"].is_null(), "{one}");
+    let caller = json!({"kind": "local", "address": "127.0.0.1"});
+    assert_eq!((&one["asked_by"], &one["from"]), (&caller, &json!(date)));
+    let meter = &one["progress"]["reports"];
+    assert!(
+        meter.get("per_second").is_some() && meter.get("eta_seconds").is_some(),
+        "{meter}"
+    );
+    assert_eq!(
+        (&two["id"], &two["state"], &two["position"]),
+        (&second["id"], &json!("waiting"), &json!(0))
+    );
+    assert_eq!(two["spaces"], json!([space]));
+    assert!(two["asked_at"].is_string() && two["progress"].is_null(), "{two}");
+
+    assert_eq!(cancel(&daemon, "no-such-job").await.0, 404);
+    for id in [&second["id"], &first["id"]] {
+        let (status, job) = cancel(&daemon, id.as_str().unwrap()).await;
+        assert_eq!((status, &job["id"]), (202, id), "{job}");
+    }
+    daemon.ended("backfill", 0).await;
+    until(&daemon, "/api/jobs", |jobs| jobs["jobs"] == json!([])).await;
+    assert_eq!(cancel(&daemon, first["id"].as_str().unwrap()).await.0, 404);
+    assert_eq!(kept_jobs(&lake).await, 0);
+    let made = runs(&lake).await;
+    assert_eq!(made.len(), 1, "{made:?}");
+    assert_eq!(
+        (&made[0]["outcome"], &made[0]["exit_status"]),
+        (&json!("cancelled"), &json!(3))
+    );
+    assert_eq!(made[0]["cancelled_by"], "local from 127.0.0.1");
+    for (action, count) in [("job_asked", 2), ("job_cancelled", 2)] {
+        let lines: Vec<Value> = daemon
+            .log()
+            .lines()
+            .filter_map(|line| serde_json::from_str(line).ok())
+            .collect();
+        let lines: Vec<_> = lines.iter().filter(|line| line["action"] == action).collect();
+        assert_eq!(lines.len(), count, "{action}");
+        for line in lines {
+            assert_eq!(
+                (&line["audit"], &line["by"], &line["address"]),
+                (&json!(true), &json!("local"), &json!("127.0.0.1"))
+            );
+            assert_eq!(line["target"], "telelake::audit");
+        }
+    }
+    // Nothing is lost: a run over the same dates brings the rest.
+    sim.faults().clear();
+    ask(&daemon, "/api/backfill", whole(&sim)).await;
+    daemon.ended("backfill", 1).await;
+    crate::support::truth::assert_whole(&lake, &sim, chrono_tz::Tz::UTC).await;
+    assert_eq!(daemon.stop().await, 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn while_paused_nothing_begins_neither_a_job_nor_a_night_nor_a_look_at_a_room() {
+    let (sim, lake) = (Simulator::start(small()).await.unwrap(), Lake::folder());
+    let daemon = Plan::new(&sim, &lake).start().await;
+    let (status, paused) = ask(&daemon, "/api/pause", json!({})).await;
+    assert_eq!(status, 200, "{paused}");
+    ask(&daemon, "/api/backfill", whole(&sim)).await;
+    daemon.stop().await;
+    let lesson = super::hold_lesson(&sim);
+    let daemon = Plan::new(&sim, &lake)
+        .env("TELELAKE_SCHEDULE__CRON", "* * * * * *")
+        .start()
+        .await;
+    assert_eq!(
+        super::send(&daemon, &lesson.record_finished, super::SECRET).await,
+        200
+    );
+    let waiting = until(&daemon, "/api/jobs", |jobs| {
+        jobs["jobs"].as_array().unwrap().len() == 2
+    })
+    .await;
+    assert_eq!(waiting["paused"], paused["paused"]);
+    assert_eq!(waiting["paused"]["by"]["kind"], "local");
+    let kinds: Vec<_> = waiting["jobs"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|job| &job["kind"])
+        .collect();
+    assert_eq!(kinds, ["run", "backfill"], "the night first");
+    assert!(
+        waiting["jobs"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .all(|job| job["state"] == "waiting")
+    );
+    daemon.metric_becomes("telelake_paused", 1.0).await;
+    until(&daemon, "/readyz", |answer| answer["ready"] == true).await;
+    let listed = [Endpoint::Calls, Endpoint::Report, Endpoint::Link].map(|endpoint| sim.count(endpoint));
+    assert_eq!(listed, [0; 3], "something began");
+    assert_eq!(ask(&daemon, "/api/resume", json!({})).await.0, 200);
+    daemon.ended("run", 0).await;
+    daemon.ended("backfill", 0).await;
+    daemon.ended("webhook", 0).await;
+    assert_eq!(daemon.metric("telelake_paused").await, 0.0);
+    assert_eq!(daemon.json("/api/jobs").await["paused"], Value::Null);
+    daemon
+        .logged(|line| line["action"] == "resumed" && line["audit"] == true)
+        .await;
+    daemon.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_night_goes_in_between_and_the_job_goes_on_after_it() {
+    let (sim, lake) = (Simulator::start(small()).await.unwrap(), Lake::folder());
+    stall(&sim);
+    // Not due before the job is in work, and soon after.
+    let daemon = Plan::new(&sim, &lake)
+        .env("TELELAKE_SCHEDULE__CRON", "*/10 * * * * *")
+        .env("TELELAKE_SCHEDULE__CATCH_UP", "false")
+        .start()
+        .await;
+    let (_, job) = ask(&daemon, "/api/backfill", whole(&sim)).await;
+    daemon
+        .logged(|line| line["job"] == job["id"] && line["message"].as_str().unwrap().contains("makes way"))
+        .await;
+    sim.faults().clear();
+    daemon.ended("run", 0).await;
+    // Cut off, and then whole.
+    daemon.ended("backfill", 1).await;
+    let ends: Vec<String> = daemon
+        .log()
+        .lines()
+        .filter_map(|line| serde_json::from_str::<Value>(line).ok())
+        .filter(|line| line["message"] == "the run ended")
+        .map(|line| line["command"].as_str().unwrap().to_owned())
+        .collect();
+    let first = ends.iter().position(|command| command == "backfill").unwrap();
+    let last = ends.iter().rposition(|command| command == "backfill").unwrap();
+    assert!(ends[first + 1..last].contains(&"run".to_owned()), "{ends:?}");
+    crate::support::truth::assert_whole(&lake, &sim, chrono_tz::Tz::UTC).await;
+    let cut = runs(&lake)
+        .await
+        .into_iter()
+        .find(|run| run["command"] == "backfill")
+        .unwrap();
+    assert_eq!(cut["outcome"], "partial");
+    assert!(cut["cause"].as_str().unwrap().contains("made way"), "{cut}");
+    daemon.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_retry_takes_one_room_one_call_or_one_record_and_nothing_else() {
+    let (sim, lake) = (Simulator::start(small()).await.unwrap(), Lake::folder());
+    let daemon = Plan::new(&sim, &lake).start().await;
+    ask(&daemon, "/api/backfill", whole(&sim)).await;
+    daemon.ended("backfill", 0).await;
+    let school = sim.school();
+    let record = school
+        .records
+        .iter()
+        .find(|record| record.call_id.is_some() && record.file_size > Some(0))
+        .unwrap();
+    let call = school
+        .calls
+        .iter()
+        .find(|call| Some(&call.id) == record.call_id.as_ref())
+        .unwrap();
+    let (date, space) = (call.started_at.date_naive(), call.space_id.clone());
+    let retry = async |more: Value, nth: usize| {
+        sim.clear_log();
+        let mut body = json!({"date": date, "space": space});
+        body.as_object_mut()
+            .unwrap()
+            .extend(more.as_object().unwrap().clone());
+        let (status, answer) = ask(&daemon, "/api/retry", body).await;
+        assert_eq!(status, 202, "{answer}");
+        daemon.ended("backfill", nth).await;
+        sim.requests()
+    };
+    let seen = retry(json!({"call": call.id}), 1).await;
+    let reports: Vec<_> = seen
+        .iter()
+        .filter(|seen| seen.endpoint == Endpoint::Report)
+        .collect();
+    assert!(
+        !reports.is_empty() && reports.iter().all(|seen| seen.query.contains(&call.id)),
+        "{reports:?}"
+    );
+    assert!(seen.iter().all(|seen| seen.endpoint != Endpoint::Link));
+    let of_room = |seen: &&telelake::simulator::Seen| {
+        !matches!(seen.endpoint, Endpoint::Calls) || seen.query.contains(&call.room_id)
+    };
+    assert!(seen.iter().all(|seen| of_room(&seen)), "another room was listed");
+
+    let seen = retry(json!({"record": record.id}), 2).await;
+    let links: Vec<_> = seen
+        .iter()
+        .filter(|seen| seen.endpoint == Endpoint::Link)
+        .collect();
+    assert!(
+        !links.is_empty() && links.iter().all(|seen| seen.path.contains(&record.id)),
+        "{links:?}"
+    );
+    assert!(seen.iter().all(|seen| seen.endpoint != Endpoint::Report));
+
+    let seen = retry(json!({"room": call.room_id}), 3).await;
+    assert!(seen.iter().all(|seen| of_room(&seen)), "another room was listed");
+    assert!(
+        seen.iter()
+            .all(|seen| !matches!(seen.endpoint, Endpoint::Report | Endpoint::Link)),
+        "all was there"
+    );
+
+    let of = |more: Value| {
+        let mut body = json!({"date": date, "space": space});
+        body.as_object_mut()
+            .unwrap()
+            .extend(more.as_object().unwrap().clone());
+        ask(&daemon, "/api/retry", body)
+    };
+    assert_eq!(of(json!({"call": "no-such-call"})).await.0, 404);
+    assert_eq!(of(json!({"call": call.id, "room": "another"})).await.0, 404);
+    assert_eq!(of(json!({"call": call.id, "record": record.id})).await.0, 400);
+    assert_eq!(of(json!({"cal": call.id})).await.0, 400, "an unknown field");
+    crate::support::truth::assert_whole(&lake, &sim, chrono_tz::Tz::UTC).await;
+    assert_eq!(daemon.stop().await, 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_run_is_seen_from_its_first_second_and_one_that_was_killed_as_such() {
+    let (sim, lake) = (Simulator::start(small()).await.unwrap(), Lake::folder());
+    stall(&sim);
+    let status = async || {
+        let said = Telelake::new(&["status", "--json"])
+            .lake(&lake)
+            .run()
+            .await
+            .expect(0);
+        said.summary()["runs"][0].clone()
+    };
+    let dates = crate::export::range(&sim);
+    let args = crate::export::backfill(&dates, &[]);
+    let mut child = Telelake::against(&sim, &lake, &args).start();
+    let begun = async {
+        while runs(&lake).await.is_empty() {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(120), begun)
+        .await
+        .unwrap();
+    let running = status().await;
+    assert_eq!(
+        (&running["outcome"], &running["command"]),
+        (&json!("running"), &json!("backfill"))
+    );
+    assert_eq!(running["pid"], json!(child.id().unwrap()));
+    assert!(
+        !running["host"].as_str().unwrap().is_empty() && running["started_at"].is_string(),
+        "{running}"
+    );
+    assert_eq!(running["version"], env!("CARGO_PKG_VERSION"));
+    assert_eq!(
+        (&running["from"], &running["finished_at"]),
+        (&json!(dates[1]), &Value::Null)
+    );
+    child.kill().await.unwrap();
+    let killed = status().await;
+    assert_eq!(killed["outcome"], "killed");
+    assert!(killed["cause"].as_str().unwrap().contains("is gone"), "{killed}");
+    let text = Telelake::new(&["status"])
+        .lake(&lake)
+        .run()
+        .await
+        .expect(0)
+        .stdout;
+    assert!(
+        text.contains("KILLED") && text.contains("its last sign of life"),
+        "{text}"
+    );
+    sim.faults().clear();
+    let daemon = Plan::new(&sim, &lake).start().await;
+    assert_eq!(daemon.json("/api/runs").await["runs"][0]["outcome"], "killed");
+    daemon.stop().await;
+}
