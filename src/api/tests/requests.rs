@@ -254,11 +254,11 @@ async fn an_error_that_calls_itself_a_success_is_repeated_like_the_error_it_is()
         hidden(r#"{"message":["a is wrong","b is wrong"],"code":422}"#).await,
     ];
     insta::assert_snapshot!(texts.join("\n"), @r"
-    Server: answered an error as 200 OK: token *** of *** (code 7), 2 attempts
-    Unauthorized: answered an error as 200 OK: expired (code invalid_token)
-    Forbidden: answered an error as 200 OK: Данный метод запрещен (code forbidden)
-    NotFound: answered an error as 200 OK: no call (code 404)
-    Rejected: answered an error as 200 OK: a is wrong; b is wrong (code 422)
+    Server: answered an error as 200 OK (code 7), 2 attempts
+    Unauthorized: answered an error as 200 OK (code invalid_token)
+    Forbidden: answered an error as 200 OK (code forbidden)
+    NotFound: answered an error as 200 OK (code 404)
+    Rejected: answered an error as 200 OK (code 422)
     ");
 }
 
