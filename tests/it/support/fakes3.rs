@@ -108,17 +108,6 @@ impl FakeS3 {
         super::weed::sdk_config(&self.endpoint, "AKIAFAKE", "s3cr3t")
     }
 
-    /// What the program needs to get there.
-    pub fn environment(&self) -> [(&'static str, String); 5] {
-        [
-            ("AWS_ACCESS_KEY_ID", "AKIAFAKE".into()),
-            ("AWS_SECRET_ACCESS_KEY", "s3cr3t".into()),
-            ("TELELAKE_STORE__S3__ENDPOINT_URL", self.endpoint.clone()),
-            ("TELELAKE_STORE__S3__PATH_STYLE", "true".into()),
-            ("TELELAKE_STORE__S3__PART_SIZE", "5MiB".into()),
-        ]
-    }
-
     /// The next so many requests are answered `503 SlowDown`.
     pub fn throttle(&self, requests: usize) {
         self.throttled.store(requests, Ordering::SeqCst);
