@@ -10,6 +10,9 @@ use rustls::pki_types::UnixTime;
 /// Names of a certificate that are shown; one for a whole hosting may have hundreds.
 const NAMES_SHOWN: usize = 3;
 
+/// Characters of a name that are shown.
+const LONGEST_NAME: usize = 100;
+
 /// Why a certificate is not trusted.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum CertificateFault {
@@ -137,7 +140,7 @@ fn plain(name: &str) -> String {
     let quoted = name
         .split_once("(\"")
         .and_then(|(_, rest)| rest.strip_suffix("\")"));
-    quoted.unwrap_or(name).to_owned()
+    quoted.unwrap_or(name).chars().take(LONGEST_NAME).collect()
 }
 
 fn date(time: UnixTime) -> Option<String> {

@@ -307,8 +307,7 @@ pub(super) fn transport(about: &str, error: reqwest::Error, token: &str, peer: P
     }
     let causes = causes(&error);
     if let Some(fault) = CertificateFault::find(&error) {
-        let message = words(&fault.message(), token);
-        return Error::new(ErrorKind::Untrusted, about, message).hint(fault.hint("SSL_CERT_FILE"));
+        return Error::new(ErrorKind::Untrusted, about, fault.message()).hint(fault.hint("SSL_CERT_FILE"));
     }
     let what = if error.is_timeout() {
         return timed_out(about);

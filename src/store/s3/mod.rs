@@ -551,7 +551,20 @@ impl Store for S3Store {
 }
 
 impl Notes for S3Store {
+    /// Where the server takes no conditions, a look before the write is the next best.
     async fn note(&self, key: &str, bytes: Bytes, condition: Condition) -> Result<Version> {
+        let looks = !self.dialect().conditional_writes;
+        if looks && let Condition::Unchanged(known) = &condition {
+            let changed = match self.get(key).await {
+                Ok(found) => found.version != *known,
+                Err(error) if error.kind() == ErrorKind::StoreNotFound => true,
+                Err(error) => return Err(error),
+            };
+            if changed {
+                let message = "another writer changed it meanwhile";
+                return Err(Error::new(ErrorKind::Precondition, key, message));
+            }
+        }
         self.put(key, bytes, condition).await
     }
 }
