@@ -193,6 +193,7 @@ fn state(job: &ListedJob) -> Text {
         JobState::Waiting => t::WAITING,
         JobState::Starting => t::BEGINS,
         JobState::Stopping => t::STOPPING,
+        JobState::Cancelled => t::O_CANCELLED,
         JobState::Running => job
             .progress
             .as_ref()
