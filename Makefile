@@ -74,6 +74,10 @@ image: ## Build the image and try it (needs docker or podman)
 image-bases: ## Stand-ins for the images it builds on, where no registry is in reach (needs root, debootstrap)
 	deploy/bases.sh
 
+.PHONY: servers
+servers: tools ## Run two nights into Ceph, moto, s3rver and SeaweedFS; lines that begin with SOAK tell what came of it
+	CARGO="$(CARGO)" tests/servers/run.sh $(SERVERS)
+
 .PHONY: clean-tools
 clean-tools: ## Remove .tools/
 	rm -rf .tools

@@ -48,6 +48,8 @@ pub enum ErrorKind {
     StoreUnavailable,
     /// The store has no such object.
     StoreNotFound,
+    /// The store's server does not know what was asked of it.
+    Unsupported,
     /// A conditional write lost against another writer.
     Precondition,
     /// The store failed in another way.
@@ -174,6 +176,24 @@ impl Error {
         self
     }
 
+    /// The same error as one of another kind and about something else; the hint stays.
+    #[must_use]
+    pub fn retold(mut self, kind: ErrorKind, about: impl Into<String>) -> Self {
+        self.kind = kind;
+        self.about = one_line(about.into());
+        if let Some(rest) = self.message.strip_prefix(&self.about) {
+            self.message = rest.trim_start().to_owned();
+        }
+        self
+    }
+
+    /// Adds what the operator can do, where nothing is said of it yet.
+    #[must_use]
+    pub fn or_hint(mut self, hint: &str) -> Self {
+        self.hint.get_or_insert_with(|| hint.to_owned());
+        self
+    }
+
     /// Whether the same request may succeed when it is sent again: the only place that decides this.
     pub fn is_retryable(&self) -> bool {
         match self.kind {
@@ -192,6 +212,7 @@ impl Error {
             | ErrorKind::Content
             | ErrorKind::StoreUnavailable
             | ErrorKind::StoreNotFound
+            | ErrorKind::Unsupported
             | ErrorKind::Precondition
             | ErrorKind::Store
             | ErrorKind::Interrupted
@@ -216,6 +237,7 @@ impl Error {
             | ErrorKind::TooLarge
             | ErrorKind::StoreUnavailable
             | ErrorKind::StoreNotFound
+            | ErrorKind::Unsupported
             | ErrorKind::Store => ExitStatus::Nothing,
             ErrorKind::Interrupted | ErrorKind::Content => ExitStatus::Partial,
             ErrorKind::Precondition | ErrorKind::Internal => ExitStatus::Unexpected,

@@ -141,7 +141,7 @@ fn without_fields(words: Vec<String>) -> Vec<String> {
     let mut safe = Vec::with_capacity(words.len());
     let mut words = words.into_iter();
     while let Some(word) = words.next() {
-        let Some(Field { name, value }) = Field::of(&word) else {
+        let Some(SecretField { name, value }) = SecretField::of(&word) else {
             safe.push(word);
             continue;
         };
@@ -167,12 +167,12 @@ fn without_fields(words: Vec<String>) -> Vec<String> {
 const FIELD_ENDS: [char; 4] = ['&', ';', ',', '}'];
 
 /// The first field in a word: its name in small letters, and all that follows it.
-struct Field<'w> {
+struct SecretField<'w> {
     name: String,
     value: &'w str,
 }
 
-impl<'w> Field<'w> {
+impl<'w> SecretField<'w> {
     fn of(word: &'w str) -> Option<Self> {
         let mut from = 0;
         while let Some(at) = word[from..].find(['=', ':']) {
@@ -232,4 +232,91 @@ fn masked_word(word: &str) -> &str {
         .split_once('@')
         .is_some_and(|(name, host)| !name.is_empty() && host.contains('.'));
     if is_address { MASK } else { word }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn what_steers_a_terminal_or_turns_a_text_around_is_shown_as_what_it_is() {
+        assert_eq!(escaped("Урок №1 — a_b"), "Урок №1 — a_b");
+        assert_eq!(
+            escaped("a\n\x1b[31m\u{202e}b\0\u{feff}"),
+            "a\\u{a}\\u{1b}[31m\\u{202e}b\\u{0}\\u{feff}"
+        );
+    }
+
+    #[test]
+    fn addresses_and_numbers_of_people_are_masked_and_other_words_stay() {
+        assert_eq!(
+            without_contacts("user <anna.p@mail.example> (+7 (999) 123-45-67) has no access, code 4010"),
+            "user *** *** has no access, code 4010"
+        );
+        assert_eq!(
+            without_contacts("call 89991234567; date 2025"),
+            "call *** date 2025"
+        );
+        for plain in [
+            "limit is 100",
+            "room 60d55c0eb9ef88ab17b0aabb is not there",
+            "a @ b",
+            "502 Bad Gateway",
+        ] {
+            assert_eq!(without_contacts(plain), plain);
+        }
+    }
+
+    #[test]
+    fn what_opens_a_door_is_masked_and_other_words_stay() {
+        let jwt = "eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiIxIn0.c2lnbmF0dXJl";
+        for (said, safe) in [
+            (format!("token {jwt} is old"), "token *** is old"),
+            (format!("[{jwt}]"), "[***]"),
+            ("Authorization: Basic dXNlcjpwYXNz".into(), "Authorization: ***"),
+            ("sent Basic dXNlcjpwYXNz to us".into(), "sent Basic *** to us"),
+            ("Cookie: sid=1; theme=dark".into(), "Cookie: ***"),
+            ("password=hunter2&page=3".into(), "password=***&page=3"),
+            (
+                r#"{"user":"x","password":"hunter2"}"#.into(),
+                r#"{"user":"x","password":***}"#,
+            ),
+            ("пароль: hunter2 неверен".into(), "пароль: *** неверен"),
+            (
+                "https://u:p@host/a?X-Amz-Signature=1 is gone".into(),
+                "https://host/a?*** is gone",
+            ),
+            ("/a/b?sig=1 is gone".into(), "/a/b?*** is gone"),
+            ("is it there?".into(), "is it there?"),
+            ("room: 17 of space: 3".into(), "room: 17 of space: 3"),
+        ] {
+            assert_eq!(without_secrets(&said), safe, "{said}");
+        }
+    }
+
+    #[test]
+    fn escaped_json_says_the_same() {
+        let json = "{\"name\": \"a\u{202e}b\u{9b}\"}\n";
+        let safe = escaped_json(json);
+        assert_eq!(safe, "{\"name\": \"a\\u202eb\\u009b\"}\n");
+        let [before, after]: [serde_json::Value; 2] =
+            [json, &safe].map(|text| serde_json::from_str(text).expect("JSON"));
+        assert_eq!(before, after);
+    }
+
+    proptest! {
+        #[test]
+        fn any_text_can_be_masked(text in ".*|([0-9+@. a-z()-]{0,3} ?)*") {
+            let safe = without_contacts(&text);
+            prop_assert_eq!(without_contacts(&safe), safe.clone());
+            without_secrets(&text);
+        }
+
+        #[test]
+        fn nothing_unprintable_is_left(text in ".*|\\PC*|[\u{0}-\u{9f}\u{2000}-\u{206f}]*") {
+            prop_assert!(escaped(&text).chars().all(is_printable));
+            prop_assert!(escaped_lines(&text).chars().all(|c| is_printable(c) || "\n\t".contains(c)));
+        }
+    }
 }

@@ -14,6 +14,7 @@ use serde_json::Value;
 use super::guard::Refusal;
 use super::retry;
 use crate::printable::{MASK, escaped, is_printable, without_secrets};
+use crate::tls::CertificateFault;
 use crate::{Error, ErrorKind, lenient};
 
 /// Characters of the API's own words that are repeated.
@@ -46,7 +47,6 @@ const ERROR_FIELDS: [&str; 14] = [
 ];
 
 const TOKEN_HINT: &str = "check api.token, or make a new personal token";
-const CERTIFICATE_HINT: &str = "where a proxy or a private CA stands between, name a file with the CA's certificate in SSL_CERT_FILE; where it has expired, check this machine's clock";
 pub(super) const BASE_URL_HINT: &str = "check api.base_url";
 
 /// An id as errors show it: bounded, on one line.
@@ -306,9 +306,9 @@ pub(super) fn transport(about: &str, error: reqwest::Error, token: &str, peer: P
         return Error::new(ErrorKind::InvalidAnswer, about, "redirected to no URL");
     }
     let causes = causes(&error);
-    if let Some(cause) = causes.iter().find(|cause| is_about_certificate(cause)) {
-        let message = format!("the certificate is not trusted: {}", words(cause, token));
-        return Error::new(ErrorKind::Untrusted, about, message).hint(CERTIFICATE_HINT);
+    if let Some(fault) = CertificateFault::find(&error) {
+        let message = words(&fault.message(), token);
+        return Error::new(ErrorKind::Untrusted, about, message).hint(fault.hint("SSL_CERT_FILE"));
     }
     let what = if error.is_timeout() {
         return timed_out(about);
@@ -323,11 +323,6 @@ pub(super) fn transport(about: &str, error: reqwest::Error, token: &str, peer: P
         None => what.to_owned(),
     };
     Error::new(ErrorKind::Connection, about, message).hint(peer.hint(refused))
-}
-
-/// The library of TLS has types for this, but each layer between may wrap them in its own.
-fn is_about_certificate(cause: &str) -> bool {
-    cause.contains("invalid peer certificate")
 }
 
 /// A link that is not followed.

@@ -7,13 +7,13 @@ use chrono::{DateTime, TimeDelta, Utc};
 use super::{Context, fit};
 use crate::api::{Client, Space};
 use crate::config::Config;
-use crate::export;
+use crate::export::{self, StoreInfo};
 use crate::printable::escaped;
 use crate::serve::notify::last_deliveries;
 use crate::serve::schedule;
 use crate::serve::webhook::secrets;
-use crate::store;
-use crate::{ExitStatus, Result};
+use crate::store::{self, Dialect, EtagForm, Shortcoming};
+use crate::{Error, ExitStatus, Result};
 
 /// Check the configuration, the token, the spaces it sees, the clock, that the store can be written, the mapping against a real
 /// report, and when runs are due
@@ -32,6 +32,8 @@ const INTOLERABLE: TimeDelta = TimeDelta::minutes(10);
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Verdict {
     Good,
+    /// Good, and yet there is something to know.
+    Noted,
     Doubtful,
     Bad,
 }
@@ -46,6 +48,7 @@ impl Findings {
     fn tell(&self, verdict: Verdict, what: &str, text: &str) -> Result<()> {
         let word = match verdict {
             Verdict::Good => "ok  ",
+            Verdict::Noted => "NOTE",
             Verdict::Doubtful => "WARN",
             Verdict::Bad => "FAIL",
         };
@@ -181,28 +184,58 @@ async fn check_store(config: &Config, findings: &Findings) -> Result<()> {
     let outcome = async {
         let store = store::open(&config.store).await?;
         store.preflight().await?;
-        if let Some(info) = export::read_store_info(&*store).await? {
+        let info = export::read_store_info(&*store).await?;
+        if let Some(info) = &info {
             info.check_zone(config.timezone)?;
         }
         tell_of_notifications(&*store, findings).await?;
-        store.probe().await.map(|dialect| dialect.conditional_writes)
+        let moved = info.filter(|info| info.dialect(&*store).is_none());
+        Ok::<_, Error>((store.probe().await?, moved))
     };
-    match outcome.await {
-        Ok(true) => findings.good("store", &format!("{} can be written", config.store.url)),
-        Ok(false) => findings.good(
-            "store",
-            &format!(
-                "{} can be written, but ignores conditional writes: those who write take turns by a lease",
-                config.store.url
-            ),
-        ),
-        Err(error) => findings.bad("store", &error.to_string()),
+    let (dialect, moved) = match outcome.await {
+        Ok(found) => found,
+        Err(error) => return findings.bad("store", &error.to_string()),
+    };
+    findings.good("store", &format!("{} can be written", config.store.url))?;
+    for (verdict, text) in notes_of_store(&dialect, moved.as_ref(), config.export.recordings) {
+        findings.tell(verdict, "store", &text)?;
     }
+    Ok(())
+}
+
+/// What there is to know of a store that can be written.
+fn notes_of_store(dialect: &Dialect, moved: Option<&StoreInfo>, recordings: bool) -> Vec<(Verdict, String)> {
+    let mut notes = Vec::new();
+    if !dialect.conditional_writes {
+        let text = "it ignores or refuses conditional writes: those who write take turns by a lease, and after a kill the \
+                    next run waits a minute";
+        notes.push((Verdict::Noted, text.to_owned()));
+    } else if dialect.etag_form == EtagForm::Bare {
+        let text = "it takes an ETag in If-Match only without its quotes: it is sent so";
+        notes.push((Verdict::Noted, text.to_owned()));
+    }
+    for lack in &dialect.lacks {
+        let verdict = match lack {
+            Shortcoming::Multipart if recordings => Verdict::Bad,
+            _ => Verdict::Noted,
+        };
+        notes.push((verdict, lack.message().to_owned()));
+    }
+    if let Some(info) = moved {
+        let before = if info.url.is_empty() {
+            "by an older version, or at another place".to_owned()
+        } else {
+            format!("at {}", [&*info.url, &*info.endpoint].join(" ").trim_end())
+        };
+        let text = format!("the lake was last written {before}: the next run probes the store anew");
+        notes.push((Verdict::Noted, text));
+    }
+    notes
 }
 
 /// Tells how the last notifications went.
 async fn tell_of_notifications(store: &dyn store::Store, findings: &Findings) -> Result<()> {
-    for (key, delivery) in last_deliveries(store).await? {
+    for (key, delivery) in last_deliveries(store).await.unwrap_or_default() {
         let verdict = if delivery.delivered {
             Verdict::Good
         } else {
@@ -227,6 +260,44 @@ async fn check_feeds(config: &Config, findings: &Findings) -> Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn notes(dialect: &Dialect, recordings: bool) -> Vec<(Verdict, String)> {
+        notes_of_store(dialect, None, recordings)
+    }
+
+    #[test]
+    fn what_a_store_lacks_is_a_note_and_what_recordings_need_a_failure() {
+        assert_eq!(notes(&Dialect::default(), true), []);
+        let bare = Dialect {
+            etag_form: EtagForm::Bare,
+            lacks: [Shortcoming::UploadList, Shortcoming::PartList].into(),
+            ..Dialect::default()
+        };
+        let found = notes(&bare, true);
+        assert!(
+            found.iter().all(|(verdict, _)| *verdict == Verdict::Noted),
+            "{found:?}"
+        );
+        for (note, word) in found
+            .iter()
+            .zip(["If-Match", "ListMultipartUploads", "ListParts"])
+        {
+            assert!(note.1.contains(word), "{note:?}");
+        }
+        let none = Dialect {
+            conditional_writes: false,
+            lacks: [Shortcoming::Multipart].into(),
+            ..Dialect::default()
+        };
+        let verdicts = |recordings| {
+            notes(&none, recordings)
+                .into_iter()
+                .map(|(verdict, _)| verdict)
+                .collect::<Vec<_>>()
+        };
+        assert_eq!(verdicts(true), [Verdict::Noted, Verdict::Bad]);
+        assert_eq!(verdicts(false), [Verdict::Noted, Verdict::Noted]);
+    }
 
     #[test]
     fn a_clock_is_good_doubtful_or_bad_by_how_far_it_is_off() {

@@ -221,6 +221,8 @@ pub struct S3 {
     pub sse: String,
     /// The KMS key for `aws:kms`.
     pub kms_key_id: String,
+    /// The checksum that travels with what is written.
+    pub checksum: Checksum,
     /// The size of a multipart upload's part.
     pub part_size: Bytes,
     /// Parts of one upload that are sent at once.
@@ -236,10 +238,29 @@ impl Default for S3 {
             recordings_storage_class: String::new(),
             sse: String::new(),
             kms_key_id: String::new(),
+            checksum: Checksum::None,
             part_size: Bytes::mebibytes(16),
             parts_in_flight: 4,
         }
     }
+}
+
+/// A checksum that travels with each object and part, for buckets that want one.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Checksum {
+    /// None.
+    #[default]
+    #[serde(rename = "")]
+    None,
+    /// `Content-MD5`: every server knows it.
+    Md5,
+    /// CRC-32.
+    Crc32,
+    /// CRC-64/NVME.
+    Crc64Nvme,
+    /// SHA-256.
+    Sha256,
 }
 
 /// `[meta]`

@@ -25,7 +25,7 @@ pub(super) const DIED_TWICE: &str = "the program died twice while reading the re
 
 /// What the object says.
 #[derive(Debug, Serialize, Deserialize)]
-struct Note {
+struct AttemptNote {
     /// The report's key.
     report: String,
     /// Processes that have died of it.
@@ -41,13 +41,13 @@ struct Note {
 /// What is known of a report that a process may die of.
 pub(super) enum Trial {
     /// It may be read.
-    Go(Attempt),
+    Go(BegunAttempt),
     /// It is to be put aside.
     DiedTwice,
 }
 
 /// A report that is being read.
-pub(super) struct Attempt {
+pub(super) struct BegunAttempt {
     note: String,
     claim: Option<Claim>,
 }
@@ -59,7 +59,7 @@ pub(super) struct Attempt {
 pub(super) async fn begin(workshop: &Workshop, report: &str) -> Result<Trial> {
     let hash = hex::encode(Sha256::digest(report.as_bytes()));
     let note = key::attempt(&hash[..32]);
-    let found = get_json::<Note>(&*workshop.store, &note).await?;
+    let found = get_json::<AttemptNote>(&*workshop.store, &note).await?;
     let mut deaths = 0;
     let mut unknown = BTreeMap::new();
     if let Some((found, _)) = found {
@@ -81,7 +81,7 @@ pub(super) async fn begin(workshop: &Workshop, report: &str) -> Result<Trial> {
         return Ok(Trial::DiedTwice);
     }
     let claim = Claim::new();
-    let object = Note {
+    let object = AttemptNote {
         report: report.into(),
         deaths,
         process: claim.id().into(),
@@ -93,13 +93,13 @@ pub(super) async fn begin(workshop: &Workshop, report: &str) -> Result<Trial> {
         .put(&note, to_json(&object)?, Condition::Any)
         .await?;
     tracing::info!(report, deaths, "a large report is read");
-    Ok(Trial::Go(Attempt {
+    Ok(Trial::Go(BegunAttempt {
         note,
         claim: Some(claim),
     }))
 }
 
-impl Attempt {
+impl BegunAttempt {
     /// Takes the note away: the report has been read.
     ///
     /// # Errors

@@ -13,7 +13,7 @@ use tokio::time::{Duration, Instant};
 use tracing::Instrument;
 
 use super::land::{self, ReportAsk, ReportResult};
-use super::memory::Kept;
+use super::memory::KeptRoom;
 use super::recording::{self, RecordAsk, RecordResult};
 use super::summary::{DayReport, Problem};
 use super::walk::{self, Asked, DayWork};
@@ -28,7 +28,7 @@ use crate::{Error, ErrorKind, Result};
 /// How often landed work is written down while a day is long, so that a kill loses little.
 const CHECKPOINT: Duration = Duration::from_secs(10);
 /// Reports that were just landed, by key: kept for the build while there is room, else read back from the store.
-pub(super) type Fresh = HashMap<String, (Bytes, Kept)>;
+pub(super) type Fresh = HashMap<String, (Bytes, KeptRoom)>;
 
 /// A day in work.
 pub(super) struct Day {

@@ -30,7 +30,7 @@ const PER_OBJECT: u64 = 1800;
 const PER_UNPACKED: u64 = 3;
 
 /// The budget.
-pub(super) struct Memory {
+pub(super) struct MemoryBudget {
     bytes: u64,
     total: u32,
     units: Arc<Semaphore>,
@@ -47,14 +47,14 @@ pub(super) struct Reserved {
 }
 
 /// Room for a report that is kept, until it is dropped.
-pub(super) struct Kept {
+pub(super) struct KeptRoom {
     _units: OwnedSemaphorePermit,
 }
 
-impl Memory {
+impl MemoryBudget {
     /// The budget of so many bytes: all who ask for the same have the same.
     pub fn shared(bytes: u64) -> Arc<Self> {
-        static SHARED: Mutex<Weak<Memory>> = Mutex::new(Weak::new());
+        static SHARED: Mutex<Weak<MemoryBudget>> = Mutex::new(Weak::new());
         let mut shared = SHARED.lock().unwrap_or_else(PoisonError::into_inner);
         match shared.upgrade().filter(|memory| memory.bytes == bytes) {
             Some(memory) => memory,
@@ -94,10 +94,10 @@ impl Memory {
     }
 
     /// Room for a report of so many bytes that is kept, where there is any.
-    pub fn keep(&self, bytes: u64) -> Option<Kept> {
+    pub fn keep(&self, bytes: u64) -> Option<KeptRoom> {
         let kept = Arc::clone(&self.kept);
         let units = kept.try_acquire_many_owned(units(bytes)).ok()?;
-        Some(Kept { _units: units })
+        Some(KeptRoom { _units: units })
     }
 }
 
@@ -127,13 +127,13 @@ mod tests {
     const MIB: u64 = 1 << 20;
 
     /// What is given at once; none where it has to wait.
-    fn now(memory: &Memory, need: u64) -> Option<Reserved> {
+    fn now(memory: &MemoryBudget, need: u64) -> Option<Reserved> {
         memory.reserve(need).now_or_never()
     }
 
     #[test]
     fn reports_wait_while_the_budget_is_spent_and_large_ones_for_one_another() {
-        let memory = Memory::of(64 * MIB);
+        let memory = MemoryBudget::of(64 * MIB);
         let large = now(&memory, 17 * MIB).expect("there is room");
         assert!(large.is_risky);
         assert!(now(&memory, 17 * MIB).is_none(), "one large report at a time");
@@ -146,7 +146,7 @@ mod tests {
 
     #[test]
     fn what_takes_more_than_all_of_it_is_read_alone() {
-        let memory = Memory::of(64 * MIB);
+        let memory = MemoryBudget::of(64 * MIB);
         let other = now(&memory, MIB).expect("room");
         assert!(now(&memory, 1000 * MIB).is_none());
         drop(other);
@@ -158,7 +158,7 @@ mod tests {
 
     #[test]
     fn kept_reports_have_a_room_of_their_own_and_are_never_waited_for() {
-        let memory = Memory::of(64 * MIB);
+        let memory = MemoryBudget::of(64 * MIB);
         let kept = memory.keep(3 * MIB).expect("4 MiB are for them");
         assert!(memory.keep(2 * MIB).is_none());
         assert!(now(&memory, 64 * MIB).is_some(), "they are no part of the rest");
@@ -168,7 +168,7 @@ mod tests {
 
     #[test]
     fn all_who_ask_for_the_same_budget_share_it() {
-        let (a, b) = (Memory::shared(77 * MIB), Memory::shared(77 * MIB));
+        let (a, b) = (MemoryBudget::shared(77 * MIB), MemoryBudget::shared(77 * MIB));
         assert!(Arc::ptr_eq(&a, &b));
         let _all = now(&a, 77 * MIB).expect("room");
         assert!(now(&b, 1).is_none());
@@ -187,7 +187,7 @@ mod tests {
         /// Whatever is asked for and given back: no more is given than there is, and all of it comes back.
         #[test]
         fn no_more_is_given_than_there_is(needs in proptest::collection::vec((0..100 * MIB, any::<bool>()), 0..40)) {
-            let memory = Memory::of(64 * MIB);
+            let memory = MemoryBudget::of(64 * MIB);
             let mut held: Vec<(u64, Reserved)> = Vec::new();
             for (need, gives_back) in needs {
                 if gives_back {

@@ -14,7 +14,7 @@ use super::summary::{Problem, Summary};
 use super::workshop::Workshop;
 use crate::lake::manifest::{self, Manifest, RecordEntry, Status};
 use crate::lake::{self, key};
-use crate::store::{Condition, Dialect, Entry, EtagForm, Store, StoreAddress, Version};
+use crate::store::{Condition, Dialect, Entry, EtagForm, Shortcoming, Store, StoreAddress, Version};
 use crate::{Error, ErrorKind, Result};
 
 /// The size of one of the program's own objects, in bytes: many times that of any that it writes.
@@ -38,6 +38,9 @@ pub struct StoreInfo {
     /// The endpoint of an S3 server at which it was; empty for AWS's own, and for a folder.
     #[serde(default)]
     pub endpoint: String,
+    /// What the server does not know.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub lacks: BTreeSet<Shortcoming>,
     /// When it was probed.
     pub probed_at: DateTime<Utc>,
     /// The fields that this version does not know.
@@ -51,6 +54,7 @@ impl StoreInfo {
         let StoreAddress { url, endpoint } = store.address();
         (self.url, self.endpoint) = (url, endpoint);
         (self.conditional_writes, self.etag_form) = (found.conditional_writes, found.etag_form);
+        self.lacks = found.lacks;
         self.probed_at = now;
     }
 
@@ -64,6 +68,7 @@ impl StoreInfo {
         (store.address() == address).then_some(Dialect {
             conditional_writes: self.conditional_writes,
             etag_form: self.etag_form,
+            lacks: self.lacks.clone(),
         })
     }
 
@@ -133,6 +138,7 @@ impl OpenedStore {
             timezone: zone.name().into(),
             conditional_writes: false,
             etag_form: EtagForm::default(),
+            lacks: BTreeSet::new(),
             url: String::new(),
             endpoint: String::new(),
             probed_at: now,

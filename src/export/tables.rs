@@ -426,7 +426,7 @@ pub(super) async fn build_only(
 }
 
 /// A report on its way to the build.
-struct Fed {
+struct ReadyReport {
     report: Result<(String, ReportFormat, Bytes)>,
     /// The memory that reading it takes, and who waits for it to be read: both are dropped before the next one is taken.
     held: Option<(Reserved, oneshot::Sender<()>)>,
@@ -492,7 +492,7 @@ async fn run_once(
 
 /// The reports as they come. What is held for each is dropped before the next one is waited for.
 fn received(
-    mut receiver: mpsc::Receiver<Fed>,
+    mut receiver: mpsc::Receiver<ReadyReport>,
 ) -> impl Iterator<Item = Result<(String, ReportFormat, Bytes)>> {
     let mut held = None;
     std::iter::from_fn(move || {
@@ -515,7 +515,7 @@ async fn feed(
     context: &Workshop,
     manifest: &Manifest,
     fresh: &Fresh,
-    sender: mpsc::Sender<Fed>,
+    sender: mpsc::Sender<ReadyReport>,
 ) -> Result<Option<ReportId>> {
     let ahead = Semaphore::new(READ_AHEAD_BYTES as usize);
     let due = build::due_reports(manifest).into_iter();
@@ -552,7 +552,7 @@ async fn feed(
         }
         let report = bytes.map(|bytes| (call, format, bytes));
         // The build ends early only on an error of its own, which is told by itself.
-        let is_over = sender.send(Fed { report, held }).await.is_err();
+        let is_over = sender.send(ReadyReport { report, held }).await.is_err();
         if let Some((attempt, is_read)) = reading {
             // It is told by being dropped.
             is_read.await.ok();

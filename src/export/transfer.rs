@@ -60,6 +60,8 @@ fn is_final(kind: ErrorKind) -> bool {
             | ErrorKind::Rejected
             | ErrorKind::InvalidAnswer
             | ErrorKind::TooLarge
+            // Of a server that takes nothing of its size: there is nothing to keep.
+            | ErrorKind::Unsupported
     )
 }
 

@@ -62,7 +62,13 @@ fn is_awaited(manifest: &Manifest, upload: &str) -> bool {
 /// Aborts all orphans. That it fails is no failure of the run: the next one sweeps again.
 pub(super) async fn sweep(context: &Workshop, summary: &mut Summary) {
     let told = |error: Error| Problem::new("uploads_not_swept", error.to_string());
-    let orphans = match orphan_uploads(&*context.store, context.config.export.recordings).await {
+    let orphans = orphan_uploads(&*context.store, context.config.export.recordings).await;
+    if context.config.export.recordings {
+        for lack in context.store.shortcomings() {
+            summary.warn(Problem::new(lack.kind(), lack.message()));
+        }
+    }
+    let orphans = match orphans {
         Ok(orphans) => orphans,
         Err(error) => return summary.warn(told(error)),
     };

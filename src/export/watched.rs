@@ -152,10 +152,6 @@ impl Store for Watched {
         self.inner.speak(dialect);
     }
 
-    async fn probe_uploads(&self) -> Result<()> {
-        self.inner.probe_uploads().await
-    }
-
     fn shortcomings(&self) -> Vec<Shortcoming> {
         self.inner.shortcomings()
     }

@@ -11,7 +11,7 @@ use tokio_util::sync::CancellationToken;
 use super::builders::Builders;
 use super::lease::{self, Lease};
 use super::lessons::Lessons;
-use super::memory::Memory;
+use super::memory::MemoryBudget;
 use super::watched::{Watch, Watched};
 use super::{Progress, Stop};
 use crate::build::Mapping;
@@ -31,7 +31,7 @@ pub(super) struct Workshop {
     pub mapping: Mapping,
     pub builders: Builders,
     /// What reports may take while they are read.
-    pub memory: Arc<Memory>,
+    pub memory: Arc<MemoryBudget>,
     pub progress: Arc<Progress>,
     /// Stops the work: the operator's signal, or a token that was refused.
     pub cancel: CancellationToken,
@@ -58,11 +58,12 @@ impl Workshop {
         cancel: CancellationToken,
         now: DateTime<Utc>,
     ) -> Result<Self> {
+        let store = store.patient(cancel.clone()).unwrap_or(store);
         let watched = Watched::new(Arc::clone(&store), cancel.clone());
         Ok(Self {
             mapping: mapping(&config)?,
             builders: Builders::start()?,
-            memory: Memory::shared(config.export.memory.as_u64()),
+            memory: MemoryBudget::shared(config.export.memory.as_u64()),
             config,
             watch: watched.watch(),
             store: Arc::new(watched),

@@ -10,7 +10,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer, de, ser};
 use serde_json::Value;
 use serde_json::value::RawValue;
 
-use super::unknown::Unknown;
+use super::unknown::UnknownFields;
 use crate::config::ReportFormat;
 use crate::lenient;
 
@@ -54,7 +54,7 @@ pub struct Manifest {
     pub building: Option<String>,
     /// The fields that this version does not know, at every level.
     #[serde(skip)]
-    pub unknown: Unknown,
+    pub unknown: UnknownFields,
 }
 
 impl Serialize for Manifest {
@@ -83,7 +83,7 @@ impl<'de> Deserialize<'de> for Manifest {
             let whole: Value = serde_json::from_str(text.get()).map_err(de::Error::custom)?;
             let known =
                 Self::serialize(&manifest, serde_json::value::Serializer).map_err(de::Error::custom)?;
-            manifest.unknown = Unknown::of(&whole, &known);
+            manifest.unknown = UnknownFields::of(&whole, &known);
         }
         Ok(manifest)
     }
@@ -461,7 +461,7 @@ impl Manifest {
             evicted: BTreeSet::new(),
             built: None,
             building: None,
-            unknown: Unknown::default(),
+            unknown: UnknownFields::default(),
         }
     }
 

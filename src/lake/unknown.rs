@@ -10,13 +10,13 @@ const DIGEST: &str = "sha256";
 
 /// The unknown fields of an object and of the objects in it.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Unknown {
+pub struct UnknownFields {
     fields: Map<String, Value>,
-    within: BTreeMap<String, Unknown>,
+    within: BTreeMap<String, UnknownFields>,
     digest: Option<Value>,
 }
 
-impl Unknown {
+impl UnknownFields {
     /// What of `whole` is not in `known`, which is what this version reads of it and writes again.
     pub fn of(whole: &Value, known: &Value) -> Self {
         let mut unknown = Self::default();
@@ -70,7 +70,7 @@ mod tests {
     #[test]
     fn unknown_fields_come_back_where_they_were_and_known_ones_win() {
         let whole = json!({"a": 1, "new": [2], "in": {"b": null, "newer": {"c": 3}}, "gone": {"newest": 4}});
-        let unknown = Unknown::of(&whole, &json!({"a": 1, "in": {"b": null}, "gone": {}}));
+        let unknown = UnknownFields::of(&whole, &json!({"a": 1, "in": {"b": null}, "gone": {}}));
         let mut written = json!({"a": 5, "in": {"b": 6}, "other": {}});
         unknown.put_back(&mut written);
         let expected = json!({"a": 5, "new": [2], "in": {"b": 6, "newer": {"c": 3}}, "other": {}});
@@ -78,12 +78,12 @@ mod tests {
         let mut later = json!({"a": 1, "new": "known by now"});
         unknown.put_back(&mut later);
         assert_eq!(later["new"], "known by now");
-        assert!(Unknown::of(&whole, &whole).is_none());
+        assert!(UnknownFields::of(&whole, &whole).is_none());
     }
 
     #[test]
     fn what_is_not_known_of_other_bytes_is_left_out() {
-        let unknown = Unknown::of(
+        let unknown = UnknownFields::of(
             &json!({"landed": {"sha256": "a", "crc": 1}}),
             &json!({"landed": {"sha256": "a"}}),
         );

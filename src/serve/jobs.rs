@@ -31,10 +31,8 @@ pub enum JobState {
     Starting,
     /// It is in work.
     Running,
-    /// It was stopped, and ends what it can't leave.
+    /// It was cancelled, or makes way: what is in work ends what it can't leave.
     Stopping,
-    /// It was cancelled before it began.
-    Cancelled,
 }
 
 /// A job that waits or runs, as `/api/jobs` and the page tell it.
@@ -312,10 +310,7 @@ pub(super) async fn cancel(daemon: &Daemon, id: &str, by: &Caller) -> Result<Opt
         .into_iter()
         .find(|job| job.id.as_ref().is_some_and(|job| job.as_str() == id));
     let mut job = listed.unwrap_or_else(|| ListedJob::of(&work));
-    job.state = match job.state {
-        JobState::Waiting => JobState::Cancelled,
-        _ => JobState::Stopping,
-    };
+    job.state = JobState::Stopping;
     Ok(Some(job))
 }
 

@@ -138,7 +138,7 @@ fn reload(daemon: &Daemon) -> String {
         }
     };
     let told = [
-        ("api.token", daemon.client.renew_token(&config.api)),
+        ("api.token", renew_api_token(daemon, &config)),
         ("serve.token", renew_serve_token(daemon, &config)),
         ("webhook secrets", Ok(renew_webhooks(daemon, &config))),
         ("notify", renew_notify(daemon, &config)),
@@ -156,6 +156,11 @@ fn reload(daemon: &Daemon) -> String {
     }
     *daemon.live.config.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(config);
     told.join("; ")
+}
+
+fn renew_api_token(daemon: &Daemon, config: &Config) -> Result<bool> {
+    config.require_token()?;
+    daemon.client.renew_token(&config.api)
 }
 
 fn renew_serve_token(daemon: &Daemon, config: &Config) -> Result<bool> {

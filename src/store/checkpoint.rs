@@ -10,6 +10,7 @@ use sha2::digest::common::hazmat::{SerializableState, SerializedState};
 use sha2::{Digest, Sha256};
 
 use super::upload::Source;
+use crate::config::Checksum;
 use crate::mp4::BoxWalker;
 
 /// Where checkpoints lie.
@@ -33,6 +34,9 @@ pub(super) struct Checkpoint {
     pub(super) upload: Option<String>,
     /// Bytes of a part; the last one may have fewer.
     pub(super) part_size: u64,
+    /// The checksum that its parts are sent with.
+    #[serde(default, skip_serializing_if = "is_none")]
+    pub(super) checksum: Checksum,
     pub(super) source: Source,
     /// Bytes stored whole, from the first one on.
     pub(super) bytes: u64,
@@ -106,6 +110,9 @@ pub(super) struct Part {
     pub(super) number: i32,
     pub(super) etag: String,
     pub(super) bytes: u64,
+    /// Its checksum, where the upload was created with one: completing must name it, and no listing gives it back.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) checksum: Option<String>,
 }
 
 impl Checkpoint {
@@ -118,6 +125,7 @@ impl Checkpoint {
             driver: None,
             upload: None,
             part_size,
+            checksum: Checksum::None,
             source,
             bytes: 0,
             parts: Vec::new(),
@@ -150,10 +158,9 @@ impl Checkpoint {
     }
 
     /// Takes the next part in.
-    pub(super) fn add(&mut self, etag: String, bytes: u64, digest: DigestState) {
-        let number = self.parts.last().map_or(1, |part| part.number + 1);
-        self.parts.push(Part { number, etag, bytes });
-        self.stored(self.bytes + bytes, digest);
+    pub(super) fn add(&mut self, part: Part, digest: DigestState) {
+        self.stored(self.bytes + part.bytes, digest);
+        self.parts.push(part);
     }
 
     /// Takes note of what is stored by now.
@@ -179,6 +186,11 @@ pub(super) fn notes_of(key: &str) -> String {
     format!("{UPLOADS}{}-", &hash[..32])
 }
 
+#[allow(clippy::trivially_copy_pass_by_ref)] // As serde calls it.
+fn is_none(checksum: &Checksum) -> bool {
+    *checksum == Checksum::None
+}
+
 /// A name that no other one has.
 pub(super) fn random_id() -> String {
     format!("{:032x}", fastrand::u128(..))
@@ -197,6 +209,15 @@ mod tests {
         Checkpoint::new("recordings/урок.mp4", 4, source)
     }
 
+    fn part(number: i32) -> Part {
+        Part {
+            number,
+            etag: format!("\"{number}\""),
+            bytes: 4,
+            checksum: None,
+        }
+    }
+
     /// A file of 16 bytes: two boxes.
     const FILE: &[u8; 16] = b"\0\0\0\x08ftyp\0\0\0\x08moov";
 
@@ -204,9 +225,9 @@ mod tests {
     fn hash_and_boxes_go_on_where_the_checkpoint_stands() {
         let mut digester = Digester::default();
         let mut note = checkpoint();
-        for (number, part) in FILE[..12].chunks(4).enumerate() {
-            digester.update(part);
-            note.add(format!("\"{number}\""), 4, digester.state());
+        for (number, bytes) in (1..).zip(FILE[..12].chunks(4)) {
+            digester.update(bytes);
+            note.add(part(number), digester.state());
         }
         let found = Checkpoint::parse(&note.to_bytes()).expect("sound");
         assert_eq!(found, note);
@@ -224,7 +245,7 @@ mod tests {
         let mut note = checkpoint();
         let mut digester = Digester::default();
         digester.update(&FILE[..4]);
-        note.add("\"1\"".into(), 4, digester.state());
+        note.add(part(1), digester.state());
         let sound = serde_json::to_value(&note).unwrap();
         let spoilt = |field: &str, value: serde_json::Value| {
             let mut object = sound.clone();

@@ -1,5 +1,7 @@
 //! How a store answers: which conditions it honours, in which form, and what of uploads it lacks. Types; no I/O.
 
+use std::collections::BTreeSet;
+
 use serde::{Deserialize, Serialize};
 
 /// The form in which a server takes an ETag in `If-Match`.
@@ -13,13 +15,15 @@ pub enum EtagForm {
     Bare,
 }
 
-/// How a store takes conditions, as a probe found.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+/// What a probe found of a store.
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Dialect {
     /// Whether wrong conditions are refused and right ones taken. If not, no condition is sent at all.
     pub conditional_writes: bool,
     /// How an ETag is sent.
     pub etag_form: EtagForm,
+    /// What the server does not know.
+    pub lacks: BTreeSet<Shortcoming>,
 }
 
 impl Default for Dialect {
@@ -27,16 +31,7 @@ impl Default for Dialect {
         Self {
             conditional_writes: true,
             etag_form: EtagForm::Quoted,
-        }
-    }
-}
-
-impl Dialect {
-    /// Of a store that ignores or refuses conditions.
-    pub fn without_conditions() -> Self {
-        Self {
-            conditional_writes: false,
-            ..Self::default()
+            lacks: BTreeSet::new(),
         }
     }
 }
@@ -51,39 +46,40 @@ pub struct StoreAddress {
 }
 
 /// Something that a server does not know, and what it means for whoever runs the program.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Shortcoming {
     /// The server does not list uploads.
-    NoUploadList,
+    UploadList,
     /// The server does not list the parts of an upload.
-    NoPartList,
+    PartList,
     /// The server takes no uploads in parts.
-    NoMultipart,
+    Multipart,
 }
 
 impl Shortcoming {
     /// The name for scripts.
     pub fn kind(self) -> &'static str {
         match self {
-            Self::NoUploadList => "store_lists_no_uploads",
-            Self::NoPartList => "store_lists_no_parts",
-            Self::NoMultipart => "store_takes_no_multipart",
+            Self::UploadList => "store_lists_no_uploads",
+            Self::PartList => "store_lists_no_parts",
+            Self::Multipart => "store_takes_no_multipart",
         }
     }
 
     /// What it means, and the way out.
     pub fn message(self) -> &'static str {
         match self {
-            Self::NoUploadList => {
-                "the server can't list uploads (ListMultipartUploads): one that was killed before its first checkpoint \
-                 is not found and keeps its space; let a lifecycle rule of the bucket abort incomplete uploads after 7 \
-                 days"
+            Self::UploadList => {
+                "the server does not list uploads (ListMultipartUploads): what a killed run left of one without a \
+                 checkpoint can't be found and keeps its space; let a lifecycle rule of the bucket abort incomplete \
+                 uploads after 7 days"
             }
-            Self::NoPartList => {
-                "the server can't list the parts of an upload (ListParts): a recording that was cut off is copied anew \
-                 from its first byte"
+            Self::PartList => {
+                "the server does not list the parts of an upload (ListParts): a recording whose run was killed is \
+                 copied anew from its first byte"
             }
-            Self::NoMultipart => {
+            Self::Multipart => {
                 "the server takes no uploads in parts (CreateMultipartUpload): a recording larger than \
                  store.s3.part_size can't be copied; raise it, or use another S3 server"
             }

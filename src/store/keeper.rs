@@ -36,11 +36,10 @@ pub(super) struct Ledger {
 /// A part beyond the checkpoint.
 #[derive(Debug, Clone)]
 struct Ahead {
-    bytes: u64,
     /// What is known of all bytes to its end.
     digest: DigestState,
     /// Once it is stored.
-    etag: Option<String>,
+    part: Option<Part>,
 }
 
 impl Ledger {
@@ -52,23 +51,21 @@ impl Ledger {
     }
 
     /// Takes note of a part that is about to be sent.
-    pub(super) fn filled(&mut self, number: i32, bytes: u64, digest: DigestState) {
-        let etag = None;
-        self.ahead.insert(number, Ahead { bytes, digest, etag });
+    pub(super) fn filled(&mut self, number: i32, digest: DigestState) {
+        let part = None;
+        self.ahead.insert(number, Ahead { digest, part });
     }
 
     /// Takes note of a part that is stored; whether the checkpoint moved on.
-    pub(super) fn sent(&mut self, number: i32, etag: &str) -> bool {
-        if let Some(part) = self.ahead.get_mut(&number) {
-            part.etag = Some(etag.to_owned());
+    pub(super) fn sent(&mut self, part: &Part) -> bool {
+        if let Some(ahead) = self.ahead.get_mut(&part.number) {
+            ahead.part = Some(part.clone());
         }
         let before = self.checkpoint.bytes;
         while let Some(first) = self.ahead.first_entry()
-            && first.get().etag.is_some()
+            && let Some(part) = first.get().part.clone()
         {
-            let part = first.remove();
-            self.checkpoint
-                .add(part.etag.unwrap_or_default(), part.bytes, part.digest);
+            self.checkpoint.add(part, first.remove().digest);
         }
         self.checkpoint.bytes > before
     }
@@ -280,15 +277,21 @@ mod tests {
     fn the_checkpoint_knows_only_parts_without_a_gap_before_them() {
         let mut ledger = Ledger::new(Checkpoint::new("k", 5, Source::default()));
         for number in 1..=3 {
-            ledger.filled(number, 5, Digester::default().state());
+            ledger.filled(number, Digester::default().state());
         }
-        assert!(!ledger.sent(2, "b"));
-        assert!(!ledger.sent(3, "c"));
+        let part = |number: i32, etag: &str| Part {
+            number,
+            etag: etag.into(),
+            bytes: 5,
+            checksum: None,
+        };
+        assert!(!ledger.sent(&part(2, "b")));
+        assert!(!ledger.sent(&part(3, "c")));
         assert_eq!((ledger.checkpoint.bytes, ledger.checkpoint.parts.len()), (0, 0));
-        assert!(ledger.sent(1, "a"));
+        assert!(ledger.sent(&part(1, "a")));
         let tags: Vec<_> = ledger.checkpoint.parts.iter().map(|part| &*part.etag).collect();
         assert_eq!((ledger.checkpoint.bytes, tags), (15, vec!["a", "b", "c"]));
         // The last part is never announced: it is part of finishing.
-        assert!(!ledger.sent(4, "d"));
+        assert!(!ledger.sent(&part(4, "d")));
     }
 }

@@ -74,10 +74,6 @@ impl Store for Metered {
         self.0.speak(dialect);
     }
 
-    async fn probe_uploads(&self) -> Result<()> {
-        counted("probe_uploads", self.0.probe_uploads()).await
-    }
-
     fn shortcomings(&self) -> Vec<Shortcoming> {
         self.0.shortcomings()
     }

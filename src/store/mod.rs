@@ -103,25 +103,17 @@ pub trait Store: Send + Sync {
         }
     }
 
-    /// Finds out how conditional writes are taken, by a few writes of probe objects, which are removed again. From then
-    /// on the store speaks so.
+    /// Finds out how conditional writes are taken and what uploads lack, by a few writes of probe objects, which are
+    /// removed again. From then on the store speaks so.
     ///
     /// # Errors
-    /// Of the store; never because conditional writes are ignored or refused.
+    /// Of the store; never because conditional writes are ignored or refused, or because something is lacking.
     async fn probe(&self) -> Result<Dialect>;
 
-    /// Says how the store takes conditional writes, as an earlier probe found. Where it takes none, none is sent.
+    /// Says what an earlier probe found. Where conditional writes are not taken, no condition is sent from then on.
     fn speak(&self, _dialect: Dialect) {}
 
-    /// Finds out by a small upload what the server lacks for uploads in parts; leaves nothing behind.
-    ///
-    /// # Errors
-    /// Of the store; never because something is lacking.
-    async fn probe_uploads(&self) -> Result<()> {
-        Ok(())
-    }
-
-    /// What the server was found to lack so far.
+    /// What the server is known to lack.
     fn shortcomings(&self) -> Vec<Shortcoming> {
         Vec::new()
     }

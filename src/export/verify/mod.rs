@@ -111,6 +111,7 @@ impl Verifier {
             interrupted,
             counts: seen.counts,
             findings: seen.findings,
+            notes: self.notes(options),
             ..Verified::default()
         })
     }
@@ -132,8 +133,15 @@ impl Verifier {
             .mended
             .retain(|was| !after.findings.iter().any(|is| same(was, is)));
         after.counts.mended = after.mended.len() as u64;
-        after.notes = notes;
+        after.notes.extend(notes);
         Ok(after)
+    }
+
+    /// What can't be looked at since the server does not tell it.
+    fn notes(&self, options: Options) -> Vec<String> {
+        let lacks = self.store.shortcomings().into_iter();
+        let lacks = lacks.filter(|_| options.deep && self.config.export.recordings);
+        lacks.map(|lack| lack.message().to_owned()).collect()
     }
 
     fn workshop(&self) -> Result<Workshop> {

@@ -101,11 +101,34 @@ async fn others_may_not_read_the_lake() {
         ("a", 0o750),
         ("a/b", 0o640),
         ("_telelake", 0o750),
-        (LOCK, 0o640),
+        (TEMP, 0o700),
+        (LOCK, 0o600),
     ] {
         let mode = fs::metadata(store.root.join(path)).unwrap().permissions().mode() & 0o777;
         assert_eq!(mode & !most, 0, "{path}: {mode:o}");
     }
+}
+
+#[tokio::test]
+async fn a_lock_that_another_holds_ends_a_write_with_a_sentence() {
+    let (_directory, mut store) = folder();
+    let put = async |store: &FolderStore| store.put("a/b", Bytes::from_static(b"x"), Condition::Any).await;
+    put(&store).await.unwrap();
+    let reader = File::open(store.root.join(LOCK)).unwrap();
+    reader.lock_shared().unwrap();
+    store.patience = Duration::ZERO;
+    for error in [
+        put(&store).await.unwrap_err(),
+        store.delete("a/b").await.unwrap_err(),
+        store.preflight().await.unwrap_err(),
+    ] {
+        assert_eq!(error.kind(), ErrorKind::StoreUnavailable, "{error}");
+        assert_eq!(error.exit_status(), crate::ExitStatus::Nothing);
+        let pid = format!("process {}", std::process::id());
+        assert!(error.message().contains(&pid), "{error}");
+    }
+    drop(reader);
+    put(&store).await.unwrap();
 }
 
 #[test]

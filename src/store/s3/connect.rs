@@ -12,6 +12,8 @@ use aws_config::retry::RetryConfig;
 use aws_config::timeout::TimeoutConfig;
 use aws_config::{BehaviorVersion, ConfigLoader, Region, SdkConfig};
 use aws_sdk_s3::Client;
+use aws_sdk_s3::config::interceptors::InterceptorContext;
+use aws_sdk_s3::config::retry::{ClassifyRetry, RetryAction};
 use aws_sdk_s3::config::{
     RequestChecksumCalculation, ResponseChecksumValidation, SharedHttpClient, StalledStreamProtectionConfig,
 };
@@ -115,9 +117,27 @@ pub(super) fn client(sdk: &SdkConfig, settings: &config::S3) -> Client {
                 .build(),
         )
         .retry_config(RetryConfig::standard().with_max_attempts(ATTEMPTS))
+        .retry_classifier(ThrottlesAreHeld)
         .timeout_config(timeouts(0))
         .build();
     Client::from_conf(config)
+}
+
+/// Leaves answers that ask to slow down to [`super::hold`], which waits longer, and not after a stop.
+#[derive(Debug)]
+struct ThrottlesAreHeld;
+
+impl ClassifyRetry for ThrottlesAreHeld {
+    fn classify_retry(&self, context: &InterceptorContext) -> RetryAction {
+        match context.response().map(|answer| answer.status().as_u16()) {
+            Some(429 | 503) => RetryAction::RetryForbidden,
+            _ => RetryAction::NoActionIndicated,
+        }
+    }
+
+    fn name(&self) -> &'static str {
+        "throttles are held"
+    }
 }
 
 /// The timeouts of a request with a body of `bytes`.

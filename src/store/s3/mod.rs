@@ -4,15 +4,17 @@
 //! Credentials come from the AWS chain, a private CA from `AWS_CA_BUNDLE` (see [`connect`]).
 
 mod buffers;
+mod checksum;
 mod connect;
 mod error;
+mod hold;
 mod multipart;
+mod probe;
 mod resume;
 mod upload;
 
 use std::fmt;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -24,12 +26,15 @@ use aws_sdk_s3::presigning::PresigningConfig;
 use aws_sdk_s3::primitives::{ByteStream, ByteStreamError};
 use aws_sdk_s3::types::{ServerSideEncryption, StorageClass};
 use bytes::Bytes;
+use tokio_util::sync::CancellationToken;
 
 use self::buffers::Buffers;
+pub use self::hold::Patience;
+use self::hold::{Hold, Waiting};
 use super::keeper::Notes;
 use super::{
-    Condition, Dialect, Entry, EtagForm, Lease, Object, Resumed, Store, StoreAddress, Unfinished, Upload,
-    UploadOptions, Version,
+    Condition, Dialect, Entry, EtagForm, Lease, Object, Resumed, Shortcoming, Store, StoreAddress,
+    Unfinished, Upload, UploadOptions, Version,
 };
 use crate::config;
 use crate::{Error, ErrorKind, Result};
@@ -56,8 +61,10 @@ pub struct S3Store {
     settings: Arc<config::S3>,
     buffers: Arc<Buffers>,
     lease: Lease,
-    /// Whether the server has said that it knows no conditional writes.
-    unconditional: Arc<AtomicBool>,
+    dialect: Arc<Mutex<Dialect>>,
+    hold: Arc<Hold>,
+    /// How long a run waits for a server that asks to slow down.
+    patience: Patience,
 }
 
 /// What errors about the bucket as a whole are about.
@@ -65,6 +72,17 @@ pub struct S3Store {
 struct Target {
     bucket: String,
     endpoint: Option<String>,
+    path_style: bool,
+}
+
+impl Target {
+    /// The host that the bucket is asked for as, where the endpoint is not AWS's.
+    fn virtual_host(&self) -> Option<String> {
+        let endpoint = self.endpoint.as_deref().filter(|_| !self.path_style)?;
+        let authority = endpoint.split_once("://").map_or(endpoint, |(_, rest)| rest);
+        let host = authority.split(['/', ':']).next().unwrap_or_default();
+        Some(format!("{}.{host}", self.bucket))
+    }
 }
 
 impl fmt::Display for Target {
@@ -97,12 +115,18 @@ impl S3Store {
         Ok(Self {
             client: connect::client(sdk, settings),
             url: url.into(),
-            target: Arc::new(Target { bucket, endpoint }),
+            target: Arc::new(Target {
+                bucket,
+                endpoint,
+                path_style: settings.path_style,
+            }),
             prefix: prefix.into(),
             buffers: Buffers::new(settings.parts_in_flight + SPARE_PARTS, part_size(settings)),
             settings: Arc::new(settings.clone()),
             lease: Lease::default(),
-            unconditional: Arc::default(),
+            dialect: Arc::default(),
+            hold: Arc::new(Hold::new(Patience::OF_A_REQUEST, CancellationToken::new())),
+            patience: Patience::OF_A_RUN,
         })
     }
 
@@ -111,6 +135,44 @@ impl S3Store {
     pub fn with_lease(mut self, lease: Lease) -> Self {
         self.lease = lease;
         self
+    }
+
+    /// The store with another patience of runs with a server that asks to slow down: see [`Store::patient`].
+    #[must_use]
+    pub fn with_patience(mut self, patience: Patience) -> Self {
+        self.patience = patience;
+        self
+    }
+
+    fn dialect(&self) -> MutexGuard<'_, Dialect> {
+        self.dialect.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Takes note of something that the server does not know.
+    fn lacks(&self, what: Shortcoming) {
+        if self.dialect().lacks.insert(what) {
+            tracing::warn!("{}", what.message());
+        }
+    }
+
+    /// Sends a request, and again while the server asks to slow down: see [`hold`].
+    async fn patiently<T, E, F>(&self, send: impl Fn() -> F) -> Result<T, SdkError<E>>
+    where
+        F: Future<Output = Result<T, SdkError<E>>>,
+    {
+        let mut waiting = Waiting::default();
+        loop {
+            let done = send().await;
+            let failure = done.as_ref().err();
+            if failure.is_some_and(error::is_throttled) {
+                if self.hold.pause(&mut waiting).await {
+                    continue;
+                }
+            } else if failure.is_none_or(|failure| failure.raw_response().is_some()) {
+                self.hold.answered();
+            }
+            return done;
+        }
     }
 
     fn object_key(&self, key: &str) -> String {
@@ -156,13 +218,17 @@ impl S3Store {
             .bucket(&self.target.bucket)
             .key(self.object_key(key))
             .set_server_side_encryption(self.sse())
-            .set_ssekms_key_id(self.kms_key_id())
-            .body(ByteStream::from(bytes));
+            .set_ssekms_key_id(self.kms_key_id());
+        let request = checksum::on_put(request, self.settings.checksum, &bytes);
         let request = match condition {
             Condition::Any => request,
             Condition::Absent => request.if_none_match("*"),
-            Condition::Unchanged(version) => request.if_match(&version.0),
+            Condition::Unchanged(version) => match self.dialect().etag_form {
+                EtagForm::Quoted => request.if_match(&version.0),
+                EtagForm::Bare => request.if_match(version.0.trim_matches('"')),
+            },
         };
+        let request = request.body(ByteStream::from(bytes));
         let answer = request.customize().config_override(config).send().await?;
         Ok(Version(answer.e_tag.unwrap_or_default()))
     }
@@ -192,7 +258,7 @@ impl S3Store {
     ) -> Result<Result<Object, ByteStreamError>> {
         let request = self.client.get_object().bucket(&self.target.bucket);
         let request = request.key(self.object_key(key)).set_range(range.map(Into::into));
-        let answer = match request.send().await {
+        let answer = match self.patiently(|| request.clone().send()).await {
             Err(error) if range.is_some() && error::is_beyond_the_end(&error) => {
                 return Ok(Ok(Object {
                     bytes: Bytes::new(),
@@ -219,19 +285,32 @@ impl S3Store {
     async fn put_conditionally(&self, key: &str, bytes: Bytes, condition: &Condition) -> Result<Version> {
         let mut answer_lost = false;
         let mut pause = FIRST_PAUSE;
+        let mut waiting = Waiting::default();
         for attempt in 1.. {
-            let failure = match self.send_put(key, bytes.clone(), condition, 1).await {
-                Ok(version) => return Ok(version),
-                Err(failure) => failure,
+            let failure = loop {
+                match self.send_put(key, bytes.clone(), condition, 1).await {
+                    Ok(version) => {
+                        self.hold.answered();
+                        return Ok(version);
+                    }
+                    // Not carried out, as S3 has it. What stands before a server may say the same of a request that was.
+                    Err(failure) if error::is_throttled(&failure) => {
+                        answer_lost = true;
+                        if !self.hold.pause(&mut waiting).await {
+                            return Err(self.error(key, &failure));
+                        }
+                    }
+                    Err(failure) => break failure,
+                }
             };
+            if failure.raw_response().is_some() {
+                self.hold.answered();
+            }
             if error::may_have_been_applied(&failure) && attempt < connect::ATTEMPTS {
                 answer_lost = true;
                 tokio::time::sleep(pause.mul_f64(0.5 + fastrand::f64())).await;
                 pause *= 2;
                 continue;
-            }
-            if error::is_unsupported(&failure) {
-                self.unconditional.store(true, Ordering::Relaxed);
             }
             let error = self.error(key, &failure);
             return match (error.kind(), condition) {
@@ -251,26 +330,15 @@ impl S3Store {
         Err(Error::new(ErrorKind::Internal, key, "no attempt was made"))
     }
 
-    /// Whether a put that must be refused is refused. A server that says it can't is as good as one that ignores.
-    async fn refuses(&self, key: &str, condition: Condition) -> Result<bool> {
-        let attempt = self.send_put(key, Bytes::from_static(b"second"), &condition, connect::ATTEMPTS);
-        match attempt.await {
-            Ok(_) => Ok(false),
-            Err(failure) if error::is_unsupported(&failure) => Ok(false),
-            Err(failure) => match self.error(key, &failure) {
-                error if error.kind() == ErrorKind::Precondition => Ok(true),
-                error => Err(error),
-            },
-        }
-    }
-
-    async fn probe_conditions(&self, key: &str) -> Result<bool> {
-        self.put(key, Bytes::from_static(b"first"), Condition::Any)
-            .await?;
-        Ok(self.refuses(key, Condition::Absent).await?
-            && self
-                .refuses(key, Condition::Unchanged(Version(WRONG_ETAG.into())))
-                .await?)
+    /// An object of a listing; none for one that is not below the store's prefix.
+    fn entry(&self, object: aws_sdk_s3::types::Object) -> Option<Entry> {
+        let key = object.key?.strip_prefix(&*self.prefix)?.to_owned();
+        let bytes = u64::try_from(object.size?).ok()?;
+        let modified = object
+            .last_modified
+            .and_then(|at| chrono::DateTime::from_timestamp(at.secs(), at.subsec_nanos()));
+        // A key with a final slash is how consoles draw a folder.
+        (!key.ends_with('/')).then_some(Entry { key, bytes, modified })
     }
 
     /// Whether what was just written can be found and read. What killed processes left of their probes is removed.
@@ -283,11 +351,16 @@ impl S3Store {
         if found && probes.iter().any(|probe| probe.key == key) {
             return Ok(());
         }
-        Err(Error::new(
-            ErrorKind::StoreUnavailable,
-            self.target.to_string(),
-            "does not give back what was written",
-        ))
+        let fault = if found {
+            "ListObjectsV2 does not list what PutObject stored"
+        } else {
+            "GetObject gives other bytes than PutObject stored"
+        };
+        Err(
+            Error::new(ErrorKind::StoreUnavailable, self.target.to_string(), fault).hint(
+                "is store.s3.endpoint_url an S3 endpoint, and does nothing between change or cache answers?",
+            ),
+        )
     }
 }
 
@@ -298,9 +371,6 @@ fn left_behind(probes: &[Entry], now: chrono::DateTime<chrono::Utc>) -> impl Ite
         .iter()
         .filter(move |probe| probe.modified.is_some_and(|at| at < long_ago))
 }
-
-/// No object's ETag, but of an ETag's form.
-const WRONG_ETAG: &str = "\"00000000000000000000000000000000\"";
 
 #[async_trait]
 impl Store for S3Store {
@@ -326,10 +396,8 @@ impl Store for S3Store {
 
     async fn preflight(&self) -> Result<()> {
         let (key, bytes) = (probe_key(), Bytes::from_static(b"telelake"));
-        let proven = match self
-            .send_put(&key, bytes.clone(), &Condition::Any, PROBE_ATTEMPTS)
-            .await
-        {
+        let put = || self.send_put(&key, bytes.clone(), &Condition::Any, PROBE_ATTEMPTS);
+        let proven = match self.patiently(put).await {
             Ok(_) => {
                 let readable = self.probe_reading(&key, &bytes).await;
                 let removed = self.delete(&key).await;
@@ -339,12 +407,9 @@ impl Store for S3Store {
         };
         proven.map_err(|error| match error.kind() {
             ErrorKind::StoreUnavailable => error,
-            _ => Error::new(
-                ErrorKind::StoreUnavailable,
-                self.target.to_string(),
-                error.message(),
-            )
-            .hint("the bucket must let objects be written, read, listed and deleted"),
+            _ => error
+                .retold(ErrorKind::StoreUnavailable, self.target.to_string())
+                .or_hint("the bucket must let objects be written, read, listed and deleted"),
         })
     }
 
@@ -364,13 +429,26 @@ impl Store for S3Store {
     }
 
     async fn probe(&self) -> Result<Dialect> {
-        let key = probe_key();
-        let honoured = self.probe_conditions(&key).await;
-        self.delete(&key).await?;
-        Ok(Dialect {
-            conditional_writes: honoured?,
-            etag_form: EtagForm::Quoted,
-        })
+        let found = probe::dialect(self).await?;
+        *self.dialect() = found.clone();
+        Ok(found)
+    }
+
+    fn speak(&self, dialect: Dialect) {
+        let mut known = self.dialect();
+        let lacks = std::mem::replace(&mut *known, dialect).lacks;
+        known.lacks.extend(lacks);
+    }
+
+    fn shortcomings(&self) -> Vec<Shortcoming> {
+        self.dialect().lacks.iter().copied().collect()
+    }
+
+    fn patient(&self, stop: CancellationToken) -> Option<Arc<dyn Store>> {
+        Some(Arc::new(Self {
+            hold: Arc::new(Hold::new(self.patience, stop)),
+            ..self.clone()
+        }))
     }
 
     async fn get(&self, key: &str) -> Result<Object> {
@@ -400,7 +478,7 @@ impl Store for S3Store {
             .head_object()
             .bucket(&self.target.bucket)
             .key(self.object_key(key));
-        match request.send().await {
+        match self.patiently(|| request.clone().send()).await {
             Ok(answer) => Ok(answer
                 .content_length
                 .and_then(|length| u64::try_from(length).ok())),
@@ -412,39 +490,30 @@ impl Store for S3Store {
     }
 
     async fn put(&self, key: &str, bytes: Bytes, condition: Condition) -> Result<Version> {
-        if condition != Condition::Any {
+        if condition != Condition::Any && self.dialect().conditional_writes {
             return self.put_conditionally(key, bytes, &condition).await;
         }
-        self.send_put(key, bytes, &condition, connect::ATTEMPTS)
+        self.patiently(|| self.send_put(key, bytes.clone(), &Condition::Any, connect::ATTEMPTS))
             .await
             .map_err(|error| self.error(key, &error))
     }
 
     async fn list(&self, prefix: &str) -> Result<Vec<Entry>> {
-        let mut pages = self
-            .client
-            .list_objects_v2()
-            .bucket(&self.target.bucket)
-            .prefix(self.object_key(prefix))
-            .into_paginator()
-            .send();
-        let mut entries = Vec::new();
-        while let Some(page) = pages.next().await {
-            let page = page.map_err(|error| self.error(prefix, &error))?;
-            entries.extend(
-                page.contents
-                    .unwrap_or_default()
-                    .into_iter()
-                    .filter_map(|object| {
-                        let key = object.key?.strip_prefix(&*self.prefix)?.to_owned();
-                        let bytes = u64::try_from(object.size?).ok()?;
-                        let modified = object
-                            .last_modified
-                            .and_then(|at| chrono::DateTime::from_timestamp(at.secs(), at.subsec_nanos()));
-                        // A key with a final slash is how consoles draw a folder.
-                        (!key.ends_with('/')).then_some(Entry { key, bytes, modified })
-                    }),
-            );
+        let request = self.client.list_objects_v2().bucket(&self.target.bucket);
+        let request = request.prefix(self.object_key(prefix));
+        let (mut entries, mut token) = (Vec::new(), None);
+        loop {
+            let page = self
+                .patiently(|| request.clone().set_continuation_token(token.clone()).send())
+                .await
+                .map_err(|error| self.error(prefix, &error))?;
+            let objects = page.contents.unwrap_or_default().into_iter();
+            entries.extend(objects.filter_map(|object| self.entry(object)));
+            let next = page.next_continuation_token.filter(|next| !next.is_empty());
+            if next.is_none() || next == token {
+                break;
+            }
+            token = next;
         }
         // S3 lists in this order; not everything that speaks S3 does.
         entries.sort_unstable_by(|a, b| a.key.cmp(&b.key));
@@ -457,7 +526,8 @@ impl Store for S3Store {
             .delete_object()
             .bucket(&self.target.bucket)
             .key(self.object_key(key));
-        match request.send().await.map_err(|error| self.error(key, &error)) {
+        let done = self.patiently(|| request.clone().send()).await;
+        match done.map_err(|error| self.error(key, &error)) {
             Err(error) if error.kind() != ErrorKind::StoreNotFound => Err(error),
             _ => Ok(()),
         }
@@ -482,13 +552,7 @@ impl Store for S3Store {
 
 impl Notes for S3Store {
     async fn note(&self, key: &str, bytes: Bytes, condition: Condition) -> Result<Version> {
-        match self.put(key, bytes.clone(), condition.clone()).await {
-            // Without conditions no two processes may run at once anyway; resuming works all the same.
-            Err(_) if condition != Condition::Any && self.unconditional.load(Ordering::Relaxed) => {
-                self.put(key, bytes, Condition::Any).await
-            }
-            done => done,
-        }
+        self.put(key, bytes, condition).await
     }
 }
 

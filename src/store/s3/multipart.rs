@@ -1,10 +1,13 @@
 //! The requests of a multipart upload, and what they answer. Used by `upload` and `resume`.
 
+use aws_sdk_s3::error::{ProvideErrorMetadata, SdkError};
 use aws_sdk_s3::primitives::ByteStream;
 use aws_sdk_s3::types::{CompletedMultipartUpload, CompletedPart};
 use bytes::Bytes;
 
-use super::{S3Store, connect};
+use super::{S3Store, checksum, connect, error};
+use crate::config::Checksum;
+use crate::store::Shortcoming;
 use crate::store::checkpoint::Part;
 use crate::{Error, ErrorKind, Result};
 
@@ -20,21 +23,39 @@ pub(super) struct Listed {
     pub(super) id: String,
 }
 
-/// The multipart uploads below `prefix` that were neither completed nor aborted.
+/// The error of a step of an upload. A server that does not know the step takes no uploads in parts.
+fn failed<E>(store: &S3Store, key: &str, failure: &SdkError<E>) -> Error
+where
+    E: ProvideErrorMetadata + std::error::Error + 'static,
+{
+    let told = store.error(key, failure);
+    if told.kind() == ErrorKind::Precondition || !error::is_unsupported(failure) {
+        return told;
+    }
+    store.lacks(Shortcoming::Multipart);
+    let message = format!("can't be stored in parts: {}", told.message());
+    Error::new(ErrorKind::Unsupported, key, message).hint(
+        "the server must know CreateMultipartUpload, UploadPart and CompleteMultipartUpload for recordings larger \
+         than store.s3.part_size",
+    )
+}
+
+/// The multipart uploads below `prefix` that were neither completed nor aborted; none where the server can't tell.
 pub(super) async fn list(store: &S3Store, prefix: &str) -> Result<Vec<Listed>> {
+    let request = store.client.list_multipart_uploads().bucket(&store.target.bucket);
+    let request = request.prefix(store.object_key(prefix));
     let mut found = Vec::new();
     let (mut key_marker, mut id_marker) = (None, None);
     loop {
-        let page = store
-            .client
-            .list_multipart_uploads()
-            .bucket(&store.target.bucket)
-            .prefix(store.object_key(prefix))
-            .set_key_marker(key_marker.take())
-            .set_upload_id_marker(id_marker.take())
-            .send()
-            .await
-            .map_err(|error| store.error(prefix, &error))?;
+        let next = request.clone().set_key_marker(key_marker.take());
+        let next = next.set_upload_id_marker(id_marker.take());
+        let page = match store.patiently(|| next.clone().send()).await {
+            Err(failure) if error::is_unsupported(&failure) => {
+                store.lacks(Shortcoming::UploadList);
+                return Ok(found);
+            }
+            page => page.map_err(|error| store.error(prefix, &error))?,
+        };
         found.extend(page.uploads.unwrap_or_default().into_iter().filter_map(|upload| {
             Some(Listed {
                 key: upload.key?.strip_prefix(&*store.prefix)?.to_owned(),
@@ -48,111 +69,147 @@ pub(super) async fn list(store: &S3Store, prefix: &str) -> Result<Vec<Listed>> {
     }
 }
 
-/// Starts an upload; its object will say that `made_by` made it.
+/// Starts an upload whose parts carry a checksum; its object will say that `made_by` made it.
 pub(super) async fn create(
     store: &S3Store,
     key: &str,
     content_type: Option<String>,
     made_by: &str,
+    sum: Checksum,
 ) -> Result<String> {
-    let answer = store
+    let (algorithm, extent) = checksum::of_upload(sum);
+    let request = store
         .client
         .create_multipart_upload()
         .bucket(&store.target.bucket)
         .key(store.object_key(key))
         .metadata(MADE_BY, made_by)
         .set_content_type(content_type)
+        .set_checksum_algorithm(algorithm)
+        .set_checksum_type(extent)
         .set_storage_class(store.storage_class())
         .set_server_side_encryption(store.sse())
-        .set_ssekms_key_id(store.kms_key_id())
-        .send()
-        .await
-        .map_err(|error| store.error(key, &error))?;
-    answer
-        .upload_id
-        .ok_or_else(|| Error::new(ErrorKind::Store, key, "the server gave no upload id"))
+        .set_ssekms_key_id(store.kms_key_id());
+    let answer = store.patiently(|| request.clone().send()).await;
+    let answer = answer.map_err(|error| failed(store, key, &error))?;
+    answer.upload_id.filter(|id| !id.is_empty()).ok_or_else(|| {
+        store.lacks(Shortcoming::Multipart);
+        Error::new(
+            ErrorKind::Unsupported,
+            key,
+            format!(
+                "can't be stored in parts: {} gave CreateMultipartUpload no upload id",
+                store.target
+            ),
+        )
+    })
 }
 
-/// Stores a part; gives its ETag.
-pub(super) async fn send(store: &S3Store, key: &str, id: &str, number: i32, bytes: Bytes) -> Result<String> {
-    let config = connect::sized(bytes.len() as u64);
-    let answer = store
-        .client
-        .upload_part()
-        .bucket(&store.target.bucket)
-        .key(store.object_key(key))
-        .upload_id(id)
-        .part_number(number)
-        .body(ByteStream::from(bytes))
-        .customize()
-        .config_override(config)
-        .send()
-        .await
-        .map_err(|error| store.error(key, &error))?;
-    answer
-        .e_tag
-        .ok_or_else(|| Error::new(ErrorKind::Store, key, "the server gave a part no ETag"))
+/// Stores a part.
+pub(super) async fn send(
+    store: &S3Store,
+    key: &str,
+    id: &str,
+    number: i32,
+    bytes: Bytes,
+    sum: Checksum,
+) -> Result<Part> {
+    let send = || {
+        let request = store
+            .client
+            .upload_part()
+            .bucket(&store.target.bucket)
+            .key(store.object_key(key))
+            .upload_id(id)
+            .part_number(number);
+        let request = checksum::on_part(request, sum, &bytes).body(ByteStream::from(bytes.clone()));
+        request
+            .customize()
+            .config_override(connect::sized(bytes.len() as u64))
+            .send()
+    };
+    let answer = store.patiently(send).await;
+    let answer = answer.map_err(|error| failed(store, key, &error))?;
+    Ok(Part {
+        number,
+        etag: answer
+            .e_tag
+            .ok_or_else(|| Error::new(ErrorKind::Store, key, "the server gave a part no ETag"))?,
+        bytes: bytes.len() as u64,
+        checksum: checksum::of_part(sum, &bytes),
+    })
 }
 
-/// The parts that the server has, in order; none when it does not know the upload (any more).
+/// The parts that the server has, in order; none when it does not know the upload (any more), or can't tell.
 pub(super) async fn parts(store: &S3Store, key: &str, id: &str) -> Result<Option<Vec<Part>>> {
-    let mut pages = store
-        .client
-        .list_parts()
-        .bucket(&store.target.bucket)
-        .key(store.object_key(key))
-        .upload_id(id)
-        .into_paginator()
-        .send();
-    let mut found = Vec::new();
-    while let Some(page) = pages.next().await {
-        let page = match page {
+    let request = store.client.list_parts().bucket(&store.target.bucket);
+    let request = request.key(store.object_key(key)).upload_id(id);
+    let (mut found, mut marker) = (Vec::new(), None);
+    loop {
+        let next = request.clone().set_part_number_marker(marker.clone());
+        let page = match store.patiently(|| next.clone().send()).await {
             Ok(page) => page,
-            Err(error) if is_gone(&error) => return Ok(None),
-            Err(error) => return Err(store.error(key, &error)),
+            Err(failure) if error::is_unsupported(&failure) => {
+                store.lacks(Shortcoming::PartList);
+                return Ok(None);
+            }
+            Err(failure) if is_gone(&failure) => return Ok(None),
+            Err(failure) => return Err(store.error(key, &failure)),
         };
         found.extend(page.parts.unwrap_or_default().into_iter().filter_map(|part| {
             Some(Part {
                 number: part.part_number?,
                 etag: part.e_tag?,
                 bytes: u64::try_from(part.size?).ok()?,
+                checksum: None,
             })
         }));
+        if page.is_truncated != Some(true) || page.next_part_number_marker == marker {
+            break;
+        }
+        marker = page.next_part_number_marker;
     }
     found.sort_unstable_by_key(|part| part.number);
     Ok(Some(found))
 }
 
 /// Makes the object of its parts.
-pub(super) async fn complete(store: &S3Store, key: &str, id: &str, parts: &[Part]) -> Result<()> {
+pub(super) async fn complete(
+    store: &S3Store,
+    key: &str,
+    id: &str,
+    parts: &[Part],
+    sum: Checksum,
+) -> Result<()> {
     let parts = parts.iter().map(|part| {
-        CompletedPart::builder()
+        let named = CompletedPart::builder()
             .e_tag(&part.etag)
-            .part_number(part.number)
-            .build()
+            .part_number(part.number);
+        checksum::on_completed(named, sum, part.checksum.clone()).build()
     });
     let parts = CompletedMultipartUpload::builder()
         .set_parts(Some(parts.collect()))
         .build();
-    store
+    let request = store
         .client
         .complete_multipart_upload()
         .bucket(&store.target.bucket)
         .key(store.object_key(key))
         .upload_id(id)
-        .multipart_upload(parts)
-        .customize()
-        .config_override(connect::sized(COMPLETE_AS_BYTES))
-        .send()
-        .await
-        .map_err(|error| store.error(key, &error))?;
-    Ok(())
+        .multipart_upload(parts);
+    let send = || {
+        let request = request.clone().customize();
+        request.config_override(connect::sized(COMPLETE_AS_BYTES)).send()
+    };
+    let done = store.patiently(send).await;
+    done.map_err(|error| failed(store, key, &error)).map(|_| ())
 }
 
 /// Whether the object under `key` is of so many bytes and was made by this very upload.
 pub(super) async fn is_made_by(store: &S3Store, key: &str, made_by: &str, bytes: u64) -> Result<bool> {
     let request = store.client.head_object().bucket(&store.target.bucket);
-    match request.key(store.object_key(key)).send().await {
+    let request = request.key(store.object_key(key));
+    match store.patiently(|| request.clone().send()).await {
         Ok(found) => {
             let said = found.metadata.as_ref().and_then(|said| said.get(MADE_BY));
             let length = found.content_length.and_then(|length| u64::try_from(length).ok());
@@ -172,14 +229,14 @@ pub(super) async fn abort(store: &S3Store, key: &str, id: &str) -> Result<()> {
         .bucket(&store.target.bucket)
         .key(store.object_key(key))
         .upload_id(id);
-    match request.send().await {
+    match store.patiently(|| request.clone().send()).await {
         // Gone already: completed, or aborted by another process.
         Err(error) if !is_gone(&error) => Err(store.error(key, &error)),
         _ => Ok(()),
     }
 }
 
-fn is_gone<E>(error: &aws_sdk_s3::error::SdkError<E>) -> bool {
+fn is_gone<E>(error: &SdkError<E>) -> bool {
     error
         .raw_response()
         .is_some_and(|answer| answer.status().as_u16() == 404)

@@ -11,7 +11,7 @@ use super::multipart::{self, Listed};
 use super::upload::{S3Upload, finish_stored};
 use crate::store::checkpoint::{Checkpoint, Part, UPLOADS, notes_of};
 use crate::store::claim::{self, Claim, Driver};
-use crate::store::keeper::{Keeper, Notes};
+use crate::store::keeper::Keeper;
 use crate::store::upload::Note;
 use crate::store::{Condition, Resumed, Store, Unfinished, Uploaded};
 use crate::{ErrorKind, Result};
@@ -122,6 +122,12 @@ async fn take_up(store: &S3Store, note: Note) -> Result<Option<Resumed>> {
     let stored = multipart::parts(store, &checkpoint.key, &id).await?;
     let usable = checkpoint.part_size == store.part_size() as u64 && !checkpoint.parts.is_empty();
     if !usable || !stored.is_some_and(|stored| agree(&checkpoint.parts, &stored)) {
+        let bytes = checkpoint.bytes;
+        tracing::warn!(
+            key = checkpoint.key,
+            bytes,
+            "what an earlier run has uploaded can't be gone on with: it begins anew"
+        );
         return end(store, &checkpoint, keeper).await;
     }
     if let Some(uploaded) = uploaded(&note.key, &checkpoint) {
@@ -172,7 +178,7 @@ async fn discard(store: &S3Store, note: &Note) -> Result<()> {
     let claim = Claim::new();
     let before = checkpoint.driver.replace(claim.id.clone());
     let condition = Condition::Unchanged(note.version.clone());
-    match store.note(&note.key, checkpoint.to_bytes(), condition).await {
+    match store.put(&note.key, checkpoint.to_bytes(), condition).await {
         Ok(_) => {}
         Err(error) => {
             claim.end();

@@ -19,7 +19,8 @@ use bytes::{Bytes, BytesMut};
 use tokio::task::JoinSet;
 
 use super::buffers::Slot;
-use super::{S3Store, connect, multipart};
+use super::{S3Store, checksum, connect, multipart};
+use crate::config::Checksum;
 use crate::mp4::BoxWalker;
 use crate::store::checkpoint::{Checkpoint, Digester, Part};
 use crate::store::claim::Claim;
@@ -50,6 +51,8 @@ pub(super) struct S3Upload {
     key: String,
     options: UploadOptions,
     part_size: usize,
+    /// Of the parts: that of the checkpoint, where it goes on.
+    checksum: Checksum,
     /// Set once there is more than one part.
     multipart: Option<Multipart>,
     filling: Option<Filling>,
@@ -66,6 +69,7 @@ impl S3Upload {
     pub(super) fn new(store: S3Store, key: &str, options: UploadOptions) -> Self {
         Self {
             part_size: store.part_size(),
+            checksum: store.settings.checksum,
             store,
             key: key.into(),
             options,
@@ -87,6 +91,7 @@ impl S3Upload {
             source,
             parts,
             bytes,
+            checksum,
             ..
         } = keeper.checkpoint();
         let options = UploadOptions {
@@ -99,6 +104,7 @@ impl S3Upload {
             multipart: Some(Multipart { id, keeper }),
             digester,
             bytes,
+            checksum,
             ..Self::new(store, &key, options)
         }
     }
@@ -138,9 +144,9 @@ impl S3Upload {
         if let Some(Multipart { keeper, .. }) = &self.multipart {
             keeper.check()?;
             let number = i32::try_from(self.parts + 1).unwrap_or(i32::MAX);
-            let (bytes, state) = (self.part_size as u64, self.digester.state());
+            let state = self.digester.state();
             keeper.ledger().send_if_modified(|ledger| {
-                ledger.filled(number, bytes, state);
+                ledger.filled(number, state);
                 false
             });
         }
@@ -167,24 +173,25 @@ impl S3Upload {
         self.parts += 1;
         let (store, key) = (self.store.clone(), self.key.clone());
         let number = i32::try_from(self.parts).unwrap_or(i32::MAX);
+        let checksum = self.checksum;
         self.sending.spawn(async move {
             let buffer = buffer.freeze();
-            let bytes = buffer.len() as u64;
-            let etag = multipart::send(&store, &key, &id, number, buffer.clone()).await;
+            let part = multipart::send(&store, &key, &id, number, buffer.clone(), checksum).await;
             slot.give_back(buffer);
-            let etag = etag?;
-            ledger.send_if_modified(|ledger| ledger.sent(number, &etag));
-            Ok(Part { number, etag, bytes })
+            let part = part?;
+            ledger.send_if_modified(|ledger| ledger.sent(&part));
+            Ok(part)
         });
         Ok(())
     }
 
     /// Claims the key's upload by a checkpoint, then creates it.
     async fn create(&self) -> Result<Multipart> {
-        let checkpoint = Checkpoint::new(&self.key, self.part_size as u64, self.options.source.clone());
+        let mut checkpoint = Checkpoint::new(&self.key, self.part_size as u64, self.options.source.clone());
+        checkpoint.checksum = self.checksum;
         let (made_by, content_type) = (checkpoint.id.clone(), self.options.content_type.clone());
         let keeper = Keeper::claim(&self.store, checkpoint, None, Some(self.store.lease.beat)).await?;
-        match multipart::create(&self.store, &self.key, content_type, &made_by).await {
+        match multipart::create(&self.store, &self.key, content_type, &made_by, self.checksum).await {
             Ok(id) => {
                 // Written down with the first part that is stored.
                 keeper.ledger().send_if_modified(|ledger| {
@@ -245,22 +252,26 @@ impl S3Upload {
             None => (BytesMut::new(), None),
         };
         let bytes = buffer.freeze();
-        let config = connect::sized(bytes.len() as u64);
-        self.store
-            .client
-            .put_object()
-            .bucket(&self.store.target.bucket)
-            .key(self.store.object_key(&self.key))
-            .set_content_type(self.options.content_type.clone())
-            .set_storage_class(self.store.storage_class())
-            .set_server_side_encryption(self.store.sse())
-            .set_ssekms_key_id(self.store.kms_key_id())
-            .body(ByteStream::from(bytes))
-            .customize()
-            .config_override(config)
-            .send()
-            .await
-            .map_err(|error| self.store.error(&self.key, &error))?;
+        let store = &self.store;
+        let send = || {
+            let request = store
+                .client
+                .put_object()
+                .bucket(&store.target.bucket)
+                .key(store.object_key(&self.key))
+                .set_content_type(self.options.content_type.clone())
+                .set_storage_class(store.storage_class())
+                .set_server_side_encryption(store.sse())
+                .set_ssekms_key_id(store.kms_key_id());
+            let request =
+                checksum::on_put(request, self.checksum, &bytes).body(ByteStream::from(bytes.clone()));
+            request
+                .customize()
+                .config_override(connect::sized(bytes.len() as u64))
+                .send()
+        };
+        let stored = store.patiently(send).await;
+        stored.map_err(|error| store.error(&self.key, &error))?;
         Ok(())
     }
 
@@ -317,12 +328,17 @@ pub(super) async fn finish_stored(
     parts: Vec<Part>,
     mut uploaded: Uploaded,
 ) -> Result<Uploaded> {
-    let Checkpoint { key, id: made_by, .. } = keeper.checkpoint();
+    let Checkpoint {
+        key,
+        id: made_by,
+        checksum,
+        ..
+    } = keeper.checkpoint();
     uploaded.receipt = Some(keeper.key().to_owned());
     let claim: Claim = keeper
         .finish(parts.clone(), uploaded.bytes, &uploaded.sha256)
         .await?;
-    match multipart::complete(store, &key, id, &parts).await {
+    match multipart::complete(store, &key, id, &parts, checksum).await {
         // Perhaps done, and only the answer was lost.
         Err(error)
             if error.kind() == ErrorKind::Precondition

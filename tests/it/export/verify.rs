@@ -207,6 +207,37 @@ async fn what_is_pending_failed_or_odd_is_no_damage() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_day_that_was_landed_and_never_built_is_damage() {
+    for lake in [Lake::folder(), Lake::s3().await] {
+        let sim = exported(&lake, small(), 0).await;
+        // As runs leave it that are killed: before the first build, before a later one, and while tables are replaced.
+        for state in ["never", "of another state", "under way"] {
+            let mut of = day(&lake, 0).await;
+            let key = manifest_key(&of);
+            match state {
+                "never" => {
+                    for table in of["built"]["tables"].as_object().unwrap().values() {
+                        lake.remove(table["key"].as_str().unwrap()).await;
+                    }
+                    of["built"] = Value::Null;
+                }
+                "of another state" => of["built"]["fingerprint"] = "".into(),
+                _ => of["building"] = "0123456789abcdef0123456789abcdef".into(),
+            }
+            lake.put(&key, of.to_string()).await;
+            let date = of["date"].as_str().unwrap().parse().unwrap();
+            lake.put(&key::open_day(date, of["space_id"].as_str().unwrap()), "")
+                .await;
+            let verified = found(&lake, &[], &[("day_not_built", &key)]).await;
+            assert_eq!(verified["counts"]["days_open"], 1, "{state}");
+            found(&lake, &["--rebuild"], &[("day_not_built", &key)]).await;
+            found_and_mended(&sim, &lake, &[], &[("day_not_built", &key)]).await;
+            assert_whole(&lake, &sim, chrono_tz::Tz::UTC).await;
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn damaged_tables_are_found_and_built_again() {
     for lake in [Lake::folder(), Lake::s3().await] {
         let sim = exported(&lake, small(), 0).await;

@@ -13,7 +13,9 @@ use super::damage;
 use crate::support::lake::Lake;
 
 /// Of time, or of the place: not the same in two lakes.
-const OF_TIME_AND_PLACE: [&str; 6] = [
+const OF_TIME_AND_PLACE: [&str; 8] = [
+    "url",
+    "endpoint",
     "landed_at",
     "checked_at",
     "received_at",

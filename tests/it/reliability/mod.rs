@@ -5,7 +5,7 @@
 //! by byte. The same is done with the real program, a folder and the S3 server in `killed` and `together`; `make soak`
 //! does many more of them (`TELELAKE_SOAK`).
 
-mod compared;
+pub mod compared;
 mod crashed;
 mod disturbed;
 mod faults;

@@ -2,6 +2,7 @@
 
 mod random;
 mod recording;
+mod servers;
 
 /// How many histories `make soak` asks for; other runs leave these tests out, and say so.
 fn asked() -> Option<u64> {

@@ -2,8 +2,10 @@
 
 mod folder;
 mod killed;
+mod odd;
 mod s3;
 mod suite;
+mod tls;
 
 /// Each function of the suite as a test of each store, and all of them in a row.
 macro_rules! conformance {
@@ -30,6 +32,22 @@ macro_rules! conformance {
                 let (_bucket, store) = super::s3::new().await;
                 super::suite::$name(&store).await;
             })*
+        }
+
+        /// Which functions of the suite hold on the S3 server: for servers that are not as they should be.
+        pub fn report() -> Vec<(&'static str, bool)> {
+            let mut found = Vec::new();
+            $(
+                let held = std::thread::spawn(|| {
+                    tokio::runtime::Runtime::new().unwrap().block_on(async {
+                        let (_bucket, store) = s3::new().await;
+                        telelake::store::Store::probe(&store).await.unwrap();
+                        suite::$name(&store).await;
+                    });
+                });
+                found.push((stringify!($name), held.join().is_ok()));
+            )*
+            found
         }
 
         /// The whole suite on one store.

@@ -485,3 +485,45 @@ async fn a_conditional_write_whose_answer_was_lost_has_won() {
         .unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Precondition);
 }
+
+#[tokio::test]
+async fn each_checksum_travels_with_objects_and_parts_and_an_upload_goes_on_with_its_own() {
+    let kinds = [
+        config::Checksum::Md5,
+        config::Checksum::Crc32,
+        config::Checksum::Crc64Nvme,
+        config::Checksum::Sha256,
+    ];
+    for checksum in kinds {
+        let (bucket, store) = with(config::S3 {
+            checksum,
+            ..settings()
+        })
+        .await;
+        store.put("put", content(1, 9), Condition::Any).await.unwrap();
+        let bytes = content(2, 3 * PART + 1);
+        suite::let_go(&store, "x.mp4", &bytes.slice(..2 * PART + 1)).await;
+        // Another process, whose configuration says nothing of checksums any more.
+        let other = S3Store::with_sdk_config(store.url(), &settings(), &weed().await.sdk_config()).unwrap();
+        let upload = suite::open(&other, "x.mp4").await;
+        assert_eq!(upload.bytes(), 2 * PART as u64, "{checksum:?}");
+        let uploaded = suite::go_on(upload, &bytes).await;
+        other.delete(&uploaded.receipt.unwrap()).await.unwrap();
+        assert_eq!(other.get("x.mp4").await.unwrap().bytes, bytes);
+        suite::upload(&store, "small.mp4", &content(3, 9)).await.unwrap();
+        for key in ["put", "x.mp4", "small.mp4"] {
+            let head = weed().await.client().head_object().bucket(&bucket);
+            let head = head.key(format!("озеро/данных/{key}"));
+            let head = head.checksum_mode(aws_sdk_s3::types::ChecksumMode::Enabled);
+            let found = head.send().await.unwrap();
+            let kept = match checksum {
+                config::Checksum::Crc32 => found.checksum_crc32(),
+                config::Checksum::Crc64Nvme => found.checksum_crc64_nvme(),
+                config::Checksum::Sha256 => found.checksum_sha256(),
+                _ => continue,
+            };
+            assert!(kept.is_some(), "{checksum:?} {key}");
+            assert_eq!(found.content_encoding(), None, "{checksum:?} {key}");
+        }
+    }
+}

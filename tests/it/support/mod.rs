@@ -3,6 +3,7 @@
 pub mod again;
 pub mod browser;
 pub mod daemon;
+pub mod fakes3;
 pub mod faulty;
 pub mod lake;
 pub mod memory;

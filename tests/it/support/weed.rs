@@ -32,14 +32,22 @@ pub struct Weed {
     pub ca_file: PathBuf,
     pub access_key: String,
     pub secret_key: String,
-    _alive: ChildStdin,
+    /// None where the server is another's.
+    _alive: Option<ChildStdin>,
 }
+
+/// Names another S3 server to run the tests of S3 against: `http://127.0.0.1:9000 <access key> <secret key>`.
+const OTHER: &str = "TELELAKE_TEST_S3";
 
 static WEED: OnceCell<Weed> = OnceCell::const_new();
 
 /// The test process's server, started by the first test that asks for it.
 pub async fn weed() -> &'static Weed {
-    WEED.get_or_init(Weed::start).await
+    WEED.get_or_init(async || match std::env::var(OTHER) {
+        Ok(other) => Weed::other(&other),
+        Err(_) => Weed::start().await,
+    })
+    .await
 }
 
 /// The server, where a test has asked for it before.
@@ -48,6 +56,20 @@ pub fn started() -> &'static Weed {
 }
 
 impl Weed {
+    /// A server that is there already, and speaks HTTP alone.
+    fn other(description: &str) -> Self {
+        let mut words = description.split_whitespace().map(ToOwned::to_owned);
+        let mut next = || words.next().expect("an endpoint and two keys");
+        Self {
+            http: next(),
+            https: String::new(),
+            ca_file: PathBuf::new(),
+            access_key: next(),
+            secret_key: next(),
+            _alive: None,
+        }
+    }
+
     // The supervisor outlives this process by design: nobody is left to wait for it.
     #[allow(clippy::zombie_processes)]
     async fn start() -> Self {
@@ -105,7 +127,7 @@ impl Weed {
             ca_file: dir.join("ca.pem"),
             access_key,
             secret_key,
-            _alive: supervisor.stdin.take().unwrap(),
+            _alive: Some(supervisor.stdin.take().unwrap()),
         };
         weed.wait(&dir.join("log")).await;
         weed
