@@ -8,8 +8,8 @@ use std::time::Duration;
 use chrono::{DateTime, NaiveDate, TimeDelta, Utc};
 use futures_util::{StreamExt, stream};
 
-use crate::export::{DayStatus, MarkedDays, Summary, get_json, run_entries};
-use crate::lake;
+use crate::export::{DayStatus, MarkedDays, Summary, read_run, run_entries};
+use crate::lake::{self, key};
 use crate::serve::daemon::Daemon;
 use crate::serve::health::OUT_OF_REACH;
 use crate::{Error, ErrorKind, Result};
@@ -199,7 +199,8 @@ pub async fn runs_of(daemon: &Daemon, count: usize) -> Result<Vec<Arc<Summary>>>
     let fresh: Vec<String> = keys.filter(|key| !known.contains_key(key)).collect();
     let read: Vec<_> = stream::iter(fresh)
         .map(|key| async move {
-            let run = get_json::<Summary>(store, &key).await;
+            let id = key.strip_prefix(key::RUNS).unwrap_or(&key);
+            let run = read_run(store, id.trim_end_matches(".json"), Utc::now()).await;
             (key, run)
         })
         .buffer_unordered(READ_AT_ONCE)
@@ -207,7 +208,7 @@ pub async fn runs_of(daemon: &Daemon, count: usize) -> Result<Vec<Arc<Summary>>>
         .await;
     for (key, run) in read {
         match run {
-            Ok(Some((run, _))) => drop(known.insert(key, Arc::new(run))),
+            Ok(Some(run)) => drop(known.insert(key, Arc::new(run))),
             Ok(None) => {}
             Err(error) if error.kind() == ErrorKind::Store => {
                 tracing::warn!(%error, "a run's summary can't be read");

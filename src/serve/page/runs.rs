@@ -12,7 +12,10 @@ use super::view::State;
 use super::work::command;
 use crate::export::{Outcome, Problem, Summary};
 use crate::lake::key;
+use crate::runlog::RunLog;
 
+/// Lines shown of a run's log.
+const LINES: usize = 300;
 /// Problems shown of each list.
 const SHOWN: usize = 500;
 
@@ -104,8 +107,8 @@ fn row(visit: &Visit, run: &Summary) -> Markup {
     }
 }
 
-/// One run.
-pub fn one(visit: &Visit, run: &Summary) -> Markup {
+/// One run, with what is kept of its log.
+pub fn one(visit: &Visit, run: &Summary, log: Option<&RunLog>) -> Markup {
     let (lang, c) = (visit.lang, &run.counts);
     let title = format!("{}, {}", name(visit, run), visit.at(run.started_at));
     let numbers: [(Text, String); 14] = [
@@ -147,9 +150,34 @@ pub fn one(visit: &Visit, run: &Summary) -> Markup {
         (problems(visit, run, t::RUN_FAILED, &run.failed))
         (problems(visit, run, t::RUN_PENDING, &run.pending))
         (problems(visit, run, t::RUN_WARNINGS, &run.warnings))
+        @if let Some(log) = log { (lines(visit, log)) }
         }
     };
     page(visit, Here::Elsewhere, &title, &content)
+}
+
+/// The latest lines of a run's log, in their order.
+fn lines(visit: &Visit, log: &RunLog) -> Markup {
+    let lang = visit.lang;
+    let left_out = log.left_out + log.lines.len().saturating_sub(LINES) as u64;
+    let from = log.lines.len().saturating_sub(LINES);
+    html! {
+        h2 { (lang.say(t::LOG)) }
+        @if log.lines.is_empty() { p { (lang.say(t::NO_LINES)) } }
+        @if left_out > 0 { p.quiet { (lang.count(t::LINES_LEFT_OUT, left_out)) } }
+        ol.log lang="en" {
+            @for line in log.lines.iter().skip(from) {
+                li {
+                    span.quiet { (line.at.with_timezone(&visit.zone).format("%H:%M:%S").to_string()) } " "
+                    @if line.level != "INFO" { b.warn { (line.level) } " " }
+                    (line.message)
+                    @for (name, value) in &line.fields {
+                        " " span.quiet { (name) "=" @match value.as_str() { Some(text) => { (text) } None => { (value) } } }
+                    }
+                }
+            }
+        }
+    }
 }
 
 fn problems(visit: &Visit, run: &Summary, title: Text, problems: &[Problem]) -> Markup {

@@ -308,6 +308,8 @@ texts! {
     RUN_PENDING: "Not there yet when it ended", "Чего к концу запуска ещё не было";
     RUN_WARNINGS: "Deserves a look", "Стоит внимания";
     INTERRUPTED: "It was stopped before it was through.", "Остановлен до завершения.";
+    LOG: "Log", "Журнал";
+    NO_LINES: "The run wrote nothing.", "Запуск ничего не записал.";
     KIND: "Kind", "Вид";
     WHERE: "Where", "Где";
     MESSAGE: "What happened", "Что произошло";
@@ -334,6 +336,7 @@ counts! {
     C_LOST: ["{} thing did not come in time", "{} things did not come in time"], ["{} позиция не пришла в срок", "{} позиции не пришли в срок", "{} позиций не пришло в срок"];
     LASTS: ["lasts for about {} day", "lasts for about {} days"], ["хватит примерно на {} день", "хватит примерно на {} дня", "хватит примерно на {} дней"];
     N_BEFORE: ["{} before it", "{} before it"], ["перед ним {}", "перед ним {}", "перед ним {}"];
+    LINES_LEFT_OUT: ["{} line before is left out", "{} lines before are left out"], ["пропущена {} строка до этого", "пропущено {} строки до этого", "пропущено {} строк до этого"];
     N_META: ["{} payload waits to be passed on to the API", "{} payloads wait to be passed on to the API"], ["{} запись ждёт передачи в API", "{} записи ждут передачи в API", "{} записей ждут передачи в API"];
 }
 
