@@ -207,7 +207,7 @@ pub async fn runs_of(daemon: &Daemon, count: usize) -> Result<Vec<Arc<Summary>>>
         .await;
     for (key, run) in read {
         match run {
-            Ok(Some((run, _))) => drop(known.insert(key, Arc::new(run))),
+            Ok(Some((run, _))) => drop(known.insert(key, Arc::new(run.seen_at(Utc::now())))),
             Ok(None) => {}
             Err(error) if error.kind() == ErrorKind::Store => {
                 tracing::warn!(%error, "a run's summary can't be read");

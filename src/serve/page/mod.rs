@@ -58,7 +58,7 @@ use self::view::View;
 use self::work::Work;
 use super::daemon::Daemon;
 use crate::dates;
-use crate::export::{DayStatus, Summary, get_json};
+use crate::export::{DayStatus, get_json, read_run};
 use crate::lake::manifest::Manifest;
 use crate::lake::{self, key};
 use crate::{Error, ErrorKind, Result};
@@ -293,10 +293,10 @@ async fn one_run(
     headers: HeaderMap,
 ) -> Response {
     let visit = visit(&daemon, &headers);
-    let found = get_json::<Summary>(&*daemon.store, &key::run(&query.id)).await;
+    let found = read_run(&*daemon.store, &query.id, visit.now).await;
     let run = found.and_then(|found| {
         let absent = || Error::new(ErrorKind::NotFound, "run", "the lake has no such run");
-        found.map(|(run, _)| run).ok_or_else(absent)
+        found.ok_or_else(absent)
     });
     shown(&visit, run.map(|run| runs::one(&visit, &run)))
 }
