@@ -172,7 +172,7 @@ pub async fn run_log(store: &dyn Store, run: &str) -> Result<Option<RunLog>> {
 impl Summary {
     /// The run as it looks at `now`: one that runs no more, although its summary says so, was killed.
     #[must_use]
-    pub(super) fn seen_at(mut self, now: DateTime<Utc>) -> Self {
+    pub fn seen_at(mut self, now: DateTime<Utc>) -> Self {
         if self.outcome != Outcome::Running {
             return self;
         }

@@ -531,6 +531,16 @@ async fn a_run_is_seen_from_its_first_second_and_one_that_was_killed_as_such() {
     sim.faults().clear();
     let daemon = Plan::new(&sim, &lake).start().await;
     assert_eq!(daemon.json("/api/runs").await["runs"][0]["outcome"], "killed");
+    for path in [
+        "/runs".to_owned(),
+        format!("/run?id={}", killed["id"].as_str().unwrap()),
+    ] {
+        let page = daemon
+            .request(reqwest::Method::GET, &path)
+            .header("accept-language", "en");
+        let text = page.send().await.unwrap().text().await.unwrap();
+        assert!(text.contains("broke off"), "{path}");
+    }
     daemon.stop().await;
 }
 
