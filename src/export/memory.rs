@@ -29,12 +29,17 @@ const PER_OBJECT: u64 = 1800;
 /// Bytes for a byte that a workbook unpacks to.
 const PER_UNPACKED: u64 = 3;
 
+/// Bytes that a build takes for a byte of its largest report, and for one of all of them together.
+const PER_BYTE_OF_LARGEST: u64 = 16;
+const PER_BYTE_OF_ALL: u64 = 2;
+
 /// The budget.
 pub(super) struct MemoryBudget {
     bytes: u64,
     total: u32,
     units: Arc<Semaphore>,
     large: Arc<Semaphore>,
+    builds: Arc<Semaphore>,
     kept: Arc<Semaphore>,
 }
 
@@ -74,6 +79,7 @@ impl MemoryBudget {
             total,
             units: semaphore(total),
             large: semaphore(1),
+            builds: semaphore(1),
             kept: semaphore(total / KEPT),
         }
     }
@@ -90,6 +96,23 @@ impl MemoryBudget {
             _units: Arc::clone(&self.units).acquire_many_owned(wanted).await.ok(),
             _large: large,
             is_risky: wanted > self.total / RISKY,
+        }
+    }
+
+    /// Waits for the turn of a large build, from its reports' sizes; none for another build. What a build holds besides a
+    /// report, such as who was in which meeting, is bounded by this alone: one large build is made at a time.
+    pub async fn build_turn(&self, sizes: impl Iterator<Item = u64>) -> Option<OwnedSemaphorePermit> {
+        let (mut sum, mut largest) = (0_u64, 0_u64);
+        for size in sizes {
+            sum = sum.saturating_add(size);
+            largest = largest.max(size);
+        }
+        let need = largest
+            .saturating_mul(PER_BYTE_OF_LARGEST)
+            .saturating_add(sum.saturating_mul(PER_BYTE_OF_ALL));
+        match units(need) > self.total / LARGE {
+            true => Arc::clone(&self.builds).acquire_owned().await.ok(),
+            false => None,
         }
     }
 
@@ -154,6 +177,24 @@ mod tests {
         assert!(now(&memory, 1).is_none());
         drop(alone);
         assert!(now(&memory, 1).is_some());
+    }
+
+    #[test]
+    fn one_large_build_is_made_at_a_time_and_small_ones_do_not_wait() {
+        let memory = MemoryBudget::of(64 * MIB);
+        let turn = |sizes: &[u64]| {
+            let sizes: Vec<_> = sizes.to_vec();
+            memory.build_turn(sizes.into_iter()).now_or_never()
+        };
+        let first = turn(&[MIB]).expect("free").expect("a turn");
+        assert!(turn(&[MIB]).is_none(), "the other one is at it");
+        assert!(
+            matches!(turn(&[MIB / 8; 8]), Some(None)),
+            "many small reports are no large build"
+        );
+        assert!(now(&memory, 64 * MIB).is_some(), "reports are read meanwhile");
+        drop(first);
+        assert!(matches!(turn(&[MIB / 8; 64]), Some(Some(_))), "but very many are");
     }
 
     #[test]

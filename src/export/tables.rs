@@ -236,6 +236,7 @@ pub(super) async fn is_current(
 
 /// Builds the day's tables and puts them in their place.
 async fn build_tables(context: &Arc<Workshop>, day: &mut Day, checked_at: DateTime<Utc>) -> Result<()> {
+    let _turn = context.memory.build_turn(report_sizes(&day.manifest)).await;
     let (mut built, meta) = build_whole(context, day, checked_at, Embedded::Kept).await?;
     let shared = know_first_calls(context, day, &meta, checked_at, &mut built).await?;
     let mut record = Built {
@@ -268,6 +269,11 @@ async fn build_tables(context: &Arc<Workshop>, day: &mut Day, checked_at: DateTi
     day.manifest.built = Some(record);
     day.manifest.building = None;
     Ok(())
+}
+
+fn report_sizes(manifest: &Manifest) -> impl Iterator<Item = u64> {
+    let due = build::due_reports(manifest).into_iter();
+    due.map(|(_, _, landed)| landed.bytes)
 }
 
 /// The digest of a day's participants: what other days have of it.
@@ -404,6 +410,7 @@ pub(super) async fn build_only(
     version: Version,
 ) -> Result<Vec<TableFile>> {
     let checked_at = manifest.built.as_ref().map(|built| built.checked_at);
+    let _turn = context.memory.build_turn(report_sizes(&manifest)).await;
     let mut day = Day::stored(manifest, version);
     let checked_at = checked_at.unwrap_or(context.now);
     let (mut built, meta) = build_whole(context, &mut day, checked_at, Embedded::Left).await?;
