@@ -140,8 +140,11 @@ impl Known {
 pub struct Coverage {
     days: Mutex<HashMap<String, Known>>,
     /// The latest name of each room, by space and id, and the date that it is of.
-    rooms: Mutex<BTreeMap<(String, String), (NaiveDate, Option<String>)>>,
+    rooms: Mutex<RoomNames>,
 }
+
+/// By the ids of space and room: a date, and the name that the room had on it.
+type RoomNames = BTreeMap<(String, String), (NaiveDate, Option<String>)>;
 
 /// A room of which the lake has something.
 #[derive(Debug, Clone, PartialEq, Eq)]

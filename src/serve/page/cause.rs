@@ -71,7 +71,7 @@ pub fn groups<'a>(view: &'a View<'_>, date: NaiveDate, runs: &[Arc<Summary>]) ->
             count,
         })
         .collect();
-    groups.sort_by(|a, b| (b.state, b.count).cmp(&(a.state, a.count)));
+    groups.sort_by_key(|group| std::cmp::Reverse((group.state, group.count)));
     groups
 }
 

@@ -216,7 +216,7 @@ texts! {
     DAY: "Day", "День";
     NO_DAY: "The lake has nothing of this day: nobody looked.", "В озере нет ничего за этот день: его никто не смотрел.";
     DAMAGED: "The day's manifest can't be read. `telelake verify` tells more; loading the day writes it anew.", "Манифест дня не читается. Подробнее скажет `telelake verify`; загрузка дня запишет его заново.";
-    NOT_BUILT: "All of it has landed, but the tables are not those of it.", "Всё загружено, но таблицы собраны не по этим данным.";
+    NOT_BUILT: "The tables are not those of what has landed.", "Таблицы собраны не по тем данным, что загружены.";
     NOT_LISTED: "Not all rooms were asked for the whole date.", "Не все комнаты опрошены за всю дату.";
     NOT_OVER: "The day is not over: all rooms are asked for the whole date after its end.", "День ещё не закончился: все комнаты опрашивают за всю дату после его конца.";
     SPACE_MISSED: "The rooms of the space could not all be listed.", "Список комнат пространства получить полностью не удалось.";
