@@ -130,7 +130,10 @@ fn of_certificate(fault: &CertificateError) -> CertificateFault {
             host: expected.to_str().into_owned(),
             names: presented.iter().map(|name| plain(name)).collect(),
         },
-        CertificateError::UnknownIssuer => CertificateFault::UnknownAuthority,
+        // A signature that does not fit is that of another authority of the same name, such as a private CA made anew.
+        CertificateError::UnknownIssuer | CertificateError::BadSignature => {
+            CertificateFault::UnknownAuthority
+        }
         other => CertificateFault::Other(other.to_string()),
     }
 }

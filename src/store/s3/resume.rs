@@ -11,7 +11,7 @@ use super::multipart::{self, Listed};
 use super::upload::{S3Upload, finish_stored};
 use crate::store::checkpoint::{Checkpoint, Part, UPLOADS, notes_of};
 use crate::store::claim::{self, Claim, Driver};
-use crate::store::keeper::Keeper;
+use crate::store::keeper::{Keeper, Notes};
 use crate::store::upload::Note;
 use crate::store::{Condition, Resumed, Store, Unfinished, Uploaded};
 use crate::{ErrorKind, Result};
@@ -178,7 +178,7 @@ async fn discard(store: &S3Store, note: &Note) -> Result<()> {
     let claim = Claim::new();
     let before = checkpoint.driver.replace(claim.id.clone());
     let condition = Condition::Unchanged(note.version.clone());
-    match store.put(&note.key, checkpoint.to_bytes(), condition).await {
+    match store.note(&note.key, checkpoint.to_bytes(), condition).await {
         Ok(_) => {}
         Err(error) => {
             claim.end();

@@ -828,8 +828,9 @@ async fn forty_thousand_entries_of_one_date_are_never_in_memory_at_once() {
     let first = run().await.expect(0);
     assert_eq!(first.count("meta_files"), 1);
     assert!(first.peak_memory > bytes, "it was measured");
-    // As values in memory they take over 5 KiB each, which is 200 MiB a copy.
-    let most = bytes + (230 << 20);
+    // As values in memory they take over 5 KiB each, which is 200 MiB a copy. Two copies are over 400 MiB; how much the
+    // allocator keeps beside one copy depends on which threads do the work.
+    let most = bytes + (300 << 20);
     assert!(
         first.peak_memory < most,
         "{} MiB for a file of {} MiB",
