@@ -223,8 +223,7 @@ fn pace(visit: &Visit, one: &AtWork) -> Markup {
     // Whole steps are enough for a person.
     let rounded = |pace: f64| pace.round().clamp(0.0, 1e15) as u64;
     let parts = [one.reports, one.recordings, one.recorded_bytes];
-    let left = parts.iter().filter_map(|part| part.eta_seconds).max();
-    let left = left
+    let left = seconds_left(&parts)
         .filter(|_| one.phase == Phase::Days)
         .and_then(|left| i64::try_from(left).ok());
     html! {
@@ -240,6 +239,16 @@ fn pace(visit: &Visit, one: &AtWork) -> Markup {
             ", " b { (lang.fill(text, &[&lang.span(left)])) }
         }
     }
+}
+
+/// Seconds until the slowest part is through; none if nothing is left, or if that is not known of a part.
+fn seconds_left(parts: &[Reach]) -> Option<u64> {
+    let unfinished = parts.iter().filter(|part| part.done < part.goal);
+    unfinished
+        .map(|part| part.eta_seconds)
+        .collect::<Option<Vec<_>>>()?
+        .into_iter()
+        .max()
 }
 
 fn meter(visit: &Visit, text: Text, reach: &Reach, bytes: bool) -> Markup {
@@ -307,4 +316,22 @@ pub fn again(visit: &Visit, date: NaiveDate, space: Option<&str>, text: Text, st
 /// What is said after something was asked for.
 pub fn asked(visit: &Visit) -> Markup {
     html! { p.notice role="status" { (visit.lang.say(t::ASKED)) } }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_time_left_is_that_of_the_slowest_part_and_not_known_while_one_has_not_begun() {
+        let part = |done, goal, eta_seconds| Reach {
+            done,
+            goal,
+            per_second: None,
+            eta_seconds,
+        };
+        assert_eq!(seconds_left(&[part(1, 9, Some(8)), part(5, 5, Some(0))]), Some(8));
+        assert_eq!(seconds_left(&[part(0, 30, None), part(8, 8, Some(0))]), None);
+        assert_eq!(seconds_left(&[part(8, 8, Some(0)), part(0, 0, None)]), None);
+    }
 }
