@@ -57,7 +57,7 @@ pub struct ApiLabels {
     pub status: String,
 }
 
-/// Of a loop of the daemon.
+/// The label of a loop of the daemon.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub struct LoopLabels {
     /// `runs`, `events`, `clock`, `imports`, `passing`, `health`, `look_around`.
@@ -105,14 +105,14 @@ pub struct ServedLabels {
     pub status: u16,
 }
 
-/// Of notifications: the key of their URL.
+/// The label of a notification: the key of its URL.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub struct TargetLabels {
     /// `notify.url`, `notify.heartbeat_url`.
     pub target: String,
 }
 
-/// Of secrets: their key.
+/// The label of a secret: its key.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub struct SecretLabels {
     /// `api.token`, `serve.token`, `webhook.secret`.
@@ -171,7 +171,7 @@ pub struct Metrics {
     pub build_seconds: Histogram,
     /// Webhooks received.
     pub webhooks: Family<WebhookLabels, Counter>,
-    /// Whether the last notification was delivered: 1 or 0.
+    /// 1 if the last notification was delivered, else 0.
     pub notified: Family<TargetLabels, Gauge>,
     /// Files of secrets that can't be read.
     pub secrets_unreadable: Family<SecretLabels, Gauge>,
@@ -179,7 +179,7 @@ pub struct Metrics {
     pub events_waiting: Gauge,
     /// Jobs that wait.
     pub queued_jobs: Gauge,
-    /// Whether the queue is paused: 1 or 0.
+    /// 1 if the queue is paused, else 0.
     pub paused: Gauge,
     /// Payloads of meta taken in.
     pub meta_received: Counter,

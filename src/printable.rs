@@ -55,7 +55,7 @@ pub fn escaped_json(json: &str) -> Cow<'_, str> {
 
 /// Digits from which on a word is taken for a telephone number.
 const PHONE: usize = 7;
-/// What stands in the place of what is masked.
+/// The text that replaces a masked one.
 pub const MASK: &str = "***";
 /// What the value of a field is masked by, wherever it stands in the field's name.
 const SECRET_NAMES: [&str; 13] = [

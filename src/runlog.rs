@@ -30,7 +30,7 @@ pub struct Line {
     pub level: String,
     /// The message.
     pub message: String,
-    /// What it is about.
+    /// The object that the line is about.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub fields: BTreeMap<String, Value>,
 }
@@ -55,7 +55,7 @@ fn size(value: &Value) -> usize {
 pub struct RunLog {
     /// The lines, in their order.
     pub lines: VecDeque<Line>,
-    /// How many lines before them are not kept.
+    /// The number of earlier lines that are not kept.
     pub left_out: u64,
     #[serde(skip)]
     bytes: usize,

@@ -211,7 +211,7 @@ fn kind_of_code(code: &Value) -> Option<ErrorKind> {
     }
 }
 
-/// What an error of the API says.
+/// The words and the code of an error of the API.
 #[derive(Default)]
 struct Said {
     /// Its words, masked.
@@ -244,7 +244,7 @@ fn said(answer: &Value, token: &str) -> Said {
     }
 }
 
-/// Whether a code is one: what else stands there may be anybody's.
+/// True if a code is one: what else stands there may be anybody's.
 fn is_code(code: &str) -> bool {
     code.len() <= LONGEST_CODE
         && code

@@ -17,7 +17,7 @@ pub struct Inspection {
     pub object: bool,
     /// Whether it is `{}`, `[]` or `null`.
     pub empty: bool,
-    /// Whether it has more rows than any call's: then no row was looked at.
+    /// True if it has more rows than any call's: then no row was looked at.
     pub crowded: bool,
     /// The participants where the mapping expects them; none where the report has no such place.
     pub participants: Option<u64>,
@@ -77,7 +77,7 @@ pub const MOST_PARTICIPANTS: u64 = 100_000;
 /// Rows of a report for any other table.
 pub const MOST_ROWS: u64 = 1_000_000;
 
-/// Whether a report has more rows for a table than any call's.
+/// True if a report has more rows for a table than any call's.
 pub(super) fn is_crowded(mapping: &Mapping, report: &Node<'_>) -> bool {
     let mut plans = mapping.tables.iter().filter(|plan| plan.source == Source::Report);
     plans.any(|plan| {

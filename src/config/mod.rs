@@ -384,7 +384,7 @@ fn weakness(secret: &Secret) -> Option<String> {
     (different.len() < LEAST_DIFFERENT).then(|| format!("has only {} different characters", different.len()))
 }
 
-/// Whether what goes to a URL can be read by others on its way.
+/// True if what goes to a URL can be read by others on its way.
 fn is_in_clear(url: &str) -> bool {
     let is_here = |url: &reqwest::Url| {
         url.host_str().is_some_and(|host| {

@@ -8,14 +8,14 @@ use super::token::{self, BYTE_ORDER_MARK};
 use super::{Config, Secret};
 use crate::{Error, ErrorKind, Result};
 
-/// Where systemd puts the files that `LoadCredential=` names.
+/// The variable with the folder in which systemd puts the files that `LoadCredential=` names.
 const CREDENTIALS: &str = "CREDENTIALS_DIRECTORY";
 /// More bytes than any secret has.
 const LARGEST: u64 = 64 * 1024;
 const PLACES: &str = "a bare name is looked for in $CREDENTIALS_DIRECTORY, then beside the configuration file, then in the \
                       working folder";
 
-/// How a secret's text is read.
+/// The reading of a secret's text.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Form {
     /// A token: what editors and people put around it is taken off.
@@ -61,7 +61,7 @@ impl Folders {
     }
 }
 
-/// Whether a file is there. One below a folder that can't be entered counts: its error names it.
+/// True if a file is there. One below a folder that can't be entered counts: its error names it.
 fn is_there(path: &Path) -> bool {
     path.try_exists().unwrap_or(true)
 }

@@ -79,7 +79,7 @@ impl Serialize for Bytes {
 pub struct Network(ipnet::IpNet);
 
 impl Network {
-    /// Whether an address is one of them; an IPv4 address counts in either form.
+    /// True if an address is one of them; an IPv4 address counts in either form.
     pub fn contains(&self, address: IpAddr) -> bool {
         self.0.contains(&address.to_canonical())
     }

@@ -23,7 +23,7 @@ const DEATHS: u32 = 2;
 /// The reason of a report that was put aside.
 pub(super) const DIED_TWICE: &str = "the program died twice while reading the report; it is kept in raw/, and read again only by `rebuild` or `backfill --force`";
 
-/// What the object says.
+/// The content of the object.
 #[derive(Debug, Serialize, Deserialize)]
 struct AttemptNote {
     /// The report's key.
@@ -55,7 +55,7 @@ pub(super) struct BegunAttempt {
 /// Says in the store that a report is about to be read, unless two processes have died of it.
 ///
 /// # Errors
-/// Of the store.
+/// The store fails.
 pub(super) async fn begin(workshop: &Workshop, report: &str) -> Result<Trial> {
     let hash = hex::encode(Sha256::digest(report.as_bytes()));
     let note = key::attempt(&hash[..32]);
@@ -103,7 +103,7 @@ impl BegunAttempt {
     /// Takes the note away: the report has been read.
     ///
     /// # Errors
-    /// Of the store.
+    /// The store fails.
     pub async fn end(mut self, workshop: &Workshop) -> Result<()> {
         if let Some(claim) = self.claim.take() {
             claim.end();

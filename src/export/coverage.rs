@@ -37,7 +37,7 @@ pub struct DayStatus {
     pub space_name: Option<String>,
     /// Whether every room was asked for the whole date.
     pub listed: bool,
-    /// Whether the day's tables are those of what was landed. A day with nothing to build is built.
+    /// True if the day's tables are those of what was landed. A day with nothing to build is built.
     pub built: bool,
     /// Calls.
     pub calls: u64,
@@ -85,7 +85,7 @@ pub struct DayStatus {
     pub quality: Quality,
     /// Bytes of the day's reports, recordings and tables in the lake.
     pub lake_bytes: u64,
-    /// Whether everything that there is, is in the lake and in its tables.
+    /// True if everything that there is, is in the lake and in its tables.
     pub complete: bool,
     /// Why the day is not complete: the first reason of all.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -165,13 +165,13 @@ impl MarkedDays {
     /// Reads the markers.
     ///
     /// # Errors
-    /// Of the store.
+    /// The store fails.
     pub async fn read(store: &dyn Store) -> Result<Self> {
         let markers = store.list(key::OPEN_DAYS).await?;
         Ok(Self(markers.into_iter().map(|marker| marker.key).collect()))
     }
 
-    /// Whether a day has a marker.
+    /// True if a day has a marker.
     pub fn has(&self, date: NaiveDate, space: &str) -> bool {
         self.0.contains(&key::open_day(date, space))
     }
@@ -489,12 +489,12 @@ impl DayStatus {
         day
     }
 
-    /// Whether the day's manifest can't be read: then its key stands for the space.
+    /// True if the day's manifest can't be read: then its key stands for the space.
     pub fn is_damaged(&self) -> bool {
         self.space_id.starts_with(key::DAYS)
     }
 
-    /// Whether the day may have something of an id: its manifest says whether it does.
+    /// True if the day may have something of an id: its manifest says whether it does.
     pub fn may_have(&self, id: &str) -> bool {
         self.marks.binary_search(&mark(id)).is_ok()
     }
@@ -532,7 +532,7 @@ impl DayStatus {
 pub const NOT_BUILT: &str = "its tables were not built from what was landed";
 
 impl Lack {
-    /// How far it has come, in a word.
+    /// The progress, in a word.
     pub fn state(&self) -> &'static str {
         match self.status {
             Status::Done => "done",

@@ -83,7 +83,7 @@ pub async fn find_run(
 /// A run's summary as it looks at `now`: one whose process is gone is `killed`.
 ///
 /// # Errors
-/// Of the store; `Store` if it can't be read.
+/// The store fails; `Store` if the object can't be read.
 pub async fn read_run(store: &dyn Store, id: &str, now: DateTime<Utc>) -> Result<Option<Summary>> {
     let run = get_json::<Summary>(store, &key::run(id)).await?;
     Ok(run.map(|(run, _)| run.seen_at(now)))

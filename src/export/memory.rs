@@ -13,11 +13,11 @@ use crate::config::ReportFormat;
 
 /// The budget is counted in pieces of so many bytes.
 const UNIT: u64 = 64 << 10;
-/// Of the budget, a report that takes more than this part is large: one of them at a time.
+/// A report that takes more than this part of the budget is large: one of them at a time.
 const LARGE: u32 = 4;
-/// Of the budget, a report that takes more than this part may be what a process dies of: see `attempts`.
+/// A process may die of a report that takes more than this part of the budget: see `attempts`.
 const RISKY: u32 = 16;
-/// Of the budget, so much is for landed reports that are kept until the day's build, so that it need not read them again.
+/// This part of the budget keeps landed reports until the day's build, so that the build need not read them again.
 const KEPT: u32 = 16;
 
 /// Bytes in memory for a byte of JSON: itself, its mended form, its text in rows.
@@ -47,7 +47,7 @@ pub(super) struct MemoryBudget {
 pub(super) struct Reserved {
     _units: Option<OwnedSemaphorePermit>,
     _large: Option<OwnedSemaphorePermit>,
-    /// Whether it is so much that a process may die of it.
+    /// True if it is so much that a process may die of it.
     pub is_risky: bool,
 }
 

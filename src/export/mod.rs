@@ -145,12 +145,12 @@ impl Job {
         }
     }
 
-    /// Whether the reports of a call are fetched.
+    /// True if the reports of a call are fetched.
     fn takes_call(&self, call: &String) -> bool {
         self.calls.contains(call) || (self.calls.is_empty() && self.records.is_empty())
     }
 
-    /// Whether a record is fetched.
+    /// True if a record is fetched.
     fn takes_record(&self, record: &String) -> bool {
         self.records.contains(record) || (self.calls.is_empty() && self.records.is_empty())
     }

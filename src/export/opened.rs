@@ -38,7 +38,7 @@ pub struct StoreInfo {
     /// The endpoint of an S3 server at which it was; empty for AWS's own, and for a folder.
     #[serde(default)]
     pub endpoint: String,
-    /// What the server does not know.
+    /// The operations that the server does not know.
     #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
     pub lacks: BTreeSet<Shortcoming>,
     /// When it was probed.

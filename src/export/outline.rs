@@ -39,7 +39,7 @@ impl Outline {
     /// The outline of a job.
     ///
     /// # Errors
-    /// Of the store.
+    /// The store fails.
     pub async fn of(config: &Config, store: &dyn Store, job: &Job) -> Result<Self> {
         let spaces = spaces(config, store, job).await?;
         let mut rooms = job.rooms.len() as u64;

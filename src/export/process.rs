@@ -21,7 +21,7 @@ pub struct Process {
     pub host: String,
     /// The process's number.
     pub pid: u32,
-    /// What tells containers of one machine apart: each counts its processes from 1.
+    /// The pid namespace: each container of a machine counts its processes from 1.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub pid_namespace: Option<String>,
     /// The program's version.
@@ -42,7 +42,7 @@ impl Process {
         }
     }
 
-    /// Whether this process certainly does a run no more. Nothing is certain of a process of another machine.
+    /// True if this process certainly does a run no more. Nothing is certain of a process of another machine.
     pub(super) fn has_left(&self, run: &str) -> bool {
         let own = Self::own();
         let is_near = !own.host.is_empty()

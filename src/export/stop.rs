@@ -39,7 +39,7 @@ impl Stop {
         self.token.cancel();
     }
 
-    /// What is cancelled when the run is to stop.
+    /// The token that is cancelled when the run is to stop.
     pub fn token(&self) -> &CancellationToken {
         &self.token
     }
@@ -49,7 +49,7 @@ impl Stop {
         self.reason.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// Whether somebody cancelled the run.
+    /// True if somebody cancelled the run.
     pub fn is_cancelled(&self) -> bool {
         matches!(self.reason(), Some(StopReason::Cancelled(_)))
     }

@@ -255,7 +255,7 @@ pub struct Summary {
     /// The first date that a stopped run did not come to.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub interrupted_before: Option<NaiveDate>,
-    /// Where a run that was stopped goes on: all dates before are gone through.
+    /// The date from which a stopped run goes on: all earlier dates are done.
     #[serde(skip)]
     pub resume_at: Option<NaiveDate>,
 }
@@ -379,7 +379,7 @@ impl Summary {
         }
     }
 
-    /// Whether this run brought anything into the lake. Then it is no run that did nothing, whatever ended it.
+    /// True if this run brought anything into the lake. Then it is no run that did nothing, whatever ended it.
     fn has_landed(&self) -> bool {
         self.counts.reports_landed + self.counts.records_landed > 0
     }

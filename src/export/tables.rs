@@ -517,7 +517,7 @@ type ReportId = (String, ReportFormat);
 /// that is to be put aside, if one is.
 ///
 /// # Errors
-/// Of the store, about the notes of large reports. Of a report that can't be had, the build tells.
+/// The store fails at the notes of large reports. A report that can't be had is told by the build.
 async fn feed(
     context: &Workshop,
     manifest: &Manifest,

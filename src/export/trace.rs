@@ -17,15 +17,15 @@ use crate::runlog::{self, Recording, RunLog};
 use crate::store::{Condition, Store};
 use crate::{ErrorKind, ExitStatus, Result};
 
-/// How often a run gives a sign of life.
+/// The time between two heartbeats of a run.
 const BEAT: Duration = Duration::from_secs(5 * 60);
-/// How long a run may give none before it counts as killed: two beats may fail.
+/// A run without a heartbeat for so long counts as killed: two heartbeats may fail.
 const SILENCE: TimeDelta = TimeDelta::minutes(16);
 /// The size of the first summary in a folder, in bytes: what it takes is there for the last one when the disk is full.
 const RESERVE: usize = 64 * 1024;
 /// Problems of each list in a summary for which there is no more space.
 const FEW: usize = 20;
-/// What the last summary gets when the store is lost for everything else.
+/// The time that the last summary gets when the store is given up for everything else.
 const LAST_WORDS: Duration = Duration::from_secs(3);
 
 /// See the module.
@@ -161,7 +161,7 @@ impl<'a> Trace<'a> {
 /// The latest lines of a run's log: of one at work in this process, or else as it was kept.
 ///
 /// # Errors
-/// Of the store.
+/// The store fails.
 pub async fn run_log(store: &dyn Store, run: &str) -> Result<Option<RunLog>> {
     match runlog::of(run) {
         Some(log) => Ok(Some(log)),

@@ -37,7 +37,7 @@ pub const RELAY_DUE: &str = "_telelake/relay/due/";
 pub const RELAY_REFUSED: &str = "_telelake/relay/refused/";
 /// What is known of the store itself.
 pub const STORE_INFO: &str = "_telelake/store.json";
-/// How the last notifications went.
+/// The outcome of the last notifications.
 pub const DELIVERIES: &str = "_telelake/notify.json";
 /// The catalogue of spaces as last seen.
 pub const SPACES: &str = "_telelake/catalog/spaces.json";

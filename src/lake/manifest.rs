@@ -322,7 +322,7 @@ impl Landing {
         landed.shortfall.or_else(|| is_empty.then_some(Shortfall::Nobody))
     }
 
-    /// Whether it is left alone since the program died of it twice.
+    /// True if it is left alone because the program died of it twice.
     pub fn is_put_aside(&self) -> bool {
         self.landed.as_ref().is_some_and(|landed| landed.put_aside)
     }
@@ -375,7 +375,7 @@ pub struct Landed {
     /// Digest of the call's state that the report was taken for: another state asks for another report.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub of: Option<String>,
-    /// Whether the program died of it twice: it is neither read nor asked for again unless a person says so.
+    /// True if the program died of it twice: it is neither read nor asked for again unless a person says so.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub put_aside: bool,
 }
@@ -470,7 +470,7 @@ impl Manifest {
         self.listed && self.missed.is_none()
     }
 
-    /// Whether the tables are those of the landed state: a build was carried through, and nothing was landed since. A day
+    /// True if the tables are those of the landed state: a build was carried through, and nothing was landed since. A day
     /// on which nothing was found, and nothing missed, has nothing to build.
     pub fn is_built(&self) -> bool {
         match &self.built {

@@ -33,7 +33,7 @@ const fn date(year: i32, month: u32, day: u32) -> NaiveDate {
     }
 }
 
-/// Whether a date can have a day in the lake.
+/// True if a date can have a day in the lake.
 pub fn is_date(date: NaiveDate) -> bool {
     (FIRST_DATE..=LAST_DATE).contains(&date)
 }

@@ -38,7 +38,7 @@ impl UnknownFields {
         unknown
     }
 
-    /// Whether there are none.
+    /// True if there are none.
     pub fn is_none(&self) -> bool {
         self.fields.is_empty() && self.within.is_empty()
     }

@@ -301,7 +301,7 @@ async fn read<T: serde::de::DeserializeOwned>(request: Body) -> std::result::Res
         .map_err(|error| Box::new(reply::error(StatusCode::BAD_REQUEST, &error.to_string())))
 }
 
-/// What became of a request for a job.
+/// The outcome of a request for a job.
 fn queued(answer: Result<Answer>) -> Response {
     match answer {
         Ok(Answer::Queued(id)) => reply::json(StatusCode::ACCEPTED, &json!({ "id": id })),

@@ -31,9 +31,9 @@ type State = &'static str;
 
 /// The words.
 pub const OK: State = "ok";
-/// Of the store.
+/// The store fails.
 pub const OUT_OF_REACH: State = "out of reach";
-/// Of the token.
+/// The health of the token.
 pub const REFUSED: State = "refused";
 /// Of the API behind the token. It is not the daemon's fault, which goes on to take events.
 pub const NO_ANSWER: State = "the API does not answer";
@@ -70,9 +70,9 @@ pub struct Health {
 struct Inner {
     store: Option<Seen>,
     token: Option<Seen>,
-    /// Whether work was in vain since the token was looked at.
+    /// True if work was in vain since the token was looked at.
     doubted: bool,
-    /// Whether the lake's description was ever there: a folder that is not mounted looks empty.
+    /// True if the lake's description was ever there: a folder that is not mounted looks empty.
     had_lake: bool,
     last_run: Option<(Outcome, DateTime<Utc>)>,
     last_success: Option<DateTime<Utc>>,

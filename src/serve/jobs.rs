@@ -12,7 +12,7 @@ use crate::lake::key;
 use crate::lake::manifest::Manifest;
 use crate::{Error, ErrorKind, Result};
 
-/// What became of a request for a job.
+/// The outcome of a request for a job.
 #[derive(Debug)]
 pub enum Answer {
     /// It is safely kept and waits for its turn.
@@ -21,7 +21,7 @@ pub enum Answer {
     MustConfirm(Outline),
 }
 
-/// How far a job is.
+/// The state of a job.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum JobState {
@@ -42,7 +42,7 @@ pub struct ListedJob {
     pub id: Option<JobId>,
     /// `run`, `backfill`, `webhook`.
     pub kind: &'static str,
-    /// How far it is.
+    /// The state of the job.
     pub state: JobState,
     /// The first date; not known of a scheduled run before it begins.
     pub from: Option<NaiveDate>,
@@ -58,7 +58,7 @@ pub struct ListedJob {
     pub records: Vec<String>,
     /// One half of the work.
     pub only: Option<Half>,
-    /// Whether what is landed is landed again.
+    /// True if what is landed is landed again.
     pub force: bool,
     /// When it was asked for, or due.
     pub asked_at: Option<DateTime<Utc>>,
@@ -70,7 +70,7 @@ pub struct ListedJob {
     pub position: Option<usize>,
     /// Where it goes on after it made way or the daemon was stopped: the dates before are done.
     pub resume_at: Option<NaiveDate>,
-    /// How far it has come.
+    /// The progress of the job.
     pub progress: Option<AtWork>,
 }
 
@@ -218,7 +218,7 @@ async fn push(daemon: &Daemon, job: Asked, by: &Caller, action: &'static str) ->
 /// What is known of a job without a request to the API: for a person who confirms it.
 ///
 /// # Errors
-/// Of the store.
+/// The store fails.
 pub(super) async fn outline(daemon: &Daemon, job: &Asked) -> Result<Outline> {
     Outline::of(&daemon.config, &*daemon.store, &job.job(None)).await
 }
@@ -230,11 +230,11 @@ pub struct Retry {
     pub date: NaiveDate,
     /// The space; none: all in scope.
     pub space: Option<String>,
-    /// One room.
+    /// The room, if only one is asked for.
     pub room: Option<String>,
-    /// One call, whose reports are fetched again.
+    /// The call whose reports are fetched again.
     pub call: Option<String>,
-    /// One record, which is fetched again.
+    /// The record that is fetched again.
     pub record: Option<String>,
 }
 
@@ -299,7 +299,7 @@ async fn job_of(daemon: &Daemon, retry: Retry) -> Result<Asked> {
 /// Cancels a job that waits or runs; none if there is no such job.
 ///
 /// # Errors
-/// Of the store: nothing is cancelled.
+/// The store fails: nothing is cancelled.
 pub(super) async fn cancel(daemon: &Daemon, id: &str, by: &Caller) -> Result<Option<ListedJob>> {
     let before = list(daemon).jobs;
     let Some(work) = daemon.queue.cancel(&*daemon.store, id, by).await? else {
@@ -317,7 +317,7 @@ pub(super) async fn cancel(daemon: &Daemon, id: &str, by: &Caller) -> Result<Opt
 /// Pauses the queue: nothing new begins, what is in work goes on to its end.
 ///
 /// # Errors
-/// Of the store: it is not paused.
+/// The store fails: the queue is not paused.
 pub(super) async fn pause(daemon: &Daemon, by: &Caller) -> Result<Paused> {
     let paused = daemon.queue.pause(&*daemon.store, by, Utc::now()).await?;
     audit::note(by, "paused", "queue");
@@ -327,7 +327,7 @@ pub(super) async fn pause(daemon: &Daemon, by: &Caller) -> Result<Paused> {
 /// Ends the pause. Gives the pause that has ended, if there was one.
 ///
 /// # Errors
-/// Of the store: it stays paused.
+/// The store fails: the queue stays paused.
 pub(super) async fn resume(daemon: &Daemon, by: &Caller) -> Result<Option<Paused>> {
     let paused = daemon.queue.resume(&*daemon.store).await?;
     daemon.events.wake.notify_one();

@@ -195,7 +195,7 @@ fn renew_notify(daemon: &Daemon, config: &Config) -> Result<bool> {
     Ok(changed)
 }
 
-/// Whether two configurations differ in more than what can be taken without a restart.
+/// True if two configurations differ in more than what can be taken without a restart.
 fn is_other(new: &Config, old: &Config) -> bool {
     let mut rest = new.clone();
     rest.api.token.clone_from(&old.api.token);

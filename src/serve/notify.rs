@@ -40,7 +40,7 @@ const LAST_WORDS: Duration = Duration::from_secs(2);
 const URL: &str = "notify.url";
 const HEARTBEAT: &str = "notify.heartbeat_url";
 
-/// How the last message to a target went.
+/// The outcome of the last message to a target.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Delivery {
     /// When its last attempt ended.
@@ -49,7 +49,7 @@ pub struct Delivery {
     pub host: String,
     /// What it was about: a command, or `test`.
     pub about: String,
-    /// Whether the target took it.
+    /// True if the target took it.
     pub delivered: bool,
     /// The target's answer, where there was one.
     #[serde(default)]
@@ -60,7 +60,7 @@ pub struct Delivery {
 }
 
 impl Delivery {
-    /// One line for people, without the key.
+    /// A line for people, without the key.
     pub fn for_people(&self) -> String {
         let at = self.at.format("%F %T UTC");
         let status = self
@@ -80,7 +80,7 @@ pub type Deliveries = BTreeMap<String, Delivery>;
 /// The last deliveries of all processes of a lake.
 ///
 /// # Errors
-/// Of the store.
+/// The store fails.
 pub async fn last_deliveries(store: &dyn Store) -> Result<Deliveries> {
     let kept = get_json::<Deliveries>(store, key::DELIVERIES).await?;
     Ok(kept.map(|(deliveries, _)| deliveries).unwrap_or_default())
@@ -143,7 +143,7 @@ impl Notifier {
         Ok(())
     }
 
-    /// Whether there is anybody to tell.
+    /// True if there is anybody to tell.
     pub fn is_idle(&self) -> bool {
         self.targets().http.is_none()
     }

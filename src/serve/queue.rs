@@ -398,7 +398,7 @@ impl Queue {
     /// not put back.
     ///
     /// # Errors
-    /// Of the store: nothing is cancelled.
+    /// The store fails: nothing is cancelled.
     pub async fn cancel(&self, store: &dyn Store, id: &str, by: &Caller) -> Result<Option<Work>> {
         let _keeping = self.keeping.lock().await;
         let Some(work) = self.find(id) else {
@@ -429,7 +429,7 @@ impl Queue {
     /// From now on nothing new begins, also after a restart. Gives since when; a second pause changes nothing.
     ///
     /// # Errors
-    /// Of the store: it is not paused.
+    /// The store fails: the queue is not paused.
     pub async fn pause(&self, store: &dyn Store, by: &Caller, now: DateTime<Utc>) -> Result<Paused> {
         let _keeping = self.keeping.lock().await;
         if let Some(paused) = self.paused() {
@@ -448,7 +448,7 @@ impl Queue {
     /// What waits begins again. Gives the pause that has ended, if there was one.
     ///
     /// # Errors
-    /// Of the store: it stays paused.
+    /// The store fails: the queue stays paused.
     pub async fn resume(&self, store: &dyn Store) -> Result<Option<Paused>> {
         let _keeping = self.keeping.lock().await;
         if self.paused().is_some() {

@@ -99,7 +99,7 @@ impl Claim {
         &self.id
     }
 
-    /// Whether the process that made a claim is known to live.
+    /// True if the process that made a claim is known to live.
     pub(crate) fn is_alive(id: &str) -> bool {
         Self::ask(id) == Driver::Alive
     }

@@ -18,11 +18,11 @@ pub enum EtagForm {
 /// What a probe found of a store.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Dialect {
-    /// Whether wrong conditions are refused and right ones taken. If not, no condition is sent at all.
+    /// True if wrong conditions are refused and right ones taken. If not, no condition is sent at all.
     pub conditional_writes: bool,
     /// How an ETag is sent.
     pub etag_form: EtagForm,
-    /// What the server does not know.
+    /// The operations that the server does not know.
     pub lacks: BTreeSet<Shortcoming>,
 }
 

@@ -159,7 +159,7 @@ pub trait Store: Send + Sync {
     /// such an object is not asked.
     ///
     /// # Errors
-    /// Of the store.
+    /// The store fails.
     async fn presign(&self, _key: &str, _expires: std::time::Duration) -> Result<Option<String>> {
         Ok(None)
     }
@@ -167,7 +167,7 @@ pub trait Store: Send + Sync {
     /// The bytes that are free for more objects, where the store knows.
     ///
     /// # Errors
-    /// Of the store.
+    /// The store fails.
     async fn free_bytes(&self) -> Result<Option<u64>> {
         Ok(None)
     }

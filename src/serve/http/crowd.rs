@@ -9,9 +9,9 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::serve::page::session::network;
 
-/// Of each kind, at once.
+/// Requests of each kind at once.
 const SHARE: usize = 96;
-/// Of one client at once.
+/// Requests of one client at once.
 const OF_A_CLIENT: usize = 80;
 
 /// Whose request it is.

@@ -25,7 +25,7 @@ const MARKS: [&str; 10] = [
     "fastly-client-ip",
 ];
 
-/// Whether a request shows that it came through a proxy. One that adds no header at all still speaks HTTP/1.0, as nginx
+/// True if a request shows that it came through a proxy. One that adds no header at all still speaks HTTP/1.0, as nginx
 /// does by default and no browser has done for long.
 pub(super) fn is_forwarded(version: Version, headers: &HeaderMap) -> bool {
     let marks = |name: &HeaderName| {

@@ -157,7 +157,7 @@ fn is_meant_for_us(request: &Request) -> Verdict {
     ))
 }
 
-/// Whether an origin is another machine's page.
+/// True if an origin is another machine's page.
 fn is_elsewhere(origin: &str) -> bool {
     !origin
         .split_once("://")

@@ -42,7 +42,7 @@ pub fn webhooks(visit: &Visit, of: &Page, report: &Report) -> Markup {
     }
 }
 
-/// Whether the last thing that came of a space was refused.
+/// True if the last thing that came of a space was refused.
 fn is_refused(space: &OfSpace) -> bool {
     let heard = space.last_event.as_ref().map(|event| event.at);
     space.last_refusal.as_ref().map(|refusal| refusal.at) > heard

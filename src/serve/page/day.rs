@@ -30,7 +30,7 @@ pub struct Around<'a> {
     pub coverage: &'a Coverage,
 }
 
-/// What there is to show of a space's day.
+/// The data to show of a space's day.
 pub enum Found<'a> {
     /// Its manifest.
     Whole(&'a Manifest),
@@ -328,7 +328,7 @@ fn rooms(visit: &Visit, manifest: &Manifest) -> Markup {
 }
 
 impl Room<'_> {
-    /// Whether something of the room is to be seen first.
+    /// True if something of the room is to be seen first.
     fn is_open(&self) -> bool {
         let is_open = |landing: &Landing| state_of(landing.status).0.is_open();
         let mut calls = self.calls.iter();

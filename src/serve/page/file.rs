@@ -24,7 +24,7 @@ use crate::serve::http::reply;
 use crate::store::Store;
 use crate::{Error, ErrorKind, Result};
 
-/// How long a presigned link is good for: the reader follows it at once.
+/// The lifetime of a presigned link: the reader follows it at once.
 const EXPIRES: Duration = Duration::from_secs(900);
 /// Read at once of what goes through the daemon.
 const PIECE: usize = 4 << 20;

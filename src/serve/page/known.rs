@@ -20,10 +20,10 @@ const RUNS: usize = 10;
 const MOST_KNOWN: usize = 200;
 /// Summaries read at once.
 const READ_AT_ONCE: usize = 8;
-/// How long a visitor waits for the store where something is known already.
+/// The time that a visitor waits for the store when older data can be shown.
 const PATIENCE: Duration = Duration::from_secs(20);
 
-/// How old it may be for a search.
+/// The age that the data may have for a search.
 const LATELY: TimeDelta = TimeDelta::minutes(2);
 
 /// The lake at a moment.
@@ -48,7 +48,7 @@ pub struct Known {
 }
 
 impl Known {
-    /// What was read last.
+    /// The latest data that was read.
     pub fn last(&self) -> Option<Arc<Snapshot>> {
         self.last.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
@@ -61,7 +61,7 @@ impl Known {
 /// The lake now. If the store can't be read, or not in time, what was read last, and `true`.
 ///
 /// # Errors
-/// Of the store, if nothing was ever read.
+/// The store fails, and nothing was ever read.
 pub async fn look(daemon: &Arc<Daemon>) -> Result<(Arc<Snapshot>, bool)> {
     let Some(last) = daemon.page.known.last() else {
         return Ok((read(daemon).await?, false));
@@ -99,7 +99,7 @@ pub async fn look_lately(daemon: &Arc<Daemon>) -> Result<(Arc<Snapshot>, bool)> 
 /// The days of one date: few are read. If the store can't be read, what was read last, and `true`.
 ///
 /// # Errors
-/// Of the store, if nothing was ever read.
+/// The store fails, and nothing was ever read.
 pub async fn look_at(daemon: &Daemon, date: NaiveDate) -> Result<(Arc<Snapshot>, bool)> {
     let last = daemon.page.known.last();
     let [store, _] = daemon.health.store_and_token();
@@ -189,7 +189,7 @@ pub async fn warm(daemon: &Daemon) {
 /// The latest runs, newest first. A run that is over does not change: its summary is read once.
 ///
 /// # Errors
-/// Of the store.
+/// The store fails.
 pub async fn runs_of(daemon: &Daemon, count: usize) -> Result<Vec<Arc<Summary>>> {
     let store = &*daemon.store;
     let mut entries = run_entries(store, Utc::now()).await?;

@@ -89,7 +89,7 @@ impl Overview<'_> {
             .map_or_else(|| self.view.latest(), |first| self.view.month(first))
     }
 
-    /// Whether last night is whole, at one look; if not, why, and what to do.
+    /// The verdict of last night at one look: whole, or why not and what to do.
     fn verdict(&self, visit: &Visit) -> Markup {
         let lang = visit.lang;
         let dates = self.view.latest();

@@ -195,7 +195,7 @@ pub struct Row<'a> {
 }
 
 impl Row<'_> {
-    /// Whether somebody has to know of one of its days.
+    /// True if somebody has to know of one of its days.
     pub fn is_open(&self) -> bool {
         self.cells.iter().any(|cell| cell.state.is_open())
     }

@@ -43,7 +43,7 @@ impl Work {
         }
     }
 
-    /// Whether something is in work, or will be without anybody's help.
+    /// The work at hand, and what begins without anybody's help.
     fn is_busy(&self) -> bool {
         let is_paused = self.list.paused.is_some();
         let mut jobs = self.list.jobs.iter();

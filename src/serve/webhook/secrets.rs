@@ -203,7 +203,7 @@ pub fn unreadable(config: &config::Webhook) -> Vec<Error> {
         .collect()
 }
 
-/// Whether a file of the folder is a space's secret: not what lies beside one, and no link of a mounted volume.
+/// True if a file of the folder is a space's secret: not what lies beside one, and no link of a mounted volume.
 fn is_secret(path: &Path) -> bool {
     let name = path.file_name().unwrap_or_default().to_string_lossy();
     !name.starts_with('.') && !name.ends_with(".seen")

@@ -57,12 +57,12 @@ pub(super) fn is_beyond_the_end<E>(error: &SdkError<E>) -> bool {
     status(error) == Some(416)
 }
 
-/// Whether the server asks to slow down.
+/// True if the server asks to slow down.
 pub(super) fn is_throttled<E>(error: &SdkError<E>) -> bool {
     matches!(status(error), Some(429 | 503))
 }
 
-/// Whether the server does not know an operation, or a condition: it says so, or answers with what is not S3's.
+/// True if the server does not know an operation, or a condition: it says so, or answers with what is not S3's.
 pub(super) fn is_unsupported<E>(error: &SdkError<E>) -> bool
 where
     E: ProvideErrorMetadata,

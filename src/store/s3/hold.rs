@@ -21,13 +21,13 @@ pub struct Patience {
 }
 
 impl Patience {
-    /// Of a single request, for which a person or a caller waits.
+    /// The patience of a single request, for which a person or a caller waits.
     pub(super) const OF_A_REQUEST: Self = Self {
         first: Duration::from_millis(500),
         longest: Duration::from_secs(4),
         total: Duration::from_secs(10),
     };
-    /// Of a run.
+    /// The patience of a run.
     pub(super) const OF_A_RUN: Self = Self {
         first: Duration::from_secs(1),
         longest: Duration::from_secs(30),
