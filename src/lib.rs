@@ -22,6 +22,6 @@ pub mod runlog;
 pub mod serve;
 pub mod simulator;
 pub mod store;
-mod tls;
+pub mod tls;
 
 pub use error::{Error, ErrorKind, ExitStatus, Result};

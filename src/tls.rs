@@ -1,11 +1,23 @@
-//! What is wrong with the other side's certificate, found in an error's chain of causes. Pure; used by `api` and `store`.
+//! TLS: the cryptography that all connections share, and certificate errors read from an error's chain of causes. Used by
+//! every file that opens HTTPS connections.
 
 use std::error::Error as StdError;
 use std::io;
+use std::sync::Once;
 
 use chrono::DateTime;
 use rustls::CertificateError;
 use rustls::pki_types::UnixTime;
+
+/// Starts a client that connects by the process's one TLS provider, `ring`. Every client of the crate starts here.
+pub fn http_client() -> reqwest::ClientBuilder {
+    static INSTALLED: Once = Once::new();
+    INSTALLED.call_once(|| {
+        // It fails only if a provider is installed already, which then serves as well.
+        let _ = rustls::crypto::ring::default_provider().install_default();
+    });
+    reqwest::Client::builder()
+}
 
 /// Names of a certificate that are shown; one for a whole hosting may have hundreds.
 const NAMES_SHOWN: usize = 3;

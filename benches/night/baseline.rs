@@ -17,7 +17,7 @@ const SIZE: usize = 512 << 20;
 
 /// How long the requests that the simulator has seen take a client that knows them all beforehand, so many at once.
 pub async fn replay(sim: &Simulator, in_flight: usize) -> Duration {
-    let client = reqwest::Client::builder().no_proxy().build().unwrap();
+    let client = telelake::tls::http_client().no_proxy().build().unwrap();
     let server = sim.address();
     let requests: Vec<_> = sim
         .requests()

@@ -504,7 +504,7 @@ fn final_error(error: Error, attempts: u32) -> Error {
 }
 
 fn builder() -> reqwest::ClientBuilder {
-    reqwest::Client::builder()
+    crate::tls::http_client()
         .user_agent(USER_AGENT)
         .connect_timeout(CONNECT_TIMEOUT)
         // A followed link's signature is nothing that the next host should read.

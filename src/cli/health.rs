@@ -58,7 +58,7 @@ async fn ask(url: &str) -> Result<()> {
         )
     };
     // The machine's own listener: neither a proxy nor a certificate is needed.
-    let client = reqwest::Client::builder()
+    let client = crate::tls::http_client()
         .no_proxy()
         .tls_certs_only([])
         .redirect(reqwest::redirect::Policy::none())

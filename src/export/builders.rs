@@ -1,18 +1,25 @@
-//! The threads that build days: few, and always the same ones.
+//! The threads that build days.
 //!
-//! A build allocates much and frees it all at its end. The system's allocator keeps what a thread has freed for that
-//! thread, so that builds that wander over all of the runtime's threads would take each one's peak in memory, together.
+//! They are few and always the same ones: a build allocates much and frees it all at its end, and the system's allocator
+//! keeps what a thread has freed for that thread. If builds wandered over all threads of the runtime, the process would
+//! hold each thread's peak.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::mpsc::{Receiver, Sender, channel};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use crate::{Error, ErrorKind, Result};
 
-/// Days built at once at most, however many cores there are: each holds its own tables in memory.
+/// The most days that are built at once, however many cores there are: each holds its own tables in memory.
 const MOST: usize = 8;
 
-/// A pool of threads; a day waits for a free one.
-pub(super) struct Builders(rayon::ThreadPool);
+type Work = Box<dyn FnOnce() + Send>;
+
+/// A pool of build threads. It ends its threads when it is dropped.
+pub(super) struct Builders(Sender<Work>);
 
 impl Builders {
-    /// How many days can be built at once.
+    /// The number of days that can be built at once.
     pub fn count() -> usize {
         std::thread::available_parallelism().map_or(1, |cores| cores.get().min(MOST))
     }
@@ -20,34 +27,46 @@ impl Builders {
     /// Starts the threads.
     ///
     /// # Errors
-    /// `Internal`: the system gives no threads.
+    /// `Internal` if the system refuses a thread.
     pub fn start() -> Result<Self> {
-        rayon::ThreadPoolBuilder::new()
-            .num_threads(Self::count())
-            .thread_name(|number| format!("build-{number}"))
-            // Whoever waits for the work is told by its channel.
-            .panic_handler(|_| {})
-            .build()
-            .map(Self)
-            .map_err(|error| Error::new(ErrorKind::Internal, "threads", error.to_string()))
+        let (sender, receiver) = channel();
+        let waiting = Arc::new(Mutex::new(receiver));
+        for number in 0..Self::count() {
+            let waiting = Arc::clone(&waiting);
+            std::thread::Builder::new()
+                .name(format!("build-{number}"))
+                .spawn(move || work_off(&waiting))
+                .map_err(|error| Error::new(ErrorKind::Internal, "threads", error.to_string()))?;
+        }
+        Ok(Self(sender))
     }
 
-    /// Does work on one of the threads. It may wait for others of the runtime, but not for further work of these.
+    /// Does the work on one of the threads, as soon as one is free. The work must not wait for other work of this pool.
     ///
     /// # Errors
-    /// Those of the work; `Internal` where it panicked.
+    /// Those of the work; `Internal` if it panicked.
     pub async fn run<T: Send + 'static>(
         &self,
         work: impl FnOnce() -> Result<T> + Send + 'static,
     ) -> Result<T> {
         let (done, result) = tokio::sync::oneshot::channel();
-        self.0.spawn(move || {
-            // Nobody waits any more where the run was stopped.
+        let work: Work = Box::new(move || {
+            // The receiver is gone if the run was stopped.
             let _ = done.send(work());
         });
-        result
-            .await
-            .unwrap_or_else(|_| Err(Error::new(ErrorKind::Internal, "build", "broke off")))
+        let panicked = || Error::new(ErrorKind::Internal, "build", "broke off");
+        self.0.send(work).map_err(|_| panicked())?;
+        result.await.unwrap_or_else(|_| Err(panicked()))
+    }
+}
+
+/// Does one piece of work after another until the pool is dropped.
+fn work_off(waiting: &Mutex<Receiver<Work>>) {
+    loop {
+        let next = waiting.lock().unwrap_or_else(PoisonError::into_inner).recv();
+        let Ok(work) = next else { return };
+        // The caller learns of a panic from its channel, which closes without a result.
+        let _ = catch_unwind(AssertUnwindSafe(work));
     }
 }
 

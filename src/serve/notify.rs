@@ -109,7 +109,7 @@ impl Targets {
 }
 
 fn client() -> Result<reqwest::Client> {
-    let built = reqwest::Client::builder()
+    let built = crate::tls::http_client()
         .user_agent(concat!("telelake/", env!("CARGO_PKG_VERSION")))
         .timeout(TIMEOUT)
         // The body is for the configured host and no other.

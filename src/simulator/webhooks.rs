@@ -153,7 +153,7 @@ pub(super) async fn send(webhook: &Webhook, event: &Event) -> Result<u16> {
     let failed =
         |error: reqwest::Error| Error::new(ErrorKind::Connection, "webhook", error.without_url().to_string());
     // For loopback: no proxy, and no certificates needed.
-    let http = reqwest::Client::builder().no_proxy().tls_certs_only([]);
+    let http = crate::tls::http_client().no_proxy().tls_certs_only([]);
     let http = http.build().map_err(failed)?;
     let answer = http
         .post(&webhook.url)

@@ -78,7 +78,7 @@ async fn a_redirect_leads_no_further_than_a_link() {
         // The first host is asked although it lies on loopback, as if it were public: what follows is looked at.
         let base = Url::parse("http://api.example/v1").unwrap();
         let guard = Guard::new(&base, Arc::new(NAMES));
-        let client = reqwest::Client::builder()
+        let client = crate::tls::http_client()
             .no_proxy()
             .redirect(guard.redirects())
             .dns_resolver(guard.names())

@@ -11,7 +11,7 @@ use super::*;
 mod school;
 
 fn client() -> Client {
-    Client::builder()
+    crate::tls::http_client()
         .no_proxy()
         .redirect(reqwest::redirect::Policy::none())
         .build()

@@ -41,10 +41,8 @@ const DEFAULT_REGION: &str = "us-east-1";
 /// # Errors
 /// `Config` when `AWS_CA_BUNDLE` names no file of certificates.
 pub(super) async fn sdk_config(settings: &config::S3) -> Result<SdkConfig> {
-    let mut loader: ConfigLoader = aws_config::defaults(BehaviorVersion::latest());
-    if let Some(client) = private_ca_client()? {
-        loader = loader.http_client(client);
-    }
+    let mut loader: ConfigLoader =
+        aws_config::defaults(BehaviorVersion::latest()).http_client(http_client()?);
     if !settings.region.is_empty() {
         loader = loader.region(Region::new(settings.region.clone()));
     } else if endpoint(settings).is_some() {
@@ -67,35 +65,40 @@ pub(super) fn endpoint(settings: &config::S3) -> Option<String> {
         .or_else(|| of_environment("AWS_ENDPOINT_URL"))
 }
 
-/// An HTTP client that trusts `AWS_CA_BUNDLE` besides the system's roots, where that is set.
-fn private_ca_client() -> Result<Option<SharedHttpClient>> {
-    let Some(path) = std::env::var_os("AWS_CA_BUNDLE").filter(|path| !path.is_empty()) else {
-        return Ok(None);
-    };
-    let bad = |why: String| Error::new(ErrorKind::Config, "AWS_CA_BUNDLE", why);
-    let pem = std::fs::read(&path).map_err(|error| bad(format!("can't be read: {error}")))?;
-    // The SDK panics on certificates that it can't parse, so they are tried before.
-    reqwest::Certificate::from_pem_bundle(&pem)
-        .ok()
-        .filter(|certificates| !certificates.is_empty())
-        .ok_or_else(|| bad("holds no PEM certificates".into()))?;
-    let trust = TrustStore::default().with_pem_certificate(pem);
+/// The HTTP client of the SDK. It trusts the system's roots and, if `AWS_CA_BUNDLE` is set, the certificates in it.
+fn http_client() -> Result<SharedHttpClient> {
     let tls = TlsContext::builder()
-        .with_trust_store(trust)
+        .with_trust_store(trusted_roots()?)
         .build()
-        .map_err(|error| bad(error.to_string()))?;
-    // As the SDK's own default client, proxies of the environment included, but for the roots.
-    let client =
+        .map_err(|error| bad_bundle(error.to_string()))?;
+    Ok(
         aws_smithy_http_client::Builder::new().build_with_connector_fn(move |settings, components| {
             let mut connector = ConnectorBuilder::default()
-                .tls_provider(Provider::Rustls(CryptoMode::AwsLc))
+                .tls_provider(Provider::Rustls(CryptoMode::Ring))
                 .tls_context(tls.clone())
                 .proxy_config(ProxyConfig::from_env());
             connector.set_connector_settings(settings.cloned());
             connector.set_sleep_impl(components.and_then(|components| components.sleep_impl()));
             connector.build()
-        });
-    Ok(Some(client))
+        }),
+    )
+}
+
+fn trusted_roots() -> Result<TrustStore> {
+    let Some(path) = std::env::var_os("AWS_CA_BUNDLE").filter(|path| !path.is_empty()) else {
+        return Ok(TrustStore::default());
+    };
+    let pem = std::fs::read(&path).map_err(|error| bad_bundle(format!("can't be read: {error}")))?;
+    // The SDK panics on a certificate that it can't parse, so parse them here first.
+    reqwest::Certificate::from_pem_bundle(&pem)
+        .ok()
+        .filter(|certificates| !certificates.is_empty())
+        .ok_or_else(|| bad_bundle("holds no PEM certificates".into()))?;
+    Ok(TrustStore::default().with_pem_certificate(pem))
+}
+
+fn bad_bundle(why: String) -> Error {
+    Error::new(ErrorKind::Config, "AWS_CA_BUNDLE", why)
 }
 
 /// The client for a store.

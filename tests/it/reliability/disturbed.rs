@@ -133,7 +133,7 @@ impl World {
             .filter(|seen| seen.endpoint == Endpoint::Report || seen.query.contains("offset=0"))
             .map(|seen| (format!("{}?{}", seen.path, seen.query), seen.endpoint))
             .collect();
-        let (client, base) = (reqwest::Client::new(), sim.base_url());
+        let (client, base) = (telelake::tls::http_client().build().unwrap(), sim.base_url());
         let host = base.strip_suffix("/v1").unwrap();
         let mut answers = Vec::new();
         for (name, endpoint) in names {

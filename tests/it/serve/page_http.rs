@@ -15,7 +15,7 @@ async fn guarded(sim: &Simulator, lake: &Lake) -> Daemon {
         .start()
         .await;
     // What follows is followed by hand.
-    daemon.http = reqwest::Client::builder()
+    daemon.http = telelake::tls::http_client()
         .no_proxy()
         .tls_certs_only([])
         .redirect(reqwest::redirect::Policy::none())

@@ -77,7 +77,7 @@ async fn page_until(daemon: &Daemon, path: &str, is_there: impl Fn(&str) -> bool
 }
 
 async fn send_form(daemon: &Daemon, path: &str, fields: &str) -> (u16, String, String) {
-    let client = reqwest::Client::builder()
+    let client = telelake::tls::http_client()
         .no_proxy()
         .tls_certs_only([])
         .redirect(reqwest::redirect::Policy::none())
@@ -578,7 +578,7 @@ async fn a_recording_in_a_bucket_is_had_by_a_link_that_expires() {
         .iter()
         .find(|(_, record)| record["file"]["status"] == "done")
         .unwrap();
-    let client = reqwest::Client::builder()
+    let client = telelake::tls::http_client()
         .no_proxy()
         .tls_certs_only([])
         .redirect(reqwest::redirect::Policy::none())

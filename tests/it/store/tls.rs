@@ -25,7 +25,7 @@ fn server(certificate: CertificateParams, issuer: &Issuer<'_, KeyPair>) -> u16 {
     let key = KeyPair::generate().unwrap();
     let certificate = certificate.signed_by(&key, issuer).unwrap();
     let key = PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(key.serialize_der()));
-    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
     let config = ServerConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()
         .unwrap()

@@ -55,7 +55,7 @@ impl Plan {
             child,
             log,
             base: String::new(),
-            http: reqwest::Client::builder()
+            http: telelake::tls::http_client()
                 .no_proxy()
                 .tls_certs_only([])
                 .build()
