@@ -9,7 +9,7 @@ use std::borrow::Cow;
 use std::fmt;
 use std::time::Duration;
 
-use crate::printable;
+use crate::sanitize;
 
 /// What went wrong, in the terms that decide what happens next.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -246,7 +246,7 @@ impl Error {
 }
 
 fn one_line(text: String) -> String {
-    match printable::escaped(&text) {
+    match sanitize::escaped(&text) {
         Cow::Borrowed(_) => text,
         Cow::Owned(safe) => safe,
     }

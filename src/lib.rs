@@ -5,23 +5,28 @@
 //! manifest last. `api`, `store` and `build` never import one another.
 
 pub mod api;
-pub mod build;
 pub mod cli;
 pub mod config;
+pub mod crontab;
 pub mod dates;
 pub mod error;
-pub mod export;
 pub mod json;
 pub mod lake;
 pub mod lenient;
 pub mod metrics;
 pub mod mp4;
+pub mod notify;
 pub mod owner;
-pub mod printable;
+pub mod pipeline;
 pub mod runlog;
+pub mod sanitize;
+pub mod schedule;
 pub mod serve;
 pub mod simulator;
+pub mod status;
 pub mod store;
+pub mod tables;
 pub mod tls;
+pub mod verify;
 
 pub use error::{Error, ErrorKind, ExitStatus, Result};

@@ -7,11 +7,11 @@ use bytes::Bytes;
 use chrono::{DateTime, Days, TimeDelta, Utc};
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
-use telelake::build::meta::Meta;
-use telelake::build::{Mapping, build_day};
 use telelake::config::ReportFormat;
 use telelake::lake::key;
 use telelake::lake::manifest::{CallEntry, Landed, Landing, Manifest, RoomEntry, Status};
+use telelake::tables::lessons::Meta;
+use telelake::tables::{Mapping, build_day};
 
 use crate::report::{against_goal, figure, mebibytes, seconds, speed, title};
 use crate::support::lake::Lake;

@@ -13,7 +13,7 @@ use serde_json::Value;
 
 use super::guard::Refusal;
 use super::retry;
-use crate::printable::{MASK, escaped, is_printable, without_secrets};
+use crate::sanitize::{MASK, escaped, is_printable, without_secrets};
 use crate::tls::CertificateFault;
 use crate::{Error, ErrorKind, lenient};
 

@@ -7,8 +7,8 @@ use clap::ValueEnum;
 
 use super::{Context, LogFormat, dates, output, run};
 use crate::config::Config;
-use crate::export::{Exporter, Job, Only, Outline, Plan};
-use crate::printable::escaped;
+use crate::pipeline::{Exporter, Job, Only, Outline, Plan};
+use crate::sanitize::escaped;
 use crate::store;
 use crate::{Error, ErrorKind, ExitStatus, Result};
 

@@ -7,10 +7,11 @@ use chrono::{DateTime, TimeDelta, Utc};
 use super::{Context, fit};
 use crate::api::{Client, Space};
 use crate::config::Config;
-use crate::export::{self, StoreInfo};
-use crate::printable::escaped;
-use crate::serve::notify::last_deliveries;
-use crate::serve::schedule;
+use crate::notify::last_deliveries;
+use crate::pipeline;
+use crate::pipeline::StoreInfo;
+use crate::sanitize::escaped;
+use crate::schedule;
 use crate::serve::webhook::secrets;
 use crate::store::{self, Dialect, EtagForm, Shortcoming};
 use crate::{Error, ExitStatus, Result};
@@ -74,7 +75,7 @@ pub(super) async fn run(context: &Context) -> Result<ExitStatus> {
     findings.good("configuration", &format!("valid; timezone {}", config.timezone))?;
     check_secrets(&config, &findings)?;
     token?;
-    let mapping = export::mapping(&config).inspect_err(|error| {
+    let mapping = pipeline::mapping(&config).inspect_err(|error| {
         // The error itself is told where all are; here it stands among what was looked at.
         let _ = findings.bad("mapping", &error.to_string());
     })?;
@@ -184,7 +185,7 @@ async fn check_store(config: &Config, findings: &Findings) -> Result<()> {
     let outcome = async {
         let store = store::open(&config.store).await?;
         store.preflight().await?;
-        let info = export::read_store_info(&*store).await?;
+        let info = pipeline::read_store_info(&*store).await?;
         if let Some(info) = &info {
             info.check_zone(config.timezone)?;
         }
@@ -249,7 +250,7 @@ async fn tell_of_notifications(store: &dyn store::Store, findings: &Findings) ->
 /// Looks whether the feeds of lesson data are there.
 async fn check_feeds(config: &Config, findings: &Findings) -> Result<()> {
     for url in &config.meta.feeds {
-        match export::look_at_feed(config, url).await {
+        match pipeline::look_at_feed(config, url).await {
             Ok(files) => findings.good("meta.feeds", &format!("{url} has {files} files of lesson data"))?,
             Err(error) => findings.bad("meta.feeds", &error.to_string())?,
         }

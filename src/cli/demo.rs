@@ -6,8 +6,8 @@ use chrono::{Days, NaiveDate, Utc};
 
 use super::{Context, output, run};
 use crate::config::{self, Config, Secret};
-use crate::export::Job;
 use crate::lake::key;
+use crate::pipeline::Job;
 use crate::simulator::{self, Options, Simulator};
 use crate::store::{self, Store};
 use crate::{Error, ErrorKind, ExitStatus, Result};
@@ -131,7 +131,7 @@ async fn calls(store: &dyn Store, keys: impl Iterator<Item = &str>) -> Result<Ve
         }
         let date = key::date_in(key).map(|date| date.to_string()).unwrap_or_default();
         let file = store.get(key).await?;
-        for row in crate::build::read_text(file.bytes, &COLUMNS)?
+        for row in crate::tables::read_text(file.bytes, &COLUMNS)?
             .into_iter()
             .take(ROWS.div_ceil(3))
         {

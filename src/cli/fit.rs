@@ -1,11 +1,13 @@
 //! The part of `check` that holds the mapping against one real report.
 
 use super::Context;
+use super::sample;
 use crate::api::Client;
-use crate::build::{self, Fit, Mapping, Sightings};
+use crate::cli::sample::Sample;
 use crate::config::Config;
-use crate::export::{self, Sample};
 use crate::store;
+use crate::tables;
+use crate::tables::{Fit, Mapping, Sightings};
 
 /// Names shown of each kind.
 const SHOWN: usize = 12;
@@ -32,7 +34,7 @@ pub(super) async fn verdict(context: &Context, config: &Config, mapping: &Mappin
     let Some(sample) = sample(context, config).await else {
         return plain("no report was found to hold it against");
     };
-    match build::fit(&sample.bytes, mapping) {
+    match tables::fit(&sample.bytes, mapping) {
         Ok(fit) => told(&name, &sample, &fit),
         Err(why) => Verdict {
             good: false,
@@ -43,12 +45,12 @@ pub(super) async fn verdict(context: &Context, config: &Config, mapping: &Mappin
 
 async fn sample(context: &Context, config: &Config) -> Option<Sample> {
     if let Ok(store) = store::open(&config.store).await
-        && let Ok(Some(sample)) = export::landed_sample(&*store).await
+        && let Ok(Some(sample)) = sample::landed_sample(&*store).await
     {
         return Some(sample);
     }
     let client = Client::new(&config.api, context.cancel.clone()).ok()?;
-    export::fetched_sample(&client, config, chrono::Utc::now())
+    sample::fetched_sample(&client, config, chrono::Utc::now())
         .await
         .ok()
         .flatten()

@@ -9,10 +9,11 @@ use serde_json::json;
 
 use super::{Context, LogFormat, output};
 use crate::api::Client;
-use crate::build::meta::{Malformed, Payload, parse};
-use crate::export::{self, MetaFile};
-use crate::printable::escaped;
+use crate::pipeline;
+use crate::pipeline::MetaFile;
+use crate::sanitize::escaped;
 use crate::store;
+use crate::tables::lessons::{Malformed, Payload, parse};
 use crate::{Error, ErrorKind, ExitStatus, Result};
 
 /// Lesson data of the LMS: into the lake, or to the API
@@ -55,7 +56,7 @@ async fn import(context: &Context, files: Vec<PathBuf>) -> Result<ExitStatus> {
     refuse_unusable(&files)?;
     let store = store::open(&config.store).await?;
     store.preflight().await?;
-    let done = export::import_meta(&*store, config.timezone, chrono::Utc::now(), files).await?;
+    let done = pipeline::import_meta(&*store, config.timezone, chrono::Utc::now(), files).await?;
     for unread in done.lines.iter().chain(&done.values) {
         eprintln!("telelake: {}", escaped(&unread.to_string()));
     }

@@ -14,6 +14,7 @@ mod notify;
 mod output;
 mod rebuild;
 mod run;
+mod sample;
 mod schema;
 mod serve;
 mod simulate;
@@ -29,7 +30,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::config::{Config, Source};
 use crate::dates;
-use crate::printable::escaped_lines;
+use crate::sanitize::escaped_lines;
 use crate::{Error, ErrorKind, ExitStatus, Result};
 
 /// Copies what happened in teleboss / livedigital rooms into a data lake: Parquet tables and MP4 files in S3 or in a

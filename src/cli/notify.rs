@@ -1,7 +1,7 @@
 //! `notify`: how the last notifications went, and a test of both targets.
 
 use super::{Context, LogFormat, output};
-use crate::serve::notify::{Deliveries, Notifier, last_deliveries};
+use crate::notify::{Deliveries, Notifier, last_deliveries};
 use crate::store;
 use crate::{Error, ErrorKind, ExitStatus, Result};
 
@@ -45,8 +45,7 @@ pub(super) async fn run(context: &Context, args: &Args) -> Result<ExitStatus> {
 
 /// A line for each target.
 pub(super) fn for_people(deliveries: &Deliveries) -> String {
-    let line = |(key, delivery): (&String, &crate::serve::notify::Delivery)| {
-        format!("{key}: {}\n", delivery.for_people())
-    };
+    let line =
+        |(key, delivery): (&String, &crate::notify::Delivery)| format!("{key}: {}\n", delivery.for_people());
     deliveries.iter().map(line).collect()
 }

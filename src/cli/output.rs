@@ -15,9 +15,9 @@ use tracing_subscriber::util::SubscriberInitExt;
 use tracing_subscriber::{Layer, fmt};
 
 use super::LogFormat;
-use crate::export::Progress;
-use crate::printable::{escaped_but, escaped_json, escaped_lines};
+use crate::pipeline::Progress;
 use crate::runlog::RunLogs;
+use crate::sanitize::{escaped_but, escaped_json, escaped_lines};
 use crate::{Error, ErrorKind, Result};
 
 /// How often bars are drawn.
@@ -182,7 +182,7 @@ async fn draw(all: &MultiProgress, progress: &Progress) {
 async fn log(progress: &Progress) {
     loop {
         tokio::time::sleep(LOG).await;
-        let of = |meter: &crate::export::Meter| {
+        let of = |meter: &crate::pipeline::Meter| {
             let (done, goal) = meter.get();
             format!("{done}/{goal}")
         };

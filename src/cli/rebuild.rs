@@ -3,7 +3,7 @@
 use chrono::NaiveDate;
 
 use super::{Context, dates, output, run};
-use crate::export::Rebuilder;
+use crate::pipeline::Rebuilder;
 use crate::store;
 use crate::{ExitStatus, Result};
 
@@ -22,7 +22,7 @@ pub(super) async fn run(context: &Context, args: Args) -> Result<ExitStatus> {
     let config = context.config()?;
     dates::check_job(args.from, args.to, dates::today(config.timezone))?;
     // Before the store is touched: a wrong mapping is a mistake, whatever the store says.
-    crate::export::mapping(&config)?;
+    crate::pipeline::mapping(&config)?;
     let store = store::open(&config.store).await?;
     let progress = output::Watch::start(&context.terminal);
     let rebuilder = Rebuilder::new(

@@ -4,8 +4,8 @@ use chrono::NaiveDate;
 
 use super::{Context, LogFormat, dates, output};
 use crate::config::Config;
-use crate::export::{Exporter, Job, Summary, nightly, nightly_job};
-use crate::serve::notify::Notifier;
+use crate::notify::Notifier;
+use crate::pipeline::{Exporter, Job, Summary, nightly, nightly_job};
 use crate::store;
 use crate::{ExitStatus, Result};
 
@@ -20,7 +20,7 @@ pub struct Args {
 pub(super) async fn run(context: &Context, args: Args) -> Result<ExitStatus> {
     let config = context.config()?;
     config.require_token()?;
-    crate::export::mapping(&config)?;
+    crate::pipeline::mapping(&config)?;
     let today = dates::today(config.timezone);
     let job = match args.date {
         Some(date) => {
@@ -41,7 +41,7 @@ pub(super) async fn run(context: &Context, args: Args) -> Result<ExitStatus> {
 pub(super) async fn export(context: &Context, config: Config, job: &Job) -> Result<Summary> {
     config.require_token()?;
     // Before the store is touched: a wrong mapping is a mistake, whatever the store says.
-    crate::export::mapping(&config)?;
+    crate::pipeline::mapping(&config)?;
     let store = store::open(&config.store).await?;
     let notifier = Notifier::new(&config.notify)?;
     let progress = output::Watch::start(&context.terminal);

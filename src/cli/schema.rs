@@ -4,8 +4,8 @@ use clap::ValueEnum;
 
 use super::Context;
 use crate::config::Config;
-use crate::export;
 use crate::lake::table::{Table, dictionary};
+use crate::pipeline;
 use crate::{Error, ErrorKind, ExitStatus, Result};
 
 /// The data dictionary: what a row of each table is, and each column's name, type and meaning
@@ -31,7 +31,7 @@ enum Format {
 
 pub(super) fn run(context: &Context, args: &Args) -> Result<ExitStatus> {
     let config = context.config()?;
-    let mapping = export::mapping(&config)?;
+    let mapping = pipeline::mapping(&config)?;
     let tables = chosen(mapping.tables().collect(), args.table.as_deref())?;
     let text = match args.format {
         Format::Md => dictionary::markdown(tables),

@@ -6,10 +6,12 @@ use chrono::NaiveDate;
 use serde::Serialize;
 
 use super::{Context, dates, output};
-use crate::export::{self, Coverage, DayStatus, NOT_BUILT, Summary, never_looked_at};
 use crate::lake::manifest::{Quality, Status};
-use crate::printable::escaped;
-use crate::serve::notify::{Deliveries, last_deliveries};
+use crate::notify::{Deliveries, last_deliveries};
+use crate::pipeline;
+use crate::pipeline::Summary;
+use crate::sanitize::escaped;
+use crate::status::{Coverage, DayStatus, NOT_BUILT, never_looked_at};
 use crate::store;
 use crate::{ExitStatus, Result};
 
@@ -49,7 +51,7 @@ pub(super) async fn run(context: &Context, args: Args) -> Result<ExitStatus> {
     let config = context.config()?;
     dates::check_reading(args.from, args.to)?;
     let store = store::open(&config.store).await?;
-    export::refuse_newer(&*store).await?;
+    pipeline::refuse_newer(&*store).await?;
     // Where no first date is asked for, some of the latest.
     let count = args.from.map_or(DATES, |_| usize::MAX);
     let today = dates::today(config.timezone);
@@ -57,7 +59,7 @@ pub(super) async fn run(context: &Context, args: Args) -> Result<ExitStatus> {
     let days = Coverage::default()
         .latest(&*store, args.from, Some(to), count)
         .await?;
-    let runs = export::last_runs(&*store, chrono::Utc::now(), RUNS).await?;
+    let runs = pipeline::last_runs(&*store, chrono::Utc::now(), RUNS).await?;
     let report = Report {
         store: store.url().to_owned(),
         never_looked_at: never_looked_at(today, args.from, args.to, &days),

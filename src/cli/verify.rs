@@ -3,8 +3,8 @@
 use chrono::NaiveDate;
 
 use super::{Context, dates, output};
-use crate::export::verify::{Options, Verifier};
 use crate::store;
+use crate::verify::{Options, Verifier};
 use crate::{ExitStatus, Result};
 
 /// Hold the lake against its manifests: objects, sizes, rows, duplicates, and what nothing tells of. Writes nothing
@@ -35,7 +35,7 @@ pub struct Args {
 pub(super) async fn run(context: &Context, args: Args) -> Result<ExitStatus> {
     let config = context.config()?;
     dates::check_reading(args.from, args.to)?;
-    crate::export::mapping(&config)?;
+    crate::pipeline::mapping(&config)?;
     let store = store::open(&config.store).await?;
     let progress = output::Watch::start(&context.terminal);
     let verifier = Verifier::new(

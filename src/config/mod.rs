@@ -452,7 +452,7 @@ impl Config {
             return bad("store.s3.sse", "must be AES256, aws:kms or aws:kms:dsse".into());
         }
         for expression in &self.schedule.cron {
-            crate::serve::crontab::Expression::parse(expression)?;
+            crate::crontab::Expression::parse(expression)?;
         }
         for (key, url) in [
             ("notify.url", &self.notify.url),

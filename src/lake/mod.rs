@@ -2,6 +2,7 @@
 //! `export` and `cli`.
 
 pub mod key;
+pub mod key_kind;
 pub mod manifest;
 pub mod table;
 pub mod unknown;

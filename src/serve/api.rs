@@ -17,11 +17,13 @@ use super::audit::Caller;
 use super::daemon::Daemon;
 use super::http::{body, reply};
 use super::jobs::{self, Answer};
-use super::schedule;
 use crate::dates;
-use crate::export::{DayStatus, get_json, last_runs, never_looked_at, run_log};
 use crate::lake::manifest::{Landing, Manifest};
 use crate::lake::{self, key};
+use crate::pipeline::{last_runs, run_log};
+use crate::schedule;
+use crate::status::{DayStatus, never_looked_at};
+use crate::store::json::get_json;
 use crate::{Error, ErrorKind, Result};
 
 /// A job's description at most.

@@ -17,7 +17,7 @@ use serde::{Deserialize, Serialize};
 use super::daemon::Daemon;
 use super::http::Peer;
 use super::page::login;
-use crate::printable::escaped;
+use crate::sanitize::escaped;
 
 /// The kind of credential that somebody came with.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]

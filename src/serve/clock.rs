@@ -3,11 +3,11 @@
 use chrono::{DateTime, TimeDelta, Utc};
 
 use super::daemon::Daemon;
-use super::schedule;
 use crate::Result;
 use crate::config::Config;
-use crate::export::{Outcome, Summary, find_run};
 use crate::metrics::METRICS;
+use crate::pipeline::{Outcome, Summary, find_run};
+use crate::schedule;
 use crate::store::Store;
 
 /// How long a sleep goes on without a look at the clock, which may have been set, or stood still with the machine.
@@ -95,7 +95,7 @@ pub(super) fn try_again_at(now: DateTime<Utc>) -> DateTime<Utc> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::export::Past;
+    use crate::pipeline::Past;
 
     async fn missed(past: &Past, now: &str) -> bool {
         let config = Config {

@@ -13,7 +13,6 @@ use tokio_util::sync::CancellationToken;
 use super::events::Events;
 use super::health::Health;
 use super::live::Live;
-use super::notify::{Notifier, last_deliveries};
 use super::pace::{METERS, Samples, eta_seconds};
 use super::page::Page;
 use super::queue::Queue;
@@ -23,8 +22,10 @@ use super::webhook::seen::Seen;
 use crate::api::Client;
 use crate::config::{Config, Source};
 use crate::dates;
-use crate::export::{Coverage, Job, Meter, Phase, Progress, pending_by_age};
 use crate::metrics::{METRICS, PendingLabels};
+use crate::notify::{Notifier, last_deliveries};
+use crate::pipeline::{Job, Meter, Phase, Progress};
+use crate::status::{Coverage, pending_by_age};
 use crate::store::{self, Metered, Store};
 use crate::{Error, Result};
 
@@ -152,12 +153,12 @@ impl Daemon {
     ) -> Result<(Arc<Self>, Writers)> {
         config.require_token()?;
         let live = Live::new(source, &config)?;
-        crate::export::mapping(&config)?;
+        crate::pipeline::mapping(&config)?;
         let notifier = Notifier::new(&config.notify)?;
         let client = Client::new(&config.api, cancel.clone())?;
         let store = Metered::around(store::open(&config.store).await?);
         store.preflight().await?;
-        if let Some(info) = crate::export::read_store_info(&*store).await? {
+        if let Some(info) = crate::pipeline::read_store_info(&*store).await? {
             info.check_zone(config.timezone)?;
         }
         let (events, events_written) = Events::start(Arc::clone(&store), config.scope.clone());

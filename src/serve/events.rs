@@ -2,7 +2,7 @@
 //!
 //! `call_finished` is due `settle` after it came, all others at once. Events of one date become one look at their rooms,
 //! so a thousand of them are no thousand runs. A kill loses nothing: what is kept and not removed is done after the
-//! restart. [`look_in`](crate::export::Exporter::look_in) is called by `lanes`; here is only what waits.
+//! restart. [`look_in`](crate::pipeline::Exporter::look_in) is called by `lanes`; here is only what waits.
 
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};

@@ -12,9 +12,9 @@ use tokio::time::Instant;
 
 use super::daemon::Daemon;
 use super::live;
-use crate::export::{Outcome, Summary, find_run};
 use crate::lake::key;
 use crate::metrics::METRICS;
+use crate::pipeline::{Outcome, Summary, find_run};
 use crate::store::Store;
 use crate::{ErrorKind, Result};
 
@@ -251,7 +251,7 @@ async fn look_at_token(daemon: &Daemon) -> State {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::export::Past;
+    use crate::pipeline::Past;
 
     #[test]
     fn the_first_time_of_a_state_stays_until_it_changes() {

@@ -4,9 +4,10 @@ use tokio::time::Duration;
 use tokio_util::sync::CancellationToken;
 
 use super::daemon::Daemon;
-use super::{clock, health, lanes, look_around, relay};
+use super::{clock, health, look_around, relay};
 use crate::config::{Config, Secret, Source};
 use crate::metrics::{LoopLabels, METRICS};
+use crate::serve::workers;
 
 /// The loops, and the most turns that each makes in an idle hour.
 const LOOPS: [(&str, u64); 7] = [
@@ -32,8 +33,8 @@ async fn an_idle_daemon_makes_next_to_no_turns_in_an_hour() {
         .expect("daemon");
     let loops = async {
         tokio::join!(
-            lanes::run_main(&daemon),
-            lanes::run_events(&daemon),
+            workers::run_main(&daemon),
+            workers::run_events(&daemon),
             clock::run(&daemon),
             relay::run_imports(&daemon),
             relay::run_passing(&daemon),

@@ -7,9 +7,10 @@ use super::audit::{self, Caller, Credential};
 use super::daemon::{AtWork, Daemon};
 use super::queue::{Asked, Half, JobId, Paused, Work};
 use crate::dates;
-use crate::export::{Outline, get_json};
 use crate::lake::key;
 use crate::lake::manifest::Manifest;
+use crate::pipeline::Outline;
+use crate::store::json::get_json;
 use crate::{Error, ErrorKind, Result};
 
 /// The outcome of a request for a job.

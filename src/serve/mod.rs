@@ -7,7 +7,6 @@
 mod api;
 mod audit;
 mod clock;
-pub mod crontab;
 mod daemon;
 mod events;
 mod health;
@@ -16,15 +15,14 @@ mod http;
 mod idle_tests;
 mod jobs;
 mod journal;
-mod lanes;
 mod live;
-pub mod notify;
+mod notifications;
 mod pace;
 mod page;
 mod queue;
 mod relay;
-pub mod schedule;
 pub mod webhook;
+mod workers;
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -113,7 +111,7 @@ pub async fn run_once(config: Config, source: Source, cancel: &CancellationToken
     while !cancel.is_cancelled()
         && let Some((work, stop)) = daemon.queue.pop(cancel)
     {
-        let status = lanes::do_work(&daemon, work, &stop).await;
+        let status = workers::do_work(&daemon, work, &stop).await;
         if status as u8 > worst as u8 {
             worst = status;
         }
@@ -129,7 +127,7 @@ pub async fn run_once(config: Config, source: Source, cancel: &CancellationToken
     if paused.is_some() && work_is_left(&daemon) {
         worst = ExitStatus::Partial;
     }
-    if !due.is_empty() && !lanes::look_in(&daemon, due).await && worst == ExitStatus::Done {
+    if !due.is_empty() && !workers::look_in(&daemon, due).await && worst == ExitStatus::Done {
         worst = ExitStatus::Partial;
     }
     if !relay::pass_all(&daemon).await && worst == ExitStatus::Done {
@@ -167,8 +165,8 @@ fn start(daemon: &Arc<Daemon>, hangups: Hangups) -> Vec<tokio::task::JoinHandle<
     let (main, events, clock, imports, passing, health, around) = (of(), of(), of(), of(), of(), of(), of());
     let (page, live) = (of(), of());
     vec![
-        on_a_thread(async move || lanes::run_main(&main).await),
-        on_a_thread(async move || lanes::run_events(&events).await),
+        on_a_thread(async move || workers::run_main(&main).await),
+        on_a_thread(async move || workers::run_events(&events).await),
         tokio::spawn(async move { clock::run(&clock).await }),
         tokio::spawn(async move { relay::run_imports(&imports).await }),
         tokio::spawn(async move { relay::run_passing(&passing).await }),

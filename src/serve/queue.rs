@@ -16,9 +16,10 @@ use tokio_util::sync::CancellationToken;
 use super::audit::Caller;
 use super::journal;
 use crate::dates;
-use crate::export::{Job, Only, Stop, StopReason, get_json};
 use crate::lake::key;
 use crate::metrics::METRICS;
+use crate::pipeline::{Job, Only, Stop, StopReason};
+use crate::store::json::get_json;
 use crate::store::{Condition, Store};
 use crate::{Error, ErrorKind, Result};
 

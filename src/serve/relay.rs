@@ -25,11 +25,11 @@ use super::daemon::Daemon;
 use super::http::{body, reply};
 use super::journal::{self, Journal};
 use super::webhook::{PATIENCE, too_slow};
-use crate::build::meta::{Payload, parse};
-use crate::export::{MetaFile, import_meta};
 use crate::lake::key;
 use crate::metrics::METRICS;
+use crate::pipeline::{MetaFile, import_meta};
 use crate::store::{Condition, Store};
+use crate::tables::lessons::{Payload, parse};
 use crate::{Error, ErrorKind, Result};
 
 /// A request's body at most.

@@ -14,6 +14,8 @@ mod checkpoint;
 mod claim;
 mod dialect;
 pub mod folder;
+pub(crate) mod guarded;
+pub mod json;
 mod keeper;
 mod metered;
 pub mod s3;

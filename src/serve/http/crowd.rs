@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-use crate::serve::page::session::network;
+use crate::serve::http::session::network;
 
 /// Requests of each kind at once.
 const SHARE: usize = 96;

@@ -20,8 +20,8 @@ use crate::config::Secret;
 use crate::metrics::{METRICS, ServedLabels};
 use crate::serve::audit;
 use crate::serve::daemon::Daemon;
+use crate::serve::http::session::Guesses;
 use crate::serve::page::login;
-use crate::serve::page::session::Guesses;
 
 /// Lets a request through, or not; and counts the answer.
 pub(super) async fn pass(

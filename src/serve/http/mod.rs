@@ -7,6 +7,7 @@ mod forwarded;
 mod guard;
 mod places;
 pub mod reply;
+pub mod session;
 
 pub use guard::is_same;
 
@@ -30,9 +31,10 @@ use tokio::net::TcpListener;
 use self::crowd::Crowd;
 use self::places::Places;
 use super::daemon::Daemon;
-use super::{api, notify, page, relay, webhook};
+use super::{api, page, relay, webhook};
 use crate::config::Network;
 use crate::metrics::{self, METRICS};
+use crate::serve::notifications;
 use crate::{Error, ErrorKind, Result};
 
 /// Connections at once: as many as file descriptors and memory surely last for.
@@ -114,7 +116,7 @@ fn router(daemon: Arc<Daemon>) -> Router {
         .route("/readyz", get(ready))
         .route("/metrics", get(metrics))
         .route("/api/webhooks", get(webhook::last))
-        .merge(notify::routes())
+        .merge(notifications::routes())
         .merge(api::routes())
         .merge(page::routes())
         .fallback(async || reply::error(StatusCode::NOT_FOUND, "there is nothing here"))

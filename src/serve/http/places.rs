@@ -10,7 +10,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio_util::sync::CancellationToken;
 
-use crate::serve::page::session::network;
+use crate::serve::http::session::network;
 
 /// See the module.
 #[derive(Debug)]

@@ -8,9 +8,9 @@ use super::lang::Text;
 use super::texts as t;
 use super::view::space_of;
 use crate::config::Config;
-use crate::export::{DayStatus, MarkedDays};
 use crate::lake;
-use crate::serve::schedule;
+use crate::schedule;
+use crate::status::{DayStatus, MarkedDays};
 
 /// Who asks again for what a day lacks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]

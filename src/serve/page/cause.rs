@@ -9,8 +9,9 @@ use maud::{Markup, html};
 use super::frame::Visit;
 use super::texts as t;
 use super::view::{State, View, space_of};
-use crate::export::{DayStatus, Lack, Summary};
 use crate::lake::manifest::Status;
+use crate::pipeline::Summary;
+use crate::status::{DayStatus, Lack};
 
 /// A reason in words is cut here: the day's page has all of it.
 const LONGEST: usize = 90;

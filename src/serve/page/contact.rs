@@ -7,7 +7,7 @@ use super::frame::Visit;
 use super::lang::Text;
 use super::texts as t;
 use super::view::natural;
-use crate::serve::notify::{Deliveries, Delivery};
+use crate::notify::{Deliveries, Delivery};
 use crate::serve::webhook::seen::{OfSpace, Reason, Report};
 
 /// The last event of each space, and its refusals.

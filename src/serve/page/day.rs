@@ -16,8 +16,8 @@ use super::texts as t;
 use super::view::{State, Sums, View, missing, natural, space_of};
 use super::work::{Work, again, asked, section};
 use crate::config::ReportFormat;
-use crate::export::{Coverage, DayStatus, Lack, MarkedDays};
 use crate::lake::manifest::{CallEntry, Landing, Manifest, RecordEntry, Status};
+use crate::status::{Coverage, DayStatus, Lack, MarkedDays};
 
 /// What a day's page has besides the day.
 pub struct Around<'a> {

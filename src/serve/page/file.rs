@@ -16,12 +16,12 @@ use serde::Deserialize;
 use super::frame::{go_to, trouble};
 use super::{Parameters, calendar, encoded, visit};
 use crate::config::ReportFormat;
-use crate::export::get_json;
 use crate::lake::key;
 use crate::lake::manifest::{Landed, Manifest};
 use crate::serve::daemon::Daemon;
 use crate::serve::http::reply;
 use crate::store::Store;
+use crate::store::json::get_json;
 use crate::{Error, ErrorKind, Result};
 
 /// The lifetime of a presigned link: the reader follows it at once.

@@ -14,7 +14,7 @@ use serde::{Deserialize, Deserializer};
 use super::frame::{Here, Visit, answer, go_to, page, trouble};
 use super::{calendar, texts as t, visit};
 use crate::dates;
-use crate::export::Outline;
+use crate::pipeline::Outline;
 use crate::serve::audit::{self, Caller};
 use crate::serve::daemon::Daemon;
 use crate::serve::http::{body, reply};

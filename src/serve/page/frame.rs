@@ -12,7 +12,7 @@ use maud::{DOCTYPE, Markup, html};
 use super::assets;
 use super::lang::Lang;
 use super::texts as t;
-use crate::printable::escaped_lines;
+use crate::sanitize::escaped_lines;
 use crate::serve::http::reply;
 use crate::{Error, ErrorKind};
 

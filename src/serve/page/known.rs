@@ -8,10 +8,11 @@ use std::time::Duration;
 use chrono::{DateTime, NaiveDate, TimeDelta, Utc};
 use futures_util::{StreamExt, stream};
 
-use crate::export::{DayStatus, MarkedDays, Summary, read_run, run_entries};
 use crate::lake::{self, key};
+use crate::pipeline::{Summary, read_run, run_entries};
 use crate::serve::daemon::Daemon;
 use crate::serve::health::OUT_OF_REACH;
+use crate::status::{DayStatus, MarkedDays};
 use crate::{Error, ErrorKind, Result};
 
 /// Runs on the first page.

@@ -15,9 +15,10 @@ use serde::Deserialize;
 use super::forms::form;
 use super::frame::{self, answer, go_to};
 use super::lang::Text;
-use super::{language, session, texts as t};
+use super::{language, texts as t};
 use crate::serve::audit::{self, Caller, Credential};
 use crate::serve::daemon::Daemon;
+use crate::serve::http::session;
 use crate::serve::http::{Peer, is_same};
 
 const COOKIE_NAME: &str = "telelake";

@@ -13,9 +13,9 @@ use super::frame::trouble;
 use super::known::look;
 use super::view::space_of;
 use super::{Parameters, visit};
-use crate::export::{Coverage, DayStatus, NOT_BUILT};
 use crate::serve::daemon::Daemon;
 use crate::serve::http::reply;
+use crate::status::{Coverage, DayStatus, NOT_BUILT};
 use crate::{Error, ErrorKind, Result, dates};
 
 /// Dates where none is asked for: the window of the page.
@@ -143,7 +143,7 @@ fn add(text: &mut String, day: &DayStatus, coverage: &Coverage, line: &Line<'_>)
 
 /// A cell that no spreadsheet takes for a formula: names come from others.
 fn cell(text: &str) -> String {
-    let text = crate::printable::escaped(text);
+    let text = crate::sanitize::escaped(text);
     let is_formula = text
         .trim_start()
         .starts_with(['=', '+', '-', '@', '\u{ff1d}', '\u{ff0b}', '\u{ff0d}', '\u{ff20}']);

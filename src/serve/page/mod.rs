@@ -26,7 +26,6 @@ mod overview;
 mod room;
 mod runs;
 mod search;
-pub(super) mod session;
 mod system;
 mod texts;
 mod view;
@@ -53,14 +52,16 @@ pub(super) use self::known::warm;
 use self::known::{Known, Snapshot, look, look_at};
 use self::lang::Lang;
 use self::overview::Overview;
-use self::session::{Guesses, Sessions};
 use self::view::View;
 use self::work::Work;
 use super::daemon::Daemon;
 use crate::dates;
-use crate::export::{DayStatus, get_json, read_run, run_log};
 use crate::lake::manifest::Manifest;
 use crate::lake::{self, key};
+use crate::pipeline::{read_run, run_log};
+use crate::serve::http::session::{Guesses, Sessions};
+use crate::status::DayStatus;
+use crate::store::json::get_json;
 use crate::{Error, ErrorKind, Result};
 
 /// Runs on a page of their own.

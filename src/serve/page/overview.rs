@@ -14,8 +14,9 @@ use super::texts as t;
 use super::view::{Row, State, Sums, View};
 use super::work::{Work, again, asked, load, section};
 use super::{Page, charts, runs};
-use crate::export::{MarkedDays, Outcome, Summary};
+use crate::pipeline::{Outcome, Summary};
 use crate::serve::health::{NO_ANSWER, OK, OUT_OF_REACH, REFUSED, Seen};
+use crate::status::MarkedDays;
 
 /// Older days named in the verdict.
 const OLDER: usize = 10;

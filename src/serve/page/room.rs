@@ -15,10 +15,11 @@ use super::frame::{Here, Visit, page};
 use super::known::{Snapshot, look_lately};
 use super::texts as t;
 use super::{Parameters, encoded, shown, visit};
-use crate::export::{DayStatus, get_json};
 use crate::lake::key;
 use crate::lake::manifest::{CallEntry, Manifest, RecordEntry, Status};
 use crate::serve::daemon::Daemon;
+use crate::status::DayStatus;
+use crate::store::json::get_json;
 use crate::{Error, ErrorKind, Result};
 
 /// Days shown.

@@ -10,8 +10,8 @@ use super::lang::Text;
 use super::texts as t;
 use super::view::State;
 use super::work::command;
-use crate::export::{Outcome, Problem, Summary};
 use crate::lake::key;
+use crate::pipeline::{Outcome, Problem, Summary};
 use crate::runlog::RunLog;
 
 /// Lines shown of a run's log.

@@ -18,10 +18,11 @@ use super::texts as t;
 use super::view::View;
 use super::{room, shown, visit};
 use crate::Result;
-use crate::export::{KnownRoom, get_json};
 use crate::lake::key;
 use crate::lake::manifest::Manifest;
 use crate::serve::daemon::Daemon;
+use crate::status::KnownRoom;
+use crate::store::json::get_json;
 
 /// Spaces and rooms shown.
 const MOST: usize = 50;

@@ -5,8 +5,8 @@ use std::sync::Arc;
 
 use chrono::{Datelike, Days, Months, NaiveDate};
 
-use crate::export::DayStatus;
 use crate::lake::manifest::Quality;
+use crate::status::DayStatus;
 
 /// Days of the window that the page opens with: five weeks.
 const WINDOW: u64 = 35;

@@ -9,12 +9,12 @@ use super::texts as t;
 use super::view::View;
 use super::{Page, assets};
 use crate::dates;
-use crate::export::Phase;
 use crate::metrics::METRICS;
+use crate::pipeline::Phase;
+use crate::schedule;
 use crate::serve::audit::{Caller, Credential};
 use crate::serve::daemon::{AtWork, Daemon, Reach};
 use crate::serve::jobs::{self, JobList, JobState, ListedJob};
-use crate::serve::schedule;
 
 /// The dates of a longer job are listed one window after another.
 const WINDOW_DAYS: i64 = 31;

@@ -14,7 +14,7 @@ use chrono::{SecondsFormat, Utc};
 use serde::{Deserialize, Serialize};
 
 use crate::owner;
-use crate::printable::escaped;
+use crate::sanitize::escaped;
 
 /// How long the lock is waited for: a holder needs it for milliseconds.
 pub(super) const PATIENCE: Duration = Duration::from_secs(30);

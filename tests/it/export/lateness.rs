@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use chrono::{DateTime, Days, NaiveDate, TimeDelta, Utc};
 use telelake::config::{Config, Duration, Secret};
-use telelake::export::{Exporter, Job, Progress, Summary};
+use telelake::pipeline::{Exporter, Job, Progress, Summary};
 use telelake::simulator::{Endpoint, Report, Simulator};
 use telelake::store;
 use tokio_util::sync::CancellationToken;
@@ -50,7 +50,7 @@ async fn night(sim: &Simulator, lake: &Lake, date: NaiveDate, lookback: u64) -> 
 }
 
 /// The kinds of problems, but for what the school's ragged objects give rise to.
-fn kinds(problems: &[telelake::export::Problem]) -> Vec<&str> {
+fn kinds(problems: &[telelake::pipeline::Problem]) -> Vec<&str> {
     let kinds = problems.iter().map(|problem| problem.kind.as_str());
     kinds.filter(|kind| *kind != "new_field").collect()
 }

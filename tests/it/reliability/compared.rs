@@ -5,9 +5,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use bytes::Bytes;
 use serde_json::Value;
 use sha2::{Digest, Sha256};
-use telelake::build::read_text;
 use telelake::lake::table::builtin;
 use telelake::simulator::Simulator;
+use telelake::tables::read_text;
 
 use super::damage;
 use crate::support::lake::Lake;

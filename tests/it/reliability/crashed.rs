@@ -97,7 +97,7 @@ async fn an_import_killed_at_any_call_is_finished_by_the_same_file_or_the_next_r
     let file = || super::file_of("b", &moved);
     let later = now() + TimeDelta::seconds(1);
     let import_later = async |store: &dyn telelake::store::Store| {
-        telelake::export::import_meta(store, chrono_tz::Tz::UTC, later, vec![file()]).await
+        telelake::pipeline::import_meta(store, chrono_tz::Tz::UTC, later, vec![file()]).await
     };
     let tables = |store: &Memory| {
         let mut tables = said(store);
@@ -149,7 +149,7 @@ async fn a_day_elsewhere_that_shares_a_meeting_is_built_again_whenever_the_run_i
     let mut job = super::whole(&sim);
     (job.from, job.to, job.open_days) = (first + TimeDelta::days(2), first + TimeDelta::days(2), false);
     let run_second = async |store: Faulty| {
-        let exporter = telelake::export::Exporter::new(
+        let exporter = telelake::pipeline::Exporter::new(
             super::config(&sim),
             std::sync::Arc::new(store),
             std::sync::Arc::default(),

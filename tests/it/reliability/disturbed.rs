@@ -8,11 +8,11 @@ use std::io::{Cursor, Read as _, Write as _};
 use bytes::Bytes;
 use fastrand::Rng;
 use serde_json::{Value, json};
-use telelake::build::read_text;
 use telelake::config::ReportFormat;
-use telelake::export::{Problem, Summary};
 use telelake::lake::table::builtin;
+use telelake::pipeline::{Problem, Summary};
 use telelake::simulator::{Endpoint, Failure, Matcher, Oddities, Options, Simulator};
+use telelake::tables::read_text;
 use telelake::{ErrorKind, ExitStatus};
 
 use super::{config, now, run_at, soak, tiny};

@@ -24,8 +24,8 @@ use bytes::Bytes;
 use chrono::{DateTime, Utc};
 use sha2::{Digest, Sha256};
 use telelake::config::{Config, Secret};
-use telelake::export::{Exporter, Job, MetaFile, Progress, Rebuilder, Summary};
 use telelake::lake::manifest::Manifest;
+use telelake::pipeline::{Exporter, Job, MetaFile, Progress, Rebuilder, Summary};
 use telelake::simulator::{Options, Simulator};
 use telelake::store::Store;
 use telelake::{Error, Result};
@@ -121,8 +121,8 @@ pub fn file_of(name: &str, metas: &[serde_json::Value]) -> MetaFile {
 }
 
 /// Imports lesson data in process.
-pub async fn import(store: &dyn Store, file: MetaFile) -> Result<telelake::export::Imported, Error> {
-    telelake::export::import_meta(store, chrono_tz::Tz::UTC, now(), vec![file]).await
+pub async fn import(store: &dyn Store, file: MetaFile) -> Result<telelake::pipeline::Imported, Error> {
+    telelake::pipeline::import_meta(store, chrono_tz::Tz::UTC, now(), vec![file]).await
 }
 
 /// All that a lake says but for its runs' summaries.

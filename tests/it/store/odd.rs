@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use telelake::export::{MetaFile, import_meta, read_store_info};
+use telelake::pipeline::{MetaFile, import_meta, read_store_info};
 use telelake::store::folder::FolderStore;
 use telelake::store::s3::{Patience, S3Store};
 use telelake::store::{Condition, Dialect, EtagForm, Shortcoming, Store};

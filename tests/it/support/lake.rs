@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use bytes::Bytes;
-use telelake::build::read_text;
+use telelake::tables::read_text;
 
 use super::weed::weed;
 

@@ -1,0 +1,123 @@
+//! One real report to hold the mapping against: the newest one in the store, else one that the API gives.
+
+use bytes::Bytes;
+use chrono::{DateTime, Days, NaiveDate, Utc};
+
+use crate::api::{Call, Client, Room};
+use crate::config::{Config, ReportFormat, Scope};
+use crate::lake::manifest::Manifest;
+use crate::lake::{self, key};
+use crate::store::Store;
+use crate::store::json::get_json;
+use crate::{ErrorKind, Result};
+
+/// Days of the lake that are looked through.
+const DAYS: usize = 14;
+/// Rooms whose calls are asked for.
+const ROOMS: usize = 10;
+/// Days before today that are asked for where a room does not say when it last had a call.
+const DAYS_BACK: u64 = 3;
+
+/// A report.
+#[derive(Debug, Clone)]
+pub struct Sample {
+    /// Its call.
+    pub call: String,
+    /// Whether it lies in the lake; else the API gave it.
+    pub landed: bool,
+    /// Its bytes.
+    pub bytes: Bytes,
+}
+
+/// The newest JSON report that is landed.
+///
+/// # Errors
+/// Of the store.
+pub async fn landed_sample(store: &dyn Store) -> Result<Option<Sample>> {
+    let mut days: Vec<_> = store
+        .list(key::DAYS)
+        .await?
+        .into_iter()
+        .filter_map(|entry| Some((key::date_in(&entry.key)?, entry.key)))
+        .collect();
+    days.sort();
+    for (_, key) in days.into_iter().rev().take(DAYS) {
+        let Some((manifest, _)) = get_json::<Manifest>(store, &key).await? else {
+            continue;
+        };
+        let newest = manifest
+            .calls
+            .iter()
+            .filter_map(|(id, call)| {
+                let landed = call.reports.get(&ReportFormat::Json)?.usable()?;
+                Some((call.started_at, id, landed))
+            })
+            .max_by_key(|(started, id, _)| (*started, *id));
+        if let Some((_, call, landed)) = newest {
+            return match store.get(&landed.key).await {
+                Ok(object) => Ok(Some(Sample {
+                    call: call.clone(),
+                    landed: true,
+                    bytes: object.bytes,
+                })),
+                Err(error) if error.kind() == ErrorKind::StoreNotFound => continue,
+                Err(error) => Err(error),
+            };
+        }
+    }
+    Ok(None)
+}
+
+/// The report of the first finished call that the API tells of, in the rooms that had one last.
+///
+/// # Errors
+/// Of the API, when it answers no list.
+pub async fn fetched_sample(client: &Client, config: &Config, now: DateTime<Utc>) -> Result<Option<Sample>> {
+    let scope = &config.scope;
+    let mut rooms = Vec::new();
+    for space in client.spaces().await?.items {
+        if scope.spaces.is_empty() || scope.spaces.contains(&space.id) {
+            let listed = client.rooms(&space.id).await?.items;
+            rooms.extend(listed.into_iter().map(|room| (space.id.clone(), room)));
+        }
+    }
+    rooms.retain(|(_, room)| is_wanted(scope, room));
+    rooms.sort_by_key(|(_, room)| std::cmp::Reverse(room.last_call_at));
+    for (space, room) in rooms.iter().take(ROOMS) {
+        for date in dates(config, room, now) {
+            for call in client.calls(space, &room.id, date).await?.items {
+                if let Some(bytes) = report(client, space, &room.id, &call).await {
+                    return Ok(Some(Sample {
+                        call: call.id,
+                        landed: false,
+                        bytes,
+                    }));
+                }
+            }
+        }
+    }
+    Ok(None)
+}
+
+fn is_wanted(scope: &Scope, room: &Room) -> bool {
+    (scope.rooms.is_empty() || scope.rooms.contains(&room.id)) && !scope.exclude_rooms.contains(&room.id)
+}
+
+fn dates(config: &Config, room: &Room, now: DateTime<Utc>) -> Vec<NaiveDate> {
+    match room.last_call_at {
+        Some(last) => vec![lake::date_of(last, config.timezone)],
+        None => (0..=DAYS_BACK)
+            .map(|back| lake::date_of(now, config.timezone) - Days::new(back))
+            .collect(),
+    }
+}
+
+/// A call's report, where there is one that says anything.
+async fn report(client: &Client, space: &str, room: &str, call: &Call) -> Option<Bytes> {
+    call.finished_at?;
+    let bytes = client
+        .report(space, room, &call.id, ReportFormat::Json)
+        .await
+        .ok()?;
+    (bytes.trim_ascii().len() > b"{}".len()).then_some(bytes)
+}

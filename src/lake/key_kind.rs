@@ -1,0 +1,228 @@
+//! What a key is, by its form alone. Pure.
+
+use std::collections::BTreeSet;
+
+use chrono::NaiveDate;
+
+use crate::lake::key;
+
+/// A place of the lake; `space` is a segment, as keys have it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Place<'k> {
+    /// An object of a day: a table's file, a report, a recording.
+    OfDay { date: NaiveDate, space: &'k str },
+    /// A table of a date's lesson data.
+    MetaTable(NaiveDate),
+    /// A file of the tables of rooms and spaces.
+    CatalogTable,
+    /// Lesson data as it came.
+    RawMeta,
+    /// A day's manifest.
+    Manifest { date: NaiveDate, space: &'k str },
+    /// A day's marker.
+    Marker { date: NaiveDate, space: &'k str },
+    /// Another one of the program's own objects.
+    State,
+    /// What a check writes and removes.
+    Probe,
+    /// In a place of the lake, but of no form that it has there.
+    Stray,
+    /// Elsewhere.
+    Unknown,
+}
+
+/// The program's own objects, besides manifests and markers: all that may lie below `_telelake/`.
+const STATE: [&str; 20] = [
+    key::STORE_INFO,
+    key::DELIVERIES,
+    key::RUNS,
+    key::RUN_LOGS,
+    key::PAUSED,
+    key::SPACES,
+    key::ROOM_CATALOGS,
+    key::GONE_ROOMS,
+    key::META_SHELVES,
+    key::META_INDEX,
+    key::META_CHANGED,
+    key::MEETING_DAYS,
+    key::META_FEEDS,
+    key::SET_ASIDE,
+    key::ATTEMPTS,
+    // Of uploads that are gone on with, of writers that take turns, and of the daemon.
+    "_telelake/uploads/",
+    "_telelake/leases/",
+    "_telelake/events/",
+    "_telelake/queue/",
+    "_telelake/relay/",
+];
+
+impl<'k> Place<'k> {
+    /// The place of a key; `tables` are the names of all tables.
+    pub fn of(key: &'k str, tables: &BTreeSet<String>) -> Self {
+        if let Some(rest) = key.strip_prefix(key::DAYS) {
+            return match dated(rest).and_then(|(date, name)| Some((date, name.strip_suffix(".json")?))) {
+                Some((date, space)) if one(space) => Self::Manifest { date, space },
+                _ => Self::Stray,
+            };
+        }
+        if let Some(rest) = key.strip_prefix(key::OPEN_DAYS) {
+            return match dated(rest) {
+                Some((date, space)) if one(space) => Self::Marker { date, space },
+                _ => Self::Stray,
+            };
+        }
+        if key.starts_with(key::PROBE) {
+            return Self::Probe;
+        }
+        // A lake that was copied out of a folder may have brought them along.
+        if key == "_telelake/lock" || key.starts_with("_telelake/tmp/") {
+            return Self::State;
+        }
+        if key.starts_with(key::STATE) {
+            let known = STATE.iter().any(|known| match known.ends_with('/') {
+                true => key.strip_prefix(known).is_some_and(plain),
+                false => key == *known,
+            });
+            return if known { Self::State } else { Self::Stray };
+        }
+        let (top, rest) = key.split_once('/').unwrap_or((key, ""));
+        match top {
+            "raw" => Self::raw(rest),
+            "recordings" if rest.ends_with(".mp4") => Self::recording(rest),
+            "rooms" | "spaces" if one(rest) && rest.ends_with(".parquet") => Self::CatalogTable,
+            "user_meta" | "hierarchy" => match dated(rest) {
+                Some((date, name)) if name.strip_suffix(".parquet") == Some(top) => Self::MetaTable(date),
+                _ => Self::Stray,
+            },
+            _ if tables.contains(top) => {
+                match dated(rest).and_then(|(date, name)| Some((date, name.strip_suffix(".parquet")?))) {
+                    Some((date, space)) if one(space) => Self::OfDay { date, space },
+                    _ => Self::Stray,
+                }
+            }
+            _ => Self::Unknown,
+        }
+    }
+
+    fn raw(rest: &'k str) -> Self {
+        if let Some(rest) = rest.strip_prefix("meta/") {
+            return match dated(rest) {
+                Some((_, name)) if one(name) && name.ends_with(".jsonl") => Self::RawMeta,
+                _ => Self::Stray,
+            };
+        }
+        let report = rest.strip_prefix("reports/").and_then(dated);
+        match report.and_then(|(date, rest)| Some((date, rest.split_once('/')?))) {
+            Some((date, (space, name)))
+                if one(name) && (name.ends_with(".json") || name.ends_with(".xlsx")) =>
+            {
+                Self::OfDay { date, space }
+            }
+            _ => Self::Stray,
+        }
+    }
+
+    fn recording(rest: &'k str) -> Self {
+        match dated(rest).map(|(date, rest)| (date, rest.split('/').collect::<Vec<_>>())) {
+            Some((date, parts)) if parts.len() == 3 => Self::OfDay {
+                date,
+                space: parts[0],
+            },
+            _ => Self::Stray,
+        }
+    }
+}
+
+/// The date of a `date=…/` segment, and what follows it.
+fn dated(rest: &str) -> Option<(NaiveDate, &str)> {
+    let (date, rest) = rest.strip_prefix("date=")?.split_once('/')?;
+    Some((date.parse().ok()?, rest))
+}
+
+/// One segment.
+fn one(name: &str) -> bool {
+    !name.is_empty() && !name.contains('/')
+}
+
+/// A name as the program gives them: none of those that file managers leave begins otherwise than with a dot.
+fn plain(rest: &str) -> bool {
+    !rest.is_empty() && !rest.split('/').any(|part| part.starts_with('.'))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::ReportFormat;
+    use crate::lake::table::builtin;
+
+    fn place(key: &str) -> Place<'_> {
+        let tables = builtin::all().iter().map(|table| table.name.to_string());
+        Place::of(key, &tables.collect())
+    }
+
+    #[test]
+    fn every_key_that_the_lake_makes_has_its_place() {
+        let date: NaiveDate = "2026-11-22".parse().expect("a date");
+        let (space, seg) = ("sp/ace", key::segment("sp/ace"));
+        let of_day = Place::OfDay { date, space: &seg };
+        for key in [
+            key::table("participants", date, space),
+            key::table("recordings", date, space),
+            key::table("coverage", date, space),
+            key::report(date, space, "call", ReportFormat::Json),
+            key::report(date, space, "call", ReportFormat::Xlsx),
+            key::recording(date, space, "room", Some("call"), "record"),
+            key::recording(date, space, "room", None, "record"),
+        ] {
+            assert_eq!(place(&key), of_day, "{key}");
+        }
+        let manifest = key::manifest(date, space);
+        assert_eq!(place(&manifest), Place::Manifest { date, space: &seg });
+        let marker = key::open_day(date, space);
+        assert_eq!(place(&marker), Place::Marker { date, space: &seg });
+        for key in [key::rooms(space), key::spaces()] {
+            assert_eq!(place(&key), Place::CatalogTable, "{key}");
+        }
+        let user_meta = key::table("user_meta", date, "user_meta");
+        assert_eq!(place(&user_meta), Place::MetaTable(date));
+        assert_eq!(place(&key::raw_meta(date, "20261122T1-ab")), Place::RawMeta);
+        for key in [
+            key::STORE_INFO.to_owned(),
+            key::SPACES.to_owned(),
+            key::META_FEEDS.to_owned(),
+            key::room_catalog(space),
+            key::gone_rooms(space),
+            key::run("20261122T020000Z-1a2b3c"),
+            key::meta_shelf(date),
+            key::meta_index("meeting"),
+            key::meta_changed("import"),
+            key::meeting_days(date),
+            key::set_aside("calls/date=2026-11-22/s.parquet", "20261122T020000Z"),
+        ] {
+            assert_eq!(place(&key), Place::State, "{key}");
+        }
+    }
+
+    #[test]
+    fn what_only_looks_like_the_lakes_is_a_stray_and_what_is_elsewhere_is_unknown() {
+        for key in [
+            "calls/date=2026-11-22/a/b.parquet",
+            "calls/date=2026-11-22/a.csv",
+            "calls/readme.txt",
+            "user_meta/date=2026-11-22/other.parquet",
+            "recordings/lesson.mp4",
+            "recordings/date=2026-13-22/s/r/c_r.mp4",
+            "raw/notes.txt",
+            "raw/reports/date=2026-11-22/s/c.html",
+            "_telelake/days/date=2026-11-22/s.json.bak",
+            "_telelake/runs/.DS_Store",
+            "_telelake/something",
+        ] {
+            assert_eq!(place(key), Place::Stray, "{key}");
+        }
+        for key in ["notes.txt", "other/calls/date=2026-11-22/s.parquet", "Calls/x"] {
+            assert_eq!(place(key), Place::Unknown, "{key}");
+        }
+        assert_eq!(place("_telelake/probe/0123"), Place::Probe);
+    }
+}

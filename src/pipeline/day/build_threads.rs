@@ -1,0 +1,86 @@
+//! The threads that build days.
+//!
+//! They are few and always the same ones: a build allocates much and frees it all at its end, and the system's allocator
+//! keeps what a thread has freed for that thread. If builds wandered over all threads of the runtime, the process would
+//! hold each thread's peak.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::mpsc::{Receiver, Sender, channel};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use crate::{Error, ErrorKind, Result};
+
+/// The most days that are built at once, however many cores there are: each holds its own tables in memory.
+const MOST: usize = 8;
+
+type Work = Box<dyn FnOnce() + Send>;
+
+/// A pool of build threads. It ends its threads when it is dropped.
+pub(crate) struct Builders(Sender<Work>);
+
+impl Builders {
+    /// The number of days that can be built at once.
+    pub fn count() -> usize {
+        std::thread::available_parallelism().map_or(1, |cores| cores.get().min(MOST))
+    }
+
+    /// Starts the threads.
+    ///
+    /// # Errors
+    /// `Internal` if the system refuses a thread.
+    pub fn start() -> Result<Self> {
+        let (sender, receiver) = channel();
+        let waiting = Arc::new(Mutex::new(receiver));
+        for number in 0..Self::count() {
+            let waiting = Arc::clone(&waiting);
+            std::thread::Builder::new()
+                .name(format!("build-{number}"))
+                .spawn(move || work_off(&waiting))
+                .map_err(|error| Error::new(ErrorKind::Internal, "threads", error.to_string()))?;
+        }
+        Ok(Self(sender))
+    }
+
+    /// Does the work on one of the threads, as soon as one is free. The work must not wait for other work of this pool.
+    ///
+    /// # Errors
+    /// Those of the work; `Internal` if it panicked.
+    pub async fn run<T: Send + 'static>(
+        &self,
+        work: impl FnOnce() -> Result<T> + Send + 'static,
+    ) -> Result<T> {
+        let (done, result) = tokio::sync::oneshot::channel();
+        let work: Work = Box::new(move || {
+            // The receiver is gone if the run was stopped.
+            let _ = done.send(work());
+        });
+        let panicked = || Error::new(ErrorKind::Internal, "build", "broke off");
+        self.0.send(work).map_err(|_| panicked())?;
+        result.await.unwrap_or_else(|_| Err(panicked()))
+    }
+}
+
+/// Does one piece of work after another until the pool is dropped.
+fn work_off(waiting: &Mutex<Receiver<Work>>) {
+    loop {
+        let next = waiting.lock().unwrap_or_else(PoisonError::into_inner).recv();
+        let Ok(work) = next else { return };
+        // The caller learns of a panic from its channel, which closes without a result.
+        let _ = catch_unwind(AssertUnwindSafe(work));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn work_is_done_and_a_panic_is_an_error_that_takes_no_thread_along() {
+        let builders = Builders::start().expect("threads");
+        for _ in 0..2 * Builders::count() {
+            let broken: Result<()> = builders.run(|| panic!("of the work's own")).await;
+            assert_eq!(broken.expect_err("panicked").kind(), ErrorKind::Internal);
+        }
+        assert_eq!(builders.run(|| Ok(7)).await.expect("done"), 7);
+    }
+}

@@ -1,0 +1,230 @@
+//! Recordings: which are to be copied, and what came of each. The copying itself is in `transfer`.
+
+use std::sync::Arc;
+
+use chrono::NaiveDate;
+
+use super::transfer::transfer;
+use crate::lake::key;
+use crate::lake::manifest::{Landed, Landing, RecordEntry, Status};
+use crate::lenient;
+use crate::pipeline::Context;
+use crate::pipeline::summary::Problem;
+use crate::{Error, ErrorKind};
+
+/// A recording to be copied.
+#[derive(Clone)]
+pub(crate) struct RecordAsk {
+    pub date: NaiveDate,
+    pub space: String,
+    pub room: String,
+    pub call: Option<String>,
+    pub record: String,
+    /// The size that the API says.
+    pub file_size: Option<u64>,
+    /// The state of the record that the file is of.
+    pub of: String,
+    pub before: Landing,
+}
+
+/// What became of it.
+pub(crate) struct RecordResult {
+    pub record: String,
+    pub landing: Landing,
+    pub warning: Option<Problem>,
+    /// Bytes copied.
+    pub bytes: u64,
+    /// Whether it was not asked for, as others of its space or room had kept failing.
+    pub skipped: bool,
+    /// What a later process is told of it until the manifest says so.
+    pub receipt: Option<String>,
+}
+
+/// The size that the API says a record has, in bytes.
+pub(crate) fn file_size(entry: &RecordEntry) -> Option<u64> {
+    entry
+        .record
+        .get("fileSize")
+        .and_then(lenient::integer)
+        .and_then(|size| u64::try_from(size).ok())
+}
+
+/// The state of a record that its file depends on.
+pub(crate) fn record_state(entry: &RecordEntry) -> String {
+    let end = entry.finished_at.map(|at| at.to_rfc3339()).unwrap_or_default();
+    format!(
+        "{end} {}",
+        file_size(entry).map(|size| size.to_string()).unwrap_or_default()
+    )
+}
+
+/// Why a record can't be copied (yet): `None` when it can. What can be downloaded has an end and bytes; the values of
+/// `state` are the platform's own and only explain why it has not.
+pub(crate) fn obstacle(entry: &RecordEntry) -> Option<(Status, String)> {
+    let size = file_size(entry);
+    let state = entry
+        .record
+        .get("state")
+        .and_then(lenient::text)
+        .unwrap_or_default();
+    let lower = state.to_lowercase();
+    let given_up = ["fail", "abort", "error", "cancel", "delet"]
+        .iter()
+        .any(|word| lower.contains(word));
+    match (entry.finished_at, size) {
+        (Some(_), Some(1..)) => None,
+        (Some(_), None) if !given_up => None,
+        _ if given_up => {
+            let state: String = state.chars().filter(|c| !c.is_control()).take(40).collect();
+            Some((
+                Status::Unavailable,
+                format!("there is no recording: the platform says `{state}`"),
+            ))
+        }
+        (Some(_), _) => Some((Status::Pending, "the recording has no bytes yet".into())),
+        (None, _) if entry.end_is_unreadable() => Some((
+            Status::Pending,
+            "the recording's `finishedAt` can't be read".into(),
+        )),
+        (None, _) => Some((Status::Pending, "the recording has not finished".into())),
+    }
+}
+
+/// Whether a recording is to be copied.
+pub(crate) fn is_due(entry: &RecordEntry, force: bool) -> bool {
+    let current = entry
+        .file
+        .usable()
+        .is_some_and(|landed| landed.of.as_deref() == Some(&record_state(entry)));
+    obstacle(entry).is_none() && (force || entry.file.status != Status::Done || !current)
+}
+
+/// Copies a recording. Whatever goes wrong is in the landing.
+pub(crate) async fn copy(context: &Arc<Context>, ask: RecordAsk) -> RecordResult {
+    let key = key::recording(ask.date, &ask.space, &ask.room, ask.call.as_deref(), &ask.record);
+    let outcome = match context.transfers.acquire().await {
+        Ok(_permit) => {
+            // A task of its own: uploads share a bounded number of buffers, so none may wait for another's turn.
+            let (context, ask, key) = (Arc::clone(context), ask.clone(), key.clone());
+            let copying = tokio::spawn(async move { transfer(&context, &ask, &key).await });
+            copying
+                .await
+                .unwrap_or_else(|_| Err(Error::new(ErrorKind::Internal, "recording", "the copy broke off")))
+        }
+        Err(_) => Err(Error::new(ErrorKind::Internal, "transfers", "are closed")),
+    };
+    let mut result = RecordResult {
+        record: ask.record.clone(),
+        landing: ask.before.clone(),
+        warning: None,
+        bytes: 0,
+        skipped: false,
+        receipt: None,
+    };
+    match outcome {
+        Ok(whole) => {
+            result.bytes = whole.bytes;
+            result.receipt = whole.receipt;
+            result.warning = differing_size(&ask, whole.bytes);
+            let landed = Landed {
+                key,
+                bytes: whole.bytes,
+                sha256: whole.sha256,
+                landed_at: context.now,
+                usable: true,
+                participants: None,
+                shortfall: None,
+                of: Some(ask.of),
+                put_aside: false,
+            };
+            result.landing = Landing {
+                status: Status::Done,
+                reason: None,
+                attempts: 0,
+                landed: Some(landed),
+            };
+        }
+        Err(error) => {
+            context.note_fatal(&error);
+            result.refuse(&error);
+        }
+    }
+    context.progress.recordings.advance(1);
+    result
+}
+
+impl RecordResult {
+    /// No recording: each kind of error has its own meaning.
+    fn refuse(&mut self, error: &Error) {
+        let status = match error.kind() {
+            // Not asked, or given up because the run stops: nothing was learnt.
+            ErrorKind::Interrupted | ErrorKind::Unauthorized => return,
+            ErrorKind::Skipped => {
+                self.skipped = true;
+                return;
+            }
+            ErrorKind::Forbidden => Status::Denied,
+            _ => Status::Failed,
+        };
+        self.landing.attempts += u32::from(status == Status::Failed);
+        self.landing.status = status;
+        self.landing.reason = Some(error.message().to_owned());
+    }
+}
+
+/// A size that the API got wrong is said; what came whole wins.
+fn differing_size(ask: &RecordAsk, bytes: u64) -> Option<Problem> {
+    let said = ask.file_size.filter(|said| *said != bytes)?;
+    let message = format!("the API says {said} bytes, the whole recording has {bytes}");
+    Some(
+        Problem::new("file_size_differs", message)
+            .on(ask.date, &ask.space)
+            .room(&ask.room)
+            .record(&ask.record),
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    fn entry(record: serde_json::Value) -> RecordEntry {
+        RecordEntry {
+            room_id: "r".into(),
+            call_id: None,
+            started_at: None,
+            finished_at: record.get("finishedAt").and_then(lenient::instant),
+            record,
+            file: Landing::pending("new"),
+        }
+    }
+
+    #[test]
+    fn a_record_with_an_end_and_bytes_can_be_copied_whatever_its_state() {
+        let end = "2026-11-20T10:00:00Z";
+        let of = |record| obstacle(&entry(record)).map(|(status, _)| status);
+        assert_eq!(
+            of(json!({"finishedAt": end, "fileSize": 5, "state": "failed"})),
+            None
+        );
+        assert_eq!(of(json!({"finishedAt": end, "state": "anything"})), None);
+        assert_eq!(
+            of(json!({"finishedAt": end, "fileSize": 0, "state": "new"})),
+            Some(Status::Pending)
+        );
+        assert_eq!(
+            of(json!({"fileSize": 5, "state": "recording"})),
+            Some(Status::Pending)
+        );
+        assert_eq!(
+            of(json!({"finishedAt": end, "fileSize": 0, "state": "aborted"})),
+            Some(Status::Unavailable)
+        );
+        assert_eq!(of(json!({"state": "FAILED"})), Some(Status::Unavailable));
+        assert_eq!(
+            of(json!({"finishedAt": end, "state": "failed"})),
+            Some(Status::Unavailable)
+        );
+    }
+}

@@ -1,0 +1,148 @@
+//! The tables of rooms and spaces as last seen. A room that is gone from the API keeps its row: its calls are in the
+//! lake, and the vendor advises to delete rooms that were exported.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use futures_util::{StreamExt, stream};
+use serde_json::Value;
+
+use crate::lake::key;
+use crate::pipeline::Context;
+use crate::pipeline::day::build::put_if_changed;
+use crate::pipeline::run_context::Workshop;
+use crate::pipeline::summary::{Problem, Summary};
+use crate::pipeline::walk::Scope;
+use crate::store::Condition;
+use crate::store::json::{get_json, to_json};
+use crate::tables;
+use crate::tables::TableFile;
+use crate::{ErrorKind, Result};
+
+/// Objects of the API by id, as last seen.
+type Catalog = BTreeMap<String, Value>;
+
+/// Lost writes after which a catalogue is left to the next run.
+const ATTEMPTS: usize = 10;
+
+/// Brings the tables up to date; what fails is a failure of the run.
+pub(crate) async fn update(context: &Arc<Context>, scope: &Scope, summary: &mut Summary) {
+    if let Err(error) = update_spaces(context, scope).await {
+        summary.fail(Problem::new(
+            "catalog_failed",
+            format!("the table of spaces: {error}"),
+        ));
+    }
+    let listed = scope.spaces.iter().filter(|space| !space.failed);
+    let updates = stream::iter(listed)
+        .map(|space| async move {
+            let seen = space
+                .objects
+                .iter()
+                .map(|(id, raw)| (id.clone(), raw.clone()))
+                .collect();
+            let updated = async {
+                // Before the catalogue: a lake with a catalogue alone is taken for one of an earlier version.
+                if !space.partial {
+                    space.gone.keep(context, space).await?;
+                }
+                update_rooms(context, &space.id, seen).await
+            };
+            (&space.id, updated.await)
+        })
+        .buffer_unordered(4);
+    let updates: Vec<_> = updates.collect().await;
+    for (space, result) in updates {
+        if let Err(error) = result {
+            summary.fail(Problem::new("catalog_failed", format!("the table of rooms: {error}")).space(space));
+        }
+    }
+}
+
+/// Makes the tables again from what was seen; what fails is a failure of the run.
+pub(crate) async fn rebuild(workshop: &Workshop, summary: &mut Summary) {
+    if let Err(error) = rebuild_all(workshop).await {
+        summary.fail(Problem::new(
+            "catalog_failed",
+            format!("the tables of rooms and spaces: {error}"),
+        ));
+    }
+}
+
+/// Makes the tables again from what was seen.
+pub(crate) async fn rebuild_all(workshop: &Workshop) -> Result<()> {
+    if let Some((catalog, _)) = get_json::<Catalog>(&*workshop.store, key::SPACES).await? {
+        write(workshop, tables::build_spaces(&catalog, &workshop.mapping)?).await?;
+    }
+    for entry in workshop.store.list(key::ROOM_CATALOGS).await? {
+        let name = entry.key.strip_prefix(key::ROOM_CATALOGS);
+        let segment = name.and_then(|name| name.strip_suffix(".json"));
+        // A segment that does not tell its space's id was cut, and is left as it is.
+        let Some(space) = segment.and_then(key::unsegment) else {
+            continue;
+        };
+        if let Some((catalog, _)) = get_json::<Catalog>(&*workshop.store, &entry.key).await? {
+            write(
+                workshop,
+                tables::build_rooms(&space, &catalog, &workshop.mapping)?,
+            )
+            .await?;
+        }
+    }
+    Ok(())
+}
+
+async fn write(workshop: &Workshop, file: Option<TableFile>) -> Result<()> {
+    match file {
+        Some(file) => put_if_changed(workshop, &file.key, file.bytes).await,
+        None => Ok(()),
+    }
+}
+
+async fn update_spaces(context: &Context, scope: &Scope) -> Result<()> {
+    let wanted = |id: &String| scope.spaces.iter().any(|space| space.id == *id);
+    let seen = scope
+        .space_objects
+        .iter()
+        .filter(|(id, _)| wanted(id))
+        .cloned()
+        .collect();
+    let Some(catalog) = remember(context, key::SPACES, seen).await? else {
+        return Ok(());
+    };
+    write(context, tables::build_spaces(&catalog, &context.mapping)?).await
+}
+
+async fn update_rooms(context: &Context, space: &str, seen: Catalog) -> Result<()> {
+    let Some(catalog) = remember(context, &key::room_catalog(space), seen).await? else {
+        return Ok(());
+    };
+    write(context, tables::build_rooms(space, &catalog, &context.mapping)?).await
+}
+
+/// Lays what was seen over what is known, and gives all of it; `None` when there is nothing.
+async fn remember(context: &Context, key: &str, seen: Catalog) -> Result<Option<Catalog>> {
+    for _ in 0..ATTEMPTS {
+        let stored = get_json::<Catalog>(&*context.store, key).await?;
+        let mut catalog = stored
+            .as_ref()
+            .map(|(catalog, _)| catalog.clone())
+            .unwrap_or_default();
+        catalog.extend(seen.clone());
+        let unchanged = stored.as_ref().is_some_and(|(known, _)| *known == catalog);
+        if catalog.is_empty() || unchanged {
+            return Ok((!catalog.is_empty()).then_some(catalog));
+        }
+        let condition = stored.map_or(Condition::Absent, |(_, version)| Condition::Unchanged(version));
+        match context.put(key, to_json(&catalog)?, condition).await {
+            Ok(_) => return Ok(Some(catalog)),
+            Err(error) if error.kind() == ErrorKind::Precondition => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Err(crate::Error::new(
+        ErrorKind::Precondition,
+        key,
+        "other processes keep changing it; a later run goes on",
+    ))
+}

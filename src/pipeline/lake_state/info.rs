@@ -1,0 +1,212 @@
+//! The description of the store, `_telelake/store.json`: the lake's layout and zone, and how the server takes writes.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::atomic::Ordering;
+
+use chrono::{DateTime, Utc};
+use chrono_tz::Tz;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use crate::lake::{self, key};
+use crate::pipeline::run_context::Workshop;
+use crate::pipeline::summary::{Problem, Summary};
+use crate::store::json::{get_json, newer, to_json};
+use crate::store::{Condition, Dialect, EtagForm, Shortcoming, Store, StoreAddress, Version};
+use crate::{Error, ErrorKind, Result};
+
+/// What is known of a store since its first write.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StoreInfo {
+    /// The version of the lake's layout.
+    pub version: u32,
+    /// The zone whose midnights part the days: another one would put calls on two days.
+    pub timezone: String,
+    /// Whether the store honours `If-Match` and `If-None-Match`, as a probe found.
+    pub conditional_writes: bool,
+    /// The form in which it takes an ETag.
+    #[serde(default)]
+    pub etag_form: EtagForm,
+    /// The URL at which this was found out; empty in lakes of older versions.
+    #[serde(default)]
+    pub url: String,
+    /// The endpoint of an S3 server at which it was; empty for AWS's own, and for a folder.
+    #[serde(default)]
+    pub endpoint: String,
+    /// The operations that the server does not know.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub lacks: BTreeSet<Shortcoming>,
+    /// When it was probed.
+    pub probed_at: DateTime<Utc>,
+    /// The fields that this version does not know.
+    #[serde(flatten)]
+    pub unknown: BTreeMap<String, Value>,
+}
+
+impl StoreInfo {
+    /// Takes what a probe of a store found.
+    fn note(&mut self, store: &dyn Store, found: Dialect, now: DateTime<Utc>) {
+        let StoreAddress { url, endpoint } = store.address();
+        (self.url, self.endpoint) = (url, endpoint);
+        (self.conditional_writes, self.etag_form) = (found.conditional_writes, found.etag_form);
+        self.lacks = found.lacks;
+        self.probed_at = now;
+    }
+
+    /// How the store takes conditional writes; none where this was found out at another address: the lake was moved
+    /// or copied since.
+    pub fn dialect(&self, store: &dyn Store) -> Option<Dialect> {
+        let address = StoreAddress {
+            url: self.url.clone(),
+            endpoint: self.endpoint.clone(),
+        };
+        (store.address() == address).then_some(Dialect {
+            conditional_writes: self.conditional_writes,
+            etag_form: self.etag_form,
+            lacks: self.lacks.clone(),
+        })
+    }
+
+    /// Refuses a zone other than the lake's.
+    ///
+    /// # Errors
+    /// `Config`.
+    pub fn check_zone(&self, zone: Tz) -> Result<()> {
+        if self.timezone == zone.name() {
+            return Ok(());
+        }
+        let message = format!(
+            "the lake was written with timezone {}, the configuration says {zone}",
+            self.timezone
+        );
+        Err(Error::new(ErrorKind::Config, "timezone", message).hint(
+            "days of two zones in one lake would double calls: keep the zone, or take another store.url",
+        ))
+    }
+}
+
+/// A store that is known to be ours.
+pub struct OpenedStore {
+    /// What is known of it.
+    pub info: StoreInfo,
+}
+
+impl OpenedStore {
+    /// What is known of the store, for one who writes; none before its first write. Where it was found out at another
+    /// address, the store is probed and what is found is written down.
+    pub(crate) async fn open(context: &Workshop) -> Result<Option<Self>> {
+        let opened = Self::reopen(&*context.store, context.config.timezone, context.now).await?;
+        Ok(opened.map(|(opened, rewritten)| {
+            context.writes.fetch_add(u64::from(rewritten), Ordering::Relaxed);
+            opened
+        }))
+    }
+
+    /// Says to the run whether the store honours conditional writes.
+    pub(crate) fn tell(&self, context: &Workshop, summary: &mut Summary) {
+        context
+            .conditional
+            .store(self.info.conditional_writes, Ordering::Relaxed);
+        if !self.info.conditional_writes {
+            summary.warn(Problem::new(
+                "store_ignores_conditional_writes",
+                "the store ignores conditional writes: runs and imports take turns by a lease; one that stood still \
+                 for a minute while it held it may still overwrite another's work",
+            ));
+        }
+    }
+
+    /// Reads what is known of the store; at the first write of all, probes it and writes that down.
+    pub(crate) async fn open_or_create(context: &Workshop) -> Result<Self> {
+        let (opened, created) = Self::open_in(&*context.store, context.config.timezone, context.now).await?;
+        context.writes.fetch_add(u64::from(created), Ordering::Relaxed);
+        Ok(opened)
+    }
+
+    /// The same without a run; also says whether it was written down just now.
+    pub(crate) async fn open_in(store: &dyn Store, zone: Tz, now: DateTime<Utc>) -> Result<(Self, bool)> {
+        if let Some(opened) = Self::reopen(store, zone, now).await? {
+            return Ok(opened);
+        }
+        let mut info = StoreInfo {
+            version: lake::VERSION,
+            timezone: zone.name().into(),
+            conditional_writes: false,
+            etag_form: EtagForm::default(),
+            lacks: BTreeSet::new(),
+            url: String::new(),
+            endpoint: String::new(),
+            probed_at: now,
+            unknown: BTreeMap::new(),
+        };
+        info.note(store, store.probe().await?, now);
+        Self::write(store, info, Condition::Absent).await
+    }
+
+    /// [`OpenedStore::open`] without a run; also says whether it was written down anew.
+    async fn reopen(store: &dyn Store, zone: Tz, now: DateTime<Utc>) -> Result<Option<(Self, bool)>> {
+        let Some((mut info, version)) = read_with_version(store).await? else {
+            return Ok(None);
+        };
+        info.check_zone(zone)?;
+        if info.dialect(store).is_some() {
+            return Ok(Some((Self { info }, false)));
+        }
+        info.note(store, store.probe().await?, now);
+        tracing::info!(
+            url = info.url,
+            conditional_writes = info.conditional_writes,
+            "the lake lies at another address than before: the store was probed anew"
+        );
+        Self::write(store, info, Condition::Unchanged(version))
+            .await
+            .map(Some)
+    }
+
+    async fn write(store: &dyn Store, info: StoreInfo, condition: Condition) -> Result<(Self, bool)> {
+        let condition = if info.conditional_writes {
+            condition
+        } else {
+            Condition::Any
+        };
+        // Another process may have been first; what it found is as good.
+        match store.put(key::STORE_INFO, to_json(&info)?, condition).await {
+            Ok(_) => Ok((Self { info }, true)),
+            Err(error) if error.kind() == ErrorKind::Precondition => Ok((Self { info }, false)),
+            Err(error) => Err(error),
+        }
+    }
+}
+
+/// What is known of the store; `None` before its first write. The store speaks so from then on, unless this was found
+/// out at another address.
+///
+/// # Errors
+/// `Config`: the lake is of a newer version. Else of the store.
+pub async fn read(store: &dyn Store) -> Result<Option<StoreInfo>> {
+    read_with_version(store)
+        .await
+        .map(|found| found.map(|(info, _)| info))
+}
+
+/// Refuses a lake of a newer version. Other faults are left to whoever needs what is known of the store.
+///
+/// # Errors
+/// `Config`.
+pub async fn refuse_newer(store: &dyn Store) -> Result<()> {
+    match read(store).await {
+        Err(error) if error.kind() == ErrorKind::Config => Err(error),
+        _ => Ok(()),
+    }
+}
+
+async fn read_with_version(store: &dyn Store) -> Result<Option<(StoreInfo, Version)>> {
+    let found = get_json::<StoreInfo>(store, key::STORE_INFO).await?;
+    if let Some((info, _)) = found.as_ref().filter(|(info, _)| info.version > lake::VERSION) {
+        return Err(newer(key::STORE_INFO, info.version.into()));
+    }
+    if let Some(dialect) = found.as_ref().and_then(|(info, _)| info.dialect(store)) {
+        store.speak(dialect);
+    }
+    Ok(found)
+}

@@ -1,0 +1,247 @@
+//! A lease on the whole lake, for stores that ignore conditional writes in silence: those who write take turns.
+//!
+//! Each one who wants to write puts a ticket of its own below `_telelake/leases/`, then lists them all. Only who finds
+//! its own alone goes on, and keeps it until it is done: of two who want at once, the one that put its ticket later
+//! finds the other's. No write of one process is ever conditional on another's, so it takes no more than a store that
+//! lists what was written. Of several who wait, the first keeps its ticket and the others take theirs back.
+//!
+//! A ticket is written again every few seconds. One that stays as it is for [`DEAD`], by the watcher's own clock, was
+//! left behind by a process that died, and is removed. A holder that could not write its own for [`ALIVE`] stops
+//! writing. What is not promised: a process that stands still between that check and its request, for longer than the
+//! rest of [`DEAD`], may write beside the next one.
+
+use std::collections::HashMap;
+use std::sync::Mutex;
+use std::sync::PoisonError;
+
+use chrono::{DateTime, Utc};
+use futures_util::future::{Either, select};
+use serde::Serialize;
+use tokio::time::{Duration, Instant, sleep};
+use tokio_util::sync::CancellationToken;
+
+use crate::lake::key;
+use crate::store::json::to_json;
+use crate::store::{Condition, Store, Version};
+use crate::{Error, ErrorKind, Result};
+
+/// How often a ticket is written again, and looked at by those who wait.
+const BEAT: Duration = Duration::from_secs(5);
+/// How old a holder's last beat may be for it to go on writing.
+const ALIVE: Duration = Duration::from_secs(30);
+/// How long a ticket stays as it is before it counts as left behind.
+const DEAD: Duration = Duration::from_secs(60);
+
+/// What a ticket says to the others; each beat is another content.
+#[derive(Serialize)]
+struct Ticket<'a> {
+    command: &'a str,
+    since: DateTime<Utc>,
+    process: u32,
+    beat: u64,
+}
+
+/// When a lease was last known to be ours.
+#[derive(Debug)]
+pub(crate) struct Pulse(Mutex<Instant>);
+
+impl Pulse {
+    /// Whether the holder may write.
+    pub fn is_alive(&self) -> bool {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).elapsed() < ALIVE
+    }
+
+    /// The lease was ours at an instant.
+    fn at(&self, instant: Instant) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = instant;
+    }
+}
+
+/// The error of a lease that is no longer ours.
+pub(crate) fn lost() -> Error {
+    Error::new(
+        ErrorKind::StoreUnavailable,
+        "lease",
+        "the lake's lease could not be kept: another process may write now",
+    )
+}
+
+/// A ticket in the store.
+pub(crate) struct Lease<'s> {
+    store: &'s dyn Store,
+    command: &'static str,
+    since: DateTime<Utc>,
+    id: String,
+    beat: u64,
+    pulse: std::sync::Arc<Pulse>,
+}
+
+impl<'s> Lease<'s> {
+    /// Waits for the lake to be free and takes it.
+    ///
+    /// # Errors
+    /// Of the store; `Interrupted` when `cancel` came first.
+    pub async fn take(
+        store: &'s dyn Store,
+        command: &'static str,
+        now: DateTime<Utc>,
+        cancel: &CancellationToken,
+    ) -> Result<Self> {
+        let mut lease = Self {
+            store,
+            command,
+            since: now,
+            // By time first: who came first waits at the head.
+            id: format!("{}-{:08x}", now.format("%Y%m%dT%H%M%S%6fZ"), fastrand::u32(..)),
+            beat: 0,
+            pulse: std::sync::Arc::new(Pulse(Mutex::new(Instant::now()))),
+        };
+        let mut others = Others::default();
+        let mut shown = false;
+        loop {
+            if cancel.is_cancelled() {
+                lease.give_back().await;
+                return Err(Error::new(
+                    ErrorKind::Interrupted,
+                    "lease",
+                    "stopped while another process holds the lake",
+                ));
+            }
+            lease.write().await?;
+            let ahead = others.look(store, &lease.id).await?;
+            if ahead.is_empty() {
+                return Ok(lease);
+            }
+            if ahead.iter().any(|id| *id < lease.id) {
+                lease.give_back().await;
+                lease.await_head(&mut others, cancel).await?;
+            } else {
+                pause(cancel).await;
+            }
+            if !std::mem::replace(&mut shown, true) {
+                tracing::warn!("another process holds the lake, or died within the last minute: waiting");
+            }
+        }
+    }
+
+    /// Waits, without a ticket, until none is ahead.
+    async fn await_head(&self, others: &mut Others, cancel: &CancellationToken) -> Result<()> {
+        while !cancel.is_cancelled() {
+            pause(cancel).await;
+            let ahead = others.look(self.store, &self.id).await?;
+            if ahead.iter().all(|id| *id > self.id) {
+                return Ok(());
+            }
+        }
+        Ok(())
+    }
+
+    /// When the lease was last known to be ours.
+    pub fn pulse(&self) -> std::sync::Arc<Pulse> {
+        std::sync::Arc::clone(&self.pulse)
+    }
+
+    /// Does `work` while the lease is kept up, and gives it back. `on_loss` is told when it could not be kept: the
+    /// work is to come to its end then.
+    pub async fn during<T>(mut self, work: impl Future<Output = T>, on_loss: impl FnOnce()) -> T {
+        let done = {
+            let beating = std::pin::pin!(self.beat_on());
+            match select(beating, std::pin::pin!(work)).await {
+                Either::Left(((), work)) => {
+                    on_loss();
+                    work.await
+                }
+                Either::Right((done, _)) => done,
+            }
+        };
+        self.give_back().await;
+        done
+    }
+
+    /// Keeps the ticket fresh; ends when the lease is lost.
+    async fn beat_on(&mut self) {
+        loop {
+            sleep(BEAT).await;
+            if !self.pulse.is_alive() {
+                return;
+            }
+            // A machine that stood still may not know how long: others have taken the ticket away by then.
+            let beaten = match self.store.size(&key::lease(&self.id)).await {
+                Ok(None) => return,
+                Ok(Some(_)) => self.write().await,
+                Err(error) => Err(error),
+            };
+            if let Err(error) = beaten {
+                tracing::warn!(%error, "the lake's lease could not be renewed yet");
+            }
+        }
+    }
+
+    async fn write(&mut self) -> Result<()> {
+        // When it was sent: a slow answer says nothing of now.
+        let sent = Instant::now();
+        self.beat += 1;
+        let ticket = Ticket {
+            command: self.command,
+            since: self.since,
+            process: std::process::id(),
+            beat: self.beat,
+        };
+        self.store
+            .put(&key::lease(&self.id), to_json(&ticket)?, Condition::Any)
+            .await?;
+        self.pulse.at(sent);
+        Ok(())
+    }
+
+    async fn give_back(&self) {
+        if let Err(error) = self.store.delete(&key::lease(&self.id)).await {
+            tracing::warn!(%error, "the lake's lease could not be given back; it ends within a minute");
+        }
+    }
+}
+
+async fn pause(cancel: &CancellationToken) {
+    tokio::select! {
+        () = cancel.cancelled() => {}
+        () = sleep(BEAT) => {}
+    }
+}
+
+/// The others' tickets, and since when each one has stayed as it is.
+#[derive(Default)]
+struct Others(HashMap<String, (Version, Instant)>);
+
+impl Others {
+    /// The ids of those who hold the lake or wait for it. Tickets that were left behind are removed.
+    async fn look(&mut self, store: &dyn Store, own: &str) -> Result<Vec<String>> {
+        let own = key::lease(own);
+        let (mut seen, mut ids) = (HashMap::new(), Vec::new());
+        for entry in store.list(key::LEASES).await? {
+            let Some(id) = entry.key.strip_prefix(key::LEASES).filter(|_| entry.key != own) else {
+                continue;
+            };
+            let version = match store.get(&entry.key).await {
+                Ok(object) => object.version,
+                Err(error) if error.kind() == ErrorKind::StoreNotFound => continue,
+                Err(error) => return Err(error),
+            };
+            let since = match self.0.get(&entry.key) {
+                Some((known, since)) if *known == version => *since,
+                _ => Instant::now(),
+            };
+            if since.elapsed() >= DEAD {
+                tracing::warn!(
+                    ticket = id,
+                    "a process died with the lake's lease: it is taken away"
+                );
+                store.delete(&entry.key).await?;
+                continue;
+            }
+            ids.push(id.to_owned());
+            seen.insert(entry.key.clone(), (version, since));
+        }
+        self.0 = seen;
+        Ok(ids)
+    }
+}

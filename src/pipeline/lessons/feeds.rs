@@ -1,0 +1,234 @@
+//! The feeds: places where the LMS leaves meta files. At every run what is new there since the last one is taken in.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use chrono::{DateTime, Utc};
+use serde::{Deserialize, Serialize};
+
+use crate::config::{self, Config};
+use crate::lake::key;
+use crate::pipeline::Context;
+use crate::pipeline::lessons::import::{FileReading, Import, MetaFile, Unread};
+use crate::pipeline::summary::{Problem, Summary};
+use crate::store::json::{get_json, to_json};
+use crate::store::{self, Condition, Entry, Store};
+use crate::{Error, ErrorKind, Result};
+
+/// Files that are taken for meta.
+const ENDINGS: [&str; 3] = [".json", ".jsonl", ".ndjson"];
+/// Larger files are no meta.
+const MOST_BYTES: u64 = 256 << 20;
+
+/// A file as it was when it was read.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+struct Read {
+    bytes: u64,
+    modified: Option<DateTime<Utc>>,
+    /// What could not be read of it: told by every run until the file is another one.
+    #[serde(default, skip_serializing_if = "is_whole")]
+    bad: FileReading,
+    /// The fields that this version does not know.
+    #[serde(flatten)]
+    unknown: BTreeMap<String, serde_json::Value>,
+}
+
+fn is_whole(reading: &FileReading) -> bool {
+    reading.bad_lines == 0
+}
+
+impl Read {
+    fn of(entry: &Entry) -> Self {
+        Self {
+            bytes: entry.bytes,
+            modified: entry.modified,
+            bad: FileReading::default(),
+            unknown: BTreeMap::new(),
+        }
+    }
+
+    fn is_of(&self, entry: &Entry) -> bool {
+        (self.bytes, self.modified) == (entry.bytes, entry.modified)
+    }
+}
+
+/// What was read of each feed, by URL and key.
+type Seen = BTreeMap<String, BTreeMap<String, Read>>;
+
+/// Imports what is new in the feeds. What fails there is told and tried again by the next run; the export goes on.
+pub(crate) async fn import(context: &Arc<Context>, summary: &mut Summary) {
+    if context.config.meta.feeds.is_empty() {
+        return;
+    }
+    if let Err(error) = import_all(context, summary).await {
+        summary.fail(Problem::new("meta_failed", error.to_string()));
+    }
+}
+
+async fn import_all(context: &Arc<Context>, summary: &mut Summary) -> Result<()> {
+    let mut seen = get_json::<Seen>(&*context.store, key::META_FEEDS)
+        .await?
+        .map(|(seen, _)| seen)
+        .unwrap_or_default();
+    let before = seen.clone();
+    for url in &context.config.meta.feeds {
+        let of_feed = seen.entry(url.clone()).or_default();
+        if let Err(error) = import_feed(context, url, of_feed, summary).await {
+            summary.fail(Problem::new("meta_feed_failed", error.to_string()));
+        }
+    }
+    seen.retain(|_, files| !files.is_empty());
+    if seen != before {
+        context
+            .put(key::META_FEEDS, to_json(&seen)?, Condition::Any)
+            .await?;
+    }
+    Ok(())
+}
+
+async fn import_feed(
+    context: &Arc<Context>,
+    url: &str,
+    seen: &mut BTreeMap<String, Read>,
+    summary: &mut Summary,
+) -> Result<()> {
+    let feed = open(&context.config, url).await?;
+    if let Err(error) = exists(url) {
+        summary.warn(Problem::new("meta_feed_missing", error.to_string()));
+        return Ok(());
+    }
+    let zone = context.config.timezone;
+    let conditional = context.conditional.load(Ordering::Relaxed);
+    let mut import = Import::new(&*context.store, zone, context.now, conditional);
+    let mut taken = Vec::new();
+    for entry in meta_files(&*feed).await? {
+        if let Some(read) = seen.get(&entry.key).filter(|read| read.is_of(&entry)) {
+            tell_lines(&read.bad, summary);
+            continue;
+        }
+        match read_file(&*feed, &entry).await {
+            Ok(file) => {
+                let mut reading = import.add(file).await?;
+                for unread in reading.lines.iter_mut().chain(&mut reading.values) {
+                    unread.file = format!("meta file {}", entry.key);
+                }
+                tell_lines(&reading, summary);
+                tell_values(&reading, summary);
+                let bad = FileReading {
+                    bad_lines: reading.bad_lines,
+                    lines: reading.lines,
+                    ..FileReading::default()
+                };
+                taken.push((
+                    entry.key.clone(),
+                    Read {
+                        bad,
+                        ..Read::of(&entry)
+                    },
+                ));
+            }
+            Err(error) => summary.fail(Problem::new("meta_file_failed", error.to_string())),
+        }
+    }
+    if taken.is_empty() {
+        return Ok(());
+    }
+    let imported = import.finish().await?;
+    context.writes.fetch_add(imported.writes, Ordering::Relaxed);
+    summary.counts.meta_files += imported.files;
+    summary.counts.meta_changed += imported.changed;
+    seen.extend(taken);
+    Ok(())
+}
+
+/// Names the lines that could not be read: the others were taken in.
+fn tell_lines(reading: &FileReading, summary: &mut Summary) {
+    for unread in &reading.lines {
+        summary.fail(problem("meta_file_failed", unread));
+    }
+    let more = reading.bad_lines.saturating_sub(reading.lines.len() as u64);
+    if let (Some(last), true) = (reading.lines.last(), more > 0) {
+        let message = format!("{}: {more} more lines can't be read", last.file);
+        summary.fail(Problem::new("meta_file_failed", message).count(more));
+    }
+}
+
+fn tell_values(reading: &FileReading, summary: &mut Summary) {
+    for unread in &reading.values {
+        summary.warn(problem("bad_value", unread));
+    }
+    let more = reading.bad_values.saturating_sub(reading.values.len() as u64);
+    if let (Some(last), true) = (reading.values.last(), more > 0) {
+        let message = format!("{}: {more} more values can't be read: they are null", last.file);
+        summary.warn(Problem::new("bad_value", message).count(more));
+    }
+}
+
+fn problem(kind: &str, unread: &Unread) -> Problem {
+    let mut problem = Problem::new(kind, unread.to_string());
+    if let Some(meeting) = &unread.external_meeting_id {
+        problem = problem.meeting(meeting);
+    }
+    if let Some(user) = &unread.external_user_id {
+        problem = problem.user(user);
+    }
+    problem
+}
+
+/// Looks whether a feed can be read, and how many files of lesson data it has.
+///
+/// # Errors
+/// `Config`: there is no such folder; else of the feed's store.
+pub async fn look_at_feed(config: &Config, url: &str) -> Result<usize> {
+    let feed = open(config, url).await?;
+    exists(url)?;
+    Ok(meta_files(&*feed).await?.len())
+}
+
+async fn open(config: &Config, url: &str) -> Result<Arc<dyn Store>> {
+    let store = config::Store {
+        url: url.into(),
+        s3: config.store.s3.clone(),
+    };
+    store::open(&store).await
+}
+
+/// Refuses a folder that is not there: its listing would be empty, as that of a folder without files. A prefix in S3
+/// is nothing by itself.
+fn exists(url: &str) -> Result<()> {
+    if !url.starts_with("file://") {
+        return Ok(());
+    }
+    let folder = store::folder::FolderStore::open(url)?;
+    match std::fs::read_dir(folder.root()) {
+        Ok(_) => Ok(()),
+        Err(error) => Err(missing(url, folder.root(), &error)),
+    }
+}
+
+fn missing(url: &str, folder: &Path, error: &std::io::Error) -> Error {
+    let message = format!("the feed's folder {} can't be read: {error}", folder.display());
+    Error::new(ErrorKind::Config, url, message).hint("make the folder, or mend meta.feeds")
+}
+
+async fn meta_files(feed: &dyn Store) -> Result<Vec<Entry>> {
+    let mut files = feed.list("").await?;
+    files.retain(|entry| ENDINGS.iter().any(|ending| entry.key.ends_with(ending)));
+    Ok(files)
+}
+
+async fn read_file(feed: &dyn Store, entry: &Entry) -> Result<MetaFile> {
+    if entry.bytes > MOST_BYTES {
+        let message = format!("has {} bytes, more than any meta file", entry.bytes);
+        let about = format!("meta file {}", entry.key);
+        return Err(Error::new(ErrorKind::TooLarge, about, message));
+    }
+    // Of files that come in one run, those that were written later are later.
+    let written = entry.modified.map(|at| at.to_rfc3339()).unwrap_or_default();
+    Ok(MetaFile {
+        name: format!("{written} {}", entry.key),
+        bytes: feed.read(&entry.key).await?,
+    })
+}

@@ -1,0 +1,554 @@
+//! Lesson data into the lake: files are kept as they came, then the latest of each user and meeting is put on the shelf
+//! of its date, and that date's tables are built. Needs no API.
+//!
+//! Order makes it safe to be killed: raw file, index, marker, shelves, tables. Whatever is left out, the same file
+//! brings again, and the marker stays until a run has looked at the days of its meetings and at the tables of its
+//! dates. A file is read and shelved in batches, so that memory does not follow the number of its entries.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::io::Cursor;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use bytes::Bytes;
+use chrono::{DateTime, NaiveDate, SubsecRound, Utc};
+use chrono_tz::Tz;
+use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
+use tokio_util::sync::CancellationToken;
+
+use crate::Result;
+use crate::lake::{self, key};
+use crate::pipeline::lake_state::info::OpenedStore;
+use crate::pipeline::lake_state::lease;
+use crate::pipeline::lake_state::lease::Lease;
+use crate::pipeline::lessons::lesson_days::{Shelving, find_on, read_shelf};
+use crate::pipeline::run_context::Workshop;
+use crate::store::json::{get_json, to_json};
+use crate::store::{Condition, Store};
+use crate::tables::lessons::{Change, Entry, Latest, Malformed, Payload, Payloads};
+
+/// Bytes of entries that are shelved at once.
+const BATCH_BYTES: usize = 8 << 20;
+/// Bad lines, and bad values, that are named one by one; of more, the number is told.
+const MOST_NAMED: usize = 100;
+
+/// A meta file that was read.
+#[derive(Debug, Clone)]
+pub struct MetaFile {
+    /// What it is called: files that come at once are ordered by it.
+    pub name: String,
+    /// Its bytes.
+    pub bytes: Bytes,
+}
+
+impl MetaFile {
+    /// Why no line of the file can be used; none where one can, or where there is nothing in it.
+    pub fn refusal(&self) -> Option<Malformed> {
+        let mut first = None;
+        for payload in Payloads::new(&*self.bytes) {
+            match payload {
+                Ok(_) => return None,
+                Err(malformed) => drop(first.get_or_insert(malformed)),
+            }
+        }
+        first
+    }
+}
+
+/// Something in a meta file that could not be read, and the ids that it is about.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Unread {
+    /// The file.
+    pub file: String,
+    /// The line, from 1.
+    pub line: u64,
+    /// What is wrong: ids, names of columns and places, never a value.
+    pub message: String,
+    /// The meeting.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub external_meeting_id: Option<String>,
+    /// The user.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub external_user_id: Option<String>,
+}
+
+impl std::fmt::Display for Unread {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}, line {}: {}", self.file, self.line, self.message)
+    }
+}
+
+/// What an import did.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+pub struct Imported {
+    /// Files given.
+    pub files: u64,
+    /// Files that the lake had already.
+    pub known_files: u64,
+    /// Payloads in all.
+    pub payloads: u64,
+    /// Users of meetings whose meta is new or has changed.
+    pub changed: u64,
+    /// The dates of which tables were built.
+    pub dates: BTreeSet<NaiveDate>,
+    /// Objects written or removed.
+    pub writes: u64,
+    /// Lines without a payload that could be read; the others were taken in.
+    pub bad_lines: u64,
+    /// Values that could not be read; their rows are there without them.
+    pub bad_values: u64,
+    /// The first of the bad lines.
+    pub lines: Vec<Unread>,
+    /// The first of the bad values.
+    pub values: Vec<Unread>,
+}
+
+/// What could not be read of a file.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct FileReading {
+    /// Lines without a payload that could be read.
+    pub bad_lines: u64,
+    /// The first of them.
+    pub lines: Vec<Unread>,
+    /// Values that could not be read.
+    #[serde(skip)]
+    pub bad_values: u64,
+    /// The first of them.
+    #[serde(skip)]
+    pub values: Vec<Unread>,
+}
+
+impl FileReading {
+    fn take_line(&mut self, name: &str, malformed: Malformed) {
+        self.bad_lines += 1;
+        if self.lines.len() < MOST_NAMED {
+            self.lines.push(Unread {
+                file: name.to_owned(),
+                line: malformed.line,
+                message: malformed.why,
+                external_meeting_id: malformed.meeting,
+                external_user_id: malformed.user,
+            });
+        }
+    }
+
+    fn take_values(&mut self, name: &str, payload: &Payload) {
+        for column in payload.unreadable() {
+            self.take_value(name, payload, 1, format!("{column} can't be read: it is null"));
+        }
+        if !payload.repairs.is_none() {
+            let times = payload.repairs.characters + payload.repairs.numbers;
+            self.take_value(name, payload, times, payload.repairs.to_string());
+        }
+    }
+
+    fn take_value(&mut self, name: &str, payload: &Payload, times: u64, message: String) {
+        self.bad_values += times;
+        if self.values.len() < MOST_NAMED {
+            self.values.push(Unread {
+                file: name.to_owned(),
+                line: payload.line,
+                message,
+                external_meeting_id: Some(payload.meeting.clone()),
+                external_user_id: Some(payload.user.clone()),
+            });
+        }
+    }
+}
+
+/// Which dates have meta of each meeting; a date too many does no harm.
+pub(crate) type Index = BTreeMap<String, BTreeSet<NaiveDate>>;
+
+/// What the marker of an import says.
+#[derive(Debug, Default, Serialize, Deserialize)]
+pub(crate) struct Marker {
+    /// The dates whose shelves it changes.
+    pub dates: BTreeSet<NaiveDate>,
+    /// The [marks](key::mark) of the meetings that it changes.
+    pub meetings: BTreeSet<String>,
+}
+
+/// Takes meta files into the lake.
+///
+/// # Errors
+/// Of the store; the same files again finish the import. `Config` when the lake is of another timezone.
+pub async fn import_meta(
+    store: &dyn Store,
+    zone: Tz,
+    now: DateTime<Utc>,
+    files: Vec<MetaFile>,
+) -> Result<Imported> {
+    let (opened, created) = OpenedStore::open_in(store, zone, now).await?;
+    let conditional = opened.info.conditional_writes;
+    let importing = async {
+        let mut import = Import::new(store, zone, now, conditional);
+        let mut readings = Vec::new();
+        for file in files {
+            readings.push(import.add(file).await?);
+        }
+        let mut done = import.finish().await?;
+        for reading in readings {
+            done.bad_lines += reading.bad_lines;
+            done.bad_values += reading.bad_values;
+            done.lines.extend(reading.lines);
+            done.values.extend(reading.values);
+        }
+        Ok(done)
+    };
+    let mut done = if conditional {
+        importing.await?
+    } else {
+        let lease = Lease::take(store, "meta import", Utc::now(), &CancellationToken::new()).await?;
+        let lost = CancellationToken::new();
+        let stopping = async {
+            tokio::select! {
+                () = lost.cancelled() => Err(lease::lost()),
+                done = importing => done,
+            }
+        };
+        lease.during(stopping, || lost.cancel()).await?
+    };
+    done.writes += u64::from(created);
+    Ok(done)
+}
+
+/// Takes in what reports hold; their bytes lie in the lake already.
+pub(crate) async fn take_embedded(
+    store: &dyn Store,
+    zone: Tz,
+    now: DateTime<Utc>,
+    conditional: bool,
+    entries: Vec<Entry>,
+) -> Result<Imported> {
+    let mut import = Import::new(store, zone, now, conditional);
+    let (changes, known) = import.changes(entries.into_iter().collect()).await?;
+    import.write_index(&changes).await?;
+    import.shelve_all(changes, known).await?;
+    import.finish().await
+}
+
+/// Builds the tables of a date's meta where they are not of its shelf: an import may have been killed before them.
+pub(crate) async fn mend(context: &Workshop, date: NaiveDate) -> Result<()> {
+    let mut shelving = Shelving::new(&*context.store, context.conditional.load(Ordering::Relaxed));
+    let mended = shelving.mend(date).await;
+    context.writes.fetch_add(shelving.writes, Ordering::Relaxed);
+    mended
+}
+
+/// What the markers of imports say: the dates whose shelves were changed, and the marks of the meetings.
+///
+/// # Errors
+/// Of the store, also where a marker is damaged.
+pub(crate) async fn changed(
+    store: &dyn Store,
+    markers: &[crate::store::Entry],
+) -> Result<(BTreeSet<NaiveDate>, BTreeSet<u64>)> {
+    let (mut dates, mut meetings) = (BTreeSet::new(), BTreeSet::new());
+    for marker in markers {
+        // Another process may have taken it away.
+        if let Some((marker, _)) = get_json::<Marker>(store, &marker.key).await? {
+            dates.extend(marker.dates);
+            meetings.extend(marker.meetings.iter().filter_map(|mark| key::read_mark(mark)));
+        }
+    }
+    Ok((dates, meetings))
+}
+
+/// Files on their way into the lake.
+pub(crate) struct Import<'a> {
+    shelving: Shelving<'a>,
+    zone: Tz,
+    now: DateTime<Utc>,
+    id: String,
+    done: Imported,
+    /// The latest of what came, by meeting and user, that is not shelved yet; with its bytes.
+    batch: Latest,
+    weight: usize,
+    /// The files that the batch is of.
+    files: Vec<RawFile>,
+    /// The names of the files that the lake has; read when it is first asked for.
+    raw: Option<Vec<String>>,
+    /// The dates whose tables are built at the end: once, however many batches change them.
+    due: BTreeSet<NaiveDate>,
+    batches: u32,
+}
+
+/// A file to be kept as it came.
+struct RawFile {
+    name: Arc<str>,
+    bytes: Bytes,
+    hash: String,
+    /// Whether the lake has it already.
+    known: bool,
+    /// Whether it was kept by this import.
+    kept: bool,
+}
+
+/// What an import does, by date.
+type Changes = BTreeMap<NaiveDate, Change>;
+
+impl<'a> Import<'a> {
+    pub fn new(store: &'a dyn Store, zone: Tz, now: DateTime<Utc>, conditional: bool) -> Self {
+        Self {
+            shelving: Shelving::new(store, conditional),
+            zone,
+            now: now.trunc_subsecs(6),
+            id: format!(
+                "{}-{:06x}",
+                now.format("%Y%m%dT%H%M%S%6fZ"),
+                fastrand::u32(..0x0100_0000)
+            ),
+            done: Imported::default(),
+            batch: Latest::default(),
+            weight: 0,
+            files: Vec::new(),
+            raw: None,
+            due: BTreeSet::new(),
+            batches: 0,
+        }
+    }
+
+    /// Takes in a file, and says what could not be read of it. What is left of it in the batch is shelved with the next
+    /// ones, or by [`Import::finish`].
+    ///
+    /// # Errors
+    /// Of the store.
+    pub async fn add(&mut self, file: MetaFile) -> Result<FileReading> {
+        self.done.files += 1;
+        let mut reading = FileReading::default();
+        let name: Arc<str> = file.name.as_str().into();
+        let mut payloads = Payloads::new(Cursor::new(file.bytes.clone())).peekable();
+        let mut hash = Some(hex::encode(Sha256::digest(&file.bytes)));
+        // Of a file without a payload nothing is kept, unless it says that there is none.
+        let mut usable = payloads.peek().is_none();
+        loop {
+            let next = payloads.next();
+            usable |= matches!(next, Some(Ok(_)));
+            if usable && let Some(hash) = hash.take() {
+                self.begin_file(&name, &file.bytes, hash).await?;
+            }
+            match next {
+                Some(Ok(payload)) => {
+                    reading.take_values(&name, &payload);
+                    self.take(payload, &name);
+                }
+                Some(Err(malformed)) => reading.take_line(&name, malformed),
+                None => return Ok(reading),
+            }
+            if self.weight >= BATCH_BYTES {
+                self.shelve_batch().await?;
+                let last = self.files.pop();
+                self.files = last.into_iter().collect();
+            }
+        }
+    }
+
+    /// Shelves what is left, builds the tables, and says what was done.
+    ///
+    /// # Errors
+    /// Of the store.
+    pub async fn finish(mut self) -> Result<Imported> {
+        if !self.batch.is_empty() || !self.files.is_empty() {
+            self.shelve_batch().await?;
+        }
+        for date in std::mem::take(&mut self.due) {
+            self.shelving.mend(date).await?;
+        }
+        self.done.writes += self.shelving.writes;
+        Ok(self.done)
+    }
+
+    async fn begin_file(&mut self, name: &Arc<str>, bytes: &Bytes, hash: String) -> Result<()> {
+        let raw = match &mut self.raw {
+            Some(raw) => raw,
+            none => {
+                let listed = self.shelving.store.list(key::RAW_META).await?;
+                none.insert(listed.into_iter().map(|entry| entry.key).collect())
+            }
+        };
+        let ending = format!("-{}.jsonl", &hash[..32]);
+        let known = raw.iter().any(|key| key.ends_with(&ending));
+        self.done.known_files += u64::from(known);
+        self.files.push(RawFile {
+            name: Arc::clone(name),
+            bytes: bytes.clone(),
+            hash,
+            known,
+            kept: false,
+        });
+        Ok(())
+    }
+
+    fn take(&mut self, payload: Payload, name: &Arc<str>) {
+        self.done.payloads += 1;
+        let entry = Entry::new(payload, name, self.now);
+        self.weight += entry.weight();
+        self.batch.put(entry);
+    }
+
+    async fn shelve_batch(&mut self) -> Result<()> {
+        let latest = std::mem::take(&mut self.batch);
+        self.weight = 0;
+        let (changes, known) = self.changes(latest).await?;
+        self.keep_files(&changes).await?;
+        self.write_index(&changes).await?;
+        self.mark(&changes).await?;
+        self.shelve_all(changes, known).await
+    }
+
+    /// Keeps the files of the batch as they came. A file that the lake has is kept again only if importing it reverts
+    /// a newer value.
+    async fn keep_files(&mut self, changes: &Changes) -> Result<()> {
+        let day = lake::date_of(self.now, self.zone);
+        let stamp = self.now.format("%Y%m%dT%H%M%S%6fZ");
+        let news: BTreeSet<&Arc<str>> = changes
+            .values()
+            .flat_map(|change| change.put.entries().map(|entry| &entry.file))
+            .collect();
+        for file in &mut self.files {
+            if !file.kept && (!file.known || news.contains(&file.name)) {
+                let key = key::raw_meta(day, &format!("{stamp}-{}", &file.hash[..32]));
+                self.shelving
+                    .put(&key, file.bytes.clone(), Condition::Any)
+                    .await?;
+                file.kept = true;
+            }
+        }
+        Ok(())
+    }
+
+    /// Leaves a marker for the next run: it looks at the days of these meetings.
+    async fn mark(&mut self, changes: &Changes) -> Result<()> {
+        if changes.is_empty() {
+            return Ok(());
+        }
+        let changed = changes
+            .values()
+            .flat_map(|change| change.put.entries().chain(change.moved.entries()));
+        let marker = Marker {
+            dates: changes.keys().copied().collect(),
+            meetings: changed
+                .map(|entry| key::mark_text(key::mark(&entry.meeting)))
+                .collect(),
+        };
+        let key = key::meta_changed(&format!("{}-{}", self.id, self.batches));
+        self.batches += 1;
+        self.shelving.put(&key, to_json(&marker)?, Condition::Any).await?;
+        Ok(())
+    }
+
+    /// Changes the shelves; `known` are the dates on which what came lies already, or lay. An import that was killed
+    /// may have left out their tables.
+    async fn shelve_all(&mut self, changes: Changes, known: BTreeSet<NaiveDate>) -> Result<()> {
+        // First all that comes, then what goes elsewhere: killed in between, one too many is mended, and none is lost.
+        let (put, moved): (Vec<_>, Vec<_>) = changes
+            .into_iter()
+            .map(|(date, Change { put, moved })| {
+                let comes = Change {
+                    put,
+                    ..Change::default()
+                };
+                let goes = Change {
+                    moved,
+                    ..Change::default()
+                };
+                ((date, comes), (date, goes))
+            })
+            .unzip();
+        for (date, change) in put.into_iter().chain(moved) {
+            if !change.is_empty() {
+                self.shelving.shelve(date, &change.into()).await?;
+                self.done.dates.insert(date);
+                self.due.insert(date);
+            }
+        }
+        self.due.extend(known);
+        Ok(())
+    }
+
+    /// The dates that the lake has of some entries' meetings.
+    async fn index(&self, entries: &Latest) -> Result<Index> {
+        let meetings: BTreeSet<&str> = entries.entries().map(|entry| entry.meeting.as_str()).collect();
+        let shards: BTreeSet<_> = meetings.iter().map(|meeting| key::meta_index(meeting)).collect();
+        let mut index = Index::new();
+        for shard in shards {
+            if let Some((mut part, _)) = get_json::<Index>(self.shelving.store, &shard).await? {
+                part.retain(|meeting, _| meetings.contains(meeting.as_str()));
+                index.extend(part);
+            }
+        }
+        Ok(index)
+    }
+
+    /// What is new of what came, by date; and the dates on which it lies already.
+    async fn changes(&mut self, latest: Latest) -> Result<(Changes, BTreeSet<NaiveDate>)> {
+        let index = self.index(&latest).await?;
+        let dates: BTreeSet<NaiveDate> = index.values().flatten().copied().collect();
+        let latest = Arc::new(latest);
+        // More than one date only where an import was killed between two shelves.
+        let mut found: HashMap<(String, String), Vec<(NaiveDate, Entry)>> = HashMap::new();
+        for date in &dates {
+            let Some(shelf) = read_shelf(self.shelving.store, *date).await? else {
+                continue;
+            };
+            let wanted = Arc::clone(&latest);
+            let known = find_on(*date, shelf.bytes, move |meeting, user| {
+                wanted.get(meeting, user).is_some()
+            });
+            for entry in known.await? {
+                let key = (entry.meeting.clone(), entry.user.clone());
+                found.entry(key).or_default().push((*date, entry));
+            }
+        }
+        let mut changes = Changes::new();
+        // Nobody looks entries up any more, so they are moved.
+        for entry in Arc::unwrap_or_clone(latest) {
+            let key = (entry.meeting.clone(), entry.user.clone());
+            let found = found.remove(&key).unwrap_or_default();
+            self.change(entry, found, &mut changes);
+        }
+        Ok((changes, dates))
+    }
+
+    /// What becomes of an entry that came, given those of its user and meeting that were found.
+    fn change(&mut self, entry: Entry, found: Vec<(NaiveDate, Entry)>, changes: &mut Changes) {
+        let known = found
+            .iter()
+            .reduce(|a, b| if b.1.is_later_than(&a.1) { b } else { a });
+        // The same again is no news, and stays as old as it is.
+        let stands = known.filter(|(_, known)| known.meta == entry.meta || !entry.is_later_than(known));
+        let date = match (stands, known) {
+            (Some((date, _)), _) => *date,
+            (None, known) => entry.date(self.zone, known.map(|(before, _)| *before)),
+        };
+        let latest = stands.map_or(&entry, |(_, known)| known);
+        for (before, _) in found.iter().filter(|(before, _)| *before != date) {
+            changes.entry(*before).or_default().moved.put(latest.clone());
+        }
+        if stands.is_none() {
+            self.done.changed += 1;
+            changes.entry(date).or_default().put.put(entry);
+        }
+    }
+
+    /// Writes down where the meetings' meta lies, before it lies there.
+    async fn write_index(&mut self, changes: &Changes) -> Result<()> {
+        let mut shards: BTreeMap<String, Index> = BTreeMap::new();
+        for (date, change) in changes {
+            for entry in change.put.entries() {
+                let shard = shards.entry(key::meta_index(&entry.meeting)).or_default();
+                shard.entry(entry.meeting.clone()).or_default().insert(*date);
+            }
+        }
+        for (key, added) in shards {
+            let merge = |index: &mut Index| {
+                for (meeting, dates) in &added {
+                    index.entry(meeting.clone()).or_default().extend(dates);
+                }
+            };
+            self.shelving.update(&key, merge).await?;
+        }
+        Ok(())
+    }
+}

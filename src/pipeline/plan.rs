@@ -1,0 +1,185 @@
+//! What a job would do: the same walk and the same decisions as a run's, but nothing is fetched or written.
+
+use std::sync::Arc;
+
+use chrono::NaiveDate;
+use futures_util::{StreamExt, TryStreamExt, stream};
+use serde::Serialize;
+
+use super::day::{self, Day};
+use super::summary::{Problem, Summary};
+use super::walk::{self, DayWork};
+use super::{Context, DAYS_AT_ONCE, Job, windows};
+use crate::Result;
+use crate::config::ReportFormat;
+use crate::lake::key;
+use crate::lake::manifest::Manifest;
+use crate::pipeline::day::build;
+use crate::pipeline::lake_state::info;
+use crate::pipeline::lessons::import;
+use crate::store::json::get_json;
+use crate::tables;
+
+/// A day of the plan.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct DayPlan {
+    /// The date.
+    pub date: NaiveDate,
+    /// The space.
+    pub space_id: String,
+    /// Its name.
+    pub space_name: Option<String>,
+    /// Calls of the day.
+    pub calls: u64,
+    /// Those of them that the lake does not know yet.
+    pub new_calls: u64,
+    /// Reports that would be asked for.
+    pub reports: u64,
+    /// Recordings that would be copied.
+    pub recordings: u64,
+    /// Their bytes, as the API says.
+    pub recording_bytes: u64,
+    /// Files of tables that would be replaced.
+    pub files: Vec<String>,
+}
+
+/// What a job would do.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Plan {
+    /// The days with anything on them.
+    pub days: Vec<DayPlan>,
+    /// Calls in all.
+    pub calls: u64,
+    /// Requests to the API that the job would take: those of the walk, a request a report, one a recording's link.
+    pub requests: u64,
+    /// Bytes of recordings.
+    pub recording_bytes: u64,
+    /// Files of tables that would be replaced.
+    pub files: u64,
+    /// What could not be looked at.
+    pub failed: Vec<Problem>,
+    /// What deserves a look.
+    pub warnings: Vec<Problem>,
+}
+
+/// Makes the plan of a job.
+pub(crate) async fn plan(context: &Arc<Context>, job: &Job) -> Result<Plan> {
+    if let Some(info) = info::read(&*context.store).await? {
+        info.check_zone(context.config.timezone)?;
+    }
+    let mut summary = Summary::new(job, context.config.timezone, context.now);
+    let scope = walk::scope(context, job, &mut summary).await?;
+    let (mut days, mut reached) = (Vec::new(), false);
+    for (from, to) in windows(job.from, job.to) {
+        let found = walk::list(context, job, &scope, from, to, &[], &mut summary).await?;
+        reached |= found.reached;
+        let planned = stream::iter(found.days.stages().into_iter().flatten())
+            .map(|work| plan_day(context, job, work))
+            .buffered(DAYS_AT_ONCE);
+        days.extend(planned.try_collect::<Vec<_>>().await?.into_iter().flatten());
+    }
+    summary.tell_requests(&context.client);
+    if !reached {
+        return Err(summary.nothing_reached());
+    }
+    days.extend(changed_by_meta(context, &days).await?);
+    days.sort_by(|a: &DayPlan, b| (a.date, &a.space_id).cmp(&(b.date, &b.space_id)));
+    let sum = |of: fn(&DayPlan) -> u64| days.iter().map(of).sum::<u64>();
+    Ok(Plan {
+        calls: sum(|day| day.calls),
+        requests: context.client.stats().requests + sum(|day| day.reports + day.recordings),
+        recording_bytes: sum(|day| day.recording_bytes),
+        files: sum(|day| day.files.len() as u64),
+        days,
+        failed: summary.failed,
+        warnings: summary.warnings,
+    })
+}
+
+async fn plan_day(context: &Arc<Context>, job: &Job, work: DayWork) -> Result<Option<DayPlan>> {
+    let Day { mut manifest, .. } = Day::load(context, &work).await?;
+    let known = manifest.calls.len();
+    let built = manifest.built.clone();
+    day::merge(context, job, &mut manifest, work);
+    if manifest.calls.is_empty() && manifest.records.is_empty() {
+        return Ok(None);
+    }
+    let (reports, recordings, recording_bytes) = day::preview(context, job, &manifest);
+    let changes = reports + recordings > 0
+        || match &built {
+            Some(built) => {
+                let fingerprint = tables::fingerprint(&manifest, &context.mapping);
+                !build::is_current(context, &manifest, built, &fingerprint).await?
+            }
+            None => true,
+        };
+    Ok(Some(DayPlan {
+        date: manifest.date,
+        space_id: manifest.space_id.clone(),
+        space_name: manifest.space_name.clone(),
+        calls: manifest.calls.len() as u64,
+        new_calls: (manifest.calls.len() - known) as u64,
+        reports,
+        recordings,
+        recording_bytes,
+        files: if changes {
+            files(context, &manifest, reports > 0)
+        } else {
+            Vec::new()
+        },
+    }))
+}
+
+/// The days beside those of the plan that imports of lesson data have changed: a run builds them again, whatever its
+/// dates. What feeds would bring first is not known before it is read.
+async fn changed_by_meta(context: &Arc<Context>, planned: &[DayPlan]) -> Result<Vec<DayPlan>> {
+    let markers = context.store.list(key::META_CHANGED).await?;
+    let mut days = Vec::new();
+    if markers.is_empty() {
+        return Ok(days);
+    }
+    let (_, meetings) = import::changed(&*context.store, &markers).await?;
+    for (date, space_id) in context.lessons.stale(context, &meetings).await? {
+        if planned
+            .iter()
+            .any(|day| (day.date, &day.space_id) == (date, &space_id))
+        {
+            continue;
+        }
+        let manifest = get_json::<Manifest>(&*context.store, &key::manifest(date, &space_id)).await?;
+        let Some((manifest, _)) = manifest else { continue };
+        days.push(DayPlan {
+            date,
+            space_name: manifest.space_name.clone(),
+            calls: manifest.calls.len() as u64,
+            new_calls: 0,
+            reports: 0,
+            recordings: 0,
+            recording_bytes: 0,
+            files: files(context, &manifest, false),
+            space_id,
+        });
+    }
+    Ok(days)
+}
+
+/// The files that a build would write: those that there are, and those that what is fetched can fill.
+fn files(context: &Context, manifest: &Manifest, with_reports: bool) -> Vec<String> {
+    let has_report = manifest.calls.values().any(|call| {
+        call.reports
+            .get(&ReportFormat::Json)
+            .is_some_and(|landing| landing.usable().is_some())
+    });
+    context
+        .mapping
+        .tables()
+        .filter(|table| match table.name.as_ref() {
+            "rooms" | "spaces" | "user_meta" | "hierarchy" => false,
+            "calls" => !manifest.calls.is_empty(),
+            "recordings" => !manifest.records.is_empty(),
+            "coverage" => true,
+            _ => with_reports || has_report,
+        })
+        .map(|table| key::table(&table.name, manifest.date, &manifest.space_id))
+        .collect()
+}

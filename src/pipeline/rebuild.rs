@@ -1,0 +1,197 @@
+//! Building the tables again from what is landed: no request to the API. Every day of the dates is built whole, so that
+//! a table that was lost or damaged is there again, and one that is as it was is not written.
+
+use std::sync::Arc;
+
+use chrono::{DateTime, NaiveDate, Utc};
+use futures_util::{StreamExt, stream};
+use tokio_util::sync::CancellationToken;
+use tracing::Instrument;
+
+use super::day::Day;
+use super::summary::{DayReport, Problem, Summary};
+use super::{Job, Phase, Progress};
+use crate::config::{Config, ReportFormat};
+use crate::lake::key;
+use crate::lake::manifest::{Landing, Manifest};
+use crate::pipeline::day::build;
+use crate::pipeline::day::build_threads::Builders;
+use crate::pipeline::lake_state::catalog;
+use crate::pipeline::lake_state::info::OpenedStore;
+use crate::pipeline::lessons::import;
+use crate::pipeline::run_context::Workshop;
+use crate::pipeline::summary::trace::Trace;
+use crate::store::Store;
+use crate::store::json::get_json;
+use crate::{Error, ErrorKind, Result};
+
+/// Builds the lake's tables again.
+pub struct Rebuilder {
+    workshop: Arc<Workshop>,
+}
+
+impl Rebuilder {
+    /// A rebuilder of a store. `cancel` stops it; `now` is the time that it takes for the present.
+    ///
+    /// # Errors
+    /// `Config`: a mapping that can't be read or is wrong.
+    pub fn new(
+        config: Config,
+        store: Arc<dyn Store>,
+        progress: Arc<Progress>,
+        cancel: &CancellationToken,
+        now: DateTime<Utc>,
+    ) -> Result<Self> {
+        let workshop = Workshop::new(config, store, progress, cancel.child_token(), now)?;
+        Ok(Self {
+            workshop: Arc::new(workshop),
+        })
+    }
+
+    /// Builds the days from `from` to `to`, and the tables of rooms and spaces; writes the run's summary.
+    ///
+    /// # Errors
+    /// Where nothing could be done: no lake there, or the store out of reach. What fails of a day is in the summary.
+    pub async fn run(&self, from: NaiveDate, to: NaiveDate) -> Result<Summary> {
+        let workshop = &self.workshop;
+        workshop.store.preflight().await?;
+        let opened = OpenedStore::open(workshop).await?.ok_or_else(|| {
+            Error::new(
+                ErrorKind::StoreNotFound,
+                workshop.store.url(),
+                "there is no lake here",
+            )
+            .hint("check store.url; a first run or backfill makes the lake")
+        })?;
+        let mut summary = Summary::new(
+            &Job::over("rebuild", from, to),
+            workshop.config.timezone,
+            workshop.now,
+        );
+        let span = tracing::info_span!("run", run = summary.id, command = summary.command);
+        async {
+            let trace = Trace::begin(workshop, &summary).await;
+            opened.tell(workshop, &mut summary);
+            let work = workshop.alone("rebuild", Box::pin(self.work(from, to, &mut summary)));
+            let end = trace.during(work).await.flatten();
+            summary.end(workshop, end.err());
+            summary.count();
+            trace.end(&mut summary).await;
+        }
+        .instrument(span)
+        .await;
+        Ok(summary)
+    }
+
+    async fn work(&self, from: NaiveDate, to: NaiveDate, summary: &mut Summary) -> Result<()> {
+        let workshop = &self.workshop;
+        let days = days(&*workshop.store, from, to).await?;
+        workshop.progress.enter(Phase::Days, days.len() as u64);
+        let mut building = stream::iter(days)
+            .map(|(date, key)| async move { (date, day(workshop, date, key).await) })
+            .buffer_unordered(Builders::count());
+        while let Some((date, outcome)) = building.next().await {
+            match outcome {
+                Some(report) => summary.absorb(report),
+                None => {
+                    let before = summary.interrupted_before.get_or_insert(date);
+                    *before = date.min(*before);
+                }
+            }
+        }
+        if !workshop.cancel.is_cancelled() {
+            mend_meta(workshop, from, to, summary).await;
+            catalog::rebuild(workshop, summary).await;
+        }
+        Ok(())
+    }
+}
+
+/// Makes the tables of meta again from the shelves; what fails is a failure of the run.
+async fn mend_meta(workshop: &Workshop, from: NaiveDate, to: NaiveDate, summary: &mut Summary) {
+    let mended = async {
+        for shelf in workshop.store.list(key::META_SHELVES).await? {
+            let date = key::date_in(&shelf.key).filter(|date| (from..=to).contains(date));
+            if let Some(date) = date {
+                import::mend(workshop, date).await?;
+            }
+        }
+        Ok::<_, Error>(())
+    };
+    if let Err(error) = mended.await {
+        summary.fail(Problem::new(
+            "meta_failed",
+            format!("the tables of lesson data: {error}"),
+        ));
+    }
+}
+
+/// The manifests of the dates, in order.
+async fn days(store: &dyn Store, from: NaiveDate, to: NaiveDate) -> Result<Vec<(NaiveDate, String)>> {
+    let mut days: Vec<_> = store
+        .list(key::DAYS)
+        .await?
+        .into_iter()
+        .filter_map(|entry| Some((key::date_in(&entry.key)?, entry.key)))
+        .filter(|(date, _)| (from..=to).contains(date))
+        .collect();
+    days.sort();
+    Ok(days)
+}
+
+/// Builds a day; none where the work was stopped before it was done. A failure is the day's own.
+async fn day(workshop: &Arc<Workshop>, date: NaiveDate, key: String) -> Option<DayReport> {
+    if workshop.cancel.is_cancelled() {
+        return None;
+    }
+    // A task of its own, so that days use all cores, and a fault in one stays there.
+    let of_day = Arc::clone(workshop);
+    let manifest_key = key.clone();
+    let building = async move { Box::pin(build(&of_day, &manifest_key)).await };
+    let working = tokio::spawn(building.in_current_span());
+    let outcome = working
+        .await
+        .unwrap_or_else(|_| Err(Error::new(ErrorKind::Internal, "day", "its work broke off")));
+    workshop.progress.days.advance(1);
+    match outcome {
+        Ok(report) => Some(report),
+        Err(error) if error.kind() == ErrorKind::Interrupted => None,
+        Err(error) => {
+            tracing::error!(%date, key, %error, "the day was not built");
+            let space = key.rsplit('/').next().and_then(|name| name.strip_suffix(".json"));
+            let space = space.and_then(key::unsegment).unwrap_or_default();
+            let mut report = DayReport::default();
+            report
+                .failed
+                .push(Problem::new("rebuild_failed", error.to_string()).on(date, &space));
+            Some(report)
+        }
+    }
+}
+
+async fn build(workshop: &Arc<Workshop>, key: &str) -> Result<DayReport> {
+    let Some((manifest, version)) = get_json::<Manifest>(&*workshop.store, key).await? else {
+        // Gone since it was listed.
+        return Ok(DayReport::default());
+    };
+    let mut day = Day::stored(manifest, version);
+    let reports = day
+        .manifest
+        .calls
+        .values_mut()
+        .flat_map(|call| call.reports.values_mut());
+    reports.for_each(Landing::take_up_again);
+    build::build_again(workshop, &mut day).await?;
+    let counts = &mut day.report.counts;
+    counts.days = 1;
+    counts.calls = day.manifest.calls.len() as u64;
+    counts.reports_done = day
+        .manifest
+        .calls
+        .values()
+        .filter_map(|call| call.reports.get(&ReportFormat::Json))
+        .filter(|landing| landing.usable().is_some() && landing.shortfall().is_none())
+        .count() as u64;
+    day.name_shortfalls();
+    Ok(day.report)
+}

@@ -1,0 +1,163 @@
+//! Drops what only the margin dates showed: a run writes the days that it was asked for, and days that are open.
+//!
+//! One exception keeps the lake right. A call or record can turn out to lie on another day than the lake has it on.
+//! Then the day that has it gives it up, and the day that it lies on takes it, whichever of them was asked for.
+
+use std::collections::{BTreeSet, HashSet};
+
+use chrono::{Days, NaiveDate};
+use futures_util::{StreamExt, stream};
+
+use crate::Result;
+use crate::lake::key;
+use crate::lake::manifest::Manifest;
+use crate::pipeline::lake_state::open_days::OpenDay;
+use crate::pipeline::walk::DayWork;
+use crate::pipeline::{Context, Job};
+use crate::store::json::get_json;
+
+/// Manifests read at once.
+const READ_AT_ONCE: usize = 8;
+
+/// The days that a job writes.
+pub(crate) struct DaysToWrite {
+    /// Days that were not asked for and that take what another day gives up.
+    receiving: Vec<DayWork>,
+    /// The days that were asked for, and open ones.
+    asked: Vec<DayWork>,
+    /// Days that were not asked for and that only give up what lies on another one.
+    giving: Vec<DayWork>,
+}
+
+impl DaysToWrite {
+    /// The days in the order in which they have to be worked on: all of a stage before the next. A run that is killed in
+    /// between leaves a call on two days, which the next run mends, and never on none.
+    pub fn stages(self) -> [Vec<DayWork>; 3] {
+        [self.receiving, self.asked, self.giving]
+    }
+
+    /// All of them.
+    pub fn all(&self) -> impl Iterator<Item = &DayWork> {
+        [&self.receiving, &self.asked, &self.giving].into_iter().flatten()
+    }
+}
+
+/// The days that a job writes, out of those that its listing showed. `window` is the span of dates that was listed for.
+///
+/// # Errors
+/// Of the store.
+pub(crate) async fn drop_margin(
+    context: &Context,
+    job: &Job,
+    days: Vec<DayWork>,
+    window: (NaiveDate, NaiveDate),
+    open: &[OpenDay],
+) -> Result<DaysToWrite> {
+    // A call that ended after midnight is announced on the date after its own.
+    let first = if job.is_of_webhook() {
+        window.0 - Days::new(1)
+    } else {
+        window.0
+    };
+    let is_open = |day: &DayWork| {
+        let of_day = |open: &OpenDay| open.space_id == day.space_id && open.date == day.date;
+        open.iter().any(of_day)
+    };
+    let (asked, mut margin): (Vec<_>, Vec<_>) = days
+        .into_iter()
+        .partition(|day| (first..=window.1).contains(&day.date) || is_open(day));
+    let moved = moved_between(context, &asked, &mut margin).await?;
+    let (mut receiving, mut giving) = (Vec::new(), Vec::new());
+    for mut day in margin {
+        let space = day.space_id.clone();
+        let is_moved = |id: &String| moved.contains(&(space.clone(), id.clone()));
+        day.calls.retain(|id, _| is_moved(id));
+        day.records.retain(|id, _| is_moved(id));
+        let used: BTreeSet<String> = rooms_of(&day);
+        day.rooms.retain(|id, _| used.contains(id));
+        if !day.calls.is_empty() || !day.records.is_empty() {
+            receiving.push(day);
+        } else if !day.evict_calls.is_empty() || !day.evict_records.is_empty() {
+            giving.push(day);
+        }
+    }
+    Ok(DaysToWrite {
+        receiving,
+        asked,
+        giving,
+    })
+}
+
+fn rooms_of(day: &DayWork) -> BTreeSet<String> {
+    let calls = day.calls.values().map(|(room, _)| room);
+    calls
+        .chain(day.records.values().map(|(room, _)| room))
+        .cloned()
+        .collect()
+}
+
+/// The space and id of each call and record that the lake has on another day than its own. Leaves margin days only the
+/// evictions of what they have.
+async fn moved_between(
+    context: &Context,
+    asked: &[DayWork],
+    margin: &mut [DayWork],
+) -> Result<HashSet<(String, String)>> {
+    let elsewhere: HashSet<(&str, &String)> = margin
+        .iter()
+        .flat_map(|day| {
+            day.calls
+                .keys()
+                .chain(day.records.keys())
+                .map(|id| (day.space_id.as_str(), id))
+        })
+        .collect();
+    let concerned = asked.iter().filter(|day| {
+        let mut evicted = day.evict_calls.iter().chain(&day.evict_records);
+        evicted.any(|id| elsewhere.contains(&(day.space_id.as_str(), id)))
+    });
+    let mut moved = HashSet::new();
+    for (space, held) in held_of(context, concerned).await? {
+        moved.extend(held.into_iter().map(|id| (space.clone(), id)));
+    }
+    let evicting = margin
+        .iter()
+        .filter(|day| !day.evict_calls.is_empty() || !day.evict_records.is_empty());
+    let held = held_of(context, evicting).await?;
+    let mut held = held.into_iter();
+    for day in margin {
+        if day.evict_calls.is_empty() && day.evict_records.is_empty() {
+            continue;
+        }
+        let has = held.next().map(|(_, ids)| ids).unwrap_or_default();
+        day.evict_calls.retain(|id| has.contains(id));
+        day.evict_records.retain(|id| has.contains(id));
+        moved.extend(has.into_iter().map(|id| (day.space_id.clone(), id)));
+    }
+    Ok(moved)
+}
+
+/// For each day, in order, its space and what it has in the lake of what it is to give up.
+async fn held_of<'d>(
+    context: &Context,
+    days: impl Iterator<Item = &'d DayWork>,
+) -> Result<Vec<(String, BTreeSet<String>)>> {
+    let read = stream::iter(days.collect::<Vec<_>>()).map(|day| async move {
+        let key = key::manifest(day.date, &day.space_id);
+        let manifest = get_json::<Manifest>(&*context.store, &key).await?;
+        let held = manifest.map_or_else(BTreeSet::new, |(manifest, _)| {
+            let calls = day
+                .evict_calls
+                .iter()
+                .filter(|id| manifest.calls.contains_key(*id));
+            let records = day
+                .evict_records
+                .iter()
+                .filter(|id| manifest.records.contains_key(*id));
+            calls.chain(records).cloned().collect()
+        });
+        Ok((day.space_id.clone(), held))
+    });
+    let read: Vec<Result<_>> = read.buffered(READ_AT_ONCE).collect().await;
+    read.into_iter().collect()
+}

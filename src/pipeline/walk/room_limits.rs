@@ -1,0 +1,87 @@
+//! Turns of rooms: however slow one room is, it never holds more than its share of what all rooms need. Used by
+//! `walk` for lists and by `land` for reports.
+
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+
+/// Of all requests in flight, one room's are this part at most, unless there are fewer rooms.
+const SHARE: usize = 4;
+
+/// Requests of one room at once, when `rooms` rooms share `concurrency` of them.
+fn width(concurrency: usize, rooms: usize) -> usize {
+    (concurrency / rooms.max(1)).max(concurrency / SHARE).max(1)
+}
+
+/// The turns of every room.
+#[derive(Debug)]
+pub(crate) struct Lanes {
+    concurrency: usize,
+    width: AtomicUsize,
+    rooms: Mutex<HashMap<(String, String), Arc<Semaphore>>>,
+}
+
+impl Lanes {
+    /// For so many requests in flight.
+    pub fn new(concurrency: usize) -> Self {
+        Self {
+            concurrency,
+            width: width(concurrency, SHARE).into(),
+            rooms: Mutex::default(),
+        }
+    }
+
+    /// Shares the requests in flight among so many rooms, from now on.
+    pub fn share_among(&self, rooms: usize) {
+        self.width
+            .store(width(self.concurrency, rooms), Ordering::Relaxed);
+    }
+
+    /// Requests of one room at once.
+    pub fn width(&self) -> usize {
+        self.width.load(Ordering::Relaxed)
+    }
+
+    /// Waits for a turn of a room.
+    pub async fn turn(&self, space: &str, room: &str) -> Option<OwnedSemaphorePermit> {
+        let turns = {
+            let mut rooms = self.rooms.lock().unwrap_or_else(PoisonError::into_inner);
+            let turns = rooms
+                .entry((space.to_owned(), room.to_owned()))
+                .or_insert_with(|| Arc::new(Semaphore::new(self.width())));
+            Arc::clone(turns)
+        };
+        turns.acquire_owned().await.ok()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use futures_util::FutureExt;
+    use proptest::prelude::*;
+
+    proptest! {
+        #[test]
+        fn a_room_has_its_share_and_a_lone_one_has_all(concurrency in 1_usize..200, rooms in 0_usize..1000) {
+            let width = width(concurrency, rooms);
+            prop_assert!(width >= 1 && width <= concurrency);
+            if rooms <= 1 {
+                prop_assert_eq!(width, concurrency);
+            }
+            if rooms >= SHARE && concurrency >= SHARE {
+                prop_assert!(width * SHARE <= concurrency, "three more rooms can be asked beside it");
+            }
+        }
+    }
+
+    #[tokio::test]
+    async fn a_room_that_has_all_its_turns_out_holds_no_other() {
+        let lanes = Lanes::new(8);
+        let _held = [lanes.turn("s", "slow").await, lanes.turn("s", "slow").await];
+        assert!(lanes.turn("s", "slow").now_or_never().is_none());
+        assert!(lanes.turn("s", "other").await.is_some());
+    }
+}

@@ -1,0 +1,269 @@
+//! The store as one run sees it: when it fails again and again, or the [lease](crate::pipeline::lake_state::lease) that the run works under
+//! is lost, the run stops with that one reason instead of thousands.
+
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, OnceLock};
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use tokio_util::sync::CancellationToken;
+
+use crate::mp4::BoxWalker;
+use crate::store::{
+    Condition, Dialect, Entry, Object, Resumed, Shortcoming, Source, Store, StoreAddress, Unfinished, Upload,
+    UploadOptions, Uploaded, Version,
+};
+use crate::{Error, ErrorKind, Result};
+
+/// Failures in a row, each after the store's own attempts, after which the store is taken for lost.
+const MOST_FAILURES: u32 = 5;
+/// The same of writes alone: a full disk can still be read.
+const MOST_FAILED_WRITES: u32 = 8;
+
+/// The permission to write, such as a lease that is alive; refused with the reason.
+pub type Permit = Box<dyn Fn() -> Result<()> + Send + Sync>;
+
+/// A store that watches its own health; see the module.
+pub struct Watched {
+    inner: Arc<dyn Store>,
+    watch: Arc<Watch>,
+}
+
+/// What was seen of the store so far.
+pub struct Watch {
+    failures: AtomicU32,
+    failed_writes: AtomicU32,
+    lost: OnceLock<Error>,
+    /// Stops the run.
+    stop: CancellationToken,
+    permit: OnceLock<Permit>,
+}
+
+impl Watched {
+    pub fn new(inner: Arc<dyn Store>, stop: CancellationToken) -> Self {
+        Self {
+            inner,
+            watch: Arc::new(Watch {
+                failures: AtomicU32::new(0),
+                failed_writes: AtomicU32::new(0),
+                lost: OnceLock::new(),
+                stop,
+                permit: OnceLock::new(),
+            }),
+        }
+    }
+
+    pub fn watch(&self) -> Arc<Watch> {
+        Arc::clone(&self.watch)
+    }
+}
+
+impl Watch {
+    /// Why the store can't be worked with any more.
+    pub fn lost(&self) -> Option<Error> {
+        let why = self.lost.get()?;
+        let lost = Error::new(why.kind(), why.about(), why.message());
+        Some(lost.hint("when the store is well again, the next run goes on where this one stopped"))
+    }
+
+    /// Asks the permit before each write from now on. The first refusal stops the run.
+    pub fn require(&self, permit: Permit) {
+        let _ = self.permit.set(permit);
+    }
+
+    /// Stops the run for a reason; the first one counts.
+    pub fn lose(&self, why: Error) {
+        let _ = self.lost.set(why);
+        self.stop.cancel();
+    }
+
+    fn before_read(&self, key: &str) -> Result<()> {
+        match self.lost.get() {
+            Some(_) => Err(stopped(key)),
+            None => Ok(()),
+        }
+    }
+
+    fn before_write(&self, key: &str) -> Result<()> {
+        if let Some(Err(why)) = self.permit.get().map(|permit| permit()) {
+            self.lose(why);
+        }
+        self.before_read(key)
+    }
+
+    fn after<T>(&self, is_write: bool, outcome: Result<T>) -> Result<T> {
+        let failure = match &outcome {
+            Err(error) if matches!(error.kind(), ErrorKind::Store | ErrorKind::StoreUnavailable) => {
+                Some(error)
+            }
+            _ => None,
+        };
+        let one_more = |count: &AtomicU32| match failure {
+            Some(_) => count.fetch_add(1, Ordering::Relaxed) + 1,
+            None => {
+                count.store(0, Ordering::Relaxed);
+                0
+            }
+        };
+        let lost = one_more(&self.failures) >= MOST_FAILURES
+            || (is_write && one_more(&self.failed_writes) >= MOST_FAILED_WRITES);
+        if let Some(error) = failure.filter(|_| lost) {
+            let message = format!("the store fails again and again, last: {error}");
+            self.lose(Error::new(ErrorKind::StoreUnavailable, "store", message));
+        }
+        outcome
+    }
+
+    async fn read<T>(&self, key: &str, work: impl Future<Output = Result<T>>) -> Result<T> {
+        self.before_read(key)?;
+        self.after(false, work.await)
+    }
+
+    async fn write<T>(&self, key: &str, work: impl Future<Output = Result<T>>) -> Result<T> {
+        self.before_write(key)?;
+        self.after(true, work.await)
+    }
+}
+
+/// The error of what is not even tried any more: quiet, the reason is told once.
+fn stopped(key: &str) -> Error {
+    Error::new(ErrorKind::Interrupted, key, "stopped: the store failed before")
+}
+
+#[async_trait]
+impl Store for Watched {
+    fn url(&self) -> &str {
+        self.inner.url()
+    }
+
+    async fn preflight(&self) -> Result<()> {
+        self.inner.preflight().await
+    }
+
+    fn address(&self) -> StoreAddress {
+        self.inner.address()
+    }
+
+    async fn probe(&self) -> Result<Dialect> {
+        self.inner.probe().await
+    }
+
+    fn speak(&self, dialect: Dialect) {
+        self.inner.speak(dialect);
+    }
+
+    fn shortcomings(&self) -> Vec<Shortcoming> {
+        self.inner.shortcomings()
+    }
+
+    async fn get(&self, key: &str) -> Result<Object> {
+        self.watch.read(key, self.inner.get(key)).await
+    }
+
+    async fn read(&self, key: &str) -> Result<Bytes> {
+        self.watch.read(key, self.inner.read(key)).await
+    }
+
+    async fn get_within(&self, key: &str, most: u64) -> Result<Object> {
+        self.watch.read(key, self.inner.get_within(key, most)).await
+    }
+
+    async fn get_range(&self, key: &str, offset: u64, length: usize) -> Result<Bytes> {
+        self.watch
+            .read(key, self.inner.get_range(key, offset, length))
+            .await
+    }
+
+    async fn size(&self, key: &str) -> Result<Option<u64>> {
+        self.watch.read(key, self.inner.size(key)).await
+    }
+
+    async fn put(&self, key: &str, bytes: Bytes, condition: Condition) -> Result<Version> {
+        self.watch.write(key, self.inner.put(key, bytes, condition)).await
+    }
+
+    async fn list(&self, prefix: &str) -> Result<Vec<Entry>> {
+        self.watch.read(prefix, self.inner.list(prefix)).await
+    }
+
+    async fn delete(&self, key: &str) -> Result<()> {
+        self.watch.write(key, self.inner.delete(key)).await
+    }
+
+    async fn upload(&self, key: &str, options: UploadOptions) -> Result<Box<dyn Upload>> {
+        let inner = self.watch.write(key, self.inner.upload(key, options)).await?;
+        Ok(Box::new(WatchedUpload {
+            inner,
+            key: key.into(),
+            watch: self.watch(),
+        }))
+    }
+
+    async fn resume(&self, key: &str) -> Result<Option<Resumed>> {
+        let resumed = self.watch.write(key, self.inner.resume(key)).await?;
+        Ok(resumed.map(|resumed| match resumed {
+            Resumed::Open(inner) => Resumed::Open(Box::new(WatchedUpload {
+                inner,
+                key: key.into(),
+                watch: self.watch(),
+            })),
+            whole @ Resumed::Whole(_) => whole,
+        }))
+    }
+
+    async fn abort_upload(&self, upload: &Unfinished) -> Result<()> {
+        self.watch
+            .write(&upload.key, self.inner.abort_upload(upload))
+            .await
+    }
+
+    async fn unfinished_uploads(&self, prefix: &str) -> Result<Vec<Unfinished>> {
+        self.watch
+            .read(prefix, self.inner.unfinished_uploads(prefix))
+            .await
+    }
+}
+
+struct WatchedUpload {
+    inner: Box<dyn Upload>,
+    key: String,
+    watch: Arc<Watch>,
+}
+
+#[async_trait]
+impl Upload for WatchedUpload {
+    fn bytes(&self) -> u64 {
+        self.inner.bytes()
+    }
+
+    fn source(&self) -> &Source {
+        self.inner.source()
+    }
+
+    fn boxes(&self) -> BoxWalker {
+        self.inner.boxes()
+    }
+
+    async fn write(&mut self, chunk: Bytes) -> Result<()> {
+        // Not every piece is sent at once: one that was taken does not say that the store is well.
+        self.watch.before_write(&self.key)?;
+        match self.inner.write(chunk).await {
+            Ok(()) => Ok(()),
+            failed => self.watch.after(true, failed),
+        }
+    }
+
+    async fn complete(self: Box<Self>) -> Result<Uploaded> {
+        self.watch.write(&self.key, self.inner.complete()).await
+    }
+
+    async fn keep(self: Box<Self>) -> Result<()> {
+        // Also of a store that is lost: what can be kept for the next run is kept.
+        self.inner.keep().await
+    }
+
+    async fn abort(self: Box<Self>) -> Result<()> {
+        // Also of a store that is lost: what can be freed is freed.
+        self.inner.abort().await
+    }
+}

@@ -1,0 +1,269 @@
+//! Who should have been in a lesson, who was, and for how long: the rows of `lesson_attendance`. Pure.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::presence::{Meeting, Presence, Span};
+use crate::error::{Error, ErrorKind, Result};
+use crate::lake::key;
+use crate::lake::manifest::{CallEntry, Manifest, Quality};
+use crate::lake::table::{Table, builtin};
+use crate::tables::lessons::{Entry, Lesson, Meta};
+use crate::tables::listed::cells;
+use crate::tables::parquet::cell::{Cell, Session};
+use crate::tables::parquet::sink::{Sink, TableFile};
+use crate::tables::report::rows::Row;
+use crate::tables::report::stay;
+
+/// The attendance of a day's meetings.
+#[derive(Debug, Default)]
+pub struct Attendance {
+    /// The day's file of `lesson_attendance`; none without meetings.
+    pub file: Option<TableFile>,
+    /// How many ids of present users differ from that of an absent one only by case or spaces, by meeting.
+    pub look_alikes: BTreeMap<String, u64>,
+}
+
+/// Builds the day's file of `lesson_attendance`.
+///
+/// `own` is the day's presence. `beside` is that of other days in meetings that they share with this one, and `away`
+/// names those of them whose first call lies on such a day: they have their rows there.
+///
+/// # Errors
+/// Only a fault of the program itself.
+pub fn build_attendance(
+    manifest: &Manifest,
+    own: &Presence,
+    beside: &[Presence],
+    away: &BTreeSet<String>,
+    meta: &Meta,
+    quality: &mut Quality,
+) -> Result<Attendance> {
+    let name = "lesson_attendance";
+    let table =
+        builtin::get(name).ok_or_else(|| Error::new(ErrorKind::Internal, name, "there is no such table"))?;
+    let mut all = own.clone();
+    beside.iter().for_each(|other| all.join(other));
+    let mut sink = Sink::new(table);
+    let mut look_alikes = BTreeMap::new();
+    for (id, meeting) in all.meetings.iter().filter(|(id, _)| !away.contains(*id)) {
+        let expected: BTreeMap<&str, &Entry> = meta.expected(id).collect();
+        let users: BTreeSet<&str> = meeting
+            .users
+            .keys()
+            .map(String::as_str)
+            .chain(expected.keys().copied())
+            .collect();
+        let lessons: BTreeMap<_, _> = expected
+            .iter()
+            .filter_map(|(user, entry)| Some((*user, entry.lesson()?)))
+            .collect();
+        let of_meeting = OfMeeting {
+            meeting,
+            calls_without_report: calls_without_report(manifest, meeting, lessons.values()),
+        };
+        let (mut present, mut absent) = (Vec::new(), Vec::new());
+        for user in users {
+            let lesson = lessons.get(user);
+            quality.unknown_roles += u64::from(lesson.is_some_and(Lesson::role_is_unknown));
+            let there = There::of(&of_meeting, user);
+            quality.meta_without_participants += u64::from(there.attended == Some(false));
+            match there.attended {
+                Some(true) => present.push(user),
+                _ => absent.push(user),
+            }
+            let ids = [
+                ("space_id", manifest.space_id.as_str().into()),
+                ("external_meeting_id", id.as_str().into()),
+                ("external_user_id", user.into()),
+            ];
+            let mut row = Row {
+                cells: there.cells(table, ids, lesson, &of_meeting),
+                extra: serde_json::Map::new(),
+            };
+            sink.push(&mut row)?;
+        }
+        let alike = absent_look_alikes(&present, &absent);
+        if alike > 0 {
+            look_alikes.insert(id.clone(), alike);
+        }
+    }
+    let file = sink.finish(key::table(name, manifest.date, &manifest.space_id))?;
+    Ok(Attendance { file, look_alikes })
+}
+
+/// How many absent users have the id of a present one, but for case and spaces.
+fn absent_look_alikes(present: &[&str], absent: &[&str]) -> u64 {
+    let plain = |id: &&str| id.trim().to_lowercase();
+    let present: BTreeSet<String> = present.iter().map(plain).collect();
+    absent.iter().map(plain).filter(|id| present.contains(id)).count() as u64
+}
+
+/// A meeting, and what is not known of it.
+struct OfMeeting<'m> {
+    meeting: &'m Meeting,
+    calls_without_report: u64,
+}
+
+/// The day's calls of whose people nothing is known, in the rooms of a meeting while it should have been held: any of
+/// its users may have been there. Where the lessons name no times, the meeting's other calls stand for them.
+fn calls_without_report<'l>(
+    manifest: &Manifest,
+    meeting: &Meeting,
+    lessons: impl Iterator<Item = &'l Lesson> + Clone,
+) -> u64 {
+    let entries = meeting.calls.keys().filter_map(|call| manifest.calls.get(call));
+    let rooms: BTreeSet<&str> = entries.map(|entry| entry.room_id.as_str()).collect();
+    let spans = meeting.calls.values();
+    let start = lessons.clone().filter_map(|lesson| lesson.start).min();
+    let start = start
+        .map(|at| at.timestamp_micros())
+        .or_else(|| spans.clone().filter_map(|span| span.start).min());
+    let end = lessons.filter_map(|lesson| lesson.end).max();
+    let end = end
+        .map(|at| at.timestamp_micros())
+        .or_else(|| spans.filter_map(|span| span.end).max());
+    let overlaps = |entry: &CallEntry| {
+        let [began, ended] =
+            [entry.started_at, entry.finished_at].map(|at| at.map(|at| at.timestamp_micros()));
+        // What is not known of the times may be.
+        let before_end = began.zip(end).is_none_or(|(began, end)| began < end);
+        before_end && ended.zip(start).is_none_or(|(ended, start)| ended > start)
+    };
+    let calls = manifest.calls.iter().filter(|(id, entry)| {
+        !meeting.calls.contains_key(*id)
+            && rooms.contains(entry.room_id.as_str())
+            && !entry.tells_people()
+            && overlaps(entry)
+    });
+    calls.count() as u64
+}
+
+/// A user's presence in a meeting, over all of its calls.
+#[derive(Debug, Default)]
+struct There {
+    /// None if the user was seen in no call, and there are calls or participants of which nothing is known.
+    attended: Option<bool>,
+    /// Call ids in order of their start.
+    calls: Vec<String>,
+    first_joined: Option<i64>,
+    last_left: Option<i64>,
+    seconds: Option<f64>,
+    /// Whether all of the user's stays are known.
+    is_exact: bool,
+}
+
+impl There {
+    fn of(of: &OfMeeting<'_>, user: &str) -> Self {
+        let mut calls = Vec::new();
+        let (mut sessions, mut is_exact) = (Vec::new(), true);
+        for (call, stays) in of.meeting.users.get(user).into_iter().flatten() {
+            if !stays.is_present() {
+                continue;
+            }
+            let span = of.meeting.calls.get(call).copied().unwrap_or_default();
+            is_exact &= !stays.unknown;
+            sessions.extend(stays.sessions.iter().map(|session| closed(*session, span)));
+            calls.push((span.start, call.clone()));
+        }
+        calls.sort();
+        sessions.sort_unstable();
+        let stay = stay::stay(&sessions, None);
+        let attended = match calls.is_empty() {
+            false => Some(true),
+            true => {
+                // Who is listed as absent is none of those whose ids could not be read.
+                let may_be_unknown = of.meeting.has_unknown_people && !of.meeting.users.contains_key(user);
+                (of.calls_without_report == 0 && !may_be_unknown).then_some(false)
+            }
+        };
+        Self {
+            attended,
+            calls: calls.into_iter().map(|(_, call)| call).collect(),
+            first_joined: stay.first_joined,
+            last_left: stay.last_left,
+            seconds: stay.seconds.filter(|_| is_exact && attended.is_some()),
+            is_exact,
+        }
+    }
+
+    fn cells<'v>(
+        self,
+        table: &Table,
+        ids: [(&'static str, Cell<'v>); 3],
+        lesson: Option<&Lesson>,
+        of: &OfMeeting<'_>,
+    ) -> Vec<Cell<'v>> {
+        // Of stays that can't be read any may have been the first or the last.
+        let times = lesson.filter(|_| self.is_exact);
+        let start = times.and_then(|lesson| lesson.start);
+        let end = times.and_then(|lesson| lesson.end);
+        let late = late_s(start.map(|at| at.timestamp_micros()), self.first_joined);
+        let early = late_s(self.last_left, end.map(|at| at.timestamp_micros()));
+        let length = lesson
+            .and_then(Lesson::scheduled_s)
+            .or_else(|| of.meeting.seconds());
+        let share = match (self.seconds, length) {
+            (Some(seconds), Some(length)) => Some((seconds / length).clamp(0.0, 1.0)),
+            _ => (self.attended == Some(false)).then_some(0.0),
+        };
+        let mut row = cells(
+            table,
+            ids.into_iter().chain([
+                ("meta_matched", lesson.is_some().into()),
+                ("attended", self.attended.into()),
+                (
+                    "call_ids",
+                    Cell::Texts(self.calls.into_iter().map(Into::into).collect()),
+                ),
+                (
+                    "first_joined_at",
+                    self.first_joined.map_or(Cell::Null, Cell::Time),
+                ),
+                ("last_left_at", self.last_left.map_or(Cell::Null, Cell::Time)),
+                ("duration_s", self.seconds.into()),
+                ("attended_share", share.into()),
+                ("late_s", late.into()),
+                ("left_early_s", early.into()),
+                ("calls_without_report", Cell::count(of.calls_without_report)),
+            ]),
+        );
+        if let Some(lesson) = lesson {
+            lesson.fill(table, &mut row);
+        }
+        row
+    }
+}
+
+impl Meeting {
+    /// Seconds in which any of its calls ran; none where that is not known or nothing.
+    fn seconds(&self) -> Option<f64> {
+        let mut spans: Vec<_> = self
+            .calls
+            .values()
+            .map(|span| {
+                Some(Session {
+                    joined: span.start?,
+                    left: Some(span.end?.max(span.start?)),
+                })
+            })
+            .collect::<Option<_>>()?;
+        spans.sort_unstable();
+        stay::stay(&spans, None).seconds.filter(|seconds| *seconds > 0.0)
+    }
+}
+
+/// A session that ends with its call where it is open.
+fn closed(session: Session, call: Span) -> Session {
+    Session {
+        left: session.left.or(call.end.map(|end| end.max(session.joined))),
+        ..session
+    }
+}
+
+/// Seconds from one instant to a later one; 0 where it is none.
+pub(crate) fn late_s(from: Option<i64>, to: Option<i64>) -> Option<f64> {
+    let micros = to?.saturating_sub(from?).max(0);
+    // Exact up to 285 years.
+    #[allow(clippy::cast_precision_loss)]
+    Some(micros as f64 / 1e6)
+}

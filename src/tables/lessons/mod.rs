@@ -1,0 +1,32 @@
+//! Lesson data of the LMS, from files to rows: what `storeExternalUserMeta` takes, and what it says of users, lessons
+//! and the levels above them. Pure; `export` keeps the files and calls this.
+//!
+//! ```text
+//! file ─ parse ─► payloads ─► shelf (latest of each user and meeting) ─► user_meta, hierarchy
+//!                                └─► lookup ─► participants, lesson_attendance
+//! ```
+
+pub(crate) mod attendance;
+#[cfg(test)]
+mod attendance_tests;
+mod entry;
+pub(crate) mod join;
+mod lesson;
+mod levels;
+mod lookup;
+mod parse;
+pub(crate) mod presence;
+mod shelf;
+#[cfg(test)]
+mod tests;
+mod values;
+
+pub use entry::Entry;
+pub use lookup::Meta;
+pub use parse::{Malformed, Payload, Payloads, parse};
+pub use shelf::{Change, Latest, build_meta_tables, find, shelve};
+
+pub(super) use lesson::Lesson;
+
+/// Nesting of a meta: it is kept within other objects, which must be readable again.
+pub(super) const DEEPEST: usize = 64;

@@ -1,0 +1,300 @@
+//! Who was in which meeting, call by call: what attendance is counted from. Pure.
+//!
+//! A day's own comes from its reports as they are built; that of another day, which shares a meeting, from its table
+//! of participants.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use arrow::array::{Array, AsArray, RecordBatch};
+use arrow::datatypes::{Int64Type, TimestampMicrosecondType};
+use bytes::Bytes;
+use chrono::{DateTime, Utc};
+use parquet::arrow::ProjectionMask;
+use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
+
+use crate::error::{Error, ErrorKind, Result};
+use crate::lake::manifest::Manifest;
+use crate::lake::table::Table;
+use crate::tables::parquet::cell::{Cell, Session};
+use crate::tables::report::rows::Row;
+
+/// The columns that tell of a presence.
+const COLUMNS: [&str; 7] = [
+    "call_id",
+    "call_started_at",
+    "call_finished_at",
+    "external_user_id",
+    "external_meeting_id",
+    "sessions",
+    "sessions_unreadable",
+];
+
+/// The meetings of a day's calls.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Presence {
+    pub(crate) meetings: BTreeMap<String, Meeting>,
+}
+
+/// A meeting's calls and who was there.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) struct Meeting {
+    pub calls: BTreeMap<String, Span>,
+    /// Whether one of the calls had a participant who can't be told: the ids could not be read.
+    pub has_unknown_people: bool,
+    /// The stays of each user in each call.
+    pub users: BTreeMap<String, BTreeMap<String, Stays>>,
+}
+
+/// A call's times, in microseconds since the epoch.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct Span {
+    pub start: Option<i64>,
+    pub end: Option<i64>,
+}
+
+/// The stays of one user in one call.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) struct Stays {
+    pub sessions: Vec<Session>,
+    /// Whether the report says nothing of sessions, or some can't be read: how long it was is not known.
+    pub unknown: bool,
+}
+
+impl Stays {
+    /// Of whom the report says nothing of sessions.
+    fn unknown() -> Self {
+        Self {
+            sessions: Vec::new(),
+            unknown: true,
+        }
+    }
+
+    /// Whether the user was in the call. Who is listed without a single stay was invited, perhaps, but not there.
+    pub fn is_present(&self) -> bool {
+        self.unknown || !self.sessions.is_empty()
+    }
+}
+
+/// Users who were in several calls of a meeting, with the one that they were in first.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct FirstCalls(BTreeMap<String, BTreeMap<String, String>>);
+
+impl FirstCalls {
+    /// Whether a call is the user's first one of the meeting. `before` is the presence in the calls that were built
+    /// before; it decides where nothing better is known.
+    pub(crate) fn is_first(&self, before: &Presence, meeting: &str, user: &str, call: &str) -> bool {
+        match self.0.get(meeting).and_then(|users| users.get(user)) {
+            Some(first) => first == call,
+            None => !before.has_seen(meeting, user),
+        }
+    }
+
+    /// Whether a day that was built in the order of its manifest, with nothing known, took another call for a user's
+    /// first one.
+    pub fn contradict(&self, own: &Presence, manifest: &Manifest) -> bool {
+        let order: BTreeMap<&str, usize> = manifest.calls_in_order().into_iter().zip(0..).collect();
+        self.0.iter().any(|(meeting, users)| {
+            users.iter().any(|(user, first)| {
+                let calls = own.calls_of(meeting, user);
+                let taken = calls.min_by_key(|(call, _)| order.get(*call).copied());
+                taken.is_some_and(|(call, _)| call != first)
+            })
+        })
+    }
+}
+
+impl Presence {
+    /// The day's meetings with the start of their first call.
+    pub fn meetings(&self) -> BTreeMap<String, Option<DateTime<Utc>>> {
+        self.meetings
+            .iter()
+            .map(|(id, meeting)| {
+                (
+                    id.clone(),
+                    meeting.first_start().and_then(DateTime::from_timestamp_micros),
+                )
+            })
+            .collect()
+    }
+
+    /// The first call of each user who was in several calls of a meeting, by the stays. `beside` is the presence of
+    /// other days.
+    pub fn first_calls(&self, beside: &[Self]) -> FirstCalls {
+        let mut all = self.clone();
+        beside.iter().for_each(|other| all.join(other));
+        let mut firsts = FirstCalls::default();
+        for (id, meeting) in &all.meetings {
+            for user in meeting.users.keys() {
+                if all.calls_of(id, user).nth(1).is_none() {
+                    continue;
+                }
+                let begin = |(call, stays): &(&str, &Stays)| {
+                    let joined = stays.sessions.iter().map(|session| session.joined).min();
+                    let start = meeting.calls.get(*call).and_then(|span| span.start);
+                    let begin = joined.or(start);
+                    (begin.is_none(), begin, (*call).to_owned())
+                };
+                if let Some((call, _)) = all.calls_of(id, user).min_by_key(begin) {
+                    let users = firsts.0.entry(id.clone()).or_default();
+                    users.insert(user.clone(), call.to_owned());
+                }
+            }
+        }
+        firsts
+    }
+
+    /// The calls of a meeting that a user was in.
+    fn calls_of<'p>(&'p self, meeting: &str, user: &str) -> impl Iterator<Item = (&'p str, &'p Stays)> {
+        let users = self.meetings.get(meeting).map(|meeting| &meeting.users);
+        let calls = users.and_then(|users| users.get(user)).into_iter().flatten();
+        calls
+            .filter(|(_, stays)| stays.is_present())
+            .map(|(call, stays)| (call.as_str(), stays))
+    }
+
+    fn has_seen(&self, meeting: &str, user: &str) -> bool {
+        self.calls_of(meeting, user).next().is_some()
+    }
+
+    /// Takes in the rows of a call's participants. `has_unknown_people` says that there were others, whose ids could not
+    /// be read: each may be any of the users who are missing.
+    pub(crate) fn take(&mut self, table: &Table, rows: &[Row<'_>], has_unknown_people: bool) {
+        let places = COLUMNS.map(|name| table.index(name));
+        for row in rows {
+            let cells = places.map(|at| at.map_or(&Cell::Null, |at| &row.cells[at]));
+            let time = |cell: &Cell<'_>| match cell {
+                Cell::Time(micros) => Some(*micros),
+                _ => None,
+            };
+            let [call, start, end, user, meeting, sessions, unreadable] = cells;
+            let (Some(call), Some(meeting)) = (call.as_text(), meeting.as_text()) else {
+                continue;
+            };
+            let span = Span {
+                start: time(start),
+                end: time(end),
+            };
+            let stays = match sessions {
+                Cell::Sessions(sessions) => Stays {
+                    sessions: sessions.clone(),
+                    unknown: matches!(unreadable, Cell::Int(1..)),
+                },
+                _ => Stays::unknown(),
+            };
+            self.add(meeting, call, span, user.as_text(), stays);
+            let is_damaged = user.as_text().is_some_and(|id| id.contains('\u{fffd}'));
+            if let Some(meeting) = self.meetings.get_mut(meeting) {
+                meeting.has_unknown_people |= has_unknown_people || is_damaged;
+            }
+        }
+    }
+
+    fn add(&mut self, meeting: &str, call: &str, span: Span, user: Option<&str>, told: Stays) {
+        let meeting = self.meetings.entry(meeting.to_owned()).or_default();
+        meeting.calls.insert(call.to_owned(), span);
+        let Some(user) = user else {
+            return;
+        };
+        let stays = meeting.users.entry(user.to_owned()).or_default();
+        let stays = stays.entry(call.to_owned()).or_default();
+        stays.sessions.extend(told.sessions);
+        stays.unknown |= told.unknown;
+    }
+
+    /// Reads the presence in some meetings back from a day's table of participants.
+    ///
+    /// # Errors
+    /// `Store` when the bytes are not that table.
+    pub fn read(participants: Bytes, meetings: &BTreeSet<String>) -> Result<Self> {
+        let damaged =
+            |why: &dyn std::fmt::Display| Error::new(ErrorKind::Store, "table participants", why.to_string());
+        let builder = ParquetRecordBatchReaderBuilder::try_new(participants).map_err(|e| damaged(&e))?;
+        let mask = ProjectionMask::columns(builder.parquet_schema(), COLUMNS);
+        let reader = builder.with_projection(mask).build().map_err(|e| damaged(&e))?;
+        let mut presence = Self::default();
+        for batch in reader {
+            let batch = batch.map_err(|e| damaged(&e))?;
+            presence
+                .take_batch(&batch, meetings)
+                .ok_or_else(|| damaged(&"has other columns"))?;
+        }
+        Ok(presence)
+    }
+
+    fn take_batch(&mut self, batch: &RecordBatch, wanted: &BTreeSet<String>) -> Option<()> {
+        let text = |name| batch.column_by_name(name)?.as_string_opt::<i32>();
+        let times = |name| {
+            batch
+                .column_by_name(name)?
+                .as_primitive_opt::<TimestampMicrosecondType>()
+        };
+        let [calls, users, meetings] = ["call_id", "external_user_id", "external_meeting_id"].map(text);
+        let (calls, users, meetings) = (calls?, users?, meetings?);
+        let (starts, ends) = (times("call_started_at")?, times("call_finished_at")?);
+        let sessions = batch.column_by_name("sessions")?.as_list_opt::<i32>()?;
+        // Tables of earlier versions do not have it.
+        let unreadable = batch.column_by_name("sessions_unreadable");
+        let unreadable = unreadable.and_then(|column| column.as_primitive_opt::<Int64Type>());
+        for row in 0..batch.num_rows() {
+            let there = |array: &dyn Array| array.is_valid(row);
+            if !there(meetings) || !wanted.contains(meetings.value(row)) {
+                continue;
+            }
+            let span = Span {
+                start: there(starts).then(|| starts.value(row)),
+                end: there(ends).then(|| ends.value(row)),
+            };
+            let stays = if there(sessions) {
+                Stays {
+                    sessions: sessions_of(&sessions.value(row))?,
+                    unknown: unreadable.is_some_and(|counts| there(counts) && counts.value(row) > 0),
+                }
+            } else {
+                Stays::unknown()
+            };
+            let user = there(users).then(|| users.value(row));
+            self.add(meetings.value(row), calls.value(row), span, user, stays);
+        }
+        Some(())
+    }
+
+    /// Takes in another day's presence in meetings that this one knows.
+    pub(crate) fn join(&mut self, other: &Self) {
+        for (id, theirs) in &other.meetings {
+            let Some(ours) = self.meetings.get_mut(id) else {
+                continue;
+            };
+            ours.has_unknown_people |= theirs.has_unknown_people;
+            ours.calls
+                .extend(theirs.calls.iter().map(|(call, span)| (call.clone(), *span)));
+            for (user, stays) in &theirs.users {
+                let mine = ours.users.entry(user.clone()).or_default();
+                mine.extend(stays.iter().map(|(call, stays)| (call.clone(), stays.clone())));
+            }
+        }
+    }
+}
+
+impl Meeting {
+    /// The start of the first call.
+    pub fn first_start(&self) -> Option<i64> {
+        self.calls.values().filter_map(|span| span.start).min()
+    }
+}
+
+fn sessions_of(list: &dyn Array) -> Option<Vec<Session>> {
+    let fields = list.as_struct_opt()?;
+    let times = |name| {
+        fields
+            .column_by_name(name)?
+            .as_primitive_opt::<TimestampMicrosecondType>()
+    };
+    let (joined, left) = (times("joined_at")?, times("left_at")?);
+    let sessions = (0..list.len())
+        .filter(|at| joined.is_valid(*at))
+        .map(|at| Session {
+            joined: joined.value(at),
+            left: left.is_valid(at).then(|| left.value(at)),
+        });
+    Some(sessions.collect())
+}

@@ -1,0 +1,309 @@
+//! The latest lesson data of each user and meeting of one date, as the lake keeps it, and the tables of it. Pure.
+//!
+//! A shelf is JSON Lines under zstd, sorted by meeting and user. It is read and written line by line: a date may have
+//! hundreds of thousands of entries, and no more than one of them is held.
+
+use std::borrow::Cow;
+use std::collections::BTreeMap;
+use std::io::{BufRead as _, BufReader, Write as _};
+
+use bytes::Bytes;
+use chrono::NaiveDate;
+use serde::Deserialize;
+use serde_json::Map;
+
+use super::entry::Entry;
+use super::lesson::{self, Lesson};
+use super::levels;
+use crate::error::{Error, ErrorKind, Result};
+use crate::lake::key;
+use crate::lake::table::{Table, builtin};
+use crate::tables::listed::cells;
+use crate::tables::parquet::cell::Cell;
+use crate::tables::parquet::sink::{Sink, TableFile};
+use crate::tables::report::rows::Row;
+
+/// The level of compression: keys repeat in every line, so the lowest does well.
+const LEVEL: i32 = 3;
+
+/// Entries by meeting and user: the latest of each.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Latest(BTreeMap<(String, String), Entry>);
+
+impl Latest {
+    /// Puts an entry where it is the latest; says whether it is.
+    pub fn put(&mut self, entry: Entry) -> bool {
+        let key = (entry.meeting.clone(), entry.user.clone());
+        if self.0.get(&key).is_some_and(|known| !entry.is_later_than(known)) {
+            return false;
+        }
+        self.0.insert(key, entry);
+        true
+    }
+
+    /// The entry of a user and meeting.
+    pub fn get(&self, meeting: &str, user: &str) -> Option<&Entry> {
+        self.0.get(&(meeting.to_owned(), user.to_owned()))
+    }
+
+    /// The entries by meeting and user.
+    pub fn entries(&self) -> impl Iterator<Item = &Entry> {
+        self.0.values()
+    }
+
+    /// Whether there is none.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+}
+
+impl FromIterator<Entry> for Latest {
+    fn from_iter<I: IntoIterator<Item = Entry>>(entries: I) -> Self {
+        let mut latest = Self::default();
+        for entry in entries {
+            latest.put(entry);
+        }
+        latest
+    }
+}
+
+impl IntoIterator for Latest {
+    type Item = Entry;
+    type IntoIter = std::collections::btree_map::IntoValues<(String, String), Entry>;
+
+    fn into_iter(self) -> Self::IntoIter {
+        self.0.into_values()
+    }
+}
+
+/// What an import does to a date's shelf.
+#[derive(Debug, Clone, Default)]
+pub struct Change {
+    /// Entries that come.
+    pub put: Latest,
+    /// Entries that take the place of this date's on another one.
+    pub moved: Latest,
+}
+
+impl Change {
+    /// Whether it changes nothing.
+    pub fn is_empty(&self) -> bool {
+        self.put.is_empty() && self.moved.is_empty()
+    }
+}
+
+/// Changes the shelf of a date; none where it stays as it is.
+///
+/// # Errors
+/// `Store` where the shelf is damaged.
+pub fn shelve(date: NaiveDate, shelf: Option<&[u8]>, change: &Change) -> Result<Option<Bytes>> {
+    let mut writer = ShelfWriter::new(date)?;
+    let mut changed = false;
+    let mut coming = change.put.entries().peekable();
+    let mut lines = Lines::new(date, shelf)?;
+    while let Some(line) = lines.next_line()? {
+        let head = Head::of(date, line)?;
+        let key = (&*head.meeting, &*head.user);
+        while let Some(entry) = coming.next_if(|entry| order(entry) < key) {
+            writer.add(entry)?;
+            changed = true;
+        }
+        let later = coming.next_if(|entry| order(entry) == key);
+        let moved = change.moved.get(&head.meeting, &head.user);
+        if later.is_some() || moved.is_some() {
+            let known: Entry = serde_json::from_slice(line).map_err(|_| damaged(date))?;
+            if let Some(entry) = later.filter(|entry| entry.is_later_than(&known)) {
+                writer.add(entry)?;
+                changed = true;
+                continue;
+            }
+            if moved.is_some_and(|entry| entry.is_later_than(&known)) {
+                changed = true;
+                continue;
+            }
+        }
+        writer.copy(line)?;
+    }
+    for entry in coming {
+        writer.add(entry)?;
+        changed = true;
+    }
+    let shelf = writer.finish()?;
+    Ok(changed.then_some(shelf))
+}
+
+fn order(entry: &Entry) -> (&str, &str) {
+    (&entry.meeting, &entry.user)
+}
+
+/// What a line is found by.
+#[derive(Deserialize)]
+struct Head<'l> {
+    #[serde(borrow)]
+    meeting: Cow<'l, str>,
+    #[serde(borrow)]
+    user: Cow<'l, str>,
+}
+
+impl<'l> Head<'l> {
+    fn of(date: NaiveDate, line: &'l [u8]) -> Result<Self> {
+        serde_json::from_slice(line).map_err(|_| damaged(date))
+    }
+}
+
+/// The entries on a shelf that are asked for by meeting and user.
+///
+/// # Errors
+/// `Store` where the shelf is damaged.
+pub fn find(date: NaiveDate, shelf: &[u8], mut wanted: impl FnMut(&str, &str) -> bool) -> Result<Vec<Entry>> {
+    let mut found = Vec::new();
+    let mut lines = Lines::new(date, Some(shelf))?;
+    while let Some(line) = lines.next_line()? {
+        let head = Head::of(date, line)?;
+        if wanted(&head.meeting, &head.user) {
+            found.push(serde_json::from_slice(line).map_err(|_| damaged(date))?);
+        }
+    }
+    Ok(found)
+}
+
+/// The lines of a shelf.
+struct Lines<'s> {
+    date: NaiveDate,
+    /// None for no shelf at all.
+    text: Option<BufReader<zstd::Decoder<'static, &'s [u8]>>>,
+    line: Vec<u8>,
+}
+
+impl<'s> Lines<'s> {
+    fn new(date: NaiveDate, shelf: Option<&'s [u8]>) -> Result<Self> {
+        // Without a single byte it is damaged, not empty: a shelf without entries has a frame and a checksum.
+        if shelf.is_some_and(<[u8]>::is_empty) {
+            return Err(damaged(date));
+        }
+        let text = shelf.map(zstd::Decoder::with_buffer).transpose();
+        Ok(Self {
+            date,
+            text: text.map_err(|_| damaged(date))?.map(BufReader::new),
+            line: Vec::new(),
+        })
+    }
+
+    fn next_line(&mut self) -> Result<Option<&[u8]>> {
+        let Some(text) = &mut self.text else {
+            return Ok(None);
+        };
+        self.line.clear();
+        let read = text
+            .read_until(b'\n', &mut self.line)
+            .map_err(|_| damaged(self.date))?;
+        Ok((read > 0).then_some(&self.line))
+    }
+}
+
+/// What can't be read of a shelf is named by its key, and never shown: it holds people's data.
+fn damaged(date: NaiveDate) -> Error {
+    Error::new(ErrorKind::Store, key::meta_shelf(date), "is damaged")
+        .hint("restore it, or remove it and import the lesson data in raw/meta/ again")
+}
+
+/// A shelf on its way.
+struct ShelfWriter {
+    date: NaiveDate,
+    text: zstd::Encoder<'static, Vec<u8>>,
+}
+
+impl ShelfWriter {
+    fn new(date: NaiveDate) -> Result<Self> {
+        let mut text = zstd::Encoder::new(Vec::new(), LEVEL).map_err(|error| fault(date, &error))?;
+        text.include_checksum(true).map_err(|error| fault(date, &error))?;
+        Ok(Self { date, text })
+    }
+
+    fn add(&mut self, entry: &Entry) -> Result<()> {
+        let mut line = serde_json::to_vec(entry).map_err(|error| fault(self.date, &error))?;
+        line.push(b'\n');
+        self.copy(&line)
+    }
+
+    fn copy(&mut self, line: &[u8]) -> Result<()> {
+        self.text
+            .write_all(line)
+            .map_err(|error| fault(self.date, &error))
+    }
+
+    fn finish(self) -> Result<Bytes> {
+        let shelf = self.text.finish().map_err(|error| fault(self.date, &error))?;
+        Ok(shelf.into())
+    }
+}
+
+/// The files of `user_meta` and `hierarchy` for a date; a table without rows has none.
+///
+/// # Errors
+/// `Store` where the shelf is damaged.
+pub fn build_meta_tables(date: NaiveDate, shelf: Option<&[u8]>) -> Result<Vec<TableFile>> {
+    let (metas, hierarchy) = (table("user_meta")?, table("hierarchy")?);
+    let mut of_metas = Sink::new(metas);
+    let mut of_levels = Sink::new(hierarchy);
+    let mut lines = Lines::new(date, shelf)?;
+    while let Some(line) = lines.next_line()? {
+        let entry: Entry = serde_json::from_slice(line).map_err(|_| damaged(date))?;
+        // One that was taken back is kept, so that an older file does not bring it again, and has no rows.
+        let (Some(meta), Some(text)) = (entry.object(), &entry.meta) else {
+            continue;
+        };
+        let mut cells = ids(metas, &entry);
+        Lesson::of(&meta).fill(metas, &mut cells);
+        lesson::put(metas, &mut cells, "meta", text.as_str().into());
+        lesson::put(metas, &mut cells, "received_at", entry.received_at.into());
+        of_metas.push(&mut row(cells))?;
+        for level in levels::levels(&meta) {
+            of_levels.push(&mut row(level_cells(hierarchy, &entry, level)))?;
+        }
+    }
+    let metas = of_metas.finish(key::table("user_meta", date, "user_meta"))?;
+    let levels = of_levels.finish(key::table("hierarchy", date, "hierarchy"))?;
+    Ok(metas.into_iter().chain(levels).collect())
+}
+
+fn level_cells<'v>(hierarchy: &Table, entry: &'v Entry, level: levels::Level) -> Vec<Cell<'v>> {
+    let mut cells = ids(hierarchy, entry);
+    for (column, cell) in [
+        ("level", level.name.into()),
+        ("parent_level", level.parent.into()),
+        ("depth", level.depth.into()),
+        ("entity_id", level.id.into()),
+        ("entity_name", level.title.into()),
+        ("attributes", lesson::map(&level.attributes)),
+    ] {
+        lesson::put(hierarchy, &mut cells, column, cell);
+    }
+    cells
+}
+
+/// An encoder's fault: the program's own.
+fn fault(date: NaiveDate, error: &dyn std::fmt::Display) -> Error {
+    Error::new(ErrorKind::Internal, key::meta_shelf(date), error.to_string())
+}
+
+fn ids<'v>(table: &Table, entry: &'v Entry) -> Vec<Cell<'v>> {
+    cells(
+        table,
+        [
+            ("external_user_id", entry.user.as_str().into()),
+            ("external_meeting_id", entry.meeting.as_str().into()),
+        ],
+    )
+}
+
+fn row(cells: Vec<Cell<'_>>) -> Row<'_> {
+    Row {
+        cells,
+        extra: Map::new(),
+    }
+}
+
+fn table(name: &str) -> Result<&'static Table> {
+    builtin::get(name).ok_or_else(|| Error::new(ErrorKind::Internal, name, "there is no such table"))
+}

@@ -1,0 +1,164 @@
+//! Rows from what the API lists: calls and records, as the manifest keeps them. Pure.
+
+use std::collections::{BTreeSet, HashMap};
+
+use super::day::listed_row;
+use super::mapping::Mapping;
+use super::notes::{About, Notes};
+use crate::config::ReportFormat;
+use crate::lake::manifest::{CallEntry, Manifest, RecordEntry, Status};
+use crate::lake::table::{Table, builtin};
+use crate::tables::parquet::cell::Cell;
+use crate::tables::report::rows::Row;
+
+/// The calls and records of a day.
+pub(super) struct Listed<'m> {
+    manifest: &'m Manifest,
+    mapping: &'m Mapping,
+    /// Records of each call.
+    records: HashMap<&'m str, usize>,
+}
+
+impl<'m> Listed<'m> {
+    pub fn new(manifest: &'m Manifest, mapping: &'m Mapping) -> Self {
+        let mut records = HashMap::new();
+        for call in manifest
+            .records
+            .values()
+            .filter_map(|record| record.call_id.as_deref())
+        {
+            *records.entry(call).or_default() += 1;
+        }
+        Self {
+            manifest,
+            mapping,
+            records,
+        }
+    }
+
+    /// The row of a call, whose participants came for `meetings`.
+    pub fn call(
+        &self,
+        id: &'m str,
+        call: &'m CallEntry,
+        meetings: BTreeSet<String>,
+        notes: &mut Notes,
+    ) -> Row<'m> {
+        let room = self.manifest.rooms.get(&call.room_id);
+        let landed = |format| {
+            let landed = call
+                .reports
+                .get(&format)
+                .and_then(|landing| landing.landed.as_ref());
+            landed.map(|landed| landed.key.as_str())
+        };
+        let meetings = meetings.into_iter().map(Into::into).collect();
+        let Some(table) = builtin::get("calls") else {
+            return Row::default();
+        };
+        let template = cells(
+            table,
+            [
+                ("space_id", self.manifest.space_id.as_str().into()),
+                ("call_id", id.into()),
+                ("space_name", self.manifest.space_name.as_deref().into()),
+                ("room_id", call.room_id.as_str().into()),
+                ("room_name", room.and_then(|room| room.name.as_deref()).into()),
+                ("room_alias", room.and_then(|room| room.alias.as_deref()).into()),
+                (
+                    "room_type",
+                    room.and_then(|room| room.room_type.as_deref()).into(),
+                ),
+                ("started_at", call.started_at.into()),
+                ("finished_at", call.finished_at.into()),
+                ("duration_s", duration(call, notes).into()),
+                ("external_meeting_ids", Cell::Texts(meetings)),
+                ("report_json", landed(ReportFormat::Json).into()),
+                ("report_xlsx", landed(ReportFormat::Xlsx).into()),
+                (
+                    "recordings_count",
+                    Cell::count(self.records.get(id).copied().unwrap_or(0)),
+                ),
+            ],
+        );
+        listed_row(self.mapping, table, &call.call, template, notes)
+    }
+
+    /// The rows of the day's records, in order.
+    pub fn records(&self, store_url: &str, notes: &mut Notes) -> Vec<Row<'m>> {
+        let mut records: Vec<_> = self.manifest.records.iter().collect();
+        records.sort_by_key(|(id, record)| (&record.room_id, record.started_at, *id));
+        records
+            .into_iter()
+            .map(|(id, record)| self.record(id, record, store_url, notes))
+            .collect()
+    }
+
+    fn record(&self, id: &'m str, record: &'m RecordEntry, store_url: &str, notes: &mut Notes) -> Row<'m> {
+        notes.about(About::Record(id.to_owned()));
+        let file = &record.file;
+        let landed = file.landed.as_ref().filter(|_| file.status == Status::Done);
+        let uri = landed.map(|landed| format!("{}/{}", store_url.trim_end_matches('/'), landed.key));
+        let error = file.reason.as_deref().filter(|_| file.status != Status::Done);
+        let Some(table) = builtin::get("recordings") else {
+            return Row::default();
+        };
+        let template = cells(
+            table,
+            [
+                ("space_id", self.manifest.space_id.as_str().into()),
+                ("record_id", id.into()),
+                ("room_id", record.room_id.as_str().into()),
+                ("call_id", record.call_id.as_deref().into()),
+                ("started_at", record.started_at.into()),
+                ("finished_at", record.finished_at.into()),
+                ("status", status(file.status).into()),
+                ("uri", uri.into()),
+                (
+                    "bytes",
+                    landed.map_or(Cell::Null, |landed| Cell::count(landed.bytes)),
+                ),
+                ("sha256", landed.map(|landed| landed.sha256.as_str()).into()),
+                ("error", error.into()),
+            ],
+        );
+        listed_row(self.mapping, table, &record.record, template, notes)
+    }
+}
+
+/// A record's status as the table says it: what is refused has failed.
+fn status(status: Status) -> &'static str {
+    match status {
+        Status::Done => "done",
+        Status::Pending => "pending",
+        Status::Denied | Status::Failed => "failed",
+        Status::Unavailable => "unavailable",
+        Status::Lost => "lost",
+    }
+}
+
+/// Seconds from start to end. An end before the start is a bad value.
+fn duration(call: &CallEntry, notes: &mut Notes) -> Option<f64> {
+    let micros = (call.finished_at? - call.started_at?).num_microseconds()?;
+    if micros < 0 {
+        notes.bad("calls", "duration_s");
+        return None;
+    }
+    // Exact up to 285 years.
+    #[allow(clippy::cast_precision_loss)]
+    Some(micros as f64 / 1e6)
+}
+
+/// A row's cells from the columns that are known.
+pub(super) fn cells<'v>(
+    table: &Table,
+    known: impl IntoIterator<Item = (&'static str, Cell<'v>)>,
+) -> Vec<Cell<'v>> {
+    let mut cells = vec![Cell::Null; table.columns.len()];
+    for (name, cell) in known {
+        if let Some(index) = table.index(name) {
+            cells[index] = cell;
+        }
+    }
+    cells
+}

@@ -1,0 +1,86 @@
+//! A mapping laid over another: what the upper one says of a table or a column comes first. Pure.
+//!
+//! Names are added and not replaced, so that one mapping reads what the platform sent before and after it changed a
+//! name; `replace = true` takes a column over altogether.
+
+use super::file::{Fault, Feed, File, TableRules};
+use crate::lake::table::builtin;
+
+/// Lays `over` over `base`.
+pub(crate) fn lay(mut base: File, over: File) -> Result<File, Fault> {
+    for (source, names) in over.ignore {
+        let known = base.ignore.entry(source).or_default();
+        *known = names.before(std::mem::take(known));
+    }
+    for (name, rules) in over.table {
+        let laid = match base.table.remove(&name) {
+            Some(below) => lay_table(&name, below, rules)?,
+            None if builtin::get(&name).is_some() => {
+                return Err(Fault::of_table(
+                    &name,
+                    "no mapping feeds it: the program makes it itself",
+                ));
+            }
+            None => rules,
+        };
+        base.table.insert(name, laid);
+    }
+    Ok(base)
+}
+
+fn lay_table(name: &str, mut below: TableRules, over: TableRules) -> Result<TableRules, Fault> {
+    if let Some(source) = over.source
+        && source != below.source()
+    {
+        let reason = format!("its rows come from a {}", below.source().name());
+        return Err(Fault::of_key(name, "source", reason));
+    }
+    if over.row.is_some() {
+        return Err(Fault::of_key(
+            name,
+            "row",
+            "the table is built in and has its description",
+        ));
+    }
+    if !over.rows.0.is_empty() {
+        below.rows = over.rows;
+        // What encloses the rows is another thing now.
+        for feed in below.columns.values_mut() {
+            feed.from.0.retain(|path| !path.starts_with('^'));
+            feed.lookup = None;
+        }
+        below.columns.retain(|_, feed| !feed.from.0.is_empty());
+    }
+    below.xlsx = match (over.xlsx, below.xlsx) {
+        (Some(over), Some(below)) => Some(over.over(below)),
+        (over, below) => over.or(below),
+    };
+    for (column, feed) in over.columns {
+        let laid = match below.columns.remove(&column) {
+            Some(feed_below) => lay_feed(feed_below, feed),
+            None => feed,
+        };
+        below.columns.insert(column, laid);
+    }
+    Ok(below)
+}
+
+fn lay_feed(mut below: Feed, mut over: Feed) -> Feed {
+    // A scale is of the names beside it, not of those below.
+    if over.replace || over.scale.is_some() {
+        if over.fields.is_empty() {
+            over.fields = below.fields;
+        }
+        return over;
+    }
+    for (field, names) in over.fields {
+        let known = below.fields.entry(field).or_default();
+        *known = names.before(std::mem::take(known));
+    }
+    Feed {
+        from: over.from.before(below.from),
+        fields: below.fields,
+        lookup: over.lookup.or(below.lookup),
+        ..over
+    }
+}

@@ -1,0 +1,40 @@
+//! bytes → rows → tables: a day's landed reports and its manifest to that day's Parquet files.
+//!
+//! Pure and synchronous: no network, no clock, no store. `export` calls it after landing, and again whenever the
+//! inputs' [`fingerprint`] has changed.
+//!
+//! ```text
+//! report ─ inspect ─► rows ──► people ──► join ──► order ──► columns ─► sink ─► TableFile
+//! workbook ─ xlsx ──────▲ mapping            ▲ meta   └► presence ─► attendance ─┘▲
+//! manifest ─────────────┴─ listed, coverage ──────────────────────────────────────┘
+//! ```
+
+mod catalog;
+mod coverage;
+mod day;
+mod fingerprint;
+pub mod lessons;
+mod listed;
+mod mapping;
+mod notes;
+pub(crate) mod parquet;
+pub(crate) mod report;
+#[cfg(test)]
+mod tests;
+mod xlsx;
+
+pub use catalog::{build_rooms, build_spaces};
+pub use day::{BuiltDay, Correction, build_day, build_day_knowing, due_reports};
+pub use fingerprint::fingerprint;
+pub use lessons::attendance::{Attendance, build_attendance};
+pub use lessons::presence::{FirstCalls, Presence};
+pub use mapping::Mapping;
+pub use mapping::fit::{Fit, TableFit, fit};
+pub use notes::{About, Kept, Notes, Observation, Sightings};
+pub use parquet::proof::{Footer, RowKey, footer, row_keys};
+pub use parquet::read::read_text;
+pub use parquet::sink::TableFile;
+pub use report::inspect::{Inspection, MOST_PARTICIPANTS, MOST_ROWS, NotJson, inspect};
+pub use report::outside::OutsideCall;
+pub use report::turnout::Turnout;
+pub use xlsx::{BookInspection, Refusal, inspect_workbook, unpacked_bytes};

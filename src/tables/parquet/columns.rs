@@ -1,0 +1,211 @@
+//! Cells to Arrow arrays: a builder for each column of a table. Pure.
+
+use std::sync::Arc;
+
+use arrow::array::{
+    ArrayBuilder, ArrayRef, BooleanBuilder, Float64Builder, Int64Builder, ListBuilder, MapBuilder,
+    MapFieldNames, RecordBatch, StringBuilder, StructBuilder, TimestampMicrosecondBuilder,
+};
+use arrow::datatypes::{DataType, Field, SchemaRef};
+use arrow::error::ArrowError;
+
+use super::cell::{Cell, Session};
+use crate::lake::table::{Table, Type, session_fields};
+
+/// The builders of a table.
+pub(crate) struct Columns {
+    schema: SchemaRef,
+    builders: Vec<Builder>,
+    rows: usize,
+    bytes: usize,
+}
+
+enum Builder {
+    Text(StringBuilder),
+    Int(Int64Builder),
+    Double(Float64Builder),
+    Bool(BooleanBuilder),
+    Time(TimestampMicrosecondBuilder),
+    Texts(ListBuilder<StringBuilder>),
+    Sessions(ListBuilder<StructBuilder>),
+    Map(MapBuilder<StringBuilder, StringBuilder>),
+}
+
+impl Columns {
+    pub fn new(table: &Table) -> Self {
+        Self {
+            schema: table.schema(),
+            builders: table
+                .columns
+                .iter()
+                .map(|column| Builder::of(column.kind))
+                .collect(),
+            rows: 0,
+            bytes: 0,
+        }
+    }
+
+    pub fn schema(&self) -> &SchemaRef {
+        &self.schema
+    }
+
+    /// Rows appended since the last [`Columns::take`].
+    pub fn rows(&self) -> usize {
+        self.rows
+    }
+
+    /// About how many bytes they hold.
+    pub fn bytes(&self) -> usize {
+        self.bytes
+    }
+
+    /// Appends a row, which has a cell for each column.
+    pub fn append(&mut self, cells: &[Cell<'_>]) -> Result<(), ArrowError> {
+        debug_assert_eq!(cells.len(), self.builders.len());
+        for (builder, cell) in self.builders.iter_mut().zip(cells) {
+            builder.append(cell)?;
+            self.bytes += size(cell);
+        }
+        self.rows += 1;
+        Ok(())
+    }
+
+    /// The rows so far as a batch; begins anew.
+    pub fn take(&mut self) -> Result<RecordBatch, ArrowError> {
+        (self.rows, self.bytes) = (0, 0);
+        let arrays = self.builders.iter_mut().map(Builder::finish).collect();
+        RecordBatch::try_new(Arc::clone(&self.schema), arrays)
+    }
+}
+
+fn size(cell: &Cell<'_>) -> usize {
+    8 + match cell {
+        Cell::Text(text) => text.len(),
+        Cell::Texts(texts) => texts.iter().map(|text| text.len() + 4).sum(),
+        Cell::Sessions(sessions) => 16 * sessions.len(),
+        Cell::Map(entries) => entries
+            .iter()
+            .map(|(key, value)| key.len() + value.len() + 8)
+            .sum(),
+        _ => 0,
+    }
+}
+
+impl Builder {
+    fn of(kind: Type) -> Self {
+        let timestamps = || TimestampMicrosecondBuilder::new().with_timezone("UTC");
+        match kind {
+            Type::String | Type::Json => Self::Text(StringBuilder::new()),
+            Type::Int64 => Self::Int(Int64Builder::new()),
+            Type::Double => Self::Double(Float64Builder::new()),
+            Type::Bool => Self::Bool(BooleanBuilder::new()),
+            Type::Timestamp => Self::Time(timestamps()),
+            Type::Strings => Self::Texts(ListBuilder::new(StringBuilder::new()).with_field(Field::new(
+                "element",
+                DataType::Utf8,
+                true,
+            ))),
+            Type::Sessions => {
+                let fields = session_fields();
+                let session = StructBuilder::new(
+                    fields.clone(),
+                    vec![
+                        Box::new(timestamps()) as Box<dyn ArrayBuilder>,
+                        Box::new(timestamps()),
+                    ],
+                );
+                let element = Field::new("element", DataType::Struct(fields), true);
+                Self::Sessions(ListBuilder::new(session).with_field(element))
+            }
+            Type::Map => Self::Map(map_builder()),
+        }
+    }
+
+    fn append(&mut self, cell: &Cell<'_>) -> Result<(), ArrowError> {
+        match (self, cell) {
+            (Self::Text(builder), Cell::Text(text)) => builder.append_value(text),
+            (Self::Text(builder), Cell::Null) => builder.append_null(),
+            (Self::Int(builder), Cell::Int(number)) => builder.append_value(*number),
+            (Self::Int(builder), Cell::Null) => builder.append_null(),
+            (Self::Double(builder), Cell::Double(number)) => builder.append_value(*number),
+            (Self::Double(builder), Cell::Null) => builder.append_null(),
+            (Self::Bool(builder), Cell::Bool(truth)) => builder.append_value(*truth),
+            (Self::Bool(builder), Cell::Null) => builder.append_null(),
+            (Self::Time(builder), Cell::Time(micros)) => builder.append_value(*micros),
+            (Self::Time(builder), Cell::Null) => builder.append_null(),
+            (Self::Texts(builder), Cell::Texts(texts)) => {
+                builder.append_value(texts.iter().map(|text| Some(text.as_ref())));
+            }
+            (Self::Texts(builder), Cell::Null) => builder.append_null(),
+            (Self::Sessions(builder), Cell::Sessions(sessions)) => append_sessions(builder, sessions)?,
+            (Self::Sessions(builder), Cell::Null) => builder.append_null(),
+            (Self::Map(builder), Cell::Map(entries)) => {
+                for (key, value) in entries {
+                    builder.keys().append_value(key);
+                    builder.values().append_value(value);
+                }
+                builder.append(true)?;
+            }
+            (Self::Map(builder), Cell::Null) => builder.append(false)?,
+            (_, cell) => {
+                let message = format!("a cell of another type than its column's: {}", kind_of(cell));
+                return Err(ArrowError::SchemaError(message));
+            }
+        }
+        Ok(())
+    }
+
+    fn finish(&mut self) -> ArrayRef {
+        match self {
+            Self::Text(builder) => Arc::new(builder.finish()),
+            Self::Int(builder) => Arc::new(builder.finish()),
+            Self::Double(builder) => Arc::new(builder.finish()),
+            Self::Bool(builder) => Arc::new(builder.finish()),
+            Self::Time(builder) => Arc::new(builder.finish()),
+            Self::Texts(builder) => Arc::new(builder.finish()),
+            Self::Sessions(builder) => Arc::new(builder.finish()),
+            Self::Map(builder) => Arc::new(builder.finish()),
+        }
+    }
+}
+
+fn map_builder() -> MapBuilder<StringBuilder, StringBuilder> {
+    let names = MapFieldNames {
+        entry: "key_value".into(),
+        key: "key".into(),
+        value: "value".into(),
+    };
+    MapBuilder::new(Some(names), StringBuilder::new(), StringBuilder::new())
+}
+
+fn append_sessions(builder: &mut ListBuilder<StructBuilder>, sessions: &[Session]) -> Result<(), ArrowError> {
+    let missing = || ArrowError::SchemaError("a session has two instants".into());
+    for session in sessions {
+        let values = builder.values();
+        let instants = [Some(session.joined), session.left];
+        for (field, instant) in instants.into_iter().enumerate() {
+            values
+                .field_builder::<TimestampMicrosecondBuilder>(field)
+                .ok_or_else(missing)?
+                .append_option(instant);
+        }
+        values.append(true);
+    }
+    builder.append(true);
+    Ok(())
+}
+
+/// The kind alone: a value has no place in an error.
+fn kind_of(cell: &Cell<'_>) -> &'static str {
+    match cell {
+        Cell::Null => "null",
+        Cell::Text(_) => "text",
+        Cell::Int(_) => "integer",
+        Cell::Double(_) => "double",
+        Cell::Bool(_) => "bool",
+        Cell::Time(_) => "instant",
+        Cell::Texts(_) => "texts",
+        Cell::Sessions(_) => "sessions",
+        Cell::Map(_) => "map",
+    }
+}

@@ -1,0 +1,7 @@
+//! Rows to Parquet and back. Pure.
+
+pub(crate) mod cell;
+pub(crate) mod columns;
+pub(crate) mod proof;
+pub(crate) mod read;
+pub(crate) mod sink;

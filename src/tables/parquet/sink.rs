@@ -1,0 +1,135 @@
+//! A table's file on its way: rows in, Parquet out. Pure: the bytes stay in memory, a day's table is small.
+//!
+//! The same rows give the same bytes: nothing of the clock, the machine or a hash map's order gets in.
+
+use bytes::Bytes;
+use parquet::arrow::ArrowWriter;
+use parquet::arrow::arrow_writer::ArrowWriterOptions;
+use parquet::basic::{Compression, ZstdLevel};
+use parquet::file::metadata::{KeyValue, SortingColumn};
+use parquet::file::properties::{EnabledStatistics, WriterProperties};
+use sha2::{Digest, Sha256};
+
+use super::columns::Columns;
+use crate::error::{Error, ErrorKind, Result};
+use crate::lake::table::{SCHEMA_VERSION, SCHEMA_VERSION_KEY, Table};
+use crate::tables::report::rows::Row;
+
+/// Rows of a row group: large enough to compress and skip well, small enough to read one at a time.
+const ROW_GROUP_ROWS: usize = 128 * 1024;
+/// Bytes of a row group, for tables of long texts.
+const ROW_GROUP_BYTES: usize = 64 << 20;
+/// Rows, and bytes, that wait as Arrow arrays before they are encoded.
+const BATCH_ROWS: usize = 8 * 1024;
+const BATCH_BYTES: usize = 4 << 20;
+
+/// A finished table file.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TableFile {
+    /// The table.
+    pub table: String,
+    /// The object's key.
+    pub key: String,
+    /// Its rows; never 0.
+    pub rows: u64,
+    /// The Parquet.
+    pub bytes: Bytes,
+    /// Their SHA-256, in hex.
+    pub sha256: String,
+}
+
+/// A table's file on its way.
+pub(crate) struct Sink<'t> {
+    table: &'t Table,
+    columns: Columns,
+    extra: Option<usize>,
+    writer: Option<ArrowWriter<Vec<u8>>>,
+    rows: u64,
+}
+
+impl<'t> Sink<'t> {
+    pub fn new(table: &'t Table) -> Self {
+        Self {
+            table,
+            columns: Columns::new(table),
+            extra: table.index("extra"),
+            writer: None,
+            rows: 0,
+        }
+    }
+
+    /// Appends a row. Rows come in the order of the table.
+    pub fn push(&mut self, row: &mut Row<'_>) -> Result<()> {
+        row.seal(self.extra);
+        self.columns
+            .append(&row.cells)
+            .map_err(|error| self.fault(&error))?;
+        self.rows += 1;
+        if self.columns.rows() >= BATCH_ROWS || self.columns.bytes() >= BATCH_BYTES {
+            self.flush()?;
+        }
+        Ok(())
+    }
+
+    /// The file; none without rows.
+    pub fn finish(mut self, key: String) -> Result<Option<TableFile>> {
+        if self.columns.rows() > 0 {
+            self.flush()?;
+        }
+        let Some(writer) = self.writer.take() else {
+            return Ok(None);
+        };
+        let bytes = writer.into_inner().map_err(|error| self.fault(&error))?;
+        Ok(Some(TableFile {
+            table: self.table.name.to_string(),
+            key,
+            rows: self.rows,
+            sha256: hex::encode(Sha256::digest(&bytes)),
+            bytes: bytes.into(),
+        }))
+    }
+
+    fn flush(&mut self) -> Result<()> {
+        let batch = self.columns.take().map_err(|error| self.fault(&error))?;
+        let mut writer = match self.writer.take() {
+            Some(writer) => writer,
+            None => self.writer()?,
+        };
+        writer.write(&batch).map_err(|error| self.fault(&error))?;
+        self.writer = Some(writer);
+        Ok(())
+    }
+
+    fn writer(&self) -> Result<ArrowWriter<Vec<u8>>> {
+        let level = ZstdLevel::try_new(3).map_err(|error| self.fault(&error))?;
+        let sorted_by = self.table.order_leaves().into_iter().map(|leaf| SortingColumn {
+            column_idx: i32::try_from(leaf).unwrap_or(i32::MAX),
+            descending: false,
+            nulls_first: true,
+        });
+        let properties = WriterProperties::builder()
+            .set_created_by("telelake".into())
+            .set_compression(Compression::ZSTD(level))
+            .set_statistics_enabled(EnabledStatistics::Page)
+            .set_max_row_group_row_count(Some(ROW_GROUP_ROWS))
+            .set_max_row_group_bytes(Some(ROW_GROUP_BYTES))
+            .set_sorting_columns(Some(sorted_by.collect()))
+            .set_key_value_metadata(Some(vec![KeyValue::new(
+                SCHEMA_VERSION_KEY.to_owned(),
+                SCHEMA_VERSION.to_owned(),
+            )]))
+            .build();
+        let options = ArrowWriterOptions::new().with_properties(properties);
+        ArrowWriter::try_new_with_options(Vec::new(), self.columns.schema().clone(), options)
+            .map_err(|error| self.fault(&error))
+    }
+
+    /// An encoder's fault: the rows were checked before, so it is the program's own.
+    fn fault(&self, error: &dyn std::fmt::Display) -> Error {
+        Error::new(
+            ErrorKind::Internal,
+            format!("table {}", self.table.name),
+            error.to_string(),
+        )
+    }
+}

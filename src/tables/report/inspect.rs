@@ -1,0 +1,148 @@
+//! A first look at a report: whether it is one, and whether it says anything. Pure; called when a report is landed.
+
+use super::node::Node;
+use super::people::People;
+use super::rows;
+use super::turnout::Turnout;
+use crate::json::{Repairs, Text};
+use crate::tables::mapping::Mapping;
+use crate::tables::mapping::file::Source;
+use crate::tables::notes::Notes;
+use crate::tables::parquet::cell::Cell;
+
+/// What a report looks like.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Inspection {
+    /// Whether it is a JSON object.
+    pub object: bool,
+    /// Whether it is `{}`, `[]` or `null`.
+    pub empty: bool,
+    /// True if it has more rows than any call's: then no row was looked at.
+    pub crowded: bool,
+    /// The participants where the mapping expects them; none where the report has no such place.
+    pub participants: Option<u64>,
+    /// The people that the mapping finds.
+    pub turnout: Turnout,
+}
+
+/// The bytes are no JSON, or nested deeper than any report is. Says where, never what stands there.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NotJson {
+    /// The line, from 1.
+    pub line: usize,
+    /// The column, from 1.
+    pub column: usize,
+}
+
+impl std::fmt::Display for NotJson {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "not JSON from line {}, column {}", self.line, self.column)
+    }
+}
+
+impl std::error::Error for NotJson {}
+
+/// Looks at a report's bytes.
+///
+/// # Errors
+/// When they are no JSON.
+pub fn inspect(json: &[u8], mapping: &Mapping) -> Result<Inspection, NotJson> {
+    let text = Text::new(json);
+    let (report, _) = parse(&text)?;
+    let crowded = is_crowded(mapping, &report);
+    let plan = mapping.plan("participants").filter(|_| !crowded);
+    let found = plan.and_then(|plan| Some((rows::count(plan, &report)?, plan, People::of(&plan.table)?)));
+    let settled = found.map(|(_, plan, people)| {
+        let template = vec![Cell::Null; plan.table.columns.len()];
+        // What does not fit is told of tables that are built.
+        let mut notes = Notes::default();
+        let rows = rows::rows(mapping, plan, &report, &template, &mut notes);
+        people.settle(rows, "", None, &mut notes)
+    });
+    Ok(Inspection {
+        object: report.is_object(),
+        empty: match &report {
+            Node::Object(object) => object.is_empty(),
+            Node::List(elements) => elements.is_empty(),
+            value => value.is_null(),
+        },
+        crowded,
+        participants: settled.as_ref().map(|settled| settled.rows.len() as u64),
+        turnout: settled.map(|settled| settled.turnout).unwrap_or_default(),
+    })
+}
+
+/// Participants of a report: many times those of any call. A row takes some 2 KB of memory, whatever it says.
+pub const MOST_PARTICIPANTS: u64 = 100_000;
+/// Rows of a report for any other table.
+pub const MOST_ROWS: u64 = 1_000_000;
+
+/// True if a report has more rows for a table than any call's.
+pub(crate) fn is_crowded(mapping: &Mapping, report: &Node<'_>) -> bool {
+    let mut plans = mapping.tables.iter().filter(|plan| plan.source == Source::Report);
+    plans.any(|plan| {
+        let most = match &*plan.table.name {
+            "participants" => MOST_PARTICIPANTS,
+            _ => MOST_ROWS,
+        };
+        rows::count(plan, report).is_some_and(|rows| rows > most)
+    })
+}
+
+/// Reads a report and tells what had to be mended in it. Nesting is bounded by the parser.
+pub(crate) fn parse<'t>(json: &'t Text<'_>) -> Result<(Node<'t>, Repairs), NotJson> {
+    json.read().map_err(|error| NotJson {
+        line: error.line(),
+        column: error.column(),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn a_report_is_told_from_an_empty_one_and_from_a_page() {
+        let mapping = Mapping::builtin().expect("mapping");
+        let look =
+            |text: &str| inspect(text.as_bytes(), &mapping).map(|it| (it.object, it.empty, it.participants));
+        let of = |object, empty, participants| Ok((object, empty, participants));
+        assert_eq!(look("{}"), of(true, true, None));
+        assert_eq!(look("null"), of(false, true, None));
+        assert_eq!(look("[1]"), of(false, false, None));
+        assert_eq!(look("\u{feff}{\"participants\": []}"), of(true, false, Some(0)));
+        assert_eq!(look("{\"participants\": [{}, {}]}"), of(true, false, Some(2)));
+        assert_eq!(look("{\"participants\": {}}"), of(true, false, None));
+        assert_eq!(look("<html>"), Err(NotJson { line: 1, column: 1 }));
+        assert!(look("").is_err());
+        let cut = inspect(b"{\n \"a\": \"\xd0\"", &mapping);
+        assert_eq!(cut.map_err(|why| why.line), Err(2));
+        let bad = inspect(
+            b"{\"participants\": [{\"name\": \"\xe9\", \"id\": NaN}]}",
+            &mapping,
+        );
+        assert_eq!(bad.map(|it| it.participants), Ok(Some(1)));
+        assert!(look(&"[".repeat(100_000)).is_err());
+    }
+
+    #[test]
+    fn a_report_with_more_rows_than_any_calls_is_told_before_they_are_made() {
+        let mapping = Mapping::builtin().expect("mapping");
+        let most = usize::try_from(MOST_PARTICIPANTS).expect("a number");
+        let look = |people: usize| {
+            let text = format!(r#"{{"participants": [{}]}}"#, vec!["1"; people].join(","));
+            inspect(text.as_bytes(), &mapping).expect("JSON")
+        };
+        assert!(!look(most).crowded);
+        let crowded = look(most + 1);
+        assert_eq!((crowded.crowded, crowded.participants), (true, None));
+    }
+
+    proptest! {
+        #[test]
+        fn any_bytes_can_be_looked_at(bytes in proptest::collection::vec(any::<u8>(), 0..200)) {
+            let _ = inspect(&bytes, &Mapping::builtin().expect("mapping"));
+        }
+    }
+}

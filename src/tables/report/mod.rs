@@ -1,0 +1,10 @@
+//! One JSON report: parsed once, judged, and turned into rows and people. Pure.
+
+pub(crate) mod inspect;
+pub(crate) mod node;
+pub(crate) mod outside;
+pub(crate) mod path;
+pub(crate) mod people;
+pub(crate) mod rows;
+pub(crate) mod stay;
+pub(crate) mod turnout;

@@ -1,0 +1,390 @@
+//! The participants of one report: an id for each, one row for each, and what their sessions add up to. Pure.
+
+use std::collections::{BTreeSet, HashMap, HashSet};
+use std::hash::{DefaultHasher, Hash, Hasher};
+
+use chrono::{DateTime, Utc};
+use sha2::{Digest, Sha256};
+
+use super::rows::Row;
+use super::stay;
+use super::turnout::Turnout;
+use crate::lake::table::{Table, Type, builtin};
+use crate::tables::notes::{Notes, Observation};
+use crate::tables::parquet::cell::Cell;
+
+/// What a surrogate id is made from, besides the call: the first that is there.
+const IDENTITY: [&str; 4] = ["external_user_id", "email", "phone", "name"];
+/// What `identity` says of a participant who has an id in the report.
+const BY_ID: &str = "id";
+
+/// Where the columns that are worked on stand.
+#[derive(Debug, Clone)]
+pub(crate) struct People {
+    id: usize,
+    /// The columns of [`IDENTITY`].
+    known_by: [usize; 4],
+    identity: Option<usize>,
+    sessions: usize,
+    sessions_count: usize,
+    sessions_unreadable: Option<usize>,
+    first_joined_at: usize,
+    last_left_at: usize,
+    duration_s: usize,
+    summed: Vec<usize>,
+    /// The columns that say something of a person.
+    telling: Vec<usize>,
+}
+
+/// The participants of a report.
+#[derive(Debug, Default)]
+pub(crate) struct Settled<'v> {
+    /// A row for each, in the order of the report.
+    pub rows: Vec<Row<'v>>,
+    pub turnout: Turnout,
+    /// Participant ids that the report gives to several people: whoever is meant elsewhere by such an id is not known.
+    pub shared_ids: HashSet<String>,
+}
+
+/// A participant on the way to its row.
+struct Person {
+    /// The row.
+    at: usize,
+    external_id: Option<String>,
+    /// The rows seen of it: the same row twice adds nothing.
+    seen: HashSet<u64>,
+}
+
+/// The participants so far.
+#[derive(Default)]
+struct Merging<'v> {
+    settled: Settled<'v>,
+    /// The people of each participant id; almost always one.
+    by_id: HashMap<String, Vec<Person>>,
+    anonymous: HashMap<String, u64>,
+    /// Whether a row says anything of a person, by row.
+    is_told: Vec<bool>,
+}
+
+impl People {
+    /// Finds the columns; none in a table that is not that of participants.
+    pub fn of(table: &Table) -> Option<Self> {
+        let is_sum = |kind| matches!(kind, Type::Int64 | Type::Double);
+        let mut known_by = [0; 4];
+        for (place, name) in known_by.iter_mut().zip(IDENTITY) {
+            *place = table.index(name)?;
+        }
+        let is_own = |name: &str| {
+            builtin::CALL_COLUMNS.contains(&name)
+                || builtin::PERSON_COLUMNS.contains(&name)
+                || name == "meta_matched"
+        };
+        let columns = 0..table.columns.len();
+        Some(Self {
+            id: table.index("participant_id")?,
+            known_by,
+            identity: table.index("identity"),
+            sessions: table.index("sessions")?,
+            sessions_count: table.index("sessions_count")?,
+            sessions_unreadable: table.index("sessions_unreadable"),
+            first_joined_at: table.index("first_joined_at")?,
+            last_left_at: table.index("last_left_at")?,
+            duration_s: table.index("duration_s")?,
+            summed: columns
+                .clone()
+                .filter(|index| is_sum(table.columns[*index].kind))
+                .collect(),
+            telling: columns
+                .filter(|index| !is_own(&table.columns[*index].name))
+                .collect(),
+        })
+    }
+
+    /// Makes the rows of a report into those of the table: one for each participant, in the order of the report.
+    pub fn settle<'v>(
+        &self,
+        rows: Vec<Row<'v>>,
+        call: &str,
+        call_end: Option<DateTime<Utc>>,
+        notes: &mut Notes,
+    ) -> Settled<'v> {
+        let before = rows.len();
+        let settled = self.add_all_up(self.merge(rows, call, notes), call_end);
+        notes.observe(
+            Observation::MergedParticipants,
+            (before - settled.rows.len()) as u64,
+        );
+        settled
+    }
+
+    /// Makes rows of which each is one stay into those of the table: rows of the same external user, e-mail, telephone
+    /// or name, whichever is there first, are one participant's. Those that have nothing but the name in common are
+    /// told, as they may be two persons'.
+    pub fn settle_stays<'v>(
+        &self,
+        mut rows: Vec<Row<'v>>,
+        call: &str,
+        call_end: Option<DateTime<Utc>>,
+        notes: &mut Notes,
+    ) -> Settled<'v> {
+        let mut named = HashSet::new();
+        let mut merged = 0;
+        for row in &mut rows {
+            if row.cells[self.id].is_some() || !self.is_known(row) {
+                continue;
+            }
+            // The first of its kind, each time: so all have one id, that of the only one who looks so.
+            let (id, known_by) = self.surrogate(row, call, &mut HashMap::new());
+            if self.has_name_alone(row) && !named.insert(id.clone()) {
+                merged += 1;
+            }
+            row.cells[self.id] = id.into();
+            self.identify(row, known_by);
+        }
+        notes.observe(Observation::MergedByName, merged);
+        // That stays of one participant become one row is no news here.
+        self.add_all_up(self.merge(rows, call, notes), call_end)
+    }
+
+    /// How many participants could be told apart in a list of stays: those with a stay, by what [`People::settle_stays`]
+    /// goes by. `rows` are settled.
+    pub fn told_apart(&self, rows: &[Row<'_>]) -> u64 {
+        let mut nobody = 0;
+        let mut seen = HashSet::new();
+        for row in rows {
+            if self.is_absent(row) {
+                continue;
+            }
+            match self.is_known(row) {
+                true => {
+                    seen.insert(self.surrogate(row, "", &mut HashMap::new()).0);
+                }
+                false => nobody += 1,
+            }
+        }
+        seen.len() as u64 + nobody
+    }
+
+    fn has_name_alone(&self, row: &Row<'_>) -> bool {
+        let [of_others @ .., _] = self.known_by;
+        !of_others.iter().any(|index| row.cells[*index].is_some())
+    }
+
+    fn is_known(&self, row: &Row<'_>) -> bool {
+        self.known_by.iter().any(|index| row.cells[*index].is_some())
+    }
+
+    /// Whether the report says that a participant was not there: only an empty list of sessions does.
+    fn is_absent(&self, row: &Row<'_>) -> bool {
+        matches!(&row.cells[self.sessions], Cell::Sessions(sessions) if sessions.is_empty())
+    }
+
+    /// Notes what a participant is told apart by.
+    fn identify(&self, row: &mut Row<'_>, known_by: Option<&'static str>) {
+        if let Some(index) = self.identity.filter(|index| !row.cells[*index].is_some()) {
+            row.cells[index] = known_by.into();
+        }
+    }
+
+    fn merge<'v>(&self, rows: Vec<Row<'v>>, call: &str, notes: &mut Notes) -> Settled<'v> {
+        let mut merging = Merging::default();
+        for row in rows {
+            self.take(&mut merging, row, call);
+        }
+        let Merging {
+            mut settled, is_told, ..
+        } = merging;
+        settled.turnout.people = is_told.into_iter().filter(|told| *told).count() as u64;
+        notes.observe(Observation::SharedParticipantIds, settled.shared_ids.len() as u64);
+        let external_ids = settled
+            .rows
+            .iter()
+            .filter_map(|row| row.cells[self.known_by[0]].as_text());
+        notes.observe(Observation::LookAlikeIds, look_alikes(external_ids));
+        settled
+    }
+
+    /// Adds a row to the participants: to the one of its id, unless that one has another external id. One id with two
+    /// external ids is two people.
+    fn take<'v>(&self, merging: &mut Merging<'v>, mut row: Row<'v>, call: &str) {
+        let is_told =
+            self.telling.iter().any(|index| row.cells[*index].is_some()) || self.unreadable(&row.cells) > 0;
+        let (mut id, mut known_by) = match row.cells[self.id].as_text() {
+            Some(id) => (id.to_owned(), Some(BY_ID)),
+            None => self.surrogate(&row, call, &mut merging.anonymous),
+        };
+        let external_id = row.cells[self.known_by[0]].as_text().map(str::to_owned);
+        let settled = &mut merging.settled;
+        let people = merging.by_id.entry(id.clone()).or_default();
+        if let Some(person) = same_person(people, external_id.as_deref()) {
+            person.external_id = person.external_id.take().or(external_id);
+            merging.is_told[person.at] |= is_told;
+            self.take_again(person, &mut settled.rows[person.at], row);
+            return;
+        }
+        if !people.is_empty() {
+            settled.shared_ids.insert(id.clone());
+            let external_id = external_id.as_deref().unwrap_or_default();
+            id = surrogate_id(&format!("{call}\0{BY_ID}\0{id}\0{external_id}"));
+            known_by = Some(IDENTITY[0]);
+            if let Some(index) = self.identity {
+                row.cells[index] = Cell::Null;
+            }
+        }
+        self.identify(&mut row, known_by);
+        row.cells[self.id] = id.into();
+        people.push(Person {
+            at: settled.rows.len(),
+            external_id,
+            seen: HashSet::new(),
+        });
+        settled.rows.push(row);
+        merging.is_told.push(is_told);
+    }
+
+    /// Adds a further row of a participant, unless it is one that was there before.
+    fn take_again<'v>(&self, person: &mut Person, mine: &mut Row<'v>, mut row: Row<'v>) {
+        for index in self.identity.into_iter().chain([self.id]) {
+            row.cells[index] = mine.cells[index].clone();
+        }
+        if person.seen.is_empty() {
+            person.seen.insert(digest(mine));
+        }
+        if person.seen.insert(digest(&row)) {
+            self.join(mine, row);
+        }
+    }
+
+    /// An id for a participant without one, the same at every build, and what it is made from. Those of one external
+    /// user are one participant; others who look the same are told apart by their order.
+    fn surrogate(
+        &self,
+        row: &Row<'_>,
+        call: &str,
+        anonymous: &mut HashMap<String, u64>,
+    ) -> (String, Option<&'static str>) {
+        let known = IDENTITY
+            .iter()
+            .zip(self.known_by)
+            .find_map(|(name, index)| Some((*name, row.cells[index].as_text()?)));
+        let (what, who) = known.unwrap_or(("", ""));
+        let identity = format!("{call}\0{what}\0{who}");
+        let number = anonymous.entry(identity.clone()).or_insert(0);
+        if what != IDENTITY[0] {
+            *number += 1;
+        }
+        let id = surrogate_id(&format!("{identity}\0{number}"));
+        (id, known.map(|(what, _)| what))
+    }
+
+    /// Adds another row of the same participant: sessions together, counts added, otherwise the first that is there. A
+    /// row that tells of no other session is the same stay told twice: of its counts the larger one stands.
+    fn join<'v>(&self, row: &mut Row<'v>, other: Row<'v>) {
+        let again = match (&row.cells[self.sessions], &other.cells[self.sessions]) {
+            (Cell::Sessions(mine), Cell::Sessions(more)) => {
+                !more.is_empty() && more.iter().all(|one| mine.contains(one))
+            }
+            _ => false,
+        };
+        // One row says "not there", the other tells of a person who was, at times that are not known.
+        let absent_and_not = match (&row.cells[self.sessions], &other.cells[self.sessions]) {
+            (Cell::Sessions(list), Cell::Null) | (Cell::Null, Cell::Sessions(list)) => list.is_empty(),
+            _ => false,
+        };
+        for (index, cell) in other.cells.into_iter().enumerate() {
+            let mine = &mut row.cells[index];
+            match (&mut *mine, cell) {
+                (mine, _) if absent_and_not && index == self.sessions => *mine = Cell::Null,
+                (Cell::Null, cell) => *mine = cell,
+                (Cell::Sessions(mine), Cell::Sessions(more)) => {
+                    mine.extend(more);
+                    mine.sort_unstable();
+                    mine.dedup();
+                }
+                (Cell::Int(mine), Cell::Int(more)) if again => *mine = more.max(*mine),
+                (Cell::Double(mine), Cell::Double(more)) if again => *mine = more.max(*mine),
+                (Cell::Int(mine), Cell::Int(more)) if self.summed.contains(&index) => {
+                    *mine = mine.saturating_add(more);
+                }
+                (Cell::Double(mine), Cell::Double(more)) if self.summed.contains(&index) => {
+                    *mine = (*mine + more).clamp(f64::MIN, f64::MAX);
+                }
+                _ => {}
+            }
+        }
+        for (name, value) in other.extra {
+            row.extra.entry(name).or_insert(value);
+        }
+    }
+
+    fn add_all_up<'v>(&self, mut settled: Settled<'v>, call_end: Option<DateTime<Utc>>) -> Settled<'v> {
+        let call_end = call_end.map(|end| end.timestamp_micros());
+        for row in &mut settled.rows {
+            self.add_up(&mut row.cells, call_end);
+            let turnout = &mut settled.turnout;
+            turnout.present += u64::from(!self.is_absent(row));
+            if let Cell::Sessions(sessions) = &row.cells[self.sessions] {
+                turnout.sessions += sessions.len() as u64;
+            }
+            turnout.sessions_unreadable += self.unreadable(&row.cells);
+        }
+        settled
+    }
+
+    fn unreadable(&self, cells: &[Cell<'_>]) -> u64 {
+        match self.sessions_unreadable.map(|index| &cells[index]) {
+            Some(Cell::Int(count)) => u64::try_from(*count).unwrap_or(0),
+            _ => 0,
+        }
+    }
+
+    fn add_up(&self, cells: &mut [Cell<'_>], call_end: Option<i64>) {
+        if let Some(index) = self.sessions_unreadable.filter(|index| !cells[*index].is_some()) {
+            cells[index] = Cell::Int(0);
+        }
+        let Cell::Sessions(sessions) = &mut cells[self.sessions] else {
+            return;
+        };
+        sessions.sort_unstable();
+        let count = sessions.len();
+        let stay = stay::stay(sessions, call_end);
+        cells[self.sessions_count] = Cell::count(count);
+        cells[self.first_joined_at] = stay.first_joined.map_or(Cell::Null, Cell::Time);
+        cells[self.last_left_at] = stay.last_left.map_or(Cell::Null, Cell::Time);
+        cells[self.duration_s] = stay.seconds.into();
+    }
+}
+
+/// The person among those of one participant id who has this external id; failing that, one for whom either side names
+/// none.
+fn same_person<'p>(people: &'p mut [Person], external_id: Option<&str>) -> Option<&'p mut Person> {
+    let same = |person: &Person| person.external_id.as_deref() == external_id;
+    let alike = |person: &Person| person.external_id.is_none() || external_id.is_none();
+    let at = people
+        .iter()
+        .position(same)
+        .or_else(|| people.iter().position(alike))?;
+    people.get_mut(at)
+}
+
+fn surrogate_id(identity: &str) -> String {
+    let hash = hex::encode(Sha256::digest(identity));
+    format!("anon-{}", &hash[..16])
+}
+
+/// How many ids differ from another one only by case or by spaces around them.
+pub(crate) fn look_alikes<'i>(ids: impl IntoIterator<Item = &'i str>) -> u64 {
+    let mut seen: HashMap<String, BTreeSet<&str>> = HashMap::new();
+    for id in ids {
+        seen.entry(id.trim().to_lowercase()).or_default().insert(id);
+    }
+    let groups = seen.values().map(BTreeSet::len).filter(|ids| *ids > 1);
+    groups.sum::<usize>() as u64
+}
+
+/// What tells a row from another; the same rows give the same.
+pub(crate) fn digest(row: &Row<'_>) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    format!("{row:?}").hash(&mut hasher);
+    hasher.finish()
+}

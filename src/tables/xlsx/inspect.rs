@@ -1,0 +1,46 @@
+//! A first look at a workbook: whether it can be read, and whether it says anything. Pure; called when it is landed.
+
+use super::refusal::Refusal;
+use super::rows;
+use super::workbook::{self, Stop};
+use crate::tables::mapping::Mapping;
+use crate::tables::notes::Notes;
+use crate::tables::parquet::cell::Cell;
+use crate::tables::report::people::People;
+use crate::tables::report::turnout::Turnout;
+
+/// What a workbook looks like.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct BookInspection {
+    /// Whether no sheet has anything in it.
+    pub empty: bool,
+    /// The participants that it tells apart; none where the mapping does not find their sheet.
+    pub participants: Option<u64>,
+    /// The people that the mapping finds.
+    pub turnout: Turnout,
+}
+
+/// Reads a workbook to its end.
+///
+/// # Errors
+/// Why it can't be read.
+pub fn inspect_workbook(bytes: &[u8], mapping: &Mapping) -> Result<BookInspection, Refusal> {
+    let workbook = workbook::read(bytes, mapping, &mut |_| Ok(())).map_err(|stop| match stop {
+        Stop::Refused(refusal) => refusal,
+        // Nothing is put away here that could fail.
+        Stop::Failed(_) => Refusal::Unreadable,
+    })?;
+    let participants = mapping.plan("participants").and_then(|plan| {
+        let sheets = workbook.tables.get(&*plan.table.name)?;
+        let people = People::of(&plan.table)?;
+        let template = vec![Cell::Null; plan.table.columns.len()];
+        let mut notes = Notes::default();
+        let rows = rows::rows(plan, sheets, &template, &mut notes);
+        Some(people.settle_stays(rows, "", None, &mut notes))
+    });
+    Ok(BookInspection {
+        empty: workbook.rows == 0,
+        participants: participants.as_ref().map(|settled| settled.rows.len() as u64),
+        turnout: participants.map(|settled| settled.turnout).unwrap_or_default(),
+    })
+}

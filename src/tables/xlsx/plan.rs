@@ -1,0 +1,325 @@
+//! How the mapping finds a table in a workbook: by the sheet's name and the texts of its header. Pure.
+
+use std::collections::HashMap;
+use std::rc::Rc;
+
+use serde_json::Value;
+
+use super::datum::Datum;
+use super::rules::SheetRules;
+use super::sheet::SheetRow;
+use crate::lake::table::{Table, Type, builtin};
+
+/// What a stay is made of; not columns themselves.
+pub(super) const JOINED: &str = "joined_at";
+pub(super) const LEFT: &str = "left_at";
+/// Headers that a row must have to be one, where the table has so many.
+const FEWEST: usize = 2;
+/// Characters of a header's text that name its column.
+const MOST_NAME: usize = 200;
+/// Bytes of a text that may be a header.
+const MOST_FOLDED: usize = 1024;
+
+/// Where a value goes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(in crate::tables) enum Target {
+    /// To the column of that index and type.
+    Column(usize, Type),
+    /// It is the start of the stay that the row is.
+    Joined,
+    /// Its end.
+    Left,
+    /// To `extra`, under its header.
+    Extra(String),
+}
+
+/// A table's `xlsx` rules, resolved. Names and headers are folded.
+#[derive(Debug, Clone, PartialEq)]
+pub(in crate::tables) struct SheetPlan {
+    sheets: Vec<String>,
+    columns: Vec<(Target, Vec<String>)>,
+    /// Values to be put for others, by column.
+    values: HashMap<usize, HashMap<String, String>>,
+    /// The texts of rows that do not count, by column.
+    skip: HashMap<usize, Vec<String>>,
+}
+
+/// What a row's columns are.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) struct Header {
+    /// The row, from 0.
+    pub index: u32,
+    /// Where each of the sheet's columns goes.
+    pub targets: HashMap<u32, Target>,
+    /// The name of each of them.
+    pub names: HashMap<u32, String>,
+}
+
+/// A text without what people write differently: case, spaces, and the dots of ё.
+pub(super) fn fold(text: &str) -> String {
+    text.chars()
+        .filter(|c| !c.is_whitespace())
+        .flat_map(char::to_lowercase)
+        .map(|c| if c == 'ё' { 'е' } else { c })
+        .collect()
+}
+
+impl SheetPlan {
+    /// Resolves rules; the error is the reason alone.
+    pub fn resolve(table: &Table, rules: &SheetRules) -> Result<Self, String> {
+        if rules.sheets.0.is_empty() {
+            return Err("`xlsx.sheets` must name a sheet".into());
+        }
+        if rules.columns.is_empty() {
+            return Err("`xlsx.columns` must name a column with its header".into());
+        }
+        let columns = headers(table, rules)?;
+        let fed = |key: &str, name: &str| {
+            let index = table.index(name).filter(|_| rules.columns.contains_key(name));
+            index.ok_or_else(|| format!("`xlsx.{key}` of `{name}`, which `xlsx` does not feed"))
+        };
+        let mut values: HashMap<usize, HashMap<String, String>> = HashMap::new();
+        for (name, known) in &rules.values {
+            let index = fed("values", name)?;
+            for (value, texts) in known {
+                let of = values.entry(index).or_default();
+                of.extend(texts.0.iter().map(|text| (fold(text), value.clone())));
+            }
+        }
+        let mut skip = HashMap::new();
+        for (name, texts) in &rules.skip {
+            let texts: Vec<_> = texts.0.iter().map(|text| fold(text)).collect();
+            skip.insert(fed("skip", name)?, texts);
+        }
+        Ok(Self {
+            sheets: rules.sheets.0.iter().map(|name| fold(name)).collect(),
+            columns,
+            values,
+            skip,
+        })
+    }
+
+    /// Whether a sheet of that name is this table's.
+    pub fn is_of(&self, sheet: &str) -> bool {
+        self.sheets.contains(&fold(sheet))
+    }
+
+    /// What stands for a value in its column.
+    pub fn value_of(&self, column: usize, text: &str) -> Option<&str> {
+        let known = self.values.get(&column).filter(|_| text.len() <= MOST_FOLDED)?;
+        known.get(&fold(text)).map(String::as_str)
+    }
+
+    /// Whether a row with these values is one of totals or the like, and not one of the table: a column says so, or,
+    /// where it says nothing, any other.
+    pub fn is_skipped(&self, values: &[(Rc<Target>, Value)]) -> bool {
+        self.skip.iter().any(|(column, words)| {
+            let in_column = |target: &Target| matches!(target, Target::Column(index, _) if index == column);
+            let own = values.iter().find(|(target, _)| in_column(target));
+            match own {
+                Some((_, value)) => is_one_of(words, value),
+                None => values.iter().any(|(_, value)| is_one_of(words, value)),
+            }
+        })
+    }
+
+    /// The header among a sheet's first rows: the row that has most of the columns, the first of such.
+    pub(super) fn header(&self, rows: &[SheetRow]) -> Option<Header> {
+        let fewest = FEWEST.min(self.columns.len()).max(1);
+        let mut best: Option<(usize, Header)> = None;
+        for row in rows {
+            let (found, header) = self.held_against(row);
+            if found >= fewest && best.as_ref().is_none_or(|(most, _)| found > *most) {
+                best = Some((found, header));
+            }
+        }
+        best.map(|(_, header)| header)
+    }
+
+    fn held_against(&self, row: &SheetRow) -> (usize, Header) {
+        let mut places: HashMap<String, u32> = HashMap::new();
+        for (column, datum) in &row.cells {
+            // Longer ones are no header, and folding them costs.
+            if let Datum::Text(text) = datum
+                && text.len() <= MOST_FOLDED
+            {
+                places.entry(fold(text)).or_insert(*column);
+            }
+        }
+        let mut targets = HashMap::new();
+        let mut found = 0;
+        for (target, headers) in &self.columns {
+            // One place may have several names: the first of those that are there.
+            let known = headers.iter().filter_map(|header| places.get(header));
+            if let Some(place) = known.into_iter().find(|place| !targets.contains_key(*place)) {
+                targets.insert(*place, target.clone());
+                found += 1;
+            }
+        }
+        let names = names(row);
+        for (column, name) in &names {
+            targets
+                .entry(*column)
+                .or_insert_with(|| Target::Extra(name.clone()));
+        }
+        let index = row.index;
+        (
+            found,
+            Header {
+                index,
+                targets,
+                names,
+            },
+        )
+    }
+}
+
+/// Whether a text is one of some words, perhaps with a number behind it: `Итого`, `Итого:`, `Total (25)`.
+fn is_one_of(words: &[String], value: &Value) -> bool {
+    let Some(text) = value.as_str().filter(|text| text.len() <= MOST_FOLDED) else {
+        return false;
+    };
+    let text = fold(text);
+    words.iter().any(|word| {
+        text.strip_prefix(word.as_str()).is_some_and(|rest| {
+            let rest = rest.trim_start_matches(|c: char| !c.is_alphanumeric());
+            rest.chars().next().is_none_or(|c| c.is_numeric())
+        })
+    })
+}
+
+/// The header's texts, cut: each stands in every row of `report_rows`. One that is there twice has its letter besides.
+fn names(row: &SheetRow) -> HashMap<u32, String> {
+    let mut seen = std::collections::HashSet::new();
+    let mut names = HashMap::new();
+    for (column, datum) in &row.cells {
+        let text: String = datum.text().trim().chars().take(MOST_NAME).collect();
+        let text = text.split_whitespace().collect::<Vec<_>>().join(" ");
+        let name = match seen.insert(text.clone()) {
+            true => text,
+            false => format!("{text} ({})", letter(*column)),
+        };
+        names.insert(*column, name);
+    }
+    names
+}
+
+/// The headers of each column that is fed.
+fn headers(table: &Table, rules: &SheetRules) -> Result<Vec<(Target, Vec<String>)>, String> {
+    let stays = table.columns.iter().any(|column| column.kind == Type::Sessions);
+    rules
+        .columns
+        .iter()
+        .map(|(name, headers)| {
+            let refuse = |reason| format!("column `{name}` of `xlsx`: {reason}");
+            let headers: Vec<_> = headers.names.0.iter().map(|header| fold(header)).collect();
+            if headers.iter().all(String::is_empty) {
+                return Err(refuse("a header's text is missing"));
+            }
+            let target = match name.as_str() {
+                JOINED if stays => Target::Joined,
+                LEFT if stays => Target::Left,
+                name => column(table, name).map_err(refuse)?,
+            };
+            Ok((target, headers))
+        })
+        .collect()
+}
+
+fn column(table: &Table, name: &str) -> Result<Target, &'static str> {
+    let index = table.index(name).ok_or("the table has no such column")?;
+    if name == "extra" || builtin::CALL_COLUMNS.contains(&name) {
+        return Err("it is filled by the program");
+    }
+    match table.columns[index].kind {
+        Type::Sessions => Err("a row is one stay: `joined_at` and `left_at` feed it"),
+        kind => Ok(Target::Column(index, kind)),
+    }
+}
+
+/// A column's letters: `A`, `Z`, `AA`.
+pub(super) fn letter(column: u32) -> String {
+    let (mut rest, mut letters) = (column, Vec::new());
+    loop {
+        letters.push(
+            char::from_digit(rest % 26 + 10, 36)
+                .unwrap_or('?')
+                .to_ascii_uppercase(),
+        );
+        match (rest / 26).checked_sub(1) {
+            Some(more) => rest = more,
+            None => break,
+        }
+    }
+    letters.iter().rev().collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::tables::Mapping;
+
+    use super::*;
+
+    #[test]
+    fn columns_have_letters() {
+        assert_eq!(
+            [0, 25, 26, 701, 702, 16_383].map(letter),
+            ["A", "Z", "AA", "ZZ", "AAA", "XFD"]
+        );
+    }
+
+    #[test]
+    fn wrong_rules_are_refused_with_the_place_and_the_reason() {
+        let refusal = |table: &str, xlsx: &str| {
+            let text = format!(
+                "version = 1\n[table.{table}]\nrows = 'm[]'\ncolumns = {{}}\n[table.{table}.xlsx]\n{xlsx}"
+            );
+            Mapping::parse(&text, "mapping.toml").expect_err(xlsx).to_string()
+        };
+        insta::assert_snapshot!(
+            [
+                refusal("messages", "sheets = 'Чат'"),
+                refusal("messages", "sheets = []\ncolumns = {}"),
+                refusal("messages", "sheets = 'Чат'\ncolumns = {body = 'Текст'}"),
+                refusal("messages", "sheets = 'Чат'\ncolumns = {call_id = 'Звонок'}"),
+                refusal("messages", "sheets = 'Чат'\ncolumns = {joined_at = 'Вход'}"),
+                refusal("messages", "sheets = 'Чат'\ncolumns = {text = ' '}"),
+                refusal(
+                    "messages",
+                    "sheets = 'Чат'\ncolumns = {text = 'Текст'}\nvalues = {role = {user = 'Гость'}}"
+                ),
+                refusal("messages", "sheets = 'Чат'\nrange = 'A1:B2'\ncolumns = {}"),
+                refusal("participants", "sheets = 'Люди'\ncolumns = {sessions = 'Вход'}"),
+            ]
+            .join("\n")
+        );
+    }
+
+    #[test]
+    fn the_header_is_the_row_with_most_of_the_columns() {
+        let mapping = Mapping::builtin().expect("mapping");
+        let plan = mapping
+            .plan("participants")
+            .and_then(|plan| plan.sheet.as_ref())
+            .expect("plan");
+        let row = |index: u32, texts: &[&str]| SheetRow {
+            index,
+            cells: (0..)
+                .zip(texts)
+                .map(|(at, text)| (at, Datum::Text((*text).into())))
+                .collect(),
+            wrong: Vec::new(),
+        };
+        let titles = row(0, &["Участник", "Роль"]);
+        let header = row(3, &["№", "ИМЯ", "e - mail", "Вход", "Вход"]);
+        let found = plan
+            .header(&[titles.clone(), header.clone(), header])
+            .expect("a header");
+        assert_eq!((found.index, found.targets.len()), (3, 5));
+        assert_eq!(found.names[&4], "Вход (E)");
+        assert_eq!(found.targets[&3], Target::Joined);
+        assert_eq!(found.targets[&4], Target::Extra("Вход (E)".into()));
+        assert!(plan.header(&[row(0, &["Имя"])]).is_none());
+        assert!(plan.is_of(" УЧАСТНИКИ"));
+    }
+}

@@ -1,0 +1,108 @@
+//! From a workbook's rows to those of a table. Pure.
+
+use std::rc::Rc;
+
+use serde_json::{Map, Value};
+
+use super::plan::{JOINED, LEFT, Target};
+use super::workbook::BoundSheet;
+use crate::lenient::{self, Reading};
+use crate::tables::mapping::TablePlan;
+use crate::tables::mapping::shape;
+use crate::tables::notes::{Kept, Notes};
+use crate::tables::parquet::cell::Cell;
+use crate::tables::report::rows::Row;
+use crate::tables::report::stay::{ReportedStay, ReportedStays, read_stay};
+
+/// The rows of a table. Each starts as `template`, which holds what does not come from the workbook.
+pub(in crate::tables) fn rows<'v>(
+    plan: &TablePlan,
+    sheets: &'v [BoundSheet],
+    template: &[Cell<'v>],
+    notes: &mut Notes,
+) -> Vec<Row<'v>> {
+    let mut rows = Vec::new();
+    for sheet in sheets {
+        for values in &sheet.rows {
+            if is_row(plan, values) {
+                rows.push(row(plan, sheet, values, template, notes));
+            }
+        }
+    }
+    rows
+}
+
+fn row<'v>(
+    plan: &TablePlan,
+    sheet: &'v BoundSheet,
+    values: &'v [(Rc<Target>, Value)],
+    template: &[Cell<'v>],
+    notes: &mut Notes,
+) -> Row<'v> {
+    let mut row = Row {
+        cells: template.to_vec(),
+        extra: Map::new(),
+    };
+    let (mut joined, mut left) = (None, None);
+    for (target, value) in values {
+        match &**target {
+            Target::Column(index, kind) => match Cell::read(&value.into(), *kind) {
+                Ok(cell) => row.cells[*index] = cell,
+                Err(_) => notes.bad(&plan.table.name, &plan.table.columns[*index].name),
+            },
+            Target::Joined => joined = Some(value),
+            Target::Left => left = Some(value),
+            Target::Extra(name) => {
+                // A table without the column loses it, and the workbook has it.
+                let kept = plan.table.index("extra").map_or(Kept::Raw, |_| Kept::Extra);
+                notes.unmapped(&shape::place_in(&sheet.name, name), kept);
+                row.extra.insert(name.clone(), value.clone());
+            }
+        }
+    }
+    let stays = plan
+        .table
+        .columns
+        .iter()
+        .position(|column| column.kind == crate::lake::table::Type::Sessions);
+    if let Some(index) = stays {
+        let (stays, wrong) = stays_of(joined, left);
+        let (sessions, unreadable) = stays.cells();
+        row.cells[index] = sessions;
+        if let Some(index) = plan.table.index("sessions_unreadable") {
+            row.cells[index] = unreadable;
+        }
+        if let Some(name) = wrong {
+            notes.bad(&plan.table.name, name);
+        }
+    }
+    row
+}
+
+/// Whether values are those of a row of the table: some of them feed it, and they are no totals. Who has a start of a
+/// stay is somebody, whatever the name.
+fn is_row(plan: &TablePlan, values: &[(Rc<Target>, Value)]) -> bool {
+    let feeds = |target: &Target| !matches!(target, Target::Extra(_));
+    let begins = |(target, value): &(Rc<Target>, Value)| {
+        matches!(**target, Target::Joined) && lenient::instant(value).is_some()
+    };
+    let is_skipped = || plan.sheet.as_ref().is_some_and(|sheet| sheet.is_skipped(values));
+    values.iter().any(|(target, _)| feeds(target)) && (values.iter().any(begins) || !is_skipped())
+}
+
+/// The stay that a row is, and the name of what is wrong with it. Without any time the row says nothing of stays.
+fn stays_of(joined: Option<&Value>, left: Option<&Value>) -> (ReportedStays, Option<&'static str>) {
+    let [joined, left] = [joined, left].map(|value| value.map_or(Reading::Absent, lenient::read_instant));
+    let mut stays = ReportedStays::default();
+    if joined == Reading::Absent && left == Reading::Absent {
+        return (stays, None);
+    }
+    let stay = read_stay(joined, left);
+    stays.add(stay);
+    let wrong = match stay {
+        ReportedStay::Read(_) => None,
+        ReportedStay::EndUnreadable(_) => Some(LEFT),
+        ReportedStay::Unreadable => Some(JOINED),
+    };
+    (stays, wrong)
+}

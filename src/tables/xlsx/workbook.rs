@@ -1,0 +1,344 @@
+//! A whole workbook: its sheets one by one, those of tables below their headers. Pure.
+
+use std::collections::{BTreeMap, HashMap};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::rc::Rc;
+
+use serde_json::Value;
+
+use super::datum::{Datum, UNREADABLE};
+use super::package::SheetPart;
+use super::plan::{Header, SheetPlan, Target, letter};
+use super::refusal::Refusal;
+use super::sheet::{Book, Budget, SheetRow};
+use crate::error::Error;
+use crate::lake::table::Type;
+use crate::tables::mapping::Mapping;
+
+/// Rows among which the header is searched.
+const HEADER_WITHIN: usize = 50;
+/// Rows of tables, their values and the bytes of their texts: unlike `report_rows` they are held in memory.
+const MOST_BOUND: (usize, usize, usize) = (250_000, 4_000_000, 128 << 20);
+
+/// What a workbook gives to tables.
+#[derive(Debug, Default)]
+pub(in crate::tables) struct Workbook {
+    /// Rows of all sheets with anything in them, titles and headers too.
+    pub rows: u64,
+    /// The rows of each table whose sheet and header are there.
+    pub tables: BTreeMap<String, Vec<BoundSheet>>,
+    /// Cells that hold an error instead of a value.
+    pub wrong: u64,
+    /// Characters that could not be decoded.
+    pub replaced: u64,
+    /// Tables' sheets without a header that the mapping knows.
+    pub headless: u64,
+    held: Held,
+}
+
+/// What is held of the rows of tables.
+#[derive(Debug, Default)]
+struct Held {
+    rows: usize,
+    values: usize,
+    text: usize,
+}
+
+impl Held {
+    fn add(&mut self, cells: &[(u32, Datum)]) -> Result<(), Refusal> {
+        self.rows += 1;
+        self.values += cells.len();
+        // Also of merged cells, whose text stands in the file once.
+        self.text += cells.iter().map(|(_, datum)| datum.size()).sum::<usize>();
+        let (rows, values, text) = MOST_BOUND;
+        match self.rows > rows || self.values > values || self.text > text {
+            true => Err(Refusal::TooMuch),
+            false => Ok(()),
+        }
+    }
+}
+
+/// A table's rows in one sheet.
+#[derive(Debug)]
+pub(in crate::tables) struct BoundSheet {
+    /// The sheet.
+    pub name: String,
+    /// The values of each row.
+    pub rows: Vec<Vec<(Rc<Target>, Value)>>,
+}
+
+/// A row as `report_rows` has it.
+#[derive(Debug)]
+pub(in crate::tables) struct Line<'l> {
+    pub sheet: &'l str,
+    /// From 1, as Excel counts.
+    pub number: i64,
+    pub cells: Vec<(String, String)>,
+}
+
+/// Why reading ended early.
+#[derive(Debug)]
+pub(in crate::tables) enum Stop {
+    /// The workbook is not read.
+    Refused(Refusal),
+    /// Its rows could not be put away.
+    Failed(Error),
+}
+
+impl From<Refusal> for Stop {
+    fn from(refusal: Refusal) -> Self {
+        Self::Refused(refusal)
+    }
+}
+
+impl From<Error> for Stop {
+    fn from(error: Error) -> Self {
+        Self::Failed(error)
+    }
+}
+
+/// Where the rows of a workbook go as they are read.
+type Lines<'l> = &'l mut dyn FnMut(Line<'_>) -> Result<(), Error>;
+
+/// Reads a workbook. Each row goes to `lines` as it is read, also those of a workbook that turns out to be damaged
+/// further on; the rows of tables are kept.
+pub(in crate::tables) fn read(bytes: &[u8], mapping: &Mapping, lines: Lines<'_>) -> Result<Workbook, Stop> {
+    // The archive and the XML are read by libraries that were made for files of good will: where one of them panics, the
+    // workbook is refused and the program goes on.
+    catch_unwind(AssertUnwindSafe(|| read_sheets(bytes, mapping, lines)))
+        .unwrap_or(Err(Stop::Refused(Refusal::Unreadable)))
+}
+
+fn read_sheets(bytes: &[u8], mapping: &Mapping, lines: Lines<'_>) -> Result<Workbook, Stop> {
+    let mut book = Book::open(bytes)?;
+    let mut workbook = Workbook::default();
+    let mut budget = Budget::default();
+    for sheet in book.sheets() {
+        let plan = mapping.tables.iter().find_map(|plan| {
+            let rules = plan.sheet.as_ref().filter(|rules| rules.is_of(&sheet.name))?;
+            Some((plan.table.name.to_string(), rules))
+        });
+        let merged = match plan {
+            Some(_) => Merged::of(&mut book, &sheet)?,
+            None => Merged::default(),
+        };
+        let rules = plan.as_ref().map(|(_, rules)| *rules);
+        let mut reading = Reading::new(&sheet.name, rules, merged, &mut workbook);
+        reading.from_1904 = book.is_from_1904();
+        book.rows(&sheet, &mut budget, &mut |row| reading.take(row, lines))?;
+        let bound = reading.end(lines)?;
+        if let (Some((table, _)), Some(bound)) = (plan, bound) {
+            workbook.tables.entry(table).or_default().push(bound);
+        }
+    }
+    workbook.replaced = book.replaced;
+    Ok(workbook)
+}
+
+/// A sheet on its way.
+struct Reading<'r> {
+    sheet: &'r str,
+    plan: Option<&'r SheetPlan>,
+    /// Whether serial days count from 1904.
+    from_1904: bool,
+    merged: Merged,
+    workbook: &'r mut Workbook,
+    /// The first rows, until it is known which of them is the header.
+    first: Vec<SheetRow>,
+    searching: bool,
+    header: Option<Bound>,
+    rows: Vec<Vec<(Rc<Target>, Value)>>,
+}
+
+/// A header that was found, its targets shared by all rows.
+struct Bound {
+    header: Header,
+    targets: HashMap<u32, Rc<Target>>,
+}
+
+impl<'r> Reading<'r> {
+    fn new(sheet: &'r str, plan: Option<&'r SheetPlan>, merged: Merged, workbook: &'r mut Workbook) -> Self {
+        Self {
+            sheet,
+            plan,
+            from_1904: false,
+            merged,
+            workbook,
+            first: Vec::new(),
+            searching: plan.is_some(),
+            header: None,
+            rows: Vec::new(),
+        }
+    }
+
+    fn take(&mut self, row: SheetRow, lines: Lines<'_>) -> Result<(), Stop> {
+        self.workbook.rows += 1;
+        self.workbook.wrong += row.wrong.len() as u64;
+        if !self.searching {
+            return self.put(row, lines);
+        }
+        self.first.push(row);
+        match self.first.len() < HEADER_WITHIN {
+            true => Ok(()),
+            false => self.decide(lines),
+        }
+    }
+
+    /// Finds the header among the first rows; those below it are the sheet's.
+    fn decide(&mut self, lines: Lines<'_>) -> Result<(), Stop> {
+        self.searching = false;
+        self.header = self
+            .plan
+            .and_then(|plan| plan.header(&self.first))
+            .map(|header| Bound {
+                targets: header
+                    .targets
+                    .iter()
+                    .map(|(column, target)| (*column, Rc::new(target.clone())))
+                    .collect(),
+                header,
+            });
+        for row in std::mem::take(&mut self.first) {
+            self.put(row, lines)?;
+        }
+        Ok(())
+    }
+
+    fn put(&mut self, row: SheetRow, lines: Lines<'_>) -> Result<(), Stop> {
+        if self
+            .header
+            .as_ref()
+            .is_some_and(|bound| row.index <= bound.header.index)
+        {
+            return Ok(());
+        }
+        let name = |column: &u32| match &self.header {
+            Some(bound) => bound.header.names.get(column).cloned(),
+            None => None,
+        };
+        let cells: Vec<_> = row
+            .cells
+            .iter()
+            .map(|(column, datum)| (name(column).unwrap_or_else(|| letter(*column)), datum.text()))
+            .collect();
+        if !cells.is_empty() {
+            lines(Line {
+                sheet: self.sheet,
+                number: i64::from(row.index) + 1,
+                cells,
+            })?;
+        }
+        if self.header.is_some() {
+            self.bind(row)?;
+        }
+        Ok(())
+    }
+
+    /// Keeps the row for its table.
+    fn bind(&mut self, row: SheetRow) -> Result<(), Refusal> {
+        let (Some(bound), Some(plan)) = (&self.header, self.plan) else {
+            return Ok(());
+        };
+        // A row of nothing but errors has nothing to give.
+        if row.cells.is_empty() {
+            return Ok(());
+        }
+        // A stay's cell that can't be read is there all the same.
+        let is_stay = |column: &u32| {
+            let target = bound.targets.get(column).map(Rc::as_ref);
+            matches!(target, Some(Target::Joined | Target::Left))
+        };
+        let wrong: Vec<_> = row.wrong.iter().copied().filter(is_stay).collect();
+        let cells = self.merged.fill(row);
+        self.workbook.held.add(&cells)?;
+        let wrong = wrong.iter().filter_map(|column| {
+            let target = bound.targets.get(column)?;
+            Some((Rc::clone(target), UNREADABLE.into()))
+        });
+        let values = cells.into_iter().map(|(column, datum)| {
+            let target = match bound.targets.get(&column) {
+                Some(target) => Rc::clone(target),
+                None => Rc::new(Target::Extra(letter(column))),
+            };
+            let value = match &*target {
+                Target::Column(index, kind) => match &datum {
+                    Datum::Text(text) => plan
+                        .value_of(*index, text)
+                        .map_or_else(|| datum.value(*kind, self.from_1904), Into::into),
+                    _ => datum.value(*kind, self.from_1904),
+                },
+                Target::Joined | Target::Left => datum.value(Type::Timestamp, self.from_1904),
+                Target::Extra(_) => datum.value(Type::Json, self.from_1904),
+            };
+            (target, value)
+        });
+        self.rows.push(values.chain(wrong).collect());
+        Ok(())
+    }
+
+    fn end(mut self, lines: Lines<'_>) -> Result<Option<BoundSheet>, Stop> {
+        if self.searching {
+            let any = !self.first.is_empty();
+            self.decide(lines)?;
+            if any && self.header.is_none() {
+                self.workbook.headless += 1;
+            }
+        } else if self.plan.is_some() && self.header.is_none() {
+            self.workbook.headless += 1;
+        }
+        let (name, rows) = (self.sheet.to_owned(), self.rows);
+        Ok(self.header.map(|_| BoundSheet { name, rows }))
+    }
+}
+
+/// Cells merged over several rows: the value stands in the first of them alone, and is meant for all.
+#[derive(Default)]
+struct Merged {
+    /// First and last row, by column; in order.
+    regions: BTreeMap<u32, Vec<(u32, u32)>>,
+    /// The value of the region that each column is in, and its last row.
+    current: BTreeMap<u32, (u32, Datum)>,
+}
+
+impl Merged {
+    fn of(book: &mut Book, sheet: &SheetPart) -> Result<Self, Refusal> {
+        let mut regions: BTreeMap<u32, Vec<(u32, u32)>> = BTreeMap::new();
+        for region in book.merged(sheet)? {
+            let of_column = regions.entry(region.start.1).or_default();
+            of_column.push((region.start.0, region.end.0));
+        }
+        regions.values_mut().for_each(|regions| regions.sort_unstable());
+        Ok(Self {
+            regions,
+            current: BTreeMap::new(),
+        })
+    }
+
+    /// A row's values with those that it shares with rows above.
+    fn fill(&mut self, row: SheetRow) -> Vec<(u32, Datum)> {
+        let mut cells = row.cells;
+        if self.regions.is_empty() {
+            return cells;
+        }
+        self.current.retain(|_, (last, _)| *last >= row.index);
+        for (column, datum) in &cells {
+            let of_column = self.regions.get(column).map_or(&[][..], Vec::as_slice);
+            if let Ok(at) = of_column.binary_search_by_key(&row.index, |(first, _)| *first) {
+                self.current.insert(*column, (of_column[at].1, datum.clone()));
+            }
+        }
+        let shared: Vec<_> = self
+            .current
+            .iter()
+            .filter(|(column, _)| {
+                cells
+                    .binary_search_by_key(*column, |(column, _)| *column)
+                    .is_err()
+            })
+            .map(|(column, (_, datum))| (*column, datum.clone()))
+            .collect();
+        cells.extend(shared);
+        cells.sort_by_key(|(column, _)| *column);
+        cells
+    }
+}

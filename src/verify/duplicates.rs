@@ -1,0 +1,173 @@
+//! What lies in the lake twice: a call or a record in the manifests of two days, a row in two files of a table.
+
+use std::collections::BTreeMap;
+
+use chrono::NaiveDate;
+
+use super::finding::{Doubled, Finding, Kind, Remedy};
+use crate::Result;
+use crate::lake::manifest::{Landing, Manifest};
+use crate::lake::{self, key};
+use crate::lenient;
+use crate::verify::session::{Look, Read, SeenFile, Thing};
+
+/// Names the calls and records that lie on two days, and the day that is theirs where that can be told.
+pub(crate) async fn of_days(look: &Look) -> Result<()> {
+    let doubled: Vec<_> = {
+        let seen = look.seen();
+        let ids = seen.ids.iter().filter(|(_, dates)| dates.len() > 1);
+        ids.map(|(id, dates)| (id.clone(), dates.clone())).collect()
+    };
+    for ((thing, space, id), dates) in doubled {
+        // As the days are now: a run may have just moved it.
+        let mut days = BTreeMap::new();
+        for date in dates {
+            if let Read::There(manifest, _) = look.json::<Manifest>(&key::manifest(date, &space)).await?
+                && has(&manifest, thing, &id)
+            {
+                days.insert(date, manifest);
+            }
+        }
+        if days.len() > 1 {
+            name(look, thing, &space, &id, &days);
+        }
+    }
+    Ok(())
+}
+
+fn has(manifest: &Manifest, thing: Thing, id: &str) -> bool {
+    match thing {
+        Thing::Call => manifest.calls.contains_key(id),
+        Thing::Record => manifest.records.contains_key(id),
+    }
+}
+
+fn name(look: &Look, thing: Thing, space: &str, id: &str, days: &BTreeMap<NaiveDate, Manifest>) {
+    let right = match thing {
+        Thing::Call => day_of_call(look, id, days),
+        Thing::Record => day_of_record(look, id, days),
+    };
+    let right = right.filter(|date| days.contains_key(date));
+    for (date, manifest) in days.iter().filter(|(date, _)| Some(**date) != right) {
+        let others: Vec<_> = days.keys().filter(|other| *other != date).collect();
+        let others: Vec<_> = others.iter().map(ToString::to_string).collect();
+        let kind = match thing {
+            Thing::Call => Kind::CallDoubled,
+            Thing::Record => Kind::RecordDoubled,
+        };
+        let finding = Finding::new(kind, key::manifest(*date, space)).on(*date, space);
+        let finding = match thing {
+            Thing::Call => finding.call(id),
+            Thing::Record => finding.record(id),
+        };
+        let expected = right.map_or_else(|| "it on one day".into(), |right| format!("it on {right} alone"));
+        let finding = finding.differs(
+            expected,
+            format!("it on {date} too, besides {}", others.join(", ")),
+        );
+        look.find(match right {
+            Some(right) if nothing_is_lost(thing, id, manifest, &days[&right]) => {
+                finding.remedy(Remedy::Evict(Doubled {
+                    id: id.to_owned(),
+                    wrong: *date,
+                    right,
+                }))
+            }
+            _ => finding,
+        });
+        if right.is_none() {
+            // Of two days that are as good, one finding is enough.
+            return;
+        }
+    }
+}
+
+/// The day of a call: that of its start.
+fn day_of_call(look: &Look, id: &str, days: &BTreeMap<NaiveDate, Manifest>) -> Option<NaiveDate> {
+    let entries = days.values().filter_map(|day| day.calls.get(id));
+    let at = entries
+        .filter_map(|call| call.started_at.or(call.finished_at))
+        .next()?;
+    Some(lake::date_of(at, look.workshop.config.timezone))
+}
+
+/// The day of a record: that of its call where one of its days has it; else that of its own start.
+fn day_of_record(look: &Look, id: &str, days: &BTreeMap<NaiveDate, Manifest>) -> Option<NaiveDate> {
+    let entry = days.values().find_map(|day| day.records.get(id))?;
+    let of_call = entry.call_id.as_ref().and_then(|call| {
+        let with_call: BTreeMap<_, _> = days
+            .iter()
+            .filter(|(_, day)| day.calls.contains_key(call))
+            .map(|(date, day)| (*date, day.clone()))
+            .collect();
+        match with_call.len() {
+            0 => None,
+            1 => with_call.keys().next().copied(),
+            _ => day_of_call(look, call, &with_call),
+        }
+    });
+    let own = || {
+        let created = entry.record.get("createdAt").and_then(lenient::instant);
+        let at = entry.started_at.or(created).or(entry.finished_at)?;
+        Some(lake::date_of(at, look.workshop.config.timezone))
+    };
+    of_call.or_else(own)
+}
+
+/// Whether the right day has all that the wrong one has.
+fn nothing_is_lost(thing: Thing, id: &str, wrong: &Manifest, right: &Manifest) -> bool {
+    let has = |landing: Option<&Landing>| landing.is_some_and(|landing| landing.usable().is_some());
+    match (thing, wrong.calls.get(id), right.calls.get(id)) {
+        (Thing::Call, Some(wrong), Some(right)) => wrong
+            .reports
+            .iter()
+            .all(|(format, landing)| !has(Some(landing)) || has(right.reports.get(format))),
+        (Thing::Call, ..) => false,
+        (Thing::Record, ..) => {
+            let file = |day: &Manifest| has(day.records.get(id).map(|entry| &entry.file));
+            !file(wrong) || file(right)
+        }
+    }
+}
+
+/// Names the files that share rows by their table's key, or have one twice.
+pub(crate) fn of_rows(look: &Look) {
+    let mut found = Vec::new();
+    {
+        let mut seen = look.seen();
+        let rows = std::mem::take(&mut seen.rows);
+        for (table, mut keys) in rows {
+            keys.sort_unstable();
+            let mut pairs = BTreeMap::<(u32, u32), u64>::new();
+            for pair in keys.windows(2).filter(|pair| pair[0].0 == pair[1].0) {
+                let (first, second) = (pair[0].1, pair[1].1);
+                if must_differ(&table, &seen.files[first as usize], &seen.files[second as usize]) {
+                    *pairs.entry((first, second)).or_default() += 1;
+                }
+            }
+            for ((first, second), count) in pairs {
+                let (first, second) = (&seen.files[first as usize], &seen.files[second as usize]);
+                found.push(doubled_rows(&table, first, second, count));
+            }
+        }
+    }
+    found.into_iter().for_each(|finding| look.find(finding));
+}
+
+/// Whether the rows of two files of a table may have no key in common. `coverage` has a row of a room every day.
+fn must_differ(table: &str, first: &SeenFile, second: &SeenFile) -> bool {
+    table != "coverage" || first.date == second.date
+}
+
+fn doubled_rows(table: &str, first: &SeenFile, second: &SeenFile, count: u64) -> Finding {
+    let found = match first.key == second.key {
+        true => format!("{count} rows twice"),
+        false => format!("{count} rows that {} has too", first.key),
+    };
+    let finding = Finding::new(Kind::RowDoubled, &*second.key).differs("each key once", found);
+    match (second.date, &second.space) {
+        (Some(date), Some(space)) => finding.on(date, space).remedy(Remedy::Build),
+        (Some(date), None) if table != "rooms" => finding.date(Some(date)).remedy(Remedy::Meta(date)),
+        _ => finding,
+    }
+}

@@ -1,0 +1,268 @@
+//! Holding the lake against its manifests: is everything there, as it was, once, and nothing else? Reads, and writes
+//! nothing; [`Verifier::repair`] alone mends. Called by `cli verify`.
+//!
+//! ```text
+//! listing ─► inventory ─┬─ day: manifest ↔ objects, rows, bytes, rebuild ─┐
+//!                       ├─ state: lesson data, rooms and spaces           ├─► findings ─► repair ─► again
+//!                       └─ what is left: doubles, strays, uploads ────────┘
+//! ```
+//! A run may be at work meanwhile: whatever looks wrong is looked at again as it is then, before it is said.
+
+mod day;
+mod duplicates;
+mod finding;
+mod inventory;
+mod objects;
+mod repair;
+mod session;
+mod state;
+mod strays;
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use chrono::{DateTime, Days, NaiveDate, Utc};
+use futures_util::{StreamExt, TryStreamExt, stream};
+use tokio_util::sync::CancellationToken;
+
+pub use self::finding::{Counts, Finding, Kind, Verified};
+use self::inventory::Inventory;
+use crate::config::Config;
+use crate::lake::key;
+use crate::pipeline::lake_state::info::{StoreInfo, refuse_newer};
+use crate::pipeline::run_context::Workshop;
+use crate::pipeline::{Phase, Progress};
+use crate::store::Store;
+use crate::{Error, ErrorKind, Result};
+use session::{Look, Read};
+
+/// Days looked at at once.
+const DAYS_AT_ONCE: usize = 8;
+/// Days built at once.
+const BUILDS_AT_ONCE: usize = 2;
+/// Days that one workshop is used for.
+const DAYS_OF_A_BUILDER: usize = 64;
+
+/// What is looked at, and how closely.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Options {
+    /// The first date; none: from the lake's first one.
+    pub from: Option<NaiveDate>,
+    /// The last date, itself included; none: to the lake's last one.
+    pub to: Option<NaiveDate>,
+    /// Whether bytes are read: checksums, and the keys of all rows.
+    pub deep: bool,
+    /// Whether tables are held against a rebuild.
+    pub rebuild: bool,
+}
+
+/// Holds a lake against its manifests.
+pub struct Verifier {
+    config: Config,
+    store: Arc<dyn Store>,
+    progress: Arc<Progress>,
+    cancel: CancellationToken,
+    now: DateTime<Utc>,
+}
+
+impl Verifier {
+    /// A verifier of a store. `cancel` stops it; `now` is the time that it takes for the present.
+    pub fn new(
+        config: Config,
+        store: Arc<dyn Store>,
+        progress: Arc<Progress>,
+        cancel: &CancellationToken,
+        now: DateTime<Utc>,
+    ) -> Self {
+        Self {
+            config,
+            store,
+            progress,
+            cancel: cancel.child_token(),
+            now,
+        }
+    }
+
+    /// Looks at the lake, and writes nothing.
+    ///
+    /// # Errors
+    /// Where nothing could be looked at: no lake there, the store out of reach, a wrong mapping. What is wrong with
+    /// the lake is in what it gives.
+    pub async fn verify(&self, options: Options) -> Result<Verified> {
+        let look = self.open(options).await?;
+        let end = Box::pin(all(&look)).await;
+        let interrupted = match end {
+            Ok(()) => false,
+            Err(error) if error.kind() == ErrorKind::Interrupted => true,
+            Err(error) => return Err(error),
+        };
+        let mut seen = std::mem::take(&mut *look.seen());
+        seen.findings.sort_by(|a, b| {
+            (a.date, &a.space_id, a.kind, &a.key).cmp(&(b.date, &b.space_id, b.kind, &b.key))
+        });
+        seen.counts.findings = seen.findings.len() as u64;
+        Ok(Verified {
+            store: self.store.url().to_owned(),
+            from: options.from,
+            to: options.to,
+            deep: options.deep,
+            rebuilt: options.rebuild,
+            interrupted,
+            counts: seen.counts,
+            findings: seen.findings,
+            notes: self.notes(options),
+            ..Verified::default()
+        })
+    }
+
+    /// Looks at the lake, mends what can be mended, and looks again.
+    ///
+    /// # Errors
+    /// As [`Verifier::verify`].
+    pub async fn repair(&self, options: Options) -> Result<Verified> {
+        let before = self.verify(options).await?;
+        if before.is_whole() || before.interrupted {
+            return Ok(before);
+        }
+        let notes = Box::pin(repair::mend(self, &before.findings)).await?;
+        let mut after = self.verify(options).await?;
+        let same = |a: &Finding, b: &Finding| (a.kind, &a.key) == (b.kind, &b.key);
+        after.mended = before.findings;
+        after
+            .mended
+            .retain(|was| !after.findings.iter().any(|is| same(was, is)));
+        after.counts.mended = after.mended.len() as u64;
+        after.notes.extend(notes);
+        Ok(after)
+    }
+
+    /// What can't be looked at since the server does not tell it.
+    fn notes(&self, options: Options) -> Vec<String> {
+        let lacks = self.store.shortcomings().into_iter();
+        let lacks = lacks.filter(|_| options.deep && self.config.export.recordings);
+        lacks.map(|lack| lack.message().to_owned()).collect()
+    }
+
+    fn workshop(&self) -> Result<Workshop> {
+        Workshop::new(
+            self.config.clone(),
+            Arc::clone(&self.store),
+            Arc::clone(&self.progress),
+            self.cancel.clone(),
+            self.now,
+        )
+    }
+
+    async fn open(&self, options: Options) -> Result<Arc<Look>> {
+        let workshop = Arc::new(self.workshop()?);
+        let tables = table_names(&workshop);
+        let look = Look::new(Arc::clone(&workshop), options, Inventory::default());
+        refuse_newer(&*self.store).await?;
+        let info = look.json::<StoreInfo>(key::STORE_INFO).await?;
+        if let Read::There(info, _) = &info {
+            info.check_zone(self.config.timezone)?;
+            if let Some(dialect) = info.dialect(&*self.store) {
+                self.store.speak(dialect);
+            }
+        }
+        let inventory = Inventory::list(&*self.store, look.dates(), &tables).await?;
+        let why = match info {
+            Read::There(..) | Read::Newer(_) => None,
+            Read::Missing if inventory.manifests.is_empty() => return Err(no_lake(&*self.store)),
+            Read::Missing => Some("nothing".to_owned()),
+            Read::Damaged(why) | Read::Unreadable(why) => Some(why),
+        };
+        if let Some(why) = why {
+            let finding = Finding::new(Kind::StateDamaged, key::STORE_INFO);
+            look.find(finding.differs("what is known of the store", why));
+        }
+        if options.deep {
+            let bytes = inventory.objects.values().sum();
+            workshop.progress.recorded_bytes.expect(bytes);
+        }
+        *look.inventory() = inventory;
+        Ok(Arc::new(look))
+    }
+}
+
+/// The error of a store without a lake.
+fn no_lake(store: &dyn Store) -> Error {
+    Error::new(ErrorKind::StoreNotFound, store.url(), "there is no lake here")
+        .hint("check store.url; a first run or backfill makes the lake")
+}
+
+/// The names of all tables.
+fn table_names(workshop: &Workshop) -> BTreeSet<String> {
+    let tables = workshop.mapping.tables();
+    tables.map(|table| table.name.to_string()).collect()
+}
+
+async fn all(look: &Arc<Look>) -> Result<()> {
+    days(look).await?;
+    state::lessons(look).await?;
+    state::catalogs(look).await?;
+    duplicates::of_days(look).await?;
+    duplicates::of_rows(look);
+    strays::markers(look).await?;
+    strays::name(look).await?;
+    if look.options.deep {
+        strays::uploads(look).await?;
+    }
+    Ok(())
+}
+
+/// All days of the dates. Of the dates beside them only the calls and records are noted: these lie twice there, if
+/// anywhere.
+async fn days(look: &Arc<Look>) -> Result<()> {
+    let mut manifests = std::mem::take(&mut look.inventory().manifests);
+    manifests.sort();
+    let dates = look.dates();
+    let near = |date: NaiveDate| {
+        let around = [date - Days::new(1), date + Days::new(1)];
+        around.into_iter().any(|date| dates.contain(date))
+    };
+    manifests.retain(|(date, _)| dates.contain(*date) || near(*date));
+    look.workshop.progress.enter(Phase::Days, manifests.len() as u64);
+    for days in manifests.chunks(DAYS_OF_A_BUILDER) {
+        // What is known of lessons is kept for as long as a workshop: not that of the whole past.
+        let builder = match look.options.rebuild {
+            true => Arc::new(look.workshop.anew()?),
+            false => Arc::clone(&look.workshop),
+        };
+        some_days(look, &builder, days).await?;
+    }
+    Ok(())
+}
+
+async fn some_days(look: &Arc<Look>, builder: &Arc<Workshop>, days: &[(NaiveDate, String)]) -> Result<()> {
+    let at_once = match look.options.rebuild {
+        true => BUILDS_AT_ONCE,
+        false => DAYS_AT_ONCE,
+    };
+    stream::iter(days.to_vec())
+        .map(|(date, key)| {
+            // A task of its own, so that days use all cores.
+            let (look, builder) = (Arc::clone(look), Arc::clone(builder));
+            let looking = tokio::spawn(async move {
+                look.unless_stopped()?;
+                match look.dates().contain(date) {
+                    true => Box::pin(day::verify(&look, &builder, date, &key)).await?,
+                    false => day::note_beside(&look, &key).await?,
+                }
+                look.workshop.progress.days.advance(1);
+                Ok(())
+            });
+            async move {
+                looking.await.unwrap_or_else(|_| {
+                    Err(Error::new(
+                        ErrorKind::Internal,
+                        "verify",
+                        "a day's work broke off",
+                    ))
+                })
+            }
+        })
+        .buffer_unordered(at_once)
+        .try_collect()
+        .await
+}

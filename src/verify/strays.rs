@@ -1,0 +1,184 @@
+//! What is left when all that the lake tells of is struck off: objects of days without a manifest, markers without a
+//! day, uploads that never ended, and strays.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use chrono::{NaiveDate, TimeDelta};
+
+use super::day;
+use super::finding::{Finding, Kind, Remedy};
+use crate::Result;
+use crate::lake::key;
+use crate::lake::key_kind::Place;
+use crate::lake::manifest::Manifest;
+use crate::pipeline::orphan_uploads;
+use crate::verify::session::{Look, Read, unreadable};
+
+/// How long an object of a check may lie there before nobody can be at it any more.
+const PROBE_AGE: TimeDelta = TimeDelta::hours(24);
+
+/// Names what nothing tells of.
+pub(crate) async fn name(look: &Look) -> Result<()> {
+    let (objects, strays, probes, unknown) = {
+        let mut inventory = look.inventory();
+        (
+            std::mem::take(&mut inventory.objects),
+            std::mem::take(&mut inventory.strays),
+            std::mem::take(&mut inventory.probes),
+            inventory.unknown,
+        )
+    };
+    look.seen().counts.objects_unknown = unknown;
+    let tables = super::table_names(&look.workshop);
+    let mut by_day: BTreeMap<(NaiveDate, String), Vec<String>> = BTreeMap::new();
+    for key in objects.into_keys() {
+        match Place::of(&key, &tables) {
+            Place::OfDay { date, space } if look.dates().contain(date) => {
+                by_day.entry((date, space.to_owned())).or_default().push(key);
+            }
+            Place::OfDay { .. } => {}
+            Place::MetaTable(date) if !look.dates().contain(date) => {}
+            Place::MetaTable(date) => look.find(stray(&key, "lesson data of its date").date(Some(date))),
+            _ => look.find(stray(&key, "a catalogue that tells of it")),
+        }
+    }
+    for ((date, space), keys) in by_day {
+        look.unless_stopped()?;
+        of_day(look, date, &space, keys).await?;
+    }
+    for key in strays {
+        look.find(stray(&key, "keys of the lake's own form").date(key::date_in(&key)));
+    }
+    for entry in probes {
+        let old = |at| look.workshop.now - at > PROBE_AGE;
+        if entry.modified.is_some_and(old) {
+            let finding = Finding::new(Kind::Leftover, entry.key);
+            look.find(
+                finding
+                    .differs("nothing", "what a check of the store left")
+                    .remedy(Remedy::Remove),
+            );
+        }
+    }
+    Ok(())
+}
+
+fn stray(key: &str, expected: &str) -> Finding {
+    Finding::new(Kind::Stray, key).differs(expected, "an object that nothing tells of")
+}
+
+/// Names the objects of a day that its manifest does not tell of.
+async fn of_day(look: &Look, date: NaiveDate, space: &str, keys: Vec<String>) -> Result<()> {
+    let manifest_key = format!("{}date={date}/{space}.json", key::DAYS);
+    // As it is now: a run may have written it since.
+    let manifest = match look.json::<Manifest>(&manifest_key).await? {
+        // One that can't be was told when the day was looked at.
+        Read::There(manifest, _) if day::inconsistent(&manifest, &manifest_key).is_some() => return Ok(()),
+        Read::There(manifest, _) => manifest,
+        Read::Missing => {
+            let found = format!("none, but {} objects of the day", keys.len());
+            let finding = Finding::new(Kind::ManifestMissing, manifest_key)
+                .on(date, &key::unsegment(space).unwrap_or_else(|| space.to_owned()));
+            look.find(finding.differs("the day's manifest", found).remedy(Remedy::Day));
+            return Ok(());
+        }
+        Read::Damaged(_) | Read::Newer(_) => return Ok(()),
+        Read::Unreadable(why) => {
+            look.find(unreadable(&manifest_key, &why).date(Some(date)));
+            return Ok(());
+        }
+    };
+    let marker = key::open_day(date, &manifest.space_id);
+    let open = look.workshop.store.size(&marker).await?.is_some();
+    let (told, coming) = (told(&manifest), coming(&manifest));
+    for key in keys.into_iter().filter(|key| !told.contains(key.as_str())) {
+        // A run that is at work, or was killed, has not written it down; the next one of the day does.
+        if open && coming.contains(&key) {
+            look.seen().counts.objects_unsettled += 1;
+        } else {
+            let finding = stray(&key, "a manifest that tells of it");
+            look.find(finding.on(date, &manifest.space_id));
+        }
+    }
+    Ok(())
+}
+
+/// The objects that a manifest tells of.
+fn told(manifest: &Manifest) -> BTreeSet<&str> {
+    let reports = manifest.calls.values().flat_map(|call| call.reports.values());
+    let files = manifest.records.values().map(|record| &record.file);
+    let landed = reports.chain(files).filter_map(|landing| landing.landed.as_ref());
+    let tables = manifest.built.iter().flat_map(|built| built.tables.values());
+    landed
+        .map(|landed| landed.key.as_str())
+        .chain(tables.map(|table| table.key.as_str()))
+        .chain(manifest.evicted.iter().map(String::as_str))
+        .collect()
+}
+
+/// The objects that an open day may have before its manifest tells of them.
+fn coming(manifest: &Manifest) -> BTreeSet<String> {
+    let (date, space) = (manifest.date, manifest.space_id.as_str());
+    let reports = manifest.calls.iter().flat_map(|(call, entry)| {
+        let formats = entry.reports.keys();
+        formats.map(move |format| key::report(date, space, call, *format))
+    });
+    let recordings = manifest
+        .records
+        .iter()
+        .map(|(id, entry)| key::recording(date, space, &entry.room_id, entry.call_id.as_deref(), id));
+    let is_built = manifest.is_built();
+    let tables = crate::lake::table::builtin::all().iter().filter(|_| !is_built);
+    reports
+        .chain(recordings)
+        .chain(tables.map(|table| key::table(&table.name, date, space)))
+        .collect()
+}
+
+/// Names the markers of days that have no manifest.
+pub(crate) async fn markers(look: &Look) -> Result<()> {
+    let markers: Vec<_> = look.inventory().markers.iter().cloned().collect();
+    for marker in markers {
+        let manifest = marker.replacen(key::OPEN_DAYS, key::DAYS, 1) + ".json";
+        let store = &look.workshop.store;
+        if store.size(&manifest).await?.is_some() || store.size(&marker).await?.is_none() {
+            continue;
+        }
+        let space = marker.rsplit('/').next().and_then(key::unsegment);
+        let (Some(date), Some(space)) = (key::date_in(&marker), space) else {
+            continue;
+        };
+        let finding = Finding::new(Kind::MarkerWithoutManifest, &*marker).on(date, &space);
+        look.find(
+            finding
+                .differs("a manifest of the day", "none: a run was killed, or is at it")
+                .remedy(Remedy::Day),
+        );
+    }
+    Ok(())
+}
+
+/// Aborts uploads that never ended and that no record waits for, as every run does; names what could not be aborted.
+pub(crate) async fn uploads(look: &Look) -> Result<()> {
+    let workshop = &look.workshop;
+    for upload in orphan_uploads(&*workshop.store, workshop.config.export.recordings).await? {
+        look.unless_stopped()?;
+        let date = key::date_in(&upload.key);
+        if date.is_some_and(|date| !look.dates().contain(date)) {
+            continue;
+        }
+        match workshop.store.abort_upload(&upload).await {
+            Ok(()) => look.seen().counts.uploads_aborted += 1,
+            Err(error) => look.find(
+                Finding::new(Kind::UploadUnfinished, upload.key)
+                    .date(date)
+                    .differs(
+                        "no upload under way",
+                        format!("one that never ended: {}", error.message()),
+                    )
+                    .remedy(Remedy::Abort),
+            ),
+        }
+    }
+    Ok(())
+}
