@@ -21,7 +21,7 @@ const OF_ROOM: u32 = 2;
 
 /// What a request is about, as far as circuits are concerned.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Place {
+pub(super) struct RequestScope {
     pub(super) space: String,
     pub(super) room: Option<String>,
     /// Whether it is a download, which goes to another host than the API's.
@@ -62,7 +62,7 @@ pub(super) struct Circuits {
 #[derive(Debug)]
 pub(super) struct Admitted<'a> {
     circuits: &'a Circuits,
-    place: Option<&'a Place>,
+    place: Option<&'a RequestScope>,
     /// Whether it is the one that finds out about its space (or its downloads), and about its room.
     probes: (bool, bool),
 }
@@ -93,7 +93,7 @@ impl Circuits {
     ///
     /// # Errors
     /// `Skipped`: its space's, room's or downloads' circuit is open.
-    pub(super) fn enter<'a>(&'a self, about: &str, place: Option<&'a Place>) -> Result<Admitted<'a>> {
+    pub(super) fn enter<'a>(&'a self, about: &str, place: Option<&'a RequestScope>) -> Result<Admitted<'a>> {
         let mut admitted = Admitted {
             circuits: self,
             place: None,
@@ -219,7 +219,14 @@ fn shown_reason(message: &str) -> String {
 }
 
 impl OfSpace {
-    fn conclude(&mut self, circuits: &Circuits, place: &Place, good: bool, begun: Instant, reason: &str) {
+    fn conclude(
+        &mut self,
+        circuits: &Circuits,
+        place: &RequestScope,
+        good: bool,
+        begun: Instant,
+        reason: &str,
+    ) {
         let room = place.room.as_ref().filter(|_| !place.download);
         if good {
             self.good(place.download, room);
@@ -246,7 +253,7 @@ impl OfSpace {
     fn bad(
         &mut self,
         circuits: &Circuits,
-        place: &Place,
+        place: &RequestScope,
         room: Option<&String>,
         begun: Instant,
         reason: &str,
@@ -323,8 +330,8 @@ mod tests {
         }
     }
 
-    fn place(space: &str, room: Option<&str>) -> Place {
-        Place {
+    fn place(space: &str, room: Option<&str>) -> RequestScope {
+        RequestScope {
             space: space.into(),
             room: room.map(Into::into),
             download: false,
@@ -335,12 +342,12 @@ mod tests {
         Error::new(kind, "GET x", "502 Bad Gateway, 6 attempts")
     }
 
-    fn ends(circuits: &Circuits, place: &Place, kind: Option<ErrorKind>) {
+    fn ends(circuits: &Circuits, place: &RequestScope, kind: Option<ErrorKind>) {
         let admitted = circuits.enter("GET x", Some(place)).unwrap();
         admitted.conclude(kind.map(error).as_ref(), Instant::now());
     }
 
-    fn is_refused(circuits: &Circuits, place: &Place) -> bool {
+    fn is_refused(circuits: &Circuits, place: &RequestScope) -> bool {
         circuits
             .enter("GET x", Some(place))
             .is_err_and(|error| error.kind() == ErrorKind::Skipped)
@@ -451,7 +458,7 @@ mod tests {
     #[test]
     fn downloads_are_counted_apart() {
         let circuits = patient();
-        let download = Place {
+        let download = RequestScope {
             download: true,
             ..place("s", Some("r"))
         };

@@ -12,7 +12,7 @@ use reqwest::header::{ACCEPT_ENCODING, CONTENT_RANGE, ETAG, HeaderMap, IF_RANGE,
 use reqwest::{Response, StatusCode, Url, Version};
 use tokio::time::Instant;
 
-use super::circuits::Place;
+use super::circuits::RequestScope;
 use super::client::Client;
 use super::encoding;
 use super::problem::{self, Peer};
@@ -28,7 +28,7 @@ const LONGEST_CRAWL: u32 = 4;
 pub struct Link {
     url: Url,
     record: String,
-    place: Place,
+    place: RequestScope,
 }
 
 impl Link {
@@ -36,7 +36,7 @@ impl Link {
         Self {
             url,
             record: record.to_owned(),
-            place: Place {
+            place: RequestScope {
                 space: space.to_owned(),
                 room: None,
                 download: true,

@@ -5,7 +5,7 @@ use chrono::{DateTime, NaiveDate, SecondsFormat, Utc};
 use reqwest::{Method, Url};
 use serde_json::{Value, json};
 
-use super::circuits::Place;
+use super::circuits::RequestScope;
 use super::paging::Policy;
 use super::problem::shown;
 use crate::config::ReportFormat;
@@ -73,7 +73,7 @@ pub(super) struct Request {
     body: Option<Bytes>,
     about: String,
     kind: Kind,
-    place: Option<Place>,
+    place: Option<RequestScope>,
 }
 
 impl Request {
@@ -100,7 +100,7 @@ impl Request {
 
     /// Of a space, and of one of its rooms.
     fn of(mut self, space: &str, room: Option<&str>) -> Self {
-        self.place = Some(Place {
+        self.place = Some(RequestScope {
             space: space.to_owned(),
             room: room.map(str::to_owned),
             download: false,
@@ -142,7 +142,7 @@ impl Request {
     }
 
     /// Whose request it is, where it is of a space.
-    pub(super) fn place(&self) -> Option<&Place> {
+    pub(super) fn place(&self) -> Option<&RequestScope> {
         self.place.as_ref()
     }
 

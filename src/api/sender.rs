@@ -19,7 +19,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::answer::{self, Answer};
 use super::body;
-use super::circuits::{Circuits, Place};
+use super::circuits::{Circuits, RequestScope};
 use super::client::{Limited, Stats, Tuning};
 use super::credential::{Credential, Token};
 use super::download;
@@ -246,7 +246,7 @@ impl Sender {
     pub(super) async fn persist<T, F>(
         &self,
         about: &str,
-        place: Option<&Place>,
+        place: Option<&RequestScope>,
         attempt: impl Fn() -> F,
     ) -> Result<T>
     where

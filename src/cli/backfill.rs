@@ -5,7 +5,7 @@ use std::io::IsTerminal;
 use chrono::NaiveDate;
 use clap::ValueEnum;
 
-use super::{Context, LogFormat, dates, output, run};
+use super::{CommandContext, LogFormat, dates, output, run};
 use crate::config::Config;
 use crate::pipeline::{Exporter, Job, Only, Outline, Plan};
 use crate::sanitize::escaped;
@@ -49,7 +49,7 @@ enum Half {
     Recordings,
 }
 
-pub(super) async fn run(context: &Context, args: Args) -> Result<ExitStatus> {
+pub(super) async fn run(context: &CommandContext, args: Args) -> Result<ExitStatus> {
     let config = context.config()?;
     dates::check_job(args.from, args.to, dates::today(config.timezone))?;
     let job = Job {

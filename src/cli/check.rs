@@ -4,7 +4,7 @@ use std::cell::Cell;
 
 use chrono::{DateTime, TimeDelta, Utc};
 
-use super::{Context, fit};
+use super::{CommandContext, fit};
 use crate::api::{Client, Space};
 use crate::config::Config;
 use crate::notify::last_deliveries;
@@ -68,7 +68,7 @@ impl Findings {
     }
 }
 
-pub(super) async fn run(context: &Context) -> Result<ExitStatus> {
+pub(super) async fn run(context: &CommandContext) -> Result<ExitStatus> {
     let config = context.config()?;
     let findings = Findings::default();
     let token = config.require_token().map(|_| ());
@@ -120,7 +120,7 @@ fn next_runs(config: &Config) -> Result<String> {
 }
 
 /// Looks at the API, what the token sees, and the clock.
-async fn check_api(context: &Context, config: &Config, findings: &Findings) -> Result<()> {
+async fn check_api(context: &CommandContext, config: &Config, findings: &Findings) -> Result<()> {
     let client = match Client::new(&config.api, context.cancel.clone()) {
         Ok(client) => client,
         Err(error) => return findings.bad("API", &error.to_string()),

@@ -20,7 +20,7 @@ enum What {
 
 const EXAMPLE: &str = include_str!("../../config/telelake.example.toml");
 
-pub(super) fn run(context: &super::Context, args: &Args) -> Result<ExitStatus> {
+pub(super) fn run(context: &super::CommandContext, args: &Args) -> Result<ExitStatus> {
     let text = match args.what {
         What::Example => EXAMPLE.to_owned(),
         What::Show => show(&context.config()?)?,

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use chrono::{Days, NaiveDate, Utc};
 
-use super::{Context, output, run};
+use super::{CommandContext, output, run};
 use crate::config::{self, Config, Secret};
 use crate::lake::key;
 use crate::pipeline::Job;
@@ -25,7 +25,7 @@ const DAYS: u32 = 3;
 /// Rows of the table that is shown.
 const ROWS: usize = 8;
 
-pub(super) async fn run(context: &Context, args: Args) -> Result<ExitStatus> {
+pub(super) async fn run(context: &CommandContext, args: Args) -> Result<ExitStatus> {
     let to = Utc::now().date_naive() - Days::new(1);
     let from = to - Days::new(u64::from(DAYS - 1));
     let simulator = Simulator::start(Options {

@@ -1,6 +1,6 @@
 //! The part of `check` that holds the mapping against one real report.
 
-use super::Context;
+use super::CommandContext;
 use super::sample;
 use crate::api::Client;
 use crate::cli::sample::Sample;
@@ -21,7 +21,7 @@ pub(super) struct Verdict {
 
 /// Holds the mapping against the newest landed report, else against one that the API gives. What can't be reached is
 /// told by other parts of the check.
-pub(super) async fn verdict(context: &Context, config: &Config, mapping: &Mapping) -> Verdict {
+pub(super) async fn verdict(context: &CommandContext, config: &Config, mapping: &Mapping) -> Verdict {
     let name = match config.export.mapping.as_str() {
         "" => "built in".to_owned(),
         file => format!("{file}, over the built-in one"),
@@ -43,7 +43,7 @@ pub(super) async fn verdict(context: &Context, config: &Config, mapping: &Mappin
     }
 }
 
-async fn sample(context: &Context, config: &Config) -> Option<Sample> {
+async fn sample(context: &CommandContext, config: &Config) -> Option<Sample> {
     if let Ok(store) = store::open(&config.store).await
         && let Ok(Some(sample)) = sample::landed_sample(&*store).await
     {

@@ -3,7 +3,7 @@
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::time::Duration;
 
-use super::Context;
+use super::CommandContext;
 use crate::{Error, ErrorKind, ExitStatus, Result};
 
 /// Ask the daemon at `serve.listen` whether it is alive: exit status 0 if it is, else 1
@@ -15,7 +15,7 @@ pub struct Args {}
 /// A daemon that does not answer within this time is not alive.
 const PATIENCE: Duration = Duration::from_secs(5);
 
-pub(super) async fn run(context: &Context) -> Result<ExitStatus> {
+pub(super) async fn run(context: &CommandContext) -> Result<ExitStatus> {
     let url = format!("http://{}/healthz", reachable(context.config()?.listen()?));
     match ask(&url).await {
         Ok(()) => {

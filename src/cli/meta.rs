@@ -7,7 +7,7 @@ use clap::Subcommand;
 use futures_util::{StreamExt, stream};
 use serde_json::json;
 
-use super::{Context, LogFormat, output};
+use super::{CommandContext, LogFormat, output};
 use crate::api::Client;
 use crate::pipeline;
 use crate::pipeline::MetaFile;
@@ -43,14 +43,14 @@ enum Action {
     },
 }
 
-pub(super) async fn run(context: &Context, args: Args) -> Result<ExitStatus> {
+pub(super) async fn run(context: &CommandContext, args: Args) -> Result<ExitStatus> {
     match args.action {
         Action::Import { files } => import(context, files).await,
         Action::Push { files, from_line } => push(context, files, from_line).await,
     }
 }
 
-async fn import(context: &Context, files: Vec<PathBuf>) -> Result<ExitStatus> {
+async fn import(context: &CommandContext, files: Vec<PathBuf>) -> Result<ExitStatus> {
     let config = context.config()?;
     let files = read_all(files).await?;
     refuse_unusable(&files)?;
@@ -103,7 +103,7 @@ fn malformed(name: &str, why: &Malformed) -> Error {
     )
 }
 
-async fn push(context: &Context, files: Vec<PathBuf>, from_line: u64) -> Result<ExitStatus> {
+async fn push(context: &CommandContext, files: Vec<PathBuf>, from_line: u64) -> Result<ExitStatus> {
     let config = context.config()?;
     config.require_token()?;
     if files.len() > 1 && from_line > 1 {
@@ -145,7 +145,7 @@ async fn push(context: &Context, files: Vec<PathBuf>, from_line: u64) -> Result<
     Ok(ExitStatus::Done)
 }
 
-fn report(context: &Context, sent: u64, stopped: Option<(&str, u64)>) -> Result<()> {
+fn report(context: &CommandContext, sent: u64, stopped: Option<(&str, u64)>) -> Result<()> {
     match (context.format, stopped) {
         (LogFormat::Json, stopped) => output::print_json(&json!({
             "sent": sent,

@@ -109,7 +109,7 @@ enum Command {
 }
 
 /// What every command gets.
-pub(crate) struct Context {
+pub(crate) struct CommandContext {
     source: Source,
     /// Where progress and logs go.
     pub terminal: Arc<output::Terminal>,
@@ -119,7 +119,7 @@ pub(crate) struct Context {
     pub format: LogFormat,
 }
 
-impl Context {
+impl CommandContext {
     /// Reads the configuration.
     pub fn config(&self) -> Result<Config> {
         Config::load(&self.source)
@@ -149,7 +149,7 @@ pub fn main() -> ExitStatus {
             return ExitStatus::Unexpected;
         }
     };
-    let context = Context {
+    let context = CommandContext {
         source: Source::of_process(cli.config),
         terminal,
         cancel: CancellationToken::new(),
@@ -169,7 +169,7 @@ pub fn main() -> ExitStatus {
     })
 }
 
-async fn dispatch(context: &Context, command: Command) -> Result<ExitStatus> {
+async fn dispatch(context: &CommandContext, command: Command) -> Result<ExitStatus> {
     match command {
         Command::Demo(args) => demo::run(context, args).await,
         Command::Run(args) => run::run(context, args).await,

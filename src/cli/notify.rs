@@ -1,6 +1,6 @@
 //! `notify`: how the last notifications went, and a test of both targets.
 
-use super::{Context, LogFormat, output};
+use super::{CommandContext, LogFormat, output};
 use crate::notify::{Deliveries, Notifier, last_deliveries};
 use crate::store;
 use crate::{Error, ErrorKind, ExitStatus, Result};
@@ -15,7 +15,7 @@ pub struct Args {
     test: bool,
 }
 
-pub(super) async fn run(context: &Context, args: &Args) -> Result<ExitStatus> {
+pub(super) async fn run(context: &CommandContext, args: &Args) -> Result<ExitStatus> {
     let config = context.config()?;
     let store = store::open(&config.store).await?;
     let deliveries = if args.test {

@@ -2,7 +2,7 @@
 
 use chrono::NaiveDate;
 
-use super::{Context, dates, output, run};
+use super::{CommandContext, dates, output, run};
 use crate::pipeline::Rebuilder;
 use crate::store;
 use crate::{ExitStatus, Result};
@@ -18,7 +18,7 @@ pub struct Args {
     to: NaiveDate,
 }
 
-pub(super) async fn run(context: &Context, args: Args) -> Result<ExitStatus> {
+pub(super) async fn run(context: &CommandContext, args: Args) -> Result<ExitStatus> {
     let config = context.config()?;
     dates::check_job(args.from, args.to, dates::today(config.timezone))?;
     // Before the store is touched: a wrong mapping is a mistake, whatever the store says.

@@ -2,7 +2,7 @@
 
 use chrono::NaiveDate;
 
-use super::{Context, LogFormat, dates, output};
+use super::{CommandContext, LogFormat, dates, output};
 use crate::config::Config;
 use crate::notify::Notifier;
 use crate::pipeline::{Exporter, Job, Summary, nightly, nightly_job};
@@ -17,7 +17,7 @@ pub struct Args {
     date: Option<NaiveDate>,
 }
 
-pub(super) async fn run(context: &Context, args: Args) -> Result<ExitStatus> {
+pub(super) async fn run(context: &CommandContext, args: Args) -> Result<ExitStatus> {
     let config = context.config()?;
     config.require_token()?;
     crate::pipeline::mapping(&config)?;
@@ -38,7 +38,7 @@ pub(super) async fn run(context: &Context, args: Args) -> Result<ExitStatus> {
 }
 
 /// Does a job with progress on the terminal.
-pub(super) async fn export(context: &Context, config: Config, job: &Job) -> Result<Summary> {
+pub(super) async fn export(context: &CommandContext, config: Config, job: &Job) -> Result<Summary> {
     config.require_token()?;
     // Before the store is touched: a wrong mapping is a mistake, whatever the store says.
     crate::pipeline::mapping(&config)?;
@@ -61,7 +61,7 @@ pub(super) async fn export(context: &Context, config: Config, job: &Job) -> Resu
 }
 
 /// Prints the summary and gives its exit status.
-pub(super) fn report(context: &Context, summary: &Summary) -> Result<ExitStatus> {
+pub(super) fn report(context: &CommandContext, summary: &Summary) -> Result<ExitStatus> {
     match context.format {
         LogFormat::Text => super::print(&format!("{}\n", summary.for_people()))?,
         LogFormat::Json => output::print_json(summary)?,

@@ -2,7 +2,7 @@
 
 use clap::ValueEnum;
 
-use super::Context;
+use super::CommandContext;
 use crate::config::Config;
 use crate::lake::table::{Table, dictionary};
 use crate::pipeline;
@@ -29,7 +29,7 @@ enum Format {
     Sql,
 }
 
-pub(super) fn run(context: &Context, args: &Args) -> Result<ExitStatus> {
+pub(super) fn run(context: &CommandContext, args: &Args) -> Result<ExitStatus> {
     let config = context.config()?;
     let mapping = pipeline::mapping(&config)?;
     let tables = chosen(mapping.tables().collect(), args.table.as_deref())?;

@@ -1,6 +1,6 @@
 //! `serve`: the daemon.
 
-use super::Context;
+use super::CommandContext;
 use crate::{ExitStatus, Result, serve};
 
 /// Run on schedule, take webhooks and lesson data, and tell how it is, until it is stopped
@@ -14,7 +14,7 @@ pub struct Args {
     once: bool,
 }
 
-pub(super) async fn run(context: &Context, args: Args) -> Result<ExitStatus> {
+pub(super) async fn run(context: &CommandContext, args: Args) -> Result<ExitStatus> {
     let (config, source) = (context.config()?, context.source.clone());
     if args.once {
         serve::run_once(config, source, &context.cancel).await

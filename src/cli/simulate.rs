@@ -1,6 +1,6 @@
 //! `simulate`: the vendor's API on loopback, alone.
 
-use super::Context;
+use super::CommandContext;
 use crate::simulator::{SimulateArgs, Simulator};
 use crate::{ExitStatus, Result};
 
@@ -11,7 +11,7 @@ pub struct Args {
     simulate: SimulateArgs,
 }
 
-pub(super) async fn run(context: &Context, args: Args) -> Result<ExitStatus> {
+pub(super) async fn run(context: &CommandContext, args: Args) -> Result<ExitStatus> {
     let simulator = Simulator::start(args.simulate.options()).await?;
     // The token is the simulator's own: it opens nothing but made-up lessons.
     super::print(&format!(

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use chrono::NaiveDate;
 use serde::Serialize;
 
-use super::{Context, dates, output};
+use super::{CommandContext, dates, output};
 use crate::lake::manifest::{Quality, Status};
 use crate::notify::{Deliveries, last_deliveries};
 use crate::pipeline;
@@ -47,7 +47,7 @@ struct Report {
     notifications: Deliveries,
 }
 
-pub(super) async fn run(context: &Context, args: Args) -> Result<ExitStatus> {
+pub(super) async fn run(context: &CommandContext, args: Args) -> Result<ExitStatus> {
     let config = context.config()?;
     dates::check_reading(args.from, args.to)?;
     let store = store::open(&config.store).await?;

@@ -2,7 +2,7 @@
 
 use chrono::NaiveDate;
 
-use super::{Context, dates, output};
+use super::{CommandContext, dates, output};
 use crate::store;
 use crate::verify::{Options, Verifier};
 use crate::{ExitStatus, Result};
@@ -32,7 +32,7 @@ pub struct Args {
     json: bool,
 }
 
-pub(super) async fn run(context: &Context, args: Args) -> Result<ExitStatus> {
+pub(super) async fn run(context: &CommandContext, args: Args) -> Result<ExitStatus> {
     let config = context.config()?;
     dates::check_reading(args.from, args.to)?;
     crate::pipeline::mapping(&config)?;

@@ -3,10 +3,10 @@
 use clap::Subcommand;
 use serde_json::json;
 
-use super::{Context, LogFormat, output};
+use super::{CommandContext, LogFormat, output};
 use crate::api::{Client, Webhook};
 use crate::config::{self, Config, Secret};
-use crate::serve::webhook::secrets::{self, Place};
+use crate::serve::webhook::secrets::{self, SecretLocation};
 use crate::{Error, ErrorKind, ExitStatus, Result};
 
 /// Manage the spaces' webhook, through which the platform tells of finished calls and recordings
@@ -46,7 +46,7 @@ struct Told {
     done: &'static str,
 }
 
-pub(super) async fn run(context: &Context, args: Args) -> Result<ExitStatus> {
+pub(super) async fn run(context: &CommandContext, args: Args) -> Result<ExitStatus> {
     let config = context.config()?;
     config.require_token()?;
     if let Action::Install { url } = &args.action {
@@ -174,7 +174,7 @@ async fn install(
     } else {
         client.update_webhook(space, url, true).await?
     };
-    if secrets::place(config, space) == Place::Nowhere {
+    if secrets::place(config, space) == SecretLocation::Nowhere {
         if webhook.secret.is_none() {
             webhook = client.refresh_webhook(space).await?;
         }
@@ -210,12 +210,12 @@ fn keep(config: &config::Webhook, space: &str, secret: &Secret) -> Result<()> {
     secrets::keep(config, space, secret).map(|_| ())
 }
 
-fn report(context: &Context, config: &config::Webhook, told: &Told, print_secret: bool) -> Result<()> {
+fn report(context: &CommandContext, config: &config::Webhook, told: &Told, print_secret: bool) -> Result<()> {
     let webhook = told.webhook.as_ref();
     let place = match secrets::place(config, &told.space) {
-        Place::File(path) => path.display().to_string(),
-        Place::Configuration => "the configuration".into(),
-        Place::Nowhere => "nowhere".into(),
+        SecretLocation::File(path) => path.display().to_string(),
+        SecretLocation::Configuration => "the configuration".into(),
+        SecretLocation::Nowhere => "nowhere".into(),
     };
     // Asked for in as many words.
     let secret = webhook

@@ -8,7 +8,7 @@ use crate::lake::key;
 
 /// A place of the lake; `space` is a segment, as keys have it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Place<'k> {
+pub(crate) enum KeyKind<'k> {
     /// An object of a day: a table's file, a report, a recording.
     OfDay { date: NaiveDate, space: &'k str },
     /// A table of a date's lesson data.
@@ -56,7 +56,7 @@ const STATE: [&str; 20] = [
     "_telelake/relay/",
 ];
 
-impl<'k> Place<'k> {
+impl<'k> KeyKind<'k> {
     /// The place of a key; `tables` are the names of all tables.
     pub fn of(key: &'k str, tables: &BTreeSet<String>) -> Self {
         if let Some(rest) = key.strip_prefix(key::DAYS) {
@@ -155,16 +155,16 @@ mod tests {
     use crate::config::ReportFormat;
     use crate::lake::table::builtin;
 
-    fn place(key: &str) -> Place<'_> {
+    fn place(key: &str) -> KeyKind<'_> {
         let tables = builtin::all().iter().map(|table| table.name.to_string());
-        Place::of(key, &tables.collect())
+        KeyKind::of(key, &tables.collect())
     }
 
     #[test]
     fn every_key_that_the_lake_makes_has_its_place() {
         let date: NaiveDate = "2026-11-22".parse().expect("a date");
         let (space, seg) = ("sp/ace", key::segment("sp/ace"));
-        let of_day = Place::OfDay { date, space: &seg };
+        let of_day = KeyKind::OfDay { date, space: &seg };
         for key in [
             key::table("participants", date, space),
             key::table("recordings", date, space),
@@ -177,15 +177,15 @@ mod tests {
             assert_eq!(place(&key), of_day, "{key}");
         }
         let manifest = key::manifest(date, space);
-        assert_eq!(place(&manifest), Place::Manifest { date, space: &seg });
+        assert_eq!(place(&manifest), KeyKind::Manifest { date, space: &seg });
         let marker = key::open_day(date, space);
-        assert_eq!(place(&marker), Place::Marker { date, space: &seg });
+        assert_eq!(place(&marker), KeyKind::Marker { date, space: &seg });
         for key in [key::rooms(space), key::spaces()] {
-            assert_eq!(place(&key), Place::CatalogTable, "{key}");
+            assert_eq!(place(&key), KeyKind::CatalogTable, "{key}");
         }
         let user_meta = key::table("user_meta", date, "user_meta");
-        assert_eq!(place(&user_meta), Place::MetaTable(date));
-        assert_eq!(place(&key::raw_meta(date, "20261122T1-ab")), Place::RawMeta);
+        assert_eq!(place(&user_meta), KeyKind::MetaTable(date));
+        assert_eq!(place(&key::raw_meta(date, "20261122T1-ab")), KeyKind::RawMeta);
         for key in [
             key::STORE_INFO.to_owned(),
             key::SPACES.to_owned(),
@@ -199,7 +199,7 @@ mod tests {
             key::meeting_days(date),
             key::set_aside("calls/date=2026-11-22/s.parquet", "20261122T020000Z"),
         ] {
-            assert_eq!(place(&key), Place::State, "{key}");
+            assert_eq!(place(&key), KeyKind::State, "{key}");
         }
     }
 
@@ -218,11 +218,11 @@ mod tests {
             "_telelake/runs/.DS_Store",
             "_telelake/something",
         ] {
-            assert_eq!(place(key), Place::Stray, "{key}");
+            assert_eq!(place(key), KeyKind::Stray, "{key}");
         }
         for key in ["notes.txt", "other/calls/date=2026-11-22/s.parquet", "Calls/x"] {
-            assert_eq!(place(key), Place::Unknown, "{key}");
+            assert_eq!(place(key), KeyKind::Unknown, "{key}");
         }
-        assert_eq!(place("_telelake/probe/0123"), Place::Probe);
+        assert_eq!(place("_telelake/probe/0123"), KeyKind::Probe);
     }
 }

@@ -41,7 +41,7 @@ pub use outline::Outline;
 pub use plan::{DayPlan, Plan};
 pub use progress::{Meter, Phase, Progress};
 pub use rebuild::Rebuilder;
-use run_context::Workshop;
+use run_context::RunContext;
 pub use run_context::mapping;
 pub use stop::{Stop, StopReason};
 #[cfg(test)]
@@ -154,12 +154,12 @@ enum Extent {
 
 /// The pipeline over one API and one store.
 pub struct Exporter {
-    context: Arc<Context>,
+    context: Arc<ExportContext>,
 }
 
-/// What every step needs: the workshop, and the way to the API.
-pub(crate) struct Context {
-    workshop: Arc<Workshop>,
+/// What every step needs: the run, and the way to the API.
+pub(crate) struct ExportContext {
+    run: Arc<RunContext>,
     client: Client,
     /// Why the work was stopped, where it was not the operator.
     fatal: OnceLock<Error>,
@@ -167,22 +167,14 @@ pub(crate) struct Context {
     /// What is landed again although it is there.
     again: Again,
     /// Turns of rooms in what is shared.
-    lanes: walk::room_limits::Lanes,
+    room_limits: walk::room_limits::RoomLimits,
     /// Reports in memory at once.
     landings: Semaphore,
     /// Reports that are parsed at once: a parsed one takes several times its bytes.
     inspections: Semaphore,
 }
 
-impl std::ops::Deref for Context {
-    type Target = Workshop;
-
-    fn deref(&self) -> &Workshop {
-        &self.workshop
-    }
-}
-
-impl Context {
+impl ExportContext {
     /// Takes note of an error that makes all further work pointless, and stops the run.
     fn note_fatal(&self, error: &Error) {
         if error.kind() == ErrorKind::Unauthorized {
@@ -191,28 +183,28 @@ impl Context {
                 .set(Error::new(error.kind(), error.about(), error.message()).hint(
                 "the token is refused: make a new personal token and put it into api.token or api.token_file",
             ));
-            self.cancel.cancel();
+            self.run.cancel.cancel();
         }
     }
 
     fn settle(&self) -> TimeDelta {
-        TimeDelta::from_std(*self.config.scope.settle).unwrap_or(TimeDelta::MAX)
+        TimeDelta::from_std(*self.run.config.scope.settle).unwrap_or(TimeDelta::MAX)
     }
 
-    fn patience(&self) -> day::give_up::Patience {
-        day::give_up::Patience::new(*self.config.export.give_up, self.now)
+    fn patience(&self) -> day::give_up::GiveUpPolicy {
+        day::give_up::GiveUpPolicy::new(*self.run.config.export.give_up, self.run.now)
     }
 
     fn wants_reports(&self, job: &Job) -> &[ReportFormat] {
         if job.only == Some(Only::Recordings) {
             &[]
         } else {
-            &self.config.export.reports
+            &self.run.config.export.reports
         }
     }
 
     fn wants_recordings(&self, job: &Job) -> bool {
-        self.config.export.recordings && job.only != Some(Only::Analytics)
+        self.run.config.export.recordings && job.only != Some(Only::Analytics)
     }
 }
 
@@ -250,13 +242,13 @@ impl Exporter {
         let client = client.beside(cancel.clone());
         let concurrency = config.api.concurrency;
         Ok(Self {
-            context: Arc::new(Context {
+            context: Arc::new(ExportContext {
                 client,
-                workshop: Arc::new(Workshop::new(config, store, progress, cancel, now)?),
+                run: Arc::new(RunContext::new(config, store, progress, cancel, now)?),
                 fatal: OnceLock::new(),
                 transfers: Semaphore::new(TRANSFERS_AT_ONCE),
                 again: Again::new(),
-                lanes: walk::room_limits::Lanes::new(concurrency),
+                room_limits: walk::room_limits::RoomLimits::new(concurrency),
                 landings: Semaphore::new(concurrency),
                 inspections: Semaphore::new(INSPECTIONS_AT_ONCE),
             }),
@@ -276,9 +268,9 @@ impl Exporter {
     /// The same, and `stop` says why it was stopped: its token is that of the pipeline, or above it.
     #[must_use]
     pub fn stopped_by(mut self, stop: Stop) -> Self {
-        let workshop = Arc::get_mut(&mut self.context).map(|context| &mut context.workshop);
-        if let Some(workshop) = workshop.and_then(Arc::get_mut) {
-            workshop.stop = Some(stop);
+        let run = Arc::get_mut(&mut self.context).map(|context| &mut context.run);
+        if let Some(run) = run.and_then(Arc::get_mut) {
+            run.stop = Some(stop);
         }
         self
     }
@@ -298,7 +290,7 @@ impl Exporter {
     }
 
     async fn run_whole(&self, job: &Job) -> Result<Summary> {
-        self.context.store.preflight().await?;
+        self.context.run.store.preflight().await?;
         self.perform(job, Extent::Whole).await
     }
 
@@ -313,15 +305,15 @@ impl Exporter {
 
     async fn perform(&self, job: &Job, extent: Extent) -> Result<Summary> {
         let context = &self.context;
-        let mut summary = Summary::new(job, context.config.timezone, context.now);
+        let mut summary = Summary::new(job, context.run.config.timezone, context.run.now);
         let span = tracing::info_span!("run", run = summary.id, command = job.command);
         async {
-            let opened = OpenedStore::open_or_create(context).await?;
+            let opened = OpenedStore::open_or_create(&context.run).await?;
             let trace = match extent {
-                Extent::Whole => Some(Trace::begin(context, &summary).await),
+                Extent::Whole => Some(Trace::begin(&context.run, &summary).await),
                 Extent::Rooms => None,
             };
-            opened.tell(context, &mut summary);
+            opened.tell(&context.run, &mut summary);
             let work = Box::pin(async {
                 if extent == Extent::Whole {
                     // Before the first look at the meta: the run stands on what it is then.
@@ -329,14 +321,14 @@ impl Exporter {
                 }
                 self.work(job, extent, &mut summary).await
             });
-            let work = context.alone(job.command, work);
+            let work = context.run.alone(job.command, work);
             let end = match &trace {
                 Some(trace) => trace.during(work).await.flatten(),
                 None => work.await.flatten(),
             };
             summary.tell_requests(&context.client);
             let fatal = context.fatal.get().cloned();
-            summary.end(context, fatal.or(end.err()));
+            summary.end(&context.run, fatal.or(end.err()));
             summary.count();
             if let Some(trace) = trace {
                 trace.end(&mut summary).await;
@@ -351,13 +343,13 @@ impl Exporter {
         let context = &self.context;
         let scope = walk::scope(context, job, summary).await?;
         let mut open = if job.open_days {
-            let today = crate::lake::date_of(context.now, context.config.timezone);
-            lake_state::open_days::open_days(&*context.store, today).await?
+            let today = crate::lake::date_of(context.run.now, context.run.config.timezone);
+            lake_state::open_days::open_days(&*context.run.store, today).await?
         } else {
             Vec::new()
         };
         let changed = match extent {
-            Extent::Whole => context.store.list(crate::lake::key::META_CHANGED).await?,
+            Extent::Whole => context.run.store.list(crate::lake::key::META_CHANGED).await?,
             Extent::Rooms => Vec::new(),
         };
         let mut windows = windows(job.from, job.to).peekable();
@@ -368,13 +360,13 @@ impl Exporter {
             summary.resume_at = Some(from);
             let found = walk::list(context, job, &scope, from, to, &extra, summary).await?;
             listed |= found.reached;
-            if context.cancel.is_cancelled() {
+            if context.run.cancel.is_cancelled() {
                 // Half a listing is none: its days are left as they were.
                 summary.interrupted_before = Some(from);
                 break;
             }
             let count = found.days.all().count();
-            context.progress.enter(Phase::Days, count as u64);
+            context.run.progress.enter(Phase::Days, count as u64);
             for stage in found.days.stages() {
                 let mut outcomes = stream::iter(stage)
                     .map(|work| day::process(context, job, work))
@@ -384,20 +376,20 @@ impl Exporter {
                 }
             }
             self.refresh_neighbours(summary).await;
-            lost = !context.cancel.is_cancelled() && scope.is_lost(&context.client);
-            if lost || context.cancel.is_cancelled() {
+            lost = !context.run.cancel.is_cancelled() && scope.is_lost(&context.client);
+            if lost || context.run.cancel.is_cancelled() {
                 summary.interrupted_before = windows.peek().map(|(from, _)| *from);
                 break;
             }
         }
-        if !listed && !lost && !context.cancel.is_cancelled() {
+        if !listed && !lost && !context.run.cancel.is_cancelled() {
             return Err(summary.nothing_reached());
         }
         self.refresh_changed(changed, summary).await?;
         self.refresh_neighbours(summary).await;
-        if !context.cancel.is_cancelled() {
+        if !context.run.cancel.is_cancelled() {
             lake_state::catalog::update(context, &scope, summary).await;
-            lake_state::orphan_uploads::sweep(context, summary).await;
+            lake_state::orphan_uploads::sweep(&context.run, summary).await;
         }
         if lost { Err(api_lost()) } else { Ok(()) }
     }
@@ -409,21 +401,21 @@ impl Exporter {
             return Ok(());
         }
         let failed = summary.failed.len();
-        let (dates, meetings) = lessons::import::changed(&*context.store, &markers).await?;
+        let (dates, meetings) = lessons::import::changed(&*context.run.store, &markers).await?;
         for date in &dates {
             // An import that was killed has left out what comes after its markers.
-            if let Err(error) = lessons::import::mend(context, *date).await
+            if let Err(error) = lessons::import::mend(&context.run, *date).await
                 && error.kind() != ErrorKind::Interrupted
             {
                 summary.fail(Problem::new("meta_failed", error.to_string()));
             }
         }
         self.refresh(&meetings, summary).await;
-        if context.cancel.is_cancelled() || summary.failed.len() > failed {
+        if context.run.cancel.is_cancelled() || summary.failed.len() > failed {
             return Ok(());
         }
         for marker in markers {
-            context.delete(&marker.key).await?;
+            context.run.delete(&marker.key).await?;
         }
         Ok(())
     }
@@ -433,7 +425,7 @@ impl Exporter {
     async fn refresh_neighbours(&self, summary: &mut Summary) {
         let context = &self.context;
         for _ in 0..MOST_ROUNDS {
-            let meetings = context.lessons.take_touched().await;
+            let meetings = context.run.lessons.take_touched().await;
             if meetings.is_empty() {
                 break;
             }
@@ -441,11 +433,12 @@ impl Exporter {
         }
         let is_of_day = |problem: &Problem| ["day_failed", "store_failed"].contains(&problem.kind.as_str());
         let failed = summary.failed.iter().any(is_of_day);
-        if failed || context.cancel.is_cancelled() || !context.lessons.take_touched().await.is_empty() {
+        if failed || context.run.cancel.is_cancelled() || !context.run.lessons.take_touched().await.is_empty()
+        {
             return;
         }
-        for marker in context.lessons.take_markers().await {
-            if let Err(error) = context.delete(&marker).await
+        for marker in context.run.lessons.take_markers().await {
+            if let Err(error) = context.run.delete(&marker).await
                 && error.kind() != ErrorKind::Interrupted
             {
                 summary.fail(Problem::new("store_failed", error.to_string()));
@@ -457,10 +450,10 @@ impl Exporter {
     /// meeting with. Takes no request to the API.
     async fn refresh(&self, meetings: &BTreeSet<u64>, summary: &mut Summary) {
         let context = &self.context;
-        if meetings.is_empty() || context.cancel.is_cancelled() {
+        if meetings.is_empty() || context.run.cancel.is_cancelled() {
             return;
         }
-        match context.lessons.stale(context, meetings).await {
+        match context.run.lessons.stale(&context.run, meetings).await {
             Ok(days) => {
                 let mut outcomes = stream::iter(days)
                     .map(|(date, space)| day::refresh(context, date, space))

@@ -9,7 +9,7 @@ use serde::Serialize;
 use super::day::{self, Day};
 use super::summary::{Problem, Summary};
 use super::walk::{self, DayWork};
-use super::{Context, DAYS_AT_ONCE, Job, windows};
+use super::{DAYS_AT_ONCE, ExportContext, Job, windows};
 use crate::Result;
 use crate::config::ReportFormat;
 use crate::lake::key;
@@ -63,11 +63,11 @@ pub struct Plan {
 }
 
 /// Makes the plan of a job.
-pub(crate) async fn plan(context: &Arc<Context>, job: &Job) -> Result<Plan> {
-    if let Some(info) = info::read(&*context.store).await? {
-        info.check_zone(context.config.timezone)?;
+pub(crate) async fn plan(context: &Arc<ExportContext>, job: &Job) -> Result<Plan> {
+    if let Some(info) = info::read(&*context.run.store).await? {
+        info.check_zone(context.run.config.timezone)?;
     }
-    let mut summary = Summary::new(job, context.config.timezone, context.now);
+    let mut summary = Summary::new(job, context.run.config.timezone, context.run.now);
     let scope = walk::scope(context, job, &mut summary).await?;
     let (mut days, mut reached) = (Vec::new(), false);
     for (from, to) in windows(job.from, job.to) {
@@ -96,7 +96,7 @@ pub(crate) async fn plan(context: &Arc<Context>, job: &Job) -> Result<Plan> {
     })
 }
 
-async fn plan_day(context: &Arc<Context>, job: &Job, work: DayWork) -> Result<Option<DayPlan>> {
+async fn plan_day(context: &Arc<ExportContext>, job: &Job, work: DayWork) -> Result<Option<DayPlan>> {
     let Day { mut manifest, .. } = Day::load(context, &work).await?;
     let known = manifest.calls.len();
     let built = manifest.built.clone();
@@ -108,8 +108,8 @@ async fn plan_day(context: &Arc<Context>, job: &Job, work: DayWork) -> Result<Op
     let changes = reports + recordings > 0
         || match &built {
             Some(built) => {
-                let fingerprint = tables::fingerprint(&manifest, &context.mapping);
-                !build::is_current(context, &manifest, built, &fingerprint).await?
+                let fingerprint = tables::fingerprint(&manifest, &context.run.mapping);
+                !build::is_current(&context.run, &manifest, built, &fingerprint).await?
             }
             None => true,
         };
@@ -132,21 +132,21 @@ async fn plan_day(context: &Arc<Context>, job: &Job, work: DayWork) -> Result<Op
 
 /// The days beside those of the plan that imports of lesson data have changed: a run builds them again, whatever its
 /// dates. What feeds would bring first is not known before it is read.
-async fn changed_by_meta(context: &Arc<Context>, planned: &[DayPlan]) -> Result<Vec<DayPlan>> {
-    let markers = context.store.list(key::META_CHANGED).await?;
+async fn changed_by_meta(context: &Arc<ExportContext>, planned: &[DayPlan]) -> Result<Vec<DayPlan>> {
+    let markers = context.run.store.list(key::META_CHANGED).await?;
     let mut days = Vec::new();
     if markers.is_empty() {
         return Ok(days);
     }
-    let (_, meetings) = import::changed(&*context.store, &markers).await?;
-    for (date, space_id) in context.lessons.stale(context, &meetings).await? {
+    let (_, meetings) = import::changed(&*context.run.store, &markers).await?;
+    for (date, space_id) in context.run.lessons.stale(&context.run, &meetings).await? {
         if planned
             .iter()
             .any(|day| (day.date, &day.space_id) == (date, &space_id))
         {
             continue;
         }
-        let manifest = get_json::<Manifest>(&*context.store, &key::manifest(date, &space_id)).await?;
+        let manifest = get_json::<Manifest>(&*context.run.store, &key::manifest(date, &space_id)).await?;
         let Some((manifest, _)) = manifest else { continue };
         days.push(DayPlan {
             date,
@@ -164,13 +164,14 @@ async fn changed_by_meta(context: &Arc<Context>, planned: &[DayPlan]) -> Result<
 }
 
 /// The files that a build would write: those that there are, and those that what is fetched can fill.
-fn files(context: &Context, manifest: &Manifest, with_reports: bool) -> Vec<String> {
+fn files(context: &ExportContext, manifest: &Manifest, with_reports: bool) -> Vec<String> {
     let has_report = manifest.calls.values().any(|call| {
         call.reports
             .get(&ReportFormat::Json)
             .is_some_and(|landing| landing.usable().is_some())
     });
     context
+        .run
         .mapping
         .tables()
         .filter(|table| match table.name.as_ref() {

@@ -27,7 +27,7 @@ pub struct Meter {
 
 impl Meter {
     /// Raises the goal.
-    pub fn expect(&self, more: u64) {
+    pub fn add_goal(&self, more: u64) {
         self.goal.fetch_add(more, Ordering::Relaxed);
     }
 
@@ -70,8 +70,8 @@ impl Progress {
             .unwrap_or_else(std::sync::PoisonError::into_inner) = phase;
         match phase {
             Phase::Start => {}
-            Phase::Walk => self.listings.expect(goal),
-            Phase::Days => self.days.expect(goal),
+            Phase::Walk => self.listings.add_goal(goal),
+            Phase::Days => self.days.add_goal(goal),
         }
     }
 

@@ -19,7 +19,7 @@ use crate::pipeline::day::build_threads::Builders;
 use crate::pipeline::lake_state::catalog;
 use crate::pipeline::lake_state::info::OpenedStore;
 use crate::pipeline::lessons::import;
-use crate::pipeline::run_context::Workshop;
+use crate::pipeline::run_context::RunContext;
 use crate::pipeline::summary::trace::Trace;
 use crate::store::Store;
 use crate::store::json::get_json;
@@ -27,7 +27,7 @@ use crate::{Error, ErrorKind, Result};
 
 /// Builds the lake's tables again.
 pub struct Rebuilder {
-    workshop: Arc<Workshop>,
+    run: Arc<RunContext>,
 }
 
 impl Rebuilder {
@@ -42,10 +42,8 @@ impl Rebuilder {
         cancel: &CancellationToken,
         now: DateTime<Utc>,
     ) -> Result<Self> {
-        let workshop = Workshop::new(config, store, progress, cancel.child_token(), now)?;
-        Ok(Self {
-            workshop: Arc::new(workshop),
-        })
+        let run = RunContext::new(config, store, progress, cancel.child_token(), now)?;
+        Ok(Self { run: Arc::new(run) })
     }
 
     /// Builds the days from `from` to `to`, and the tables of rooms and spaces; writes the run's summary.
@@ -53,28 +51,20 @@ impl Rebuilder {
     /// # Errors
     /// Where nothing could be done: no lake there, or the store out of reach. What fails of a day is in the summary.
     pub async fn run(&self, from: NaiveDate, to: NaiveDate) -> Result<Summary> {
-        let workshop = &self.workshop;
-        workshop.store.preflight().await?;
-        let opened = OpenedStore::open(workshop).await?.ok_or_else(|| {
-            Error::new(
-                ErrorKind::StoreNotFound,
-                workshop.store.url(),
-                "there is no lake here",
-            )
-            .hint("check store.url; a first run or backfill makes the lake")
+        let run = &self.run;
+        run.store.preflight().await?;
+        let opened = OpenedStore::open(run).await?.ok_or_else(|| {
+            Error::new(ErrorKind::StoreNotFound, run.store.url(), "there is no lake here")
+                .hint("check store.url; a first run or backfill makes the lake")
         })?;
-        let mut summary = Summary::new(
-            &Job::over("rebuild", from, to),
-            workshop.config.timezone,
-            workshop.now,
-        );
+        let mut summary = Summary::new(&Job::over("rebuild", from, to), run.config.timezone, run.now);
         let span = tracing::info_span!("run", run = summary.id, command = summary.command);
         async {
-            let trace = Trace::begin(workshop, &summary).await;
-            opened.tell(workshop, &mut summary);
-            let work = workshop.alone("rebuild", Box::pin(self.work(from, to, &mut summary)));
+            let trace = Trace::begin(run, &summary).await;
+            opened.tell(run, &mut summary);
+            let work = run.alone("rebuild", Box::pin(self.work(from, to, &mut summary)));
             let end = trace.during(work).await.flatten();
-            summary.end(workshop, end.err());
+            summary.end(run, end.err());
             summary.count();
             trace.end(&mut summary).await;
         }
@@ -84,11 +74,11 @@ impl Rebuilder {
     }
 
     async fn work(&self, from: NaiveDate, to: NaiveDate, summary: &mut Summary) -> Result<()> {
-        let workshop = &self.workshop;
-        let days = days(&*workshop.store, from, to).await?;
-        workshop.progress.enter(Phase::Days, days.len() as u64);
+        let run = &self.run;
+        let days = days(&*run.store, from, to).await?;
+        run.progress.enter(Phase::Days, days.len() as u64);
         let mut building = stream::iter(days)
-            .map(|(date, key)| async move { (date, day(workshop, date, key).await) })
+            .map(|(date, key)| async move { (date, day(run, date, key).await) })
             .buffer_unordered(Builders::count());
         while let Some((date, outcome)) = building.next().await {
             match outcome {
@@ -99,21 +89,21 @@ impl Rebuilder {
                 }
             }
         }
-        if !workshop.cancel.is_cancelled() {
-            mend_meta(workshop, from, to, summary).await;
-            catalog::rebuild(workshop, summary).await;
+        if !run.cancel.is_cancelled() {
+            mend_meta(run, from, to, summary).await;
+            catalog::rebuild(run, summary).await;
         }
         Ok(())
     }
 }
 
 /// Makes the tables of meta again from the shelves; what fails is a failure of the run.
-async fn mend_meta(workshop: &Workshop, from: NaiveDate, to: NaiveDate, summary: &mut Summary) {
+async fn mend_meta(run: &RunContext, from: NaiveDate, to: NaiveDate, summary: &mut Summary) {
     let mended = async {
-        for shelf in workshop.store.list(key::META_SHELVES).await? {
+        for shelf in run.store.list(key::META_SHELVES).await? {
             let date = key::date_in(&shelf.key).filter(|date| (from..=to).contains(date));
             if let Some(date) = date {
-                import::mend(workshop, date).await?;
+                import::mend(run, date).await?;
             }
         }
         Ok::<_, Error>(())
@@ -140,19 +130,19 @@ async fn days(store: &dyn Store, from: NaiveDate, to: NaiveDate) -> Result<Vec<(
 }
 
 /// Builds a day; none where the work was stopped before it was done. A failure is the day's own.
-async fn day(workshop: &Arc<Workshop>, date: NaiveDate, key: String) -> Option<DayReport> {
-    if workshop.cancel.is_cancelled() {
+async fn day(run: &Arc<RunContext>, date: NaiveDate, key: String) -> Option<DayReport> {
+    if run.cancel.is_cancelled() {
         return None;
     }
     // A task of its own, so that days use all cores, and a fault in one stays there.
-    let of_day = Arc::clone(workshop);
+    let of_day = Arc::clone(run);
     let manifest_key = key.clone();
     let building = async move { Box::pin(build(&of_day, &manifest_key)).await };
     let working = tokio::spawn(building.in_current_span());
     let outcome = working
         .await
         .unwrap_or_else(|_| Err(Error::new(ErrorKind::Internal, "day", "its work broke off")));
-    workshop.progress.days.advance(1);
+    run.progress.days.advance(1);
     match outcome {
         Ok(report) => Some(report),
         Err(error) if error.kind() == ErrorKind::Interrupted => None,
@@ -169,8 +159,8 @@ async fn day(workshop: &Arc<Workshop>, date: NaiveDate, key: String) -> Option<D
     }
 }
 
-async fn build(workshop: &Arc<Workshop>, key: &str) -> Result<DayReport> {
-    let Some((manifest, version)) = get_json::<Manifest>(&*workshop.store, key).await? else {
+async fn build(run: &Arc<RunContext>, key: &str) -> Result<DayReport> {
+    let Some((manifest, version)) = get_json::<Manifest>(&*run.store, key).await? else {
         // Gone since it was listed.
         return Ok(DayReport::default());
     };
@@ -181,7 +171,7 @@ async fn build(workshop: &Arc<Workshop>, key: &str) -> Result<DayReport> {
         .values_mut()
         .flat_map(|call| call.reports.values_mut());
     reports.for_each(Landing::take_up_again);
-    build::build_again(workshop, &mut day).await?;
+    build::build_again(run, &mut day).await?;
     let counts = &mut day.report.counts;
     counts.days = 1;
     counts.calls = day.manifest.calls.len() as u64;

@@ -14,19 +14,19 @@ use crate::config::Config;
 use crate::pipeline::day::build_threads::Builders;
 use crate::pipeline::lake_state::lease;
 use crate::pipeline::lake_state::lease::Lease;
-use crate::pipeline::lessons::cache::Lessons;
-use crate::store::guarded::{Watch, Watched};
+use crate::pipeline::lessons::cache::LessonCache;
+use crate::store::guarded::{GuardedStore, StoreHealth};
 use crate::store::{Condition, Store, Version};
 use crate::tables::Mapping;
 use crate::{Error, ErrorKind, Result};
 
 /// The store and what a run builds with.
-pub(crate) struct Workshop {
+pub(crate) struct RunContext {
     pub config: Config,
-    /// Watched: see [`Watched`].
+    /// GuardedStore: see [`GuardedStore`].
     pub store: Arc<dyn Store>,
     /// Whether the store still works, and the lease holds.
-    pub watch: Arc<Watch>,
+    pub health: Arc<StoreHealth>,
     /// The store itself: a lease is kept up also while the run is being stopped.
     bare: Arc<dyn Store>,
     pub mapping: Mapping,
@@ -39,7 +39,7 @@ pub(crate) struct Workshop {
     /// Why the run was stopped, where somebody stops this run alone.
     pub stop: Option<Stop>,
     /// Meta, and the days that share a meeting.
-    pub lessons: Lessons,
+    pub lessons: LessonCache,
     /// Whether the store honours conditional writes.
     pub conditional: AtomicBool,
     pub writes: AtomicU64,
@@ -47,8 +47,8 @@ pub(crate) struct Workshop {
     pub now: DateTime<Utc>,
 }
 
-impl Workshop {
-    /// A workshop over a store; `cancel` is its own.
+impl RunContext {
+    /// A run over a store; `cancel` is its own.
     ///
     /// # Errors
     /// `Config`: a mapping that can't be read or is wrong.
@@ -60,19 +60,19 @@ impl Workshop {
         now: DateTime<Utc>,
     ) -> Result<Self> {
         let store = store.patient(cancel.clone()).unwrap_or(store);
-        let watched = Watched::new(Arc::clone(&store), cancel.clone());
+        let watched = GuardedStore::new(Arc::clone(&store), cancel.clone());
         Ok(Self {
             mapping: mapping(&config)?,
             builders: Builders::start()?,
             memory: MemoryBudget::shared(config.export.memory.as_u64()),
             config,
-            watch: watched.watch(),
+            health: watched.health(),
             store: Arc::new(watched),
             bare: store,
             progress,
             cancel,
             stop: None,
-            lessons: Lessons::default(),
+            lessons: LessonCache::default(),
             conditional: true.into(),
             writes: AtomicU64::new(0),
             now,
@@ -122,14 +122,14 @@ impl Workshop {
         }
         let lease = Lease::take(&*self.bare, command, Utc::now(), &self.cancel).await?;
         let pulse = lease.pulse();
-        self.watch.require(Box::new(move || {
+        self.health.require(Box::new(move || {
             if pulse.is_alive() {
                 Ok(())
             } else {
                 Err(lease::lost())
             }
         }));
-        Ok(lease.during(work, || self.watch.lose(lease::lost())).await)
+        Ok(lease.during(work, || self.health.lose(lease::lost())).await)
     }
 
     /// Removes an object.

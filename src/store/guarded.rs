@@ -24,13 +24,13 @@ const MOST_FAILED_WRITES: u32 = 8;
 pub type Permit = Box<dyn Fn() -> Result<()> + Send + Sync>;
 
 /// A store that watches its own health; see the module.
-pub struct Watched {
+pub struct GuardedStore {
     inner: Arc<dyn Store>,
-    watch: Arc<Watch>,
+    health: Arc<StoreHealth>,
 }
 
 /// What was seen of the store so far.
-pub struct Watch {
+pub struct StoreHealth {
     failures: AtomicU32,
     failed_writes: AtomicU32,
     lost: OnceLock<Error>,
@@ -39,11 +39,11 @@ pub struct Watch {
     permit: OnceLock<Permit>,
 }
 
-impl Watched {
+impl GuardedStore {
     pub fn new(inner: Arc<dyn Store>, stop: CancellationToken) -> Self {
         Self {
             inner,
-            watch: Arc::new(Watch {
+            health: Arc::new(StoreHealth {
                 failures: AtomicU32::new(0),
                 failed_writes: AtomicU32::new(0),
                 lost: OnceLock::new(),
@@ -53,12 +53,12 @@ impl Watched {
         }
     }
 
-    pub fn watch(&self) -> Arc<Watch> {
-        Arc::clone(&self.watch)
+    pub fn health(&self) -> Arc<StoreHealth> {
+        Arc::clone(&self.health)
     }
 }
 
-impl Watch {
+impl StoreHealth {
     /// Why the store can't be worked with any more.
     pub fn lost(&self) -> Option<Error> {
         let why = self.lost.get()?;
@@ -131,7 +131,7 @@ fn stopped(key: &str) -> Error {
 }
 
 #[async_trait]
-impl Store for Watched {
+impl Store for GuardedStore {
     fn url(&self) -> &str {
         self.inner.url()
     }
@@ -157,81 +157,83 @@ impl Store for Watched {
     }
 
     async fn get(&self, key: &str) -> Result<Object> {
-        self.watch.read(key, self.inner.get(key)).await
+        self.health.read(key, self.inner.get(key)).await
     }
 
     async fn read(&self, key: &str) -> Result<Bytes> {
-        self.watch.read(key, self.inner.read(key)).await
+        self.health.read(key, self.inner.read(key)).await
     }
 
     async fn get_within(&self, key: &str, most: u64) -> Result<Object> {
-        self.watch.read(key, self.inner.get_within(key, most)).await
+        self.health.read(key, self.inner.get_within(key, most)).await
     }
 
     async fn get_range(&self, key: &str, offset: u64, length: usize) -> Result<Bytes> {
-        self.watch
+        self.health
             .read(key, self.inner.get_range(key, offset, length))
             .await
     }
 
     async fn size(&self, key: &str) -> Result<Option<u64>> {
-        self.watch.read(key, self.inner.size(key)).await
+        self.health.read(key, self.inner.size(key)).await
     }
 
     async fn put(&self, key: &str, bytes: Bytes, condition: Condition) -> Result<Version> {
-        self.watch.write(key, self.inner.put(key, bytes, condition)).await
+        self.health
+            .write(key, self.inner.put(key, bytes, condition))
+            .await
     }
 
     async fn list(&self, prefix: &str) -> Result<Vec<Entry>> {
-        self.watch.read(prefix, self.inner.list(prefix)).await
+        self.health.read(prefix, self.inner.list(prefix)).await
     }
 
     async fn delete(&self, key: &str) -> Result<()> {
-        self.watch.write(key, self.inner.delete(key)).await
+        self.health.write(key, self.inner.delete(key)).await
     }
 
     async fn upload(&self, key: &str, options: UploadOptions) -> Result<Box<dyn Upload>> {
-        let inner = self.watch.write(key, self.inner.upload(key, options)).await?;
-        Ok(Box::new(WatchedUpload {
+        let inner = self.health.write(key, self.inner.upload(key, options)).await?;
+        Ok(Box::new(GuardedUpload {
             inner,
             key: key.into(),
-            watch: self.watch(),
+            health: self.health(),
         }))
     }
 
     async fn resume(&self, key: &str) -> Result<Option<Resumed>> {
-        let resumed = self.watch.write(key, self.inner.resume(key)).await?;
+        let resumed = self.health.write(key, self.inner.resume(key)).await?;
         Ok(resumed.map(|resumed| match resumed {
-            Resumed::Open(inner) => Resumed::Open(Box::new(WatchedUpload {
+            Resumed::Open(inner) => Resumed::Open(Box::new(GuardedUpload {
                 inner,
                 key: key.into(),
-                watch: self.watch(),
+                health: self.health(),
             })),
             whole @ Resumed::Whole(_) => whole,
         }))
     }
 
     async fn abort_upload(&self, upload: &Unfinished) -> Result<()> {
-        self.watch
+        self.health
             .write(&upload.key, self.inner.abort_upload(upload))
             .await
     }
 
     async fn unfinished_uploads(&self, prefix: &str) -> Result<Vec<Unfinished>> {
-        self.watch
+        self.health
             .read(prefix, self.inner.unfinished_uploads(prefix))
             .await
     }
 }
 
-struct WatchedUpload {
+struct GuardedUpload {
     inner: Box<dyn Upload>,
     key: String,
-    watch: Arc<Watch>,
+    health: Arc<StoreHealth>,
 }
 
 #[async_trait]
-impl Upload for WatchedUpload {
+impl Upload for GuardedUpload {
     fn bytes(&self) -> u64 {
         self.inner.bytes()
     }
@@ -246,15 +248,15 @@ impl Upload for WatchedUpload {
 
     async fn write(&mut self, chunk: Bytes) -> Result<()> {
         // Not every piece is sent at once: one that was taken does not say that the store is well.
-        self.watch.before_write(&self.key)?;
+        self.health.before_write(&self.key)?;
         match self.inner.write(chunk).await {
             Ok(()) => Ok(()),
-            failed => self.watch.after(true, failed),
+            failed => self.health.after(true, failed),
         }
     }
 
     async fn complete(self: Box<Self>) -> Result<Uploaded> {
-        self.watch.write(&self.key, self.inner.complete()).await
+        self.health.write(&self.key, self.inner.complete()).await
     }
 
     async fn keep(self: Box<Self>) -> Result<()> {

@@ -12,11 +12,11 @@ use crate::Result;
 use crate::lake::key;
 use crate::lake::manifest::{Manifest, Status};
 use crate::pipeline::day::{build, commit};
-use crate::pipeline::run_context::Workshop;
+use crate::pipeline::run_context::RunContext;
 use crate::store::Version;
 use crate::tables;
 use crate::tables::RowKey;
-use crate::verify::session::{Look, Read, SeenFile, Thing, of_one_object, unreadable};
+use crate::verify::session::{Read, SeenFile, Thing, Verification, of_one_object, unreadable};
 
 /// Times that a day is looked at again because a run was at work on it.
 const LOOKS: usize = 3;
@@ -46,8 +46,8 @@ impl Looked {
 
 /// Looks at a day, again where a run changed it meanwhile.
 pub(crate) async fn verify(
-    look: &Arc<Look>,
-    builder: &Arc<Workshop>,
+    look: &Arc<Verification>,
+    builder: &Arc<RunContext>,
     date: NaiveDate,
     key: &str,
 ) -> Result<()> {
@@ -88,14 +88,14 @@ pub(crate) async fn verify(
 }
 
 /// Notes the calls and records of a day beside those that are looked at.
-pub(crate) async fn note_beside(look: &Look, key: &str) -> Result<()> {
+pub(crate) async fn note_beside(look: &Verification, key: &str) -> Result<()> {
     if let Read::There(manifest, _) = look.json::<Manifest>(key).await? {
         note_ids(look, &manifest);
     }
     Ok(())
 }
 
-async fn unchanged(look: &Look, key: &str, version: &Version) -> Result<bool> {
+async fn unchanged(look: &Verification, key: &str, version: &Version) -> Result<bool> {
     Ok(matches!(look.json::<Manifest>(key).await?, Read::There(_, now) if now == *version))
 }
 
@@ -146,14 +146,14 @@ pub(crate) fn inconsistent(manifest: &Manifest, key: &str) -> Option<String> {
 }
 
 async fn once(
-    look: &Arc<Look>,
-    builder: &Arc<Workshop>,
+    look: &Arc<Verification>,
+    builder: &Arc<RunContext>,
     manifest: &Manifest,
     version: &Version,
 ) -> Result<Looked> {
     let mut looked = Looked::default();
     looked.counts.days = 1;
-    let open = commit::has_open_items(&look.workshop.config, manifest);
+    let open = commit::has_open_items(&look.run.config, manifest);
     looked.counts.days_open = u64::from(open || !manifest.is_built());
     marked(look, manifest, open, &mut looked).await?;
     if !manifest.is_built() {
@@ -198,10 +198,10 @@ async fn once(
 }
 
 /// Whether a day with something pending is marked, so that runs come back to it.
-async fn marked(look: &Look, manifest: &Manifest, open: bool, looked: &mut Looked) -> Result<()> {
+async fn marked(look: &Verification, manifest: &Manifest, open: bool, looked: &mut Looked) -> Result<()> {
     let marker = key::open_day(manifest.date, &manifest.space_id);
     let listed = look.inventory().markers.remove(&marker);
-    if open && !listed && look.workshop.store.size(&marker).await?.is_none() {
+    if open && !listed && look.run.store.size(&marker).await?.is_none() {
         looked.findings.push(
             Finding::new(Kind::DayNotMarked, marker)
                 .on(manifest.date, &manifest.space_id)
@@ -214,7 +214,7 @@ async fn marked(look: &Look, manifest: &Manifest, open: bool, looked: &mut Looke
 
 /// Holds the stored tables against those that a build gives now.
 async fn rebuild(
-    builder: &Arc<Workshop>,
+    builder: &Arc<RunContext>,
     manifest: &Manifest,
     version: &Version,
     looked: &mut Looked,
@@ -269,7 +269,7 @@ async fn rebuild(
     Ok(())
 }
 
-fn note_ids(look: &Look, manifest: &Manifest) {
+fn note_ids(look: &Verification, manifest: &Manifest) {
     let mut seen = look.seen();
     let calls = manifest.calls.keys().map(|id| (Thing::Call, id));
     let records = manifest.records.keys().map(|id| (Thing::Record, id));
@@ -279,7 +279,7 @@ fn note_ids(look: &Look, manifest: &Manifest) {
     }
 }
 
-fn take(look: &Look, manifest: &Manifest, looked: Looked) {
+fn take(look: &Verification, manifest: &Manifest, looked: Looked) {
     note_ids(look, manifest);
     let mut seen = look.seen();
     seen.findings.extend(looked.findings);

@@ -9,10 +9,10 @@ use crate::Result;
 use crate::lake::manifest::{Landing, Manifest};
 use crate::lake::{self, key};
 use crate::lenient;
-use crate::verify::session::{Look, Read, SeenFile, Thing};
+use crate::verify::session::{Read, SeenFile, Thing, Verification};
 
 /// Names the calls and records that lie on two days, and the day that is theirs where that can be told.
-pub(crate) async fn of_days(look: &Look) -> Result<()> {
+pub(crate) async fn of_days(look: &Verification) -> Result<()> {
     let doubled: Vec<_> = {
         let seen = look.seen();
         let ids = seen.ids.iter().filter(|(_, dates)| dates.len() > 1);
@@ -42,7 +42,7 @@ fn has(manifest: &Manifest, thing: Thing, id: &str) -> bool {
     }
 }
 
-fn name(look: &Look, thing: Thing, space: &str, id: &str, days: &BTreeMap<NaiveDate, Manifest>) {
+fn name(look: &Verification, thing: Thing, space: &str, id: &str, days: &BTreeMap<NaiveDate, Manifest>) {
     let right = match thing {
         Thing::Call => day_of_call(look, id, days),
         Thing::Record => day_of_record(look, id, days),
@@ -83,16 +83,16 @@ fn name(look: &Look, thing: Thing, space: &str, id: &str, days: &BTreeMap<NaiveD
 }
 
 /// The day of a call: that of its start.
-fn day_of_call(look: &Look, id: &str, days: &BTreeMap<NaiveDate, Manifest>) -> Option<NaiveDate> {
+fn day_of_call(look: &Verification, id: &str, days: &BTreeMap<NaiveDate, Manifest>) -> Option<NaiveDate> {
     let entries = days.values().filter_map(|day| day.calls.get(id));
     let at = entries
         .filter_map(|call| call.started_at.or(call.finished_at))
         .next()?;
-    Some(lake::date_of(at, look.workshop.config.timezone))
+    Some(lake::date_of(at, look.run.config.timezone))
 }
 
 /// The day of a record: that of its call where one of its days has it; else that of its own start.
-fn day_of_record(look: &Look, id: &str, days: &BTreeMap<NaiveDate, Manifest>) -> Option<NaiveDate> {
+fn day_of_record(look: &Verification, id: &str, days: &BTreeMap<NaiveDate, Manifest>) -> Option<NaiveDate> {
     let entry = days.values().find_map(|day| day.records.get(id))?;
     let of_call = entry.call_id.as_ref().and_then(|call| {
         let with_call: BTreeMap<_, _> = days
@@ -109,7 +109,7 @@ fn day_of_record(look: &Look, id: &str, days: &BTreeMap<NaiveDate, Manifest>) ->
     let own = || {
         let created = entry.record.get("createdAt").and_then(lenient::instant);
         let at = entry.started_at.or(created).or(entry.finished_at)?;
-        Some(lake::date_of(at, look.workshop.config.timezone))
+        Some(lake::date_of(at, look.run.config.timezone))
     };
     of_call.or_else(own)
 }
@@ -131,7 +131,7 @@ fn nothing_is_lost(thing: Thing, id: &str, wrong: &Manifest, right: &Manifest) -
 }
 
 /// Names the files that share rows by their table's key, or have one twice.
-pub(crate) fn of_rows(look: &Look) {
+pub(crate) fn of_rows(look: &Verification) {
     let mut found = Vec::new();
     {
         let mut seen = look.seen();

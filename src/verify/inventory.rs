@@ -8,7 +8,7 @@ use futures_util::{StreamExt, TryStreamExt, stream};
 
 use crate::Result;
 use crate::lake::key;
-use crate::lake::key_kind::Place;
+use crate::lake::key_kind::KeyKind;
 use crate::store::{Entry, Store};
 
 /// Listings at once.
@@ -73,16 +73,16 @@ impl Inventory {
 
     fn add(&mut self, entries: Vec<Entry>, dates: Dates, tables: &BTreeSet<String>) {
         for entry in entries {
-            match Place::of(&entry.key, tables) {
-                Place::Manifest { date, .. } => self.manifests.push((date, entry.key)),
-                Place::Marker { date, .. } if dates.contain(date) => drop(self.markers.insert(entry.key)),
-                Place::Marker { .. } => {}
-                Place::RawMeta => self.raw_meta.push((entry.key, entry.bytes)),
-                Place::Probe => self.probes.push(entry),
-                Place::State => drop(self.state.insert(entry.key)),
-                Place::Stray => self.strays.push(entry.key),
-                Place::Unknown => self.unknown += 1,
-                Place::OfDay { .. } | Place::MetaTable(_) | Place::CatalogTable => {
+            match KeyKind::of(&entry.key, tables) {
+                KeyKind::Manifest { date, .. } => self.manifests.push((date, entry.key)),
+                KeyKind::Marker { date, .. } if dates.contain(date) => drop(self.markers.insert(entry.key)),
+                KeyKind::Marker { .. } => {}
+                KeyKind::RawMeta => self.raw_meta.push((entry.key, entry.bytes)),
+                KeyKind::Probe => self.probes.push(entry),
+                KeyKind::State => drop(self.state.insert(entry.key)),
+                KeyKind::Stray => self.strays.push(entry.key),
+                KeyKind::Unknown => self.unknown += 1,
+                KeyKind::OfDay { .. } | KeyKind::MetaTable(_) | KeyKind::CatalogTable => {
                     self.objects.insert(entry.key, entry.bytes);
                 }
             }

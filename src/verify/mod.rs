@@ -30,17 +30,17 @@ use self::inventory::Inventory;
 use crate::config::Config;
 use crate::lake::key;
 use crate::pipeline::lake_state::info::{StoreInfo, refuse_newer};
-use crate::pipeline::run_context::Workshop;
+use crate::pipeline::run_context::RunContext;
 use crate::pipeline::{Phase, Progress};
 use crate::store::Store;
 use crate::{Error, ErrorKind, Result};
-use session::{Look, Read};
+use session::{Read, Verification};
 
 /// Days looked at at once.
 const DAYS_AT_ONCE: usize = 8;
 /// Days built at once.
 const BUILDS_AT_ONCE: usize = 2;
-/// Days that one workshop is used for.
+/// Days that one run is used for.
 const DAYS_OF_A_BUILDER: usize = 64;
 
 /// What is looked at, and how closely.
@@ -143,8 +143,8 @@ impl Verifier {
         lacks.map(|lack| lack.message().to_owned()).collect()
     }
 
-    fn workshop(&self) -> Result<Workshop> {
-        Workshop::new(
+    fn run(&self) -> Result<RunContext> {
+        RunContext::new(
             self.config.clone(),
             Arc::clone(&self.store),
             Arc::clone(&self.progress),
@@ -153,10 +153,10 @@ impl Verifier {
         )
     }
 
-    async fn open(&self, options: Options) -> Result<Arc<Look>> {
-        let workshop = Arc::new(self.workshop()?);
-        let tables = table_names(&workshop);
-        let look = Look::new(Arc::clone(&workshop), options, Inventory::default());
+    async fn open(&self, options: Options) -> Result<Arc<Verification>> {
+        let run = Arc::new(self.run()?);
+        let tables = table_names(&run);
+        let look = Verification::new(Arc::clone(&run), options, Inventory::default());
         refuse_newer(&*self.store).await?;
         let info = look.json::<StoreInfo>(key::STORE_INFO).await?;
         if let Read::There(info, _) = &info {
@@ -178,7 +178,7 @@ impl Verifier {
         }
         if options.deep {
             let bytes = inventory.objects.values().sum();
-            workshop.progress.recorded_bytes.expect(bytes);
+            run.progress.recorded_bytes.add_goal(bytes);
         }
         *look.inventory() = inventory;
         Ok(Arc::new(look))
@@ -192,12 +192,12 @@ fn no_lake(store: &dyn Store) -> Error {
 }
 
 /// The names of all tables.
-fn table_names(workshop: &Workshop) -> BTreeSet<String> {
-    let tables = workshop.mapping.tables();
+fn table_names(run: &RunContext) -> BTreeSet<String> {
+    let tables = run.mapping.tables();
     tables.map(|table| table.name.to_string()).collect()
 }
 
-async fn all(look: &Arc<Look>) -> Result<()> {
+async fn all(look: &Arc<Verification>) -> Result<()> {
     days(look).await?;
     state::lessons(look).await?;
     state::catalogs(look).await?;
@@ -213,7 +213,7 @@ async fn all(look: &Arc<Look>) -> Result<()> {
 
 /// All days of the dates. Of the dates beside them only the calls and records are noted: these lie twice there, if
 /// anywhere.
-async fn days(look: &Arc<Look>) -> Result<()> {
+async fn days(look: &Arc<Verification>) -> Result<()> {
     let mut manifests = std::mem::take(&mut look.inventory().manifests);
     manifests.sort();
     let dates = look.dates();
@@ -222,19 +222,23 @@ async fn days(look: &Arc<Look>) -> Result<()> {
         around.into_iter().any(|date| dates.contain(date))
     };
     manifests.retain(|(date, _)| dates.contain(*date) || near(*date));
-    look.workshop.progress.enter(Phase::Days, manifests.len() as u64);
+    look.run.progress.enter(Phase::Days, manifests.len() as u64);
     for days in manifests.chunks(DAYS_OF_A_BUILDER) {
-        // What is known of lessons is kept for as long as a workshop: not that of the whole past.
+        // What is known of lessons is kept for as long as a run: not that of the whole past.
         let builder = match look.options.rebuild {
-            true => Arc::new(look.workshop.anew()?),
-            false => Arc::clone(&look.workshop),
+            true => Arc::new(look.run.anew()?),
+            false => Arc::clone(&look.run),
         };
         some_days(look, &builder, days).await?;
     }
     Ok(())
 }
 
-async fn some_days(look: &Arc<Look>, builder: &Arc<Workshop>, days: &[(NaiveDate, String)]) -> Result<()> {
+async fn some_days(
+    look: &Arc<Verification>,
+    builder: &Arc<RunContext>,
+    days: &[(NaiveDate, String)],
+) -> Result<()> {
     let at_once = match look.options.rebuild {
         true => BUILDS_AT_ONCE,
         false => DAYS_AT_ONCE,
@@ -249,7 +253,7 @@ async fn some_days(look: &Arc<Look>, builder: &Arc<Workshop>, days: &[(NaiveDate
                     true => Box::pin(day::verify(&look, &builder, date, &key)).await?,
                     false => day::note_beside(&look, &key).await?,
                 }
-                look.workshop.progress.days.advance(1);
+                look.run.progress.days.advance(1);
                 Ok(())
             });
             async move {

@@ -10,7 +10,7 @@ use crate::config::ReportFormat;
 use crate::lake::manifest::Manifest;
 use crate::tables;
 use crate::tables::{Footer, RowKey};
-use crate::verify::session::{Look, SeenFile, of_one_object, unreadable};
+use crate::verify::session::{SeenFile, Verification, of_one_object, unreadable};
 use crate::{ErrorKind, Result};
 
 /// The table that names the recordings' places.
@@ -87,7 +87,11 @@ pub(crate) fn expected(manifest: &Manifest) -> Vec<Expected<'_>> {
 }
 
 /// Holds one object against what the manifest says of it.
-pub(crate) async fn hold(look: &Arc<Look>, manifest: &Manifest, object: Expected<'_>) -> Result<Held> {
+pub(crate) async fn hold(
+    look: &Arc<Verification>,
+    manifest: &Manifest,
+    object: Expected<'_>,
+) -> Result<Held> {
     look.unless_stopped()?;
     let outcome = match look.size(object.key, Some(object.bytes)).await {
         Ok(None) => return Ok(missing(manifest, &object).into()),
@@ -114,7 +118,7 @@ pub(crate) async fn hold(look: &Arc<Look>, manifest: &Manifest, object: Expected
 }
 
 /// Holds the bytes of a report or a recording against their digest, and a recording's against its own boxes.
-async fn content(look: &Arc<Look>, manifest: &Manifest, object: &Expected<'_>) -> Result<Held> {
+async fn content(look: &Arc<Verification>, manifest: &Manifest, object: &Expected<'_>) -> Result<Held> {
     let digested = look.digest(object.key).await?;
     if digested.sha256 != object.sha256 {
         return Ok(other_bytes(manifest, object, &digested.sha256).into());
@@ -128,7 +132,7 @@ async fn content(look: &Arc<Look>, manifest: &Manifest, object: &Expected<'_>) -
 
 /// Holds a table's rows against the manifest, and its bytes where tables are read.
 async fn table_content(
-    look: &Arc<Look>,
+    look: &Arc<Verification>,
     manifest: &Manifest,
     object: &Expected<'_>,
     name: &str,
@@ -155,7 +159,7 @@ async fn table_content(
             held.rows = Some((name.to_owned(), seen, keys));
         }
         if name == RECORDINGS {
-            held.finding = elsewhere(look.workshop.store.url(), manifest, object.key, file.clone());
+            held.finding = elsewhere(look.run.store.url(), manifest, object.key, file.clone());
         }
         rows_of(&file)
     } else {
@@ -184,13 +188,13 @@ fn elsewhere(lake: &str, manifest: &Manifest, key: &str, file: Bytes) -> Option<
 
 /// The keys of a file's rows; none for a table of the school's own.
 async fn keys_of(
-    look: &Arc<Look>,
+    look: &Arc<Verification>,
     table: &str,
     file: Bytes,
 ) -> Result<std::result::Result<Vec<RowKey>, String>> {
     let (look, table) = (Arc::clone(look), table.to_owned());
     tokio::task::spawn_blocking(move || {
-        let table = look.workshop.mapping.tables().find(|it| it.name == table);
+        let table = look.run.mapping.tables().find(|it| it.name == table);
         table.map_or(Ok(Vec::new()), |table| tables::row_keys(table, file))
     })
     .await
@@ -206,14 +210,14 @@ fn rows_of(file: &Bytes) -> std::result::Result<u64, String> {
 
 /// The rows that a table's file in the store has, by its end alone; inside, why it is no Parquet.
 pub(crate) async fn rows_in_store(
-    look: &Look,
+    look: &Verification,
     key: &str,
     size: u64,
 ) -> Result<std::result::Result<u64, String>> {
     let mut needed = TAIL;
     for _ in 0..2 {
         let offset = size.saturating_sub(needed as u64);
-        let tail = look.workshop.store.get_range(key, offset, needed).await?;
+        let tail = look.run.store.get_range(key, offset, needed).await?;
         match tables::footer(&tail, size) {
             Ok(Footer::Rows(rows)) => return Ok(Ok(rows)),
             Ok(Footer::Needs(more)) => needed = more,

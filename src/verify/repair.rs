@@ -16,7 +16,7 @@ use crate::pipeline::day::Day;
 use crate::pipeline::day::{build, commit};
 use crate::pipeline::lake_state::catalog;
 use crate::pipeline::lake_state::info::OpenedStore;
-use crate::pipeline::run_context::Workshop;
+use crate::pipeline::run_context::RunContext;
 use crate::pipeline::{Again, Exporter, Job, orphan_uploads};
 use crate::store::Condition;
 use crate::store::json::get_json;
@@ -28,7 +28,7 @@ type DayId = (NaiveDate, String);
 /// What a repair does.
 struct Mender<'v> {
     verifier: &'v Verifier,
-    workshop: Arc<Workshop>,
+    run: Arc<RunContext>,
     /// What could not be done, and why.
     notes: Vec<String>,
 }
@@ -40,11 +40,11 @@ struct Mender<'v> {
 pub(crate) async fn mend(verifier: &Verifier, findings: &[Finding]) -> Result<Vec<String>> {
     verifier.store.preflight().await?;
     let mut mender = Mender {
-        workshop: workshop(verifier).await?,
+        run: run(verifier).await?,
         verifier,
         notes: Vec::new(),
     };
-    let workshop_of = Arc::clone(&mender.workshop);
+    let workshop_of = Arc::clone(&mender.run);
     workshop_of
         .alone("repair", Box::pin(mender.evict(findings)))
         .await
@@ -52,8 +52,8 @@ pub(crate) async fn mend(verifier: &Verifier, findings: &[Finding]) -> Result<Ve
     // Its runs take their own turn.
     mender.land(findings).await?;
     // What was landed has changed what days stand on.
-    mender.workshop = workshop(verifier).await?;
-    let workshop_of = Arc::clone(&mender.workshop);
+    mender.run = run(verifier).await?;
+    let workshop_of = Arc::clone(&mender.run);
     let last = Box::pin(async {
         mender.build(findings).await?;
         mender.rest(findings).await
@@ -62,16 +62,16 @@ pub(crate) async fn mend(verifier: &Verifier, findings: &[Finding]) -> Result<Ve
     Ok(mender.notes)
 }
 
-async fn workshop(verifier: &Verifier) -> Result<Arc<Workshop>> {
-    let workshop = verifier.workshop()?;
+async fn run(verifier: &Verifier) -> Result<Arc<RunContext>> {
+    let run = verifier.run()?;
     // A description of the store that can't be read is a finding of its own; writes are conditional then.
-    if let Ok(Some(opened)) = OpenedStore::open(&workshop).await {
-        workshop.conditional.store(
+    if let Ok(Some(opened)) = OpenedStore::open(&run).await {
+        run.conditional.store(
             opened.info.conditional_writes,
             std::sync::atomic::Ordering::Relaxed,
         );
     }
-    Ok(Arc::new(workshop))
+    Ok(Arc::new(run))
 }
 
 fn day_of(finding: &Finding) -> Option<DayId> {
@@ -96,7 +96,7 @@ impl Mender<'_> {
     async fn evict(&mut self, findings: &[Finding]) -> Result<()> {
         for finding in findings {
             if let (Some(Remedy::Evict(doubled)), Some(space)) = (&finding.remedy, &finding.space_id) {
-                let outcome = evict(&self.workshop, space, finding.kind, doubled).await;
+                let outcome = evict(&self.run, space, finding.kind, doubled).await;
                 self.note(&finding.key, outcome)?;
             }
         }
@@ -133,7 +133,7 @@ impl Mender<'_> {
         }
         let mut replaced = Vec::new();
         for day in whole {
-            match set_aside(&self.workshop, &day).await {
+            match set_aside(&self.run, &day).await {
                 Ok(tables) => replaced.push((day, tables)),
                 Err(error) => {
                     let about = key::manifest(day.0, &day.1);
@@ -147,7 +147,7 @@ impl Mender<'_> {
             self.note(&format!("space {space}, {from} to {to}"), outcome)?;
         }
         for (day, tables) in replaced {
-            let outcome = remove_replaced(&self.workshop, &day, tables).await;
+            let outcome = remove_replaced(&self.run, &day, tables).await;
             self.note(&key::manifest(day.0, &day.1), outcome)?;
         }
         Ok(())
@@ -186,7 +186,7 @@ impl Mender<'_> {
         let days: BTreeSet<_> = to_build.filter_map(day_of).collect();
         for (date, space) in days {
             let key = key::manifest(date, &space);
-            let outcome = build(&self.workshop, &key).await;
+            let outcome = build(&self.run, &key).await;
             self.note(&key, outcome)?;
         }
         Ok(())
@@ -196,16 +196,16 @@ impl Mender<'_> {
     async fn rest(&mut self, findings: &[Finding]) -> Result<()> {
         let mut done = HashSet::new();
         for finding in findings {
-            let workshop = &self.workshop;
+            let run = &self.run;
             let outcome = match &finding.remedy {
-                Some(Remedy::Meta(date)) if done.insert(Some(*date)) => meta(workshop, *date).await,
-                Some(Remedy::Catalog) if done.insert(None) => catalog::rebuild_all(workshop).await,
-                Some(Remedy::Mark) => workshop
+                Some(Remedy::Meta(date)) if done.insert(Some(*date)) => meta(run, *date).await,
+                Some(Remedy::Catalog) if done.insert(None) => catalog::rebuild_all(run).await,
+                Some(Remedy::Mark) => run
                     .put(&finding.key, Bytes::new(), Condition::Any)
                     .await
                     .map(drop),
-                Some(Remedy::Abort) => abort(workshop, &finding.key).await,
-                Some(Remedy::Remove) => workshop.delete(&finding.key).await,
+                Some(Remedy::Abort) => abort(run, &finding.key).await,
+                Some(Remedy::Remove) => run.delete(&finding.key).await,
                 _ => Ok(()),
             };
             self.note(&finding.key, outcome)?;
@@ -234,9 +234,9 @@ fn spans(days: &BTreeSet<DayId>) -> Vec<(String, NaiveDate, NaiveDate)> {
 
 /// Takes a call or a record off a day that is not its own. Its bytes there go once the manifest no longer tells of
 /// them; the right day has its own.
-async fn evict(workshop: &Arc<Workshop>, space: &str, kind: Kind, doubled: &Doubled) -> Result<()> {
+async fn evict(run: &Arc<RunContext>, space: &str, kind: Kind, doubled: &Doubled) -> Result<()> {
     let key = key::manifest(doubled.wrong, space);
-    let Some((manifest, version)) = get_json::<Manifest>(&*workshop.store, &key).await? else {
+    let Some((manifest, version)) = get_json::<Manifest>(&*run.store, &key).await? else {
         return Ok(());
     };
     let mut day = Day::stored(manifest, version);
@@ -254,7 +254,7 @@ async fn evict(workshop: &Arc<Workshop>, space: &str, kind: Kind, doubled: &Doub
     let evicted = &mut day.manifest.evicted;
     evicted.extend(landed.into_iter().map(|landed| landed.key));
     if !commit::is_blank(&day.manifest) {
-        return build::settle(workshop, &mut day).await;
+        return build::settle(run, &mut day).await;
     }
     // Nothing else is known of the day: it is none.
     let built = day.manifest.built.iter().flat_map(|built| built.tables.values());
@@ -262,25 +262,25 @@ async fn evict(workshop: &Arc<Workshop>, space: &str, kind: Kind, doubled: &Doub
     let marker = key::open_day(doubled.wrong, space);
     let evicted = std::mem::take(&mut day.manifest.evicted);
     for key in [key].into_iter().chain(evicted).chain(tables).chain([marker]) {
-        workshop.delete(&key).await?;
+        run.delete(&key).await?;
     }
     Ok(())
 }
 
 /// Keeps what lies there of a day whose manifest is gone or damaged, and opens the day. Gives the keys of its tables.
-async fn set_aside(workshop: &Workshop, (date, space): &DayId) -> Result<Vec<String>> {
-    let stamp = workshop.now.format("%Y%m%dT%H%M%SZ").to_string();
+async fn set_aside(run: &RunContext, (date, space): &DayId) -> Result<Vec<String>> {
+    let stamp = run.now.format("%Y%m%dT%H%M%SZ").to_string();
     let manifest = key::manifest(*date, space);
     let mut tables = Vec::new();
-    for name in table_names(workshop) {
+    for name in table_names(run) {
         tables.push(key::table(&name, *date, space));
     }
     let mut kept = Vec::new();
     for key in tables.iter().chain([&manifest]) {
-        match workshop.store.get(key).await {
+        match run.store.get(key).await {
             Ok(object) => {
                 let aside = key::set_aside(key, &stamp);
-                workshop.put(&aside, object.bytes, Condition::Any).await?;
+                run.put(&aside, object.bytes, Condition::Any).await?;
                 kept.push(key.clone());
             }
             Err(error) if error.kind() == ErrorKind::StoreNotFound => {}
@@ -289,9 +289,9 @@ async fn set_aside(workshop: &Workshop, (date, space): &DayId) -> Result<Vec<Str
     }
     // Before the manifest goes: should this end here, the next run makes the day up.
     let marker = key::open_day(*date, space);
-    workshop.put(&marker, Bytes::new(), Condition::Any).await?;
+    run.put(&marker, Bytes::new(), Condition::Any).await?;
     if kept.last() == Some(&manifest) {
-        workshop.delete(&manifest).await?;
+        run.delete(&manifest).await?;
         kept.pop();
     }
     Ok(kept)
@@ -299,9 +299,9 @@ async fn set_aside(workshop: &Workshop, (date, space): &DayId) -> Result<Vec<Str
 
 /// Removes the tables of a day that was landed anew, as far as its new manifest has none of that name: their bytes
 /// have been set aside.
-async fn remove_replaced(workshop: &Workshop, (date, space): &DayId, tables: Vec<String>) -> Result<()> {
+async fn remove_replaced(run: &RunContext, (date, space): &DayId, tables: Vec<String>) -> Result<()> {
     let key = key::manifest(*date, space);
-    let Some((manifest, _)) = get_json::<Manifest>(&*workshop.store, &key).await? else {
+    let Some((manifest, _)) = get_json::<Manifest>(&*run.store, &key).await? else {
         return Ok(());
     };
     let Some(built) = &manifest.built else {
@@ -309,7 +309,7 @@ async fn remove_replaced(workshop: &Workshop, (date, space): &DayId, tables: Vec
     };
     for key in tables {
         if !built.tables.values().any(|table| table.key == key) {
-            workshop.delete(&key).await?;
+            run.delete(&key).await?;
         }
     }
     Ok(())
@@ -317,32 +317,32 @@ async fn remove_replaced(workshop: &Workshop, (date, space): &DayId, tables: Vec
 
 /// Builds a day's tables again, if all that they are built from is there as it was landed: nothing is built of
 /// damaged reports.
-async fn build(workshop: &Arc<Workshop>, key: &str) -> Result<()> {
-    let Some((manifest, version)) = get_json::<Manifest>(&*workshop.store, key).await? else {
+async fn build(run: &Arc<RunContext>, key: &str) -> Result<()> {
+    let Some((manifest, version)) = get_json::<Manifest>(&*run.store, key).await? else {
         return Ok(());
     };
     for (_, _, landed) in tables::due_reports(&manifest) {
-        let bytes = workshop.store.get(&landed.key).await?.bytes;
+        let bytes = run.store.get(&landed.key).await?.bytes;
         if hex::encode(Sha256::digest(&bytes)) != landed.sha256 {
             let message = "is not what was landed: the day's tables were not built from it";
             return Err(Error::new(ErrorKind::Content, &*landed.key, message));
         }
     }
-    build::build_again(workshop, &mut Day::stored(manifest, version)).await
+    build::build_again(run, &mut Day::stored(manifest, version)).await
 }
 
-async fn meta(workshop: &Workshop, date: NaiveDate) -> Result<()> {
-    match workshop.store.size(&key::meta_shelf(date)).await? {
-        Some(_) => crate::pipeline::lessons::import::mend(workshop, date).await,
+async fn meta(run: &RunContext, date: NaiveDate) -> Result<()> {
+    match run.store.size(&key::meta_shelf(date)).await? {
+        Some(_) => crate::pipeline::lessons::import::mend(run, date).await,
         None => Ok(()),
     }
 }
 
 /// Aborts what is left of a key's uploads.
-async fn abort(workshop: &Workshop, key: &str) -> Result<()> {
-    for upload in orphan_uploads(&*workshop.store, workshop.config.export.recordings).await? {
+async fn abort(run: &RunContext, key: &str) -> Result<()> {
+    for upload in orphan_uploads(&*run.store, run.config.export.recordings).await? {
         if upload.key == key {
-            workshop.store.abort_upload(&upload).await?;
+            run.store.abort_upload(&upload).await?;
         }
     }
     Ok(())

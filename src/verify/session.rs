@@ -13,7 +13,7 @@ use super::Options;
 use super::finding::{Counts, Finding, Kind};
 use super::inventory::{Dates, Inventory};
 use crate::mp4::BoxWalker;
-use crate::pipeline::run_context::Workshop;
+use crate::pipeline::run_context::RunContext;
 use crate::store::Version;
 use crate::store::json::newer_version;
 use crate::tables::RowKey;
@@ -25,8 +25,8 @@ const PIECE: usize = 4 << 20;
 const READS_AT_ONCE: usize = 8;
 
 /// See the module.
-pub(crate) struct Look {
-    pub workshop: Arc<Workshop>,
+pub(crate) struct Verification {
+    pub run: Arc<RunContext>,
     pub options: Options,
     pub inventory: Mutex<Inventory>,
     reads: Semaphore,
@@ -92,10 +92,10 @@ pub(crate) enum Read<T> {
     Unreadable(String),
 }
 
-impl Look {
-    pub fn new(workshop: Arc<Workshop>, options: Options, inventory: Inventory) -> Self {
+impl Verification {
+    pub fn new(run: Arc<RunContext>, options: Options, inventory: Inventory) -> Self {
         Self {
-            workshop,
+            run,
             options,
             inventory: Mutex::new(inventory),
             reads: Semaphore::new(READS_AT_ONCE),
@@ -136,12 +136,12 @@ impl Look {
             listed @ Some(size) if expected.is_none_or(|expected| expected == size) => return Ok(listed),
             _ => {}
         }
-        self.workshop.store.size(key).await
+        self.run.store.size(key).await
     }
 
     /// Reads and parses one of the program's own objects.
     pub async fn json<T: DeserializeOwned>(&self, key: &str) -> Result<Read<T>> {
-        match self.workshop.store.get(key).await {
+        match self.run.store.get(key).await {
             Ok(object) => Ok(match serde_json::from_slice(&object.bytes) {
                 Ok(value) => Read::There(value, object.version),
                 Err(error) => match newer_version(key, &object.bytes) {
@@ -163,7 +163,7 @@ impl Look {
     pub async fn whole(&self, key: &str) -> Result<Bytes> {
         let _permit = self.reads.acquire().await;
         self.unless_stopped()?;
-        let bytes = self.workshop.store.get(key).await?.bytes;
+        let bytes = self.run.store.get(key).await?.bytes;
         self.note_read(bytes.len() as u64);
         Ok(bytes)
     }
@@ -174,7 +174,7 @@ impl Look {
         let (mut hasher, mut bytes, mut boxes) = (Sha256::new(), 0, BoxWalker::default());
         loop {
             self.unless_stopped()?;
-            let piece = self.workshop.store.get_range(key, bytes, PIECE).await?;
+            let piece = self.run.store.get_range(key, bytes, PIECE).await?;
             let length = piece.len();
             bytes += length as u64;
             self.note_read(length as u64);
@@ -191,11 +191,11 @@ impl Look {
 
     fn note_read(&self, bytes: u64) {
         self.seen().counts.bytes_read += bytes;
-        self.workshop.progress.recorded_bytes.advance(bytes);
+        self.run.progress.recorded_bytes.advance(bytes);
     }
 
     pub fn unless_stopped(&self) -> Result<()> {
-        match self.workshop.cancel.is_cancelled() {
+        match self.run.cancel.is_cancelled() {
             true => Err(Error::new(ErrorKind::Interrupted, "verify", "stopped")),
             false => Ok(()),
         }

@@ -14,14 +14,14 @@ use crate::store::Version;
 use crate::tables;
 use crate::tables::TableFile;
 use crate::tables::lessons::build_meta_tables;
-use crate::verify::session::{Look, Read, SeenFile, of_one_object, unreadable};
+use crate::verify::session::{Read, SeenFile, Verification, of_one_object, unreadable};
 use crate::{ErrorKind, Result};
 
 /// Times that a date's lesson data is looked at again because an import was at work on it.
 const LOOKS: usize = 3;
 
 /// Lesson data: each date's shelf and the tables of it, and what came.
-pub(crate) async fn lessons(look: &Arc<Look>) -> Result<()> {
+pub(crate) async fn lessons(look: &Arc<Verification>) -> Result<()> {
     let shelves: Vec<_> = {
         let inventory = look.inventory();
         let shelves = inventory
@@ -53,7 +53,10 @@ pub(crate) async fn lessons(look: &Arc<Look>) -> Result<()> {
 }
 
 /// Reads one of the program's own objects, and says where it can't be read.
-async fn parse<T: serde::de::DeserializeOwned>(look: &Look, key: &str) -> Result<Option<(T, Version)>> {
+async fn parse<T: serde::de::DeserializeOwned>(
+    look: &Verification,
+    key: &str,
+) -> Result<Option<(T, Version)>> {
     let date = key::date_in(key);
     match look.json::<T>(key).await? {
         Read::There(value, version) => return Ok(Some((value, version))),
@@ -69,7 +72,7 @@ async fn parse<T: serde::de::DeserializeOwned>(look: &Look, key: &str) -> Result
     Ok(None)
 }
 
-async fn shelf(look: &Arc<Look>, date: NaiveDate, key: &str) -> Result<()> {
+async fn shelf(look: &Arc<Verification>, date: NaiveDate, key: &str) -> Result<()> {
     for last in (0..LOOKS).rev() {
         let (tables, version) = match built_of(look, date, key).await? {
             Read::There(tables, version) => (tables, version),
@@ -97,7 +100,7 @@ async fn shelf(look: &Arc<Look>, date: NaiveDate, key: &str) -> Result<()> {
             let finding = table(look, &file, Remedy::Meta(date), &mut rows).await?;
             findings.extend(finding.map(|finding| finding.date(Some(date))));
         }
-        let unchanged = match look.workshop.store.get(key).await {
+        let unchanged = match look.run.store.get(key).await {
             Ok(object) => object.version == version,
             Err(_) => false,
         };
@@ -115,8 +118,8 @@ async fn shelf(look: &Arc<Look>, date: NaiveDate, key: &str) -> Result<()> {
 }
 
 /// The tables that a date's shelf gives.
-async fn built_of(look: &Look, date: NaiveDate, key: &str) -> Result<Read<Vec<TableFile>>> {
-    match look.workshop.store.get(key).await {
+async fn built_of(look: &Verification, date: NaiveDate, key: &str) -> Result<Read<Vec<TableFile>>> {
+    match look.run.store.get(key).await {
         Ok(object) => match build_meta_tables(date, Some(&object.bytes)) {
             Ok(tables) => Ok(Read::There(tables, object.version)),
             Err(error) if error.kind() == ErrorKind::Store => Ok(Read::Damaged(error.message().to_owned())),
@@ -128,7 +131,7 @@ async fn built_of(look: &Look, date: NaiveDate, key: &str) -> Result<Read<Vec<Ta
 }
 
 /// Lesson data as it came: its name tells its digest.
-async fn raw_meta(look: &Arc<Look>) -> Result<()> {
+async fn raw_meta(look: &Arc<Verification>) -> Result<()> {
     let files = std::mem::take(&mut look.inventory().raw_meta);
     for (key, _) in files {
         let date = key::date_in(&key);
@@ -151,13 +154,13 @@ async fn raw_meta(look: &Arc<Look>) -> Result<()> {
 }
 
 /// The tables of rooms and spaces, against what was last seen of them.
-pub(crate) async fn catalogs(look: &Arc<Look>) -> Result<()> {
+pub(crate) async fn catalogs(look: &Arc<Verification>) -> Result<()> {
     let keys: Vec<_> = {
         let inventory = look.inventory();
         let own = |key: &&String| *key == key::SPACES || key.starts_with(key::ROOM_CATALOGS);
         inventory.state.iter().filter(own).cloned().collect()
     };
-    let mapping = &look.workshop.mapping;
+    let mapping = &look.run.mapping;
     for key in keys {
         let space = key.strip_prefix(key::ROOM_CATALOGS);
         let space = space.and_then(|name| name.strip_suffix(".json"));
@@ -192,14 +195,14 @@ pub(crate) async fn catalogs(look: &Arc<Look>) -> Result<()> {
 }
 
 /// Strikes off a table of rooms or spaces that can't be held against anything.
-fn take_table_of(look: &Look, space: Option<&str>) {
+fn take_table_of(look: &Verification, space: Option<&str>) {
     let key = space.map_or_else(key::spaces, |space| format!("rooms/{space}.parquet"));
     look.inventory().take(&key);
 }
 
 /// Holds a table's file against the one that a build gives: its rows, and its bytes where tables are read.
 async fn table(
-    look: &Arc<Look>,
+    look: &Arc<Verification>,
     file: &TableFile,
     remedy: Remedy,
     rows: &mut Vec<(String, SeenFile, Vec<tables::RowKey>)>,
@@ -242,7 +245,7 @@ async fn table(
 }
 
 async fn bytes(
-    look: &Arc<Look>,
+    look: &Arc<Verification>,
     file: &TableFile,
     rows: &mut Vec<(String, SeenFile, Vec<tables::RowKey>)>,
 ) -> Result<Option<(Kind, String, String)>> {
@@ -251,7 +254,7 @@ async fn bytes(
     if found != file.sha256 {
         return Ok(Some((Kind::TableDiffers, sha256(&file.sha256), sha256(&found))));
     }
-    let table = look.workshop.mapping.tables().find(|it| it.name == file.table);
+    let table = look.run.mapping.tables().find(|it| it.name == file.table);
     if let (true, Some(table)) = (look.options.deep, table) {
         let seen = SeenFile {
             key: file.key.clone(),

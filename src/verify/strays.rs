@@ -9,16 +9,16 @@ use super::day;
 use super::finding::{Finding, Kind, Remedy};
 use crate::Result;
 use crate::lake::key;
-use crate::lake::key_kind::Place;
+use crate::lake::key_kind::KeyKind;
 use crate::lake::manifest::Manifest;
 use crate::pipeline::orphan_uploads;
-use crate::verify::session::{Look, Read, unreadable};
+use crate::verify::session::{Read, Verification, unreadable};
 
 /// How long an object of a check may lie there before nobody can be at it any more.
 const PROBE_AGE: TimeDelta = TimeDelta::hours(24);
 
 /// Names what nothing tells of.
-pub(crate) async fn name(look: &Look) -> Result<()> {
+pub(crate) async fn name(look: &Verification) -> Result<()> {
     let (objects, strays, probes, unknown) = {
         let mut inventory = look.inventory();
         (
@@ -29,16 +29,16 @@ pub(crate) async fn name(look: &Look) -> Result<()> {
         )
     };
     look.seen().counts.objects_unknown = unknown;
-    let tables = super::table_names(&look.workshop);
+    let tables = super::table_names(&look.run);
     let mut by_day: BTreeMap<(NaiveDate, String), Vec<String>> = BTreeMap::new();
     for key in objects.into_keys() {
-        match Place::of(&key, &tables) {
-            Place::OfDay { date, space } if look.dates().contain(date) => {
+        match KeyKind::of(&key, &tables) {
+            KeyKind::OfDay { date, space } if look.dates().contain(date) => {
                 by_day.entry((date, space.to_owned())).or_default().push(key);
             }
-            Place::OfDay { .. } => {}
-            Place::MetaTable(date) if !look.dates().contain(date) => {}
-            Place::MetaTable(date) => look.find(stray(&key, "lesson data of its date").date(Some(date))),
+            KeyKind::OfDay { .. } => {}
+            KeyKind::MetaTable(date) if !look.dates().contain(date) => {}
+            KeyKind::MetaTable(date) => look.find(stray(&key, "lesson data of its date").date(Some(date))),
             _ => look.find(stray(&key, "a catalogue that tells of it")),
         }
     }
@@ -50,7 +50,7 @@ pub(crate) async fn name(look: &Look) -> Result<()> {
         look.find(stray(&key, "keys of the lake's own form").date(key::date_in(&key)));
     }
     for entry in probes {
-        let old = |at| look.workshop.now - at > PROBE_AGE;
+        let old = |at| look.run.now - at > PROBE_AGE;
         if entry.modified.is_some_and(old) {
             let finding = Finding::new(Kind::Leftover, entry.key);
             look.find(
@@ -68,7 +68,7 @@ fn stray(key: &str, expected: &str) -> Finding {
 }
 
 /// Names the objects of a day that its manifest does not tell of.
-async fn of_day(look: &Look, date: NaiveDate, space: &str, keys: Vec<String>) -> Result<()> {
+async fn of_day(look: &Verification, date: NaiveDate, space: &str, keys: Vec<String>) -> Result<()> {
     let manifest_key = format!("{}date={date}/{space}.json", key::DAYS);
     // As it is now: a run may have written it since.
     let manifest = match look.json::<Manifest>(&manifest_key).await? {
@@ -89,7 +89,7 @@ async fn of_day(look: &Look, date: NaiveDate, space: &str, keys: Vec<String>) ->
         }
     };
     let marker = key::open_day(date, &manifest.space_id);
-    let open = look.workshop.store.size(&marker).await?.is_some();
+    let open = look.run.store.size(&marker).await?.is_some();
     let (told, coming) = (told(&manifest), coming(&manifest));
     for key in keys.into_iter().filter(|key| !told.contains(key.as_str())) {
         // A run that is at work, or was killed, has not written it down; the next one of the day does.
@@ -136,11 +136,11 @@ fn coming(manifest: &Manifest) -> BTreeSet<String> {
 }
 
 /// Names the markers of days that have no manifest.
-pub(crate) async fn markers(look: &Look) -> Result<()> {
+pub(crate) async fn markers(look: &Verification) -> Result<()> {
     let markers: Vec<_> = look.inventory().markers.iter().cloned().collect();
     for marker in markers {
         let manifest = marker.replacen(key::OPEN_DAYS, key::DAYS, 1) + ".json";
-        let store = &look.workshop.store;
+        let store = &look.run.store;
         if store.size(&manifest).await?.is_some() || store.size(&marker).await?.is_none() {
             continue;
         }
@@ -159,15 +159,15 @@ pub(crate) async fn markers(look: &Look) -> Result<()> {
 }
 
 /// Aborts uploads that never ended and that no record waits for, as every run does; names what could not be aborted.
-pub(crate) async fn uploads(look: &Look) -> Result<()> {
-    let workshop = &look.workshop;
-    for upload in orphan_uploads(&*workshop.store, workshop.config.export.recordings).await? {
+pub(crate) async fn uploads(look: &Verification) -> Result<()> {
+    let run = &look.run;
+    for upload in orphan_uploads(&*run.store, run.config.export.recordings).await? {
         look.unless_stopped()?;
         let date = key::date_in(&upload.key);
         if date.is_some_and(|date| !look.dates().contain(date)) {
             continue;
         }
-        match workshop.store.abort_upload(&upload).await {
+        match run.store.abort_upload(&upload).await {
             Ok(()) => look.seen().counts.uploads_aborted += 1,
             Err(error) => look.find(
                 Finding::new(Kind::UploadUnfinished, upload.key)

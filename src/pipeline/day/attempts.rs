@@ -13,7 +13,7 @@ use sha2::{Digest, Sha256};
 
 use crate::Result;
 use crate::lake::key;
-use crate::pipeline::run_context::Workshop;
+use crate::pipeline::run_context::RunContext;
 use crate::store::json::{get_json, to_json};
 use crate::store::{Claim, Condition};
 
@@ -56,10 +56,10 @@ pub(crate) struct BegunAttempt {
 ///
 /// # Errors
 /// The store fails.
-pub(crate) async fn begin(workshop: &Workshop, report: &str) -> Result<Trial> {
+pub(crate) async fn begin(run: &RunContext, report: &str) -> Result<Trial> {
     let hash = hex::encode(Sha256::digest(report.as_bytes()));
     let note = key::attempt(&hash[..32]);
-    let found = get_json::<AttemptNote>(&*workshop.store, &note).await?;
+    let found = get_json::<AttemptNote>(&*run.store, &note).await?;
     let mut deaths = 0;
     let mut unknown = BTreeMap::new();
     if let Some((found, _)) = found {
@@ -77,7 +77,7 @@ pub(crate) async fn begin(workshop: &Workshop, report: &str) -> Result<Trial> {
             report,
             "the program died twice while reading the report: it is put aside"
         );
-        workshop.store.delete(&note).await?;
+        run.store.delete(&note).await?;
         return Ok(Trial::DiedTwice);
     }
     let claim = Claim::new();
@@ -88,10 +88,7 @@ pub(crate) async fn begin(workshop: &Workshop, report: &str) -> Result<Trial> {
         since: Utc::now(),
         unknown,
     };
-    workshop
-        .store
-        .put(&note, to_json(&object)?, Condition::Any)
-        .await?;
+    run.store.put(&note, to_json(&object)?, Condition::Any).await?;
     tracing::info!(report, deaths, "a large report is read");
     Ok(Trial::Go(BegunAttempt {
         note,
@@ -104,10 +101,10 @@ impl BegunAttempt {
     ///
     /// # Errors
     /// The store fails.
-    pub async fn end(mut self, workshop: &Workshop) -> Result<()> {
+    pub async fn end(mut self, run: &RunContext) -> Result<()> {
         if let Some(claim) = self.claim.take() {
             claim.end();
         }
-        workshop.store.delete(&self.note).await
+        run.store.delete(&self.note).await
     }
 }

@@ -1,4 +1,4 @@
-//! The end of a day's work: build its tables when what they are made of has changed, put them in their [place](Place),
+//! The end of a day's work: build its tables when what they are made of has changed, put them in their [place](TableSnapshot),
 //! then [commit] the manifest, last and conditionally.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -16,12 +16,12 @@ use crate::config::ReportFormat;
 use crate::lake::key;
 use crate::lake::manifest::{Built, Landing, Manifest};
 use crate::metrics::METRICS;
-use crate::pipeline::day::publish::Place;
+use crate::pipeline::day::publish::TableSnapshot;
 use crate::pipeline::day::{Day, Fresh};
 use crate::pipeline::lessons::cache::DayId;
 use crate::pipeline::memory;
 use crate::pipeline::memory::Reserved;
-use crate::pipeline::run_context::Workshop;
+use crate::pipeline::run_context::RunContext;
 use crate::pipeline::summary::Problem;
 use crate::pipeline::summary::build_notes;
 use crate::pipeline::summary::build_notes::Noted;
@@ -45,20 +45,20 @@ const READ_AHEAD_BYTES: u32 = 8 << 20;
 ///
 /// # Errors
 /// Of the store; then later runs build and commit again.
-pub(crate) async fn settle(context: &Arc<Workshop>, day: &mut Day) -> Result<()> {
+pub(crate) async fn settle(run: &Arc<RunContext>, day: &mut Day) -> Result<()> {
     // A marker without a reason: a run ended between manifest and marker, or doubts that the tables are its own.
-    let doubted = day.marked && !is_open(context, &day.manifest);
+    let doubted = day.marked && !is_open(run, &day.manifest);
     let when = if doubted { When::Always } else { When::Changed };
-    build_and_commit(context, day, when).await
+    build_and_commit(run, day, when).await
 }
 
 /// Builds whether or not anything has changed, and commits the day where it did.
 ///
 /// # Errors
 /// As [`settle`]; `Interrupted` when the work was stopped before the tables were built.
-pub(crate) async fn build_again(context: &Arc<Workshop>, day: &mut Day) -> Result<()> {
-    build_and_commit(context, day, When::Always).await?;
-    if day.report.counts.days_built == 0 && context.cancel.is_cancelled() {
+pub(crate) async fn build_again(run: &Arc<RunContext>, day: &mut Day) -> Result<()> {
+    build_and_commit(run, day, When::Always).await?;
+    if day.report.counts.days_built == 0 && run.cancel.is_cancelled() {
         return Err(Error::new(ErrorKind::Interrupted, "day", "was not built"));
     }
     Ok(())
@@ -73,22 +73,22 @@ enum When {
     Always,
 }
 
-async fn build_and_commit(context: &Arc<Workshop>, day: &mut Day, when: When) -> Result<()> {
+async fn build_and_commit(run: &Arc<RunContext>, day: &mut Day, when: When) -> Result<()> {
     let mut pause = FIRST_PAUSE;
     for _ in 0..COMMITS {
-        match step(context, day, when).await {
+        match step(run, day, when).await {
             Err(error) if error.kind() == ErrorKind::Precondition => {
-                meet(context, day).await?;
+                meet(run, day).await?;
                 if day.is_claimed_by_another() {
                     // It builds at this moment. What it commits may be all that is to be done.
-                    wait(context, pause).await?;
+                    wait(run, pause).await?;
                     pause = (pause * 2).min(LONGEST_PAUSE);
-                    meet(context, day).await?;
+                    meet(run, day).await?;
                 }
             }
             Ok(()) => {
                 for key in std::mem::take(&mut day.receipts) {
-                    context.delete(&key).await?;
+                    run.delete(&key).await?;
                 }
                 return Ok(());
             }
@@ -103,21 +103,21 @@ async fn build_and_commit(context: &Arc<Workshop>, day: &mut Day, when: When) ->
 }
 
 /// Takes in what another process made of the day meanwhile: what it committed last stands, with what this one found.
-async fn meet(context: &Workshop, day: &mut Day) -> Result<()> {
+async fn meet(run: &RunContext, day: &mut Day) -> Result<()> {
     let key = key::manifest(day.manifest.date, &day.manifest.space_id);
-    day.stored = crate::store::json::get_json(&*context.store, &key).await?;
+    day.stored = crate::store::json::get_json(&*run.store, &key).await?;
     if let Some((theirs, _)) = &day.stored {
         day.manifest.absorb(theirs.clone());
     }
     day.contested = true;
-    context.lessons.forget(&day_id(&day.manifest)).await;
+    run.lessons.forget(&day_id(&day.manifest)).await;
     Ok(())
 }
 
 /// A pause of up to `most`, of another length in each process; cut short when the run stops.
-async fn wait(context: &Workshop, most: Duration) -> Result<()> {
+async fn wait(run: &RunContext, most: Duration) -> Result<()> {
     tokio::select! {
-        () = context.cancel.cancelled() => {
+        () = run.cancel.cancelled() => {
             Err(Error::new(ErrorKind::Interrupted, "day", "stopped while another process builds it"))
         }
         () = tokio::time::sleep(most.mul_f64(0.5 + fastrand::f64() / 2.0)) => Ok(()),
@@ -126,30 +126,30 @@ async fn wait(context: &Workshop, most: Duration) -> Result<()> {
 
 /// What was landed is written down before tables are touched: a build that fails or is killed loses no landing, and
 /// leaves a day that is known to be not built.
-async fn step(context: &Arc<Workshop>, day: &mut Day, when: When) -> Result<()> {
+async fn step(run: &Arc<RunContext>, day: &mut Day, when: When) -> Result<()> {
     day.claimed = false;
-    let fingerprint = tables::fingerprint(&day.manifest, &context.mapping);
+    let fingerprint = tables::fingerprint(&day.manifest, &run.mapping);
     let built = match &day.manifest.built {
-        Some(built) if is_current(context, &day.manifest, built, &fingerprint).await? => Some(built),
+        Some(built) if is_current(run, &day.manifest, built, &fingerprint).await? => Some(built),
         _ => None,
     };
     // What is built again of the same is the same, to the byte.
     let same = built.map(|built| built.checked_at);
     if when == When::Changed && same.is_some() {
-        commit(context, day).await?;
-        return finish(context, day).await;
+        commit(run, day).await?;
+        return finish(run, day).await;
     }
     if same.is_none() {
         if let Some(built) = &mut day.manifest.built {
             built.fingerprint.clear();
         }
-        commit(context, day).await?;
+        commit(run, day).await?;
     }
-    if context.cancel.is_cancelled() || is_blank(&day.manifest) {
+    if run.cancel.is_cancelled() || is_blank(&day.manifest) {
         return Ok(());
     }
     loop {
-        match build_tables(context, day, same.unwrap_or(context.now)).await {
+        match build_tables(run, day, same.unwrap_or(run.now)).await {
             Err(error)
                 if error.kind() == ErrorKind::StoreNotFound && forget(&mut day.manifest, error.about()) =>
             {
@@ -161,21 +161,21 @@ async fn step(context: &Arc<Workshop>, day: &mut Day, when: When) -> Result<()> 
             done => break done?,
         }
     }
-    commit(context, day).await?;
-    finish(context, day).await
+    commit(run, day).await?;
+    finish(run, day).await
 }
 
 /// What is done after a commit of tables: the day is noted for the meetings that it now has, and what it gave up goes.
-async fn finish(context: &Workshop, day: &mut Day) -> Result<()> {
+async fn finish(run: &RunContext, day: &mut Day) -> Result<()> {
     if let Some(built) = &day.manifest.built {
         let id = day_id(&day.manifest);
-        context.lessons.settle(context, &id, built).await?;
+        run.lessons.settle(run, &id, built).await?;
     }
-    sweep(context, day).await
+    sweep(run, day).await
 }
 
 /// Removes what the day gave up, now that its manifest says so.
-async fn sweep(context: &Workshop, day: &mut Day) -> Result<()> {
+async fn sweep(run: &RunContext, day: &mut Day) -> Result<()> {
     if day.manifest.evicted.is_empty() {
         return Ok(());
     }
@@ -188,10 +188,10 @@ async fn sweep(context: &Workshop, day: &mut Day) -> Result<()> {
     for key in std::mem::take(&mut day.manifest.evicted) {
         // It may have come back meanwhile.
         if !held.contains(&key) {
-            context.delete(&key).await?;
+            run.delete(&key).await?;
         }
     }
-    commit(context, day).await
+    commit(run, day).await
 }
 
 /// Takes note that a landed report is no longer in the store; whether there was one of that key.
@@ -216,7 +216,7 @@ fn day_id(manifest: &Manifest) -> DayId {
 /// Whether the day's tables are of its present state: of its landings, of the meta of its meetings, and of what other
 /// days have of these.
 pub(crate) async fn is_current(
-    context: &Workshop,
+    run: &RunContext,
     manifest: &Manifest,
     built: &Built,
     fingerprint: &str,
@@ -228,23 +228,23 @@ pub(crate) async fn is_current(
         return Ok(true);
     }
     let meetings = || built.meetings.keys().map(String::as_str);
-    let meta = context.lessons.meta(context, meetings()).await?;
+    let meta = run.lessons.meta(run, meetings()).await?;
     if meta.digest(meetings()) != built.meta {
         return Ok(false);
     }
     let id = day_id(manifest);
-    let beside = context.lessons.beside(context, &id, &built.meetings).await?;
+    let beside = run.lessons.beside(run, &id, &built.meetings).await?;
     Ok(beside.digest == built.beside)
 }
 
 /// Builds the day's tables and puts them in their place.
-async fn build_tables(context: &Arc<Workshop>, day: &mut Day, checked_at: DateTime<Utc>) -> Result<()> {
-    let _turn = context.memory.build_turn(report_sizes(&day.manifest)).await;
-    let (mut built, meta) = build_whole(context, day, checked_at, Embedded::Kept).await?;
-    let shared = know_first_calls(context, day, &meta, checked_at, &mut built).await?;
+async fn build_tables(run: &Arc<RunContext>, day: &mut Day, checked_at: DateTime<Utc>) -> Result<()> {
+    let _turn = run.memory.build_turn(report_sizes(&day.manifest)).await;
+    let (mut built, meta) = build_whole(run, day, checked_at, Embedded::Kept).await?;
+    let shared = know_first_calls(run, day, &meta, checked_at, &mut built).await?;
     let mut record = Built {
         // Of the manifest as the build has corrected it.
-        fingerprint: tables::fingerprint(&day.manifest, &context.mapping),
+        fingerprint: tables::fingerprint(&day.manifest, &run.mapping),
         checked_at,
         tables: BTreeMap::new(),
         meetings: built.presence.meetings(),
@@ -252,17 +252,14 @@ async fn build_tables(context: &Arc<Workshop>, day: &mut Day, checked_at: DateTi
         beside: String::new(),
         quality: built.quality,
     };
-    let place = Place::look(context, day).await?;
-    put_tables(context, day, &place, &mut built, &meta, &mut record).await?;
+    let place = TableSnapshot::look(run, day).await?;
+    put_tables(run, day, &place, &mut built, &meta, &mut record).await?;
     if record.beside != shared {
         // Another day was built meanwhile: the participants do not know of it. The next look finds this day stale.
         record.beside = shared;
-        context
-            .lessons
-            .register(context, &day_id(&day.manifest), &record)
-            .await?;
+        run.lessons.register(run, &day_id(&day.manifest), &record).await?;
     }
-    place.clear(context, day, &record.tables).await?;
+    place.clear(run, day, &record.tables).await?;
     day.report.counts.days_built = 1;
     day.report.noted = Noted::of(&built.notes, &day.manifest);
     let told = build_notes::told_of_calls(&built.notes, &day.manifest);
@@ -305,28 +302,28 @@ fn unread_lessons(manifest: &Manifest, meta: &Meta, built: &Built) -> Vec<Proble
 /// Writes the tables: first those of the day alone, so that other days that share a meeting find its participants,
 /// then attendance.
 async fn put_tables(
-    context: &Arc<Workshop>,
+    run: &Arc<RunContext>,
     day: &mut Day,
-    place: &Place,
+    place: &TableSnapshot,
     built: &mut BuiltDay,
     meta: &Meta,
     record: &mut Built,
 ) -> Result<()> {
     for file in std::mem::take(&mut built.tables) {
-        place.put(context, day, file, &mut record.tables).await?;
+        place.put(run, day, file, &mut record.tables).await?;
     }
     record.meta = meta.digest(record.meetings.keys().map(String::as_str));
     let id = day_id(&day.manifest);
     // Register this day before reading its neighbours, so that of days built concurrently at least one sees the others.
-    context.lessons.register(context, &id, record).await?;
-    let beside = context.lessons.beside(context, &id, &record.meetings).await?;
+    run.lessons.register(run, &id, record).await?;
+    let beside = run.lessons.beside(run, &id, &record.meetings).await?;
     record.beside.clone_from(&beside.digest);
     if participants(Some(record))
         != participants(day.stored.as_ref().and_then(|(stored, _)| stored.built.as_ref()))
     {
-        context.lessons.touch(context, &beside).await?;
+        run.lessons.touch(run, &beside).await?;
     }
-    let presences = beside.presences(context).await?;
+    let presences = beside.presences(run).await?;
     let Attendance { file, look_alikes } = tables::build_attendance(
         &day.manifest,
         &built.presence,
@@ -345,9 +342,9 @@ async fn put_tables(
     });
     day.report.warnings.extend(alike);
     if let Some(file) = file {
-        place.put(context, day, file, &mut record.tables).await?;
+        place.put(run, day, file, &mut record.tables).await?;
     }
-    context.lessons.register(context, &id, record).await
+    run.lessons.register(run, &id, record).await
 }
 
 /// What becomes of the lesson data that a day's reports hold.
@@ -362,22 +359,22 @@ enum Embedded {
 /// Builds the day with the lesson data of its meetings. Which ones these are is known for sure only after the build:
 /// where that makes a difference, or where its reports hold lesson data that was not known, it is built again.
 async fn build_whole(
-    context: &Arc<Workshop>,
+    run: &Arc<RunContext>,
     day: &mut Day,
     checked_at: DateTime<Utc>,
     held: Embedded,
 ) -> Result<(BuiltDay, Meta)> {
     let (date, known) = (day.manifest.date, day.manifest.built.as_ref());
-    let mut meta = context.lessons.guess(context, date, known).await?;
+    let mut meta = run.lessons.guess(run, date, known).await?;
     loop {
-        let mut built = run_build(context, day, &meta, checked_at, FirstCalls::default()).await?;
+        let mut built = run_build(run, day, &meta, checked_at, FirstCalls::default()).await?;
         let embedded = std::mem::take(&mut built.embedded);
         if held == Embedded::Kept && !embedded.is_empty() {
-            context.lessons.take_embedded(context, embedded).await?;
+            run.lessons.take_embedded(run, embedded).await?;
         }
         let meetings = built.presence.meetings();
         let meetings = || meetings.keys().map(String::as_str);
-        let whole = context.lessons.meta(context, meetings()).await?;
+        let whole = run.lessons.meta(run, meetings()).await?;
         if meta.says_the_same(&whole, meetings()) {
             return Ok((built, whole));
         }
@@ -388,17 +385,17 @@ async fn build_whole(
 /// Builds the day again where users were first in another call of a meeting than the build took for it: in another
 /// room, or on another day. Gives the digest of what other days have of the day's meetings.
 async fn know_first_calls(
-    context: &Arc<Workshop>,
+    run: &Arc<RunContext>,
     day: &mut Day,
     meta: &Meta,
     checked_at: DateTime<Utc>,
     built: &mut BuiltDay,
 ) -> Result<String> {
     let (id, meetings) = (day_id(&day.manifest), built.presence.meetings());
-    let beside = context.lessons.beside(context, &id, &meetings).await?;
-    let firsts = built.presence.first_calls(&beside.presences(context).await?);
+    let beside = run.lessons.beside(run, &id, &meetings).await?;
+    let firsts = built.presence.first_calls(&beside.presences(run).await?);
     if firsts.contradict(&built.presence, &day.manifest) {
-        *built = run_build(context, day, meta, checked_at, firsts).await?;
+        *built = run_build(run, day, meta, checked_at, firsts).await?;
     }
     Ok(beside.digest)
 }
@@ -408,22 +405,19 @@ async fn know_first_calls(
 /// # Errors
 /// Of the store: a report, or another day's participants, that is not there.
 pub(crate) async fn build_only(
-    context: &Arc<Workshop>,
+    run: &Arc<RunContext>,
     manifest: Manifest,
     version: Version,
 ) -> Result<Vec<TableFile>> {
     let checked_at = manifest.built.as_ref().map(|built| built.checked_at);
-    let _turn = context.memory.build_turn(report_sizes(&manifest)).await;
+    let _turn = run.memory.build_turn(report_sizes(&manifest)).await;
     let mut day = Day::stored(manifest, version);
-    let checked_at = checked_at.unwrap_or(context.now);
-    let (mut built, meta) = build_whole(context, &mut day, checked_at, Embedded::Left).await?;
-    know_first_calls(context, &mut day, &meta, checked_at, &mut built).await?;
+    let checked_at = checked_at.unwrap_or(run.now);
+    let (mut built, meta) = build_whole(run, &mut day, checked_at, Embedded::Left).await?;
+    know_first_calls(run, &mut day, &meta, checked_at, &mut built).await?;
     let meetings = built.presence.meetings();
-    let beside = context
-        .lessons
-        .beside(context, &day_id(&day.manifest), &meetings)
-        .await?;
-    let presences = beside.presences(context).await?;
+    let beside = run.lessons.beside(run, &day_id(&day.manifest), &meetings).await?;
+    let presences = beside.presences(run).await?;
     let attendance = tables::build_attendance(
         &day.manifest,
         &built.presence,
@@ -445,7 +439,7 @@ struct ReadyReport {
 /// Runs the pure build, again without the reports that turn out to be put aside. What it finds reports to be is then what
 /// the manifest says.
 async fn run_build(
-    context: &Arc<Workshop>,
+    run: &Arc<RunContext>,
     day: &mut Day,
     meta: &Meta,
     checked_at: DateTime<Utc>,
@@ -454,7 +448,7 @@ async fn run_build(
     let fresh = std::mem::take(&mut day.fresh);
     loop {
         let manifest = Arc::new(day.manifest.clone());
-        let (built, fed) = run_once(context, &manifest, &fresh, meta, checked_at, &firsts).await;
+        let (built, fed) = run_once(run, &manifest, &fresh, meta, checked_at, &firsts).await;
         if let Some((call, format)) = fed? {
             let entry = day.manifest.calls.get_mut(&call);
             if let Some(landing) = entry.and_then(|entry| entry.reports.get_mut(&format)) {
@@ -473,7 +467,7 @@ async fn run_build(
 /// Runs the pure build on a thread of its own, fed with reports in the tables' order. Also gives the report that is to
 /// be put aside, if one is: then there is no build.
 async fn run_once(
-    context: &Arc<Workshop>,
+    run: &Arc<RunContext>,
     manifest: &Arc<Manifest>,
     fresh: &Fresh,
     meta: &Meta,
@@ -481,9 +475,9 @@ async fn run_once(
     firsts: &FirstCalls,
 ) -> (Result<BuiltDay>, Result<Option<ReportId>>) {
     let (sender, receiver) = mpsc::channel(1);
-    let (of_build, for_build) = (Arc::clone(context), Arc::clone(manifest));
+    let (of_build, for_build) = (Arc::clone(run), Arc::clone(manifest));
     let (meta, firsts) = (meta.clone(), firsts.clone());
-    let building = context.builders.run(move || {
+    let building = run.builders.run(move || {
         let started = std::time::Instant::now();
         let built = tables::build_day_knowing(
             &firsts,
@@ -497,7 +491,7 @@ async fn run_once(
         METRICS.build_seconds.observe(started.elapsed().as_secs_f64());
         built
     });
-    tokio::join!(building, feed(context, manifest, fresh, sender))
+    tokio::join!(building, feed(run, manifest, fresh, sender))
 }
 
 /// The reports as they come. What is held for each is dropped before the next one is waited for.
@@ -522,7 +516,7 @@ type ReportId = (String, ReportFormat);
 /// # Errors
 /// The store fails at the notes of large reports. A report that can't be had is told by the build.
 async fn feed(
-    context: &Workshop,
+    run: &RunContext,
     manifest: &Manifest,
     fresh: &Fresh,
     sender: mpsc::Sender<ReadyReport>,
@@ -541,7 +535,7 @@ async fn feed(
                 let permit = ahead.acquire_many(bytes).await;
                 let bytes = match kept {
                     Some(bytes) => Ok(bytes),
-                    None => context.store.read(&key).await,
+                    None => run.store.read(&key).await,
                 };
                 (call, format, key, bytes, permit)
             }
@@ -550,10 +544,10 @@ async fn feed(
     while let Some((call, format, key, bytes, permit)) = reports.next().await {
         let (mut held, mut reading) = (None, None);
         if let Ok(bytes) = &bytes {
-            let reserved = context.memory.reserve(memory::need(format, bytes)).await;
+            let reserved = run.memory.reserve(memory::need(format, bytes)).await;
             let (taken, is_read) = oneshot::channel();
             if reserved.is_risky {
-                match attempts::begin(context, &key).await? {
+                match attempts::begin(run, &key).await? {
                     Trial::Go(attempt) => reading = Some((attempt, is_read)),
                     Trial::DiedTwice => return Ok(Some((call, format))),
                 }
@@ -566,7 +560,7 @@ async fn feed(
         if let Some((attempt, is_read)) = reading {
             // It is told by being dropped.
             is_read.await.ok();
-            attempt.end(context).await?;
+            attempt.end(run).await?;
         }
         if is_over {
             break;
@@ -577,10 +571,10 @@ async fn feed(
 }
 
 /// Writes a table when it differs from what the store holds.
-pub(crate) async fn put_if_changed(context: &Workshop, key: &str, bytes: Bytes) -> Result<()> {
-    match same(&*context.store, key, &bytes).await? {
+pub(crate) async fn put_if_changed(run: &RunContext, key: &str, bytes: Bytes) -> Result<()> {
+    match same(&*run.store, key, &bytes).await? {
         true => Ok(()),
-        false => context.put(key, bytes, Condition::Any).await.map(|_| ()),
+        false => run.put(key, bytes, Condition::Any).await.map(|_| ()),
     }
 }
 

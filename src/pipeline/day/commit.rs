@@ -7,7 +7,7 @@ use crate::config::Config;
 use crate::lake::key;
 use crate::lake::manifest::{Manifest, Status};
 use crate::pipeline::day::Day;
-use crate::pipeline::run_context::Workshop;
+use crate::pipeline::run_context::RunContext;
 use crate::store::Condition;
 use crate::store::json::{get_json, to_json};
 use crate::tables;
@@ -16,10 +16,10 @@ use crate::tables;
 ///
 /// # Errors
 /// `Precondition` where another process committed the day since it was read; else of the store.
-pub(crate) async fn commit(context: &Workshop, day: &mut Day) -> Result<()> {
+pub(crate) async fn commit(run: &RunContext, day: &mut Day) -> Result<()> {
     let (date, space) = (day.manifest.date, day.manifest.space_id.clone());
     let marker = key::open_day(date, &space);
-    let open = is_open(context, &day.manifest);
+    let open = is_open(run, &day.manifest);
     let unchanged = day
         .stored
         .as_ref()
@@ -27,28 +27,28 @@ pub(crate) async fn commit(context: &Workshop, day: &mut Day) -> Result<()> {
     if unchanged || is_blank(&day.manifest) {
         if day.marked && !open && !day.doubted {
             // Left by a run that was killed after its manifest, or in doubt.
-            unmark(context, day, &marker).await?;
+            unmark(run, day, &marker).await?;
         }
         return Ok(());
     }
     // A run that is killed behind this leaves a day that is known to be not built.
-    let fingerprint = tables::fingerprint(&day.manifest, &context.mapping);
+    let fingerprint = tables::fingerprint(&day.manifest, &run.mapping);
     if let Some(built) = &mut day.manifest.built
         && built.fingerprint != fingerprint
     {
         built.fingerprint.clear();
     }
     if open && !day.marked {
-        if context.store.size(&marker).await?.is_none() {
+        if run.store.size(&marker).await?.is_none() {
             // Before the manifest: a kill in between leaves a marker too many, never one too few.
-            context.put(&marker, Bytes::new(), Condition::Any).await?;
+            run.put(&marker, Bytes::new(), Condition::Any).await?;
         }
         day.marked = true;
     }
     let condition = day.stored.as_ref().map_or(Condition::Absent, |(_, version)| {
         Condition::Unchanged(version.clone())
     });
-    let version = context
+    let version = run
         .put(&key::manifest(date, &space), to_json(&day.manifest)?, condition)
         .await?;
     day.stored = Some((day.manifest.clone(), version));
@@ -56,27 +56,27 @@ pub(crate) async fn commit(context: &Workshop, day: &mut Day) -> Result<()> {
         return if day.doubted {
             Ok(())
         } else {
-            unmark(context, day, &marker).await
+            unmark(run, day, &marker).await
         };
     }
-    if context.store.size(&marker).await?.is_none() {
+    if run.store.size(&marker).await?.is_none() {
         // Another process had closed the day before, and took the marker away just now.
-        context.put(&marker, Bytes::new(), Condition::Any).await?;
+        run.put(&marker, Bytes::new(), Condition::Any).await?;
     }
     Ok(())
 }
 
 /// Takes the marker of a closed day away, unless another process has opened the day meanwhile.
-async fn unmark(context: &Workshop, day: &mut Day, marker: &str) -> Result<()> {
+async fn unmark(run: &RunContext, day: &mut Day, marker: &str) -> Result<()> {
     day.marked = false;
-    if context.store.size(marker).await?.is_none() {
+    if run.store.size(marker).await?.is_none() {
         return Ok(());
     }
-    context.delete(marker).await?;
+    run.delete(marker).await?;
     let (date, space) = (day.manifest.date, &day.manifest.space_id);
-    let now = get_json::<Manifest>(&*context.store, &key::manifest(date, space)).await?;
-    if now.is_some_and(|(manifest, _)| is_open(context, &manifest)) {
-        context.put(marker, Bytes::new(), Condition::Any).await?;
+    let now = get_json::<Manifest>(&*run.store, &key::manifest(date, space)).await?;
+    if now.is_some_and(|(manifest, _)| is_open(run, &manifest)) {
+        run.put(marker, Bytes::new(), Condition::Any).await?;
     }
     Ok(())
 }
@@ -87,12 +87,12 @@ pub(crate) fn is_blank(manifest: &Manifest) -> bool {
 }
 
 /// Whether later runs have to come back to the day.
-pub(crate) fn is_open(context: &Workshop, manifest: &Manifest) -> bool {
+pub(crate) fn is_open(run: &RunContext, manifest: &Manifest) -> bool {
     let built = manifest.built.as_ref().map(|built| built.fingerprint.as_str());
     manifest.building.is_some()
         || !manifest.evicted.is_empty()
-        || built != Some(&tables::fingerprint(manifest, &context.mapping))
-        || has_open_items(&context.config, manifest)
+        || built != Some(&tables::fingerprint(manifest, &run.mapping))
+        || has_open_items(&run.config, manifest)
 }
 
 /// Whether something of the day is to be asked for again.

@@ -14,12 +14,12 @@ const FAILURES: u32 = 3;
 
 /// How long is waited, and until when that is counted.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Patience {
+pub(crate) struct GiveUpPolicy {
     give_up: TimeDelta,
     now: DateTime<Utc>,
 }
 
-impl Patience {
+impl GiveUpPolicy {
     pub fn new(give_up: Duration, now: DateTime<Utc>) -> Self {
         Self {
             give_up: TimeDelta::from_std(give_up).unwrap_or(TimeDelta::MAX),
@@ -88,7 +88,7 @@ mod tests {
         let day = Duration::from_secs(24 * 3600);
         for (now, lost) in [("2026-11-02T09:59:59Z", false), ("2026-11-02T10:00:00Z", true)] {
             let mut landing = Landing::pending("no report yet");
-            assert_eq!(Patience::new(day, at(now)).give_up(&mut landing, end), lost);
+            assert_eq!(GiveUpPolicy::new(day, at(now)).give_up(&mut landing, end), lost);
             assert_eq!(landing.status == Status::Lost, lost);
             assert_eq!(
                 landing.reason.as_deref() == Some("lost: no report yet"),
@@ -100,7 +100,7 @@ mod tests {
 
     #[test]
     fn one_failure_long_after_is_no_reason_to_give_up() {
-        let patience = Patience::new(Duration::from_secs(1), at("2026-11-01T10:00:00Z"));
+        let patience = GiveUpPolicy::new(Duration::from_secs(1), at("2026-11-01T10:00:00Z"));
         for (attempts, lost) in [(1, false), (2, false), (3, true)] {
             let mut landing = Landing {
                 status: Status::Failed,
@@ -125,7 +125,7 @@ mod tests {
 
     #[test]
     fn a_patience_beyond_all_time_never_ends() {
-        let patience = Patience::new(Duration::MAX, DateTime::<Utc>::MAX_UTC);
+        let patience = GiveUpPolicy::new(Duration::MAX, DateTime::<Utc>::MAX_UTC);
         assert!(!patience.is_over(at("2020-01-01T00:00:00Z")));
     }
 }

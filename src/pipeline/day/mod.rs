@@ -25,7 +25,7 @@ use tracing::Instrument;
 use super::memory::KeptRoom;
 use super::summary::{DayReport, Problem};
 use super::walk::{self, Asked, DayWork};
-use super::{Context, Job};
+use super::{ExportContext, Job};
 use crate::api::{Call, Record};
 use crate::config::ReportFormat;
 use crate::lake::key;
@@ -106,7 +106,7 @@ enum Fetched {
 }
 
 /// Does a day's work and tells what came of it.
-pub(crate) async fn process(context: &Arc<Context>, job: &Job, work: DayWork) -> DayReport {
+pub(crate) async fn process(context: &Arc<ExportContext>, job: &Job, work: DayWork) -> DayReport {
     let (date, space) = (work.date, work.space_id.clone());
     // A task of its own, so that days use all cores, and a fault in one stays there.
     let (of_day, job) = (Arc::clone(context), job.clone());
@@ -119,7 +119,7 @@ pub(crate) async fn process(context: &Arc<Context>, job: &Job, work: DayWork) ->
         Ok(report) => report,
         Err(error) => failed(&error, date, &space),
     };
-    context.progress.days.advance(1);
+    context.run.progress.days.advance(1);
     report
 }
 
@@ -147,8 +147,8 @@ fn is_store(kind: ErrorKind) -> bool {
     )
 }
 
-async fn work_on(context: &Arc<Context>, job: &Job, work: DayWork) -> Result<DayReport> {
-    if context.cancel.is_cancelled() {
+async fn work_on(context: &Arc<ExportContext>, job: &Job, work: DayWork) -> Result<DayReport> {
+    if context.run.cancel.is_cancelled() {
         return Err(Error::new(
             ErrorKind::Interrupted,
             "day",
@@ -162,7 +162,7 @@ async fn work_on(context: &Arc<Context>, job: &Job, work: DayWork) -> Result<Day
     if reachable {
         day.land(context, job).await;
     }
-    if let Err(error) = build::settle(&context.workshop, &mut day).await {
+    if let Err(error) = build::settle(&context.run, &mut day).await {
         return Ok(day.broken_off(&error));
     }
     day.count(context, job);
@@ -170,13 +170,17 @@ async fn work_on(context: &Arc<Context>, job: &Job, work: DayWork) -> Result<Day
 }
 
 /// Builds a day's tables again from what lies in the lake, where they are not of its present state.
-pub(crate) async fn refresh(context: &Arc<Context>, date: chrono::NaiveDate, space: String) -> DayReport {
+pub(crate) async fn refresh(
+    context: &Arc<ExportContext>,
+    date: chrono::NaiveDate,
+    space: String,
+) -> DayReport {
     let of_day = Arc::clone(context);
     let id = space.clone();
     let span = tracing::info_span!("day", %date, space);
     let building = async move {
         let mut day = Day::of(&of_day, date, space).await?;
-        build::settle(&of_day.workshop, &mut day).await?;
+        build::settle(&of_day.run, &mut day).await?;
         Ok(day.report)
     };
     let working = tokio::spawn(building.instrument(span));
@@ -209,15 +213,15 @@ impl Day {
         }
     }
 
-    pub(crate) async fn load(context: &Context, work: &DayWork) -> Result<Self> {
+    pub(crate) async fn load(context: &ExportContext, work: &DayWork) -> Result<Self> {
         let mut day = Self::of(context, work.date, work.space_id.clone()).await?;
         day.marked = work.marked;
         Ok(day)
     }
 
-    async fn of(context: &Context, date: chrono::NaiveDate, space: String) -> Result<Self> {
+    async fn of(context: &ExportContext, date: chrono::NaiveDate, space: String) -> Result<Self> {
         let key = key::manifest(date, &space);
-        let stored = get_json::<Manifest>(&*context.store, &key).await?;
+        let stored = get_json::<Manifest>(&*context.run.store, &key).await?;
         let manifest = match &stored {
             Some((manifest, _)) => manifest.clone(),
             None => Manifest::new(date, space),
@@ -237,7 +241,7 @@ impl Day {
     }
 
     /// Fetches all that is due, many at once, and takes each result in as it comes.
-    async fn land(&mut self, context: &Arc<Context>, job: &Job) {
+    async fn land(&mut self, context: &Arc<ExportContext>, job: &Job) {
         let asks = due(context, job, &self.manifest);
         let (mut reports, mut records) = (Vec::new(), Vec::new());
         for ask in asks {
@@ -249,9 +253,9 @@ impl Day {
         // What failed before goes last: it must not use up the patience that others need.
         reports.sort_by_key(|ask| ask.before.attempts);
         records.sort_by_key(|ask| ask.before.attempts);
-        expect(context, &reports, &records);
+        add_goals(context, &reports, &records);
         if !records.is_empty()
-            && let Err(error) = commit::commit(context, self).await
+            && let Err(error) = commit::commit(&context.run, self).await
         {
             // Recordings take long: a run that is killed at the first of them has left an open day behind, and what it
             // has uploaded belongs to a known record. Where this fails, the day's end tells.
@@ -262,7 +266,7 @@ impl Day {
                 let span = tracing::info_span!("report", call = ask.call, format = ask.format.as_str());
                 Fetched::Report(report::report(context, ask).instrument(span).await)
             })
-            .buffer_unordered(context.config.api.concurrency);
+            .buffer_unordered(context.run.config.api.concurrency);
         let records = stream::iter(records)
             .map(|ask| async move {
                 let span = tracing::info_span!("recording", record = ask.record);
@@ -278,7 +282,7 @@ impl Day {
                 _ = checkpoint.tick() => {
                     // What is lost here is only work: the day's end commits all of it, or says why not.
                     if std::mem::take(&mut changed)
-                        && let Err(error) = commit::commit(context, self).await
+                        && let Err(error) = commit::commit(&context.run, self).await
                     {
                         tracing::debug!(%error, "no checkpoint");
                     }
@@ -294,10 +298,10 @@ impl Day {
         }
     }
 
-    fn take_report(&mut self, context: &Context, mut result: ReportResult) {
+    fn take_report(&mut self, context: &ExportContext, mut result: ReportResult) {
         if let (Some(bytes), Some(landed)) = (result.fresh, result.landing.landed.as_ref()) {
             self.report.counts.reports_landed += 1;
-            if let Some(room) = context.memory.keep(bytes.len() as u64) {
+            if let Some(room) = context.run.memory.keep(bytes.len() as u64) {
                 self.fresh.insert(landed.key.clone(), (bytes, room));
             }
         }
@@ -318,7 +322,7 @@ impl Day {
         }
     }
 
-    fn take_record(&mut self, context: &Context, mut result: RecordResult) {
+    fn take_record(&mut self, context: &ExportContext, mut result: RecordResult) {
         if result.bytes > 0 {
             self.report.counts.records_landed += 1;
             self.report.counts.recorded_bytes += result.bytes;
@@ -364,7 +368,7 @@ impl Day {
     }
 
     /// Counts the day as it now is, and names what is not done.
-    fn count(&mut self, context: &Context, job: &Job) {
+    fn count(&mut self, context: &ExportContext, job: &Job) {
         let (date, space) = (self.manifest.date, self.manifest.space_id.as_str());
         let report = &mut self.report;
         // Each is named by the run that gives it up, and by those that ask for it again.
@@ -472,13 +476,14 @@ impl DayReport {
     }
 }
 
-fn expect(context: &Context, reports: &[ReportAsk], records: &[RecordAsk]) {
-    context.progress.reports.expect(reports.len() as u64);
-    context.progress.recordings.expect(records.len() as u64);
+fn add_goals(context: &ExportContext, reports: &[ReportAsk], records: &[RecordAsk]) {
+    context.run.progress.reports.add_goal(reports.len() as u64);
+    context.run.progress.recordings.add_goal(records.len() as u64);
     context
+        .run
         .progress
         .recorded_bytes
-        .expect(records.iter().filter_map(|ask| ask.file_size).sum());
+        .add_goal(records.iter().filter_map(|ask| ask.file_size).sum());
 }
 
 /// Names the calls and records of which a field can't be read.
@@ -500,7 +505,7 @@ fn unreadable(work: &DayWork) -> Vec<Problem> {
 
 /// Takes the walk's findings into the manifest. What the API lists again is as it lists it now; what it lists no more
 /// stays, unless it turned out to lie on another day.
-pub(crate) fn merge(context: &Context, job: &Job, manifest: &mut Manifest, work: DayWork) {
+pub(crate) fn merge(context: &ExportContext, job: &Job, manifest: &mut Manifest, work: DayWork) {
     merge_missed(context, job, manifest, &work);
     manifest.space_name = work.space_name.or(manifest.space_name.take());
     manifest.listed |= work.listed;
@@ -534,7 +539,7 @@ pub(crate) fn merge(context: &Context, job: &Job, manifest: &mut Manifest, work:
     let missed = manifest.missed.clone();
     let was_listed = |room: &String| !missed.space && !missed.rooms.contains(room);
     for entry in manifest.calls.values_mut() {
-        entry.pending = unsettled(entry, settle, context.now);
+        entry.pending = unsettled(entry, settle, context.run.now);
         // One that never ends, by what the API says of it, is asked about in the end.
         if entry.finished_at.is_none()
             && was_listed(&entry.room_id)
@@ -542,7 +547,7 @@ pub(crate) fn merge(context: &Context, job: &Job, manifest: &mut Manifest, work:
         {
             entry.pending = None;
         }
-        for format in &context.config.export.reports {
+        for format in &context.run.config.export.reports {
             entry
                 .reports
                 .entry(*format)
@@ -577,7 +582,7 @@ const PARTIAL_RUNS: u32 = 3;
 
 /// Takes in what could not be listed of the day. What is given up is no reason to come back to the day, but it is never
 /// complete.
-fn merge_missed(context: &Context, job: &Job, manifest: &mut Manifest, work: &DayWork) {
+fn merge_missed(context: &ExportContext, job: &Job, manifest: &mut Manifest, work: &DayWork) {
     let before = std::mem::take(&mut manifest.missed);
     let found = &work.missed;
     let missed = &mut manifest.missed;
@@ -675,7 +680,7 @@ fn revived(landing: &Landing) -> Landing {
 }
 
 /// What is to be fetched of a day.
-fn due(context: &Context, job: &Job, manifest: &Manifest) -> Vec<Ask> {
+fn due(context: &ExportContext, job: &Job, manifest: &Manifest) -> Vec<Ask> {
     let (date, space) = (manifest.date, &manifest.space_id);
     let mut asks = Vec::new();
     let force = job.force && (job.from..=job.to).contains(&date);
@@ -729,7 +734,7 @@ fn due(context: &Context, job: &Job, manifest: &Manifest) -> Vec<Ask> {
 }
 
 /// What a day's work would fetch: reports, and recordings with the bytes that the API says they have.
-pub(crate) fn preview(context: &Context, job: &Job, manifest: &Manifest) -> (u64, u64, u64) {
+pub(crate) fn preview(context: &ExportContext, job: &Job, manifest: &Manifest) -> (u64, u64, u64) {
     due(context, job, manifest)
         .iter()
         .fold((0, 0, 0), |(reports, records, bytes), ask| match ask {

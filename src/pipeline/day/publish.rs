@@ -3,7 +3,7 @@
 //! Two processes may build one day at once, and any of them may be killed or stand still between two requests. What
 //! holds then: **the tables in the store are those of the manifest, or the manifest says that someone builds.**
 //!
-//! 1. The process looks at the tables that lie there ([`Place::look`]).
+//! 1. The process looks at the tables that lie there ([`TableSnapshot::look`]).
 //! 2. It claims the day: the manifest gets `building`, conditionally, with an id that was never used ([`Day::claim`]).
 //! 3. It writes each table on the condition that it is still what was seen.
 //! 4. It commits the manifest with what was built and without the claim, conditionally.
@@ -22,7 +22,7 @@ use super::commit::commit;
 use crate::lake::key;
 use crate::lake::manifest::TableEntry;
 use crate::pipeline::day::Day;
-use crate::pipeline::run_context::Workshop;
+use crate::pipeline::run_context::RunContext;
 use crate::store::{Condition, Version};
 use crate::tables::TableFile;
 use crate::{ErrorKind, Result};
@@ -31,7 +31,7 @@ use crate::{ErrorKind, Result};
 const READ_AT_ONCE: usize = 4;
 
 /// The tables of a day as they lay when it was looked at, by key.
-pub(crate) struct Place {
+pub(crate) struct TableSnapshot {
     found: BTreeMap<String, Seen>,
 }
 
@@ -40,20 +40,20 @@ struct Seen {
     sha256: String,
 }
 
-impl Place {
+impl TableSnapshot {
     /// Looks at the day's tables, and takes the day from a process that has claimed it and did not finish.
-    pub async fn look(context: &Workshop, day: &mut Day) -> Result<Self> {
+    pub async fn look(run: &RunContext, day: &mut Day) -> Result<Self> {
         let stored = day.stored.as_ref().map(|(stored, _)| stored);
         // Nobody writes a table before there is a manifest with a claim.
         let untouched = stored.is_none_or(|stored| stored.built.is_none() && stored.building.is_none());
         let keys = if untouched && !day.contested {
             Vec::new()
         } else {
-            keys(context, day)
+            keys(run, day)
         };
         let found = stream::iter(keys)
             .map(|key| async move {
-                match context.store.get(&key).await {
+                match run.store.get(&key).await {
                     Ok(object) => {
                         let sha256 = hex::encode(Sha256::digest(&object.bytes));
                         let version = object.version;
@@ -70,7 +70,7 @@ impl Place {
         let place = Self { found };
         if day.is_claimed_by_another() {
             day.doubted = true;
-            day.claim(context).await?;
+            day.claim(run).await?;
         }
         Ok(place)
     }
@@ -78,7 +78,7 @@ impl Place {
     /// Writes a table where it is not there yet, and takes it into `tables`.
     pub async fn put(
         &self,
-        context: &Workshop,
+        run: &RunContext,
         day: &mut Day,
         file: TableFile,
         tables: &mut BTreeMap<String, TableEntry>,
@@ -91,11 +91,11 @@ impl Place {
             sha256: file.sha256,
         };
         if seen.is_none_or(|seen| seen.sha256 != entry.sha256) {
-            day.claim(context).await?;
+            day.claim(run).await?;
             let condition = seen.map_or(Condition::Absent, |seen| {
                 Condition::Unchanged(seen.version.clone())
             });
-            context.put(&file.key, file.bytes, condition).await?;
+            run.put(&file.key, file.bytes, condition).await?;
         }
         tables.insert(file.table, entry);
         Ok(())
@@ -104,14 +104,14 @@ impl Place {
     /// Removes the files of tables that have no more rows.
     pub async fn clear(
         &self,
-        context: &Workshop,
+        run: &RunContext,
         day: &mut Day,
         tables: &BTreeMap<String, TableEntry>,
     ) -> Result<()> {
         for key in self.found.keys() {
             if !tables.values().any(|table| table.key == *key) {
-                day.claim(context).await?;
-                context.delete(key).await?;
+                day.claim(run).await?;
+                run.delete(key).await?;
             }
         }
         Ok(())
@@ -119,9 +119,9 @@ impl Place {
 }
 
 /// The keys that the day's tables may have: those of the mapping, and those that were built once.
-fn keys(context: &Workshop, day: &Day) -> Vec<String> {
+fn keys(run: &RunContext, day: &Day) -> Vec<String> {
     let (date, space) = (day.manifest.date, &day.manifest.space_id);
-    let mapped = context
+    let mapped = run
         .mapping
         .tables()
         .filter(|table| {
@@ -142,7 +142,7 @@ fn keys(context: &Workshop, day: &Day) -> Vec<String> {
 
 impl Day {
     /// Says in the manifest that this process writes the day's tables from now on.
-    async fn claim(&mut self, context: &Workshop) -> Result<()> {
+    async fn claim(&mut self, run: &RunContext) -> Result<()> {
         if self.claimed {
             return Ok(());
         }
@@ -153,7 +153,7 @@ impl Day {
             built.fingerprint.clear();
         }
         self.claims.push(id);
-        commit(context, self).await?;
+        commit(run, self).await?;
         self.claimed = true;
         Ok(())
     }

@@ -8,7 +8,7 @@ use super::transfer::transfer;
 use crate::lake::key;
 use crate::lake::manifest::{Landed, Landing, RecordEntry, Status};
 use crate::lenient;
-use crate::pipeline::Context;
+use crate::pipeline::ExportContext;
 use crate::pipeline::summary::Problem;
 use crate::{Error, ErrorKind};
 
@@ -100,7 +100,7 @@ pub(crate) fn is_due(entry: &RecordEntry, force: bool) -> bool {
 }
 
 /// Copies a recording. Whatever goes wrong is in the landing.
-pub(crate) async fn copy(context: &Arc<Context>, ask: RecordAsk) -> RecordResult {
+pub(crate) async fn copy(context: &Arc<ExportContext>, ask: RecordAsk) -> RecordResult {
     let key = key::recording(ask.date, &ask.space, &ask.room, ask.call.as_deref(), &ask.record);
     let outcome = match context.transfers.acquire().await {
         Ok(_permit) => {
@@ -130,7 +130,7 @@ pub(crate) async fn copy(context: &Arc<Context>, ask: RecordAsk) -> RecordResult
                 key,
                 bytes: whole.bytes,
                 sha256: whole.sha256,
-                landed_at: context.now,
+                landed_at: context.run.now,
                 usable: true,
                 participants: None,
                 shortfall: None,
@@ -149,7 +149,7 @@ pub(crate) async fn copy(context: &Arc<Context>, ask: RecordAsk) -> RecordResult
             result.refuse(&error);
         }
     }
-    context.progress.recordings.advance(1);
+    context.run.progress.recordings.advance(1);
     result
 }
 

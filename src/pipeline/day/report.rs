@@ -12,7 +12,7 @@ use crate::lake::key;
 use crate::lake::manifest::{CallEntry, Landed, Landing, Shortfall, Status};
 use crate::lenient;
 use crate::pipeline::summary::Problem;
-use crate::pipeline::{Context, memory};
+use crate::pipeline::{ExportContext, memory};
 use crate::store::Condition;
 use crate::tables;
 use crate::tables::Turnout;
@@ -147,8 +147,8 @@ enum Verdict {
 }
 
 /// Asks for a report and keeps it. Whatever goes wrong is in the landing.
-pub(crate) async fn report(context: &Arc<Context>, ask: ReportAsk) -> ReportResult {
-    let _turn = context.lanes.turn(&ask.space, &ask.room).await;
+pub(crate) async fn report(context: &Arc<ExportContext>, ask: ReportAsk) -> ReportResult {
+    let _turn = context.room_limits.turn(&ask.space, &ask.room).await;
     // From the request to the store: what is in memory is bounded for the whole run, not for each day.
     let Ok(_permit) = context.landings.acquire().await else {
         return unchanged(&ask);
@@ -168,7 +168,7 @@ pub(crate) async fn report(context: &Arc<Context>, ask: ReportAsk) -> ReportResu
             refuse(&ask, &error, &mut result);
         }
     }
-    context.progress.reports.advance(1);
+    context.run.progress.reports.advance(1);
     result
 }
 
@@ -226,15 +226,15 @@ fn refuse(ask: &ReportAsk, error: &Error, result: &mut ReportResult) {
 }
 
 /// Reads a report, within the memory that reports may take. One that two processes have died of is not read.
-async fn judge(context: &Arc<Context>, ask: &ReportAsk, bytes: Bytes) -> Verdict {
+async fn judge(context: &Arc<ExportContext>, ask: &ReportAsk, bytes: Bytes) -> Verdict {
     // Also a workbook that was asked for comes as `{}` where there is nothing to tell.
     if bytes.is_empty() || bytes.trim_ascii() == b"{}" {
         return Verdict::Empty;
     }
-    let reserved = context.memory.reserve(memory::need(ask.format, &bytes)).await;
+    let reserved = context.run.memory.reserve(memory::need(ask.format, &bytes)).await;
     let attempt = if reserved.is_risky {
         let key = key::report(ask.date, &ask.space, &ask.call, ask.format);
-        match attempts::begin(context, &key).await {
+        match attempts::begin(&context.run, &key).await {
             Ok(Trial::Go(attempt)) => Some(attempt),
             Ok(Trial::DiedTwice) => return Verdict::Bad(DIED_TWICE.into()),
             Err(error) => return Verdict::Bad(format!("not read: {}", error.message())),
@@ -247,18 +247,18 @@ async fn judge(context: &Arc<Context>, ask: &ReportAsk, bytes: Bytes) -> Verdict
         ReportFormat::Xlsx => judge_workbook(context, ask, bytes).await,
     };
     if let Some(attempt) = attempt
-        && let Err(error) = attempt.end(context).await
+        && let Err(error) = attempt.end(&context.run).await
     {
         tracing::debug!(%error, "the note of a large report is left");
     }
     verdict
 }
 
-async fn judge_json(context: &Arc<Context>, ask: &ReportAsk, bytes: Bytes) -> Verdict {
+async fn judge_json(context: &Arc<ExportContext>, ask: &ReportAsk, bytes: Bytes) -> Verdict {
     let _permit = context.inspections.acquire().await;
     let context = Arc::clone(context);
     let inspecting = tokio::task::spawn_blocking(move || {
-        (values(&bytes) <= MOST_VALUES).then(|| tables::inspect(&bytes, &context.mapping))
+        (values(&bytes) <= MOST_VALUES).then(|| tables::inspect(&bytes, &context.run.mapping))
     });
     let inspected = match inspecting.await {
         Ok(None) => {
@@ -294,11 +294,11 @@ fn verdict(ask: &ReportAsk, turnout: &Turnout, participants: Option<u64>) -> Ver
     }
 }
 
-async fn judge_workbook(context: &Arc<Context>, ask: &ReportAsk, bytes: Bytes) -> Verdict {
+async fn judge_workbook(context: &Arc<ExportContext>, ask: &ReportAsk, bytes: Bytes) -> Verdict {
     let counts_some = ask.participants.is_some_and(|count| count > 0);
     let context = Arc::clone(context);
     let inspected =
-        tokio::task::spawn_blocking(move || tables::inspect_workbook(&bytes, &context.mapping)).await;
+        tokio::task::spawn_blocking(move || tables::inspect_workbook(&bytes, &context.run.mapping)).await;
     match inspected {
         Ok(Ok(report)) if counts_some && report.empty => Verdict::Empty,
         Ok(Ok(report)) => verdict(ask, &report.turnout, report.participants),
@@ -388,7 +388,7 @@ fn keep_fuller(ask: &ReportAsk, before: u64, found: u64, result: &mut ReportResu
 }
 
 async fn keep(
-    context: &Arc<Context>,
+    context: &Arc<ExportContext>,
     ask: &ReportAsk,
     bytes: Bytes,
     verdict: Verdict,
@@ -409,7 +409,7 @@ async fn keep(
         .as_ref()
         .is_some_and(|landed| landed.key == key && landed.sha256 == sha256);
     if (!known || ask.force)
-        && let Err(error) = context.put(&key, bytes.clone(), Condition::Any).await
+        && let Err(error) = context.run.put(&key, bytes.clone(), Condition::Any).await
     {
         result.landing.status = Status::Failed;
         result.landing.reason = Some(format!("could not be stored: {}", error.message()));
@@ -435,7 +435,7 @@ async fn keep(
             key,
             bytes: bytes.len() as u64,
             sha256,
-            landed_at: context.now,
+            landed_at: context.run.now,
             usable,
             participants,
             shortfall,
@@ -446,7 +446,8 @@ async fn keep(
     if usable {
         result.fresh = (!known || ask.force).then_some(bytes);
         // Where there is JSON too, it says the same.
-        let told = ask.format == ReportFormat::Json || context.config.export.reports == [ReportFormat::Xlsx];
+        let told =
+            ask.format == ReportFormat::Json || context.run.config.export.reports == [ReportFormat::Xlsx];
         result.warning = differing_count(ask, participants).filter(|_| told);
     }
 }

@@ -15,7 +15,7 @@ use tokio::time::Instant;
 use super::recording::RecordAsk;
 use crate::api::{Download, Link, Resume};
 use crate::mp4::{self, Flaw};
-use crate::pipeline::Context;
+use crate::pipeline::ExportContext;
 use crate::store::{Resumed, Source, Upload, UploadOptions, Uploaded};
 use crate::{Error, ErrorKind, Result};
 
@@ -29,7 +29,7 @@ const REFUSALS: u32 = 3;
 const SLOWEST: u64 = 16 * 1024;
 
 /// Copies a recording into the object of `key`.
-pub(crate) async fn transfer(context: &Arc<Context>, ask: &RecordAsk, key: &str) -> Result<Uploaded> {
+pub(crate) async fn transfer(context: &Arc<ExportContext>, ask: &RecordAsk, key: &str) -> Result<Uploaded> {
     let mut partial = match unless_stopped(context, key, left_of(context, ask, key)).await? {
         Left::Whole(uploaded) => return Ok(uploaded),
         Left::Some(partial) => partial,
@@ -72,14 +72,14 @@ enum Left {
     Some(Partial),
 }
 
-async fn left_of(context: &Context, ask: &RecordAsk, key: &str) -> Result<Left> {
-    let upload = match context.store.resume(key).await {
+async fn left_of(context: &ExportContext, ask: &RecordAsk, key: &str) -> Result<Left> {
+    let upload = match context.run.store.resume(key).await {
         Ok(Some(Resumed::Whole(uploaded))) if uploaded.source.of == ask.of => {
             return Ok(Left::Whole(uploaded));
         }
         Ok(Some(Resumed::Whole(outdated))) => {
             if let Some(receipt) = outdated.receipt {
-                context.delete(&receipt).await?;
+                context.run.delete(&receipt).await?;
             }
             None
         }
@@ -96,7 +96,7 @@ async fn left_of(context: &Context, ask: &RecordAsk, key: &str) -> Result<Left> 
         let known = source.of == ask.of && source.etag.as_deref().is_some_and(is_strong);
         partial.upload = Some(upload);
         if known {
-            context.progress.recorded_bytes.advance(partial.bytes());
+            context.run.progress.recorded_bytes.advance(partial.bytes());
             (partial.etag, partial.total) = (source.etag, source.total);
         } else {
             std::mem::take(&mut partial).give_up().await;
@@ -125,7 +125,12 @@ struct Partial {
 
 /// Transfers until the whole is there: a break goes on after a pause, a refused link is minted anew, and only attempts
 /// that bring more than any before count as progress.
-async fn attempts(context: &Arc<Context>, ask: &RecordAsk, key: &str, partial: &mut Partial) -> Result<()> {
+async fn attempts(
+    context: &Arc<ExportContext>,
+    ask: &RecordAsk,
+    key: &str,
+    partial: &mut Partial,
+) -> Result<()> {
     let (mut link, mut refusals, mut barren) = (None::<Link>, 0, 0);
     let mut best = partial.bytes();
     loop {
@@ -158,12 +163,12 @@ async fn attempts(context: &Arc<Context>, ask: &RecordAsk, key: &str, partial: &
                 return Err(Error::new(ErrorKind::Rejected, error.about(), error.message()));
             }
             // The upload was taken for dead and over, or aborted by somebody: anew, with one of our own.
-            ErrorKind::Precondition if barren < context.config.api.retries => {
+            ErrorKind::Precondition if barren < context.run.config.api.retries => {
                 barren += 1;
                 std::mem::take(partial).give_up().await;
                 link = Some(current);
             }
-            _ if error.is_retryable() && barren < context.config.api.retries => {
+            _ if error.is_retryable() && barren < context.run.config.api.retries => {
                 barren += 1;
                 link = Some(current);
                 pause(context, barren).await;
@@ -174,18 +179,18 @@ async fn attempts(context: &Arc<Context>, ask: &RecordAsk, key: &str, partial: &
 }
 
 /// A growing pause, with jitter, before a broken transfer goes on; cut short when the run stops.
-async fn pause(context: &Context, attempt: u32) {
+async fn pause(context: &ExportContext, attempt: u32) {
     let most = PAUSE.saturating_mul(1 << attempt.min(6));
     let pause = most.mul_f64(0.5 + fastrand::f64() / 2.0);
     tokio::select! {
-        () = context.cancel.cancelled() => {}
+        () = context.run.cancel.cancelled() => {}
         () = tokio::time::sleep(pause) => {}
     }
 }
 
 /// One download, from where the last one stopped, to its end.
 async fn attempt(
-    context: &Context,
+    context: &ExportContext,
     ask: &RecordAsk,
     key: &str,
     link: &Link,
@@ -239,10 +244,14 @@ fn is_another(download: &Download, partial: &Partial) -> bool {
 }
 
 /// Does a step of a transfer, unless the run stops: a slow server must not hold the end.
-async fn unless_stopped<T>(context: &Context, key: &str, step: impl Future<Output = Result<T>>) -> Result<T> {
+async fn unless_stopped<T>(
+    context: &ExportContext,
+    key: &str,
+    step: impl Future<Output = Result<T>>,
+) -> Result<T> {
     tokio::select! {
         biased;
-        () = context.cancel.cancelled() => Err(Error::new(ErrorKind::Interrupted, key, "stopped")),
+        () = context.run.cancel.cancelled() => Err(Error::new(ErrorKind::Interrupted, key, "stopped")),
         done = step => done,
     }
 }
@@ -290,8 +299,8 @@ struct Flow {
 
 impl Flow {
     /// Measured over windows of `api.timeout`, which also bounds the wait for a single piece.
-    fn of(context: &Context) -> Self {
-        Self::over(*context.config.api.timeout)
+    fn of(context: &ExportContext) -> Self {
+        Self::over(*context.run.config.api.timeout)
     }
 
     fn over(window: Duration) -> Self {
@@ -336,8 +345,14 @@ impl Partial {
     }
 
     /// Takes a piece: into the upload, once the head is known for an MP4's.
-    async fn take(&mut self, context: &Context, ask: &RecordAsk, key: &str, chunk: Bytes) -> Result<()> {
-        context.progress.recorded_bytes.advance(chunk.len() as u64);
+    async fn take(
+        &mut self,
+        context: &ExportContext,
+        ask: &RecordAsk,
+        key: &str,
+        chunk: Bytes,
+    ) -> Result<()> {
+        context.run.progress.recorded_bytes.advance(chunk.len() as u64);
         if let Some(upload) = &mut self.upload {
             return upload.write(chunk).await;
         }
@@ -356,8 +371,8 @@ impl Partial {
                 total: self.total,
             },
         };
-        let mut upload = context.store.upload(key, options).await?;
-        context.writes.fetch_add(1, Ordering::Relaxed);
+        let mut upload = context.run.store.upload(key, options).await?;
+        context.run.writes.fetch_add(1, Ordering::Relaxed);
         let written = upload.write(self.head.split().freeze()).await;
         self.upload = Some(upload);
         written

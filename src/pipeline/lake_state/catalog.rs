@@ -8,9 +8,9 @@ use futures_util::{StreamExt, stream};
 use serde_json::Value;
 
 use crate::lake::key;
-use crate::pipeline::Context;
+use crate::pipeline::ExportContext;
 use crate::pipeline::day::build::put_if_changed;
-use crate::pipeline::run_context::Workshop;
+use crate::pipeline::run_context::RunContext;
 use crate::pipeline::summary::{Problem, Summary};
 use crate::pipeline::walk::Scope;
 use crate::store::Condition;
@@ -26,7 +26,7 @@ type Catalog = BTreeMap<String, Value>;
 const ATTEMPTS: usize = 10;
 
 /// Brings the tables up to date; what fails is a failure of the run.
-pub(crate) async fn update(context: &Arc<Context>, scope: &Scope, summary: &mut Summary) {
+pub(crate) async fn update(context: &Arc<ExportContext>, scope: &Scope, summary: &mut Summary) {
     if let Err(error) = update_spaces(context, scope).await {
         summary.fail(Problem::new(
             "catalog_failed",
@@ -60,8 +60,8 @@ pub(crate) async fn update(context: &Arc<Context>, scope: &Scope, summary: &mut 
 }
 
 /// Makes the tables again from what was seen; what fails is a failure of the run.
-pub(crate) async fn rebuild(workshop: &Workshop, summary: &mut Summary) {
-    if let Err(error) = rebuild_all(workshop).await {
+pub(crate) async fn rebuild(run: &RunContext, summary: &mut Summary) {
+    if let Err(error) = rebuild_all(run).await {
         summary.fail(Problem::new(
             "catalog_failed",
             format!("the tables of rooms and spaces: {error}"),
@@ -70,36 +70,32 @@ pub(crate) async fn rebuild(workshop: &Workshop, summary: &mut Summary) {
 }
 
 /// Makes the tables again from what was seen.
-pub(crate) async fn rebuild_all(workshop: &Workshop) -> Result<()> {
-    if let Some((catalog, _)) = get_json::<Catalog>(&*workshop.store, key::SPACES).await? {
-        write(workshop, tables::build_spaces(&catalog, &workshop.mapping)?).await?;
+pub(crate) async fn rebuild_all(run: &RunContext) -> Result<()> {
+    if let Some((catalog, _)) = get_json::<Catalog>(&*run.store, key::SPACES).await? {
+        write(run, tables::build_spaces(&catalog, &run.mapping)?).await?;
     }
-    for entry in workshop.store.list(key::ROOM_CATALOGS).await? {
+    for entry in run.store.list(key::ROOM_CATALOGS).await? {
         let name = entry.key.strip_prefix(key::ROOM_CATALOGS);
         let segment = name.and_then(|name| name.strip_suffix(".json"));
         // A segment that does not tell its space's id was cut, and is left as it is.
         let Some(space) = segment.and_then(key::unsegment) else {
             continue;
         };
-        if let Some((catalog, _)) = get_json::<Catalog>(&*workshop.store, &entry.key).await? {
-            write(
-                workshop,
-                tables::build_rooms(&space, &catalog, &workshop.mapping)?,
-            )
-            .await?;
+        if let Some((catalog, _)) = get_json::<Catalog>(&*run.store, &entry.key).await? {
+            write(run, tables::build_rooms(&space, &catalog, &run.mapping)?).await?;
         }
     }
     Ok(())
 }
 
-async fn write(workshop: &Workshop, file: Option<TableFile>) -> Result<()> {
+async fn write(run: &RunContext, file: Option<TableFile>) -> Result<()> {
     match file {
-        Some(file) => put_if_changed(workshop, &file.key, file.bytes).await,
+        Some(file) => put_if_changed(run, &file.key, file.bytes).await,
         None => Ok(()),
     }
 }
 
-async fn update_spaces(context: &Context, scope: &Scope) -> Result<()> {
+async fn update_spaces(context: &ExportContext, scope: &Scope) -> Result<()> {
     let wanted = |id: &String| scope.spaces.iter().any(|space| space.id == *id);
     let seen = scope
         .space_objects
@@ -110,20 +106,28 @@ async fn update_spaces(context: &Context, scope: &Scope) -> Result<()> {
     let Some(catalog) = remember(context, key::SPACES, seen).await? else {
         return Ok(());
     };
-    write(context, tables::build_spaces(&catalog, &context.mapping)?).await
+    write(
+        &context.run,
+        tables::build_spaces(&catalog, &context.run.mapping)?,
+    )
+    .await
 }
 
-async fn update_rooms(context: &Context, space: &str, seen: Catalog) -> Result<()> {
+async fn update_rooms(context: &ExportContext, space: &str, seen: Catalog) -> Result<()> {
     let Some(catalog) = remember(context, &key::room_catalog(space), seen).await? else {
         return Ok(());
     };
-    write(context, tables::build_rooms(space, &catalog, &context.mapping)?).await
+    write(
+        &context.run,
+        tables::build_rooms(space, &catalog, &context.run.mapping)?,
+    )
+    .await
 }
 
 /// Lays what was seen over what is known, and gives all of it; `None` when there is nothing.
-async fn remember(context: &Context, key: &str, seen: Catalog) -> Result<Option<Catalog>> {
+async fn remember(context: &ExportContext, key: &str, seen: Catalog) -> Result<Option<Catalog>> {
     for _ in 0..ATTEMPTS {
-        let stored = get_json::<Catalog>(&*context.store, key).await?;
+        let stored = get_json::<Catalog>(&*context.run.store, key).await?;
         let mut catalog = stored
             .as_ref()
             .map(|(catalog, _)| catalog.clone())
@@ -134,7 +138,7 @@ async fn remember(context: &Context, key: &str, seen: Catalog) -> Result<Option<
             return Ok((!catalog.is_empty()).then_some(catalog));
         }
         let condition = stored.map_or(Condition::Absent, |(_, version)| Condition::Unchanged(version));
-        match context.put(key, to_json(&catalog)?, condition).await {
+        match context.run.put(key, to_json(&catalog)?, condition).await {
             Ok(_) => return Ok(Some(catalog)),
             Err(error) if error.kind() == ErrorKind::Precondition => {}
             Err(error) => return Err(error),

@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::lake::{self, key};
-use crate::pipeline::run_context::Workshop;
+use crate::pipeline::run_context::RunContext;
 use crate::pipeline::summary::{Problem, Summary};
 use crate::store::json::{get_json, newer, to_json};
 use crate::store::{Condition, Dialect, EtagForm, Shortcoming, Store, StoreAddress, Version};
@@ -94,18 +94,17 @@ pub struct OpenedStore {
 impl OpenedStore {
     /// What is known of the store, for one who writes; none before its first write. Where it was found out at another
     /// address, the store is probed and what is found is written down.
-    pub(crate) async fn open(context: &Workshop) -> Result<Option<Self>> {
-        let opened = Self::reopen(&*context.store, context.config.timezone, context.now).await?;
+    pub(crate) async fn open(run: &RunContext) -> Result<Option<Self>> {
+        let opened = Self::reopen(&*run.store, run.config.timezone, run.now).await?;
         Ok(opened.map(|(opened, rewritten)| {
-            context.writes.fetch_add(u64::from(rewritten), Ordering::Relaxed);
+            run.writes.fetch_add(u64::from(rewritten), Ordering::Relaxed);
             opened
         }))
     }
 
     /// Says to the run whether the store honours conditional writes.
-    pub(crate) fn tell(&self, context: &Workshop, summary: &mut Summary) {
-        context
-            .conditional
+    pub(crate) fn tell(&self, run: &RunContext, summary: &mut Summary) {
+        run.conditional
             .store(self.info.conditional_writes, Ordering::Relaxed);
         if !self.info.conditional_writes {
             summary.warn(Problem::new(
@@ -117,9 +116,9 @@ impl OpenedStore {
     }
 
     /// Reads what is known of the store; at the first write of all, probes it and writes that down.
-    pub(crate) async fn open_or_create(context: &Workshop) -> Result<Self> {
-        let (opened, created) = Self::open_in(&*context.store, context.config.timezone, context.now).await?;
-        context.writes.fetch_add(u64::from(created), Ordering::Relaxed);
+    pub(crate) async fn open_or_create(run: &RunContext) -> Result<Self> {
+        let (opened, created) = Self::open_in(&*run.store, run.config.timezone, run.now).await?;
+        run.writes.fetch_add(u64::from(created), Ordering::Relaxed);
         Ok(opened)
     }
 

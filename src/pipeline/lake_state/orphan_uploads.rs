@@ -8,7 +8,7 @@ use std::sync::atomic::Ordering;
 use crate::lake::key;
 use crate::lake::manifest::Manifest;
 use crate::pipeline::day::recording;
-use crate::pipeline::run_context::Workshop;
+use crate::pipeline::run_context::RunContext;
 use crate::pipeline::summary::{Problem, Summary};
 use crate::store::json::get_json;
 use crate::store::{Store, Unfinished};
@@ -61,11 +61,11 @@ fn is_awaited(manifest: &Manifest, upload: &str) -> bool {
 }
 
 /// Aborts all orphans. That it fails is no failure of the run: the next one sweeps again.
-pub(crate) async fn sweep(context: &Workshop, summary: &mut Summary) {
+pub(crate) async fn sweep(run: &RunContext, summary: &mut Summary) {
     let told = |error: Error| Problem::new("uploads_not_swept", error.to_string());
-    let orphans = orphan_uploads(&*context.store, context.config.export.recordings).await;
-    if context.config.export.recordings {
-        for lack in context.store.shortcomings() {
+    let orphans = orphan_uploads(&*run.store, run.config.export.recordings).await;
+    if run.config.export.recordings {
+        for lack in run.store.shortcomings() {
             summary.warn(Problem::new(lack.kind(), lack.message()));
         }
     }
@@ -74,9 +74,9 @@ pub(crate) async fn sweep(context: &Workshop, summary: &mut Summary) {
         Err(error) => return summary.warn(told(error)),
     };
     for orphan in orphans {
-        match context.store.abort_upload(&orphan).await {
+        match run.store.abort_upload(&orphan).await {
             Ok(()) => {
-                context.writes.fetch_add(1, Ordering::Relaxed);
+                run.writes.fetch_add(1, Ordering::Relaxed);
                 tracing::debug!(key = orphan.key, "an abandoned upload was removed");
             }
             Err(error) => summary.warn(told(error)),

@@ -18,7 +18,7 @@ use crate::pipeline::lessons::import;
 use crate::pipeline::lessons::import::Index;
 use crate::pipeline::lessons::lesson_days::{find_on, read_shelf};
 use crate::pipeline::lessons::meeting_days::MeetingDays;
-use crate::pipeline::run_context::Workshop;
+use crate::pipeline::run_context::RunContext;
 use crate::store::json::get_json;
 use crate::tables::Presence;
 use crate::tables::lessons::{Entry, Meta};
@@ -57,7 +57,7 @@ impl From<&Built> for DayLessons {
 
 /// What other days have of a day's meetings.
 #[derive(Debug, Default)]
-pub(crate) struct Beside {
+pub(crate) struct SharedMeetings {
     /// The days, with the key of their participants and the meetings that they share.
     days: Vec<(String, BTreeSet<String>)>,
     /// Of the shared meetings, those whose first call lies on another day.
@@ -68,7 +68,7 @@ pub(crate) struct Beside {
 
 /// See the module.
 #[derive(Default)]
-pub(crate) struct Lessons {
+pub(crate) struct LessonCache {
     shelves: Mutex<Shelves>,
     meetings: MeetingDays,
     days: Mutex<KnownDays>,
@@ -87,28 +87,24 @@ struct Shelves {
 
 impl Shelves {
     /// Whether there is any lesson data.
-    async fn has_some(&mut self, context: &Workshop) -> Result<bool> {
+    async fn has_some(&mut self, run: &RunContext) -> Result<bool> {
         if self.listed.is_none() {
-            let listed = context.store.list(key::META_INDEX).await?;
+            let listed = run.store.list(key::META_INDEX).await?;
             self.listed = Some(listed.into_iter().map(|entry| entry.key).collect());
         }
         Ok(self.listed.as_ref().is_some_and(|listed| !listed.is_empty()))
     }
 
     /// The dates on whose shelves some meetings have lesson data.
-    async fn dates_of(
-        &mut self,
-        context: &Workshop,
-        meetings: &BTreeSet<&str>,
-    ) -> Result<BTreeSet<NaiveDate>> {
+    async fn dates_of(&mut self, run: &RunContext, meetings: &BTreeSet<&str>) -> Result<BTreeSet<NaiveDate>> {
         let mut dates = BTreeSet::new();
-        if !self.has_some(context).await? {
+        if !self.has_some(run).await? {
             return Ok(dates);
         }
         for meeting in meetings {
             let part = key::meta_index(meeting);
             if !self.parts.contains(&part) && self.listed.as_ref().is_some_and(|all| all.contains(&part)) {
-                let index = get_json::<Index>(&*context.store, &part).await?;
+                let index = get_json::<Index>(&*run.store, &part).await?;
                 for (meeting, dates) in index.map(|(index, _)| index).unwrap_or_default() {
                     let mark = key::mark(&meeting);
                     self.dates.extend(dates.into_iter().map(|date| (mark, date)));
@@ -124,11 +120,11 @@ impl Shelves {
     }
 
     /// A date's shelf, where there is one.
-    async fn shelf(&mut self, context: &Workshop, date: NaiveDate) -> Result<Option<Bytes>> {
+    async fn shelf(&mut self, run: &RunContext, date: NaiveDate) -> Result<Option<Bytes>> {
         if let Some(shelf) = self.read.get(&date) {
             return Ok(shelf.clone());
         }
-        let shelf = read_shelf(&*context.store, date).await?;
+        let shelf = read_shelf(&*run.store, date).await?;
         let shelf = shelf.map(|object| object.bytes);
         self.make_room(date, shelf.as_ref().map_or(0, Bytes::len));
         self.read.insert(date, shelf.clone());
@@ -165,20 +161,20 @@ struct KnownDays {
     read: BTreeMap<DayId, DayLessons>,
 }
 
-impl Lessons {
+impl LessonCache {
     /// The lesson data of some meetings, whatever its dates.
     ///
     /// # Errors
     /// Of the store.
     pub async fn meta<'m>(
         &self,
-        context: &Workshop,
+        run: &RunContext,
         meetings: impl IntoIterator<Item = &'m str>,
     ) -> Result<Meta> {
         let mut shelves = self.shelves.lock().await;
         let meetings: BTreeSet<&str> = meetings.into_iter().collect();
-        let entries = entries(context, &mut shelves, &meetings).await?;
-        let some = shelves.has_some(context).await?;
+        let entries = entries(run, &mut shelves, &meetings).await?;
+        let some = shelves.has_some(run).await?;
         Ok(Meta::of(entries, some))
     }
 
@@ -187,19 +183,19 @@ impl Lessons {
     ///
     /// # Errors
     /// Of the store.
-    pub async fn guess(&self, context: &Workshop, date: NaiveDate, built: Option<&Built>) -> Result<Meta> {
+    pub async fn guess(&self, run: &RunContext, date: NaiveDate, built: Option<&Built>) -> Result<Meta> {
         let mut shelves = self.shelves.lock().await;
         let meetings = built.iter().flat_map(|built| built.meetings.keys());
         let meetings: BTreeSet<&str> = meetings.map(String::as_str).collect();
-        let mut entries = entries(context, &mut shelves, &meetings).await?;
-        let some = shelves.has_some(context).await?;
+        let mut entries = entries(run, &mut shelves, &meetings).await?;
+        let some = shelves.has_some(run).await?;
         let near = [
             date.checked_sub_days(Days::new(1)),
             Some(date),
             date.checked_add_days(Days::new(1)),
         ];
         for date in near.into_iter().flatten().filter(|_| some) {
-            let shelf = shelves.shelf(context, date).await?;
+            let shelf = shelves.shelf(run, date).await?;
             if let Some(shelf) = shelf.filter(|shelf| shelf.len() <= NEAR_BYTES) {
                 entries.extend(find_on(date, shelf, |_, _| true).await?);
             }
@@ -211,20 +207,20 @@ impl Lessons {
     ///
     /// # Errors
     /// Of the store.
-    pub async fn take_embedded(&self, context: &Workshop, entries: Vec<Entry>) -> Result<bool> {
+    pub async fn take_embedded(&self, run: &RunContext, entries: Vec<Entry>) -> Result<bool> {
         // Hold the lock during the import, so that concurrent days import one at a time even on stores without
         // conditional writes.
         let mut shelves = self.shelves.lock().await;
         let meetings: BTreeSet<String> = entries.iter().map(|entry| entry.meeting.clone()).collect();
         let taken = import::take_embedded(
-            &*context.store,
-            context.config.timezone,
-            context.now,
-            context.conditional.load(Ordering::Relaxed),
+            &*run.store,
+            run.config.timezone,
+            run.now,
+            run.conditional.load(Ordering::Relaxed),
             entries,
         )
         .await?;
-        context.writes.fetch_add(taken.writes, Ordering::Relaxed);
+        run.writes.fetch_add(taken.writes, Ordering::Relaxed);
         for date in &taken.dates {
             shelves.read.remove(date);
             let marks = meetings.iter().map(|meeting| (key::mark(meeting), *date));
@@ -244,22 +240,22 @@ impl Lessons {
     /// Of the store; also where a day that shares a meeting can't be read.
     pub async fn beside(
         &self,
-        context: &Workshop,
+        run: &RunContext,
         day: &DayId,
         meetings: &BTreeMap<String, Option<DateTime<Utc>>>,
-    ) -> Result<Beside> {
-        let mut beside = Beside::default();
+    ) -> Result<SharedMeetings> {
+        let mut beside = SharedMeetings::default();
         if meetings.is_empty() {
             return Ok(beside);
         }
         let marks = meetings.keys().map(|meeting| key::mark(meeting)).collect();
         let mut hasher = Sha256::new();
         let rank = |start: &Option<DateTime<Utc>>, day: &DayId| (start.is_none(), *start, day.clone());
-        for other in self.meetings.days_of(context, &marks).await? {
+        for other in self.meetings.days_of(run, &marks).await? {
             if other == *day {
                 continue;
             }
-            let theirs = self.day(context, &other).await?;
+            let theirs = self.day(run, &other).await?;
             let Some((key, sha256)) = &theirs.participants else {
                 continue;
             };
@@ -288,8 +284,8 @@ impl Lessons {
     ///
     /// # Errors
     /// Of the store.
-    pub async fn register(&self, context: &Workshop, day: &DayId, built: &Built) -> Result<()> {
-        self.meetings.add(context, day, built).await?;
+    pub async fn register(&self, run: &RunContext, day: &DayId, built: &Built) -> Result<()> {
+        self.meetings.add(run, day, built).await?;
         self.days.lock().await.built.insert(day.clone(), built.into());
         Ok(())
     }
@@ -298,8 +294,8 @@ impl Lessons {
     ///
     /// # Errors
     /// Of the store.
-    pub async fn settle(&self, context: &Workshop, day: &DayId, built: &Built) -> Result<()> {
-        self.meetings.settle(context, day, built).await
+    pub async fn settle(&self, run: &RunContext, day: &DayId, built: &Built) -> Result<()> {
+        self.meetings.settle(run, day, built).await
     }
 
     /// Forgets what was noted of a day and reads its manifest again when it is next asked for: another process has
@@ -314,10 +310,10 @@ impl Lessons {
     ///
     /// # Errors
     /// Of the store.
-    pub async fn touch(&self, context: &Workshop, beside: &Beside) -> Result<()> {
+    pub async fn touch(&self, run: &RunContext, beside: &SharedMeetings) -> Result<()> {
         let shared = beside.days.iter().flat_map(|(_, meetings)| meetings);
         let marks = shared.map(|meeting| key::mark(meeting)).collect();
-        self.meetings.touch(context, marks).await
+        self.meetings.touch(run, marks).await
     }
 
     /// The marks of the meetings that were touched since this was last asked.
@@ -335,39 +331,39 @@ impl Lessons {
     ///
     /// # Errors
     /// Of the store.
-    pub async fn stale(&self, context: &Workshop, marks: &BTreeSet<u64>) -> Result<Vec<DayId>> {
+    pub async fn stale(&self, run: &RunContext, marks: &BTreeSet<u64>) -> Result<Vec<DayId>> {
         // Other processes may have committed meanwhile.
         self.days.lock().await.read.clear();
-        let days = self.meetings.days_of(context, marks).await?;
+        let days = self.meetings.days_of(run, marks).await?;
         let looked = stream::iter(days)
             .map(|day| async move {
-                let stale = self.is_stale(context, &day).await.unwrap_or(true);
+                let stale = self.is_stale(run, &day).await.unwrap_or(true);
                 stale.then_some(day)
             })
             .buffered(READ_AT_ONCE);
         Ok(looked.filter_map(std::future::ready).collect().await)
     }
 
-    async fn is_stale(&self, context: &Workshop, day: &DayId) -> Result<bool> {
-        let lessons = self.day(context, day).await?;
+    async fn is_stale(&self, run: &RunContext, day: &DayId) -> Result<bool> {
+        let lessons = self.day(run, day).await?;
         if lessons.meetings.is_empty() {
             return Ok(false);
         }
         let meetings = || lessons.meetings.keys().map(String::as_str);
-        let meta = self.meta(context, meetings()).await?;
+        let meta = self.meta(run, meetings()).await?;
         Ok(meta.digest(meetings()) != lessons.meta
-            || self.beside(context, day, &lessons.meetings).await?.digest != lessons.beside)
+            || self.beside(run, day, &lessons.meetings).await?.digest != lessons.beside)
     }
 
     /// What a day has of meetings; nothing where it is not built.
-    async fn day(&self, context: &Workshop, day: &DayId) -> Result<DayLessons> {
+    async fn day(&self, run: &RunContext, day: &DayId) -> Result<DayLessons> {
         {
             let known = self.days.lock().await;
             if let Some(lessons) = known.built.get(day).or_else(|| known.read.get(day)) {
                 return Ok(lessons.clone());
             }
         }
-        let manifest = get_json::<Manifest>(&*context.store, &key::manifest(day.0, &day.1)).await?;
+        let manifest = get_json::<Manifest>(&*run.store, &key::manifest(day.0, &day.1)).await?;
         let built = manifest.and_then(|(manifest, _)| manifest.built);
         let lessons = built.as_ref().map(DayLessons::from).unwrap_or_default();
         // Not before: what could not be read is asked for again.
@@ -377,10 +373,10 @@ impl Lessons {
 }
 
 /// The entries of some meetings, on whichever shelves they lie.
-async fn entries(context: &Workshop, shelves: &mut Shelves, meetings: &BTreeSet<&str>) -> Result<Vec<Entry>> {
+async fn entries(run: &RunContext, shelves: &mut Shelves, meetings: &BTreeSet<&str>) -> Result<Vec<Entry>> {
     let mut entries = Vec::new();
-    for date in shelves.dates_of(context, meetings).await? {
-        let Some(shelf) = shelves.shelf(context, date).await? else {
+    for date in shelves.dates_of(run, meetings).await? {
+        let Some(shelf) = shelves.shelf(run, date).await? else {
             continue;
         };
         let wanted: BTreeSet<String> = meetings.iter().map(|meeting| (*meeting).to_owned()).collect();
@@ -389,12 +385,12 @@ async fn entries(context: &Workshop, shelves: &mut Shelves, meetings: &BTreeSet<
     Ok(entries)
 }
 
-impl Beside {
+impl SharedMeetings {
     /// Reads who was in the shared meetings on the other days.
-    pub async fn presences(&self, context: &Workshop) -> Result<Vec<Presence>> {
+    pub async fn presences(&self, run: &RunContext) -> Result<Vec<Presence>> {
         let mut presences = Vec::new();
         for (key, shared) in &self.days {
-            presences.push(Presence::read(context.store.read(key).await?, shared)?);
+            presences.push(Presence::read(run.store.read(key).await?, shared)?);
         }
         Ok(presences)
     }

@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::config::{self, Config};
 use crate::lake::key;
-use crate::pipeline::Context;
+use crate::pipeline::ExportContext;
 use crate::pipeline::lessons::import::{FileReading, Import, MetaFile, Unread};
 use crate::pipeline::summary::{Problem, Summary};
 use crate::store::json::{get_json, to_json};
@@ -58,8 +58,8 @@ impl Read {
 type Seen = BTreeMap<String, BTreeMap<String, Read>>;
 
 /// Imports what is new in the feeds. What fails there is told and tried again by the next run; the export goes on.
-pub(crate) async fn import(context: &Arc<Context>, summary: &mut Summary) {
-    if context.config.meta.feeds.is_empty() {
+pub(crate) async fn import(context: &Arc<ExportContext>, summary: &mut Summary) {
+    if context.run.config.meta.feeds.is_empty() {
         return;
     }
     if let Err(error) = import_all(context, summary).await {
@@ -67,13 +67,13 @@ pub(crate) async fn import(context: &Arc<Context>, summary: &mut Summary) {
     }
 }
 
-async fn import_all(context: &Arc<Context>, summary: &mut Summary) -> Result<()> {
-    let mut seen = get_json::<Seen>(&*context.store, key::META_FEEDS)
+async fn import_all(context: &Arc<ExportContext>, summary: &mut Summary) -> Result<()> {
+    let mut seen = get_json::<Seen>(&*context.run.store, key::META_FEEDS)
         .await?
         .map(|(seen, _)| seen)
         .unwrap_or_default();
     let before = seen.clone();
-    for url in &context.config.meta.feeds {
+    for url in &context.run.config.meta.feeds {
         let of_feed = seen.entry(url.clone()).or_default();
         if let Err(error) = import_feed(context, url, of_feed, summary).await {
             summary.fail(Problem::new("meta_feed_failed", error.to_string()));
@@ -82,6 +82,7 @@ async fn import_all(context: &Arc<Context>, summary: &mut Summary) -> Result<()>
     seen.retain(|_, files| !files.is_empty());
     if seen != before {
         context
+            .run
             .put(key::META_FEEDS, to_json(&seen)?, Condition::Any)
             .await?;
     }
@@ -89,19 +90,19 @@ async fn import_all(context: &Arc<Context>, summary: &mut Summary) -> Result<()>
 }
 
 async fn import_feed(
-    context: &Arc<Context>,
+    context: &Arc<ExportContext>,
     url: &str,
     seen: &mut BTreeMap<String, Read>,
     summary: &mut Summary,
 ) -> Result<()> {
-    let feed = open(&context.config, url).await?;
+    let feed = open(&context.run.config, url).await?;
     if let Err(error) = exists(url) {
         summary.warn(Problem::new("meta_feed_missing", error.to_string()));
         return Ok(());
     }
-    let zone = context.config.timezone;
-    let conditional = context.conditional.load(Ordering::Relaxed);
-    let mut import = Import::new(&*context.store, zone, context.now, conditional);
+    let zone = context.run.config.timezone;
+    let conditional = context.run.conditional.load(Ordering::Relaxed);
+    let mut import = Import::new(&*context.run.store, zone, context.run.now, conditional);
     let mut taken = Vec::new();
     for entry in meta_files(&*feed).await? {
         if let Some(read) = seen.get(&entry.key).filter(|read| read.is_of(&entry)) {
@@ -136,7 +137,7 @@ async fn import_feed(
         return Ok(());
     }
     let imported = import.finish().await?;
-    context.writes.fetch_add(imported.writes, Ordering::Relaxed);
+    context.run.writes.fetch_add(imported.writes, Ordering::Relaxed);
     summary.counts.meta_files += imported.files;
     summary.counts.meta_changed += imported.changed;
     seen.extend(taken);

@@ -23,7 +23,7 @@ use crate::pipeline::lake_state::info::OpenedStore;
 use crate::pipeline::lake_state::lease;
 use crate::pipeline::lake_state::lease::Lease;
 use crate::pipeline::lessons::lesson_days::{Shelving, find_on, read_shelf};
-use crate::pipeline::run_context::Workshop;
+use crate::pipeline::run_context::RunContext;
 use crate::store::json::{get_json, to_json};
 use crate::store::{Condition, Store};
 use crate::tables::lessons::{Change, Entry, Latest, Malformed, Payload, Payloads};
@@ -229,10 +229,10 @@ pub(crate) async fn take_embedded(
 }
 
 /// Builds the tables of a date's meta where they are not of its shelf: an import may have been killed before them.
-pub(crate) async fn mend(context: &Workshop, date: NaiveDate) -> Result<()> {
-    let mut shelving = Shelving::new(&*context.store, context.conditional.load(Ordering::Relaxed));
+pub(crate) async fn mend(run: &RunContext, date: NaiveDate) -> Result<()> {
+    let mut shelving = Shelving::new(&*run.store, run.conditional.load(Ordering::Relaxed));
     let mended = shelving.mend(date).await;
-    context.writes.fetch_add(shelving.writes, Ordering::Relaxed);
+    run.writes.fetch_add(shelving.writes, Ordering::Relaxed);
     mended
 }
 

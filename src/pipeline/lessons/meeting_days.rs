@@ -15,7 +15,7 @@ use crate::lake::manifest::{Built, Manifest};
 use crate::pipeline::lessons::cache::DayId;
 use crate::pipeline::lessons::import::Marker;
 use crate::pipeline::lessons::lesson_days::Shelving;
-use crate::pipeline::run_context::Workshop;
+use crate::pipeline::run_context::RunContext;
 use crate::store::Condition;
 use crate::store::json::{get_json, to_json};
 use crate::{ErrorKind, Result};
@@ -99,9 +99,9 @@ impl MeetingDays {
     ///
     /// # Errors
     /// Of the store.
-    pub async fn days_of(&self, context: &Workshop, marks: &BTreeSet<u64>) -> Result<BTreeSet<DayId>> {
+    pub async fn days_of(&self, run: &RunContext, marks: &BTreeSet<u64>) -> Result<BTreeSet<DayId>> {
         let mut known = self.known.lock().await;
-        let known = load(context, &mut known).await?;
+        let known = load(run, &mut known).await?;
         Ok(marks
             .iter()
             .flat_map(|mark| known.days_of(*mark).cloned())
@@ -113,13 +113,13 @@ impl MeetingDays {
     ///
     /// # Errors
     /// Of the store.
-    pub async fn touch(&self, context: &Workshop, marks: BTreeSet<u64>) -> Result<()> {
+    pub async fn touch(&self, run: &RunContext, marks: BTreeSet<u64>) -> Result<()> {
         if marks.is_empty() {
             return Ok(());
         }
         let id = format!(
             "{}-{:06x}",
-            context.now.format("%Y%m%dT%H%M%S%6fZ"),
+            run.now.format("%Y%m%dT%H%M%S%6fZ"),
             fastrand::u32(..0x0100_0000)
         );
         let key = key::meta_changed(&id);
@@ -127,7 +127,7 @@ impl MeetingDays {
             meetings: marks.iter().map(|mark| key::mark_text(*mark)).collect(),
             ..Marker::default()
         };
-        context.put(&key, to_json(&marker)?, Condition::Any).await?;
+        run.put(&key, to_json(&marker)?, Condition::Any).await?;
         let mut touched = self.touched.lock().await;
         touched.marks.extend(marks);
         touched.markers.push(key);
@@ -148,24 +148,24 @@ impl MeetingDays {
     ///
     /// # Errors
     /// Of the store.
-    pub async fn add(&self, context: &Workshop, day: &DayId, built: &Built) -> Result<()> {
+    pub async fn add(&self, run: &RunContext, day: &DayId, built: &Built) -> Result<()> {
         let marks = marks(built);
         if marks.is_empty() {
             return Ok(());
         }
         let mut known = self.known.lock().await;
-        let known = load(context, &mut known).await?;
+        let known = load(run, &mut known).await?;
         if known.of_day(day).is_superset(&marks) {
             return Ok(());
         }
-        let mut writer = Shelving::new(&*context.store, context.conditional.load(Ordering::Relaxed));
+        let mut writer = Shelving::new(&*run.store, run.conditional.load(Ordering::Relaxed));
         let added = writer
             .update(&key::meeting_days(day.0), |month: &mut Month| {
                 let of_day = month.entry(day.0).or_default().entry(day.1.clone()).or_default();
                 of_day.extend(marks.iter().map(|mark| key::mark_text(*mark)));
             })
             .await;
-        context.writes.fetch_add(writer.writes, Ordering::Relaxed);
+        run.writes.fetch_add(writer.writes, Ordering::Relaxed);
         known.take(added?);
         Ok(())
     }
@@ -174,22 +174,22 @@ impl MeetingDays {
     ///
     /// # Errors
     /// Of the store.
-    pub async fn settle(&self, context: &Workshop, day: &DayId, built: &Built) -> Result<()> {
+    pub async fn settle(&self, run: &RunContext, day: &DayId, built: &Built) -> Result<()> {
         let mut known = self.known.lock().await;
         let exact = marks(built);
         if exact.is_empty() && known.is_none() {
             // A lake without meetings takes no request.
             return Ok(());
         }
-        let known = load(context, &mut known).await?;
+        let known = load(run, &mut known).await?;
         let key = key::meeting_days(day.0);
         for _ in 0..TRIES {
             if known.of_day(day) == exact {
                 return Ok(());
             }
             // The month before the manifest: who notes more has claimed the day before.
-            let read = get_json::<Month>(&*context.store, &key).await?;
-            let manifest = get_json::<Manifest>(&*context.store, &key::manifest(day.0, &day.1)).await?;
+            let read = get_json::<Month>(&*run.store, &key).await?;
+            let manifest = get_json::<Manifest>(&*run.store, &key::manifest(day.0, &day.1)).await?;
             let stands = manifest.is_some_and(|(manifest, _)| {
                 manifest.building.is_none() && manifest.built.is_some_and(|built| marks_are(&built, &exact))
             });
@@ -201,10 +201,10 @@ impl MeetingDays {
             }
             let gone = known.of_day(day).into_iter().filter(|mark| !exact.contains(mark));
             let elsewhere = gone.filter(|mark| known.days_of(*mark).any(|other| other != day));
-            self.touch(context, elsewhere.collect()).await?;
+            self.touch(run, elsewhere.collect()).await?;
             set(&mut month, day, &exact);
             let condition = version.map_or(Condition::Absent, Condition::Unchanged);
-            match context.put(&key, to_json(&month)?, condition).await {
+            match run.put(&key, to_json(&month)?, condition).await {
                 Err(error) if error.kind() == ErrorKind::Precondition => {}
                 written => {
                     written?;
@@ -240,10 +240,10 @@ fn marks_are(built: &Built, exact: &BTreeSet<u64>) -> bool {
 }
 
 /// What is known, read when it is first asked for. What could not be read is asked for again.
-async fn load<'k>(context: &Workshop, known: &'k mut Option<DaysByMark>) -> Result<&'k mut DaysByMark> {
+async fn load<'k>(run: &RunContext, known: &'k mut Option<DaysByMark>) -> Result<&'k mut DaysByMark> {
     if known.is_none() {
-        let months: Vec<_> = stream::iter(context.store.list(key::MEETING_DAYS).await?)
-            .map(|entry| async move { get_json::<Month>(&*context.store, &entry.key).await })
+        let months: Vec<_> = stream::iter(run.store.list(key::MEETING_DAYS).await?)
+            .map(|entry| async move { get_json::<Month>(&*run.store, &entry.key).await })
             .buffered(READ_AT_ONCE)
             .try_collect()
             .await?;

@@ -20,7 +20,7 @@ use super::{Job, Stop, StopReason};
 use crate::api::{Client, Limited, Refused};
 use crate::lake::manifest::Quality;
 use crate::metrics::{METRICS, RunLabels, StateLabels};
-use crate::pipeline::run_context::Workshop;
+use crate::pipeline::run_context::RunContext;
 use crate::sanitize::escaped;
 use crate::{Error, ErrorKind, ExitStatus};
 use build_notes::Noted;
@@ -453,16 +453,16 @@ impl Summary {
     }
 
     /// Ends the run: with `error`, or with that of a store that was lost.
-    pub(crate) fn end(&mut self, context: &Workshop, error: Option<Error>) {
-        let lost = context.watch.lost();
-        let stopped = context.cancel.is_cancelled();
+    pub(crate) fn end(&mut self, run: &RunContext, error: Option<Error>) {
+        let lost = run.health.lost();
+        let stopped = run.cancel.is_cancelled();
         let was_lost = lost.is_some();
-        self.finish(Utc::now(), context.writes(), stopped, lost.or(error).as_ref());
+        self.finish(Utc::now(), run.writes(), stopped, lost.or(error).as_ref());
         if was_lost && self.counts.days > 0 {
             // What was committed before is done.
             (self.outcome, self.exit_status) = (Outcome::Partial, ExitStatus::Partial as u8);
         }
-        let reason = context.stop.as_ref().and_then(Stop::reason).filter(|_| stopped);
+        let reason = run.stop.as_ref().and_then(Stop::reason).filter(|_| stopped);
         if let Some(StopReason::Cancelled(by)) = &reason {
             (self.outcome, self.exit_status) = (Outcome::Cancelled, ExitStatus::Partial as u8);
             self.cancelled_by = Some(by.clone());

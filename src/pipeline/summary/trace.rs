@@ -10,7 +10,7 @@ use tokio::time::Duration;
 
 use super::process::OwnRun;
 use crate::lake::key;
-use crate::pipeline::run_context::Workshop;
+use crate::pipeline::run_context::RunContext;
 use crate::pipeline::summary::{Outcome, Problem, Summary};
 use crate::runlog::{self, Recording, RunLog};
 use crate::store::json::{get_json, to_json};
@@ -30,7 +30,7 @@ const LAST_WORDS: Duration = Duration::from_secs(3);
 
 /// See the module.
 pub(crate) struct Trace<'a> {
-    workshop: &'a Workshop,
+    run: &'a RunContext,
     start: Summary,
     _own: OwnRun,
     recording: Recording,
@@ -38,9 +38,9 @@ pub(crate) struct Trace<'a> {
 
 impl<'a> Trace<'a> {
     /// Writes the summary of a run that begins. One that can't be written stops no run: the store's own failures do.
-    pub async fn begin(workshop: &'a Workshop, summary: &Summary) -> Self {
+    pub async fn begin(run: &'a RunContext, summary: &Summary) -> Self {
         let trace = Self {
-            workshop,
+            run,
             start: summary.clone(),
             _own: OwnRun::begin(&summary.id),
             recording: Recording::begin(&summary.id),
@@ -85,15 +85,15 @@ impl<'a> Trace<'a> {
     }
 
     fn is_in_folder(&self) -> bool {
-        self.workshop.store.url().starts_with("file:")
+        self.run.store.url().starts_with("file:")
     }
 
-    /// Not through the workshop: a run that changes nothing has written nothing, its own summary not counted. And not
+    /// Not through the run: a run that changes nothing has written nothing, its own summary not counted. And not
     /// through its watched store, which refuses everything once it is lost.
     async fn put(&self, bytes: Vec<u8>) -> Result<()> {
         let key = key::run(&self.start.id);
-        let put = self.workshop.bare().put(&key, bytes.into(), Condition::Any);
-        if self.workshop.watch.lost().is_none() {
+        let put = self.run.bare().put(&key, bytes.into(), Condition::Any);
+        if self.run.health.lost().is_none() {
             return put.await.map(|_| ());
         }
         let late = |_| crate::Error::new(ErrorKind::StoreUnavailable, &key, "did not answer in time");
@@ -122,12 +122,12 @@ impl<'a> Trace<'a> {
     /// Keeps the latest lines of the run's log, if there are any. They are no reason for a run to fail.
     async fn keep_log(&self) {
         let log = self.recording.log();
-        if log.lines.is_empty() || self.workshop.watch.lost().is_some() {
+        if log.lines.is_empty() || self.run.health.lost().is_some() {
             return;
         }
         let kept = async {
             let (key, bytes) = (key::run_log(&self.start.id), to_json(&log)?);
-            self.workshop.bare().put(&key, bytes, Condition::Any).await
+            self.run.bare().put(&key, bytes, Condition::Any).await
         };
         if let Err(error) = kept.await {
             tracing::debug!(%error, "the run's log is not kept");
@@ -141,7 +141,7 @@ impl<'a> Trace<'a> {
         if !self.is_in_folder() {
             return Err(error);
         }
-        self.workshop.bare().delete(&key::run(&self.start.id)).await?;
+        self.run.bare().delete(&key::run(&self.start.id)).await?;
         let whole = self.put(to_json(summary)?.to_vec()).await;
         if whole.is_ok() {
             return Ok(());
@@ -213,14 +213,14 @@ mod tests {
         let url = format!("file://{}", folder.path().display());
         let store: Arc<dyn Store> = Arc::new(FolderStore::open(&url).expect("store"));
         let (stop, now) = (CancellationToken::new(), Utc::now());
-        let workshop = Workshop::new(Config::default(), Arc::clone(&store), Arc::default(), stop, now);
-        let workshop = workshop.expect("workshop");
+        let run = RunContext::new(Config::default(), Arc::clone(&store), Arc::default(), stop, now);
+        let run = run.expect("run");
         let mut summary = summary(now);
         let seen = async || {
             let run = read_run(&*store, &summary.id, Utc::now()).await;
             run.expect("read").expect("a summary")
         };
-        let trace = Trace::begin(&workshop, &summary).await;
+        let trace = Trace::begin(&run, &summary).await;
         let first = store.get(&key::run(&summary.id)).await.expect("object").bytes;
         assert_eq!(first.len(), RESERVE, "its space is there for the last one");
         assert_eq!(
@@ -231,7 +231,7 @@ mod tests {
             .during(tokio::time::sleep(BEAT * 2 + Duration::from_secs(1)))
             .await;
         assert!(seen().await.heartbeat_at.is_some());
-        summary.finish(Utc::now(), workshop.writes(), false, None);
+        summary.finish(Utc::now(), run.writes(), false, None);
         trace.end(&mut summary).await;
         let last = read_run(&*store, &summary.id, Utc::now())
             .await

@@ -16,7 +16,7 @@ use crate::pipeline::summary::{Problem, Summary};
 use crate::pipeline::walk;
 use crate::pipeline::walk::gone_rooms::GoneDays;
 use crate::pipeline::walk::{Answer, Ask, Asked, DayWork, Scope, SpaceScope};
-use crate::pipeline::{Context, Job};
+use crate::pipeline::{ExportContext, Job};
 use crate::{Error, ErrorKind};
 
 /// A call as found: its room, the object and the day it lies in.
@@ -27,8 +27,8 @@ struct FoundCall {
 }
 
 /// Collects answers and makes days of them.
-pub(crate) struct Sorter<'a> {
-    context: &'a Context,
+pub(crate) struct DayAssigner<'a> {
+    context: &'a ExportContext,
     scope: &'a Scope,
     /// The dates of the window in work, and of the whole job.
     range: (NaiveDate, NaiveDate),
@@ -51,9 +51,9 @@ pub(crate) struct Sorter<'a> {
     pub answered: bool,
 }
 
-impl<'a> Sorter<'a> {
+impl<'a> DayAssigner<'a> {
     pub fn new(
-        context: &'a Context,
+        context: &'a ExportContext,
         job: &Job,
         scope: &'a Scope,
         range: (NaiveDate, NaiveDate),
@@ -127,7 +127,7 @@ impl<'a> Sorter<'a> {
             self.filtered.insert(key);
             return;
         }
-        let zone = self.context.config.timezone;
+        let zone = self.context.run.config.timezone;
         let date = call
             .started_at
             .or(call.finished_at)
@@ -148,7 +148,7 @@ impl<'a> Sorter<'a> {
     }
 
     fn in_scope(&self, space: usize, room: &str, call: &Call) -> bool {
-        let scope = &self.context.config.scope;
+        let scope = &self.context.run.config.scope;
         !self.scope.spaces[space].excluded.contains(room)
             && (scope.breakout_rooms || call.is_breakout_room != Some(true))
             // A call that does not count its participants may have enough of them.
@@ -217,7 +217,7 @@ impl<'a> Sorter<'a> {
         summary: &mut Summary,
     ) -> Vec<DayWork> {
         let mut days = BTreeMap::new();
-        let today = lake::date_of(self.context.now, self.context.config.timezone);
+        let today = lake::date_of(self.context.run.now, self.context.run.config.timezone);
         for (index, space) in self.scope.spaces.iter().enumerate() {
             for date in self
                 .range
@@ -254,7 +254,7 @@ impl<'a> Sorter<'a> {
             let end = found
                 .call
                 .finished_at
-                .map(|at| lake::date_of(at, self.context.config.timezone));
+                .map(|at| lake::date_of(at, self.context.run.config.timezone));
             if let Some(end) = end.filter(|end| *end != found.date) {
                 self.day(&mut days, space, end).evict_calls.insert(id.clone());
             }
@@ -300,7 +300,8 @@ impl<'a> Sorter<'a> {
         if !self.is_wanted(space, record) {
             return None;
         }
-        let Some(own) = own_instant(record).map(|at| lake::date_of(at, self.context.config.timezone)) else {
+        let Some(own) = own_instant(record).map(|at| lake::date_of(at, self.context.run.config.timezone))
+        else {
             let problem = Problem::new(
                 "record_undated",
                 "the record has neither a known call nor any date: it is on no day",
@@ -321,12 +322,12 @@ impl<'a> Sorter<'a> {
     fn end_of_call(&self, space: usize, record: &Record) -> Option<NaiveDate> {
         let found = self.calls.get(&(space, record.call_id.clone()?))?;
         let end = found.call.finished_at?;
-        Some(lake::date_of(end, self.context.config.timezone))
+        Some(lake::date_of(end, self.context.run.config.timezone))
     }
 
     /// The dates of all that a record says of its time.
     fn dates(&self, record: &Record) -> BTreeSet<NaiveDate> {
-        let zone = self.context.config.timezone;
+        let zone = self.context.run.config.timezone;
         let instants = [record.started_at, record.created_at, record.finished_at];
         instants
             .into_iter()
@@ -449,7 +450,7 @@ impl<'a> Sorter<'a> {
 
     /// Whether the date is over, and the last calls on it have settled.
     fn is_over(&self, date: NaiveDate) -> bool {
-        lake::end_of(date, self.context.config.timezone) + self.context.settle() <= self.context.now
+        lake::end_of(date, self.context.run.config.timezone) + self.context.settle() <= self.context.run.now
     }
 }
 

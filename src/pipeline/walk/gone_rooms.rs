@@ -18,7 +18,7 @@ use crate::pipeline::lake_state::open_days::OpenDay;
 use crate::pipeline::summary::{Problem, Summary};
 use crate::pipeline::walk;
 use crate::pipeline::walk::{DayWork, SpaceScope};
-use crate::pipeline::{Context, Job};
+use crate::pipeline::{ExportContext, Job};
 use crate::store::Condition;
 use crate::store::json::{get_json, to_json};
 use crate::{ErrorKind, Result};
@@ -55,12 +55,18 @@ impl GoneRooms {
     ///
     /// # Errors
     /// Of the store.
-    pub async fn find(context: &Context, job: &Job, space: &str, listing: &Listing<Room>) -> Result<Self> {
-        let catalog = get_json::<BTreeMap<String, Value>>(&*context.store, &key::room_catalog(space)).await?;
+    pub async fn find(
+        context: &ExportContext,
+        job: &Job,
+        space: &str,
+        listing: &Listing<Room>,
+    ) -> Result<Self> {
+        let catalog =
+            get_json::<BTreeMap<String, Value>>(&*context.run.store, &key::room_catalog(space)).await?;
         let catalog = catalog.map(|(catalog, _)| catalog).unwrap_or_default();
-        let stored = get_json::<GoneSince>(&*context.store, &key::gone_rooms(space)).await?;
+        let stored = get_json::<GoneSince>(&*context.run.store, &key::gone_rooms(space)).await?;
         let stored = stored.map(|(since, _)| since);
-        let today = lake::date_of(context.now, context.config.timezone);
+        let today = lake::date_of(context.run.now, context.run.config.timezone);
         // A lake of an earlier version has a catalogue of rooms that may have been gone for years.
         let first_missed = (stored.is_some() || catalog.is_empty()).then_some(today);
         let listed: HashSet<&str> = listing.items.iter().map(|room| room.id.as_str()).collect();
@@ -97,13 +103,13 @@ impl GoneRooms {
     ///
     /// # Errors
     /// Of the store.
-    pub async fn keep(&self, context: &Context, space: &SpaceScope) -> Result<()> {
+    pub async fn keep(&self, context: &ExportContext, space: &SpaceScope) -> Result<()> {
         if self.stored.as_ref() == Some(&self.since) {
             return Ok(());
         }
         let key = key::gone_rooms(&space.id);
         for _ in 0..ATTEMPTS {
-            let stored = get_json::<GoneSince>(&*context.store, &key).await?;
+            let stored = get_json::<GoneSince>(&*context.run.store, &key).await?;
             let mut since = stored
                 .as_ref()
                 .map(|(since, _)| since.clone())
@@ -116,7 +122,7 @@ impl GoneRooms {
                 return Ok(());
             }
             let condition = stored.map_or(Condition::Absent, |(_, version)| Condition::Unchanged(version));
-            match context.put(&key, to_json(&since)?, condition).await {
+            match context.run.put(&key, to_json(&since)?, condition).await {
                 Ok(_) => return Ok(()),
                 Err(error) if error.kind() == ErrorKind::Precondition => {}
                 Err(error) => return Err(error),
@@ -136,7 +142,7 @@ fn named_by_webhook<'j>(job: &'j Job, space: &str) -> impl Iterator<Item = &'j S
     job.rooms.iter().filter(move |_| of_space)
 }
 
-fn is_wanted(context: &Context, job: &Job, room: &String) -> bool {
+fn is_wanted(context: &ExportContext, job: &Job, room: &String) -> bool {
     walk::is_configured(context, room) && (job.rooms.is_empty() || job.rooms.contains(room))
 }
 
@@ -149,10 +155,10 @@ fn room(id: &str, last_seen: Option<&Value>) -> Option<Room> {
 
 impl GoneRoom {
     /// Whether the room may have had calls on a date, as far as the lake knows it.
-    fn may_hold(&self, context: &Context, date: NaiveDate) -> bool {
-        let zone = context.config.timezone;
-        let today = lake::date_of(context.now, zone);
-        let lookback = context.config.export.lookback_days;
+    fn may_hold(&self, context: &ExportContext, date: NaiveDate) -> bool {
+        let zone = context.run.config.timezone;
+        let today = lake::date_of(context.run.now, zone);
+        let lookback = context.run.config.export.lookback_days;
         let recently = |since: NaiveDate| (today - since).num_days() <= i64::from(lookback);
         if !self.named && !self.since.is_some_and(recently) {
             return false;
@@ -178,13 +184,13 @@ pub(crate) type GoneDays = HashMap<(usize, String), BTreeSet<NaiveDate>>;
 /// # Errors
 /// Of the store.
 pub(crate) async fn days_to_ask(
-    context: &Arc<Context>,
+    context: &Arc<ExportContext>,
     job: &Job,
     spaces: &[SpaceScope],
     window: (NaiveDate, NaiveDate),
     open: &[OpenDay],
 ) -> Result<GoneDays> {
-    let today = lake::date_of(context.now, context.config.timezone);
+    let today = lake::date_of(context.run.now, context.run.config.timezone);
     let mut days = GoneDays::new();
     for (index, space) in spaces.iter().enumerate().filter(|(_, space)| !space.failed) {
         let open: Vec<_> = open.iter().filter(|day| day.space_id == space.id).collect();
@@ -219,12 +225,12 @@ pub(crate) async fn days_to_ask(
 
 /// The dates of a space that were listed whole, out of some.
 async fn listed_whole(
-    context: &Context,
+    context: &ExportContext,
     space: &str,
     dates: BTreeSet<NaiveDate>,
 ) -> Result<BTreeSet<NaiveDate>> {
     let read = stream::iter(dates).map(|date| async move {
-        let manifest = get_json::<Manifest>(&*context.store, &key::manifest(date, space)).await;
+        let manifest = get_json::<Manifest>(&*context.run.store, &key::manifest(date, space)).await;
         match manifest {
             Ok(found) => Ok(found
                 .filter(|(manifest, _)| manifest.is_listed_whole())
@@ -240,7 +246,7 @@ async fn listed_whole(
 
 /// Names the gone rooms: those that the API refused, for each day that waits for them, and those that it still knows.
 pub(crate) fn name(
-    context: &Context,
+    context: &ExportContext,
     spaces: &[SpaceScope],
     asked: &GoneDays,
     days: &[&DayWork],
@@ -283,8 +289,8 @@ pub(crate) fn name(
 }
 
 /// Whether a gone room is no longer waited for on a day.
-pub(crate) fn is_given_up(context: &Context, date: NaiveDate) -> bool {
+pub(crate) fn is_given_up(context: &ExportContext, date: NaiveDate) -> bool {
     context
         .patience()
-        .is_over(lake::end_of(date, context.config.timezone))
+        .is_over(lake::end_of(date, context.run.config.timezone))
 }

@@ -13,7 +13,7 @@ use crate::lake::key;
 use crate::lake::manifest::Manifest;
 use crate::pipeline::lake_state::open_days::OpenDay;
 use crate::pipeline::walk::DayWork;
-use crate::pipeline::{Context, Job};
+use crate::pipeline::{ExportContext, Job};
 use crate::store::json::get_json;
 
 /// Manifests read at once.
@@ -47,7 +47,7 @@ impl DaysToWrite {
 /// # Errors
 /// Of the store.
 pub(crate) async fn drop_margin(
-    context: &Context,
+    context: &ExportContext,
     job: &Job,
     days: Vec<DayWork>,
     window: (NaiveDate, NaiveDate),
@@ -99,7 +99,7 @@ fn rooms_of(day: &DayWork) -> BTreeSet<String> {
 /// The space and id of each call and record that the lake has on another day than its own. Leaves margin days only the
 /// evictions of what they have.
 async fn moved_between(
-    context: &Context,
+    context: &ExportContext,
     asked: &[DayWork],
     margin: &mut [DayWork],
 ) -> Result<HashSet<(String, String)>> {
@@ -139,12 +139,12 @@ async fn moved_between(
 
 /// For each day, in order, its space and what it has in the lake of what it is to give up.
 async fn held_of<'d>(
-    context: &Context,
+    context: &ExportContext,
     days: impl Iterator<Item = &'d DayWork>,
 ) -> Result<Vec<(String, BTreeSet<String>)>> {
     let read = stream::iter(days.collect::<Vec<_>>()).map(|day| async move {
         let key = key::manifest(day.date, &day.space_id);
-        let manifest = get_json::<Manifest>(&*context.store, &key).await?;
+        let manifest = get_json::<Manifest>(&*context.run.store, &key).await?;
         let held = manifest.map_or_else(BTreeSet::new, |(manifest, _)| {
             let calls = day
                 .evict_calls

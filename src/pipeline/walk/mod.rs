@@ -17,7 +17,7 @@ use futures_util::{StreamExt, stream};
 use serde_json::Value;
 
 use super::summary::{Problem, Summary};
-use super::{Context, Job, Phase};
+use super::{ExportContext, Job, Phase};
 use crate::api::{Call, Client, Listing, Record, Room, Space};
 use crate::lake::manifest::{Manifest, Missed, RoomEntry};
 use crate::lake::{self, key};
@@ -25,7 +25,7 @@ use crate::lenient;
 use crate::pipeline::lake_state::open_days::OpenDay;
 use crate::store::json::get_json;
 use crate::{Error, ErrorKind, Result};
-use assign::Sorter;
+use assign::DayAssigner;
 use gone_rooms::{GoneDays, GoneRooms};
 use margin::DaysToWrite;
 
@@ -112,7 +112,7 @@ pub(crate) struct DayWork {
 /// # Errors
 /// `Usage` when a space or room that the user typed does not exist. Else when the spaces can't be listed, or the token
 /// is refused.
-pub(crate) async fn scope(context: &Arc<Context>, job: &Job, summary: &mut Summary) -> Result<Scope> {
+pub(crate) async fn scope(context: &Arc<ExportContext>, job: &Job, summary: &mut Summary) -> Result<Scope> {
     let listing = context.client.spaces().await?;
     note_listing(summary, &listing, "spaces", |problem| problem);
     for space in &listing.items {
@@ -136,7 +136,7 @@ pub(crate) async fn scope(context: &Arc<Context>, job: &Job, summary: &mut Summa
             };
             (space, rooms, gone)
         })
-        .buffered(context.config.api.concurrency);
+        .buffered(context.run.config.api.concurrency);
     let spaces = rooms.collect::<Vec<_>>().await;
     let mut scope = Scope {
         spaces: Vec::new(),
@@ -156,7 +156,7 @@ pub(crate) async fn scope(context: &Arc<Context>, job: &Job, summary: &mut Summa
     summary.counts.spaces = scope.spaces.len() as u64;
     summary.counts.rooms = scope.spaces.iter().map(|space| space.rooms.len() as u64).sum();
     context
-        .lanes
+        .room_limits
         .share_among(scope.spaces.iter().map(|space| space.rooms.len()).sum());
     name_missing_rooms(context, job, &scope, all_listed, summary)?;
     Ok(scope)
@@ -164,13 +164,13 @@ pub(crate) async fn scope(context: &Arc<Context>, job: &Job, summary: &mut Summa
 
 /// The spaces that a job works on. `all_listed` says that `all` are all that the token sees.
 fn select_spaces(
-    context: &Context,
+    context: &ExportContext,
     job: &Job,
     all: Vec<Space>,
     all_listed: bool,
     summary: &mut Summary,
 ) -> Result<Vec<Space>> {
-    let configured = &context.config.scope.spaces;
+    let configured = &context.run.config.scope.spaces;
     let wanted = |id: &String| {
         (configured.is_empty() || configured.contains(id))
             && (job.spaces.is_empty() || job.spaces.contains(id))
@@ -214,7 +214,7 @@ fn no_such_space(id: &str, is_visible: bool) -> Error {
 }
 
 fn space_scope(
-    context: &Arc<Context>,
+    context: &Arc<ExportContext>,
     job: &Job,
     space: Space,
     rooms: Result<Listing<Room>>,
@@ -265,22 +265,22 @@ fn space_scope(
 }
 
 /// Whether the configuration takes a room in.
-pub(crate) fn is_configured(context: &Context, room: &String) -> bool {
-    let config = &context.config.scope;
+pub(crate) fn is_configured(context: &ExportContext, room: &String) -> bool {
+    let config = &context.run.config.scope;
     (config.rooms.is_empty() || config.rooms.contains(room)) && !config.exclude_rooms.contains(room)
 }
 
 /// A room that the user named and that no space has is a mistake of the one who asks. If the user typed it, nothing is
 /// done; unless it may be in a list that could not be read to its end.
 fn name_missing_rooms(
-    context: &Context,
+    context: &ExportContext,
     job: &Job,
     scope: &Scope,
     all_listed: bool,
     summary: &mut Summary,
 ) -> Result<()> {
     let asked = if job.rooms.is_empty() {
-        &context.config.scope.rooms
+        &context.run.config.scope.rooms
     } else {
         &job.rooms
     };
@@ -380,7 +380,7 @@ pub(crate) enum Answer {
 /// # Errors
 /// When the token is refused.
 pub(crate) async fn list(
-    context: &Arc<Context>,
+    context: &Arc<ExportContext>,
     job: &Job,
     scope: &Scope,
     from: NaiveDate,
@@ -393,12 +393,12 @@ pub(crate) async fn list(
     asks.extend(gone_asks(context, job, &gone));
     summary.counts.rooms_skipped = summary.counts.rooms_skipped.max(skipped);
     let count: usize = asks.iter().map(|room| room.asks.len()).sum();
-    context.progress.enter(Phase::Walk, count as u64);
-    let mut sorter = Sorter::new(context, job, scope, (from, to), open, &gone);
+    context.run.progress.enter(Phase::Walk, count as u64);
+    let mut sorter = DayAssigner::new(context, job, scope, (from, to), open, &gone);
     let nothing_to_ask = asks.is_empty();
     // Room by room: one that hardly answers holds its own turns, and the others go on.
     let rooms = asks.into_iter().map(|room| ask_room(context, scope, room));
-    let mut answers = stream::iter(rooms).flatten_unordered(context.config.api.concurrency * 2);
+    let mut answers = stream::iter(rooms).flatten_unordered(context.run.config.api.concurrency * 2);
     while let Some((ask, answer)) = answers.next().await {
         match answer {
             Ok(answer) => sorter.take(ask, answer, summary),
@@ -425,11 +425,11 @@ pub(crate) async fn list(
 
 /// Sends the requests of a room, each with its answer.
 fn ask_room<'a>(
-    context: &'a Arc<Context>,
+    context: &'a Arc<ExportContext>,
     scope: &'a Scope,
     room: RoomAsks,
 ) -> impl futures_util::Stream<Item = (Ask, Result<Answer>)> + Unpin + 'a {
-    let width = if room.gone { 1 } else { context.lanes.width() };
+    let width = if room.gone { 1 } else { context.room_limits.width() };
     let refused = Arc::new([OnceLock::new(), OnceLock::new()]);
     let answers = stream::iter(room.asks).map(move |ask| {
         let refused = Arc::clone(&refused);
@@ -445,7 +445,7 @@ fn ask_room<'a>(
             {
                 let _ = kind.set(error.clone());
             }
-            context.progress.listings.advance(1);
+            context.run.progress.listings.advance(1);
             (ask, answer)
         }
     });
@@ -465,7 +465,7 @@ const CALL_DAYS: u64 = 7;
 
 /// The days of calls that were not listed but that the lake knows, so that their records join them there.
 async fn calls_in_lake(
-    context: &Context,
+    context: &ExportContext,
     scope: &Scope,
     strays: &[(usize, String, NaiveDate)],
 ) -> Result<HashMap<(usize, String), NaiveDate>> {
@@ -476,7 +476,7 @@ async fn calls_in_lake(
     let mut known = HashMap::new();
     for (space, date) in days {
         let key = key::manifest(date, &scope.spaces[space].id);
-        let Some((manifest, _)) = get_json::<Manifest>(&*context.store, &key).await? else {
+        let Some((manifest, _)) = get_json::<Manifest>(&*context.run.store, &key).await? else {
             continue;
         };
         let calls = strays
@@ -487,8 +487,8 @@ async fn calls_in_lake(
     Ok(known)
 }
 
-async fn send(context: &Context, scope: &Scope, ask: &Ask) -> Result<Answer> {
-    let zone = context.config.timezone;
+async fn send(context: &ExportContext, scope: &Scope, ask: &Ask) -> Result<Answer> {
+    let zone = context.run.config.timezone;
     match ask {
         Ask::Calls { space, room, date } => context
             .client
@@ -513,15 +513,15 @@ async fn send(context: &Context, scope: &Scope, ask: &Ask) -> Result<Answer> {
 
 /// The requests of a window, room by room, and how many rooms need none.
 fn asks(
-    context: &Context,
+    context: &ExportContext,
     job: &Job,
     scope: &Scope,
     from: NaiveDate,
     to: NaiveDate,
     open: &[OpenDay],
 ) -> (Vec<RoomAsks>, u64) {
-    let zone = context.config.timezone;
-    let today = lake::date_of(context.now, zone);
+    let zone = context.run.config.timezone;
+    let today = lake::date_of(context.run.now, zone);
     let (mut asks, mut skipped) = (Vec::new(), 0);
     for (index, space) in scope.spaces.iter().enumerate() {
         let open: Vec<_> = open.iter().filter(|day| day.space_id == space.id).collect();
@@ -554,7 +554,7 @@ fn asks(
 }
 
 /// The requests of the rooms that are no longer listed.
-fn gone_asks(context: &Context, job: &Job, gone: &GoneDays) -> Vec<RoomAsks> {
+fn gone_asks(context: &ExportContext, job: &Job, gone: &GoneDays) -> Vec<RoomAsks> {
     let mut rooms: Vec<_> = gone.iter().collect();
     rooms.sort();
     let asks = rooms.into_iter().map(|((space, room), days)| RoomAsks {
@@ -566,7 +566,7 @@ fn gone_asks(context: &Context, job: &Job, gone: &GoneDays) -> Vec<RoomAsks> {
 
 /// The requests for some days of a room: one date more on each side, but none before `first`.
 fn room_asks(
-    context: &Context,
+    context: &ExportContext,
     job: &Job,
     (space, room): (usize, &String),
     days: &BTreeSet<NaiveDate>,

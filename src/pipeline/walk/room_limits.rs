@@ -17,13 +17,13 @@ fn width(concurrency: usize, rooms: usize) -> usize {
 
 /// The turns of every room.
 #[derive(Debug)]
-pub(crate) struct Lanes {
+pub(crate) struct RoomLimits {
     concurrency: usize,
     width: AtomicUsize,
     rooms: Mutex<HashMap<(String, String), Arc<Semaphore>>>,
 }
 
-impl Lanes {
+impl RoomLimits {
     /// For so many requests in flight.
     pub fn new(concurrency: usize) -> Self {
         Self {
@@ -79,9 +79,12 @@ mod tests {
 
     #[tokio::test]
     async fn a_room_that_has_all_its_turns_out_holds_no_other() {
-        let lanes = Lanes::new(8);
-        let _held = [lanes.turn("s", "slow").await, lanes.turn("s", "slow").await];
-        assert!(lanes.turn("s", "slow").now_or_never().is_none());
-        assert!(lanes.turn("s", "other").await.is_some());
+        let room_limits = RoomLimits::new(8);
+        let _held = [
+            room_limits.turn("s", "slow").await,
+            room_limits.turn("s", "slow").await,
+        ];
+        assert!(room_limits.turn("s", "slow").now_or_never().is_none());
+        assert!(room_limits.turn("s", "other").await.is_some());
     }
 }

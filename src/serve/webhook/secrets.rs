@@ -238,7 +238,7 @@ fn lines(text: &str) -> Vec<Secret> {
 
 /// Where a space's secret is kept.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Place {
+pub enum SecretLocation {
     /// In this file.
     File(PathBuf),
     /// In the configuration.
@@ -248,12 +248,12 @@ pub enum Place {
 }
 
 /// Where a space's secret is, as the configuration stands.
-pub fn place(config: &config::Webhook, space: &str) -> Place {
+pub fn place(config: &config::Webhook, space: &str) -> SecretLocation {
     match file(config, space).filter(|file| file.is_file()) {
-        Some(file) => Place::File(file),
-        None if configured(config, space).is_some() => Place::Configuration,
-        None if !config.secret_file.is_empty() => Place::File(PathBuf::from(&config.secret_file)),
-        None => Place::Nowhere,
+        Some(file) => SecretLocation::File(file),
+        None if configured(config, space).is_some() => SecretLocation::Configuration,
+        None if !config.secret_file.is_empty() => SecretLocation::File(PathBuf::from(&config.secret_file)),
+        None => SecretLocation::Nowhere,
     }
 }
 
@@ -419,7 +419,7 @@ mod tests {
             assert_eq!(mode & 0o777, 0o600);
         }
         forget(&config, "own").expect("forgotten");
-        assert_eq!(place(&config, "own"), Place::Configuration);
+        assert_eq!(place(&config, "own"), SecretLocation::Configuration);
         assert_eq!(std::fs::read_dir(folder.path()).expect("folder").count(), 0);
     }
 
