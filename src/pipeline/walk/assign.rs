@@ -187,7 +187,7 @@ impl<'a> DayAssigner<'a> {
         if !matches!(error.kind(), ErrorKind::Interrupted | ErrorKind::Skipped) {
             let problem = Problem::new(
                 "listing_failed",
-                format!("{what} could not be listed: {}", error.told()),
+                format!("{what} could not be listed: {}", error.full_message()),
             );
             summary.fail(problem.on(from, &self.scope.spaces[space].id).room(room));
         }
