@@ -9,6 +9,7 @@ use super::circuits::RequestScope;
 use super::paging::Policy;
 use super::problem::shown;
 use crate::config::ReportFormat;
+use crate::ids::{CallId, RecordId, RoomId, SpaceId};
 use crate::{Error, ErrorKind, Result};
 
 /// The lists of the API. Each learns for itself how long the server's pages are.
@@ -99,10 +100,10 @@ impl Request {
     }
 
     /// Of a space, and of one of its rooms.
-    fn of(mut self, space: &str, room: Option<&str>) -> Self {
+    fn of(mut self, space: &SpaceId, room: Option<&RoomId>) -> Self {
         self.place = Some(RequestScope {
             space: space.to_owned(),
-            room: room.map(str::to_owned),
+            room: room.cloned(),
             download: false,
         });
         self
@@ -176,24 +177,29 @@ pub(super) fn spaces() -> Result<Request> {
 }
 
 /// `GET /spaces/{s}/rooms`
-pub(super) fn rooms(space: &str) -> Result<Request> {
+pub(super) fn rooms(space: &SpaceId) -> Result<Request> {
     let about = format!("GET rooms of space {}", shown(space));
     Ok(Request::new(Kind::Rooms, &["spaces", space, "rooms"], about)?.of(space, None))
 }
 
 /// analyticsCalls. `date` goes out as noon UTC: an instant, as in the vendor's example, that lies on the same date in
 /// every zone from −12 to +11.
-pub(super) fn calls(space: &str, room: &str, date: NaiveDate) -> Result<Request> {
+pub(super) fn calls(space: &SpaceId, room: &RoomId, date: NaiveDate) -> Result<Request> {
     let about = format!("GET calls of {} on {date}", place(space, room));
     let segments = ["spaces", space, "analytics", "calls"];
     Ok(Request::new(Kind::Calls, &segments, about)?
         .of(space, Some(room))
-        .with("roomId", room)
+        .with("roomId", room.as_str())
         .with("date", format!("{date}T12:00:00.000Z")))
 }
 
 /// getRecords, between two instants.
-pub(super) fn records(space: &str, room: &str, from: DateTime<Utc>, to: DateTime<Utc>) -> Result<Request> {
+pub(super) fn records(
+    space: &SpaceId,
+    room: &RoomId,
+    from: DateTime<Utc>,
+    to: DateTime<Utc>,
+) -> Result<Request> {
     let about = format!("GET records of {}", place(space, room));
     let instant = |at: DateTime<Utc>| at.to_rfc3339_opts(SecondsFormat::Millis, true);
     let segments = ["spaces", space, "rooms", room, "records"];
@@ -204,7 +210,7 @@ pub(super) fn records(space: &str, room: &str, from: DateTime<Utc>, to: DateTime
 }
 
 /// getRoomAnalyticsReport
-pub(super) fn report(space: &str, room: &str, call: &str, format: ReportFormat) -> Result<Request> {
+pub(super) fn report(space: &SpaceId, room: &RoomId, call: &CallId, format: ReportFormat) -> Result<Request> {
     let about = format!(
         "GET {} report of call {} in {}",
         format.as_str(),
@@ -218,14 +224,14 @@ pub(super) fn report(space: &str, room: &str, call: &str, format: ReportFormat) 
     Ok(
         Request::new(kind, &["spaces", space, "analytics", "report"], about)?
             .of(space, Some(room))
-            .with("roomId", room)
-            .with("callId", call)
+            .with("roomId", room.as_str())
+            .with("callId", call.as_str())
             .with("format", format.as_str()),
     )
 }
 
 /// RedirectToDownloadRoomRecord
-pub(super) fn download_link(space: &str, room: &str, record: &str) -> Result<Request> {
+pub(super) fn download_link(space: &SpaceId, room: &RoomId, record: &RecordId) -> Result<Request> {
     let about = format!(
         "GET download link of record {} in {}",
         shown(record),
@@ -242,27 +248,27 @@ pub(super) fn store_meta(path: &str, payload: &Value) -> Result<Request> {
 }
 
 /// createWebhook
-pub(super) fn create_webhook(space: &str, url: &str) -> Result<Request> {
+pub(super) fn create_webhook(space: &SpaceId, url: &str) -> Result<Request> {
     webhook(Method::POST, space, Some(&json!({ "url": url })))
 }
 
 /// updateWebhook
-pub(super) fn update_webhook(space: &str, url: &str, active: bool) -> Result<Request> {
+pub(super) fn update_webhook(space: &SpaceId, url: &str, active: bool) -> Result<Request> {
     webhook(Method::PUT, space, Some(&json!({"url": url, "isActive": active})))
 }
 
 /// getWebhook
-pub(super) fn get_webhook(space: &str) -> Result<Request> {
+pub(super) fn get_webhook(space: &SpaceId) -> Result<Request> {
     webhook(Method::GET, space, None)
 }
 
 /// deleteWebhook
-pub(super) fn delete_webhook(space: &str) -> Result<Request> {
+pub(super) fn delete_webhook(space: &SpaceId) -> Result<Request> {
     webhook(Method::DELETE, space, None)
 }
 
 /// refreshSecretWebhook
-pub(super) fn refresh_webhook(space: &str) -> Result<Request> {
+pub(super) fn refresh_webhook(space: &SpaceId) -> Result<Request> {
     let about = format!("PUT refresh-secret of the webhook of space {}", shown(space));
     let path = ["spaces", space, "webhook", "refresh-secret"];
     Ok(Request::new(Kind::Webhook, &path, about)?
@@ -270,14 +276,14 @@ pub(super) fn refresh_webhook(space: &str) -> Result<Request> {
         .by(Method::PUT, None))
 }
 
-fn webhook(method: Method, space: &str, body: Option<&Value>) -> Result<Request> {
+fn webhook(method: Method, space: &SpaceId, body: Option<&Value>) -> Result<Request> {
     let about = format!("{method} webhook of space {}", shown(space));
     Ok(Request::new(Kind::Webhook, &["spaces", space, "webhook"], about)?
         .of(space, None)
         .by(method, body))
 }
 
-fn place(space: &str, room: &str) -> String {
+fn place(space: &SpaceId, room: &RoomId) -> String {
     format!("room {} of space {}", shown(room), shown(space))
 }
 

@@ -7,6 +7,7 @@ use chrono::NaiveDate;
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_decode_str, utf8_percent_encode};
 use sha2::{Digest, Sha256};
 
+use crate::ids::{CallId, RecordId, RoomId, SpaceId};
 use crate::config::ReportFormat;
 
 /// Everything of the program's own: manifests, runs, the description of the store.
@@ -98,12 +99,12 @@ pub fn unsegment(segment: &str) -> Option<String> {
 }
 
 /// A table's file for a day.
-pub fn table(table: &str, date: NaiveDate, space: &str) -> String {
+pub fn table(table: &str, date: NaiveDate, space: &SpaceId) -> String {
     format!("{table}/date={date}/{}.parquet", segment(space))
 }
 
 /// The file of a space's rooms.
-pub fn rooms(space: &str) -> String {
+pub fn rooms(space: &SpaceId) -> String {
     format!("rooms/{}.parquet", segment(space))
 }
 
@@ -113,12 +114,18 @@ pub fn spaces() -> String {
 }
 
 /// A recording. Its ids are parted by the only bare `_`; one without a call stands as `no_call_…`.
-pub fn recording(date: NaiveDate, space: &str, room: &str, call: Option<&str>, record: &str) -> String {
+pub fn recording(
+    date: NaiveDate,
+    space: &SpaceId,
+    room: &RoomId,
+    call: Option<&CallId>,
+    record: &RecordId,
+) -> String {
     format!(
         "{RECORDINGS}date={date}/{}/{}/{}_{}.mp4",
         segment(space),
         segment(room),
-        call.map_or_else(|| "no_call".into(), part),
+        call.map_or_else(|| "no_call".into(), |call| part(call)),
         part(record)
     )
 }
@@ -136,7 +143,7 @@ fn part(id: &str) -> String {
 }
 
 /// A report as it came.
-pub fn report(date: NaiveDate, space: &str, call: &str, format: ReportFormat) -> String {
+pub fn report(date: NaiveDate, space: &SpaceId, call: &CallId, format: ReportFormat) -> String {
     format!(
         "raw/reports/date={date}/{}/{}.{}",
         segment(space),
@@ -146,12 +153,12 @@ pub fn report(date: NaiveDate, space: &str, call: &str, format: ReportFormat) ->
 }
 
 /// A day's manifest.
-pub fn manifest(date: NaiveDate, space: &str) -> String {
+pub fn manifest(date: NaiveDate, space: &SpaceId) -> String {
     format!("{DAYS}date={date}/{}.json", segment(space))
 }
 
 /// The marker of a day that is not complete.
-pub fn open_day(date: NaiveDate, space: &str) -> String {
+pub fn open_day(date: NaiveDate, space: &SpaceId) -> String {
     format!("{OPEN_DAYS}date={date}/{}", segment(space))
 }
 
@@ -166,12 +173,12 @@ pub fn attempt(hash: &str) -> String {
 }
 
 /// The catalogue of a space's rooms as last seen.
-pub fn room_catalog(space: &str) -> String {
+pub fn room_catalog(space: &SpaceId) -> String {
     format!("{ROOM_CATALOGS}{}.json", segment(space))
 }
 
 /// Since when rooms are gone from a space's list.
-pub fn gone_rooms(space: &str) -> String {
+pub fn gone_rooms(space: &SpaceId) -> String {
     format!("{GONE_ROOMS}{}.json", segment(space))
 }
 

@@ -8,6 +8,7 @@ use sha2::{Digest, Sha256};
 
 use super::attempts::{self, DIED_TWICE, Trial};
 use crate::config::ReportFormat;
+use crate::ids::{CallId, RoomId, SpaceId};
 use crate::lake::key;
 use crate::lake::manifest::{CallEntry, Landed, Landing, Shortfall, Status};
 use crate::lenient;
@@ -21,9 +22,9 @@ use crate::{Error, ErrorKind};
 /// A report to be landed.
 pub(crate) struct ReportAsk {
     pub date: NaiveDate,
-    pub space: String,
-    pub room: String,
-    pub call: String,
+    pub space: SpaceId,
+    pub room: RoomId,
+    pub call: CallId,
     pub format: ReportFormat,
     /// Participants that the call counts, where it does.
     pub participants: Option<i64>,
@@ -74,7 +75,7 @@ impl ReportAsk {
 
 /// What became of it.
 pub(crate) struct ReportResult {
-    pub call: String,
+    pub call: CallId,
     pub format: ReportFormat,
     pub landing: Landing,
     /// The bytes, where they are new and tables can be built from them.

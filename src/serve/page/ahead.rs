@@ -75,7 +75,7 @@ impl Ahead {
             + u64::from(!day.built)
             > 0;
         let date = day.date;
-        if is_open && marked.has(date, space_of(day)) {
+        if is_open && marked.has(date, &space_of(day).into()) {
             self.run()
         } else if is_open || !day.listed {
             self.lists(date)
