@@ -302,14 +302,14 @@ mod tests {
         let at = DateTime::from_timestamp_millis(1_690_892_740_253).unwrap();
         let all = [
             url(spaces()),
-            url(rooms("s1")),
-            url(calls("s1", "r1", date)),
-            url(records("s1", "r1", at, at + chrono::TimeDelta::days(1))),
-            url(report("s1", "r1", "c1", ReportFormat::Xlsx)),
-            url(download_link("s1", "r1", "x1")),
+            url(rooms(&"s1".into())),
+            url(calls(&"s1".into(), &"r1".into(), date)),
+            url(records(&"s1".into(), &"r1".into(), at, at + chrono::TimeDelta::days(1))),
+            url(report(&"s1".into(), &"r1".into(), &"c1".into(), ReportFormat::Xlsx)),
+            url(download_link(&"s1".into(), &"r1".into(), &"x1".into())),
             url(store_meta("/users/external-meta", &Value::Null)),
-            url(get_webhook("s1")),
-            url(refresh_webhook("s1")),
+            url(get_webhook(&"s1".into())),
+            url(refresh_webhook(&"s1".into())),
         ];
         insta::assert_snapshot!(all.join("\n"), @r"
         https://api.example/v1/spaces
@@ -333,11 +333,11 @@ mod tests {
         };
         insta::assert_snapshot!(
             [
-                told(create_webhook("s1", "https://lake.example/hook")),
-                told(update_webhook("s1", "https://lake.example/hook", true)),
-                told(get_webhook("s1")),
-                told(refresh_webhook("s1")),
-                told(delete_webhook("s1")),
+                told(create_webhook(&"s1".into(), "https://lake.example/hook")),
+                told(update_webhook(&"s1".into(), "https://lake.example/hook", true)),
+                told(get_webhook(&"s1".into())),
+                told(refresh_webhook(&"s1".into())),
+                told(delete_webhook(&"s1".into())),
             ]
             .join("\n"),
             @r#"
@@ -352,7 +352,7 @@ mod tests {
 
     #[test]
     fn the_root_may_end_with_a_slash_and_pages_add_limit_and_offset() {
-        let request = rooms("s1").unwrap().page(200, 100);
+        let request = rooms(&"s1".into()).unwrap().page(200, 100);
         for base in ["http://h/v1", "http://h/v1/", "http://h/v1/?x=1#y"] {
             let url = request.url(&Url::parse(base).unwrap());
             assert_eq!(url.as_str(), "http://h/v1/spaces/s1/rooms?limit=100&offset=200");
@@ -364,15 +364,15 @@ mod tests {
     #[test]
     fn an_id_is_opaque_and_never_changes_the_path() {
         assert_eq!(
-            url(rooms("a/b?c#d %2e")),
+            url(rooms(&"a/b?c#d %2e".into())),
             "https://api.example/v1/spaces/a%2Fb%3Fc%23d%20%252e/rooms"
         );
         assert_eq!(
-            url(rooms("a\0\u{1b}\u{202e}\\..")),
+            url(rooms(&"a\0\u{1b}\u{202e}\\..".into())),
             "https://api.example/v1/spaces/a%00%1B%E2%80%AE%5C../rooms"
         );
         for id in ["", ".", "..", ".\t.", "a\nb"] {
-            let error = rooms(id).unwrap_err();
+            let error = rooms(&id.into()).unwrap_err();
             assert_eq!(error.kind(), ErrorKind::Rejected, "{id:?}");
             assert!(!error.to_string().contains(char::is_control));
         }

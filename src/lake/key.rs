@@ -266,26 +266,26 @@ mod tests {
             ("60d55c0eb9ef88ab17b0aabb", "62b0e25e3dc082dc7502d273", "c1", "r1");
         insta::assert_snapshot!(
             [
-                table("participants", date, space),
-                rooms(space),
+                table("participants", date, &space.into()),
+                rooms(&space.into()),
                 spaces(),
-                recording(date, space, room, Some(call), record),
-                recording(date, space, room, None, record),
-                report(date, space, call, ReportFormat::Json),
-                report(date, space, call, ReportFormat::Xlsx),
-                manifest(date, space),
-                open_day(date, space),
-                room_catalog(space),
+                recording(date, &space.into(), &room.into(), Some(&call.into()), &record.into()),
+                recording(date, &space.into(), &room.into(), None, &record.into()),
+                report(date, &space.into(), &call.into(), ReportFormat::Json),
+                report(date, &space.into(), &call.into(), ReportFormat::Xlsx),
+                manifest(date, &space.into()),
+                open_day(date, &space.into()),
+                room_catalog(&space.into()),
                 run("20261122T020000Z-1a2b3c"),
             ]
             .join("\n")
         );
-        assert_eq!(date_in(&manifest(date, space)), Some(date));
+        assert_eq!(date_in(&manifest(date, &space.into())), Some(date));
         assert_eq!(
-            manifest_of_recording(&recording(date, space, room, None, record)),
-            Some(manifest(date, space))
+            manifest_of_recording(&recording(date, &space.into(), &room.into(), None, &record.into())),
+            Some(manifest(date, &space.into()))
         );
-        assert_eq!(manifest_of_recording(&table("recordings", date, space)), None);
+        assert_eq!(manifest_of_recording(&table("recordings", date, &space.into())), None);
     }
 
     #[test]
@@ -299,7 +299,10 @@ mod tests {
     #[test]
     fn recordings_of_different_ids_never_share_a_key() {
         let date = "2026-11-22".parse().expect("date");
-        let key = |call, id| recording(date, "s", "r", call, id);
+        let key = |call: Option<&str>, id: &str| {
+            let call = call.map(Into::into);
+            recording(date, &"s".into(), &"r".into(), call.as_ref(), &id.into())
+        };
         assert_ne!(key(Some("a_b"), "c"), key(Some("a"), "b_c"));
         assert_ne!(key(Some("no_call"), "c"), key(None, "c"));
         assert_ne!(key(Some("no"), "call_c"), key(None, "c"));

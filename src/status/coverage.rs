@@ -698,9 +698,9 @@ mod tests {
         let store = FolderStore::open(&format!("file://{}", folder.path().display())).expect("store");
         let manifest = landed();
         let keys = [
-            (key::open_day(manifest.date, "s1"), bytes::Bytes::new()),
+            (key::open_day(manifest.date, &"s1".into()), bytes::Bytes::new()),
             (
-                key::manifest(manifest.date, "s1"),
+                key::manifest(manifest.date, &"s1".into()),
                 serde_json::to_vec(&manifest).expect("JSON").into(),
             ),
         ];
@@ -713,7 +713,7 @@ mod tests {
         assert_eq!(pending[&("build", "1d")], 0);
         assert_eq!(pending[&("report", "3d")], 0);
         let marked = MarkedDays::read(&store).await.expect("read");
-        assert!(marked.has(manifest.date, "s1") && !marked.has(manifest.date, "s2"));
+        assert!(marked.has(manifest.date, &"s1".into()) && !marked.has(manifest.date, &"s2".into()));
     }
 
     #[tokio::test]
@@ -739,7 +739,7 @@ mod tests {
         let folder = tempfile::tempdir().expect("folder");
         let store = FolderStore::open(&format!("file://{}", folder.path().display())).expect("store");
         let day = date("2026-11-20");
-        let key = key::manifest(day, "s1");
+        let key = key::manifest(day, &"s1".into());
         let write = async |name: &str, age: u64| {
             let mut manifest = Manifest::new(day, "s1");
             manifest.space_name = Some(name.into());

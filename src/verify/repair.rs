@@ -354,7 +354,7 @@ mod tests {
 
     #[test]
     fn days_that_follow_one_another_are_one_span() {
-        let day = |date: &str, space: &str| (date.parse().expect("a date"), space.to_owned());
+        let day = |date: &str, space: &str| DayId::new(date.parse().expect("a date"), space);
         let days = [
             day("2026-11-01", "a"),
             day("2026-11-02", "a"),

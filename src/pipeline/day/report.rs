@@ -497,9 +497,9 @@ mod tests {
         );
         ReportAsk {
             date: "2026-11-22".parse().expect("a date"),
-            space: "s".to_owned(),
-            room: "r".to_owned(),
-            call: "c".to_owned(),
+            space: "s".to_owned().into(),
+            room: "r".to_owned().into(),
+            call: "c".to_owned().into(),
             format: ReportFormat::Json,
             participants: Some(counted),
             people: u64::try_from(counted).ok(),
@@ -593,7 +593,7 @@ mod tests {
     #[test]
     fn every_join_is_not_a_person() {
         let mut entry = CallEntry {
-            room_id: "r".to_owned(),
+            room_id: "r".to_owned().into(),
             started_at: None,
             finished_at: None,
             participants: Some(12),

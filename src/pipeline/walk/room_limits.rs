@@ -84,10 +84,10 @@ mod tests {
     async fn a_room_that_has_all_its_turns_out_holds_no_other() {
         let room_limits = RoomLimits::new(8);
         let _held = [
-            room_limits.turn("s", "slow").await,
-            room_limits.turn("s", "slow").await,
+            room_limits.turn(&"s".into(), &"slow".into()).await,
+            room_limits.turn(&"s".into(), &"slow".into()).await,
         ];
-        assert!(room_limits.turn("s", "slow").now_or_never().is_none());
-        assert!(room_limits.turn("s", "other").await.is_some());
+        assert!(room_limits.turn(&"s".into(), &"slow".into()).now_or_never().is_none());
+        assert!(room_limits.turn(&"s".into(), &"other".into()).await.is_some());
     }
 }
