@@ -10,7 +10,7 @@ use tracing::Instrument;
 
 use super::day::Day;
 use super::summary::{DayReport, Problem, Summary};
-use super::{Job, Phase, Progress};
+use super::{Command, Job, Phase, Progress};
 use crate::config::{Config, ReportFormat};
 use crate::lake::key;
 use crate::lake::manifest::{Landing, Manifest};
@@ -57,12 +57,12 @@ impl Rebuilder {
             Error::new(ErrorKind::StoreNotFound, run.store.url(), "there is no lake here")
                 .hint("check store.url; a first run or backfill makes the lake")
         })?;
-        let mut summary = Summary::new(&Job::over("rebuild", from, to), run.config.timezone, run.now);
+        let mut summary = Summary::new(&Job::over(Command::Rebuild, from, to), run.config.timezone, run.now);
         let span = tracing::info_span!("run", run = summary.id, command = summary.command);
         async {
             let trace = Trace::begin(run, &summary).await;
             opened.tell(run, &mut summary);
-            let work = run.alone("rebuild", Box::pin(self.work(from, to, &mut summary)));
+            let work = run.alone(Command::Rebuild, Box::pin(self.work(from, to, &mut summary)));
             let end = trace.during(work).await.flatten();
             summary.end(run, end.err());
             summary.count();

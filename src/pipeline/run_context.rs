@@ -9,6 +9,7 @@ use chrono::{DateTime, Utc};
 use tokio_util::sync::CancellationToken;
 
 use super::memory::MemoryBudget;
+use super::job::Command;
 use super::{Progress, Stop};
 use crate::config::Config;
 use crate::pipeline::day::build_threads::Builders;
@@ -116,11 +117,11 @@ impl RunContext {
     ///
     /// # Errors
     /// `Interrupted` when the run was stopped before the lake was free; else of the store.
-    pub async fn alone<T>(&self, command: &'static str, work: impl Future<Output = T>) -> Result<T> {
+    pub async fn alone<T>(&self, command: Command, work: impl Future<Output = T>) -> Result<T> {
         if self.conditional.load(Ordering::Relaxed) {
             return Ok(work.await);
         }
-        let lease = Lease::take(&*self.bare, command, Utc::now(), &self.cancel).await?;
+        let lease = Lease::take(&*self.bare, command.name(), Utc::now(), &self.cancel).await?;
         let pulse = lease.pulse();
         self.health.require(Box::new(move || {
             if pulse.is_alive() {
