@@ -5,6 +5,7 @@ pub mod key;
 pub mod key_kind;
 pub mod manifest;
 pub mod table;
+pub mod tally;
 pub mod unknown;
 
 use chrono::{DateTime, Days, NaiveDate, NaiveTime, TimeZone, Utc};
