@@ -4,7 +4,7 @@ use std::ops::AddAssign;
 
 use super::manifest::Status;
 
-/// How many reports or recordings have each [`Status`].
+/// The number of reports or recordings with each [`Status`].
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Tally {
     /// They are in the lake.

@@ -1,4 +1,4 @@
-//! What is in the lake of each room's day, and what is not: the rows of `coverage`. Pure.
+//! The rows of `coverage`: what the lake has of each room's day, and what is missing. Pure.
 
 use std::collections::BTreeMap;
 
@@ -110,7 +110,7 @@ fn tally(manifest: &Manifest) -> BTreeMap<&str, Room<'_>> {
     if !manifest.listed {
         for room in rooms.values_mut() {
             room.not_listed = true;
-            room.reason = room.reason.or(Some("the day has not been listed whole"));
+            room.reason = room.reason.or(Some("the day's listing is not complete"));
         }
     }
     for id in &manifest.missed.rooms {
@@ -123,7 +123,7 @@ fn tally(manifest: &Manifest) -> BTreeMap<&str, Room<'_>> {
         room.not_listed = true;
         room.reason = room
             .reason
-            .or(Some("lost: the room was deleted before it could be asked"));
+            .or(Some("lost: the room was deleted before it could be listed"));
     }
     rooms
 }
