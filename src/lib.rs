@@ -11,6 +11,7 @@ pub mod config;
 pub mod crontab;
 pub mod dates;
 pub mod error;
+pub mod ids;
 pub mod json;
 pub mod lake;
 pub mod lenient;
