@@ -1,4 +1,4 @@
-//! The JSON that the web page and scripts read, and the jobs that they may ask for.
+//! The JSON API for scripts: coverage, runs, progress and jobs.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -26,17 +26,17 @@ use crate::status::{DayStatus, never_looked_at};
 use crate::store::json::get_json;
 use crate::{Error, ErrorKind, Result};
 
-/// A job's description at most.
+/// The most bytes of a request's body.
 const LARGEST: usize = 64 * 1024;
-/// Dates shown where none are asked for.
+/// The dates shown if the query names none.
 const DATES: usize = 14;
-/// Runs shown, and the most that are.
+/// The runs shown by default, and at most.
 const RUNS: usize = 20;
 const MOST_RUNS: usize = 200;
-/// Due times shown.
+/// The due times shown.
 const NEXT: usize = 5;
 
-/// All of `/api`.
+/// The routes of the API.
 pub(super) fn routes() -> Router<Arc<Daemon>> {
     Router::new()
         .route("/api/status", get(status))
@@ -55,7 +55,7 @@ pub(super) fn routes() -> Router<Arc<Daemon>> {
 
 type Parameters<T> = std::result::Result<Query<T>, axum::extract::rejection::QueryRejection>;
 
-/// A query, or the answer that says what is wrong with it. Boxed: an answer is large.
+/// The query, or the response that says what is wrong with it (boxed because a response is large).
 fn asked<T>(query: Parameters<T>) -> std::result::Result<T, Box<Response>> {
     query
         .map(|Query(query)| query)
@@ -89,14 +89,14 @@ async fn status(State(daemon): State<Arc<Daemon>>, query: Parameters<Range>) -> 
         Err(error) => return reply::failed(&error),
     };
     let never = never_looked_at(today, range.from, range.to, &days);
-    // A year of days is some megabytes of JSON: not on the threads that serve.
+    // A year of days is some megabytes of JSON, too much for the threads that serve requests.
     let store = store.url().to_owned();
     let made = tokio::task::spawn_blocking(move || {
         let answer = json_of(&store, &days, &never);
         reply::json(StatusCode::OK, &answer)
     });
     made.await
-        .unwrap_or_else(|_| reply::error(StatusCode::INTERNAL_SERVER_ERROR, "could not be told"))
+        .unwrap_or_else(|_| reply::error(StatusCode::INTERNAL_SERVER_ERROR, "the answer could not be made"))
 }
 
 /// The same names as `status --json`.
@@ -126,7 +126,7 @@ struct OneDay {
     space: String,
 }
 
-/// `GET /api/day?date&space`: its rooms and calls, with what is missing and why.
+/// `GET /api/day?date&space`: the day's rooms and calls, with the state of each file.
 async fn day(State(daemon): State<Arc<Daemon>>, query: Parameters<OneDay>) -> Response {
     let OneDay { date, space } = match asked(query) {
         Ok(day) => day,
@@ -214,16 +214,16 @@ async fn runs(State(daemon): State<Arc<Daemon>>, query: Parameters<Limit>) -> Re
     }
 }
 
-/// `GET /api/runs/<id>/log`: the latest lines of a run's log, also while it is at work.
+/// `GET /api/runs/<id>/log`: the latest lines of a run's log, also while it runs.
 async fn log(State(daemon): State<Arc<Daemon>>, Path(id): Path<String>) -> Response {
     match run_log(&*daemon.store, &id).await {
         Ok(Some(log)) => reply::json(StatusCode::OK, &log),
-        Ok(None) => reply::error(StatusCode::NOT_FOUND, "no lines are kept of such a run"),
+        Ok(None) => reply::error(StatusCode::NOT_FOUND, "the lake has no log of such a run"),
         Err(error) => reply::failed(&error),
     }
 }
 
-/// `GET /api/next`: when runs are due, and what waits for its turn.
+/// `GET /api/next`: the next due times, and the waiting jobs.
 async fn next(State(daemon): State<Arc<Daemon>>) -> Response {
     let config = &daemon.config;
     match schedule::next_runs(&config.schedule.cron, config.timezone, Utc::now(), NEXT) {
@@ -247,7 +247,7 @@ async fn next(State(daemon): State<Arc<Daemon>>) -> Response {
     }
 }
 
-/// `GET /api/progress`: what is in work now, and how far it has come.
+/// `GET /api/progress`: the running jobs and their progress.
 async fn progress(State(daemon): State<Arc<Daemon>>) -> Response {
     reply::json(StatusCode::OK, &json!({"running": daemon.running()}))
 }
@@ -280,7 +280,7 @@ struct Retry {
     record: Option<String>,
 }
 
-/// `POST /api/retry {date, space, room?, call?, record?}`: that day again, or one room, call or record of it.
+/// `POST /api/retry {date, space, room?, call?, record?}`: exports a day again, or a single room, call or record of it.
 async fn retry(State(daemon): State<Arc<Daemon>>, caller: Caller, request: Body) -> Response {
     let retry = match read::<Retry>(request).await {
         Ok(retry) => jobs::Retry {
@@ -303,13 +303,13 @@ async fn read<T: serde::de::DeserializeOwned>(request: Body) -> std::result::Res
         .map_err(|error| Box::new(reply::error(StatusCode::BAD_REQUEST, &error.to_string())))
 }
 
-/// The outcome of a request for a job.
+/// The response to a request for a job.
 fn queued(answer: Result<Answer>) -> Response {
     match answer {
         Ok(Answer::Queued(id)) => reply::json(StatusCode::ACCEPTED, &json!({ "id": id })),
         Ok(Answer::MustConfirm(plan)) => {
             let error = format!(
-                "{} days are more than {}: send it again with \"confirm\": true if that is meant",
+                "{} days are more than {}; to confirm the job, send it again with \"confirm\": true",
                 plan.days,
                 dates::CONFIRM_ABOVE
             );
@@ -329,24 +329,24 @@ fn refused(error: &Error) -> Response {
     reply::error(status, &error.to_string())
 }
 
-/// `GET /api/jobs`: what runs and waits.
+/// `GET /api/jobs`: the running and waiting jobs.
 async fn all_jobs(State(daemon): State<Arc<Daemon>>) -> Response {
     reply::json(StatusCode::OK, &jobs::list(&daemon))
 }
 
-/// `DELETE /api/jobs/<id>`: cancels what waits or runs.
+/// `DELETE /api/jobs/<id>`: cancels a waiting or running job.
 async fn cancel(State(daemon): State<Arc<Daemon>>, caller: Caller, Path(id): Path<String>) -> Response {
     match jobs::cancel(&daemon, &id, &caller).await {
         Ok(Some(job)) => reply::json(StatusCode::ACCEPTED, &job),
         Ok(None) => reply::error(
             StatusCode::NOT_FOUND,
-            "there is no such job: it is over, or never was",
+            "there is no such job, or it is over",
         ),
         Err(error) => refused(&error),
     }
 }
 
-/// `POST /api/pause`: nothing new begins.
+/// `POST /api/pause`: pauses the queue, so that no new job starts.
 async fn pause(State(daemon): State<Arc<Daemon>>, caller: Caller) -> Response {
     match jobs::pause(&daemon, &caller).await {
         Ok(paused) => reply::json(StatusCode::OK, &json!({ "paused": paused })),
@@ -354,7 +354,7 @@ async fn pause(State(daemon): State<Arc<Daemon>>, caller: Caller) -> Response {
     }
 }
 
-/// `POST /api/resume`: what waits begins again.
+/// `POST /api/resume`: ends the pause.
 async fn resume(State(daemon): State<Arc<Daemon>>, caller: Caller) -> Response {
     match jobs::resume(&daemon, &caller).await {
         Ok(was) => reply::json(StatusCode::OK, &json!({"paused": null, "was": was})),

@@ -1,4 +1,4 @@
-//! The daemon's parts, started and stopped together. `mod` runs it; every other module here gets it.
+//! The daemon's parts, opened together. `mod` runs them.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -29,7 +29,7 @@ use crate::status::{Coverage, pending_by_age};
 use crate::store::{self, Metered, Store};
 use crate::{Error, Result};
 
-/// Between two lines in the log about forged webhooks.
+/// The least time between two log lines about refused webhooks.
 const SELDOM: Duration = Duration::from_secs(60);
 
 /// See the module.
@@ -48,9 +48,9 @@ pub(super) struct Daemon {
     pub coverage: Coverage,
     pub page: Page,
     pub notifier: Notifier,
-    /// Held by the lane that works, on a store where two must not.
+    /// The lane that works holds this lock if the store has no conditional writes.
     pub one_lane: tokio::sync::Mutex<()>,
-    /// Whether a part of the daemon broke off.
+    /// True if a task of the daemon panicked.
     pub broken: AtomicBool,
     running: Mutex<Vec<Running>>,
     shown: AtomicU64,
@@ -60,7 +60,7 @@ pub(super) struct Daemon {
     unproved: Mutex<Option<Instant>>,
 }
 
-/// A job in work.
+/// A running job.
 struct Running {
     number: u64,
     job: Job,
@@ -69,7 +69,7 @@ struct Running {
     samples: Samples,
 }
 
-/// A job in work and how far it has come, as `/api/progress` and the page tell it.
+/// A running job and its progress, as `/api/progress` and the page show it.
 #[derive(Debug, Clone, Serialize)]
 pub(super) struct AtWork {
     pub command: &'static str,
@@ -86,7 +86,7 @@ pub(super) struct AtWork {
     pub recorded_bytes: Reach,
 }
 
-/// How far, and the goal; how fast it goes, and when it is reached, where that is known.
+/// The progress of a meter: its count and goal, and the pace and the remaining time if they are known.
 #[derive(Debug, Clone, Copy, Serialize)]
 pub(super) struct Reach {
     pub done: u64,
@@ -127,7 +127,7 @@ impl AtWork {
     }
 }
 
-/// The meters of a job, in the order of its samples.
+/// The meters of a job in the order of its samples.
 fn meters(progress: &Progress) -> [&Meter; METERS] {
     [
         &progress.listings,
@@ -138,14 +138,14 @@ fn meters(progress: &Progress) -> [&Meter; METERS] {
     ]
 }
 
-/// The writers of what callers bring: they end when all is written.
+/// The tasks that write what callers send; each ends when everything is written.
 pub(super) type Writers = [JoinHandle<()>; 2];
 
 impl Daemon {
-    /// Opens all, and takes in what was kept before.
+    /// Opens all parts, and loads what earlier processes kept in the store.
     ///
     /// # Errors
-    /// `Config`, `SecretUnreadable`; of the store, where it is out of reach.
+    /// `Config`, `SecretUnreadable`; any error of the store if it is out of reach.
     pub async fn open(
         config: Config,
         source: Source,
@@ -190,7 +190,7 @@ impl Daemon {
         #[allow(clippy::cast_precision_loss)]
         METRICS.started.set(Utc::now().timestamp() as f64);
         daemon.health.remember(&*daemon.store, Utc::now()).await?;
-        // What can't be read of it is no reason not to start.
+        // Deliveries that can't be read are no reason not to start.
         daemon
             .notifier
             .remember(last_deliveries(&*daemon.store).await.unwrap_or_default());
@@ -219,7 +219,7 @@ impl Daemon {
         shown
     }
 
-    /// What is in work.
+    /// The running jobs.
     pub fn running(&self) -> Vec<AtWork> {
         let now = Utc::now();
         self.lock_running()
@@ -232,35 +232,35 @@ impl Daemon {
         self.running.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Takes note of a webhook whose signature proves nothing. The log hears of it now and then: the secret may be wrong,
-    /// and a forger must not fill it.
+    /// Counts a webhook with a wrong signature. The log gets a line only now and then, because an operator must learn of a
+    /// wrong secret but a forger must not fill the log.
     pub fn note_forged(&self) {
         let mut refused = self.refused.lock().unwrap_or_else(PoisonError::into_inner);
         refused.1 += 1;
         if refused.0.is_none_or(|last| last.elapsed() >= SELDOM) {
             tracing::warn!(
                 count = refused.1,
-                "webhooks were refused: their signature is not of the space's secret; see `telelake webhook show`"
+                "webhooks were refused because their signature does not match the space's secret; see `telelake webhook show`"
             );
             *refused = (Some(Instant::now()), 0);
         }
     }
 
-    /// Takes note of a webhook whose secret can't be read; the log hears of it now and then.
+    /// Logs, but only now and then, that a webhook's secret can't be read.
     pub fn note_unreadable(&self, error: &Error) {
         let mut unproved = self.unproved.lock().unwrap_or_else(PoisonError::into_inner);
         if unproved.is_none_or(|last| last.elapsed() >= SELDOM) {
-            tracing::error!(%error, "a webhook was answered with 503, since its secret can't be read");
+            tracing::error!(%error, "a webhook was answered with 503 because its secret can't be read");
             *unproved = Some(Instant::now());
         }
     }
 
-    /// A run that could do nothing is to be tried again then.
+    /// Plans another attempt of a run that could do nothing.
     pub fn retry_at(&self, at: DateTime<Utc>) {
         *self.retry.lock().unwrap_or_else(PoisonError::into_inner) = Some(at);
     }
 
-    /// Whether a run is to be tried again now.
+    /// Returns true, once, if another attempt is due.
     pub fn take_retry(&self, now: DateTime<Utc>) -> bool {
         let mut retry = self.retry.lock().unwrap_or_else(PoisonError::into_inner);
         let due = retry.is_some_and(|at| at <= now);
@@ -270,7 +270,7 @@ impl Daemon {
         due
     }
 
-    /// Brings the metrics of what is missing up to date, unless that was done within `rest`.
+    /// Updates the metrics of pending items, unless they were updated within `rest`.
     pub async fn measure_pending(&self, rest: Duration) {
         let last = &self.measured;
         let now = Instant::now();
@@ -290,19 +290,19 @@ impl Daemon {
                         .set(i64::try_from(count).unwrap_or(i64::MAX));
                 }
             }
-            Err(error) => tracing::debug!(%error, "what is pending could not be counted"),
+            Err(error) => tracing::debug!(%error, "pending items could not be counted"),
         }
     }
 }
 
-/// A job that is shown as running.
+/// Shows a job as running until it is dropped.
 pub(super) struct Shown<'a> {
     daemon: &'a Daemon,
     number: u64,
 }
 
 impl Shown<'_> {
-    /// Takes a sample of how far it is.
+    /// Takes a sample of the job's progress.
     pub fn sample(&self, now: DateTime<Utc>) {
         let mut running = self.daemon.lock_running();
         if let Some(one) = running.iter_mut().find(|one| one.number == self.number) {

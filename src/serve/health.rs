@@ -1,5 +1,5 @@
-//! Whether the daemon is well: the store in reach, the token accepted, the last run not in vain. Looked at in the
-//! background, so that a question costs nothing and no stranger can make it ask.
+//! The daemon's health: the store is in reach, the API accepts the token, the last run did something. It is checked in the
+//! background, so that a probe costs nothing and no stranger can cause a request.
 
 use std::sync::atomic::Ordering;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -18,27 +18,27 @@ use crate::pipeline::{Outcome, Summary, find_run};
 use crate::store::Store;
 use crate::{ErrorKind, Result};
 
-/// How often the store is looked at, and the token while it is refused or the API out of reach.
+/// The time between two checks of the store, and of the token while it is refused or the API is out of reach.
 const OFTEN: Duration = Duration::from_secs(30);
-/// How often a good token is looked at.
+/// The time between two checks of a good token.
 const SELDOM: Duration = Duration::from_secs(600);
 
-/// How far back runs from before the start are looked for.
+/// The age of the oldest run that is looked for at the start.
 const LONGEST_MEMORY: TimeDelta = TimeDelta::days(35);
 
-/// How something is, in a word that tells strangers nothing.
+/// A state, in words that tell strangers nothing.
 type State = &'static str;
 
-/// The words.
+/// The store or the token works.
 pub const OK: State = "ok";
 /// The store fails.
 pub const OUT_OF_REACH: State = "out of reach";
-/// The health of the token.
+/// The API refuses the token.
 pub const REFUSED: State = "refused";
-/// Of the API behind the token. It is not the daemon's fault, which goes on to take events.
+/// The API does not answer. The daemon still counts as ready, because it goes on to accept events.
 pub const NO_ANSWER: State = "the API does not answer";
 
-/// How something was when it was last looked at, and since when it has been so.
+/// The result of the last check, and the time since which the result has been the same.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Seen {
     pub how: State,
@@ -47,7 +47,7 @@ pub struct Seen {
 }
 
 impl Seen {
-    /// The next look: the first time stays while nothing changes.
+    /// The state after the next check; `since` stays while nothing changes.
     fn next(before: Option<Self>, how: State, now: DateTime<Utc>) -> Self {
         let same = before.filter(|before| before.how == how);
         Self {
@@ -62,7 +62,7 @@ impl Seen {
 #[derive(Default)]
 pub struct Health {
     inner: Mutex<Inner>,
-    /// Something failed: store and token are looked at now.
+    /// Starts a check now, because something failed.
     look: Notify,
 }
 
@@ -70,25 +70,25 @@ pub struct Health {
 struct Inner {
     store: Option<Seen>,
     token: Option<Seen>,
-    /// True if work was in vain since the token was looked at.
+    /// True if work failed since the last check of the token.
     doubted: bool,
-    /// True if the lake's description was ever there: a folder that is not mounted looks empty.
+    /// True if the lake's description was ever found, because a folder that is not mounted looks empty.
     had_lake: bool,
     last_run: Option<(Outcome, DateTime<Utc>)>,
     last_success: Option<DateTime<Utc>>,
 }
 
 impl Health {
-    /// Takes note of the nightly runs from before the daemon's start: of the last one, and of the last good one.
+    /// Loads the last nightly run and the last successful one from before the daemon's start.
     ///
     /// # Errors
-    /// Of the store.
+    /// Any error of the store.
     pub async fn remember(&self, store: &dyn Store, now: DateTime<Utc>) -> Result<()> {
         let since = Some(now - LONGEST_MEMORY);
         let is_over = |run: &Summary| run.command == "run" && run.outcome != Outcome::Running;
         let last = find_run(store, since, now, is_over).await?;
         let not_done = std::sync::atomic::AtomicI64::new(0);
-        // Runs are looked at from the latest on.
+        // Runs come latest first.
         let is_good = |run: &Summary| {
             let is_good = is_over(run) && run.outcome == Outcome::Done;
             not_done.fetch_add(i64::from(is_over(run) && !is_good), Ordering::Relaxed);
@@ -100,7 +100,7 @@ impl Health {
         };
         METRICS.nights_not_done.set(not_done.into_inner());
         let mut inner = self.lock();
-        // One that was killed ended when it was last heard of.
+        // A killed run ended with its last heartbeat.
         let end = |run: &Summary| run.finished_at.or(run.heartbeat_at).unwrap_or(run.started_at);
         inner.last_run = last.map(|run| (run.outcome, end(&run)));
         inner.last_success = good.and_then(|run| run.finished_at);
@@ -115,7 +115,7 @@ impl Health {
         Ok(())
     }
 
-    /// Takes note of a scheduled run.
+    /// Notes the outcome of a scheduled run.
     pub fn note_run(&self, outcome: &Result<Summary>) {
         let now = Utc::now();
         let mut inner = self.lock();
@@ -133,8 +133,8 @@ impl Health {
         self.report();
     }
 
-    /// Takes note of any work that ended: if it could do nothing, store and token are looked at now, and what was known
-    /// of a good token is doubted until then.
+    /// Notes the outcome of any work. If it could do nothing, store and token are checked now, and a good token counts as
+    /// unknown until then.
     pub fn note_work(&self, outcome: &Result<Summary>) {
         let in_vain = outcome
             .as_ref()
@@ -145,12 +145,12 @@ impl Health {
         }
     }
 
-    /// Has store and token looked at now.
+    /// Starts a check of store and token now.
     pub fn look_now(&self) {
         self.look.notify_one();
     }
 
-    /// Whether the daemon is ready, and why not.
+    /// Returns true if the daemon is ready, and the report of `/readyz`.
     pub fn report(&self) -> (bool, Value) {
         let inner = self.lock();
         let in_vain = matches!(inner.last_run, Some((Outcome::Nothing, _)));
@@ -168,7 +168,7 @@ impl Health {
         (ready, report)
     }
 
-    /// How store and token are, for the page.
+    /// The states of store and token, for the page.
     pub fn store_and_token(&self) -> [Option<Seen>; 2] {
         let inner = self.lock();
         let token = inner.token.filter(|seen| seen.how != OK || !inner.doubted);
@@ -191,7 +191,7 @@ impl Health {
     }
 }
 
-/// Looks again and again, until the daemon stops.
+/// Checks store and token regularly until the daemon stops.
 pub(super) async fn watch(daemon: &Daemon) {
     let health = &daemon.health;
     let mut token_at: Option<Instant> = None;
@@ -218,7 +218,7 @@ async fn look_at_store(daemon: &Daemon) -> State {
     let health = &daemon.health;
     match daemon.store.size(key::STORE_INFO).await {
         Ok(None) if health.lock().had_lake => {
-            tracing::warn!("the lake is gone from the store: is its folder mounted?");
+            tracing::warn!("the store no longer holds the lake; check that its folder is mounted");
             OUT_OF_REACH
         }
         Ok(found) => {
@@ -237,7 +237,7 @@ async fn look_at_token(daemon: &Daemon) -> State {
         Ok(_) => OK,
         Err(error) => {
             if error.kind() != ErrorKind::Interrupted {
-                tracing::warn!(%error, "the API does not take the token");
+                tracing::warn!(%error, "the API does not accept the token");
             }
             if matches!(error.kind(), ErrorKind::Unauthorized | ErrorKind::Forbidden) {
                 REFUSED

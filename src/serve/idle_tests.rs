@@ -1,4 +1,4 @@
-//! An idle daemon stands still: its loops' turns are counted over an hour of a paused clock.
+//! An idle daemon does next to nothing: the test counts the turns of its loops over an hour of a paused clock.
 
 use tokio::time::Duration;
 use tokio_util::sync::CancellationToken;
@@ -9,7 +9,7 @@ use crate::config::{Config, Secret, Source};
 use crate::metrics::{LoopLabels, METRICS};
 use crate::serve::workers;
 
-/// The loops, and the most turns that each makes in an idle hour.
+/// The loops, and the most turns that each may make in an idle hour.
 const LOOPS: [(&str, u64); 7] = [
     ("runs", 2),
     ("events", 2),

@@ -1,4 +1,4 @@
-//! Asking for jobs, cancelling them, pausing and listing: what the API and the page do alike. Every act is audited.
+//! Requesting, cancelling and listing jobs, and pausing the queue. The API and the page both call this. Every act is audited.
 
 use chrono::{DateTime, NaiveDate, Utc};
 use serde::Serialize;
@@ -16,9 +16,9 @@ use crate::{Error, ErrorKind, Result};
 /// The outcome of a request for a job.
 #[derive(Debug)]
 pub enum Answer {
-    /// It is safely kept and waits for its turn.
+    /// The job is in the store and waits for its turn.
     Queued(JobId),
-    /// It is so long that it has to be confirmed; nothing is kept.
+    /// The job is so long that it must be confirmed; nothing was queued.
     MustConfirm(Outline),
 }
 
@@ -26,20 +26,20 @@ pub enum Answer {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum JobState {
-    /// It waits for its turn.
+    /// The job waits for its turn.
     Waiting,
-    /// It was taken, and begins.
+    /// The job was taken from the queue and is about to start.
     Starting,
-    /// It is in work.
+    /// The job is running.
     Running,
-    /// It was cancelled, or makes way: what is in work ends what it can't leave.
+    /// The job was cancelled or makes way, and finishes the steps that it can't interrupt.
     Stopping,
 }
 
-/// A job that waits or runs, as `/api/jobs` and the page tell it.
+/// A waiting or running job, as `/api/jobs` and the page show it.
 #[derive(Debug, Clone, Serialize)]
 pub struct ListedJob {
-    /// The id, by which it can be cancelled; none for looks at the rooms of webhooks, which can't.
+    /// The id by which the job can be cancelled; none for the work of webhooks, which can't be cancelled.
     pub id: Option<JobId>,
     /// `run`, `backfill`, `webhook`.
     pub kind: &'static str,
@@ -57,30 +57,30 @@ pub struct ListedJob {
     pub calls: Vec<String>,
     /// The only records that are fetched.
     pub records: Vec<String>,
-    /// One half of the work.
+    /// The only half of the work that is done, if one was chosen.
     pub only: Option<Half>,
-    /// True if what is landed is landed again.
+    /// True if landed files are landed again.
     pub force: bool,
-    /// When it was asked for, or due.
+    /// The time of the request, or the due time of a scheduled run.
     pub asked_at: Option<DateTime<Utc>>,
-    /// By whom.
+    /// The caller who requested the job.
     pub asked_by: Caller,
-    /// Since when it is in work.
+    /// The start of a running job.
     pub since: Option<DateTime<Utc>>,
-    /// Jobs before it, those in work not counted; none of one in work.
+    /// The number of waiting jobs before a waiting job.
     pub position: Option<usize>,
-    /// Where it goes on after it made way or the daemon was stopped: the dates before are done.
+    /// The date from which an interrupted job continues; the dates before it are done.
     pub resume_at: Option<NaiveDate>,
     /// The progress of the job.
     pub progress: Option<AtWork>,
 }
 
-/// All that waits and runs.
+/// All waiting and running jobs.
 #[derive(Debug, Clone, Serialize)]
 pub struct JobList {
     /// The pause, if the queue is paused.
     pub paused: Option<Paused>,
-    /// What is in work first, then what waits, in its order.
+    /// The running jobs first, then the waiting jobs in the order of the queue.
     pub jobs: Vec<ListedJob>,
 }
 
@@ -134,7 +134,7 @@ impl ListedJob {
         }
     }
 
-    /// A look at the rooms of webhooks.
+    /// The export of the rooms that webhooks named.
     fn of_webhook(at_work: AtWork) -> Self {
         let by = Caller {
             kind: Credential::Webhook,
@@ -158,9 +158,9 @@ impl ListedJob {
     }
 }
 
-/// Lists what runs and what waits.
+/// Lists the running and the waiting jobs.
 pub(super) fn list(daemon: &Daemon) -> JobList {
-    // In this order: what ends meanwhile is seen twice rather than not at all.
+    // Read the queue first, so that a job that ends meanwhile is listed twice rather than not at all.
     let (waiting, in_hand) = daemon.queue.all();
     let (webhooks, mut mine): (Vec<_>, Vec<_>) = daemon
         .running()
@@ -192,10 +192,10 @@ pub(super) fn list(daemon: &Daemon) -> JobList {
     }
 }
 
-/// Takes a job when its dates are right and, if it is long, `confirmed`.
+/// Queues a job if its dates are valid and, if it is long, `confirmed`.
 ///
 /// # Errors
-/// `Usage`: its dates break the rule; `RateLimited`: too many jobs wait; of the store.
+/// `Usage`: the dates break the rule; `RateLimited`: too many jobs wait; any error of the store.
 pub(super) async fn ask(daemon: &Daemon, job: Asked, by: &Caller, confirmed: bool) -> Result<Answer> {
     if !confirmed && dates::count(job.from, job.to) > dates::CONFIRM_ABOVE {
         check(daemon, &job)?;
@@ -216,7 +216,7 @@ async fn push(daemon: &Daemon, job: Asked, by: &Caller, action: &'static str) ->
     Ok(id)
 }
 
-/// What is known of a job without a request to the API: for a person who confirms it.
+/// Outlines a job without a request to the API, so that a person can confirm it.
 ///
 /// # Errors
 /// The store fails.
@@ -231,7 +231,7 @@ pub struct Retry {
     pub date: NaiveDate,
     /// The space; none: all in scope.
     pub space: Option<String>,
-    /// The room, if only one is asked for.
+    /// The room, if only one room is retried.
     pub room: Option<String>,
     /// The call whose reports are fetched again.
     pub call: Option<String>,
@@ -239,17 +239,17 @@ pub struct Retry {
     pub record: Option<String>,
 }
 
-/// Asks for a retry.
+/// Queues a retry.
 ///
 /// # Errors
-/// `NotFound`: the day has no such call or record; else as [`ask`].
+/// `NotFound`: the day has no such call or record; otherwise as [`ask`].
 pub(super) async fn retry(daemon: &Daemon, retry: Retry, by: &Caller) -> Result<JobId> {
     let job = job_of(daemon, retry).await?;
     push(daemon, job, by, "job_retried").await
 }
 
-/// The job of a retry. A call or a record narrows it to its room, as the day's manifest says, and is fetched although it
-/// is there.
+/// The job of a retry. A retried call or record narrows the job to its room, which the day's manifest names, and is fetched
+/// again even if it has landed.
 async fn job_of(daemon: &Daemon, retry: Retry) -> Result<Asked> {
     let Retry {
         date,
@@ -297,7 +297,7 @@ async fn job_of(daemon: &Daemon, retry: Retry) -> Result<Asked> {
     Ok(job)
 }
 
-/// Cancels a job that waits or runs; none if there is no such job.
+/// Cancels a waiting or running job. Returns none if there is no such job.
 ///
 /// # Errors
 /// The store fails: nothing is cancelled.
@@ -315,7 +315,7 @@ pub(super) async fn cancel(daemon: &Daemon, id: &str, by: &Caller) -> Result<Opt
     Ok(Some(job))
 }
 
-/// Pauses the queue: nothing new begins, what is in work goes on to its end.
+/// Pauses the queue: no new job starts, and the running job continues to its end.
 ///
 /// # Errors
 /// The store fails: the queue is not paused.
@@ -325,7 +325,7 @@ pub(super) async fn pause(daemon: &Daemon, by: &Caller) -> Result<Paused> {
     Ok(paused)
 }
 
-/// Ends the pause. Gives the pause that has ended, if there was one.
+/// Ends the pause. Returns the pause that has ended, if there was one.
 ///
 /// # Errors
 /// The store fails: the queue stays paused.

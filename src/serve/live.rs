@@ -1,5 +1,5 @@
-//! What of the configuration can change while the daemon runs: its secrets and who is notified. Each is read again at
-//! SIGHUP; what can't be read is named in the log and counted, and the one in force stays.
+//! The part of the configuration that can change while the daemon runs: secrets and notifications. All are read again at
+//! SIGHUP. A secret that can't be read is logged and counted, and the one in force stays.
 
 use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
@@ -14,15 +14,15 @@ use crate::{Error, Result};
 /// See the module.
 pub(super) struct Live {
     source: Source,
-    /// As it was read last: its secrets are in force, and nothing else of it.
+    /// The configuration as it was read last. Only its secrets and its notifications are in force.
     config: RwLock<Arc<Config>>,
     serve_token: RwLock<Secret>,
-    /// What was told of secrets that can't be read.
+    /// The errors that were logged for secrets that can't be read.
     told: Mutex<BTreeSet<String>>,
 }
 
 impl Live {
-    /// The configuration of the start.
+    /// Starts with the configuration of the daemon's start.
     ///
     /// # Errors
     /// `SecretUnreadable`: the daemon's own token can't be read.
@@ -35,7 +35,7 @@ impl Live {
         })
     }
 
-    /// The daemon's own token; empty where there is none.
+    /// The daemon's own token; empty if none is configured.
     pub fn serve_token(&self) -> Secret {
         self.serve_token
             .read()
@@ -48,7 +48,7 @@ impl Live {
     }
 }
 
-/// Looks which secrets can't be read now: the metric counts them, and the log names each once.
+/// Counts the secrets that can't be read now in the metric, and logs each once.
 pub(super) fn look(daemon: &Daemon) {
     let config = daemon.live.config();
     let found = [
@@ -79,7 +79,7 @@ pub(super) fn look(daemon: &Daemon) {
     *told = now;
 }
 
-/// SIGHUP, from the moment on that this is made: it does not end the process any more.
+/// The stream of SIGHUP signals. Once created, SIGHUP does not end the process any more.
 #[cfg(unix)]
 pub(super) struct Hangups(Option<tokio::signal::unix::Signal>);
 
@@ -100,7 +100,7 @@ impl Hangups {
     }
 }
 
-/// Elsewhere there is no such signal.
+/// Other systems have no such signal.
 #[cfg(not(unix))]
 pub(super) struct Hangups;
 
@@ -115,7 +115,7 @@ impl Hangups {
     }
 }
 
-/// Reads all again at each SIGHUP, until the daemon stops.
+/// Reads secrets and notifications again at each SIGHUP, until the daemon stops.
 pub(super) async fn run(daemon: &Daemon, mut hangups: Hangups) {
     loop {
         tokio::select! {
@@ -128,13 +128,13 @@ pub(super) async fn run(daemon: &Daemon, mut hangups: Hangups) {
     }
 }
 
-/// Reads all again, and tells what came of each.
+/// Reads secrets and notifications again, and returns a text that names the result of each.
 fn reload(daemon: &Daemon) -> String {
     let config = match Config::load(&daemon.live.source) {
         Ok(config) => config,
         Err(error) => {
-            tracing::error!(%error, "the configuration can't be read again: all stays as it is");
-            return "nothing: the configuration can't be read".into();
+            tracing::error!(%error, "the configuration can't be read again; the one in force stays");
+            return "nothing, because the configuration can't be read".into();
         }
     };
     let told = [
@@ -147,12 +147,12 @@ fn reload(daemon: &Daemon) -> String {
         Ok(true) => format!("{what} changed"),
         Ok(false) => format!("{what} as before"),
         Err(error) => {
-            tracing::error!(%error, "{what} could not be taken: the one in force stays");
-            format!("{what} could not be taken")
+            tracing::error!(%error, "{what} could not be replaced; the one in force stays");
+            format!("{what} could not be replaced")
         }
     });
     if is_other(&config, &daemon.config) {
-        tracing::warn!("the configuration has changed in more than its secrets: restart for the rest of it");
+        tracing::warn!("the configuration has changed in more than its secrets; restart the daemon to apply the rest");
     }
     *daemon.live.config.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(config);
     told.join("; ")
@@ -165,7 +165,7 @@ fn renew_api_token(daemon: &Daemon, config: &Config) -> Result<bool> {
 
 fn renew_serve_token(daemon: &Daemon, config: &Config) -> Result<bool> {
     let mut checked = config.clone();
-    // The address that is listened on stays.
+    // The address of the listener can't change.
     checked.serve.listen.clone_from(&daemon.config.serve.listen);
     checked.require_listen()?;
     let token = config.serve.read_token()?;
@@ -177,7 +177,7 @@ fn renew_serve_token(daemon: &Daemon, config: &Config) -> Result<bool> {
     let changed = *current != token;
     *current = token;
     if changed {
-        // Who signed in with the one before has to have the new one.
+        // Everybody must sign in again with the new token.
         daemon.page.sessions.close_all();
     }
     Ok(changed)
@@ -195,7 +195,7 @@ fn renew_notify(daemon: &Daemon, config: &Config) -> Result<bool> {
     Ok(changed)
 }
 
-/// True if two configurations differ in more than what can be taken without a restart.
+/// True if two configurations differ in anything that needs a restart.
 fn is_other(new: &Config, old: &Config) -> bool {
     let mut rest = new.clone();
     rest.api.token.clone_from(&old.api.token);

@@ -1,4 +1,4 @@
-//! The API of notifications: how the last deliveries went, and a test message.
+//! The API of notifications: the last deliveries, and a test message.
 
 use std::sync::Arc;
 
@@ -19,12 +19,12 @@ pub(super) fn routes() -> Router<Arc<Daemon>> {
         .route("/api/notify-test", post(test))
 }
 
-/// `GET /api/notify`: how the last deliveries went.
+/// `GET /api/notify`: the last deliveries.
 async fn last(State(daemon): State<Arc<Daemon>>) -> Response {
     reply::json(StatusCode::OK, &json!({"deliveries": daemon.notifier.last()}))
 }
 
-/// `POST /api/notify-test`: sends a test message; 200 where every target took it, 502 where one did not.
+/// `POST /api/notify-test`: sends a test message. Answers 200 if every target accepted it, otherwise 502.
 async fn test(State(daemon): State<Arc<Daemon>>) -> Response {
     if daemon.notifier.is_idle() {
         let why = "neither notify.url nor notify.heartbeat_url is set";

@@ -1,11 +1,11 @@
-//! The meta relay: what the LMS sends is kept at once, taken into the lake by the same import as `meta import`, and
-//! passed on to the API for as long as that takes.
+//! The relay of lesson data. A request of the LMS is written to the store at once, imported into the lake by the same code
+//! as `meta import`, and passed on to the API, with retries until the API accepts or finally rejects it.
 //!
 //! ```text
-//! POST /meta ─ journal ─► relay/new/ ─ import, many requests at once ─► raw/meta/, shelves
+//! POST /meta ─ journal ─► relay/new/ ─ import, many requests at once ─► raw/meta/, lesson days
 //!                                        └► relay/due/ ─ storeExternalUserMeta ─► gone, or relay/refused/
 //! ```
-//! Each arrow writes before it removes: a kill repeats a step, and each step may be repeated.
+//! Each step writes before it removes, so a crash repeats a step. Each step is idempotent.
 
 use std::collections::{HashSet, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -32,17 +32,17 @@ use crate::store::{Condition, Store};
 use crate::tables::lessons::{Payload, parse};
 use crate::{Error, ErrorKind, Result};
 
-/// A request's body at most.
+/// The most bytes of a request's body.
 const LARGEST: usize = 8 << 20;
-/// How long the import waits for more, once something came: a thousand requests become few files.
+/// The time that the import waits for more after the first request, so that a thousand requests become few files.
 const GATHER: Duration = Duration::from_secs(1);
-/// Objects that one import takes.
+/// The most objects that an import takes.
 const MOST_OBJECTS: usize = 1000;
-/// Bytes that one import takes, or a little more.
+/// The bytes after which an import takes no further object.
 const MOST_BYTES: usize = 32 << 20;
-/// Payloads on their way to the API at once.
+/// The payloads that are sent to the API concurrently.
 const AT_ONCE: usize = 4;
-/// The pause after a failure; it doubles.
+/// The first and the longest backoff after a failure.
 const PAUSE: Duration = Duration::from_secs(1);
 const LONGEST_PAUSE: Duration = Duration::from_secs(300);
 
@@ -56,7 +56,7 @@ pub struct Relay {
 }
 
 impl Relay {
-    /// Nothing waits yet. The handle ends when [`Relay::close`] was called and all is written.
+    /// Starts an empty relay. The handle ends when [`Relay::close`] was called and everything is written.
     pub fn start(store: Arc<dyn Store>) -> (Self, tokio::task::JoinHandle<()>) {
         let new = Arc::new(Mutex::new(VecDeque::new()));
         let arrived = Arc::new(Notify::new());
@@ -75,10 +75,10 @@ impl Relay {
         (relay, writer)
     }
 
-    /// Takes in what was kept before a restart.
+    /// Loads the lesson data that an earlier process kept in the store.
     ///
     /// # Errors
-    /// Of the store.
+    /// Any error of the store.
     pub async fn load(&self, store: &dyn Store) -> Result<()> {
         for (prefix, keys) in [(key::RELAY_NEW, &*self.new), (key::RELAY_DUE, &self.due)] {
             let found = store.list(prefix).await?;
@@ -95,12 +95,12 @@ impl Relay {
         Ok(())
     }
 
-    /// Nothing is taken any more; what is on its way is still written.
+    /// Refuses further requests; those in flight are still written.
     pub fn close(&self) {
         *self.journal.lock().unwrap_or_else(PoisonError::into_inner) = None;
     }
 
-    /// Whether something waits to be taken in or passed on.
+    /// True if lesson data waits to be imported or passed on.
     pub fn has_work(&self) -> bool {
         !lock(&self.new).is_empty() || !lock(&self.due).is_empty()
     }
@@ -125,7 +125,7 @@ pub(super) async fn receive(State(daemon): State<Arc<Daemon>>, request: Body) ->
     let (count, lines) = match read {
         Ok(Ok(lines)) => lines,
         Ok(Err(why)) => return reply::error(StatusCode::BAD_REQUEST, &why),
-        Err(_) => return reply::error(StatusCode::INTERNAL_SERVER_ERROR, "could not be read"),
+        Err(_) => return reply::error(StatusCode::INTERNAL_SERVER_ERROR, "the body could not be read"),
     };
     let journal = daemon
         .relay
@@ -136,11 +136,11 @@ pub(super) async fn receive(State(daemon): State<Arc<Daemon>>, request: Body) ->
     let kept = match journal {
         Some(journal) => tokio::time::timeout(PATIENCE, journal.keep(lines, ()))
             .await
-            .unwrap_or_else(|_| Err(too_slow("meta"))),
-        None => Err(Error::new(ErrorKind::Interrupted, "relay", "the program stops")),
+            .unwrap_or_else(|_| Err(too_slow("lesson data"))),
+        None => Err(Error::new(ErrorKind::Interrupted, "relay", "the program is stopping")),
     };
     if let Err(error) = kept {
-        tracing::error!(%error, "meta could not be kept");
+        tracing::error!(%error, "lesson data could not be written to the store; the LMS must send it again");
         return reply::error(
             StatusCode::SERVICE_UNAVAILABLE,
             "could not be kept, send it again",
@@ -150,7 +150,7 @@ pub(super) async fn receive(State(daemon): State<Arc<Daemon>>, request: Body) ->
     reply::json(StatusCode::ACCEPTED, &json!({"accepted": count}))
 }
 
-/// The payloads of a body, and its values one a line, as they came but for line breaks between their parts.
+/// The number of payloads in a body, and its values, one a line, unchanged apart from line breaks between tokens.
 fn lines(bytes: &[u8]) -> std::result::Result<(u64, String), String> {
     let count = parse(bytes).map_err(|error| error.to_string())?.len() as u64;
     if count == 0 {
@@ -159,7 +159,7 @@ fn lines(bytes: &[u8]) -> std::result::Result<(u64, String), String> {
     let bytes = bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(bytes);
     let mut lines = String::with_capacity(bytes.len() + 1);
     let mut add = |value: &RawValue| {
-        // A line break in JSON is white space: within a string it would be written as \n.
+        // A line break in JSON is white space, because within a string it is written as \n.
         lines.extend(
             value
                 .get()
@@ -178,7 +178,7 @@ fn lines(bytes: &[u8]) -> std::result::Result<(u64, String), String> {
     Ok((count, lines))
 }
 
-/// Takes in what came, until the daemon stops; then once more what came last.
+/// Imports received lesson data until the daemon stops.
 pub(super) async fn run_imports(daemon: &Daemon) {
     let mut pause = PAUSE;
     loop {
@@ -194,7 +194,7 @@ pub(super) async fn run_imports(daemon: &Daemon) {
         match import_all(daemon).await {
             Ok(()) => pause = PAUSE,
             Err(error) => {
-                tracing::warn!(%error, "received meta could not be taken in; it is kept and tried again");
+                tracing::warn!(%error, "received lesson data could not be imported; it stays in the store and is tried again");
                 daemon.relay.arrived.notify_one();
                 if !wait(daemon, &mut pause).await {
                     break;
@@ -204,10 +204,10 @@ pub(super) async fn run_imports(daemon: &Daemon) {
     }
 }
 
-/// Takes in all that waits.
+/// Imports all received lesson data.
 ///
 /// # Errors
-/// Of the store: what is left waits on.
+/// Any error of the store; the rest waits for the next call.
 pub(super) async fn import_all(daemon: &Daemon) -> Result<()> {
     loop {
         let keys: Vec<String> = lock(&daemon.relay.new)
@@ -223,14 +223,14 @@ pub(super) async fn import_all(daemon: &Daemon) -> Result<()> {
     }
 }
 
-/// Takes the first of these objects in: as many as one import may hold.
+/// Imports the first of these objects, as many as an import may hold, and returns their number.
 async fn import(daemon: &Daemon, keys: Vec<String>) -> Result<usize> {
     let mut bytes = Vec::new();
     let (mut taken, mut received_at) = (0, DateTime::UNIX_EPOCH);
     for key in &keys {
         match daemon.store.get(key).await {
             Ok(object) => bytes.extend_from_slice(&object.bytes),
-            // Another process was first.
+            // Another process has imported it.
             Err(error) if error.kind() == ErrorKind::StoreNotFound => {}
             Err(error) => return Err(error),
         }
@@ -242,7 +242,7 @@ async fn import(daemon: &Daemon, keys: Vec<String>) -> Result<usize> {
     }
     if !bytes.is_empty() {
         let count = count_lines(&bytes);
-        // It was read before it was kept.
+        // The request was parsed before it was written, so an error means damage.
         parse(&bytes)
             .map_err(|error| Error::new(ErrorKind::Store, &keys[0], format!("is damaged: {error}")))?;
         let file = MetaFile {
@@ -250,12 +250,12 @@ async fn import(daemon: &Daemon, keys: Vec<String>) -> Result<usize> {
             bytes: bytes.clone().into(),
         };
         let zone = daemon.config.timezone;
-        // As of the time it came: done again after a kill, it undoes nothing that came later.
+        // Import as of the time of receipt, so that a repetition after a crash undoes nothing newer.
         let done = import_meta(&*daemon.store, zone, received_at, vec![file]).await?;
         tracing::info!(
             payloads = done.payloads,
             changed = done.changed,
-            "meta was received"
+            "lesson data was imported"
         );
         let due = format!("{}{}.jsonl", key::RELAY_DUE, journal::id());
         daemon.store.put(&due, bytes.into(), Condition::Any).await?;
@@ -269,7 +269,7 @@ async fn import(daemon: &Daemon, keys: Vec<String>) -> Result<usize> {
     Ok(taken)
 }
 
-/// When an object was written, as its id says.
+/// The time when an object was written, read from its id.
 fn received(key: &str) -> Option<DateTime<Utc>> {
     let id = key.rsplit('/').next()?;
     let (stamp, _) = id.split_once('-')?;
@@ -278,10 +278,10 @@ fn received(key: &str) -> Option<DateTime<Utc>> {
         .map(|at| at.and_utc())
 }
 
-/// Passes on what was taken in, until the daemon stops.
+/// Passes imported lesson data on to the API until the daemon stops.
 pub(super) async fn run_passing(daemon: &Daemon) {
     let mut pause = PAUSE;
-    // Of the object at the front, what is not passed on yet.
+    // The payloads of the first object that are not passed on yet.
     let mut left: Option<Vec<Payload>> = None;
     loop {
         METRICS.turned("passing");
@@ -305,7 +305,7 @@ pub(super) async fn run_passing(daemon: &Daemon) {
                 if left.as_ref().map(Vec::len) < before {
                     pause = PAUSE;
                 }
-                tracing::warn!(%error, "meta could not be passed on to the API; it is kept and tried again");
+                tracing::warn!(%error, "lesson data could not be passed on to the API; it stays in the store and is tried again");
                 if !wait(daemon, &mut pause).await {
                     return;
                 }
@@ -314,21 +314,21 @@ pub(super) async fn run_passing(daemon: &Daemon) {
     }
 }
 
-/// Passes on all that waits, each once. Gives whether all was.
+/// Tries once to pass on everything that waits. Returns true if all was passed on.
 pub(super) async fn pass_all(daemon: &Daemon) -> bool {
     loop {
         let Some(key) = lock(&daemon.relay.due).front().cloned() else {
             return true;
         };
         if let Err(error) = pass_on(daemon, &key, &mut None).await {
-            tracing::warn!(%error, "meta could not be passed on to the API; it is kept");
+            tracing::warn!(%error, "lesson data could not be passed on to the API; it stays in the store");
             return false;
         }
         lock(&daemon.relay.due).pop_front();
     }
 }
 
-/// Passes an object's payloads on and removes it. `left` is what of it is not passed on.
+/// Passes an object's payloads on and removes it. `left` holds the payloads that are not passed on yet.
 async fn pass_on(daemon: &Daemon, key: &str, left: &mut Option<Vec<Payload>>) -> Result<()> {
     let bytes = match daemon.store.get(key).await {
         Ok(object) => object.bytes,
@@ -354,21 +354,21 @@ async fn pass_on(daemon: &Daemon, key: &str, left: &mut Option<Vec<Payload>>) ->
         Some(error) => Err(error),
         None => {
             daemon.store.delete(key).await?;
-            tracing::info!("meta was passed on to the API");
+            tracing::info!("lesson data was passed on to the API");
             Ok(())
         }
     }
 }
 
-/// What became of payloads on their way.
+/// The result of sending payloads.
 struct Sent {
-    /// Those that the API has not taken: all of them when there is an error, else none.
+    /// The payloads that the API has neither accepted nor refused; empty without an error.
     unsent: Vec<Payload>,
     refused: Vec<(Payload, Error)>,
     error: Option<Error>,
 }
 
-/// Sends payloads until all are sent, or some fail in a way that may pass.
+/// Sends payloads until all are sent, or until some fail with an error that may pass.
 async fn send(daemon: &Daemon, due: Vec<Payload>) -> Sent {
     let path = daemon.config.api.external_meta_path.as_str();
     let mut answers = stream::iter(0..due.len())
@@ -377,7 +377,7 @@ async fn send(daemon: &Daemon, due: Vec<Payload>) -> Sent {
             async move { (at, daemon.client.store_meta(path, &payload.body()).await) }
         })
         .buffer_unordered(AT_ONCE);
-    // What is on its way when the others are given up counts as not sent: twice is as good as once.
+    // Requests in flight when the rest is given up count as not sent, because sending twice does no harm.
     let mut over = vec![false; due.len()];
     let (mut refusals, mut failures, mut error) = (Vec::new(), 0, None);
     while let Some((at, answer)) = answers.next().await {
@@ -394,7 +394,7 @@ async fn send(daemon: &Daemon, due: Vec<Payload>) -> Sent {
             Err(failure) => {
                 error.get_or_insert(failure);
                 failures += 1;
-                // The others would only hear the same.
+                // The others would only get the same answer.
                 if failures >= AT_ONCE {
                     break;
                 }
@@ -414,7 +414,7 @@ async fn send(daemon: &Daemon, due: Vec<Payload>) -> Sent {
     }
 }
 
-/// Of each user and meeting the latest, so that their order on the way does not matter; and how many were left out.
+/// The latest payload of each user and meeting, so that the order of sending does not matter; and the number left out.
 fn latest(payloads: Vec<Payload>) -> (Vec<Payload>, i64) {
     let all = payloads.len();
     let mut seen = HashSet::new();
@@ -428,7 +428,7 @@ fn latest(payloads: Vec<Payload>) -> (Vec<Payload>, i64) {
     (latest, left_out)
 }
 
-/// What the API will never take is laid aside, so that it holds nothing up.
+/// Lays payloads aside that the API will never accept, so that they hold nothing up.
 async fn keep_refused(daemon: &Daemon, refused: Vec<(Payload, Error)>) -> Result<()> {
     let Some((_, error)) = refused.first() else {
         return Ok(());
@@ -443,7 +443,7 @@ async fn keep_refused(daemon: &Daemon, refused: Vec<(Payload, Error)>) -> Result
         payloads = refused.len(),
         key,
         %error,
-        "the API refuses meta for good; it is in the lake, and laid aside for a look"
+        "the API rejects lesson data for good; it is in the lake, and the payloads are laid aside for a look"
     );
     METRICS.meta_refused.inc_by(refused.len() as u64);
     METRICS
@@ -452,7 +452,7 @@ async fn keep_refused(daemon: &Daemon, refused: Vec<(Payload, Error)>) -> Result
     Ok(())
 }
 
-/// Waits, longer each time; false when the daemon stops.
+/// Waits, longer each time; returns false if the daemon stops.
 async fn wait(daemon: &Daemon, pause: &mut Duration) -> bool {
     let this = pause.mul_f64(0.5 + fastrand::f64() / 2.0);
     *pause = (*pause * 2).min(LONGEST_PAUSE);
@@ -467,7 +467,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_form_becomes_a_value_a_line_as_it_came() {
+    fn a_body_of_any_layout_becomes_a_value_a_line() {
         let one = r#"{"externalUserId":"u","externalMeetingId":"m","meta":{"a":1.50}}"#;
         let pretty = "{\n  \"externalUserId\": \"v\",\r\n \"externalMeetingId\": \"m\", \"n\": \"a\\nb\"}";
         let flat = "{   \"externalUserId\": \"v\",   \"externalMeetingId\": \"m\", \"n\": \"a\\nb\"}";
@@ -490,7 +490,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_meta_is_told_by_line_and_reason() {
+    fn an_invalid_body_is_refused_with_line_and_reason() {
         let bad = format!(
             "{}\n{{\"externalUserId\":\"u\"}}\n",
             r#"{"externalUserId":"u","externalMeetingId":"m"}"#
@@ -506,7 +506,7 @@ mod tests {
     }
 
     #[test]
-    fn an_objects_id_tells_when_it_came() {
+    fn an_objects_id_holds_the_time_of_receipt() {
         let key = format!("{}{}.jsonl", key::RELAY_NEW, journal::id());
         let ago = Utc::now() - received(&key).expect("a time");
         assert!(ago.num_seconds().abs() < 60, "{ago}");

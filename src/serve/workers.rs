@@ -1,8 +1,8 @@
-//! The two lanes of work. On the first one runs and backfills go one after another; on the second one the small looks
-//! at rooms that webhooks ask for go beside them, so that a backfill of a year does not keep a lesson waiting.
+//! The two lanes of work. On the first lane, runs and backfills are done one after another. On the second lane, the rooms
+//! that webhooks name are exported meanwhile, so that a backfill of a year does not delay a lesson.
 //!
-//! Both share the API's concurrency and pace. Manifests are written conditionally, so they may meet on one day; where
-//! the store can't do that, one lane waits for the other.
+//! Both lanes share the API's concurrency and pace. They may work on the same day, because manifests are written
+//! conditionally. If the store has no conditional writes, one lane waits for the other.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -19,7 +19,7 @@ use crate::metrics::METRICS;
 use crate::pipeline::{Exporter, Job, Outcome, Progress, Stop, Summary, nightly_job, read_store_info};
 use crate::{ExitStatus, Result};
 
-/// Failures that the next attempt would only repeat.
+/// The failures that another attempt would only repeat.
 const FINAL: [&str; 4] = [
     "room_not_found",
     "room_gone",
@@ -27,12 +27,12 @@ const FINAL: [&str; 4] = [
     "space_not_in_scope",
 ];
 
-/// Between two samples of how far a job is.
+/// The time between two samples of a job's progress.
 const SAMPLE: std::time::Duration = std::time::Duration::from_secs(5);
-/// Between two counts of what is missing, where looks at rooms follow one another.
+/// The least time between two counts of pending items while webhooks follow one another.
 const SOMETIMES: std::time::Duration = std::time::Duration::from_secs(60);
 
-/// Does what waits on the first lane, until the daemon stops.
+/// Works off the queue on the first lane until the daemon stops.
 pub(super) async fn run_main(daemon: &Arc<Daemon>) {
     loop {
         METRICS.turned("runs");
@@ -49,8 +49,8 @@ pub(super) async fn run_main(daemon: &Arc<Daemon>) {
     }
 }
 
-/// Does one piece of work. What the daemon's end stops, or what makes way, is put back; what is cancelled is not. Gives
-/// how it ended.
+/// Does the given work and returns its exit status. Work that the daemon's stop or a due run interrupted is put back;
+/// cancelled work is not.
 pub(super) async fn do_work(daemon: &Arc<Daemon>, work: Work, stop: &Stop) -> ExitStatus {
     let _alone = alone(daemon).await;
     let outcome = Box::pin(attempt(daemon, &work, stop)).await;
@@ -59,11 +59,11 @@ pub(super) async fn do_work(daemon: &Arc<Daemon>, work: Work, stop: &Stop) -> Ex
     } else {
         "backfill"
     };
-    // What was through before it was asked to stop is done.
+    // Work that had ended before it was asked to stop is done.
     let stopped = stop.token().is_cancelled() && !matches!(&outcome, Ok(summary) if !summary.interrupted);
     let goes_on = stopped && !stop.is_cancelled();
     daemon.health.note_work(&outcome);
-    // Before telling, which may take a while.
+    // Note the run before the notification, which may take a while.
     if command == "run" {
         daemon.health.note_run(&outcome);
     }
@@ -81,7 +81,7 @@ pub(super) async fn do_work(daemon: &Arc<Daemon>, work: Work, stop: &Stop) -> Ex
             summary.status()
         }
         Err(error) => {
-            tracing::error!(command, %error, "the run could do nothing");
+            tracing::error!(command, %error, "the run failed and did nothing");
             error.exit_status()
         }
     };
@@ -94,9 +94,9 @@ pub(super) async fn do_work(daemon: &Arc<Daemon>, work: Work, stop: &Stop) -> Ex
     if matches!(work, Work::Scheduled { .. }) && ended_early && !stopped {
         daemon.retry_at(clock::try_again_at(Utc::now()));
     }
-    // Failed or not: what failed is in the lake's manifests, and the nightly run goes on with it.
+    // The work is over even if parts failed: those are in the manifests, and the nightly run continues with them.
     if let Err(error) = daemon.queue.over(&*daemon.store).await {
-        tracing::warn!(%error, "a job that is done is still kept; it will be done again");
+        tracing::warn!(%error, "a finished job could not be removed from the store; the next start does it again");
     }
     status
 }
@@ -131,7 +131,7 @@ async fn attempt(daemon: &Daemon, work: &Work, stop: &Stop) -> Result<Summary> {
     sampled(&shown, exporter.run(&job)).await
 }
 
-/// Does `work` and takes samples of how far it is.
+/// Does `work` and meanwhile takes samples of its progress.
 async fn sampled<T>(shown: &Shown<'_>, work: impl Future<Output = T>) -> T {
     let mut work = Box::pin(work);
     loop {
@@ -154,7 +154,7 @@ fn exporter(daemon: &Daemon, progress: &Arc<Progress>, stop: &Stop) -> Result<Ex
     Ok(exporter.stopped_by(stop.clone()))
 }
 
-/// On a store that ignores conditional writes, or of which nothing is known yet: one lane at a time.
+/// Waits for the other lane if the store ignores conditional writes, or if nothing is known of the store yet.
 async fn alone(daemon: &Daemon) -> Option<MutexGuard<'_, ()>> {
     let info = read_store_info(&*daemon.store).await.ok().flatten();
     let dialect = info.and_then(|info| info.dialect(&*daemon.store));
@@ -165,7 +165,7 @@ async fn alone(daemon: &Daemon) -> Option<MutexGuard<'_, ()>> {
     }
 }
 
-/// Does the work of events when it is due, until the daemon stops.
+/// Does the work of webhook events when it is due, until the daemon stops.
 pub(super) async fn run_events(daemon: &Arc<Daemon>) {
     while !daemon.cancel.is_cancelled() {
         METRICS.turned("events");
@@ -194,12 +194,12 @@ pub(super) async fn run_events(daemon: &Arc<Daemon>) {
     }
 }
 
-/// Looks at the rooms of events, all of a space and date at once. Gives whether all was done.
+/// Exports the rooms of events, all events of a space and date together. Returns true if all work was done.
 pub(super) async fn look_in(daemon: &Arc<Daemon>, events: Vec<Waiting>) -> bool {
     let mut days: BTreeMap<(NaiveDate, String), Vec<Waiting>> = BTreeMap::new();
     for event in events {
         let date = lake::date_of(event.kept.received_at, daemon.config.timezone);
-        // A room that is no longer listed is asked for in the space that its event names.
+        // Group by the event's own space, because a room may no longer be listed in it.
         let space = event.kept.event.space.clone();
         days.entry((date, space)).or_default().push(event);
     }
@@ -242,10 +242,10 @@ async fn look_in_on(daemon: &Arc<Daemon>, date: NaiveDate, events: Vec<Waiting>)
     let (done, failed) = match &outcome {
         Ok(summary) => {
             tell(summary);
-            sort(events, summary)
+            split_done(events, summary)
         }
         Err(error) => {
-            tracing::error!(%error, "the rooms of webhooks could not be looked at");
+            tracing::error!(%error, "the rooms that webhooks named could not be exported");
             (Vec::new(), events)
         }
     };
@@ -257,20 +257,20 @@ async fn look_in_on(daemon: &Arc<Daemon>, date: NaiveDate, events: Vec<Waiting>)
             event = event.name.as_str(),
             space = event.space,
             room = event.room,
-            "tried often enough: the nightly run goes on with it"
+            "the work of a webhook failed too often; the nightly run continues it"
         );
     }
     for object in daemon.events.done(done.into_iter().chain(given_up).collect()) {
         if let Err(error) = daemon.store.delete(&object).await {
-            tracing::warn!(%error, "events that are done are still kept; they will be done again");
+            tracing::warn!(%error, "finished events could not be removed from the store; the next start does them again");
         }
     }
     daemon.measure_pending(SOMETIMES).await;
     all
 }
 
-/// Parts the events whose work is done from those whose room, or space, failed.
-fn sort(events: Vec<Waiting>, summary: &Summary) -> (Vec<Waiting>, Vec<Waiting>) {
+/// Splits the events whose work is done from those whose room or space failed.
+fn split_done(events: Vec<Waiting>, summary: &Summary) -> (Vec<Waiting>, Vec<Waiting>) {
     if summary.outcome == Outcome::Nothing {
         let is_final = summary
             .failed

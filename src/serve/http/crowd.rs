@@ -1,5 +1,5 @@
-//! Requests in work at once: a share for strangers, a share for who has proved to be let in, and a limit for each client.
-//! What is left of the connections is for those that ask about health, which takes no time. No I/O.
+//! Limits of concurrent requests: a share for unauthenticated callers, a share for authenticated ones, and a limit for each
+//! client. The rest of the connections is left to health probes, which take no time. No I/O.
 
 use std::collections::HashMap;
 use std::net::IpAddr;
@@ -9,26 +9,26 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::serve::http::session::network;
 
-/// Requests of each kind at once.
+/// The most concurrent requests of each kind.
 const SHARE: usize = 96;
-/// Requests of one client at once.
+/// The most concurrent requests of a client.
 const OF_A_CLIENT: usize = 80;
 
-/// Whose request it is.
+/// The kind of a caller.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Caller {
-    /// Not proved yet: a webhook, somebody who signs in.
+    /// Not authenticated yet: a webhook, or somebody who signs in.
     Stranger,
-    /// Let in.
+    /// Authenticated.
     Known,
 }
 
-/// Why a request has to come again later.
+/// The reason why a request must be sent again later.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Full {
-    /// Its client has too many in work.
+    /// The client has too many requests in flight.
     Client,
-    /// Others have.
+    /// All clients together have too many requests in flight.
     All,
 }
 
@@ -50,7 +50,7 @@ impl Crowd {
         })
     }
 
-    /// Lets a request in; it counts until what is returned is dropped.
+    /// Admits a request, which counts until the returned guard is dropped.
     pub(super) fn enter(self: &Arc<Self>, caller: Caller, client: IpAddr) -> Result<Entered, Full> {
         let share = match caller {
             Caller::Stranger => &self.strangers,
@@ -65,7 +65,7 @@ impl Crowd {
             }
             *count += 1;
         }
-        // Counts for the client from here on, and is given back with it.
+        // From here on the guard gives the client's place back.
         let mut entered = Entered {
             client,
             crowd: Arc::clone(self),
@@ -76,7 +76,7 @@ impl Crowd {
     }
 }
 
-/// A request in work.
+/// A request in flight.
 #[derive(Debug)]
 pub(super) struct Entered {
     client: IpAddr,

@@ -1,7 +1,7 @@
-//! Who may ask what. Webhooks prove themselves by their signature, health and the page's style are open to all;
-//! everything else takes the bearer token `serve.token`, or a session of the page that was opened with it. Where there
-//! is no token, the listener is on loopback: then a request must also be meant for this machine, or any web page open in
-//! a browser here could speak to it, and show no sign of a proxy, or the world could.
+//! Authentication of requests. Webhooks prove themselves by their signature; health and the page's style are open to all.
+//! Everything else needs the bearer token `serve.token`, or a session of the page that was opened with it. Without a token
+//! the listener is on loopback. Then a request must be addressed to this machine by name, because otherwise any web page
+//! open in a browser here could send it, and must show no sign of a proxy, because otherwise the whole world could.
 
 use std::sync::Arc;
 
@@ -23,7 +23,7 @@ use crate::serve::daemon::Daemon;
 use crate::serve::http::session::Guesses;
 use crate::serve::page::login;
 
-/// Lets a request through, or not; and counts the answer.
+/// Admits or refuses a request, and counts the response.
 pub(super) async fn pass(
     State((daemon, crowd)): State<(Arc<Daemon>, Arc<Crowd>)>,
     request: Request,
@@ -35,7 +35,7 @@ pub(super) async fn pass(
             Ok(_entered) => watched(&daemon, route, request, next).await,
             Err(full) => refusal(full),
         },
-        // A person is asked for the token, and then shown what they wanted.
+        // A person signs in first and is then sent back to the page.
         Err((StatusCode::UNAUTHORIZED, _)) if is_page(route) && request.method() == Method::GET => {
             login::first(request.uri(), request.headers())
         }
@@ -49,10 +49,10 @@ pub(super) async fn pass(
     answer
 }
 
-/// Answers a request that is let in. One that changes something leaves a line in the audit: who, from where, what.
+/// Answers an admitted request. A request that changes something leaves a line in the audit.
 async fn watched(daemon: &Daemon, route: &str, request: Request, next: Next) -> Response {
     let method = request.method().clone();
-    // A webhook is the platform's, and signing in and out has lines of its own.
+    // A webhook is no act of a person, and signing in and out writes lines of its own.
     let is_quiet = is_open(route) || matches!(route, "/login" | "/logout");
     if is_quiet || matches!(method, Method::GET | Method::HEAD) {
         return next.run(request).await;
@@ -65,7 +65,7 @@ async fn watched(daemon: &Daemon, route: &str, request: Request, next: Next) -> 
     answer
 }
 
-/// Counts a request among those in work. What takes no time needs no place.
+/// Counts a request among those in flight. Requests that take no time are not counted.
 fn enter(crowd: &Arc<Crowd>, route: &str, request: &Request) -> Result<Option<Entered>, Full> {
     let caller = match route {
         "/healthz" | "/readyz" | ASSETS => return Ok(None),
@@ -82,9 +82,9 @@ fn refusal(full: Full) -> Response {
     let mut answer = match full {
         Full::Client => reply::error(
             StatusCode::TOO_MANY_REQUESTS,
-            "too many requests at once; come again",
+            "too many concurrent requests; try again",
         ),
-        Full::All => reply::error(StatusCode::SERVICE_UNAVAILABLE, "busy; come again"),
+        Full::All => reply::error(StatusCode::SERVICE_UNAVAILABLE, "busy; try again"),
     };
     answer
         .headers_mut()
@@ -110,12 +110,12 @@ fn verdict(daemon: &Daemon, route: &str, request: &Request) -> Verdict {
     is_from_us(route, request.method(), headers)
 }
 
-/// Whether a route needs no token.
+/// True if a route needs no token.
 fn is_open(route: &str) -> bool {
     matches!(route, "/webhooks/teleboss" | "/healthz" | "/readyz" | ASSETS)
 }
 
-/// Whether a route is what a person reads.
+/// True if a route is a page that a person reads.
 fn is_page(route: &str) -> bool {
     matches!(
         route,
@@ -123,7 +123,7 @@ fn is_page(route: &str) -> bool {
     )
 }
 
-/// Whether a route takes what a page's form sends, which any site can send as well.
+/// True if a route takes a form of the page, which any other site can send too.
 fn is_form(route: &str) -> bool {
     matches!(
         route,
@@ -137,14 +137,14 @@ fn header(headers: &HeaderMap, name: impl AsHeaderName) -> Option<&str> {
     headers.get(name).and_then(|value| value.to_str().ok())
 }
 
-/// Without a token: the request must come from this machine, by its own name and not through a proxy, which calls us by
-/// that name too, whoever asks.
+/// Checks a request where no token is configured: it must address this machine by its own name, and must not come through a
+/// proxy, because a proxy uses that name for any client.
 fn is_meant_for_us(request: &Request) -> Verdict {
     let headers = request.headers();
     if is_forwarded(request.version(), headers) || header(headers, ORIGIN).is_some_and(is_elsewhere) {
         return Err((
             StatusCode::FORBIDDEN,
-            "this came through a proxy, and without serve.token only this machine is answered: set serve.token",
+            "this came through a proxy, but without serve.token only this machine is answered: set serve.token",
         ));
     }
     let authority = || request.uri().authority().map(|authority| authority.as_str());
@@ -164,7 +164,7 @@ fn is_elsewhere(origin: &str) -> bool {
         .is_some_and(|(_, host)| is_loopback(host))
 }
 
-/// With one: it must come along. Who guesses is not listened to for a while.
+/// Checks the bearer token. An address that guesses is refused for a while.
 fn by_bearer(
     token: &Secret,
     headers: &HeaderMap,
@@ -192,8 +192,8 @@ fn by_bearer(
     needed
 }
 
-/// What changes something must not be sent by another site that a browser shows: such a one can send neither another
-/// origin's header nor JSON.
+/// Checks that a request that changes something was not sent by another site in a browser. Such a site can send neither our
+/// origin nor JSON.
 fn is_from_us(route: &str, method: &Method, headers: &HeaderMap) -> Verdict {
     if *method == Method::GET || *method == Method::HEAD {
         return Ok(());
@@ -204,12 +204,12 @@ fn is_from_us(route: &str, method: &Method, headers: &HeaderMap) -> Verdict {
             .split_once("://")
             .is_some_and(|(_, of)| of.eq_ignore_ascii_case(host))
     };
-    // What the browser itself says of the sender counts before what it calls it: a proxy may change our name.
+    // `Sec-Fetch-Site` counts before `Origin`, because a proxy may change our host name.
     let site = header(headers, HeaderName::from_static("sec-fetch-site"));
     let ours = match (site, header(headers, ORIGIN)) {
         (Some(site), _) => Some(matches!(site, "same-origin" | "none")),
         (None, Some(origin)) => Some(is_ours(origin)),
-        // No browser of these years; nothing that has a cookie.
+        // The client is no current browser, so it sends no cookie.
         (None, None) => None,
     };
     if ours == Some(false) || (ours.is_none() && is_form(route)) {
@@ -217,7 +217,7 @@ fn is_from_us(route: &str, method: &Method, headers: &HeaderMap) -> Verdict {
     }
     let json =
         header(headers, CONTENT_TYPE).is_some_and(|value| value.trim_start().starts_with("application/json"));
-    // A browser asks before it sends another site's DELETE, which has no body.
+    // DELETE has no body, and a browser does not send it for another site without a preflight.
     if route.starts_with("/api/") && *method != Method::DELETE && !json {
         return Err((
             StatusCode::UNSUPPORTED_MEDIA_TYPE,
@@ -227,7 +227,7 @@ fn is_from_us(route: &str, method: &Method, headers: &HeaderMap) -> Verdict {
     Ok(())
 }
 
-/// Whether a `Host` names this machine.
+/// True if a `Host` names this machine.
 fn is_loopback(host: &str) -> bool {
     let name = match host.strip_prefix('[') {
         Some(rest) => rest.split(']').next().unwrap_or_default(),
@@ -239,7 +239,7 @@ fn is_loopback(host: &str) -> bool {
             .is_ok_and(|address| address.is_loopback())
 }
 
-/// Compares digests: how long it takes tells nothing of the token.
+/// Compares digests, so that the time of the comparison reveals nothing of the token.
 pub fn is_same(given: &str, token: &str) -> bool {
     Sha256::digest(given) == Sha256::digest(token)
 }
@@ -265,7 +265,7 @@ mod tests {
     }
 
     #[test]
-    fn with_a_token_only_its_bearer_is_let_in() {
+    fn with_a_token_only_its_bearer_is_admitted() {
         let host = ("host", "lake.example");
         let get = |headers: &[(&'static str, &str)]| verdict("t0ken", Method::GET, "/metrics", headers);
         assert_eq!(get(&[host]), 401);
@@ -276,7 +276,7 @@ mod tests {
     }
 
     #[test]
-    fn without_a_token_only_this_machine_is_answered_by_its_own_name() {
+    fn without_a_token_only_requests_to_a_loopback_name_are_admitted() {
         for (host, status) in [
             ("127.0.0.1:8080", 200),
             ("localhost", 200),
@@ -297,7 +297,7 @@ mod tests {
     }
 
     #[test]
-    fn without_a_token_nothing_is_answered_through_a_proxy() {
+    fn without_a_token_forwarded_requests_are_refused() {
         let host = ("host", "127.0.0.1:8080");
         for mark in [
             ("x-forwarded-for", "203.0.113.7"),
@@ -328,7 +328,7 @@ mod tests {
     }
 
     #[test]
-    fn no_other_site_changes_anything() {
+    fn requests_of_other_sites_change_nothing() {
         let host = ("host", "localhost:8080");
         let json = ("content-type", "application/json");
         let post = |more: &[(&'static str, &str)]| {
@@ -353,15 +353,15 @@ mod tests {
     }
 
     #[test]
-    fn a_form_must_be_proved_to_be_ours() {
+    fn a_form_must_prove_its_origin() {
         let host = ("host", "localhost:8080");
         let post =
             |more: &[(&'static str, &str)]| verdict("", Method::POST, "/backfill", &[&[host], more].concat());
-        assert_eq!(post(&[]), 403, "said by nobody");
+        assert_eq!(post(&[]), 403, "without an origin");
         assert_eq!(post(&[("origin", "http://localhost:8080")]), 200);
         assert_eq!(post(&[("origin", "null")]), 403);
         assert_eq!(post(&[("sec-fetch-site", "same-site")]), 403);
-        // Behind a proxy that calls us by another name.
+        // A proxy may use another host name.
         let by_proxy = [
             host,
             ("authorization", "Bearer t0ken"),
@@ -372,7 +372,7 @@ mod tests {
     }
 
     #[test]
-    fn who_guesses_bearers_is_not_listened_to() {
+    fn an_address_that_guesses_tokens_is_barred() {
         let (guesses, now) = (Guesses::default(), Utc::now());
         let peer = Some(Peer([10, 0, 0, 1].into()));
         let ask = |token: &str| {

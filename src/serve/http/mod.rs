@@ -1,5 +1,5 @@
-//! The daemon's listener: bounded connections (`places`), headers and times, then who may ask (`guard`) and how much at
-//! once (`crowd`), then the routes.
+//! The daemon's listener. It bounds connections (`places`), headers and times, authenticates requests (`guard`), bounds
+//! concurrent requests (`crowd`), and routes them.
 
 pub mod body;
 mod crowd;
@@ -37,28 +37,28 @@ use crate::metrics::{self, METRICS};
 use crate::serve::notifications;
 use crate::{Error, ErrorKind, Result};
 
-/// Connections at once: as many as file descriptors and memory surely last for.
+/// The most connections at once; file descriptors and memory surely suffice for them.
 const CONNECTIONS: usize = 256;
-/// Of them from one address, or one network of IPv6.
+/// The most connections at once from an address, or from a network of IPv6.
 const CONNECTIONS_OF_AN_ADDRESS: usize = 128;
-/// For a request's head, also the wait for the next one on a connection.
+/// The timeout for a request's head, and for the next request on a connection.
 const HEAD_TIME: Duration = Duration::from_secs(10);
-/// A head's size, and what of a body is read ahead.
+/// The most bytes of a head, and of a body that is read ahead.
 const HEAD_BYTES: usize = 16 * 1024;
 const HEADERS: usize = 64;
-/// The longest that a connection lives: one that reads its answer too slowly ends too.
+/// The longest life of a connection, so that a client that reads slowly is cut too.
 const CONNECTION_TIME: Duration = Duration::from_secs(600);
-/// What requests on their way get when the daemon stops.
+/// The time that requests in flight get when the daemon stops.
 const GRACE: Duration = Duration::from_secs(3);
 
-/// Below it lie the page's style, script and icon.
+/// The path below which the page's style, script and icon are served.
 const ASSETS: &str = "/assets/";
 
-/// Whose request it is: the address at the other end of the connection, or the client's behind a trusted proxy.
+/// The client's address: the peer of the connection, or the client behind a trusted proxy.
 #[derive(Debug, Clone, Copy)]
 pub struct Peer(pub IpAddr);
 
-/// The route that a path belongs to, for metrics: a stranger's path is none.
+/// The route that a path belongs to, for metrics; `other` if there is none.
 fn route_of(path: &str) -> &'static str {
     const ROUTES: [&str; 35] = [
         "/webhooks/teleboss",
@@ -145,10 +145,10 @@ async fn metrics() -> Response {
     reply::with_type(StatusCode::OK, metrics::CONTENT_TYPE, METRICS.text())
 }
 
-/// Takes the address.
+/// Binds the address.
 ///
 /// # Errors
-/// `Config`: it can't be listened on.
+/// `Config`: the address can't be listened on.
 pub(super) async fn bind(address: SocketAddr) -> Result<TcpListener> {
     TcpListener::bind(address).await.map_err(|error| {
         Error::new(
@@ -159,7 +159,7 @@ pub(super) async fn bind(address: SocketAddr) -> Result<TcpListener> {
     })
 }
 
-/// Serves until the daemon stops, then finishes what is on its way.
+/// Serves until the daemon stops, then finishes the requests in flight.
 pub(super) async fn serve(daemon: &Arc<Daemon>, listener: TcpListener) {
     let router = router(Arc::clone(daemon));
     let places = Places::new(CONNECTIONS, CONNECTIONS_OF_AN_ADDRESS);
@@ -178,14 +178,14 @@ pub(super) async fn serve(daemon: &Arc<Daemon>, listener: TcpListener) {
         let (stream, peer) = match accepted {
             Ok((stream, peer)) => (stream, peer.ip().to_canonical()),
             Err(error) => {
-                // Out of descriptors, mostly: it passes.
-                tracing::warn!(%error, "a connection could not be taken");
+                // Mostly the process is out of file descriptors, which passes.
+                tracing::warn!(%error, "a connection could not be accepted");
                 tokio::time::sleep(Duration::from_millis(100)).await;
                 continue;
             }
         };
         let is_proxy = trusted.iter().any(|network| network.contains(peer));
-        // Without a place it is closed at once.
+        // A connection without a place is closed at once.
         let Some(place) = places.take(peer, is_proxy).map(Arc::new) else {
             continue;
         };
@@ -204,7 +204,7 @@ pub(super) async fn serve(daemon: &Arc<Daemon>, listener: TcpListener) {
         });
         let connection = graceful.watch(http.serve_connection(TokioIo::new(stream), service));
         tokio::spawn(async move {
-            // Its errors are the caller's: cut, too slow, no HTTP.
+            // The errors of a connection are the client's: it was cut, was too slow, or did not speak HTTP.
             let served = tokio::time::timeout(CONNECTION_TIME, connection);
             tokio::select! {
                 _ = served => {}

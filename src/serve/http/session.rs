@@ -1,5 +1,5 @@
-//! Who is signed in, and who guesses: sessions and wrong tokens, in memory. Pure but for the random number of a session and
-//! the audit; asked by `http::guard` and `login`. A restart signs everybody out.
+//! Sessions of the page, and wrong tokens by address; both in memory, so a restart signs everybody out. Used by the guard
+//! and by the page's sign-in. Pure, apart from the random number of a session and the audit.
 
 use std::collections::HashMap;
 use std::net::IpAddr;
@@ -11,24 +11,24 @@ use sha2::{Digest, Sha256};
 use crate::serve::audit::{self, Caller, Credential};
 use crate::{Error, ErrorKind, Result};
 
-/// How long a session is good for, however often it is used: a working day.
+/// The lifetime of a session, however often it is used: a working day.
 pub const LIFETIME: TimeDelta = TimeDelta::hours(12);
-/// Sessions at once; beyond that the oldest one ends.
+/// The most open sessions; a further one ends the oldest.
 const MOST: usize = 1000;
 /// Wrong tokens that an address may send within [`WINDOW`].
 const WRONG: u32 = 10;
 const WINDOW: TimeDelta = TimeDelta::seconds(60);
-/// Addresses remembered; beyond that all are forgotten, which costs a guesser as much as it gains.
+/// The most addresses that are remembered. Beyond that all are forgotten, which a guesser can't exploit without many addresses.
 const ADDRESSES: usize = 10_000;
 
 type Key = [u8; 32];
 
-/// Open sessions, by the digest of what the cookie holds: looking one up tells nothing of it by its time.
+/// Open sessions by the digest of the cookie's value, so that the time of a lookup reveals nothing of it.
 #[derive(Default)]
 pub struct Sessions(Mutex<HashMap<Key, DateTime<Utc>>>);
 
 impl Sessions {
-    /// Opens a session; returns what the cookie is to hold, which is kept nowhere else.
+    /// Opens a session; returns the value for the cookie, which is kept nowhere else.
     ///
     /// # Errors
     /// `Internal`: the system gives no random numbers.
@@ -47,7 +47,7 @@ impl Sessions {
         Ok(value)
     }
 
-    /// Whether this session is open.
+    /// True if the session is open.
     pub fn is_open(&self, value: &str, now: DateTime<Utc>) -> bool {
         lock(&self.0).get(&key(value)).is_some_and(|end| *end > now)
     }
@@ -67,19 +67,19 @@ fn key(value: &str) -> Key {
     Sha256::digest(value).into()
 }
 
-/// Wrong tokens by address: who sends too many waits.
+/// Wrong tokens by address. An address that sends too many is barred for a while.
 #[derive(Default)]
 pub struct Guesses(Mutex<HashMap<IpAddr, (DateTime<Utc>, u32)>>);
 
 impl Guesses {
-    /// Whether an address has guessed too often of late: the right token is not taken from it either.
+    /// True if an address has sent too many wrong tokens lately; then even the right token is refused.
     pub fn is_barred(&self, address: IpAddr, now: DateTime<Utc>) -> bool {
         lock(&self.0)
             .get(&network(address))
             .is_some_and(|(since, wrong)| now - *since < WINDOW && *wrong >= WRONG)
     }
 
-    /// Takes note of a wrong token, with lines for the audit; `place` is what it was given to.
+    /// Counts a wrong token, with lines for the audit; `place` names what it was sent to.
     pub fn note_wrong(&self, address: IpAddr, place: &str, now: DateTime<Utc>) {
         let barred = self.note(address, now);
         let caller = Caller::at(Credential::Nothing, Some(address));
@@ -89,7 +89,7 @@ impl Guesses {
         }
     }
 
-    /// Takes note of a wrong token; tells whether its address is barred from now on.
+    /// Counts a wrong token; returns true if its address is barred from now on.
     fn note(&self, address: IpAddr, now: DateTime<Utc>) -> bool {
         let mut all = lock(&self.0);
         if all.len() >= ADDRESSES {
@@ -104,7 +104,7 @@ impl Guesses {
     }
 }
 
-/// Of IPv6 the network: a guesser has all of its addresses.
+/// The address, or its /64 network for IPv6, because a guesser has all addresses of it.
 pub fn network(address: IpAddr) -> IpAddr {
     match address.to_canonical() {
         IpAddr::V6(address) => {
@@ -128,7 +128,7 @@ mod tests {
     }
 
     #[test]
-    fn a_session_is_its_own_ends_in_time_and_can_be_closed() {
+    fn a_session_is_unique_expires_and_can_be_closed() {
         let sessions = Sessions::default();
         let (one, two) = (
             sessions.open(at(0)).expect("one"),
@@ -158,7 +158,7 @@ mod tests {
     }
 
     #[test]
-    fn who_guesses_waits_and_others_do_not() {
+    fn an_address_that_guesses_is_barred_and_others_are_not() {
         let guesses = Guesses::default();
         let ip = |text: &str| text.parse::<IpAddr>().expect("address");
         for n in 0..WRONG {

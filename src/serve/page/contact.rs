@@ -1,4 +1,4 @@
-//! The spaces' webhooks and the notifications: what came last, what was refused and why. Pure.
+//! The sections about webhooks and notifications: the last events, refusals and deliveries. Pure.
 
 use maud::{Markup, html};
 
@@ -18,7 +18,7 @@ pub fn webhooks(visit: &Visit, of: &Page, report: &Report) -> Markup {
         .iter()
         .map(|(id, space)| (of.name(id), id.as_str(), space))
         .collect();
-    // Those that are refused more lately than they are heard come first.
+    // Spaces whose last webhook was refused come first.
     spaces.sort_by_cached_key(|(name, id, space)| (!is_refused(space), natural(name), (*id).to_owned()));
     let heads = [t::SPACE, t::LAST_WEBHOOK, t::TAKEN, t::REFUSED, t::LAST_REFUSAL];
     html! {
@@ -42,7 +42,7 @@ pub fn webhooks(visit: &Visit, of: &Page, report: &Report) -> Markup {
     }
 }
 
-/// True if the last thing that came of a space was refused.
+/// True if the last webhook of a space was refused.
 fn is_refused(space: &OfSpace) -> bool {
     let heard = space.last_event.as_ref().map(|event| event.at);
     space.last_refusal.as_ref().map(|refusal| refusal.at) > heard
@@ -87,7 +87,7 @@ fn why(reason: Reason) -> Text {
     }
 }
 
-/// How the last notifications went, and the button that sends one to see.
+/// The last notifications, and the button that sends a test.
 pub fn notifications(visit: &Visit, last: &Deliveries, is_idle: bool) -> Markup {
     let lang = visit.lang;
     html! {

@@ -1,5 +1,5 @@
-//! Reports and recordings, for who may see the page: by a presigned link where the store makes one, else through the
-//! daemon. Only what a manifest names can be had.
+//! Downloads of reports and recordings: by a presigned link if the store makes one, else through the daemon. Only files
+//! that a manifest names can be downloaded.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -24,12 +24,12 @@ use crate::store::Store;
 use crate::store::json::get_json;
 use crate::{Error, ErrorKind, Result};
 
-/// The lifetime of a presigned link: the reader follows it at once.
+/// The lifetime of a presigned link, which the browser follows at once.
 const EXPIRES: Duration = Duration::from_secs(900);
-/// Read at once of what goes through the daemon.
+/// The bytes of a piece of a file that goes through the daemon.
 const PIECE: usize = 4 << 20;
 
-/// The address of a report.
+/// The URL of a report.
 pub fn report(manifest: &Manifest, call: &str, format: ReportFormat) -> String {
     format!(
         "{}&call={}&format={}",
@@ -39,7 +39,7 @@ pub fn report(manifest: &Manifest, call: &str, format: ReportFormat) -> String {
     )
 }
 
-/// The address of a recording.
+/// The URL of a recording.
 pub fn recording(manifest: &Manifest, record: &str) -> String {
     format!("{}&record={}", of_day(manifest), encoded(record))
 }
@@ -88,7 +88,7 @@ async fn answer(daemon: &Daemon, wanted: &Wanted) -> Result<Response> {
     let name = landed.key.rsplit('/').next().unwrap_or("file");
     let headers = answer.headers_mut();
     headers.insert(CONTENT_LENGTH, HeaderValue::from(bytes));
-    // A key's segments hold nothing that a header's text could not.
+    // The segments of keys hold only characters that a header may hold.
     if let Ok(name) = HeaderValue::from_str(&format!("attachment; filename=\"{name}\"")) {
         headers.insert(CONTENT_DISPOSITION, name);
     }
@@ -110,7 +110,7 @@ fn find<'a>(manifest: &'a Manifest, wanted: &Wanted) -> Option<(&'a Landed, &'st
     Some((landed, media_type))
 }
 
-/// An object piece by piece: a recording is larger than memory.
+/// Reads an object piece by piece, because a recording may exceed the memory.
 fn pieces(
     store: Arc<dyn Store>,
     key: String,
@@ -128,7 +128,7 @@ fn pieces(
                 return Err(Error::new(
                     ErrorKind::Store,
                     key,
-                    "became shorter while it was read",
+                    "became shorter during the download",
                 ));
             }
             let next = offset + piece.len() as u64;

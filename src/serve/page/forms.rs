@@ -1,4 +1,4 @@
-//! What a person asks for with the page's forms: work, a retry, a cancellation.
+//! The handlers of the page's forms: backfill, retry, cancellation, pause, test notification.
 
 use std::sync::Arc;
 
@@ -21,10 +21,10 @@ use crate::serve::http::{body, reply};
 use crate::serve::jobs::{self, Answer};
 use crate::serve::queue::{Asked, Half};
 
-/// A form at most.
+/// The most bytes of a form.
 const LARGEST: usize = 16 * 1024;
 
-/// A field that is left empty is none.
+/// Deserializes an empty field as none.
 fn none_if_empty<'de, D, T>(deserializer: D) -> std::result::Result<Option<T>, D::Error>
 where
     D: Deserializer<'de>,
@@ -37,7 +37,7 @@ where
     T::deserialize(text.into_deserializer()).map(Some)
 }
 
-/// Reads a form, within bounds.
+/// Reads a form within the bounds of size and time.
 pub async fn form<T: DeserializeOwned>(request: Body) -> std::result::Result<T, Box<Response>> {
     let bytes = body::read(request, LARGEST)
         .await
@@ -62,7 +62,7 @@ struct Backfill {
     confirm: bool,
 }
 
-/// `POST /backfill`: a range of days. A long one is shown first, and has to be confirmed.
+/// `POST /backfill`: loads a range of days. A long range must be confirmed on a page of its own.
 pub async fn backfill(
     State(daemon): State<Arc<Daemon>>,
     caller: Caller,
@@ -87,7 +87,7 @@ pub async fn backfill(
     }
 }
 
-/// The page that shows a long job before it is asked for.
+/// The page that asks for confirmation of a long job.
 fn confirm(visit: &Visit, job: &Asked, plan: &Outline) -> Response {
     let lang = visit.lang;
     let title = lang.say(t::CONFIRM);
@@ -141,7 +141,7 @@ struct Retry {
     record: Option<String>,
 }
 
-/// `POST /retry`: a day again, or a room, a call or a recording of it.
+/// `POST /retry`: exports a day again, or a room, a call or a recording of it.
 pub async fn retry(
     State(daemon): State<Arc<Daemon>>,
     caller: Caller,
@@ -174,7 +174,7 @@ struct Cancel {
     id: String,
 }
 
-/// `POST /cancel`: ends a job that waits or runs.
+/// `POST /cancel`: cancels a waiting or running job.
 pub async fn cancel(
     State(daemon): State<Arc<Daemon>>,
     caller: Caller,
@@ -186,7 +186,7 @@ pub async fn cancel(
         Err(refusal) => return *refusal,
     };
     match jobs::cancel(&daemon, &id, &caller).await {
-        // One that is over meanwhile is over.
+        // A job that has ended meanwhile needs no cancellation.
         Ok(_) => go_to("/#work", None),
         Err(error) => trouble(&visit(&daemon, &headers), &error),
     }
@@ -219,7 +219,7 @@ pub async fn pause(
     }
 }
 
-/// `POST /notify-test`: sends a test message; the page then says how it went.
+/// `POST /notify-test`: sends a test message; the page then shows the deliveries.
 pub async fn notify_test(State(daemon): State<Arc<Daemon>>, caller: Caller) -> Response {
     audit::note(&caller, "notify_test", "notify.url, notify.heartbeat_url");
     daemon.notifier.test(&daemon.cancel, &*daemon.store).await;

@@ -1,5 +1,5 @@
-//! What the page knows of the lake: read for each visitor, and kept, so that the last of it can be shown while the store
-//! is out of reach.
+//! The page's snapshot of the lake. It is read for each visitor and kept, so that the page can show it while the store is
+//! out of reach.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -15,22 +15,22 @@ use crate::serve::health::OUT_OF_REACH;
 use crate::status::{DayStatus, MarkedDays};
 use crate::{Error, ErrorKind, Result};
 
-/// Runs on the first page.
+/// The runs on the first page.
 const RUNS: usize = 10;
-/// Summaries kept in memory.
+/// The most summaries kept in memory.
 const MOST_KNOWN: usize = 200;
-/// Summaries read at once.
+/// The summaries that are read concurrently.
 const READ_AT_ONCE: usize = 8;
-/// The time that a visitor waits for the store when older data can be shown.
+/// The time that a visitor waits for the store if older data can be shown.
 const PATIENCE: Duration = Duration::from_secs(20);
 
-/// The age that the data may have for a search.
+/// The greatest age of the data for a search.
 const LATELY: TimeDelta = TimeDelta::minutes(2);
 
-/// The lake at a moment.
+/// The lake's coverage at an instant.
 #[derive(Default)]
 pub struct Snapshot {
-    /// When reading it began.
+    /// The start of reading.
     pub at: DateTime<Utc>,
     pub days: Vec<Arc<DayStatus>>,
     pub marked: MarkedDays,
@@ -41,15 +41,15 @@ pub struct Snapshot {
 /// See the module. All of it may be lost.
 #[derive(Default)]
 pub struct Known {
-    /// Held by who reads the lake.
+    /// Held while the lake is read.
     reading: tokio::sync::Mutex<()>,
     last: Mutex<Option<Arc<Snapshot>>>,
-    /// Runs that are over: they do not change any more.
+    /// Runs that are over, because those do not change any more.
     runs: tokio::sync::Mutex<HashMap<String, Arc<Summary>>>,
 }
 
 impl Known {
-    /// The latest data that was read.
+    /// The latest snapshot.
     pub fn last(&self) -> Option<Arc<Snapshot>> {
         self.last.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
@@ -59,10 +59,10 @@ impl Known {
     }
 }
 
-/// The lake now. If the store can't be read, or not in time, what was read last, and `true`.
+/// Reads the lake. If the store can't be read, or not in time, returns the last snapshot and `true`.
 ///
 /// # Errors
-/// The store fails, and nothing was ever read.
+/// The store fails, and there is no earlier snapshot.
 pub async fn look(daemon: &Arc<Daemon>) -> Result<(Arc<Snapshot>, bool)> {
     let Some(last) = daemon.page.known.last() else {
         return Ok((read(daemon).await?, false));
@@ -71,22 +71,22 @@ pub async fn look(daemon: &Arc<Daemon>) -> Result<(Arc<Snapshot>, bool)> {
     if store.is_some_and(|seen| seen.how == OUT_OF_REACH) {
         return Ok((last, true));
     }
-    // It goes on when nobody waits for it any more: the next visitor finds what it read.
+    // The task goes on if nobody waits for it any more, so that the next visitor gets its result.
     let reader = Arc::clone(daemon);
     let reading = tokio::spawn(async move { read(&reader).await });
     match tokio::time::timeout(PATIENCE, reading).await {
         Ok(Ok(Ok(snapshot))) => Ok((snapshot, false)),
         Ok(Ok(Err(error))) => {
-            tracing::warn!(%error, "the page shows what it knew before");
+            tracing::warn!(%error, "the store can't be read; the page shows older data");
             daemon.health.look_now();
             Ok((last, true))
         }
-        Ok(Err(_)) => Err(Error::new(ErrorKind::Internal, "page", "reading broke off")),
+        Ok(Err(_)) => Err(Error::new(ErrorKind::Internal, "page", "the task that reads the lake panicked")),
         Err(_) => Ok((last, true)),
     }
 }
 
-/// The lake as it was a moment ago, which is good enough for a search; else as [`look`] gives it.
+/// The snapshot of a moment ago, which is good enough for a search, or that of [`look`].
 ///
 /// # Errors
 /// As [`look`].
@@ -97,10 +97,10 @@ pub async fn look_lately(daemon: &Arc<Daemon>) -> Result<(Arc<Snapshot>, bool)> 
     }
 }
 
-/// The days of one date: few are read. If the store can't be read, what was read last, and `true`.
+/// Reads the days of a single date, which is fast. If the store can't be read, returns the last snapshot and `true`.
 ///
 /// # Errors
-/// The store fails, and nothing was ever read.
+/// The store fails, and there is no earlier snapshot.
 pub async fn look_at(daemon: &Daemon, date: NaiveDate) -> Result<(Arc<Snapshot>, bool)> {
     let last = daemon.page.known.last();
     let [store, _] = daemon.health.store_and_token();
@@ -133,7 +133,7 @@ pub async fn look_at(daemon: &Daemon, date: NaiveDate) -> Result<(Arc<Snapshot>,
             false,
         )),
         (Err(error), Some(last)) => {
-            tracing::warn!(%error, "the page shows what it knew before");
+            tracing::warn!(%error, "the store can't be read; the page shows older data");
             daemon.health.look_now();
             Ok((last, true))
         }
@@ -141,7 +141,7 @@ pub async fn look_at(daemon: &Daemon, date: NaiveDate) -> Result<(Arc<Snapshot>,
     }
 }
 
-/// Reads the lake. One at a time: who comes while a large lake is read for the first time finds it read.
+/// Reads the lake, once at a time, so that visitors who wait for the first read of a large lake share its result.
 async fn read(daemon: &Daemon) -> Result<Arc<Snapshot>> {
     let asked = Utc::now();
     let _reading = daemon.page.known.reading.lock().await;
@@ -175,19 +175,19 @@ async fn read(daemon: &Daemon) -> Result<Arc<Snapshot>> {
     Ok(snapshot)
 }
 
-/// Reads what the first visitor would wait for.
+/// Reads the lake at the start, so that the first visitor need not wait.
 pub async fn warm(daemon: &Daemon) {
     tokio::select! {
         () = daemon.cancel.cancelled() => {}
         done = read(daemon) => {
             if let Err(error) = done {
-                tracing::debug!(%error, "coverage could not be read ahead");
+                tracing::debug!(%error, "the page could not read the lake at the start");
             }
         }
     }
 }
 
-/// The latest runs, newest first. A run that is over does not change: its summary is read once.
+/// The latest runs, newest first. The summary of a run that is over is read only once, because it does not change.
 ///
 /// # Errors
 /// The store fails.

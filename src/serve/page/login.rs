@@ -1,5 +1,5 @@
-//! Signing in with `serve.token`, once, for a session: the token itself never lies in a cookie. Where no token is
-//! configured there is nothing to sign in to.
+//! Signing in with `serve.token` for a session, so that the token itself is never in a cookie. Without a configured token
+//! nobody needs to sign in.
 
 use std::sync::Arc;
 
@@ -23,7 +23,7 @@ use crate::serve::http::{Peer, is_same};
 
 const COOKIE_NAME: &str = "telelake";
 
-/// What the cookie of a request holds.
+/// The session in a request's cookie.
 pub fn session_in(headers: &HeaderMap) -> Option<&str> {
     headers
         .get_all(COOKIE)
@@ -33,8 +33,8 @@ pub fn session_in(headers: &HeaderMap) -> Option<&str> {
         .find_map(|pair| pair.trim().strip_prefix(COOKIE_NAME)?.strip_prefix('='))
 }
 
-/// Sends who is not signed in to the form, and afterwards back. Who follows a link from a chat seems not to be: the
-/// browser keeps a `Strict` cookie back from what another site began. Asked again from here, it brings it.
+/// Sends a reader without a session to the sign-in form, and afterwards back. A reader who follows a link from another site
+/// may have a session, because browsers send no `Strict` cookie then; a reload from our own page sends it.
 pub fn first(uri: &Uri, headers: &HeaderMap) -> Response {
     let from_elsewhere = headers
         .get("sec-fetch-site")
@@ -58,7 +58,7 @@ pub struct Wanted {
     to: String,
 }
 
-/// A place on this site and no other: browsers take `//x` and `/\x` for another one.
+/// The wanted path if it is on this site, else `/`. Browsers take `//x` and `/\x` for another site.
 fn place(wanted: &str) -> &str {
     let is_ours = wanted.starts_with('/')
         && !wanted.starts_with("//")
@@ -162,7 +162,7 @@ pub async fn leave(State(daemon): State<Arc<Daemon>>, caller: Caller, headers: H
 }
 
 fn cookie(value: &str, seconds: i64, headers: &HeaderMap) -> String {
-    // The daemon itself speaks HTTP: whether the reader came by HTTPS only the proxy in front knows.
+    // The daemon itself speaks HTTP; only the proxy in front knows if the reader uses HTTPS.
     let by_https = headers
         .get("x-forwarded-proto")
         .is_some_and(|proto| proto.as_bytes().eq_ignore_ascii_case(b"https"));
@@ -175,7 +175,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn after_signing_in_nobody_is_sent_to_another_site() {
+    fn sign_in_redirects_only_within_this_site() {
         for ours in ["/", "/day?date=2026-11-01&space=a%20b", "/runs"] {
             assert_eq!(place(ours), ours);
         }
@@ -193,7 +193,7 @@ mod tests {
     }
 
     #[test]
-    fn the_cookie_is_found_among_others_and_is_secure_where_the_reader_came_by_https() {
+    fn the_cookie_is_found_among_others_and_is_secure_over_https() {
         let mut headers = HeaderMap::new();
         assert_eq!(session_in(&headers), None);
         headers.append(COOKIE, HeaderValue::from_static("a=1; telelakes=x; telelake=abc"));

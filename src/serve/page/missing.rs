@@ -1,4 +1,4 @@
-//! What is missing, as CSV for a spreadsheet: a line each, with its day, room and reason.
+//! The missing things as CSV for a spreadsheet, a line each, with day, room and reason.
 
 use std::sync::Arc;
 
@@ -18,7 +18,7 @@ use crate::serve::http::reply;
 use crate::status::{Coverage, DayStatus, NOT_BUILT};
 use crate::{Error, ErrorKind, Result, dates};
 
-/// Dates where none is asked for: the window of the page.
+/// The default number of dates: the window of the page.
 const DATES: u64 = 35;
 const HEADER: &str =
     "date,space_id,space_name,room_id,room_name,call_id,record_id,what,status,attempts,reason\r\n";
@@ -57,7 +57,7 @@ async fn lines(daemon: &Arc<Daemon>, range: &Range, today: NaiveDate) -> Result<
     let (lake, _) = look(daemon).await?;
     let to = range.to.unwrap_or(today);
     let from = range.from.or_else(|| to.checked_sub_days(Days::new(DATES - 1)));
-    // A spreadsheet takes a text without the mark for one of an old code page.
+    // Without a byte order mark a spreadsheet assumes an old code page.
     let mut text = format!("\u{feff}{HEADER}");
     let days = lake.days.iter();
     for day in days.filter(|day| from.is_none_or(|from| day.date >= from) && day.date <= to) {
@@ -66,7 +66,7 @@ async fn lines(daemon: &Arc<Daemon>, range: &Range, today: NaiveDate) -> Result<
     Ok(text)
 }
 
-/// A line's cells after the date and the space.
+/// The cells of a line after the date and the space.
 #[derive(Default)]
 struct Line<'a> {
     room: &'a str,
@@ -141,7 +141,7 @@ fn add(text: &mut String, day: &DayStatus, coverage: &Coverage, line: &Line<'_>)
     text.push_str("\r\n");
 }
 
-/// A cell that no spreadsheet takes for a formula: names come from others.
+/// The text of a cell, escaped so that no spreadsheet takes it for a formula, because names come from strangers.
 fn cell(text: &str) -> String {
     let text = crate::sanitize::escaped(text);
     let is_formula = text
@@ -159,7 +159,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_cell_is_no_formula_and_ends_where_it_ends() {
+    fn a_cell_is_quoted_and_never_a_formula() {
         for (text, expected) in [
             ("plain-1", "plain-1"),
             ("", ""),

@@ -1,12 +1,11 @@
-//! The operator's page: coverage as a calendar, a day's rooms and calls, runs, what is in work and what comes next; and
-//! the forms that ask for a backfill or for a day again.
+//! The operator's page: coverage as a calendar, a day's rooms and calls, the runs, the running and the next work, and the
+//! forms that request a backfill or a retry.
 //!
-//! HTML made here, with one style sheet and one small script from inside the program; nothing comes from elsewhere, and
-//! everything but live progress works without the script. It shows ids, names of rooms and spaces, counts and reasons:
-//! no person; a report or recording is a link to its file. What is rendered is pure (`overview`, `cause`, `ahead`,
-//! `calendar`, `charts`, `day`, `runs`, `work` from `view`); `known` reads the store and keeps what it read, for when the
-//! store is out of reach. `room`, `search`, `system`, `missing` and `file` are pages and files of their own, `forms` takes
-//! what is asked for. `http` merges [`routes`]; `http::guard` decides who gets here.
+//! The HTML is made here, with a style sheet and a small script from inside the program. Nothing is loaded from elsewhere,
+//! and everything but live progress works without the script. The page shows ids, names of rooms and spaces, counts and
+//! reasons, but no person; a report or recording is a link to its file. Rendering is pure (`overview`, `cause`, `ahead`,
+//! `calendar`, `charts`, `day`, `runs`, `work`, from the data in `view`). `known` reads the store and keeps the data for
+//! the time when the store is out of reach. `http` merges [`routes`]; the guard authenticates.
 
 mod ahead;
 mod assets;
@@ -64,10 +63,10 @@ use crate::status::DayStatus;
 use crate::store::json::get_json;
 use crate::{Error, ErrorKind, Result};
 
-/// Runs on a page of their own.
+/// The runs shown on the page of all runs.
 const MANY_RUNS: usize = 100;
 
-/// What the page keeps between requests: all of it may be lost.
+/// The page's memory between requests; all of it may be lost.
 #[derive(Default)]
 pub(super) struct Page {
     pub sessions: Sessions,
@@ -78,7 +77,7 @@ pub(super) struct Page {
 }
 
 impl Page {
-    /// A space's name, or its id where none is known yet.
+    /// A space's name, or its id if the name is not known yet.
     fn name(&self, space: &str) -> String {
         let names = self.names.lock().unwrap_or_else(PoisonError::into_inner);
         names.get(space).cloned().unwrap_or_else(|| space.to_owned())
@@ -136,12 +135,12 @@ fn visit(daemon: &Daemon, headers: &HeaderMap) -> Visit {
     }
 }
 
-/// A value in an address.
+/// A value, percent-encoded for a URL.
 fn encoded(value: &str) -> impl std::fmt::Display + '_ {
     utf8_percent_encode(value, NON_ALPHANUMERIC)
 }
 
-/// The page that was made, or the one that says why there is none.
+/// The response with a page, or with the error that prevented it.
 fn shown(visit: &Visit, made: Result<Markup>) -> Response {
     match made {
         Ok(page) => answer(StatusCode::OK, page),
@@ -185,7 +184,7 @@ async fn overview(daemon: &Arc<Daemon>, visit: &mut Visit, query: &First) -> Res
     Ok(overview.render(visit, &daemon.page))
 }
 
-/// `GET /now`: the section of work alone, for the script.
+/// `GET /now`: the section of work, for the script.
 async fn now(State(daemon): State<Arc<Daemon>>, headers: HeaderMap) -> Response {
     let visit = visit(&daemon, &headers);
     let work = Work::of(&daemon, visit.now);
@@ -260,7 +259,7 @@ async fn day_of(daemon: &Arc<Daemon>, visit: &mut Visit, query: OneDay) -> Resul
     }
 }
 
-/// A space's day while the store is out of reach.
+/// A space's day from memory, while the store is out of reach.
 fn day_as_known(visit: &Visit, of: &Page, around: &Around<'_>, space: &str, lake: &Snapshot) -> Markup {
     let mut days = lake.days.iter();
     let day = days.find(|day| day.date == around.date && view::space_of(day) == space);

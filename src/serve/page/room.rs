@@ -1,4 +1,4 @@
-//! A room's history: the days on which the lake has something of it, the latest first.
+//! The page of a room: the days on which the lake has data of it, the latest first.
 
 use std::sync::Arc;
 
@@ -22,12 +22,12 @@ use crate::status::DayStatus;
 use crate::store::json::get_json;
 use crate::{Error, ErrorKind, Result};
 
-/// Days shown.
+/// The most days shown.
 const DAYS: usize = 60;
-/// Manifests read at once.
+/// The manifests that are read concurrently.
 const READ_AT_ONCE: usize = 8;
 
-/// The address of a room's history.
+/// The URL of a room's page.
 pub fn link(space: &str, room: &str) -> String {
     format!("/room?space={}&room={}", encoded(space), encoded(room))
 }
@@ -61,7 +61,7 @@ async fn history(daemon: &Arc<Daemon>, visit: &mut Visit, wanted: &Wanted) -> Re
     Ok(render(visit, wanted, name.as_deref(), &space, &days))
 }
 
-/// The latest days of a space that have something of a room.
+/// The manifests of the latest days that have data of a room.
 async fn days_with(daemon: &Daemon, lake: &Snapshot, space: &str, room: &str) -> Result<Vec<Manifest>> {
     let days = lake.days.iter().rev();
     let days: Vec<_> = days
@@ -130,7 +130,7 @@ fn row(visit: &Visit, manifest: &Manifest, room: &str) -> Markup {
     }
 }
 
-/// How many of some things stand how.
+/// The counts of things by state.
 fn states(visit: &Visit, all: impl Iterator<Item = Status>) -> Markup {
     let mut counts: Vec<(Status, u64)> = Vec::new();
     for one in all {

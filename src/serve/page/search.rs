@@ -1,4 +1,4 @@
-//! Search by name or id: spaces and rooms by a part of either, calls, recordings and meetings by their whole id.
+//! The search: spaces and rooms by a part of their name or id; calls, recordings and meetings by their whole id.
 
 use std::sync::Arc;
 
@@ -24,13 +24,13 @@ use crate::serve::daemon::Daemon;
 use crate::status::KnownRoom;
 use crate::store::json::get_json;
 
-/// Spaces and rooms shown.
+/// The most spaces, and the most rooms shown.
 const MOST: usize = 50;
-/// Days with an id that are shown; hashes may name a few too many.
+/// The most days whose manifests are read; the hashes of ids may select a few too many.
 const DAYS: usize = 40;
-/// Manifests read at once.
+/// The manifests that are read concurrently.
 const READ_AT_ONCE: usize = 8;
-/// A text to search for at most, in characters.
+/// The longest search text, in characters.
 const LONGEST: usize = 200;
 
 #[derive(Deserialize)]
@@ -39,7 +39,7 @@ pub struct Wanted {
     q: String,
 }
 
-/// What was found of an id on a day.
+/// A match of an id on a day.
 struct Place {
     what: Text,
     date: NaiveDate,
@@ -78,7 +78,7 @@ async fn find(daemon: &Arc<Daemon>, visit: &mut Visit, wanted: &str) -> Result<M
     Ok(render(visit, &text, &view, &spaces, &rooms, &places))
 }
 
-/// The days that have a call, a recording or a meeting of this very id, the latest first.
+/// The days that have a call, a recording or a meeting with this id, the latest first.
 async fn places_of(daemon: &Daemon, lake: &Snapshot, id: &str) -> Result<Vec<Place>> {
     let keys: Vec<String> = lake
         .days

@@ -1,5 +1,4 @@
-//! What surrounds the days: the lake's size and what is free, from manifests that were read anyway; the spaces' webhooks;
-//! and how notifications went.
+//! The page of the system: the lake's size and free space, webhooks, and notifications.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -19,9 +18,9 @@ use super::{shown, visit};
 use crate::Result;
 use crate::serve::daemon::Daemon;
 
-/// Days that growth is counted over.
+/// The days over which growth is counted.
 const MONTH: u64 = 30;
-/// Months in the chart.
+/// The most months in the chart.
 const MONTHS: usize = 24;
 
 /// `GET /system`
@@ -37,7 +36,7 @@ async fn of_lake(daemon: &Arc<Daemon>, visit: &mut Visit) -> Result<Markup> {
     let free = match daemon.store.free_bytes().await {
         Ok(free) => free,
         Err(error) => {
-            tracing::debug!(%error, "the free space could not be asked for");
+            tracing::debug!(%error, "the free space of the store is unknown");
             None
         }
     };
@@ -114,7 +113,7 @@ struct OfSpace<'a> {
     id: &'a str,
     name: &'a str,
     all: Sums,
-    /// Bytes of the last days.
+    /// The bytes of the last 30 days.
     grown: u64,
 }
 

@@ -1,4 +1,4 @@
-//! Every text of the page, in every language: one table. Pure. `{}` stands for what is filled in.
+//! Every text of the page in every language. Pure. `{}` is a gap to fill.
 
 use super::lang::{Count, Text};
 

@@ -1,4 +1,4 @@
-//! What is in work and what comes next, and the form that asks for more. Pure but for [`Work::of`].
+//! The section of running and next work, and the form of a backfill. Pure, apart from [`Work::of`].
 
 use chrono::{DateTime, NaiveDate, Utc};
 use maud::{Markup, html};
@@ -16,12 +16,12 @@ use crate::serve::audit::{Caller, Credential};
 use crate::serve::daemon::{AtWork, Daemon, Reach};
 use crate::serve::jobs::{self, JobList, JobState, ListedJob};
 
-/// The dates of a longer job are listed one window after another.
+/// A longer job lists its dates one window after another, so its goals grow.
 const WINDOW_DAYS: i64 = 31;
-/// Due times shown.
+/// The due times shown.
 const NEXT: usize = 3;
 
-/// The daemon's work at a moment.
+/// The daemon's work at the moment.
 pub struct Work {
     list: JobList,
     due: Vec<DateTime<Utc>>,
@@ -43,7 +43,7 @@ impl Work {
         }
     }
 
-    /// The work at hand, and what begins without anybody's help.
+    /// True if a job runs or will start by itself.
     fn is_busy(&self) -> bool {
         let is_paused = self.list.paused.is_some();
         let mut jobs = self.list.jobs.iter();
@@ -51,7 +51,7 @@ impl Work {
     }
 }
 
-/// A command in words.
+/// The name of a command for people.
 pub fn command(command: &str) -> Option<Text> {
     match command {
         "run" => Some(t::SCHEDULED_RUN),
@@ -62,7 +62,7 @@ pub fn command(command: &str) -> Option<Text> {
     }
 }
 
-/// The section, also by itself: the script asks for it again and again.
+/// The section of work, which the script also requests by itself.
 pub fn section(visit: &Visit, page: &Page, work: &Work) -> Markup {
     let lang = visit.lang;
     let busy = work.is_busy();
@@ -109,7 +109,7 @@ fn pause(visit: &Visit, on: bool) -> Markup {
     }
 }
 
-/// What a screen reader says when it changes: no seconds and no bytes.
+/// The text for screen readers, without seconds and bytes, so that it changes rarely.
 fn said(visit: &Visit, work: &Work) -> String {
     let lang = visit.lang;
     let at_work = work.list.jobs.iter().find_map(|job| job.progress.as_ref());
@@ -132,7 +132,7 @@ fn phase(phase: Phase) -> Text {
     }
 }
 
-/// A job: what it is of, how far it is, who asked for it and since when it waits, and the button that ends it.
+/// A job: its scope, its progress, its requester, and the button that cancels it.
 fn job(visit: &Visit, page: &Page, one: &ListedJob) -> Markup {
     let lang = visit.lang;
     let name = command(one.kind).map_or(one.kind, |text| lang.say(text));
@@ -200,7 +200,7 @@ fn state(job: &ListedJob) -> Text {
     }
 }
 
-/// Who asked, and from where.
+/// The requester and the address.
 fn by(visit: &Visit, caller: &Caller) -> String {
     let lang = visit.lang;
     let who = lang.say(match caller.kind {
@@ -217,10 +217,10 @@ fn by(visit: &Visit, caller: &Caller) -> String {
     }
 }
 
-/// How fast the work goes, and how long it may still take.
+/// The pace and the remaining time of the work.
 fn pace(visit: &Visit, one: &AtWork) -> Markup {
     let lang = visit.lang;
-    // Whole steps are enough for a person.
+    // People need no fractions.
     let rounded = |pace: f64| pace.round().clamp(0.0, 1e15) as u64;
     let parts = [one.reports, one.recordings, one.recorded_bytes];
     let left = seconds_left(&parts)
@@ -234,14 +234,14 @@ fn pace(visit: &Visit, one: &AtWork) -> Markup {
             ", " (lang.fill(t::REPORTS_A_MINUTE, &[&lang.number(rounded(reports * 60.0).max(1))]))
         }
         @if let Some(left) = left.and_then(chrono::TimeDelta::try_seconds) {
-            // The dates after the ones in work are not counted yet.
+            // The goals of a long job do not count its later dates yet.
             @let text = if (one.to - one.from).num_days() >= WINDOW_DAYS { t::LEFT_AT_LEAST } else { t::LEFT };
             ", " b { (lang.fill(text, &[&lang.span(left)])) }
         }
     }
 }
 
-/// Seconds until the slowest part is through; none if nothing is left, or if that is not known of a part.
+/// The seconds until the slowest part is done; none if nothing is left or a part's time is unknown.
 fn seconds_left(parts: &[Reach]) -> Option<u64> {
     let unfinished = parts.iter().filter(|part| part.done < part.goal);
     unfinished
@@ -272,7 +272,7 @@ fn meter(visit: &Visit, text: Text, reach: &Reach, bytes: bool) -> Markup {
     }
 }
 
-/// The form that asks for a backfill.
+/// The form that requests a backfill.
 pub fn load(visit: &Visit, view: &View<'_>) -> Markup {
     let say = |text| visit.lang.say(text);
     let yesterday = visit.today.pred_opt().unwrap_or(visit.today);
@@ -302,7 +302,7 @@ pub fn load(visit: &Visit, view: &View<'_>) -> Markup {
     }
 }
 
-/// The button that asks for one day again, of one space or of all.
+/// The button that retries a day, of a single space or of all.
 pub fn again(visit: &Visit, date: NaiveDate, space: Option<&str>, text: Text, strong: bool) -> Markup {
     html! {
         form method="post" action="/retry" data-once {
@@ -313,7 +313,7 @@ pub fn again(visit: &Visit, date: NaiveDate, space: Option<&str>, text: Text, st
     }
 }
 
-/// What is said after something was asked for.
+/// The notice after a request for work.
 pub fn asked(visit: &Visit) -> Markup {
     html! { p.notice role="status" { (visit.lang.say(t::ASKED)) } }
 }
@@ -323,7 +323,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_time_left_is_that_of_the_slowest_part_and_not_known_while_one_has_not_begun() {
+    fn the_time_left_is_that_of_the_slowest_part_and_unknown_until_all_have_begun() {
         let part = |done, goal, eta_seconds| Reach {
             done,
             goal,

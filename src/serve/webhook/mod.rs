@@ -1,8 +1,8 @@
-//! Webhooks of the vendor: read ([`event`]), proved ([`sign`], with the [`secrets`] of each space) and received.
+//! Webhooks of the vendor: parsed ([`event`]), verified ([`sign`], with the [`secrets`] of each space) and received.
 //!
-//! An event is answered with 2xx only when it is safely kept: see [`Events`](super::events::Events). A replay can't be
-//! told from the next call's end in the same room, since an event carries neither a time nor a number: it is taken, and
-//! costs at most one more look at a room. Pure but for `secrets`, which reads files, and `receive`.
+//! An event is answered with 2xx only once it is in the store: see [`Events`](super::events::Events). A replay can't be
+//! told from the next call's end in the same room, because an event carries neither a time nor a number. It is accepted,
+//! and costs at most another export of a room. Pure, apart from `secrets`, which reads files, and `receive`.
 
 pub mod event;
 pub mod secrets;
@@ -26,10 +26,10 @@ use super::http::{Peer, body, reply};
 use crate::metrics::{METRICS, WebhookLabels};
 use crate::{Error, ErrorKind};
 
-/// A webhook's body is a few hundred bytes.
+/// The most bytes of a webhook's body, which has a few hundred.
 const LARGEST: usize = 64 * 1024;
 
-/// What the store gets to keep what came; the caller is told to come again after that.
+/// The time that the store gets to write a request; after that the sender must send again.
 pub(super) const PATIENCE: Duration = Duration::from_secs(20);
 
 /// `POST /webhooks/teleboss`
@@ -63,7 +63,7 @@ pub(super) async fn receive(
             reply::error(StatusCode::BAD_REQUEST, "not an event"),
         );
     };
-    // The event says of which space it is; only that space's secret can prove it.
+    // Only the secret of the space that the event names can prove it.
     match daemon.secrets.prove(&event.space, &envelope).await {
         Ok(true) => {
             let (space, name) = (event.space.clone(), event.name.as_str());
@@ -78,7 +78,7 @@ pub(super) async fn receive(
         Ok(false) => {
             daemon.note_forged();
             refused(Some(&event.space), Reason::Signature);
-            // Not why: a forger learns nothing.
+            // The response gives no reason, so that a forger learns nothing.
             let answer = reply::error(StatusCode::UNAUTHORIZED, "refused");
             count("none", "forged", answer)
         }
@@ -114,7 +114,7 @@ async fn take(daemon: &Daemon, event: Event) -> Response {
             count(name, "noted", reply::accepted())
         }
         Err(error) => {
-            tracing::error!(event = name, space, room, record, %error, "a webhook could not be kept");
+            tracing::error!(event = name, space, room, record, %error, "a webhook could not be written to the store");
             let answer = reply::error(
                 StatusCode::SERVICE_UNAVAILABLE,
                 "could not be kept, send it again",
@@ -124,7 +124,7 @@ async fn take(daemon: &Daemon, event: Event) -> Response {
     }
 }
 
-/// The store took longer than [`PATIENCE`].
+/// The error of a store that took longer than [`PATIENCE`].
 pub(super) fn too_slow(about: &str) -> Error {
     Error::new(ErrorKind::StoreUnavailable, about, "the store takes too long")
 }
