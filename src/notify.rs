@@ -18,7 +18,6 @@ use tokio_util::sync::CancellationToken;
 use crate::config::{Notify, NotifyOn, Secret};
 use crate::lake::key;
 use crate::metrics::{METRICS, TargetLabels};
-use crate::pipeline::{Outcome, Summary};
 use crate::store::json::get_json;
 use crate::store::{Condition, Store};
 use crate::{Error, ErrorKind, Result};
@@ -66,6 +65,16 @@ impl Delivery {
             Some(error) => format!("NOT delivered to {} at {at}: {error} ({})", self.host, self.about),
         }
     }
+}
+
+/// A run that has ended, as notifications describe it.
+pub trait RunReport {
+    /// True if the run did all its work.
+    fn is_done(&self) -> bool;
+    /// The text for people.
+    fn text(&self) -> String;
+    /// The JSON for programs.
+    fn details(&self) -> Value;
 }
 
 /// The last deliveries by the configuration key of their URL.
@@ -165,12 +174,12 @@ impl Notifier {
     pub async fn tell(
         &self,
         command: &str,
-        outcome: &Result<Summary>,
+        outcome: &Result<impl RunReport>,
         cancel: &CancellationToken,
         store: &dyn Store,
     ) {
         let targets = self.targets();
-        let done = matches!(outcome, Ok(summary) if summary.outcome == Outcome::Done);
+        let done = outcome.as_ref().is_ok_and(RunReport::is_done);
         let message = (!done || targets.config.on == NotifyOn::Always).then(|| message(command, outcome));
         self.deliver(&targets, command, message, done, cancel, store)
             .await;
@@ -307,25 +316,11 @@ async fn send(
 }
 
 /// The message about a run: `text` is shown by Slack, Mattermost and the like; `run` is for programs.
-fn message(command: &str, outcome: &Result<Summary>) -> Value {
+fn message(command: &str, outcome: &Result<impl RunReport>) -> Value {
     match outcome {
-        Ok(summary) => json!({
-            "text": format!("telelake {}", summary.for_people()),
-            "run": {
-                "id": summary.id,
-                "command": summary.command,
-                "outcome": summary.outcome,
-                "exit_status": summary.exit_status,
-                "started_at": summary.started_at,
-                "finished_at": summary.finished_at,
-                "from": summary.from,
-                "to": summary.to,
-                "counts": summary.counts,
-                "failed": summary.failed.len(),
-                "pending": summary.pending.len(),
-                "warnings": summary.warnings.len(),
-                "error": summary.error,
-            },
+        Ok(run) => json!({
+            "text": format!("telelake {}", run.text()),
+            "run": run.details(),
         }),
         Err(error) => json!({
             "text": format!("telelake {command}: NOTHING DONE\n  {error}"),
@@ -370,14 +365,34 @@ mod tests {
         format!("http://{address}")
     }
 
-    fn done() -> Result<Summary> {
-        let at = "2026-11-22T02:00:00Z";
-        Ok(serde_json::from_value(json!({
-            "id": "r", "command": "run", "outcome": "done", "exit_status": 0, "started_at": at, "finished_at": at,
-            "from": "2026-11-21", "to": "2026-11-21", "timezone": "UTC", "counts": {}, "failed": [], "pending": [],
-            "warnings": [],
-        }))
-        .expect("a summary"))
+    struct Done;
+
+    impl RunReport for Done {
+        fn is_done(&self) -> bool {
+            true
+        }
+
+        fn text(&self) -> String {
+            "run: done".into()
+        }
+
+        fn details(&self) -> Value {
+            json!({"outcome": "done"})
+        }
+    }
+
+    #[test]
+    fn a_message_has_a_text_for_people_and_the_run_for_programs() {
+        let message = super::message("run", &Ok(Done));
+        assert_eq!(
+            message,
+            json!({"text": "telelake run: done", "run": {"outcome": "done"}})
+        );
+        let error = Error::new(ErrorKind::Unauthorized, "GET /spaces", "401");
+        let message = super::message("run", &Err::<Done, _>(error));
+        let text = message["text"].as_str().expect("a text");
+        assert!(text.starts_with("telelake run: NOTHING DONE\n  GET /spaces: 401"), "{text}");
+        assert_eq!(message["run"]["outcome"], "nothing");
     }
 
     fn store() -> (tempfile::TempDir, crate::store::folder::FolderStore) {
@@ -402,7 +417,7 @@ mod tests {
         let base = listener(Arc::clone(&asked)).await;
         let (_folder, store) = store();
         notifier(&base, "notify")
-            .tell("run", &done(), &CancellationToken::new(), &store)
+            .tell("run", &Ok(Done), &CancellationToken::new(), &store)
             .await;
         assert_eq!(asked.load(Ordering::SeqCst), 1);
         let kept = last_deliveries(&store).await.expect("kept");
@@ -420,7 +435,7 @@ mod tests {
         cancel.cancel();
         let (_folder, store) = store();
         let silent = notifier(&base, "silent");
-        tokio::time::timeout(TIMEOUT, silent.tell("run", &done(), &cancel, &store))
+        tokio::time::timeout(TIMEOUT, silent.tell("run", &Ok(Done), &cancel, &store))
             .await
             .expect("ends before the first attempt times out");
     }

@@ -6,17 +6,11 @@
 use std::convert::Infallible;
 use std::fmt;
 use std::net::IpAddr;
-use std::sync::Arc;
 
 use axum::extract::FromRequestParts;
-use axum::http::HeaderMap;
 use axum::http::request::Parts;
-use chrono::Utc;
 use serde::{Deserialize, Serialize};
 
-use super::daemon::Daemon;
-use super::http::Peer;
-use super::page::login;
 use crate::sanitize::escaped;
 
 /// The kind of credential of a caller.
@@ -85,24 +79,6 @@ impl Caller {
     pub fn at(kind: Credential, address: Option<IpAddr>) -> Self {
         Self { kind, address }
     }
-
-    /// The caller of a request that the guard has admitted.
-    pub fn of(daemon: &Daemon, path: &str, headers: &HeaderMap, peer: Option<Peer>) -> Self {
-        let in_session = || {
-            login::session_in(headers)
-                .is_some_and(|session| daemon.page.sessions.is_open(session, Utc::now()))
-        };
-        let kind = match (daemon.live.serve_token().is_empty(), path.starts_with("/api/")) {
-            (true, true) => Credential::Local,
-            (true, false) => Credential::Page,
-            (false, _) if in_session() => Credential::Session,
-            (false, _) => Credential::Token,
-        };
-        Self {
-            kind,
-            address: peer.map(|Peer(address)| address),
-        }
-    }
 }
 
 impl fmt::Display for Caller {
@@ -115,12 +91,12 @@ impl fmt::Display for Caller {
     }
 }
 
-impl FromRequestParts<Arc<Daemon>> for Caller {
+impl<S: Sync> FromRequestParts<S> for Caller {
     type Rejection = Infallible;
 
-    async fn from_request_parts(parts: &mut Parts, daemon: &Arc<Daemon>) -> Result<Self, Infallible> {
-        let peer = parts.extensions.get().copied();
-        Ok(Self::of(daemon, parts.uri.path(), &parts.headers, peer))
+    /// The caller that the guard has put into the request.
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Infallible> {
+        Ok(parts.extensions.get().cloned().unwrap_or_default())
     }
 }
 

@@ -1,8 +1,11 @@
 //! The daemon's clock. [`run`] queues runs when they are due; [`is_missed`] finds a missed run in the store.
 
-use chrono::{DateTime, TimeDelta, Utc};
+use std::sync::Arc;
 
-use super::daemon::Daemon;
+use chrono::{DateTime, TimeDelta, Utc};
+use tokio_util::sync::CancellationToken;
+
+use super::queue::Queue;
 use crate::Result;
 use crate::config::Config;
 use crate::metrics::METRICS;
@@ -14,6 +17,14 @@ use crate::store::Store;
 const LONGEST_SLEEP: std::time::Duration = std::time::Duration::from_secs(20);
 /// The pause before another attempt of a run that could do nothing.
 const TRY_AGAIN: TimeDelta = TimeDelta::minutes(15);
+
+/// The parts that queue runs by the schedule.
+pub(super) struct Clock {
+    pub config: Arc<Config>,
+    pub store: Arc<dyn Store>,
+    pub queue: Arc<Queue>,
+    pub cancel: CancellationToken,
+}
 
 /// True if no run has reached anything since the latest due time, so that a run must make up for it.
 ///
@@ -33,33 +44,35 @@ pub async fn is_missed(config: &Config, store: &dyn Store, now: DateTime<Utc>) -
     Ok(made_up.is_none())
 }
 
-/// True if the daemon's latest run was missed.
-///
-/// # Errors
-/// As [`is_missed`].
-pub(super) async fn missed(daemon: &Daemon) -> Result<bool> {
-    is_missed(&daemon.config, &*daemon.store, Utc::now()).await
+impl Clock {
+    /// True if the daemon's latest run was missed.
+    ///
+    /// # Errors
+    /// As [`is_missed`].
+    pub async fn has_missed(&self) -> Result<bool> {
+        is_missed(&self.config, &*self.store, Utc::now()).await
+    }
 }
 
 /// Queues runs when they are due until the daemon stops.
-pub(super) async fn run(daemon: &Daemon) {
-    let config = &daemon.config;
+pub(super) async fn run(clock: &Clock) {
+    let config = &clock.config;
     loop {
         let next = schedule::next_runs(&config.schedule.cron, config.timezone, Utc::now(), 1);
         let Some(due) = next.ok().and_then(|next| next.first().copied()) else {
             tracing::info!("no run is scheduled because schedule.cron is empty");
             METRICS.next_run.set(0.0);
-            daemon.cancel.cancelled().await;
+            clock.cancel.cancelled().await;
             return;
         };
         #[allow(clippy::cast_precision_loss)]
         METRICS.next_run.set(due.timestamp() as f64);
         tracing::info!(due = %due.with_timezone(&config.timezone), "the next run");
         let begins = due + jitter(config);
-        if !wait(daemon, begins).await {
+        if !wait(clock, begins).await {
             return;
         }
-        daemon.queue.push_scheduled(due);
+        clock.queue.push_scheduled(due);
     }
 }
 
@@ -68,20 +81,20 @@ fn jitter(config: &Config) -> TimeDelta {
 }
 
 /// Waits for an instant; returns false if the daemon stops before. Meanwhile a run that could do nothing is tried again.
-async fn wait(daemon: &Daemon, until: DateTime<Utc>) -> bool {
+async fn wait(clock: &Clock, until: DateTime<Utc>) -> bool {
     loop {
         METRICS.turned("clock");
         let now = Utc::now();
         if now >= until {
             return true;
         }
-        if daemon.take_retry(now) {
-            daemon.queue.push_scheduled(now);
+        if clock.queue.take_retry(now) {
+            clock.queue.push_scheduled(now);
         }
-        daemon.queue.make_way(now);
+        clock.queue.make_way(now);
         let left = (until - now).to_std().unwrap_or_default().min(LONGEST_SLEEP);
         tokio::select! {
-            () = daemon.cancel.cancelled() => return false,
+            () = clock.cancel.cancelled() => return false,
             () = tokio::time::sleep(left) => {}
         }
     }

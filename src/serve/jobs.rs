@@ -1,17 +1,32 @@
 //! Requesting, cancelling and listing jobs, and pausing the queue. The API and the page both call this. Every act is audited.
 
+use std::sync::Arc;
+
 use chrono::{DateTime, NaiveDate, Utc};
 use serde::Serialize;
 
 use super::audit::{self, Caller, Credential};
-use super::daemon::{AtWork, Daemon};
-use super::queue::{Asked, Half, JobId, Paused, Work};
+use super::events::Events;
+use super::queue::{Asked, Half, JobId, Paused, Queue, Work};
+use super::running::{JobProgress, RunningJobs};
+use crate::config::Config;
 use crate::dates;
 use crate::lake::key;
 use crate::lake::manifest::Manifest;
 use crate::pipeline::Outline;
+use crate::store::Store;
 use crate::store::json::get_json;
 use crate::{Error, ErrorKind, Result};
+
+/// The parts that keep jobs. Clones share everything.
+#[derive(Clone)]
+pub(super) struct Jobs {
+    pub config: Arc<Config>,
+    pub store: Arc<dyn Store>,
+    pub queue: Arc<Queue>,
+    pub events: Arc<Events>,
+    pub running: Arc<RunningJobs>,
+}
 
 /// The outcome of a request for a job.
 #[derive(Debug)]
@@ -72,7 +87,7 @@ pub struct ListedJob {
     /// The date from which an interrupted job continues; the dates before it are done.
     pub resume_at: Option<NaiveDate>,
     /// The progress of the job.
-    pub progress: Option<AtWork>,
+    pub progress: Option<JobProgress>,
 }
 
 /// All waiting and running jobs.
@@ -135,7 +150,7 @@ impl ListedJob {
     }
 
     /// The export of the rooms that webhooks named.
-    fn of_webhook(at_work: AtWork) -> Self {
+    fn of_webhook(at_work: JobProgress) -> Self {
         let by = Caller {
             kind: Credential::Webhook,
             address: None,
@@ -148,7 +163,7 @@ impl ListedJob {
         .at_work(at_work)
     }
 
-    fn at_work(mut self, at_work: AtWork) -> Self {
+    fn at_work(mut self, at_work: JobProgress) -> Self {
         self.state = JobState::Running;
         self.from = self.from.or(Some(at_work.from));
         self.to = self.to.or(Some(at_work.to));
@@ -159,14 +174,15 @@ impl ListedJob {
 }
 
 /// Lists the running and the waiting jobs.
-pub(super) fn list(daemon: &Daemon) -> JobList {
+pub(super) fn list(jobs: &Jobs) -> JobList {
     // Read the queue first, so that a job that ends meanwhile is listed twice rather than not at all.
-    let (waiting, in_hand) = daemon.queue.all();
-    let (webhooks, mut mine): (Vec<_>, Vec<_>) = daemon
-        .running()
+    let (waiting, in_hand) = jobs.queue.all();
+    let (webhooks, mut mine): (Vec<_>, Vec<_>) = jobs
+        .running
+        .all()
         .into_iter()
         .partition(|one| one.command == "webhook");
-    let mut jobs = Vec::new();
+    let mut listed = Vec::new();
     if let Some(in_hand) = in_hand {
         let mut job = ListedJob {
             state: JobState::Starting,
@@ -179,16 +195,16 @@ pub(super) fn list(daemon: &Daemon) -> JobList {
         if in_hand.stop.reason().is_some() {
             job.state = JobState::Stopping;
         }
-        jobs.push(job);
+        listed.push(job);
     }
-    jobs.extend(webhooks.into_iter().map(ListedJob::of_webhook));
-    jobs.extend(waiting.iter().enumerate().map(|(position, work)| ListedJob {
+    listed.extend(webhooks.into_iter().map(ListedJob::of_webhook));
+    listed.extend(waiting.iter().enumerate().map(|(position, work)| ListedJob {
         position: Some(position),
         ..ListedJob::of(work)
     }));
     JobList {
-        paused: daemon.queue.paused(),
-        jobs,
+        paused: jobs.queue.paused(),
+        jobs: listed,
     }
 }
 
@@ -196,22 +212,22 @@ pub(super) fn list(daemon: &Daemon) -> JobList {
 ///
 /// # Errors
 /// `Usage`: the dates break the rule; `RateLimited`: too many jobs wait; any error of the store.
-pub(super) async fn ask(daemon: &Daemon, job: Asked, by: &Caller, confirmed: bool) -> Result<Answer> {
+pub(super) async fn ask(jobs: &Jobs, job: Asked, by: &Caller, confirmed: bool) -> Result<Answer> {
     if !confirmed && dates::count(job.from, job.to) > dates::CONFIRM_ABOVE {
-        check(daemon, &job)?;
-        return Ok(Answer::MustConfirm(outline(daemon, &job).await?));
+        check(jobs, &job)?;
+        return Ok(Answer::MustConfirm(outline(jobs, &job).await?));
     }
-    push(daemon, job, by, "job_asked").await.map(Answer::Queued)
+    push(jobs, job, by, "job_asked").await.map(Answer::Queued)
 }
 
-fn check(daemon: &Daemon, job: &Asked) -> Result<()> {
-    dates::check_job(job.from, job.to, dates::today(daemon.config.timezone))
+fn check(jobs: &Jobs, job: &Asked) -> Result<()> {
+    dates::check_job(job.from, job.to, dates::today(jobs.config.timezone))
 }
 
-async fn push(daemon: &Daemon, job: Asked, by: &Caller, action: &'static str) -> Result<JobId> {
-    check(daemon, &job)?;
+async fn push(jobs: &Jobs, job: Asked, by: &Caller, action: &'static str) -> Result<JobId> {
+    check(jobs, &job)?;
     let what = job.to_string();
-    let id = daemon.queue.push(&*daemon.store, job, by.clone()).await?;
+    let id = jobs.queue.push(&*jobs.store, job, by.clone()).await?;
     audit::note(by, action, &format!("job {id}, {what}"));
     Ok(id)
 }
@@ -220,8 +236,8 @@ async fn push(daemon: &Daemon, job: Asked, by: &Caller, action: &'static str) ->
 ///
 /// # Errors
 /// The store fails.
-pub(super) async fn outline(daemon: &Daemon, job: &Asked) -> Result<Outline> {
-    Outline::of(&daemon.config, &*daemon.store, &job.job(None)).await
+pub(super) async fn outline(jobs: &Jobs, job: &Asked) -> Result<Outline> {
+    Outline::of(&jobs.config, &*jobs.store, &job.job(None)).await
 }
 
 /// A retry of a day, or of one room, call or record of it.
@@ -243,14 +259,14 @@ pub struct Retry {
 ///
 /// # Errors
 /// `NotFound`: the day has no such call or record; otherwise as [`ask`].
-pub(super) async fn retry(daemon: &Daemon, retry: Retry, by: &Caller) -> Result<JobId> {
-    let job = job_of(daemon, retry).await?;
-    push(daemon, job, by, "job_retried").await
+pub(super) async fn retry(jobs: &Jobs, retry: Retry, by: &Caller) -> Result<JobId> {
+    let job = job_of(jobs, retry).await?;
+    push(jobs, job, by, "job_retried").await
 }
 
 /// The job of a retry. A retried call or record narrows the job to its room, which the day's manifest names, and is fetched
 /// again even if it has landed.
-async fn job_of(daemon: &Daemon, retry: Retry) -> Result<Asked> {
+async fn job_of(jobs: &Jobs, retry: Retry) -> Result<Asked> {
     let Retry {
         date,
         space,
@@ -273,7 +289,7 @@ async fn job_of(daemon: &Daemon, retry: Retry) -> Result<Asked> {
     };
     if let Some(space) = space.as_ref().filter(|_| one) {
         let key = key::manifest(date, space);
-        let manifest = get_json::<Manifest>(&*daemon.store, &key)
+        let manifest = get_json::<Manifest>(&*jobs.store, &key)
             .await?
             .map(|(manifest, _)| manifest);
         let found = manifest.and_then(|day| match (&call, &record) {
@@ -301,9 +317,9 @@ async fn job_of(daemon: &Daemon, retry: Retry) -> Result<Asked> {
 ///
 /// # Errors
 /// The store fails: nothing is cancelled.
-pub(super) async fn cancel(daemon: &Daemon, id: &str, by: &Caller) -> Result<Option<ListedJob>> {
-    let before = list(daemon).jobs;
-    let Some(work) = daemon.queue.cancel(&*daemon.store, id, by).await? else {
+pub(super) async fn cancel(jobs: &Jobs, id: &str, by: &Caller) -> Result<Option<ListedJob>> {
+    let before = list(jobs).jobs;
+    let Some(work) = jobs.queue.cancel(&*jobs.store, id, by).await? else {
         return Ok(None);
     };
     audit::note(by, "job_cancelled", &work.to_string());
@@ -319,8 +335,8 @@ pub(super) async fn cancel(daemon: &Daemon, id: &str, by: &Caller) -> Result<Opt
 ///
 /// # Errors
 /// The store fails: the queue is not paused.
-pub(super) async fn pause(daemon: &Daemon, by: &Caller) -> Result<Paused> {
-    let paused = daemon.queue.pause(&*daemon.store, by, Utc::now()).await?;
+pub(super) async fn pause(jobs: &Jobs, by: &Caller) -> Result<Paused> {
+    let paused = jobs.queue.pause(&*jobs.store, by, Utc::now()).await?;
     audit::note(by, "paused", "queue");
     Ok(paused)
 }
@@ -329,9 +345,9 @@ pub(super) async fn pause(daemon: &Daemon, by: &Caller) -> Result<Paused> {
 ///
 /// # Errors
 /// The store fails: the queue stays paused.
-pub(super) async fn resume(daemon: &Daemon, by: &Caller) -> Result<Option<Paused>> {
-    let paused = daemon.queue.resume(&*daemon.store).await?;
-    daemon.events.wake.notify_one();
+pub(super) async fn resume(jobs: &Jobs, by: &Caller) -> Result<Option<Paused>> {
+    let paused = jobs.queue.resume(&*jobs.store).await?;
+    jobs.events.wake.notify_one();
     audit::note(by, "resumed", "queue");
     Ok(paused)
 }

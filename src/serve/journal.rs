@@ -5,6 +5,7 @@
 //! Used by `events` and `relay`.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use chrono::Utc;
@@ -21,15 +22,18 @@ const MOST_BYTES: usize = 16 << 20;
 /// The attempts to write an object; after the last one the callers get the error and must send again.
 const TRIES: u32 = 3;
 
+/// The time that the store gets to write the lines of a caller.
+const PATIENCE: Duration = Duration::from_secs(20);
+
 /// The lines of JSON of a caller, and the item to remember once they are in the store.
-struct Entry<T> {
+struct JournalEntry<T> {
     lines: String,
     item: T,
     kept: oneshot::Sender<std::result::Result<(), String>>,
 }
 
 /// See the module. Clones write the same objects.
-pub struct Journal<T>(mpsc::Sender<Entry<T>>);
+pub struct Journal<T>(mpsc::Sender<JournalEntry<T>>);
 
 impl<T> Clone for Journal<T> {
     fn clone(&self) -> Self {
@@ -57,23 +61,29 @@ impl<T: Send + 'static> Journal<T> {
     /// Writes lines (each with its line end) and returns once they are in the store.
     ///
     /// # Errors
-    /// Any error of the store; then the lines may or may not be in the store.
+    /// `Interrupted`: the program is stopping. `StoreUnavailable`: the store fails or is too slow; the lines may or may not
+    /// be written.
     pub async fn keep(&self, lines: String, item: T) -> Result<()> {
         let (sender, kept) = oneshot::channel();
-        let entry = Entry {
+        let entry = JournalEntry {
             lines,
             item,
             kept: sender,
         };
         let lost = || Error::new(ErrorKind::Interrupted, "journal", "the program is stopping");
-        self.0.send(entry).await.map_err(|_| lost())?;
-        let answer = kept.await.map_err(|_| lost())?;
-        answer.map_err(|why| Error::new(ErrorKind::StoreUnavailable, "journal", why))
+        let failed = |why: String| Error::new(ErrorKind::StoreUnavailable, "journal", why);
+        let written = async {
+            self.0.send(entry).await.map_err(|_| lost())?;
+            kept.await.map_err(|_| lost())?.map_err(failed)
+        };
+        tokio::time::timeout(PATIENCE, written)
+            .await
+            .unwrap_or_else(|_| Err(failed("the store takes too long".into())))
     }
 }
 
 /// Waits for an entry and takes all that wait, up to the limits. The last entry may exceed the limit of bytes.
-async fn gather<T>(receiver: &mut mpsc::Receiver<Entry<T>>) -> Option<Vec<Entry<T>>> {
+async fn gather<T>(receiver: &mut mpsc::Receiver<JournalEntry<T>>) -> Option<Vec<JournalEntry<T>>> {
     let mut entries = vec![receiver.recv().await?];
     let mut bytes = entries[0].lines.len();
     while entries.len() < MOST_ITEMS
@@ -89,7 +99,7 @@ async fn gather<T>(receiver: &mut mpsc::Receiver<Entry<T>>) -> Option<Vec<Entry<
 async fn write<T>(
     store: &dyn Store,
     prefix: &str,
-    entries: Vec<Entry<T>>,
+    entries: Vec<JournalEntry<T>>,
     kept: &(impl Fn(String, Vec<T>) + Send + Sync),
 ) {
     let key = format!("{prefix}{}.jsonl", id());

@@ -13,16 +13,18 @@ mod daemon;
 mod events;
 mod health;
 mod http;
-#[cfg(test)]
-mod idle_tests;
 mod jobs;
 mod journal;
 mod live;
 mod notifications;
 mod pace;
 mod page;
+mod pending;
 mod queue;
 mod relay;
+mod running;
+#[cfg(test)]
+mod tests;
 pub mod webhook;
 mod workers;
 
@@ -62,13 +64,14 @@ pub async fn run(config: Config, source: Source, cancel: &CancellationToken) -> 
     if let Ok(address) = listener.local_addr() {
         tracing::info!(%address, "listening");
     }
-    if clock::missed(&daemon).await? {
+    if daemon.clock.has_missed().await? {
         tracing::info!("the last scheduled run was missed; it starts now");
         daemon.queue.push_scheduled(Utc::now());
     }
     let tasks = start(&daemon, hangups);
     tell_supervisor();
-    http::serve(&daemon, listener).await;
+    let trusted = &daemon.config.serve.trusted_proxies;
+    http::serve(daemon.router(), listener, trusted, cancel).await;
     stop(&daemon, writers, tasks).await;
     if daemon.broken.load(Ordering::Relaxed) {
         return Ok(ExitStatus::Unexpected);
@@ -100,20 +103,20 @@ pub async fn run_once(config: Config, source: Source, cancel: &CancellationToken
     let hangups = Hangups::listen();
     config.require_listen()?;
     let (daemon, writers) = Daemon::open(config, source, cancel).await?;
-    if clock::missed(&daemon).await? {
+    if daemon.clock.has_missed().await? {
         daemon.queue.push_scheduled(Utc::now());
     }
-    let part = Part(Arc::clone(&daemon));
-    let reloading = tokio::spawn(async move { live::run(&part, hangups).await });
+    let part = DaemonTask(Arc::clone(&daemon));
+    let reloading = tokio::spawn(async move { part.live.run(hangups, &part.cancel).await });
     let mut worst = ExitStatus::Done;
-    if let Err(error) = relay::import_all(&daemon).await {
+    if let Err(error) = daemon.relay.import_all().await {
         tracing::warn!(%error, "received lesson data could not be imported; it stays in the store");
         worst = ExitStatus::Partial;
     }
     while !cancel.is_cancelled()
         && let Some((work, stop)) = daemon.queue.pop(cancel)
     {
-        let status = workers::do_work(&daemon, work, &stop).await;
+        let status = workers::do_work(&daemon.workers, work, &stop).await;
         if status as u8 > worst as u8 {
             worst = status;
         }
@@ -129,10 +132,10 @@ pub async fn run_once(config: Config, source: Source, cancel: &CancellationToken
     if paused.is_some() && work_is_left(&daemon) {
         worst = ExitStatus::Partial;
     }
-    if !due.is_empty() && !workers::look_in(&daemon, due).await && worst == ExitStatus::Done {
+    if !due.is_empty() && !workers::look_in(&daemon.workers, due).await && worst == ExitStatus::Done {
         worst = ExitStatus::Partial;
     }
-    if !relay::pass_all(&daemon).await && worst == ExitStatus::Done {
+    if !daemon.relay.pass_all().await && worst == ExitStatus::Done {
         worst = ExitStatus::Partial;
     }
     reloading.abort();
@@ -142,9 +145,9 @@ pub async fn run_once(config: Config, source: Source, cancel: &CancellationToken
 
 /// A task's hold on the daemon. If the task panics, the whole daemon stops, because a supervisor restarts a daemon that
 /// ended but not one that only seems to run.
-struct Part(Arc<Daemon>);
+struct DaemonTask(Arc<Daemon>);
 
-impl std::ops::Deref for Part {
+impl std::ops::Deref for DaemonTask {
     type Target = Arc<Daemon>;
 
     fn deref(&self) -> &Arc<Daemon> {
@@ -152,7 +155,7 @@ impl std::ops::Deref for Part {
     }
 }
 
-impl Drop for Part {
+impl Drop for DaemonTask {
     fn drop(&mut self) {
         if std::thread::panicking() {
             tracing::error!("a task of the daemon panicked; the daemon stops, so that its supervisor restarts it");
@@ -164,19 +167,19 @@ impl Drop for Part {
 
 /// Starts the tasks that run beside the listener.
 fn start(daemon: &Arc<Daemon>, hangups: Hangups) -> Vec<tokio::task::JoinHandle<()>> {
-    let of = || Part(Arc::clone(daemon));
+    let of = || DaemonTask(Arc::clone(daemon));
     let (main, events, clock, imports, passing, health, around) = (of(), of(), of(), of(), of(), of(), of());
     let (page, live) = (of(), of());
     vec![
-        on_a_thread(async move || workers::run_main(&main).await),
-        on_a_thread(async move || workers::run_events(&events).await),
-        tokio::spawn(async move { clock::run(&clock).await }),
-        tokio::spawn(async move { relay::run_imports(&imports).await }),
-        tokio::spawn(async move { relay::run_passing(&passing).await }),
-        tokio::spawn(async move { health::watch(&health).await }),
+        on_a_thread(async move || workers::run_main(&main.workers).await),
+        on_a_thread(async move || workers::run_events(&events.workers).await),
+        tokio::spawn(async move { clock::run(&clock.clock).await }),
+        tokio::spawn(async move { imports.relay.run_imports().await }),
+        tokio::spawn(async move { passing.relay.run_passing().await }),
+        tokio::spawn(async move { health.health.watch(&health.live, &health.cancel).await }),
         tokio::spawn(async move { look_around(&around).await }),
-        tokio::spawn(async move { page::warm(&page).await }),
-        tokio::spawn(async move { live::run(&live, hangups).await }),
+        tokio::spawn(async move { page::warm(&page.page, &page.cancel).await }),
+        tokio::spawn(async move { live.live.run(hangups, &live.cancel).await }),
     ]
 }
 
@@ -190,14 +193,14 @@ fn on_a_thread(lane: impl AsyncFnOnce() + Send + 'static) -> tokio::task::JoinHa
 async fn look_around(daemon: &Daemon) {
     loop {
         METRICS.turned("look_around");
-        tokio::select! {
-            () = daemon.cancel.cancelled() => return,
-            () = tokio::time::sleep(LOOK_AROUND) => {}
+        let pause = tokio::time::sleep(LOOK_AROUND);
+        if daemon.cancel.run_until_cancelled(pause).await.is_none() {
+            return;
         }
         if let Err(error) = daemon.events.load(&*daemon.store, false, Utc::now()).await {
             tracing::debug!(%error, "the events in the store could not be listed");
         }
-        daemon.measure_pending(LOOK_AROUND / 2).await;
+        daemon.pending.measure(LOOK_AROUND / 2).await;
     }
 }
 
@@ -213,7 +216,7 @@ async fn stop(daemon: &Daemon, writers: Writers, tasks: Vec<tokio::task::JoinHan
             let _ = task.await;
         }
         // The last lesson data goes into the lake too if there is time for it.
-        if let Err(error) = relay::import_all(daemon).await {
+        if let Err(error) = daemon.relay.import_all().await {
             tracing::debug!(%error, "received lesson data stays in the store for the next start");
         }
     };
@@ -224,7 +227,7 @@ async fn stop(daemon: &Daemon, writers: Writers, tasks: Vec<tokio::task::JoinHan
 
 fn work_is_left(daemon: &Daemon) -> bool {
     !daemon.queue.waiting().is_empty()
-        || !daemon.running().is_empty()
+        || !daemon.running.all().is_empty()
         || daemon.relay.has_work()
         || daemon.events.next_due().is_some_and(|due| due <= Utc::now())
 }

@@ -240,9 +240,21 @@ struct Inner {
     waiting: VecDeque<Work>,
     in_hand: Option<InHand>,
     paused: Option<Paused>,
+    /// The time of another attempt of a scheduled run that could do nothing.
+    retry_at: Option<DateTime<Utc>>,
 }
 
 impl Queue {
+    /// Plans another attempt of a scheduled run that could do nothing.
+    pub fn retry_at(&self, at: DateTime<Utc>) {
+        self.lock().retry_at = Some(at);
+    }
+
+    /// Returns true, once, if another attempt is due.
+    pub fn take_retry(&self, now: DateTime<Utc>) -> bool {
+        self.lock().retry_at.take_if(|at| *at <= now).is_some()
+    }
+
     /// Queues the scheduled run, at most once however often it came due meanwhile. The running job makes way for it.
     pub fn push_scheduled(&self, due: DateTime<Utc>) {
         let mut inner = self.lock();

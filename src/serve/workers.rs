@@ -6,17 +6,25 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
+use std::time::Duration;
 
 use chrono::{NaiveDate, Utc};
-use tokio::sync::MutexGuard;
+use tokio::sync::{Mutex, MutexGuard};
+use tokio_util::sync::CancellationToken;
 
-use super::clock;
-use super::daemon::{Daemon, Shown};
-use super::events::Waiting;
-use super::queue::Work;
+use super::clock::try_again_at;
+use super::events::{Events, Waiting};
+use super::health::Health;
+use super::pending::PendingItems;
+use super::queue::{Queue, Work};
+use super::running::{RunningJobs, ShownJob};
+use crate::api::Client;
+use crate::config::Config;
 use crate::lake;
 use crate::metrics::METRICS;
+use crate::notify::Notifier;
 use crate::pipeline::{Exporter, Job, Outcome, Progress, Stop, Summary, nightly_job, read_store_info};
+use crate::store::Store;
 use crate::{ExitStatus, Result};
 
 /// The failures that another attempt would only repeat.
@@ -28,32 +36,48 @@ const FINAL: [&str; 4] = [
 ];
 
 /// The time between two samples of a job's progress.
-const SAMPLE: std::time::Duration = std::time::Duration::from_secs(5);
+const SAMPLE: Duration = Duration::from_secs(5);
 /// The least time between two counts of pending items while webhooks follow one another.
-const SOMETIMES: std::time::Duration = std::time::Duration::from_secs(60);
+const SOMETIMES: Duration = Duration::from_secs(60);
+
+/// The parts that do the work.
+pub(super) struct Workers {
+    pub config: Arc<Config>,
+    pub store: Arc<dyn Store>,
+    pub client: Client,
+    pub cancel: CancellationToken,
+    pub queue: Arc<Queue>,
+    pub events: Arc<Events>,
+    pub health: Arc<Health>,
+    pub notifier: Arc<Notifier>,
+    pub running: Arc<RunningJobs>,
+    pub pending: Arc<PendingItems>,
+    /// The lane that works holds this lock if the store has no conditional writes.
+    pub single_lane: Mutex<()>,
+}
 
 /// Works off the queue on the first lane until the daemon stops.
-pub(super) async fn run_main(daemon: &Arc<Daemon>) {
+pub(super) async fn run_main(workers: &Workers) {
     loop {
         METRICS.turned("runs");
-        if daemon.cancel.is_cancelled() {
+        if workers.cancel.is_cancelled() {
             return;
         }
-        let Some((work, stop)) = daemon.queue.pop(&daemon.cancel) else {
+        let Some((work, stop)) = workers.queue.pop(&workers.cancel) else {
             tokio::select! {
-                () = daemon.cancel.cancelled() => return,
-                () = daemon.queue.wake.notified() => continue,
+                () = workers.cancel.cancelled() => return,
+                () = workers.queue.wake.notified() => continue,
             }
         };
-        do_work(daemon, work, &stop).await;
+        do_work(workers, work, &stop).await;
     }
 }
 
 /// Does the given work and returns its exit status. Work that the daemon's stop or a due run interrupted is put back;
 /// cancelled work is not.
-pub(super) async fn do_work(daemon: &Arc<Daemon>, work: Work, stop: &Stop) -> ExitStatus {
-    let _alone = alone(daemon).await;
-    let outcome = Box::pin(attempt(daemon, &work, stop)).await;
+pub(super) async fn do_work(workers: &Workers, work: Work, stop: &Stop) -> ExitStatus {
+    let _alone = alone(workers).await;
+    let outcome = Box::pin(attempt(workers, &work, stop)).await;
     let command = if matches!(work, Work::Scheduled { .. }) {
         "run"
     } else {
@@ -62,19 +86,19 @@ pub(super) async fn do_work(daemon: &Arc<Daemon>, work: Work, stop: &Stop) -> Ex
     // Work that had ended before it was asked to stop is done.
     let stopped = stop.token().is_cancelled() && !matches!(&outcome, Ok(summary) if !summary.interrupted);
     let goes_on = stopped && !stop.is_cancelled();
-    daemon.health.note_work(&outcome);
+    workers.health.note_work(&outcome);
     // Note the run before the notification, which may take a while.
     if command == "run" {
-        daemon.health.note_run(&outcome);
+        workers.health.note_run(&outcome);
     }
-    let made_way = goes_on && !daemon.cancel.is_cancelled();
+    let made_way = goes_on && !workers.cancel.is_cancelled();
     if !made_way {
-        let notifier = &daemon.notifier;
+        let notifier = &workers.notifier;
         notifier
-            .tell(command, &outcome, &daemon.cancel, &*daemon.store)
+            .tell(command, &outcome, &workers.cancel, &*workers.store)
             .await;
     }
-    daemon.measure_pending(std::time::Duration::ZERO).await;
+    workers.pending.measure(Duration::ZERO).await;
     let status = match &outcome {
         Ok(summary) => {
             tell(summary);
@@ -87,15 +111,15 @@ pub(super) async fn do_work(daemon: &Arc<Daemon>, work: Work, stop: &Stop) -> Ex
     };
     if goes_on {
         let from = outcome.ok().and_then(|summary| summary.resume_at);
-        daemon.queue.put_back(&*daemon.store, from).await;
+        workers.queue.put_back(&*workers.store, from).await;
         return ExitStatus::Partial;
     }
     let ended_early = outcome.as_ref().map_or(true, |summary| summary.error.is_some());
     if matches!(work, Work::Scheduled { .. }) && ended_early && !stopped {
-        daemon.retry_at(clock::try_again_at(Utc::now()));
+        workers.queue.retry_at(try_again_at(Utc::now()));
     }
     // The work is over even if parts failed: those are in the manifests, and the nightly run continues with them.
-    if let Err(error) = daemon.queue.over(&*daemon.store).await {
+    if let Err(error) = workers.queue.over(&*workers.store).await {
         tracing::warn!(%error, "a finished job could not be removed from the store; the next start does it again");
     }
     status
@@ -120,19 +144,19 @@ fn tell(summary: &Summary) {
     );
 }
 
-async fn attempt(daemon: &Daemon, work: &Work, stop: &Stop) -> Result<Summary> {
+async fn attempt(workers: &Workers, work: &Work, stop: &Stop) -> Result<Summary> {
     let job = match work {
-        Work::Scheduled { .. } => nightly_job(&daemon.config, &*daemon.store, Utc::now()).await?,
+        Work::Scheduled { .. } => nightly_job(&workers.config, &*workers.store, Utc::now()).await?,
         Work::Asked { job, resume_at, .. } => job.job(*resume_at),
     };
     let progress = Arc::new(Progress::default());
-    let exporter = exporter(daemon, &progress, stop)?;
-    let shown = daemon.show(&job, &progress);
+    let exporter = exporter(workers, &progress, stop)?;
+    let shown = workers.running.show(&job, &progress);
     sampled(&shown, exporter.run(&job)).await
 }
 
 /// Does `work` and meanwhile takes samples of its progress.
-async fn sampled<T>(shown: &Shown<'_>, work: impl Future<Output = T>) -> T {
+async fn sampled<T>(shown: &ShownJob<'_>, work: impl Future<Output = T>) -> T {
     let mut work = Box::pin(work);
     loop {
         tokio::select! {
@@ -142,11 +166,11 @@ async fn sampled<T>(shown: &Shown<'_>, work: impl Future<Output = T>) -> T {
     }
 }
 
-fn exporter(daemon: &Daemon, progress: &Arc<Progress>, stop: &Stop) -> Result<Exporter> {
+fn exporter(workers: &Workers, progress: &Arc<Progress>, stop: &Stop) -> Result<Exporter> {
     let exporter = Exporter::beside(
-        &daemon.client,
-        daemon.config.clone(),
-        Arc::clone(&daemon.store),
+        &workers.client,
+        Config::clone(&workers.config),
+        Arc::clone(&workers.store),
         Arc::clone(progress),
         stop.token(),
         Utc::now(),
@@ -155,67 +179,67 @@ fn exporter(daemon: &Daemon, progress: &Arc<Progress>, stop: &Stop) -> Result<Ex
 }
 
 /// Waits for the other lane if the store ignores conditional writes, or if nothing is known of the store yet.
-async fn alone(daemon: &Daemon) -> Option<MutexGuard<'_, ()>> {
-    let info = read_store_info(&*daemon.store).await.ok().flatten();
-    let dialect = info.and_then(|info| info.dialect(&*daemon.store));
+async fn alone(workers: &Workers) -> Option<MutexGuard<'_, ()>> {
+    let info = read_store_info(&*workers.store).await.ok().flatten();
+    let dialect = info.and_then(|info| info.dialect(&*workers.store));
     if dialect.is_some_and(|dialect| dialect.conditional_writes) {
         None
     } else {
-        Some(daemon.one_lane.lock().await)
+        Some(workers.single_lane.lock().await)
     }
 }
 
 /// Does the work of webhook events when it is due, until the daemon stops.
-pub(super) async fn run_events(daemon: &Arc<Daemon>) {
-    while !daemon.cancel.is_cancelled() {
+pub(super) async fn run_events(workers: &Workers) {
+    while !workers.cancel.is_cancelled() {
         METRICS.turned("events");
-        let paused = daemon.queue.paused().is_some();
+        let paused = workers.queue.paused().is_some();
         if !paused {
-            let due = daemon.events.take_due(Utc::now());
+            let due = workers.events.take_due(Utc::now());
             if !due.is_empty() {
-                look_in(daemon, due).await;
+                look_in(workers, due).await;
                 continue;
             }
         }
         let until_next = async {
-            match daemon.events.next_due().filter(|_| !paused) {
+            match workers.events.next_due().filter(|_| !paused) {
                 Some(next) => {
                     let left = (next - Utc::now()).to_std().unwrap_or_default();
-                    tokio::time::sleep(left.min(std::time::Duration::from_secs(20))).await;
+                    tokio::time::sleep(left.min(Duration::from_secs(20))).await;
                 }
                 None => std::future::pending().await,
             }
         };
         tokio::select! {
-            () = daemon.cancel.cancelled() => return,
-            () = daemon.events.wake.notified() => {}
+            () = workers.cancel.cancelled() => return,
+            () = workers.events.wake.notified() => {}
             () = until_next => {}
         }
     }
 }
 
 /// Exports the rooms of events, all events of a space and date together. Returns true if all work was done.
-pub(super) async fn look_in(daemon: &Arc<Daemon>, events: Vec<Waiting>) -> bool {
+pub(super) async fn look_in(workers: &Workers, events: Vec<Waiting>) -> bool {
     let mut days: BTreeMap<(NaiveDate, String), Vec<Waiting>> = BTreeMap::new();
     for event in events {
-        let date = lake::date_of(event.kept.received_at, daemon.config.timezone);
+        let date = lake::date_of(event.kept.received_at, workers.config.timezone);
         // Group by the event's own space, because a room may no longer be listed in it.
         let space = event.kept.event.space.clone();
         days.entry((date, space)).or_default().push(event);
     }
     let mut all = true;
     for ((date, _), events) in days {
-        if daemon.cancel.is_cancelled() {
-            daemon.events.put_back(events);
+        if workers.cancel.is_cancelled() {
+            workers.events.put_back(events);
             all = false;
             continue;
         }
-        all &= look_in_on(daemon, date, events).await;
+        all &= look_in_on(workers, date, events).await;
     }
     all
 }
 
-async fn look_in_on(daemon: &Arc<Daemon>, date: NaiveDate, events: Vec<Waiting>) -> bool {
+async fn look_in_on(workers: &Workers, date: NaiveDate, events: Vec<Waiting>) -> bool {
     let of = |id: fn(&Waiting) -> &String| -> Vec<String> {
         let ids: BTreeSet<&String> = events.iter().map(id).collect();
         ids.into_iter().cloned().collect()
@@ -225,18 +249,18 @@ async fn look_in_on(daemon: &Arc<Daemon>, date: NaiveDate, events: Vec<Waiting>)
         rooms: of(|one| &one.kept.event.room),
         ..Job::over("webhook", date, date)
     };
-    let _alone = alone(daemon).await;
+    let _alone = alone(workers).await;
     let progress = Arc::new(Progress::default());
     let outcome = {
-        let shown = daemon.show(&job, &progress);
-        match exporter(daemon, &progress, &Stop::below(&daemon.cancel)) {
+        let shown = workers.running.show(&job, &progress);
+        match exporter(workers, &progress, &Stop::below(&workers.cancel)) {
             Ok(exporter) => sampled(&shown, exporter.look_in(&job)).await,
             Err(error) => Err(error),
         }
     };
-    daemon.health.note_work(&outcome);
-    if daemon.cancel.is_cancelled() && !matches!(&outcome, Ok(summary) if !summary.interrupted) {
-        daemon.events.put_back(events);
+    workers.health.note_work(&outcome);
+    if workers.cancel.is_cancelled() && !matches!(&outcome, Ok(summary) if !summary.interrupted) {
+        workers.events.put_back(events);
         return false;
     }
     let (done, failed) = match &outcome {
@@ -250,7 +274,7 @@ async fn look_in_on(daemon: &Arc<Daemon>, date: NaiveDate, events: Vec<Waiting>)
         }
     };
     let all = failed.is_empty();
-    let given_up = daemon.events.again(failed, Utc::now());
+    let given_up = workers.events.again(failed, Utc::now());
     for one in &given_up {
         let event = &one.kept.event;
         tracing::warn!(
@@ -260,12 +284,12 @@ async fn look_in_on(daemon: &Arc<Daemon>, date: NaiveDate, events: Vec<Waiting>)
             "the work of a webhook failed too often; the nightly run continues it"
         );
     }
-    for object in daemon.events.done(done.into_iter().chain(given_up).collect()) {
-        if let Err(error) = daemon.store.delete(&object).await {
+    for object in workers.events.done(done.into_iter().chain(given_up).collect()) {
+        if let Err(error) = workers.store.delete(&object).await {
             tracing::warn!(%error, "finished events could not be removed from the store; the next start does them again");
         }
     }
-    daemon.measure_pending(SOMETIMES).await;
+    workers.pending.measure(SOMETIMES).await;
     all
 }
 

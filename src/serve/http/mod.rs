@@ -4,21 +4,19 @@
 pub mod body;
 mod crowd;
 mod forwarded;
-mod guard;
+pub mod guard;
 mod places;
 pub mod reply;
 pub mod session;
-
-pub use guard::is_same;
 
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
-use axum::http::StatusCode;
+use axum::extract::MatchedPath;
+use axum::middleware::Next;
 use axum::response::Response;
-use axum::routing::{get, post};
 use hyper::Request;
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
@@ -27,14 +25,11 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::graceful::GracefulShutdown;
 use hyper_util::service::TowerToHyperService;
 use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
 
-use self::crowd::Crowd;
 use self::places::Places;
-use super::daemon::Daemon;
-use super::{api, page, relay, webhook};
 use crate::config::Network;
-use crate::metrics::{self, METRICS};
-use crate::serve::notifications;
+use crate::metrics::{METRICS, ServedLabels};
 use crate::{Error, ErrorKind, Result};
 
 /// The most connections at once; file descriptors and memory surely suffice for them.
@@ -51,98 +46,28 @@ const CONNECTION_TIME: Duration = Duration::from_secs(600);
 /// The time that requests in flight get when the daemon stops.
 const GRACE: Duration = Duration::from_secs(3);
 
-/// The path below which the page's style, script and icon are served.
-const ASSETS: &str = "/assets/";
-
 /// The client's address: the peer of the connection, or the client behind a trusted proxy.
 #[derive(Debug, Clone, Copy)]
 pub struct Peer(pub IpAddr);
 
-/// The route that a path belongs to, for metrics; `other` if there is none.
-fn route_of(path: &str) -> &'static str {
-    const ROUTES: [&str; 35] = [
-        "/webhooks/teleboss",
-        "/api/webhooks",
-        "/api/notify",
-        "/api/notify-test",
-        "/meta",
-        "/healthz",
-        "/readyz",
-        "/metrics",
-        "/api/status",
-        "/api/day",
-        "/api/runs",
-        "/api/next",
-        "/api/progress",
-        "/api/backfill",
-        "/api/retry",
-        "/api/jobs",
-        "/api/pause",
-        "/api/resume",
-        "/",
-        "/now",
-        "/day",
-        "/runs",
-        "/run",
-        "/room",
-        "/search",
-        "/system",
-        "/file",
-        "/missing.csv",
-        "/backfill",
-        "/retry",
-        "/cancel",
-        "/pause",
-        "/notify-test",
-        "/login",
-        "/logout",
-    ];
-    if path.starts_with(ASSETS) {
-        return ASSETS;
+/// The route that a request matches, without its parameters, for metrics and the audit; `other` if there is none.
+fn route_of<B>(request: &Request<B>) -> String {
+    let matched: Option<&MatchedPath> = request.extensions().get();
+    let route = matched.map_or("other", MatchedPath::as_str);
+    match route.split_once("/{") {
+        Some(("/assets", _)) => "/assets/".into(),
+        Some((fixed, _)) => fixed.into(),
+        None => route.into(),
     }
-    for many in ["/api/jobs", "/api/runs"] {
-        if path.strip_prefix(many).is_some_and(|rest| rest.starts_with('/')) {
-            return many;
-        }
-    }
-    ROUTES.into_iter().find(|route| *route == path).unwrap_or("other")
 }
 
-fn router(daemon: Arc<Daemon>) -> Router {
-    Router::new()
-        .route("/webhooks/teleboss", post(webhook::receive))
-        .route("/meta", post(relay::receive))
-        .route("/healthz", get(alive))
-        .route("/readyz", get(ready))
-        .route("/metrics", get(metrics))
-        .route("/api/webhooks", get(webhook::last))
-        .merge(notifications::routes())
-        .merge(api::routes())
-        .merge(page::routes())
-        .fallback(async || reply::error(StatusCode::NOT_FOUND, "there is nothing here"))
-        .layer(axum::middleware::from_fn_with_state(
-            (Arc::clone(&daemon), Crowd::new()),
-            guard::pass,
-        ))
-        .with_state(daemon)
-}
-
-async fn alive() -> Response {
-    reply::accepted()
-}
-
-async fn ready(axum::extract::State(daemon): axum::extract::State<Arc<Daemon>>) -> Response {
-    let (ready, report) = daemon.health.report();
-    let status = if ready {
-        StatusCode::OK
-    } else {
-        StatusCode::SERVICE_UNAVAILABLE
-    };
-    reply::json(status, &report)
-}
-
-async fn metrics() -> Response {
-    reply::with_type(StatusCode::OK, metrics::CONTENT_TYPE, METRICS.text())
+/// Counts the response of a request; the layer of all routes.
+pub async fn count(request: axum::extract::Request, next: Next) -> Response {
+    let route = route_of(&request);
+    let answer = next.run(request).await;
+    let status = answer.status().as_u16();
+    METRICS.served.get_or_create(&ServedLabels { route, status }).inc();
+    answer
 }
 
 /// Binds the address.
@@ -160,10 +85,14 @@ pub(super) async fn bind(address: SocketAddr) -> Result<TcpListener> {
 }
 
 /// Serves until the daemon stops, then finishes the requests in flight.
-pub(super) async fn serve(daemon: &Arc<Daemon>, listener: TcpListener) {
-    let router = router(Arc::clone(daemon));
+pub(super) async fn serve(
+    router: Router,
+    listener: TcpListener,
+    trusted: &[Network],
+    cancel: &CancellationToken,
+) {
     let places = Places::new(CONNECTIONS, CONNECTIONS_OF_AN_ADDRESS);
-    let trusted: Arc<[Network]> = daemon.config.serve.trusted_proxies.clone().into();
+    let trusted: Arc<[Network]> = trusted.into();
     let graceful = GracefulShutdown::new();
     let mut http = http1::Builder::new();
     http.timer(TokioTimer::new())
@@ -172,7 +101,7 @@ pub(super) async fn serve(daemon: &Arc<Daemon>, listener: TcpListener) {
         .max_headers(HEADERS);
     loop {
         let accepted = tokio::select! {
-            () = daemon.cancel.cancelled() => break,
+            () = cancel.cancelled() => break,
             accepted = listener.accept() => accepted,
         };
         let (stream, peer) = match accepted {

@@ -9,25 +9,25 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio_util::sync::CancellationToken;
 
-use crate::serve::http::session::network;
+use super::session::network;
 
 /// See the module.
 #[derive(Debug)]
 pub(super) struct Places {
     most: usize,
     most_of_an_address: usize,
-    inner: Mutex<Inner>,
+    inner: Mutex<Connections>,
 }
 
 #[derive(Debug, Default)]
-struct Inner {
+struct Connections {
     /// Numbers connections and idle periods in the order in which they began.
     next: u64,
-    open: BTreeMap<u64, Open>,
+    open: BTreeMap<u64, OpenConnection>,
 }
 
 #[derive(Debug)]
-struct Open {
+struct OpenConnection {
     /// None for a trusted proxy, which stands for many clients.
     address: Option<IpAddr>,
     /// The number of the idle period; none while a request is in flight.
@@ -45,10 +45,10 @@ impl Places {
     }
 
     /// Takes a place for a new connection; none if all connections have requests in flight.
-    pub(super) fn take(self: &Arc<Self>, peer: IpAddr, is_proxy: bool) -> Option<Place> {
+    pub(super) fn take(self: &Arc<Self>, peer: IpAddr, is_proxy: bool) -> Option<ConnectionPlace> {
         let address = (!is_proxy).then(|| network(peer));
         let mut inner = self.lock();
-        let of_address = |open: &Open| address.is_some() && open.address == address;
+        let of_address = |open: &OpenConnection| address.is_some() && open.address == address;
         if inner.open.values().filter(|open| of_address(open)).count() >= self.most_of_an_address {
             inner.free(of_address)?;
         }
@@ -57,32 +57,32 @@ impl Places {
         }
         let number = inner.tick();
         let end = CancellationToken::new();
-        let open = Open {
+        let open = OpenConnection {
             address,
             resting: Some(number),
             end: end.clone(),
         };
         inner.open.insert(number, open);
-        Some(Place {
+        Some(ConnectionPlace {
             number,
             end,
             places: Arc::clone(self),
         })
     }
 
-    fn lock(&self) -> MutexGuard<'_, Inner> {
+    fn lock(&self) -> MutexGuard<'_, Connections> {
         self.inner.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl Inner {
+impl Connections {
     fn tick(&mut self) -> u64 {
         self.next += 1;
         self.next
     }
 
     /// Ends the connection that has been idle longest among those that `is_meant` selects.
-    fn free(&mut self, is_meant: impl Fn(&Open) -> bool) -> Option<()> {
+    fn free(&mut self, is_meant: impl Fn(&OpenConnection) -> bool) -> Option<()> {
         let resting = self.open.iter().filter(|(_, open)| is_meant(open));
         let resting = resting.filter_map(|(number, open)| Some((open.resting?, *number)));
         let (_, number) = resting.min()?;
@@ -102,13 +102,13 @@ impl Inner {
 
 /// The place of a connection, until it is dropped.
 #[derive(Debug)]
-pub(super) struct Place {
+pub(super) struct ConnectionPlace {
     number: u64,
     end: CancellationToken,
     places: Arc<Places>,
 }
 
-impl Place {
+impl ConnectionPlace {
     /// Waits until the place is given to another connection.
     pub(super) async fn lost(&self) {
         self.end.cancelled().await;
@@ -123,7 +123,7 @@ impl Place {
     }
 }
 
-impl Drop for Place {
+impl Drop for ConnectionPlace {
     fn drop(&mut self) {
         self.places.lock().open.remove(&self.number);
     }
@@ -131,7 +131,7 @@ impl Drop for Place {
 
 /// A request in flight.
 #[derive(Debug)]
-pub(super) struct InWork(Arc<Place>);
+pub(super) struct InWork(Arc<ConnectionPlace>);
 
 impl Drop for InWork {
     fn drop(&mut self) {
@@ -151,7 +151,7 @@ mod tests {
         [192, 0, 2, last].into()
     }
 
-    fn is_lost(place: &Place) -> bool {
+    fn is_lost(place: &ConnectionPlace) -> bool {
         place.end.is_cancelled()
     }
 

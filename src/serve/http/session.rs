@@ -1,13 +1,17 @@
-//! Sessions of the page, and wrong tokens by address; both in memory, so a restart signs everybody out. Used by the guard
-//! and by the page's sign-in. Pure, apart from the random number of a session and the audit.
+//! The access to the daemon: its token, the sessions of the page with their cookie, and the wrong tokens by address. All is
+//! in memory, so a restart signs everybody out. Used by the guard and by the page's sign-in. Pure, apart from the random
+//! number of a session and the audit.
 
 use std::collections::HashMap;
 use std::net::IpAddr;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError, RwLock};
 
+use axum::http::HeaderMap;
+use axum::http::header::COOKIE;
 use chrono::{DateTime, TimeDelta, Utc};
 use sha2::{Digest, Sha256};
 
+use crate::config::Secret;
 use crate::serve::audit::{self, Caller, Credential};
 use crate::{Error, ErrorKind, Result};
 
@@ -20,6 +24,67 @@ const WRONG: u32 = 10;
 const WINDOW: TimeDelta = TimeDelta::seconds(60);
 /// The most addresses that are remembered. Beyond that all are forgotten, which a guesser can't exploit without many addresses.
 const ADDRESSES: usize = 10_000;
+
+const COOKIE_NAME: &str = "telelake";
+
+/// The daemon's own token, and everybody who came with it or with a wrong one.
+pub struct Access {
+    token: RwLock<Secret>,
+    pub sessions: Sessions,
+    pub guesses: Guesses,
+}
+
+impl Access {
+    /// Starts with the token of the configuration, which may be empty.
+    pub fn new(token: Secret) -> Self {
+        Self {
+            token: RwLock::new(token),
+            sessions: Sessions::default(),
+            guesses: Guesses::default(),
+        }
+    }
+
+    /// The daemon's own token; empty if none is configured.
+    pub fn token(&self) -> Secret {
+        self.token.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Replaces the token. If it has changed, returns true, and everybody must sign in again.
+    pub fn renew(&self, token: Secret) -> bool {
+        let mut current = self.token.write().unwrap_or_else(PoisonError::into_inner);
+        let changed = *current != token;
+        *current = token;
+        if changed {
+            self.sessions.close_all();
+        }
+        changed
+    }
+
+    /// True if a request brings the cookie of an open session.
+    pub fn has_session(&self, headers: &HeaderMap, now: DateTime<Utc>) -> bool {
+        session_in(headers).is_some_and(|session| self.sessions.is_open(session, now))
+    }
+}
+
+/// The session in a request's cookie.
+pub fn session_in(headers: &HeaderMap) -> Option<&str> {
+    headers
+        .get_all(COOKIE)
+        .iter()
+        .filter_map(|value| value.to_str().ok())
+        .flat_map(|value| value.split(';'))
+        .find_map(|pair| pair.trim().strip_prefix(COOKIE_NAME)?.strip_prefix('='))
+}
+
+/// The `Set-Cookie` that opens a session, or ends it with an empty value and no seconds.
+pub fn cookie(value: &str, seconds: i64, headers: &HeaderMap) -> String {
+    // The daemon itself speaks HTTP; only the proxy in front knows if the reader uses HTTPS.
+    let by_https = headers
+        .get("x-forwarded-proto")
+        .is_some_and(|proto| proto.as_bytes().eq_ignore_ascii_case(b"https"));
+    let secure = if by_https { "; Secure" } else { "" };
+    format!("{COOKIE_NAME}={value}; Path=/; HttpOnly; SameSite=Strict; Max-Age={seconds}{secure}")
+}
 
 type Key = [u8; 32];
 
@@ -121,6 +186,8 @@ fn lock<T>(all: &Mutex<T>) -> MutexGuard<'_, T> {
 
 #[cfg(test)]
 mod tests {
+    use axum::http::HeaderValue;
+
     use super::*;
 
     fn at(seconds: i64) -> DateTime<Utc> {
@@ -144,6 +211,32 @@ mod tests {
         let end = LIFETIME.num_seconds();
         assert!(sessions.is_open(&one, at(end - 1)));
         assert!(!sessions.is_open(&one, at(end)));
+    }
+
+    #[test]
+    fn the_cookie_is_found_among_others_and_is_secure_over_https() {
+        let mut headers = HeaderMap::new();
+        assert_eq!(session_in(&headers), None);
+        headers.append(COOKIE, HeaderValue::from_static("a=1; telelakes=x; telelake=abc"));
+        assert_eq!(session_in(&headers), Some("abc"));
+        assert!(!cookie("x", 1, &headers).contains("Secure"));
+        headers.insert("x-forwarded-proto", HeaderValue::from_static("https"));
+        let set = cookie("x", 1, &headers);
+        assert_eq!(
+            set,
+            "telelake=x; Path=/; HttpOnly; SameSite=Strict; Max-Age=1; Secure"
+        );
+    }
+
+    #[test]
+    fn a_new_token_ends_all_sessions_and_the_same_token_none() {
+        let access = Access::new(Secret::new("first"));
+        let mut headers = HeaderMap::new();
+        let session = access.sessions.open(at(0)).expect("a session");
+        headers.insert(COOKIE, format!("telelake={session}").parse().expect("a value"));
+        assert!(!access.renew(Secret::new("first")) && access.has_session(&headers, at(0)));
+        assert!(access.renew(Secret::new("second")) && !access.has_session(&headers, at(0)));
+        assert_eq!(access.token(), Secret::new("second"));
     }
 
     #[test]

@@ -12,9 +12,9 @@ const WIDTH: u64 = 280;
 const HEIGHT: u64 = 64;
 
 /// The title of a chart, the number it shows, and the format of that number.
-type Line = (Text, fn(&Sums) -> u64, fn(Lang, u64) -> String);
+type Chart = (Text, fn(&Sums) -> u64, fn(Lang, u64) -> String);
 
-const LINES: [Line; 4] = [
+const LINES: [Chart; 4] = [
     (t::CALLS, |sums| sums.calls, Lang::number),
     (t::PARTICIPANTS, |sums| sums.participants, Lang::number),
     (t::HOURS, |sums| sums.recorded_s, Lang::hours),
@@ -23,7 +23,7 @@ const LINES: [Line; 4] = [
 
 /// The lake's size by month.
 pub fn sizes(visit: &Visit, series: &[(NaiveDate, Sums)]) -> Markup {
-    let lines: [Line; 1] = [(t::SIZE, |sums| sums.lake_bytes, Lang::bytes)];
+    let lines: [Chart; 1] = [(t::SIZE, |sums| sums.lake_bytes, Lang::bytes)];
     drawn(visit, true, series, &lines)
 }
 
@@ -32,7 +32,7 @@ pub fn all(visit: &Visit, by_month: bool, series: &[(NaiveDate, Sums)]) -> Marku
     drawn(visit, by_month, series, &LINES)
 }
 
-fn drawn(visit: &Visit, by_month: bool, series: &[(NaiveDate, Sums)], lines: &[Line]) -> Markup {
+fn drawn(visit: &Visit, by_month: bool, series: &[(NaiveDate, Sums)], lines: &[Chart]) -> Markup {
     let lang = visit.lang;
     let name = |date: NaiveDate| {
         if by_month {

@@ -2,18 +2,18 @@
 
 use maud::{Markup, html};
 
-use super::Page;
+use super::PageMemory;
 use super::frame::Visit;
 use super::lang::Text;
 use super::texts as t;
 use super::view::natural;
 use crate::notify::{Deliveries, Delivery};
-use crate::serve::webhook::seen::{OfSpace, Reason, Report};
+use crate::serve::webhook::stats::{SpaceStats, Reason, WebhookReport};
 
 /// The last event of each space, and its refusals.
-pub fn webhooks(visit: &Visit, of: &Page, report: &Report) -> Markup {
+pub fn webhooks(visit: &Visit, of: &PageMemory, report: &WebhookReport) -> Markup {
     let lang = visit.lang;
-    let mut spaces: Vec<(String, &str, &OfSpace)> = report
+    let mut spaces: Vec<(String, &str, &SpaceStats)> = report
         .spaces
         .iter()
         .map(|(id, space)| (of.name(id), id.as_str(), space))
@@ -43,12 +43,12 @@ pub fn webhooks(visit: &Visit, of: &Page, report: &Report) -> Markup {
 }
 
 /// True if the last webhook of a space was refused.
-fn is_refused(space: &OfSpace) -> bool {
+fn is_refused(space: &SpaceStats) -> bool {
     let heard = space.last_event.as_ref().map(|event| event.at);
     space.last_refusal.as_ref().map(|refusal| refusal.at) > heard
 }
 
-fn row(visit: &Visit, name: &str, id: &str, space: &OfSpace) -> Markup {
+fn row(visit: &Visit, name: &str, id: &str, space: &SpaceStats) -> Markup {
     let lang = visit.lang;
     html! {
         tr {

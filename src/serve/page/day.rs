@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use chrono::{DateTime, NaiveDate, Utc};
 use maud::{Markup, html};
 
-use super::Page;
+use super::PageMemory;
 use super::ahead::{Ahead, asks, builds, looks};
 use super::calendar::{badge, link};
 use super::file;
@@ -43,7 +43,7 @@ pub enum Found<'a> {
 }
 
 /// The page of a date in all spaces.
-pub fn of_all(visit: &Visit, of: &Page, around: &Around<'_>, view: &View<'_>) -> Markup {
+pub fn of_all(visit: &Visit, of: &PageMemory, around: &Around<'_>, view: &View<'_>) -> Markup {
     let (lang, date) = (visit.lang, around.date);
     let days = view.on(date);
     let title = lang.date(date);
@@ -90,7 +90,7 @@ fn line(visit: &Visit, around: &Around<'_>, view: &View<'_>, day: &DayStatus) ->
 }
 
 /// The page of the day of a single space.
-pub fn of_space(visit: &Visit, of: &Page, around: &Around<'_>, space: &str, found: &Found<'_>) -> Markup {
+pub fn of_space(visit: &Visit, of: &PageMemory, around: &Around<'_>, space: &str, found: &Found<'_>) -> Markup {
     let (lang, date) = (visit.lang, around.date);
     let day = match found {
         Found::Whole(manifest) => Some(DayStatus::of(manifest)),

@@ -1,7 +1,5 @@
 //! The handlers of the page's forms: backfill, retry, cancellation, pause, test notification.
 
-use std::sync::Arc;
-
 use axum::body::Body;
 use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode};
@@ -12,13 +10,13 @@ use serde::de::{DeserializeOwned, IntoDeserializer};
 use serde::{Deserialize, Deserializer};
 
 use super::frame::{Here, Visit, answer, go_to, page, trouble};
-use super::{calendar, texts as t, visit};
+use super::{PageState, calendar, texts as t, visit};
 use crate::dates;
 use crate::pipeline::Outline;
 use crate::serve::audit::{self, Caller};
-use crate::serve::daemon::Daemon;
 use crate::serve::http::{body, reply};
 use crate::serve::jobs::{self, Answer};
+use crate::serve::notifications::Notifications;
 use crate::serve::queue::{Asked, Half};
 
 /// The most bytes of a form.
@@ -47,7 +45,7 @@ pub async fn form<T: DeserializeOwned>(request: Body) -> std::result::Result<T, 
 }
 
 #[derive(Deserialize)]
-struct Backfill {
+struct BackfillForm {
     #[serde(deserialize_with = "dates::deserialize")]
     from: NaiveDate,
     #[serde(deserialize_with = "dates::deserialize")]
@@ -64,12 +62,12 @@ struct Backfill {
 
 /// `POST /backfill`: loads a range of days. A long range must be confirmed on a page of its own.
 pub async fn backfill(
-    State(daemon): State<Arc<Daemon>>,
+    State(state): State<PageState>,
     caller: Caller,
     headers: HeaderMap,
     body: Body,
 ) -> Response {
-    let asked: Backfill = match form(body).await {
+    let asked: BackfillForm = match form(body).await {
         Ok(asked) => asked,
         Err(refusal) => return *refusal,
     };
@@ -79,8 +77,8 @@ pub async fn backfill(
         force: asked.force,
         ..Asked::dates(asked.from, asked.to)
     };
-    let visit = visit(&daemon, &headers);
-    match jobs::ask(&daemon, job.clone(), &caller, asked.confirm).await {
+    let visit = visit(&state, &headers);
+    match jobs::ask(&state.jobs, job.clone(), &caller, asked.confirm).await {
         Ok(Answer::Queued(_)) => go_to("/?asked#work", None),
         Ok(Answer::MustConfirm(plan)) => confirm(&visit, &job, &plan),
         Err(error) => trouble(&visit, &error),
@@ -128,7 +126,7 @@ fn confirm(visit: &Visit, job: &Asked, plan: &Outline) -> Response {
 }
 
 #[derive(Deserialize)]
-struct Retry {
+struct RetryForm {
     #[serde(deserialize_with = "dates::deserialize")]
     date: NaiveDate,
     #[serde(default, deserialize_with = "none_if_empty")]
@@ -143,12 +141,12 @@ struct Retry {
 
 /// `POST /retry`: exports a day again, or a room, a call or a recording of it.
 pub async fn retry(
-    State(daemon): State<Arc<Daemon>>,
+    State(state): State<PageState>,
     caller: Caller,
     headers: HeaderMap,
     body: Body,
 ) -> Response {
-    let asked: Retry = match form(body).await {
+    let asked: RetryForm = match form(body).await {
         Ok(asked) => asked,
         Err(refusal) => return *refusal,
     };
@@ -163,65 +161,65 @@ pub async fn retry(
         call: asked.call,
         record: asked.record,
     };
-    match jobs::retry(&daemon, retry, &caller).await {
+    match jobs::retry(&state.jobs, retry, &caller).await {
         Ok(_) => go_to(&place, None),
-        Err(error) => trouble(&visit(&daemon, &headers), &error),
+        Err(error) => trouble(&visit(&state, &headers), &error),
     }
 }
 
 #[derive(Deserialize)]
-struct Cancel {
+struct CancelForm {
     id: String,
 }
 
 /// `POST /cancel`: cancels a waiting or running job.
 pub async fn cancel(
-    State(daemon): State<Arc<Daemon>>,
+    State(state): State<PageState>,
     caller: Caller,
     headers: HeaderMap,
     body: Body,
 ) -> Response {
-    let Cancel { id } = match form(body).await {
+    let CancelForm { id } = match form(body).await {
         Ok(asked) => asked,
         Err(refusal) => return *refusal,
     };
-    match jobs::cancel(&daemon, &id, &caller).await {
+    match jobs::cancel(&state.jobs, &id, &caller).await {
         // A job that has ended meanwhile needs no cancellation.
         Ok(_) => go_to("/#work", None),
-        Err(error) => trouble(&visit(&daemon, &headers), &error),
+        Err(error) => trouble(&visit(&state, &headers), &error),
     }
 }
 
 #[derive(Deserialize)]
-struct Pause {
+struct PauseForm {
     on: bool,
 }
 
 /// `POST /pause`: pauses the queue, or ends the pause.
 pub async fn pause(
-    State(daemon): State<Arc<Daemon>>,
+    State(state): State<PageState>,
     caller: Caller,
     headers: HeaderMap,
     body: Body,
 ) -> Response {
-    let Pause { on } = match form(body).await {
+    let PauseForm { on } = match form(body).await {
         Ok(asked) => asked,
         Err(refusal) => return *refusal,
     };
     let done = if on {
-        jobs::pause(&daemon, &caller).await.map(|_| ())
+        jobs::pause(&state.jobs, &caller).await.map(|_| ())
     } else {
-        jobs::resume(&daemon, &caller).await.map(|_| ())
+        jobs::resume(&state.jobs, &caller).await.map(|_| ())
     };
     match done {
         Ok(()) => go_to("/#work", None),
-        Err(error) => trouble(&visit(&daemon, &headers), &error),
+        Err(error) => trouble(&visit(&state, &headers), &error),
     }
 }
 
 /// `POST /notify-test`: sends a test message; the page then shows the deliveries.
-pub async fn notify_test(State(daemon): State<Arc<Daemon>>, caller: Caller) -> Response {
+pub async fn notify_test(State(notifications): State<Notifications>, caller: Caller) -> Response {
     audit::note(&caller, "notify_test", "notify.url, notify.heartbeat_url");
-    daemon.notifier.test(&daemon.cancel, &*daemon.store).await;
+    notifications.send_test().await;
     go_to("/system#notifications", None)
 }

@@ -7,11 +7,12 @@ use std::time::Duration;
 
 use chrono::{DateTime, NaiveDate, TimeDelta, Utc};
 use futures_util::{StreamExt, stream};
+use tokio_util::sync::CancellationToken;
 
+use super::PageState;
 use crate::lake::{self, key};
 use crate::pipeline::{Summary, read_run, run_entries};
-use crate::serve::daemon::Daemon;
-use crate::serve::health::OUT_OF_REACH;
+use crate::serve::health::CheckState;
 use crate::status::{DayStatus, MarkedDays};
 use crate::{Error, ErrorKind, Result};
 
@@ -40,7 +41,7 @@ pub struct Snapshot {
 
 /// See the module. All of it may be lost.
 #[derive(Default)]
-pub struct Known {
+pub struct LakeSnapshots {
     /// Held while the lake is read.
     reading: tokio::sync::Mutex<()>,
     last: Mutex<Option<Arc<Snapshot>>>,
@@ -48,7 +49,7 @@ pub struct Known {
     runs: tokio::sync::Mutex<HashMap<String, Arc<Summary>>>,
 }
 
-impl Known {
+impl LakeSnapshots {
     /// The latest snapshot.
     pub fn last(&self) -> Option<Arc<Snapshot>> {
         self.last.lock().unwrap_or_else(PoisonError::into_inner).clone()
@@ -63,22 +64,22 @@ impl Known {
 ///
 /// # Errors
 /// The store fails, and there is no earlier snapshot.
-pub async fn look(daemon: &Arc<Daemon>) -> Result<(Arc<Snapshot>, bool)> {
-    let Some(last) = daemon.page.known.last() else {
-        return Ok((read(daemon).await?, false));
+pub async fn look(state: &PageState) -> Result<(Arc<Snapshot>, bool)> {
+    let Some(last) = state.memory.known.last() else {
+        return Ok((read(state).await?, false));
     };
-    let [store, _] = daemon.health.store_and_token();
-    if store.is_some_and(|seen| seen.how == OUT_OF_REACH) {
+    let [store, _] = state.health.store_and_token();
+    if store.is_some_and(|seen| seen.how == CheckState::OutOfReach) {
         return Ok((last, true));
     }
     // The task goes on if nobody waits for it any more, so that the next visitor gets its result.
-    let reader = Arc::clone(daemon);
+    let reader = state.clone();
     let reading = tokio::spawn(async move { read(&reader).await });
     match tokio::time::timeout(PATIENCE, reading).await {
         Ok(Ok(Ok(snapshot))) => Ok((snapshot, false)),
         Ok(Ok(Err(error))) => {
             tracing::warn!(%error, "the store can't be read; the page shows older data");
-            daemon.health.look_now();
+            state.health.look_now();
             Ok((last, true))
         }
         Ok(Err(_)) => Err(Error::new(ErrorKind::Internal, "page", "the task that reads the lake panicked")),
@@ -90,10 +91,10 @@ pub async fn look(daemon: &Arc<Daemon>) -> Result<(Arc<Snapshot>, bool)> {
 ///
 /// # Errors
 /// As [`look`].
-pub async fn look_lately(daemon: &Arc<Daemon>) -> Result<(Arc<Snapshot>, bool)> {
-    match daemon.page.known.last() {
+pub async fn look_lately(state: &PageState) -> Result<(Arc<Snapshot>, bool)> {
+    match state.memory.known.last() {
         Some(last) if Utc::now() - last.at < LATELY => Ok((last, false)),
-        _ => look(daemon).await,
+        _ => look(state).await,
     }
 }
 
@@ -101,18 +102,18 @@ pub async fn look_lately(daemon: &Arc<Daemon>) -> Result<(Arc<Snapshot>, bool)> 
 ///
 /// # Errors
 /// The store fails, and there is no earlier snapshot.
-pub async fn look_at(daemon: &Daemon, date: NaiveDate) -> Result<(Arc<Snapshot>, bool)> {
-    let last = daemon.page.known.last();
-    let [store, _] = daemon.health.store_and_token();
+pub async fn look_at(state: &PageState, date: NaiveDate) -> Result<(Arc<Snapshot>, bool)> {
+    let last = state.memory.known.last();
+    let [store, _] = state.health.store_and_token();
     if let Some(last) = &last
-        && store.is_some_and(|seen| seen.how == OUT_OF_REACH)
+        && store.is_some_and(|seen| seen.how == CheckState::OutOfReach)
     {
         return Ok((Arc::clone(last), true));
     }
     let at = Utc::now();
     let read = tokio::try_join!(
-        daemon.coverage.days(&*daemon.store, Some(date), Some(date)),
-        MarkedDays::read(&*daemon.store),
+        state.coverage.days(&*state.store, Some(date), Some(date)),
+        MarkedDays::read(&*state.store),
     );
     let is_gone = |days: &[Arc<DayStatus>], last: &Snapshot| {
         days.is_empty() && last.days.iter().any(|day| day.date == date)
@@ -120,7 +121,7 @@ pub async fn look_at(daemon: &Daemon, date: NaiveDate) -> Result<(Arc<Snapshot>,
     match (read, last) {
         // A folder that is not mounted looks empty.
         (Ok((days, _)), Some(last)) if is_gone(&days, &last) => {
-            daemon.health.look_now();
+            state.health.look_now();
             Ok((last, true))
         }
         (Ok((days, marked)), _) => Ok((
@@ -134,7 +135,7 @@ pub async fn look_at(daemon: &Daemon, date: NaiveDate) -> Result<(Arc<Snapshot>,
         )),
         (Err(error), Some(last)) => {
             tracing::warn!(%error, "the store can't be read; the page shows older data");
-            daemon.health.look_now();
+            state.health.look_now();
             Ok((last, true))
         }
         (Err(error), None) => Err(error),
@@ -142,21 +143,21 @@ pub async fn look_at(daemon: &Daemon, date: NaiveDate) -> Result<(Arc<Snapshot>,
 }
 
 /// Reads the lake, once at a time, so that visitors who wait for the first read of a large lake share its result.
-async fn read(daemon: &Daemon) -> Result<Arc<Snapshot>> {
+async fn read(state: &PageState) -> Result<Arc<Snapshot>> {
     let asked = Utc::now();
-    let _reading = daemon.page.known.reading.lock().await;
-    if let Some(last) = daemon.page.known.last().filter(|last| last.at >= asked) {
+    let _reading = state.memory.known.reading.lock().await;
+    if let Some(last) = state.memory.known.last().filter(|last| last.at >= asked) {
         return Ok(last);
     }
     let at = Utc::now();
-    let store = &*daemon.store;
-    let today = lake::date_of(at, daemon.config.timezone);
+    let store = &*state.store;
+    let today = lake::date_of(at, state.config.timezone);
     let (days, marked, runs) = tokio::try_join!(
-        daemon.coverage.days(store, None, Some(today)),
+        state.coverage.days(store, None, Some(today)),
         MarkedDays::read(store),
-        runs_of(daemon, RUNS),
+        runs_of(state, RUNS),
     )?;
-    let before = daemon.page.known.last();
+    let before = state.memory.known.last();
     if days.is_empty() && before.is_some_and(|before| !before.days.is_empty()) {
         // A folder that is not mounted looks empty.
         return Err(Error::new(
@@ -171,19 +172,14 @@ async fn read(daemon: &Daemon) -> Result<Arc<Snapshot>> {
         marked,
         runs,
     });
-    daemon.page.known.keep(&snapshot);
+    state.memory.known.keep(&snapshot);
     Ok(snapshot)
 }
 
 /// Reads the lake at the start, so that the first visitor need not wait.
-pub async fn warm(daemon: &Daemon) {
-    tokio::select! {
-        () = daemon.cancel.cancelled() => {}
-        done = read(daemon) => {
-            if let Err(error) = done {
-                tracing::debug!(%error, "the page could not read the lake at the start");
-            }
-        }
+pub async fn warm(state: &PageState, cancel: &CancellationToken) {
+    if let Some(Err(error)) = cancel.run_until_cancelled(read(state)).await {
+        tracing::debug!(%error, "the page could not read the lake at the start");
     }
 }
 
@@ -191,11 +187,11 @@ pub async fn warm(daemon: &Daemon) {
 ///
 /// # Errors
 /// The store fails.
-pub async fn runs_of(daemon: &Daemon, count: usize) -> Result<Vec<Arc<Summary>>> {
-    let store = &*daemon.store;
+pub async fn runs_of(state: &PageState, count: usize) -> Result<Vec<Arc<Summary>>> {
+    let store = &*state.store;
     let mut entries = run_entries(store, Utc::now()).await?;
     entries.truncate(count);
-    let mut known = daemon.page.known.runs.lock().await;
+    let mut known = state.memory.known.runs.lock().await;
     let keys = entries.iter().map(|entry| entry.key.clone());
     let fresh: Vec<String> = keys.filter(|key| !known.contains_key(key)).collect();
     let read: Vec<_> = stream::iter(fresh)

@@ -1,7 +1,5 @@
 //! The missing things as CSV for a spreadsheet, a line each, with day, room and reason.
 
-use std::sync::Arc;
-
 use axum::extract::{Query, State};
 use axum::http::header::CONTENT_DISPOSITION;
 use axum::http::{HeaderMap, HeaderValue, StatusCode};
@@ -12,8 +10,7 @@ use serde::Deserialize;
 use super::frame::trouble;
 use super::known::look;
 use super::view::space_of;
-use super::{Parameters, visit};
-use crate::serve::daemon::Daemon;
+use super::{PageState, Parameters, visit};
 use crate::serve::http::reply;
 use crate::status::{Coverage, DayStatus, NOT_BUILT};
 use crate::{Error, ErrorKind, Result, dates};
@@ -24,7 +21,7 @@ const HEADER: &str =
     "date,space_id,space_name,room_id,room_name,call_id,record_id,what,status,attempts,reason\r\n";
 
 #[derive(Deserialize)]
-pub struct Range {
+pub struct MissingQuery {
     #[serde(default, deserialize_with = "dates::deserialize_option")]
     from: Option<NaiveDate>,
     #[serde(default, deserialize_with = "dates::deserialize_option")]
@@ -33,13 +30,13 @@ pub struct Range {
 
 /// `GET /missing.csv?from&to`
 pub async fn get(
-    State(daemon): State<Arc<Daemon>>,
-    query: Parameters<Range>,
+    State(state): State<PageState>,
+    query: Parameters<MissingQuery>,
     headers: HeaderMap,
 ) -> Response {
-    let visit = visit(&daemon, &headers);
+    let visit = visit(&state, &headers);
     let made = match query {
-        Ok(Query(range)) => lines(&daemon, &range, visit.today).await,
+        Ok(Query(range)) => lines(&state, &range, visit.today).await,
         Err(error) => Err(Error::new(ErrorKind::Usage, "from/to", error.body_text())),
     };
     match made {
@@ -53,22 +50,22 @@ pub async fn get(
     }
 }
 
-async fn lines(daemon: &Arc<Daemon>, range: &Range, today: NaiveDate) -> Result<String> {
-    let (lake, _) = look(daemon).await?;
+async fn lines(state: &PageState, range: &MissingQuery, today: NaiveDate) -> Result<String> {
+    let (lake, _) = look(state).await?;
     let to = range.to.unwrap_or(today);
     let from = range.from.or_else(|| to.checked_sub_days(Days::new(DATES - 1)));
     // Without a byte order mark a spreadsheet assumes an old code page.
     let mut text = format!("\u{feff}{HEADER}");
     let days = lake.days.iter();
     for day in days.filter(|day| from.is_none_or(|from| day.date >= from) && day.date <= to) {
-        add_day(&mut text, day, &daemon.coverage);
+        add_day(&mut text, day, &state.coverage);
     }
     Ok(text)
 }
 
 /// The cells of a line after the date and the space.
 #[derive(Default)]
-struct Line<'a> {
+struct MissingLine<'a> {
     room: &'a str,
     call: &'a str,
     record: &'a str,
@@ -80,7 +77,7 @@ struct Line<'a> {
 
 fn add_day(text: &mut String, day: &DayStatus, coverage: &Coverage) {
     for lack in &day.missing {
-        let line = Line {
+        let line = MissingLine {
             room: &lack.room_id,
             call: lack.call_id.as_deref().unwrap_or_default(),
             record: lack.record_id.as_deref().unwrap_or_default(),
@@ -91,14 +88,14 @@ fn add_day(text: &mut String, day: &DayStatus, coverage: &Coverage) {
         };
         add(text, day, coverage, &line);
     }
-    let failed = |what: &'static str, reason: &'static str| Line {
+    let failed = |what: &'static str, reason: &'static str| MissingLine {
         what,
         status: "failed",
         reason,
-        ..Line::default()
+        ..MissingLine::default()
     };
     for room in &day.rooms_to_ask {
-        let line = Line {
+        let line = MissingLine {
             room,
             ..failed("listing", "the room could not be listed")
         };
@@ -111,7 +108,7 @@ fn add_day(text: &mut String, day: &DayStatus, coverage: &Coverage) {
         add(text, day, coverage, &line);
     }
     if !day.built && !day.is_damaged() {
-        let line = Line {
+        let line = MissingLine {
             status: "pending",
             ..failed("tables", NOT_BUILT)
         };
@@ -119,7 +116,7 @@ fn add_day(text: &mut String, day: &DayStatus, coverage: &Coverage) {
     }
 }
 
-fn add(text: &mut String, day: &DayStatus, coverage: &Coverage, line: &Line<'_>) {
+fn add(text: &mut String, day: &DayStatus, coverage: &Coverage, line: &MissingLine<'_>) {
     let (date, space) = (day.date.to_string(), space_of(day));
     let attempts = line.attempts.to_string();
     let room_name = coverage.room_name(space, line.room).unwrap_or_default();

@@ -13,9 +13,9 @@ use super::lang::Text;
 use super::texts as t;
 use super::view::{Row, State, Sums, View};
 use super::work::{Work, again, asked, load, section};
-use super::{Page, charts, runs};
+use super::{PageMemory, charts, runs};
 use crate::pipeline::{Outcome, Summary};
-use crate::serve::health::{NO_ANSWER, OK, OUT_OF_REACH, REFUSED, Seen};
+use crate::serve::health::{CheckResult, CheckState};
 use crate::status::MarkedDays;
 
 /// The most older days named in the verdict.
@@ -38,7 +38,7 @@ pub struct Overview<'a> {
     /// True if the reader has just requested work.
     pub asked: bool,
     /// The states of store and token at the last check.
-    pub health: [Option<Seen>; 2],
+    pub health: [Option<CheckResult>; 2],
     /// The open days, to which the next run comes back, and that run.
     pub marked: &'a MarkedDays,
     pub ahead: Ahead,
@@ -47,11 +47,11 @@ pub struct Overview<'a> {
 /// The first sentence of the verdict.
 enum Headline<'a> {
     /// The store is out of reach since then.
-    Store(Seen),
+    Store(CheckResult),
     /// The API refuses the token since then.
-    Token(Seen),
+    Token(CheckResult),
     /// The API does not answer since then.
-    Api(Seen),
+    Api(CheckResult),
     /// The main cause why the day is not whole.
     Cause(&'a Group<'a>),
     /// The state of the day.
@@ -60,7 +60,7 @@ enum Headline<'a> {
 
 impl Overview<'_> {
     /// Renders the page.
-    pub fn render(&self, visit: &Visit, of: &Page) -> Markup {
+    pub fn render(&self, visit: &Visit, of: &PageMemory) -> Markup {
         let lang = visit.lang;
         let all_months = self.view.months();
         let content = html! {
@@ -151,12 +151,12 @@ impl Overview<'_> {
     /// Names causes before symptoms: without the store or the token nothing else can work.
     fn headline<'b>(&self, state: State, groups: &'b [Group<'b>]) -> Headline<'b> {
         let [store, token] = self.health;
-        let is = |seen: Option<Seen>, how: &str| seen.filter(|seen| seen.how == how);
-        if let Some(seen) = is(store, OUT_OF_REACH) {
+        let is = |seen: Option<CheckResult>, how: CheckState| seen.filter(|seen| seen.how == how);
+        if let Some(seen) = is(store, CheckState::OutOfReach) {
             Headline::Store(seen)
-        } else if let Some(seen) = is(token, REFUSED) {
+        } else if let Some(seen) = is(token, CheckState::Refused) {
             Headline::Token(seen)
-        } else if let Some(seen) = is(token, NO_ANSWER).filter(|_| state.is_open()) {
+        } else if let Some(seen) = is(token, CheckState::NoAnswer).filter(|_| state.is_open()) {
             Headline::Api(seen)
         } else {
             groups.first().map_or(Headline::State, Headline::Cause)
@@ -222,7 +222,7 @@ impl Overview<'_> {
     fn last_run(&self, visit: &Visit, headline: &Headline<'_>) -> Markup {
         let lang = visit.lang;
         let [store, token] = self.health;
-        let is = |seen: Option<Seen>, how: &str| seen.filter(|seen| seen.how == how);
+        let is = |seen: Option<CheckResult>, how: CheckState| seen.filter(|seen| seen.how == how);
         html! {
             p.last {
                 (lang.say(t::LAST_RUN)) ": "
@@ -235,9 +235,9 @@ impl Overview<'_> {
                 }
             }
             p.last {
-                @if is(store, OK).is_some() { (lang.say(t::STORE_OK)) }
-                @if let Some(seen) = is(token, OK) { ", " (lang.fill(t::TOKEN_OK, &[&visit.time(seen.at)])) }
-                @if let (Some(seen), false) = (is(token, NO_ANSWER), matches!(headline, Headline::Api(_))) {
+                @if is(store, CheckState::Good).is_some() { (lang.say(t::STORE_OK)) }
+                @if let Some(seen) = is(token, CheckState::Good) { ", " (lang.fill(t::TOKEN_OK, &[&visit.time(seen.at)])) }
+                @if let (Some(seen), false) = (is(token, CheckState::NoAnswer), matches!(headline, Headline::Api(_))) {
                     ", " b.warn { (lang.fill(t::API_LOST, &[&visit.time(seen.since)])) }
                 }
             }

@@ -1,8 +1,6 @@
 //! The page of the system: the lake's size and free space, webhooks, and notifications.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
-
 use axum::extract::State;
 use axum::http::HeaderMap;
 use axum::response::Response;
@@ -13,10 +11,8 @@ use super::frame::{Here, Visit, page};
 use super::known::look_lately;
 use super::texts as t;
 use super::view::{Sums, View, natural, space_of};
-use super::{charts, contact};
-use super::{shown, visit};
+use super::{PageState, charts, contact, shown, visit};
 use crate::Result;
-use crate::serve::daemon::Daemon;
 
 /// The days over which growth is counted.
 const MONTH: u64 = 30;
@@ -24,16 +20,16 @@ const MONTH: u64 = 30;
 const MONTHS: usize = 24;
 
 /// `GET /system`
-pub async fn get(State(daemon): State<Arc<Daemon>>, headers: HeaderMap) -> Response {
-    let mut visit = visit(&daemon, &headers);
-    let made = of_lake(&daemon, &mut visit).await;
+pub async fn get(State(state): State<PageState>, headers: HeaderMap) -> Response {
+    let mut visit = visit(&state, &headers);
+    let made = of_lake(&state, &mut visit).await;
     shown(&visit, made)
 }
 
-async fn of_lake(daemon: &Arc<Daemon>, visit: &mut Visit) -> Result<Markup> {
-    let (lake, is_old) = look_lately(daemon).await?;
+async fn of_lake(state: &PageState, visit: &mut Visit) -> Result<Markup> {
+    let (lake, is_old) = look_lately(state).await?;
     (visit.as_of, visit.is_old) = (lake.at, is_old);
-    let free = match daemon.store.free_bytes().await {
+    let free = match state.store.free_bytes().await {
         Ok(free) => free,
         Err(error) => {
             tracing::debug!(%error, "the free space of the store is unknown");
@@ -41,14 +37,14 @@ async fn of_lake(daemon: &Arc<Daemon>, visit: &mut Visit) -> Result<Markup> {
         }
     };
     let view = View::new(&lake.days, visit.today);
-    daemon.page.remember(&view);
+    state.memory.remember(&view);
     let lang = visit.lang;
     let title = lang.say(t::SYSTEM);
     let content = html! {
         h1 { (title) }
-        (size(visit, &view, daemon.store.url(), free))
-        (contact::webhooks(visit, &daemon.page, &daemon.webhooks.report()))
-        (contact::notifications(visit, &daemon.notifier.last(), daemon.notifier.is_idle()))
+        (size(visit, &view, state.store.url(), free))
+        (contact::webhooks(visit, &state.memory, &state.webhooks.report()))
+        (contact::notifications(visit, &state.notifications.notifier.last(), state.notifications.notifier.is_idle()))
     };
     Ok(page(visit, Here::System, title, &content))
 }
@@ -109,7 +105,7 @@ fn size(visit: &Visit, view: &View<'_>, url: &str, free: Option<u64>) -> Markup 
     }
 }
 
-struct OfSpace<'a> {
+struct SpaceSize<'a> {
     id: &'a str,
     name: &'a str,
     all: Sums,
@@ -118,7 +114,7 @@ struct OfSpace<'a> {
 }
 
 /// The spaces, the largest first.
-fn by_space<'a>(view: &'a View<'_>, today: NaiveDate) -> Vec<OfSpace<'a>> {
+fn by_space<'a>(view: &'a View<'_>, today: NaiveDate) -> Vec<SpaceSize<'a>> {
     let since = today - Days::new(MONTH);
     let mut spaces: BTreeMap<&str, (Sums, u64)> = BTreeMap::new();
     for day in view.days() {
@@ -128,9 +124,9 @@ fn by_space<'a>(view: &'a View<'_>, today: NaiveDate) -> Vec<OfSpace<'a>> {
             *grown += day.lake_bytes;
         }
     }
-    let mut spaces: Vec<OfSpace<'a>> = spaces
+    let mut spaces: Vec<SpaceSize<'a>> = spaces
         .into_iter()
-        .map(|(id, (all, grown))| OfSpace {
+        .map(|(id, (all, grown))| SpaceSize {
             id,
             name: view.name(id),
             all,

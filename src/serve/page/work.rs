@@ -7,14 +7,14 @@ use super::frame::Visit;
 use super::lang::Text;
 use super::texts as t;
 use super::view::View;
-use super::{Page, assets};
+use super::{PageMemory, PageState, assets};
 use crate::dates;
 use crate::metrics::METRICS;
 use crate::pipeline::Phase;
 use crate::schedule;
 use crate::serve::audit::{Caller, Credential};
-use crate::serve::daemon::{AtWork, Daemon, Reach};
 use crate::serve::jobs::{self, JobList, JobState, ListedJob};
+use crate::serve::running::{JobProgress, MeterProgress};
 
 /// A longer job lists its dates one window after another, so its goals grow.
 const WINDOW_DAYS: i64 = 31;
@@ -31,13 +31,13 @@ pub struct Work {
 }
 
 impl Work {
-    pub fn of(daemon: &Daemon, now: DateTime<Utc>) -> Self {
-        let config = &daemon.config;
+    pub fn of(state: &PageState, now: DateTime<Utc>) -> Self {
+        let config = &state.config;
         let count = |gauge: i64| u64::try_from(gauge).unwrap_or_default();
         Self {
-            list: jobs::list(daemon),
+            list: jobs::list(&state.jobs),
             due: schedule::next_runs(&config.schedule.cron, config.timezone, now, NEXT).unwrap_or_default(),
-            next_event: daemon.events.next_due(),
+            next_event: state.jobs.events.next_due(),
             events: count(METRICS.events_waiting.get()),
             meta: count(METRICS.meta_waiting.get()),
         }
@@ -63,7 +63,7 @@ pub fn command(command: &str) -> Option<Text> {
 }
 
 /// The section of work, which the script also requests by itself.
-pub fn section(visit: &Visit, page: &Page, work: &Work) -> Markup {
+pub fn section(visit: &Visit, page: &PageMemory, work: &Work) -> Markup {
     let lang = visit.lang;
     let busy = work.is_busy();
     html! {
@@ -133,7 +133,7 @@ fn phase(phase: Phase) -> Text {
 }
 
 /// A job: its scope, its progress, its requester, and the button that cancels it.
-fn job(visit: &Visit, page: &Page, one: &ListedJob) -> Markup {
+fn job(visit: &Visit, page: &PageMemory, one: &ListedJob) -> Markup {
     let lang = visit.lang;
     let name = command(one.kind).map_or(one.kind, |text| lang.say(text));
     let narrowed = [
@@ -218,7 +218,7 @@ fn by(visit: &Visit, caller: &Caller) -> String {
 }
 
 /// The pace and the remaining time of the work.
-fn pace(visit: &Visit, one: &AtWork) -> Markup {
+fn pace(visit: &Visit, one: &JobProgress) -> Markup {
     let lang = visit.lang;
     // People need no fractions.
     let rounded = |pace: f64| pace.round().clamp(0.0, 1e15) as u64;
@@ -242,7 +242,7 @@ fn pace(visit: &Visit, one: &AtWork) -> Markup {
 }
 
 /// The seconds until the slowest part is done; none if nothing is left or a part's time is unknown.
-fn seconds_left(parts: &[Reach]) -> Option<u64> {
+fn seconds_left(parts: &[MeterProgress]) -> Option<u64> {
     let unfinished = parts.iter().filter(|part| part.done < part.goal);
     unfinished
         .map(|part| part.eta_seconds)
@@ -251,7 +251,7 @@ fn seconds_left(parts: &[Reach]) -> Option<u64> {
         .max()
 }
 
-fn meter(visit: &Visit, text: Text, reach: &Reach, bytes: bool) -> Markup {
+fn meter(visit: &Visit, text: Text, reach: &MeterProgress, bytes: bool) -> Markup {
     let lang = visit.lang;
     let (name, goal) = (lang.say(text), reach.goal.max(reach.done));
     let write = |number| {
@@ -324,7 +324,7 @@ mod tests {
 
     #[test]
     fn the_time_left_is_that_of_the_slowest_part_and_unknown_until_all_have_begun() {
-        let part = |done, goal, eta_seconds| Reach {
+        let part = |done, goal, eta_seconds| MeterProgress {
             done,
             goal,
             per_second: None,

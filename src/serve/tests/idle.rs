@@ -3,11 +3,10 @@
 use tokio::time::Duration;
 use tokio_util::sync::CancellationToken;
 
-use super::daemon::Daemon;
-use super::{clock, health, look_around, relay};
 use crate::config::{Config, Secret, Source};
 use crate::metrics::{LoopLabels, METRICS};
-use crate::serve::workers;
+use crate::serve::daemon::Daemon;
+use crate::serve::{clock, look_around, workers};
 
 /// The loops, and the most turns that each may make in an idle hour.
 const LOOPS: [(&str, u64); 7] = [
@@ -33,12 +32,12 @@ async fn an_idle_daemon_makes_next_to_no_turns_in_an_hour() {
         .expect("daemon");
     let loops = async {
         tokio::join!(
-            workers::run_main(&daemon),
-            workers::run_events(&daemon),
-            clock::run(&daemon),
-            relay::run_imports(&daemon),
-            relay::run_passing(&daemon),
-            health::watch(&daemon),
+            workers::run_main(&daemon.workers),
+            workers::run_events(&daemon.workers),
+            clock::run(&daemon.clock),
+            daemon.relay.run_imports(),
+            daemon.relay.run_passing(),
+            daemon.health.watch(&daemon.live, &daemon.cancel),
             look_around(&daemon),
         )
     };

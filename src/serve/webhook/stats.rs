@@ -55,7 +55,7 @@ pub struct LastRefusal {
 
 /// The statistics of a space.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
-pub struct OfSpace {
+pub struct SpaceStats {
     /// The number of accepted events.
     pub accepted: u64,
     /// The last accepted event.
@@ -68,25 +68,25 @@ pub struct OfSpace {
 
 /// The statistics of all spaces.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct Report {
+pub struct WebhookReport {
     /// The start of the counting: the daemon's start.
     pub since: DateTime<Utc>,
     /// The statistics by space.
-    pub spaces: BTreeMap<String, OfSpace>,
+    pub spaces: BTreeMap<String, SpaceStats>,
     /// Webhooks without a readable event, or with a name that no space can have.
-    pub unattributed: OfSpace,
+    pub unattributed: SpaceStats,
 }
 
 /// See the module.
-pub struct Seen(Mutex<Report>);
+pub struct WebhookStats(Mutex<WebhookReport>);
 
-impl Seen {
+impl WebhookStats {
     /// Starts with empty statistics.
     pub fn new(now: DateTime<Utc>) -> Self {
-        Self(Mutex::new(Report {
+        Self(Mutex::new(WebhookReport {
             since: now,
             spaces: BTreeMap::new(),
-            unattributed: OfSpace::default(),
+            unattributed: SpaceStats::default(),
         }))
     }
 
@@ -107,17 +107,17 @@ impl Seen {
     }
 
     /// The statistics so far.
-    pub fn report(&self) -> Report {
+    pub fn report(&self) -> WebhookReport {
         self.lock().clone()
     }
 
-    fn lock(&self) -> MutexGuard<'_, Report> {
+    fn lock(&self) -> MutexGuard<'_, WebhookReport> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl Report {
-    fn of(&mut self, space: Option<&str>, is_proved: bool) -> &mut OfSpace {
+impl WebhookReport {
+    fn of(&mut self, space: Option<&str>, is_proved: bool) -> &mut SpaceStats {
         let Some(space) = space.filter(|space| space.len() <= LONGEST) else {
             return &mut self.unattributed;
         };
@@ -134,7 +134,7 @@ impl Report {
             return proved.len() < MOST_PROVED;
         }
         if unproved.len() >= MOST_UNPROVED {
-            let at = |one: &OfSpace| one.last_refusal.as_ref().map(|last| last.at);
+            let at = |one: &SpaceStats| one.last_refusal.as_ref().map(|last| last.at);
             let oldest = unproved.into_iter().min_by_key(|(_, one)| at(one));
             if let Some(oldest) = oldest.map(|(space, _)| space.clone()) {
                 self.spaces.remove(&oldest);
@@ -151,7 +151,7 @@ mod tests {
     #[test]
     fn each_space_has_its_last_event_and_its_last_refusal() {
         let (now, from) = (Utc::now(), Some(IpAddr::from([192, 0, 2, 1])));
-        let seen = Seen::new(now);
+        let seen = WebhookStats::new(now);
         seen.accepted("s1", "call_started", now);
         seen.accepted("s1", "call_finished", now);
         seen.refused(Some("s1"), Reason::Signature, from, now);
@@ -170,7 +170,7 @@ mod tests {
     #[test]
     fn invented_spaces_are_bounded_and_replace_no_proved_space() {
         let now = Utc::now();
-        let seen = Seen::new(now);
+        let seen = WebhookStats::new(now);
         seen.accepted("s1", "call_finished", now);
         for n in 0..10 * MOST_UNPROVED {
             let at = now + chrono::TimeDelta::seconds(n as i64);
