@@ -23,7 +23,7 @@ use super::live::Live;
 use crate::api::Client;
 use crate::lake::key;
 use crate::metrics::{self, METRICS};
-use crate::pipeline::{Outcome, Summary, find_run};
+use crate::pipeline::{Command, Outcome, Summary, find_run};
 use crate::store::Store;
 use crate::{ErrorKind, Result};
 
@@ -141,7 +141,7 @@ impl Health {
     /// Any error of the store.
     pub async fn remember(&self, store: &dyn Store, now: DateTime<Utc>) -> Result<()> {
         let since = Some(now - LONGEST_MEMORY);
-        let is_over = |run: &Summary| run.command == "run" && run.outcome != Outcome::Running;
+        let is_over = |run: &Summary| run.is_of(Command::Run) && run.outcome != Outcome::Running;
         let last = find_run(store, since, now, is_over).await?;
         let not_done = std::sync::atomic::AtomicI64::new(0);
         // Runs come latest first.

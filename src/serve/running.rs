@@ -7,7 +7,7 @@ use chrono::{DateTime, NaiveDate, Utc};
 use serde::Serialize;
 
 use super::pace::{METERS, Samples, eta_seconds};
-use crate::pipeline::{Job, Meter, Phase, Progress};
+use crate::pipeline::{Command, Job, Meter, Phase, Progress};
 
 /// The running jobs.
 #[derive(Default)]
@@ -28,7 +28,7 @@ struct RunningJob {
 /// A running job and its progress, as `/api/progress` and the page show it.
 #[derive(Debug, Clone, Serialize)]
 pub(super) struct JobProgress {
-    pub command: &'static str,
+    pub command: Command,
     pub from: NaiveDate,
     pub to: NaiveDate,
     pub spaces: Vec<String>,
@@ -70,7 +70,7 @@ impl JobProgress {
             command: one.job.command,
             from: one.job.from,
             to: one.job.to,
-            spaces: one.job.spaces.clone(),
+            spaces: one.job.spaces.iter().map(ToString::to_string).collect(),
             rooms: one.job.rooms.len(),
             since: one.since,
             phase: progress.phase(),

@@ -23,7 +23,7 @@ use crate::config::Config;
 use crate::lake;
 use crate::metrics::METRICS;
 use crate::notify::Notifier;
-use crate::pipeline::{Exporter, Job, Outcome, Progress, Stop, Summary, nightly_job, read_store_info};
+use crate::pipeline::{Command, Exporter, Job, Outcome, Progress, Stop, Summary, nightly_job, read_store_info};
 use crate::store::Store;
 use crate::{ExitStatus, Result};
 
@@ -79,23 +79,23 @@ pub(super) async fn do_work(workers: &Workers, work: Work, stop: &Stop) -> ExitS
     let _alone = alone(workers).await;
     let outcome = Box::pin(attempt(workers, &work, stop)).await;
     let command = if matches!(work, Work::Scheduled { .. }) {
-        "run"
+        Command::Run
     } else {
-        "backfill"
+        Command::Backfill
     };
     // Work that had ended before it was asked to stop is done.
     let stopped = stop.token().is_cancelled() && !matches!(&outcome, Ok(summary) if !summary.interrupted);
     let goes_on = stopped && !stop.is_cancelled();
     workers.health.note_work(&outcome);
     // Note the run before the notification, which may take a while.
-    if command == "run" {
+    if command == Command::Run {
         workers.health.note_run(&outcome);
     }
     let made_way = goes_on && !workers.cancel.is_cancelled();
     if !made_way {
         let notifier = &workers.notifier;
         notifier
-            .tell(command, &outcome, &workers.cancel, &*workers.store)
+            .tell(command.name(), &outcome, &workers.cancel, &*workers.store)
             .await;
     }
     workers.pending.measure(Duration::ZERO).await;
@@ -105,7 +105,7 @@ pub(super) async fn do_work(workers: &Workers, work: Work, stop: &Stop) -> ExitS
             summary.status()
         }
         Err(error) => {
-            tracing::error!(command, %error, "the run failed and did nothing");
+            tracing::error!(%command, %error, "the run failed and did nothing");
             error.exit_status()
         }
     };
@@ -240,14 +240,11 @@ pub(super) async fn look_in(workers: &Workers, events: Vec<Waiting>) -> bool {
 }
 
 async fn look_in_on(workers: &Workers, date: NaiveDate, events: Vec<Waiting>) -> bool {
-    let of = |id: fn(&Waiting) -> &String| -> Vec<String> {
-        let ids: BTreeSet<&String> = events.iter().map(id).collect();
-        ids.into_iter().cloned().collect()
-    };
+    let of = |id: fn(&Waiting) -> &String| -> BTreeSet<&String> { events.iter().map(id).collect() };
     let job = Job {
-        spaces: of(|one| &one.kept.event.space),
-        rooms: of(|one| &one.kept.event.room),
-        ..Job::over("webhook", date, date)
+        spaces: of(|one| &one.kept.event.space).into_iter().map(Into::into).collect(),
+        rooms: of(|one| &one.kept.event.room).into_iter().map(Into::into).collect(),
+        ..Job::over(Command::Webhook, date, date)
     };
     let _alone = alone(workers).await;
     let progress = Arc::new(Progress::default());
@@ -309,10 +306,10 @@ fn split_done(events: Vec<Waiting>, summary: &Summary) -> (Vec<Waiting>, Vec<Wai
     events.into_iter().partition(|one| {
         let event = &one.kept.event;
         !summary.failed.iter().any(|problem| {
-            let of = |id: &Option<String>, mine: &String| id.as_ref().is_none_or(|id| id == mine);
+            let of = |id: Option<&str>, mine: &String| id.is_none_or(|id| id == mine);
             !FINAL.contains(&problem.kind.as_str())
-                && of(&problem.space_id, &event.space)
-                && of(&problem.room_id, &event.room)
+                && of(problem.space_id.as_deref(), &event.space)
+                && of(problem.room_id.as_deref(), &event.room)
         })
     })
 }

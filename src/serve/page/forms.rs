@@ -12,12 +12,12 @@ use serde::{Deserialize, Deserializer};
 use super::frame::{Here, Visit, answer, go_to, page, trouble};
 use super::{PageState, calendar, texts as t, visit};
 use crate::dates;
-use crate::pipeline::Outline;
+use crate::pipeline::{Only, Outline};
 use crate::serve::audit::{self, Caller};
 use crate::serve::http::{body, reply};
 use crate::serve::jobs::{self, Answer};
 use crate::serve::notifications::Notifications;
-use crate::serve::queue::{Asked, Half};
+use crate::serve::queue::Asked;
 
 /// The most bytes of a form.
 const LARGEST: usize = 16 * 1024;
@@ -53,7 +53,7 @@ struct BackfillForm {
     #[serde(default, deserialize_with = "none_if_empty")]
     space: Option<String>,
     #[serde(default, deserialize_with = "none_if_empty")]
-    only: Option<Half>,
+    only: Option<Only>,
     #[serde(default)]
     force: bool,
     #[serde(default)]
@@ -89,11 +89,7 @@ pub async fn backfill(
 fn confirm(visit: &Visit, job: &Asked, plan: &Outline) -> Response {
     let lang = visit.lang;
     let title = lang.say(t::CONFIRM);
-    let only = match job.only {
-        None => "",
-        Some(Half::Analytics) => "analytics",
-        Some(Half::Recordings) => "recordings",
-    };
+    let only = job.only.map_or("", Only::name);
     let numbers = [
         (t::DATES, lang.dates(plan.from, plan.to)),
         (t::DAYS, lang.number(plan.days)),

@@ -276,7 +276,7 @@ async fn day_of(state: &PageState, visit: &mut Visit, query: DayPageQuery) -> Re
     if is_old {
         return Ok(day_as_known(visit, of, &around, &space, &lake));
     }
-    let found = get_json::<Manifest>(&*state.store, &key::manifest(date, &space)).await;
+    let found = get_json::<Manifest>(&*state.store, &key::manifest(date, &space.as_str().into())).await;
     match found {
         Ok(Some((manifest, _))) => Ok(day::of_space(
             visit,

@@ -64,7 +64,7 @@ async fn days_with(state: &PageState, lake: &Snapshot, space: &str, room: &str) 
     let days: Vec<_> = days
         .filter(|day| day.space_id == space && day.may_have(room))
         .take(DAYS)
-        .map(|day| key::manifest(day.date, space))
+        .map(|day| key::manifest(day.date, &space.into()))
         .collect();
     let mut read = stream::iter(days)
         .map(|key| async move { get_json::<Manifest>(&*state.store, &key).await })

@@ -108,8 +108,8 @@ fn place_in(manifest: &Manifest, id: &str) -> Option<IdMatch> {
     Some(IdMatch {
         what,
         date: manifest.date,
-        space: manifest.space_id.clone(),
-        room,
+        space: manifest.space_id.to_string(),
+        room: room.map(Into::into),
     })
 }
 

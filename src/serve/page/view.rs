@@ -464,7 +464,7 @@ mod tests {
             |day| day.records_failed = 1,
             |day| day.rooms_missed = 1,
             |day| day.space_missed = true,
-            |day| day.space_id = format!("{}date=2026-11-01/s.json", key::DAYS),
+            |day| day.space_id = format!("{}date=2026-11-01/s.json", key::DAYS).into(),
         ];
         for change in failed {
             assert_eq!(of(change), State::Failed);
@@ -576,7 +576,7 @@ mod tests {
     #[test]
     fn a_damaged_day_belongs_to_the_space_of_its_key() {
         let mut damaged = day("2026-11-02", "a");
-        damaged.space_id = key::manifest(damaged.date, "a");
+        damaged.space_id = key::manifest(damaged.date, &"a".into()).into();
         damaged.space_name = None;
         let days = [Arc::new(day("2026-11-01", "a")), Arc::new(damaged)];
         let view = View::new(&days, date("2026-11-03"));
