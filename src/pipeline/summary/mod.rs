@@ -5,6 +5,7 @@
 //! nothing personal.
 
 pub(crate) mod build_notes;
+mod notice;
 pub(crate) mod process;
 pub(crate) mod runs;
 pub(crate) mod trace;
