@@ -11,6 +11,7 @@ pub mod crontab;
 pub mod dates;
 pub mod error;
 pub mod json;
+mod kinds;
 pub mod lake;
 pub mod lenient;
 pub mod metrics;

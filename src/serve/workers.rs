@@ -16,15 +16,16 @@ use super::events::Waiting;
 use super::queue::Work;
 use crate::lake;
 use crate::metrics::METRICS;
-use crate::pipeline::{Exporter, Job, Outcome, Progress, Stop, Summary, nightly_job, read_store_info};
+use crate::pipeline::{Exporter, Job, Outcome, ProblemKind, Progress, Stop, Summary};
+use crate::pipeline::{nightly_job, read_store_info};
 use crate::{ExitStatus, Result};
 
 /// Failures that the next attempt would only repeat.
-const FINAL: [&str; 4] = [
-    "room_not_found",
-    "room_gone",
-    "space_not_visible",
-    "space_not_in_scope",
+const FINAL: [ProblemKind; 4] = [
+    ProblemKind::RoomNotFound,
+    ProblemKind::RoomGone,
+    ProblemKind::SpaceNotVisible,
+    ProblemKind::SpaceNotInScope,
 ];
 
 /// Between two samples of how far a job is.
@@ -275,7 +276,7 @@ fn sort(events: Vec<Waiting>, summary: &Summary) -> (Vec<Waiting>, Vec<Waiting>)
         let is_final = summary
             .failed
             .iter()
-            .all(|problem| FINAL.contains(&problem.kind.as_str()));
+            .all(|problem| FINAL.contains(&problem.kind));
         return if is_final && !summary.failed.is_empty() {
             (events, Vec::new())
         } else {
@@ -286,7 +287,7 @@ fn sort(events: Vec<Waiting>, summary: &Summary) -> (Vec<Waiting>, Vec<Waiting>)
         let event = &one.kept.event;
         !summary.failed.iter().any(|problem| {
             let of = |id: &Option<String>, mine: &String| id.as_ref().is_none_or(|id| id == mine);
-            !FINAL.contains(&problem.kind.as_str())
+            !FINAL.contains(&problem.kind)
                 && of(&problem.space_id, &event.space)
                 && of(&problem.room_id, &event.room)
         })

@@ -12,7 +12,7 @@ use crate::api::{Call, Record};
 use crate::lake;
 use crate::lake::manifest::{Missed, RoomEntry};
 use crate::pipeline::lake_state::open_days::OpenDay;
-use crate::pipeline::summary::{Problem, Summary};
+use crate::pipeline::summary::{Problem, ProblemKind, Summary};
 use crate::pipeline::walk;
 use crate::pipeline::walk::gone_rooms::GoneDays;
 use crate::pipeline::walk::{Answer, Ask, Asked, DayWork, Scope, SpaceScope};
@@ -186,7 +186,7 @@ impl<'a> DayAssigner<'a> {
         // Those that were not sent are told together: see `Summary::tell_requests`.
         if !matches!(error.kind(), ErrorKind::Interrupted | ErrorKind::Skipped) {
             let problem = Problem::new(
-                "listing_failed",
+                ProblemKind::ListingFailed,
                 format!("{what} could not be listed: {}", error.told()),
             );
             summary.fail(problem.on(from, &self.scope.spaces[space].id).room(room));
@@ -303,7 +303,7 @@ impl<'a> DayAssigner<'a> {
         let Some(own) = own_instant(record).map(|at| lake::date_of(at, self.context.run.config.timezone))
         else {
             let problem = Problem::new(
-                "record_undated",
+                ProblemKind::RecordUndated,
                 "the record has neither a known call nor any date: it is on no day",
             );
             summary.warn(problem.space(&scope.id).room(room).record(&record.id));
