@@ -10,6 +10,7 @@ pub mod config;
 pub mod crontab;
 pub mod dates;
 pub mod error;
+pub mod ids;
 pub mod json;
 mod kinds;
 pub mod lake;

@@ -53,8 +53,8 @@ pub(super) async fn run(context: &CommandContext, args: Args) -> Result<ExitStat
     let config = context.config()?;
     dates::check_job(args.from, args.to, dates::today(config.timezone))?;
     let job = Job {
-        spaces: args.space,
-        rooms: args.room,
+        spaces: args.space.into_iter().map(Into::into).collect(),
+        rooms: args.room.into_iter().map(Into::into).collect(),
         only: args.only.map(|half| match half {
             Half::Analytics => Only::Analytics,
             Half::Recordings => Only::Recordings,
@@ -133,7 +133,7 @@ fn for_people(plan: &Plan) -> String {
         line(format!(
             "{}  {}  {} calls ({} new), {} reports, {} recordings ({size})",
             day.date,
-            escaped(day.space_name.as_ref().unwrap_or(&day.space_id)),
+            escaped(day.space_name.as_deref().unwrap_or(&day.space_id)),
             day.calls,
             day.new_calls,
             day.reports,

@@ -7,6 +7,7 @@ use chrono::NaiveDate;
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_decode_str, utf8_percent_encode};
 use sha2::{Digest, Sha256};
 
+use crate::ids::{CallId, RecordId, RoomId, SpaceId};
 use crate::config::ReportFormat;
 
 /// Everything of the program's own: manifests, runs, the description of the store.
@@ -98,12 +99,12 @@ pub fn unsegment(segment: &str) -> Option<String> {
 }
 
 /// A table's file for a day.
-pub fn table(table: &str, date: NaiveDate, space: &str) -> String {
+pub fn table(table: &str, date: NaiveDate, space: &SpaceId) -> String {
     format!("{table}/date={date}/{}.parquet", segment(space))
 }
 
 /// The file of a space's rooms.
-pub fn rooms(space: &str) -> String {
+pub fn rooms(space: &SpaceId) -> String {
     format!("rooms/{}.parquet", segment(space))
 }
 
@@ -113,12 +114,18 @@ pub fn spaces() -> String {
 }
 
 /// A recording. Its ids are parted by the only bare `_`; one without a call stands as `no_call_…`.
-pub fn recording(date: NaiveDate, space: &str, room: &str, call: Option<&str>, record: &str) -> String {
+pub fn recording(
+    date: NaiveDate,
+    space: &SpaceId,
+    room: &RoomId,
+    call: Option<&CallId>,
+    record: &RecordId,
+) -> String {
     format!(
         "{RECORDINGS}date={date}/{}/{}/{}_{}.mp4",
         segment(space),
         segment(room),
-        call.map_or_else(|| "no_call".into(), part),
+        call.map_or_else(|| "no_call".into(), |call| part(call)),
         part(record)
     )
 }
@@ -136,7 +143,7 @@ fn part(id: &str) -> String {
 }
 
 /// A report as it came.
-pub fn report(date: NaiveDate, space: &str, call: &str, format: ReportFormat) -> String {
+pub fn report(date: NaiveDate, space: &SpaceId, call: &CallId, format: ReportFormat) -> String {
     format!(
         "raw/reports/date={date}/{}/{}.{}",
         segment(space),
@@ -146,12 +153,12 @@ pub fn report(date: NaiveDate, space: &str, call: &str, format: ReportFormat) ->
 }
 
 /// A day's manifest.
-pub fn manifest(date: NaiveDate, space: &str) -> String {
+pub fn manifest(date: NaiveDate, space: &SpaceId) -> String {
     format!("{DAYS}date={date}/{}.json", segment(space))
 }
 
 /// The marker of a day that is not complete.
-pub fn open_day(date: NaiveDate, space: &str) -> String {
+pub fn open_day(date: NaiveDate, space: &SpaceId) -> String {
     format!("{OPEN_DAYS}date={date}/{}", segment(space))
 }
 
@@ -166,12 +173,12 @@ pub fn attempt(hash: &str) -> String {
 }
 
 /// The catalogue of a space's rooms as last seen.
-pub fn room_catalog(space: &str) -> String {
+pub fn room_catalog(space: &SpaceId) -> String {
     format!("{ROOM_CATALOGS}{}.json", segment(space))
 }
 
 /// Since when rooms are gone from a space's list.
-pub fn gone_rooms(space: &str) -> String {
+pub fn gone_rooms(space: &SpaceId) -> String {
     format!("{GONE_ROOMS}{}.json", segment(space))
 }
 
@@ -259,26 +266,26 @@ mod tests {
             ("60d55c0eb9ef88ab17b0aabb", "62b0e25e3dc082dc7502d273", "c1", "r1");
         insta::assert_snapshot!(
             [
-                table("participants", date, space),
-                rooms(space),
+                table("participants", date, &space.into()),
+                rooms(&space.into()),
                 spaces(),
-                recording(date, space, room, Some(call), record),
-                recording(date, space, room, None, record),
-                report(date, space, call, ReportFormat::Json),
-                report(date, space, call, ReportFormat::Xlsx),
-                manifest(date, space),
-                open_day(date, space),
-                room_catalog(space),
+                recording(date, &space.into(), &room.into(), Some(&call.into()), &record.into()),
+                recording(date, &space.into(), &room.into(), None, &record.into()),
+                report(date, &space.into(), &call.into(), ReportFormat::Json),
+                report(date, &space.into(), &call.into(), ReportFormat::Xlsx),
+                manifest(date, &space.into()),
+                open_day(date, &space.into()),
+                room_catalog(&space.into()),
                 run("20261122T020000Z-1a2b3c"),
             ]
             .join("\n")
         );
-        assert_eq!(date_in(&manifest(date, space)), Some(date));
+        assert_eq!(date_in(&manifest(date, &space.into())), Some(date));
         assert_eq!(
-            manifest_of_recording(&recording(date, space, room, None, record)),
-            Some(manifest(date, space))
+            manifest_of_recording(&recording(date, &space.into(), &room.into(), None, &record.into())),
+            Some(manifest(date, &space.into()))
         );
-        assert_eq!(manifest_of_recording(&table("recordings", date, space)), None);
+        assert_eq!(manifest_of_recording(&table("recordings", date, &space.into())), None);
     }
 
     #[test]
@@ -292,7 +299,10 @@ mod tests {
     #[test]
     fn recordings_of_different_ids_never_share_a_key() {
         let date = "2026-11-22".parse().expect("date");
-        let key = |call, id| recording(date, "s", "r", call, id);
+        let key = |call: Option<&str>, id: &str| {
+            let call = call.map(Into::into);
+            recording(date, &"s".into(), &"r".into(), call.as_ref(), &id.into())
+        };
         assert_ne!(key(Some("a_b"), "c"), key(Some("a"), "b_c"));
         assert_ne!(key(Some("no_call"), "c"), key(None, "c"));
         assert_ne!(key(Some("no"), "call_c"), key(None, "c"));

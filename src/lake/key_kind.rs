@@ -166,32 +166,32 @@ mod tests {
         let (space, seg) = ("sp/ace", key::segment("sp/ace"));
         let of_day = KeyKind::OfDay { date, space: &seg };
         for key in [
-            key::table("participants", date, space),
-            key::table("recordings", date, space),
-            key::table("coverage", date, space),
-            key::report(date, space, "call", ReportFormat::Json),
-            key::report(date, space, "call", ReportFormat::Xlsx),
-            key::recording(date, space, "room", Some("call"), "record"),
-            key::recording(date, space, "room", None, "record"),
+            key::table("participants", date, &space.into()),
+            key::table("recordings", date, &space.into()),
+            key::table("coverage", date, &space.into()),
+            key::report(date, &space.into(), &"call".into(), ReportFormat::Json),
+            key::report(date, &space.into(), &"call".into(), ReportFormat::Xlsx),
+            key::recording(date, &space.into(), &"room".into(), Some(&"call".into()), &"record".into()),
+            key::recording(date, &space.into(), &"room".into(), None, &"record".into()),
         ] {
             assert_eq!(place(&key), of_day, "{key}");
         }
-        let manifest = key::manifest(date, space);
+        let manifest = key::manifest(date, &space.into());
         assert_eq!(place(&manifest), KeyKind::Manifest { date, space: &seg });
-        let marker = key::open_day(date, space);
+        let marker = key::open_day(date, &space.into());
         assert_eq!(place(&marker), KeyKind::Marker { date, space: &seg });
-        for key in [key::rooms(space), key::spaces()] {
+        for key in [key::rooms(&space.into()), key::spaces()] {
             assert_eq!(place(&key), KeyKind::CatalogTable, "{key}");
         }
-        let user_meta = key::table("user_meta", date, "user_meta");
+        let user_meta = key::table("user_meta", date, &"user_meta".into());
         assert_eq!(place(&user_meta), KeyKind::MetaTable(date));
         assert_eq!(place(&key::raw_meta(date, "20261122T1-ab")), KeyKind::RawMeta);
         for key in [
             key::STORE_INFO.to_owned(),
             key::SPACES.to_owned(),
             key::META_FEEDS.to_owned(),
-            key::room_catalog(space),
-            key::gone_rooms(space),
+            key::room_catalog(&space.into()),
+            key::gone_rooms(&space.into()),
             key::run("20261122T020000Z-1a2b3c"),
             key::meta_shelf(date),
             key::meta_index("meeting"),

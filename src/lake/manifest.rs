@@ -12,6 +12,7 @@ use serde_json::value::RawValue;
 
 use super::unknown::UnknownFields;
 use crate::config::ReportFormat;
+use crate::ids::{CallId, MeetingId, RecordId, RoomId, SpaceId};
 use crate::lenient;
 
 /// The version of the manifest's shape. A newer one is neither read nor written over.
@@ -27,7 +28,7 @@ pub struct Manifest {
     /// The day's date in the configured zone.
     pub date: NaiveDate,
     /// The space's id.
-    pub space_id: String,
+    pub space_id: SpaceId,
     /// The space's name as last seen with the day.
     pub space_name: Option<String>,
     /// Whether every room of the space was asked for this date after it had ended. A day that is known only from calls
@@ -37,11 +38,11 @@ pub struct Manifest {
     #[serde(default, skip_serializing_if = "Missed::is_none")]
     pub missed: Missed,
     /// The rooms that have something on the day, by id.
-    pub rooms: BTreeMap<String, RoomEntry>,
+    pub rooms: BTreeMap<RoomId, RoomEntry>,
     /// The day's calls, by id.
-    pub calls: BTreeMap<String, CallEntry>,
+    pub calls: BTreeMap<CallId, CallEntry>,
     /// The day's records, by id.
-    pub records: BTreeMap<String, RecordEntry>,
+    pub records: BTreeMap<RecordId, RecordEntry>,
     /// Keys of reports and recordings that the day gave up, as their calls turned out to lie on another one: still to
     /// be removed.
     #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
@@ -103,10 +104,10 @@ pub struct Missed {
     pub partial_runs: u32,
     /// The rooms that gave no answer.
     #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
-    pub rooms: BTreeSet<String>,
+    pub rooms: BTreeSet<RoomId>,
     /// Rooms that were no longer listed, that the API refused by their id, and that were given up.
     #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
-    pub gone: BTreeSet<String>,
+    pub gone: BTreeSet<RoomId>,
 }
 
 impl Missed {
@@ -137,7 +138,7 @@ pub struct RoomEntry {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct CallEntry {
     /// The room it was held in.
-    pub room_id: String,
+    pub room_id: RoomId,
     /// Its start.
     pub started_at: Option<DateTime<Utc>>,
     /// Its end; none while it runs.
@@ -178,9 +179,9 @@ fn has_unreadable_end(object: &Value) -> bool {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct RecordEntry {
     /// The room it was made in.
-    pub room_id: String,
+    pub room_id: RoomId,
     /// The call it is of, where the API says so.
-    pub call_id: Option<String>,
+    pub call_id: Option<CallId>,
     /// Its start.
     pub started_at: Option<DateTime<Utc>>,
     /// Its end; none while it runs.
@@ -391,7 +392,7 @@ pub struct Built {
     pub tables: BTreeMap<String, TableEntry>,
     /// The meetings of the day's calls, with the start of the first one.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
-    pub meetings: BTreeMap<String, Option<DateTime<Utc>>>,
+    pub meetings: BTreeMap<MeetingId, Option<DateTime<Utc>>>,
     /// Digest of the meta of these meetings; empty where there is none.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub meta: String,
@@ -447,7 +448,7 @@ pub struct TableEntry {
 
 impl Manifest {
     /// The manifest of a day of which nothing is known.
-    pub fn new(date: NaiveDate, space_id: impl Into<String>) -> Self {
+    pub fn new(date: NaiveDate, space_id: impl Into<SpaceId>) -> Self {
         Self {
             version: VERSION,
             date,

@@ -10,6 +10,8 @@ pub mod unknown;
 use chrono::{DateTime, Days, NaiveDate, NaiveTime, TimeZone, Utc};
 use chrono_tz::Tz;
 
+pub use crate::ids;
+
 /// The version of the lake's layout. A program refuses a lake of a newer one.
 pub const VERSION: u32 = 1;
 

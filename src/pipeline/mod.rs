@@ -29,6 +29,7 @@ use tracing::Instrument;
 
 use crate::api::Client;
 use crate::config::{Config, ReportFormat};
+use crate::ids::{CallId, DayId, RecordId, RoomId, SpaceId};
 use crate::store::{Entry, Store};
 use crate::{Error, ErrorKind, Result};
 
@@ -83,13 +84,13 @@ pub struct Job {
     /// Whether days outside of the dates that have something pending or failed are worked on too.
     pub open_days: bool,
     /// Spaces to work on, within the configured scope; empty: all of it.
-    pub spaces: Vec<String>,
+    pub spaces: Vec<SpaceId>,
     /// Rooms to work on, within the configured scope; empty: all of it.
-    pub rooms: Vec<String>,
+    pub rooms: Vec<RoomId>,
     /// Calls; if any are named, only their reports are fetched.
-    pub calls: Vec<String>,
+    pub calls: Vec<CallId>,
     /// Records; if any are named, only they are fetched.
-    pub records: Vec<String>,
+    pub records: Vec<RecordId>,
     /// One half of the work.
     pub only: Option<Only>,
     /// Whether what is landed is landed again.
@@ -114,12 +115,12 @@ impl Job {
     }
 
     /// True if the reports of a call are fetched.
-    fn takes_call(&self, call: &String) -> bool {
+    fn takes_call(&self, call: &CallId) -> bool {
         self.calls.contains(call) || (self.calls.is_empty() && self.records.is_empty())
     }
 
     /// True if a record is fetched.
-    fn takes_record(&self, record: &String) -> bool {
+    fn takes_record(&self, record: &RecordId) -> bool {
         self.records.contains(record) || (self.calls.is_empty() && self.records.is_empty())
     }
 
@@ -141,7 +142,14 @@ impl Job {
 }
 
 /// Reports and recordings: the day, the id of the call or record, and the report's format.
-pub(crate) type Again = HashSet<(NaiveDate, String, String, Option<ReportFormat>)>;
+pub(crate) type Again = HashSet<(DayId, Piece)>;
+
+/// A report of a call, or a recording.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub(crate) enum Piece {
+    Report(CallId, ReportFormat),
+    Recording(RecordId),
+}
 
 /// How much of a run a job is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -458,7 +466,7 @@ impl Exporter {
         match context.run.lessons.stale(&context.run, meetings).await {
             Ok(days) => {
                 let mut outcomes = stream::iter(days)
-                    .map(|(date, space)| day::refresh(context, date, space))
+                    .map(|DayId { date, space }| day::refresh(context, date, space))
                     .buffer_unordered(DAYS_AT_ONCE);
                 while let Some(outcome) = outcomes.next().await {
                     summary.absorb(outcome);

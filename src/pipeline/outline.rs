@@ -10,12 +10,13 @@ use super::Job;
 use crate::Result;
 use crate::config::Config;
 use crate::dates;
+use crate::ids::SpaceId;
 use crate::lake::key;
 use crate::store::Store;
 use crate::store::json::get_json;
 
 /// Objects of the API by id, of which only the ids count here.
-type Catalog = BTreeMap<String, IgnoredAny>;
+type Catalog = BTreeMap<SpaceId, IgnoredAny>;
 
 /// The size of a job, as the lake and the configuration tell it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -29,7 +30,7 @@ pub struct Outline {
     /// Those of them of which the lake has something.
     pub days_in_lake: u64,
     /// The spaces that are asked for, or else those that the lake knows; ids.
-    pub spaces: Vec<String>,
+    pub spaces: Vec<SpaceId>,
     /// The rooms that are asked for, or else those of the spaces that the lake knows.
     pub rooms: u64,
     /// The most listings that the job may ask the API for: a room on a date is one. Rooms without calls are cheaper.
@@ -89,7 +90,7 @@ impl Outline {
     }
 }
 
-async fn spaces(config: &Config, store: &dyn Store, job: &Job) -> Result<Vec<String>> {
+async fn spaces(config: &Config, store: &dyn Store, job: &Job) -> Result<Vec<SpaceId>> {
     for asked in [&job.spaces, &config.scope.spaces] {
         if !asked.is_empty() {
             return Ok(asked.clone());

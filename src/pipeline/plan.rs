@@ -12,6 +12,7 @@ use super::walk::{self, DayWork};
 use super::{DAYS_AT_ONCE, ExportContext, Job, windows};
 use crate::Result;
 use crate::config::ReportFormat;
+use crate::ids::{DayId, SpaceId};
 use crate::lake::key;
 use crate::lake::manifest::Manifest;
 use crate::pipeline::day::build;
@@ -26,7 +27,7 @@ pub struct DayPlan {
     /// The date.
     pub date: NaiveDate,
     /// The space.
-    pub space_id: String,
+    pub space_id: SpaceId,
     /// Its name.
     pub space_name: Option<String>,
     /// Calls of the day.
@@ -139,7 +140,7 @@ async fn changed_by_meta(context: &Arc<ExportContext>, planned: &[DayPlan]) -> R
         return Ok(days);
     }
     let (_, meetings) = import::changed(&*context.run.store, &markers).await?;
-    for (date, space_id) in context.run.lessons.stale(&context.run, &meetings).await? {
+    for DayId { date, space: space_id } in context.run.lessons.stale(&context.run, &meetings).await? {
         if planned
             .iter()
             .any(|day| (day.date, &day.space_id) == (date, &space_id))

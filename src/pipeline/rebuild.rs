@@ -153,7 +153,7 @@ async fn day(run: &Arc<RunContext>, date: NaiveDate, key: String) -> Option<DayR
             let mut report = DayReport::default();
             report
                 .failed
-                .push(Problem::new(ProblemKind::RebuildFailed, error.to_string()).on(date, &space));
+                .push(Problem::new(ProblemKind::RebuildFailed, error.to_string()).on(date, &space.as_str().into()));
             Some(report)
         }
     }

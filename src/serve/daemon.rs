@@ -114,7 +114,7 @@ impl AtWork {
             command: one.job.command,
             from: one.job.from,
             to: one.job.to,
-            spaces: one.job.spaces.clone(),
+            spaces: one.job.spaces.iter().map(ToString::to_string).collect(),
             rooms: one.job.rooms.len(),
             since: one.since,
             phase: progress.phase(),

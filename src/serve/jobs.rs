@@ -272,16 +272,16 @@ async fn job_of(daemon: &Daemon, retry: Retry) -> Result<Asked> {
         ..Asked::dates(date, date)
     };
     if let Some(space) = space.as_ref().filter(|_| one) {
-        let key = key::manifest(date, space);
+        let key = key::manifest(date, &space.as_str().into());
         let manifest = get_json::<Manifest>(&*daemon.store, &key)
             .await?
             .map(|(manifest, _)| manifest);
         let found = manifest.and_then(|day| match (&call, &record) {
-            (Some(call), _) => day.calls.get(call).map(|call| call.room_id.clone()),
-            (None, Some(record)) => day.records.get(record).map(|record| record.room_id.clone()),
+            (Some(call), _) => day.calls.get(call.as_str()).map(|call| call.room_id.clone()),
+            (None, Some(record)) => day.records.get(record.as_str()).map(|record| record.room_id.clone()),
             (None, None) => None,
         });
-        let found = found.filter(|found| room.as_ref().is_none_or(|room| room == found));
+        let found = found.filter(|found| room.as_ref().is_none_or(|room| *found == *room));
         let absent = || {
             Error::new(
                 ErrorKind::NotFound,
@@ -289,7 +289,7 @@ async fn job_of(daemon: &Daemon, retry: Retry) -> Result<Asked> {
                 "the day has no such call or record in that room",
             )
         };
-        job.rooms = vec![found.ok_or_else(absent)?];
+        job.rooms = vec![found.ok_or_else(absent)?.into()];
     }
     job.spaces = space.into_iter().collect();
     job.calls = call.into_iter().collect();

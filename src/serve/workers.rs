@@ -217,13 +217,10 @@ pub(super) async fn look_in(daemon: &Arc<Daemon>, events: Vec<Waiting>) -> bool 
 }
 
 async fn look_in_on(daemon: &Arc<Daemon>, date: NaiveDate, events: Vec<Waiting>) -> bool {
-    let of = |id: fn(&Waiting) -> &String| -> Vec<String> {
-        let ids: BTreeSet<&String> = events.iter().map(id).collect();
-        ids.into_iter().cloned().collect()
-    };
+    let of = |id: fn(&Waiting) -> &String| -> BTreeSet<&String> { events.iter().map(id).collect() };
     let job = Job {
-        spaces: of(|one| &one.kept.event.space),
-        rooms: of(|one| &one.kept.event.room),
+        spaces: of(|one| &one.kept.event.space).into_iter().map(Into::into).collect(),
+        rooms: of(|one| &one.kept.event.room).into_iter().map(Into::into).collect(),
         ..Job::over("webhook", date, date)
     };
     let _alone = alone(daemon).await;
@@ -286,10 +283,10 @@ fn sort(events: Vec<Waiting>, summary: &Summary) -> (Vec<Waiting>, Vec<Waiting>)
     events.into_iter().partition(|one| {
         let event = &one.kept.event;
         !summary.failed.iter().any(|problem| {
-            let of = |id: &Option<String>, mine: &String| id.as_ref().is_none_or(|id| id == mine);
+            let of = |id: Option<&str>, mine: &String| id.is_none_or(|id| id == mine);
             !FINAL.contains(&problem.kind)
-                && of(&problem.space_id, &event.space)
-                && of(&problem.room_id, &event.room)
+                && of(problem.space_id.as_deref(), &event.space)
+                && of(problem.room_id.as_deref(), &event.room)
         })
     })
 }

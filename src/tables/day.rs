@@ -17,6 +17,7 @@ use super::notes::{About, Notes, Observation};
 use super::xlsx::recognize;
 use crate::config::ReportFormat;
 use crate::error::{Error, ErrorKind, Result};
+use crate::ids::CallId;
 use crate::json::Text;
 use crate::lake::key;
 use crate::lake::manifest::{CallEntry, Landed, Landing, Manifest, Quality, Shortfall};
@@ -54,7 +55,7 @@ pub struct BuiltDay {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Correction {
     /// The call.
-    pub call: String,
+    pub call: CallId,
     /// The report's format.
     pub format: ReportFormat,
     /// The landing as it should be.
@@ -85,7 +86,7 @@ pub fn build_day(
     store_url: &str,
     checked_at: DateTime<Utc>,
     meta: &Meta,
-    reports: impl IntoIterator<Item = Result<(String, ReportFormat, Bytes)>>,
+    reports: impl IntoIterator<Item = Result<(CallId, ReportFormat, Bytes)>>,
 ) -> Result<BuiltDay> {
     let firsts = FirstCalls::default();
     build_day_knowing(&firsts, manifest, mapping, store_url, checked_at, meta, reports)
@@ -103,7 +104,7 @@ pub fn build_day_knowing(
     store_url: &str,
     checked_at: DateTime<Utc>,
     meta: &Meta,
-    reports: impl IntoIterator<Item = Result<(String, ReportFormat, Bytes)>>,
+    reports: impl IntoIterator<Item = Result<(CallId, ReportFormat, Bytes)>>,
 ) -> Result<BuiltDay> {
     let mut day = Day::new(manifest, mapping, meta, firsts);
     let listed = Listed::new(manifest, mapping);
@@ -152,7 +153,7 @@ fn usable(call: &CallEntry) -> impl Iterator<Item = (ReportFormat, &Landed)> {
 }
 
 fn next_report(
-    reports: &mut impl Iterator<Item = Result<(String, ReportFormat, Bytes)>>,
+    reports: &mut impl Iterator<Item = Result<(CallId, ReportFormat, Bytes)>>,
     call: &str,
     due: ReportFormat,
 ) -> Result<Bytes> {
@@ -251,7 +252,7 @@ impl<'m> Day<'m> {
         let landing = call.reports.get(&format);
         let corrected = landing.and_then(|landing| turnout::corrected(landing, shortfall, participants));
         self.corrections.extend(corrected.map(|landing| Correction {
-            call: id.to_owned(),
+            call: id.to_owned().into(),
             format,
             landing,
         }));
@@ -404,7 +405,7 @@ impl<'m> Day<'m> {
         let (date, space) = (self.manifest.date, self.manifest.space_id.as_str());
         let mut tables = Vec::new();
         for (name, sink) in self.sinks {
-            tables.extend(sink.finish(key::table(name, date, space))?);
+            tables.extend(sink.finish(key::table(name, date, &space.into()))?);
         }
         Ok(BuiltDay {
             tables,

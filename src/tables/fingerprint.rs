@@ -8,6 +8,7 @@ use sha2::{Digest, Sha256};
 
 use super::mapping::Mapping;
 use crate::config::ReportFormat;
+use crate::ids::RoomId;
 use crate::lake::manifest::{CallEntry, Landing, Manifest, RecordEntry, RoomEntry, Status};
 use crate::lake::table::{self, Table};
 
@@ -18,11 +19,11 @@ struct Inputs<'m> {
     mapping: &'m str,
     date: chrono::NaiveDate,
     space: (&'m str, Option<&'m str>),
-    rooms: &'m BTreeMap<String, RoomEntry>,
+    rooms: &'m BTreeMap<RoomId, RoomEntry>,
     listed: bool,
-    missed: &'m BTreeSet<String>,
+    missed: &'m BTreeSet<RoomId>,
     #[serde(skip_serializing_if = "BTreeSet::is_empty")]
-    gone: &'m BTreeSet<String>,
+    gone: &'m BTreeSet<RoomId>,
     calls: BTreeMap<&'m str, CallInputs<'m>>,
     records: BTreeMap<&'m str, RecordInputs<'m>>,
 }

@@ -162,7 +162,7 @@ pub(super) fn mapping() -> Mapping {
 }
 
 fn build_with(manifest: &Manifest, mapping: &Mapping, bytes: impl Into<Bytes>) -> BuiltDay {
-    let reports: [Result<_>; 1] = [Ok(("c2".to_owned(), ReportFormat::Json, bytes.into()))];
+    let reports: [Result<_>; 1] = [Ok(("c2".into(), ReportFormat::Json, bytes.into()))];
     build_day(
         manifest,
         mapping,
@@ -297,12 +297,12 @@ fn a_report_that_is_no_json_leaves_its_call_and_the_rest() {
 #[test]
 fn reports_out_of_step_are_a_fault_and_an_empty_day_is_nothing() {
     let (day, mapping) = (manifest(), mapping());
-    let build = |reports: Vec<Result<(String, ReportFormat, Bytes)>>| {
+    let build = |reports: Vec<Result<(crate::ids::CallId, ReportFormat, Bytes)>>| {
         build_day(&day, &mapping, "", at("23:00:00"), &Meta::default(), reports)
     };
     assert!(build(vec![]).is_err());
     assert!(build(vec![Ok(("c1".into(), ReportFormat::Json, Bytes::new()))]).is_err());
-    let twice = ["c2", "c2"].map(|id| Ok((id.to_owned(), ReportFormat::Json, Bytes::from("{}"))));
+    let twice = ["c2", "c2"].map(|id| Ok((id.into(), ReportFormat::Json, Bytes::from("{}"))));
     assert!(build(twice.into()).is_err());
     let nothing = Manifest::new(day.date, "s1");
     let built = build_day(&nothing, &mapping, "", at("23:00:00"), &Meta::default(), []).expect("a day");
@@ -447,7 +447,7 @@ fn rooms_and_spaces_keep_all_that_the_platform_says() {
         ),
         ("r1".to_owned(), json!("no object")),
     ]);
-    let file = build_rooms("s1", &rooms, &mapping())
+    let file = build_rooms(&"s1".into(), &rooms, &mapping())
         .expect("rooms")
         .expect("a file");
     let spaces = BTreeMap::from([(

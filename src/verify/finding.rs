@@ -7,6 +7,8 @@ use serde::Serialize;
 
 use crate::config::ReportFormat;
 use crate::kinds::kinds;
+use crate::pipeline::Piece;
+use crate::ids::{CallId, RecordId, SpaceId};
 use crate::sanitize::escaped;
 
 kinds! {
@@ -93,8 +95,8 @@ kinds! {
 pub(crate) enum Remedy {
     /// Build the day's tables again.
     Build,
-    /// Fetch a report or a recording again: the id of its call or record, and the report's format.
-    Land(String, Option<ReportFormat>),
+    /// Fetch a report or a recording again.
+    Land(Piece),
     /// Land the whole day again.
     Day,
     /// Remove a call or a record from the day that is not its own.
@@ -131,13 +133,13 @@ pub struct Finding {
     pub date: Option<NaiveDate>,
     /// The space.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub space_id: Option<String>,
+    pub space_id: Option<SpaceId>,
     /// The call.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub call_id: Option<String>,
+    pub call_id: Option<CallId>,
     /// The record.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub record_id: Option<String>,
+    pub record_id: Option<RecordId>,
     /// The expected state.
     pub expected: String,
     /// The state that was found.
@@ -164,7 +166,7 @@ impl Finding {
         }
     }
 
-    pub(crate) fn on(mut self, date: NaiveDate, space: &str) -> Self {
+    pub(crate) fn on(mut self, date: NaiveDate, space: &SpaceId) -> Self {
         self.date = Some(date);
         self.space_id = Some(space.into());
         self
@@ -199,9 +201,9 @@ impl Finding {
 
     /// One line: the kind, the object, both states, and what to do.
     pub fn one_line(&self) -> String {
-        let ids: Vec<_> = [("call", &self.call_id), ("record", &self.record_id)]
+        let ids: Vec<_> = [("call", self.call_id.as_deref()), ("record", self.record_id.as_deref())]
             .into_iter()
-            .filter_map(|(what, id)| id.as_ref().map(|id| format!("{what} {id}")))
+            .filter_map(|(what, id)| id.map(|id| format!("{what} {id}")))
             .collect();
         let ids = match ids.is_empty() {
             true => String::new(),

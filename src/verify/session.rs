@@ -12,6 +12,7 @@ use tokio::sync::Semaphore;
 use super::Options;
 use super::finding::{Counts, Finding, FindingKind};
 use super::inventory::{Dates, Inventory};
+use crate::ids::SpaceId;
 use crate::mp4::BoxWalker;
 use crate::pipeline::run_context::RunContext;
 use crate::store::Version;
@@ -39,7 +40,7 @@ pub(crate) struct Seen {
     pub counts: Counts,
     pub findings: Vec<Finding>,
     /// The dates of each call and record, by its kind, space and id.
-    pub ids: BTreeMap<(Thing, String, String), Vec<NaiveDate>>,
+    pub ids: BTreeMap<(Thing, SpaceId, String), Vec<NaiveDate>>,
     /// The files whose rows were read.
     pub files: Vec<SeenFile>,
     /// The keys of their rows, by table, each with the number of its file.
@@ -70,7 +71,7 @@ pub(crate) struct SeenFile {
     /// Its date; `None` for a table of rooms or spaces.
     pub date: Option<NaiveDate>,
     /// Its space; `None` for a table of lesson data.
-    pub space: Option<String>,
+    pub space: Option<SpaceId>,
 }
 
 /// The digest of an object, read piece by piece.

@@ -143,10 +143,10 @@ mod tests {
         let date = "2026-11-22".parse().expect("date");
         for table in builtin::all() {
             let key = match table.name.as_ref() {
-                "rooms" => key::rooms("64ab"),
+                "rooms" => key::rooms(&"64ab".into()),
                 "spaces" => key::spaces(),
-                name @ ("user_meta" | "hierarchy") => key::table(name, date, name),
-                name => key::table(name, date, "64ab"),
+                name @ ("user_meta" | "hierarchy") => key::table(name, date, &name.into()),
+                name => key::table(name, date, &"64ab".into()),
             };
             let said = files(table)
                 .replace("YYYY-MM-DD", "2026-11-22")

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use chrono::NaiveDate;
 
 use super::transfer::transfer;
+use crate::ids::{CallId, RecordId, RoomId, SpaceId};
 use crate::lake::key;
 use crate::lake::manifest::{Landed, Landing, RecordEntry, Status};
 use crate::lenient;
@@ -16,10 +17,10 @@ use crate::{Error, ErrorKind};
 #[derive(Clone)]
 pub(crate) struct RecordAsk {
     pub date: NaiveDate,
-    pub space: String,
-    pub room: String,
-    pub call: Option<String>,
-    pub record: String,
+    pub space: SpaceId,
+    pub room: RoomId,
+    pub call: Option<CallId>,
+    pub record: RecordId,
     /// The size that the API says.
     pub file_size: Option<u64>,
     /// The state of the record that the file is of.
@@ -29,7 +30,7 @@ pub(crate) struct RecordAsk {
 
 /// What became of it.
 pub(crate) struct RecordResult {
-    pub record: String,
+    pub record: RecordId,
     pub landing: Landing,
     pub warning: Option<Problem>,
     /// Bytes copied.
@@ -101,7 +102,7 @@ pub(crate) fn is_due(entry: &RecordEntry, force: bool) -> bool {
 
 /// Copies a recording. Whatever goes wrong is in the landing.
 pub(crate) async fn copy(context: &Arc<ExportContext>, ask: RecordAsk) -> RecordResult {
-    let key = key::recording(ask.date, &ask.space, &ask.room, ask.call.as_deref(), &ask.record);
+    let key = key::recording(ask.date, &ask.space, &ask.room, ask.call.as_ref(), &ask.record);
     let outcome = match context.transfers.acquire().await {
         Ok(_permit) => {
             // A task of its own: uploads share a bounded number of buffers, so none may wait for another's turn.

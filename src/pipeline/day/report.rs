@@ -8,6 +8,7 @@ use sha2::{Digest, Sha256};
 
 use super::attempts::{self, DIED_TWICE, Trial};
 use crate::config::ReportFormat;
+use crate::ids::{CallId, RoomId, SpaceId};
 use crate::lake::key;
 use crate::lake::manifest::{CallEntry, Landed, Landing, Shortfall, Status};
 use crate::lenient;
@@ -21,9 +22,9 @@ use crate::{Error, ErrorKind};
 /// A report to be landed.
 pub(crate) struct ReportAsk {
     pub date: NaiveDate,
-    pub space: String,
-    pub room: String,
-    pub call: String,
+    pub space: SpaceId,
+    pub room: RoomId,
+    pub call: CallId,
     pub format: ReportFormat,
     /// Participants that the call counts, where it does.
     pub participants: Option<i64>,
@@ -74,7 +75,7 @@ impl ReportAsk {
 
 /// What became of it.
 pub(crate) struct ReportResult {
-    pub call: String,
+    pub call: CallId,
     pub format: ReportFormat,
     pub landing: Landing,
     /// The bytes, where they are new and tables can be built from them.
@@ -496,9 +497,9 @@ mod tests {
         );
         ReportAsk {
             date: "2026-11-22".parse().expect("a date"),
-            space: "s".to_owned(),
-            room: "r".to_owned(),
-            call: "c".to_owned(),
+            space: "s".to_owned().into(),
+            room: "r".to_owned().into(),
+            call: "c".to_owned().into(),
             format: ReportFormat::Json,
             participants: Some(counted),
             people: u64::try_from(counted).ok(),
@@ -592,7 +593,7 @@ mod tests {
     #[test]
     fn every_join_is_not_a_person() {
         let mut entry = CallEntry {
-            room_id: "r".to_owned(),
+            room_id: "r".to_owned().into(),
             started_at: None,
             finished_at: None,
             participants: Some(12),

@@ -17,6 +17,7 @@ use sha2::{Digest, Sha256};
 use tokio_util::sync::CancellationToken;
 
 use crate::Result;
+use crate::ids::{MeetingId, UserId};
 use crate::lake::{self, key};
 use crate::pipeline::lake_state::info::OpenedStore;
 use crate::pipeline::lake_state::lease;
@@ -66,10 +67,10 @@ pub struct Unread {
     pub message: String,
     /// The meeting.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub external_meeting_id: Option<String>,
+    pub external_meeting_id: Option<MeetingId>,
     /// The user.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub external_user_id: Option<String>,
+    pub external_user_id: Option<UserId>,
 }
 
 impl std::fmt::Display for Unread {
@@ -487,7 +488,7 @@ impl<'a> Import<'a> {
         let dates: BTreeSet<NaiveDate> = index.values().flatten().copied().collect();
         let latest = Arc::new(latest);
         // An entry lies on more than one date only if an import was killed between two lesson days.
-        let mut found: HashMap<(String, String), Vec<(NaiveDate, Entry)>> = HashMap::new();
+        let mut found: HashMap<(MeetingId, UserId), Vec<(NaiveDate, Entry)>> = HashMap::new();
         for date in &dates {
             let Some(shelf) = read_shelf(self.shelving.store, *date).await? else {
                 continue;
@@ -538,7 +539,7 @@ impl<'a> Import<'a> {
         for (date, change) in changes {
             for entry in change.put.entries() {
                 let shard = shards.entry(key::meta_index(&entry.meeting)).or_default();
-                shard.entry(entry.meeting.clone()).or_default().insert(*date);
+                shard.entry(entry.meeting.to_string()).or_default().insert(*date);
             }
         }
         for (key, added) in shards {

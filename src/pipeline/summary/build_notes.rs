@@ -7,6 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use chrono::NaiveDate;
 
+use crate::ids::SpaceId;
 use crate::lake::manifest::{Manifest, Quality};
 use crate::pipeline::summary::{Problem, ProblemKind};
 use crate::sanitize::without_contacts;
@@ -58,7 +59,7 @@ impl Noted {
     }
 
     /// Adds how well lesson data and participants of a day match. Absent users are no fault: attendance is about them.
-    pub fn see_quality(&mut self, date: NaiveDate, space: &str, quality: &Quality) {
+    pub fn see_quality(&mut self, date: NaiveDate, space: &SpaceId, quality: &Quality) {
         let seen = [
             (
                 ProblemKind::ParticipantsWithoutMeta,
@@ -186,11 +187,11 @@ fn place(about: &About, day: &Manifest) -> Problem {
     match about {
         About::Day => place,
         About::Room(id) => place.room(id),
-        About::Call(id) => match day.calls.get(id) {
+        About::Call(id) => match day.calls.get(id.as_str()) {
             Some(entry) => place.room(&entry.room_id).call(id),
             None => place.call(id),
         },
-        About::Record(id) => match day.records.get(id) {
+        About::Record(id) => match day.records.get(id.as_str()) {
             Some(entry) => place.room(&entry.room_id).record(id),
             None => place.record(id),
         },

@@ -19,6 +19,7 @@ use prometheus_client::metrics::family::Family;
 
 use super::{Job, Stop, StopReason};
 use crate::api::{Client, Limited, Refused};
+use crate::ids::{CallId, MeetingId, RecordId, RoomId, SpaceId, UserId};
 use crate::lake::manifest::Quality;
 use crate::metrics::{METRICS, RunLabels, StateLabels};
 use crate::pipeline::run_context::RunContext;
@@ -59,22 +60,22 @@ pub struct Problem {
     pub date: Option<NaiveDate>,
     /// The space.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub space_id: Option<String>,
+    pub space_id: Option<SpaceId>,
     /// The room.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub room_id: Option<String>,
+    pub room_id: Option<RoomId>,
     /// The call.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub call_id: Option<String>,
+    pub call_id: Option<CallId>,
     /// The record.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub record_id: Option<String>,
+    pub record_id: Option<RecordId>,
     /// The meeting in the LMS.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub external_meeting_id: Option<String>,
+    pub external_meeting_id: Option<MeetingId>,
     /// The user in the LMS.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub external_user_id: Option<String>,
+    pub external_user_id: Option<UserId>,
     /// The number of times that it happened.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub count: Option<u64>,
@@ -92,7 +93,7 @@ impl Problem {
 
     /// Names a day: a date of a space.
     #[must_use]
-    pub fn on(mut self, date: NaiveDate, space: &str) -> Self {
+    pub fn on(mut self, date: NaiveDate, space: &SpaceId) -> Self {
         self.date = Some(date);
         self.space(space)
     }
@@ -313,8 +314,8 @@ impl Summary {
     pub(crate) fn warn(&mut self, warning: Problem) {
         tracing::warn!(
             kind = warning.kind.as_str(),
-            space = warning.space_id,
-            room = warning.room_id,
+            space = warning.space_id.as_deref(),
+            room = warning.room_id.as_deref(),
             "{}",
             warning.message
         );
@@ -324,8 +325,8 @@ impl Summary {
     pub(crate) fn fail(&mut self, failure: Problem) {
         tracing::error!(
             kind = failure.kind.as_str(),
-            space = failure.space_id,
-            room = failure.room_id,
+            space = failure.space_id.as_deref(),
+            room = failure.room_id.as_deref(),
             "{}",
             failure.message
         );
@@ -714,15 +715,15 @@ impl Problem {
     /// One line: the date, the most specific of the ids, and the message.
     pub fn one_line(&self) -> String {
         let ids = [
-            ("record", &self.record_id),
-            ("call", &self.call_id),
-            ("room", &self.room_id),
-            ("meeting", &self.external_meeting_id),
-            ("space", &self.space_id),
+            ("record", self.record_id.as_deref()),
+            ("call", self.call_id.as_deref()),
+            ("room", self.room_id.as_deref()),
+            ("meeting", self.external_meeting_id.as_deref()),
+            ("space", self.space_id.as_deref()),
         ];
         let id = ids
             .iter()
-            .find_map(|(what, id)| id.as_ref().map(|id| format!("{what} {}: ", escaped(id))));
+            .find_map(|(what, id)| id.map(|id| format!("{what} {}: ", escaped(id))));
         let date = self.date.map(|date| format!("{date} "));
         format!(
             "{}{}{}",

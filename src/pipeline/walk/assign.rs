@@ -9,6 +9,7 @@ use std::sync::Arc;
 use chrono::{DateTime, Days, NaiveDate, Utc};
 
 use crate::api::{Call, Record};
+use crate::ids::{CallId, RecordId, RoomId};
 use crate::lake;
 use crate::lake::manifest::{Missed, RoomEntry};
 use crate::pipeline::lake_state::open_days::OpenDay;
@@ -21,7 +22,7 @@ use crate::{Error, ErrorKind};
 
 /// A call as found: its room, the object and the day it lies in.
 struct FoundCall {
-    room: String,
+    room: RoomId,
     call: Call,
     date: NaiveDate,
 }
@@ -36,17 +37,17 @@ pub(crate) struct DayAssigner<'a> {
     open: &'a [OpenDay],
     /// Whether a day that was asked for whole is known whole: not when the job is for some rooms or one half only.
     whole: bool,
-    calls: HashMap<(usize, String), FoundCall>,
+    calls: HashMap<(usize, CallId), FoundCall>,
     /// Calls that the scope leaves out: their records are left out too.
-    filtered: HashSet<(usize, String)>,
-    records: HashMap<(usize, String), (String, Record)>,
+    filtered: HashSet<(usize, CallId)>,
+    records: HashMap<(usize, RecordId), (RoomId, Record)>,
     /// Dates of a space for which a room gave no answer.
-    missed: HashMap<(usize, NaiveDate), BTreeSet<String>>,
+    missed: HashMap<(usize, NaiveDate), BTreeSet<RoomId>>,
     /// The days for which rooms were asked that are no longer listed, and why the API refused some of these.
     gone: &'a GoneDays,
-    refused: HashMap<(usize, String), String>,
+    refused: HashMap<(usize, RoomId), String>,
     /// Rooms that the job is for; empty: all.
-    rooms: BTreeSet<String>,
+    rooms: BTreeSet<RoomId>,
     /// Whether any request was answered.
     pub answered: bool,
 }
@@ -88,7 +89,7 @@ impl<'a> DayAssigner<'a> {
         match (answer, ask) {
             (Answer::Calls(listing), Ask::Calls { date, .. }) => {
                 crate::pipeline::walk::note_listing(summary, &listing, "calls", |problem| {
-                    problem.on(date, id).room(&asked_room)
+                    problem.on(date, &id.as_str().into()).room(&asked_room)
                 });
                 if !listing.is_whole() {
                     self.missed
@@ -121,7 +122,7 @@ impl<'a> DayAssigner<'a> {
     }
 
     fn take_call(&mut self, space: usize, asked_room: &str, asked: NaiveDate, call: Call) {
-        let room = call.room_id.clone().unwrap_or_else(|| asked_room.to_owned());
+        let room = call.room_id.clone().unwrap_or_else(|| asked_room.to_owned().into());
         let key = (space, call.id.clone());
         if !self.in_scope(space, &room, &call) {
             self.filtered.insert(key);
@@ -147,7 +148,7 @@ impl<'a> DayAssigner<'a> {
         }
     }
 
-    fn in_scope(&self, space: usize, room: &str, call: &Call) -> bool {
+    fn in_scope(&self, space: usize, room: &RoomId, call: &Call) -> bool {
         let scope = &self.context.run.config.scope;
         !self.scope.spaces[space].excluded.contains(room)
             && (scope.breakout_rooms || call.is_breakout_room != Some(true))
@@ -155,7 +156,7 @@ impl<'a> DayAssigner<'a> {
             && call.participants.is_none_or(|count| count >= scope.min_participants)
     }
 
-    fn miss_dates(&mut self, space: usize, room: &str, from: NaiveDate, to: NaiveDate) {
+    fn miss_dates(&mut self, space: usize, room: &RoomId, from: NaiveDate, to: NaiveDate) {
         for date in from.iter_days().take_while(|date| *date <= to) {
             self.missed
                 .entry((space, date))
@@ -189,14 +190,14 @@ impl<'a> DayAssigner<'a> {
                 ProblemKind::ListingFailed,
                 format!("{what} could not be listed: {}", error.told()),
             );
-            summary.fail(problem.on(from, &self.scope.spaces[space].id).room(room));
+            summary.fail(problem.on(from, &self.scope.spaces[space].id.as_str().into()).room(room));
         }
     }
 
     /// Records of calls that were not found: each with its space, call and the date of its own start. Their calls may
     /// lie on days that the lake has.
-    pub fn strays(&self) -> Vec<(usize, String, NaiveDate)> {
-        let stray = |((space, _), (_, record)): (&(usize, String), &(String, Record))| {
+    pub fn strays(&self) -> Vec<(usize, CallId, NaiveDate)> {
+        let stray = |((space, _), (_, record)): (&(usize, RecordId), &(RoomId, Record))| {
             let call = (*space, record.call_id.clone()?);
             let known = self.calls.contains_key(&call) || self.filtered.contains(&call);
             let date = self
@@ -213,7 +214,7 @@ impl<'a> DayAssigner<'a> {
     /// days, in the lake, of calls that were not found.
     pub fn into_days(
         mut self,
-        known: &HashMap<(usize, String), NaiveDate>,
+        known: &HashMap<(usize, CallId), NaiveDate>,
         summary: &mut Summary,
     ) -> Vec<DayWork> {
         let mut days = BTreeMap::new();
@@ -256,14 +257,14 @@ impl<'a> DayAssigner<'a> {
                 .finished_at
                 .map(|at| lake::date_of(at, self.context.run.config.timezone));
             if let Some(end) = end.filter(|end| *end != found.date) {
-                self.day(&mut days, space, end).evict_calls.insert(id.clone());
+                self.day(&mut days, space, end).evict_calls.insert(id.clone().into());
             }
             let day = self.day(&mut days, space, found.date);
             day.rooms.insert(
                 found.room.clone(),
                 room_entry(&self.scope.spaces[space], &found.room),
             );
-            day.calls.insert(id, (found.room, found.call));
+            day.calls.insert(id.into(), (found.room, found.call));
         }
         // A day of another window is worked on there, with all that its own listing finds.
         let elsewhere = |date| {
@@ -277,9 +278,9 @@ impl<'a> DayAssigner<'a> {
     fn date_record(
         &self,
         space: usize,
-        room: &str,
+        room: &RoomId,
         record: &Record,
-        known: &HashMap<(usize, String), NaiveDate>,
+        known: &HashMap<(usize, CallId), NaiveDate>,
         summary: &mut Summary,
     ) -> Option<NaiveDate> {
         let scope = &self.scope.spaces[space];
@@ -320,7 +321,7 @@ impl<'a> DayAssigner<'a> {
 
     /// The date on which a record's call ended, if that was listed.
     fn end_of_call(&self, space: usize, record: &Record) -> Option<NaiveDate> {
-        let found = self.calls.get(&(space, record.call_id.clone()?))?;
+        let found = self.calls.get(&(space, record.call_id.clone()?.into()))?;
         let end = found.call.finished_at?;
         Some(lake::date_of(end, self.context.run.config.timezone))
     }
@@ -364,7 +365,7 @@ impl<'a> DayAssigner<'a> {
             let refused = self.refused_of(space, &gone, &missed);
             DayWork {
                 date,
-                space_id: scope.id.clone(),
+                space_id: scope.id.clone().into(),
                 space_name: scope.name.clone(),
                 // A room without an answer is not complete itself; a list with a gap says nothing of its rooms' number.
                 listed: self.whole
@@ -415,7 +416,7 @@ impl<'a> DayAssigner<'a> {
             .iter()
             .filter_map(|date| self.missed.get(&(space, *date)))
             .flatten();
-        let was_asked = |room: &&String| match (asked, self.gone.get(&(space, (*room).clone()))) {
+        let was_asked = |room: &&RoomId| match (asked, self.gone.get(&(space, (*room).clone()))) {
             (_, Some(days)) => days.contains(&date),
             (Asked::All, None) => true,
             (Asked::Rooms(rooms), None) => rooms.contains(*room),
@@ -430,7 +431,7 @@ impl<'a> DayAssigner<'a> {
     }
 
     /// The rooms that are no longer listed and that were asked for a day.
-    fn gone_on(&self, space: usize, date: NaiveDate) -> BTreeSet<String> {
+    fn gone_on(&self, space: usize, date: NaiveDate) -> BTreeSet<RoomId> {
         let asked = self
             .gone
             .iter()
@@ -439,10 +440,10 @@ impl<'a> DayAssigner<'a> {
     }
 
     /// Those of a day's gone rooms that the API refused, and why.
-    fn refused_of(&self, space: usize, gone: &BTreeSet<String>, missed: &Missed) -> BTreeMap<String, String> {
+    fn refused_of(&self, space: usize, gone: &BTreeSet<RoomId>, missed: &Missed) -> BTreeMap<RoomId, String> {
         let missed = gone.iter().filter(|room| missed.rooms.contains(*room));
         let refused = missed.filter_map(|room| {
-            let why = self.refused.get(&(space, room.clone()))?;
+            let why = self.refused.get(&(space, room.to_string().into()))?;
             Some((room.clone(), why.clone()))
         });
         refused.collect()

@@ -12,6 +12,7 @@ use futures_util::{StreamExt, stream};
 use serde_json::{Value, json};
 
 use crate::api::{Item, Listing, Room};
+use crate::ids::{RoomId, SpaceId};
 use crate::lake::manifest::Manifest;
 use crate::lake::{self, key};
 use crate::pipeline::lake_state::open_days::OpenDay;
@@ -30,7 +31,7 @@ const READ_AT_ONCE: usize = 8;
 
 /// Since which date each room is gone: that of the first run that missed it. `None` for rooms that were gone before the
 /// lake kept these dates.
-type GoneSince = BTreeMap<String, Option<NaiveDate>>;
+type GoneSince = BTreeMap<RoomId, Option<NaiveDate>>;
 
 /// A room that is not listed any more.
 pub(crate) struct GoneRoom {
@@ -58,11 +59,11 @@ impl GoneRooms {
     pub async fn find(
         context: &ExportContext,
         job: &Job,
-        space: &str,
+        space: &SpaceId,
         listing: &Listing<Room>,
     ) -> Result<Self> {
         let catalog =
-            get_json::<BTreeMap<String, Value>>(&*context.run.store, &key::room_catalog(space)).await?;
+            get_json::<BTreeMap<RoomId, Value>>(&*context.run.store, &key::room_catalog(space)).await?;
         let catalog = catalog.map(|(catalog, _)| catalog).unwrap_or_default();
         let stored = get_json::<GoneSince>(&*context.run.store, &key::gone_rooms(space)).await?;
         let stored = stored.map(|(since, _)| since);
@@ -82,7 +83,7 @@ impl GoneRooms {
             since.insert(id.clone(), *date);
         }
         for id in named_by_webhook(job, space).filter(|id| !listed.contains(id.as_str())) {
-            since.entry(id.clone()).or_insert(Some(today));
+            since.entry(id.clone().into()).or_insert(Some(today));
         }
         let wanted = since.iter().filter(|(id, _)| is_wanted(context, job, id));
         let rooms = wanted.filter_map(|(id, since)| {
@@ -107,7 +108,7 @@ impl GoneRooms {
         if self.stored.as_ref() == Some(&self.since) {
             return Ok(());
         }
-        let key = key::gone_rooms(&space.id);
+        let key = key::gone_rooms(&space.id.as_str().into());
         for _ in 0..ATTEMPTS {
             let stored = get_json::<GoneSince>(&*context.run.store, &key).await?;
             let mut since = stored
@@ -137,12 +138,12 @@ impl GoneRooms {
 }
 
 /// The rooms of a webhook's job: their events say that there is something, whatever the list says.
-fn named_by_webhook<'j>(job: &'j Job, space: &str) -> impl Iterator<Item = &'j String> {
-    let of_space = job.is_of_webhook() && job.spaces.len() == 1 && job.spaces[0] == space;
+fn named_by_webhook<'j>(job: &'j Job, space: &SpaceId) -> impl Iterator<Item = &'j RoomId> {
+    let of_space = job.is_of_webhook() && job.spaces.len() == 1 && job.spaces[0] == *space;
     job.rooms.iter().filter(move |_| of_space)
 }
 
-fn is_wanted(context: &ExportContext, job: &Job, room: &String) -> bool {
+fn is_wanted(context: &ExportContext, job: &Job, room: &RoomId) -> bool {
     walk::is_configured(context, room) && (job.rooms.is_empty() || job.rooms.contains(room))
 }
 
@@ -176,7 +177,7 @@ impl GoneRoom {
 }
 
 /// The days that gone rooms are asked for, by space and room.
-pub(crate) type GoneDays = HashMap<(usize, String), BTreeSet<NaiveDate>>;
+pub(crate) type GoneDays = HashMap<(usize, RoomId), BTreeSet<NaiveDate>>;
 
 /// The days of a window for which gone rooms have to be asked. A day that was listed whole needs none: its rooms were
 /// asked when they were there.
@@ -206,17 +207,17 @@ pub(crate) async fn days_to_ask(
             of_rooms.extend((!held.is_empty()).then_some((gone, held)));
         }
         let asked: BTreeSet<_> = of_rooms.iter().flat_map(|(_, dates)| dates).copied().collect();
-        let whole = listed_whole(context, &space.id, asked).await?;
+        let whole = listed_whole(context, &space.id.as_str().into(), asked).await?;
         for (gone, held) in of_rooms {
             let left: BTreeSet<_> = held.difference(&whole).copied().collect();
             if !left.is_empty() {
-                days.insert((index, gone.room.id.clone()), left);
+                days.insert((index, gone.room.id.to_string().into()), left);
             }
         }
         for day in open {
             let gone = day.rooms.iter().filter(|room| !space.listed.contains(*room));
             for room in gone.filter(|room| is_wanted(context, job, room)) {
-                days.entry((index, room.clone())).or_default().insert(day.date);
+                days.entry((index, room.to_string().into())).or_default().insert(day.date);
             }
         }
     }
@@ -226,7 +227,7 @@ pub(crate) async fn days_to_ask(
 /// The dates of a space that were listed whole, out of some.
 async fn listed_whole(
     context: &ExportContext,
-    space: &str,
+    space: &SpaceId,
     dates: BTreeSet<NaiveDate>,
 ) -> Result<BTreeSet<NaiveDate>> {
     let read = stream::iter(dates).map(|date| async move {
@@ -283,7 +284,7 @@ pub(crate) fn name(
                 .any(|day| day.space_id == id && day.heard_gone.contains(room))
         {
             let message = "the room is no longer listed; the API still answers for it by its id";
-            summary.warn(Problem::new(ProblemKind::RoomGone, message).on(*date, id).room(room));
+            summary.warn(Problem::new(ProblemKind::RoomGone, message).on(*date, &id.into()).room(room));
         }
     }
 }

@@ -9,6 +9,7 @@ use chrono::{Days, NaiveDate};
 use futures_util::{StreamExt, stream};
 
 use crate::Result;
+use crate::ids::{CallId, RecordId, RoomId, SpaceId};
 use crate::lake::key;
 use crate::lake::manifest::Manifest;
 use crate::pipeline::lake_state::open_days::OpenDay;
@@ -70,10 +71,10 @@ pub(crate) async fn drop_margin(
     let (mut receiving, mut giving) = (Vec::new(), Vec::new());
     for mut day in margin {
         let space = day.space_id.clone();
-        let is_moved = |id: &String| moved.contains(&(space.clone(), id.clone()));
+        let is_moved = |id: &str| moved.contains(&(space.clone(), id.to_owned()));
         day.calls.retain(|id, _| is_moved(id));
         day.records.retain(|id, _| is_moved(id));
-        let used: BTreeSet<String> = rooms_of(&day);
+        let used: BTreeSet<RoomId> = rooms_of(&day);
         day.rooms.retain(|id, _| used.contains(id));
         if !day.calls.is_empty() || !day.records.is_empty() {
             receiving.push(day);
@@ -88,7 +89,16 @@ pub(crate) async fn drop_margin(
     })
 }
 
-fn rooms_of(day: &DayWork) -> BTreeSet<String> {
+/// The ids of calls and records, as texts.
+fn ids<'i>(
+    calls: impl IntoIterator<Item = &'i CallId>,
+    records: impl IntoIterator<Item = &'i RecordId>,
+) -> impl Iterator<Item = &'i str> {
+    let calls = calls.into_iter().map(CallId::as_str);
+    calls.chain(records.into_iter().map(RecordId::as_str))
+}
+
+fn rooms_of(day: &DayWork) -> BTreeSet<RoomId> {
     let calls = day.calls.values().map(|(room, _)| room);
     calls
         .chain(day.records.values().map(|(room, _)| room))
@@ -102,19 +112,15 @@ async fn moved_between(
     context: &ExportContext,
     asked: &[DayWork],
     margin: &mut [DayWork],
-) -> Result<HashSet<(String, String)>> {
-    let elsewhere: HashSet<(&str, &String)> = margin
+) -> Result<HashSet<(SpaceId, String)>> {
+    let elsewhere: HashSet<(&SpaceId, &str)> = margin
         .iter()
         .flat_map(|day| {
-            day.calls
-                .keys()
-                .chain(day.records.keys())
-                .map(|id| (day.space_id.as_str(), id))
+            ids(day.calls.keys(), day.records.keys()).map(|id| (&day.space_id, id))
         })
         .collect();
     let concerned = asked.iter().filter(|day| {
-        let mut evicted = day.evict_calls.iter().chain(&day.evict_records);
-        evicted.any(|id| elsewhere.contains(&(day.space_id.as_str(), id)))
+        ids(&day.evict_calls, &day.evict_records).any(|id| elsewhere.contains(&(&day.space_id, id)))
     });
     let mut moved = HashSet::new();
     for (space, held) in held_of(context, concerned).await? {
@@ -130,8 +136,8 @@ async fn moved_between(
             continue;
         }
         let has = held.next().map(|(_, ids)| ids).unwrap_or_default();
-        day.evict_calls.retain(|id| has.contains(id));
-        day.evict_records.retain(|id| has.contains(id));
+        day.evict_calls.retain(|id| has.contains(id.as_str()));
+        day.evict_records.retain(|id| has.contains(id.as_str()));
         moved.extend(has.into_iter().map(|id| (day.space_id.clone(), id)));
     }
     Ok(moved)
@@ -141,7 +147,7 @@ async fn moved_between(
 async fn held_of<'d>(
     context: &ExportContext,
     days: impl Iterator<Item = &'d DayWork>,
-) -> Result<Vec<(String, BTreeSet<String>)>> {
+) -> Result<Vec<(SpaceId, BTreeSet<String>)>> {
     let read = stream::iter(days.collect::<Vec<_>>()).map(|day| async move {
         let key = key::manifest(day.date, &day.space_id);
         let manifest = get_json::<Manifest>(&*context.run.store, &key).await?;
@@ -154,7 +160,7 @@ async fn held_of<'d>(
                 .evict_records
                 .iter()
                 .filter(|id| manifest.records.contains_key(*id));
-            calls.chain(records).cloned().collect()
+            ids(calls, records).map(ToOwned::to_owned).collect()
         });
         Ok((day.space_id.clone(), held))
     });

@@ -1,9 +1,12 @@
 //! Turns of rooms: however slow one room is, it never holds more than its share of what all rooms need. Used by
 //! `walk` for lists and by `land` for reports.
 
+
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
+
+use crate::ids::{RoomId, SpaceId};
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
@@ -20,7 +23,7 @@ fn width(concurrency: usize, rooms: usize) -> usize {
 pub(crate) struct RoomLimits {
     concurrency: usize,
     width: AtomicUsize,
-    rooms: Mutex<HashMap<(String, String), Arc<Semaphore>>>,
+    rooms: Mutex<HashMap<(SpaceId, RoomId), Arc<Semaphore>>>,
 }
 
 impl RoomLimits {
@@ -45,7 +48,7 @@ impl RoomLimits {
     }
 
     /// Waits for a turn of a room.
-    pub async fn turn(&self, space: &str, room: &str) -> Option<OwnedSemaphorePermit> {
+    pub async fn turn(&self, space: &SpaceId, room: &RoomId) -> Option<OwnedSemaphorePermit> {
         let turns = {
             let mut rooms = self.rooms.lock().unwrap_or_else(PoisonError::into_inner);
             let turns = rooms
@@ -81,10 +84,10 @@ mod tests {
     async fn a_room_that_has_all_its_turns_out_holds_no_other() {
         let room_limits = RoomLimits::new(8);
         let _held = [
-            room_limits.turn("s", "slow").await,
-            room_limits.turn("s", "slow").await,
+            room_limits.turn(&"s".into(), &"slow".into()).await,
+            room_limits.turn(&"s".into(), &"slow".into()).await,
         ];
-        assert!(room_limits.turn("s", "slow").now_or_never().is_none());
-        assert!(room_limits.turn("s", "other").await.is_some());
+        assert!(room_limits.turn(&"s".into(), &"slow".into()).now_or_never().is_none());
+        assert!(room_limits.turn(&"s".into(), &"other".into()).await.is_some());
     }
 }

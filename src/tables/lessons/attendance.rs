@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::presence::{Meeting, Presence, Span};
 use crate::error::{Error, ErrorKind, Result};
+use crate::ids::{CallId, MeetingId, UserId};
 use crate::lake::key;
 use crate::lake::manifest::{CallEntry, Manifest, Quality};
 use crate::lake::table::{Table, builtin};
@@ -20,7 +21,7 @@ pub struct Attendance {
     /// The day's file of `lesson_attendance`; none without meetings.
     pub file: Option<TableFile>,
     /// How many ids of present users differ from that of an absent one only by case or spaces, by meeting.
-    pub look_alikes: BTreeMap<String, u64>,
+    pub look_alikes: BTreeMap<MeetingId, u64>,
 }
 
 /// Builds the day's file of `lesson_attendance`.
@@ -34,7 +35,7 @@ pub fn build_attendance(
     manifest: &Manifest,
     own: &Presence,
     beside: &[Presence],
-    away: &BTreeSet<String>,
+    away: &BTreeSet<MeetingId>,
     meta: &Meta,
     quality: &mut Quality,
 ) -> Result<Attendance> {
@@ -50,7 +51,7 @@ pub fn build_attendance(
         let users: BTreeSet<&str> = meeting
             .users
             .keys()
-            .map(String::as_str)
+            .map(UserId::as_str)
             .chain(expected.keys().copied())
             .collect();
         let lessons: BTreeMap<_, _> = expected
@@ -144,7 +145,7 @@ struct There {
     /// None if the user was seen in no call, and there are calls or participants of which nothing is known.
     attended: Option<bool>,
     /// Call ids in order of their start.
-    calls: Vec<String>,
+    calls: Vec<CallId>,
     first_joined: Option<i64>,
     last_left: Option<i64>,
     seconds: Option<f64>,
@@ -213,7 +214,7 @@ impl There {
                 ("attended", self.attended.into()),
                 (
                     "call_ids",
-                    Cell::Texts(self.calls.into_iter().map(Into::into).collect()),
+                    Cell::Texts(self.calls.into_iter().map(|call| String::from(call).into()).collect()),
                 ),
                 (
                     "first_joined_at",

@@ -57,7 +57,7 @@ fn meeting(calls: &[(&str, i64, Option<i64>)], users: &[(&str, &str, Sessions<'_
 
 fn presence(meeting: Meeting) -> Presence {
     Presence {
-        meetings: [("m".to_owned(), meeting)].into(),
+        meetings: [("m".into(), meeting)].into(),
     }
 }
 
@@ -233,7 +233,7 @@ fn an_absent_user_with_the_id_of_a_present_one_but_for_case_is_named() {
     let day = Manifest::new("2026-11-22".parse().expect("date"), "s1".to_owned());
     let mut quality = Quality::default();
     let built = build_attendance(&day, &own, &[], &BTreeSet::new(), &meta, &mut quality).expect("rows");
-    assert_eq!(built.look_alikes, [("m".to_owned(), 1)].into());
+    assert_eq!(built.look_alikes, [("m".into(), 1)].into());
     assert_eq!(
         built.file.map(|file| file.rows),
         Some(3),

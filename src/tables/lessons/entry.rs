@@ -9,15 +9,16 @@ use serde_json::{Map, Value};
 
 use super::lesson::Lesson;
 use super::parse::Payload;
+use crate::ids::{MeetingId, UserId};
 use crate::lake;
 
 /// The lesson data of a user in a meeting, and where it came from.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Entry {
     /// The meeting in the LMS.
-    pub meeting: String,
+    pub meeting: MeetingId,
     /// The user in the LMS.
-    pub user: String,
+    pub user: UserId,
     /// When its file came.
     pub received_at: DateTime<Utc>,
     /// The file that it came in; empty for one that a report brought.

@@ -5,13 +5,14 @@ use std::sync::Arc;
 
 use sha2::{Digest, Sha256};
 
+use crate::ids::{MeetingId, UserId};
 use super::entry::Entry;
 use super::lesson::Lesson;
 
 /// The lesson data of some meetings. Cheap to clone.
 #[derive(Debug, Clone, Default)]
 pub struct Meta {
-    meetings: Arc<BTreeMap<String, BTreeMap<String, Entry>>>,
+    meetings: Arc<BTreeMap<MeetingId, BTreeMap<UserId, Entry>>>,
     /// Whether the lake has lesson data of any meeting.
     some: bool,
 }
@@ -19,7 +20,7 @@ pub struct Meta {
 impl Meta {
     /// The latest of some entries; `some` says whether the lake has lesson data of any meeting.
     pub fn of(entries: impl IntoIterator<Item = Entry>, some: bool) -> Self {
-        let mut meetings: BTreeMap<String, BTreeMap<String, Entry>> = BTreeMap::new();
+        let mut meetings: BTreeMap<MeetingId, BTreeMap<UserId, Entry>> = BTreeMap::new();
         for entry in entries {
             let users = meetings.entry(entry.meeting.clone()).or_default();
             if users

@@ -8,6 +8,7 @@ use serde_json::{Map, Value};
 use super::DEEPEST;
 use super::lesson::Lesson;
 use super::values::Values;
+use crate::ids::{MeetingId, UserId};
 use crate::json::Repairs;
 use crate::lenient;
 
@@ -15,9 +16,9 @@ use crate::lenient;
 #[derive(Debug, Clone, PartialEq)]
 pub struct Payload {
     /// The user in the LMS.
-    pub user: String,
+    pub user: UserId,
     /// The meeting in the LMS.
-    pub meeting: String,
+    pub meeting: MeetingId,
     /// What is said of them; none takes back what was said before.
     pub meta: Option<Map<String, Value>>,
     /// The line that it starts on, from 1.
@@ -54,8 +55,8 @@ impl Payload {
         };
         let (user, meeting) = (take_id(&mut object, USER), take_id(&mut object, MEETING));
         let refuse = |why: &str| Malformed {
-            user: user.clone(),
-            meeting: meeting.clone(),
+            user: user.clone().map(Into::into),
+            meeting: meeting.clone().map(Into::into),
             ..Malformed::new(line, why)
         };
         if deep {
@@ -74,8 +75,8 @@ impl Payload {
             Some(_) => return Err(refuse("meta is no object")),
         };
         Ok(Self {
-            user: of_user,
-            meeting: of_meeting,
+            user: of_user.into(),
+            meeting: of_meeting.into(),
             meta,
             line,
             repairs,
@@ -110,9 +111,9 @@ pub struct Malformed {
     /// What is wrong with it.
     pub why: String,
     /// The user that it is about, where that can be read.
-    pub user: Option<String>,
+    pub user: Option<UserId>,
     /// The meeting that it is about, where that can be read.
-    pub meeting: Option<String>,
+    pub meeting: Option<MeetingId>,
 }
 
 impl Malformed {

@@ -13,6 +13,7 @@ use parquet::arrow::ProjectionMask;
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 
 use crate::error::{Error, ErrorKind, Result};
+use crate::ids::{CallId, MeetingId, UserId};
 use crate::lake::manifest::Manifest;
 use crate::lake::table::Table;
 use crate::tables::parquet::cell::{Cell, Session};
@@ -32,17 +33,17 @@ const COLUMNS: [&str; 7] = [
 /// The meetings of a day's calls.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Presence {
-    pub(crate) meetings: BTreeMap<String, Meeting>,
+    pub(crate) meetings: BTreeMap<MeetingId, Meeting>,
 }
 
 /// A meeting's calls and who was there.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct Meeting {
-    pub calls: BTreeMap<String, Span>,
+    pub calls: BTreeMap<CallId, Span>,
     /// Whether one of the calls had a participant who can't be told: the ids could not be read.
     pub has_unknown_people: bool,
     /// The stays of each user in each call.
-    pub users: BTreeMap<String, BTreeMap<String, Stays>>,
+    pub users: BTreeMap<UserId, BTreeMap<CallId, Stays>>,
 }
 
 /// A call's times, in microseconds since the epoch.
@@ -77,7 +78,7 @@ impl Stays {
 
 /// Users who were in several calls of a meeting, with the one that they were in first.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct FirstCalls(BTreeMap<String, BTreeMap<String, String>>);
+pub struct FirstCalls(BTreeMap<MeetingId, BTreeMap<UserId, CallId>>);
 
 impl FirstCalls {
     /// Whether a call is the user's first one of the meeting. `before` is the presence in the calls that were built
@@ -97,7 +98,7 @@ impl FirstCalls {
             users.iter().any(|(user, first)| {
                 let calls = own.calls_of(meeting, user);
                 let taken = calls.min_by_key(|(call, _)| order.get(*call).copied());
-                taken.is_some_and(|(call, _)| call != first)
+                taken.is_some_and(|(call, _)| *first != call)
             })
         })
     }
@@ -105,7 +106,7 @@ impl FirstCalls {
 
 impl Presence {
     /// The day's meetings with the start of their first call.
-    pub fn meetings(&self) -> BTreeMap<String, Option<DateTime<Utc>>> {
+    pub fn meetings(&self) -> BTreeMap<MeetingId, Option<DateTime<Utc>>> {
         self.meetings
             .iter()
             .map(|(id, meeting)| {
@@ -136,7 +137,7 @@ impl Presence {
                 };
                 if let Some((call, _)) = all.calls_of(id, user).min_by_key(begin) {
                     let users = firsts.0.entry(id.clone()).or_default();
-                    users.insert(user.clone(), call.to_owned());
+                    users.insert(user.clone(), call.into());
                 }
             }
         }
@@ -190,13 +191,13 @@ impl Presence {
     }
 
     fn add(&mut self, meeting: &str, call: &str, span: Span, user: Option<&str>, told: Stays) {
-        let meeting = self.meetings.entry(meeting.to_owned()).or_default();
-        meeting.calls.insert(call.to_owned(), span);
+        let meeting = self.meetings.entry(meeting.into()).or_default();
+        meeting.calls.insert(call.into(), span);
         let Some(user) = user else {
             return;
         };
-        let stays = meeting.users.entry(user.to_owned()).or_default();
-        let stays = stays.entry(call.to_owned()).or_default();
+        let stays = meeting.users.entry(user.into()).or_default();
+        let stays = stays.entry(call.into()).or_default();
         stays.sessions.extend(told.sessions);
         stays.unknown |= told.unknown;
     }
@@ -205,7 +206,7 @@ impl Presence {
     ///
     /// # Errors
     /// `Store` when the bytes are not that table.
-    pub fn read(participants: Bytes, meetings: &BTreeSet<String>) -> Result<Self> {
+    pub fn read(participants: Bytes, meetings: &BTreeSet<MeetingId>) -> Result<Self> {
         let damaged =
             |why: &dyn std::fmt::Display| Error::new(ErrorKind::Store, "table participants", why.to_string());
         let builder = ParquetRecordBatchReaderBuilder::try_new(participants).map_err(|e| damaged(&e))?;
@@ -221,7 +222,7 @@ impl Presence {
         Ok(presence)
     }
 
-    fn take_batch(&mut self, batch: &RecordBatch, wanted: &BTreeSet<String>) -> Option<()> {
+    fn take_batch(&mut self, batch: &RecordBatch, wanted: &BTreeSet<MeetingId>) -> Option<()> {
         let text = |name| batch.column_by_name(name)?.as_string_opt::<i32>();
         let times = |name| {
             batch

@@ -16,6 +16,7 @@ use super::entry::Entry;
 use super::lesson::{self, Lesson};
 use super::levels;
 use crate::error::{Error, ErrorKind, Result};
+use crate::ids::{MeetingId, UserId};
 use crate::lake::key;
 use crate::lake::table::{Table, builtin};
 use crate::tables::listed::cells;
@@ -28,7 +29,7 @@ const LEVEL: i32 = 3;
 
 /// Entries by meeting and user: the latest of each.
 #[derive(Debug, Clone, Default, PartialEq)]
-pub struct Latest(BTreeMap<(String, String), Entry>);
+pub struct Latest(BTreeMap<(MeetingId, UserId), Entry>);
 
 impl Latest {
     /// Puts an entry where it is the latest; says whether it is.
@@ -43,7 +44,7 @@ impl Latest {
 
     /// The entry of a user and meeting.
     pub fn get(&self, meeting: &str, user: &str) -> Option<&Entry> {
-        self.0.get(&(meeting.to_owned(), user.to_owned()))
+        self.0.get(&(meeting.into(), user.into()))
     }
 
     /// The entries by meeting and user.
@@ -69,7 +70,7 @@ impl FromIterator<Entry> for Latest {
 
 impl IntoIterator for Latest {
     type Item = Entry;
-    type IntoIter = std::collections::btree_map::IntoValues<(String, String), Entry>;
+    type IntoIter = std::collections::btree_map::IntoValues<(MeetingId, UserId), Entry>;
 
     fn into_iter(self) -> Self::IntoIter {
         self.0.into_values()
@@ -262,8 +263,8 @@ pub fn build_meta_tables(date: NaiveDate, shelf: Option<&[u8]>) -> Result<Vec<Ta
             of_levels.push(&mut row(level_cells(hierarchy, &entry, level)))?;
         }
     }
-    let metas = of_metas.finish(key::table("user_meta", date, "user_meta"))?;
-    let levels = of_levels.finish(key::table("hierarchy", date, "hierarchy"))?;
+    let metas = of_metas.finish(key::table("user_meta", date, &"user_meta".into()))?;
+    let levels = of_levels.finish(key::table("hierarchy", date, &"hierarchy".into()))?;
     Ok(metas.into_iter().chain(levels).collect())
 }
 

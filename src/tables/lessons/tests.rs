@@ -18,7 +18,7 @@ fn ids(text: &str) -> Vec<(String, String, u64)> {
     let payloads = parse(text.as_bytes()).expect(text);
     payloads
         .into_iter()
-        .map(|it| (it.user, it.meeting, it.line))
+        .map(|it| (it.user.into(), it.meeting.into(), it.line))
         .collect()
 }
 

@@ -96,7 +96,7 @@ mod tests {
             .map(|n| (format!("room {n}"), json!({"name": "Урок"})))
             .collect();
         let mapping = Mapping::builtin().expect("the built-in mapping");
-        let file = build_rooms("space", &rooms, &mapping).expect("builds");
+        let file = build_rooms(&"space".into(), &rooms, &mapping).expect("builds");
         file.expect("has rows").bytes
     }
 

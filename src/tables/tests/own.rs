@@ -165,7 +165,7 @@ fn read<const N: usize>(mapping: &Mapping, book: &[u8], columns: [&str; N]) -> V
     reports.clear();
     let landed = landing(Status::Done, Some("raw/reports/c.xlsx"), None);
     reports.insert(ReportFormat::Xlsx, landed);
-    let report = Ok(("c2".to_owned(), ReportFormat::Xlsx, Bytes::copy_from_slice(book)));
+    let report = Ok(("c2".into(), ReportFormat::Xlsx, Bytes::copy_from_slice(book)));
     let built = build_day(
         &day,
         mapping,

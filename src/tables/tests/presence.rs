@@ -33,7 +33,7 @@ fn build(manifest: &Manifest, mapping: &Mapping, firsts: &FirstCalls, reports: &
     let reports = due.iter().filter_map(|id| {
         let (_, report) = reports.iter().find(|(call, _)| call == id)?;
         Some(Ok((
-            (*id).to_owned(),
+            (*id).into(),
             ReportFormat::Json,
             report.to_string().into(),
         )))
@@ -315,7 +315,7 @@ fn a_build_finds_what_a_report_is_worth_to_its_mapping() {
 #[test]
 fn a_landed_report_that_is_no_json_is_not_done() {
     let manifest = day(&[("c1", "r1", 10)]);
-    let reports = vec![Ok(("c1".to_owned(), ReportFormat::Json, "<html>".into()))];
+    let reports = vec![Ok(("c1".into(), ReportFormat::Json, "<html>".into()))];
     let built = build_day_knowing(
         &FirstCalls::default(),
         &manifest,
@@ -411,7 +411,7 @@ fn a_workbook_without_readable_times_makes_nobody_absent() {
     let entry = manifest.calls.get_mut("c1").expect("the call");
     let landing: Landing = entry.reports.remove(&ReportFormat::Json).expect("a report");
     entry.reports.insert(ReportFormat::Xlsx, landing);
-    let reports = vec![Ok(("c1".to_owned(), ReportFormat::Xlsx, bytes.into()))];
+    let reports = vec![Ok(("c1".into(), ReportFormat::Xlsx, bytes.into()))];
     let built = build_day_knowing(
         &FirstCalls::default(),
         &manifest,

@@ -76,16 +76,16 @@ fn build(json: Option<&serde_json::Value>, xlsx: &[u8]) -> BuiltDay {
         .into_iter()
         .map(|(call, format, _)| (call, format))
         .collect();
-    let mut reports = Vec::new();
+    let mut reports: Vec<crate::Result<(crate::ids::CallId, _, _)>> = Vec::new();
     if let Some(json) = json {
         reports.push(Ok((
-            "c2".to_owned(),
+            "c2".into(),
             ReportFormat::Json,
             Bytes::from(json.to_string()),
         )));
     }
     reports.push(Ok((
-        "c2".to_owned(),
+        "c2".into(),
         ReportFormat::Xlsx,
         Bytes::copy_from_slice(xlsx),
     )));
@@ -180,8 +180,8 @@ fn with_json_the_workbook_is_held_against_it() {
 #[test]
 fn json_that_can_no_longer_be_read_leaves_the_tables_to_the_workbook() {
     let reports = [
-        Ok(("c2".to_owned(), ReportFormat::Json, Bytes::from("<html>"))),
-        Ok(("c2".to_owned(), ReportFormat::Xlsx, usual().into())),
+        Ok(("c2".into(), ReportFormat::Json, Bytes::from("<html>"))),
+        Ok(("c2".into(), ReportFormat::Xlsx, usual().into())),
     ];
     let built = build_day(
         &day(true),

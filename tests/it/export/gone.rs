@@ -59,8 +59,8 @@ async fn night(sim: &Simulator, lake: &Lake, date: NaiveDate) -> Summary {
 /// What a webhook's event about a room does at an instant.
 async fn event(sim: &Simulator, lake: &Lake, room: &str, now: DateTime<Utc>) -> Summary {
     let mut job = job("webhook", now.date_naive(), now.date_naive());
-    job.spaces = vec![sim.school().spaces[0].id.clone()];
-    job.rooms = vec![room.to_owned()];
+    job.spaces = vec![sim.school().spaces[0].id.clone().into()];
+    job.rooms = vec![room.to_owned().into()];
     exporter(sim, lake, open(lake).await, now)
         .look_in(&job)
         .await
