@@ -5,6 +5,7 @@
 //! manifest last. `api`, `store` and `build` never import one another.
 
 pub mod api;
+mod backoff;
 pub mod cli;
 pub mod config;
 pub mod crontab;
@@ -28,6 +29,7 @@ pub mod simulator;
 pub mod status;
 pub mod store;
 pub mod tables;
+mod task;
 pub mod tls;
 pub mod verify;
 

@@ -5,6 +5,7 @@
 //! then days are worked on beside one another, each one whole: see `day`.
 
 pub(crate) mod day;
+pub(crate) mod job;
 pub(crate) mod lake_state;
 pub(crate) mod lessons;
 pub(crate) mod memory;
@@ -33,6 +34,7 @@ use crate::ids::{CallId, DayId, RecordId, RoomId, SpaceId};
 use crate::store::{Entry, Store};
 use crate::{Error, ErrorKind, Result};
 
+pub use job::{Command, Only};
 pub use lake_state::info::{OpenedStore, StoreInfo, read as read_store_info, refuse_newer};
 pub use lake_state::orphan_uploads::orphan_uploads;
 pub use lessons::feeds::look_at_feed;
@@ -63,20 +65,11 @@ const INSPECTIONS_AT_ONCE: usize = 2;
 /// Recordings in transfer at once. One fills a link; a few keep it full while others start or finish.
 const TRANSFERS_AT_ONCE: usize = 4;
 
-/// One half of the work, where a user asks for one half.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Only {
-    /// Reports alone.
-    Analytics,
-    /// Recordings alone.
-    Recordings,
-}
-
 /// What a run is asked to do.
 #[derive(Debug, Clone)]
 pub struct Job {
     /// The command, for the summary.
-    pub command: &'static str,
+    pub command: Command,
     /// The first date.
     pub from: NaiveDate,
     /// The last date, itself included.
@@ -99,7 +92,7 @@ pub struct Job {
 
 impl Job {
     /// All in scope over some dates.
-    pub fn over(command: &'static str, from: NaiveDate, to: NaiveDate) -> Self {
+    pub fn over(command: Command, from: NaiveDate, to: NaiveDate) -> Self {
         Self {
             command,
             from,
@@ -126,12 +119,12 @@ impl Job {
 
     /// Whether a user typed the spaces and rooms: one that does not exist is then a mistake of the command line.
     fn is_typed(&self) -> bool {
-        self.command == "backfill"
+        self.command == Command::Backfill
     }
 
     /// Whether the events of a webhook ask for its rooms.
     fn is_of_webhook(&self) -> bool {
-        self.command == "webhook"
+        self.command == Command::Webhook
     }
 
     /// Whether what was given up is asked for again on a date: someone asks for that very date. A nightly run, which
@@ -314,7 +307,7 @@ impl Exporter {
     async fn perform(&self, job: &Job, extent: Extent) -> Result<Summary> {
         let context = &self.context;
         let mut summary = Summary::new(job, context.run.config.timezone, context.run.now);
-        let span = tracing::info_span!("run", run = summary.id, command = job.command);
+        let span = tracing::info_span!("run", run = summary.id, command = job.command.name());
         async {
             let opened = OpenedStore::open_or_create(&context.run).await?;
             let trace = match extent {

@@ -18,6 +18,7 @@ use crate::lake;
 use crate::metrics::METRICS;
 use crate::pipeline::{Exporter, Job, Outcome, ProblemKind, Progress, Stop, Summary};
 use crate::pipeline::{nightly_job, read_store_info};
+use crate::pipeline::{Command, Exporter, Job, Outcome, Progress, Stop, Summary, nightly_job, read_store_info};
 use crate::{ExitStatus, Result};
 
 /// Failures that the next attempt would only repeat.
@@ -56,23 +57,23 @@ pub(super) async fn do_work(daemon: &Arc<Daemon>, work: Work, stop: &Stop) -> Ex
     let _alone = alone(daemon).await;
     let outcome = Box::pin(attempt(daemon, &work, stop)).await;
     let command = if matches!(work, Work::Scheduled { .. }) {
-        "run"
+        Command::Run
     } else {
-        "backfill"
+        Command::Backfill
     };
     // What was through before it was asked to stop is done.
     let stopped = stop.token().is_cancelled() && !matches!(&outcome, Ok(summary) if !summary.interrupted);
     let goes_on = stopped && !stop.is_cancelled();
     daemon.health.note_work(&outcome);
     // Before telling, which may take a while.
-    if command == "run" {
+    if command == Command::Run {
         daemon.health.note_run(&outcome);
     }
     let made_way = goes_on && !daemon.cancel.is_cancelled();
     if !made_way {
         let notifier = &daemon.notifier;
         notifier
-            .tell(command, &outcome, &daemon.cancel, &*daemon.store)
+            .tell(command.name(), &outcome, &daemon.cancel, &*daemon.store)
             .await;
     }
     daemon.measure_pending(std::time::Duration::ZERO).await;
@@ -82,7 +83,7 @@ pub(super) async fn do_work(daemon: &Arc<Daemon>, work: Work, stop: &Stop) -> Ex
             summary.status()
         }
         Err(error) => {
-            tracing::error!(command, %error, "the run could do nothing");
+            tracing::error!(%command, %error, "the run could do nothing");
             error.exit_status()
         }
     };
@@ -221,7 +222,7 @@ async fn look_in_on(daemon: &Arc<Daemon>, date: NaiveDate, events: Vec<Waiting>)
     let job = Job {
         spaces: of(|one| &one.kept.event.space).into_iter().map(Into::into).collect(),
         rooms: of(|one| &one.kept.event.room).into_iter().map(Into::into).collect(),
-        ..Job::over("webhook", date, date)
+        ..Job::over(Command::Webhook, date, date)
     };
     let _alone = alone(daemon).await;
     let progress = Arc::new(Progress::default());

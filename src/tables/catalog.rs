@@ -1,4 +1,4 @@
-//! The tables of rooms and spaces, from the objects as last seen. Pure; called when a walk has seen them.
+//! Builds the tables of rooms and spaces from the objects as last listed. Pure; called after a walk.
 
 use std::collections::BTreeMap;
 

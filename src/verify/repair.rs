@@ -19,6 +19,7 @@ use crate::pipeline::lake_state::catalog;
 use crate::pipeline::lake_state::info::OpenedStore;
 use crate::pipeline::run_context::RunContext;
 use crate::pipeline::{Again, Exporter, Job, ProblemKind, orphan_uploads};
+use crate::pipeline::{Again, Command, Exporter, Job, orphan_uploads};
 use crate::store::Condition;
 use crate::store::json::get_json;
 use crate::{Error, ErrorKind, Result, tables};
@@ -45,7 +46,7 @@ pub(crate) async fn mend(verifier: &Verifier, findings: &[Finding]) -> Result<Ve
     };
     let workshop_of = Arc::clone(&mender.run);
     workshop_of
-        .alone("repair", Box::pin(mender.evict(findings)))
+        .alone(Command::Repair, Box::pin(mender.evict(findings)))
         .await
         .flatten()?;
     // These runs take the lease themselves.
@@ -57,7 +58,7 @@ pub(crate) async fn mend(verifier: &Verifier, findings: &[Finding]) -> Result<Ve
         mender.build(findings).await?;
         mender.rest(findings).await
     });
-    workshop_of.alone("repair", last).await.flatten()?;
+    workshop_of.alone(Command::Repair, last).await.flatten()?;
     Ok(mender.notes)
 }
 
@@ -162,7 +163,7 @@ impl Mender<'_> {
         )?;
         let job = Job {
             spaces: vec![space.to_owned()],
-            ..Job::over("repair", from, to)
+            ..Job::over(Command::Repair, from, to)
         };
         let summary = Box::pin(exporter.landing_again(again.clone()).run(&job)).await?;
         let kept = summary

@@ -19,6 +19,7 @@ use tokio_util::sync::CancellationToken;
 use crate::Result;
 use crate::ids::{MeetingId, UserId};
 use crate::lake::{self, key};
+use crate::pipeline::job::Command;
 use crate::pipeline::lake_state::info::OpenedStore;
 use crate::pipeline::lake_state::lease;
 use crate::pipeline::lake_state::lease::Lease;
@@ -199,7 +200,7 @@ pub async fn import_meta(
     let mut done = if conditional {
         importing.await?
     } else {
-        let lease = Lease::take(store, "meta import", Utc::now(), &CancellationToken::new()).await?;
+        let lease = Lease::take(store, Command::MetaImport.name(), Utc::now(), &CancellationToken::new()).await?;
         let lost = CancellationToken::new();
         let stopping = async {
             tokio::select! {

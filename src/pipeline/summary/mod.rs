@@ -17,7 +17,7 @@ use serde::{Deserialize, Serialize};
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 
-use super::{Job, Stop, StopReason};
+use super::{Command, Job, Stop, StopReason};
 use crate::api::{Client, Limited, Refused};
 use crate::ids::{CallId, MeetingId, RecordId, RoomId, SpaceId, UserId};
 use crate::lake::manifest::Quality;
@@ -287,7 +287,7 @@ impl Summary {
                 now.format("%Y%m%dT%H%M%SZ"),
                 fastrand::u32(..0x0100_0000)
             ),
-            command: job.command.into(),
+            command: job.command.name().into(),
             outcome: Outcome::Running,
             exit_status: ExitStatus::Unexpected as u8,
             started_at: now,
@@ -536,9 +536,14 @@ impl Summary {
         );
     }
 
+    /// True if the run is one of `command`.
+    pub fn is_of(&self, command: Command) -> bool {
+        self.command == command.name()
+    }
+
     /// Sets the metrics of the last nightly run's end, and of the last one that was `done`.
     pub(crate) fn note_end(&self) {
-        let Some(end) = self.finished_at.filter(|_| self.command == "run") else {
+        let Some(end) = self.finished_at.filter(|_| self.is_of(Command::Run)) else {
             return;
         };
         #[allow(clippy::cast_precision_loss)]
@@ -552,7 +557,7 @@ impl Summary {
     /// Counts a run that ended before it had a summary because the store is out of reach.
     pub(crate) fn count_lost(job: &Job) {
         let labels = RunLabels {
-            command: job.command.into(),
+            command: job.command.name().into(),
             outcome: "nothing".into(),
         };
         METRICS.runs.get_or_create(&labels).inc();
@@ -741,7 +746,7 @@ mod tests {
     fn ended(landed: u64, error: Option<ErrorKind>) -> Summary {
         let date = "2026-11-22".parse().expect("date");
         let now = Utc::now();
-        let mut summary = Summary::new(&Job::over("run", date, date), Tz::UTC, now);
+        let mut summary = Summary::new(&Job::over(Command::Run, date, date), Tz::UTC, now);
         summary.counts.reports_landed = landed;
         let error = error.map(|kind| Error::new(kind, "token", "is refused"));
         summary.finish(now, 0, false, error.as_ref());

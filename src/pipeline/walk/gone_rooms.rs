@@ -1,8 +1,8 @@
-//! Rooms that the API no longer lists but that may have had calls on the dates in work.
+//! Rooms that the API no longer lists but that may have had calls on the requested dates.
 //!
-//! The vendor advises to delete the rooms of past events, so a room can be gone before the night that would have asked
-//! it. The lake knows such rooms from its catalogue and from webhooks. They are asked for by id; what the API still gives
-//! is landed, and what it refuses is named as `room_gone`. For each space the lake keeps since when which room is gone.
+//! The vendor advises deleting the rooms of past events, so a room can be gone before the nightly run asks for it. The
+//! lake knows such rooms from its catalogue and from webhooks, and asks for them by id. What the API still returns is
+//! landed; a refusal is named as `room_gone`. For each space the lake stores the date since which each room is gone.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
@@ -29,33 +29,33 @@ const ATTEMPTS: usize = 10;
 /// Manifests read at once.
 const READ_AT_ONCE: usize = 8;
 
-/// Since which date each room is gone: that of the first run that missed it. `None` for rooms that were gone before the
+/// The date since which each room is gone: that of the first run that missed it. `None` if the room was gone before the
 /// lake kept these dates.
 type GoneSince = BTreeMap<RoomId, Option<NaiveDate>>;
 
-/// A room that is not listed any more.
+/// A room that is no longer listed.
 pub(crate) struct GoneRoom {
-    /// The room as last listed; only its id where it never was.
+    /// The room as last listed; only its id if it never was.
     pub room: Room,
     since: Option<NaiveDate>,
-    /// Whether the job names the room.
+    /// True if the job names the room.
     named: bool,
 }
 
-/// The gone rooms of a space: those that may be asked for, and what is to be kept of all.
+/// The gone rooms of a space: those that may be asked for, and the dates of all.
 #[derive(Default)]
 pub(crate) struct GoneRooms {
     pub rooms: Vec<GoneRoom>,
     since: GoneSince,
-    /// What the store holds.
+    /// The dates as the store has them.
     stored: Option<GoneSince>,
 }
 
 impl GoneRooms {
-    /// Compares the rooms that the lake knows with those that are listed. Takes no request to the API.
+    /// Compares the rooms that the lake knows with those that are listed. It sends no request to the API.
     ///
     /// # Errors
-    /// Of the store.
+    /// Any error of the store.
     pub async fn find(
         context: &ExportContext,
         job: &Job,
@@ -68,7 +68,7 @@ impl GoneRooms {
         let stored = get_json::<GoneSince>(&*context.run.store, &key::gone_rooms(space)).await?;
         let stored = stored.map(|(since, _)| since);
         let today = lake::date_of(context.run.now, context.run.config.timezone);
-        // A lake of an earlier version has a catalogue of rooms that may have been gone for years.
+        // The catalogue of an earlier version may have rooms that have been gone for years.
         let first_missed = (stored.is_some() || catalog.is_empty()).then_some(today);
         let listed: HashSet<&str> = listing.items.iter().map(|room| room.id.as_str()).collect();
         let mut since = GoneSince::new();
@@ -100,10 +100,10 @@ impl GoneRooms {
         })
     }
 
-    /// Keeps since when the rooms are gone. `listing` must have been whole.
+    /// Stores the dates since which the rooms are gone. The listing must have been complete.
     ///
     /// # Errors
-    /// Of the store.
+    /// Any error of the store.
     pub async fn keep(&self, context: &ExportContext, space: &SpaceScope) -> Result<()> {
         if self.stored.as_ref() == Some(&self.since) {
             return Ok(());
@@ -137,7 +137,7 @@ impl GoneRooms {
     }
 }
 
-/// The rooms of a webhook's job: their events say that there is something, whatever the list says.
+/// The rooms that a webhook's job names: their events prove that the rooms exist, even if the list does not have them.
 fn named_by_webhook<'j>(job: &'j Job, space: &SpaceId) -> impl Iterator<Item = &'j RoomId> {
     let of_space = job.is_of_webhook() && job.spaces.len() == 1 && job.spaces[0] == *space;
     job.rooms.iter().filter(move |_| of_space)
@@ -155,7 +155,7 @@ fn room(id: &str, last_seen: Option<&Value>) -> Option<Room> {
 }
 
 impl GoneRoom {
-    /// Whether the room may have had calls on a date, as far as the lake knows it.
+    /// True if the room may have had calls on a date, as far as the lake knows.
     fn may_hold(&self, context: &ExportContext, date: NaiveDate) -> bool {
         let zone = context.run.config.timezone;
         let today = lake::date_of(context.run.now, zone);
@@ -164,7 +164,7 @@ impl GoneRoom {
         if !self.named && !self.since.is_some_and(recently) {
             return false;
         }
-        // The room was listed in the nights before it was missed. After that `lastCallAt` says nothing.
+        // The last nights before the room was missed still listed it. `lastCallAt` says nothing about later dates.
         let listed_until = self
             .since
             .and_then(|since| since.checked_sub_days(Days::new(u64::from(lookback) + 1)));
@@ -176,14 +176,14 @@ impl GoneRoom {
     }
 }
 
-/// The days that gone rooms are asked for, by space and room.
+/// The dates for which gone rooms are asked, by space and room.
 pub(crate) type GoneDays = HashMap<(usize, RoomId), BTreeSet<NaiveDate>>;
 
-/// The days of a window for which gone rooms have to be asked. A day that was listed whole needs none: its rooms were
-/// asked when they were there.
+/// Finds the days of a window for which gone rooms must be asked. A day that was listed completely needs none, because
+/// its rooms were asked when they still existed.
 ///
 /// # Errors
-/// Of the store.
+/// Any error of the store.
 pub(crate) async fn days_to_ask(
     context: &Arc<ExportContext>,
     job: &Job,
@@ -224,7 +224,7 @@ pub(crate) async fn days_to_ask(
     Ok(days)
 }
 
-/// The dates of a space that were listed whole, out of some.
+/// Selects the dates of a space that were listed completely.
 async fn listed_whole(
     context: &ExportContext,
     space: &SpaceId,
@@ -236,7 +236,7 @@ async fn listed_whole(
             Ok(found) => Ok(found
                 .filter(|(manifest, _)| manifest.is_listed_whole())
                 .map(|_| date)),
-            // A manifest that can't be read is named when its day is worked on.
+            // A manifest that cannot be read is reported when its day is processed.
             Err(error) if error.kind() == ErrorKind::Store => Ok(None),
             Err(error) => Err(error),
         }
@@ -245,7 +245,8 @@ async fn listed_whole(
     read.into_iter().filter_map(Result::transpose).collect()
 }
 
-/// Names the gone rooms: those that the API refused, for each day that waits for them, and those that it still knows.
+/// Reports the gone rooms in the summary: those that the API refused, for each day that waits for them, and those that
+/// it still answers for.
 pub(crate) fn name(
     context: &ExportContext,
     spaces: &[SpaceScope],
@@ -289,7 +290,7 @@ pub(crate) fn name(
     }
 }
 
-/// Whether a gone room is no longer waited for on a day.
+/// True if a day no longer waits for its gone rooms.
 pub(crate) fn is_given_up(context: &ExportContext, date: NaiveDate) -> bool {
     context
         .patience()

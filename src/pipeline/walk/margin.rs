@@ -1,7 +1,7 @@
-//! Drops what only the margin dates showed: a run writes the days that it was asked for, and days that are open.
+//! Drops the days that only the margin dates showed: a run writes the days that it was asked for, and open days.
 //!
-//! One exception keeps the lake right. A call or record can turn out to lie on another day than the lake has it on.
-//! Then the day that has it gives it up, and the day that it lies on takes it, whichever of them was asked for.
+//! There is one exception. If a call or record belongs to another day than the one that has it in the lake, the one day
+//! gives it up and the other takes it, even if only one of the two was asked for.
 
 use std::collections::{BTreeSet, HashSet};
 
@@ -22,17 +22,17 @@ const READ_AT_ONCE: usize = 8;
 
 /// The days that a job writes.
 pub(crate) struct DaysToWrite {
-    /// Days that were not asked for and that take what another day gives up.
+    /// Days that were not asked for and that take a call or record which another day gives up.
     receiving: Vec<DayWork>,
     /// The days that were asked for, and open ones.
     asked: Vec<DayWork>,
-    /// Days that were not asked for and that only give up what lies on another one.
+    /// Days that were not asked for and that only give up a call or record of another day.
     giving: Vec<DayWork>,
 }
 
 impl DaysToWrite {
-    /// The days in the order in which they have to be worked on: all of a stage before the next. A run that is killed in
-    /// between leaves a call on two days, which the next run mends, and never on none.
+    /// The days in stages: all days of a stage are processed before the next stage. If a run is killed between two
+    /// stages, a call is on two days, which the next run repairs; it is never on none.
     pub fn stages(self) -> [Vec<DayWork>; 3] {
         [self.receiving, self.asked, self.giving]
     }
@@ -43,10 +43,10 @@ impl DaysToWrite {
     }
 }
 
-/// The days that a job writes, out of those that its listing showed. `window` is the span of dates that was listed for.
+/// Selects the days that a job writes from those that its listing showed. `window` is the range of dates of the listing.
 ///
 /// # Errors
-/// Of the store.
+/// Any error of the store.
 pub(crate) async fn drop_margin(
     context: &ExportContext,
     job: &Job,
@@ -54,7 +54,7 @@ pub(crate) async fn drop_margin(
     window: (NaiveDate, NaiveDate),
     open: &[OpenDay],
 ) -> Result<DaysToWrite> {
-    // A call that ended after midnight is announced on the date after its own.
+    // A call that ended after midnight is announced by a webhook on the date after its own.
     let first = if job.is_of_webhook() {
         window.0 - Days::new(1)
     } else {
@@ -106,8 +106,8 @@ fn rooms_of(day: &DayWork) -> BTreeSet<RoomId> {
         .collect()
 }
 
-/// The space and id of each call and record that the lake has on another day than its own. Leaves margin days only the
-/// evictions of what they have.
+/// Finds the calls and records, as space and id, that the lake has on another day than their own. It also removes from
+/// the margin days the evictions of what they do not have.
 async fn moved_between(
     context: &ExportContext,
     asked: &[DayWork],
@@ -143,7 +143,7 @@ async fn moved_between(
     Ok(moved)
 }
 
-/// For each day, in order, its space and what it has in the lake of what it is to give up.
+/// For each day, in order: its space, and the calls and records to be given up that it has in the lake.
 async fn held_of<'d>(
     context: &ExportContext,
     days: impl Iterator<Item = &'d DayWork>,

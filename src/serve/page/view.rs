@@ -465,7 +465,7 @@ mod tests {
             |day| day.records_failed = 1,
             |day| day.rooms_missed = 1,
             |day| day.space_missed = true,
-            |day| day.space_id = format!("{}date=2026-11-01/s.json", key::DAYS),
+            |day| day.space_id = format!("{}date=2026-11-01/s.json", key::DAYS).into(),
         ];
         for change in failed {
             assert_eq!(of(change), State::Failed);

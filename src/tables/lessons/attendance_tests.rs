@@ -144,7 +144,7 @@ fn instant(seconds: i64) -> chrono::DateTime<chrono::Utc> {
 }
 
 #[test]
-fn whoever_was_not_seen_may_be_a_participant_whose_ids_could_not_be_read() {
+fn an_unseen_user_may_be_a_participant_with_unreadable_ids() {
     let meta = meta(&[("here", json!({})), ("unseen", json!({})), ("listed", json!({}))]);
     let mut held = meeting(
         &[("c1", 0, Some(1000))],
@@ -227,7 +227,7 @@ fn nobody_is_absent_while_a_call_of_the_lesson_has_no_report() {
 }
 
 #[test]
-fn an_absent_user_with_the_id_of_a_present_one_but_for_case_is_named() {
+fn an_absent_user_whose_id_differs_by_case_is_counted() {
     let own = presence(meeting(&[("c1", 0, Some(10))], &[("U1", "c1", &[(0, None)])]));
     let meta = meta(&[("u1 ", json!({})), ("u2", json!({}))]);
     let day = Manifest::new("2026-11-22".parse().expect("date"), "s1".to_owned());
