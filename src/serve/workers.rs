@@ -23,16 +23,18 @@ use crate::config::Config;
 use crate::lake;
 use crate::metrics::METRICS;
 use crate::notify::Notifier;
+use crate::pipeline::{Exporter, Job, Outcome, ProblemKind, Progress, Stop, Summary};
+use crate::pipeline::{nightly_job, read_store_info};
 use crate::pipeline::{Command, Exporter, Job, Outcome, Progress, Stop, Summary, nightly_job, read_store_info};
 use crate::store::Store;
 use crate::{ExitStatus, Result};
 
 /// The failures that another attempt would only repeat.
-const FINAL: [&str; 4] = [
-    "room_not_found",
-    "room_gone",
-    "space_not_visible",
-    "space_not_in_scope",
+const FINAL: [ProblemKind; 4] = [
+    ProblemKind::RoomNotFound,
+    ProblemKind::RoomGone,
+    ProblemKind::SpaceNotVisible,
+    ProblemKind::SpaceNotInScope,
 ];
 
 /// The time between two samples of a job's progress.
@@ -296,7 +298,7 @@ fn split_done(events: Vec<Waiting>, summary: &Summary) -> (Vec<Waiting>, Vec<Wai
         let is_final = summary
             .failed
             .iter()
-            .all(|problem| FINAL.contains(&problem.kind.as_str()));
+            .all(|problem| FINAL.contains(&problem.kind));
         return if is_final && !summary.failed.is_empty() {
             (events, Vec::new())
         } else {
@@ -307,7 +309,7 @@ fn split_done(events: Vec<Waiting>, summary: &Summary) -> (Vec<Waiting>, Vec<Wai
         let event = &one.kept.event;
         !summary.failed.iter().any(|problem| {
             let of = |id: Option<&str>, mine: &String| id.is_none_or(|id| id == mine);
-            !FINAL.contains(&problem.kind.as_str())
+            !FINAL.contains(&problem.kind)
                 && of(problem.space_id.as_deref(), &event.space)
                 && of(problem.room_id.as_deref(), &event.room)
         })
