@@ -1,38 +1,39 @@
-//! One real report to hold the mapping against: the newest one in the store, else one that the API gives.
+//! Finds one real report to try the mapping on: the newest in the store, else one from the API.
 
 use bytes::Bytes;
 use chrono::{DateTime, Days, NaiveDate, Utc};
 
 use crate::api::{Call, Client, Room};
 use crate::config::{Config, ReportFormat, Scope};
+use crate::ids::{RoomId, SpaceId};
 use crate::lake::manifest::Manifest;
 use crate::lake::{self, key};
 use crate::store::Store;
 use crate::store::json::get_json;
 use crate::{ErrorKind, Result};
 
-/// Days of the lake that are looked through.
+/// The most days of the lake that are searched.
 const DAYS: usize = 14;
-/// Rooms whose calls are asked for.
+/// The most rooms whose calls are listed.
 const ROOMS: usize = 10;
-/// Days before today that are asked for where a room does not say when it last had a call.
+/// Days before today whose calls are listed if a room does not say when its last call was.
 const DAYS_BACK: u64 = 3;
 
-/// A report.
+/// A real report.
 #[derive(Debug, Clone)]
 pub struct Sample {
-    /// Its call.
+    /// The id of its call.
     pub call: String,
-    /// Whether it lies in the lake; else the API gave it.
+    /// True if the report is from the lake, false if it is from the API.
     pub landed: bool,
     /// Its bytes.
     pub bytes: Bytes,
 }
 
-/// The newest JSON report that is landed.
+/// The newest landed JSON report.
 ///
 /// # Errors
-/// Of the store.
+/// Any error of the store.
 pub async fn landed_sample(store: &dyn Store) -> Result<Option<Sample>> {
     let mut days: Vec<_> = store
         .list(key::DAYS)
@@ -56,7 +57,7 @@ pub async fn landed_sample(store: &dyn Store) -> Result<Option<Sample>> {
         if let Some((_, call, landed)) = newest {
             return match store.get(&landed.key).await {
                 Ok(object) => Ok(Some(Sample {
-                    call: call.clone(),
+                    call: call.to_string(),
                     landed: true,
                     bytes: object.bytes,
                 })),
@@ -68,10 +69,10 @@ pub async fn landed_sample(store: &dyn Store) -> Result<Option<Sample>> {
     Ok(None)
 }
 
-/// The report of the first finished call that the API tells of, in the rooms that had one last.
+/// The report of the first finished call that the API lists, in the rooms that had a call last.
 ///
 /// # Errors
-/// Of the API, when it answers no list.
+/// The API refuses a list of spaces, rooms or calls.
 pub async fn fetched_sample(client: &Client, config: &Config, now: DateTime<Utc>) -> Result<Option<Sample>> {
     let scope = &config.scope;
     let mut rooms = Vec::new();
@@ -88,7 +89,7 @@ pub async fn fetched_sample(client: &Client, config: &Config, now: DateTime<Utc>
             for call in client.calls(space, &room.id, date).await?.items {
                 if let Some(bytes) = report(client, space, &room.id, &call).await {
                     return Ok(Some(Sample {
-                        call: call.id,
+                        call: call.id.into(),
                         landed: false,
                         bytes,
                     }));
@@ -112,8 +113,8 @@ fn dates(config: &Config, room: &Room, now: DateTime<Utc>) -> Vec<NaiveDate> {
     }
 }
 
-/// A call's report, where there is one that says anything.
-async fn report(client: &Client, space: &str, room: &str, call: &Call) -> Option<Bytes> {
+/// The report of a call that has ended, unless the report is empty.
+async fn report(client: &Client, space: &SpaceId, room: &RoomId, call: &Call) -> Option<Bytes> {
     call.finished_at?;
     let bytes = client
         .report(space, room, &call.id, ReportFormat::Json)

@@ -1,5 +1,5 @@
-//! The tables of rooms and spaces as last seen. A room that is gone from the API keeps its row: its calls are in the
-//! lake, and the vendor advises to delete rooms that were exported.
+//! The catalogues: the rooms and spaces as last seen, and the tables built from them. A room that the API no longer has
+//! keeps its row because its calls are in the lake.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -7,11 +7,12 @@ use std::sync::Arc;
 use futures_util::{StreamExt, stream};
 use serde_json::Value;
 
+use crate::ids::SpaceId;
 use crate::lake::key;
 use crate::pipeline::ExportContext;
 use crate::pipeline::day::build::put_if_changed;
 use crate::pipeline::run_context::RunContext;
-use crate::pipeline::summary::{Problem, Summary};
+use crate::pipeline::summary::{Problem, ProblemKind, Summary};
 use crate::pipeline::walk::Scope;
 use crate::store::Condition;
 use crate::store::json::{get_json, to_json};
@@ -19,17 +20,17 @@ use crate::tables;
 use crate::tables::TableFile;
 use crate::{ErrorKind, Result};
 
-/// Objects of the API by id, as last seen.
+/// Objects of the API by id, as they were last seen.
 type Catalog = BTreeMap<String, Value>;
 
-/// Lost writes after which a catalogue is left to the next run.
+/// Lost conditional writes after which a catalogue is left to the next run.
 const ATTEMPTS: usize = 10;
 
-/// Brings the tables up to date; what fails is a failure of the run.
+/// Brings the catalogues and their tables up to date. An error is a failure in the summary.
 pub(crate) async fn update(context: &Arc<ExportContext>, scope: &Scope, summary: &mut Summary) {
     if let Err(error) = update_spaces(context, scope).await {
         summary.fail(Problem::new(
-            "catalog_failed",
+            ProblemKind::CatalogFailed,
             format!("the table of spaces: {error}"),
         ));
     }
@@ -39,14 +40,14 @@ pub(crate) async fn update(context: &Arc<ExportContext>, scope: &Scope, summary:
             let seen = space
                 .objects
                 .iter()
-                .map(|(id, raw)| (id.clone(), raw.clone()))
+                .map(|(id, raw)| (id.to_string(), raw.clone()))
                 .collect();
             let updated = async {
-                // Before the catalogue: a lake with a catalogue alone is taken for one of an earlier version.
+                // Write this before the catalogue, because a lake with a catalogue alone is taken for one of an earlier version.
                 if !space.partial {
                     space.gone.keep(context, space).await?;
                 }
-                update_rooms(context, &space.id, seen).await
+                update_rooms(context, &space.id.as_str().into(), seen).await
             };
             (&space.id, updated.await)
         })
@@ -54,22 +55,22 @@ pub(crate) async fn update(context: &Arc<ExportContext>, scope: &Scope, summary:
     let updates: Vec<_> = updates.collect().await;
     for (space, result) in updates {
         if let Err(error) = result {
-            summary.fail(Problem::new("catalog_failed", format!("the table of rooms: {error}")).space(space));
+            summary.fail(Problem::new(ProblemKind::CatalogFailed, format!("the table of rooms: {error}")).space(space));
         }
     }
 }
 
-/// Makes the tables again from what was seen; what fails is a failure of the run.
+/// Builds the tables from the catalogues. An error is a failure in the summary.
 pub(crate) async fn rebuild(run: &RunContext, summary: &mut Summary) {
     if let Err(error) = rebuild_all(run).await {
         summary.fail(Problem::new(
-            "catalog_failed",
+            ProblemKind::CatalogFailed,
             format!("the tables of rooms and spaces: {error}"),
         ));
     }
 }
 
-/// Makes the tables again from what was seen.
+/// Builds the tables from the catalogues.
 pub(crate) async fn rebuild_all(run: &RunContext) -> Result<()> {
     if let Some((catalog, _)) = get_json::<Catalog>(&*run.store, key::SPACES).await? {
         write(run, tables::build_spaces(&catalog, &run.mapping)?).await?;
@@ -77,12 +78,12 @@ pub(crate) async fn rebuild_all(run: &RunContext) -> Result<()> {
     for entry in run.store.list(key::ROOM_CATALOGS).await? {
         let name = entry.key.strip_prefix(key::ROOM_CATALOGS);
         let segment = name.and_then(|name| name.strip_suffix(".json"));
-        // A segment that does not tell its space's id was cut, and is left as it is.
+        // A segment that was cut does not give the space's id; its table is left as it is.
         let Some(space) = segment.and_then(key::unsegment) else {
             continue;
         };
         if let Some((catalog, _)) = get_json::<Catalog>(&*run.store, &entry.key).await? {
-            write(run, tables::build_rooms(&space, &catalog, &run.mapping)?).await?;
+            write(run, tables::build_rooms(&space.as_str().into(), &catalog, &run.mapping)?).await?;
         }
     }
     Ok(())
@@ -96,12 +97,12 @@ async fn write(run: &RunContext, file: Option<TableFile>) -> Result<()> {
 }
 
 async fn update_spaces(context: &ExportContext, scope: &Scope) -> Result<()> {
-    let wanted = |id: &String| scope.spaces.iter().any(|space| space.id == *id);
+    let wanted = |id: &SpaceId| scope.spaces.iter().any(|space| space.id == *id);
     let seen = scope
         .space_objects
         .iter()
         .filter(|(id, _)| wanted(id))
-        .cloned()
+        .map(|(id, raw)| (id.to_string(), raw.clone()))
         .collect();
     let Some(catalog) = remember(context, key::SPACES, seen).await? else {
         return Ok(());
@@ -113,7 +114,7 @@ async fn update_spaces(context: &ExportContext, scope: &Scope) -> Result<()> {
     .await
 }
 
-async fn update_rooms(context: &ExportContext, space: &str, seen: Catalog) -> Result<()> {
+async fn update_rooms(context: &ExportContext, space: &SpaceId, seen: Catalog) -> Result<()> {
     let Some(catalog) = remember(context, &key::room_catalog(space), seen).await? else {
         return Ok(());
     };
@@ -124,7 +125,7 @@ async fn update_rooms(context: &ExportContext, space: &str, seen: Catalog) -> Re
     .await
 }
 
-/// Lays what was seen over what is known, and gives all of it; `None` when there is nothing.
+/// Merges the objects seen by this run into a catalogue and gives all of it; `None` if it is empty.
 async fn remember(context: &ExportContext, key: &str, seen: Catalog) -> Result<Option<Catalog>> {
     for _ in 0..ATTEMPTS {
         let stored = get_json::<Catalog>(&*context.run.store, key).await?;

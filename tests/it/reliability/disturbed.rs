@@ -10,7 +10,7 @@ use fastrand::Rng;
 use serde_json::{Value, json};
 use telelake::config::ReportFormat;
 use telelake::lake::table::builtin;
-use telelake::pipeline::{Problem, Summary};
+use telelake::pipeline::{Problem, ProblemKind, Summary};
 use telelake::simulator::{Endpoint, Failure, Matcher, Oddities, Options, Simulator};
 use telelake::tables::read_text;
 use telelake::{ErrorKind, ExitStatus};
@@ -251,11 +251,11 @@ impl World {
             replacement.is_some_and(|value| UNREADABLE.contains(&value)) && TYPED.contains(&field);
         let named = made.problems.iter().any(|problem| {
             let ids = [
-                &problem.space_id,
-                &problem.room_id,
-                &problem.call_id,
-                &problem.record_id,
-                &problem.external_meeting_id,
+                problem.space_id.as_deref(),
+                problem.room_id.as_deref(),
+                problem.call_id.as_deref(),
+                problem.record_id.as_deref(),
+                problem.external_meeting_id.as_deref(),
             ];
             ids.into_iter().flatten().any(|id| scope.contains(id))
         });
@@ -373,7 +373,7 @@ async fn make(sim: &Simulator, formats: &[ReportFormat], lessons: &[Vec<u8>]) ->
         Err(error) if error.kind() == ErrorKind::Interrupted => panic!("{error}"),
         Err(error) => (
             error.exit_status(),
-            vec![Problem::new("error", error.to_string())],
+            vec![Problem::new(ProblemKind::Other("error".into()), error.to_string())],
         ),
     };
     let (mut rows, mut attended) = (BTreeSet::new(), BTreeMap::new());
