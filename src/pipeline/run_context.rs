@@ -95,13 +95,8 @@ impl RunContext {
         &*self.bare
     }
 
-    /// Writes an object. The condition is dropped if the store ignores conditional writes.
+    /// Writes an object.
     pub async fn put(&self, key: &str, bytes: Bytes, condition: Condition) -> Result<Version> {
-        let condition = if self.conditional.load(Ordering::Relaxed) {
-            condition
-        } else {
-            Condition::Any
-        };
         let version = self.store.put(key, bytes, condition).await?;
         self.writes.fetch_add(1, Ordering::Relaxed);
         Ok(version)

@@ -11,11 +11,10 @@
 //! rest of [`DEAD`], may write beside the next one.
 
 use std::collections::HashMap;
-use std::sync::Mutex;
-use std::sync::PoisonError;
 
 use chrono::{DateTime, Utc};
 use futures_util::future::{Either, select};
+use parking_lot::Mutex;
 use serde::Serialize;
 use tokio::time::{Duration, Instant, sleep};
 use tokio_util::sync::CancellationToken;
@@ -48,12 +47,12 @@ pub(crate) struct Pulse(Mutex<Instant>);
 impl Pulse {
     /// Whether the holder may write.
     pub fn is_alive(&self) -> bool {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).elapsed() < ALIVE
+        self.0.lock().elapsed() < ALIVE
     }
 
     /// The lease was ours at an instant.
     fn at(&self, instant: Instant) {
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = instant;
+        *self.0.lock() = instant;
     }
 }
 
