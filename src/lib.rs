@@ -13,6 +13,7 @@ pub mod dates;
 pub mod error;
 pub mod ids;
 pub mod json;
+mod kinds;
 pub mod lake;
 pub mod lenient;
 pub mod metrics;

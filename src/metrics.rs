@@ -100,7 +100,7 @@ pub struct WebhookLabels {
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub struct ServedLabels {
     /// The route, never the requested path.
-    pub route: &'static str,
+    pub route: String,
     /// The status.
     pub status: u16,
 }

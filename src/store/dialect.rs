@@ -58,15 +58,6 @@ pub enum Shortcoming {
 }
 
 impl Shortcoming {
-    /// The name for scripts.
-    pub fn kind(self) -> &'static str {
-        match self {
-            Self::UploadList => "store_lists_no_uploads",
-            Self::PartList => "store_lists_no_parts",
-            Self::Multipart => "store_takes_no_multipart",
-        }
-    }
-
     /// The consequence and the way out, for people.
     pub fn message(self) -> &'static str {
         match self {
