@@ -19,6 +19,7 @@ use crate::pipeline::run_context::RunContext;
 use crate::store::Version;
 use crate::store::json::newer_version;
 use crate::tables::RowKey;
+use crate::task::isolated_blocking;
 use crate::{Error, ErrorKind, Result};
 
 /// Bytes of an object in memory at once while it is hashed.
@@ -206,12 +207,11 @@ impl Verification {
 
 /// Hashes a piece on a thread that may block.
 async fn hashed(mut hasher: Sha256, piece: Bytes) -> Result<Sha256> {
-    tokio::task::spawn_blocking(move || {
+    isolated_blocking("verify", move || {
         hasher.update(&piece);
-        hasher
+        Ok(hasher)
     })
     .await
-    .map_err(|error| Error::new(ErrorKind::Internal, "verify", error.to_string()))
 }
 
 /// The message of an error about a single object. An error about the store itself, or a stop, stays an error.

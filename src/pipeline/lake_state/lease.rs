@@ -21,7 +21,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::lake::key;
 use crate::store::json::to_json;
-use crate::store::{Condition, Store, Version};
+use crate::store::{Condition, Object, OptionalExt, Store, Version};
 use crate::{Error, ErrorKind, Result};
 
 /// The time between two heartbeats of a ticket, and between two looks of those who wait.
@@ -220,10 +220,8 @@ impl Others {
             let Some(id) = entry.key.strip_prefix(key::LEASES).filter(|_| entry.key != own) else {
                 continue;
             };
-            let version = match store.get(&entry.key).await {
-                Ok(object) => object.version,
-                Err(error) if error.kind() == ErrorKind::StoreNotFound => continue,
-                Err(error) => return Err(error),
+            let Some(Object { version, .. }) = store.get(&entry.key).await.optional()? else {
+                continue;
             };
             let since = match self.0.get(&entry.key) {
                 Some((known, since)) if *known == version => *since,
