@@ -7,10 +7,9 @@ use serde::Serialize;
 
 use super::audit::{self, Caller, Credential};
 use super::events::Events;
-use super::queue::{Asked, Half, JobId, Paused, Queue, Work};
+use super::queue::{Asked, JobId, Paused, Queue, Work};
 use super::running::{JobProgress, RunningJobs};
 use crate::config::Config;
-use super::queue::{Asked, JobId, Paused, Work};
 use crate::dates;
 use crate::lake::key;
 use crate::lake::manifest::Manifest;

@@ -23,9 +23,7 @@ use crate::config::Config;
 use crate::lake;
 use crate::metrics::METRICS;
 use crate::notify::Notifier;
-use crate::pipeline::{Exporter, Job, Outcome, ProblemKind, Progress, Stop, Summary};
-use crate::pipeline::{nightly_job, read_store_info};
-use crate::pipeline::{Command, Exporter, Job, Outcome, Progress, Stop, Summary, nightly_job, read_store_info};
+use crate::pipeline::{Command, Exporter, Job, Outcome, ProblemKind, Progress, Stop, Summary, nightly_job, read_store_info};
 use crate::store::Store;
 use crate::{ExitStatus, Result};
 
