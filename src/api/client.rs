@@ -13,7 +13,7 @@ use super::answer;
 use super::circuits::Refused;
 use super::download::Link;
 use super::guard::SystemNames;
-use super::paging::{LIMIT, Listing, Pager, Step};
+use super::paging::{LIMIT, Listing, Pager, ListingStep};
 use super::request::{self, List, Request};
 use super::sender::Sender;
 use super::wire::{Call, Item, Record, Room, Space, Webhook};
@@ -298,9 +298,9 @@ impl Client {
                 .await?;
             let longest = self.sender.learn(list, page.items.len());
             match pager.take(page, longest) {
-                Step::Ask => {}
-                Step::Done => return Ok(pager.finish()),
-                Step::Endless => {
+                ListingStep::Ask => {}
+                ListingStep::Done => return Ok(pager.finish()),
+                ListingStep::Endless => {
                     return Err(Error::new(ErrorKind::TooLarge, request.about(), pager.amount())
                         .hint("the API invents items, or does not page as it says"));
                 }

@@ -15,7 +15,7 @@ use tokio::time::Instant;
 use super::circuits::RequestScope;
 use super::client::Client;
 use super::encoding;
-use super::problem::{self, Peer};
+use super::problem::{self, RequestTarget};
 use super::sender::Attempt;
 use crate::{Error, ErrorKind, Result};
 
@@ -139,7 +139,7 @@ impl Client {
             request
                 .send()
                 .await
-                .map_err(|error| problem::transport(about, error, "", Peer::Recordings))
+                .map_err(|error| problem::transport(about, error, "", RequestTarget::Recordings))
         };
         let response = self.sender.in_time(about, sent).await?;
         let offset = offset_of(about, &response, resume)?;
@@ -219,7 +219,7 @@ impl Download {
             self.response
                 .chunk()
                 .await
-                .map_err(|error| problem::transport(about, error, "", Peer::Recordings))
+                .map_err(|error| problem::transport(about, error, "", RequestTarget::Recordings))
         };
         let asked_at = Instant::now();
         let chunk = sender.in_time(about, piece).await?;

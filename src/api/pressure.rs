@@ -2,15 +2,15 @@
 //! `gate` holds requests to it.
 //!
 //! It starts with all that the configuration allows, so that a healthy server is never waited for. An answer that says
-//! "slow down" (429, 503) halves the number, and so does, more gently, when most answers of a kind take much longer
-//! than that kind's did; good answers bring it back, one more in flight for each round of answers. One cut a round:
+//! "slow down" (429, 503) halves the number, and so does, more gently, when most answers of a endpoint take much longer
+//! than that endpoint's did; good answers bring it back, one more in flight for each round of answers. One cut a round:
 //! what was sent before a cut says nothing about it. A few slow objects among many cut nothing.
 
 use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::request::Kind;
+use super::request::Endpoint;
 
 /// What an answer that says "slow down" leaves.
 const HALF: f64 = 0.5;
@@ -18,7 +18,7 @@ const HALF: f64 = 0.5;
 /// longer for good reason must not be read one by one.
 const LESS: f64 = 0.8;
 const LEAST_SHARE: f64 = 0.25;
-/// An answer is late when it takes so many times its kind's usual time, and so much longer at least.
+/// An answer is late when it takes so many times its endpoint's usual time, and so much longer at least.
 const LATE_FACTOR: f64 = 3.0;
 const LATE_LEAST: f64 = 0.25;
 /// The weight of one answer in the share of late ones, and the share that counts as a sign: a dozen in a row.
@@ -36,7 +36,7 @@ pub(super) enum Sign {
     Answered(Duration),
 }
 
-/// How long answers of a kind take.
+/// How long answers of a endpoint take.
 #[derive(Debug, Clone, Copy, Default)]
 struct Latency {
     /// Seconds.
@@ -63,7 +63,7 @@ pub(super) struct Pressure {
     most: f64,
     now: f64,
     cut_at: Option<Instant>,
-    latencies: [Latency; Kind::COUNT],
+    latencies: [Latency; Endpoint::COUNT],
 }
 
 impl Pressure {
@@ -75,7 +75,7 @@ impl Pressure {
             most,
             now: most,
             cut_at: None,
-            latencies: [Latency::default(); Kind::COUNT],
+            latencies: [Latency::default(); Endpoint::COUNT],
         }
     }
 
@@ -89,10 +89,10 @@ impl Pressure {
     }
 
     /// Takes in the sign of a request that was sent at `sent`.
-    pub(super) fn note(&mut self, kind: Kind, sent: Instant, now: Instant, sign: Sign) {
+    pub(super) fn note(&mut self, endpoint: Endpoint, sent: Instant, now: Instant, sign: Sign) {
         let late = match sign {
             Sign::SlowDown => false,
-            Sign::Answered(took) => self.latencies[kind as usize].take(took),
+            Sign::Answered(took) => self.latencies[endpoint as usize].take(took),
         };
         if self.cut_at.is_some_and(|cut| sent < cut) {
             return;
@@ -100,7 +100,7 @@ impl Pressure {
         match sign {
             Sign::SlowDown => self.cut(now, HALF, 1.0),
             Sign::Answered(_) if late => {
-                self.latencies[kind as usize].late = 0.0;
+                self.latencies[endpoint as usize].late = 0.0;
                 self.cut(now, LESS, (self.most * LEAST_SHARE).max(1.0));
             }
             Sign::Answered(_) => self.now = (self.now + 1.0 / self.now).min(self.most),
@@ -146,7 +146,7 @@ mod tests {
                 Sign::SlowDown => 20,
                 Sign::Answered(took) => u64::try_from(took.as_millis()).unwrap(),
             };
-            pressure.note(Kind::Calls, sent, clock.now(), sign);
+            pressure.note(Endpoint::Calls, sent, clock.now(), sign);
         }
     }
 
@@ -168,7 +168,7 @@ mod tests {
                 let sent = clock.start + Duration::from_millis(clock.millis.saturating_sub(ago));
                 let sign = took.map_or(Sign::SlowDown, |took| Sign::Answered(Duration::from_millis(took)));
                 let before = pressure.allowed();
-                pressure.note(Kind::Calls, sent, clock.now(), sign);
+                pressure.note(Endpoint::Calls, sent, clock.now(), sign);
                 let after = pressure.allowed();
                 prop_assert!((1..=most.max(1)).contains(&after));
                 prop_assert!(after <= before + 1, "it grows by one at most: {before} to {after}");
@@ -215,13 +215,13 @@ mod tests {
         let sent = clock.now();
         let now = sent + USUAL;
         for _ in 0..16 {
-            pressure.note(Kind::Calls, sent, now, Sign::SlowDown);
+            pressure.note(Endpoint::Calls, sent, now, Sign::SlowDown);
         }
         assert_eq!(pressure.allowed(), 8);
         // Good answers of that round say nothing of the new number either.
-        pressure.note(Kind::Calls, sent, now, Sign::Answered(USUAL));
+        pressure.note(Endpoint::Calls, sent, now, Sign::Answered(USUAL));
         assert_eq!(pressure.allowed(), 8);
-        pressure.note(Kind::Calls, now, now + USUAL, Sign::SlowDown);
+        pressure.note(Endpoint::Calls, now, now + USUAL, Sign::SlowDown);
         assert_eq!(pressure.allowed(), 4);
     }
 
@@ -247,7 +247,7 @@ mod tests {
             let sent = clock.now();
             clock.millis += 2_000;
             let took = Sign::Answered(Duration::from_secs(2));
-            pressure.note(Kind::XlsxReport, sent, clock.now(), took);
+            pressure.note(Endpoint::XlsxReport, sent, clock.now(), took);
         }
         assert_eq!(pressure.allowed(), 16, "a workbook takes longer than a list");
     }

@@ -1,14 +1,15 @@
-//! How long to wait before a request is sent again. Pure: time and chance are passed in; `client` and `download` wait.
+//! The pauses before a request is sent again: backoff and `Retry-After`. Pure: time and chance are passed in; `sender`
+//! waits.
 
 use std::time::Duration;
 
 use chrono::{DateTime, NaiveDateTime, Utc};
 
-/// What a longer pause is read as, seconds: over a century.
+/// The longest pause that `Retry-After` can ask for, seconds: over a century.
 const ENDLESS: f64 = 4e9;
 
-/// Exponential backoff with full jitter: each pause is a random share of a limit that doubles. Clients that failed
-/// together do not come back together.
+/// Exponential backoff with full jitter: each pause is a random share of a limit that doubles, so that requests that
+/// failed together are not retried together.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Backoff {
     pub(super) base: Duration,
@@ -16,20 +17,20 @@ pub(super) struct Backoff {
 }
 
 impl Backoff {
-    /// The pause after `attempt` attempts (from 1). `chance` is in `0.0..1.0`; `asked` is what the server asked for,
-    /// which is never undercut.
+    /// The pause after `attempt` attempts (from 1). `chance` is in `0.0..1.0`. `asked` is the pause that the server asked
+    /// for; the result is never shorter.
     pub(super) fn pause(&self, attempt: u32, asked: Option<Duration>, chance: f64) -> Duration {
         let doubled = 2_u32.saturating_pow(attempt.saturating_sub(1));
         match asked {
-            // A little later than asked, and not all at once.
+            // A little longer than asked, so that the retries do not come all at once.
             Some(asked) => asked + self.base.mul_f64(chance),
             None => self.base.saturating_mul(doubled).min(self.cap).mul_f64(chance),
         }
     }
 }
 
-/// Reads `Retry-After`: seconds, or a date, which is held against the answer's own `Date` where there is one, since
-/// clocks differ.
+/// Reads `Retry-After`: seconds or a date. A date is compared with the answer's own `Date` if there is one, because the
+/// clocks of server and client differ.
 pub(super) fn retry_after(value: &str, date: Option<&str>, now: DateTime<Utc>) -> Option<Duration> {
     let value = value.trim();
     let asked = if let Ok(seconds) = value.parse::<f64>() {
@@ -39,13 +40,13 @@ pub(super) fn retry_after(value: &str, date: Option<&str>, now: DateTime<Utc>) -
         Duration::from_secs_f64(seconds.min(ENDLESS))
     } else {
         let now = date.and_then(http_date).unwrap_or(now);
-        // A date that has passed asks for no pause.
+        // A date in the past asks for no pause.
         (http_date(value)? - now).to_std().unwrap_or_default()
     };
     Some(asked)
 }
 
-/// HTTP's date in its three forms (RFC 9110, 5.6.7).
+/// Parses an HTTP date in its three forms (RFC 9110, 5.6.7).
 fn http_date(text: &str) -> Option<DateTime<Utc>> {
     let text = text.trim();
     if let Ok(date) = DateTime::parse_from_rfc2822(text) {
@@ -77,13 +78,13 @@ mod tests {
         }
 
         #[test]
-        fn nonsense_never_panics(value in ".*", date in proptest::option::of(".*")) {
+        fn retry_after_never_panics(value in ".*", date in proptest::option::of(".*")) {
             let _ = retry_after(&value, date.as_deref(), DateTime::UNIX_EPOCH);
         }
     }
 
     #[test]
-    fn the_limit_doubles_from_300_ms_to_20_s() {
+    fn the_backoff_limit_doubles_from_300_ms_to_20_s() {
         let limits: Vec<_> = (1..=8)
             .map(|attempt| BACKOFF.pause(attempt, None, 1.0).as_millis())
             .collect();
@@ -114,7 +115,7 @@ mod tests {
     }
 
     #[test]
-    fn a_date_is_held_against_the_servers_own_clock() {
+    fn a_retry_date_is_compared_with_the_servers_clock() {
         let date = Some("Sun, 06 Nov 1994 08:49:37 GMT");
         let pause = retry_after("Sun, 06 Nov 1994 08:49:47 GMT", date, Utc::now());
         assert_eq!(pause, Some(Duration::from_secs(10)));

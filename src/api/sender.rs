@@ -17,20 +17,20 @@ use reqwest::{Method, StatusCode, Url, redirect};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use super::answer::{self, Answer};
+use super::answer::{self, ApiAnswer};
 use super::body;
 use super::circuits::{Circuits, RequestScope};
 use super::client::{Limited, Stats, Tuning};
-use super::credential::{Credential, Token};
+use super::credential::{CurrentToken, Token};
 use super::download;
 use super::gate::Gate;
 use super::guard::Guard;
 use super::pace::Pace;
 use super::pressure::Sign;
-use super::problem::{self, Peer};
-use super::request::{Kind, List, Request};
+use super::problem::{self, RequestTarget};
+use super::request::{Endpoint, List, Request};
 use super::retry::Backoff;
-use super::throttle::{RateMeter, Refusal, Throttle};
+use super::throttle::{RateMeter, RefusalVerdict, Throttle};
 use crate::config;
 use crate::metrics::METRICS;
 use crate::{Error, ErrorKind, Result};
@@ -62,7 +62,7 @@ pub(super) struct Sender {
     local_blobs: reqwest::Client,
     base: Url,
     /// Shared with the clients beside.
-    credential: Arc<Credential>,
+    credential: Arc<CurrentToken>,
     /// For one answer of the API, or one piece of a download.
     timeout: Duration,
     retries: u32,
@@ -118,7 +118,7 @@ impl Sender {
             blobs,
             local_blobs,
             base,
-            credential: Arc::new(Credential::new(config)?),
+            credential: Arc::new(CurrentToken::new(config)?),
             timeout: *config.timeout,
             retries: config.retries,
             gate: Arc::new(Gate::new(config.concurrency)),
@@ -231,9 +231,9 @@ impl Sender {
         &self,
         request: &Request,
         most: usize,
-        read: fn(&Request, Answer) -> Result<T>,
+        read: fn(&Request, ApiAnswer) -> Result<T>,
     ) -> Result<T> {
-        self.persist(request.about(), request.place(), || async {
+        self.persist(request.about(), request.scope(), || async {
             let seen = OnceLock::new();
             let answered = async { read(request, self.exchange(request, most, &seen).await?) };
             self.attempt(request, &seen, answered).await
@@ -307,14 +307,14 @@ impl Sender {
         seen: &OnceLock<(u16, Sign)>,
         send: impl Future<Output = Result<T>>,
     ) -> Attempt<T> {
-        let (about, kind) = (request.about(), request.kind());
+        let (about, endpoint) = (request.about(), request.endpoint());
         let pass = match self.unless_stopped(about, self.gate.enter()).await {
             Ok(pass) => pass,
             Err(stopped) => return Attempt::Final(stopped),
         };
         if let Err(reason) = self.throttle.admit(Instant::now()) {
             self.unsent.fetch_add(1, Ordering::Relaxed);
-            return Attempt::Final(problem::closed(about, request.place().is_some(), &reason));
+            return Attempt::Final(problem::closed(about, request.scope().is_some(), &reason));
         }
         if let Err(stopped) = self.wait_for_slot(about).await {
             return Attempt::Final(stopped);
@@ -330,8 +330,8 @@ impl Sender {
             // Whatever its status is.
             sign = Some(Sign::SlowDown);
         }
-        pass.give_back(kind, sent, sign);
-        METRICS.api_answered(kind.name(), status, sent.elapsed());
+        pass.give_back(endpoint, sent, sign);
+        METRICS.api_answered(endpoint.name(), status, sent.elapsed());
         self.judge(sent, answer)
     }
 
@@ -357,7 +357,7 @@ impl Sender {
             Err(error) if error.kind() == ErrorKind::RateLimited => {
                 let refusals = self.rate.refused(sent, now);
                 match self.throttle.refused(sent, error.pause(), now, error.message()) {
-                    Refusal::Held { until, first } => {
+                    RefusalVerdict::Held { until, first } => {
                         if refusals == 1 {
                             let pause = until.saturating_duration_since(now);
                             tracing::warn!(%error, ?pause, "the API takes no more requests for now: all are held");
@@ -365,7 +365,7 @@ impl Sender {
                         self.pace.hold(until);
                         Attempt::Limited { error, first }
                     }
-                    Refusal::GivenUp => Attempt::Final(error),
+                    RefusalVerdict::GivenUp => Attempt::Final(error),
                 }
             }
             Err(error) if says_nothing(error.kind()) => Attempt::Done(Err(error)),
@@ -403,7 +403,7 @@ impl Sender {
     }
 
     /// Sends a request, takes note of what its answer's head says of the server, and reads the whole.
-    async fn exchange(&self, request: &Request, most: usize, seen: &OnceLock<(u16, Sign)>) -> Result<Answer> {
+    async fn exchange(&self, request: &Request, most: usize, seen: &OnceLock<(u16, Sign)>) -> Result<ApiAnswer> {
         let (about, sent_at) = (request.about(), Instant::now());
         let url = request.url(&self.base);
         let mut token = self.credential.current();
@@ -428,14 +428,14 @@ impl Sender {
         }
         let framed = download::is_framed(&response);
         let headers = std::mem::take(response.headers_mut());
-        if request.kind() == Kind::Link && !status.is_redirection() && answer::is_video(&headers, &[]) {
+        if request.endpoint() == Endpoint::Link && !status.is_redirection() && answer::is_video(&headers, &[]) {
             return Err(answer::no_link(about, status));
         }
         let body = if status.is_redirection() {
             Bytes::new()
         } else {
             let body = body::read(request, response, most, token).await?;
-            body::unpacked(about, &headers, body, most).await?
+            body::decompressed(about, &headers, body, most).await?
         };
         let is_read = request.method() == Method::GET;
         if status.is_success()
@@ -443,7 +443,7 @@ impl Sender {
         {
             return Err(error);
         }
-        Ok(Answer {
+        Ok(ApiAnswer {
             status,
             headers,
             url,
@@ -462,11 +462,11 @@ impl Sender {
             sending = sending.header(CONTENT_TYPE, json).body(body);
         }
         let sent = sending.send().await;
-        sent.map_err(|error| problem::transport(request.about(), error, token.expose(), Peer::Api))
+        sent.map_err(|error| problem::transport(request.about(), error, token.expose(), RequestTarget::Api))
     }
 
     /// See [`Client::renew_token`](super::Client::renew_token).
-    pub(super) fn credential(&self) -> &Credential {
+    pub(super) fn credential(&self) -> &CurrentToken {
         &self.credential
     }
 
@@ -530,6 +530,6 @@ fn default_headers() -> HeaderMap {
 
 fn not_built(error: &reqwest::Error) -> Error {
     let cause = std::error::Error::source(error).map_or_else(|| error.to_string(), ToString::to_string);
-    Error::new(ErrorKind::Config, "HTTP client", problem::words(&cause, ""))
+    Error::new(ErrorKind::Config, "HTTP client", problem::safe_text(&cause, ""))
         .hint("install the system's CA certificates, and check the proxy variables")
 }
