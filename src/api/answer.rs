@@ -2,8 +2,8 @@
 
 use bytes::Bytes;
 use percent_encoding::{AsciiSet, CONTROLS};
-use reqwest::header::{CONTENT_TYPE, HeaderMap, LOCATION};
-use reqwest::{StatusCode, Url};
+use reqwest::header::{CONTENT_TYPE, HeaderMap, HeaderName, LOCATION, TRANSFER_ENCODING};
+use reqwest::{Response, StatusCode, Url, Version};
 
 use super::envelope::More;
 use super::problem::{self, BASE_URL_HINT};
@@ -39,6 +39,18 @@ impl ApiAnswer {
         }
         Ok(self)
     }
+}
+
+/// A header's value; `None` if it is missing or no text.
+pub(super) fn header_text<'h>(headers: &'h HeaderMap, name: &HeaderName) -> Option<&'h str> {
+    headers.get(name)?.to_str().ok()
+}
+
+/// True if HTTP marks the end of the body, so that a cut body differs from a complete one.
+pub(super) fn is_framed(response: &Response) -> bool {
+    let is_chunked = header_text(response.headers(), &TRANSFER_ENCODING)
+        .is_some_and(|encoding| encoding.to_ascii_lowercase().contains("chunked"));
+    response.content_length().is_some() || is_chunked || response.version() >= Version::HTTP_2
 }
 
 /// Reads a page of a list.
@@ -116,7 +128,7 @@ pub(super) fn link(request: &Request, answer: ApiAnswer) -> Result<Url> {
 
 /// True if the answer is the recording itself instead of a link to it.
 pub(super) fn is_video(headers: &HeaderMap, body: &[u8]) -> bool {
-    let kind = headers.get(CONTENT_TYPE).and_then(|kind| kind.to_str().ok());
+    let kind = header_text(headers, &CONTENT_TYPE);
     kind.is_some_and(|kind| kind.trim().to_ascii_lowercase().starts_with("video/")) || mp4::is_mp4(body)
 }
 

@@ -10,13 +10,12 @@
 //! - Every item is taken once, by its id.
 
 use super::envelope::More;
-use super::proof::Proof;
-use super::seen::SeenItems;
+pub(super) use super::proof::LIMIT;
+use super::proof::{PageSummary, Proof};
+use super::seen_items::SeenItems;
 use super::wire::{Item, ListPage};
 use crate::json::Repairs;
 
-/// The `limit` of a page request.
-pub(super) const LIMIT: usize = 100;
 /// A list is given up after this many pages, items or bytes, because a faulty server may invent items without end.
 const MOST_PAGES: u32 = 10_000;
 const MOST_ITEMS: usize = 200_000;
@@ -104,16 +103,6 @@ pub(super) enum ListingStep {
     Done,
     /// The list is longer than any real list of this API.
     Endless,
-}
-
-/// The facts about a page that both policies need.
-pub(super) struct PageSummary {
-    /// The number of its items.
-    pub length: usize,
-    /// The number of items that were not seen before.
-    pub new: usize,
-    /// True if the page equals the one before.
-    pub repeated: bool,
 }
 
 /// A listing in progress.

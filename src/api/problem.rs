@@ -4,6 +4,7 @@
 //! [`without_secrets`]. They are kept apart from the error's message, because manifests and tables store the message.
 
 use std::error::Error as StdError;
+use std::fmt;
 use std::time::Duration;
 
 use chrono::Utc;
@@ -11,8 +12,7 @@ use reqwest::StatusCode;
 use reqwest::header::{DATE, HeaderMap, RETRY_AFTER};
 use serde_json::Value;
 
-use super::guard::LinkRefusal;
-use super::retry;
+use super::retry_after;
 use crate::sanitize::{MASK, escaped, is_printable, without_secrets};
 use crate::tls::CertificateFault;
 use crate::{Error, ErrorKind, lenient};
@@ -262,7 +262,7 @@ fn with_code(what: &str, code: Option<String>) -> String {
 /// The pause that an answer asks for (`Retry-After`).
 pub(super) fn asked_pause(headers: &HeaderMap) -> Option<Duration> {
     let text = |name| headers.get(name).and_then(|value| value.to_str().ok());
-    retry::retry_after(text(RETRY_AFTER)?, text(DATE), Utc::now())
+    retry_after::read(text(RETRY_AFTER)?, text(DATE), Utc::now())
 }
 
 /// The host that a request was sent to.
@@ -324,6 +324,28 @@ pub(super) fn transport(about: &str, error: reqwest::Error, token: &str, peer: R
     };
     Error::new(ErrorKind::Connection, about, message).hint(peer.hint(refused))
 }
+
+/// The reason why a link or a redirect is not followed. It holds no URL, because links are secrets.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum LinkRefusal {
+    NotPublic,
+    Scheme,
+    Downgrade,
+    TooMany,
+}
+
+impl fmt::Display for LinkRefusal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::NotPublic => "leads to an address that is not public",
+            Self::Scheme => "leads to no http(s) URL",
+            Self::Downgrade => "leads from https to http",
+            Self::TooMany => "redirects too often",
+        })
+    }
+}
+
+impl std::error::Error for LinkRefusal {}
 
 /// The error for a download link that must not be followed.
 pub(super) fn refused_link(about: &str, refusal: LinkRefusal) -> Error {
@@ -389,7 +411,7 @@ pub(super) fn after_attempts(error: Error, attempts: u32) -> Error {
 /// Adds the pause that the server asked for to an error whose pause is longer than a run waits.
 pub(super) fn postponed(error: Error) -> Error {
     let pause = error.pause().unwrap_or_default().as_secs();
-    let pause = humantime::format_duration(std::time::Duration::from_secs(pause));
+    let pause = humantime::format_duration(Duration::from_secs(pause));
     error.and(&format!(
         ": it asks for a pause of {pause}, so the next run tries again"
     ))
@@ -471,10 +493,10 @@ mod tests {
     fn a_requested_pause_is_kept_in_the_error() {
         let headers = HeaderMap::from_iter([(RETRY_AFTER, "7".parse().unwrap())]);
         let error = refusal("x", StatusCode::SERVICE_UNAVAILABLE, &headers, b"", "");
-        assert_eq!(error.pause(), Some(std::time::Duration::from_secs(7)));
+        assert_eq!(error.pause(), Some(Duration::from_secs(7)));
         let error = after_attempts(error.hint("wait"), 3);
         assert_eq!(error.to_string(), "x: 503 Service Unavailable, 3 attempts (wait)");
-        assert_eq!(error.pause(), Some(std::time::Duration::from_secs(7)));
+        assert_eq!(error.pause(), Some(Duration::from_secs(7)));
     }
 
     #[test]

@@ -9,8 +9,8 @@
 //! - Some servers cut a page first and filter it afterwards. Their pages may be short, or hold one known item only, in
 //!   the middle of the list. Therefore the reader asks for more pages after the first page without a new item.
 
-use super::paging::{LIMIT, PageSummary};
-
+/// The `limit` of a page request.
+pub(super) const LIMIT: usize = 100;
 /// This many pages in a row without a new item prove the end if every offset gives the same page.
 const REPEATED_PAGES: u32 = 2;
 /// The same if the pages differ: a server that filters repeats known items until the offset has passed them.
@@ -21,6 +21,16 @@ const EMPTY_PAGES: u32 = 3;
 const MOST_RETURNS: u32 = 20;
 /// A list is read again at most this often because its `total` changed.
 const MOST_PASSES: u32 = 5;
+
+/// The facts about a page that both policies need.
+pub(super) struct PageSummary {
+    /// The number of its items.
+    pub length: usize,
+    /// The number of items that were not seen before.
+    pub new: usize,
+    /// True if the page equals the one before.
+    pub repeated: bool,
+}
 
 /// The evidence gathered so far that a list is at its end.
 #[derive(Debug, Default)]

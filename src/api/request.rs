@@ -5,14 +5,13 @@ use chrono::{DateTime, NaiveDate, SecondsFormat, Utc};
 use reqwest::{Method, Url};
 use serde_json::{Value, json};
 
-use super::circuits::RequestScope;
 use super::paging::Policy;
 use super::problem::shown;
 use crate::config::ReportFormat;
 use crate::{Error, ErrorKind, Result};
 
 /// The lists of the API. The sender learns the longest page of each list separately.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(super) enum List {
     Spaces,
     Rooms,
@@ -21,8 +20,6 @@ pub(super) enum List {
 }
 
 impl List {
-    pub(super) const COUNT: usize = 4;
-
     /// The evidence that may end the list. Spaces and rooms need proof, because a missing room would lose its lessons
     /// silently; the extra requests are few.
     pub(super) fn policy(self) -> Policy {
@@ -48,8 +45,6 @@ pub(super) enum Endpoint {
 }
 
 impl Endpoint {
-    pub(super) const COUNT: usize = 9;
-
     /// The endpoint's name in metrics.
     pub(super) fn name(self) -> &'static str {
         match self {
@@ -61,6 +56,34 @@ impl Endpoint {
             Self::Link => "link",
             Self::Meta => "meta",
             Self::Webhook => "webhook",
+        }
+    }
+}
+
+/// The object that a request concerns. If it keeps failing, requests in its scope stop: see `circuits`.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub(super) enum RequestScope {
+    /// A space.
+    Space(String),
+    /// A room of a space.
+    Room(String, String),
+    /// The downloads of a space's recordings, which go to another host than the API's.
+    Downloads(String),
+}
+
+impl RequestScope {
+    /// The space.
+    pub(super) fn space(&self) -> &str {
+        match self {
+            Self::Space(space) | Self::Room(space, _) | Self::Downloads(space) => space,
+        }
+    }
+
+    /// The room, if the request concerns only one.
+    pub(super) fn room(&self) -> Option<&str> {
+        match self {
+            Self::Room(_, room) => Some(room),
+            Self::Space(_) | Self::Downloads(_) => None,
         }
     }
 }
@@ -101,10 +124,9 @@ impl Request {
 
     /// Sets the space, and the room if the request concerns only one.
     fn of(mut self, space: &str, room: Option<&str>) -> Self {
-        self.scope = Some(RequestScope {
-            space: space.to_owned(),
-            room: room.map(str::to_owned),
-            download: false,
+        self.scope = Some(match room {
+            Some(room) => RequestScope::Room(space.to_owned(), room.to_owned()),
+            None => RequestScope::Space(space.to_owned()),
         });
         self
     }

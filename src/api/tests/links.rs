@@ -5,7 +5,8 @@ use std::sync::Arc;
 use reqwest::Url;
 
 use super::{FakeNames, Reply, ScriptedServer, milliseconds};
-use crate::api::guard::Guard;
+use crate::api::problem::{RequestTarget, transport};
+use crate::api::send::guard::Guard;
 use crate::api::{Download, Link};
 use crate::{ErrorKind, Result};
 
@@ -85,7 +86,7 @@ async fn a_redirect_is_checked_like_a_link() {
             .build()
             .unwrap();
         let error = client.get(server.url.clone()).send().await.unwrap_err();
-        let error = crate::api::problem::transport("GET x", error, "", crate::api::problem::RequestTarget::Recordings);
+        let error = transport("GET x", error, "", RequestTarget::Recordings);
         assert_eq!(error.kind(), ErrorKind::InvalidAnswer, "{to}: {error}");
         assert!(error.message().starts_with("not followed"), "{to}: {error}");
         assert_eq!(server.heads().len(), 1);

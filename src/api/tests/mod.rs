@@ -3,6 +3,7 @@
 mod downloads;
 mod limits;
 mod links;
+mod paging;
 mod requests;
 
 use std::net::SocketAddr;

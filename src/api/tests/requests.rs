@@ -254,7 +254,7 @@ async fn an_error_with_a_success_status_is_handled_like_any_error() {
         hidden(r#"{"message":["a is wrong","b is wrong"],"code":422}"#).await,
     ];
     insta::assert_snapshot!(texts.join("\n"), @r"
-    ScriptedServer: answered an error as 200 OK (code 7), 2 attempts
+    Server: answered an error as 200 OK (code 7), 2 attempts
     Unauthorized: answered an error as 200 OK (code invalid_token)
     Forbidden: answered an error as 200 OK (code forbidden)
     NotFound: answered an error as 200 OK (code 404)

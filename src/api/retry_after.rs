@@ -1,5 +1,4 @@
-//! The pauses before a request is sent again: backoff and `Retry-After`. Pure: time and chance are passed in; `sender`
-//! waits.
+//! Reads the pause that a server asks for (`Retry-After`). Pure; `problem` puts it into the error.
 
 use std::time::Duration;
 
@@ -8,30 +7,9 @@ use chrono::{DateTime, NaiveDateTime, Utc};
 /// The longest pause that `Retry-After` can ask for, seconds: over a century.
 const ENDLESS: f64 = 4e9;
 
-/// Exponential backoff with full jitter: each pause is a random share of a limit that doubles, so that requests that
-/// failed together are not retried together.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Backoff {
-    pub(super) base: Duration,
-    pub(super) cap: Duration,
-}
-
-impl Backoff {
-    /// The pause after `attempt` attempts (from 1). `chance` is in `0.0..1.0`. `asked` is the pause that the server asked
-    /// for; the result is never shorter.
-    pub(super) fn pause(&self, attempt: u32, asked: Option<Duration>, chance: f64) -> Duration {
-        let doubled = 2_u32.saturating_pow(attempt.saturating_sub(1));
-        match asked {
-            // A little longer than asked, so that the retries do not come all at once.
-            Some(asked) => asked + self.base.mul_f64(chance),
-            None => self.base.saturating_mul(doubled).min(self.cap).mul_f64(chance),
-        }
-    }
-}
-
 /// Reads `Retry-After`: seconds or a date. A date is compared with the answer's own `Date` if there is one, because the
 /// clocks of server and client differ.
-pub(super) fn retry_after(value: &str, date: Option<&str>, now: DateTime<Utc>) -> Option<Duration> {
+pub(super) fn read(value: &str, date: Option<&str>, now: DateTime<Utc>) -> Option<Duration> {
     let value = value.trim();
     let asked = if let Ok(seconds) = value.parse::<f64>() {
         if !seconds.is_finite() || seconds < 0.0 {
@@ -63,38 +41,17 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    const BACKOFF: Backoff = Backoff {
-        base: Duration::from_millis(300),
-        cap: Duration::from_secs(20),
-    };
-
     proptest! {
         #[test]
-        fn a_pause_stays_within_its_limits(attempt in 1_u32..200, chance in 0.0_f64..1.0, asked in 0_u64..600) {
-            prop_assert!(BACKOFF.pause(attempt, None, chance) <= BACKOFF.cap);
-            let asked = Duration::from_secs(asked);
-            let pause = BACKOFF.pause(attempt, Some(asked), chance);
-            prop_assert!(pause >= asked && pause <= asked + BACKOFF.base);
-        }
-
-        #[test]
         fn retry_after_never_panics(value in ".*", date in proptest::option::of(".*")) {
-            let _ = retry_after(&value, date.as_deref(), DateTime::UNIX_EPOCH);
+            let _ = super::read(&value, date.as_deref(), DateTime::UNIX_EPOCH);
         }
-    }
-
-    #[test]
-    fn the_backoff_limit_doubles_from_300_ms_to_20_s() {
-        let limits: Vec<_> = (1..=8)
-            .map(|attempt| BACKOFF.pause(attempt, None, 1.0).as_millis())
-            .collect();
-        assert_eq!(limits, [300, 600, 1200, 2400, 4800, 9600, 19_200, 20_000]);
     }
 
     #[test]
     fn retry_after_is_seconds_or_a_date() {
         let now = http_date("Sun, 06 Nov 1994 08:49:37 GMT").unwrap();
-        let read = |value| retry_after(value, None, now).map(|pause| pause.as_millis());
+        let read = |value| super::read(value, None, now).map(|pause| pause.as_millis());
         assert_eq!(
             (read("120"), read(" 0 "), read("1.5"), read("86400")),
             (Some(120_000), Some(0), Some(1500), Some(86_400_000))
@@ -117,7 +74,7 @@ mod tests {
     #[test]
     fn a_retry_date_is_compared_with_the_servers_clock() {
         let date = Some("Sun, 06 Nov 1994 08:49:37 GMT");
-        let pause = retry_after("Sun, 06 Nov 1994 08:49:47 GMT", date, Utc::now());
+        let pause = super::read("Sun, 06 Nov 1994 08:49:47 GMT", date, Utc::now());
         assert_eq!(pause, Some(Duration::from_secs(10)));
     }
 }

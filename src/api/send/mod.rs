@@ -1,92 +1,138 @@
-//! The one sender: authorization, pace, bounded concurrency, retries, bounded answers and the end on cancellation.
-//! Not pure; `client` and `download` call it. What to send and what answers mean is decided in the pure modules beside.
+//! The only sender: authorization, pace, bounded concurrency, retries, size limits, and the end on cancellation. Not
+//! pure; `client` calls it. The pure modules of `api` decide what to send and read the answers.
 //!
-//! A pass of the `gate` is held from sending until the answer is read, and given back during backoff. Downloads go to a
-//! blob host and hold none: a long one would keep the API's walk waiting for nothing. Before each attempt the `circuits`
-//! are asked, and told how it all ended. What the API's limiter refuses is held by the `throttle`, and spends no attempt.
+//! A request holds a pass of the `gate` from sending until its answer is read, but not during backoff. Downloads hold
+//! none, because they go to another host and a long one would only delay the API's requests. The `circuits` admit each
+//! attempt and learn the outcome of the request. If the API's limiter refuses a request, `throttle` holds all requests,
+//! and the refusal counts as no attempt.
 
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+mod body;
+mod circuit;
+mod circuits;
+mod download;
+mod gate;
+pub(super) mod guard;
+mod http;
+mod pace;
+mod pressure;
+mod retry;
+mod throttle;
+mod token;
+
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
 use chrono::{DateTime, TimeDelta, Utc};
 use reqwest::dns::Resolve;
-use reqwest::header::{ACCEPT_ENCODING, AUTHORIZATION, CONTENT_TYPE, DATE, HeaderMap, HeaderValue};
-use reqwest::{Method, StatusCode, Url, redirect};
+use reqwest::header::{AUTHORIZATION, CONTENT_TYPE, DATE, HeaderMap, HeaderValue};
+use reqwest::{Method, StatusCode, Url};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
+use self::circuits::Circuits;
+use self::gate::Gate;
+use self::guard::Guard;
+use self::http::HttpClients;
+use self::pace::Pace;
+use self::pressure::Sign;
+use self::retry::{Attempt, Attempts, Backoff, NextAttempt};
+use self::throttle::{RateMeter, RefusalVerdict, Throttle};
+use self::token::{CurrentToken, Token};
 use super::answer::{self, ApiAnswer};
-use super::body;
-use super::circuits::{Circuits, RequestScope};
-use super::client::{Limited, Stats, Tuning};
-use super::credential::{CurrentToken, Token};
-use super::download;
-use super::gate::Gate;
-use super::guard::Guard;
-use super::pace::Pace;
-use super::pressure::Sign;
 use super::problem::{self, RequestTarget};
-use super::request::{Endpoint, List, Request};
-use super::retry::Backoff;
-use super::throttle::{RateMeter, RefusalVerdict, Throttle};
+use super::request::{Endpoint, List, Request, RequestScope};
 use crate::config;
 use crate::metrics::METRICS;
 use crate::{Error, ErrorKind, Result};
 
-/// How the program names itself to servers.
-const USER_AGENT: &str = concat!("telelake/", env!("CARGO_PKG_VERSION"));
-/// A host that does not take a connection in this time is tried again.
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
-/// Refusals of one request as one too many, each right after something else was answered: it is the request then, and
-/// not the limiter.
-const MOST_LONE_REFUSALS: u32 = 10;
+pub use self::circuits::Refused;
+pub use self::download::{Download, Link, Resume};
 
-/// How one attempt of a request ended.
-pub(super) enum Attempt<T> {
-    /// It was answered, or failed in a way that may be tried again.
-    Done(Result<T>),
-    /// The API's limiter refused it, which says nothing about the request. `first`: something else was answered right
-    /// before.
-    Limited { error: Error, first: bool },
-    /// It failed, and is not tried again.
-    Final(Error),
+const MIB: usize = 1024 * 1024;
+
+/// Times and limits that no configuration sets; tests set smaller ones.
+#[derive(Debug, Clone)]
+pub struct Tuning {
+    /// The limit of the first backoff; it doubles with each failure.
+    pub backoff: Duration,
+    /// The limit of the longest backoff.
+    pub backoff_cap: Duration,
+    /// The first hold of all requests if the API's limiter refuses one and names no pause; it doubles with each hold.
+    pub first_hold: Duration,
+    /// The time that requests in flight get when the program is asked to stop.
+    pub grace: Duration,
+    /// The largest answer of a list, bytes.
+    pub list_bytes: usize,
+    /// The largest report, bytes.
+    pub report_bytes: usize,
+    /// The largest answer with a download link, bytes.
+    pub link_bytes: usize,
 }
 
+impl Default for Tuning {
+    fn default() -> Self {
+        Self {
+            backoff: Duration::from_millis(300),
+            backoff_cap: Duration::from_secs(20),
+            first_hold: Duration::from_secs(1),
+            grace: Duration::from_secs(5),
+            list_bytes: 32 * MIB,
+            report_bytes: 256 * MIB,
+            link_bytes: 16 * 1024,
+        }
+    }
+}
+
+/// The number of requests that a client has sent so far.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Stats {
+    /// Requests to the API, including retries. Downloads do not count.
+    pub requests: u64,
+    /// Retries of requests and of the openings of downloads.
+    pub retries: u64,
+}
+
+/// The effect of the API's limiter on a client's requests.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Limited {
+    /// Requests that were refused as too many; each was sent again.
+    pub refused: u64,
+    /// Requests that were not sent, because the API had refused all requests for minutes.
+    pub unsent: u64,
+    /// Requests per second that the API answered meanwhile.
+    pub rate: Option<f64>,
+}
+
+/// The only sender of requests. Everything in an [`Arc`] is shared with the senders made by [`Sender::beside`].
 #[derive(Debug)]
 pub(super) struct Sender {
-    http: reqwest::Client,
-    /// Without the token: links lead to other hosts.
-    blobs: reqwest::Client,
-    local_blobs: reqwest::Client,
+    http: HttpClients,
     base: Url,
-    /// Shared with the clients beside.
-    credential: Arc<CurrentToken>,
-    /// For one answer of the API, or one piece of a download.
+    token: Arc<CurrentToken>,
+    /// The time limit for an answer of the API, or for one chunk of a download.
     timeout: Duration,
     retries: u32,
-    /// Shared with the clients beside.
     gate: Arc<Gate>,
     circuits: Circuits,
     guard: Arc<Guard>,
-    /// Shared with the clients beside.
     pace: Arc<Pace>,
-    /// Shared with the clients beside.
     throttle: Arc<Throttle>,
     rate: RateMeter,
-    /// Requests that were not sent as the API was closed.
+    /// Requests that were not sent because the API was closed.
     unsent: AtomicU64,
     cancel: CancellationToken,
-    /// When the program was asked to stop, as far as it was noticed.
+    /// The time at which the sender noticed that the program stops.
     stopped: OnceLock<Instant>,
     tuning: Tuning,
     requests: AtomicU64,
     retried: AtomicU64,
-    /// How far the API's clock was ahead of this machine's at its last answer.
+    /// The lead of the API's clock over this machine's in the latest answer.
     clock_ahead: Mutex<Option<TimeDelta>>,
-    /// The longest page that each list ever gave: see `paging`.
-    longest: [AtomicUsize; List::COUNT],
+    /// The longest page of each list so far: see `paging`.
+    longest: Mutex<HashMap<List, usize>>,
 }
 
 impl Sender {
@@ -100,25 +146,11 @@ impl Sender {
             .ok()
             .filter(|url| matches!(url.scheme(), "http" | "https") && url.has_host())
             .ok_or_else(|| Error::new(ErrorKind::Config, "api.base_url", "is not an http(s) URL"))?;
-        let http = if is_local(&base) { local() } else { builder() };
-        let http = http
-            .redirect(redirect::Policy::none())
-            .default_headers(default_headers());
         let guard = Guard::new(&base, names);
-        let guarded = |builder: reqwest::ClientBuilder| {
-            build(builder.redirect(guard.redirects()).dns_resolver(guard.names()))
-        };
-        let local_blobs = guarded(local())?;
-        let blobs = match guarded(builder()) {
-            Err(_) if is_local(&base) => local_blobs.clone(),
-            built => built?,
-        };
         Ok(Self {
-            http: build(http)?,
-            blobs,
-            local_blobs,
+            http: HttpClients::new(&base, &guard)?,
             base,
-            credential: Arc::new(CurrentToken::new(config)?),
+            token: Arc::new(CurrentToken::new(config)?),
             timeout: *config.timeout,
             retries: config.retries,
             gate: Arc::new(Gate::new(config.concurrency)),
@@ -134,22 +166,21 @@ impl Sender {
             requests: AtomicU64::new(0),
             retried: AtomicU64::new(0),
             clock_ahead: Mutex::default(),
-            longest: Default::default(),
+            longest: Mutex::default(),
         })
     }
 
-    /// A sender that shares connections, concurrency and pace with this one, and has an end and counts of its own.
+    /// A sender that shares connections, concurrency, pace and token with this one, but has its own cancellation, circuits
+    /// and counts.
     pub(super) fn beside(&self, cancel: CancellationToken) -> Self {
         Self {
             http: self.http.clone(),
-            blobs: self.blobs.clone(),
-            local_blobs: self.local_blobs.clone(),
             base: self.base.clone(),
-            credential: Arc::clone(&self.credential),
+            token: Arc::clone(&self.token),
             timeout: self.timeout,
             retries: self.retries,
             gate: Arc::clone(&self.gate),
-            // Of its own: what is skipped is told by the run that skipped it.
+            // Not shared, because each run reports the requests that it skipped itself.
             circuits: Circuits::new(self.timeout),
             guard: Arc::clone(&self.guard),
             pace: Arc::clone(&self.pace),
@@ -162,7 +193,7 @@ impl Sender {
             requests: AtomicU64::new(0),
             retried: AtomicU64::new(0),
             clock_ahead: Mutex::default(),
-            longest: std::array::from_fn(|list| AtomicUsize::new(self.longest[list].load(Ordering::Relaxed))),
+            longest: Mutex::new(self.lock_longest().clone()),
         }
     }
 
@@ -177,7 +208,7 @@ impl Sender {
         }
     }
 
-    /// What the API's limiter did, if it did anything.
+    /// The effect of the API's limiter, if it had any.
     pub(super) fn limited(&self) -> Option<Limited> {
         let (refused, unsent) = (self.rate.refusals(), self.unsent.load(Ordering::Relaxed));
         let rate = self.rate.rate();
@@ -188,45 +219,36 @@ impl Sender {
         })
     }
 
-    /// Whether the API refuses all requests, so that none is sent any more.
+    /// True if the API refuses all requests, so that only probes are sent.
     pub(super) fn is_closed(&self) -> bool {
         self.throttle.is_closed()
-    }
-
-    pub(super) fn timeout(&self) -> Duration {
-        self.timeout
-    }
-
-    pub(super) fn guard(&self) -> &Guard {
-        &self.guard
     }
 
     pub(super) fn circuits(&self) -> &Circuits {
         &self.circuits
     }
 
-    /// The client for downloads from a link.
-    pub(super) fn blobs(&self, link: &Url) -> &reqwest::Client {
-        if is_local(link) {
-            &self.local_blobs
-        } else {
-            &self.blobs
-        }
-    }
-
-    /// Takes note of a page's length; returns the longest of the list's pages before it.
+    /// Notes the length of a page. Returns the length of the longest page of the list before it.
     pub(super) fn learn(&self, list: List, length: usize) -> usize {
-        self.longest[list as usize].fetch_max(length, Ordering::Relaxed)
+        let mut longest = self.lock_longest();
+        let longest = longest.entry(list).or_default();
+        let before = *longest;
+        *longest = before.max(length);
+        before
     }
 
-    /// The end of the grace, once the program was asked to stop.
-    pub(super) fn deadline(&self) -> Option<Instant> {
+    fn lock_longest(&self) -> MutexGuard<'_, HashMap<List, usize>> {
+        self.longest.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The end of the grace period, if the program was asked to stop.
+    fn deadline(&self) -> Option<Instant> {
         let stopped = || *self.stopped.get_or_init(Instant::now) + self.tuning.grace;
         self.cancel.is_cancelled().then(stopped)
     }
 
-    /// Sends a request until it is answered or no attempt is left. `read` takes part in it: a list that ends in
-    /// mid-JSON was cut.
+    /// Sends a request until it is answered or no attempt is left. An error of `read` is retried too, because a list that
+    /// ends in the middle of its JSON was cut.
     pub(super) async fn ask<T>(
         &self,
         request: &Request,
@@ -241,55 +263,41 @@ impl Sender {
         .await
     }
 
-    /// Repeats what fails in a way that may pass, as long as its place's circuit lets it. What the limiter refuses waits
-    /// for the end of the hold together with all others, and counts as no failure.
+    /// Repeats an attempt until it succeeds, fails for good, or its circuit opens. A request that the limiter refused
+    /// waits with all others for the end of the hold, and the refusal counts as no failure.
     pub(super) async fn persist<T, F>(
         &self,
         about: &str,
-        place: Option<&RequestScope>,
+        scope: Option<&RequestScope>,
         attempt: impl Fn() -> F,
     ) -> Result<T>
     where
         F: Future<Output = Attempt<T>>,
     {
-        let (mut begun, mut attempts, mut failures, mut lone_refusals) =
-            (Instant::now(), 0_u32, 0_u32, 0_u32);
+        let (mut begun, mut attempts) = (Instant::now(), Attempts::new(self.retries));
+        let backoff = Backoff {
+            base: self.tuning.backoff,
+            cap: self.tuning.backoff_cap,
+        };
         loop {
-            let admitted = self.circuits.enter(about, place)?;
-            attempts = attempts.saturating_add(1);
-            let ended = match attempt().await {
-                Attempt::Limited { error, first } if lone_refusals < MOST_LONE_REFUSALS => {
-                    lone_refusals += u32::from(first);
+            let admitted = self.circuits.enter(about, scope)?;
+            match attempts.take(attempt().await, admitted.is_probe()) {
+                NextAttempt::None(result) => {
+                    admitted.conclude(result.as_ref().err(), begun);
+                    return result;
+                }
+                NextAttempt::AfterHold(error) => {
                     drop(admitted);
-                    self.note_retry(&error, attempts, Duration::ZERO);
+                    self.note_retry(&error, attempts.count(), Duration::ZERO);
                     begun = Instant::now();
-                    continue;
                 }
-                Attempt::Done(ended) => ended,
-                Attempt::Limited { error, .. } | Attempt::Final(error) => {
-                    failures = u32::MAX;
-                    Err(error)
+                NextAttempt::AfterBackoff { error, failures } => {
+                    drop(admitted);
+                    let pause = backoff.pause(failures, error.pause(), fastrand::f64());
+                    self.note_retry(&error, attempts.count(), pause);
+                    self.unless_stopped(about, tokio::time::sleep(pause)).await?;
                 }
-            };
-            failures = failures.saturating_add(1);
-            let error = match ended {
-                Err(error) if error.is_retryable() && failures <= self.retries && !admitted.is_probe() => {
-                    error
-                }
-                ended => {
-                    let ended = ended.map_err(|error| final_error(error, attempts));
-                    admitted.conclude(ended.as_ref().err(), begun);
-                    return ended;
-                }
-            };
-            drop(admitted);
-            let backoff = Backoff {
-                base: self.tuning.backoff,
-                cap: self.tuning.backoff_cap,
-            };
-            let pause = backoff.pause(failures, error.pause(), fastrand::f64());
-            self.note_retry(&error, attempts, pause);
-            self.unless_stopped(about, tokio::time::sleep(pause)).await?;
+            }
         }
     }
 
@@ -299,8 +307,8 @@ impl Sender {
         METRICS.api_retries.inc();
     }
 
-    /// One attempt: a pass, a slot, and what is sent then, with its whole answer. `seen` is what the answer's head says
-    /// of the server.
+    /// Makes an attempt: waits for a pass and a slot, sends the request and reads the whole answer. `send` stores the
+    /// status and sign of the answer's head in `seen`.
     pub(super) async fn attempt<T>(
         &self,
         request: &Request,
@@ -327,15 +335,15 @@ impl Sender {
             .as_ref()
             .is_err_and(|error| error.kind() == ErrorKind::RateLimited)
         {
-            // Whatever its status is.
+            // The refusal may come with any status.
             sign = Some(Sign::SlowDown);
         }
-        pass.give_back(endpoint, sent, sign);
+        pass.give_back(sent, sign);
         METRICS.api_answered(endpoint.name(), status, sent.elapsed());
         self.judge(sent, answer)
     }
 
-    /// Waits for a slot. One from before a hold is none any more.
+    /// Waits for a slot. A slot that was taken before a hold is void.
     async fn wait_for_slot(&self, about: &str) -> Result<()> {
         loop {
             let slot = self.pace.slot(Instant::now());
@@ -346,7 +354,7 @@ impl Sender {
         }
     }
 
-    /// What the answer to a request that was sent at `sent` says of the API's limiter.
+    /// Tells the throttle about the answer to a request that was sent at `sent`.
     fn judge<T>(&self, sent: Instant, answer: Result<T>) -> Attempt<T> {
         let now = Instant::now();
         match answer {
@@ -360,7 +368,7 @@ impl Sender {
                     RefusalVerdict::Held { until, first } => {
                         if refusals == 1 {
                             let pause = until.saturating_duration_since(now);
-                            tracing::warn!(%error, ?pause, "the API takes no more requests for now: all are held");
+                            tracing::warn!(%error, ?pause, "the API refuses further requests for now: all are held");
                         }
                         self.pace.hold(until);
                         Attempt::Limited { error, first }
@@ -377,17 +385,18 @@ impl Sender {
         }
     }
 
-    /// Waits for something that need not happen when the program stops.
+    /// Does work that ends at once when the program stops.
     async fn unless_stopped<T>(&self, about: &str, work: impl Future<Output = T>) -> Result<T> {
-        tokio::select! {
-            biased;
-            () = self.cancel.cancelled() => Err(problem::interrupted(about)),
-            done = work => Ok(done),
-        }
+        // `run_until_cancelled` prefers work that is ready.
+        let done = match self.cancel.is_cancelled() {
+            true => None,
+            false => self.cancel.run_until_cancelled(work).await,
+        };
+        done.ok_or_else(|| problem::interrupted(about))
     }
 
-    /// Bounds a request by the timeout and, once the program stops, by the grace.
-    pub(super) async fn in_time<T>(&self, about: &str, work: impl Future<Output = Result<T>>) -> Result<T> {
+    /// Limits work to the timeout and, when the program stops, to the grace period.
+    async fn in_time<T>(&self, about: &str, work: impl Future<Output = Result<T>>) -> Result<T> {
         let stopped = async {
             self.cancel.cancelled().await;
             match self.deadline() {
@@ -402,14 +411,14 @@ impl Sender {
         }
     }
 
-    /// Sends a request, takes note of what its answer's head says of the server, and reads the whole.
+    /// Sends a request, stores status and sign of the answer's head in `seen`, and reads the whole answer.
     async fn exchange(&self, request: &Request, most: usize, seen: &OnceLock<(u16, Sign)>) -> Result<ApiAnswer> {
-        let (about, sent_at) = (request.about(), Instant::now());
+        let about = request.about();
         let url = request.url(&self.base);
-        let mut token = self.credential.current();
+        let mut token = self.token.current();
         let mut response = self.send(request, &url, &token).await?;
         while response.status() == StatusCode::UNAUTHORIZED
-            && let Some(another) = self.credential.renewed(&token)
+            && let Some(another) = self.token.renewed(&token)
         {
             self.requests.fetch_add(1, Ordering::Relaxed);
             token = another;
@@ -419,14 +428,14 @@ impl Sender {
         let status = response.status();
         let sign = match status {
             StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE => Sign::SlowDown,
-            _ => Sign::Answered(sent_at.elapsed()),
+            _ => Sign::Answered,
         };
         let _ = seen.set((status.as_u16(), sign));
         self.note_clock(response.headers());
         if !status.is_success() && !status.is_redirection() {
             return Err(body::refusal(about, response, self.timeout / 2, token).await);
         }
-        let framed = download::is_framed(&response);
+        let framed = answer::is_framed(&response);
         let headers = std::mem::take(response.headers_mut());
         if request.endpoint() == Endpoint::Link && !status.is_redirection() && answer::is_video(&headers, &[]) {
             return Err(answer::no_link(about, status));
@@ -453,7 +462,7 @@ impl Sender {
     }
 
     async fn send(&self, request: &Request, url: &Url, token: &Token) -> Result<reqwest::Response> {
-        let mut sending = self.http.request(request.method(), url.clone());
+        let mut sending = self.http.api.request(request.method(), url.clone());
         if let Some(header) = token.header() {
             sending = sending.header(AUTHORIZATION, header);
         }
@@ -465,9 +474,9 @@ impl Sender {
         sent.map_err(|error| problem::transport(request.about(), error, token.expose(), RequestTarget::Api))
     }
 
-    /// See [`Client::renew_token`](super::Client::renew_token).
-    pub(super) fn credential(&self) -> &CurrentToken {
-        &self.credential
+    /// Replaces the token: see [`Client::renew_token`](super::Client::renew_token).
+    pub(super) fn renew_token(&self, config: &config::Api) -> Result<bool> {
+        self.token.replace(config)
     }
 
     fn note_clock(&self, headers: &HeaderMap) {
@@ -478,58 +487,16 @@ impl Sender {
         }
     }
 
-    /// See [`Client::clock_ahead`](super::Client::clock_ahead).
+    /// The lead of the API's clock: see [`Client::clock_ahead`](super::Client::clock_ahead).
     pub(super) fn clock_ahead(&self) -> Option<TimeDelta> {
         *self.clock_ahead.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-/// Whether an error tells nothing about the limiter: the request may not have come to it.
+/// True if an error says nothing about the limiter, because the request may not have reached it.
 fn says_nothing(kind: ErrorKind) -> bool {
     matches!(
         kind,
         ErrorKind::Server | ErrorKind::Connection | ErrorKind::Untrusted | ErrorKind::Interrupted
     )
-}
-
-/// An error as it is told when its request is not tried again.
-fn final_error(error: Error, attempts: u32) -> Error {
-    if error.is_postponed() {
-        problem::postponed(error)
-    } else if error.is_retryable() {
-        problem::after_attempts(error, attempts)
-    } else {
-        error
-    }
-}
-
-fn builder() -> reqwest::ClientBuilder {
-    crate::tls::http_client()
-        .user_agent(USER_AGENT)
-        .connect_timeout(CONNECT_TIMEOUT)
-        // A followed link's signature is nothing that the next host should read.
-        .referer(false)
-}
-
-/// For this machine: no proxy could reach it, and the demo shall run without CA certificates.
-fn local() -> reqwest::ClientBuilder {
-    builder().no_proxy().tls_certs_only([])
-}
-
-fn is_local(url: &Url) -> bool {
-    url.scheme() == "http" && matches!(url.host_str(), Some("localhost" | "127.0.0.1" | "[::1]"))
-}
-
-fn build(builder: reqwest::ClientBuilder) -> Result<reqwest::Client> {
-    builder.build().map_err(|error| not_built(&error))
-}
-
-fn default_headers() -> HeaderMap {
-    HeaderMap::from_iter([(ACCEPT_ENCODING, HeaderValue::from_static("identity"))])
-}
-
-fn not_built(error: &reqwest::Error) -> Error {
-    let cause = std::error::Error::source(error).map_or_else(|| error.to_string(), ToString::to_string);
-    Error::new(ErrorKind::Config, "HTTP client", problem::safe_text(&cause, ""))
-        .hint("install the system's CA certificates, and check the proxy variables")
 }

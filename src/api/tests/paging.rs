@@ -3,9 +3,9 @@
 use proptest::prelude::*;
 use serde_json::{Value, json};
 
-use super::envelope::More;
-use super::paging::{Gap, LIMIT, Listing, Pager, Policy, ListingStep};
-use super::wire::{ListPage, Space};
+use crate::api::envelope::More;
+use crate::api::paging::{Gap, LIMIT, Listing, Pager, Policy, ListingStep};
+use crate::api::wire::{ListPage, Space};
 
 /// The way in which a server cuts its pages.
 #[derive(Debug, Clone, Copy)]

@@ -6,10 +6,10 @@ use bytes::{Bytes, BytesMut};
 use reqwest::Response;
 use reqwest::header::HeaderMap;
 
-use super::answer;
-use super::encoding;
-use super::problem::{self, LONGEST_ERROR, RequestTarget};
-use super::request::{Endpoint, Request};
+use crate::api::answer;
+use crate::api::encoding;
+use crate::api::problem::{self, LONGEST_ERROR, RequestTarget};
+use crate::api::request::{Endpoint, Request};
 use crate::mp4;
 use crate::{Error, ErrorKind, Result};
 

@@ -6,7 +6,6 @@ use tokio::sync::{Semaphore, SemaphorePermit};
 use tokio::time::Instant;
 
 use super::pressure::{Pressure, Sign};
-use super::request::Endpoint;
 
 /// A semaphore whose size follows `pressure`.
 #[derive(Debug)]
@@ -60,11 +59,11 @@ impl Gate {
 
 impl Pass<'_> {
     /// Gives the pass back, with the server's sign in the answer to its request, which was sent at `sent`.
-    pub(super) fn give_back(self, endpoint: Endpoint, sent: Instant, sign: Option<Sign>) {
+    pub(super) fn give_back(self, sent: Instant, sign: Option<Sign>) {
         let Self { gate, permit } = self;
         let mut state = gate.state.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(sign) = sign {
-            state.pressure.note(endpoint, sent, Instant::now(), sign);
+            state.pressure.note(sent, Instant::now(), sign);
         }
         let allowed = state.pressure.allowed();
         if state.permits > allowed {
@@ -82,7 +81,6 @@ impl Pass<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::time::Duration;
 
     #[tokio::test]
     async fn the_number_of_permits_follows_the_pressure() {
@@ -93,15 +91,14 @@ mod tests {
             passes.push(gate.enter().await);
         }
         for pass in passes.drain(..) {
-            pass.give_back(Endpoint::Calls, sent, Some(Sign::SlowDown));
+            pass.give_back(sent, Some(Sign::SlowDown));
         }
         assert_eq!((gate.allowed(), gate.permits.available_permits()), ((4, 4), 4));
         // A pass that is dropped without a sign is given back too.
         drop(gate.enter().await);
         for _ in 0..64 {
             let sent = Instant::now();
-            let answered = Sign::Answered(Duration::from_millis(1));
-            gate.enter().await.give_back(Endpoint::Calls, sent, Some(answered));
+            gate.enter().await.give_back(sent, Some(Sign::Answered));
         }
         assert_eq!((gate.allowed(), gate.permits.available_permits()), ((8, 8), 8));
     }

@@ -11,67 +11,44 @@ use std::collections::HashSet;
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 
 use reqwest::dns::{Addrs, Name, Resolve, Resolving};
 use reqwest::{Url, redirect};
 use tokio::sync::OnceCell;
+
+use crate::api::problem::LinkRefusal;
 
 /// The most redirects that a download follows.
 const MOST_REDIRECTS: usize = 5;
 /// The environment variables that name proxies.
 const PROXIES: [&str; 3] = ["http_proxy", "https_proxy", "all_proxy"];
 
-/// The reason why a link or a redirect is not followed. It holds no URL, because links are secrets.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum LinkRefusal {
-    NotPublic,
-    Scheme,
-    Downgrade,
-    TooMany,
-}
-
-impl fmt::Display for LinkRefusal {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::NotPublic => "leads to an address that is not public",
-            Self::Scheme => "leads to no http(s) URL",
-            Self::Downgrade => "leads from https to http",
-            Self::TooMany => "redirects too often",
-        })
-    }
-}
-
-impl std::error::Error for LinkRefusal {}
-
 /// Checks the addresses of downloads.
-pub(super) struct Guard {
+pub(in crate::api) struct Guard {
     base: Url,
     names: Arc<dyn Resolve>,
     /// Hosts of proxies. They may be private, because the operator chose them.
     proxies: HashSet<String>,
     /// True if the API has a private address; set when the API's name is first resolved.
-    home: OnceCell<bool>,
-    is_home: AtomicBool,
+    api_is_private: OnceCell<bool>,
 }
 
 impl fmt::Debug for Guard {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Guard")
-            .field("home", &self.home)
+            .field("api_is_private", &self.api_is_private)
             .finish_non_exhaustive()
     }
 }
 
 impl Guard {
     /// A guard for downloads of the API at `base`. It resolves names with `names`.
-    pub(super) fn new(base: &Url, names: Arc<dyn Resolve>) -> Arc<Self> {
+    pub(in crate::api) fn new(base: &Url, names: Arc<dyn Resolve>) -> Arc<Self> {
         Arc::new(Self {
             base: base.clone(),
             names,
             proxies: proxies(),
-            home: OnceCell::new(),
-            is_home: AtomicBool::new(false),
+            api_is_private: OnceCell::new(),
         })
     }
 
@@ -82,12 +59,15 @@ impl Guard {
                 Some(address) => vec![address],
                 None => self.look_up(self.base.host_str().unwrap_or_default()).await,
             };
-            let home = addresses.iter().any(|address| !is_public(*address));
-            self.is_home.store(home, Ordering::Relaxed);
-            home
+            addresses.iter().any(|address| !is_public(*address))
         };
-        let home = *self.home.get_or_init(look_up).await;
-        refusal(link, None, home).map_or(Ok(()), Err)
+        let api_is_private = *self.api_is_private.get_or_init(look_up).await;
+        refusal(link, None, api_is_private).map_or(Ok(()), Err)
+    }
+
+    /// True if the API is known to have a private address.
+    fn is_api_private(&self) -> bool {
+        self.api_is_private.get().is_some_and(|api_is_private| *api_is_private)
     }
 
     /// The addresses of a name; none if it can't be resolved.
@@ -100,14 +80,13 @@ impl Guard {
     }
 
     /// The redirect policy for downloads: few redirects, http(s) only, none from https to http, none to a private address.
-    pub(super) fn redirects(self: &Arc<Self>) -> redirect::Policy {
+    pub(in crate::api) fn redirects(self: &Arc<Self>) -> redirect::Policy {
         let guard = Arc::clone(self);
         redirect::Policy::custom(move |attempt| {
             let refusal = if attempt.previous().len() > MOST_REDIRECTS {
                 Some(LinkRefusal::TooMany)
             } else {
-                let home = guard.is_home.load(Ordering::Relaxed);
-                refusal(attempt.url(), attempt.previous().last(), home)
+                refusal(attempt.url(), attempt.previous().last(), guard.is_api_private())
             };
             match refusal {
                 Some(refusal) => attempt.error(refusal),
@@ -117,18 +96,18 @@ impl Guard {
     }
 
     /// The resolver for the HTTP client of downloads.
-    pub(super) fn names(self: &Arc<Self>) -> Arc<GuardedNames> {
+    pub(in crate::api) fn names(self: &Arc<Self>) -> Arc<GuardedNames> {
         Arc::new(GuardedNames(Arc::clone(self)))
     }
 }
 
 /// A resolver that drops private addresses unless the API itself has one.
-pub(super) struct GuardedNames(Arc<Guard>);
+pub(in crate::api) struct GuardedNames(Arc<Guard>);
 
 impl Resolve for GuardedNames {
     fn resolve(&self, name: Name) -> Resolving {
         let guard = Arc::clone(&self.0);
-        let free = guard.is_home.load(Ordering::Relaxed)
+        let free = guard.is_api_private()
             || guard.proxies.contains(&name.as_str().to_ascii_lowercase());
         Box::pin(async move {
             let found: Vec<SocketAddr> = guard.names.resolve(name).await?.collect();
@@ -146,7 +125,7 @@ impl Resolve for GuardedNames {
 }
 
 /// The resolver of the operating system.
-pub(super) struct SystemNames;
+pub(in crate::api) struct SystemNames;
 
 impl Resolve for SystemNames {
     fn resolve(&self, name: Name) -> Resolving {
@@ -176,7 +155,7 @@ fn proxy_host(value: &str) -> Option<String> {
 }
 
 /// The reason not to follow `url`, if any. `previous`: the URL whose redirect led there.
-fn refusal(url: &Url, previous: Option<&Url>, home: bool) -> Option<LinkRefusal> {
+fn refusal(url: &Url, previous: Option<&Url>, api_is_private: bool) -> Option<LinkRefusal> {
     if !matches!(url.scheme(), "http" | "https") || !url.has_host() {
         return Some(LinkRefusal::Scheme);
     }
@@ -184,7 +163,7 @@ fn refusal(url: &Url, previous: Option<&Url>, home: bool) -> Option<LinkRefusal>
         return Some(LinkRefusal::Downgrade);
     }
     let not_public = literal(url).is_some_and(|address| !is_public(address));
-    (not_public && !home).then_some(LinkRefusal::NotPublic)
+    (not_public && !api_is_private).then_some(LinkRefusal::NotPublic)
 }
 
 /// The literal address in a URL. The URL parser has already normalised all notations of an IPv4 address.
@@ -316,9 +295,9 @@ mod tests {
 
     #[test]
     fn a_link_is_checked_by_scheme_address_and_previous_url() {
-        let of = |url: &str, previous: Option<&str>, home| {
+        let of = |url: &str, previous: Option<&str>, api_is_private| {
             let previous = previous.map(|previous| Url::parse(previous).unwrap());
-            refusal(&Url::parse(url).unwrap(), previous.as_ref(), home)
+            refusal(&Url::parse(url).unwrap(), previous.as_ref(), api_is_private)
         };
         assert_eq!(of("https://blob.example/r?sig=1", None, false), None);
         assert_eq!(of("http://blob.example/r", None, false), None);

@@ -48,7 +48,7 @@ impl Token {
 
 /// The current token and its source. Clients that share it renew it together.
 #[derive(Debug)]
-pub(super) struct CurrentToken(Mutex<TokenState>);
+pub(in crate::api) struct CurrentToken(Mutex<TokenState>);
 
 #[derive(Debug)]
 struct TokenState {
@@ -104,7 +104,7 @@ impl CurrentToken {
     }
 
     /// Replaces the source. Returns true if its token differs from the current one.
-    pub(super) fn replace(&self, source: &config::Api) -> Result<bool> {
+    pub(in crate::api) fn replace(&self, source: &config::Api) -> Result<bool> {
         let token = Token::new(source.read_token()?)?;
         let mut inner = self.lock();
         let changed = inner.token.secret != token.secret;
