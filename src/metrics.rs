@@ -1,7 +1,7 @@
 //! What the process counts of itself: every metric that `telelake serve` shows at `/metrics`, with its help.
 //!
 //! One set for the process, as logs are. Each number is moved where the thing happens: answers of the API in
-//! `api::sender`, calls of the store in [`store::Metered`](crate::store::Metered), runs and builds in `export`, the rest
+//! `api::send`, calls of the store in [`store::Metered`](crate::store::Metered), runs and builds in `export`, the rest
 //! in `serve`. No I/O. Labels are few and fixed: no id is one.
 
 use std::sync::LazyLock;

@@ -9,12 +9,13 @@ use serde_json::Value;
 use tokio_util::sync::CancellationToken;
 
 use super::answer;
-use super::paging::{LIMIT, Listing, Pager, ListingStep};
+use super::paging::{LIMIT, Listing, ListingStep, Pager};
 use super::request::{self, List, Request};
 use super::send::guard::SystemNames;
 use super::send::{Download, Limited, Link, Refused, Resume, Sender, Stats, Tuning};
 use super::wire::{Call, Item, Record, Room, Space, Webhook};
 use crate::config::{self, ReportFormat};
+use crate::ids::{CallId, RecordId, RoomId, SpaceId};
 use crate::{Error, ErrorKind, Result};
 
 /// The client of the vendor's API. Clones share everything.
@@ -90,7 +91,7 @@ impl Client {
     ///
     /// # Errors
     /// As [`Client::spaces`].
-    pub async fn rooms(&self, space: &str) -> Result<Listing<Room>> {
+    pub async fn rooms(&self, space: &SpaceId) -> Result<Listing<Room>> {
         self.list(List::Rooms, request::rooms(space)?).await
     }
 
@@ -98,7 +99,7 @@ impl Client {
     ///
     /// # Errors
     /// As [`Client::spaces`].
-    pub async fn calls(&self, space: &str, room: &str, date: NaiveDate) -> Result<Listing<Call>> {
+    pub async fn calls(&self, space: &SpaceId, room: &RoomId, date: NaiveDate) -> Result<Listing<Call>> {
         self.list(List::Calls, request::calls(space, room, date)?).await
     }
 
@@ -108,8 +109,8 @@ impl Client {
     /// As [`Client::spaces`].
     pub async fn records(
         &self,
-        space: &str,
-        room: &str,
+        space: &SpaceId,
+        room: &RoomId,
         from: DateTime<Utc>,
         to: DateTime<Utc>,
     ) -> Result<Listing<Record>> {
@@ -121,7 +122,13 @@ impl Client {
     ///
     /// # Errors
     /// As [`Client::spaces`]; `NotFound` also if there is no report yet, `Forbidden` if the tariff includes none.
-    pub async fn report(&self, space: &str, room: &str, call: &str, format: ReportFormat) -> Result<Bytes> {
+    pub async fn report(
+        &self,
+        space: &SpaceId,
+        room: &RoomId,
+        call: &CallId,
+        format: ReportFormat,
+    ) -> Result<Bytes> {
         let request = request::report(space, room, call, format)?;
         let most = self.sender.tuning().report_bytes;
         self.sender
@@ -135,7 +142,7 @@ impl Client {
     ///
     /// # Errors
     /// As [`Client::spaces`].
-    pub async fn download_link(&self, space: &str, room: &str, record: &str) -> Result<Link> {
+    pub async fn download_link(&self, space: &SpaceId, room: &RoomId, record: &RecordId) -> Result<Link> {
         let request = request::download_link(space, room, record)?;
         let url = self
             .sender
@@ -174,7 +181,7 @@ impl Client {
     }
 
     /// True if requests of a space fail at once, without being sent.
-    pub fn is_shut_out(&self, space: &str) -> bool {
+    pub fn is_shut_out(&self, space: &SpaceId) -> bool {
         self.sender.is_closed() || self.sender.circuits().is_open(space)
     }
 
@@ -187,7 +194,7 @@ impl Client {
     ///
     /// # Errors
     /// As [`Client::spaces`].
-    pub async fn webhook(&self, space: &str) -> Result<Webhook> {
+    pub async fn webhook(&self, space: &SpaceId) -> Result<Webhook> {
         self.ask_webhook(request::get_webhook(space)?).await
     }
 
@@ -195,7 +202,7 @@ impl Client {
     ///
     /// # Errors
     /// As [`Client::spaces`].
-    pub async fn create_webhook(&self, space: &str, url: &str) -> Result<Webhook> {
+    pub async fn create_webhook(&self, space: &SpaceId, url: &str) -> Result<Webhook> {
         self.ask_webhook(request::create_webhook(space, url)?).await
     }
 
@@ -203,7 +210,7 @@ impl Client {
     ///
     /// # Errors
     /// As [`Client::spaces`].
-    pub async fn update_webhook(&self, space: &str, url: &str, active: bool) -> Result<Webhook> {
+    pub async fn update_webhook(&self, space: &SpaceId, url: &str, active: bool) -> Result<Webhook> {
         self.ask_webhook(request::update_webhook(space, url, active)?)
             .await
     }
@@ -212,7 +219,7 @@ impl Client {
     ///
     /// # Errors
     /// As [`Client::spaces`].
-    pub async fn refresh_webhook(&self, space: &str) -> Result<Webhook> {
+    pub async fn refresh_webhook(&self, space: &SpaceId) -> Result<Webhook> {
         self.ask_webhook(request::refresh_webhook(space)?).await
     }
 
@@ -220,7 +227,7 @@ impl Client {
     ///
     /// # Errors
     /// As [`Client::spaces`].
-    pub async fn delete_webhook(&self, space: &str) -> Result<()> {
+    pub async fn delete_webhook(&self, space: &SpaceId) -> Result<()> {
         let request = request::delete_webhook(space)?;
         let most = self.sender.tuning().link_bytes;
         self.sender

@@ -115,7 +115,9 @@ pub(super) fn refusal(
     {
         kind = ErrorKind::RateLimited;
     }
-    let ErrorText { text, code } = answer.map(|answer| error_text(&answer, token)).unwrap_or_default();
+    let ErrorText { text, code } = answer
+        .map(|answer| error_text(&answer, token))
+        .unwrap_or_default();
     let message = with_code(&status_text(status), code);
     let error = Error::new(kind, about, message).said(text);
     with_hint(error).retry_after(asked_pause(headers))

@@ -7,6 +7,7 @@ use chrono::{DateTime, TimeDelta, Utc};
 use super::{CommandContext, fit};
 use crate::api::{Client, Space};
 use crate::config::Config;
+use crate::ids::SpaceId;
 use crate::notify::last_deliveries;
 use crate::pipeline;
 use crate::pipeline::StoreInfo;
@@ -148,7 +149,7 @@ fn check_spaces(config: &Config, spaces: &[Space], findings: &Findings) -> Resul
     } else {
         findings.good("spaces", &named.join(", "))?;
     }
-    let missing = |id: &&String| !spaces.iter().any(|space| space.id == **id);
+    let missing = |id: &&SpaceId| !spaces.iter().any(|space| space.id == **id);
     for id in config.scope.spaces.iter().filter(missing) {
         findings.bad(
             "scope.spaces",

@@ -175,7 +175,7 @@ fn table(days: &[Arc<DayStatus>]) -> String {
         };
         rows.push(vec![
             day.date.to_string(),
-            escaped(day.space_name.as_ref().unwrap_or(&day.space_id)).into_owned(),
+            escaped(day.space_name.as_deref().unwrap_or(&day.space_id)).into_owned(),
             format!("{}{pending}", day.calls),
             of(
                 day.reports_done,
@@ -226,12 +226,12 @@ fn table(days: &[Arc<DayStatus>]) -> String {
             .iter()
             .filter(|missing| !matches!(missing.status, Status::Done | Status::Unavailable));
         for missing in named.take(NAMED) {
-            let id = missing.record_id.as_ref().or(missing.call_id.as_ref());
+            let id = missing.record_id.as_deref().or(missing.call_id.as_deref());
             let reason = missing.reason.as_deref().unwrap_or("no reason is known");
             let line = format!(
                 "  {} of {}: {reason}",
                 missing.what,
-                escaped(id.map_or("?", String::as_str))
+                escaped(id.unwrap_or("?"))
             );
             rows.push(vec![String::new(), line]);
         }

@@ -6,6 +6,7 @@ use serde_json::json;
 use super::{CommandContext, LogFormat, output};
 use crate::api::{Client, Webhook};
 use crate::config::{self, Config, Secret};
+use crate::ids::SpaceId;
 use crate::serve::webhook::secrets::{self, SecretLocation};
 use crate::{Error, ErrorKind, ExitStatus, Result};
 
@@ -56,7 +57,7 @@ pub(super) async fn run(context: &CommandContext, args: Args) -> Result<ExitStat
         secrets::prepare(&config.webhook)?;
     }
     let client = Client::new(&config.api, context.cancel.clone())?;
-    let spaces = spaces(&client, &config, &args.space).await?;
+    let spaces = spaces(&client, &config, &args.space.iter().map(Into::into).collect::<Vec<_>>()).await?;
     let (mut good, mut first_error) = (0, None);
     for space in spaces {
         match act(&client, &config.webhook, &args.action, &space).await {
@@ -89,8 +90,8 @@ fn check_url(url: &str) -> Result<()> {
 }
 
 /// The spaces in scope, or those that were named.
-async fn spaces(client: &Client, config: &Config, named: &[String]) -> Result<Vec<String>> {
-    let seen: Vec<String> = client
+async fn spaces(client: &Client, config: &Config, named: &[SpaceId]) -> Result<Vec<SpaceId>> {
+    let seen: Vec<SpaceId> = client
         .spaces()
         .await?
         .items
@@ -123,7 +124,7 @@ async fn act(client: &Client, config: &config::Webhook, action: &Action, space: 
         webhook,
         done,
     };
-    let there = match client.webhook(space).await {
+    let there = match client.webhook(&space.into()).await {
         Ok(webhook) => Some(webhook),
         Err(error) if error.kind() == ErrorKind::NotFound => None,
         Err(error) => return Err(error),
@@ -134,14 +135,14 @@ async fn act(client: &Client, config: &config::Webhook, action: &Action, space: 
             .map(|(webhook, done)| told(Some(webhook), done)),
         (Action::Show, there) => Ok(told(there, "")),
         (Action::RotateSecret, Some(_)) => {
-            let webhook = client.refresh_webhook(space).await?;
+            let webhook = client.refresh_webhook(&space.into()).await?;
             keep(config, space, secret_of(&webhook)?)?;
             Ok(told(Some(webhook), "a new secret"))
         }
         (Action::RotateSecret, None) => Err(Error::new(ErrorKind::NotFound, "webhook", "there is none")
             .hint("`telelake webhook install --url URL` makes one")),
         (Action::Remove, Some(_)) => {
-            client.delete_webhook(space).await?;
+            client.delete_webhook(&space.into()).await?;
             secrets::forget(config, space)?;
             Ok(told(None, "removed"))
         }
@@ -161,9 +162,9 @@ async fn install(
     there: Option<Webhook>,
 ) -> Result<(Webhook, &'static str)> {
     let Some(there) = there else {
-        let mut webhook = client.create_webhook(space, url).await?;
+        let mut webhook = client.create_webhook(&space.into(), url).await?;
         if webhook.secret.is_none() {
-            webhook = client.refresh_webhook(space).await?;
+            webhook = client.refresh_webhook(&space.into()).await?;
         }
         keep(config, space, secret_of(&webhook)?)?;
         return Ok((webhook, "made"));
@@ -172,11 +173,11 @@ async fn install(
     let mut webhook = if leads_there {
         there
     } else {
-        client.update_webhook(space, url, true).await?
+        client.update_webhook(&space.into(), url, true).await?
     };
     if secrets::place(config, space) == SecretLocation::Nowhere {
         if webhook.secret.is_none() {
-            webhook = client.refresh_webhook(space).await?;
+            webhook = client.refresh_webhook(&space.into()).await?;
         }
         keep(config, space, secret_of(&webhook)?)?;
         return Ok((webhook, "changed, with a new secret"));

@@ -21,6 +21,7 @@ pub use load::Source;
 pub use secret::read_text;
 pub use values::{Bytes, Duration, Network, Secret};
 
+use crate::ids::{RoomId, SpaceId};
 use crate::{Error, ErrorKind, Result};
 
 /// The whole configuration.
@@ -109,11 +110,11 @@ impl Default for Api {
 #[serde(default, deny_unknown_fields)]
 pub struct Scope {
     /// Ids of the spaces to export; empty: all that the token sees.
-    pub spaces: Vec<String>,
+    pub spaces: Vec<SpaceId>,
     /// Ids of the rooms to export; empty: all.
-    pub rooms: Vec<String>,
+    pub rooms: Vec<RoomId>,
     /// Ids of rooms to leave out.
-    pub exclude_rooms: Vec<String>,
+    pub exclude_rooms: Vec<RoomId>,
     /// Calls with fewer participants are left out.
     pub min_participants: i64,
     /// Whether calls of breakout rooms are exported.

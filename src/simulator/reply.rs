@@ -171,3 +171,23 @@ pub(super) fn unmeasured(response: Response) -> Response {
     parts.headers.remove(CONTENT_LENGTH);
     Response::from_parts(parts, Body::from_stream(body.into_data_stream()))
 }
+
+#[cfg(test)]
+mod tests {
+    use tokio::time::Instant;
+
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_stalled_body_pauses_once_and_then_goes_on() {
+        const PAUSE: Duration = Duration::from_secs(90);
+        let start = Instant::now();
+        let response = broken(bytes(StatusCode::OK, "text/plain", "0123456789"), 4, Break::Pause(PAUSE));
+        let mut body = response.into_body().into_data_stream();
+        assert_eq!(body.next().await.unwrap().unwrap(), "0123");
+        assert_eq!(start.elapsed(), Duration::ZERO);
+        assert_eq!(body.next().await.unwrap().unwrap(), "456789");
+        assert!(start.elapsed() >= PAUSE);
+        assert!(body.next().await.is_none());
+    }
+}

@@ -32,7 +32,8 @@ pub(super) async fn refusal(about: &str, mut response: Response, wait: Duration,
     let _ = tokio::time::timeout(LONGEST_WAIT_FOR_ERROR.min(wait), read).await;
     let headers = response.headers();
     let packed = encoding::of(headers);
-    let decompressed = packed.and_then(|encoding| encoding::decompress(about, &encoding, &body, LONGEST_ERROR).ok());
+    let decompressed =
+        packed.and_then(|encoding| encoding::decompress(about, &encoding, &body, LONGEST_ERROR).ok());
     let body = decompressed.as_deref().unwrap_or(&body);
     problem::refusal(about, response.status(), headers, body, token)
 }
@@ -73,12 +74,18 @@ fn too_large(about: &str, most: usize) -> Error {
 ///
 /// # Errors
 /// As [`encoding::decompress`].
-pub(super) async fn decompressed(about: &str, headers: &HeaderMap, body: Bytes, most: usize) -> Result<Bytes> {
+pub(super) async fn decompressed(
+    about: &str,
+    headers: &HeaderMap,
+    body: Bytes,
+    most: usize,
+) -> Result<Bytes> {
     let Some(encoding) = encoding::of(headers).filter(|_| !body.is_empty()) else {
         return Ok(body);
     };
     let of = about.to_owned();
-    let decompressing = tokio::task::spawn_blocking(move || encoding::decompress(&of, &encoding, &body, most));
+    let decompressing =
+        tokio::task::spawn_blocking(move || encoding::decompress(&of, &encoding, &body, most));
     let decompressed = decompressing
         .await
         .unwrap_or_else(|_| Err(Error::new(ErrorKind::Internal, about, "decompression failed")));

@@ -14,6 +14,7 @@ use tokio::time::Instant;
 use super::circuit::{Admission, Circuit, Rules};
 use crate::api::problem::shown;
 use crate::api::request::RequestScope;
+use crate::ids::{RoomId, SpaceId};
 use crate::{Error, ErrorKind, Result};
 
 /// The failures in a row that open a space's circuit. They are more than any three rooms can bring.
@@ -27,9 +28,9 @@ type CircuitMap = HashMap<RequestScope, Circuit>;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Refused {
     /// The space of the requests.
-    pub space: String,
+    pub space: SpaceId,
     /// The room, if only its requests were refused.
-    pub room: Option<String>,
+    pub room: Option<RoomId>,
     /// True if the requests were downloads of recordings.
     pub downloads: bool,
     /// The number of requests.
@@ -100,8 +101,8 @@ impl Circuits {
             .iter()
             .filter(|(_, circuit)| circuit.refused > 0)
             .map(|(scope, circuit)| Refused {
-                space: scope.space().to_owned(),
-                room: scope.room().map(ToOwned::to_owned),
+                space: scope.space().clone(),
+                room: scope.room().cloned(),
                 downloads: matches!(scope, RequestScope::Downloads(_)),
                 count: circuit.refused,
                 reason: circuit.reason.clone(),
@@ -112,8 +113,8 @@ impl Circuits {
     }
 
     /// True if a space's requests are refused.
-    pub(in crate::api) fn is_open(&self, space: &str) -> bool {
-        is_open(&self.lock(), &RequestScope::Space(space.into()))
+    pub(in crate::api) fn is_open(&self, space: &SpaceId) -> bool {
+        is_open(&self.lock(), &RequestScope::Space(space.clone()))
     }
 
     fn rules(&self, scope: &RequestScope) -> Rules {
@@ -160,7 +161,10 @@ impl Circuits {
         if counts {
             note(&top);
         }
-        let mut rooms = circuits.iter().filter(|(key, _)| is_room_of(key, &top)).peekable();
+        let mut rooms = circuits
+            .iter()
+            .filter(|(key, _)| is_room_of(key, &top))
+            .peekable();
         let all_rooms_open = rooms.peek().is_some() && rooms.all(|(_, room)| room.is_open());
         let circuit = circuits.entry(top.clone()).or_default();
         if all_rooms_open && !circuit.is_open() {
@@ -315,7 +319,7 @@ mod tests {
             !is_refused(&circuits, &scope("t", Some("r"))),
             "the same room id in another space is another room"
         );
-        assert!(!circuits.is_open("s"));
+        assert!(!circuits.is_open(&"s".into()));
         let refused = circuits.refused();
         assert_eq!(refused.len(), 1);
         assert_eq!(
@@ -333,13 +337,13 @@ mod tests {
         let circuits = patient();
         ends(&circuits, &scope("s", Some("good")), None);
         for room in ["1", "2", "3", "4", "5", "6", "7", "8"] {
-            assert!(!circuits.is_open("s"));
+            assert!(!circuits.is_open(&"s".into()));
             ends(&circuits, &scope("s", Some(room)), Some(ErrorKind::Server));
         }
         assert!(is_refused(&circuits, &scope("s", Some("good"))));
         assert!(is_refused(&circuits, &scope("s", None)));
         assert!(!is_refused(&circuits, &scope("t", Some("1"))));
-        assert!(circuits.is_open("s") && !circuits.is_open("t"));
+        assert!(circuits.is_open(&"s".into()) && !circuits.is_open(&"t".into()));
         let error = circuits.enter("GET x", Some(&scope("s", None))).unwrap_err();
         assert_eq!(
             error.to_string(),
@@ -355,11 +359,11 @@ mod tests {
         }
         for room in ["1", "2"] {
             for _ in 0..2 {
-                assert!(!circuits.is_open("s"));
+                assert!(!circuits.is_open(&"s".into()));
                 ends(&circuits, &scope("s", Some(room)), Some(ErrorKind::Server));
             }
         }
-        assert!(circuits.is_open("s"));
+        assert!(circuits.is_open(&"s".into()));
     }
 
     #[test]
@@ -376,7 +380,7 @@ mod tests {
             for _ in 0..20 {
                 ends(&circuits, &scope("s", Some("r")), Some(kind));
             }
-            assert!(!circuits.is_open("s"), "{kind:?}");
+            assert!(!circuits.is_open(&"s".into()), "{kind:?}");
         }
     }
 
@@ -390,14 +394,14 @@ mod tests {
                 ends(&circuits, room, Some(ErrorKind::Server));
             }
         }
-        assert!(circuits.is_open("s"));
+        assert!(circuits.is_open(&"s".into()));
         let probe = circuits.enter("GET x", Some(&rooms[0])).unwrap();
         assert!(probe.is_probe() && is_refused(&circuits, &rooms[1]));
         drop(probe);
         let probe = circuits.enter("GET x", Some(&rooms[0])).unwrap();
         assert!(probe.is_probe(), "an interrupted probe is repeated");
         probe.conclude(None, Instant::now());
-        assert!(!circuits.is_open("s"));
+        assert!(!circuits.is_open(&"s".into()));
         let both = rooms
             .each_ref()
             .map(|room| circuits.enter("GET x", Some(room)).unwrap());

@@ -18,22 +18,23 @@ use crate::api::answer::{header_text, is_framed};
 use crate::api::encoding;
 use crate::api::problem::{self, RequestTarget};
 use crate::api::request::RequestScope;
+use crate::ids::{RecordId, SpaceId};
 use crate::{Error, ErrorKind, Result};
 
 /// A link to a recording. It prints as its host only.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Link {
     url: Url,
-    record: String,
+    record: RecordId,
     scope: RequestScope,
 }
 
 impl Link {
-    pub(in crate::api) fn new(url: Url, space: &str, record: &str) -> Self {
+    pub(in crate::api) fn new(url: Url, space: &SpaceId, record: &RecordId) -> Self {
         Self {
             url,
-            record: record.to_owned(),
-            scope: RequestScope::Downloads(space.to_owned()),
+            record: record.clone(),
+            scope: RequestScope::Downloads(space.clone()),
         }
     }
 
@@ -168,7 +169,10 @@ fn offset_of(about: &str, response: &Response, resume: Option<&Resume>) -> Resul
                     error(ErrorKind::Content, "the file has changed")
                 }
                 (Some((start, _)), _) if start == asked => Ok(start),
-                _ => error(ErrorKind::Content, "answered another range than the request asked for"),
+                _ => error(
+                    ErrorKind::Content,
+                    "answered another range than the request asked for",
+                ),
             }
         }
         // S3 answers 400 if the credentials that signed the link have expired.

@@ -67,7 +67,9 @@ impl Guard {
 
     /// True if the API is known to have a private address.
     fn is_api_private(&self) -> bool {
-        self.api_is_private.get().is_some_and(|api_is_private| *api_is_private)
+        self.api_is_private
+            .get()
+            .is_some_and(|api_is_private| *api_is_private)
     }
 
     /// The addresses of a name; none if it can't be resolved.
@@ -107,8 +109,7 @@ pub(in crate::api) struct GuardedNames(Arc<Guard>);
 impl Resolve for GuardedNames {
     fn resolve(&self, name: Name) -> Resolving {
         let guard = Arc::clone(&self.0);
-        let free = guard.is_api_private()
-            || guard.proxies.contains(&name.as_str().to_ascii_lowercase());
+        let free = guard.is_api_private() || guard.proxies.contains(&name.as_str().to_ascii_lowercase());
         Box::pin(async move {
             let found: Vec<SocketAddr> = guard.names.resolve(name).await?.collect();
             let some = !found.is_empty();

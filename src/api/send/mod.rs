@@ -38,12 +38,13 @@ use self::guard::Guard;
 use self::http::HttpClients;
 use self::pace::Pace;
 use self::pressure::Sign;
-use self::retry::{Attempt, Attempts, Backoff, NextAttempt};
+use self::retry::{Attempt, Attempts, NextAttempt};
 use self::throttle::{RateMeter, RefusalVerdict, Throttle};
 use self::token::{CurrentToken, Token};
 use super::answer::{self, ApiAnswer};
 use super::problem::{self, RequestTarget};
 use super::request::{Endpoint, List, Request, RequestScope};
+use crate::backoff::Backoff;
 use crate::config;
 use crate::metrics::METRICS;
 use crate::{Error, ErrorKind, Result};
@@ -275,10 +276,7 @@ impl Sender {
         F: Future<Output = Attempt<T>>,
     {
         let (mut begun, mut attempts) = (Instant::now(), Attempts::new(self.retries));
-        let backoff = Backoff {
-            base: self.tuning.backoff,
-            cap: self.tuning.backoff_cap,
-        };
+        let backoff = Backoff::new(self.tuning.backoff, self.tuning.backoff_cap);
         loop {
             let admitted = self.circuits.enter(about, scope)?;
             match attempts.take(attempt().await, admitted.is_probe()) {
@@ -293,7 +291,10 @@ impl Sender {
                 }
                 NextAttempt::AfterBackoff { error, failures } => {
                     drop(admitted);
-                    let pause = backoff.pause(failures, error.pause(), fastrand::f64());
+                    let pause = match error.pause() {
+                        Some(asked) => backoff.pause_asked(asked),
+                        None => backoff.pause(failures),
+                    };
                     self.note_retry(&error, attempts.count(), pause);
                     self.unless_stopped(about, tokio::time::sleep(pause)).await?;
                 }
@@ -412,7 +413,12 @@ impl Sender {
     }
 
     /// Sends a request, stores status and sign of the answer's head in `seen`, and reads the whole answer.
-    async fn exchange(&self, request: &Request, most: usize, seen: &OnceLock<(u16, Sign)>) -> Result<ApiAnswer> {
+    async fn exchange(
+        &self,
+        request: &Request,
+        most: usize,
+        seen: &OnceLock<(u16, Sign)>,
+    ) -> Result<ApiAnswer> {
         let about = request.about();
         let url = request.url(&self.base);
         let mut token = self.token.current();
@@ -437,7 +443,8 @@ impl Sender {
         }
         let framed = answer::is_framed(&response);
         let headers = std::mem::take(response.headers_mut());
-        if request.endpoint() == Endpoint::Link && !status.is_redirection() && answer::is_video(&headers, &[]) {
+        if request.endpoint() == Endpoint::Link && !status.is_redirection() && answer::is_video(&headers, &[])
+        {
             return Err(answer::no_link(about, status));
         }
         let body = if status.is_redirection() {

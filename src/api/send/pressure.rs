@@ -9,7 +9,7 @@ use tokio::time::Instant;
 
 /// The sign of an answer about the server's load.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Sign {
+pub(in crate::api) enum Sign {
     /// 429 or 503.
     SlowDown,
     /// Any other answer.

@@ -1,7 +1,4 @@
-//! Decides after each attempt if a request is sent again, and after which pause. Pure: chance is passed in; `Sender::persist`
-//! waits and sends.
-
-use std::time::Duration;
+//! Decides after each attempt if a request is sent again. Pure; `Sender::persist` waits and sends.
 
 use crate::api::problem;
 use crate::{Error, Result};
@@ -93,38 +90,10 @@ impl Attempts {
     }
 }
 
-/// Exponential backoff with full jitter: each pause is a random share of a limit that doubles, so that requests that
-/// failed together are not retried together.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Backoff {
-    pub(super) base: Duration,
-    pub(super) cap: Duration,
-}
-
-impl Backoff {
-    /// The pause after `attempt` attempts (from 1). `chance` is in `0.0..1.0`. `asked` is the pause that the server asked
-    /// for; the result is never shorter.
-    pub(super) fn pause(&self, attempt: u32, asked: Option<Duration>, chance: f64) -> Duration {
-        let doubled = 2_u32.saturating_pow(attempt.saturating_sub(1));
-        match asked {
-            // A little longer than asked, so that the retries do not come all at once.
-            Some(asked) => asked + self.base.mul_f64(chance),
-            None => self.base.saturating_mul(doubled).min(self.cap).mul_f64(chance),
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
-    use proptest::prelude::*;
-
     use super::*;
     use crate::ErrorKind;
-
-    const BACKOFF: Backoff = Backoff {
-        base: Duration::from_millis(300),
-        cap: Duration::from_secs(20),
-    };
 
     fn failed(kind: ErrorKind) -> Attempt<()> {
         Attempt::Done(Err(Error::new(kind, "GET x", "failed")))
@@ -138,7 +107,9 @@ mod tests {
     /// The final message, or `None` if the request is sent again.
     fn end(next: NextAttempt<()>) -> Option<String> {
         match next {
-            NextAttempt::None(result) => Some(result.map_or_else(|error| error.message().to_owned(), |()| "ok".into())),
+            NextAttempt::None(result) => {
+                Some(result.map_or_else(|error| error.message().to_owned(), |()| "ok".into()))
+            }
             NextAttempt::AfterHold(_) | NextAttempt::AfterBackoff { .. } => None,
         }
     }
@@ -152,15 +123,24 @@ mod tests {
         }
         let next = attempts.take(failed(ErrorKind::Server), false);
         assert_eq!(end(next).as_deref(), Some("failed, 3 attempts"));
-        assert_eq!(end(Attempts::new(2).take(Attempt::Done(Ok(())), false)).as_deref(), Some("ok"));
+        assert_eq!(
+            end(Attempts::new(2).take(Attempt::Done(Ok(())), false)).as_deref(),
+            Some("ok")
+        );
     }
 
     #[test]
     fn a_probe_a_refusal_and_a_final_error_are_not_retried() {
         let failed_once = Some("failed");
         let new = || Attempts::new(5);
-        assert_eq!(end(new().take(failed(ErrorKind::Server), true)).as_deref(), failed_once);
-        assert_eq!(end(new().take(failed(ErrorKind::NotFound), false)).as_deref(), failed_once);
+        assert_eq!(
+            end(new().take(failed(ErrorKind::Server), true)).as_deref(),
+            failed_once
+        );
+        assert_eq!(
+            end(new().take(failed(ErrorKind::NotFound), false)).as_deref(),
+            failed_once
+        );
         let last = Attempt::<()>::Final(Error::new(ErrorKind::Connection, "GET x", "failed"));
         assert_eq!(end(new().take(last, false)).as_deref(), failed_once);
     }
@@ -174,24 +154,9 @@ mod tests {
         for _ in 0..MOST_LONE_REFUSALS {
             assert_eq!(end(attempts.take(limited(true), false)), None);
         }
-        assert_eq!(end(attempts.take(limited(true), false)).as_deref(), Some("429, 111 attempts"));
-    }
-
-    proptest! {
-        #[test]
-        fn a_pause_stays_within_its_limits(attempt in 1_u32..200, chance in 0.0_f64..1.0, asked in 0_u64..600) {
-            prop_assert!(BACKOFF.pause(attempt, None, chance) <= BACKOFF.cap);
-            let asked = Duration::from_secs(asked);
-            let pause = BACKOFF.pause(attempt, Some(asked), chance);
-            prop_assert!(pause >= asked && pause <= asked + BACKOFF.base);
-        }
-    }
-
-    #[test]
-    fn the_backoff_limit_doubles_from_300_ms_to_20_s() {
-        let limits: Vec<_> = (1..=8)
-            .map(|attempt| BACKOFF.pause(attempt, None, 1.0).as_millis())
-            .collect();
-        assert_eq!(limits, [300, 600, 1200, 2400, 4800, 9600, 19_200, 20_000]);
+        assert_eq!(
+            end(attempts.take(limited(true), false)).as_deref(),
+            Some("429, 111 attempts")
+        );
     }
 }

@@ -223,7 +223,10 @@ impl RateMeter {
         } else {
             (seen.answered, seen.last?.saturating_duration_since(seen.begun?))
         };
-        #[allow(clippy::cast_precision_loss)]
+        #[expect(
+            clippy::cast_precision_loss,
+            reason = "there are far fewer than 2^52 requests"
+        )]
         let rate = count as f64 / time.as_secs_f64();
         (rate.is_finite() && rate > 0.0).then_some(rate)
     }
@@ -254,7 +257,11 @@ mod tests {
         let throttle = Throttle::new(SECOND);
         let start = Instant::now();
         let all = holds(&throttle, start, 100);
-        assert_eq!(all, [1, 2, 4, 8, 16, 32, 60, 60, 60, 60], "then the API is given up");
+        assert_eq!(
+            all,
+            [1, 2, 4, 8, 16, 32, 60, 60, 60, 60],
+            "then the API is given up"
+        );
         let later = start + SECOND * 1000;
         assert!(throttle.is_closed() && throttle.admit(later).is_ok());
         throttle.answered(later, later);

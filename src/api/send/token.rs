@@ -141,7 +141,10 @@ mod tests {
         let first = credential.current();
         assert!(credential.renewed(&first).is_none(), "the same as before");
         put(&file, "second");
-        assert!(credential.renewed(&first).is_none(), "the file was read a moment ago");
+        assert!(
+            credential.renewed(&first).is_none(),
+            "the file was read a moment ago"
+        );
         tokio::time::advance(READ_INTERVAL).await;
         let second = credential.renewed(&first).expect("a new token");
         assert_eq!(second.expose(), "second");
@@ -152,7 +155,11 @@ mod tests {
         assert_eq!(credential.renewed(&second).expect("it").expose(), "third");
         std::fs::remove_file(&file).expect("removed");
         assert!(credential.renewed(&credential.current()).is_none());
-        assert_eq!(credential.current().expose(), "third", "the last good token stays");
+        assert_eq!(
+            credential.current().expose(),
+            "third",
+            "the last good token stays"
+        );
     }
 
     #[test]

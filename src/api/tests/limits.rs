@@ -54,7 +54,13 @@ fn client() -> Client {
 }
 
 fn report(room: usize, call: usize) -> Request {
-    request::report("s", &format!("r{room}"), &format!("c{call}"), ReportFormat::Json).unwrap()
+    request::report(
+        &"s".into(),
+        &format!("r{room}").into(),
+        &format!("c{call}").into(),
+        ReportFormat::Json,
+    )
+    .unwrap()
 }
 
 /// Sends a request like the client does, with `answer` in place of the server.
@@ -128,10 +134,7 @@ async fn no_request_is_sent_during_a_hold() {
     let pauses = sent
         .windows(2)
         .filter(|pair| pair[1] - pair[0] >= Duration::from_secs(1));
-    assert!(
-        pauses.count() >= 4 * 5,
-        "each minute has several holds"
-    );
+    assert!(pauses.count() >= 4 * 5, "each minute has several holds");
 }
 
 #[tokio::test(start_paused = true)]
@@ -150,12 +153,12 @@ async fn an_api_that_only_refuses_is_given_up_after_minutes() {
     let minutes = start.elapsed().as_secs_f64() / 60.0;
     assert!((5.0..8.0).contains(&minutes), "{minutes} minutes");
     assert!(limiter.sent() < 60, "{} requests were sent", limiter.sent());
-    assert!(client.is_shut_out("s") && client.refused().is_empty());
+    assert!(client.is_shut_out(&"s".into()) && client.refused().is_empty());
     assert!(client.limited().unwrap().unsent > 400);
     // The API answers again.
     tokio::time::sleep(MINUTE).await;
     send(&client, &report(0, 0), || limiter.answer(40)).await.unwrap();
-    assert!(!client.is_shut_out("s"));
+    assert!(!client.is_shut_out(&"s".into()));
 }
 
 #[tokio::test(start_paused = true)]
@@ -234,7 +237,7 @@ async fn a_pause_of_hours_in_all_answers_ends_the_run_soon() {
     });
     join_all(requests).await;
     assert!(sent.load(Ordering::Relaxed) < 50, "{sent:?} requests were sent");
-    assert!(client.is_shut_out("s") && start.elapsed() < Duration::from_secs(5));
+    assert!(client.is_shut_out(&"s".into()) && start.elapsed() < Duration::from_secs(5));
 }
 
 #[tokio::test(start_paused = true)]

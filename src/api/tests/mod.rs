@@ -3,8 +3,10 @@
 mod downloads;
 mod limits;
 mod links;
+mod lists;
 mod paging;
 mod requests;
+mod stops;
 
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -17,7 +19,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio_util::sync::CancellationToken;
 
 use super::{Client, Tuning};
-use crate::config::{self, Secret};
+use crate::config::{self, ReportFormat, Secret};
 
 pub(super) const TOKEN: &str = "t0ken-s3cr3t";
 
@@ -217,4 +219,12 @@ async fn read_head(socket: &mut TcpStream) -> String {
 
 pub(super) fn milliseconds(text: &str) -> config::Duration {
     serde_json::from_value(serde_json::Value::String(text.to_owned())).unwrap()
+}
+
+/// The report of a call, as text.
+pub(super) async fn report(client: &Client) -> crate::Result<String> {
+    let bytes = client
+        .report(&"s1".into(), &"r1".into(), &"c1".into(), ReportFormat::Json)
+        .await?;
+    Ok(String::from_utf8_lossy(&bytes).into_owned())
 }

@@ -4,7 +4,7 @@ use proptest::prelude::*;
 use serde_json::{Value, json};
 
 use crate::api::envelope::More;
-use crate::api::paging::{Gap, LIMIT, Listing, Pager, Policy, ListingStep};
+use crate::api::paging::{Gap, LIMIT, Listing, ListingStep, Pager, Policy};
 use crate::api::wire::{ListPage, Space};
 
 /// The way in which a server cuts its pages.

@@ -5,6 +5,7 @@ use std::time::Duration;
 use telelake::simulator::{Endpoint, Failure, Matcher, Options, Simulator};
 
 use super::{assert_no_upload_is_left, backfill, range, small};
+use crate::support::eventually::eventually;
 use crate::support::lake::Lake;
 use crate::support::program::Telelake;
 use crate::support::truth::{assert_whole, is_whole};
@@ -269,9 +270,7 @@ async fn a_stopped_run_ends_cleanly_and_the_next_one_finishes() {
         );
         let range = range(&sim);
         let child = Telelake::against(&sim, &lake, &backfill(&range, &[])).start();
-        while sim.faults().hits() == 0 {
-            tokio::time::sleep(Duration::from_millis(20)).await;
-        }
+        eventually("the download stalls", async || sim.faults().hits() > 0).await;
         let id = child.id().unwrap().to_string();
         assert!(
             std::process::Command::new("kill")

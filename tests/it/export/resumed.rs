@@ -7,6 +7,7 @@ use telelake::simulator::{Endpoint, Failure, Matcher, Oddities, Options, Record,
 use tokio::process::Child;
 
 use super::{assert_no_upload_is_left, backfill, range, small, uploads};
+use crate::support::eventually::eventually;
 use crate::support::lake::Lake;
 use crate::support::program::Telelake;
 use crate::support::truth::assert_whole;
@@ -101,9 +102,10 @@ async fn start_and_stop_the_source(sim: &Simulator, lake: &Lake) -> Child {
     sim.faults()
         .order(blobs().first(1), Failure::StallBody(STOP, FOREVER));
     let child = patient(sim, lake).start();
-    while noted(lake).await < stored(lake) {
-        tokio::time::sleep(Duration::from_millis(20)).await;
-    }
+    eventually("the bytes before the stall are stored", async || {
+        noted(lake).await >= stored(lake)
+    })
+    .await;
     child
 }
 
@@ -155,9 +157,10 @@ async fn a_recording_that_is_killed_again_and_again_is_read_about_once() {
             sim.faults().clear();
             sim.faults().order(blobs(), Failure::StallBody(at, FOREVER));
             let child = patient(&sim, &lake).start();
-            while noted(&lake).await < before + 4 * MIB {
-                tokio::time::sleep(Duration::from_millis(20)).await;
-            }
+            eventually("four more MiB are stored", async || {
+                noted(&lake).await >= before + 4 * MIB
+            })
+            .await;
             before = noted(&lake).await;
             kill(child).await;
         }
@@ -212,9 +215,7 @@ async fn a_recording_that_was_whole_when_the_run_was_killed_is_not_read_again() 
             keys.keys()
                 .any(|key| key.ends_with(".mp4") && key.contains(&records[0].id))
         };
-        while !whole().await {
-            tokio::time::sleep(Duration::from_millis(20)).await;
-        }
+        eventually("the first recording is stored", whole).await;
         kill(child).await;
         sim.faults().clear();
         sim.clear_log();

@@ -73,7 +73,7 @@ async fn day(lake: &Lake, at: usize) -> Value {
 
 fn manifest_key(day: &Value) -> String {
     let date = day["date"].as_str().unwrap().parse().unwrap();
-    key::manifest(date, day["space_id"].as_str().unwrap())
+    key::manifest(date, &day["space_id"].as_str().unwrap().into())
 }
 
 fn table_key(day: &Value, table: &str) -> String {
@@ -226,7 +226,7 @@ async fn a_day_that_was_landed_and_never_built_is_damage() {
             }
             lake.put(&key, of.to_string()).await;
             let date = of["date"].as_str().unwrap().parse().unwrap();
-            lake.put(&key::open_day(date, of["space_id"].as_str().unwrap()), "")
+            lake.put(&key::open_day(date, &of["space_id"].as_str().unwrap().into()), "")
                 .await;
             let verified = found(&lake, &[], &[("day_not_built", &key)]).await;
             assert_eq!(verified["counts"]["days_open"], 1, "{state}");
@@ -384,7 +384,7 @@ async fn a_day_without_its_manifest_is_landed_again() {
     assert_eq!(verified["findings"][0]["repairable"], false);
     lake.put(&key, mended).await;
     // A run that was killed between marker and manifest.
-    let marker = key::open_day("2025-03-10".parse().unwrap(), of["space_id"].as_str().unwrap());
+    let marker = key::open_day("2025-03-10".parse().unwrap(), &of["space_id"].as_str().unwrap().into());
     lake.put(&marker, "").await;
     found_and_mended(&sim, &lake, &[], &[("marker_without_manifest", &marker)]).await;
     assert!(!lake.keys().await.contains_key(&marker));
@@ -404,7 +404,7 @@ async fn a_call_and_its_record_lie_on_one_day_alone() {
             .as_str()
             .unwrap()
             .to_owned();
-        let to = key::report(date, &space, &call, format);
+        let to = key::report(date, &space.as_str().into(), &call.as_str().into(), format);
         lake.put(&to, lake.get(&from).await).await;
         entry["reports"][name]["landed"]["key"] = to.into();
     }
@@ -413,10 +413,10 @@ async fn a_call_and_its_record_lie_on_one_day_alone() {
     let mut entry = right["records"][&record].clone();
     let to = key::recording(
         date,
-        &space,
-        entry["room_id"].as_str().unwrap(),
-        entry["call_id"].as_str(),
-        &record,
+        &space.as_str().into(),
+        &entry["room_id"].as_str().unwrap().into(),
+        entry["call_id"].as_str().map(Into::into).as_ref(),
+        &record.as_str().into(),
     );
     lake.put(&to, lake.get(&file).await).await;
     entry["file"]["landed"]["key"] = to.clone().into();

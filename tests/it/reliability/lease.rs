@@ -170,6 +170,7 @@ async fn a_ticket_that_was_taken_away_stops_the_run() {
     let summary = tokio::select! {
         summary = run_at(&sim, config(&sim), slow, now()) => summary.unwrap(),
         () = stolen => unreachable!(),
+        () = sleep(Duration::from_secs(60)) => panic!("the run did not notice that its lease is gone"),
     };
     assert!([3, 4].contains(&summary.exit_status));
     assert!(summary.error.unwrap().contains("lease"));

@@ -9,6 +9,7 @@ use telelake::simulator::Simulator;
 
 use crate::export::{backfill, range, small};
 use crate::support::daemon::Plan;
+use crate::support::eventually::eventually_some;
 use crate::support::lake::Lake;
 use crate::support::program::Telelake;
 
@@ -125,12 +126,11 @@ async fn alerts_and_dashboard_ask_for_metrics_that_are_served() {
     assert_eq!(daemon.post("/webhooks/teleboss", "{}").await.0, 400);
     assert_eq!(daemon.post("/api/notify-test", "{}").await.0, 502);
     let unreadable = "telelake_secrets_unreadable{secret=\"webhook.secret\"} 0";
-    let (status, text) = loop {
+    let (status, text) = eventually_some("all metrics are served", async || {
         let (status, text) = daemon.get("/metrics").await;
-        if text.contains(unreadable) && text.contains("telelake_pending{") {
-            break (status, text);
-        }
-    };
+        (text.contains(unreadable) && text.contains("telelake_pending{")).then_some((status, text))
+    })
+    .await;
     assert_eq!(status, 200);
     assert!(text.ends_with("# EOF\n"));
     let (served, labels) = (served(&text), labels_served(&text));

@@ -9,6 +9,7 @@ use telelake::simulator::{Endpoint, Event, Failure, Matcher, Options, Simulator,
 use super::{SECRET, send};
 use crate::export::small;
 use crate::support::daemon::{Plan, metric};
+use crate::support::eventually::eventually_some;
 use crate::support::lake::Lake;
 use crate::support::program::Telelake;
 use crate::support::truth::assert_whole;
@@ -69,17 +70,14 @@ async fn runs_by_the_clock_do_not_overlap_and_metrics_say_what_summaries_say() {
         .await;
     daemon.ended("run", 2).await;
     // Between two runs, both say the same; during one, the summary is yet to come.
-    let mut last = Vec::new();
-    let (text, made) = loop {
+    let (text, made) = eventually_some("a moment between two runs", async || {
         let made = runs(&lake).await;
         let (_, text) = daemon.get("/metrics").await;
-        let now = runs(&lake).await;
-        if now.len() == made.len() && metric(&text, "telelake_run_seconds_count") == made.len() as f64 {
-            break (text, made);
-        }
-        last.push(now.len());
-        assert!(last.len() < 10_000, "never between two runs: {last:?}");
-    };
+        let is_between = runs(&lake).await.len() == made.len()
+            && metric(&text, "telelake_run_seconds_count") == made.len() as f64;
+        is_between.then_some((text, made))
+    })
+    .await;
     let total = |name: &str| {
         made.iter()
             .map(|run| run["counts"][name].as_u64().unwrap())
@@ -165,13 +163,12 @@ async fn a_stopped_backfill_is_work_left_and_the_next_start_goes_on_with_it() {
     assert_eq!(daemon.post("/api/backfill", &job).await.0, 202);
     let retry = json!({"date": dates[0], "space": sim.school().spaces[0].id}).to_string();
     assert_eq!(daemon.post("/api/retry", &retry).await.0, 202);
-    loop {
+    let running = eventually_some("a job has reports to do", async || {
         let running = daemon.json("/api/progress").await["running"].clone();
-        if running[0]["reports"]["goal"].as_u64() > Some(0) {
-            assert_eq!(running[0]["command"], "backfill");
-            break;
-        }
-    }
+        (running[0]["reports"]["goal"].as_u64() > Some(0)).then_some(running)
+    })
+    .await;
+    assert_eq!(running[0]["command"], "backfill");
     assert_eq!(
         daemon.json("/api/next").await["waiting"]
             .as_array()

@@ -5,6 +5,7 @@ use telelake::simulator::{Event, Simulator};
 use super::{SECRET, hold_lesson, send};
 use crate::export::small;
 use crate::support::daemon::Plan;
+use crate::support::eventually::eventually;
 use crate::support::lake::Lake;
 
 async fn comes_into(lake: Lake) {
@@ -48,9 +49,10 @@ async fn comes_into(lake: Lake) {
     sim.clear_log();
     assert_eq!(send(&daemon, &lesson.record_finished, SECRET).await, 200);
     // Its work is over when nothing is kept of it; a stop before that would leave it to the next start.
-    while kept(&lake.keys().await, "_telelake/events/") > 0 {
-        tokio::time::sleep(std::time::Duration::from_millis(20)).await;
-    }
+    eventually("no event is left", async || {
+        kept(&lake.keys().await, "_telelake/events/") == 0
+    })
+    .await;
     assert_eq!(daemon.stop().await, 0);
     assert_eq!(sim.total_count(), 0);
     let keys = lake.keys().await;

@@ -9,11 +9,9 @@ use telelake::simulator::{Endpoint, Failure, Matcher, Oddities, Options, Simulat
 use super::page::{backfill, calm_zone, plan, today};
 use crate::export::small;
 use crate::support::daemon::Daemon;
+use crate::support::eventually::eventually_some;
 use crate::support::lake::Lake;
 use crate::support::program::Telelake;
-
-/// What is waited for comes within this time, or never.
-const PATIENCE: std::time::Duration = std::time::Duration::from_secs(90);
 
 /// Lessons on the three days up to yesterday, and nothing odd.
 fn lessons() -> Options {
@@ -61,19 +59,11 @@ async fn page(daemon: &Daemon, path: &str) -> String {
 
 /// Waits until a page's text is as it should be.
 async fn page_until(daemon: &Daemon, path: &str, is_there: impl Fn(&str) -> bool) -> String {
-    let waiting = async {
-        loop {
-            let html = page(daemon, path).await;
-            if is_there(&text_of(&html)) {
-                return html;
-            }
-            tokio::time::sleep(std::time::Duration::from_millis(50)).await;
-        }
-    };
-    match tokio::time::timeout(PATIENCE, waiting).await {
-        Ok(html) => html,
-        Err(_) => panic!("not in time: {}", text_of(&page(daemon, path).await)),
-    }
+    eventually_some(path, async || {
+        let html = page(daemon, path).await;
+        is_there(&text_of(&html)).then_some(html)
+    })
+    .await
 }
 
 async fn send_form(daemon: &Daemon, path: &str, fields: &str) -> (u16, String, String) {

@@ -8,23 +8,17 @@ use telelake::simulator::{Endpoint, Failure, Matcher, Simulator};
 
 use crate::export::small;
 use crate::support::daemon::{Daemon, Plan, metric};
+use crate::support::eventually::{eventually, eventually_some};
 use crate::support::lake::Lake;
 use crate::support::program::Telelake;
 
 /// Asks for a path again and again until it answers what is wanted.
 async fn until(daemon: &Daemon, path: &str, wanted: impl Fn(&Value) -> bool) -> Value {
-    let asking = async {
-        loop {
-            let (_, text) = daemon.get(path).await;
-            let answer = serde_json::from_str(&text).unwrap();
-            if wanted(&answer) {
-                return answer;
-            }
-            tokio::time::sleep(Duration::from_millis(20)).await;
-        }
-    };
-    let found = tokio::time::timeout(Duration::from_secs(120), asking).await;
-    found.unwrap_or_else(|_| panic!("{path} never said so\n{}", daemon.log()))
+    eventually_some(path, async || {
+        let (_, text) = daemon.get(path).await;
+        Some(serde_json::from_str(&text).unwrap()).filter(&wanted)
+    })
+    .await
 }
 
 async fn ask(daemon: &Daemon, path: &str, body: Value) -> (u16, Value) {
@@ -491,14 +485,7 @@ async fn a_run_is_seen_from_its_first_second_and_one_that_was_killed_as_such() {
     let dates = crate::export::range(&sim);
     let args = crate::export::backfill(&dates, &[]);
     let mut child = Telelake::against(&sim, &lake, &args).start();
-    let begun = async {
-        while runs(&lake).await.is_empty() {
-            tokio::time::sleep(Duration::from_millis(20)).await;
-        }
-    };
-    tokio::time::timeout(Duration::from_secs(120), begun)
-        .await
-        .unwrap();
+    eventually("the run is in the lake", async || !runs(&lake).await.is_empty()).await;
     let running = status().await;
     assert_eq!(
         (&running["outcome"], &running["command"]),

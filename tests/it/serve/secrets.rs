@@ -8,6 +8,7 @@ use telelake::simulator::{Endpoint, Failure, Matcher, Simulator};
 use super::{SECRET, hold_lesson, send};
 use crate::export::{backfill, range, small};
 use crate::support::daemon::Plan;
+use crate::support::eventually::eventually;
 use crate::support::lake::Lake;
 use crate::support::program::Telelake;
 
@@ -151,9 +152,10 @@ async fn a_token_that_is_rotated_in_the_middle_of_a_run_is_read_again() {
     sim.faults()
         .order(stalled, Failure::Stall(std::time::Duration::from_secs(5)));
     let child = command("TELELAKE_API__CONCURRENCY", "2").start();
-    while sim.count(Endpoint::Report) < 2 {
-        tokio::time::sleep(std::time::Duration::from_millis(2)).await;
-    }
+    eventually("a second report is asked for", async || {
+        sim.count(Endpoint::Report) >= 2
+    })
+    .await;
     // The new one lies there before the old one is refused.
     std::fs::write(&file, "t0ken-after-rotation").unwrap();
     sim.rotate_token("t0ken-after-rotation");

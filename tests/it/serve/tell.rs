@@ -9,6 +9,7 @@ use telelake::simulator::{Report, Simulator};
 
 use crate::export::{backfill, range, small};
 use crate::support::daemon::Plan;
+use crate::support::eventually::eventually_some;
 use crate::support::lake::Lake;
 use crate::support::program::Telelake;
 
@@ -132,12 +133,13 @@ async fn a_message_that_can_not_be_delivered_changes_nothing_and_its_url_is_no_n
 async fn ready_says_what_is_wrong_and_nothing_else() {
     let (sim, lake) = (Simulator::start(small()).await.unwrap(), Lake::folder());
     let daemon = Plan::new(&sim, &lake).start().await;
-    let wait_for = async |daemon: &crate::support::daemon::Daemon, token: &str| loop {
-        let (status, text) = daemon.get("/readyz").await;
-        let report: Value = serde_json::from_str(&text).unwrap();
-        if report["token"] == token {
-            return (status, report);
-        }
+    let wait_for = async |daemon: &crate::support::daemon::Daemon, token: &str| {
+        eventually_some(&format!("the token is {token}"), async || {
+            let (status, text) = daemon.get("/readyz").await;
+            let report: Value = serde_json::from_str(&text).unwrap();
+            (report["token"] == token).then_some((status, report))
+        })
+        .await
     };
     let (status, report) = wait_for(&daemon, "ok").await;
     assert_eq!((status, &report["ready"]), (200, &json!(true)), "{report}");

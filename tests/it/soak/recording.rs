@@ -1,11 +1,12 @@
 //! A large recording into S3, by a process that is killed ten times on the way.
 
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use sha2::{Digest, Sha256};
 use telelake::simulator::{Oddities, Options, Simulator};
 
 use crate::export::{assert_no_upload_is_left, backfill, range, small};
+use crate::support::eventually::eventually;
 use crate::support::lake::Lake;
 use crate::support::program::Telelake;
 use crate::support::weed::weed;
@@ -39,10 +40,11 @@ async fn a_recording_of_4_gib_that_is_killed_ten_times_is_whole_and_read_about_o
     let mut lost = Vec::new();
     for kill in 1..=KILLS {
         let mut child = program(&sim, &lake).start();
-        while sim.bytes_served(&record.id) < kill * SIZE / (KILLS + 1) {
-            assert_eq!(child.try_wait().unwrap(), None, "it ended by itself");
-            tokio::time::sleep(Duration::from_millis(5)).await;
-        }
+        eventually("the next part of the recording is served", async || {
+            assert_eq!(child.try_wait().unwrap(), None, "the run ended by itself");
+            sim.bytes_served(&record.id) >= kill * SIZE / (KILLS + 1)
+        })
+        .await;
         child.kill().await.unwrap();
         // What the dead process had asked for and not stored is asked for again.
         let (served, stored) = (sim.bytes_served(&record.id), noted(&lake).await);

@@ -7,11 +7,14 @@ use telelake::simulator::{Options, Simulator};
 
 use crate::reliability::compared::{Tally, tally};
 use crate::reliability::tiny;
+use crate::support::eventually::eventually_within;
 use crate::support::lake::Lake;
 use crate::support::program::{Finished, Telelake};
 use crate::support::weed::weed;
 
 const MEBIBYTE: u64 = 1 << 20;
+/// The deadline of the first run, which may end by itself on a slow server.
+const PATIENCE: Duration = Duration::from_secs(600);
 
 fn school() -> Options {
     Options {
@@ -106,13 +109,14 @@ async fn two_nights_with_a_kill_and_two_at_once() {
     let started = Instant::now();
     let mut child = night(&sim, &lake, 0).start();
     let mut killed = false;
-    while child.try_wait().unwrap().is_none() {
+    eventually_within(PATIENCE, "the first run ends or is killed", async || {
         if under_way(&lake).await {
             child.kill().await.unwrap();
             killed = true;
         }
-        tokio::time::sleep(Duration::from_millis(5)).await;
-    }
+        child.try_wait().unwrap().is_some()
+    })
+    .await;
     let (until_kill, resumed) = (started.elapsed(), Instant::now());
     let first = night(&sim, &lake, 0).run().await;
     let after_kill = resumed.elapsed();

@@ -8,6 +8,7 @@ use tokio::io::{AsyncBufReadExt, BufReader};
 use tokio::process::Child;
 use tokio::sync::watch;
 
+use super::eventually::eventually;
 use super::lake::Lake;
 use super::program::{Telelake, kernel_says};
 
@@ -151,13 +152,10 @@ impl Daemon {
 
     /// Waits until a number of `/metrics` has a value: it is set a little after what it tells of is logged.
     pub async fn metric_becomes(&self, name: &str, value: f64) {
-        let waiting = async {
-            while self.metric(name).await != value {
-                tokio::time::sleep(std::time::Duration::from_millis(20)).await;
-            }
-        };
-        let done = tokio::time::timeout(PATIENCE, waiting).await;
-        assert!(done.is_ok(), "{name} is {}, not {value}", self.metric(name).await);
+        eventually(&format!("{name} is {value}"), async || {
+            self.metric(name).await == value
+        })
+        .await;
     }
 
     /// The most memory that it had so far, in bytes.

@@ -3,6 +3,7 @@
 pub mod again;
 pub mod browser;
 pub mod daemon;
+pub mod eventually;
 pub mod fakes3;
 pub mod faulty;
 pub mod lake;

@@ -6,7 +6,6 @@ use std::net::TcpListener;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{ChildStdin, Command, Stdio};
-use std::time::{Duration, Instant};
 
 use aws_config::{BehaviorVersion, Region, SdkConfig};
 use aws_sdk_s3::Client;
@@ -14,7 +13,8 @@ use aws_sdk_s3::config::Credentials;
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
 use tokio::sync::OnceCell;
 
-const START_TIMEOUT: Duration = Duration::from_secs(60);
+use super::eventually::eventually;
+
 /// Kills the server, and removes what it wrote, once this process is gone.
 const SUPERVISOR: &str = r#"dir=$1; shift
 "$@" >"$dir/log" 2>&1 </dev/null & pid=$!
@@ -135,17 +135,8 @@ impl Weed {
 
     async fn wait(&self, log: &Path) {
         let client = self.client();
-        let started = Instant::now();
-        loop {
-            match client.list_buckets().send().await {
-                Ok(_) => return,
-                Err(error) if started.elapsed() > START_TIMEOUT => {
-                    let log = std::fs::read_to_string(log).unwrap_or_default();
-                    panic!("SeaweedFS does not answer at {}: {error:?}\n{log}", self.http);
-                }
-                Err(_) => tokio::time::sleep(Duration::from_millis(100)).await,
-            }
-        }
+        let what = format!("SeaweedFS answers at {}; its log is {}", self.http, log.display());
+        eventually(&what, async || client.list_buckets().send().await.is_ok()).await;
     }
 
     /// The AWS configuration of a client that may do all, over HTTP.
