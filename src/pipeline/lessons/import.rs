@@ -28,7 +28,7 @@ use crate::pipeline::lessons::lesson_days::{Shelving, find_on, read_shelf};
 use crate::pipeline::run_context::RunContext;
 use crate::store::json::{get_json, to_json};
 use crate::store::{Condition, Store};
-use crate::tables::lessons::{Change, Entry, Latest, Malformed, Payload, Payloads};
+use crate::tables::lessons::{LessonDayChange, LessonEntry, LatestEntries, Malformed, Payload, Payloads};
 
 /// Bytes of entries that are shelved at once.
 const BATCH_BYTES: usize = 8 << 20;
@@ -221,7 +221,7 @@ pub(crate) async fn take_embedded(
     zone: Tz,
     now: DateTime<Utc>,
     conditional: bool,
-    entries: Vec<Entry>,
+    entries: Vec<LessonEntry>,
 ) -> Result<Imported> {
     let mut import = Import::new(store, zone, now, conditional);
     let (changes, known) = import.changes(entries.into_iter().collect()).await?;
@@ -265,7 +265,7 @@ pub(crate) struct Import<'a> {
     id: String,
     done: Imported,
     /// The latest of what came, by meeting and user, that is not shelved yet; with its bytes.
-    batch: Latest,
+    batch: LatestEntries,
     weight: usize,
     /// The files that the batch is of.
     files: Vec<RawFile>,
@@ -288,7 +288,7 @@ struct RawFile {
 }
 
 /// What an import does, by date.
-type Changes = BTreeMap<NaiveDate, Change>;
+type Changes = BTreeMap<NaiveDate, LessonDayChange>;
 
 impl<'a> Import<'a> {
     pub fn new(store: &'a dyn Store, zone: Tz, now: DateTime<Utc>, conditional: bool) -> Self {
@@ -302,7 +302,7 @@ impl<'a> Import<'a> {
                 fastrand::u32(..0x0100_0000)
             ),
             done: Imported::default(),
-            batch: Latest::default(),
+            batch: LatestEntries::default(),
             weight: 0,
             files: Vec::new(),
             raw: None,
@@ -384,7 +384,7 @@ impl<'a> Import<'a> {
 
     fn take(&mut self, payload: Payload, name: &Arc<str>) {
         self.done.payloads += 1;
-        let entry = Entry::new(payload, name, self.now);
+        let entry = LessonEntry::new(payload, name, self.now);
         self.weight += entry.weight();
         self.batch.put(entry);
     }
@@ -446,14 +446,14 @@ impl<'a> Import<'a> {
         // First all that comes, then what goes elsewhere: killed in between, one too many is mended, and none is lost.
         let (put, moved): (Vec<_>, Vec<_>) = changes
             .into_iter()
-            .map(|(date, Change { put, moved })| {
-                let comes = Change {
+            .map(|(date, LessonDayChange { put, moved })| {
+                let comes = LessonDayChange {
                     put,
-                    ..Change::default()
+                    ..LessonDayChange::default()
                 };
-                let goes = Change {
+                let goes = LessonDayChange {
                     moved,
-                    ..Change::default()
+                    ..LessonDayChange::default()
                 };
                 ((date, comes), (date, goes))
             })
@@ -470,7 +470,7 @@ impl<'a> Import<'a> {
     }
 
     /// The dates that the lake has of some entries' meetings.
-    async fn index(&self, entries: &Latest) -> Result<Index> {
+    async fn index(&self, entries: &LatestEntries) -> Result<Index> {
         let meetings: BTreeSet<&str> = entries.entries().map(|entry| entry.meeting.as_str()).collect();
         let shards: BTreeSet<_> = meetings.iter().map(|meeting| key::meta_index(meeting)).collect();
         let mut index = Index::new();
@@ -484,12 +484,12 @@ impl<'a> Import<'a> {
     }
 
     /// What is new of what came, by date; and the dates on which it lies already.
-    async fn changes(&mut self, latest: Latest) -> Result<(Changes, BTreeSet<NaiveDate>)> {
+    async fn changes(&mut self, latest: LatestEntries) -> Result<(Changes, BTreeSet<NaiveDate>)> {
         let index = self.index(&latest).await?;
         let dates: BTreeSet<NaiveDate> = index.values().flatten().copied().collect();
         let latest = Arc::new(latest);
         // More than one date only where an import was killed between two shelves.
-        let mut found: HashMap<(MeetingId, UserId), Vec<(NaiveDate, Entry)>> = HashMap::new();
+        let mut found: HashMap<(MeetingId, UserId), Vec<(NaiveDate, LessonEntry)>> = HashMap::new();
         for date in &dates {
             let Some(shelf) = read_shelf(self.shelving.store, *date).await? else {
                 continue;
@@ -514,7 +514,7 @@ impl<'a> Import<'a> {
     }
 
     /// What becomes of an entry that came, given those of its user and meeting that were found.
-    fn change(&mut self, entry: Entry, found: Vec<(NaiveDate, Entry)>, changes: &mut Changes) {
+    fn change(&mut self, entry: LessonEntry, found: Vec<(NaiveDate, LessonEntry)>, changes: &mut Changes) {
         let known = found
             .iter()
             .reduce(|a, b| if b.1.is_later_than(&a.1) { b } else { a });

@@ -8,10 +8,11 @@ use chrono::NaiveDate;
 use serde::Serialize;
 
 use crate::lake::key;
+use crate::lake::table::builtin;
 use crate::store::json::{get_json, to_json};
 use crate::store::{Condition, Object, Store, Version};
 use crate::tables::TableFile;
-use crate::tables::lessons::{Change, Entry, build_meta_tables, find, shelve};
+use crate::tables::lessons::{LessonDayChange, LessonEntry, build_lesson_tables, find_entries, change_lesson_day};
 use crate::{Error, ErrorKind, Result};
 
 /// Lost conditional writes after which an import gives up.
@@ -39,13 +40,13 @@ impl<'a> Shelving<'a> {
     ///
     /// # Errors
     /// Of the store; `Precondition` where others keep changing the shelf.
-    pub async fn shelve(&mut self, date: NaiveDate, change: &Arc<Change>) -> Result<()> {
+    pub async fn shelve(&mut self, date: NaiveDate, change: &Arc<LessonDayChange>) -> Result<()> {
         let key = key::meta_shelf(date);
         for _ in 0..TRIES {
             let before = read_shelf(self.store, date).await?;
             let (bytes, version) = before.map(|shelf| (shelf.bytes, shelf.version)).unzip();
             let change = Arc::clone(change);
-            let changed = blocking(move || shelve(date, bytes.as_deref(), &change)).await?;
+            let changed = blocking(move || change_lesson_day(date, bytes.as_deref(), &change)).await?;
             let Some(shelf) = changed else {
                 return Ok(());
             };
@@ -69,7 +70,7 @@ impl<'a> Shelving<'a> {
             let seen = self.tables(date).await?;
             let shelf = read_shelf(self.store, date).await?;
             let (bytes, version) = shelf.map(|shelf| (shelf.bytes, shelf.version)).unzip();
-            let built = blocking(move || build_meta_tables(date, bytes.as_deref())).await?;
+            let built = blocking(move || build_lesson_tables(date, bytes.as_deref())).await?;
             match self.put_tables(built, seen).await {
                 Err(error) if error.kind() == ErrorKind::Precondition => continue,
                 done => done?,
@@ -85,8 +86,8 @@ impl<'a> Shelving<'a> {
     /// The tables of a date as they lie there.
     async fn tables(&self, date: NaiveDate) -> Result<BTreeMap<String, Option<Object>>> {
         let mut seen = BTreeMap::new();
-        for table in ["user_meta", "hierarchy"] {
-            let key = key::table(table, date, &table.into());
+        for table in builtin::per_date() {
+            let key = key::date_table(table, date);
             let object = match self.store.get(&key).await {
                 Ok(object) => Some(object),
                 Err(error) if error.kind() == ErrorKind::StoreNotFound => None,
@@ -186,8 +187,8 @@ pub(crate) async fn find_on(
     date: NaiveDate,
     shelf: Bytes,
     wanted: impl FnMut(&str, &str) -> bool + Send + 'static,
-) -> Result<Vec<Entry>> {
-    blocking(move || find(date, &shelf, wanted)).await
+) -> Result<Vec<LessonEntry>> {
+    blocking(move || find_entries(date, &shelf, wanted)).await
 }
 
 /// A large shelf takes a second: other work of the runtime goes on meanwhile.
