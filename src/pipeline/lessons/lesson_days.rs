@@ -8,10 +8,11 @@ use chrono::NaiveDate;
 use serde::Serialize;
 
 use crate::lake::key;
+use crate::lake::table::builtin;
 use crate::store::json::update_json;
 use crate::store::{Condition, Object, OptionalExt, Store, Version};
 use crate::tables::TableFile;
-use crate::tables::lessons::{Change, Entry, build_meta_tables, find, shelve};
+use crate::tables::lessons::{LessonDayChange, LessonEntry, build_lesson_tables, find_entries, change_lesson_day};
 use crate::task::isolated_blocking;
 use crate::{Error, ErrorKind, Result};
 
@@ -34,13 +35,13 @@ impl<'a> Shelving<'a> {
     ///
     /// # Errors
     /// `Precondition` if other processes keep changing the lesson day; else any error of the store.
-    pub async fn shelve(&mut self, date: NaiveDate, change: &Arc<Change>) -> Result<()> {
+    pub async fn shelve(&mut self, date: NaiveDate, change: &Arc<LessonDayChange>) -> Result<()> {
         let key = key::meta_shelf(date);
         for _ in 0..TRIES {
             let before = read_shelf(self.store, date).await?;
             let (bytes, version) = before.map(|shelf| (shelf.bytes, shelf.version)).unzip();
             let change = Arc::clone(change);
-            let changed = blocking(move || shelve(date, bytes.as_deref(), &change)).await?;
+            let changed = blocking(move || change_lesson_day(date, bytes.as_deref(), &change)).await?;
             let Some(shelf) = changed else {
                 return Ok(());
             };
@@ -64,7 +65,7 @@ impl<'a> Shelving<'a> {
             let seen = self.tables(date).await?;
             let shelf = read_shelf(self.store, date).await?;
             let (bytes, version) = shelf.map(|shelf| (shelf.bytes, shelf.version)).unzip();
-            let built = blocking(move || build_meta_tables(date, bytes.as_deref())).await?;
+            let built = blocking(move || build_lesson_tables(date, bytes.as_deref())).await?;
             match self.put_tables(built, seen).await {
                 Err(error) if error.kind() == ErrorKind::Precondition => continue,
                 done => done?,
@@ -80,8 +81,8 @@ impl<'a> Shelving<'a> {
     /// The tables of a date as they are in the store.
     async fn tables(&self, date: NaiveDate) -> Result<BTreeMap<String, Option<Object>>> {
         let mut seen = BTreeMap::new();
-        for table in ["user_meta", "hierarchy"] {
-            let key = key::table(table, date, &table.into());
+        for table in builtin::per_date() {
+            let key = key::date_table(table, date);
             let object = self.store.get(&key).await.optional()?;
             seen.insert(key, object);
         }
@@ -153,8 +154,8 @@ pub(crate) async fn find_on(
     date: NaiveDate,
     shelf: Bytes,
     wanted: impl FnMut(&str, &str) -> bool + Send + 'static,
-) -> Result<Vec<Entry>> {
-    blocking(move || find(date, &shelf, wanted)).await
+) -> Result<Vec<LessonEntry>> {
+    blocking(move || find_entries(date, &shelf, wanted)).await
 }
 
 /// Runs work on a thread that may block, because a large lesson day takes a second.

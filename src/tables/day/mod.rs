@@ -3,34 +3,38 @@
 //! Reports come one at a time, in the order of the tables, so that no more than one is in memory and only the rows of
 //! one call are sorted.
 
+mod references;
+mod workbook;
+
 use std::borrow::Cow;
-use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use bytes::Bytes;
 use chrono::{DateTime, Utc};
-use serde_json::Value;
 
+use references::Introduction;
+
+use super::build_notes::{About, Notes, Observation};
 use super::coverage;
-use super::listed::Listed;
+use super::listed::ListedRows;
 use super::mapping::{Mapping, TablePlan};
-use super::notes::{About, Notes, Observation};
-use super::xlsx::recognize;
 use crate::config::ReportFormat;
 use crate::error::{Error, ErrorKind, Result};
 use crate::ids::CallId;
 use crate::json::Text;
 use crate::lake::key;
 use crate::lake::manifest::{CallEntry, Landed, Landing, Manifest, Quality, Shortfall};
-use crate::lake::table::{Table, Type, builtin};
+use crate::lake::table::Table;
+use crate::lake::table::builtin::{self, messages, participants};
 use crate::tables::lessons::join;
 use crate::tables::lessons::presence::{FirstCalls, Presence};
-use crate::tables::lessons::{Entry, Meta};
-use crate::tables::mapping::file::Source;
-use crate::tables::parquet::cell::{Cell, Session};
+use crate::tables::lessons::{LessonEntry, LessonIndex};
+use crate::tables::mapping::mapping_file::Source;
+use crate::tables::parquet::cell::Cell;
+use crate::tables::parquet::row::TableRow;
 use crate::tables::parquet::sink::{Sink, TableFile};
-use crate::tables::report::people::{People, digest};
+use crate::tables::report::people::{MergedParticipants, ParticipantMerger};
 use crate::tables::report::rows;
-use crate::tables::report::rows::Row;
 use crate::tables::report::turnout::Turnout;
 use crate::tables::report::{inspect, outside, turnout};
 
@@ -46,7 +50,7 @@ pub struct BuiltDay {
     /// Counts of mismatches between lesson data and participants.
     pub quality: Quality,
     /// Lesson data that the reports contain. A first build does not know it yet.
-    pub embedded: Vec<Entry>,
+    pub embedded: Vec<LessonEntry>,
     /// Reports whose state in the manifest differs from what this build found. The tables follow the corrections.
     pub corrections: Vec<Correction>,
 }
@@ -85,7 +89,7 @@ pub fn build_day(
     mapping: &Mapping,
     store_url: &str,
     checked_at: DateTime<Utc>,
-    meta: &Meta,
+    meta: &LessonIndex,
     reports: impl IntoIterator<Item = Result<(CallId, ReportFormat, Bytes)>>,
 ) -> Result<BuiltDay> {
     let firsts = FirstCalls::default();
@@ -103,11 +107,11 @@ pub fn build_day_knowing(
     mapping: &Mapping,
     store_url: &str,
     checked_at: DateTime<Utc>,
-    meta: &Meta,
+    meta: &LessonIndex,
     reports: impl IntoIterator<Item = Result<(CallId, ReportFormat, Bytes)>>,
 ) -> Result<BuiltDay> {
-    let mut day = Day::new(manifest, mapping, meta, firsts);
-    let listed = Listed::new(manifest, mapping);
+    let mut day = DayBuilder::new(manifest, mapping, meta, firsts);
+    let listed = ListedRows::new(manifest, mapping);
     let mut reports = reports.into_iter();
     for id in manifest.calls_in_order() {
         let call = &manifest.calls[id];
@@ -122,17 +126,17 @@ pub fn build_day_knowing(
         }
         let meetings = fed.map(|fed| fed.meetings).unwrap_or_default();
         let mut row = listed.call(id, call, meetings, &mut day.notes);
-        day.sink("calls")?.push(&mut row)?;
+        day.sink(builtin::calls::table()).push(&mut row)?;
     }
     if reports.next().is_some() {
         return Err(out_of_step(&manifest.space_id));
     }
     for mut row in listed.records(store_url, &mut day.notes) {
-        day.sink("recordings")?.push(&mut row)?;
+        day.sink(builtin::recordings::table()).push(&mut row)?;
     }
     let corrected = day.corrected_manifest();
-    for mut row in coverage::rows(&corrected, checked_at)? {
-        day.sink("coverage")?.push(&mut row)?;
+    for mut row in coverage::rows(&corrected, checked_at) {
+        day.sink(builtin::coverage::table()).push(&mut row)?;
     }
     day.finish()
 }
@@ -172,24 +176,24 @@ fn out_of_step(about: &str) -> Error {
 }
 
 /// The tables of a day while they are built.
-pub(super) struct Day<'m> {
+pub(super) struct DayBuilder<'m> {
     pub(super) manifest: &'m Manifest,
     pub(super) mapping: &'m Mapping,
-    meta: &'m Meta,
+    meta: &'m LessonIndex,
     /// The plans of the tables that reports feed. Participants come first, because the other tables look them up.
-    pub(super) plans: Vec<(&'m TablePlan, Option<People>)>,
+    pub(super) plans: Vec<(&'m TablePlan, Option<ParticipantMerger>)>,
     sinks: BTreeMap<&'m str, Sink<'m>>,
     pub(super) notes: Notes,
     presence: Presence,
     quality: Quality,
-    embedded: Vec<Entry>,
+    embedded: Vec<LessonEntry>,
     firsts: &'m FirstCalls,
     corrections: Vec<Correction>,
 }
 
 /// The result of feeding a call's tables.
 #[derive(Default)]
-pub(super) struct Fed {
+pub(super) struct FeedResult {
     /// The meetings that the participants came for.
     pub meetings: BTreeSet<String>,
     /// The number of participants that a workbook of the call could tell apart.
@@ -200,18 +204,74 @@ pub(super) struct Fed {
     pub participants: u64,
 }
 
+/// A call, and which of its reports feeds the tables.
+#[derive(Clone, Copy)]
+pub(super) struct CallReport<'v> {
+    /// The call's id.
+    pub id: &'v str,
+    /// The call.
+    pub call: &'v CallEntry,
+    /// True for a workbook, in which each row of participants is one stay.
+    pub stays: bool,
+}
+
+impl<'v> CallReport<'v> {
+    fn format(self) -> ReportFormat {
+        match self.stays {
+            true => ReportFormat::Xlsx,
+            false => ReportFormat::Json,
+        }
+    }
+
+    /// The time when the first of the call's usable reports landed.
+    fn landed_at(self) -> DateTime<Utc> {
+        let reports = self.call.reports.values().filter_map(Landing::usable);
+        let landed_at = reports.map(|landed| landed.landed_at).min();
+        landed_at.unwrap_or(DateTime::UNIX_EPOCH)
+    }
+
+    /// Merges the rows of each participant.
+    fn merge(
+        self,
+        merger: &ParticipantMerger,
+        rows: Vec<TableRow<'v>>,
+        notes: &mut Notes,
+    ) -> MergedParticipants<'v> {
+        match self.stays {
+            true => merger.merge_stays(rows, self.id, self.call.finished_at, notes),
+            false => merger.merge_rows(rows, self.id, self.call.finished_at, notes),
+        }
+    }
+}
+
+/// The participants of a call, which rows of other tables refer to.
+#[derive(Default)]
+struct CallPeople<'v> {
+    result: FeedResult,
+    by_id: HashMap<String, Introduction<'v>>,
+    rows: Vec<TableRow<'v>>,
+    /// The table and the rows of all participants, if other rows may name them without an id.
+    everyone: Option<(&'v Table, Vec<TableRow<'v>>)>,
+}
+
 /// Creates a table's rows from a call's report; each row starts as the template.
 pub(super) type RowsOf<'r, 'v> =
-    &'r mut dyn FnMut(&Mapping, &TablePlan, &[Cell<'v>], &mut Notes) -> Vec<Row<'v>>;
+    &'r mut dyn FnMut(&Mapping, &TablePlan, &[Cell<'v>], &mut Notes) -> Vec<TableRow<'v>>;
 
-impl<'m> Day<'m> {
-    fn new(manifest: &'m Manifest, mapping: &'m Mapping, meta: &'m Meta, firsts: &'m FirstCalls) -> Self {
+impl<'m> DayBuilder<'m> {
+    fn new(
+        manifest: &'m Manifest,
+        mapping: &'m Mapping,
+        meta: &'m LessonIndex,
+        firsts: &'m FirstCalls,
+    ) -> Self {
         let mut plans: Vec<_> = mapping
             .tables
             .iter()
             .filter(|plan| plan.source == Source::Report)
             .map(|plan| {
-                let people = (plan.table.name == "participants").then(|| People::of(&plan.table));
+                let people =
+                    (plan.table.name == participants::NAME).then(|| ParticipantMerger::of(&plan.table));
                 (plan, people.flatten())
             })
             .collect();
@@ -258,18 +318,12 @@ impl<'m> Day<'m> {
         }));
     }
 
-    pub(super) fn sink(&mut self, table: &str) -> Result<&mut Sink<'m>> {
-        let table = builtin::get(table)
-            .ok_or_else(|| Error::new(ErrorKind::Internal, table, "there is no such table"))?;
-        Ok(self.sink_of(table))
-    }
-
-    fn sink_of(&mut self, table: &'m Table) -> &mut Sink<'m> {
+    fn sink(&mut self, table: &'m Table) -> &mut Sink<'m> {
         self.sinks.entry(&table.name).or_insert_with(|| Sink::new(table))
     }
 
     /// Adds a call's JSON report to the tables; none if it is not JSON.
-    fn add_report(&mut self, id: &str, call: &CallEntry, bytes: &[u8]) -> Result<Option<Fed>> {
+    fn add_report(&mut self, id: &str, call: &CallEntry, bytes: &[u8]) -> Result<Option<FeedResult>> {
         let text = Text::new(bytes);
         let parsed = inspect::parse(&text).ok();
         let parsed = parsed.filter(|(report, _)| !inspect::is_crowded(self.mapping, report));
@@ -280,7 +334,12 @@ impl<'m> Day<'m> {
         };
         self.notes.mended(repairs);
         rows::count_rest(self.mapping, Source::Report, &report, &mut self.notes);
-        let fed = self.feed(id, call, false, &mut |mapping, plan, template, notes| {
+        let call_report = CallReport {
+            id,
+            call,
+            stays: false,
+        };
+        let fed = self.feed(call_report, &mut |mapping, plan, template, notes| {
             rows::rows(mapping, plan, &report, template, notes)
         })?;
         let shortfall = fed.turnout.shortfall(call.participants);
@@ -288,88 +347,60 @@ impl<'m> Day<'m> {
         Ok(Some(fed))
     }
 
-    /// Feeds the tables with the rows of a call. If `stays` is set, each row of participants is one stay, and the stays
-    /// of a participant are merged.
-    pub(super) fn feed<'v>(
-        &mut self,
-        id: &'v str,
-        call: &'v CallEntry,
-        stays: bool,
-        rows_of: RowsOf<'_, 'v>,
-    ) -> Result<Fed>
+    /// Feeds the tables with the rows of a call's report.
+    pub(super) fn feed<'v>(&mut self, report: CallReport<'v>, rows_of: RowsOf<'_, 'v>) -> Result<FeedResult>
     where
         'm: 'v,
     {
-        let landed_at = call
-            .reports
-            .values()
-            .filter_map(Landing::usable)
-            .map(|landed| landed.landed_at)
-            .min()
-            .unwrap_or(DateTime::UNIX_EPOCH);
-        let mut known = HashMap::new();
-        let mut fed = Fed::default();
-        let mut everyone = None;
+        let mut people = CallPeople::default();
         for at in 0..self.plans.len() {
-            let (plan, people) = self.plans[at].clone();
+            let (plan, merger) = self.plans[at].clone();
             let table: &'m Table = &plan.table;
-            let template = template(self.manifest, table, id, call);
+            let template = template(self.manifest, table, report.id, report.call);
             let unknown_people = self.notes.unknown_people();
             let mut rows = rows_of(self.mapping, plan, &template, &mut self.notes);
             let has_unknown_people = self.notes.unknown_people() > unknown_people;
-            match people {
-                Some(people) => {
-                    let settled = match stays {
-                        true => people.settle_stays(rows, id, call.finished_at, &mut self.notes),
-                        false => people.settle(rows, id, call.finished_at, &mut self.notes),
-                    };
-                    rows = settled.rows;
-                    fed.turnout = settled.turnout;
-                    fed.participants = rows.len() as u64;
-                    let source = if stays {
-                        ReportFormat::Xlsx
-                    } else {
-                        ReportFormat::Json
-                    };
-                    stamp(table, source, &mut rows);
-                    self.take_people(id, call, landed_at, table, &mut rows, has_unknown_people);
-                    fed.people = Some(people.told_apart(&rows));
-                    fed.meetings = distinct(table, "external_meeting_id", &rows);
-                    known = people_by_id(table, &rows);
-                    known.retain(|id, _| !settled.shared_ids.contains(id));
-                    everyone = stays.then(|| (table, rows.clone()));
+            match merger {
+                Some(merger) => {
+                    let merged = report.merge(&merger, rows, &mut self.notes);
+                    people = self.take_people(report, table, &merger, merged, has_unknown_people);
+                    rows = std::mem::take(&mut people.rows);
+                    people.everyone = report.stays.then(|| (table, rows.clone()));
                 }
                 None => {
-                    if let Some((participants, people)) = &everyone {
-                        recognize(participants, people, table, &mut rows);
+                    if let Some((participants, everyone)) = &people.everyone {
+                        references::recognize(participants, everyone, table, &mut rows);
                     }
-                    introduce(table, &known, &mut rows);
+                    references::introduce(table, &people.by_id, &mut rows);
                 }
             }
             self.write(table, rows)?;
         }
-        Ok(fed)
+        Ok(people.result)
     }
 
     /// Joins a call's participants with their lesson data and records their presence.
-    fn take_people(
+    fn take_people<'v>(
         &mut self,
-        id: &str,
-        call: &CallEntry,
-        landed_at: DateTime<Utc>,
+        report: CallReport<'v>,
         table: &Table,
-        rows: &mut [Row<'_>],
+        merger: &ParticipantMerger,
+        merged: MergedParticipants<'v>,
         has_unknown_people: bool,
-    ) {
+    ) -> CallPeople<'v> {
+        let CallReport { id, call, .. } = report;
+        let mut rows = merged.rows;
+        references::stamp(table, report.format(), &mut rows);
         let [start, end] = [call.started_at, call.finished_at].map(|at| at.map(|at| at.timestamp_micros()));
-        if let Some(outside) = outside::outside(&sessions(table, rows), start, end) {
+        if let Some(outside) = outside::outside(&references::sessions(table, &rows), start, end) {
             self.notes.outside_calls.push((id.to_owned(), outside));
         }
+        let landed_at = report.landed_at();
         let before = self.quality.duplicate_external_ids;
         let (presence, firsts) = (&self.presence, self.firsts);
         self.embedded.extend(join::join(
             table,
-            rows,
+            &mut rows,
             self.meta,
             [call.started_at.unwrap_or(landed_at), landed_at],
             &|meeting, user| firsts.is_first(presence, meeting, user, id),
@@ -377,13 +408,30 @@ impl<'m> Day<'m> {
         ));
         let duplicates = self.quality.duplicate_external_ids - before;
         self.notes.observe(Observation::DuplicateExternalIds, duplicates);
-        self.presence.take(table, rows, has_unknown_people);
+        self.presence.take(table, &rows, has_unknown_people);
+        let result = FeedResult {
+            meetings: references::distinct(table, participants::external_meeting_id, &rows),
+            people: Some(merger.told_apart(&rows)),
+            turnout: merged.turnout,
+            participants: rows.len() as u64,
+        };
+        let mut by_id = references::people_by_id(table, &rows);
+        by_id.retain(|id, _| !merged.shared_ids.contains(id));
+        CallPeople {
+            result,
+            by_id,
+            rows,
+            everyone: None,
+        }
     }
 
     /// Writes a call's rows in the table's order.
-    fn write(&mut self, table: &'m Table, mut rows: Vec<Row<'_>>) -> Result<()> {
-        if let Some(id) = table.index("message_id").filter(|_| table.name == "messages") {
-            self.notes.duplicate_messages += drop_duplicates(&mut rows, id);
+    fn write(&mut self, table: &'m Table, mut rows: Vec<TableRow<'_>>) -> Result<()> {
+        if let Some(id) = table
+            .index(messages::message_id)
+            .filter(|_| table.name == messages::NAME)
+        {
+            self.notes.duplicate_messages += references::drop_duplicates(&mut rows, id);
         }
         if rows.is_empty() {
             return Ok(());
@@ -396,7 +444,7 @@ impl<'m> Day<'m> {
                 .find(|order| order.is_ne())
                 .unwrap_or(std::cmp::Ordering::Equal)
         });
-        let sink = self.sink_of(table);
+        let sink = self.sink(table);
         rows.iter_mut().try_for_each(|row| sink.push(row))
     }
 
@@ -416,27 +464,6 @@ impl<'m> Day<'m> {
             corrections: self.corrections,
         })
     }
-}
-
-/// Fills the `source` column in rows of participants.
-fn stamp(table: &Table, source: ReportFormat, rows: &mut [Row<'_>]) {
-    if let Some(index) = table.index("source") {
-        for row in rows {
-            row.cells[index] = source.as_str().into();
-        }
-    }
-}
-
-/// All sessions of a call's participants.
-fn sessions(table: &Table, rows: &[Row<'_>]) -> Vec<Session> {
-    let Some(index) = table.index("sessions") else {
-        return Vec::new();
-    };
-    let of_row = |row: &Row<'_>| match &row.cells[index] {
-        Cell::Sessions(sessions) => sessions.clone(),
-        _ => Vec::new(),
-    };
-    rows.iter().flat_map(of_row).collect()
 }
 
 /// A row of a call before anything of the report is added.
@@ -463,106 +490,8 @@ pub(super) fn template<'m>(
         }
     }
     // It stays false unless lesson data is found for the row.
-    if let Some(index) = table.index("meta_matched") {
+    if let Some(index) = table.index(builtin::lesson::meta_matched) {
         cells[index] = false.into();
     }
     cells
-}
-
-fn distinct(table: &Table, column: &str, rows: &[Row<'_>]) -> BTreeSet<String> {
-    let Some(index) = table.index(column) else {
-        return BTreeSet::new();
-    };
-    rows.iter()
-        .filter_map(|row| row.cells[index].as_text().map(str::to_owned))
-        .collect()
-}
-
-/// Columns of other tables that are filled from the participant.
-const INTRODUCED: [&str; 2] = ["external_user_id", "participant_name"];
-/// The values of a participant for the columns of [`INTRODUCED`].
-type Introduction<'v> = [Cell<'v>; 2];
-
-fn people_by_id<'v>(table: &Table, rows: &[Row<'v>]) -> HashMap<String, Introduction<'v>> {
-    let [id, user, name] = ["participant_id", "external_user_id", "name"].map(|name| table.index(name));
-    let at = |row: &Row<'v>, index: Option<usize>| index.map_or(Cell::Null, |at| row.cells[at].clone());
-    rows.iter()
-        .filter_map(|row| {
-            Some((
-                row.cells[id?].as_text()?.to_owned(),
-                [at(row, user), at(row, name)],
-            ))
-        })
-        .collect()
-}
-
-/// Fills in the participant's values in rows that name a participant and lack them.
-fn introduce<'v>(table: &Table, known: &HashMap<String, Introduction<'v>>, rows: &mut [Row<'v>]) {
-    let Some(id) = table.index("participant_id") else {
-        return;
-    };
-    // A column of a user-defined table may have the same name and another type.
-    let text = |name| {
-        let index = table.index(name)?;
-        (table.columns[index].kind == Type::String).then_some(index)
-    };
-    // Look the columns up once, not for every row.
-    let places = INTRODUCED.map(text);
-    if places == [None; 2] {
-        return;
-    }
-    for row in rows {
-        let Some(introduction) = row.cells[id].as_text().and_then(|id| known.get(id)) else {
-            continue;
-        };
-        for (place, cell) in places.iter().zip(introduction) {
-            if let Some(index) = *place
-                && matches!(row.cells[index], Cell::Null)
-            {
-                row.cells[index] = cell.clone();
-            }
-        }
-    }
-}
-
-/// Drops rows that repeat an earlier row of the same id. Rows without an id stay, because two equal ones may be two
-/// messages.
-fn drop_duplicates(rows: &mut Vec<Row<'_>>, id: usize) -> u64 {
-    let before = rows.len();
-    let mut ids = HashSet::with_capacity(before);
-    // Usually there are none, and then nothing is copied.
-    let twice: HashSet<String> = rows
-        .iter()
-        .filter_map(|row| row.cells[id].as_text())
-        .filter(|id| !ids.insert(*id))
-        .map(str::to_owned)
-        .collect();
-    if twice.is_empty() {
-        return 0;
-    }
-    let mut seen = HashSet::new();
-    rows.retain(|row| match row.cells[id].as_text() {
-        Some(id) if twice.contains(id) => seen.insert(digest(row)),
-        _ => true,
-    });
-    (before - rows.len()) as u64
-}
-
-/// The row of one object of the API's lists.
-pub(super) fn listed_row<'v>(
-    mapping: &Mapping,
-    table: &'static Table,
-    object: &'v Value,
-    template: Vec<Cell<'v>>,
-    notes: &mut Notes,
-) -> Row<'v> {
-    let row = mapping.plan(&table.name).and_then(|plan| {
-        rows::rows(mapping, plan, &object.into(), &template, notes)
-            .into_iter()
-            .next()
-    });
-    row.unwrap_or_else(|| Row {
-        cells: template,
-        extra: serde_json::Map::new(),
-    })
 }

@@ -15,7 +15,7 @@ mod texts;
 use super::*;
 use crate::config::ReportFormat;
 use crate::lake::manifest::{Manifest, Status};
-use crate::tables::notes::{Observation, total};
+use crate::tables::build_notes::{Observation, total};
 use crate::tables::tests::{at, column, file, landing, manifest, mapping, print, report};
 use crate::tables::{BuiltDay, build_day, due_reports};
 
@@ -99,7 +99,7 @@ fn build(json: Option<&serde_json::Value>, xlsx: &[u8]) -> BuiltDay {
         &mapping(),
         "file:///lake/",
         at("23:00:00"),
-        &crate::tables::lessons::Meta::default(),
+        &crate::tables::lessons::LessonIndex::default(),
         reports,
     )
     .expect("a day")
@@ -188,7 +188,7 @@ fn unreadable_json_leaves_the_tables_to_the_workbook() {
         &mapping(),
         "file:///lake/",
         at("23:00:00"),
-        &crate::tables::lessons::Meta::default(),
+        &crate::tables::lessons::LessonIndex::default(),
         reports,
     )
     .expect("a day");

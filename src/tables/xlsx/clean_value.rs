@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 
-use super::text::escaped;
+use quick_xml::escape::partial_escape;
 
 /// The value of a cell that holds an error, or something that no cell can hold.
 pub(super) const FAILED: &str = "#VALUE!";
@@ -82,6 +82,15 @@ fn whole(text: &str) -> Option<String> {
         "" => "0".to_owned(),
         before => format!("{sign}{before}"),
     })
+}
+
+/// Text escaped for XML. A plain carriage return would be read as the end of a line.
+pub(super) fn escaped(text: &str) -> Cow<'_, str> {
+    let text = partial_escape(text);
+    match text.contains('\r') {
+        true => text.replace('\r', "&#13;").into(),
+        false => text,
+    }
 }
 
 #[cfg(test)]

@@ -11,30 +11,29 @@ use std::io::{BufRead as _, BufReader, Write as _};
 use bytes::Bytes;
 use chrono::NaiveDate;
 use serde::Deserialize;
-use serde_json::Map;
 
-use super::entry::Entry;
+use super::entry::LessonEntry;
 use super::lesson::{self, Lesson};
 use super::levels;
 use crate::error::{Error, ErrorKind, Result};
 use crate::ids::{MeetingId, UserId};
 use crate::lake::key;
-use crate::lake::table::{Table, builtin};
-use crate::tables::listed::cells;
+use crate::lake::table::Table;
+use crate::lake::table::builtin::{hierarchy, user_meta};
 use crate::tables::parquet::cell::Cell;
+use crate::tables::parquet::row::{TableRow, cells};
 use crate::tables::parquet::sink::{Sink, TableFile};
-use crate::tables::report::rows::Row;
 
 /// The level of compression. Keys repeat in every line, so that a low level does well.
 const LEVEL: i32 = 3;
 
 /// The latest entry of each user and meeting.
 #[derive(Debug, Clone, Default, PartialEq)]
-pub struct Latest(BTreeMap<(MeetingId, UserId), Entry>);
+pub struct LatestEntries(BTreeMap<(MeetingId, UserId), LessonEntry>);
 
-impl Latest {
+impl LatestEntries {
     /// Adds an entry if it is the latest one; returns true if it is.
-    pub fn put(&mut self, entry: Entry) -> bool {
+    pub fn put(&mut self, entry: LessonEntry) -> bool {
         let key = (entry.meeting.clone(), entry.user.clone());
         if self.0.get(&key).is_some_and(|known| !entry.is_later_than(known)) {
             return false;
@@ -44,12 +43,12 @@ impl Latest {
     }
 
     /// The entry of a user and meeting.
-    pub fn get(&self, meeting: &str, user: &str) -> Option<&Entry> {
+    pub fn get(&self, meeting: &str, user: &str) -> Option<&LessonEntry> {
         self.0.get(&(meeting.into(), user.into()))
     }
 
     /// The entries by meeting and user.
-    pub fn entries(&self) -> impl Iterator<Item = &Entry> {
+    pub fn entries(&self) -> impl Iterator<Item = &LessonEntry> {
         self.0.values()
     }
 
@@ -59,8 +58,8 @@ impl Latest {
     }
 }
 
-impl FromIterator<Entry> for Latest {
-    fn from_iter<I: IntoIterator<Item = Entry>>(entries: I) -> Self {
+impl FromIterator<LessonEntry> for LatestEntries {
+    fn from_iter<I: IntoIterator<Item = LessonEntry>>(entries: I) -> Self {
         let mut latest = Self::default();
         for entry in entries {
             latest.put(entry);
@@ -69,9 +68,9 @@ impl FromIterator<Entry> for Latest {
     }
 }
 
-impl IntoIterator for Latest {
-    type Item = Entry;
-    type IntoIter = std::collections::btree_map::IntoValues<(MeetingId, UserId), Entry>;
+impl IntoIterator for LatestEntries {
+    type Item = LessonEntry;
+    type IntoIter = std::collections::btree_map::IntoValues<(MeetingId, UserId), LessonEntry>;
 
     fn into_iter(self) -> Self::IntoIter {
         self.0.into_values()
@@ -80,14 +79,14 @@ impl IntoIterator for Latest {
 
 /// The changes of an import to a lesson day.
 #[derive(Debug, Clone, Default)]
-pub struct Change {
+pub struct LessonDayChange {
     /// Entries of this date.
-    pub put: Latest,
+    pub put: LatestEntries,
     /// Entries of another date that replace entries of this date.
-    pub moved: Latest,
+    pub moved: LatestEntries,
 }
 
-impl Change {
+impl LessonDayChange {
     /// True if it changes nothing.
     pub fn is_empty(&self) -> bool {
         self.put.is_empty() && self.moved.is_empty()
@@ -98,11 +97,15 @@ impl Change {
 ///
 /// # Errors
 /// `Store` if the lesson day is damaged.
-pub fn shelve(date: NaiveDate, shelf: Option<&[u8]>, change: &Change) -> Result<Option<Bytes>> {
-    let mut writer = ShelfWriter::new(date)?;
+pub fn change_lesson_day(
+    date: NaiveDate,
+    stored: Option<&[u8]>,
+    change: &LessonDayChange,
+) -> Result<Option<Bytes>> {
+    let mut writer = LessonDayWriter::new(date)?;
     let mut changed = false;
     let mut coming = change.put.entries().peekable();
-    let mut lines = Lines::new(date, shelf)?;
+    let mut lines = Lines::new(date, stored)?;
     while let Some(line) = lines.next_line()? {
         let head = Head::of(date, line)?;
         let key = (&*head.meeting, &*head.user);
@@ -113,7 +116,7 @@ pub fn shelve(date: NaiveDate, shelf: Option<&[u8]>, change: &Change) -> Result<
         let later = coming.next_if(|entry| order(entry) == key);
         let moved = change.moved.get(&head.meeting, &head.user);
         if later.is_some() || moved.is_some() {
-            let known: Entry = serde_json::from_slice(line).map_err(|_| damaged(date))?;
+            let known: LessonEntry = serde_json::from_slice(line).map_err(|_| damaged(date))?;
             if let Some(entry) = later.filter(|entry| entry.is_later_than(&known)) {
                 writer.add(entry)?;
                 changed = true;
@@ -130,11 +133,11 @@ pub fn shelve(date: NaiveDate, shelf: Option<&[u8]>, change: &Change) -> Result<
         writer.add(entry)?;
         changed = true;
     }
-    let shelf = writer.finish()?;
-    Ok(changed.then_some(shelf))
+    let written = writer.finish()?;
+    Ok(changed.then_some(written))
 }
 
-fn order(entry: &Entry) -> (&str, &str) {
+fn order(entry: &LessonEntry) -> (&str, &str) {
     (&entry.meeting, &entry.user)
 }
 
@@ -157,9 +160,13 @@ impl<'l> Head<'l> {
 ///
 /// # Errors
 /// `Store` if the lesson day is damaged.
-pub fn find(date: NaiveDate, shelf: &[u8], mut wanted: impl FnMut(&str, &str) -> bool) -> Result<Vec<Entry>> {
+pub fn find_entries(
+    date: NaiveDate,
+    stored: &[u8],
+    mut wanted: impl FnMut(&str, &str) -> bool,
+) -> Result<Vec<LessonEntry>> {
     let mut found = Vec::new();
-    let mut lines = Lines::new(date, Some(shelf))?;
+    let mut lines = Lines::new(date, Some(stored))?;
     while let Some(line) = lines.next_line()? {
         let head = Head::of(date, line)?;
         if wanted(&head.meeting, &head.user) {
@@ -178,12 +185,12 @@ struct Lines<'s> {
 }
 
 impl<'s> Lines<'s> {
-    fn new(date: NaiveDate, shelf: Option<&'s [u8]>) -> Result<Self> {
+    fn new(date: NaiveDate, stored: Option<&'s [u8]>) -> Result<Self> {
         // Zero bytes are damage: even a lesson day without entries has a frame and a checksum.
-        if shelf.is_some_and(<[u8]>::is_empty) {
+        if stored.is_some_and(<[u8]>::is_empty) {
             return Err(damaged(date));
         }
-        let text = shelf.map(zstd::Decoder::with_buffer).transpose();
+        let text = stored.map(zstd::Decoder::with_buffer).transpose();
         Ok(Self {
             date,
             text: text.map_err(|_| damaged(date))?.map(BufReader::new),
@@ -210,19 +217,19 @@ fn damaged(date: NaiveDate) -> Error {
 }
 
 /// A lesson day while it is written.
-struct ShelfWriter {
+struct LessonDayWriter {
     date: NaiveDate,
     text: zstd::Encoder<'static, Vec<u8>>,
 }
 
-impl ShelfWriter {
+impl LessonDayWriter {
     fn new(date: NaiveDate) -> Result<Self> {
         let mut text = zstd::Encoder::new(Vec::new(), LEVEL).map_err(|error| fault(date, &error))?;
         text.include_checksum(true).map_err(|error| fault(date, &error))?;
         Ok(Self { date, text })
     }
 
-    fn add(&mut self, entry: &Entry) -> Result<()> {
+    fn add(&mut self, entry: &LessonEntry) -> Result<()> {
         let mut line = serde_json::to_vec(entry).map_err(|error| fault(self.date, &error))?;
         line.push(b'\n');
         self.copy(&line)
@@ -235,8 +242,8 @@ impl ShelfWriter {
     }
 
     fn finish(self) -> Result<Bytes> {
-        let shelf = self.text.finish().map_err(|error| fault(self.date, &error))?;
-        Ok(shelf.into())
+        let written = self.text.finish().map_err(|error| fault(self.date, &error))?;
+        Ok(written.into())
     }
 }
 
@@ -244,42 +251,47 @@ impl ShelfWriter {
 ///
 /// # Errors
 /// `Store` if the lesson day is damaged.
-pub fn build_meta_tables(date: NaiveDate, shelf: Option<&[u8]>) -> Result<Vec<TableFile>> {
-    let (metas, hierarchy) = (table("user_meta")?, table("hierarchy")?);
+pub fn build_lesson_tables(date: NaiveDate, stored: Option<&[u8]>) -> Result<Vec<TableFile>> {
+    let (metas, levels) = (user_meta::table(), hierarchy::table());
     let mut of_metas = Sink::new(metas);
-    let mut of_levels = Sink::new(hierarchy);
-    let mut lines = Lines::new(date, shelf)?;
+    let mut of_levels = Sink::new(levels);
+    let mut lines = Lines::new(date, stored)?;
     while let Some(line) = lines.next_line()? {
-        let entry: Entry = serde_json::from_slice(line).map_err(|_| damaged(date))?;
+        let entry: LessonEntry = serde_json::from_slice(line).map_err(|_| damaged(date))?;
         // An entry that was taken back stays, so that an older file does not restore it, but it has no rows.
         let (Some(meta), Some(text)) = (entry.object(), &entry.meta) else {
             continue;
         };
         let mut cells = ids(metas, &entry);
         Lesson::of(&meta).fill(metas, &mut cells);
-        lesson::put(metas, &mut cells, "meta", text.as_str().into());
-        lesson::put(metas, &mut cells, "received_at", entry.received_at.into());
-        of_metas.push(&mut row(cells))?;
+        lesson::put(metas, &mut cells, user_meta::meta, text.as_str().into());
+        lesson::put(
+            metas,
+            &mut cells,
+            user_meta::received_at,
+            entry.received_at.into(),
+        );
+        of_metas.push(&mut TableRow::new(cells))?;
         for level in levels::levels(&meta) {
-            of_levels.push(&mut row(level_cells(hierarchy, &entry, level)))?;
+            of_levels.push(&mut TableRow::new(level_cells(levels, &entry, level)))?;
         }
     }
-    let metas = of_metas.finish(key::table("user_meta", date, &"user_meta".into()))?;
-    let levels = of_levels.finish(key::table("hierarchy", date, &"hierarchy".into()))?;
+    let metas = of_metas.finish(key::date_table(user_meta::NAME, date))?;
+    let levels = of_levels.finish(key::date_table(hierarchy::NAME, date))?;
     Ok(metas.into_iter().chain(levels).collect())
 }
 
-fn level_cells<'v>(hierarchy: &Table, entry: &'v Entry, level: levels::Level) -> Vec<Cell<'v>> {
-    let mut cells = ids(hierarchy, entry);
+fn level_cells<'v>(table: &Table, entry: &'v LessonEntry, level: levels::Level) -> Vec<Cell<'v>> {
+    let mut cells = ids(table, entry);
     for (column, cell) in [
-        ("level", level.name.into()),
-        ("parent_level", level.parent.into()),
-        ("depth", level.depth.into()),
-        ("entity_id", level.id.into()),
-        ("entity_name", level.title.into()),
-        ("attributes", lesson::map(&level.attributes)),
+        (hierarchy::level, level.name.into()),
+        (hierarchy::parent_level, level.parent.into()),
+        (hierarchy::depth, level.depth.into()),
+        (hierarchy::entity_id, level.id.into()),
+        (hierarchy::entity_name, level.title.into()),
+        (hierarchy::attributes, lesson::map(&level.attributes)),
     ] {
-        lesson::put(hierarchy, &mut cells, column, cell);
+        lesson::put(table, &mut cells, column, cell);
     }
     cells
 }
@@ -289,23 +301,12 @@ fn fault(date: NaiveDate, error: &dyn std::fmt::Display) -> Error {
     Error::new(ErrorKind::Internal, key::meta_shelf(date), error.to_string())
 }
 
-fn ids<'v>(table: &Table, entry: &'v Entry) -> Vec<Cell<'v>> {
+fn ids<'v>(table: &Table, entry: &'v LessonEntry) -> Vec<Cell<'v>> {
     cells(
         table,
         [
-            ("external_user_id", entry.user.as_str().into()),
-            ("external_meeting_id", entry.meeting.as_str().into()),
+            (user_meta::external_user_id, entry.user.as_str().into()),
+            (user_meta::external_meeting_id, entry.meeting.as_str().into()),
         ],
     )
-}
-
-fn row(cells: Vec<Cell<'_>>) -> Row<'_> {
-    Row {
-        cells,
-        extra: Map::new(),
-    }
-}
-
-fn table(name: &str) -> Result<&'static Table> {
-    builtin::get(name).ok_or_else(|| Error::new(ErrorKind::Internal, name, "there is no such table"))
 }

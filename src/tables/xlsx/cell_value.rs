@@ -4,7 +4,7 @@ use calamine::{CellErrorType, DataRef, ExcelDateTime, ExcelDateTimeType};
 use chrono::{DateTime, Datelike, SecondsFormat, Utc};
 use serde_json::{Number, Value};
 
-use super::value::FIRST_INEXACT;
+use super::clean_value::FIRST_INEXACT;
 use crate::lake::table::Type;
 
 /// Most days that Excel can count: up to the year 9999. Calamine has no limit.
@@ -18,7 +18,7 @@ pub(super) const UNREADABLE: &str = "#";
 
 /// A value of a cell.
 #[derive(Debug, Clone, PartialEq)]
-pub(super) enum Datum {
+pub(super) enum CellValue {
     /// Text that is not blank.
     Text(String),
     /// A number whose digits a double holds.
@@ -33,26 +33,25 @@ pub(super) enum Datum {
 
 /// The reason why a cell has no value.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum NoDatum {
+pub(super) enum NoValue {
     /// The cell is blank.
     Blank,
     /// The cell holds an error of a formula, or something that no cell can hold.
     Wrong,
 }
 
-impl Datum {
+impl CellValue {
     /// Converts the value that calamine read.
-    pub fn of(value: &DataRef<'_>) -> Result<Self, NoDatum> {
+    pub fn of(value: &DataRef<'_>) -> Result<Self, NoValue> {
         match value {
-            DataRef::Empty => Err(NoDatum::Blank),
-            DataRef::Error(_) => Err(NoDatum::Wrong),
+            DataRef::Empty => Err(NoValue::Blank),
+            DataRef::Error(_) => Err(NoValue::Wrong),
             DataRef::String(text) | DataRef::DateTimeIso(text) | DataRef::DurationIso(text) => {
                 Self::text_of(text)
             }
             DataRef::SharedString(text) => Self::text_of(text),
             DataRef::Bool(truth) => Ok(Self::Truth(*truth)),
-            // Exact: longer numbers come as texts.
-            #[allow(clippy::cast_precision_loss)]
+            #[expect(clippy::cast_precision_loss, reason = "longer numbers come as texts")]
             DataRef::Int(number) => Ok(Self::Number(*number as f64)),
             DataRef::Float(number) => Ok(Self::Number(*number)),
             DataRef::DateTime(date) => Ok(Self::date(*date)),
@@ -69,11 +68,11 @@ impl Datum {
         datum.unwrap_or(Self::Number(number))
     }
 
-    fn text_of(text: &str) -> Result<Self, NoDatum> {
+    fn text_of(text: &str) -> Result<Self, NoValue> {
         match text.trim() {
-            "" => Err(NoDatum::Blank),
+            "" => Err(NoValue::Blank),
             // Some programs write the error of a formula as text.
-            text if text.parse::<CellErrorType>().is_ok() => Err(NoDatum::Wrong),
+            text if text.parse::<CellErrorType>().is_ok() => Err(NoValue::Wrong),
             _ => Ok(Self::Text(text.to_owned())),
         }
     }
@@ -111,8 +110,7 @@ impl Datum {
             (Self::Number(number), Type::Timestamp) => moment(*number, from_1904),
             // Day 0 is an empty cell with a date format.
             (Self::Span(0), Type::Timestamp) => Value::Null,
-            // Exact: no span that is there has 2^53 milliseconds.
-            #[allow(clippy::cast_precision_loss)]
+            #[expect(clippy::cast_precision_loss, reason = "no span has 2^53 milliseconds")]
             (Self::Span(ms), Type::Double | Type::Int64) => match ms % 1000 {
                 0 => (ms / 1000).into(),
                 _ => Self::Number(*ms as f64 / 1e3).json(),
@@ -127,8 +125,8 @@ impl Datum {
             Self::Truth(truth) => (*truth).into(),
             Self::Instant(at) => rfc3339(*at).into(),
             Self::Span(ms) => clock(*ms).into(),
-            // An id 17 is not 17.0. Exact below 2^53.
-            #[allow(clippy::cast_possible_truncation)]
+            // An id 17 is not 17.0.
+            #[expect(clippy::cast_possible_truncation, reason = "exact below 2^53")]
             Self::Number(number) if number.fract() == 0.0 && number.abs() < FIRST_INEXACT => {
                 (*number as i64).into()
             }
@@ -165,9 +163,9 @@ fn countable(date: ExcelDateTime) -> Option<ExcelDateTime> {
 }
 
 /// A length of time; none if it is longer than Excel can count.
-fn span(date: ExcelDateTime) -> Option<Datum> {
+fn span(date: ExcelDateTime) -> Option<CellValue> {
     let span = countable(date)?.as_duration()?;
-    Some(Datum::Span(span.num_milliseconds()))
+    Some(CellValue::Span(span.num_milliseconds()))
 }
 
 fn rfc3339(at: DateTime<Utc>) -> String {
@@ -193,9 +191,9 @@ mod tests {
 
     #[test]
     fn a_number_without_a_fraction_is_whole() {
-        let text = |number: f64| Datum::Number(number).text();
+        let text = |number: f64| CellValue::Number(number).text();
         assert_eq!([17.0, -0.0, 1.5, 1e-7].map(text), ["17", "0", "1.5", "1e-7"]);
-        let json = |number: f64| Datum::Number(number).value(Type::String, false);
+        let json = |number: f64| CellValue::Number(number).value(Type::String, false);
         assert_eq!(json(17.0), json!(17));
         assert_eq!(json(9_007_199_254_740_991.0), json!(9_007_199_254_740_991_i64));
         assert_eq!(json(1e300), json!(1e300));
@@ -208,7 +206,7 @@ mod tests {
                 Some(kind) => DataRef::DateTime(ExcelDateTime::new(number, kind, from_1904)),
                 None => DataRef::Float(number),
             };
-            Datum::of(&value)
+            CellValue::of(&value)
                 .expect("a value")
                 .value(Type::Timestamp, from_1904)
         };
@@ -229,7 +227,7 @@ mod tests {
                 );
             }
         }
-        let text = |text: &str| Datum::Text(text.into()).value(Type::Timestamp, false);
+        let text = |text: &str| CellValue::Text(text.into()).value(Type::Timestamp, false);
         assert_eq!(text(" 46348.4375 "), "2026-11-22T10:30:00Z");
         assert_eq!(text("22.11.2026 10:30"), "22.11.2026 10:30");
         assert_eq!(read(0.25, Some(date), false), "06:00:00");
@@ -239,9 +237,9 @@ mod tests {
 
     #[test]
     fn a_formula_error_as_text_is_wrong_and_a_blank_text_is_no_value() {
-        let read = |text: &'static str| Datum::of(&DataRef::SharedString(text));
-        assert_eq!(read(" #N/A"), Err(NoDatum::Wrong));
-        assert_eq!(read(" "), Err(NoDatum::Blank));
-        assert_eq!(read("#1"), Ok(Datum::Text("#1".into())));
+        let read = |text: &'static str| CellValue::of(&DataRef::SharedString(text));
+        assert_eq!(read(" #N/A"), Err(NoValue::Wrong));
+        assert_eq!(read(" "), Err(NoValue::Blank));
+        assert_eq!(read("#1"), Ok(CellValue::Text("#1".into())));
     }
 }

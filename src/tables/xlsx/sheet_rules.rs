@@ -7,13 +7,12 @@ use serde::de::value::{MapAccessDeserializer, SeqAccessDeserializer};
 use serde::de::{MapAccess, SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-use super::plan::fold;
-use crate::tables::mapping::file::Names;
+use crate::tables::mapping::names::Names;
 
 /// A table's `xlsx` rules in the mapping file.
 #[derive(Debug, Clone, PartialEq, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
-pub(in crate::tables) struct SheetRules {
+pub(crate) struct SheetRules {
     /// The names of its sheets.
     #[serde(default)]
     pub sheets: Names,
@@ -33,7 +32,7 @@ pub(in crate::tables) struct SheetRules {
 
 /// The headers of a column.
 #[derive(Debug, Clone, Default, PartialEq)]
-pub(in crate::tables) struct Headers {
+pub(crate) struct Headers {
     /// Their texts; the first that exists wins.
     pub names: Names,
     /// True if the texts of the mapping below are discarded.
@@ -86,6 +85,15 @@ impl SheetRules {
         }
         below
     }
+}
+
+/// A text without the differences in how people write it: case, spaces, and the dots of ё.
+pub(super) fn fold(text: &str) -> String {
+    text.chars()
+        .filter(|c| !c.is_whitespace())
+        .flat_map(char::to_lowercase)
+        .map(|c| if c == 'ё' { 'е' } else { c })
+        .collect()
 }
 
 /// Removes texts from others, however they are spelled.

@@ -12,12 +12,12 @@ use zip::ZipWriter;
 use zip::write::SimpleFileOptions;
 
 use super::archive::Archive;
+use super::budget::Budget;
 use super::cells::Cells;
 use super::package::Package;
-use super::part::{Depth, attribute};
 use super::refusal::Refusal;
-use super::sheet::Budget;
-use super::text::rich_text;
+use super::rich_text::rich_text;
+use super::xml_part::attribute;
 
 /// Bytes that are deflated at once.
 const CHUNK: usize = 64 << 10;
@@ -154,21 +154,20 @@ impl Copying {
             return Ok(0);
         };
         let mut out = self.part("xl/sharedStrings.xml")?;
-        let (mut depth, mut count) = (Depth::default(), 0);
+        let mut count = 0;
         out.write_all(b"<sst>")?;
         loop {
             match part.next()? {
                 Event::Start(start) if start.local_name().as_ref() == "si" => {
+                    let around = part.open() - 1;
                     write!(out, "<si>{}</si>", rich_text(&mut part, "si")?)?;
+                    part.close(around);
                     count += 1;
                 }
-                Event::Start(_) => depth.down(),
-                Event::End(_) => depth.up(),
                 Event::Eof => break,
                 _ => {}
             }
         }
-        depth.end()?;
         out.write_all(b"</sst>")?;
         out.flush()?;
         drop(out);

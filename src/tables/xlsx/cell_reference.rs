@@ -1,6 +1,5 @@
 //! Positions of cells in a sheet: `B7`, `$b$7`, `B7:C9`. Pure.
 
-use super::plan::letter;
 use super::refusal::Refusal;
 
 /// Excel's own limits.
@@ -40,6 +39,23 @@ pub(super) fn name((row, column): (u32, u32)) -> String {
     format!("{}{}", letter(column), row + 1)
 }
 
+/// A column's letters: `A`, `Z`, `AA`.
+pub(super) fn letter(column: u32) -> String {
+    let (mut rest, mut letters) = (column, Vec::new());
+    loop {
+        letters.push(
+            char::from_digit(rest % 26 + 10, 36)
+                .unwrap_or('?')
+                .to_ascii_uppercase(),
+        );
+        match (rest / 26).checked_sub(1) {
+            Some(more) => rest = more,
+            None => break,
+        }
+    }
+    letters.iter().rev().collect()
+}
+
 /// A region as `A2:B4`, its first cell first; none if the text is not a region.
 pub(super) fn region(text: &str) -> Option<String> {
     let (first, last) = text.split_once(':').unwrap_or((text, text));
@@ -52,6 +68,14 @@ pub(super) fn region(text: &str) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn columns_have_letters() {
+        assert_eq!(
+            [0, 25, 26, 701, 702, 16_383].map(letter),
+            ["A", "Z", "AA", "ZZ", "AAA", "XFD"]
+        );
+    }
 
     #[test]
     fn cell_references_are_read_in_every_notation() {

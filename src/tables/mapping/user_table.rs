@@ -1,19 +1,20 @@
 //! User-defined tables: their definition from the mapping. Pure.
 
-use super::file::{Fault, Source, TableRules};
-use crate::lake::table::{Column, Table, Type, builtin};
+use super::mapping_file::{Fault, Feed, Source, TableRules};
+use crate::lake::table::builtin::{self, call};
+use crate::lake::table::{Column, Table, TableScope, Type};
 
 /// Names below the lake's URL that a user can't take; the names of other built-in tables are handled before.
 const RESERVED: [&str; 6] = [
     "raw",
     "tmp",
-    "report_rows",
-    "user_meta",
-    "hierarchy",
-    "lesson_attendance",
+    builtin::report_rows::NAME,
+    builtin::user_meta::NAME,
+    builtin::hierarchy::NAME,
+    builtin::lesson_attendance::NAME,
 ];
 /// Columns that have a meaning for the program or for readers: `date` is that of the partition.
-const RESERVED_COLUMNS: [&str; 2] = ["date", "meta_matched"];
+const RESERVED_COLUMNS: [&str; 2] = ["date", builtin::lesson::meta_matched];
 /// Most bytes of a name.
 const LONGEST: usize = 63;
 
@@ -49,33 +50,11 @@ pub(crate) fn define(name: &str, rules: &TableRules) -> Result<Table, Fault> {
         let reason = "a table of your own has its rows in the report";
         return Err(Fault::of_key(name, "source", reason));
     }
-    let mut columns = builtin::call_columns();
+    let mut columns = call::call();
     for (column, feed) in &rules.columns {
-        let refuse = |reason: String| Fault::of_column(name, column, reason);
-        if !is_plain(column) {
-            return Err(refuse(NOT_PLAIN.into()));
-        }
-        if RESERVED_COLUMNS.contains(&column.as_str()) {
-            return Err(refuse("the name is the program's own".into()));
-        }
-        let wanted = feed.kind.as_deref().unwrap_or_default();
-        let kind = TYPES.iter().find(|(type_name, _)| *type_name == wanted);
-        let Some((_, kind)) = kind else {
-            let names: Vec<_> = TYPES.iter().map(|(type_name, _)| *type_name).collect();
-            return Err(refuse(format!("`type` must be one of {}", names.join(", "))));
-        };
-        let doc = feed
-            .doc
-            .clone()
-            .unwrap_or_else(|| format!("{} (report)", feed.from.0.join(", ")));
-        columns.push(Column {
-            name: column.clone().into(),
-            kind: *kind,
-            doc: doc.into(),
-            key: false,
-        });
+        columns.push(define_column(name, column, feed)?);
     }
-    columns.push(builtin::extra_column());
+    columns.extend(builtin::rest::rest());
     Ok(Table {
         name: name.to_owned().into(),
         row: rules
@@ -84,7 +63,36 @@ pub(crate) fn define(name: &str, rules: &TableRules) -> Result<Table, Fault> {
             .unwrap_or_else(|| rules.rows.0.join(", "))
             .into(),
         columns,
-        order: ["room_id", "call_started_at", "call_id"].map(Into::into).into(),
+        scope: TableScope::PerDay,
+        order: [call::room_id, call::call_started_at, call::call_id]
+            .map(Into::into)
+            .into(),
+    })
+}
+
+fn define_column(table: &str, name: &str, feed: &Feed) -> Result<Column, Fault> {
+    let refuse = |reason: String| Fault::of_column(table, name, reason);
+    if !is_plain(name) {
+        return Err(refuse(NOT_PLAIN.into()));
+    }
+    if RESERVED_COLUMNS.contains(&name) {
+        return Err(refuse("the name is the program's own".into()));
+    }
+    let wanted = feed.kind.as_deref().unwrap_or_default();
+    let kind = TYPES.iter().find(|(type_name, _)| *type_name == wanted);
+    let Some((_, kind)) = kind else {
+        let names: Vec<_> = TYPES.iter().map(|(type_name, _)| *type_name).collect();
+        return Err(refuse(format!("`type` must be one of {}", names.join(", "))));
+    };
+    let doc = feed
+        .doc
+        .clone()
+        .unwrap_or_else(|| format!("{} (report)", feed.from.0.join(", ")));
+    Ok(Column {
+        name: name.to_owned().into(),
+        kind: *kind,
+        doc: doc.into(),
+        key: false,
     })
 }
 

@@ -5,15 +5,11 @@ use std::io::Cursor;
 use calamine::{DataRef, Dimensions, Reader, Xlsx};
 
 use super::archive::Archive;
-use super::copy::clean_copy;
-use super::datum::{Datum, NoDatum};
+use super::budget::Budget;
+use super::cell_value::{CellValue, NoValue};
+use super::clean_copy::clean_copy;
 use super::package::{Package, SheetPart};
 use super::refusal::Refusal;
-
-/// Most cells of a workbook, with blank ones.
-const MOST_CELLS: u64 = 20_000_000;
-/// Most bytes of text in a workbook. A shared string stands in the file once and may be in every cell.
-const MOST_TEXT: usize = 256 << 20;
 
 /// A row that is not empty.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -21,28 +17,9 @@ pub(super) struct SheetRow {
     /// Its number, from 0.
     pub index: u32,
     /// Its values by column, from 0, in order.
-    pub cells: Vec<(u32, Datum)>,
+    pub cells: Vec<(u32, CellValue)>,
     /// The columns whose cell holds an error, or something that no cell can hold.
     pub wrong: Vec<u32>,
-}
-
-/// Counts the cells and the text of all sheets against the limits.
-#[derive(Debug, Default)]
-pub(super) struct Budget {
-    cells: u64,
-    text: usize,
-}
-
-impl Budget {
-    /// Counts a cell with so many bytes of text.
-    pub fn spend(&mut self, text: usize) -> Result<(), Refusal> {
-        self.cells += 1;
-        self.text += text;
-        match self.cells > MOST_CELLS || self.text > MOST_TEXT {
-            true => Err(Refusal::TooMuch),
-            false => Ok(()),
-        }
-    }
 }
 
 /// An open workbook.
@@ -106,12 +83,12 @@ impl Book {
                 finish(std::mem::replace(&mut current, next), row)?;
             }
             let value: &DataRef<'_> = cell.get_value();
-            let datum = Datum::of(value);
-            budget.spend(datum.as_ref().map_or(0, Datum::size))?;
+            let datum = CellValue::of(value);
+            budget.spend(datum.as_ref().map_or(0, CellValue::size))?;
             match datum {
                 Ok(datum) => current.cells.push((column, datum)),
-                Err(NoDatum::Wrong) => current.wrong.push(column),
-                Err(NoDatum::Blank) => {}
+                Err(NoValue::Wrong) => current.wrong.push(column),
+                Err(NoValue::Blank) => {}
             }
         }
         finish(current, row)

@@ -6,7 +6,7 @@ use std::io::{BufRead, Read as _};
 
 use serde_json::Value;
 
-use super::parse::{Malformed, Payload};
+use super::payload::{Malformed, Payload};
 use crate::json::{self, Repairs};
 
 /// Most bytes of a value or of a line.
@@ -29,7 +29,7 @@ enum Layout {
 }
 
 /// The values of a file; see the module.
-pub(super) struct Values<R> {
+pub(super) struct JsonValues<R> {
     file: R,
     layout: Layout,
     /// The line and the column of the next byte, from 1.
@@ -42,7 +42,7 @@ pub(super) struct Values<R> {
     ready: VecDeque<Item>,
 }
 
-impl<R: BufRead> Values<R> {
+impl<R: BufRead> JsonValues<R> {
     pub fn new(file: R) -> Self {
         Self {
             file,
@@ -189,7 +189,7 @@ impl<R: BufRead> Values<R> {
     }
 }
 
-impl<R: BufRead> Iterator for Values<R> {
+impl<R: BufRead> Iterator for JsonValues<R> {
     type Item = Item;
 
     fn next(&mut self) -> Option<Item> {

@@ -1,15 +1,13 @@
 //! Copies a text into the clean copy. Pure.
 
-use std::borrow::Cow;
 use std::fmt::Write;
 use std::io::Read;
 
-use quick_xml::escape::partial_escape;
 use quick_xml::events::Event;
 
-use super::part::{MOST_TEXT, Part, attribute};
+use super::clean_value::{FAILED, escaped};
 use super::refusal::Refusal;
-use super::value::FAILED;
+use super::xml_part::{MOST_TEXT, Part, attribute};
 
 /// The pieces of a text whose element has just begun, without the phonetics. A text that is too long to be a value
 /// becomes that of a failed formula.
@@ -39,13 +37,4 @@ pub(super) fn rich_text<R: Read>(part: &mut Part<R>, element: &str) -> Result<St
         true => xml,
         false => format!("<t>{FAILED}</t>"),
     })
-}
-
-/// Text escaped for XML. A plain carriage return would be read as the end of a line.
-pub(super) fn escaped(text: &str) -> Cow<'_, str> {
-    let text = partial_escape(text);
-    match text.contains('\r') {
-        true => text.replace('\r', "&#13;").into(),
-        false => text,
-    }
 }

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::xlsx::Refusal;
 use crate::json::Repairs;
+use crate::lake::table::builtin::participants;
 use crate::tables::report::outside::OutsideCall;
 
 /// Paths that are counted separately. Further paths share one count, so that a report of nonsense stays bounded.
@@ -83,7 +84,9 @@ impl Observation {
                 "sheets of tables have no header that the mapping knows: they feed no table"
             }
             Self::MendedCharacters => "characters of the report can't be decoded and were replaced by U+FFFD",
-            Self::ImpossibleNumbers => "numbers of the report can't be stored, such as NaN or 1e400, and are null",
+            Self::ImpossibleNumbers => {
+                "numbers of the report can't be stored, such as NaN or 1e400, and are null"
+            }
         }
     }
 }
@@ -140,11 +143,15 @@ impl Notes {
 
     /// The number of participants who can't be identified, because their ids or their whole entries could not be read.
     pub(super) fn unknown_people(&self) -> u64 {
-        ["(row)", "external_user_id", "external_meeting_id"]
-            .iter()
-            .filter_map(|column| self.bad.get(&format!("participants.{column}")))
-            .flat_map(BTreeMap::values)
-            .sum()
+        [
+            "(row)",
+            participants::external_user_id,
+            participants::external_meeting_id,
+        ]
+        .iter()
+        .filter_map(|column| self.bad.get(&format!("{}.{column}", participants::NAME)))
+        .flat_map(BTreeMap::values)
+        .sum()
     }
 
     /// Counts an observation.

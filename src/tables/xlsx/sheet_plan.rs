@@ -5,9 +5,10 @@ use std::rc::Rc;
 
 use serde_json::Value;
 
-use super::datum::Datum;
-use super::rules::SheetRules;
-use super::sheet::SheetRow;
+use super::cell_reference::letter;
+use super::cell_value::CellValue;
+use super::row_reader::SheetRow;
+use super::sheet_rules::{SheetRules, fold};
 use crate::lake::table::{Table, Type, builtin};
 
 /// The two times of a stay; they are not columns themselves.
@@ -22,7 +23,7 @@ const MOST_FOLDED: usize = 1024;
 
 /// The destination of a value.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(in crate::tables) enum Target {
+pub(crate) enum Target {
     /// The column of that index and type.
     Column(usize, Type),
     /// The start of the stay that the row is.
@@ -35,7 +36,7 @@ pub(in crate::tables) enum Target {
 
 /// A table's `xlsx` rules, resolved. Names and headers are folded.
 #[derive(Debug, Clone, PartialEq)]
-pub(in crate::tables) struct SheetPlan {
+pub(crate) struct SheetPlan {
     sheets: Vec<String>,
     columns: Vec<(Target, Vec<String>)>,
     /// Replacements for values, by column.
@@ -53,15 +54,6 @@ pub(super) struct Header {
     pub targets: HashMap<u32, Target>,
     /// The name of each of them.
     pub names: HashMap<u32, String>,
-}
-
-/// A text without the differences in how people write it: case, spaces, and the dots of ё.
-pub(super) fn fold(text: &str) -> String {
-    text.chars()
-        .filter(|c| !c.is_whitespace())
-        .flat_map(char::to_lowercase)
-        .map(|c| if c == 'ё' { 'е' } else { c })
-        .collect()
 }
 
 impl SheetPlan {
@@ -140,7 +132,7 @@ impl SheetPlan {
         let mut places: HashMap<String, u32> = HashMap::new();
         for (column, datum) in &row.cells {
             // Longer texts are no headers, and folding them costs time.
-            if let Datum::Text(text) = datum
+            if let CellValue::Text(text) = datum
                 && text.len() <= MOST_FOLDED
             {
                 places.entry(fold(text)).or_insert(*column);
@@ -229,7 +221,7 @@ fn headers(table: &Table, rules: &SheetRules) -> Result<Vec<(Target, Vec<String>
 
 fn column(table: &Table, name: &str) -> Result<Target, &'static str> {
     let index = table.index(name).ok_or("the table has no such column")?;
-    if name == "extra" || builtin::CALL_COLUMNS.contains(&name) {
+    if name == builtin::rest::extra || builtin::CALL_COLUMNS.contains(&name) {
         return Err("it is filled by the program");
     }
     match table.columns[index].kind {
@@ -238,36 +230,11 @@ fn column(table: &Table, name: &str) -> Result<Target, &'static str> {
     }
 }
 
-/// A column's letters: `A`, `Z`, `AA`.
-pub(super) fn letter(column: u32) -> String {
-    let (mut rest, mut letters) = (column, Vec::new());
-    loop {
-        letters.push(
-            char::from_digit(rest % 26 + 10, 36)
-                .unwrap_or('?')
-                .to_ascii_uppercase(),
-        );
-        match (rest / 26).checked_sub(1) {
-            Some(more) => rest = more,
-            None => break,
-        }
-    }
-    letters.iter().rev().collect()
-}
-
 #[cfg(test)]
 mod tests {
     use crate::tables::Mapping;
 
     use super::*;
-
-    #[test]
-    fn columns_have_letters() {
-        assert_eq!(
-            [0, 25, 26, 701, 702, 16_383].map(letter),
-            ["A", "Z", "AA", "ZZ", "AAA", "XFD"]
-        );
-    }
 
     #[test]
     fn wrong_sheet_rules_are_refused_with_place_and_reason() {
@@ -307,7 +274,7 @@ mod tests {
             index,
             cells: (0..)
                 .zip(texts)
-                .map(|(at, text)| (at, Datum::Text((*text).into())))
+                .map(|(at, text)| (at, CellValue::Text((*text).into())))
                 .collect(),
             wrong: Vec::new(),
         };

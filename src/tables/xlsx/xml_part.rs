@@ -3,10 +3,9 @@
 use std::borrow::Cow;
 use std::io::{self, BufRead, Read};
 
-use quick_xml::events::{BytesRef, BytesStart, Event};
+use quick_xml::events::{BytesDecl, BytesRef, BytesStart, Event};
 use quick_xml::{Error, Reader, XmlVersion};
 
-use super::census::Census;
 use super::decoder::Decoder;
 use super::refusal::Refusal;
 
@@ -15,11 +14,24 @@ const CHUNK: usize = 64 << 10;
 /// Most bytes of a text that is kept; a longer text is no value of a cell.
 pub(super) const MOST_TEXT: usize = 1 << 20;
 
-/// A part's bytes for the parser: UTF-8, within the limits of the census.
+/// Most bytes between two `<`: a tag with its attributes, or a text. The parser holds them in memory, more than once.
+const MOST_RUN: usize = 1 << 20;
+/// Most elements that are open at once, because the parser keeps the name of each.
+const MOST_OPEN: u64 = 1000;
+/// The encodings that are decoded. A part that declares UTF-16 and is not UTF-16 was converted to UTF-8 after the
+/// declaration was written.
+const DECODED: [&str; 7] = [
+    "utf-8", "utf8", "us-ascii", "ascii", "utf-16", "utf-16le", "utf-16be",
+];
+
+/// A part's bytes for the parser: UTF-8, in runs of a limited length.
 struct Source<R> {
     packed: R,
     decoder: Decoder,
-    census: Census,
+    /// Bytes since the last `<`.
+    run: usize,
+    /// True if the part declares an encoding that is not decoded: only ASCII means the same in each.
+    ascii_only: bool,
     chunk: Vec<u8>,
     text: Vec<u8>,
     at: usize,
@@ -35,7 +47,8 @@ impl<R: Read> BufRead for Source<R> {
             self.ended = read == 0;
             self.decoder
                 .decode(&self.chunk[..read], self.ended, &mut self.text);
-            self.census.add(&self.text).map_err(io::Error::other)?;
+            self.check_run().map_err(io::Error::other)?;
+            self.check_encoding().map_err(io::Error::other)?;
         }
         Ok(&self.text[self.at..])
     }
@@ -53,19 +66,43 @@ impl<R: Read> Read for Source<R> {
     }
 }
 
+impl<R> Source<R> {
+    fn check_run(&mut self) -> Result<(), Refusal> {
+        let last = self.text.iter().rposition(|byte| *byte == b'<');
+        self.run = last.map_or(self.run + self.text.len(), |at| self.text.len() - at);
+        if self.run > MOST_RUN {
+            Err(Refusal::TooMuch)
+        } else {
+            Ok(())
+        }
+    }
+
+    fn check_encoding(&self) -> Result<(), Refusal> {
+        match self.ascii_only && !self.text[self.at..].is_ascii() {
+            true => Err(Refusal::Encoding),
+            false => Ok(()),
+        }
+    }
+}
+
 /// A part while it is parsed.
 pub(super) struct Part<R: Read> {
     reader: Reader<Source<R>>,
     buffer: Vec<u8>,
+    /// The number of elements that are open.
+    open: u64,
+    /// True if there was an element.
+    any: bool,
 }
 
 impl<R: Read> Part<R> {
-    /// Opens a part that may have at most that many tags.
-    pub fn new(packed: R, tags: u64) -> Self {
+    /// Opens a part.
+    pub fn new(packed: R) -> Self {
         let mut reader = Reader::from_reader(Source {
             packed,
             decoder: Decoder::default(),
-            census: Census::new(tags),
+            run: 0,
+            ascii_only: false,
             chunk: vec![0; CHUNK],
             text: Vec::new(),
             at: 0,
@@ -79,13 +116,41 @@ impl<R: Read> Part<R> {
         Self {
             reader,
             buffer: Vec::new(),
+            open: 0,
+            any: false,
         }
     }
 
-    /// The next event.
+    /// The next event. A part that ends with open elements, or without any element, is damaged.
     pub fn next(&mut self) -> Result<Event<'_>, Refusal> {
         self.buffer.clear();
-        self.reader.read_event_into(&mut self.buffer).map_err(refusal)
+        let event = self.reader.read_event_into(&mut self.buffer).map_err(refusal)?;
+        match &event {
+            Event::Start(_) => (self.open, self.any) = (self.open + 1, true),
+            Event::End(_) => self.open = self.open.saturating_sub(1),
+            Event::Decl(declaration) if !is_decoded(declaration) => {
+                let source = self.reader.get_mut();
+                source.ascii_only = true;
+                source.check_encoding()?;
+            }
+            Event::Eof if self.open > 0 || !self.any => return Err(Refusal::Damaged),
+            _ => {}
+        }
+        if self.open > MOST_OPEN {
+            Err(Refusal::TooMuch)
+        } else {
+            Ok(event)
+        }
+    }
+
+    /// The number of elements that are open.
+    pub fn open(&self) -> u64 {
+        self.open
+    }
+
+    /// Takes elements for closed that broken XML left open, until `open` are left.
+    pub fn close(&mut self, open: u64) {
+        self.open = open;
     }
 
     /// The number of characters that could not be decoded so far and were replaced.
@@ -94,21 +159,14 @@ impl<R: Read> Part<R> {
     }
 
     /// Calls `element` with each element at any depth, until the part ends or `element` fails.
-    ///
-    /// A part that is cut short is damaged.
     pub fn each(
         &mut self,
         element: &mut dyn FnMut(&str, &BytesStart<'_>) -> Result<(), Refusal>,
     ) -> Result<(), Refusal> {
-        let mut depth = Depth::default();
         loop {
             match self.next()? {
-                Event::Start(start) => {
-                    depth.down();
-                    element(start.local_name().as_ref(), &start)?;
-                }
-                Event::End(_) => depth.up(),
-                Event::Eof => return depth.end(),
+                Event::Start(start) => element(start.local_name().as_ref(), &start)?,
+                Event::Eof => return Ok(()),
                 _ => {}
             }
         }
@@ -152,34 +210,6 @@ impl<R: Read> Part<R> {
     }
 }
 
-/// The number of elements that are open.
-#[derive(Debug, Default)]
-pub(super) struct Depth {
-    open: u64,
-    any: bool,
-}
-
-impl Depth {
-    /// An element begins.
-    pub fn down(&mut self) {
-        self.open += 1;
-        self.any = true;
-    }
-
-    /// An element ends.
-    pub fn up(&mut self) {
-        self.open = self.open.saturating_sub(1);
-    }
-
-    /// The part ends. If elements are still open, or if there was none, the part is damaged.
-    pub fn end(&self) -> Result<(), Refusal> {
-        match self.any && self.open == 0 {
-            true => Ok(()),
-            false => Err(Refusal::Damaged),
-        }
-    }
-}
-
 /// An attribute by its local name. If `r:id` and `id` are both there, `r:id` is meant.
 pub(super) fn attribute<'e>(element: &'e BytesStart<'_>, name: &str) -> Option<Cow<'e, str>> {
     let mut attributes = element.attributes();
@@ -214,6 +244,14 @@ fn character(name: &BytesRef<'_>) -> String {
         .unwrap_or_else(|| format!("&{name};"))
 }
 
+/// True if a declaration names no encoding, or one that is decoded.
+fn is_decoded(declaration: &BytesDecl<'_>) -> bool {
+    match declaration.encoding() {
+        Some(Ok(name)) => DECODED.contains(&name.to_ascii_lowercase().as_str()),
+        _ => true,
+    }
+}
+
 fn refusal(error: Error) -> Refusal {
     let Error::Io(error) = error else {
         return Refusal::Damaged;
@@ -227,7 +265,7 @@ mod tests {
     use super::*;
 
     fn text(xml: &str) -> Result<Option<String>, Refusal> {
-        let mut part = Part::new(xml.as_bytes(), 1000);
+        let mut part = Part::new(xml.as_bytes());
         while !matches!(part.next()?, Event::Start(start) if start.local_name().as_ref() == "t") {}
         part.text("t")
     }
@@ -257,10 +295,40 @@ mod tests {
 
     #[test]
     fn a_part_that_is_cut_short_is_damaged() {
-        let each = |xml: &str| Part::new(xml.as_bytes(), 1000).each(&mut |_, _| Ok(()));
+        let each = |xml: &str| Part::new(xml.as_bytes()).each(&mut |_, _| Ok(()));
         assert_eq!(each("<a><b/></a>"), Ok(()));
         for cut in ["", "no XML", "<a><b/>", "<a", "<a b='"] {
             assert_eq!(each(cut), Err(Refusal::Damaged), "{cut}");
         }
+    }
+
+    fn read_all(xml: &str) -> Result<(), Refusal> {
+        Part::new(xml.as_bytes()).each(&mut |_, _| Ok(()))
+    }
+
+    #[test]
+    fn a_declared_foreign_encoding_is_refused_if_the_part_is_not_ascii() {
+        for name in ["windows-1251", "koi8-r", "iso-8859-1"] {
+            let declared = format!("<?xml version='1.0' encoding='{name}'?>");
+            assert_eq!(read_all(&format!("{declared}<a>abc</a>")), Ok(()), "{name}");
+            let near = format!("{declared}<a>я</a>");
+            let far = format!("{declared}<a>{}<b/>я</a>", "<b/>".repeat(CHUNK));
+            for foreign in [near, far] {
+                assert_eq!(read_all(&foreign), Err(Refusal::Encoding), "{name}");
+            }
+        }
+        assert_eq!(read_all("<?xml version='1.0' encoding='UTF-8'?><a>я</a>"), Ok(()));
+    }
+
+    #[test]
+    fn long_runs_and_deep_nesting_are_refused() {
+        assert_eq!(read_all(&" ".repeat(2 << 20)), Err(Refusal::TooMuch));
+        assert_eq!(
+            read_all(&format!("<a b='{}'/>", " ".repeat(2 << 20))),
+            Err(Refusal::TooMuch)
+        );
+        let nested = |depth: usize| format!("{}{}", "<a>".repeat(depth), "</a>".repeat(depth));
+        assert_eq!(read_all(&nested(1000)), Ok(()));
+        assert_eq!(read_all(&nested(1001)), Err(Refusal::TooMuch));
     }
 }

@@ -17,13 +17,13 @@ use chrono::{DateTime, Utc};
 use proptest::prelude::*;
 use serde_json::{Value, json};
 
-use super::notes::total;
+use super::build_notes::total;
 use super::*;
 use crate::Result;
 use crate::config::ReportFormat;
 use crate::lake::manifest::{CallEntry, Landed, Landing, Manifest, RecordEntry, RoomEntry, Status};
 use crate::lake::table::{SCHEMA_VERSION_KEY, builtin};
-use crate::tables::lessons::Meta;
+use crate::tables::lessons::LessonIndex;
 
 pub(super) fn at(text: &str) -> DateTime<Utc> {
     format!("2026-11-22T{text}Z").parse().expect(text)
@@ -168,7 +168,7 @@ fn build_with(manifest: &Manifest, mapping: &Mapping, bytes: impl Into<Bytes>) -
         mapping,
         "file:///lake/",
         at("23:00:00"),
-        &Meta::default(),
+        &LessonIndex::default(),
         reports,
     )
     .expect("a day")
@@ -298,14 +298,29 @@ fn a_report_that_is_not_json_leaves_the_other_tables() {
 fn reports_out_of_order_are_a_fault_and_an_empty_day_has_no_tables() {
     let (day, mapping) = (manifest(), mapping());
     let build = |reports: Vec<Result<(crate::ids::CallId, ReportFormat, Bytes)>>| {
-        build_day(&day, &mapping, "", at("23:00:00"), &Meta::default(), reports)
+        build_day(
+            &day,
+            &mapping,
+            "",
+            at("23:00:00"),
+            &LessonIndex::default(),
+            reports,
+        )
     };
     assert!(build(vec![]).is_err());
     assert!(build(vec![Ok(("c1".into(), ReportFormat::Json, Bytes::new()))]).is_err());
     let twice = ["c2", "c2"].map(|id| Ok((id.into(), ReportFormat::Json, Bytes::from("{}"))));
     assert!(build(twice.into()).is_err());
     let nothing = Manifest::new(day.date, "s1");
-    let built = build_day(&nothing, &mapping, "", at("23:00:00"), &Meta::default(), []).expect("a day");
+    let built = build_day(
+        &nothing,
+        &mapping,
+        "",
+        at("23:00:00"),
+        &LessonIndex::default(),
+        [],
+    )
+    .expect("a day");
     assert_eq!(built.tables, []);
 }
 

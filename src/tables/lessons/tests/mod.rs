@@ -1,5 +1,7 @@
 //! Meta files to payloads, columns and levels.
 
+mod attendance;
+
 use std::io::BufReader;
 
 use bytes::Bytes;
@@ -23,12 +25,12 @@ fn ids(text: &str) -> Vec<(String, String, u64)> {
 }
 
 /// Lesson data of a user in the meeting `m1`; null takes it back.
-fn entry(user: &str, file: &str, line: u64, meta: Value) -> Entry {
+fn entry(user: &str, file: &str, line: u64, meta: Value) -> LessonEntry {
     entry_in("m1", user, file, line, meta)
 }
 
-fn entry_in(meeting: &str, user: &str, file: &str, line: u64, meta: Value) -> Entry {
-    Entry {
+fn entry_in(meeting: &str, user: &str, file: &str, line: u64, meta: Value) -> LessonEntry {
+    LessonEntry {
         user: user.into(),
         meeting: meeting.into(),
         received_at: "2026-11-22T10:00:00Z".parse().expect("time"),
@@ -42,15 +44,17 @@ fn date() -> NaiveDate {
     "2026-11-22".parse().expect("date")
 }
 
-/// A shelf of some entries, and its tables.
-fn shelved(entries: impl IntoIterator<Item = Entry>) -> (Bytes, Vec<TableFile>) {
-    let change = Change {
+/// The lesson day of some entries, and its tables.
+fn stored(entries: impl IntoIterator<Item = LessonEntry>) -> (Bytes, Vec<TableFile>) {
+    let change = LessonDayChange {
         put: entries.into_iter().collect(),
-        ..Change::default()
+        ..LessonDayChange::default()
     };
-    let shelf = shelve(date(), None, &change).expect("shelved").expect("a shelf");
-    let tables = build_meta_tables(date(), Some(&shelf)).expect("tables");
-    (shelf, tables)
+    let day = change_lesson_day(date(), None, &change)
+        .expect("stored")
+        .expect("a lesson day");
+    let tables = build_lesson_tables(date(), Some(&day)).expect("tables");
+    (day, tables)
 }
 
 #[test]
@@ -62,9 +66,9 @@ fn a_payload_nests_no_deeper_than_a_lesson_day_can_be_read_again() {
     assert!(refusal(&nested(DEEPEST)).contains("nested too deeply"));
     assert!(!refusal(&nested(10_000)).is_empty());
     let payload = parse(nested(DEEPEST - 2).as_bytes()).expect("deep").remove(0);
-    let entry = Entry::new(payload, &"f".into(), DateTime::UNIX_EPOCH);
-    let (shelf, _) = shelved([entry.clone()]);
-    assert_eq!(find(date(), &shelf, |_, _| true).expect("read"), [entry]);
+    let entry = LessonEntry::new(payload, &"f".into(), DateTime::UNIX_EPOCH);
+    let (day, _) = stored([entry.clone()]);
+    assert_eq!(find_entries(date(), &day, |_, _| true).expect("read"), [entry]);
 }
 
 /// The vendor's example, as it stands in the guide.
@@ -147,13 +151,13 @@ fn a_malformed_file_is_refused_with_its_line() {
 
 #[test]
 fn the_latest_entry_is_in_the_later_file_or_line() {
-    let mut latest = Latest::default();
+    let mut latest = LatestEntries::default();
     assert!(latest.put(entry("u", "b", 1, json!({"n": 1}))));
     assert!(!latest.put(entry("u", "a", 9, json!({"n": 2}))));
     assert!(latest.put(entry("u", "b", 2, json!({"n": 3}))));
     assert!(!latest.put(entry("u", "b", 2, json!({"n": 4}))));
     let other = [entry("w", "c", 2, json!({})), entry("u", "c", 1, json!({"n": 5}))];
-    let meta = Meta::of(other.into_iter().chain(latest), true);
+    let meta = LessonIndex::of(other.into_iter().chain(latest), true);
     assert_eq!(
         meta.get("m1", "u").and_then(|entry| entry.meta.as_deref()),
         Some(r#"{"n":5}"#)
@@ -174,30 +178,28 @@ fn a_null_meta_takes_an_entry_back_until_a_later_one_restores_it() {
     let taken_back = entry("u", "b", 1, Value::Null);
     let again = entry("u", "c", 1, json!({"user_role": "teacher"}));
     // In whatever order they come.
-    let gone = Meta::of([taken_back.clone(), said.clone()], true);
+    let gone = LessonIndex::of([taken_back.clone(), said.clone()], true);
     assert_eq!(gone.get("m1", "u"), None);
     assert_eq!(gone.expected("m1").count(), 0);
     assert_eq!(gone.digest(["m1"]), "");
-    let back = Meta::of([again.clone(), taken_back.clone(), said.clone()], true);
+    let back = LessonIndex::of([again.clone(), taken_back.clone(), said.clone()], true);
     assert_eq!(back.get("m1", "u"), Some(&again));
 
-    let change = |entry: &Entry| Change {
+    let change = |entry: &LessonEntry| LessonDayChange {
         put: [entry.clone()].into_iter().collect(),
-        ..Change::default()
+        ..LessonDayChange::default()
     };
-    let (shelf, tables) = shelved([said.clone()]);
+    let (day, tables) = stored([said.clone()]);
     assert_eq!(tables[0].rows, 1);
-    let after = |shelf: &[u8], entry: &Entry| shelve(date(), Some(shelf), &change(entry)).expect("shelved");
-    let tables = |shelf: &[u8]| build_meta_tables(date(), Some(shelf)).expect("tables");
-    let shelf = after(&shelf, &taken_back).expect("changed");
-    assert_eq!(tables(&shelf), [], "user_meta has no row of it");
-    assert_eq!(
-        after(&shelf, &said),
-        None,
-        "an older file does not bring it again"
-    );
-    let shelf = after(&shelf, &again).expect("changed");
-    assert_eq!(tables(&shelf)[0].rows, 1);
+    let after = |day: &[u8], entry: &LessonEntry| {
+        change_lesson_day(date(), Some(day), &change(entry)).expect("stored")
+    };
+    let tables = |day: &[u8]| build_lesson_tables(date(), Some(day)).expect("tables");
+    let day = after(&day, &taken_back).expect("changed");
+    assert_eq!(tables(&day), [], "user_meta has no row of it");
+    assert_eq!(after(&day, &said), None, "an older file does not bring it again");
+    let day = after(&day, &again).expect("changed");
+    assert_eq!(tables(&day)[0].rows, 1);
 }
 
 #[test]
@@ -314,42 +316,42 @@ fn a_lesson_day_does_not_depend_on_the_order_of_its_changes() {
         let pairs = (0..40).flat_map(|m| (0..5).map(move |u| (m, u)));
         pairs.map(|(m, u)| entry_in(&format!("m{m}"), &format!("u{u}"), "f", 1, json!({"n": m * u})))
     };
-    let (whole, _) = shelved(all());
-    let (mut shelf, _) = shelved(all().step_by(3));
+    let (whole, _) = stored(all());
+    let (mut day, _) = stored(all().step_by(3));
     for start in [1, 2] {
-        let change = Change {
+        let change = LessonDayChange {
             put: all().skip(start).step_by(3).collect(),
-            ..Change::default()
+            ..LessonDayChange::default()
         };
-        let next = shelve(date(), Some(&shelf), &change).expect("shelved");
-        shelf = next.expect("changed");
+        let next = change_lesson_day(date(), Some(&day), &change).expect("stored");
+        day = next.expect("changed");
     }
-    assert_eq!(shelf, whole);
+    assert_eq!(day, whole);
     // The same again is no change; what has moved elsewhere is gone.
-    let again = shelve(
+    let again = change_lesson_day(
         date(),
-        Some(&shelf),
-        &Change {
+        Some(&day),
+        &LessonDayChange {
             put: all().collect(),
-            ..Change::default()
+            ..LessonDayChange::default()
         },
     );
-    assert_eq!(again.expect("shelved"), None);
+    assert_eq!(again.expect("stored"), None);
     let moved = entry_in("m7", "u2", "g", 1, json!({}));
-    let change = Change {
+    let change = LessonDayChange {
         moved: [moved].into_iter().collect(),
-        ..Change::default()
+        ..LessonDayChange::default()
     };
-    let without = shelve(date(), Some(&shelf), &change)
-        .expect("shelved")
+    let without = change_lesson_day(date(), Some(&day), &change)
+        .expect("stored")
         .expect("changed");
-    let left = find(date(), &without, |meeting, _| meeting == "m7").expect("found");
+    let left = find_entries(date(), &without, |meeting, _| meeting == "m7").expect("found");
     assert_eq!(
         left.iter().map(|entry| entry.user.as_str()).collect::<Vec<_>>(),
         ["u0", "u1", "u3", "u4"]
     );
-    for left in [0, 1, shelf.len() / 2, shelf.len() - 1] {
-        let damaged = shelve(date(), Some(&shelf[..left]), &Change::default());
+    for left in [0, 1, day.len() / 2, day.len() - 1] {
+        let damaged = change_lesson_day(date(), Some(&day[..left]), &LessonDayChange::default());
         assert!(
             damaged.expect_err("cut").to_string().contains("is damaged"),
             "{left}"
@@ -368,12 +370,14 @@ fn lesson_data_becomes_columns_attributes_and_levels() {
     let entry = entry("u", "f", 1, meta);
     let date = "2024-12-12".parse().expect("date");
     assert_eq!(entry.date(chrono_tz::Tz::UTC, None), date);
-    let change = Change {
+    let change = LessonDayChange {
         put: [entry].into_iter().collect(),
-        ..Change::default()
+        ..LessonDayChange::default()
     };
-    let shelf = shelve(date, None, &change).expect("shelved").expect("a shelf");
-    let files = build_meta_tables(date, Some(&shelf)).expect("tables");
+    let day = change_lesson_day(date, None, &change)
+        .expect("stored")
+        .expect("a lesson day");
+    let files = build_lesson_tables(date, Some(&day)).expect("tables");
     let rows = |at: usize, columns: &[&str]| {
         let rows = read_text(files[at].bytes.clone(), columns).expect("rows");
         rows.into_iter()
@@ -454,9 +458,9 @@ proptest! {
         let text = if pretty { format!("{payload:#}") } else { payload.to_string() };
         let payloads = parse(text.as_bytes()).expect("payloads");
         let now = "2026-11-22T10:00:00Z".parse().expect("time");
-        let entries: Vec<_> = payloads.into_iter().map(|it| Entry::new(it, &"f".into(), now)).collect();
-        let (shelf, files) = shelved(entries.clone());
+        let entries: Vec<_> = payloads.into_iter().map(|it| LessonEntry::new(it, &"f".into(), now)).collect();
+        let (day, files) = stored(entries.clone());
         prop_assert_eq!(files[0].rows, 1);
-        prop_assert_eq!(find(date(), &shelf, |_, _| true).expect("read"), entries);
+        prop_assert_eq!(find_entries(date(), &day, |_, _| true).expect("read"), entries);
     }
 }

@@ -4,23 +4,24 @@ use std::rc::Rc;
 
 use serde_json::{Map, Value};
 
-use super::plan::{JOINED, LEFT, Target};
-use super::workbook::BoundSheet;
+use super::sheet_plan::{JOINED, LEFT, Target};
+use super::workbook::TableSheet;
+use crate::lake::table::{Type, builtin};
 use crate::lenient::{self, Reading};
+use crate::tables::build_notes::{Kept, Notes};
 use crate::tables::mapping::TablePlan;
 use crate::tables::mapping::shape;
-use crate::tables::notes::{Kept, Notes};
 use crate::tables::parquet::cell::Cell;
-use crate::tables::report::rows::Row;
+use crate::tables::parquet::row::TableRow;
 use crate::tables::report::stay::{ReportedStay, ReportedStays, read_stay};
 
 /// The rows of a table. Each starts as `template`, which holds the values that do not come from the workbook.
-pub(in crate::tables) fn rows<'v>(
+pub(crate) fn rows<'v>(
     plan: &TablePlan,
-    sheets: &'v [BoundSheet],
+    sheets: &'v [TableSheet],
     template: &[Cell<'v>],
     notes: &mut Notes,
-) -> Vec<Row<'v>> {
+) -> Vec<TableRow<'v>> {
     let mut rows = Vec::new();
     for sheet in sheets {
         for values in &sheet.rows {
@@ -34,12 +35,12 @@ pub(in crate::tables) fn rows<'v>(
 
 fn row<'v>(
     plan: &TablePlan,
-    sheet: &'v BoundSheet,
+    sheet: &'v TableSheet,
     values: &'v [(Rc<Target>, Value)],
     template: &[Cell<'v>],
     notes: &mut Notes,
-) -> Row<'v> {
-    let mut row = Row {
+) -> TableRow<'v> {
+    let mut row = TableRow {
         cells: template.to_vec(),
         extra: Map::new(),
     };
@@ -54,7 +55,10 @@ fn row<'v>(
             Target::Left => left = Some(value),
             Target::Extra(name) => {
                 // Without the column the table loses it, but the workbook keeps it.
-                let kept = plan.table.index("extra").map_or(Kept::Raw, |_| Kept::Extra);
+                let kept = plan
+                    .table
+                    .index(builtin::rest::extra)
+                    .map_or(Kept::Raw, |_| Kept::Extra);
                 notes.unmapped(&shape::place_in(&sheet.name, name), kept);
                 row.extra.insert(name.clone(), value.clone());
             }
@@ -64,12 +68,12 @@ fn row<'v>(
         .table
         .columns
         .iter()
-        .position(|column| column.kind == crate::lake::table::Type::Sessions);
+        .position(|column| column.kind == Type::Sessions);
     if let Some(index) = stays {
         let (stays, wrong) = stays_of(joined, left);
         let (sessions, unreadable) = stays.cells();
         row.cells[index] = sessions;
-        if let Some(index) = plan.table.index("sessions_unreadable") {
+        if let Some(index) = plan.table.index(builtin::participants::sessions_unreadable) {
             row.cells[index] = unreadable;
         }
         if let Some(name) = wrong {

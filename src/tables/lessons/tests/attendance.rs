@@ -5,10 +5,10 @@ use std::collections::BTreeSet;
 use proptest::prelude::*;
 use serde_json::{Value, json};
 
-use super::attendance::build_attendance;
-use super::presence::{Meeting, Presence, Span, Stays};
 use crate::lake::manifest::{Landing, Manifest, Quality, Shortfall, Status};
-use crate::tables::lessons::{Entry, Meta, Payload};
+use crate::tables::lessons::attendance::build_attendance;
+use crate::tables::lessons::presence::{Meeting, Presence, Span, Stays};
+use crate::tables::lessons::{LessonEntry, LessonIndex, Payload};
 use crate::tables::parquet::cell::Session;
 use crate::tables::read_text;
 use crate::tables::tests::{call, landing};
@@ -61,7 +61,7 @@ fn presence(meeting: Meeting) -> Presence {
     }
 }
 
-fn meta(entries: &[(&str, Value)]) -> Meta {
+fn meta(entries: &[(&str, Value)]) -> LessonIndex {
     let entries = entries.iter().map(|(user, meta)| {
         let payload = Payload {
             user: (*user).into(),
@@ -70,9 +70,9 @@ fn meta(entries: &[(&str, Value)]) -> Meta {
             line: 1,
             repairs: crate::json::Repairs::default(),
         };
-        Entry::new(payload, &"f".into(), chrono::DateTime::UNIX_EPOCH)
+        LessonEntry::new(payload, &"f".into(), chrono::DateTime::UNIX_EPOCH)
     });
-    Meta::of(entries, true)
+    LessonIndex::of(entries, true)
 }
 
 const COLUMNS: [&str; 11] = [
@@ -89,7 +89,7 @@ const COLUMNS: [&str; 11] = [
     "left_early_s",
 ];
 
-fn rows(own: &Presence, beside: &[Presence], meta: &Meta, quality: &mut Quality) -> Vec<Vec<String>> {
+fn rows(own: &Presence, beside: &[Presence], meta: &LessonIndex, quality: &mut Quality) -> Vec<Vec<String>> {
     let day = Manifest::new("2026-11-22".parse().expect("date"), "s1");
     let file = build_attendance(&day, own, beside, &BTreeSet::new(), meta, quality).expect("attendance");
     file.file
@@ -262,7 +262,7 @@ proptest! {
             let left = length.map_or(ends[*call], |length| joined + length);
             joined <= second && *second < left
         })).count();
-        let rows = rows(&presence(here), &[], &Meta::default(), &mut Quality::default());
+        let rows = rows(&presence(here), &[], &LessonIndex::default(), &mut Quality::default());
         prop_assert_eq!(rows.len(), 1);
         prop_assert_eq!(&rows[0][7], &format!("{covered}.0"));
         let share: f64 = rows[0][8].parse().unwrap_or(0.0);

@@ -5,22 +5,22 @@ use std::sync::Arc;
 
 use sha2::{Digest, Sha256};
 
-use crate::ids::{MeetingId, UserId};
-use super::entry::Entry;
+use super::entry::LessonEntry;
 use super::lesson::Lesson;
+use crate::ids::{MeetingId, UserId};
 
 /// The lesson data of some meetings. Cheap to clone.
 #[derive(Debug, Clone, Default)]
-pub struct Meta {
-    meetings: Arc<BTreeMap<MeetingId, BTreeMap<UserId, Entry>>>,
+pub struct LessonIndex {
+    meetings: Arc<BTreeMap<MeetingId, BTreeMap<UserId, LessonEntry>>>,
     /// True if the lake has lesson data of any meeting.
     some: bool,
 }
 
-impl Meta {
+impl LessonIndex {
     /// Keeps the latest of some entries. `some` says whether the lake has lesson data of any meeting.
-    pub fn of(entries: impl IntoIterator<Item = Entry>, some: bool) -> Self {
-        let mut meetings: BTreeMap<MeetingId, BTreeMap<UserId, Entry>> = BTreeMap::new();
+    pub fn of(entries: impl IntoIterator<Item = LessonEntry>, some: bool) -> Self {
+        let mut meetings: BTreeMap<MeetingId, BTreeMap<UserId, LessonEntry>> = BTreeMap::new();
         for entry in entries {
             let users = meetings.entry(entry.meeting.clone()).or_default();
             if users
@@ -42,7 +42,7 @@ impl Meta {
     }
 
     /// The latest entry of a user in a meeting, unless it was taken back.
-    pub fn get(&self, meeting: &str, user: &str) -> Option<&Entry> {
+    pub fn get(&self, meeting: &str, user: &str) -> Option<&LessonEntry> {
         let entry = self.meetings.get(meeting)?.get(user)?;
         entry.meta.is_some().then_some(entry)
     }
@@ -53,7 +53,7 @@ impl Meta {
     }
 
     /// The users who are expected in a meeting, with their entries.
-    pub fn expected<'m>(&'m self, meeting: &str) -> impl Iterator<Item = (&'m str, &'m Entry)> {
+    pub fn expected<'m>(&'m self, meeting: &str) -> impl Iterator<Item = (&'m str, &'m LessonEntry)> {
         let users = self.meetings.get(meeting).into_iter().flatten();
         users
             .filter(|(_, entry)| entry.meta.is_some())
