@@ -109,7 +109,7 @@ impl Sender {
         // Sizes, ranges and checksums concern the bytes of the file, so the body must come without compression.
         let mut request = self
             .http
-            .for_download(&link.url)
+            .for_download(&link.url)?
             .get(link.url.clone())
             .header(ACCEPT_ENCODING, "identity");
         if let Some(resume) = resume {

@@ -1,5 +1,6 @@
 //! Builds the HTTP clients: one for the API, and two for downloads (public hosts, and this machine).
 
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use reqwest::header::{ACCEPT_ENCODING, HeaderMap, HeaderValue};
@@ -18,40 +19,51 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 #[derive(Debug, Clone)]
 pub(super) struct HttpClients {
     pub(super) api: reqwest::Client,
-    downloads: reqwest::Client,
+    /// Built when a link leads to a public host: reading the CA certificates takes time, and the demo needs none.
+    downloads: Arc<OnceLock<Result<reqwest::Client>>>,
     local_downloads: reqwest::Client,
+    guard: Arc<Guard>,
 }
 
 impl HttpClients {
     /// Clients for the API at `base`. `guard` checks the hosts of downloads.
-    pub(super) fn new(base: &Url, guard: &std::sync::Arc<Guard>) -> Result<Self> {
+    pub(super) fn new(base: &Url, guard: &Arc<Guard>) -> Result<Self> {
         let api = if is_local(base) { local() } else { builder() };
         let api = api
             .redirect(redirect::Policy::none())
             .default_headers(default_headers());
-        let guarded = |builder: reqwest::ClientBuilder| {
-            build(builder.redirect(guard.redirects()).dns_resolver(guard.names()))
-        };
-        let local_downloads = guarded(local())?;
-        let downloads = match guarded(builder()) {
-            Err(_) if is_local(base) => local_downloads.clone(),
-            built => built?,
-        };
-        Ok(Self {
+        let clients = Self {
             api: build(api)?,
-            downloads,
-            local_downloads,
-        })
+            downloads: Arc::default(),
+            local_downloads: guarded(local(), guard)?,
+            guard: Arc::clone(guard),
+        };
+        if !is_local(base) {
+            clients.public_downloads()?;
+        }
+        Ok(clients)
     }
 
     /// The client for a download link. It sends no token, because links lead to other hosts.
-    pub(super) fn for_download(&self, link: &Url) -> &reqwest::Client {
+    ///
+    /// # Errors
+    /// `Config` if the CA certificates can't be read.
+    pub(super) fn for_download(&self, link: &Url) -> Result<&reqwest::Client> {
         if is_local(link) {
-            &self.local_downloads
+            Ok(&self.local_downloads)
         } else {
-            &self.downloads
+            self.public_downloads()
         }
     }
+
+    fn public_downloads(&self) -> Result<&reqwest::Client> {
+        let client = self.downloads.get_or_init(|| guarded(builder(), &self.guard));
+        client.as_ref().map_err(Clone::clone)
+    }
+}
+
+fn guarded(builder: reqwest::ClientBuilder, guard: &Arc<Guard>) -> Result<reqwest::Client> {
+    build(builder.redirect(guard.redirects()).dns_resolver(guard.names()))
 }
 
 fn builder() -> reqwest::ClientBuilder {
