@@ -5,11 +5,11 @@
 //! can't be delivered is a warning and does not change the run's outcome. The last deliveries are kept in the store.
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::Bytes;
 use chrono::{DateTime, Utc};
+use parking_lot::RwLock;
 use reqwest::header::CONTENT_TYPE;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
@@ -19,13 +19,13 @@ use crate::backoff::Backoff;
 use crate::config::{Notify, NotifyOn, Secret};
 use crate::lake::key;
 use crate::metrics::{METRICS, TargetLabels};
-use crate::store::json::get_json;
+use crate::store::json::{get_json, put_json};
 use crate::store::{Condition, Store};
 use crate::{Error, ErrorKind, Result};
 
 /// The timeout of an attempt.
 const TIMEOUT: Duration = Duration::from_secs(10);
-/// The number of attempts.
+/// The number of attempts, and the backoff between them.
 const ATTEMPTS: u32 = 3;
 const BACKOFF: Backoff = Backoff::new(Duration::from_millis(500), Duration::from_secs(2));
 /// The time that deliveries get when the program stops.
@@ -143,7 +143,7 @@ impl Notifier {
     /// As [`Notifier::new`]; then the old configuration stays.
     pub fn replace(&self, config: &Notify) -> Result<()> {
         let targets = Targets::new(config)?;
-        *self.targets.write().unwrap_or_else(PoisonError::into_inner) = targets;
+        *self.targets.write() = targets;
         Ok(())
     }
 
@@ -153,17 +153,17 @@ impl Notifier {
     }
 
     fn targets(&self) -> Arc<Targets> {
-        Arc::clone(&self.targets.read().unwrap_or_else(PoisonError::into_inner))
+        Arc::clone(&self.targets.read())
     }
 
     /// The last deliveries, of this process and from before its start.
     pub fn last(&self) -> Deliveries {
-        self.last.read().unwrap_or_else(PoisonError::into_inner).clone()
+        self.last.read().clone()
     }
 
     /// Adds the deliveries from before this process.
     pub fn remember(&self, deliveries: Deliveries) {
-        let mut last = self.last.write().unwrap_or_else(PoisonError::into_inner);
+        let mut last = self.last.write();
         for (key, delivery) in deliveries {
             note(&key, &delivery);
             last.entry(key).or_insert(delivery);
@@ -239,10 +239,7 @@ impl Notifier {
             .into_iter()
             .filter_map(|(key, delivery)| Some((key.to_owned(), delivery?)))
             .collect();
-        self.last
-            .write()
-            .unwrap_or_else(PoisonError::into_inner)
-            .extend(told.clone());
+        self.last.write().extend(told.clone());
         told.iter().for_each(|(key, delivery)| note(key, delivery));
         if let Err(error) = keep(store, &told).await {
             tracing::debug!(%error, "the deliveries could not be written to the store");
@@ -267,10 +264,7 @@ async fn keep(store: &dyn Store, told: &Deliveries) -> Result<()> {
     // Earlier deliveries that can't be read are dropped.
     let mut all = last_deliveries(store).await.unwrap_or_default();
     all.extend(told.clone());
-    let bytes = serde_json::to_vec_pretty(&all)
-        .map_err(|error| Error::new(ErrorKind::Internal, key::DELIVERIES, error.to_string()))?;
-    store
-        .put(key::DELIVERIES, Bytes::from(bytes), Condition::Any)
+    put_json(store, key::DELIVERIES, &all, Condition::Any)
         .await
         .map(|_| ())
 }
@@ -392,7 +386,10 @@ mod tests {
         let error = Error::new(ErrorKind::Unauthorized, "GET /spaces", "401");
         let message = super::message("run", &Err::<Done, _>(error));
         let text = message["text"].as_str().expect("a text");
-        assert!(text.starts_with("telelake run: NOTHING DONE\n  GET /spaces: 401"), "{text}");
+        assert!(
+            text.starts_with("telelake run: NOTHING DONE\n  GET /spaces: 401"),
+            "{text}"
+        );
         assert_eq!(message["run"]["outcome"], "nothing");
     }
 

@@ -14,11 +14,12 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use super::audit::Caller;
-use super::http::guard::{Group, Guard};
+use super::http::guard::{RouteGroup, RouteGuard};
 use super::http::{body, reply};
-use super::jobs::{self, Answer, Jobs};
+use super::jobs::{self, JobAnswer, Jobs};
 use crate::config::Config;
 use crate::dates;
+use crate::ids::{CallId, RecordId, RoomId, SpaceId};
 use crate::lake::manifest::{Landing, Manifest};
 use crate::lake::{self, key};
 use crate::pipeline::{last_runs, run_log};
@@ -60,7 +61,7 @@ impl FromRef<ApiState> for Arc<dyn Store> {
 }
 
 /// The routes of the API.
-pub(super) fn routes(state: ApiState, guard: &Guard) -> Router {
+pub(super) fn routes(state: ApiState, guard: &RouteGuard) -> Router {
     let routes = Router::new()
         .route("/api/status", get(status))
         .route("/api/day", get(day))
@@ -75,7 +76,7 @@ pub(super) fn routes(state: ApiState, guard: &Guard) -> Router {
         .route("/api/pause", post(pause))
         .route("/api/resume", post(resume))
         .with_state(state);
-    guard.protect(Group::Api, routes)
+    guard.protect(RouteGroup::Api, routes)
 }
 
 type Parameters<T> = std::result::Result<Query<T>, axum::extract::rejection::QueryRejection>;
@@ -148,7 +149,7 @@ fn json_of<'a>(
 struct DayQuery {
     #[serde(deserialize_with = "dates::deserialize")]
     date: NaiveDate,
-    space: String,
+    space: SpaceId,
 }
 
 /// `GET /api/day?date&space`: the day's rooms and calls, with the state of each file.
@@ -157,7 +158,7 @@ async fn day(State(store): State<Arc<dyn Store>>, query: Parameters<DayQuery>) -
         Ok(day) => day,
         Err(refusal) => return *refusal,
     };
-    let found = get_json::<Manifest>(&*store, &key::manifest(date, &space.as_str().into())).await;
+    let found = get_json::<Manifest>(&*store, &key::manifest(date, &space)).await;
     match found {
         Ok(Some((manifest, _))) => reply::json(StatusCode::OK, &detail(&manifest)),
         Ok(None) => reply::error(StatusCode::NOT_FOUND, "the lake has no such day"),
@@ -177,8 +178,11 @@ fn landing(landing: &Landing) -> Value {
 }
 
 fn detail(manifest: &Manifest) -> Value {
-    let mut rooms: BTreeMap<&str, (Vec<Value>, Vec<Value>)> =
-        manifest.rooms.keys().map(|id| (id.as_str(), Default::default())).collect();
+    let mut rooms: BTreeMap<&str, (Vec<Value>, Vec<Value>)> = manifest
+        .rooms
+        .keys()
+        .map(|id| (id.as_str(), Default::default()))
+        .collect();
     for id in manifest.calls_in_order() {
         let Some(call) = manifest.calls.get(id) else {
             continue;
@@ -299,10 +303,10 @@ async fn backfill(State(jobs): State<Jobs>, caller: Caller, request: Body) -> Re
 struct RetryBody {
     #[serde(deserialize_with = "dates::deserialize")]
     date: NaiveDate,
-    space: String,
-    room: Option<String>,
-    call: Option<String>,
-    record: Option<String>,
+    space: SpaceId,
+    room: Option<RoomId>,
+    call: Option<CallId>,
+    record: Option<RecordId>,
 }
 
 /// `POST /api/retry {date, space, room?, call?, record?}`: exports a day again, or a single room, call or record of it.
@@ -317,7 +321,7 @@ async fn retry(State(jobs): State<Jobs>, caller: Caller, request: Body) -> Respo
         },
         Err(refusal) => return *refusal,
     };
-    queued(jobs::retry(&jobs, retry, &caller).await.map(Answer::Queued))
+    queued(jobs::retry(&jobs, retry, &caller).await.map(JobAnswer::Queued))
 }
 
 async fn read<T: serde::de::DeserializeOwned>(request: Body) -> std::result::Result<T, Box<Response>> {
@@ -329,10 +333,10 @@ async fn read<T: serde::de::DeserializeOwned>(request: Body) -> std::result::Res
 }
 
 /// The response to a request for a job.
-fn queued(answer: Result<Answer>) -> Response {
+fn queued(answer: Result<JobAnswer>) -> Response {
     match answer {
-        Ok(Answer::Queued(id)) => reply::json(StatusCode::ACCEPTED, &json!({ "id": id })),
-        Ok(Answer::MustConfirm(plan)) => {
+        Ok(JobAnswer::Queued(id)) => reply::json(StatusCode::ACCEPTED, &json!({ "id": id })),
+        Ok(JobAnswer::MustConfirm(plan)) => {
             let error = format!(
                 "{} days are more than {}; to confirm the job, send it again with \"confirm\": true",
                 plan.days,
@@ -363,10 +367,7 @@ async fn all_jobs(State(jobs): State<Jobs>) -> Response {
 async fn cancel(State(jobs): State<Jobs>, caller: Caller, Path(id): Path<String>) -> Response {
     match jobs::cancel(&jobs, &id, &caller).await {
         Ok(Some(job)) => reply::json(StatusCode::ACCEPTED, &job),
-        Ok(None) => reply::error(
-            StatusCode::NOT_FOUND,
-            "there is no such job, or it is over",
-        ),
+        Ok(None) => reply::error(StatusCode::NOT_FOUND, "there is no such job, or it is over"),
         Err(error) => refused(&error),
     }
 }

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use chrono::{DateTime, TimeDelta, Utc};
 use tokio_util::sync::CancellationToken;
 
+use super::jobs::Jobs;
 use super::queue::Queue;
 use crate::Result;
 use crate::config::Config;
@@ -19,11 +20,11 @@ const LONGEST_SLEEP: std::time::Duration = std::time::Duration::from_secs(20);
 const TRY_AGAIN: TimeDelta = TimeDelta::minutes(15);
 
 /// The parts that queue runs by the schedule.
-pub(super) struct Clock {
-    pub config: Arc<Config>,
-    pub store: Arc<dyn Store>,
-    pub queue: Arc<Queue>,
-    pub cancel: CancellationToken,
+pub(super) struct RunClock {
+    config: Arc<Config>,
+    store: Arc<dyn Store>,
+    queue: Arc<Queue>,
+    cancel: CancellationToken,
 }
 
 /// True if no run has reached anything since the latest due time, so that a run must make up for it.
@@ -44,7 +45,17 @@ pub async fn is_missed(config: &Config, store: &dyn Store, now: DateTime<Utc>) -
     Ok(made_up.is_none())
 }
 
-impl Clock {
+impl RunClock {
+    /// A clock for the queue of `jobs`.
+    pub fn new(jobs: &Jobs, cancel: CancellationToken) -> Self {
+        Self {
+            config: Arc::clone(&jobs.config),
+            store: Arc::clone(&jobs.store),
+            queue: Arc::clone(&jobs.queue),
+            cancel,
+        }
+    }
+
     /// True if the daemon's latest run was missed.
     ///
     /// # Errors
@@ -55,7 +66,7 @@ impl Clock {
 }
 
 /// Queues runs when they are due until the daemon stops.
-pub(super) async fn run(clock: &Clock) {
+pub(super) async fn run(clock: &RunClock) {
     let config = &clock.config;
     loop {
         let next = schedule::next_runs(&config.schedule.cron, config.timezone, Utc::now(), 1);
@@ -65,7 +76,7 @@ pub(super) async fn run(clock: &Clock) {
             clock.cancel.cancelled().await;
             return;
         };
-        #[allow(clippy::cast_precision_loss)]
+        #[expect(clippy::cast_precision_loss, reason = "seconds of a date are far below 2^52")]
         METRICS.next_run.set(due.timestamp() as f64);
         tracing::info!(due = %due.with_timezone(&config.timezone), "the next run");
         let begins = due + jitter(config);
@@ -81,7 +92,7 @@ fn jitter(config: &Config) -> TimeDelta {
 }
 
 /// Waits for an instant; returns false if the daemon stops before. Meanwhile a run that could do nothing is tried again.
-async fn wait(clock: &Clock, until: DateTime<Utc>) -> bool {
+async fn wait(clock: &RunClock, until: DateTime<Utc>) -> bool {
     loop {
         METRICS.turned("clock");
         let now = Utc::now();
@@ -93,9 +104,9 @@ async fn wait(clock: &Clock, until: DateTime<Utc>) -> bool {
         }
         clock.queue.make_way(now);
         let left = (until - now).to_std().unwrap_or_default().min(LONGEST_SLEEP);
-        tokio::select! {
-            () = clock.cancel.cancelled() => return false,
-            () = tokio::time::sleep(left) => {}
+        let sleep = tokio::time::sleep(left);
+        if clock.cancel.run_until_cancelled(sleep).await.is_none() {
+            return false;
         }
     }
 }
@@ -123,10 +134,7 @@ mod tests {
     #[tokio::test]
     async fn a_run_is_missed_unless_one_that_reached_anything_began_since_it_was_due() {
         let past = Past::new();
-        assert!(
-            missed(&past, "2026-11-23T10:00:00Z").await,
-            "a lake without runs"
-        );
+        assert!(missed(&past, "2026-11-23T10:00:00Z").await, "a lake without runs");
         let to = "2026-11-22";
         past.run("run", "2026-11-22T23:00:00Z", to, "done").await;
         assert!(!missed(&past, "2026-11-22T23:00:00Z").await);

@@ -11,48 +11,39 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 use super::api::{self, ApiState};
-use super::clock::Clock;
+use super::clock::RunClock;
 use super::events::Events;
 use super::health::{self, Health};
-use super::http::guard::{Group, Guard};
+use super::http::guard::{RouteGroup, RouteGuard};
 use super::http::session::Access;
 use super::http::{self, reply};
 use super::jobs::Jobs;
 use super::live::Live;
 use super::notifications::{self, Notifications};
 use super::page::{self, PageState};
-use super::pending::PendingItems;
-use super::queue::Queue;
 use super::relay::{self, Relay};
-use super::running::RunningJobs;
 use super::webhook::secrets::Secrets;
 use super::webhook::{self, WebhookState};
 use super::workers::Workers;
+use crate::Result;
 use crate::api::Client;
 use crate::config::{Config, Source};
 use crate::dates;
 use crate::metrics::METRICS;
 use crate::notify::{Notifier, last_deliveries};
-use crate::status::Coverage;
 use crate::store::{self, Metered, Store};
-use crate::Result;
 
 /// See the module.
 pub(super) struct Daemon {
-    pub config: Arc<Config>,
-    pub store: Arc<dyn Store>,
-    pub cancel: CancellationToken,
-    pub queue: Arc<Queue>,
-    pub events: Arc<Events>,
+    pub jobs: Jobs,
     pub relay: Arc<Relay>,
     pub secrets: Arc<Secrets>,
     pub live: Live,
     pub health: Arc<Health>,
-    pub running: Arc<RunningJobs>,
-    pub pending: Arc<PendingItems>,
-    pub clock: Clock,
+    pub clock: RunClock,
     pub workers: Workers,
     pub page: PageState,
+    pub cancel: CancellationToken,
     /// True if a task of the daemon panicked.
     pub broken: AtomicBool,
     access: Arc<Access>,
@@ -84,113 +75,103 @@ impl Daemon {
         }
         let config = Arc::new(config);
         let secrets = Arc::new(Secrets::new(config.webhook.clone()));
-        let (events, events_written) = Events::start(Arc::clone(&store), config.scope.clone());
-        let (relay, relay_written) =
-            Relay::start(&config, Arc::clone(&store), client.clone(), cancel.clone());
-        let (events, relay) = (Arc::new(events), Arc::new(relay));
-        let (queue, running) = (Arc::new(Queue::default()), Arc::new(RunningJobs::default()));
-        let health = Arc::new(Health::new(Arc::clone(&store), client.clone()));
-        let pending = Arc::new(PendingItems::new(Arc::clone(&store), config.timezone));
-        let webhooks = WebhookState::new(Arc::clone(&secrets), Arc::clone(&events));
-        let notifications = Notifications::new(Arc::clone(&notifier), Arc::clone(&store), cancel.clone());
-        let jobs = Jobs {
-            config: Arc::clone(&config),
-            store: Arc::clone(&store),
-            queue: Arc::clone(&queue),
-            events: Arc::clone(&events),
-            running: Arc::clone(&running),
-        };
-        let page = PageState {
-            config: Arc::clone(&config),
-            store: Arc::clone(&store),
-            coverage: Arc::new(Coverage::default()),
-            memory: Arc::default(),
-            access: Arc::clone(&access),
-            jobs,
-            health: Arc::clone(&health),
-            notifications,
-            webhooks: Arc::clone(&webhooks.stats),
-        };
-        let workers = Workers {
-            config: Arc::clone(&config),
-            store: Arc::clone(&store),
-            client: client.clone(),
-            cancel: cancel.clone(),
-            queue: Arc::clone(&queue),
-            events: Arc::clone(&events),
-            health: Arc::clone(&health),
-            notifier: Arc::clone(&notifier),
-            running: Arc::clone(&running),
-            pending: Arc::clone(&pending),
-            single_lane: tokio::sync::Mutex::default(),
-        };
         let live = Live::new(
             source,
             Arc::clone(&config),
-            client,
+            client.clone(),
             Arc::clone(&access),
             Arc::clone(&secrets),
-            notifier,
+            Arc::clone(&notifier),
         );
-        let clock = Clock {
-            config: Arc::clone(&config),
-            store: Arc::clone(&store),
-            queue: Arc::clone(&queue),
-            cancel: cancel.clone(),
-        };
-        let daemon = Arc::new(Self {
+        let (daemon, writers) = Self::wire(config, store, client, cancel, access, secrets, notifier, live);
+        daemon.load().await?;
+        Ok((Arc::new(daemon), writers))
+    }
+
+    #[expect(
+        clippy::too_many_arguments,
+        reason = "the parts that the others are wired from"
+    )]
+    fn wire(
+        config: Arc<Config>,
+        store: Arc<dyn Store>,
+        client: Client,
+        cancel: &CancellationToken,
+        access: Arc<Access>,
+        secrets: Arc<Secrets>,
+        notifier: Arc<Notifier>,
+        live: Live,
+    ) -> (Self, Writers) {
+        let (events, events_written) = Events::start(Arc::clone(&store), config.scope.clone());
+        let (relay, relay_written) =
+            Relay::start(&config, Arc::clone(&store), client.clone(), cancel.clone());
+        let jobs = Jobs {
             config,
-            store,
+            store: Arc::clone(&store),
+            queue: Arc::default(),
+            events: Arc::new(events),
+            running: Arc::default(),
+        };
+        let health = Arc::new(Health::new(Arc::clone(&store), client.clone()));
+        let webhooks = WebhookState::new(Arc::clone(&secrets), Arc::clone(&jobs.events));
+        let page = PageState {
+            config: Arc::clone(&jobs.config),
+            store: Arc::clone(&store),
+            coverage: Arc::default(),
+            memory: Arc::default(),
+            access: Arc::clone(&access),
+            jobs: jobs.clone(),
+            health: Arc::clone(&health),
+            notifications: Notifications::new(Arc::clone(&notifier), store, cancel.clone()),
+            webhooks: Arc::clone(&webhooks.stats),
+        };
+        let daemon = Self {
+            clock: RunClock::new(&jobs, cancel.clone()),
+            workers: Workers::new(&jobs, client, cancel.clone(), Arc::clone(&health), notifier),
+            relay: Arc::new(relay),
+            jobs,
             cancel: cancel.clone(),
-            queue,
-            events,
-            relay,
             secrets,
             live,
             health,
-            running,
-            pending,
-            clock,
-            workers,
             page,
             broken: AtomicBool::new(false),
             access,
             webhooks,
-        });
-        daemon.load().await?;
-        Ok((daemon, [events_written, relay_written]))
+        };
+        (daemon, [events_written, relay_written])
     }
 
     /// Loads what earlier processes kept in the store.
     async fn load(&self) -> Result<()> {
-        let (store, now) = (&*self.store, Utc::now());
-        #[allow(clippy::cast_precision_loss)]
+        let (store, now) = (&*self.jobs.store, Utc::now());
+        #[expect(clippy::cast_precision_loss, reason = "seconds of a date are far below 2^52")]
         METRICS.started.set(now.timestamp() as f64);
         self.health.remember(store, now).await?;
         // Deliveries that can't be read are no reason not to start.
         let deliveries = last_deliveries(store).await.unwrap_or_default();
         self.workers.notifier.remember(deliveries);
-        self.events.load(store, true, now).await?;
-        self.queue.load(store, dates::today(self.config.timezone)).await?;
+        self.jobs.events.load(store, true, now).await?;
+        let today = dates::today(self.jobs.config.timezone);
+        self.jobs.queue.load(store, today).await?;
         self.relay.load().await?;
-        self.pending.measure(Duration::ZERO).await;
+        self.workers.pending.measure(Duration::ZERO).await;
         Ok(())
     }
 
     /// All routes, each group behind the guard.
     pub fn router(&self) -> Router {
-        let guard = &Guard::new(Arc::clone(&self.access));
+        let guard = &RouteGuard::new(Arc::clone(&self.access));
         let api = ApiState {
-            config: Arc::clone(&self.config),
-            store: Arc::clone(&self.store),
+            config: Arc::clone(&self.jobs.config),
+            store: Arc::clone(&self.jobs.store),
             coverage: Arc::clone(&self.page.coverage),
-            jobs: self.page.jobs.clone(),
+            jobs: self.jobs.clone(),
         };
-        let unknown = Router::new().fallback(async || {
-            reply::error(StatusCode::NOT_FOUND, "there is nothing here")
-        });
+        let unknown =
+            Router::new().fallback(async || reply::error(StatusCode::NOT_FOUND, "there is nothing here"));
         guard
-            .protect(Group::Private, unknown)
+            .protect(RouteGroup::Private, unknown)
             .merge(health::routes(Arc::clone(&self.health), guard))
             .merge(webhook::routes(self.webhooks.clone(), guard))
             .merge(relay::routes(Arc::clone(&self.relay), guard))

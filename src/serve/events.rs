@@ -5,13 +5,14 @@
 //! `workers` does the work; this module only holds the events.
 
 use std::collections::{HashMap, HashSet, VecDeque};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 
 use chrono::{DateTime, TimeDelta, Utc};
+use parking_lot::Mutex;
 use tokio::sync::Notify;
 
 use super::journal::Journal;
-use super::webhook::event::{Event, Kept, Name};
+use super::webhook::event::{EventName, ReceivedEvent, WebhookEvent};
 use crate::config::Scope;
 use crate::lake::key;
 use crate::metrics::METRICS;
@@ -29,7 +30,7 @@ const ABANDONED: TimeDelta = TimeDelta::minutes(15);
 
 /// The result of accepting an event.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Taken {
+pub enum Acceptance {
     /// The event is in the store and waits for its work.
     Kept,
     /// The event is a duplicate of one that waits or is done.
@@ -40,9 +41,9 @@ pub enum Taken {
 
 /// A waiting event.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Waiting {
+pub struct WaitingEvent {
     /// The event with its time of receipt.
-    pub kept: Kept,
+    pub kept: ReceivedEvent,
     /// The key of the object that holds it.
     pub object: String,
     /// The time when its work is due.
@@ -55,20 +56,20 @@ pub struct Waiting {
 pub struct Events {
     scope: Scope,
     settle: TimeDelta,
-    journal: Mutex<Option<Journal<Kept>>>,
-    inner: Arc<Mutex<Inner>>,
+    journal: Mutex<Option<Journal<ReceivedEvent>>>,
+    inner: Arc<Mutex<WaitingEvents>>,
     /// Wakes the lane when a new event waits.
     pub wake: Arc<Notify>,
 }
 
 #[derive(Default)]
-struct Inner {
+struct WaitingEvents {
     settle: TimeDelta,
-    waiting: HashMap<Event, Vec<Waiting>>,
+    waiting: HashMap<WebhookEvent, Vec<WaitingEvent>>,
     /// The number of unfinished events of each object.
     objects: HashMap<String, usize>,
-    done_records: HashSet<Event>,
-    done_order: VecDeque<Event>,
+    done_records: HashSet<WebhookEvent>,
+    done_order: VecDeque<WebhookEvent>,
 }
 
 impl Events {
@@ -76,14 +77,14 @@ impl Events {
     /// and everything is written.
     pub fn start(store: Arc<dyn Store>, scope: Scope) -> (Self, tokio::task::JoinHandle<()>) {
         let settle = TimeDelta::from_std(*scope.settle).unwrap_or(TimeDelta::days(36_500));
-        let inner = Arc::new(Mutex::new(Inner {
+        let inner = Arc::new(Mutex::new(WaitingEvents {
             settle,
-            ..Inner::default()
+            ..WaitingEvents::default()
         }));
         let wake = Arc::new(Notify::new());
         let (of_journal, woken) = (Arc::clone(&inner), Arc::clone(&wake));
         let (journal, writer) = Journal::start(store, key::EVENTS, move |object, events| {
-            lock(&of_journal).add(&object, events);
+            of_journal.lock().add(&object, events);
             woken.notify_one();
         });
         let events = Self {
@@ -100,22 +101,18 @@ impl Events {
     ///
     /// # Errors
     /// Any error of the store; the sender must send the event again.
-    pub async fn take(&self, event: Event, now: DateTime<Utc>) -> Result<Taken> {
+    pub async fn take(&self, event: WebhookEvent, now: DateTime<Utc>) -> Result<Acceptance> {
         if !event.name.has_work() || !self.is_in_scope(&event) {
-            return Ok(Taken::Noted);
+            return Ok(Acceptance::Noted);
         }
-        let kept = Kept {
+        let kept = ReceivedEvent {
             event,
             received_at: now,
         };
-        if lock(&self.inner).knows(&kept) {
-            return Ok(Taken::Known);
+        if self.inner.lock().knows(&kept) {
+            return Ok(Acceptance::Known);
         }
-        let journal = self
-            .journal
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .clone();
+        let journal = self.journal.lock().clone();
         let Some(journal) = journal else {
             return Err(crate::Error::new(
                 ErrorKind::Interrupted,
@@ -126,14 +123,14 @@ impl Events {
         let line = serde_json::to_string(&kept)
             .map_err(|error| crate::Error::new(ErrorKind::Internal, "event", error.to_string()))?;
         journal.keep(line + "\n", kept).await?;
-        Ok(Taken::Kept)
+        Ok(Acceptance::Kept)
     }
 
-    fn is_in_scope(&self, event: &Event) -> bool {
+    fn is_in_scope(&self, event: &WebhookEvent) -> bool {
         let scope = &self.scope;
-        (scope.spaces.is_empty() || scope.spaces.contains(&event.space.as_str().into()))
-            && (scope.rooms.is_empty() || scope.rooms.contains(&event.room.as_str().into()))
-            && !scope.exclude_rooms.contains(&event.room.as_str().into())
+        (scope.spaces.is_empty() || scope.spaces.contains(&event.space))
+            && (scope.rooms.is_empty() || scope.rooms.contains(&event.room))
+            && !scope.exclude_rooms.contains(&event.room)
     }
 
     /// Loads the events in the store: all of them at the start, later only those that another process has abandoned.
@@ -142,7 +139,7 @@ impl Events {
     /// Any error of the store.
     pub async fn load(&self, store: &dyn Store, all: bool, now: DateTime<Utc>) -> Result<()> {
         for entry in store.list(key::EVENTS).await? {
-            let known = lock(&self.inner).objects.contains_key(&entry.key);
+            let known = self.inner.lock().objects.contains_key(&entry.key);
             if known || !entry.key.ends_with(".jsonl") {
                 continue;
             }
@@ -158,9 +155,9 @@ impl Events {
                 );
                 continue;
             };
-            let abandoned = |kept: &Kept| due(kept, self.settle) + ABANDONED < now;
+            let abandoned = |kept: &ReceivedEvent| due(kept, self.settle) + ABANDONED < now;
             if all || events.iter().all(abandoned) {
-                lock(&self.inner).add(&entry.key, events);
+                self.inner.lock().add(&entry.key, events);
                 self.wake.notify_one();
             }
         }
@@ -168,8 +165,8 @@ impl Events {
     }
 
     /// Takes the due events out.
-    pub fn take_due(&self, now: DateTime<Utc>) -> Vec<Waiting> {
-        let mut inner = lock(&self.inner);
+    pub fn take_due(&self, now: DateTime<Utc>) -> Vec<WaitingEvent> {
+        let mut inner = self.inner.lock();
         let mut due = Vec::new();
         inner.waiting.retain(|_, waiting| {
             let (now_due, later) = std::mem::take(waiting)
@@ -185,17 +182,17 @@ impl Events {
 
     /// The time when the next event is due.
     pub fn next_due(&self) -> Option<DateTime<Utc>> {
-        let inner = lock(&self.inner);
+        let inner = self.inner.lock();
         inner.waiting.values().flatten().map(|one| one.due).min()
     }
 
     /// Marks events as done, and returns the keys of the objects that can be removed.
     #[must_use]
-    pub fn done(&self, done: Vec<Waiting>) -> Vec<String> {
-        let mut inner = lock(&self.inner);
+    pub fn done(&self, done: Vec<WaitingEvent>) -> Vec<String> {
+        let mut inner = self.inner.lock();
         let mut over = Vec::new();
         for one in done {
-            if one.kept.event.name == Name::RecordFinished {
+            if one.kept.event.name == EventName::RecordFinished {
                 inner.remember(one.kept.event);
             }
             if let Some(left) = inner.objects.get_mut(&one.object) {
@@ -211,8 +208,8 @@ impl Events {
 
     /// Puts failed events back with a growing backoff. Returns those that have failed too often.
     #[must_use]
-    pub fn again(&self, failed: Vec<Waiting>, now: DateTime<Utc>) -> Vec<Waiting> {
-        let mut inner = lock(&self.inner);
+    pub fn again(&self, failed: Vec<WaitingEvent>, now: DateTime<Utc>) -> Vec<WaitingEvent> {
+        let mut inner = self.inner.lock();
         let mut given_up = Vec::new();
         for mut one in failed {
             one.attempts += 1;
@@ -228,8 +225,8 @@ impl Events {
     }
 
     /// Puts back events whose work did not begin.
-    pub fn put_back(&self, waiting: Vec<Waiting>) {
-        let mut inner = lock(&self.inner);
+    pub fn put_back(&self, waiting: Vec<WaitingEvent>) {
+        let mut inner = self.inner.lock();
         for one in waiting {
             inner.waiting.entry(one.kept.event.clone()).or_default().push(one);
         }
@@ -238,44 +235,43 @@ impl Events {
 
     /// Refuses further events; those in flight are still written.
     pub fn close(&self) {
-        *self.journal.lock().unwrap_or_else(PoisonError::into_inner) = None;
+        *self.journal.lock() = None;
     }
 }
 
-fn lock(inner: &Mutex<Inner>) -> MutexGuard<'_, Inner> {
-    inner.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-fn read(bytes: &[u8]) -> Option<Vec<Kept>> {
+fn read(bytes: &[u8]) -> Option<Vec<ReceivedEvent>> {
     let text = std::str::from_utf8(bytes).ok()?;
     text.lines().map(|line| serde_json::from_str(line).ok()).collect()
 }
 
-fn due(kept: &Kept, settle: TimeDelta) -> DateTime<Utc> {
+fn due(kept: &ReceivedEvent, settle: TimeDelta) -> DateTime<Utc> {
     match kept.event.name {
-        Name::CallFinished => kept.received_at + settle,
+        EventName::CallFinished => kept.received_at + settle,
         _ => kept.received_at,
     }
 }
 
-impl Inner {
-    fn add(&mut self, object: &str, events: Vec<Kept>) {
+impl WaitingEvents {
+    fn add(&mut self, object: &str, events: Vec<ReceivedEvent>) {
         self.objects.insert(object.to_owned(), events.len());
         for kept in events {
             let due = due(&kept, self.settle);
-            self.waiting.entry(kept.event.clone()).or_default().push(Waiting {
-                kept,
-                object: object.to_owned(),
-                due,
-                first_due: due,
-                attempts: 0,
-            });
+            self.waiting
+                .entry(kept.event.clone())
+                .or_default()
+                .push(WaitingEvent {
+                    kept,
+                    object: object.to_owned(),
+                    due,
+                    first_due: due,
+                    attempts: 0,
+                });
         }
         self.count();
     }
 
     /// True if the event is a duplicate: the same event waits and its work is late enough for both, or it is done.
-    fn knows(&mut self, kept: &Kept) -> bool {
+    fn knows(&mut self, kept: &ReceivedEvent) -> bool {
         let due = due(kept, self.settle);
         let twins = self.waiting.get_mut(&kept.event).into_iter().flatten();
         for twin in twins {
@@ -287,7 +283,7 @@ impl Inner {
         self.done_records.contains(&kept.event)
     }
 
-    fn remember(&mut self, event: Event) {
+    fn remember(&mut self, event: WebhookEvent) {
         if self.done_records.insert(event.clone()) {
             self.done_order.push_back(event);
         }
@@ -312,12 +308,12 @@ mod tests {
     use crate::config::Duration;
     use crate::store::folder::FolderStore;
 
-    fn event(name: Name, room: &str, record: Option<&str>) -> Event {
-        Event {
+    fn event(name: EventName, room: &str, record: Option<&str>) -> WebhookEvent {
+        WebhookEvent {
             name,
             space: "s".into(),
             room: room.into(),
-            record: record.map(str::to_owned),
+            record: record.map(Into::into),
         }
     }
 
@@ -352,26 +348,26 @@ mod tests {
     async fn a_call_is_due_after_it_settles_and_a_record_at_once() {
         let world = world(1800);
         let take = |event, when| world.events.take(event, when);
-        let call = event(Name::CallFinished, "r", None);
-        assert_eq!(take(call.clone(), at(0)).await.expect("kept"), Taken::Kept);
+        let call = event(EventName::CallFinished, "r", None);
+        assert_eq!(take(call.clone(), at(0)).await.expect("kept"), Acceptance::Kept);
         assert_eq!(
             take(call.clone(), at(20)).await.expect("known"),
-            Taken::Known,
+            Acceptance::Known,
             "a duplicate"
         );
         assert_eq!(
             take(call.clone(), at(900)).await.expect("kept"),
-            Taken::Kept,
+            Acceptance::Kept,
             "another call"
         );
-        let record = event(Name::RecordFinished, "r", Some("x"));
-        assert_eq!(take(record.clone(), at(5)).await.expect("kept"), Taken::Kept);
+        let record = event(EventName::RecordFinished, "r", Some("x"));
+        assert_eq!(take(record.clone(), at(5)).await.expect("kept"), Acceptance::Kept);
         for nothing in [
-            event(Name::CallStarted, "r", None),
-            event(Name::Other, "r", None),
-            event(Name::CallFinished, "left-out", None),
+            event(EventName::CallStarted, "r", None),
+            event(EventName::Other, "r", None),
+            event(EventName::CallFinished, "left-out", None),
         ] {
-            assert_eq!(take(nothing, at(5)).await.expect("noted"), Taken::Noted);
+            assert_eq!(take(nothing, at(5)).await.expect("noted"), Acceptance::Noted);
         }
         let due = world.events.take_due(at(10));
         assert_eq!(due.len(), 1);
@@ -381,7 +377,7 @@ mod tests {
         }
         assert_eq!(
             take(record, at(30)).await.expect("known"),
-            Taken::Known,
+            Acceptance::Known,
             "it is done"
         );
         assert_eq!(
@@ -397,7 +393,7 @@ mod tests {
     #[tokio::test]
     async fn a_replay_can_not_postpone_the_work() {
         let world = world(0);
-        let call = event(Name::CallFinished, "r", None);
+        let call = event(EventName::CallFinished, "r", None);
         world.events.take(call.clone(), at(0)).await.expect("kept");
         for seconds in 1..=300 {
             world.events.take(call.clone(), at(seconds)).await.expect("taken");
@@ -411,7 +407,7 @@ mod tests {
     async fn unfinished_events_are_loaded_after_a_restart_and_finished_ones_are_not() {
         let world = world(0);
         for room in ["a", "b"] {
-            let event = event(Name::CallFinished, room, None);
+            let event = event(EventName::CallFinished, room, None);
             world.events.take(event, at(0)).await.expect("kept");
         }
         let due = world.events.take_due(at(1));
@@ -435,7 +431,7 @@ mod tests {
     #[tokio::test]
     async fn a_failed_event_is_retried_with_a_growing_backoff_and_given_up_at_last() {
         let world = world(0);
-        let event = event(Name::RecordFinished, "r", Some("x"));
+        let event = event(EventName::RecordFinished, "r", Some("x"));
         world.events.take(event, at(0)).await.expect("kept");
         let mut now = at(0);
         let mut pauses = Vec::new();

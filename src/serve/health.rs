@@ -1,8 +1,8 @@
 //! The daemon's health: the store is in reach, the API accepts the token, the last run did something. It is checked in the
 //! background, so that a probe costs nothing and no stranger can cause a request.
 
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use axum::Router;
@@ -11,13 +11,14 @@ use axum::http::StatusCode;
 use axum::response::Response;
 use axum::routing::get;
 use chrono::{DateTime, TimeDelta, Utc};
+use parking_lot::Mutex;
 use serde::Serialize;
 use serde_json::{Value, json};
 use tokio::sync::Notify;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use super::http::guard::{Group, Guard};
+use super::http::guard::{RouteGroup, RouteGuard};
 use super::http::reply;
 use super::live::Live;
 use crate::api::Client;
@@ -97,15 +98,15 @@ struct HealthState {
 }
 
 /// The routes of health and metrics.
-pub(super) fn routes(health: Arc<Health>, guard: &Guard) -> Router {
+pub(super) fn routes(health: Arc<Health>, guard: &RouteGuard) -> Router {
     let probes = Router::new()
         .route("/healthz", get(async || reply::accepted()))
         .route("/readyz", get(ready))
         .with_state(health);
     let metrics = Router::new().route("/metrics", get(metrics_text));
     guard
-        .protect(Group::Open, probes)
-        .merge(guard.protect(Group::Private, metrics))
+        .protect(RouteGroup::Open, probes)
+        .merge(guard.protect(RouteGroup::Private, metrics))
 }
 
 /// `GET /readyz`
@@ -155,13 +156,13 @@ impl Health {
             None => None,
         };
         METRICS.nights_not_done.set(not_done.into_inner());
-        let mut inner = self.lock();
+        let mut inner = self.inner.lock();
         // A killed run ended with its last heartbeat.
         let end = |run: &Summary| run.finished_at.or(run.heartbeat_at).unwrap_or(run.started_at);
         inner.last_run = last.map(|run| (run.outcome, end(&run)));
         inner.last_success = good.and_then(|run| run.finished_at);
         let seconds = |at: Option<DateTime<Utc>>| at.map_or(0, |at| at.timestamp());
-        #[allow(clippy::cast_precision_loss)]
+        #[expect(clippy::cast_precision_loss, reason = "seconds of a date are far below 2^52")]
         {
             METRICS
                 .last_run
@@ -174,7 +175,7 @@ impl Health {
     /// Notes the outcome of a scheduled run.
     pub fn note_run(&self, outcome: &Result<Summary>) {
         let now = Utc::now();
-        let mut inner = self.lock();
+        let mut inner = self.inner.lock();
         let outcome = outcome
             .as_ref()
             .map_or(Outcome::Nothing, |summary| summary.outcome);
@@ -196,7 +197,7 @@ impl Health {
             .as_ref()
             .map_or(true, |summary| summary.outcome == Outcome::Nothing);
         if in_vain {
-            self.lock().doubted = true;
+            self.inner.lock().doubted = true;
             self.look_now();
         }
     }
@@ -208,7 +209,7 @@ impl Health {
 
     /// Returns true if the daemon is ready, and the report of `/readyz`.
     pub fn report(&self) -> (bool, Value) {
-        let inner = self.lock();
+        let inner = self.inner.lock();
         let in_vain = matches!(inner.last_run, Some((Outcome::Nothing, _)));
         let [store, token] = [inner.store, inner.token].map(|seen| seen.map(|seen| seen.how));
         let token_good = !matches!(token, None | Some(CheckState::Refused));
@@ -226,24 +227,22 @@ impl Health {
 
     /// The states of store and token, for the page.
     pub fn store_and_token(&self) -> [Option<CheckResult>; 2] {
-        let inner = self.lock();
-        let token = inner.token.filter(|seen| seen.how != CheckState::Good || !inner.doubted);
+        let inner = self.inner.lock();
+        let token = inner
+            .token
+            .filter(|seen| seen.how != CheckState::Good || !inner.doubted);
         [inner.store, token]
     }
 
     fn see_store(&self, how: CheckState) {
-        let mut inner = self.lock();
+        let mut inner = self.inner.lock();
         inner.store = Some(CheckResult::next(inner.store, how, Utc::now()));
     }
 
     fn see_token(&self, how: CheckState) {
-        let mut inner = self.lock();
+        let mut inner = self.inner.lock();
         inner.token = Some(CheckResult::next(inner.token, how, Utc::now()));
         inner.doubted = false;
-    }
-
-    fn lock(&self) -> MutexGuard<'_, HealthState> {
-        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Checks store, token and secrets regularly until the daemon stops.
@@ -252,7 +251,11 @@ impl Health {
         loop {
             METRICS.turned("health");
             self.see_store(self.check_store().await);
-            let good = self.lock().token.is_some_and(|seen| seen.how == CheckState::Good);
+            let good = self
+                .inner
+                .lock()
+                .token
+                .is_some_and(|seen| seen.how == CheckState::Good);
             let since = token_at.map(|at| at.elapsed());
             if since.is_none_or(|since| since >= if good { SELDOM } else { OFTEN }) {
                 self.see_token(self.check_token().await);
@@ -271,12 +274,12 @@ impl Health {
 
     async fn check_store(&self) -> CheckState {
         match self.store.size(key::STORE_INFO).await {
-            Ok(None) if self.lock().had_lake => {
+            Ok(None) if self.inner.lock().had_lake => {
                 tracing::warn!("the store no longer holds the lake; check that its folder is mounted");
                 CheckState::OutOfReach
             }
             Ok(found) => {
-                self.lock().had_lake |= found.is_some();
+                self.inner.lock().had_lake |= found.is_some();
                 CheckState::Good
             }
             Err(error) => {
@@ -340,7 +343,13 @@ mod tests {
         let at = |minute: i64| DateTime::from_timestamp(1_800_000_000 + 60 * minute, 0).expect("in range");
         let mut seen = None;
         let mut since = Vec::new();
-        for (minute, how) in [(0, CheckState::Good), (10, CheckState::Refused), (11, CheckState::Refused), (12, CheckState::Good), (13, CheckState::Refused)] {
+        for (minute, how) in [
+            (0, CheckState::Good),
+            (10, CheckState::Refused),
+            (11, CheckState::Refused),
+            (12, CheckState::Good),
+            (13, CheckState::Refused),
+        ] {
             seen = Some(CheckResult::next(seen, how, at(minute)));
             since.extend(seen.map(|seen| (seen.since, seen.at)));
         }

@@ -7,10 +7,11 @@ use serde::Serialize;
 
 use super::audit::{self, Caller, Credential};
 use super::events::Events;
-use super::queue::{Asked, JobId, Paused, Queue, Work};
+use super::queue::{JobId, JobRequest, Paused, Queue, Work};
 use super::running::{JobProgress, RunningJobs};
 use crate::config::Config;
 use crate::dates;
+use crate::ids::{CallId, RecordId, RoomId, SpaceId};
 use crate::lake::key;
 use crate::lake::manifest::Manifest;
 use crate::pipeline::{Command, Only, Outline};
@@ -30,7 +31,7 @@ pub(super) struct Jobs {
 
 /// The outcome of a request for a job.
 #[derive(Debug)]
-pub enum Answer {
+pub enum JobAnswer {
     /// The job is in the store and waits for its turn.
     Queued(JobId),
     /// The job is so long that it must be confirmed; nothing was queued.
@@ -65,13 +66,13 @@ pub struct ListedJob {
     /// The last date.
     pub to: Option<NaiveDate>,
     /// Spaces; empty: all in scope.
-    pub spaces: Vec<String>,
+    pub spaces: Vec<SpaceId>,
     /// Rooms; empty: all in scope.
-    pub rooms: Vec<String>,
+    pub rooms: Vec<RoomId>,
     /// The only calls whose reports are fetched.
-    pub calls: Vec<String>,
+    pub calls: Vec<CallId>,
     /// The only records that are fetched.
-    pub records: Vec<String>,
+    pub records: Vec<RecordId>,
     /// The only half of the work that is done, if one was chosen.
     pub only: Option<Only>,
     /// True if landed files are landed again.
@@ -107,7 +108,7 @@ impl ListedJob {
                 kind: Command::Run,
                 ..Self::empty(id, Some(*due), asked_by)
             },
-            Work::Asked {
+            Work::Requested {
                 asked_at,
                 resume_at,
                 job,
@@ -212,19 +213,19 @@ pub(super) fn list(jobs: &Jobs) -> JobList {
 ///
 /// # Errors
 /// `Usage`: the dates break the rule; `RateLimited`: too many jobs wait; any error of the store.
-pub(super) async fn ask(jobs: &Jobs, job: Asked, by: &Caller, confirmed: bool) -> Result<Answer> {
+pub(super) async fn ask(jobs: &Jobs, job: JobRequest, by: &Caller, confirmed: bool) -> Result<JobAnswer> {
     if !confirmed && dates::count(job.from, job.to) > dates::CONFIRM_ABOVE {
         check(jobs, &job)?;
-        return Ok(Answer::MustConfirm(outline(jobs, &job).await?));
+        return Ok(JobAnswer::MustConfirm(outline(jobs, &job).await?));
     }
-    push(jobs, job, by, "job_asked").await.map(Answer::Queued)
+    push(jobs, job, by, "job_asked").await.map(JobAnswer::Queued)
 }
 
-fn check(jobs: &Jobs, job: &Asked) -> Result<()> {
+fn check(jobs: &Jobs, job: &JobRequest) -> Result<()> {
     dates::check_job(job.from, job.to, dates::today(jobs.config.timezone))
 }
 
-async fn push(jobs: &Jobs, job: Asked, by: &Caller, action: &'static str) -> Result<JobId> {
+async fn push(jobs: &Jobs, job: JobRequest, by: &Caller, action: &'static str) -> Result<JobId> {
     check(jobs, &job)?;
     let what = job.to_string();
     let id = jobs.queue.push(&*jobs.store, job, by.clone()).await?;
@@ -236,7 +237,7 @@ async fn push(jobs: &Jobs, job: Asked, by: &Caller, action: &'static str) -> Res
 ///
 /// # Errors
 /// The store fails.
-pub(super) async fn outline(jobs: &Jobs, job: &Asked) -> Result<Outline> {
+pub(super) async fn outline(jobs: &Jobs, job: &JobRequest) -> Result<Outline> {
     Outline::of(&jobs.config, &*jobs.store, &job.job(None)).await
 }
 
@@ -246,13 +247,13 @@ pub struct Retry {
     /// The date.
     pub date: NaiveDate,
     /// The space; none: all in scope.
-    pub space: Option<String>,
+    pub space: Option<SpaceId>,
     /// The room, if only one room is retried.
-    pub room: Option<String>,
+    pub room: Option<RoomId>,
     /// The call whose reports are fetched again.
-    pub call: Option<String>,
+    pub call: Option<CallId>,
     /// The record that is fetched again.
-    pub record: Option<String>,
+    pub record: Option<RecordId>,
 }
 
 /// Queues a retry.
@@ -266,7 +267,7 @@ pub(super) async fn retry(jobs: &Jobs, retry: Retry, by: &Caller) -> Result<JobI
 
 /// The job of a retry. A retried call or record narrows the job to its room, which the day's manifest names, and is fetched
 /// again even if it has landed.
-async fn job_of(jobs: &Jobs, retry: Retry) -> Result<Asked> {
+async fn job_of(jobs: &Jobs, retry: Retry) -> Result<JobRequest> {
     let Retry {
         date,
         space,
@@ -282,19 +283,22 @@ async fn job_of(jobs: &Jobs, retry: Retry) -> Result<Asked> {
     if call.is_some() && record.is_some() {
         return Err(wrong("names a call and a record; name one of them"));
     }
-    let mut job = Asked {
+    let mut job = JobRequest {
         rooms: room.clone().into_iter().collect(),
         force: one,
-        ..Asked::dates(date, date)
+        ..JobRequest::dates(date, date)
     };
     if let Some(space) = space.as_ref().filter(|_| one) {
-        let key = key::manifest(date, &space.as_str().into());
+        let key = key::manifest(date, space);
         let manifest = get_json::<Manifest>(&*jobs.store, &key)
             .await?
             .map(|(manifest, _)| manifest);
         let found = manifest.and_then(|day| match (&call, &record) {
             (Some(call), _) => day.calls.get(call.as_str()).map(|call| call.room_id.clone()),
-            (None, Some(record)) => day.records.get(record.as_str()).map(|record| record.room_id.clone()),
+            (None, Some(record)) => day
+                .records
+                .get(record.as_str())
+                .map(|record| record.room_id.clone()),
             (None, None) => None,
         });
         let found = found.filter(|found| room.as_ref().is_none_or(|room| *found == *room));
@@ -305,7 +309,7 @@ async fn job_of(jobs: &Jobs, retry: Retry) -> Result<Asked> {
                 "the day has no such call or record in that room",
             )
         };
-        job.rooms = vec![found.ok_or_else(absent)?.into()];
+        job.rooms = vec![found.ok_or_else(absent)?];
     }
     job.spaces = space.into_iter().collect();
     job.calls = call.into_iter().collect();

@@ -131,7 +131,9 @@ async fn put(store: &dyn Store, key: &str, bytes: Bytes) -> Result<()> {
         match store.put(key, bytes.clone(), Condition::Any).await {
             Ok(_) => return Ok(()),
             Err(error) if tries >= TRIES => return Err(error),
-            Err(error) => tracing::debug!(%error, tries, "the object could not be written; it is tried again"),
+            Err(error) => {
+                tracing::debug!(%error, tries, "the object could not be written; it is tried again")
+            }
         }
     }
 }
@@ -147,7 +149,7 @@ pub(super) fn id() -> String {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Mutex;
+    use parking_lot::Mutex;
 
     use super::*;
     use crate::store::folder::FolderStore;
@@ -160,7 +162,7 @@ mod tests {
         let heard = Arc::new(Mutex::new(Vec::new()));
         let by = Arc::clone(&heard);
         let (journal, writer) = Journal::start(Arc::clone(&store), "j/", move |key, items: Vec<usize>| {
-            by.lock().expect("lock").push((key, items));
+            by.lock().push((key, items));
         });
         let callers = (0..500).map(|n| {
             let journal = journal.clone();
@@ -169,7 +171,7 @@ mod tests {
         futures_util::future::join_all(callers).await;
         drop(journal);
         writer.await.expect("ended");
-        let heard = std::mem::take(&mut *heard.lock().expect("lock"));
+        let heard = std::mem::take(&mut *heard.lock());
         let objects = store.list("j/").await.expect("list");
         assert_eq!(objects.len(), heard.len());
         assert!(objects.len() < 100, "{} objects for 500 callers", objects.len());

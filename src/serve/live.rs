@@ -2,8 +2,9 @@
 //! SIGHUP. A secret that can't be read is logged and counted, and the one in force stays.
 
 use std::collections::BTreeSet;
-use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::sync::Arc;
 
+use parking_lot::{Mutex, RwLock};
 use tokio_util::sync::CancellationToken;
 
 use super::audit::{self, Caller, Credential};
@@ -53,7 +54,7 @@ impl Live {
     }
 
     fn config(&self) -> Arc<Config> {
-        Arc::clone(&self.config.read().unwrap_or_else(PoisonError::into_inner))
+        Arc::clone(&self.config.read())
     }
 
     /// Counts the secrets that can't be read now in the metric, and logs each once.
@@ -67,7 +68,7 @@ impl Live {
             ),
             ("webhook.secret", secrets::unreadable(&config.webhook)),
         ];
-        let mut told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut told = self.told.lock();
         let mut now = BTreeSet::new();
         for (secret, errors) in found {
             let errors: Vec<Error> = errors;
@@ -120,9 +121,11 @@ impl Live {
             }
         });
         if is_other(&config, &self.started) {
-            tracing::warn!("the configuration has changed in more than its secrets; restart the daemon to apply the rest");
+            tracing::warn!(
+                "the configuration has changed in more than its secrets; restart the daemon to apply the rest"
+            );
         }
-        *self.config.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(config);
+        *self.config.write() = Arc::new(config);
         told.join("; ")
     }
 

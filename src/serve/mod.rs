@@ -66,11 +66,11 @@ pub async fn run(config: Config, source: Source, cancel: &CancellationToken) -> 
     }
     if daemon.clock.has_missed().await? {
         tracing::info!("the last scheduled run was missed; it starts now");
-        daemon.queue.push_scheduled(Utc::now());
+        daemon.jobs.queue.push_scheduled(Utc::now());
     }
     let tasks = start(&daemon, hangups);
     tell_supervisor();
-    let trusted = &daemon.config.serve.trusted_proxies;
+    let trusted = &daemon.jobs.config.serve.trusted_proxies;
     http::serve(daemon.router(), listener, trusted, cancel).await;
     stop(&daemon, writers, tasks).await;
     if daemon.broken.load(Ordering::Relaxed) {
@@ -104,7 +104,7 @@ pub async fn run_once(config: Config, source: Source, cancel: &CancellationToken
     config.require_listen()?;
     let (daemon, writers) = Daemon::open(config, source, cancel).await?;
     if daemon.clock.has_missed().await? {
-        daemon.queue.push_scheduled(Utc::now());
+        daemon.jobs.queue.push_scheduled(Utc::now());
     }
     let part = DaemonTask(Arc::clone(&daemon));
     let reloading = tokio::spawn(async move { part.live.run(hangups, &part.cancel).await });
@@ -114,20 +114,20 @@ pub async fn run_once(config: Config, source: Source, cancel: &CancellationToken
         worst = ExitStatus::Partial;
     }
     while !cancel.is_cancelled()
-        && let Some((work, stop)) = daemon.queue.pop(cancel)
+        && let Some((work, stop)) = daemon.jobs.queue.pop(cancel)
     {
         let status = workers::do_work(&daemon.workers, work, &stop).await;
         if status as u8 > worst as u8 {
             worst = status;
         }
     }
-    let paused = daemon.queue.paused();
+    let paused = daemon.jobs.queue.paused();
     let due = match &paused {
         Some(paused) => {
             tracing::warn!(since = %paused.since, by = %paused.by, "the queue is paused; no job starts");
             Vec::new()
         }
-        None => daemon.events.take_due(Utc::now()),
+        None => daemon.jobs.events.take_due(Utc::now()),
     };
     if paused.is_some() && work_is_left(&daemon) {
         worst = ExitStatus::Partial;
@@ -158,7 +158,9 @@ impl std::ops::Deref for DaemonTask {
 impl Drop for DaemonTask {
     fn drop(&mut self) {
         if std::thread::panicking() {
-            tracing::error!("a task of the daemon panicked; the daemon stops, so that its supervisor restarts it");
+            tracing::error!(
+                "a task of the daemon panicked; the daemon stops, so that its supervisor restarts it"
+            );
             self.0.broken.store(true, Ordering::Relaxed);
             self.0.cancel.cancel();
         }
@@ -197,16 +199,21 @@ async fn look_around(daemon: &Daemon) {
         if daemon.cancel.run_until_cancelled(pause).await.is_none() {
             return;
         }
-        if let Err(error) = daemon.events.load(&*daemon.store, false, Utc::now()).await {
+        if let Err(error) = daemon
+            .jobs
+            .events
+            .load(&*daemon.jobs.store, false, Utc::now())
+            .await
+        {
             tracing::debug!(%error, "the events in the store could not be listed");
         }
-        daemon.pending.measure(LOOK_AROUND / 2).await;
+        daemon.workers.pending.measure(LOOK_AROUND / 2).await;
     }
 }
 
 /// Writes what callers have sent, and lets the work in progress end.
 async fn stop(daemon: &Daemon, writers: Writers, tasks: Vec<tokio::task::JoinHandle<()>>) {
-    daemon.events.close();
+    daemon.jobs.events.close();
     daemon.relay.close();
     let all = async {
         for writer in writers {
@@ -226,8 +233,8 @@ async fn stop(daemon: &Daemon, writers: Writers, tasks: Vec<tokio::task::JoinHan
 }
 
 fn work_is_left(daemon: &Daemon) -> bool {
-    !daemon.queue.waiting().is_empty()
-        || !daemon.running.all().is_empty()
+    !daemon.jobs.queue.waiting().is_empty()
+        || !daemon.jobs.running.all().is_empty()
         || daemon.relay.has_work()
-        || daemon.events.next_due().is_some_and(|due| due <= Utc::now())
+        || daemon.jobs.events.next_due().is_some_and(|due| due <= Utc::now())
 }

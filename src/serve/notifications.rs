@@ -10,7 +10,7 @@ use axum::routing::{get, post};
 use serde_json::json;
 use tokio_util::sync::CancellationToken;
 
-use super::http::guard::{Group, Guard};
+use super::http::guard::{RouteGroup, RouteGuard};
 use super::http::reply;
 use crate::notify::{Deliveries, Notifier};
 use crate::store::Store;
@@ -40,17 +40,20 @@ impl Notifications {
 }
 
 /// The routes of notifications.
-pub(super) fn routes(notifications: Notifications, guard: &Guard) -> Router {
+pub(super) fn routes(notifications: Notifications, guard: &RouteGuard) -> Router {
     let routes = Router::new()
         .route("/api/notify", get(last))
         .route("/api/notify-test", post(test))
         .with_state(notifications);
-    guard.protect(Group::Api, routes)
+    guard.protect(RouteGroup::Api, routes)
 }
 
 /// `GET /api/notify`: the last deliveries.
 async fn last(State(notifications): State<Notifications>) -> Response {
-    reply::json(StatusCode::OK, &json!({"deliveries": notifications.notifier.last()}))
+    reply::json(
+        StatusCode::OK,
+        &json!({"deliveries": notifications.notifier.last()}),
+    )
 }
 
 /// `POST /api/notify-test`: sends a test message. Answers 200 if every target accepted it, otherwise 502.

@@ -32,7 +32,7 @@ impl Samples {
         if span < LEAST {
             return None;
         }
-        #[allow(clippy::cast_precision_loss)]
+        #[expect(clippy::cast_precision_loss, reason = "a pace is only shown to people")]
         let steps = done.saturating_sub(counts[meter]) as f64;
         Some(steps / span.as_seconds_f64())
     }
@@ -47,10 +47,11 @@ pub fn eta_seconds(done: u64, goal: u64, per_second: Option<f64>) -> Option<u64>
         return Some(0);
     }
     let pace = per_second.filter(|pace| *pace > 0.0)?;
-    #[allow(
+    #[expect(
         clippy::cast_precision_loss,
         clippy::cast_possible_truncation,
-        clippy::cast_sign_loss
+        clippy::cast_sign_loss,
+        reason = "an estimate for people; the quotient is positive and saturates"
     )]
     Some(((goal - done) as f64 / pace).ceil() as u64)
 }

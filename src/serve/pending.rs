@@ -1,10 +1,11 @@
 //! The metrics of pending items, which need a look at the lake. The tasks of the daemon update them now and then.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use chrono::Utc;
 use chrono_tz::Tz;
+use parking_lot::Mutex;
 use tokio::time::Instant;
 
 use crate::metrics::{METRICS, PendingLabels};
@@ -32,7 +33,7 @@ impl PendingItems {
     pub async fn measure(&self, rest: Duration) {
         let now = Instant::now();
         {
-            let mut last = self.measured.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut last = self.measured.lock();
             if last.is_some_and(|last| now - last < rest) {
                 return;
             }

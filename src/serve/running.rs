@@ -1,12 +1,14 @@
 //! The running jobs and their progress, for `/api/progress`, `/api/jobs` and the page. No I/O.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use chrono::{DateTime, NaiveDate, Utc};
+use parking_lot::Mutex;
 use serde::Serialize;
 
 use super::pace::{METERS, Samples, eta_seconds};
+use crate::ids::SpaceId;
 use crate::pipeline::{Command, Job, Meter, Phase, Progress};
 
 /// The running jobs.
@@ -31,7 +33,7 @@ pub(super) struct JobProgress {
     pub command: Command,
     pub from: NaiveDate,
     pub to: NaiveDate,
-    pub spaces: Vec<String>,
+    pub spaces: Vec<SpaceId>,
     pub rooms: usize,
     pub since: DateTime<Utc>,
     pub phase: Phase,
@@ -70,7 +72,7 @@ impl JobProgress {
             command: one.job.command,
             from: one.job.from,
             to: one.job.to,
-            spaces: one.job.spaces.iter().map(ToString::to_string).collect(),
+            spaces: one.job.spaces.clone(),
             rooms: one.job.rooms.len(),
             since: one.since,
             phase: progress.phase(),
@@ -98,14 +100,17 @@ impl RunningJobs {
     /// Shows a job as running until the guard is dropped.
     pub fn show(&self, job: &Job, progress: &Arc<Progress>) -> ShownJob<'_> {
         let number = self.next.fetch_add(1, Ordering::Relaxed);
-        self.lock().push(RunningJob {
+        self.jobs.lock().push(RunningJob {
             number,
             job: job.clone(),
             since: Utc::now(),
             progress: Arc::clone(progress),
             samples: Samples::default(),
         });
-        let shown = ShownJob { running: self, number };
+        let shown = ShownJob {
+            running: self,
+            number,
+        };
         shown.sample(Utc::now());
         shown
     }
@@ -113,14 +118,11 @@ impl RunningJobs {
     /// The running jobs.
     pub fn all(&self) -> Vec<JobProgress> {
         let now = Utc::now();
-        self.lock()
+        self.jobs
+            .lock()
             .iter()
             .map(|one| JobProgress::of(one, now))
             .collect()
-    }
-
-    fn lock(&self) -> MutexGuard<'_, Vec<RunningJob>> {
-        self.jobs.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -133,7 +135,7 @@ pub(super) struct ShownJob<'a> {
 impl ShownJob<'_> {
     /// Takes a sample of the job's progress.
     pub fn sample(&self, now: DateTime<Utc>) {
-        let mut running = self.running.lock();
+        let mut running = self.running.jobs.lock();
         if let Some(one) = running.iter_mut().find(|one| one.number == self.number) {
             let done = meters(&one.progress).map(|meter| meter.get().0);
             one.samples.add(now, done);
@@ -143,6 +145,6 @@ impl ShownJob<'_> {
 
 impl Drop for ShownJob<'_> {
     fn drop(&mut self) {
-        self.running.lock().retain(|one| one.number != self.number);
+        self.running.jobs.lock().retain(|one| one.number != self.number);
     }
 }

@@ -13,21 +13,25 @@ use tokio::sync::{Mutex, MutexGuard};
 use tokio_util::sync::CancellationToken;
 
 use super::clock::try_again_at;
-use super::events::{Events, Waiting};
+use super::events::{Events, WaitingEvent};
 use super::health::Health;
+use super::jobs::Jobs;
 use super::pending::PendingItems;
 use super::queue::{Queue, Work};
 use super::running::{RunningJobs, ShownJob};
 use crate::api::Client;
 use crate::config::Config;
+use crate::ids::SpaceId;
 use crate::lake;
 use crate::metrics::METRICS;
 use crate::notify::Notifier;
-use crate::pipeline::{Command, Exporter, Job, Outcome, ProblemKind, Progress, Stop, Summary, nightly_job, read_store_info};
+use crate::pipeline::{
+    Command, Exporter, Job, Outcome, ProblemKind, Progress, Stop, Summary, nightly_job, read_store_info,
+};
 use crate::store::Store;
 use crate::{ExitStatus, Result};
 
-/// The failures that another attempt would only repeat.
+/// The kinds of failures that another attempt would only repeat.
 const FINAL: [ProblemKind; 4] = [
     ProblemKind::RoomNotFound,
     ProblemKind::RoomGone,
@@ -51,9 +55,34 @@ pub(super) struct Workers {
     pub health: Arc<Health>,
     pub notifier: Arc<Notifier>,
     pub running: Arc<RunningJobs>,
-    pub pending: Arc<PendingItems>,
+    pub pending: PendingItems,
     /// The lane that works holds this lock if the store has no conditional writes.
     pub single_lane: Mutex<()>,
+}
+
+impl Workers {
+    /// Workers on the queue and the events of `jobs`.
+    pub fn new(
+        jobs: &Jobs,
+        client: Client,
+        cancel: CancellationToken,
+        health: Arc<Health>,
+        notifier: Arc<Notifier>,
+    ) -> Self {
+        Self {
+            config: Arc::clone(&jobs.config),
+            store: Arc::clone(&jobs.store),
+            client,
+            cancel,
+            queue: Arc::clone(&jobs.queue),
+            events: Arc::clone(&jobs.events),
+            health,
+            notifier,
+            running: Arc::clone(&jobs.running),
+            pending: PendingItems::new(Arc::clone(&jobs.store), jobs.config.timezone),
+            single_lane: Mutex::default(),
+        }
+    }
 }
 
 /// Works off the queue on the first lane until the daemon stops.
@@ -64,9 +93,10 @@ pub(super) async fn run_main(workers: &Workers) {
             return;
         }
         let Some((work, stop)) = workers.queue.pop(&workers.cancel) else {
-            tokio::select! {
-                () = workers.cancel.cancelled() => return,
-                () = workers.queue.wake.notified() => continue,
+            let woken = workers.queue.wake.notified();
+            match workers.cancel.run_until_cancelled(woken).await {
+                Some(()) => continue,
+                None => return,
             }
         };
         do_work(workers, work, &stop).await;
@@ -147,7 +177,7 @@ fn tell(summary: &Summary) {
 async fn attempt(workers: &Workers, work: &Work, stop: &Stop) -> Result<Summary> {
     let job = match work {
         Work::Scheduled { .. } => nightly_job(&workers.config, &*workers.store, Utc::now()).await?,
-        Work::Asked { job, resume_at, .. } => job.job(*resume_at),
+        Work::Requested { job, resume_at, .. } => job.job(*resume_at),
     };
     let progress = Arc::new(Progress::default());
     let exporter = exporter(workers, &progress, stop)?;
@@ -219,8 +249,8 @@ pub(super) async fn run_events(workers: &Workers) {
 }
 
 /// Exports the rooms of events, all events of a space and date together. Returns true if all work was done.
-pub(super) async fn look_in(workers: &Workers, events: Vec<Waiting>) -> bool {
-    let mut days: BTreeMap<(NaiveDate, String), Vec<Waiting>> = BTreeMap::new();
+pub(super) async fn look_in(workers: &Workers, events: Vec<WaitingEvent>) -> bool {
+    let mut days: BTreeMap<(NaiveDate, SpaceId), Vec<WaitingEvent>> = BTreeMap::new();
     for event in events {
         let date = lake::date_of(event.kept.received_at, workers.config.timezone);
         // Group by the event's own space, because a room may no longer be listed in it.
@@ -239,11 +269,12 @@ pub(super) async fn look_in(workers: &Workers, events: Vec<Waiting>) -> bool {
     all
 }
 
-async fn look_in_on(workers: &Workers, date: NaiveDate, events: Vec<Waiting>) -> bool {
-    let of = |id: fn(&Waiting) -> &String| -> BTreeSet<&String> { events.iter().map(id).collect() };
+async fn look_in_on(workers: &Workers, date: NaiveDate, events: Vec<WaitingEvent>) -> bool {
+    let spaces: BTreeSet<_> = events.iter().map(|one| &one.kept.event.space).collect();
+    let rooms: BTreeSet<_> = events.iter().map(|one| &one.kept.event.room).collect();
     let job = Job {
-        spaces: of(|one| &one.kept.event.space).into_iter().map(Into::into).collect(),
-        rooms: of(|one| &one.kept.event.room).into_iter().map(Into::into).collect(),
+        spaces: spaces.into_iter().cloned().collect(),
+        rooms: rooms.into_iter().cloned().collect(),
         ..Job::over(Command::Webhook, date, date)
     };
     let _alone = alone(workers).await;
@@ -276,8 +307,8 @@ async fn look_in_on(workers: &Workers, date: NaiveDate, events: Vec<Waiting>) ->
         let event = &one.kept.event;
         tracing::warn!(
             event = event.name.as_str(),
-            space = event.space,
-            room = event.room,
+            space = event.space.as_str(),
+            room = event.room.as_str(),
             "the work of a webhook failed too often; the nightly run continues it"
         );
     }
@@ -291,12 +322,9 @@ async fn look_in_on(workers: &Workers, date: NaiveDate, events: Vec<Waiting>) ->
 }
 
 /// Splits the events whose work is done from those whose room or space failed.
-fn split_done(events: Vec<Waiting>, summary: &Summary) -> (Vec<Waiting>, Vec<Waiting>) {
+fn split_done(events: Vec<WaitingEvent>, summary: &Summary) -> (Vec<WaitingEvent>, Vec<WaitingEvent>) {
     if summary.outcome == Outcome::Nothing {
-        let is_final = summary
-            .failed
-            .iter()
-            .all(|problem| FINAL.contains(&problem.kind));
+        let is_final = summary.failed.iter().all(|problem| FINAL.contains(&problem.kind));
         return if is_final && !summary.failed.is_empty() {
             (events, Vec::new())
         } else {
@@ -306,10 +334,12 @@ fn split_done(events: Vec<Waiting>, summary: &Summary) -> (Vec<Waiting>, Vec<Wai
     events.into_iter().partition(|one| {
         let event = &one.kept.event;
         !summary.failed.iter().any(|problem| {
-            let of = |id: Option<&str>, mine: &String| id.is_none_or(|id| id == mine);
             !FINAL.contains(&problem.kind)
-                && of(problem.space_id.as_deref(), &event.space)
-                && of(problem.room_id.as_deref(), &event.room)
+                && problem
+                    .space_id
+                    .as_ref()
+                    .is_none_or(|space| *space == event.space)
+                && problem.room_id.as_ref().is_none_or(|room| *room == event.room)
         })
     })
 }

@@ -14,7 +14,7 @@ const TIME: Duration = Duration::from_secs(10);
 
 /// The reason why a body was not read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Refusal {
+pub enum BodyRefusal {
     /// The body is larger than allowed.
     TooLarge,
     /// The body did not arrive in time.
@@ -23,12 +23,12 @@ pub enum Refusal {
     Broken,
 }
 
-impl From<Refusal> for Response {
-    fn from(refusal: Refusal) -> Self {
+impl From<BodyRefusal> for Response {
+    fn from(refusal: BodyRefusal) -> Self {
         match refusal {
-            Refusal::TooLarge => reply::error(StatusCode::PAYLOAD_TOO_LARGE, "too large"),
-            Refusal::TooSlow => reply::error(StatusCode::REQUEST_TIMEOUT, "too slow"),
-            Refusal::Broken => reply::error(StatusCode::BAD_REQUEST, "cut short"),
+            BodyRefusal::TooLarge => reply::error(StatusCode::PAYLOAD_TOO_LARGE, "too large"),
+            BodyRefusal::TooSlow => reply::error(StatusCode::REQUEST_TIMEOUT, "too slow"),
+            BodyRefusal::Broken => reply::error(StatusCode::BAD_REQUEST, "cut short"),
         }
     }
 }
@@ -37,18 +37,18 @@ impl From<Refusal> for Response {
 ///
 /// # Errors
 /// The refusal, which converts into the response.
-pub async fn read(body: Body, most: usize) -> Result<Bytes, Refusal> {
+pub async fn read(body: Body, most: usize) -> Result<Bytes, BodyRefusal> {
     use axum::body::HttpBody;
     // A body that announces its size need not be read.
     if body.size_hint().lower() > most as u64 {
-        return Err(Refusal::TooLarge);
+        return Err(BodyRefusal::TooLarge);
     }
     match tokio::time::timeout(TIME, to_bytes(body, most)).await {
         Ok(Ok(bytes)) => Ok(bytes),
         // Any error but that of the limit is the connection's.
-        Ok(Err(error)) if is_limit(&error) => Err(Refusal::TooLarge),
-        Ok(Err(_)) => Err(Refusal::Broken),
-        Err(_) => Err(Refusal::TooSlow),
+        Ok(Err(error)) if is_limit(&error) => Err(BodyRefusal::TooLarge),
+        Ok(Err(_)) => Err(BodyRefusal::Broken),
+        Err(_) => Err(BodyRefusal::TooSlow),
     }
 }
 

@@ -3,8 +3,9 @@
 
 use std::collections::HashMap;
 use std::net::IpAddr;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
+use parking_lot::Mutex;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::session::network;
@@ -58,7 +59,7 @@ impl Crowd {
         };
         let client = network(client);
         {
-            let mut clients = self.clients.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut clients = self.clients.lock();
             let count = clients.entry(client).or_default();
             if *count >= OF_A_CLIENT {
                 return Err(CrowdRefusal::Client);
@@ -71,7 +72,11 @@ impl Crowd {
             crowd: Arc::clone(self),
             _share: None,
         };
-        entered._share = Some(Arc::clone(share).try_acquire_owned().map_err(|_| CrowdRefusal::All)?);
+        entered._share = Some(
+            Arc::clone(share)
+                .try_acquire_owned()
+                .map_err(|_| CrowdRefusal::All)?,
+        );
         Ok(entered)
     }
 }
@@ -86,7 +91,7 @@ pub(super) struct Entered {
 
 impl Drop for Entered {
     fn drop(&mut self) {
-        let mut clients = self.crowd.clients.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut clients = self.crowd.clients.lock();
         if let Some(count) = clients.get_mut(&self.client) {
             *count -= 1;
             if *count == 0 {
@@ -107,7 +112,10 @@ mod tests {
         let one: Vec<_> = (0..OF_A_CLIENT)
             .map(|_| of(Share::Strangers, 1).expect("admitted"))
             .collect();
-        assert_eq!(of(Share::Strangers, 1).expect_err("too many"), CrowdRefusal::Client);
+        assert_eq!(
+            of(Share::Strangers, 1).expect_err("too many"),
+            CrowdRefusal::Client
+        );
         let others: Vec<_> = (OF_A_CLIENT..SHARE)
             .map(|n| of(Share::Strangers, n + 2).expect("admitted"))
             .collect();
@@ -116,7 +124,7 @@ mod tests {
         drop((one, others));
         of(Share::Strangers, 1).expect("admitted again");
         assert_eq!(
-            crowd.clients.lock().expect("lock").len(),
+            crowd.clients.lock().len(),
             1,
             "clients without requests are forgotten"
         );

@@ -17,13 +17,13 @@ use sha2::{Digest, Sha256};
 use super::crowd::{Crowd, CrowdRefusal, Entered, Share};
 use super::forwarded::is_forwarded;
 use super::session::{Access, Guesses};
-use super::{Peer, reply, route_of};
+use super::{ClientAddress, reply, route_of};
 use crate::config::Secret;
 use crate::serve::audit::{self, Caller, Credential};
 
 /// A group of routes with the same rules.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Group {
+pub enum RouteGroup {
     /// Health and the page's assets: open to all, and never counted as in flight because they take no time.
     Open,
     /// Webhooks, which prove themselves by their signature.
@@ -40,7 +40,7 @@ pub enum Group {
     Private,
 }
 
-impl Group {
+impl RouteGroup {
     fn is_open(self) -> bool {
         matches!(self, Self::Open | Self::Webhook)
     }
@@ -65,12 +65,12 @@ impl Group {
 
 /// The guard of all routes. Clones share everything.
 #[derive(Clone)]
-pub struct Guard {
+pub struct RouteGuard {
     access: Arc<Access>,
     crowd: Arc<Crowd>,
 }
 
-impl Guard {
+impl RouteGuard {
     /// A guard that admits who has access.
     pub fn new(access: Arc<Access>) -> Self {
         Self {
@@ -80,17 +80,14 @@ impl Guard {
     }
 
     /// Applies the rules of a group to a router.
-    pub fn protect(&self, group: Group, routes: Router) -> Router {
-        routes.layer(axum::middleware::from_fn_with_state(
-            (self.clone(), group),
-            admit,
-        ))
+    pub fn protect(&self, group: RouteGroup, routes: Router) -> Router {
+        routes.layer(axum::middleware::from_fn_with_state((self.clone(), group), admit))
     }
 }
 
 /// Admits or refuses a request. An admitted one carries its [`Caller`]; if it changes something, it leaves an audit line.
 async fn admit(
-    State((guard, group)): State<(Guard, Group)>,
+    State((guard, group)): State<(RouteGuard, RouteGroup)>,
     mut request: Request,
     next: Next,
 ) -> Response {
@@ -110,23 +107,27 @@ async fn admit(
     let changes = !is_read(request.method());
     let answer = next.run(request).await;
     if changes && group.is_audited() {
-        audit::note(&caller, "request", &format!("{act}: {}", answer.status().as_u16()));
+        audit::note(
+            &caller,
+            "request",
+            &format!("{act}: {}", answer.status().as_u16()),
+        );
     }
     answer
 }
 
 /// The caller of an admitted request.
-fn caller(access: &Access, group: Group, request: &Request) -> Caller {
+fn caller(access: &Access, group: RouteGroup, request: &Request) -> Caller {
     let kind = match (access.token().is_empty(), group) {
-        (true, Group::Api) => Credential::Local,
+        (true, RouteGroup::Api) => Credential::Local,
         (true, _) => Credential::Page,
         (false, _) if access.has_session(request.headers(), Utc::now()) => Credential::Session,
         (false, _) => Credential::Token,
     };
-    Caller::at(kind, peer_of(request).map(|Peer(address)| address))
+    Caller::at(kind, peer_of(request).map(|ClientAddress(address)| address))
 }
 
-fn peer_of(request: &Request) -> Option<Peer> {
+fn peer_of(request: &Request) -> Option<ClientAddress> {
     request.extensions().get().copied()
 }
 
@@ -135,9 +136,9 @@ fn is_read(method: &Method) -> bool {
 }
 
 /// Counts a request among those in flight.
-fn enter(crowd: &Arc<Crowd>, group: Group, request: &Request) -> Result<Option<Entered>, CrowdRefusal> {
+fn enter(crowd: &Arc<Crowd>, group: RouteGroup, request: &Request) -> Result<Option<Entered>, CrowdRefusal> {
     match (group.share(), peer_of(request)) {
-        (Some(share), Some(Peer(client))) => crowd.enter(share, client).map(Some),
+        (Some(share), Some(ClientAddress(client))) => crowd.enter(share, client).map(Some),
         _ => Ok(None),
     }
 }
@@ -156,7 +157,7 @@ fn refusal(full: CrowdRefusal) -> Response {
     answer
 }
 
-fn verdict(access: &Access, group: Group, request: &Request) -> Verdict {
+fn verdict(access: &Access, group: RouteGroup, request: &Request) -> Verdict {
     if group.is_open() {
         return Ok(());
     }
@@ -164,7 +165,7 @@ fn verdict(access: &Access, group: Group, request: &Request) -> Verdict {
     let token = access.token();
     if token.is_empty() {
         is_meant_for_us(request)?;
-    } else if group != Group::SignIn && !access.has_session(headers, now) {
+    } else if group != RouteGroup::SignIn && !access.has_session(headers, now) {
         by_bearer(&token, headers, peer_of(request), &access.guesses, now)?;
     }
     is_from_us(group, request.method(), headers)
@@ -207,7 +208,7 @@ fn is_elsewhere(origin: &str) -> bool {
 fn by_bearer(
     token: &Secret,
     headers: &HeaderMap,
-    peer: Option<Peer>,
+    peer: Option<ClientAddress>,
     guesses: &Guesses,
     now: DateTime<Utc>,
 ) -> Verdict {
@@ -215,7 +216,7 @@ fn by_bearer(
     let Some(given) = header(headers, AUTHORIZATION) else {
         return needed;
     };
-    if peer.is_some_and(|Peer(address)| guesses.is_barred(address, now)) {
+    if peer.is_some_and(|ClientAddress(address)| guesses.is_barred(address, now)) {
         return Err((
             StatusCode::TOO_MANY_REQUESTS,
             "too many wrong tokens; wait a minute",
@@ -225,7 +226,7 @@ fn by_bearer(
     if given.is_some_and(|given| is_same(given.trim(), token.expose())) {
         return Ok(());
     }
-    if let Some(Peer(address)) = peer {
+    if let Some(ClientAddress(address)) = peer {
         guesses.note_wrong(address, "the API", now);
     }
     needed
@@ -233,7 +234,7 @@ fn by_bearer(
 
 /// Checks that a request that changes something was not sent by another site in a browser. Such a site can send neither our
 /// origin nor JSON.
-fn is_from_us(group: Group, method: &Method, headers: &HeaderMap) -> Verdict {
+fn is_from_us(group: RouteGroup, method: &Method, headers: &HeaderMap) -> Verdict {
     if is_read(method) {
         return Ok(());
     }
@@ -257,7 +258,7 @@ fn is_from_us(group: Group, method: &Method, headers: &HeaderMap) -> Verdict {
     let json =
         header(headers, CONTENT_TYPE).is_some_and(|value| value.trim_start().starts_with("application/json"));
     // DELETE has no body, and a browser does not send it for another site without a preflight.
-    if group == Group::Api && *method != Method::DELETE && !json {
+    if group == RouteGroup::Api && *method != Method::DELETE && !json {
         return Err((
             StatusCode::UNSUPPORTED_MEDIA_TYPE,
             "the content type must be application/json",
@@ -287,7 +288,7 @@ pub fn is_same(given: &str, token: &str) -> bool {
 mod tests {
     use super::*;
 
-    fn verdict(token: &str, method: Method, group: Group, headers: &[(&'static str, &str)]) -> u16 {
+    fn verdict(token: &str, method: Method, group: RouteGroup, headers: &[(&'static str, &str)]) -> u16 {
         let mut request = Request::builder().method(method);
         for (name, value) in headers {
             request = request.header(*name, *value);
@@ -306,7 +307,8 @@ mod tests {
     #[test]
     fn with_a_token_only_its_bearer_is_admitted() {
         let host = ("host", "lake.example");
-        let get = |headers: &[(&'static str, &str)]| verdict("t0ken", Method::GET, Group::Private, headers);
+        let get =
+            |headers: &[(&'static str, &str)]| verdict("t0ken", Method::GET, RouteGroup::Private, headers);
         assert_eq!(get(&[host]), 401);
         assert_eq!(get(&[host, ("authorization", "Bearer t0ken")]), 200);
         for wrong in ["Bearer t0ke", "Bearer t0kenn", "Basic t0ken", "t0ken", "Bearer "] {
@@ -327,12 +329,12 @@ mod tests {
             ("", 403),
         ] {
             assert_eq!(
-                verdict("", Method::GET, Group::Api, &[("host", host)]),
+                verdict("", Method::GET, RouteGroup::Api, &[("host", host)]),
                 status,
                 "{host}"
             );
         }
-        assert_eq!(verdict("", Method::GET, Group::Api, &[]), 403);
+        assert_eq!(verdict("", Method::GET, RouteGroup::Api, &[]), 403);
     }
 
     #[test]
@@ -346,7 +348,12 @@ mod tests {
             ("via", "1.1 proxy"),
             ("origin", "https://lake.example"),
         ] {
-            for group in [Group::Private, Group::Api, Group::Form, Group::SignIn] {
+            for group in [
+                RouteGroup::Private,
+                RouteGroup::Api,
+                RouteGroup::Form,
+                RouteGroup::SignIn,
+            ] {
                 assert_eq!(
                     verdict("", Method::GET, group, &[host, mark]),
                     403,
@@ -355,13 +362,18 @@ mod tests {
             }
         }
         assert_eq!(
-            verdict("", Method::GET, Group::Private, &[host, ("origin", "http://localhost:8080")]),
+            verdict(
+                "",
+                Method::GET,
+                RouteGroup::Private,
+                &[host, ("origin", "http://localhost:8080")]
+            ),
             200
         );
         let bearer = ("authorization", "Bearer t0ken");
         let mark = ("x-forwarded-for", "203.0.113.7");
         assert_eq!(
-            verdict("t0ken", Method::GET, Group::Private, &[host, mark, bearer]),
+            verdict("t0ken", Method::GET, RouteGroup::Private, &[host, mark, bearer]),
             200
         );
     }
@@ -371,7 +383,7 @@ mod tests {
         let host = ("host", "localhost:8080");
         let json = ("content-type", "application/json");
         let post = |more: &[(&'static str, &str)]| {
-            verdict("", Method::POST, Group::Api, &[&[host], more].concat())
+            verdict("", Method::POST, RouteGroup::Api, &[&[host], more].concat())
         };
         assert_eq!(post(&[json]), 200);
         assert_eq!(post(&[json, ("origin", "http://localhost:8080")]), 200);
@@ -385,7 +397,7 @@ mod tests {
         let meta = verdict(
             "",
             Method::POST,
-            Group::Private,
+            RouteGroup::Private,
             &[host, ("origin", "http://evil.example")],
         );
         assert_eq!(meta, 403);
@@ -394,8 +406,9 @@ mod tests {
     #[test]
     fn a_form_must_prove_its_origin() {
         let host = ("host", "localhost:8080");
-        let post =
-            |more: &[(&'static str, &str)]| verdict("", Method::POST, Group::Form, &[&[host], more].concat());
+        let post = |more: &[(&'static str, &str)]| {
+            verdict("", Method::POST, RouteGroup::Form, &[&[host], more].concat())
+        };
         assert_eq!(post(&[]), 403, "without an origin");
         assert_eq!(post(&[("origin", "http://localhost:8080")]), 200);
         assert_eq!(post(&[("origin", "null")]), 403);
@@ -407,13 +420,13 @@ mod tests {
             ("origin", "https://lake.example"),
             ("sec-fetch-site", "same-origin"),
         ];
-        assert_eq!(verdict("t0ken", Method::POST, Group::Form, &by_proxy), 200);
+        assert_eq!(verdict("t0ken", Method::POST, RouteGroup::Form, &by_proxy), 200);
     }
 
     #[test]
     fn an_address_that_guesses_tokens_is_barred() {
         let (guesses, now) = (Guesses::default(), Utc::now());
-        let peer = Some(Peer([10, 0, 0, 1].into()));
+        let peer = Some(ClientAddress([10, 0, 0, 1].into()));
         let ask = |token: &str| {
             let mut headers = HeaderMap::new();
             headers.insert(AUTHORIZATION, format!("Bearer {token}").parse().expect("a value"));

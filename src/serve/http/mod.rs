@@ -48,7 +48,7 @@ const GRACE: Duration = Duration::from_secs(3);
 
 /// The client's address: the peer of the connection, or the client behind a trusted proxy.
 #[derive(Debug, Clone, Copy)]
-pub struct Peer(pub IpAddr);
+pub struct ClientAddress(pub IpAddr);
 
 /// The route that a request matches, without its parameters, for metrics and the audit; `other` if there is none.
 fn route_of<B>(request: &Request<B>) -> String {
@@ -66,7 +66,10 @@ pub async fn count(request: axum::extract::Request, next: Next) -> Response {
     let route = route_of(&request);
     let answer = next.run(request).await;
     let status = answer.status().as_u16();
-    METRICS.served.get_or_create(&ServedLabels { route, status }).inc();
+    METRICS
+        .served
+        .get_or_create(&ServedLabels { route, status })
+        .inc();
     answer
 }
 
@@ -100,9 +103,8 @@ pub(super) async fn serve(
         .max_buf_size(HEAD_BYTES)
         .max_headers(HEADERS);
     loop {
-        let accepted = tokio::select! {
-            () = cancel.cancelled() => break,
-            accepted = listener.accept() => accepted,
+        let Some(accepted) = cancel.run_until_cancelled(listener.accept()).await else {
+            break;
         };
         let (stream, peer) = match accepted {
             Ok((stream, peer)) => (stream, peer.ip().to_canonical()),
@@ -123,7 +125,7 @@ pub(super) async fn serve(
         let (trusted, seat) = (Arc::clone(&trusted), Arc::clone(&place));
         let service = service_fn(move |mut request: Request<Incoming>| {
             let client = forwarded::client(peer, request.headers(), &trusted);
-            request.extensions_mut().insert(Peer(client));
+            request.extensions_mut().insert(ClientAddress(client));
             let (in_work, answer) = (seat.work(), routes.call(request));
             async move {
                 let answer = answer.await;

@@ -5,8 +5,9 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::net::IpAddr;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 
+use parking_lot::Mutex;
 use tokio_util::sync::CancellationToken;
 
 use super::session::network;
@@ -47,7 +48,7 @@ impl Places {
     /// Takes a place for a new connection; none if all connections have requests in flight.
     pub(super) fn take(self: &Arc<Self>, peer: IpAddr, is_proxy: bool) -> Option<ConnectionPlace> {
         let address = (!is_proxy).then(|| network(peer));
-        let mut inner = self.lock();
+        let mut inner = self.inner.lock();
         let of_address = |open: &OpenConnection| address.is_some() && open.address == address;
         if inner.open.values().filter(|open| of_address(open)).count() >= self.most_of_an_address {
             inner.free(of_address)?;
@@ -68,10 +69,6 @@ impl Places {
             end,
             places: Arc::clone(self),
         })
-    }
-
-    fn lock(&self) -> MutexGuard<'_, Connections> {
-        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -116,7 +113,7 @@ impl ConnectionPlace {
 
     /// Notes that a request begins; the connection is not idle until the returned guard is dropped.
     pub(super) fn work(self: &Arc<Self>) -> InWork {
-        if let Some(open) = self.places.lock().open.get_mut(&self.number) {
+        if let Some(open) = self.places.inner.lock().open.get_mut(&self.number) {
             open.resting = None;
         }
         InWork(Arc::clone(self))
@@ -125,7 +122,7 @@ impl ConnectionPlace {
 
 impl Drop for ConnectionPlace {
     fn drop(&mut self) {
-        self.places.lock().open.remove(&self.number);
+        self.places.inner.lock().open.remove(&self.number);
     }
 }
 
@@ -135,7 +132,7 @@ pub(super) struct InWork(Arc<ConnectionPlace>);
 
 impl Drop for InWork {
     fn drop(&mut self) {
-        let mut inner = self.0.places.lock();
+        let mut inner = self.0.places.inner.lock();
         let now = inner.tick();
         if let Some(open) = inner.open.get_mut(&self.0.number) {
             open.resting = Some(now);
@@ -182,7 +179,10 @@ mod tests {
         let busy: Vec<_> = (0..3)
             .map(|_| Arc::new(places.take(ip(2), false).expect("a place")).work())
             .collect();
-        assert!(places.take(ip(2), false).is_none(), "all of its connections have requests in flight");
+        assert!(
+            places.take(ip(2), false).is_none(),
+            "all of its connections have requests in flight"
+        );
         drop(busy);
         assert!(places.take(ip(2), false).is_some());
     }

@@ -4,11 +4,11 @@
 
 use std::collections::HashMap;
 use std::net::IpAddr;
-use std::sync::{Mutex, MutexGuard, PoisonError, RwLock};
 
 use axum::http::HeaderMap;
 use axum::http::header::COOKIE;
 use chrono::{DateTime, TimeDelta, Utc};
+use parking_lot::{Mutex, RwLock};
 use sha2::{Digest, Sha256};
 
 use crate::config::Secret;
@@ -46,12 +46,12 @@ impl Access {
 
     /// The daemon's own token; empty if none is configured.
     pub fn token(&self) -> Secret {
-        self.token.read().unwrap_or_else(PoisonError::into_inner).clone()
+        self.token.read().clone()
     }
 
     /// Replaces the token. If it has changed, returns true, and everybody must sign in again.
     pub fn renew(&self, token: Secret) -> bool {
-        let mut current = self.token.write().unwrap_or_else(PoisonError::into_inner);
+        let mut current = self.token.write();
         let changed = *current != token;
         *current = token;
         if changed {
@@ -102,7 +102,7 @@ impl Sessions {
         getrandom::fill(&mut random)
             .map_err(|error| Error::new(ErrorKind::Internal, "session", error.to_string()))?;
         let value = hex::encode(random);
-        let mut all = lock(&self.0);
+        let mut all = self.0.lock();
         all.retain(|_, end| *end > now);
         if all.len() >= MOST {
             let oldest = all.iter().min_by_key(|(_, end)| **end).map(|(key, _)| *key);
@@ -114,17 +114,17 @@ impl Sessions {
 
     /// True if the session is open.
     pub fn is_open(&self, value: &str, now: DateTime<Utc>) -> bool {
-        lock(&self.0).get(&key(value)).is_some_and(|end| *end > now)
+        self.0.lock().get(&key(value)).is_some_and(|end| *end > now)
     }
 
     /// Ends all sessions.
     pub fn close_all(&self) {
-        lock(&self.0).clear();
+        self.0.lock().clear();
     }
 
     /// Ends a session.
     pub fn close(&self, value: &str) {
-        lock(&self.0).remove(&key(value));
+        self.0.lock().remove(&key(value));
     }
 }
 
@@ -139,7 +139,8 @@ pub struct Guesses(Mutex<HashMap<IpAddr, (DateTime<Utc>, u32)>>);
 impl Guesses {
     /// True if an address has sent too many wrong tokens lately; then even the right token is refused.
     pub fn is_barred(&self, address: IpAddr, now: DateTime<Utc>) -> bool {
-        lock(&self.0)
+        self.0
+            .lock()
             .get(&network(address))
             .is_some_and(|(since, wrong)| now - *since < WINDOW && *wrong >= WRONG)
     }
@@ -156,7 +157,7 @@ impl Guesses {
 
     /// Counts a wrong token; returns true if its address is barred from now on.
     fn note(&self, address: IpAddr, now: DateTime<Utc>) -> bool {
-        let mut all = lock(&self.0);
+        let mut all = self.0.lock();
         if all.len() >= ADDRESSES {
             all.clear();
         }
@@ -178,10 +179,6 @@ pub fn network(address: IpAddr) -> IpAddr {
         }
         address => address,
     }
-}
-
-fn lock<T>(all: &Mutex<T>) -> MutexGuard<'_, T> {
-    all.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 #[cfg(test)]

@@ -4,7 +4,7 @@ use chrono::{DateTime, Days, NaiveDate, Utc};
 use maud::{Markup, html};
 
 use super::frame::Visit;
-use super::lang::Text;
+use super::lang::PageText;
 use super::texts as t;
 use super::view::space_of;
 use crate::config::Config;
@@ -27,13 +27,13 @@ pub enum Comes {
 
 /// The next nightly run: its due time and the first date that it lists again.
 #[derive(Debug, Clone, Copy)]
-pub struct Ahead {
+pub struct NextRun {
     due: Option<DateTime<Utc>>,
     first: NaiveDate,
     is_paused: bool,
 }
 
-impl Ahead {
+impl NextRun {
     /// The next run by the configuration.
     pub fn of(config: &Config, now: DateTime<Utc>, is_paused: bool) -> Self {
         let due = schedule::next_runs(&config.schedule.cron, config.timezone, now, 1);
@@ -104,7 +104,7 @@ pub fn builds(visit: &Visit, comes: Comes) -> Markup {
     )
 }
 
-fn told(visit: &Visit, comes: Comes, [at, unscheduled, nobody]: [Text; 3]) -> Markup {
+fn told(visit: &Visit, comes: Comes, [at, unscheduled, nobody]: [PageText; 3]) -> Markup {
     let lang = visit.lang;
     html! {
         @match comes {
@@ -140,7 +140,7 @@ mod tests {
         let mut config = Config::default();
         config.schedule.cron = vec!["0 2 * * *".into()];
         config.export.lookback_days = 3;
-        let ahead = Ahead::of(&config, now, false);
+        let ahead = NextRun::of(&config, now, false);
         let due = Comes::At("2026-11-23T02:00:00Z".parse().expect("instant"));
         let day = |on: &str, change: fn(&mut DayStatus)| {
             let mut day = DayStatus {
@@ -170,9 +170,9 @@ mod tests {
         let lost: fn(&mut DayStatus) = |day| day.reports_lost = 1;
         assert_eq!(day("2026-11-20", lost), Comes::Nobody);
         config.schedule.cron.clear();
-        let ahead = Ahead::of(&config, now, false);
+        let ahead = NextRun::of(&config, now, false);
         assert_eq!(ahead.lists(date("2026-11-21")), Comes::Unscheduled);
-        let paused = Ahead::of(&config, now, true);
+        let paused = NextRun::of(&config, now, true);
         assert_eq!(paused.lists(date("2026-11-21")), Comes::Paused);
     }
 }

@@ -4,43 +4,43 @@ use chrono::{Datelike, Months, NaiveDate};
 use maud::{Markup, html};
 
 use super::frame::Visit;
-use super::lang::Text;
+use super::lang::PageText;
 use super::texts as t;
-use super::view::{Month, Row, State, View, missing};
+use super::view::{CalendarRow, DayState, Month, View, missing};
 use super::{charts, encoded};
 
 /// Spaces without problems are folded if there are more spaces than `UNFOLDED` and at least `FOLDED` without problems.
 const UNFOLDED: usize = 8;
 const FOLDED: usize = 3;
 
-const STATES: [State; 8] = [
-    State::Whole,
-    State::Empty,
-    State::Pending,
-    State::Unbuilt,
-    State::Failed,
-    State::Unseen,
-    State::Lost,
-    State::Denied,
+const STATES: [DayState; 8] = [
+    DayState::Whole,
+    DayState::Empty,
+    DayState::Pending,
+    DayState::Unbuilt,
+    DayState::Failed,
+    DayState::Unseen,
+    DayState::Lost,
+    DayState::Denied,
 ];
 
 /// The text of a state.
-pub fn in_words(state: State) -> Text {
+pub fn in_words(state: DayState) -> PageText {
     match state {
-        State::Nothing => t::NOTHING,
-        State::Empty => t::EMPTY,
-        State::Whole => t::WHOLE,
-        State::Denied => t::DENIED,
-        State::Lost => t::LOST_DAY,
-        State::Pending => t::PENDING,
-        State::Unbuilt => t::UNBUILT,
-        State::Unseen => t::UNSEEN,
-        State::Failed => t::FAILED,
+        DayState::Nothing => t::NOTHING,
+        DayState::Empty => t::EMPTY,
+        DayState::Whole => t::WHOLE,
+        DayState::Denied => t::DENIED,
+        DayState::Lost => t::LOST_DAY,
+        DayState::Pending => t::PENDING,
+        DayState::Unbuilt => t::UNBUILT,
+        DayState::Unseen => t::UNSEEN,
+        DayState::Failed => t::FAILED,
     }
 }
 
 /// The sign and the text of a state.
-pub fn badge(visit: &Visit, state: State) -> Markup {
+pub fn badge(visit: &Visit, state: DayState) -> Markup {
     html! {
         span.badge.(state.class()) { span aria-hidden="true" { (state.sign()) } " " (visit.lang.say(in_words(state))) }
     }
@@ -149,7 +149,7 @@ fn dates_above(visit: &Visit, dates: &[NaiveDate]) -> Markup {
     }
 }
 
-fn of_all(visit: &Visit, view: &View<'_>, rows: &[Row<'_>], dates: &[NaiveDate]) -> Markup {
+fn of_all(visit: &Visit, view: &View<'_>, rows: &[CalendarRow<'_>], dates: &[NaiveDate]) -> Markup {
     let name = visit.lang.say(t::ALL_SPACES);
     html! {
         tr.all {
@@ -161,7 +161,7 @@ fn of_all(visit: &Visit, view: &View<'_>, rows: &[Row<'_>], dates: &[NaiveDate])
     }
 }
 
-fn of_space(visit: &Visit, row: &Row<'_>) -> Markup {
+fn of_space(visit: &Visit, row: &CalendarRow<'_>) -> Markup {
     html! {
         tr {
             th scope="row" title=(row.space) { (row.name) }
@@ -177,12 +177,12 @@ fn cell(
     visit: &Visit,
     name: &str,
     date: NaiveDate,
-    state: State,
+    state: DayState,
     space: Option<&str>,
     lack: Option<u64>,
 ) -> Markup {
     let lang = visit.lang;
-    if state == State::Nothing {
+    if state == DayState::Nothing {
         return html! { td { span.nothing { i { (date.day()) } } } };
     }
     let words = lang.say(in_words(state));

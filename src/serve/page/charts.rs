@@ -4,7 +4,7 @@ use chrono::{Datelike, NaiveDate};
 use maud::{Markup, html};
 
 use super::frame::Visit;
-use super::lang::{Lang, Text};
+use super::lang::{Lang, PageText};
 use super::texts as t;
 use super::view::Sums;
 
@@ -12,7 +12,7 @@ const WIDTH: u64 = 280;
 const HEIGHT: u64 = 64;
 
 /// The title of a chart, the number it shows, and the format of that number.
-type Chart = (Text, fn(&Sums) -> u64, fn(Lang, u64) -> String);
+type Chart = (PageText, fn(&Sums) -> u64, fn(Lang, u64) -> String);
 
 const LINES: [Chart; 4] = [
     (t::CALLS, |sums| sums.calls, Lang::number),

@@ -4,11 +4,11 @@ use maud::{Markup, html};
 
 use super::PageMemory;
 use super::frame::Visit;
-use super::lang::Text;
+use super::lang::PageText;
 use super::texts as t;
 use super::view::natural;
 use crate::notify::{Deliveries, Delivery};
-use crate::serve::webhook::stats::{SpaceStats, Reason, WebhookReport};
+use crate::serve::webhook::stats::{RefusalReason, SpaceStats, WebhookReport};
 
 /// The last event of each space, and its refusals.
 pub fn webhooks(visit: &Visit, of: &PageMemory, report: &WebhookReport) -> Markup {
@@ -76,14 +76,14 @@ fn row(visit: &Visit, name: &str, id: &str, space: &SpaceStats) -> Markup {
     }
 }
 
-fn why(reason: Reason) -> Text {
+fn why(reason: RefusalReason) -> PageText {
     match reason {
-        Reason::Signature => t::W_SIGNATURE,
-        Reason::SecretUnreadable => t::W_SECRET,
-        Reason::TooLarge => t::W_TOO_LARGE,
-        Reason::NotRead => t::W_NOT_READ,
-        Reason::Malformed => t::W_MALFORMED,
-        Reason::NotKept => t::W_NOT_KEPT,
+        RefusalReason::Signature => t::W_SIGNATURE,
+        RefusalReason::SecretUnreadable => t::W_SECRET,
+        RefusalReason::TooLarge => t::W_TOO_LARGE,
+        RefusalReason::NotRead => t::W_NOT_READ,
+        RefusalReason::Malformed => t::W_MALFORMED,
+        RefusalReason::NotKept => t::W_NOT_KEPT,
     }
 }
 

@@ -6,32 +6,32 @@ use chrono::{DateTime, NaiveDate, Utc};
 use maud::{Markup, html};
 
 use super::PageMemory;
-use super::ahead::{Ahead, asks, builds, looks};
+use super::ahead::{NextRun, asks, builds, looks};
 use super::calendar::{badge, link};
 use super::file;
 use super::frame::{Here, Visit, page};
-use super::lang::Text;
+use super::lang::PageText;
 use super::overview::in_numbers;
 use super::texts as t;
-use super::view::{State, Sums, View, missing, natural, space_of};
-use super::work::{Work, again, asked, section};
+use super::view::{DayState, Sums, View, missing, natural, space_of};
+use super::work::{WorkSection, again, asked, section};
 use crate::config::ReportFormat;
 use crate::lake::manifest::{CallEntry, Landing, Manifest, RecordEntry, Status};
 use crate::status::{Coverage, DayStatus, Lack, MarkedDays};
 
 /// The context of a day's page.
-pub struct Around<'a> {
+pub struct DayContext<'a> {
     pub date: NaiveDate,
-    pub work: &'a Work,
+    pub work: &'a WorkSection,
     pub asked: bool,
-    pub ahead: Ahead,
+    pub ahead: NextRun,
     pub marked: &'a MarkedDays,
     /// Holds the names of rooms.
     pub coverage: &'a Coverage,
 }
 
 /// The available data of a space's day.
-pub enum Found<'a> {
+pub enum DayData<'a> {
     /// The day's manifest.
     Whole(&'a Manifest),
     /// The day from memory, because the store can't be read.
@@ -43,7 +43,7 @@ pub enum Found<'a> {
 }
 
 /// The page of a date in all spaces.
-pub fn of_all(visit: &Visit, of: &PageMemory, around: &Around<'_>, view: &View<'_>) -> Markup {
+pub fn of_all(visit: &Visit, of: &PageMemory, around: &DayContext<'_>, view: &View<'_>) -> Markup {
     let (lang, date) = (visit.lang, around.date);
     let days = view.on(date);
     let title = lang.date(date);
@@ -70,14 +70,14 @@ pub fn of_all(visit: &Visit, of: &PageMemory, around: &Around<'_>, view: &View<'
     page(visit, Here::Elsewhere, &title, &content)
 }
 
-fn line(visit: &Visit, around: &Around<'_>, view: &View<'_>, day: &DayStatus) -> Markup {
+fn line(visit: &Visit, around: &DayContext<'_>, view: &View<'_>, day: &DayStatus) -> Markup {
     let space = space_of(day);
     let mut sums = Sums::default();
     sums.add(day);
     html! {
         tr {
             th scope="row" { a href=(link(day.date, Some(space))) { (view.name(space)) } }
-            td { (badge(visit, State::of(day))) }
+            td { (badge(visit, DayState::of(day))) }
             td { (in_numbers(visit, &sums)) }
             td {
                 (whole_day(visit, around, day))
@@ -90,12 +90,18 @@ fn line(visit: &Visit, around: &Around<'_>, view: &View<'_>, day: &DayStatus) ->
 }
 
 /// The page of the day of a single space.
-pub fn of_space(visit: &Visit, of: &PageMemory, around: &Around<'_>, space: &str, found: &Found<'_>) -> Markup {
+pub fn of_space(
+    visit: &Visit,
+    of: &PageMemory,
+    around: &DayContext<'_>,
+    space: &str,
+    found: &DayData<'_>,
+) -> Markup {
     let (lang, date) = (visit.lang, around.date);
     let day = match found {
-        Found::Whole(manifest) => Some(DayStatus::of(manifest)),
-        Found::Known(day) => Some(DayStatus::clone(day)),
-        Found::Damaged | Found::Nothing => None,
+        DayData::Whole(manifest) => Some(DayStatus::of(manifest)),
+        DayData::Known(day) => Some(DayStatus::clone(day)),
+        DayData::Damaged | DayData::Nothing => None,
     };
     let name = day.as_ref().and_then(|day| day.space_name.clone());
     let name = name.unwrap_or_else(|| of.name(space));
@@ -104,24 +110,24 @@ pub fn of_space(visit: &Visit, of: &PageMemory, around: &Around<'_>, space: &str
         (top(visit, around, Some(space), &title))
         section #day data-live {
             p.quiet { (lang.say(t::SPACE)) " " code { (space) } }
-            @if let Found::Known(_) = found { p.verdict.failed { (lang.fill(t::OLD_DAY, &[&visit.time(visit.as_of)])) } }
+            @if let DayData::Known(_) = found { p.verdict.failed { (lang.fill(t::OLD_DAY, &[&visit.time(visit.as_of)])) } }
             @match (found, &day) {
                 (_, Some(day)) => { (of_day(visit, around, day)) }
-                (Found::Damaged, None) => { p.verdict.failed { (lang.say(t::DAMAGED)) } }
+                (DayData::Damaged, None) => { p.verdict.failed { (lang.say(t::DAMAGED)) } }
                 _ => { p.verdict.unseen { (lang.say(t::NO_DAY)) " " (looks(visit, around.ahead.lists(date))) } }
             }
             @match &day {
-                Some(day) => { (again(visit, date, Some(space), t::RETRY, State::of(day).is_open())) }
+                Some(day) => { (again(visit, date, Some(space), t::RETRY, DayState::of(day).is_open())) }
                 None => { (again(visit, date, Some(space), t::LOAD_DAY, true)) }
             }
         }
         div.brief { (section(visit, of, around.work)) }
-        @if let Found::Whole(manifest) = found { (rooms(visit, manifest)) }
+        @if let DayData::Whole(manifest) = found { (rooms(visit, manifest)) }
     };
     page(visit, Here::Elsewhere, &title, &content)
 }
 
-fn top(visit: &Visit, around: &Around<'_>, space: Option<&str>, title: &str) -> Markup {
+fn top(visit: &Visit, around: &DayContext<'_>, space: Option<&str>, title: &str) -> Markup {
     let (lang, date) = (visit.lang, around.date);
     let before = date.pred_opt();
     let after = date.succ_opt().filter(|after| *after <= visit.today);
@@ -139,7 +145,7 @@ fn top(visit: &Visit, around: &Around<'_>, space: Option<&str>, title: &str) -> 
     }
 }
 
-fn of_day(visit: &Visit, around: &Around<'_>, day: &DayStatus) -> Markup {
+fn of_day(visit: &Visit, around: &DayContext<'_>, day: &DayStatus) -> Markup {
     let lang = visit.lang;
     let mut sums = Sums::default();
     sums.add(day);
@@ -147,7 +153,7 @@ fn of_day(visit: &Visit, around: &Around<'_>, day: &DayStatus) -> Markup {
     // Failed items first, items that will never exist last.
     missing.sort_by_key(|lack| std::cmp::Reverse(state_of(lack.status).0));
     html! {
-        p { (badge(visit, State::of(day))) " " (in_numbers(visit, &sums)) }
+        p { (badge(visit, DayState::of(day))) " " (in_numbers(visit, &sums)) }
         (whole_day(visit, around, day))
         h2 { (lang.say(t::MISSING)) }
         @if missing.is_empty() {
@@ -170,7 +176,7 @@ fn of_day(visit: &Visit, around: &Around<'_>, day: &DayStatus) -> Markup {
 }
 
 /// Sentences about what the day as a whole lacks, and which run will ask again.
-fn whole_day(visit: &Visit, around: &Around<'_>, day: &DayStatus) -> Markup {
+fn whole_day(visit: &Visit, around: &DayContext<'_>, day: &DayStatus) -> Markup {
     let say = |text| visit.lang.say(text);
     let comes = around.ahead.comes(day, around.marked);
     html! {
@@ -186,7 +192,7 @@ fn whole_day(visit: &Visit, around: &Around<'_>, day: &DayStatus) -> Markup {
     }
 }
 
-fn room_link(around: &Around<'_>, day: &DayStatus, room: &str) -> Markup {
+fn room_link(around: &DayContext<'_>, day: &DayStatus, room: &str) -> Markup {
     let space = space_of(day);
     let name = around.coverage.room_name(space, room);
     html! {
@@ -194,7 +200,7 @@ fn room_link(around: &Around<'_>, day: &DayStatus, room: &str) -> Markup {
     }
 }
 
-fn of_lack(visit: &Visit, around: &Around<'_>, day: &DayStatus, lack: &Lack) -> Markup {
+fn of_lack(visit: &Visit, around: &DayContext<'_>, day: &DayStatus, lack: &Lack) -> Markup {
     let lang = visit.lang;
     let what = lang.say(match lack.what {
         "json" => t::JSON,
@@ -256,14 +262,14 @@ fn room_name<'a>(manifest: &'a Manifest, id: &'a str) -> &'a str {
         .unwrap_or(id)
 }
 
-fn state_of(status: Status) -> (State, Text) {
+fn state_of(status: Status) -> (DayState, PageText) {
     match status {
-        Status::Done => (State::Whole, t::S_DONE),
-        Status::Pending => (State::Pending, t::S_PENDING),
-        Status::Denied => (State::Denied, t::S_DENIED),
-        Status::Failed => (State::Failed, t::S_FAILED),
-        Status::Lost => (State::Lost, t::S_LOST),
-        Status::Unavailable => (State::Empty, t::S_UNAVAILABLE),
+        Status::Done => (DayState::Whole, t::S_DONE),
+        Status::Pending => (DayState::Pending, t::S_PENDING),
+        Status::Denied => (DayState::Denied, t::S_DENIED),
+        Status::Failed => (DayState::Failed, t::S_FAILED),
+        Status::Lost => (DayState::Lost, t::S_LOST),
+        Status::Unavailable => (DayState::Empty, t::S_UNAVAILABLE),
     }
 }
 
@@ -276,14 +282,14 @@ pub fn status(visit: &Visit, status: Status) -> Markup {
 
 /// A room's calls and records.
 #[derive(Default)]
-struct Room<'a> {
+struct RoomDay<'a> {
     calls: Vec<(&'a str, &'a CallEntry)>,
     records: Vec<(&'a str, &'a RecordEntry)>,
 }
 
 fn rooms(visit: &Visit, manifest: &Manifest) -> Markup {
     let lang = visit.lang;
-    let mut rooms: BTreeMap<&str, Room<'_>> = BTreeMap::new();
+    let mut rooms: BTreeMap<&str, RoomDay<'_>> = BTreeMap::new();
     for id in manifest.calls_in_order() {
         if let Some(call) = manifest.calls.get(id) {
             rooms.entry(&call.room_id).or_default().calls.push((id, call));
@@ -296,7 +302,7 @@ fn rooms(visit: &Visit, manifest: &Manifest) -> Markup {
             .records
             .push((id, record));
     }
-    let mut rooms: Vec<(&str, Room<'_>)> = rooms.into_iter().collect();
+    let mut rooms: Vec<(&str, RoomDay<'_>)> = rooms.into_iter().collect();
     rooms.sort_by_cached_key(|(id, room)| (!room.is_open(), natural(room_name(manifest, id)), *id));
     let day = DayStatus::of(manifest);
     html! {
@@ -327,7 +333,7 @@ fn rooms(visit: &Visit, manifest: &Manifest) -> Markup {
     }
 }
 
-impl Room<'_> {
+impl RoomDay<'_> {
     /// True if something in the room needs attention, so that the room is shown first.
     fn is_open(&self) -> bool {
         let is_open = |landing: &Landing| state_of(landing.status).0.is_open();
@@ -337,7 +343,7 @@ impl Room<'_> {
     }
 }
 
-fn has_call(room: &Room<'_>, record: &RecordEntry) -> bool {
+fn has_call(room: &RoomDay<'_>, record: &RecordEntry) -> bool {
     let call = record.call_id.as_deref();
     room.calls.iter().any(|(id, _)| Some(*id) == call)
 }

@@ -12,12 +12,13 @@ use serde::{Deserialize, Deserializer};
 use super::frame::{Here, Visit, answer, go_to, page, trouble};
 use super::{PageState, calendar, texts as t, visit};
 use crate::dates;
+use crate::ids::{CallId, RecordId, RoomId, SpaceId};
 use crate::pipeline::{Only, Outline};
 use crate::serve::audit::{self, Caller};
 use crate::serve::http::{body, reply};
-use crate::serve::jobs::{self, Answer};
+use crate::serve::jobs::{self, JobAnswer};
 use crate::serve::notifications::Notifications;
-use crate::serve::queue::Asked;
+use crate::serve::queue::JobRequest;
 
 /// The most bytes of a form.
 const LARGEST: usize = 16 * 1024;
@@ -51,7 +52,7 @@ struct BackfillForm {
     #[serde(deserialize_with = "dates::deserialize")]
     to: NaiveDate,
     #[serde(default, deserialize_with = "none_if_empty")]
-    space: Option<String>,
+    space: Option<SpaceId>,
     #[serde(default, deserialize_with = "none_if_empty")]
     only: Option<Only>,
     #[serde(default)]
@@ -71,22 +72,22 @@ pub async fn backfill(
         Ok(asked) => asked,
         Err(refusal) => return *refusal,
     };
-    let job = Asked {
+    let job = JobRequest {
         spaces: asked.space.into_iter().collect(),
         only: asked.only,
         force: asked.force,
-        ..Asked::dates(asked.from, asked.to)
+        ..JobRequest::dates(asked.from, asked.to)
     };
     let visit = visit(&state, &headers);
     match jobs::ask(&state.jobs, job.clone(), &caller, asked.confirm).await {
-        Ok(Answer::Queued(_)) => go_to("/?asked#work", None),
-        Ok(Answer::MustConfirm(plan)) => confirm(&visit, &job, &plan),
+        Ok(JobAnswer::Queued(_)) => go_to("/?asked#work", None),
+        Ok(JobAnswer::MustConfirm(plan)) => confirm(&visit, &job, &plan),
         Err(error) => trouble(&visit, &error),
     }
 }
 
 /// The page that asks for confirmation of a long job.
-fn confirm(visit: &Visit, job: &Asked, plan: &Outline) -> Response {
+fn confirm(visit: &Visit, job: &JobRequest, plan: &Outline) -> Response {
     let lang = visit.lang;
     let title = lang.say(t::CONFIRM);
     let only = job.only.map_or("", Only::name);
@@ -126,13 +127,13 @@ struct RetryForm {
     #[serde(deserialize_with = "dates::deserialize")]
     date: NaiveDate,
     #[serde(default, deserialize_with = "none_if_empty")]
-    space: Option<String>,
+    space: Option<SpaceId>,
     #[serde(default, deserialize_with = "none_if_empty")]
-    room: Option<String>,
+    room: Option<RoomId>,
     #[serde(default, deserialize_with = "none_if_empty")]
-    call: Option<String>,
+    call: Option<CallId>,
     #[serde(default, deserialize_with = "none_if_empty")]
-    record: Option<String>,
+    record: Option<RecordId>,
 }
 
 /// `POST /retry`: exports a day again, or a room, a call or a recording of it.

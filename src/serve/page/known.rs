@@ -2,11 +2,12 @@
 //! out of reach.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use chrono::{DateTime, NaiveDate, TimeDelta, Utc};
 use futures_util::{StreamExt, stream};
+use parking_lot::Mutex;
 use tokio_util::sync::CancellationToken;
 
 use super::PageState;
@@ -52,11 +53,11 @@ pub struct LakeSnapshots {
 impl LakeSnapshots {
     /// The latest snapshot.
     pub fn last(&self) -> Option<Arc<Snapshot>> {
-        self.last.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        self.last.lock().clone()
     }
 
     fn keep(&self, snapshot: &Arc<Snapshot>) {
-        *self.last.lock().unwrap_or_else(PoisonError::into_inner) = Some(Arc::clone(snapshot));
+        *self.last.lock() = Some(Arc::clone(snapshot));
     }
 }
 
@@ -82,7 +83,11 @@ pub async fn look(state: &PageState) -> Result<(Arc<Snapshot>, bool)> {
             state.health.look_now();
             Ok((last, true))
         }
-        Ok(Err(_)) => Err(Error::new(ErrorKind::Internal, "page", "the task that reads the lake panicked")),
+        Ok(Err(_)) => Err(Error::new(
+            ErrorKind::Internal,
+            "page",
+            "the task that reads the lake panicked",
+        )),
         Err(_) => Ok((last, true)),
     }
 }

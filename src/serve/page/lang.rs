@@ -16,7 +16,7 @@ pub enum Lang {
 
 /// A text in every language with gaps `{}`.
 #[derive(Debug, Clone, Copy)]
-pub struct Text {
+pub struct PageText {
     pub en: &'static str,
     pub ru: &'static str,
 }
@@ -106,7 +106,7 @@ impl Lang {
     }
 
     /// A text.
-    pub fn say(self, text: Text) -> &'static str {
+    pub fn say(self, text: PageText) -> &'static str {
         match self {
             Self::En => text.en,
             Self::Ru => text.ru,
@@ -114,7 +114,7 @@ impl Lang {
     }
 
     /// A text with its gaps filled in order.
-    pub fn fill(self, text: Text, with: &[&dyn Display]) -> String {
+    pub fn fill(self, text: PageText, with: &[&dyn Display]) -> String {
         filled(self.say(text), with)
     }
 

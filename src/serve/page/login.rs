@@ -15,12 +15,12 @@ use serde::Deserialize;
 
 use super::forms::form;
 use super::frame::{self, answer, go_to};
-use super::lang::Text;
+use super::lang::PageText;
 use super::{language, texts as t};
 use crate::serve::audit::{self, Caller, Credential};
 use crate::serve::http::guard::is_same;
 use crate::serve::http::session::{self, Access, cookie, session_in};
-use crate::serve::http::{Peer, reply};
+use crate::serve::http::{ClientAddress, reply};
 
 /// Sends a reader without a session to the sign-in form, and afterwards back. A reader who follows a link from another site
 /// may have a session, because browsers send no `Strict` cookie then; a reload from our own page sends it.
@@ -82,7 +82,7 @@ pub async fn get(
     the_form(&headers, place(&to), None)
 }
 
-fn the_form(headers: &HeaderMap, to: &str, trouble: Option<(StatusCode, Text)>) -> Response {
+fn the_form(headers: &HeaderMap, to: &str, trouble: Option<(StatusCode, PageText)>) -> Response {
     let lang = language(headers);
     let say = |text| lang.say(text);
     let page = html! {
@@ -117,7 +117,7 @@ struct SignInForm {
 /// `POST /login`
 pub async fn post(
     State(access): State<Arc<Access>>,
-    Extension(Peer(peer)): Extension<Peer>,
+    Extension(ClientAddress(peer)): Extension<ClientAddress>,
     headers: HeaderMap,
     body: Body,
 ) -> Response {

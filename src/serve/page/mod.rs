@@ -5,7 +5,7 @@
 //! and everything but live progress works without the script. The page shows ids, names of rooms and spaces, counts and
 //! reasons, but no person; a report or recording is a link to its file. Rendering is pure (`overview`, `cause`, `ahead`,
 //! `calendar`, `charts`, `day`, `runs`, `work`, from the data in `view`). `known` reads the store and keeps the data for
-//! the time when the store is out of reach. `http` merges [`routes`]; the guard authenticates.
+//! the time when the store is out of reach. `daemon` merges [`routes`].
 
 mod ahead;
 mod assets;
@@ -31,7 +31,7 @@ mod view;
 mod work;
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
 use axum::Router;
 use axum::extract::{FromRef, Query, State};
@@ -41,20 +41,21 @@ use axum::response::Response;
 use axum::routing::{get, post};
 use chrono::{NaiveDate, Utc};
 use maud::Markup;
+use parking_lot::Mutex;
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use serde::Deserialize;
 
-use self::ahead::Ahead;
-use self::day::{Around, Found};
+use self::ahead::NextRun;
+use self::day::{DayContext, DayData};
 use self::frame::{Visit, answer, trouble};
 pub(super) use self::known::warm;
 use self::known::{LakeSnapshots, Snapshot, look, look_at};
 use self::lang::Lang;
 use self::overview::Overview;
 use self::view::View;
-use self::work::Work;
+use self::work::WorkSection;
 use super::health::Health;
-use super::http::guard::{Group, Guard};
+use super::http::guard::{RouteGroup, RouteGuard};
 use super::http::session::Access;
 use super::jobs::Jobs;
 use super::notifications::Notifications;
@@ -103,7 +104,7 @@ pub(super) struct PageMemory {
 impl PageMemory {
     /// A space's name, or its id if the name is not known yet.
     fn name(&self, space: &str) -> String {
-        let names = self.names.lock().unwrap_or_else(PoisonError::into_inner);
+        let names = self.names.lock();
         names.get(space).cloned().unwrap_or_else(|| space.to_owned())
     }
 
@@ -112,12 +113,12 @@ impl PageMemory {
         let known = spaces
             .map(|(id, name)| (id.to_owned(), name.to_owned()))
             .collect();
-        *self.names.lock().unwrap_or_else(PoisonError::into_inner) = known;
+        *self.names.lock() = known;
     }
 }
 
 /// The page's routes, each group behind the guard.
-pub(super) fn routes(state: PageState, guard: &Guard) -> Router {
+pub(super) fn routes(state: PageState, guard: &RouteGuard) -> Router {
     let pages = Router::new()
         .route("/", get(first))
         .route("/day", get(one_day))
@@ -145,13 +146,13 @@ pub(super) fn routes(state: PageState, guard: &Guard) -> Router {
         .with_state(state.access);
     let assets = Router::new().route("/assets/{*name}", get(assets::get));
     guard
-        .protect(Group::Private, pages)
+        .protect(RouteGroup::Private, pages)
         .layer(axum::middleware::from_fn(login::ask_to_sign_in))
-        .merge(guard.protect(Group::Private, parts))
-        .merge(guard.protect(Group::Form, forms))
-        .merge(guard.protect(Group::SignIn, sign_in))
-        .merge(guard.protect(Group::SignOut, sign_out))
-        .merge(guard.protect(Group::Open, assets))
+        .merge(guard.protect(RouteGroup::Private, parts))
+        .merge(guard.protect(RouteGroup::Form, forms))
+        .merge(guard.protect(RouteGroup::SignIn, sign_in))
+        .merge(guard.protect(RouteGroup::SignOut, sign_out))
+        .merge(guard.protect(RouteGroup::Open, assets))
 }
 
 fn language(headers: &HeaderMap) -> Lang {
@@ -212,12 +213,12 @@ async fn overview(state: &PageState, visit: &mut Visit, query: &FirstPageQuery) 
     let overview = Overview {
         view,
         runs: &lake.runs,
-        work: Work::of(state, visit.now),
+        work: WorkSection::of(state, visit.now),
         month: view::parse_month(&query.month),
         asked: query.asked.is_some(),
         health: state.health.store_and_token(),
         marked: &lake.marked,
-        ahead: Ahead::of(&state.config, visit.now, state.jobs.queue.paused().is_some()),
+        ahead: NextRun::of(&state.config, visit.now, state.jobs.queue.paused().is_some()),
     };
     Ok(overview.render(visit, &state.memory))
 }
@@ -225,7 +226,7 @@ async fn overview(state: &PageState, visit: &mut Visit, query: &FirstPageQuery) 
 /// `GET /now`: the section of work, for the script.
 async fn now(State(state): State<PageState>, headers: HeaderMap) -> Response {
     let visit = visit(&state, &headers);
-    let work = Work::of(&state, visit.now);
+    let work = WorkSection::of(&state, visit.now);
     answer(StatusCode::OK, work::section(&visit, &state.memory, &work))
 }
 
@@ -258,12 +259,12 @@ async fn day_of(state: &PageState, visit: &mut Visit, query: DayPageQuery) -> Re
     let DayPageQuery { date, space, asked } = query;
     let (lake, is_old) = look_at(state, date).await?;
     (visit.as_of, visit.is_old) = (lake.at, is_old);
-    let work = Work::of(state, visit.now);
-    let around = Around {
+    let work = WorkSection::of(state, visit.now);
+    let around = DayContext {
         date,
         work: &work,
         asked: asked.is_some(),
-        ahead: Ahead::of(&state.config, visit.now, state.jobs.queue.paused().is_some()),
+        ahead: NextRun::of(&state.config, visit.now, state.jobs.queue.paused().is_some()),
         marked: &lake.marked,
         coverage: &state.coverage,
     };
@@ -283,11 +284,11 @@ async fn day_of(state: &PageState, visit: &mut Visit, query: DayPageQuery) -> Re
             of,
             &around,
             &space,
-            &Found::Whole(&manifest),
+            &DayData::Whole(&manifest),
         )),
-        Ok(None) => Ok(day::of_space(visit, of, &around, &space, &Found::Nothing)),
+        Ok(None) => Ok(day::of_space(visit, of, &around, &space, &DayData::Nothing)),
         Err(error) if error.kind() == ErrorKind::Store => {
-            Ok(day::of_space(visit, of, &around, &space, &Found::Damaged))
+            Ok(day::of_space(visit, of, &around, &space, &DayData::Damaged))
         }
         Err(error) if error.kind() == ErrorKind::StoreUnavailable => {
             visit.is_old = true;
@@ -298,10 +299,16 @@ async fn day_of(state: &PageState, visit: &mut Visit, query: DayPageQuery) -> Re
 }
 
 /// A space's day from memory, while the store is out of reach.
-fn day_as_known(visit: &Visit, of: &PageMemory, around: &Around<'_>, space: &str, lake: &Snapshot) -> Markup {
+fn day_as_known(
+    visit: &Visit,
+    of: &PageMemory,
+    around: &DayContext<'_>,
+    space: &str,
+    lake: &Snapshot,
+) -> Markup {
     let mut days = lake.days.iter();
     let day = days.find(|day| day.date == around.date && view::space_of(day) == space);
-    let found = day.map_or(Found::Nothing, |day| Found::Known(day));
+    let found = day.map_or(DayData::Nothing, |day| DayData::Known(day));
     day::of_space(visit, of, around, space, &found)
 }
 

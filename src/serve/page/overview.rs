@@ -5,14 +5,14 @@ use std::sync::Arc;
 use chrono::{Datelike, Days, NaiveDate};
 use maud::{Markup, html};
 
-use super::ahead::{Ahead, Comes, asks, builds, looks};
+use super::ahead::{Comes, NextRun, asks, builds, looks};
 use super::calendar::{badge, calendar, in_words, link, months};
 use super::cause::{self, Group};
 use super::frame::{Here, Visit, page};
-use super::lang::Text;
+use super::lang::PageText;
 use super::texts as t;
-use super::view::{Row, State, Sums, View};
-use super::work::{Work, again, asked, load, section};
+use super::view::{CalendarRow, DayState, Sums, View};
+use super::work::{WorkSection, again, asked, load, section};
 use super::{PageMemory, charts, runs};
 use crate::pipeline::{Outcome, Summary};
 use crate::serve::health::{CheckResult, CheckState};
@@ -32,7 +32,7 @@ pub struct Overview<'a> {
     pub view: View<'a>,
     /// The latest runs, newest first.
     pub runs: &'a [Arc<Summary>],
-    pub work: Work,
+    pub work: WorkSection,
     /// The month asked for.
     pub month: Option<NaiveDate>,
     /// True if the reader has just requested work.
@@ -41,7 +41,7 @@ pub struct Overview<'a> {
     pub health: [Option<CheckResult>; 2],
     /// The open days, to which the next run comes back, and that run.
     pub marked: &'a MarkedDays,
-    pub ahead: Ahead,
+    pub ahead: NextRun,
 }
 
 /// The first sentence of the verdict.
@@ -55,7 +55,7 @@ enum Headline<'a> {
     /// The main cause why the day is not whole.
     Cause(&'a Group<'a>),
     /// The state of the day.
-    State,
+    DayState,
 }
 
 impl Overview<'_> {
@@ -99,11 +99,11 @@ impl Overview<'_> {
         let at = dates.len() - 2;
         let state = match self.view.worst(&rows, at, yesterday) {
             // A lake with any day should have yesterday too.
-            State::Nothing if !self.view.is_empty() => State::Unseen,
+            DayState::Nothing if !self.view.is_empty() => DayState::Unseen,
             state => state,
         };
         let groups = match state {
-            State::Unseen => Vec::new(),
+            DayState::Unseen => Vec::new(),
             _ => cause::groups(&self.view, yesterday, self.runs),
         };
         let headline = self.headline(state, &groups);
@@ -111,7 +111,7 @@ impl Overview<'_> {
             headline,
             Headline::Store(_) | Headline::Token(_) | Headline::Api(_)
         );
-        let shown = if is_lost { State::Failed } else { state };
+        let shown = if is_lost { DayState::Failed } else { state };
         let rest = match headline {
             Headline::Cause(_) => &groups[1..],
             _ => &groups[..],
@@ -121,11 +121,11 @@ impl Overview<'_> {
             section #verdict.verdict.(shown.class()) data-live aria-labelledby="verdict-title" {
                 p.kicker { (lang.fill(t::LAST_DAY, &[&lang.date(yesterday)])) }
                 h2 #verdict-title {
-                    @if shown != State::Nothing { span.sign aria-hidden="true" { (shown.sign()) } }
+                    @if shown != DayState::Nothing { span.sign aria-hidden="true" { (shown.sign()) } }
                     (in_a_line(visit, state, &headline))
                 }
                 (way_out(visit, &headline))
-                @if !matches!(headline, Headline::State) { p { (lang.say(title_of(state))) } }
+                @if !matches!(headline, Headline::DayState) { p { (lang.say(title_of(state))) } }
                 @if !rest.is_empty() {
                     ul.plain { @for group in rest.iter().take(CAUSES) { li { (cause::told(visit, group)) } } }
                     @if rest.len() > CAUSES { p { a href=(link(yesterday, None)) { (lang.fill(t::AND_MORE, &[&(rest.len() - CAUSES)])) } } }
@@ -137,9 +137,9 @@ impl Overview<'_> {
                 (self.what_next(visit, state, yesterday))
                 (bad_spaces(visit, &rows, at, yesterday))
                 @match state {
-                    State::Unseen => { (again(visit, yesterday, None, t::RETRY_YESTERDAY, true)) }
-                    State::Failed | State::Unbuilt => { (again(visit, yesterday, None, t::RETRY_DATE, true)) }
-                    State::Pending | State::Lost => { (again(visit, yesterday, None, t::RETRY_DATE, false)) }
+                    DayState::Unseen => { (again(visit, yesterday, None, t::RETRY_YESTERDAY, true)) }
+                    DayState::Failed | DayState::Unbuilt => { (again(visit, yesterday, None, t::RETRY_DATE, true)) }
+                    DayState::Pending | DayState::Lost => { (again(visit, yesterday, None, t::RETRY_DATE, false)) }
                     _ => {}
                 }
                 @if !self.view.is_empty() { (self.older(visit, &rows, &dates[..at])) }
@@ -149,7 +149,7 @@ impl Overview<'_> {
     }
 
     /// Names causes before symptoms: without the store or the token nothing else can work.
-    fn headline<'b>(&self, state: State, groups: &'b [Group<'b>]) -> Headline<'b> {
+    fn headline<'b>(&self, state: DayState, groups: &'b [Group<'b>]) -> Headline<'b> {
         let [store, token] = self.health;
         let is = |seen: Option<CheckResult>, how: CheckState| seen.filter(|seen| seen.how == how);
         if let Some(seen) = is(store, CheckState::OutOfReach) {
@@ -159,15 +159,15 @@ impl Overview<'_> {
         } else if let Some(seen) = is(token, CheckState::NoAnswer).filter(|_| state.is_open()) {
             Headline::Api(seen)
         } else {
-            groups.first().map_or(Headline::State, Headline::Cause)
+            groups.first().map_or(Headline::DayState, Headline::Cause)
         }
     }
 
     /// Sentences about what the next run will do for a day that is not whole.
-    fn what_next(&self, visit: &Visit, state: State, date: NaiveDate) -> Markup {
+    fn what_next(&self, visit: &Visit, state: DayState, date: NaiveDate) -> Markup {
         let lang = visit.lang;
         let days = self.view.on(date);
-        let open = days.iter().filter(|day| State::of(day) == state);
+        let open = days.iter().filter(|day| DayState::of(day) == state);
         // Take the latest, so that the promise holds for every space.
         let comes = open
             .map(|day| self.ahead.comes(day, self.marked))
@@ -176,21 +176,21 @@ impl Overview<'_> {
         let in_vain = self.runs.first().filter(|run| run.outcome == Outcome::Nothing);
         html! {
             @match state {
-                State::Pending | State::Failed => { p { (asks(visit, comes)) } }
-                State::Unbuilt => { p { (builds(visit, comes)) } }
-                State::Unseen => {
+                DayState::Pending | DayState::Failed => { p { (asks(visit, comes)) } }
+                DayState::Unbuilt => { p { (builds(visit, comes)) } }
+                DayState::Unseen => {
                     @if let Some(error) = in_vain.and_then(|run| run.error.as_ref()) { p lang="en" { (error) } }
                     p { (looks(visit, self.ahead.lists(date))) }
                 }
-                State::Denied => { p { (lang.say(t::DENIED_HINT)) } }
-                State::Lost => { p { (lang.say(t::LOST_HINT)) } }
-                State::Nothing => { p { (lang.say(t::NO_DAYS_HINT)) } }
-                State::Whole | State::Empty => {}
+                DayState::Denied => { p { (lang.say(t::DENIED_HINT)) } }
+                DayState::Lost => { p { (lang.say(t::LOST_HINT)) } }
+                DayState::Nothing => { p { (lang.say(t::NO_DAYS_HINT)) } }
+                DayState::Whole | DayState::Empty => {}
             }
         }
     }
 
-    fn older(&self, visit: &Visit, rows: &[Row<'_>], dates: &[NaiveDate]) -> Markup {
+    fn older(&self, visit: &Visit, rows: &[CalendarRow<'_>], dates: &[NaiveDate]) -> Markup {
         let lang = visit.lang;
         let mut open: Vec<_> = dates
             .iter()
@@ -280,61 +280,34 @@ impl Overview<'_> {
         let lang = visit.lang;
         let dates = self.dates();
         let sums = self.view.sums(&dates);
-        let quality = &sums.quality;
+        html! {
+            section #join data-live aria-labelledby="join-title" {
+                h2 #join-title { (lang.say(t::JOIN)) }
+                @if sums.quality.is_none() {
+                    p { (lang.say(if sums.participants > 0 { t::JOIN_WELL } else { t::JOIN_NONE })) }
+                } @else {
+                    (quality_tiles(visit, &sums))
+                    (self.worst_joins(visit, &dates))
+                }
+            }
+        }
+    }
+
+    /// The days with the most participants without lesson data.
+    fn worst_joins(&self, visit: &Visit, dates: &[NaiveDate]) -> Markup {
+        let lang = visit.lang;
         let mut worst: Vec<(u64, NaiveDate)> = dates
             .iter()
             .map(|date| (self.view.sums(&[*date]).quality.participants_without_meta, *date))
             .filter(|(count, _)| *count > 0)
             .collect();
         worst.sort_by(|a, b| b.cmp(a));
-        let lines = [
-            (
-                t::WITHOUT_META,
-                t::WITHOUT_META_HINT,
-                quality.participants_without_meta,
-                true,
-            ),
-            (
-                t::DUPLICATES,
-                t::DUPLICATES_HINT,
-                quality.duplicate_external_ids,
-                true,
-            ),
-            (
-                t::UNKNOWN_ROLES,
-                t::UNKNOWN_ROLES_HINT,
-                quality.unknown_roles,
-                true,
-            ),
-            (
-                t::ABSENT,
-                t::ABSENT_HINT,
-                quality.meta_without_participants,
-                false,
-            ),
-        ];
         html! {
-            section #join data-live aria-labelledby="join-title" {
-                h2 #join-title { (lang.say(t::JOIN)) }
-                @if quality.is_none() {
-                    p { (lang.say(if sums.participants > 0 { t::JOIN_WELL } else { t::JOIN_NONE })) }
-                } @else {
-                    dl.tiles {
-                        @for (text, hint, count, bad) in lines {
-                            div {
-                                dt { (lang.say(text)) span.quiet { (lang.say(hint)) } }
-                                dd class=[(bad && count > 0).then_some("warn")] { (lang.number(count)) }
-                            }
-                        }
-                        div { dt { (lang.say(t::PARTICIPANTS)) } dd { (lang.number(sums.participants)) } }
-                    }
-                    @if !worst.is_empty() {
-                        p { (lang.say(t::WORST_DAYS)) }
-                        ul.plain.inline {
-                            @for (count, date) in worst.iter().take(WORST) {
-                                li { a href=(link(*date, None)) { (lang.day_and_month(*date)) } " " (lang.number(*count)) }
-                            }
-                        }
+            @if !worst.is_empty() {
+                p { (lang.say(t::WORST_DAYS)) }
+                ul.plain.inline {
+                    @for (count, date) in worst.iter().take(WORST) {
+                        li { a href=(link(*date, None)) { (lang.day_and_month(*date)) } " " (lang.number(*count)) }
                     }
                 }
             }
@@ -342,21 +315,63 @@ impl Overview<'_> {
     }
 }
 
-fn title_of(state: State) -> Text {
-    match state {
-        State::Whole => t::ALL_WHOLE,
-        State::Empty => t::ALL_EMPTY,
-        State::Denied => t::ALL_DENIED,
-        State::Lost => t::ALL_LOST,
-        State::Pending => t::ALL_PENDING,
-        State::Unbuilt => t::ALL_UNBUILT,
-        State::Unseen => t::ALL_UNSEEN,
-        State::Failed => t::ALL_FAILED,
-        State::Nothing => t::NO_DAYS,
+/// The counts of the join, each with an explanation; those that hint at an error are marked.
+fn quality_tiles(visit: &Visit, sums: &Sums) -> Markup {
+    let (lang, quality) = (visit.lang, &sums.quality);
+    let tiles = [
+        (
+            t::WITHOUT_META,
+            t::WITHOUT_META_HINT,
+            quality.participants_without_meta,
+            true,
+        ),
+        (
+            t::DUPLICATES,
+            t::DUPLICATES_HINT,
+            quality.duplicate_external_ids,
+            true,
+        ),
+        (
+            t::UNKNOWN_ROLES,
+            t::UNKNOWN_ROLES_HINT,
+            quality.unknown_roles,
+            true,
+        ),
+        (
+            t::ABSENT,
+            t::ABSENT_HINT,
+            quality.meta_without_participants,
+            false,
+        ),
+    ];
+    html! {
+        dl.tiles {
+            @for (text, hint, count, bad) in tiles {
+                div {
+                    dt { (lang.say(text)) span.quiet { (lang.say(hint)) } }
+                    dd class=[(bad && count > 0).then_some("warn")] { (lang.number(count)) }
+                }
+            }
+            div { dt { (lang.say(t::PARTICIPANTS)) } dd { (lang.number(sums.participants)) } }
+        }
     }
 }
 
-fn in_a_line(visit: &Visit, state: State, headline: &Headline<'_>) -> Markup {
+fn title_of(state: DayState) -> PageText {
+    match state {
+        DayState::Whole => t::ALL_WHOLE,
+        DayState::Empty => t::ALL_EMPTY,
+        DayState::Denied => t::ALL_DENIED,
+        DayState::Lost => t::ALL_LOST,
+        DayState::Pending => t::ALL_PENDING,
+        DayState::Unbuilt => t::ALL_UNBUILT,
+        DayState::Unseen => t::ALL_UNSEEN,
+        DayState::Failed => t::ALL_FAILED,
+        DayState::Nothing => t::NO_DAYS,
+    }
+}
+
+fn in_a_line(visit: &Visit, state: DayState, headline: &Headline<'_>) -> Markup {
     let lang = visit.lang;
     html! {
         @match headline {
@@ -364,7 +379,7 @@ fn in_a_line(visit: &Visit, state: State, headline: &Headline<'_>) -> Markup {
             Headline::Token(seen) => { (lang.fill(t::TOKEN_REFUSED, &[&visit.time(seen.since)])) }
             Headline::Api(seen) => { (lang.fill(t::API_LOST, &[&visit.time(seen.since)])) }
             Headline::Cause(group) => { (cause::told(visit, group)) }
-            Headline::State => { (lang.say(title_of(state))) }
+            Headline::DayState => { (lang.say(title_of(state))) }
         }
     }
 }
@@ -383,7 +398,7 @@ fn way_out(visit: &Visit, headline: &Headline<'_>) -> Markup {
 }
 
 /// The spaces that need attention on a date.
-fn bad_spaces(visit: &Visit, rows: &[Row<'_>], at: usize, date: NaiveDate) -> Markup {
+fn bad_spaces(visit: &Visit, rows: &[CalendarRow<'_>], at: usize, date: NaiveDate) -> Markup {
     let bad: Vec<_> = rows.iter().filter(|row| row.cells[at].state.is_open()).collect();
     html! {
         @if !bad.is_empty() {

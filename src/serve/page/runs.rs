@@ -6,9 +6,9 @@ use maud::{Markup, html};
 
 use super::calendar::link;
 use super::frame::{Here, Visit, page};
-use super::lang::Text;
+use super::lang::PageText;
 use super::texts as t;
-use super::view::State;
+use super::view::DayState;
 use super::work::command;
 use crate::lake::key;
 use crate::pipeline::{Outcome, Problem, Summary};
@@ -22,12 +22,12 @@ const SHOWN: usize = 500;
 /// The badge of an outcome.
 pub fn outcome(visit: &Visit, outcome: Outcome) -> Markup {
     let (state, text) = match outcome {
-        Outcome::Running => (State::Pending, t::O_RUNNING),
-        Outcome::Killed => (State::Failed, t::O_KILLED),
-        Outcome::Cancelled => (State::Lost, t::O_CANCELLED),
-        Outcome::Done => (State::Whole, t::O_DONE),
-        Outcome::Partial => (State::Pending, t::O_PARTIAL),
-        Outcome::Nothing => (State::Failed, t::O_NOTHING),
+        Outcome::Running => (DayState::Pending, t::O_RUNNING),
+        Outcome::Killed => (DayState::Failed, t::O_KILLED),
+        Outcome::Cancelled => (DayState::Lost, t::O_CANCELLED),
+        Outcome::Done => (DayState::Whole, t::O_DONE),
+        Outcome::Partial => (DayState::Pending, t::O_PARTIAL),
+        Outcome::Nothing => (DayState::Failed, t::O_NOTHING),
     };
     html! {
         span.badge.(state.class()) { span aria-hidden="true" { (state.sign()) } " " (visit.lang.say(text)) }
@@ -111,7 +111,7 @@ fn row(visit: &Visit, run: &Summary) -> Markup {
 pub fn one(visit: &Visit, run: &Summary, log: Option<&RunLog>) -> Markup {
     let (lang, c) = (visit.lang, &run.counts);
     let title = format!("{}, {}", name(visit, run), visit.at(run.started_at));
-    let numbers: [(Text, String); 14] = [
+    let numbers: [(PageText, String); 14] = [
         (t::TOOK, took(visit, run)),
         (t::DAYS, lang.number(c.days)),
         (t::DAYS_BUILT, lang.number(c.days_built)),
@@ -180,7 +180,7 @@ fn lines(visit: &Visit, log: &RunLog) -> Markup {
     }
 }
 
-fn problems(visit: &Visit, run: &Summary, title: Text, problems: &[Problem]) -> Markup {
+fn problems(visit: &Visit, run: &Summary, title: PageText, problems: &[Problem]) -> Markup {
     let lang = visit.lang;
     html! {
         @if !problems.is_empty() {

@@ -11,7 +11,7 @@ use serde::Deserialize;
 use super::calendar::link as link_of_day;
 use super::frame::{Here, Visit, page};
 use super::known::{Snapshot, look_lately};
-use super::lang::Text;
+use super::lang::PageText;
 use super::texts as t;
 use super::view::View;
 use super::{PageState, room, shown, visit};
@@ -38,7 +38,7 @@ pub struct SearchQuery {
 
 /// A match of an id on a day.
 struct IdMatch {
-    what: Text,
+    what: PageText,
     date: NaiveDate,
     space: String,
     room: Option<String>,

@@ -1,11 +1,11 @@
 //! The page of the system: the lake's size and free space, webhooks, and notifications.
 
-use std::collections::BTreeMap;
 use axum::extract::State;
 use axum::http::HeaderMap;
 use axum::response::Response;
 use chrono::{Days, NaiveDate};
 use maud::{Markup, html};
+use std::collections::BTreeMap;
 
 use super::frame::{Here, Visit, page};
 use super::known::look_lately;

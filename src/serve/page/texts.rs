@@ -1,12 +1,12 @@
 //! Every text of the page in every language. Pure. `{}` is a gap to fill.
 
-use super::lang::{Count, Text};
+use super::lang::{Count, PageText};
 
 macro_rules! texts {
     ($($name:ident: $en:literal, $ru:literal;)*) => {
-        $(pub const $name: Text = Text { en: $en, ru: $ru };)*
+        $(pub const $name: PageText = PageText { en: $en, ru: $ru };)*
         #[cfg(test)]
-        const TEXTS: &[(&str, Text)] = &[$((stringify!($name), $name)),*];
+        const TEXTS: &[(&str, PageText)] = &[$((stringify!($name), $name)),*];
     };
 }
 

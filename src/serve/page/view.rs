@@ -17,7 +17,7 @@ const FEWEST: u64 = 5;
 
 /// The state of a day, the worst last.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub enum State {
+pub enum DayState {
     /// The day is before the lake's first one, or not over yet.
     Nothing,
     /// The day was exported, and there were no calls.
@@ -38,7 +38,7 @@ pub enum State {
     Failed,
 }
 
-impl State {
+impl DayState {
     /// The state of a day that the lake has.
     pub fn of(day: &DayStatus) -> Self {
         let failed = day.reports_failed + day.records_failed + day.rooms_missed;
@@ -188,13 +188,13 @@ pub struct View<'a> {
 }
 
 /// The days of a space in a window.
-pub struct Row<'a> {
+pub struct CalendarRow<'a> {
     pub space: &'a str,
     pub name: &'a str,
-    pub cells: Vec<Cell<'a>>,
+    pub cells: Vec<CalendarCell<'a>>,
 }
 
-impl Row<'_> {
+impl CalendarRow<'_> {
     /// True if a day of the space needs attention.
     pub fn is_open(&self) -> bool {
         self.cells.iter().any(|cell| cell.state.is_open())
@@ -203,9 +203,9 @@ impl Row<'_> {
 
 /// A day of a space.
 #[derive(Clone, Copy)]
-pub struct Cell<'a> {
+pub struct CalendarCell<'a> {
     pub date: NaiveDate,
-    pub state: State,
+    pub state: DayState,
     pub day: Option<&'a DayStatus>,
 }
 
@@ -213,7 +213,7 @@ pub struct Cell<'a> {
 #[derive(Debug, Default)]
 pub struct Month {
     pub first: NaiveDate,
-    pub states: BTreeMap<State, u64>,
+    pub states: BTreeMap<DayState, u64>,
     pub sums: Sums,
 }
 
@@ -275,17 +275,17 @@ impl<'a> View<'a> {
     }
 
     /// The state of a space's date that the lake does not have.
-    fn absent(&self, space: &str, date: NaiveDate) -> State {
+    fn absent(&self, space: &str, date: NaiveDate) -> DayState {
         let begun = self.first.get(space).is_some_and(|first| *first <= date);
         if begun && date < self.today {
-            State::Unseen
+            DayState::Unseen
         } else {
-            State::Nothing
+            DayState::Nothing
         }
     }
 
     /// The spaces with data in a window: those that need attention first, then by name.
-    pub fn rows(&self, dates: &[NaiveDate]) -> Vec<Row<'a>> {
+    pub fn rows(&self, dates: &[NaiveDate]) -> Vec<CalendarRow<'a>> {
         let in_window = dates.iter().filter_map(|date| self.by_date.get(date)).flatten();
         let mut days: HashMap<(&str, NaiveDate), &'a DayStatus> = HashMap::new();
         let mut spaces = BTreeSet::new();
@@ -293,17 +293,17 @@ impl<'a> View<'a> {
             days.insert((space_of(day), day.date), day);
             spaces.insert(space_of(day));
         }
-        let mut rows: Vec<Row<'a>> = spaces
+        let mut rows: Vec<CalendarRow<'a>> = spaces
             .into_iter()
-            .map(|space| Row {
+            .map(|space| CalendarRow {
                 space,
                 name: self.name(space),
                 cells: dates
                     .iter()
                     .map(|date| {
                         let day = days.get(&(space, *date)).copied();
-                        let state = day.map_or_else(|| self.absent(space, *date), State::of);
-                        Cell {
+                        let state = day.map_or_else(|| self.absent(space, *date), DayState::of);
+                        CalendarCell {
                             date: *date,
                             state,
                             day,
@@ -317,12 +317,12 @@ impl<'a> View<'a> {
     }
 
     /// The worst state of a date over all spaces of `rows`; `at` is the date's index in their window.
-    pub fn worst(&self, rows: &[Row<'a>], at: usize, date: NaiveDate) -> State {
+    pub fn worst(&self, rows: &[CalendarRow<'a>], at: usize, date: NaiveDate) -> DayState {
         let states = rows.iter().filter_map(|row| Some(row.cells.get(at)?.state));
-        let worst = states.max().unwrap_or(State::Nothing);
+        let worst = states.max().unwrap_or(DayState::Nothing);
         let begun = self.by_date.keys().next().is_some_and(|first| *first <= date);
         if begun && date < self.today && !self.by_date.contains_key(&date) {
-            worst.max(State::Unseen)
+            worst.max(DayState::Unseen)
         } else {
             worst
         }
@@ -332,7 +332,7 @@ impl<'a> View<'a> {
     pub fn on(&self, date: NaiveDate) -> Vec<&'a DayStatus> {
         let mut days = self.by_date.get(&date).cloned().unwrap_or_default();
         days.sort_by_cached_key(|day| {
-            let (state, space) = (State::of(day), space_of(day));
+            let (state, space) = (DayState::of(day), space_of(day));
             let open = std::cmp::Reverse(state.is_open().then_some(state));
             (open, natural(self.name(space)), space.to_owned())
         });
@@ -382,15 +382,15 @@ impl<'a> View<'a> {
         let rows = self.rows(&dates);
         for (at, date) in dates.iter().enumerate() {
             // If no space has data in the month, each unseen date counts once.
-            if rows.is_empty() && self.worst(&rows, at, *date) == State::Unseen {
-                *month.states.entry(State::Unseen).or_default() += 1;
+            if rows.is_empty() && self.worst(&rows, at, *date) == DayState::Unseen {
+                *month.states.entry(DayState::Unseen).or_default() += 1;
             }
         }
         for cell in rows.iter().flat_map(|row| &row.cells) {
             *month.states.entry(cell.state).or_default() += 1;
         }
         month.sums = self.sums(&dates);
-        month.states.remove(&State::Nothing);
+        month.states.remove(&DayState::Nothing);
         month
     }
 }
@@ -429,7 +429,7 @@ mod tests {
             .iter()
             .map(|row| {
                 let signs = row.cells.iter().map(|cell| match cell.state {
-                    State::Nothing => " ",
+                    DayState::Nothing => " ",
                     state => state.sign(),
                 });
                 (row.space.to_owned(), signs.collect())
@@ -442,22 +442,22 @@ mod tests {
         let of = |change: fn(&mut DayStatus)| {
             let mut day = day("2026-11-01", "s");
             change(&mut day);
-            State::of(&day)
+            DayState::of(&day)
         };
-        assert_eq!(of(|_| ()), State::Whole);
-        assert_eq!(of(|day| day.calls = 0), State::Empty);
-        assert_eq!(of(|day| day.reports_denied = 1), State::Denied);
-        assert_eq!(of(|day| day.records_lost = 1), State::Lost);
-        assert_eq!(of(|day| day.listed = false), State::Pending);
-        assert_eq!(of(|day| day.built = false), State::Unbuilt);
-        assert!(State::Unbuilt.is_open());
+        assert_eq!(of(|_| ()), DayState::Whole);
+        assert_eq!(of(|day| day.calls = 0), DayState::Empty);
+        assert_eq!(of(|day| day.reports_denied = 1), DayState::Denied);
+        assert_eq!(of(|day| day.records_lost = 1), DayState::Lost);
+        assert_eq!(of(|day| day.listed = false), DayState::Pending);
+        assert_eq!(of(|day| day.built = false), DayState::Unbuilt);
+        assert!(DayState::Unbuilt.is_open());
         let pending: [fn(&mut DayStatus); 3] = [
             |day| day.calls_pending = 1,
             |day| day.reports_pending = 1,
             |day| day.records_pending = 1,
         ];
         for change in pending {
-            assert_eq!(of(change), State::Pending);
+            assert_eq!(of(change), DayState::Pending);
         }
         let failed: [fn(&mut DayStatus); 5] = [
             |day| day.reports_failed = 1,
@@ -467,9 +467,12 @@ mod tests {
             |day| day.space_id = format!("{}date=2026-11-01/s.json", key::DAYS).into(),
         ];
         for change in failed {
-            assert_eq!(of(change), State::Failed);
+            assert_eq!(of(change), DayState::Failed);
         }
-        assert!(!of(|day| day.records_unavailable = 1).is_open(), "it will never exist");
+        assert!(
+            !of(|day| day.records_unavailable = 1).is_open(),
+            "it will never exist"
+        );
     }
 
     #[test]
@@ -489,12 +492,12 @@ mod tests {
         let expected = [("a", " ✓?×? "), ("b", "   ✓? ")].map(|(a, b)| (a.into(), b.into()));
         assert_eq!(states(&view, &window), expected);
         let rows = view.rows(&window);
-        let worst: Vec<State> = window
+        let worst: Vec<DayState> = window
             .iter()
             .enumerate()
             .map(|(at, date)| view.worst(&rows, at, *date))
             .collect();
-        use State::{Failed, Nothing, Unseen, Whole};
+        use DayState::{Failed, Nothing, Unseen, Whole};
         assert_eq!(worst, [Nothing, Whole, Unseen, Failed, Unseen, Nothing]);
         assert_eq!(view.latest().len(), 35);
         assert_eq!(view.latest().last(), Some(&date("2026-11-06")));

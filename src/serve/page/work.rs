@@ -1,10 +1,10 @@
-//! The section of running and next work, and the form of a backfill. Pure, apart from [`Work::of`].
+//! The section of running and next work, and the form of a backfill. Pure, apart from [`WorkSection::of`].
 
 use chrono::{DateTime, NaiveDate, Utc};
 use maud::{Markup, html};
 
 use super::frame::Visit;
-use super::lang::Text;
+use super::lang::PageText;
 use super::texts as t;
 use super::view::View;
 use super::{PageMemory, PageState, assets};
@@ -22,7 +22,7 @@ const WINDOW_DAYS: i64 = 31;
 const NEXT: usize = 3;
 
 /// The daemon's work at the moment.
-pub struct Work {
+pub struct WorkSection {
     list: JobList,
     due: Vec<DateTime<Utc>>,
     next_event: Option<DateTime<Utc>>,
@@ -30,7 +30,7 @@ pub struct Work {
     meta: u64,
 }
 
-impl Work {
+impl WorkSection {
     pub fn of(state: &PageState, now: DateTime<Utc>) -> Self {
         let config = &state.config;
         let count = |gauge: i64| u64::try_from(gauge).unwrap_or_default();
@@ -52,7 +52,7 @@ impl Work {
 }
 
 /// The name of a command for people.
-pub fn command(name: &str) -> Option<Text> {
+pub fn command(name: &str) -> Option<PageText> {
     match Command::from_name(name)? {
         Command::Run => Some(t::SCHEDULED_RUN),
         Command::Backfill => Some(t::BACKFILL),
@@ -63,7 +63,7 @@ pub fn command(name: &str) -> Option<Text> {
 }
 
 /// The section of work, which the script also requests by itself.
-pub fn section(visit: &Visit, page: &PageMemory, work: &Work) -> Markup {
+pub fn section(visit: &Visit, page: &PageMemory, work: &WorkSection) -> Markup {
     let lang = visit.lang;
     let busy = work.is_busy();
     html! {
@@ -110,7 +110,7 @@ fn pause(visit: &Visit, on: bool) -> Markup {
 }
 
 /// The text for screen readers, without seconds and bytes, so that it changes rarely.
-fn said(visit: &Visit, work: &Work) -> String {
+fn said(visit: &Visit, work: &WorkSection) -> String {
     let lang = visit.lang;
     let at_work = work.list.jobs.iter().find_map(|job| job.progress.as_ref());
     match at_work {
@@ -124,7 +124,7 @@ fn said(visit: &Visit, work: &Work) -> String {
     }
 }
 
-fn phase(phase: Phase) -> Text {
+fn phase(phase: Phase) -> PageText {
     match phase {
         Phase::Start => t::PHASE_START,
         Phase::Walk => t::PHASE_WALK,
@@ -188,7 +188,7 @@ fn clock(visit: &Visit, at: DateTime<Utc>) -> String {
     at.with_timezone(&visit.zone).format("%H:%M:%S").to_string()
 }
 
-fn state(job: &ListedJob) -> Text {
+fn state(job: &ListedJob) -> PageText {
     match job.state {
         JobState::Waiting => t::WAITING,
         JobState::Starting => t::BEGINS,
@@ -251,7 +251,7 @@ fn seconds_left(parts: &[MeterProgress]) -> Option<u64> {
         .max()
 }
 
-fn meter(visit: &Visit, text: Text, reach: &MeterProgress, bytes: bool) -> Markup {
+fn meter(visit: &Visit, text: PageText, reach: &MeterProgress, bytes: bool) -> Markup {
     let lang = visit.lang;
     let (name, goal) = (lang.say(text), reach.goal.max(reach.done));
     let write = |number| {
@@ -303,7 +303,7 @@ pub fn load(visit: &Visit, view: &View<'_>) -> Markup {
 }
 
 /// The button that retries a day, of a single space or of all.
-pub fn again(visit: &Visit, date: NaiveDate, space: Option<&str>, text: Text, strong: bool) -> Markup {
+pub fn again(visit: &Visit, date: NaiveDate, space: Option<&str>, text: PageText, strong: bool) -> Markup {
     html! {
         form method="post" action="/retry" data-once {
             input type="hidden" name="date" value=(date);

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use chrono::{DateTime, NaiveDateTime, Utc};
 
-use super::{PAUSE, Relay, count_lines, lock};
+use super::{Relay, count_lines};
 use crate::lake::key;
 use crate::metrics::METRICS;
 use crate::pipeline::{MetaFile, import_meta};
@@ -23,7 +23,7 @@ const MOST_BYTES: usize = 32 << 20;
 impl Relay {
     /// Imports received lesson data until the daemon stops.
     pub async fn run_imports(&self) {
-        let mut pause = PAUSE;
+        let mut failures = 0;
         loop {
             METRICS.turned("imports");
             let gathered = async {
@@ -34,11 +34,12 @@ impl Relay {
                 break;
             }
             match self.import_all().await {
-                Ok(()) => pause = PAUSE,
+                Ok(()) => failures = 0,
                 Err(error) => {
                     tracing::warn!(%error, "received lesson data could not be imported; it stays in the store and is tried again");
                     self.arrived.notify_one();
-                    if !self.wait(&mut pause).await {
+                    failures += 1;
+                    if !self.wait(failures).await {
                         break;
                     }
                 }
@@ -52,16 +53,12 @@ impl Relay {
     /// Any error of the store; the rest waits for the next call.
     pub async fn import_all(&self) -> Result<()> {
         loop {
-            let keys: Vec<String> = lock(&self.new)
-                .iter()
-                .take(MOST_OBJECTS)
-                .cloned()
-                .collect();
+            let keys: Vec<String> = self.new.lock().iter().take(MOST_OBJECTS).cloned().collect();
             if keys.is_empty() {
                 return Ok(());
             }
             let taken = self.import(keys).await?;
-            lock(&self.new).drain(..taken);
+            self.new.lock().drain(..taken);
         }
     }
 
@@ -102,7 +99,7 @@ impl Relay {
             let due = format!("{}{}.jsonl", key::RELAY_DUE, journal::id());
             self.store.put(&due, bytes.into(), Condition::Any).await?;
             METRICS.meta_waiting.inc_by(count);
-            lock(&self.due).push_back(due);
+            self.due.lock().push_back(due);
             self.imported.notify_one();
         }
         for key in &keys[..taken] {

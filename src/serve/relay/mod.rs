@@ -11,7 +11,7 @@ mod import;
 mod passing;
 
 use std::collections::VecDeque;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
@@ -21,15 +21,17 @@ use axum::http::StatusCode;
 use axum::response::Response;
 use axum::routing::post;
 use chrono_tz::Tz;
+use parking_lot::Mutex;
 use serde_json::json;
 use serde_json::value::RawValue;
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
-use super::http::guard::{Group, Guard};
+use super::http::guard::{RouteGroup, RouteGuard};
 use super::http::{body, reply};
 use super::journal::Journal;
 use crate::api::Client;
+use crate::backoff::Backoff;
 use crate::config::Config;
 use crate::lake::key;
 use crate::metrics::METRICS;
@@ -39,14 +41,13 @@ use crate::{Error, ErrorKind, Result};
 
 /// The most bytes of a request's body.
 const LARGEST: usize = 8 << 20;
-/// The first and the longest backoff after a failure.
-const PAUSE: Duration = Duration::from_secs(1);
-const LONGEST_PAUSE: Duration = Duration::from_secs(300);
+/// The backoff after a failure of the store or the API.
+const BACKOFF: Backoff = Backoff::new(Duration::from_secs(1), Duration::from_secs(300));
 
 /// The route of lesson data.
-pub(super) fn routes(relay: Arc<Relay>, guard: &Guard) -> Router {
+pub(super) fn routes(relay: Arc<Relay>, guard: &RouteGuard) -> Router {
     let routes = Router::new().route("/meta", post(receive)).with_state(relay);
-    guard.protect(Group::Private, routes)
+    guard.protect(RouteGroup::Private, routes)
 }
 
 /// See the module.
@@ -76,7 +77,7 @@ impl Relay {
         let arrived = Arc::new(Notify::new());
         let (keys, wake) = (Arc::clone(&new), Arc::clone(&arrived));
         let (journal, writer) = Journal::start(Arc::clone(&store), key::RELAY_NEW, move |key, _| {
-            lock(&keys).push_back(key);
+            keys.lock().push_back(key);
             wake.notify_one();
         });
         let relay = Self {
@@ -101,9 +102,9 @@ impl Relay {
     pub async fn load(&self) -> Result<()> {
         for (prefix, keys) in [(key::RELAY_NEW, &*self.new), (key::RELAY_DUE, &self.due)] {
             let found = self.store.list(prefix).await?;
-            lock(keys).extend(found.into_iter().map(|entry| entry.key));
+            keys.lock().extend(found.into_iter().map(|entry| entry.key));
         }
-        let due: Vec<String> = lock(&self.due).iter().cloned().collect();
+        let due: Vec<String> = self.due.lock().iter().cloned().collect();
         for key in due {
             METRICS
                 .meta_waiting
@@ -116,35 +117,31 @@ impl Relay {
 
     /// Refuses further requests; those in flight are still written.
     pub fn close(&self) {
-        *self.journal.lock().unwrap_or_else(PoisonError::into_inner) = None;
+        *self.journal.lock() = None;
     }
 
     /// True if lesson data waits to be imported or passed on.
     pub fn has_work(&self) -> bool {
-        !lock(&self.new).is_empty() || !lock(&self.due).is_empty()
+        !self.new.lock().is_empty() || !self.due.lock().is_empty()
     }
 
     async fn keep(&self, lines: String) -> Result<()> {
-        let journal = self.journal.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let journal = self.journal.lock().clone();
         match journal {
             Some(journal) => journal.keep(lines, ()).await,
-            None => Err(Error::new(ErrorKind::Interrupted, "relay", "the program is stopping")),
+            None => Err(Error::new(
+                ErrorKind::Interrupted,
+                "relay",
+                "the program is stopping",
+            )),
         }
     }
 
-    /// Waits, longer each time; returns false if the daemon stops.
-    async fn wait(&self, pause: &mut Duration) -> bool {
-        let this = pause.mul_f64(0.5 + fastrand::f64() / 2.0);
-        *pause = (*pause * 2).min(LONGEST_PAUSE);
-        self.cancel
-            .run_until_cancelled(tokio::time::sleep(this))
-            .await
-            .is_some()
+    /// Waits after `failures` in a row; returns false if the daemon stops.
+    async fn wait(&self, failures: u32) -> bool {
+        let pause = tokio::time::sleep(BACKOFF.pause(failures));
+        self.cancel.run_until_cancelled(pause).await.is_some()
     }
-}
-
-fn lock(keys: &Mutex<VecDeque<String>>) -> MutexGuard<'_, VecDeque<String>> {
-    keys.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 fn count_lines(bytes: &[u8]) -> i64 {

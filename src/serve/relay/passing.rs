@@ -4,7 +4,7 @@ use std::collections::HashSet;
 
 use futures_util::{StreamExt, stream};
 
-use super::{PAUSE, Relay, lock};
+use super::Relay;
 use crate::lake::key;
 use crate::metrics::METRICS;
 use crate::serve::journal;
@@ -26,12 +26,12 @@ struct Sent {
 impl Relay {
     /// Passes imported lesson data on to the API until the daemon stops.
     pub async fn run_passing(&self) {
-        let mut pause = PAUSE;
+        let mut failures = 0;
         // The payloads of the first object that are not passed on yet.
         let mut left: Option<Vec<Payload>> = None;
         loop {
             METRICS.turned("passing");
-            let Some(key) = lock(&self.due).front().cloned() else {
+            let Some(key) = self.due.lock().front().cloned() else {
                 match self.cancel.run_until_cancelled(self.imported.notified()).await {
                     Some(()) => continue,
                     None => return,
@@ -40,19 +40,20 @@ impl Relay {
             let before = left.as_ref().map(Vec::len);
             match self.pass_on(&key, &mut left).await {
                 Ok(()) => {
-                    pause = PAUSE;
+                    failures = 0;
                     left = None;
-                    lock(&self.due).pop_front();
+                    self.due.lock().pop_front();
                 }
                 Err(error) => {
                     if self.cancel.is_cancelled() {
                         return;
                     }
                     if left.as_ref().map(Vec::len) < before {
-                        pause = PAUSE;
+                        failures = 0;
                     }
                     tracing::warn!(%error, "lesson data could not be passed on to the API; it stays in the store and is tried again");
-                    if !self.wait(&mut pause).await {
+                    failures += 1;
+                    if !self.wait(failures).await {
                         return;
                     }
                 }
@@ -63,14 +64,14 @@ impl Relay {
     /// Tries once to pass on everything that waits. Returns true if all was passed on.
     pub async fn pass_all(&self) -> bool {
         loop {
-            let Some(key) = lock(&self.due).front().cloned() else {
+            let Some(key) = self.due.lock().front().cloned() else {
                 return true;
             };
             if let Err(error) = self.pass_on(&key, &mut None).await {
                 tracing::warn!(%error, "lesson data could not be passed on to the API; it stays in the store");
                 return false;
             }
-            lock(&self.due).pop_front();
+            self.due.lock().pop_front();
         }
     }
 
@@ -190,4 +191,3 @@ fn latest(payloads: Vec<Payload>) -> (Vec<Payload>, i64) {
     let left_out = i64::try_from(all - latest.len()).unwrap_or(0);
     (latest, left_out)
 }
-

@@ -5,12 +5,13 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use serde_json::value::RawValue;
 
+use crate::ids::{RecordId, RoomId, SpaceId};
 use crate::lenient;
 
 /// The names of events that the vendor's guide lists.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Name {
+pub enum EventName {
     /// `call_started`
     CallStarted,
     /// `call_finished`
@@ -27,7 +28,7 @@ pub enum Name {
     Other,
 }
 
-impl Name {
+impl EventName {
     fn read(text: &str) -> Self {
         match text {
             "call_started" => Self::CallStarted,
@@ -64,34 +65,34 @@ impl Name {
 
 /// An event.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
-pub struct Event {
+pub struct WebhookEvent {
     /// The name of the event.
     #[serde(rename = "event")]
-    pub name: Name,
+    pub name: EventName,
     /// The space.
     #[serde(rename = "space_id")]
-    pub space: String,
+    pub space: SpaceId,
     /// The room.
     #[serde(rename = "room_id")]
-    pub room: String,
+    pub room: RoomId,
     /// The record; only `record_…` events have one.
     #[serde(rename = "record_id", default, skip_serializing_if = "Option::is_none")]
-    pub record: Option<String>,
+    pub record: Option<RecordId>,
 }
 
 /// An event as it is kept in the store.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Kept {
+pub struct ReceivedEvent {
     /// The event.
     #[serde(flatten)]
-    pub event: Event,
+    pub event: WebhookEvent,
     /// The time of receipt.
     pub received_at: DateTime<Utc>,
 }
 
 /// The envelope of an event: the signed text and its signature.
 #[derive(Debug, Deserialize)]
-pub struct Envelope<'a> {
+pub struct WebhookEnvelope<'a> {
     /// The signature, in hex.
     #[serde(borrow)]
     pub signature: std::borrow::Cow<'a, str>,
@@ -103,9 +104,9 @@ pub struct Envelope<'a> {
 /// Longer ids are invalid.
 const LONGEST_ID: usize = 128;
 
-impl<'a> Envelope<'a> {
+impl<'a> WebhookEnvelope<'a> {
     /// Parses a request's body; `None` if it is not an event. The signature is not checked here.
-    pub fn read(bytes: &'a [u8]) -> Option<(Self, Event)> {
+    pub fn read(bytes: &'a [u8]) -> Option<(Self, WebhookEvent)> {
         let envelope: Self = serde_json::from_slice(bytes).ok()?;
         // A struct, not a map, so that a duplicate field is an error: it is a mistake or an attack.
         #[derive(Deserialize)]
@@ -122,11 +123,11 @@ impl<'a> Envelope<'a> {
             lenient::text(value)
                 .filter(|id| !id.is_empty() && id.len() <= LONGEST_ID && !id.chars().any(char::is_control))
         };
-        let event = Event {
-            name: Name::read(&body.event_name),
-            space: id(&body.space_id)?,
-            room: id(&body.room_id)?,
-            record: id(&body.record_id),
+        let event = WebhookEvent {
+            name: EventName::read(&body.event_name),
+            space: id(&body.space_id)?.into(),
+            room: id(&body.room_id)?.into(),
+            record: id(&body.record_id).map(Into::into),
         };
         Some((envelope, event))
     }
@@ -136,15 +137,15 @@ impl<'a> Envelope<'a> {
 mod tests {
     use super::*;
 
-    fn read(text: &str) -> Option<Event> {
-        Envelope::read(text.as_bytes()).map(|(_, event)| event)
+    fn read(text: &str) -> Option<WebhookEvent> {
+        WebhookEnvelope::read(text.as_bytes()).map(|(_, event)| event)
     }
 
     #[test]
     fn the_guides_event_is_parsed_and_its_body_kept_byte_for_byte() {
         let text = r#"{ "signature": "ab12", "body" : {"eventName": "record_finished",
             "roomId":"649c","spaceId":"6421", "recordId": "64b6" , "new": [1, 2]} }"#;
-        let (envelope, event) = Envelope::read(text.as_bytes()).expect("an event");
+        let (envelope, event) = WebhookEnvelope::read(text.as_bytes()).expect("an event");
         assert!(
             envelope
                 .body
@@ -154,14 +155,14 @@ mod tests {
         assert!(envelope.body.get().ends_with("[1, 2]}"));
         assert_eq!(
             event,
-            Event {
-                name: Name::RecordFinished,
+            WebhookEvent {
+                name: EventName::RecordFinished,
                 space: "6421".into(),
                 room: "649c".into(),
                 record: Some("64b6".into()),
             }
         );
-        let kept = Kept {
+        let kept = ReceivedEvent {
             event,
             received_at: DateTime::UNIX_EPOCH,
         };
@@ -170,7 +171,7 @@ mod tests {
             line,
             r#"{"event":"record_finished","space_id":"6421","room_id":"649c","record_id":"64b6","received_at":"1970-01-01T00:00:00Z"}"#
         );
-        assert_eq!(serde_json::from_str::<Kept>(&line).expect("back"), kept);
+        assert_eq!(serde_json::from_str::<ReceivedEvent>(&line).expect("back"), kept);
     }
 
     #[test]

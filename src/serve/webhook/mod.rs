@@ -9,7 +9,7 @@ pub mod secrets;
 pub mod sign;
 pub mod stats;
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
@@ -19,14 +19,15 @@ use axum::http::StatusCode;
 use axum::response::Response;
 use axum::routing::{get, post};
 use chrono::Utc;
+use parking_lot::Mutex;
 use tokio::time::Instant;
 
-use self::event::{Envelope, Event};
+use self::event::{WebhookEnvelope, WebhookEvent};
 use self::secrets::Secrets;
-use self::stats::{Reason, WebhookStats};
-use super::events::{Events, Taken};
-use super::http::guard::{Group, Guard};
-use super::http::{Peer, body, reply};
+use self::stats::{RefusalReason, WebhookStats};
+use super::events::{Acceptance, Events};
+use super::http::guard::{RouteGroup, RouteGuard};
+use super::http::{ClientAddress, body, reply};
 use crate::Error;
 use crate::metrics::{METRICS, WebhookLabels};
 
@@ -69,7 +70,7 @@ impl WebhookState {
     /// Counts a webhook with a wrong signature. The log gets a line only now and then, because an operator must learn of a
     /// wrong secret but a forger must not fill the log.
     fn note_forged(&self) {
-        let mut warnings = self.warnings.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut warnings = self.warnings.lock();
         warnings.forged += 1;
         if warnings.forged_at.is_none_or(|last| last.elapsed() >= SELDOM) {
             tracing::warn!(
@@ -82,7 +83,7 @@ impl WebhookState {
 
     /// Logs, but only now and then, that a webhook's secret can't be read.
     fn note_unreadable(&self, error: &Error) {
-        let mut warnings = self.warnings.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut warnings = self.warnings.lock();
         if warnings.unreadable_at.is_none_or(|last| last.elapsed() >= SELDOM) {
             tracing::error!(%error, "a webhook was answered with 503 because its secret can't be read");
             warnings.unreadable_at = Some(Instant::now());
@@ -91,7 +92,7 @@ impl WebhookState {
 }
 
 /// The routes of webhooks, and of their statistics.
-pub(super) fn routes(state: WebhookState, guard: &Guard) -> Router {
+pub(super) fn routes(state: WebhookState, guard: &RouteGuard) -> Router {
     let receiver = Router::new()
         .route("/webhooks/teleboss", post(receive))
         .with_state(state.clone());
@@ -99,31 +100,31 @@ pub(super) fn routes(state: WebhookState, guard: &Guard) -> Router {
         .route("/api/webhooks", get(last))
         .with_state(state.stats);
     guard
-        .protect(Group::Webhook, receiver)
-        .merge(guard.protect(Group::Api, stats))
+        .protect(RouteGroup::Webhook, receiver)
+        .merge(guard.protect(RouteGroup::Api, stats))
 }
 
 /// `POST /webhooks/teleboss`
 async fn receive(
     State(state): State<WebhookState>,
-    peer: Option<Extension<Peer>>,
+    peer: Option<Extension<ClientAddress>>,
     request: Body,
 ) -> Response {
-    let from = peer.map(|Extension(Peer(address))| address);
+    let from = peer.map(|Extension(ClientAddress(address))| address);
     let refused = |space: Option<&str>, why| state.stats.refused(space, why, from, Utc::now());
     let bytes = match body::read(request, LARGEST).await {
         Ok(bytes) => bytes,
         Err(refusal) => {
             let why = match refusal {
-                body::Refusal::TooLarge => Reason::TooLarge,
-                body::Refusal::TooSlow | body::Refusal::Broken => Reason::NotRead,
+                body::BodyRefusal::TooLarge => RefusalReason::TooLarge,
+                body::BodyRefusal::TooSlow | body::BodyRefusal::Broken => RefusalReason::NotRead,
             };
             refused(None, why);
             return count("none", "malformed", refusal.into());
         }
     };
-    let Some((envelope, event)) = Envelope::read(&bytes) else {
-        refused(None, Reason::Malformed);
+    let Some((envelope, event)) = WebhookEnvelope::read(&bytes) else {
+        refused(None, RefusalReason::Malformed);
         return count(
             "none",
             "malformed",
@@ -138,20 +139,20 @@ async fn receive(
             if answer.status().is_success() {
                 state.stats.accepted(&space, name, Utc::now());
             } else {
-                refused(Some(&space), Reason::NotKept);
+                refused(Some(&space), RefusalReason::NotKept);
             }
             answer
         }
         Ok(false) => {
             state.note_forged();
-            refused(Some(&event.space), Reason::Signature);
+            refused(Some(&event.space), RefusalReason::Signature);
             // The response gives no reason, so that a forger learns nothing.
             let answer = reply::error(StatusCode::UNAUTHORIZED, "refused");
             count("none", "forged", answer)
         }
         Err(error) => {
             state.note_unreadable(&error);
-            refused(Some(&event.space), Reason::SecretUnreadable);
+            refused(Some(&event.space), RefusalReason::SecretUnreadable);
             let answer = reply::error(StatusCode::SERVICE_UNAVAILABLE, "not now, send it again");
             count("none", "unreadable", answer)
         }
@@ -163,19 +164,18 @@ async fn last(State(stats): State<Arc<WebhookStats>>) -> Response {
     reply::json(StatusCode::OK, &stats.report())
 }
 
-async fn take(events: &Events, event: Event) -> Response {
+async fn take(events: &Events, event: WebhookEvent) -> Response {
     let name = event.name.as_str();
     let (space, room, record) = (event.space.clone(), event.room.clone(), event.record.clone());
     let taken = events.take(event, Utc::now()).await;
-    let ids = || (space.as_str(), room.as_str(), record.as_deref());
+    let (space, room, record) = (space.as_str(), room.as_str(), record.as_deref());
     match taken {
-        Ok(Taken::Kept) => {
-            let (space, room, record) = ids();
+        Ok(Acceptance::Kept) => {
             tracing::info!(event = name, space, room, record, "webhook");
             count(name, "kept", reply::accepted())
         }
-        Ok(Taken::Known) => count(name, "known", reply::accepted()),
-        Ok(Taken::Noted) => {
+        Ok(Acceptance::Known) => count(name, "known", reply::accepted()),
+        Ok(Acceptance::Noted) => {
             tracing::debug!(event = name, space, room, record, "webhook");
             count(name, "noted", reply::accepted())
         }

@@ -9,12 +9,13 @@
 use std::collections::HashMap;
 use std::io::Write;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::sync::Arc;
 use std::time::SystemTime;
 
+use parking_lot::{Mutex, RwLock};
 use sha2::{Digest, Sha256};
 
-use super::event::Envelope;
+use super::event::WebhookEnvelope;
 use super::sign;
 use crate::config::{self, Secret, read_text};
 use crate::lake::key;
@@ -45,12 +46,12 @@ impl Secrets {
 
     /// Replaces the configuration, and reads all files again.
     pub fn replace(&self, config: config::Webhook) {
-        *self.config.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(config);
-        self.lock().clear();
+        *self.config.write() = Arc::new(config);
+        self.files.lock().clear();
     }
 
     fn config(&self) -> Arc<config::Webhook> {
-        Arc::clone(&self.config.read().unwrap_or_else(PoisonError::into_inner))
+        Arc::clone(&self.config.read())
     }
 
     /// True if no secret is configured at all.
@@ -66,7 +67,7 @@ impl Secrets {
     ///
     /// # Errors
     /// `SecretUnreadable`: the signature can't be checked.
-    pub async fn prove(&self, space: &str, envelope: &Envelope<'_>) -> Result<bool> {
+    pub async fn prove(&self, space: &str, envelope: &WebhookEnvelope<'_>) -> Result<bool> {
         let config = self.config();
         let secrets = self.of_space(&config, space).await?;
         let proves = |secret: &Secret| {
@@ -124,7 +125,7 @@ impl Secrets {
             Err(_) => return read_text(&about, path).map(|_| None),
         };
         let stamp = (metadata.modified().ok(), metadata.len());
-        if let Some(known) = self.lock().get(path).filter(|known| known.stamp == stamp) {
+        if let Some(known) = self.files.lock().get(path).filter(|known| known.stamp == stamp) {
             return Ok(Some(known.secrets.clone()));
         }
         let mut secrets = lines(&read_text(&about, path)?);
@@ -140,13 +141,13 @@ impl Secrets {
             stamp,
             secrets: secrets.clone(),
         };
-        self.lock().insert(path.to_owned(), loaded);
+        self.files.lock().insert(path.to_owned(), loaded);
         Ok(Some(secrets))
     }
 
     /// Drops all secrets but the first, because an event was signed with it.
     async fn retire_others(&self, space: &str, path: &Path, first: &Secret) {
-        if let Some(known) = self.lock().get_mut(path)
+        if let Some(known) = self.files.lock().get_mut(path)
             && known.secrets.first() == Some(first)
         {
             known.secrets.truncate(1);
@@ -159,10 +160,6 @@ impl Secrets {
         if let Err(error) = tokio::fs::write(seen(path), digest(first)).await {
             tracing::debug!(space, %error, "the use of the new secret could not be recorded");
         }
-    }
-
-    fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<PathBuf, Loaded>> {
-        self.files.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -373,7 +370,7 @@ mod tests {
     async fn proves(secrets: &Secrets, space: &str, secret: &str) -> bool {
         let body = format!(r#"{{"eventName":"call_finished","roomId":"r","spaceId":"{space}"}}"#);
         let text = format!(r#"{{"signature":"{}","body":{body}}}"#, sign::sign(&body, secret));
-        let (envelope, _) = Envelope::read(text.as_bytes()).expect("an event");
+        let (envelope, _) = WebhookEnvelope::read(text.as_bytes()).expect("an event");
         secrets
             .prove(space, &envelope)
             .await
@@ -445,7 +442,7 @@ mod tests {
         };
         let ask = async |space: &str| {
             let text = event(space);
-            let (envelope, _) = Envelope::read(text.as_bytes()).expect("an event");
+            let (envelope, _) = WebhookEnvelope::read(text.as_bytes()).expect("an event");
             secrets.prove(space, &envelope).await
         };
         for (space, why) in [("any", "no such file"), ("broken", "is a folder")] {

@@ -3,9 +3,9 @@
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
-use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use chrono::{DateTime, Utc};
+use parking_lot::Mutex;
 use serde::Serialize;
 
 /// The most spaces with accepted events; a lake has some dozens.
@@ -18,7 +18,7 @@ const LONGEST: usize = 64;
 /// The reason of a refusal.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Reason {
+pub enum RefusalReason {
     /// The signature does not match the space's secret.
     Signature,
     /// The space's secret can't be read; the vendor sends the event again.
@@ -48,7 +48,7 @@ pub struct LastRefusal {
     /// The time of the refusal.
     pub at: DateTime<Utc>,
     /// The reason.
-    pub why: Reason,
+    pub why: RefusalReason,
     /// The address of the sender.
     pub from: Option<IpAddr>,
 }
@@ -92,15 +92,15 @@ impl WebhookStats {
 
     /// Counts an accepted event.
     pub fn accepted(&self, space: &str, name: &'static str, now: DateTime<Utc>) {
-        let mut report = self.lock();
+        let mut report = self.0.lock();
         let of_space = report.of(Some(space), true);
         of_space.accepted += 1;
         of_space.last_event = Some(LastEvent { name, at: now });
     }
 
     /// Counts a refusal; `space` is none if no event could be read.
-    pub fn refused(&self, space: Option<&str>, why: Reason, from: Option<IpAddr>, now: DateTime<Utc>) {
-        let mut report = self.lock();
+    pub fn refused(&self, space: Option<&str>, why: RefusalReason, from: Option<IpAddr>, now: DateTime<Utc>) {
+        let mut report = self.0.lock();
         let of_space = report.of(space, false);
         of_space.refused += 1;
         of_space.last_refusal = Some(LastRefusal { at: now, why, from });
@@ -108,11 +108,7 @@ impl WebhookStats {
 
     /// The statistics so far.
     pub fn report(&self) -> WebhookReport {
-        self.lock().clone()
-    }
-
-    fn lock(&self) -> MutexGuard<'_, WebhookReport> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.0.lock().clone()
     }
 }
 
@@ -154,9 +150,9 @@ mod tests {
         let seen = WebhookStats::new(now);
         seen.accepted("s1", "call_started", now);
         seen.accepted("s1", "call_finished", now);
-        seen.refused(Some("s1"), Reason::Signature, from, now);
-        seen.refused(Some("s2"), Reason::SecretUnreadable, from, now);
-        seen.refused(None, Reason::TooLarge, None, now);
+        seen.refused(Some("s1"), RefusalReason::Signature, from, now);
+        seen.refused(Some("s2"), RefusalReason::SecretUnreadable, from, now);
+        seen.refused(None, RefusalReason::TooLarge, None, now);
         let report = serde_json::to_value(seen.report()).expect("JSON");
         assert_eq!(report["spaces"]["s1"]["accepted"], 2);
         assert_eq!(report["spaces"]["s1"]["last_event"]["name"], "call_finished");
@@ -174,9 +170,14 @@ mod tests {
         seen.accepted("s1", "call_finished", now);
         for n in 0..10 * MOST_UNPROVED {
             let at = now + chrono::TimeDelta::seconds(n as i64);
-            seen.refused(Some(&format!("made-up-{n}")), Reason::Signature, None, at);
+            seen.refused(Some(&format!("made-up-{n}")), RefusalReason::Signature, None, at);
         }
-        seen.refused(Some(&"x".repeat(LONGEST + 1)), Reason::Signature, None, now);
+        seen.refused(
+            Some(&"x".repeat(LONGEST + 1)),
+            RefusalReason::Signature,
+            None,
+            now,
+        );
         let report = seen.report();
         assert_eq!(report.spaces.len(), 1 + MOST_UNPROVED);
         assert_eq!(report.spaces["s1"].accepted, 1);

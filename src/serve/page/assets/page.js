@@ -1,12 +1,12 @@
-// Keeps the page up to date: the work in hand, the rest when work is over or the reader comes back, and the page itself
-// when the program is another one. Everything works without it but that.
+// Keeps the page up to date: the section of work, the rest of the page when work ends or the reader comes back, and the
+// whole page when the program has changed. Without this script everything else works.
 "use strict";
 
 const BUSY = 1000;
 const IDLE = 15000;
-// The rest of the page is asked for again after this, though nothing seems to have happened.
+// The longest time without a reload of the rest of the page.
 const REST = 300000;
-// A daemon that takes longer does not answer.
+// The timeout of a request; a daemon that takes longer counts as not answering.
 const PATIENCE = 30000;
 
 let timer = 0;
@@ -26,7 +26,7 @@ async function fetched(address) {
   return new DOMParser().parseFromString(await answer.text(), "text/html");
 }
 
-// Puts a section's new content in place; what has the focus keeps it, and what was unfolded stays so.
+// Replaces a section's content; the focused element keeps the focus, and unfolded parts stay unfolded.
 function replace(section, fresh) {
   const focused = document.activeElement;
   const held = section.contains(focused) && (focused.id || focused.getAttribute("href"));
@@ -50,7 +50,7 @@ function say(fresh) {
   }
 }
 
-// All but the work. A lake's first days bring sections that were not there.
+// Updates everything but the section of work. The first days of a lake add new sections.
 async function refreshAll() {
   const fresh = await fetched(location.href);
   refreshed = Date.now();
@@ -79,7 +79,7 @@ async function look(all) {
         return;
       }
       busy = "busy" in fresh.dataset;
-      // Not while a button in it is pressed: its click would be lost.
+      // Wait while a button in the section is pressed, because its click would be lost.
       if (work() && !work().matches(":active")) {
         say(fresh);
         replace(work(), fresh);
@@ -91,14 +91,14 @@ async function look(all) {
     }
     document.body.classList.remove("gone");
   } catch {
-    // The daemon restarts, or the network is away: it is shown, and asked again.
+    // If the daemon restarts or the network fails, say so and try again.
     document.body.classList.add("gone");
   }
   clearTimeout(timer);
   timer = setTimeout(look, busy ? BUSY : IDLE);
 }
 
-// The arrow keys go from day to day in the calendar, Home and End to a row's ends.
+// The arrow keys move between the days of the calendar; Home and End move to the ends of a row.
 function step(event) {
   const link = event.target.closest?.(".days td > a");
   if (!link || event.ctrlKey || event.altKey || event.metaKey || event.shiftKey) {
@@ -109,7 +109,7 @@ function step(event) {
   const row = link.closest("tr");
   const cells = (of) => [...of.querySelectorAll("td")];
   const at = cells(row).indexOf(link.parentElement);
-  // A week is a row where the window is narrow.
+  // In a narrow window a row is a week.
   const across = (from, by) => {
     for (let i = from + by; i >= 0 && i < cells(row).length; i += by) {
       const found = cells(row)[i].querySelector("a");
@@ -138,7 +138,7 @@ function step(event) {
   }
 }
 
-// A page that says why there is no other is not asked for again: it may be the answer to a form.
+// An error page is not reloaded, because it may be the answer to a form.
 if (document.querySelector("main #work, main [data-live]")) {
   wasBusy = work() ? "busy" in work().dataset : null;
   timer = setTimeout(look, wasBusy ? BUSY : IDLE);
@@ -156,7 +156,7 @@ document.addEventListener("submit", (event) => {
   }
 });
 
-// A page that comes back from the browser's memory is an old one, and can be sent again.
+// A page from the browser's back-forward cache is old, and its forms can be sent again.
 addEventListener("pageshow", (event) => {
   for (const button of document.querySelectorAll("form[data-once] button")) {
     button.disabled = false;
