@@ -1,11 +1,12 @@
 //! Builds the HTTP clients: one for the API, and two for downloads (public hosts, and this machine).
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use reqwest::header::{ACCEPT_ENCODING, HeaderMap, HeaderValue};
 use reqwest::{Url, redirect};
 
-use super::guard::Guard;
+use super::guard::DownloadGuard;
 use crate::api::problem;
 use crate::{Error, ErrorKind, Result};
 
@@ -24,7 +25,7 @@ pub(super) struct HttpClients {
 
 impl HttpClients {
     /// Clients for the API at `base`. `guard` checks the hosts of downloads.
-    pub(super) fn new(base: &Url, guard: &std::sync::Arc<Guard>) -> Result<Self> {
+    pub(super) fn new(base: &Url, guard: &Arc<DownloadGuard>) -> Result<Self> {
         let api = if is_local(base) { local() } else { builder() };
         let api = api
             .redirect(redirect::Policy::none())
