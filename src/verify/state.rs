@@ -10,10 +10,11 @@ use sha2::{Digest, Sha256};
 use super::finding::{Finding, FindingKind, Remedy};
 use super::objects::{rows_in_store, sha256};
 use crate::lake::key;
+use crate::lake::table::builtin;
 use crate::store::Version;
 use crate::tables;
 use crate::tables::TableFile;
-use crate::tables::lessons::build_meta_tables;
+use crate::tables::lessons::build_lesson_tables;
 use crate::verify::session::{Read, SeenFile, Verification, of_one_object, unreadable};
 use crate::{ErrorKind, Result};
 
@@ -88,8 +89,8 @@ async fn shelf(look: &Arc<Verification>, date: NaiveDate, key: &str) -> Result<(
                 }
                 // Nothing names its tables now, but that is not their fault.
                 let mut inventory = look.inventory();
-                for table in ["user_meta", "hierarchy"] {
-                    inventory.take(&key::table(table, date, &table.into()));
+                for table in builtin::per_date() {
+                    inventory.take(&key::date_table(table, date));
                 }
                 return Ok(());
             }
@@ -120,7 +121,7 @@ async fn shelf(look: &Arc<Verification>, date: NaiveDate, key: &str) -> Result<(
 /// The tables that a lesson day gives.
 async fn built_of(look: &Verification, date: NaiveDate, key: &str) -> Result<Read<Vec<TableFile>>> {
     match look.run.store.get(key).await {
-        Ok(object) => match build_meta_tables(date, Some(&object.bytes)) {
+        Ok(object) => match build_lesson_tables(date, Some(&object.bytes)) {
             Ok(tables) => Ok(Read::There(tables, object.version)),
             Err(error) if error.kind() == ErrorKind::Store => Ok(Read::Damaged(error.message().to_owned())),
             Err(error) => Err(error),

@@ -22,7 +22,7 @@ use crate::pipeline::lessons::meeting_days::MeetingDays;
 use crate::pipeline::run_context::RunContext;
 use crate::store::json::get_json;
 use crate::tables::Presence;
-use crate::tables::lessons::{Entry, Meta};
+use crate::tables::lessons::{LessonEntry, LessonIndex};
 
 /// Bytes of lesson days, compressed as they are, that are kept in memory.
 const SHELVES_BYTES: usize = 32 << 20;
@@ -169,12 +169,12 @@ impl LessonCache {
         &self,
         run: &RunContext,
         meetings: impl IntoIterator<Item = &'m str>,
-    ) -> Result<Meta> {
+    ) -> Result<LessonIndex> {
         let mut shelves = self.shelves.lock().await;
         let meetings: BTreeSet<&str> = meetings.into_iter().collect();
         let entries = entries(run, &mut shelves, &meetings).await?;
         let some = shelves.has_some(run).await?;
-        Ok(Meta::of(entries, some))
+        Ok(LessonIndex::of(entries, some))
     }
 
     /// The lesson data that a day probably needs, before its reports are read: that of the meetings known to be on the day,
@@ -182,7 +182,7 @@ impl LessonCache {
     ///
     /// # Errors
     /// Any error of the store.
-    pub async fn guess(&self, run: &RunContext, date: NaiveDate, built: Option<&Built>) -> Result<Meta> {
+    pub async fn guess(&self, run: &RunContext, date: NaiveDate, built: Option<&Built>) -> Result<LessonIndex> {
         let mut shelves = self.shelves.lock().await;
         let meetings = built.iter().flat_map(|built| built.meetings.keys());
         let meetings: BTreeSet<&str> = meetings.map(MeetingId::as_str).collect();
@@ -199,14 +199,14 @@ impl LessonCache {
                 entries.extend(find_on(date, shelf, |_, _| true).await?);
             }
         }
-        Ok(Meta::of(entries, some))
+        Ok(LessonIndex::of(entries, some))
     }
 
     /// Imports the lesson data that a day's reports contain. True if any of it was new.
     ///
     /// # Errors
     /// Any error of the store.
-    pub async fn take_embedded(&self, run: &RunContext, entries: Vec<Entry>) -> Result<bool> {
+    pub async fn take_embedded(&self, run: &RunContext, entries: Vec<LessonEntry>) -> Result<bool> {
         // Hold the lock during the import, so that concurrent days import one at a time even on stores without
         // conditional writes.
         let mut shelves = self.shelves.lock().await;
@@ -215,7 +215,6 @@ impl LessonCache {
             &*run.store,
             run.config.timezone,
             run.now,
-            run.conditional.load(Ordering::Relaxed),
             entries,
         )
         .await?;
@@ -370,7 +369,7 @@ impl LessonCache {
 }
 
 /// The entries of some meetings, on whichever lesson days they lie.
-async fn entries(run: &RunContext, shelves: &mut Shelves, meetings: &BTreeSet<&str>) -> Result<Vec<Entry>> {
+async fn entries(run: &RunContext, shelves: &mut Shelves, meetings: &BTreeSet<&str>) -> Result<Vec<LessonEntry>> {
     let mut entries = Vec::new();
     for date in shelves.dates_of(run, meetings).await? {
         let Some(shelf) = shelves.shelf(run, date).await? else {
