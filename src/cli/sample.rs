@@ -1,4 +1,4 @@
-//! One real report to hold the mapping against: the newest one in the store, else one that the API gives.
+//! A real report to test the mapping with: the newest one in the lake, or else one from the API.
 
 use bytes::Bytes;
 use chrono::{DateTime, Days, NaiveDate, Utc};
@@ -11,28 +11,28 @@ use crate::store::Store;
 use crate::store::json::get_json;
 use crate::{ErrorKind, Result};
 
-/// Days of the lake that are looked through.
+/// The number of days of the lake to search, newest first.
 const DAYS: usize = 14;
-/// Rooms whose calls are asked for.
+/// The number of rooms whose calls are requested.
 const ROOMS: usize = 10;
-/// Days before today that are asked for where a room does not say when it last had a call.
+/// The number of days before today to request if a room has no `lastCallAt`.
 const DAYS_BACK: u64 = 3;
 
-/// A report.
+/// A report to test the mapping with.
 #[derive(Debug, Clone)]
 pub struct Sample {
-    /// Its call.
+    /// The id of its call.
     pub call: String,
-    /// Whether it lies in the lake; else the API gave it.
+    /// True if the report is from the lake, false if it is from the API.
     pub landed: bool,
     /// Its bytes.
     pub bytes: Bytes,
 }
 
-/// The newest JSON report that is landed.
+/// Reads the newest landed JSON report.
 ///
 /// # Errors
-/// Of the store.
+/// Any error of the store.
 pub async fn landed_sample(store: &dyn Store) -> Result<Option<Sample>> {
     let mut days: Vec<_> = store
         .list(key::DAYS)
@@ -68,10 +68,10 @@ pub async fn landed_sample(store: &dyn Store) -> Result<Option<Sample>> {
     Ok(None)
 }
 
-/// The report of the first finished call that the API tells of, in the rooms that had one last.
+/// Requests the report of a finished call, from the rooms with the latest calls.
 ///
 /// # Errors
-/// Of the API, when it answers no list.
+/// Any error of the API about a list.
 pub async fn fetched_sample(client: &Client, config: &Config, now: DateTime<Utc>) -> Result<Option<Sample>> {
     let scope = &config.scope;
     let mut rooms = Vec::new();
@@ -112,7 +112,7 @@ fn dates(config: &Config, room: &Room, now: DateTime<Utc>) -> Vec<NaiveDate> {
     }
 }
 
-/// A call's report, where there is one that says anything.
+/// The report of a finished call; `None` if it is missing or empty.
 async fn report(client: &Client, space: &str, room: &str, call: &Call) -> Option<Bytes> {
     call.finished_at?;
     let bytes = client
