@@ -139,7 +139,7 @@ fn calls(shared: &Shared, request: &ApiRequest) -> Answer {
     let calls: Vec<&Call> = school.calls_of(&room.id).filter(on_day).collect();
     let ragged = shared.options.ragged;
     Ok(list(shared, request, &calls, false, |call| {
-        objects::call(call, &room.kind, ragged)
+        objects::call(call, room.kind, ragged)
     }))
 }
 

@@ -7,7 +7,7 @@ use fastrand::Rng;
 
 use super::lesson;
 use super::options::Options;
-use super::school::{Call, Lesson, Participant, Report, Room, School, Session, Space};
+use super::school::{Call, Lesson, Participant, Report, Room, RoomKind, School, Session, Space};
 use super::seeded::{hash, hex_id, pick};
 use super::words;
 
@@ -104,7 +104,11 @@ fn room(options: &Options, (s, r): (u32, u32), space_id: &str, parent_room_id: O
         space_id: space_id.to_owned(),
         alias,
         name,
-        kind: if webinar { "webinar" } else { "lesson" }.to_owned(),
+        kind: if webinar {
+            RoomKind::Webinar
+        } else {
+            RoomKind::Lesson
+        },
         parent_room_id,
         created_at: start - TimeDelta::days(30 + i64::from(r)),
         // A room in use had a call lately; half of the silent rooms had one long ago, the others never.

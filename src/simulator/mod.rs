@@ -66,7 +66,8 @@ pub use self::options::{
     DateReading, LinkForm, ListTotal, Oddities, Options, Paging, RetryAfter, Window, days,
 };
 pub use self::school::{
-    Call, Lesson, Message, Participant, Poll, Reaction, Record, Report, Room, School, Session, Space, Vote,
+    Call, Lesson, Message, Participant, Poll, Reaction, Record, RecordState, Report, Room, RoomKind, School,
+    Session, Space, Vote,
 };
 pub use self::webhooks::{Event, Webhook};
 

@@ -4,7 +4,7 @@
 use chrono::{DateTime, SecondsFormat, Utc};
 use serde_json::{Map, Value, json};
 
-use super::school::{Call, Record, Room, School, Space};
+use super::school::{Call, Record, Room, RoomKind, School, Space};
 use super::seeded::{hash, hex_id, is_in_share};
 
 /// An instant as the vendor writes it.
@@ -56,7 +56,7 @@ pub(super) fn room(school: &School, room: &Room, ragged: bool) -> Value {
 }
 
 /// A call.
-pub(super) fn call(call: &Call, room_type: &str, ragged: bool) -> Value {
+pub(super) fn call(call: &Call, kind: RoomKind, ragged: bool) -> Value {
     let sessions: usize = call.participants.iter().map(|person| person.sessions.len()).sum();
     let object = json!({
         "id": call.id,
@@ -65,7 +65,7 @@ pub(super) fn call(call: &Call, room_type: &str, ragged: bool) -> Value {
         "participantsCount": call.participants.len(),
         "isBreakoutRoom": call.is_breakout,
         "planAlias": call.plan_alias,
-        "roomType": room_type,
+        "roomType": kind,
         "totalParticipantsCount": sessions,
         "uniqueParticipantsCount": call.participants.len(),
         "startedAt": stamp(call.started_at),

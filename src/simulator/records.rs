@@ -3,7 +3,7 @@
 use chrono::{DateTime, TimeDelta, Utc};
 
 use super::options::Options;
-use super::school::{Call, Record, School};
+use super::school::{Call, Record, RecordState, School};
 use super::seeded::{hex_id, is_in_share};
 
 /// Adds a record to the share of calls that the options ask for.
@@ -28,7 +28,7 @@ pub(super) fn whole(call: &Call, name: &str, size: u64) -> Record {
         space_id: call.space_id.clone(),
         room_id: call.room_id.clone(),
         call_id: Some(call.id.clone()),
-        state: "finished".to_owned(),
+        state: RecordState::Finished,
         created_at: started_at,
         started_at: Some(started_at),
         finished_at: Some(end),

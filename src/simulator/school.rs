@@ -4,6 +4,7 @@
 use std::collections::{HashMap, HashSet};
 
 use chrono::{DateTime, TimeDelta, Utc};
+use serde::Serialize;
 use serde_json::{Value, json};
 
 use super::seeded::hex_id;
@@ -59,7 +60,7 @@ pub struct Room {
     /// Its name.
     pub name: String,
     /// `lesson` or `webinar`.
-    pub kind: String,
+    pub kind: RoomKind,
     /// The parent room, if this room is a breakout room.
     pub parent_room_id: Option<String>,
     /// The time when the room was created.
@@ -68,6 +69,16 @@ pub struct Room {
     pub earlier_call_at: Option<DateTime<Utc>>,
     /// Refuse every request below the room with this status (403, 404, 500, …); the room is still listed.
     pub refuse: Option<u16>,
+}
+
+/// The `type` of a room.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum RoomKind {
+    /// A room for lessons.
+    Lesson,
+    /// A room for webinars.
+    Webinar,
 }
 
 /// A call of a room.
@@ -252,8 +263,8 @@ pub struct Record {
     pub room_id: String,
     /// Its call.
     pub call_id: Option<String>,
-    /// `new`, `finished`, `aborted` or `failed`. The vendor does not list the values.
-    pub state: String,
+    /// The state.
+    pub state: RecordState,
     /// The time when the record was created.
     pub created_at: DateTime<Utc>,
     /// The start of the recording.
@@ -264,6 +275,20 @@ pub struct Record {
     pub file_size: Option<u64>,
     /// The real size, in bytes.
     pub size: u64,
+}
+
+/// The `state` of a record. The vendor does not list the values.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum RecordState {
+    /// The recording still runs.
+    New,
+    /// The recording ended normally.
+    Finished,
+    /// The recording was stopped at once.
+    Aborted,
+    /// There is no recording.
+    Failed,
 }
 
 impl Record {

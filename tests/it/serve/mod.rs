@@ -16,7 +16,7 @@ mod secrets;
 mod tell;
 
 use chrono::{TimeDelta, Utc};
-use telelake::simulator::{Event, Record, Simulator};
+use telelake::simulator::{Event, Record, RecordState, Simulator};
 
 /// The secret that [`crate::support::daemon::Plan`] configures.
 pub(crate) const SECRET: &str = "s3cr3t-of-all";
@@ -46,7 +46,7 @@ pub(crate) fn hold_lesson(sim: &Simulator) -> Lesson {
             space_id: model.space_id.clone(),
             room_id: model.room_id.clone(),
             call_id: Some(call.clone()),
-            state: "finished".into(),
+            state: RecordState::Finished,
             created_at: model.started_at + later,
             started_at: Some(model.started_at + later),
             finished_at: Some(model.finished_at.unwrap() + later),
