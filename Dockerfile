@@ -3,7 +3,7 @@
 FROM rust:1.95-bookworm AS builder
 WORKDIR /src
 COPY . .
-# The manifest names the integration test and the bench, which are not in the image's context.
+# Cargo.toml names the integration test and the benchmark, which are not in the build context: cargo wants their files to exist.
 RUN mkdir -p tests/it benches/night && echo 'fn main() {}' | tee tests/it/main.rs > benches/night/main.rs
 RUN --mount=type=cache,target=/usr/local/cargo/registry \
     --mount=type=cache,target=/src/target \
@@ -21,7 +21,7 @@ COPY --from=builder /telelake /usr/local/bin/telelake
 USER 10001:10001
 WORKDIR /var/lib/telelake
 VOLUME /var/lib/telelake
-# The daemon is asked whether it is alive. A container with another command lives as long as its process.
+# If the container runs `serve`, the daemon is asked if it is alive. Any other command is healthy as long as its process lives.
 HEALTHCHECK --interval=1m --timeout=10s --start-period=30s \
     CMD ! grep --quiet --null-data --line-regexp serve /proc/1/cmdline || telelake health || exit 1
 ENTRYPOINT ["telelake"]

@@ -1,5 +1,6 @@
-# What continuous integration calls is what a person calls. Needs Rust, make, Python 3.10 or newer with venv, and
-# Chromium, which `make browser` installs on Debian for root. Tests leave pictures of the page in target/screenshots/.
+# Continuous integration calls the same targets as a person. `make check` needs Rust, make and a C compiler. `make test`
+# also needs Python 3.10 or newer with venv, and Chromium, which `make browser` installs on Debian if it runs as root.
+# The tests leave pictures of the page in target/screenshots/.
 
 PYTHON ?= python3
 CARGO ?= cargo
@@ -7,11 +8,19 @@ VENV := .tools/venv
 STAMP := $(VENV)/.installed
 
 .PHONY: help
-help: ## Say what can be made
+help: ## List the targets
 	@sed -n 's/^\([a-z-]*\):.*## /  \1\t/p' Makefile | expand -t 16
 
+.PHONY: check
+check: fmt-check lint ## Check the format, lint, run the unit tests: the loop while you work
+	$(CARGO) test --locked --lib
+
+.PHONY: test
+test: tools browser fmt-check lint doc deny ## Run every check and every test
+	$(CARGO) test --locked
+
 .PHONY: tools
-tools: $(STAMP) ## Install what the tests run besides Rust into .tools/
+tools: $(STAMP) ## Install the Python packages that the tests need into .tools/
 
 $(STAMP): tests/requirements.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10))' || { echo "$(PYTHON) must be Python 3.10 or newer" >&2; exit 1; }
@@ -28,7 +37,7 @@ browser: ## Find a Chromium for the tests of the page, or install Debian's
 	elif [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
 	  apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends chromium >/dev/null; \
 	else \
-	  echo "the tests of the page need Chromium: install it (Debian: apt-get install chromium), or set CHROMIUM to its program" >&2; exit 1; \
+	  echo "the tests of the page need Chromium: install it (Debian: apt-get install chromium), or set CHROMIUM to its path" >&2; exit 1; \
 	fi
 
 .PHONY: fmt
@@ -40,16 +49,16 @@ fmt-check:
 	$(CARGO) fmt --all --check
 
 .PHONY: lint
-lint: ## Lint all code, tests included
+lint: ## Run clippy over all code, tests included; a warning is an error
 	$(CARGO) clippy --locked --all-targets -- -D warnings
 
-.PHONY: deny
-deny: ## Hold the dependencies against deny.toml (needs cargo-deny)
-	$(CARGO) deny --locked check licenses bans sources
+.PHONY: doc
+doc: ## Build the documentation of the code; a broken link is an error
+	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --locked --no-deps --lib
 
-.PHONY: test
-test: tools browser fmt-check lint ## Run every check and every test
-	$(CARGO) test --locked
+.PHONY: deny
+deny: tools ## Check licences and sources of the dependencies against deny.toml
+	CARGO="$(CARGO)" $(VENV)/bin/cargo-deny --locked check licenses bans sources
 
 .PHONY: bench
 bench: tools ## Measure the walk, memory and throughput in a release build
@@ -58,11 +67,11 @@ bench: tools ## Measure the walk, memory and throughput in a release build
 HISTORIES ?= 200
 
 .PHONY: soak
-soak: tools ## Kill, break and race it HISTORIES times (200); lines that begin with SOAK tell what came of it
+soak: tools ## Kill, break and race the program HISTORIES times (200); lines that begin with SOAK give the results
 	TELELAKE_SOAK=$(HISTORIES) $(CARGO) test --locked --release --test it -- reliability:: soak:: --nocapture --test-threads=1
 
 .PHONY: try-deploy
-try-deploy: ## Walk through deploy/README.md in a fresh Debian (needs root, debootstrap, systemd-container)
+try-deploy: ## Run every command of deploy/README.md in a fresh Debian (needs root, debootstrap, systemd-container)
 	$(CARGO) build --locked
 	deploy/try.sh
 
@@ -71,11 +80,11 @@ image: ## Build the image and try it (needs docker or podman)
 	deploy/image.sh
 
 .PHONY: image-bases
-image-bases: ## Stand-ins for the images it builds on, where no registry is in reach (needs root, debootstrap)
+image-bases: ## Make stand-ins for the base images, if no image registry is in reach (needs root, debootstrap)
 	deploy/bases.sh
 
 .PHONY: servers
-servers: tools ## Run two nights into Ceph, moto, s3rver and SeaweedFS; lines that begin with SOAK tell what came of it
+servers: tools ## Run two nights into Ceph, moto, s3rver and SeaweedFS; lines that begin with SOAK give the results
 	CARGO="$(CARGO)" tests/servers/run.sh $(SERVERS)
 
 .PHONY: clean-tools

@@ -1,7 +1,6 @@
 #!/usr/bin/env bash
-# Makes stand-ins for the two images that the Dockerfile builds on, for a machine that reaches no registry of images: Debian
-# by debootstrap, and the same with a C compiler and this machine's Rust. Needs root, debootstrap, and podman or docker.
-# `make image-bases` calls it.
+# Makes stand-ins for the two base images of the Dockerfile, for a machine that reaches no image registry: a Debian by debootstrap,
+# and the same with a C compiler and this machine's Rust. Needs root, debootstrap, and podman or docker. `make image-bases` runs it.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
@@ -28,7 +27,7 @@ make_rust() {
   mkdir -p "$work/rust/usr/local/rust" "$work/rust/usr/local/cargo"
   tar --create --directory="$(rustc --print sysroot)" --exclude=./share bin lib |
     tar --extract --directory="$work/rust/usr/local/rust"
-  # Behind a proxy with a certificate of its own, this machine trusts it.
+  # Trust what this machine trusts, such as the certificate of a proxy.
   cp --archive /usr/local/share/ca-certificates "$work/rust/usr/local/share/"
   chroot "$work/rust" update-ca-certificates >>"$work/rust.log" 2>&1
   tar --create --directory="$work/rust" --numeric-owner . |

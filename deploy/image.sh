@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
-# Builds the image and tries it: the demo, the configuration and the health check as user 10001, and that it holds the
-# program and what it needs, and nothing else. Needs docker or podman; IMAGE_TOOL names one, with its options, IMAGE_BUILD
-# and IMAGE_RUN are further options of `build` and `run`. `make image` calls it.
+# Builds the image and tries it: the demo, the configuration and the health check as user 10001. Checks that the image contains the
+# program and what it needs, and nothing else. Needs docker or podman. IMAGE_TOOL names the tool, with its options; IMAGE_BUILD and
+# IMAGE_RUN are further options of `build` and `run`. `make image` runs it.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
@@ -23,21 +23,21 @@ clean() {
 }
 trap clean EXIT
 
-# A container as it is to be run in production: nothing writable but the volume, no capabilities.
+# Runs a container as in production: only the volume is writable, and there are no capabilities.
 run() {
   "${tool[@]}" run "${run_options[@]}" --read-only --cap-drop=ALL --security-opt=no-new-privileges \
     --volume=/var/lib/telelake "$@"
 }
 
 build() {
-  # podman leaves the health check out of images in its own format.
+  # In its own format podman leaves the health check out of the image.
   local format=()
   if "${tool[@]}" --version | grep --quiet podman; then format=(--format=docker); fi
   "${tool[@]}" build "${format[@]}" "${build_options[@]}" --tag="$image" .
 }
 
 try_commands() {
-  say "the demo, and what is in force"
+  say "the demo, and the configuration in force"
   run --rm --network=none "$image" demo
   run --rm --network=none --env=TELELAKE_API__TOKEN=s3cr3t "$image" config show >"$work/config"
   grep --quiet '^url = "file:///var/lib/telelake"$' "$work/config" || fail "another store than the volume"
@@ -45,7 +45,7 @@ try_commands() {
   [ "$(run --rm --network=none --entrypoint=id "$image" --user)" = 10001 ] || fail "not user 10001"
 }
 
-# The health check of the image, in one of the containers.
+# Runs the health check of the image in one of the containers.
 check_health() {
   local container=$1 command
   shift
@@ -71,7 +71,7 @@ try_health() {
   check_health simulator || fail "a container with another command is not well"
 }
 
-# The files of an image: mode, owner and path of each, by path.
+# Lists the files of an image by path: path, owner and mode.
 files() {
   "${tool[@]}" create --name="$name-$2" "$1" true >/dev/null
   "${tool[@]}" export "$name-$2" | tar --list --verbose --numeric-owner |
@@ -80,25 +80,25 @@ files() {
 }
 
 try_content() {
-  say "what is in it"
+  say "the content"
   local debian new
   debian=$(sed -n 's/^FROM \(debian:.*\)/\1/p' Dockerfile)
   files "$image" files
   files "$debian" base
-  # New paths, but for folders.
+  # The new paths, without folders.
   new=$(comm -13 <(cut --fields=1 "$work/base" | sort) <(cut --fields=1 "$work/files" | sort) | grep --invert-match '/$')
-  # The program, certificates with the tools that look after them, and what the package manager notes.
+  # The program, certificates with their tools, and the notes of the package manager.
   local expected='^(usr/local/bin/telelake|usr/share/ca-certificates/|etc/ca-certificates|etc/ssl/|usr/lib/ssl/|usr/bin/(openssl|c_rehash)$'
   expected+='|usr/sbin/update-ca-certificates|usr/share/(doc|man|lintian|perl5|locale)/|usr/lib/[^/]*/(libssl|libcrypto|engines-3|ossl-modules)'
   expected+='|var/lib/(dpkg/|apt/extended_states)|(etc/(hosts|hostname|resolv.conf)|.dockerenv)$|etc/(passwd|group|shadow|gshadow|subuid|subgid)-?$|usr/local/share/ca-certificates)'
-  if grep --extended-regexp --invert-match "$expected" <<<"$new"; then fail "these are not needed"; fi
-  if grep --extended-regexp '\.(rs|toml|lock|d|rlib)$|_history$|(^|/)(target|\.cargo|\.git)/' <<<"$new"; then fail "these are of the build"; fi
+  if grep --extended-regexp --invert-match "$expected" <<<"$new"; then fail "these files are not needed"; fi
+  if grep --extended-regexp '\.(rs|toml|lock|d|rlib)$|_history$|(^|/)(target|\.cargo|\.git)/' <<<"$new"; then fail "these files belong to the build"; fi
   grep --quiet --perl-regexp '^usr/local/bin/telelake\t0/0\t-rwxr-xr-x$' "$work/files" || fail "the program's owner or mode"
   grep --quiet --perl-regexp '^var/lib/telelake/\t10001/10001\tdrwxr-x---$' "$work/files" || fail "the volume's owner or mode"
-  # Nobody but root owns what is new, and nothing that is new runs as somebody else.
+  # Root owns every new file, and no new file runs as another user.
   grep --fixed-strings --line-regexp --file=<(printf '%s\n' "$new") <(cut --fields=1 "$work/files") >/dev/null
   awk -F'\t' 'NR == FNR { new[$0]; next } ($1 in new) && ($2 !~ /^0\// || $3 ~ /s/)' <(printf '%s\n' "$new") "$work/files" >"$work/odd"
-  if [ -s "$work/odd" ]; then cat "$work/odd"; fail "these are not root's, or run as another user"; fi
+  if [ -s "$work/odd" ]; then cat "$work/odd"; fail "these files do not belong to root, or run as another user"; fi
   local mebibytes=1048576 size of_debian
   size=$("${tool[@]}" image inspect --format '{{.Size}}' "$image")
   of_debian=$("${tool[@]}" image inspect --format '{{.Size}}' "$debian")

@@ -1,9 +1,9 @@
 #!/usr/bin/env bash
-# Walks through deploy/README.md in a fresh Debian: runs each of its blocks that are marked `sh`, in their order and as
-# they stand there, against the simulator, and looks after each what has come of it. systemd and cron are real ones; the
-# network is loopback alone. Needs root, debootstrap and systemd-container. `make try-deploy` calls it.
+# Walks through deploy/README.md in a fresh Debian: runs each block that is marked `sh`, in order and word for word, against the
+# simulator, and checks the result of each. systemd and cron are real; the network is loopback only. Needs root, debootstrap and
+# systemd-container. `make try-deploy` runs it.
 #
-# try.sh source [WORD]: instead, the first commands of the README, in another fresh Debian; those that have the word.
+# `try.sh source [WORD]` instead runs the first commands of the README (those that contain WORD) in another fresh Debian.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
@@ -11,7 +11,7 @@ readonly work=${TRY_FOLDER:-$PWD/target/try-deploy}
 readonly binary=${TRY_BINARY:-target/debug/telelake}
 readonly suite=bookworm
 readonly base=$work/base root=$work/root
-# Where the source tree lies in the new root, and where the simulator listens.
+# The place of the source tree in the new root, and the address of the simulator.
 readonly tree=/root/telelake simulator=127.0.0.1:9000
 readonly token=simulator-token
 readonly weed=.tools/venv/bin/weed
@@ -19,19 +19,19 @@ readonly weed=.tools/venv/bin/weed
 say() { printf '\n== %s\n' "$*"; }
 fail() { printf 'try.sh: %s\n' "$*" >&2; exit 1; }
 
-# A command in the booted root, as root, with the environment of a login.
+# Runs a command in the booted root, as root, with the environment of a login.
 inside() {
   nsenter --target="$leader" --all -- env --ignore-environment HOME=/root LANG=C.UTF-8 \
     PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin "$@"
 }
 
-# Waits up to a minute and a half for a command to succeed: cron looks at its tables once a minute.
+# Waits up to a minute and a half for a command to succeed, because cron reads its tables once a minute.
 until_true() {
   for _ in $(seq 90); do
     if "$@" >/dev/null 2>&1; then return; fi
     sleep 1
   done
-  fail "waited in vain for: $*"
+  fail "did not succeed within 90 s: $*"
 }
 
 # --- The root -------------------------------------------------------------------------------------------------------
@@ -87,7 +87,7 @@ start_simulator() {
 
 # --- The blocks of the text -----------------------------------------------------------------------------------------
 
-# Writes each block ```sh NAME into a file of its own, numbered. A block of shell without a name is a mistake.
+# Writes each block ```sh NAME into a numbered file of its own. A block of shell without a name is an error.
 extract() {
   rm -rf "$work/blocks"
   mkdir "$work/blocks"
@@ -113,25 +113,25 @@ walk() {
   done
 }
 
-# --- What must have come of each ------------------------------------------------------------------------------------
+# --- The checks after each block ------------------------------------------------------------------------------------
 
 as_service() { inside sudo -u telelake "$@"; }
 
-# How many tables of calls lie in a lake's folder.
+# Counts the tables of calls in a lake's folder.
 tables() { inside find "$1/calls" -name '*.parquet' 2>/dev/null | wc -l; }
 has_tables() { [ "$(tables "$1")" -gt 0 ]; }
 runs() { inside find "$1/_telelake/runs" -name '*.json' 2>/dev/null | wc -l; }
 more_runs_than() { [ "$(runs "$1")" -gt "$2" ]; }
 
-# Nothing in the service's folders belongs to anybody else.
+# Everything in the folders of the service belongs to the service.
 all_is_the_services() {
   local others
   others=$(inside find /var/lib/telelake -not -user telelake)
-  [ -z "$others" ] || fail "not the service's: $others"
+  [ -z "$others" ] || fail "these do not belong to the service: $others"
 }
 
 after_configure() {
-  # The one line that a real configuration has not: where the simulator is.
+  # The one line that a real configuration does not have: the address of the simulator.
   inside sed --in-place "s|^\[api\]|&\nbase_url = \"http://$simulator/v1\"|" /etc/telelake/telelake.toml
 }
 
@@ -144,7 +144,7 @@ after_token() {
 }
 
 after_daemon() {
-  # Its start has ended, so it answers.
+  # `systemctl enable --now` has returned, so the daemon answers.
   inside curl --fail --silent http://127.0.0.1:8080/healthz
   until_true has_tables /var/lib/telelake/lake
   check_process telelake
@@ -152,13 +152,13 @@ after_daemon() {
   [ "$(api_status "$(inside cat /etc/telelake/serve-token)")" = 200 ] || fail "the daemon has another token"
 }
 
-# What the daemon's API answers to a token.
+# Prints the status with which the daemon's API answers to a token.
 api_status() {
   inside curl --silent --output /dev/null --write-out '%{http_code}' --header "Authorization: Bearer $1" \
     http://127.0.0.1:8080/api/status
 }
 
-# The running unit as the kernel sees it: no core dumps, no capabilities, no way to new ones, a filter of system calls.
+# Checks the running unit as the kernel sees it: no core dumps, no capabilities and no way to get any, a filter of system calls.
 check_process() {
   local pid
   pid=$(inside systemctl show --property=MainPID --value "$1")
@@ -178,13 +178,13 @@ after_by_hand() {
   [ "$(tables /var/lib/telelake/lake)" -gt 2 ] || fail "the backfill left no tables"
 }
 
-# The certificate that the proxy's file names.
+# Makes the certificate that the proxy's file names.
 before_proxy() {
   openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -days 2 -subj /CN=lake.example.org \
     -keyout "$root/etc/ssl/private/lake.example.org.key" -out "$root/etc/ssl/lake.example.org.pem" 2>/dev/null
 }
 
-# Sends an event of the first space by the proxy, signed with a secret; prints the status of the answer.
+# Sends an event of the first space through the proxy, signed with a secret; prints the status of the answer.
 send_event() {
   local body signature
   body="{\"eventName\":\"call_finished\",\"spaceId\":\"$space\",\"roomId\":\"$room\"}"
@@ -193,7 +193,7 @@ send_event() {
     --data "{\"signature\":\"$signature\",\"body\":$body}"
 }
 
-# Asks for a path as others do, with further options of curl; prints the status of the answer.
+# Requests a path from outside, with further options of curl; prints the status of the answer.
 ask_proxy() {
   local path=$1
   shift
@@ -214,11 +214,11 @@ after_webhooks() {
   for path in / /healthz /api/status /metrics; do
     [ "$(ask_proxy $path)" = 404 ] || fail "$path is open to others"
   done
-  # A secret that the daemon can't read is called so, and no forgery.
+  # If the daemon can't read the secret, it says so and does not call the event forged.
   inside sh -c "cat $secrets/$space >/root/secret; install --mode=0600 /root/secret $secrets/$space"
   [ "$(send_event "$before")" = 503 ] || fail "a secret that can't be read is blamed on the sender"
   until_true inside sh -c "journalctl --no-pager --unit=telelake | grep 'ERROR.*webhook.secrets_dir'"
-  # What the program itself writes as root is read, without a restart.
+  # The daemon reads a secret that the program wrote as root, without a restart.
   inside telelake webhook rotate-secret
   all_is_the_services
   [ "$(inside head --lines=1 "$secrets/$space")" != "$before" ] || fail "the secret is the old one"
@@ -228,7 +228,7 @@ after_webhooks() {
 
 after_timer() {
   if inside systemctl is-active --quiet telelake; then fail "the daemon still runs"; fi
-  # The night comes in five seconds.
+  # Makes the timer fire every five seconds.
   local before
   before=$(runs /var/lib/telelake/lake)
   inside install --directory /run/systemd/system/telelake-run.timer.d
@@ -249,12 +249,12 @@ after_run_now() {
 }
 
 after_cron() {
-  # The same line, but due each minute.
+  # The same line of cron, but due each minute.
   local before
   before=$(runs /var/lib/telelake/lake)
   inside sed --in-place 's/^0 2 /* * /' /etc/cron.d/telelake
   until_true more_runs_than /var/lib/telelake/lake "$before"
-  # What goes wrong is told: in the system's log, since there is no mail server.
+  # A failure is reported in the system's log, because there is no mail server.
   inside mv /etc/telelake/token /etc/telelake/token.away
   until_true inside sh -c 'journalctl --identifier=telelake --no-pager | grep api.token'
   inside mv /etc/telelake/token.away /etc/telelake/token
@@ -267,7 +267,7 @@ after_other_folder() {
   inside sed --in-place 's|^url = .*|url = "file:///var/lib/telelake/lake"|' /etc/telelake/telelake.toml
 }
 
-# The keys are found by hand and by the unit, on a real S3 server.
+# Commands by hand and the unit find the keys, on a real S3 server.
 after_s3() {
   local s3=127.0.0.1:8333 unit=/run/systemd/system/telelake-run.service.d
   [ -x "$weed" ] || fail "needs the S3 server: make tools"
@@ -305,12 +305,12 @@ after_roll_back() { as_service telelake health; }
 
 after_uninstall() {
   has_tables /var/lib/telelake/lake || fail "the lake is gone"
-  [ -z "$(inside find /etc /usr/local -name '*telelake*')" ] || fail "something of it is left"
+  [ -z "$(inside find /etc /usr/local -name '*telelake*')" ] || fail "files of telelake are left"
 }
 
 # --- The units ------------------------------------------------------------------------------------------------------
 
-# Nothing wrong by systemd's own judgement; exposure (0 is best, 10 worst) at most 1.5.
+# systemd finds no error in the units, and rates their exposure (0 is best, 10 worst) at 1.5 or less.
 judge_units() {
   say "systemd's judgement"
   local unit
@@ -327,8 +327,8 @@ judge_units() {
 
 # --- From source ----------------------------------------------------------------------------------------------------
 
-# The README's first commands in a Debian with the packages that it names, and this machine's Rust and its registry of
-# crates; $1 chooses one by a word in it. CARGO_BUILD_JOBS and CARGO_PROFILE_… of the environment hold there too.
+# Runs the first commands of the README in a Debian with the packages that it names and this machine's Rust; $1 selects the commands
+# that contain a word. CARGO_BUILD_JOBS and CARGO_PROFILE_… of the environment apply there too.
 try_source() {
   local rust command source=$work/source
   rust=$(rustc --print sysroot)

@@ -5,11 +5,13 @@
 //! manifest last. `api`, `store` and `build` never import one another.
 
 pub mod api;
+mod backoff;
 pub mod cli;
 pub mod config;
 pub mod crontab;
 pub mod dates;
 pub mod error;
+pub mod ids;
 pub mod json;
 pub mod lake;
 pub mod lenient;
@@ -26,6 +28,7 @@ pub mod simulator;
 pub mod status;
 pub mod store;
 pub mod tables;
+mod task;
 pub mod tls;
 pub mod verify;
 

@@ -15,6 +15,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
 
+use crate::backoff::Backoff;
 use crate::config::{Notify, NotifyOn, Secret};
 use crate::lake::key;
 use crate::metrics::{METRICS, TargetLabels};
@@ -25,9 +26,8 @@ use crate::{Error, ErrorKind, Result};
 
 /// For one attempt.
 const TIMEOUT: Duration = Duration::from_secs(10);
-/// Attempts, and the pause before the second; it doubles.
 const ATTEMPTS: u32 = 3;
-const PAUSE: Duration = Duration::from_millis(500);
+const BACKOFF: Backoff = Backoff::new(Duration::from_millis(500), Duration::from_secs(2));
 /// What telling of a run gets when the program stops.
 const LAST_WORDS: Duration = Duration::from_secs(2);
 
@@ -302,7 +302,7 @@ async fn send(
                 error,
             };
         }
-        tokio::time::sleep(PAUSE * 2_u32.pow(attempt - 1)).await;
+        tokio::time::sleep(BACKOFF.pause(attempt)).await;
         attempt += 1;
     }
 }

@@ -7,6 +7,7 @@ use bytes::Bytes;
 use chrono::{DateTime, Days, TimeDelta, Utc};
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
+use telelake::ids::CallId;
 use telelake::config::ReportFormat;
 use telelake::lake::key;
 use telelake::lake::manifest::{CallEntry, Landed, Landing, Manifest, RoomEntry, Status};
@@ -132,7 +133,7 @@ fn at(seconds: usize) -> String {
 }
 
 /// A day whose calls are landed and not built, and their reports, each with a meeting of its own.
-fn day(start: DateTime<Utc>, calls: usize) -> (Manifest, BTreeMap<String, Bytes>) {
+fn day(start: DateTime<Utc>, calls: usize) -> (Manifest, BTreeMap<CallId, Bytes>) {
     let mut day = Manifest::new(start.date_naive(), "60d55c0eb9ef88ab17b0aabb");
     day.rooms.insert("room".into(), RoomEntry::default());
     let (template, mut reports) = (report().to_string(), BTreeMap::new());
@@ -144,7 +145,7 @@ fn day(start: DateTime<Utc>, calls: usize) -> (Manifest, BTreeMap<String, Bytes>
             reason: None,
             attempts: 0,
             landed: Some(Landed {
-                key: key::report(day.date, &day.space_id, &id, ReportFormat::Json),
+                key: key::report(day.date, &day.space_id, &id.as_str().into(), ReportFormat::Json),
                 bytes: report.len() as u64,
                 sha256: hex::encode(Sha256::digest(&report)),
                 landed_at: start,
@@ -164,8 +165,8 @@ fn day(start: DateTime<Utc>, calls: usize) -> (Manifest, BTreeMap<String, Bytes>
             pending: None,
             reports: BTreeMap::from([(ReportFormat::Json, landing)]),
         };
-        day.calls.insert(id.clone(), call);
-        reports.insert(id, report);
+        day.calls.insert(id.clone().into(), call);
+        reports.insert(id.into(), report);
     }
     (day, reports)
 }

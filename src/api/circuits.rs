@@ -13,6 +13,7 @@ use tokio::time::Instant;
 
 use super::circuit::{Admission, Circuit, Rules};
 use super::problem::shown;
+use crate::ids::{RoomId, SpaceId};
 use crate::{Error, ErrorKind, Result};
 
 /// Failures in a row that open a space, and a room. A space's are more than any three rooms can bring.
@@ -22,8 +23,8 @@ const OF_ROOM: u32 = 2;
 /// What a request is about, as far as circuits are concerned.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct RequestScope {
-    pub(super) space: String,
-    pub(super) room: Option<String>,
+    pub(super) space: SpaceId,
+    pub(super) room: Option<RoomId>,
     /// Whether it is a download, which goes to another host than the API's.
     pub(super) download: bool,
 }
@@ -32,9 +33,9 @@ pub(super) struct RequestScope {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Refused {
     /// The space whose requests they were.
-    pub space: String,
+    pub space: SpaceId,
     /// The room, where it was one room's alone.
-    pub room: Option<String>,
+    pub room: Option<RoomId>,
     /// Whether they were downloads of recordings.
     pub downloads: bool,
     /// How many there were.
@@ -47,7 +48,7 @@ pub struct Refused {
 struct OfSpace {
     api: Circuit,
     downloads: Circuit,
-    rooms: HashMap<String, Circuit>,
+    rooms: HashMap<RoomId, Circuit>,
 }
 
 /// All circuits.
@@ -55,7 +56,7 @@ struct OfSpace {
 pub(super) struct Circuits {
     patience: Duration,
     pause: Duration,
-    spaces: Mutex<HashMap<String, OfSpace>>,
+    spaces: Mutex<HashMap<SpaceId, OfSpace>>,
 }
 
 /// A request that may be sent, until its outcome is known.
@@ -85,7 +86,7 @@ impl Circuits {
         }
     }
 
-    fn lock(&self) -> MutexGuard<'_, HashMap<String, OfSpace>> {
+    fn lock(&self) -> MutexGuard<'_, HashMap<SpaceId, OfSpace>> {
         self.spaces.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -104,7 +105,7 @@ impl Circuits {
         };
         let now = Instant::now();
         let mut spaces = self.lock();
-        let space = spaces.entry(place.space.clone()).or_default();
+        let space = spaces.entry(place.space.to_string().into()).or_default();
         if place.download {
             let admission = space.downloads.admit(now);
             if admission == Admission::Refuse {
@@ -117,7 +118,7 @@ impl Circuits {
                 return Err(skipped(about, "requests of the space", &space.api.reason));
             }
             if let Some(room) = &place.room {
-                let room = space.rooms.entry(room.clone()).or_default();
+                let room = space.rooms.entry(room.to_string().into()).or_default();
                 let of_room = room.admit(now);
                 if of_room == Admission::Refuse {
                     if of_space == Admission::Probe {
@@ -137,8 +138,8 @@ impl Circuits {
     pub(super) fn refused(&self) -> Vec<Refused> {
         let mut all = Vec::new();
         for (space, circuits) in &*self.lock() {
-            let of = |room: Option<&String>, downloads, circuit: &Circuit| Refused {
-                space: space.clone(),
+            let of = |room: Option<&RoomId>, downloads, circuit: &Circuit| Refused {
+                space: space.clone().into(),
                 room: room.cloned(),
                 downloads,
                 count: circuit.refused,
@@ -150,7 +151,7 @@ impl Circuits {
                 circuits
                     .rooms
                     .iter()
-                    .map(|(room, circuit)| of(Some(room), false, circuit)),
+                    .map(|(room, circuit)| of(Some(&room.as_str().into()), false, circuit)),
             );
         }
         all.retain(|refused| refused.count > 0);
@@ -159,7 +160,7 @@ impl Circuits {
     }
 
     /// Whether a space's requests are refused.
-    pub(super) fn is_open(&self, space: &str) -> bool {
+    pub(super) fn is_open(&self, space: &SpaceId) -> bool {
         self.lock().get(space).is_some_and(|space| space.api.is_open())
     }
 }
@@ -208,7 +209,7 @@ impl Admitted<'_> {
             .map(|error| shown_reason(error.message()))
             .unwrap_or_default();
         let mut spaces = self.circuits.lock();
-        let space = spaces.entry(place.space.clone()).or_default();
+        let space = spaces.entry(place.space.to_string().into()).or_default();
         space.conclude(self.circuits, place, outcome == Outcome::Good, begun, &reason);
     }
 }
@@ -235,7 +236,7 @@ impl OfSpace {
         }
     }
 
-    fn good(&mut self, download: bool, room: Option<&String>) {
+    fn good(&mut self, download: bool, room: Option<&RoomId>) {
         if download {
             self.downloads.good();
             return;
@@ -246,7 +247,7 @@ impl OfSpace {
         }
         self.api.good();
         if let Some(room) = room {
-            self.rooms.entry(room.clone()).or_default().good();
+            self.rooms.entry(room.to_string().into()).or_default().good();
         }
     }
 
@@ -254,7 +255,7 @@ impl OfSpace {
         &mut self,
         circuits: &Circuits,
         place: &RequestScope,
-        room: Option<&String>,
+        room: Option<&RoomId>,
         begun: Instant,
         reason: &str,
     ) {
@@ -267,7 +268,7 @@ impl OfSpace {
         let was_open = self.api.is_open();
         let mut counts = true;
         if let Some(room) = room {
-            let circuit = self.rooms.entry(room.clone()).or_default();
+            let circuit = self.rooms.entry(room.to_string().into()).or_default();
             // One room's failures are enough for the room alone; as a probe of the space each counts.
             counts = was_open || !circuit.is_open();
             circuit.bad(begun, now, circuits.rules(OF_ROOM), reason);
@@ -366,7 +367,7 @@ mod tests {
             !is_refused(&circuits, &place("t", Some("r"))),
             "rooms are told apart by space"
         );
-        assert!(!circuits.is_open("s"));
+        assert!(!circuits.is_open(&"s".into()));
         let refused = circuits.refused();
         assert_eq!(refused.len(), 1);
         assert_eq!(
@@ -384,13 +385,13 @@ mod tests {
         let circuits = patient();
         ends(&circuits, &place("s", Some("good")), None);
         for room in ["1", "2", "3", "4", "5", "6", "7", "8"] {
-            assert!(!circuits.is_open("s"));
+            assert!(!circuits.is_open(&"s".into()));
             ends(&circuits, &place("s", Some(room)), Some(ErrorKind::Server));
         }
         assert!(is_refused(&circuits, &place("s", Some("good"))));
         assert!(is_refused(&circuits, &place("s", None)));
         assert!(!is_refused(&circuits, &place("t", Some("1"))));
-        assert!(circuits.is_open("s") && !circuits.is_open("t"));
+        assert!(circuits.is_open(&"s".into()) && !circuits.is_open(&"t".into()));
         let error = circuits.enter("GET x", Some(&place("s", None))).unwrap_err();
         assert_eq!(
             error.to_string(),
@@ -406,11 +407,11 @@ mod tests {
         }
         for room in ["1", "2"] {
             for _ in 0..2 {
-                assert!(!circuits.is_open("s"));
+                assert!(!circuits.is_open(&"s".into()));
                 ends(&circuits, &place("s", Some(room)), Some(ErrorKind::Server));
             }
         }
-        assert!(circuits.is_open("s"));
+        assert!(circuits.is_open(&"s".into()));
     }
 
     #[test]
@@ -427,7 +428,7 @@ mod tests {
             for _ in 0..20 {
                 ends(&circuits, &place("s", Some("r")), Some(kind));
             }
-            assert!(!circuits.is_open("s"), "{kind:?}");
+            assert!(!circuits.is_open(&"s".into()), "{kind:?}");
         }
     }
 
@@ -441,14 +442,14 @@ mod tests {
                 ends(&circuits, room, Some(ErrorKind::Server));
             }
         }
-        assert!(circuits.is_open("s"));
+        assert!(circuits.is_open(&"s".into()));
         let probe = circuits.enter("GET x", Some(&rooms[0])).unwrap();
         assert!(probe.is_probe() && is_refused(&circuits, &rooms[1]));
         drop(probe);
         let probe = circuits.enter("GET x", Some(&rooms[0])).unwrap();
         assert!(probe.is_probe(), "a probe that was broken off is made up");
         probe.conclude(None, Instant::now());
-        assert!(!circuits.is_open("s"));
+        assert!(!circuits.is_open(&"s".into()));
         let both = rooms
             .each_ref()
             .map(|room| circuits.enter("GET x", Some(room)).unwrap());

@@ -18,6 +18,7 @@ use super::request::{self, List, Request};
 use super::sender::Sender;
 use super::wire::{Call, Item, Record, Room, Space, Webhook};
 use crate::config::{self, ReportFormat};
+use crate::ids::{CallId, RecordId, RoomId, SpaceId};
 use crate::{Error, ErrorKind, Result};
 
 const MIB: usize = 1024 * 1024;
@@ -148,7 +149,7 @@ impl Client {
     ///
     /// # Errors
     /// As [`Client::spaces`].
-    pub async fn rooms(&self, space: &str) -> Result<Listing<Room>> {
+    pub async fn rooms(&self, space: &SpaceId) -> Result<Listing<Room>> {
         self.list(List::Rooms, request::rooms(space)?).await
     }
 
@@ -156,7 +157,7 @@ impl Client {
     ///
     /// # Errors
     /// As [`Client::spaces`].
-    pub async fn calls(&self, space: &str, room: &str, date: NaiveDate) -> Result<Listing<Call>> {
+    pub async fn calls(&self, space: &SpaceId, room: &RoomId, date: NaiveDate) -> Result<Listing<Call>> {
         self.list(List::Calls, request::calls(space, room, date)?).await
     }
 
@@ -166,8 +167,8 @@ impl Client {
     /// As [`Client::spaces`].
     pub async fn records(
         &self,
-        space: &str,
-        room: &str,
+        space: &SpaceId,
+        room: &RoomId,
         from: DateTime<Utc>,
         to: DateTime<Utc>,
     ) -> Result<Listing<Record>> {
@@ -179,7 +180,13 @@ impl Client {
     ///
     /// # Errors
     /// As [`Client::spaces`]; `NotFound` also when there is no report yet, `Forbidden` when the tariff has none.
-    pub async fn report(&self, space: &str, room: &str, call: &str, format: ReportFormat) -> Result<Bytes> {
+    pub async fn report(
+        &self,
+        space: &SpaceId,
+        room: &RoomId,
+        call: &CallId,
+        format: ReportFormat,
+    ) -> Result<Bytes> {
         let request = request::report(space, room, call, format)?;
         let most = self.sender.tuning().report_bytes;
         self.sender
@@ -193,7 +200,7 @@ impl Client {
     ///
     /// # Errors
     /// As [`Client::spaces`].
-    pub async fn download_link(&self, space: &str, room: &str, record: &str) -> Result<Link> {
+    pub async fn download_link(&self, space: &SpaceId, room: &RoomId, record: &RecordId) -> Result<Link> {
         let request = request::download_link(space, room, record)?;
         let url = self
             .sender
@@ -222,7 +229,7 @@ impl Client {
     }
 
     /// Whether a space's requests fail at once by now.
-    pub fn is_shut_out(&self, space: &str) -> bool {
+    pub fn is_shut_out(&self, space: &SpaceId) -> bool {
         self.sender.is_closed() || self.sender.circuits().is_open(space)
     }
 
@@ -235,7 +242,7 @@ impl Client {
     ///
     /// # Errors
     /// As [`Client::spaces`].
-    pub async fn webhook(&self, space: &str) -> Result<Webhook> {
+    pub async fn webhook(&self, space: &SpaceId) -> Result<Webhook> {
         self.ask_webhook(request::get_webhook(space)?).await
     }
 
@@ -243,7 +250,7 @@ impl Client {
     ///
     /// # Errors
     /// As [`Client::spaces`].
-    pub async fn create_webhook(&self, space: &str, url: &str) -> Result<Webhook> {
+    pub async fn create_webhook(&self, space: &SpaceId, url: &str) -> Result<Webhook> {
         self.ask_webhook(request::create_webhook(space, url)?).await
     }
 
@@ -251,7 +258,7 @@ impl Client {
     ///
     /// # Errors
     /// As [`Client::spaces`].
-    pub async fn update_webhook(&self, space: &str, url: &str, active: bool) -> Result<Webhook> {
+    pub async fn update_webhook(&self, space: &SpaceId, url: &str, active: bool) -> Result<Webhook> {
         self.ask_webhook(request::update_webhook(space, url, active)?)
             .await
     }
@@ -260,7 +267,7 @@ impl Client {
     ///
     /// # Errors
     /// As [`Client::spaces`].
-    pub async fn refresh_webhook(&self, space: &str) -> Result<Webhook> {
+    pub async fn refresh_webhook(&self, space: &SpaceId) -> Result<Webhook> {
         self.ask_webhook(request::refresh_webhook(space)?).await
     }
 
@@ -268,7 +275,7 @@ impl Client {
     ///
     /// # Errors
     /// As [`Client::spaces`].
-    pub async fn delete_webhook(&self, space: &str) -> Result<()> {
+    pub async fn delete_webhook(&self, space: &SpaceId) -> Result<()> {
         let request = request::delete_webhook(space)?;
         let most = self.sender.tuning().link_bytes;
         self.sender

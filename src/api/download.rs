@@ -17,6 +17,7 @@ use super::client::Client;
 use super::encoding;
 use super::problem::{self, Peer};
 use super::sender::Attempt;
+use crate::ids::{RecordId, SpaceId};
 use crate::{Error, ErrorKind, Result};
 
 /// A source that brings fewer bytes than this in so many timeouts of waiting is as good as stalled.
@@ -27,12 +28,12 @@ const LONGEST_CRAWL: u32 = 4;
 #[derive(Clone, PartialEq, Eq)]
 pub struct Link {
     url: Url,
-    record: String,
+    record: RecordId,
     place: RequestScope,
 }
 
 impl Link {
-    pub(super) fn new(url: Url, space: &str, record: &str) -> Self {
+    pub(super) fn new(url: Url, space: &SpaceId, record: &RecordId) -> Self {
         Self {
             url,
             record: record.to_owned(),

@@ -9,6 +9,7 @@ use super::circuits::RequestScope;
 use super::paging::Policy;
 use super::problem::shown;
 use crate::config::ReportFormat;
+use crate::ids::{CallId, RecordId, RoomId, SpaceId};
 use crate::{Error, ErrorKind, Result};
 
 /// The lists of the API. Each learns for itself how long the server's pages are.
@@ -99,10 +100,10 @@ impl Request {
     }
 
     /// Of a space, and of one of its rooms.
-    fn of(mut self, space: &str, room: Option<&str>) -> Self {
+    fn of(mut self, space: &SpaceId, room: Option<&RoomId>) -> Self {
         self.place = Some(RequestScope {
             space: space.to_owned(),
-            room: room.map(str::to_owned),
+            room: room.cloned(),
             download: false,
         });
         self
@@ -176,24 +177,29 @@ pub(super) fn spaces() -> Result<Request> {
 }
 
 /// `GET /spaces/{s}/rooms`
-pub(super) fn rooms(space: &str) -> Result<Request> {
+pub(super) fn rooms(space: &SpaceId) -> Result<Request> {
     let about = format!("GET rooms of space {}", shown(space));
     Ok(Request::new(Kind::Rooms, &["spaces", space, "rooms"], about)?.of(space, None))
 }
 
 /// analyticsCalls. `date` goes out as noon UTC: an instant, as in the vendor's example, that lies on the same date in
 /// every zone from −12 to +11.
-pub(super) fn calls(space: &str, room: &str, date: NaiveDate) -> Result<Request> {
+pub(super) fn calls(space: &SpaceId, room: &RoomId, date: NaiveDate) -> Result<Request> {
     let about = format!("GET calls of {} on {date}", place(space, room));
     let segments = ["spaces", space, "analytics", "calls"];
     Ok(Request::new(Kind::Calls, &segments, about)?
         .of(space, Some(room))
-        .with("roomId", room)
+        .with("roomId", room.as_str())
         .with("date", format!("{date}T12:00:00.000Z")))
 }
 
 /// getRecords, between two instants.
-pub(super) fn records(space: &str, room: &str, from: DateTime<Utc>, to: DateTime<Utc>) -> Result<Request> {
+pub(super) fn records(
+    space: &SpaceId,
+    room: &RoomId,
+    from: DateTime<Utc>,
+    to: DateTime<Utc>,
+) -> Result<Request> {
     let about = format!("GET records of {}", place(space, room));
     let instant = |at: DateTime<Utc>| at.to_rfc3339_opts(SecondsFormat::Millis, true);
     let segments = ["spaces", space, "rooms", room, "records"];
@@ -204,7 +210,7 @@ pub(super) fn records(space: &str, room: &str, from: DateTime<Utc>, to: DateTime
 }
 
 /// getRoomAnalyticsReport
-pub(super) fn report(space: &str, room: &str, call: &str, format: ReportFormat) -> Result<Request> {
+pub(super) fn report(space: &SpaceId, room: &RoomId, call: &CallId, format: ReportFormat) -> Result<Request> {
     let about = format!(
         "GET {} report of call {} in {}",
         format.as_str(),
@@ -218,14 +224,14 @@ pub(super) fn report(space: &str, room: &str, call: &str, format: ReportFormat) 
     Ok(
         Request::new(kind, &["spaces", space, "analytics", "report"], about)?
             .of(space, Some(room))
-            .with("roomId", room)
-            .with("callId", call)
+            .with("roomId", room.as_str())
+            .with("callId", call.as_str())
             .with("format", format.as_str()),
     )
 }
 
 /// RedirectToDownloadRoomRecord
-pub(super) fn download_link(space: &str, room: &str, record: &str) -> Result<Request> {
+pub(super) fn download_link(space: &SpaceId, room: &RoomId, record: &RecordId) -> Result<Request> {
     let about = format!(
         "GET download link of record {} in {}",
         shown(record),
@@ -242,27 +248,27 @@ pub(super) fn store_meta(path: &str, payload: &Value) -> Result<Request> {
 }
 
 /// createWebhook
-pub(super) fn create_webhook(space: &str, url: &str) -> Result<Request> {
+pub(super) fn create_webhook(space: &SpaceId, url: &str) -> Result<Request> {
     webhook(Method::POST, space, Some(&json!({ "url": url })))
 }
 
 /// updateWebhook
-pub(super) fn update_webhook(space: &str, url: &str, active: bool) -> Result<Request> {
+pub(super) fn update_webhook(space: &SpaceId, url: &str, active: bool) -> Result<Request> {
     webhook(Method::PUT, space, Some(&json!({"url": url, "isActive": active})))
 }
 
 /// getWebhook
-pub(super) fn get_webhook(space: &str) -> Result<Request> {
+pub(super) fn get_webhook(space: &SpaceId) -> Result<Request> {
     webhook(Method::GET, space, None)
 }
 
 /// deleteWebhook
-pub(super) fn delete_webhook(space: &str) -> Result<Request> {
+pub(super) fn delete_webhook(space: &SpaceId) -> Result<Request> {
     webhook(Method::DELETE, space, None)
 }
 
 /// refreshSecretWebhook
-pub(super) fn refresh_webhook(space: &str) -> Result<Request> {
+pub(super) fn refresh_webhook(space: &SpaceId) -> Result<Request> {
     let about = format!("PUT refresh-secret of the webhook of space {}", shown(space));
     let path = ["spaces", space, "webhook", "refresh-secret"];
     Ok(Request::new(Kind::Webhook, &path, about)?
@@ -270,14 +276,14 @@ pub(super) fn refresh_webhook(space: &str) -> Result<Request> {
         .by(Method::PUT, None))
 }
 
-fn webhook(method: Method, space: &str, body: Option<&Value>) -> Result<Request> {
+fn webhook(method: Method, space: &SpaceId, body: Option<&Value>) -> Result<Request> {
     let about = format!("{method} webhook of space {}", shown(space));
     Ok(Request::new(Kind::Webhook, &["spaces", space, "webhook"], about)?
         .of(space, None)
         .by(method, body))
 }
 
-fn place(space: &str, room: &str) -> String {
+fn place(space: &SpaceId, room: &RoomId) -> String {
     format!("room {} of space {}", shown(room), shown(space))
 }
 
@@ -296,14 +302,14 @@ mod tests {
         let at = DateTime::from_timestamp_millis(1_690_892_740_253).unwrap();
         let all = [
             url(spaces()),
-            url(rooms("s1")),
-            url(calls("s1", "r1", date)),
-            url(records("s1", "r1", at, at + chrono::TimeDelta::days(1))),
-            url(report("s1", "r1", "c1", ReportFormat::Xlsx)),
-            url(download_link("s1", "r1", "x1")),
+            url(rooms(&"s1".into())),
+            url(calls(&"s1".into(), &"r1".into(), date)),
+            url(records(&"s1".into(), &"r1".into(), at, at + chrono::TimeDelta::days(1))),
+            url(report(&"s1".into(), &"r1".into(), &"c1".into(), ReportFormat::Xlsx)),
+            url(download_link(&"s1".into(), &"r1".into(), &"x1".into())),
             url(store_meta("/users/external-meta", &Value::Null)),
-            url(get_webhook("s1")),
-            url(refresh_webhook("s1")),
+            url(get_webhook(&"s1".into())),
+            url(refresh_webhook(&"s1".into())),
         ];
         insta::assert_snapshot!(all.join("\n"), @r"
         https://api.example/v1/spaces
@@ -327,11 +333,11 @@ mod tests {
         };
         insta::assert_snapshot!(
             [
-                told(create_webhook("s1", "https://lake.example/hook")),
-                told(update_webhook("s1", "https://lake.example/hook", true)),
-                told(get_webhook("s1")),
-                told(refresh_webhook("s1")),
-                told(delete_webhook("s1")),
+                told(create_webhook(&"s1".into(), "https://lake.example/hook")),
+                told(update_webhook(&"s1".into(), "https://lake.example/hook", true)),
+                told(get_webhook(&"s1".into())),
+                told(refresh_webhook(&"s1".into())),
+                told(delete_webhook(&"s1".into())),
             ]
             .join("\n"),
             @r#"
@@ -346,7 +352,7 @@ mod tests {
 
     #[test]
     fn the_root_may_end_with_a_slash_and_pages_add_limit_and_offset() {
-        let request = rooms("s1").unwrap().page(200, 100);
+        let request = rooms(&"s1".into()).unwrap().page(200, 100);
         for base in ["http://h/v1", "http://h/v1/", "http://h/v1/?x=1#y"] {
             let url = request.url(&Url::parse(base).unwrap());
             assert_eq!(url.as_str(), "http://h/v1/spaces/s1/rooms?limit=100&offset=200");
@@ -358,15 +364,15 @@ mod tests {
     #[test]
     fn an_id_is_opaque_and_never_changes_the_path() {
         assert_eq!(
-            url(rooms("a/b?c#d %2e")),
+            url(rooms(&"a/b?c#d %2e".into())),
             "https://api.example/v1/spaces/a%2Fb%3Fc%23d%20%252e/rooms"
         );
         assert_eq!(
-            url(rooms("a\0\u{1b}\u{202e}\\..")),
+            url(rooms(&"a\0\u{1b}\u{202e}\\..".into())),
             "https://api.example/v1/spaces/a%00%1B%E2%80%AE%5C../rooms"
         );
         for id in ["", ".", "..", ".\t.", "a\nb"] {
-            let error = rooms(id).unwrap_err();
+            let error = rooms(&id.into()).unwrap_err();
             assert_eq!(error.kind(), ErrorKind::Rejected, "{id:?}");
             assert!(!error.to_string().contains(char::is_control));
         }

@@ -11,6 +11,7 @@ use serde_json::Value;
 
 use super::envelope::{self, Envelope, More};
 use crate::config::Secret;
+use crate::ids::{CallId, RecordId, RoomId, SpaceId};
 use crate::json::{self, Repairs};
 use crate::lenient::{self, Reading};
 
@@ -27,7 +28,7 @@ pub trait Item: Sized {
 #[derive(Debug, Clone, PartialEq)]
 pub struct Space {
     /// `id`
-    pub id: String,
+    pub id: SpaceId,
     /// `name`
     pub name: Option<String>,
     /// The fields that hold something that can't be read as what they should be.
@@ -40,7 +41,7 @@ pub struct Space {
 #[derive(Debug, Clone, PartialEq)]
 pub struct Room {
     /// `id`
-    pub id: String,
+    pub id: RoomId,
     /// `alias`: the room's name in links.
     pub alias: Option<String>,
     /// `name`
@@ -61,9 +62,9 @@ pub struct Room {
 #[derive(Debug, Clone, PartialEq)]
 pub struct Call {
     /// `id`
-    pub id: String,
+    pub id: CallId,
     /// `roomId`
-    pub room_id: Option<String>,
+    pub room_id: Option<RoomId>,
     /// `active`: whether it is still going on.
     pub active: Option<bool>,
     /// `startedAt`
@@ -85,13 +86,13 @@ pub struct Call {
 #[derive(Debug, Clone, PartialEq)]
 pub struct Record {
     /// `id`
-    pub id: String,
+    pub id: RecordId,
     /// `name`
     pub name: Option<String>,
     /// `roomId`
-    pub room_id: Option<String>,
+    pub room_id: Option<RoomId>,
     /// `callId`
-    pub call_id: Option<String>,
+    pub call_id: Option<CallId>,
     /// `state`: its values are not listed by the guide.
     pub state: Option<String>,
     /// `fileSize`, bytes. It may be wrong.
@@ -222,7 +223,7 @@ impl Item for Space {
     fn from_raw(raw: Value) -> Option<Self> {
         let mut fields = Fields::of(&raw);
         Some(Self {
-            id: id(&raw)?,
+            id: id(&raw)?.into(),
             name: fields.text("name"),
             unreadable: fields.unreadable,
             raw,
@@ -238,7 +239,7 @@ impl Item for Room {
     fn from_raw(raw: Value) -> Option<Self> {
         let mut fields = Fields::of(&raw);
         Some(Self {
-            id: id(&raw)?,
+            id: id(&raw)?.into(),
             alias: fields.text("alias"),
             name: fields.text("name"),
             room_type: fields.text("type"),
@@ -263,8 +264,8 @@ impl Item for Call {
         ];
         let mut fields = Fields::of(&raw);
         Some(Self {
-            id: id(&raw)?,
-            room_id: fields.text("roomId"),
+            id: id(&raw)?.into(),
+            room_id: fields.text("roomId").map(Into::into),
             active: fields.boolean("active"),
             started_at: fields.instant("startedAt"),
             finished_at: fields.instant("finishedAt"),
@@ -284,10 +285,10 @@ impl Item for Record {
     fn from_raw(raw: Value) -> Option<Self> {
         let mut fields = Fields::of(&raw);
         Some(Self {
-            id: id(&raw)?,
+            id: id(&raw)?.into(),
             name: fields.text("name"),
-            room_id: fields.text("roomId"),
-            call_id: fields.text("callId"),
+            room_id: fields.text("roomId").map(Into::into),
+            call_id: fields.text("callId").map(Into::into),
             state: fields.text("state"),
             file_size: fields.count("fileSize"),
             created_at: fields.instant("createdAt"),

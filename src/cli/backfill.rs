@@ -3,11 +3,10 @@
 use std::io::IsTerminal;
 
 use chrono::NaiveDate;
-use clap::ValueEnum;
 
 use super::{CommandContext, LogFormat, dates, output, run};
 use crate::config::Config;
-use crate::pipeline::{Exporter, Job, Only, Outline, Plan};
+use crate::pipeline::{Command, Exporter, Job, Only, Outline, Plan};
 use crate::sanitize::escaped;
 use crate::store;
 use crate::{Error, ErrorKind, ExitStatus, Result};
@@ -29,7 +28,7 @@ pub struct Args {
     room: Vec<String>,
     /// Only this half of the work
     #[arg(long, value_name = "HALF")]
-    only: Option<Half>,
+    only: Option<Only>,
     /// Land everything again, also what is landed already
     #[arg(long)]
     force: bool,
@@ -41,26 +40,15 @@ pub struct Args {
     yes: bool,
 }
 
-#[derive(Debug, Clone, Copy, ValueEnum)]
-enum Half {
-    /// Reports and their tables
-    Analytics,
-    /// MP4 files
-    Recordings,
-}
-
 pub(super) async fn run(context: &CommandContext, args: Args) -> Result<ExitStatus> {
     let config = context.config()?;
     dates::check_job(args.from, args.to, dates::today(config.timezone))?;
     let job = Job {
-        spaces: args.space,
-        rooms: args.room,
-        only: args.only.map(|half| match half {
-            Half::Analytics => Only::Analytics,
-            Half::Recordings => Only::Recordings,
-        }),
+        spaces: args.space.into_iter().map(Into::into).collect(),
+        rooms: args.room.into_iter().map(Into::into).collect(),
+        only: args.only,
         force: args.force,
-        ..Job::over("backfill", args.from, args.to)
+        ..Job::over(Command::Backfill, args.from, args.to)
     };
     if !args.dry_run {
         confirm(&config, &job, args.yes).await?;
@@ -133,7 +121,7 @@ fn for_people(plan: &Plan) -> String {
         line(format!(
             "{}  {}  {} calls ({} new), {} reports, {} recordings ({size})",
             day.date,
-            escaped(day.space_name.as_ref().unwrap_or(&day.space_id)),
+            escaped(day.space_name.as_deref().unwrap_or(&day.space_id)),
             day.calls,
             day.new_calls,
             day.reports,

@@ -7,6 +7,7 @@ use chrono::{DateTime, TimeDelta, Utc};
 use super::{CommandContext, fit};
 use crate::api::{Client, Space};
 use crate::config::Config;
+use crate::ids::SpaceId;
 use crate::notify::last_deliveries;
 use crate::pipeline;
 use crate::pipeline::StoreInfo;
@@ -152,7 +153,7 @@ fn check_spaces(config: &Config, spaces: &[Space], report: &CheckReport) -> Resu
     } else {
         report.good("spaces", &named.join(", "))?;
     }
-    let missing = |id: &&String| !spaces.iter().any(|space| space.id == **id);
+    let missing = |id: &&SpaceId| !spaces.iter().any(|space| space.id == **id);
     for id in config.scope.spaces.iter().filter(missing) {
         report.bad(
             "scope.spaces",

@@ -7,7 +7,7 @@ use chrono::{Days, NaiveDate, Utc};
 use super::{CommandContext, output, run};
 use crate::config::{self, Config, Secret};
 use crate::lake::key;
-use crate::pipeline::Job;
+use crate::pipeline::{Command, Job};
 use crate::simulator::{self, Options, Simulator};
 use crate::store::{self, Store};
 use crate::{Error, ErrorKind, ExitStatus, Result};
@@ -48,7 +48,7 @@ pub(super) async fn run(context: &CommandContext, args: Args) -> Result<ExitStat
         ..Config::default()
     };
     let store = store::open(&config.store).await?;
-    let job = Job::over("demo", from, to);
+    let job = Job::over(Command::Demo, from, to);
     let summary = run::export(context, config, &job).await?;
     simulator.stop().await;
     let status = run::report(context, &summary)?;

@@ -55,7 +55,7 @@ pub(super) async fn export(context: &CommandContext, config: Config, job: &Job) 
     let summary = Box::pin(exporter.run(job)).await;
     progress.end();
     notifier
-        .tell(job.command, &summary, &context.cancel, &*store)
+        .tell(job.command.name(), &summary, &context.cancel, &*store)
         .await;
     summary
 }

@@ -5,6 +5,7 @@ use chrono::{DateTime, Days, NaiveDate, Utc};
 
 use crate::api::{Call, Client, Room};
 use crate::config::{Config, ReportFormat, Scope};
+use crate::ids::{RoomId, SpaceId};
 use crate::lake::manifest::Manifest;
 use crate::lake::{self, key};
 use crate::store::Store;
@@ -56,7 +57,7 @@ pub async fn landed_sample(store: &dyn Store) -> Result<Option<Sample>> {
         if let Some((_, call, landed)) = newest {
             return match store.get(&landed.key).await {
                 Ok(object) => Ok(Some(Sample {
-                    call: call.clone(),
+                    call: call.to_string(),
                     landed: true,
                     bytes: object.bytes,
                 })),
@@ -88,7 +89,7 @@ pub async fn fetched_sample(client: &Client, config: &Config, now: DateTime<Utc>
             for call in client.calls(space, &room.id, date).await?.items {
                 if let Some(bytes) = report(client, space, &room.id, &call).await {
                     return Ok(Some(Sample {
-                        call: call.id,
+                        call: call.id.into(),
                         landed: false,
                         bytes,
                     }));
@@ -113,7 +114,7 @@ fn dates(config: &Config, room: &Room, now: DateTime<Utc>) -> Vec<NaiveDate> {
 }
 
 /// The report of a finished call; `None` if it is missing or empty.
-async fn report(client: &Client, space: &str, room: &str, call: &Call) -> Option<Bytes> {
+async fn report(client: &Client, space: &SpaceId, room: &RoomId, call: &Call) -> Option<Bytes> {
     call.finished_at?;
     let bytes = client
         .report(space, room, &call.id, ReportFormat::Json)

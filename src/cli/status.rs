@@ -189,7 +189,7 @@ fn row(day: &DayStatus) -> Vec<String> {
     };
     vec![
         day.date.to_string(),
-        escaped(day.space_name.as_ref().unwrap_or(&day.space_id)).into_owned(),
+        escaped(day.space_name.as_deref().unwrap_or(&day.space_id)).into_owned(),
         format!("{}{pending}", day.calls),
         counts(
             day.reports_done,
@@ -236,9 +236,9 @@ fn remarks(day: &DayStatus) -> Vec<String> {
         .iter()
         .filter(|missing| !matches!(missing.status, Status::Done | Status::Unavailable));
     remarks.extend(named.take(NAMED).map(|missing| {
-        let id = missing.record_id.as_ref().or(missing.call_id.as_ref());
+        let id = missing.record_id.as_deref().or(missing.call_id.as_deref());
         let reason = missing.reason.as_deref().unwrap_or("no reason is known");
-        let id = escaped(id.map_or("?", String::as_str));
+        let id = escaped(id.unwrap_or("?"));
         format!("{} of {id}: {reason}", missing.what)
     }));
     remarks

@@ -6,6 +6,7 @@ use serde_json::json;
 use super::{CommandContext, LogFormat, output};
 use crate::api::{Client, Webhook};
 use crate::config::{self, Config, Secret};
+use crate::ids::SpaceId;
 use crate::serve::webhook::secrets::{self, SecretLocation};
 use crate::{Error, ErrorKind, ExitStatus, Result};
 
@@ -56,7 +57,12 @@ pub(super) async fn run(context: &CommandContext, args: Args) -> Result<ExitStat
         secrets::prepare(&config.webhook)?;
     }
     let client = Client::new(&config.api, context.cancel.clone())?;
-    let spaces = spaces(&client, &config, &args.space).await?;
+    let spaces = spaces(
+        &client,
+        &config,
+        &args.space.iter().map(Into::into).collect::<Vec<_>>(),
+    )
+    .await?;
     let (mut good, mut first_error) = (0, None);
     for space in spaces {
         match act(&client, &config.webhook, &args.action, &space).await {
@@ -89,8 +95,8 @@ fn check_url(url: &str) -> Result<()> {
 }
 
 /// The spaces that were named, or else those in scope.
-async fn spaces(client: &Client, config: &Config, named: &[String]) -> Result<Vec<String>> {
-    let seen: Vec<String> = client
+async fn spaces(client: &Client, config: &Config, named: &[SpaceId]) -> Result<Vec<SpaceId>> {
+    let seen: Vec<SpaceId> = client
         .spaces()
         .await?
         .items
@@ -117,9 +123,14 @@ async fn spaces(client: &Client, config: &Config, named: &[String]) -> Result<Ve
     }
 }
 
-async fn act(client: &Client, config: &config::Webhook, action: &Action, space: &str) -> Result<SpaceResult> {
+async fn act(
+    client: &Client,
+    config: &config::Webhook,
+    action: &Action,
+    space: &SpaceId,
+) -> Result<SpaceResult> {
     let result = |webhook, done| SpaceResult {
-        space: space.to_owned(),
+        space: space.to_string(),
         webhook,
         done,
     };
@@ -156,7 +167,7 @@ async fn act(client: &Client, config: &config::Webhook, action: &Action, space: 
 async fn install(
     client: &Client,
     config: &config::Webhook,
-    space: &str,
+    space: &SpaceId,
     url: &str,
     there: Option<Webhook>,
 ) -> Result<(Webhook, &'static str)> {

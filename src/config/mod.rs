@@ -21,6 +21,8 @@ pub use load::Source;
 pub use secret::read_text;
 pub use values::{Bytes, Duration, Network, Secret};
 
+use crate::ids::{RoomId, SpaceId};
+
 /// The whole configuration.
 #[derive(Debug, Clone, PartialEq, Deserialize, Serialize)]
 #[serde(default, deny_unknown_fields)]
@@ -107,11 +109,11 @@ impl Default for Api {
 #[serde(default, deny_unknown_fields)]
 pub struct Scope {
     /// The ids of the spaces to export; empty: all spaces that the token sees.
-    pub spaces: Vec<String>,
+    pub spaces: Vec<SpaceId>,
     /// The ids of the rooms to export; empty: all rooms.
-    pub rooms: Vec<String>,
+    pub rooms: Vec<RoomId>,
     /// The ids of rooms to skip.
-    pub exclude_rooms: Vec<String>,
+    pub exclude_rooms: Vec<RoomId>,
     /// Calls with fewer participants are skipped.
     pub min_participants: i64,
     /// True if calls of breakout rooms are exported.

@@ -1,95 +1,97 @@
-//! Object keys: where everything lies, relative to the store's URL. Pure.
+//! Object keys: the place of every object, relative to the store's URL. Pure.
 //!
-//! Ids are the vendor's and opaque: [`segment`] makes one path segment of whatever they hold, so that none can leave
-//! its place.
+//! Ids come from the vendor and are opaque. [`segment`] turns any id into one path segment, so that no id can leave its
+//! folder.
 
 use chrono::NaiveDate;
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_decode_str, utf8_percent_encode};
 use sha2::{Digest, Sha256};
 
+use crate::ids::{CallId, RecordId, RoomId, SpaceId};
 use crate::config::ReportFormat;
 
-/// Everything of the program's own: manifests, runs, the description of the store.
+/// The program's own objects: manifests, runs, the description of the store.
 pub const STATE: &str = "_telelake/";
 /// The day manifests.
 pub const DAYS: &str = "_telelake/days/";
 /// The recordings, and the files of their table.
 pub const RECORDINGS: &str = "recordings/";
-/// Markers of days with something pending or failed.
+/// The markers of open days, which have something pending or failed.
 pub const OPEN_DAYS: &str = "_telelake/open/";
 /// The runs' summaries.
 pub const RUNS: &str = "_telelake/runs/";
 /// The latest lines of the runs' logs.
 pub const RUN_LOGS: &str = "_telelake/logs/";
-/// The tickets of those who write, where the store ignores conditional writes.
+/// The leases of writing processes, on stores that ignore conditional writes.
 pub const LEASES: &str = "_telelake/leases/";
-/// Events of webhooks that wait for their work.
+/// Webhook events that wait to be processed.
 pub const EVENTS: &str = "_telelake/events/";
-/// Jobs that were asked for and wait for their turn.
+/// Jobs that wait for their turn.
 pub const QUEUE: &str = "_telelake/queue/";
-/// That the queue is paused: since when and by whom.
+/// The pause of the queue: since when, and by whom.
 pub const PAUSED: &str = "_telelake/paused.json";
-/// Meta that was received and is not in the lake yet.
+/// Lesson data that was received and is not in the lake yet.
 pub const RELAY_NEW: &str = "_telelake/relay/new/";
-/// Meta that waits to be passed on to the API.
+/// Lesson data that waits to be passed on to the API.
 pub const RELAY_DUE: &str = "_telelake/relay/due/";
-/// Meta that the API refused for good.
+/// Lesson data that the API has refused for good.
 pub const RELAY_REFUSED: &str = "_telelake/relay/refused/";
-/// What is known of the store itself.
+/// The description of the store itself.
 pub const STORE_INFO: &str = "_telelake/store.json";
 /// The outcome of the last notifications.
 pub const DELIVERIES: &str = "_telelake/notify.json";
-/// The catalogue of spaces as last seen.
+/// The catalogue of spaces as last listed.
 pub const SPACES: &str = "_telelake/catalog/spaces.json";
 
-/// The catalogues of each space's rooms as last seen.
+/// The catalogues of each space's rooms as last listed.
 pub const ROOM_CATALOGS: &str = "_telelake/catalog/rooms/";
-/// Since when rooms are gone from each space's list.
+/// The times since when rooms are missing from the list of their space.
 pub const GONE_ROOMS: &str = "_telelake/catalog/gone/";
-/// Meta as it came.
+/// Lesson data as received.
 pub const RAW_META: &str = "raw/meta/";
-/// The latest meta of each date.
+/// The lesson days: the latest lesson data of each date.
 pub const META_SHELVES: &str = "_telelake/meta/shelves/";
-/// What imports of meta have changed since the days that it touches were looked at.
+/// The changes of lesson data imports that the affected days have not taken up yet.
 pub const META_CHANGED: &str = "_telelake/meta/changed/";
-/// Which dates have meta of which meetings.
+/// The dates that have lesson data, by meeting.
 pub const META_INDEX: &str = "_telelake/meta/index/";
-/// Which days have calls of which meetings.
+/// The days that have calls, by meeting.
 pub const MEETING_DAYS: &str = "_telelake/meta/days/";
-/// What a repair put out of the way, as it was.
+/// Objects that a repair moved out of the way, unchanged.
 pub const SET_ASIDE: &str = "_telelake/aside/";
-/// Notes of large reports that are being read.
+/// Notes of large reports that are being read, so that a crash can be attributed to one of them.
 pub const ATTEMPTS: &str = "_telelake/attempts/";
-/// What checks of the store begin with: they are removed at once.
+/// The prefix of the objects that a check of the store writes and removes at once.
 pub const PROBE: &str = "_telelake/probe";
-/// What was read of the feeds of meta.
+/// The lesson data feeds, with what was read of each.
 pub const META_FEEDS: &str = "_telelake/meta/feeds.json";
 
-/// What stands in a segment as it is; a leading dot does not.
+/// Characters that a segment keeps as they are; a leading dot is encoded.
 const ENCODED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'_').remove(b'.');
-/// Longer segments than this are cut and told apart by a hash: file systems take 255 bytes, and a key has several.
+/// Longer segments are cut, and a hash tells them apart. File systems allow 255 bytes, and a name may hold several
+/// segments.
 const LONGEST: usize = 96;
 
-/// One path segment for an id: the id itself where it is plain, percent-encoded where it is not, cut and hashed where
-/// it is long. Different ids get different segments.
+/// The path segment for an id: the id itself if it is plain, else percent-encoded, and cut and hashed if it is long.
+/// Different ids get different segments.
 pub fn segment(id: &str) -> String {
     let mut encoded = utf8_percent_encode(id, ENCODED).to_string();
     if let Some(rest) = encoded.strip_prefix('.') {
         encoded = format!("%2E{rest}");
     }
     if encoded.is_empty() {
-        // No encoded id has a bare `%`.
+        // No encoded id is a bare `%`.
         return "%".into();
     }
     if encoded.len() > LONGEST {
         let hash = hex::encode(Sha256::digest(id.as_bytes()));
-        // `%%` stands in no encoded id, so a cut one is like no other.
+        // No encoded id contains `%%`, so a cut segment equals no other one.
         return format!("{}%%{}", &encoded[..LONGEST - 34], &hash[..32]);
     }
     encoded
 }
 
-/// The id that a segment stands for, where [`segment`] did not cut it.
+/// The id of a segment, unless [`segment`] cut it.
 pub fn unsegment(segment: &str) -> Option<String> {
     if segment == "%" || segment.contains("%%") {
         return None;
@@ -97,13 +99,13 @@ pub fn unsegment(segment: &str) -> Option<String> {
     percent_decode_str(segment).decode_utf8().ok().map(Into::into)
 }
 
-/// A table's file for a day.
-pub fn table(table: &str, date: NaiveDate, space: &str) -> String {
+/// The file of a table for a day.
+pub fn table(table: &str, date: NaiveDate, space: &SpaceId) -> String {
     format!("{table}/date={date}/{}.parquet", segment(space))
 }
 
 /// The file of a space's rooms.
-pub fn rooms(space: &str) -> String {
+pub fn rooms(space: &SpaceId) -> String {
     format!("rooms/{}.parquet", segment(space))
 }
 
@@ -112,31 +114,37 @@ pub fn spaces() -> String {
     "spaces/spaces.parquet".into()
 }
 
-/// A recording. Its ids are parted by the only bare `_`; one without a call stands as `no_call_…`.
-pub fn recording(date: NaiveDate, space: &str, room: &str, call: Option<&str>, record: &str) -> String {
+/// A recording. The ids are separated by a bare `_`; the name of a record without a call starts with `no_call_`.
+pub fn recording(
+    date: NaiveDate,
+    space: &SpaceId,
+    room: &RoomId,
+    call: Option<&CallId>,
+    record: &RecordId,
+) -> String {
     format!(
         "{RECORDINGS}date={date}/{}/{}/{}_{}.mp4",
         segment(space),
         segment(room),
-        call.map_or_else(|| "no_call".into(), part),
+        call.map_or_else(|| "no_call".into(), |call| part(call)),
         part(record)
     )
 }
 
-/// The manifest of the day that a recording's key is of.
+/// The manifest of the day that a recording belongs to.
 pub fn manifest_of_recording(key: &str) -> Option<String> {
     let mut segments = key.strip_prefix(RECORDINGS)?.split('/');
     let (date, space) = (segments.next()?, segments.next()?);
     segments.next().map(|_| format!("{DAYS}{date}/{space}.json"))
 }
 
-/// A segment's part beside others: without a bare `_`.
+/// The segment of an id that shares a name with others: it contains no bare `_`.
 fn part(id: &str) -> String {
     segment(id).replace('_', "%5F")
 }
 
-/// A report as it came.
-pub fn report(date: NaiveDate, space: &str, call: &str, format: ReportFormat) -> String {
+/// A report as received.
+pub fn report(date: NaiveDate, space: &SpaceId, call: &CallId, format: ReportFormat) -> String {
     format!(
         "raw/reports/date={date}/{}/{}.{}",
         segment(space),
@@ -146,16 +154,16 @@ pub fn report(date: NaiveDate, space: &str, call: &str, format: ReportFormat) ->
 }
 
 /// A day's manifest.
-pub fn manifest(date: NaiveDate, space: &str) -> String {
+pub fn manifest(date: NaiveDate, space: &SpaceId) -> String {
     format!("{DAYS}date={date}/{}.json", segment(space))
 }
 
-/// The marker of a day that is not complete.
-pub fn open_day(date: NaiveDate, space: &str) -> String {
+/// The marker of an open day.
+pub fn open_day(date: NaiveDate, space: &SpaceId) -> String {
     format!("{OPEN_DAYS}date={date}/{}", segment(space))
 }
 
-/// The ticket of one who writes.
+/// The lease of a writing process.
 pub fn lease(id: &str) -> String {
     format!("{LEASES}{}", segment(id))
 }
@@ -165,44 +173,44 @@ pub fn attempt(hash: &str) -> String {
     format!("{ATTEMPTS}{hash}.json")
 }
 
-/// The catalogue of a space's rooms as last seen.
-pub fn room_catalog(space: &str) -> String {
+/// The catalogue of a space's rooms as last listed.
+pub fn room_catalog(space: &SpaceId) -> String {
     format!("{ROOM_CATALOGS}{}.json", segment(space))
 }
 
-/// Since when rooms are gone from a space's list.
-pub fn gone_rooms(space: &str) -> String {
+/// The times since when rooms are missing from the list of a space.
+pub fn gone_rooms(space: &SpaceId) -> String {
     format!("{GONE_ROOMS}{}.json", segment(space))
 }
 
-/// A file of meta as it came.
+/// A file of lesson data as received.
 pub fn raw_meta(received: NaiveDate, id: &str) -> String {
     format!("{RAW_META}date={received}/{}.jsonl", segment(id))
 }
 
-/// The latest meta of a date.
+/// The lesson day of a date: the latest lesson data of each user and meeting.
 pub fn meta_shelf(date: NaiveDate) -> String {
     format!("{META_SHELVES}date={date}.jsonl.zst")
 }
 
-/// The marker that an import leaves.
+/// The marker that an import of lesson data leaves.
 pub fn meta_changed(import: &str) -> String {
     format!("{META_CHANGED}{}.json", segment(import))
 }
 
-/// Which days of a month have calls of which meetings.
+/// The days of a month that have calls, by meeting.
 pub fn meeting_days(date: NaiveDate) -> String {
     format!("{MEETING_DAYS}{}.json", date.format("%Y-%m"))
 }
 
-/// Which dates have meta of a meeting: one of a few objects that share all meetings among them.
+/// The dates that have lesson data of a meeting. A few objects share all meetings.
 pub fn meta_index(meeting: &str) -> String {
     let hash = hex::encode(Sha256::digest(meeting.as_bytes()));
     format!("{META_INDEX}{}.json", &hash[..1])
 }
 
-/// A number for a meeting: what stands for it where days and dates are looked up. Two meetings that share one, which
-/// hardly happens, are looked at together, and then told apart by their ids.
+/// A number for a meeting, to look up its days and dates. If two meetings share a number, which hardly happens, both
+/// are looked up and then told apart by their ids.
 pub fn mark(meeting: &str) -> u64 {
     let digest = Sha256::digest(meeting.as_bytes());
     digest[..8]
@@ -210,17 +218,17 @@ pub fn mark(meeting: &str) -> u64 {
         .fold(0, |mark, byte| mark << 8 | u64::from(*byte))
 }
 
-/// A meeting's [`mark`] as it is written.
+/// A meeting's [`mark`] as text.
 pub fn mark_text(mark: u64) -> String {
     format!("{mark:016x}")
 }
 
-/// A [`mark`] that was written.
+/// Parses a [`mark`].
 pub fn read_mark(text: &str) -> Option<u64> {
     u64::from_str_radix(text, 16).ok()
 }
 
-/// Where a repair keeps what it puts out of the way; `stamp` tells repairs apart.
+/// The key to which a repair moves an object; `stamp` tells repairs apart.
 pub fn set_aside(key: &str, stamp: &str) -> String {
     format!("{SET_ASIDE}{}/{key}", segment(stamp))
 }
@@ -253,36 +261,36 @@ mod tests {
     use proptest::prelude::*;
 
     #[test]
-    fn plain_ids_stand_as_they_are() {
+    fn plain_ids_are_kept_as_they_are() {
         let date = "2026-11-22".parse().expect("date");
         let (space, room, call, record) =
             ("60d55c0eb9ef88ab17b0aabb", "62b0e25e3dc082dc7502d273", "c1", "r1");
         insta::assert_snapshot!(
             [
-                table("participants", date, space),
-                rooms(space),
+                table("participants", date, &space.into()),
+                rooms(&space.into()),
                 spaces(),
-                recording(date, space, room, Some(call), record),
-                recording(date, space, room, None, record),
-                report(date, space, call, ReportFormat::Json),
-                report(date, space, call, ReportFormat::Xlsx),
-                manifest(date, space),
-                open_day(date, space),
-                room_catalog(space),
+                recording(date, &space.into(), &room.into(), Some(&call.into()), &record.into()),
+                recording(date, &space.into(), &room.into(), None, &record.into()),
+                report(date, &space.into(), &call.into(), ReportFormat::Json),
+                report(date, &space.into(), &call.into(), ReportFormat::Xlsx),
+                manifest(date, &space.into()),
+                open_day(date, &space.into()),
+                room_catalog(&space.into()),
                 run("20261122T020000Z-1a2b3c"),
             ]
             .join("\n")
         );
-        assert_eq!(date_in(&manifest(date, space)), Some(date));
+        assert_eq!(date_in(&manifest(date, &space.into())), Some(date));
         assert_eq!(
-            manifest_of_recording(&recording(date, space, room, None, record)),
-            Some(manifest(date, space))
+            manifest_of_recording(&recording(date, &space.into(), &room.into(), None, &record.into())),
+            Some(manifest(date, &space.into()))
         );
-        assert_eq!(manifest_of_recording(&table("recordings", date, space)), None);
+        assert_eq!(manifest_of_recording(&table("recordings", date, &space.into())), None);
     }
 
     #[test]
-    fn hostile_ids_stay_in_their_place() {
+    fn hostile_ids_do_not_leave_their_segment() {
         assert_eq!(segment("../../etc/passwd"), "%2E.%2F..%2Fetc%2Fpasswd");
         assert_eq!(segment(".."), "%2E.");
         assert_eq!(segment(""), "%");
@@ -292,7 +300,10 @@ mod tests {
     #[test]
     fn recordings_of_different_ids_never_share_a_key() {
         let date = "2026-11-22".parse().expect("date");
-        let key = |call, id| recording(date, "s", "r", call, id);
+        let key = |call: Option<&str>, id: &str| {
+            let call = call.map(Into::into);
+            recording(date, &"s".into(), &"r".into(), call.as_ref(), &id.into())
+        };
         assert_ne!(key(Some("a_b"), "c"), key(Some("a"), "b_c"));
         assert_ne!(key(Some("no_call"), "c"), key(None, "c"));
         assert_ne!(key(Some("no"), "call_c"), key(None, "c"));

@@ -1,4 +1,4 @@
-//! What a key is, by its form alone. Pure.
+//! The kind of an object, by the form of its key alone. Pure.
 
 use std::collections::BTreeSet;
 
@@ -6,32 +6,32 @@ use chrono::NaiveDate;
 
 use crate::lake::key;
 
-/// A place of the lake; `space` is a segment, as keys have it.
+/// The kind of an object. `space` is a segment of the key, not the id.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum KeyKind<'k> {
-    /// An object of a day: a table's file, a report, a recording.
+    /// An object of a day: the file of a table, a report or a recording.
     OfDay { date: NaiveDate, space: &'k str },
-    /// A table of a date's lesson data.
+    /// A file of a lesson data table; there is one for each date.
     MetaTable(NaiveDate),
-    /// A file of the tables of rooms and spaces.
+    /// A file of the tables `rooms` or `spaces`.
     CatalogTable,
-    /// Lesson data as it came.
+    /// Lesson data as received.
     RawMeta,
     /// A day's manifest.
     Manifest { date: NaiveDate, space: &'k str },
-    /// A day's marker.
+    /// The marker of an open day.
     Marker { date: NaiveDate, space: &'k str },
-    /// Another one of the program's own objects.
+    /// Another object of the program's own.
     State,
-    /// What a check writes and removes.
+    /// An object that a check of the store writes and removes.
     Probe,
-    /// In a place of the lake, but of no form that it has there.
+    /// An object in a folder of the lake whose key has none of the forms that belong there.
     Stray,
-    /// Elsewhere.
+    /// An object outside the lake's folders.
     Unknown,
 }
 
-/// The program's own objects, besides manifests and markers: all that may lie below `_telelake/`.
+/// The program's own objects besides manifests and markers: all that may exist below `_telelake/`.
 const STATE: [&str; 20] = [
     key::STORE_INFO,
     key::DELIVERIES,
@@ -48,7 +48,7 @@ const STATE: [&str; 20] = [
     key::META_FEEDS,
     key::SET_ASIDE,
     key::ATTEMPTS,
-    // Of uploads that are gone on with, of writers that take turns, and of the daemon.
+    // Unfinished uploads, leases, and the objects of the daemon.
     "_telelake/uploads/",
     "_telelake/leases/",
     "_telelake/events/",
@@ -57,7 +57,7 @@ const STATE: [&str; 20] = [
 ];
 
 impl<'k> KeyKind<'k> {
-    /// The place of a key; `tables` are the names of all tables.
+    /// The kind of a key; `tables` holds the names of all tables.
     pub fn of(key: &'k str, tables: &BTreeSet<String>) -> Self {
         if let Some(rest) = key.strip_prefix(key::DAYS) {
             return match dated(rest).and_then(|(date, name)| Some((date, name.strip_suffix(".json")?))) {
@@ -74,7 +74,7 @@ impl<'k> KeyKind<'k> {
         if key.starts_with(key::PROBE) {
             return Self::Probe;
         }
-        // A lake that was copied out of a folder may have brought them along.
+        // A lake that was copied from a folder store may contain them.
         if key == "_telelake/lock" || key.starts_with("_telelake/tmp/") {
             return Self::State;
         }
@@ -133,18 +133,18 @@ impl<'k> KeyKind<'k> {
     }
 }
 
-/// The date of a `date=…/` segment, and what follows it.
+/// Splits a `date=…/` segment from what follows it.
 fn dated(rest: &str) -> Option<(NaiveDate, &str)> {
     let (date, rest) = rest.strip_prefix("date=")?.split_once('/')?;
     Some((date.parse().ok()?, rest))
 }
 
-/// One segment.
+/// True for exactly one segment.
 fn one(name: &str) -> bool {
     !name.is_empty() && !name.contains('/')
 }
 
-/// A name as the program gives them: none of those that file managers leave begins otherwise than with a dot.
+/// True if the program may have given the name: names that begin with a dot come from file managers.
 fn plain(rest: &str) -> bool {
     !rest.is_empty() && !rest.split('/').any(|part| part.starts_with('.'))
 }
@@ -161,37 +161,37 @@ mod tests {
     }
 
     #[test]
-    fn every_key_that_the_lake_makes_has_its_place() {
+    fn every_key_of_the_lake_has_its_kind() {
         let date: NaiveDate = "2026-11-22".parse().expect("a date");
         let (space, seg) = ("sp/ace", key::segment("sp/ace"));
         let of_day = KeyKind::OfDay { date, space: &seg };
         for key in [
-            key::table("participants", date, space),
-            key::table("recordings", date, space),
-            key::table("coverage", date, space),
-            key::report(date, space, "call", ReportFormat::Json),
-            key::report(date, space, "call", ReportFormat::Xlsx),
-            key::recording(date, space, "room", Some("call"), "record"),
-            key::recording(date, space, "room", None, "record"),
+            key::table("participants", date, &space.into()),
+            key::table("recordings", date, &space.into()),
+            key::table("coverage", date, &space.into()),
+            key::report(date, &space.into(), &"call".into(), ReportFormat::Json),
+            key::report(date, &space.into(), &"call".into(), ReportFormat::Xlsx),
+            key::recording(date, &space.into(), &"room".into(), Some(&"call".into()), &"record".into()),
+            key::recording(date, &space.into(), &"room".into(), None, &"record".into()),
         ] {
             assert_eq!(place(&key), of_day, "{key}");
         }
-        let manifest = key::manifest(date, space);
+        let manifest = key::manifest(date, &space.into());
         assert_eq!(place(&manifest), KeyKind::Manifest { date, space: &seg });
-        let marker = key::open_day(date, space);
+        let marker = key::open_day(date, &space.into());
         assert_eq!(place(&marker), KeyKind::Marker { date, space: &seg });
-        for key in [key::rooms(space), key::spaces()] {
+        for key in [key::rooms(&space.into()), key::spaces()] {
             assert_eq!(place(&key), KeyKind::CatalogTable, "{key}");
         }
-        let user_meta = key::table("user_meta", date, "user_meta");
+        let user_meta = key::table("user_meta", date, &"user_meta".into());
         assert_eq!(place(&user_meta), KeyKind::MetaTable(date));
         assert_eq!(place(&key::raw_meta(date, "20261122T1-ab")), KeyKind::RawMeta);
         for key in [
             key::STORE_INFO.to_owned(),
             key::SPACES.to_owned(),
             key::META_FEEDS.to_owned(),
-            key::room_catalog(space),
-            key::gone_rooms(space),
+            key::room_catalog(&space.into()),
+            key::gone_rooms(&space.into()),
             key::run("20261122T020000Z-1a2b3c"),
             key::meta_shelf(date),
             key::meta_index("meeting"),
@@ -204,7 +204,7 @@ mod tests {
     }
 
     #[test]
-    fn what_only_looks_like_the_lakes_is_a_stray_and_what_is_elsewhere_is_unknown() {
+    fn keys_of_no_known_form_are_strays_and_keys_elsewhere_are_unknown() {
         for key in [
             "calls/date=2026-11-22/a/b.parquet",
             "calls/date=2026-11-22/a.csv",

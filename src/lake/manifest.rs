@@ -1,7 +1,7 @@
-//! The day's manifest: the single truth about one space × one date. Pure.
+//! The manifest of a day (one space × one date): the only record of what the lake has of it. Pure.
 //!
-//! It holds the call and record objects as the API gave them, what was landed of each, what is missing and why, and
-//! what was built. `export` writes it last; `build` and `cli status` read it.
+//! It holds the calls and records as the API listed them, what has landed of each, what is missing and why, and what
+//! was built. `pipeline` writes it last; `tables` and `status` read it.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -12,13 +12,14 @@ use serde_json::value::RawValue;
 
 use super::unknown::UnknownFields;
 use crate::config::ReportFormat;
+use crate::ids::{CallId, MeetingId, RecordId, RoomId, SpaceId};
 use crate::lenient;
 
 /// The version of the manifest's shape. A newer one is neither read nor written over.
 pub const VERSION: u32 = 1;
 
-/// One day: what was found, landed and built.
-// With `remote` the derived functions are the type's own; the traits below add the unknown fields to them.
+/// A day as its manifest stores it: the calls and records that were listed, what has landed, and what was built.
+// `remote = "Self"` makes the derived functions inherent. The trait impls below call them and add the unknown fields.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(remote = "Self")]
 pub struct Manifest {
@@ -27,32 +28,32 @@ pub struct Manifest {
     /// The day's date in the configured zone.
     pub date: NaiveDate,
     /// The space's id.
-    pub space_id: String,
-    /// The space's name as last seen with the day.
+    pub space_id: SpaceId,
+    /// The space's name when the day was last listed.
     pub space_name: Option<String>,
-    /// Whether every room of the space was asked for this date after it had ended. A day that is known only from calls
-    /// that other dates' requests brought is not.
+    /// True if every room of the space was asked for this date after the date had ended. False for a day that is known
+    /// only from calls that the requests for other dates returned.
     pub listed: bool,
-    /// What could not be listed.
+    /// The parts of the listing that are missing.
     #[serde(default, skip_serializing_if = "Missed::is_none")]
     pub missed: Missed,
-    /// The rooms that have something on the day, by id.
-    pub rooms: BTreeMap<String, RoomEntry>,
+    /// The rooms that have a call or a record on the day, by id.
+    pub rooms: BTreeMap<RoomId, RoomEntry>,
     /// The day's calls, by id.
-    pub calls: BTreeMap<String, CallEntry>,
+    pub calls: BTreeMap<CallId, CallEntry>,
     /// The day's records, by id.
-    pub records: BTreeMap<String, RecordEntry>,
-    /// Keys of reports and recordings that the day gave up, as their calls turned out to lie on another one: still to
-    /// be removed.
+    pub records: BTreeMap<RecordId, RecordEntry>,
+    /// Keys of reports and recordings that the day no longer owns, because their calls turned out to lie on another
+    /// date. They are still to be removed.
     #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
     pub evicted: BTreeSet<String>,
-    /// What was built of all this, and from which state of it.
+    /// The tables that were built, and the state that they were built from.
     pub built: Option<Built>,
-    /// Who writes the day's tables at this moment, or did when it was killed: an id of that work alone. While it is
-    /// there, the tables may be of another state than `built` says.
+    /// Id of the build that is writing the day's tables now, or was when its process died. While it is set, the tables
+    /// may differ from what `built` says.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub building: Option<String>,
-    /// The fields that this version does not know, at every level.
+    /// The fields that this version does not know, at every level; they are written back unchanged.
     #[serde(skip)]
     pub unknown: UnknownFields,
 }
@@ -77,7 +78,7 @@ impl<'de> Deserialize<'de> for Manifest {
         let reader = serde_ignored::Deserializer::new(&mut reader, &mut note);
         let mut manifest = Self::deserialize(reader).map_err(de::Error::custom)?;
         if manifest.version > VERSION {
-            return Err(de::Error::custom("of a newer version"));
+            return Err(de::Error::custom("a newer version wrote it"));
         }
         if has_unknown {
             let whole: Value = serde_json::from_str(text.get()).map_err(de::Error::custom)?;
@@ -89,39 +90,39 @@ impl<'de> Deserialize<'de> for Manifest {
     }
 }
 
-/// What could not be listed of a day when it was last asked for; later runs ask again.
+/// The parts of a day's listing that were missing when it was last asked for; later runs ask again.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Missed {
-    /// Whether the space's rooms themselves could not be listed.
+    /// True if the rooms of the space could not be listed.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub space: bool,
-    /// Whether the list of the space's rooms was longer than what came of it.
+    /// True if the space has more rooms than the API listed.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub partial: bool,
-    /// Runs in a row that found the list longer than what came.
+    /// Consecutive runs in which the list of rooms was incomplete.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub partial_runs: u32,
-    /// The rooms that gave no answer.
+    /// The rooms that did not answer.
     #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
-    pub rooms: BTreeSet<String>,
-    /// Rooms that were no longer listed, that the API refused by their id, and that were given up.
+    pub rooms: BTreeSet<RoomId>,
+    /// The rooms that were given up: they are no longer listed, and the API refuses their ids.
     #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
-    pub gone: BTreeSet<String>,
+    pub gone: BTreeSet<RoomId>,
 }
 
 impl Missed {
-    /// Whether all was listed.
+    /// True if nothing is missing.
     pub fn is_none(&self) -> bool {
         !self.is_open() && self.gone.is_empty()
     }
 
-    /// Whether later runs have to ask again.
+    /// True if later runs have to ask again.
     pub fn is_open(&self) -> bool {
         self.space || self.partial || !self.rooms.is_empty()
     }
 }
 
-/// What the tables need of a room.
+/// The properties of a room that the tables need.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct RoomEntry {
     /// The room's name.
@@ -137,17 +138,17 @@ pub struct RoomEntry {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct CallEntry {
     /// The room it was held in.
-    pub room_id: String,
+    pub room_id: RoomId,
     /// Its start.
     pub started_at: Option<DateTime<Utc>>,
     /// Its end; none while it runs.
     pub finished_at: Option<DateTime<Utc>>,
-    /// Participants that the API counts: the largest of its counts.
+    /// The number of participants: the largest of the API's counts.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub participants: Option<i64>,
     /// The object as the API gave it.
     pub call: Value,
-    /// Why the call itself is pending (it runs, or has not settled); none once it has settled.
+    /// The reason why the call itself is pending (it runs, or has not settled); none once it has settled.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub pending: Option<String>,
     /// Its reports by format.
@@ -155,14 +156,14 @@ pub struct CallEntry {
 }
 
 impl CallEntry {
-    /// Whether the API says when the call ended, in a way that can't be read.
+    /// True if the API gives an end of the call that can't be read.
     pub fn end_is_unreadable(&self) -> bool {
         has_unreadable_end(&self.call)
     }
 }
 
 impl RecordEntry {
-    /// Whether the API says when the record ended, in a way that can't be read.
+    /// True if the API gives an end of the record that can't be read.
     pub fn end_is_unreadable(&self) -> bool {
         has_unreadable_end(&self.record)
     }
@@ -178,22 +179,22 @@ fn has_unreadable_end(object: &Value) -> bool {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct RecordEntry {
     /// The room it was made in.
-    pub room_id: String,
-    /// The call it is of, where the API says so.
-    pub call_id: Option<String>,
+    pub room_id: RoomId,
+    /// The call that it was recorded in, if the API says so.
+    pub call_id: Option<CallId>,
     /// Its start.
     pub started_at: Option<DateTime<Utc>>,
     /// Its end; none while it runs.
     pub finished_at: Option<DateTime<Utc>>,
     /// The object as the API gave it.
     pub record: Value,
-    /// The MP4.
+    /// The state of its MP4 file.
     pub file: Landing,
 }
 
 impl CallEntry {
-    /// Whether the report that feeds the tables tells who was in the call: the JSON, or the workbook where no JSON can be
-    /// read.
+    /// True if the report that feeds the tables says who was in the call. That is the JSON report, or the workbook if
+    /// no JSON can be read.
     pub fn tells_people(&self) -> bool {
         let formats = [ReportFormat::Json, ReportFormat::Xlsx];
         let readable = |landing: &&Landing| {
@@ -205,7 +206,7 @@ impl CallEntry {
     }
 }
 
-/// How far something to be landed has come.
+/// The state of a report or a recording that is to land in the lake.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Status {
@@ -215,34 +216,34 @@ pub enum Status {
     Pending,
     /// The API refuses it to this token or tariff.
     Denied,
-    /// It could not be had or not be used; later runs ask again.
+    /// It could not be fetched or used; later runs ask again.
     Failed,
-    /// It will never come: the platform says so itself.
+    /// It will never come, because the platform has given it up.
     Unavailable,
-    /// It has not come within `export.give_up`; only a backfill of its date asks again.
+    /// It did not come within `export.give_up`; only a backfill of its date asks again.
     Lost,
 }
 
-/// What a report in the lake lacks to be taken for its call's. Its bytes are kept: another mapping may read them.
+/// The defect of a landed report that keeps it from being `done`. Its bytes are kept, because another mapping may read
+/// them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Shortfall {
-    /// It can no longer be read as its format.
+    /// It can no longer be parsed as its format.
     Unreadable,
-    /// The call counts participants, and the mapping finds none.
+    /// The call counts participants, but the mapping finds none.
     Nobody,
-    /// None of its session times can be read, or it says of everybody that they were not there though the call counts
-    /// participants.
+    /// No session time can be read, or the report calls everybody absent although the call counts participants.
     Timeless,
 }
 
 impl Shortfall {
-    /// The reason for people.
+    /// The reason as shown to people.
     pub fn reason(self) -> &'static str {
         match self {
             Self::Unreadable => "the report in the lake can't be read",
             Self::Nobody => {
-                "the call counts participants, the report has none where the mapping looks for them"
+                "the call counts participants, but the report has none where the mapping looks for them"
             }
             Self::Timeless => {
                 "no session time of the report can be read, so it does not say who was there when"
@@ -250,28 +251,28 @@ impl Shortfall {
         }
     }
 
-    /// The status of a report that falls short so.
+    /// The status of a report with this defect.
     pub fn status(self) -> Status {
         match self {
             Self::Unreadable => Status::Failed,
-            // Perhaps it is not ready, perhaps its shape is not mapped yet.
+            // The report may not be ready, or the mapping may not know its shape yet.
             Self::Nobody | Self::Timeless => Status::Pending,
         }
     }
 }
 
-/// What became of one thing to be landed.
+/// The state of one report or recording, and its bytes in the lake.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Landing {
-    /// How far it has come.
+    /// Its status.
     pub status: Status,
-    /// Why it is not done.
+    /// The reason why it is not done.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
     /// Attempts that did not end in `done`, since the last one that did.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub attempts: u32,
-    /// The bytes that lie in the lake, also those of an earlier attempt or of an answer that can't be used.
+    /// The bytes in the lake. They may come from an earlier attempt, or from an answer that can't be used.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub landed: Option<Landed>,
 }
@@ -283,7 +284,7 @@ fn is_zero(count: &u32) -> bool {
 }
 
 impl Landing {
-    /// Nothing tried yet.
+    /// A landing that was not attempted yet.
     pub fn pending(reason: impl Into<String>) -> Self {
         Self {
             status: Status::Pending,
@@ -293,7 +294,7 @@ impl Landing {
         }
     }
 
-    /// The better of two processes' findings about one thing: what has usable bytes, then what is newer.
+    /// The better of two processes' results for the same object: usable bytes win, then `done`, then the newer bytes.
     fn better(self, other: Self) -> Self {
         let rank = |landing: &Self| {
             let landed_at = landing.landed.as_ref().map(|landed| landed.landed_at);
@@ -307,27 +308,27 @@ impl Landing {
         if rank(&other) > rank(&self) { other } else { self }
     }
 
-    /// Takes the landed bytes for good.
+    /// Marks the landed bytes as complete.
     pub fn finish(&mut self) {
         self.status = Status::Done;
         self.reason = None;
         self.attempts = 0;
     }
 
-    /// What the report in the lake lacks.
+    /// The defect of the report in the lake.
     pub fn shortfall(&self) -> Option<Shortfall> {
         let landed = self.usable()?;
-        // Manifests of earlier versions say it by the count alone.
+        // Manifests of earlier versions record this only as a count of 0.
         let is_empty = landed.participants == Some(0) && self.status != Status::Done;
         landed.shortfall.or_else(|| is_empty.then_some(Shortfall::Nobody))
     }
 
-    /// True if it is left alone because the program died of it twice.
+    /// True if the report was set aside because the program died twice while reading it.
     pub fn is_put_aside(&self) -> bool {
         self.landed.as_ref().is_some_and(|landed| landed.put_aside)
     }
 
-    /// Takes the landed report off the tables, since the program died of it twice.
+    /// Sets the landed report aside because the program died twice while reading it: no table is built from it.
     pub fn put_aside(&mut self, reason: &str) {
         self.status = Status::Failed;
         self.reason = Some(reason.into());
@@ -338,7 +339,7 @@ impl Landing {
         }
     }
 
-    /// Has a report that was put aside read once more. The build that reads it says what it is worth.
+    /// Lets a report that was set aside be read once more. The build that reads it judges it.
     pub fn take_up_again(&mut self) {
         if let Some(landed) = self.landed.as_mut().filter(|landed| landed.put_aside) {
             landed.put_aside = false;
@@ -347,78 +348,80 @@ impl Landing {
         }
     }
 
-    /// The landed bytes, where tables may be built from them.
+    /// The landed bytes, if tables may be built from them.
     pub fn usable(&self) -> Option<&Landed> {
         self.landed.as_ref().filter(|landed| landed.usable)
     }
 }
 
-/// Bytes in the lake.
+/// An object of the lake that holds a report or a recording.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Landed {
-    /// Their key.
+    /// Its key.
     pub key: String,
-    /// Their number.
+    /// Its size in bytes.
     pub bytes: u64,
-    /// Their SHA-256, in hex.
+    /// Its SHA-256, in hex.
     pub sha256: String,
-    /// When they were taken.
+    /// The time when it landed.
     pub landed_at: DateTime<Utc>,
-    /// Whether they are what they should be; an answer that is not is kept all the same.
+    /// True if the bytes are what they should be. An unusable answer is kept as well.
     pub usable: bool,
-    /// Participants that a report counts.
+    /// The number of participants in the report.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub participants: Option<u64>,
-    /// What the report lacks to be taken for its call's.
+    /// The defect of the report.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub shortfall: Option<Shortfall>,
-    /// Digest of the call's state that the report was taken for: another state asks for another report.
+    /// Digest of the call's state for which the report was requested. If the call changes, the report is requested
+    /// again.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub of: Option<String>,
-    /// True if the program died of it twice: it is neither read nor asked for again unless a person says so.
+    /// True if the program died twice while reading it: it is neither read nor requested again unless a person asks for
+    /// it.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub put_aside: bool,
 }
 
-/// What was built of a day.
+/// The result of the last build of a day.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Built {
-    /// Digest of all that the tables were built from; empty once something else was landed.
+    /// Digest of all inputs of the tables; empty after something else has landed.
     pub fingerprint: String,
     /// `coverage.checked_at`: when the day last changed.
     pub checked_at: DateTime<Utc>,
-    /// The files, by table.
+    /// The table files, by table.
     pub tables: BTreeMap<String, TableEntry>,
-    /// The meetings of the day's calls, with the start of the first one.
+    /// The meetings of the day's calls, with the start of each meeting's first call.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
-    pub meetings: BTreeMap<String, Option<DateTime<Utc>>>,
-    /// Digest of the meta of these meetings; empty where there is none.
+    pub meetings: BTreeMap<MeetingId, Option<DateTime<Utc>>>,
+    /// Digest of the lesson data of these meetings; empty if there is none.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub meta: String,
-    /// Digest of what other days have of these meetings; empty where none has any.
+    /// Digest of the presence of neighbour days in these meetings; empty if there is none.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub beside: String,
-    /// How well meta and participants fit together.
+    /// Counts of mismatches between lesson data and participants.
     #[serde(default, skip_serializing_if = "Quality::is_none")]
     pub quality: Quality,
 }
 
-/// How well lesson data and reports of a day fit together: counts, never who.
+/// Counts of mismatches between the lesson data and the reports of a day. They name nobody.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Quality {
-    /// Participants with a user and a meeting for whom no meta came.
+    /// Participants with a user and a meeting for whom no lesson data came.
     pub participants_without_meta: u64,
-    /// Users of the day's meetings, expected by their meta, who were in no call.
+    /// Users with lesson data for a meeting of the day who were in no call.
     pub meta_without_participants: u64,
-    /// Users of the day's meetings whose role is none of student, teacher, parent and assistant.
+    /// Users of the day's meetings with a role other than student, teacher, parent and assistant.
     pub unknown_roles: u64,
-    /// Participants of one call who share user and meeting with another one.
+    /// Participants who share their user and meeting with another participant of the same call.
     pub duplicate_external_ids: u64,
 }
 
 impl Quality {
-    /// Adds another day's.
+    /// Adds the counts of another day.
     pub fn add(&mut self, other: &Self) {
         self.participants_without_meta += other.participants_without_meta;
         self.meta_without_participants += other.meta_without_participants;
@@ -426,18 +429,18 @@ impl Quality {
         self.duplicate_external_ids += other.duplicate_external_ids;
     }
 
-    /// Whether there is nothing to say.
+    /// True if all counts are 0.
     pub fn is_none(&self) -> bool {
         *self == Self::default()
     }
 }
 
-/// A table's file.
+/// The file of a table.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TableEntry {
     /// Its key.
     pub key: String,
-    /// Its rows.
+    /// The number of its rows.
     pub rows: u64,
     /// Its size in bytes.
     pub bytes: u64,
@@ -446,8 +449,8 @@ pub struct TableEntry {
 }
 
 impl Manifest {
-    /// The manifest of a day of which nothing is known.
-    pub fn new(date: NaiveDate, space_id: impl Into<String>) -> Self {
+    /// An empty manifest.
+    pub fn new(date: NaiveDate, space_id: impl Into<SpaceId>) -> Self {
         Self {
             version: VERSION,
             date,
@@ -465,13 +468,13 @@ impl Manifest {
         }
     }
 
-    /// Whether the day was listed after it had ended, and no part of the listing is missing.
+    /// True if the day was listed after it had ended, and no part of the listing is missing.
     pub fn is_listed_whole(&self) -> bool {
         self.listed && self.missed.is_none()
     }
 
-    /// True if the tables are those of the landed state: a build was carried through, and nothing was landed since. A day
-    /// on which nothing was found, and nothing missed, has nothing to build.
+    /// True if the tables match what has landed: a build was completed, and nothing has landed since. A day without
+    /// calls, records or missed rooms has nothing to build.
     pub fn is_built(&self) -> bool {
         match &self.built {
             _ if self.building.is_some() => false,
@@ -495,8 +498,8 @@ impl Manifest {
         calls.into_iter().map(|(id, _)| id.as_str()).collect()
     }
 
-    /// Takes in what another process committed of the same day meanwhile: nothing of either is lost. What is built is
-    /// what it says: it was the last to commit.
+    /// Merges the manifest that another process has committed meanwhile, so that nothing of either is lost. `built` is
+    /// taken from `other`, because it was committed last.
     pub fn absorb(&mut self, other: Self) {
         self.listed |= other.listed;
         self.missed.space |= other.missed.space;
@@ -554,7 +557,7 @@ mod tests {
     }
 
     #[test]
-    fn fields_of_a_newer_program_survive_and_those_of_a_newer_version_are_refused() {
+    fn unknown_fields_survive_and_a_newer_version_is_refused() {
         let text = r#"{"version":1,"date":"2026-11-22","space_id":"s","space_name":null,"listed":true,"rooms":{},
             "calls":{"c":{"room_id":"r","started_at":null,"finished_at":null,"call":{"any":{"thing":1}},"tone":"new",
               "reports":{"json":{"status":"done","mood":2,"landed":{"key":"k","bytes":1,"sha256":"a",
@@ -583,13 +586,13 @@ mod tests {
     }
 
     #[test]
-    fn a_day_is_built_when_its_tables_are_of_the_landed_state() {
+    fn a_day_is_built_if_its_tables_match_what_has_landed() {
         let mut day = Manifest::new(NaiveDate::default(), "s");
         assert!(day.is_built(), "there is nothing to build");
         day.missed.rooms.insert("r".into());
         assert!(
             !day.is_built(),
-            "the room that was missed has a row in `coverage`"
+            "the missed room has a row in `coverage`"
         );
         day.built = Some(built("f"));
         assert!(day.is_built());
@@ -597,6 +600,6 @@ mod tests {
         assert!(!day.is_built(), "its tables are being replaced");
         day.building = None;
         day.built = Some(built(""));
-        assert!(!day.is_built(), "something was landed since");
+        assert!(!day.is_built(), "something has landed since");
     }
 }

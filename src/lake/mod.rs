@@ -1,20 +1,23 @@
-//! What lies where in the lake and what it means: object keys, the day's manifest, the tables. Pure; used by `build`,
-//! `export` and `cli`.
+//! The layout of the lake and its meaning: object keys, the day's manifest, the definitions of the tables. Pure; used by
+//! all folders above.
 
 pub mod key;
 pub mod key_kind;
 pub mod manifest;
 pub mod table;
+pub mod tally;
 pub mod unknown;
 
 use chrono::{DateTime, Days, NaiveDate, NaiveTime, TimeZone, Utc};
 use chrono_tz::Tz;
 
-/// The version of the lake's layout. A program refuses a lake of a newer one.
+pub use crate::ids;
+
+/// The version of the lake's layout. The program refuses a lake of a newer version.
 pub const VERSION: u32 = 1;
 
-/// The date on which an instant lies in a zone: the day of a call is that of its start. The last hours of the years that
-/// the lake has, where the zone counts them to another year, are those of its first or last date.
+/// The date of an instant in a zone: a call belongs to the date of its start. Instants of the lake's first and last year
+/// that fall into another year in the zone belong to the first or last date.
 pub fn date_of(instant: DateTime<Utc>, zone: Tz) -> NaiveDate {
     instant
         .with_timezone(&zone)
@@ -22,7 +25,7 @@ pub fn date_of(instant: DateTime<Utc>, zone: Tz) -> NaiveDate {
         .clamp(FIRST_DATE, LAST_DATE)
 }
 
-/// The first date that can have a day in the lake. Readers can't count with earlier ones.
+/// The first date that can have a day in the lake. Some readers can't compute with earlier ones.
 const FIRST_DATE: NaiveDate = date(1970, 1, 1);
 /// The last date that can have a day in the lake.
 const LAST_DATE: NaiveDate = date(2200, 12, 31);
@@ -39,8 +42,8 @@ pub fn is_date(date: NaiveDate) -> bool {
     (FIRST_DATE..=LAST_DATE).contains(&date)
 }
 
-/// The first instant of a date in a zone. Where midnight does not exist (a clock moved forward), the first one after
-/// it; where it comes twice, the earlier one.
+/// The first instant of a date in a zone. If midnight does not exist (a clock moved forward), it is the first instant
+/// after; if midnight comes twice, it is the earlier one.
 pub fn start_of(date: NaiveDate, zone: Tz) -> DateTime<Utc> {
     let midnight = date.and_time(NaiveTime::MIN);
     (0..=24 * 4)
@@ -50,7 +53,7 @@ pub fn start_of(date: NaiveDate, zone: Tz) -> DateTime<Utc> {
                 .earliest()
                 .map(|instant| instant.to_utc())
         })
-        // A whole date that a zone leaves out (Samoa, 2011-12-30): it has no instant, and begins where it ends.
+        // A date that the zone skips (Samoa, 2011-12-30) has no instant, and begins where it ends.
         .unwrap_or_else(|| midnight.and_utc())
 }
 
@@ -65,7 +68,7 @@ mod tests {
     use proptest::prelude::*;
 
     #[test]
-    fn a_clock_that_moves_at_midnight_moves_the_days_edge() {
+    fn a_clock_change_at_midnight_moves_the_edge_of_the_day() {
         let date = |text: &str| text.parse::<NaiveDate>().expect("date");
         let last = "2200-12-31T23:00:00Z".parse().expect("an instant");
         assert_eq!(date_of(last, Tz::Asia__Tokyo), date("2200-12-31"));

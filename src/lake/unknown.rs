@@ -1,14 +1,15 @@
-//! The fields of an object that this version does not know: a newer one of the same layout wrote them, and they are
-//! there again when the object is written back. Pure.
+//! The fields of an object that this version does not know. A newer version of the same layout wrote them, and they are
+//! kept when the object is written back. Pure.
 
 use std::collections::BTreeMap;
 
 use serde_json::{Map, Value};
 
-/// The field that says which bytes an object describes. What is not known of other bytes is not true of these.
+/// The field that identifies the bytes that an object describes. Unknown fields about other bytes do not apply to
+/// these.
 const DIGEST: &str = "sha256";
 
-/// The unknown fields of an object and of the objects in it.
+/// The unknown fields of an object and of the objects within it.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct UnknownFields {
     fields: Map<String, Value>,
@@ -17,7 +18,7 @@ pub struct UnknownFields {
 }
 
 impl UnknownFields {
-    /// What of `whole` is not in `known`, which is what this version reads of it and writes again.
+    /// The parts of `whole` that are not in `known`, which is what this version reads and writes.
     pub fn of(whole: &Value, known: &Value) -> Self {
         let mut unknown = Self::default();
         let (Value::Object(whole), Value::Object(known)) = (whole, known) else {
@@ -43,8 +44,8 @@ impl UnknownFields {
         self.fields.is_empty() && self.within.is_empty()
     }
 
-    /// Puts the fields back into what is about to be written. A known field always wins; the fields of an object that
-    /// is gone, or that describes other bytes by now, are left out.
+    /// Adds the fields to an object that is about to be written. Known fields win. Fields of an object that is gone, or
+    /// that describes other bytes now, are left out.
     pub fn put_back(&self, known: &mut Value) {
         let Value::Object(known) = known else { return };
         if self.digest.is_some() && self.digest.as_ref() != known.get(DIGEST) {
@@ -68,7 +69,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn unknown_fields_come_back_where_they_were_and_known_ones_win() {
+    fn unknown_fields_are_written_back_and_known_ones_win() {
         let whole = json!({"a": 1, "new": [2], "in": {"b": null, "newer": {"c": 3}}, "gone": {"newest": 4}});
         let unknown = UnknownFields::of(&whole, &json!({"a": 1, "in": {"b": null}, "gone": {}}));
         let mut written = json!({"a": 5, "in": {"b": 6}, "other": {}});
@@ -82,7 +83,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_known_of_other_bytes_is_left_out() {
+    fn unknown_fields_about_other_bytes_are_left_out() {
         let unknown = UnknownFields::of(
             &json!({"landed": {"sha256": "a", "crc": 1}}),
             &json!({"landed": {"sha256": "a"}}),

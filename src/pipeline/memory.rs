@@ -1,8 +1,8 @@
-//! The memory that reports may take while they are read: a budget for all runs of the process together, `export.memory`.
+//! The memory budget (`export.memory`) for reports that are being read. All runs of the process share it.
 //!
-//! Whoever reads a report reserves what that takes, by an estimate, and waits while others hold too much. A large report
-//! waits for every other large one besides. One that takes more than the whole budget is read alone: the budget is then
-//! as good as empty. What is reserved is never held while more is waited for, so nobody waits for itself.
+//! Before a report is read, its estimated need is reserved; the reader waits while others hold too much. Only one large
+//! report is read at a time. A report that needs more than the whole budget waits until it is alone. Nobody waits for
+//! more while holding a reservation, so there is no deadlock.
 
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 
@@ -11,29 +11,31 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use crate::config::ReportFormat;
 use crate::tables;
 
-/// The budget is counted in pieces of so many bytes.
+/// The size in bytes of a unit, in which the budget is counted.
 const UNIT: u64 = 64 << 10;
-/// A report that takes more than this part of the budget is large: one of them at a time.
+/// A report that needs more than this part of the budget is large. Only one large report is read at a time.
 const LARGE: u32 = 4;
-/// A process may die of a report that takes more than this part of the budget: see `attempts`.
+/// A report that needs more than this part of the budget may kill the process: see `attempts`.
 const RISKY: u32 = 16;
-/// This part of the budget keeps landed reports until the day's build, so that the build need not read them again.
+/// An extra share, as a part of the budget, for landed reports that stay in memory until the build, which then need not
+/// read them again.
 const KEPT: u32 = 16;
 
-/// Bytes in memory for a byte of JSON: itself, its mended form, its text in rows.
+/// Bytes in memory for a byte of JSON: the byte itself, its repaired form, and its text in rows.
 const PER_BYTE: u64 = 3;
-/// Bytes for a value of JSON, in the tree.
+/// Bytes in memory for a value of JSON, in the parsed tree.
 const PER_VALUE: u64 = 96;
-/// Bytes for an object of JSON: most are a row of a table, and a row has a cell for each column.
+/// Bytes in memory for an object of JSON. Most objects are a row of a table, and a row has a cell for each column.
 const PER_OBJECT: u64 = 1800;
-/// Bytes for a byte that a workbook unpacks to.
+/// Bytes in memory for each byte of an unpacked workbook.
 const PER_UNPACKED: u64 = 3;
 
-/// Bytes that a build takes for a byte of its largest report, and for one of all of them together.
+/// Bytes in memory for each byte of a build's largest report.
 const PER_BYTE_OF_LARGEST: u64 = 16;
+/// Bytes in memory for each byte of all reports of a build.
 const PER_BYTE_OF_ALL: u64 = 2;
 
-/// The budget.
+/// The memory budget.
 pub(crate) struct MemoryBudget {
     bytes: u64,
     total: u32,
@@ -47,7 +49,7 @@ pub(crate) struct MemoryBudget {
 pub(crate) struct Reserved {
     _units: Option<OwnedSemaphorePermit>,
     _large: Option<OwnedSemaphorePermit>,
-    /// True if it is so much that a process may die of it.
+    /// True if it is so much that the process may die of it.
     pub is_risky: bool,
 }
 
@@ -57,7 +59,7 @@ pub(crate) struct KeptRoom {
 }
 
 impl MemoryBudget {
-    /// The budget of so many bytes: all who ask for the same have the same.
+    /// The budget of this size. All runs that ask for the same size share it.
     pub fn shared(bytes: u64) -> Arc<Self> {
         static SHARED: Mutex<Weak<MemoryBudget>> = Mutex::new(Weak::new());
         let mut shared = SHARED.lock().unwrap_or_else(PoisonError::into_inner);
@@ -84,10 +86,10 @@ impl MemoryBudget {
         }
     }
 
-    /// Reserves what reading a report takes, as soon as it is there.
+    /// Reserves the memory for reading a report. It waits until there is enough.
     pub async fn reserve(&self, need: u64) -> Reserved {
         let wanted = units(need).min(self.total);
-        // Before the units: one that waits here holds none.
+        // Wait for the turn of large reports before taking units, so that the one who waits holds none.
         let large = match wanted > self.total / LARGE {
             true => Arc::clone(&self.large).acquire_owned().await.ok(),
             false => None,
@@ -99,8 +101,8 @@ impl MemoryBudget {
         }
     }
 
-    /// Waits for the turn of a large build, from its reports' sizes; none for another build. What a build holds besides a
-    /// report, such as who was in which meeting, is bounded by this alone: one large build is made at a time.
+    /// Waits for the turn of a large build, judged by the sizes of its reports; a small build needs no turn. Only one large
+    /// build runs at a time, which bounds the memory that builds need in addition to the report in hand.
     pub async fn build_turn(&self, sizes: impl Iterator<Item = u64>) -> Option<OwnedSemaphorePermit> {
         let (mut sum, mut largest) = (0_u64, 0_u64);
         for size in sizes {
@@ -116,7 +118,7 @@ impl MemoryBudget {
         }
     }
 
-    /// Room for a report of so many bytes that is kept, where there is any.
+    /// Reserves room for a report that is kept until the build, if there is any room.
     pub fn keep(&self, bytes: u64) -> Option<KeptRoom> {
         let kept = Arc::clone(&self.kept);
         let units = kept.try_acquire_many_owned(units(bytes)).ok()?;
@@ -124,12 +126,12 @@ impl MemoryBudget {
     }
 }
 
-/// Bytes in units, rounded up.
+/// The number of units for these bytes, rounded up.
 fn units(bytes: u64) -> u32 {
     u32::try_from(bytes.div_ceil(UNIT)).unwrap_or(u32::MAX)
 }
 
-/// About how many bytes reading a report takes, rather too many than too few.
+/// Estimates the bytes in memory that reading a report needs, rather too many than too few.
 pub(crate) fn need(format: ReportFormat, report: &[u8]) -> u64 {
     match format {
         ReportFormat::Json => {
@@ -149,7 +151,7 @@ mod tests {
 
     const MIB: u64 = 1 << 20;
 
-    /// What is given at once; none where it has to wait.
+    /// The reservation, if it needs no waiting.
     fn now(memory: &MemoryBudget, need: u64) -> Option<Reserved> {
         memory.reserve(need).now_or_never()
     }
@@ -168,7 +170,7 @@ mod tests {
     }
 
     #[test]
-    fn what_takes_more_than_all_of_it_is_read_alone() {
+    fn a_report_larger_than_the_budget_is_read_alone() {
         let memory = MemoryBudget::of(64 * MIB);
         let other = now(&memory, MIB).expect("room");
         assert!(now(&memory, 1000 * MIB).is_none());
@@ -187,7 +189,7 @@ mod tests {
             memory.build_turn(sizes.into_iter()).now_or_never()
         };
         let first = turn(&[MIB]).expect("free").expect("a turn");
-        assert!(turn(&[MIB]).is_none(), "the other one is at it");
+        assert!(turn(&[MIB]).is_none(), "the other build holds the turn");
         assert!(
             matches!(turn(&[MIB / 8; 8]), Some(None)),
             "many small reports are no large build"
@@ -202,7 +204,7 @@ mod tests {
         let memory = MemoryBudget::of(64 * MIB);
         let kept = memory.keep(3 * MIB).expect("4 MiB are for them");
         assert!(memory.keep(2 * MIB).is_none());
-        assert!(now(&memory, 64 * MIB).is_some(), "they are no part of the rest");
+        assert!(now(&memory, 64 * MIB).is_some(), "kept reports are not part of the budget");
         drop(kept);
         assert!(memory.keep(4 * MIB).is_some());
     }
@@ -225,9 +227,9 @@ mod tests {
     }
 
     proptest! {
-        /// Whatever is asked for and given back: no more is given than there is, and all of it comes back.
+        /// Whatever is reserved and dropped, the sum never exceeds the budget, and all of it comes back.
         #[test]
-        fn no_more_is_given_than_there_is(needs in proptest::collection::vec((0..100 * MIB, any::<bool>()), 0..40)) {
+        fn reservations_never_exceed_the_budget(needs in proptest::collection::vec((0..100 * MIB, any::<bool>()), 0..40)) {
             let memory = MemoryBudget::of(64 * MIB);
             let mut held: Vec<(u64, Reserved)> = Vec::new();
             for (need, gives_back) in needs {

@@ -5,6 +5,7 @@
 //! then days are worked on beside one another, each one whole: see `day`.
 
 pub(crate) mod day;
+pub(crate) mod job;
 pub(crate) mod lake_state;
 pub(crate) mod lessons;
 pub(crate) mod memory;
@@ -29,9 +30,11 @@ use tracing::Instrument;
 
 use crate::api::Client;
 use crate::config::{Config, ReportFormat};
+use crate::ids::{CallId, DayId, RecordId, RoomId, SpaceId};
 use crate::store::{Entry, Store};
 use crate::{Error, ErrorKind, Result};
 
+pub use job::{Command, Only};
 pub use lake_state::info::{OpenedStore, StoreInfo, read as read_store_info, refuse_newer};
 pub use lake_state::orphan_uploads::orphan_uploads;
 pub use lessons::feeds::look_at_feed;
@@ -62,20 +65,11 @@ const INSPECTIONS_AT_ONCE: usize = 2;
 /// Recordings in transfer at once. One fills a link; a few keep it full while others start or finish.
 const TRANSFERS_AT_ONCE: usize = 4;
 
-/// One half of the work, where a user asks for one half.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Only {
-    /// Reports alone.
-    Analytics,
-    /// Recordings alone.
-    Recordings,
-}
-
 /// What a run is asked to do.
 #[derive(Debug, Clone)]
 pub struct Job {
     /// The command, for the summary.
-    pub command: &'static str,
+    pub command: Command,
     /// The first date.
     pub from: NaiveDate,
     /// The last date, itself included.
@@ -83,13 +77,13 @@ pub struct Job {
     /// Whether days outside of the dates that have something pending or failed are worked on too.
     pub open_days: bool,
     /// Spaces to work on, within the configured scope; empty: all of it.
-    pub spaces: Vec<String>,
+    pub spaces: Vec<SpaceId>,
     /// Rooms to work on, within the configured scope; empty: all of it.
-    pub rooms: Vec<String>,
+    pub rooms: Vec<RoomId>,
     /// Calls; if any are named, only their reports are fetched.
-    pub calls: Vec<String>,
+    pub calls: Vec<CallId>,
     /// Records; if any are named, only they are fetched.
-    pub records: Vec<String>,
+    pub records: Vec<RecordId>,
     /// One half of the work.
     pub only: Option<Only>,
     /// Whether what is landed is landed again.
@@ -98,7 +92,7 @@ pub struct Job {
 
 impl Job {
     /// All in scope over some dates.
-    pub fn over(command: &'static str, from: NaiveDate, to: NaiveDate) -> Self {
+    pub fn over(command: Command, from: NaiveDate, to: NaiveDate) -> Self {
         Self {
             command,
             from,
@@ -114,23 +108,23 @@ impl Job {
     }
 
     /// True if the reports of a call are fetched.
-    fn takes_call(&self, call: &String) -> bool {
+    fn takes_call(&self, call: &CallId) -> bool {
         self.calls.contains(call) || (self.calls.is_empty() && self.records.is_empty())
     }
 
     /// True if a record is fetched.
-    fn takes_record(&self, record: &String) -> bool {
+    fn takes_record(&self, record: &RecordId) -> bool {
         self.records.contains(record) || (self.calls.is_empty() && self.records.is_empty())
     }
 
     /// Whether a user typed the spaces and rooms: one that does not exist is then a mistake of the command line.
     fn is_typed(&self) -> bool {
-        self.command == "backfill"
+        self.command == Command::Backfill
     }
 
     /// Whether the events of a webhook ask for its rooms.
     fn is_of_webhook(&self) -> bool {
-        self.command == "webhook"
+        self.command == Command::Webhook
     }
 
     /// Whether what was given up is asked for again on a date: someone asks for that very date. A nightly run, which
@@ -141,7 +135,14 @@ impl Job {
 }
 
 /// Reports and recordings: the day, the id of the call or record, and the report's format.
-pub(crate) type Again = HashSet<(NaiveDate, String, String, Option<ReportFormat>)>;
+pub(crate) type Again = HashSet<(DayId, Piece)>;
+
+/// A report of a call, or a recording.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub(crate) enum Piece {
+    Report(CallId, ReportFormat),
+    Recording(RecordId),
+}
 
 /// How much of a run a job is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -306,7 +307,7 @@ impl Exporter {
     async fn perform(&self, job: &Job, extent: Extent) -> Result<Summary> {
         let context = &self.context;
         let mut summary = Summary::new(job, context.run.config.timezone, context.run.now);
-        let span = tracing::info_span!("run", run = summary.id, command = job.command);
+        let span = tracing::info_span!("run", run = summary.id, command = job.command.name());
         async {
             let opened = OpenedStore::open_or_create(&context.run).await?;
             let trace = match extent {
@@ -456,7 +457,7 @@ impl Exporter {
         match context.run.lessons.stale(&context.run, meetings).await {
             Ok(days) => {
                 let mut outcomes = stream::iter(days)
-                    .map(|(date, space)| day::refresh(context, date, space))
+                    .map(|DayId { date, space }| day::refresh(context, date, space))
                     .buffer_unordered(DAYS_AT_ONCE);
                 while let Some(outcome) = outcomes.next().await {
                     summary.absorb(outcome);

@@ -4,7 +4,7 @@
 use chrono::{DateTime, Days, NaiveDate, Utc};
 use chrono_tz::Tz;
 
-use super::{Job, Outcome, Summary};
+use super::{Command, Job, Outcome, Summary};
 use crate::Result;
 use crate::config::Config;
 use crate::lake;
@@ -35,7 +35,7 @@ impl Job {
     pub fn nightly(from: NaiveDate, to: NaiveDate) -> Self {
         Self {
             open_days: true,
-            ..Self::over("run", from, to)
+            ..Self::over(Command::Run, from, to)
         }
     }
 }
@@ -54,7 +54,7 @@ async fn after_last_night(store: &dyn Store, zone: Tz, now: DateTime<Utc>) -> Re
 
 /// Whether a run was a nightly one over its own yesterday that reached the API and was not stopped.
 fn is_good_night(run: &Summary, zone: Tz) -> bool {
-    run.command == "run"
+    run.is_of(Command::Run)
         && run.to + Days::new(1) == lake::date_of(run.started_at, zone)
         // One that was stopped, or ended early since the API had gone, may have left dates out.
         && !run.interrupted

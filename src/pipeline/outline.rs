@@ -1,4 +1,4 @@
-//! What can be said of a job without a request to the API, for a person who has to confirm it.
+//! The size of a job, estimated without a request to the API, for a person who has to confirm it.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -10,12 +10,13 @@ use super::Job;
 use crate::Result;
 use crate::config::Config;
 use crate::dates;
+use crate::ids::SpaceId;
 use crate::lake::key;
 use crate::store::Store;
 use crate::store::json::get_json;
 
-/// Objects of the API by id, of which only the ids count here.
-type Catalog = BTreeMap<String, IgnoredAny>;
+/// Objects of the API by id. Only the ids count here.
+type Catalog = BTreeMap<SpaceId, IgnoredAny>;
 
 /// The size of a job, as the lake and the configuration tell it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -26,21 +27,21 @@ pub struct Outline {
     pub to: NaiveDate,
     /// Dates.
     pub days: u64,
-    /// Those of them of which the lake has something.
+    /// The dates for which the lake has a manifest.
     pub days_in_lake: u64,
-    /// The spaces that are asked for, or else those that the lake knows; ids.
-    pub spaces: Vec<String>,
+    /// The ids of the spaces that are asked for, or else of those that the lake knows.
+    pub spaces: Vec<SpaceId>,
     /// The rooms that are asked for, or else those of the spaces that the lake knows.
     pub rooms: u64,
-    /// The most listings that the job may ask the API for: a room on a date is one. Rooms without calls are cheaper.
+    /// The upper limit of listings that the job requests: one for each room and date. Rooms without calls need fewer.
     pub listings_at_most: u64,
 }
 
 impl Outline {
-    /// The outline of a job.
+    /// Estimates a job.
     ///
     /// # Errors
-    /// The store fails.
+    /// Any error of the store.
     pub async fn of(config: &Config, store: &dyn Store, job: &Job) -> Result<Self> {
         let spaces = spaces(config, store, job).await?;
         let mut rooms = job.rooms.len() as u64;
@@ -89,7 +90,7 @@ impl Outline {
     }
 }
 
-async fn spaces(config: &Config, store: &dyn Store, job: &Job) -> Result<Vec<String>> {
+async fn spaces(config: &Config, store: &dyn Store, job: &Job) -> Result<Vec<SpaceId>> {
     for asked in [&job.spaces, &config.scope.spaces] {
         if !asked.is_empty() {
             return Ok(asked.clone());

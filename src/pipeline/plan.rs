@@ -1,4 +1,4 @@
-//! What a job would do: the same walk and the same decisions as a run's, but nothing is fetched or written.
+//! Plans a job: it makes the same walk and the same decisions as a run, but fetches and writes nothing.
 
 use std::sync::Arc;
 
@@ -12,6 +12,7 @@ use super::walk::{self, DayWork};
 use super::{DAYS_AT_ONCE, ExportContext, Job, windows};
 use crate::Result;
 use crate::config::ReportFormat;
+use crate::ids::{DayId, SpaceId};
 use crate::lake::key;
 use crate::lake::manifest::Manifest;
 use crate::pipeline::day::build;
@@ -26,12 +27,12 @@ pub struct DayPlan {
     /// The date.
     pub date: NaiveDate,
     /// The space.
-    pub space_id: String,
+    pub space_id: SpaceId,
     /// Its name.
     pub space_name: Option<String>,
     /// Calls of the day.
     pub calls: u64,
-    /// Those of them that the lake does not know yet.
+    /// The calls that the lake does not know yet.
     pub new_calls: u64,
     /// Reports that would be asked for.
     pub reports: u64,
@@ -43,22 +44,22 @@ pub struct DayPlan {
     pub files: Vec<String>,
 }
 
-/// What a job would do.
+/// The plan of a job.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Plan {
-    /// The days with anything on them.
+    /// The days that have any call or record.
     pub days: Vec<DayPlan>,
     /// Calls in all.
     pub calls: u64,
-    /// Requests to the API that the job would take: those of the walk, a request a report, one a recording's link.
+    /// Requests to the API that the job would send: those of the walk, one for each report and each recording's link.
     pub requests: u64,
     /// Bytes of recordings.
     pub recording_bytes: u64,
     /// Files of tables that would be replaced.
     pub files: u64,
-    /// What could not be looked at.
+    /// The failures of the walk.
     pub failed: Vec<Problem>,
-    /// What deserves a look.
+    /// The warnings of the walk.
     pub warnings: Vec<Problem>,
 }
 
@@ -130,8 +131,8 @@ async fn plan_day(context: &Arc<ExportContext>, job: &Job, work: DayWork) -> Res
     }))
 }
 
-/// The days beside those of the plan that imports of lesson data have changed: a run builds them again, whatever its
-/// dates. What feeds would bring first is not known before it is read.
+/// The other days that a run builds again, whatever its dates, because imports of lesson data have changed them. The plan
+/// does not include what a run would read from feeds first.
 async fn changed_by_meta(context: &Arc<ExportContext>, planned: &[DayPlan]) -> Result<Vec<DayPlan>> {
     let markers = context.run.store.list(key::META_CHANGED).await?;
     let mut days = Vec::new();
@@ -139,7 +140,7 @@ async fn changed_by_meta(context: &Arc<ExportContext>, planned: &[DayPlan]) -> R
         return Ok(days);
     }
     let (_, meetings) = import::changed(&*context.run.store, &markers).await?;
-    for (date, space_id) in context.run.lessons.stale(&context.run, &meetings).await? {
+    for DayId { date, space: space_id } in context.run.lessons.stale(&context.run, &meetings).await? {
         if planned
             .iter()
             .any(|day| (day.date, &day.space_id) == (date, &space_id))
@@ -163,7 +164,7 @@ async fn changed_by_meta(context: &Arc<ExportContext>, planned: &[DayPlan]) -> R
     Ok(days)
 }
 
-/// The files that a build would write: those that there are, and those that what is fetched can fill.
+/// The files that a build would write, with those that the fetched reports may fill.
 fn files(context: &ExportContext, manifest: &Manifest, with_reports: bool) -> Vec<String> {
     let has_report = manifest.calls.values().any(|call| {
         call.reports

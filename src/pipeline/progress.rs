@@ -1,15 +1,15 @@
-//! How far a run has come: counters that the pipeline moves and that a terminal or a log draws. No I/O.
+//! The progress of a run: counters that the pipeline advances and that a terminal, a log or the page shows. No I/O.
 
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use serde::Serialize;
 
-/// What the run is at.
+/// The phase of a run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Phase {
-    /// Not begun.
+    /// The run has not begun.
     #[default]
     Start,
     /// Listing: rooms × dates.
@@ -31,12 +31,12 @@ impl Meter {
         self.goal.fetch_add(more, Ordering::Relaxed);
     }
 
-    /// Moves on.
+    /// Adds steps that were done.
     pub fn advance(&self, by: u64) {
         self.done.fetch_add(by, Ordering::Relaxed);
     }
 
-    /// How far, and the goal.
+    /// The steps done, and the goal.
     pub fn get(&self) -> (u64, u64) {
         (
             self.done.load(Ordering::Relaxed),
@@ -57,12 +57,12 @@ pub struct Progress {
     pub reports: Meter,
     /// Recordings.
     pub recordings: Meter,
-    /// Bytes of recordings; the goal is what the API says of their sizes.
+    /// Bytes of recordings. The goal is the sum of the sizes that the API says.
     pub recorded_bytes: Meter,
 }
 
 impl Progress {
-    /// Begins a phase with `goal` more of its steps to do.
+    /// Begins a phase and adds `goal` steps to its goal.
     pub fn enter(&self, phase: Phase, goal: u64) {
         *self
             .phase

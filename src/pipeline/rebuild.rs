@@ -1,5 +1,5 @@
-//! Building the tables again from what is landed: no request to the API. Every day of the dates is built whole, so that
-//! a table that was lost or damaged is there again, and one that is as it was is not written.
+//! Builds the tables again from the landed bytes, without a request to the API. It builds every day of the dates
+//! completely, so a lost or damaged table is restored. A table that has not changed is not written.
 
 use std::sync::Arc;
 
@@ -10,7 +10,7 @@ use tracing::Instrument;
 
 use super::day::Day;
 use super::summary::{DayReport, Problem, Summary};
-use super::{Job, Phase, Progress};
+use super::{Command, Job, Phase, Progress};
 use crate::config::{Config, ReportFormat};
 use crate::lake::key;
 use crate::lake::manifest::{Landing, Manifest};
@@ -31,10 +31,10 @@ pub struct Rebuilder {
 }
 
 impl Rebuilder {
-    /// A rebuilder of a store. `cancel` stops it; `now` is the time that it takes for the present.
+    /// A rebuilder of a store. `cancel` stops it; `now` is its present.
     ///
     /// # Errors
-    /// `Config`: a mapping that can't be read or is wrong.
+    /// `Config` if the mapping is wrong or cannot be read.
     pub fn new(
         config: Config,
         store: Arc<dyn Store>,
@@ -46,10 +46,11 @@ impl Rebuilder {
         Ok(Self { run: Arc::new(run) })
     }
 
-    /// Builds the days from `from` to `to`, and the tables of rooms and spaces; writes the run's summary.
+    /// Builds the days from `from` to `to` and the tables of rooms and spaces, and writes the run's summary.
     ///
     /// # Errors
-    /// Where nothing could be done: no lake there, or the store out of reach. What fails of a day is in the summary.
+    /// Any error that prevents all work: there is no lake, or the store is unavailable. The summary has the failures of
+    /// single days.
     pub async fn run(&self, from: NaiveDate, to: NaiveDate) -> Result<Summary> {
         let run = &self.run;
         run.store.preflight().await?;
@@ -57,12 +58,12 @@ impl Rebuilder {
             Error::new(ErrorKind::StoreNotFound, run.store.url(), "there is no lake here")
                 .hint("check store.url; a first run or backfill makes the lake")
         })?;
-        let mut summary = Summary::new(&Job::over("rebuild", from, to), run.config.timezone, run.now);
+        let mut summary = Summary::new(&Job::over(Command::Rebuild, from, to), run.config.timezone, run.now);
         let span = tracing::info_span!("run", run = summary.id, command = summary.command);
         async {
             let trace = Trace::begin(run, &summary).await;
             opened.tell(run, &mut summary);
-            let work = run.alone("rebuild", Box::pin(self.work(from, to, &mut summary)));
+            let work = run.alone(Command::Rebuild, Box::pin(self.work(from, to, &mut summary)));
             let end = trace.during(work).await.flatten();
             summary.end(run, end.err());
             summary.count();
@@ -97,7 +98,7 @@ impl Rebuilder {
     }
 }
 
-/// Makes the tables of meta again from the shelves; what fails is a failure of the run.
+/// Builds the tables of lesson data again from the lesson days. An error becomes a failure of the run.
 async fn mend_meta(run: &RunContext, from: NaiveDate, to: NaiveDate, summary: &mut Summary) {
     let mended = async {
         for shelf in run.store.list(key::META_SHELVES).await? {
@@ -116,7 +117,7 @@ async fn mend_meta(run: &RunContext, from: NaiveDate, to: NaiveDate, summary: &m
     }
 }
 
-/// The manifests of the dates, in order.
+/// The dates and keys of the manifests in a range of dates, in order.
 async fn days(store: &dyn Store, from: NaiveDate, to: NaiveDate) -> Result<Vec<(NaiveDate, String)>> {
     let mut days: Vec<_> = store
         .list(key::DAYS)
@@ -129,12 +130,12 @@ async fn days(store: &dyn Store, from: NaiveDate, to: NaiveDate) -> Result<Vec<(
     Ok(days)
 }
 
-/// Builds a day; none where the work was stopped before it was done. A failure is the day's own.
+/// Builds a day. An error becomes a failure of the day. None if the run stopped before the day was built.
 async fn day(run: &Arc<RunContext>, date: NaiveDate, key: String) -> Option<DayReport> {
     if run.cancel.is_cancelled() {
         return None;
     }
-    // A task of its own, so that days use all cores, and a fault in one stays there.
+    // Each day has a task of its own, so that days use all cores and a panic stays within its day.
     let of_day = Arc::clone(run);
     let manifest_key = key.clone();
     let building = async move { Box::pin(build(&of_day, &manifest_key)).await };
@@ -153,7 +154,7 @@ async fn day(run: &Arc<RunContext>, date: NaiveDate, key: String) -> Option<DayR
             let mut report = DayReport::default();
             report
                 .failed
-                .push(Problem::new("rebuild_failed", error.to_string()).on(date, &space));
+                .push(Problem::new("rebuild_failed", error.to_string()).on(date, &space.as_str().into()));
             Some(report)
         }
     }
@@ -161,7 +162,7 @@ async fn day(run: &Arc<RunContext>, date: NaiveDate, key: String) -> Option<DayR
 
 async fn build(run: &Arc<RunContext>, key: &str) -> Result<DayReport> {
     let Some((manifest, version)) = get_json::<Manifest>(&*run.store, key).await? else {
-        // Gone since it was listed.
+        // The manifest was deleted after it was listed.
         return Ok(DayReport::default());
     };
     let mut day = Day::stored(manifest, version);

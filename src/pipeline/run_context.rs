@@ -1,5 +1,4 @@
-//! What building and committing need, and no more: the store, the mapping and the decisions of one run. No API: a
-//! rebuild has none.
+//! The context of a run: its store, mapping, memory and time. It has no API client, because a rebuild needs none.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -9,6 +8,7 @@ use chrono::{DateTime, Utc};
 use tokio_util::sync::CancellationToken;
 
 use super::memory::MemoryBudget;
+use super::job::Command;
 use super::{Progress, Stop};
 use crate::config::Config;
 use crate::pipeline::day::build_threads::Builders;
@@ -20,38 +20,38 @@ use crate::store::{Condition, Store, Version};
 use crate::tables::Mapping;
 use crate::{Error, ErrorKind, Result};
 
-/// The store and what a run builds with.
+/// The store of a run, and all that building and committing need.
 pub(crate) struct RunContext {
     pub config: Config,
-    /// GuardedStore: see [`GuardedStore`].
+    /// The store, as a [`GuardedStore`].
     pub store: Arc<dyn Store>,
-    /// Whether the store still works, and the lease holds.
+    /// The state of the store and the lease: it says if the run may still write.
     pub health: Arc<StoreHealth>,
-    /// The store itself: a lease is kept up also while the run is being stopped.
+    /// The store without the guard, because the lease must be renewed even while the run stops.
     bare: Arc<dyn Store>,
     pub mapping: Mapping,
     pub builders: Builders,
-    /// What reports may take while they are read.
+    /// The memory that reports may take while they are read.
     pub memory: Arc<MemoryBudget>,
     pub progress: Arc<Progress>,
-    /// Stops the work: the operator's signal, or a token that was refused.
+    /// Stops the work, at the operator's signal or after the API refused the token.
     pub cancel: CancellationToken,
-    /// Why the run was stopped, where somebody stops this run alone.
+    /// The reason why the run was stopped, if somebody can stop this run alone.
     pub stop: Option<Stop>,
-    /// Meta, and the days that share a meeting.
+    /// The lesson data, and the days that share a meeting.
     pub lessons: LessonCache,
-    /// Whether the store honours conditional writes.
+    /// True if the store honours conditional writes.
     pub conditional: AtomicBool,
     pub writes: AtomicU64,
-    /// The time of the run: one for all its decisions.
+    /// The present, which is the same for all decisions of the run.
     pub now: DateTime<Utc>,
 }
 
 impl RunContext {
-    /// A run over a store; `cancel` is its own.
+    /// A run over a store; `cancel` stops this run alone.
     ///
     /// # Errors
-    /// `Config`: a mapping that can't be read or is wrong.
+    /// `Config` if the mapping is wrong or cannot be read.
     pub fn new(
         config: Config,
         store: Arc<dyn Store>,
@@ -79,7 +79,7 @@ impl RunContext {
         })
     }
 
-    /// Another one over the same, which knows nothing of lessons yet.
+    /// A new context over the same store, with an empty lesson cache.
     pub fn anew(&self) -> Result<Self> {
         Self::new(
             self.config.clone(),
@@ -90,12 +90,12 @@ impl RunContext {
         )
     }
 
-    /// The store itself, which is never taken for lost.
+    /// The store without the guard.
     pub fn bare(&self) -> &dyn Store {
         &*self.bare
     }
 
-    /// Writes an object, conditionally where the store can.
+    /// Writes an object. The condition is dropped if the store ignores conditional writes.
     pub async fn put(&self, key: &str, bytes: Bytes, condition: Condition) -> Result<Version> {
         let condition = if self.conditional.load(Ordering::Relaxed) {
             condition
@@ -107,20 +107,20 @@ impl RunContext {
         Ok(version)
     }
 
-    /// Writes and removals so far.
+    /// The number of writes and deletions so far.
     pub fn writes(&self) -> u64 {
         self.writes.load(Ordering::Relaxed)
     }
 
-    /// Does `work`; where the store ignores conditional writes, under the lake's lease.
+    /// Does `work`, under the lake's lease if the store ignores conditional writes.
     ///
     /// # Errors
-    /// `Interrupted` when the run was stopped before the lake was free; else of the store.
-    pub async fn alone<T>(&self, command: &'static str, work: impl Future<Output = T>) -> Result<T> {
+    /// `Interrupted` if the run was stopped before the lease was free; any error of the store.
+    pub async fn alone<T>(&self, command: Command, work: impl Future<Output = T>) -> Result<T> {
         if self.conditional.load(Ordering::Relaxed) {
             return Ok(work.await);
         }
-        let lease = Lease::take(&*self.bare, command, Utc::now(), &self.cancel).await?;
+        let lease = Lease::take(&*self.bare, command.name(), Utc::now(), &self.cancel).await?;
         let pulse = lease.pulse();
         self.health.require(Box::new(move || {
             if pulse.is_alive() {
@@ -132,7 +132,7 @@ impl RunContext {
         Ok(lease.during(work, || self.health.lose(lease::lost())).await)
     }
 
-    /// Removes an object.
+    /// Deletes an object.
     pub async fn delete(&self, key: &str) -> Result<()> {
         self.store.delete(key).await?;
         self.writes.fetch_add(1, Ordering::Relaxed);
@@ -140,10 +140,10 @@ impl RunContext {
     }
 }
 
-/// The mapping in force: the built-in one, and what the configuration lays over it.
+/// The mapping of a configuration: the built-in one, overlaid with the file that the configuration names.
 ///
 /// # Errors
-/// `Config`: the file can't be read, or says what can't be; with the file, the line and the reason.
+/// `Config` with the file, the line and the reason if the file is wrong or cannot be read.
 pub fn mapping(config: &Config) -> Result<Mapping> {
     let file = config.export.mapping.as_str();
     if file.is_empty() {

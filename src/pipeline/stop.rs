@@ -1,19 +1,19 @@
-//! Stopping one run and not the process: a token of its own, and the reason for the run's summary.
+//! Stops a single run without stopping the process: a token, and the reason that the run's summary names.
 
 use std::sync::{Arc, Mutex, PoisonError};
 
 use tokio_util::sync::CancellationToken;
 
-/// Why a run was stopped, where the process goes on.
+/// The reason why a single run was stopped.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum StopReason {
-    /// Somebody cancelled it; who, in words.
+    /// Somebody cancelled it; the text says who.
     Cancelled(String),
-    /// It makes way for the scheduled run, and goes on after it.
+    /// It makes way for the scheduled run, and resumes after it.
     MadeWay,
 }
 
-/// Stops a run. Clones stop the same one.
+/// Stops a run. All clones stop the same run.
 #[derive(Debug, Clone)]
 pub struct Stop {
     token: CancellationToken,
@@ -21,7 +21,7 @@ pub struct Stop {
 }
 
 impl Stop {
-    /// A stop of its own, which `parent` stops too.
+    /// A stop for one run. `parent` stops the run too.
     pub fn below(parent: &CancellationToken) -> Self {
         Self {
             token: parent.child_token(),
@@ -29,7 +29,7 @@ impl Stop {
         }
     }
 
-    /// Stops the run. A cancellation outweighs the other reason.
+    /// Stops the run. A cancellation replaces any other reason.
     pub fn stop(&self, reason: StopReason) {
         let mut known = self.reason.lock().unwrap_or_else(PoisonError::into_inner);
         if !matches!(*known, Some(StopReason::Cancelled(_))) {

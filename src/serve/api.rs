@@ -132,7 +132,7 @@ async fn day(State(daemon): State<Arc<Daemon>>, query: Parameters<OneDay>) -> Re
         Ok(day) => day,
         Err(refusal) => return *refusal,
     };
-    let found = get_json::<Manifest>(&*daemon.store, &key::manifest(date, &space)).await;
+    let found = get_json::<Manifest>(&*daemon.store, &key::manifest(date, &space.as_str().into())).await;
     match found {
         Ok(Some((manifest, _))) => reply::json(StatusCode::OK, &detail(&manifest)),
         Ok(None) => reply::error(StatusCode::NOT_FOUND, "the lake has no such day"),
@@ -152,8 +152,8 @@ fn landing(landing: &Landing) -> Value {
 }
 
 fn detail(manifest: &Manifest) -> Value {
-    let mut rooms: BTreeMap<&String, (Vec<Value>, Vec<Value>)> =
-        manifest.rooms.keys().map(|id| (id, Default::default())).collect();
+    let mut rooms: BTreeMap<&str, (Vec<Value>, Vec<Value>)> =
+        manifest.rooms.keys().map(|id| (id.as_str(), Default::default())).collect();
     for id in manifest.calls_in_order() {
         let Some(call) = manifest.calls.get(id) else {
             continue;
@@ -163,7 +163,7 @@ fn detail(manifest: &Manifest) -> Value {
             .iter()
             .map(|(format, report)| (format.as_str(), landing(report)))
             .collect();
-        rooms.entry(&call.room_id).or_default().0.push(json!({
+        rooms.entry(call.room_id.as_str()).or_default().0.push(json!({
             "call_id": id,
             "started_at": call.started_at,
             "finished_at": call.finished_at,
@@ -173,7 +173,7 @@ fn detail(manifest: &Manifest) -> Value {
         }));
     }
     for (id, record) in &manifest.records {
-        rooms.entry(&record.room_id).or_default().1.push(json!({
+        rooms.entry(record.room_id.as_str()).or_default().1.push(json!({
             "record_id": id,
             "call_id": record.call_id,
             "started_at": record.started_at,

@@ -6,7 +6,7 @@ use super::daemon::Daemon;
 use crate::Result;
 use crate::config::Config;
 use crate::metrics::METRICS;
-use crate::pipeline::{Outcome, Summary, find_run};
+use crate::pipeline::{Command, Outcome, Summary, find_run};
 use crate::schedule;
 use crate::store::Store;
 
@@ -27,7 +27,7 @@ pub async fn is_missed(config: &Config, store: &dyn Store, now: DateTime<Utc>) -
         return Ok(false);
     };
     let makes_up = |run: &Summary| {
-        run.command == "run" && !run.interrupted && matches!(run.outcome, Outcome::Done | Outcome::Partial)
+        run.is_of(Command::Run) && !run.interrupted && matches!(run.outcome, Outcome::Done | Outcome::Partial)
     };
     let made_up = find_run(store, Some(due), now, makes_up).await?;
     Ok(made_up.is_none())

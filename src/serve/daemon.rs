@@ -24,7 +24,7 @@ use crate::config::{Config, Source};
 use crate::dates;
 use crate::metrics::{METRICS, PendingLabels};
 use crate::notify::{Notifier, last_deliveries};
-use crate::pipeline::{Job, Meter, Phase, Progress};
+use crate::pipeline::{Command, Job, Meter, Phase, Progress};
 use crate::status::{Coverage, pending_by_age};
 use crate::store::{self, Metered, Store};
 use crate::{Error, Result};
@@ -72,7 +72,7 @@ struct Running {
 /// A job in work and how far it has come, as `/api/progress` and the page tell it.
 #[derive(Debug, Clone, Serialize)]
 pub(super) struct AtWork {
-    pub command: &'static str,
+    pub command: Command,
     pub from: NaiveDate,
     pub to: NaiveDate,
     pub spaces: Vec<String>,
@@ -114,7 +114,7 @@ impl AtWork {
             command: one.job.command,
             from: one.job.from,
             to: one.job.to,
-            spaces: one.job.spaces.clone(),
+            spaces: one.job.spaces.iter().map(ToString::to_string).collect(),
             rooms: one.job.rooms.len(),
             since: one.since,
             phase: progress.phase(),

@@ -131,9 +131,9 @@ impl Events {
 
     fn is_in_scope(&self, event: &Event) -> bool {
         let scope = &self.scope;
-        (scope.spaces.is_empty() || scope.spaces.contains(&event.space))
-            && (scope.rooms.is_empty() || scope.rooms.contains(&event.room))
-            && !scope.exclude_rooms.contains(&event.room)
+        (scope.spaces.is_empty() || scope.spaces.contains(&event.space.as_str().into()))
+            && (scope.rooms.is_empty() || scope.rooms.contains(&event.room.as_str().into()))
+            && !scope.exclude_rooms.contains(&event.room.as_str().into())
     }
 
     /// Takes in what lies in the store: all of it at the start; later what another process has left for too long.

@@ -14,7 +14,7 @@ use super::daemon::Daemon;
 use super::live;
 use crate::lake::key;
 use crate::metrics::METRICS;
-use crate::pipeline::{Outcome, Summary, find_run};
+use crate::pipeline::{Command, Outcome, Summary, find_run};
 use crate::store::Store;
 use crate::{ErrorKind, Result};
 
@@ -85,7 +85,7 @@ impl Health {
     /// Of the store.
     pub async fn remember(&self, store: &dyn Store, now: DateTime<Utc>) -> Result<()> {
         let since = Some(now - LONGEST_MEMORY);
-        let is_over = |run: &Summary| run.command == "run" && run.outcome != Outcome::Running;
+        let is_over = |run: &Summary| run.is_of(Command::Run) && run.outcome != Outcome::Running;
         let last = find_run(store, since, now, is_over).await?;
         let not_done = std::sync::atomic::AtomicI64::new(0);
         // Runs are looked at from the latest on.

@@ -5,11 +5,11 @@ use serde::Serialize;
 
 use super::audit::{self, Caller, Credential};
 use super::daemon::{AtWork, Daemon};
-use super::queue::{Asked, Half, JobId, Paused, Work};
+use super::queue::{Asked, JobId, Paused, Work};
 use crate::dates;
 use crate::lake::key;
 use crate::lake::manifest::Manifest;
-use crate::pipeline::Outline;
+use crate::pipeline::{Command, Only, Outline};
 use crate::store::json::get_json;
 use crate::{Error, ErrorKind, Result};
 
@@ -42,7 +42,7 @@ pub struct ListedJob {
     /// The id, by which it can be cancelled; none for looks at the rooms of webhooks, which can't.
     pub id: Option<JobId>,
     /// `run`, `backfill`, `webhook`.
-    pub kind: &'static str,
+    pub kind: Command,
     /// The state of the job.
     pub state: JobState,
     /// The first date; not known of a scheduled run before it begins.
@@ -58,7 +58,7 @@ pub struct ListedJob {
     /// The only records that are fetched.
     pub records: Vec<String>,
     /// One half of the work.
-    pub only: Option<Half>,
+    pub only: Option<Only>,
     /// True if what is landed is landed again.
     pub force: bool,
     /// When it was asked for, or due.
@@ -89,7 +89,7 @@ impl ListedJob {
         let (id, asked_by) = (Some(work.id()), work.asked_by());
         match work {
             Work::Scheduled { due } => Self {
-                kind: "run",
+                kind: Command::Run,
                 ..Self::empty(id, Some(*due), asked_by)
             },
             Work::Asked {
@@ -115,7 +115,7 @@ impl ListedJob {
     fn empty(id: Option<JobId>, asked_at: Option<DateTime<Utc>>, asked_by: Caller) -> Self {
         Self {
             id,
-            kind: "backfill",
+            kind: Command::Backfill,
             state: JobState::Waiting,
             from: None,
             to: None,
@@ -141,7 +141,7 @@ impl ListedJob {
             address: None,
         };
         Self {
-            kind: "webhook",
+            kind: Command::Webhook,
             spaces: at_work.spaces.clone(),
             ..Self::empty(None, None, by)
         }
@@ -165,7 +165,7 @@ pub(super) fn list(daemon: &Daemon) -> JobList {
     let (webhooks, mut mine): (Vec<_>, Vec<_>) = daemon
         .running()
         .into_iter()
-        .partition(|one| one.command == "webhook");
+        .partition(|one| one.command == Command::Webhook);
     let mut jobs = Vec::new();
     if let Some(in_hand) = in_hand {
         let mut job = ListedJob {
@@ -272,16 +272,16 @@ async fn job_of(daemon: &Daemon, retry: Retry) -> Result<Asked> {
         ..Asked::dates(date, date)
     };
     if let Some(space) = space.as_ref().filter(|_| one) {
-        let key = key::manifest(date, space);
+        let key = key::manifest(date, &space.as_str().into());
         let manifest = get_json::<Manifest>(&*daemon.store, &key)
             .await?
             .map(|(manifest, _)| manifest);
         let found = manifest.and_then(|day| match (&call, &record) {
-            (Some(call), _) => day.calls.get(call).map(|call| call.room_id.clone()),
-            (None, Some(record)) => day.records.get(record).map(|record| record.room_id.clone()),
+            (Some(call), _) => day.calls.get(call.as_str()).map(|call| call.room_id.clone()),
+            (None, Some(record)) => day.records.get(record.as_str()).map(|record| record.room_id.clone()),
             (None, None) => None,
         });
-        let found = found.filter(|found| room.as_ref().is_none_or(|room| room == found));
+        let found = found.filter(|found| room.as_ref().is_none_or(|room| *found == *room));
         let absent = || {
             Error::new(
                 ErrorKind::NotFound,
@@ -289,7 +289,7 @@ async fn job_of(daemon: &Daemon, retry: Retry) -> Result<Asked> {
                 "the day has no such call or record in that room",
             )
         };
-        job.rooms = vec![found.ok_or_else(absent)?];
+        job.rooms = vec![found.ok_or_else(absent)?.into()];
     }
     job.spaces = space.into_iter().collect();
     job.calls = call.into_iter().collect();

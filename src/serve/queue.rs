@@ -18,7 +18,7 @@ use super::journal;
 use crate::dates;
 use crate::lake::key;
 use crate::metrics::METRICS;
-use crate::pipeline::{Job, Only, Stop, StopReason};
+use crate::pipeline::{Command, Job, Only, Stop, StopReason};
 use crate::store::json::get_json;
 use crate::store::{Condition, Store};
 use crate::{Error, ErrorKind, Result};
@@ -75,20 +75,10 @@ pub struct Asked {
     pub records: Vec<String>,
     /// One half of the work.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub only: Option<Half>,
+    pub only: Option<Only>,
     /// Whether what is landed is landed again.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub force: bool,
-}
-
-/// One half of the work.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Half {
-    /// Reports and their tables.
-    Analytics,
-    /// MP4 files.
-    Recordings,
 }
 
 impl Asked {
@@ -109,18 +99,15 @@ impl Asked {
     /// The job, from `from` on: its dates before that are done.
     pub fn job(&self, from: Option<NaiveDate>) -> Job {
         Job {
-            command: "backfill",
+            command: Command::Backfill,
             from: from.map_or(self.from, |from| from.clamp(self.from, self.to)),
             to: self.to,
             open_days: false,
-            spaces: self.spaces.clone(),
-            rooms: self.rooms.clone(),
-            calls: self.calls.clone(),
-            records: self.records.clone(),
-            only: self.only.map(|half| match half {
-                Half::Analytics => Only::Analytics,
-                Half::Recordings => Only::Recordings,
-            }),
+            spaces: self.spaces.iter().map(Into::into).collect(),
+            rooms: self.rooms.iter().map(Into::into).collect(),
+            calls: self.calls.iter().map(Into::into).collect(),
+            records: self.records.iter().map(Into::into).collect(),
+            only: self.only,
             force: self.force,
         }
     }
@@ -546,7 +533,7 @@ mod tests {
     fn job(from: &str) -> Asked {
         Asked {
             spaces: vec!["s".into()],
-            only: Some(Half::Analytics),
+            only: Some(Only::Analytics),
             ..Asked::dates(date(from), date(from))
         }
     }

@@ -16,7 +16,7 @@ use super::events::Waiting;
 use super::queue::Work;
 use crate::lake;
 use crate::metrics::METRICS;
-use crate::pipeline::{Exporter, Job, Outcome, Progress, Stop, Summary, nightly_job, read_store_info};
+use crate::pipeline::{Command, Exporter, Job, Outcome, Progress, Stop, Summary, nightly_job, read_store_info};
 use crate::{ExitStatus, Result};
 
 /// Failures that the next attempt would only repeat.
@@ -55,23 +55,23 @@ pub(super) async fn do_work(daemon: &Arc<Daemon>, work: Work, stop: &Stop) -> Ex
     let _alone = alone(daemon).await;
     let outcome = Box::pin(attempt(daemon, &work, stop)).await;
     let command = if matches!(work, Work::Scheduled { .. }) {
-        "run"
+        Command::Run
     } else {
-        "backfill"
+        Command::Backfill
     };
     // What was through before it was asked to stop is done.
     let stopped = stop.token().is_cancelled() && !matches!(&outcome, Ok(summary) if !summary.interrupted);
     let goes_on = stopped && !stop.is_cancelled();
     daemon.health.note_work(&outcome);
     // Before telling, which may take a while.
-    if command == "run" {
+    if command == Command::Run {
         daemon.health.note_run(&outcome);
     }
     let made_way = goes_on && !daemon.cancel.is_cancelled();
     if !made_way {
         let notifier = &daemon.notifier;
         notifier
-            .tell(command, &outcome, &daemon.cancel, &*daemon.store)
+            .tell(command.name(), &outcome, &daemon.cancel, &*daemon.store)
             .await;
     }
     daemon.measure_pending(std::time::Duration::ZERO).await;
@@ -81,7 +81,7 @@ pub(super) async fn do_work(daemon: &Arc<Daemon>, work: Work, stop: &Stop) -> Ex
             summary.status()
         }
         Err(error) => {
-            tracing::error!(command, %error, "the run could do nothing");
+            tracing::error!(%command, %error, "the run could do nothing");
             error.exit_status()
         }
     };
@@ -216,14 +216,11 @@ pub(super) async fn look_in(daemon: &Arc<Daemon>, events: Vec<Waiting>) -> bool 
 }
 
 async fn look_in_on(daemon: &Arc<Daemon>, date: NaiveDate, events: Vec<Waiting>) -> bool {
-    let of = |id: fn(&Waiting) -> &String| -> Vec<String> {
-        let ids: BTreeSet<&String> = events.iter().map(id).collect();
-        ids.into_iter().cloned().collect()
-    };
+    let of = |id: fn(&Waiting) -> &String| -> BTreeSet<&String> { events.iter().map(id).collect() };
     let job = Job {
-        spaces: of(|one| &one.kept.event.space),
-        rooms: of(|one| &one.kept.event.room),
-        ..Job::over("webhook", date, date)
+        spaces: of(|one| &one.kept.event.space).into_iter().map(Into::into).collect(),
+        rooms: of(|one| &one.kept.event.room).into_iter().map(Into::into).collect(),
+        ..Job::over(Command::Webhook, date, date)
     };
     let _alone = alone(daemon).await;
     let progress = Arc::new(Progress::default());
@@ -285,10 +282,10 @@ fn sort(events: Vec<Waiting>, summary: &Summary) -> (Vec<Waiting>, Vec<Waiting>)
     events.into_iter().partition(|one| {
         let event = &one.kept.event;
         !summary.failed.iter().any(|problem| {
-            let of = |id: &Option<String>, mine: &String| id.as_ref().is_none_or(|id| id == mine);
+            let of = |id: Option<&str>, mine: &String| id.is_none_or(|id| id == mine);
             !FINAL.contains(&problem.kind.as_str())
-                && of(&problem.space_id, &event.space)
-                && of(&problem.room_id, &event.room)
+                && of(problem.space_id.as_deref(), &event.space)
+                && of(problem.room_id.as_deref(), &event.room)
         })
     })
 }

@@ -254,7 +254,7 @@ impl Drop for Simulator {
     }
 }
 
-/// Locks a mutex, also after a panic of a test that held it.
+/// Locks a mutex, even after a panic of another holder.
 fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -10,6 +10,7 @@ use chrono_tz::Tz;
 use futures_util::{StreamExt, TryStreamExt, stream};
 use serde::Serialize;
 
+use crate::ids::{CallId, RecordId, RoomId, SpaceId};
 use crate::lake::manifest::{Manifest, Quality, Status};
 use crate::lake::{self, key};
 use crate::store::json::get_json;
@@ -32,7 +33,7 @@ pub struct DayStatus {
     /// The date.
     pub date: NaiveDate,
     /// The space's id; the manifest's key where it can't be read.
-    pub space_id: String,
+    pub space_id: SpaceId,
     /// The space's name.
     pub space_name: Option<String>,
     /// Whether every room was asked for the whole date.
@@ -71,7 +72,7 @@ pub struct DayStatus {
     pub rooms_missed: u64,
     /// Their ids.
     #[serde(skip)]
-    pub rooms_to_ask: Vec<String>,
+    pub rooms_to_ask: Vec<RoomId>,
     /// Rooms that were deleted before they could be asked, and that were given up.
     pub rooms_gone: u64,
     /// Whether the space's rooms could not be listed, or not all of them.
@@ -101,13 +102,13 @@ pub struct DayStatus {
 #[derive(Debug, Clone, Serialize)]
 pub struct Lack {
     /// The room.
-    pub room_id: String,
+    pub room_id: RoomId,
     /// The call.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub call_id: Option<String>,
+    pub call_id: Option<CallId>,
     /// The record.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub record_id: Option<String>,
+    pub record_id: Option<RecordId>,
     /// `json`, `xlsx` or `recording`.
     pub what: &'static str,
     /// How far it has come.
@@ -144,15 +145,15 @@ pub struct Coverage {
 }
 
 /// By the ids of space and room: a date, and the name that the room had on it.
-type RoomNames = BTreeMap<(String, String), (NaiveDate, Option<String>)>;
+type RoomNames = BTreeMap<(SpaceId, RoomId), (NaiveDate, Option<String>)>;
 
 /// A room of which the lake has something.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct KnownRoom {
     /// The space's id.
-    pub space_id: String,
+    pub space_id: SpaceId,
     /// The room's id.
-    pub room_id: String,
+    pub room_id: RoomId,
     /// The room's latest name.
     pub name: Option<String>,
 }
@@ -172,7 +173,7 @@ impl MarkedDays {
     }
 
     /// True if a day has a marker.
-    pub fn has(&self, date: NaiveDate, space: &str) -> bool {
+    pub fn has(&self, date: NaiveDate, space: &SpaceId) -> bool {
         self.0.contains(&key::open_day(date, space))
     }
 }
@@ -192,8 +193,8 @@ impl Coverage {
             .filter(|((_, id), (_, name))| is_like(id) || name.as_deref().is_some_and(is_like));
         let mut found: Vec<KnownRoom> = found
             .map(|((space_id, room_id), (_, name))| KnownRoom {
-                space_id: space_id.clone(),
-                room_id: room_id.clone(),
+                space_id: space_id.clone().into(),
+                room_id: room_id.clone().into(),
                 name: name.clone(),
             })
             .collect();
@@ -206,7 +207,7 @@ impl Coverage {
     pub fn room_name(&self, space: &str, room: &str) -> Option<String> {
         let rooms = lock(&self.rooms);
         rooms
-            .get(&(space.to_owned(), room.to_owned()))
+            .get(&(space.into(), room.into()))
             .and_then(|(_, name)| name.clone())
     }
 
@@ -215,7 +216,7 @@ impl Coverage {
         let mut rooms = lock(&self.rooms);
         for (id, room) in &manifest.rooms {
             let entry = rooms
-                .entry((manifest.space_id.clone(), id.clone()))
+                .entry((manifest.space_id.to_string().into(), id.to_string().into()))
                 .or_insert((manifest.date, None));
             if manifest.date >= entry.0 || entry.1.is_none() {
                 *entry = (manifest.date, room.name.clone());
@@ -284,7 +285,7 @@ impl Coverage {
                 tracing::error!(%error, "a day can't be read");
                 return Ok(Some(Arc::new(DayStatus {
                     date,
-                    space_id: entry.key,
+                    space_id: entry.key.into(),
                     reason: Some("its manifest can't be read".into()),
                     ..DayStatus::default()
                 })));
@@ -563,18 +564,18 @@ fn mark(id: &str) -> u32 {
 }
 
 fn marks_of(manifest: &Manifest) -> Box<[u32]> {
-    let of_calls = manifest.calls.iter().flat_map(|(id, call)| [id, &call.room_id]);
+    let of_calls = manifest.calls.iter().flat_map(|(id, call)| [id.as_str(), call.room_id.as_str()]);
     let of_records = manifest.records.iter().flat_map(|(id, record)| {
-        [Some(id), Some(&record.room_id), record.call_id.as_ref()]
+        [Some(id.as_str()), Some(record.room_id.as_str()), record.call_id.as_deref()]
             .into_iter()
             .flatten()
     });
-    let meetings = manifest.built.iter().flat_map(|built| built.meetings.keys());
+    let meetings = manifest.built.iter().flat_map(|built| built.meetings.keys().map(|id| id.as_str()));
     let ids = of_calls
         .chain(of_records)
         .chain(meetings)
-        .chain(&manifest.missed.rooms);
-    let mut marks: Vec<u32> = ids.map(|id| mark(id)).collect();
+        .chain(manifest.missed.rooms.iter().map(|id| id.as_str()));
+    let mut marks: Vec<u32> = ids.map(mark).collect();
     marks.sort_unstable();
     marks.dedup();
     marks.into()
@@ -697,9 +698,9 @@ mod tests {
         let store = FolderStore::open(&format!("file://{}", folder.path().display())).expect("store");
         let manifest = landed();
         let keys = [
-            (key::open_day(manifest.date, "s1"), bytes::Bytes::new()),
+            (key::open_day(manifest.date, &"s1".into()), bytes::Bytes::new()),
             (
-                key::manifest(manifest.date, "s1"),
+                key::manifest(manifest.date, &"s1".into()),
                 serde_json::to_vec(&manifest).expect("JSON").into(),
             ),
         ];
@@ -712,7 +713,7 @@ mod tests {
         assert_eq!(pending[&("build", "1d")], 0);
         assert_eq!(pending[&("report", "3d")], 0);
         let marked = MarkedDays::read(&store).await.expect("read");
-        assert!(marked.has(manifest.date, "s1") && !marked.has(manifest.date, "s2"));
+        assert!(marked.has(manifest.date, &"s1".into()) && !marked.has(manifest.date, &"s2".into()));
     }
 
     #[tokio::test]
@@ -738,7 +739,7 @@ mod tests {
         let folder = tempfile::tempdir().expect("folder");
         let store = FolderStore::open(&format!("file://{}", folder.path().display())).expect("store");
         let day = date("2026-11-20");
-        let key = key::manifest(day, "s1");
+        let key = key::manifest(day, &"s1".into());
         let write = async |name: &str, age: u64| {
             let mut manifest = Manifest::new(day, "s1");
             manifest.space_name = Some(name.into());

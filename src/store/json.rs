@@ -1,43 +1,96 @@
 //! The program's own objects: JSON in the store, read and written with their versions.
 
+use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
-use super::{Store, Version};
+use super::{Condition, OptionalExt, Store, Version};
 use crate::lake::{self, key, manifest};
 use crate::{Error, ErrorKind, Result};
 
-/// The size of one of the program's own objects, in bytes: many times that of any that it writes.
+/// The size limit of one of the program's own objects, in bytes: many times that of any that it writes.
 const MOST_BYTES: u64 = 128 * 1024 * 1024;
+/// Lost conditional writes after which an update gives up.
+const TRIES: u32 = 10;
 
-/// Reads and parses one of the program's own objects, with its version.
+/// Reads and parses one of the program's own objects, with its version. `None` if there is no such object.
 ///
 /// # Errors
-/// `Store`: it is damaged, or of a newer version, which makes the whole lake one of a newer version (`Config`) where it
-/// is the description of the store. Else of the store.
-pub async fn get_json<T: serde::de::DeserializeOwned>(
-    store: &dyn Store,
-    key: &str,
-) -> Result<Option<(T, Version)>> {
-    match store.get_within(key, MOST_BYTES).await {
-        Ok(object) => match parse(key, &object.bytes) {
-            Ok(value) => Ok(Some((value, object.version))),
-            Err(error) => Err(newer_version(key, &object.bytes).map_or(error, |version| newer(key, version))),
-        },
-        Err(error) if error.kind() == ErrorKind::StoreNotFound => Ok(None),
-        Err(error) => Err(error),
+/// `Store` if the object is damaged or of a newer version; `Config` if the description of the store is of a newer
+/// version, because then the whole lake is. Otherwise any error of the store.
+pub async fn get_json<T: DeserializeOwned>(store: &dyn Store, key: &str) -> Result<Option<(T, Version)>> {
+    let Some(object) = store.get_within(key, MOST_BYTES).await.optional()? else {
+        return Ok(None);
+    };
+    match parse(key, &object.bytes) {
+        Ok(value) => Ok(Some((value, object.version))),
+        Err(error) => Err(newer_version(key, &object.bytes).map_or(error, |version| newer(key, version))),
     }
 }
 
-fn parse<T: serde::de::DeserializeOwned>(key: &str, bytes: &[u8]) -> Result<T> {
+/// Writes one of the program's own objects and returns its new version.
+///
+/// # Errors
+/// `Precondition` if the condition does not hold. Otherwise any error of the store.
+pub async fn put_json(
+    store: &dyn Store,
+    key: &str,
+    value: &impl Serialize,
+    condition: Condition,
+) -> Result<Version> {
+    store.put(key, to_json(value)?, condition).await
+}
+
+/// The outcome of [`update_json`].
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Updated<T> {
+    /// The value as it is in the store now.
+    pub value: T,
+    /// True if the change made a write necessary.
+    pub is_written: bool,
+}
+
+/// Reads one of the program's own objects, changes it and writes it if it has changed. If another process writes the
+/// object meanwhile, all of it is done again, so `change` may be called several times. A missing object is the default.
+///
+/// # Errors
+/// `Precondition` if other processes keep changing the object. Otherwise as [`get_json`] and [`put_json`].
+pub async fn update_json<T>(
+    store: &dyn Store,
+    key: &str,
+    mut change: impl FnMut(&mut T),
+) -> Result<Updated<T>>
+where
+    T: Default + Clone + PartialEq + Serialize + DeserializeOwned,
+{
+    for _ in 0..TRIES {
+        let (before, version) = get_json::<T>(store, key).await?.unzip();
+        let before = before.unwrap_or_default();
+        let mut value = before.clone();
+        change(&mut value);
+        let is_written = value != before;
+        if is_written {
+            let condition = version.map_or(Condition::Absent, Condition::Unchanged);
+            match put_json(store, key, &value, condition).await {
+                Err(error) if error.kind() == ErrorKind::Precondition => continue,
+                written => written?,
+            };
+        }
+        return Ok(Updated { value, is_written });
+    }
+    let message = "other processes keep changing it";
+    Err(Error::new(ErrorKind::Precondition, key, message).hint("try again later"))
+}
+
+fn parse<T: DeserializeOwned>(key: &str, bytes: &[u8]) -> Result<T> {
     serde_json::from_slice(bytes).map_err(|e| {
-        // Where, and not what: serde's own words show the value, and a shelf holds people's.
+        // The position only: serde's own words show the value, and a lesson day holds people's data.
         let message = format!("is damaged, from line {}, column {} on", e.line(), e.column());
         Error::new(ErrorKind::Store, key, message).hint("restore it, or remove it to start anew")
     })
 }
 
-/// The version of an object that says that it is of a newer one than this program knows. Only manifests and the
-/// description of the store have one.
+/// The version that an object names, if it is newer than the one that this program knows. Only manifests and the
+/// description of the store have versions.
 pub fn newer_version(key: &str, bytes: &[u8]) -> Option<u64> {
     #[derive(Deserialize)]
     struct Versioned {
@@ -64,9 +117,53 @@ pub(crate) fn newer(key: &str, version: u64) -> Error {
 }
 
 /// The bytes of one of the program's own objects: JSON that a person can read.
+///
+/// # Errors
+/// `Internal` if the value has no JSON form.
 pub fn to_json(value: &impl Serialize) -> Result<bytes::Bytes> {
     let mut bytes = serde_json::to_vec_pretty(value)
         .map_err(|e| Error::new(ErrorKind::Internal, "serialization", e.to_string()))?;
     bytes.push(b'\n');
     Ok(bytes.into())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::folder::FolderStore;
+
+    fn store() -> (tempfile::TempDir, FolderStore) {
+        let folder = tempfile::tempdir().expect("folder");
+        let url = format!("file://{}", folder.path().display());
+        let store = FolderStore::open(&url).expect("store");
+        (folder, store)
+    }
+
+    #[tokio::test]
+    async fn an_update_that_changes_nothing_writes_nothing() {
+        let (_folder, store) = store();
+        let kept = update_json::<Vec<u8>>(&store, "k", |_| {}).await.expect("read");
+        assert!(!kept.is_written && kept.value.is_empty());
+        assert_eq!(store.size("k").await.expect("size"), None);
+    }
+
+    #[tokio::test]
+    async fn an_update_that_loses_to_another_writer_is_done_again() {
+        let (folder, store) = store();
+        let mut calls = 0;
+        let change = |value: &mut Vec<u8>| {
+            calls += 1;
+            if calls == 1 {
+                std::fs::write(folder.path().join("k"), "[7]").expect("another writer");
+            }
+            value.push(1);
+        };
+        let updated = update_json(&store, "k", change).await.expect("updated");
+        assert_eq!((updated.value, updated.is_written, calls), (vec![7, 1], true, 2));
+        let (stored, _) = get_json::<Vec<u8>>(&store, "k")
+            .await
+            .expect("read")
+            .expect("an object");
+        assert_eq!(stored, [7, 1]);
+    }
 }

@@ -18,6 +18,7 @@ pub(crate) mod guarded;
 pub mod json;
 mod keeper;
 mod metered;
+mod optional;
 pub mod s3;
 mod upload;
 
@@ -31,6 +32,7 @@ pub(crate) use self::claim::Claim;
 pub use self::claim::Lease;
 pub use self::dialect::{Dialect, EtagForm, Shortcoming, StoreAddress};
 pub use self::metered::Metered;
+pub use self::optional::OptionalExt;
 pub use self::upload::{Resumed, Source, Unfinished, Upload, UploadOptions, Uploaded};
 use crate::{Error, ErrorKind, Result, config};
 

@@ -1,4 +1,4 @@
-//! The tables of rooms and spaces, from the objects as last seen. Pure; called when a walk has seen them.
+//! Builds the tables of rooms and spaces from the objects as last listed. Pure; called after a walk.
 
 use std::collections::BTreeMap;
 
@@ -9,6 +9,7 @@ use super::listed::cells;
 use super::mapping::Mapping;
 use super::notes::Notes;
 use crate::error::{Error, ErrorKind, Result};
+use crate::ids::SpaceId;
 use crate::lake::key;
 use crate::lake::table::builtin;
 use crate::tables::parquet::sink::{Sink, TableFile};
@@ -18,7 +19,7 @@ use crate::tables::parquet::sink::{Sink, TableFile};
 /// # Errors
 /// Only a fault of the program itself.
 pub fn build_rooms(
-    space_id: &str,
+    space_id: &SpaceId,
     rooms: &BTreeMap<String, Value>,
     mapping: &Mapping,
 ) -> Result<Option<TableFile>> {
@@ -37,7 +38,7 @@ fn build(
     name: &str,
     key: String,
     objects: &BTreeMap<String, Value>,
-    space_id: Option<&str>,
+    space_id: Option<&SpaceId>,
     mapping: &Mapping,
 ) -> Result<Option<TableFile>> {
     let table =
@@ -46,7 +47,7 @@ fn build(
     let mut notes = Notes::default();
     // The key's column comes first, and a map by id is sorted by it.
     for (id, object) in objects {
-        let mut template = cells(table, space_id.map(|space| ("space_id", space.into())));
+        let mut template = cells(table, space_id.map(|space| ("space_id", space.as_str().into())));
         template[0] = id.as_str().into();
         let mut row = listed_row(mapping, table, object, template, &mut notes);
         // The id under which it was listed, whatever the object says.

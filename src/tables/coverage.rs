@@ -1,4 +1,4 @@
-//! What is in the lake of each room's day, and what is not: the rows of `coverage`. Pure.
+//! The rows of `coverage`: what the lake has of each room's day, and what is missing. Pure.
 
 use std::collections::BTreeMap;
 
@@ -8,37 +8,9 @@ use super::listed::cells;
 use crate::error::{Error, ErrorKind, Result};
 use crate::lake::manifest::{Landing, Manifest, Status};
 use crate::lake::table::builtin;
+use crate::lake::tally::Tally;
 use crate::tables::parquet::cell::Cell;
 use crate::tables::report::rows::Row;
-
-/// How many of something have come how far.
-#[derive(Default)]
-struct Tally {
-    done: i64,
-    pending: i64,
-    failed: i64,
-    denied: i64,
-    unavailable: i64,
-    lost: i64,
-}
-
-impl Tally {
-    fn add(&mut self, landing: &Landing) {
-        *match landing.status {
-            Status::Done => &mut self.done,
-            Status::Pending => &mut self.pending,
-            Status::Failed => &mut self.failed,
-            Status::Denied => &mut self.denied,
-            Status::Unavailable => &mut self.unavailable,
-            Status::Lost => &mut self.lost,
-        } += 1;
-    }
-
-    /// Whether all that there is has been had. What the platform itself has given up is not there.
-    fn complete(&self) -> bool {
-        self.pending == 0 && self.failed == 0 && self.denied == 0 && self.lost == 0
-    }
-}
 
 #[derive(Default)]
 struct Room<'m> {
@@ -59,7 +31,10 @@ impl<'m> Room<'m> {
     }
 
     fn complete(&self) -> bool {
-        !self.not_listed && self.calls_pending == 0 && self.reports.complete() && self.records.complete()
+        !self.not_listed
+            && self.calls_pending == 0
+            && self.reports.missing() == 0
+            && self.records.missing() == 0
     }
 }
 
@@ -77,22 +52,22 @@ pub(super) fn rows(manifest: &Manifest, checked_at: DateTime<Utc>) -> Result<Vec
                     ("room_id", id.into()),
                     ("calls", room.calls.into()),
                     ("calls_pending", room.calls_pending.into()),
-                    ("reports_done", room.reports.done.into()),
-                    ("reports_pending", room.reports.pending.into()),
+                    ("reports_done", Cell::count(room.reports.done)),
+                    ("reports_pending", Cell::count(room.reports.pending)),
                     (
                         "reports_failed",
-                        (room.reports.failed + room.reports.unavailable).into(),
+                        Cell::count(room.reports.failed + room.reports.unavailable),
                     ),
-                    ("reports_denied", room.reports.denied.into()),
-                    ("reports_lost", room.reports.lost.into()),
-                    ("records_done", room.records.done.into()),
-                    ("records_pending", room.records.pending.into()),
+                    ("reports_denied", Cell::count(room.reports.denied)),
+                    ("reports_lost", Cell::count(room.reports.lost)),
+                    ("records_done", Cell::count(room.records.done)),
+                    ("records_pending", Cell::count(room.records.pending)),
                     (
                         "records_failed",
-                        (room.records.failed + room.records.denied).into(),
+                        Cell::count(room.records.failed + room.records.denied),
                     ),
-                    ("records_unavailable", room.records.unavailable.into()),
-                    ("records_lost", room.records.lost.into()),
+                    ("records_unavailable", Cell::count(room.records.unavailable)),
+                    ("records_lost", Cell::count(room.records.lost)),
                     ("recorded_bytes", Cell::count(room.recorded_bytes)),
                     ("complete", room.complete().into()),
                     ("reason", room.reason.into()),
@@ -118,7 +93,7 @@ fn tally(manifest: &Manifest) -> BTreeMap<&str, Room<'_>> {
             room.reason = room.reason.or(Some(reason));
         }
         for landing in call.reports.values() {
-            room.reports.add(landing);
+            room.reports.add(landing.status);
             room.missing(landing);
         }
     }
@@ -126,7 +101,7 @@ fn tally(manifest: &Manifest) -> BTreeMap<&str, Room<'_>> {
     records.sort_by_key(|(id, record)| (record.started_at, *id));
     for (_, record) in records {
         let room = rooms.entry(&record.room_id).or_default();
-        room.records.add(&record.file);
+        room.records.add(record.file.status);
         room.missing(&record.file);
         if let (Status::Done, Some(landed)) = (record.file.status, &record.file.landed) {
             room.recorded_bytes = room.recorded_bytes.saturating_add(landed.bytes);
@@ -135,7 +110,7 @@ fn tally(manifest: &Manifest) -> BTreeMap<&str, Room<'_>> {
     if !manifest.listed {
         for room in rooms.values_mut() {
             room.not_listed = true;
-            room.reason = room.reason.or(Some("the day has not been listed whole"));
+            room.reason = room.reason.or(Some("the day's listing is not complete"));
         }
     }
     for id in &manifest.missed.rooms {
@@ -148,7 +123,7 @@ fn tally(manifest: &Manifest) -> BTreeMap<&str, Room<'_>> {
         room.not_listed = true;
         room.reason = room
             .reason
-            .or(Some("lost: the room was deleted before it could be asked"));
+            .or(Some("lost: the room was deleted before it could be listed"));
     }
     rooms
 }

@@ -1,7 +1,7 @@
-//! A day's tables from its manifest and its reports. Pure; called by `export` and by a rebuild.
+//! Builds the tables of a day from its manifest and its reports. Pure; called by `pipeline`, also for a rebuild.
 //!
-//! Reports come one at a time, in the order of the tables: no more than one is held, and nothing is sorted but the
-//! rows of one call.
+//! Reports come one at a time, in the order of the tables, so that no more than one is in memory and only the rows of
+//! one call are sorted.
 
 use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
@@ -17,6 +17,7 @@ use super::notes::{About, Notes, Observation};
 use super::xlsx::recognize;
 use crate::config::ReportFormat;
 use crate::error::{Error, ErrorKind, Result};
+use crate::ids::CallId;
 use crate::json::Text;
 use crate::lake::key;
 use crate::lake::manifest::{CallEntry, Landed, Landing, Manifest, Quality, Shortfall};
@@ -33,36 +34,36 @@ use crate::tables::report::rows::Row;
 use crate::tables::report::turnout::Turnout;
 use crate::tables::report::{inspect, outside, turnout};
 
-/// What a day gives.
+/// The result of building a day.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct BuiltDay {
     /// The tables that have rows.
     pub tables: Vec<TableFile>,
-    /// What could not be placed, in counts.
+    /// Counts of what could not be read or placed.
     pub notes: Notes,
-    /// Who was in which meeting: what `lesson_attendance` is built from.
+    /// The presence in the day's meetings, from which `lesson_attendance` is built.
     pub presence: Presence,
-    /// How well meta and participants fit together.
+    /// Counts of mismatches between lesson data and participants.
     pub quality: Quality,
-    /// The meta that reports hold; not known yet where it comes from a first build.
+    /// Lesson data that the reports contain. A first build does not know it yet.
     pub embedded: Vec<Entry>,
-    /// Reports of which the manifest says something else than this build found. The tables follow the corrections.
+    /// Reports whose state in the manifest differs from what this build found. The tables follow the corrections.
     pub corrections: Vec<Correction>,
 }
 
-/// What a build found a report to be.
+/// The state of a report as a build found it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Correction {
-    /// The call.
-    pub call: String,
+    /// The call's id.
+    pub call: CallId,
     /// The report's format.
     pub format: ReportFormat,
-    /// The landing as it should be.
+    /// The corrected landing.
     pub landing: Landing,
 }
 
 impl Correction {
-    /// Makes the manifest say it.
+    /// Writes the corrected landing into the manifest.
     pub fn apply(&self, manifest: &mut Manifest) {
         if let Some(entry) = manifest.calls.get_mut(&self.call) {
             entry.reports.insert(self.format, self.landing.clone());
@@ -70,32 +71,32 @@ impl Correction {
     }
 }
 
-/// Builds a day's tables, all but `lesson_attendance`, which other days may have a part in.
+/// Builds all tables of a day but `lesson_attendance`, which may depend on neighbour days.
 ///
-/// `store_url` is where the lake lies, for the recordings' `uri`. `checked_at` is for `coverage`. `reports` gives the
-/// call, format and bytes of each report in [`due_reports`], in that order; each is dropped before the next one is asked
-/// for.
+/// `store_url` is the address of the lake, for the recordings' `uri`. `checked_at` is for `coverage`. `reports` gives
+/// the call, format and bytes of each report in [`due_reports`], in that order; each is dropped before the next one is
+/// requested.
 ///
 /// # Errors
-/// The first error of `reports`, or a report of another call than the one that is due. What the bytes hold never
-/// fails a build.
+/// The first error of `reports`, or a report that is not the one that is due. The content of a report never fails a
+/// build.
 pub fn build_day(
     manifest: &Manifest,
     mapping: &Mapping,
     store_url: &str,
     checked_at: DateTime<Utc>,
     meta: &Meta,
-    reports: impl IntoIterator<Item = Result<(String, ReportFormat, Bytes)>>,
+    reports: impl IntoIterator<Item = Result<(CallId, ReportFormat, Bytes)>>,
 ) -> Result<BuiltDay> {
     let firsts = FirstCalls::default();
     build_day_knowing(&firsts, manifest, mapping, store_url, checked_at, meta, reports)
 }
 
-/// Builds a day's tables as [`build_day`] does, knowing in which call users were first in a meeting. Without, a user's
-/// first call is the first one in the order of the tables, which is by room.
+/// Builds the tables of a day as [`build_day`] does, with the knowledge in which call each user first joined a meeting.
+/// [`build_day`] takes the first call in the order of the tables, which is by room.
 ///
 /// # Errors
-/// Those of [`build_day`].
+/// As [`build_day`].
 pub fn build_day_knowing(
     firsts: &FirstCalls,
     manifest: &Manifest,
@@ -103,7 +104,7 @@ pub fn build_day_knowing(
     store_url: &str,
     checked_at: DateTime<Utc>,
     meta: &Meta,
-    reports: impl IntoIterator<Item = Result<(String, ReportFormat, Bytes)>>,
+    reports: impl IntoIterator<Item = Result<(CallId, ReportFormat, Bytes)>>,
 ) -> Result<BuiltDay> {
     let mut day = Day::new(manifest, mapping, meta, firsts);
     let listed = Listed::new(manifest, mapping);
@@ -136,8 +137,8 @@ pub fn build_day_knowing(
     day.finish()
 }
 
-/// The reports that a day's tables are built from, with the call, in the order in which [`build_day`] takes them: by
-/// [`Manifest::calls_in_order`], and of a call its JSON first.
+/// The reports that a day's tables are built from, in the order in which [`build_day`] takes them: by
+/// [`Manifest::calls_in_order`], and the JSON report of a call before its workbook.
 pub fn due_reports(manifest: &Manifest) -> Vec<(&str, ReportFormat, &Landed)> {
     let calls = manifest.calls_in_order().into_iter();
     calls
@@ -145,14 +146,14 @@ pub fn due_reports(manifest: &Manifest) -> Vec<(&str, ReportFormat, &Landed)> {
         .collect()
 }
 
-/// A call's usable reports, its JSON first: what feeds the tables must be known when the workbook comes.
+/// A call's usable reports. The JSON report comes first, because the workbook feeds the tables only without it.
 fn usable(call: &CallEntry) -> impl Iterator<Item = (ReportFormat, &Landed)> {
     let formats = [ReportFormat::Json, ReportFormat::Xlsx].into_iter();
     formats.filter_map(|format| Some((format, call.reports.get(&format)?.usable()?)))
 }
 
 fn next_report(
-    reports: &mut impl Iterator<Item = Result<(String, ReportFormat, Bytes)>>,
+    reports: &mut impl Iterator<Item = Result<(CallId, ReportFormat, Bytes)>>,
     call: &str,
     due: ReportFormat,
 ) -> Result<Bytes> {
@@ -166,16 +167,16 @@ fn out_of_step(about: &str) -> Error {
     Error::new(
         ErrorKind::Internal,
         about,
-        "the reports do not come in the order of the calls",
+        "the reports are not in the order of the calls",
     )
 }
 
-/// A day's tables on their way.
+/// The tables of a day while they are built.
 pub(super) struct Day<'m> {
     pub(super) manifest: &'m Manifest,
     pub(super) mapping: &'m Mapping,
     meta: &'m Meta,
-    /// The tables of reports, participants first: the others look them up.
+    /// The plans of the tables that reports feed. Participants come first, because the other tables look them up.
     pub(super) plans: Vec<(&'m TablePlan, Option<People>)>,
     sinks: BTreeMap<&'m str, Sink<'m>>,
     pub(super) notes: Notes,
@@ -186,20 +187,20 @@ pub(super) struct Day<'m> {
     corrections: Vec<Correction>,
 }
 
-/// What a call's tables were fed with.
+/// The result of feeding a call's tables.
 #[derive(Default)]
 pub(super) struct Fed {
     /// The meetings that the participants came for.
     pub meetings: BTreeSet<String>,
-    /// How many participants a workbook of the call could tell apart.
+    /// The number of participants that a workbook of the call could tell apart.
     pub people: Option<u64>,
-    /// The people of the report.
+    /// Counts of the people in the report.
     pub turnout: Turnout,
-    /// The rows of participants.
+    /// The number of rows of participants.
     pub participants: u64,
 }
 
-/// Makes a table's rows, each from the template, out of a call's report.
+/// Creates a table's rows from a call's report; each row starts as the template.
 pub(super) type RowsOf<'r, 'v> =
     &'r mut dyn FnMut(&Mapping, &TablePlan, &[Cell<'v>], &mut Notes) -> Vec<Row<'v>>;
 
@@ -230,7 +231,7 @@ impl<'m> Day<'m> {
         }
     }
 
-    /// The manifest with what this build found its reports to be.
+    /// The manifest with the corrections of this build.
     fn corrected_manifest(&self) -> Cow<'m, Manifest> {
         let mut manifest = Cow::Borrowed(self.manifest);
         for correction in &self.corrections {
@@ -239,7 +240,7 @@ impl<'m> Day<'m> {
         manifest
     }
 
-    /// Takes note of what a report was found to be, where the manifest says something else.
+    /// Records a correction if the manifest says something else about a report.
     pub(super) fn judge(
         &mut self,
         id: &str,
@@ -251,7 +252,7 @@ impl<'m> Day<'m> {
         let landing = call.reports.get(&format);
         let corrected = landing.and_then(|landing| turnout::corrected(landing, shortfall, participants));
         self.corrections.extend(corrected.map(|landing| Correction {
-            call: id.to_owned(),
+            call: id.to_owned().into(),
             format,
             landing,
         }));
@@ -267,7 +268,7 @@ impl<'m> Day<'m> {
         self.sinks.entry(&table.name).or_insert_with(|| Sink::new(table))
     }
 
-    /// Adds a call's JSON report to the tables; none where it is no JSON.
+    /// Adds a call's JSON report to the tables; none if it is not JSON.
     fn add_report(&mut self, id: &str, call: &CallEntry, bytes: &[u8]) -> Result<Option<Fed>> {
         let text = Text::new(bytes);
         let parsed = inspect::parse(&text).ok();
@@ -287,8 +288,8 @@ impl<'m> Day<'m> {
         Ok(Some(fed))
     }
 
-    /// Feeds the tables of reports with a call's rows. Where each row of participants is one stay, those of one become
-    /// one.
+    /// Feeds the tables with the rows of a call. If `stays` is set, each row of participants is one stay, and the stays
+    /// of a participant are merged.
     pub(super) fn feed<'v>(
         &mut self,
         id: &'v str,
@@ -350,7 +351,7 @@ impl<'m> Day<'m> {
         Ok(fed)
     }
 
-    /// Joins a call's participants with their lesson data and takes note of their presence.
+    /// Joins a call's participants with their lesson data and records their presence.
     fn take_people(
         &mut self,
         id: &str,
@@ -382,7 +383,7 @@ impl<'m> Day<'m> {
     /// Writes a call's rows in the table's order.
     fn write(&mut self, table: &'m Table, mut rows: Vec<Row<'_>>) -> Result<()> {
         if let Some(id) = table.index("message_id").filter(|_| table.name == "messages") {
-            self.notes.duplicate_messages += drop_twins(&mut rows, id);
+            self.notes.duplicate_messages += drop_duplicates(&mut rows, id);
         }
         if rows.is_empty() {
             return Ok(());
@@ -404,7 +405,7 @@ impl<'m> Day<'m> {
         let (date, space) = (self.manifest.date, self.manifest.space_id.as_str());
         let mut tables = Vec::new();
         for (name, sink) in self.sinks {
-            tables.extend(sink.finish(key::table(name, date, space))?);
+            tables.extend(sink.finish(key::table(name, date, &space.into()))?);
         }
         Ok(BuiltDay {
             tables,
@@ -417,7 +418,7 @@ impl<'m> Day<'m> {
     }
 }
 
-/// Says in rows of participants which report they come from.
+/// Fills the `source` column in rows of participants.
 fn stamp(table: &Table, source: ReportFormat, rows: &mut [Row<'_>]) {
     if let Some(index) = table.index("source") {
         for row in rows {
@@ -438,7 +439,7 @@ fn sessions(table: &Table, rows: &[Row<'_>]) -> Vec<Session> {
     rows.iter().flat_map(of_row).collect()
 }
 
-/// A row of a call with nothing of the report in it yet.
+/// A row of a call before anything of the report is added.
 pub(super) fn template<'m>(
     manifest: &'m Manifest,
     table: &Table,
@@ -461,7 +462,7 @@ pub(super) fn template<'m>(
             cells[index] = value;
         }
     }
-    // Until a meta is found for the row.
+    // It stays false unless lesson data is found for the row.
     if let Some(index) = table.index("meta_matched") {
         cells[index] = false.into();
     }
@@ -477,9 +478,9 @@ fn distinct(table: &Table, column: &str, rows: &[Row<'_>]) -> BTreeSet<String> {
         .collect()
 }
 
-/// The columns that a participant fills in rows about it.
+/// Columns of other tables that are filled from the participant.
 const INTRODUCED: [&str; 2] = ["external_user_id", "participant_name"];
-/// What other rows want to know of a participant: the cells of [`INTRODUCED`].
+/// The values of a participant for the columns of [`INTRODUCED`].
 type Introduction<'v> = [Cell<'v>; 2];
 
 fn people_by_id<'v>(table: &Table, rows: &[Row<'v>]) -> HashMap<String, Introduction<'v>> {
@@ -495,17 +496,17 @@ fn people_by_id<'v>(table: &Table, rows: &[Row<'v>]) -> HashMap<String, Introduc
         .collect()
 }
 
-/// Fills in who a row's participant is, where the row does not say so itself.
+/// Fills in the participant's values in rows that name a participant and lack them.
 fn introduce<'v>(table: &Table, known: &HashMap<String, Introduction<'v>>, rows: &mut [Row<'v>]) {
     let Some(id) = table.index("participant_id") else {
         return;
     };
-    // A column of a user's own may have the name and another type.
+    // A column of a user-defined table may have the same name and another type.
     let text = |name| {
         let index = table.index(name)?;
         (table.columns[index].kind == Type::String).then_some(index)
     };
-    // Found once, not for every row.
+    // Look the columns up once, not for every row.
     let places = INTRODUCED.map(text);
     if places == [None; 2] {
         return;
@@ -524,11 +525,12 @@ fn introduce<'v>(table: &Table, known: &HashMap<String, Introduction<'v>>, rows:
     }
 }
 
-/// Drops rows that say the same under the same id; without an id, two that look the same may be two.
-fn drop_twins(rows: &mut Vec<Row<'_>>, id: usize) -> u64 {
+/// Drops rows that repeat an earlier row of the same id. Rows without an id stay, because two equal ones may be two
+/// messages.
+fn drop_duplicates(rows: &mut Vec<Row<'_>>, id: usize) -> u64 {
     let before = rows.len();
     let mut ids = HashSet::with_capacity(before);
-    // Mostly none, and then nothing is copied.
+    // Usually there are none, and then nothing is copied.
     let twice: HashSet<String> = rows
         .iter()
         .filter_map(|row| row.cells[id].as_text())
@@ -546,7 +548,7 @@ fn drop_twins(rows: &mut Vec<Row<'_>>, id: usize) -> u64 {
     (before - rows.len()) as u64
 }
 
-/// The rows of one object of the API's lists.
+/// The row of one object of the API's lists.
 pub(super) fn listed_row<'v>(
     mapping: &Mapping,
     table: &'static Table,

@@ -1,4 +1,4 @@
-//! The digest of all that a day's tables are built from: a day whose fingerprint stands is not built again. Pure.
+//! The digest of all inputs of a day's tables. A day whose fingerprint is unchanged is not built again. Pure.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -8,21 +8,22 @@ use sha2::{Digest, Sha256};
 
 use super::mapping::Mapping;
 use crate::config::ReportFormat;
+use crate::ids::RoomId;
 use crate::lake::manifest::{CallEntry, Landing, Manifest, RecordEntry, RoomEntry, Status};
 use crate::lake::table::{self, Table};
 
-/// What feeds the tables. Attempts, times of landing and what was built before do not.
+/// The inputs of the tables. Attempts, times of landing and earlier builds are not among them.
 #[derive(Serialize)]
 struct Inputs<'m> {
     tables: String,
     mapping: &'m str,
     date: chrono::NaiveDate,
     space: (&'m str, Option<&'m str>),
-    rooms: &'m BTreeMap<String, RoomEntry>,
+    rooms: &'m BTreeMap<RoomId, RoomEntry>,
     listed: bool,
-    missed: &'m BTreeSet<String>,
+    missed: &'m BTreeSet<RoomId>,
     #[serde(skip_serializing_if = "BTreeSet::is_empty")]
-    gone: &'m BTreeSet<String>,
+    gone: &'m BTreeSet<RoomId>,
     calls: BTreeMap<&'m str, CallInputs<'m>>,
     records: BTreeMap<&'m str, RecordInputs<'m>>,
 }
@@ -52,12 +53,12 @@ struct LandingInputs<'m> {
     landed: Option<(&'m str, u64, &'m str, bool)>,
 }
 
-/// The digest of all that feeds a day's tables, in hex: its landings, the mapping, and the tables' definitions.
+/// The digest of all inputs of a day's tables, in hex: its landings, the mapping, and the definitions of the tables.
 pub fn fingerprint(manifest: &Manifest, mapping: &Mapping) -> String {
     with_tables(manifest, mapping, mapping.tables())
 }
 
-/// [`fingerprint`] for these tables.
+/// [`fingerprint`] with the given tables.
 fn with_tables<'t>(
     manifest: &Manifest,
     mapping: &Mapping,
@@ -81,7 +82,7 @@ fn with_tables<'t>(
         records: records.collect(),
     };
     let mut hasher = Hashing(Sha256::new());
-    // All keys are text and hashing takes every byte: there is nothing here that can fail.
+    // Keys are text, and hashing accepts every byte, so this can't fail.
     let written = serde_json::to_writer(&mut hasher, &inputs);
     debug_assert!(written.is_ok());
     hex::encode(hasher.0.finalize())
@@ -156,7 +157,7 @@ mod tests {
         assert_eq!(of(&tables), same);
         type Change = fn(&mut Table);
         let changes: [Change; 7] = [
-            // A column that the program computes: no mapping names it.
+            // A computed column, which no mapping names.
             |table| {
                 table.columns.push(Column {
                     name: "in_lesson_s".into(),
@@ -175,7 +176,7 @@ mod tests {
         for (at, change) in changes.iter().enumerate() {
             for table in 0..tables.len() {
                 let mut changed = tables.clone();
-                // The order of one column is what it was, the other way round too.
+                // An order of one column is the same in reverse.
                 if at == 5 && changed[table].order.len() < 2 {
                     continue;
                 }

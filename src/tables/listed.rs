@@ -1,4 +1,4 @@
-//! Rows from what the API lists: calls and records, as the manifest keeps them. Pure.
+//! The rows of calls and records, from the objects that the API listed and the manifest keeps. Pure.
 
 use std::collections::{BTreeSet, HashMap};
 
@@ -11,11 +11,11 @@ use crate::lake::table::{Table, builtin};
 use crate::tables::parquet::cell::Cell;
 use crate::tables::report::rows::Row;
 
-/// The calls and records of a day.
+/// Creates the rows of a day's calls and records.
 pub(super) struct Listed<'m> {
     manifest: &'m Manifest,
     mapping: &'m Mapping,
-    /// Records of each call.
+    /// The number of records of each call.
     records: HashMap<&'m str, usize>,
 }
 
@@ -36,7 +36,7 @@ impl<'m> Listed<'m> {
         }
     }
 
-    /// The row of a call, whose participants came for `meetings`.
+    /// The row of a call whose participants came for `meetings`.
     pub fn call(
         &self,
         id: &'m str,
@@ -126,7 +126,7 @@ impl<'m> Listed<'m> {
     }
 }
 
-/// A record's status as the table says it: what is refused has failed.
+/// A record's status as the table shows it: a refused record has failed.
 fn status(status: Status) -> &'static str {
     match status {
         Status::Done => "done",
@@ -137,7 +137,7 @@ fn status(status: Status) -> &'static str {
     }
 }
 
-/// Seconds from start to end. An end before the start is a bad value.
+/// Seconds from start to end. An end before the start is counted as a bad value.
 fn duration(call: &CallEntry, notes: &mut Notes) -> Option<f64> {
     let micros = (call.finished_at? - call.started_at?).num_microseconds()?;
     if micros < 0 {
@@ -149,7 +149,7 @@ fn duration(call: &CallEntry, notes: &mut Notes) -> Option<f64> {
     Some(micros as f64 / 1e6)
 }
 
-/// A row's cells from the columns that are known.
+/// The cells of a row: the given columns, all others null.
 pub(super) fn cells<'v>(
     table: &Table,
     known: impl IntoIterator<Item = (&'static str, Cell<'v>)>,

@@ -1,4 +1,4 @@
-//! The notes of a build besides its tables: counts by column, field and call, never a value. Pure.
+//! Counts of a build for the summary of a run, by column, field and call. They never hold a value. Pure.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -6,7 +6,7 @@ use super::xlsx::Refusal;
 use crate::json::Repairs;
 use crate::tables::report::outside::OutsideCall;
 
-/// Paths that are told apart; more of them count together, so that a report of nonsense stays bounded.
+/// Paths that are counted separately. Further paths share one count, so that a report of nonsense stays bounded.
 const MOST_PATHS: usize = 500;
 /// The name under which the paths beyond [`MOST_PATHS`] are counted.
 const OTHERS: &str = "…";
@@ -28,7 +28,7 @@ pub enum About {
 /// The number of times that something was seen, by the object that it is about.
 pub type Sightings = BTreeMap<About, u64>;
 
-/// Where the lake keeps a field that no column takes.
+/// The place where the lake keeps a field that no column takes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Kept {
     /// In the `extra` of its row.
@@ -42,11 +42,11 @@ pub enum Kept {
 /// Something in a report that deserves a look, besides fields and values: see [`Observation::kind`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Observation {
-    /// Rows of a participant that its report had before.
+    /// Rows that repeat a participant of the same report.
     MergedParticipants,
-    /// Rows of a workbook that became one participant by nothing but the name.
+    /// Rows of a workbook that were merged into one participant by the name alone.
     MergedByName,
-    /// Participants who share user and meeting with another one of their call.
+    /// Participants who share user and meeting with another participant of their call.
     DuplicateExternalIds,
     /// Participant ids that a report gives to people with different external ids.
     SharedParticipantIds,
@@ -54,7 +54,7 @@ pub enum Observation {
     LookAlikeIds,
     /// Sheets of tables without a header that the mapping knows.
     HeadlessSheets,
-    /// Characters that stand as U+FFFD.
+    /// Characters that could not be decoded and became U+FFFD.
     MendedCharacters,
     /// Numbers that no column can hold.
     ImpossibleNumbers,
@@ -74,60 +74,60 @@ impl Observation {
         }
     }
 
-    /// The sentence of the warning, behind the number of sightings.
+    /// The sentence of the warning, after the number of sightings.
     pub fn sentence(self) -> &'static str {
         match self {
             Self::MergedParticipants => {
-                "rows of participants that their report had before became one with them"
+                "rows repeat a participant of the same report and were merged with it"
             }
             Self::MergedByName => {
-                "rows of the XLSX report became one participant with an earlier row by the name alone: two participants of one name count as one"
+                "rows of the XLSX report were merged with an earlier row by the name alone: two participants of the same name count as one"
             }
             Self::DuplicateExternalIds => {
-                "participants share user and meeting with another one of their call"
+                "participants share user and meeting with another participant of their call"
             }
             Self::SharedParticipantIds => {
-                "participant ids stand for people with different external user ids: each is a participant of its own"
+                "participant ids stand for people with different external user ids: each person is a separate participant"
             }
             Self::LookAlikeIds => {
-                "external user ids differ from another one of their call only by case or spaces: they stay different users"
+                "external user ids differ from another one of their call only by case or spaces: they count as different users"
             }
             Self::HeadlessSheets => {
                 "sheets of tables have no header that the mapping knows: they feed no table"
             }
-            Self::MendedCharacters => "characters of the report can't be read and stand as U+FFFD",
-            Self::ImpossibleNumbers => "numbers of the report are none, such as NaN or 1e400, and are null",
+            Self::MendedCharacters => "characters of the report can't be decoded and were replaced by U+FFFD",
+            Self::ImpossibleNumbers => "numbers of the report can't be stored, such as NaN or 1e400, and are null",
         }
     }
 }
 
-/// The notes of a build.
+/// Counts of a build, each with the object that it is about.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Notes {
-    /// Fields that no column takes, by path (`participants[].device`; `call.…` for a call's own), with how often.
+    /// Fields that no column takes, by path (`participants[].device`; `call.…` for a call's own).
     pub unmapped: BTreeMap<String, Sightings>,
-    /// Where the lake keeps each of these fields; of those that count together, all the places.
+    /// The place where the lake keeps each of these fields; all places of the fields that share a count.
     pub kept: BTreeMap<String, BTreeSet<Kept>>,
-    /// Values that do not fit their column, by `table.column`, with how often.
+    /// Values that do not fit their column, by `table.column`.
     pub bad: BTreeMap<String, Sightings>,
-    /// Other things that deserve a look, with the number of times.
+    /// Other observations.
     pub observed: BTreeMap<Observation, Sightings>,
-    /// Messages left out since the same one stood there twice.
+    /// Messages that were dropped because the same one was there before.
     pub duplicate_messages: u64,
-    /// The calls whose report can't be read as JSON, though it was landed as such.
+    /// Calls whose JSON report landed and can't be read as JSON.
     pub unreadable: Vec<String>,
-    /// The calls whose workbook can't be read, though it was landed as one.
+    /// Calls whose workbook landed and can't be read as one.
     pub refused_workbooks: Vec<(String, Refusal)>,
-    /// The calls whose JSON and workbook do not have the same number of participants, with both.
+    /// Calls whose JSON report and workbook differ in the number of participants, with both numbers.
     pub differing_participants: Vec<(String, u64, u64)>,
-    /// The calls that some stays of their report lie outside of.
+    /// Calls whose report has stays outside the call.
     pub outside_calls: Vec<(String, OutsideCall)>,
     /// The object that the next notes are about.
     about: About,
 }
 
 impl Notes {
-    /// Says what the notes from here on are about.
+    /// Sets the object that the next notes are about.
     pub(super) fn about(&mut self, about: About) {
         self.about = about;
     }
@@ -151,7 +151,7 @@ impl Notes {
         }
     }
 
-    /// The number of participants who can't be told: their ids, or their whole entries, could not be read.
+    /// The number of participants who can't be identified, because their ids or their whole entries could not be read.
     pub(super) fn unknown_people(&self) -> u64 {
         ["(row)", "external_user_id", "external_meeting_id"]
             .iter()
@@ -160,14 +160,14 @@ impl Notes {
             .sum()
     }
 
-    /// Counts something that was seen so many times.
+    /// Counts an observation.
     pub(super) fn observe(&mut self, observation: Observation, times: u64) {
         if times > 0 {
             add(self.observed.entry(observation).or_default(), &self.about, times);
         }
     }
 
-    /// Counts what had to be mended in a report.
+    /// Counts the repairs of a report.
     pub(super) fn mended(&mut self, repairs: Repairs) {
         self.observe(Observation::MendedCharacters, repairs.characters);
         self.observe(Observation::ImpossibleNumbers, repairs.numbers);
@@ -181,7 +181,7 @@ fn add(sightings: &mut Sightings, about: &About, times: u64) {
     }
 }
 
-/// Counts a path; gives the one that it was counted as.
+/// Counts a path, and returns the path under which it was counted.
 fn count<'p>(counts: &mut BTreeMap<String, Sightings>, path: &'p str, about: &About) -> &'p str {
     if let Some(sightings) = counts.get_mut(path) {
         add(sightings, about, 1);

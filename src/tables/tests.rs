@@ -162,7 +162,7 @@ pub(super) fn mapping() -> Mapping {
 }
 
 fn build_with(manifest: &Manifest, mapping: &Mapping, bytes: impl Into<Bytes>) -> BuiltDay {
-    let reports: [Result<_>; 1] = [Ok(("c2".to_owned(), ReportFormat::Json, bytes.into()))];
+    let reports: [Result<_>; 1] = [Ok(("c2".into(), ReportFormat::Json, bytes.into()))];
     build_day(
         manifest,
         mapping,
@@ -263,7 +263,7 @@ fn the_same_inputs_give_the_same_bytes() {
 }
 
 #[test]
-fn rows_are_in_the_order_that_the_file_claims() {
+fn rows_are_in_the_order_that_the_file_declares() {
     let day = build(&report());
     for file in &day.tables {
         let reader = ParquetRecordBatchReaderBuilder::try_new(file.bytes.clone()).expect("Parquet");
@@ -287,7 +287,7 @@ fn rows_are_in_the_order_that_the_file_claims() {
 }
 
 #[test]
-fn a_report_that_is_no_json_leaves_its_call_and_the_rest() {
+fn a_report_that_is_not_json_leaves_the_other_tables() {
     let day = build_with(&manifest(), &mapping(), "<html>");
     assert_eq!(day.notes.unreadable, ["c2"]);
     let tables: Vec<_> = day.tables.iter().map(|file| file.table.as_str()).collect();
@@ -295,14 +295,14 @@ fn a_report_that_is_no_json_leaves_its_call_and_the_rest() {
 }
 
 #[test]
-fn reports_out_of_step_are_a_fault_and_an_empty_day_is_nothing() {
+fn reports_out_of_order_are_a_fault_and_an_empty_day_has_no_tables() {
     let (day, mapping) = (manifest(), mapping());
-    let build = |reports: Vec<Result<(String, ReportFormat, Bytes)>>| {
+    let build = |reports: Vec<Result<(crate::ids::CallId, ReportFormat, Bytes)>>| {
         build_day(&day, &mapping, "", at("23:00:00"), &Meta::default(), reports)
     };
     assert!(build(vec![]).is_err());
     assert!(build(vec![Ok(("c1".into(), ReportFormat::Json, Bytes::new()))]).is_err());
-    let twice = ["c2", "c2"].map(|id| Ok((id.to_owned(), ReportFormat::Json, Bytes::from("{}"))));
+    let twice = ["c2", "c2"].map(|id| Ok((id.into(), ReportFormat::Json, Bytes::from("{}"))));
     assert!(build(twice.into()).is_err());
     let nothing = Manifest::new(day.date, "s1");
     let built = build_day(&nothing, &mapping, "", at("23:00:00"), &Meta::default(), []).expect("a day");
@@ -353,7 +353,7 @@ fn another_shape_is_another_mapping() {
 }
 
 #[test]
-fn a_field_that_no_column_takes_is_told_with_the_place_that_keeps_it() {
+fn an_unmapped_field_is_reported_with_the_place_that_keeps_it() {
     let mut manifest = manifest();
     for record in manifest.records.values_mut() {
         record.record["codec"] = "h264".into();
@@ -392,7 +392,7 @@ fn a_field_that_no_column_takes_is_told_with_the_place_that_keeps_it() {
 }
 
 #[test]
-fn the_fingerprint_is_of_what_feeds_the_tables() {
+fn the_fingerprint_covers_exactly_the_inputs_of_the_tables() {
     let (day, mapping) = (manifest(), mapping());
     let of = |change: &dyn Fn(&mut Manifest)| {
         let mut day = day.clone();
@@ -447,7 +447,7 @@ fn rooms_and_spaces_keep_all_that_the_platform_says() {
         ),
         ("r1".to_owned(), json!("no object")),
     ]);
-    let file = build_rooms("s1", &rooms, &mapping())
+    let file = build_rooms(&"s1".into(), &rooms, &mapping())
         .expect("rooms")
         .expect("a file");
     let spaces = BTreeMap::from([(

@@ -106,7 +106,7 @@ fn damaged(date: NaiveDate, key: &str, why: String) -> Finding {
         .differs("the day's manifest", why);
     let name = key.rsplit('/').next().and_then(|name| name.strip_suffix(".json"));
     match name.and_then(key::unsegment) {
-        Some(space) => finding.on(date, &space),
+        Some(space) => finding.on(date, &space.as_str().into()),
         None => finding,
     }
 }
@@ -114,7 +114,7 @@ fn damaged(date: NaiveDate, key: &str, why: String) -> Finding {
 /// Why a manifest can't be what this program wrote.
 pub(crate) fn inconsistent(manifest: &Manifest, key: &str) -> Option<String> {
     let (date, space) = (manifest.date, manifest.space_id.as_str());
-    if key::manifest(date, space) != key {
+    if key::manifest(date, &space.into()) != key {
         return Some(format!("that of {date} of space {space}"));
     }
     let seg = key::segment(space);
@@ -124,9 +124,9 @@ pub(crate) fn inconsistent(manifest: &Manifest, key: &str) -> Option<String> {
     ];
     let landings = manifest.calls.iter().flat_map(|(id, call)| {
         let reports = call.reports.values();
-        reports.map(move |landing| (id, landing, 0))
+        reports.map(move |landing| (id.as_str(), landing, 0))
     });
-    let files = manifest.records.iter().map(|(id, it)| (id, &it.file, 1));
+    let files = manifest.records.iter().map(|(id, it)| (id.as_str(), &it.file, 1));
     for (id, landing, place) in landings.chain(files) {
         match &landing.landed {
             None if landing.status == Status::Done => {
@@ -140,7 +140,7 @@ pub(crate) fn inconsistent(manifest: &Manifest, key: &str) -> Option<String> {
     }
     let tables = manifest.built.iter().flat_map(|built| &built.tables);
     tables
-        .filter(|(name, entry)| entry.key != key::table(name, date, space))
+        .filter(|(name, entry)| entry.key != key::table(name, date, &space.into()))
         .map(|(name, _)| format!("the table {name} at a key of another day"))
         .next()
 }
@@ -271,10 +271,10 @@ async fn rebuild(
 
 fn note_ids(look: &Verification, manifest: &Manifest) {
     let mut seen = look.seen();
-    let calls = manifest.calls.keys().map(|id| (Thing::Call, id));
-    let records = manifest.records.keys().map(|id| (Thing::Record, id));
+    let calls = manifest.calls.keys().map(|id| (Thing::Call, id.as_str()));
+    let records = manifest.records.keys().map(|id| (Thing::Record, id.as_str()));
     for (thing, id) in calls.chain(records) {
-        let key = (thing, manifest.space_id.clone(), id.clone());
+        let key = (thing, manifest.space_id.clone(), id.to_owned());
         seen.ids.entry(key).or_default().push(manifest.date);
     }
 }

@@ -6,6 +6,7 @@ use chrono::NaiveDate;
 
 use super::finding::{Doubled, Finding, Kind, Remedy};
 use crate::Result;
+use crate::ids::SpaceId;
 use crate::lake::manifest::{Landing, Manifest};
 use crate::lake::{self, key};
 use crate::lenient;
@@ -22,14 +23,14 @@ pub(crate) async fn of_days(look: &Verification) -> Result<()> {
         // As the days are now: a run may have just moved it.
         let mut days = BTreeMap::new();
         for date in dates {
-            if let Read::There(manifest, _) = look.json::<Manifest>(&key::manifest(date, &space)).await?
+            if let Read::There(manifest, _) = look.json::<Manifest>(&key::manifest(date, &space.as_str().into())).await?
                 && has(&manifest, thing, &id)
             {
                 days.insert(date, manifest);
             }
         }
         if days.len() > 1 {
-            name(look, thing, &space, &id, &days);
+            name(look, thing, &space.as_str().into(), &id, &days);
         }
     }
     Ok(())
@@ -42,7 +43,7 @@ fn has(manifest: &Manifest, thing: Thing, id: &str) -> bool {
     }
 }
 
-fn name(look: &Verification, thing: Thing, space: &str, id: &str, days: &BTreeMap<NaiveDate, Manifest>) {
+fn name(look: &Verification, thing: Thing, space: &SpaceId, id: &str, days: &BTreeMap<NaiveDate, Manifest>) {
     let right = match thing {
         Thing::Call => day_of_call(look, id, days),
         Thing::Record => day_of_record(look, id, days),

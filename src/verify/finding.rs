@@ -6,6 +6,8 @@ use chrono::NaiveDate;
 use serde::Serialize;
 
 use crate::config::ReportFormat;
+use crate::pipeline::Piece;
+use crate::ids::{CallId, RecordId, SpaceId};
 use crate::sanitize::escaped;
 
 /// What is wrong.
@@ -67,8 +69,8 @@ pub enum Kind {
 pub(crate) enum Remedy {
     /// Building the day's tables again.
     Build,
-    /// Fetching a report or a recording again: the id of its call or record, and the report's format.
-    Land(String, Option<ReportFormat>),
+    /// Fetching a report or a recording again.
+    Land(Piece),
     /// Landing the whole day again.
     Day,
     /// Taking a call or a record off the day that is not its own.
@@ -105,13 +107,13 @@ pub struct Finding {
     pub date: Option<NaiveDate>,
     /// The space.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub space_id: Option<String>,
+    pub space_id: Option<SpaceId>,
     /// The call.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub call_id: Option<String>,
+    pub call_id: Option<CallId>,
     /// The record.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub record_id: Option<String>,
+    pub record_id: Option<RecordId>,
     /// What should be.
     pub expected: String,
     /// What is.
@@ -138,7 +140,7 @@ impl Finding {
         }
     }
 
-    pub(crate) fn on(mut self, date: NaiveDate, space: &str) -> Self {
+    pub(crate) fn on(mut self, date: NaiveDate, space: &SpaceId) -> Self {
         self.date = Some(date);
         self.space_id = Some(space.into());
         self
@@ -173,9 +175,9 @@ impl Finding {
 
     /// One line: what, where, what should be, what is, what to do.
     pub fn one_line(&self) -> String {
-        let ids: Vec<_> = [("call", &self.call_id), ("record", &self.record_id)]
+        let ids: Vec<_> = [("call", self.call_id.as_deref()), ("record", self.record_id.as_deref())]
             .into_iter()
-            .filter_map(|(what, id)| id.as_ref().map(|id| format!("{what} {id}")))
+            .filter_map(|(what, id)| id.map(|id| format!("{what} {id}")))
             .collect();
         let ids = match ids.is_empty() {
             true => String::new(),

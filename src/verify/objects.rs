@@ -7,6 +7,8 @@ use sha2::{Digest, Sha256};
 
 use super::finding::{Finding, Kind, Remedy};
 use crate::config::ReportFormat;
+use crate::pipeline::Piece;
+use crate::ids::CallId;
 use crate::lake::manifest::Manifest;
 use crate::tables;
 use crate::tables::{Footer, RowKey};
@@ -28,7 +30,7 @@ pub(crate) struct Expected<'m> {
 
 #[derive(Clone, Copy)]
 pub(crate) enum What<'m> {
-    Report { call: &'m str, format: ReportFormat },
+    Report { call: &'m CallId, format: ReportFormat },
     Recording { record: &'m str },
     Table { name: &'m str, rows: u64 },
 }
@@ -265,7 +267,7 @@ fn changed(manifest: &Manifest, object: &Expected<'_>, expected: &str, found: &s
 /// Says of which call or record the object is, and what mends it.
 fn of_thing(finding: Finding, manifest: &Manifest, object: &Expected<'_>) -> Finding {
     match object.what {
-        What::Report { call, format } => finding.call(call).remedy(Remedy::Land(call.into(), Some(format))),
+        What::Report { call, format } => finding.call(call).remedy(Remedy::Land(Piece::Report(call.into(), format))),
         What::Recording { record } => {
             let call = manifest
                 .records
@@ -275,7 +277,7 @@ fn of_thing(finding: Finding, manifest: &Manifest, object: &Expected<'_>) -> Fin
                 Some(call) => finding.call(call),
                 None => finding,
             };
-            finding.record(record).remedy(Remedy::Land(record.into(), None))
+            finding.record(record).remedy(Remedy::Land(Piece::Recording(record.into())))
         }
         What::Table { .. } => finding.remedy(Remedy::Build),
     }

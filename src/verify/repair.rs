@@ -10,6 +10,7 @@ use sha2::{Digest, Sha256};
 
 use super::finding::{Doubled, Finding, Kind, Remedy};
 use super::{Verifier, table_names};
+use crate::ids::{DayId, SpaceId};
 use crate::lake::key;
 use crate::lake::manifest::Manifest;
 use crate::pipeline::day::Day;
@@ -17,13 +18,12 @@ use crate::pipeline::day::{build, commit};
 use crate::pipeline::lake_state::catalog;
 use crate::pipeline::lake_state::info::OpenedStore;
 use crate::pipeline::run_context::RunContext;
-use crate::pipeline::{Again, Exporter, Job, orphan_uploads};
+use crate::pipeline::{Again, Command, Exporter, Job, orphan_uploads};
 use crate::store::Condition;
 use crate::store::json::get_json;
 use crate::{Error, ErrorKind, Result, tables};
 
 /// A day: date and space.
-type DayId = (NaiveDate, String);
 
 /// What a repair does.
 struct Mender<'v> {
@@ -46,7 +46,7 @@ pub(crate) async fn mend(verifier: &Verifier, findings: &[Finding]) -> Result<Ve
     };
     let workshop_of = Arc::clone(&mender.run);
     workshop_of
-        .alone("repair", Box::pin(mender.evict(findings)))
+        .alone(Command::Repair, Box::pin(mender.evict(findings)))
         .await
         .flatten()?;
     // Its runs take their own turn.
@@ -58,7 +58,7 @@ pub(crate) async fn mend(verifier: &Verifier, findings: &[Finding]) -> Result<Ve
         mender.build(findings).await?;
         mender.rest(findings).await
     });
-    workshop_of.alone("repair", last).await.flatten()?;
+    workshop_of.alone(Command::Repair, last).await.flatten()?;
     Ok(mender.notes)
 }
 
@@ -75,7 +75,7 @@ async fn run(verifier: &Verifier) -> Result<Arc<RunContext>> {
 }
 
 fn day_of(finding: &Finding) -> Option<DayId> {
-    Some((finding.date?, finding.space_id.clone()?))
+    Some(DayId::new(finding.date?, finding.space_id.clone()?))
 }
 
 impl Mender<'_> {
@@ -110,8 +110,8 @@ impl Mender<'_> {
         for finding in findings {
             let Some(day) = day_of(finding) else { continue };
             match &finding.remedy {
-                Some(Remedy::Land(id, format)) => {
-                    again.insert((day.0, day.1.clone(), id.clone(), *format));
+                Some(Remedy::Land(piece)) => {
+                    again.insert((day.clone(), piece.clone()));
                     days.insert(day);
                 }
                 Some(Remedy::Day) => {
@@ -136,24 +136,24 @@ impl Mender<'_> {
             match set_aside(&self.run, &day).await {
                 Ok(tables) => replaced.push((day, tables)),
                 Err(error) => {
-                    let about = key::manifest(day.0, &day.1);
+                    let about = key::manifest(day.date, &day.space);
                     days.remove(&day);
                     self.note(&about, Err(error))?;
                 }
             }
         }
         for (space, from, to) in spans(&days) {
-            let outcome = self.fetch(&space, from, to, &again).await;
+            let outcome = self.fetch(&space.as_str().into(), from, to, &again).await;
             self.note(&format!("space {space}, {from} to {to}"), outcome)?;
         }
         for (day, tables) in replaced {
             let outcome = remove_replaced(&self.run, &day, tables).await;
-            self.note(&key::manifest(day.0, &day.1), outcome)?;
+            self.note(&key::manifest(day.date, &day.space), outcome)?;
         }
         Ok(())
     }
 
-    async fn fetch(&mut self, space: &str, from: NaiveDate, to: NaiveDate, again: &Again) -> Result<()> {
+    async fn fetch(&mut self, space: &SpaceId, from: NaiveDate, to: NaiveDate, again: &Again) -> Result<()> {
         let exporter = Exporter::new(
             self.verifier.config.clone(),
             Arc::clone(&self.verifier.store),
@@ -163,7 +163,7 @@ impl Mender<'_> {
         )?;
         let job = Job {
             spaces: vec![space.to_owned()],
-            ..Job::over("repair", from, to)
+            ..Job::over(Command::Repair, from, to)
         };
         let summary = Box::pin(exporter.landing_again(again.clone()).run(&job)).await?;
         let kept = summary
@@ -184,7 +184,7 @@ impl Mender<'_> {
             .iter()
             .filter(|finding| finding.remedy == Some(Remedy::Build));
         let days: BTreeSet<_> = to_build.filter_map(day_of).collect();
-        for (date, space) in days {
+        for DayId { date, space } in days {
             let key = key::manifest(date, &space);
             let outcome = build(&self.run, &key).await;
             self.note(&key, outcome)?;
@@ -215,17 +215,17 @@ impl Mender<'_> {
 }
 
 /// Days of a space that follow one another.
-fn spans(days: &BTreeSet<DayId>) -> Vec<(String, NaiveDate, NaiveDate)> {
+fn spans(days: &BTreeSet<DayId>) -> Vec<(SpaceId, NaiveDate, NaiveDate)> {
     let mut by_space: BTreeMap<&str, Vec<NaiveDate>> = BTreeMap::new();
-    for (date, space) in days {
+    for DayId { date, space } in days {
         by_space.entry(space).or_default().push(*date);
     }
-    let mut spans: Vec<(String, NaiveDate, NaiveDate)> = Vec::new();
+    let mut spans: Vec<(SpaceId, NaiveDate, NaiveDate)> = Vec::new();
     for (space, dates) in by_space {
         for date in dates {
             match spans.last_mut() {
                 Some((of, _, end)) if of == space && *end + Days::new(1) == date => *end = date,
-                _ => spans.push((space.to_owned(), date, date)),
+                _ => spans.push((space.to_owned().into(), date, date)),
             }
         }
     }
@@ -234,7 +234,7 @@ fn spans(days: &BTreeSet<DayId>) -> Vec<(String, NaiveDate, NaiveDate)> {
 
 /// Takes a call or a record off a day that is not its own. Its bytes there go once the manifest no longer tells of
 /// them; the right day has its own.
-async fn evict(run: &Arc<RunContext>, space: &str, kind: Kind, doubled: &Doubled) -> Result<()> {
+async fn evict(run: &Arc<RunContext>, space: &SpaceId, kind: Kind, doubled: &Doubled) -> Result<()> {
     let key = key::manifest(doubled.wrong, space);
     let Some((manifest, version)) = get_json::<Manifest>(&*run.store, &key).await? else {
         return Ok(());
@@ -242,12 +242,12 @@ async fn evict(run: &Arc<RunContext>, space: &str, kind: Kind, doubled: &Doubled
     let mut day = Day::stored(manifest, version);
     let landed: Vec<_> = match kind {
         Kind::CallDoubled => {
-            let call = day.manifest.calls.remove(&doubled.id);
+            let call = day.manifest.calls.remove(doubled.id.as_str());
             let reports = call.into_iter().flat_map(|call| call.reports.into_values());
             reports.filter_map(|landing| landing.landed).collect()
         }
         _ => {
-            let record = day.manifest.records.remove(&doubled.id);
+            let record = day.manifest.records.remove(doubled.id.as_str());
             record.and_then(|record| record.file.landed).into_iter().collect()
         }
     };
@@ -268,7 +268,7 @@ async fn evict(run: &Arc<RunContext>, space: &str, kind: Kind, doubled: &Doubled
 }
 
 /// Keeps what lies there of a day whose manifest is gone or damaged, and opens the day. Gives the keys of its tables.
-async fn set_aside(run: &RunContext, (date, space): &DayId) -> Result<Vec<String>> {
+async fn set_aside(run: &RunContext, DayId { date, space }: &DayId) -> Result<Vec<String>> {
     let stamp = run.now.format("%Y%m%dT%H%M%SZ").to_string();
     let manifest = key::manifest(*date, space);
     let mut tables = Vec::new();
@@ -299,7 +299,7 @@ async fn set_aside(run: &RunContext, (date, space): &DayId) -> Result<Vec<String
 
 /// Removes the tables of a day that was landed anew, as far as its new manifest has none of that name: their bytes
 /// have been set aside.
-async fn remove_replaced(run: &RunContext, (date, space): &DayId, tables: Vec<String>) -> Result<()> {
+async fn remove_replaced(run: &RunContext, DayId { date, space }: &DayId, tables: Vec<String>) -> Result<()> {
     let key = key::manifest(*date, space);
     let Some((manifest, _)) = get_json::<Manifest>(&*run.store, &key).await? else {
         return Ok(());
@@ -354,7 +354,7 @@ mod tests {
 
     #[test]
     fn days_that_follow_one_another_are_one_span() {
-        let day = |date: &str, space: &str| (date.parse().expect("a date"), space.to_owned());
+        let day = |date: &str, space: &str| DayId::new(date.parse().expect("a date"), space);
         let days = [
             day("2026-11-01", "a"),
             day("2026-11-02", "a"),

@@ -12,6 +12,7 @@ use tokio::sync::Semaphore;
 use super::Options;
 use super::finding::{Counts, Finding, Kind};
 use super::inventory::{Dates, Inventory};
+use crate::ids::SpaceId;
 use crate::mp4::BoxWalker;
 use crate::pipeline::run_context::RunContext;
 use crate::store::Version;
@@ -39,7 +40,7 @@ pub(crate) struct Seen {
     pub counts: Counts,
     pub findings: Vec<Finding>,
     /// Where each call and record lies: what it is, its space and id, and its dates.
-    pub ids: BTreeMap<(Thing, String, String), Vec<NaiveDate>>,
+    pub ids: BTreeMap<(Thing, SpaceId, String), Vec<NaiveDate>>,
     /// The files whose rows were read.
     pub files: Vec<SeenFile>,
     /// The keys of their rows, by table, with the file's number.
@@ -70,7 +71,7 @@ pub(crate) struct SeenFile {
     /// Its day; none for one of rooms or spaces.
     pub date: Option<NaiveDate>,
     /// Its space; none for one of lesson data.
-    pub space: Option<String>,
+    pub space: Option<SpaceId>,
 }
 
 /// What an object's bytes are, read piece by piece.

@@ -89,7 +89,7 @@ async fn shelf(look: &Arc<Verification>, date: NaiveDate, key: &str) -> Result<(
                 // Nothing tells of its tables now, but that is not their fault.
                 let mut inventory = look.inventory();
                 for table in ["user_meta", "hierarchy"] {
-                    inventory.take(&key::table(table, date, table));
+                    inventory.take(&key::table(table, date, &table.into()));
                 }
                 return Ok(());
             }
@@ -172,7 +172,7 @@ pub(crate) async fn catalogs(look: &Arc<Verification>) -> Result<()> {
         };
         let file = match (space, &id) {
             (None, _) => tables::build_spaces(&catalog, mapping)?,
-            (Some(_), Some(id)) => tables::build_rooms(id, &catalog, mapping)?,
+            (Some(_), Some(id)) => tables::build_rooms(&id.as_str().into(), &catalog, mapping)?,
             (Some(_), None) => {
                 take_table_of(look, space);
                 continue;
@@ -183,7 +183,7 @@ pub(crate) async fn catalogs(look: &Arc<Verification>) -> Result<()> {
             let finding = table(look, &file, Remedy::Catalog, &mut rows).await?;
             let mut seen = look.seen();
             seen.findings.extend(finding.map(|mut finding| {
-                finding.space_id = id;
+                finding.space_id = id.map(Into::into);
                 finding
             }));
             for (table, file, keys) in rows {

@@ -8,6 +8,7 @@ use chrono::{NaiveDate, TimeDelta};
 use super::day;
 use super::finding::{Finding, Kind, Remedy};
 use crate::Result;
+use crate::ids::SpaceId;
 use crate::lake::key;
 use crate::lake::key_kind::KeyKind;
 use crate::lake::manifest::Manifest;
@@ -44,7 +45,7 @@ pub(crate) async fn name(look: &Verification) -> Result<()> {
     }
     for ((date, space), keys) in by_day {
         look.unless_stopped()?;
-        of_day(look, date, &space, keys).await?;
+        of_day(look, date, &space.as_str().into(), keys).await?;
     }
     for key in strays {
         look.find(stray(&key, "keys of the lake's own form").date(key::date_in(&key)));
@@ -68,7 +69,7 @@ fn stray(key: &str, expected: &str) -> Finding {
 }
 
 /// Names the objects of a day that its manifest does not tell of.
-async fn of_day(look: &Verification, date: NaiveDate, space: &str, keys: Vec<String>) -> Result<()> {
+async fn of_day(look: &Verification, date: NaiveDate, space: &SpaceId, keys: Vec<String>) -> Result<()> {
     let manifest_key = format!("{}date={date}/{space}.json", key::DAYS);
     // As it is now: a run may have written it since.
     let manifest = match look.json::<Manifest>(&manifest_key).await? {
@@ -78,7 +79,7 @@ async fn of_day(look: &Verification, date: NaiveDate, space: &str, keys: Vec<Str
         Read::Missing => {
             let found = format!("none, but {} objects of the day", keys.len());
             let finding = Finding::new(Kind::ManifestMissing, manifest_key)
-                .on(date, &key::unsegment(space).unwrap_or_else(|| space.to_owned()));
+                .on(date, &key::unsegment(space).unwrap_or_else(|| space.to_owned().into()).as_str().into());
             look.find(finding.differs("the day's manifest", found).remedy(Remedy::Day));
             return Ok(());
         }
@@ -121,17 +122,17 @@ fn coming(manifest: &Manifest) -> BTreeSet<String> {
     let (date, space) = (manifest.date, manifest.space_id.as_str());
     let reports = manifest.calls.iter().flat_map(|(call, entry)| {
         let formats = entry.reports.keys();
-        formats.map(move |format| key::report(date, space, call, *format))
+        formats.map(move |format| key::report(date, &space.into(), call, *format))
     });
     let recordings = manifest
         .records
         .iter()
-        .map(|(id, entry)| key::recording(date, space, &entry.room_id, entry.call_id.as_deref(), id));
+        .map(|(id, entry)| key::recording(date, &space.into(), &entry.room_id, entry.call_id.as_ref(), id));
     let is_built = manifest.is_built();
     let tables = crate::lake::table::builtin::all().iter().filter(|_| !is_built);
     reports
         .chain(recordings)
-        .chain(tables.map(|table| key::table(&table.name, date, space)))
+        .chain(tables.map(|table| key::table(&table.name, date, &space.into())))
         .collect()
 }
 
@@ -148,7 +149,7 @@ pub(crate) async fn markers(look: &Verification) -> Result<()> {
         let (Some(date), Some(space)) = (key::date_in(&marker), space) else {
             continue;
         };
-        let finding = Finding::new(Kind::MarkerWithoutManifest, &*marker).on(date, &space);
+        let finding = Finding::new(Kind::MarkerWithoutManifest, &*marker).on(date, &space.as_str().into());
         look.find(
             finding
                 .differs("a manifest of the day", "none: a run was killed, or is at it")

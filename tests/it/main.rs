@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used)]
 
 mod cli;
+mod documents;
 mod pipeline;
 mod readers;
 mod reliability;

@@ -7,8 +7,8 @@ use crate::{ErrorKind, Result};
 fn link(server: &Server) -> Link {
     Link::new(
         reqwest::Url::parse(&format!("{}/r.mp4?sig=s1gned", server.url)).unwrap(),
-        "s1",
-        "x1",
+        &"s1".into(),
+        &"x1".into(),
     )
 }
 

@@ -26,7 +26,7 @@ async fn followed(base: &str, host: &str) -> (usize, Result<Download>) {
         config.timeout = milliseconds("5s");
     });
     let url = server.url.replace("127.0.0.1", host) + "/r.mp4?sig=s1gned";
-    let link = Link::new(Url::parse(&url).unwrap(), "s1", "x1");
+    let link = Link::new(Url::parse(&url).unwrap(), &"s1".into(), &"x1".into());
     let download = client.download(&link, None).await;
     (server.heads().len(), download)
 }

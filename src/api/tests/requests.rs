@@ -10,7 +10,7 @@ use crate::config::{self, ReportFormat};
 use crate::{Error, ErrorKind};
 
 async fn report(client: &crate::api::Client) -> crate::Result<String> {
-    let bytes = client.report("s1", "r1", "c1", ReportFormat::Json).await?;
+    let bytes = client.report(&"s1".into(), &"r1".into(), &"c1".into(), ReportFormat::Json).await?;
     Ok(String::from_utf8_lossy(&bytes).into_owned())
 }
 
@@ -64,10 +64,10 @@ async fn once_pages_are_known_short_lists_cost_one_request() {
     .await;
     let client = server.client();
     let (from, to) = (DateTime::UNIX_EPOCH, DateTime::UNIX_EPOCH);
-    assert_eq!(client.records("s", "big", from, to).await.unwrap().items.len(), 3);
+    assert_eq!(client.records(&"s".into(), &"big".into(), from, to).await.unwrap().items.len(), 3);
     let before = client.stats().requests;
     assert_eq!(
-        client.records("s", "small", from, to).await.unwrap().items.len(),
+        client.records(&"s".into(), &"small".into(), from, to).await.unwrap().items.len(),
         1
     );
     assert_eq!(client.stats().requests - before, 1);
@@ -118,7 +118,7 @@ async fn a_refusal_is_not_tried_again_and_repeats_no_secret() {
         let server = Server::replies(vec![Reply::new(status, "", &body)]).await;
         let client = server.client();
         let error = client
-            .calls("s1", "r1", NaiveDate::from_ymd_opt(2023, 8, 1).unwrap())
+            .calls(&"s1".into(), &"r1".into(), NaiveDate::from_ymd_opt(2023, 8, 1).unwrap())
             .await
             .unwrap_err();
         assert_eq!((error.kind(), client.stats().requests), (kind, 1));
@@ -136,7 +136,7 @@ async fn list_error(reply: Reply) -> Error {
         config.retries = 1;
         tuning.list_bytes = 40;
     });
-    client.rooms("s1").await.unwrap_err()
+    client.rooms(&"s1".into()).await.unwrap_err()
 }
 
 #[tokio::test]
@@ -189,7 +189,7 @@ fn gzip(bytes: &[u8]) -> Vec<u8> {
 async fn a_packed_answer_is_unpacked_within_the_bounds_of_a_plain_one() {
     let packed = |body: &[u8]| Reply::of_bytes("200 OK", "Content-Encoding: gzip\r\n", &gzip(body));
     let server = Server::replies(vec![packed(br#"[{"id":"r1"}]"#), packed(b"[]")]).await;
-    assert_eq!(server.client().rooms("s1").await.unwrap().items.len(), 1);
+    assert_eq!(server.client().rooms(&"s1".into()).await.unwrap().items.len(), 1);
     let head = server.heads()[0].to_ascii_lowercase();
     assert!(head.contains("accept-encoding: identity\r\n"), "{head}");
     let errors = [
@@ -238,8 +238,8 @@ async fn an_error_that_calls_itself_a_success_is_repeated_like_the_error_it_is()
         let server = Server::replies(vec![Reply::ok(body)]).await;
         let (client, _) = server.client_with(|config, _| config.retries = 1);
         let error = report(&client).await.unwrap_err();
-        let link = client.download_link("s1", "r1", "x1").await.unwrap_err();
-        let list = client.rooms("s1").await.unwrap_err();
+        let link = client.download_link(&"s1".into(), &"r1".into(), &"x1".into()).await.unwrap_err();
+        let list = client.rooms(&"s1".into()).await.unwrap_err();
         assert_eq!([link.kind(), list.kind()], [error.kind(); 2], "{body}");
         format!("{:?}: {}", error.kind(), error.message())
     };
@@ -306,7 +306,7 @@ async fn a_head_without_end_is_left() {
         ))])
         .await;
         let (client, _) = server.client_with(|config, _| config.retries = 0);
-        let error = client.rooms("s1").await.unwrap_err();
+        let error = client.rooms(&"s1".into()).await.unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Connection, "{error}");
         assert!(error.to_string().len() < 400, "{error}");
     }
@@ -445,7 +445,7 @@ async fn a_link_comes_as_text_as_json_or_as_a_redirect() {
         ),
     ] {
         let server = Server::replies(vec![reply]).await;
-        let link = server.client().download_link("s1", "r1", "x1").await.unwrap();
+        let link = server.client().download_link(&"s1".into(), &"r1".into(), &"x1".into()).await.unwrap();
         assert_eq!(
             (link.to_string(), format!("{link:?}")),
             (host.to_owned(), format!("Link({host})"))
@@ -467,7 +467,7 @@ async fn a_link_comes_as_text_as_json_or_as_a_redirect() {
         ),
     ] {
         let server = Server::replies(vec![reply]).await;
-        let error = server.client().download_link("s1", "r1", "x1").await.unwrap_err();
+        let error = server.client().download_link(&"s1".into(), &"r1".into(), &"x1".into()).await.unwrap_err();
         assert_eq!(error.kind(), kind, "{error}");
         assert_eq!(
             error.about(),
@@ -487,7 +487,7 @@ async fn a_video_where_a_link_was_asked_for_is_named() {
         Reply::stalled("HTTP/1.1 200 OK\r\nContent-Type: video/mp4\r\nContent-Length: 9000000000\r\n\r\n"),
     ] {
         let server = Server::replies(vec![reply]).await;
-        let error = server.client().download_link("s1", "r1", "x1").await.unwrap_err();
+        let error = server.client().download_link(&"s1".into(), &"r1".into(), &"x1".into()).await.unwrap_err();
         assert_eq!(error.kind(), ErrorKind::InvalidAnswer, "{error}");
         assert_eq!(
             error.message(),
@@ -571,8 +571,8 @@ async fn requests_can_be_sent_from_any_task() {
     let server = Server::replies(vec![Reply::ok("[]")]).await;
     let client = server.client();
     let task = tokio::spawn(async move {
-        let rooms = client.rooms("s1").await?;
-        let link = client.download_link("s1", "r1", "x1").await;
+        let rooms = client.rooms(&"s1".into()).await?;
+        let link = client.download_link(&"s1".into(), &"r1".into(), &"x1".into()).await;
         Ok::<_, Error>((rooms.items.len(), link.is_err()))
     });
     assert_eq!(task.await.unwrap().unwrap(), (0, true));
@@ -600,11 +600,12 @@ async fn what_was_refused_is_sent_again_with_the_token_that_the_file_holds_by_th
         config.token_file = file.display().to_string();
     });
     let beside = client.beside(tokio_util::sync::CancellationToken::new());
+    let space = "s1".into();
     let asked = (0..6).map(|n| {
         if n % 2 == 0 {
-            client.rooms("s1")
+            client.rooms(&space)
         } else {
-            beside.rooms("s1")
+            beside.rooms(&space)
         }
     });
     for answer in futures_util::future::join_all(asked).await {
@@ -619,6 +620,6 @@ async fn what_was_refused_is_sent_again_with_the_token_that_the_file_holds_by_th
         config.token = config::Secret::default();
         config.token_file = file.display().to_string();
     });
-    let error = client.rooms("s1").await.unwrap_err();
+    let error = client.rooms(&"s1".into()).await.unwrap_err();
     assert_eq!((error.kind(), server.heads().len()), (ErrorKind::Unauthorized, 1));
 }

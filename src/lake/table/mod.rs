@@ -1,7 +1,7 @@
-//! The tables: what a row is, and each column's name, type and meaning. Pure.
+//! The definitions of the tables: what a row is, and each column's name, type and meaning. Pure.
 //!
-//! There is one definition of a table ([`Table`], the built-in ones in [`builtin`]). The Arrow schema, the order of the
-//! rows and the data dictionary all come from it. Used by `build` to write and by `cli` to explain.
+//! A table has a single definition ([`Table`], the built-in ones in [`builtin`]). The Arrow schema, the order of the rows
+//! and the data dictionary all come from it. Used by `tables` to write and by `cli` to explain.
 
 pub mod builtin;
 pub mod dictionary;
@@ -15,8 +15,8 @@ use sha2::{Digest, Sha256};
 
 /// The version of the tables' shape, in every file's metadata. Columns are only ever added.
 pub const SCHEMA_VERSION: &str = "1";
-/// Raise it when the program computes a column in another way and the column's description stays the same: then days
-/// that are built already are built again.
+/// Raise it if the program computes a column in another way and the column's description stays the same. Then days that
+/// are already built are built again.
 const COMPUTATION_VERSION: u32 = 1;
 /// The file metadata key of [`SCHEMA_VERSION`].
 pub const SCHEMA_VERSION_KEY: &str = "telelake.schema_version";
@@ -30,19 +30,19 @@ pub enum Type {
     String,
     /// Text that holds JSON.
     Json,
-    /// A count or a number of bytes.
+    /// A whole number, such as a count.
     Int64,
-    /// A number; a duration in seconds where the name ends in `_s`.
+    /// A number; a duration in seconds if the name ends in `_s`.
     Double,
     /// A truth value.
     Bool,
     /// An instant in UTC, to the microsecond.
     Timestamp,
-    /// Texts.
+    /// A list of texts.
     Strings,
     /// Stays in a call: `joined_at`, `left_at`.
     Sessions,
-    /// Text by text.
+    /// A map from text to text.
     Map,
 }
 
@@ -86,7 +86,7 @@ impl Type {
         }
     }
 
-    /// The Parquet leaves that a column of this type takes.
+    /// The number of Parquet leaves of a column of this type.
     fn leaves(self) -> usize {
         match self {
             Self::Sessions | Self::Map => 2,
@@ -114,43 +114,44 @@ pub struct Column {
     pub name: Cow<'static, str>,
     /// Its type.
     pub kind: Type,
-    /// What it holds, with the unit and the source.
+    /// Its description, with the unit and the source.
     pub doc: Cow<'static, str>,
-    /// Whether it is of the table's key: never null, and unique together with the key's other columns.
+    /// True if it belongs to the table's key: it is never null, and unique together with the key's other columns.
     pub key: bool,
 }
 
 /// A table.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Table {
-    /// Its name, which is that of its folder.
+    /// Its name, which is also the name of its folder.
     pub name: Cow<'static, str>,
-    /// What one row is for.
+    /// The meaning of a row.
     pub row: Cow<'static, str>,
     /// Its columns in the order of the file.
     pub columns: Vec<Column>,
-    /// The columns by which the rows of a file are sorted, ascending, nulls first.
+    /// The columns by which the rows of a file are sorted: ascending, nulls first.
     pub order: Vec<Cow<'static, str>>,
 }
 
 impl Table {
-    /// Where a column stands.
+    /// The index of a column.
     pub fn index(&self, column: &str) -> Option<usize> {
         self.columns.iter().position(|c| c.name == column)
     }
 
-    /// The Arrow schema: the version in its metadata, descriptions in the fields', only keys without nulls.
+    /// The Arrow schema: the version is in its metadata, the descriptions are in the fields' metadata, and only columns of
+    /// the key are not nullable.
     pub fn schema(&self) -> SchemaRef {
         let fields: Vec<Field> = self
             .columns
             .iter()
             .map(|column| {
-                // One entry only: several would be written in no fixed order.
+                // A single entry, because several would be written in no fixed order.
                 let metadata = HashMap::from([(DESCRIPTION_KEY.to_owned(), column.doc.to_string())]);
                 Field::new(column.name.as_ref(), column.kind.arrow(), !column.key).with_metadata(metadata)
             })
             .collect();
-        // Also in the file's own metadata; readers that restore the Arrow schema look only here.
+        // It is also in the file's own metadata, but readers that restore the Arrow schema look only here.
         let version = HashMap::from([(SCHEMA_VERSION_KEY.to_owned(), SCHEMA_VERSION.to_owned())]);
         Arc::new(Schema::new_with_metadata(fields, version))
     }
@@ -165,10 +166,10 @@ impl Table {
     }
 }
 
-/// The SHA-256 of what the tables are, in hex: names, columns with types and descriptions, and the order of the rows.
+/// The SHA-256 of the tables' definitions, in hex: names, columns with types and descriptions, and the order of the rows.
 pub fn digest<'t>(tables: impl IntoIterator<Item = &'t Table>) -> String {
     let mut hasher = Sha256::new();
-    // Lengths before texts, so that no two definitions are the same bytes.
+    // Hash the length before each text, so that no two definitions give the same bytes.
     let mut take = |text: &str| {
         hasher.update((text.len() as u64).to_le_bytes());
         hasher.update(text);
@@ -221,7 +222,7 @@ mod tests {
             let mut names: Vec<_> = table.columns.iter().map(|c| &c.name).collect();
             names.sort();
             names.dedup();
-            assert_eq!(names.len(), table.columns.len(), "{}: a name twice", table.name);
+            assert_eq!(names.len(), table.columns.len(), "{}: two columns of one name", table.name);
             assert!(
                 table.order.iter().all(|name| table.index(name).is_some()),
                 "{}",

@@ -1,8 +1,8 @@
-//! Reports that a process may die of, such as one that takes more memory than the machine has.
+//! Puts a report aside if two processes died while they read it, for instance because it needs more memory than there is.
 //!
-//! Before such a report is read, a small object below `_telelake/attempts/` says so; it goes when the report has been
-//! read. One that is found was left by a process that died. When a second process has died, the report is put aside: it
-//! stays in `raw/`, and is read again only when a person asks, by `backfill --force` or `rebuild`.
+//! Before a process reads a large report it writes a note below `_telelake/attempts/`, and deletes it afterwards. A note
+//! that is found belongs to a process that died. After the second death the report is put aside: its bytes stay in
+//! `raw/`, and it is read again only if a person runs `backfill --force` or `rebuild`.
 
 use std::collections::BTreeMap;
 
@@ -17,20 +17,20 @@ use crate::pipeline::run_context::RunContext;
 use crate::store::json::{get_json, to_json};
 use crate::store::{Claim, Condition};
 
-/// Processes that may die of a report before it is put aside.
+/// Deaths after which a report is put aside.
 const DEATHS: u32 = 2;
 
 /// The reason of a report that was put aside.
 pub(crate) const DIED_TWICE: &str = "the program died twice while reading the report; it is kept in raw/, and read again only by `rebuild` or `backfill --force`";
 
-/// The content of the object.
+/// The content of a note.
 #[derive(Debug, Serialize, Deserialize)]
 struct AttemptNote {
     /// The report's key.
     report: String,
-    /// Processes that have died of it.
+    /// The number of processes that died while they read it.
     deaths: u32,
-    /// The claim of the process that reads it.
+    /// The claim of the process that reads the report.
     process: String,
     since: DateTime<Utc>,
     /// The fields that this version does not know.
@@ -38,24 +38,24 @@ struct AttemptNote {
     unknown: BTreeMap<String, Value>,
 }
 
-/// What is known of a report that a process may die of.
+/// The decision about a report that is large enough to kill the process.
 pub(crate) enum Trial {
-    /// It may be read.
+    /// The report may be read.
     Go(BegunAttempt),
-    /// It is to be put aside.
+    /// The report must be put aside.
     DiedTwice,
 }
 
-/// A report that is being read.
+/// A note in the store: this process reads the report now.
 pub(crate) struct BegunAttempt {
     note: String,
     claim: Option<Claim>,
 }
 
-/// Says in the store that a report is about to be read, unless two processes have died of it.
+/// Writes the note for a report that is about to be read, unless two processes have died of the report.
 ///
 /// # Errors
-/// The store fails.
+/// Any error of the store.
 pub(crate) async fn begin(run: &RunContext, report: &str) -> Result<Trial> {
     let hash = hex::encode(Sha256::digest(report.as_bytes()));
     let note = key::attempt(&hash[..32]);
@@ -63,8 +63,8 @@ pub(crate) async fn begin(run: &RunContext, report: &str) -> Result<Trial> {
     let mut deaths = 0;
     let mut unknown = BTreeMap::new();
     if let Some((found, _)) = found {
-        // Another process that lives may be reading it. Where that can't be told, it has died: it was on another machine,
-        // or this one has been started anew.
+        // A process that is alive may be reading the report right now. A process that cannot be found counts as dead:
+        // it ran on another machine, or before this machine was restarted.
         let has_died = !Claim::is_alive(&found.process);
         deaths = found.deaths + u32::from(has_died);
         unknown = found.unknown;
@@ -75,7 +75,7 @@ pub(crate) async fn begin(run: &RunContext, report: &str) -> Result<Trial> {
     if deaths >= DEATHS {
         tracing::warn!(
             report,
-            "the program died twice while reading the report: it is put aside"
+            "the program died twice while reading this report; the report is put aside"
         );
         run.store.delete(&note).await?;
         return Ok(Trial::DiedTwice);
@@ -97,10 +97,10 @@ pub(crate) async fn begin(run: &RunContext, report: &str) -> Result<Trial> {
 }
 
 impl BegunAttempt {
-    /// Takes the note away: the report has been read.
+    /// Deletes the note, because the report has been read.
     ///
     /// # Errors
-    /// The store fails.
+    /// Any error of the store.
     pub async fn end(mut self, run: &RunContext) -> Result<()> {
         if let Some(claim) = self.claim.take() {
             claim.end();

@@ -13,12 +13,12 @@ use tokio::time::Duration;
 use super::attempts::{self, DIED_TWICE, Trial};
 use super::commit::{commit, is_blank, is_open};
 use crate::config::ReportFormat;
+use crate::ids::{CallId, DayId, MeetingId};
 use crate::lake::key;
 use crate::lake::manifest::{Built, Landing, Manifest};
 use crate::metrics::METRICS;
 use crate::pipeline::day::publish::TableSnapshot;
 use crate::pipeline::day::{Day, Fresh};
-use crate::pipeline::lessons::cache::DayId;
 use crate::pipeline::memory;
 use crate::pipeline::memory::Reserved;
 use crate::pipeline::run_context::RunContext;
@@ -210,7 +210,7 @@ fn forget(manifest: &mut Manifest, key: &str) -> bool {
 }
 
 fn day_id(manifest: &Manifest) -> DayId {
-    (manifest.date, manifest.space_id.clone())
+    DayId::new(manifest.date, manifest.space_id.clone())
 }
 
 /// Whether the day's tables are of its present state: of its landings, of the meta of its meetings, and of what other
@@ -227,7 +227,7 @@ pub(crate) async fn is_current(
     if built.meetings.is_empty() {
         return Ok(true);
     }
-    let meetings = || built.meetings.keys().map(String::as_str);
+    let meetings = || built.meetings.keys().map(MeetingId::as_str);
     let meta = run.lessons.meta(run, meetings()).await?;
     if meta.digest(meetings()) != built.meta {
         return Ok(false);
@@ -286,7 +286,7 @@ fn participants(built: Option<&Built>) -> Option<&str> {
 
 /// Values in the lesson data of the day's meetings that could not be read.
 fn unread_lessons(manifest: &Manifest, meta: &Meta, built: &Built) -> Vec<Problem> {
-    let meetings = built.meetings.keys().map(String::as_str);
+    let meetings = built.meetings.keys().map(MeetingId::as_str);
     let unread = meta.unreadable(meetings).into_iter();
     unread
         .map(|((meeting, column), users)| {
@@ -312,7 +312,7 @@ async fn put_tables(
     for file in std::mem::take(&mut built.tables) {
         place.put(run, day, file, &mut record.tables).await?;
     }
-    record.meta = meta.digest(record.meetings.keys().map(String::as_str));
+    record.meta = meta.digest(record.meetings.keys().map(MeetingId::as_str));
     let id = day_id(&day.manifest);
     // Register this day before reading its neighbours, so that of days built concurrently at least one sees the others.
     run.lessons.register(run, &id, record).await?;
@@ -337,7 +337,7 @@ async fn put_tables(
         let message = format!(
             "{count} users who are expected and absent have the id of one who was there, but for case or spaces"
         );
-        let problem = Problem::new("ids_differ_by_case", message).on(date, space);
+        let problem = Problem::new("ids_differ_by_case", message).on(date, &space.into());
         problem.meeting(&meeting).count(count)
     });
     day.report.warnings.extend(alike);
@@ -373,7 +373,7 @@ async fn build_whole(
             run.lessons.take_embedded(run, embedded).await?;
         }
         let meetings = built.presence.meetings();
-        let meetings = || meetings.keys().map(String::as_str);
+        let meetings = || meetings.keys().map(MeetingId::as_str);
         let whole = run.lessons.meta(run, meetings()).await?;
         if meta.says_the_same(&whole, meetings()) {
             return Ok((built, whole));
@@ -431,7 +431,7 @@ pub(crate) async fn build_only(
 
 /// A report on its way to the build.
 struct ReadyReport {
-    report: Result<(String, ReportFormat, Bytes)>,
+    report: Result<(CallId, ReportFormat, Bytes)>,
     /// The memory that reading it takes, and who waits for it to be read: both are dropped before the next one is taken.
     held: Option<(Reserved, oneshot::Sender<()>)>,
 }
@@ -497,7 +497,7 @@ async fn run_once(
 /// The reports as they come. What is held for each is dropped before the next one is waited for.
 fn received(
     mut receiver: mpsc::Receiver<ReadyReport>,
-) -> impl Iterator<Item = Result<(String, ReportFormat, Bytes)>> {
+) -> impl Iterator<Item = Result<(CallId, ReportFormat, Bytes)>> {
     let mut held = None;
     std::iter::from_fn(move || {
         drop(held.take());
@@ -508,7 +508,7 @@ fn received(
 }
 
 /// A report of a day: its call and format.
-type ReportId = (String, ReportFormat);
+type ReportId = (CallId, ReportFormat);
 
 /// Reads the reports that a build waits for, some ahead, and hands each over when there is memory for it. Gives the one
 /// that is to be put aside, if one is.
@@ -524,7 +524,7 @@ async fn feed(
     let ahead = Semaphore::new(READ_AHEAD_BYTES as usize);
     let due = tables::due_reports(manifest).into_iter();
     let due: Vec<_> = due
-        .map(|(call, format, landed)| (call.to_owned(), format, landed.key.clone(), landed.bytes))
+        .map(|(call, format, landed)| (CallId::from(call), format, landed.key.clone(), landed.bytes))
         .collect();
     let mut reports = futures_util::stream::iter(due)
         .map(|(call, format, key, bytes)| {

@@ -1,8 +1,8 @@
 //! The threads that build days.
 //!
-//! They are few and always the same ones: a build allocates much and frees it all at its end, and the system's allocator
-//! keeps what a thread has freed for that thread. If builds wandered over all threads of the runtime, the process would
-//! hold each thread's peak.
+//! A build allocates a lot of memory and frees it all at its end, but the system's allocator keeps the freed memory for
+//! the thread that freed it. If builds ran on all threads of the runtime, the process would hold the peak of each thread.
+//! Therefore a few fixed threads do all builds.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::mpsc::{Receiver, Sender, channel};
@@ -10,7 +10,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use crate::{Error, ErrorKind, Result};
 
-/// The most days that are built at once, however many cores there are: each holds its own tables in memory.
+/// The upper limit for days that are built at once, because each holds its tables in memory.
 const MOST: usize = 8;
 
 type Work = Box<dyn FnOnce() + Send>;
@@ -41,10 +41,10 @@ impl Builders {
         Ok(Self(sender))
     }
 
-    /// Does the work on one of the threads, as soon as one is free. The work must not wait for other work of this pool.
+    /// Runs `work` on the next free thread. The work must not wait for other work of this pool.
     ///
     /// # Errors
-    /// Those of the work; `Internal` if it panicked.
+    /// The error of the work; `Internal` if it panicked.
     pub async fn run<T: Send + 'static>(
         &self,
         work: impl FnOnce() -> Result<T> + Send + 'static,
@@ -60,7 +60,7 @@ impl Builders {
     }
 }
 
-/// Does one piece of work after another until the pool is dropped.
+/// Runs the waiting work, one piece after another, until the pool is dropped.
 fn work_off(waiting: &Mutex<Receiver<Work>>) {
     loop {
         let next = waiting.lock().unwrap_or_else(PoisonError::into_inner).recv();
@@ -75,7 +75,7 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn work_is_done_and_a_panic_is_an_error_that_takes_no_thread_along() {
+    async fn a_panic_is_an_error_of_its_work_and_ends_no_thread() {
         let builders = Builders::start().expect("threads");
         for _ in 0..2 * Builders::count() {
             let broken: Result<()> = builders.run(|| panic!("of the work's own")).await;

@@ -1,6 +1,7 @@
-//! When what does not come is given up: `export.give_up` after the end of its call or record. Pure; called by `day`.
+//! Decides when a report or a recording that does not come is given up: `export.give_up` after the end of its call or
+//! record. Pure; called by `day`.
 //!
-//! It is then *lost*: named once, no longer asked for by nightly runs, and no reason to come back to its day.
+//! It then has the status *lost*: one run names it, nightly runs no longer ask for it, and it does not keep its day open.
 
 use std::time::Duration;
 
@@ -9,10 +10,11 @@ use chrono::{DateTime, NaiveDate, TimeDelta, Utc};
 use crate::lake::manifest::{CallEntry, Landing, RecordEntry, Status};
 use crate::lenient;
 
-/// Failures before something is given up: a fault on the way says little of a call of long ago.
+/// Failed attempts before something is given up. A call may be long past when it is first asked for, so one failure in
+/// transit must not be enough.
 const FAILURES: u32 = 3;
 
-/// How long is waited, and until when that is counted.
+/// The waiting time before something is given up, and the present.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct GiveUpPolicy {
     give_up: TimeDelta,
@@ -27,14 +29,14 @@ impl GiveUpPolicy {
         }
     }
 
-    /// Whether what should have come after an instant has had its time.
+    /// True if the waiting time since an instant is over.
     pub fn is_over(&self, since: DateTime<Utc>) -> bool {
         since
             .checked_add_signed(self.give_up)
             .is_some_and(|end| end <= self.now)
     }
 
-    /// Gives up what was just asked for in vain, once its time is over. Says whether it did.
+    /// Gives up what was just asked for in vain if its waiting time is over. Returns true if it did.
     pub fn give_up(&self, landing: &mut Landing, since: DateTime<Utc>) -> bool {
         let in_vain = match landing.status {
             Status::Pending => true,
@@ -51,7 +53,7 @@ impl GiveUpPolicy {
     }
 }
 
-/// From when on a call's reports are waited for: its end; where none is known, its start, or the end of its date.
+/// The instant from which a call's reports are waited for: its end, or else its start, or else the end of its date.
 pub(crate) fn end_of_call(entry: &CallEntry, date: NaiveDate) -> DateTime<Utc> {
     entry
         .finished_at
@@ -59,7 +61,7 @@ pub(crate) fn end_of_call(entry: &CallEntry, date: NaiveDate) -> DateTime<Utc> {
         .unwrap_or_else(|| end_of(date))
 }
 
-/// From when on a record's file is waited for.
+/// The instant from which a record's file is waited for.
 pub(crate) fn end_of_record(entry: &RecordEntry, date: NaiveDate) -> DateTime<Utc> {
     let created = || entry.record.get("createdAt").and_then(lenient::instant);
     entry
@@ -69,7 +71,7 @@ pub(crate) fn end_of_record(entry: &RecordEntry, date: NaiveDate) -> DateTime<Ut
         .unwrap_or_else(|| end_of(date))
 }
 
-/// The end of a date to within a zone's offset, which does not matter here.
+/// The end of a date in UTC. The zone's offset does not matter here.
 fn end_of(date: NaiveDate) -> DateTime<Utc> {
     crate::lake::end_of(date, chrono_tz::Tz::UTC)
 }
@@ -83,7 +85,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_pending_is_lost_when_its_time_is_over_and_not_before() {
+    fn a_pending_report_is_lost_when_its_waiting_time_is_over_and_not_before() {
         let end = at("2026-11-01T10:00:00Z");
         let day = Duration::from_secs(24 * 3600);
         for (now, lost) in [("2026-11-02T09:59:59Z", false), ("2026-11-02T10:00:00Z", true)] {
@@ -99,7 +101,7 @@ mod tests {
     }
 
     #[test]
-    fn one_failure_long_after_is_no_reason_to_give_up() {
+    fn three_failures_after_the_waiting_time_give_a_report_up_and_one_does_not() {
         let patience = GiveUpPolicy::new(Duration::from_secs(1), at("2026-11-01T10:00:00Z"));
         for (attempts, lost) in [(1, false), (2, false), (3, true)] {
             let mut landing = Landing {
@@ -124,7 +126,7 @@ mod tests {
     }
 
     #[test]
-    fn a_patience_beyond_all_time_never_ends() {
+    fn a_waiting_time_beyond_all_time_never_ends() {
         let patience = GiveUpPolicy::new(Duration::MAX, DateTime::<Utc>::MAX_UTC);
         assert!(!patience.is_over(at("2020-01-01T00:00:00Z")));
     }

@@ -25,9 +25,10 @@ use tracing::Instrument;
 use super::memory::KeptRoom;
 use super::summary::{DayReport, Problem};
 use super::walk::{self, Asked, DayWork};
-use super::{ExportContext, Job};
+use super::{ExportContext, Job, Piece};
 use crate::api::{Call, Record};
 use crate::config::ReportFormat;
+use crate::ids::{CallId, DayId, RecordId, RoomId, SpaceId};
 use crate::lake::key;
 use crate::lake::manifest::{CallEntry, Landing, Manifest, RecordEntry, RoomEntry, Status};
 use crate::pipeline::walk::gone_rooms;
@@ -59,39 +60,36 @@ pub(crate) struct Day {
     /// Whether another process had claimed the day and may live on: its marker stays, so that the next run looks again.
     pub doubted: bool,
     /// What had been given up before this run.
-    lost: HashSet<Thing>,
+    lost: HashSet<Piece>,
     /// What was not asked for, as others of its space or room had kept failing: the run tells it in one.
     skipped: Skipped,
     /// Receipts of uploads: removed once the manifest, which says the same, is committed.
     pub receipts: Vec<String>,
 }
 
-/// A report or a recording: the id of its call or record, and the report's format.
-type Thing = (String, Option<ReportFormat>);
-
 /// What of a day has been given up.
-fn lost(manifest: &Manifest) -> HashSet<Thing> {
+fn lost(manifest: &Manifest) -> HashSet<Piece> {
     let reports = manifest.calls.iter().flat_map(|(id, call)| {
         call.reports
             .iter()
-            .map(move |(format, landing)| ((id.clone(), Some(*format)), landing.status))
+            .map(move |(format, landing)| (Piece::Report(id.clone(), *format), landing.status))
     });
     let records = manifest
         .records
         .iter()
-        .map(|(id, record)| ((id.clone(), None), record.file.status));
+        .map(|(id, record)| (Piece::Recording(id.clone()), record.file.status));
     reports
         .chain(records)
         .filter(|(_, status)| *status == Status::Lost)
-        .map(|(thing, _)| thing)
+        .map(|(piece, _)| piece)
         .collect()
 }
 
 /// Reports and recordings that were not asked for.
 #[derive(Default)]
 struct Skipped {
-    reports: HashSet<(String, ReportFormat)>,
-    records: HashSet<String>,
+    reports: HashSet<(CallId, ReportFormat)>,
+    records: HashSet<RecordId>,
 }
 
 /// Something to be fetched.
@@ -110,7 +108,7 @@ pub(crate) async fn process(context: &Arc<ExportContext>, job: &Job, work: DayWo
     let (date, space) = (work.date, work.space_id.clone());
     // A task of its own, so that days use all cores, and a fault in one stays there.
     let (of_day, job) = (Arc::clone(context), job.clone());
-    let span = tracing::info_span!("day", %date, space);
+    let span = tracing::info_span!("day", %date, %space);
     let working = tokio::spawn(async move { Box::pin(work_on(&of_day, &job, work)).await }.instrument(span));
     let outcome = working
         .await
@@ -124,10 +122,10 @@ pub(crate) async fn process(context: &Arc<ExportContext>, job: &Job, work: DayWo
 }
 
 /// The report of a day that broke off.
-fn failed(error: &Error, date: chrono::NaiveDate, space: &str) -> DayReport {
+fn failed(error: &Error, date: chrono::NaiveDate, space: &SpaceId) -> DayReport {
     let mut report = DayReport::default();
     if error.kind() != ErrorKind::Interrupted {
-        tracing::error!(%date, space, %error, "the day failed");
+        tracing::error!(%date, %space, %error, "the day failed");
         let kind = if is_store(error.kind()) {
             "store_failed"
         } else {
@@ -173,11 +171,11 @@ async fn work_on(context: &Arc<ExportContext>, job: &Job, work: DayWork) -> Resu
 pub(crate) async fn refresh(
     context: &Arc<ExportContext>,
     date: chrono::NaiveDate,
-    space: String,
+    space: SpaceId,
 ) -> DayReport {
     let of_day = Arc::clone(context);
     let id = space.clone();
-    let span = tracing::info_span!("day", %date, space);
+    let span = tracing::info_span!("day", %date, %space);
     let building = async move {
         let mut day = Day::of(&of_day, date, space).await?;
         build::settle(&of_day.run, &mut day).await?;
@@ -219,7 +217,7 @@ impl Day {
         Ok(day)
     }
 
-    async fn of(context: &ExportContext, date: chrono::NaiveDate, space: String) -> Result<Self> {
+    async fn of(context: &ExportContext, date: chrono::NaiveDate, space: SpaceId) -> Result<Self> {
         let key = key::manifest(date, &space);
         let stored = get_json::<Manifest>(&*context.run.store, &key).await?;
         let manifest = match &stored {
@@ -263,13 +261,13 @@ impl Day {
         }
         let reports = stream::iter(reports)
             .map(|ask| async move {
-                let span = tracing::info_span!("report", call = ask.call, format = ask.format.as_str());
+                let span = tracing::info_span!("report", call = ask.call.as_str(), format = ask.format.as_str());
                 Fetched::Report(report::report(context, ask).instrument(span).await)
             })
             .buffer_unordered(context.run.config.api.concurrency);
         let records = stream::iter(records)
             .map(|ask| async move {
-                let span = tracing::info_span!("recording", record = ask.record);
+                let span = tracing::info_span!("recording", record = ask.record.as_str());
                 Fetched::Record(recording::copy(context, ask).instrument(span).await)
             })
             .buffer_unordered(super::TRANSFERS_AT_ONCE);
@@ -348,7 +346,7 @@ impl Day {
             for (format, landing) in &entry.reports {
                 let named = |kind: &str, why: &str| {
                     let message = format!("{} report: {why}", format.as_str());
-                    let problem = Problem::new(kind, message).on(date, space);
+                    let problem = Problem::new(kind, message).on(date, &space.into());
                     problem.room(&entry.room_id).call(id)
                 };
                 if landing.is_put_aside() {
@@ -373,17 +371,17 @@ impl Day {
         let report = &mut self.report;
         // Each is named by the run that gives it up, and by those that ask for it again.
         let again = job.asks_for_lost(date);
-        let told = |id: &str, format| again || !self.lost.contains(&(id.to_owned(), format));
+        let told = |piece: &Piece| again || !self.lost.contains(piece);
         if let Some(built) = &self.manifest.built {
             report.counts.quality = built.quality;
-            report.noted.see_quality(date, space, &built.quality);
+            report.noted.see_quality(date, &space.into(), &built.quality);
         }
         report.counts.days = 1;
         report.counts.calls = self.manifest.calls.len() as u64;
         for (id, entry) in &self.manifest.calls {
             let about = |kind: &str, why: &str| {
                 Problem::new(kind, why)
-                    .on(date, space)
+                    .on(date, &space.into())
                     .room(&entry.room_id)
                     .call(id)
             };
@@ -401,7 +399,7 @@ impl Day {
                         let why = landing.reason.as_deref().unwrap_or_default();
                         about(kind, &format!("{} report: {why}", format.as_str()))
                     };
-                    report.count_report(landing.status, told(id, Some(*format)), named);
+                    report.count_report(landing.status, told(&Piece::Report(id.clone(), *format)), named);
                 }
             }
         }
@@ -414,11 +412,11 @@ impl Day {
                 let named = |kind: &str| {
                     let why = entry.file.reason.as_deref().unwrap_or_default();
                     Problem::new(kind, why)
-                        .on(date, space)
+                        .on(date, &space.into())
                         .room(&entry.room_id)
                         .record(id)
                 };
-                report.count_record(entry.file.status, told(id, None), named);
+                report.count_record(entry.file.status, told(&Piece::Recording(id.clone())), named);
             }
         }
     }
@@ -537,7 +535,7 @@ pub(crate) fn merge(context: &ExportContext, job: &Job, manifest: &mut Manifest,
     }
     let (settle, patience, date) = (context.settle(), context.patience(), manifest.date);
     let missed = manifest.missed.clone();
-    let was_listed = |room: &String| !missed.space && !missed.rooms.contains(room);
+    let was_listed = |room: &RoomId| !missed.space && !missed.rooms.contains(room);
     for entry in manifest.calls.values_mut() {
         entry.pending = unsettled(entry, settle, context.run.now);
         // One that never ends, by what the API says of it, is asked about in the end.
@@ -587,7 +585,7 @@ fn merge_missed(context: &ExportContext, job: &Job, manifest: &mut Manifest, wor
     let found = &work.missed;
     let missed = &mut manifest.missed;
     let all = matches!(work.asked, Asked::All);
-    let was_asked = |room: &String| match &work.asked {
+    let was_asked = |room: &RoomId| match &work.asked {
         // If the rooms could not be listed, none was asked.
         _ if job.only.is_some() || found.space => false,
         Asked::All => true,
@@ -606,7 +604,7 @@ fn merge_missed(context: &ExportContext, job: &Job, manifest: &mut Manifest, wor
     };
     let waiting = before.rooms.into_iter().filter(|room| !was_asked(room));
     missed.rooms = waiting.chain(found.rooms.iter().cloned()).collect();
-    let heard = |room: &String| {
+    let heard = |room: &RoomId| {
         work.heard_gone.contains(room) || (was_asked(room) && work.listed_rooms.contains(room))
     };
     missed.gone = before.gone.into_iter().filter(|room| !heard(room)).collect();
@@ -617,7 +615,7 @@ fn merge_missed(context: &ExportContext, job: &Job, manifest: &mut Manifest, wor
     }
 }
 
-fn merge_call(manifest: &mut Manifest, id: String, room: String, call: Call) {
+fn merge_call(manifest: &mut Manifest, id: CallId, room: RoomId, call: Call) {
     let known = manifest.calls.remove(&id);
     let changed = known
         .as_ref()
@@ -642,7 +640,7 @@ fn merge_call(manifest: &mut Manifest, id: String, room: String, call: Call) {
     manifest.calls.insert(id, entry);
 }
 
-fn merge_record(manifest: &mut Manifest, id: String, room: String, record: Record) {
+fn merge_record(manifest: &mut Manifest, id: RecordId, room: RoomId, record: Record) {
     let file = manifest.records.remove(&id).map(|entry| entry.file);
     let entry = RecordEntry {
         room_id: room,
@@ -652,7 +650,7 @@ fn merge_record(manifest: &mut Manifest, id: String, room: String, record: Recor
         record: record.raw,
         file: file.unwrap_or_else(|| Landing::pending("not asked for yet")),
     };
-    manifest.records.insert(id, entry);
+    manifest.records.insert(id.into(), entry);
 }
 
 /// Why a call's reports are not asked for yet.
@@ -684,16 +682,16 @@ fn due(context: &ExportContext, job: &Job, manifest: &Manifest) -> Vec<Ask> {
     let (date, space) = (manifest.date, &manifest.space_id);
     let mut asks = Vec::new();
     let force = job.force && (job.from..=job.to).contains(&date);
-    let wanted = |room: &String| job.rooms.is_empty() || job.rooms.contains(room);
+    let wanted = |room: &RoomId| job.rooms.is_empty() || job.rooms.contains(room);
     let again = job.asks_for_lost(date);
-    let forced =
-        |id: &String, format| force || context.again.contains(&(date, space.clone(), id.clone(), format));
+    let day = DayId::new(date, space);
+    let forced = |piece| force || context.again.contains(&(day.clone(), piece));
     let left_alone = |landing: &Landing| landing.status == Status::Lost && !again;
     let calls = manifest.calls.iter();
     for (id, entry) in calls.filter(|(id, entry)| wanted(&entry.room_id) && job.takes_call(id)) {
         for format in context.wants_reports(job) {
             let landing = entry.reports.get(format);
-            let force = forced(id, Some(*format));
+            let force = forced(Piece::Report(id.clone(), *format));
             let due = |landing: &&Landing| !left_alone(landing) && report::is_due(entry, landing, force);
             if let Some(landing) = landing.filter(due) {
                 asks.push(Ask::Report(ReportAsk {
@@ -716,7 +714,7 @@ fn due(context: &ExportContext, job: &Job, manifest: &Manifest) -> Vec<Ask> {
             .records
             .iter()
             .filter(|(id, entry)| wanted(&entry.room_id) && job.takes_record(id) && !left_alone(&entry.file))
-            .filter(|(id, entry)| recording::is_due(entry, forced(id, None)));
+            .filter(|(id, entry)| recording::is_due(entry, forced(Piece::Recording((*id).clone()))));
         asks.extend(records.map(|(id, entry)| {
             Ask::Record(RecordAsk {
                 date,

@@ -1,10 +1,11 @@
-//! Recordings: which are to be copied, and what came of each. The copying itself is in `transfer`.
+//! Decides which recordings must be copied, and turns the result of each copy into a landing. `transfer` does the copying.
 
 use std::sync::Arc;
 
 use chrono::NaiveDate;
 
 use super::transfer::transfer;
+use crate::ids::{CallId, RecordId, RoomId, SpaceId};
 use crate::lake::key;
 use crate::lake::manifest::{Landed, Landing, RecordEntry, Status};
 use crate::lenient;
@@ -16,31 +17,31 @@ use crate::{Error, ErrorKind};
 #[derive(Clone)]
 pub(crate) struct RecordAsk {
     pub date: NaiveDate,
-    pub space: String,
-    pub room: String,
-    pub call: Option<String>,
-    pub record: String,
-    /// The size that the API says.
+    pub space: SpaceId,
+    pub room: RoomId,
+    pub call: Option<CallId>,
+    pub record: RecordId,
+    /// The size in bytes, as the API says.
     pub file_size: Option<u64>,
-    /// The state of the record that the file is of.
+    /// The state of the record that the file belongs to.
     pub of: String,
     pub before: Landing,
 }
 
-/// What became of it.
+/// The result of one copy.
 pub(crate) struct RecordResult {
-    pub record: String,
+    pub record: RecordId,
     pub landing: Landing,
     pub warning: Option<Problem>,
     /// Bytes copied.
     pub bytes: u64,
-    /// Whether it was not asked for, as others of its space or room had kept failing.
+    /// True if it was not asked for because other requests of its space or room kept failing.
     pub skipped: bool,
-    /// What a later process is told of it until the manifest says so.
+    /// The key of the upload's receipt, which tells later processes of the upload until the manifest does.
     pub receipt: Option<String>,
 }
 
-/// The size that the API says a record has, in bytes.
+/// The size of a record in bytes, as the API says.
 pub(crate) fn file_size(entry: &RecordEntry) -> Option<u64> {
     entry
         .record
@@ -49,7 +50,7 @@ pub(crate) fn file_size(entry: &RecordEntry) -> Option<u64> {
         .and_then(|size| u64::try_from(size).ok())
 }
 
-/// The state of a record that its file depends on.
+/// The state of a record, as far as its file depends on it.
 pub(crate) fn record_state(entry: &RecordEntry) -> String {
     let end = entry.finished_at.map(|at| at.to_rfc3339()).unwrap_or_default();
     format!(
@@ -58,8 +59,8 @@ pub(crate) fn record_state(entry: &RecordEntry) -> String {
     )
 }
 
-/// Why a record can't be copied (yet): `None` when it can. What can be downloaded has an end and bytes; the values of
-/// `state` are the platform's own and only explain why it has not.
+/// The reason why a record cannot be copied (yet), if there is one. A record that can be downloaded has an end and bytes.
+/// The values of `state` are not documented, so they only explain why a record has no end or no bytes.
 pub(crate) fn obstacle(entry: &RecordEntry) -> Option<(Status, String)> {
     let size = file_size(entry);
     let state = entry
@@ -90,7 +91,7 @@ pub(crate) fn obstacle(entry: &RecordEntry) -> Option<(Status, String)> {
     }
 }
 
-/// Whether a recording is to be copied.
+/// True if a recording must be copied.
 pub(crate) fn is_due(entry: &RecordEntry, force: bool) -> bool {
     let current = entry
         .file
@@ -99,12 +100,13 @@ pub(crate) fn is_due(entry: &RecordEntry, force: bool) -> bool {
     obstacle(entry).is_none() && (force || entry.file.status != Status::Done || !current)
 }
 
-/// Copies a recording. Whatever goes wrong is in the landing.
+/// Copies a recording. An error becomes the status and the reason of the landing.
 pub(crate) async fn copy(context: &Arc<ExportContext>, ask: RecordAsk) -> RecordResult {
-    let key = key::recording(ask.date, &ask.space, &ask.room, ask.call.as_deref(), &ask.record);
+    let key = key::recording(ask.date, &ask.space, &ask.room, ask.call.as_ref(), &ask.record);
     let outcome = match context.transfers.acquire().await {
         Ok(_permit) => {
-            // A task of its own: uploads share a bounded number of buffers, so none may wait for another's turn.
+            // Uploads share a bounded number of buffers, so each needs a task of its own: none may wait for the poll of
+            // another.
             let (context, ask, key) = (Arc::clone(context), ask.clone(), key.clone());
             let copying = tokio::spawn(async move { transfer(&context, &ask, &key).await });
             copying
@@ -154,10 +156,10 @@ pub(crate) async fn copy(context: &Arc<ExportContext>, ask: RecordAsk) -> Record
 }
 
 impl RecordResult {
-    /// No recording: each kind of error has its own meaning.
+    /// Takes in an error: its kind decides the status of the recording.
     fn refuse(&mut self, error: &Error) {
         let status = match error.kind() {
-            // Not asked, or given up because the run stops: nothing was learnt.
+            // The run stopped before there was an answer, so nothing is known.
             ErrorKind::Interrupted | ErrorKind::Unauthorized => return,
             ErrorKind::Skipped => {
                 self.skipped = true;
@@ -172,7 +174,7 @@ impl RecordResult {
     }
 }
 
-/// A size that the API got wrong is said; what came whole wins.
+/// Warns if the API says another size than the whole recording has. The recording is kept as it came.
 fn differing_size(ask: &RecordAsk, bytes: u64) -> Option<Problem> {
     let said = ask.file_size.filter(|said| *said != bytes)?;
     let message = format!("the API says {said} bytes, the whole recording has {bytes}");

@@ -1,4 +1,4 @@
-//! Landing one report: ask for it, tell its states apart, keep its bytes as they came.
+//! Lands one report: requests it, judges what the answer is worth, and stores its bytes as they came.
 
 use std::sync::Arc;
 
@@ -8,6 +8,7 @@ use sha2::{Digest, Sha256};
 
 use super::attempts::{self, DIED_TWICE, Trial};
 use crate::config::ReportFormat;
+use crate::ids::{CallId, RoomId, SpaceId};
 use crate::lake::key;
 use crate::lake::manifest::{CallEntry, Landed, Landing, Shortfall, Status};
 use crate::lenient;
@@ -21,24 +22,24 @@ use crate::{Error, ErrorKind};
 /// A report to be landed.
 pub(crate) struct ReportAsk {
     pub date: NaiveDate,
-    pub space: String,
-    pub room: String,
-    pub call: String,
+    pub space: SpaceId,
+    pub room: RoomId,
+    pub call: CallId,
     pub format: ReportFormat,
-    /// Participants that the call counts, where it does.
+    /// The participants that the call counts, if it counts any.
     pub participants: Option<i64>,
-    /// People that the call counts at least: joins of one person are not counted as several.
+    /// The people that the call counts at least. Several joins of one person count once.
     pub people: Option<u64>,
     /// The state of the call that the report is for.
     pub of: String,
-    /// What there is so far.
+    /// The landing before this request.
     pub before: Landing,
-    /// Whether it is landed again although it is there.
+    /// True if the report is landed again although the lake has it.
     pub force: bool,
 }
 
 impl ReportAsk {
-    /// Whether the lake has the report of the state that the API lists.
+    /// True if the lake has the report for the state of the call that the API lists.
     fn is_current(&self) -> bool {
         self.before.status == Status::Done
             && self
@@ -47,7 +48,7 @@ impl ReportAsk {
                 .is_some_and(|landed| landed.of.as_ref() == Some(&self.of))
     }
 
-    /// What the lake has is good, or as good as can be: an answer that says less does not replace it.
+    /// True if the report in the lake says more than an answer with this shortfall, which then does not replace it.
     fn is_fuller_than(&self, lack: Shortfall) -> bool {
         match self.before.shortfall() {
             None => self.before.usable().is_some(),
@@ -55,8 +56,8 @@ impl ReportAsk {
         }
     }
 
-    /// The participants of the report in the lake, where an answer with so many people of a call that counts more does
-    /// not replace it.
+    /// The participants of the report in the lake, if an answer with `found` participants must not replace it, because
+    /// the call counts more people than that.
     fn shrinks_from(&self, found: Option<u64>) -> Option<u64> {
         let before = self.before.usable()?.participants?;
         let (found, counted) = (found?, self.people?);
@@ -72,19 +73,19 @@ impl ReportAsk {
     }
 }
 
-/// What became of it.
+/// The result of one request for a report.
 pub(crate) struct ReportResult {
-    pub call: String,
+    pub call: CallId,
     pub format: ReportFormat,
     pub landing: Landing,
-    /// The bytes, where they are new and tables can be built from them.
+    /// The bytes, if they are new and tables can be built from them.
     pub fresh: Option<Bytes>,
     pub warning: Option<Problem>,
-    /// Whether it was not asked for, as others of its space or room had kept failing.
+    /// True if it was not asked for because other requests of its space or room kept failing.
     pub skipped: bool,
 }
 
-/// The state of a call that a report depends on: when another one is listed, the report is taken again.
+/// The state of a call, as far as its report depends on it. If the API lists another state, the report is landed again.
 pub(crate) fn call_state(entry: &CallEntry) -> String {
     let end = entry.finished_at.map(|at| at.to_rfc3339()).unwrap_or_default();
     let participants = entry
@@ -94,7 +95,7 @@ pub(crate) fn call_state(entry: &CallEntry) -> String {
     format!("{end} {participants}")
 }
 
-/// Whether a report is to be asked for.
+/// True if a report must be asked for.
 pub(crate) fn is_due(entry: &CallEntry, landing: &Landing, force: bool) -> bool {
     if entry.pending.is_some() || (landing.is_put_aside() && !force) {
         return false;
@@ -105,8 +106,8 @@ pub(crate) fn is_due(entry: &CallEntry, landing: &Landing, force: bool) -> bool 
     force || landing.status != Status::Done || !current
 }
 
-/// The people that a call counts at least: the smallest of its counts, as one of them counts every join. None where it
-/// counts none.
+/// The people that a call counts at least: the smallest of its counts, because one of them counts every join. None if
+/// it counts none.
 pub(crate) fn people_counted(entry: &CallEntry) -> Option<u64> {
     const COUNTS: [&str; 3] = [
         "participantsCount",
@@ -122,22 +123,22 @@ pub(crate) fn people_counted(entry: &CallEntry) -> Option<u64> {
         .and_then(|count| u64::try_from(count).ok())
 }
 
-/// Values in a report: each takes many times the byte or two that it may have there, and a build holds them all.
+/// The limit for values in a report. A value of a byte or two takes many times that in memory, and a build holds all.
 const MOST_VALUES: usize = 10_000_000;
 
-/// At least as many values as JSON of these bytes can have, but for one.
+/// An upper bound, less one, for the number of values in JSON.
 fn values(json: &[u8]) -> usize {
     json.iter()
         .filter(|byte| matches!(byte, b',' | b'[' | b'{'))
         .count()
 }
 
-/// What an answer is worth.
+/// The worth of an answer.
 enum Verdict {
     Good {
         participants: Option<u64>,
     },
-    /// It says something, but not who was there when.
+    /// The report does not say who was there when.
     Short {
         lack: Shortfall,
         participants: Option<u64>,
@@ -146,10 +147,10 @@ enum Verdict {
     Bad(String),
 }
 
-/// Asks for a report and keeps it. Whatever goes wrong is in the landing.
+/// Asks for a report and lands it. An error becomes the status and the reason of the landing.
 pub(crate) async fn report(context: &Arc<ExportContext>, ask: ReportAsk) -> ReportResult {
     let _turn = context.room_limits.turn(&ask.space, &ask.room).await;
-    // From the request to the store: what is in memory is bounded for the whole run, not for each day.
+    // Held from the request to the store, so that memory is bounded for the whole run and not for each day.
     let Ok(_permit) = context.landings.acquire().await else {
         return unchanged(&ask);
     };
@@ -172,7 +173,7 @@ pub(crate) async fn report(context: &Arc<ExportContext>, ask: ReportAsk) -> Repo
     result
 }
 
-/// The report as it was.
+/// The result that leaves the landing as it was.
 fn unchanged(ask: &ReportAsk) -> ReportResult {
     ReportResult {
         call: ask.call.clone(),
@@ -184,10 +185,10 @@ fn unchanged(ask: &ReportAsk) -> ReportResult {
     }
 }
 
-/// An answer without a report: each kind has its own meaning.
+/// Takes in an error: its kind decides the status of the report.
 fn refuse(ask: &ReportAsk, error: &Error, result: &mut ReportResult) {
     let status = match error.kind() {
-        // Not asked, or not answered because the run stops: nothing was learnt.
+        // The run stopped before there was an answer, so nothing is known.
         ErrorKind::Interrupted | ErrorKind::Unauthorized => return,
         ErrorKind::Skipped => {
             result.skipped = true;
@@ -198,14 +199,14 @@ fn refuse(ask: &ReportAsk, error: &Error, result: &mut ReportResult) {
         _ => Status::Failed,
     };
     if ask.is_current() {
-        // It was only asked for again by force: what there is, is of the very state that the API lists.
+        // It was asked for again by force, and the lake has the report for the state that the API lists.
         result.warning = Some(ask.warning(
             "report_kept",
             &format!("{}; the report in the lake is kept", error.message()),
         ));
         return;
     }
-    // What was had once stays, and stays good.
+    // A report that the lake has stays in use.
     let has_one = ask.before.usable().is_some();
     let reason = match (status, has_one) {
         (Status::Pending, false) => format!("no report yet: {}", error.message()),
@@ -225,9 +226,9 @@ fn refuse(ask: &ReportAsk, error: &Error, result: &mut ReportResult) {
     };
 }
 
-/// Reads a report, within the memory that reports may take. One that two processes have died of is not read.
+/// Reads a report within the memory budget and judges it. A report that two processes died of is not read.
 async fn judge(context: &Arc<ExportContext>, ask: &ReportAsk, bytes: Bytes) -> Verdict {
-    // Also a workbook that was asked for comes as `{}` where there is nothing to tell.
+    // If there is nothing to report, a workbook comes as `{}` too.
     if bytes.is_empty() || bytes.trim_ascii() == b"{}" {
         return Verdict::Empty;
     }
@@ -249,7 +250,7 @@ async fn judge(context: &Arc<ExportContext>, ask: &ReportAsk, bytes: Bytes) -> V
     if let Some(attempt) = attempt
         && let Err(error) = attempt.end(&context.run).await
     {
-        tracing::debug!(%error, "the note of a large report is left");
+        tracing::debug!(%error, "the note of a large report could not be deleted");
     }
     verdict
 }
@@ -283,7 +284,7 @@ async fn judge_json(context: &Arc<ExportContext>, ask: &ReportAsk, bytes: Bytes)
     }
 }
 
-/// What a report is worth that could be read.
+/// The verdict on a report that could be read.
 fn verdict(ask: &ReportAsk, turnout: &Turnout, participants: Option<u64>) -> Verdict {
     match turnout.shortfall(ask.participants) {
         Some(lack) => Verdict::Short {
@@ -307,7 +308,7 @@ async fn judge_workbook(context: &Arc<ExportContext>, ask: &ReportAsk, bytes: By
     }
 }
 
-/// How an answer is kept.
+/// The state in which an answer is stored.
 struct Answer {
     status: Status,
     reason: Option<String>,
@@ -316,7 +317,7 @@ struct Answer {
     shortfall: Option<Shortfall>,
 }
 
-/// Decides whether an answer is kept; where the report in the lake says more, that one stays, and `result` says why.
+/// Decides if an answer is stored. If the report in the lake says more, that one stays and `result` says why.
 fn weigh(ask: &ReportAsk, verdict: Verdict, sha256: &str, result: &mut ReportResult) -> Option<Answer> {
     let had_one = ask.before.usable();
     let is_same = had_one.is_some_and(|landed| landed.sha256 == sha256);
@@ -373,7 +374,7 @@ fn weigh(ask: &ReportAsk, verdict: Verdict, sha256: &str, result: &mut ReportRes
     None
 }
 
-/// Leaves the report in the lake, which has more people than the new one though the call still counts them.
+/// Keeps the report in the lake, because it has more participants than the new one and the call still counts them.
 fn keep_fuller(ask: &ReportAsk, before: u64, found: u64, result: &mut ReportResult) {
     let counted = ask.people.unwrap_or(0);
     let message = format!(
@@ -445,14 +446,14 @@ async fn keep(
     };
     if usable {
         result.fresh = (!known || ask.force).then_some(bytes);
-        // Where there is JSON too, it says the same.
-        let told =
+        // If there is JSON too, its warning says the same.
+        let is_first =
             ask.format == ReportFormat::Json || context.run.config.export.reports == [ReportFormat::Xlsx];
-        result.warning = differing_count(ask, participants).filter(|_| told);
+        result.warning = differing_count(ask, participants).filter(|_| is_first);
     }
 }
 
-/// A report that has other participants than the call counts is kept, and said: more of them, or far fewer.
+/// Warns if a report has more participants than the call counts, or far fewer. The report is kept.
 fn differing_count(ask: &ReportAsk, participants: Option<u64>) -> Option<Problem> {
     let (counted, found) = (u64::try_from(ask.participants?).ok()?, participants?);
     let least = ask.people.unwrap_or(counted);
@@ -473,7 +474,7 @@ mod tests {
 
     use super::*;
 
-    /// A report that is asked for again. The one in the lake has so many participants.
+    /// A request for a report whose earlier version in the lake has this status, participants and shortfall.
     fn ask(before: Option<(Status, u64, Option<Shortfall>)>, counted: i64, is_current: bool) -> ReportAsk {
         let before = before.map_or(
             Landing::pending("not asked for yet"),
@@ -496,9 +497,9 @@ mod tests {
         );
         ReportAsk {
             date: "2026-11-22".parse().expect("a date"),
-            space: "s".to_owned(),
-            room: "r".to_owned(),
-            call: "c".to_owned(),
+            space: "s".to_owned().into(),
+            room: "r".to_owned().into(),
+            call: "c".to_owned().into(),
             format: ReportFormat::Json,
             participants: Some(counted),
             people: u64::try_from(counted).ok(),
@@ -508,7 +509,7 @@ mod tests {
         }
     }
 
-    /// Status of what is kept of an answer, or none; the warning; the status of what was there before.
+    /// The status of the stored answer, if it is stored; the kind of the warning; the status of the landing before.
     fn weighed(ask: &ReportAsk, verdict: Verdict) -> (Option<Status>, Option<String>, Status) {
         let mut result = unchanged(ask);
         let answer = weigh(ask, verdict, "now", &mut result);
@@ -544,7 +545,7 @@ mod tests {
             weighed(&ask(five, 5, false), good(1)),
             (None, shrank, Status::Pending)
         );
-        // The call counts no more than that, or the report has grown.
+        // The call counts no more people than that, or the report has grown.
         for (counted, found) in [(1, 1), (5, 5), (5, 6)] {
             let kept = weighed(&ask(five, counted, true), good(found));
             assert_eq!((kept.0, kept.1), (Some(Status::Done), None), "{counted} {found}");
@@ -590,9 +591,9 @@ mod tests {
     }
 
     #[test]
-    fn every_join_is_not_a_person() {
+    fn several_joins_of_one_person_count_once() {
         let mut entry = CallEntry {
-            room_id: "r".to_owned(),
+            room_id: "r".to_owned().into(),
             started_at: None,
             finished_at: None,
             participants: Some(12),

@@ -1,9 +1,8 @@
-//! Copying one recording: from a link that expires into an upload, in bounded pieces.
+//! Copies one recording from a link that expires into an upload, in bounded pieces.
 //!
-//! Nothing is visible under the final key before the transfer is whole by HTTP and the file by its MP4 boxes. A
-//! transfer goes on where it stopped when the source is still the same and can do that, and starts anew when not: after
-//! a break within a run, and after a stop, a failure or a kill in the next one, of whichever process. Only a
-//! record that can't be had leaves nothing behind.
+//! The final key shows nothing before the download is complete by HTTP and the file is complete by its MP4 boxes. If a
+//! transfer breaks off, it resumes where it stopped, in the same run or in a later one of any process. It restarts only if
+//! the source has changed or does not support ranges. A partial upload is deleted only if the record cannot be had.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -19,13 +18,13 @@ use crate::pipeline::ExportContext;
 use crate::store::{Resumed, Source, Upload, UploadOptions, Uploaded};
 use crate::{Error, ErrorKind, Result};
 
-/// The first pause after a transfer that broke off.
+/// The first backoff after a transfer broke off.
 const PAUSE: Duration = Duration::from_millis(200);
-/// How long an upload may take to be let go of or given up; what it leaves is found by a later run.
+/// The time limit for keeping or aborting a partial upload. A later run finds what is left after it.
 const ENDING: Duration = Duration::from_secs(4);
-/// Links that may be refused one after another: the first may have expired, a second one is fresh.
+/// Refused links in a row after which the recording is refused. The first link may have expired; the second is fresh.
 const REFUSALS: u32 = 3;
-/// Bytes a second below which a source is of no use: at that rate a GiB takes 18 of the 24 hours that a link lasts.
+/// The minimum speed of a download in bytes a second. At this speed a GiB takes 18 of the 24 hours that a link lasts.
 const SLOWEST: u64 = 16 * 1024;
 
 /// Copies a recording into the object of `key`.
@@ -50,7 +49,7 @@ pub(crate) async fn transfer(context: &Arc<ExportContext>, ask: &RecordAsk, key:
     }
 }
 
-/// Whether an error says something about the record itself. After all others what has come is worth keeping.
+/// True if an error is about the record itself. After any other error the partial upload is kept.
 fn is_final(kind: ErrorKind) -> bool {
     matches!(
         kind,
@@ -60,15 +59,15 @@ fn is_final(kind: ErrorKind) -> bool {
             | ErrorKind::Rejected
             | ErrorKind::InvalidAnswer
             | ErrorKind::TooLarge
-            // Of a server that takes nothing of its size: there is nothing to keep.
+            // The store refuses an object of this size, so there is nothing to keep.
             | ErrorKind::Unsupported
     )
 }
 
-/// What earlier runs have left of a recording.
+/// The part of a recording that earlier runs have uploaded.
 enum Left {
     Whole(Uploaded),
-    /// Perhaps nothing.
+    /// A part, perhaps an empty one.
     Some(Partial),
 }
 
@@ -86,7 +85,7 @@ async fn left_of(context: &ExportContext, ask: &RecordAsk, key: &str) -> Result<
         Ok(Some(Resumed::Open(upload))) => Some(upload),
         Ok(None) => None,
         Err(error) => {
-            tracing::warn!(%error, key, "what an earlier run has uploaded can't be gone on with");
+            tracing::warn!(%error, key, "the partial upload of an earlier run can't be resumed; the recording is copied from its start");
             None
         }
     };
@@ -105,26 +104,26 @@ async fn left_of(context: &ExportContext, ask: &RecordAsk, key: &str) -> Result<
     Ok(Left::Some(partial))
 }
 
-/// Only a strong tag promises the same bytes.
+/// True if an ETag is strong: only a strong one promises the same bytes.
 fn is_strong(etag: &str) -> bool {
     etag.starts_with('"')
 }
 
-/// What has come so far.
+/// The part of the recording that was received so far.
 #[derive(Default)]
 struct Partial {
-    /// None until the head is known.
+    /// The upload; none until the first bytes are known to be those of an MP4.
     upload: Option<Box<dyn Upload>>,
     etag: Option<String>,
-    /// Bytes of the whole, where the source says so.
+    /// The size of the whole in bytes, if the source says it.
     total: Option<u64>,
     head: BytesMut,
-    /// Whether the last attempt was cut because too little came.
-    dripped: bool,
+    /// True if the last attempt was aborted because the source was too slow.
+    was_too_slow: bool,
 }
 
-/// Transfers until the whole is there: a break goes on after a pause, a refused link is minted anew, and only attempts
-/// that bring more than any before count as progress.
+/// Downloads until the recording is whole. It resumes after a backoff if the connection breaks, and asks for a fresh link
+/// if one is refused. Only an attempt that gets further than all before it resets the retry counter.
 async fn attempts(
     context: &Arc<ExportContext>,
     ask: &RecordAsk,
@@ -141,13 +140,13 @@ async fn attempts(
                 unless_stopped(context, key, minted).await?
             }
         };
-        partial.dripped = false;
+        partial.was_too_slow = false;
         let error = match attempt(context, ask, key, &current, partial).await {
             Ok(()) => return Ok(()),
             Err(error) => error,
         };
-        // What drips through before it is cut is no progress, or a recording would take weeks.
-        let least = if partial.dripped {
+        // The few bytes of a source that is too slow are no progress, or a recording would take weeks.
+        let least = if partial.was_too_slow {
             Flow::of(context).least()
         } else {
             0
@@ -158,11 +157,11 @@ async fn attempts(
         best = best.max(partial.bytes());
         match error.kind() {
             ErrorKind::Forbidden if refusals + 1 < REFUSALS => refusals += 1,
-            // A fresh link that is refused is the blob host's fault, not the tariff's.
+            // The host of the files refuses a fresh link. That is a fault of the host and says nothing about the tariff.
             ErrorKind::Forbidden => {
                 return Err(Error::new(ErrorKind::Rejected, error.about(), error.message()));
             }
-            // The upload was taken for dead and over, or aborted by somebody: anew, with one of our own.
+            // Another process took this upload over because it seemed dead, or aborted it. Start a new upload.
             ErrorKind::Precondition if barren < context.run.config.api.retries => {
                 barren += 1;
                 std::mem::take(partial).give_up().await;
@@ -178,7 +177,7 @@ async fn attempts(
     }
 }
 
-/// A growing pause, with jitter, before a broken transfer goes on; cut short when the run stops.
+/// An exponential backoff with jitter before a broken transfer is resumed. It ends early if the run stops.
 async fn pause(context: &ExportContext, attempt: u32) {
     let most = PAUSE.saturating_mul(1 << attempt.min(6));
     let pause = most.mul_f64(0.5 + fastrand::f64() / 2.0);
@@ -188,7 +187,7 @@ async fn pause(context: &ExportContext, attempt: u32) {
     }
 }
 
-/// One download, from where the last one stopped, to its end.
+/// Downloads from the point where the last attempt stopped to the end of the file.
 async fn attempt(
     context: &ExportContext,
     ask: &RecordAsk,
@@ -203,7 +202,7 @@ async fn attempt(
     });
     let opened = unless_stopped(context, key, context.client.download(link, resume));
     let mut download = match opened.await {
-        // Another range than was asked for, none, or one of another file.
+        // The answer has another range than the requested one, or none, or is of another file.
         Err(error) if error.kind() == ErrorKind::Content && offset > 0 => {
             std::mem::take(partial).give_up().await;
             return Err(broken("the source has changed meanwhile"));
@@ -211,13 +210,13 @@ async fn attempt(
         download => download?,
     };
     if offset > 0 && is_another(&download, partial) {
-        // The source has changed, or can't go on in the middle: anew, and from the start.
+        // The source has changed or does not support ranges. Start again with this answer if it is of the whole file.
         std::mem::take(partial).give_up().await;
         if download.offset != 0 {
             return Err(broken("the source has changed meanwhile"));
         }
     }
-    // A part of the same file may come without its tag.
+    // A part of the same file may come without an ETag.
     partial.etag = download.etag.clone().or(partial.etag.take());
     partial.total = download.total;
     let mut flow = Flow::of(context);
@@ -226,16 +225,16 @@ async fn attempt(
         let Some(chunk) = unless_stopped(context, key, download.chunk()).await? else {
             return whole(ask, &download, partial);
         };
-        let flows = flow.take(asked.elapsed(), chunk.len() as u64);
-        unless_stopped(context, key, partial.take(context, ask, key, chunk)).await?;
-        if !flows {
-            partial.dripped = true;
+        let is_fast_enough = flow.measure(asked.elapsed(), chunk.len() as u64);
+        unless_stopped(context, key, partial.write(context, ask, key, chunk)).await?;
+        if !is_fast_enough {
+            partial.was_too_slow = true;
             return Err(broken("came too slowly to be of use"));
         }
     }
 }
 
-/// Whether an answer is not the rest of what has come so far.
+/// True if an answer is not the rest of the file that was received so far.
 fn is_another(download: &Download, partial: &Partial) -> bool {
     let tags = partial.etag.as_ref().zip(download.etag.as_ref());
     download.offset != partial.bytes()
@@ -243,7 +242,7 @@ fn is_another(download: &Download, partial: &Partial) -> bool {
         || tags.is_some_and(|(known, now)| known != now)
 }
 
-/// Does a step of a transfer, unless the run stops: a slow server must not hold the end.
+/// Does a step of a transfer unless the run stops, so that a slow server does not delay the end of the run.
 async fn unless_stopped<T>(
     context: &ExportContext,
     key: &str,
@@ -256,13 +255,13 @@ async fn unless_stopped<T>(
     }
 }
 
-/// Whether the end of the stream is the end of the recording.
+/// Checks that the end of the stream is the end of the recording.
 fn whole(ask: &RecordAsk, download: &Download, partial: &Partial) -> Result<()> {
-    // A server may answer a part of the range that was asked for: what it says of the whole counts.
+    // A server may answer a part of the requested range, so the size of the whole counts.
     if partial.total.is_some_and(|total| partial.bytes() < total) {
         return Err(broken("ended before its end"));
     }
-    // HTTP says where a body ends, but for one that ends with its connection: that one is held against the API's size.
+    // A body without a length ends with its connection, so it is compared with the size that the API says.
     if !download.framed && ask.file_size.is_some_and(|size| partial.bytes() < size) {
         return Err(broken("ended early"));
     }
@@ -271,13 +270,13 @@ fn whole(ask: &RecordAsk, download: &Download, partial: &Partial) -> Result<()> 
     }
     match partial.flaw() {
         None => Ok(()),
-        // Nothing but the connection says that this is the end.
+        // Nothing but the end of the connection says that the file ends here.
         Some(_) if !download.framed && ask.file_size.is_none() => Err(broken("ended early")),
         Some(flaw) => Err(flawed(ask, &flaw)),
     }
 }
 
-/// The error of a download that came whole, of a file that is not.
+/// The error of a complete download whose file is not a complete MP4.
 fn flawed(ask: &RecordAsk, flaw: &Flaw) -> Error {
     content(ask, &format!("the download is {flaw}"))
 }
@@ -290,7 +289,7 @@ fn content(ask: &RecordAsk, why: &str) -> Error {
     Error::new(ErrorKind::Content, format!("record {}", ask.record), why)
 }
 
-/// How fast a source flows: of the time that was spent waiting for it, not of that in which the store was busy.
+/// The speed of a source. It counts the time that was spent waiting for the source, without the time of the store.
 struct Flow {
     window: Duration,
     waited: Duration,
@@ -298,7 +297,7 @@ struct Flow {
 }
 
 impl Flow {
-    /// Measured over windows of `api.timeout`, which also bounds the wait for a single piece.
+    /// Measures over windows of `api.timeout`, which also bounds the wait for a single piece.
     fn of(context: &ExportContext) -> Self {
         Self::over(*context.run.config.api.timeout)
     }
@@ -311,13 +310,13 @@ impl Flow {
         }
     }
 
-    /// Bytes that a window must bring at least.
+    /// The minimum of bytes that a window must bring.
     fn least(&self) -> u64 {
         SLOWEST.saturating_mul(u64::try_from(self.window.as_millis()).unwrap_or(u64::MAX)) / 1000
     }
 
-    /// Takes note of a piece; false when a window is over and brought too little.
-    fn take(&mut self, waited: Duration, bytes: u64) -> bool {
+    /// Counts a piece. Returns false if a window is over and brought too little.
+    fn measure(&mut self, waited: Duration, bytes: u64) -> bool {
         self.waited += waited;
         self.bytes += bytes;
         if self.waited < self.window {
@@ -330,13 +329,13 @@ impl Flow {
 }
 
 impl Partial {
-    /// Bytes that have come, those of earlier runs among them.
+    /// Bytes received so far, including those of earlier runs.
     fn bytes(&self) -> u64 {
         let uploaded = self.upload.as_ref().map_or(0, |upload| upload.bytes());
         uploaded + self.head.len() as u64
     }
 
-    /// Why what has come is no whole MP4.
+    /// The reason why the received bytes are no complete MP4, if there is one.
     fn flaw(&self) -> Option<Flaw> {
         match &self.upload {
             Some(upload) => upload.boxes().flaw(),
@@ -344,8 +343,8 @@ impl Partial {
         }
     }
 
-    /// Takes a piece: into the upload, once the head is known for an MP4's.
-    async fn take(
+    /// Writes a piece. The upload begins when the first bytes are known to be those of an MP4.
+    async fn write(
         &mut self,
         context: &ExportContext,
         ask: &RecordAsk,
@@ -378,17 +377,17 @@ impl Partial {
         written
     }
 
-    /// Frees what the upload holds in the store.
+    /// Aborts the upload, so that the store frees its parts.
     async fn give_up(mut self) {
         if let Some(upload) = self.upload.take() {
             end("aborted", upload.abort()).await;
         }
     }
 
-    /// Leaves what has come to the next run.
+    /// Keeps the partial upload for a later run.
     async fn keep(mut self) {
         if let Some(upload) = self.upload.take() {
-            end("let go of", upload.keep()).await;
+            end("kept", upload.keep()).await;
         }
     }
 }
@@ -406,25 +405,25 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_source_is_cut_when_a_window_of_waiting_brings_too_little() {
+    fn a_download_is_aborted_if_a_window_of_waiting_brings_too_little() {
         let second = Duration::from_secs(1);
         let mut flow = Flow::over(30 * second);
         assert_eq!(flow.least(), 30 * 16 * 1024);
         // One byte every 20 seconds never times out piece by piece.
-        assert!(flow.take(20 * second, 1));
-        assert!(!flow.take(20 * second, 1));
+        assert!(flow.measure(20 * second, 1));
+        assert!(!flow.measure(20 * second, 1));
         // A window that brings enough opens the next one, with nothing carried over.
         let mut flow = Flow::over(30 * second);
-        assert!(flow.take(29 * second, flow.least() - 1));
-        assert!(flow.take(second, 1));
-        assert!(!flow.take(31 * second, 0));
-        // Time that the store takes is not waited for the source.
+        assert!(flow.measure(29 * second, flow.least() - 1));
+        assert!(flow.measure(second, 1));
+        assert!(!flow.measure(31 * second, 0));
+        // The time of the store does not count.
         let mut flow = Flow::over(30 * second);
-        assert!((0..10_000).all(|_| flow.take(Duration::ZERO, 1)));
+        assert!((0..10_000).all(|_| flow.measure(Duration::ZERO, 1)));
     }
 
     #[test]
-    fn only_what_is_final_for_the_record_gives_up_what_has_come() {
+    fn a_partial_upload_is_kept_unless_the_error_is_about_the_record() {
         for kind in [ErrorKind::Content, ErrorKind::Forbidden, ErrorKind::Rejected] {
             assert!(is_final(kind), "{kind:?}");
         }

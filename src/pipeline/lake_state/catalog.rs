@@ -7,6 +7,7 @@ use std::sync::Arc;
 use futures_util::{StreamExt, stream};
 use serde_json::Value;
 
+use crate::ids::SpaceId;
 use crate::lake::key;
 use crate::pipeline::ExportContext;
 use crate::pipeline::day::build::put_if_changed;
@@ -39,14 +40,14 @@ pub(crate) async fn update(context: &Arc<ExportContext>, scope: &Scope, summary:
             let seen = space
                 .objects
                 .iter()
-                .map(|(id, raw)| (id.clone(), raw.clone()))
+                .map(|(id, raw)| (id.to_string(), raw.clone()))
                 .collect();
             let updated = async {
                 // Before the catalogue: a lake with a catalogue alone is taken for one of an earlier version.
                 if !space.partial {
                     space.gone.keep(context, space).await?;
                 }
-                update_rooms(context, &space.id, seen).await
+                update_rooms(context, &space.id.as_str().into(), seen).await
             };
             (&space.id, updated.await)
         })
@@ -82,7 +83,7 @@ pub(crate) async fn rebuild_all(run: &RunContext) -> Result<()> {
             continue;
         };
         if let Some((catalog, _)) = get_json::<Catalog>(&*run.store, &entry.key).await? {
-            write(run, tables::build_rooms(&space, &catalog, &run.mapping)?).await?;
+            write(run, tables::build_rooms(&space.as_str().into(), &catalog, &run.mapping)?).await?;
         }
     }
     Ok(())
@@ -96,12 +97,12 @@ async fn write(run: &RunContext, file: Option<TableFile>) -> Result<()> {
 }
 
 async fn update_spaces(context: &ExportContext, scope: &Scope) -> Result<()> {
-    let wanted = |id: &String| scope.spaces.iter().any(|space| space.id == *id);
+    let wanted = |id: &SpaceId| scope.spaces.iter().any(|space| space.id == *id);
     let seen = scope
         .space_objects
         .iter()
         .filter(|(id, _)| wanted(id))
-        .cloned()
+        .map(|(id, raw)| (id.to_string(), raw.clone()))
         .collect();
     let Some(catalog) = remember(context, key::SPACES, seen).await? else {
         return Ok(());
@@ -113,7 +114,7 @@ async fn update_spaces(context: &ExportContext, scope: &Scope) -> Result<()> {
     .await
 }
 
-async fn update_rooms(context: &ExportContext, space: &str, seen: Catalog) -> Result<()> {
+async fn update_rooms(context: &ExportContext, space: &SpaceId, seen: Catalog) -> Result<()> {
     let Some(catalog) = remember(context, &key::room_catalog(space), seen).await? else {
         return Ok(());
     };

@@ -6,6 +6,7 @@ use chrono::NaiveDate;
 use futures_util::{StreamExt, stream};
 
 use crate::Result;
+use crate::ids::{RoomId, SpaceId};
 use crate::lake::key;
 use crate::lake::manifest::{Manifest, RecordEntry, Status};
 use crate::store::json::get_json;
@@ -15,11 +16,11 @@ use crate::store::{Entry, Store};
 #[derive(Debug, Clone)]
 pub(crate) struct OpenDay {
     pub date: NaiveDate,
-    pub space_id: String,
+    pub space_id: SpaceId,
     /// Whether all of the space's rooms must be listed: none could be, or not all.
     pub space: bool,
     /// The rooms that must be listed again: their calls or records may have changed since.
-    pub rooms: BTreeSet<String>,
+    pub rooms: BTreeSet<RoomId>,
 }
 
 /// The days up to today that have something pending, failed or not built, as their markers say.
@@ -56,7 +57,7 @@ async fn open_day(store: &dyn Store, marker: String) -> Option<OpenDay> {
             let space_id = marker.rsplit('/').next().and_then(key::unsegment)?;
             Some(OpenDay {
                 date,
-                space_id,
+                space_id: space_id.into(),
                 space: true,
                 rooms: BTreeSet::new(),
             })
@@ -64,7 +65,7 @@ async fn open_day(store: &dyn Store, marker: String) -> Option<OpenDay> {
     }
 }
 
-fn rooms_to_list(manifest: &Manifest) -> BTreeSet<String> {
+fn rooms_to_list(manifest: &Manifest) -> BTreeSet<RoomId> {
     let calls = manifest
         .calls
         .values()

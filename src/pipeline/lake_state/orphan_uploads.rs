@@ -54,7 +54,7 @@ pub async fn orphan_uploads(store: &dyn Store, recordings: bool) -> Result<Vec<U
 /// Whether a record of the day is still to be copied to this key.
 fn is_awaited(manifest: &Manifest, upload: &str) -> bool {
     manifest.records.iter().any(|(id, entry)| {
-        let call = entry.call_id.as_deref();
+        let call = entry.call_id.as_ref();
         recording::is_due(entry, false)
             && key::recording(manifest.date, &manifest.space_id, &entry.room_id, call, id) == upload
     })

@@ -12,6 +12,7 @@ use sha2::{Digest, Sha256};
 use tokio::sync::Mutex;
 
 use crate::Result;
+use crate::ids::{DayId, MeetingId};
 use crate::lake::key;
 use crate::lake::manifest::{Built, Manifest};
 use crate::pipeline::lessons::import;
@@ -31,12 +32,11 @@ const NEAR_BYTES: usize = 256 << 10;
 const READ_AT_ONCE: usize = 8;
 
 /// A day: date and space.
-pub(crate) type DayId = (NaiveDate, String);
 
 /// What a day that was built has of meetings.
 #[derive(Debug, Clone, Default)]
 struct DayLessons {
-    meetings: BTreeMap<String, Option<DateTime<Utc>>>,
+    meetings: BTreeMap<MeetingId, Option<DateTime<Utc>>>,
     /// Key and digest of its participants.
     participants: Option<(String, String)>,
     meta: String,
@@ -59,9 +59,9 @@ impl From<&Built> for DayLessons {
 #[derive(Debug, Default)]
 pub(crate) struct SharedMeetings {
     /// The days, with the key of their participants and the meetings that they share.
-    days: Vec<(String, BTreeSet<String>)>,
+    days: Vec<(String, BTreeSet<MeetingId>)>,
     /// Of the shared meetings, those whose first call lies on another day.
-    pub away: BTreeSet<String>,
+    pub away: BTreeSet<MeetingId>,
     /// Of all this; empty where nothing is shared.
     pub digest: String,
 }
@@ -186,7 +186,7 @@ impl LessonCache {
     pub async fn guess(&self, run: &RunContext, date: NaiveDate, built: Option<&Built>) -> Result<Meta> {
         let mut shelves = self.shelves.lock().await;
         let meetings = built.iter().flat_map(|built| built.meetings.keys());
-        let meetings: BTreeSet<&str> = meetings.map(String::as_str).collect();
+        let meetings: BTreeSet<&str> = meetings.map(MeetingId::as_str).collect();
         let mut entries = entries(run, &mut shelves, &meetings).await?;
         let some = shelves.has_some(run).await?;
         let near = [
@@ -211,7 +211,7 @@ impl LessonCache {
         // Hold the lock during the import, so that concurrent days import one at a time even on stores without
         // conditional writes.
         let mut shelves = self.shelves.lock().await;
-        let meetings: BTreeSet<String> = entries.iter().map(|entry| entry.meeting.clone()).collect();
+        let meetings: BTreeSet<MeetingId> = entries.iter().map(|entry| entry.meeting.clone()).collect();
         let taken = import::take_embedded(
             &*run.store,
             run.config.timezone,
@@ -242,7 +242,7 @@ impl LessonCache {
         &self,
         run: &RunContext,
         day: &DayId,
-        meetings: &BTreeMap<String, Option<DateTime<Utc>>>,
+        meetings: &BTreeMap<MeetingId, Option<DateTime<Utc>>>,
     ) -> Result<SharedMeetings> {
         let mut beside = SharedMeetings::default();
         if meetings.is_empty() {
@@ -266,11 +266,11 @@ impl LessonCache {
                 };
                 shared.insert(id.clone());
                 if rank(their_start, &other) < rank(start, day) {
-                    beside.away.insert(id.clone());
+                    beside.away.insert(id.to_string().into());
                 }
             }
             if !shared.is_empty() {
-                hasher.update(format!("{}\0{}\0{sha256}\0", other.0, other.1));
+                hasher.update(format!("{}\0{}\0{sha256}\0", other.date, other.space));
                 beside.days.push((key.clone(), shared));
             }
         }
@@ -312,7 +312,7 @@ impl LessonCache {
     /// Of the store.
     pub async fn touch(&self, run: &RunContext, beside: &SharedMeetings) -> Result<()> {
         let shared = beside.days.iter().flat_map(|(_, meetings)| meetings);
-        let marks = shared.map(|meeting| key::mark(meeting)).collect();
+        let marks = shared.map(|meeting| key::mark(&meeting)).collect();
         self.meetings.touch(run, marks).await
     }
 
@@ -349,7 +349,7 @@ impl LessonCache {
         if lessons.meetings.is_empty() {
             return Ok(false);
         }
-        let meetings = || lessons.meetings.keys().map(String::as_str);
+        let meetings = || lessons.meetings.keys().map(MeetingId::as_str);
         let meta = self.meta(run, meetings()).await?;
         Ok(meta.digest(meetings()) != lessons.meta
             || self.beside(run, day, &lessons.meetings).await?.digest != lessons.beside)
@@ -363,7 +363,7 @@ impl LessonCache {
                 return Ok(lessons.clone());
             }
         }
-        let manifest = get_json::<Manifest>(&*run.store, &key::manifest(day.0, &day.1)).await?;
+        let manifest = get_json::<Manifest>(&*run.store, &key::manifest(day.date, &day.space)).await?;
         let built = manifest.and_then(|(manifest, _)| manifest.built);
         let lessons = built.as_ref().map(DayLessons::from).unwrap_or_default();
         // Not before: what could not be read is asked for again.
@@ -379,7 +379,7 @@ async fn entries(run: &RunContext, shelves: &mut Shelves, meetings: &BTreeSet<&s
         let Some(shelf) = shelves.shelf(run, date).await? else {
             continue;
         };
-        let wanted: BTreeSet<String> = meetings.iter().map(|meeting| (*meeting).to_owned()).collect();
+        let wanted: BTreeSet<MeetingId> = meetings.iter().map(|meeting| (*meeting).into()).collect();
         entries.extend(find_on(date, shelf, move |meeting, _| wanted.contains(meeting)).await?);
     }
     Ok(entries)

@@ -18,7 +18,9 @@ use sha2::{Digest, Sha256};
 use tokio_util::sync::CancellationToken;
 
 use crate::Result;
+use crate::ids::{MeetingId, UserId};
 use crate::lake::{self, key};
+use crate::pipeline::job::Command;
 use crate::pipeline::lake_state::info::OpenedStore;
 use crate::pipeline::lake_state::lease;
 use crate::pipeline::lake_state::lease::Lease;
@@ -67,10 +69,10 @@ pub struct Unread {
     pub message: String,
     /// The meeting.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub external_meeting_id: Option<String>,
+    pub external_meeting_id: Option<MeetingId>,
     /// The user.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub external_user_id: Option<String>,
+    pub external_user_id: Option<UserId>,
 }
 
 impl std::fmt::Display for Unread {
@@ -199,7 +201,7 @@ pub async fn import_meta(
     let mut done = if conditional {
         importing.await?
     } else {
-        let lease = Lease::take(store, "meta import", Utc::now(), &CancellationToken::new()).await?;
+        let lease = Lease::take(store, Command::MetaImport.name(), Utc::now(), &CancellationToken::new()).await?;
         let lost = CancellationToken::new();
         let stopping = async {
             tokio::select! {
@@ -487,7 +489,7 @@ impl<'a> Import<'a> {
         let dates: BTreeSet<NaiveDate> = index.values().flatten().copied().collect();
         let latest = Arc::new(latest);
         // More than one date only where an import was killed between two shelves.
-        let mut found: HashMap<(String, String), Vec<(NaiveDate, Entry)>> = HashMap::new();
+        let mut found: HashMap<(MeetingId, UserId), Vec<(NaiveDate, Entry)>> = HashMap::new();
         for date in &dates {
             let Some(shelf) = read_shelf(self.shelving.store, *date).await? else {
                 continue;
@@ -538,7 +540,7 @@ impl<'a> Import<'a> {
         for (date, change) in changes {
             for entry in change.put.entries() {
                 let shard = shards.entry(key::meta_index(&entry.meeting)).or_default();
-                shard.entry(entry.meeting.clone()).or_default().insert(*date);
+                shard.entry(entry.meeting.to_string()).or_default().insert(*date);
             }
         }
         for (key, added) in shards {

@@ -86,7 +86,7 @@ impl<'a> Shelving<'a> {
     async fn tables(&self, date: NaiveDate) -> Result<BTreeMap<String, Option<Object>>> {
         let mut seen = BTreeMap::new();
         for table in ["user_meta", "hierarchy"] {
-            let key = key::table(table, date, table);
+            let key = key::table(table, date, &table.into());
             let object = match self.store.get(&key).await {
                 Ok(object) => Some(object),
                 Err(error) if error.kind() == ErrorKind::StoreNotFound => None,

@@ -10,9 +10,9 @@ use chrono::NaiveDate;
 use futures_util::{StreamExt, TryStreamExt, stream};
 use tokio::sync::Mutex;
 
+use crate::ids::{DayId, SpaceId};
 use crate::lake::key;
 use crate::lake::manifest::{Built, Manifest};
-use crate::pipeline::lessons::cache::DayId;
 use crate::pipeline::lessons::import::Marker;
 use crate::pipeline::lessons::lesson_days::Shelving;
 use crate::pipeline::run_context::RunContext;
@@ -26,7 +26,7 @@ const READ_AT_ONCE: usize = 8;
 const TRIES: usize = 3;
 
 /// A month as it is written: the marks of each day's meetings, by date and space.
-type Month = BTreeMap<NaiveDate, BTreeMap<String, BTreeSet<String>>>;
+type Month = BTreeMap<NaiveDate, BTreeMap<SpaceId, BTreeSet<String>>>;
 
 /// See the module.
 #[derive(Default)]
@@ -88,7 +88,7 @@ impl DaysByMark {
         for (date, spaces) in month {
             for (space, marks) in spaces {
                 let marks = marks.iter().filter_map(|mark| key::read_mark(mark)).collect();
-                self.set(&(date, space), marks);
+                self.set(&DayId { date, space }, marks);
             }
         }
     }
@@ -160,8 +160,8 @@ impl MeetingDays {
         }
         let mut writer = Shelving::new(&*run.store, run.conditional.load(Ordering::Relaxed));
         let added = writer
-            .update(&key::meeting_days(day.0), |month: &mut Month| {
-                let of_day = month.entry(day.0).or_default().entry(day.1.clone()).or_default();
+            .update(&key::meeting_days(day.date), |month: &mut Month| {
+                let of_day = month.entry(day.date).or_default().entry(day.space.clone()).or_default();
                 of_day.extend(marks.iter().map(|mark| key::mark_text(*mark)));
             })
             .await;
@@ -182,14 +182,14 @@ impl MeetingDays {
             return Ok(());
         }
         let known = load(run, &mut known).await?;
-        let key = key::meeting_days(day.0);
+        let key = key::meeting_days(day.date);
         for _ in 0..TRIES {
             if known.of_day(day) == exact {
                 return Ok(());
             }
             // The month before the manifest: who notes more has claimed the day before.
             let read = get_json::<Month>(&*run.store, &key).await?;
-            let manifest = get_json::<Manifest>(&*run.store, &key::manifest(day.0, &day.1)).await?;
+            let manifest = get_json::<Manifest>(&*run.store, &key::manifest(day.date, &day.space)).await?;
             let stands = manifest.is_some_and(|(manifest, _)| {
                 manifest.building.is_none() && manifest.built.is_some_and(|built| marks_are(&built, &exact))
             });
@@ -218,16 +218,16 @@ impl MeetingDays {
 }
 
 fn set(month: &mut Month, day: &DayId, marks: &BTreeSet<u64>) {
-    let spaces = month.entry(day.0).or_default();
+    let spaces = month.entry(day.date).or_default();
     match marks.is_empty() {
-        true => drop(spaces.remove(&day.1)),
+        true => drop(spaces.remove(&day.space)),
         false => {
             let marks = marks.iter().map(|mark| key::mark_text(*mark)).collect();
-            spaces.insert(day.1.clone(), marks);
+            spaces.insert(day.space.clone(), marks);
         }
     }
     if spaces.is_empty() {
-        month.remove(&day.0);
+        month.remove(&day.date);
     }
 }
 

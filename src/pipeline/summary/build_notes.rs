@@ -7,6 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use chrono::NaiveDate;
 
+use crate::ids::SpaceId;
 use crate::lake::manifest::{Manifest, Quality};
 use crate::pipeline::summary::Problem;
 use crate::sanitize::without_contacts;
@@ -59,7 +60,7 @@ impl Noted {
 
     /// Takes in how well lesson data and participants of a day fit together. Absent users are no fault: they are what
     /// attendance is about.
-    pub fn see_quality(&mut self, date: NaiveDate, space: &str, quality: &Quality) {
+    pub fn see_quality(&mut self, date: NaiveDate, space: &SpaceId, quality: &Quality) {
         let seen = [
             (
                 "participants_without_meta",
@@ -187,11 +188,11 @@ fn place(about: &About, day: &Manifest) -> Problem {
     match about {
         About::Day => place,
         About::Room(id) => place.room(id),
-        About::Call(id) => match day.calls.get(id) {
+        About::Call(id) => match day.calls.get(id.as_str()) {
             Some(entry) => place.room(&entry.room_id).call(id),
             None => place.call(id),
         },
-        About::Record(id) => match day.records.get(id) {
+        About::Record(id) => match day.records.get(id.as_str()) {
             Some(entry) => place.room(&entry.room_id).record(id),
             None => place.record(id),
         },

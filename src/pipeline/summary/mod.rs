@@ -16,8 +16,9 @@ use serde::{Deserialize, Serialize};
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 
-use super::{Job, Stop, StopReason};
+use super::{Command, Job, Stop, StopReason};
 use crate::api::{Client, Limited, Refused};
+use crate::ids::{CallId, MeetingId, RecordId, RoomId, SpaceId, UserId};
 use crate::lake::manifest::Quality;
 use crate::metrics::{METRICS, RunLabels, StateLabels};
 use crate::pipeline::run_context::RunContext;
@@ -57,22 +58,22 @@ pub struct Problem {
     pub date: Option<NaiveDate>,
     /// The space.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub space_id: Option<String>,
+    pub space_id: Option<SpaceId>,
     /// The room.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub room_id: Option<String>,
+    pub room_id: Option<RoomId>,
     /// The call.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub call_id: Option<String>,
+    pub call_id: Option<CallId>,
     /// The record.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub record_id: Option<String>,
+    pub record_id: Option<RecordId>,
     /// The meeting in the LMS.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub external_meeting_id: Option<String>,
+    pub external_meeting_id: Option<MeetingId>,
     /// The user in the LMS.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub external_user_id: Option<String>,
+    pub external_user_id: Option<UserId>,
     /// How often it was seen.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub count: Option<u64>,
@@ -90,7 +91,7 @@ impl Problem {
 
     /// On a day of a space.
     #[must_use]
-    pub fn on(mut self, date: NaiveDate, space: &str) -> Self {
+    pub fn on(mut self, date: NaiveDate, space: &SpaceId) -> Self {
         self.date = Some(date);
         self.space(space)
     }
@@ -284,7 +285,7 @@ impl Summary {
                 now.format("%Y%m%dT%H%M%SZ"),
                 fastrand::u32(..0x0100_0000)
             ),
-            command: job.command.into(),
+            command: job.command.name().into(),
             outcome: Outcome::Running,
             exit_status: ExitStatus::Unexpected as u8,
             started_at: now,
@@ -311,8 +312,8 @@ impl Summary {
     pub(crate) fn warn(&mut self, warning: Problem) {
         tracing::warn!(
             kind = warning.kind,
-            space = warning.space_id,
-            room = warning.room_id,
+            space = warning.space_id.as_deref(),
+            room = warning.room_id.as_deref(),
             "{}",
             warning.message
         );
@@ -322,8 +323,8 @@ impl Summary {
     pub(crate) fn fail(&mut self, failure: Problem) {
         tracing::error!(
             kind = failure.kind,
-            space = failure.space_id,
-            room = failure.room_id,
+            space = failure.space_id.as_deref(),
+            room = failure.room_id.as_deref(),
             "{}",
             failure.message
         );
@@ -533,9 +534,14 @@ impl Summary {
         );
     }
 
+    /// True if the run is one of `command`.
+    pub fn is_of(&self, command: Command) -> bool {
+        self.command == command.name()
+    }
+
     /// Tells the metrics when the last nightly run ended, and the last good one.
     pub(crate) fn note_end(&self) {
-        let Some(end) = self.finished_at.filter(|_| self.command == "run") else {
+        let Some(end) = self.finished_at.filter(|_| self.is_of(Command::Run)) else {
             return;
         };
         #[allow(clippy::cast_precision_loss)]
@@ -549,7 +555,7 @@ impl Summary {
     /// Counts a run that ended before it could have a summary: the store is out of reach.
     pub(crate) fn count_lost(job: &Job) {
         let labels = RunLabels {
-            command: job.command.into(),
+            command: job.command.name().into(),
             outcome: "nothing".into(),
         };
         METRICS.runs.get_or_create(&labels).inc();
@@ -712,15 +718,15 @@ impl Problem {
     /// The problem with the most telling of its ids.
     pub fn one_line(&self) -> String {
         let ids = [
-            ("record", &self.record_id),
-            ("call", &self.call_id),
-            ("room", &self.room_id),
-            ("meeting", &self.external_meeting_id),
-            ("space", &self.space_id),
+            ("record", self.record_id.as_deref()),
+            ("call", self.call_id.as_deref()),
+            ("room", self.room_id.as_deref()),
+            ("meeting", self.external_meeting_id.as_deref()),
+            ("space", self.space_id.as_deref()),
         ];
         let id = ids
             .iter()
-            .find_map(|(what, id)| id.as_ref().map(|id| format!("{what} {}: ", escaped(id))));
+            .find_map(|(what, id)| id.map(|id| format!("{what} {}: ", escaped(id))));
         let date = self.date.map(|date| format!("{date} "));
         format!(
             "{}{}{}",
@@ -738,7 +744,7 @@ mod tests {
     fn ended(landed: u64, error: Option<ErrorKind>) -> Summary {
         let date = "2026-11-22".parse().expect("date");
         let now = Utc::now();
-        let mut summary = Summary::new(&Job::over("run", date, date), Tz::UTC, now);
+        let mut summary = Summary::new(&Job::over(Command::Run, date, date), Tz::UTC, now);
         summary.counts.reports_landed = landed;
         let error = error.map(|kind| Error::new(kind, "token", "is refused"));
         summary.finish(now, 0, false, error.as_ref());

@@ -119,6 +119,7 @@ async fn read(store: &dyn Store, key: String, now: DateTime<Utc>) -> Result<Opti
 #[cfg(test)]
 pub(crate) mod tests {
     use super::*;
+    use crate::pipeline::Command;
     use crate::store::{Condition, folder::FolderStore};
 
     /// A store in a folder with summaries of runs: command, start, last date, outcome, whether it was stopped.
@@ -184,7 +185,7 @@ pub(crate) mod tests {
         past.run("run", "2027-01-01T02:00:00Z", "2026-12-31", "done")
             .await;
         let find = async |since: Option<&str>, now: &str| {
-            let run = find_run(&past.store, since.map(at), at(now), |run| run.command == "run").await;
+            let run = find_run(&past.store, since.map(at), at(now), |run| run.is_of(Command::Run)).await;
             run.expect("read").map(|run| run.started_at.to_rfc3339())
         };
         let now = "2026-11-22T10:00:00Z";

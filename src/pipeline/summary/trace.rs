@@ -199,12 +199,12 @@ mod tests {
 
     use super::*;
     use crate::config::Config;
-    use crate::pipeline::{Job, read_run};
+    use crate::pipeline::{Command, Job, read_run};
     use crate::store::folder::FolderStore;
 
     fn summary(now: DateTime<Utc>) -> Summary {
         let date = now.date_naive();
-        Summary::new(&Job::over("run", date, date), Tz::UTC, now)
+        Summary::new(&Job::over(Command::Run, date, date), Tz::UTC, now)
     }
 
     #[tokio::test(start_paused = true)]

@@ -1,7 +1,7 @@
-//! Sorts what the walk found into days. Pure but for what it says in the run's summary.
+//! Assigns the calls and records that the walk found to days. Pure, apart from the problems that it adds to the summary.
 //!
-//! A call goes to the day of its own start, whichever request found it; a record to the day of its call, or of its own
-//! start where its call is not among those found.
+//! A call goes to the day of its own start, whichever request found it. A record goes to the day of its call, or of its
+//! own start if its call was not found.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
@@ -9,6 +9,7 @@ use std::sync::Arc;
 use chrono::{DateTime, Days, NaiveDate, Utc};
 
 use crate::api::{Call, Record};
+use crate::ids::{CallId, RecordId, RoomId};
 use crate::lake;
 use crate::lake::manifest::{Missed, RoomEntry};
 use crate::pipeline::lake_state::open_days::OpenDay;
@@ -19,35 +20,35 @@ use crate::pipeline::walk::{Answer, Ask, Asked, DayWork, Scope, SpaceScope};
 use crate::pipeline::{ExportContext, Job};
 use crate::{Error, ErrorKind};
 
-/// A call as found: its room, the object and the day it lies in.
+/// A call with its room and the date that it belongs to.
 struct FoundCall {
-    room: String,
+    room: RoomId,
     call: Call,
     date: NaiveDate,
 }
 
-/// Collects answers and makes days of them.
+/// Collects the answers of the walk and turns them into days.
 pub(crate) struct DayAssigner<'a> {
     context: &'a ExportContext,
     scope: &'a Scope,
-    /// The dates of the window in work, and of the whole job.
+    /// The dates of the current window, and of the whole job.
     range: (NaiveDate, NaiveDate),
     job: (NaiveDate, NaiveDate),
     open: &'a [OpenDay],
-    /// Whether a day that was asked for whole is known whole: not when the job is for some rooms or one half only.
+    /// True if the job covers every room and both halves, so that it can list a day completely.
     whole: bool,
-    calls: HashMap<(usize, String), FoundCall>,
-    /// Calls that the scope leaves out: their records are left out too.
-    filtered: HashSet<(usize, String)>,
-    records: HashMap<(usize, String), (String, Record)>,
-    /// Dates of a space for which a room gave no answer.
-    missed: HashMap<(usize, NaiveDate), BTreeSet<String>>,
-    /// The days for which rooms were asked that are no longer listed, and why the API refused some of these.
+    calls: HashMap<(usize, CallId), FoundCall>,
+    /// Calls that the scope excludes. Their records are excluded too.
+    filtered: HashSet<(usize, CallId)>,
+    records: HashMap<(usize, RecordId), (RoomId, Record)>,
+    /// The rooms that gave no answer, by space and date.
+    missed: HashMap<(usize, NaiveDate), BTreeSet<RoomId>>,
+    /// The days for which gone rooms were asked, and the reasons for which the API refused some of these rooms.
     gone: &'a GoneDays,
-    refused: HashMap<(usize, String), String>,
-    /// Rooms that the job is for; empty: all.
-    rooms: BTreeSet<String>,
-    /// Whether any request was answered.
+    refused: HashMap<(usize, RoomId), String>,
+    /// The rooms that the job names; empty: all.
+    rooms: BTreeSet<RoomId>,
+    /// True if any request was answered.
     pub answered: bool,
 }
 
@@ -88,7 +89,7 @@ impl<'a> DayAssigner<'a> {
         match (answer, ask) {
             (Answer::Calls(listing), Ask::Calls { date, .. }) => {
                 crate::pipeline::walk::note_listing(summary, &listing, "calls", |problem| {
-                    problem.on(date, id).room(&asked_room)
+                    problem.on(date, &id.as_str().into()).room(&asked_room)
                 });
                 if !listing.is_whole() {
                     self.missed
@@ -121,7 +122,7 @@ impl<'a> DayAssigner<'a> {
     }
 
     fn take_call(&mut self, space: usize, asked_room: &str, asked: NaiveDate, call: Call) {
-        let room = call.room_id.clone().unwrap_or_else(|| asked_room.to_owned());
+        let room = call.room_id.clone().unwrap_or_else(|| asked_room.to_owned().into());
         let key = (space, call.id.clone());
         if !self.in_scope(space, &room, &call) {
             self.filtered.insert(key);
@@ -134,8 +135,8 @@ impl<'a> DayAssigner<'a> {
             .map_or(asked, |at| lake::date_of(at, zone));
         let found = FoundCall { room, call, date };
         match self.calls.get_mut(&key) {
-            // Of two states of one call, that with an end is the later one; of two dates for a call without any
-            // instant, the earlier is as good and always the same.
+            // If a call was listed twice, the state with an end is the later one. A call without any instant goes to the
+            // earlier of the two dates, so that the choice is always the same.
             Some(known) => {
                 if known.call.finished_at.is_none() && found.call.finished_at.is_some() {
                     *known = found;
@@ -147,15 +148,15 @@ impl<'a> DayAssigner<'a> {
         }
     }
 
-    fn in_scope(&self, space: usize, room: &str, call: &Call) -> bool {
+    fn in_scope(&self, space: usize, room: &RoomId, call: &Call) -> bool {
         let scope = &self.context.run.config.scope;
         !self.scope.spaces[space].excluded.contains(room)
             && (scope.breakout_rooms || call.is_breakout_room != Some(true))
-            // A call that does not count its participants may have enough of them.
+            // A call without a count of participants may have enough of them.
             && call.participants.is_none_or(|count| count >= scope.min_participants)
     }
 
-    fn miss_dates(&mut self, space: usize, room: &str, from: NaiveDate, to: NaiveDate) {
+    fn miss_dates(&mut self, space: usize, room: &RoomId, from: NaiveDate, to: NaiveDate) {
         for date in from.iter_days().take_while(|date| *date <= to) {
             self.missed
                 .entry((space, date))
@@ -164,7 +165,7 @@ impl<'a> DayAssigner<'a> {
         }
     }
 
-    /// Takes note of a request that was not answered.
+    /// Notes a request that was not answered.
     pub fn miss(&mut self, ask: &Ask, error: &Error, summary: &mut Summary) {
         let (space, room, from, to, what) = match ask {
             Ask::Calls { space, room, date } => (*space, room, *date, *date, "calls"),
@@ -178,25 +179,24 @@ impl<'a> DayAssigner<'a> {
         self.miss_dates(space, room, from, to);
         let place = (space, room.clone());
         if self.gone.contains_key(&place) && walk::is_refusal(error) {
-            // The API answered. The day's work names the room: see `gone`.
+            // The API answered with a refusal. `gone_rooms` reports the room for the day.
             self.answered = true;
             self.refused.insert(place, error.message().to_owned());
             return;
         }
-        // Those that were not sent are told together: see `Summary::tell_requests`.
+        // `Summary::tell_requests` reports all requests together that were not sent.
         if !matches!(error.kind(), ErrorKind::Interrupted | ErrorKind::Skipped) {
             let problem = Problem::new(
                 "listing_failed",
                 format!("{what} could not be listed: {}", error.told()),
             );
-            summary.fail(problem.on(from, &self.scope.spaces[space].id).room(room));
+            summary.fail(problem.on(from, &self.scope.spaces[space].id.as_str().into()).room(room));
         }
     }
 
-    /// Records of calls that were not found: each with its space, call and the date of its own start. Their calls may
-    /// lie on days that the lake has.
-    pub fn strays(&self) -> Vec<(usize, String, NaiveDate)> {
-        let stray = |((space, _), (_, record)): (&(usize, String), &(String, Record))| {
+    /// Records whose call was not found, each as space, call and date of its own start. The lake may know their calls.
+    pub fn strays(&self) -> Vec<(usize, CallId, NaiveDate)> {
+        let stray = |((space, _), (_, record)): (&(usize, RecordId), &(RoomId, Record))| {
             let call = (*space, record.call_id.clone()?);
             let known = self.calls.contains_key(&call) || self.filtered.contains(&call);
             let date = self
@@ -209,11 +209,11 @@ impl<'a> DayAssigner<'a> {
         self.records.iter().filter_map(stray).collect()
     }
 
-    /// The days: all of the range, those of the calls and records that were found, and the open ones. `known` are the
-    /// days, in the lake, of calls that were not found.
+    /// Makes the days: all of the range, those of the calls and records that were found, and the open days. `known` are
+    /// the dates, from the lake, of calls that were not found.
     pub fn into_days(
         mut self,
-        known: &HashMap<(usize, String), NaiveDate>,
+        known: &HashMap<(usize, CallId), NaiveDate>,
         summary: &mut Summary,
     ) -> Vec<DayWork> {
         let mut days = BTreeMap::new();
@@ -237,7 +237,7 @@ impl<'a> DayAssigner<'a> {
             let Some(date) = self.date_record(space, &room, &record, known, summary) else {
                 continue;
             };
-            // Where it was dated before its call, or its start, was known; or where its call was.
+            // It may lie on the date that it had before its start or its call was known, or on that of its call's end.
             let dates = self
                 .dates(&record)
                 .into_iter()
@@ -256,30 +256,30 @@ impl<'a> DayAssigner<'a> {
                 .finished_at
                 .map(|at| lake::date_of(at, self.context.run.config.timezone));
             if let Some(end) = end.filter(|end| *end != found.date) {
-                self.day(&mut days, space, end).evict_calls.insert(id.clone());
+                self.day(&mut days, space, end).evict_calls.insert(id.clone().into());
             }
             let day = self.day(&mut days, space, found.date);
             day.rooms.insert(
                 found.room.clone(),
                 room_entry(&self.scope.spaces[space], &found.room),
             );
-            day.calls.insert(id, (found.room, found.call));
+            day.calls.insert(id.into(), (found.room, found.call));
         }
-        // A day of another window is worked on there, with all that its own listing finds.
+        // A day of another window is processed in that window, with all that its own listing finds.
         let elsewhere = |date| {
             (self.job.0..=self.job.1).contains(&date) && !(self.range.0..=self.range.1).contains(&date)
         };
         days.into_values().filter(|day| !elsewhere(day.date)).collect()
     }
 
-    /// The day of a record: that of its call; else that of its own start. None for one that is not wanted, or that has
-    /// to wait until the calls around it can be listed.
+    /// The date of a record: that of its call, or else that of its own start. None if the record is not wanted, or must
+    /// wait until the calls around it can be listed.
     fn date_record(
         &self,
         space: usize,
-        room: &str,
+        room: &RoomId,
         record: &Record,
-        known: &HashMap<(usize, String), NaiveDate>,
+        known: &HashMap<(usize, CallId), NaiveDate>,
         summary: &mut Summary,
     ) -> Option<NaiveDate> {
         let scope = &self.scope.spaces[space];
@@ -320,12 +320,12 @@ impl<'a> DayAssigner<'a> {
 
     /// The date on which a record's call ended, if that was listed.
     fn end_of_call(&self, space: usize, record: &Record) -> Option<NaiveDate> {
-        let found = self.calls.get(&(space, record.call_id.clone()?))?;
+        let found = self.calls.get(&(space, record.call_id.clone()?.into()))?;
         let end = found.call.finished_at?;
         Some(lake::date_of(end, self.context.run.config.timezone))
     }
 
-    /// The dates of all that a record says of its time.
+    /// The dates of all the instants that a record has.
     fn dates(&self, record: &Record) -> BTreeSet<NaiveDate> {
         let zone = self.context.run.config.timezone;
         let instants = [record.started_at, record.created_at, record.finished_at];
@@ -336,8 +336,8 @@ impl<'a> DayAssigner<'a> {
             .collect()
     }
 
-    /// Whether a record lies, by whatever date the server selects, within what was asked for. A server that ignores
-    /// `dateFrom` gives all there ever were.
+    /// True if any date of a record lies within the requested dates, because it is not known by which one the server
+    /// selects. A server that ignores `dateFrom` returns all records there ever were.
     fn is_wanted(&self, space: usize, record: &Record) -> bool {
         let dates = self.dates(record);
         let asked = (self.range.0 - Days::new(1))..=(self.range.1 + Days::new(1));
@@ -364,9 +364,9 @@ impl<'a> DayAssigner<'a> {
             let refused = self.refused_of(space, &gone, &missed);
             DayWork {
                 date,
-                space_id: scope.id.clone(),
+                space_id: scope.id.clone().into(),
                 space_name: scope.name.clone(),
-                // A room without an answer is not complete itself; a list with a gap says nothing of its rooms' number.
+                // A room without an answer is noted by itself, but a room list with a gap may miss any room.
                 listed: self.whole
                     && matches!(asked, Asked::All)
                     && !missed.space
@@ -393,7 +393,7 @@ impl<'a> DayAssigner<'a> {
         })
     }
 
-    /// The rooms that the day was asked for, with a date more on each side; none for a day that only calls led to.
+    /// The rooms that were asked for the day; none if only a call led to the day.
     fn asked(&self, space: &SpaceScope, date: NaiveDate) -> Asked {
         let in_range = (self.range.0..=self.range.1).contains(&date);
         let open = self
@@ -415,7 +415,7 @@ impl<'a> DayAssigner<'a> {
             .iter()
             .filter_map(|date| self.missed.get(&(space, *date)))
             .flatten();
-        let was_asked = |room: &&String| match (asked, self.gone.get(&(space, (*room).clone()))) {
+        let was_asked = |room: &&RoomId| match (asked, self.gone.get(&(space, (*room).clone()))) {
             (_, Some(days)) => days.contains(&date),
             (Asked::All, None) => true,
             (Asked::Rooms(rooms), None) => rooms.contains(*room),
@@ -429,8 +429,8 @@ impl<'a> DayAssigner<'a> {
         }
     }
 
-    /// The rooms that are no longer listed and that were asked for a day.
-    fn gone_on(&self, space: usize, date: NaiveDate) -> BTreeSet<String> {
+    /// The gone rooms that were asked for a day.
+    fn gone_on(&self, space: usize, date: NaiveDate) -> BTreeSet<RoomId> {
         let asked = self
             .gone
             .iter()
@@ -438,17 +438,17 @@ impl<'a> DayAssigner<'a> {
         asked.map(|((_, room), _)| room.clone()).collect()
     }
 
-    /// Those of a day's gone rooms that the API refused, and why.
-    fn refused_of(&self, space: usize, gone: &BTreeSet<String>, missed: &Missed) -> BTreeMap<String, String> {
+    /// The gone rooms of a day that the API refused, each with the reason.
+    fn refused_of(&self, space: usize, gone: &BTreeSet<RoomId>, missed: &Missed) -> BTreeMap<RoomId, String> {
         let missed = gone.iter().filter(|room| missed.rooms.contains(*room));
         let refused = missed.filter_map(|room| {
-            let why = self.refused.get(&(space, room.clone()))?;
+            let why = self.refused.get(&(space, room.to_string().into()))?;
             Some((room.clone(), why.clone()))
         });
         refused.collect()
     }
 
-    /// Whether the date is over, and the last calls on it have settled.
+    /// True if the date is over and its last calls have settled.
     fn is_over(&self, date: NaiveDate) -> bool {
         lake::end_of(date, self.context.run.config.timezone) + self.context.settle() <= self.context.run.now
     }

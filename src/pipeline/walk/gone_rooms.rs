@@ -1,8 +1,8 @@
-//! Rooms that the API no longer lists but that may have had calls on the dates in work.
+//! Rooms that the API no longer lists but that may have had calls on the requested dates.
 //!
-//! The vendor advises to delete the rooms of past events, so a room can be gone before the night that would have asked
-//! it. The lake knows such rooms from its catalogue and from webhooks. They are asked for by id; what the API still gives
-//! is landed, and what it refuses is named as `room_gone`. For each space the lake keeps since when which room is gone.
+//! The vendor advises deleting the rooms of past events, so a room can be gone before the nightly run asks for it. The
+//! lake knows such rooms from its catalogue and from webhooks, and asks for them by id. What the API still returns is
+//! landed; a refusal is named as `room_gone`. For each space the lake stores the date since which each room is gone.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
@@ -12,6 +12,7 @@ use futures_util::{StreamExt, stream};
 use serde_json::{Value, json};
 
 use crate::api::{Item, Listing, Room};
+use crate::ids::{RoomId, SpaceId};
 use crate::lake::manifest::Manifest;
 use crate::lake::{self, key};
 use crate::pipeline::lake_state::open_days::OpenDay;
@@ -28,46 +29,46 @@ const ATTEMPTS: usize = 10;
 /// Manifests read at once.
 const READ_AT_ONCE: usize = 8;
 
-/// Since which date each room is gone: that of the first run that missed it. `None` for rooms that were gone before the
+/// The date since which each room is gone: that of the first run that missed it. `None` if the room was gone before the
 /// lake kept these dates.
-type GoneSince = BTreeMap<String, Option<NaiveDate>>;
+type GoneSince = BTreeMap<RoomId, Option<NaiveDate>>;
 
-/// A room that is not listed any more.
+/// A room that is no longer listed.
 pub(crate) struct GoneRoom {
-    /// The room as last listed; only its id where it never was.
+    /// The room as last listed; only its id if it never was.
     pub room: Room,
     since: Option<NaiveDate>,
-    /// Whether the job names the room.
+    /// True if the job names the room.
     named: bool,
 }
 
-/// The gone rooms of a space: those that may be asked for, and what is to be kept of all.
+/// The gone rooms of a space: those that may be asked for, and the dates of all.
 #[derive(Default)]
 pub(crate) struct GoneRooms {
     pub rooms: Vec<GoneRoom>,
     since: GoneSince,
-    /// What the store holds.
+    /// The dates as the store has them.
     stored: Option<GoneSince>,
 }
 
 impl GoneRooms {
-    /// Compares the rooms that the lake knows with those that are listed. Takes no request to the API.
+    /// Compares the rooms that the lake knows with those that are listed. It sends no request to the API.
     ///
     /// # Errors
-    /// Of the store.
+    /// Any error of the store.
     pub async fn find(
         context: &ExportContext,
         job: &Job,
-        space: &str,
+        space: &SpaceId,
         listing: &Listing<Room>,
     ) -> Result<Self> {
         let catalog =
-            get_json::<BTreeMap<String, Value>>(&*context.run.store, &key::room_catalog(space)).await?;
+            get_json::<BTreeMap<RoomId, Value>>(&*context.run.store, &key::room_catalog(space)).await?;
         let catalog = catalog.map(|(catalog, _)| catalog).unwrap_or_default();
         let stored = get_json::<GoneSince>(&*context.run.store, &key::gone_rooms(space)).await?;
         let stored = stored.map(|(since, _)| since);
         let today = lake::date_of(context.run.now, context.run.config.timezone);
-        // A lake of an earlier version has a catalogue of rooms that may have been gone for years.
+        // The catalogue of an earlier version may have rooms that have been gone for years.
         let first_missed = (stored.is_some() || catalog.is_empty()).then_some(today);
         let listed: HashSet<&str> = listing.items.iter().map(|room| room.id.as_str()).collect();
         let mut since = GoneSince::new();
@@ -82,7 +83,7 @@ impl GoneRooms {
             since.insert(id.clone(), *date);
         }
         for id in named_by_webhook(job, space).filter(|id| !listed.contains(id.as_str())) {
-            since.entry(id.clone()).or_insert(Some(today));
+            since.entry(id.clone().into()).or_insert(Some(today));
         }
         let wanted = since.iter().filter(|(id, _)| is_wanted(context, job, id));
         let rooms = wanted.filter_map(|(id, since)| {
@@ -99,15 +100,15 @@ impl GoneRooms {
         })
     }
 
-    /// Keeps since when the rooms are gone. `listing` must have been whole.
+    /// Stores the dates since which the rooms are gone. The listing must have been complete.
     ///
     /// # Errors
-    /// Of the store.
+    /// Any error of the store.
     pub async fn keep(&self, context: &ExportContext, space: &SpaceScope) -> Result<()> {
         if self.stored.as_ref() == Some(&self.since) {
             return Ok(());
         }
-        let key = key::gone_rooms(&space.id);
+        let key = key::gone_rooms(&space.id.as_str().into());
         for _ in 0..ATTEMPTS {
             let stored = get_json::<GoneSince>(&*context.run.store, &key).await?;
             let mut since = stored
@@ -136,13 +137,13 @@ impl GoneRooms {
     }
 }
 
-/// The rooms of a webhook's job: their events say that there is something, whatever the list says.
-fn named_by_webhook<'j>(job: &'j Job, space: &str) -> impl Iterator<Item = &'j String> {
-    let of_space = job.is_of_webhook() && job.spaces.len() == 1 && job.spaces[0] == space;
+/// The rooms that a webhook's job names: their events prove that the rooms exist, even if the list does not have them.
+fn named_by_webhook<'j>(job: &'j Job, space: &SpaceId) -> impl Iterator<Item = &'j RoomId> {
+    let of_space = job.is_of_webhook() && job.spaces.len() == 1 && job.spaces[0] == *space;
     job.rooms.iter().filter(move |_| of_space)
 }
 
-fn is_wanted(context: &ExportContext, job: &Job, room: &String) -> bool {
+fn is_wanted(context: &ExportContext, job: &Job, room: &RoomId) -> bool {
     walk::is_configured(context, room) && (job.rooms.is_empty() || job.rooms.contains(room))
 }
 
@@ -154,7 +155,7 @@ fn room(id: &str, last_seen: Option<&Value>) -> Option<Room> {
 }
 
 impl GoneRoom {
-    /// Whether the room may have had calls on a date, as far as the lake knows it.
+    /// True if the room may have had calls on a date, as far as the lake knows.
     fn may_hold(&self, context: &ExportContext, date: NaiveDate) -> bool {
         let zone = context.run.config.timezone;
         let today = lake::date_of(context.run.now, zone);
@@ -163,7 +164,7 @@ impl GoneRoom {
         if !self.named && !self.since.is_some_and(recently) {
             return false;
         }
-        // The room was listed in the nights before it was missed. After that `lastCallAt` says nothing.
+        // The last nights before the room was missed still listed it. `lastCallAt` says nothing about later dates.
         let listed_until = self
             .since
             .and_then(|since| since.checked_sub_days(Days::new(u64::from(lookback) + 1)));
@@ -175,14 +176,14 @@ impl GoneRoom {
     }
 }
 
-/// The days that gone rooms are asked for, by space and room.
-pub(crate) type GoneDays = HashMap<(usize, String), BTreeSet<NaiveDate>>;
+/// The dates for which gone rooms are asked, by space and room.
+pub(crate) type GoneDays = HashMap<(usize, RoomId), BTreeSet<NaiveDate>>;
 
-/// The days of a window for which gone rooms have to be asked. A day that was listed whole needs none: its rooms were
-/// asked when they were there.
+/// Finds the days of a window for which gone rooms must be asked. A day that was listed completely needs none, because
+/// its rooms were asked when they still existed.
 ///
 /// # Errors
-/// Of the store.
+/// Any error of the store.
 pub(crate) async fn days_to_ask(
     context: &Arc<ExportContext>,
     job: &Job,
@@ -206,27 +207,27 @@ pub(crate) async fn days_to_ask(
             of_rooms.extend((!held.is_empty()).then_some((gone, held)));
         }
         let asked: BTreeSet<_> = of_rooms.iter().flat_map(|(_, dates)| dates).copied().collect();
-        let whole = listed_whole(context, &space.id, asked).await?;
+        let whole = listed_whole(context, &space.id.as_str().into(), asked).await?;
         for (gone, held) in of_rooms {
             let left: BTreeSet<_> = held.difference(&whole).copied().collect();
             if !left.is_empty() {
-                days.insert((index, gone.room.id.clone()), left);
+                days.insert((index, gone.room.id.to_string().into()), left);
             }
         }
         for day in open {
             let gone = day.rooms.iter().filter(|room| !space.listed.contains(*room));
             for room in gone.filter(|room| is_wanted(context, job, room)) {
-                days.entry((index, room.clone())).or_default().insert(day.date);
+                days.entry((index, room.to_string().into())).or_default().insert(day.date);
             }
         }
     }
     Ok(days)
 }
 
-/// The dates of a space that were listed whole, out of some.
+/// Selects the dates of a space that were listed completely.
 async fn listed_whole(
     context: &ExportContext,
-    space: &str,
+    space: &SpaceId,
     dates: BTreeSet<NaiveDate>,
 ) -> Result<BTreeSet<NaiveDate>> {
     let read = stream::iter(dates).map(|date| async move {
@@ -235,7 +236,7 @@ async fn listed_whole(
             Ok(found) => Ok(found
                 .filter(|(manifest, _)| manifest.is_listed_whole())
                 .map(|_| date)),
-            // A manifest that can't be read is named when its day is worked on.
+            // A manifest that cannot be read is reported when its day is processed.
             Err(error) if error.kind() == ErrorKind::Store => Ok(None),
             Err(error) => Err(error),
         }
@@ -244,7 +245,8 @@ async fn listed_whole(
     read.into_iter().filter_map(Result::transpose).collect()
 }
 
-/// Names the gone rooms: those that the API refused, for each day that waits for them, and those that it still knows.
+/// Reports the gone rooms in the summary: those that the API refused, for each day that waits for them, and those that
+/// it still answers for.
 pub(crate) fn name(
     context: &ExportContext,
     spaces: &[SpaceScope],
@@ -283,12 +285,12 @@ pub(crate) fn name(
                 .any(|day| day.space_id == id && day.heard_gone.contains(room))
         {
             let message = "the room is no longer listed; the API still answers for it by its id";
-            summary.warn(Problem::new("room_gone", message).on(*date, id).room(room));
+            summary.warn(Problem::new("room_gone", message).on(*date, &id.into()).room(room));
         }
     }
 }
 
-/// Whether a gone room is no longer waited for on a day.
+/// True if a day no longer waits for its gone rooms.
 pub(crate) fn is_given_up(context: &ExportContext, date: NaiveDate) -> bool {
     context
         .patience()

@@ -1,7 +1,7 @@
-//! Drops what only the margin dates showed: a run writes the days that it was asked for, and days that are open.
+//! Drops the days that only the margin dates showed: a run writes the days that it was asked for, and open days.
 //!
-//! One exception keeps the lake right. A call or record can turn out to lie on another day than the lake has it on.
-//! Then the day that has it gives it up, and the day that it lies on takes it, whichever of them was asked for.
+//! There is one exception. If a call or record belongs to another day than the one that has it in the lake, the one day
+//! gives it up and the other takes it, even if only one of the two was asked for.
 
 use std::collections::{BTreeSet, HashSet};
 
@@ -9,6 +9,7 @@ use chrono::{Days, NaiveDate};
 use futures_util::{StreamExt, stream};
 
 use crate::Result;
+use crate::ids::{CallId, RecordId, RoomId, SpaceId};
 use crate::lake::key;
 use crate::lake::manifest::Manifest;
 use crate::pipeline::lake_state::open_days::OpenDay;
@@ -21,17 +22,17 @@ const READ_AT_ONCE: usize = 8;
 
 /// The days that a job writes.
 pub(crate) struct DaysToWrite {
-    /// Days that were not asked for and that take what another day gives up.
+    /// Days that were not asked for and that take a call or record which another day gives up.
     receiving: Vec<DayWork>,
     /// The days that were asked for, and open ones.
     asked: Vec<DayWork>,
-    /// Days that were not asked for and that only give up what lies on another one.
+    /// Days that were not asked for and that only give up a call or record of another day.
     giving: Vec<DayWork>,
 }
 
 impl DaysToWrite {
-    /// The days in the order in which they have to be worked on: all of a stage before the next. A run that is killed in
-    /// between leaves a call on two days, which the next run mends, and never on none.
+    /// The days in stages: all days of a stage are processed before the next stage. If a run is killed between two
+    /// stages, a call is on two days, which the next run repairs; it is never on none.
     pub fn stages(self) -> [Vec<DayWork>; 3] {
         [self.receiving, self.asked, self.giving]
     }
@@ -42,10 +43,10 @@ impl DaysToWrite {
     }
 }
 
-/// The days that a job writes, out of those that its listing showed. `window` is the span of dates that was listed for.
+/// Selects the days that a job writes from those that its listing showed. `window` is the range of dates of the listing.
 ///
 /// # Errors
-/// Of the store.
+/// Any error of the store.
 pub(crate) async fn drop_margin(
     context: &ExportContext,
     job: &Job,
@@ -53,7 +54,7 @@ pub(crate) async fn drop_margin(
     window: (NaiveDate, NaiveDate),
     open: &[OpenDay],
 ) -> Result<DaysToWrite> {
-    // A call that ended after midnight is announced on the date after its own.
+    // A call that ended after midnight is announced by a webhook on the date after its own.
     let first = if job.is_of_webhook() {
         window.0 - Days::new(1)
     } else {
@@ -70,10 +71,10 @@ pub(crate) async fn drop_margin(
     let (mut receiving, mut giving) = (Vec::new(), Vec::new());
     for mut day in margin {
         let space = day.space_id.clone();
-        let is_moved = |id: &String| moved.contains(&(space.clone(), id.clone()));
+        let is_moved = |id: &str| moved.contains(&(space.clone(), id.to_owned()));
         day.calls.retain(|id, _| is_moved(id));
         day.records.retain(|id, _| is_moved(id));
-        let used: BTreeSet<String> = rooms_of(&day);
+        let used: BTreeSet<RoomId> = rooms_of(&day);
         day.rooms.retain(|id, _| used.contains(id));
         if !day.calls.is_empty() || !day.records.is_empty() {
             receiving.push(day);
@@ -88,7 +89,16 @@ pub(crate) async fn drop_margin(
     })
 }
 
-fn rooms_of(day: &DayWork) -> BTreeSet<String> {
+/// The ids of calls and records, as texts.
+fn ids<'i>(
+    calls: impl IntoIterator<Item = &'i CallId>,
+    records: impl IntoIterator<Item = &'i RecordId>,
+) -> impl Iterator<Item = &'i str> {
+    let calls = calls.into_iter().map(CallId::as_str);
+    calls.chain(records.into_iter().map(RecordId::as_str))
+}
+
+fn rooms_of(day: &DayWork) -> BTreeSet<RoomId> {
     let calls = day.calls.values().map(|(room, _)| room);
     calls
         .chain(day.records.values().map(|(room, _)| room))
@@ -96,25 +106,21 @@ fn rooms_of(day: &DayWork) -> BTreeSet<String> {
         .collect()
 }
 
-/// The space and id of each call and record that the lake has on another day than its own. Leaves margin days only the
-/// evictions of what they have.
+/// Finds the calls and records, as space and id, that the lake has on another day than their own. It also removes from
+/// the margin days the evictions of what they do not have.
 async fn moved_between(
     context: &ExportContext,
     asked: &[DayWork],
     margin: &mut [DayWork],
-) -> Result<HashSet<(String, String)>> {
-    let elsewhere: HashSet<(&str, &String)> = margin
+) -> Result<HashSet<(SpaceId, String)>> {
+    let elsewhere: HashSet<(&SpaceId, &str)> = margin
         .iter()
         .flat_map(|day| {
-            day.calls
-                .keys()
-                .chain(day.records.keys())
-                .map(|id| (day.space_id.as_str(), id))
+            ids(day.calls.keys(), day.records.keys()).map(|id| (&day.space_id, id))
         })
         .collect();
     let concerned = asked.iter().filter(|day| {
-        let mut evicted = day.evict_calls.iter().chain(&day.evict_records);
-        evicted.any(|id| elsewhere.contains(&(day.space_id.as_str(), id)))
+        ids(&day.evict_calls, &day.evict_records).any(|id| elsewhere.contains(&(&day.space_id, id)))
     });
     let mut moved = HashSet::new();
     for (space, held) in held_of(context, concerned).await? {
@@ -130,18 +136,18 @@ async fn moved_between(
             continue;
         }
         let has = held.next().map(|(_, ids)| ids).unwrap_or_default();
-        day.evict_calls.retain(|id| has.contains(id));
-        day.evict_records.retain(|id| has.contains(id));
+        day.evict_calls.retain(|id| has.contains(id.as_str()));
+        day.evict_records.retain(|id| has.contains(id.as_str()));
         moved.extend(has.into_iter().map(|id| (day.space_id.clone(), id)));
     }
     Ok(moved)
 }
 
-/// For each day, in order, its space and what it has in the lake of what it is to give up.
+/// For each day, in order: its space, and the calls and records to be given up that it has in the lake.
 async fn held_of<'d>(
     context: &ExportContext,
     days: impl Iterator<Item = &'d DayWork>,
-) -> Result<Vec<(String, BTreeSet<String>)>> {
+) -> Result<Vec<(SpaceId, BTreeSet<String>)>> {
     let read = stream::iter(days.collect::<Vec<_>>()).map(|day| async move {
         let key = key::manifest(day.date, &day.space_id);
         let manifest = get_json::<Manifest>(&*context.run.store, &key).await?;
@@ -154,7 +160,7 @@ async fn held_of<'d>(
                 .evict_records
                 .iter()
                 .filter(|id| manifest.records.contains_key(*id));
-            calls.chain(records).cloned().collect()
+            ids(calls, records).map(ToOwned::to_owned).collect()
         });
         Ok((day.space_id.clone(), held))
     });

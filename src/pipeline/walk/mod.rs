@@ -19,6 +19,7 @@ use serde_json::Value;
 use super::summary::{Problem, Summary};
 use super::{ExportContext, Job, Phase};
 use crate::api::{Call, Client, Listing, Record, Room, Space};
+use crate::ids::{CallId, RecordId, RoomId, SpaceId};
 use crate::lake::manifest::{Manifest, Missed, RoomEntry};
 use crate::lake::{self, key};
 use crate::lenient;
@@ -33,25 +34,25 @@ use margin::DaysToWrite;
 pub(crate) struct Scope {
     pub spaces: Vec<SpaceScope>,
     /// Whether all that the token sees was listed, so that the catalogue is whole.
-    pub space_objects: Vec<(String, Value)>,
+    pub space_objects: Vec<(SpaceId, Value)>,
 }
 
 /// A space and its rooms in scope.
 pub(crate) struct SpaceScope {
-    pub id: String,
+    pub id: SpaceId,
     pub name: Option<String>,
     /// The rooms in scope.
     pub rooms: Vec<Room>,
     /// Every room that was listed, in scope of the configuration, as the API gave it.
-    pub objects: Vec<(String, Value)>,
+    pub objects: Vec<(RoomId, Value)>,
     /// Rooms that the configuration or the job leaves out: their calls are none of ours.
-    pub excluded: HashSet<String>,
+    pub excluded: HashSet<RoomId>,
     /// Whether the rooms could not be listed.
     pub failed: bool,
     /// Whether the list of rooms is longer than what came of it.
     pub partial: bool,
     /// Every room that was listed, in scope or not.
-    pub listed: Arc<HashSet<String>>,
+    pub listed: Arc<HashSet<RoomId>>,
     /// Rooms that the lake knows and the list no longer has.
     pub gone: GoneRooms,
 }
@@ -60,7 +61,7 @@ impl Scope {
     /// Whether no space answers any more.
     pub fn is_lost(&self, client: &Client) -> bool {
         let mut asked = self.spaces.iter().filter(|space| !space.failed).peekable();
-        asked.peek().is_some() && asked.all(|space| client.is_shut_out(&space.id))
+        asked.peek().is_some() && asked.all(|space| client.is_shut_out(&space.id.as_str().into()))
     }
 }
 
@@ -77,13 +78,13 @@ pub(crate) enum Asked {
     /// All in scope.
     All,
     /// These.
-    Rooms(BTreeSet<String>),
+    Rooms(BTreeSet<RoomId>),
 }
 
 /// A day to be worked on, and what the walk found of it.
 pub(crate) struct DayWork {
     pub date: NaiveDate,
-    pub space_id: String,
+    pub space_id: SpaceId,
     pub space_name: Option<String>,
     /// Whether the day was listed whole, after it had ended.
     pub listed: bool,
@@ -92,19 +93,19 @@ pub(crate) struct DayWork {
     /// What of it gave no answer.
     pub missed: Missed,
     /// Rooms that the API refused, although they were asked for by id since the list no longer has them; and why.
-    pub refused: BTreeMap<String, String>,
+    pub refused: BTreeMap<RoomId, String>,
     /// Rooms that the list no longer has and that gave all their answers.
-    pub heard_gone: BTreeSet<String>,
+    pub heard_gone: BTreeSet<RoomId>,
     /// Every room of the space's list.
-    pub listed_rooms: Arc<HashSet<String>>,
+    pub listed_rooms: Arc<HashSet<RoomId>>,
     /// Whether a marker says that the day is open.
     pub marked: bool,
     /// Calls and records that turned out to lie on another day: this one gives them up.
-    pub evict_calls: BTreeSet<String>,
-    pub evict_records: BTreeSet<String>,
-    pub rooms: BTreeMap<String, RoomEntry>,
-    pub calls: BTreeMap<String, (String, Call)>,
-    pub records: BTreeMap<String, (String, Record)>,
+    pub evict_calls: BTreeSet<CallId>,
+    pub evict_records: BTreeSet<RecordId>,
+    pub rooms: BTreeMap<RoomId, RoomEntry>,
+    pub calls: BTreeMap<CallId, (RoomId, Call)>,
+    pub records: BTreeMap<RecordId, (RoomId, Record)>,
 }
 
 /// Lists spaces and rooms.
@@ -171,7 +172,7 @@ fn select_spaces(
     summary: &mut Summary,
 ) -> Result<Vec<Space>> {
     let configured = &context.run.config.scope.spaces;
-    let wanted = |id: &String| {
+    let wanted = |id: &SpaceId| {
         (configured.is_empty() || configured.contains(id))
             && (job.spaces.is_empty() || job.spaces.contains(id))
     };
@@ -221,7 +222,7 @@ fn space_scope(
     summary: &mut Summary,
 ) -> Result<SpaceScope> {
     let mut scope = SpaceScope {
-        id: space.id,
+        id: space.id.into(),
         name: space.name,
         rooms: Vec::new(),
         objects: Vec::new(),
@@ -265,7 +266,7 @@ fn space_scope(
 }
 
 /// Whether the configuration takes a room in.
-pub(crate) fn is_configured(context: &ExportContext, room: &String) -> bool {
+pub(crate) fn is_configured(context: &ExportContext, room: &RoomId) -> bool {
     let config = &context.run.config.scope;
     (config.rooms.is_empty() || config.rooms.contains(room)) && !config.exclude_rooms.contains(room)
 }
@@ -352,12 +353,12 @@ pub(crate) fn unreadable(what: &str, fields: &[&str]) -> Option<Problem> {
 pub(crate) enum Ask {
     Calls {
         space: usize,
-        room: String,
+        room: RoomId,
         date: NaiveDate,
     },
     Records {
         space: usize,
-        room: String,
+        room: RoomId,
         from: NaiveDate,
         to: NaiveDate,
     },
@@ -467,15 +468,15 @@ const CALL_DAYS: u64 = 7;
 async fn calls_in_lake(
     context: &ExportContext,
     scope: &Scope,
-    strays: &[(usize, String, NaiveDate)],
-) -> Result<HashMap<(usize, String), NaiveDate>> {
+    strays: &[(usize, CallId, NaiveDate)],
+) -> Result<HashMap<(usize, CallId), NaiveDate>> {
     let days: BTreeSet<(usize, NaiveDate)> = strays
         .iter()
         .flat_map(|(space, _, date)| (0..=CALL_DAYS).map(|back| (*space, *date - Days::new(back))))
         .collect();
     let mut known = HashMap::new();
     for (space, date) in days {
-        let key = key::manifest(date, &scope.spaces[space].id);
+        let key = key::manifest(date, &scope.spaces[space].id.as_str().into());
         let Some((manifest, _)) = get_json::<Manifest>(&*context.run.store, &key).await? else {
             continue;
         };
@@ -492,7 +493,7 @@ async fn send(context: &ExportContext, scope: &Scope, ask: &Ask) -> Result<Answe
     match ask {
         Ask::Calls { space, room, date } => context
             .client
-            .calls(&scope.spaces[*space].id, room, *date)
+            .calls(&scope.spaces[*space].id.as_str().into(), room, *date)
             .await
             .map(Answer::Calls),
         Ask::Records {
@@ -504,7 +505,7 @@ async fn send(context: &ExportContext, scope: &Scope, ask: &Ask) -> Result<Answe
             let (from, to) = (lake::start_of(*from, zone), lake::end_of(*to, zone));
             context
                 .client
-                .records(&scope.spaces[*space].id, room, from, to)
+                .records(&scope.spaces[*space].id.as_str().into(), room, from, to)
                 .await
                 .map(Answer::Records)
         }
@@ -568,7 +569,7 @@ fn gone_asks(context: &ExportContext, job: &Job, gone: &GoneDays) -> Vec<RoomAsk
 fn room_asks(
     context: &ExportContext,
     job: &Job,
-    (space, room): (usize, &String),
+    (space, room): (usize, &RoomId),
     days: &BTreeSet<NaiveDate>,
     first: Option<NaiveDate>,
 ) -> Vec<Ask> {
@@ -579,14 +580,14 @@ fn room_asks(
         .collect();
     let calls = asked.iter().map(|date| Ask::Calls {
         space,
-        room: room.clone(),
+        room: room.clone().into(),
         date: *date,
     });
     let mut asks: Vec<_> = calls.collect();
     if context.wants_recordings(job) {
         asks.extend(spans(&asked).map(|(from, to)| Ask::Records {
             space,
-            room: room.clone(),
+            room: room.clone().into(),
             from,
             to,
         }));

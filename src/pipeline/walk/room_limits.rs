@@ -1,30 +1,33 @@
-//! Turns of rooms: however slow one room is, it never holds more than its share of what all rooms need. Used by
-//! `walk` for lists and by `land` for reports.
+//! Limits the requests in flight for each room, so that a slow room never uses more than its share of the concurrency.
+//! Used by `walk` for listings and by `day` for reports.
+
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
+use crate::ids::{RoomId, SpaceId};
+
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-/// Of all requests in flight, one room's are this part at most, unless there are fewer rooms.
+/// A room may use at most this part of all requests in flight, unless there are fewer rooms.
 const SHARE: usize = 4;
 
-/// Requests of one room at once, when `rooms` rooms share `concurrency` of them.
+/// The number of requests that a room may have in flight if `rooms` rooms share `concurrency` of them.
 fn width(concurrency: usize, rooms: usize) -> usize {
     (concurrency / rooms.max(1)).max(concurrency / SHARE).max(1)
 }
 
-/// The turns of every room.
+/// The limit of every room.
 #[derive(Debug)]
 pub(crate) struct RoomLimits {
     concurrency: usize,
     width: AtomicUsize,
-    rooms: Mutex<HashMap<(String, String), Arc<Semaphore>>>,
+    rooms: Mutex<HashMap<(SpaceId, RoomId), Arc<Semaphore>>>,
 }
 
 impl RoomLimits {
-    /// For so many requests in flight.
+    /// Limits for `concurrency` requests in flight.
     pub fn new(concurrency: usize) -> Self {
         Self {
             concurrency,
@@ -33,19 +36,19 @@ impl RoomLimits {
         }
     }
 
-    /// Shares the requests in flight among so many rooms, from now on.
+    /// Shares the requests in flight among this number of rooms from now on.
     pub fn share_among(&self, rooms: usize) {
         self.width
             .store(width(self.concurrency, rooms), Ordering::Relaxed);
     }
 
-    /// Requests of one room at once.
+    /// The number of requests that a room may have in flight.
     pub fn width(&self) -> usize {
         self.width.load(Ordering::Relaxed)
     }
 
     /// Waits for a turn of a room.
-    pub async fn turn(&self, space: &str, room: &str) -> Option<OwnedSemaphorePermit> {
+    pub async fn turn(&self, space: &SpaceId, room: &RoomId) -> Option<OwnedSemaphorePermit> {
         let turns = {
             let mut rooms = self.rooms.lock().unwrap_or_else(PoisonError::into_inner);
             let turns = rooms
@@ -65,26 +68,26 @@ mod tests {
 
     proptest! {
         #[test]
-        fn a_room_has_its_share_and_a_lone_one_has_all(concurrency in 1_usize..200, rooms in 0_usize..1000) {
+        fn a_room_gets_its_share_and_a_lone_room_gets_all(concurrency in 1_usize..200, rooms in 0_usize..1000) {
             let width = width(concurrency, rooms);
             prop_assert!(width >= 1 && width <= concurrency);
             if rooms <= 1 {
                 prop_assert_eq!(width, concurrency);
             }
             if rooms >= SHARE && concurrency >= SHARE {
-                prop_assert!(width * SHARE <= concurrency, "three more rooms can be asked beside it");
+                prop_assert!(width * SHARE <= concurrency, "three more rooms can be asked at the same time");
             }
         }
     }
 
     #[tokio::test]
-    async fn a_room_that_has_all_its_turns_out_holds_no_other() {
+    async fn a_room_that_used_all_its_turns_does_not_block_another() {
         let room_limits = RoomLimits::new(8);
         let _held = [
-            room_limits.turn("s", "slow").await,
-            room_limits.turn("s", "slow").await,
+            room_limits.turn(&"s".into(), &"slow".into()).await,
+            room_limits.turn(&"s".into(), &"slow".into()).await,
         ];
-        assert!(room_limits.turn("s", "slow").now_or_never().is_none());
-        assert!(room_limits.turn("s", "other").await.is_some());
+        assert!(room_limits.turn(&"s".into(), &"slow".into()).now_or_never().is_none());
+        assert!(room_limits.turn(&"s".into(), &"other".into()).await.is_some());
     }
 }

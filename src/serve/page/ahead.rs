@@ -75,7 +75,7 @@ impl Ahead {
             + u64::from(!day.built)
             > 0;
         let date = day.date;
-        if is_open && marked.has(date, space_of(day)) {
+        if is_open && marked.has(date, &space_of(day).into()) {
             self.run()
         } else if is_open || !day.listed {
             self.lists(date)
@@ -130,7 +130,7 @@ mod tests {
     async fn a_run_is_promised_only_for_marked_days_and_dates_that_it_lists() {
         let folder = tempfile::tempdir().expect("folder");
         let store = FolderStore::open(&format!("file://{}", folder.path().display())).expect("store");
-        let marker = key::open_day(date("2026-11-01"), "s");
+        let marker = key::open_day(date("2026-11-01"), &"s".into());
         store
             .put(&marker, bytes::Bytes::new(), Condition::Any)
             .await

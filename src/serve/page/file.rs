@@ -73,7 +73,7 @@ pub async fn get(
 
 async fn answer(daemon: &Daemon, wanted: &Wanted) -> Result<Response> {
     let absent = || Error::new(ErrorKind::NotFound, "file", "the lake has no such file");
-    let key = key::manifest(wanted.date, &wanted.space);
+    let key = key::manifest(wanted.date, &wanted.space.as_str().into());
     let (manifest, _) = get_json::<Manifest>(&*daemon.store, &key)
         .await?
         .ok_or_else(absent)?;
@@ -97,11 +97,11 @@ async fn answer(daemon: &Daemon, wanted: &Wanted) -> Result<Response> {
 
 fn find<'a>(manifest: &'a Manifest, wanted: &Wanted) -> Option<(&'a Landed, &'static str)> {
     if let Some(record) = &wanted.record {
-        let landed = manifest.records.get(record)?.file.landed.as_ref()?;
+        let landed = manifest.records.get(record.as_str())?.file.landed.as_ref()?;
         return Some((landed, "video/mp4"));
     }
     let format = wanted.format?;
-    let call = manifest.calls.get(wanted.call.as_ref()?)?;
+    let call = manifest.calls.get(wanted.call.as_deref()?)?;
     let landed = call.reports.get(&format)?.landed.as_ref()?;
     let media_type = match format {
         ReportFormat::Json => "application/json",

@@ -14,12 +14,12 @@ use serde::{Deserialize, Deserializer};
 use super::frame::{Here, Visit, answer, go_to, page, trouble};
 use super::{calendar, texts as t, visit};
 use crate::dates;
-use crate::pipeline::Outline;
+use crate::pipeline::{Only, Outline};
 use crate::serve::audit::{self, Caller};
 use crate::serve::daemon::Daemon;
 use crate::serve::http::{body, reply};
 use crate::serve::jobs::{self, Answer};
-use crate::serve::queue::{Asked, Half};
+use crate::serve::queue::Asked;
 
 /// A form at most.
 const LARGEST: usize = 16 * 1024;
@@ -55,7 +55,7 @@ struct Backfill {
     #[serde(default, deserialize_with = "none_if_empty")]
     space: Option<String>,
     #[serde(default, deserialize_with = "none_if_empty")]
-    only: Option<Half>,
+    only: Option<Only>,
     #[serde(default)]
     force: bool,
     #[serde(default)]
@@ -91,11 +91,7 @@ pub async fn backfill(
 fn confirm(visit: &Visit, job: &Asked, plan: &Outline) -> Response {
     let lang = visit.lang;
     let title = lang.say(t::CONFIRM);
-    let only = match job.only {
-        None => "",
-        Some(Half::Analytics) => "analytics",
-        Some(Half::Recordings) => "recordings",
-    };
+    let only = job.only.map_or("", Only::name);
     let numbers = [
         (t::DATES, lang.dates(plan.from, plan.to)),
         (t::DAYS, lang.number(plan.days)),

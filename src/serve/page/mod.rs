@@ -239,7 +239,7 @@ async fn day_of(daemon: &Arc<Daemon>, visit: &mut Visit, query: OneDay) -> Resul
     if is_old {
         return Ok(day_as_known(visit, of, &around, &space, &lake));
     }
-    let found = get_json::<Manifest>(&*daemon.store, &key::manifest(date, &space)).await;
+    let found = get_json::<Manifest>(&*daemon.store, &key::manifest(date, &space.as_str().into())).await;
     match found {
         Ok(Some((manifest, _))) => Ok(day::of_space(
             visit,

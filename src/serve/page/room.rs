@@ -67,7 +67,7 @@ async fn days_with(daemon: &Daemon, lake: &Snapshot, space: &str, room: &str) ->
     let days: Vec<_> = days
         .filter(|day| day.space_id == space && day.may_have(room))
         .take(DAYS)
-        .map(|day| key::manifest(day.date, space))
+        .map(|day| key::manifest(day.date, &space.into()))
         .collect();
     let mut read = stream::iter(days)
         .map(|key| async move { get_json::<Manifest>(&*daemon.store, &key).await })

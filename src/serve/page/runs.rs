@@ -201,10 +201,10 @@ fn problems(visit: &Visit, run: &Summary, title: Text, problems: &[Problem]) -> 
 fn of_problem(visit: &Visit, problem: &Problem) -> Markup {
     let lang = visit.lang;
     let ids = [
-        (t::SPACE, &problem.space_id),
-        (t::ROOM, &problem.room_id),
-        (t::CALL, &problem.call_id),
-        (t::RECORD, &problem.record_id),
+        (t::SPACE, problem.space_id.as_deref()),
+        (t::ROOM, problem.room_id.as_deref()),
+        (t::CALL, problem.call_id.as_deref()),
+        (t::RECORD, problem.record_id.as_deref()),
     ];
     html! {
         tr {

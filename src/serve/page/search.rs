@@ -111,8 +111,8 @@ fn place_in(manifest: &Manifest, id: &str) -> Option<Place> {
     Some(Place {
         what,
         date: manifest.date,
-        space: manifest.space_id.clone(),
-        room,
+        space: manifest.space_id.to_string(),
+        room: room.map(Into::into),
     })
 }
 

@@ -465,7 +465,7 @@ mod tests {
             |day| day.records_failed = 1,
             |day| day.rooms_missed = 1,
             |day| day.space_missed = true,
-            |day| day.space_id = format!("{}date=2026-11-01/s.json", key::DAYS),
+            |day| day.space_id = format!("{}date=2026-11-01/s.json", key::DAYS).into(),
         ];
         for change in failed {
             assert_eq!(of(change), State::Failed);
@@ -577,7 +577,7 @@ mod tests {
     #[test]
     fn a_damaged_day_is_its_space_s() {
         let mut damaged = day("2026-11-02", "a");
-        damaged.space_id = key::manifest(damaged.date, "a");
+        damaged.space_id = key::manifest(damaged.date, &"a".into()).into();
         damaged.space_name = None;
         let days = [Arc::new(day("2026-11-01", "a")), Arc::new(damaged)];
         let view = View::new(&days, date("2026-11-03"));

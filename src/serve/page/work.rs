@@ -10,7 +10,7 @@ use super::view::View;
 use super::{Page, assets};
 use crate::dates;
 use crate::metrics::METRICS;
-use crate::pipeline::Phase;
+use crate::pipeline::{Command, Phase};
 use crate::schedule;
 use crate::serve::audit::{Caller, Credential};
 use crate::serve::daemon::{AtWork, Daemon, Reach};
@@ -52,13 +52,13 @@ impl Work {
 }
 
 /// A command in words.
-pub fn command(command: &str) -> Option<Text> {
-    match command {
-        "run" => Some(t::SCHEDULED_RUN),
-        "backfill" => Some(t::BACKFILL),
-        "webhook" => Some(t::WEBHOOK_LOOK),
-        "rebuild" => Some(t::REBUILD),
-        _ => None,
+pub fn command(name: &str) -> Option<Text> {
+    match Command::from_name(name)? {
+        Command::Run => Some(t::SCHEDULED_RUN),
+        Command::Backfill => Some(t::BACKFILL),
+        Command::Webhook => Some(t::WEBHOOK_LOOK),
+        Command::Rebuild => Some(t::REBUILD),
+        Command::Repair | Command::Demo | Command::MetaImport => None,
     }
 }
 
@@ -115,7 +115,7 @@ fn said(visit: &Visit, work: &Work) -> String {
     let at_work = work.list.jobs.iter().find_map(|job| job.progress.as_ref());
     match at_work {
         Some(one) => {
-            let name = command(one.command).map_or(one.command, |text| lang.say(text));
+            let name = command(one.command.name()).map_or(one.command.name(), |text| lang.say(text));
             let days = [one.days.done, one.days.goal].map(|count| lang.number(count));
             lang.fill(t::SAID, &[&name, &lang.say(phase(one.phase)), &days[0], &days[1]])
         }
@@ -135,7 +135,7 @@ fn phase(phase: Phase) -> Text {
 /// A job: what it is of, how far it is, who asked for it and since when it waits, and the button that ends it.
 fn job(visit: &Visit, page: &Page, one: &ListedJob) -> Markup {
     let lang = visit.lang;
-    let name = command(one.kind).map_or(one.kind, |text| lang.say(text));
+    let name = command(one.kind.name()).map_or(one.kind.name(), |text| lang.say(text));
     let narrowed = [
         (t::N_ROOMS, one.rooms.len()),
         (t::N_CALLS, one.calls.len()),
@@ -163,7 +163,7 @@ fn job(visit: &Visit, page: &Page, one: &ListedJob) -> Markup {
                 @if let Some(since) = one.since { ", " (lang.fill(t::SINCE, &[&clock(visit, since)])) }
                 @if let Some(progress) = &one.progress { (pace(visit, progress)) }
             }
-            @if let (Some(at), "backfill") = (one.asked_at, one.kind) {
+            @if let (Some(at), Command::Backfill) = (one.asked_at, one.kind) {
                 p.quiet { (lang.fill(t::ASKED_BY, &[&visit.time(at), &by(visit, &one.asked_by)])) }
             }
             @if let Some(from) = one.resume_at { p.quiet { (lang.fill(t::GOES_ON, &[&lang.date(from)])) } }

@@ -30,6 +30,7 @@ use super::{
     Condition, Dialect, Entry, Object, Resumed, Store, StoreAddress, Unfinished, Upload, UploadOptions,
     Version,
 };
+use crate::task::isolated_blocking;
 use crate::{Error, ErrorKind, Result, owner};
 
 /// Temporary files, each below its key.
@@ -123,15 +124,7 @@ impl FolderStore {
         work: impl FnOnce(&Self) -> Result<T> + Send + 'static,
     ) -> Result<T> {
         let store = self.clone();
-        tokio::task::spawn_blocking(move || work(&store))
-            .await
-            .unwrap_or_else(|_| {
-                Err(Error::new(
-                    ErrorKind::Internal,
-                    &*self.url,
-                    "a file operation panicked",
-                ))
-            })
+        isolated_blocking(&self.url, move || work(&store)).await
     }
 
     fn put_now(&self, key: &str, content: &[u8], condition: &Condition) -> Result<Version> {

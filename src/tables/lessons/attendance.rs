@@ -1,9 +1,11 @@
-//! Who should have been in a lesson, who was, and for how long: the rows of `lesson_attendance`. Pure.
+//! Attendance: who was expected in a lesson, who was there, and for how long. These are the rows of
+//! `lesson_attendance`. Pure.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::presence::{Meeting, Presence, Span};
 use crate::error::{Error, ErrorKind, Result};
+use crate::ids::{CallId, MeetingId, UserId};
 use crate::lake::key;
 use crate::lake::manifest::{CallEntry, Manifest, Quality};
 use crate::lake::table::{Table, builtin};
@@ -14,19 +16,19 @@ use crate::tables::parquet::sink::{Sink, TableFile};
 use crate::tables::report::rows::Row;
 use crate::tables::report::stay;
 
-/// The attendance of a day's meetings.
+/// The attendance in a day's meetings.
 #[derive(Debug, Default)]
 pub struct Attendance {
     /// The day's file of `lesson_attendance`; none without meetings.
     pub file: Option<TableFile>,
-    /// How many ids of present users differ from that of an absent one only by case or spaces, by meeting.
-    pub look_alikes: BTreeMap<String, u64>,
+    /// The number of absent users whose id differs from that of a present user only by case or spaces, by meeting.
+    pub look_alikes: BTreeMap<MeetingId, u64>,
 }
 
 /// Builds the day's file of `lesson_attendance`.
 ///
-/// `own` is the day's presence. `beside` is that of other days in meetings that they share with this one, and `away`
-/// names those of them whose first call lies on such a day: they have their rows there.
+/// `own` is the day's presence. `beside` is that of neighbour days, in meetings that they share with this day. `away`
+/// names the shared meetings whose first call lies on a neighbour day: they have their rows there.
 ///
 /// # Errors
 /// Only a fault of the program itself.
@@ -34,7 +36,7 @@ pub fn build_attendance(
     manifest: &Manifest,
     own: &Presence,
     beside: &[Presence],
-    away: &BTreeSet<String>,
+    away: &BTreeSet<MeetingId>,
     meta: &Meta,
     quality: &mut Quality,
 ) -> Result<Attendance> {
@@ -50,7 +52,7 @@ pub fn build_attendance(
         let users: BTreeSet<&str> = meeting
             .users
             .keys()
-            .map(String::as_str)
+            .map(UserId::as_str)
             .chain(expected.keys().copied())
             .collect();
         let lessons: BTreeMap<_, _> = expected
@@ -91,21 +93,21 @@ pub fn build_attendance(
     Ok(Attendance { file, look_alikes })
 }
 
-/// How many absent users have the id of a present one, but for case and spaces.
+/// The number of absent users whose id is that of a present user, but for case and spaces.
 fn absent_look_alikes(present: &[&str], absent: &[&str]) -> u64 {
     let plain = |id: &&str| id.trim().to_lowercase();
     let present: BTreeSet<String> = present.iter().map(plain).collect();
     absent.iter().map(plain).filter(|id| present.contains(id)).count() as u64
 }
 
-/// A meeting, and what is not known of it.
+/// A meeting, and the number of its calls about which nothing is known.
 struct OfMeeting<'m> {
     meeting: &'m Meeting,
     calls_without_report: u64,
 }
 
-/// The day's calls of whose people nothing is known, in the rooms of a meeting while it should have been held: any of
-/// its users may have been there. Where the lessons name no times, the meeting's other calls stand for them.
+/// The number of the day's calls that have no report of who was there, in the rooms of a meeting and during it: any of
+/// its users may have been in them. If the lessons have no times, the times of the meeting's other calls count.
 fn calls_without_report<'l>(
     manifest: &Manifest,
     meeting: &Meeting,
@@ -125,7 +127,7 @@ fn calls_without_report<'l>(
     let overlaps = |entry: &CallEntry| {
         let [began, ended] =
             [entry.started_at, entry.finished_at].map(|at| at.map(|at| at.timestamp_micros()));
-        // What is not known of the times may be.
+        // Unknown times count as an overlap.
         let before_end = began.zip(end).is_none_or(|(began, end)| began < end);
         before_end && ended.zip(start).is_none_or(|(ended, start)| ended > start)
     };
@@ -141,14 +143,14 @@ fn calls_without_report<'l>(
 /// A user's presence in a meeting, over all of its calls.
 #[derive(Debug, Default)]
 struct There {
-    /// None if the user was seen in no call, and there are calls or participants of which nothing is known.
+    /// None if no call has the user, and there are calls or participants about which nothing is known.
     attended: Option<bool>,
     /// Call ids in order of their start.
-    calls: Vec<String>,
+    calls: Vec<CallId>,
     first_joined: Option<i64>,
     last_left: Option<i64>,
     seconds: Option<f64>,
-    /// Whether all of the user's stays are known.
+    /// True if all of the user's stays are known.
     is_exact: bool,
 }
 
@@ -171,7 +173,7 @@ impl There {
         let attended = match calls.is_empty() {
             false => Some(true),
             true => {
-                // Who is listed as absent is none of those whose ids could not be read.
+                // A user who is listed as absent is not one of those whose ids could not be read.
                 let may_be_unknown = of.meeting.has_unknown_people && !of.meeting.users.contains_key(user);
                 (of.calls_without_report == 0 && !may_be_unknown).then_some(false)
             }
@@ -193,7 +195,7 @@ impl There {
         lesson: Option<&Lesson>,
         of: &OfMeeting<'_>,
     ) -> Vec<Cell<'v>> {
-        // Of stays that can't be read any may have been the first or the last.
+        // Any stay that can't be read may have been the first or the last.
         let times = lesson.filter(|_| self.is_exact);
         let start = times.and_then(|lesson| lesson.start);
         let end = times.and_then(|lesson| lesson.end);
@@ -213,7 +215,7 @@ impl There {
                 ("attended", self.attended.into()),
                 (
                     "call_ids",
-                    Cell::Texts(self.calls.into_iter().map(Into::into).collect()),
+                    Cell::Texts(self.calls.into_iter().map(|call| String::from(call).into()).collect()),
                 ),
                 (
                     "first_joined_at",
@@ -235,7 +237,7 @@ impl There {
 }
 
 impl Meeting {
-    /// Seconds in which any of its calls ran; none where that is not known or nothing.
+    /// Seconds in which any of its calls ran; none if that is unknown or 0.
     fn seconds(&self) -> Option<f64> {
         let mut spans: Vec<_> = self
             .calls
@@ -252,7 +254,7 @@ impl Meeting {
     }
 }
 
-/// A session that ends with its call where it is open.
+/// The session; an open one ends with its call.
 fn closed(session: Session, call: Span) -> Session {
     Session {
         left: session.left.or(call.end.map(|end| end.max(session.joined))),
@@ -260,7 +262,7 @@ fn closed(session: Session, call: Span) -> Session {
     }
 }
 
-/// Seconds from one instant to a later one; 0 where it is none.
+/// Seconds from one instant to another; 0 if the other is earlier.
 pub(crate) fn late_s(from: Option<i64>, to: Option<i64>) -> Option<f64> {
     let micros = to?.saturating_sub(from?).max(0);
     // Exact up to 285 years.

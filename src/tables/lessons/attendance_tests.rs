@@ -57,7 +57,7 @@ fn meeting(calls: &[(&str, i64, Option<i64>)], users: &[(&str, &str, Sessions<'_
 
 fn presence(meeting: Meeting) -> Presence {
     Presence {
-        meetings: [("m".to_owned(), meeting)].into(),
+        meetings: [("m".into(), meeting)].into(),
     }
 }
 
@@ -144,7 +144,7 @@ fn instant(seconds: i64) -> chrono::DateTime<chrono::Utc> {
 }
 
 #[test]
-fn whoever_was_not_seen_may_be_a_participant_whose_ids_could_not_be_read() {
+fn an_unseen_user_may_be_a_participant_with_unreadable_ids() {
     let meta = meta(&[("here", json!({})), ("unseen", json!({})), ("listed", json!({}))]);
     let mut held = meeting(
         &[("c1", 0, Some(1000))],
@@ -227,13 +227,13 @@ fn nobody_is_absent_while_a_call_of_the_lesson_has_no_report() {
 }
 
 #[test]
-fn an_absent_user_with_the_id_of_a_present_one_but_for_case_is_named() {
+fn an_absent_user_whose_id_differs_by_case_is_counted() {
     let own = presence(meeting(&[("c1", 0, Some(10))], &[("U1", "c1", &[(0, None)])]));
     let meta = meta(&[("u1 ", json!({})), ("u2", json!({}))]);
     let day = Manifest::new("2026-11-22".parse().expect("date"), "s1".to_owned());
     let mut quality = Quality::default();
     let built = build_attendance(&day, &own, &[], &BTreeSet::new(), &meta, &mut quality).expect("rows");
-    assert_eq!(built.look_alikes, [("m".to_owned(), 1)].into());
+    assert_eq!(built.look_alikes, [("m".into(), 1)].into());
     assert_eq!(
         built.file.map(|file| file.rows),
         Some(3),

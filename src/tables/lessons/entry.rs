@@ -1,4 +1,4 @@
-//! The lesson data of a user in a meeting, and where it came from. Pure.
+//! An entry: the latest lesson data of a user in a meeting, and where it came from. Pure.
 
 use std::sync::Arc;
 
@@ -9,29 +9,30 @@ use serde_json::{Map, Value};
 
 use super::lesson::Lesson;
 use super::parse::Payload;
+use crate::ids::{MeetingId, UserId};
 use crate::lake;
 
 /// The lesson data of a user in a meeting, and where it came from.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Entry {
     /// The meeting in the LMS.
-    pub meeting: String,
+    pub meeting: MeetingId,
     /// The user in the LMS.
-    pub user: String,
-    /// When its file came.
+    pub user: UserId,
+    /// The time when its file was received.
     pub received_at: DateTime<Utc>,
-    /// The file that it came in; empty for one that a report brought.
+    /// The file that it came in; empty if a report contained it.
     pub file: Arc<str>,
-    /// Its line there; of one that a report brought, when that was landed.
+    /// Its line in the file; if a report contained it, the time when the report landed.
     pub line: u64,
-    /// What is said, as JSON with sorted keys: text takes a fraction of the memory of its values. None takes back what
-    /// was said before.
+    /// The lesson data as JSON with sorted keys, because text takes a fraction of the memory of parsed values. None if
+    /// the LMS took the lesson data back.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub meta: Option<String>,
 }
 
 impl Entry {
-    /// A payload of a file that came at a time.
+    /// Creates the entry of a payload in a file that was received at a time.
     pub fn new(payload: Payload, file: &Arc<str>, received_at: DateTime<Utc>) -> Self {
         Self {
             user: payload.user,
@@ -43,8 +44,8 @@ impl Entry {
         }
     }
 
-    /// A meta that a call's report holds: as old as the call, so that it lies beside it; of two, that of the report
-    /// landed later counts.
+    /// Creates the entry of lesson data that a call's report contains. It is as old as the call, so that it is stored
+    /// under the same date. Of two such entries, the one from the report that landed later wins.
     pub(in crate::tables) fn embedded(
         user: &str,
         meeting: &str,
@@ -62,19 +63,19 @@ impl Entry {
         }
     }
 
-    /// What is said, as an object.
+    /// The lesson data as an object.
     pub(super) fn object(&self) -> Option<Map<String, Value>> {
         // It was written from an object, so it is one.
         serde_json::from_str(self.meta.as_deref()?).ok()
     }
 
-    /// The lesson columns; none where the entry was taken back.
+    /// The lesson columns; none if the lesson data was taken back.
     pub(in crate::tables) fn lesson(&self) -> Option<Lesson> {
         self.object().as_ref().map(Lesson::of)
     }
 
-    /// The date of its rows in `user_meta` and `hierarchy`: that of the scheduled start; where none can be read, that of
-    /// the entry that it replaces, or of its arrival.
+    /// The date of its rows in `user_meta` and `hierarchy`: that of the scheduled start; if that can't be read, the
+    /// date of the entry that it replaces, else the date of its receipt.
     pub fn date(&self, zone: Tz, before: Option<NaiveDate>) -> NaiveDate {
         match (self.lesson().and_then(|lesson| lesson.start), before) {
             (Some(start), _) => lake::date_of(start, zone),
@@ -83,20 +84,21 @@ impl Entry {
         }
     }
 
-    /// Columns whose value was there and could not be read.
+    /// Columns whose value exists and can't be read.
     pub fn unreadable(&self) -> Vec<&'static str> {
         self.lesson().map(|lesson| lesson.unreadable).unwrap_or_default()
     }
 
-    /// Whether it takes the place of another of the same user and meeting: it came later, in a file that is later by
-    /// name, or on a later line. What was sent goes before what a report holds: that is as old as the call.
+    /// True if it replaces another entry of the same user and meeting: it was received later, or its file is later by
+    /// name, or its line is later. An entry that was sent wins over one that a report contained, because the latter is
+    /// as old as the call.
     pub fn is_later_than(&self, other: &Self) -> bool {
         let sent = |entry: &Self| !entry.file.is_empty();
         (sent(self), self.received_at, &self.file, self.line)
             > (sent(other), other.received_at, &other.file, other.line)
     }
 
-    /// About how many bytes it takes in memory.
+    /// The approximate size in memory, in bytes.
     pub fn weight(&self) -> usize {
         size_of::<Self>() + self.meeting.len() + self.user.len() + self.meta.as_ref().map_or(0, String::len)
     }

@@ -1,4 +1,4 @@
-//! The join: a call's participants with the meta of their user and meeting. Pure.
+//! Joins a call's participants with the lesson data of their user and meeting. Pure.
 
 use std::collections::{HashMap, HashSet};
 
@@ -15,11 +15,11 @@ use crate::tables::report::rows::Row;
 
 /// Fills the lesson columns of a call's participants.
 ///
-/// A mapping may feed `attributes` with a meta that the report holds: it counts where none is
-/// known. All such are returned, so that they become known.
+/// A mapping may feed `attributes` with lesson data from the report. It counts if no other is known. All such lesson
+/// data is returned, so that it becomes known.
 ///
-/// A user's lateness stands in one row of a meeting: that of the first join, in the call of which `is_first` says for
-/// meeting and user that it is the first one.
+/// The lateness of a user is set in one row of a meeting: that of the first join, in the call that `is_first` accepts
+/// for the meeting and the user.
 pub(crate) fn join(
     table: &Table,
     rows: &mut [Row<'_>],
@@ -49,7 +49,7 @@ pub(crate) fn join(
     else {
         return held;
     };
-    // A school that sends no meta misses none.
+    // At a school that sends no lesson data, nobody lacks it.
     let some_meta = !meta.is_empty();
     let mut seen = HashSet::new();
     let firsts = first_rows(rows, [user, meeting, joined]);
@@ -79,7 +79,7 @@ pub(crate) fn join(
         };
         lesson.fill(table, &mut row.cells);
         let first_joined = match (&row.cells[joined], &row.cells[unreadable]) {
-            // Of the stays that can't be read one may have been the first.
+            // The first stay may be one of those that can't be read.
             (_, Cell::Int(1..)) => None,
             (Cell::Time(micros), _) if is_late => Some(*micros),
             _ => None,
@@ -89,7 +89,7 @@ pub(crate) fn join(
     held
 }
 
-/// The row of each user of a meeting who joined first; a user may have several in a call.
+/// The row of the first join, for each user and meeting; a user may have several rows in a call.
 fn first_rows(rows: &[Row<'_>], [user, meeting, joined]: [usize; 3]) -> HashMap<(String, String), usize> {
     let mut firsts: HashMap<(String, String), usize> = HashMap::new();
     let begin = |row: &Row<'_>| match row.cells[joined] {
@@ -108,7 +108,7 @@ fn first_rows(rows: &[Row<'_>], [user, meeting, joined]: [usize; 3]) -> HashMap<
     firsts
 }
 
-/// The meta that a report holds of a participant, where it says anything.
+/// The lesson data of a participant in the report, if it says anything.
 fn embedded(cell: &Cell<'_>) -> Option<Map<String, Value>> {
     match serde_json::from_str(cell.as_text()?) {
         Ok(Value::Object(meta)) if !meta.is_empty() && meta.values().all(is_shallow) => Some(meta),
@@ -116,7 +116,7 @@ fn embedded(cell: &Cell<'_>) -> Option<Map<String, Value>> {
     }
 }
 
-/// What is kept within other objects must be readable again.
+/// Lesson data is stored within other objects, and those must be readable again.
 fn is_shallow(value: &Value) -> bool {
     lenient::is_within(value, DEEPEST)
 }

@@ -1,4 +1,4 @@
-//! What a meta says of the user and the lesson: the lesson columns. Pure.
+//! Reads the lesson columns from lesson data: the user and the lesson that it describes. Pure.
 
 use std::collections::BTreeMap;
 
@@ -13,7 +13,7 @@ use crate::tables::parquet::cell::Cell;
 const START: &str = "lesson_scheduled_start_at";
 const END: &str = "lesson_scheduled_end_at";
 
-/// Where each column is looked for in a meta, by dotted path; the first that has a value wins.
+/// The paths of each column in the lesson data; the first that has a value wins.
 const COLUMNS: [(&str, &[&str]); 9] = [
     ("user_fullname", &["user_fullname"]),
     ("user_role", &["user_role"]),
@@ -38,10 +38,10 @@ const COLUMNS: [(&str, &[&str]); 9] = [
     ),
 ];
 
-/// The roles that the vendor's guide knows.
+/// The roles in the vendor's guide.
 const ROLES: [&str; 4] = ["student", "teacher", "parent", "assistant"];
 
-/// A meta as columns.
+/// Lesson data as columns.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub(in super::super) struct Lesson {
     /// Texts by column.
@@ -50,14 +50,14 @@ pub(in super::super) struct Lesson {
     pub start: Option<DateTime<Utc>>,
     /// The scheduled end.
     pub end: Option<DateTime<Utc>>,
-    /// Every other scalar, by dotted path.
+    /// Every other scalar value, by dotted path.
     attributes: BTreeMap<String, String>,
-    /// Columns whose value was there and could not be read.
+    /// Columns whose value exists and can't be read.
     pub unreadable: Vec<&'static str>,
 }
 
 impl Lesson {
-    /// Reads a meta. A value that does not fit its column stays among the attributes.
+    /// Reads lesson data. A value that does not fit its column stays among the attributes.
     pub fn of(meta: &Map<String, Value>) -> Self {
         let mut lesson = Self::default();
         let mut scalars = BTreeMap::new();
@@ -84,7 +84,7 @@ impl Lesson {
         lesson
     }
 
-    /// Takes a value into its column; says whether it could be read.
+    /// Reads a value into its column; returns true if it could be read.
     fn take(&mut self, column: &'static str, value: &Value) -> bool {
         match column {
             START => {
@@ -105,13 +105,13 @@ impl Lesson {
         }
     }
 
-    /// The length that the lesson is scheduled for, in seconds.
+    /// The scheduled length of the lesson, in seconds.
     pub fn scheduled_s(&self) -> Option<f64> {
         let length = (self.end? - self.start?).as_seconds_f64();
         (length > 0.0).then_some(length)
     }
 
-    /// Whether the user's role is none that the guide knows.
+    /// True if the user has a role that is not in the vendor's guide.
     pub fn role_is_unknown(&self) -> bool {
         self.texts
             .get("user_role")
@@ -130,8 +130,8 @@ impl Lesson {
     }
 }
 
-/// Whether something stands at a path that the column can't be read from: a value of another kind, or one of another
-/// kind in the place of an object around it.
+/// True if something stands at a path that the column can't be read from: a value of another kind, or something else in
+/// the place of an enclosing object.
 fn is_unreadable(meta: &Map<String, Value>, column: &str, path: &str) -> bool {
     let mut object = meta;
     let mut names = path.split('.').peekable();
@@ -149,7 +149,7 @@ fn is_unreadable(meta: &Map<String, Value>, column: &str, path: &str) -> bool {
     false
 }
 
-/// Sets a cell of a row, where the table has the column.
+/// Sets a cell of a row, if the table has the column.
 pub(super) fn put<'v>(table: &Table, cells: &mut [Cell<'v>], column: &str, cell: Cell<'v>) {
     if let Some(index) = table.index(column) {
         debug_assert!(table.columns[index].kind != Type::Map || !matches!(cell, Cell::Text(_)));
@@ -157,7 +157,7 @@ pub(super) fn put<'v>(table: &Table, cells: &mut [Cell<'v>], column: &str, cell:
     }
 }
 
-/// A map's cell.
+/// The cell of a map.
 pub(super) fn map(entries: &BTreeMap<String, String>) -> Cell<'static> {
     let entries = entries.iter();
     Cell::Map(
@@ -167,7 +167,7 @@ pub(super) fn map(entries: &BTreeMap<String, String>) -> Cell<'static> {
     )
 }
 
-/// The scalars in a value by dotted path, elements of arrays by their number.
+/// The scalar values within a value by dotted path; elements of arrays by their number.
 fn flatten<'v>(path: String, value: &'v Value, scalars: &mut BTreeMap<String, &'v Value>) {
     match value {
         Value::Object(object) => object

@@ -1,4 +1,4 @@
-//! The levels of a meta: each object nested in it, to any depth. Pure.
+//! The levels of lesson data: each object nested in it, at any depth. Pure.
 
 use std::collections::BTreeMap;
 
@@ -6,24 +6,24 @@ use serde_json::{Map, Value};
 
 use crate::lenient;
 
-/// A level of a user in a meeting: a group, a course, a school's own.
+/// A level above a user in a meeting: a group, a course, or a level of the school's own.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct Level {
     /// Its key.
     pub name: String,
-    /// The key of the level that it stands in.
+    /// The key of the level that encloses it.
     pub parent: Option<String>,
-    /// How deep it stands, from 1.
+    /// Its depth, from 1.
     pub depth: i64,
-    /// What it is the level of.
+    /// The id of its entity.
     pub id: Option<String>,
-    /// Its name.
+    /// The name of its entity.
     pub title: Option<String>,
-    /// Its other scalars.
+    /// Its other scalar values.
     pub attributes: BTreeMap<String, String>,
 }
 
-/// The levels of a meta, outer ones first. Objects in an array are levels under the array's key.
+/// The levels of lesson data, outer ones first. Objects in an array are levels under the array's key.
 pub(super) fn levels(meta: &Map<String, Value>) -> Vec<Level> {
     let mut levels = Vec::new();
     walk(meta, None, 1, &mut levels);
@@ -36,7 +36,7 @@ fn walk(object: &Map<String, Value>, parent: Option<&str>, depth: i64, levels: &
     }
 }
 
-/// The parser bounds how deep a value nests, so this ends.
+/// The parser limits how deep a value nests, so this ends.
 fn enter(name: &str, value: &Value, parent: Option<&str>, depth: i64, levels: &mut Vec<Level>) {
     match value {
         Value::Object(inner) => {

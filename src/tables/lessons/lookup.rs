@@ -1,25 +1,26 @@
-//! What a day's build knows of its lessons: the latest lesson data by meeting and user. Pure.
+//! The lesson data that a build uses, by meeting and user. Pure.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use sha2::{Digest, Sha256};
 
+use crate::ids::{MeetingId, UserId};
 use super::entry::Entry;
 use super::lesson::Lesson;
 
 /// The lesson data of some meetings. Cheap to clone.
 #[derive(Debug, Clone, Default)]
 pub struct Meta {
-    meetings: Arc<BTreeMap<String, BTreeMap<String, Entry>>>,
-    /// Whether the lake has lesson data of any meeting.
+    meetings: Arc<BTreeMap<MeetingId, BTreeMap<UserId, Entry>>>,
+    /// True if the lake has lesson data of any meeting.
     some: bool,
 }
 
 impl Meta {
-    /// The latest of some entries; `some` says whether the lake has lesson data of any meeting.
+    /// Keeps the latest of some entries. `some` says whether the lake has lesson data of any meeting.
     pub fn of(entries: impl IntoIterator<Item = Entry>, some: bool) -> Self {
-        let mut meetings: BTreeMap<String, BTreeMap<String, Entry>> = BTreeMap::new();
+        let mut meetings: BTreeMap<MeetingId, BTreeMap<UserId, Entry>> = BTreeMap::new();
         for entry in entries {
             let users = meetings.entry(entry.meeting.clone()).or_default();
             if users
@@ -35,23 +36,23 @@ impl Meta {
         }
     }
 
-    /// Whether the lake has no lesson data at all: then nobody misses any.
+    /// True if the lake has no lesson data at all. Then nobody lacks it.
     pub fn is_empty(&self) -> bool {
         !self.some
     }
 
-    /// The latest entry of a user and meeting, where it was not taken back.
+    /// The latest entry of a user in a meeting, unless it was taken back.
     pub fn get(&self, meeting: &str, user: &str) -> Option<&Entry> {
         let entry = self.meetings.get(meeting)?.get(user)?;
         entry.meta.is_some().then_some(entry)
     }
 
-    /// What the lesson columns say of a user in a meeting.
+    /// The lesson columns of a user in a meeting.
     pub(in super::super) fn lesson(&self, meeting: &str, user: &str) -> Option<Lesson> {
         self.get(meeting, user)?.lesson()
     }
 
-    /// Who is expected in a meeting, by user.
+    /// The users who are expected in a meeting, with their entries.
     pub fn expected<'m>(&'m self, meeting: &str) -> impl Iterator<Item = (&'m str, &'m Entry)> {
         let users = self.meetings.get(meeting).into_iter().flatten();
         users
@@ -59,7 +60,7 @@ impl Meta {
             .map(|(user, entry)| (user.as_str(), entry))
     }
 
-    /// How many users' values could not be read, by meeting and column.
+    /// The number of users whose value can't be read, by meeting and column.
     pub fn unreadable<'m>(
         &self,
         meetings: impl IntoIterator<Item = &'m str>,
@@ -75,13 +76,13 @@ impl Meta {
         unreadable
     }
 
-    /// Whether a build of some meetings gives the same with this as with another.
+    /// True if a build of some meetings gives the same result with either of the two.
     pub fn says_the_same<'m>(&self, other: &Self, meetings: impl Iterator<Item = &'m str> + Clone) -> bool {
         self.some == other.some && self.digest(meetings.clone()) == other.digest(meetings)
     }
 
-    /// The digest of all that is known of some meetings, in hex; empty where nothing is. When it changes, days with
-    /// these meetings are built again.
+    /// The digest of the lesson data of some meetings, in hex; empty if there is none. When it changes, days with these
+    /// meetings are built again.
     pub fn digest<'m>(&self, meetings: impl IntoIterator<Item = &'m str>) -> String {
         let mut hasher = Sha256::new();
         let mut any = false;

@@ -1,8 +1,8 @@
-//! Lesson data of the LMS, from files to rows: what `storeExternalUserMeta` takes, and what it says of users, lessons
-//! and the levels above them. Pure; `export` keeps the files and calls this.
+//! Lesson data of the LMS, from files to rows. A payload is the body of `storeExternalUserMeta`: it describes a user,
+//! the lesson, and the levels above them. Pure; `pipeline` stores the files and calls this.
 //!
 //! ```text
-//! file ─ parse ─► payloads ─► shelf (latest of each user and meeting) ─► user_meta, hierarchy
+//! file ─ parse ─► payloads ─► lesson day (latest entry of each user and meeting) ─► user_meta, hierarchy
 //!                                └─► lookup ─► participants, lesson_attendance
 //! ```
 
@@ -28,5 +28,5 @@ pub use shelf::{Change, Latest, build_meta_tables, find, shelve};
 
 pub(super) use lesson::Lesson;
 
-/// Nesting of a meta: it is kept within other objects, which must be readable again.
+/// The deepest nesting of lesson data. It is stored within other objects, and those must be readable again.
 pub(super) const DEEPEST: usize = 64;

@@ -1,33 +1,35 @@
-//! Meta files: a JSON array, JSON Lines or one object; payloads with the lines that they stand on. Pure.
+//! Payloads of lesson data files, with the lines that they start on. A file is a JSON array, JSON Lines or one object.
+//! Pure.
 //!
-//! A file is read value by value, so that memory does not follow its size, and a value that can't be read costs no
-//! other one.
+//! A file is read value by value, so that memory does not grow with its size, and a value that can't be read costs no
+//! other value.
 
 use serde_json::{Map, Value};
 
 use super::DEEPEST;
 use super::lesson::Lesson;
 use super::values::Values;
+use crate::ids::{MeetingId, UserId};
 use crate::json::Repairs;
 use crate::lenient;
 
-/// One payload of `storeExternalUserMeta`.
+/// A payload of `storeExternalUserMeta`.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Payload {
     /// The user in the LMS.
-    pub user: String,
+    pub user: UserId,
     /// The meeting in the LMS.
-    pub meeting: String,
-    /// What is said of them; none takes back what was said before.
+    pub meeting: MeetingId,
+    /// The lesson data; none takes back what was sent before.
     pub meta: Option<Map<String, Value>>,
     /// The line that it starts on, from 1.
     pub line: u64,
-    /// What was mended in its JSON.
+    /// The repairs of its JSON.
     pub repairs: Repairs,
 }
 
 impl Payload {
-    /// What the API takes.
+    /// The body of the request to the API.
     pub fn body(&self) -> Value {
         let mut body = Map::new();
         body.insert(USER[0].into(), self.user.clone().into());
@@ -37,7 +39,7 @@ impl Payload {
         Value::Object(body)
     }
 
-    /// Columns whose value is there and can't be read.
+    /// Columns whose value exists and can't be read.
     pub fn unreadable(&self) -> Vec<&'static str> {
         self.meta
             .as_ref()
@@ -45,8 +47,8 @@ impl Payload {
             .unwrap_or_default()
     }
 
-    /// Reads a payload. Fields beside `meta` are taken for meta too: some systems send it flat. A `meta` of null takes
-    /// back what was said before, whatever stands beside it.
+    /// Reads a payload. Fields beside `meta` are lesson data too, because some systems send it flat. A `meta` of null
+    /// takes back what was sent before, whatever stands beside it.
     pub(super) fn read(value: Value, line: u64, repairs: Repairs) -> Result<Self, Malformed> {
         let deep = !lenient::is_within(&value, DEEPEST);
         let Value::Object(mut object) = value else {
@@ -54,8 +56,8 @@ impl Payload {
         };
         let (user, meeting) = (take_id(&mut object, USER), take_id(&mut object, MEETING));
         let refuse = |why: &str| Malformed {
-            user: user.clone(),
-            meeting: meeting.clone(),
+            user: user.clone().map(Into::into),
+            meeting: meeting.clone().map(Into::into),
             ..Malformed::new(line, why)
         };
         if deep {
@@ -74,8 +76,8 @@ impl Payload {
             Some(_) => return Err(refuse("meta is no object")),
         };
         Ok(Self {
-            user: of_user,
-            meeting: of_meeting,
+            user: of_user.into(),
+            meeting: of_meeting.into(),
             meta,
             line,
             repairs,
@@ -83,7 +85,7 @@ impl Payload {
     }
 }
 
-/// A meta with the fields that stand beside it, where it does not have them itself.
+/// Adds the fields beside a `meta` that it does not have itself.
 fn with_fields(mut meta: Map<String, Value>, beside: Map<String, Value>) -> Map<String, Value> {
     for (name, value) in beside {
         meta.entry(name).or_insert(value);
@@ -102,17 +104,17 @@ fn take_id(object: &mut Map<String, Value>, names: [&str; 2]) -> Option<String> 
         .find_map(|value| lenient::text(&value))
 }
 
-/// A part of a file that is no payload: where and why, never what stands there but ids.
+/// A part of a file that is not a payload: its line, the reason and its ids, but nothing else of its content.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Malformed {
     /// The line, from 1.
     pub line: u64,
-    /// What is wrong with it.
+    /// The reason.
     pub why: String,
-    /// The user that it is about, where that can be read.
-    pub user: Option<String>,
-    /// The meeting that it is about, where that can be read.
-    pub meeting: Option<String>,
+    /// The user, if the id can be read.
+    pub user: Option<UserId>,
+    /// The meeting, if the id can be read.
+    pub meeting: Option<MeetingId>,
 }
 
 impl Malformed {
@@ -134,19 +136,19 @@ impl std::fmt::Display for Malformed {
 
 impl std::error::Error for Malformed {}
 
-/// Reads a whole file that must be good to the last line: a JSON array, JSON Lines, or objects one after another. A
-/// byte order mark is nothing.
+/// Parses a whole file in which everything must be good: a JSON array, JSON Lines, or objects one after another. A byte
+/// order mark is skipped.
 ///
 /// # Errors
-/// The first line that is no JSON or no payload.
+/// The first part that is not JSON or not a payload.
 pub fn parse(bytes: &[u8]) -> Result<Vec<Payload>, Malformed> {
     Payloads::new(bytes).collect()
 }
 
-/// The payloads of a file, one after another; in place of one that can't be read, why.
+/// The payloads of a file, one after another; in place of one that can't be read, the reason.
 pub struct Payloads<R> {
     values: Values<R>,
-    /// The elements of an array that stood on one line, last one first.
+    /// The elements of an array that stood on one line, in reverse.
     waiting: Vec<(Value, u64, Repairs)>,
 }
 
@@ -174,7 +176,7 @@ impl<R: std::io::BufRead> Iterator for Payloads<R> {
                         .into_iter()
                         .map(|element| (element, line, Repairs::default()));
                     self.waiting = elements.rev().collect();
-                    // They are counted once.
+                    // The repairs are counted once, with the first element.
                     if let Some(first) = self.waiting.last_mut() {
                         first.2 = repairs;
                     }

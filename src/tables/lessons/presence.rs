@@ -1,7 +1,7 @@
-//! Who was in which meeting, call by call: what attendance is counted from. Pure.
+//! Presence: who was in which call of a meeting. Attendance is computed from it. Pure.
 //!
-//! A day's own comes from its reports as they are built; that of another day, which shares a meeting, from its table
-//! of participants.
+//! The presence of a day comes from its reports while they are built. That of a neighbour day, which shares a meeting,
+//! comes from its table of participants.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -13,12 +13,13 @@ use parquet::arrow::ProjectionMask;
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 
 use crate::error::{Error, ErrorKind, Result};
+use crate::ids::{CallId, MeetingId, UserId};
 use crate::lake::manifest::Manifest;
 use crate::lake::table::Table;
 use crate::tables::parquet::cell::{Cell, Session};
 use crate::tables::report::rows::Row;
 
-/// The columns that tell of a presence.
+/// The columns of `participants` that presence is read from.
 const COLUMNS: [&str; 7] = [
     "call_id",
     "call_started_at",
@@ -29,20 +30,20 @@ const COLUMNS: [&str; 7] = [
     "sessions_unreadable",
 ];
 
-/// The meetings of a day's calls.
+/// The presence in the meetings of a day's calls.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Presence {
-    pub(crate) meetings: BTreeMap<String, Meeting>,
+    pub(crate) meetings: BTreeMap<MeetingId, Meeting>,
 }
 
-/// A meeting's calls and who was there.
+/// The calls of a meeting and the users in them.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct Meeting {
-    pub calls: BTreeMap<String, Span>,
-    /// Whether one of the calls had a participant who can't be told: the ids could not be read.
+    pub calls: BTreeMap<CallId, Span>,
+    /// True if a call had a participant who can't be identified, because the ids could not be read.
     pub has_unknown_people: bool,
     /// The stays of each user in each call.
-    pub users: BTreeMap<String, BTreeMap<String, Stays>>,
+    pub users: BTreeMap<UserId, BTreeMap<CallId, Stays>>,
 }
 
 /// A call's times, in microseconds since the epoch.
@@ -56,12 +57,12 @@ pub(crate) struct Span {
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct Stays {
     pub sessions: Vec<Session>,
-    /// Whether the report says nothing of sessions, or some can't be read: how long it was is not known.
+    /// True if the length is unknown: the report says nothing about sessions, or some can't be read.
     pub unknown: bool,
 }
 
 impl Stays {
-    /// Of whom the report says nothing of sessions.
+    /// The stays of a user about whose sessions the report says nothing.
     fn unknown() -> Self {
         Self {
             sessions: Vec::new(),
@@ -69,19 +70,19 @@ impl Stays {
         }
     }
 
-    /// Whether the user was in the call. Who is listed without a single stay was invited, perhaps, but not there.
+    /// True if the user was in the call. A user who is listed without a single stay was perhaps invited, but absent.
     pub fn is_present(&self) -> bool {
         self.unknown || !self.sessions.is_empty()
     }
 }
 
-/// Users who were in several calls of a meeting, with the one that they were in first.
+/// The first call of each user who was in several calls of a meeting.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct FirstCalls(BTreeMap<String, BTreeMap<String, String>>);
+pub struct FirstCalls(BTreeMap<MeetingId, BTreeMap<UserId, CallId>>);
 
 impl FirstCalls {
-    /// Whether a call is the user's first one of the meeting. `before` is the presence in the calls that were built
-    /// before; it decides where nothing better is known.
+    /// True if a call is the user's first one of the meeting. `before` is the presence in the calls that were built
+    /// before; it decides if nothing better is known.
     pub(crate) fn is_first(&self, before: &Presence, meeting: &str, user: &str, call: &str) -> bool {
         match self.0.get(meeting).and_then(|users| users.get(user)) {
             Some(first) => first == call,
@@ -89,15 +90,14 @@ impl FirstCalls {
         }
     }
 
-    /// Whether a day that was built in the order of its manifest, with nothing known, took another call for a user's
-    /// first one.
+    /// True if a build in the order of the manifest, without this knowledge, took another call for a user's first one.
     pub fn contradict(&self, own: &Presence, manifest: &Manifest) -> bool {
         let order: BTreeMap<&str, usize> = manifest.calls_in_order().into_iter().zip(0..).collect();
         self.0.iter().any(|(meeting, users)| {
             users.iter().any(|(user, first)| {
                 let calls = own.calls_of(meeting, user);
                 let taken = calls.min_by_key(|(call, _)| order.get(*call).copied());
-                taken.is_some_and(|(call, _)| call != first)
+                taken.is_some_and(|(call, _)| *first != call)
             })
         })
     }
@@ -105,7 +105,7 @@ impl FirstCalls {
 
 impl Presence {
     /// The day's meetings with the start of their first call.
-    pub fn meetings(&self) -> BTreeMap<String, Option<DateTime<Utc>>> {
+    pub fn meetings(&self) -> BTreeMap<MeetingId, Option<DateTime<Utc>>> {
         self.meetings
             .iter()
             .map(|(id, meeting)| {
@@ -118,7 +118,7 @@ impl Presence {
     }
 
     /// The first call of each user who was in several calls of a meeting, by the stays. `beside` is the presence of
-    /// other days.
+    /// neighbour days.
     pub fn first_calls(&self, beside: &[Self]) -> FirstCalls {
         let mut all = self.clone();
         beside.iter().for_each(|other| all.join(other));
@@ -136,7 +136,7 @@ impl Presence {
                 };
                 if let Some((call, _)) = all.calls_of(id, user).min_by_key(begin) {
                     let users = firsts.0.entry(id.clone()).or_default();
-                    users.insert(user.clone(), call.to_owned());
+                    users.insert(user.clone(), call.into());
                 }
             }
         }
@@ -156,8 +156,8 @@ impl Presence {
         self.calls_of(meeting, user).next().is_some()
     }
 
-    /// Takes in the rows of a call's participants. `has_unknown_people` says that there were others, whose ids could not
-    /// be read: each may be any of the users who are missing.
+    /// Adds the rows of a call's participants. `has_unknown_people` says that there were others, whose ids could not be
+    /// read. Each of them may be a user who seems to be missing.
     pub(crate) fn take(&mut self, table: &Table, rows: &[Row<'_>], has_unknown_people: bool) {
         let places = COLUMNS.map(|name| table.index(name));
         for row in rows {
@@ -190,22 +190,22 @@ impl Presence {
     }
 
     fn add(&mut self, meeting: &str, call: &str, span: Span, user: Option<&str>, told: Stays) {
-        let meeting = self.meetings.entry(meeting.to_owned()).or_default();
-        meeting.calls.insert(call.to_owned(), span);
+        let meeting = self.meetings.entry(meeting.into()).or_default();
+        meeting.calls.insert(call.into(), span);
         let Some(user) = user else {
             return;
         };
-        let stays = meeting.users.entry(user.to_owned()).or_default();
-        let stays = stays.entry(call.to_owned()).or_default();
+        let stays = meeting.users.entry(user.into()).or_default();
+        let stays = stays.entry(call.into()).or_default();
         stays.sessions.extend(told.sessions);
         stays.unknown |= told.unknown;
     }
 
-    /// Reads the presence in some meetings back from a day's table of participants.
+    /// Reads the presence in some meetings from the `participants` file of another day.
     ///
     /// # Errors
-    /// `Store` when the bytes are not that table.
-    pub fn read(participants: Bytes, meetings: &BTreeSet<String>) -> Result<Self> {
+    /// `Store` if the bytes are not that table.
+    pub fn read(participants: Bytes, meetings: &BTreeSet<MeetingId>) -> Result<Self> {
         let damaged =
             |why: &dyn std::fmt::Display| Error::new(ErrorKind::Store, "table participants", why.to_string());
         let builder = ParquetRecordBatchReaderBuilder::try_new(participants).map_err(|e| damaged(&e))?;
@@ -216,12 +216,12 @@ impl Presence {
             let batch = batch.map_err(|e| damaged(&e))?;
             presence
                 .take_batch(&batch, meetings)
-                .ok_or_else(|| damaged(&"has other columns"))?;
+                .ok_or_else(|| damaged(&"it has other columns"))?;
         }
         Ok(presence)
     }
 
-    fn take_batch(&mut self, batch: &RecordBatch, wanted: &BTreeSet<String>) -> Option<()> {
+    fn take_batch(&mut self, batch: &RecordBatch, wanted: &BTreeSet<MeetingId>) -> Option<()> {
         let text = |name| batch.column_by_name(name)?.as_string_opt::<i32>();
         let times = |name| {
             batch
@@ -232,7 +232,7 @@ impl Presence {
         let (calls, users, meetings) = (calls?, users?, meetings?);
         let (starts, ends) = (times("call_started_at")?, times("call_finished_at")?);
         let sessions = batch.column_by_name("sessions")?.as_list_opt::<i32>()?;
-        // Tables of earlier versions do not have it.
+        // Tables of earlier versions lack it.
         let unreadable = batch.column_by_name("sessions_unreadable");
         let unreadable = unreadable.and_then(|column| column.as_primitive_opt::<Int64Type>());
         for row in 0..batch.num_rows() {
@@ -258,7 +258,7 @@ impl Presence {
         Some(())
     }
 
-    /// Takes in another day's presence in meetings that this one knows.
+    /// Merges the presence of another day in meetings that this one knows.
     pub(crate) fn join(&mut self, other: &Self) {
         for (id, theirs) in &other.meetings {
             let Some(ours) = self.meetings.get_mut(id) else {

@@ -1,7 +1,8 @@
-//! The latest lesson data of each user and meeting of one date, as the lake keeps it, and the tables of it. Pure.
+//! Lesson days: the latest lesson data of each user and meeting of one date, as the lake stores it, and the tables
+//! built from it. Pure.
 //!
-//! A shelf is JSON Lines under zstd, sorted by meeting and user. It is read and written line by line: a date may have
-//! hundreds of thousands of entries, and no more than one of them is held.
+//! A lesson day is JSON Lines under zstd, sorted by meeting and user. It is read and written line by line, because a
+//! date may have hundreds of thousands of entries.
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
@@ -16,6 +17,7 @@ use super::entry::Entry;
 use super::lesson::{self, Lesson};
 use super::levels;
 use crate::error::{Error, ErrorKind, Result};
+use crate::ids::{MeetingId, UserId};
 use crate::lake::key;
 use crate::lake::table::{Table, builtin};
 use crate::tables::listed::cells;
@@ -23,15 +25,15 @@ use crate::tables::parquet::cell::Cell;
 use crate::tables::parquet::sink::{Sink, TableFile};
 use crate::tables::report::rows::Row;
 
-/// The level of compression: keys repeat in every line, so the lowest does well.
+/// The level of compression. Keys repeat in every line, so that a low level does well.
 const LEVEL: i32 = 3;
 
-/// Entries by meeting and user: the latest of each.
+/// The latest entry of each user and meeting.
 #[derive(Debug, Clone, Default, PartialEq)]
-pub struct Latest(BTreeMap<(String, String), Entry>);
+pub struct Latest(BTreeMap<(MeetingId, UserId), Entry>);
 
 impl Latest {
-    /// Puts an entry where it is the latest; says whether it is.
+    /// Adds an entry if it is the latest one; returns true if it is.
     pub fn put(&mut self, entry: Entry) -> bool {
         let key = (entry.meeting.clone(), entry.user.clone());
         if self.0.get(&key).is_some_and(|known| !entry.is_later_than(known)) {
@@ -43,7 +45,7 @@ impl Latest {
 
     /// The entry of a user and meeting.
     pub fn get(&self, meeting: &str, user: &str) -> Option<&Entry> {
-        self.0.get(&(meeting.to_owned(), user.to_owned()))
+        self.0.get(&(meeting.into(), user.into()))
     }
 
     /// The entries by meeting and user.
@@ -51,7 +53,7 @@ impl Latest {
         self.0.values()
     }
 
-    /// Whether there is none.
+    /// True if there are no entries.
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
@@ -69,33 +71,33 @@ impl FromIterator<Entry> for Latest {
 
 impl IntoIterator for Latest {
     type Item = Entry;
-    type IntoIter = std::collections::btree_map::IntoValues<(String, String), Entry>;
+    type IntoIter = std::collections::btree_map::IntoValues<(MeetingId, UserId), Entry>;
 
     fn into_iter(self) -> Self::IntoIter {
         self.0.into_values()
     }
 }
 
-/// What an import does to a date's shelf.
+/// The changes of an import to a lesson day.
 #[derive(Debug, Clone, Default)]
 pub struct Change {
-    /// Entries that come.
+    /// Entries of this date.
     pub put: Latest,
-    /// Entries that take the place of this date's on another one.
+    /// Entries of another date that replace entries of this date.
     pub moved: Latest,
 }
 
 impl Change {
-    /// Whether it changes nothing.
+    /// True if it changes nothing.
     pub fn is_empty(&self) -> bool {
         self.put.is_empty() && self.moved.is_empty()
     }
 }
 
-/// Changes the shelf of a date; none where it stays as it is.
+/// Changes the lesson day of a date; none if it stays as it is.
 ///
 /// # Errors
-/// `Store` where the shelf is damaged.
+/// `Store` if the lesson day is damaged.
 pub fn shelve(date: NaiveDate, shelf: Option<&[u8]>, change: &Change) -> Result<Option<Bytes>> {
     let mut writer = ShelfWriter::new(date)?;
     let mut changed = false;
@@ -136,7 +138,7 @@ fn order(entry: &Entry) -> (&str, &str) {
     (&entry.meeting, &entry.user)
 }
 
-/// What a line is found by.
+/// The fields that a line is found by.
 #[derive(Deserialize)]
 struct Head<'l> {
     #[serde(borrow)]
@@ -151,10 +153,10 @@ impl<'l> Head<'l> {
     }
 }
 
-/// The entries on a shelf that are asked for by meeting and user.
+/// The entries of a lesson day that are wanted, by meeting and user.
 ///
 /// # Errors
-/// `Store` where the shelf is damaged.
+/// `Store` if the lesson day is damaged.
 pub fn find(date: NaiveDate, shelf: &[u8], mut wanted: impl FnMut(&str, &str) -> bool) -> Result<Vec<Entry>> {
     let mut found = Vec::new();
     let mut lines = Lines::new(date, Some(shelf))?;
@@ -167,17 +169,17 @@ pub fn find(date: NaiveDate, shelf: &[u8], mut wanted: impl FnMut(&str, &str) ->
     Ok(found)
 }
 
-/// The lines of a shelf.
+/// The lines of a lesson day.
 struct Lines<'s> {
     date: NaiveDate,
-    /// None for no shelf at all.
+    /// None if there is no lesson day.
     text: Option<BufReader<zstd::Decoder<'static, &'s [u8]>>>,
     line: Vec<u8>,
 }
 
 impl<'s> Lines<'s> {
     fn new(date: NaiveDate, shelf: Option<&'s [u8]>) -> Result<Self> {
-        // Without a single byte it is damaged, not empty: a shelf without entries has a frame and a checksum.
+        // Zero bytes are damage: even a lesson day without entries has a frame and a checksum.
         if shelf.is_some_and(<[u8]>::is_empty) {
             return Err(damaged(date));
         }
@@ -201,13 +203,13 @@ impl<'s> Lines<'s> {
     }
 }
 
-/// What can't be read of a shelf is named by its key, and never shown: it holds people's data.
+/// The error names the lesson day by its key and never shows its content, which is personal data.
 fn damaged(date: NaiveDate) -> Error {
     Error::new(ErrorKind::Store, key::meta_shelf(date), "is damaged")
         .hint("restore it, or remove it and import the lesson data in raw/meta/ again")
 }
 
-/// A shelf on its way.
+/// A lesson day while it is written.
 struct ShelfWriter {
     date: NaiveDate,
     text: zstd::Encoder<'static, Vec<u8>>,
@@ -241,7 +243,7 @@ impl ShelfWriter {
 /// The files of `user_meta` and `hierarchy` for a date; a table without rows has none.
 ///
 /// # Errors
-/// `Store` where the shelf is damaged.
+/// `Store` if the lesson day is damaged.
 pub fn build_meta_tables(date: NaiveDate, shelf: Option<&[u8]>) -> Result<Vec<TableFile>> {
     let (metas, hierarchy) = (table("user_meta")?, table("hierarchy")?);
     let mut of_metas = Sink::new(metas);
@@ -249,7 +251,7 @@ pub fn build_meta_tables(date: NaiveDate, shelf: Option<&[u8]>) -> Result<Vec<Ta
     let mut lines = Lines::new(date, shelf)?;
     while let Some(line) = lines.next_line()? {
         let entry: Entry = serde_json::from_slice(line).map_err(|_| damaged(date))?;
-        // One that was taken back is kept, so that an older file does not bring it again, and has no rows.
+        // An entry that was taken back stays, so that an older file does not restore it, but it has no rows.
         let (Some(meta), Some(text)) = (entry.object(), &entry.meta) else {
             continue;
         };
@@ -262,8 +264,8 @@ pub fn build_meta_tables(date: NaiveDate, shelf: Option<&[u8]>) -> Result<Vec<Ta
             of_levels.push(&mut row(level_cells(hierarchy, &entry, level)))?;
         }
     }
-    let metas = of_metas.finish(key::table("user_meta", date, "user_meta"))?;
-    let levels = of_levels.finish(key::table("hierarchy", date, "hierarchy"))?;
+    let metas = of_metas.finish(key::table("user_meta", date, &"user_meta".into()))?;
+    let levels = of_levels.finish(key::table("hierarchy", date, &"hierarchy".into()))?;
     Ok(metas.into_iter().chain(levels).collect())
 }
 
@@ -282,7 +284,7 @@ fn level_cells<'v>(hierarchy: &Table, entry: &'v Entry, level: levels::Level) ->
     cells
 }
 
-/// An encoder's fault: the program's own.
+/// An encoder's error is a fault of the program.
 fn fault(date: NaiveDate, error: &dyn std::fmt::Display) -> Error {
     Error::new(ErrorKind::Internal, key::meta_shelf(date), error.to_string())
 }

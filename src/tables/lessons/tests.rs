@@ -18,7 +18,7 @@ fn ids(text: &str) -> Vec<(String, String, u64)> {
     let payloads = parse(text.as_bytes()).expect(text);
     payloads
         .into_iter()
-        .map(|it| (it.user, it.meeting, it.line))
+        .map(|it| (it.user.into(), it.meeting.into(), it.line))
         .collect()
 }
 
@@ -54,7 +54,7 @@ fn shelved(entries: impl IntoIterator<Item = Entry>) -> (Bytes, Vec<TableFile>) 
 }
 
 #[test]
-fn a_payload_is_nested_no_deeper_than_a_shelf_can_be_read_again() {
+fn a_payload_nests_no_deeper_than_a_lesson_day_can_be_read_again() {
     let nested = |depth: usize| {
         let value = format!("{}1{}", "[".repeat(depth), "]".repeat(depth));
         format!(r#"{{"externalUserId":"u","externalMeetingId":"m","meta":{{"a":{value}}}}}"#)
@@ -100,7 +100,7 @@ fn every_form_of_a_file_gives_its_payloads_with_their_lines() {
 }
 
 #[test]
-fn fields_beside_meta_are_meta() {
+fn fields_beside_meta_are_lesson_data() {
     let payload = parse(br#"{"externalUserId":"u","externalMeetingId":"m","meta":{"a":1},"a":2,"b":3}"#);
     let payload = payload.expect("payload").remove(0);
     assert_eq!(
@@ -146,7 +146,7 @@ fn a_malformed_file_is_refused_with_its_line() {
 }
 
 #[test]
-fn the_latest_is_of_the_later_file_and_the_later_line() {
+fn the_latest_entry_is_in_the_later_file_or_line() {
     let mut latest = Latest::default();
     assert!(latest.put(entry("u", "b", 1, json!({"n": 1}))));
     assert!(!latest.put(entry("u", "a", 9, json!({"n": 2}))));
@@ -167,7 +167,7 @@ fn the_latest_is_of_the_later_file_and_the_later_line() {
 }
 
 #[test]
-fn a_meta_of_null_takes_an_entry_back_until_a_later_one_brings_it_again() {
+fn a_null_meta_takes_an_entry_back_until_a_later_one_restores_it() {
     let null = parse(br#"{"externalUserId":"u","externalMeetingId":"m1","meta":null,"sent_by":"crm"}"#);
     assert_eq!(null.expect("payload")[0].meta, None);
     let said = entry("u", "a", 1, json!({"user_role": "student"}));
@@ -201,7 +201,7 @@ fn a_meta_of_null_takes_an_entry_back_until_a_later_one_brings_it_again() {
 }
 
 #[test]
-fn a_bad_line_costs_no_other_one_however_the_file_is_laid_out() {
+fn a_bad_line_costs_no_other_line_in_any_layout() {
     let good = |user: &str| {
         format!(r#"{{"externalUserId":"{user}","externalMeetingId":"m","meta":{{"a":[1,"]}}"]}}}}"#)
     };
@@ -254,7 +254,7 @@ fn a_bad_character_costs_one_character_and_is_counted() {
 }
 
 #[test]
-fn what_is_wrong_with_a_payload_is_named_with_its_ids() {
+fn a_payloads_error_is_reported_with_its_ids() {
     let bad = parse(br#"{"externalUserId":7,"externalMeetingId":"m","meta":"x"}"#).expect_err("no meta");
     assert_eq!(
         (bad.line, bad.user.as_deref(), bad.meeting.as_deref()),
@@ -263,7 +263,7 @@ fn what_is_wrong_with_a_payload_is_named_with_its_ids() {
 }
 
 #[test]
-fn a_value_that_can_not_be_read_leaves_its_column_null_and_is_named() {
+fn an_unreadable_value_leaves_its_column_null_and_is_reported() {
     let unread = |meta: Value| entry("u", "f", 1, meta).unreadable();
     for good in [
         json!("2026-11-22 10:00"),
@@ -309,7 +309,7 @@ fn a_value_that_can_not_be_read_leaves_its_column_null_and_is_named() {
 }
 
 #[test]
-fn a_shelf_is_changed_line_by_line_and_is_the_same_by_whatever_way_it_came_about() {
+fn a_lesson_day_does_not_depend_on_the_order_of_its_changes() {
     let all = || {
         let pairs = (0..40).flat_map(|m| (0..5).map(move |u| (m, u)));
         pairs.map(|(m, u)| entry_in(&format!("m{m}"), &format!("u{u}"), "f", 1, json!({"n": m * u})))
@@ -358,7 +358,7 @@ fn a_shelf_is_changed_line_by_line_and_is_the_same_by_whatever_way_it_came_about
 }
 
 #[test]
-fn a_meta_becomes_columns_attributes_and_levels() {
+fn lesson_data_becomes_columns_attributes_and_levels() {
     let meta = json!({
         "lesson_scheduled_start_dt": "2024-12-12 09:00", "lesson_scheduled_end_dt": "later",
         "lesson_name": "Эмоции", "user_role": "curator", "grade": 5, "none": null, "tags": ["a", {"b": true}],
@@ -449,7 +449,7 @@ proptest! {
     }
 
     #[test]
-    fn any_meta_makes_tables(meta in any_json(), pretty: bool) {
+    fn any_lesson_data_makes_tables(meta in any_json(), pretty: bool) {
         let payload = json!([{"externalUserId": "u", "externalMeetingId": "m", "more": meta, "meta": {"deep": meta}}]);
         let text = if pretty { format!("{payload:#}") } else { payload.to_string() };
         let payloads = parse(text.as_bytes()).expect("payloads");

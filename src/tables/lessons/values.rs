@@ -1,4 +1,5 @@
-//! The JSON values of a meta file, one after another, with their lines: what can't be read is named and left out. Pure.
+//! Reads the JSON values of a lesson data file one after another, with their lines. A value that can't be read is
+//! reported and skipped. Pure.
 
 use std::collections::VecDeque;
 use std::io::{BufRead, Read as _};
@@ -8,18 +9,18 @@ use serde_json::Value;
 use super::parse::{Malformed, Payload};
 use crate::json::{self, Repairs};
 
-/// Bytes of a value, or of a line, at most.
+/// Most bytes of a value or of a line.
 const LONGEST: usize = 8 << 20;
-/// Bytes in which a line is looked for that is an object by itself.
+/// Bytes at the start of a file in which a line is searched that is an object by itself.
 const HEAD: usize = 1 << 20;
 
-/// A value with the line that it starts on and what was mended in it, or why it can't be read.
+/// A value with the line that it starts on and its repairs, or the reason why it can't be read.
 type Item = Result<(Value, u64, Repairs), Malformed>;
 
-/// How a file is laid out.
+/// The layout of a file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Layout {
-    /// Not looked at yet.
+    /// Not determined yet.
     Unknown,
     /// A value on each line: a broken one ends with its line.
     Lines,
@@ -27,16 +28,16 @@ enum Layout {
     Nested,
 }
 
-/// See the module.
+/// The values of a file; see the module.
 pub(super) struct Values<R> {
     file: R,
     layout: Layout,
     /// The line and the column of the next byte, from 1.
     line: u64,
     column: usize,
-    /// Whether the next byte stands within the file's array.
+    /// True if the next byte lies within the file's array.
     in_array: bool,
-    /// Whether a value may stand there without a comma before it.
+    /// True if a value may follow without a comma before it.
     expected: bool,
     ready: VecDeque<Item>,
 }
@@ -54,7 +55,7 @@ impl<R: BufRead> Values<R> {
         }
     }
 
-    /// Skips a byte order mark and tells the layout: JSON Lines has at least one line that is an object, whatever its
+    /// Skips a byte order mark and determines the layout: in JSON Lines, at least one line is an object, whatever the
     /// other lines are.
     fn begin(&mut self) -> Layout {
         if self.buffer().starts_with(b"\xef\xbb\xbf") {
@@ -70,9 +71,9 @@ impl<R: BufRead> Values<R> {
         }
     }
 
-    /// What is read of the file and not used yet; nothing at its end.
+    /// The bytes that were read and not consumed yet; empty at the end of the file.
     fn buffer(&mut self) -> &[u8] {
-        // The bytes lie in memory: reading them does not fail.
+        // The bytes are in memory, so reading them does not fail.
         self.file.fill_buf().unwrap_or_default()
     }
 
@@ -82,7 +83,7 @@ impl<R: BufRead> Values<R> {
             if line.len() > LONGEST {
                 return Some(Err(Malformed::new(number, "is longer than any payload")));
             }
-            // Of an array that is read line by line, as a bracket is missing in it.
+            // An array is read line by line if one of its brackets is missing.
             let line = if self.in_array {
                 undecorated(&line)
             } else {
@@ -94,8 +95,8 @@ impl<R: BufRead> Values<R> {
         }
     }
 
-    /// The bytes up to the end of the line, after those of it that were read before; of a longer one than any payload,
-    /// only its start.
+    /// Reads up to the end of the line, and appends that to the bytes of the line that were read before. Of a line
+    /// longer than any payload, only the start is kept.
     fn take_line(&mut self, mut line: Vec<u8>) -> Option<(Vec<u8>, u64)> {
         let most = LONGEST as u64 + 1;
         let read = (&mut self.file).take(most).read_until(b'\n', &mut line).ok()?;
@@ -140,7 +141,7 @@ impl<R: BufRead> Values<R> {
         }
     }
 
-    /// Takes the value that starts here, or what stands there in its place.
+    /// Reads the value that starts here, or whatever is in its place.
     fn value(&mut self) {
         let (line, column) = (self.line, self.column);
         let mut held = Vec::new();
@@ -164,7 +165,7 @@ impl<R: BufRead> Values<R> {
                 break;
             }
             if held.len() > LONGEST {
-                // Its brackets will not close any more. What follows is read line by line.
+                // Its brackets will not close any more, so what follows is read line by line.
                 let rest = held
                     .iter()
                     .rposition(|byte| *byte == b'\n')
@@ -205,13 +206,13 @@ impl<R: BufRead> Iterator for Values<R> {
     }
 }
 
-/// Looks for the end of a value, piece by piece.
+/// Finds the end of a value, piece by piece.
 struct Scan {
     in_array: bool,
     depth: usize,
     in_text: bool,
     escaped: bool,
-    /// Whether the value is an object or an array; anything else ends with its line.
+    /// True if the value is an object or an array; any other value ends with its line.
     container: Option<bool>,
 }
 
@@ -226,7 +227,8 @@ impl Scan {
         }
     }
 
-    /// How many bytes of a piece belong to the value, and whether it ends with them; none for no bytes at all.
+    /// The number of bytes of a piece that belong to the value, and whether the value ends with them; none for an empty
+    /// piece.
     fn end(&mut self, piece: &[u8]) -> Option<(usize, bool)> {
         let first = *piece.first()?;
         let container = *self.container.get_or_insert(matches!(first, b'{' | b'['));
@@ -267,8 +269,8 @@ fn read(bytes: &[u8], line: u64) -> Item {
     }
 }
 
-/// The payloads that stand whole on lines of their own in what is no value: one whose bracket is missing swallows
-/// those after it. Where there is none, one thing is wrong with all of it.
+/// The payloads that stand whole on lines of their own within an unreadable value: a value whose bracket is missing
+/// swallows those after it. Without such payloads, the whole value is one error.
 fn salvage(held: &[u8], first: u64, malformed: Malformed) -> Vec<Item> {
     let mut items: Vec<Item> = Vec::new();
     let mut any = false;
@@ -295,7 +297,7 @@ fn undecorated(line: &[u8]) -> &[u8] {
     &line[start..end]
 }
 
-/// What is wrong, in the parser's words without its place; a comment is the commonest mistake and is named.
+/// The error in the parser's words, without its position. A comment is the most common mistake and is named.
 fn reason(text: &[u8], error: &serde_json::Error) -> String {
     let line = text
         .split(|byte| *byte == b'\n')

@@ -1,6 +1,7 @@
 //! The mapping file as TOML says it, before anything is resolved. Pure; read by [`crate::tables::mapping`].
 //!
-//! Unknown keys are refused. Its canonical form feeds the mapping's digest, so that comments and layout do not count.
+//! Unknown keys are refused. The mapping's digest is that of its canonical form, so that comments and layout do not
+//! count.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -11,7 +12,7 @@ use serde::{Deserialize, Deserializer, Serialize};
 
 use crate::tables::xlsx::SheetRules;
 
-/// A whole file.
+/// A whole mapping file.
 #[derive(Debug, Clone, PartialEq, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct File {
@@ -25,7 +26,7 @@ pub(crate) struct File {
     pub table: BTreeMap<String, TableRules>,
 }
 
-/// What a table is read from.
+/// The kind of object that a table is read from.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Deserialize, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub(crate) enum Source {
@@ -63,45 +64,45 @@ impl Source {
     }
 }
 
-/// How a table's rows are found and fed.
+/// The rules of a table: where its rows are, and what feeds its columns.
 #[derive(Debug, Clone, PartialEq, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct TableRules {
-    /// What it is read from; a report where it does not say.
+    /// The kind of object; a report if the rules name none.
     #[serde(default)]
     pub source: Option<Source>,
-    /// Where its rows are.
+    /// The paths of its rows.
     #[serde(default)]
     pub rows: Names,
-    /// What feeds its columns, by name.
+    /// The feeds of its columns, by name.
     #[serde(default)]
     pub columns: BTreeMap<String, Feed>,
-    /// Of a table of one's own: what a row is for.
+    /// For a user-defined table: the meaning of a row.
     #[serde(default)]
     pub row: Option<String>,
-    /// Where they are in a workbook.
+    /// The rules for its sheet in a workbook.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub xlsx: Option<SheetRules>,
 }
 
 impl TableRules {
-    /// What it is read from.
+    /// The kind of object that the table is read from.
     pub fn source(&self) -> Source {
         self.source.unwrap_or_default()
     }
 }
 
-/// What is wrong with a mapping, and under which keys it stands.
+/// An error in a mapping, and the keys under which it stands.
 #[derive(Debug)]
 pub(crate) struct Fault {
     /// The keys, outermost first.
     pub at: Vec<String>,
-    /// What is wrong, with its place in words.
+    /// The reason, with its place in words.
     pub reason: String,
 }
 
 impl Fault {
-    /// Of the whole file, or a key of its top.
+    /// A fault of the whole file, or of a key at its top.
     pub fn of_file(key: &str, reason: impl Into<String>) -> Self {
         Self {
             at: vec![key.to_owned()],
@@ -109,7 +110,7 @@ impl Fault {
         }
     }
 
-    /// Of a table.
+    /// A fault of a table.
     pub fn of_table(table: &str, reason: impl Into<String>) -> Self {
         Self {
             at: vec!["table".to_owned(), table.to_owned()],
@@ -117,21 +118,21 @@ impl Fault {
         }
     }
 
-    /// Of a key of a table.
+    /// A fault of a key of a table.
     pub fn of_key(table: &str, key: &str, reason: impl Into<String>) -> Self {
         let mut fault = Self::of_table(table, format!("`{key}`: {}", reason.into()));
         fault.at.push(key.to_owned());
         fault
     }
 
-    /// Of a column.
+    /// A fault of a column.
     pub fn of_column(table: &str, column: &str, reason: impl Into<String>) -> Self {
         let mut fault = Self::of_table(table, format!("column `{column}`: {}", reason.into()));
         fault.at.extend(["columns".to_owned(), column.to_owned()]);
         fault
     }
 
-    /// The line where it stands in a file, from 1, as closely as the file has its keys.
+    /// The line of the fault in a file, from 1, as precisely as the file has its keys.
     pub fn line(&self, text: &str) -> Option<usize> {
         let document = toml::de::DeTable::parse(text).ok()?;
         let mut table = document.get_ref();
@@ -150,35 +151,35 @@ impl Fault {
     }
 }
 
-/// The line of a place in a text, from 1.
+/// The line of a byte in a text, from 1.
 pub(crate) fn line_at(text: &str, start: usize) -> usize {
     1 + text.bytes().take(start).filter(|byte| *byte == b'\n').count()
 }
 
-/// What feeds a column: paths alone, or a table with more to say.
+/// The feed of a column: only paths, or a table with more keys.
 #[derive(Debug, Clone, Default, PartialEq, Serialize)]
 pub(crate) struct Feed {
-    /// Paths, of which the first that is there wins.
+    /// Paths; the first that exists wins.
     pub from: Names,
     /// For sessions: the paths of a session's own fields, by name.
     pub fields: BTreeMap<String, Names>,
-    /// Where the value is looked up when no path has it.
+    /// The lookup for a value that no path has.
     pub lookup: Option<Lookup>,
-    /// What numbers are multiplied by: of milliseconds for a column of seconds, 0.001.
+    /// The factor for numbers: from milliseconds to a column of seconds, 0.001.
     pub scale: Option<f64>,
-    /// Of a table of one's own: the type.
+    /// For a user-defined table: the type.
     pub kind: Option<String>,
-    /// Of a table of one's own: what the column holds.
+    /// For a user-defined table: the meaning of the column.
     pub doc: Option<String>,
-    /// Whether the names of the mapping below are left out.
+    /// True if the names of the mapping below are discarded.
     #[serde(skip)]
     pub replace: bool,
 }
 
-/// A value of another element of the report.
+/// A value from another element of the report.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub(crate) struct Lookup {
-    /// The array to look in.
+    /// The array to search.
     pub find: String,
     /// The field of its elements to compare.
     pub key: String,
@@ -248,7 +249,7 @@ impl FeedKeys {
             (Some(find), Some(key), Some(by), Some(take)) => Some(Lookup { find, key, by, take }),
             _ => return Err("a lookup needs all of `find`, `key`, `by` and `take`"),
         };
-        // Fields alone add names to those of the mapping below.
+        // Only fields: they add names to those of the mapping below.
         if self.from.0.is_empty() && lookup.is_none() && self.fields.is_empty() {
             return Err("nothing feeds the column: `from` is missing");
         }
@@ -264,12 +265,12 @@ impl FeedKeys {
     }
 }
 
-/// One text or a list of them.
+/// A text or a list of texts.
 #[derive(Debug, Clone, Default, PartialEq, Serialize)]
 pub(crate) struct Names(pub Vec<String>);
 
 impl Names {
-    /// These names, and behind them those of `others` that are not among them.
+    /// These names, followed by those of `others` that are not among them.
     pub fn before(self, others: Self) -> Self {
         let mut names = self.0;
         for name in others.0 {

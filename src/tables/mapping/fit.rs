@@ -1,4 +1,4 @@
-//! The mapping held against one report: what it finds there and what it does not. Pure; called by `check`.
+//! Compares the mapping with a report: what it finds there, and what it does not. Pure; called by `check`.
 
 use super::file::Source;
 use crate::json::Text;
@@ -9,7 +9,7 @@ use crate::tables::report::inspect;
 use crate::tables::report::inspect::NotJson;
 use crate::tables::report::rows;
 
-/// How a report fits the mapping. Names and counts alone, never a value.
+/// The result of comparing a report with the mapping: names and counts, never a value.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Fit {
     /// The tables that are read from reports.
@@ -18,23 +18,23 @@ pub struct Fit {
     pub notes: Notes,
 }
 
-/// How a table is found in a report.
+/// The result of looking for a table in a report.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TableFit {
-    /// The table.
+    /// The table's name.
     pub table: String,
-    /// Its rows; none where the report does not have the place that they lie in.
+    /// The number of its rows; none if the report lacks the place of the rows.
     pub rows: Option<u64>,
-    /// The columns that some row has a value for.
+    /// The mapped columns that have a value in some row.
     pub bound: Vec<String>,
-    /// The mapped columns that no row has a value for.
+    /// The mapped columns that have no value in any row.
     pub unbound: Vec<String>,
 }
 
-/// Holds a mapping against a report.
+/// Compares a mapping with a report.
 ///
 /// # Errors
-/// When the report is no JSON.
+/// If the report is not JSON.
 pub fn fit(json: &[u8], mapping: &Mapping) -> Result<Fit, NotJson> {
     let text = Text::new(json);
     let (report, repairs) = inspect::parse(&text)?;
@@ -79,7 +79,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_found_is_told_from_what_is_not() {
+    fn the_fit_separates_found_columns_from_missing_ones() {
         let mapping = Mapping::builtin().expect("mapping");
         let report =
             r#"{"participants": [{"id": "p", "name": "x", "cameraSeconds": "?"}], "messages": [], "new": 1}"#;

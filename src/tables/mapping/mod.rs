@@ -1,6 +1,6 @@
-//! The mapping, resolved: paths parsed, columns found, what is taken known. Pure; made once, used for every report.
+//! The mapping, resolved: paths are parsed, and columns are found. Pure; created once, used for every report.
 //!
-//! No field name of the platform's stands in the program: all are in `config/mapping.toml`.
+//! No field name of the platform appears in the program: all are in `config/mapping.toml`.
 
 pub(crate) mod file;
 pub(crate) mod fit;
@@ -28,7 +28,7 @@ const BUILTIN: &str = include_str!("../../../config/mapping.toml");
 const JOINED: &str = "joined_at";
 const LEFT: &str = "left_at";
 
-/// Where the tables' rows are and what feeds their columns.
+/// The places of the tables' rows, and the feeds of their columns.
 #[derive(Debug, Clone)]
 pub struct Mapping {
     pub(super) tables: Vec<TablePlan>,
@@ -36,28 +36,28 @@ pub struct Mapping {
     digest: String,
 }
 
-/// A table's rules, resolved.
+/// The resolved rules of a table.
 #[derive(Debug, Clone)]
 pub(crate) struct TablePlan {
     pub table: Cow<'static, Table>,
     pub source: Source,
-    /// Where its rows are; the first that is there wins.
+    /// The paths of its rows; the first that exists wins.
     pub rows: Vec<Path>,
     pub columns: Vec<ColumnPlan>,
-    /// Where they are in a workbook.
+    /// The rules for its sheet in a workbook.
     pub sheet: Option<SheetPlan>,
 }
 
-/// A column's feed, resolved.
+/// The resolved feed of a column.
 #[derive(Debug, Clone)]
 pub(super) struct ColumnPlan {
     pub index: usize,
     pub kind: Type,
     pub from: Vec<Path>,
-    /// Of a column of sessions.
+    /// For a column of sessions.
     pub session: Option<SessionPlan>,
     pub lookup: Option<LookupPlan>,
-    /// What numbers are multiplied by.
+    /// The factor for numbers.
     pub scale: Option<f64>,
 }
 
@@ -70,7 +70,7 @@ pub(super) struct SessionPlan {
     pub unreadable: Option<usize>,
 }
 
-/// A lookup, resolved.
+/// A resolved lookup.
 #[derive(Debug, Clone)]
 pub(super) struct LookupPlan {
     pub find: Path,
@@ -83,23 +83,23 @@ impl Mapping {
     /// The built-in mapping.
     ///
     /// # Errors
-    /// Never in a released program: a test holds the file.
+    /// Never in a released program, because a test reads the file.
     pub fn builtin() -> Result<Self> {
         Self::parse(BUILTIN, "built-in mapping")
     }
 
-    /// Reads a mapping that stands alone. `about` names it in errors.
+    /// Parses a mapping that stands alone. `about` names it in errors.
     ///
     /// # Errors
-    /// When it is no TOML, has an unknown key, or names a table, column, type or path that can't be: with the line,
-    /// and the table and column.
+    /// If it is not TOML, has an unknown key, or names a table, column, type or path that is impossible. The error
+    /// names the line, the table and the column.
     pub fn parse(text: &str, about: &str) -> Result<Self> {
         read(text)
             .and_then(|file| Self::resolve(&file))
             .map_err(|fault| refusal(&fault, text, about))
     }
 
-    /// Reads a mapping that is laid over the built-in one. `about` names it in errors.
+    /// Parses a mapping that is laid over the built-in one. `about` names it in errors.
     ///
     /// # Errors
     /// As [`Mapping::parse`].
@@ -120,12 +120,12 @@ impl Mapping {
         builtin::all().iter().chain(own)
     }
 
-    /// The SHA-256 of what the mapping says: comments, layout and order do not count.
+    /// The SHA-256 of the mapping's content: comments, layout and order do not count.
     pub fn digest(&self) -> &str {
         &self.digest
     }
 
-    /// What the mapping knows of a source's objects.
+    /// The fields of a source's objects that the mapping knows.
     pub(super) fn shape(&self, source: Source) -> Option<&Shape> {
         self.shapes.get(&source)
     }
@@ -198,7 +198,7 @@ impl TablePlan {
         })
     }
 
-    /// Marks in a shape what this table takes.
+    /// Marks in a shape the values that this table takes.
     fn mark(&self, shape: &mut Shape) {
         for rows in &self.rows {
             shape.insert(&rows.steps).row = true;
@@ -227,7 +227,7 @@ impl ColumnPlan {
         deepest: usize,
     ) -> Result<Self, String> {
         let index = table.index(name).ok_or("the table has no such column")?;
-        // A meta that a report holds comes whole; `join` makes the lesson columns of it.
+        // Lesson data in a report is taken whole, and `join` makes the lesson columns of it.
         let kind = match (source, name) {
             (Source::Report, "attributes") => Type::Json,
             _ => table.columns[index].kind,
@@ -336,7 +336,7 @@ impl LookupPlan {
     }
 }
 
-/// A file's text as what it says.
+/// Parses a mapping file.
 fn read(text: &str) -> Result<File, Fault> {
     let file: File = toml::from_str(text).map_err(|error| {
         let line = error.span().map(|span| line_at(text, span.start));
@@ -364,7 +364,7 @@ fn refusal(fault: &Fault, text: &str, about: &str) -> Error {
 }
 
 impl Feed {
-    /// Checks what does not hang on paths.
+    /// Checks everything that does not depend on paths.
     fn check(&self, table: &Table, kind: Type) -> Result<(), String> {
         let builtin = builtin::get(&table.name).is_some();
         if builtin && (self.kind.is_some() || self.doc.is_some()) {
@@ -390,7 +390,8 @@ fn paths(names: &Names) -> Result<Vec<Path>, String> {
     names.0.iter().map(|name| Path::parse(name)).collect()
 }
 
-/// How many steps of a rows' path lead to each of the values that a row can see: the whole object first, the row last.
+/// The number of steps of a rows' path that lead to each value that a row can see: the whole object first, the row
+/// last.
 pub(super) fn scopes(rows: &Path) -> Vec<usize> {
     let arrays = rows.steps.iter().enumerate();
     let mut scopes: Vec<usize> = std::iter::once(0)
@@ -415,7 +416,7 @@ mod tests {
     }
 
     #[test]
-    fn the_built_in_mapping_feeds_every_table_but_the_programs_own() {
+    fn the_built_in_mapping_feeds_every_table_but_computed_ones() {
         let mapping = Mapping::builtin().expect("built-in mapping");
         let fed: BTreeSet<_> = mapping
             .tables
@@ -434,7 +435,7 @@ mod tests {
     }
 
     #[test]
-    fn the_digest_is_of_what_is_said() {
+    fn the_digest_ignores_comments_and_layout() {
         let digest = |text: &str| Mapping::parse(text, "m").expect(text).digest;
         let one = digest("version = 1\n[table.messages]\nrows = 'chat[]'\ncolumns = {text = 'body'}");
         let same = digest(

@@ -1,7 +1,7 @@
-//! A mapping laid over another: what the upper one says of a table or a column comes first. Pure.
+//! Lays a mapping over another one: the upper one's rules for a table or a column come first. Pure.
 //!
-//! Names are added and not replaced, so that one mapping reads what the platform sent before and after it changed a
-//! name; `replace = true` takes a column over altogether.
+//! Names are added, not replaced, so that one mapping reads what the platform sent before and after it renamed a field.
+//! `replace = true` discards the names below.
 
 use super::file::{Fault, Feed, File, TableRules};
 use crate::lake::table::builtin;
@@ -44,7 +44,7 @@ fn lay_table(name: &str, mut below: TableRules, over: TableRules) -> Result<Tabl
     }
     if !over.rows.0.is_empty() {
         below.rows = over.rows;
-        // What encloses the rows is another thing now.
+        // The values that enclose the rows are others now.
         for feed in below.columns.values_mut() {
             feed.from.0.retain(|path| !path.starts_with('^'));
             feed.lookup = None;
@@ -66,7 +66,7 @@ fn lay_table(name: &str, mut below: TableRules, over: TableRules) -> Result<Tabl
 }
 
 fn lay_feed(mut below: Feed, mut over: Feed) -> Feed {
-    // A scale is of the names beside it, not of those below.
+    // A scale applies to the names beside it, not to those below.
     if over.replace || over.scale.is_some() {
         if over.fields.is_empty() {
             over.fields = below.fields;

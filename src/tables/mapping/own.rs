@@ -1,9 +1,9 @@
-//! Tables of a user's own: their definition, from what the mapping says. Pure.
+//! User-defined tables: their definition from the mapping. Pure.
 
 use super::file::{Fault, Source, TableRules};
 use crate::lake::table::{Column, Table, Type, builtin};
 
-/// Names below the lake's URL that are not a user's to take; those of built-in tables are told apart before.
+/// Names below the lake's URL that a user can't take; the names of other built-in tables are handled before.
 const RESERVED: [&str; 6] = [
     "raw",
     "tmp",
@@ -12,9 +12,9 @@ const RESERVED: [&str; 6] = [
     "hierarchy",
     "lesson_attendance",
 ];
-/// Columns that mean something to the program or to readers: `date` is that of the partition.
+/// Columns that have a meaning for the program or for readers: `date` is that of the partition.
 const RESERVED_COLUMNS: [&str; 2] = ["date", "meta_matched"];
-/// Longer names than this serve nobody.
+/// Most bytes of a name.
 const LONGEST: usize = 63;
 
 /// The types that a mapping can name.
@@ -29,7 +29,7 @@ const TYPES: [(&str, Type); 8] = [
     ("map", Type::Map),
 ];
 
-/// Defines a table: the columns that tell a row's call, those that the mapping names, and `extra`.
+/// Defines a table: the columns that identify a row's call, those that the mapping names, and `extra`.
 pub(crate) fn define(name: &str, rules: &TableRules) -> Result<Table, Fault> {
     if rules.columns.is_empty() || rules.columns.values().all(|feed| feed.kind.is_none()) {
         let names: Vec<_> = builtin::all().iter().map(|table| table.name.as_ref()).collect();
@@ -90,7 +90,7 @@ pub(crate) fn define(name: &str, rules: &TableRules) -> Result<Table, Fault> {
 
 const NOT_PLAIN: &str = "a name has small Latin letters, digits and `_` alone, begins with a letter and has no more than 63 characters";
 
-/// Whether a name is the same to every file system and every engine that queries the lake.
+/// True if a name means the same to every file system and every query engine.
 fn is_plain(name: &str) -> bool {
     name.len() <= LONGEST
         && name.starts_with(|c: char| c.is_ascii_lowercase())

@@ -1,6 +1,7 @@
-//! What the mapping knows of an object: which fields some column takes, which hold rows of their own. Pure.
+//! The fields of an object that the mapping knows: those that a column takes, and those that hold rows of their own.
+//! Pure.
 //!
-//! Held against a value it gives what no column takes: the row's `extra`, and the notes' unmapped fields.
+//! Compared with a value it gives the fields that no column takes, for the row's `extra` and for the notes.
 
 use serde_json::{Map, Value};
 
@@ -8,20 +9,20 @@ use crate::tables::notes::{Kept, Notes};
 use crate::tables::report::node::{Node, Object};
 use crate::tables::report::path::Step;
 
-/// A place in an object.
+/// A value in an object, with the values within it.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Shape {
-    /// A column takes this value whole.
+    /// True if a column takes this value whole.
     pub taken: bool,
-    /// This value is a table's row: it has an `extra` of its own.
+    /// True if this value is a row of a table, with an `extra` of its own.
     pub row: bool,
-    /// Few enough that a search through them is quicker than hashing.
+    /// They are so few that a linear search is faster than hashing.
     fields: Vec<(String, Shape)>,
     each: Option<Box<Shape>>,
 }
 
 impl Shape {
-    /// The place at the end of `steps`, made where it is not known yet.
+    /// The shape at the end of `steps`, which is added if it is missing.
     pub fn insert(&mut self, steps: &[Step]) -> &mut Self {
         steps.iter().fold(self, |shape, step| match step {
             Step::Field(name) => shape.insert_field(name),
@@ -43,7 +44,7 @@ impl Shape {
         found.map(|(_, shape)| shape)
     }
 
-    /// The place at the end of `steps`, where it is known.
+    /// The shape at the end of `steps`, if there is one.
     pub fn get(&self, steps: &[Step]) -> Option<&Self> {
         steps.iter().try_fold(self, |shape, step| match step {
             Step::Field(name) => shape.field(name),
@@ -51,8 +52,8 @@ impl Shape {
         })
     }
 
-    /// What of an object no column takes, without the rows inside it; each such field is counted in `notes` by its
-    /// path, which starts with `path`, as one that is `kept` there.
+    /// The fields of an object that no column takes, without the rows inside it. Each is counted in `notes` by its
+    /// path, which starts with `path`, and with the place where it is `kept`.
     pub fn rest(
         &self,
         object: &Object<'_>,
@@ -63,7 +64,7 @@ impl Shape {
         let mut rest = Map::new();
         for (name, value) in object.iter() {
             let known = self.field(name);
-            // Nothing is no news, and nothing to keep.
+            // Nulls are neither counted nor kept.
             if value.is_null() || known.is_some_and(|shape| shape.taken || shape.row) {
                 continue;
             }
@@ -84,7 +85,7 @@ impl Shape {
         rest
     }
 
-    /// What is left of a value that some path passes through.
+    /// The rest of a value that some path leads through.
     fn within(&self, value: &Node<'_>, path: &mut String, kept: Kept, notes: &mut Notes) -> Option<Value> {
         match (value, &self.each) {
             (Node::Object(object), _) if !self.fields.is_empty() => {
@@ -105,7 +106,7 @@ impl Shape {
                 (!rest.iter().all(Value::is_null)).then_some(Value::Array(rest))
             }
             (Node::Null, _) => None,
-            // Not of the shape that the mapping expects here.
+            // The value does not have the shape that the mapping expects.
             _ => {
                 notes.unmapped(path, kept);
                 Some(value.to_value())
@@ -114,7 +115,7 @@ impl Shape {
     }
 }
 
-/// A sheet's column as the notes write it.
+/// A sheet's column as the notes show it.
 pub(crate) fn place_in(sheet: &str, header: &str) -> String {
     let plain = |name: &str| name.split_whitespace().collect::<Vec<_>>().join("_");
     let mut place = String::new();
@@ -124,8 +125,8 @@ pub(crate) fn place_in(sheet: &str, header: &str) -> String {
     place
 }
 
-/// Adds a field to a path. A name that may be data (an id, an address) and no name stands as `*`: the notes hold
-/// nothing personal, and a map by id counts as one field.
+/// Adds a field to a path. An empty name, or one that may be data (an id, an address), becomes `*`, so that the notes
+/// hold nothing personal and a map by id counts as one field.
 fn push(path: &mut String, name: &str) {
     if !path.is_empty() {
         path.push('.');
@@ -144,7 +145,7 @@ mod tests {
     use serde_json::json;
 
     #[test]
-    fn the_rest_is_what_no_path_takes() {
+    fn the_rest_holds_the_fields_that_no_path_takes() {
         let mut shape = Shape::default();
         for path in ["id", "user.name", "sessions[].in"] {
             shape.insert(&Path::parse(path).expect("path").steps).taken = true;

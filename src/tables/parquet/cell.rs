@@ -1,4 +1,4 @@
-//! A cell: a value on its way from JSON to a column. Pure.
+//! A cell: a value between JSON and a column. Pure.
 //!
 //! Text is borrowed from the report, so that a row costs no copy before it is written.
 
@@ -13,24 +13,24 @@ use chrono::{DateTime, Utc};
 /// A value of a column's type.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub(crate) enum Cell<'v> {
-    /// None.
+    /// No value.
     #[default]
     Null,
-    /// Of `String` and `Json`.
+    /// A `String` or `Json`.
     Text(Cow<'v, str>),
-    /// Of `Int64`.
+    /// An `Int64`.
     Int(i64),
-    /// Of `Double`; finite.
+    /// A `Double`; finite.
     Double(f64),
-    /// Of `Bool`.
+    /// A `Bool`.
     Bool(bool),
-    /// Of `Timestamp`: microseconds since the epoch.
+    /// A `Timestamp`, in microseconds since the epoch.
     Time(i64),
-    /// Of `Strings`.
+    /// `Strings`.
     Texts(Vec<Cow<'v, str>>),
-    /// Of `Sessions`.
+    /// `Sessions`.
     Sessions(Vec<Session>),
-    /// Of `Map`.
+    /// A `Map`.
     Map(Vec<(Cow<'v, str>, Cow<'v, str>)>),
 }
 
@@ -39,7 +39,7 @@ pub(crate) enum Cell<'v> {
 pub(crate) struct Session {
     /// Its start.
     pub joined: i64,
-    /// Its end; none where it is open.
+    /// Its end; none if it is open.
     pub left: Option<i64>,
 }
 
@@ -48,7 +48,7 @@ pub(crate) struct Session {
 pub(crate) struct Misfit;
 
 impl<'v> Cell<'v> {
-    /// Reads a value as a type. Nothing and empty text are null; what does not fit is a [`Misfit`].
+    /// Reads a value as a type. `null` and empty text become null; a value that does not fit is a [`Misfit`].
     pub fn read(value: &Node<'v>, kind: Type) -> Result<Self, Misfit> {
         match value {
             Node::Null => return Ok(Self::Null),
@@ -72,12 +72,12 @@ impl<'v> Cell<'v> {
         .ok_or(Misfit)
     }
 
-    /// Reads a number as a type after multiplying it; text that is no number is read as it is.
+    /// Reads a number as a type after multiplying it. Text that is not a number is read unscaled.
     pub fn scaled(value: &Node<'v>, kind: Type, scale: f64) -> Result<Self, Misfit> {
         let Some(number) = lenient::number(value) else {
             return Self::read(value, kind);
         };
-        // A thousandth is no binary fraction, a thousand is whole: dividing keeps what is exact exact.
+        // 0.001 is not exact in binary, but 1000 is: dividing by the inverse keeps exact values exact.
         let inverse = (1.0 / scale).round();
         let number = if inverse > 1.0 && (inverse * scale - 1.0).abs() < 1e-12 {
             number / inverse
@@ -102,7 +102,7 @@ impl<'v> Cell<'v> {
         count.try_into().map_or(Self::Null, Self::Int)
     }
 
-    /// The text, of a text.
+    /// The text of a text cell.
     pub fn as_text(&self) -> Option<&str> {
         match self {
             Self::Text(text) => Some(text),
@@ -110,12 +110,12 @@ impl<'v> Cell<'v> {
         }
     }
 
-    /// Whether there is a value.
+    /// True if there is a value.
     pub fn is_some(&self) -> bool {
         !matches!(self, Self::Null)
     }
 
-    /// The order of a file's rows: nulls first, then by value.
+    /// The order of rows in a file: nulls first, then by value.
     pub fn order(&self, other: &Self) -> Ordering {
         match (self, other) {
             (Self::Null, Self::Null) => Ordering::Equal,
@@ -125,7 +125,7 @@ impl<'v> Cell<'v> {
             (Self::Int(a), Self::Int(b)) | (Self::Time(a), Self::Time(b)) => a.cmp(b),
             (Self::Double(a), Self::Double(b)) => a.total_cmp(b),
             (Self::Bool(a), Self::Bool(b)) => a.cmp(b),
-            // A column has one type, and lists are not sorted by.
+            // A column has one type, and no file is sorted by lists.
             _ => Ordering::Equal,
         }
     }

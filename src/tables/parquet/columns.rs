@@ -1,4 +1,4 @@
-//! Cells to Arrow arrays: a builder for each column of a table. Pure.
+//! Converts cells to Arrow arrays, with a builder for each column of a table. Pure.
 
 use std::sync::Arc;
 
@@ -54,7 +54,7 @@ impl Columns {
         self.rows
     }
 
-    /// About how many bytes they hold.
+    /// The approximate size of these rows, in bytes.
     pub fn bytes(&self) -> usize {
         self.bytes
     }
@@ -70,7 +70,7 @@ impl Columns {
         Ok(())
     }
 
-    /// The rows so far as a batch; begins anew.
+    /// The rows so far as a batch. The builders are empty afterwards.
     pub fn take(&mut self) -> Result<RecordBatch, ArrowError> {
         (self.rows, self.bytes) = (0, 0);
         let arrays = self.builders.iter_mut().map(Builder::finish).collect();
@@ -148,7 +148,7 @@ impl Builder {
             }
             (Self::Map(builder), Cell::Null) => builder.append(false)?,
             (_, cell) => {
-                let message = format!("a cell of another type than its column's: {}", kind_of(cell));
+                let message = format!("a cell does not have the type of its column: {}", kind_of(cell));
                 return Err(ArrowError::SchemaError(message));
             }
         }
@@ -195,7 +195,7 @@ fn append_sessions(builder: &mut ListBuilder<StructBuilder>, sessions: &[Session
     Ok(())
 }
 
-/// The kind alone: a value has no place in an error.
+/// The kind of a cell. A value must not appear in an error.
 fn kind_of(cell: &Cell<'_>) -> &'static str {
     match cell {
         Cell::Null => "null",

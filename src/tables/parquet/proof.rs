@@ -1,4 +1,4 @@
-//! What a table's file says of itself: how many rows it has, and which keys. Pure; called by `export::verify`.
+//! Reads from a table's file how many rows it has, and their keys. Pure; called by `verify`.
 
 use arrow::array::{Array, StringArray};
 use bytes::Bytes;
@@ -10,22 +10,22 @@ use sha2::{Digest, Sha256};
 
 use crate::lake::table::Table;
 
-/// The digest of a row's key: long enough that no two keys of a lake share one.
+/// The digest of a row's key, long enough that no two keys of a lake collide.
 pub type RowKey = [u8; 12];
 
-/// What the end of a Parquet file says.
+/// The content of a Parquet file's footer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Footer {
-    /// The rows of the file.
+    /// The number of rows in the file.
     Rows(u64),
-    /// So many bytes of its end are needed to tell.
+    /// The number of bytes at the end of the file that are needed to tell.
     Needs(usize),
 }
 
-/// Reads a Parquet file's footer. `tail` is its last bytes, `size` how many it has in all.
+/// Reads a Parquet file's footer. `tail` holds its last bytes, and `size` is the size of the whole file.
 ///
 /// # Errors
-/// Why it is no Parquet.
+/// The reason why it is not Parquet.
 pub fn footer(tail: &Bytes, size: u64) -> Result<Footer, String> {
     let mut reader = ParquetMetaDataReader::new();
     match reader.try_parse_sized(tail, size) {
@@ -36,13 +36,13 @@ pub fn footer(tail: &Bytes, size: u64) -> Result<Footer, String> {
     let metadata = reader.finish().map_err(|error| error.to_string())?;
     u64::try_from(metadata.file_metadata().num_rows())
         .map(Footer::Rows)
-        .map_err(|_| "it counts less than no rows".into())
+        .map_err(|_| "its number of rows is negative".into())
 }
 
 /// The keys of a file's rows, in its order; none for a table without a key.
 ///
 /// # Errors
-/// Why the file can't be read.
+/// The reason why the file can't be read.
 pub fn row_keys(table: &Table, file: Bytes) -> Result<Vec<RowKey>, String> {
     let names: Vec<&str> = table
         .columns
@@ -65,7 +65,7 @@ pub fn row_keys(table: &Table, file: Bytes) -> Result<Vec<RowKey>, String> {
             .map(|name| {
                 let column = batch.column_by_name(name);
                 let texts = column.and_then(|column| column.as_any().downcast_ref::<StringArray>());
-                texts.ok_or_else(|| format!("it has no column {name} of text"))
+                texts.ok_or_else(|| format!("it has no text column {name}"))
             })
             .collect::<Result<Vec<_>, _>>()?;
         keys.extend((0..batch.num_rows()).map(|row| row_key(columns.iter().map(|texts| texts.value(row)))));
@@ -96,7 +96,7 @@ mod tests {
             .map(|n| (format!("room {n}"), json!({"name": "Урок"})))
             .collect();
         let mapping = Mapping::builtin().expect("the built-in mapping");
-        let file = build_rooms("space", &rooms, &mapping).expect("builds");
+        let file = build_rooms(&"space".into(), &rooms, &mapping).expect("builds");
         file.expect("has rows").bytes
     }
 

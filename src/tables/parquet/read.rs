@@ -1,4 +1,4 @@
-//! Reading a table's file back as text, for a person to look at. Pure; called by `cli demo`.
+//! Reads a table's file as text, for people to look at. Pure; called by `demo`.
 
 use arrow::util::display::{ArrayFormatter, FormatOptions};
 use bytes::Bytes;
@@ -7,10 +7,10 @@ use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 
 use crate::error::{Error, ErrorKind, Result};
 
-/// The rows of a Parquet file: the named columns as text, a null as nothing.
+/// The rows of a Parquet file: the named columns as text, nulls as empty text.
 ///
 /// # Errors
-/// `Store` when the bytes are no Parquet, or have no such column.
+/// `Store` if the bytes are not Parquet, or have no such column.
 pub fn read_text(file: Bytes, columns: &[&str]) -> Result<Vec<Vec<String>>> {
     let damaged = |why: &dyn std::fmt::Display| Error::new(ErrorKind::Store, "Parquet file", why.to_string());
     let builder = ParquetRecordBatchReaderBuilder::try_new(file).map_err(|e| damaged(&e))?;
@@ -25,7 +25,7 @@ pub fn read_text(file: Bytes, columns: &[&str]) -> Result<Vec<Vec<String>>> {
             .map(|name| {
                 let column = batch
                     .column_by_name(name)
-                    .ok_or_else(|| damaged(&format!("has no column {name}")))?;
+                    .ok_or_else(|| damaged(&format!("it has no column {name}")))?;
                 ArrayFormatter::try_new(column.as_ref(), &options).map_err(|e| damaged(&e))
             })
             .collect::<Result<Vec<_>>>()?;

@@ -1,6 +1,6 @@
-//! A table's file on its way: rows in, Parquet out. Pure: the bytes stay in memory, a day's table is small.
+//! Writes rows to a Parquet file in memory, because a day's table is small. Pure.
 //!
-//! The same rows give the same bytes: nothing of the clock, the machine or a hash map's order gets in.
+//! The same rows give the same bytes: nothing depends on the clock, the machine or the order of a hash map.
 
 use bytes::Bytes;
 use parquet::arrow::ArrowWriter;
@@ -19,26 +19,26 @@ use crate::tables::report::rows::Row;
 const ROW_GROUP_ROWS: usize = 128 * 1024;
 /// Bytes of a row group, for tables of long texts.
 const ROW_GROUP_BYTES: usize = 64 << 20;
-/// Rows, and bytes, that wait as Arrow arrays before they are encoded.
+/// Rows, and bytes, that are collected as Arrow arrays before they are encoded.
 const BATCH_ROWS: usize = 8 * 1024;
 const BATCH_BYTES: usize = 4 << 20;
 
 /// A finished table file.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TableFile {
-    /// The table.
+    /// The table's name.
     pub table: String,
     /// The object's key.
     pub key: String,
-    /// Its rows; never 0.
+    /// The number of its rows; never 0.
     pub rows: u64,
     /// The Parquet.
     pub bytes: Bytes,
-    /// Their SHA-256, in hex.
+    /// The SHA-256 of the Parquet, in hex.
     pub sha256: String,
 }
 
-/// A table's file on its way.
+/// A table's file while it is written.
 pub(crate) struct Sink<'t> {
     table: &'t Table,
     columns: Columns,
@@ -58,7 +58,7 @@ impl<'t> Sink<'t> {
         }
     }
 
-    /// Appends a row. Rows come in the order of the table.
+    /// Appends a row. Rows must come in the order of the table.
     pub fn push(&mut self, row: &mut Row<'_>) -> Result<()> {
         row.seal(self.extra);
         self.columns
@@ -71,7 +71,7 @@ impl<'t> Sink<'t> {
         Ok(())
     }
 
-    /// The file; none without rows.
+    /// The finished file; none if there are no rows.
     pub fn finish(mut self, key: String) -> Result<Option<TableFile>> {
         if self.columns.rows() > 0 {
             self.flush()?;
@@ -124,7 +124,7 @@ impl<'t> Sink<'t> {
             .map_err(|error| self.fault(&error))
     }
 
-    /// An encoder's fault: the rows were checked before, so it is the program's own.
+    /// An encoder's error is a fault of the program, because the rows were checked before.
     fn fault(&self, error: &dyn std::fmt::Display) -> Error {
         Error::new(
             ErrorKind::Internal,

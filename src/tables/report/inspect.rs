@@ -1,4 +1,4 @@
-//! A first look at a report: whether it is one, and whether it says anything. Pure; called when a report is landed.
+//! A first look at a report: is it JSON, and does it say anything? Pure; called when a report lands.
 
 use super::node::Node;
 use super::people::People;
@@ -10,22 +10,22 @@ use crate::tables::mapping::file::Source;
 use crate::tables::notes::Notes;
 use crate::tables::parquet::cell::Cell;
 
-/// What a report looks like.
+/// The result of a first look at a report.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Inspection {
-    /// Whether it is a JSON object.
+    /// True if it is a JSON object.
     pub object: bool,
-    /// Whether it is `{}`, `[]` or `null`.
+    /// True if it is `{}`, `[]` or `null`.
     pub empty: bool,
-    /// True if it has more rows than any call's: then no row was looked at.
+    /// True if it has more rows than any call could have. Then no row was read.
     pub crowded: bool,
-    /// The participants where the mapping expects them; none where the report has no such place.
+    /// The number of participants; none if the report lacks the place where the mapping expects them.
     pub participants: Option<u64>,
-    /// The people that the mapping finds.
+    /// Counts of the people that the mapping finds.
     pub turnout: Turnout,
 }
 
-/// The bytes are no JSON, or nested deeper than any report is. Says where, never what stands there.
+/// The bytes are not JSON, or are nested deeper than any report. Holds the position, never the content.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct NotJson {
     /// The line, from 1.
@@ -42,10 +42,10 @@ impl std::fmt::Display for NotJson {
 
 impl std::error::Error for NotJson {}
 
-/// Looks at a report's bytes.
+/// Inspects a report.
 ///
 /// # Errors
-/// When they are no JSON.
+/// If the bytes are not JSON.
 pub fn inspect(json: &[u8], mapping: &Mapping) -> Result<Inspection, NotJson> {
     let text = Text::new(json);
     let (report, _) = parse(&text)?;
@@ -54,7 +54,7 @@ pub fn inspect(json: &[u8], mapping: &Mapping) -> Result<Inspection, NotJson> {
     let found = plan.and_then(|plan| Some((rows::count(plan, &report)?, plan, People::of(&plan.table)?)));
     let settled = found.map(|(_, plan, people)| {
         let template = vec![Cell::Null; plan.table.columns.len()];
-        // What does not fit is told of tables that are built.
+        // Values that do not fit are reported when the tables are built.
         let mut notes = Notes::default();
         let rows = rows::rows(mapping, plan, &report, &template, &mut notes);
         people.settle(rows, "", None, &mut notes)
@@ -72,12 +72,12 @@ pub fn inspect(json: &[u8], mapping: &Mapping) -> Result<Inspection, NotJson> {
     })
 }
 
-/// Participants of a report: many times those of any call. A row takes some 2 KB of memory, whatever it says.
+/// Most participants of a report: many times those of any call. A row takes about 2 KB of memory.
 pub const MOST_PARTICIPANTS: u64 = 100_000;
-/// Rows of a report for any other table.
+/// Most rows of a report for any other table.
 pub const MOST_ROWS: u64 = 1_000_000;
 
-/// True if a report has more rows for a table than any call's.
+/// True if a report has more rows for a table than any call could have.
 pub(crate) fn is_crowded(mapping: &Mapping, report: &Node<'_>) -> bool {
     let mut plans = mapping.tables.iter().filter(|plan| plan.source == Source::Report);
     plans.any(|plan| {
@@ -89,7 +89,7 @@ pub(crate) fn is_crowded(mapping: &Mapping, report: &Node<'_>) -> bool {
     })
 }
 
-/// Reads a report and tells what had to be mended in it. Nesting is bounded by the parser.
+/// Parses a report, and counts what was repaired in it. The parser limits the nesting.
 pub(crate) fn parse<'t>(json: &'t Text<'_>) -> Result<(Node<'t>, Repairs), NotJson> {
     json.read().map_err(|error| NotJson {
         line: error.line(),
@@ -103,7 +103,7 @@ mod tests {
     use proptest::prelude::*;
 
     #[test]
-    fn a_report_is_told_from_an_empty_one_and_from_a_page() {
+    fn a_report_is_distinguished_from_an_empty_one_and_a_page() {
         let mapping = Mapping::builtin().expect("mapping");
         let look =
             |text: &str| inspect(text.as_bytes(), &mapping).map(|it| (it.object, it.empty, it.participants));
@@ -127,7 +127,7 @@ mod tests {
     }
 
     #[test]
-    fn a_report_with_more_rows_than_any_calls_is_told_before_they_are_made() {
+    fn a_report_with_too_many_rows_is_found_before_the_rows_are_read() {
         let mapping = Mapping::builtin().expect("mapping");
         let most = usize::try_from(MOST_PARTICIPANTS).expect("a number");
         let look = |people: usize| {
@@ -141,7 +141,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn any_bytes_can_be_looked_at(bytes in proptest::collection::vec(any::<u8>(), 0..200)) {
+        fn any_bytes_can_be_inspected(bytes in proptest::collection::vec(any::<u8>(), 0..200)) {
             let _ = inspect(&bytes, &Mapping::builtin().expect("mapping"));
         }
     }

@@ -1,4 +1,4 @@
-//! One JSON report: parsed once, judged, and turned into rows and people. Pure.
+//! A JSON report: it is parsed once, judged, and turned into rows and people. Pure.
 
 pub(crate) mod inspect;
 pub(crate) mod node;

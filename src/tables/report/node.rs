@@ -1,6 +1,6 @@
-//! A report's JSON as a tree that borrows from its bytes. Pure; parsed once a report, read by every table.
+//! A report's JSON as a tree that borrows from its bytes. Pure; parsed once per report, read by every table.
 //!
-//! Against `serde_json::Value` it copies no text that has no escapes and hashes or sorts no small object, which is most
+//! Unlike `serde_json::Value` it copies no text without escapes, and it hashes or sorts no small object. Those are most
 //! of the cost of reading a report.
 
 use std::borrow::Cow;
@@ -11,7 +11,7 @@ use serde_json::{Number, Value};
 
 use crate::lenient::Scalar;
 
-/// Objects with more fields than this are sorted, so that a hostile one costs no search through all of it for each row.
+/// Objects with more fields are sorted, so that a hostile object does not cost a linear search for each row.
 const SMALL: usize = 32;
 
 /// A JSON value.
@@ -32,16 +32,16 @@ pub(crate) enum Node<'v> {
     Object(Object<'v>),
 }
 
-/// A JSON object. Of fields that stand twice the last one counts, as everywhere.
+/// A JSON object. If a field appears twice, the last one counts.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub(crate) struct Object<'v>(Vec<(Cow<'v, str>, Node<'v>)>);
 
 impl<'v> Object<'v> {
     fn new(mut fields: Vec<(Cow<'v, str>, Node<'v>)>) -> Self {
-        // A report has hundreds of thousands of objects: room to grow in each would be most of its memory.
+        // A report has hundreds of thousands of objects, and spare capacity in each would be most of its memory.
         fields.shrink_to_fit();
         if fields.len() > SMALL {
-            // The sort is stable: the last of equal names comes first when read from the end.
+            // The sort is stable, so that the last of equal names comes first after the reversal.
             fields.reverse();
             fields.sort_by(|a, b| a.0.cmp(&b.0));
             fields.dedup_by(|later, kept| later.0 == kept.0);
@@ -49,7 +49,7 @@ impl<'v> Object<'v> {
         Self(fields)
     }
 
-    /// The field of a name.
+    /// The value of a field.
     pub fn get(&self, name: &str) -> Option<&Node<'v>> {
         if self.0.len() > SMALL {
             let at = self
@@ -65,12 +65,12 @@ impl<'v> Object<'v> {
             .map(|(_, value)| value)
     }
 
-    /// Whether it has no fields.
+    /// True if it has no fields.
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
 
-    /// The fields; one that stands twice in a small object comes twice, the one that counts later.
+    /// The fields. A field that appears twice in a small object comes twice, the one that counts later.
     pub fn iter(&self) -> impl Iterator<Item = &(Cow<'v, str>, Node<'v>)> {
         self.0.iter()
     }
@@ -93,17 +93,17 @@ impl<'v> Node<'v> {
         }
     }
 
-    /// Whether it is `null`.
+    /// True if it is `null`.
     pub fn is_null(&self) -> bool {
         matches!(self, Self::Null)
     }
 
-    /// Whether it is an object.
+    /// True if it is an object.
     pub fn is_object(&self) -> bool {
         matches!(self, Self::Object(_))
     }
 
-    /// The value on its own.
+    /// The same as a `serde_json` value.
     pub fn to_value(&self) -> Value {
         match self {
             Self::Null => Value::Null,
@@ -213,7 +213,7 @@ impl<'de> Visitor<'de> for Tree {
     }
 }
 
-/// A field's name, borrowed where it can be: serde's own `Cow` always copies.
+/// A field's name, borrowed if possible; serde's own `Cow` always copies.
 struct Name;
 
 impl<'de> DeserializeSeed<'de> for Name {
@@ -261,7 +261,7 @@ mod tests {
     }
 
     proptest! {
-        /// The reference is serde_json's own tree, with few names, so that some stand twice.
+        /// The reference is serde_json's own tree. There are few names, so that some appear twice.
         #[test]
         fn an_object_of_any_size_is_what_json_says(fields in proptest::collection::vec(("[a-f]{1,2}", 0..9_u8), 0..80)) {
             let body: Vec<_> = fields.iter().map(|(name, value)| format!("\"{name}\": {value}")).collect();

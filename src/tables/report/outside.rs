@@ -1,4 +1,4 @@
-//! Stays that do not touch their call: mostly times of another zone than the mapping takes them for. Pure.
+//! Finds stays outside their call, mostly because their times are in another zone than the mapping assumes. Pure.
 
 use crate::tables::parquet::cell::Session;
 
@@ -13,13 +13,13 @@ const MOST_STEPS: i64 = 14 * 60 / STEP_MINUTES;
 /// The stays of a report that miss their call by over 5 minutes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct OutsideCall {
-    /// How many there are.
+    /// The number of such stays.
     pub stays: u64,
-    /// Of how many stays.
+    /// The number of all stays in the report.
     pub of: u64,
-    /// Minutes by which the furthest misses the call.
+    /// Minutes by which the furthest stay misses the call.
     pub minutes: i64,
-    /// The offset from UTC, in minutes, of a zone in which most of them would lie in the call.
+    /// The offset from UTC, in minutes, of a zone in which most of them would lie within the call.
     pub zone: Option<i64>,
 }
 
@@ -33,26 +33,26 @@ impl OutsideCall {
             zone,
         } = self;
         let missed =
-            format!("{stays} of {of} stays of the report miss their call, the furthest by {minutes} min");
+            format!("{stays} of {of} stays of the report lie outside their call, the furthest by {minutes} min");
         match zone {
             Some(zone) => {
                 let sign = if *zone < 0 { '-' } else { '+' };
                 let (hours, rest) = (zone.abs() / 60, zone.abs() % 60);
                 format!(
-                    "{missed}; they would fit if their times were of the zone {sign}{hours:02}:{rest:02} instead of UTC"
+                    "{missed}; they would fit if their times were in the zone {sign}{hours:02}:{rest:02} instead of UTC"
                 )
             }
-            None => format!("{missed}; no offset of a zone would make most of them fit"),
+            None => format!("{missed}; no zone makes most of them fit"),
         }
     }
 }
 
-/// The stays that miss a call; none if all touch it. Times are in microseconds; what is not known of the call is not
-/// missed.
+/// The stays that miss a call; none if all touch it. Times are in microseconds. An unknown start or end of the call is
+/// never missed.
 pub(crate) fn outside(sessions: &[Session], start: Option<i64>, end: Option<i64>) -> Option<OutsideCall> {
     let by = |session: &Session, shift: i64| {
         let joined = session.joined.saturating_add(shift);
-        // An open one is known at its start alone.
+        // An open stay is known only by its start.
         let left = session.left.unwrap_or(session.joined).saturating_add(shift);
         let early = start.map_or(0, |start| start.saturating_sub(left));
         let late = end.map_or(0, |end| joined.saturating_sub(end));
@@ -76,7 +76,7 @@ pub(crate) fn outside(sessions: &[Session], start: Option<i64>, end: Option<i64>
         .map(|steps| steps * STEP_MINUTES)
         .map(|zone| (within(-zone * MINUTE), zone))
         .filter(|(fit, _)| 2 * fit > outside.len())
-        // Of those that fit as well whole hours come first, then what is nearest to UTC.
+        // If several offsets fit equally well, prefer whole hours, then the nearest to UTC.
         .min_by_key(|(fit, zone)| (usize::MAX - fit, zone % 60 != 0, zone.abs()))
         .map(|(_, zone)| zone);
     Some(OutsideCall {
@@ -107,7 +107,7 @@ mod tests {
     }
 
     #[test]
-    fn stays_that_miss_their_call_are_told_with_the_offset_that_would_fit() {
+    fn stays_outside_their_call_are_reported_with_a_fitting_zone() {
         assert_eq!(told(&[]), None);
         assert_eq!(told(&[(-10, Some(-5)), (65, None), (-300, Some(300))]), None);
         let moscow = told(&[(180, Some(240)), (185, Some(200)), (190, None)]).expect("outside");
@@ -124,7 +124,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_known_of_a_call_is_not_missed() {
+    fn an_unknown_edge_of_a_call_is_not_missed() {
         let session = |joined: i64| Session { joined, left: None };
         assert_eq!(outside(&[session(0), session(i64::MAX)], None, None), None);
         assert!(outside(&[session(START + 1000 * MINUTE)], Some(START), None).is_none());

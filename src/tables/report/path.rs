@@ -2,7 +2,7 @@
 
 use super::node::Node;
 
-/// One step into a value.
+/// A step into a value.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Step {
     /// The field of an object.
@@ -16,12 +16,12 @@ pub(crate) enum Step {
 pub(crate) struct Path {
     /// Arrays to step out of first.
     pub up: usize,
-    /// The steps from there; none means the value itself.
+    /// The steps from there; the value itself if there are none.
     pub steps: Vec<Step>,
 }
 
 impl Path {
-    /// Reads a path as the mapping writes it; the error is the reason alone.
+    /// Parses a path of the mapping; the error is only the reason.
     pub fn parse(text: &str) -> Result<Self, String> {
         let rest = text.trim_start_matches('^');
         let up = text.len() - rest.len();
@@ -45,7 +45,7 @@ impl Path {
                 name = shorter;
                 arrays += 1;
             }
-            // `[]` alone steps into an array that is the report itself.
+            // `[]` alone steps into a report that is itself an array.
             if name.is_empty() && (arrays == 0 || !steps.is_empty()) {
                 return Err(format!("`{text}`: a field's name is missing"));
             }
@@ -57,12 +57,12 @@ impl Path {
         Ok(Self { up, steps })
     }
 
-    /// The arrays that the path steps into.
+    /// The number of arrays that the path steps into.
     pub fn arrays(&self) -> usize {
         self.steps.iter().filter(|step| **step == Step::Each).count()
     }
 
-    /// Whether it means the row itself.
+    /// True if it means the row itself.
     pub fn is_here(&self) -> bool {
         self.up == 0 && self.steps.is_empty()
     }
@@ -75,7 +75,7 @@ impl Path {
         }
     }
 
-    /// The path of what `other` finds from where this one ends.
+    /// The path to what `other` finds from the end of this one.
     pub fn then(&self, other: &Self) -> Self {
         Self {
             up: self.up,
@@ -83,7 +83,7 @@ impl Path {
         }
     }
 
-    /// The value at a path without arrays, seen from the innermost of `scopes`: the report first, the row last.
+    /// The value at a path without arrays. `scopes` are the enclosing values, the report first and the row last.
     pub fn value<'n, 'v>(&self, scopes: &[&'n Node<'v>]) -> Option<&'n Node<'v>> {
         let mut value = self.start(scopes)?;
         for step in &self.steps {
@@ -95,7 +95,7 @@ impl Path {
         Some(value)
     }
 
-    /// The elements of the first array that a path steps into; without one, the value itself as the only element.
+    /// The elements of the first array of a path; without an array, the value itself as the only element.
     pub fn elements<'n, 'v>(&self, scopes: &[&'n Node<'v>]) -> Option<&'n [Node<'v>]> {
         let mut value = self.start(scopes)?;
         for step in &self.steps {
@@ -107,7 +107,7 @@ impl Path {
         Some(std::slice::from_ref(value))
     }
 
-    /// What stands where the first array of a path should be.
+    /// The value in the place of the path's first array.
     pub fn list<'n, 'v>(&self, scopes: &[&'n Node<'v>]) -> Option<&'n Node<'v>> {
         let mut value = self.start(scopes)?;
         for step in &self.steps {
@@ -124,7 +124,7 @@ impl Path {
     }
 }
 
-/// The parts between dots; a backslash takes the next character as it is.
+/// Splits a path at its dots; a backslash escapes the next character.
 fn split(text: &str) -> Vec<String> {
     let mut parts = vec![String::new()];
     let mut chars = text.chars();

@@ -1,4 +1,4 @@
-//! The participants of one report: an id for each, one row for each, and what their sessions add up to. Pure.
+//! The participants of a report: an id and a row for each, with the totals of their sessions. Pure.
 
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::hash::{DefaultHasher, Hash, Hasher};
@@ -13,12 +13,12 @@ use crate::lake::table::{Table, Type, builtin};
 use crate::tables::notes::{Notes, Observation};
 use crate::tables::parquet::cell::Cell;
 
-/// What a surrogate id is made from, besides the call: the first that is there.
+/// The fields that a surrogate id is made from, besides the call: the first that has a value.
 const IDENTITY: [&str; 4] = ["external_user_id", "email", "phone", "name"];
-/// What `identity` says of a participant who has an id in the report.
+/// The value of `identity` for a participant who has an id in the report.
 const BY_ID: &str = "id";
 
-/// Where the columns that are worked on stand.
+/// The indexes of the columns that participants are merged by.
 #[derive(Debug, Clone)]
 pub(crate) struct People {
     id: usize,
@@ -32,42 +32,43 @@ pub(crate) struct People {
     last_left_at: usize,
     duration_s: usize,
     summed: Vec<usize>,
-    /// The columns that say something of a person.
+    /// The columns that say anything about a person.
     telling: Vec<usize>,
 }
 
 /// The participants of a report.
 #[derive(Debug, Default)]
 pub(crate) struct Settled<'v> {
-    /// A row for each, in the order of the report.
+    /// A row for each participant, in the order of the report.
     pub rows: Vec<Row<'v>>,
     pub turnout: Turnout,
-    /// Participant ids that the report gives to several people: whoever is meant elsewhere by such an id is not known.
+    /// Participant ids that the report gives to several people, so that other rows with such an id belong to nobody
+    /// known.
     pub shared_ids: HashSet<String>,
 }
 
-/// A participant on the way to its row.
+/// A participant while rows are merged.
 struct Person {
-    /// The row.
+    /// The index of its row.
     at: usize,
     external_id: Option<String>,
-    /// The rows seen of it: the same row twice adds nothing.
+    /// Hashes of the rows seen of it: the same row twice adds nothing.
     seen: HashSet<u64>,
 }
 
-/// The participants so far.
+/// The participants that are merged so far.
 #[derive(Default)]
 struct Merging<'v> {
     settled: Settled<'v>,
     /// The people of each participant id; almost always one.
     by_id: HashMap<String, Vec<Person>>,
     anonymous: HashMap<String, u64>,
-    /// Whether a row says anything of a person, by row.
+    /// True if a row says anything about a person, by row.
     is_told: Vec<bool>,
 }
 
 impl People {
-    /// Finds the columns; none in a table that is not that of participants.
+    /// Finds the columns; none in a table other than that of participants.
     pub fn of(table: &Table) -> Option<Self> {
         let is_sum = |kind| matches!(kind, Type::Int64 | Type::Double);
         let mut known_by = [0; 4];
@@ -100,7 +101,7 @@ impl People {
         })
     }
 
-    /// Makes the rows of a report into those of the table: one for each participant, in the order of the report.
+    /// Merges the rows of a report into one row for each participant, in the order of the report.
     pub fn settle<'v>(
         &self,
         rows: Vec<Row<'v>>,
@@ -117,9 +118,9 @@ impl People {
         settled
     }
 
-    /// Makes rows of which each is one stay into those of the table: rows of the same external user, e-mail, telephone
-    /// or name, whichever is there first, are one participant's. Those that have nothing but the name in common are
-    /// told, as they may be two persons'.
+    /// Merges rows that are one stay each. Rows with the same external user, e-mail, telephone or name (the first that
+    /// has a value) belong to one participant. Rows that have only the name in common are counted in the notes, because
+    /// they may be two persons.
     pub fn settle_stays<'v>(
         &self,
         mut rows: Vec<Row<'v>>,
@@ -133,7 +134,7 @@ impl People {
             if row.cells[self.id].is_some() || !self.is_known(row) {
                 continue;
             }
-            // The first of its kind, each time: so all have one id, that of the only one who looks so.
+            // Pass a fresh counter, so that every stay of the same person gets the same surrogate id.
             let (id, known_by) = self.surrogate(row, call, &mut HashMap::new());
             if self.has_name_alone(row) && !named.insert(id.clone()) {
                 merged += 1;
@@ -142,12 +143,12 @@ impl People {
             self.identify(row, known_by);
         }
         notes.observe(Observation::MergedByName, merged);
-        // That stays of one participant become one row is no news here.
+        // Merged stays of one participant are expected here, so they are not noted.
         self.add_all_up(self.merge(rows, call, notes), call_end)
     }
 
-    /// How many participants could be told apart in a list of stays: those with a stay, by what [`People::settle_stays`]
-    /// goes by. `rows` are settled.
+    /// The number of participants that a list of stays could tell apart: those with a stay, by the rules of
+    /// [`People::settle_stays`]. `rows` must be merged.
     pub fn told_apart(&self, rows: &[Row<'_>]) -> u64 {
         let mut nobody = 0;
         let mut seen = HashSet::new();
@@ -174,12 +175,12 @@ impl People {
         self.known_by.iter().any(|index| row.cells[*index].is_some())
     }
 
-    /// Whether the report says that a participant was not there: only an empty list of sessions does.
+    /// True if the report says that a participant was absent: only an empty list of sessions says so.
     fn is_absent(&self, row: &Row<'_>) -> bool {
         matches!(&row.cells[self.sessions], Cell::Sessions(sessions) if sessions.is_empty())
     }
 
-    /// Notes what a participant is told apart by.
+    /// Fills `identity` with the field that identifies a participant.
     fn identify(&self, row: &mut Row<'_>, known_by: Option<&'static str>) {
         if let Some(index) = self.identity.filter(|index| !row.cells[*index].is_some()) {
             row.cells[index] = known_by.into();
@@ -204,7 +205,7 @@ impl People {
         settled
     }
 
-    /// Adds a row to the participants: to the one of its id, unless that one has another external id. One id with two
+    /// Adds a row to the participant of its id, unless that participant has another external id: one id with two
     /// external ids is two people.
     fn take<'v>(&self, merging: &mut Merging<'v>, mut row: Row<'v>, call: &str) {
         let is_told =
@@ -242,7 +243,7 @@ impl People {
         merging.is_told.push(is_told);
     }
 
-    /// Adds a further row of a participant, unless it is one that was there before.
+    /// Adds a further row of a participant, unless the same row was there before.
     fn take_again<'v>(&self, person: &mut Person, mine: &mut Row<'v>, mut row: Row<'v>) {
         for index in self.identity.into_iter().chain([self.id]) {
             row.cells[index] = mine.cells[index].clone();
@@ -255,8 +256,8 @@ impl People {
         }
     }
 
-    /// An id for a participant without one, the same at every build, and what it is made from. Those of one external
-    /// user are one participant; others who look the same are told apart by their order.
+    /// An id for a participant without one, the same in every build, and the field that it is made from. Rows of one
+    /// external user are one participant; other rows that look the same are told apart by their order.
     fn surrogate(
         &self,
         row: &Row<'_>,
@@ -277,8 +278,8 @@ impl People {
         (id, known.map(|(what, _)| what))
     }
 
-    /// Adds another row of the same participant: sessions together, counts added, otherwise the first that is there. A
-    /// row that tells of no other session is the same stay told twice: of its counts the larger one stands.
+    /// Merges another row of the same participant: sessions are united, counts are added, and otherwise the first value
+    /// stays. A row without a new session repeats the same stay, so the larger of the two counts stays.
     fn join<'v>(&self, row: &mut Row<'v>, other: Row<'v>) {
         let again = match (&row.cells[self.sessions], &other.cells[self.sessions]) {
             (Cell::Sessions(mine), Cell::Sessions(more)) => {
@@ -286,7 +287,7 @@ impl People {
             }
             _ => false,
         };
-        // One row says "not there", the other tells of a person who was, at times that are not known.
+        // If one row says absent and the other has no times, the person was there at unknown times.
         let absent_and_not = match (&row.cells[self.sessions], &other.cells[self.sessions]) {
             (Cell::Sessions(list), Cell::Null) | (Cell::Null, Cell::Sessions(list)) => list.is_empty(),
             _ => false,
@@ -355,8 +356,8 @@ impl People {
     }
 }
 
-/// The person among those of one participant id who has this external id; failing that, one for whom either side names
-/// none.
+/// The person with this external id among those of one participant id; else one for whom either side has no external
+/// id.
 fn same_person<'p>(people: &'p mut [Person], external_id: Option<&str>) -> Option<&'p mut Person> {
     let same = |person: &Person| person.external_id.as_deref() == external_id;
     let alike = |person: &Person| person.external_id.is_none() || external_id.is_none();
@@ -372,7 +373,7 @@ fn surrogate_id(identity: &str) -> String {
     format!("anon-{}", &hash[..16])
 }
 
-/// How many ids differ from another one only by case or by spaces around them.
+/// The number of ids that differ from another one only by case or surrounding spaces.
 pub(crate) fn look_alikes<'i>(ids: impl IntoIterator<Item = &'i str>) -> u64 {
     let mut seen: HashMap<String, BTreeSet<&str>> = HashMap::new();
     for id in ids {
@@ -382,7 +383,7 @@ pub(crate) fn look_alikes<'i>(ids: impl IntoIterator<Item = &'i str>) -> u64 {
     groups.sum::<usize>() as u64
 }
 
-/// What tells a row from another; the same rows give the same.
+/// A hash of a row; equal rows have equal hashes.
 pub(crate) fn digest(row: &Row<'_>) -> u64 {
     let mut hasher = DefaultHasher::new();
     format!("{row:?}").hash(&mut hasher);

@@ -1,6 +1,7 @@
-//! From one JSON object to the rows of one table, as the mapping says. Pure.
+//! Reads the rows of one table from a JSON object, as the mapping says. Pure.
 //!
-//! Nothing here fails: a value that does not fit is null and counted, a row that is no object is counted.
+//! Nothing here fails: a value that does not fit becomes null and is counted, and a row that is not an object is
+//! counted.
 
 use chrono::{DateTime, Utc};
 use serde_json::{Map, Value};
@@ -20,7 +21,7 @@ use crate::tables::parquet::cell::{Cell, Misfit};
 pub(crate) struct Row<'v> {
     /// A cell for each of the table's columns.
     pub cells: Vec<Cell<'v>>,
-    /// What no column takes.
+    /// The fields that no column takes.
     pub extra: Map<String, Value>,
 }
 
@@ -33,7 +34,8 @@ impl Row<'_> {
     }
 }
 
-/// The rows of a table in an object. Each starts as `template`, which holds what does not come from the object.
+/// The rows of a table in an object. Each starts as `template`, which holds the values that do not come from the
+/// object.
 pub(crate) fn rows<'v>(
     mapping: &Mapping,
     plan: &TablePlan,
@@ -66,7 +68,7 @@ pub(crate) fn rows<'v>(
     rows
 }
 
-/// Counts what of an object lies outside all rows and is not taken.
+/// Counts the fields of an object that lie outside all rows and that no column takes.
 pub(crate) fn count_rest(mapping: &Mapping, plan_source: Source, object: &Node<'_>, notes: &mut Notes) {
     if let (Some(shape), Node::Object(object)) = (mapping.shape(plan_source), object)
         && !shape.row
@@ -76,7 +78,7 @@ pub(crate) fn count_rest(mapping: &Mapping, plan_source: Source, object: &Node<'
     }
 }
 
-/// Where the lake keeps what of a source's object is in no row.
+/// The place where the lake keeps the fields of a source's object that are in no row.
 fn outside_of_rows(source: Source) -> Kept {
     match source {
         Source::Report => Kept::Raw,
@@ -84,7 +86,7 @@ fn outside_of_rows(source: Source) -> Kept {
     }
 }
 
-/// How many rows of a table an object has; none where it does not have the place that they lie in.
+/// The number of rows of a table in an object; none if the object lacks the place of the rows.
 pub(crate) fn count(plan: &TablePlan, object: &Node<'_>) -> Option<u64> {
     let path = plan.rows.iter().find(|path| is_there(path, object))?;
     let mut count = 0;
@@ -92,7 +94,7 @@ pub(crate) fn count(plan: &TablePlan, object: &Node<'_>) -> Option<u64> {
     Some(count)
 }
 
-/// Whether an object has the place where a path's rows lie, with rows or without.
+/// True if an object has the place of a path's rows, with or without rows.
 fn is_there(path: &Path, object: &Node<'_>) -> bool {
     let mut value = object;
     for step in &path.steps {
@@ -189,7 +191,7 @@ impl ColumnPlan {
         }
     }
 
-    /// A list from a path like `tags[].name`.
+    /// Reads a list from a path like `tags[].name`.
     fn strings<'v>(&self, scopes: &[&Node<'v>]) -> Result<Cell<'v>, Misfit> {
         let Some((path, elements)) = self
             .from
@@ -216,13 +218,13 @@ impl ColumnPlan {
 }
 
 impl SessionPlan {
-    /// The stays of a row: those of the first path that has the place for them. Something else in the place of a list
-    /// of stays can't be read: it does not say that there were none.
+    /// Reads the stays of a row from the first path that exists. Anything else in the place of a list of stays is
+    /// unreadable, because it does not say that there were none.
     fn read(&self, from: &[Path], scopes: &[&Node<'_>]) -> ReportedStays {
         let mut stays = ReportedStays::default();
         for path in from {
             if path.arrays() == 0 {
-                // A row that is a stay itself says so by its times.
+                // A row is itself a stay if it has any time.
                 if let Some(element) = path.value(scopes).filter(|element| self.is_stay(element)) {
                     stays.add(self.stay(element));
                     return stays;
@@ -275,7 +277,7 @@ impl LookupPlan {
     }
 }
 
-/// Whether two ids are the same, be they text or numbers.
+/// True if two ids are equal, as text or as numbers.
 fn same(a: &Node<'_>, b: &Node<'_>) -> bool {
     match (a, b) {
         (Node::Text(a), Node::Text(b)) => a == b,
@@ -283,7 +285,7 @@ fn same(a: &Node<'_>, b: &Node<'_>) -> bool {
     }
 }
 
-/// The first value that is there and not null.
+/// The first value that exists and is not null.
 fn first<'n, 'v>(paths: &[Path], scopes: &[&'n Node<'v>]) -> Option<&'n Node<'v>> {
     paths
         .iter()
@@ -291,7 +293,7 @@ fn first<'n, 'v>(paths: &[Path], scopes: &[&'n Node<'v>]) -> Option<&'n Node<'v>
         .find(|value| !value.is_null())
 }
 
-/// A rows' path as the notes write it.
+/// A rows' path as the notes show it.
 fn place(prefix: &str, path: &Path) -> String {
     let mut place = prefix.to_owned();
     for step in &path.steps {

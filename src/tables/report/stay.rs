@@ -1,19 +1,19 @@
-//! How long somebody was there: what a report tells of a stay to a session, and sessions to a duration. Pure.
+//! Turns the stays of a report into sessions, and sessions into durations. Pure.
 
 use chrono::{DateTime, Utc};
 
 use crate::lenient::Reading;
 use crate::tables::parquet::cell::{Cell, Session};
 
-/// Microseconds by which an end may lie before its start because of clocks that differ: the stay is 0 s long then.
+/// Microseconds by which an end may lie before its start, because clocks differ. The stay is then 0 s long.
 const CLOCK_JITTER: i64 = 5_000_000;
 
-/// What could be read of one stay that a report tells of. In each case the person was there.
+/// A stay as it could be read from a report. In each case the person was there.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum ReportedStay {
     /// Both times; the session is open if the report has no end.
     Read(Session),
-    /// The start alone: the end is there and can't be read, or lies far before the start. The session is open.
+    /// Only the start: the end can't be read, or lies far before the start. The session is open.
     EndUnreadable(Session),
     /// Not even the start.
     Unreadable,
@@ -41,14 +41,14 @@ pub(crate) fn read_stay(joined: Reading<DateTime<Utc>>, left: Reading<DateTime<U
     }
 }
 
-/// All stays that a report tells of one person.
+/// All stays of one person in a report.
 #[derive(Debug, Default, PartialEq)]
 pub(crate) struct ReportedStays {
-    /// Those that could be read; none if the report says nothing of stays.
+    /// The stays that could be read; none if the report says nothing about stays.
     pub sessions: Option<Vec<Session>>,
-    /// Stays of which the start can't be read.
+    /// The number of stays whose start can't be read.
     pub unreadable: u64,
-    /// Values that can't be read.
+    /// The number of values that can't be read.
     pub bad: u64,
 }
 
@@ -66,14 +66,14 @@ impl ReportedStays {
         }
     }
 
-    /// Adds something that stands in the place of stays and is none.
+    /// Counts something that can't be read in the place of a stay.
     pub fn add_unreadable(&mut self) {
         self.unreadable += 1;
         self.bad += 1;
     }
 
-    /// The cells of `sessions` and `sessions_unreadable`. An empty list says that the person was not there: it never
-    /// stands for what could not be read.
+    /// The cells of `sessions` and `sessions_unreadable`. An empty list says that the person was absent, so it never
+    /// stands for stays that could not be read.
     pub fn cells<'v>(self) -> (Cell<'v>, Cell<'v>) {
         let sessions = self
             .sessions
@@ -85,23 +85,23 @@ impl ReportedStays {
     }
 }
 
-/// What a participant's sessions add up to; times in microseconds since the epoch.
+/// The totals of a participant's sessions; times in microseconds since the epoch.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(crate) struct Stay {
     /// The start of the first session.
     pub first_joined: Option<i64>,
-    /// The end of the last one; none where that is open and the call's end is not known.
+    /// The end of the last session; none if a session is open and the call's end is unknown.
     pub last_left: Option<i64>,
-    /// Seconds, overlapping sessions counted once; none where an open session can't be closed.
+    /// Seconds; overlapping sessions count once. None if an open session has no end.
     pub seconds: Option<f64>,
 }
 
-/// Adds up sessions, which must be sorted. An open one ends with the call.
+/// Adds up sessions, which must be sorted. An open session ends with the call.
 pub(crate) fn stay(sessions: &[Session], call_end: Option<i64>) -> Stay {
     let (mut total, mut until) = (0_i64, i64::MIN);
     let mut ends = true;
     for session in sessions {
-        // One that begins after the call's end has no length.
+        // A session that begins after the call's end has no length.
         let Some(left) = session.left.or(call_end.map(|end| end.max(session.joined))) else {
             ends = false;
             continue;
@@ -162,7 +162,7 @@ mod tests {
     }
 
     #[test]
-    fn a_good_start_is_kept_whatever_the_end_is() {
+    fn a_readable_start_is_kept_with_any_end() {
         let joined = 1_795_341_600_000_000;
         let until = |left| session(joined, left);
         for (left, expected) in [
@@ -183,7 +183,7 @@ mod tests {
     }
 
     #[test]
-    fn only_an_empty_list_is_an_empty_list() {
+    fn only_an_empty_list_gives_an_empty_cell() {
         let mut stays = ReportedStays::default();
         stays.add_unreadable();
         assert_eq!(stays.cells(), (Cell::Null, Cell::Int(1)));
@@ -204,7 +204,7 @@ mod tests {
     }
 
     proptest! {
-        /// The reference: every second of the call is asked whether some session covers it.
+        /// The reference counts each second of the call that some session covers.
         #[test]
         fn the_duration_is_the_number_of_covered_seconds(
             mut spans in proptest::collection::vec((0_i64..80, proptest::option::of(0_i64..40)), 0..12),

@@ -1,13 +1,13 @@
-//! What a report tells of the people of its call, and what it lacks to be taken for the call's. Pure.
+//! Counts of the people in a report, and the defect that keeps a report from being its call's. Pure.
 
 use crate::lake::manifest::{Landing, Shortfall, Status};
 
-/// The people of a report, in numbers.
+/// Counts of the people in a report.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Turnout {
-    /// People of whom the mapping finds anything.
+    /// People about whom the mapping finds anything.
     pub people: u64,
-    /// People of whom the report does not say that they were not there.
+    /// People whom the report does not call absent.
     pub present: u64,
     /// Their stays that could be read.
     pub sessions: u64,
@@ -16,7 +16,7 @@ pub struct Turnout {
 }
 
 impl Turnout {
-    /// What the report lacks, if the call counts so many participants.
+    /// The defect of the report, if the call counts this many participants.
     pub fn shortfall(&self, counted: Option<i64>) -> Option<Shortfall> {
         let counts_people = counted.is_some_and(|count| count > 0);
         if counts_people && self.people == 0 {
@@ -28,8 +28,8 @@ impl Turnout {
     }
 }
 
-/// A landing with the status that a build finds for its report: another mapping may find people where the one before
-/// found none, and the other way round. None if it stays as it is.
+/// The landing with the status that a build finds for its report; none if it is unchanged. Another mapping may find
+/// people where the previous one found none, and vice versa.
 pub fn corrected(
     landing: &Landing,
     shortfall: Option<Shortfall>,
@@ -53,7 +53,7 @@ pub fn corrected(
     }
     let landed = corrected.landed.as_mut()?;
     landed.shortfall = shortfall;
-    // What can't be read now was counted when it could.
+    // A report that can't be read now keeps its earlier count.
     landed.participants = participants.or(landed.participants);
     (corrected != *landing).then_some(corrected)
 }
@@ -111,7 +111,7 @@ mod tests {
     }
 
     #[test]
-    fn a_build_corrects_what_its_mapping_finds_otherwise() {
+    fn a_build_corrects_a_status_that_its_mapping_contradicts() {
         use Shortfall::{Nobody, Timeless, Unreadable};
         use Status::{Denied, Done, Failed, Lost, Pending};
         for (status, before, now, then) in [
@@ -139,7 +139,7 @@ mod tests {
     }
 
     #[test]
-    fn a_report_that_an_earlier_version_found_nobody_in_is_known_for_it() {
+    fn an_earlier_versions_count_of_nobody_is_a_shortfall() {
         let mut old = landing(Status::Pending, None);
         if let Some(landed) = &mut old.landed {
             landed.participants = Some(0);

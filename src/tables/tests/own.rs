@@ -22,7 +22,7 @@ fn nothing_laid_over_changes_nothing() {
 }
 
 #[test]
-fn names_are_added_before_those_that_were_there() {
+fn names_are_added_before_the_built_in_ones() {
     let mapping = over(
         "[table.participants]\n\
          columns.name = ['fio', 'person.name']\n\
@@ -46,7 +46,7 @@ fn names_are_added_before_those_that_were_there() {
 }
 
 #[test]
-fn rows_elsewhere_leave_what_enclosed_them() {
+fn rows_in_another_place_drop_paths_to_the_former_enclosing_values() {
     let mapping = over("[table.poll_votes]\nrows = 'ballots[]'\ncolumns.question = 'q'");
     let report = json!({"id": "no poll", "ballots": [{"q": "Да?", "participantId": "p"}]});
     let day = build_with(&manifest(), &mapping, report.to_string());
@@ -165,7 +165,7 @@ fn read<const N: usize>(mapping: &Mapping, book: &[u8], columns: [&str; N]) -> V
     reports.clear();
     let landed = landing(Status::Done, Some("raw/reports/c.xlsx"), None);
     reports.insert(ReportFormat::Xlsx, landed);
-    let report = Ok(("c2".to_owned(), ReportFormat::Xlsx, Bytes::copy_from_slice(book)));
+    let report = Ok(("c2".into(), ReportFormat::Xlsx, Bytes::copy_from_slice(book)));
     let built = build_day(
         &day,
         mapping,

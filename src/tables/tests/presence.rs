@@ -1,4 +1,4 @@
-//! What can't be read of a report never makes anybody absent.
+//! An unreadable part of a report never makes anybody absent.
 
 use std::collections::BTreeSet;
 
@@ -31,7 +31,7 @@ fn build(manifest: &Manifest, mapping: &Mapping, firsts: &FirstCalls, reports: &
     let reports = due.iter().filter_map(|id| {
         let (_, report) = reports.iter().find(|(call, _)| call == id)?;
         Some(Ok((
-            (*id).to_owned(),
+            (*id).into(),
             ReportFormat::Json,
             report.to_string().into(),
         )))
@@ -226,7 +226,7 @@ fn one_participant_id_of_two_external_users_is_two_people() {
             ("u2".to_owned(), "true".to_owned())
         ]
     );
-    // Who of the two wrote it is not known.
+    // It is not known which of the two wrote it.
     let messages = file(&built, "messages");
     assert_eq!(column(messages, "external_user_id"), ["null", " U1"]);
     let kinds: Vec<_> = built.notes.observed.keys().map(|seen| seen.kind()).collect();
@@ -239,7 +239,7 @@ fn one_participant_id_of_two_external_users_is_two_people() {
 }
 
 #[test]
-fn a_call_whose_stays_lie_elsewhere_is_named() {
+fn a_call_with_stays_outside_it_is_reported() {
     let moscow = stay(json!("2026-11-22 13:00"), json!("2026-11-22 14:00"));
     let people = json!([person("u", moscow.clone()), person("v", moscow)]);
     let outside = built(people).notes.outside_calls;
@@ -256,7 +256,7 @@ fn a_call_whose_stays_lie_elsewhere_is_named() {
 }
 
 #[test]
-fn a_build_finds_what_a_report_is_worth_to_its_mapping() {
+fn a_build_judges_a_report_by_its_mapping() {
     let other = Mapping::over_builtin("version = 1\n[table.participants]\nrows = 'users[]'\n", "test");
     let other = other.expect("a mapping");
     let report = json!({"users": [person("u", stay(json!("2026-11-22T10:00:00Z"), Value::Null))]});
@@ -288,7 +288,7 @@ fn a_build_finds_what_a_report_is_worth_to_its_mapping() {
     assert_eq!(json_of(&pending).shortfall(), Some(Shortfall::Nobody));
     assert!(with(&pending, &mapping(), &report).corrections.is_empty());
 
-    // One that finds them does.
+    // A mapping that finds them does.
     let found = with(&pending, &other, &report);
     assert_eq!(coverage(&found), ["1", "0", "0", "true"]);
     let done = json_of(&corrected(&found, &pending));
@@ -313,7 +313,7 @@ fn a_build_finds_what_a_report_is_worth_to_its_mapping() {
 #[test]
 fn a_landed_report_that_is_no_json_is_not_done() {
     let manifest = day(&[("c1", "r1", 10)]);
-    let reports = vec![Ok(("c1".to_owned(), ReportFormat::Json, "<html>".into()))];
+    let reports = vec![Ok(("c1".into(), ReportFormat::Json, "<html>".into()))];
     let built = build_day_knowing(
         &FirstCalls::default(),
         &manifest,
@@ -409,7 +409,7 @@ fn a_workbook_without_readable_times_makes_nobody_absent() {
     let entry = manifest.calls.get_mut("c1").expect("the call");
     let landing: Landing = entry.reports.remove(&ReportFormat::Json).expect("a report");
     entry.reports.insert(ReportFormat::Xlsx, landing);
-    let reports = vec![Ok(("c1".to_owned(), ReportFormat::Xlsx, bytes.into()))];
+    let reports = vec![Ok(("c1".into(), ReportFormat::Xlsx, bytes.into()))];
     let built = build_day_knowing(
         &FirstCalls::default(),
         &manifest,

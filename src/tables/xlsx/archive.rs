@@ -1,7 +1,7 @@
-//! A workbook's archive: its bounds, held before anything is parsed against what its parts really unpack to. Pure.
+//! A workbook's archive. Its limits are checked against the real size of the parts before anything is parsed. Pure.
 //!
-//! What an archive declares of its parts may be a lie, so every part is unpacked once into nothing, through a counter.
-//! That costs less than a tenth of the parsing that follows, and makes its memory and time bounded by these numbers.
+//! The sizes that an archive declares may be lies, so every part is unpacked once through a counter and thrown away.
+//! That costs less than a tenth of the parsing, and limits its memory and time.
 
 use std::collections::HashMap;
 use std::io::{Cursor, Read};
@@ -14,22 +14,22 @@ use super::container;
 use super::part::Part;
 use super::refusal::Refusal;
 
-/// Parts of a workbook.
+/// Most parts of a workbook.
 const MOST_PARTS: usize = 4096;
-/// Bytes of all parts together.
+/// Most bytes of all parts together.
 const MOST_BYTES: u64 = 512 << 20;
-/// What a byte may unpack to where that is more than [`RATIO_FROM`]; real sheets reach about 50.
+/// Most bytes that one packed byte may unpack to, in parts above [`RATIO_FROM`]; real sheets reach about 50.
 const MOST_RATIO: u64 = 400;
 /// Below this, any ratio is harmless.
 const RATIO_FROM: u64 = 16 << 20;
-/// Bytes that each read takes.
+/// Bytes of each read.
 const CHUNK: usize = 64 << 10;
-/// The method that an archive names for parts under a password.
+/// The compression method that an archive names for password-protected parts.
 const AES: u16 = 99;
-/// What the part `mimetype` of an OpenDocument file begins with.
+/// The start of the part `mimetype` of an OpenDocument file.
 const OPEN_DOCUMENT: &[u8] = b"application/vnd.oasis.opendocument.spreadsheet";
 
-/// What one part may be: worksheets are streamed, the others are held in memory as a whole.
+/// The limits of one part. Worksheets are streamed; the others are held in memory as a whole.
 struct Bounds {
     bytes: u64,
     tags: u64,
@@ -60,25 +60,25 @@ impl Bounds {
     }
 }
 
-/// A part on its way out of an archive.
+/// A part while it is read from an archive.
 type ArchivePart<'a, 'b> = Part<ZipFile<'a, Cursor<&'b [u8]>>>;
 
-/// What a workbook's parts unpack to, as its archive declares it; 0 where that can't be read.
+/// The size of a workbook's parts, as its archive declares it; 0 if that can't be read.
 pub fn unpacked_bytes(bytes: &[u8]) -> u64 {
     let archive = ZipArchive::new(Cursor::new(bytes)).ok();
     let declared = archive.and_then(|archive| archive.decompressed_size());
     declared.map_or(0, |bytes| u64::try_from(bytes).unwrap_or(u64::MAX))
 }
 
-/// An archive that is within the bounds.
+/// An archive that is within the limits.
 pub(super) struct Archive<'b> {
     archive: ZipArchive<Cursor<&'b [u8]>>,
-    /// The places of the parts by their plain names.
+    /// The index of each part, by its plain name.
     places: HashMap<String, usize>,
 }
 
 impl<'b> Archive<'b> {
-    /// Opens an archive and holds it against the bounds.
+    /// Opens an archive and checks its limits.
     pub fn open(bytes: &'b [u8]) -> Result<Self, Refusal> {
         container::check(bytes)?;
         let archive = ZipArchive::new(Cursor::new(bytes)).map_err(refusal)?;
@@ -95,7 +95,7 @@ impl<'b> Archive<'b> {
         Ok(archive)
     }
 
-    /// Opens a part, whatever the case of its name; none where there is none.
+    /// Opens a part, ignoring the case of its name; none if there is no such part.
     pub fn part(&mut self, name: &str) -> Result<Option<ArchivePart<'_, 'b>>, Refusal> {
         let Some(place) = self.places.get(&plain(name)) else {
             return Ok(None);
@@ -104,12 +104,12 @@ impl<'b> Archive<'b> {
         Ok(Some(Part::new(packed, Bounds::of(name).tags)))
     }
 
-    /// Whether there is such a part.
+    /// True if there is such a part.
     pub fn has(&self, name: &str) -> bool {
         self.places.contains_key(&plain(name))
     }
 
-    /// Refuses archives of other kinds by their names.
+    /// Refuses archives of other kinds with their names.
     fn check_kind(&mut self) -> Result<(), Refusal> {
         let has = |end: &str| self.places.keys().any(|name| name.ends_with(end));
         if has("workbook.bin") && !has("workbook.xml") {
@@ -135,7 +135,7 @@ impl<'b> Archive<'b> {
         let mut total = 0_u64;
         let mut chunk = vec![0; CHUNK];
         for place in 0..self.archive.len() {
-            // A part that can't be unpacked is no fault until it is read.
+            // A part that can't be unpacked is no fault unless it is read.
             let Ok(part) = self.archive.by_index(place) else {
                 continue;
             };
@@ -150,10 +150,10 @@ impl<'b> Archive<'b> {
     }
 }
 
-/// The bytes that a part unpacks to, as far as it can be unpacked.
+/// The number of bytes that a part unpacks to, as far as it can be unpacked.
 fn unpacked(part: impl Read, allowed: u64, chunk: &mut [u8]) -> Result<u64, Refusal> {
     let mut unpacked = 0_u64;
-    // One byte more than is allowed tells that there is more.
+    // Read up to one byte more than is allowed, to see whether there is more.
     let mut part = part.take(allowed + 1);
     loop {
         let read = part.read(chunk).unwrap_or(0);
@@ -167,7 +167,7 @@ fn unpacked(part: impl Read, allowed: u64, chunk: &mut [u8]) -> Result<u64, Refu
     }
 }
 
-/// A part's name as all programs understand it.
+/// A part's name in the form that all programs agree on.
 fn plain(name: &str) -> String {
     name.replace('\\', "/").trim_start_matches('/').to_lowercase()
 }

@@ -1,6 +1,6 @@
-//! The cells of one worksheet on their way into the clean copy. Pure.
+//! Copies the cells of a worksheet into the clean copy. Pure.
 //!
-//! What the sheet says of its own size is not copied: some programs write `A1`, or nothing, or the whole sheet.
+//! The size that the sheet declares is not copied, because some programs write `A1`, or nothing, or the whole sheet.
 
 use std::borrow::Cow;
 use std::io::{Read, Write};
@@ -14,7 +14,7 @@ use super::sheet::Budget;
 use super::text::rich_text;
 use super::value::{CleanValue, FAILED, clean_value};
 
-/// Merged regions of a sheet that are looked at.
+/// Most merged regions of a sheet that are read.
 const MOST_MERGED: usize = 100_000;
 
 /// The types of cells that hold a text of their own.
@@ -26,7 +26,7 @@ pub(super) struct Cells<R: Read> {
     depth: Depth,
     /// The number of shared strings.
     strings: usize,
-    /// Where the next cell is if it does not say.
+    /// The position of the next cell, if the cell does not state it.
     row: u32,
     column: u32,
 }
@@ -35,7 +35,7 @@ pub(super) struct Cells<R: Read> {
 type CellMarks = (Option<String>, Option<usize>);
 
 impl<R: Read> Cells<R> {
-    /// The cells of a part, in a workbook of so many shared strings.
+    /// The cells of a part, in a workbook with so many shared strings.
     pub fn new(part: Part<R>, strings: usize) -> Self {
         Self {
             part,
@@ -46,12 +46,12 @@ impl<R: Read> Cells<R> {
         }
     }
 
-    /// Characters that were replaced until now, as they could not be decoded.
+    /// The number of characters that could not be decoded so far and were replaced.
     pub fn replaced(&self) -> u64 {
         self.part.replaced()
     }
 
-    /// Copies the cells that hold something, each with its place, and the merged regions.
+    /// Copies the cells that hold something, each with its position, and the merged regions.
     pub fn copy(&mut self, budget: &mut Budget, out: &mut dyn Write) -> Result<(), Refusal> {
         out.write_all(b"<worksheet><sheetData>")?;
         let has_data = self.find_data()?;
@@ -60,7 +60,7 @@ impl<R: Read> Cells<R> {
             let value = self.value(kind.as_deref())?;
             let at = place::within(self.row, self.column)?;
             self.column += 1;
-            // Excel does not open a sheet whose rows are not in order either.
+            // Excel does not open a sheet whose rows are out of order either.
             if at.0 < last {
                 return Err(Refusal::Damaged);
             }
@@ -79,7 +79,7 @@ impl<R: Read> Cells<R> {
         Ok(())
     }
 
-    /// Goes to the sheet's data; false where the sheet has none.
+    /// Moves to the sheet's data; false if the sheet has none.
     fn find_data(&mut self) -> Result<bool, Refusal> {
         loop {
             match self.part.next()? {
@@ -92,7 +92,7 @@ impl<R: Read> Cells<R> {
         }
     }
 
-    /// Goes to the next cell's value: gives its type and its format.
+    /// Moves to the value of the next cell, and returns the cell's type and format.
     fn next(&mut self) -> Result<Option<CellMarks>, Refusal> {
         loop {
             match self.part.next()? {
@@ -136,7 +136,7 @@ impl<R: Read> Cells<R> {
             };
             match element.as_str() {
                 "is" => value = Some(("inlineStr", rich_text(&mut self.part, "is")?.into())),
-                // Of an inline text the value is only a copy.
+                // Beside an inline text the value is only a copy.
                 "v" if !is_inline => {
                     let text = self.part.text("v")?.unwrap_or_else(|| FAILED.to_owned());
                     let clean = clean_value(kind, &text, self.strings);
@@ -169,7 +169,7 @@ impl<R: Read> Cells<R> {
     }
 }
 
-/// Writes a cell. It needs no row around it, because it says where it is.
+/// Writes a cell. It needs no row around it, because it states its position.
 fn write_cell(
     at: (u32, u32),
     (kind, text): CleanValue<'_>,
@@ -187,7 +187,7 @@ fn write_cell(
     Ok(())
 }
 
-/// A row's number, from 0; the next one where it does not say.
+/// A row's number, from 0; `next` if the row does not state it.
 fn row_of(row: &BytesStart<'_>, next: u32) -> Result<u32, Refusal> {
     match attribute(row, "r").as_deref().map(str::trim) {
         None | Some("") => Ok(next),

@@ -1,31 +1,31 @@
-//! A look at a part's XML as bytes, before it is parsed: what would make the parser take memory that the part's size
-//! does not bound. Pure.
+//! Looks at a part's XML as bytes before it is parsed, for anything that would make the parser take memory that the
+//! part's size does not limit. Pure.
 //!
-//! Nothing here understands XML, so nothing can be hidden from it by clever quoting: it may refuse too much, never too
+//! It does not understand XML, so nothing can be hidden from it by clever quoting: it may refuse too much, never too
 //! little.
 
 use super::refusal::Refusal;
 
-/// Bytes between two `<`: a tag with its attributes, or a text. Excel's own bound of a cell is 32767 characters.
+/// Most bytes between two `<`: a tag with its attributes, or a text. Excel's own limit of a cell is 32767 characters.
 const MOST_RUN: u64 = 1 << 20;
-/// Bytes of an XML declaration.
+/// Most bytes of an XML declaration.
 const MOST_DECLARATION: usize = 512;
 
-/// What has been seen of a part's UTF-8.
+/// The state of the look at a part's UTF-8.
 #[derive(Debug)]
 pub(super) struct Census {
-    /// Tags that the part may still have, whatever they are.
+    /// Tags of any kind that the part may still have.
     tags: u64,
     /// Bytes since the last `<`.
     run: u64,
-    /// The declaration, from its `<?xml` on; none before and after it.
+    /// The declaration from its `<?xml` on; none outside it.
     declaration: Option<Vec<u8>>,
-    /// Whether it declares an encoding that is not decoded: ASCII alone means the same in each.
+    /// True if it declares an encoding that is not decoded. Only ASCII means the same in each.
     is_foreign: bool,
 }
 
 impl Census {
-    /// A census of a part that may have that many tags.
+    /// Starts the look at a part that may have that many tags.
     pub fn new(tags: u64) -> Self {
         Self {
             tags,
@@ -70,13 +70,13 @@ impl Census {
     }
 }
 
-/// Whether a declaration names an encoding other than those that are decoded.
+/// True if a declaration names an encoding that is not decoded.
 fn is_foreign(declaration: &[u8]) -> bool {
     let text = String::from_utf8_lossy(declaration).to_ascii_lowercase();
     let name = text
         .split_once("encoding")
         .and_then(|(_, rest)| rest.split(['"', '\'']).nth(1));
-    // What declares UTF-16 and is none was made into UTF-8 after it was declared.
+    // A part that declares UTF-16 and is not UTF-16 was converted to UTF-8 after the declaration was written.
     !matches!(
         name,
         None | Some("utf-8" | "utf8" | "us-ascii" | "ascii" | "utf-16" | "utf-16le" | "utf-16be")
@@ -94,14 +94,14 @@ mod tests {
     }
 
     #[test]
-    fn what_takes_memory_is_seen() {
+    fn too_many_tags_and_too_long_runs_are_refused() {
         assert_eq!(look("<?xml version=\"1.0\" encoding=\"UTF-8\"?><a>я</a>"), Ok(()));
         assert_eq!(look("<a><b><c><d><e>"), Err(Refusal::TooMuch));
         assert_eq!(look(&" ".repeat(2 << 20)), Err(Refusal::TooMuch));
     }
 
     #[test]
-    fn another_encoding_is_refused_where_it_matters() {
+    fn a_declared_foreign_encoding_is_refused_if_the_part_is_not_ascii() {
         for name in ["windows-1251", "koi8-r", "iso-8859-1"] {
             let declared = format!("<?xml version='<' encoding='{name}'?>");
             assert_eq!(look(&format!("{declared}<a>abc</a>")), Ok(()), "{name}");

@@ -1,4 +1,5 @@
-//! The kind of a file by its first bytes, so that what is no XLSX workbook is refused by its own name. Pure.
+//! The kind of a file by its first bytes, so that a file that is not an XLSX workbook is refused with its own name.
+//! Pure.
 
 use super::refusal::Refusal;
 
@@ -9,7 +10,7 @@ const COMPOUND: &[u8] = &[0xd0, 0xcf, 0x11, 0xe0];
 /// Bytes at the start of a text that tell its kind.
 const HEAD: usize = 4096;
 
-/// Refuses what is no ZIP archive.
+/// Refuses files that are not ZIP archives.
 pub(super) fn check(bytes: &[u8]) -> Result<(), Refusal> {
     if bytes.starts_with(ZIP) {
         return Ok(());
@@ -37,7 +38,7 @@ fn compound(bytes: &[u8]) -> Refusal {
     }
 }
 
-/// The kind of a text; none for bytes that are no text.
+/// The kind of a text; none for bytes that are not text.
 fn text(bytes: &[u8]) -> Option<Refusal> {
     let head = &bytes[..bytes.len().min(HEAD)];
     let text = match head {
@@ -55,7 +56,7 @@ fn text(bytes: &[u8]) -> Option<Refusal> {
         Some('<') if is_html => Refusal::Html,
         Some('<') => Refusal::Xml,
         Some('{' | '[') => Refusal::Json,
-        // Of a text in an old encoding most bytes are no UTF-8, yet none of them is a control character.
+        // In an old encoding most bytes are not UTF-8, but none is a control character.
         _ if text.chars().any(|c| c.is_control() && !c.is_whitespace()) => return None,
         _ => Refusal::Text,
     })
@@ -84,7 +85,7 @@ mod tests {
     }
 
     #[test]
-    fn a_file_of_another_kind_is_refused_by_its_name() {
+    fn a_file_of_another_kind_is_refused_with_its_name() {
         let utf16: Vec<u8> = "\u{feff}Имя\tВход\r\n"
             .encode_utf16()
             .flat_map(u16::to_le_bytes)

@@ -1,4 +1,4 @@
-//! A clean copy of a workbook: calamine reads the copy and never the file as it came. Pure.
+//! A clean copy of a workbook. Calamine reads the copy, never the original file. Pure.
 //!
 //! The copy holds only the worksheets, the shared strings and the number formats, in UTF-8 and in the one form that
 //! calamine reads without errors. It is deflated, so that it usually takes one to two times the memory of the file.
@@ -21,7 +21,7 @@ use super::text::rich_text;
 
 /// Bytes that are deflated at once.
 const CHUNK: usize = 64 << 10;
-/// Cell formats of a workbook, and bytes of a format's code: Excel's own bounds.
+/// Most cell formats of a workbook, and most bytes of a format's code: Excel's own limits.
 const MOST_FORMATS: usize = 65_490;
 const MOST_CODE: usize = 255;
 /// The relation of the package to its workbook.
@@ -31,11 +31,11 @@ const ROOT: &str = r#"<Relationships><Relationship Id="r" Type="x/relationships/
 pub(super) struct CleanCopy {
     /// A ZIP archive that calamine opens.
     pub bytes: Vec<u8>,
-    /// Characters that could not be decoded.
+    /// The number of characters that could not be decoded.
     pub replaced: u64,
 }
 
-/// Copies what is read of a workbook. Each sheet's name in the copy is its number.
+/// Copies the parts of a workbook that are read. Each sheet's name in the copy is its number.
 pub(super) fn clean_copy(archive: &mut Archive<'_>, package: &Package) -> Result<CleanCopy, Refusal> {
     let mut copy = Copying {
         zip: ZipWriter::new(Cursor::new(Vec::new())),
@@ -81,7 +81,7 @@ fn workbook(package: &Package) -> (String, String) {
 /// The number formats, without fonts and colors.
 fn styles(archive: &mut Archive<'_>, part: &str) -> Result<String, Refusal> {
     let (mut codes, mut formats, mut count) = (String::new(), String::new(), 0);
-    // The same elements stand for other things in other groups.
+    // The same elements mean other things in other groups.
     let mut group = String::new();
     if let Some(mut styles) = archive.part(part)? {
         styles.each(&mut |name, element| {
@@ -113,8 +113,8 @@ fn styles(archive: &mut Archive<'_>, part: &str) -> Result<String, Refusal> {
     ))
 }
 
-/// A format's code, of a bounded length: calamine keeps one for each cell format. `Standard` is another name of
-/// `General`, in which calamine would find the seconds of a date.
+/// A format's code with a limited length, because calamine keeps one for each cell format. `Standard` is another name
+/// of `General`, whose letters calamine would take for those of a date.
 fn plain_code(code: &str) -> &str {
     match code.trim().eq_ignore_ascii_case("standard") {
         true => "General",
@@ -124,7 +124,7 @@ fn plain_code(code: &str) -> &str {
 
 type Archived = ZipWriter<Cursor<Vec<u8>>>;
 
-/// A copy on its way.
+/// A copy while it is written.
 struct Copying {
     zip: Archived,
     replaced: u64,
@@ -147,7 +147,7 @@ impl Copying {
         Ok(out.flush()?)
     }
 
-    /// Copies the shared strings and counts them. How many of them the part promises is left out: calamine would
+    /// Copies the shared strings and counts them. The number that the part declares is left out, because calamine would
     /// reserve memory for it.
     fn strings(&mut self, archive: &mut Archive<'_>, path: &str) -> Result<usize, Refusal> {
         let Some(mut part) = archive.part(path)? else {

@@ -1,4 +1,4 @@
-//! One cell's value: from calamine's to text, or to what a column reads. Pure.
+//! The value of a cell: from calamine's type to text, or to the type of a column. Pure.
 
 use calamine::{CellErrorType, DataRef, ExcelDateTime, ExcelDateTimeType};
 use chrono::{DateTime, Datelike, SecondsFormat, Utc};
@@ -7,16 +7,16 @@ use serde_json::{Number, Value};
 use super::value::FIRST_INEXACT;
 use crate::lake::table::Type;
 
-/// Days that Excel can count: up to the year 9999. Calamine does not bound them.
+/// Most days that Excel can count: up to the year 9999. Calamine has no limit.
 const MOST_DAYS: f64 = 3e6;
-/// The years of instants.
+/// The years that an instant may have.
 const YEARS: std::ops::RangeInclusive<i32> = 1970..=2200;
-/// Numbers from here on are no serial days, and may be seconds or milliseconds since the epoch.
+/// Larger numbers are not serial days, and may be seconds or milliseconds since the epoch.
 const FIRST_EPOCH: f64 = 1e8;
-/// In the place of a value that is there and can't be read: nothing reads it as an instant.
+/// Stands for a value that exists and can't be read; nothing reads it as an instant.
 pub(super) const UNREADABLE: &str = "#";
 
-/// A value that is there.
+/// A value of a cell.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) enum Datum {
     /// Text that is not blank.
@@ -31,17 +31,17 @@ pub(super) enum Datum {
     Span(i64),
 }
 
-/// What is in a cell instead of a value.
+/// The reason why a cell has no value.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum NoDatum {
-    /// Nothing.
+    /// The cell is blank.
     Blank,
-    /// An error of a formula, or something that no cell holds.
+    /// The cell holds an error of a formula, or something that no cell can hold.
     Wrong,
 }
 
 impl Datum {
-    /// What calamine read in a cell.
+    /// Converts the value that calamine read.
     pub fn of(value: &DataRef<'_>) -> Result<Self, NoDatum> {
         match value {
             DataRef::Empty => Err(NoDatum::Blank),
@@ -59,7 +59,7 @@ impl Datum {
         }
     }
 
-    /// A number with a format of dates: a length of time, an instant, or itself where it is neither.
+    /// A number with a date format: a length of time, an instant, or the number itself if it is neither.
     fn date(date: ExcelDateTime) -> Self {
         let number = date.as_f64();
         let datum = match date.is_duration() || (0.0..1.0).contains(&number) {
@@ -72,13 +72,13 @@ impl Datum {
     fn text_of(text: &str) -> Result<Self, NoDatum> {
         match text.trim() {
             "" => Err(NoDatum::Blank),
-            // The error of a formula that some program wrote as text.
+            // Some programs write the error of a formula as text.
             text if text.parse::<CellErrorType>().is_ok() => Err(NoDatum::Wrong),
             _ => Ok(Self::Text(text.to_owned())),
         }
     }
 
-    /// The bytes that it holds besides itself.
+    /// The bytes that it holds on the heap.
     pub fn size(&self) -> usize {
         match self {
             Self::Text(text) => text.len(),
@@ -86,7 +86,7 @@ impl Datum {
         }
     }
 
-    /// The value as text, as `report_rows` has it.
+    /// The value as text for `report_rows`.
     pub fn text(&self) -> String {
         match self {
             Self::Text(text) => text.clone(),
@@ -103,13 +103,13 @@ impl Datum {
     /// The value as a column of a type reads it; `from_1904` is the workbook's calendar.
     pub fn value(&self, kind: Type, from_1904: bool) -> Value {
         match (self, kind) {
-            // Also a date whose number format was lost.
+            // A number as text may be a date whose number format was lost.
             (Self::Text(text), Type::Timestamp) => match text.trim().parse::<f64>() {
                 Ok(number) if number.is_finite() => moment(number, from_1904),
                 _ => self.json(),
             },
             (Self::Number(number), Type::Timestamp) => moment(*number, from_1904),
-            // Day 0: an empty cell with a format of dates.
+            // Day 0 is an empty cell with a date format.
             (Self::Span(0), Type::Timestamp) => Value::Null,
             // Exact: no span that is there has 2^53 milliseconds.
             #[allow(clippy::cast_precision_loss)]
@@ -137,7 +137,7 @@ impl Datum {
     }
 }
 
-/// A number in the place of an instant: a serial day, or seconds or milliseconds since the epoch. What is none of them
+/// A number in the place of an instant: a serial day, or seconds or milliseconds since the epoch. Any other number
 /// becomes a text that nothing reads as an instant.
 fn moment(number: f64, from_1904: bool) -> Value {
     if number == 0.0 {
@@ -159,12 +159,12 @@ fn instant(date: ExcelDateTime) -> Option<DateTime<Utc>> {
     Some(at.and_utc()).filter(|at| YEARS.contains(&at.year()))
 }
 
-/// Calamine's arithmetic overflows where the days are too many.
+/// Calamine's arithmetic overflows if there are too many days.
 fn countable(date: ExcelDateTime) -> Option<ExcelDateTime> {
     (date.as_f64().abs() <= MOST_DAYS).then_some(date)
 }
 
-/// A length of time; none where it is longer than Excel can count.
+/// A length of time; none if it is longer than Excel can count.
 fn span(date: ExcelDateTime) -> Option<Datum> {
     let span = countable(date)?.as_duration()?;
     Some(Datum::Span(span.num_milliseconds()))
@@ -202,7 +202,7 @@ mod tests {
     }
 
     #[test]
-    fn a_number_in_the_place_of_an_instant_is_a_day_or_an_epoch_or_nothing() {
+    fn a_number_as_instant_is_a_serial_day_or_an_epoch_or_unreadable() {
         let read = |number: f64, kind: Option<ExcelDateTimeType>, from_1904: bool| {
             let value = match kind {
                 Some(kind) => DataRef::DateTime(ExcelDateTime::new(number, kind, from_1904)),
@@ -238,7 +238,7 @@ mod tests {
     }
 
     #[test]
-    fn a_text_of_an_error_is_wrong_and_a_blank_one_is_none() {
+    fn a_formula_error_as_text_is_wrong_and_a_blank_text_is_no_value() {
         let read = |text: &'static str| Datum::of(&DataRef::SharedString(text));
         assert_eq!(read(" #N/A"), Err(NoDatum::Wrong));
         assert_eq!(read(" "), Err(NoDatum::Blank));

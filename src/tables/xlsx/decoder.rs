@@ -1,15 +1,15 @@
-//! A part's bytes as UTF-8: from UTF-8 or UTF-16, with a mark or without. What is neither becomes U+FFFD. Pure.
+//! Decodes a part to UTF-8, from UTF-8 or UTF-16, with or without a byte order mark. Other bytes become U+FFFD. Pure.
 
-/// Bytes that tell the encoding.
+/// Bytes that determine the encoding.
 const HEAD: usize = 4;
 
 /// Decodes a part piece by piece.
 #[derive(Debug, Default)]
 pub(super) struct Decoder {
     encoding: Option<Encoding>,
-    /// The start of a character whose end has not come yet.
+    /// The start of a character whose end is still to come.
     rest: Vec<u8>,
-    /// Characters that could not be decoded.
+    /// The number of characters that could not be decoded.
     pub replaced: u64,
 }
 
@@ -20,7 +20,7 @@ enum Encoding {
 }
 
 impl Encoding {
-    /// The encoding by the first bytes, and how many of them are its mark.
+    /// The encoding by the first bytes, and the length of the byte order mark.
     fn of(head: &[u8]) -> (Self, usize) {
         match head {
             [0xef, 0xbb, 0xbf, ..] => (Self::Utf8, 3),
@@ -34,7 +34,7 @@ impl Encoding {
 }
 
 impl Decoder {
-    /// Adds the text of the next bytes to `text`; `last` says that no more will come.
+    /// Appends the text of the next bytes to `text`; `last` says that no more will come.
     pub fn decode(&mut self, bytes: &[u8], last: bool, text: &mut Vec<u8>) {
         let mut all = std::mem::take(&mut self.rest);
         all.extend_from_slice(bytes);
@@ -76,7 +76,7 @@ impl Decoder {
         };
         let mut units: Vec<u16> = bytes.chunks_exact(2).map(unit).collect();
         let mut end = bytes.len() - bytes.len() % 2;
-        // Its other half comes with the next bytes.
+        // The other half comes with the next bytes.
         if !last && units.last().is_some_and(|unit| (0xd800..0xdc00).contains(unit)) {
             units.pop();
             end -= 2;

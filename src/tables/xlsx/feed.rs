@@ -1,7 +1,7 @@
-//! A call's workbook to the day's tables. Pure; called by `build_day`.
+//! Feeds a call's workbook into the day's tables. Pure; called by `build_day`.
 //!
-//! Every row goes to `report_rows`. Where no JSON fed the call's tables the workbook does; otherwise it is held against
-//! what the JSON said.
+//! Every row goes to `report_rows`. If no JSON report fed the call's tables, the workbook does; otherwise its
+//! participants are compared with those of the JSON report.
 
 use std::collections::HashMap;
 
@@ -21,8 +21,8 @@ use crate::tables::report::turnout::Turnout;
 const LINES: &str = "report_rows";
 
 impl Day<'_> {
-    /// Adds a call's workbook to the tables; `json` is what the call's JSON gave. Gives what the call's tables were
-    /// fed with in the end.
+    /// Adds a call's workbook to the tables. `json` is what the call's JSON report fed. Returns what the call's tables
+    /// were fed with in the end.
     pub(in crate::tables) fn add_workbook(
         &mut self,
         id: &str,
@@ -66,7 +66,7 @@ impl Day<'_> {
         let (there, turnout) = self.people_of(&workbook, id).unzip();
         let shortfall = turnout.unwrap_or_default().shortfall(call.participants);
         self.judge(id, call, ReportFormat::Xlsx, shortfall, there);
-        // One that falls short is named for that.
+        // A workbook with a defect is reported for that.
         let told = there.filter(|_| shortfall.is_none());
         if let (Some(json), Some(xlsx)) = (json.people, told)
             && json != xlsx
@@ -78,7 +78,7 @@ impl Day<'_> {
         Ok(Some(json))
     }
 
-    /// The participants that a workbook tells apart, where it has their sheet.
+    /// The number of participants that a workbook tells apart, if it has their sheet.
     fn people_of(&self, workbook: &workbook::Workbook, id: &str) -> Option<(u64, Turnout)> {
         let (plan, people) = self
             .plans
@@ -86,7 +86,7 @@ impl Day<'_> {
             .find_map(|(plan, people)| Some((plan, people.as_ref()?)))?;
         let sheets = workbook.tables.get(&*plan.table.name)?;
         let start = vec![Cell::Null; plan.table.columns.len()];
-        // What does not fit is told of tables that are fed.
+        // Values that do not fit are reported for tables that are fed.
         let mut notes = Notes::default();
         let rows = rows::rows(plan, sheets, &start, &mut notes);
         let settled = people.settle_stays(rows, id, None, &mut notes);
@@ -98,7 +98,7 @@ fn sheets_of_participants(workbook: &workbook::Workbook) -> bool {
     workbook.tables.contains_key("participants")
 }
 
-/// Who the rows of a table without ids are of: the participant of that name, where there is one alone.
+/// Fills the participant in rows of a table without ids: the participant of that name, if only one has it.
 pub(in crate::tables) fn recognize<'v>(
     participants: &Table,
     people: &[Row<'v>],

@@ -1,4 +1,4 @@
-//! A first look at a workbook: whether it can be read, and whether it says anything. Pure; called when it is landed.
+//! A first look at a workbook: can it be read, and does it say anything? Pure; called when it lands.
 
 use super::refusal::Refusal;
 use super::rows;
@@ -9,25 +9,25 @@ use crate::tables::parquet::cell::Cell;
 use crate::tables::report::people::People;
 use crate::tables::report::turnout::Turnout;
 
-/// What a workbook looks like.
+/// The result of a first look at a workbook.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct BookInspection {
-    /// Whether no sheet has anything in it.
+    /// True if no sheet has anything in it.
     pub empty: bool,
-    /// The participants that it tells apart; none where the mapping does not find their sheet.
+    /// The number of participants that it tells apart; none if the mapping does not find their sheet.
     pub participants: Option<u64>,
-    /// The people that the mapping finds.
+    /// Counts of the people that the mapping finds.
     pub turnout: Turnout,
 }
 
 /// Reads a workbook to its end.
 ///
 /// # Errors
-/// Why it can't be read.
+/// The reason why it can't be read.
 pub fn inspect_workbook(bytes: &[u8], mapping: &Mapping) -> Result<BookInspection, Refusal> {
     let workbook = workbook::read(bytes, mapping, &mut |_| Ok(())).map_err(|stop| match stop {
         Stop::Refused(refusal) => refusal,
-        // Nothing is put away here that could fail.
+        // Nothing is written here that could fail.
         Stop::Failed(_) => Refusal::Unreadable,
     })?;
     let participants = mapping.plan("participants").and_then(|plan| {

@@ -1,7 +1,7 @@
-//! A report as a workbook: bytes → archive within bounds → clean copy → calamine → rows → tables. Pure and synchronous.
+//! A report as a workbook: bytes → archive within limits → clean copy → calamine → rows → tables. Pure and synchronous.
 //!
 //! ```text
-//! container ─► archive (bounds) ─► part (decoder, census) ─► copy (cells, value, text) ─► sheet (calamine, row by row)
+//! container ─► archive (limits) ─► part (decoder, census) ─► copy (cells, value, text) ─► sheet (calamine, row by row)
 //!   ─► workbook (header, merged cells) ─► rows ─► day
 //!         └► every row, as it is: `report_rows`
 //! ```

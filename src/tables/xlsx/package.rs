@@ -1,24 +1,25 @@
-//! What a workbook's parts are to each other: its sheets by name, its calendar, and where they lie. Pure.
+//! The relations between a workbook's parts: its sheets by name, its calendar, and their paths. Pure.
 
 use super::archive::Archive;
 use super::part::attribute;
 use super::refusal::Refusal;
 
-/// The part that says which part is the workbook.
+/// The part that names the workbook's part.
 const ROOT: &str = "_rels/.rels";
-/// Where the workbook is if nothing says so.
+/// The path of the workbook's part if nothing names it.
 const WORKBOOK: &str = "xl/workbook.xml";
-/// Worksheets of a workbook.
+/// Most worksheets of a workbook.
 const MOST_SHEETS: usize = 256;
-/// Bytes of a sheet's name; Excel's own bound is 31 characters.
+/// Most bytes of a sheet's name; Excel's own limit is 31 characters.
 const MOST_NAME: usize = 1024;
 
 /// The parts of a workbook.
 #[derive(Debug, Default)]
 pub(super) struct Package {
-    /// The worksheets in the workbook's order: not those of charts, dialogs and macros, which have no rows.
+    /// The worksheets in the workbook's order. Those of charts, dialogs and macros are left out, because they have no
+    /// rows.
     pub sheets: Vec<SheetPart>,
-    /// Whether serial days count from 1904 instead of 1900.
+    /// True if serial days count from 1904 instead of 1900.
     pub from_1904: bool,
     /// The part of the shared strings.
     pub strings: String,
@@ -33,21 +34,21 @@ pub(super) struct SheetPart {
     pub name: String,
     /// The part that holds its rows.
     pub path: String,
-    /// Its number among the worksheets. Names need not differ.
+    /// Its number among the worksheets, because names need not differ.
     pub number: usize,
 }
 
-/// A relation of a part to another.
+/// A relation of a part to another one.
 #[derive(Debug, Default)]
 struct Relation {
     id: String,
-    /// The last word of its type: the others differ between the editions of the standard.
+    /// The last word of its type; the words before it differ between the editions of the standard.
     kind: String,
     path: String,
 }
 
 impl Package {
-    /// Reads what an archive's parts are.
+    /// Reads the relations of an archive's parts.
     pub fn read(archive: &mut Archive<'_>) -> Result<Self, Refusal> {
         let root = relations(archive, ROOT, "")?.unwrap_or_default();
         let named = root
@@ -109,7 +110,7 @@ impl Package {
         }
     }
 
-    /// Adds a sheet by its relation's id. One without an id is a module of macros of old, which has no part.
+    /// Adds a sheet by its relation's id. A sheet without an id is an old module of macros, which has no part.
     fn add_sheet(&mut self, name: &str, id: &str, relations: &[Relation]) {
         let relation = relations.iter().find(|relation| relation.id == id);
         if id.is_empty() || relation.is_some_and(|relation| relation.kind != "worksheet") {
@@ -117,14 +118,14 @@ impl Package {
         }
         self.sheets.push(SheetPart {
             name: name.to_owned(),
-            // Of a part that is not named nothing can be read.
+            // Nothing can be read from a part without a name.
             path: relation.map_or_else(String::new, |relation| relation.path.clone()),
             number: self.sheets.len(),
         });
     }
 }
 
-/// The relations that a part names, from the folder of their source; none where there is no such part.
+/// The relations that a part names, resolved from the folder of their source; none if there is no such part.
 fn relations(archive: &mut Archive<'_>, part: &str, folder: &str) -> Result<Option<Vec<Relation>>, Refusal> {
     let mut found = Vec::new();
     let Some(mut links) = archive.part(part)? else {
@@ -155,7 +156,7 @@ fn relations(archive: &mut Archive<'_>, part: &str, folder: &str) -> Result<Opti
     Ok(Some(found))
 }
 
-/// A path from the root of the archive.
+/// The path of a target from the root of the archive.
 fn resolve(folder: &str, target: &str) -> String {
     let target = target.replace('\\', "/");
     let mut steps: Vec<&str> = match target.starts_with('/') {

@@ -1,4 +1,4 @@
-//! One XML part of a workbook: unpacked, decoded, counted and parsed as it is read. Pure.
+//! An XML part of a workbook: it is unpacked, decoded, counted and parsed while it is read. Pure.
 
 use std::borrow::Cow;
 use std::io::{self, BufRead, Read};
@@ -10,12 +10,12 @@ use super::census::Census;
 use super::decoder::Decoder;
 use super::refusal::Refusal;
 
-/// Bytes that each read takes.
+/// Bytes of each read.
 const CHUNK: usize = 64 << 10;
-/// Bytes of a text that is kept; what is longer is no value of a cell.
+/// Most bytes of a text that is kept; a longer text is no value of a cell.
 pub(super) const MOST_TEXT: usize = 1 << 20;
 
-/// A part's bytes as the parser takes them: UTF-8, within the bounds of the census.
+/// A part's bytes for the parser: UTF-8, within the limits of the census.
 struct Source<R> {
     packed: R,
     decoder: Decoder,
@@ -53,14 +53,14 @@ impl<R: Read> Read for Source<R> {
     }
 }
 
-/// A part on its way through the parser.
+/// A part while it is parsed.
 pub(super) struct Part<R: Read> {
     reader: Reader<Source<R>>,
     buffer: Vec<u8>,
 }
 
 impl<R: Read> Part<R> {
-    /// Opens a part that may have that many tags.
+    /// Opens a part that may have at most that many tags.
     pub fn new(packed: R, tags: u64) -> Self {
         let mut reader = Reader::from_reader(Source {
             packed,
@@ -88,12 +88,12 @@ impl<R: Read> Part<R> {
         self.reader.read_event_into(&mut self.buffer).map_err(refusal)
     }
 
-    /// Characters that were replaced until now, as they could not be decoded.
+    /// The number of characters that could not be decoded so far and were replaced.
     pub fn replaced(&self) -> u64 {
         self.reader.get_ref().decoder.replaced
     }
 
-    /// Calls `element` with each element, wherever it stands, until the part ends or it says that it has enough.
+    /// Calls `element` with each element at any depth, until the part ends or `element` fails.
     ///
     /// A part that is cut short is damaged.
     pub fn each(
@@ -114,7 +114,7 @@ impl<R: Read> Part<R> {
         }
     }
 
-    /// The text up to the end of the element that has just begun; none where it is too long to be a value.
+    /// The text up to the end of the element that has just begun; none if it is too long to be a value.
     pub fn text(&mut self, element: &str) -> Result<Option<String>, Refusal> {
         let mut text = String::new();
         let mut fits = true;
@@ -137,7 +137,7 @@ impl<R: Read> Part<R> {
         Ok(fits.then_some(text))
     }
 
-    /// Leaves an element that has just begun.
+    /// Skips the rest of an element that has just begun.
     pub fn skip(&mut self, element: &str) -> Result<(), Refusal> {
         let mut depth = 1_u64;
         while depth > 0 {
@@ -152,7 +152,7 @@ impl<R: Read> Part<R> {
     }
 }
 
-/// How deep a part's elements are nested at a place.
+/// The number of elements that are open.
 #[derive(Debug, Default)]
 pub(super) struct Depth {
     open: u64,
@@ -171,7 +171,7 @@ impl Depth {
         self.open = self.open.saturating_sub(1);
     }
 
-    /// The part ends: with elements still open, or without any, it is damaged.
+    /// The part ends. If elements are still open, or if there was none, the part is damaged.
     pub fn end(&self) -> Result<(), Refusal> {
         match self.any && self.open == 0 {
             true => Ok(()),
@@ -180,7 +180,7 @@ impl Depth {
     }
 }
 
-/// An attribute by its local name. Of `r:id` and `id` the former is meant where both are there.
+/// An attribute by its local name. If `r:id` and `id` are both there, `r:id` is meant.
 pub(super) fn attribute<'e>(element: &'e BytesStart<'_>, name: &str) -> Option<Cow<'e, str>> {
     let mut attributes = element.attributes();
     let mut found = None;
@@ -197,7 +197,7 @@ pub(super) fn attribute<'e>(element: &'e BytesStart<'_>, name: &str) -> Option<C
     found
 }
 
-/// What an entity or a character reference stands for; itself where it stands for nothing.
+/// The text of an entity or a character reference; itself if it is unknown.
 fn character(name: &BytesRef<'_>) -> String {
     let name: &str = name;
     let known = quick_xml::escape::resolve_xml_entity(name).map(str::to_owned);

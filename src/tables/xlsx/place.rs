@@ -1,13 +1,13 @@
-//! Where cells are: `B7`, `$b$7`, `B7:C9`. Pure.
+//! Positions of cells in a sheet: `B7`, `$b$7`, `B7:C9`. Pure.
 
 use super::plan::letter;
 use super::refusal::Refusal;
 
-/// Excel's own bounds.
+/// Excel's own limits.
 const MOST_ROWS: u32 = 1 << 20;
 const MOST_COLUMNS: u32 = 1 << 14;
 
-/// A cell's row and column.
+/// Parses a cell's row and column; both count from 0.
 pub(super) fn cell(text: &str) -> Result<(u32, u32), Refusal> {
     let text = text.trim();
     let text = text.strip_prefix('$').unwrap_or(text);
@@ -27,7 +27,7 @@ pub(super) fn cell(text: &str) -> Result<(u32, u32), Refusal> {
     within(row.checked_sub(1).ok_or(Refusal::Damaged)?, column - 1)
 }
 
-/// A place that a sheet can have.
+/// Checks that a sheet can have a position.
 pub(super) fn within(row: u32, column: u32) -> Result<(u32, u32), Refusal> {
     match row < MOST_ROWS && column < MOST_COLUMNS {
         true => Ok((row, column)),
@@ -35,12 +35,12 @@ pub(super) fn within(row: u32, column: u32) -> Result<(u32, u32), Refusal> {
     }
 }
 
-/// The name of a place, such as `B7`.
+/// The name of a position, such as `B7`.
 pub(super) fn name((row, column): (u32, u32)) -> String {
     format!("{}{}", letter(column), row + 1)
 }
 
-/// A region as `A2:B4`, its first cell first; none where the text is no region.
+/// A region as `A2:B4`, its first cell first; none if the text is not a region.
 pub(super) fn region(text: &str) -> Option<String> {
     let (first, last) = text.split_once(':').unwrap_or((text, text));
     let (first, last) = (cell(first).ok()?, cell(last).ok()?);
@@ -54,7 +54,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn places_are_read_in_every_notation() {
+    fn cell_references_are_read_in_every_notation() {
         for text in ["AB12", "$AB$12", "ab12", " AB$12 "] {
             assert_eq!(cell(text), Ok((11, 27)), "{text}");
         }

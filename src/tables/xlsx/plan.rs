@@ -1,4 +1,4 @@
-//! How the mapping finds a table in a workbook: by the sheet's name and the texts of its header. Pure.
+//! The mapping's rules for a table in a workbook: the sheet's name and the texts of its header. Pure.
 
 use std::collections::HashMap;
 use std::rc::Rc;
@@ -10,26 +10,26 @@ use super::rules::SheetRules;
 use super::sheet::SheetRow;
 use crate::lake::table::{Table, Type, builtin};
 
-/// What a stay is made of; not columns themselves.
+/// The two times of a stay; they are not columns themselves.
 pub(super) const JOINED: &str = "joined_at";
 pub(super) const LEFT: &str = "left_at";
-/// Headers that a row must have to be one, where the table has so many.
+/// The fewest known headers that make a row the header, if the table has that many.
 const FEWEST: usize = 2;
-/// Characters of a header's text that name its column.
+/// Most characters of a header's text that name its column.
 const MOST_NAME: usize = 200;
-/// Bytes of a text that may be a header.
+/// Most bytes of a text that may be a header.
 const MOST_FOLDED: usize = 1024;
 
-/// Where a value goes.
+/// The destination of a value.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(in crate::tables) enum Target {
-    /// To the column of that index and type.
+    /// The column of that index and type.
     Column(usize, Type),
-    /// It is the start of the stay that the row is.
+    /// The start of the stay that the row is.
     Joined,
-    /// Its end.
+    /// The end of that stay.
     Left,
-    /// To `extra`, under its header.
+    /// `extra`, under its header.
     Extra(String),
 }
 
@@ -38,24 +38,24 @@ pub(in crate::tables) enum Target {
 pub(in crate::tables) struct SheetPlan {
     sheets: Vec<String>,
     columns: Vec<(Target, Vec<String>)>,
-    /// Values to be put for others, by column.
+    /// Replacements for values, by column.
     values: HashMap<usize, HashMap<String, String>>,
-    /// The texts of rows that do not count, by column.
+    /// The texts of rows that are skipped, by column.
     skip: HashMap<usize, Vec<String>>,
 }
 
-/// What a row's columns are.
+/// A header and the meaning of the sheet's columns.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct Header {
     /// The row, from 0.
     pub index: u32,
-    /// Where each of the sheet's columns goes.
+    /// The destination of each of the sheet's columns.
     pub targets: HashMap<u32, Target>,
     /// The name of each of them.
     pub names: HashMap<u32, String>,
 }
 
-/// A text without what people write differently: case, spaces, and the dots of ё.
+/// A text without the differences in how people write it: case, spaces, and the dots of ё.
 pub(super) fn fold(text: &str) -> String {
     text.chars()
         .filter(|c| !c.is_whitespace())
@@ -65,7 +65,7 @@ pub(super) fn fold(text: &str) -> String {
 }
 
 impl SheetPlan {
-    /// Resolves rules; the error is the reason alone.
+    /// Resolves rules; the error is only the reason.
     pub fn resolve(table: &Table, rules: &SheetRules) -> Result<Self, String> {
         if rules.sheets.0.is_empty() {
             return Err("`xlsx.sheets` must name a sheet".into());
@@ -99,19 +99,19 @@ impl SheetPlan {
         })
     }
 
-    /// Whether a sheet of that name is this table's.
+    /// True if a sheet of that name belongs to this table.
     pub fn is_of(&self, sheet: &str) -> bool {
         self.sheets.contains(&fold(sheet))
     }
 
-    /// What stands for a value in its column.
+    /// The replacement for a value in its column.
     pub fn value_of(&self, column: usize, text: &str) -> Option<&str> {
         let known = self.values.get(&column).filter(|_| text.len() <= MOST_FOLDED)?;
         known.get(&fold(text)).map(String::as_str)
     }
 
-    /// Whether a row with these values is one of totals or the like, and not one of the table: a column says so, or,
-    /// where it says nothing, any other.
+    /// True if a row is one of totals or the like, and not one of the table. The column of the rule decides; if it has
+    /// no value in the row, any other column does.
     pub fn is_skipped(&self, values: &[(Rc<Target>, Value)]) -> bool {
         self.skip.iter().any(|(column, words)| {
             let in_column = |target: &Target| matches!(target, Target::Column(index, _) if index == column);
@@ -123,7 +123,7 @@ impl SheetPlan {
         })
     }
 
-    /// The header among a sheet's first rows: the row that has most of the columns, the first of such.
+    /// The header among a sheet's first rows: the first row that has the most columns.
     pub(super) fn header(&self, rows: &[SheetRow]) -> Option<Header> {
         let fewest = FEWEST.min(self.columns.len()).max(1);
         let mut best: Option<(usize, Header)> = None;
@@ -139,7 +139,7 @@ impl SheetPlan {
     fn held_against(&self, row: &SheetRow) -> (usize, Header) {
         let mut places: HashMap<String, u32> = HashMap::new();
         for (column, datum) in &row.cells {
-            // Longer ones are no header, and folding them costs.
+            // Longer texts are no headers, and folding them costs time.
             if let Datum::Text(text) = datum
                 && text.len() <= MOST_FOLDED
             {
@@ -149,7 +149,7 @@ impl SheetPlan {
         let mut targets = HashMap::new();
         let mut found = 0;
         for (target, headers) in &self.columns {
-            // One place may have several names: the first of those that are there.
+            // A column may have several names; the first that exists counts.
             let known = headers.iter().filter_map(|header| places.get(header));
             if let Some(place) = known.into_iter().find(|place| !targets.contains_key(*place)) {
                 targets.insert(*place, target.clone());
@@ -174,7 +174,7 @@ impl SheetPlan {
     }
 }
 
-/// Whether a text is one of some words, perhaps with a number behind it: `Итого`, `Итого:`, `Total (25)`.
+/// True if a text is one of some words, perhaps with a number behind it: `Итого`, `Итого:`, `Total (25)`.
 fn is_one_of(words: &[String], value: &Value) -> bool {
     let Some(text) = value.as_str().filter(|text| text.len() <= MOST_FOLDED) else {
         return false;
@@ -188,7 +188,8 @@ fn is_one_of(words: &[String], value: &Value) -> bool {
     })
 }
 
-/// The header's texts, cut: each stands in every row of `report_rows`. One that is there twice has its letter besides.
+/// The header's texts, which are cut because each stands in every row of `report_rows`. A text that was there before
+/// gets its column's letter.
 fn names(row: &SheetRow) -> HashMap<u32, String> {
     let mut seen = std::collections::HashSet::new();
     let mut names = HashMap::new();
@@ -269,7 +270,7 @@ mod tests {
     }
 
     #[test]
-    fn wrong_rules_are_refused_with_the_place_and_the_reason() {
+    fn wrong_sheet_rules_are_refused_with_place_and_reason() {
         let refusal = |table: &str, xlsx: &str| {
             let text = format!(
                 "version = 1\n[table.{table}]\nrows = 'm[]'\ncolumns = {{}}\n[table.{table}.xlsx]\n{xlsx}"
@@ -296,7 +297,7 @@ mod tests {
     }
 
     #[test]
-    fn the_header_is_the_row_with_most_of_the_columns() {
+    fn the_header_is_the_row_with_the_most_known_columns() {
         let mapping = Mapping::builtin().expect("mapping");
         let plan = mapping
             .plan("participants")

@@ -1,31 +1,31 @@
-//! Why a workbook is not read. Pure; says what, never what stands in it.
+//! The reasons why a workbook is not read. They never show its content. Pure.
 
 use std::fmt;
 
-/// Why a workbook is not read.
+/// The reason why a workbook is not read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Refusal {
-    /// It is no file that the program knows, or a ZIP archive without a workbook.
+    /// It is not a file that the program knows, or a ZIP archive without a workbook.
     NotAWorkbook,
     /// It is protected by a password.
     Encrypted,
     /// It is of the format that Excel had before 2007.
     Xls,
-    /// It is Excel's binary format.
+    /// It is in Excel's binary format.
     Xlsb,
-    /// It is a spreadsheet of LibreOffice's format.
+    /// It is a spreadsheet in LibreOffice's format.
     Ods,
     /// It is an HTML page.
     Html,
     /// It is JSON.
     Json,
-    /// It is an XML document, not an archive of such.
+    /// It is an XML document, not an archive of XML documents.
     Xml,
-    /// It is text, as CSV and TSV are.
+    /// It is text, such as CSV.
     Text,
     /// Its parts are packed by a method other than deflate.
     Packing,
-    /// It is cut, or its parts are not what they should be.
+    /// It is cut short, or its parts are damaged.
     Damaged,
     /// It unpacks to more than any report holds.
     TooLarge,
@@ -40,7 +40,7 @@ pub enum Refusal {
 impl fmt::Display for Refusal {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
-            Self::NotAWorkbook => "no XLSX workbook",
+            Self::NotAWorkbook => "not an XLSX workbook",
             Self::Encrypted => "a password-protected workbook",
             Self::Xls => "an XLS workbook (Excel 97-2003), not XLSX",
             Self::Xlsb => "an XLSB workbook, not XLSX",

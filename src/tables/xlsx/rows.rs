@@ -1,4 +1,4 @@
-//! From a workbook's rows to those of a table. Pure.
+//! Turns a workbook's rows into those of a table. Pure.
 
 use std::rc::Rc;
 
@@ -14,7 +14,7 @@ use crate::tables::parquet::cell::Cell;
 use crate::tables::report::rows::Row;
 use crate::tables::report::stay::{ReportedStay, ReportedStays, read_stay};
 
-/// The rows of a table. Each starts as `template`, which holds what does not come from the workbook.
+/// The rows of a table. Each starts as `template`, which holds the values that do not come from the workbook.
 pub(in crate::tables) fn rows<'v>(
     plan: &TablePlan,
     sheets: &'v [BoundSheet],
@@ -53,7 +53,7 @@ fn row<'v>(
             Target::Joined => joined = Some(value),
             Target::Left => left = Some(value),
             Target::Extra(name) => {
-                // A table without the column loses it, and the workbook has it.
+                // Without the column the table loses it, but the workbook keeps it.
                 let kept = plan.table.index("extra").map_or(Kept::Raw, |_| Kept::Extra);
                 notes.unmapped(&shape::place_in(&sheet.name, name), kept);
                 row.extra.insert(name.clone(), value.clone());
@@ -79,8 +79,8 @@ fn row<'v>(
     row
 }
 
-/// Whether values are those of a row of the table: some of them feed it, and they are no totals. Who has a start of a
-/// stay is somebody, whatever the name.
+/// True if values are a row of the table: some of them feed it, and they are not totals. A row with the start of a stay
+/// is a person, whatever the name.
 fn is_row(plan: &TablePlan, values: &[(Rc<Target>, Value)]) -> bool {
     let feeds = |target: &Target| !matches!(target, Target::Extra(_));
     let begins = |(target, value): &(Rc<Target>, Value)| {
@@ -90,7 +90,7 @@ fn is_row(plan: &TablePlan, values: &[(Rc<Target>, Value)]) -> bool {
     values.iter().any(|(target, _)| feeds(target)) && (values.iter().any(begins) || !is_skipped())
 }
 
-/// The stay that a row is, and the name of what is wrong with it. Without any time the row says nothing of stays.
+/// The stay of a row, and the name of a time that can't be read. A row without any time says nothing about stays.
 fn stays_of(joined: Option<&Value>, left: Option<&Value>) -> (ReportedStays, Option<&'static str>) {
     let [joined, left] = [joined, left].map(|value| value.map_or(Reading::Absent, lenient::read_instant));
     let mut stays = ReportedStays::default();

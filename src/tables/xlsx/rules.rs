@@ -1,4 +1,4 @@
-//! A table's `xlsx` rules as the mapping file says them, and one file's laid over another's. Pure.
+//! A table's `xlsx` rules in the mapping file, and how those of one file are laid over another's. Pure.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -20,13 +20,13 @@ pub(in crate::tables) struct SheetRules {
     /// The headers of its columns, by column.
     #[serde(default)]
     pub columns: BTreeMap<String, Headers>,
-    /// What stands for a value, by column and value.
+    /// Replacements for values, by column and value.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub values: BTreeMap<String, BTreeMap<String, Names>>,
-    /// The texts of rows that do not count, by column.
+    /// The texts of rows that are skipped, by column.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub skip: BTreeMap<String, Names>,
-    /// Whether the rules of the mapping below are left out.
+    /// True if the rules of the mapping below are discarded.
     #[serde(default, skip_serializing)]
     pub replace: bool,
 }
@@ -34,9 +34,9 @@ pub(in crate::tables) struct SheetRules {
 /// The headers of a column.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub(in crate::tables) struct Headers {
-    /// Their texts, of which the first that is there wins.
+    /// Their texts; the first that exists wins.
     pub names: Names,
-    /// Whether those of the mapping below are left out.
+    /// True if the texts of the mapping below are discarded.
     pub replace: bool,
 }
 
@@ -50,14 +50,14 @@ struct HeaderKeys {
 }
 
 impl SheetRules {
-    /// Lays rules over others: what they say comes first, and what is below still holds.
+    /// Lays these rules over others: these come first, and the rules below still apply.
     pub fn over(self, mut below: Self) -> Self {
         if self.replace {
             return self;
         }
         below.sheets = self.sheets.before(below.sheets);
         for (column, headers) in self.columns {
-            // A header feeds one column: that for which it was named last.
+            // A header feeds one column: the one that named it last.
             take_away(below.columns.values_mut().map(|of| &mut of.names), &headers.names);
             let known = below.columns.entry(column).or_default();
             *known = match headers.replace {
@@ -88,7 +88,7 @@ impl SheetRules {
     }
 }
 
-/// Takes texts away from others, however they are spelled.
+/// Removes texts from others, however they are spelled.
 fn take_away<'n>(from: impl Iterator<Item = &'n mut Names>, taken: &Names) {
     let taken: Vec<_> = taken.0.iter().map(|text| fold(text)).collect();
     for names in from {

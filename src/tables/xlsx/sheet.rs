@@ -1,4 +1,4 @@
-//! The rows of a workbook's sheets, as calamine reads them from the clean copy. Pure.
+//! Reads the rows of a workbook's sheets from the clean copy with calamine. Pure.
 
 use std::io::Cursor;
 
@@ -10,23 +10,23 @@ use super::datum::{Datum, NoDatum};
 use super::package::{Package, SheetPart};
 use super::refusal::Refusal;
 
-/// Cells of a workbook, blank ones too.
+/// Most cells of a workbook, with blank ones.
 const MOST_CELLS: u64 = 20_000_000;
-/// Bytes of text of a workbook. A shared string stands in the file once and may be in every cell.
+/// Most bytes of text in a workbook. A shared string stands in the file once and may be in every cell.
 const MOST_TEXT: usize = 256 << 20;
 
-/// A row with anything in it.
+/// A row that is not empty.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub(super) struct SheetRow {
     /// Its number, from 0.
     pub index: u32,
     /// Its values by column, from 0, in order.
     pub cells: Vec<(u32, Datum)>,
-    /// The columns whose cell holds an error, or nothing a cell can hold.
+    /// The columns whose cell holds an error, or something that no cell can hold.
     pub wrong: Vec<u32>,
 }
 
-/// What all sheets of a workbook may have together.
+/// Counts the cells and the text of all sheets against the limits.
 #[derive(Debug, Default)]
 pub(super) struct Budget {
     cells: u64,
@@ -34,7 +34,7 @@ pub(super) struct Budget {
 }
 
 impl Budget {
-    /// Takes a cell with so many bytes of text.
+    /// Counts a cell with so many bytes of text.
     pub fn spend(&mut self, text: usize) -> Result<(), Refusal> {
         self.cells += 1;
         self.text += text;
@@ -49,7 +49,7 @@ impl Budget {
 pub(super) struct Book {
     book: Xlsx<Cursor<Vec<u8>>>,
     package: Package,
-    /// Characters that could not be decoded.
+    /// The number of characters that could not be decoded.
     pub replaced: u64,
 }
 
@@ -66,19 +66,19 @@ impl Book {
         })
     }
 
-    /// The worksheets by name: in that order `report_rows` has their rows.
+    /// The worksheets by name, which is the order of their rows in `report_rows`.
     pub fn sheets(&self) -> Vec<SheetPart> {
         let mut sheets = self.package.sheets.clone();
         sheets.sort_by(|one, other| one.name.cmp(&other.name));
         sheets
     }
 
-    /// Whether serial days count from 1904.
+    /// True if serial days count from 1904.
     pub fn is_from_1904(&self) -> bool {
         self.book.has_1904_epoch()
     }
 
-    /// The regions of merged cells that are more than a row high.
+    /// The regions of merged cells that are more than one row high.
     pub fn merged(&mut self, sheet: &SheetPart) -> Result<Vec<Dimensions>, Refusal> {
         let regions = self.book.merge_cells_by_sheet_name(&sheet.number.to_string());
         let mut regions = regions.map_err(|_| Refusal::Damaged)?;
@@ -86,7 +86,7 @@ impl Book {
         Ok(regions)
     }
 
-    /// Gives each row of a sheet to `row`, in order.
+    /// Passes each row of a sheet to `row`, in order.
     pub fn rows<E: From<Refusal>>(
         &mut self,
         sheet: &SheetPart,

@@ -76,16 +76,16 @@ fn build(json: Option<&serde_json::Value>, xlsx: &[u8]) -> BuiltDay {
         .into_iter()
         .map(|(call, format, _)| (call, format))
         .collect();
-    let mut reports = Vec::new();
+    let mut reports: Vec<crate::Result<(crate::ids::CallId, _, _)>> = Vec::new();
     if let Some(json) = json {
         reports.push(Ok((
-            "c2".to_owned(),
+            "c2".into(),
             ReportFormat::Json,
             Bytes::from(json.to_string()),
         )));
     }
     reports.push(Ok((
-        "c2".to_owned(),
+        "c2".into(),
         ReportFormat::Xlsx,
         Bytes::copy_from_slice(xlsx),
     )));
@@ -105,7 +105,7 @@ fn build(json: Option<&serde_json::Value>, xlsx: &[u8]) -> BuiltDay {
     .expect("a day")
 }
 
-/// One participant in two stays, another in one, below titles and a merged cell; a chat; a sheet of its own.
+/// A participant with two stays and one with a single stay, below titles and a merged cell; a chat; an unknown sheet.
 fn usual() -> Vec<u8> {
     book([
         ("участники ", &|sheet| {
@@ -163,7 +163,7 @@ fn a_workbook_alone_feeds_the_tables() {
 }
 
 #[test]
-fn with_json_the_workbook_is_held_against_it() {
+fn with_json_the_workbook_is_compared() {
     let built = build(Some(&report()), &usual());
     assert_eq!(file(&built, "participants").rows, 4, "as JSON says");
     assert_eq!(file(&built, "report_rows").rows, 7);
@@ -178,10 +178,10 @@ fn with_json_the_workbook_is_held_against_it() {
 }
 
 #[test]
-fn json_that_can_no_longer_be_read_leaves_the_tables_to_the_workbook() {
+fn unreadable_json_leaves_the_tables_to_the_workbook() {
     let reports = [
-        Ok(("c2".to_owned(), ReportFormat::Json, Bytes::from("<html>"))),
-        Ok(("c2".to_owned(), ReportFormat::Xlsx, usual().into())),
+        Ok(("c2".into(), ReportFormat::Json, Bytes::from("<html>"))),
+        Ok(("c2".into(), ReportFormat::Xlsx, usual().into())),
     ];
     let built = build_day(
         &day(true),
@@ -197,7 +197,7 @@ fn json_that_can_no_longer_be_read_leaves_the_tables_to_the_workbook() {
 }
 
 #[test]
-fn cells_merged_over_rows_are_meant_for_all_of_them() {
+fn cells_merged_over_rows_apply_to_all_of_them() {
     let merged = book([("Participants", &|sheet| {
         header(sheet, 0, &["Name", "Email", "Joined", "Left"]);
         let plain = Format::new();
@@ -219,7 +219,7 @@ fn cells_merged_over_rows_are_meant_for_all_of_them() {
 }
 
 #[test]
-fn sheets_without_a_known_header_feed_no_table_and_are_said() {
+fn sheets_without_a_known_header_feed_no_table_and_are_reported() {
     let strange = book([
         ("Участники", &|sheet| {
             header(sheet, 0, &["Кто", "Где", "Имя"])
@@ -257,7 +257,7 @@ fn thousands_of_columns_and_rows_out_of_the_window_are_read() {
 }
 
 #[test]
-fn a_workbook_is_looked_at() {
+fn a_workbook_is_inspected() {
     let look = |bytes: &[u8]| inspect_workbook(bytes, &mapping()).map(|it| (it.empty, it.participants));
     let of = |empty, participants| Ok((empty, participants));
     assert_eq!(look(&usual()), of(false, Some(2)));
@@ -343,7 +343,7 @@ fn bombs_and_lies_are_refused() {
         look(&with_part("xl/workbook.xml", sheets.as_bytes())),
         Refusal::TooMuch
     );
-    // One string of a mebibyte in very many cells.
+    // A string of a mebibyte in very many cells.
     let string = format!("<sst><si><t>{}</t></si></sst>", "я".repeat(500_000));
     let cells = "<row><c t='s'><v>0</v></c></row>".repeat(1000);
     let row_bomb = format!("<worksheet><sheetData>{cells}</sheetData></worksheet>");

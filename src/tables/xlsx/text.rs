@@ -1,4 +1,4 @@
-//! A text on its way into the clean copy. Pure.
+//! Copies a text into the clean copy. Pure.
 
 use std::borrow::Cow;
 use std::fmt::Write;
@@ -11,8 +11,8 @@ use super::part::{MOST_TEXT, Part, attribute};
 use super::refusal::Refusal;
 use super::value::FAILED;
 
-/// The pieces of a text whose element has just begun, without what tells how it is spoken. A text that is too long to
-/// be a value becomes that of a failed formula.
+/// The pieces of a text whose element has just begun, without the phonetics. A text that is too long to be a value
+/// becomes that of a failed formula.
 pub(super) fn rich_text<R: Read>(part: &mut Part<R>, element: &str) -> Result<String, Refusal> {
     let (mut xml, mut size) = (String::new(), 0);
     loop {
@@ -41,7 +41,7 @@ pub(super) fn rich_text<R: Read>(part: &mut Part<R>, element: &str) -> Result<St
     })
 }
 
-/// A text as it is written in XML; a plain carriage return would be read as the end of a line.
+/// Text escaped for XML. A plain carriage return would be read as the end of a line.
 pub(super) fn escaped(text: &str) -> Cow<'_, str> {
     let text = partial_escape(text);
     match text.contains('\r') {

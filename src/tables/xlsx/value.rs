@@ -1,20 +1,20 @@
-//! One cell's value on its way into the clean copy. Pure.
+//! Converts a cell's value for the clean copy. Pure.
 
 use std::borrow::Cow;
 
 use super::text::escaped;
 
-/// The value of a cell that holds an error, or nothing a cell can hold.
+/// The value of a cell that holds an error, or something that no cell can hold.
 pub(super) const FAILED: &str = "#VALUE!";
 /// Whole numbers from here on may have more digits than a double can hold.
 pub(super) const FIRST_INEXACT: f64 = 9_007_199_254_740_992.0;
-/// Digits of a whole number that are kept as they are.
+/// Most digits of a whole number that are kept as they are.
 const MOST_DIGITS: usize = 40;
 
 /// The value of a cell: its type and its text as XML.
 pub(super) type CleanValue<'t> = (&'static str, Cow<'t, str>);
 
-/// A value that calamine reads without an error; none where the cell is blank.
+/// The value in a form that calamine reads without an error; none if the cell is blank.
 pub(super) fn clean_value<'t>(kind: Option<&str>, text: &'t str, strings: usize) -> Option<CleanValue<'t>> {
     let plain = text.trim();
     if plain.is_empty() {
@@ -22,7 +22,7 @@ pub(super) fn clean_value<'t>(kind: Option<&str>, text: &'t str, strings: usize)
     }
     let value = match kind.unwrap_or_default() {
         "" | "n" => match number(plain) {
-            // A text whose type was forgotten.
+            // A text whose type is missing.
             None if kind.is_none() => Some(("str", escaped(text))),
             number => number,
         },
@@ -43,7 +43,7 @@ pub(super) fn clean_value<'t>(kind: Option<&str>, text: &'t str, strings: usize)
     Some(value.unwrap_or(("e", FAILED.into())))
 }
 
-/// A number; as a text where a double can't hold its digits, such as those of an id.
+/// A number; as text if a double can't hold its digits, such as those of an id.
 fn number(text: &str) -> Option<CleanValue<'static>> {
     let number: f64 = text.parse().ok().filter(|number: &f64| number.is_finite())?;
     let digits = whole(text).filter(|_| number.abs() >= FIRST_INEXACT);

@@ -1,4 +1,4 @@
-//! A whole workbook: its sheets one by one, those of tables below their headers. Pure.
+//! Reads a whole workbook, sheet by sheet; those of tables below their headers. Pure.
 
 use std::collections::{BTreeMap, HashMap};
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -15,28 +15,29 @@ use crate::error::Error;
 use crate::lake::table::Type;
 use crate::tables::mapping::Mapping;
 
-/// Rows among which the header is searched.
+/// Rows in which the header is searched.
 const HEADER_WITHIN: usize = 50;
-/// Rows of tables, their values and the bytes of their texts: unlike `report_rows` they are held in memory.
+/// Most rows of tables, most of their values, and most bytes of their texts. Unlike `report_rows` they are held in
+/// memory.
 const MOST_BOUND: (usize, usize, usize) = (250_000, 4_000_000, 128 << 20);
 
-/// What a workbook gives to tables.
+/// The content of a workbook for the tables.
 #[derive(Debug, Default)]
 pub(in crate::tables) struct Workbook {
-    /// Rows of all sheets with anything in them, titles and headers too.
+    /// The number of rows of all sheets that are not empty, with titles and headers.
     pub rows: u64,
-    /// The rows of each table whose sheet and header are there.
+    /// The rows of each table whose sheet and header were found.
     pub tables: BTreeMap<String, Vec<BoundSheet>>,
-    /// Cells that hold an error instead of a value.
+    /// The number of cells that hold an error instead of a value.
     pub wrong: u64,
-    /// Characters that could not be decoded.
+    /// The number of characters that could not be decoded.
     pub replaced: u64,
-    /// Tables' sheets without a header that the mapping knows.
+    /// The number of tables' sheets without a header that the mapping knows.
     pub headless: u64,
     held: Held,
 }
 
-/// What is held of the rows of tables.
+/// The size of the tables' rows in memory.
 #[derive(Debug, Default)]
 struct Held {
     rows: usize,
@@ -48,7 +49,7 @@ impl Held {
     fn add(&mut self, cells: &[(u32, Datum)]) -> Result<(), Refusal> {
         self.rows += 1;
         self.values += cells.len();
-        // Also of merged cells, whose text stands in the file once.
+        // Merged cells count in every row, although their text stands in the file once.
         self.text += cells.iter().map(|(_, datum)| datum.size()).sum::<usize>();
         let (rows, values, text) = MOST_BOUND;
         match self.rows > rows || self.values > values || self.text > text {
@@ -61,13 +62,13 @@ impl Held {
 /// A table's rows in one sheet.
 #[derive(Debug)]
 pub(in crate::tables) struct BoundSheet {
-    /// The sheet.
+    /// The sheet's name.
     pub name: String,
     /// The values of each row.
     pub rows: Vec<Vec<(Rc<Target>, Value)>>,
 }
 
-/// A row as `report_rows` has it.
+/// A row for `report_rows`.
 #[derive(Debug)]
 pub(in crate::tables) struct Line<'l> {
     pub sheet: &'l str,
@@ -76,12 +77,12 @@ pub(in crate::tables) struct Line<'l> {
     pub cells: Vec<(String, String)>,
 }
 
-/// Why reading ended early.
+/// The reason why reading ended early.
 #[derive(Debug)]
 pub(in crate::tables) enum Stop {
-    /// The workbook is not read.
+    /// The workbook is refused.
     Refused(Refusal),
-    /// Its rows could not be put away.
+    /// Its rows could not be written.
     Failed(Error),
 }
 
@@ -97,14 +98,14 @@ impl From<Error> for Stop {
     }
 }
 
-/// Where the rows of a workbook go as they are read.
+/// Receives the rows of a workbook while they are read.
 type Lines<'l> = &'l mut dyn FnMut(Line<'_>) -> Result<(), Error>;
 
-/// Reads a workbook. Each row goes to `lines` as it is read, also those of a workbook that turns out to be damaged
-/// further on; the rows of tables are kept.
+/// Reads a workbook. Each row goes to `lines` as it is read, even if the workbook turns out to be damaged further on.
+/// The rows of tables are kept.
 pub(in crate::tables) fn read(bytes: &[u8], mapping: &Mapping, lines: Lines<'_>) -> Result<Workbook, Stop> {
-    // The archive and the XML are read by libraries that were made for files of good will: where one of them panics, the
-    // workbook is refused and the program goes on.
+    // The libraries that read the archive and the XML were made for harmless files. If one of them panics, the workbook
+    // is refused and the program goes on.
     catch_unwind(AssertUnwindSafe(|| read_sheets(bytes, mapping, lines)))
         .unwrap_or(Err(Stop::Refused(Refusal::Unreadable)))
 }
@@ -135,11 +136,11 @@ fn read_sheets(bytes: &[u8], mapping: &Mapping, lines: Lines<'_>) -> Result<Work
     Ok(workbook)
 }
 
-/// A sheet on its way.
+/// A sheet while it is read.
 struct Reading<'r> {
     sheet: &'r str,
     plan: Option<&'r SheetPlan>,
-    /// Whether serial days count from 1904.
+    /// True if serial days count from 1904.
     from_1904: bool,
     merged: Merged,
     workbook: &'r mut Workbook,
@@ -150,7 +151,7 @@ struct Reading<'r> {
     rows: Vec<Vec<(Rc<Target>, Value)>>,
 }
 
-/// A header that was found, its targets shared by all rows.
+/// A header that was found; all rows share its targets.
 struct Bound {
     header: Header,
     targets: HashMap<u32, Rc<Target>>,
@@ -184,7 +185,7 @@ impl<'r> Reading<'r> {
         }
     }
 
-    /// Finds the header among the first rows; those below it are the sheet's.
+    /// Finds the header among the first rows; the rows below it belong to the table.
     fn decide(&mut self, lines: Lines<'_>) -> Result<(), Stop> {
         self.searching = false;
         self.header = self
@@ -239,11 +240,11 @@ impl<'r> Reading<'r> {
         let (Some(bound), Some(plan)) = (&self.header, self.plan) else {
             return Ok(());
         };
-        // A row of nothing but errors has nothing to give.
+        // A row that holds only errors has no values.
         if row.cells.is_empty() {
             return Ok(());
         }
-        // A stay's cell that can't be read is there all the same.
+        // A time of a stay counts even if its cell can't be read.
         let is_stay = |column: &u32| {
             let target = bound.targets.get(column).map(Rc::as_ref);
             matches!(target, Some(Target::Joined | Target::Left))
@@ -291,12 +292,12 @@ impl<'r> Reading<'r> {
     }
 }
 
-/// Cells merged over several rows: the value stands in the first of them alone, and is meant for all.
+/// Cells that are merged over several rows: the value stands only in the first row, and applies to all.
 #[derive(Default)]
 struct Merged {
-    /// First and last row, by column; in order.
+    /// First and last row of each region, by column and in order.
     regions: BTreeMap<u32, Vec<(u32, u32)>>,
-    /// The value of the region that each column is in, and its last row.
+    /// The value of the region that each column is in, and the region's last row.
     current: BTreeMap<u32, (u32, Datum)>,
 }
 
@@ -314,7 +315,7 @@ impl Merged {
         })
     }
 
-    /// A row's values with those that it shares with rows above.
+    /// A row's values, with those that it shares with rows above it.
     fn fill(&mut self, row: SheetRow) -> Vec<(u32, Datum)> {
         let mut cells = row.cells;
         if self.regions.is_empty() {

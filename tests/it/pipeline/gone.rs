@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use chrono::{DateTime, Days, NaiveDate, TimeDelta, Utc};
 use telelake::config::{Config, Duration, Secret};
-use telelake::pipeline::{Exporter, Job, Problem, Progress, Summary};
+use telelake::pipeline::{Command, Exporter, Job, Problem, Progress, Summary};
 use telelake::simulator::{Endpoint, Failure, Matcher, Options, Simulator};
 use telelake::store;
 use tokio_util::sync::CancellationToken;
@@ -39,9 +39,9 @@ async fn open(lake: &Lake) -> Arc<dyn store::Store> {
     store::open(&config.store).await.unwrap()
 }
 
-fn job(command: &'static str, from: NaiveDate, to: NaiveDate) -> Job {
+fn job(command: Command, from: NaiveDate, to: NaiveDate) -> Job {
     Job {
-        open_days: command == "run",
+        open_days: command == Command::Run,
         ..Job::over(command, from, to)
     }
 }
@@ -49,7 +49,7 @@ fn job(command: &'static str, from: NaiveDate, to: NaiveDate) -> Job {
 /// The nightly run at 02:00 of the date after `date`.
 async fn night(sim: &Simulator, lake: &Lake, date: NaiveDate) -> Summary {
     let now = (date + Days::new(1)).and_hms_opt(2, 0, 0).unwrap().and_utc();
-    let job = job("run", date - Days::new(LOOKBACK.into()), date);
+    let job = job(Command::Run, date - Days::new(LOOKBACK.into()), date);
     exporter(sim, lake, open(lake).await, now)
         .run(&job)
         .await
@@ -58,9 +58,9 @@ async fn night(sim: &Simulator, lake: &Lake, date: NaiveDate) -> Summary {
 
 /// Runs the work of a webhook event about a room at an instant.
 async fn event(sim: &Simulator, lake: &Lake, room: &str, now: DateTime<Utc>) -> Summary {
-    let mut job = job("webhook", now.date_naive(), now.date_naive());
-    job.spaces = vec![sim.school().spaces[0].id.clone()];
-    job.rooms = vec![room.to_owned()];
+    let mut job = job(Command::Webhook, now.date_naive(), now.date_naive());
+    job.spaces = vec![sim.school().spaces[0].id.clone().into()];
+    job.rooms = vec![room.to_owned().into()];
     exporter(sim, lake, open(lake).await, now)
         .look_in(&job)
         .await
@@ -194,7 +194,7 @@ async fn a_room_deleted_after_its_days_were_listed_loses_nothing() {
     sim.clear_log();
     let now = (second + Days::new(5)).and_hms_opt(12, 0, 0).unwrap().and_utc();
     let again = exporter(&sim, &lake, open(&lake).await, now)
-        .run(&job("backfill", first, second))
+        .run(&job(Command::Backfill, first, second))
         .await
         .unwrap();
     assert_eq!(

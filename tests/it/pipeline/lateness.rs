@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use chrono::{DateTime, Days, NaiveDate, TimeDelta, Utc};
 use telelake::config::{Config, Duration, Secret};
-use telelake::pipeline::{Exporter, Job, Progress, Summary};
+use telelake::pipeline::{Command, Exporter, Job, Progress, Summary};
 use telelake::simulator::{Endpoint, Report, Simulator};
 use telelake::store;
 use tokio_util::sync::CancellationToken;
@@ -34,9 +34,9 @@ async fn export(config: Config, job: &Job, now: DateTime<Utc>) -> Summary {
     exporter.run(job).await.unwrap()
 }
 
-fn job(command: &'static str, from: NaiveDate, to: NaiveDate) -> Job {
+fn job(command: Command, from: NaiveDate, to: NaiveDate) -> Job {
     Job {
-        open_days: command == "run",
+        open_days: command == Command::Run,
         ..Job::over(command, from, to)
     }
 }
@@ -44,7 +44,7 @@ fn job(command: &'static str, from: NaiveDate, to: NaiveDate) -> Job {
 /// The nightly run at 02:00 of a date: yesterday, and `lookback` days before it.
 async fn night(sim: &Simulator, lake: &Lake, date: NaiveDate, lookback: u64) -> Summary {
     let yesterday = date - Days::new(1);
-    let job = job("run", yesterday - Days::new(lookback), yesterday);
+    let job = job(Command::Run, yesterday - Days::new(lookback), yesterday);
     let now = date.and_hms_opt(2, 0, 0).unwrap().and_utc();
     export(config(sim, lake), &job, now).await
 }
@@ -258,7 +258,7 @@ async fn data_that_never_comes_is_named_as_lost_once_and_its_day_is_closed() {
 
     // A backfill of its date requests and names it again, and lands it if it exists by then.
     let now = (date + Days::new(9)).and_hms_opt(12, 0, 0).unwrap().and_utc();
-    let again = export(config(&sim, &lake), &job("backfill", date, date), now).await;
+    let again = export(config(&sim, &lake), &job(Command::Backfill, date, date), now).await;
     assert_eq!((again.counts.reports_lost, sim.count(Endpoint::Report)), (2, 2));
     assert_eq!(kinds(&again.warnings).len(), 3);
     assert!(!is_marked(&lake).await);
@@ -267,7 +267,7 @@ async fn data_that_never_comes_is_named_as_lost_once_and_its_day_is_closed() {
         let record = &mut school.records[0];
         record.finished_at = Some(record.started_at.unwrap() + TimeDelta::minutes(5));
     });
-    let found = export(config(&sim, &lake), &job("backfill", date, date), now).await;
+    let found = export(config(&sim, &lake), &job(Command::Backfill, date, date), now).await;
     assert_eq!(
         (found.counts.reports_lost, found.counts.reports_landed),
         (0, 2),
@@ -283,7 +283,7 @@ async fn a_fault_during_a_late_backfill_is_a_failure_not_a_loss() {
     let lake = Lake::folder();
     sim.edit(|school| school.calls[0].set_report(Report::Status(500)));
     let now = (date + Days::new(200)).and_hms_opt(12, 0, 0).unwrap().and_utc();
-    let first = export(config(&sim, &lake), &job("backfill", date, date), now).await;
+    let first = export(config(&sim, &lake), &job(Command::Backfill, date, date), now).await;
     assert_eq!(
         (first.exit_status, kinds(&first.failed)),
         (3, vec!["report_failed"; 2]),

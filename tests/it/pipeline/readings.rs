@@ -157,7 +157,7 @@ async fn a_record_is_on_one_day_in_any_order_of_listing() {
         "a record waits for its call while that can't be listed"
     );
     sim.faults().clear();
-    // The day after alone: the call lies before what is asked for by date, but is found by the date more.
+    // Only the day after is requested: the call is before it, but the margin date finds it.
     let after = (call.started_at.date_naive() + chrono::Days::new(2)).to_string();
     Telelake::against(&sim, &lake, &["backfill", "--from", &after, "--to", &after])
         .run()

@@ -193,7 +193,7 @@ async fn a_file_that_is_no_workbook_is_refused_and_named() {
             "Имя;Вход\nАнна;10:00".into(),
             "CSV or other text, not an XLSX workbook",
         ),
-        (b"\x89PNG\0".to_vec(), "no XLSX workbook"),
+        (b"\x89PNG\0".to_vec(), "not an XLSX workbook"),
     ];
     let calls: Vec<String> = sim.school().calls.iter().map(|call| call.id.clone()).collect();
     sim.edit(|school| {

@@ -251,11 +251,11 @@ impl World {
             replacement.is_some_and(|value| UNREADABLE.contains(&value)) && TYPED.contains(&field);
         let named = made.problems.iter().any(|problem| {
             let ids = [
-                &problem.space_id,
-                &problem.room_id,
-                &problem.call_id,
-                &problem.record_id,
-                &problem.external_meeting_id,
+                problem.space_id.as_deref(),
+                problem.room_id.as_deref(),
+                problem.call_id.as_deref(),
+                problem.record_id.as_deref(),
+                problem.external_meeting_id.as_deref(),
             ];
             ids.into_iter().flatten().any(|id| scope.contains(id))
         });

@@ -70,7 +70,7 @@ fn pausing(moment: &Moment, store: &Memory, dies: bool) -> (Faulty, Arc<Gate>) {
 fn calls_known(contents: &BTreeMap<String, Bytes>) -> Vec<String> {
     let mut calls: Vec<_> = manifests(contents)
         .into_iter()
-        .flat_map(|manifest| manifest.calls.into_keys())
+        .flat_map(|manifest| manifest.calls.into_keys().map(String::from))
         .collect();
     calls.sort();
     calls

@@ -111,7 +111,7 @@ pub fn meta_file(sim: &Simulator) -> MetaFile {
     file_of("metas.jsonl", &sim.school().metas())
 }
 
-/// A meta file of some payloads.
+/// A file of lesson data with some payloads.
 pub fn file_of(name: &str, metas: &[serde_json::Value]) -> MetaFile {
     let lines: String = metas.iter().map(|meta| format!("{meta}\n")).collect();
     MetaFile {

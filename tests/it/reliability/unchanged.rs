@@ -54,7 +54,7 @@ async fn a_second_run(options: Options, with_meta: bool) {
     let expected = BTreeMap::from([
         (Op::Preflight, 1),
         (Op::Get, gets),
-        // Open days, changed meta, its index, the days of meetings, uploads that never ended.
+        // Open days, changed lesson data, its index, the days of meetings, unfinished uploads.
         (Op::List, 5),
         // Its own summary, at the start and at the end.
         (Op::Put, 2),

@@ -1,5 +1,4 @@
-//! Runs that are killed at any moment, over and over: what lies in the lake in the end is what an undisturbed run
-//! leaves, and nothing else.
+//! Runs that are killed again and again at any moment: the lake in the end equals that of an undisturbed run.
 
 use std::time::Duration;
 

@@ -7,8 +7,8 @@ use sha2::{Digest, Sha256};
 use telelake::simulator::Report;
 
 use super::{
-    day, exported, flip, found, found_and_mended, kinds, manifest_key, recording, repair, report, table_key,
-    truncate, verify, with_lessons,
+    assert_found, assert_repaired, day, exported, flip, kinds, manifest_key, recording, repair, report,
+    table_key, truncate, verify, with_lessons,
 };
 use crate::pipeline::small;
 use crate::support::lake::Lake;
@@ -22,12 +22,12 @@ async fn damaged_tables_are_found_and_rebuilt() {
         let of = day(&lake, 0).await;
         let key = table_key(&of, "participants");
         lake.remove(&key).await;
-        found_and_mended(&sim, &lake, &[], &[("table_missing", &key)]).await;
+        assert_repaired(&sim, &lake, &[], &[("table_missing", &key)]).await;
         truncate(&lake, &key).await;
-        found_and_mended(&sim, &lake, &[], &[("table_damaged", &key)]).await;
+        assert_repaired(&sim, &lake, &[], &[("table_damaged", &key)]).await;
         flip(&lake, &key).await;
         verify(&lake, &[]).await.expect(0);
-        found_and_mended(&sim, &lake, &["--deep"], &[("table_damaged", &key)]).await;
+        assert_repaired(&sim, &lake, &["--deep"], &[("table_damaged", &key)]).await;
         assert_eq!(sim.leaked_tokens(), 0);
     }
 }
@@ -47,14 +47,14 @@ async fn a_table_that_does_not_match_its_reports_is_found_by_a_rebuild() {
     }
     lake.put(&manifest_key(&second), second.to_string()).await;
     verify(&lake, &[]).await.expect(0);
-    found(&lake, &["--deep"], &[("row_doubled", &key)]).await;
-    found_and_mended(&sim, &lake, &["--rebuild"], &[("table_differs", &key)]).await;
+    assert_found(&lake, &["--deep"], &[("row_doubled", &key)]).await;
+    assert_repaired(&sim, &lake, &["--rebuild"], &[("table_differs", &key)]).await;
 
     let mut day = day(&lake, 1).await;
     day["built"]["tables"]["calls"]["rows"] = 999.into();
     lake.put(&manifest_key(&day), day.to_string()).await;
     let key = table_key(&day, "calls");
-    found_and_mended(&sim, &lake, &[], &[("table_rows_differ", &key)]).await;
+    assert_repaired(&sim, &lake, &[], &[("table_rows_differ", &key)]).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -66,7 +66,7 @@ async fn only_damaged_reports_and_recordings_are_downloaded_again() {
         lake.remove(&report).await;
         lake.remove(&file).await;
         sim.clear_log();
-        found_and_mended(
+        assert_repaired(
             &sim,
             &lake,
             &[],
@@ -77,11 +77,11 @@ async fn only_damaged_reports_and_recordings_are_downloaded_again() {
         assert_eq!(fetched(telelake::simulator::Endpoint::Report), 1);
         assert_eq!(fetched(telelake::simulator::Endpoint::Link), 1);
         truncate(&lake, &file).await;
-        found_and_mended(&sim, &lake, &[], &[("recording_damaged", &file)]).await;
+        assert_repaired(&sim, &lake, &[], &[("recording_damaged", &file)]).await;
         flip(&lake, &report).await;
         flip(&lake, &file).await;
         verify(&lake, &[]).await.expect(0);
-        found_and_mended(
+        assert_repaired(
             &sim,
             &lake,
             &["--deep", "--from", of["date"].as_str().unwrap()],
@@ -142,14 +142,14 @@ async fn a_recording_that_was_cut_when_it_came_is_found_by_its_boxes() {
         lake.put(&manifest_key(&of), of.to_string()).await;
         verify(&lake, &[]).await.expect(0);
         let expected = [("recording_damaged", key.as_str())];
-        let verified = found(&lake, &["--deep"], &expected).await;
+        let verified = assert_found(&lake, &["--deep"], &expected).await;
         let finding = &verified["findings"][0];
         assert_eq!(finding["record_id"], record.as_str());
         assert!(
             finding["found"].as_str().unwrap().contains("no whole MP4"),
             "{finding}"
         );
-        found_and_mended(&sim, &lake, &["--deep"], &expected).await;
+        assert_repaired(&sim, &lake, &["--deep"], &expected).await;
         assert_whole(&lake, &sim, chrono_tz::Tz::UTC).await;
     }
 }
@@ -171,7 +171,7 @@ async fn rows_with_addresses_outside_of_the_lake_are_found() {
     expected.sort();
     let expected: Vec<_> = expected.iter().map(|(kind, key)| (*kind, key.as_str())).collect();
     assert!(expected.len() > 1);
-    let verified = found(&moved, &[], &expected).await;
+    let verified = assert_found(&moved, &[], &expected).await;
     let finding = &verified["findings"][0];
     let all = format!("every `uri` below {}/", moved.url());
     assert_eq!(finding["expected"], all.as_str());
@@ -179,7 +179,7 @@ async fn rows_with_addresses_outside_of_the_lake_are_found() {
         finding["found"].as_str().unwrap().contains(&lake.url()),
         "{finding}"
     );
-    found_and_mended(&sim, &moved, &[], &expected).await;
+    assert_repaired(&sim, &moved, &[], &expected).await;
     for row in moved.rows("recordings", &["uri"]).await {
         assert!(
             row["uri"].is_empty() || row["uri"].starts_with(&moved.url()),
@@ -206,9 +206,9 @@ async fn lesson_data_rooms_and_state_are_verified_too() {
             "table_missing" => lake.remove(&key).await,
             _ => truncate(&lake, &key).await,
         }
-        found_and_mended(&sim, &lake, &[], &[(damage, &key)]).await;
+        assert_repaired(&sim, &lake, &[], &[(damage, &key)]).await;
         flip(&lake, &key).await;
-        found_and_mended(&sim, &lake, &["--rebuild"], &[("table_differs", &key)]).await;
+        assert_repaired(&sim, &lake, &["--rebuild"], &[("table_differs", &key)]).await;
     }
     for (key, kind, args) in [
         (first("raw/meta/"), "raw_meta_damaged", &["--deep"][..]),
@@ -219,7 +219,7 @@ async fn lesson_data_rooms_and_state_are_verified_too() {
     ] {
         let before = lake.get(&key).await;
         lake.put(&key, "{").await;
-        let verified = found(&lake, args, &[(kind, &key)]).await;
+        let verified = assert_found(&lake, args, &[(kind, &key)]).await;
         assert_eq!(verified["findings"][0]["repairable"], false);
         lake.put(&key, before).await;
     }
@@ -236,6 +236,6 @@ async fn lesson_data_rooms_and_state_are_verified_too() {
         file.set_modified(SystemTime::now() - Duration::from_secs(age * 24 * 3600))
             .unwrap();
     }
-    found_and_mended(&sim, &lake, &["--deep"], &[("leftover", "_telelake/probe/old")]).await;
+    assert_repaired(&sim, &lake, &["--deep"], &[("leftover", "_telelake/probe/old")]).await;
     assert!(lake.keys().await.contains_key("_telelake/probe/new"));
 }

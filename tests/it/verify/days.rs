@@ -5,7 +5,9 @@ use telelake::config::ReportFormat;
 use telelake::lake::key;
 use telelake::simulator::{Report, Simulator};
 
-use super::{day, exported, found, found_and_mended, manifest_key, recording, repair, report, table_key};
+use super::{
+    assert_found, assert_repaired, day, exported, manifest_key, recording, repair, report, table_key,
+};
 use crate::pipeline::{backfill, range, small};
 use crate::support::lake::Lake;
 use crate::support::program::Telelake;
@@ -31,12 +33,12 @@ async fn a_day_that_was_landed_and_never_built_is_damage() {
             }
             lake.put(&key, of.to_string()).await;
             let date = of["date"].as_str().unwrap().parse().unwrap();
-            lake.put(&key::open_day(date, of["space_id"].as_str().unwrap()), "")
+            lake.put(&key::open_day(date, &of["space_id"].as_str().unwrap().into()), "")
                 .await;
-            let verified = found(&lake, &[], &[("day_not_built", &key)]).await;
+            let verified = assert_found(&lake, &[], &[("day_not_built", &key)]).await;
             assert_eq!(verified["counts"]["days_open"], 1, "{state}");
-            found(&lake, &["--rebuild"], &[("day_not_built", &key)]).await;
-            found_and_mended(&sim, &lake, &[], &[("day_not_built", &key)]).await;
+            assert_found(&lake, &["--rebuild"], &[("day_not_built", &key)]).await;
+            assert_repaired(&sim, &lake, &[], &[("day_not_built", &key)]).await;
             assert_whole(&lake, &sim, chrono_tz::Tz::UTC).await;
         }
     }
@@ -49,9 +51,9 @@ async fn a_day_without_its_manifest_is_landed_again() {
     let of = day(&lake, 0).await;
     let key = manifest_key(&of);
     lake.remove(&key).await;
-    found_and_mended(&sim, &lake, &[], &[("manifest_missing", &key)]).await;
+    assert_repaired(&sim, &lake, &[], &[("manifest_missing", &key)]).await;
     lake.put(&key, "{\"version\": 1, ").await;
-    found_and_mended(&sim, &lake, &[], &[("manifest_damaged", &key)]).await;
+    assert_repaired(&sim, &lake, &[], &[("manifest_damaged", &key)]).await;
     // The damaged manifest is kept aside, and so are its tables.
     let aside: Vec<_> = lake
         .keys()
@@ -69,18 +71,21 @@ async fn a_day_without_its_manifest_is_landed_again() {
     let call = report(&of).0;
     lying["calls"][&call]["reports"]["json"]["landed"]["key"] = "raw/reports/date=2020-01-01/s/c.json".into();
     lake.put(&key, lying.to_string()).await;
-    found_and_mended(&sim, &lake, &[], &[("manifest_damaged", &call)]).await;
+    assert_repaired(&sim, &lake, &[], &[("manifest_damaged", &call)]).await;
     let newer = json!({"version": 99, "date": of["date"], "space_id": of["space_id"], "space_name": null,
         "listed": true, "rooms": {}, "calls": {}, "records": {}, "built": null});
     let mended = lake.get(&key).await;
     lake.put(&key, newer.to_string()).await;
-    let verified = found(&lake, &[], &[("manifest_damaged", "newer telelake")]).await;
+    let verified = assert_found(&lake, &[], &[("manifest_damaged", "newer telelake")]).await;
     assert_eq!(verified["findings"][0]["repairable"], false);
     lake.put(&key, mended).await;
     // As a run leaves it that is killed between marker and manifest.
-    let marker = key::open_day("2025-03-10".parse().unwrap(), of["space_id"].as_str().unwrap());
+    let marker = key::open_day(
+        "2025-03-10".parse().unwrap(),
+        &of["space_id"].as_str().unwrap().into(),
+    );
     lake.put(&marker, "").await;
-    found_and_mended(&sim, &lake, &[], &[("marker_without_manifest", &marker)]).await;
+    assert_repaired(&sim, &lake, &[], &[("marker_without_manifest", &marker)]).await;
     assert!(!lake.keys().await.contains_key(&marker));
 }
 
@@ -98,7 +103,7 @@ async fn a_call_or_record_on_two_days_is_found() {
             .as_str()
             .unwrap()
             .to_owned();
-        let to = key::report(date, &space, &call, format);
+        let to = key::report(date, &space.as_str().into(), &call.as_str().into(), format);
         lake.put(&to, lake.get(&from).await).await;
         entry["reports"][name]["landed"]["key"] = to.into();
     }
@@ -107,10 +112,10 @@ async fn a_call_or_record_on_two_days_is_found() {
     let mut entry = right["records"][&record].clone();
     let to = key::recording(
         date,
-        &space,
-        entry["room_id"].as_str().unwrap(),
-        entry["call_id"].as_str(),
-        &record,
+        &space.as_str().into(),
+        &entry["room_id"].as_str().unwrap().into(),
+        entry["call_id"].as_str().map(Into::into).as_ref(),
+        &record.as_str().into(),
     );
     lake.put(&to, lake.get(&file).await).await;
     entry["file"]["landed"]["key"] = to.clone().into();
@@ -127,8 +132,8 @@ async fn a_call_or_record_on_two_days_is_found() {
         "--to",
         wrong["date"].as_str().unwrap(),
     ];
-    found(&lake, &dates, &expected).await;
-    found_and_mended(&sim, &lake, &[], &expected).await;
+    assert_found(&lake, &dates, &expected).await;
+    assert_repaired(&sim, &lake, &[], &expected).await;
     assert!(!lake.keys().await.contains_key(&to));
 }
 
@@ -148,7 +153,7 @@ async fn an_open_day_without_a_marker_is_marked_again() {
         .find(|key| key.starts_with("_telelake/open/"))
         .unwrap();
     lake.remove(&marker).await;
-    found(&lake, &[], &[("day_not_marked", &marker)]).await;
+    assert_found(&lake, &[], &[("day_not_marked", &marker)]).await;
     repair(&sim, &lake, &[]).await.expect(0);
     assert!(lake.keys().await.contains_key(&marker));
     sim.edit(|school| school.calls[0].set_report(Report::Whole));

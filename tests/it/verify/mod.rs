@@ -74,7 +74,7 @@ async fn day(lake: &Lake, at: usize) -> Value {
 
 fn manifest_key(day: &Value) -> String {
     let date = day["date"].as_str().unwrap().parse().unwrap();
-    key::manifest(date, day["space_id"].as_str().unwrap())
+    key::manifest(date, &day["space_id"].as_str().unwrap().into())
 }
 
 fn table_key(day: &Value, table: &str) -> String {
@@ -113,7 +113,7 @@ async fn truncate(lake: &Lake, key: &str) {
 }
 
 /// Verifies, and asserts the kinds of the findings in order, and the text that each one names.
-async fn found(lake: &Lake, args: &[&str], expected: &[(&str, &str)]) -> Value {
+async fn assert_found(lake: &Lake, args: &[&str], expected: &[(&str, &str)]) -> Value {
     let verified = verify(lake, args).await.expect(5).summary();
     let findings = verified["findings"].as_array().unwrap();
     let told: Vec<_> = findings
@@ -133,8 +133,8 @@ async fn found(lake: &Lake, args: &[&str], expected: &[(&str, &str)]) -> Value {
 }
 
 /// Asserts the findings, repairs them, and asserts that nothing is found any more.
-async fn found_and_mended(sim: &Simulator, lake: &Lake, args: &[&str], expected: &[(&str, &str)]) {
-    let verified = found(lake, args, expected).await;
+async fn assert_repaired(sim: &Simulator, lake: &Lake, args: &[&str], expected: &[(&str, &str)]) {
+    let verified = assert_found(lake, args, expected).await;
     for finding in verified["findings"].as_array().unwrap() {
         assert_eq!(finding["repairable"], true, "{finding}");
     }

@@ -1,6 +1,5 @@
 //! Objects that no manifest names, and unfinished uploads.
 
-
 use super::{day, exported, kinds, recording, repair, verify};
 use crate::pipeline::small;
 use crate::support::lake::Lake;

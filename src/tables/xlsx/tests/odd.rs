@@ -113,7 +113,7 @@ fn part(name: &str) -> String {
 }
 
 #[test]
-fn what_a_sheet_says_of_its_size_does_not_matter() {
+fn the_declared_size_of_a_sheet_does_not_matter() {
     let (whole, xml) = (tables(&usual()), part(SHEET));
     let start = xml.find("<dimension").expect("a dimension");
     let end = start + xml[start..].find("/>").expect("its end") + 2;
@@ -142,7 +142,7 @@ fn utf16(text: &str) -> Vec<u8> {
 }
 
 #[test]
-fn a_part_in_utf_16_is_read_and_what_nobody_reads_may_be_in_anything() {
+fn utf_16_parts_are_read_and_unused_parts_may_have_any_encoding() {
     let whole = tables(&usual());
     for name in [
         SHEET,
@@ -176,7 +176,7 @@ fn a_part_in_utf_16_is_read_and_what_nobody_reads_may_be_in_anything() {
 }
 
 #[test]
-fn a_promise_of_very_many_strings_is_not_believed() {
+fn a_huge_declared_number_of_strings_is_ignored() {
     let strings = part("xl/sharedStrings.xml");
     let lie = strings.replace("uniqueCount=\"", "uniqueCount=\"99999999999");
     assert_ne!(strings, lie);
@@ -238,7 +238,7 @@ fn parts_are_found_however_their_paths_are_written() {
 }
 
 #[test]
-fn archives_of_other_kinds_are_refused_by_their_names() {
+fn archives_of_other_kinds_are_refused_with_their_names() {
     let ods: &[u8] = b"application/vnd.oasis.opendocument.spreadsheet";
     assert_eq!(
         refused(&archive(&[("mimetype", ods), ("content.xml", b"<x/>")])),
@@ -267,7 +267,7 @@ fn archives_of_other_kinds_are_refused_by_their_names() {
 }
 
 #[test]
-fn rows_of_totals_are_no_people() {
+fn rows_of_totals_are_not_people() {
     let head: &[&str] = &["№", "Имя", "E-mail", "ID пользователя", "Вход", "Выход"];
     let book = people(&[
         head,
@@ -301,7 +301,7 @@ fn rows_of_totals_are_no_people() {
 }
 
 #[test]
-fn rows_that_share_a_name_alone_are_named() {
+fn rows_merged_by_the_name_alone_are_reported() {
     let book = people(&[
         &["Имя", "E-mail", "Вход"],
         &["Иван", "", "22.11.2026 10:00"],
@@ -339,7 +339,7 @@ fn a_sheet_without_stays_makes_nobody_absent() {
 }
 
 #[test]
-fn a_stay_keeps_its_good_start_and_without_one_the_person_was_there() {
+fn a_stay_keeps_a_readable_start_and_without_one_the_person_was_there() {
     let start = "2026-11-22T10:00:00Z";
     let open = format!("[{{joined_at: {start}, left_at: null}}]");
     for (joined, left, sessions, bad) in [
@@ -456,7 +456,7 @@ fn broken_characters_cost_themselves_alone() {
     assert_eq!(total(mended), 1);
 }
 
-/// What may stand in the place of a cell.
+/// Anything in the place of a cell.
 fn any_cell() -> impl Strategy<Value = String> {
     prop_oneof![
         Just(String::new()),
@@ -478,9 +478,9 @@ fn any_cell() -> impl Strategy<Value = String> {
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(64))]
 
-    /// One cell of one row: the other rows stay what they were, and who has a row is there.
+    /// Changes a cell of one row: the other rows stay the same, and everybody with a row was there.
     #[test]
-    fn whatever_stands_in_a_cell_the_other_rows_are_the_same_and_nobody_is_absent(odd in any_cell(), column in 0_usize..6) {
+    fn any_cell_leaves_the_other_rows_unchanged_and_nobody_absent(odd in any_cell(), column in 0_usize..6) {
         let head: &[&str] = &["Имя", "E-mail", "ID пользователя", "ID встречи", "Вход", "Выход"];
         let anna: &[&str] = &["Анна", "a@example.org", "17", "m1", "22.11.2026 10:00", "22.11.2026 10:30"];
         let mut ivan = ["Иван", "i@example.org", "18", "m1", "22.11.2026 10:00", "22.11.2026 10:30"];

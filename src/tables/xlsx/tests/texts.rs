@@ -2,7 +2,7 @@
 
 use super::*;
 
-/// What `report_rows` has of the first sheet of the usual workbook, with other number formats.
+/// The `report_rows` of the first sheet of the usual workbook, with other number formats.
 fn cells(styles: &str, row: &str) -> Vec<String> {
     let usual = with_part("xl/styles.xml", styles.as_bytes());
     let sheet = format!("<worksheet><sheetData><row r='1'>{row}</row></sheetData></worksheet>");
@@ -22,7 +22,7 @@ fn formatted(formats: &str, id: u32) -> String {
 const ROW: usize = 3;
 
 #[test]
-fn a_format_says_what_a_number_stands_for() {
+fn a_number_format_decides_the_meaning_of_a_number() {
     let code = |code: &str| {
         let code = quick_xml::escape::escape(code);
         formatted(

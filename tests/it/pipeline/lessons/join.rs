@@ -113,7 +113,7 @@ async fn lesson_data_joins_whatever_its_date_even_if_its_start_is_unreadable() {
     assert_eq!(run().await.count("writes"), 0);
 }
 
-/// Calls of one meeting that lie half a year apart.
+/// Calls of a meeting that are half a year apart.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_meeting_with_calls_far_apart_has_its_rows_once() {
     let sim = Simulator::start(small()).await.unwrap();

@@ -8,7 +8,7 @@ use telelake::simulator::{Endpoint, Options, Simulator};
 use super::{PARTICIPANT, import, metas, tables, write};
 use crate::pipeline::{backfill, range, small};
 use crate::support::lake::{Lake, Row};
-use crate::support::program::Telelake;
+use crate::support::program::{Finished, Telelake};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn late_and_corrected_lesson_data_gives_the_tables_of_timely_data() {
@@ -28,7 +28,7 @@ async fn late_lesson_data_of_500_users_in_s3_gives_the_tables_of_timely_data() {
     assert!(users >= 500, "{users} users");
 }
 
-/// Holds a lake that gets the school's meta after its calls, wrong at first, against one that had it before. Gives the
+/// Compares a lake that gets the lesson data after its calls, wrong at first, with one that had it before. Returns the
 /// number of users.
 async fn assert_late_data_gives_the_tables_of_timely_data(school: Options, late: Lake) -> usize {
     let sim = Simulator::start(school).await.unwrap();
@@ -105,26 +105,7 @@ async fn assert_late_data_gives_the_tables_of_timely_data(school: Options, late:
         assert!(!left.is_empty());
         assert_eq!(left, right);
     }
-    assert!(
-        left[0]
-            .iter()
-            .all(|row| row["meta_matched"] == "true" || row["attributes"].is_empty())
-    );
-    let absent: Vec<_> = left[1]
-        .iter()
-        .filter(|row| row["external_user_id"] == "absent")
-        .collect();
-    assert!(!absent.is_empty());
-    assert!(
-        absent
-            .iter()
-            .all(|row| row["attended"] == "false" && row["duration_s"] == "0.0")
-    );
-    assert_eq!(run.count("unknown_roles"), absent.len() as u64);
-    assert_eq!(run.count("meta_without_participants"), absent.len() as u64);
-    assert!(left[2].iter().any(|row| row["level"] == "program"
-        && row["depth"] == "2"
-        && row["parent_level"] == "lesson_course"));
+    assert_join(&left, &run);
 
     // The same file again changes nothing.
     let before = late.contents().await;
@@ -141,6 +122,30 @@ async fn assert_late_data_gives_the_tables_of_timely_data(school: Options, late:
         .map(|row| row["external_user_id"].clone())
         .collect();
     users.len()
+}
+
+/// Asserts that the tables hold the joined lesson data, the absent users and the third level.
+fn assert_join(tables: &[Vec<Row>], run: &Finished) {
+    assert!(
+        tables[0]
+            .iter()
+            .all(|row| row["meta_matched"] == "true" || row["attributes"].is_empty())
+    );
+    let absent: Vec<_> = tables[1]
+        .iter()
+        .filter(|row| row["external_user_id"] == "absent")
+        .collect();
+    assert!(!absent.is_empty());
+    assert!(
+        absent
+            .iter()
+            .all(|row| row["attended"] == "false" && row["duration_s"] == "0.0")
+    );
+    assert_eq!(run.count("unknown_roles"), absent.len() as u64);
+    assert_eq!(run.count("meta_without_participants"), absent.len() as u64);
+    assert!(tables[2].iter().any(|row| row["level"] == "program"
+        && row["depth"] == "2"
+        && row["parent_level"] == "lesson_course"));
 }
 
 #[tokio::test(flavor = "multi_thread")]
