@@ -90,7 +90,7 @@ fn for_people(report: &StatusReport) -> String {
         ));
         if unlisted > 0 {
             text.push_str(&format!(
-                "{unlisted} of them not listed whole yet: a run or backfill of their dates, once they are over, does that\n"
+                "{unlisted} of them not listed completely yet: a run or backfill of their dates, once they are over, lists them\n"
             ));
         }
         let unbuilt = report
@@ -107,7 +107,7 @@ fn for_people(report: &StatusReport) -> String {
     }
     for (from, to) in &report.never_looked_at {
         text.push_str(&format!(
-            "never looked at: {from} to {to}; `telelake backfill --from {from} --to {to}` does that\n"
+            "never exported: {from} to {to}; `telelake backfill --from {from} --to {to}` exports them\n"
         ));
     }
     text.push_str("\nlast runs\n");
@@ -136,7 +136,7 @@ fn join_quality(days: &[Arc<DayStatus>]) -> String {
         return String::new();
     }
     format!(
-        "lessons: {} participants without meta, {} metas without participants, {} unknown roles, {} duplicate external ids\n",
+        "lessons: {} participants without lesson data, {} lesson entries without participants, {} unknown roles, {} duplicate external ids\n",
         all.participants_without_meta,
         all.meta_without_participants,
         all.unknown_roles,
@@ -237,7 +237,7 @@ fn remarks(day: &DayStatus) -> Vec<String> {
         .filter(|missing| !matches!(missing.status, Status::Done | Status::Unavailable));
     remarks.extend(named.take(NAMED).map(|missing| {
         let id = missing.record_id.as_deref().or(missing.call_id.as_deref());
-        let reason = missing.reason.as_deref().unwrap_or("no reason is known");
+        let reason = missing.reason.as_deref().unwrap_or("for an unknown reason");
         let id = escaped(id.unwrap_or("?"));
         format!("{} of {id}: {reason}", missing.what)
     }));

@@ -9,7 +9,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::Instrument;
 
 use super::day::Day;
-use super::summary::{DayReport, Problem, Summary};
+use super::summary::{DayReport, Problem, ProblemKind, Summary};
 use super::{Command, Job, Phase, Progress};
 use crate::config::{Config, ReportFormat};
 use crate::lake::key;
@@ -111,7 +111,7 @@ async fn mend_meta(run: &RunContext, from: NaiveDate, to: NaiveDate, summary: &m
     };
     if let Err(error) = mended.await {
         summary.fail(Problem::new(
-            "meta_failed",
+            ProblemKind::MetaFailed,
             format!("the tables of lesson data: {error}"),
         ));
     }
@@ -154,7 +154,7 @@ async fn day(run: &Arc<RunContext>, date: NaiveDate, key: String) -> Option<DayR
             let mut report = DayReport::default();
             report
                 .failed
-                .push(Problem::new("rebuild_failed", error.to_string()).on(date, &space.as_str().into()));
+                .push(Problem::new(ProblemKind::RebuildFailed, error.to_string()).on(date, &space.as_str().into()));
             Some(report)
         }
     }

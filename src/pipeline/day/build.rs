@@ -22,7 +22,7 @@ use crate::pipeline::day::{Day, Fresh};
 use crate::pipeline::memory;
 use crate::pipeline::memory::Reserved;
 use crate::pipeline::run_context::RunContext;
-use crate::pipeline::summary::Problem;
+use crate::pipeline::summary::{Problem, ProblemKind};
 use crate::pipeline::summary::build_notes;
 use crate::pipeline::summary::build_notes::Noted;
 use crate::store::{Condition, Store, Version};
@@ -153,7 +153,7 @@ async fn step(run: &Arc<RunContext>, day: &mut Day, when: When) -> Result<()> {
             Err(error)
                 if error.kind() == ErrorKind::StoreNotFound && forget(&mut day.manifest, error.about()) =>
             {
-                let lost = Problem::new("report_lost", format!("{error}; the next run asks for it again"));
+                let lost = Problem::new(ProblemKind::ReportLost, format!("{error}; the next run asks for it again"));
                 day.report
                     .failed
                     .push(lost.on(day.manifest.date, &day.manifest.space_id));
@@ -291,7 +291,7 @@ fn unread_lessons(manifest: &Manifest, meta: &Meta, built: &Built) -> Vec<Proble
     unread
         .map(|((meeting, column), users)| {
             let message = format!("lesson data: {column} of {users} users can't be read: it is null");
-            Problem::new("bad_value", message)
+            Problem::new(ProblemKind::BadValue, message)
                 .on(manifest.date, &manifest.space_id)
                 .meeting(meeting)
                 .count(users)
@@ -337,7 +337,7 @@ async fn put_tables(
         let message = format!(
             "{count} users who are expected and absent have the id of one who was there, but for case or spaces"
         );
-        let problem = Problem::new("ids_differ_by_case", message).on(date, &space.into());
+        let problem = Problem::new(ProblemKind::IdsDifferByCase, message).on(date, &space.into());
         problem.meeting(&meeting).count(count)
     });
     day.report.warnings.extend(alike);

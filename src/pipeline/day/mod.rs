@@ -23,7 +23,7 @@ use tokio::time::{Duration, Instant};
 use tracing::Instrument;
 
 use super::memory::KeptRoom;
-use super::summary::{DayReport, Problem};
+use super::summary::{DayReport, Problem, ProblemKind};
 use super::walk::{self, Asked, DayWork};
 use super::{ExportContext, Job, Piece};
 use crate::api::{Call, Record};
@@ -127,9 +127,9 @@ fn failed(error: &Error, date: chrono::NaiveDate, space: &SpaceId) -> DayReport 
     if error.kind() != ErrorKind::Interrupted {
         tracing::error!(%date, %space, %error, "the day failed");
         let kind = if is_store(error.kind()) {
-            "store_failed"
+            ProblemKind::StoreFailed
         } else {
-            "day_failed"
+            ProblemKind::DayFailed
         };
         report
             .failed
@@ -344,14 +344,14 @@ impl Day {
         let (date, space) = (self.manifest.date, self.manifest.space_id.as_str());
         for (id, entry) in &self.manifest.calls {
             for (format, landing) in &entry.reports {
-                let named = |kind: &str, why: &str| {
+                let named = |kind: ProblemKind, why: &str| {
                     let message = format!("{} report: {why}", format.as_str());
                     let problem = Problem::new(kind, message).on(date, &space.into());
                     problem.room(&entry.room_id).call(id)
                 };
                 if landing.is_put_aside() {
                     let why = landing.reason.as_deref().unwrap_or_default();
-                    self.report.failed.push(named("report_failed", why));
+                    self.report.failed.push(named(ProblemKind::ReportFailed, why));
                 }
                 // What can't be read at all is named by the build.
                 let Some(lack) = landing
@@ -360,7 +360,7 @@ impl Day {
                 else {
                     continue;
                 };
-                self.report.pending.push(named("report_pending", lack.reason()));
+                self.report.pending.push(named(ProblemKind::ReportPending, lack.reason()));
             }
         }
     }
@@ -379,7 +379,7 @@ impl Day {
         report.counts.days = 1;
         report.counts.calls = self.manifest.calls.len() as u64;
         for (id, entry) in &self.manifest.calls {
-            let about = |kind: &str, why: &str| {
+            let about = |kind: ProblemKind, why: &str| {
                 Problem::new(kind, why)
                     .on(date, &space.into())
                     .room(&entry.room_id)
@@ -388,14 +388,14 @@ impl Day {
             if let Some(why) = &entry.pending {
                 report.counts.calls_pending += 1;
                 report.counts.reports_pending += entry.reports.len() as u64;
-                report.pending.push(about("call_pending", why));
+                report.pending.push(about(ProblemKind::CallPending, why));
                 continue;
             }
             for (format, landing) in &entry.reports {
                 if self.skipped.reports.contains(&(id.clone(), *format)) {
                     report.counts.reports_pending += 1;
                 } else if context.wants_reports(job).contains(format) {
-                    let named = |kind: &str| {
+                    let named = |kind: ProblemKind| {
                         let why = landing.reason.as_deref().unwrap_or_default();
                         about(kind, &format!("{} report: {why}", format.as_str()))
                     };
@@ -409,7 +409,7 @@ impl Day {
                     report.counts.records_pending += 1;
                     continue;
                 }
-                let named = |kind: &str| {
+                let named = |kind: ProblemKind| {
                     let why = entry.file.reason.as_deref().unwrap_or_default();
                     Problem::new(kind, why)
                         .on(date, &space.into())
@@ -423,52 +423,52 @@ impl Day {
 }
 
 impl DayReport {
-    fn count_report(&mut self, status: Status, told: bool, named: impl Fn(&str) -> Problem) {
+    fn count_report(&mut self, status: Status, told: bool, named: impl Fn(ProblemKind) -> Problem) {
         let counts = &mut self.counts;
         match status {
             Status::Done => counts.reports_done += 1,
             Status::Pending | Status::Unavailable => {
                 counts.reports_pending += 1;
-                self.pending.push(named("report_pending"));
+                self.pending.push(named(ProblemKind::ReportPending));
             }
             Status::Denied => {
                 counts.reports_denied += 1;
-                self.warnings.push(named("report_denied"));
+                self.warnings.push(named(ProblemKind::ReportDenied));
             }
             Status::Failed => {
                 counts.reports_failed += 1;
-                self.failed.push(named("report_failed"));
+                self.failed.push(named(ProblemKind::ReportFailed));
             }
             Status::Lost => {
                 counts.reports_lost += 1;
-                self.warnings.extend(told.then(|| named("report_lost_for_good")));
+                self.warnings.extend(told.then(|| named(ProblemKind::ReportLostForGood)));
             }
         }
     }
 
-    fn count_record(&mut self, status: Status, told: bool, named: impl Fn(&str) -> Problem) {
+    fn count_record(&mut self, status: Status, told: bool, named: impl Fn(ProblemKind) -> Problem) {
         let counts = &mut self.counts;
         match status {
             Status::Done => counts.records_done += 1,
             Status::Pending => {
                 counts.records_pending += 1;
-                self.pending.push(named("record_pending"));
+                self.pending.push(named(ProblemKind::RecordPending));
             }
             Status::Unavailable => {
                 counts.records_unavailable += 1;
-                self.warnings.push(named("record_unavailable"));
+                self.warnings.push(named(ProblemKind::RecordUnavailable));
             }
             Status::Denied => {
                 counts.records_denied += 1;
-                self.warnings.push(named("record_denied"));
+                self.warnings.push(named(ProblemKind::RecordDenied));
             }
             Status::Failed => {
                 counts.records_failed += 1;
-                self.failed.push(named("record_failed"));
+                self.failed.push(named(ProblemKind::RecordFailed));
             }
             Status::Lost => {
                 counts.records_lost += 1;
-                self.warnings.extend(told.then(|| named("record_lost_for_good")));
+                self.warnings.extend(told.then(|| named(ProblemKind::RecordLostForGood)));
             }
         }
     }

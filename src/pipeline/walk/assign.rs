@@ -13,7 +13,7 @@ use crate::ids::{CallId, RecordId, RoomId};
 use crate::lake;
 use crate::lake::manifest::{Missed, RoomEntry};
 use crate::pipeline::lake_state::open_days::OpenDay;
-use crate::pipeline::summary::{Problem, Summary};
+use crate::pipeline::summary::{Problem, ProblemKind, Summary};
 use crate::pipeline::walk;
 use crate::pipeline::walk::gone_rooms::GoneDays;
 use crate::pipeline::walk::{Answer, Ask, Asked, DayWork, Scope, SpaceScope};
@@ -187,8 +187,8 @@ impl<'a> DayAssigner<'a> {
         // `Summary::tell_requests` reports all requests together that were not sent.
         if !matches!(error.kind(), ErrorKind::Interrupted | ErrorKind::Skipped) {
             let problem = Problem::new(
-                "listing_failed",
-                format!("{what} could not be listed: {}", error.told()),
+                ProblemKind::ListingFailed,
+                format!("{what} could not be listed: {}", error.full_message()),
             );
             summary.fail(problem.on(from, &self.scope.spaces[space].id.as_str().into()).room(room));
         }
@@ -303,7 +303,7 @@ impl<'a> DayAssigner<'a> {
         let Some(own) = own_instant(record).map(|at| lake::date_of(at, self.context.run.config.timezone))
         else {
             let problem = Problem::new(
-                "record_undated",
+                ProblemKind::RecordUndated,
                 "the record has neither a known call nor any date: it is on no day",
             );
             summary.warn(problem.space(&scope.id).room(room).record(&record.id));

@@ -16,7 +16,7 @@ use crate::ids::{RoomId, SpaceId};
 use crate::lake::manifest::Manifest;
 use crate::lake::{self, key};
 use crate::pipeline::lake_state::open_days::OpenDay;
-use crate::pipeline::summary::{Problem, Summary};
+use crate::pipeline::summary::{Problem, ProblemKind, Summary};
 use crate::pipeline::walk;
 use crate::pipeline::walk::{DayWork, SpaceScope};
 use crate::pipeline::{ExportContext, Job};
@@ -266,7 +266,7 @@ pub(crate) fn name(
             };
             let message =
                 format!("the room is no longer listed, and the API refuses it by its id ({why}): {then}");
-            let problem = Problem::new("room_gone", message)
+            let problem = Problem::new(ProblemKind::RoomGone, message)
                 .on(day.date, &day.space_id)
                 .room(room);
             if given_up {
@@ -285,7 +285,7 @@ pub(crate) fn name(
                 .any(|day| day.space_id == id && day.heard_gone.contains(room))
         {
             let message = "the room is no longer listed; the API still answers for it by its id";
-            summary.warn(Problem::new("room_gone", message).on(*date, &id.into()).room(room));
+            summary.warn(Problem::new(ProblemKind::RoomGone, message).on(*date, &id.into()).room(room));
         }
     }
 }

@@ -16,7 +16,7 @@ use chrono_tz::Tz;
 use futures_util::{StreamExt, stream};
 use serde_json::Value;
 
-use super::summary::{Problem, Summary};
+use super::summary::{Problem, ProblemKind, Summary};
 use super::{ExportContext, Job, Phase};
 use crate::api::{Call, Client, Listing, Record, Room, Space};
 use crate::ids::{CallId, RecordId, RoomId, SpaceId};
@@ -149,7 +149,7 @@ pub(crate) async fn scope(context: &Arc<ExportContext>, job: &Job, summary: &mut
             Ok(gone) => space.gone = gone,
             Err(error) => {
                 let message = format!("the rooms that the lake knows could not be read: {error}");
-                summary.fail(Problem::new("catalog_failed", message).space(&space.id));
+                summary.fail(Problem::new(ProblemKind::CatalogFailed, message).space(&space.id));
             }
         }
         scope.spaces.push(space);
@@ -189,14 +189,14 @@ fn select_spaces(
         if !is_visible {
             summary.fail(
                 Problem::new(
-                    "space_not_visible",
+                    ProblemKind::SpaceNotVisible,
                     format!("space {id} is not among those that the token sees"),
                 )
                 .space(id),
             );
         } else if !wanted(id) {
             summary.fail(
-                Problem::new("space_not_in_scope", format!("space {id} is not in scope.spaces")).space(id),
+                Problem::new(ProblemKind::SpaceNotInScope, format!("space {id} is not in scope.spaces")).space(id),
             );
         }
     }
@@ -258,7 +258,7 @@ fn space_scope(
             if matches!(error.kind(), ErrorKind::Unauthorized | ErrorKind::Interrupted) {
                 return Err(error);
             }
-            summary.fail(Problem::new("space_failed", error.to_string()).space(&scope.id));
+            summary.fail(Problem::new(ProblemKind::SpaceFailed, error.to_string()).space(&scope.id));
             scope.failed = true;
         }
     }
@@ -301,7 +301,7 @@ fn name_missing_rooms(
             );
         }
         let message = format!("room {id} is in none of the spaces in scope");
-        summary.fail(Problem::new("room_not_found", message).room(id));
+        summary.fail(Problem::new(ProblemKind::RoomNotFound, message).room(id));
     }
     Ok(())
 }
@@ -314,25 +314,25 @@ pub(crate) fn note_listing<T>(
     ids: impl Fn(Problem) -> Problem,
 ) {
     if let Some(gap) = &listing.gap {
-        summary.fail(ids(Problem::new("listing_incomplete", gap.message(what))));
+        summary.fail(ids(Problem::new(ProblemKind::ListingIncomplete, gap.message(what))));
     }
     if listing.unidentified > 0 {
         let message = format!(
             "{} of the {what} have no id and were left out",
             listing.unidentified
         );
-        summary.fail(ids(Problem::new("items_without_id", message)));
+        summary.fail(ids(Problem::new(ProblemKind::ItemsWithoutId, message)));
     }
     if listing.other_ids > 0 {
         let message = format!(
             "{} of the {what} have `_id` in the place of `id`: they are exported by it, and may be others than it says",
             listing.other_ids
         );
-        summary.fail(ids(Problem::new("items_with_other_id", message)));
+        summary.fail(ids(Problem::new(ProblemKind::ItemsWithOtherId, message)));
     }
     if !listing.repairs.is_none() {
         let message = format!("the list of {what} has faults: {}", listing.repairs);
-        summary.warn(ids(Problem::new("bad_value", message)));
+        summary.warn(ids(Problem::new(ProblemKind::BadValue, message)));
     }
 }
 
@@ -344,7 +344,7 @@ pub(crate) fn unreadable(what: &str, fields: &[&str]) -> Option<Problem> {
             "{} of the {what} can't be read and count as unknown",
             names.join(", ")
         );
-        Problem::new("bad_value", message).count(fields.len() as u64)
+        Problem::new(ProblemKind::BadValue, message).count(fields.len() as u64)
     };
     (!fields.is_empty()).then(problem)
 }

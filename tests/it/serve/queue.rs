@@ -512,7 +512,7 @@ async fn a_run_is_shown_from_its_start_and_a_killed_run_is_marked() {
         .expect(0)
         .stdout;
     assert!(
-        text.contains("KILLED") && text.contains("its last sign of life"),
+        text.contains("KILLED") && text.contains("its last heartbeat"),
         "{text}"
     );
     sim.faults().clear();

@@ -136,7 +136,20 @@ impl Weed {
     async fn wait(&self, log: &Path) {
         let client = self.client();
         let what = format!("SeaweedFS answers at {}; its log is {}", self.http, log.display());
-        eventually(&what, async || client.list_buckets().send().await.is_ok()).await;
+        let mut shown = String::new();
+        eventually(&what, async || match client.list_buckets().send().await {
+            Ok(_) => true,
+            Err(error) => {
+                // The captured output shows why the server does not answer, each reason once.
+                let error = format!("{error:?}");
+                if error != shown {
+                    eprintln!("{error}");
+                    shown = error;
+                }
+                false
+            }
+        })
+        .await;
     }
 
     /// The AWS configuration of a client with all rights, over HTTP.
@@ -183,6 +196,7 @@ pub fn sdk_config(endpoint: &str, access_key: &str, secret_key: &str) -> SdkConf
         .credentials_provider(aws_sdk_s3::config::SharedCredentialsProvider::new(credentials))
         .region(Region::from_static("us-east-1"))
         .endpoint_url(endpoint)
+        .http_client(aws_smithy_http_client::Builder::new().build_http())
         .build()
 }
 
