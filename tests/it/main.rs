@@ -4,6 +4,7 @@
 
 mod cli;
 mod documents;
+mod house;
 mod pipeline;
 mod readers;
 mod reliability;
