@@ -1,4 +1,4 @@
-//! `status`: the coverage of each day and the last runs, from the manifests in the store. Needs no token.
+//! `status`: shows coverage day by day and the last runs, from the manifests in the store. Needs no token.
 
 use std::sync::Arc;
 
@@ -15,35 +15,35 @@ use crate::status::{Coverage, DayStatus, NOT_BUILT, never_looked_at};
 use crate::store;
 use crate::{ExitStatus, Result};
 
-/// Coverage day by day: calls, reports and recordings, done, pending and failed; and the last runs
+/// Show coverage day by day (calls, reports and recordings: done, pending, failed) and the last runs
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// The first date, as YYYY-MM-DD [default: the last 14 dates that the lake has]
+    /// The first date, as YYYY-MM-DD [default: the last 14 dates of the lake]
     #[arg(long, value_name = "DATE", value_parser = dates::parse)]
     from: Option<NaiveDate>,
-    /// The last date, itself included [default: today]
+    /// The last date, inclusive [default: today]
     #[arg(long, value_name = "DATE", value_parser = dates::parse)]
     to: Option<NaiveDate>,
-    /// One JSON object instead of text
+    /// Print a JSON object instead of text
     #[arg(long)]
     json: bool,
 }
 
-/// Dates shown if the user gave none.
+/// The number of dates to show by default.
 const DATES: usize = 14;
-/// Runs shown.
+/// The number of runs to show.
 const RUNS: usize = 5;
-/// Missing items named for each day, in text.
+/// The number of missing items of a day to name in text.
 const NAMED: usize = 3;
 
 #[derive(Debug, Serialize)]
-struct Report {
+struct StatusReport {
     store: String,
     days: Vec<Arc<DayStatus>>,
-    /// Spans of dates that no run has covered: the first and the last date of each.
+    /// Spans of dates that no run has looked at, each as its first and last date.
     never_looked_at: Vec<(NaiveDate, NaiveDate)>,
     runs: Vec<Summary>,
-    /// The outcome of the last notifications.
+    /// The results of the last notifications.
     notifications: Deliveries,
 }
 
@@ -60,12 +60,12 @@ pub(super) async fn run(context: &CommandContext, args: Args) -> Result<ExitStat
         .latest(&*store, args.from, Some(to), count)
         .await?;
     let runs = pipeline::last_runs(&*store, chrono::Utc::now(), RUNS).await?;
-    let report = Report {
+    let report = StatusReport {
         store: store.url().to_owned(),
         never_looked_at: never_looked_at(today, args.from, args.to, &days),
         days,
         runs,
-        // A list of notifications that can't be read must not hide the rest.
+        // Unreadable notifications are no reason to show nothing.
         notifications: last_deliveries(&*store).await.unwrap_or_default(),
     };
     if args.json {
@@ -76,7 +76,7 @@ pub(super) async fn run(context: &CommandContext, args: Args) -> Result<ExitStat
     Ok(ExitStatus::Done)
 }
 
-fn for_people(report: &Report) -> String {
+fn for_people(report: &StatusReport) -> String {
     let mut text = format!("{}\n", report.store);
     if report.days.is_empty() {
         text.push_str("no days in the lake for these dates\n");
@@ -128,7 +128,7 @@ fn for_people(report: &Report) -> String {
     text
 }
 
-/// How well lesson data and participants match over all days shown; empty if there is nothing to say.
+/// The quality of the join of lesson data and participants over all days shown; empty if there is nothing to report.
 fn join_quality(days: &[Arc<DayStatus>]) -> String {
     let mut all = Quality::default();
     days.iter().for_each(|day| all.add(&day.quality));
@@ -157,98 +157,89 @@ fn state(day: &DayStatus) -> &'static str {
     }
 }
 
+/// A row for each day, followed by its remarks. The remarks span all columns, so that they do not widen them.
 fn table(days: &[Arc<DayStatus>]) -> String {
     let header = ["date", "space", "calls", "reports", "recordings", "state"];
     let mut rows = vec![header.map(str::to_owned).to_vec()];
-    for day in days {
-        let of = |done: u64, parts: &[(u64, &str)]| {
-            let rest = parts
-                .iter()
-                .filter(|(count, _)| *count > 0)
-                .map(|(count, word)| format!(", {count} {word}"));
-            format!("{done} done{}", rest.collect::<String>())
-        };
-        let pending = if day.calls_pending > 0 {
-            format!(", {} pending", day.calls_pending)
-        } else {
-            String::new()
-        };
-        rows.push(vec![
-            day.date.to_string(),
-            escaped(day.space_name.as_deref().unwrap_or(&day.space_id)).into_owned(),
-            format!("{}{pending}", day.calls),
-            of(
-                day.reports_done,
-                &[
-                    (day.reports_pending, "pending"),
-                    (day.reports_failed, "failed"),
-                    (day.reports_denied, "denied"),
-                    (day.reports_lost, "lost"),
-                ],
-            ),
-            of(
-                day.records_done,
-                &[
-                    (day.records_pending, "pending"),
-                    (day.records_failed, "failed"),
-                    (day.records_denied, "denied"),
-                    (day.records_unavailable, "not made"),
-                    (day.records_lost, "lost"),
-                ],
-            ),
-            state(day).into(),
-        ]);
-        if !day.built && !day.is_damaged() {
-            rows.push(vec![String::new(), format!("  {NOT_BUILT}")]);
-        }
-        if day.space_missed {
-            rows.push(vec![
-                String::new(),
-                "  the space's rooms could not all be listed".into(),
-            ]);
-        } else if day.rooms_missed > 0 {
-            rows.push(vec![
-                String::new(),
-                format!("  {} rooms could not be listed", day.rooms_missed),
-            ]);
-        }
-        if day.rooms_gone > 0 {
-            rows.push(vec![
-                String::new(),
-                format!(
-                    "  {} rooms were deleted before they could be asked",
-                    day.rooms_gone
-                ),
-            ]);
-        }
-        let named = day
-            .missing
-            .iter()
-            .filter(|missing| !matches!(missing.status, Status::Done | Status::Unavailable));
-        for missing in named.take(NAMED) {
-            let id = missing.record_id.as_deref().or(missing.call_id.as_deref());
-            let reason = missing.reason.as_deref().unwrap_or("for an unknown reason");
-            let line = format!(
-                "  {} of {}: {reason}",
-                missing.what,
-                escaped(id.unwrap_or("?"))
-            );
-            rows.push(vec![String::new(), line]);
+    rows.extend(days.iter().map(|day| row(day)));
+    let columns = output::columns(&rows);
+    let mut lines = columns.lines();
+    let mut text = format!("{}\n", lines.next().unwrap_or_default());
+    for (day, line) in days.iter().zip(lines) {
+        text.push_str(&format!("{line}\n"));
+        for remark in remarks(day) {
+            text.push_str(&format!("            {remark}\n"));
         }
     }
-    // A line with a reason spans all columns, so that it must not widen them.
-    let (wide, reasons): (Vec<_>, Vec<_>) = rows.into_iter().enumerate().partition(|(_, row)| row.len() > 2);
-    let laid = output::columns(&wide.iter().map(|(_, row)| row.clone()).collect::<Vec<_>>());
-    let mut lines: Vec<(usize, String)> = wide
+    text
+}
+
+/// The cells of a day.
+fn row(day: &DayStatus) -> Vec<String> {
+    let counts = |done: u64, others: &[(u64, &str)]| {
+        let others = others
+            .iter()
+            .filter(|(count, _)| *count > 0)
+            .map(|(count, word)| format!(", {count} {word}"));
+        format!("{done} done{}", others.collect::<String>())
+    };
+    let pending = match day.calls_pending {
+        0 => String::new(),
+        pending => format!(", {pending} pending"),
+    };
+    vec![
+        day.date.to_string(),
+        escaped(day.space_name.as_deref().unwrap_or(&day.space_id)).into_owned(),
+        format!("{}{pending}", day.calls),
+        counts(
+            day.reports_done,
+            &[
+                (day.reports_pending, "pending"),
+                (day.reports_failed, "failed"),
+                (day.reports_denied, "denied"),
+                (day.reports_lost, "lost"),
+            ],
+        ),
+        counts(
+            day.records_done,
+            &[
+                (day.records_pending, "pending"),
+                (day.records_failed, "failed"),
+                (day.records_denied, "denied"),
+                (day.records_unavailable, "not made"),
+                (day.records_lost, "lost"),
+            ],
+        ),
+        state(day).into(),
+    ]
+}
+
+/// The reasons why a day is not complete.
+fn remarks(day: &DayStatus) -> Vec<String> {
+    let mut remarks = Vec::new();
+    if !day.built && !day.is_damaged() {
+        remarks.push(NOT_BUILT.to_owned());
+    }
+    if day.space_missed {
+        remarks.push("the space's rooms could not all be listed".into());
+    } else if day.rooms_missed > 0 {
+        remarks.push(format!("{} rooms could not be listed", day.rooms_missed));
+    }
+    if day.rooms_gone > 0 {
+        remarks.push(format!(
+            "{} rooms were deleted before they could be asked",
+            day.rooms_gone
+        ));
+    }
+    let named = day
+        .missing
         .iter()
-        .map(|(index, _)| *index)
-        .zip(laid.lines().map(str::to_owned))
-        .collect();
-    lines.extend(
-        reasons
-            .into_iter()
-            .map(|(index, row)| (index, format!("          {}", row[1]))),
-    );
-    lines.sort_by_key(|(index, _)| *index);
-    lines.into_iter().map(|(_, line)| line + "\n").collect()
+        .filter(|missing| !matches!(missing.status, Status::Done | Status::Unavailable));
+    remarks.extend(named.take(NAMED).map(|missing| {
+        let id = missing.record_id.as_deref().or(missing.call_id.as_deref());
+        let reason = missing.reason.as_deref().unwrap_or("for an unknown reason");
+        let id = escaped(id.unwrap_or("?"));
+        format!("{} of {id}: {reason}", missing.what)
+    }));
+    remarks
 }
