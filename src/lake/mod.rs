@@ -6,6 +6,7 @@ pub mod key_kind;
 pub mod manifest;
 pub mod table;
 pub mod tally;
+pub mod tally_json;
 pub mod unknown;
 
 use chrono::{DateTime, Days, NaiveDate, NaiveTime, TimeZone, Utc};

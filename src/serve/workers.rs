@@ -16,9 +16,8 @@ use super::events::Waiting;
 use super::queue::Work;
 use crate::lake;
 use crate::metrics::METRICS;
-use crate::pipeline::{Exporter, Job, Outcome, ProblemKind, Progress, Stop, Summary};
+use crate::pipeline::{Command, Exporter, Job, Outcome, ProblemKind, Progress, Stop, Summary};
 use crate::pipeline::{nightly_job, read_store_info};
-use crate::pipeline::{Command, Exporter, Job, Outcome, Progress, Stop, Summary, nightly_job, read_store_info};
 use crate::{ExitStatus, Result};
 
 /// Failures that the next attempt would only repeat.

@@ -18,7 +18,7 @@ use crate::{Error, ErrorKind, Result};
 const TRIES: usize = 20;
 
 /// Writes lesson days and their tables.
-pub(crate) struct Shelving<'a> {
+pub(crate) struct LessonDayWriter<'a> {
     pub store: &'a dyn Store,
     /// True if the store honours conditional writes.
     pub conditional: bool,
@@ -26,7 +26,7 @@ pub(crate) struct Shelving<'a> {
     pub writes: u64,
 }
 
-impl<'a> Shelving<'a> {
+impl<'a> LessonDayWriter<'a> {
     pub fn new(store: &'a dyn Store, conditional: bool) -> Self {
         Self {
             store,
@@ -35,22 +35,24 @@ impl<'a> Shelving<'a> {
         }
     }
 
-    /// Changes the lesson day of a date. Its tables are stale until [`Shelving::mend`].
+    /// Changes the lesson day of a date. Its tables are stale until [`LessonDayWriter::build_tables`].
     ///
     /// # Errors
     /// `Precondition` if other processes keep changing the lesson day; else any error of the store.
-    pub async fn shelve(&mut self, date: NaiveDate, change: &Arc<Change>) -> Result<()> {
+    pub async fn change(&mut self, date: NaiveDate, change: &Arc<Change>) -> Result<()> {
         let key = key::meta_shelf(date);
         for _ in 0..TRIES {
-            let before = read_shelf(self.store, date).await?;
-            let (bytes, version) = before.map(|shelf| (shelf.bytes, shelf.version)).unzip();
+            let before = read_lesson_day(self.store, date).await?;
+            let (bytes, version) = before
+                .map(|lesson_day| (lesson_day.bytes, lesson_day.version))
+                .unzip();
             let change = Arc::clone(change);
             let changed = blocking(move || shelve(date, bytes.as_deref(), &change)).await?;
-            let Some(shelf) = changed else {
+            let Some(lesson_day) = changed else {
                 return Ok(());
             };
             let condition = version.map_or(Condition::Absent, Condition::Unchanged);
-            match self.put(&key, shelf, condition).await {
+            match self.put(&key, lesson_day, condition).await {
                 Err(error) if error.kind() == ErrorKind::Precondition => {}
                 put => return put.map(|_| ()),
             }
@@ -61,21 +63,23 @@ impl<'a> Shelving<'a> {
     /// Builds the tables of a date's lesson day, again if another process changed it meanwhile.
     ///
     /// # Errors
-    /// As [`Shelving::shelve`].
-    pub async fn mend(&mut self, date: NaiveDate) -> Result<()> {
+    /// As [`LessonDayWriter::change`].
+    pub async fn build_tables(&mut self, date: NaiveDate) -> Result<()> {
         for _ in 0..TRIES {
             // Read the tables' versions before the lesson day. Then, of two concurrent importers, the one that has the
             // newer lesson day wins the conditional write.
             let seen = self.tables(date).await?;
-            let shelf = read_shelf(self.store, date).await?;
-            let (bytes, version) = shelf.map(|shelf| (shelf.bytes, shelf.version)).unzip();
+            let lesson_day = read_lesson_day(self.store, date).await?;
+            let (bytes, version) = lesson_day
+                .map(|lesson_day| (lesson_day.bytes, lesson_day.version))
+                .unzip();
             let built = blocking(move || build_meta_tables(date, bytes.as_deref())).await?;
             match self.put_tables(built, seen).await {
                 Err(error) if error.kind() == ErrorKind::Precondition => continue,
                 done => done?,
             }
-            let now = read_shelf(self.store, date).await?;
-            if now.map(|shelf| shelf.version) == version {
+            let now = read_lesson_day(self.store, date).await?;
+            if now.map(|lesson_day| lesson_day.version) == version {
                 return Ok(());
             }
         }
@@ -170,7 +174,7 @@ impl<'a> Shelving<'a> {
 ///
 /// # Errors
 /// Any error of the store.
-pub(crate) async fn read_shelf(store: &dyn Store, date: NaiveDate) -> Result<Option<Object>> {
+pub(crate) async fn read_lesson_day(store: &dyn Store, date: NaiveDate) -> Result<Option<Object>> {
     match store.get(&key::meta_shelf(date)).await {
         Ok(object) => Ok(Some(object)),
         Err(error) if error.kind() == ErrorKind::StoreNotFound => Ok(None),
@@ -182,12 +186,12 @@ pub(crate) async fn read_shelf(store: &dyn Store, date: NaiveDate) -> Result<Opt
 ///
 /// # Errors
 /// `Store` if the lesson day is damaged.
-pub(crate) async fn find_on(
+pub(crate) async fn find_entries(
     date: NaiveDate,
-    shelf: Bytes,
+    lesson_day: Bytes,
     wanted: impl FnMut(&str, &str) -> bool + Send + 'static,
 ) -> Result<Vec<Entry>> {
-    blocking(move || find(date, &shelf, wanted)).await
+    blocking(move || find(date, &lesson_day, wanted)).await
 }
 
 /// Runs work on a thread that may block, because a large lesson day takes a second.

@@ -4,8 +4,7 @@ use std::sync::Arc;
 
 use chrono::{DateTime, Days, NaiveDate, TimeDelta, Utc};
 use telelake::config::{Config, Duration, Secret};
-use telelake::pipeline::{Exporter, Job, Problem, ProblemKind, Progress, Summary};
-use telelake::pipeline::{Command, Exporter, Job, Problem, Progress, Summary};
+use telelake::pipeline::{Command, Exporter, Job, Problem, ProblemKind, Progress, Summary};
 use telelake::simulator::{Endpoint, Failure, Matcher, Options, Simulator};
 use telelake::store;
 use tokio_util::sync::CancellationToken;
