@@ -6,6 +6,7 @@
 
 pub(crate) mod build_notes;
 pub(crate) mod counts;
+mod notice;
 pub(crate) mod problem;
 pub(crate) mod problem_kind;
 pub(crate) mod process;

@@ -188,7 +188,7 @@ impl<'a> DayAssigner<'a> {
         if !matches!(error.kind(), ErrorKind::Interrupted | ErrorKind::Skipped) {
             let problem = Problem::new(
                 ProblemKind::ListingFailed,
-                format!("{what} could not be listed: {}", error.told()),
+                format!("{what} could not be listed: {}", error.full_message()),
             );
             summary.fail(problem.on(from, &self.scope.spaces[space].id.as_str().into()).room(room));
         }
