@@ -139,7 +139,7 @@ async fn changed_by_meta(context: &Arc<ExportContext>, planned: &[DayPlan]) -> R
     if markers.is_empty() {
         return Ok(days);
     }
-    let (_, meetings) = import::changed(&*context.run.store, &markers).await?;
+    let (_, meetings) = import::read_markers(&*context.run.store, &markers).await?;
     for DayId { date, space: space_id } in context.run.lessons.stale(&meetings).await? {
         if planned
             .iter()

@@ -76,7 +76,7 @@ fn report_duplicate(
         let finding = finding.differs(expected, format!("it on {date} and {}", others.join(", ")));
         verification.report(match right {
             Some(right) if nothing_is_lost(item, id, manifest, &days[&right]) => {
-                finding.remedy(Remedy::Evict(Doubled {
+                finding.remedy(Remedy::Evict(Duplicate {
                     id: id.to_owned(),
                     wrong: *date,
                     right,

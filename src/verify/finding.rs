@@ -5,7 +5,6 @@ use std::collections::BTreeMap;
 use chrono::NaiveDate;
 use serde::Serialize;
 
-use crate::config::ReportFormat;
 use crate::ids::{CallId, RecordId, SpaceId};
 use crate::kinds::kinds;
 use crate::pipeline::Piece;

@@ -47,7 +47,7 @@ async fn two_runs_at_once_take_turns_and_say_what_is_not_promised() {
     assert_eq!(
         (landed, first.counts.days_built + second.counts.days_built),
         (
-            first.counts.reports_done,
+            first.counts.reports.done,
             first.counts.days_built.max(second.counts.days_built)
         ),
         "all of the work was done once"
