@@ -11,7 +11,7 @@ use telelake::ids::CallId;
 use telelake::config::ReportFormat;
 use telelake::lake::key;
 use telelake::lake::manifest::{CallEntry, Landed, Landing, Manifest, RoomEntry, Status};
-use telelake::tables::lessons::Meta;
+use telelake::tables::lessons::LessonIndex;
 use telelake::tables::{Mapping, build_day};
 
 use crate::report::{against_goal, figure, mebibytes, seconds, speed, title};
@@ -50,7 +50,7 @@ fn alone() {
         &mapping,
         "file:///lake",
         start(),
-        &Meta::default(),
+        &LessonIndex::default(),
         reports,
     )
     .unwrap();

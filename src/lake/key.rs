@@ -7,8 +7,8 @@ use chrono::NaiveDate;
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_decode_str, utf8_percent_encode};
 use sha2::{Digest, Sha256};
 
-use crate::ids::{CallId, RecordId, RoomId, SpaceId};
 use crate::config::ReportFormat;
+use crate::ids::{CallId, RecordId, RoomId, SpaceId};
 
 /// The program's own objects: manifests, runs, the description of the store.
 pub const STATE: &str = "_telelake/";
@@ -102,6 +102,11 @@ pub fn unsegment(segment: &str) -> Option<String> {
 /// The file of a table for a day.
 pub fn table(table: &str, date: NaiveDate, space: &SpaceId) -> String {
     format!("{table}/date={date}/{}.parquet", segment(space))
+}
+
+/// The file of a table for a date.
+pub fn date_table(table: &str, date: NaiveDate) -> String {
+    format!("{table}/date={date}/{table}.parquet")
 }
 
 /// The file of a space's rooms.
@@ -270,7 +275,13 @@ mod tests {
                 table("participants", date, &space.into()),
                 rooms(&space.into()),
                 spaces(),
-                recording(date, &space.into(), &room.into(), Some(&call.into()), &record.into()),
+                recording(
+                    date,
+                    &space.into(),
+                    &room.into(),
+                    Some(&call.into()),
+                    &record.into()
+                ),
                 recording(date, &space.into(), &room.into(), None, &record.into()),
                 report(date, &space.into(), &call.into(), ReportFormat::Json),
                 report(date, &space.into(), &call.into(), ReportFormat::Xlsx),
@@ -283,10 +294,19 @@ mod tests {
         );
         assert_eq!(date_in(&manifest(date, &space.into())), Some(date));
         assert_eq!(
-            manifest_of_recording(&recording(date, &space.into(), &room.into(), None, &record.into())),
+            manifest_of_recording(&recording(
+                date,
+                &space.into(),
+                &room.into(),
+                None,
+                &record.into()
+            )),
             Some(manifest(date, &space.into()))
         );
-        assert_eq!(manifest_of_recording(&table("recordings", date, &space.into())), None);
+        assert_eq!(
+            manifest_of_recording(&table("recordings", date, &space.into())),
+            None
+        );
     }
 
     #[test]

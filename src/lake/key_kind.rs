@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use chrono::NaiveDate;
 
 use crate::lake::key;
+use crate::lake::table::{TableScope, builtin};
 
 /// The kind of an object. `space` is a segment of the key, not the id.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -89,18 +90,25 @@ impl<'k> KeyKind<'k> {
         match top {
             "raw" => Self::raw(rest),
             "recordings" if rest.ends_with(".mp4") => Self::recording(rest),
-            "rooms" | "spaces" if one(rest) && rest.ends_with(".parquet") => Self::CatalogTable,
-            "user_meta" | "hierarchy" => match dated(rest) {
-                Some((date, name)) if name.strip_suffix(".parquet") == Some(top) => Self::MetaTable(date),
-                _ => Self::Stray,
-            },
-            _ if tables.contains(top) => {
-                match dated(rest).and_then(|(date, name)| Some((date, name.strip_suffix(".parquet")?))) {
-                    Some((date, space)) if one(space) => Self::OfDay { date, space },
-                    _ => Self::Stray,
-                }
-            }
+            _ if tables.contains(top) => Self::table(top, rest),
             _ => Self::Unknown,
+        }
+    }
+
+    /// A file of a table; one that is not built in has a file for each day.
+    fn table(table: &str, rest: &'k str) -> Self {
+        let file = || {
+            let (date, name) = dated(rest)?;
+            Some((date, name.strip_suffix(".parquet")?))
+        };
+        let scope = builtin::get(table).map_or(TableScope::PerDay, |table| table.scope);
+        match (scope, file()) {
+            (TableScope::PerDay, Some((date, space))) if one(space) => Self::OfDay { date, space },
+            (TableScope::PerDate, Some((date, name))) if name == table => Self::MetaTable(date),
+            (TableScope::PerSpace | TableScope::Single, _) if one(rest) && rest.ends_with(".parquet") => {
+                Self::CatalogTable
+            }
+            _ => Self::Stray,
         }
     }
 
@@ -153,7 +161,6 @@ fn plain(rest: &str) -> bool {
 mod tests {
     use super::*;
     use crate::config::ReportFormat;
-    use crate::lake::table::builtin;
 
     fn place(key: &str) -> KeyKind<'_> {
         let tables = builtin::all().iter().map(|table| table.name.to_string());
@@ -171,7 +178,13 @@ mod tests {
             key::table("coverage", date, &space.into()),
             key::report(date, &space.into(), &"call".into(), ReportFormat::Json),
             key::report(date, &space.into(), &"call".into(), ReportFormat::Xlsx),
-            key::recording(date, &space.into(), &"room".into(), Some(&"call".into()), &"record".into()),
+            key::recording(
+                date,
+                &space.into(),
+                &"room".into(),
+                Some(&"call".into()),
+                &"record".into(),
+            ),
             key::recording(date, &space.into(), &"room".into(), None, &"record".into()),
         ] {
             assert_eq!(place(&key), of_day, "{key}");
@@ -183,7 +196,7 @@ mod tests {
         for key in [key::rooms(&space.into()), key::spaces()] {
             assert_eq!(place(&key), KeyKind::CatalogTable, "{key}");
         }
-        let user_meta = key::table("user_meta", date, &"user_meta".into());
+        let user_meta = key::date_table(builtin::user_meta::NAME, date);
         assert_eq!(place(&user_meta), KeyKind::MetaTable(date));
         assert_eq!(place(&key::raw_meta(date, "20261122T1-ab")), KeyKind::RawMeta);
         for key in [

@@ -3,6 +3,7 @@
 
 pub mod key;
 pub mod key_kind;
+pub mod landing;
 pub mod manifest;
 pub mod table;
 pub mod tally;

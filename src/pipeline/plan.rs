@@ -15,6 +15,7 @@ use crate::config::ReportFormat;
 use crate::ids::{DayId, SpaceId};
 use crate::lake::key;
 use crate::lake::manifest::Manifest;
+use crate::lake::table::{TableScope, builtin};
 use crate::pipeline::day::build;
 use crate::pipeline::lake_state::info;
 use crate::pipeline::lessons::import;
@@ -176,10 +177,10 @@ fn files(context: &ExportContext, manifest: &Manifest, with_reports: bool) -> Ve
         .mapping
         .tables()
         .filter(|table| match table.name.as_ref() {
-            "rooms" | "spaces" | "user_meta" | "hierarchy" => false,
-            "calls" => !manifest.calls.is_empty(),
-            "recordings" => !manifest.records.is_empty(),
-            "coverage" => true,
+            _ if table.scope != TableScope::PerDay => false,
+            builtin::calls::NAME => !manifest.calls.is_empty(),
+            builtin::recordings::NAME => !manifest.records.is_empty(),
+            builtin::coverage::NAME => true,
             _ => with_reports || has_report,
         })
         .map(|table| key::table(&table.name, manifest.date, &manifest.space_id))

@@ -5,6 +5,8 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use bytes::Bytes;
 use chrono::{DateTime, Utc};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
 use tokio_util::sync::CancellationToken;
 
 use super::memory::MemoryBudget;
@@ -20,6 +22,7 @@ use crate::pipeline::lessons::lake::LessonLake;
 use crate::pipeline::summary::trace::Trace;
 use crate::pipeline::summary::{RunEnd, Summary};
 use crate::store::guarded::{GuardedStore, StoreHealth};
+use crate::store::json::update_json;
 use crate::store::{Condition, Store, Version};
 use crate::tables::Mapping;
 use crate::{Error, ErrorKind, Result};
@@ -45,7 +48,7 @@ pub(crate) struct RunContext {
     /// The lesson data, and the days that share a meeting.
     pub lessons: LessonCache,
     /// True if the store honours conditional writes.
-    pub conditional: Arc<AtomicBool>,
+    pub conditional: AtomicBool,
     pub writes: Arc<AtomicU64>,
     /// The present, which is the same for all decisions of the run.
     pub now: DateTime<Utc>,
@@ -67,10 +70,9 @@ impl RunContext {
         let guarded = GuardedStore::new(Arc::clone(&store), cancel.clone());
         let health = guarded.health();
         let guarded: Arc<dyn Store> = Arc::new(guarded);
-        let (conditional, writes) = (Arc::new(AtomicBool::new(true)), Arc::new(AtomicU64::new(0)));
+        let writes = Arc::new(AtomicU64::new(0));
         let lessons = LessonCache::new(LessonLake {
             store: Arc::clone(&guarded),
-            conditional: Arc::clone(&conditional),
             writes: Arc::clone(&writes),
             zone: config.timezone,
             now,
@@ -87,7 +89,7 @@ impl RunContext {
             cancel,
             stop: None,
             lessons,
-            conditional,
+            conditional: true.into(),
             writes,
             now,
         })
@@ -144,16 +146,25 @@ impl RunContext {
         &*self.bare
     }
 
-    /// Writes an object. The condition is dropped if the store ignores conditional writes.
+    /// Writes an object.
     pub async fn put(&self, key: &str, bytes: Bytes, condition: Condition) -> Result<Version> {
-        let condition = if self.conditional.load(Ordering::Relaxed) {
-            condition
-        } else {
-            Condition::Any
-        };
         let version = self.store.put(key, bytes, condition).await?;
         self.writes.fetch_add(1, Ordering::Relaxed);
         Ok(version)
+    }
+
+    /// Changes a JSON object, and tries again if another process was faster: see [`update_json`].
+    ///
+    /// # Errors
+    /// As [`update_json`].
+    pub async fn update<T>(&self, key: &str, change: impl FnMut(&mut T)) -> Result<T>
+    where
+        T: Default + Clone + PartialEq + Serialize + DeserializeOwned,
+    {
+        let updated = update_json(&*self.store, key, change).await?;
+        self.writes
+            .fetch_add(u64::from(updated.is_written), Ordering::Relaxed);
+        Ok(updated.value)
     }
 
     /// The number of writes and deletions so far.

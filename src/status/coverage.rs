@@ -2,10 +2,11 @@
 //! manifests, without the API. Used by `cli status` and by the daemon, which keeps what it read.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
 use chrono::{DateTime, Datelike, NaiveDate, TimeDelta, Utc};
 use futures_util::{StreamExt, TryStreamExt, stream};
+use parking_lot::Mutex;
 
 use super::day_status::DayStatus;
 use super::rooms::{KnownRoom, RoomNames};
@@ -124,15 +125,12 @@ impl Coverage {
             read_at: now,
             day: Arc::clone(&day),
         };
-        self.days
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .insert(entry.key, cached);
+        self.days.lock().insert(entry.key, cached);
         Ok(Some(day))
     }
 
     fn cached(&self, entry: &Entry) -> Option<Arc<DayStatus>> {
-        let all = self.days.lock().unwrap_or_else(PoisonError::into_inner);
+        let all = self.days.lock();
         let cached = all.get(&entry.key).filter(|cached| cached.is_current(entry))?;
         Some(Arc::clone(&cached.day))
     }

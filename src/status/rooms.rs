@@ -1,9 +1,9 @@
 //! The names of rooms, collected from the manifests that were read.
 
 use std::collections::BTreeMap;
-use std::sync::{Mutex, PoisonError};
 
 use chrono::NaiveDate;
+use parking_lot::Mutex;
 
 use crate::ids::{RoomId, SpaceId};
 use crate::lake::manifest::Manifest;
@@ -28,7 +28,7 @@ impl RoomNames {
     pub fn find(&self, text: &str, most: usize) -> Vec<KnownRoom> {
         let wanted = text.to_lowercase();
         let is_like = |name: &str| name.to_lowercase().contains(&wanted);
-        let rooms = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let rooms = self.0.lock();
         let found = rooms
             .iter()
             .filter(|((_, id), (_, name))| is_like(id) || name.as_deref().is_some_and(is_like));
@@ -46,7 +46,7 @@ impl RoomNames {
 
     /// The latest name of a room.
     pub fn name(&self, space: &str, room: &str) -> Option<String> {
-        let rooms = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let rooms = self.0.lock();
         rooms
             .get(&(space.into(), room.into()))
             .and_then(|(_, name)| name.clone())
@@ -54,7 +54,7 @@ impl RoomNames {
 
     /// Adds the rooms of a day. The name of the latest day wins.
     pub fn add_day(&self, manifest: &Manifest) {
-        let mut rooms = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut rooms = self.0.lock();
         for (id, room) in &manifest.rooms {
             let entry = rooms
                 .entry((manifest.space_id.clone(), id.clone()))

@@ -4,14 +4,15 @@ use std::collections::BTreeMap;
 
 use serde_json::Value;
 
-use super::day::listed_row;
-use super::listed::cells;
+use super::build_notes::Notes;
+use super::listed::listed_row;
 use super::mapping::Mapping;
-use super::notes::Notes;
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::Result;
 use crate::ids::SpaceId;
 use crate::lake::key;
-use crate::lake::table::builtin;
+use crate::lake::table::Table;
+use crate::lake::table::builtin::{rooms, spaces};
+use crate::tables::parquet::row::cells;
 use crate::tables::parquet::sink::{Sink, TableFile};
 
 /// The table of a space's rooms, from the rooms' objects by id; none without rooms.
@@ -23,7 +24,13 @@ pub fn build_rooms(
     rooms: &BTreeMap<String, Value>,
     mapping: &Mapping,
 ) -> Result<Option<TableFile>> {
-    build("rooms", key::rooms(space_id), rooms, Some(space_id), mapping)
+    build(
+        rooms::table(),
+        key::rooms(space_id),
+        rooms,
+        Some(space_id),
+        mapping,
+    )
 }
 
 /// The table of the spaces, from their objects by id; none without spaces.
@@ -31,23 +38,24 @@ pub fn build_rooms(
 /// # Errors
 /// Only a fault of the program itself.
 pub fn build_spaces(spaces: &BTreeMap<String, Value>, mapping: &Mapping) -> Result<Option<TableFile>> {
-    build("spaces", key::spaces(), spaces, None, mapping)
+    build(spaces::table(), key::spaces(), spaces, None, mapping)
 }
 
 fn build(
-    name: &str,
+    table: &'static Table,
     key: String,
     objects: &BTreeMap<String, Value>,
     space_id: Option<&SpaceId>,
     mapping: &Mapping,
 ) -> Result<Option<TableFile>> {
-    let table =
-        builtin::get(name).ok_or_else(|| Error::new(ErrorKind::Internal, name, "there is no such table"))?;
     let mut sink = Sink::new(table);
     let mut notes = Notes::default();
     // The key's column comes first, and a map by id is sorted by it.
     for (id, object) in objects {
-        let mut template = cells(table, space_id.map(|space| ("space_id", space.as_str().into())));
+        let mut template = cells(
+            table,
+            space_id.map(|space| (rooms::space_id, space.as_str().into())),
+        );
         template[0] = id.as_str().into();
         let mut row = listed_row(mapping, table, object, template, &mut notes);
         // The id under which it was listed, whatever the object says.

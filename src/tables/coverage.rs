@@ -4,16 +4,14 @@ use std::collections::BTreeMap;
 
 use chrono::{DateTime, Utc};
 
-use super::listed::cells;
-use crate::error::{Error, ErrorKind, Result};
 use crate::lake::manifest::{Landing, Manifest, Status};
-use crate::lake::table::builtin;
+use crate::lake::table::builtin::coverage;
 use crate::lake::tally::Tally;
 use crate::tables::parquet::cell::Cell;
-use crate::tables::report::rows::Row;
+use crate::tables::parquet::row::{TableRow, cells};
 
 #[derive(Default)]
-struct Room<'m> {
+struct RoomCoverage<'m> {
     calls: i64,
     calls_pending: i64,
     reports: Tally,
@@ -23,7 +21,7 @@ struct Room<'m> {
     reason: Option<&'m str>,
 }
 
-impl<'m> Room<'m> {
+impl<'m> RoomCoverage<'m> {
     fn missing(&mut self, landing: &'m Landing) {
         if !matches!(landing.status, Status::Done | Status::Unavailable) && self.reason.is_none() {
             self.reason = landing.reason.as_deref();
@@ -39,51 +37,50 @@ impl<'m> Room<'m> {
 }
 
 /// A row for each room with a call or a record on the day, and for each that could not be listed.
-pub(super) fn rows(manifest: &Manifest, checked_at: DateTime<Utc>) -> Result<Vec<Row<'_>>> {
-    let table = builtin::get("coverage")
-        .ok_or_else(|| Error::new(ErrorKind::Internal, "coverage", "there is no such table"))?;
-    Ok(tally(manifest)
+pub(super) fn rows(manifest: &Manifest, checked_at: DateTime<Utc>) -> Vec<TableRow<'_>> {
+    let table = coverage::table();
+    tally(manifest)
         .into_iter()
         .map(|(id, room)| {
             let cells = cells(
                 table,
                 [
-                    ("space_id", manifest.space_id.as_str().into()),
-                    ("room_id", id.into()),
-                    ("calls", room.calls.into()),
-                    ("calls_pending", room.calls_pending.into()),
-                    ("reports_done", Cell::count(room.reports.done)),
-                    ("reports_pending", Cell::count(room.reports.pending)),
+                    (coverage::space_id, manifest.space_id.as_str().into()),
+                    (coverage::room_id, id.into()),
+                    (coverage::calls, room.calls.into()),
+                    (coverage::calls_pending, room.calls_pending.into()),
+                    (coverage::reports_done, Cell::count(room.reports.done)),
+                    (coverage::reports_pending, Cell::count(room.reports.pending)),
                     (
-                        "reports_failed",
+                        coverage::reports_failed,
                         Cell::count(room.reports.failed + room.reports.unavailable),
                     ),
-                    ("reports_denied", Cell::count(room.reports.denied)),
-                    ("reports_lost", Cell::count(room.reports.lost)),
-                    ("records_done", Cell::count(room.records.done)),
-                    ("records_pending", Cell::count(room.records.pending)),
+                    (coverage::reports_denied, Cell::count(room.reports.denied)),
+                    (coverage::reports_lost, Cell::count(room.reports.lost)),
+                    (coverage::records_done, Cell::count(room.records.done)),
+                    (coverage::records_pending, Cell::count(room.records.pending)),
                     (
-                        "records_failed",
+                        coverage::records_failed,
                         Cell::count(room.records.failed + room.records.denied),
                     ),
-                    ("records_unavailable", Cell::count(room.records.unavailable)),
-                    ("records_lost", Cell::count(room.records.lost)),
-                    ("recorded_bytes", Cell::count(room.recorded_bytes)),
-                    ("complete", room.complete().into()),
-                    ("reason", room.reason.into()),
-                    ("checked_at", checked_at.into()),
+                    (
+                        coverage::records_unavailable,
+                        Cell::count(room.records.unavailable),
+                    ),
+                    (coverage::records_lost, Cell::count(room.records.lost)),
+                    (coverage::recorded_bytes, Cell::count(room.recorded_bytes)),
+                    (coverage::complete, room.complete().into()),
+                    (coverage::reason, room.reason.into()),
+                    (coverage::checked_at, checked_at.into()),
                 ],
             );
-            Row {
-                cells,
-                ..Row::default()
-            }
+            TableRow::new(cells)
         })
-        .collect())
+        .collect()
 }
 
-fn tally(manifest: &Manifest) -> BTreeMap<&str, Room<'_>> {
-    let mut rooms: BTreeMap<&str, Room<'_>> = BTreeMap::new();
+fn tally(manifest: &Manifest) -> BTreeMap<&str, RoomCoverage<'_>> {
+    let mut rooms: BTreeMap<&str, RoomCoverage<'_>> = BTreeMap::new();
     for id in manifest.calls_in_order() {
         let call = &manifest.calls[id];
         let room = rooms.entry(&call.room_id).or_default();

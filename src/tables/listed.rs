@@ -2,24 +2,28 @@
 
 use std::collections::{BTreeSet, HashMap};
 
-use super::day::listed_row;
+use serde_json::Value;
+
+use super::build_notes::{About, Notes};
 use super::mapping::Mapping;
-use super::notes::{About, Notes};
 use crate::config::ReportFormat;
 use crate::lake::manifest::{CallEntry, Manifest, RecordEntry, Status};
-use crate::lake::table::{Table, builtin};
+use crate::lake::table::Table;
+use crate::lake::table::builtin::{calls, recordings};
 use crate::tables::parquet::cell::Cell;
-use crate::tables::report::rows::Row;
+use crate::tables::parquet::row::{TableRow, cells};
+use crate::tables::report::rows;
+use crate::tables::report::stay::seconds;
 
 /// Creates the rows of a day's calls and records.
-pub(super) struct Listed<'m> {
+pub(super) struct ListedRows<'m> {
     manifest: &'m Manifest,
     mapping: &'m Mapping,
     /// The number of records of each call.
     records: HashMap<&'m str, usize>,
 }
 
-impl<'m> Listed<'m> {
+impl<'m> ListedRows<'m> {
     pub fn new(manifest: &'m Manifest, mapping: &'m Mapping) -> Self {
         let mut records = HashMap::new();
         for call in manifest
@@ -43,7 +47,7 @@ impl<'m> Listed<'m> {
         call: &'m CallEntry,
         meetings: BTreeSet<String>,
         notes: &mut Notes,
-    ) -> Row<'m> {
+    ) -> TableRow<'m> {
         let room = self.manifest.rooms.get(&call.room_id);
         let landed = |format| {
             let landed = call
@@ -53,30 +57,34 @@ impl<'m> Listed<'m> {
             landed.map(|landed| landed.key.as_str())
         };
         let meetings = meetings.into_iter().map(Into::into).collect();
-        let Some(table) = builtin::get("calls") else {
-            return Row::default();
-        };
+        let table = calls::table();
         let template = cells(
             table,
             [
-                ("space_id", self.manifest.space_id.as_str().into()),
-                ("call_id", id.into()),
-                ("space_name", self.manifest.space_name.as_deref().into()),
-                ("room_id", call.room_id.as_str().into()),
-                ("room_name", room.and_then(|room| room.name.as_deref()).into()),
-                ("room_alias", room.and_then(|room| room.alias.as_deref()).into()),
+                (calls::space_id, self.manifest.space_id.as_str().into()),
+                (calls::call_id, id.into()),
+                (calls::space_name, self.manifest.space_name.as_deref().into()),
+                (calls::room_id, call.room_id.as_str().into()),
                 (
-                    "room_type",
+                    calls::room_name,
+                    room.and_then(|room| room.name.as_deref()).into(),
+                ),
+                (
+                    calls::room_alias,
+                    room.and_then(|room| room.alias.as_deref()).into(),
+                ),
+                (
+                    calls::room_type,
                     room.and_then(|room| room.room_type.as_deref()).into(),
                 ),
-                ("started_at", call.started_at.into()),
-                ("finished_at", call.finished_at.into()),
-                ("duration_s", duration(call, notes).into()),
-                ("external_meeting_ids", Cell::Texts(meetings)),
-                ("report_json", landed(ReportFormat::Json).into()),
-                ("report_xlsx", landed(ReportFormat::Xlsx).into()),
+                (calls::started_at, call.started_at.into()),
+                (calls::finished_at, call.finished_at.into()),
+                (calls::duration_s, duration(call, notes).into()),
+                (calls::external_meeting_ids, Cell::Texts(meetings)),
+                (calls::report_json, landed(ReportFormat::Json).into()),
+                (calls::report_xlsx, landed(ReportFormat::Xlsx).into()),
                 (
-                    "recordings_count",
+                    calls::recordings_count,
                     Cell::count(self.records.get(id).copied().unwrap_or(0)),
                 ),
             ],
@@ -85,7 +93,7 @@ impl<'m> Listed<'m> {
     }
 
     /// The rows of the day's records, in order.
-    pub fn records(&self, store_url: &str, notes: &mut Notes) -> Vec<Row<'m>> {
+    pub fn records(&self, store_url: &str, notes: &mut Notes) -> Vec<TableRow<'m>> {
         let mut records: Vec<_> = self.manifest.records.iter().collect();
         records.sort_by_key(|(id, record)| (&record.room_id, record.started_at, *id));
         records
@@ -94,36 +102,59 @@ impl<'m> Listed<'m> {
             .collect()
     }
 
-    fn record(&self, id: &'m str, record: &'m RecordEntry, store_url: &str, notes: &mut Notes) -> Row<'m> {
+    fn record(
+        &self,
+        id: &'m str,
+        record: &'m RecordEntry,
+        store_url: &str,
+        notes: &mut Notes,
+    ) -> TableRow<'m> {
         notes.about(About::Record(id.to_owned()));
         let file = &record.file;
         let landed = file.landed.as_ref().filter(|_| file.status == Status::Done);
         let uri = landed.map(|landed| format!("{}/{}", store_url.trim_end_matches('/'), landed.key));
         let error = file.reason.as_deref().filter(|_| file.status != Status::Done);
-        let Some(table) = builtin::get("recordings") else {
-            return Row::default();
-        };
+        let table = recordings::table();
         let template = cells(
             table,
             [
-                ("space_id", self.manifest.space_id.as_str().into()),
-                ("record_id", id.into()),
-                ("room_id", record.room_id.as_str().into()),
-                ("call_id", record.call_id.as_deref().into()),
-                ("started_at", record.started_at.into()),
-                ("finished_at", record.finished_at.into()),
-                ("status", status(file.status).into()),
-                ("uri", uri.into()),
+                (recordings::space_id, self.manifest.space_id.as_str().into()),
+                (recordings::record_id, id.into()),
+                (recordings::room_id, record.room_id.as_str().into()),
+                (recordings::call_id, record.call_id.as_deref().into()),
+                (recordings::started_at, record.started_at.into()),
+                (recordings::finished_at, record.finished_at.into()),
+                (recordings::status, status(file.status).into()),
+                (recordings::uri, uri.into()),
                 (
-                    "bytes",
+                    recordings::bytes,
                     landed.map_or(Cell::Null, |landed| Cell::count(landed.bytes)),
                 ),
-                ("sha256", landed.map(|landed| landed.sha256.as_str()).into()),
-                ("error", error.into()),
+                (
+                    recordings::sha256,
+                    landed.map(|landed| landed.sha256.as_str()).into(),
+                ),
+                (recordings::error, error.into()),
             ],
         );
         listed_row(self.mapping, table, &record.record, template, notes)
     }
+}
+
+/// The row of one object of the API's lists.
+pub(super) fn listed_row<'v>(
+    mapping: &Mapping,
+    table: &'static Table,
+    object: &'v Value,
+    template: Vec<Cell<'v>>,
+    notes: &mut Notes,
+) -> TableRow<'v> {
+    let row = mapping.plan(&table.name).and_then(|plan| {
+        rows::rows(mapping, plan, &object.into(), &template, notes)
+            .into_iter()
+            .next()
+    });
+    row.unwrap_or_else(|| TableRow::new(template))
 }
 
 /// A record's status as the table shows it: a refused record has failed.
@@ -141,24 +172,8 @@ fn status(status: Status) -> &'static str {
 fn duration(call: &CallEntry, notes: &mut Notes) -> Option<f64> {
     let micros = (call.finished_at? - call.started_at?).num_microseconds()?;
     if micros < 0 {
-        notes.bad("calls", "duration_s");
+        notes.bad(calls::NAME, calls::duration_s);
         return None;
     }
-    // Exact up to 285 years.
-    #[allow(clippy::cast_precision_loss)]
-    Some(micros as f64 / 1e6)
-}
-
-/// The cells of a row: the given columns, all others null.
-pub(super) fn cells<'v>(
-    table: &Table,
-    known: impl IntoIterator<Item = (&'static str, Cell<'v>)>,
-) -> Vec<Cell<'v>> {
-    let mut cells = vec![Cell::Null; table.columns.len()];
-    for (name, cell) in known {
-        if let Some(index) = table.index(name) {
-            cells[index] = cell;
-        }
-    }
-    cells
+    Some(seconds(micros))
 }

@@ -9,6 +9,7 @@
 //! manifest ─────────────┴─ listed, coverage ──────────────────────────────────────┘
 //! ```
 
+mod build_notes;
 mod catalog;
 mod coverage;
 mod day;
@@ -16,13 +17,13 @@ mod fingerprint;
 pub mod lessons;
 mod listed;
 mod mapping;
-mod notes;
 pub(crate) mod parquet;
 pub(crate) mod report;
 #[cfg(test)]
 mod tests;
 mod xlsx;
 
+pub use build_notes::{About, Kept, Notes, Observation, Sightings};
 pub use catalog::{build_rooms, build_spaces};
 pub use day::{BuiltDay, Correction, build_day, build_day_knowing, due_reports};
 pub use fingerprint::fingerprint;
@@ -30,7 +31,6 @@ pub use lessons::attendance::{Attendance, build_attendance};
 pub use lessons::presence::{FirstCalls, Presence};
 pub use mapping::Mapping;
 pub use mapping::fit::{Fit, TableFit, fit};
-pub use notes::{About, Kept, Notes, Observation, Sightings};
 pub use parquet::proof::{Footer, RowKey, footer, row_keys};
 pub use parquet::read::read_text;
 pub use parquet::sink::TableFile;

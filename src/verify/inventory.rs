@@ -9,6 +9,7 @@ use futures_util::{StreamExt, TryStreamExt, stream};
 use crate::Result;
 use crate::lake::key;
 use crate::lake::key_kind::KeyKind;
+use crate::lake::table::{Table, builtin};
 use crate::store::{Entry, Store};
 
 /// Listings at once.
@@ -98,7 +99,8 @@ impl Inventory {
 /// The prefixes to list for a range of dates. An open end is the lake's own.
 fn prefixes(inventory: &Inventory, dates: Dates, tables: &BTreeSet<String>) -> Vec<String> {
     let known = || inventory.manifests.iter().map(|(date, _)| *date);
-    let mut prefixes = vec!["rooms/".to_owned(), "spaces/".to_owned()];
+    let undated = builtin::all().iter().filter(|table| !table.is_dated());
+    let mut prefixes: Vec<_> = undated.map(|table| format!("{}/", table.name)).collect();
     let (Some(first), Some(last)) = (dates.from.or(known().min()), dates.to.or(known().max())) else {
         return prefixes;
     };
@@ -107,7 +109,7 @@ fn prefixes(inventory: &Inventory, dates: Dates, tables: &BTreeSet<String>) -> V
         prefixes.extend(
             tables
                 .iter()
-                .filter(|table| !matches!(table.as_str(), "rooms" | "spaces"))
+                .filter(|table| builtin::get(table).is_none_or(Table::is_dated))
                 .map(|table| of_date(table)),
         );
         prefixes.extend(["raw/reports", "raw/meta"].map(of_date));

@@ -33,6 +33,7 @@ use crate::pipeline::lake_state::info::{StoreInfo, refuse_newer};
 use crate::pipeline::run_context::RunContext;
 use crate::pipeline::{Phase, Progress};
 use crate::store::Store;
+use crate::task::isolated;
 use crate::{Error, ErrorKind, Result};
 use session::{ObjectRead, Verification};
 
@@ -250,7 +251,7 @@ async fn verify_some_days(
         .map(|(date, key)| {
             // A task of its own, so that days use all cores.
             let (verification, builder) = (Arc::clone(verification), Arc::clone(builder));
-            let looking = tokio::spawn(async move {
+            isolated("verify", async move {
                 verification.check_stopped()?;
                 match verification.dates().contain(date) {
                     true => Box::pin(day::verify(&verification, &builder, date, &key)).await?,
@@ -258,16 +259,7 @@ async fn verify_some_days(
                 }
                 verification.run.progress.days.advance(1);
                 Ok(())
-            });
-            async move {
-                looking.await.unwrap_or_else(|_| {
-                    Err(Error::new(
-                        ErrorKind::Internal,
-                        "verify",
-                        "the work on a day broke off",
-                    ))
-                })
-            }
+            })
         })
         .buffer_unordered(at_once)
         .try_collect()

@@ -10,10 +10,11 @@ use sha2::{Digest, Sha256};
 use super::finding::{Finding, FindingKind, Remedy};
 use super::objects::{rows_in_store, sha256};
 use crate::lake::key;
+use crate::lake::table::builtin;
 use crate::store::Version;
 use crate::tables;
 use crate::tables::TableFile;
-use crate::tables::lessons::build_meta_tables;
+use crate::tables::lessons::build_lesson_tables;
 use crate::verify::session::{CheckedFile, ObjectRead, Verification, object_error, unreadable};
 use crate::{ErrorKind, Result};
 
@@ -76,7 +77,7 @@ async fn parse<T: serde::de::DeserializeOwned>(
 
 async fn verify_lesson_day(verification: &Arc<Verification>, date: NaiveDate, key: &str) -> Result<()> {
     for last in (0..LOOKS).rev() {
-        let (tables, version) = match build_lesson_tables(verification, date, key).await? {
+        let (tables, version) = match read_lesson_tables(verification, date, key).await? {
             ObjectRead::Parsed(tables, version) => (tables, version),
             other => {
                 match other {
@@ -92,8 +93,8 @@ async fn verify_lesson_day(verification: &Arc<Verification>, date: NaiveDate, ke
                 }
                 // Nothing names its tables now, but that is not their fault.
                 let mut inventory = verification.inventory();
-                for table in ["user_meta", "hierarchy"] {
-                    inventory.take(&key::table(table, date, &table.into()));
+                for table in builtin::per_date() {
+                    inventory.take(&key::date_table(table, date));
                 }
                 return Ok(());
             }
@@ -122,13 +123,13 @@ async fn verify_lesson_day(verification: &Arc<Verification>, date: NaiveDate, ke
 }
 
 /// The tables that a lesson day gives.
-async fn build_lesson_tables(
+async fn read_lesson_tables(
     verification: &Verification,
     date: NaiveDate,
     key: &str,
 ) -> Result<ObjectRead<Vec<TableFile>>> {
     match verification.run.store.get(key).await {
-        Ok(object) => match build_meta_tables(date, Some(&object.bytes)) {
+        Ok(object) => match build_lesson_tables(date, Some(&object.bytes)) {
             Ok(tables) => Ok(ObjectRead::Parsed(tables, object.version)),
             Err(error) if error.kind() == ErrorKind::Store => {
                 Ok(ObjectRead::Damaged(error.message().to_owned()))

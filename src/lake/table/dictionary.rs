@@ -5,21 +5,17 @@
 
 use serde_json::{Value, json};
 
-use super::{SCHEMA_VERSION, Table};
+use super::{SCHEMA_VERSION, Table, TableScope};
 
 /// The keys of a table's files, relative to the lake's URL.
 fn files(table: &Table) -> String {
-    match table.name.as_ref() {
-        "rooms" => "rooms/<space_id>.parquet".into(),
-        "spaces" => "spaces/spaces.parquet".into(),
-        // Lesson data belongs to no space.
-        name @ ("user_meta" | "hierarchy") => format!("{name}/date=YYYY-MM-DD/{name}.parquet"),
-        name => format!("{name}/date=YYYY-MM-DD/<space_id>.parquet"),
+    let name = &table.name;
+    match table.scope {
+        TableScope::PerDay => format!("{name}/date=YYYY-MM-DD/<space_id>.parquet"),
+        TableScope::PerDate => format!("{name}/date=YYYY-MM-DD/{name}.parquet"),
+        TableScope::PerSpace => format!("{name}/<space_id>.parquet"),
+        TableScope::Single => format!("{name}/{name}.parquet"),
     }
-}
-
-fn is_dated(table: &Table) -> bool {
-    files(table).contains("date=")
 }
 
 /// The dictionary as Markdown.
@@ -78,7 +74,7 @@ pub fn json<'t>(tables: impl IntoIterator<Item = &'t Table>) -> Value {
         });
         json!({
             "name": table.name, "row": table.row, "files": files(table), "order": table.order,
-            "partitioned_by": if is_dated(table) { vec!["date"] } else { vec![] },
+            "partitioned_by": if table.is_dated() { vec!["date"] } else { vec![] },
             "columns": columns.collect::<Vec<_>>(),
         })
     });
@@ -142,11 +138,11 @@ mod tests {
     fn the_dictionary_names_the_keys_of_the_files() {
         let date = "2026-11-22".parse().expect("date");
         for table in builtin::all() {
-            let key = match table.name.as_ref() {
-                "rooms" => key::rooms(&"64ab".into()),
-                "spaces" => key::spaces(),
-                name @ ("user_meta" | "hierarchy") => key::table(name, date, &name.into()),
-                name => key::table(name, date, &"64ab".into()),
+            let key = match table.scope {
+                TableScope::PerDay => key::table(&table.name, date, &"64ab".into()),
+                TableScope::PerDate => key::date_table(&table.name, date),
+                TableScope::PerSpace => key::rooms(&"64ab".into()),
+                TableScope::Single => key::spaces(),
             };
             let said = files(table)
                 .replace("YYYY-MM-DD", "2026-11-22")
@@ -157,7 +153,7 @@ mod tests {
 
     #[test]
     fn views_escape_any_address() {
-        let spaces = builtin::get("spaces").expect("table");
+        let spaces = builtin::spaces::table();
         insta::assert_snapshot!(sql([spaces], "/srv/it's [1]*/"), @r#"
         -- Views for DuckDB. A table without a file gives no view yet: create the views again when it has one.
 

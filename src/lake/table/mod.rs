@@ -120,6 +120,19 @@ pub struct Column {
     pub key: bool,
 }
 
+/// The files that a table has.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum TableScope {
+    /// A file for each day (space × date).
+    PerDay,
+    /// A file for each date, because lesson data belongs to no space.
+    PerDate,
+    /// A file for each space.
+    PerSpace,
+    /// A single file.
+    Single,
+}
+
 /// A table.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Table {
@@ -127,6 +140,8 @@ pub struct Table {
     pub name: Cow<'static, str>,
     /// The meaning of a row.
     pub row: Cow<'static, str>,
+    /// The files that it has.
+    pub scope: TableScope,
     /// Its columns in the order of the file.
     pub columns: Vec<Column>,
     /// The columns by which the rows of a file are sorted: ascending, nulls first.
@@ -134,6 +149,11 @@ pub struct Table {
 }
 
 impl Table {
+    /// True if its files lie below a `date=` folder.
+    pub fn is_dated(&self) -> bool {
+        matches!(self.scope, TableScope::PerDay | TableScope::PerDate)
+    }
+
     /// The index of a column.
     pub fn index(&self, column: &str) -> Option<usize> {
         self.columns.iter().position(|c| c.name == column)
@@ -222,7 +242,12 @@ mod tests {
             let mut names: Vec<_> = table.columns.iter().map(|c| &c.name).collect();
             names.sort();
             names.dedup();
-            assert_eq!(names.len(), table.columns.len(), "{}: two columns of one name", table.name);
+            assert_eq!(
+                names.len(),
+                table.columns.len(),
+                "{}: two columns of one name",
+                table.name
+            );
             assert!(
                 table.order.iter().all(|name| table.index(name).is_some()),
                 "{}",

@@ -27,7 +27,7 @@ use crate::pipeline::summary::build_notes;
 use crate::pipeline::summary::build_notes::Noted;
 use crate::store::{Condition, Store, Version};
 use crate::tables;
-use crate::tables::lessons::Meta;
+use crate::tables::lessons::LessonIndex;
 use crate::tables::{Attendance, BuiltDay, FirstCalls, TableFile};
 use crate::{Error, ErrorKind, Result};
 
@@ -285,7 +285,7 @@ fn participants(built: Option<&Built>) -> Option<&str> {
 }
 
 /// Values in the lesson data of the day's meetings that could not be read.
-fn unread_lessons(manifest: &Manifest, meta: &Meta, built: &Built) -> Vec<Problem> {
+fn unread_lessons(manifest: &Manifest, meta: &LessonIndex, built: &Built) -> Vec<Problem> {
     let meetings = built.meetings.keys().map(MeetingId::as_str);
     let unread = meta.unreadable(meetings).into_iter();
     unread
@@ -306,7 +306,7 @@ async fn put_tables(
     day: &mut Day,
     place: &TableSnapshot,
     built: &mut BuiltDay,
-    meta: &Meta,
+    meta: &LessonIndex,
     record: &mut Built,
 ) -> Result<()> {
     for file in std::mem::take(&mut built.tables) {
@@ -363,7 +363,7 @@ async fn build_whole(
     day: &mut Day,
     checked_at: DateTime<Utc>,
     held: Embedded,
-) -> Result<(BuiltDay, Meta)> {
+) -> Result<(BuiltDay, LessonIndex)> {
     let (date, known) = (day.manifest.date, day.manifest.built.as_ref());
     let mut meta = run.lessons.guess(date, known).await?;
     loop {
@@ -387,7 +387,7 @@ async fn build_whole(
 async fn know_first_calls(
     run: &Arc<RunContext>,
     day: &mut Day,
-    meta: &Meta,
+    meta: &LessonIndex,
     checked_at: DateTime<Utc>,
     built: &mut BuiltDay,
 ) -> Result<String> {
@@ -441,7 +441,7 @@ struct ReadyReport {
 async fn run_build(
     run: &Arc<RunContext>,
     day: &mut Day,
-    meta: &Meta,
+    meta: &LessonIndex,
     checked_at: DateTime<Utc>,
     firsts: FirstCalls,
 ) -> Result<BuiltDay> {
@@ -470,7 +470,7 @@ async fn run_once(
     run: &Arc<RunContext>,
     manifest: &Arc<Manifest>,
     fresh: &Fresh,
-    meta: &Meta,
+    meta: &LessonIndex,
     checked_at: DateTime<Utc>,
     firsts: &FirstCalls,
 ) -> (Result<BuiltDay>, Result<Option<ReportId>>) {

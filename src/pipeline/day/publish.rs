@@ -21,6 +21,7 @@ use sha2::{Digest, Sha256};
 use super::commit::commit;
 use crate::lake::key;
 use crate::lake::manifest::TableEntry;
+use crate::lake::table::TableScope;
 use crate::pipeline::day::Day;
 use crate::pipeline::run_context::RunContext;
 use crate::store::{Condition, Version};
@@ -124,12 +125,7 @@ fn keys(run: &RunContext, day: &Day) -> Vec<String> {
     let mapped = run
         .mapping
         .tables()
-        .filter(|table| {
-            !matches!(
-                table.name.as_ref(),
-                "rooms" | "spaces" | "user_meta" | "hierarchy"
-            )
-        })
+        .filter(|table| table.scope == TableScope::PerDay)
         .map(|table| key::table(&table.name, date, space));
     let stored = day.stored.as_ref().and_then(|(stored, _)| stored.built.as_ref());
     let built = stored.into_iter().chain(&day.manifest.built);

@@ -151,11 +151,6 @@ impl StoreInfo {
 
     /// Writes the description; false if another process was first, whose probe is as good.
     async fn write(&self, store: &dyn Store, condition: Condition) -> Result<bool> {
-        let condition = if self.conditional_writes {
-            condition
-        } else {
-            Condition::Any
-        };
         match store.put(key::STORE_INFO, to_json(self)?, condition).await {
             Ok(_) => Ok(true),
             Err(error) if error.kind() == ErrorKind::Precondition => Ok(false),

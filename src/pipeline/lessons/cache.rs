@@ -17,11 +17,11 @@ use crate::lake::manifest::{Built, Manifest};
 use crate::pipeline::lessons::import;
 use crate::pipeline::lessons::import::Index;
 use crate::pipeline::lessons::lake::LessonLake;
-use crate::pipeline::lessons::lesson_days::{find_entries, read_lesson_day};
+use crate::pipeline::lessons::lesson_days::{read_entries, read_lesson_day};
 use crate::pipeline::lessons::meeting_days::MeetingDays;
 use crate::store::json::get_json;
 use crate::tables::Presence;
-use crate::tables::lessons::{Entry, Meta};
+use crate::tables::lessons::{LessonEntry, LessonIndex};
 
 /// Bytes of lesson days, compressed as they are, that are kept in memory.
 const CACHE_BYTES: usize = 32 << 20;
@@ -177,12 +177,12 @@ impl LessonCache {
     ///
     /// # Errors
     /// Any error of the store.
-    pub async fn meta<'m>(&self, meetings: impl IntoIterator<Item = &'m str>) -> Result<Meta> {
+    pub async fn meta<'m>(&self, meetings: impl IntoIterator<Item = &'m str>) -> Result<LessonIndex> {
         let mut lesson_days = self.lesson_days.lock().await;
         let meetings: BTreeSet<&str> = meetings.into_iter().collect();
         let entries = entries(&self.lake, &mut lesson_days, &meetings).await?;
         let some = lesson_days.has_some(&self.lake).await?;
-        Ok(Meta::of(entries, some))
+        Ok(LessonIndex::of(entries, some))
     }
 
     /// The lesson data that a day probably needs, before its reports are read: that of the meetings known to be on the day,
@@ -190,7 +190,7 @@ impl LessonCache {
     ///
     /// # Errors
     /// Any error of the store.
-    pub async fn guess(&self, date: NaiveDate, built: Option<&Built>) -> Result<Meta> {
+    pub async fn guess(&self, date: NaiveDate, built: Option<&Built>) -> Result<LessonIndex> {
         let mut lesson_days = self.lesson_days.lock().await;
         let meetings = built.iter().flat_map(|built| built.meetings.keys());
         let meetings: BTreeSet<&str> = meetings.map(MeetingId::as_str).collect();
@@ -204,29 +204,22 @@ impl LessonCache {
         for date in near.into_iter().flatten().filter(|_| some) {
             let lesson_day = lesson_days.lesson_day(&self.lake, date).await?;
             if let Some(lesson_day) = lesson_day.filter(|lesson_day| lesson_day.len() <= NEAR_BYTES) {
-                entries.extend(find_entries(date, lesson_day, |_, _| true).await?);
+                entries.extend(read_entries(date, lesson_day, |_, _| true).await?);
             }
         }
-        Ok(Meta::of(entries, some))
+        Ok(LessonIndex::of(entries, some))
     }
 
     /// Imports the lesson data that a day's reports contain. True if any of it was new.
     ///
     /// # Errors
     /// Any error of the store.
-    pub async fn take_embedded(&self, entries: Vec<Entry>) -> Result<bool> {
+    pub async fn take_embedded(&self, entries: Vec<LessonEntry>) -> Result<bool> {
         // Hold the lock during the import, so that concurrent days import one at a time even on stores without
         // conditional writes.
         let mut lesson_days = self.lesson_days.lock().await;
         let meetings: BTreeSet<MeetingId> = entries.iter().map(|entry| entry.meeting.clone()).collect();
-        let taken = import::take_embedded(
-            &*self.lake.store,
-            self.lake.zone,
-            self.lake.now,
-            self.lake.is_conditional(),
-            entries,
-        )
-        .await?;
+        let taken = import::take_embedded(&*self.lake.store, self.lake.zone, self.lake.now, entries).await?;
         self.lake.count_writes(taken.writes);
         for date in &taken.dates {
             lesson_days.read.remove(date);
@@ -405,14 +398,14 @@ async fn entries(
     lake: &LessonLake,
     lesson_days: &mut LessonDays,
     meetings: &BTreeSet<&str>,
-) -> Result<Vec<Entry>> {
+) -> Result<Vec<LessonEntry>> {
     let mut entries = Vec::new();
     for date in lesson_days.dates_of(lake, meetings).await? {
         let Some(lesson_day) = lesson_days.lesson_day(lake, date).await? else {
             continue;
         };
         let wanted: BTreeSet<MeetingId> = meetings.iter().map(|meeting| (*meeting).into()).collect();
-        entries.extend(find_entries(date, lesson_day, move |meeting, _| wanted.contains(meeting)).await?);
+        entries.extend(read_entries(date, lesson_day, move |meeting, _| wanted.contains(meeting)).await?);
     }
     Ok(entries)
 }

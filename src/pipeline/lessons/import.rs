@@ -22,10 +22,10 @@ use crate::pipeline::job::Command;
 use crate::pipeline::lake_state::info::StoreInfo;
 use crate::pipeline::lake_state::lease;
 use crate::pipeline::lake_state::lease::Lease;
-use crate::pipeline::lessons::lesson_days::{LessonDayWriter, find_entries, read_lesson_day};
+use crate::pipeline::lessons::lesson_days::{LessonDayWriter, read_entries, read_lesson_day};
 use crate::store::json::{get_json, to_json};
 use crate::store::{Condition, Store};
-use crate::tables::lessons::{Change, Entry, Latest, Malformed, Payload, Payloads};
+use crate::tables::lessons::{LatestEntries, LessonDayChange, LessonEntry, Malformed, Payload, Payloads};
 
 /// Bytes of entries in a batch.
 const BATCH_BYTES: usize = 8 << 20;
@@ -181,7 +181,7 @@ pub async fn import_meta(
     let (info, created) = StoreInfo::open_or_create(store, zone, now).await?;
     let conditional = info.conditional_writes;
     let importing = async {
-        let mut import = Import::new(store, zone, now, conditional);
+        let mut import = Import::new(store, zone, now);
         let mut all_faults = Vec::new();
         for file in files {
             all_faults.push(import.add(file).await?);
@@ -223,10 +223,9 @@ pub(crate) async fn take_embedded(
     store: &dyn Store,
     zone: Tz,
     now: DateTime<Utc>,
-    conditional: bool,
-    entries: Vec<Entry>,
+    entries: Vec<LessonEntry>,
 ) -> Result<Imported> {
-    let mut import = Import::new(store, zone, now, conditional);
+    let mut import = Import::new(store, zone, now);
     let (changes, known) = import.changes(entries.into_iter().collect()).await?;
     import.write_index(&changes).await?;
     import.write_changes(changes, known).await?;
@@ -260,7 +259,7 @@ pub(crate) struct Import<'a> {
     id: String,
     done: Imported,
     /// The latest entries by meeting and user, not yet written, and their bytes.
-    batch: Latest,
+    batch: LatestEntries,
     weight: usize,
     /// The files that the batch comes from.
     files: Vec<RawFile>,
@@ -283,12 +282,12 @@ struct RawFile {
 }
 
 /// The changes to lesson days, by date.
-type Changes = BTreeMap<NaiveDate, Change>;
+type Changes = BTreeMap<NaiveDate, LessonDayChange>;
 
 impl<'a> Import<'a> {
-    pub fn new(store: &'a dyn Store, zone: Tz, now: DateTime<Utc>, conditional: bool) -> Self {
+    pub fn new(store: &'a dyn Store, zone: Tz, now: DateTime<Utc>) -> Self {
         Self {
-            writer: LessonDayWriter::new(store, conditional),
+            writer: LessonDayWriter::new(store),
             zone,
             now: now.trunc_subsecs(6),
             id: format!(
@@ -297,7 +296,7 @@ impl<'a> Import<'a> {
                 fastrand::u32(..0x0100_0000)
             ),
             done: Imported::default(),
-            batch: Latest::default(),
+            batch: LatestEntries::default(),
             weight: 0,
             files: Vec::new(),
             raw: None,
@@ -379,7 +378,7 @@ impl<'a> Import<'a> {
 
     fn take(&mut self, payload: Payload, name: &Arc<str>) {
         self.done.payloads += 1;
-        let entry = Entry::new(payload, name, self.now);
+        let entry = LessonEntry::new(payload, name, self.now);
         self.weight += entry.weight();
         self.batch.put(entry);
     }
@@ -440,14 +439,14 @@ impl<'a> Import<'a> {
         // entry too many, which is repaired, and loses none.
         let (put, moved): (Vec<_>, Vec<_>) = changes
             .into_iter()
-            .map(|(date, Change { put, moved })| {
-                let comes = Change {
+            .map(|(date, LessonDayChange { put, moved })| {
+                let comes = LessonDayChange {
                     put,
-                    ..Change::default()
+                    ..LessonDayChange::default()
                 };
-                let goes = Change {
+                let goes = LessonDayChange {
                     moved,
-                    ..Change::default()
+                    ..LessonDayChange::default()
                 };
                 ((date, comes), (date, goes))
             })
@@ -464,7 +463,7 @@ impl<'a> Import<'a> {
     }
 
     /// The index of the entries' meetings, as the lake has it.
-    async fn index(&self, entries: &Latest) -> Result<Index> {
+    async fn index(&self, entries: &LatestEntries) -> Result<Index> {
         let meetings: BTreeSet<&str> = entries.entries().map(|entry| entry.meeting.as_str()).collect();
         let shards: BTreeSet<_> = meetings.iter().map(|meeting| key::meta_index(meeting)).collect();
         let mut index = Index::new();
@@ -478,18 +477,18 @@ impl<'a> Import<'a> {
     }
 
     /// The changes that the entries make, by date; and the dates that already have some of them.
-    async fn changes(&mut self, latest: Latest) -> Result<(Changes, BTreeSet<NaiveDate>)> {
+    async fn changes(&mut self, latest: LatestEntries) -> Result<(Changes, BTreeSet<NaiveDate>)> {
         let index = self.index(&latest).await?;
         let dates: BTreeSet<NaiveDate> = index.values().flatten().copied().collect();
         let latest = Arc::new(latest);
         // An entry lies on more than one date only if an import was killed between two lesson days.
-        let mut found: HashMap<(MeetingId, UserId), Vec<(NaiveDate, Entry)>> = HashMap::new();
+        let mut found: HashMap<(MeetingId, UserId), Vec<(NaiveDate, LessonEntry)>> = HashMap::new();
         for date in &dates {
             let Some(lesson_day) = read_lesson_day(self.writer.store, *date).await? else {
                 continue;
             };
             let wanted = Arc::clone(&latest);
-            let known = find_entries(*date, lesson_day.bytes, move |meeting, user| {
+            let known = read_entries(*date, lesson_day.bytes, move |meeting, user| {
                 wanted.get(meeting, user).is_some()
             });
             for entry in known.await? {
@@ -508,7 +507,7 @@ impl<'a> Import<'a> {
     }
 
     /// Decides on an entry, given the ones of its user and meeting that the lake has.
-    fn change(&mut self, entry: Entry, found: Vec<(NaiveDate, Entry)>, changes: &mut Changes) {
+    fn change(&mut self, entry: LessonEntry, found: Vec<(NaiveDate, LessonEntry)>, changes: &mut Changes) {
         let known = found
             .iter()
             .reduce(|a, b| if b.1.is_later_than(&a.1) { b } else { a });

@@ -1,7 +1,7 @@
 //! The part of a run that lesson data needs: its store, time and zone, and the count of its writes.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use bytes::Bytes;
 use chrono::{DateTime, Utc};
@@ -14,8 +14,6 @@ use crate::store::{Condition, Store};
 /// The lake as the lesson cache of a run sees it.
 pub(crate) struct LessonLake {
     pub store: Arc<dyn Store>,
-    /// True if the store honours conditional writes; shared with the run.
-    pub conditional: Arc<AtomicBool>,
     /// The run's writes so far; shared with the run.
     pub writes: Arc<AtomicU64>,
     pub zone: Tz,
@@ -23,14 +21,9 @@ pub(crate) struct LessonLake {
 }
 
 impl LessonLake {
-    /// True if the store honours conditional writes.
-    pub fn is_conditional(&self) -> bool {
-        self.conditional.load(Ordering::Relaxed)
-    }
-
     /// A writer of lesson days. The caller counts its writes.
     pub fn writer(&self) -> LessonDayWriter<'_> {
-        LessonDayWriter::new(&*self.store, self.is_conditional())
+        LessonDayWriter::new(&*self.store)
     }
 
     /// Counts writes of the run.

@@ -8,10 +8,14 @@ use chrono::NaiveDate;
 use serde::Serialize;
 
 use crate::lake::key;
-use crate::store::json::{get_json, to_json};
-use crate::store::{Condition, Object, Store, Version};
+use crate::lake::table::builtin;
+use crate::store::json::update_json;
+use crate::store::{Condition, Object, OptionalExt, Store, Version};
 use crate::tables::TableFile;
-use crate::tables::lessons::{Change, Entry, build_meta_tables, find, shelve};
+use crate::tables::lessons::{
+    LessonDayChange, LessonEntry, build_lesson_tables, change_lesson_day, find_entries,
+};
+use crate::task::isolated_blocking;
 use crate::{Error, ErrorKind, Result};
 
 /// Lost conditional writes after which an import gives up.
@@ -20,26 +24,20 @@ const TRIES: usize = 20;
 /// Writes lesson days and their tables.
 pub(crate) struct LessonDayWriter<'a> {
     pub store: &'a dyn Store,
-    /// True if the store honours conditional writes.
-    pub conditional: bool,
     /// Objects written or removed.
     pub writes: u64,
 }
 
 impl<'a> LessonDayWriter<'a> {
-    pub fn new(store: &'a dyn Store, conditional: bool) -> Self {
-        Self {
-            store,
-            conditional,
-            writes: 0,
-        }
+    pub fn new(store: &'a dyn Store) -> Self {
+        Self { store, writes: 0 }
     }
 
     /// Changes the lesson day of a date. Its tables are stale until [`LessonDayWriter::build_tables`].
     ///
     /// # Errors
     /// `Precondition` if other processes keep changing the lesson day; else any error of the store.
-    pub async fn change(&mut self, date: NaiveDate, change: &Arc<Change>) -> Result<()> {
+    pub async fn change(&mut self, date: NaiveDate, change: &Arc<LessonDayChange>) -> Result<()> {
         let key = key::meta_shelf(date);
         for _ in 0..TRIES {
             let before = read_lesson_day(self.store, date).await?;
@@ -47,7 +45,7 @@ impl<'a> LessonDayWriter<'a> {
                 .map(|lesson_day| (lesson_day.bytes, lesson_day.version))
                 .unzip();
             let change = Arc::clone(change);
-            let changed = blocking(move || shelve(date, bytes.as_deref(), &change)).await?;
+            let changed = blocking(move || change_lesson_day(date, bytes.as_deref(), &change)).await?;
             let Some(lesson_day) = changed else {
                 return Ok(());
             };
@@ -73,7 +71,7 @@ impl<'a> LessonDayWriter<'a> {
             let (bytes, version) = lesson_day
                 .map(|lesson_day| (lesson_day.bytes, lesson_day.version))
                 .unzip();
-            let built = blocking(move || build_meta_tables(date, bytes.as_deref())).await?;
+            let built = blocking(move || build_lesson_tables(date, bytes.as_deref())).await?;
             match self.put_tables(built, seen).await {
                 Err(error) if error.kind() == ErrorKind::Precondition => continue,
                 done => done?,
@@ -89,13 +87,9 @@ impl<'a> LessonDayWriter<'a> {
     /// The tables of a date as they are in the store.
     async fn tables(&self, date: NaiveDate) -> Result<BTreeMap<String, Option<Object>>> {
         let mut seen = BTreeMap::new();
-        for table in ["user_meta", "hierarchy"] {
-            let key = key::table(table, date, &table.into());
-            let object = match self.store.get(&key).await {
-                Ok(object) => Some(object),
-                Err(error) if error.kind() == ErrorKind::StoreNotFound => None,
-                Err(error) => return Err(error),
-            };
+        for table in builtin::per_date() {
+            let key = key::date_table(table, date);
+            let object = self.store.get(&key).await.optional()?;
             seen.insert(key, object);
         }
         Ok(seen)
@@ -135,36 +129,16 @@ impl<'a> LessonDayWriter<'a> {
     where
         T: Default + Clone + PartialEq + Serialize + serde::de::DeserializeOwned,
     {
-        for _ in 0..TRIES {
-            let (before, version) = match get_json::<T>(self.store, key).await? {
-                Some((value, version)) => (value, Some(version)),
-                None => (T::default(), None),
-            };
-            let mut after = before.clone();
-            change(&mut after);
-            if after == before {
-                return Ok(after);
-            }
-            let condition = version.map_or(Condition::Absent, Condition::Unchanged);
-            match self.put(key, to_json(&after)?, condition).await {
-                Ok(_) => return Ok(after),
-                Err(error) if error.kind() == ErrorKind::Precondition => {}
-                Err(error) => return Err(error),
-            }
-        }
-        Err(busy(key))
+        let updated = update_json(self.store, key, change).await?;
+        self.writes += u64::from(updated.is_written);
+        Ok(updated.value)
     }
 
-    /// Writes an object, under a condition if the store honours it.
+    /// Writes an object.
     ///
     /// # Errors
     /// `Precondition` if the condition does not hold; else any error of the store.
     pub async fn put(&mut self, key: &str, bytes: Bytes, condition: Condition) -> Result<Version> {
-        let condition = if self.conditional {
-            condition
-        } else {
-            Condition::Any
-        };
         self.writes += 1;
         self.store.put(key, bytes, condition).await
     }
@@ -175,34 +149,24 @@ impl<'a> LessonDayWriter<'a> {
 /// # Errors
 /// Any error of the store.
 pub(crate) async fn read_lesson_day(store: &dyn Store, date: NaiveDate) -> Result<Option<Object>> {
-    match store.get(&key::meta_shelf(date)).await {
-        Ok(object) => Ok(Some(object)),
-        Err(error) if error.kind() == ErrorKind::StoreNotFound => Ok(None),
-        Err(error) => Err(error),
-    }
+    store.get(&key::meta_shelf(date)).await.optional()
 }
 
 /// Finds entries in a lesson day by meeting and user, on a thread that may block.
 ///
 /// # Errors
 /// `Store` if the lesson day is damaged.
-pub(crate) async fn find_entries(
+pub(crate) async fn read_entries(
     date: NaiveDate,
     lesson_day: Bytes,
     wanted: impl FnMut(&str, &str) -> bool + Send + 'static,
-) -> Result<Vec<Entry>> {
-    blocking(move || find(date, &lesson_day, wanted)).await
+) -> Result<Vec<LessonEntry>> {
+    blocking(move || find_entries(date, &lesson_day, wanted)).await
 }
 
 /// Runs work on a thread that may block, because a large lesson day takes a second.
 async fn blocking<T: Send + 'static>(work: impl FnOnce() -> Result<T> + Send + 'static) -> Result<T> {
-    tokio::task::spawn_blocking(work).await.unwrap_or_else(|_| {
-        Err(Error::new(
-            ErrorKind::Internal,
-            "lesson data",
-            "the work on it broke off",
-        ))
-    })
+    isolated_blocking("lesson data", work).await
 }
 
 fn busy(key: &str) -> Error {

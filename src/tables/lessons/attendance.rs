@@ -4,16 +4,15 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::presence::{Meeting, Presence, Span};
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::Result;
 use crate::ids::{CallId, MeetingId, UserId};
 use crate::lake::key;
 use crate::lake::manifest::{CallEntry, Manifest, Quality};
-use crate::lake::table::{Table, builtin};
-use crate::tables::lessons::{Entry, Lesson, Meta};
-use crate::tables::listed::cells;
+use crate::lake::table::builtin::lesson_attendance;
+use crate::tables::lessons::{Lesson, LessonEntry, LessonIndex};
 use crate::tables::parquet::cell::{Cell, Session};
+use crate::tables::parquet::row::{TableRow, cells};
 use crate::tables::parquet::sink::{Sink, TableFile};
-use crate::tables::report::rows::Row;
 use crate::tables::report::stay;
 
 /// The attendance in a day's meetings.
@@ -37,59 +36,49 @@ pub fn build_attendance(
     own: &Presence,
     beside: &[Presence],
     away: &BTreeSet<MeetingId>,
-    meta: &Meta,
+    meta: &LessonIndex,
     quality: &mut Quality,
 ) -> Result<Attendance> {
-    let name = "lesson_attendance";
-    let table =
-        builtin::get(name).ok_or_else(|| Error::new(ErrorKind::Internal, name, "there is no such table"))?;
     let mut all = own.clone();
     beside.iter().for_each(|other| all.join(other));
-    let mut sink = Sink::new(table);
+    let mut sink = Sink::new(lesson_attendance::table());
     let mut look_alikes = BTreeMap::new();
     for (id, meeting) in all.meetings.iter().filter(|(id, _)| !away.contains(*id)) {
-        let expected: BTreeMap<&str, &Entry> = meta.expected(id).collect();
-        let users: BTreeSet<&str> = meeting
-            .users
-            .keys()
-            .map(UserId::as_str)
-            .chain(expected.keys().copied())
-            .collect();
-        let lessons: BTreeMap<_, _> = expected
+        let expected: BTreeMap<&str, &LessonEntry> = meta.expected(id).collect();
+        let lessons: BTreeMap<&str, Lesson> = expected
             .iter()
             .filter_map(|(user, entry)| Some((*user, entry.lesson()?)))
             .collect();
-        let of_meeting = OfMeeting {
+        let calls = MeetingCalls {
             meeting,
             calls_without_report: calls_without_report(manifest, meeting, lessons.values()),
         };
+        let users = meeting.users.keys().map(UserId::as_str);
+        let users: BTreeSet<&str> = users.chain(expected.keys().copied()).collect();
         let (mut present, mut absent) = (Vec::new(), Vec::new());
         for user in users {
             let lesson = lessons.get(user);
+            let there = UserAttendance::of(&calls, user);
             quality.unknown_roles += u64::from(lesson.is_some_and(Lesson::role_is_unknown));
-            let there = There::of(&of_meeting, user);
             quality.meta_without_participants += u64::from(there.attended == Some(false));
             match there.attended {
                 Some(true) => present.push(user),
                 _ => absent.push(user),
             }
             let ids = [
-                ("space_id", manifest.space_id.as_str().into()),
-                ("external_meeting_id", id.as_str().into()),
-                ("external_user_id", user.into()),
+                (lesson_attendance::space_id, manifest.space_id.as_str().into()),
+                (lesson_attendance::external_meeting_id, id.as_str().into()),
+                (lesson_attendance::external_user_id, user.into()),
             ];
-            let mut row = Row {
-                cells: there.cells(table, ids, lesson, &of_meeting),
-                extra: serde_json::Map::new(),
-            };
-            sink.push(&mut row)?;
+            sink.push(&mut TableRow::new(there.cells(ids, lesson, &calls)))?;
         }
         let alike = absent_look_alikes(&present, &absent);
         if alike > 0 {
             look_alikes.insert(id.clone(), alike);
         }
     }
-    let file = sink.finish(key::table(name, manifest.date, &manifest.space_id))?;
+    let key = key::table(lesson_attendance::NAME, manifest.date, &manifest.space_id);
+    let file = sink.finish(key)?;
     Ok(Attendance { file, look_alikes })
 }
 
@@ -101,7 +90,7 @@ fn absent_look_alikes(present: &[&str], absent: &[&str]) -> u64 {
 }
 
 /// A meeting, and the number of its calls about which nothing is known.
-struct OfMeeting<'m> {
+struct MeetingCalls<'m> {
     meeting: &'m Meeting,
     calls_without_report: u64,
 }
@@ -142,7 +131,7 @@ fn calls_without_report<'l>(
 
 /// A user's presence in a meeting, over all of its calls.
 #[derive(Debug, Default)]
-struct There {
+struct UserAttendance {
     /// None if no call has the user, and there are calls or participants about which nothing is known.
     attended: Option<bool>,
     /// Call ids in order of their start.
@@ -154,8 +143,8 @@ struct There {
     is_exact: bool,
 }
 
-impl There {
-    fn of(of: &OfMeeting<'_>, user: &str) -> Self {
+impl UserAttendance {
+    fn of(of: &MeetingCalls<'_>, user: &str) -> Self {
         let mut calls = Vec::new();
         let (mut sessions, mut is_exact) = (Vec::new(), true);
         for (call, stays) in of.meeting.users.get(user).into_iter().flatten() {
@@ -190,17 +179,16 @@ impl There {
 
     fn cells<'v>(
         self,
-        table: &Table,
         ids: [(&'static str, Cell<'v>); 3],
         lesson: Option<&Lesson>,
-        of: &OfMeeting<'_>,
+        of: &MeetingCalls<'_>,
     ) -> Vec<Cell<'v>> {
         // Any stay that can't be read may have been the first or the last.
         let times = lesson.filter(|_| self.is_exact);
         let start = times.and_then(|lesson| lesson.start);
         let end = times.and_then(|lesson| lesson.end);
-        let late = late_s(start.map(|at| at.timestamp_micros()), self.first_joined);
-        let early = late_s(self.last_left, end.map(|at| at.timestamp_micros()));
+        let late = stay::seconds_between(start.map(|at| at.timestamp_micros()), self.first_joined);
+        let early = stay::seconds_between(self.last_left, end.map(|at| at.timestamp_micros()));
         let length = lesson
             .and_then(Lesson::scheduled_s)
             .or_else(|| of.meeting.seconds());
@@ -208,25 +196,37 @@ impl There {
             (Some(seconds), Some(length)) => Some((seconds / length).clamp(0.0, 1.0)),
             _ => (self.attended == Some(false)).then_some(0.0),
         };
+        let table = lesson_attendance::table();
         let mut row = cells(
             table,
             ids.into_iter().chain([
-                ("meta_matched", lesson.is_some().into()),
-                ("attended", self.attended.into()),
+                (lesson_attendance::meta_matched, lesson.is_some().into()),
+                (lesson_attendance::attended, self.attended.into()),
                 (
-                    "call_ids",
-                    Cell::Texts(self.calls.into_iter().map(|call| String::from(call).into()).collect()),
+                    lesson_attendance::call_ids,
+                    Cell::Texts(
+                        self.calls
+                            .into_iter()
+                            .map(|call| String::from(call).into())
+                            .collect(),
+                    ),
                 ),
                 (
-                    "first_joined_at",
+                    lesson_attendance::first_joined_at,
                     self.first_joined.map_or(Cell::Null, Cell::Time),
                 ),
-                ("last_left_at", self.last_left.map_or(Cell::Null, Cell::Time)),
-                ("duration_s", self.seconds.into()),
-                ("attended_share", share.into()),
-                ("late_s", late.into()),
-                ("left_early_s", early.into()),
-                ("calls_without_report", Cell::count(of.calls_without_report)),
+                (
+                    lesson_attendance::last_left_at,
+                    self.last_left.map_or(Cell::Null, Cell::Time),
+                ),
+                (lesson_attendance::duration_s, self.seconds.into()),
+                (lesson_attendance::attended_share, share.into()),
+                (lesson_attendance::late_s, late.into()),
+                (lesson_attendance::left_early_s, early.into()),
+                (
+                    lesson_attendance::calls_without_report,
+                    Cell::count(of.calls_without_report),
+                ),
             ]),
         );
         if let Some(lesson) = lesson {
@@ -260,12 +260,4 @@ fn closed(session: Session, call: Span) -> Session {
         left: session.left.or(call.end.map(|end| end.max(session.joined))),
         ..session
     }
-}
-
-/// Seconds from one instant to another; 0 if the other is earlier.
-pub(crate) fn late_s(from: Option<i64>, to: Option<i64>) -> Option<f64> {
-    let micros = to?.saturating_sub(from?).max(0);
-    // Exact up to 285 years.
-    #[allow(clippy::cast_precision_loss)]
-    Some(micros as f64 / 1e6)
 }

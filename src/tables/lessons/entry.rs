@@ -8,13 +8,13 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use super::lesson::Lesson;
-use super::parse::Payload;
+use super::payload::Payload;
 use crate::ids::{MeetingId, UserId};
 use crate::lake;
 
 /// The lesson data of a user in a meeting, and where it came from.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Entry {
+pub struct LessonEntry {
     /// The meeting in the LMS.
     pub meeting: MeetingId,
     /// The user in the LMS.
@@ -31,7 +31,7 @@ pub struct Entry {
     pub meta: Option<String>,
 }
 
-impl Entry {
+impl LessonEntry {
     /// Creates the entry of a payload in a file that was received at a time.
     pub fn new(payload: Payload, file: &Arc<str>, received_at: DateTime<Utc>) -> Self {
         Self {

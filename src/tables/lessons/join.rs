@@ -5,13 +5,14 @@ use std::collections::{HashMap, HashSet};
 use chrono::{DateTime, Utc};
 use serde_json::{Map, Value};
 
-use super::attendance::late_s;
 use crate::lake::manifest::Quality;
 use crate::lake::table::Table;
+use crate::lake::table::builtin::participants;
 use crate::lenient;
-use crate::tables::lessons::{DEEPEST, Entry, Lesson, Meta};
+use crate::tables::lessons::{DEEPEST, Lesson, LessonEntry, LessonIndex};
 use crate::tables::parquet::cell::Cell;
-use crate::tables::report::rows::Row;
+use crate::tables::parquet::row::TableRow;
+use crate::tables::report::stay::seconds_between;
 
 /// Fills the lesson columns of a call's participants.
 ///
@@ -22,90 +23,104 @@ use crate::tables::report::rows::Row;
 /// for the meeting and the user.
 pub(crate) fn join(
     table: &Table,
-    rows: &mut [Row<'_>],
-    meta: &Meta,
+    rows: &mut [TableRow<'_>],
+    lessons: &LessonIndex,
     [called_at, landed_at]: [DateTime<Utc>; 2],
     is_first: &dyn Fn(&str, &str) -> bool,
     quality: &mut Quality,
-) -> Vec<Entry> {
-    let mut held = Vec::new();
-    let places = [
-        "external_user_id",
-        "external_meeting_id",
-        "attributes",
-        "first_joined_at",
-        "late_s",
-        "sessions_unreadable",
-    ]
-    .map(|name| table.index(name));
-    let [
-        Some(user),
-        Some(meeting),
-        Some(attributes),
-        Some(joined),
-        Some(late),
-        Some(unreadable),
-    ] = places
-    else {
-        return held;
+) -> Vec<LessonEntry> {
+    let mut found = Vec::new();
+    let Some(columns) = JoinColumns::of(table) else {
+        return found;
     };
     // At a school that sends no lesson data, nobody lacks it.
-    let some_meta = !meta.is_empty();
+    let some_lessons = !lessons.is_empty();
     let mut seen = HashSet::new();
-    let firsts = first_rows(rows, [user, meeting, joined]);
+    let firsts = columns.first_rows(rows);
     for (at, row) in rows.iter_mut().enumerate() {
-        let embedded = embedded(&std::mem::take(&mut row.cells[attributes]));
-        let key = row.cells[user]
-            .as_text()
-            .zip(row.cells[meeting].as_text())
-            .map(|(user, meeting)| (user.to_owned(), meeting.to_owned()));
+        let embedded = embedded(&std::mem::take(&mut row.cells[columns.attributes]));
+        let key = columns.user_and_meeting(row);
         let sent = key
             .as_ref()
-            .and_then(|(user, meeting)| meta.lesson(meeting, user));
+            .and_then(|(user, meeting)| lessons.lesson(meeting, user));
         let lesson = sent.or_else(|| embedded.as_ref().map(Lesson::of));
         if let (Some((user, meeting)), Some(meta)) = (&key, embedded) {
-            held.push(Entry::embedded(user, meeting, meta, called_at, landed_at));
+            found.push(LessonEntry::embedded(user, meeting, meta, called_at, landed_at));
         }
-        let is_late = key.as_ref().is_none_or(|key| {
+        let is_first_join = key.as_ref().is_none_or(|key| {
             let (user, meeting) = key;
             firsts.get(key) == Some(&at) && is_first(meeting, user)
         });
         if let Some(key) = key {
-            quality.participants_without_meta += u64::from(some_meta && lesson.is_none());
+            quality.participants_without_meta += u64::from(some_lessons && lesson.is_none());
             quality.duplicate_external_ids += u64::from(!seen.insert(key));
         }
-        let Some(lesson) = lesson else {
-            continue;
-        };
-        lesson.fill(table, &mut row.cells);
-        let first_joined = match (&row.cells[joined], &row.cells[unreadable]) {
-            // The first stay may be one of those that can't be read.
-            (_, Cell::Int(1..)) => None,
-            (Cell::Time(micros), _) if is_late => Some(*micros),
-            _ => None,
-        };
-        row.cells[late] = late_s(lesson.start.map(|at| at.timestamp_micros()), first_joined).into();
-    }
-    held
-}
-
-/// The row of the first join, for each user and meeting; a user may have several rows in a call.
-fn first_rows(rows: &[Row<'_>], [user, meeting, joined]: [usize; 3]) -> HashMap<(String, String), usize> {
-    let mut firsts: HashMap<(String, String), usize> = HashMap::new();
-    let begin = |row: &Row<'_>| match row.cells[joined] {
-        Cell::Time(micros) => (false, micros),
-        _ => (true, 0),
-    };
-    for (at, row) in rows.iter().enumerate() {
-        let (Some(user), Some(meeting)) = (row.cells[user].as_text(), row.cells[meeting].as_text()) else {
-            continue;
-        };
-        let first = firsts.entry((user.to_owned(), meeting.to_owned())).or_insert(at);
-        if begin(row) < begin(&rows[*first]) {
-            *first = at;
+        if let Some(lesson) = lesson {
+            lesson.fill(table, &mut row.cells);
+            let start = lesson.start.map(|at| at.timestamp_micros());
+            let joined = columns.first_join(row).filter(|_| is_first_join);
+            row.cells[columns.late] = seconds_between(start, joined).into();
         }
     }
-    firsts
+    found
+}
+
+/// The indexes of the participants' columns that the join reads and fills.
+struct JoinColumns {
+    user: usize,
+    meeting: usize,
+    attributes: usize,
+    joined: usize,
+    late: usize,
+    unreadable: usize,
+}
+
+impl JoinColumns {
+    fn of(table: &Table) -> Option<Self> {
+        Some(Self {
+            user: table.index(participants::external_user_id)?,
+            meeting: table.index(participants::external_meeting_id)?,
+            attributes: table.index(participants::attributes)?,
+            joined: table.index(participants::first_joined_at)?,
+            late: table.index(participants::late_s)?,
+            unreadable: table.index(participants::sessions_unreadable)?,
+        })
+    }
+
+    fn user_and_meeting(&self, row: &TableRow<'_>) -> Option<(String, String)> {
+        let ids = [self.user, self.meeting].map(|index| row.cells[index].as_text());
+        let [user, meeting] = ids;
+        Some((user?.to_owned(), meeting?.to_owned()))
+    }
+
+    /// The first join of a row, if it is known.
+    fn first_join(&self, row: &TableRow<'_>) -> Option<i64> {
+        match (&row.cells[self.joined], &row.cells[self.unreadable]) {
+            // The first stay may be one of those that can't be read.
+            (_, Cell::Int(1..)) => None,
+            (Cell::Time(micros), _) => Some(*micros),
+            _ => None,
+        }
+    }
+
+    /// The row of the first join, for each user and meeting; a user may have several rows in a call.
+    fn first_rows(&self, rows: &[TableRow<'_>]) -> HashMap<(String, String), usize> {
+        let mut firsts: HashMap<(String, String), usize> = HashMap::new();
+        let begin = |row: &TableRow<'_>| match row.cells[self.joined] {
+            Cell::Time(micros) => (false, micros),
+            _ => (true, 0),
+        };
+        for (at, row) in rows.iter().enumerate() {
+            let Some(key) = self.user_and_meeting(row) else {
+                continue;
+            };
+            let first = firsts.entry(key).or_insert(at);
+            if begin(row) < begin(&rows[*first]) {
+                *first = at;
+            }
+        }
+        firsts
+    }
 }
 
 /// The lesson data of a participant in the report, if it says anything.

@@ -5,35 +5,36 @@ use std::collections::BTreeMap;
 use chrono::{DateTime, Utc};
 use serde_json::{Map, Value};
 
+use crate::lake::table::builtin::lesson;
 use crate::lake::table::{Table, Type};
 use crate::lenient;
 use crate::tables::parquet::cell::Cell;
 
 /// The columns of instants; the others hold text.
-const START: &str = "lesson_scheduled_start_at";
-const END: &str = "lesson_scheduled_end_at";
+const START: &str = lesson::lesson_scheduled_start_at;
+const END: &str = lesson::lesson_scheduled_end_at;
 
 /// The paths of each column in the lesson data; the first that has a value wins.
 const COLUMNS: [(&str, &[&str]); 9] = [
-    ("user_fullname", &["user_fullname"]),
-    ("user_role", &["user_role"]),
-    ("lesson_name", &["lesson_name"]),
+    (lesson::user_fullname, &["user_fullname"]),
+    (lesson::user_role, &["user_role"]),
+    (lesson::lesson_name, &["lesson_name"]),
     (START, &["lesson_scheduled_start_dt"]),
     (END, &["lesson_scheduled_end_dt"]),
     (
-        "lesson_course_id",
+        lesson::lesson_course_id,
         &["lesson_course.lesson_course_id", "lesson_course_id"],
     ),
     (
-        "lesson_course_name",
+        lesson::lesson_course_name,
         &["lesson_course.lesson_course_name", "lesson_course_name"],
     ),
     (
-        "student_group_id",
+        lesson::student_group_id,
         &["student_group.student_group_id", "student_group_id"],
     ),
     (
-        "student_group_name",
+        lesson::student_group_name,
         &["student_group.student_group_name", "student_group_name"],
     ),
 ];
@@ -114,7 +115,7 @@ impl Lesson {
     /// True if the user has a role that is not in the vendor's guide.
     pub fn role_is_unknown(&self) -> bool {
         self.texts
-            .get("user_role")
+            .get(lesson::user_role)
             .is_some_and(|role| !ROLES.contains(&role.as_str()))
     }
 
@@ -125,8 +126,8 @@ impl Lesson {
         }
         put(table, cells, START, self.start.into());
         put(table, cells, END, self.end.into());
-        put(table, cells, "meta_matched", true.into());
-        put(table, cells, "attributes", map(&self.attributes));
+        put(table, cells, lesson::meta_matched, true.into());
+        put(table, cells, lesson::attributes, map(&self.attributes));
     }
 }
 

@@ -3,28 +3,28 @@
 //!
 //! ```text
 //! file ─ parse ─► payloads ─► lesson day (latest entry of each user and meeting) ─► user_meta, hierarchy
-//!                                └─► lookup ─► participants, lesson_attendance
+//!                                └─► index ─► participants, lesson_attendance
 //! ```
 
 pub(crate) mod attendance;
-#[cfg(test)]
-mod attendance_tests;
 mod entry;
 pub(crate) mod join;
+mod json_values;
 mod lesson;
+mod lesson_day;
+mod lesson_index;
 mod levels;
-mod lookup;
-mod parse;
+mod payload;
+mod payloads;
 pub(crate) mod presence;
-mod shelf;
 #[cfg(test)]
 mod tests;
-mod values;
 
-pub use entry::Entry;
-pub use lookup::Meta;
-pub use parse::{Malformed, Payload, Payloads, parse};
-pub use shelf::{Change, Latest, build_meta_tables, find, shelve};
+pub use entry::LessonEntry;
+pub use lesson_day::{LatestEntries, LessonDayChange, build_lesson_tables, change_lesson_day, find_entries};
+pub use lesson_index::LessonIndex;
+pub use payload::{Malformed, Payload};
+pub use payloads::{Payloads, parse};
 
 pub(super) use lesson::Lesson;
 

@@ -16,18 +16,19 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::ids::{CallId, MeetingId, UserId};
 use crate::lake::manifest::Manifest;
 use crate::lake::table::Table;
+use crate::lake::table::builtin::participants;
 use crate::tables::parquet::cell::{Cell, Session};
-use crate::tables::report::rows::Row;
+use crate::tables::parquet::row::TableRow;
 
 /// The columns of `participants` that presence is read from.
 const COLUMNS: [&str; 7] = [
-    "call_id",
-    "call_started_at",
-    "call_finished_at",
-    "external_user_id",
-    "external_meeting_id",
-    "sessions",
-    "sessions_unreadable",
+    participants::call_id,
+    participants::call_started_at,
+    participants::call_finished_at,
+    participants::external_user_id,
+    participants::external_meeting_id,
+    participants::sessions,
+    participants::sessions_unreadable,
 ];
 
 /// The presence in the meetings of a day's calls.
@@ -158,7 +159,7 @@ impl Presence {
 
     /// Adds the rows of a call's participants. `has_unknown_people` says that there were others, whose ids could not be
     /// read. Each of them may be a user who seems to be missing.
-    pub(crate) fn take(&mut self, table: &Table, rows: &[Row<'_>], has_unknown_people: bool) {
+    pub(crate) fn take(&mut self, table: &Table, rows: &[TableRow<'_>], has_unknown_people: bool) {
         let places = COLUMNS.map(|name| table.index(name));
         for row in rows {
             let cells = places.map(|at| at.map_or(&Cell::Null, |at| &row.cells[at]));
@@ -228,12 +229,22 @@ impl Presence {
                 .column_by_name(name)?
                 .as_primitive_opt::<TimestampMicrosecondType>()
         };
-        let [calls, users, meetings] = ["call_id", "external_user_id", "external_meeting_id"].map(text);
+        let [calls, users, meetings] = [
+            participants::call_id,
+            participants::external_user_id,
+            participants::external_meeting_id,
+        ]
+        .map(text);
         let (calls, users, meetings) = (calls?, users?, meetings?);
-        let (starts, ends) = (times("call_started_at")?, times("call_finished_at")?);
-        let sessions = batch.column_by_name("sessions")?.as_list_opt::<i32>()?;
+        let (starts, ends) = (
+            times(participants::call_started_at)?,
+            times(participants::call_finished_at)?,
+        );
+        let sessions = batch
+            .column_by_name(participants::sessions)?
+            .as_list_opt::<i32>()?;
         // Tables of earlier versions lack it.
-        let unreadable = batch.column_by_name("sessions_unreadable");
+        let unreadable = batch.column_by_name(participants::sessions_unreadable);
         let unreadable = unreadable.and_then(|column| column.as_primitive_opt::<Int64Type>());
         for row in 0..batch.num_rows() {
             let there = |array: &dyn Array| array.is_valid(row);

@@ -1,9 +1,9 @@
 //! Compares the mapping with a report: what it finds there, and what it does not. Pure; called by `check`.
 
-use super::file::Source;
+use super::mapping_file::Source;
 use crate::json::Text;
+use crate::tables::build_notes::Notes;
 use crate::tables::mapping::{Mapping, TablePlan};
-use crate::tables::notes::Notes;
 use crate::tables::parquet::cell::Cell;
 use crate::tables::report::inspect;
 use crate::tables::report::inspect::NotJson;

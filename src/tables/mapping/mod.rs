@@ -2,11 +2,12 @@
 //!
 //! No field name of the platform appears in the program: all are in `config/mapping.toml`.
 
-pub(crate) mod file;
 pub(crate) mod fit;
+pub(crate) mod mapping_file;
+pub(crate) mod names;
 pub(crate) mod overlay;
-pub(crate) mod own;
 pub(crate) mod shape;
+pub(crate) mod user_table;
 
 use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
@@ -17,7 +18,8 @@ use super::xlsx::SheetPlan;
 use crate::error::{Error, ErrorKind, Result};
 use crate::lake::table::{Table, Type, builtin};
 use crate::tables::report::path::{Path, Step};
-use file::{Fault, Feed, File, Names, Source, TableRules, line_at};
+use mapping_file::{Fault, Feed, File, Source, TableRules, line_at};
+use names::Names;
 use shape::Shape;
 
 /// The version of the mapping file's format.
@@ -50,7 +52,7 @@ pub(crate) struct TablePlan {
 
 /// The resolved feed of a column.
 #[derive(Debug, Clone)]
-pub(super) struct ColumnPlan {
+pub(crate) struct ColumnPlan {
     pub index: usize,
     pub kind: Type,
     pub from: Vec<Path>,
@@ -63,7 +65,7 @@ pub(super) struct ColumnPlan {
 
 /// The fields of a session.
 #[derive(Debug, Clone)]
-pub(super) struct SessionPlan {
+pub(crate) struct SessionPlan {
     pub joined: Vec<Path>,
     pub left: Vec<Path>,
     /// The column that counts the stays that can't be read.
@@ -72,7 +74,7 @@ pub(super) struct SessionPlan {
 
 /// A resolved lookup.
 #[derive(Debug, Clone)]
-pub(super) struct LookupPlan {
+pub(crate) struct LookupPlan {
     pub find: Path,
     pub key: Path,
     pub by: Vec<Path>,
@@ -165,7 +167,7 @@ impl TablePlan {
     fn resolve(name: &str, rules: &TableRules) -> Result<Self, Fault> {
         let table = match builtin::get(name) {
             Some(table) => Cow::Borrowed(table),
-            None => Cow::Owned(own::define(name, rules)?),
+            None => Cow::Owned(user_table::define(name, rules)?),
         };
         let rows = paths(&rules.rows).map_err(|reason| Fault::of_key(name, "rows", reason))?;
         if rows.is_empty() || rows.iter().any(|path| path.up > 0) {
@@ -229,12 +231,12 @@ impl ColumnPlan {
         let index = table.index(name).ok_or("the table has no such column")?;
         // Lesson data in a report is taken whole, and `join` makes the lesson columns of it.
         let kind = match (source, name) {
-            (Source::Report, "attributes") => Type::Json,
+            (Source::Report, builtin::lesson::attributes) => Type::Json,
             _ => table.columns[index].kind,
         };
         let is_own =
             |name: &str| builtin::CALL_COLUMNS.contains(&name) || builtin::PERSON_COLUMNS.contains(&name);
-        if name == "extra" || (source == Source::Report && is_own(name)) {
+        if name == builtin::rest::extra || (source == Source::Report && is_own(name)) {
             return Err("it is filled by the program".into());
         }
         feed.check(table, kind)?;
@@ -307,7 +309,7 @@ impl SessionPlan {
         {
             return Err("a session's fields are its own".into());
         }
-        let unreadable = table.index("sessions_unreadable");
+        let unreadable = table.index(builtin::participants::sessions_unreadable);
         Ok(Some(Self {
             joined,
             left,
@@ -317,7 +319,7 @@ impl SessionPlan {
 }
 
 impl LookupPlan {
-    fn resolve(lookup: &crate::tables::mapping::file::Lookup) -> Result<Self, String> {
+    fn resolve(lookup: &crate::tables::mapping::mapping_file::Lookup) -> Result<Self, String> {
         Ok(Self {
             find: Path::parse(&lookup.find)?,
             key: Path::parse(&lookup.key)?,

@@ -3,7 +3,7 @@
 //! Names are added, not replaced, so that one mapping reads what the platform sent before and after it renamed a field.
 //! `replace = true` discards the names below.
 
-use super::file::{Fault, Feed, File, TableRules};
+use super::mapping_file::{Fault, Feed, File, TableRules};
 use crate::lake::table::builtin;
 
 /// Lays `over` over `base`.

@@ -5,7 +5,7 @@
 
 use serde_json::{Map, Value};
 
-use crate::tables::notes::{Kept, Notes};
+use crate::tables::build_notes::{Kept, Notes};
 use crate::tables::report::node::{Node, Object};
 use crate::tables::report::path::Step;
 

@@ -4,4 +4,5 @@ pub(crate) mod cell;
 pub(crate) mod columns;
 pub(crate) mod proof;
 pub(crate) mod read;
+pub(crate) mod row;
 pub(crate) mod sink;

@@ -120,7 +120,7 @@ mod tests {
 
     #[test]
     fn each_row_has_its_own_key_and_the_same_one_in_every_file() {
-        let table = builtin::get("rooms").expect("a table");
+        let table = builtin::rooms::table();
         let (five, seven) = (row_keys(table, rooms(5)), row_keys(table, rooms(7)));
         let (five, seven) = (five.expect("readable"), seven.expect("readable"));
         assert_eq!(five[..], seven[..5]);

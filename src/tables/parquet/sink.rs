@@ -12,8 +12,8 @@ use sha2::{Digest, Sha256};
 
 use super::columns::Columns;
 use crate::error::{Error, ErrorKind, Result};
-use crate::lake::table::{SCHEMA_VERSION, SCHEMA_VERSION_KEY, Table};
-use crate::tables::report::rows::Row;
+use crate::lake::table::{SCHEMA_VERSION, SCHEMA_VERSION_KEY, Table, builtin};
+use crate::tables::parquet::row::TableRow;
 
 /// Rows of a row group: large enough to compress and skip well, small enough to read one at a time.
 const ROW_GROUP_ROWS: usize = 128 * 1024;
@@ -52,14 +52,14 @@ impl<'t> Sink<'t> {
         Self {
             table,
             columns: Columns::new(table),
-            extra: table.index("extra"),
+            extra: table.index(builtin::rest::extra),
             writer: None,
             rows: 0,
         }
     }
 
     /// Appends a row. Rows must come in the order of the table.
-    pub fn push(&mut self, row: &mut Row<'_>) -> Result<()> {
+    pub fn push(&mut self, row: &mut TableRow<'_>) -> Result<()> {
         row.seal(self.extra);
         self.columns
             .append(&row.cells)

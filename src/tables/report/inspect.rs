@@ -1,13 +1,14 @@
 //! A first look at a report: is it JSON, and does it say anything? Pure; called when a report lands.
 
 use super::node::Node;
-use super::people::People;
+use super::people::ParticipantMerger;
 use super::rows;
 use super::turnout::Turnout;
 use crate::json::{Repairs, Text};
+use crate::lake::table::builtin::participants;
+use crate::tables::build_notes::Notes;
 use crate::tables::mapping::Mapping;
-use crate::tables::mapping::file::Source;
-use crate::tables::notes::Notes;
+use crate::tables::mapping::mapping_file::Source;
 use crate::tables::parquet::cell::Cell;
 
 /// The result of a first look at a report.
@@ -50,14 +51,20 @@ pub fn inspect(json: &[u8], mapping: &Mapping) -> Result<Inspection, NotJson> {
     let text = Text::new(json);
     let (report, _) = parse(&text)?;
     let crowded = is_crowded(mapping, &report);
-    let plan = mapping.plan("participants").filter(|_| !crowded);
-    let found = plan.and_then(|plan| Some((rows::count(plan, &report)?, plan, People::of(&plan.table)?)));
+    let plan = mapping.plan(participants::NAME).filter(|_| !crowded);
+    let found = plan.and_then(|plan| {
+        Some((
+            rows::count(plan, &report)?,
+            plan,
+            ParticipantMerger::of(&plan.table)?,
+        ))
+    });
     let settled = found.map(|(_, plan, people)| {
         let template = vec![Cell::Null; plan.table.columns.len()];
         // Values that do not fit are reported when the tables are built.
         let mut notes = Notes::default();
         let rows = rows::rows(mapping, plan, &report, &template, &mut notes);
-        people.settle(rows, "", None, &mut notes)
+        people.merge_rows(rows, "", None, &mut notes)
     });
     Ok(Inspection {
         object: report.is_object(),
@@ -82,7 +89,7 @@ pub(crate) fn is_crowded(mapping: &Mapping, report: &Node<'_>) -> bool {
     let mut plans = mapping.tables.iter().filter(|plan| plan.source == Source::Report);
     plans.any(|plan| {
         let most = match &*plan.table.name {
-            "participants" => MOST_PARTICIPANTS,
+            participants::NAME => MOST_PARTICIPANTS,
             _ => MOST_ROWS,
         };
         rows::count(plan, report).is_some_and(|rows| rows > most)

@@ -32,8 +32,9 @@ impl OutsideCall {
             minutes,
             zone,
         } = self;
-        let missed =
-            format!("{stays} of {of} stays of the report lie outside their call, the furthest by {minutes} min");
+        let missed = format!(
+            "{stays} of {of} stays of the report lie outside their call, the furthest by {minutes} min"
+        );
         match zone {
             Some(zone) => {
                 let sign = if *zone < 0 { '-' } else { '+' };

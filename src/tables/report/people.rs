@@ -6,21 +6,27 @@ use std::hash::{DefaultHasher, Hash, Hasher};
 use chrono::{DateTime, Utc};
 use sha2::{Digest, Sha256};
 
-use super::rows::Row;
 use super::stay;
 use super::turnout::Turnout;
-use crate::lake::table::{Table, Type, builtin};
-use crate::tables::notes::{Notes, Observation};
+use crate::lake::table::builtin::{self, participants};
+use crate::lake::table::{Table, Type};
+use crate::tables::build_notes::{Notes, Observation};
 use crate::tables::parquet::cell::Cell;
+use crate::tables::parquet::row::TableRow;
 
 /// The fields that a surrogate id is made from, besides the call: the first that has a value.
-const IDENTITY: [&str; 4] = ["external_user_id", "email", "phone", "name"];
+const IDENTITY: [&str; 4] = [
+    participants::external_user_id,
+    participants::email,
+    participants::phone,
+    participants::name,
+];
 /// The value of `identity` for a participant who has an id in the report.
 const BY_ID: &str = "id";
 
 /// The indexes of the columns that participants are merged by.
 #[derive(Debug, Clone)]
-pub(crate) struct People {
+pub(crate) struct ParticipantMerger {
     id: usize,
     /// The columns of [`IDENTITY`].
     known_by: [usize; 4],
@@ -38,9 +44,9 @@ pub(crate) struct People {
 
 /// The participants of a report.
 #[derive(Debug, Default)]
-pub(crate) struct Settled<'v> {
+pub(crate) struct MergedParticipants<'v> {
     /// A row for each participant, in the order of the report.
-    pub rows: Vec<Row<'v>>,
+    pub rows: Vec<TableRow<'v>>,
     pub turnout: Turnout,
     /// Participant ids that the report gives to several people, so that other rows with such an id belong to nobody
     /// known.
@@ -59,7 +65,7 @@ struct Person {
 /// The participants that are merged so far.
 #[derive(Default)]
 struct Merging<'v> {
-    settled: Settled<'v>,
+    settled: MergedParticipants<'v>,
     /// The people of each participant id; almost always one.
     by_id: HashMap<String, Vec<Person>>,
     anonymous: HashMap<String, u64>,
@@ -67,7 +73,7 @@ struct Merging<'v> {
     is_told: Vec<bool>,
 }
 
-impl People {
+impl ParticipantMerger {
     /// Finds the columns; none in a table other than that of participants.
     pub fn of(table: &Table) -> Option<Self> {
         let is_sum = |kind| matches!(kind, Type::Int64 | Type::Double);
@@ -78,19 +84,19 @@ impl People {
         let is_own = |name: &str| {
             builtin::CALL_COLUMNS.contains(&name)
                 || builtin::PERSON_COLUMNS.contains(&name)
-                || name == "meta_matched"
+                || name == participants::meta_matched
         };
         let columns = 0..table.columns.len();
         Some(Self {
-            id: table.index("participant_id")?,
+            id: table.index(participants::participant_id)?,
             known_by,
-            identity: table.index("identity"),
-            sessions: table.index("sessions")?,
-            sessions_count: table.index("sessions_count")?,
-            sessions_unreadable: table.index("sessions_unreadable"),
-            first_joined_at: table.index("first_joined_at")?,
-            last_left_at: table.index("last_left_at")?,
-            duration_s: table.index("duration_s")?,
+            identity: table.index(participants::identity),
+            sessions: table.index(participants::sessions)?,
+            sessions_count: table.index(participants::sessions_count)?,
+            sessions_unreadable: table.index(participants::sessions_unreadable),
+            first_joined_at: table.index(participants::first_joined_at)?,
+            last_left_at: table.index(participants::last_left_at)?,
+            duration_s: table.index(participants::duration_s)?,
             summed: columns
                 .clone()
                 .filter(|index| is_sum(table.columns[*index].kind))
@@ -102,13 +108,13 @@ impl People {
     }
 
     /// Merges the rows of a report into one row for each participant, in the order of the report.
-    pub fn settle<'v>(
+    pub fn merge_rows<'v>(
         &self,
-        rows: Vec<Row<'v>>,
+        rows: Vec<TableRow<'v>>,
         call: &str,
         call_end: Option<DateTime<Utc>>,
         notes: &mut Notes,
-    ) -> Settled<'v> {
+    ) -> MergedParticipants<'v> {
         let before = rows.len();
         let settled = self.add_all_up(self.merge(rows, call, notes), call_end);
         notes.observe(
@@ -121,13 +127,13 @@ impl People {
     /// Merges rows that are one stay each. Rows with the same external user, e-mail, telephone or name (the first that
     /// has a value) belong to one participant. Rows that have only the name in common are counted in the notes, because
     /// they may be two persons.
-    pub fn settle_stays<'v>(
+    pub fn merge_stays<'v>(
         &self,
-        mut rows: Vec<Row<'v>>,
+        mut rows: Vec<TableRow<'v>>,
         call: &str,
         call_end: Option<DateTime<Utc>>,
         notes: &mut Notes,
-    ) -> Settled<'v> {
+    ) -> MergedParticipants<'v> {
         let mut named = HashSet::new();
         let mut merged = 0;
         for row in &mut rows {
@@ -148,8 +154,8 @@ impl People {
     }
 
     /// The number of participants that a list of stays could tell apart: those with a stay, by the rules of
-    /// [`People::settle_stays`]. `rows` must be merged.
-    pub fn told_apart(&self, rows: &[Row<'_>]) -> u64 {
+    /// [`ParticipantMerger::settle_stays`]. `rows` must be merged.
+    pub fn told_apart(&self, rows: &[TableRow<'_>]) -> u64 {
         let mut nobody = 0;
         let mut seen = HashSet::new();
         for row in rows {
@@ -166,28 +172,28 @@ impl People {
         seen.len() as u64 + nobody
     }
 
-    fn has_name_alone(&self, row: &Row<'_>) -> bool {
+    fn has_name_alone(&self, row: &TableRow<'_>) -> bool {
         let [of_others @ .., _] = self.known_by;
         !of_others.iter().any(|index| row.cells[*index].is_some())
     }
 
-    fn is_known(&self, row: &Row<'_>) -> bool {
+    fn is_known(&self, row: &TableRow<'_>) -> bool {
         self.known_by.iter().any(|index| row.cells[*index].is_some())
     }
 
     /// True if the report says that a participant was absent: only an empty list of sessions says so.
-    fn is_absent(&self, row: &Row<'_>) -> bool {
+    fn is_absent(&self, row: &TableRow<'_>) -> bool {
         matches!(&row.cells[self.sessions], Cell::Sessions(sessions) if sessions.is_empty())
     }
 
     /// Fills `identity` with the field that identifies a participant.
-    fn identify(&self, row: &mut Row<'_>, known_by: Option<&'static str>) {
+    fn identify(&self, row: &mut TableRow<'_>, known_by: Option<&'static str>) {
         if let Some(index) = self.identity.filter(|index| !row.cells[*index].is_some()) {
             row.cells[index] = known_by.into();
         }
     }
 
-    fn merge<'v>(&self, rows: Vec<Row<'v>>, call: &str, notes: &mut Notes) -> Settled<'v> {
+    fn merge<'v>(&self, rows: Vec<TableRow<'v>>, call: &str, notes: &mut Notes) -> MergedParticipants<'v> {
         let mut merging = Merging::default();
         for row in rows {
             self.take(&mut merging, row, call);
@@ -207,7 +213,7 @@ impl People {
 
     /// Adds a row to the participant of its id, unless that participant has another external id: one id with two
     /// external ids is two people.
-    fn take<'v>(&self, merging: &mut Merging<'v>, mut row: Row<'v>, call: &str) {
+    fn take<'v>(&self, merging: &mut Merging<'v>, mut row: TableRow<'v>, call: &str) {
         let is_told =
             self.telling.iter().any(|index| row.cells[*index].is_some()) || self.unreadable(&row.cells) > 0;
         let (mut id, mut known_by) = match row.cells[self.id].as_text() {
@@ -244,7 +250,7 @@ impl People {
     }
 
     /// Adds a further row of a participant, unless the same row was there before.
-    fn take_again<'v>(&self, person: &mut Person, mine: &mut Row<'v>, mut row: Row<'v>) {
+    fn take_again<'v>(&self, person: &mut Person, mine: &mut TableRow<'v>, mut row: TableRow<'v>) {
         for index in self.identity.into_iter().chain([self.id]) {
             row.cells[index] = mine.cells[index].clone();
         }
@@ -260,7 +266,7 @@ impl People {
     /// external user are one participant; other rows that look the same are told apart by their order.
     fn surrogate(
         &self,
-        row: &Row<'_>,
+        row: &TableRow<'_>,
         call: &str,
         anonymous: &mut HashMap<String, u64>,
     ) -> (String, Option<&'static str>) {
@@ -280,7 +286,7 @@ impl People {
 
     /// Merges another row of the same participant: sessions are united, counts are added, and otherwise the first value
     /// stays. A row without a new session repeats the same stay, so the larger of the two counts stays.
-    fn join<'v>(&self, row: &mut Row<'v>, other: Row<'v>) {
+    fn join<'v>(&self, row: &mut TableRow<'v>, other: TableRow<'v>) {
         let again = match (&row.cells[self.sessions], &other.cells[self.sessions]) {
             (Cell::Sessions(mine), Cell::Sessions(more)) => {
                 !more.is_empty() && more.iter().all(|one| mine.contains(one))
@@ -318,7 +324,11 @@ impl People {
         }
     }
 
-    fn add_all_up<'v>(&self, mut settled: Settled<'v>, call_end: Option<DateTime<Utc>>) -> Settled<'v> {
+    fn add_all_up<'v>(
+        &self,
+        mut settled: MergedParticipants<'v>,
+        call_end: Option<DateTime<Utc>>,
+    ) -> MergedParticipants<'v> {
         let call_end = call_end.map(|end| end.timestamp_micros());
         for row in &mut settled.rows {
             self.add_up(&mut row.cells, call_end);
@@ -384,7 +394,7 @@ pub(crate) fn look_alikes<'i>(ids: impl IntoIterator<Item = &'i str>) -> u64 {
 }
 
 /// A hash of a row; equal rows have equal hashes.
-pub(crate) fn digest(row: &Row<'_>) -> u64 {
+pub(crate) fn digest(row: &TableRow<'_>) -> u64 {
     let mut hasher = DefaultHasher::new();
     format!("{row:?}").hash(&mut hasher);
     hasher.finish()

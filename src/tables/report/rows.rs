@@ -4,35 +4,18 @@
 //! counted.
 
 use chrono::{DateTime, Utc};
-use serde_json::{Map, Value};
+use serde_json::Map;
 
 use super::node::Node;
 use super::path::{Path, Step};
 use super::stay::{ReportedStay, ReportedStays, read_stay};
-use crate::lake::table::Type;
+use crate::lake::table::{Type, builtin};
 use crate::lenient::{self, Reading};
-use crate::tables::mapping::file::Source;
+use crate::tables::build_notes::{Kept, Notes};
+use crate::tables::mapping::mapping_file::Source;
 use crate::tables::mapping::{ColumnPlan, LookupPlan, Mapping, SessionPlan, TablePlan};
-use crate::tables::notes::{Kept, Notes};
 use crate::tables::parquet::cell::{Cell, Misfit};
-
-/// A row on its way to its table.
-#[derive(Debug, Clone, Default, PartialEq)]
-pub(crate) struct Row<'v> {
-    /// A cell for each of the table's columns.
-    pub cells: Vec<Cell<'v>>,
-    /// The fields that no column takes.
-    pub extra: Map<String, Value>,
-}
-
-impl Row<'_> {
-    /// Moves `extra` into its column.
-    pub fn seal(&mut self, column: Option<usize>) {
-        if let (Some(column), false) = (column, self.extra.is_empty()) {
-            self.cells[column] = Value::Object(std::mem::take(&mut self.extra)).to_string().into();
-        }
-    }
-}
+use crate::tables::parquet::row::TableRow;
 
 /// The rows of a table in an object. Each starts as `template`, which holds the values that do not come from the
 /// object.
@@ -42,7 +25,7 @@ pub(crate) fn rows<'v>(
     object: &Node<'v>,
     template: &[Cell<'v>],
     notes: &mut Notes,
-) -> Vec<Row<'v>> {
+) -> Vec<TableRow<'v>> {
     let Some(path) = plan.rows.iter().find(|path| is_there(path, object)) else {
         return Vec::new();
     };
@@ -50,7 +33,7 @@ pub(crate) fn rows<'v>(
         .shape(plan.source)
         .and_then(|shape| shape.get(&path.steps));
     let mut place = place(plan.source.prefix(), path);
-    let kept = match plan.table.index("extra") {
+    let kept = match plan.table.index(builtin::rest::extra) {
         Some(_) => Kept::Extra,
         None => outside_of_rows(plan.source),
     };
@@ -63,7 +46,7 @@ pub(crate) fn rows<'v>(
             (Some(Node::Object(object)), Some(shape)) => shape.rest(object, &mut place, kept, notes),
             _ => Map::new(),
         };
-        rows.push(Row { cells: row, extra });
+        rows.push(TableRow { cells: row, extra });
     });
     rows
 }

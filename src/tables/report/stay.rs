@@ -85,6 +85,17 @@ impl ReportedStays {
     }
 }
 
+/// Seconds from microseconds.
+#[expect(clippy::cast_precision_loss, reason = "exact up to 285 years")]
+pub(crate) fn seconds(micros: i64) -> f64 {
+    micros as f64 / 1e6
+}
+
+/// Seconds from one instant to another, both in microseconds; 0 if the other is earlier.
+pub(crate) fn seconds_between(from: Option<i64>, to: Option<i64>) -> Option<f64> {
+    Some(seconds(to?.saturating_sub(from?).max(0)))
+}
+
 /// The totals of a participant's sessions; times in microseconds since the epoch.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(crate) struct Stay {
@@ -109,9 +120,7 @@ pub(crate) fn stay(sessions: &[Session], call_end: Option<i64>) -> Stay {
         total = total.saturating_add(left.saturating_sub(until.max(session.joined)).max(0));
         until = until.max(left);
     }
-    // Microseconds of any real stay are exact in a double.
-    #[allow(clippy::cast_precision_loss)]
-    let seconds = ends.then_some(total as f64 / 1e6);
+    let seconds = ends.then(|| seconds(total));
     Stay {
         first_joined: sessions.first().map(|session| session.joined),
         last_left: (ends && !sessions.is_empty()).then_some(until),

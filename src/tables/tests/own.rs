@@ -171,7 +171,7 @@ fn read<const N: usize>(mapping: &Mapping, book: &[u8], columns: [&str; N]) -> V
         mapping,
         "file:///lake/",
         at("23:00:00"),
-        &Meta::default(),
+        &LessonIndex::default(),
         [report],
     );
     let built = built.expect("a day");

@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use super::{at, call, column, file, landing, mapping};
 use crate::config::ReportFormat;
 use crate::lake::manifest::{Landing, Manifest, Quality, Shortfall, Status};
-use crate::tables::lessons::Meta;
+use crate::tables::lessons::LessonIndex;
 use crate::tables::{
     BuiltDay, FirstCalls, Mapping, Observation, build_attendance, build_day_knowing, read_text,
 };
@@ -32,11 +32,7 @@ fn build(manifest: &Manifest, mapping: &Mapping, firsts: &FirstCalls, reports: &
     let due = manifest.calls_in_order();
     let reports = due.iter().filter_map(|id| {
         let (_, report) = reports.iter().find(|(call, _)| call == id)?;
-        Some(Ok((
-            (*id).into(),
-            ReportFormat::Json,
-            report.to_string().into(),
-        )))
+        Some(Ok(((*id).into(), ReportFormat::Json, report.to_string().into())))
     });
     let reports: Vec<_> = reports.collect();
     build_day_knowing(
@@ -45,7 +41,7 @@ fn build(manifest: &Manifest, mapping: &Mapping, firsts: &FirstCalls, reports: &
         mapping,
         "",
         at("23:00:00"),
-        &Meta::default(),
+        &LessonIndex::default(),
         reports,
     )
     .expect("a day")
@@ -71,7 +67,7 @@ fn attendance(manifest: &Manifest, built: &BuiltDay) -> Vec<[String; 3]> {
         &built.presence,
         &[],
         &none,
-        &Meta::default(),
+        &LessonIndex::default(),
         &mut quality,
     );
     let Some(file) = attendance.expect("attendance").file else {
@@ -322,7 +318,7 @@ fn a_landed_report_that_is_no_json_is_not_done() {
         &mapping(),
         "",
         at("23:00:00"),
-        &Meta::default(),
+        &LessonIndex::default(),
         reports,
     )
     .expect("a day");
@@ -418,7 +414,7 @@ fn a_workbook_without_readable_times_makes_nobody_absent() {
         &mapping(),
         "",
         at("23:00:00"),
-        &Meta::default(),
+        &LessonIndex::default(),
         reports,
     )
     .expect("a day");

@@ -10,9 +10,9 @@ use zip::ZipArchive;
 use zip::read::ZipFile;
 use zip::result::ZipError;
 
-use super::container;
-use super::part::Part;
+use super::file_kind;
 use super::refusal::Refusal;
+use super::xml_part::Part;
 
 /// Most parts of a workbook.
 const MOST_PARTS: usize = 4096;
@@ -29,34 +29,15 @@ const AES: u16 = 99;
 /// The start of the part `mimetype` of an OpenDocument file.
 const OPEN_DOCUMENT: &[u8] = b"application/vnd.oasis.opendocument.spreadsheet";
 
-/// The limits of one part. Worksheets are streamed; the others are held in memory as a whole.
-struct Bounds {
-    bytes: u64,
-    tags: u64,
-}
-
-impl Bounds {
-    fn of(name: &str) -> Self {
-        let name = plain(name);
-        let (folder, file) = name.rsplit_once('/').unwrap_or(("", &name));
-        let strings = file == "sharedstrings.xml";
-        let of_the_book = ["styles.xml", "workbook.xml"].contains(&file);
-        if strings {
-            Self {
-                bytes: 64 << 20,
-                tags: 8_000_000,
-            }
-        } else if folder.ends_with("worksheets") && !of_the_book {
-            Self {
-                bytes: 256 << 20,
-                tags: 60_000_000,
-            }
-        } else {
-            Self {
-                bytes: 16 << 20,
-                tags: 400_000,
-            }
-        }
+/// Most bytes of one part: worksheets are streamed; the others are held in memory as a whole.
+fn most_bytes_of(name: &str) -> u64 {
+    let name = plain(name);
+    let (folder, file) = name.rsplit_once('/').unwrap_or(("", &name));
+    let of_the_book = ["styles.xml", "workbook.xml"].contains(&file);
+    match file {
+        "sharedstrings.xml" => 64 << 20,
+        _ if folder.ends_with("worksheets") && !of_the_book => 256 << 20,
+        _ => 16 << 20,
     }
 }
 
@@ -80,7 +61,7 @@ pub(super) struct Archive<'b> {
 impl<'b> Archive<'b> {
     /// Opens an archive and checks its limits.
     pub fn open(bytes: &'b [u8]) -> Result<Self, Refusal> {
-        container::check(bytes)?;
+        file_kind::check(bytes)?;
         let archive = ZipArchive::new(Cursor::new(bytes)).map_err(refusal)?;
         if archive.len() > MOST_PARTS {
             return Err(Refusal::TooLarge);
@@ -101,7 +82,7 @@ impl<'b> Archive<'b> {
             return Ok(None);
         };
         let packed = self.archive.by_index(*place).map_err(refusal)?;
-        Ok(Some(Part::new(packed, Bounds::of(name).tags)))
+        Ok(Some(Part::new(packed)))
     }
 
     /// True if there is such a part.
@@ -139,9 +120,7 @@ impl<'b> Archive<'b> {
             let Ok(part) = self.archive.by_index(place) else {
                 continue;
             };
-            let bounds = Bounds::of(&part.name().map_err(refusal)?);
-            let allowed = bounds
-                .bytes
+            let allowed = most_bytes_of(&part.name().map_err(refusal)?)
                 .min(RATIO_FROM.max(part.compressed_size().saturating_mul(MOST_RATIO)))
                 .min(MOST_BYTES.saturating_sub(total));
             total += unpacked(part, allowed, &mut chunk)?;

@@ -7,12 +7,12 @@ use std::io::{Read, Write};
 
 use quick_xml::events::{BytesStart, Event};
 
-use super::part::{Depth, Part, attribute};
-use super::place;
+use super::budget::Budget;
+use super::cell_reference;
+use super::clean_value::{CleanValue, FAILED, clean_value};
 use super::refusal::Refusal;
-use super::sheet::Budget;
-use super::text::rich_text;
-use super::value::{CleanValue, FAILED, clean_value};
+use super::rich_text::rich_text;
+use super::xml_part::{Part, attribute};
 
 /// Most merged regions of a sheet that are read.
 const MOST_MERGED: usize = 100_000;
@@ -23,7 +23,8 @@ const TEXTS: [&str; 3] = ["str", "d", "inlineStr"];
 /// A sheet's cells.
 pub(super) struct Cells<R: Read> {
     part: Part<R>,
-    depth: Depth,
+    /// Elements that are open around the sheet's data.
+    around: u64,
     /// The number of shared strings.
     strings: usize,
     /// The position of the next cell, if the cell does not state it.
@@ -39,7 +40,7 @@ impl<R: Read> Cells<R> {
     pub fn new(part: Part<R>, strings: usize) -> Self {
         Self {
             part,
-            depth: Depth::default(),
+            around: 0,
             strings,
             row: 0,
             column: 0,
@@ -58,7 +59,7 @@ impl<R: Read> Cells<R> {
         let mut last = 0;
         while has_data && let Some((kind, format)) = self.next()? {
             let value = self.value(kind.as_deref())?;
-            let at = place::within(self.row, self.column)?;
+            let at = cell_reference::within(self.row, self.column)?;
             self.column += 1;
             // Excel does not open a sheet whose rows are out of order either.
             if at.0 < last {
@@ -83,13 +84,13 @@ impl<R: Read> Cells<R> {
     fn find_data(&mut self) -> Result<bool, Refusal> {
         loop {
             match self.part.next()? {
-                Event::Start(start) if start.local_name().as_ref() == "sheetData" => return Ok(true),
-                Event::Start(_) => self.depth.down(),
-                Event::End(_) => self.depth.up(),
-                Event::Eof => return self.depth.end().map(|()| false),
+                Event::Start(start) if start.local_name().as_ref() == "sheetData" => break,
+                Event::Eof => return Ok(false),
                 _ => {}
             }
         }
+        self.around = self.part.open() - 1;
+        Ok(true)
     }
 
     /// Moves to the value of the next cell, and returns the cell's type and format.
@@ -104,7 +105,7 @@ impl<R: Read> Cells<R> {
                     "c" => {
                         let place = attribute(&start, "r").filter(|place| !place.trim().is_empty());
                         if let Some(text) = place {
-                            (self.row, self.column) = place::cell(&text)?;
+                            (self.row, self.column) = cell_reference::cell(&text)?;
                         }
                         let kind = attribute(&start, "t").map(|kind| kind.trim().to_owned());
                         let format = attribute(&start, "s").and_then(|format| format.trim().parse().ok());
@@ -114,7 +115,10 @@ impl<R: Read> Cells<R> {
                 },
                 Event::End(end) => match end.local_name().as_ref() {
                     "row" => self.row = self.row.saturating_add(1),
-                    "sheetData" => return Ok(None),
+                    "sheetData" => {
+                        self.part.close(self.around);
+                        return Ok(None);
+                    }
                     _ => {}
                 },
                 Event::Eof => return Err(Refusal::Damaged),
@@ -153,16 +157,14 @@ impl<R: Read> Cells<R> {
         loop {
             match self.part.next()? {
                 Event::Start(start) => {
-                    self.depth.down();
                     let is_region = start.local_name().as_ref() == "mergeCell" && count < MOST_MERGED;
                     let text = attribute(&start, "ref").filter(|_| is_region);
-                    if let Some(region) = text.and_then(|text| place::region(&text)) {
+                    if let Some(region) = text.and_then(|text| cell_reference::region(&text)) {
                         count += 1;
                         write!(out, r#"<mergeCell ref="{region}"/>"#)?;
                     }
                 }
-                Event::End(_) => self.depth.up(),
-                Event::Eof => return self.depth.end(),
+                Event::Eof => return Ok(()),
                 _ => {}
             }
         }
@@ -176,7 +178,7 @@ fn write_cell(
     format: Option<usize>,
     out: &mut dyn Write,
 ) -> Result<(), Refusal> {
-    write!(out, r#"<c r="{}" t="{kind}""#, place::name(at))?;
+    write!(out, r#"<c r="{}" t="{kind}""#, cell_reference::name(at))?;
     if let Some(format) = format {
         write!(out, r#" s="{format}""#)?;
     }

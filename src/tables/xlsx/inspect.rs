@@ -1,12 +1,13 @@
 //! A first look at a workbook: can it be read, and does it say anything? Pure; called when it lands.
 
 use super::refusal::Refusal;
-use super::rows;
-use super::workbook::{self, Stop};
+use super::table_rows;
+use super::workbook::{self, ReadStop};
+use crate::lake::table::builtin::participants;
+use crate::tables::build_notes::Notes;
 use crate::tables::mapping::Mapping;
-use crate::tables::notes::Notes;
 use crate::tables::parquet::cell::Cell;
-use crate::tables::report::people::People;
+use crate::tables::report::people::ParticipantMerger;
 use crate::tables::report::turnout::Turnout;
 
 /// The result of a first look at a workbook.
@@ -26,17 +27,17 @@ pub struct BookInspection {
 /// The reason why it can't be read.
 pub fn inspect_workbook(bytes: &[u8], mapping: &Mapping) -> Result<BookInspection, Refusal> {
     let workbook = workbook::read(bytes, mapping, &mut |_| Ok(())).map_err(|stop| match stop {
-        Stop::Refused(refusal) => refusal,
+        ReadStop::Refused(refusal) => refusal,
         // Nothing is written here that could fail.
-        Stop::Failed(_) => Refusal::Unreadable,
+        ReadStop::Failed(_) => Refusal::Unreadable,
     })?;
-    let participants = mapping.plan("participants").and_then(|plan| {
+    let participants = mapping.plan(participants::NAME).and_then(|plan| {
         let sheets = workbook.tables.get(&*plan.table.name)?;
-        let people = People::of(&plan.table)?;
+        let people = ParticipantMerger::of(&plan.table)?;
         let template = vec![Cell::Null; plan.table.columns.len()];
         let mut notes = Notes::default();
-        let rows = rows::rows(plan, sheets, &template, &mut notes);
-        Some(people.settle_stays(rows, "", None, &mut notes))
+        let rows = table_rows::rows(plan, sheets, &template, &mut notes);
+        Some(people.merge_stays(rows, "", None, &mut notes))
     });
     Ok(BookInspection {
         empty: workbook.rows == 0,

@@ -1,37 +1,35 @@
 //! A report as a workbook: bytes → archive within limits → clean copy → calamine → rows → tables. Pure and synchronous.
 //!
 //! ```text
-//! container ─► archive (limits) ─► part (decoder, census) ─► copy (cells, value, text) ─► sheet (calamine, row by row)
-//!   ─► workbook (header, merged cells) ─► rows ─► day
+//! file_kind ─► archive (limits) ─► xml_part (decoder) ─► clean_copy (cells, clean_value, rich_text) ─► row_reader (calamine)
+//!   ─► workbook (header, merged cells) ─► table_rows ─► day
 //!         └► every row, as it is: `report_rows`
 //! ```
 
 mod archive;
+mod budget;
+mod cell_reference;
+mod cell_value;
 mod cells;
-mod census;
-mod container;
-mod copy;
-mod datum;
+mod clean_copy;
+mod clean_value;
 mod decoder;
-mod feed;
+mod file_kind;
 mod inspect;
 mod package;
-mod part;
-mod place;
-mod plan;
 mod refusal;
-mod rows;
-mod rules;
-mod sheet;
+mod rich_text;
+mod row_reader;
+mod sheet_plan;
+mod sheet_rules;
+pub(super) mod table_rows;
 #[cfg(test)]
 mod tests;
-mod text;
-mod value;
-mod workbook;
+pub(super) mod workbook;
+mod xml_part;
 
 pub use archive::unpacked_bytes;
-pub(super) use feed::recognize;
 pub use inspect::{BookInspection, inspect_workbook};
-pub(super) use plan::SheetPlan;
 pub use refusal::Refusal;
-pub(super) use rules::SheetRules;
+pub(super) use sheet_plan::SheetPlan;
+pub(super) use sheet_rules::SheetRules;

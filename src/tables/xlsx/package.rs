@@ -1,8 +1,8 @@
 //! The relations between a workbook's parts: its sheets by name, its calendar, and their paths. Pure.
 
 use super::archive::Archive;
-use super::part::attribute;
 use super::refusal::Refusal;
+use super::xml_part::attribute;
 
 /// The part that names the workbook's part.
 const ROOT: &str = "_rels/.rels";

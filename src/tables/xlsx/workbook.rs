@@ -6,11 +6,13 @@ use std::rc::Rc;
 
 use serde_json::Value;
 
-use super::datum::{Datum, UNREADABLE};
+use super::budget::Budget;
+use super::cell_reference::letter;
+use super::cell_value::{CellValue, UNREADABLE};
 use super::package::SheetPart;
-use super::plan::{Header, SheetPlan, Target, letter};
 use super::refusal::Refusal;
-use super::sheet::{Book, Budget, SheetRow};
+use super::row_reader::{Book, SheetRow};
+use super::sheet_plan::{Header, SheetPlan, Target};
 use crate::error::Error;
 use crate::lake::table::Type;
 use crate::tables::mapping::Mapping;
@@ -23,30 +25,30 @@ const MOST_BOUND: (usize, usize, usize) = (250_000, 4_000_000, 128 << 20);
 
 /// The content of a workbook for the tables.
 #[derive(Debug, Default)]
-pub(in crate::tables) struct Workbook {
+pub(crate) struct Workbook {
     /// The number of rows of all sheets that are not empty, with titles and headers.
     pub rows: u64,
     /// The rows of each table whose sheet and header were found.
-    pub tables: BTreeMap<String, Vec<BoundSheet>>,
+    pub tables: BTreeMap<String, Vec<TableSheet>>,
     /// The number of cells that hold an error instead of a value.
     pub wrong: u64,
     /// The number of characters that could not be decoded.
     pub replaced: u64,
     /// The number of tables' sheets without a header that the mapping knows.
     pub headless: u64,
-    held: Held,
+    held: HeldSize,
 }
 
 /// The size of the tables' rows in memory.
 #[derive(Debug, Default)]
-struct Held {
+struct HeldSize {
     rows: usize,
     values: usize,
     text: usize,
 }
 
-impl Held {
-    fn add(&mut self, cells: &[(u32, Datum)]) -> Result<(), Refusal> {
+impl HeldSize {
+    fn add(&mut self, cells: &[(u32, CellValue)]) -> Result<(), Refusal> {
         self.rows += 1;
         self.values += cells.len();
         // Merged cells count in every row, although their text stands in the file once.
@@ -61,7 +63,7 @@ impl Held {
 
 /// A table's rows in one sheet.
 #[derive(Debug)]
-pub(in crate::tables) struct BoundSheet {
+pub(crate) struct TableSheet {
     /// The sheet's name.
     pub name: String,
     /// The values of each row.
@@ -70,7 +72,7 @@ pub(in crate::tables) struct BoundSheet {
 
 /// A row for `report_rows`.
 #[derive(Debug)]
-pub(in crate::tables) struct Line<'l> {
+pub(crate) struct RawRow<'l> {
     pub sheet: &'l str,
     /// From 1, as Excel counts.
     pub number: i64,
@@ -79,38 +81,38 @@ pub(in crate::tables) struct Line<'l> {
 
 /// The reason why reading ended early.
 #[derive(Debug)]
-pub(in crate::tables) enum Stop {
+pub(crate) enum ReadStop {
     /// The workbook is refused.
     Refused(Refusal),
     /// Its rows could not be written.
     Failed(Error),
 }
 
-impl From<Refusal> for Stop {
+impl From<Refusal> for ReadStop {
     fn from(refusal: Refusal) -> Self {
         Self::Refused(refusal)
     }
 }
 
-impl From<Error> for Stop {
+impl From<Error> for ReadStop {
     fn from(error: Error) -> Self {
         Self::Failed(error)
     }
 }
 
 /// Receives the rows of a workbook while they are read.
-type Lines<'l> = &'l mut dyn FnMut(Line<'_>) -> Result<(), Error>;
+type RawRows<'l> = &'l mut dyn FnMut(RawRow<'_>) -> Result<(), Error>;
 
 /// Reads a workbook. Each row goes to `lines` as it is read, even if the workbook turns out to be damaged further on.
 /// The rows of tables are kept.
-pub(in crate::tables) fn read(bytes: &[u8], mapping: &Mapping, lines: Lines<'_>) -> Result<Workbook, Stop> {
+pub(crate) fn read(bytes: &[u8], mapping: &Mapping, lines: RawRows<'_>) -> Result<Workbook, ReadStop> {
     // The libraries that read the archive and the XML were made for harmless files. If one of them panics, the workbook
     // is refused and the program goes on.
     catch_unwind(AssertUnwindSafe(|| read_sheets(bytes, mapping, lines)))
-        .unwrap_or(Err(Stop::Refused(Refusal::Unreadable)))
+        .unwrap_or(Err(ReadStop::Refused(Refusal::Unreadable)))
 }
 
-fn read_sheets(bytes: &[u8], mapping: &Mapping, lines: Lines<'_>) -> Result<Workbook, Stop> {
+fn read_sheets(bytes: &[u8], mapping: &Mapping, lines: RawRows<'_>) -> Result<Workbook, ReadStop> {
     let mut book = Book::open(bytes)?;
     let mut workbook = Workbook::default();
     let mut budget = Budget::default();
@@ -172,7 +174,7 @@ impl<'r> Reading<'r> {
         }
     }
 
-    fn take(&mut self, row: SheetRow, lines: Lines<'_>) -> Result<(), Stop> {
+    fn take(&mut self, row: SheetRow, lines: RawRows<'_>) -> Result<(), ReadStop> {
         self.workbook.rows += 1;
         self.workbook.wrong += row.wrong.len() as u64;
         if !self.searching {
@@ -186,7 +188,7 @@ impl<'r> Reading<'r> {
     }
 
     /// Finds the header among the first rows; the rows below it belong to the table.
-    fn decide(&mut self, lines: Lines<'_>) -> Result<(), Stop> {
+    fn decide(&mut self, lines: RawRows<'_>) -> Result<(), ReadStop> {
         self.searching = false;
         self.header = self
             .plan
@@ -205,7 +207,7 @@ impl<'r> Reading<'r> {
         Ok(())
     }
 
-    fn put(&mut self, row: SheetRow, lines: Lines<'_>) -> Result<(), Stop> {
+    fn put(&mut self, row: SheetRow, lines: RawRows<'_>) -> Result<(), ReadStop> {
         if self
             .header
             .as_ref()
@@ -223,7 +225,7 @@ impl<'r> Reading<'r> {
             .map(|(column, datum)| (name(column).unwrap_or_else(|| letter(*column)), datum.text()))
             .collect();
         if !cells.is_empty() {
-            lines(Line {
+            lines(RawRow {
                 sheet: self.sheet,
                 number: i64::from(row.index) + 1,
                 cells,
@@ -263,7 +265,7 @@ impl<'r> Reading<'r> {
             };
             let value = match &*target {
                 Target::Column(index, kind) => match &datum {
-                    Datum::Text(text) => plan
+                    CellValue::Text(text) => plan
                         .value_of(*index, text)
                         .map_or_else(|| datum.value(*kind, self.from_1904), Into::into),
                     _ => datum.value(*kind, self.from_1904),
@@ -277,7 +279,7 @@ impl<'r> Reading<'r> {
         Ok(())
     }
 
-    fn end(mut self, lines: Lines<'_>) -> Result<Option<BoundSheet>, Stop> {
+    fn end(mut self, lines: RawRows<'_>) -> Result<Option<TableSheet>, ReadStop> {
         if self.searching {
             let any = !self.first.is_empty();
             self.decide(lines)?;
@@ -288,7 +290,7 @@ impl<'r> Reading<'r> {
             self.workbook.headless += 1;
         }
         let (name, rows) = (self.sheet.to_owned(), self.rows);
-        Ok(self.header.map(|_| BoundSheet { name, rows }))
+        Ok(self.header.map(|_| TableSheet { name, rows }))
     }
 }
 
@@ -298,7 +300,7 @@ struct Merged {
     /// First and last row of each region, by column and in order.
     regions: BTreeMap<u32, Vec<(u32, u32)>>,
     /// The value of the region that each column is in, and the region's last row.
-    current: BTreeMap<u32, (u32, Datum)>,
+    current: BTreeMap<u32, (u32, CellValue)>,
 }
 
 impl Merged {
@@ -316,7 +318,7 @@ impl Merged {
     }
 
     /// A row's values, with those that it shares with rows above it.
-    fn fill(&mut self, row: SheetRow) -> Vec<(u32, Datum)> {
+    fn fill(&mut self, row: SheetRow) -> Vec<(u32, CellValue)> {
         let mut cells = row.cells;
         if self.regions.is_empty() {
             return cells;

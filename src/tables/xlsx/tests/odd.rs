@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::*;
-use crate::tables::notes::About;
+use crate::tables::build_notes::About;
 
 /// A workbook of hand-made parts: sheets by name, kind and XML. Style 1 is a date, style 2 a length of time.
 fn parts(sheets: &[(&str, &str, &str)], calendar: &str) -> Vec<(String, Vec<u8>)> {

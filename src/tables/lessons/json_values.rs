@@ -1,0 +1,321 @@
+//! Reads the JSON values of a lesson data file one after another, with their lines. A value that can't be read is
+//! reported and skipped. Pure.
+
+use std::collections::VecDeque;
+use std::io::{BufRead, Read as _};
+
+use serde_json::Value;
+
+use super::payload::{Malformed, Payload};
+use crate::json::{self, Repairs};
+
+/// Most bytes of a value or of a line.
+const LONGEST: usize = 8 << 20;
+/// Bytes at the start of a file in which a line is searched that is an object by itself.
+const HEAD: usize = 1 << 20;
+
+/// A value with the line that it starts on and its repairs, or the reason why it can't be read.
+type Item = Result<(Value, u64, Repairs), Malformed>;
+
+/// The layout of a file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Layout {
+    /// Not determined yet.
+    Unknown,
+    /// A value on each line: a broken one ends with its line.
+    Lines,
+    /// Values over several lines, or an array: a value ends where its brackets do.
+    Nested,
+}
+
+/// The values of a file; see the module.
+pub(super) struct JsonValues<R> {
+    file: R,
+    layout: Layout,
+    /// The line and the column of the next byte, from 1.
+    line: u64,
+    column: usize,
+    /// True if the next byte lies within the file's array.
+    in_array: bool,
+    /// True if a value may follow without a comma before it.
+    expected: bool,
+    ready: VecDeque<Item>,
+}
+
+impl<R: BufRead> JsonValues<R> {
+    pub fn new(file: R) -> Self {
+        Self {
+            file,
+            layout: Layout::Unknown,
+            line: 1,
+            column: 1,
+            in_array: false,
+            expected: true,
+            ready: VecDeque::new(),
+        }
+    }
+
+    /// Skips a byte order mark and determines the layout: in JSON Lines, at least one line is an object, whatever the
+    /// other lines are.
+    fn begin(&mut self) -> Layout {
+        if self.buffer().starts_with(b"\xef\xbb\xbf") {
+            self.file.consume(3);
+        }
+        let head = self.buffer();
+        let head = &head[..head.len().min(HEAD)];
+        let in_brackets = head.trim_ascii_start().first() == Some(&b'[');
+        let is_object = |line: &[u8]| line.trim_ascii_start().first() == Some(&b'{') && read(line, 1).is_ok();
+        match !in_brackets && head.split(|byte| *byte == b'\n').any(is_object) {
+            true => Layout::Lines,
+            false => Layout::Nested,
+        }
+    }
+
+    /// The bytes that were read and not consumed yet; empty at the end of the file.
+    fn buffer(&mut self) -> &[u8] {
+        // The bytes are in memory, so reading them does not fail.
+        self.file.fill_buf().unwrap_or_default()
+    }
+
+    fn next_line(&mut self) -> Option<Item> {
+        loop {
+            let (line, number) = self.take_line(Vec::new())?;
+            if line.len() > LONGEST {
+                return Some(Err(Malformed::new(number, "is longer than any payload")));
+            }
+            // An array is read line by line if one of its brackets is missing.
+            let line = if self.in_array {
+                undecorated(&line)
+            } else {
+                line.trim_ascii_end()
+            };
+            if !line.is_empty() {
+                return Some(read(line, number));
+            }
+        }
+    }
+
+    /// Reads up to the end of the line, and appends that to the bytes of the line that were read before. Of a line
+    /// longer than any payload, only the start is kept.
+    fn take_line(&mut self, mut line: Vec<u8>) -> Option<(Vec<u8>, u64)> {
+        let most = LONGEST as u64 + 1;
+        let read = (&mut self.file).take(most).read_until(b'\n', &mut line).ok()?;
+        if read == 0 && line.is_empty() {
+            return None;
+        }
+        if read as u64 == most && line.last() != Some(&b'\n') {
+            self.file.skip_until(b'\n').ok()?;
+        }
+        let number = self.line;
+        self.line += 1;
+        self.column = 1;
+        Some((line, number))
+    }
+
+    fn next_nested(&mut self) -> Option<Item> {
+        loop {
+            let Some(byte) = self.buffer().first().copied() else {
+                let cut = std::mem::take(&mut self.in_array);
+                return cut.then(|| Err(Malformed::new(self.line, "ends in the middle of a JSON value")));
+            };
+            match byte {
+                b'[' if !self.in_array => (self.in_array, self.expected) = (true, true),
+                b']' if self.in_array => self.in_array = false,
+                b',' if self.in_array => self.expected = true,
+                byte if byte.is_ascii_whitespace() => {}
+                _ => {
+                    self.value();
+                    return self.ready.pop_front();
+                }
+            }
+            self.skip(byte);
+        }
+    }
+
+    fn skip(&mut self, byte: u8) {
+        self.file.consume(1);
+        self.column += 1;
+        if byte == b'\n' {
+            self.line += 1;
+            self.column = 1;
+        }
+    }
+
+    /// Reads the value that starts here, or whatever is in its place.
+    fn value(&mut self) {
+        let (line, column) = (self.line, self.column);
+        let mut held = Vec::new();
+        let mut scan = Scan::new(self.in_array);
+        loop {
+            let buffer = self.file.fill_buf().unwrap_or_default();
+            let Some((end, whole)) = scan.end(buffer) else {
+                // The file ends within the value.
+                self.in_array = false;
+                break;
+            };
+            let part = &buffer[..end];
+            held.extend_from_slice(part);
+            match part.iter().rposition(|byte| *byte == b'\n') {
+                Some(at) => self.column = end - at,
+                None => self.column += end,
+            }
+            self.line += part.iter().filter(|byte| **byte == b'\n').count() as u64;
+            self.file.consume(end);
+            if whole {
+                break;
+            }
+            if held.len() > LONGEST {
+                // Its brackets will not close any more, so what follows is read line by line.
+                let rest = held
+                    .iter()
+                    .rposition(|byte| *byte == b'\n')
+                    .map_or(0, |at| at + 1);
+                let start = held.split_off(rest);
+                held.extend(self.take_line(start).map(|(line, _)| line).unwrap_or_default());
+                self.layout = Layout::Lines;
+                break;
+            }
+        }
+        let missing = self.in_array && !std::mem::take(&mut self.expected);
+        match read(&held, line) {
+            Ok(_) if missing => {
+                let why = format!("not JSON: expected `,` or `]` at column {column}");
+                self.ready.push_back(Err(Malformed::new(line, why)));
+                self.ready.push_back(read(&held, line));
+            }
+            Ok(value) => self.ready.push_back(Ok(value)),
+            Err(malformed) => self.ready.extend(salvage(&held, line, malformed)),
+        }
+    }
+}
+
+impl<R: BufRead> Iterator for JsonValues<R> {
+    type Item = Item;
+
+    fn next(&mut self) -> Option<Item> {
+        if let Some(item) = self.ready.pop_front() {
+            return Some(item);
+        }
+        if self.layout == Layout::Unknown {
+            self.layout = self.begin();
+        }
+        match self.layout {
+            Layout::Lines => self.next_line(),
+            _ => self.next_nested(),
+        }
+    }
+}
+
+/// Finds the end of a value, piece by piece.
+struct Scan {
+    in_array: bool,
+    depth: usize,
+    in_text: bool,
+    escaped: bool,
+    /// True if the value is an object or an array; any other value ends with its line.
+    container: Option<bool>,
+}
+
+impl Scan {
+    fn new(in_array: bool) -> Self {
+        Self {
+            in_array,
+            depth: 0,
+            in_text: false,
+            escaped: false,
+            container: None,
+        }
+    }
+
+    /// The number of bytes of a piece that belong to the value, and whether the value ends with them; none for an empty
+    /// piece.
+    fn end(&mut self, piece: &[u8]) -> Option<(usize, bool)> {
+        let first = *piece.first()?;
+        let container = *self.container.get_or_insert(matches!(first, b'{' | b'['));
+        for (at, byte) in piece.iter().enumerate() {
+            if !container && *byte == b'\n' {
+                return Some((at, true));
+            }
+            if self.in_text {
+                self.in_text = self.escaped || *byte != b'"';
+                self.escaped = !self.escaped && *byte == b'\\';
+                continue;
+            }
+            match byte {
+                b'"' => self.in_text = true,
+                b'[' | b'{' => self.depth += 1,
+                b',' | b']' if !container && self.in_array && self.depth == 0 => return Some((at, true)),
+                b']' | b'}' => {
+                    self.depth = self.depth.saturating_sub(1);
+                    if container && self.depth == 0 {
+                        return Some((at + 1, true));
+                    }
+                }
+                _ => {}
+            }
+        }
+        Some((piece.len(), false))
+    }
+}
+
+/// Reads a value that starts on a line.
+fn read(bytes: &[u8], line: u64) -> Item {
+    match json::read(bytes) {
+        Ok((value, repairs)) => Ok((value, line, repairs)),
+        Err(error) => {
+            let at = (line + error.line() as u64).saturating_sub(1);
+            Err(Malformed::new(at, reason(bytes, &error)))
+        }
+    }
+}
+
+/// The payloads that stand whole on lines of their own within an unreadable value: a value whose bracket is missing
+/// swallows those after it. Without such payloads, the whole value is one error.
+fn salvage(held: &[u8], first: u64, malformed: Malformed) -> Vec<Item> {
+    let mut items: Vec<Item> = Vec::new();
+    let mut any = false;
+    for (number, line) in (first..).zip(held.split(|byte| *byte == b'\n')) {
+        let line = undecorated(line);
+        if line.is_empty() {
+            continue;
+        }
+        let item = read(line, number);
+        any |= match &item {
+            Ok((value, _, repairs)) => Payload::read(value.clone(), number, *repairs).is_ok(),
+            Err(_) => false,
+        };
+        items.push(item);
+    }
+    if any { items } else { vec![Err(malformed)] }
+}
+
+/// A line of an array without the brackets and commas around its value.
+fn undecorated(line: &[u8]) -> &[u8] {
+    let is_value = |byte: &u8| !byte.is_ascii_whitespace() && !matches!(byte, b'[' | b']' | b',');
+    let start = line.iter().position(is_value).unwrap_or(line.len());
+    let end = line.iter().rposition(is_value).map_or(start, |at| at + 1);
+    &line[start..end]
+}
+
+/// The error in the parser's words, without its position. A comment is the most common mistake and is named.
+fn reason(text: &[u8], error: &serde_json::Error) -> String {
+    let line = text
+        .split(|byte| *byte == b'\n')
+        .nth(error.line().saturating_sub(1))
+        .unwrap_or_default();
+    let rest = &line[error.column().saturating_sub(1).min(line.len())..];
+    if [b"//".as_slice(), b"/*", b"#"]
+        .iter()
+        .any(|mark| rest.starts_with(mark))
+    {
+        return "a comment: JSON has none, remove it".into();
+    }
+    if error.is_eof() {
+        return "ends in the middle of a JSON value".into();
+    }
+    let message = error.to_string();
+    let words = message
+        .rsplit_once(" at line ")
+        .map_or(message.as_str(), |(words, _)| words);
+    format!("not JSON: {words} at column {}", error.column())
+}

@@ -1,0 +1,271 @@
+//! Attendance against what one would count by hand, and against a slow reference.
+
+use std::collections::BTreeSet;
+
+use proptest::prelude::*;
+use serde_json::{Value, json};
+
+use crate::lake::manifest::{Landing, Manifest, Quality, Shortfall, Status};
+use crate::tables::lessons::attendance::build_attendance;
+use crate::tables::lessons::presence::{Meeting, Presence, Span, Stays};
+use crate::tables::lessons::{LessonEntry, LessonIndex, Payload};
+use crate::tables::parquet::cell::Session;
+use crate::tables::read_text;
+use crate::tables::tests::{call, landing};
+
+const SECOND: i64 = 1_000_000;
+/// 2026-11-22 10:00 UTC.
+const START: i64 = 1_795_341_600;
+
+/// Times in seconds from the start.
+fn at(seconds: i64) -> i64 {
+    (START + seconds) * SECOND
+}
+
+/// Joined, and left.
+type Sessions<'a> = &'a [(i64, Option<i64>)];
+
+fn stays(sessions: Sessions<'_>) -> Stays {
+    Stays {
+        sessions: sessions
+            .iter()
+            .map(|(joined, left)| Session {
+                joined: at(*joined),
+                left: left.map(at),
+            })
+            .collect(),
+        unknown: false,
+    }
+}
+
+/// Calls with their times, and the stays of users in them.
+fn meeting(calls: &[(&str, i64, Option<i64>)], users: &[(&str, &str, Sessions<'_>)]) -> Meeting {
+    let mut meeting = Meeting::default();
+    for (call, start, end) in calls {
+        let span = Span {
+            start: Some(at(*start)),
+            end: end.map(at),
+        };
+        meeting.calls.insert((*call).into(), span);
+    }
+    for (user, call, sessions) in users {
+        let of_user = meeting.users.entry((*user).into()).or_default();
+        of_user.insert((*call).into(), stays(sessions));
+    }
+    meeting
+}
+
+fn presence(meeting: Meeting) -> Presence {
+    Presence {
+        meetings: [("m".into(), meeting)].into(),
+    }
+}
+
+fn meta(entries: &[(&str, Value)]) -> LessonIndex {
+    let entries = entries.iter().map(|(user, meta)| {
+        let payload = Payload {
+            user: (*user).into(),
+            meeting: "m".into(),
+            meta: Some(meta.as_object().cloned().unwrap_or_default()),
+            line: 1,
+            repairs: crate::json::Repairs::default(),
+        };
+        LessonEntry::new(payload, &"f".into(), chrono::DateTime::UNIX_EPOCH)
+    });
+    LessonIndex::of(entries, true)
+}
+
+const COLUMNS: [&str; 11] = [
+    "external_user_id",
+    "meta_matched",
+    "user_role",
+    "attended",
+    "call_ids",
+    "first_joined_at",
+    "last_left_at",
+    "duration_s",
+    "attended_share",
+    "late_s",
+    "left_early_s",
+];
+
+fn rows(own: &Presence, beside: &[Presence], meta: &LessonIndex, quality: &mut Quality) -> Vec<Vec<String>> {
+    let day = Manifest::new("2026-11-22".parse().expect("date"), "s1");
+    let file = build_attendance(&day, own, beside, &BTreeSet::new(), meta, quality).expect("attendance");
+    file.file
+        .map_or(Vec::new(), |file| read_text(file.bytes, &COLUMNS).expect("rows"))
+}
+
+#[test]
+fn everybody_expected_or_present_has_a_row() {
+    let lesson = |role: &str| json!({"lesson_scheduled_start_dt": "2026-11-22 10:00", "lesson_scheduled_end_dt": "2026-11-22 11:00", "user_role": role});
+    let own = presence(meeting(
+        &[("c1", -600, Some(-590)), ("c2", 0, Some(3000))],
+        &[
+            // A false start, then the lesson, left to its end and after it.
+            ("early", "c1", &[(-600, Some(-590))]),
+            ("early", "c2", &[(0, Some(3000))]),
+            ("guest", "c2", &[(60, Some(120)), (100, Some(180))]),
+            ("late", "c2", &[(300, Some(400)), (350, None)]),
+            ("listed", "c2", &[]),
+        ],
+    ));
+    let other_day = presence(meeting(
+        &[("c3", 90_000, Some(90_100))],
+        &[("early", "c3", &[(90_000, None)])],
+    ));
+    let meta = meta(&[
+        ("early", lesson("teacher")),
+        ("late", lesson("student")),
+        ("absent", lesson("curator")),
+        ("listed", lesson("parent")),
+    ]);
+    let mut quality = Quality::default();
+    let rows = rows(&own, &[other_day], &meta, &mut quality);
+    let text: Vec<_> = rows
+        .into_iter()
+        .map(|row| {
+            let cells = row.iter().map(|cell| if cell.is_empty() { "-" } else { cell });
+            cells.collect::<Vec<_>>().join(" | ")
+        })
+        .collect();
+    insta::assert_snapshot!(text.join("\n"), @r"
+    absent | true | curator | false | [] | - | - | 0.0 | 0.0 | - | -
+    early | true | teacher | true | [c1, c2, c3] | 2026-11-22 09:50:00 | 2026-11-23 11:01:40 | 3110.0 | 0.8638888888888889 | 0.0 | 0.0
+    guest | false | - | true | [c2] | 2026-11-22 10:01:00 | 2026-11-22 10:03:00 | 120.0 | 0.03858520900321544 | - | -
+    late | true | student | true | [c2] | 2026-11-22 10:05:00 | 2026-11-22 10:50:00 | 2700.0 | 0.75 | 300.0 | 600.0
+    listed | true | parent | false | [] | - | - | 0.0 | 0.0 | - | -
+    ");
+    assert_eq!((quality.meta_without_participants, quality.unknown_roles), (2, 1));
+}
+
+fn instant(seconds: i64) -> chrono::DateTime<chrono::Utc> {
+    chrono::DateTime::from_timestamp(START + seconds, 0).expect("an instant")
+}
+
+#[test]
+fn an_unseen_user_may_be_a_participant_with_unreadable_ids() {
+    let meta = meta(&[("here", json!({})), ("unseen", json!({})), ("listed", json!({}))]);
+    let mut held = meeting(
+        &[("c1", 0, Some(1000))],
+        &[("here", "c1", &[(0, Some(1000))]), ("listed", "c1", &[])],
+    );
+    for (has_unknown_people, unseen) in [(false, "false"), (true, "")] {
+        held.has_unknown_people = has_unknown_people;
+        let rows = rows(&presence(held.clone()), &[], &meta, &mut Quality::default());
+        let attended: Vec<_> = rows
+            .iter()
+            .map(|row| [row[0].as_str(), row[3].as_str()])
+            .collect();
+        assert_eq!(
+            attended,
+            [["here", "true"], ["listed", "false"], ["unseen", unseen]]
+        );
+    }
+}
+
+#[test]
+fn nobody_is_absent_while_a_call_of_the_lesson_has_no_report() {
+    let lesson = json!({"lesson_scheduled_start_dt": "2026-11-22 10:00", "lesson_scheduled_end_dt": "2026-11-22 11:00"});
+    let meta = meta(&[("here", lesson.clone()), ("unseen", lesson)]);
+    let own = presence(meeting(
+        &[("c1", 0, Some(1000))],
+        &[("here", "c1", &[(0, Some(1000))]), ("listed", "c1", &[])],
+    ));
+    let done = || landing(Status::Done, Some("k"), None);
+    let denied = || landing(Status::Denied, None, Some("403"));
+    let nobody = || {
+        let mut landing = landing(Status::Pending, Some("k"), Some("nobody"));
+        if let Some(landed) = &mut landing.landed {
+            landed.shortfall = Some(Shortfall::Nobody);
+        }
+        landing
+    };
+    for (room, start, end, report, expected) in [
+        ("r1", 1200, Some(2000), denied(), 1),
+        ("r1", 1200, None, Landing::pending("it runs"), 1),
+        ("r1", -600, Some(100), nobody(), 1),
+        // It has a report, is of another room, or was held before or after the lesson.
+        ("r1", 1200, Some(2000), done(), 0),
+        ("r2", 1200, Some(2000), denied(), 0),
+        ("r1", -600, Some(-10), denied(), 0),
+        ("r1", 3600, Some(3700), denied(), 0),
+    ] {
+        let mut day = Manifest::new("2026-11-22".parse().expect("date"), "s1".to_owned());
+        let entry = |room: &str, start, end: Option<i64>, report| {
+            let mut entry = call(room, "10:00:00", None, report, json!({}));
+            entry.started_at = Some(instant(start));
+            entry.finished_at = end.map(instant);
+            entry
+        };
+        day.calls.insert("c1".into(), entry("r1", 0, Some(1000), done()));
+        day.calls.insert("c2".into(), entry(room, start, end, report));
+        let mut quality = Quality::default();
+        let built = build_attendance(&day, &own, &[], &BTreeSet::new(), &meta, &mut quality).expect("rows");
+        let columns = [
+            "external_user_id",
+            "attended",
+            "attended_share",
+            "duration_s",
+            "calls_without_report",
+        ];
+        let rows = read_text(built.file.expect("a file").bytes, &columns).expect("rows");
+        let count = expected.to_string();
+        let [attended, share] = if expected > 0 { ["", ""] } else { ["false", "0.0"] };
+        assert_eq!(
+            rows[0],
+            ["here", "true", "0.2777777777777778", "1000.0", &count],
+            "{room} {start}"
+        );
+        assert_eq!(rows[1], ["listed", attended, share, share, &count]);
+        assert_eq!(rows[2], ["unseen", attended, share, share, &count]);
+        assert_eq!(
+            quality.meta_without_participants,
+            if expected > 0 { 0 } else { 2 }
+        );
+    }
+}
+
+#[test]
+fn an_absent_user_whose_id_differs_by_case_is_counted() {
+    let own = presence(meeting(&[("c1", 0, Some(10))], &[("U1", "c1", &[(0, None)])]));
+    let meta = meta(&[("u1 ", json!({})), ("u2", json!({}))]);
+    let day = Manifest::new("2026-11-22".parse().expect("date"), "s1".to_owned());
+    let mut quality = Quality::default();
+    let built = build_attendance(&day, &own, &[], &BTreeSet::new(), &meta, &mut quality).expect("rows");
+    assert_eq!(built.look_alikes, [("m".into(), 1)].into());
+    assert_eq!(
+        built.file.map(|file| file.rows),
+        Some(3),
+        "they stay different users"
+    );
+}
+
+proptest! {
+    /// The reference: every second is asked whether the user was in some call.
+    #[test]
+    fn the_duration_is_the_number_of_seconds_in_any_call(
+        stays in proptest::collection::vec((0_usize..3, 0_i64..80, proptest::option::of(0_i64..40)), 1..10),
+        ends in proptest::array::uniform3(0_i64..120),
+    ) {
+        let names = ["a", "b", "c"];
+        let mut here = Meeting::default();
+        for (name, end) in names.iter().zip(ends) {
+            here.calls.insert((*name).into(), Span { start: Some(at(0)), end: Some(at(end)) });
+        }
+        for (call, joined, length) in &stays {
+            let of_user = here.users.entry("u".into()).or_default();
+            let session = Session { joined: at(*joined), left: length.map(|length| at(joined + length)) };
+            of_user.entry(names[*call].into()).or_default().sessions.push(session);
+        }
+        let covered = (0..200).filter(|second| stays.iter().any(|(call, joined, length)| {
+            let left = length.map_or(ends[*call], |length| joined + length);
+            joined <= second && *second < left
+        })).count();
+        let rows = rows(&presence(here), &[], &LessonIndex::default(), &mut Quality::default());
+        prop_assert_eq!(rows.len(), 1);
+        prop_assert_eq!(&rows[0][7], &format!("{covered}.0"));
+        let share: f64 = rows[0][8].parse().unwrap_or(0.0);
+        prop_assert!((0.0..=1.0).contains(&share));
+    }
+}
