@@ -1,4 +1,4 @@
-//! `status`: shows coverage day by day and the last runs, from the manifests in the store. Needs no token.
+//! `status`: the coverage of each day and the last runs, from the manifests in the store. Needs no token.
 
 use std::sync::Arc;
 
@@ -7,6 +7,7 @@ use serde::Serialize;
 
 use super::{CommandContext, dates, output};
 use crate::lake::manifest::{Quality, Status};
+use crate::lake::tally::Tally;
 use crate::notify::{Deliveries, last_deliveries};
 use crate::pipeline;
 use crate::pipeline::Summary;
@@ -15,35 +16,35 @@ use crate::status::{Coverage, DayStatus, NOT_BUILT, never_looked_at};
 use crate::store;
 use crate::{ExitStatus, Result};
 
-/// Show coverage day by day (calls, reports and recordings: done, pending, failed) and the last runs
+/// Coverage day by day: calls, reports and recordings, done, pending and failed; and the last runs
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// The first date, as YYYY-MM-DD [default: the last 14 dates of the lake]
+    /// The first date, as YYYY-MM-DD [default: the last 14 dates that the lake has]
     #[arg(long, value_name = "DATE", value_parser = dates::parse)]
     from: Option<NaiveDate>,
-    /// The last date, inclusive [default: today]
+    /// The last date, itself included [default: today]
     #[arg(long, value_name = "DATE", value_parser = dates::parse)]
     to: Option<NaiveDate>,
-    /// Print a JSON object instead of text
+    /// One JSON object instead of text
     #[arg(long)]
     json: bool,
 }
 
-/// The number of dates to show by default.
+/// Dates shown if the user gave none.
 const DATES: usize = 14;
-/// The number of runs to show.
+/// Runs shown.
 const RUNS: usize = 5;
-/// The number of missing items of a day to name in text.
+/// Missing items named for each day, in text.
 const NAMED: usize = 3;
 
 #[derive(Debug, Serialize)]
-struct StatusReport {
+struct Report {
     store: String,
     days: Vec<Arc<DayStatus>>,
-    /// Spans of dates that no run has looked at, each as its first and last date.
+    /// Spans of dates that no run has covered: the first and the last date of each.
     never_looked_at: Vec<(NaiveDate, NaiveDate)>,
     runs: Vec<Summary>,
-    /// The results of the last notifications.
+    /// The outcome of the last notifications.
     notifications: Deliveries,
 }
 
@@ -60,12 +61,12 @@ pub(super) async fn run(context: &CommandContext, args: Args) -> Result<ExitStat
         .latest(&*store, args.from, Some(to), count)
         .await?;
     let runs = pipeline::last_runs(&*store, chrono::Utc::now(), RUNS).await?;
-    let report = StatusReport {
+    let report = Report {
         store: store.url().to_owned(),
         never_looked_at: never_looked_at(today, args.from, args.to, &days),
         days,
         runs,
-        // Unreadable notifications are no reason to show nothing.
+        // A list of notifications that can't be read must not hide the rest.
         notifications: last_deliveries(&*store).await.unwrap_or_default(),
     };
     if args.json {
@@ -76,7 +77,7 @@ pub(super) async fn run(context: &CommandContext, args: Args) -> Result<ExitStat
     Ok(ExitStatus::Done)
 }
 
-fn for_people(report: &StatusReport) -> String {
+fn for_people(report: &Report) -> String {
     let mut text = format!("{}\n", report.store);
     if report.days.is_empty() {
         text.push_str("no days in the lake for these dates\n");
@@ -128,7 +129,7 @@ fn for_people(report: &StatusReport) -> String {
     text
 }
 
-/// The quality of the join of lesson data and participants over all days shown; empty if there is nothing to report.
+/// A line about the match between lesson data and participants, over all days shown; empty if nothing differs.
 fn join_quality(days: &[Arc<DayStatus>]) -> String {
     let mut all = Quality::default();
     days.iter().for_each(|day| all.add(&day.quality));
@@ -157,89 +158,108 @@ fn state(day: &DayStatus) -> &'static str {
     }
 }
 
-/// A row for each day, followed by its remarks. The remarks span all columns, so that they do not widen them.
+/// A row for each day, and below it the lines that say why it is not complete.
 fn table(days: &[Arc<DayStatus>]) -> String {
     let header = ["date", "space", "calls", "reports", "recordings", "state"];
     let mut rows = vec![header.map(str::to_owned).to_vec()];
     rows.extend(days.iter().map(|day| row(day)));
-    let columns = output::columns(&rows);
-    let mut lines = columns.lines();
+    let laid = output::columns(&rows);
+    let mut lines = laid.lines();
     let mut text = format!("{}\n", lines.next().unwrap_or_default());
     for (day, line) in days.iter().zip(lines) {
         text.push_str(&format!("{line}\n"));
-        for remark in remarks(day) {
-            text.push_str(&format!("            {remark}\n"));
+        // A reason spans all columns, so that it must not widen them.
+        for reason in reasons(day) {
+            text.push_str(&format!("            {reason}\n"));
         }
     }
     text
 }
 
-/// The cells of a day.
 fn row(day: &DayStatus) -> Vec<String> {
-    let counts = |done: u64, others: &[(u64, &str)]| {
-        let others = others
-            .iter()
-            .filter(|(count, _)| *count > 0)
-            .map(|(count, word)| format!(", {count} {word}"));
-        format!("{done} done{}", others.collect::<String>())
-    };
     let pending = match day.calls_pending {
         0 => String::new(),
-        pending => format!(", {pending} pending"),
+        count => format!(", {count} pending"),
     };
     vec![
         day.date.to_string(),
         escaped(day.space_name.as_deref().unwrap_or(&day.space_id)).into_owned(),
         format!("{}{pending}", day.calls),
-        counts(
-            day.reports_done,
-            &[
-                (day.reports_pending, "pending"),
-                (day.reports_failed, "failed"),
-                (day.reports_denied, "denied"),
-                (day.reports_lost, "lost"),
-            ],
-        ),
-        counts(
-            day.records_done,
-            &[
-                (day.records_pending, "pending"),
-                (day.records_failed, "failed"),
-                (day.records_denied, "denied"),
-                (day.records_unavailable, "not made"),
-                (day.records_lost, "lost"),
-            ],
-        ),
+        states(&day.reports),
+        states(&day.records),
         state(day).into(),
     ]
 }
 
-/// The reasons why a day is not complete.
-fn remarks(day: &DayStatus) -> Vec<String> {
-    let mut remarks = Vec::new();
+/// The number of items that are done, and of those in each other state.
+fn states(tally: &Tally) -> String {
+    let others = [
+        (tally.pending, "pending"),
+        (tally.failed, "failed"),
+        (tally.denied, "denied"),
+        (tally.unavailable, "not made"),
+        (tally.lost, "lost"),
+    ];
+    let others = others.iter().filter(|(count, _)| *count > 0);
+    let others: String = others.map(|(count, word)| format!(", {count} {word}")).collect();
+    format!("{} done{others}", tally.done)
+}
+
+/// The reasons why a day is not complete; of the missing items, the first [`NAMED`].
+fn reasons(day: &DayStatus) -> Vec<String> {
+    let mut reasons = Vec::new();
     if !day.built && !day.is_damaged() {
-        remarks.push(NOT_BUILT.to_owned());
+        reasons.push(NOT_BUILT.into());
     }
     if day.space_missed {
-        remarks.push("the space's rooms could not all be listed".into());
+        reasons.push("the space's rooms could not all be listed".into());
     } else if day.rooms_missed > 0 {
-        remarks.push(format!("{} rooms could not be listed", day.rooms_missed));
+        reasons.push(format!("{} rooms could not be listed", day.rooms_missed));
     }
     if day.rooms_gone > 0 {
-        remarks.push(format!(
+        reasons.push(format!(
             "{} rooms were deleted before they could be asked",
             day.rooms_gone
         ));
     }
-    let named = day
-        .missing
-        .iter()
-        .filter(|missing| !matches!(missing.status, Status::Done | Status::Unavailable));
-    remarks.extend(named.take(NAMED).map(|missing| {
-        let id = missing.record_id.as_deref().or(missing.call_id.as_deref());
-        let reason = missing.reason.as_deref().unwrap_or("for an unknown reason");
-        let id = escaped(id.unwrap_or("?"));
-        format!("{} of {id}: {reason}", missing.what)
+    let missing = day.missing.iter();
+    let named = missing.filter(|item| !matches!(item.status, Status::Done | Status::Unavailable));
+    reasons.extend(named.take(NAMED).map(|item| {
+        let id = item.record_id.as_deref().or(item.call_id.as_deref());
+        let reason = item.reason.as_deref().unwrap_or("for an unknown reason");
+        format!("{} of {}: {reason}", item.what, escaped(id.unwrap_or("?")))
     }));
-    remarks
+    reasons
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_day_is_a_row_with_its_reasons_below() {
+        let day = DayStatus {
+            date: "2026-11-22".parse().expect("date"),
+            space_id: "s1".into(),
+            listed: true,
+            built: true,
+            calls: 3,
+            calls_pending: 1,
+            reports: Tally {
+                done: 2,
+                failed: 1,
+                ..Tally::default()
+            },
+            rooms_missed: 2,
+            ..DayStatus::default()
+        };
+        let text = table(&[Arc::new(day)]);
+        let lines: Vec<_> = text.lines().collect();
+        assert!(
+            lines[1].contains("3, 1 pending") && lines[1].contains("2 done, 1 failed"),
+            "{text}"
+        );
+        assert!(lines[1].ends_with("NOT COMPLETE"), "{text}");
+        assert_eq!(lines[2], "            2 rooms could not be listed");
+    }
 }

@@ -35,7 +35,7 @@ use crate::store::{Entry, Store};
 use crate::{Error, ErrorKind, Result};
 
 pub use job::{Command, Only};
-pub use lake_state::info::{OpenedStore, StoreInfo, read as read_store_info, refuse_newer};
+pub use lake_state::info::{StoreInfo, read as read_store_info, refuse_newer};
 pub use lake_state::orphan_uploads::orphan_uploads;
 pub use lessons::feeds::look_at_feed;
 pub use lessons::import::{Imported, MetaFile, Unread, import_meta};
@@ -50,7 +50,6 @@ pub use stop::{Stop, StopReason};
 #[cfg(test)]
 pub(crate) use summary::runs::tests::Past;
 pub use summary::runs::{find_run, last_runs, read_run, run_entries};
-use summary::trace::Trace;
 pub use summary::trace::run_log;
 pub use summary::{Counts, Outcome, Problem, ProblemKind, Summary};
 
@@ -309,12 +308,12 @@ impl Exporter {
         let mut summary = Summary::new(job, context.run.config.timezone, context.run.now);
         let span = tracing::info_span!("run", run = summary.id, command = job.command.name());
         async {
-            let opened = OpenedStore::open_or_create(&context.run).await?;
+            let info = context.run.open_or_create_lake().await?;
             let trace = match extent {
-                Extent::Whole => Some(Trace::begin(&context.run, &summary).await),
+                Extent::Whole => Some(context.run.begin_trace(&summary).await),
                 Extent::Rooms => None,
             };
-            opened.tell(&context.run, &mut summary);
+            info.warn(&mut summary);
             let work = Box::pin(async {
                 if extent == Extent::Whole {
                     // Before the first look at the meta: the run stands on what it is then.
@@ -327,9 +326,9 @@ impl Exporter {
                 Some(trace) => trace.during(work).await.flatten(),
                 None => work.await.flatten(),
             };
-            summary.tell_requests(&context.client);
+            summary.take_requests(&context.client);
             let fatal = context.fatal.get().cloned();
-            summary.end(&context.run, fatal.or(end.err()));
+            summary.end(context.run.end(fatal.or(end.err())));
             summary.count();
             if let Some(trace) = trace {
                 trace.end(&mut summary).await;
@@ -402,10 +401,10 @@ impl Exporter {
             return Ok(());
         }
         let failed = summary.failed.len();
-        let (dates, meetings) = lessons::import::changed(&*context.run.store, &markers).await?;
+        let (dates, meetings) = lessons::import::read_markers(&*context.run.store, &markers).await?;
         for date in &dates {
             // An import that was killed has left out what comes after its markers.
-            if let Err(error) = lessons::import::mend(&context.run, *date).await
+            if let Err(error) = context.run.lessons.rebuild_tables(*date).await
                 && error.kind() != ErrorKind::Interrupted
             {
                 summary.fail(Problem::new(ProblemKind::MetaFailed, error.to_string()));
@@ -456,7 +455,7 @@ impl Exporter {
         if meetings.is_empty() || context.run.cancel.is_cancelled() {
             return;
         }
-        match context.run.lessons.stale(&context.run, meetings).await {
+        match context.run.lessons.stale(meetings).await {
             Ok(days) => {
                 let mut outcomes = stream::iter(days)
                     .map(|DayId { date, space }| day::refresh(context, date, space))

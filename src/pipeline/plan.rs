@@ -80,7 +80,7 @@ pub(crate) async fn plan(context: &Arc<ExportContext>, job: &Job) -> Result<Plan
             .buffered(DAYS_AT_ONCE);
         days.extend(planned.try_collect::<Vec<_>>().await?.into_iter().flatten());
     }
-    summary.tell_requests(&context.client);
+    summary.take_requests(&context.client);
     if !reached {
         return Err(summary.nothing_reached());
     }
@@ -140,8 +140,8 @@ async fn changed_by_meta(context: &Arc<ExportContext>, planned: &[DayPlan]) -> R
     if markers.is_empty() {
         return Ok(days);
     }
-    let (_, meetings) = import::changed(&*context.run.store, &markers).await?;
-    for DayId { date, space: space_id } in context.run.lessons.stale(&context.run, &meetings).await? {
+    let (_, meetings) = import::read_markers(&*context.run.store, &markers).await?;
+    for DayId { date, space: space_id } in context.run.lessons.stale(&meetings).await? {
         if planned
             .iter()
             .any(|day| (day.date, &day.space_id) == (date, &space_id))

@@ -17,10 +17,7 @@ use crate::lake::manifest::{Landing, Manifest};
 use crate::pipeline::day::build;
 use crate::pipeline::day::build_threads::Builders;
 use crate::pipeline::lake_state::catalog;
-use crate::pipeline::lake_state::info::OpenedStore;
-use crate::pipeline::lessons::import;
 use crate::pipeline::run_context::RunContext;
-use crate::pipeline::summary::trace::Trace;
 use crate::store::Store;
 use crate::store::json::get_json;
 use crate::task::isolated;
@@ -55,18 +52,18 @@ impl Rebuilder {
     pub async fn run(&self, from: NaiveDate, to: NaiveDate) -> Result<Summary> {
         let run = &self.run;
         run.store.preflight().await?;
-        let opened = OpenedStore::open(run).await?.ok_or_else(|| {
+        let info = run.open_lake().await?.ok_or_else(|| {
             Error::new(ErrorKind::StoreNotFound, run.store.url(), "there is no lake here")
                 .hint("check store.url; a first run or backfill makes the lake")
         })?;
         let mut summary = Summary::new(&Job::over(Command::Rebuild, from, to), run.config.timezone, run.now);
         let span = tracing::info_span!("run", run = summary.id, command = summary.command);
         async {
-            let trace = Trace::begin(run, &summary).await;
-            opened.tell(run, &mut summary);
+            let trace = run.begin_trace(&summary).await;
+            info.warn(&mut summary);
             let work = run.alone(Command::Rebuild, Box::pin(self.work(from, to, &mut summary)));
             let end = trace.during(work).await.flatten();
-            summary.end(run, end.err());
+            summary.end(run.end(end.err()));
             summary.count();
             trace.end(&mut summary).await;
         }
@@ -105,7 +102,7 @@ async fn mend_meta(run: &RunContext, from: NaiveDate, to: NaiveDate, summary: &m
         for shelf in run.store.list(key::META_SHELVES).await? {
             let date = key::date_in(&shelf.key).filter(|date| (from..=to).contains(date));
             if let Some(date) = date {
-                import::mend(run, date).await?;
+                run.lessons.rebuild_tables(date).await?;
             }
         }
         Ok::<_, Error>(())
@@ -174,7 +171,7 @@ async fn build(run: &Arc<RunContext>, key: &str) -> Result<DayReport> {
     let counts = &mut day.report.counts;
     counts.days = 1;
     counts.calls = day.manifest.calls.len() as u64;
-    counts.reports_done = day
+    counts.reports.done = day
         .manifest
         .calls
         .values()

@@ -23,7 +23,9 @@ use crate::config::Config;
 use crate::lake;
 use crate::metrics::METRICS;
 use crate::notify::Notifier;
-use crate::pipeline::{Command, Exporter, Job, Outcome, ProblemKind, Progress, Stop, Summary, nightly_job, read_store_info};
+use crate::pipeline::{
+    Command, Exporter, Job, Outcome, ProblemKind, Progress, Stop, Summary, nightly_job, read_store_info,
+};
 use crate::store::Store;
 use crate::{ExitStatus, Result};
 

@@ -169,7 +169,7 @@ async fn step(run: &Arc<RunContext>, day: &mut Day, when: When) -> Result<()> {
 async fn finish(run: &RunContext, day: &mut Day) -> Result<()> {
     if let Some(built) = &day.manifest.built {
         let id = day_id(&day.manifest);
-        run.lessons.settle(run, &id, built).await?;
+        run.lessons.prune(&id, built).await?;
     }
     sweep(run, day).await
 }
@@ -228,12 +228,12 @@ pub(crate) async fn is_current(
         return Ok(true);
     }
     let meetings = || built.meetings.keys().map(MeetingId::as_str);
-    let meta = run.lessons.meta(run, meetings()).await?;
+    let meta = run.lessons.meta(meetings()).await?;
     if meta.digest(meetings()) != built.meta {
         return Ok(false);
     }
     let id = day_id(manifest);
-    let beside = run.lessons.beside(run, &id, &built.meetings).await?;
+    let beside = run.lessons.neighbours(&id, &built.meetings).await?;
     Ok(beside.digest == built.beside)
 }
 
@@ -257,7 +257,7 @@ async fn build_tables(run: &Arc<RunContext>, day: &mut Day, checked_at: DateTime
     if record.beside != shared {
         // Another day was built meanwhile: the participants do not know of it. The next look finds this day stale.
         record.beside = shared;
-        run.lessons.register(run, &day_id(&day.manifest), &record).await?;
+        run.lessons.register(&day_id(&day.manifest), &record).await?;
     }
     place.clear(run, day, &record.tables).await?;
     day.report.counts.days_built = 1;
@@ -315,20 +315,20 @@ async fn put_tables(
     record.meta = meta.digest(record.meetings.keys().map(MeetingId::as_str));
     let id = day_id(&day.manifest);
     // Register this day before reading its neighbours, so that of days built concurrently at least one sees the others.
-    run.lessons.register(run, &id, record).await?;
-    let beside = run.lessons.beside(run, &id, &record.meetings).await?;
+    run.lessons.register(&id, record).await?;
+    let beside = run.lessons.neighbours(&id, &record.meetings).await?;
     record.beside.clone_from(&beside.digest);
     if participants(Some(record))
         != participants(day.stored.as_ref().and_then(|(stored, _)| stored.built.as_ref()))
     {
-        run.lessons.touch(run, &beside).await?;
+        run.lessons.touch(&beside).await?;
     }
-    let presences = beside.presences(run).await?;
+    let presences = run.lessons.presences(&beside).await?;
     let Attendance { file, look_alikes } = tables::build_attendance(
         &day.manifest,
         &built.presence,
         &presences,
-        &beside.away,
+        &beside.started_elsewhere,
         meta,
         &mut record.quality,
     )?;
@@ -344,7 +344,7 @@ async fn put_tables(
     if let Some(file) = file {
         place.put(run, day, file, &mut record.tables).await?;
     }
-    run.lessons.register(run, &id, record).await
+    run.lessons.register(&id, record).await
 }
 
 /// What becomes of the lesson data that a day's reports hold.
@@ -365,16 +365,16 @@ async fn build_whole(
     held: Embedded,
 ) -> Result<(BuiltDay, LessonIndex)> {
     let (date, known) = (day.manifest.date, day.manifest.built.as_ref());
-    let mut meta = run.lessons.guess(run, date, known).await?;
+    let mut meta = run.lessons.guess(date, known).await?;
     loop {
         let mut built = run_build(run, day, &meta, checked_at, FirstCalls::default()).await?;
         let embedded = std::mem::take(&mut built.embedded);
         if held == Embedded::Kept && !embedded.is_empty() {
-            run.lessons.take_embedded(run, embedded).await?;
+            run.lessons.take_embedded(embedded).await?;
         }
         let meetings = built.presence.meetings();
         let meetings = || meetings.keys().map(MeetingId::as_str);
-        let whole = run.lessons.meta(run, meetings()).await?;
+        let whole = run.lessons.meta(meetings()).await?;
         if meta.says_the_same(&whole, meetings()) {
             return Ok((built, whole));
         }
@@ -392,8 +392,8 @@ async fn know_first_calls(
     built: &mut BuiltDay,
 ) -> Result<String> {
     let (id, meetings) = (day_id(&day.manifest), built.presence.meetings());
-    let beside = run.lessons.beside(run, &id, &meetings).await?;
-    let firsts = built.presence.first_calls(&beside.presences(run).await?);
+    let beside = run.lessons.neighbours(&id, &meetings).await?;
+    let firsts = built.presence.first_calls(&run.lessons.presences(&beside).await?);
     if firsts.contradict(&built.presence, &day.manifest) {
         *built = run_build(run, day, meta, checked_at, firsts).await?;
     }
@@ -416,13 +416,13 @@ pub(crate) async fn build_only(
     let (mut built, meta) = build_whole(run, &mut day, checked_at, Embedded::Left).await?;
     know_first_calls(run, &mut day, &meta, checked_at, &mut built).await?;
     let meetings = built.presence.meetings();
-    let beside = run.lessons.beside(run, &day_id(&day.manifest), &meetings).await?;
-    let presences = beside.presences(run).await?;
+    let beside = run.lessons.neighbours(&day_id(&day.manifest), &meetings).await?;
+    let presences = run.lessons.presences(&beside).await?;
     let attendance = tables::build_attendance(
         &day.manifest,
         &built.presence,
         &presences,
-        &beside.away,
+        &beside.started_elsewhere,
         &meta,
         &mut crate::lake::manifest::Quality::default(),
     )?;

@@ -387,13 +387,13 @@ impl Day {
             };
             if let Some(why) = &entry.pending {
                 report.counts.calls_pending += 1;
-                report.counts.reports_pending += entry.reports.len() as u64;
+                report.counts.reports.pending += entry.reports.len() as u64;
                 report.pending.push(about(ProblemKind::CallPending, why));
                 continue;
             }
             for (format, landing) in &entry.reports {
                 if self.skipped.reports.contains(&(id.clone(), *format)) {
-                    report.counts.reports_pending += 1;
+                    report.counts.reports.pending += 1;
                 } else if context.wants_reports(job).contains(format) {
                     let named = |kind: ProblemKind| {
                         let why = landing.reason.as_deref().unwrap_or_default();
@@ -406,7 +406,7 @@ impl Day {
         if context.wants_recordings(job) {
             for (id, entry) in &self.manifest.records {
                 if self.skipped.records.contains(id) {
-                    report.counts.records_pending += 1;
+                    report.counts.records.pending += 1;
                     continue;
                 }
                 let named = |kind: ProblemKind| {
@@ -426,21 +426,21 @@ impl DayReport {
     fn count_report(&mut self, status: Status, told: bool, named: impl Fn(ProblemKind) -> Problem) {
         let counts = &mut self.counts;
         match status {
-            Status::Done => counts.reports_done += 1,
+            Status::Done => counts.reports.done += 1,
             Status::Pending | Status::Unavailable => {
-                counts.reports_pending += 1;
+                counts.reports.pending += 1;
                 self.pending.push(named(ProblemKind::ReportPending));
             }
             Status::Denied => {
-                counts.reports_denied += 1;
+                counts.reports.denied += 1;
                 self.warnings.push(named(ProblemKind::ReportDenied));
             }
             Status::Failed => {
-                counts.reports_failed += 1;
+                counts.reports.failed += 1;
                 self.failed.push(named(ProblemKind::ReportFailed));
             }
             Status::Lost => {
-                counts.reports_lost += 1;
+                counts.reports.lost += 1;
                 self.warnings.extend(told.then(|| named(ProblemKind::ReportLostForGood)));
             }
         }
@@ -449,25 +449,25 @@ impl DayReport {
     fn count_record(&mut self, status: Status, told: bool, named: impl Fn(ProblemKind) -> Problem) {
         let counts = &mut self.counts;
         match status {
-            Status::Done => counts.records_done += 1,
+            Status::Done => counts.records.done += 1,
             Status::Pending => {
-                counts.records_pending += 1;
+                counts.records.pending += 1;
                 self.pending.push(named(ProblemKind::RecordPending));
             }
             Status::Unavailable => {
-                counts.records_unavailable += 1;
+                counts.records.unavailable += 1;
                 self.warnings.push(named(ProblemKind::RecordUnavailable));
             }
             Status::Denied => {
-                counts.records_denied += 1;
+                counts.records.denied += 1;
                 self.warnings.push(named(ProblemKind::RecordDenied));
             }
             Status::Failed => {
-                counts.records_failed += 1;
+                counts.records.failed += 1;
                 self.failed.push(named(ProblemKind::RecordFailed));
             }
             Status::Lost => {
-                counts.records_lost += 1;
+                counts.records.lost += 1;
                 self.warnings.extend(told.then(|| named(ProblemKind::RecordLostForGood)));
             }
         }

@@ -43,7 +43,7 @@ pub(crate) async fn update(context: &Arc<ExportContext>, scope: &Scope, summary:
                 if !space.partial {
                     space.gone.keep(context, space).await?;
                 }
-                update_rooms(context, &space.id.as_str().into(), seen).await
+                update_rooms(context, &space.id, seen).await
             };
             (&space.id, updated.await)
         })
@@ -51,7 +51,9 @@ pub(crate) async fn update(context: &Arc<ExportContext>, scope: &Scope, summary:
     let updates: Vec<_> = updates.collect().await;
     for (space, result) in updates {
         if let Err(error) = result {
-            summary.fail(Problem::new(ProblemKind::CatalogFailed, format!("the table of rooms: {error}")).space(space));
+            summary.fail(
+                Problem::new(ProblemKind::CatalogFailed, format!("the table of rooms: {error}")).space(space),
+            );
         }
     }
 }
@@ -79,7 +81,7 @@ pub(crate) async fn rebuild_all(run: &RunContext) -> Result<()> {
             continue;
         };
         if let Some((catalog, _)) = get_json::<Catalog>(&*run.store, &entry.key).await? {
-            write(run, tables::build_rooms(&space.as_str().into(), &catalog, &run.mapping)?).await?;
+            write(run, tables::build_rooms(&space.into(), &catalog, &run.mapping)?).await?;
         }
     }
     Ok(())

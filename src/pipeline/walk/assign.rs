@@ -184,7 +184,7 @@ impl<'a> DayAssigner<'a> {
             self.refused.insert(place, error.message().to_owned());
             return;
         }
-        // `Summary::tell_requests` reports all requests together that were not sent.
+        // `Summary::take_requests` reports all requests together that were not sent.
         if !matches!(error.kind(), ErrorKind::Interrupted | ErrorKind::Skipped) {
             let problem = Problem::new(
                 ProblemKind::ListingFailed,

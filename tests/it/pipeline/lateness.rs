@@ -87,7 +87,7 @@ async fn reports_that_are_missing_or_empty_at_first_are_landed_later() {
     });
     let first = night(&sim, &lake, date + Days::new(1), 0).await;
     assert_eq!(
-        (first.counts.reports_pending, first.exit_status),
+        (first.counts.reports.pending, first.exit_status),
         (4, 0),
         "{first:?}"
     );
@@ -96,7 +96,7 @@ async fn reports_that_are_missing_or_empty_at_first_are_landed_later() {
     sim.edit(|school| school.calls[0].set_report(Report::Whole));
     let second = night(&sim, &lake, date + Days::new(2), 0).await;
     assert_eq!(
-        (second.counts.reports_landed, second.counts.reports_pending),
+        (second.counts.reports_landed, second.counts.reports.pending),
         (2, 2)
     );
     sim.edit(|school| {
@@ -105,7 +105,7 @@ async fn reports_that_are_missing_or_empty_at_first_are_landed_later() {
     });
     let third = night(&sim, &lake, date + Days::new(3), 0).await;
     assert_eq!(
-        (third.counts.reports_landed, third.counts.reports_pending),
+        (third.counts.reports_landed, third.counts.reports.pending),
         (2, 0)
     );
     assert_whole(&lake, &sim, chrono_tz::Tz::UTC).await;
@@ -121,7 +121,7 @@ async fn records_and_calls_that_appear_later_are_found_by_the_lookback() {
         (late, std::mem::take(&mut school.records))
     });
     let first = night(&sim, &lake, date + Days::new(1), 3).await;
-    assert_eq!((first.counts.records_done, first.exit_status), (0, 0));
+    assert_eq!((first.counts.records.done, first.exit_status), (0, 0));
     assert!(
         !is_marked(&lake).await,
         "nothing is missing as far as anybody knows"
@@ -175,12 +175,12 @@ async fn data_that_never_comes_is_named_as_lost_once_and_its_day_is_closed() {
     for nights in 1..=3 {
         let waiting = night(&sim, &lake, date + Days::new(nights), 0).await;
         assert_eq!(kinds(&waiting.warnings), [""; 0], "{nights}: {waiting:?}");
-        assert_eq!(waiting.counts.reports_pending + waiting.counts.records_pending, 3);
+        assert_eq!(waiting.counts.reports.pending + waiting.counts.records.pending, 3);
     }
     let end = night(&sim, &lake, date + Days::new(4), 0).await;
     assert_eq!(end.exit_status, 0);
     assert_eq!(
-        (end.counts.reports_lost, end.counts.records_lost),
+        (end.counts.reports.lost, end.counts.records.lost),
         (2, 1),
         "{end:?}"
     );
@@ -202,7 +202,7 @@ async fn data_that_never_comes_is_named_as_lost_once_and_its_day_is_closed() {
     sim.clear_log();
     let later = night(&sim, &lake, date + Days::new(5), 4).await;
     assert_eq!(
-        (later.counts.reports_lost, kinds(&later.warnings).len()),
+        (later.counts.reports.lost, kinds(&later.warnings).len()),
         (2, 0),
         "{later:?}"
     );
@@ -259,7 +259,7 @@ async fn data_that_never_comes_is_named_as_lost_once_and_its_day_is_closed() {
     // A backfill of its date requests and names it again, and lands it if it exists by then.
     let now = (date + Days::new(9)).and_hms_opt(12, 0, 0).unwrap().and_utc();
     let again = export(config(&sim, &lake), &job(Command::Backfill, date, date), now).await;
-    assert_eq!((again.counts.reports_lost, sim.count(Endpoint::Report)), (2, 2));
+    assert_eq!((again.counts.reports.lost, sim.count(Endpoint::Report)), (2, 2));
     assert_eq!(kinds(&again.warnings).len(), 3);
     assert!(!is_marked(&lake).await);
     sim.edit(|school| {
@@ -269,7 +269,7 @@ async fn data_that_never_comes_is_named_as_lost_once_and_its_day_is_closed() {
     });
     let found = export(config(&sim, &lake), &job(Command::Backfill, date, date), now).await;
     assert_eq!(
-        (found.counts.reports_lost, found.counts.reports_landed),
+        (found.counts.reports.lost, found.counts.reports_landed),
         (0, 2),
         "{found:?}"
     );
@@ -295,7 +295,7 @@ async fn a_fault_during_a_late_backfill_is_a_failure_not_a_loss() {
     assert_eq!(second.exit_status, 3);
     let third = night(&sim, &lake, date + Days::new(202), 0).await;
     assert_eq!(
-        (third.exit_status, third.counts.reports_lost),
+        (third.exit_status, third.counts.reports.lost),
         (0, 2),
         "{third:?}"
     );
@@ -317,7 +317,7 @@ async fn the_report_of_a_call_that_never_ends_is_requested_at_last() {
     assert_eq!(kinds(&first.pending), ["call_pending"], "{first:?}");
     let end = night(&sim, &lake, date + Days::new(4), 0).await;
     assert_eq!(
-        (end.counts.calls_pending, end.counts.reports_lost),
+        (end.counts.calls_pending, end.counts.reports.lost),
         (0, 2),
         "{end:?}"
     );
@@ -329,7 +329,7 @@ async fn the_report_of_a_call_that_never_ends_is_requested_at_last() {
     });
     let found = night(&sim, &lake, date + Days::new(5), 4).await;
     assert_eq!(
-        (found.counts.reports_landed, found.counts.reports_lost),
+        (found.counts.reports_landed, found.counts.reports.lost),
         (2, 0),
         "{found:?}"
     );

@@ -47,7 +47,7 @@ async fn two_concurrent_runs_take_turns_and_warn_about_the_store() {
     assert_eq!(
         (landed, first.counts.days_built + second.counts.days_built),
         (
-            first.counts.reports_done,
+            first.counts.reports.done,
             first.counts.days_built.max(second.counts.days_built)
         ),
         "all of the work was done once"
