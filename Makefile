@@ -54,7 +54,7 @@ lint: ## Run clippy over all code, tests included; a warning is an error
 
 .PHONY: doc
 doc: ## Build the documentation of the code; a broken link is an error
-	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --locked --no-deps --lib
+	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --locked --no-deps --lib --document-private-items
 
 .PHONY: deny
 deny: tools ## Check licences and sources of the dependencies against deny.toml

@@ -1,9 +1,9 @@
-//! What an answer of the API says: a page, a report, a link. Pure; `client` names the reader, `sender` calls it.
+//! Reads answers of the API: pages, links, webhooks. Pure; `client` picks the reader, `sender` calls it.
 
 use bytes::Bytes;
 use percent_encoding::{AsciiSet, CONTROLS};
-use reqwest::header::{CONTENT_TYPE, HeaderMap, LOCATION};
-use reqwest::{StatusCode, Url};
+use reqwest::header::{CONTENT_TYPE, HeaderMap, HeaderName, LOCATION, TRANSFER_ENCODING};
+use reqwest::{Response, StatusCode, Url, Version};
 
 use super::envelope::More;
 use super::problem::{self, BASE_URL_HINT};
@@ -12,21 +12,21 @@ use super::wire::{self, NotAPage};
 use crate::mp4;
 use crate::{Error, ErrorKind, Result};
 
-/// Besides all that is not ASCII. What is percent-encoded stays as it is.
+/// Characters that are percent-encoded in links, besides all that are not ASCII. Encoded characters stay as they are.
 const NOT_IN_URLS: &AsciiSet = &CONTROLS.add(b' ').add(b'"').add(b'<').add(b'>').add(b'`');
 
-/// An answer of the API that is no error, read whole.
-pub(super) struct Answer {
+/// An answer of the API that is no error, with its whole body.
+pub(super) struct ApiAnswer {
     pub(super) status: StatusCode,
     pub(super) headers: HeaderMap,
     pub(super) url: Url,
-    /// Whether HTTP says where the body ends, so that a cut one would have been noticed.
+    /// True if HTTP marks the end of the body, so that a cut body is noticed.
     pub(super) framed: bool,
     pub(super) body: Bytes,
 }
 
-impl Answer {
-    /// The answer, unless it is a redirect: the API redirects to downloads alone.
+impl ApiAnswer {
+    /// The answer itself, or an error if it is a redirect, because the API redirects only to downloads.
     pub(super) fn settled(self, request: &Request) -> Result<Self> {
         if self.status.is_redirection() {
             return Err(problem::refusal(
@@ -41,11 +41,23 @@ impl Answer {
     }
 }
 
+/// A header's value; `None` if it is missing or no text.
+pub(super) fn header_text<'h>(headers: &'h HeaderMap, name: &HeaderName) -> Option<&'h str> {
+    headers.get(name)?.to_str().ok()
+}
+
+/// True if HTTP marks the end of the body, so that a cut body differs from a complete one.
+pub(super) fn is_framed(response: &Response) -> bool {
+    let is_chunked = header_text(response.headers(), &TRANSFER_ENCODING)
+        .is_some_and(|encoding| encoding.to_ascii_lowercase().contains("chunked"));
+    response.content_length().is_some() || is_chunked || response.version() >= Version::HTTP_2
+}
+
 /// Reads a page of a list.
-pub(super) fn page(request: &Request, answer: Answer) -> Result<wire::Page> {
+pub(super) fn page(request: &Request, answer: ApiAnswer) -> Result<wire::ListPage> {
     let answer = answer.settled(request)?;
     if answer.status == StatusCode::NO_CONTENT {
-        return Ok(wire::Page::default());
+        return Ok(wire::ListPage::default());
     }
     let status = problem::status_text(answer.status);
     let why = match wire::page(&answer.body) {
@@ -71,8 +83,8 @@ pub(super) fn page(request: &Request, answer: Answer) -> Result<wire::Page> {
     .hint(BASE_URL_HINT))
 }
 
-/// Some servers say in headers what others say around the items.
-fn with_headers(mut page: wire::Page, headers: &HeaderMap) -> wire::Page {
+/// Adds `total` and "there is more" from the headers, where some servers put them.
+fn with_headers(mut page: wire::ListPage, headers: &HeaderMap) -> wire::ListPage {
     let text = |name: &str| {
         headers
             .get_all(name)
@@ -89,8 +101,8 @@ fn with_headers(mut page: wire::Page, headers: &HeaderMap) -> wire::Page {
     page
 }
 
-/// Reads a link to a recording, which may come as a redirect.
-pub(super) fn link(request: &Request, answer: Answer) -> Result<Url> {
+/// Reads the link to a recording from the body or from a redirect.
+pub(super) fn link(request: &Request, answer: ApiAnswer) -> Result<Url> {
     if !answer.status.is_redirection() && is_video(&answer.headers, &answer.body) {
         return Err(no_link(request.about(), answer.status));
     }
@@ -114,13 +126,13 @@ pub(super) fn link(request: &Request, answer: Answer) -> Result<Url> {
     })
 }
 
-/// Whether an answer is a recording, and not the link to it.
+/// True if the answer is the recording itself instead of a link to it.
 pub(super) fn is_video(headers: &HeaderMap, body: &[u8]) -> bool {
-    let kind = headers.get(CONTENT_TYPE).and_then(|kind| kind.to_str().ok());
+    let kind = header_text(headers, &CONTENT_TYPE);
     kind.is_some_and(|kind| kind.trim().to_ascii_lowercase().starts_with("video/")) || mp4::is_mp4(body)
 }
 
-/// The error of a recording where a link was asked for. It may be larger than any answer of the API.
+/// The error for a recording that came instead of a link.
 pub(super) fn no_link(about: &str, status: StatusCode) -> Error {
     let message = format!(
         "{}, but answered the video itself, not a link to it",
@@ -129,13 +141,13 @@ pub(super) fn no_link(about: &str, status: StatusCode) -> Error {
     Error::new(ErrorKind::InvalidAnswer, about, message)
 }
 
-/// A link that some servers send as it is, in UTF-8 and with spaces, as a URL has it.
+/// Percent-encodes a link, because some servers send it in plain UTF-8 and with spaces.
 fn percent_encoded(link: &[u8]) -> String {
     percent_encoding::percent_encode(link.trim_ascii(), NOT_IN_URLS).to_string()
 }
 
 /// Reads a webhook.
-pub(super) fn webhook(request: &Request, answer: Answer) -> Result<wire::Webhook> {
+pub(super) fn webhook(request: &Request, answer: ApiAnswer) -> Result<wire::Webhook> {
     let answer = answer.settled(request)?;
     wire::Webhook::read(&answer.body).ok_or_else(|| {
         let message = format!("{}, but answered no webhook", problem::status_text(answer.status));
@@ -143,7 +155,8 @@ pub(super) fn webhook(request: &Request, answer: Answer) -> Result<wire::Webhook
     })
 }
 
-/// A redirect may be relative to the request; text is one only when it starts like a path, or any word would be one.
+/// Parses a link. A redirect may be relative. A text counts as relative only if it starts with `/`, because otherwise
+/// any word would be a link.
 fn link_url(request: &Url, text: &str, redirect: bool) -> Option<Url> {
     let url = if redirect || text.starts_with('/') {
         request.join(text)

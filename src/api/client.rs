@@ -1,7 +1,6 @@
-//! The client's face: one method for what the API can be asked. Not pure; `export` and `cli` call it.
+//! The client: a method for each endpoint. Not pure; `pipeline` and `cli` call it.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use bytes::Bytes;
 use chrono::{DateTime, NaiveDate, TimeDelta, Utc};
@@ -10,90 +9,32 @@ use serde_json::Value;
 use tokio_util::sync::CancellationToken;
 
 use super::answer;
-use super::circuits::Refused;
-use super::download::Link;
-use super::guard::SystemNames;
-use super::paging::{LIMIT, Listing, Pager, Step};
+use super::paging::{LIMIT, Listing, ListingStep, Pager};
 use super::request::{self, List, Request};
-use super::sender::Sender;
+use super::send::guard::SystemNames;
+use super::send::{Download, Limited, Link, Refused, Resume, Sender, Stats, Tuning};
 use super::wire::{Call, Item, Record, Room, Space, Webhook};
 use crate::config::{self, ReportFormat};
 use crate::ids::{CallId, RecordId, RoomId, SpaceId};
 use crate::{Error, ErrorKind, Result};
 
-const MIB: usize = 1024 * 1024;
-
-/// Times and bounds that no configuration sets; tests set them smaller.
-#[derive(Debug, Clone)]
-pub struct Tuning {
-    /// The first backoff's limit; it doubles from there.
-    pub backoff: Duration,
-    /// The longest backoff's limit.
-    pub backoff_cap: Duration,
-    /// How long all requests are held when the API's limiter refuses one and does not say for how long; it doubles
-    /// from there.
-    pub first_hold: Duration,
-    /// What requests in flight get when the program is asked to stop.
-    pub grace: Duration,
-    /// The largest answer of a list, bytes.
-    pub list_bytes: usize,
-    /// The largest report, bytes.
-    pub report_bytes: usize,
-    /// The largest answer with a download link, bytes.
-    pub link_bytes: usize,
-}
-
-impl Default for Tuning {
-    fn default() -> Self {
-        Self {
-            backoff: Duration::from_millis(300),
-            backoff_cap: Duration::from_secs(20),
-            first_hold: Duration::from_secs(1),
-            grace: Duration::from_secs(5),
-            list_bytes: 32 * MIB,
-            report_bytes: 256 * MIB,
-            link_bytes: 16 * 1024,
-        }
-    }
-}
-
-/// What a client has sent so far.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Stats {
-    /// Requests to the API, the repeated ones too. Downloads are none.
-    pub requests: u64,
-    /// Further attempts after failed ones, of requests and of downloads' openings.
-    pub retries: u64,
-}
-
-/// What the API's limiter did to a client's requests.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Limited {
-    /// Requests that were refused as one too many; each was sent again.
-    pub refused: u64,
-    /// Requests that were not sent, as the API had refused all for minutes.
-    pub unsent: u64,
-    /// Requests a second that the API answered meanwhile.
-    pub rate: Option<f64>,
-}
-
-/// The API's client. Clones share everything.
+/// The client of the vendor's API. Clones share everything.
 #[derive(Debug, Clone)]
 pub struct Client {
     pub(super) sender: Arc<Sender>,
 }
 
 impl Client {
-    /// A client. When `cancel` is cancelled, nothing new is sent and what is in flight gets a short grace.
+    /// Creates a client. After `cancel`, no request is sent, and requests in flight get a short grace period.
     ///
     /// # Errors
-    /// `Config`: no URL, a token that no header can carry, or no CA certificates on this machine; `SecretUnreadable`: the
-    /// token's file can't be read.
+    /// `Config` for an invalid URL, for a token with characters that no header can carry, or without CA certificates on
+    /// this machine; `SecretUnreadable` if the token's file can't be read.
     pub fn new(config: &config::Api, cancel: CancellationToken) -> Result<Self> {
         Self::tuned(config, cancel, Tuning::default())
     }
 
-    /// [`Client::new`] with other times and bounds.
+    /// [`Client::new`] with other times and limits.
     ///
     /// # Errors
     /// As [`Client::new`].
@@ -101,7 +42,7 @@ impl Client {
         Self::resolving(config, cancel, tuning, Arc::new(SystemNames))
     }
 
-    /// [`Client::tuned`] with another way to look up the names of downloads' hosts.
+    /// [`Client::tuned`] with another resolver for the hosts of downloads.
     pub(super) fn resolving(
         config: &config::Api,
         cancel: CancellationToken,
@@ -113,16 +54,17 @@ impl Client {
         })
     }
 
-    /// Takes the token of another configuration, for this client and those beside it; tells whether it is another one.
+    /// Takes the token of another configuration, for this client and all that share its token. Returns true if the token
+    /// changed.
     ///
     /// # Errors
-    /// `SecretUnreadable`, `Config`: then the token in force stays.
+    /// `SecretUnreadable` or `Config`; then the current token stays.
     pub fn renew_token(&self, config: &config::Api) -> Result<bool> {
-        self.sender.credential().replace(config)
+        self.sender.renew_token(config)
     }
 
-    /// A client beside this one, with its own end and its own count of what it sends: both together keep the
-    /// configured concurrency and pace.
+    /// A client with its own cancellation, circuits and counts. Both clients together keep the configured concurrency and
+    /// pace.
     #[must_use]
     pub fn beside(&self, cancel: CancellationToken) -> Self {
         Self {
@@ -130,7 +72,7 @@ impl Client {
         }
     }
 
-    /// How far the API's clock was ahead of this machine's at its last answer; none before one that told its time.
+    /// The lead of the API's clock over this machine's in the latest answer; `None` before an answer with a `Date`.
     pub fn clock_ahead(&self) -> Option<TimeDelta> {
         self.sender.clock_ahead()
     }
@@ -138,14 +80,14 @@ impl Client {
     /// The spaces that the token sees.
     ///
     /// # Errors
-    /// As every request: `Unauthorized`, `Forbidden`, `NotFound`, `Rejected` at once; `RateLimited`, `Server`,
-    /// `Connection` after the configured retries; `Skipped` when others of the space or room had kept failing;
-    /// `InvalidAnswer`, `TooLarge`; `Interrupted` when the program stops.
+    /// The errors of every request: `Unauthorized`, `Forbidden`, `NotFound`, `Rejected` at once; `RateLimited`, `Server`,
+    /// `Connection` after the configured retries; `Skipped` if other requests of the space or room kept failing;
+    /// `InvalidAnswer`, `TooLarge`; `Interrupted` if the program stops.
     pub async fn spaces(&self) -> Result<Listing<Space>> {
         self.list(List::Spaces, request::spaces()?).await
     }
 
-    /// A space's rooms.
+    /// The rooms of a space.
     ///
     /// # Errors
     /// As [`Client::spaces`].
@@ -153,7 +95,7 @@ impl Client {
         self.list(List::Rooms, request::rooms(space)?).await
     }
 
-    /// A room's finished calls of a date. What the API takes for a call's date is not documented.
+    /// The finished calls of a room on a date. The vendor does not document which date of a call counts.
     ///
     /// # Errors
     /// As [`Client::spaces`].
@@ -161,7 +103,7 @@ impl Client {
         self.list(List::Calls, request::calls(space, room, date)?).await
     }
 
-    /// A room's records between two instants.
+    /// The records of a room between two instants.
     ///
     /// # Errors
     /// As [`Client::spaces`].
@@ -176,10 +118,10 @@ impl Client {
             .await
     }
 
-    /// A call's analytics report, as it came: it may be empty, or not be what `format` says.
+    /// The analytics report of a call, unchecked: it may be empty, or not in the asked `format`.
     ///
     /// # Errors
-    /// As [`Client::spaces`]; `NotFound` also when there is no report yet, `Forbidden` when the tariff has none.
+    /// As [`Client::spaces`]; `NotFound` also if there is no report yet, `Forbidden` if the tariff includes none.
     pub async fn report(
         &self,
         space: &SpaceId,
@@ -196,7 +138,7 @@ impl Client {
             .await
     }
 
-    /// A link to a record's video: good for 24 hours, without the token.
+    /// A link to the video of a record. It is valid for 24 hours and needs no token.
     ///
     /// # Errors
     /// As [`Client::spaces`].
@@ -209,7 +151,17 @@ impl Client {
         Ok(Link::new(url, space, record))
     }
 
-    /// Sends a meta payload to storeExternalUserMeta, which lies at `path`. The same twice is as good as once.
+    /// Opens a download, from its start or where an earlier one was interrupted. Opening is retried like any request.
+    ///
+    /// # Errors
+    /// `Forbidden` if the link is refused (400, 401, 403, 404, 410), because it has expired and a new one is needed;
+    /// `Content` if the server has no such range, answers another one, or the file has changed; `InvalidAnswer` if the
+    /// file comes compressed; otherwise as [`Client::spaces`].
+    pub async fn download(&self, link: &Link, resume: Option<Resume>) -> Result<Download> {
+        self.sender.download(link, resume).await
+    }
+
+    /// Sends a lesson-data payload to storeExternalUserMeta, which lies at `path`. The call is idempotent.
     ///
     /// # Errors
     /// As [`Client::spaces`].
@@ -223,22 +175,22 @@ impl Client {
             .await
     }
 
-    /// Requests that were not sent, because others of the same space or room had kept failing.
+    /// The requests that were not sent because others of the same space or room kept failing.
     pub fn refused(&self) -> Vec<Refused> {
         self.sender.circuits().refused()
     }
 
-    /// Whether a space's requests fail at once by now.
+    /// True if requests of a space fail at once, without being sent.
     pub fn is_shut_out(&self, space: &SpaceId) -> bool {
         self.sender.is_closed() || self.sender.circuits().is_open(space)
     }
 
-    /// What the API's limiter did so far, if it did anything.
+    /// The effect of the API's limiter so far, if it had any.
     pub fn limited(&self) -> Option<Limited> {
         self.sender.limited()
     }
 
-    /// A space's webhook; `NotFound` where it has none.
+    /// The webhook of a space; `NotFound` if it has none.
     ///
     /// # Errors
     /// As [`Client::spaces`].
@@ -246,7 +198,7 @@ impl Client {
         self.ask_webhook(request::get_webhook(space)?).await
     }
 
-    /// Makes a space's webhook. Where a reply is lost it is asked for again, and the secret is the last one.
+    /// Creates the webhook of a space. If the reply is lost, the request is repeated, and the last secret is valid.
     ///
     /// # Errors
     /// As [`Client::spaces`].
@@ -254,7 +206,7 @@ impl Client {
         self.ask_webhook(request::create_webhook(space, url)?).await
     }
 
-    /// Lets a space's webhook lead elsewhere.
+    /// Changes the URL of a space's webhook.
     ///
     /// # Errors
     /// As [`Client::spaces`].
@@ -263,7 +215,7 @@ impl Client {
             .await
     }
 
-    /// Gives a space's webhook a new secret.
+    /// Replaces the secret of a space's webhook.
     ///
     /// # Errors
     /// As [`Client::spaces`].
@@ -271,7 +223,7 @@ impl Client {
         self.ask_webhook(request::refresh_webhook(space)?).await
     }
 
-    /// Removes a space's webhook.
+    /// Deletes the webhook of a space.
     ///
     /// # Errors
     /// As [`Client::spaces`].
@@ -290,7 +242,7 @@ impl Client {
         self.sender.ask(&request, most, answer::webhook).await
     }
 
-    /// What was sent so far.
+    /// The number of requests so far.
     pub fn stats(&self) -> Stats {
         self.sender.stats()
     }
@@ -305,9 +257,9 @@ impl Client {
                 .await?;
             let longest = self.sender.learn(list, page.items.len());
             match pager.take(page, longest) {
-                Step::Ask => {}
-                Step::Done => return Ok(pager.finish()),
-                Step::Endless => {
+                ListingStep::Ask => {}
+                ListingStep::Done => return Ok(pager.finish()),
+                ListingStep::Endless => {
                     return Err(Error::new(ErrorKind::TooLarge, request.about(), pager.amount())
                         .hint("the API invents items, or does not page as it says"));
                 }

@@ -1,5 +1,5 @@
-//! Answers that come packed, although they were asked for as they are: some proxies do that. Pure; `sender` unpacks
-//! with it, `download` refuses.
+//! Content encodings that some proxies apply although the request asked for none. Pure; `sender` decompresses such
+//! answers, `download` refuses them.
 
 use std::io::{self, Read};
 
@@ -8,7 +8,7 @@ use reqwest::header::{CONTENT_ENCODING, HeaderMap};
 
 use crate::{Error, ErrorKind, Result};
 
-/// How a body is packed; none when it is as it was asked for. Several encodings, one over the other, are one name here.
+/// The encoding of a body; `None` if it is plain. Several encodings are joined to one name.
 pub(super) fn of(headers: &HeaderMap) -> Option<String> {
     let named = headers.get_all(CONTENT_ENCODING).iter();
     let names: Vec<_> = named
@@ -19,21 +19,22 @@ pub(super) fn of(headers: &HeaderMap) -> Option<String> {
     (!names.is_empty()).then(|| names.join(", "))
 }
 
-/// Unpacks a body of `most` bytes at most.
+/// Decompresses a body to at most `most` bytes.
 ///
 /// # Errors
-/// `TooLarge`; `Connection` when it was cut; `InvalidAnswer` when it is not packed so, or in a way that is not known.
-pub(super) fn unpack(about: &str, encoding: &str, body: &[u8], most: usize) -> Result<Vec<u8>> {
-    let unpacked = match encoding {
+/// `TooLarge`; `Connection` if the body was cut; `InvalidAnswer` if it is not in this encoding, or if the encoding is
+/// unknown.
+pub(super) fn decompress(about: &str, encoding: &str, body: &[u8], most: usize) -> Result<Vec<u8>> {
+    let decompressed = match encoding {
         "gzip" | "x-gzip" => bounded(MultiGzDecoder::new(body), most),
-        // Some servers leave out the frame that the standard demands.
-        "deflate" if is_framed(body) => bounded(ZlibDecoder::new(body), most),
+        // Some servers omit the zlib header that the standard requires.
+        "deflate" if has_zlib_header(body) => bounded(ZlibDecoder::new(body), most),
         "deflate" => bounded(DeflateDecoder::new(body), most),
         _ => return Err(unknown(about, encoding)),
     };
-    match unpacked {
+    match decompressed {
         Ok(bytes) if bytes.len() > most => {
-            let message = format!("answered more than {most} bytes, packed as {encoding}");
+            let message = format!("answered more than {most} bytes, compressed with {encoding}");
             Err(Error::new(ErrorKind::TooLarge, about, message))
         }
         Ok(bytes) => Ok(bytes),
@@ -41,29 +42,29 @@ pub(super) fn unpack(about: &str, encoding: &str, body: &[u8], most: usize) -> R
             Err(Error::new(ErrorKind::Connection, about, "the answer was cut"))
         }
         Err(_) => {
-            let message = format!("answered something that is not packed as {encoding}, as it says");
+            let message = format!("answered a body that is not {encoding}, although its header says so");
             Err(Error::new(ErrorKind::InvalidAnswer, about, message))
         }
     }
 }
 
-/// The error of an answer in an encoding that was not asked for.
+/// The error for an answer in an encoding that the program does not know.
 pub(super) fn unknown(about: &str, encoding: &str) -> Error {
     let name: String = encoding.chars().take(40).collect();
-    let message = format!("answered in the encoding `{name}`, although it was asked for none");
+    let message = format!("answered in the encoding `{name}`, although the request asked for none");
     Error::new(ErrorKind::InvalidAnswer, about, message)
-        .hint("let the proxy in between leave the content as it is")
+        .hint("configure the proxy in between not to change the encoding")
 }
 
-/// Reads one byte more than there may be.
+/// Reads at most one byte more than allowed, so that the caller notices a larger body.
 fn bounded(packed: impl Read, most: usize) -> io::Result<Vec<u8>> {
     let mut bytes = Vec::new();
     packed.take(most as u64 + 1).read_to_end(&mut bytes)?;
     Ok(bytes)
 }
 
-/// Whether the bytes begin with the header of zlib (RFC 1950).
-fn is_framed(body: &[u8]) -> bool {
+/// True if the bytes begin with a zlib header (RFC 1950).
+fn has_zlib_header(body: &[u8]) -> bool {
     matches!(body, [method, flags, ..]
         if method & 0x0f == 8 && u16::from_be_bytes([*method, *flags]).is_multiple_of(31))
 }
@@ -97,11 +98,11 @@ mod tests {
     }
 
     fn kind(encoding: &str, body: &[u8], most: usize) -> ErrorKind {
-        unpack("GET x", encoding, body, most).unwrap_err().kind()
+        decompress("GET x", encoding, body, most).unwrap_err().kind()
     }
 
     #[test]
-    fn the_encoding_is_what_the_header_says_but_for_none() {
+    fn the_encoding_is_read_from_the_header_and_identity_is_none() {
         let of = |values: &[&str]| {
             let mut headers = HeaderMap::new();
             for value in values {
@@ -115,7 +116,7 @@ mod tests {
     }
 
     #[test]
-    fn what_can_not_be_unpacked_is_named() {
+    fn a_body_that_can_not_be_decompressed_names_the_reason() {
         let packed = gzip(&[7; 1000]);
         assert_eq!(kind("gzip", &packed, 999), ErrorKind::TooLarge);
         assert_eq!(
@@ -123,32 +124,32 @@ mod tests {
             ErrorKind::Connection
         );
         assert_eq!(kind("gzip", b"{\"items\":[]}", 2000), ErrorKind::InvalidAnswer);
-        let error = unpack("GET x", "gzip, br", &packed, 2000).unwrap_err();
+        let error = decompress("GET x", "gzip, br", &packed, 2000).unwrap_err();
         assert_eq!(
             error.to_string(),
-            "GET x: answered in the encoding `gzip, br`, although it was asked for none (let the proxy in between leave the content as it is)"
+            "GET x: answered in the encoding `gzip, br`, although the request asked for none (configure the proxy in between not to change the encoding)"
         );
     }
 
     proptest! {
         #[test]
-        fn what_was_packed_is_unpacked(bytes in proptest::collection::vec(any::<u8>(), 0..3000)) {
+        fn decompression_reverses_compression(bytes in proptest::collection::vec(any::<u8>(), 0..3000)) {
             for (encoding, packed) in [
                 ("gzip", gzip(&bytes)),
                 ("x-gzip", gzip(&bytes)),
                 ("deflate", zlib(&bytes)),
                 ("deflate", deflate(&bytes)),
             ] {
-                let unpacked = unpack("GET x", encoding, &packed, 3000);
-                prop_assert_eq!(unpacked.unwrap(), bytes.clone());
+                let decompressed = decompress("GET x", encoding, &packed, 3000);
+                prop_assert_eq!(decompressed.unwrap(), bytes.clone());
             }
         }
 
         #[test]
-        fn whatever_comes_is_bounded(bytes in proptest::collection::vec(any::<u8>(), 0..300)) {
+        fn the_size_limit_holds_for_any_bytes(bytes in proptest::collection::vec(any::<u8>(), 0..300)) {
             for encoding in ["gzip", "deflate"] {
-                if let Ok(unpacked) = unpack("GET x", encoding, &bytes, 100) {
-                    prop_assert!(unpacked.len() <= 100);
+                if let Ok(decompressed) = decompress("GET x", encoding, &bytes, 100) {
+                    prop_assert!(decompressed.len() <= 100);
                 }
             }
         }

@@ -1,34 +1,33 @@
-//! What stands around the items of a page: `total`, and the fields by which APIs say that there is more. Pure; used by
-//! `wire`.
+//! Reads the fields around the items of a page: `total`, and the fields that promise further pages. Pure; used by `wire`.
 
 use serde_json::{Map, Value};
 
 use crate::lenient;
 
-/// What a page says of further pages.
+/// A page's statement about further pages.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(super) enum More {
-    /// Nothing.
+    /// The page does not say.
     #[default]
     Unsaid,
-    /// There are none.
+    /// There are no further pages.
     No,
-    /// There are some: the field that says so.
+    /// There are further pages, according to this field.
     Yes(String),
 }
 
-/// What stands around a page's items.
+/// The fields around a page's items.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub(super) struct Envelope {
-    /// Items of all pages, as the server counts them.
+pub(super) struct PageEnvelope {
+    /// The server's count of items on all pages.
     pub(super) total: Option<u64>,
-    /// What is said of further pages.
+    /// The statement about further pages.
     pub(super) more: More,
-    /// Pages that the server counts.
+    /// The server's count of pages.
     pub(super) pages: Option<u64>,
 }
 
-/// Objects in which APIs keep what they say of paging.
+/// Objects in which APIs put their paging fields.
 const CONTAINERS: [&str; 8] = [
     "meta",
     "pagination",
@@ -39,17 +38,17 @@ const CONTAINERS: [&str; 8] = [
     "_links",
     "cursors",
 ];
-/// Fields, in lower case and without `_` and `-`, that say by a truth value whether there is more.
+/// Boolean fields, in lower case and without `_` and `-`, that say if there is more.
 const FLAGS: [&str; 4] = ["hasmore", "hasnext", "hasnextpage", "more"];
-/// Fields that lead to the next page, besides those that begin with `next`.
+/// Fields that point to the next page, besides those that begin with `next`.
 const CURSORS: [&str; 3] = ["cursor", "continuation", "continuationtoken"];
 const TOTALS: [&str; 3] = ["total", "totalcount", "totalitems"];
 const PAGES: [&str; 3] = ["totalpages", "pagecount", "lastpage"];
-/// Containers within one another that are looked into.
+/// The number of nested containers that are searched.
 const DEEPEST: usize = 2;
 
-impl Envelope {
-    /// Reads all but the items of an answer.
+impl PageEnvelope {
+    /// Reads an answer without its items.
     pub(super) fn read(object: &Map<String, Value>) -> Self {
         let mut envelope = Self {
             total: object.get("total").and_then(count),
@@ -85,7 +84,7 @@ impl Envelope {
     }
 }
 
-/// A key as it is compared.
+/// A key in the form in which it is compared.
 fn plain(key: &str) -> String {
     let leading = if key.starts_with('_') { "_" } else { "" };
     let rest = key.chars().filter(|c| !matches!(c, '_' | '-'));
@@ -96,7 +95,7 @@ fn count(value: &Value) -> Option<u64> {
     lenient::integer(value)?.try_into().ok()
 }
 
-/// Whether a field that should lead to the next page holds anything.
+/// True if a field that should point to the next page has a value.
 fn leads_on(value: &Value) -> bool {
     match value {
         Value::Null | Value::Bool(false) => false,
@@ -108,12 +107,12 @@ fn leads_on(value: &Value) -> bool {
     }
 }
 
-/// Keys that are named at most, and the length of a key that can be named.
+/// The most keys that an error names, and the longest key that it names.
 const NAMED: usize = 5;
 const LONGEST_NAME: usize = 32;
 
-/// What an answer is instead of a list. It names keys that are plain words alone, because others may be names or
-/// numbers of people; and never a value.
+/// Describes an answer that is no list. It names only keys that are plain words, because other keys may be names or
+/// numbers of people. It never names a value.
 pub(super) fn describe(answer: &Value) -> String {
     match answer {
         Value::Object(object) if object.contains_key("items") => {
@@ -142,7 +141,7 @@ fn describe_keys(object: &Map<String, Value>) -> String {
     format!("answered an object with {keys}; a list needs `items`")
 }
 
-/// Whether a key is a word that a programmer chose, and not an id, a name or an address.
+/// True if a key looks like a programmer's word, and not like an id, a name or an address.
 fn is_plain_word(key: &str) -> bool {
     let digits = key.bytes().filter(u8::is_ascii_digit).count();
     (1..=LONGEST_NAME).contains(&key.len())
@@ -168,12 +167,12 @@ mod tests {
     use super::*;
     use serde_json::json;
 
-    fn read(answer: &Value) -> Envelope {
-        Envelope::read(answer.as_object().expect("an object"))
+    fn read(answer: &Value) -> PageEnvelope {
+        PageEnvelope::read(answer.as_object().expect("an object"))
     }
 
     #[test]
-    fn the_ways_to_say_that_there_is_more_are_known() {
+    fn fields_that_promise_further_pages_are_found() {
         for (field, answer) in [
             ("hasMore", json!({"hasMore": true})),
             ("has_more", json!({"has_more": true, "next": null})),
@@ -198,7 +197,7 @@ mod tests {
     }
 
     #[test]
-    fn empty_fields_promise_nothing() {
+    fn empty_fields_promise_no_further_pages() {
         for answer in [
             json!({"next": null, "nextCursor": "", "nextPage": 0, "cursor": false, "links": {"next": {"href": null}}}),
             json!({"items": [], "total": 3, "limit": 100, "offset": 0, "page": 1}),
@@ -210,7 +209,7 @@ mod tests {
     }
 
     #[test]
-    fn totals_may_be_nested_and_the_guides_own_wins() {
+    fn a_total_may_be_nested_but_the_guides_field_wins() {
         assert_eq!(read(&json!({"meta": {"total": "7"}})).total, Some(7));
         assert_eq!(read(&json!({"meta": {"total": 7}, "total": 9})).total, Some(9));
         assert_eq!(read(&json!({"totalCount": 7, "totalPages": 2})).pages, Some(2));
@@ -218,7 +217,7 @@ mod tests {
     }
 
     #[test]
-    fn an_answer_without_a_list_is_named_by_its_keys_and_never_by_what_may_be_personal() {
+    fn an_answer_without_a_list_is_described_by_its_keys_without_personal_data() {
         assert_eq!(
             describe(&json!({"data": [{"name": "x"}], "meta": {}})),
             "answered an object with the keys `data`, `meta`; a list needs `items`"

@@ -1,41 +1,28 @@
-//! The vendor's API: what can be asked, what an answer means, and the one sender.
+//! The vendor's API: requests, wire types, paging, and the only sender.
 //!
-//! `export` and `cli` call [`Client`]; `simulator` may use the wire types. Everything but `sender`, `body`, `download`,
-//! `credential` and the face of all, `client`, is pure: `request` builds requests, `wire` and `answer` read answers, `paging` decides
-//! whether to ask on, `retry`, `pace` and `throttle` when, `problem` how a failure is told.
+//! `pipeline` and `cli` call [`Client`], which has a method for each endpoint. `send` holds the only sender: authorization,
+//! pace, retries, pressure and circuits. All other files are pure: `request` builds requests, `wire`, `envelope` and
+//! `answer` read answers, `paging` and `proof` decide when a list is complete, `problem` turns failures into errors.
 //!
-//! What an error here says is safe to log: no body, token, query or signed URL.
+//! Every error of this module is safe to log: it holds no body, token, query or signed URL.
 
 mod answer;
-mod body;
-mod circuit;
-mod circuits;
 mod client;
-mod credential;
-mod download;
 mod encoding;
 mod envelope;
-mod gate;
-mod guard;
-mod pace;
 mod paging;
-mod pressure;
 mod problem;
 mod proof;
 mod request;
-mod retry;
-mod seen;
-mod sender;
-mod throttle;
+mod retry_after;
+mod seen_items;
+mod send;
 mod wire;
 
 #[cfg(test)]
-mod paging_tests;
-#[cfg(test)]
 mod tests;
 
-pub use circuits::Refused;
-pub use client::{Client, Limited, Stats, Tuning};
-pub use download::{Download, Link, Resume};
+pub use client::Client;
 pub use paging::{Gap, Listing};
+pub use send::{Download, Limited, Link, Refused, Resume, Stats, Tuning, is_strong};
 pub use wire::{Call, Item, Record, Room, Space, Webhook};

@@ -1,50 +1,49 @@
-//! Decides whether a list was read to its end: a state machine that is fed with pages. Pure; `client` asks for the page
-//! that it wants next.
+//! Decides when a list is read to its end: a state machine that takes pages. Pure; `client` sends the request for the
+//! next page.
 //!
-//! The guide does not say how lists are paged, and a server may cap `limit`, ignore `limit` and `offset`, filter a page
-//! after it cut it, repeat pages, leave `total` out or give a wrong one. So no single sign ends a listing wrongly:
+//! The vendor's guide does not say how lists are paged. A server may cap `limit`, ignore `limit` and `offset`, filter
+//! a page after cutting it, repeat pages, omit `total` or give a wrong one. Therefore no single sign ends a listing:
 //! - [`Policy::Proof`] (spaces, rooms) ends on proof alone: see `proof`.
 //! - [`Policy::Short`] (calls and records of one room) may also end with a page that is shorter than the longest page
 //!   that this endpoint ever gave, because the server was able to give more. Most of these lists cost one request.
-//! - What says that a list is longer than what came is told as a [`Gap`], never passed over.
+//! - A sign that the list is longer than what came is always reported as a [`Gap`].
 //! - Every item is taken once, by its id.
 
 use super::envelope::More;
-use super::proof::Proof;
-use super::seen::Seen;
-use super::wire::{Item, Page};
+pub(super) use super::proof::LIMIT;
+use super::proof::{PageSummary, Proof};
+use super::seen_items::SeenItems;
+use super::wire::{Item, ListPage};
 use crate::json::Repairs;
 
-/// Items asked for at once.
-pub(super) const LIMIT: usize = 100;
-/// A server that invents items without end is left after so many pages of one list, items, or bytes of them.
+/// A list is given up after this many pages, items or bytes, because a faulty server may invent items without end.
 const MOST_PAGES: u32 = 10_000;
 const MOST_ITEMS: usize = 200_000;
 const MOST_BYTES: usize = 128 * 1024 * 1024;
-/// Pages in a row without a new item, after which a server that promises more is no longer asked.
+/// After this many pages in a row without a new item, a server that promises more is no longer asked.
 const MOST_BARREN_PAGES: u32 = 2;
-/// From this length on, a `total` that equals the only page's length may be the page's own count.
+/// From this length on, a `total` that equals the length of the only page may be the page's own count.
 const SUSPICIOUS_LENGTH: usize = 10;
 
-/// A list, each item once, in the order in which the API gave them.
+/// A list as it was read: each item once, in the API's order.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Listing<T> {
     /// The items.
     pub items: Vec<T>,
-    /// The API's own count, where it gave one above 0.
+    /// The API's own count, if it gave one above 0.
     pub total: Option<u64>,
-    /// Why the list is longer than what came; `None` for a list that was read to its end.
+    /// The sign that the list is longer than what came; `None` if the list was read to its end.
     pub gap: Option<Gap>,
-    /// Items without an id, which can't be told apart and are left out. Equal ones count once.
+    /// The number of items without an id. They are left out, because they can't be told apart. Equal ones count once.
     pub unidentified: u64,
-    /// Items that have `_id` in the place of `id`. They are among the items.
+    /// The number of items that have `_id` instead of `id`. They are part of `items`.
     pub other_ids: u64,
-    /// What of the answers had to be mended.
+    /// Faults in the answers' JSON that were repaired.
     pub repairs: Repairs,
 }
 
 impl<T> Listing<T> {
-    /// Whether nothing of the list is missing.
+    /// True if no item of the list is missing.
     pub fn is_whole(&self) -> bool {
         self.gap.is_none() && self.unidentified == 0
     }
@@ -60,7 +59,8 @@ pub enum Gap {
         /// Items that the API counts.
         total: u64,
     },
-    /// The last page has a field that promises more, such as `hasMore` or `nextPageToken`, and `offset` brings none.
+    /// The last page has a field that promises more, such as `hasMore` or `nextPageToken`, but a higher `offset` brings
+    /// none.
     Promised(String),
     /// A page of as many items as were asked for came again: the server honours `limit` and ignores `offset`.
     Repeated(u64),
@@ -69,7 +69,7 @@ pub enum Gap {
 }
 
 impl Gap {
-    /// What a person reads. `what` names the items, such as `rooms`.
+    /// The gap as a sentence for people. `what` names the items, such as `rooms`.
     pub fn message(&self, what: &str) -> String {
         match self {
             Self::Counted { seen, total } => format!("the API lists {seen} {what} but counts {total}"),
@@ -85,44 +85,34 @@ impl Gap {
     }
 }
 
-/// What may end a listing.
+/// The evidence that may end a listing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Policy {
-    /// Proof alone.
+    /// Only proof.
     Proof,
     /// Also a short page.
     Short,
 }
 
-/// What to do after a page.
+/// The next step of a listing after a page.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Step {
+pub(super) enum ListingStep {
     /// Ask for the page at [`Pager::offset`].
     Ask,
-    /// All is seen, or all that can be had.
+    /// Everything is read, or everything that the server gives.
     Done,
-    /// The list has no end that a list of this API could have.
+    /// The list is longer than any real list of this API.
     Endless,
 }
 
-/// One page as both policies look at it.
-pub(super) struct Taken {
-    /// Its items.
-    pub length: usize,
-    /// Those of them that were not seen before.
-    pub new: usize,
-    /// Whether it is the page before it once more.
-    pub repeated: bool,
-}
-
-/// One listing in progress.
+/// A listing in progress.
 #[derive(Debug)]
 pub(super) struct Pager<T> {
-    seen: Seen<T>,
+    seen: SeenItems<T>,
     proof: Option<Proof>,
     total: Option<u64>,
     promise: Option<String>,
-    /// The page before, to know it again, and whether it was a repetition itself.
+    /// The keys of the page before, to recognise a repetition; and true if that page was a repetition itself.
     last: Vec<String>,
     repeated: bool,
     offset: u64,
@@ -135,7 +125,7 @@ pub(super) struct Pager<T> {
 impl<T: Item> Pager<T> {
     pub(super) fn new(policy: Policy) -> Self {
         Self {
-            seen: Seen::default(),
+            seen: SeenItems::default(),
             proof: (policy == Policy::Proof).then(Proof::default),
             total: None,
             promise: None,
@@ -149,31 +139,31 @@ impl<T: Item> Pager<T> {
         }
     }
 
-    /// Where the next page starts.
+    /// The offset of the next page.
     pub(super) fn offset(&self) -> u64 {
         self.offset
     }
 
-    /// Takes a page. `longest` is the length of the longest page that this endpoint gave before it.
-    pub(super) fn take(&mut self, page: Page, longest: usize) -> Step {
+    /// Takes a page. `longest`: the length of the longest page that this endpoint gave so far.
+    pub(super) fn take(&mut self, page: ListPage, longest: usize) -> ListingStep {
         self.pages += 1;
         self.bytes = self.bytes.saturating_add(page.bytes);
         self.repairs.add(page.repairs);
         if self.bytes > MOST_BYTES || page.items.len() + self.seen.items.len() > MOST_ITEMS {
-            return Step::Endless;
+            return ListingStep::Endless;
         }
-        // The guide's own example says 0 beside items; at the start of an empty list 0 is true.
+        // The guide's own example has `total: 0` together with items. For an empty list 0 is true.
         let is_empty = page.items.is_empty() && self.offset == 0;
         self.total = match page.total {
             Some(0) if is_empty => None,
             total => total.filter(|total| *total > 0).or(self.total),
         };
-        let keys: Vec<String> = page.items.iter().map(Seen::<T>::key).collect();
+        let keys: Vec<String> = page.items.iter().map(SeenItems::<T>::key).collect();
         let overlaps = keys.iter().any(|key| self.seen.has(key));
         if let Some(proof) = &mut self.proof
             && let Some(back) = proof.go_back(overlaps, self.offset, keys.len() as u64, self.total)
         {
-            // The page is read again later, so that what is seen stays without gaps.
+            // The page is dropped and read again later, so that the items read so far have no gap.
             self.last.clear();
             return self.ask(back);
         }
@@ -183,7 +173,7 @@ impl<T: Item> Pager<T> {
         let new = self.seen.take(page.items, &keys);
         let length = keys.len();
         (self.repeated, self.last) = (repeated, keys);
-        let taken = Taken {
+        let taken = PageSummary {
             length,
             new,
             repeated,
@@ -193,20 +183,20 @@ impl<T: Item> Pager<T> {
             Some(proof) => proof.take(&taken, self.offset, seen),
             None => self.take_short(&taken, longest, missing),
         };
-        next.map_or(Step::Done, |offset| self.ask(offset))
+        next.map_or(ListingStep::Done, |offset| self.ask(offset))
     }
 
-    fn ask(&mut self, offset: u64) -> Step {
+    fn ask(&mut self, offset: u64) -> ListingStep {
         self.offset = offset;
         if self.pages >= MOST_PAGES {
-            Step::Endless
+            ListingStep::Endless
         } else {
-            Step::Ask
+            ListingStep::Ask
         }
     }
 
-    /// Keeps what the latest page says of further ones. An empty page that says nothing leaves it as it is: a server
-    /// that pages by a cursor has nothing for any `offset`.
+    /// Keeps the latest page's promise of further pages. An empty page without a promise changes nothing, because a
+    /// server that pages by a cursor answers every `offset` with an empty page.
     fn note_promise(&mut self, more: More, empty: bool, repeated_of_several: bool) {
         match more {
             More::Yes(field) => self.promise = Some(field),
@@ -217,13 +207,13 @@ impl<T: Item> Pager<T> {
         }
     }
 
-    /// Whether the server says that there is more than what came.
+    /// True if the server says that there are more items than came.
     fn is_missing(&self) -> bool {
         self.promise.is_some() || self.total.is_some_and(|total| self.seen.count() < total)
     }
 
-    /// The next offset of a small list; `None` at its end.
-    fn take_short(&mut self, page: &Taken, longest: usize, missing: bool) -> Option<u64> {
+    /// The next offset of a list under [`Policy::Short`]; `None` at its end.
+    fn take_short(&mut self, page: &PageSummary, longest: usize, missing: bool) -> Option<u64> {
         let length = page.length;
         let next = Some(self.offset + length as u64);
         if length == 0 {
@@ -241,7 +231,7 @@ impl<T: Item> Pager<T> {
         next.filter(|_| missing || length >= longest)
     }
 
-    /// How much there was when it was left as [`Step::Endless`].
+    /// The size of a list that was given up as [`ListingStep::Endless`], as a sentence.
     pub(super) fn amount(&self) -> String {
         format!(
             "the list has no end: {} pages and {} bytes so far",
@@ -257,7 +247,7 @@ impl<T: Item> Pager<T> {
         if let Some(field) = &self.promise {
             return Some(Gap::Promised(field.clone()));
         }
-        // A longer page means that `limit` is ignored, a shorter one that there was no more to give.
+        // A longer page means that `limit` is ignored; a shorter one means that there was no more to give.
         if self.repeated && self.last.len() == LIMIT && self.total != Some(seen) {
             return Some(Gap::Repeated(seen));
         }
@@ -265,7 +255,7 @@ impl<T: Item> Pager<T> {
         (unsettled && self.total != Some(seen)).then_some(Gap::Unsettled)
     }
 
-    /// The listing, once [`Step::Done`].
+    /// The finished listing, after [`ListingStep::Done`].
     pub(super) fn finish(self) -> Listing<T> {
         Listing {
             gap: self.gap(),

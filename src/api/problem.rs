@@ -1,9 +1,10 @@
-//! How a failure is told: status → kind and hint, and texts that are safe to log. Pure; `client` and `download` call it.
+//! Turns failed answers and transport errors into errors that are safe to log. Pure; `sender` and `download` call it.
 //!
-//! An API's or a library's own words are bounded, stripped of control characters and of the token, and masked as
-//! [`without_secrets`] does. They stand apart from the error's message, which is kept in manifests and tables.
+//! Texts from the API or from a library are shortened, freed of control characters and of the token, and masked by
+//! [`without_secrets`]. They are kept apart from the error's message, because manifests and tables store the message.
 
 use std::error::Error as StdError;
+use std::fmt;
 use std::time::Duration;
 
 use chrono::Utc;
@@ -11,24 +12,23 @@ use reqwest::StatusCode;
 use reqwest::header::{DATE, HeaderMap, RETRY_AFTER};
 use serde_json::Value;
 
-use super::guard::Refusal;
-use super::retry;
+use super::retry_after;
 use crate::sanitize::{MASK, escaped, is_printable, without_secrets};
 use crate::tls::CertificateFault;
 use crate::{Error, ErrorKind, lenient};
 
-/// Characters of the API's own words that are repeated.
+/// The most characters of the API's own text that an error repeats.
 const LONGEST_WORDS: usize = 200;
-/// Characters of an error's code.
+/// The most characters of an error's code.
 const LONGEST_CODE: usize = 40;
-/// Characters of an id that are repeated.
+/// The most characters of an id that an error repeats.
 const LONGEST_ID: usize = 64;
 
-/// Of a body only an error's `message` and `code` are of use here.
+/// The most bytes of an error answer's body that are read; only its `message` and `code` are used.
 pub(super) const LONGEST_ERROR: usize = 64 * 1024;
-/// An error that calls itself a success is short.
+/// The most bytes of a body with a success status that is checked for a hidden error.
 const LONGEST_HIDDEN: usize = 8 * 1024;
-/// Fields that an error has; an object with any other one is something else.
+/// The fields of an error. An object with any other field is no error.
 const ERROR_FIELDS: [&str; 14] = [
     "message",
     "code",
@@ -49,7 +49,7 @@ const ERROR_FIELDS: [&str; 14] = [
 const TOKEN_HINT: &str = "check api.token, or make a new personal token";
 pub(super) const BASE_URL_HINT: &str = "check api.base_url";
 
-/// An id as errors show it: bounded, on one line.
+/// An id for error messages: shortened, on one line.
 pub(super) fn shown(id: &str) -> String {
     match id.char_indices().nth(LONGEST_ID) {
         Some((end, _)) => format!("{}…", escaped(&id[..end])),
@@ -57,8 +57,8 @@ pub(super) fn shown(id: &str) -> String {
     }
 }
 
-/// Somebody else's words, safe to log.
-pub(super) fn words(text: &str, token: &str) -> String {
+/// A text from the API or a library, made safe to log.
+pub(super) fn safe_text(text: &str, token: &str) -> String {
     let masked = if token.is_empty() {
         text.to_owned()
     } else {
@@ -76,14 +76,14 @@ pub(super) fn words(text: &str, token: &str) -> String {
     bounded
 }
 
-/// What an answer's status means.
+/// The kind of error that a status means.
 pub(super) fn kind_of(status: StatusCode) -> ErrorKind {
     match status.as_u16() {
         401 => ErrorKind::Unauthorized,
         403 => ErrorKind::Forbidden,
         404 => ErrorKind::NotFound,
         429 => ErrorKind::RateLimited,
-        // Too late or too early for this once: nothing that the API holds against us.
+        // These two (timeout, too early) say nothing against the request itself.
         408 | 425 => ErrorKind::Server,
         400..=499 => ErrorKind::Rejected,
         500..=599 => ErrorKind::Server,
@@ -91,7 +91,7 @@ pub(super) fn kind_of(status: StatusCode) -> ErrorKind {
     }
 }
 
-/// `403 Forbidden`
+/// A status as text, such as `403 Forbidden`.
 pub(super) fn status_text(status: StatusCode) -> String {
     match status.canonical_reason() {
         Some(reason) => format!("{} {reason}", status.as_u16()),
@@ -99,7 +99,7 @@ pub(super) fn status_text(status: StatusCode) -> String {
     }
 }
 
-/// The error of an answer that is no success. `body` is read for the API's `message` and `code` alone.
+/// The error for an answer without a success status. Only `message` and `code` are read from `body`.
 pub(super) fn refusal(
     about: &str,
     status: StatusCode,
@@ -109,15 +109,17 @@ pub(super) fn refusal(
 ) -> Error {
     let answer = serde_json::from_slice(body).ok();
     let mut kind = kind_of(status);
-    // Some limiters call themselves unavailable.
+    // Some rate limiters answer 503 instead of 429.
     if status == StatusCode::SERVICE_UNAVAILABLE
         && answer.as_ref().and_then(kind_by_code) == Some(ErrorKind::RateLimited)
     {
         kind = ErrorKind::RateLimited;
     }
-    let Said { words, code } = answer.map(|answer| said(&answer, token)).unwrap_or_default();
+    let ErrorText { text, code } = answer
+        .map(|answer| error_text(&answer, token))
+        .unwrap_or_default();
     let message = with_code(&status_text(status), code);
-    let error = Error::new(kind, about, message).said(words);
+    let error = Error::new(kind, about, message).said(text);
     with_hint(error).retry_after(asked_pause(headers))
 }
 
@@ -132,8 +134,8 @@ fn with_hint(error: Error) -> Error {
     }
 }
 
-/// The error within an answer that calls itself a success. `is_read`: the request only reads, so that an answer of
-/// nothing but words can be no good one; of a request that changes something, only a code tells.
+/// The error within an answer that has a success status. `is_read`: the request only reads, so an object that holds
+/// only a message is an error. For a request that changes something, only an error code counts.
 pub(super) fn hidden_error(
     about: &str,
     status: StatusCode,
@@ -160,9 +162,9 @@ pub(super) fn hidden_error(
         return None;
     }
     let kind = by_code.unwrap_or(ErrorKind::Server);
-    let Said { words, code } = said(&answer, token);
+    let ErrorText { text, code } = error_text(&answer, token);
     let message = with_code(&format!("answered an error as {}", status_text(status)), code);
-    let error = Error::new(kind, about, message).said(words);
+    let error = Error::new(kind, about, message).said(text);
     Some(with_hint(error).retry_after(asked_pause(headers)))
 }
 
@@ -176,7 +178,7 @@ fn is_nothing(value: &Value) -> bool {
     }
 }
 
-/// What an error's code says, where it is one of HTTP's or a known word.
+/// The kind that an error's code means, if the code is an HTTP status or a known word.
 fn kind_by_code(answer: &Value) -> Option<ErrorKind> {
     let inner = answer.get("error");
     ["statusCode", "status", "code"]
@@ -195,7 +197,7 @@ fn kind_of_code(code: &Value) -> Option<ErrorKind> {
     }
     let word: String = text.chars().filter(char::is_ascii_alphanumeric).collect();
     let word = word.to_ascii_lowercase();
-    let has = |words: &[&str]| words.iter().any(|part| word.contains(part));
+    let has = |parts: &[&str]| parts.iter().any(|part| word.contains(part));
     if has(&["toomany", "ratelimit", "throttl", "slowdown"]) {
         Some(ErrorKind::RateLimited)
     } else if has(&["unauthorized", "unauthenticated", "invalidtoken", "tokenexpired"]) {
@@ -211,17 +213,17 @@ fn kind_of_code(code: &Value) -> Option<ErrorKind> {
     }
 }
 
-/// The words and the code of an error of the API.
+/// The text and the code of an API error.
 #[derive(Default)]
-struct Said {
-    /// Its words, masked.
-    words: Option<String>,
-    /// Its code, where that is a word or a number and not a text.
+struct ErrorText {
+    /// The text, masked.
+    text: Option<String>,
+    /// The code, if it is a word or a number and no sentence.
     code: Option<String>,
 }
 
-/// The API's own words and code: `message` and `code`, or OAuth's `error` and `error_description`.
-fn said(answer: &Value, token: &str) -> Said {
+/// Reads `message` and `code`, or OAuth's `error` and `error_description`.
+fn error_text(answer: &Value, token: &str) -> ErrorText {
     let inner = answer.get("error").filter(|inner| inner.is_object());
     let answer = inner.unwrap_or(answer);
     let text = |field: &str| {
@@ -233,18 +235,18 @@ fn said(answer: &Value, token: &str) -> Said {
                 .join("; "),
             line => lenient::text(line)?,
         };
-        Some(words(&text, token)).filter(|text| !text.is_empty())
+        Some(safe_text(&text, token)).filter(|text| !text.is_empty())
     };
     let mut codes = ["code", "statusCode", "status", "error"]
         .into_iter()
         .filter_map(text);
-    Said {
-        words: text("message").or_else(|| text("error_description")),
+    ErrorText {
+        text: text("message").or_else(|| text("error_description")),
         code: codes.next().filter(|code| is_code(code)),
     }
 }
 
-/// True if a code is one: what else stands there may be anybody's.
+/// True if a text looks like an error code. Anything else may be personal data.
 fn is_code(code: &str) -> bool {
     code.len() <= LONGEST_CODE
         && code
@@ -259,23 +261,23 @@ fn with_code(what: &str, code: Option<String>) -> String {
     }
 }
 
-/// The pause that an answer asks for.
+/// The pause that an answer asks for (`Retry-After`).
 pub(super) fn asked_pause(headers: &HeaderMap) -> Option<Duration> {
     let text = |name| headers.get(name).and_then(|value| value.to_str().ok());
-    retry::retry_after(text(RETRY_AFTER)?, text(DATE), Utc::now())
+    retry_after::read(text(RETRY_AFTER)?, text(DATE), Utc::now())
 }
 
-/// Whom a request was sent to.
+/// The host that a request was sent to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Peer {
+pub(super) enum RequestTarget {
     /// The API.
     Api,
     /// The host that a download link names.
     Recordings,
 }
 
-impl Peer {
-    /// What to do when there is no way to it.
+impl RequestTarget {
+    /// The hint for a host that can't be reached.
     fn hint(self, refused: bool) -> &'static str {
         match self {
             Self::Api if refused => {
@@ -289,8 +291,9 @@ impl Peer {
     }
 }
 
-/// The error of a request that got no whole answer. The library's text names the URL, so only its causes are told.
-pub(super) fn transport(about: &str, error: reqwest::Error, token: &str, peer: Peer) -> Error {
+/// The error for a request without a complete answer. Only the causes are repeated, because the library's own text
+/// contains the URL.
+pub(super) fn transport(about: &str, error: reqwest::Error, token: &str, peer: RequestTarget) -> Error {
     let error = error.without_url();
     if error.is_builder() {
         return Error::new(
@@ -318,14 +321,36 @@ pub(super) fn transport(about: &str, error: reqwest::Error, token: &str, peer: P
     };
     let refused = causes.iter().any(|cause| cause.contains("refused"));
     let message = match plainest(&causes) {
-        Some(cause) => format!("{what}: {}", words(&cause, token)),
+        Some(cause) => format!("{what}: {}", safe_text(&cause, token)),
         None => what.to_owned(),
     };
     Error::new(ErrorKind::Connection, about, message).hint(peer.hint(refused))
 }
 
-/// A link that is not followed.
-pub(super) fn refused_link(about: &str, refusal: Refusal) -> Error {
+/// The reason why a link or a redirect is not followed. It holds no URL, because links are secrets.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum LinkRefusal {
+    NotPublic,
+    Scheme,
+    Downgrade,
+    TooMany,
+}
+
+impl fmt::Display for LinkRefusal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::NotPublic => "leads to an address that is not public",
+            Self::Scheme => "leads to no http(s) URL",
+            Self::Downgrade => "leads from https to http",
+            Self::TooMany => "redirects too often",
+        })
+    }
+}
+
+impl std::error::Error for LinkRefusal {}
+
+/// The error for a download link that must not be followed.
+pub(super) fn refused_link(about: &str, refusal: LinkRefusal) -> Error {
     Error::new(
         ErrorKind::InvalidAnswer,
         about,
@@ -333,7 +358,7 @@ pub(super) fn refused_link(about: &str, refusal: Refusal) -> Error {
     )
 }
 
-fn refusal_in(error: &dyn StdError) -> Option<Refusal> {
+fn refusal_in(error: &dyn StdError) -> Option<LinkRefusal> {
     let mut next = error.source();
     while let Some(cause) = next {
         if let Some(refusal) = cause.downcast_ref() {
@@ -344,13 +369,13 @@ fn refusal_in(error: &dyn StdError) -> Option<Refusal> {
     None
 }
 
-/// No answer in time.
+/// The error for a request whose answer did not come in time.
 pub(super) fn timed_out(about: &str) -> Error {
     Error::new(ErrorKind::Connection, about, "timed out")
         .hint("check the network and the firewall; api.timeout is how long is waited")
 }
 
-/// What caused an error, the innermost last.
+/// The causes of an error, the innermost last.
 fn causes(error: &dyn StdError) -> Vec<String> {
     let mut causes = Vec::new();
     let mut next = error.source();
@@ -361,7 +386,7 @@ fn causes(error: &dyn StdError) -> Vec<String> {
     causes
 }
 
-/// The innermost cause, which is the plainest: "Connection refused (os error 111)".
+/// The innermost cause, which is the clearest one, such as "Connection refused (os error 111)".
 fn plainest(causes: &[String]) -> Option<String> {
     let last = causes.last()?;
     let dns = causes.iter().any(|cause| cause.starts_with("dns error"));
@@ -372,12 +397,12 @@ fn plainest(causes: &[String]) -> Option<String> {
     })
 }
 
-/// The program was asked to stop.
+/// The error for a request that was ended because the program stops.
 pub(super) fn interrupted(about: &str) -> Error {
     Error::new(ErrorKind::Interrupted, about, "stopped")
 }
 
-/// The same error, which several attempts ended with.
+/// Adds the number of attempts to the error of the last one.
 pub(super) fn after_attempts(error: Error, attempts: u32) -> Error {
     match attempts {
         0 | 1 => error,
@@ -385,18 +410,18 @@ pub(super) fn after_attempts(error: Error, attempts: u32) -> Error {
     }
 }
 
-/// The error of a request that was asked to come back later than any run waits.
+/// Adds the pause that the server asked for to an error whose pause is longer than a run waits.
 pub(super) fn postponed(error: Error) -> Error {
     let pause = error.pause().unwrap_or_default().as_secs();
-    let pause = humantime::format_duration(std::time::Duration::from_secs(pause));
+    let pause = humantime::format_duration(Duration::from_secs(pause));
     error.and(&format!(
         ": it asks for a pause of {pause}, so the next run tries again"
     ))
 }
 
-/// The error of a request that is not sent, as the API refuses all of them.
+/// The error for a request that is not sent because the API refuses all requests.
 pub(super) fn closed(about: &str, of_space: bool, reason: &str) -> Error {
-    // Of a space's requests the run tells in one how many were not sent.
+    // Requests of a space are counted as skipped: the run's summary reports their number once.
     let kind = match of_space {
         true => ErrorKind::Skipped,
         false => ErrorKind::RateLimited,
@@ -422,7 +447,7 @@ mod tests {
     }
 
     #[test]
-    fn an_error_says_status_message_and_code() {
+    fn an_error_names_status_message_and_code() {
         let texts = [
             refused(401, r#"{"message":"jwt expired","code":4010}"#),
             refused(403, r#"{"message":"No access","code":"forbidden"}"#),
@@ -457,7 +482,7 @@ mod tests {
     }
 
     #[test]
-    fn neither_the_token_nor_a_signature_is_repeated() {
+    fn the_token_and_signatures_are_masked() {
         let body = r#"{"message":"Bearer t0ken\nsee https://u:p@h/x?X-Sig=abc#f and (http://h?k=1)","code":"t0ken"}"#;
         let text = refused(400, body).to_string();
         assert_eq!(
@@ -467,27 +492,27 @@ mod tests {
     }
 
     #[test]
-    fn a_pause_that_is_asked_for_is_kept() {
+    fn a_requested_pause_is_kept_in_the_error() {
         let headers = HeaderMap::from_iter([(RETRY_AFTER, "7".parse().unwrap())]);
         let error = refusal("x", StatusCode::SERVICE_UNAVAILABLE, &headers, b"", "");
-        assert_eq!(error.pause(), Some(std::time::Duration::from_secs(7)));
+        assert_eq!(error.pause(), Some(Duration::from_secs(7)));
         let error = after_attempts(error.hint("wait"), 3);
         assert_eq!(error.to_string(), "x: 503 Service Unavailable, 3 attempts (wait)");
-        assert_eq!(error.pause(), Some(std::time::Duration::from_secs(7)));
+        assert_eq!(error.pause(), Some(Duration::from_secs(7)));
     }
 
     #[test]
-    fn a_token_in_others_words_is_masked_whosever_it_is() {
+    fn any_bearer_token_is_masked() {
         assert_eq!(
-            words("bearer 0ther-t0ken or Bearer\nt0ken is refused", "t0ken"),
+            safe_text("bearer 0ther-t0ken or Bearer\nt0ken is refused", "t0ken"),
             "bearer *** or Bearer *** is refused"
         );
     }
 
     proptest! {
         #[test]
-        fn words_and_ids_are_bounded_one_liners(text in "\\PC*|.{0,400}|(\\s|[a-z:/?@#]){0,60}") {
-            let safe = words(&text, "t0ken");
+        fn repeated_texts_and_ids_are_short_single_lines(text in "\\PC*|.{0,400}|(\\s|[a-z:/?@#]){0,60}") {
+            let safe = safe_text(&text, "t0ken");
             prop_assert!(safe.chars().count() <= LONGEST_WORDS + 1 && !safe.contains(char::is_control));
             let id = shown(&text);
             prop_assert!(id.chars().count() <= LONGEST_ID * 10 + 1 && !id.contains(char::is_control));

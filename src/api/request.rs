@@ -1,19 +1,18 @@
-//! Endpoint → request. Pure; `client` sends what is built here, page by page.
+//! Builds the requests of all endpoints. Pure; `client` sends them, page by page.
 
 use bytes::Bytes;
 use chrono::{DateTime, NaiveDate, SecondsFormat, Utc};
 use reqwest::{Method, Url};
 use serde_json::{Value, json};
 
-use super::circuits::RequestScope;
 use super::paging::Policy;
 use super::problem::shown;
 use crate::config::ReportFormat;
 use crate::ids::{CallId, RecordId, RoomId, SpaceId};
 use crate::{Error, ErrorKind, Result};
 
-/// The lists of the API. Each learns for itself how long the server's pages are.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+/// The lists of the API. The sender learns the longest page of each list separately.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(super) enum List {
     Spaces,
     Rooms,
@@ -22,9 +21,8 @@ pub(super) enum List {
 }
 
 impl List {
-    pub(super) const COUNT: usize = 4;
-
-    /// What may end such a list: rooms that are not listed are lost in silence, and these lists are few.
+    /// The evidence that may end the list. Spaces and rooms need proof, because a missing room would lose its lessons
+    /// silently; the extra requests are few.
     pub(super) fn policy(self) -> Policy {
         match self {
             Self::Spaces | Self::Rooms => Policy::Proof,
@@ -33,9 +31,9 @@ impl List {
     }
 }
 
-/// What a request is for. Answers of one kind take about the same time.
+/// The endpoint that a request asks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Kind {
+pub(super) enum Endpoint {
     Spaces,
     Rooms,
     Calls,
@@ -47,10 +45,8 @@ pub(super) enum Kind {
     Webhook,
 }
 
-impl Kind {
-    pub(super) const COUNT: usize = 9;
-
-    /// Its name in metrics.
+impl Endpoint {
+    /// The endpoint's name in metrics.
     pub(super) fn name(self) -> &'static str {
         match self {
             Self::Spaces => "spaces",
@@ -65,7 +61,35 @@ impl Kind {
     }
 }
 
-/// A request: how, where, with what, and how errors name it.
+/// The object that a request concerns. If it keeps failing, requests in its scope stop: see `circuits`.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub(super) enum RequestScope {
+    /// A space.
+    Space(SpaceId),
+    /// A room of a space.
+    Room(SpaceId, RoomId),
+    /// The downloads of a space's recordings, which go to another host than the API's.
+    Downloads(SpaceId),
+}
+
+impl RequestScope {
+    /// The space.
+    pub(super) fn space(&self) -> &SpaceId {
+        match self {
+            Self::Space(space) | Self::Room(space, _) | Self::Downloads(space) => space,
+        }
+    }
+
+    /// The room, if the request concerns only one.
+    pub(super) fn room(&self) -> Option<&RoomId> {
+        match self {
+            Self::Room(_, room) => Some(room),
+            Self::Space(_) | Self::Downloads(_) => None,
+        }
+    }
+}
+
+/// A request: method, path, query and body, and the name that errors give it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Request {
     method: Method,
@@ -73,13 +97,13 @@ pub(super) struct Request {
     query: Vec<(&'static str, String)>,
     body: Option<Bytes>,
     about: String,
-    kind: Kind,
-    place: Option<RequestScope>,
+    endpoint: Endpoint,
+    scope: Option<RequestScope>,
 }
 
 impl Request {
-    fn new(kind: Kind, segments: &[&str], about: String) -> Result<Self> {
-        // The URL parser drops these in silence, and the request would be another one.
+    fn new(endpoint: Endpoint, segments: &[&str], about: String) -> Result<Self> {
+        // The URL parser drops such segments silently, so the request would reach another endpoint.
         if let Some(id) = segments.iter().find(|id| !is_segment(id)) {
             return Err(Error::new(
                 ErrorKind::Rejected,
@@ -94,17 +118,16 @@ impl Request {
             query: Vec::new(),
             body: None,
             about,
-            kind,
-            place: None,
+            endpoint,
+            scope: None,
         })
     }
 
-    /// Of a space, and of one of its rooms.
+    /// Sets the space, and the room if the request concerns only one.
     fn of(mut self, space: &SpaceId, room: Option<&RoomId>) -> Self {
-        self.place = Some(RequestScope {
-            space: space.to_owned(),
-            room: room.cloned(),
-            download: false,
+        self.scope = Some(match room {
+            Some(room) => RequestScope::Room(space.clone(), room.clone()),
+            None => RequestScope::Space(space.clone()),
         });
         self
     }
@@ -114,45 +137,45 @@ impl Request {
         self
     }
 
-    /// The same with another method, and JSON where it has a body.
+    /// Sets the method and the JSON body.
     fn by(mut self, method: Method, body: Option<&Value>) -> Self {
         self.method = method;
         self.body = body.map(|body| body.to_string().into());
         self
     }
 
-    /// The same request for one page.
+    /// The same request for the page at `offset`.
     pub(super) fn page(&self, offset: u64, limit: usize) -> Self {
         self.clone()
             .with("limit", limit.to_string())
             .with("offset", offset.to_string())
     }
 
-    /// The method.
+    /// The HTTP method.
     pub(super) fn method(&self) -> Method {
         self.method.clone()
     }
 
-    /// The JSON that is sent.
+    /// The JSON body, if the request has one.
     pub(super) fn body(&self) -> Option<Bytes> {
         self.body.clone()
     }
 
-    pub(super) fn kind(&self) -> Kind {
-        self.kind
+    pub(super) fn endpoint(&self) -> Endpoint {
+        self.endpoint
     }
 
-    /// Whose request it is, where it is of a space.
-    pub(super) fn place(&self) -> Option<&RequestScope> {
-        self.place.as_ref()
+    /// The space and room that the request concerns; `None` for requests of no space.
+    pub(super) fn scope(&self) -> Option<&RequestScope> {
+        self.scope.as_ref()
     }
 
-    /// Method and object, as errors name them.
+    /// Method and object, such as `GET rooms of space s1`; errors begin with it.
     pub(super) fn about(&self) -> &str {
         &self.about
     }
 
-    /// The URL below the API's root, which may or may not end with a slash.
+    /// The URL below the API's base URL, which may or may not end with a slash.
     pub(super) fn url(&self, base: &Url) -> Url {
         let mut url = base.clone();
         if let Ok(mut path) = url.path_segments_mut() {
@@ -173,21 +196,21 @@ fn is_segment(id: &str) -> bool {
 
 /// `GET /spaces`
 pub(super) fn spaces() -> Result<Request> {
-    Request::new(Kind::Spaces, &["spaces"], "GET spaces".into())
+    Request::new(Endpoint::Spaces, &["spaces"], "GET spaces".into())
 }
 
 /// `GET /spaces/{s}/rooms`
 pub(super) fn rooms(space: &SpaceId) -> Result<Request> {
     let about = format!("GET rooms of space {}", shown(space));
-    Ok(Request::new(Kind::Rooms, &["spaces", space, "rooms"], about)?.of(space, None))
+    Ok(Request::new(Endpoint::Rooms, &["spaces", space, "rooms"], about)?.of(space, None))
 }
 
-/// analyticsCalls. `date` goes out as noon UTC: an instant, as in the vendor's example, that lies on the same date in
-/// every zone from −12 to +11.
+/// analyticsCalls. `date` is sent as noon UTC. That is an instant, as in the vendor's example, and it lies on the same
+/// date in every time zone from −12 to +11.
 pub(super) fn calls(space: &SpaceId, room: &RoomId, date: NaiveDate) -> Result<Request> {
-    let about = format!("GET calls of {} on {date}", place(space, room));
+    let about = format!("GET calls of {} on {date}", shown_room(space, room));
     let segments = ["spaces", space, "analytics", "calls"];
-    Ok(Request::new(Kind::Calls, &segments, about)?
+    Ok(Request::new(Endpoint::Calls, &segments, about)?
         .of(space, Some(room))
         .with("roomId", room.as_str())
         .with("date", format!("{date}T12:00:00.000Z")))
@@ -200,10 +223,10 @@ pub(super) fn records(
     from: DateTime<Utc>,
     to: DateTime<Utc>,
 ) -> Result<Request> {
-    let about = format!("GET records of {}", place(space, room));
+    let about = format!("GET records of {}", shown_room(space, room));
     let instant = |at: DateTime<Utc>| at.to_rfc3339_opts(SecondsFormat::Millis, true);
     let segments = ["spaces", space, "rooms", room, "records"];
-    Ok(Request::new(Kind::Records, &segments, about)?
+    Ok(Request::new(Endpoint::Records, &segments, about)?
         .of(space, Some(room))
         .with("dateFrom", instant(from))
         .with("dateTo", instant(to)))
@@ -215,14 +238,14 @@ pub(super) fn report(space: &SpaceId, room: &RoomId, call: &CallId, format: Repo
         "GET {} report of call {} in {}",
         format.as_str(),
         shown(call),
-        place(space, room)
+        shown_room(space, room)
     );
-    let kind = match format {
-        ReportFormat::Json => Kind::JsonReport,
-        ReportFormat::Xlsx => Kind::XlsxReport,
+    let endpoint = match format {
+        ReportFormat::Json => Endpoint::JsonReport,
+        ReportFormat::Xlsx => Endpoint::XlsxReport,
     };
     Ok(
-        Request::new(kind, &["spaces", space, "analytics", "report"], about)?
+        Request::new(endpoint, &["spaces", space, "analytics", "report"], about)?
             .of(space, Some(room))
             .with("roomId", room.as_str())
             .with("callId", call.as_str())
@@ -235,16 +258,16 @@ pub(super) fn download_link(space: &SpaceId, room: &RoomId, record: &RecordId) -
     let about = format!(
         "GET download link of record {} in {}",
         shown(record),
-        place(space, room)
+        shown_room(space, room)
     );
     let segments = ["spaces", space, "rooms", room, "records", "download", record];
-    Ok(Request::new(Kind::Link, &segments, about)?.of(space, Some(room)))
+    Ok(Request::new(Endpoint::Link, &segments, about)?.of(space, Some(room)))
 }
 
-/// storeExternalUserMeta, at a path below the root that the configuration names.
+/// storeExternalUserMeta, at the path that the configuration names.
 pub(super) fn store_meta(path: &str, payload: &Value) -> Result<Request> {
     let segments: Vec<_> = path.split('/').filter(|segment| !segment.is_empty()).collect();
-    Ok(Request::new(Kind::Meta, &segments, "POST external meta".into())?.by(Method::POST, Some(payload)))
+    Ok(Request::new(Endpoint::Meta, &segments, "POST external meta".into())?.by(Method::POST, Some(payload)))
 }
 
 /// createWebhook
@@ -271,19 +294,21 @@ pub(super) fn delete_webhook(space: &SpaceId) -> Result<Request> {
 pub(super) fn refresh_webhook(space: &SpaceId) -> Result<Request> {
     let about = format!("PUT refresh-secret of the webhook of space {}", shown(space));
     let path = ["spaces", space, "webhook", "refresh-secret"];
-    Ok(Request::new(Kind::Webhook, &path, about)?
+    Ok(Request::new(Endpoint::Webhook, &path, about)?
         .of(space, None)
         .by(Method::PUT, None))
 }
 
 fn webhook(method: Method, space: &SpaceId, body: Option<&Value>) -> Result<Request> {
     let about = format!("{method} webhook of space {}", shown(space));
-    Ok(Request::new(Kind::Webhook, &["spaces", space, "webhook"], about)?
-        .of(space, None)
-        .by(method, body))
+    Ok(
+        Request::new(Endpoint::Webhook, &["spaces", space, "webhook"], about)?
+            .of(space, None)
+            .by(method, body),
+    )
 }
 
-fn place(space: &SpaceId, room: &RoomId) -> String {
+fn shown_room(space: &SpaceId, room: &RoomId) -> String {
     format!("room {} of space {}", shown(room), shown(space))
 }
 
@@ -297,15 +322,25 @@ mod tests {
     }
 
     #[test]
-    fn every_request_is_the_one_that_the_guide_shows() {
+    fn every_request_has_the_url_of_the_guide() {
         let date = NaiveDate::from_ymd_opt(2023, 8, 1).unwrap();
         let at = DateTime::from_timestamp_millis(1_690_892_740_253).unwrap();
         let all = [
             url(spaces()),
             url(rooms(&"s1".into())),
             url(calls(&"s1".into(), &"r1".into(), date)),
-            url(records(&"s1".into(), &"r1".into(), at, at + chrono::TimeDelta::days(1))),
-            url(report(&"s1".into(), &"r1".into(), &"c1".into(), ReportFormat::Xlsx)),
+            url(records(
+                &"s1".into(),
+                &"r1".into(),
+                at,
+                at + chrono::TimeDelta::days(1),
+            )),
+            url(report(
+                &"s1".into(),
+                &"r1".into(),
+                &"c1".into(),
+                ReportFormat::Xlsx,
+            )),
             url(download_link(&"s1".into(), &"r1".into(), &"x1".into())),
             url(store_meta("/users/external-meta", &Value::Null)),
             url(get_webhook(&"s1".into())),
@@ -325,19 +360,19 @@ mod tests {
     }
 
     #[test]
-    fn what_changes_a_webhook_says_so_by_its_method_and_body() {
-        let told = |request: Result<Request>| {
+    fn webhook_requests_have_the_method_and_body_of_the_guide() {
+        let shown_request = |request: Result<Request>| {
             let request = request.unwrap();
             let body = request.body().unwrap_or_default();
             format!("{} {}", request.method(), String::from_utf8_lossy(&body))
         };
         insta::assert_snapshot!(
             [
-                told(create_webhook(&"s1".into(), "https://lake.example/hook")),
-                told(update_webhook(&"s1".into(), "https://lake.example/hook", true)),
-                told(get_webhook(&"s1".into())),
-                told(refresh_webhook(&"s1".into())),
-                told(delete_webhook(&"s1".into())),
+                shown_request(create_webhook(&"s1".into(), "https://lake.example/hook")),
+                shown_request(update_webhook(&"s1".into(), "https://lake.example/hook", true)),
+                shown_request(get_webhook(&"s1".into())),
+                shown_request(refresh_webhook(&"s1".into())),
+                shown_request(delete_webhook(&"s1".into())),
             ]
             .join("\n"),
             @r#"
@@ -351,7 +386,7 @@ mod tests {
     }
 
     #[test]
-    fn the_root_may_end_with_a_slash_and_pages_add_limit_and_offset() {
+    fn the_base_url_may_end_with_a_slash_and_pages_add_limit_and_offset() {
         let request = rooms(&"s1".into()).unwrap().page(200, 100);
         for base in ["http://h/v1", "http://h/v1/", "http://h/v1/?x=1#y"] {
             let url = request.url(&Url::parse(base).unwrap());
@@ -362,7 +397,7 @@ mod tests {
     }
 
     #[test]
-    fn an_id_is_opaque_and_never_changes_the_path() {
+    fn an_id_never_changes_the_path_of_a_request() {
         assert_eq!(
             url(rooms(&"a/b?c#d %2e".into())),
             "https://api.example/v1/spaces/a%2Fb%3Fc%23d%20%252e/rooms"

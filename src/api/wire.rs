@@ -1,15 +1,15 @@
-//! What the API answers, read leniently. Pure; `client` reads answers with it, `export` reads objects kept in a
-//! manifest, `simulator` may write them.
+//! The objects of the API's answers, read leniently. Pure; `client` reads answers with it, `pipeline` reads the objects
+//! kept in a manifest.
 //!
-//! The guide names few fields and promises none. So every object keeps what came as it came (`raw`), and a field that
-//! is missing, null or of another type reads as `None`. Only an `id` is needed: without it two objects can't be told
-//! apart.
+//! The vendor's guide names few fields and guarantees none. Therefore every object keeps its raw JSON (`raw`), and a
+//! field that is missing, null or of another type reads as `None`. Only an `id` is required, because objects without
+//! one can't be told apart.
 
 use bytes::Bytes;
 use chrono::{DateTime, Utc};
 use serde_json::Value;
 
-use super::envelope::{self, Envelope, More};
+use super::envelope::{self, More, PageEnvelope};
 use crate::config::Secret;
 use crate::ids::{CallId, RecordId, RoomId, SpaceId};
 use crate::json::{self, Repairs};
@@ -17,10 +17,10 @@ use crate::lenient::{self, Reading};
 
 /// An object of a list.
 pub trait Item: Sized {
-    /// Reads an object; `None` when it is no object or has no id.
+    /// Reads an object; `None` if the value is no object or has no id.
     fn from_raw(raw: Value) -> Option<Self>;
 
-    /// The id, as text: the API's ids are 24 hex digits but are never taken apart.
+    /// The id as text. The API's ids are 24 hex digits, but the program treats them as opaque.
     fn id(&self) -> &str;
 }
 
@@ -31,7 +31,7 @@ pub struct Space {
     pub id: SpaceId,
     /// `name`
     pub name: Option<String>,
-    /// The fields that hold something that can't be read as what they should be.
+    /// Fields whose value can't be read as the expected type.
     pub unreadable: Vec<&'static str>,
     /// The object as it came.
     pub raw: Value,
@@ -52,7 +52,7 @@ pub struct Room {
     pub last_call_at: Option<DateTime<Utc>>,
     /// `createdAt`
     pub created_at: Option<DateTime<Utc>>,
-    /// The fields that hold something that can't be read as what they should be.
+    /// Fields whose value can't be read as the expected type.
     pub unreadable: Vec<&'static str>,
     /// The object as it came.
     pub raw: Value,
@@ -65,18 +65,18 @@ pub struct Call {
     pub id: CallId,
     /// `roomId`
     pub room_id: Option<RoomId>,
-    /// `active`: whether it is still going on.
+    /// `active`: true while the call is still going on.
     pub active: Option<bool>,
     /// `startedAt`
     pub started_at: Option<DateTime<Utc>>,
     /// `finishedAt`
     pub finished_at: Option<DateTime<Utc>>,
-    /// The largest of `participantsCount`, `totalParticipantsCount` and `uniqueParticipantsCount`: the guide does not
-    /// say how they differ, and each may be the one that is filled.
+    /// The largest of `participantsCount`, `totalParticipantsCount` and `uniqueParticipantsCount`, because the guide
+    /// does not say how they differ and any of them may be the only one with a value.
     pub participants: Option<i64>,
     /// `isBreakoutRoom`
     pub is_breakout_room: Option<bool>,
-    /// The fields that hold something that can't be read as what they should be.
+    /// Fields whose value can't be read as the expected type.
     pub unreadable: Vec<&'static str>,
     /// The object as it came.
     pub raw: Value,
@@ -93,7 +93,7 @@ pub struct Record {
     pub room_id: Option<RoomId>,
     /// `callId`
     pub call_id: Option<CallId>,
-    /// `state`: its values are not listed by the guide.
+    /// `state`. The guide does not list its values.
     pub state: Option<String>,
     /// `fileSize`, bytes. It may be wrong.
     pub file_size: Option<u64>,
@@ -103,7 +103,7 @@ pub struct Record {
     pub started_at: Option<DateTime<Utc>>,
     /// `finishedAt`
     pub finished_at: Option<DateTime<Utc>>,
-    /// The fields that hold something that can't be read as what they should be.
+    /// Fields whose value can't be read as the expected type.
     pub unreadable: Vec<&'static str>,
     /// The object as it came.
     pub raw: Value,
@@ -112,16 +112,16 @@ pub struct Record {
 /// A space's webhook.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Webhook {
-    /// `url`: where events go.
+    /// `url`: the address to which events are sent.
     pub url: Option<String>,
     /// `isActive`
     pub is_active: Option<bool>,
-    /// `secret`: some answers leave it out. The guide also calls it `seret`, surely by mistake.
+    /// `secret`. Some answers leave it out. The guide also spells it `seret`, surely by mistake.
     pub secret: Option<Secret>,
 }
 
 impl Webhook {
-    /// Reads an answer's body; `None` when it is no object.
+    /// Reads an answer's body; `None` if it is no JSON object.
     pub(super) fn read(body: &[u8]) -> Option<Self> {
         let (raw, _) = json::read::<Value>(body)
             .ok()
@@ -138,18 +138,18 @@ impl Webhook {
     }
 }
 
-/// The text of a field, if it has any.
+/// The text of a field; `None` if it is empty or no text.
 fn text(raw: &Value, field: &str) -> Option<String> {
     raw.get(field).and_then(lenient::text)
 }
 
-/// Reads an object's fields and takes note of those that can't be read.
-struct Fields<'v> {
+/// Reads the fields of an object and remembers those that can't be read.
+struct FieldReader<'v> {
     raw: &'v Value,
     unreadable: Vec<&'static str>,
 }
 
-impl<'v> Fields<'v> {
+impl<'v> FieldReader<'v> {
     fn of(raw: &'v Value) -> Self {
         Self {
             raw,
@@ -200,13 +200,13 @@ fn is_blank(value: &Value) -> bool {
     value.as_str().is_some_and(|text| text.trim().is_empty())
 }
 
-/// The id of an object: `id`, or `_id` where that is missing. An id is text or a number; nothing else tells objects
-/// apart. MongoDB's own notation of an id, `{"$oid": "…"}`, is read too.
+/// The id of an object: `id`, or `_id` if that is missing. An id is a text, a number, or MongoDB's notation
+/// `{"$oid": "…"}`.
 pub(super) fn id(raw: &Value) -> Option<String> {
     id_in(raw, "id").or_else(|| id_in(raw, "_id"))
 }
 
-/// Whether an object has its id in `_id` alone.
+/// True if an object has its id only in `_id`.
 pub(super) fn has_other_id(raw: &Value) -> bool {
     id_in(raw, "id").is_none() && id_in(raw, "_id").is_some()
 }
@@ -221,7 +221,7 @@ fn id_in(raw: &Value, field: &str) -> Option<String> {
 
 impl Item for Space {
     fn from_raw(raw: Value) -> Option<Self> {
-        let mut fields = Fields::of(&raw);
+        let mut fields = FieldReader::of(&raw);
         Some(Self {
             id: id(&raw)?.into(),
             name: fields.text("name"),
@@ -237,7 +237,7 @@ impl Item for Space {
 
 impl Item for Room {
     fn from_raw(raw: Value) -> Option<Self> {
-        let mut fields = Fields::of(&raw);
+        let mut fields = FieldReader::of(&raw);
         Some(Self {
             id: id(&raw)?.into(),
             alias: fields.text("alias"),
@@ -262,7 +262,7 @@ impl Item for Call {
             "totalParticipantsCount",
             "uniqueParticipantsCount",
         ];
-        let mut fields = Fields::of(&raw);
+        let mut fields = FieldReader::of(&raw);
         Some(Self {
             id: id(&raw)?.into(),
             room_id: fields.text("roomId").map(Into::into),
@@ -283,7 +283,7 @@ impl Item for Call {
 
 impl Item for Record {
     fn from_raw(raw: Value) -> Option<Self> {
-        let mut fields = Fields::of(&raw);
+        let mut fields = FieldReader::of(&raw);
         Some(Self {
             id: id(&raw)?.into(),
             name: fields.text("name"),
@@ -304,45 +304,45 @@ impl Item for Record {
     }
 }
 
-/// One answer of a list.
+/// A page of a list.
 #[derive(Debug, Clone, Default, PartialEq)]
-pub(super) struct Page {
+pub(super) struct ListPage {
     pub(super) items: Vec<Value>,
     pub(super) total: Option<u64>,
-    /// What it says of further pages.
+    /// The page's statement about further pages.
     pub(super) more: More,
-    /// Pages that the server counts.
+    /// The server's count of pages.
     pub(super) pages: Option<u64>,
-    /// The answer's own size.
+    /// The size of the answer.
     pub(super) bytes: usize,
-    /// What of it had to be mended.
+    /// Faults in the JSON that were repaired.
     pub(super) repairs: Repairs,
 }
 
-/// Why an answer is no page.
+/// The reason why an answer is no page.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum NotAPage {
     Html,
-    /// JSON, until the bytes ended.
+    /// JSON that ends too early.
     CutShort,
     NotJson,
-    /// JSON without a list of items: what it is instead.
+    /// JSON without a list of items, described in words.
     NoItems(String),
     TooDeep,
     TooMany,
 }
 
-/// Nesting of an item: it is kept within other objects, which must be readable again.
+/// The deepest nesting of an item. Items are stored within other JSON, which must stay readable.
 const DEEPEST: usize = 32;
-/// Values in one page: each takes many times the byte or two that it may have in the answer.
+/// The most JSON values in one page, because a value takes far more memory than its one or two bytes of JSON.
 const MOST_VALUES: usize = 2_000_000;
 
 /// Reads `{"items":[…],"total"?}` or a bare array. `items: null` is an empty list.
-pub(super) fn page(body: &Bytes) -> Result<Page, NotAPage> {
+pub(super) fn page(body: &Bytes) -> Result<ListPage, NotAPage> {
     if looks_like_html(body) {
         return Err(NotAPage::Html);
     }
-    if values(body) > MOST_VALUES {
+    if json::most_values(body) > MOST_VALUES {
         return Err(NotAPage::TooMany);
     }
     let (answer, repairs) = json::read(body).map_err(|error| {
@@ -356,7 +356,7 @@ pub(super) fn page(body: &Bytes) -> Result<Page, NotAPage> {
     if items.iter().any(|item| !lenient::is_within(item, DEEPEST)) {
         return Err(NotAPage::TooDeep);
     }
-    Ok(Page {
+    Ok(ListPage {
         items,
         total: envelope.total,
         more: envelope.more,
@@ -366,13 +366,13 @@ pub(super) fn page(body: &Bytes) -> Result<Page, NotAPage> {
     })
 }
 
-/// The items of an answer, and what stands around them.
-fn items(answer: Value) -> Result<(Vec<Value>, Envelope), NotAPage> {
+/// Splits an answer into its items and the fields around them.
+fn items(answer: Value) -> Result<(Vec<Value>, PageEnvelope), NotAPage> {
     match answer {
-        Value::Array(items) => Ok((items, Envelope::default())),
+        Value::Array(items) => Ok((items, PageEnvelope::default())),
         Value::Object(mut object) => match object.remove("items") {
-            Some(Value::Array(items)) => Ok((items, Envelope::read(&object))),
-            Some(Value::Null) => Ok((Vec::new(), Envelope::read(&object))),
+            Some(Value::Array(items)) => Ok((items, PageEnvelope::read(&object))),
+            Some(Value::Null) => Ok((Vec::new(), PageEnvelope::read(&object))),
             Some(other) => {
                 object.insert("items".into(), other);
                 Err(NotAPage::NoItems(envelope::describe(&Value::Object(object))))
@@ -383,19 +383,12 @@ fn items(answer: Value) -> Result<(Vec<Value>, Envelope), NotAPage> {
     }
 }
 
-/// At least as many values as JSON of these bytes can have, but for one.
-fn values(body: &[u8]) -> usize {
-    body.iter()
-        .filter(|byte| matches!(byte, b',' | b'[' | b'{'))
-        .count()
-}
-
-/// Whether a body is markup: a proxy's page, or a site instead of the API.
+/// True if a body is markup: a proxy's error page, or a web site instead of the API.
 pub(super) fn looks_like_html(body: &[u8]) -> bool {
     without_mark(body).trim_ascii_start().first() == Some(&b'<')
 }
 
-/// Without a byte order mark, which some servers put before JSON.
+/// The body without a byte order mark, which some servers put before JSON.
 fn without_mark(body: &[u8]) -> &[u8] {
     body.strip_prefix(b"\xef\xbb\xbf").unwrap_or(body)
 }
@@ -421,7 +414,7 @@ pub(super) fn link(body: &[u8]) -> Option<String> {
         Ok(_) => return None,
         Err(_) => body.to_owned(),
     };
-    // A space may stand within a link; words are none.
+    // A URL may hold spaces. Any other text with a space is no link.
     let is_url = text.starts_with("http://") || text.starts_with("https://");
     let is_one = !text.contains(|c: char| c.is_whitespace() && (c != ' ' || !is_url));
     (!text.is_empty() && is_one).then_some(text)
@@ -433,7 +426,7 @@ mod tests {
     use serde_json::json;
 
     #[test]
-    fn the_guides_objects_are_read_and_kept_whole() {
+    fn objects_of_the_guide_are_read_and_kept_as_raw_json() {
         let raw = json!({"id": "c1", "active": false, "roomId": "r1", "participantsCount": 0, "planAlias": "pro",
             "isBreakoutRoom": true, "totalParticipantsCount": 7, "uniqueParticipantsCount": "5",
             "startedAt": "2023-08-12T12:26:51.553Z", "finishedAt": null, "new": {"field": 1}});
@@ -463,7 +456,7 @@ mod tests {
     }
 
     #[test]
-    fn fields_of_other_types_never_fail_but_an_id_is_needed() {
+    fn a_field_of_another_type_is_no_error_but_a_missing_id_is() {
         let odd = json!({"id": "x", "name": [], "active": "maybe", "fileSize": -1, "startedAt": {}, "roomId": null,
             "participantsCount": "many", "lastCallAt": "soon"});
         let call = Call::from_raw(odd.clone()).unwrap();
@@ -493,7 +486,7 @@ mod tests {
     }
 
     #[test]
-    fn where_id_is_missing_the_databases_own_is_taken() {
+    fn a_missing_id_is_replaced_by_the_databases_id() {
         for raw in [
             json!({"_id": "a"}),
             json!({"id": null, "_id": "a"}),
@@ -538,7 +531,7 @@ mod tests {
     }
 
     #[test]
-    fn a_link_comes_in_several_forms() {
+    fn a_link_is_read_from_text_a_json_string_or_an_object() {
         let url = "https://blob.example/r.mp4?sig=1";
         for body in [
             url.to_owned(),

@@ -4,8 +4,9 @@
 //! report is read at a time. A report that needs more than the whole budget waits until it is alone. Nobody waits for
 //! more while holding a reservation, so there is no deadlock.
 
-use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::sync::{Arc, Weak};
 
+use parking_lot::Mutex;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::config::ReportFormat;
@@ -62,7 +63,7 @@ impl MemoryBudget {
     /// The budget of this size. All runs that ask for the same size share it.
     pub fn shared(bytes: u64) -> Arc<Self> {
         static SHARED: Mutex<Weak<MemoryBudget>> = Mutex::new(Weak::new());
-        let mut shared = SHARED.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut shared = SHARED.lock();
         match shared.upgrade().filter(|memory| memory.bytes == bytes) {
             Some(memory) => memory,
             None => {

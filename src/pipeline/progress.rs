@@ -1,8 +1,8 @@
 //! The progress of a run: counters that the pipeline advances and that a terminal, a log or the page shows. No I/O.
 
-use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use parking_lot::Mutex;
 use serde::Serialize;
 
 /// The phase of a run.
@@ -64,10 +64,7 @@ pub struct Progress {
 impl Progress {
     /// Begins a phase and adds `goal` steps to its goal.
     pub fn enter(&self, phase: Phase, goal: u64) {
-        *self
-            .phase
-            .lock()
-            .unwrap_or_else(std::sync::PoisonError::into_inner) = phase;
+        *self.phase.lock() = phase;
         match phase {
             Phase::Start => {}
             Phase::Walk => self.listings.add_goal(goal),
@@ -77,9 +74,6 @@ impl Progress {
 
     /// The phase.
     pub fn phase(&self) -> Phase {
-        *self
-            .phase
-            .lock()
-            .unwrap_or_else(std::sync::PoisonError::into_inner)
+        *self.phase.lock()
     }
 }

@@ -23,6 +23,7 @@ use crate::pipeline::run_context::RunContext;
 use crate::pipeline::summary::trace::Trace;
 use crate::store::Store;
 use crate::store::json::get_json;
+use crate::task::isolated;
 use crate::{Error, ErrorKind, Result};
 
 /// Builds the lake's tables again.
@@ -139,10 +140,7 @@ async fn day(run: &Arc<RunContext>, date: NaiveDate, key: String) -> Option<DayR
     let of_day = Arc::clone(run);
     let manifest_key = key.clone();
     let building = async move { Box::pin(build(&of_day, &manifest_key)).await };
-    let working = tokio::spawn(building.in_current_span());
-    let outcome = working
-        .await
-        .unwrap_or_else(|_| Err(Error::new(ErrorKind::Internal, "day", "its work broke off")));
+    let outcome = isolated("day", building.in_current_span()).await;
     run.progress.days.advance(1);
     match outcome {
         Ok(report) => Some(report),

@@ -5,6 +5,8 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use bytes::Bytes;
 use chrono::{DateTime, Utc};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
 use tokio_util::sync::CancellationToken;
 
 use super::memory::MemoryBudget;
@@ -16,6 +18,7 @@ use crate::pipeline::lake_state::lease;
 use crate::pipeline::lake_state::lease::Lease;
 use crate::pipeline::lessons::cache::LessonCache;
 use crate::store::guarded::{GuardedStore, StoreHealth};
+use crate::store::json::update_json;
 use crate::store::{Condition, Store, Version};
 use crate::tables::Mapping;
 use crate::{Error, ErrorKind, Result};
@@ -95,16 +98,25 @@ impl RunContext {
         &*self.bare
     }
 
-    /// Writes an object. The condition is dropped if the store ignores conditional writes.
+    /// Writes an object.
     pub async fn put(&self, key: &str, bytes: Bytes, condition: Condition) -> Result<Version> {
-        let condition = if self.conditional.load(Ordering::Relaxed) {
-            condition
-        } else {
-            Condition::Any
-        };
         let version = self.store.put(key, bytes, condition).await?;
         self.writes.fetch_add(1, Ordering::Relaxed);
         Ok(version)
+    }
+
+    /// Changes a JSON object, and tries again if another process was faster: see [`update_json`].
+    ///
+    /// # Errors
+    /// As [`update_json`].
+    pub async fn update<T>(&self, key: &str, change: impl FnMut(&mut T)) -> Result<T>
+    where
+        T: Default + Clone + PartialEq + Serialize + DeserializeOwned,
+    {
+        let updated = update_json(&*self.store, key, change).await?;
+        self.writes
+            .fetch_add(u64::from(updated.is_written), Ordering::Relaxed);
+        Ok(updated.value)
     }
 
     /// The number of writes and deletions so far.

@@ -1,7 +1,8 @@
 //! Stops a single run without stopping the process: a token, and the reason that the run's summary names.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
+use parking_lot::Mutex;
 use tokio_util::sync::CancellationToken;
 
 /// The reason why a single run was stopped.
@@ -31,7 +32,7 @@ impl Stop {
 
     /// Stops the run. A cancellation replaces any other reason.
     pub fn stop(&self, reason: StopReason) {
-        let mut known = self.reason.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut known = self.reason.lock();
         if !matches!(*known, Some(StopReason::Cancelled(_))) {
             *known = Some(reason);
         }
@@ -46,7 +47,7 @@ impl Stop {
 
     /// The reason, if somebody gave one.
     pub fn reason(&self) -> Option<StopReason> {
-        self.reason.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        self.reason.lock().clone()
     }
 
     /// True if somebody cancelled the run.

@@ -3,11 +3,12 @@
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::hash::{DefaultHasher, Hash, Hasher};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 
 use chrono::{DateTime, Datelike, Days, NaiveDate, TimeDelta, Utc};
 use chrono_tz::Tz;
 use futures_util::{StreamExt, TryStreamExt, stream};
+use parking_lot::{Mutex, MutexGuard};
 use serde::Serialize;
 
 use crate::ids::{CallId, RecordId, RoomId, SpaceId};
@@ -179,7 +180,7 @@ impl MarkedDays {
 }
 
 fn lock<T>(all: &Mutex<T>) -> MutexGuard<'_, T> {
-    all.lock().unwrap_or_else(PoisonError::into_inner)
+    all.lock()
 }
 
 impl Coverage {

@@ -10,7 +10,7 @@ use crate::{Error, ErrorKind, Result};
 /// The size limit of one of the program's own objects, in bytes: many times that of any that it writes.
 const MOST_BYTES: u64 = 128 * 1024 * 1024;
 /// Lost conditional writes after which an update gives up.
-const TRIES: u32 = 10;
+const TRIES: u32 = 20;
 
 /// Reads and parses one of the program's own objects, with its version. `None` if there is no such object.
 ///

@@ -33,6 +33,7 @@ use crate::pipeline::lake_state::info::{StoreInfo, refuse_newer};
 use crate::pipeline::run_context::RunContext;
 use crate::pipeline::{Phase, Progress};
 use crate::store::Store;
+use crate::task::isolated;
 use crate::{Error, ErrorKind, Result};
 use session::{Read, Verification};
 
@@ -247,7 +248,7 @@ async fn some_days(
         .map(|(date, key)| {
             // A task of its own, so that days use all cores.
             let (look, builder) = (Arc::clone(look), Arc::clone(builder));
-            let looking = tokio::spawn(async move {
+            isolated("verify", async move {
                 look.unless_stopped()?;
                 match look.dates().contain(date) {
                     true => Box::pin(day::verify(&look, &builder, date, &key)).await?,
@@ -255,16 +256,7 @@ async fn some_days(
                 }
                 look.run.progress.days.advance(1);
                 Ok(())
-            });
-            async move {
-                looking.await.unwrap_or_else(|_| {
-                    Err(Error::new(
-                        ErrorKind::Internal,
-                        "verify",
-                        "the work on a day broke off",
-                    ))
-                })
-            }
+            })
         })
         .buffer_unordered(at_once)
         .try_collect()

@@ -12,6 +12,7 @@ use crate::ids::CallId;
 use crate::lake::manifest::Manifest;
 use crate::tables;
 use crate::tables::{Footer, RowKey};
+use crate::task::isolated_blocking;
 use crate::verify::session::{SeenFile, Verification, of_one_object, unreadable};
 use crate::{ErrorKind, Result};
 
@@ -195,12 +196,11 @@ async fn keys_of(
     file: Bytes,
 ) -> Result<std::result::Result<Vec<RowKey>, String>> {
     let (look, table) = (Arc::clone(look), table.to_owned());
-    tokio::task::spawn_blocking(move || {
+    isolated_blocking("verify", move || {
         let table = look.run.mapping.tables().find(|it| it.name == table);
-        table.map_or(Ok(Vec::new()), |table| tables::row_keys(table, file))
+        Ok(table.map_or(Ok(Vec::new()), |table| tables::row_keys(table, file)))
     })
     .await
-    .map_err(|error| crate::Error::new(ErrorKind::Internal, "verify", error.to_string()))
 }
 
 fn rows_of(file: &Bytes) -> std::result::Result<u64, String> {

@@ -19,8 +19,8 @@ use crate::pipeline::lake_state::catalog;
 use crate::pipeline::lake_state::info::OpenedStore;
 use crate::pipeline::run_context::RunContext;
 use crate::pipeline::{Again, Command, Exporter, Job, ProblemKind, orphan_uploads};
-use crate::store::Condition;
 use crate::store::json::get_json;
+use crate::store::{Condition, OptionalExt};
 use crate::{Error, ErrorKind, Result, tables};
 
 
@@ -276,14 +276,10 @@ async fn set_aside(run: &RunContext, DayId { date, space }: &DayId) -> Result<Ve
     }
     let mut kept = Vec::new();
     for key in tables.iter().chain([&manifest]) {
-        match run.store.get(key).await {
-            Ok(object) => {
-                let aside = key::set_aside(key, &stamp);
-                run.put(&aside, object.bytes, Condition::Any).await?;
-                kept.push(key.clone());
-            }
-            Err(error) if error.kind() == ErrorKind::StoreNotFound => {}
-            Err(error) => return Err(error),
+        if let Some(bytes) = run.store.read(key).await.optional()? {
+            let aside = key::set_aside(key, &stamp);
+            run.put(&aside, bytes, Condition::Any).await?;
+            kept.push(key.clone());
         }
     }
     // Write the marker before the manifest is removed: if this is killed, the next run lands the day.

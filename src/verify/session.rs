@@ -1,10 +1,11 @@
 //! The state of a verification: the store, its listing, and the findings so far.
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 
 use bytes::Bytes;
 use chrono::NaiveDate;
+use parking_lot::{Mutex, MutexGuard};
 use serde::de::DeserializeOwned;
 use sha2::{Digest, Sha256};
 use tokio::sync::Semaphore;
@@ -18,6 +19,7 @@ use crate::pipeline::run_context::RunContext;
 use crate::store::Version;
 use crate::store::json::newer_version;
 use crate::tables::RowKey;
+use crate::task::isolated_blocking;
 use crate::{Error, ErrorKind, Result};
 
 /// Bytes of an object in memory at once while it is hashed.
@@ -105,11 +107,11 @@ impl Verification {
     }
 
     pub fn seen(&self) -> MutexGuard<'_, Seen> {
-        self.seen.lock().unwrap_or_else(PoisonError::into_inner)
+        self.seen.lock()
     }
 
     pub fn inventory(&self) -> MutexGuard<'_, Inventory> {
-        self.inventory.lock().unwrap_or_else(PoisonError::into_inner)
+        self.inventory.lock()
     }
 
     pub fn dates(&self) -> Dates {
@@ -205,12 +207,11 @@ impl Verification {
 
 /// Hashes a piece on a thread that may block.
 async fn hashed(mut hasher: Sha256, piece: Bytes) -> Result<Sha256> {
-    tokio::task::spawn_blocking(move || {
+    isolated_blocking("verify", move || {
         hasher.update(&piece);
-        hasher
+        Ok(hasher)
     })
     .await
-    .map_err(|error| Error::new(ErrorKind::Internal, "verify", error.to_string()))
 }
 
 /// The message of an error about a single object. An error about the store itself, or a stop, stays an error.

@@ -1,10 +1,10 @@
-//! Downloads: framing, cuts, stalls, resumption, refused links, redirects, secrets.
+//! Tests of downloads: framing, cuts, stalls, resumption, refused links, redirects, secrets.
 
-use super::{Reply, Server, TOKEN, milliseconds};
+use super::{Reply, ScriptedServer, TOKEN, milliseconds};
 use crate::api::{Client, Download, Link, Resume};
 use crate::{ErrorKind, Result};
 
-fn link(server: &Server) -> Link {
+fn link(server: &ScriptedServer) -> Link {
     Link::new(
         reqwest::Url::parse(&format!("{}/r.mp4?sig=s1gned", server.url)).unwrap(),
         &"s1".into(),
@@ -20,8 +20,8 @@ async fn read(download: &mut Download) -> Result<String> {
     Ok(text)
 }
 
-async fn open(reply: Reply, resume: Option<Resume>) -> (Server, Client, Result<Download>) {
-    let server = Server::replies(vec![reply]).await;
+async fn open(reply: Reply, resume: Option<Resume>) -> (ScriptedServer, Client, Result<Download>) {
+    let server = ScriptedServer::replies(vec![reply]).await;
     let (client, _) = server.client_with(|config, _| {
         config.timeout = milliseconds("200ms");
         config.retries = 1;
@@ -31,7 +31,7 @@ async fn open(reply: Reply, resume: Option<Resume>) -> (Server, Client, Result<D
 }
 
 #[tokio::test]
-async fn a_body_comes_piece_by_piece_without_the_token() {
+async fn a_download_is_read_in_chunks_and_sends_no_token() {
     let (server, client, download) = open(Reply::new("200 OK", "ETag: \"e1\"\r\n", "abcdef"), None).await;
     let mut download = download.unwrap();
     assert_eq!(
@@ -56,7 +56,7 @@ async fn a_body_comes_piece_by_piece_without_the_token() {
 }
 
 #[tokio::test]
-async fn a_body_whose_end_is_not_told_is_known_as_such() {
+async fn a_body_without_a_marked_end_is_reported_as_not_framed() {
     let chunked = "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\n\r\n";
     let mut download = open(Reply::raw(chunked), None).await.2.unwrap();
     assert_eq!((download.framed, download.length), (true, None));
@@ -68,7 +68,7 @@ async fn a_body_whose_end_is_not_told_is_known_as_such() {
 }
 
 #[tokio::test]
-async fn a_cut_or_stalled_body_is_a_fault_of_the_connection() {
+async fn a_cut_or_stalled_body_is_a_connection_error() {
     let head = "HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nabc";
     let chunked = "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n9\r\nabc";
     for reply in [Reply::raw(head), Reply::raw(chunked), Reply::stalled(head)] {
@@ -88,7 +88,7 @@ fn resume(etag: Option<&str>) -> Option<Resume> {
 }
 
 #[tokio::test]
-async fn a_transfer_goes_on_where_it_broke_off() {
+async fn a_download_resumes_at_its_offset() {
     let part = |headers: &str| Reply::new("206 Partial Content", headers, "ef");
     let (server, _, download) = open(
         part("Content-Range: bytes 4-5/6\r\nETag: \"e1\"\r\n"),
@@ -116,7 +116,7 @@ async fn a_transfer_goes_on_where_it_broke_off() {
 }
 
 #[tokio::test]
-async fn another_range_or_another_file_is_refused() {
+async fn a_wrong_range_or_a_changed_file_is_refused() {
     for (reply, resume) in [
         (
             Reply::new("206 Partial Content", "Content-Range: bytes 3-5/6\r\n", "def"),
@@ -146,7 +146,7 @@ async fn another_range_or_another_file_is_refused() {
 }
 
 #[tokio::test]
-async fn a_refused_link_is_told_apart_from_a_host_in_trouble() {
+async fn a_refused_link_is_no_failure_of_the_host() {
     for status in [
         "400 Bad Request",
         "401 Unauthorized",
@@ -167,7 +167,7 @@ async fn a_refused_link_is_told_apart_from_a_host_in_trouble() {
         Reply::raw(""),
         Reply::ok("abc"),
     ];
-    let server = Server::replies(replies).await;
+    let server = ScriptedServer::replies(replies).await;
     let client = server.client();
     let mut download = client.download(&link(&server), None).await.unwrap();
     assert_eq!(
@@ -185,8 +185,8 @@ async fn a_refused_link_is_told_apart_from_a_host_in_trouble() {
 }
 
 #[tokio::test]
-async fn redirects_are_followed_but_not_forever_nor_anywhere() {
-    let server = Server::replies(vec![
+async fn redirects_are_followed_within_limits() {
+    let server = ScriptedServer::replies(vec![
         Reply::new("302 Found", "Location: /other\r\n", ""),
         Reply::ok("abc"),
     ])
@@ -196,7 +196,7 @@ async fn redirects_are_followed_but_not_forever_nor_anywhere() {
     assert_eq!(task.await.unwrap().unwrap(), "abc");
     assert!(
         !server.heads()[1].contains("s1gned"),
-        "the next host reads the former's signature"
+        "the signature is sent to the next host"
     );
     for location in [
         "/r.mp4?sig=s1gned",
@@ -214,7 +214,7 @@ async fn redirects_are_followed_but_not_forever_nor_anywhere() {
 }
 
 #[tokio::test]
-async fn a_file_that_comes_packed_is_refused() {
+async fn a_compressed_file_is_refused() {
     for encoding in ["gzip", "br"] {
         let headers = format!("Content-Encoding: {encoding}\r\n");
         let (server, _, download) = open(Reply::new("200 OK", &headers, "abc"), None).await;
@@ -234,7 +234,7 @@ async fn a_file_that_comes_packed_is_refused() {
 }
 
 #[tokio::test]
-async fn a_host_that_asks_for_a_pause_of_hours_is_not_waited_for() {
+async fn a_pause_of_hours_ends_the_download() {
     let reply = Reply::new("503 Service Unavailable", "Retry-After: 7200\r\n", "");
     let (server, client, download) = open(reply, None).await;
     let error = download.unwrap_err();
@@ -247,12 +247,12 @@ async fn a_host_that_asks_for_a_pause_of_hours_is_not_waited_for() {
 }
 
 #[tokio::test]
-async fn a_redirect_may_be_written_as_people_write() {
+async fn a_redirect_may_hold_spaces_and_cyrillic_letters() {
     for location in [
         "/мой урок.mp4",
         "/%D0%BC%D0%BE%D0%B9%20%D1%83%D1%80%D0%BE%D0%BA.mp4",
     ] {
-        let server = Server::replies(vec![
+        let server = ScriptedServer::replies(vec![
             Reply::new("302 Found", &format!("Location: {location}\r\n"), ""),
             Reply::ok("abc"),
         ])
@@ -265,8 +265,8 @@ async fn a_redirect_may_be_written_as_people_write() {
 }
 
 #[tokio::test]
-async fn a_stream_that_never_pauses_ends_when_the_program_stops() {
-    let server = Server::replies(vec![Reply::ok(&"x".repeat(1 << 20))]).await;
+async fn a_fast_download_ends_when_the_program_stops() {
+    let server = ScriptedServer::replies(vec![Reply::ok(&"x".repeat(1 << 20))]).await;
     let (client, cancel) = server.client_with(|_, tuning| tuning.grace = std::time::Duration::ZERO);
     let mut download = client.download(&link(&server), None).await.unwrap();
     assert!(download.chunk().await.unwrap().is_some());

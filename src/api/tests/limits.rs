@@ -1,4 +1,4 @@
-//! The API's limiter, in virtual time: all requests are held, and none of their attempts is spent.
+//! Tests of the rate limiter in virtual time: all requests are held, and refusals do not count as attempts.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, OnceLock};
@@ -15,7 +15,7 @@ use crate::{Error, ErrorKind, Result};
 
 const MINUTE: Duration = Duration::from_secs(60);
 
-/// So many requests in each minute; beyond that it says that there are too many, and not for how long.
+/// A limiter of `most` requests per minute that names no pause in its refusals.
 #[derive(Default)]
 struct Limiter {
     window: Mutex<Option<(Instant, u32)>>,
@@ -44,7 +44,7 @@ fn too_many(asked: Option<Duration>) -> Error {
     Error::new(ErrorKind::RateLimited, "GET x", "429 Too Many Requests").retry_after(asked)
 }
 
-/// A client that sends nothing by itself.
+/// A client whose base URL is never reached: the tests pass the answers in.
 fn client() -> Client {
     let config = config::Api {
         base_url: "http://127.0.0.1:9/v1".into(),
@@ -54,10 +54,16 @@ fn client() -> Client {
 }
 
 fn report(room: usize, call: usize) -> Request {
-    request::report(&"s".into(), &format!("r{room}").into(), &format!("c{call}").into(), ReportFormat::Json).unwrap()
+    request::report(
+        &"s".into(),
+        &format!("r{room}").into(),
+        &format!("c{call}").into(),
+        ReportFormat::Json,
+    )
+    .unwrap()
 }
 
-/// Sends a request as the client does, to a server that answers as `answer` says.
+/// Sends a request like the client does, with `answer` in place of the server.
 async fn send<T, F: Future<Output = Result<T>>>(
     client: &Client,
     request: &Request,
@@ -68,11 +74,11 @@ async fn send<T, F: Future<Output = Result<T>>>(
         let seen = OnceLock::new();
         sender.attempt(request, &seen, answer()).await
     };
-    sender.persist(request.about(), request.place(), attempt).await
+    sender.persist(request.about(), request.scope(), attempt).await
 }
 
 #[tokio::test(start_paused = true)]
-async fn forty_rooms_behind_forty_requests_a_minute_get_all_they_ask_for() {
+async fn forty_rooms_get_all_answers_at_forty_requests_per_minute() {
     let (client, limiter, start) = (client(), Limiter::default(), Instant::now());
     let rooms = (0..40).map(|room| {
         let (client, limiter) = (&client, &limiter);
@@ -87,7 +93,7 @@ async fn forty_rooms_behind_forty_requests_a_minute_get_all_they_ask_for() {
     for outcome in all {
         outcome.unwrap();
     }
-    // 400 requests at 40 a minute take nine windows after the first one.
+    // 400 requests at 40 per minute take nine windows after the first one.
     let minutes = start.elapsed().as_secs_f64() / 60.0;
     assert!((9.0..12.0).contains(&minutes), "{minutes} minutes");
     assert!(limiter.sent() < 800, "{} requests were sent", limiter.sent());
@@ -106,7 +112,7 @@ async fn forty_rooms_behind_forty_requests_a_minute_get_all_they_ask_for() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn nothing_is_sent_while_all_are_held() {
+async fn no_request_is_sent_during_a_hold() {
     let (client, limiter) = (client(), Limiter::default());
     let sent = Arc::new(Mutex::new(Vec::new()));
     let requests = (0..200).map(|call| {
@@ -124,18 +130,15 @@ async fn nothing_is_sent_while_all_are_held() {
     }
     let mut sent = sent.lock().unwrap().clone();
     sent.sort();
-    // Bursts of what the limiter lets through, and a few more, with a second at least in between.
+    // Bursts of requests are at least a second apart.
     let pauses = sent
         .windows(2)
         .filter(|pair| pair[1] - pair[0] >= Duration::from_secs(1));
-    assert!(
-        pauses.count() >= 4 * 5,
-        "each minute is waited for in several holds"
-    );
+    assert!(pauses.count() >= 4 * 5, "each minute has several holds");
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_api_that_says_nothing_else_is_left_after_minutes() {
+async fn an_api_that_only_refuses_is_given_up_after_minutes() {
     let (client, limiter, start) = (client(), Limiter::default(), Instant::now());
     let requests = (0..500).map(|call| {
         let (client, limiter) = (&client, &limiter);
@@ -152,14 +155,14 @@ async fn an_api_that_says_nothing_else_is_left_after_minutes() {
     assert!(limiter.sent() < 60, "{} requests were sent", limiter.sent());
     assert!(client.is_shut_out(&"s".into()) && client.refused().is_empty());
     assert!(client.limited().unwrap().unsent > 400);
-    // It is back.
+    // The API answers again.
     tokio::time::sleep(MINUTE).await;
     send(&client, &report(0, 0), || limiter.answer(40)).await.unwrap();
     assert!(!client.is_shut_out(&"s".into()));
 }
 
 #[tokio::test(start_paused = true)]
-async fn one_request_that_is_always_refused_is_given_up_and_the_others_go_on() {
+async fn a_request_that_alone_is_refused_fails_and_the_others_continue() {
     let (client, others) = (client(), AtomicUsize::new(0));
     let busy = async {
         for call in 0..1000 {
@@ -177,7 +180,7 @@ async fn one_request_that_is_always_refused_is_given_up_and_the_others_go_on() {
             .unwrap_err();
         assert!(
             others.load(Ordering::Relaxed) < 1000,
-            "long before the others are through"
+            "the request fails long before the others are done"
         );
         error
     };
@@ -190,7 +193,7 @@ async fn one_request_that_is_always_refused_is_given_up_and_the_others_go_on() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_pause_of_hours_holds_the_one_object_that_asks_for_it() {
+async fn a_pause_of_hours_concerns_only_its_object() {
     for kind in [ErrorKind::RateLimited, ErrorKind::Server] {
         let (client, start) = (client(), Instant::now());
         let requests = (0..200).map(|call| {
@@ -219,7 +222,7 @@ async fn a_pause_of_hours_holds_the_one_object_that_asks_for_it() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_pause_of_hours_that_all_ask_for_ends_the_run_soon() {
+async fn a_pause_of_hours_in_all_answers_ends_the_run_soon() {
     let (client, sent, start) = (client(), AtomicUsize::new(0), Instant::now());
     let requests = (0..500).map(|call| {
         let (client, sent) = (&client, &sent);
@@ -238,7 +241,7 @@ async fn a_pause_of_hours_that_all_ask_for_ends_the_run_soon() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_short_pause_that_is_asked_for_holds_all() {
+async fn a_short_pause_holds_all_requests() {
     let (client, start, first) = (client(), Instant::now(), AtomicUsize::new(0));
     let requests = (0..30).map(|call| {
         let (client, first) = (&client, &first);

@@ -1,25 +1,26 @@
-//! Where links and redirects may lead: not into the inner network, unless the API itself lies there.
+//! Tests that links and redirects lead into the private network only if the API itself lies there.
 
 use std::sync::Arc;
 
 use reqwest::Url;
 
-use super::{Names, Reply, Server, milliseconds};
-use crate::api::guard::Guard;
+use super::{FakeNames, Reply, ScriptedServer, milliseconds};
+use crate::api::problem::{RequestTarget, transport};
+use crate::api::send::guard::DownloadGuard;
 use crate::api::{Download, Link};
 use crate::{ErrorKind, Result};
 
-const NAMES: Names = Names(&[
+const NAMES: FakeNames = FakeNames(&[
     ("api.example", "93.184.216.34"),
     ("api.internal", "10.0.0.7"),
     ("blob.internal", "127.0.0.1"),
     ("metadata.internal", "169.254.169.254"),
 ]);
 
-/// What the client of an API at `base` makes of a link to a server on loopback that it calls `host`: how often the
-/// server was asked, and the download.
+/// Opens a link to a loopback server named `host` with a client of the API at `base`. Returns the number of requests
+/// that reached the server, and the download.
 async fn followed(base: &str, host: &str) -> (usize, Result<Download>) {
-    let server = Server::replies(vec![Reply::ok("abc")]).await;
+    let server = ScriptedServer::replies(vec![Reply::ok("abc")]).await;
     let (client, _) = server.client_among(NAMES, |config, _| {
         config.base_url = base.into();
         config.retries = 0;
@@ -32,7 +33,7 @@ async fn followed(base: &str, host: &str) -> (usize, Result<Download>) {
 }
 
 #[tokio::test]
-async fn a_link_leads_to_the_inner_network_only_when_the_api_lies_there() {
+async fn a_link_leads_into_the_private_network_only_if_the_api_lies_there() {
     for host in ["127.0.0.1", "2130706433", "blob.internal", "[::ffff:127.0.0.1]"] {
         for base in [
             "http://api.example/v1",
@@ -65,7 +66,7 @@ async fn a_link_leads_to_the_inner_network_only_when_the_api_lies_there() {
 }
 
 #[tokio::test]
-async fn a_redirect_leads_no_further_than_a_link() {
+async fn a_redirect_is_checked_like_a_link() {
     for to in [
         "http://169.254.169.254/latest/meta-data",
         "http://[fd00::1]/",
@@ -74,10 +75,10 @@ async fn a_redirect_leads_no_further_than_a_link() {
         "ftp://api.example/",
     ] {
         let reply = Reply::new("302 Found", &format!("Location: {to}\r\n"), "");
-        let server = Server::replies(vec![reply]).await;
-        // The first host is asked although it lies on loopback, as if it were public: what follows is looked at.
+        let server = ScriptedServer::replies(vec![reply]).await;
+        // The first request goes to loopback without a check; only the redirect is checked.
         let base = Url::parse("http://api.example/v1").unwrap();
-        let guard = Guard::new(&base, Arc::new(NAMES));
+        let guard = DownloadGuard::new(&base, Arc::new(NAMES));
         let client = crate::tls::http_client()
             .no_proxy()
             .redirect(guard.redirects())
@@ -85,7 +86,7 @@ async fn a_redirect_leads_no_further_than_a_link() {
             .build()
             .unwrap();
         let error = client.get(server.url.clone()).send().await.unwrap_err();
-        let error = crate::api::problem::transport("GET x", error, "", crate::api::problem::Peer::Recordings);
+        let error = transport("GET x", error, "", RequestTarget::Recordings);
         assert_eq!(error.kind(), ErrorKind::InvalidAnswer, "{to}: {error}");
         assert!(error.message().starts_with("not followed"), "{to}: {error}");
         assert_eq!(server.heads().len(), 1);

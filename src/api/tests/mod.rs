@@ -1,9 +1,12 @@
-//! The client against a scripted server: raw bytes on a socket, so that answers can be cut, stalled or malformed.
+//! Tests of the client against a scripted server that sends raw bytes, so that answers can be cut, stalled or malformed.
 
 mod downloads;
 mod limits;
 mod links;
+mod lists;
+mod paging;
 mod requests;
+mod stops;
 
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -16,21 +19,21 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio_util::sync::CancellationToken;
 
 use super::{Client, Tuning};
-use crate::config::{self, Secret};
+use crate::config::{self, ReportFormat, Secret};
 
 pub(super) const TOKEN: &str = "t0ken-s3cr3t";
 
-/// What the server does with one request.
+/// The server's reply to a request.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Reply {
     bytes: Vec<u8>,
-    /// Whether the connection stays open, and silent, after the bytes.
+    /// True if the connection stays open and silent after the bytes.
     stall: bool,
     delay: Duration,
 }
 
 impl Reply {
-    /// A head and a body that is as long as the head says.
+    /// A reply with a head and a body of the announced length.
     pub(super) fn new(status: &str, headers: &str, body: &str) -> Self {
         let headers = format!("{headers}Content-Length: {}\r\n", body.len());
         Self::raw(&format!(
@@ -42,7 +45,7 @@ impl Reply {
         Self::new("200 OK", "", body)
     }
 
-    /// Bytes as they are, and then the connection ends.
+    /// These bytes, and then the end of the connection.
     pub(super) fn raw(bytes: &str) -> Self {
         Self {
             bytes: bytes.into(),
@@ -50,7 +53,7 @@ impl Reply {
         }
     }
 
-    /// A head and a body of bytes that are no text.
+    /// A reply with a binary body.
     pub(super) fn of_bytes(status: &str, headers: &str, body: &[u8]) -> Self {
         let mut reply = Self::raw(&format!(
             "HTTP/1.1 {status}\r\n{headers}Content-Length: {}\r\nConnection: close\r\n\r\n",
@@ -60,7 +63,7 @@ impl Reply {
         reply
     }
 
-    /// Bytes as they are, and then silence.
+    /// These bytes, and then silence.
     pub(super) fn stalled(bytes: &str) -> Self {
         Self {
             stall: true,
@@ -74,16 +77,16 @@ impl Reply {
 }
 
 /// A server on loopback.
-pub(super) struct Server {
+pub(super) struct ScriptedServer {
     pub(super) url: String,
     heads: Arc<Mutex<Vec<String>>>,
     most_at_once: Arc<AtomicUsize>,
-    /// How many there were at once when each came.
+    /// The number of requests in flight at the arrival of each request.
     at_once: Arc<Mutex<Vec<usize>>>,
 }
 
-impl Server {
-    /// Answers the n-th request (from 0, with its head) as `script` says.
+impl ScriptedServer {
+    /// Starts a server that answers the n-th request (from 0) with `script(n, head)`.
     pub(super) async fn start(script: impl Fn(usize, &str) -> Reply + Send + Sync + 'static) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("http://{}", listener.local_addr().unwrap());
@@ -125,7 +128,7 @@ impl Server {
         server
     }
 
-    /// Answers every request with the next of `replies`, and then with the last.
+    /// Starts a server that sends `replies` in turn, and then repeats the last.
     pub(super) async fn replies(replies: Vec<Reply>) -> Self {
         Self::start(move |index, _| replies[index.min(replies.len() - 1)].clone()).await
     }
@@ -138,7 +141,7 @@ impl Server {
         self.most_at_once.load(Ordering::SeqCst)
     }
 
-    /// The most at once of the requests from the n-th on (from 0).
+    /// The most requests in flight from the n-th request (from 0) on.
     pub(super) fn most_at_once_from(&self, index: usize) -> usize {
         self.at_once.lock().unwrap()[index..]
             .iter()
@@ -147,7 +150,7 @@ impl Server {
             .unwrap_or(0)
     }
 
-    /// A client of this server that does not wait long.
+    /// A client of this server with short pauses.
     pub(super) fn client(&self) -> Client {
         self.client_with(|_, _| {}).0
     }
@@ -156,13 +159,13 @@ impl Server {
         &self,
         change: impl FnOnce(&mut config::Api, &mut Tuning),
     ) -> (Client, CancellationToken) {
-        self.client_among(Names(&[]), change)
+        self.client_among(FakeNames(&[]), change)
     }
 
-    /// A client that looks the names of downloads' hosts up in `names`.
+    /// A client that resolves the hosts of downloads with `names`.
     pub(super) fn client_among(
         &self,
-        names: Names,
+        names: FakeNames,
         change: impl FnOnce(&mut config::Api, &mut Tuning),
     ) -> (Client, CancellationToken) {
         let mut config = config::Api {
@@ -182,11 +185,11 @@ impl Server {
     }
 }
 
-/// Names and the addresses that they have; no other exists.
+/// A resolver that knows only these names and addresses.
 #[derive(Clone, Copy)]
-pub(super) struct Names(pub(super) &'static [(&'static str, &'static str)]);
+pub(super) struct FakeNames(pub(super) &'static [(&'static str, &'static str)]);
 
-impl Resolve for Names {
+impl Resolve for FakeNames {
     fn resolve(&self, name: Name) -> Resolving {
         let found: Vec<SocketAddr> = self
             .0
@@ -216,4 +219,12 @@ async fn read_head(socket: &mut TcpStream) -> String {
 
 pub(super) fn milliseconds(text: &str) -> config::Duration {
     serde_json::from_value(serde_json::Value::String(text.to_owned())).unwrap()
+}
+
+/// The report of a call, as text.
+pub(super) async fn report(client: &Client) -> crate::Result<String> {
+    let bytes = client
+        .report(&"s1".into(), &"r1".into(), &"c1".into(), ReportFormat::Json)
+        .await?;
+    Ok(String::from_utf8_lossy(&bytes).into_owned())
 }

@@ -5,8 +5,10 @@
 //! Therefore a few fixed threads do all builds.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
 use std::sync::mpsc::{Receiver, Sender, channel};
-use std::sync::{Arc, Mutex, PoisonError};
+
+use parking_lot::Mutex;
 
 use crate::{Error, ErrorKind, Result};
 
@@ -63,7 +65,7 @@ impl Builders {
 /// Runs the waiting work, one piece after another, until the pool is dropped.
 fn work_off(waiting: &Mutex<Receiver<Work>>) {
     loop {
-        let next = waiting.lock().unwrap_or_else(PoisonError::into_inner).recv();
+        let next = waiting.lock().recv();
         let Ok(work) = next else { return };
         // The caller learns of a panic from its channel, which closes without a result.
         let _ = catch_unwind(AssertUnwindSafe(work));

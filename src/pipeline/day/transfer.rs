@@ -12,7 +12,7 @@ use bytes::{Bytes, BytesMut};
 use tokio::time::Instant;
 
 use super::recording::RecordAsk;
-use crate::api::{Download, Link, Resume};
+use crate::api::{Download, Link, Resume, is_strong};
 use crate::mp4::{self, Flaw};
 use crate::pipeline::ExportContext;
 use crate::store::{Resumed, Source, Upload, UploadOptions, Uploaded};
@@ -102,11 +102,6 @@ async fn left_of(context: &ExportContext, ask: &RecordAsk, key: &str) -> Result<
         }
     }
     Ok(Left::Some(partial))
-}
-
-/// True if an ETag is strong: only a strong one promises the same bytes.
-fn is_strong(etag: &str) -> bool {
-    etag.starts_with('"')
 }
 
 /// The part of the recording that was received so far.

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use futures_util::{StreamExt, stream};
 use serde_json::Value;
 
+use crate::Result;
 use crate::ids::SpaceId;
 use crate::lake::key;
 use crate::pipeline::ExportContext;
@@ -14,17 +15,12 @@ use crate::pipeline::day::build::put_if_changed;
 use crate::pipeline::run_context::RunContext;
 use crate::pipeline::summary::{Problem, ProblemKind, Summary};
 use crate::pipeline::walk::Scope;
-use crate::store::Condition;
-use crate::store::json::{get_json, to_json};
+use crate::store::json::get_json;
 use crate::tables;
 use crate::tables::TableFile;
-use crate::{ErrorKind, Result};
 
 /// Objects of the API by id, as they were last seen.
 type Catalog = BTreeMap<String, Value>;
-
-/// Lost conditional writes after which a catalogue is left to the next run.
-const ATTEMPTS: usize = 10;
 
 /// Brings the catalogues and their tables up to date. An error is a failure in the summary.
 pub(crate) async fn update(context: &Arc<ExportContext>, scope: &Scope, summary: &mut Summary) {
@@ -127,27 +123,9 @@ async fn update_rooms(context: &ExportContext, space: &SpaceId, seen: Catalog) -
 
 /// Merges the objects seen by this run into a catalogue and gives all of it; `None` if it is empty.
 async fn remember(context: &ExportContext, key: &str, seen: Catalog) -> Result<Option<Catalog>> {
-    for _ in 0..ATTEMPTS {
-        let stored = get_json::<Catalog>(&*context.run.store, key).await?;
-        let mut catalog = stored
-            .as_ref()
-            .map(|(catalog, _)| catalog.clone())
-            .unwrap_or_default();
-        catalog.extend(seen.clone());
-        let unchanged = stored.as_ref().is_some_and(|(known, _)| *known == catalog);
-        if catalog.is_empty() || unchanged {
-            return Ok((!catalog.is_empty()).then_some(catalog));
-        }
-        let condition = stored.map_or(Condition::Absent, |(_, version)| Condition::Unchanged(version));
-        match context.run.put(key, to_json(&catalog)?, condition).await {
-            Ok(_) => return Ok(Some(catalog)),
-            Err(error) if error.kind() == ErrorKind::Precondition => {}
-            Err(error) => return Err(error),
-        }
-    }
-    Err(crate::Error::new(
-        ErrorKind::Precondition,
-        key,
-        "other processes keep changing it; a later run goes on",
-    ))
+    let catalog = context
+        .run
+        .update(key, |catalog: &mut Catalog| catalog.extend(seen.clone()))
+        .await?;
+    Ok((!catalog.is_empty()).then_some(catalog))
 }

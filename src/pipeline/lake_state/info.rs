@@ -163,11 +163,6 @@ impl OpenedStore {
     }
 
     async fn write(store: &dyn Store, info: StoreInfo, condition: Condition) -> Result<(Self, bool)> {
-        let condition = if info.conditional_writes {
-            condition
-        } else {
-            Condition::Any
-        };
         // Another process may have been first; its probe is as good.
         match store.put(key::STORE_INFO, to_json(&info)?, condition).await {
             Ok(_) => Ok((Self { info }, true)),

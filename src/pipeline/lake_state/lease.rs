@@ -11,18 +11,17 @@
 //! [`DEAD`], may write at the same time as the next holder.
 
 use std::collections::HashMap;
-use std::sync::Mutex;
-use std::sync::PoisonError;
 
 use chrono::{DateTime, Utc};
 use futures_util::future::{Either, select};
+use parking_lot::Mutex;
 use serde::Serialize;
 use tokio::time::{Duration, Instant, sleep};
 use tokio_util::sync::CancellationToken;
 
 use crate::lake::key;
 use crate::store::json::to_json;
-use crate::store::{Condition, Store, Version};
+use crate::store::{Condition, Object, OptionalExt, Store, Version};
 use crate::{Error, ErrorKind, Result};
 
 /// The time between two heartbeats of a ticket, and between two looks of those who wait.
@@ -48,12 +47,12 @@ pub(crate) struct Pulse(Mutex<Instant>);
 impl Pulse {
     /// True if the holder may write.
     pub fn is_alive(&self) -> bool {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).elapsed() < ALIVE
+        self.0.lock().elapsed() < ALIVE
     }
 
     /// Records that the lease was ours at an instant.
     fn at(&self, instant: Instant) {
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = instant;
+        *self.0.lock() = instant;
     }
 }
 
@@ -221,10 +220,8 @@ impl Others {
             let Some(id) = entry.key.strip_prefix(key::LEASES).filter(|_| entry.key != own) else {
                 continue;
             };
-            let version = match store.get(&entry.key).await {
-                Ok(object) => object.version,
-                Err(error) if error.kind() == ErrorKind::StoreNotFound => continue,
-                Err(error) => return Err(error),
+            let Some(Object { version, .. }) = store.get(&entry.key).await.optional()? else {
+                continue;
             };
             let since = match self.0.get(&entry.key) {
                 Some((known, since)) if *known == version => *since,

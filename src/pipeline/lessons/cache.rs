@@ -215,7 +215,6 @@ impl LessonCache {
             &*run.store,
             run.config.timezone,
             run.now,
-            run.conditional.load(Ordering::Relaxed),
             entries,
         )
         .await?;

@@ -183,7 +183,7 @@ pub async fn import_meta(
     let (opened, created) = OpenedStore::open_in(store, zone, now).await?;
     let conditional = opened.info.conditional_writes;
     let importing = async {
-        let mut import = Import::new(store, zone, now, conditional);
+        let mut import = Import::new(store, zone, now);
         let mut readings = Vec::new();
         for file in files {
             readings.push(import.add(file).await?);
@@ -219,10 +219,9 @@ pub(crate) async fn take_embedded(
     store: &dyn Store,
     zone: Tz,
     now: DateTime<Utc>,
-    conditional: bool,
     entries: Vec<LessonEntry>,
 ) -> Result<Imported> {
-    let mut import = Import::new(store, zone, now, conditional);
+    let mut import = Import::new(store, zone, now);
     let (changes, known) = import.changes(entries.into_iter().collect()).await?;
     import.write_index(&changes).await?;
     import.shelve_all(changes, known).await?;
@@ -231,7 +230,7 @@ pub(crate) async fn take_embedded(
 
 /// Builds the tables of a date's lesson data if they are stale, because an import may have been killed before it.
 pub(crate) async fn mend(run: &RunContext, date: NaiveDate) -> Result<()> {
-    let mut shelving = Shelving::new(&*run.store, run.conditional.load(Ordering::Relaxed));
+    let mut shelving = Shelving::new(&*run.store);
     let mended = shelving.mend(date).await;
     run.writes.fetch_add(shelving.writes, Ordering::Relaxed);
     mended
@@ -290,9 +289,9 @@ struct RawFile {
 type Changes = BTreeMap<NaiveDate, LessonDayChange>;
 
 impl<'a> Import<'a> {
-    pub fn new(store: &'a dyn Store, zone: Tz, now: DateTime<Utc>, conditional: bool) -> Self {
+    pub fn new(store: &'a dyn Store, zone: Tz, now: DateTime<Utc>) -> Self {
         Self {
-            shelving: Shelving::new(store, conditional),
+            shelving: Shelving::new(store),
             zone,
             now: now.trunc_subsecs(6),
             id: format!(

@@ -9,10 +9,11 @@ use serde::Serialize;
 
 use crate::lake::key;
 use crate::lake::table::builtin;
-use crate::store::json::{get_json, to_json};
-use crate::store::{Condition, Object, Store, Version};
+use crate::store::json::update_json;
+use crate::store::{Condition, Object, OptionalExt, Store, Version};
 use crate::tables::TableFile;
 use crate::tables::lessons::{LessonDayChange, LessonEntry, build_lesson_tables, find_entries, change_lesson_day};
+use crate::task::isolated_blocking;
 use crate::{Error, ErrorKind, Result};
 
 /// Lost conditional writes after which an import gives up.
@@ -21,19 +22,13 @@ const TRIES: usize = 20;
 /// Writes lesson days and their tables.
 pub(crate) struct Shelving<'a> {
     pub store: &'a dyn Store,
-    /// True if the store honours conditional writes.
-    pub conditional: bool,
     /// Objects written or removed.
     pub writes: u64,
 }
 
 impl<'a> Shelving<'a> {
-    pub fn new(store: &'a dyn Store, conditional: bool) -> Self {
-        Self {
-            store,
-            conditional,
-            writes: 0,
-        }
+    pub fn new(store: &'a dyn Store) -> Self {
+        Self { store, writes: 0 }
     }
 
     /// Changes the lesson day of a date. Its tables are stale until [`Shelving::mend`].
@@ -88,11 +83,7 @@ impl<'a> Shelving<'a> {
         let mut seen = BTreeMap::new();
         for table in builtin::per_date() {
             let key = key::date_table(table, date);
-            let object = match self.store.get(&key).await {
-                Ok(object) => Some(object),
-                Err(error) if error.kind() == ErrorKind::StoreNotFound => None,
-                Err(error) => return Err(error),
-            };
+            let object = self.store.get(&key).await.optional()?;
             seen.insert(key, object);
         }
         Ok(seen)
@@ -132,24 +123,9 @@ impl<'a> Shelving<'a> {
     where
         T: Default + Clone + PartialEq + Serialize + serde::de::DeserializeOwned,
     {
-        for _ in 0..TRIES {
-            let (before, version) = match get_json::<T>(self.store, key).await? {
-                Some((value, version)) => (value, Some(version)),
-                None => (T::default(), None),
-            };
-            let mut after = before.clone();
-            change(&mut after);
-            if after == before {
-                return Ok(after);
-            }
-            let condition = version.map_or(Condition::Absent, Condition::Unchanged);
-            match self.put(key, to_json(&after)?, condition).await {
-                Ok(_) => return Ok(after),
-                Err(error) if error.kind() == ErrorKind::Precondition => {}
-                Err(error) => return Err(error),
-            }
-        }
-        Err(busy(key))
+        let updated = update_json(self.store, key, change).await?;
+        self.writes += u64::from(updated.is_written);
+        Ok(updated.value)
     }
 
     /// Writes an object, under a condition if the store honours it.
@@ -157,11 +133,6 @@ impl<'a> Shelving<'a> {
     /// # Errors
     /// `Precondition` if the condition does not hold; else any error of the store.
     pub async fn put(&mut self, key: &str, bytes: Bytes, condition: Condition) -> Result<Version> {
-        let condition = if self.conditional {
-            condition
-        } else {
-            Condition::Any
-        };
         self.writes += 1;
         self.store.put(key, bytes, condition).await
     }
@@ -172,11 +143,7 @@ impl<'a> Shelving<'a> {
 /// # Errors
 /// Any error of the store.
 pub(crate) async fn read_shelf(store: &dyn Store, date: NaiveDate) -> Result<Option<Object>> {
-    match store.get(&key::meta_shelf(date)).await {
-        Ok(object) => Ok(Some(object)),
-        Err(error) if error.kind() == ErrorKind::StoreNotFound => Ok(None),
-        Err(error) => Err(error),
-    }
+    store.get(&key::meta_shelf(date)).await.optional()
 }
 
 /// Finds entries in a lesson day by meeting and user, on a thread that may block.
@@ -193,13 +160,7 @@ pub(crate) async fn find_on(
 
 /// Runs work on a thread that may block, because a large lesson day takes a second.
 async fn blocking<T: Send + 'static>(work: impl FnOnce() -> Result<T> + Send + 'static) -> Result<T> {
-    tokio::task::spawn_blocking(work).await.unwrap_or_else(|_| {
-        Err(Error::new(
-            ErrorKind::Internal,
-            "lesson data",
-            "the work on it broke off",
-        ))
-    })
+    isolated_blocking("lesson data", work).await
 }
 
 fn busy(key: &str) -> Error {

@@ -158,7 +158,7 @@ impl MeetingDays {
         if known.of_day(day).is_superset(&marks) {
             return Ok(());
         }
-        let mut writer = Shelving::new(&*run.store, run.conditional.load(Ordering::Relaxed));
+        let mut writer = Shelving::new(&*run.store);
         let added = writer
             .update(&key::meeting_days(day.date), |month: &mut Month| {
                 let of_day = month.entry(day.date).or_default().entry(day.space.clone()).or_default();

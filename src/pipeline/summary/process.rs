@@ -2,15 +2,16 @@
 
 use std::collections::BTreeSet;
 use std::path::Path;
-use std::sync::{LazyLock, Mutex, MutexGuard, PoisonError};
+use std::sync::LazyLock;
 
+use parking_lot::{Mutex, MutexGuard};
 use serde::{Deserialize, Serialize};
 
 /// The ids of the runs that this process is doing.
 static OWN_RUNS: LazyLock<Mutex<BTreeSet<String>>> = LazyLock::new(Mutex::default);
 
 fn own_runs() -> MutexGuard<'static, BTreeSet<String>> {
-    OWN_RUNS.lock().unwrap_or_else(PoisonError::into_inner)
+    OWN_RUNS.lock()
 }
 
 /// A process, as a run's summary names it.

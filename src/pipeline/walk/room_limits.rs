@@ -3,11 +3,12 @@
 
 
 use std::collections::HashMap;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
 
 use crate::ids::{RoomId, SpaceId};
 
+use parking_lot::Mutex;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 /// A room may use at most this part of all requests in flight, unless there are fewer rooms.
@@ -50,7 +51,7 @@ impl RoomLimits {
     /// Waits for a turn of a room.
     pub async fn turn(&self, space: &SpaceId, room: &RoomId) -> Option<OwnedSemaphorePermit> {
         let turns = {
-            let mut rooms = self.rooms.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut rooms = self.rooms.lock();
             let turns = rooms
                 .entry((space.to_owned(), room.to_owned()))
                 .or_insert_with(|| Arc::new(Semaphore::new(self.width())));

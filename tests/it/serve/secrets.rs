@@ -162,7 +162,7 @@ async fn a_token_that_is_rotated_in_the_middle_of_a_run_is_read_again() {
     let output = child.wait_with_output().await.unwrap();
     let said = String::from_utf8(output.stderr).unwrap();
     assert_eq!(output.status.code(), Some(0), "{said}");
-    assert!(said.contains("its file holds another one"), "{said}");
+    assert!(said.contains("the token file holds a new one"), "{said}");
     assert!(!said.contains("t0ken-after-rotation"));
     let of_calls = lake.manifests().await.into_iter().flat_map(|day| {
         let calls = day["calls"].as_object().cloned().unwrap_or_default();

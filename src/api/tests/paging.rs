@@ -1,30 +1,30 @@
-//! Lists of servers that page in every way that we could think of, and that change while they are read.
+//! Lists of servers that page in many different ways, and that change while they are read.
 
 use proptest::prelude::*;
 use serde_json::{Value, json};
 
-use super::envelope::More;
-use super::paging::{Gap, LIMIT, Listing, Pager, Policy, Step};
-use super::wire::{Page, Space};
+use crate::api::envelope::More;
+use crate::api::paging::{Gap, LIMIT, Listing, ListingStep, Pager, Policy};
+use crate::api::wire::{ListPage, Space};
 
-/// How a server cuts its pages.
+/// The way in which a server cuts its pages.
 #[derive(Debug, Clone, Copy)]
 enum Pages {
     Honoured,
     Capped(usize),
     AllAtOnce,
-    /// The first page, whatever offset is asked for.
+    /// Every offset gives the first page.
     SamePage(usize),
     /// `offset` is rounded down to whole pages.
     Numbered(usize),
-    /// Rows are cut first, and then those that nobody may see are taken away.
+    /// A page is cut first, and hidden rows are removed from it afterwards.
     CutThenFiltered(usize),
-    /// Lengths that follow from the offset, from 1 to this.
+    /// The page length depends on the offset, from 1 to this.
     Uneven(usize),
 }
 
 #[derive(Debug, Clone, Copy)]
-enum Total {
+enum TotalField {
     Right,
     LeftOut,
     Zero,
@@ -34,29 +34,29 @@ enum Total {
 }
 
 #[derive(Debug, Clone, Copy)]
-enum Change {
+enum ListChange {
     Delete(usize),
     Insert(usize),
 }
 
 #[derive(Debug, Clone)]
-struct Row {
+struct ListRow {
     id: String,
     hidden: bool,
 }
 
-struct Server {
+struct PagedServer {
     pages: Pages,
-    total: Total,
-    rows: Vec<Row>,
-    /// What happens before the request of this number.
-    changes: Vec<(usize, Change)>,
+    total: TotalField,
+    rows: Vec<ListRow>,
+    /// Changes, each with the number of the request before which it happens.
+    changes: Vec<(usize, ListChange)>,
     requests: usize,
 }
 
-impl Server {
-    fn new(pages: Pages, total: Total, count: usize) -> Self {
-        let row = |number: usize| Row {
+impl PagedServer {
+    fn new(pages: Pages, total: TotalField, count: usize) -> Self {
+        let row = |number: usize| ListRow {
             id: number.to_string(),
             hidden: false,
         };
@@ -73,22 +73,22 @@ impl Server {
         let due = self.changes.iter().filter(|(at, _)| *at == self.requests);
         for (number, (_, change)) in due.enumerate() {
             match change {
-                Change::Delete(index) if !self.rows.is_empty() => {
+                ListChange::Delete(index) if !self.rows.is_empty() => {
                     self.rows.remove(index % self.rows.len());
                 }
-                Change::Insert(index) => {
-                    let row = Row {
+                ListChange::Insert(index) => {
+                    let row = ListRow {
                         id: format!("new {} {number}", self.requests),
                         hidden: false,
                     };
                     self.rows.insert(index % (self.rows.len() + 1), row);
                 }
-                Change::Delete(_) => {}
+                ListChange::Delete(_) => {}
             }
         }
     }
 
-    fn answer(&mut self, offset: usize, limit: usize) -> Page {
+    fn answer(&mut self, offset: usize, limit: usize) -> ListPage {
         self.requests += 1;
         self.change();
         let (start, length) = match self.pages {
@@ -106,22 +106,22 @@ impl Server {
             .collect();
         let visible = self.rows.iter().filter(|row| !row.hidden).count() as u64;
         let total = match self.total {
-            Total::Right => Some(visible),
-            Total::LeftOut => None,
-            Total::Zero => Some(0),
-            Total::OfThePage => Some(items.len() as u64),
-            Total::Large => Some(visible + 7),
+            TotalField::Right => Some(visible),
+            TotalField::LeftOut => None,
+            TotalField::Zero => Some(0),
+            TotalField::OfThePage => Some(items.len() as u64),
+            TotalField::Large => Some(visible + 7),
         };
-        Page {
+        ListPage {
             items,
             total,
-            ..Page::default()
+            ..ListPage::default()
         }
     }
 }
 
-/// Lists it all; gives the requests that it took too.
-fn list(server: &mut Server, policy: Policy, longest: &mut usize) -> (Listing<Space>, usize) {
+/// Reads the whole list. Returns it with the number of requests.
+fn list(server: &mut PagedServer, policy: Policy, longest: &mut usize) -> (Listing<Space>, usize) {
     let mut pager = Pager::new(policy);
     let before = server.requests;
     loop {
@@ -129,24 +129,24 @@ fn list(server: &mut Server, policy: Policy, longest: &mut usize) -> (Listing<Sp
         let known = *longest;
         *longest = known.max(page.items.len());
         match pager.take(page, known) {
-            Step::Ask => assert!(server.requests - before < 20_000, "it never ends"),
-            Step::Done => return (pager.finish(), server.requests - before),
-            Step::Endless => panic!("this list has an end"),
+            ListingStep::Ask => assert!(server.requests - before < 20_000, "the listing never ends"),
+            ListingStep::Done => return (pager.finish(), server.requests - before),
+            ListingStep::Endless => panic!("the list has an end"),
         }
     }
 }
 
-fn read(server: &mut Server) -> (Listing<Space>, usize) {
+fn read(server: &mut PagedServer) -> (Listing<Space>, usize) {
     list(server, Policy::Proof, &mut 0)
 }
 
-fn total() -> impl Strategy<Value = Total> {
+fn total() -> impl Strategy<Value = TotalField> {
     prop_oneof![
-        Just(Total::Right),
-        Just(Total::LeftOut),
-        Just(Total::Zero),
-        Just(Total::OfThePage),
-        Just(Total::Large),
+        Just(TotalField::Right),
+        Just(TotalField::LeftOut),
+        Just(TotalField::Zero),
+        Just(TotalField::OfThePage),
+        Just(TotalField::Large),
     ]
 }
 
@@ -160,7 +160,7 @@ fn pages() -> impl Strategy<Value = Pages> {
     ]
 }
 
-fn changes(of: fn(usize) -> Change) -> impl Strategy<Value = Vec<(usize, Change)>> {
+fn changes(of: fn(usize) -> ListChange) -> impl Strategy<Value = Vec<(usize, ListChange)>> {
     let change = (2_usize..8, any::<usize>()).prop_map(move |(at, index)| (at, of(index)));
     prop::collection::vec(change, 0..40)
 }
@@ -171,7 +171,7 @@ fn ids(listing: &Listing<Space>) -> Vec<&str> {
     ids
 }
 
-fn visible(server: &Server) -> Vec<&str> {
+fn visible(server: &PagedServer) -> Vec<&str> {
     let rows = server.rows.iter().filter(|row| !row.hidden);
     let mut ids: Vec<_> = rows.map(|row| row.id.as_str()).collect();
     ids.sort_unstable();
@@ -180,20 +180,20 @@ fn visible(server: &Server) -> Vec<&str> {
 
 proptest! {
     #[test]
-    fn spaces_and_rooms_are_seen_once_whatever_the_server_makes_of_paging(
+    fn spaces_and_rooms_are_listed_once_however_the_server_pages(
         pages in pages(), total in total(), count in 0_usize..350,
     ) {
-        let mut server = Server::new(pages, total, count);
+        let mut server = PagedServer::new(pages, total, count);
         let (listing, requests) = read(&mut server);
         prop_assert_eq!(ids(&listing), visible(&server));
         prop_assert!(requests <= 8 + 4 * count, "{} requests", requests);
-        // A server that gives 100 for every offset, and does not count them, can't be told from one that has more.
+        // A server without `total` that gives 100 items for every offset looks like one that has more.
         let ambiguous = count == LIMIT && matches!(pages, Pages::AllAtOnce);
-        if matches!(total, Total::Large) && count > 0 {
+        if matches!(total, TotalField::Large) && count > 0 {
             let (seen, total) = (count as u64, count as u64 + 7);
             prop_assert_eq!(listing.gap, Some(Gap::Counted { seen, total }));
         } else if !ambiguous {
-            prop_assert_eq!(listing.gap, if count == 0 && matches!(total, Total::Large) {
+            prop_assert_eq!(listing.gap, if count == 0 && matches!(total, TotalField::Large) {
                 Some(Gap::Counted { seen: 0, total: 7 })
             } else {
                 None
@@ -202,17 +202,17 @@ proptest! {
     }
 
     #[test]
-    fn short_pages_in_the_middle_end_no_list_of_rooms(
+    fn short_pages_in_the_middle_do_not_end_a_list_of_rooms(
         cap in 2_usize..120,
-        total in prop_oneof![Just(Total::Right), Just(Total::LeftOut), Just(Total::Zero), Just(Total::OfThePage)],
+        total in prop_oneof![Just(TotalField::Right), Just(TotalField::LeftOut), Just(TotalField::Zero), Just(TotalField::OfThePage)],
         runs in prop::collection::vec((1_usize..60, 0_usize..120), 1..12),
     ) {
-        let mut server = Server::new(Pages::CutThenFiltered(cap), total, 0);
+        let mut server = PagedServer::new(Pages::CutThenFiltered(cap), total, 0);
         for (shown, hidden) in runs {
-            // A cut that is hidden as a whole is an empty page, which ends a list.
+            // A page whose rows are all hidden is empty, and an empty page ends a list.
             for number in 0..shown + hidden.min(cap.min(LIMIT) - 1) {
                 let id = format!("{} {number}", server.rows.len());
-                server.rows.push(Row { id, hidden: number >= shown });
+                server.rows.push(ListRow { id, hidden: number >= shown });
             }
         }
         let (listing, _) = read(&mut server);
@@ -221,13 +221,13 @@ proptest! {
     }
 
     #[test]
-    fn rooms_that_are_deleted_meanwhile_hide_no_other(
+    fn rooms_deleted_while_listing_hide_no_other_room(
         cap in 2_usize..150,
-        total in prop_oneof![Just(Total::Right), Just(Total::LeftOut)],
+        total in prop_oneof![Just(TotalField::Right), Just(TotalField::LeftOut)],
         count in 0_usize..350,
-        changes in changes(Change::Delete),
+        changes in changes(ListChange::Delete),
     ) {
-        let mut server = Server::new(Pages::Capped(cap), total, count);
+        let mut server = PagedServer::new(Pages::Capped(cap), total, count);
         server.changes = changes;
         let (listing, _) = read(&mut server);
         let seen = ids(&listing);
@@ -237,13 +237,13 @@ proptest! {
     }
 
     #[test]
-    fn rooms_that_are_made_meanwhile_push_no_other_out(
+    fn rooms_created_while_listing_hide_no_other_room(
         cap in 1_usize..150,
-        total in prop_oneof![Just(Total::Right), Just(Total::LeftOut)],
+        total in prop_oneof![Just(TotalField::Right), Just(TotalField::LeftOut)],
         count in 0_usize..350,
-        changes in changes(Change::Insert),
+        changes in changes(ListChange::Insert),
     ) {
-        let mut server = Server::new(Pages::Capped(cap), total, count);
+        let mut server = PagedServer::new(Pages::Capped(cap), total, count);
         server.changes = changes;
         let (listing, _) = read(&mut server);
         let seen = ids(&listing);
@@ -254,39 +254,39 @@ proptest! {
     }
 
     #[test]
-    fn a_server_that_repeats_its_first_page_is_left_and_told(
+    fn a_server_that_repeats_its_first_page_is_given_up_and_reported(
         cap in 1_usize..150, total in total(), count in 0_usize..300,
     ) {
-        let mut server = Server::new(Pages::SamePage(cap), total, count);
+        let mut server = PagedServer::new(Pages::SamePage(cap), total, count);
         let (listing, requests) = read(&mut server);
         let seen = count.min(cap).min(LIMIT) as u64;
         prop_assert_eq!(listing.items.len() as u64, seen);
         prop_assert!(requests <= 6, "{} requests", requests);
         match total {
-            Total::Right if count as u64 > seen => {
+            TotalField::Right if count as u64 > seen => {
                 prop_assert_eq!(listing.gap, Some(Gap::Counted { seen, total: count as u64 }));
             }
-            Total::Right | Total::OfThePage => prop_assert_eq!(listing.gap, None),
-            Total::LeftOut | Total::Zero if seen == LIMIT as u64 => {
+            TotalField::Right | TotalField::OfThePage => prop_assert_eq!(listing.gap, None),
+            TotalField::LeftOut | TotalField::Zero if seen == LIMIT as u64 => {
                 prop_assert_eq!(listing.gap, Some(Gap::Repeated(seen)));
             }
-            // Fewer than asked for: the server gives all at once, as far as can be seen.
-            Total::LeftOut | Total::Zero => prop_assert_eq!(listing.gap, None),
-            Total::Large => prop_assert!(listing.gap.is_some()),
+            // A page shorter than `limit` looks as if the server gave everything at once.
+            TotalField::LeftOut | TotalField::Zero => prop_assert_eq!(listing.gap, None),
+            TotalField::Large => prop_assert!(listing.gap.is_some()),
         }
     }
 
     #[test]
-    fn calls_and_records_are_seen_once_by_a_server_whose_pages_are_as_long_as_they_can_be(
+    fn calls_and_records_are_listed_once_if_only_the_last_page_is_short(
         pages in prop_oneof![
             Just(Pages::Honoured), (1_usize..150).prop_map(Pages::Capped), Just(Pages::AllAtOnce),
         ],
-        total in prop_oneof![Just(Total::Right), Just(Total::LeftOut), Just(Total::Zero)],
+        total in prop_oneof![Just(TotalField::Right), Just(TotalField::LeftOut), Just(TotalField::Zero)],
         counts in prop::collection::vec(0_usize..350, 1..6),
     ) {
         let mut longest = 0;
         for count in counts {
-            let mut server = Server::new(pages, total, count);
+            let mut server = PagedServer::new(pages, total, count);
             let (listing, _) = list(&mut server, Policy::Short, &mut longest);
             prop_assert_eq!(ids(&listing), visible(&server));
             if count != LIMIT {
@@ -298,93 +298,93 @@ proptest! {
 
 #[test]
 fn a_room_moved_by_a_deletion_between_two_pages_is_found() {
-    // The page of 100, then the rest: the deletion moves number 100 to where the reader has been.
-    let mut server = Server::new(Pages::Honoured, Total::LeftOut, 120);
-    server.changes = vec![(2, Change::Delete(0)), (2, Change::Delete(0))];
+    // The reader has read a page of 100. The deletion moves item 100 to an offset that it has passed.
+    let mut server = PagedServer::new(Pages::Honoured, TotalField::LeftOut, 120);
+    server.changes = vec![(2, ListChange::Delete(0)), (2, ListChange::Delete(0))];
     let (listing, _) = read(&mut server);
     assert_eq!(listing.items.len(), 120);
     assert_eq!(listing.gap, None);
 }
 
 #[test]
-fn a_total_reached_by_one_page_is_no_proof_for_rooms() {
-    let mut server = Server::new(Pages::Capped(50), Total::OfThePage, 120);
+fn a_total_reached_by_a_single_page_does_not_end_a_list_of_rooms() {
+    let mut server = PagedServer::new(Pages::Capped(50), TotalField::OfThePage, 120);
     let (listing, _) = read(&mut server);
     assert_eq!((listing.items.len(), listing.gap), (120, None));
 }
 
 #[test]
-fn lists_cost_no_more_requests_than_their_proof() {
+fn a_list_costs_no_more_requests_than_its_proof() {
     let costs = |pages, total, policy, counts: [usize; 6]| {
         let mut longest = 0;
-        counts.map(|count| list(&mut Server::new(pages, total, count), policy, &mut longest).1)
+        counts.map(|count| list(&mut PagedServer::new(pages, total, count), policy, &mut longest).1)
     };
     let counts = [0, 1, 3, 100, 101, 120];
     let proof = Policy::Proof;
     assert_eq!(
-        costs(Pages::Honoured, Total::Right, proof, counts),
+        costs(Pages::Honoured, TotalField::Right, proof, counts),
         [1, 2, 2, 2, 2, 2]
     );
     assert_eq!(
-        costs(Pages::Honoured, Total::LeftOut, proof, counts),
+        costs(Pages::Honoured, TotalField::LeftOut, proof, counts),
         [1, 2, 3, 3, 4, 4]
     );
     assert_eq!(
-        costs(Pages::AllAtOnce, Total::Right, proof, counts),
+        costs(Pages::AllAtOnce, TotalField::Right, proof, counts),
         [1, 2, 2, 2, 2, 2]
     );
     assert_eq!(
-        costs(Pages::AllAtOnce, Total::LeftOut, proof, counts),
+        costs(Pages::AllAtOnce, TotalField::LeftOut, proof, counts),
         [1, 3, 3, 3, 2, 2]
     );
     let counts = [3, 2, 3, 9, 120, 50];
     let short = Policy::Short;
     assert_eq!(
-        costs(Pages::Capped(50), Total::LeftOut, short, counts),
+        costs(Pages::Capped(50), TotalField::LeftOut, short, counts),
         [2, 1, 2, 2, 3, 2]
     );
     assert_eq!(
-        costs(Pages::Capped(50), Total::Right, short, counts),
+        costs(Pages::Capped(50), TotalField::Right, short, counts),
         [1, 1, 1, 1, 3, 2]
     );
 }
 
-/// Feeds pages in turn and lists what came.
-fn fed(policy: Policy, pages: Vec<Page>) -> Listing<Space> {
+/// The listing of these pages.
+fn fed(policy: Policy, pages: Vec<ListPage>) -> Listing<Space> {
     let mut pager = Pager::new(policy);
     for page in pages {
-        if pager.take(page, 0) != Step::Ask {
+        if pager.take(page, 0) != ListingStep::Ask {
             break;
         }
     }
     pager.finish()
 }
 
-fn page(ids: std::ops::Range<usize>, more: More) -> Page {
-    Page {
+fn page(ids: std::ops::Range<usize>, more: More) -> ListPage {
+    ListPage {
         items: ids.map(|id| json!({"id": id})).collect(),
         more,
-        ..Page::default()
+        ..ListPage::default()
     }
 }
 
 #[test]
-fn what_promises_more_and_gives_none_is_told() {
+fn a_promise_of_more_items_without_any_is_reported() {
     let next = || More::Yes("nextCursor".into());
     let told = |listing: Listing<Space>| listing.gap;
     for policy in [Policy::Proof, Policy::Short] {
-        // A server with cursors ignores the offset, or has nothing for one.
+        // A server that pages by cursors ignores the offset, or answers it with an empty page.
         let promised = Some(Gap::Promised("nextCursor".into()));
         let ignoring = (0..6).map(|_| page(0..50, next())).collect();
         assert_eq!(told(fed(policy, ignoring)), promised, "{policy:?}");
         let empty = |_| page(0..0, More::Unsaid);
         let first = std::iter::once(page(0..50, next()));
-        // Here also the first page is empty when it is read again, and that is told in any case.
+        // The first page is empty too when it is read again; that must be reported in any case.
         assert!(
             told(fed(policy, first.chain((0..40).map(empty)).collect())).is_some(),
             "{policy:?}"
         );
-        // One that honours the offset takes its promise back.
+        // A server that honours the offset withdraws its promise.
         let honest = vec![
             page(0..100, next()),
             page(99..120, More::Unsaid),
@@ -392,7 +392,7 @@ fn what_promises_more_and_gives_none_is_told() {
         ];
         assert_eq!(told(fed(policy, honest)), None, "{policy:?}");
     }
-    let several = |_| Page {
+    let several = |_| ListPage {
         pages: Some(3),
         ..page(0..50, More::Unsaid)
     };
@@ -402,38 +402,38 @@ fn what_promises_more_and_gives_none_is_told() {
     );
 }
 
-/// Pages of `count` new items of `bytes` each, until the listing ends: how it does, and after how many.
-fn invent(count: usize, bytes: usize) -> (Step, u32) {
+/// Feeds pages of `count` new items of `bytes` each until the listing ends. Returns its last step and the pages.
+fn invent(count: usize, bytes: usize) -> (ListingStep, u32) {
     let mut pager = Pager::<Space>::new(Policy::Short);
     for number in 1.. {
         let items = (0..count).map(|item| json!({"id": format!("{number}/{item}")}));
-        let page = Page {
+        let page = ListPage {
             items: items.collect(),
             bytes: count * bytes,
-            ..Page::default()
+            ..ListPage::default()
         };
         let step = pager.take(page, 0);
-        if step != Step::Ask {
+        if step != ListingStep::Ask {
             return (step, number);
         }
     }
-    unreachable!("the numbers of pages end");
+    unreachable!("page numbers are finite");
 }
 
 #[test]
-fn a_server_that_invents_items_without_end_is_left() {
-    assert_eq!(invent(1, 100), (Step::Endless, 10_000));
-    assert_eq!(invent(1000, 100), (Step::Endless, 201));
-    assert_eq!(invent(100, 100_000), (Step::Endless, 14));
+fn a_server_that_invents_items_without_end_is_given_up() {
+    assert_eq!(invent(1, 100), (ListingStep::Endless, 10_000));
+    assert_eq!(invent(1000, 100), (ListingStep::Endless, 201));
+    assert_eq!(invent(100, 100_000), (ListingStep::Endless, 14));
 }
 
 #[test]
-fn items_without_an_id_are_counted_once_and_told() {
+fn items_without_an_id_are_counted_once_and_reported() {
     for policy in [Policy::Proof, Policy::Short] {
-        let page = || Page {
+        let page = || ListPage {
             items: vec![json!({"id": 1}), json!({"name": "a"}), json!(null)],
             total: Some(3),
-            ..Page::default()
+            ..ListPage::default()
         };
         let listing = fed(policy, vec![page(), page()]);
         assert_eq!(

@@ -1,12 +1,12 @@
-//! When the next request may start: the cap on requests a second, and the pause after the server's "slow down".
-//! The arithmetic is pure; `client` sleeps until the slot.
+//! Spaces requests in time: the configured cap on requests per second, and the hold after the API's "too many requests".
+//! Pure: times are passed in; `sender` sleeps until the slot.
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use tokio::time::Instant;
 
-/// Slots in time, handed out in the order in which they are asked for.
+/// Hands out start times for requests, in the order of the calls.
 #[derive(Debug)]
 pub(super) struct Pace {
     interval: Duration,
@@ -15,14 +15,14 @@ pub(super) struct Pace {
 
 #[derive(Debug, Default)]
 struct Times {
-    /// The next slot.
+    /// The next free slot.
     next: Option<Instant>,
-    /// The end of the last hold.
+    /// The end of the latest hold.
     held_until: Option<Instant>,
 }
 
 impl Pace {
-    /// At most so many requests a second; 0: no cap.
+    /// A pace of at most `requests_per_second`; 0 means no cap.
     pub(super) fn new(requests_per_second: f64) -> Self {
         let interval = if requests_per_second > 0.0 {
             1.0 / requests_per_second
@@ -36,7 +36,7 @@ impl Pace {
         }
     }
 
-    /// Takes the next slot: when the caller may start.
+    /// Takes the next slot: the time from which the caller may send.
     pub(super) fn slot(&self, now: Instant) -> Instant {
         let mut times = self.lock();
         let slot = times.next.map_or(now, |next| next.max(now));
@@ -44,15 +44,14 @@ impl Pace {
         slot
     }
 
-    /// No further slot before `until`: when one request is told to slow down, its neighbours would only be told the
-    /// same.
+    /// Gives no further slot before `until`. If the API refuses one request as too many, it would refuse the others too.
     pub(super) fn hold(&self, until: Instant) {
         let mut times = self.lock();
         times.next = Some(times.next.map_or(until, |next| next.max(until)));
         times.held_until = Some(times.held_until.map_or(until, |held| held.max(until)));
     }
 
-    /// Whether a hold is in force, so that a slot from before it is none any more.
+    /// True during a hold. Slots that were taken before it are void.
     pub(super) fn is_held(&self, now: Instant) -> bool {
         self.lock().held_until.is_some_and(|until| now < until)
     }
@@ -67,7 +66,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn slots_are_an_interval_apart_and_unused_ones_are_not_saved_up() {
+    fn slots_are_an_interval_apart_and_unused_slots_are_lost() {
         let pace = Pace::new(4.0);
         let start = Instant::now();
         let at = |milliseconds| start + Duration::from_millis(milliseconds);

@@ -1,5 +1,5 @@
-//! The API's token in force. It is read again when the API refuses it (401), since its file may hold a new one by then,
-//! and when the daemon is told to (SIGHUP). Requests in flight keep the token that they were sent with.
+//! The current API token. It is read again if the API refuses it (401), because its file may hold a new token by then,
+//! and if the daemon gets a SIGHUP. Requests in flight keep the token that they were sent with.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -10,14 +10,14 @@ use tokio::time::Instant;
 use crate::config::{self, Secret};
 use crate::{Error, ErrorKind, Result};
 
-/// After a refused token's file was read and held nothing new, it is left alone for so long.
-const REST: Duration = Duration::from_secs(1);
+/// The file of a refused token is read at most once in this time.
+const READ_INTERVAL: Duration = Duration::from_secs(1);
 
-/// A token as requests carry it.
+/// A token, and the header that carries it.
 #[derive(Debug)]
 pub(super) struct Token {
     secret: Secret,
-    /// None where there is no token.
+    /// `None` if there is no token.
     header: Option<HeaderValue>,
 }
 
@@ -46,25 +46,25 @@ impl Token {
     }
 }
 
-/// See the module.
+/// The current token and its source. Clients that share it renew it together.
 #[derive(Debug)]
-pub(super) struct Credential(Mutex<Inner>);
+pub(in crate::api) struct CurrentToken(Mutex<TokenState>);
 
 #[derive(Debug)]
-struct Inner {
+struct TokenState {
     source: config::Api,
     token: Arc<Token>,
-    /// When the file was last read in vain.
-    looked: Option<Instant>,
+    /// The time of the last read that brought no new token.
+    last_read: Option<Instant>,
 }
 
-impl Credential {
+impl CurrentToken {
     pub(super) fn new(source: &config::Api) -> Result<Self> {
         let token = Token::new(source.read_token()?)?;
-        Ok(Self(Mutex::new(Inner {
+        Ok(Self(Mutex::new(TokenState {
             source: source.clone(),
             token: Arc::new(token),
-            looked: None,
+            last_read: None,
         })))
     }
 
@@ -72,51 +72,51 @@ impl Credential {
         Arc::clone(&self.lock().token)
     }
 
-    /// Another token than the refused one, if there is one by now: the request is then sent again. Without a file there
-    /// is none.
+    /// A token other than the refused one, if there is one by now; then the caller sends the request again. A token that
+    /// comes from no file is never renewed.
     pub(super) fn renewed(&self, refused: &Token) -> Option<Arc<Token>> {
         let mut inner = self.lock();
         if inner.token.secret != refused.secret {
             return Some(Arc::clone(&inner.token));
         }
         let now = Instant::now();
-        if inner.source.token_file.is_empty() || inner.looked.is_some_and(|at| now - at < REST) {
+        if inner.source.token_file.is_empty() || inner.last_read.is_some_and(|at| now - at < READ_INTERVAL) {
             return None;
         }
-        inner.looked = Some(now);
-        // A small file on a local disk, once in a while: not worth a thread.
+        inner.last_read = Some(now);
+        // This blocks, but only for a small local file and at most once a second.
         let read = inner.source.read_token().and_then(Token::new);
         match read {
             Ok(token) if token.secret != refused.secret => {
                 tracing::info!(
-                    "the API refused the token; its file holds another one, which is used from now on"
+                    "the API refused the token; the token file holds a new one, which is used from now on"
                 );
                 inner.token = Arc::new(token);
-                inner.looked = None;
+                inner.last_read = None;
                 Some(Arc::clone(&inner.token))
             }
             Ok(_) => None,
             Err(error) => {
-                tracing::error!(%error, "the API refused the token, and it can't be read again");
+                tracing::error!(%error, "the API refused the token, and the token file can't be read");
                 None
             }
         }
     }
 
-    /// Takes another source; tells whether its token is another one.
-    pub(super) fn replace(&self, source: &config::Api) -> Result<bool> {
+    /// Replaces the source. Returns true if its token differs from the current one.
+    pub(in crate::api) fn replace(&self, source: &config::Api) -> Result<bool> {
         let token = Token::new(source.read_token()?)?;
         let mut inner = self.lock();
         let changed = inner.token.secret != token.secret;
-        *inner = Inner {
+        *inner = TokenState {
             source: source.clone(),
             token: Arc::new(token),
-            looked: None,
+            last_read: None,
         };
         Ok(changed)
     }
 
-    fn lock(&self) -> MutexGuard<'_, Inner> {
+    fn lock(&self) -> MutexGuard<'_, TokenState> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -134,33 +134,40 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_refused_token_is_read_again_once_in_a_while() {
+    async fn the_file_of_a_refused_token_is_read_at_most_once_a_second() {
         let dir = tempfile::tempdir().expect("folder");
         let file = dir.path().join("token");
-        let credential = Credential::new(&put(&file, "first")).expect("read");
+        let credential = CurrentToken::new(&put(&file, "first")).expect("read");
         let first = credential.current();
         assert!(credential.renewed(&first).is_none(), "the same as before");
         put(&file, "second");
-        assert!(credential.renewed(&first).is_none(), "it has just been looked at");
-        tokio::time::advance(REST).await;
-        let second = credential.renewed(&first).expect("another one");
+        assert!(
+            credential.renewed(&first).is_none(),
+            "the file was read a moment ago"
+        );
+        tokio::time::advance(READ_INTERVAL).await;
+        let second = credential.renewed(&first).expect("a new token");
         assert_eq!(second.expose(), "second");
-        // Who was refused with the first one too finds the second in force.
+        // Another request that was refused with the first token finds the second one current.
         assert_eq!(credential.renewed(&first).expect("it").expose(), "second");
-        // A new one may come at any time after that.
+        // After a renewal, the next one may follow at once.
         put(&file, "third");
         assert_eq!(credential.renewed(&second).expect("it").expose(), "third");
         std::fs::remove_file(&file).expect("removed");
         assert!(credential.renewed(&credential.current()).is_none());
-        assert_eq!(credential.current().expose(), "third", "the last good one stays");
+        assert_eq!(
+            credential.current().expose(),
+            "third",
+            "the last good token stays"
+        );
     }
 
     #[test]
-    fn a_source_that_can_not_be_read_replaces_nothing() {
+    fn an_unreadable_source_leaves_the_current_token() {
         let dir = tempfile::tempdir().expect("folder");
         let file = dir.path().join("token");
         let source = put(&file, "first");
-        let credential = Credential::new(&source).expect("read");
+        let credential = CurrentToken::new(&source).expect("read");
         assert!(!credential.replace(&source).expect("read"));
         let inline = config::Api {
             token: Secret::new("second"),

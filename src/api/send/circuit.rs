@@ -1,36 +1,36 @@
-//! When requests are no longer sent: a circuit breaker. Pure: times are passed in; `circuits` keeps one for each
-//! space, each room and each space's downloads.
+//! A circuit breaker: it stops requests to something that keeps failing. Pure: times are passed in; `circuits` keeps
+//! one for each space, each room and each space's downloads.
 //!
-//! It opens after some failures in a row, when nothing good came for a while either: a server that restarts is waited
-//! for by the usual retries. Open, it refuses at once; after a pause it lets one request through, whose outcome closes
-//! it or keeps it open for another pause.
+//! It opens after several failures in a row, but only if no request succeeded for a while, because the usual retries
+//! cover a server that restarts. While open, it refuses all requests. After a pause it lets one probe through. The
+//! probe's outcome closes the circuit or keeps it open for another pause.
 
 use std::time::Duration;
 
 use tokio::time::Instant;
 
-/// When a circuit opens, and for how long.
+/// The conditions under which a circuit opens, and its pause.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Rules {
-    /// Failures in a row, each after all its attempts.
+    /// The number of failures in a row, each after all its attempts.
     pub(super) failures: u32,
-    /// How long nothing good must have come.
+    /// The time without a success that must have passed too.
     pub(super) patience: Duration,
-    /// The pause before one request is let through.
+    /// The pause before a probe is let through.
     pub(super) pause: Duration,
 }
 
-/// What becomes of a request that is about to be sent.
+/// The decision about a request that is about to be sent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Admission {
     Send,
-    /// It is the one that finds out whether things are good again.
+    /// The request is sent as the probe that decides if the circuit closes.
     Probe,
     Refuse,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-enum State {
+enum CircuitState {
     #[default]
     Closed,
     Open {
@@ -39,28 +39,29 @@ enum State {
     Probing,
 }
 
-/// A breaker of one thing.
+/// The circuit breaker of a room, a space or a space's downloads.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Circuit {
-    state: State,
+    state: CircuitState,
     failures: u32,
-    /// When the first request of the failures in a row was begun.
+    /// The start of the first request of the failures in a row.
     since: Option<Instant>,
-    /// Requests that it refused, and the failure for which it does.
+    /// The number of refused requests, and the failure that opened the circuit.
     pub(super) refused: u64,
     pub(super) reason: String,
 }
 
 impl Circuit {
-    /// Whether a request may be sent. After [`Admission::Probe`], exactly one of the other methods must be called.
+    /// Decides about a request. After [`Admission::Probe`], the caller must call exactly one of `good`, `bad` and
+    /// `give_back_probe`.
     pub(super) fn admit(&mut self, now: Instant) -> Admission {
         match self.state {
-            State::Closed => Admission::Send,
-            State::Open { until } if now >= until => {
-                self.state = State::Probing;
+            CircuitState::Closed => Admission::Send,
+            CircuitState::Open { until } if now >= until => {
+                self.state = CircuitState::Probing;
                 Admission::Probe
             }
-            State::Open { .. } | State::Probing => {
+            CircuitState::Open { .. } | CircuitState::Probing => {
                 self.refused += 1;
                 Admission::Refuse
             }
@@ -68,40 +69,40 @@ impl Circuit {
     }
 
     pub(super) fn is_open(&self) -> bool {
-        self.state != State::Closed
+        self.state != CircuitState::Closed
     }
 
-    /// A request was answered, be it with a refusal.
+    /// Notes that a request was answered, even if with a refusal.
     pub(super) fn good(&mut self) {
         self.failures = 0;
         self.since = None;
-        self.state = State::Closed;
+        self.state = CircuitState::Closed;
     }
 
-    /// A request that was begun at `begun` failed for good.
+    /// Notes that a request begun at `begun` failed after all its attempts.
     pub(super) fn bad(&mut self, begun: Instant, now: Instant, rules: Rules, reason: &str) {
         self.failures = self.failures.saturating_add(1);
         let since = *self.since.get_or_insert(begun);
         let due = self.failures >= rules.failures && now.saturating_duration_since(since) >= rules.patience;
         match self.state {
-            State::Closed if due => self.open(now, rules, reason),
-            State::Probing => self.open(now, rules, reason),
-            State::Closed | State::Open { .. } => {}
+            CircuitState::Closed if due => self.open(now, rules, reason),
+            CircuitState::Probing => self.open(now, rules, reason),
+            CircuitState::Closed | CircuitState::Open { .. } => {}
         }
     }
 
-    /// Opens it, whatever was counted.
+    /// Opens the circuit regardless of the failures counted.
     pub(super) fn open(&mut self, now: Instant, rules: Rules, reason: &str) {
-        self.state = State::Open {
+        self.state = CircuitState::Open {
             until: now + rules.pause,
         };
         reason.clone_into(&mut self.reason);
     }
 
-    /// A probe ended without an outcome: the next one may try.
+    /// Notes that a probe ended without an outcome, so that the next request is a probe.
     pub(super) fn give_back_probe(&mut self, now: Instant) {
-        if self.state == State::Probing {
-            self.state = State::Open { until: now };
+        if self.state == CircuitState::Probing {
+            self.state = CircuitState::Open { until: now };
         }
     }
 }
@@ -128,28 +129,28 @@ mod tests {
     }
 
     #[test]
-    fn it_opens_after_failures_in_a_row_over_some_time() {
+    fn a_circuit_opens_after_failures_in_a_row_over_some_time() {
         let start = Instant::now();
         let at = |seconds| start + Duration::from_secs(seconds);
         let mut circuit = Circuit::default();
         for second in 0..29 {
             circuit.bad(start, at(second), RULES, "502");
-            assert!(!circuit.is_open(), "a short outage is waited for");
+            assert!(!circuit.is_open(), "a short outage opens no circuit");
         }
         circuit.bad(start, at(30), RULES, "502");
         assert!(circuit.is_open());
         let mut circuit = Circuit::default();
         circuit.bad(start, at(100), RULES, "502");
         circuit.bad(start, at(200), RULES, "502");
-        assert!(!circuit.is_open(), "two are not three");
+        assert!(!circuit.is_open(), "two failures are not enough");
         circuit.good();
         circuit.bad(at(200), at(300), RULES, "502");
         circuit.bad(at(200), at(300), RULES, "502");
-        assert!(!circuit.is_open(), "counted anew after something good");
+        assert!(!circuit.is_open(), "a success resets the count");
     }
 
     #[test]
-    fn open_it_refuses_and_one_probe_decides() {
+    fn an_open_circuit_refuses_until_a_probe_decides() {
         let start = Instant::now();
         let at = |seconds| start + Duration::from_secs(seconds);
         let mut circuit = opened(start);
@@ -157,7 +158,7 @@ mod tests {
         assert_eq!(circuit.admit(at(89)), Admission::Refuse);
         assert_eq!((circuit.refused, circuit.reason.as_str()), (2, "502"));
         assert_eq!(circuit.admit(at(90)), Admission::Probe);
-        assert_eq!(circuit.admit(at(90)), Admission::Refuse, "one at a time");
+        assert_eq!(circuit.admit(at(90)), Admission::Refuse, "one probe at a time");
         circuit.bad(at(90), at(91), RULES, "503");
         assert_eq!(circuit.admit(at(150)), Admission::Refuse);
         assert_eq!(circuit.admit(at(151)), Admission::Probe);
@@ -165,7 +166,7 @@ mod tests {
         assert_eq!(
             circuit.admit(at(152)),
             Admission::Probe,
-            "one that was broken off is made up"
+            "an interrupted probe is repeated"
         );
         circuit.good();
         assert_eq!(circuit.admit(at(152)), Admission::Send);
@@ -174,10 +175,10 @@ mod tests {
 
     proptest! {
         #[test]
-        fn what_answers_now_and_then_is_never_shut_out(
+        fn a_circuit_never_opens_if_some_requests_succeed(
             steps in proptest::collection::vec((0_u64..20, any::<bool>()), 0..200),
         ) {
-            // Never three failures without something good between them.
+            // There are never three failures in a row.
             let (mut circuit, mut now, mut row) = (Circuit::default(), Instant::now(), 0);
             for (passed, fails) in steps {
                 let begun = now;
@@ -195,7 +196,7 @@ mod tests {
         }
 
         #[test]
-        fn of_many_that_come_while_it_is_open_one_a_pause_is_sent(count in 1_usize..50, pauses in 1_u32..5) {
+        fn an_open_circuit_sends_one_probe_per_pause(count in 1_usize..50, pauses in 1_u32..5) {
             let start = Instant::now();
             let mut circuit = opened(start);
             let mut now = start + Duration::from_secs(30);

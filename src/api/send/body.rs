@@ -1,5 +1,4 @@
-//! The bodies of answers, within bounds: read, unpacked, or looked through for what an error says. Not pure; `sender`
-//! calls it.
+//! Reads and decompresses the bodies of answers within size limits. Not pure; `sender` calls it.
 
 use std::time::Duration;
 
@@ -7,19 +6,19 @@ use bytes::{Bytes, BytesMut};
 use reqwest::Response;
 use reqwest::header::HeaderMap;
 
-use super::answer;
-use super::encoding;
-use super::problem::{self, LONGEST_ERROR, Peer};
-use super::request::{Kind, Request};
+use crate::api::answer;
+use crate::api::encoding;
+use crate::api::problem::{self, LONGEST_ERROR, RequestTarget};
+use crate::api::request::{Endpoint, Request};
 use crate::mp4;
 use crate::{Error, ErrorKind, Result};
 
-/// An error's body is worth no long wait.
+/// The longest wait for the body of an error answer.
 const LONGEST_WAIT_FOR_ERROR: Duration = Duration::from_secs(2);
-/// Most of a body's announced length is not reserved before it comes.
+/// At most this much memory is reserved for an announced body before its bytes arrive.
 const LARGEST_RESERVE: usize = 1024 * 1024;
 
-/// The error of an answer, with as much of its body as is of use and comes within `wait`.
+/// Turns an error answer into an error. Reads its body, for at most `wait`, only as far as it helps.
 pub(super) async fn refusal(about: &str, mut response: Response, wait: Duration, token: &str) -> Error {
     let mut body = BytesMut::new();
     let read = async {
@@ -29,19 +28,20 @@ pub(super) async fn refusal(about: &str, mut response: Response, wait: Duration,
             body.extend_from_slice(&chunk);
         }
     };
-    // The status is known, whether or not the rest comes.
+    // The status is enough, so a body that does not arrive is no error.
     let _ = tokio::time::timeout(LONGEST_WAIT_FOR_ERROR.min(wait), read).await;
     let headers = response.headers();
     let packed = encoding::of(headers);
-    let unpacked = packed.and_then(|encoding| encoding::unpack(about, &encoding, &body, LONGEST_ERROR).ok());
-    let body = unpacked.as_deref().unwrap_or(&body);
+    let decompressed =
+        packed.and_then(|encoding| encoding::decompress(about, &encoding, &body, LONGEST_ERROR).ok());
+    let body = decompressed.as_deref().unwrap_or(&body);
     problem::refusal(about, response.status(), headers, body, token)
 }
 
-/// A body, bounded before it is read and while it is.
+/// Reads a body of at most `most` bytes. The limit holds for the announced and for the received length.
 ///
 /// # Errors
-/// `TooLarge`; `InvalidAnswer` when it is a recording where a link was asked for; `Connection` when it is cut.
+/// `TooLarge`; `InvalidAnswer` if a recording came instead of a link; `Connection` if the body was cut.
 pub(super) async fn read(
     request: &Request,
     mut response: Response,
@@ -49,14 +49,14 @@ pub(super) async fn read(
     token: &str,
 ) -> Result<Bytes> {
     let about = request.about();
-    let cut = |error| problem::transport(about, error, token, Peer::Api);
+    let cut = |error| problem::transport(about, error, token, RequestTarget::Api);
     let expected = usize::try_from(response.content_length().unwrap_or(0)).unwrap_or(usize::MAX);
     let mut body = BytesMut::with_capacity(expected.min(most).min(LARGEST_RESERVE));
     while let Some(chunk) = response.chunk().await.map_err(cut)? {
         if expected > most || body.len() + chunk.len() > most {
             body.extend_from_slice(chunk.get(..mp4::HEAD).unwrap_or_default());
-            return Err(match request.kind() {
-                Kind::Link if mp4::is_mp4(&body) => answer::no_link(about, response.status()),
+            return Err(match request.endpoint() {
+                Endpoint::Link if mp4::is_mp4(&body) => answer::no_link(about, response.status()),
                 _ => too_large(about, most),
             });
         }
@@ -70,18 +70,24 @@ fn too_large(about: &str, most: usize) -> Error {
     Error::new(ErrorKind::TooLarge, about, message)
 }
 
-/// A body as it was asked for: unpacked, if something on the way has packed it.
+/// Decompresses a body that a proxy compressed, although no compression was asked for.
 ///
 /// # Errors
-/// As [`encoding::unpack`].
-pub(super) async fn unpacked(about: &str, headers: &HeaderMap, body: Bytes, most: usize) -> Result<Bytes> {
+/// As [`encoding::decompress`].
+pub(super) async fn decompressed(
+    about: &str,
+    headers: &HeaderMap,
+    body: Bytes,
+    most: usize,
+) -> Result<Bytes> {
     let Some(encoding) = encoding::of(headers).filter(|_| !body.is_empty()) else {
         return Ok(body);
     };
     let of = about.to_owned();
-    let unpacking = tokio::task::spawn_blocking(move || encoding::unpack(&of, &encoding, &body, most));
-    let unpacked = unpacking
+    let decompressing =
+        tokio::task::spawn_blocking(move || encoding::decompress(&of, &encoding, &body, most));
+    let decompressed = decompressing
         .await
-        .unwrap_or_else(|_| Err(Error::new(ErrorKind::Internal, about, "unpacking broke off")));
-    unpacked.map(Bytes::from)
+        .unwrap_or_else(|_| Err(Error::new(ErrorKind::Internal, about, "decompression failed")));
+    decompressed.map(Bytes::from)
 }

@@ -1,35 +1,36 @@
-//! What is done about the API's rate limiter. Pure: times are passed in; `sender` holds all requests as it says.
+//! Reacts to the API's rate limiter. Pure: times are passed in; `sender` holds all requests as this module says.
 //!
-//! A limiter counts all requests, so that one refusal (429) says something about each of them. All are held: as long as
-//! the answer asks for, or, if it does not say, for a second at first and twice as long each time, up to a minute, until
-//! something is answered again. A refusal says nothing about the request itself and spends none of its attempts. If
-//! nothing at all is answered for minutes, the API is closed: nothing is sent any more but one probe a minute.
+//! A limiter counts all requests, so one refusal (429) concerns all of them. All requests are held for as long as the
+//! answer asks. If it names no pause, the hold is one second, and doubles up to a minute until a request is answered
+//! again. A refusal says nothing about the request itself, so it does not count as one of its attempts. If no request is
+//! answered for minutes, the API counts as closed, and only one probe per minute is sent.
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use tokio::time::Instant;
 
-/// The longest hold is so many times the first one: a minute and a second.
+/// The longest hold as a multiple of the first one: a minute, if the first hold is a second.
 const LONGEST_HOLD: u32 = 60;
-/// The API is closed when nothing was answered for so long, and over so many holds.
+/// The API counts as closed if no request was answered for this long and over this many holds.
 const PATIENCE: Duration = Duration::from_secs(5 * 60);
 const LEAST_HOLDS: u32 = 6;
-/// Requests in a row that were asked to come back in hours: it is not the one object then.
+/// The API also counts as closed after this many answers in a row that ask for a pause of hours, because then the
+/// pause does not concern a single object.
 const POSTPONED_IN_A_ROW: u32 = 8;
-/// The pause between probes of an API that is closed.
+/// The time between probes of a closed API.
 const PROBE_PAUSE: Duration = Duration::from_secs(60);
 
-/// What is known of the API's limiter. Clients that share it hold their requests together.
+/// The state of the API's limiter. Clients that share it hold their requests together.
 #[derive(Debug)]
 pub(super) struct Throttle {
     first_hold: Duration,
-    state: Mutex<State>,
+    state: Mutex<LimiterState>,
 }
 
 #[derive(Debug, Default)]
-struct State {
-    /// The refusals since something was answered last.
+struct LimiterState {
+    /// The refusals since the last answer.
     drought: Option<Drought>,
     postponed_in_a_row: u32,
     closed: Option<Closed>,
@@ -37,12 +38,12 @@ struct State {
 
 #[derive(Debug, Clone, Copy)]
 struct Drought {
-    /// When nothing was answered any more.
+    /// The time since which no request was answered.
     since: Instant,
-    /// When the current hold began. A request that was sent before it was not yet held: its refusal is no news.
+    /// The start of the current hold. Refusals of requests sent before it are expected and start no new hold.
     held_at: Instant,
     until: Instant,
-    /// The length of the last hold whose length the API left open.
+    /// The length of the latest hold for which the API named no pause.
     hold: Duration,
     holds: u32,
 }
@@ -53,17 +54,17 @@ struct Closed {
     next_probe: Instant,
 }
 
-/// What becomes of a request that the limiter refused.
+/// The decision about a request that the limiter refused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Refusal {
-    /// It is sent again after a hold that ends then. `first`: something was answered right before.
+pub(super) enum RefusalVerdict {
+    /// The request is sent again after a hold that ends at `until`. `first`: another request was answered just before.
     Held { until: Instant, first: bool },
-    /// Nothing has been answered for minutes.
+    /// The request fails, because no request was answered for minutes.
     GivenUp,
 }
 
 impl Throttle {
-    /// `first_hold`: how long all requests are held at first.
+    /// A throttle whose first hold lasts `first_hold`.
     pub(super) fn new(first_hold: Duration) -> Self {
         Self {
             first_hold,
@@ -71,14 +72,14 @@ impl Throttle {
         }
     }
 
-    fn lock(&self) -> MutexGuard<'_, State> {
+    fn lock(&self) -> MutexGuard<'_, LimiterState> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Asks whether a request may be sent.
+    /// Allows or refuses to send a request.
     ///
     /// # Errors
-    /// Why not: the API is closed.
+    /// The reason for which the API is closed.
     pub(super) fn admit(&self, now: Instant) -> Result<(), String> {
         match &mut self.lock().closed {
             Some(closed) if now < closed.next_probe => Err(closed.reason.clone()),
@@ -90,31 +91,31 @@ impl Throttle {
         }
     }
 
-    /// Whether nothing is sent any more.
+    /// True if the API is closed, so that nothing but probes is sent.
     pub(super) fn is_closed(&self) -> bool {
         self.lock().closed.is_some()
     }
 
-    /// A request that was sent at `sent` was answered, be it with an error of its own.
+    /// Notes that a request sent at `sent` was answered, even if with an error of its own.
     pub(super) fn answered(&self, sent: Instant, now: Instant) {
         let mut state = self.lock();
         state.closed = None;
         state.postponed_in_a_row = 0;
         match &mut state.drought {
-            // Before the hold: that the API bore it says nothing about what comes after.
+            // A request from before the hold says nothing about the limiter after the hold.
             Some(drought) if sent < drought.held_at => drought.since = now,
             _ => state.drought = None,
         }
     }
 
-    /// A request that was sent at `sent` was refused as one too many; `asked` is the pause that the answer asks for.
+    /// Notes that the limiter refused a request sent at `sent`. `asked`: the pause that the answer asks for.
     pub(super) fn refused(
         &self,
         sent: Instant,
         asked: Option<Duration>,
         now: Instant,
         reason: &str,
-    ) -> Refusal {
+    ) -> RefusalVerdict {
         let mut state = self.lock();
         let asked = asked.filter(|pause| !pause.is_zero());
         let Some(drought) = &mut state.drought else {
@@ -127,7 +128,7 @@ impl Throttle {
                 hold: asked.map_or(hold, |_| Duration::ZERO),
                 holds: 1,
             });
-            return Refusal::Held { until, first: true };
+            return RefusalVerdict::Held { until, first: true };
         };
         if sent < drought.held_at {
             drought.until = drought.until.max(now + asked.unwrap_or_default());
@@ -145,12 +146,12 @@ impl Throttle {
             drought.holds >= LEAST_HOLDS && now.saturating_duration_since(drought.since) >= PATIENCE;
         if is_over || state.closed.is_some() {
             state.close(now + PROBE_PAUSE, reason);
-            return Refusal::GivenUp;
+            return RefusalVerdict::GivenUp;
         }
-        Refusal::Held { until, first: false }
+        RefusalVerdict::Held { until, first: false }
     }
 
-    /// A request was asked to come back in hours. Where one after the other is, the API is closed.
+    /// Notes that an answer asked for a pause of hours. Several such answers in a row close the API.
     pub(super) fn postponed(&self, now: Instant, reason: &str) {
         let mut state = self.lock();
         state.postponed_in_a_row += 1;
@@ -160,35 +161,35 @@ impl Throttle {
     }
 }
 
-impl State {
+impl LimiterState {
     fn close(&mut self, next_probe: Instant, reason: &str) {
         let reason = reason.to_owned();
         self.closed = Some(Closed { reason, next_probe });
     }
 }
 
-/// How many requests a second the limiter let through.
+/// Measures the rate of requests that the limiter lets through.
 #[derive(Debug, Default)]
-pub(super) struct RateMeter(Mutex<Seen>);
+pub(super) struct RateMeter(Mutex<AnswerCounts>);
 
 #[derive(Debug, Default, Clone, Copy)]
-struct Seen {
-    /// When the first request was sent, and the last answer came.
+struct AnswerCounts {
+    /// The time of the first request and of the last answer.
     begun: Option<Instant>,
     last: Option<Instant>,
     answered: u64,
     refused: u64,
-    /// The first and the last refusal, with what had been answered before.
+    /// The times of the first and the last refusal, each with the number of answers before it.
     first_refusal: Option<(Instant, u64)>,
     last_refusal: Option<(Instant, u64)>,
 }
 
 impl RateMeter {
-    fn lock(&self) -> MutexGuard<'_, Seen> {
+    fn lock(&self) -> MutexGuard<'_, AnswerCounts> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Counts an answer to a request that was sent at `sent`.
+    /// Counts an answer to a request sent at `sent`.
     pub(super) fn answered(&self, sent: Instant, now: Instant) {
         let mut seen = self.lock();
         seen.begun.get_or_insert(sent);
@@ -196,7 +197,7 @@ impl RateMeter {
         seen.answered += 1;
     }
 
-    /// Counts a refusal; how many there were by now.
+    /// Counts a refusal. Returns the number of refusals so far.
     pub(super) fn refused(&self, sent: Instant, now: Instant) -> u64 {
         let mut seen = self.lock();
         seen.begun.get_or_insert(sent);
@@ -207,13 +208,13 @@ impl RateMeter {
         seen.refused
     }
 
-    /// Requests that were refused.
+    /// The number of refused requests.
     pub(super) fn refusals(&self) -> u64 {
         self.lock().refused
     }
 
-    /// Requests a second that were answered while the limiter was felt: between its first and its last refusal, or,
-    /// when nothing was answered between these, over all. None when nothing was refused or answered.
+    /// Answered requests per second between the first and the last refusal, or over the whole time if none was answered
+    /// between them. `None` if no request was refused or answered.
     pub(super) fn rate(&self) -> Option<f64> {
         let seen = *self.lock();
         let (first, last) = (seen.first_refusal?, seen.last_refusal?);
@@ -222,8 +223,10 @@ impl RateMeter {
         } else {
             (seen.answered, seen.last?.saturating_duration_since(seen.begun?))
         };
-        // Far fewer than 2^52 requests.
-        #[allow(clippy::cast_precision_loss)]
+        #[expect(
+            clippy::cast_precision_loss,
+            reason = "there are far fewer than 2^52 requests"
+        )]
         let rate = count as f64 / time.as_secs_f64();
         (rate.is_finite() && rate > 0.0).then_some(rate)
     }
@@ -236,11 +239,11 @@ mod tests {
 
     const SECOND: Duration = Duration::from_secs(1);
 
-    /// A throttle that is refused again and again by requests sent after each hold; the holds' seconds.
+    /// Refuses `count` requests, each sent after the hold before. Returns the holds in seconds.
     fn holds(throttle: &Throttle, mut now: Instant, count: usize) -> Vec<u64> {
         let mut holds = Vec::new();
         for _ in 0..count {
-            let Refusal::Held { until, .. } = throttle.refused(now, None, now, "429") else {
+            let RefusalVerdict::Held { until, .. } = throttle.refused(now, None, now, "429") else {
                 break;
             };
             holds.push((until - now).as_secs());
@@ -250,11 +253,15 @@ mod tests {
     }
 
     #[test]
-    fn a_hold_doubles_from_a_second_to_a_minute_until_something_is_answered() {
+    fn a_hold_doubles_from_a_second_to_a_minute_until_a_request_is_answered() {
         let throttle = Throttle::new(SECOND);
         let start = Instant::now();
         let all = holds(&throttle, start, 100);
-        assert_eq!(all, [1, 2, 4, 8, 16, 32, 60, 60, 60, 60], "and is given up then");
+        assert_eq!(
+            all,
+            [1, 2, 4, 8, 16, 32, 60, 60, 60, 60],
+            "then the API is given up"
+        );
         let later = start + SECOND * 1000;
         assert!(throttle.is_closed() && throttle.admit(later).is_ok());
         throttle.answered(later, later);
@@ -263,20 +270,20 @@ mod tests {
     }
 
     #[test]
-    fn what_was_in_flight_together_is_held_once() {
+    fn refusals_of_one_round_cause_a_single_hold() {
         let throttle = Throttle::new(SECOND);
         let sent = Instant::now();
         let now = sent + SECOND / 10;
         let until = now + SECOND;
-        let held = |first| Refusal::Held { until, first };
+        let held = |first| RefusalVerdict::Held { until, first };
         assert_eq!(throttle.refused(sent, None, now, "429"), held(true));
         for _ in 0..15 {
             assert_eq!(throttle.refused(sent, None, now, "429"), held(false));
         }
-        // An answer to one of them does not say that the API bears more now.
+        // An answer from the same round does not show that the limiter accepts requests again.
         throttle.answered(sent, now);
         let later = until + SECOND * 2;
-        let doubled = Refusal::Held {
+        let doubled = RefusalVerdict::Held {
             until: later,
             first: false,
         };
@@ -284,10 +291,10 @@ mod tests {
     }
 
     #[test]
-    fn what_is_asked_for_is_held_and_never_undercut() {
+    fn a_hold_is_never_shorter_than_the_requested_pause() {
         let throttle = Throttle::new(SECOND);
         let now = Instant::now();
-        let held = |after, first| Refusal::Held {
+        let held = |after, first| RefusalVerdict::Held {
             until: now + after,
             first,
         };
@@ -298,7 +305,7 @@ mod tests {
         let then = now + SECOND * 7;
         let refused = throttle.refused(then, Some(SECOND * 3), then, "429");
         assert_eq!(refused, held(SECOND * 10, false));
-        // A pause of nothing would be a loop.
+        // A pause of zero would be a busy loop.
         let then = now + SECOND * 10;
         assert_eq!(
             throttle.refused(then, Some(Duration::ZERO), then, "429"),
@@ -307,7 +314,7 @@ mod tests {
     }
 
     #[test]
-    fn an_api_that_is_closed_is_probed_once_a_minute() {
+    fn a_closed_api_is_probed_once_a_minute() {
         let throttle = Throttle::new(SECOND);
         let start = Instant::now();
         for _ in 0..POSTPONED_IN_A_ROW - 1 {
@@ -315,24 +322,24 @@ mod tests {
         }
         throttle.answered(start, start);
         throttle.postponed(start, "503 Service Unavailable");
-        assert!(!throttle.is_closed(), "one object among others");
+        assert!(!throttle.is_closed(), "the pause concerns a single object");
         for _ in 1..POSTPONED_IN_A_ROW {
             throttle.postponed(start, "503 Service Unavailable");
         }
         assert_eq!(throttle.admit(start), Err("503 Service Unavailable".to_owned()));
         let later = start + PROBE_PAUSE;
         assert!(throttle.admit(later).is_ok());
-        assert!(throttle.admit(later).is_err(), "one at a time");
+        assert!(throttle.admit(later).is_err(), "one probe at a time");
         throttle.answered(later, later);
         assert!(throttle.admit(later).is_ok());
     }
 
     #[test]
-    fn the_rate_is_that_of_whole_windows() {
+    fn the_rate_is_measured_over_whole_windows() {
         let meter = RateMeter::default();
         let start = Instant::now();
         assert_eq!(meter.rate(), None);
-        // 40 a minute: they are answered at once, and then nothing is until the next minute.
+        // The limiter answers 40 requests at once and none until the next minute.
         for minute in 0..4_u32 {
             let at = start + SECOND * 60 * minute;
             (0..40).for_each(|_| meter.answered(at, at));
@@ -368,7 +375,7 @@ mod tests {
                 }
                 let asked = asked.map(Duration::from_secs);
                 longest = longest.max(asked.unwrap_or_default());
-                if let Refusal::Held { until, .. } = throttle.refused(sent, asked, now, "429") {
+                if let RefusalVerdict::Held { until, .. } = throttle.refused(sent, asked, now, "429") {
                     prop_assert!(until <= now + longest);
                 }
             }

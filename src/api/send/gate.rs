@@ -1,4 +1,4 @@
-//! Holds requests to what `pressure` allows in flight. Not pure; `sender` passes through it.
+//! Limits the requests in flight to the number that `pressure` allows. Not pure; `sender` takes a pass for each request.
 
 use std::sync::{Mutex, PoisonError};
 
@@ -6,23 +6,22 @@ use tokio::sync::{Semaphore, SemaphorePermit};
 use tokio::time::Instant;
 
 use super::pressure::{Pressure, Sign};
-use super::request::Kind;
 
-/// Lets as many requests in as the server bears.
+/// A semaphore whose size follows `pressure`.
 #[derive(Debug)]
 pub(super) struct Gate {
     permits: Semaphore,
-    state: Mutex<State>,
+    state: Mutex<GateState>,
 }
 
 #[derive(Debug)]
-struct State {
+struct GateState {
     pressure: Pressure,
-    /// Permits that there are, given out or not.
+    /// The number of permits, whether given out or not.
     permits: usize,
 }
 
-/// A request in flight.
+/// The permission for a request in flight.
 #[derive(Debug)]
 pub(super) struct Pass<'a> {
     gate: &'a Gate,
@@ -30,12 +29,12 @@ pub(super) struct Pass<'a> {
 }
 
 impl Gate {
-    /// A gate for `most` at once.
+    /// A gate for at most `most` requests in flight.
     pub(super) fn new(most: usize) -> Self {
         let most = most.clamp(1, Semaphore::MAX_PERMITS);
         Self {
             permits: Semaphore::new(most),
-            state: Mutex::new(State {
+            state: Mutex::new(GateState {
                 pressure: Pressure::new(most),
                 permits: most,
             }),
@@ -46,7 +45,7 @@ impl Gate {
     pub(super) async fn enter(&self) -> Pass<'_> {
         match self.permits.acquire().await {
             Ok(permit) => Pass { gate: self, permit },
-            // Nobody closes it.
+            // The semaphore is never closed.
             Err(_) => std::future::pending().await,
         }
     }
@@ -59,18 +58,18 @@ impl Gate {
 }
 
 impl Pass<'_> {
-    /// Gives the pass back, with what its request, sent at `sent`, showed of the server.
-    pub(super) fn give_back(self, kind: Kind, sent: Instant, sign: Option<Sign>) {
+    /// Gives the pass back, with the server's sign in the answer to its request, which was sent at `sent`.
+    pub(super) fn give_back(self, sent: Instant, sign: Option<Sign>) {
         let Self { gate, permit } = self;
         let mut state = gate.state.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(sign) = sign {
-            state.pressure.note(kind, sent, Instant::now(), sign);
+            state.pressure.note(sent, Instant::now(), sign);
         }
         let allowed = state.pressure.allowed();
         if state.permits > allowed {
             permit.forget();
             state.permits -= 1;
-            // Those given out are taken away as they come back.
+            // Permits that are given out are removed when they come back.
             state.permits -= gate.permits.forget_permits(state.permits - allowed);
         } else if state.permits < allowed {
             gate.permits.add_permits(allowed - state.permits);
@@ -82,10 +81,9 @@ impl Pass<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::time::Duration;
 
     #[tokio::test]
-    async fn permits_follow_what_is_allowed() {
+    async fn the_number_of_permits_follows_the_pressure() {
         let gate = Gate::new(8);
         let sent = Instant::now();
         let mut passes = Vec::new();
@@ -93,15 +91,14 @@ mod tests {
             passes.push(gate.enter().await);
         }
         for pass in passes.drain(..) {
-            pass.give_back(Kind::Calls, sent, Some(Sign::SlowDown));
+            pass.give_back(sent, Some(Sign::SlowDown));
         }
         assert_eq!((gate.allowed(), gate.permits.available_permits()), ((4, 4), 4));
-        // One that breaks off in mid-air is given back all the same.
+        // A pass that is dropped without a sign is given back too.
         drop(gate.enter().await);
         for _ in 0..64 {
             let sent = Instant::now();
-            let answered = Sign::Answered(Duration::from_millis(1));
-            gate.enter().await.give_back(Kind::Calls, sent, Some(answered));
+            gate.enter().await.give_back(sent, Some(Sign::Answered));
         }
         assert_eq!((gate.allowed(), gate.permits.available_permits()), ((8, 8), 8));
     }

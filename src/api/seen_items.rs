@@ -1,4 +1,4 @@
-//! The items of a list, each once. Pure; used by `paging`.
+//! Deduplicates the items of a list by id. Pure; used by `paging`.
 
 use std::collections::HashSet;
 use std::hash::{DefaultHasher, Hash, Hasher};
@@ -7,20 +7,20 @@ use serde_json::Value;
 
 use super::wire::{self, Item};
 
-/// What a key of an item without an id begins with. Ids are opaque, so a real id gets a prefix too.
+/// The prefix of the key of an item without an id. A real id gets a prefix too, because ids are opaque.
 const WITHOUT_ID: &str = "content ";
 const WITH_ID: &str = "id ";
 
-/// The items seen so far.
+/// The distinct items that were read so far.
 #[derive(Debug)]
-pub(super) struct Seen<T> {
+pub(super) struct SeenItems<T> {
     pub(super) items: Vec<T>,
     keys: HashSet<String>,
     unidentified: u64,
     other_ids: u64,
 }
 
-impl<T> Default for Seen<T> {
+impl<T> Default for SeenItems<T> {
     fn default() -> Self {
         Self {
             items: Vec::new(),
@@ -31,8 +31,9 @@ impl<T> Default for Seen<T> {
     }
 }
 
-impl<T: Item> Seen<T> {
-    /// What tells an item from others: its id; else its content, so that a repeated page does not count it again.
+impl<T: Item> SeenItems<T> {
+    /// The key by which an item is deduplicated: its id, else a hash of its content, so that a repeated page does not
+    /// count it again.
     pub(super) fn key(raw: &Value) -> String {
         match wire::id(raw) {
             Some(id) => format!("{WITH_ID}{id}"),
@@ -44,12 +45,12 @@ impl<T: Item> Seen<T> {
         }
     }
 
-    /// Whether an item with this key was seen.
+    /// True if an item with this key was seen.
     pub(super) fn has(&self, key: &str) -> bool {
         self.keys.contains(key)
     }
 
-    /// Takes a page's items, whose keys are `keys`; returns how many were new.
+    /// Takes a page's items with their `keys`. Returns the number of new ones.
     pub(super) fn take(&mut self, items: Vec<Value>, keys: &[String]) -> usize {
         let before = self.keys.len();
         for (raw, key) in items.into_iter().zip(keys) {
@@ -65,17 +66,17 @@ impl<T: Item> Seen<T> {
         self.keys.len() - before
     }
 
-    /// Different items so far, those without an id included.
+    /// The number of distinct items, including those without an id.
     pub(super) fn count(&self) -> u64 {
         self.keys.len() as u64
     }
 
-    /// Different items whose id stands in `_id`.
+    /// The number of distinct items that have their id in `_id`.
     pub(super) fn other_ids(&self) -> u64 {
         self.other_ids
     }
 
-    /// Different items without an id.
+    /// The number of distinct items without an id.
     pub(super) fn unidentified(&self) -> u64 {
         self.unidentified
     }

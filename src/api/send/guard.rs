@@ -1,96 +1,78 @@
-//! Where a download may lead. A link comes from outside: it must not make this machine ask its own network, such as
-//! the metadata service of a cloud. Addresses are looked at when they are connected to, whatever name led there: as
-//! literals in the URL and in each redirect, and as what names resolve to. Only when the API itself lies on such an
-//! address (the simulator, an installation of one's own) may downloads lie there too.
+//! Guards against download links into the private network. A link comes from outside and must not make this machine
+//! send requests to its own network, such as a cloud's metadata service. The guard checks literal addresses in links and
+//! redirects, and the addresses that names resolve to. Downloads may come from a private address only if the API itself
+//! has one (the simulator, or an installation on premises).
 //!
-//! Behind a proxy the proxy looks names up and connects: then only literal addresses can be looked at here.
+//! Behind a proxy, the proxy resolves names and connects, so the guard can check only literal addresses.
 //!
-//! `is_public` and `refusal` are pure; the rest looks names up. `sender` holds the guard, `download` asks it.
+//! `is_public` and `refusal` are pure; the rest resolves names. `sender` owns the guard, `download` asks it.
 
 use std::collections::HashSet;
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 
 use reqwest::dns::{Addrs, Name, Resolve, Resolving};
 use reqwest::{Url, redirect};
 use tokio::sync::OnceCell;
 
-/// Redirects that a download follows.
+use crate::api::problem::LinkRefusal;
+
+/// The most redirects that a download follows.
 const MOST_REDIRECTS: usize = 5;
-/// Where proxies are named.
+/// The environment variables that name proxies.
 const PROXIES: [&str; 3] = ["http_proxy", "https_proxy", "all_proxy"];
 
-/// Why a link, or a redirect, is not followed. It names no URL: links are secrets.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Refusal {
-    NotPublic,
-    Scheme,
-    Downgrade,
-    TooMany,
-}
-
-impl fmt::Display for Refusal {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::NotPublic => "leads to an address that is not public",
-            Self::Scheme => "leads to no http(s) URL",
-            Self::Downgrade => "leads from https to http",
-            Self::TooMany => "redirects too often",
-        })
-    }
-}
-
-impl std::error::Error for Refusal {}
-
-/// Looks after where downloads lead.
-pub(super) struct Guard {
+/// Checks the addresses of downloads.
+pub(in crate::api) struct DownloadGuard {
     base: Url,
     names: Arc<dyn Resolve>,
-    /// Hosts of proxies: they are the operator's choice, wherever they lie.
+    /// Hosts of proxies. They may be private, because the operator chose them.
     proxies: HashSet<String>,
-    /// Whether the API lies on an address that is not public, once it was looked up.
-    home: OnceCell<bool>,
-    is_home: AtomicBool,
+    /// True if the API has a private address; set when the API's name is first resolved.
+    api_is_private: OnceCell<bool>,
 }
 
-impl fmt::Debug for Guard {
+impl fmt::Debug for DownloadGuard {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Guard")
-            .field("home", &self.home)
+        f.debug_struct("DownloadGuard")
+            .field("api_is_private", &self.api_is_private)
             .finish_non_exhaustive()
     }
 }
 
-impl Guard {
-    /// A guard of downloads for the API at `base`, whose names are looked up in `names`.
-    pub(super) fn new(base: &Url, names: Arc<dyn Resolve>) -> Arc<Self> {
+impl DownloadGuard {
+    /// A guard for downloads of the API at `base`. It resolves names with `names`.
+    pub(in crate::api) fn new(base: &Url, names: Arc<dyn Resolve>) -> Arc<Self> {
         Arc::new(Self {
             base: base.clone(),
             names,
             proxies: proxies(),
-            home: OnceCell::new(),
-            is_home: AtomicBool::new(false),
+            api_is_private: OnceCell::new(),
         })
     }
 
-    /// Whether a link may be asked; looks the API's own host up at the first one.
-    pub(super) async fn admit(&self, link: &Url) -> Result<(), Refusal> {
+    /// Checks a link before its request is sent. The first call resolves the API's own host.
+    pub(super) async fn admit(&self, link: &Url) -> Result<(), LinkRefusal> {
         let look_up = || async {
             let addresses = match literal(&self.base) {
                 Some(address) => vec![address],
                 None => self.look_up(self.base.host_str().unwrap_or_default()).await,
             };
-            let home = addresses.iter().any(|address| !is_public(*address));
-            self.is_home.store(home, Ordering::Relaxed);
-            home
+            addresses.iter().any(|address| !is_public(*address))
         };
-        let home = *self.home.get_or_init(look_up).await;
-        refusal(link, None, home).map_or(Ok(()), Err)
+        let api_is_private = *self.api_is_private.get_or_init(look_up).await;
+        refusal(link, None, api_is_private).map_or(Ok(()), Err)
     }
 
-    /// The addresses of a name; none where it can't be looked up.
+    /// True if the API is known to have a private address.
+    fn is_api_private(&self) -> bool {
+        self.api_is_private
+            .get()
+            .is_some_and(|api_is_private| *api_is_private)
+    }
+
+    /// The addresses of a name; none if it can't be resolved.
     async fn look_up(&self, name: &str) -> Vec<IpAddr> {
         let Ok(name) = name.parse::<Name>() else {
             return Vec::new();
@@ -99,15 +81,14 @@ impl Guard {
         found.map_or(Vec::new(), |found| found.map(|address| address.ip()).collect())
     }
 
-    /// Few redirects, none to another scheme, none from https to http, none to an address that is not public.
-    pub(super) fn redirects(self: &Arc<Self>) -> redirect::Policy {
+    /// The redirect policy for downloads: few redirects, http(s) only, none from https to http, none to a private address.
+    pub(in crate::api) fn redirects(self: &Arc<Self>) -> redirect::Policy {
         let guard = Arc::clone(self);
         redirect::Policy::custom(move |attempt| {
             let refusal = if attempt.previous().len() > MOST_REDIRECTS {
-                Some(Refusal::TooMany)
+                Some(LinkRefusal::TooMany)
             } else {
-                let home = guard.is_home.load(Ordering::Relaxed);
-                refusal(attempt.url(), attempt.previous().last(), home)
+                refusal(attempt.url(), attempt.previous().last(), guard.is_api_private())
             };
             match refusal {
                 Some(refusal) => attempt.error(refusal),
@@ -116,20 +97,19 @@ impl Guard {
         })
     }
 
-    /// What a client of downloads looks names up with.
-    pub(super) fn names(self: &Arc<Self>) -> Arc<GuardedNames> {
+    /// The resolver for the HTTP client of downloads.
+    pub(in crate::api) fn names(self: &Arc<Self>) -> Arc<GuardedNames> {
         Arc::new(GuardedNames(Arc::clone(self)))
     }
 }
 
-/// Names whose addresses are public, or the API's neighbours.
-pub(super) struct GuardedNames(Arc<Guard>);
+/// A resolver that drops private addresses unless the API itself has one.
+pub(in crate::api) struct GuardedNames(Arc<DownloadGuard>);
 
 impl Resolve for GuardedNames {
     fn resolve(&self, name: Name) -> Resolving {
         let guard = Arc::clone(&self.0);
-        let free = guard.is_home.load(Ordering::Relaxed)
-            || guard.proxies.contains(&name.as_str().to_ascii_lowercase());
+        let free = guard.is_api_private() || guard.proxies.contains(&name.as_str().to_ascii_lowercase());
         Box::pin(async move {
             let found: Vec<SocketAddr> = guard.names.resolve(name).await?.collect();
             let some = !found.is_empty();
@@ -138,15 +118,15 @@ impl Resolve for GuardedNames {
                 .filter(|address| free || is_public(address.ip()))
                 .collect();
             if some && allowed.is_empty() {
-                return Err(Refusal::NotPublic.into());
+                return Err(LinkRefusal::NotPublic.into());
             }
             Ok(Box::new(allowed.into_iter()) as Addrs)
         })
     }
 }
 
-/// The system's own way to look names up.
-pub(super) struct SystemNames;
+/// The resolver of the operating system.
+pub(in crate::api) struct SystemNames;
 
 impl Resolve for SystemNames {
     fn resolve(&self, name: Name) -> Resolving {
@@ -157,7 +137,7 @@ impl Resolve for SystemNames {
     }
 }
 
-/// The hosts that the environment names as proxies.
+/// The hosts of the proxies in the environment.
 fn proxies() -> HashSet<String> {
     let named = PROXIES
         .iter()
@@ -165,7 +145,7 @@ fn proxies() -> HashSet<String> {
     named.flatten().filter_map(|value| proxy_host(&value)).collect()
 }
 
-/// `proxy.example` of `http://user:password@proxy.example:3128`, also without a scheme.
+/// The host of a proxy URL, with or without a scheme: `proxy.example` for `http://user:password@proxy.example:3128`.
 fn proxy_host(value: &str) -> Option<String> {
     let url = if value.contains("://") {
         Url::parse(value)
@@ -175,24 +155,24 @@ fn proxy_host(value: &str) -> Option<String> {
     url.ok()?.host_str().map(str::to_ascii_lowercase)
 }
 
-/// Why `url` is not followed, after `previous` where a redirect led there.
-fn refusal(url: &Url, previous: Option<&Url>, home: bool) -> Option<Refusal> {
+/// The reason not to follow `url`, if any. `previous`: the URL whose redirect led there.
+fn refusal(url: &Url, previous: Option<&Url>, api_is_private: bool) -> Option<LinkRefusal> {
     if !matches!(url.scheme(), "http" | "https") || !url.has_host() {
-        return Some(Refusal::Scheme);
+        return Some(LinkRefusal::Scheme);
     }
     if url.scheme() == "http" && previous.is_some_and(|previous| previous.scheme() == "https") {
-        return Some(Refusal::Downgrade);
+        return Some(LinkRefusal::Downgrade);
     }
     let not_public = literal(url).is_some_and(|address| !is_public(address));
-    (not_public && !home).then_some(Refusal::NotPublic)
+    (not_public && !api_is_private).then_some(LinkRefusal::NotPublic)
 }
 
-/// The address that a URL names itself. The URL's parser has made dotted quads of all other ways to write one.
+/// The literal address in a URL. The URL parser has already normalised all notations of an IPv4 address.
 fn literal(url: &Url) -> Option<IpAddr> {
     url.host_str()?.trim_matches(['[', ']']).parse().ok()
 }
 
-/// Whether an address belongs to the open internet: not to this machine, its networks, or nobody.
+/// True if an address belongs to the public internet, and not to this machine, a private network or a reserved block.
 pub(super) fn is_public(address: IpAddr) -> bool {
     match address {
         IpAddr::V4(address) => is_public_v4(address),
@@ -203,7 +183,7 @@ pub(super) fn is_public(address: IpAddr) -> bool {
     }
 }
 
-/// By the registry of special addresses (RFC 6890 and those that update it).
+/// Applies the registry of special-purpose addresses (RFC 6890 and its updates).
 fn is_public_v4(address: Ipv4Addr) -> bool {
     let octets = address.octets();
     let special = match octets {
@@ -216,7 +196,7 @@ fn is_public_v4(address: Ipv4Addr) -> bool {
     !special
 }
 
-/// The IPv4 address that an IPv6 one stands for: mapped, translated (NAT64) or 6to4.
+/// The IPv4 address within an IPv6 one: mapped, translated (NAT64) or 6to4.
 fn embedded(address: Ipv6Addr) -> Option<Ipv4Addr> {
     let segments = address.segments();
     let of = |high: u16, low: u16| {
@@ -230,10 +210,10 @@ fn embedded(address: Ipv6Addr) -> Option<Ipv4Addr> {
     }
 }
 
-/// Of the unicast block that is in use, what is not set apart for something else.
+/// True within the global unicast block, without its special-purpose parts.
 fn is_public_v6(address: Ipv6Addr) -> bool {
     match address.segments() {
-        // Protocol assignments, Teredo among them; documentation.
+        // Protocol assignments such as Teredo; documentation.
         [0x2001, 0..=0x01ff, ..] | [0x2001, 0x0db8, ..] | [0x3fff, 0..=0x0fff, ..] => false,
         [first, ..] => first & 0xe000 == 0x2000,
     }
@@ -244,7 +224,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn addresses_of_the_open_internet_are_told_from_all_others() {
+    fn public_addresses_are_told_from_all_others() {
         for public in [
             "8.8.8.8",
             "1.1.1.1",
@@ -315,10 +295,10 @@ mod tests {
     }
 
     #[test]
-    fn a_link_is_held_against_its_scheme_its_address_and_where_it_came_from() {
-        let of = |url: &str, previous: Option<&str>, home| {
+    fn a_link_is_checked_by_scheme_address_and_previous_url() {
+        let of = |url: &str, previous: Option<&str>, api_is_private| {
             let previous = previous.map(|previous| Url::parse(previous).unwrap());
-            refusal(&Url::parse(url).unwrap(), previous.as_ref(), home)
+            refusal(&Url::parse(url).unwrap(), previous.as_ref(), api_is_private)
         };
         assert_eq!(of("https://blob.example/r?sig=1", None, false), None);
         assert_eq!(of("http://blob.example/r", None, false), None);
@@ -326,7 +306,7 @@ mod tests {
         assert_eq!(of("https://b.example/", Some("http://a.example/"), false), None);
         assert_eq!(
             of("http://b.example/", Some("https://a.example/"), true),
-            Some(Refusal::Downgrade)
+            Some(LinkRefusal::Downgrade)
         );
         for url in [
             "ftp://h/r",
@@ -334,9 +314,9 @@ mod tests {
             "data:text/plain,x",
             "gopher://h/",
         ] {
-            assert_eq!(of(url, None, true), Some(Refusal::Scheme), "{url}");
+            assert_eq!(of(url, None, true), Some(LinkRefusal::Scheme), "{url}");
         }
-        // Every way that an address can be written.
+        // All notations of an address.
         for url in [
             "http://127.0.0.1/",
             "http://2130706433/",
@@ -348,13 +328,13 @@ mod tests {
             "https://169.254.169.254/latest/meta-data",
             "http://user:password@10.0.0.1/",
         ] {
-            assert_eq!(of(url, None, false), Some(Refusal::NotPublic), "{url}");
+            assert_eq!(of(url, None, false), Some(LinkRefusal::NotPublic), "{url}");
             assert_eq!(of(url, None, true), None, "{url}");
         }
     }
 
     #[test]
-    fn proxies_are_known_by_their_hosts() {
+    fn the_host_of_a_proxy_is_read_from_its_url() {
         for value in [
             "http://user:password@Proxy.example:3128",
             "proxy.example:3128",
