@@ -8,10 +8,11 @@ use futures_util::{StreamExt, stream};
 use tokio_util::sync::CancellationToken;
 use tracing::Instrument;
 
-use super::day::Day;
+use super::day::state::DayState;
 use super::summary::{DayReport, Problem, Summary};
 use super::{Command, Job, Phase, Progress};
 use crate::config::{Config, ReportFormat};
+use crate::ids::SpaceId;
 use crate::lake::key;
 use crate::lake::manifest::{Landing, Manifest};
 use crate::pipeline::day::build;
@@ -23,7 +24,7 @@ use crate::pipeline::run_context::RunContext;
 use crate::pipeline::summary::trace::Trace;
 use crate::store::Store;
 use crate::store::json::get_json;
-use crate::{Error, ErrorKind, Result};
+use crate::{Error, ErrorKind, Result, task};
 
 /// Builds the lake's tables again.
 pub struct Rebuilder {
@@ -58,7 +59,11 @@ impl Rebuilder {
             Error::new(ErrorKind::StoreNotFound, run.store.url(), "there is no lake here")
                 .hint("check store.url; a first run or backfill makes the lake")
         })?;
-        let mut summary = Summary::new(&Job::over(Command::Rebuild, from, to), run.config.timezone, run.now);
+        let mut summary = Summary::new(
+            &Job::over(Command::Rebuild, from, to),
+            run.config.timezone,
+            run.now,
+        );
         let span = tracing::info_span!("run", run = summary.id, command = summary.command);
         async {
             let trace = Trace::begin(run, &summary).await;
@@ -139,10 +144,7 @@ async fn day(run: &Arc<RunContext>, date: NaiveDate, key: String) -> Option<DayR
     let of_day = Arc::clone(run);
     let manifest_key = key.clone();
     let building = async move { Box::pin(build(&of_day, &manifest_key)).await };
-    let working = tokio::spawn(building.in_current_span());
-    let outcome = working
-        .await
-        .unwrap_or_else(|_| Err(Error::new(ErrorKind::Internal, "day", "its work broke off")));
+    let outcome = task::isolated("day", building.in_current_span()).await;
     run.progress.days.advance(1);
     match outcome {
         Ok(report) => Some(report),
@@ -150,11 +152,14 @@ async fn day(run: &Arc<RunContext>, date: NaiveDate, key: String) -> Option<DayR
         Err(error) => {
             tracing::error!(%date, key, %error, "the day was not built");
             let space = key.rsplit('/').next().and_then(|name| name.strip_suffix(".json"));
-            let space = space.and_then(key::unsegment).unwrap_or_default();
+            let space = space
+                .and_then(key::unsegment)
+                .map(SpaceId::from)
+                .unwrap_or_default();
             let mut report = DayReport::default();
             report
                 .failed
-                .push(Problem::new("rebuild_failed", error.to_string()).on(date, &space.as_str().into()));
+                .push(Problem::new("rebuild_failed", error.to_string()).on(date, &space));
             Some(report)
         }
     }
@@ -165,7 +170,7 @@ async fn build(run: &Arc<RunContext>, key: &str) -> Result<DayReport> {
         // The manifest was deleted after it was listed.
         return Ok(DayReport::default());
     };
-    let mut day = Day::stored(manifest, version);
+    let mut day = DayState::from_stored(manifest, version);
     let reports = day
         .manifest
         .calls

@@ -7,8 +7,8 @@ use bytes::Bytes;
 use chrono::{DateTime, Utc};
 use tokio_util::sync::CancellationToken;
 
-use super::memory::MemoryBudget;
 use super::job::Command;
+use super::memory::MemoryBudget;
 use super::{Progress, Stop};
 use crate::config::Config;
 use crate::pipeline::day::build_threads::Builders;

@@ -13,7 +13,7 @@ use super::{Verifier, table_names};
 use crate::ids::{DayId, SpaceId};
 use crate::lake::key;
 use crate::lake::manifest::Manifest;
-use crate::pipeline::day::Day;
+use crate::pipeline::day::state::DayState;
 use crate::pipeline::day::{build, commit};
 use crate::pipeline::lake_state::catalog;
 use crate::pipeline::lake_state::info::OpenedStore;
@@ -239,7 +239,7 @@ async fn evict(run: &Arc<RunContext>, space: &SpaceId, kind: Kind, doubled: &Dou
     let Some((manifest, version)) = get_json::<Manifest>(&*run.store, &key).await? else {
         return Ok(());
     };
-    let mut day = Day::stored(manifest, version);
+    let mut day = DayState::from_stored(manifest, version);
     let landed: Vec<_> = match kind {
         Kind::CallDoubled => {
             let call = day.manifest.calls.remove(doubled.id.as_str());
@@ -254,7 +254,7 @@ async fn evict(run: &Arc<RunContext>, space: &SpaceId, kind: Kind, doubled: &Dou
     let evicted = &mut day.manifest.evicted;
     evicted.extend(landed.into_iter().map(|landed| landed.key));
     if !commit::is_blank(&day.manifest) {
-        return build::settle(run, &mut day).await;
+        return build::build_and_commit(run, &mut day).await;
     }
     // Nothing else is known of the day: it is none.
     let built = day.manifest.built.iter().flat_map(|built| built.tables.values());
@@ -328,7 +328,7 @@ async fn build(run: &Arc<RunContext>, key: &str) -> Result<()> {
             return Err(Error::new(ErrorKind::Content, &*landed.key, message));
         }
     }
-    build::build_again(run, &mut Day::stored(manifest, version)).await
+    build::build_again(run, &mut DayState::from_stored(manifest, version)).await
 }
 
 async fn meta(run: &RunContext, date: NaiveDate) -> Result<()> {

@@ -13,7 +13,7 @@ use crate::pipeline::ExportContext;
 use crate::pipeline::day::build::put_if_changed;
 use crate::pipeline::run_context::RunContext;
 use crate::pipeline::summary::{Problem, Summary};
-use crate::pipeline::walk::Scope;
+use crate::pipeline::walk::found::JobScope;
 use crate::store::Condition;
 use crate::store::json::{get_json, to_json};
 use crate::tables;
@@ -27,7 +27,7 @@ type Catalog = BTreeMap<String, Value>;
 const ATTEMPTS: usize = 10;
 
 /// Brings the tables up to date; what fails is a failure of the run.
-pub(crate) async fn update(context: &Arc<ExportContext>, scope: &Scope, summary: &mut Summary) {
+pub(crate) async fn update(context: &Arc<ExportContext>, scope: &JobScope, summary: &mut Summary) {
     if let Err(error) = update_spaces(context, scope).await {
         summary.fail(Problem::new(
             "catalog_failed",
@@ -96,7 +96,7 @@ async fn write(run: &RunContext, file: Option<TableFile>) -> Result<()> {
     }
 }
 
-async fn update_spaces(context: &ExportContext, scope: &Scope) -> Result<()> {
+async fn update_spaces(context: &ExportContext, scope: &JobScope) -> Result<()> {
     let wanted = |id: &SpaceId| scope.spaces.iter().any(|space| space.id == *id);
     let seen = scope
         .space_objects
