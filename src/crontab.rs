@@ -1,7 +1,7 @@
-//! Cron expressions as crontab(5) has them, translated for the `cron` crate. Pure.
+//! Cron expressions with the meaning of crontab(5), translated for the `cron` crate. Pure.
 //!
-//! The crate counts Sunday as 1, mixes up lists of names and numbers, and wants a day to match both the day of the month
-//! and the day of the week. Fields are therefore parsed here, and the crate gets plain lists of numbers.
+//! The crate counts Sunday as 1, mixes up lists of names and numbers, and demands that a day matches both the day of the
+//! month and the day of the week. Therefore fields are parsed here, and the crate gets plain lists of numbers.
 
 use std::collections::BTreeSet;
 use std::str::FromStr;
@@ -34,7 +34,7 @@ const WEEKDAYS: [&str; 7] = [
     "friday",
     "saturday",
 ];
-/// Expressions that have a name.
+/// The expressions that have a name.
 const NICKNAMES: [(&str, &str); 7] = [
     ("@yearly", "0 0 1 1 *"),
     ("@annually", "0 0 1 1 *"),
@@ -45,7 +45,7 @@ const NICKNAMES: [(&str, &str); 7] = [
     ("@hourly", "0 * * * *"),
 ];
 
-/// A field of an expression: its values, and the names of the first ones.
+/// A field of an expression: the range of its values, and the names of the first ones.
 struct Field {
     name: &'static str,
     first: u32,
@@ -80,7 +80,7 @@ const fn field(name: &'static str, first: u32, last: u32) -> Field {
 /// A parsed cron expression.
 #[derive(Debug, Clone)]
 pub struct Expression {
-    /// Two where a day has to match the day of the month or the day of the week.
+    /// The schedules of which one has to match: two if both the day of the month and the day of the week are restricted.
     schedules: Vec<Schedule>,
 }
 
@@ -88,7 +88,7 @@ impl Expression {
     /// Parses an expression of 5 fields, of 6 with seconds, or a name such as `@daily`. 0 and 7 are Sunday.
     ///
     /// # Errors
-    /// `Config`, with the expression and what is wrong with it.
+    /// `Config`, with the expression and its fault.
     pub fn parse(expression: &str) -> Result<Self> {
         Self::read(expression).map_err(|why| {
             Error::new(
@@ -120,7 +120,7 @@ impl Expression {
             .collect::<Result<_, _>>()?;
         let restricts = |at: usize| !texts[at].starts_with(['*', '?']);
         let schedules = match restricts(3) && restricts(5) {
-            // crontab(5): where both are restricted, a day that matches either of them is due.
+            // crontab(5): if both are restricted, a day that matches either of them is due.
             true => vec![schedule(&fields, Some(5))?, schedule(&fields, Some(3))?],
             false => vec![schedule(&fields, None)?],
         };
@@ -131,8 +131,8 @@ impl Expression {
         }
     }
 
-    /// The local times that match, after `start`, in order. The zone of `start` and of the times is no zone: the crate
-    /// wants one.
+    /// The local times after `start` that match, in order. `start` and the times are local, although their type says UTC,
+    /// because the crate demands a zone.
     pub fn after(&self, start: DateTime<Utc>) -> impl Iterator<Item = DateTime<Utc>> + use<> {
         let mut parts: Vec<_> = self
             .schedules
@@ -149,7 +149,7 @@ impl Expression {
     }
 }
 
-/// The crate's schedule of these values; `free` is the field that restricts nothing.
+/// The crate's schedule of these values. `free` is a field that restricts nothing.
 fn schedule(fields: &[BTreeSet<u32>], free: Option<usize>) -> Result<Schedule, String> {
     let texts = fields.iter().enumerate().map(|(at, values)| {
         if free == Some(at) {
@@ -181,7 +181,7 @@ impl Field {
             };
             values.extend((first..=last).step_by(step));
         }
-        // 7 is Sunday, as 0 is.
+        // Both 0 and 7 are Sunday.
         if self.name == FIELDS[5].name && values.remove(&7) {
             values.insert(0);
         }
@@ -202,7 +202,7 @@ impl Field {
             return Ok((value, if has_step { end.max(value) } else { value }));
         };
         match (self.value(first)?, self.value(last)?) {
-            // Up to Sunday.
+            // The range goes up to Sunday.
             (first, 0) if first > 0 && self.names.len() == 7 => Ok((first, 7)),
             (first, last) if first <= last => Ok((first, last)),
             _ => Err(format!("has a range that ends before it begins: `{text}`")),
@@ -247,7 +247,7 @@ mod tests {
     const NOW: &str = "2026-11-23T19:00:00Z";
 
     #[test]
-    fn a_day_matches_the_day_of_the_month_or_that_of_the_week() {
+    fn a_day_matches_the_day_of_the_month_or_the_day_of_the_week() {
         assert_eq!(
             next("0 2 1,15 * 5", NOW, 4),
             [
@@ -257,12 +257,12 @@ mod tests {
                 "Fri 2026-12-11 02:00:00",
             ]
         );
-        // Friday the 13th is one time.
+        // Friday the 13th matches twice and is due once.
         assert_eq!(
             next("0 2 13 * 5", "2026-11-12T19:00:00Z", 2),
             ["Fri 2026-11-13 02:00:00", "Fri 2026-11-20 02:00:00"]
         );
-        // `*` with a step restricts nothing: both have to match.
+        // `*` with a step does not count as a restriction, so both have to match.
         assert_eq!(next("0 2 */2 * MON", NOW, 1), ["Mon 2026-12-07 02:00:00"]);
         assert_eq!(
             next("0 2 29 2 MON", NOW, 2),
@@ -271,7 +271,7 @@ mod tests {
     }
 
     #[test]
-    fn names_and_numbers_stand_in_one_list() {
+    fn names_and_numbers_may_be_mixed_in_a_list() {
         let twice = ["Wed 2026-11-25 02:00:00", "Mon 2026-11-30 02:00:00"];
         for weekdays in ["MON,3", "1,WED", "mon,wednesday", "1-3/2", "MON-WED/2"] {
             assert_eq!(next(&format!("0 2 * * {weekdays}"), NOW, 2), twice, "{weekdays}");
@@ -292,7 +292,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_never_due_or_makes_no_sense_is_refused_with_the_reason() {
+    fn an_expression_that_is_never_due_or_wrong_is_refused_with_the_reason() {
         for (expression, reason) in [
             ("0 2 30 2 *", "is never due"),
             ("0 2 31 4,JUN *", "is never due"),
@@ -318,7 +318,7 @@ mod tests {
     }
 
     proptest::proptest! {
-        /// Every day of some years, by the words of crontab(5).
+        /// Compares every day of some years with the rule of crontab(5).
         #[test]
         fn days_are_those_that_the_two_fields_name(day in 1_u32..32, weekday in 0_u32..8, of_month: bool, of_week: bool) {
             let restricted = |on: bool, value: u32| if on { value.to_string() } else { "*".into() };

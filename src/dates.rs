@@ -1,7 +1,7 @@
-//! The rule for dates that the command line, the page and the API share. Pure but for [`today`].
+//! The rule for dates that the command line, the page and the daemon's API share. Pure but for [`today`].
 //!
-//! Jobs take dates from [`FIRST`] to today in the configured zone. Reading (`status`, `verify`, the page) has the same
-//! lower bound, but a later end does no harm there. A job of more than [`CONFIRM_ABOVE`] days has to be confirmed.
+//! Jobs take dates from [`FIRST`] to today in the configured zone. Reading (`status`, `verify`, the page) has the same first
+//! date and no last one. A job of more than [`CONFIRM_ABOVE`] days has to be confirmed.
 
 use chrono::{NaiveDate, Utc};
 use chrono_tz::Tz;
@@ -16,7 +16,7 @@ pub const FIRST: NaiveDate = match NaiveDate::from_ymd_opt(2015, 1, 1) {
     None => NaiveDate::MIN,
 };
 
-/// Days above which a job has to be confirmed.
+/// The number of days above which a job has to be confirmed.
 pub const CONFIRM_ABOVE: u64 = 400;
 
 /// Today in a zone.
@@ -24,8 +24,11 @@ pub fn today(zone: Tz) -> NaiveDate {
     lake::date_of(Utc::now(), zone)
 }
 
-/// Parses `YYYY-MM-DD` and no other form. The error is what clap and the API show.
-pub fn parse(text: &str) -> std::result::Result<NaiveDate, String> {
+/// Parses `YYYY-MM-DD` and no other form. Clap and the daemon's API show the error.
+///
+/// # Errors
+/// A sentence about any other form.
+pub fn parse(text: &str) -> Result<NaiveDate, String> {
     let has_form = text.len() == 10
         && text.bytes().enumerate().all(|(at, byte)| match at {
             4 | 7 => byte == b'-',
@@ -37,22 +40,20 @@ pub fn parse(text: &str) -> std::result::Result<NaiveDate, String> {
         .ok_or_else(|| "not a date such as 2026-11-22".into())
 }
 
-/// For `serde`: a date in the form that [`parse`] takes.
+/// Deserializes a date in the form that [`parse`] takes.
 ///
 /// # Errors
-/// Another form.
-pub fn deserialize<'de, D: Deserializer<'de>>(from: D) -> std::result::Result<NaiveDate, D::Error> {
+/// Any other form.
+pub fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<NaiveDate, D::Error> {
     let text = String::deserialize(from)?;
     parse(&text).map_err(|why| serde::de::Error::custom(format!("{text:?} is {why}")))
 }
 
-/// For `serde`: such a date, or none. An empty text is none.
+/// Deserializes such a date, or none. An empty text is none.
 ///
 /// # Errors
-/// Another form.
-pub fn deserialize_option<'de, D: Deserializer<'de>>(
-    from: D,
-) -> std::result::Result<Option<NaiveDate>, D::Error> {
+/// Any other form.
+pub fn deserialize_option<'de, D: Deserializer<'de>>(from: D) -> Result<Option<NaiveDate>, D::Error> {
     let text = Option::<String>::deserialize(from)?.filter(|text| !text.is_empty());
     text.map(|text| parse(&text).map_err(|why| serde::de::Error::custom(format!("{text:?} is {why}"))))
         .transpose()
@@ -80,7 +81,7 @@ pub fn check_job(from: NaiveDate, to: NaiveDate, today: NaiveDate) -> Result<()>
     Ok(())
 }
 
-/// Checks dates that are only looked at: a later end does no harm.
+/// Checks the dates of a reading command, which may lie in the future.
 ///
 /// # Errors
 /// `Usage`, with the date, the range that is allowed and the way out.
@@ -123,7 +124,7 @@ mod tests {
     }
 
     #[test]
-    fn a_job_takes_dates_from_2015_to_today_and_says_which() {
+    fn a_job_takes_dates_from_2015_to_today_and_its_error_names_them() {
         let today = date("2026-11-23");
         for (from, to) in [
             ("2015-01-01", "2015-01-01"),
@@ -200,7 +201,7 @@ mod tests {
     }
 
     #[test]
-    fn both_ends_count() {
+    fn the_count_includes_both_ends() {
         assert_eq!(count(date("2026-11-22"), date("2026-11-22")), 1);
         assert_eq!(count(date("2015-01-01"), date("2016-01-01")), 366);
     }

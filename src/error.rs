@@ -1,8 +1,8 @@
-//! The program's one error type, and the two decisions that hang on it: which errors are tried again
-//! ([`Error::is_retryable`]) and which exit status each one gets ([`Error::exit_status`]).
+//! The program's only error type, with the two decisions that depend on it: which errors are retried
+//! ([`Error::is_retryable`]) and which exit status each error has ([`Error::exit_status`]).
 //!
-//! Pure; used by every room. An error names the object it was about and the way out. It never carries an answer's
-//! body, a token or a signed URL. What the other side said stands apart from the program's own sentence: it is masked,
+//! Pure; used by every folder. An error names the object that it is about and the way out. It never carries an answer's body,
+//! a token or a signed URL. The words of the other side are kept apart from the program's own sentence: they are masked,
 //! shown in logs and summaries, and never kept in a manifest or a table.
 
 use std::borrow::Cow;
@@ -11,14 +11,14 @@ use std::time::Duration;
 
 use crate::sanitize;
 
-/// What went wrong, in the terms that decide what happens next.
+/// The kind of an error, which decides what happens next.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum ErrorKind {
     /// The command line is wrong.
     Usage,
     /// The configuration is wrong, or the lake was written with another one.
     Config,
-    /// The file of a secret that is needed is missing, may not be read or holds none.
+    /// The file of a required secret is missing, can't be read or is empty.
     SecretUnreadable,
     /// The API refused the token (401).
     Unauthorized,
@@ -32,23 +32,23 @@ pub enum ErrorKind {
     RateLimited,
     /// The API failed (5xx).
     Server,
-    /// No connection, a connection cut, or no answer in time.
+    /// There is no connection, it was cut, or no answer came in time.
     Connection,
     /// The other side's certificate is not trusted.
     Untrusted,
-    /// Not sent: requests of the same space or room had kept failing.
+    /// The request was not sent, because requests of the same space or room had kept failing.
     Skipped,
-    /// The answer is not what the API promises: HTML, broken JSON, another shape.
+    /// The answer is not the one that the API documents: HTML, broken JSON, another shape.
     InvalidAnswer,
     /// The answer is larger than the program accepts.
     TooLarge,
-    /// What was transferred is not what it should be: cut, no MP4, of the wrong size.
+    /// The transferred bytes are wrong: cut, no MP4, or of the wrong size.
     Content,
     /// The store can't be reached, does not exist or refuses access.
     StoreUnavailable,
     /// The store has no such object.
     StoreNotFound,
-    /// The store's server does not know what was asked of it.
+    /// The store's server does not know the operation.
     Unsupported,
     /// A conditional write lost against another writer.
     Precondition,
@@ -60,7 +60,7 @@ pub enum ErrorKind {
     Internal,
 }
 
-/// The longest pause that is waited for within a run; who asks for more is left to the next run.
+/// The longest pause that a run waits. If the other side asks for a longer one, the next run asks again.
 pub const LONGEST_PAUSE: Duration = Duration::from_secs(5 * 60);
 
 /// Exit statuses that scripts may rely on.
@@ -73,9 +73,9 @@ pub enum ExitStatus {
     Unexpected = 1,
     /// Wrong usage or configuration, found before any request.
     Usage = 2,
-    /// Done in part: what failed is named and will be tried again.
+    /// Done in part: the failures are named and will be tried again.
     Partial = 3,
-    /// Nothing could be done: the token refused, or the API or the store out of reach.
+    /// Nothing could be done: the token is refused, or the API or the store is out of reach.
     Nothing = 4,
     /// `verify` found damage.
     Damaged = 5,
@@ -87,7 +87,7 @@ impl From<ExitStatus> for std::process::ExitCode {
     }
 }
 
-/// The result of nearly everything here.
+/// The result of nearly every function of the crate.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
 /// An error: its kind, the object it was about, what happened and what to do.
@@ -102,8 +102,8 @@ pub struct Error {
 }
 
 impl Error {
-    /// An error of `kind` about an object (`"space 60d5…"`, `"GET /spaces"`, a key, a file), with what happened. What
-    /// is not printable in either is escaped.
+    /// An error of `kind` about an object (`"space 60d5…"`, `"GET /spaces"`, a key, a file), with a sentence that tells what
+    /// happened. Unprintable characters in either are escaped.
     pub fn new(kind: ErrorKind, about: impl Into<String>, message: impl Into<String>) -> Self {
         Self {
             kind,
@@ -115,14 +115,14 @@ impl Error {
         }
     }
 
-    /// Adds what the operator can do about it.
+    /// Adds a hint: what the operator can do about it.
     #[must_use]
     pub fn hint(mut self, hint: impl Into<String>) -> Self {
         self.hint = Some(hint.into());
         self
     }
 
-    /// Adds what the other side said, in its own words; they must be masked by now.
+    /// Adds the words of the other side, which the caller has masked.
     #[must_use]
     pub fn said(mut self, words: Option<String>) -> Self {
         self.said = words.map(one_line);
@@ -136,7 +136,7 @@ impl Error {
         self
     }
 
-    /// What kind of error it is.
+    /// The kind of the error.
     pub fn kind(&self) -> ErrorKind {
         self.kind
     }
@@ -146,39 +146,39 @@ impl Error {
         &self.about
     }
 
-    /// What happened, in the program's own words, without the object and the hint: a manifest's `reason`.
+    /// The sentence in the program's own words, without the object and the hint: a manifest's `reason`.
     pub fn message(&self) -> &str {
         &self.message
     }
 
-    /// What happened, and what the other side said: for logs and summaries.
-    pub fn told(&self) -> String {
+    /// The sentence and the words of the other side, for logs and summaries.
+    pub fn full_message(&self) -> String {
         match &self.said {
             Some(words) => format!("{}: {words}", self.message),
             None => self.message.clone(),
         }
     }
 
-    /// The pause that the other side asked for, when it did.
+    /// The pause that the other side asked for, if it did.
     pub fn pause(&self) -> Option<Duration> {
         self.retry_after
     }
 
-    /// Whether the other side asked for a pause that no run waits for.
+    /// True if the other side asked for a longer pause than a run waits.
     pub fn is_postponed(&self) -> bool {
         self.retry_after.is_some_and(|pause| pause > LONGEST_PAUSE)
     }
 
-    /// The same error with more about what happened; the hint and the pause stay.
+    /// The same error with more words at the end of its sentence; the hint and the pause stay.
     #[must_use]
     pub fn and(mut self, more: &str) -> Self {
         self.message.push_str(&one_line(more.to_owned()));
         self
     }
 
-    /// The same error as one of another kind and about something else; the hint stays.
+    /// The same error with another kind and about another object; the hint stays.
     #[must_use]
-    pub fn retold(mut self, kind: ErrorKind, about: impl Into<String>) -> Self {
+    pub fn recast(mut self, kind: ErrorKind, about: impl Into<String>) -> Self {
         self.kind = kind;
         self.about = one_line(about.into());
         if let Some(rest) = self.message.strip_prefix(&self.about) {
@@ -187,14 +187,14 @@ impl Error {
         self
     }
 
-    /// Adds what the operator can do, where nothing is said of it yet.
+    /// Adds a hint if there is none yet.
     #[must_use]
     pub fn or_hint(mut self, hint: &str) -> Self {
         self.hint.get_or_insert_with(|| hint.to_owned());
         self
     }
 
-    /// Whether the same request may succeed when it is sent again: the only place that decides this.
+    /// True if the same request may succeed when it is sent again. No other place decides this.
     pub fn is_retryable(&self) -> bool {
         match self.kind {
             ErrorKind::RateLimited | ErrorKind::Server | ErrorKind::Connection => !self.is_postponed(),
@@ -220,7 +220,7 @@ impl Error {
         }
     }
 
-    /// The exit status of a command that ended with this error: the only place that decides this.
+    /// The exit status of a command that ended with this error. No other place decides this.
     pub fn exit_status(&self) -> ExitStatus {
         match self.kind {
             ErrorKind::Usage | ErrorKind::Config | ErrorKind::SecretUnreadable => ExitStatus::Usage,
@@ -254,7 +254,7 @@ fn one_line(text: String) -> String {
 
 impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}: {}", self.about, self.told())?;
+        write!(f, "{}: {}", self.about, self.full_message())?;
         if let Some(hint) = &self.hint {
             write!(f, " ({hint})")?;
         }
@@ -269,7 +269,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn one_line_says_what_happened_to_which_object_and_what_to_do() {
+    fn an_error_is_one_line_with_object_sentence_and_hint() {
         let error = Error::new(
             ErrorKind::Unauthorized,
             "GET /spaces",
@@ -285,7 +285,7 @@ mod tests {
     }
 
     #[test]
-    fn the_words_of_the_other_side_are_no_part_of_the_message() {
+    fn the_message_does_not_contain_the_words_of_the_other_side() {
         let error = Error::new(ErrorKind::Forbidden, "GET /spaces", "403 Forbidden")
             .said(Some("no access\nfor you".into()))
             .hint("ask");
@@ -297,7 +297,7 @@ mod tests {
     }
 
     #[test]
-    fn a_pause_of_hours_is_not_waited_for() {
+    fn a_request_is_not_retried_if_the_other_side_asks_for_a_long_pause() {
         for kind in [ErrorKind::RateLimited, ErrorKind::Server] {
             let error = |seconds| {
                 let error = Error::new(kind, "GET /spaces", "later").hint("wait");

@@ -1,7 +1,7 @@
-//! JSON with faults that need not cost the whole of it: a name that was cut inside an emoji, a byte of another encoding,
-//! `NaN`. Pure; lists of the API, reports and lesson data are read with it.
+//! Reads JSON with small faults: a name that was cut inside an emoji, a byte of another encoding, `NaN`. Pure; used for lists
+//! of the API, reports and lesson data.
 //!
-//! [`Text::read`] reads well-formed JSON at the parser's own speed. Only what the parser refuses is mended: a bad
+//! [`Text::read`] reads well-formed JSON at the parser's own speed. Only a text that the parser refuses is mended: a bad
 //! character becomes U+FFFD and an impossible number null, both are counted, and the rest is read. Whole numbers beyond
 //! 64 bits become text, because a double would change their digits.
 
@@ -20,7 +20,7 @@ pub struct Repairs {
 }
 
 impl Repairs {
-    /// Returns true if nothing was mended.
+    /// True if nothing was mended.
     pub fn is_none(&self) -> bool {
         *self == Self::default()
     }
@@ -42,7 +42,7 @@ impl std::fmt::Display for Repairs {
     }
 }
 
-/// A JSON text and, if it has faults, its mended form. What is read borrows from it.
+/// A JSON text and, if it has faults, its mended form. Values that are read borrow from it.
 #[derive(Debug)]
 pub struct Text<'b> {
     bytes: &'b [u8],
@@ -50,7 +50,7 @@ pub struct Text<'b> {
 }
 
 impl<'b> Text<'b> {
-    /// A text. A byte order mark before it is left out.
+    /// Makes a text. A byte order mark before it is left out.
     pub fn new(bytes: &'b [u8]) -> Self {
         Self {
             bytes: bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(bytes),
@@ -58,7 +58,7 @@ impl<'b> Text<'b> {
         }
     }
 
-    /// Reads the text and tells what had to be mended.
+    /// Reads the text, and returns the number of faults that were mended.
     ///
     /// # Errors
     /// The mended text is no JSON, or not a `T`.
@@ -82,10 +82,10 @@ pub fn read<T: for<'t> Deserialize<'t>>(bytes: &[u8]) -> serde_json::Result<(T, 
     Text::new(bytes).read()
 }
 
-/// Digits of the shortest whole number that does not fit 64 bits.
+/// The digits of the shortest whole number that does not fit 64 bits.
 const LONG: usize = 19;
 
-/// Returns true if there may be a whole number beyond 64 bits. Skips [`LONG`] bytes at a time while it meets no digit.
+/// True if there may be a whole number beyond 64 bits. Skips [`LONG`] bytes at a time while it meets no digit.
 fn has_long_number(bytes: &[u8]) -> bool {
     let mut at = LONG - 1;
     while let Some(byte) = bytes.get(at) {
@@ -103,7 +103,7 @@ fn has_long_number(bytes: &[u8]) -> bool {
     false
 }
 
-/// The text without faults. What is no JSON for another reason stays as it is.
+/// The text without these faults. Any other fault stays.
 fn mend(bytes: &[u8]) -> (Vec<u8>, Repairs) {
     let mut repairs = Repairs::default();
     let text = String::from_utf8_lossy(bytes);
@@ -144,7 +144,7 @@ impl<'t> Mender<'t> {
         } else if first.is_ascii_digit() || matches!(first, b'-' | b'+' | b'.') {
             self.number();
         } else {
-            // The first character begins none of these, whatever it is.
+            // The first character begins none of these, so the search starts behind it.
             let first = self.rest.chars().next().map_or(0, char::len_utf8);
             let begins = |c: char| "\"-+.0123456789INnu".contains(c);
             let length = self.rest[first..].find(begins).map(|end| first + end);
@@ -190,7 +190,7 @@ impl<'t> Mender<'t> {
         }
     }
 
-    /// The inside of a string and the quote that ends it.
+    /// Mends the inside of a string and copies the quote that ends it.
     fn string(&mut self) {
         loop {
             let plain = self.rest.find(|c: char| c == '"' || c == '\\' || c < ' ');
@@ -222,13 +222,13 @@ impl<'t> Mender<'t> {
                 }
             },
             Some(b'"' | b'\\' | b'/' | b'b' | b'f' | b'n' | b'r' | b't') => self.copy(2),
-            // The text ends here: it was cut.
+            // The text was cut and ends here.
             None => self.copy(1),
             Some(_) => self.replace(1),
         }
     }
 
-    /// The value of `\uXXXX` at a place.
+    /// The value of `\uXXXX` at a position.
     fn code_unit(&self, at: usize) -> Option<u16> {
         let digits = self.rest.get(at..at + 6)?.strip_prefix("\\u")?;
         let all_hex = digits.bytes().all(|byte| byte.is_ascii_hexdigit());
@@ -254,7 +254,7 @@ mod tests {
     }
 
     #[test]
-    fn one_bad_character_costs_one_character() {
+    fn a_bad_character_costs_only_itself() {
         for (text, value) in [
             (&br#"["\ud83d", 1]"#[..], json!(["\u{fffd}", 1])),
             (br#"["a\ude00b"]"#, json!(["a\u{fffd}b"])),
@@ -296,7 +296,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_cut_or_no_json_at_all_is_still_refused() {
+    fn cut_json_and_other_text_is_still_refused() {
         for text in [
             &b"[1, "[..],
             b"{\"a\": \"x",

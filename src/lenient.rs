@@ -1,8 +1,8 @@
-//! Lenient readings of JSON values: what the vendor and the schools' systems send, as the type that a column or a
-//! decision needs. Pure; used by `api` and `build`, so that both read one value the same way.
+//! Lenient readings of JSON values: the values that the vendor and the schools' systems send, as the type that a column or
+//! a decision needs. Pure; used by `api` and `tables`, so that both read a value the same way.
 //!
 //! A value has three states, see [`Reading`]: it was read, it is absent, or it is there and can't be read. Nothing here
-//! fails. [`read_instant`] is the only place that decides what is an instant.
+//! fails. Only [`read_instant`] decides what is an instant.
 
 use chrono::{DateTime, Datelike, NaiveDate, NaiveDateTime, NaiveTime, TimeDelta, Utc};
 use serde_json::{Number, Value};
@@ -27,7 +27,7 @@ impl<T> Reading<T> {
         }
     }
 
-    /// Returns true if something is there that could not be read.
+    /// True if a value is there that could not be read.
     pub fn is_unreadable(&self) -> bool {
         matches!(self, Self::Unreadable)
     }
@@ -38,7 +38,7 @@ impl<T> Reading<T> {
     }
 }
 
-/// A JSON value that is no list and no object, whichever tree it stands in.
+/// A JSON value that is no list and no object, independent of the tree that it comes from.
 #[derive(Debug, Clone, Copy)]
 pub enum Scalar<'v> {
     /// `null`.
@@ -65,11 +65,11 @@ impl<'v> From<&'v Value> for Scalar<'v> {
     }
 }
 
-/// Epoch numbers from here on are milliseconds: as seconds they would lie beyond the year 5138.
+/// The first epoch number that is read as milliseconds, because as seconds it would lie beyond the year 5138.
 const FIRST_MILLISECONDS: f64 = 1e11;
-/// Beyond this (the year 5138 in milliseconds) a number is no instant.
+/// The first number that is no instant: the year 5138 in milliseconds.
 const END_OF_MILLISECONDS: f64 = 1e14;
-/// The years in which an instant may lie. Dates far outside of them can't be counted with.
+/// The years in which an instant may lie. Date arithmetic panics far outside of them.
 const YEARS: std::ops::RangeInclusive<i32> = 1970..=2200;
 
 /// Reads an instant, in any of these notations:
@@ -80,7 +80,7 @@ const YEARS: std::ops::RangeInclusive<i32> = 1970..=2200;
 /// - a date alone, which stands for its first moment; RFC 2822;
 /// - seconds or milliseconds since the epoch, as a number or as text of one.
 ///
-/// Without a zone it is UTC. Empty text, `-`, `0` and `false` are placeholders for nothing, as some systems write them.
+/// Without a zone it is UTC. Empty text, `-`, `0` and `false` are placeholders for nothing that some systems write.
 /// An instant outside of the years 1970 to 2200 is unreadable.
 pub fn read_instant<'v>(value: impl Into<Scalar<'v>>) -> Reading<DateTime<Utc>> {
     match value.into() {
@@ -100,7 +100,7 @@ pub fn instant<'v>(value: impl Into<Scalar<'v>>) -> Option<DateTime<Utc>> {
     read_instant(value).ok()
 }
 
-/// Returns true if an instant lies in a year that a lesson can lie in.
+/// True if an instant lies in a year in which a lesson can take place.
 pub fn is_sane(instant: &DateTime<Utc>) -> bool {
     YEARS.contains(&instant.year())
 }
@@ -143,7 +143,7 @@ fn split_zone(text: &str) -> Option<(&str, TimeDelta)> {
             return Some((&text[..at], TimeDelta::zero()));
         }
     }
-    // A date has signs too; an offset stands behind a time.
+    // A date has signs too, so only a sign behind a time begins an offset.
     let signs = |time: usize| text[time..].find(['+', '-']).map(|at| time + at);
     let Some(sign) = text.find(':').and_then(signs) else {
         return Some((text, TimeDelta::zero()));
@@ -203,8 +203,6 @@ pub fn epoch(number: f64) -> Option<DateTime<Utc>> {
     } else {
         number
     };
-    // In range by the check above.
-    #[allow(clippy::cast_possible_truncation)]
     DateTime::from_timestamp_micros((milliseconds * 1e3).round() as i64).filter(is_sane)
 }
 
@@ -220,10 +218,8 @@ pub fn integer<'v>(value: impl Into<Scalar<'v>>) -> Option<i64> {
     }
 }
 
-/// A number without a fraction. Beyond 2^53 a double no longer tells whole numbers apart.
+/// A number without a fraction, up to 2^53, because beyond it a double does not tell whole numbers apart.
 pub fn whole(number: f64) -> Option<i64> {
-    // Exact by the check.
-    #[allow(clippy::cast_possible_truncation)]
     (number.fract() == 0.0 && number.abs() <= 9_007_199_254_740_992.0).then_some(number as i64)
 }
 
@@ -252,8 +248,8 @@ pub fn boolean<'v>(value: impl Into<Scalar<'v>>) -> Option<bool> {
     }
 }
 
-/// Text: a JSON string as it is, a truth value as JSON writes it, a number by its digits: `1.0` is `1`, and a large one
-/// has no exponent. Empty text is none.
+/// Text: a JSON string as it is, a truth value as in JSON, a number by its digits (`1.0` is `1`, and a large number has no
+/// exponent). Empty text is none.
 pub fn text<'v>(value: impl Into<Scalar<'v>>) -> Option<String> {
     match value.into() {
         Scalar::Text(text) => (!text.is_empty()).then(|| text.to_owned()),
@@ -263,7 +259,7 @@ pub fn text<'v>(value: impl Into<Scalar<'v>>) -> Option<String> {
     }
 }
 
-/// A number as people write it.
+/// A number in the digits that people write.
 fn digits(number: &Number) -> String {
     match number.as_f64().filter(|_| number.is_f64()) {
         Some(float) if float.fract() == 0.0 => format!("{float:.0}"),
@@ -272,7 +268,7 @@ fn digits(number: &Number) -> String {
     }
 }
 
-/// Whether a value is nested no deeper than `depth`; a scalar has depth 0, `{}` and `[]` have 1.
+/// True if a value is nested no deeper than `depth`. A scalar has depth 0; `{}` and `[]` have depth 1.
 pub fn is_within(value: &Value, depth: usize) -> bool {
     match value {
         Value::Array(elements) => depth > 0 && elements.iter().all(|element| is_within(element, depth - 1)),
@@ -287,7 +283,7 @@ mod tests {
     use serde_json::json;
 
     #[test]
-    fn instants_come_in_every_form_of_the_contract() {
+    fn an_instant_is_read_from_every_documented_form() {
         let expected = instant(&json!("2024-12-12T09:00:00Z"));
         assert!(expected.is_some());
         for value in [
@@ -308,7 +304,7 @@ mod tests {
     }
 
     #[test]
-    fn instants_come_with_and_without_a_zone_behind_them() {
+    fn an_instant_is_read_with_and_without_a_zone() {
         let expected = Reading::Read(DateTime::from_timestamp(1_795_341_600, 0).expect("instant"));
         for text in [
             "2026-11-22T10:00:00+0000",
@@ -384,7 +380,7 @@ mod tests {
 
     proptest::proptest! {
         #[test]
-        fn any_text_is_read_without_a_panic_and_into_the_years_that_count(
+        fn any_text_is_read_without_a_panic_and_into_the_allowed_years(
             text in "\\PC*|[-+0-9TZ:. ]{0,40}|[0-9]{1,6}[-.][0-9]{1,2}[-.][0-9]{1,6}[ T][0-9]{1,2}:[0-9]{2}[-+:0-9Z ]{0,8}",
         ) {
             if let Reading::Read(instant) = read_instant(&json!(text)) {
@@ -414,7 +410,7 @@ mod tests {
     }
 
     #[test]
-    fn numbers_and_truth_come_as_text_too() {
+    fn numbers_and_truth_values_are_read_from_text_too() {
         assert_eq!(
             (
                 integer(&json!("12")),

@@ -1,8 +1,8 @@
 //! telelake: the scheduled batch exporter of teleboss / livedigital lessons to a data lake.
 //!
-//! The picture to hold in the head is `docs/architecture.md`: `export` walks the API (`api`), lands bytes in the
-//! store (`store`), builds a day's tables from them (`build`, what they mean is in `lake`) and commits the day's
-//! manifest last. `api`, `store` and `build` never import one another.
+//! `docs/architecture.md` is the map. The `pipeline` walks the vendor's API (`api`), lands raw bytes in the store (`store`),
+//! builds a day's tables from them (`tables`, defined in `lake`) and commits the day's manifest last. `api`, `store` and
+//! `tables` never import one another.
 
 pub mod api;
 mod backoff;
@@ -13,6 +13,7 @@ pub mod dates;
 pub mod error;
 pub mod ids;
 pub mod json;
+mod kinds;
 pub mod lake;
 pub mod lenient;
 pub mod metrics;

@@ -1,8 +1,8 @@
-//! What the process counts of itself: every metric that `telelake serve` shows at `/metrics`, with its help.
+//! The metrics of the process: all that `telelake serve` shows at `/metrics`, with their help texts.
 //!
-//! One set for the process, as logs are. Each number is moved where the thing happens: answers of the API in
-//! `api::sender`, calls of the store in [`store::Metered`](crate::store::Metered), runs and builds in `export`, the rest
-//! in `serve`. No I/O. Labels are few and fixed: no id is one.
+//! There is one set for the process, as for logs. Each metric is changed where the thing happens: answers of the API in
+//! `api`, calls of the store in [`store::Metered`](crate::store::Metered), runs and builds in `pipeline`, the rest in
+//! `serve`. No I/O. Labels have few, fixed values; no id is a label.
 
 use std::sync::LazyLock;
 use std::sync::atomic::AtomicU64;
@@ -18,12 +18,12 @@ use prometheus_client::registry::Registry;
 /// The process's metrics.
 pub static METRICS: LazyLock<Metrics> = LazyLock::new(Metrics::new);
 
-/// Seconds, or another number that is not whole.
+/// A number with a fraction, such as seconds.
 pub type Number = Gauge<f64, AtomicU64>;
 /// Durations in seconds, by label.
 pub type Durations<L> = Family<L, Histogram, fn() -> Histogram>;
 
-/// Of a run: the command, and how it ended.
+/// The labels of a run: its command and outcome.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub struct RunLabels {
     /// `run`, `backfill`, `webhook`.
@@ -32,14 +32,14 @@ pub struct RunLabels {
     pub outcome: String,
 }
 
-/// Of what a run lands or finds: its kind and state.
+/// The label of a report or recording that a run lands or finds: its state.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub struct StateLabels {
     /// `landed`, `pending`, `failed`, `denied`, …
     pub state: &'static str,
 }
 
-/// Of what is missing: what it is and how old its day is.
+/// The labels of missing objects: their kind and the age of their day.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub struct PendingLabels {
     /// `call`, `report`, `recording`, `listing`, and `build` for days whose tables were not built.
@@ -48,12 +48,12 @@ pub struct PendingLabels {
     pub age: &'static str,
 }
 
-/// Of an answer of the API.
+/// The labels of an answer of the API: its endpoint and status.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub struct ApiLabels {
-    /// What was asked for: `spaces`, `rooms`, `calls`, `records`, `report`, `link`, `meta`, `webhook`.
+    /// The endpoint: `spaces`, `rooms`, `calls`, `records`, `report`, `link`, `meta`, `webhook`.
     pub endpoint: &'static str,
-    /// The status, or `none` where no answer came.
+    /// The status, or `none` if no answer came.
     pub status: String,
 }
 
@@ -64,14 +64,14 @@ pub struct LoopLabels {
     pub name: &'static str,
 }
 
-/// What was asked of the API.
+/// The label of a request to the API: its endpoint.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub struct EndpointLabels {
     /// As in [`ApiLabels`].
     pub endpoint: &'static str,
 }
 
-/// Of a call of the store.
+/// The labels of a call of the store: its name and result.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub struct StoreLabels {
     /// `get`, `put`, `list`, …
@@ -80,27 +80,27 @@ pub struct StoreLabels {
     pub result: &'static str,
 }
 
-/// What was called of the store.
+/// The label of a call of the store: its name.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub struct CallLabels {
     /// As in [`StoreLabels`].
     pub call: &'static str,
 }
 
-/// Of a webhook.
+/// The labels of a webhook: its event and result.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub struct WebhookLabels {
-    /// The event's name, `other` for one that the guide does not list, `none` for a body that is not ours.
+    /// The event's name, `other` for an event that the guide does not list, `none` for a body that is no webhook's.
     pub event: &'static str,
     /// `kept`, `known`, `noted`, `forged`, `unreadable` (the secret), `malformed`, `failed`.
     pub result: &'static str,
 }
 
-/// Of an answer of the daemon itself.
+/// The labels of an answer of the daemon: its route and status.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub struct ServedLabels {
-    /// The route, never the path as it was asked for.
-    pub route: &'static str,
+    /// The route, never the requested path.
+    pub route: String,
     /// The status.
     pub status: u16,
 }
@@ -119,29 +119,29 @@ pub struct SecretLabels {
     pub secret: &'static str,
 }
 
-/// The program itself.
+/// The label of the program: its version.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct Build {
     version: &'static str,
 }
 
-/// All of it.
+/// All metrics of the process.
 #[derive(Debug)]
 pub struct Metrics {
     registry: Registry,
     /// Runs that ended.
     pub runs: Family<RunLabels, Counter>,
-    /// How long they took.
+    /// Durations of runs.
     pub run_seconds: Histogram,
-    /// When the last nightly run ended, epoch seconds.
+    /// The end of the last nightly run, epoch seconds.
     pub last_run: Number,
-    /// When the last one ended well, epoch seconds.
+    /// The end of the last nightly run that ended with all done, epoch seconds.
     pub last_success: Number,
-    /// Nightly runs in a row that did not end well.
+    /// Nightly runs in a row that did not end with all done.
     pub nights_not_done: Gauge,
-    /// When the process began, epoch seconds.
+    /// The start of the process, epoch seconds.
     pub started: Number,
-    /// When the next scheduled run is due, epoch seconds.
+    /// The due time of the next scheduled run, epoch seconds.
     pub next_run: Number,
     /// Days worked on.
     pub days: Counter,
@@ -149,25 +149,25 @@ pub struct Metrics {
     pub days_built: Counter,
     /// Calls found on days worked on.
     pub calls: Counter,
-    /// Reports, by what runs found or did.
+    /// Reports that runs landed or found, by state.
     pub reports: Family<StateLabels, Counter>,
-    /// Recordings, by what runs found or did.
+    /// Recordings that runs landed or found, by state.
     pub recordings: Family<StateLabels, Counter>,
     /// Bytes of recordings landed.
     pub recorded_bytes: Counter,
-    /// What is missing in the lake now, by age.
+    /// Objects that are missing in the lake now, by age.
     pub pending: Family<PendingLabels, Gauge>,
     /// Answers of the API.
     pub api_answers: Family<ApiLabels, Counter>,
-    /// How long they took.
+    /// Durations of requests to the API.
     pub api_seconds: Durations<EndpointLabels>,
     /// Requests that were sent again.
     pub api_retries: Counter,
     /// Calls of the store.
     pub store_calls: Family<StoreLabels, Counter>,
-    /// How long they took.
+    /// Durations of calls of the store.
     pub store_seconds: Durations<CallLabels>,
-    /// How long building a day's tables took.
+    /// Durations of building a day's tables.
     pub build_seconds: Histogram,
     /// Webhooks received.
     pub webhooks: Family<WebhookLabels, Counter>,
@@ -175,13 +175,13 @@ pub struct Metrics {
     pub notified: Family<TargetLabels, Gauge>,
     /// Files of secrets that can't be read.
     pub secrets_unreadable: Family<SecretLabels, Gauge>,
-    /// Events that wait for their work.
+    /// Events that wait to be worked on.
     pub events_waiting: Gauge,
-    /// Jobs that wait.
+    /// Jobs that wait in the queue.
     pub queued_jobs: Gauge,
     /// 1 if the queue is paused, else 0.
     pub paused: Gauge,
-    /// Payloads of meta taken in.
+    /// Payloads of lesson data received.
     pub meta_received: Counter,
     /// Payloads passed on to the API.
     pub meta_passed: Counter,
@@ -189,9 +189,9 @@ pub struct Metrics {
     pub meta_refused: Counter,
     /// Payloads that wait to be passed on.
     pub meta_waiting: Gauge,
-    /// Answers of the daemon's own listener.
+    /// Answers of the daemon.
     pub served: Family<ServedLabels, Counter>,
-    /// Whether the daemon is ready: 1 or 0.
+    /// 1 if the daemon is ready, else 0.
     pub ready: Gauge,
     /// Turns of the daemon's loops.
     pub loop_turns: Family<LoopLabels, Counter>,
@@ -292,7 +292,7 @@ impl Metrics {
         self.loop_turns.get_or_create(&LoopLabels { name }).inc();
     }
 
-    /// All of it in OpenMetrics' text.
+    /// All metrics in the text format of OpenMetrics.
     pub fn text(&self) -> String {
         let mut out = String::new();
         // Writing to a String does not fail.
@@ -300,7 +300,7 @@ impl Metrics {
         out
     }
 
-    /// Counts an answer of the API, or that none came.
+    /// Counts an answer of the API, or a request without an answer.
     pub fn api_answered(&self, endpoint: &'static str, status: Option<u16>, took: Duration) {
         let status = status.map_or_else(|| "none".into(), |status| status.to_string());
         self.api_answers
@@ -312,5 +312,5 @@ impl Metrics {
     }
 }
 
-/// What [`Metrics::text`] is.
+/// The media type of [`Metrics::text`].
 pub const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";

@@ -1,75 +1,75 @@
-//! Is an MP4 file whole? [`BoxWalker`] reads the headers of its boxes while the bytes stream by. Pure; the store keeps
-//! its state with an upload, `export` asks it before a recording is called done, and `verify --deep` asks it again.
+//! Tells if an MP4 file is whole: [`BoxWalker`] reads the headers of its boxes while the bytes stream by. Pure. The store
+//! keeps its state with an upload, the pipeline asks it before a recording counts as done, and `verify --deep` again.
 //!
 //! An ISO media file is a row of boxes. A header is a 32-bit size and a type; size 1 means that a 64-bit size follows,
-//! size 0 that the box goes to the end of the file. What lies within a box is not looked at, so that walking costs
-//! nothing, however large a file is.
+//! size 0 that the box goes to the end of the file. The content of a box is skipped, so the walk costs nothing, however
+//! large a file is.
 
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-/// Bytes that tell an MP4: a box's size and its type.
+/// The bytes of a box's header, its size and type, by which an MP4 is recognized.
 pub const HEAD: usize = 8;
-/// A header with a 64-bit size.
+/// The bytes of a header with a 64-bit size.
 const LONG_HEAD: usize = 16;
-/// What is left of a box that goes to the end of the file.
+/// The rest of a box that goes to the end of the file.
 const TO_THE_END: u64 = u64::MAX;
-/// Types of boxes that an ISO media file may begin with.
+/// The types of boxes that an ISO media file may begin with.
 const FIRST_BOXES: [&[u8; 4]; 8] = [
     b"ftyp", b"styp", b"moov", b"mdat", b"free", b"skip", b"wide", b"pnot",
 ];
 
-/// Whether bytes begin as an MP4 does. Fewer than [`HEAD`] bytes tell nothing.
+/// True if the bytes begin as an MP4 does. False for fewer than [`HEAD`] bytes.
 pub fn is_mp4(bytes: &[u8]) -> bool {
     let kind = bytes.get(4..HEAD);
     kind.is_some_and(|kind| FIRST_BOXES.iter().any(|known| known[..] == *kind))
 }
 
-/// Walks the top-level boxes of a file whose bytes come in pieces of any size. Its state can be stored and gone on
-/// with.
+/// Walks the top-level boxes of a file whose bytes come in pieces of any size. The state can be stored, so that another
+/// process continues the walk.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct BoxWalker {
-    /// Bytes seen.
+    /// The bytes seen.
     at: u64,
-    /// Bytes of the current box that are still to come; [`TO_THE_END`] when it has no other end.
+    /// The bytes of the current box that are still to come; [`TO_THE_END`] if it goes to the end of the file.
     left: u64,
     /// The current box's type.
     kind: [u8; 4],
-    /// What has come of the next box's header.
+    /// The bytes of the next box's header that have come.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     header: Vec<u8>,
     has_moov: bool,
-    /// What no further bytes can mend.
+    /// A flaw that no further bytes can mend.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     flaw: Option<Flaw>,
 }
 
-/// Why a file is no whole MP4.
+/// The reason why a file is no whole MP4.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Flaw {
-    /// It does not begin as one.
+    /// The file does not begin as an MP4.
     NoMp4,
-    /// A box is said to be shorter than its own header.
+    /// A box's size is less than that of its own header.
     Size {
-        /// Where the box begins.
+        /// The position of the box.
         begin: u64,
     },
     /// A box ends behind the file.
     Beyond {
         /// The box's type.
         kind: [u8; 4],
-        /// Where the box ends.
+        /// The end of the box.
         end: u64,
-        /// Where the file ends.
+        /// The end of the file.
         at: u64,
     },
     /// The file ends within a box's header.
     Header {
-        /// Where the file ends.
+        /// The end of the file.
         at: u64,
     },
-    /// There is no `moov`, which says where picture and sound lie.
+    /// There is no `moov`, the box that tells where picture and sound lie.
     NoMoov,
 }
 
@@ -102,7 +102,7 @@ impl fmt::Display for Flaw {
 }
 
 impl BoxWalker {
-    /// Bytes seen.
+    /// The bytes seen.
     pub fn at(&self) -> u64 {
         self.at
     }
@@ -119,7 +119,7 @@ impl BoxWalker {
         }
     }
 
-    /// Goes on within a box; gives the bytes that belong to it.
+    /// Skips bytes of the current box, and returns their number.
     fn skip(&mut self, left: u64, available: usize) -> usize {
         let taken = usize::try_from(left).map_or(available, |left| left.min(available));
         if left != TO_THE_END {
@@ -128,7 +128,7 @@ impl BoxWalker {
         taken
     }
 
-    /// Goes on with a header; gives the bytes that belong to it.
+    /// Takes bytes of a header, and returns their number.
     fn take_header(&mut self, bytes: &[u8]) -> usize {
         let wanted = match self.header.get(..4) {
             Some([0, 0, 0, 1]) => LONG_HEAD,
@@ -140,7 +140,7 @@ impl BoxWalker {
         taken
     }
 
-    /// Opens the box whose header ends at `at`, once all of it has come.
+    /// Opens the box whose header ends at `at`, if the header is complete.
     fn open_box(&mut self, at: u64) {
         let (Some(size), Some(kind)) = (self.header.first_chunk(), self.header.get(4..HEAD)) else {
             return;
@@ -165,13 +165,13 @@ impl BoxWalker {
         self.header.clear();
     }
 
-    /// Gives the file up: no box begins any more.
+    /// Gives the file up, so that no further box is read.
     fn spoil(&mut self, flaw: Flaw) -> u64 {
         self.flaw = Some(flaw);
         TO_THE_END
     }
 
-    /// Why a file that ends here is no whole MP4; none if it is one.
+    /// The reason why a file that ends here is no whole MP4; none if it is whole.
     pub fn flaw(&self) -> Option<Flaw> {
         if self.flaw.is_some() {
             return self.flaw.clone();
@@ -223,7 +223,7 @@ mod tests {
     }
 
     #[test]
-    fn a_file_is_whole_wherever_its_moov_stands() {
+    fn a_file_is_whole_wherever_its_moov_box_stands() {
         let (ftyp, moov) = (short("ftyp", 12), short("moov", 100));
         for file in [
             [&ftyp[..], &moov, &short("mdat", 1000)].concat(),
@@ -247,7 +247,7 @@ mod tests {
     }
 
     #[test]
-    fn a_file_that_was_cut_says_where() {
+    fn the_flaw_of_a_cut_file_names_the_position() {
         let fast_start = [
             short("ftyp", 12),
             short("moov", 100),
@@ -303,7 +303,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn how_the_bytes_are_cut_into_pieces_changes_nothing(
+        fn the_walk_does_not_depend_on_the_pieces(
             file in files(),
             cuts in proptest::collection::vec(any::<proptest::sample::Index>(), 0..20),
         ) {
@@ -315,7 +315,7 @@ mod tests {
             let mut walker = BoxWalker::default();
             for piece in cuts.windows(2) {
                 walker.take(&file[piece[0]..piece[1]]);
-                // Another process goes on with what this one has stored.
+                // As if another process continued from the stored state.
                 let stored = serde_json::to_string(&walker).unwrap();
                 walker = serde_json::from_str(&stored).unwrap();
             }
@@ -323,7 +323,7 @@ mod tests {
         }
 
         #[test]
-        fn whatever_the_bytes_are_the_walk_ends(bytes in proptest::collection::vec(any::<u8>(), 0..200)) {
+        fn any_bytes_are_walked_without_a_panic(bytes in proptest::collection::vec(any::<u8>(), 0..200)) {
             let mut walker = BoxWalker::default();
             walker.take(&bytes);
             prop_assert_eq!(walker.at(), bytes.len() as u64);

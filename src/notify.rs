@@ -1,8 +1,8 @@
-//! Who hears of runs: `notify.url` gets a summary, `notify.heartbeat_url` a sign of life. Used by the daemon and by the
-//! commands `run`, `backfill` and `notify`.
+//! Notifications about runs: `notify.url` gets a summary, `notify.heartbeat_url` a sign of life. The daemon and the
+//! commands `run`, `backfill` and `notify` call this.
 //!
-//! Both URLs are secrets (their paths let anybody post): neither stands in a log or an error. A message that can't be
-//! delivered is a warning and changes nothing of the run. How the last one went is kept in the store for the operator.
+//! Both URLs are secrets because their paths let anybody post, so neither appears in a log or an error. A message that
+//! can't be delivered is a warning and does not change the run's outcome. The last deliveries are kept in the store.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, PoisonError, RwLock};
@@ -19,42 +19,42 @@ use crate::backoff::Backoff;
 use crate::config::{Notify, NotifyOn, Secret};
 use crate::lake::key;
 use crate::metrics::{METRICS, TargetLabels};
-use crate::pipeline::{Outcome, Summary};
 use crate::store::json::get_json;
 use crate::store::{Condition, Store};
 use crate::{Error, ErrorKind, Result};
 
-/// For one attempt.
+/// The timeout of an attempt.
 const TIMEOUT: Duration = Duration::from_secs(10);
+/// The number of attempts.
 const ATTEMPTS: u32 = 3;
 const BACKOFF: Backoff = Backoff::new(Duration::from_millis(500), Duration::from_secs(2));
-/// What telling of a run gets when the program stops.
+/// The time that deliveries get when the program stops.
 const LAST_WORDS: Duration = Duration::from_secs(2);
 
 const URL: &str = "notify.url";
 const HEARTBEAT: &str = "notify.heartbeat_url";
 
-/// The outcome of the last message to a target.
+/// The outcome of the last message to a URL.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Delivery {
-    /// When its last attempt ended.
+    /// The end of the last attempt.
     pub at: DateTime<Utc>,
-    /// The host, and nothing else of the URL.
+    /// The host of the URL, without the secret rest.
     pub host: String,
-    /// What it was about: a command, or `test`.
+    /// The subject: a command, or `test`.
     pub about: String,
-    /// True if the target took it.
+    /// True if the server accepted the message.
     pub delivered: bool,
-    /// The target's answer, where there was one.
+    /// The status of the server's answer, if there was one.
     #[serde(default)]
     pub status: Option<u16>,
-    /// Why it was not delivered.
+    /// The reason why it was not delivered.
     #[serde(default)]
     pub error: Option<String>,
 }
 
 impl Delivery {
-    /// A line for people, without the key.
+    /// Describes the delivery in a line for people, without the key.
     pub fn for_people(&self) -> String {
         let at = self.at.format("%F %T UTC");
         let status = self
@@ -68,7 +68,17 @@ impl Delivery {
     }
 }
 
-/// The last deliveries, by the key of their URL.
+/// A run that has ended, as notifications describe it.
+pub trait RunReport {
+    /// True if the run did all its work.
+    fn is_done(&self) -> bool;
+    /// The text for people.
+    fn text(&self) -> String;
+    /// The JSON for programs.
+    fn details(&self) -> Value;
+}
+
+/// The last deliveries by the configuration key of their URL.
 pub type Deliveries = BTreeMap<String, Delivery>;
 
 /// The last deliveries of all processes of a lake.
@@ -86,7 +96,7 @@ pub struct Notifier {
     last: RwLock<Deliveries>,
 }
 
-/// Where messages go, and by which client; none where there is nobody to tell.
+/// The configured URLs, and the client for them; no client if no URL is configured.
 struct Targets {
     config: Notify,
     http: Option<reqwest::Client>,
@@ -106,17 +116,17 @@ fn client() -> Result<reqwest::Client> {
     let built = crate::tls::http_client()
         .user_agent(concat!("telelake/", env!("CARGO_PKG_VERSION")))
         .timeout(TIMEOUT)
-        // The body is for the configured host and no other.
+        // The message is only for the configured host.
         .redirect(reqwest::redirect::Policy::none())
         .build();
     built.map_err(|_| {
-        Error::new(ErrorKind::Config, "notify", "no HTTP client can be made")
+        Error::new(ErrorKind::Config, "notify", "the HTTP client can't be built")
             .hint("install the system's CA certificates")
     })
 }
 
 impl Notifier {
-    /// A notifier, which may have nobody to tell.
+    /// Makes a notifier, which does nothing if no URL is configured.
     ///
     /// # Errors
     /// `Config`: no CA certificates on this machine.
@@ -127,17 +137,17 @@ impl Notifier {
         })
     }
 
-    /// Tells others from now on.
+    /// Uses another configuration from now on.
     ///
     /// # Errors
-    /// As [`Notifier::new`]; then nothing changes.
+    /// As [`Notifier::new`]; then the old configuration stays.
     pub fn replace(&self, config: &Notify) -> Result<()> {
         let targets = Targets::new(config)?;
         *self.targets.write().unwrap_or_else(PoisonError::into_inner) = targets;
         Ok(())
     }
 
-    /// True if there is anybody to tell.
+    /// True if no URL is configured.
     pub fn is_idle(&self) -> bool {
         self.targets().http.is_none()
     }
@@ -146,12 +156,12 @@ impl Notifier {
         Arc::clone(&self.targets.read().unwrap_or_else(PoisonError::into_inner))
     }
 
-    /// The last deliveries of this process, and those that the store remembered at its start.
+    /// The last deliveries, of this process and from before its start.
     pub fn last(&self) -> Deliveries {
         self.last.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// Takes note of deliveries before this process.
+    /// Adds the deliveries from before this process.
     pub fn remember(&self, deliveries: Deliveries) {
         let mut last = self.last.write().unwrap_or_else(PoisonError::into_inner);
         for (key, delivery) in deliveries {
@@ -160,27 +170,26 @@ impl Notifier {
         }
     }
 
-    /// Tells of a run's end, or of the error that it ended with. Both targets are told at once, so that one that is slow
-    /// or gone does not delay the other. When the program stops, both get a short time more. How it went is kept in the
-    /// store.
+    /// Notifies of a run's end, or of the error that it ended with. Both URLs are called concurrently, so that a slow one
+    /// does not delay the other. If the program stops, both get a short time more. The deliveries are kept in the store.
     pub async fn tell(
         &self,
         command: &str,
-        outcome: &Result<Summary>,
+        outcome: &Result<impl RunReport>,
         cancel: &CancellationToken,
         store: &dyn Store,
     ) {
         let targets = self.targets();
-        let done = matches!(outcome, Ok(summary) if summary.outcome == Outcome::Done);
+        let done = outcome.as_ref().is_ok_and(RunReport::is_done);
         let message = (!done || targets.config.on == NotifyOn::Always).then(|| message(command, outcome));
         self.deliver(&targets, command, message, done, cancel, store)
             .await;
     }
 
-    /// Sends a test message to both targets, and tells how each delivery went.
+    /// Sends a test message to both URLs, and returns the deliveries.
     pub async fn test(&self, cancel: &CancellationToken, store: &dyn Store) -> Deliveries {
         let message = json!({
-            "text": "telelake: this is a test of notify.url; nothing has happened",
+            "text": "telelake: this is a test of notify.url; no run has ended",
             "test": true,
         });
         self.deliver(&self.targets(), "test", Some(message), true, cancel, store)
@@ -222,7 +231,7 @@ impl Notifier {
         let told = tokio::select! {
             told = async { tokio::join!(notifying, beating) } => told,
             () = stopped => {
-                tracing::warn!("the program stops: not everybody was told of the run");
+                tracing::warn!("the program is stopping; not all notifications of the run were delivered");
                 return Deliveries::new();
             }
         };
@@ -236,13 +245,13 @@ impl Notifier {
             .extend(told.clone());
         told.iter().for_each(|(key, delivery)| note(key, delivery));
         if let Err(error) = keep(store, &told).await {
-            tracing::debug!(%error, "how the notification went could not be kept");
+            tracing::debug!(%error, "the deliveries could not be written to the store");
         }
         told
     }
 }
 
-/// Shows a delivery's outcome as a metric.
+/// Sets the metric of a delivery's outcome.
 fn note(target: &str, delivery: &Delivery) {
     let target = target.to_owned();
     METRICS
@@ -255,7 +264,7 @@ async fn keep(store: &dyn Store, told: &Deliveries) -> Result<()> {
     if told.is_empty() {
         return Ok(());
     }
-    // What can't be read is made anew.
+    // Earlier deliveries that can't be read are dropped.
     let mut all = last_deliveries(store).await.unwrap_or_default();
     all.extend(told.clone());
     let bytes = serde_json::to_vec_pretty(&all)
@@ -286,7 +295,7 @@ async fn send(
             }
             Err(error) if error.is_timeout() => (None, Some("did not answer in time".to_owned())),
             Err(error) if error.is_connect() => (None, Some("could not be reached".to_owned())),
-            // The error's own words hold the URL.
+            // The error's own text holds the URL.
             Err(_) => (None, Some("failed".to_owned())),
         };
         if error.is_none() || attempt == ATTEMPTS {
@@ -307,26 +316,12 @@ async fn send(
     }
 }
 
-/// `text` is what Slack, Mattermost and their like show; `run` is for programs.
-fn message(command: &str, outcome: &Result<Summary>) -> Value {
+/// The message about a run: `text` is shown by Slack, Mattermost and the like; `run` is for programs.
+fn message(command: &str, outcome: &Result<impl RunReport>) -> Value {
     match outcome {
-        Ok(summary) => json!({
-            "text": format!("telelake {}", summary.for_people()),
-            "run": {
-                "id": summary.id,
-                "command": summary.command,
-                "outcome": summary.outcome,
-                "exit_status": summary.exit_status,
-                "started_at": summary.started_at,
-                "finished_at": summary.finished_at,
-                "from": summary.from,
-                "to": summary.to,
-                "counts": summary.counts,
-                "failed": summary.failed.len(),
-                "pending": summary.pending.len(),
-                "warnings": summary.warnings.len(),
-                "error": summary.error,
-            },
+        Ok(run) => json!({
+            "text": format!("telelake {}", run.text()),
+            "run": run.details(),
         }),
         Err(error) => json!({
             "text": format!("telelake {command}: NOTHING DONE\n  {error}"),
@@ -371,14 +366,34 @@ mod tests {
         format!("http://{address}")
     }
 
-    fn done() -> Result<Summary> {
-        let at = "2026-11-22T02:00:00Z";
-        Ok(serde_json::from_value(json!({
-            "id": "r", "command": "run", "outcome": "done", "exit_status": 0, "started_at": at, "finished_at": at,
-            "from": "2026-11-21", "to": "2026-11-21", "timezone": "UTC", "counts": {}, "failed": [], "pending": [],
-            "warnings": [],
-        }))
-        .expect("a summary"))
+    struct Done;
+
+    impl RunReport for Done {
+        fn is_done(&self) -> bool {
+            true
+        }
+
+        fn text(&self) -> String {
+            "run: done".into()
+        }
+
+        fn details(&self) -> Value {
+            json!({"outcome": "done"})
+        }
+    }
+
+    #[test]
+    fn a_message_has_a_text_for_people_and_the_run_for_programs() {
+        let message = super::message("run", &Ok(Done));
+        assert_eq!(
+            message,
+            json!({"text": "telelake run: done", "run": {"outcome": "done"}})
+        );
+        let error = Error::new(ErrorKind::Unauthorized, "GET /spaces", "401");
+        let message = super::message("run", &Err::<Done, _>(error));
+        let text = message["text"].as_str().expect("a text");
+        assert!(text.starts_with("telelake run: NOTHING DONE\n  GET /spaces: 401"), "{text}");
+        assert_eq!(message["run"]["outcome"], "nothing");
     }
 
     fn store() -> (tempfile::TempDir, crate::store::folder::FolderStore) {
@@ -398,12 +413,12 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_target_that_waits_for_the_other_one_is_told_at_the_first_attempt() {
+    async fn both_urls_are_called_concurrently() {
         let asked = Arc::new(AtomicUsize::new(0));
         let base = listener(Arc::clone(&asked)).await;
         let (_folder, store) = store();
         notifier(&base, "notify")
-            .tell("run", &done(), &CancellationToken::new(), &store)
+            .tell("run", &Ok(Done), &CancellationToken::new(), &store)
             .await;
         assert_eq!(asked.load(Ordering::SeqCst), 1);
         let kept = last_deliveries(&store).await.expect("kept");
@@ -415,14 +430,14 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_target_that_never_answers_does_not_keep_a_program_that_stops() {
+    async fn a_server_that_never_answers_does_not_delay_the_programs_end() {
         let base = listener(Arc::default()).await;
         let cancel = CancellationToken::new();
         cancel.cancel();
         let (_folder, store) = store();
         let silent = notifier(&base, "silent");
-        tokio::time::timeout(TIMEOUT, silent.tell("run", &done(), &cancel, &store))
+        tokio::time::timeout(TIMEOUT, silent.tell("run", &Ok(Done), &cancel, &store))
             .await
-            .expect("ends before the first attempt's time is over");
+            .expect("ends before the first attempt times out");
     }
 }

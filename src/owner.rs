@@ -1,11 +1,11 @@
-//! Files that root makes for a service belong to the service. An operator may call the program as root beside a daemon
-//! of another user; a new file or folder then gets the owner and the group of the folder that it lies in, so that the
-//! daemon can read it.
+//! The owner of new files. An operator may call the program as root beside a daemon of another user; then a new file or
+//! folder gets the owner and the group of the folder that it lies in, so that the daemon can read it.
 
 use std::fs::File;
 use std::path::Path;
 
-/// Gives a new file that root made to the owner of its folder. Best effort: root of a container may not be allowed to.
+/// Gives a new file that root made to the owner of its folder. A failure is only logged, because root of a container may
+/// not be allowed to.
 pub fn inherit_file(file: &File, path: &Path) {
     #[cfg(unix)]
     if let Some((user, group)) = file.metadata().ok().and_then(|made| of_service(&made, path))
@@ -28,7 +28,7 @@ pub fn inherit_folder(path: &Path) {
     }
 }
 
-/// The user and the group that something new should belong to: none where root did not make it, or owns the folder too.
+/// The user and the group that a new file or folder should belong to; none if root did not make it or owns its folder too.
 #[cfg(unix)]
 fn of_service(made: &std::fs::Metadata, path: &Path) -> Option<(u32, u32)> {
     use std::os::unix::fs::MetadataExt;
@@ -53,7 +53,7 @@ mod tests {
     }
 
     #[test]
-    fn what_root_makes_in_a_services_folder_belongs_to_the_service() {
+    fn files_that_root_makes_in_a_services_folder_belong_to_the_service() {
         let folder = tempfile::tempdir().expect("folder");
         let own = owner(folder.path());
         let make = |name: &str| {
@@ -64,7 +64,7 @@ mod tests {
             [owner(&file), owner(&below)]
         };
         assert_eq!(make("own"), [own, own]);
-        // Only root can give a folder away, so for anybody else there is no more to prove.
+        // Only root can give a folder away, so any other user has no more to prove.
         if chown(folder.path(), Some(12_345), Some(12_346)).is_ok() {
             assert_eq!(make("service"), [(12_345, 12_346); 2]);
         }

@@ -1,13 +1,14 @@
-//! The log of each run apart: a layer of `tracing` that keeps the latest lines of every run at work, by the span `run`
-//! that they come from. In memory and bounded; `export` writes them down with the run's summary.
+//! A log per run: a layer of `tracing` that keeps the latest lines of every running run, by the span `run` that they come
+//! from. In memory and bounded; the pipeline writes them to the store with the run's summary.
 //!
-//! The lines are those of the log itself, warnings and infos: what is masked there is masked here.
+//! The lines are those of the program's log, masked in the same way.
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::fmt;
-use std::sync::{LazyLock, Mutex, MutexGuard, PoisonError};
+use std::sync::LazyLock;
 
 use chrono::{DateTime, Utc};
+use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use tracing::field::{Field, Visit};
@@ -17,14 +18,14 @@ use tracing_subscriber::Layer;
 use tracing_subscriber::layer::Context;
 use tracing_subscriber::registry::LookupSpan;
 
-/// The most lines and bytes of a run that are kept: the latest.
+/// The number of a run's latest lines that are kept, and their bytes at most.
 const LINES: usize = 500;
 const BYTES: usize = 256 * 1024;
 
 /// A line of a run's log.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Line {
-    /// When.
+    /// The time.
     pub at: DateTime<Utc>,
     /// `ERROR`, `WARN`, `INFO`.
     pub level: String,
@@ -36,7 +37,7 @@ pub struct Line {
 }
 
 impl Line {
-    /// About its size in memory and in the store.
+    /// The approximate size in memory and in the store.
     fn bytes(&self) -> usize {
         let fields = self
             .fields
@@ -75,21 +76,17 @@ impl RunLog {
     }
 }
 
-/// The logs of the runs at work.
+/// The logs of the running runs, by run id.
 static LOGS: LazyLock<Mutex<HashMap<String, RunLog>>> = LazyLock::new(Mutex::default);
 
-fn logs() -> MutexGuard<'static, HashMap<String, RunLog>> {
-    LOGS.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-/// The lines of a run at work are kept until this is dropped.
+/// The recording of a run's log, which is kept until this is dropped.
 #[derive(Debug)]
 pub struct Recording(String);
 
 impl Recording {
     /// Begins to keep the lines of a run.
     pub fn begin(run: &str) -> Self {
-        logs().insert(run.to_owned(), RunLog::default());
+        LOGS.lock().insert(run.to_owned(), RunLog::default());
         Self(run.to_owned())
     }
 
@@ -101,19 +98,19 @@ impl Recording {
 
 impl Drop for Recording {
     fn drop(&mut self) {
-        logs().remove(&self.0);
+        LOGS.lock().remove(&self.0);
     }
 }
 
-/// The lines so far of a run at work in this process.
+/// The lines so far of a run in this process; none if it is not running.
 pub fn of(run: &str) -> Option<RunLog> {
-    logs().get(run).cloned()
+    LOGS.lock().get(run).cloned()
 }
 
-/// The layer.
+/// The layer of `tracing` that keeps the logs.
 pub struct RunLogs;
 
-/// The run that a span is of.
+/// The run to which a span belongs.
 struct OfRun(String);
 
 impl<S: Subscriber + for<'a> LookupSpan<'a>> Layer<S> for RunLogs {
@@ -146,7 +143,7 @@ impl<S: Subscriber + for<'a> LookupSpan<'a>> Layer<S> for RunLogs {
             message,
             fields: fields.0,
         };
-        if let Some(log) = logs().get_mut(&run) {
+        if let Some(log) = LOGS.lock().get_mut(&run) {
             log.add(line);
         }
     }
@@ -195,7 +192,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn lines_of_runs_at_once_are_told_apart_by_their_span() {
+    fn lines_of_concurrent_runs_are_told_apart_by_their_span() {
         let subscriber = tracing_subscriber::registry().with(RunLogs);
         tracing::subscriber::with_default(subscriber, || {
             let (one, two) = (Recording::begin("log-1"), Recording::begin("log-2"));
@@ -225,7 +222,7 @@ mod tests {
     }
 
     #[test]
-    fn the_latest_lines_are_kept_within_bounds() {
+    fn only_the_latest_lines_are_kept() {
         let line = |message: String| Line {
             at: Utc::now(),
             level: "INFO".into(),

@@ -1,24 +1,26 @@
-//! Text of others, made safe to show: on one line, and as it is. Pure; errors, problems and printed tables use it.
+//! Makes text that comes from outside safe to show: unprintable characters are escaped, secrets and contacts masked. Pure;
+//! used by errors, problems and printed tables.
 
 use std::borrow::Cow;
 
-/// Control characters break a log's lines and steer terminals; direction marks let a text show as another.
+/// True if a character can be shown. Control characters break a log's lines and steer terminals, and direction marks make
+/// a text look like another one.
 pub fn is_printable(character: char) -> bool {
     !character.is_control()
         && !matches!(character, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{2069}' | '\u{feff}' | '\u{61c}')
 }
 
-/// The text with everything that is not printable escaped as `\u{…}`.
+/// The text with unprintable characters escaped as `\u{…}`.
 pub fn escaped(text: &str) -> Cow<'_, str> {
     escaped_but(text, &[])
 }
 
-/// Text of several lines with everything else that is not printable escaped: lines and tabs stay.
+/// Text of several lines with unprintable characters escaped. Line ends and tabs stay.
 pub fn escaped_lines(text: &str) -> Cow<'_, str> {
     escaped_but(text, &['\n', '\t'])
 }
 
-/// The text with everything that is not printable escaped, but for some characters.
+/// The text with unprintable characters escaped, but for those in `kept`.
 pub fn escaped_but<'t>(text: &'t str, kept: &[char]) -> Cow<'t, str> {
     let stays = |character: char| is_printable(character) || kept.contains(&character);
     if text.chars().all(stays) {
@@ -35,7 +37,7 @@ pub fn escaped_but<'t>(text: &'t str, kept: &[char]) -> Cow<'t, str> {
     Cow::Owned(safe)
 }
 
-/// JSON that says the same with everything that is not printable escaped. Line ends between values stay.
+/// JSON of the same meaning with unprintable characters escaped. Line ends between values stay.
 pub fn escaped_json(json: &str) -> Cow<'_, str> {
     let stays = |character: char| is_printable(character) || character == '\n';
     if json.chars().all(stays) {
@@ -46,18 +48,18 @@ pub fn escaped_json(json: &str) -> Cow<'_, str> {
         if stays(character) {
             safe.push(character);
         } else {
-            // JSON has it within a text alone; none of these needs a pair of surrogates.
+            // Such a character can only stand within a text, and none of them needs a pair of surrogates.
             safe.push_str(&format!("\\u{:04x}", u32::from(character)));
         }
     }
     Cow::Owned(safe)
 }
 
-/// Digits from which on a word is taken for a telephone number.
+/// The number of digits from which on a word counts as a telephone number.
 const PHONE: usize = 7;
 /// The text that replaces a masked one.
 pub const MASK: &str = "***";
-/// What the value of a field is masked by, wherever it stands in the field's name.
+/// Parts of a field's name that make its value secret.
 const SECRET_NAMES: [&str; 13] = [
     "password",
     "passwd",
@@ -75,21 +77,21 @@ const SECRET_NAMES: [&str; 13] = [
 ];
 /// Names of headers whose whole value is secret, however many words it has.
 const SECRET_HEADERS: [&str; 4] = ["authorization", "proxy-authorization", "cookie", "set-cookie"];
-/// Words behind which a credential stands.
+/// Authentication schemes, behind which a credential stands.
 const SCHEMES: [&str; 5] = ["bearer", "basic", "digest", "negotiate", "apikey"];
 
-/// A text of others without what opens a door or names a person: tokens, passwords, cookies, signed URLs' queries,
-/// e-mail addresses and telephone numbers. Words are apart by one space.
+/// Masks secrets and contacts in a text: tokens, passwords, cookies, queries of signed URLs, e-mail addresses and telephone
+/// numbers. Words are separated by one space.
 pub fn without_secrets(text: &str) -> String {
     let words = text.split_whitespace().map(without_query).collect();
     let words = without_fields(without_credentials(words));
     without_contacts(&words.join(" "))
 }
 
-/// Cuts a URL before what may sign it, and takes away a password.
+/// Cuts a URL before its query, which may be a signature, and removes a password.
 fn without_query(word: &str) -> String {
     let Some((start, rest)) = word.split_once("://") else {
-        // A path with a query; a question mark alone is one.
+        // Perhaps a path with a query. A word may also just end with a question mark.
         return match word.split_once('?') {
             Some((path, query)) if query.contains('=') => format!("{path}?{MASK}"),
             _ => word.to_owned(),
@@ -102,8 +104,7 @@ fn without_query(word: &str) -> String {
     format!("{start}://{}{cut}", &plain[from..])
 }
 
-/// Masks what stands behind the name of a scheme (`Bearer …`), and signed tokens wherever they stand: also one that is
-/// not ours may be somebody's.
+/// Masks the word behind the name of a scheme (`Bearer …`), and JSON web tokens anywhere.
 fn without_credentials(words: Vec<String>) -> Vec<String> {
     let mut is_credential = false;
     let mask = |word: String| {
@@ -122,7 +123,7 @@ fn without_credentials(words: Vec<String>) -> Vec<String> {
     words.into_iter().map(mask).collect()
 }
 
-/// Masks a JSON web token in a word: three parts of base64, of which the first is that of an object.
+/// Masks a JSON web token in a word: parts of base64, of which the first one encodes a JSON object.
 fn without_jwt(word: String) -> String {
     let is_part = |c: char| c.is_ascii_alphanumeric() || "-_=.".contains(c);
     let Some(start) = word.find("eyJ") else {
@@ -136,7 +137,7 @@ fn without_jwt(word: String) -> String {
     }
 }
 
-/// Masks the values of fields whose name says that they are secret: `password=…`, `"token": "…"`, `Cookie: …`.
+/// Masks the values of fields with a secret name: `password=…`, `"token": "…"`, `Cookie: …`.
 fn without_fields(words: Vec<String>) -> Vec<String> {
     let mut safe = Vec::with_capacity(words.len());
     let mut words = words.into_iter();
@@ -147,7 +148,7 @@ fn without_fields(words: Vec<String>) -> Vec<String> {
         };
         if SECRET_HEADERS.contains(&&*name) {
             safe.push(format!("{}{MASK}", &word[..word.len() - value.len()]));
-            // A header's value ends with its line, and lines are words here.
+            // The value of a header may have any number of words, so the rest of the text is masked.
             return safe;
         }
         if value.chars().any(char::is_alphanumeric) {
@@ -163,10 +164,10 @@ fn without_fields(words: Vec<String>) -> Vec<String> {
     safe
 }
 
-/// What ends a field's value within a word.
+/// The characters that end a field's value within a word.
 const FIELD_ENDS: [char; 4] = ['&', ';', ',', '}'];
 
-/// The first field in a word: its name in small letters, and all that follows it.
+/// The first secret field in a word: its name in lower case, and the rest of the word.
 struct SecretField<'w> {
     name: String,
     value: &'w str,
@@ -195,7 +196,7 @@ impl<'w> SecretField<'w> {
     }
 }
 
-/// A text of others without the e-mail addresses and telephone numbers in it, words apart by one space.
+/// Masks e-mail addresses and telephone numbers in a text. Words are separated by one space.
 pub fn without_contacts(text: &str) -> String {
     let words: Vec<_> = text.split_whitespace().map(masked_word).collect();
     // A number may be written in several words.
@@ -240,7 +241,7 @@ mod tests {
     use proptest::prelude::*;
 
     #[test]
-    fn what_steers_a_terminal_or_turns_a_text_around_is_shown_as_what_it_is() {
+    fn characters_that_steer_a_terminal_or_reverse_a_text_are_escaped() {
         assert_eq!(escaped("Урок №1 — a_b"), "Урок №1 — a_b");
         assert_eq!(
             escaped("a\n\x1b[31m\u{202e}b\0\u{feff}"),
@@ -249,7 +250,7 @@ mod tests {
     }
 
     #[test]
-    fn addresses_and_numbers_of_people_are_masked_and_other_words_stay() {
+    fn email_addresses_and_telephone_numbers_are_masked_and_other_words_stay() {
         assert_eq!(
             without_contacts("user <anna.p@mail.example> (+7 (999) 123-45-67) has no access, code 4010"),
             "user *** *** has no access, code 4010"
@@ -269,7 +270,7 @@ mod tests {
     }
 
     #[test]
-    fn what_opens_a_door_is_masked_and_other_words_stay() {
+    fn secrets_are_masked_and_other_words_stay() {
         let jwt = "eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiIxIn0.c2lnbmF0dXJl";
         for (said, safe) in [
             (format!("token {jwt} is old"), "token *** is old"),
@@ -296,7 +297,7 @@ mod tests {
     }
 
     #[test]
-    fn escaped_json_says_the_same() {
+    fn escaped_json_has_the_same_meaning() {
         let json = "{\"name\": \"a\u{202e}b\u{9b}\"}\n";
         let safe = escaped_json(json);
         assert_eq!(safe, "{\"name\": \"a\\u202eb\\u009b\"}\n");

@@ -1,4 +1,4 @@
-//! When runs are due: cron expressions in the configured zone. Pure: every function takes `now`.
+//! The due times of runs: cron expressions in the configured zone. Pure: every function takes `now`.
 
 use chrono::{DateTime, NaiveDateTime, TimeDelta, TimeZone, Utc};
 use chrono_tz::Tz;
@@ -8,7 +8,8 @@ use crate::Result;
 
 /// The next `count` instants after `now` at which any of the expressions is due, each once, earliest first.
 ///
-/// A local time that a clock skips is due when the clock goes on; one that comes twice is due the first time.
+/// A local time that the clock skips is due at the first instant after the gap. A local time that comes twice is due the
+/// first time.
 ///
 /// # Errors
 /// `Config`, with the expression that can't be read.
@@ -23,7 +24,7 @@ pub fn next_runs(
         let times = instants(&Expression::parse(expression)?, zone, now).filter(|instant| *instant > now);
         let mut of_one: Vec<DateTime<Utc>> = Vec::new();
         for instant in times {
-            // Several skipped times are one instant.
+            // Several skipped times are due at the same instant.
             if of_one.last() != Some(&instant) {
                 of_one.push(instant);
             }
@@ -47,7 +48,7 @@ pub fn last_due(expressions: &[String], zone: Tz, now: DateTime<Utc>) -> Result<
     let mut latest = None;
     for expression in expressions {
         let expression = Expression::parse(expression)?;
-        // Back in steps that grow: most expressions are due daily, some monthly.
+        // Search back in growing steps, because most expressions are due daily and some monthly.
         let found = [1, 8, 32, 366].into_iter().find_map(|days| {
             instants(&expression, zone, now - TimeDelta::days(days))
                 .take_while(|instant| *instant <= now)
@@ -58,29 +59,29 @@ pub fn last_due(expressions: &[String], zone: Tz, now: DateTime<Utc>) -> Result<
     Ok(latest)
 }
 
-/// How far the clocks of a zone ever move at once: a local time found this long before `now` is not yet over.
+/// The largest shift of a zone's clock. The search for local times begins this much earlier than `from`.
 const LARGEST_SHIFT: TimeDelta = TimeDelta::hours(26);
 
 /// The instants of an expression from about `from` on, in order; an instant may come more than once.
 ///
-/// The crate leaves out local times that a clock skips, and takes those that come twice for two. So it is asked for
-/// local times alone, in a zone without shifts, and each is placed here.
+/// The crate leaves out local times that the clock skips, and counts those that come twice as two. So it is asked for
+/// local times in a zone without shifts, and each is converted to an instant here.
 fn instants(
     expression: &Expression,
     zone: Tz,
     from: DateTime<Utc>,
 ) -> impl Iterator<Item = DateTime<Utc>> + use<> {
     let local = from.with_timezone(&zone).naive_local() - LARGEST_SHIFT;
-    // A second earlier: the crate gives what comes after.
+    // A second earlier, because the crate leaves out its start.
     let start = (local - TimeDelta::seconds(1)).and_utc();
     expression
         .after(start)
-        .map(move |local| place(local.naive_utc(), zone))
+        .map(move |local| to_instant(local.naive_utc(), zone))
         .skip_while(move |instant| *instant < from - TimeDelta::seconds(1))
 }
 
-/// The instant of a local time: the first of two, and for a time that is skipped the first one after it.
-fn place(local: NaiveDateTime, zone: Tz) -> DateTime<Utc> {
+/// The instant of a local time: the first of two, and for a skipped time the first instant after the gap.
+fn to_instant(local: NaiveDateTime, zone: Tz) -> DateTime<Utc> {
     let found = |local: NaiveDateTime| zone.from_local_datetime(&local).earliest();
     let minutes = (0..=26 * 60).map(|minute| local + TimeDelta::minutes(minute));
     let Some((later, instant)) = minutes.filter_map(|later| Some((later, found(later)?))).next() else {
@@ -89,7 +90,7 @@ fn place(local: NaiveDateTime, zone: Tz) -> DateTime<Utc> {
     if later == local {
         return instant.to_utc();
     }
-    // The clock goes on at a whole minute, wherever in the gap the skipped time was.
+    // The gap ends at a whole minute, but the skipped time may have seconds.
     let seconds = i64::from(chrono::Timelike::second(&later));
     (instant - TimeDelta::seconds(seconds)).to_utc()
 }
@@ -107,7 +108,7 @@ mod tests {
     }
 
     #[test]
-    fn five_fields_six_fields_and_days_of_the_week_mean_what_cron_means() {
+    fn five_fields_six_fields_and_days_of_the_week_have_the_meaning_of_cron() {
         let now = "2026-11-23T19:00:00Z";
         assert_eq!(
             next("0 2 * * *", Tz::Europe__Moscow, now, 1),
@@ -137,7 +138,7 @@ mod tests {
     }
 
     #[test]
-    fn several_expressions_give_each_instant_once() {
+    fn an_instant_of_several_expressions_is_due_once() {
         let expressions = ["0 2 * * *".to_owned(), "0 */2 * * *".to_owned()];
         let now = "2026-11-23T01:00:00Z".parse().expect("instant");
         let hours: Vec<_> = next_runs(&expressions, Tz::UTC, now, 3)
@@ -149,7 +150,7 @@ mod tests {
     }
 
     #[test]
-    fn a_time_that_the_clock_skips_is_due_once_when_it_goes_on() {
+    fn a_time_that_the_clock_skips_is_due_once_after_the_gap() {
         // Berlin goes from 02:00 to 03:00 on 29 March 2026.
         let now = "2026-03-28T12:00:00Z";
         assert_eq!(
@@ -160,7 +161,7 @@ mod tests {
             next("15 30 2 * * *", Tz::Europe__Berlin, now, 1),
             ["Sun 2026-03-29 03:00:00"]
         );
-        // Six skipped times and the first of the next hour are one.
+        // Six skipped times and the first one of the next hour are due together.
         assert_eq!(
             next("*/10 2,3 29 3 *", Tz::Europe__Berlin, now, 3),
             [
@@ -169,7 +170,7 @@ mod tests {
                 "Sun 2026-03-29 03:20:00"
             ]
         );
-        // Between the skipped time and the next day's there is no further one.
+        // After the gap the next due time is on the next day.
         assert_eq!(
             next("30 2 * * *", Tz::Europe__Berlin, "2026-03-29T01:00:00Z", 1),
             ["Mon 2026-03-30 02:30:00"]
@@ -177,14 +178,14 @@ mod tests {
     }
 
     #[test]
-    fn a_time_that_comes_twice_is_due_once() {
+    fn a_time_that_comes_twice_is_due_the_first_time() {
         // Berlin goes from 03:00 back to 02:00 on 25 October 2026.
         let zone = Tz::Europe__Berlin;
         let now = "2026-10-24T12:00:00Z".parse().expect("instant");
         let runs = next_runs(&["30 2 * * *".to_owned()], zone, now, 2).expect("runs");
         assert_eq!(runs[0].to_rfc3339(), "2026-10-25T00:30:00+00:00");
         assert_eq!(runs[1].to_rfc3339(), "2026-10-26T01:30:00+00:00");
-        // In the second of the doubled hours it is over.
+        // In the second of the two hours it is not due again.
         let between = "2026-10-25T01:10:00Z".parse().expect("instant");
         let runs = next_runs(&["30 2 * * *".to_owned()], zone, between, 1).expect("runs");
         assert_eq!(runs[0].to_rfc3339(), "2026-10-26T01:30:00+00:00");
@@ -225,7 +226,7 @@ mod tests {
                 proptest::prop_assert!((22.0..=26.0).contains(&hours), "{zone}: {} to {}", pair[0], pair[1]);
                 day = day + chrono::Days::new(1);
                 let run = local(&pair[1]);
-                // A time late in the evening that is skipped is due at midnight, on the next date.
+                // A skipped time late in the evening is due at midnight, on the next date.
                 let at_midnight = run == (day + chrono::Days::new(1)).and_time(chrono::NaiveTime::MIN);
                 proptest::prop_assert!(run.date() == day || (hour >= 22 && at_midnight), "{zone}: {day} at {run}");
             }

@@ -1,4 +1,4 @@
-//! TLS: the cryptography that all connections share, and certificate errors read from an error's chain of causes. Used by
+//! TLS: the crypto provider that all connections share, and certificate errors found in an error's chain of causes. Used by
 //! every file that opens HTTPS connections.
 
 use std::error::Error as StdError;
@@ -9,44 +9,44 @@ use chrono::DateTime;
 use rustls::CertificateError;
 use rustls::pki_types::UnixTime;
 
-/// Starts a client that connects by the process's one TLS provider, `ring`. Every client of the crate starts here.
+/// Builds a client that uses the process's only TLS provider, `ring`. Every client of the crate is built from this.
 pub fn http_client() -> reqwest::ClientBuilder {
     static INSTALLED: Once = Once::new();
     INSTALLED.call_once(|| {
-        // It fails only if a provider is installed already, which then serves as well.
+        // This fails only if a provider is installed already, which then serves as well.
         let _ = rustls::crypto::ring::default_provider().install_default();
     });
     reqwest::Client::builder()
 }
 
-/// Names of a certificate that are shown; one for a whole hosting may have hundreds.
+/// The number of a certificate's names that are shown; a hosting provider's certificate may have hundreds.
 const NAMES_SHOWN: usize = 3;
 
-/// Characters of a name that are shown.
+/// The number of a name's characters that are shown.
 const LONGEST_NAME: usize = 100;
 
-/// Why a certificate is not trusted.
+/// The reason why a certificate is not trusted.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum CertificateFault {
-    /// It has expired, on a date where that is known.
+    /// It has expired, with the date if it is known.
     Expired(Option<String>),
-    /// It is valid only later, from a date where that is known.
+    /// It is not valid yet, with the first date if it is known.
     NotYetValid(Option<String>),
-    /// It is of other names than the host's.
+    /// It is for other names than the host's.
     OtherName {
         /// The host.
         host: String,
         /// The certificate's names.
         names: Vec<String>,
     },
-    /// It is signed by an authority that is none of this machine's.
+    /// It is signed by an authority that this machine does not trust.
     UnknownAuthority,
-    /// Something else, in the library's words.
+    /// Another reason, in the library's words.
     Other(String),
 }
 
 impl CertificateFault {
-    /// The fault that an error, or one of its causes, is about.
+    /// Finds the fault in an error or in one of its causes.
     pub fn find(error: &(dyn StdError + 'static)) -> Option<Self> {
         let mut next = Some(error);
         while let Some(cause) = next {
@@ -58,7 +58,7 @@ impl CertificateFault {
         None
     }
 
-    /// What happened.
+    /// The sentence about the fault.
     pub fn message(&self) -> String {
         match self {
             Self::Expired(date) => match date {
@@ -91,7 +91,7 @@ impl CertificateFault {
         }
     }
 
-    /// What to do about it; `bundle` is the variable that names a file of more authorities.
+    /// The way out. `bundle` is the variable that names a file of more authorities.
     pub fn hint(&self, bundle: &str) -> String {
         match self {
             Self::Expired(_) => {
@@ -112,7 +112,7 @@ impl CertificateFault {
     }
 }
 
-/// The error itself, where it is the library's.
+/// The fault in an error of the TLS library.
 fn of_tls(error: &(dyn StdError + 'static)) -> Option<CertificateFault> {
     match error.downcast_ref()? {
         rustls::Error::InvalidCertificate(fault) => Some(of_certificate(fault)),
@@ -120,7 +120,8 @@ fn of_tls(error: &(dyn StdError + 'static)) -> Option<CertificateFault> {
     }
 }
 
-/// An I/O error gives the source of what it holds as its own source: what it holds has to be asked for.
+/// The fault in the error inside an I/O error. It is asked for here because an I/O error leaves it out of its chain of
+/// causes.
 fn of_io(error: &(dyn StdError + 'static)) -> Option<CertificateFault> {
     let held = error.downcast_ref::<io::Error>()?.get_ref()?;
     of_tls(held).or_else(|| of_io(held))
@@ -142,7 +143,7 @@ fn of_certificate(fault: &CertificateError) -> CertificateFault {
             host: expected.to_str().into_owned(),
             names: presented.iter().map(|name| plain(name)).collect(),
         },
-        // A signature that does not fit is that of another authority of the same name, such as a private CA made anew.
+        // A bad signature is that of another authority of the same name, such as a renewed private CA.
         CertificateError::UnknownIssuer | CertificateError::BadSignature => {
             CertificateFault::UnknownAuthority
         }
@@ -150,7 +151,7 @@ fn of_certificate(fault: &CertificateError) -> CertificateFault {
     }
 }
 
-/// A name without the library's notation of its kind: `DnsName("a.example")`.
+/// A name without the library's notation of its kind, as in `DnsName("a.example")`.
 fn plain(name: &str) -> String {
     let quoted = name
         .split_once("(\"")
@@ -175,7 +176,7 @@ mod tests {
     }
 
     #[test]
-    fn each_fault_is_found_below_other_errors_and_has_a_way_out_of_its_own() {
+    fn each_fault_is_found_inside_other_errors_and_has_its_own_hint() {
         let at = |seconds| UnixTime::since_unix_epoch(Duration::from_secs(seconds));
         let expired = CertificateError::ExpiredContext {
             time: at(1_764_201_600),
@@ -209,7 +210,7 @@ mod tests {
     }
 
     #[test]
-    fn of_many_names_a_few_are_shown() {
+    fn only_a_few_of_a_certificates_names_are_shown() {
         let names = ["a", "b", "c", "d"].map(|name| plain(&format!("DnsName(\"{name}.example\")")));
         let fault = CertificateFault::OtherName {
             host: "s3.example".into(),

@@ -1,4 +1,4 @@
-//! One real report to hold the mapping against: the newest one in the store, else one that the API gives.
+//! Finds one real report to try the mapping on: the newest in the store, else one from the API.
 
 use bytes::Bytes;
 use chrono::{DateTime, Days, NaiveDate, Utc};
@@ -12,28 +12,28 @@ use crate::store::Store;
 use crate::store::json::get_json;
 use crate::{ErrorKind, Result};
 
-/// Days of the lake that are looked through.
+/// The most days of the lake that are searched.
 const DAYS: usize = 14;
-/// Rooms whose calls are asked for.
+/// The most rooms whose calls are listed.
 const ROOMS: usize = 10;
-/// Days before today that are asked for where a room does not say when it last had a call.
+/// Days before today whose calls are listed if a room does not say when its last call was.
 const DAYS_BACK: u64 = 3;
 
-/// A report.
+/// A real report.
 #[derive(Debug, Clone)]
 pub struct Sample {
-    /// Its call.
+    /// The id of its call.
     pub call: String,
-    /// Whether it lies in the lake; else the API gave it.
+    /// True if the report is from the lake, false if it is from the API.
     pub landed: bool,
     /// Its bytes.
     pub bytes: Bytes,
 }
 
-/// The newest JSON report that is landed.
+/// The newest landed JSON report.
 ///
 /// # Errors
-/// Of the store.
+/// Any error of the store.
 pub async fn landed_sample(store: &dyn Store) -> Result<Option<Sample>> {
     let mut days: Vec<_> = store
         .list(key::DAYS)
@@ -69,10 +69,10 @@ pub async fn landed_sample(store: &dyn Store) -> Result<Option<Sample>> {
     Ok(None)
 }
 
-/// The report of the first finished call that the API tells of, in the rooms that had one last.
+/// The report of the first finished call that the API lists, in the rooms that had a call last.
 ///
 /// # Errors
-/// Of the API, when it answers no list.
+/// The API refuses a list of spaces, rooms or calls.
 pub async fn fetched_sample(client: &Client, config: &Config, now: DateTime<Utc>) -> Result<Option<Sample>> {
     let scope = &config.scope;
     let mut rooms = Vec::new();
@@ -113,7 +113,7 @@ fn dates(config: &Config, room: &Room, now: DateTime<Utc>) -> Vec<NaiveDate> {
     }
 }
 
-/// A call's report, where there is one that says anything.
+/// The report of a call that has ended, unless the report is empty.
 async fn report(client: &Client, space: &SpaceId, room: &RoomId, call: &Call) -> Option<Bytes> {
     call.finished_at?;
     let bytes = client

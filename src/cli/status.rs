@@ -1,4 +1,4 @@
-//! `status`: coverage day by day and the last runs, from the manifests in the store. Needs no token.
+//! `status`: the coverage of each day and the last runs, from the manifests in the store. Needs no token.
 
 use std::sync::Arc;
 
@@ -29,21 +29,21 @@ pub struct Args {
     json: bool,
 }
 
-/// Dates shown where none are asked for.
+/// Dates shown if the user gave none.
 const DATES: usize = 14;
 /// Runs shown.
 const RUNS: usize = 5;
-/// Items named of what is missing on a day, in text.
+/// Missing items named for each day, in text.
 const NAMED: usize = 3;
 
 #[derive(Debug, Serialize)]
 struct Report {
     store: String,
     days: Vec<Arc<DayStatus>>,
-    /// Spans of dates that no run has looked at: the first and the last date of each.
+    /// Spans of dates that no run has covered: the first and the last date of each.
     never_looked_at: Vec<(NaiveDate, NaiveDate)>,
     runs: Vec<Summary>,
-    /// How the last notifications went.
+    /// The outcome of the last notifications.
     notifications: Deliveries,
 }
 
@@ -52,7 +52,7 @@ pub(super) async fn run(context: &CommandContext, args: Args) -> Result<ExitStat
     dates::check_reading(args.from, args.to)?;
     let store = store::open(&config.store).await?;
     pipeline::refuse_newer(&*store).await?;
-    // Where no first date is asked for, some of the latest.
+    // Without a first date, only the latest dates are shown.
     let count = args.from.map_or(DATES, |_| usize::MAX);
     let today = dates::today(config.timezone);
     let to = args.to.unwrap_or(today);
@@ -65,7 +65,7 @@ pub(super) async fn run(context: &CommandContext, args: Args) -> Result<ExitStat
         never_looked_at: never_looked_at(today, args.from, args.to, &days),
         days,
         runs,
-        // What can't be read of it is no reason to show nothing.
+        // A list of notifications that can't be read must not hide the rest.
         notifications: last_deliveries(&*store).await.unwrap_or_default(),
     };
     if args.json {
@@ -90,7 +90,7 @@ fn for_people(report: &Report) -> String {
         ));
         if unlisted > 0 {
             text.push_str(&format!(
-                "{unlisted} of them not listed whole yet: a run or backfill of their dates, once they are over, does that\n"
+                "{unlisted} of them not listed completely yet: a run or backfill of their dates, once they are over, lists them\n"
             ));
         }
         let unbuilt = report
@@ -107,7 +107,7 @@ fn for_people(report: &Report) -> String {
     }
     for (from, to) in &report.never_looked_at {
         text.push_str(&format!(
-            "never looked at: {from} to {to}; `telelake backfill --from {from} --to {to}` does that\n"
+            "never exported: {from} to {to}; `telelake backfill --from {from} --to {to}` exports them\n"
         ));
     }
     text.push_str("\nlast runs\n");
@@ -128,7 +128,7 @@ fn for_people(report: &Report) -> String {
     text
 }
 
-/// How well lesson meta and participants fit together over all days shown; nothing where there is nothing to say.
+/// How well lesson data and participants match over all days shown; empty if there is nothing to say.
 fn join_quality(days: &[Arc<DayStatus>]) -> String {
     let mut all = Quality::default();
     days.iter().for_each(|day| all.add(&day.quality));
@@ -136,7 +136,7 @@ fn join_quality(days: &[Arc<DayStatus>]) -> String {
         return String::new();
     }
     format!(
-        "lessons: {} participants without meta, {} metas without participants, {} unknown roles, {} duplicate external ids\n",
+        "lessons: {} participants without lesson data, {} lesson entries without participants, {} unknown roles, {} duplicate external ids\n",
         all.participants_without_meta,
         all.meta_without_participants,
         all.unknown_roles,
@@ -144,7 +144,7 @@ fn join_quality(days: &[Arc<DayStatus>]) -> String {
     )
 }
 
-/// How a day stands, in a word or two. A day whose tables are behind what was landed has a word of its own.
+/// The state of a day, in a word or two.
 fn state(day: &DayStatus) -> &'static str {
     if day.complete {
         "complete"
@@ -227,7 +227,7 @@ fn table(days: &[Arc<DayStatus>]) -> String {
             .filter(|missing| !matches!(missing.status, Status::Done | Status::Unavailable));
         for missing in named.take(NAMED) {
             let id = missing.record_id.as_deref().or(missing.call_id.as_deref());
-            let reason = missing.reason.as_deref().unwrap_or("no reason is known");
+            let reason = missing.reason.as_deref().unwrap_or("for an unknown reason");
             let line = format!(
                 "  {} of {}: {reason}",
                 missing.what,
@@ -236,7 +236,7 @@ fn table(days: &[Arc<DayStatus>]) -> String {
             rows.push(vec![String::new(), line]);
         }
     }
-    // Lines of reasons span all columns: laid out apart, they do not widen them.
+    // A line with a reason spans all columns, so that it must not widen them.
     let (wide, reasons): (Vec<_>, Vec<_>) = rows.into_iter().enumerate().partition(|(_, row)| row.len() > 2);
     let laid = output::columns(&wide.iter().map(|(_, row)| row.clone()).collect::<Vec<_>>());
     let mut lines: Vec<(usize, String)> = wide

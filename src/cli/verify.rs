@@ -1,4 +1,4 @@
-//! `verify`: the lake held against its manifests. Needs no token, but for a repair that has to fetch.
+//! `verify`: compares the lake with its manifests. Needs no token, except for a repair that has to fetch.
 
 use chrono::NaiveDate;
 
@@ -7,8 +7,7 @@ use crate::store;
 use crate::verify::{Options, Verifier};
 use crate::{ExitStatus, Result};
 
-/// Hold the lake against its manifests: objects, sizes, rows, duplicates, and what nothing tells of. Writes nothing
-/// without --repair
+/// Compare the lake with its manifests: objects, sizes, rows, duplicates and strays. Writes nothing without --repair
 #[derive(Debug, clap::Args)]
 pub struct Args {
     /// The first date, as YYYY-MM-DD [default: the first that the lake has]
@@ -23,8 +22,8 @@ pub struct Args {
     /// Build the tables in memory and compare them with those in the lake
     #[arg(long)]
     rebuild: bool,
-    /// Mend what is found, then verify again: tables are built again, reports and recordings fetched again (that needs
-    /// a token). Not while another run is at work
+    /// Repair the findings, then verify again: build tables again, fetch reports and recordings again (needs a token). Not
+    /// while another run is at work
     #[arg(long)]
     repair: bool,
     /// One JSON object instead of text

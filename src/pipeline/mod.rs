@@ -58,7 +58,7 @@ pub(crate) use summary::runs::tests::Past;
 pub use summary::runs::{find_run, last_runs, read_run, run_entries};
 use summary::trace::Trace;
 pub use summary::trace::run_log;
-pub use summary::{Counts, Outcome, Problem, Summary};
+pub use summary::{Counts, Outcome, Problem, ProblemKind, Summary};
 use walk::found::JobScope;
 
 /// The number of dates whose listing is in memory at once.
@@ -325,7 +325,7 @@ impl Exporter {
             if let Err(error) = lessons::import::mend(&context.run, *date).await
                 && error.kind() != ErrorKind::Interrupted
             {
-                summary.fail(Problem::new("meta_failed", error.to_string()));
+                summary.fail(Problem::new(ProblemKind::MetaFailed, error.to_string()));
             }
         }
         self.refresh(&meetings, summary).await;
@@ -349,7 +349,9 @@ impl Exporter {
             }
             self.refresh(&meetings, summary).await;
         }
-        let is_of_day = |problem: &Problem| ["day_failed", "store_failed"].contains(&problem.kind.as_str());
+        let is_of_day = |problem: &Problem| {
+            matches!(problem.kind, ProblemKind::DayFailed | ProblemKind::StoreFailed)
+        };
         let failed = summary.failed.iter().any(is_of_day);
         if failed || context.run.cancel.is_cancelled() || !context.run.lessons.take_touched().await.is_empty()
         {
@@ -359,7 +361,7 @@ impl Exporter {
             if let Err(error) = context.run.delete(&marker).await
                 && error.kind() != ErrorKind::Interrupted
             {
-                summary.fail(Problem::new("store_failed", error.to_string()));
+                summary.fail(Problem::new(ProblemKind::StoreFailed, error.to_string()));
             }
         }
     }
@@ -381,7 +383,7 @@ impl Exporter {
                 }
             }
             Err(error) if error.kind() == ErrorKind::Interrupted => {}
-            Err(error) => summary.fail(Problem::new("store_failed", error.to_string())),
+            Err(error) => summary.fail(Problem::new(ProblemKind::StoreFailed, error.to_string())),
         }
     }
 

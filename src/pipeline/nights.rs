@@ -1,4 +1,4 @@
-//! The nightly run's dates: yesterday and some before it, and every night that was missed. Pure but for
+//! The dates of the nightly run: yesterday, some days before it, and every night that was missed. Pure but for
 //! [`nightly_job`], which looks for the last good night in the store. Used by `cli run` and by the daemon.
 
 use chrono::{DateTime, Days, NaiveDate, Utc};
@@ -11,13 +11,13 @@ use crate::lake;
 use crate::pipeline::summary::runs::find_run;
 use crate::store::Store;
 
-/// Nights that are made up at most: beyond that, an outage is a backfill's matter.
+/// The most nights that one run makes up. A longer outage needs a backfill.
 const MOST_NIGHTS: u64 = 31;
 
-/// The nightly run as it is due at `now`. A lake without any night begins where it is told to.
+/// The nightly run that is due at `now`. A lake without any nightly run begins at the configured lookback.
 ///
 /// # Errors
-/// Of the store.
+/// Any error of the store.
 pub async fn nightly_job(config: &Config, store: &dyn Store, now: DateTime<Utc>) -> Result<Job> {
     let today = lake::date_of(now, config.timezone);
     let (from, to) = nightly(None, today, config.export.lookback_days);
@@ -25,7 +25,7 @@ pub async fn nightly_job(config: &Config, store: &dyn Store, now: DateTime<Utc>)
     let first = next.map_or(from, |next| from.min(next));
     let first = first.max(today - Days::new(MOST_NIGHTS)).min(from);
     if first < from {
-        tracing::warn!(%first, "nights were missed: this run makes them up");
+        tracing::warn!(%first, "nights were missed: this run also covers their dates");
     }
     Ok(Job::nightly(first, to))
 }
@@ -40,23 +40,23 @@ impl Job {
     }
 }
 
-/// The dates of a nightly run: `date` (yesterday where none is named) and `lookback` days before it.
+/// The dates of a nightly run: `date` (yesterday if absent) and `lookback` days before it.
 pub fn nightly(date: Option<NaiveDate>, today: NaiveDate, lookback: u32) -> (NaiveDate, NaiveDate) {
     let to = date.unwrap_or(today - Days::new(1));
     (to - Days::new(lookback.into()), to)
 }
 
-/// The date after the last one that a nightly run has looked at, however many other runs there were since.
+/// The date after the last one that a good nightly run covered, however many other runs came since.
 async fn after_last_night(store: &dyn Store, zone: Tz, now: DateTime<Utc>) -> Result<Option<NaiveDate>> {
     let night = find_run(store, None, now, |run| is_good_night(run, zone)).await?;
     Ok(night.map(|run| run.to + Days::new(1)))
 }
 
-/// Whether a run was a nightly one over its own yesterday that reached the API and was not stopped.
+/// True if a nightly run covered its own yesterday: it reached the API and was not stopped.
 fn is_good_night(run: &Summary, zone: Tz) -> bool {
     run.is_of(Command::Run)
         && run.to + Days::new(1) == lake::date_of(run.started_at, zone)
-        // One that was stopped, or ended early since the API had gone, may have left dates out.
+        // A run that was stopped, or ended early because the API was lost, may have left dates out.
         && !run.interrupted
         && run.interrupted_before.is_none()
         && matches!(run.outcome, Outcome::Done | Outcome::Partial)
@@ -72,7 +72,7 @@ mod tests {
     }
 
     #[test]
-    fn a_nightly_run_looks_at_yesterday_and_back() {
+    fn a_nightly_run_covers_yesterday_and_the_lookback() {
         assert_eq!(
             nightly(None, date("2026-03-01"), 3),
             (date("2026-02-25"), date("2026-02-28"))

@@ -9,7 +9,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::Instrument;
 
 use super::day::state::DayState;
-use super::summary::{DayReport, Problem, Summary};
+use super::summary::{DayReport, Problem, ProblemKind, Summary};
 use super::{Command, Job, Phase, Progress};
 use crate::config::{Config, ReportFormat};
 use crate::ids::SpaceId;
@@ -116,7 +116,7 @@ async fn mend_meta(run: &RunContext, from: NaiveDate, to: NaiveDate, summary: &m
     };
     if let Err(error) = mended.await {
         summary.fail(Problem::new(
-            "meta_failed",
+            ProblemKind::MetaFailed,
             format!("the tables of lesson data: {error}"),
         ));
     }
@@ -159,7 +159,7 @@ async fn day(run: &Arc<RunContext>, date: NaiveDate, key: String) -> Option<DayR
             let mut report = DayReport::default();
             report
                 .failed
-                .push(Problem::new("rebuild_failed", error.to_string()).on(date, &space));
+                .push(Problem::new(ProblemKind::RebuildFailed, error.to_string()).on(date, &space));
             Some(report)
         }
     }

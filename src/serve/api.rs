@@ -1,11 +1,11 @@
-//! The JSON that the web page and scripts read, and the jobs that they may ask for.
+//! The JSON API for scripts: coverage, runs, progress and jobs.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use axum::Router;
 use axum::body::Body;
-use axum::extract::{Path, Query, State};
+use axum::extract::{FromRef, Path, Query, State};
 use axum::http::StatusCode;
 use axum::response::Response;
 use axum::routing::{delete, get, post};
@@ -14,31 +14,54 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use super::audit::Caller;
-use super::daemon::Daemon;
+use super::http::guard::{Group, Guard};
 use super::http::{body, reply};
-use super::jobs::{self, Answer};
+use super::jobs::{self, Answer, Jobs};
+use crate::config::Config;
 use crate::dates;
 use crate::lake::manifest::{Landing, Manifest};
 use crate::lake::{self, key};
 use crate::pipeline::{last_runs, run_log};
 use crate::schedule;
-use crate::status::{DayStatus, never_looked_at};
+use crate::status::{Coverage, DayStatus, never_looked_at};
+use crate::store::Store;
 use crate::store::json::get_json;
 use crate::{Error, ErrorKind, Result};
 
-/// A job's description at most.
+/// The most bytes of a request's body.
 const LARGEST: usize = 64 * 1024;
-/// Dates shown where none are asked for.
+/// The dates shown if the query names none.
 const DATES: usize = 14;
-/// Runs shown, and the most that are.
+/// The runs shown by default, and at most.
 const RUNS: usize = 20;
 const MOST_RUNS: usize = 200;
-/// Due times shown.
+/// The due times shown.
 const NEXT: usize = 5;
 
-/// All of `/api`.
-pub(super) fn routes() -> Router<Arc<Daemon>> {
-    Router::new()
+/// The parts that the API reads. Clones share everything.
+#[derive(Clone)]
+pub(super) struct ApiState {
+    pub config: Arc<Config>,
+    pub store: Arc<dyn Store>,
+    pub coverage: Arc<Coverage>,
+    pub jobs: Jobs,
+}
+
+impl FromRef<ApiState> for Jobs {
+    fn from_ref(state: &ApiState) -> Self {
+        state.jobs.clone()
+    }
+}
+
+impl FromRef<ApiState> for Arc<dyn Store> {
+    fn from_ref(state: &ApiState) -> Self {
+        Arc::clone(&state.store)
+    }
+}
+
+/// The routes of the API.
+pub(super) fn routes(state: ApiState, guard: &Guard) -> Router {
+    let routes = Router::new()
         .route("/api/status", get(status))
         .route("/api/day", get(day))
         .route("/api/runs", get(runs))
@@ -51,11 +74,13 @@ pub(super) fn routes() -> Router<Arc<Daemon>> {
         .route("/api/jobs/{id}", delete(cancel))
         .route("/api/pause", post(pause))
         .route("/api/resume", post(resume))
+        .with_state(state);
+    guard.protect(Group::Api, routes)
 }
 
 type Parameters<T> = std::result::Result<Query<T>, axum::extract::rejection::QueryRejection>;
 
-/// A query, or the answer that says what is wrong with it. Boxed: an answer is large.
+/// The query, or the response that says what is wrong with it (boxed because a response is large).
 fn asked<T>(query: Parameters<T>) -> std::result::Result<T, Box<Response>> {
     query
         .map(|Query(query)| query)
@@ -63,7 +88,7 @@ fn asked<T>(query: Parameters<T>) -> std::result::Result<T, Box<Response>> {
 }
 
 #[derive(Deserialize)]
-struct Range {
+struct DateRangeQuery {
     #[serde(default, deserialize_with = "dates::deserialize_option")]
     from: Option<NaiveDate>,
     #[serde(default, deserialize_with = "dates::deserialize_option")]
@@ -71,7 +96,7 @@ struct Range {
 }
 
 /// `GET /api/status?from&to`: coverage by day and space.
-async fn status(State(daemon): State<Arc<Daemon>>, query: Parameters<Range>) -> Response {
+async fn status(State(api): State<ApiState>, query: Parameters<DateRangeQuery>) -> Response {
     let range = match asked(query) {
         Ok(range) => range,
         Err(refusal) => return *refusal,
@@ -80,23 +105,23 @@ async fn status(State(daemon): State<Arc<Daemon>>, query: Parameters<Range>) -> 
         return refused(&error);
     }
     let count = range.from.map_or(DATES, |_| usize::MAX);
-    let store = &*daemon.store;
-    let today = lake::date_of(Utc::now(), daemon.config.timezone);
+    let store = &*api.store;
+    let today = lake::date_of(Utc::now(), api.config.timezone);
     let to = range.to.unwrap_or(today);
-    let days = daemon.coverage.latest(store, range.from, Some(to), count).await;
+    let days = api.coverage.latest(store, range.from, Some(to), count).await;
     let days: Vec<Arc<DayStatus>> = match days {
         Ok(days) => days,
         Err(error) => return reply::failed(&error),
     };
     let never = never_looked_at(today, range.from, range.to, &days);
-    // A year of days is some megabytes of JSON: not on the threads that serve.
+    // A year of days is some megabytes of JSON, too much for the threads that serve requests.
     let store = store.url().to_owned();
     let made = tokio::task::spawn_blocking(move || {
         let answer = json_of(&store, &days, &never);
         reply::json(StatusCode::OK, &answer)
     });
     made.await
-        .unwrap_or_else(|_| reply::error(StatusCode::INTERNAL_SERVER_ERROR, "could not be told"))
+        .unwrap_or_else(|_| reply::error(StatusCode::INTERNAL_SERVER_ERROR, "the answer could not be made"))
 }
 
 /// The same names as `status --json`.
@@ -120,19 +145,19 @@ fn json_of<'a>(
 }
 
 #[derive(Deserialize)]
-struct OneDay {
+struct DayQuery {
     #[serde(deserialize_with = "dates::deserialize")]
     date: NaiveDate,
     space: String,
 }
 
-/// `GET /api/day?date&space`: its rooms and calls, with what is missing and why.
-async fn day(State(daemon): State<Arc<Daemon>>, query: Parameters<OneDay>) -> Response {
-    let OneDay { date, space } = match asked(query) {
+/// `GET /api/day?date&space`: the day's rooms and calls, with the state of each file.
+async fn day(State(store): State<Arc<dyn Store>>, query: Parameters<DayQuery>) -> Response {
+    let DayQuery { date, space } = match asked(query) {
         Ok(day) => day,
         Err(refusal) => return *refusal,
     };
-    let found = get_json::<Manifest>(&*daemon.store, &key::manifest(date, &space.as_str().into())).await;
+    let found = get_json::<Manifest>(&*store, &key::manifest(date, &space.as_str().into())).await;
     match found {
         Ok(Some((manifest, _))) => reply::json(StatusCode::OK, &detail(&manifest)),
         Ok(None) => reply::error(StatusCode::NOT_FOUND, "the lake has no such day"),
@@ -198,34 +223,34 @@ fn detail(manifest: &Manifest) -> Value {
 }
 
 #[derive(Deserialize)]
-struct Limit {
+struct RunsQuery {
     limit: Option<usize>,
 }
 
 /// `GET /api/runs?limit`: the latest runs, newest first.
-async fn runs(State(daemon): State<Arc<Daemon>>, query: Parameters<Limit>) -> Response {
+async fn runs(State(store): State<Arc<dyn Store>>, query: Parameters<RunsQuery>) -> Response {
     let limit = match asked(query) {
-        Ok(Limit { limit }) => limit.unwrap_or(RUNS).min(MOST_RUNS),
+        Ok(RunsQuery { limit }) => limit.unwrap_or(RUNS).min(MOST_RUNS),
         Err(refusal) => return *refusal,
     };
-    match last_runs(&*daemon.store, Utc::now(), limit).await {
+    match last_runs(&*store, Utc::now(), limit).await {
         Ok(runs) => reply::json(StatusCode::OK, &json!({ "runs": runs })),
         Err(error) => reply::failed(&error),
     }
 }
 
-/// `GET /api/runs/<id>/log`: the latest lines of a run's log, also while it is at work.
-async fn log(State(daemon): State<Arc<Daemon>>, Path(id): Path<String>) -> Response {
-    match run_log(&*daemon.store, &id).await {
+/// `GET /api/runs/<id>/log`: the latest lines of a run's log, also while it runs.
+async fn log(State(store): State<Arc<dyn Store>>, Path(id): Path<String>) -> Response {
+    match run_log(&*store, &id).await {
         Ok(Some(log)) => reply::json(StatusCode::OK, &log),
-        Ok(None) => reply::error(StatusCode::NOT_FOUND, "no lines are kept of such a run"),
+        Ok(None) => reply::error(StatusCode::NOT_FOUND, "the lake has no log of such a run"),
         Err(error) => reply::failed(&error),
     }
 }
 
-/// `GET /api/next`: when runs are due, and what waits for its turn.
-async fn next(State(daemon): State<Arc<Daemon>>) -> Response {
-    let config = &daemon.config;
+/// `GET /api/next`: the next due times, and the waiting jobs.
+async fn next(State(api): State<ApiState>) -> Response {
+    let config = &api.config;
     match schedule::next_runs(&config.schedule.cron, config.timezone, Utc::now(), NEXT) {
         Ok(due) => {
             let due: Vec<DateTime<chrono_tz::Tz>> = due
@@ -238,8 +263,8 @@ async fn next(State(daemon): State<Arc<Daemon>>) -> Response {
                 &json!({
                     "timezone": config.timezone.name(),
                     "due": due,
-                    "waiting": daemon.queue.waiting(),
-                    "next_event": daemon.events.next_due(),
+                    "waiting": api.jobs.queue.waiting(),
+                    "next_event": api.jobs.events.next_due(),
                 }),
             )
         }
@@ -247,13 +272,13 @@ async fn next(State(daemon): State<Arc<Daemon>>) -> Response {
     }
 }
 
-/// `GET /api/progress`: what is in work now, and how far it has come.
-async fn progress(State(daemon): State<Arc<Daemon>>) -> Response {
-    reply::json(StatusCode::OK, &json!({"running": daemon.running()}))
+/// `GET /api/progress`: the running jobs and their progress.
+async fn progress(State(jobs): State<Jobs>) -> Response {
+    reply::json(StatusCode::OK, &json!({"running": jobs.running.all()}))
 }
 
 /// `POST /api/backfill {from, to, spaces?, rooms?, calls?, records?, only?, force?, confirm?}`
-async fn backfill(State(daemon): State<Arc<Daemon>>, caller: Caller, request: Body) -> Response {
+async fn backfill(State(jobs): State<Jobs>, caller: Caller, request: Body) -> Response {
     let mut body: serde_json::Map<String, Value> = match read(request).await {
         Ok(body) => body,
         Err(refusal) => return *refusal,
@@ -264,14 +289,14 @@ async fn backfill(State(daemon): State<Arc<Daemon>>, caller: Caller, request: Bo
         Some(_) => return reply::error(StatusCode::BAD_REQUEST, "confirm must be true or false"),
     };
     match serde_json::from_value(Value::Object(body)) {
-        Ok(job) => queued(jobs::ask(&daemon, job, &caller, confirmed).await),
+        Ok(job) => queued(jobs::ask(&jobs, job, &caller, confirmed).await),
         Err(error) => reply::error(StatusCode::BAD_REQUEST, &error.to_string()),
     }
 }
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Retry {
+struct RetryBody {
     #[serde(deserialize_with = "dates::deserialize")]
     date: NaiveDate,
     space: String,
@@ -280,9 +305,9 @@ struct Retry {
     record: Option<String>,
 }
 
-/// `POST /api/retry {date, space, room?, call?, record?}`: that day again, or one room, call or record of it.
-async fn retry(State(daemon): State<Arc<Daemon>>, caller: Caller, request: Body) -> Response {
-    let retry = match read::<Retry>(request).await {
+/// `POST /api/retry {date, space, room?, call?, record?}`: exports a day again, or a single room, call or record of it.
+async fn retry(State(jobs): State<Jobs>, caller: Caller, request: Body) -> Response {
+    let retry = match read::<RetryBody>(request).await {
         Ok(retry) => jobs::Retry {
             date: retry.date,
             space: Some(retry.space),
@@ -292,7 +317,7 @@ async fn retry(State(daemon): State<Arc<Daemon>>, caller: Caller, request: Body)
         },
         Err(refusal) => return *refusal,
     };
-    queued(jobs::retry(&daemon, retry, &caller).await.map(Answer::Queued))
+    queued(jobs::retry(&jobs, retry, &caller).await.map(Answer::Queued))
 }
 
 async fn read<T: serde::de::DeserializeOwned>(request: Body) -> std::result::Result<T, Box<Response>> {
@@ -303,13 +328,13 @@ async fn read<T: serde::de::DeserializeOwned>(request: Body) -> std::result::Res
         .map_err(|error| Box::new(reply::error(StatusCode::BAD_REQUEST, &error.to_string())))
 }
 
-/// The outcome of a request for a job.
+/// The response to a request for a job.
 fn queued(answer: Result<Answer>) -> Response {
     match answer {
         Ok(Answer::Queued(id)) => reply::json(StatusCode::ACCEPTED, &json!({ "id": id })),
         Ok(Answer::MustConfirm(plan)) => {
             let error = format!(
-                "{} days are more than {}: send it again with \"confirm\": true if that is meant",
+                "{} days are more than {}; to confirm the job, send it again with \"confirm\": true",
                 plan.days,
                 dates::CONFIRM_ABOVE
             );
@@ -329,34 +354,34 @@ fn refused(error: &Error) -> Response {
     reply::error(status, &error.to_string())
 }
 
-/// `GET /api/jobs`: what runs and waits.
-async fn all_jobs(State(daemon): State<Arc<Daemon>>) -> Response {
-    reply::json(StatusCode::OK, &jobs::list(&daemon))
+/// `GET /api/jobs`: the running and waiting jobs.
+async fn all_jobs(State(jobs): State<Jobs>) -> Response {
+    reply::json(StatusCode::OK, &jobs::list(&jobs))
 }
 
-/// `DELETE /api/jobs/<id>`: cancels what waits or runs.
-async fn cancel(State(daemon): State<Arc<Daemon>>, caller: Caller, Path(id): Path<String>) -> Response {
-    match jobs::cancel(&daemon, &id, &caller).await {
+/// `DELETE /api/jobs/<id>`: cancels a waiting or running job.
+async fn cancel(State(jobs): State<Jobs>, caller: Caller, Path(id): Path<String>) -> Response {
+    match jobs::cancel(&jobs, &id, &caller).await {
         Ok(Some(job)) => reply::json(StatusCode::ACCEPTED, &job),
         Ok(None) => reply::error(
             StatusCode::NOT_FOUND,
-            "there is no such job: it is over, or never was",
+            "there is no such job, or it is over",
         ),
         Err(error) => refused(&error),
     }
 }
 
-/// `POST /api/pause`: nothing new begins.
-async fn pause(State(daemon): State<Arc<Daemon>>, caller: Caller) -> Response {
-    match jobs::pause(&daemon, &caller).await {
+/// `POST /api/pause`: pauses the queue, so that no new job starts.
+async fn pause(State(jobs): State<Jobs>, caller: Caller) -> Response {
+    match jobs::pause(&jobs, &caller).await {
         Ok(paused) => reply::json(StatusCode::OK, &json!({ "paused": paused })),
         Err(error) => refused(&error),
     }
 }
 
-/// `POST /api/resume`: what waits begins again.
-async fn resume(State(daemon): State<Arc<Daemon>>, caller: Caller) -> Response {
-    match jobs::resume(&daemon, &caller).await {
+/// `POST /api/resume`: ends the pause.
+async fn resume(State(jobs): State<Jobs>, caller: Caller) -> Response {
+    match jobs::resume(&jobs, &caller).await {
         Ok(was) => reply::json(StatusCode::OK, &json!({"paused": null, "was": was})),
         Err(error) => refused(&error),
     }

@@ -1,25 +1,19 @@
-//! The audit: a line in the log for whoever asks for, cancels, pauses or resumes work, or signs in; with the kind of
-//! credential and the address, never the credential itself.
+//! The audit: a log line for each request, cancellation, pause and resumption of work, and for each sign-in. It holds the
+//! kind of credential and the address, never the credential itself.
 //!
-//! The lines have the target `telelake::audit` and the field `audit=true`, in both formats of the log and with `--quiet`.
+//! The lines have the target `telelake::audit` and the field `audit=true`, in both log formats, also with `--quiet`.
 
 use std::convert::Infallible;
 use std::fmt;
 use std::net::IpAddr;
-use std::sync::Arc;
 
 use axum::extract::FromRequestParts;
-use axum::http::HeaderMap;
 use axum::http::request::Parts;
-use chrono::Utc;
 use serde::{Deserialize, Serialize};
 
-use super::daemon::Daemon;
-use super::http::Peer;
-use super::page::login;
 use crate::sanitize::escaped;
 
-/// The kind of credential that somebody came with.
+/// The kind of credential of a caller.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Credential {
@@ -27,9 +21,9 @@ pub enum Credential {
     Token,
     /// A session of the page, opened with the token.
     Session,
-    /// The page, where no token is configured.
+    /// The page without a configured token: somebody on this machine.
     Page,
-    /// The API, where no token is configured: somebody on this machine.
+    /// The API without a configured token: somebody on this machine.
     Local,
     /// The signature of a webhook.
     Webhook,
@@ -37,16 +31,16 @@ pub enum Credential {
     Schedule,
     /// A signal to the process: SIGHUP.
     Signal,
-    /// None, or a wrong one.
+    /// No credential, or a wrong one.
     Nothing,
-    /// Not known: kept by an earlier version.
+    /// Unknown, because another version of the program wrote it.
     #[default]
     #[serde(other)]
     Unknown,
 }
 
 impl Credential {
-    /// The word, as the API and the log have it.
+    /// The word that the API and the log use.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Token => "token",
@@ -62,12 +56,12 @@ impl Credential {
     }
 }
 
-/// Who asks: the kind of credential, and from where.
+/// The caller of a request: the kind of credential and the address.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct Caller {
     /// The credential.
     pub kind: Credential,
-    /// The client's address, where there is one.
+    /// The client's address, if there is one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub address: Option<IpAddr>,
 }
@@ -81,27 +75,9 @@ impl Caller {
         }
     }
 
-    /// Somebody at an address, by a kind of credential.
+    /// A caller with a kind of credential at an address.
     pub fn at(kind: Credential, address: Option<IpAddr>) -> Self {
         Self { kind, address }
-    }
-
-    /// Who sent a request that the guard has let through.
-    pub fn of(daemon: &Daemon, path: &str, headers: &HeaderMap, peer: Option<Peer>) -> Self {
-        let in_session = || {
-            login::session_in(headers)
-                .is_some_and(|session| daemon.page.sessions.is_open(session, Utc::now()))
-        };
-        let kind = match (daemon.live.serve_token().is_empty(), path.starts_with("/api/")) {
-            (true, true) => Credential::Local,
-            (true, false) => Credential::Page,
-            (false, _) if in_session() => Credential::Session,
-            (false, _) => Credential::Token,
-        };
-        Self {
-            kind,
-            address: peer.map(|Peer(address)| address),
-        }
     }
 }
 
@@ -115,16 +91,16 @@ impl fmt::Display for Caller {
     }
 }
 
-impl FromRequestParts<Arc<Daemon>> for Caller {
+impl<S: Sync> FromRequestParts<S> for Caller {
     type Rejection = Infallible;
 
-    async fn from_request_parts(parts: &mut Parts, daemon: &Arc<Daemon>) -> Result<Self, Infallible> {
-        let peer = parts.extensions.get().copied();
-        Ok(Self::of(daemon, parts.uri.path(), &parts.headers, peer))
+    /// The caller that the guard has put into the request.
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Infallible> {
+        Ok(parts.extensions.get().cloned().unwrap_or_default())
     }
 }
 
-/// Writes the line: who did what to which object. `action` is a word for scripts, `object` a text for people.
+/// Writes an audit line. `action` is a word for scripts, `object` a text for people.
 pub fn note(caller: &Caller, action: &'static str, object: &str) {
     let object = escaped(object);
     tracing::info!(
@@ -143,7 +119,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_caller_of_another_version_is_unknown_and_stops_nothing() {
+    fn a_credential_of_another_version_is_read_as_unknown() {
         let caller: Caller = serde_json::from_str(r#"{"kind":"badge"}"#).expect("caller");
         assert_eq!(caller.kind, Credential::Unknown);
         let caller: Caller =

@@ -1,8 +1,11 @@
-//! When the next run is due, and when one was missed. [`is_missed`] looks at the runs in the store; [`run`] waits.
+//! The daemon's clock. [`run`] queues runs when they are due; [`is_missed`] finds a missed run in the store.
+
+use std::sync::Arc;
 
 use chrono::{DateTime, TimeDelta, Utc};
+use tokio_util::sync::CancellationToken;
 
-use super::daemon::Daemon;
+use super::queue::Queue;
 use crate::Result;
 use crate::config::Config;
 use crate::metrics::METRICS;
@@ -10,15 +13,23 @@ use crate::pipeline::{Command, Outcome, Summary, find_run};
 use crate::schedule;
 use crate::store::Store;
 
-/// How long a sleep goes on without a look at the clock, which may have been set, or stood still with the machine.
+/// The longest sleep without a look at the clock, which may have been set, or have stood still with the machine.
 const LONGEST_SLEEP: std::time::Duration = std::time::Duration::from_secs(20);
-/// After a run that could do nothing.
+/// The pause before another attempt of a run that could do nothing.
 const TRY_AGAIN: TimeDelta = TimeDelta::minutes(15);
 
-/// Whether the latest due time has passed without a run that reached anything, so that one is to be made up.
+/// The parts that queue runs by the schedule.
+pub(super) struct Clock {
+    pub config: Arc<Config>,
+    pub store: Arc<dyn Store>,
+    pub queue: Arc<Queue>,
+    pub cancel: CancellationToken,
+}
+
+/// True if no run has reached anything since the latest due time, so that a run must make up for it.
 ///
 /// # Errors
-/// Of the store; `Config`, of an expression.
+/// Any error of the store; `Config` for an invalid expression.
 pub async fn is_missed(config: &Config, store: &dyn Store, now: DateTime<Utc>) -> Result<bool> {
     if !config.schedule.catch_up {
         return Ok(false);
@@ -33,33 +44,35 @@ pub async fn is_missed(config: &Config, store: &dyn Store, now: DateTime<Utc>) -
     Ok(made_up.is_none())
 }
 
-/// Looks for a missed run in the store.
-///
-/// # Errors
-/// Of the store; `Config`, of an expression.
-pub(super) async fn missed(daemon: &Daemon) -> Result<bool> {
-    is_missed(&daemon.config, &*daemon.store, Utc::now()).await
+impl Clock {
+    /// True if the daemon's latest run was missed.
+    ///
+    /// # Errors
+    /// As [`is_missed`].
+    pub async fn has_missed(&self) -> Result<bool> {
+        is_missed(&self.config, &*self.store, Utc::now()).await
+    }
 }
 
-/// Queues runs when they are due, until the daemon stops.
-pub(super) async fn run(daemon: &Daemon) {
-    let config = &daemon.config;
+/// Queues runs when they are due until the daemon stops.
+pub(super) async fn run(clock: &Clock) {
+    let config = &clock.config;
     loop {
         let next = schedule::next_runs(&config.schedule.cron, config.timezone, Utc::now(), 1);
         let Some(due) = next.ok().and_then(|next| next.first().copied()) else {
-            tracing::info!("no run is scheduled: schedule.cron is empty");
+            tracing::info!("no run is scheduled because schedule.cron is empty");
             METRICS.next_run.set(0.0);
-            daemon.cancel.cancelled().await;
+            clock.cancel.cancelled().await;
             return;
         };
         #[allow(clippy::cast_precision_loss)]
         METRICS.next_run.set(due.timestamp() as f64);
         tracing::info!(due = %due.with_timezone(&config.timezone), "the next run");
         let begins = due + jitter(config);
-        if !wait(daemon, begins).await {
+        if !wait(clock, begins).await {
             return;
         }
-        daemon.queue.push_scheduled(due);
+        clock.queue.push_scheduled(due);
     }
 }
 
@@ -67,27 +80,27 @@ fn jitter(config: &Config) -> TimeDelta {
     TimeDelta::from_std(config.schedule.jitter.mul_f64(fastrand::f64())).unwrap_or_default()
 }
 
-/// Waits for an instant; false when the daemon stops before. Meanwhile a run that could do nothing is tried again.
-async fn wait(daemon: &Daemon, until: DateTime<Utc>) -> bool {
+/// Waits for an instant; returns false if the daemon stops before. Meanwhile a run that could do nothing is tried again.
+async fn wait(clock: &Clock, until: DateTime<Utc>) -> bool {
     loop {
         METRICS.turned("clock");
         let now = Utc::now();
         if now >= until {
             return true;
         }
-        if daemon.take_retry(now) {
-            daemon.queue.push_scheduled(now);
+        if clock.queue.take_retry(now) {
+            clock.queue.push_scheduled(now);
         }
-        daemon.queue.make_way(now);
+        clock.queue.make_way(now);
         let left = (until - now).to_std().unwrap_or_default().min(LONGEST_SLEEP);
         tokio::select! {
-            () = daemon.cancel.cancelled() => return false,
+            () = clock.cancel.cancelled() => return false,
             () = tokio::time::sleep(left) => {}
         }
     }
 }
 
-/// When a run that could do nothing is tried again.
+/// The time of the next attempt of a run that could do nothing.
 pub(super) fn try_again_at(now: DateTime<Utc>) -> DateTime<Utc> {
     now + TRY_AGAIN
 }
@@ -108,11 +121,11 @@ mod tests {
 
     // Due at 02:00 in Moscow, 23:00 UTC of the day before.
     #[tokio::test]
-    async fn a_run_is_missed_when_none_that_reached_anything_began_since_it_was_due() {
+    async fn a_run_is_missed_unless_one_that_reached_anything_began_since_it_was_due() {
         let past = Past::new();
         assert!(
             missed(&past, "2026-11-23T10:00:00Z").await,
-            "a lake that has had none"
+            "a lake without runs"
         );
         let to = "2026-11-22";
         past.run("run", "2026-11-22T23:00:00Z", to, "done").await;
@@ -127,7 +140,7 @@ mod tests {
         past.run("run", "2026-11-24T06:00:00Z", to, "nothing").await;
         past.put("run", "2026-11-24T06:01:00Z", to, "partial", stop).await;
         past.run("run", "2026-11-23T22:59:00Z", to, "done").await;
-        // Killed in the middle, and cancelled.
+        // A killed run, and a cancelled one.
         let kill = |run: &mut serde_json::Value| run["finished_at"] = serde_json::Value::Null;
         past.put("run", "2026-11-24T06:02:00Z", to, "running", kill).await;
         past.run("run", "2026-11-24T06:03:00Z", to, "cancelled").await;
@@ -135,7 +148,7 @@ mod tests {
         past.run("run", "2026-11-24T04:00:00Z", to, "partial").await;
         assert!(
             !missed(&past, "2026-11-24T10:00:00Z").await,
-            "though 60 others came after it"
+            "although 60 other runs followed"
         );
     }
 
@@ -151,7 +164,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn nothing_is_missed_where_nothing_is_scheduled_or_made_up() {
+    async fn nothing_is_missed_without_a_schedule_or_without_catch_up() {
         let past = Past::new();
         let mut config = Config::default();
         config.schedule.catch_up = false;

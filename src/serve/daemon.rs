@@ -1,319 +1,202 @@
-//! The daemon's parts, started and stopped together. `mod` runs it; every other module here gets it.
+//! The daemon's parts, opened and wired together. Only `mod` imports this; every other module gets the parts it needs.
 
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
-use chrono::{DateTime, NaiveDate, Utc};
-use serde::Serialize;
+use axum::Router;
+use axum::http::StatusCode;
+use chrono::Utc;
 use tokio::task::JoinHandle;
-use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
+use super::api::{self, ApiState};
+use super::clock::Clock;
 use super::events::Events;
-use super::health::Health;
+use super::health::{self, Health};
+use super::http::guard::{Group, Guard};
+use super::http::session::Access;
+use super::http::{self, reply};
+use super::jobs::Jobs;
 use super::live::Live;
-use super::pace::{METERS, Samples, eta_seconds};
-use super::page::Page;
+use super::notifications::{self, Notifications};
+use super::page::{self, PageState};
+use super::pending::PendingItems;
 use super::queue::Queue;
-use super::relay::Relay;
+use super::relay::{self, Relay};
+use super::running::RunningJobs;
 use super::webhook::secrets::Secrets;
-use super::webhook::seen::Seen;
+use super::webhook::{self, WebhookState};
+use super::workers::Workers;
 use crate::api::Client;
 use crate::config::{Config, Source};
 use crate::dates;
-use crate::metrics::{METRICS, PendingLabels};
+use crate::metrics::METRICS;
 use crate::notify::{Notifier, last_deliveries};
-use crate::pipeline::{Command, Job, Meter, Phase, Progress};
-use crate::status::{Coverage, pending_by_age};
+use crate::status::Coverage;
 use crate::store::{self, Metered, Store};
-use crate::{Error, Result};
-
-/// Between two lines in the log about forged webhooks.
-const SELDOM: Duration = Duration::from_secs(60);
+use crate::Result;
 
 /// See the module.
 pub(super) struct Daemon {
-    pub config: Config,
+    pub config: Arc<Config>,
     pub store: Arc<dyn Store>,
-    pub client: Client,
     pub cancel: CancellationToken,
-    pub queue: Queue,
-    pub events: Events,
-    pub relay: Relay,
-    pub secrets: Secrets,
+    pub queue: Arc<Queue>,
+    pub events: Arc<Events>,
+    pub relay: Arc<Relay>,
+    pub secrets: Arc<Secrets>,
     pub live: Live,
-    pub webhooks: Seen,
-    pub health: Health,
-    pub coverage: Coverage,
-    pub page: Page,
-    pub notifier: Notifier,
-    /// Held by the lane that works, on a store where two must not.
-    pub one_lane: tokio::sync::Mutex<()>,
-    /// Whether a part of the daemon broke off.
+    pub health: Arc<Health>,
+    pub running: Arc<RunningJobs>,
+    pub pending: Arc<PendingItems>,
+    pub clock: Clock,
+    pub workers: Workers,
+    pub page: PageState,
+    /// True if a task of the daemon panicked.
     pub broken: AtomicBool,
-    running: Mutex<Vec<Running>>,
-    shown: AtomicU64,
-    retry: Mutex<Option<DateTime<Utc>>>,
-    measured: Mutex<Option<Instant>>,
-    refused: Mutex<(Option<Instant>, u64)>,
-    unproved: Mutex<Option<Instant>>,
+    access: Arc<Access>,
+    webhooks: WebhookState,
 }
 
-/// A job in work.
-struct Running {
-    number: u64,
-    job: Job,
-    since: DateTime<Utc>,
-    progress: Arc<Progress>,
-    samples: Samples,
-}
-
-/// A job in work and how far it has come, as `/api/progress` and the page tell it.
-#[derive(Debug, Clone, Serialize)]
-pub(super) struct AtWork {
-    pub command: Command,
-    pub from: NaiveDate,
-    pub to: NaiveDate,
-    pub spaces: Vec<String>,
-    pub rooms: usize,
-    pub since: DateTime<Utc>,
-    pub phase: Phase,
-    pub listings: Reach,
-    pub days: Reach,
-    pub reports: Reach,
-    pub recordings: Reach,
-    pub recorded_bytes: Reach,
-}
-
-/// How far, and the goal; how fast it goes, and when it is reached, where that is known.
-#[derive(Debug, Clone, Copy, Serialize)]
-pub(super) struct Reach {
-    pub done: u64,
-    pub goal: u64,
-    /// Steps or bytes a second, over the last minute.
-    pub per_second: Option<f64>,
-    /// Seconds until the goal at that pace.
-    pub eta_seconds: Option<u64>,
-}
-
-impl AtWork {
-    fn of(one: &Running, now: DateTime<Utc>) -> Self {
-        let progress = &one.progress;
-        let [listings, days, reports, recordings, recorded_bytes] = std::array::from_fn(|index| {
-            let (done, goal) = meters(progress)[index].get();
-            let per_second = one.samples.per_second(index, now, done);
-            Reach {
-                done,
-                goal,
-                per_second,
-                eta_seconds: eta_seconds(done, goal, per_second),
-            }
-        });
-        Self {
-            command: one.job.command,
-            from: one.job.from,
-            to: one.job.to,
-            spaces: one.job.spaces.iter().map(ToString::to_string).collect(),
-            rooms: one.job.rooms.len(),
-            since: one.since,
-            phase: progress.phase(),
-            listings,
-            days,
-            reports,
-            recordings,
-            recorded_bytes,
-        }
-    }
-}
-
-/// The meters of a job, in the order of its samples.
-fn meters(progress: &Progress) -> [&Meter; METERS] {
-    [
-        &progress.listings,
-        &progress.days,
-        &progress.reports,
-        &progress.recordings,
-        &progress.recorded_bytes,
-    ]
-}
-
-/// The writers of what callers bring: they end when all is written.
+/// The tasks that write what callers send; each ends when everything is written.
 pub(super) type Writers = [JoinHandle<()>; 2];
 
 impl Daemon {
-    /// Opens all, and takes in what was kept before.
+    /// Opens all parts, and loads what earlier processes kept in the store.
     ///
     /// # Errors
-    /// `Config`, `SecretUnreadable`; of the store, where it is out of reach.
+    /// `Config`, `SecretUnreadable`; any error of the store if it is out of reach.
     pub async fn open(
         config: Config,
         source: Source,
         cancel: &CancellationToken,
     ) -> Result<(Arc<Self>, Writers)> {
         config.require_token()?;
-        let live = Live::new(source, &config)?;
+        let access = Arc::new(Access::new(config.serve.read_token()?));
         crate::pipeline::mapping(&config)?;
-        let notifier = Notifier::new(&config.notify)?;
+        let notifier = Arc::new(Notifier::new(&config.notify)?);
         let client = Client::new(&config.api, cancel.clone())?;
-        let store = Metered::around(store::open(&config.store).await?);
+        let store: Arc<dyn Store> = Metered::around(store::open(&config.store).await?);
         store.preflight().await?;
         if let Some(info) = crate::pipeline::read_store_info(&*store).await? {
             info.check_zone(config.timezone)?;
         }
+        let config = Arc::new(config);
+        let secrets = Arc::new(Secrets::new(config.webhook.clone()));
         let (events, events_written) = Events::start(Arc::clone(&store), config.scope.clone());
-        let (relay, relay_written) = Relay::start(Arc::clone(&store));
-        let daemon = Arc::new(Self {
-            secrets: Secrets::new(config.webhook.clone()),
-            live,
-            webhooks: Seen::new(Utc::now()),
-            store,
-            client,
+        let (relay, relay_written) =
+            Relay::start(&config, Arc::clone(&store), client.clone(), cancel.clone());
+        let (events, relay) = (Arc::new(events), Arc::new(relay));
+        let (queue, running) = (Arc::new(Queue::default()), Arc::new(RunningJobs::default()));
+        let health = Arc::new(Health::new(Arc::clone(&store), client.clone()));
+        let pending = Arc::new(PendingItems::new(Arc::clone(&store), config.timezone));
+        let webhooks = WebhookState::new(Arc::clone(&secrets), Arc::clone(&events));
+        let notifications = Notifications::new(Arc::clone(&notifier), Arc::clone(&store), cancel.clone());
+        let jobs = Jobs {
+            config: Arc::clone(&config),
+            store: Arc::clone(&store),
+            queue: Arc::clone(&queue),
+            events: Arc::clone(&events),
+            running: Arc::clone(&running),
+        };
+        let page = PageState {
+            config: Arc::clone(&config),
+            store: Arc::clone(&store),
+            coverage: Arc::new(Coverage::default()),
+            memory: Arc::default(),
+            access: Arc::clone(&access),
+            jobs,
+            health: Arc::clone(&health),
+            notifications,
+            webhooks: Arc::clone(&webhooks.stats),
+        };
+        let workers = Workers {
+            config: Arc::clone(&config),
+            store: Arc::clone(&store),
+            client: client.clone(),
             cancel: cancel.clone(),
-            queue: Queue::default(),
+            queue: Arc::clone(&queue),
+            events: Arc::clone(&events),
+            health: Arc::clone(&health),
+            notifier: Arc::clone(&notifier),
+            running: Arc::clone(&running),
+            pending: Arc::clone(&pending),
+            single_lane: tokio::sync::Mutex::default(),
+        };
+        let live = Live::new(
+            source,
+            Arc::clone(&config),
+            client,
+            Arc::clone(&access),
+            Arc::clone(&secrets),
+            notifier,
+        );
+        let clock = Clock {
+            config: Arc::clone(&config),
+            store: Arc::clone(&store),
+            queue: Arc::clone(&queue),
+            cancel: cancel.clone(),
+        };
+        let daemon = Arc::new(Self {
+            config,
+            store,
+            cancel: cancel.clone(),
+            queue,
             events,
             relay,
-            health: Health::default(),
-            coverage: Coverage::default(),
-            page: Page::default(),
-            notifier,
-            one_lane: tokio::sync::Mutex::default(),
+            secrets,
+            live,
+            health,
+            running,
+            pending,
+            clock,
+            workers,
+            page,
             broken: AtomicBool::new(false),
-            running: Mutex::default(),
-            shown: AtomicU64::new(0),
-            retry: Mutex::default(),
-            measured: Mutex::default(),
-            refused: Mutex::default(),
-            unproved: Mutex::default(),
-            config,
+            access,
+            webhooks,
         });
-        #[allow(clippy::cast_precision_loss)]
-        METRICS.started.set(Utc::now().timestamp() as f64);
-        daemon.health.remember(&*daemon.store, Utc::now()).await?;
-        // What can't be read of it is no reason not to start.
-        daemon
-            .notifier
-            .remember(last_deliveries(&*daemon.store).await.unwrap_or_default());
-        daemon.events.load(&*daemon.store, true, Utc::now()).await?;
-        daemon
-            .queue
-            .load(&*daemon.store, dates::today(daemon.config.timezone))
-            .await?;
-        daemon.relay.load(&*daemon.store).await?;
-        daemon.measure_pending(Duration::ZERO).await;
+        daemon.load().await?;
         Ok((daemon, [events_written, relay_written]))
     }
 
-    /// Shows a job as running until the guard is dropped.
-    pub fn show(&self, job: &Job, progress: &Arc<Progress>) -> Shown<'_> {
-        let number = self.shown.fetch_add(1, Ordering::Relaxed);
-        self.lock_running().push(Running {
-            number,
-            job: job.clone(),
-            since: Utc::now(),
-            progress: Arc::clone(progress),
-            samples: Samples::default(),
+    /// Loads what earlier processes kept in the store.
+    async fn load(&self) -> Result<()> {
+        let (store, now) = (&*self.store, Utc::now());
+        #[allow(clippy::cast_precision_loss)]
+        METRICS.started.set(now.timestamp() as f64);
+        self.health.remember(store, now).await?;
+        // Deliveries that can't be read are no reason not to start.
+        let deliveries = last_deliveries(store).await.unwrap_or_default();
+        self.workers.notifier.remember(deliveries);
+        self.events.load(store, true, now).await?;
+        self.queue.load(store, dates::today(self.config.timezone)).await?;
+        self.relay.load().await?;
+        self.pending.measure(Duration::ZERO).await;
+        Ok(())
+    }
+
+    /// All routes, each group behind the guard.
+    pub fn router(&self) -> Router {
+        let guard = &Guard::new(Arc::clone(&self.access));
+        let api = ApiState {
+            config: Arc::clone(&self.config),
+            store: Arc::clone(&self.store),
+            coverage: Arc::clone(&self.page.coverage),
+            jobs: self.page.jobs.clone(),
+        };
+        let unknown = Router::new().fallback(async || {
+            reply::error(StatusCode::NOT_FOUND, "there is nothing here")
         });
-        let shown = Shown { daemon: self, number };
-        shown.sample(Utc::now());
-        shown
-    }
-
-    /// What is in work.
-    pub fn running(&self) -> Vec<AtWork> {
-        let now = Utc::now();
-        self.lock_running()
-            .iter()
-            .map(|one| AtWork::of(one, now))
-            .collect()
-    }
-
-    fn lock_running(&self) -> std::sync::MutexGuard<'_, Vec<Running>> {
-        self.running.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// Takes note of a webhook whose signature proves nothing. The log hears of it now and then: the secret may be wrong,
-    /// and a forger must not fill it.
-    pub fn note_forged(&self) {
-        let mut refused = self.refused.lock().unwrap_or_else(PoisonError::into_inner);
-        refused.1 += 1;
-        if refused.0.is_none_or(|last| last.elapsed() >= SELDOM) {
-            tracing::warn!(
-                count = refused.1,
-                "webhooks were refused: their signature is not of the space's secret; see `telelake webhook show`"
-            );
-            *refused = (Some(Instant::now()), 0);
-        }
-    }
-
-    /// Takes note of a webhook whose secret can't be read; the log hears of it now and then.
-    pub fn note_unreadable(&self, error: &Error) {
-        let mut unproved = self.unproved.lock().unwrap_or_else(PoisonError::into_inner);
-        if unproved.is_none_or(|last| last.elapsed() >= SELDOM) {
-            tracing::error!(%error, "a webhook was answered with 503, since its secret can't be read");
-            *unproved = Some(Instant::now());
-        }
-    }
-
-    /// A run that could do nothing is to be tried again then.
-    pub fn retry_at(&self, at: DateTime<Utc>) {
-        *self.retry.lock().unwrap_or_else(PoisonError::into_inner) = Some(at);
-    }
-
-    /// Whether a run is to be tried again now.
-    pub fn take_retry(&self, now: DateTime<Utc>) -> bool {
-        let mut retry = self.retry.lock().unwrap_or_else(PoisonError::into_inner);
-        let due = retry.is_some_and(|at| at <= now);
-        if due {
-            *retry = None;
-        }
-        due
-    }
-
-    /// Brings the metrics of what is missing up to date, unless that was done within `rest`.
-    pub async fn measure_pending(&self, rest: Duration) {
-        let last = &self.measured;
-        let now = Instant::now();
-        {
-            let mut last = last.lock().unwrap_or_else(PoisonError::into_inner);
-            if last.is_some_and(|last| now - last < rest) {
-                return;
-            }
-            *last = Some(now);
-        }
-        match pending_by_age(&*self.store, self.config.timezone, Utc::now()).await {
-            Ok(pending) => {
-                for ((what, age), count) in pending {
-                    METRICS
-                        .pending
-                        .get_or_create(&PendingLabels { what, age })
-                        .set(i64::try_from(count).unwrap_or(i64::MAX));
-                }
-            }
-            Err(error) => tracing::debug!(%error, "what is pending could not be counted"),
-        }
-    }
-}
-
-/// A job that is shown as running.
-pub(super) struct Shown<'a> {
-    daemon: &'a Daemon,
-    number: u64,
-}
-
-impl Shown<'_> {
-    /// Takes a sample of how far it is.
-    pub fn sample(&self, now: DateTime<Utc>) {
-        let mut running = self.daemon.lock_running();
-        if let Some(one) = running.iter_mut().find(|one| one.number == self.number) {
-            let done = meters(&one.progress).map(|meter| meter.get().0);
-            one.samples.add(now, done);
-        }
-    }
-}
-
-impl Drop for Shown<'_> {
-    fn drop(&mut self) {
-        self.daemon.lock_running().retain(|one| one.number != self.number);
+        guard
+            .protect(Group::Private, unknown)
+            .merge(health::routes(Arc::clone(&self.health), guard))
+            .merge(webhook::routes(self.webhooks.clone(), guard))
+            .merge(relay::routes(Arc::clone(&self.relay), guard))
+            .merge(api::routes(api, guard))
+            .merge(notifications::routes(self.page.notifications.clone(), guard))
+            .merge(page::routes(self.page.clone(), guard))
+            .layer(axum::middleware::from_fn(http::count))
     }
 }

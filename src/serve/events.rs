@@ -1,8 +1,8 @@
-//! Events that wait for their work: kept in the store before they are answered, done in their time, then removed.
+//! Webhook events that wait for their work. An event is in the store before it is answered, and removed after its work.
 //!
-//! `call_finished` is due `settle` after it came, all others at once. Events of one date become one look at their rooms,
-//! so a thousand of them are no thousand runs. A kill loses nothing: what is kept and not removed is done after the
-//! restart. [`look_in`](crate::pipeline::Exporter::look_in) is called by `lanes`; here is only what waits.
+//! `call_finished` is due `settle` after its receipt, all others at once. Events of the same date are done together, so a
+//! thousand events do not cause a thousand runs. After a crash, the events left in the store are done by the next start.
+//! `workers` does the work; this module only holds the events.
 
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -18,34 +18,34 @@ use crate::metrics::METRICS;
 use crate::store::Store;
 use crate::{ErrorKind, Result};
 
-/// An event that comes again within this time, while it waits, is the same one: the vendor sends up to three times.
+/// An event that arrives again within this time, while it waits, is a duplicate: the vendor sends up to three times.
 const SAME: TimeDelta = TimeDelta::seconds(60);
-/// Records done, remembered so that an event that comes again costs nothing.
+/// The number of finished records that are remembered, so that a duplicate event costs nothing.
 const REMEMBERED: usize = 10_000;
-/// Attempts after which an event is left to the nightly run.
+/// The attempts after which an event is left to the nightly run.
 const MOST_ATTEMPTS: u32 = 8;
-/// How long another process may take for events of its own before this one does them.
+/// The time after which events of another process count as abandoned and are done by this one.
 const ABANDONED: TimeDelta = TimeDelta::minutes(15);
 
-/// What became of an event.
+/// The result of accepting an event.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Taken {
-    /// It is safely kept and waits for its work.
+    /// The event is in the store and waits for its work.
     Kept,
-    /// It waits already, or is done.
+    /// The event is a duplicate of one that waits or is done.
     Known,
-    /// There is nothing to do for it.
+    /// The event needs no work.
     Noted,
 }
 
-/// An event that waits.
+/// A waiting event.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Waiting {
-    /// The event, and when it came.
+    /// The event with its time of receipt.
     pub kept: Kept,
-    /// The object that holds it.
+    /// The key of the object that holds it.
     pub object: String,
-    /// When its work is due.
+    /// The time when its work is due.
     pub due: DateTime<Utc>,
     first_due: DateTime<Utc>,
     attempts: u32,
@@ -57,7 +57,7 @@ pub struct Events {
     settle: TimeDelta,
     journal: Mutex<Option<Journal<Kept>>>,
     inner: Arc<Mutex<Inner>>,
-    /// Something new waits.
+    /// Wakes the lane when a new event waits.
     pub wake: Arc<Notify>,
 }
 
@@ -65,15 +65,15 @@ pub struct Events {
 struct Inner {
     settle: TimeDelta,
     waiting: HashMap<Event, Vec<Waiting>>,
-    /// Events of each object that are not done.
+    /// The number of unfinished events of each object.
     objects: HashMap<String, usize>,
     done_records: HashSet<Event>,
     done_order: VecDeque<Event>,
 }
 
 impl Events {
-    /// Nothing waits yet: [`Events::load`] finds what does. The handle ends when [`Events::close`] was called and all is
-    /// written.
+    /// Starts without events; [`Events::load`] loads those in the store. The handle ends when [`Events::close`] was called
+    /// and everything is written.
     pub fn start(store: Arc<dyn Store>, scope: Scope) -> (Self, tokio::task::JoinHandle<()>) {
         let settle = TimeDelta::from_std(*scope.settle).unwrap_or(TimeDelta::days(36_500));
         let inner = Arc::new(Mutex::new(Inner {
@@ -96,10 +96,10 @@ impl Events {
         (events, writer)
     }
 
-    /// Takes an event; returns when it is safe.
+    /// Accepts an event; returns once it is in the store.
     ///
     /// # Errors
-    /// Of the store: it must come again.
+    /// Any error of the store; the sender must send the event again.
     pub async fn take(&self, event: Event, now: DateTime<Utc>) -> Result<Taken> {
         if !event.name.has_work() || !self.is_in_scope(&event) {
             return Ok(Taken::Noted);
@@ -120,7 +120,7 @@ impl Events {
             return Err(crate::Error::new(
                 ErrorKind::Interrupted,
                 "events",
-                "the program stops",
+                "the program is stopping",
             ));
         };
         let line = serde_json::to_string(&kept)
@@ -136,10 +136,10 @@ impl Events {
             && !scope.exclude_rooms.contains(&event.room.as_str().into())
     }
 
-    /// Takes in what lies in the store: all of it at the start; later what another process has left for too long.
+    /// Loads the events in the store: all of them at the start, later only those that another process has abandoned.
     ///
     /// # Errors
-    /// Of the store.
+    /// Any error of the store.
     pub async fn load(&self, store: &dyn Store, all: bool, now: DateTime<Utc>) -> Result<()> {
         for entry in store.list(key::EVENTS).await? {
             let known = lock(&self.inner).objects.contains_key(&entry.key);
@@ -154,7 +154,7 @@ impl Events {
             let Some(events) = read(&object.bytes) else {
                 tracing::error!(
                     key = entry.key,
-                    "kept events can't be read; the nightly run finds what they are about"
+                    "events in the store can't be read; the nightly run covers their rooms"
                 );
                 continue;
             };
@@ -167,7 +167,7 @@ impl Events {
         Ok(())
     }
 
-    /// Takes out what is due.
+    /// Takes the due events out.
     pub fn take_due(&self, now: DateTime<Utc>) -> Vec<Waiting> {
         let mut inner = lock(&self.inner);
         let mut due = Vec::new();
@@ -183,13 +183,13 @@ impl Events {
         due
     }
 
-    /// When the next one is due.
+    /// The time when the next event is due.
     pub fn next_due(&self) -> Option<DateTime<Utc>> {
         let inner = lock(&self.inner);
         inner.waiting.values().flatten().map(|one| one.due).min()
     }
 
-    /// Takes note that the work of these is done, and gives the objects that are not needed any more.
+    /// Marks events as done, and returns the keys of the objects that can be removed.
     #[must_use]
     pub fn done(&self, done: Vec<Waiting>) -> Vec<String> {
         let mut inner = lock(&self.inner);
@@ -209,7 +209,7 @@ impl Events {
         over
     }
 
-    /// Puts back what failed, to be tried again later each time. Gives those that were tried often enough.
+    /// Puts failed events back with a growing backoff. Returns those that have failed too often.
     #[must_use]
     pub fn again(&self, failed: Vec<Waiting>, now: DateTime<Utc>) -> Vec<Waiting> {
         let mut inner = lock(&self.inner);
@@ -227,7 +227,7 @@ impl Events {
         given_up
     }
 
-    /// Puts back what was not begun.
+    /// Puts back events whose work did not begin.
     pub fn put_back(&self, waiting: Vec<Waiting>) {
         let mut inner = lock(&self.inner);
         for one in waiting {
@@ -236,7 +236,7 @@ impl Events {
         inner.count();
     }
 
-    /// No event is taken any more; those on their way are still written.
+    /// Refuses further events; those in flight are still written.
     pub fn close(&self) {
         *self.journal.lock().unwrap_or_else(PoisonError::into_inner) = None;
     }
@@ -274,7 +274,7 @@ impl Inner {
         self.count();
     }
 
-    /// Whether an event needs not be kept: the same one waits, and its work will be done late enough for both.
+    /// True if the event is a duplicate: the same event waits and its work is late enough for both, or it is done.
     fn knows(&mut self, kept: &Kept) -> bool {
         let due = due(kept, self.settle);
         let twins = self.waiting.get_mut(&kept.event).into_iter().flatten();
@@ -349,7 +349,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_call_is_due_when_it_has_settled_and_a_record_at_once() {
+    async fn a_call_is_due_after_it_settles_and_a_record_at_once() {
         let world = world(1800);
         let take = |event, when| world.events.take(event, when);
         let call = event(Name::CallFinished, "r", None);
@@ -357,7 +357,7 @@ mod tests {
         assert_eq!(
             take(call.clone(), at(20)).await.expect("known"),
             Taken::Known,
-            "sent again"
+            "a duplicate"
         );
         assert_eq!(
             take(call.clone(), at(900)).await.expect("kept"),
@@ -387,7 +387,7 @@ mod tests {
         assert_eq!(
             world.events.next_due(),
             Some(at(1820)),
-            "late enough for the one sent again"
+            "late enough for the duplicate"
         );
         assert!(world.events.take_due(at(1819)).is_empty());
         assert_eq!(world.events.take_due(at(1820)).len(), 1);
@@ -395,7 +395,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_replay_can_not_put_the_work_off() {
+    async fn a_replay_can_not_postpone_the_work() {
         let world = world(0);
         let call = event(Name::CallFinished, "r", None);
         world.events.take(call.clone(), at(0)).await.expect("kept");
@@ -408,7 +408,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn what_is_not_done_is_found_again_after_a_restart_and_what_is_done_is_not() {
+    async fn unfinished_events_are_loaded_after_a_restart_and_finished_ones_are_not() {
         let world = world(0);
         for room in ["a", "b"] {
             let event = event(Name::CallFinished, room, None);
@@ -424,7 +424,7 @@ mod tests {
         let found = restarted.take_due(at(10_000));
         assert_eq!(found.len(), 1);
         assert_eq!(found[0].kept, open[0].kept);
-        // Beside a living process, only what it has left for long.
+        // A second process takes only events that the first one has left for long.
         let (beside, _) = Events::start(Arc::clone(&world.store), world.events.scope.clone());
         beside.load(&*world.store, false, at(60)).await.expect("loaded");
         assert_eq!(beside.next_due(), None);
@@ -433,7 +433,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn what_fails_is_tried_later_each_time_and_not_for_ever() {
+    async fn a_failed_event_is_retried_with_a_growing_backoff_and_given_up_at_last() {
         let world = world(0);
         let event = event(Name::RecordFinished, "r", Some("x"));
         world.events.take(event, at(0)).await.expect("kept");

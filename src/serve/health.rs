@@ -1,54 +1,71 @@
-//! Whether the daemon is well: the store in reach, the token accepted, the last run not in vain. Looked at in the
-//! background, so that a question costs nothing and no stranger can make it ask.
+//! The daemon's health: the store is in reach, the API accepts the token, the last run did something. It is checked in the
+//! background, so that a probe costs nothing and no stranger can cause a request.
 
 use std::sync::atomic::Ordering;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use axum::Router;
+use axum::extract::State;
+use axum::http::StatusCode;
+use axum::response::Response;
+use axum::routing::get;
 use chrono::{DateTime, TimeDelta, Utc};
+use serde::Serialize;
 use serde_json::{Value, json};
 use tokio::sync::Notify;
 use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
 
-use super::daemon::Daemon;
-use super::live;
+use super::http::guard::{Group, Guard};
+use super::http::reply;
+use super::live::Live;
+use crate::api::Client;
 use crate::lake::key;
-use crate::metrics::METRICS;
+use crate::metrics::{self, METRICS};
 use crate::pipeline::{Command, Outcome, Summary, find_run};
 use crate::store::Store;
 use crate::{ErrorKind, Result};
 
-/// How often the store is looked at, and the token while it is refused or the API out of reach.
+/// The time between two checks of the store, and of the token while it is refused or the API is out of reach.
 const OFTEN: Duration = Duration::from_secs(30);
-/// How often a good token is looked at.
+/// The time between two checks of a good token.
 const SELDOM: Duration = Duration::from_secs(600);
 
-/// How far back runs from before the start are looked for.
+/// The age of the oldest run that is looked for at the start.
 const LONGEST_MEMORY: TimeDelta = TimeDelta::days(35);
 
-/// How something is, in a word that tells strangers nothing.
-type State = &'static str;
+/// The state of the store or the token. Its words tell strangers nothing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+pub enum CheckState {
+    /// The store or the token works.
+    #[serde(rename = "ok")]
+    Good,
+    /// The store fails.
+    #[serde(rename = "out of reach")]
+    OutOfReach,
+    /// The API refuses the token.
+    #[serde(rename = "refused")]
+    Refused,
+    /// The API does not answer. The daemon still counts as ready, because it goes on to accept events.
+    #[serde(rename = "the API does not answer")]
+    NoAnswer,
+    /// The first check has not ended yet.
+    #[serde(rename = "not looked at yet")]
+    Unknown,
+}
 
-/// The words.
-pub const OK: State = "ok";
-/// The store fails.
-pub const OUT_OF_REACH: State = "out of reach";
-/// The health of the token.
-pub const REFUSED: State = "refused";
-/// Of the API behind the token. It is not the daemon's fault, which goes on to take events.
-pub const NO_ANSWER: State = "the API does not answer";
-
-/// How something was when it was last looked at, and since when it has been so.
+/// The result of the last check, and the time since which the result has been the same.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Seen {
-    pub how: State,
+pub struct CheckResult {
+    pub how: CheckState,
     pub since: DateTime<Utc>,
     pub at: DateTime<Utc>,
 }
 
-impl Seen {
-    /// The next look: the first time stays while nothing changes.
-    fn next(before: Option<Self>, how: State, now: DateTime<Utc>) -> Self {
+impl CheckResult {
+    /// The state after the next check; `since` stays while nothing changes.
+    fn next(before: Option<Self>, how: CheckState, now: DateTime<Utc>) -> Self {
         let same = before.filter(|before| before.how == how);
         Self {
             how,
@@ -59,36 +76,75 @@ impl Seen {
 }
 
 /// See the module.
-#[derive(Default)]
 pub struct Health {
-    inner: Mutex<Inner>,
-    /// Something failed: store and token are looked at now.
+    store: Arc<dyn Store>,
+    client: Client,
+    inner: Mutex<HealthState>,
+    /// Starts a check now, because something failed.
     look: Notify,
 }
 
 #[derive(Default)]
-struct Inner {
-    store: Option<Seen>,
-    token: Option<Seen>,
-    /// True if work was in vain since the token was looked at.
+struct HealthState {
+    store: Option<CheckResult>,
+    token: Option<CheckResult>,
+    /// True if work failed since the last check of the token.
     doubted: bool,
-    /// True if the lake's description was ever there: a folder that is not mounted looks empty.
+    /// True if the lake's description was ever found, because a folder that is not mounted looks empty.
     had_lake: bool,
     last_run: Option<(Outcome, DateTime<Utc>)>,
     last_success: Option<DateTime<Utc>>,
 }
 
+/// The routes of health and metrics.
+pub(super) fn routes(health: Arc<Health>, guard: &Guard) -> Router {
+    let probes = Router::new()
+        .route("/healthz", get(async || reply::accepted()))
+        .route("/readyz", get(ready))
+        .with_state(health);
+    let metrics = Router::new().route("/metrics", get(metrics_text));
+    guard
+        .protect(Group::Open, probes)
+        .merge(guard.protect(Group::Private, metrics))
+}
+
+/// `GET /readyz`
+async fn ready(State(health): State<Arc<Health>>) -> Response {
+    let (ready, report) = health.report();
+    let status = if ready {
+        StatusCode::OK
+    } else {
+        StatusCode::SERVICE_UNAVAILABLE
+    };
+    reply::json(status, &report)
+}
+
+/// `GET /metrics`
+async fn metrics_text() -> Response {
+    reply::with_type(StatusCode::OK, metrics::CONTENT_TYPE, METRICS.text())
+}
+
 impl Health {
-    /// Takes note of the nightly runs from before the daemon's start: of the last one, and of the last good one.
+    /// Starts without any check.
+    pub fn new(store: Arc<dyn Store>, client: Client) -> Self {
+        Self {
+            store,
+            client,
+            inner: Mutex::default(),
+            look: Notify::new(),
+        }
+    }
+
+    /// Loads the last nightly run and the last successful one from before the daemon's start.
     ///
     /// # Errors
-    /// Of the store.
+    /// Any error of the store.
     pub async fn remember(&self, store: &dyn Store, now: DateTime<Utc>) -> Result<()> {
         let since = Some(now - LONGEST_MEMORY);
         let is_over = |run: &Summary| run.is_of(Command::Run) && run.outcome != Outcome::Running;
         let last = find_run(store, since, now, is_over).await?;
         let not_done = std::sync::atomic::AtomicI64::new(0);
-        // Runs are looked at from the latest on.
+        // Runs come latest first.
         let is_good = |run: &Summary| {
             let is_good = is_over(run) && run.outcome == Outcome::Done;
             not_done.fetch_add(i64::from(is_over(run) && !is_good), Ordering::Relaxed);
@@ -100,7 +156,7 @@ impl Health {
         };
         METRICS.nights_not_done.set(not_done.into_inner());
         let mut inner = self.lock();
-        // One that was killed ended when it was last heard of.
+        // A killed run ended with its last heartbeat.
         let end = |run: &Summary| run.finished_at.or(run.heartbeat_at).unwrap_or(run.started_at);
         inner.last_run = last.map(|run| (run.outcome, end(&run)));
         inner.last_success = good.and_then(|run| run.finished_at);
@@ -115,7 +171,7 @@ impl Health {
         Ok(())
     }
 
-    /// Takes note of a scheduled run.
+    /// Notes the outcome of a scheduled run.
     pub fn note_run(&self, outcome: &Result<Summary>) {
         let now = Utc::now();
         let mut inner = self.lock();
@@ -133,8 +189,8 @@ impl Health {
         self.report();
     }
 
-    /// Takes note of any work that ended: if it could do nothing, store and token are looked at now, and what was known
-    /// of a good token is doubted until then.
+    /// Notes the outcome of any work. If it could do nothing, store and token are checked now, and a good token counts as
+    /// unknown until then.
     pub fn note_work(&self, outcome: &Result<Summary>) {
         let in_vain = outcome
             .as_ref()
@@ -145,104 +201,103 @@ impl Health {
         }
     }
 
-    /// Has store and token looked at now.
+    /// Starts a check of store and token now.
     pub fn look_now(&self) {
         self.look.notify_one();
     }
 
-    /// Whether the daemon is ready, and why not.
+    /// Returns true if the daemon is ready, and the report of `/readyz`.
     pub fn report(&self) -> (bool, Value) {
         let inner = self.lock();
         let in_vain = matches!(inner.last_run, Some((Outcome::Nothing, _)));
         let [store, token] = [inner.store, inner.token].map(|seen| seen.map(|seen| seen.how));
-        let token_good = !matches!(token, None | Some(REFUSED));
-        let ready = store == Some(OK) && token_good && !in_vain;
+        let token_good = !matches!(token, None | Some(CheckState::Refused));
+        let ready = store == Some(CheckState::Good) && token_good && !in_vain;
         METRICS.ready.set(ready.into());
         let report = json!({
             "ready": ready,
-            "store": store.unwrap_or("not looked at yet"),
-            "token": token.unwrap_or("not looked at yet"),
+            "store": store.unwrap_or(CheckState::Unknown),
+            "token": token.unwrap_or(CheckState::Unknown),
             "last_run": inner.last_run.map(|(outcome, at)| json!({"outcome": outcome, "finished_at": at})),
             "last_success": inner.last_success,
         });
         (ready, report)
     }
 
-    /// How store and token are, for the page.
-    pub fn store_and_token(&self) -> [Option<Seen>; 2] {
+    /// The states of store and token, for the page.
+    pub fn store_and_token(&self) -> [Option<CheckResult>; 2] {
         let inner = self.lock();
-        let token = inner.token.filter(|seen| seen.how != OK || !inner.doubted);
+        let token = inner.token.filter(|seen| seen.how != CheckState::Good || !inner.doubted);
         [inner.store, token]
     }
 
-    fn see_store(&self, how: State) {
+    fn see_store(&self, how: CheckState) {
         let mut inner = self.lock();
-        inner.store = Some(Seen::next(inner.store, how, Utc::now()));
+        inner.store = Some(CheckResult::next(inner.store, how, Utc::now()));
     }
 
-    fn see_token(&self, how: State) {
+    fn see_token(&self, how: CheckState) {
         let mut inner = self.lock();
-        inner.token = Some(Seen::next(inner.token, how, Utc::now()));
+        inner.token = Some(CheckResult::next(inner.token, how, Utc::now()));
         inner.doubted = false;
     }
 
-    fn lock(&self) -> MutexGuard<'_, Inner> {
+    fn lock(&self) -> MutexGuard<'_, HealthState> {
         self.inner.lock().unwrap_or_else(PoisonError::into_inner)
     }
-}
 
-/// Looks again and again, until the daemon stops.
-pub(super) async fn watch(daemon: &Daemon) {
-    let health = &daemon.health;
-    let mut token_at: Option<Instant> = None;
-    loop {
-        METRICS.turned("health");
-        health.see_store(look_at_store(daemon).await);
-        let good = health.lock().token.is_some_and(|seen| seen.how == OK);
-        let since = token_at.map(|at| at.elapsed());
-        if since.is_none_or(|since| since >= if good { SELDOM } else { OFTEN }) {
-            health.see_token(look_at_token(daemon).await);
-            token_at = Some(Instant::now());
-        }
-        health.report();
-        live::look(daemon);
-        tokio::select! {
-            () = daemon.cancel.cancelled() => return,
-            () = health.look.notified() => token_at = None,
-            () = tokio::time::sleep(OFTEN) => {}
-        }
-    }
-}
-
-async fn look_at_store(daemon: &Daemon) -> State {
-    let health = &daemon.health;
-    match daemon.store.size(key::STORE_INFO).await {
-        Ok(None) if health.lock().had_lake => {
-            tracing::warn!("the lake is gone from the store: is its folder mounted?");
-            OUT_OF_REACH
-        }
-        Ok(found) => {
-            health.lock().had_lake |= found.is_some();
-            OK
-        }
-        Err(error) => {
-            tracing::warn!(%error, "the store is out of reach");
-            OUT_OF_REACH
-        }
-    }
-}
-
-async fn look_at_token(daemon: &Daemon) -> State {
-    match daemon.client.spaces().await {
-        Ok(_) => OK,
-        Err(error) => {
-            if error.kind() != ErrorKind::Interrupted {
-                tracing::warn!(%error, "the API does not take the token");
+    /// Checks store, token and secrets regularly until the daemon stops.
+    pub(super) async fn watch(&self, live: &Live, cancel: &CancellationToken) {
+        let mut token_at: Option<Instant> = None;
+        loop {
+            METRICS.turned("health");
+            self.see_store(self.check_store().await);
+            let good = self.lock().token.is_some_and(|seen| seen.how == CheckState::Good);
+            let since = token_at.map(|at| at.elapsed());
+            if since.is_none_or(|since| since >= if good { SELDOM } else { OFTEN }) {
+                self.see_token(self.check_token().await);
+                token_at = Some(Instant::now());
             }
-            if matches!(error.kind(), ErrorKind::Unauthorized | ErrorKind::Forbidden) {
-                REFUSED
-            } else {
-                NO_ANSWER
+            self.report();
+            live.check_secrets();
+            let asked = tokio::time::timeout(OFTEN, self.look.notified());
+            match cancel.run_until_cancelled(asked).await {
+                Some(Ok(())) => token_at = None,
+                Some(Err(_)) => {}
+                None => return,
+            }
+        }
+    }
+
+    async fn check_store(&self) -> CheckState {
+        match self.store.size(key::STORE_INFO).await {
+            Ok(None) if self.lock().had_lake => {
+                tracing::warn!("the store no longer holds the lake; check that its folder is mounted");
+                CheckState::OutOfReach
+            }
+            Ok(found) => {
+                self.lock().had_lake |= found.is_some();
+                CheckState::Good
+            }
+            Err(error) => {
+                tracing::warn!(%error, "the store is out of reach");
+                CheckState::OutOfReach
+            }
+        }
+    }
+
+    async fn check_token(&self) -> CheckState {
+        match self.client.spaces().await {
+            Ok(_) => CheckState::Good,
+            Err(error) => {
+                if error.kind() != ErrorKind::Interrupted {
+                    tracing::warn!(%error, "the API does not accept the token");
+                }
+                if matches!(error.kind(), ErrorKind::Unauthorized | ErrorKind::Forbidden) {
+                    CheckState::Refused
+                } else {
+                    CheckState::NoAnswer
+                }
             }
         }
     }
@@ -251,15 +306,42 @@ async fn look_at_token(daemon: &Daemon) -> State {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::{self, Secret};
     use crate::pipeline::Past;
+    use crate::store::folder::FolderStore;
+
+    fn health(folder: &std::path::Path) -> Health {
+        let store = FolderStore::open(&format!("file://{}", folder.display())).expect("store");
+        let api = config::Api {
+            base_url: "http://127.0.0.1:1/v1".into(),
+            token: Secret::new("a-token"),
+            ..config::Api::default()
+        };
+        let client = Client::new(&api, CancellationToken::new()).expect("client");
+        Health::new(Arc::new(store), client)
+    }
+
+    #[test]
+    fn states_are_told_in_words_that_tell_strangers_nothing() {
+        let words = [
+            (CheckState::Good, "ok"),
+            (CheckState::OutOfReach, "out of reach"),
+            (CheckState::Refused, "refused"),
+            (CheckState::NoAnswer, "the API does not answer"),
+            (CheckState::Unknown, "not looked at yet"),
+        ];
+        for (state, word) in words {
+            assert_eq!(json!(state), word);
+        }
+    }
 
     #[test]
     fn the_first_time_of_a_state_stays_until_it_changes() {
         let at = |minute: i64| DateTime::from_timestamp(1_800_000_000 + 60 * minute, 0).expect("in range");
         let mut seen = None;
         let mut since = Vec::new();
-        for (minute, how) in [(0, OK), (10, REFUSED), (11, REFUSED), (12, OK), (13, REFUSED)] {
-            seen = Some(Seen::next(seen, how, at(minute)));
+        for (minute, how) in [(0, CheckState::Good), (10, CheckState::Refused), (11, CheckState::Refused), (12, CheckState::Good), (13, CheckState::Refused)] {
+            seen = Some(CheckResult::next(seen, how, at(minute)));
             since.extend(seen.map(|seen| (seen.since, seen.at)));
         }
         let expected = [(0, 0), (10, 10), (10, 11), (12, 12), (13, 13)];
@@ -268,8 +350,9 @@ mod tests {
 
     #[test]
     fn after_work_in_vain_a_good_token_is_doubted_and_looked_at() {
-        let health = Health::default();
-        health.see_token(OK);
+        let folder = tempfile::tempdir().expect("folder");
+        let health = health(folder.path());
+        health.see_token(CheckState::Good);
         health.note_work(&Err(crate::Error::new(
             ErrorKind::Unauthorized,
             "GET /spaces",
@@ -278,21 +361,22 @@ mod tests {
         assert_eq!(health.store_and_token()[1], None);
         assert_eq!(
             health.report().1["token"],
-            OK,
+            "ok",
             "the probes are not alarmed by one job"
         );
-        health.see_token(REFUSED);
+        health.see_token(CheckState::Refused);
         health.note_work(&Err(crate::Error::new(
             ErrorKind::Unauthorized,
             "GET /spaces",
             "401",
         )));
         let seen = health.store_and_token()[1].expect("what is known to be bad stays");
-        assert_eq!(seen.how, REFUSED);
+        assert_eq!(seen.how, CheckState::Refused);
     }
 
     #[tokio::test]
     async fn nights_are_remembered_behind_many_other_runs() {
+        let folder = tempfile::tempdir().expect("folder");
         let past = Past::new();
         past.run("run", "2026-11-18T02:00:00Z", "2026-11-17", "done")
             .await;
@@ -303,7 +387,7 @@ mod tests {
             past.run("backfill", &started, "2026-11-19", "done").await;
         }
         let (health, now) = (
-            Health::default(),
+            health(folder.path()),
             "2026-11-20T10:00:00Z".parse().expect("instant"),
         );
         health.remember(&past.store, now).await.expect("read");

@@ -1,24 +1,39 @@
-//! Asking for jobs, cancelling them, pausing and listing: what the API and the page do alike. Every act is audited.
+//! Requesting, cancelling and listing jobs, and pausing the queue. The API and the page both call this. Every act is audited.
+
+use std::sync::Arc;
 
 use chrono::{DateTime, NaiveDate, Utc};
 use serde::Serialize;
 
 use super::audit::{self, Caller, Credential};
-use super::daemon::{AtWork, Daemon};
-use super::queue::{Asked, JobId, Paused, Work};
+use super::events::Events;
+use super::queue::{Asked, JobId, Paused, Queue, Work};
+use super::running::{JobProgress, RunningJobs};
+use crate::config::Config;
 use crate::dates;
 use crate::lake::key;
 use crate::lake::manifest::Manifest;
 use crate::pipeline::{Command, Only, Outline};
+use crate::store::Store;
 use crate::store::json::get_json;
 use crate::{Error, ErrorKind, Result};
+
+/// The parts that keep jobs. Clones share everything.
+#[derive(Clone)]
+pub(super) struct Jobs {
+    pub config: Arc<Config>,
+    pub store: Arc<dyn Store>,
+    pub queue: Arc<Queue>,
+    pub events: Arc<Events>,
+    pub running: Arc<RunningJobs>,
+}
 
 /// The outcome of a request for a job.
 #[derive(Debug)]
 pub enum Answer {
-    /// It is safely kept and waits for its turn.
+    /// The job is in the store and waits for its turn.
     Queued(JobId),
-    /// It is so long that it has to be confirmed; nothing is kept.
+    /// The job is so long that it must be confirmed; nothing was queued.
     MustConfirm(Outline),
 }
 
@@ -26,20 +41,20 @@ pub enum Answer {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum JobState {
-    /// It waits for its turn.
+    /// The job waits for its turn.
     Waiting,
-    /// It was taken, and begins.
+    /// The job was taken from the queue and is about to start.
     Starting,
-    /// It is in work.
+    /// The job is running.
     Running,
-    /// It was cancelled, or makes way: what is in work ends what it can't leave.
+    /// The job was cancelled or makes way, and finishes the steps that it can't interrupt.
     Stopping,
 }
 
-/// A job that waits or runs, as `/api/jobs` and the page tell it.
+/// A waiting or running job, as `/api/jobs` and the page show it.
 #[derive(Debug, Clone, Serialize)]
 pub struct ListedJob {
-    /// The id, by which it can be cancelled; none for looks at the rooms of webhooks, which can't.
+    /// The id by which the job can be cancelled; none for the work of webhooks, which can't be cancelled.
     pub id: Option<JobId>,
     /// `run`, `backfill`, `webhook`.
     pub kind: Command,
@@ -57,30 +72,30 @@ pub struct ListedJob {
     pub calls: Vec<String>,
     /// The only records that are fetched.
     pub records: Vec<String>,
-    /// One half of the work.
+    /// The only half of the work that is done, if one was chosen.
     pub only: Option<Only>,
-    /// True if what is landed is landed again.
+    /// True if landed files are landed again.
     pub force: bool,
-    /// When it was asked for, or due.
+    /// The time of the request, or the due time of a scheduled run.
     pub asked_at: Option<DateTime<Utc>>,
-    /// By whom.
+    /// The caller who requested the job.
     pub asked_by: Caller,
-    /// Since when it is in work.
+    /// The start of a running job.
     pub since: Option<DateTime<Utc>>,
-    /// Jobs before it, those in work not counted; none of one in work.
+    /// The number of waiting jobs before a waiting job.
     pub position: Option<usize>,
-    /// Where it goes on after it made way or the daemon was stopped: the dates before are done.
+    /// The date from which an interrupted job continues; the dates before it are done.
     pub resume_at: Option<NaiveDate>,
     /// The progress of the job.
-    pub progress: Option<AtWork>,
+    pub progress: Option<JobProgress>,
 }
 
-/// All that waits and runs.
+/// All waiting and running jobs.
 #[derive(Debug, Clone, Serialize)]
 pub struct JobList {
     /// The pause, if the queue is paused.
     pub paused: Option<Paused>,
-    /// What is in work first, then what waits, in its order.
+    /// The running jobs first, then the waiting jobs in the order of the queue.
     pub jobs: Vec<ListedJob>,
 }
 
@@ -134,8 +149,8 @@ impl ListedJob {
         }
     }
 
-    /// A look at the rooms of webhooks.
-    fn of_webhook(at_work: AtWork) -> Self {
+    /// The export of the rooms that webhooks named.
+    fn of_webhook(at_work: JobProgress) -> Self {
         let by = Caller {
             kind: Credential::Webhook,
             address: None,
@@ -148,7 +163,7 @@ impl ListedJob {
         .at_work(at_work)
     }
 
-    fn at_work(mut self, at_work: AtWork) -> Self {
+    fn at_work(mut self, at_work: JobProgress) -> Self {
         self.state = JobState::Running;
         self.from = self.from.or(Some(at_work.from));
         self.to = self.to.or(Some(at_work.to));
@@ -158,15 +173,16 @@ impl ListedJob {
     }
 }
 
-/// Lists what runs and what waits.
-pub(super) fn list(daemon: &Daemon) -> JobList {
-    // In this order: what ends meanwhile is seen twice rather than not at all.
-    let (waiting, in_hand) = daemon.queue.all();
-    let (webhooks, mut mine): (Vec<_>, Vec<_>) = daemon
-        .running()
+/// Lists the running and the waiting jobs.
+pub(super) fn list(jobs: &Jobs) -> JobList {
+    // Read the queue first, so that a job that ends meanwhile is listed twice rather than not at all.
+    let (waiting, in_hand) = jobs.queue.all();
+    let (webhooks, mut mine): (Vec<_>, Vec<_>) = jobs
+        .running
+        .all()
         .into_iter()
         .partition(|one| one.command == Command::Webhook);
-    let mut jobs = Vec::new();
+    let mut listed = Vec::new();
     if let Some(in_hand) = in_hand {
         let mut job = ListedJob {
             state: JobState::Starting,
@@ -179,49 +195,49 @@ pub(super) fn list(daemon: &Daemon) -> JobList {
         if in_hand.stop.reason().is_some() {
             job.state = JobState::Stopping;
         }
-        jobs.push(job);
+        listed.push(job);
     }
-    jobs.extend(webhooks.into_iter().map(ListedJob::of_webhook));
-    jobs.extend(waiting.iter().enumerate().map(|(position, work)| ListedJob {
+    listed.extend(webhooks.into_iter().map(ListedJob::of_webhook));
+    listed.extend(waiting.iter().enumerate().map(|(position, work)| ListedJob {
         position: Some(position),
         ..ListedJob::of(work)
     }));
     JobList {
-        paused: daemon.queue.paused(),
-        jobs,
+        paused: jobs.queue.paused(),
+        jobs: listed,
     }
 }
 
-/// Takes a job when its dates are right and, if it is long, `confirmed`.
+/// Queues a job if its dates are valid and, if it is long, `confirmed`.
 ///
 /// # Errors
-/// `Usage`: its dates break the rule; `RateLimited`: too many jobs wait; of the store.
-pub(super) async fn ask(daemon: &Daemon, job: Asked, by: &Caller, confirmed: bool) -> Result<Answer> {
+/// `Usage`: the dates break the rule; `RateLimited`: too many jobs wait; any error of the store.
+pub(super) async fn ask(jobs: &Jobs, job: Asked, by: &Caller, confirmed: bool) -> Result<Answer> {
     if !confirmed && dates::count(job.from, job.to) > dates::CONFIRM_ABOVE {
-        check(daemon, &job)?;
-        return Ok(Answer::MustConfirm(outline(daemon, &job).await?));
+        check(jobs, &job)?;
+        return Ok(Answer::MustConfirm(outline(jobs, &job).await?));
     }
-    push(daemon, job, by, "job_asked").await.map(Answer::Queued)
+    push(jobs, job, by, "job_asked").await.map(Answer::Queued)
 }
 
-fn check(daemon: &Daemon, job: &Asked) -> Result<()> {
-    dates::check_job(job.from, job.to, dates::today(daemon.config.timezone))
+fn check(jobs: &Jobs, job: &Asked) -> Result<()> {
+    dates::check_job(job.from, job.to, dates::today(jobs.config.timezone))
 }
 
-async fn push(daemon: &Daemon, job: Asked, by: &Caller, action: &'static str) -> Result<JobId> {
-    check(daemon, &job)?;
+async fn push(jobs: &Jobs, job: Asked, by: &Caller, action: &'static str) -> Result<JobId> {
+    check(jobs, &job)?;
     let what = job.to_string();
-    let id = daemon.queue.push(&*daemon.store, job, by.clone()).await?;
+    let id = jobs.queue.push(&*jobs.store, job, by.clone()).await?;
     audit::note(by, action, &format!("job {id}, {what}"));
     Ok(id)
 }
 
-/// What is known of a job without a request to the API: for a person who confirms it.
+/// Outlines a job without a request to the API, so that a person can confirm it.
 ///
 /// # Errors
 /// The store fails.
-pub(super) async fn outline(daemon: &Daemon, job: &Asked) -> Result<Outline> {
-    Outline::of(&daemon.config, &*daemon.store, &job.job(None)).await
+pub(super) async fn outline(jobs: &Jobs, job: &Asked) -> Result<Outline> {
+    Outline::of(&jobs.config, &*jobs.store, &job.job(None)).await
 }
 
 /// A retry of a day, or of one room, call or record of it.
@@ -231,7 +247,7 @@ pub struct Retry {
     pub date: NaiveDate,
     /// The space; none: all in scope.
     pub space: Option<String>,
-    /// The room, if only one is asked for.
+    /// The room, if only one room is retried.
     pub room: Option<String>,
     /// The call whose reports are fetched again.
     pub call: Option<String>,
@@ -239,18 +255,18 @@ pub struct Retry {
     pub record: Option<String>,
 }
 
-/// Asks for a retry.
+/// Queues a retry.
 ///
 /// # Errors
-/// `NotFound`: the day has no such call or record; else as [`ask`].
-pub(super) async fn retry(daemon: &Daemon, retry: Retry, by: &Caller) -> Result<JobId> {
-    let job = job_of(daemon, retry).await?;
-    push(daemon, job, by, "job_retried").await
+/// `NotFound`: the day has no such call or record; otherwise as [`ask`].
+pub(super) async fn retry(jobs: &Jobs, retry: Retry, by: &Caller) -> Result<JobId> {
+    let job = job_of(jobs, retry).await?;
+    push(jobs, job, by, "job_retried").await
 }
 
-/// The job of a retry. A call or a record narrows it to its room, as the day's manifest says, and is fetched although it
-/// is there.
-async fn job_of(daemon: &Daemon, retry: Retry) -> Result<Asked> {
+/// The job of a retry. A retried call or record narrows the job to its room, which the day's manifest names, and is fetched
+/// again even if it has landed.
+async fn job_of(jobs: &Jobs, retry: Retry) -> Result<Asked> {
     let Retry {
         date,
         space,
@@ -273,7 +289,7 @@ async fn job_of(daemon: &Daemon, retry: Retry) -> Result<Asked> {
     };
     if let Some(space) = space.as_ref().filter(|_| one) {
         let key = key::manifest(date, &space.as_str().into());
-        let manifest = get_json::<Manifest>(&*daemon.store, &key)
+        let manifest = get_json::<Manifest>(&*jobs.store, &key)
             .await?
             .map(|(manifest, _)| manifest);
         let found = manifest.and_then(|day| match (&call, &record) {
@@ -297,13 +313,13 @@ async fn job_of(daemon: &Daemon, retry: Retry) -> Result<Asked> {
     Ok(job)
 }
 
-/// Cancels a job that waits or runs; none if there is no such job.
+/// Cancels a waiting or running job. Returns none if there is no such job.
 ///
 /// # Errors
 /// The store fails: nothing is cancelled.
-pub(super) async fn cancel(daemon: &Daemon, id: &str, by: &Caller) -> Result<Option<ListedJob>> {
-    let before = list(daemon).jobs;
-    let Some(work) = daemon.queue.cancel(&*daemon.store, id, by).await? else {
+pub(super) async fn cancel(jobs: &Jobs, id: &str, by: &Caller) -> Result<Option<ListedJob>> {
+    let before = list(jobs).jobs;
+    let Some(work) = jobs.queue.cancel(&*jobs.store, id, by).await? else {
         return Ok(None);
     };
     audit::note(by, "job_cancelled", &work.to_string());
@@ -315,23 +331,23 @@ pub(super) async fn cancel(daemon: &Daemon, id: &str, by: &Caller) -> Result<Opt
     Ok(Some(job))
 }
 
-/// Pauses the queue: nothing new begins, what is in work goes on to its end.
+/// Pauses the queue: no new job starts, and the running job continues to its end.
 ///
 /// # Errors
 /// The store fails: the queue is not paused.
-pub(super) async fn pause(daemon: &Daemon, by: &Caller) -> Result<Paused> {
-    let paused = daemon.queue.pause(&*daemon.store, by, Utc::now()).await?;
+pub(super) async fn pause(jobs: &Jobs, by: &Caller) -> Result<Paused> {
+    let paused = jobs.queue.pause(&*jobs.store, by, Utc::now()).await?;
     audit::note(by, "paused", "queue");
     Ok(paused)
 }
 
-/// Ends the pause. Gives the pause that has ended, if there was one.
+/// Ends the pause. Returns the pause that has ended, if there was one.
 ///
 /// # Errors
 /// The store fails: the queue stays paused.
-pub(super) async fn resume(daemon: &Daemon, by: &Caller) -> Result<Option<Paused>> {
-    let paused = daemon.queue.resume(&*daemon.store).await?;
-    daemon.events.wake.notify_one();
+pub(super) async fn resume(jobs: &Jobs, by: &Caller) -> Result<Option<Paused>> {
+    let paused = jobs.queue.resume(&*jobs.store).await?;
+    jobs.events.wake.notify_one();
     audit::note(by, "resumed", "queue");
     Ok(paused)
 }

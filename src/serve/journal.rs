@@ -1,9 +1,11 @@
-//! Group commit: what many callers bring at once becomes one object in the store, and each of them hears when it is
-//! safely there. While one object is written the next one gathers, so a slow store makes larger objects, not a queue.
+//! Group commit: the lines of many concurrent callers become a single object in the store, and each caller is answered once
+//! the object is there. While an object is written the next one is gathered, so a slow store causes larger objects rather
+//! than a queue.
 //!
 //! Used by `events` and `relay`.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use chrono::Utc;
@@ -12,23 +14,26 @@ use tokio::sync::{mpsc, oneshot};
 use crate::store::{Condition, Store};
 use crate::{Error, ErrorKind, Result};
 
-/// Callers that wait for a place at most; beyond, they wait to wait.
+/// The capacity of the channel between callers and the writer.
 const WAITING: usize = 4096;
-/// The most that one object gathers.
+/// The most items and bytes of an object.
 const MOST_ITEMS: usize = 4096;
 const MOST_BYTES: usize = 16 << 20;
-/// How often a write is tried: the caller is told to come again after that.
+/// The attempts to write an object; after the last one the callers get the error and must send again.
 const TRIES: u32 = 3;
 
-/// What a caller brings: lines of JSON, and what is to be remembered once they are kept.
-struct Entry<T> {
+/// The time that the store gets to write the lines of a caller.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+/// The lines of JSON of a caller, and the item to remember once they are in the store.
+struct JournalEntry<T> {
     lines: String,
     item: T,
     kept: oneshot::Sender<std::result::Result<(), String>>,
 }
 
 /// See the module. Clones write the same objects.
-pub struct Journal<T>(mpsc::Sender<Entry<T>>);
+pub struct Journal<T>(mpsc::Sender<JournalEntry<T>>);
 
 impl<T> Clone for Journal<T> {
     fn clone(&self) -> Self {
@@ -37,8 +42,8 @@ impl<T> Clone for Journal<T> {
 }
 
 impl<T: Send + 'static> Journal<T> {
-    /// A journal of objects below `prefix`. `kept` hears of each one, before the callers do. It ends when all clones are
-    /// gone and all is written.
+    /// Starts a journal of objects below `prefix`. `kept` is called for each object before its callers are answered. The
+    /// writer ends when all clones are dropped and everything is written.
     pub fn start(
         store: Arc<dyn Store>,
         prefix: &'static str,
@@ -53,26 +58,32 @@ impl<T: Send + 'static> Journal<T> {
         (Self(sender), writer)
     }
 
-    /// Brings lines (each with its end) and returns once they are safely kept.
+    /// Writes lines (each with its line end) and returns once they are in the store.
     ///
     /// # Errors
-    /// Of the store: nothing was kept, or it is not known.
+    /// `Interrupted`: the program is stopping. `StoreUnavailable`: the store fails or is too slow; the lines may or may not
+    /// be written.
     pub async fn keep(&self, lines: String, item: T) -> Result<()> {
         let (sender, kept) = oneshot::channel();
-        let entry = Entry {
+        let entry = JournalEntry {
             lines,
             item,
             kept: sender,
         };
-        let lost = || Error::new(ErrorKind::Interrupted, "journal", "the program stops");
-        self.0.send(entry).await.map_err(|_| lost())?;
-        let answer = kept.await.map_err(|_| lost())?;
-        answer.map_err(|why| Error::new(ErrorKind::StoreUnavailable, "journal", why))
+        let lost = || Error::new(ErrorKind::Interrupted, "journal", "the program is stopping");
+        let failed = |why: String| Error::new(ErrorKind::StoreUnavailable, "journal", why);
+        let written = async {
+            self.0.send(entry).await.map_err(|_| lost())?;
+            kept.await.map_err(|_| lost())?.map_err(failed)
+        };
+        tokio::time::timeout(PATIENCE, written)
+            .await
+            .unwrap_or_else(|_| Err(failed("the store takes too long".into())))
     }
 }
 
-/// All that waits, up to the bounds; waits for the first. The bytes of the last one may be beyond.
-async fn gather<T>(receiver: &mut mpsc::Receiver<Entry<T>>) -> Option<Vec<Entry<T>>> {
+/// Waits for an entry and takes all that wait, up to the limits. The last entry may exceed the limit of bytes.
+async fn gather<T>(receiver: &mut mpsc::Receiver<JournalEntry<T>>) -> Option<Vec<JournalEntry<T>>> {
     let mut entries = vec![receiver.recv().await?];
     let mut bytes = entries[0].lines.len();
     while entries.len() < MOST_ITEMS
@@ -88,7 +99,7 @@ async fn gather<T>(receiver: &mut mpsc::Receiver<Entry<T>>) -> Option<Vec<Entry<
 async fn write<T>(
     store: &dyn Store,
     prefix: &str,
-    entries: Vec<Entry<T>>,
+    entries: Vec<JournalEntry<T>>,
     kept: &(impl Fn(String, Vec<T>) + Send + Sync),
 ) {
     let key = format!("{prefix}{}.jsonl", id());
@@ -108,7 +119,7 @@ async fn write<T>(
         Err(error) => Err(error.to_string()),
     };
     for caller in callers {
-        // One that went away is kept all the same.
+        // The lines of a caller that went away are kept all the same.
         let _ = caller.send(answer.clone());
     }
 }
@@ -120,7 +131,7 @@ async fn put(store: &dyn Store, key: &str, bytes: Bytes) -> Result<()> {
         match store.put(key, bytes.clone(), Condition::Any).await {
             Ok(_) => return Ok(()),
             Err(error) if tries >= TRIES => return Err(error),
-            Err(error) => tracing::debug!(%error, tries, "will be written again"),
+            Err(error) => tracing::debug!(%error, tries, "the object could not be written; it is tried again"),
         }
     }
 }
@@ -142,7 +153,7 @@ mod tests {
     use crate::store::folder::FolderStore;
 
     #[tokio::test(flavor = "multi_thread")]
-    async fn what_comes_at_once_is_kept_in_few_objects_and_answered_when_it_lies_there() {
+    async fn concurrent_callers_share_few_objects_and_are_answered_once_those_are_written() {
         let folder = tempfile::tempdir().expect("folder");
         let url = format!("file://{}", folder.path().display());
         let store: Arc<dyn Store> = Arc::new(FolderStore::open(&url).expect("store"));
@@ -178,7 +189,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_store_out_of_reach_is_told_to_the_caller() {
+    async fn a_caller_gets_the_error_of_a_store_out_of_reach() {
         let file = tempfile::NamedTempFile::new().expect("file");
         let url = format!("file://{}/lake", file.path().display());
         let store: Arc<dyn Store> = Arc::new(FolderStore::open(&url).expect("store"));

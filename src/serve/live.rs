@@ -1,85 +1,158 @@
-//! What of the configuration can change while the daemon runs: its secrets and who is notified. Each is read again at
-//! SIGHUP; what can't be read is named in the log and counted, and the one in force stays.
+//! The part of the configuration that can change while the daemon runs: secrets and notifications. All are read again at
+//! SIGHUP. A secret that can't be read is logged and counted, and the one in force stays.
 
 use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
+use tokio_util::sync::CancellationToken;
+
 use super::audit::{self, Caller, Credential};
-use super::daemon::Daemon;
-use super::webhook::secrets;
-use crate::config::{Config, Secret, Source};
+use super::http::session::Access;
+use super::webhook::secrets::{self, Secrets};
+use crate::api::Client;
+use crate::config::{Config, Source};
 use crate::metrics::{METRICS, SecretLabels};
+use crate::notify::Notifier;
 use crate::{Error, Result};
 
 /// See the module.
 pub(super) struct Live {
     source: Source,
-    /// As it was read last: its secrets are in force, and nothing else of it.
+    /// The configuration of the daemon's start.
+    started: Arc<Config>,
+    /// The configuration as it was read last. Only its secrets and its notifications are in force.
     config: RwLock<Arc<Config>>,
-    serve_token: RwLock<Secret>,
-    /// What was told of secrets that can't be read.
+    client: Client,
+    access: Arc<Access>,
+    secrets: Arc<Secrets>,
+    notifier: Arc<Notifier>,
+    /// The errors that were logged for secrets that can't be read.
     told: Mutex<BTreeSet<String>>,
 }
 
 impl Live {
-    /// The configuration of the start.
-    ///
-    /// # Errors
-    /// `SecretUnreadable`: the daemon's own token can't be read.
-    pub fn new(source: Source, config: &Config) -> Result<Self> {
-        Ok(Self {
+    /// Starts with the configuration of the daemon's start.
+    pub fn new(
+        source: Source,
+        config: Arc<Config>,
+        client: Client,
+        access: Arc<Access>,
+        secrets: Arc<Secrets>,
+        notifier: Arc<Notifier>,
+    ) -> Self {
+        Self {
             source,
-            serve_token: RwLock::new(config.serve.read_token()?),
-            config: RwLock::new(Arc::new(config.clone())),
+            config: RwLock::new(Arc::clone(&config)),
+            started: config,
+            client,
+            access,
+            secrets,
+            notifier,
             told: Mutex::default(),
-        })
-    }
-
-    /// The daemon's own token; empty where there is none.
-    pub fn serve_token(&self) -> Secret {
-        self.serve_token
-            .read()
-            .unwrap_or_else(PoisonError::into_inner)
-            .clone()
+        }
     }
 
     fn config(&self) -> Arc<Config> {
         Arc::clone(&self.config.read().unwrap_or_else(PoisonError::into_inner))
     }
-}
 
-/// Looks which secrets can't be read now: the metric counts them, and the log names each once.
-pub(super) fn look(daemon: &Daemon) {
-    let config = daemon.live.config();
-    let found = [
-        ("api.token", config.api.read_token().err().into_iter().collect()),
-        (
-            "serve.token",
-            config.serve.read_token().err().into_iter().collect(),
-        ),
-        ("webhook.secret", secrets::unreadable(&config.webhook)),
-    ];
-    let mut told = daemon.live.told.lock().unwrap_or_else(PoisonError::into_inner);
-    let mut now = BTreeSet::new();
-    for (secret, errors) in found {
-        let errors: Vec<Error> = errors;
-        let count = i64::try_from(errors.len()).unwrap_or(i64::MAX);
-        METRICS
-            .secrets_unreadable
-            .get_or_create(&SecretLabels { secret })
-            .set(count);
-        for error in errors {
-            let line = error.to_string();
-            if !told.contains(&line) {
-                tracing::error!(%error, "a secret can't be read");
+    /// Counts the secrets that can't be read now in the metric, and logs each once.
+    pub fn check_secrets(&self) {
+        let config = self.config();
+        let found = [
+            ("api.token", config.api.read_token().err().into_iter().collect()),
+            (
+                "serve.token",
+                config.serve.read_token().err().into_iter().collect(),
+            ),
+            ("webhook.secret", secrets::unreadable(&config.webhook)),
+        ];
+        let mut told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut now = BTreeSet::new();
+        for (secret, errors) in found {
+            let errors: Vec<Error> = errors;
+            let count = i64::try_from(errors.len()).unwrap_or(i64::MAX);
+            METRICS
+                .secrets_unreadable
+                .get_or_create(&SecretLabels { secret })
+                .set(count);
+            for error in errors {
+                let line = error.to_string();
+                if !told.contains(&line) {
+                    tracing::error!(%error, "a secret can't be read");
+                }
+                now.insert(line);
             }
-            now.insert(line);
+        }
+        *told = now;
+    }
+
+    /// Reads secrets and notifications again at each SIGHUP, until the daemon stops.
+    pub async fn run(&self, mut hangups: Hangups, cancel: &CancellationToken) {
+        while cancel.run_until_cancelled(hangups.next()).await.is_some() {
+            let done = self.reload();
+            audit::note(&Caller::at(Credential::Signal, None), "reload", &done);
+            self.check_secrets();
         }
     }
-    *told = now;
+
+    /// Reads secrets and notifications again, and returns a text that names the result of each.
+    fn reload(&self) -> String {
+        let config = match Config::load(&self.source) {
+            Ok(config) => config,
+            Err(error) => {
+                tracing::error!(%error, "the configuration can't be read again; the one in force stays");
+                return "nothing, because the configuration can't be read".into();
+            }
+        };
+        let told = [
+            ("api.token", self.renew_api_token(&config)),
+            ("serve.token", self.renew_serve_token(&config)),
+            ("webhook secrets", Ok(self.renew_webhooks(&config))),
+            ("notify", self.renew_notify(&config)),
+        ];
+        let told = told.map(|(what, outcome)| match outcome {
+            Ok(true) => format!("{what} changed"),
+            Ok(false) => format!("{what} as before"),
+            Err(error) => {
+                tracing::error!(%error, "{what} could not be replaced; the one in force stays");
+                format!("{what} could not be replaced")
+            }
+        });
+        if is_other(&config, &self.started) {
+            tracing::warn!("the configuration has changed in more than its secrets; restart the daemon to apply the rest");
+        }
+        *self.config.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(config);
+        told.join("; ")
+    }
+
+    fn renew_api_token(&self, config: &Config) -> Result<bool> {
+        config.require_token()?;
+        self.client.renew_token(&config.api)
+    }
+
+    fn renew_serve_token(&self, config: &Config) -> Result<bool> {
+        let mut checked = config.clone();
+        // The address of the listener can't change.
+        checked.serve.listen.clone_from(&self.started.serve.listen);
+        checked.require_listen()?;
+        Ok(self.access.renew(config.serve.read_token()?))
+    }
+
+    fn renew_webhooks(&self, config: &Config) -> bool {
+        let changed = self.config().webhook != config.webhook;
+        self.secrets.replace(config.webhook.clone());
+        changed
+    }
+
+    fn renew_notify(&self, config: &Config) -> Result<bool> {
+        let changed = self.config().notify != config.notify;
+        self.notifier.replace(&config.notify)?;
+        Ok(changed)
+    }
 }
 
-/// SIGHUP, from the moment on that this is made: it does not end the process any more.
+/// The stream of SIGHUP signals. Once created, SIGHUP does not end the process any more.
 #[cfg(unix)]
 pub(super) struct Hangups(Option<tokio::signal::unix::Signal>);
 
@@ -100,7 +173,7 @@ impl Hangups {
     }
 }
 
-/// Elsewhere there is no such signal.
+/// Other systems have no such signal.
 #[cfg(not(unix))]
 pub(super) struct Hangups;
 
@@ -115,87 +188,7 @@ impl Hangups {
     }
 }
 
-/// Reads all again at each SIGHUP, until the daemon stops.
-pub(super) async fn run(daemon: &Daemon, mut hangups: Hangups) {
-    loop {
-        tokio::select! {
-            () = daemon.cancel.cancelled() => return,
-            () = hangups.next() => {}
-        }
-        let done = reload(daemon);
-        audit::note(&Caller::at(Credential::Signal, None), "reload", &done);
-        look(daemon);
-    }
-}
-
-/// Reads all again, and tells what came of each.
-fn reload(daemon: &Daemon) -> String {
-    let config = match Config::load(&daemon.live.source) {
-        Ok(config) => config,
-        Err(error) => {
-            tracing::error!(%error, "the configuration can't be read again: all stays as it is");
-            return "nothing: the configuration can't be read".into();
-        }
-    };
-    let told = [
-        ("api.token", renew_api_token(daemon, &config)),
-        ("serve.token", renew_serve_token(daemon, &config)),
-        ("webhook secrets", Ok(renew_webhooks(daemon, &config))),
-        ("notify", renew_notify(daemon, &config)),
-    ];
-    let told = told.map(|(what, outcome)| match outcome {
-        Ok(true) => format!("{what} changed"),
-        Ok(false) => format!("{what} as before"),
-        Err(error) => {
-            tracing::error!(%error, "{what} could not be taken: the one in force stays");
-            format!("{what} could not be taken")
-        }
-    });
-    if is_other(&config, &daemon.config) {
-        tracing::warn!("the configuration has changed in more than its secrets: restart for the rest of it");
-    }
-    *daemon.live.config.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(config);
-    told.join("; ")
-}
-
-fn renew_api_token(daemon: &Daemon, config: &Config) -> Result<bool> {
-    config.require_token()?;
-    daemon.client.renew_token(&config.api)
-}
-
-fn renew_serve_token(daemon: &Daemon, config: &Config) -> Result<bool> {
-    let mut checked = config.clone();
-    // The address that is listened on stays.
-    checked.serve.listen.clone_from(&daemon.config.serve.listen);
-    checked.require_listen()?;
-    let token = config.serve.read_token()?;
-    let mut current = daemon
-        .live
-        .serve_token
-        .write()
-        .unwrap_or_else(PoisonError::into_inner);
-    let changed = *current != token;
-    *current = token;
-    if changed {
-        // Who signed in with the one before has to have the new one.
-        daemon.page.sessions.close_all();
-    }
-    Ok(changed)
-}
-
-fn renew_webhooks(daemon: &Daemon, config: &Config) -> bool {
-    let changed = daemon.live.config().webhook != config.webhook;
-    daemon.secrets.replace(config.webhook.clone());
-    changed
-}
-
-fn renew_notify(daemon: &Daemon, config: &Config) -> Result<bool> {
-    let changed = daemon.live.config().notify != config.notify;
-    daemon.notifier.replace(&config.notify)?;
-    Ok(changed)
-}
-
-/// True if two configurations differ in more than what can be taken without a restart.
+/// True if two configurations differ in anything that needs a restart.
 fn is_other(new: &Config, old: &Config) -> bool {
     let mut rest = new.clone();
     rest.api.token.clone_from(&old.api.token);

@@ -1,8 +1,10 @@
-//! The daemon: runs by the clock ([`schedule`], `clock`), looks at rooms that webhooks name ([`webhook`], `events`), relays
-//! lesson data (`relay`), and tells how it is (`health`, `http`, `api`, `page`). `cli serve` calls [`run`] and [`run_once`].
+//! The daemon: it starts the scheduled runs (`clock`), exports the rooms that webhooks name ([`webhook`], `events`), relays
+//! lesson data (`relay`), and serves the API, the page, health and metrics (`http`, `api`, `page`, `health`). `cli serve`
+//! calls [`run`] and [`run_once`].
 //!
-//! Nothing that was answered with 2xx is lost: it lies in the store before the answer, and is removed after its work.
-//! No other state is needed, so a daemon may be killed at any time and started anywhere.
+//! Whatever the daemon has answered with 2xx survives a crash, because it is in the store before the answer is sent and is
+//! removed only after its work is done. The daemon keeps no other state, so it can be killed at any time and started on
+//! another machine.
 
 mod api;
 mod audit;
@@ -11,16 +13,18 @@ mod daemon;
 mod events;
 mod health;
 mod http;
-#[cfg(test)]
-mod idle_tests;
 mod jobs;
 mod journal;
 mod live;
 mod notifications;
 mod pace;
 mod page;
+mod pending;
 mod queue;
 mod relay;
+mod running;
+#[cfg(test)]
+mod tests;
 pub mod webhook;
 mod workers;
 
@@ -37,15 +41,15 @@ use crate::config::{Config, Source};
 use crate::metrics::METRICS;
 use crate::{ExitStatus, Result};
 
-/// What work in hand gets when the daemon is asked to stop.
+/// The time that work in progress gets to end after the daemon is asked to stop.
 const GRACE: Duration = Duration::from_millis(5500);
-/// How often events are looked for that another process left behind.
+/// The pause between two searches for events that another process left behind.
 const LOOK_AROUND: Duration = Duration::from_secs(600);
 
-/// Runs the daemon until it is stopped: `Done` when it was idle, `Partial` when work is left for the next start.
+/// Runs the daemon until it is stopped. Returns `Done` if it was idle, `Partial` if work is left for the next start.
 ///
 /// # Errors
-/// `Config`, before anything is asked for; of the store, where it is out of reach.
+/// `Config`, before the first request; any error of the store if it is out of reach.
 pub async fn run(config: Config, source: Source, cancel: &CancellationToken) -> Result<ExitStatus> {
     let hangups = Hangups::listen();
     let address = config.require_listen()?;
@@ -60,20 +64,21 @@ pub async fn run(config: Config, source: Source, cancel: &CancellationToken) -> 
     if let Ok(address) = listener.local_addr() {
         tracing::info!(%address, "listening");
     }
-    if clock::missed(&daemon).await? {
-        tracing::info!("the last scheduled run was missed: it is made up now");
+    if daemon.clock.has_missed().await? {
+        tracing::info!("the last scheduled run was missed; it starts now");
         daemon.queue.push_scheduled(Utc::now());
     }
     let tasks = start(&daemon, hangups);
     tell_supervisor();
-    http::serve(&daemon, listener).await;
+    let trusted = &daemon.config.serve.trusted_proxies;
+    http::serve(daemon.router(), listener, trusted, cancel).await;
     stop(&daemon, writers, tasks).await;
     if daemon.broken.load(Ordering::Relaxed) {
         return Ok(ExitStatus::Unexpected);
     }
     let left = work_is_left(&daemon);
     if left {
-        tracing::warn!("work is left: it is kept, and the next start goes on with it");
+        tracing::warn!("some work is not done; it is in the store, and the next start continues it");
     }
     Ok(if left {
         ExitStatus::Partial
@@ -82,15 +87,15 @@ pub async fn run(config: Config, source: Source, cancel: &CancellationToken) -> 
     })
 }
 
-/// Tells systemd, where it has started this and waits for it (`Type=notify`), that the daemon is at work.
+/// Tells systemd that the daemon is ready, if systemd started it and waits for that (`Type=notify`).
 fn tell_supervisor() {
     #[cfg(unix)]
     if let Err(error) = sd_notify::notify(&[sd_notify::NotifyState::Ready]) {
-        tracing::warn!(%error, "systemd could not be told that the daemon is at work");
+        tracing::warn!(%error, "systemd could not be told that the daemon is ready");
     }
 }
 
-/// Does what is due now, a missed run and kept events among it, and ends.
+/// Does everything that is due now, including a missed run and events kept in the store, and returns.
 ///
 /// # Errors
 /// As [`run`].
@@ -98,20 +103,20 @@ pub async fn run_once(config: Config, source: Source, cancel: &CancellationToken
     let hangups = Hangups::listen();
     config.require_listen()?;
     let (daemon, writers) = Daemon::open(config, source, cancel).await?;
-    if clock::missed(&daemon).await? {
+    if daemon.clock.has_missed().await? {
         daemon.queue.push_scheduled(Utc::now());
     }
-    let part = Part(Arc::clone(&daemon));
-    let reloading = tokio::spawn(async move { live::run(&part, hangups).await });
+    let part = DaemonTask(Arc::clone(&daemon));
+    let reloading = tokio::spawn(async move { part.live.run(hangups, &part.cancel).await });
     let mut worst = ExitStatus::Done;
-    if let Err(error) = relay::import_all(&daemon).await {
-        tracing::warn!(%error, "received meta could not be taken in; it is kept");
+    if let Err(error) = daemon.relay.import_all().await {
+        tracing::warn!(%error, "received lesson data could not be imported; it stays in the store");
         worst = ExitStatus::Partial;
     }
     while !cancel.is_cancelled()
         && let Some((work, stop)) = daemon.queue.pop(cancel)
     {
-        let status = workers::do_work(&daemon, work, &stop).await;
+        let status = workers::do_work(&daemon.workers, work, &stop).await;
         if status as u8 > worst as u8 {
             worst = status;
         }
@@ -119,7 +124,7 @@ pub async fn run_once(config: Config, source: Source, cancel: &CancellationToken
     let paused = daemon.queue.paused();
     let due = match &paused {
         Some(paused) => {
-            tracing::warn!(since = %paused.since, by = %paused.by, "the queue is paused: nothing begins");
+            tracing::warn!(since = %paused.since, by = %paused.by, "the queue is paused; no job starts");
             Vec::new()
         }
         None => daemon.events.take_due(Utc::now()),
@@ -127,10 +132,10 @@ pub async fn run_once(config: Config, source: Source, cancel: &CancellationToken
     if paused.is_some() && work_is_left(&daemon) {
         worst = ExitStatus::Partial;
     }
-    if !due.is_empty() && !workers::look_in(&daemon, due).await && worst == ExitStatus::Done {
+    if !due.is_empty() && !workers::look_in(&daemon.workers, due).await && worst == ExitStatus::Done {
         worst = ExitStatus::Partial;
     }
-    if !relay::pass_all(&daemon).await && worst == ExitStatus::Done {
+    if !daemon.relay.pass_all().await && worst == ExitStatus::Done {
         worst = ExitStatus::Partial;
     }
     reloading.abort();
@@ -138,10 +143,11 @@ pub async fn run_once(config: Config, source: Source, cancel: &CancellationToken
     Ok(worst)
 }
 
-/// Ends the daemon when one of its parts breaks off: one that only seems to run is worse than one that is started again.
-struct Part(Arc<Daemon>);
+/// A task's hold on the daemon. If the task panics, the whole daemon stops, because a supervisor restarts a daemon that
+/// ended but not one that only seems to run.
+struct DaemonTask(Arc<Daemon>);
 
-impl std::ops::Deref for Part {
+impl std::ops::Deref for DaemonTask {
     type Target = Arc<Daemon>;
 
     fn deref(&self) -> &Arc<Daemon> {
@@ -149,56 +155,56 @@ impl std::ops::Deref for Part {
     }
 }
 
-impl Drop for Part {
+impl Drop for DaemonTask {
     fn drop(&mut self) {
         if std::thread::panicking() {
-            tracing::error!("a part of the daemon broke off: it ends, to be started again");
+            tracing::error!("a task of the daemon panicked; the daemon stops, so that its supervisor restarts it");
             self.0.broken.store(true, Ordering::Relaxed);
             self.0.cancel.cancel();
         }
     }
 }
 
-/// Starts all that goes on beside the listener.
+/// Starts the tasks that run beside the listener.
 fn start(daemon: &Arc<Daemon>, hangups: Hangups) -> Vec<tokio::task::JoinHandle<()>> {
-    let of = || Part(Arc::clone(daemon));
+    let of = || DaemonTask(Arc::clone(daemon));
     let (main, events, clock, imports, passing, health, around) = (of(), of(), of(), of(), of(), of(), of());
     let (page, live) = (of(), of());
     vec![
-        on_a_thread(async move || workers::run_main(&main).await),
-        on_a_thread(async move || workers::run_events(&events).await),
-        tokio::spawn(async move { clock::run(&clock).await }),
-        tokio::spawn(async move { relay::run_imports(&imports).await }),
-        tokio::spawn(async move { relay::run_passing(&passing).await }),
-        tokio::spawn(async move { health::watch(&health).await }),
+        on_a_thread(async move || workers::run_main(&main.workers).await),
+        on_a_thread(async move || workers::run_events(&events.workers).await),
+        tokio::spawn(async move { clock::run(&clock.clock).await }),
+        tokio::spawn(async move { imports.relay.run_imports().await }),
+        tokio::spawn(async move { passing.relay.run_passing().await }),
+        tokio::spawn(async move { health.health.watch(&health.live, &health.cancel).await }),
         tokio::spawn(async move { look_around(&around).await }),
-        tokio::spawn(async move { page::warm(&page).await }),
-        tokio::spawn(async move { live::run(&live, hangups).await }),
+        tokio::spawn(async move { page::warm(&page.page, &page.cancel).await }),
+        tokio::spawn(async move { live.live.run(hangups, &live.cancel).await }),
     ]
 }
 
-/// A lane has a thread of its own: sorting a long listing holds up neither the other lane nor an answer.
+/// Runs a lane on a thread of its own, so that sorting a long listing delays neither the other lane nor an answer.
 fn on_a_thread(lane: impl AsyncFnOnce() + Send + 'static) -> tokio::task::JoinHandle<()> {
     let runtime = tokio::runtime::Handle::current();
     tokio::task::spawn_blocking(move || runtime.block_on(lane()))
 }
 
-/// Finds what another process of the same lake has taken and left.
+/// Regularly looks for events that another process of the same lake accepted and abandoned.
 async fn look_around(daemon: &Daemon) {
     loop {
         METRICS.turned("look_around");
-        tokio::select! {
-            () = daemon.cancel.cancelled() => return,
-            () = tokio::time::sleep(LOOK_AROUND) => {}
+        let pause = tokio::time::sleep(LOOK_AROUND);
+        if daemon.cancel.run_until_cancelled(pause).await.is_none() {
+            return;
         }
         if let Err(error) = daemon.events.load(&*daemon.store, false, Utc::now()).await {
-            tracing::debug!(%error, "kept events could not be listed");
+            tracing::debug!(%error, "the events in the store could not be listed");
         }
-        daemon.measure_pending(LOOK_AROUND / 2).await;
+        daemon.pending.measure(LOOK_AROUND / 2).await;
     }
 }
 
-/// Writes what callers have brought, and lets work in hand end.
+/// Writes what callers have sent, and lets the work in progress end.
 async fn stop(daemon: &Daemon, writers: Writers, tasks: Vec<tokio::task::JoinHandle<()>>) {
     daemon.events.close();
     daemon.relay.close();
@@ -209,19 +215,19 @@ async fn stop(daemon: &Daemon, writers: Writers, tasks: Vec<tokio::task::JoinHan
         for task in tasks {
             let _ = task.await;
         }
-        // What came last goes into the lake with the rest, where there is time for it.
-        if let Err(error) = relay::import_all(daemon).await {
-            tracing::debug!(%error, "received meta is kept for the next start");
+        // The last lesson data goes into the lake too if there is time for it.
+        if let Err(error) = daemon.relay.import_all().await {
+            tracing::debug!(%error, "received lesson data stays in the store for the next start");
         }
     };
     if tokio::time::timeout(GRACE, all).await.is_err() {
-        tracing::warn!("work in hand did not end in time; the next start goes on with it");
+        tracing::warn!("the work in progress did not end in time; the next start continues it");
     }
 }
 
 fn work_is_left(daemon: &Daemon) -> bool {
     !daemon.queue.waiting().is_empty()
-        || !daemon.running().is_empty()
+        || !daemon.running.all().is_empty()
         || daemon.relay.has_work()
         || daemon.events.next_due().is_some_and(|due| due <= Utc::now())
 }

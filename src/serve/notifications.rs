@@ -1,4 +1,4 @@
-//! The API of notifications: how the last deliveries went, and a test message.
+//! The API of notifications: the last deliveries, and a test message.
 
 use std::sync::Arc;
 
@@ -8,29 +8,58 @@ use axum::http::StatusCode;
 use axum::response::Response;
 use axum::routing::{get, post};
 use serde_json::json;
+use tokio_util::sync::CancellationToken;
 
-use super::daemon::Daemon;
+use super::http::guard::{Group, Guard};
 use super::http::reply;
+use crate::notify::{Deliveries, Notifier};
+use crate::store::Store;
+
+/// The parts that notify. Clones share everything.
+#[derive(Clone)]
+pub struct Notifications {
+    pub notifier: Arc<Notifier>,
+    store: Arc<dyn Store>,
+    cancel: CancellationToken,
+}
+
+impl Notifications {
+    /// Notifications whose deliveries are kept in a store.
+    pub fn new(notifier: Arc<Notifier>, store: Arc<dyn Store>, cancel: CancellationToken) -> Self {
+        Self {
+            notifier,
+            store,
+            cancel,
+        }
+    }
+
+    /// Sends a test message to all configured URLs.
+    pub async fn send_test(&self) -> Deliveries {
+        self.notifier.test(&self.cancel, &*self.store).await
+    }
+}
 
 /// The routes of notifications.
-pub(super) fn routes() -> Router<Arc<Daemon>> {
-    Router::new()
+pub(super) fn routes(notifications: Notifications, guard: &Guard) -> Router {
+    let routes = Router::new()
         .route("/api/notify", get(last))
         .route("/api/notify-test", post(test))
+        .with_state(notifications);
+    guard.protect(Group::Api, routes)
 }
 
-/// `GET /api/notify`: how the last deliveries went.
-async fn last(State(daemon): State<Arc<Daemon>>) -> Response {
-    reply::json(StatusCode::OK, &json!({"deliveries": daemon.notifier.last()}))
+/// `GET /api/notify`: the last deliveries.
+async fn last(State(notifications): State<Notifications>) -> Response {
+    reply::json(StatusCode::OK, &json!({"deliveries": notifications.notifier.last()}))
 }
 
-/// `POST /api/notify-test`: sends a test message; 200 where every target took it, 502 where one did not.
-async fn test(State(daemon): State<Arc<Daemon>>) -> Response {
-    if daemon.notifier.is_idle() {
+/// `POST /api/notify-test`: sends a test message. Answers 200 if every target accepted it, otherwise 502.
+async fn test(State(notifications): State<Notifications>) -> Response {
+    if notifications.notifier.is_idle() {
         let why = "neither notify.url nor notify.heartbeat_url is set";
         return reply::error(StatusCode::CONFLICT, why);
     }
-    let deliveries = daemon.notifier.test(&daemon.cancel, &*daemon.store).await;
+    let deliveries = notifications.send_test().await;
     let all = !deliveries.is_empty() && deliveries.values().all(|one| one.delivered);
     let status = if all {
         StatusCode::OK

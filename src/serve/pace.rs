@@ -1,31 +1,31 @@
-//! How fast a job in work goes, and when it will be through: of samples of its counters. Pure.
+//! The pace and the remaining time of a running job, computed from samples of its counters. Pure.
 
 use std::collections::VecDeque;
 
 use chrono::{DateTime, TimeDelta, Utc};
 
-/// The time whose pace counts.
+/// The time over which the pace is measured.
 const WINDOW: TimeDelta = TimeDelta::seconds(60);
-/// A pace of less time than this says nothing.
+/// The least time between two samples from which a pace is computed.
 const LEAST: TimeDelta = TimeDelta::seconds(5);
-/// The meters of a job.
+/// The number of meters of a job.
 pub const METERS: usize = 5;
 
-/// How far every meter was, at instants of the last minute; oldest first.
+/// The counts of every meter at instants of the last minute, oldest first.
 #[derive(Debug, Default)]
 pub struct Samples(VecDeque<(DateTime<Utc>, [u64; METERS])>);
 
 impl Samples {
-    /// Adds a sample and forgets what is too old.
+    /// Adds a sample and drops those that are too old.
     pub fn add(&mut self, now: DateTime<Utc>, done: [u64; METERS]) {
         self.0.push_back((now, done));
-        // One from before the window stays, so that the window is whole.
+        // Keep a sample from before the window, so that the window is covered.
         while self.0.get(1).is_some_and(|(at, _)| now - *at >= WINDOW) {
             self.0.pop_front();
         }
     }
 
-    /// Steps of a meter a second over the last minute, with `done` of them at `now`; none if that is not known yet.
+    /// The steps of a meter per second over the last minute, with `done` steps at `now`; none if not known yet.
     pub fn per_second(&self, meter: usize, now: DateTime<Utc>, done: u64) -> Option<f64> {
         let (at, counts) = self.0.front()?;
         let span = now - *at;
@@ -38,7 +38,7 @@ impl Samples {
     }
 }
 
-/// Seconds until `done` is `goal` at a pace; none if that is not known.
+/// The seconds until `done` reaches `goal` at a pace; none if not known.
 pub fn eta_seconds(done: u64, goal: u64, per_second: Option<f64>) -> Option<u64> {
     if goal == 0 {
         return None;
@@ -77,7 +77,7 @@ mod tests {
         let of_steady = samples(&steady);
         assert_eq!(of_steady.per_second(0, at(200), 400), Some(2.0));
         assert!(of_steady.0.len() <= 14, "bounded: {}", of_steady.0.len());
-        // Fast long ago, and slow since.
+        // The meter was fast long ago, and has been slow since.
         let slower = samples(&[(0, 0), (10, 10_000), (70, 10_060)]);
         assert_eq!(slower.per_second(0, at(70), 10_060), Some(1.0));
         assert_eq!(
@@ -88,7 +88,7 @@ mod tests {
     }
 
     #[test]
-    fn a_pace_of_a_moment_is_not_known() {
+    fn a_pace_over_a_moment_is_unknown() {
         assert_eq!(Samples::default().per_second(0, at(60), 60), None);
         let young = samples(&[(0, 0)]);
         assert_eq!(young.per_second(0, at(4), 100), None);
@@ -97,7 +97,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_left_takes_its_time_at_the_pace() {
+    fn the_remaining_time_follows_from_the_pace() {
         assert_eq!(eta_seconds(50, 100, Some(2.0)), Some(25));
         assert_eq!(eta_seconds(99, 100, Some(3.0)), Some(1));
         assert_eq!(eta_seconds(100, 100, None), Some(0));

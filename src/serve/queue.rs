@@ -1,8 +1,8 @@
-//! What the daemon has to do, one after another: the scheduled run, and jobs that were asked for. The latter are kept in
-//! the store until they are done, so a restart goes on with them.
+//! The daemon's queue: scheduled runs and requested jobs, done one after another. Requested jobs are kept in the store
+//! until they are done, so that a restart continues them.
 //!
-//! A job can be cancelled while it waits and while it runs. A scheduled run that is due goes before all jobs: the one in
-//! hand makes way for it and goes on afterwards. While the queue is paused nothing new begins.
+//! A job can be cancelled while it waits and while it runs. A scheduled run that is due goes before all jobs: the running
+//! job makes way for it and continues afterwards. While the queue is paused no new job starts.
 
 use std::collections::VecDeque;
 use std::fmt;
@@ -23,9 +23,9 @@ use crate::store::json::get_json;
 use crate::store::{Condition, Store};
 use crate::{Error, ErrorKind, Result};
 
-/// Jobs that may wait at most: whoever asks for more asks in vain.
+/// The most jobs that may wait; further requests are refused.
 const MOST: usize = 100;
-/// How long a job that has made way once works before it does so again, so that a dense schedule does not starve it.
+/// The time that a job runs before it makes way a second time, so that a dense schedule does not starve it.
 const TURN: TimeDelta = TimeDelta::minutes(30);
 
 /// The id of a job.
@@ -51,14 +51,14 @@ impl fmt::Display for JobId {
     }
 }
 
-/// A job as it is asked for and kept.
+/// A job as it is requested and kept in the store.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Asked {
     /// The first date.
     #[serde(deserialize_with = "dates::deserialize")]
     pub from: NaiveDate,
-    /// The last date, itself included.
+    /// The last date, inclusive.
     #[serde(deserialize_with = "dates::deserialize")]
     pub to: NaiveDate,
     /// Spaces; empty: all in scope.
@@ -67,22 +67,22 @@ pub struct Asked {
     /// Rooms; empty: all in scope.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub rooms: Vec<String>,
-    /// Calls; if any are named, only their reports are fetched.
+    /// Calls; unless empty, only their reports are fetched.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub calls: Vec<String>,
-    /// Records; if any are named, only they are fetched.
+    /// Records; unless empty, only they are fetched.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub records: Vec<String>,
-    /// One half of the work.
+    /// The only half of the work that is done, if one was chosen.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub only: Option<Only>,
-    /// Whether what is landed is landed again.
+    /// True if landed files are landed again.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub force: bool,
 }
 
 impl Asked {
-    /// A job over dates, of all that is in scope.
+    /// A job over dates for everything in scope.
     pub fn dates(from: NaiveDate, to: NaiveDate) -> Self {
         Self {
             from,
@@ -96,7 +96,7 @@ impl Asked {
         }
     }
 
-    /// The job, from `from` on: its dates before that are done.
+    /// The job of the pipeline; its dates before `from` are done.
     pub fn job(&self, from: Option<NaiveDate>) -> Job {
         Job {
             command: Command::Backfill,
@@ -113,7 +113,7 @@ impl Asked {
     }
 }
 
-/// In words, for the audit.
+/// The text for the audit.
 impl fmt::Display for Asked {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "backfill of {} to {}", self.from, self.to)?;
@@ -131,34 +131,34 @@ impl fmt::Display for Asked {
     }
 }
 
-/// Something to do.
+/// An item of the queue.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case", tag = "kind")]
 pub enum Work {
     /// The nightly run.
     Scheduled {
-        /// When it was due.
+        /// The due time.
         due: DateTime<Utc>,
     },
-    /// A job that was asked for.
+    /// A requested job.
     Asked {
-        /// Its id.
+        /// The job's id.
         id: JobId,
-        /// When.
+        /// The time of the request.
         asked_at: DateTime<Utc>,
-        /// By whom.
+        /// The caller who requested it.
         #[serde(default)]
         asked_by: Caller,
-        /// Where it goes on after it was stopped: the dates before are done.
+        /// The date from which an interrupted job continues; the dates before it are done.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         resume_at: Option<NaiveDate>,
-        /// What.
+        /// The job itself.
         job: Asked,
     },
 }
 
 impl Work {
-    /// The id, by which it is cancelled.
+    /// The id by which the work is cancelled.
     pub fn id(&self) -> JobId {
         match self {
             Self::Scheduled { due } => JobId::of_scheduled(*due),
@@ -166,7 +166,7 @@ impl Work {
         }
     }
 
-    /// Who asked for it.
+    /// The caller who requested the work.
     pub fn asked_by(&self) -> Caller {
         match self {
             Self::Scheduled { .. } => Caller::schedule(),
@@ -179,7 +179,7 @@ impl Work {
     }
 }
 
-/// In words, for the audit.
+/// The text for the audit.
 impl fmt::Display for Work {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -192,23 +192,23 @@ impl fmt::Display for Work {
     }
 }
 
-/// That the queue is paused: since when, and by whom.
+/// A pause of the queue.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Paused {
-    /// Since when.
+    /// The start of the pause.
     pub since: DateTime<Utc>,
-    /// By whom.
+    /// The caller who paused the queue.
     pub by: Caller,
 }
 
-/// What was taken from the queue and is not over.
+/// Work that was taken from the queue and is not over.
 #[derive(Debug, Clone)]
 pub struct InHand {
     /// The work.
     pub work: Work,
-    /// Since when.
+    /// The time when the work was taken.
     pub since: DateTime<Utc>,
-    /// Stops it.
+    /// Stops the work.
     pub stop: Stop,
 }
 
@@ -216,9 +216,9 @@ pub struct InHand {
 #[derive(Default)]
 pub struct Queue {
     inner: Mutex<Inner>,
-    /// Something can begin: the lane looks again. What only changes numbers wakes nobody.
+    /// Wakes the lane when new work can start. A change of numbers alone does not wake it.
     pub wake: Notify,
-    /// Held while what is kept in the store changes together with what is in memory.
+    /// Held while the store and the memory change together.
     keeping: tokio::sync::Mutex<()>,
 }
 
@@ -227,14 +227,26 @@ struct Inner {
     waiting: VecDeque<Work>,
     in_hand: Option<InHand>,
     paused: Option<Paused>,
+    /// The time of another attempt of a scheduled run that could do nothing.
+    retry_at: Option<DateTime<Utc>>,
 }
 
 impl Queue {
-    /// A run is due: once, however often it was due while others ran. The job in hand makes way for it.
+    /// Plans another attempt of a scheduled run that could do nothing.
+    pub fn retry_at(&self, at: DateTime<Utc>) {
+        self.lock().retry_at = Some(at);
+    }
+
+    /// Returns true, once, if another attempt is due.
+    pub fn take_retry(&self, now: DateTime<Utc>) -> bool {
+        self.lock().retry_at.take_if(|at| *at <= now).is_some()
+    }
+
+    /// Queues the scheduled run, at most once however often it came due meanwhile. The running job makes way for it.
     pub fn push_scheduled(&self, due: DateTime<Utc>) {
         let mut inner = self.lock();
         if !inner.waiting.iter().any(Work::is_scheduled) {
-            // Before what people asked for: it is what the morning looks at.
+            // Before requested jobs, because people look at the nightly run in the morning.
             inner.waiting.push_front(Work::Scheduled { due });
         }
         drop(inner);
@@ -243,7 +255,7 @@ impl Queue {
         self.wake.notify_one();
     }
 
-    /// Stops the job in hand if a scheduled run waits for it. A job that has made way before keeps its turn for a while.
+    /// Stops the running job if a scheduled run waits. A job that has made way before keeps running for a while.
     pub fn make_way(&self, now: DateTime<Utc>) {
         let inner = self.lock();
         let waits = inner.waiting.iter().any(Work::is_scheduled);
@@ -254,21 +266,21 @@ impl Queue {
             && (resume_at.is_none() || now - in_hand.since >= TURN)
             && in_hand.stop.reason().is_none()
         {
-            tracing::info!(job = %in_hand.work.id(), "the job makes way for the scheduled run and goes on after it");
+            tracing::info!(job = %in_hand.work.id(), "the job makes way for the scheduled run and continues after it");
             in_hand.stop.stop(StopReason::MadeWay);
         }
     }
 
-    /// Takes a job; returns its id when it is safely kept.
+    /// Queues a job; returns its id once the job is in the store.
     ///
     /// # Errors
-    /// `RateLimited` when too many wait; of the store.
+    /// `RateLimited` if too many jobs wait; any error of the store.
     pub async fn push(&self, store: &dyn Store, job: Asked, asked_by: Caller) -> Result<JobId> {
         if self.lock().waiting.len() >= MOST {
             return Err(Error::new(
                 ErrorKind::RateLimited,
                 "queue",
-                format!("{MOST} jobs wait already"),
+                format!("{MOST} jobs are already waiting"),
             ));
         }
         let id = JobId(journal::id());

@@ -1,102 +1,126 @@
-//! The two lanes of work. On the first one runs and backfills go one after another; on the second one the small looks
-//! at rooms that webhooks ask for go beside them, so that a backfill of a year does not keep a lesson waiting.
+//! The two lanes of work. On the first lane, runs and backfills are done one after another. On the second lane, the rooms
+//! that webhooks name are exported meanwhile, so that a backfill of a year does not delay a lesson.
 //!
-//! Both share the API's concurrency and pace. Manifests are written conditionally, so they may meet on one day; where
-//! the store can't do that, one lane waits for the other.
+//! Both lanes share the API's concurrency and pace. They may work on the same day, because manifests are written
+//! conditionally. If the store has no conditional writes, one lane waits for the other.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
+use std::time::Duration;
 
 use chrono::{NaiveDate, Utc};
-use tokio::sync::MutexGuard;
+use tokio::sync::{Mutex, MutexGuard};
+use tokio_util::sync::CancellationToken;
 
-use super::clock;
-use super::daemon::{Daemon, Shown};
-use super::events::Waiting;
-use super::queue::Work;
+use super::clock::try_again_at;
+use super::events::{Events, Waiting};
+use super::health::Health;
+use super::pending::PendingItems;
+use super::queue::{Queue, Work};
+use super::running::{RunningJobs, ShownJob};
+use crate::api::Client;
+use crate::config::Config;
 use crate::lake;
 use crate::metrics::METRICS;
-use crate::pipeline::{Command, Exporter, Job, Outcome, Progress, Stop, Summary, nightly_job, read_store_info};
+use crate::notify::Notifier;
+use crate::pipeline::{Command, Exporter, Job, Outcome, ProblemKind, Progress, Stop, Summary, nightly_job, read_store_info};
+use crate::store::Store;
 use crate::{ExitStatus, Result};
 
-/// Failures that the next attempt would only repeat.
-const FINAL: [&str; 4] = [
-    "room_not_found",
-    "room_gone",
-    "space_not_visible",
-    "space_not_in_scope",
+/// The failures that another attempt would only repeat.
+const FINAL: [ProblemKind; 4] = [
+    ProblemKind::RoomNotFound,
+    ProblemKind::RoomGone,
+    ProblemKind::SpaceNotVisible,
+    ProblemKind::SpaceNotInScope,
 ];
 
-/// Between two samples of how far a job is.
-const SAMPLE: std::time::Duration = std::time::Duration::from_secs(5);
-/// Between two counts of what is missing, where looks at rooms follow one another.
-const SOMETIMES: std::time::Duration = std::time::Duration::from_secs(60);
+/// The time between two samples of a job's progress.
+const SAMPLE: Duration = Duration::from_secs(5);
+/// The least time between two counts of pending items while webhooks follow one another.
+const SOMETIMES: Duration = Duration::from_secs(60);
 
-/// Does what waits on the first lane, until the daemon stops.
-pub(super) async fn run_main(daemon: &Arc<Daemon>) {
+/// The parts that do the work.
+pub(super) struct Workers {
+    pub config: Arc<Config>,
+    pub store: Arc<dyn Store>,
+    pub client: Client,
+    pub cancel: CancellationToken,
+    pub queue: Arc<Queue>,
+    pub events: Arc<Events>,
+    pub health: Arc<Health>,
+    pub notifier: Arc<Notifier>,
+    pub running: Arc<RunningJobs>,
+    pub pending: Arc<PendingItems>,
+    /// The lane that works holds this lock if the store has no conditional writes.
+    pub single_lane: Mutex<()>,
+}
+
+/// Works off the queue on the first lane until the daemon stops.
+pub(super) async fn run_main(workers: &Workers) {
     loop {
         METRICS.turned("runs");
-        if daemon.cancel.is_cancelled() {
+        if workers.cancel.is_cancelled() {
             return;
         }
-        let Some((work, stop)) = daemon.queue.pop(&daemon.cancel) else {
+        let Some((work, stop)) = workers.queue.pop(&workers.cancel) else {
             tokio::select! {
-                () = daemon.cancel.cancelled() => return,
-                () = daemon.queue.wake.notified() => continue,
+                () = workers.cancel.cancelled() => return,
+                () = workers.queue.wake.notified() => continue,
             }
         };
-        do_work(daemon, work, &stop).await;
+        do_work(workers, work, &stop).await;
     }
 }
 
-/// Does one piece of work. What the daemon's end stops, or what makes way, is put back; what is cancelled is not. Gives
-/// how it ended.
-pub(super) async fn do_work(daemon: &Arc<Daemon>, work: Work, stop: &Stop) -> ExitStatus {
-    let _alone = alone(daemon).await;
-    let outcome = Box::pin(attempt(daemon, &work, stop)).await;
+/// Does the given work and returns its exit status. Work that the daemon's stop or a due run interrupted is put back;
+/// cancelled work is not.
+pub(super) async fn do_work(workers: &Workers, work: Work, stop: &Stop) -> ExitStatus {
+    let _alone = alone(workers).await;
+    let outcome = Box::pin(attempt(workers, &work, stop)).await;
     let command = if matches!(work, Work::Scheduled { .. }) {
         Command::Run
     } else {
         Command::Backfill
     };
-    // What was through before it was asked to stop is done.
+    // Work that had ended before it was asked to stop is done.
     let stopped = stop.token().is_cancelled() && !matches!(&outcome, Ok(summary) if !summary.interrupted);
     let goes_on = stopped && !stop.is_cancelled();
-    daemon.health.note_work(&outcome);
-    // Before telling, which may take a while.
+    workers.health.note_work(&outcome);
+    // Note the run before the notification, which may take a while.
     if command == Command::Run {
-        daemon.health.note_run(&outcome);
+        workers.health.note_run(&outcome);
     }
-    let made_way = goes_on && !daemon.cancel.is_cancelled();
+    let made_way = goes_on && !workers.cancel.is_cancelled();
     if !made_way {
-        let notifier = &daemon.notifier;
+        let notifier = &workers.notifier;
         notifier
-            .tell(command.name(), &outcome, &daemon.cancel, &*daemon.store)
+            .tell(command.name(), &outcome, &workers.cancel, &*workers.store)
             .await;
     }
-    daemon.measure_pending(std::time::Duration::ZERO).await;
+    workers.pending.measure(Duration::ZERO).await;
     let status = match &outcome {
         Ok(summary) => {
             tell(summary);
             summary.status()
         }
         Err(error) => {
-            tracing::error!(%command, %error, "the run could do nothing");
+            tracing::error!(%command, %error, "the run failed and did nothing");
             error.exit_status()
         }
     };
     if goes_on {
         let from = outcome.ok().and_then(|summary| summary.resume_at);
-        daemon.queue.put_back(&*daemon.store, from).await;
+        workers.queue.put_back(&*workers.store, from).await;
         return ExitStatus::Partial;
     }
     let ended_early = outcome.as_ref().map_or(true, |summary| summary.error.is_some());
     if matches!(work, Work::Scheduled { .. }) && ended_early && !stopped {
-        daemon.retry_at(clock::try_again_at(Utc::now()));
+        workers.queue.retry_at(try_again_at(Utc::now()));
     }
-    // Failed or not: what failed is in the lake's manifests, and the nightly run goes on with it.
-    if let Err(error) = daemon.queue.over(&*daemon.store).await {
-        tracing::warn!(%error, "a job that is done is still kept; it will be done again");
+    // The work is over even if parts failed: those are in the manifests, and the nightly run continues with them.
+    if let Err(error) = workers.queue.over(&*workers.store).await {
+        tracing::warn!(%error, "a finished job could not be removed from the store; the next start does it again");
     }
     status
 }
@@ -120,19 +144,19 @@ fn tell(summary: &Summary) {
     );
 }
 
-async fn attempt(daemon: &Daemon, work: &Work, stop: &Stop) -> Result<Summary> {
+async fn attempt(workers: &Workers, work: &Work, stop: &Stop) -> Result<Summary> {
     let job = match work {
-        Work::Scheduled { .. } => nightly_job(&daemon.config, &*daemon.store, Utc::now()).await?,
+        Work::Scheduled { .. } => nightly_job(&workers.config, &*workers.store, Utc::now()).await?,
         Work::Asked { job, resume_at, .. } => job.job(*resume_at),
     };
     let progress = Arc::new(Progress::default());
-    let exporter = exporter(daemon, &progress, stop)?;
-    let shown = daemon.show(&job, &progress);
+    let exporter = exporter(workers, &progress, stop)?;
+    let shown = workers.running.show(&job, &progress);
     sampled(&shown, exporter.run(&job)).await
 }
 
-/// Does `work` and takes samples of how far it is.
-async fn sampled<T>(shown: &Shown<'_>, work: impl Future<Output = T>) -> T {
+/// Does `work` and meanwhile takes samples of its progress.
+async fn sampled<T>(shown: &ShownJob<'_>, work: impl Future<Output = T>) -> T {
     let mut work = Box::pin(work);
     loop {
         tokio::select! {
@@ -142,11 +166,11 @@ async fn sampled<T>(shown: &Shown<'_>, work: impl Future<Output = T>) -> T {
     }
 }
 
-fn exporter(daemon: &Daemon, progress: &Arc<Progress>, stop: &Stop) -> Result<Exporter> {
+fn exporter(workers: &Workers, progress: &Arc<Progress>, stop: &Stop) -> Result<Exporter> {
     let exporter = Exporter::beside(
-        &daemon.client,
-        daemon.config.clone(),
-        Arc::clone(&daemon.store),
+        &workers.client,
+        Config::clone(&workers.config),
+        Arc::clone(&workers.store),
         Arc::clone(progress),
         stop.token(),
         Utc::now(),
@@ -154,125 +178,125 @@ fn exporter(daemon: &Daemon, progress: &Arc<Progress>, stop: &Stop) -> Result<Ex
     Ok(exporter.stopped_by(stop.clone()))
 }
 
-/// On a store that ignores conditional writes, or of which nothing is known yet: one lane at a time.
-async fn alone(daemon: &Daemon) -> Option<MutexGuard<'_, ()>> {
-    let info = read_store_info(&*daemon.store).await.ok().flatten();
-    let dialect = info.and_then(|info| info.dialect(&*daemon.store));
+/// Waits for the other lane if the store ignores conditional writes, or if nothing is known of the store yet.
+async fn alone(workers: &Workers) -> Option<MutexGuard<'_, ()>> {
+    let info = read_store_info(&*workers.store).await.ok().flatten();
+    let dialect = info.and_then(|info| info.dialect(&*workers.store));
     if dialect.is_some_and(|dialect| dialect.conditional_writes) {
         None
     } else {
-        Some(daemon.one_lane.lock().await)
+        Some(workers.single_lane.lock().await)
     }
 }
 
-/// Does the work of events when it is due, until the daemon stops.
-pub(super) async fn run_events(daemon: &Arc<Daemon>) {
-    while !daemon.cancel.is_cancelled() {
+/// Does the work of webhook events when it is due, until the daemon stops.
+pub(super) async fn run_events(workers: &Workers) {
+    while !workers.cancel.is_cancelled() {
         METRICS.turned("events");
-        let paused = daemon.queue.paused().is_some();
+        let paused = workers.queue.paused().is_some();
         if !paused {
-            let due = daemon.events.take_due(Utc::now());
+            let due = workers.events.take_due(Utc::now());
             if !due.is_empty() {
-                look_in(daemon, due).await;
+                look_in(workers, due).await;
                 continue;
             }
         }
         let until_next = async {
-            match daemon.events.next_due().filter(|_| !paused) {
+            match workers.events.next_due().filter(|_| !paused) {
                 Some(next) => {
                     let left = (next - Utc::now()).to_std().unwrap_or_default();
-                    tokio::time::sleep(left.min(std::time::Duration::from_secs(20))).await;
+                    tokio::time::sleep(left.min(Duration::from_secs(20))).await;
                 }
                 None => std::future::pending().await,
             }
         };
         tokio::select! {
-            () = daemon.cancel.cancelled() => return,
-            () = daemon.events.wake.notified() => {}
+            () = workers.cancel.cancelled() => return,
+            () = workers.events.wake.notified() => {}
             () = until_next => {}
         }
     }
 }
 
-/// Looks at the rooms of events, all of a space and date at once. Gives whether all was done.
-pub(super) async fn look_in(daemon: &Arc<Daemon>, events: Vec<Waiting>) -> bool {
+/// Exports the rooms of events, all events of a space and date together. Returns true if all work was done.
+pub(super) async fn look_in(workers: &Workers, events: Vec<Waiting>) -> bool {
     let mut days: BTreeMap<(NaiveDate, String), Vec<Waiting>> = BTreeMap::new();
     for event in events {
-        let date = lake::date_of(event.kept.received_at, daemon.config.timezone);
-        // A room that is no longer listed is asked for in the space that its event names.
+        let date = lake::date_of(event.kept.received_at, workers.config.timezone);
+        // Group by the event's own space, because a room may no longer be listed in it.
         let space = event.kept.event.space.clone();
         days.entry((date, space)).or_default().push(event);
     }
     let mut all = true;
     for ((date, _), events) in days {
-        if daemon.cancel.is_cancelled() {
-            daemon.events.put_back(events);
+        if workers.cancel.is_cancelled() {
+            workers.events.put_back(events);
             all = false;
             continue;
         }
-        all &= look_in_on(daemon, date, events).await;
+        all &= look_in_on(workers, date, events).await;
     }
     all
 }
 
-async fn look_in_on(daemon: &Arc<Daemon>, date: NaiveDate, events: Vec<Waiting>) -> bool {
+async fn look_in_on(workers: &Workers, date: NaiveDate, events: Vec<Waiting>) -> bool {
     let of = |id: fn(&Waiting) -> &String| -> BTreeSet<&String> { events.iter().map(id).collect() };
     let job = Job {
         spaces: of(|one| &one.kept.event.space).into_iter().map(Into::into).collect(),
         rooms: of(|one| &one.kept.event.room).into_iter().map(Into::into).collect(),
         ..Job::over(Command::Webhook, date, date)
     };
-    let _alone = alone(daemon).await;
+    let _alone = alone(workers).await;
     let progress = Arc::new(Progress::default());
     let outcome = {
-        let shown = daemon.show(&job, &progress);
-        match exporter(daemon, &progress, &Stop::below(&daemon.cancel)) {
+        let shown = workers.running.show(&job, &progress);
+        match exporter(workers, &progress, &Stop::below(&workers.cancel)) {
             Ok(exporter) => sampled(&shown, exporter.look_in(&job)).await,
             Err(error) => Err(error),
         }
     };
-    daemon.health.note_work(&outcome);
-    if daemon.cancel.is_cancelled() && !matches!(&outcome, Ok(summary) if !summary.interrupted) {
-        daemon.events.put_back(events);
+    workers.health.note_work(&outcome);
+    if workers.cancel.is_cancelled() && !matches!(&outcome, Ok(summary) if !summary.interrupted) {
+        workers.events.put_back(events);
         return false;
     }
     let (done, failed) = match &outcome {
         Ok(summary) => {
             tell(summary);
-            sort(events, summary)
+            split_done(events, summary)
         }
         Err(error) => {
-            tracing::error!(%error, "the rooms of webhooks could not be looked at");
+            tracing::error!(%error, "the rooms that webhooks named could not be exported");
             (Vec::new(), events)
         }
     };
     let all = failed.is_empty();
-    let given_up = daemon.events.again(failed, Utc::now());
+    let given_up = workers.events.again(failed, Utc::now());
     for one in &given_up {
         let event = &one.kept.event;
         tracing::warn!(
             event = event.name.as_str(),
             space = event.space,
             room = event.room,
-            "tried often enough: the nightly run goes on with it"
+            "the work of a webhook failed too often; the nightly run continues it"
         );
     }
-    for object in daemon.events.done(done.into_iter().chain(given_up).collect()) {
-        if let Err(error) = daemon.store.delete(&object).await {
-            tracing::warn!(%error, "events that are done are still kept; they will be done again");
+    for object in workers.events.done(done.into_iter().chain(given_up).collect()) {
+        if let Err(error) = workers.store.delete(&object).await {
+            tracing::warn!(%error, "finished events could not be removed from the store; the next start does them again");
         }
     }
-    daemon.measure_pending(SOMETIMES).await;
+    workers.pending.measure(SOMETIMES).await;
     all
 }
 
-/// Parts the events whose work is done from those whose room, or space, failed.
-fn sort(events: Vec<Waiting>, summary: &Summary) -> (Vec<Waiting>, Vec<Waiting>) {
+/// Splits the events whose work is done from those whose room or space failed.
+fn split_done(events: Vec<Waiting>, summary: &Summary) -> (Vec<Waiting>, Vec<Waiting>) {
     if summary.outcome == Outcome::Nothing {
         let is_final = summary
             .failed
             .iter()
-            .all(|problem| FINAL.contains(&problem.kind.as_str()));
+            .all(|problem| FINAL.contains(&problem.kind));
         return if is_final && !summary.failed.is_empty() {
             (events, Vec::new())
         } else {
@@ -283,7 +307,7 @@ fn sort(events: Vec<Waiting>, summary: &Summary) -> (Vec<Waiting>, Vec<Waiting>)
         let event = &one.kept.event;
         !summary.failed.iter().any(|problem| {
             let of = |id: Option<&str>, mine: &String| id.is_none_or(|id| id == mine);
-            !FINAL.contains(&problem.kind.as_str())
+            !FINAL.contains(&problem.kind)
                 && of(problem.space_id.as_deref(), &event.space)
                 && of(problem.room_id.as_deref(), &event.room)
         })

@@ -1,5 +1,5 @@
-//! Coverage: of each day of the lake, what is done, pending, failed and denied, and why. From the manifests; needs no
-//! API. Used by `cli status` and by the daemon, which keeps what it read.
+//! The coverage of the lake: for each day, the items that are done, pending, failed or denied, and why. Read from the
+//! manifests, without the API. Used by `cli status` and by the daemon, which keeps what it read.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::hash::{DefaultHasher, Hash, Hasher};
@@ -21,44 +21,44 @@ use crate::{ErrorKind, Result};
 const READ_AT_ONCE: usize = 16;
 /// Listings at once.
 const LISTINGS_AT_ONCE: usize = 8;
-/// More years than these are listed as one.
+/// A longer range of years is listed by a single prefix.
 const MOST_YEARS: i32 = 30;
-/// A manifest that was written so shortly before it was read may have been written again since, with the same size and
-/// time: it is read again. The clocks of store and machine may differ by as much.
+/// A manifest that was written less than this before it was read is read again, because it may have been written again
+/// with the same size and time. The clocks of store and machine may differ by as much.
 const UNCERTAIN: TimeDelta = TimeDelta::seconds(90);
 
-/// A day's coverage.
+/// The coverage of a day.
 #[derive(Debug, Clone, Default, Serialize)]
 pub struct DayStatus {
     /// The date.
     pub date: NaiveDate,
-    /// The space's id; the manifest's key where it can't be read.
+    /// The space's id; the manifest's key if the manifest can't be read.
     pub space_id: SpaceId,
     /// The space's name.
     pub space_name: Option<String>,
-    /// Whether every room was asked for the whole date.
+    /// True if every room was asked for the whole date.
     pub listed: bool,
-    /// True if the day's tables are those of what was landed. A day with nothing to build is built.
+    /// True if the tables are built from all landed reports. A day with nothing to build is built.
     pub built: bool,
     /// Calls.
     pub calls: u64,
-    /// Participants of them, as the API counts.
+    /// Participants of these calls, as the API counts them.
     pub participants: u64,
-    /// Calls that run or have not settled.
+    /// Calls that are going on, or ended less than `scope.settle` ago.
     pub calls_pending: u64,
     /// Reports in the lake.
     pub reports_done: u64,
-    /// Reports that are not there yet.
+    /// Reports that are not ready.
     pub reports_pending: u64,
     /// Reports that failed.
     pub reports_failed: u64,
     /// Reports that the API refuses.
     pub reports_denied: u64,
-    /// Reports that did not come in time and are given up.
+    /// Reports that did not come within `export.give_up`.
     pub reports_lost: u64,
     /// Recordings in the lake.
     pub records_done: u64,
-    /// Recordings that are not there yet.
+    /// Recordings that are not ready.
     pub records_pending: u64,
     /// Recordings that failed.
     pub records_failed: u64,
@@ -66,39 +66,39 @@ pub struct DayStatus {
     pub records_denied: u64,
     /// Recordings that the platform itself has given up.
     pub records_unavailable: u64,
-    /// Recordings that did not come in time and are given up.
+    /// Recordings that did not come within `export.give_up`.
     pub records_lost: u64,
-    /// Rooms that could not be listed; `space_missed` where none could.
+    /// Rooms whose calls could not be listed; see `space_missed` for a space whose rooms are unknown.
     pub rooms_missed: u64,
-    /// Their ids.
+    /// The ids of these rooms.
     #[serde(skip)]
     pub rooms_to_ask: Vec<RoomId>,
-    /// Rooms that were deleted before they could be asked, and that were given up.
+    /// Rooms that were deleted before they were asked, and were given up.
     pub rooms_gone: u64,
-    /// Whether the space's rooms could not be listed, or not all of them.
+    /// True if not all of the space's rooms could be listed.
     pub space_missed: bool,
     /// Bytes of recordings in the lake.
     pub recorded_bytes: u64,
-    /// How long these recordings are, in seconds.
+    /// The length of these recordings, in seconds.
     pub recorded_s: u64,
-    /// How well lesson meta and participants fit together.
+    /// How well lesson data and participants match.
     #[serde(flatten)]
     pub quality: Quality,
     /// Bytes of the day's reports, recordings and tables in the lake.
     pub lake_bytes: u64,
-    /// True if everything that there is, is in the lake and in its tables.
+    /// True if all calls, reports and recordings of the day are in the lake and in its tables.
     pub complete: bool,
-    /// Why the day is not complete: the first reason of all.
+    /// The most important reason why the day is not complete.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
-    /// Hashes of the ids that the day has, sorted: of rooms, calls, records and meetings.
+    /// Sorted hashes of the day's ids: rooms, calls, records and meetings.
     #[serde(skip)]
     pub marks: Box<[u32]>,
-    /// What is missing, and why.
+    /// The reports and recordings that are missing, and why.
     pub missing: Vec<Lack>,
 }
 
-/// Something that is not in the lake, and why.
+/// A report or a recording that is not in the lake, and why.
 #[derive(Debug, Clone, Serialize)]
 pub struct Lack {
     /// The room.
@@ -111,15 +111,15 @@ pub struct Lack {
     pub record_id: Option<RecordId>,
     /// `json`, `xlsx` or `recording`.
     pub what: &'static str,
-    /// How far it has come.
+    /// The state of its transfer.
     pub status: Status,
-    /// Why.
+    /// The reason.
     pub reason: Option<String>,
     /// Attempts so far.
     pub attempts: u32,
 }
 
-/// A manifest as it was when it was read.
+/// The coverage of a day, with the size and time of the manifest that it was read from.
 struct Known {
     bytes: u64,
     modified: Option<DateTime<Utc>>,
@@ -136,18 +136,18 @@ impl Known {
     }
 }
 
-/// Reads coverage, and keeps what it read: a manifest that has not changed since is not read again.
+/// Reads coverage and caches it: a manifest that has not changed is not read again.
 #[derive(Default)]
 pub struct Coverage {
     days: Mutex<HashMap<String, Known>>,
-    /// The latest name of each room, by space and id, and the date that it is of.
+    /// The latest name of each room, with the date that it is from.
     rooms: Mutex<RoomNames>,
 }
 
-/// By the ids of space and room: a date, and the name that the room had on it.
+/// By the ids of space and room: a date, and the room's name on that date.
 type RoomNames = BTreeMap<(SpaceId, RoomId), (NaiveDate, Option<String>)>;
 
-/// A room of which the lake has something.
+/// A room that the lake has calls or recordings of.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct KnownRoom {
     /// The space's id.
@@ -158,7 +158,7 @@ pub struct KnownRoom {
     pub name: Option<String>,
 }
 
-/// The days that the next nightly run comes back to, by the keys of their markers.
+/// The open days, by the keys of their markers: the next nightly run works on them.
 #[derive(Debug, Default)]
 pub struct MarkedDays(HashSet<String>);
 
@@ -183,7 +183,8 @@ fn lock<T>(all: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 impl Coverage {
-    /// The rooms of days read so far whose name or id contains a text, in any case of letters: by name, `most` at most.
+    /// At most `most` rooms whose name or id contains a text, in upper or lower case, sorted by name; of the days read so
+    /// far.
     pub fn rooms_like(&self, text: &str, most: usize) -> Vec<KnownRoom> {
         let wanted = text.to_lowercase();
         let is_like = |name: &str| name.to_lowercase().contains(&wanted);
@@ -203,7 +204,7 @@ impl Coverage {
         found
     }
 
-    /// The latest name of a room, where any day told one.
+    /// The latest name of a room, if any day has one.
     pub fn room_name(&self, space: &str, room: &str) -> Option<String> {
         let rooms = lock(&self.rooms);
         rooms
@@ -211,7 +212,7 @@ impl Coverage {
             .and_then(|(_, name)| name.clone())
     }
 
-    /// Takes note of the names of a day's rooms: the latest day's name of a room stays.
+    /// Records the names of a day's rooms; the name of the latest day wins.
     fn note_rooms(&self, manifest: &Manifest) {
         let mut rooms = lock(&self.rooms);
         for (id, room) in &manifest.rooms {
@@ -224,11 +225,11 @@ impl Coverage {
         }
     }
 
-    /// The days of the lake from `from` to `to`, by date and space; both may be open. A damaged manifest is a day that
-    /// is not complete.
+    /// The days of the lake from `from` to `to`, by date and space; each end may be open. A day whose manifest is damaged
+    /// is reported as not complete.
     ///
     /// # Errors
-    /// Of the store.
+    /// Any error of the store.
     pub async fn days(
         &self,
         store: &dyn Store,
@@ -238,10 +239,10 @@ impl Coverage {
         self.latest(store, from, to, usize::MAX).await
     }
 
-    /// The same, and of them only the last `count` dates that the lake has.
+    /// As [`Coverage::days`], but only of the last `count` dates that the lake has.
     ///
     /// # Errors
-    /// Of the store.
+    /// Any error of the store.
     pub async fn latest(
         &self,
         store: &dyn Store,
@@ -309,8 +310,8 @@ impl Coverage {
     }
 }
 
-/// The manifests of some dates, by date and key. Where both ends are known, the years (or, of one
-/// year, its months) are listed beside one another.
+/// The manifests of some dates, by date and key. If both ends are known, the years (or, of a single year, its months)
+/// are listed in parallel.
 async fn list(
     store: &dyn Store,
     from: Option<NaiveDate>,
@@ -335,7 +336,7 @@ async fn list(
     Ok(found)
 }
 
-/// The prefixes of the manifests of some dates.
+/// The prefixes below which the manifests of some dates lie.
 fn prefixes(from: NaiveDate, to: NaiveDate) -> Vec<String> {
     let (first, last) = (from.year(), to.year());
     if first == last {
@@ -351,11 +352,11 @@ fn prefixes(from: NaiveDate, to: NaiveDate) -> Vec<String> {
         .collect()
 }
 
-/// What is missing in the lake, by what it is and by the age of its day at most, in days: from the open days alone, so
-/// that it costs little.
+/// Counts the missing items by what they are and by the age of their day. Reads only the open days, so that it costs
+/// little.
 ///
 /// # Errors
-/// Of the store.
+/// Any error of the store.
 pub async fn pending_by_age(
     store: &dyn Store,
     zone: Tz,
@@ -378,7 +379,7 @@ pub async fn pending_by_age(
         .buffer_unordered(READ_AT_ONCE);
     let manifests: Vec<_> = manifests.collect().await;
     for manifest in manifests {
-        // One that can't be read is told by `status` and by the next run.
+        // `status` and the next run report a manifest that can't be read.
         let Ok(Some((manifest, _))) = manifest else {
             continue;
         };
@@ -490,17 +491,17 @@ impl DayStatus {
         day
     }
 
-    /// True if the day's manifest can't be read: then its key stands for the space.
+    /// True if the day's manifest can't be read: then `space_id` is its key.
     pub fn is_damaged(&self) -> bool {
         self.space_id.starts_with(key::DAYS)
     }
 
-    /// True if the day may have something of an id: its manifest says whether it does.
+    /// True if the day may have an object with this id. Its manifest says whether it does.
     pub fn may_have(&self, id: &str) -> bool {
         self.marks.binary_search(&mark(id)).is_ok()
     }
 
-    /// Why the day is not complete.
+    /// The most important reason why the day is not complete.
     fn first_reason(&self) -> String {
         let first = self
             .missing
@@ -529,11 +530,11 @@ impl DayStatus {
     }
 }
 
-/// Why a day is not complete whose tables are not those of what was landed.
+/// The reason of a day whose tables are not built from all landed reports.
 pub const NOT_BUILT: &str = "its tables were not built from what was landed";
 
 impl Lack {
-    /// The progress, in a word.
+    /// The state, in a word.
     pub fn state(&self) -> &'static str {
         match self.status {
             Status::Done => "done",
@@ -546,7 +547,7 @@ impl Lack {
     }
 }
 
-/// The bytes that a day has in the lake.
+/// The bytes of a day's reports, recordings and tables in the lake.
 fn bytes_of(manifest: &Manifest) -> u64 {
     let reports = manifest.calls.values().flat_map(|call| call.reports.values());
     let files = manifest.records.values().map(|record| &record.file);
@@ -555,7 +556,7 @@ fn bytes_of(manifest: &Manifest) -> u64 {
     landed.map(|landed| landed.bytes).sum::<u64>() + tables.map(|table| table.bytes).sum::<u64>()
 }
 
-/// A hash of an id, good within this process: few bytes, so that years of calls can be looked through.
+/// A short hash of an id, valid within this process, so that years of calls fit into memory.
 fn mark(id: &str) -> u32 {
     let mut hasher = DefaultHasher::new();
     id.hash(&mut hasher);
@@ -581,7 +582,7 @@ fn marks_of(manifest: &Manifest) -> Box<[u32]> {
     marks.into()
 }
 
-/// Spans of dates, up to yesterday or the last one asked for, of which the lake knows nothing: nobody looked.
+/// The spans of dates without a manifest, up to yesterday or the last date asked for: no run has covered them.
 pub fn never_looked_at(
     today: NaiveDate,
     from: Option<NaiveDate>,
@@ -617,7 +618,7 @@ mod tests {
     }
 
     #[test]
-    fn years_or_months_are_listed_apart_and_very_many_as_one() {
+    fn years_or_months_are_listed_in_parallel_and_a_very_long_range_at_once() {
         let of = |from: &str, to: &str| prefixes(date(from), date(to)).join(" ");
         assert_eq!(
             of("2025-12-31", "2026-02-01"),
@@ -673,7 +674,7 @@ mod tests {
             !DayStatus::of(&manifest).complete,
             "its tables may be of another state"
         );
-        // Nothing was held: there is nothing to build.
+        // There was no call, so that there is nothing to build.
         let mut empty = Manifest::new(date("2026-11-20"), "s1");
         empty.listed = true;
         let day = DayStatus::of(&empty);
@@ -758,10 +759,10 @@ mod tests {
         };
         write("old", 3600).await;
         assert_eq!(name().await, "old");
-        // Changed in a way that the listing shows.
+        // The listing shows the change.
         write("newer", 1800).await;
         assert_eq!(name().await, "newer");
-        // Written just now: with the same size and time it may be another.
+        // Written just now: with the same size and time, it may be another one.
         write("later", 0).await;
         assert_eq!(name().await, "later");
         let time = std::fs::metadata(folder.path().join(&key))

@@ -1,4 +1,4 @@
-//! Read models of the lake for people. Needs no API; used by `cli status` and by the daemon.
+//! Read models of the lake for people. They need no API; `cli status` and the daemon show them.
 
 pub(crate) mod coverage;
 

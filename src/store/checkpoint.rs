@@ -1,49 +1,64 @@
-//! Checkpoints: what a later process needs to go on with an upload. Pure but for random names; both stores write them.
+//! Checkpoints: all that a later process needs to resume an upload. Pure but for random names; both stores write them.
 //!
-//! One is a small object `_telelake/uploads/<hash of the key>-<id>.json`. It names the parts that are stored whole,
-//! without a gap, and the states of the SHA-256 and of the walk over the MP4's boxes behind the last of them, so that in
-//! the end the whole's hash and boxes are known although no process has seen all bytes. It holds no link and nothing
-//! personal.
+//! A checkpoint is a small object `_telelake/uploads/<hash of the key>-<id>.json`. It names the parts that are stored
+//! without a gap, with the state of the SHA-256 and of the walk over the MP4's boxes behind the last of them. So the hash
+//! and the boxes of the whole object are known in the end, although no process has seen all bytes. It holds no link and
+//! nothing personal.
 
 use serde::{Deserialize, Serialize};
 use sha2::digest::common::hazmat::{SerializableState, SerializedState};
 use sha2::{Digest, Sha256};
 
-use super::upload::Source;
+use super::Version;
 use crate::config::Checksum;
 use crate::mp4::BoxWalker;
 
-/// Where checkpoints lie.
+/// The folder of the checkpoints.
 pub(super) const UPLOADS: &str = "_telelake/uploads/";
-/// Of the shape, and of the hash's state: another major version of its crate may write that differently.
+/// The version of a checkpoint's shape and of the hash's state, which another major version of its crate may write
+/// differently.
 const VERSION: u32 = 2;
 
-/// How far an upload has come.
+/// The source of an upload's bytes. The store keeps it with the upload and compares nothing: the caller decides if the
+/// source is still the same. It holds nothing personal and no link.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Source {
+    /// The caller's name for the state of the thing that is copied.
+    pub of: String,
+    /// The source's `ETag`, as it sent it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub etag: Option<String>,
+    /// The size of the whole in bytes, if the source told it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub total: Option<u64>,
+}
+
+/// The progress of an upload.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Checkpoint {
     version: u32,
-    /// The upload's own name, for good.
+    /// The upload's own id, which never changes.
     pub(super) id: String,
     /// The key of the object that it becomes.
     pub(super) key: String,
-    /// The claim of the process that drives it; none when it was let go of.
+    /// The claim of the process that drives it; none after it was released.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) driver: Option<String>,
-    /// The store's name for it, once it has one.
+    /// The store's id of the upload, once it has one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) upload: Option<String>,
-    /// Bytes of a part; the last one may have fewer.
+    /// The bytes of a part; the last part may have fewer.
     pub(super) part_size: u64,
     /// The checksum that its parts are sent with.
     #[serde(default, skip_serializing_if = "is_none")]
     pub(super) checksum: Checksum,
     pub(super) source: Source,
-    /// Bytes stored whole, from the first one on.
+    /// The bytes stored without a gap, from the first byte on.
     pub(super) bytes: u64,
     /// The parts that hold them, in order; a folder has none.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub(super) parts: Vec<Part>,
-    /// What is known of these bytes.
+    /// The digest of these bytes.
     #[serde(flatten)]
     digest: DigestState,
     /// The SHA-256 of the whole, once all of it is stored and only its name is missing.
@@ -51,14 +66,37 @@ pub(super) struct Checkpoint {
     pub(super) finished: Option<String>,
 }
 
-/// What is known of the bytes that have streamed by: their SHA-256, and the MP4 boxes among them.
+/// A checkpoint as an object of the store.
+#[derive(Debug, Clone)]
+pub(super) struct StoredCheckpoint {
+    pub(super) key: String,
+    pub(super) version: Version,
+    pub(super) modified: Option<chrono::DateTime<chrono::Utc>>,
+    /// The content; none if it is damaged.
+    pub(super) content: Option<Checkpoint>,
+}
+
+impl StoredCheckpoint {
+    /// The sort key that puts the furthest checkpoint first: the one to resume.
+    pub(super) fn furthest_first(&self) -> std::cmp::Reverse<Option<(bool, u64)>> {
+        let content = self.content.as_ref();
+        std::cmp::Reverse(content.map(|content| (content.finished.is_some(), content.bytes)))
+    }
+
+    /// The key of the object that its upload becomes, or its own key if it is damaged.
+    pub(super) fn object_key(&self) -> &str {
+        self.content.as_ref().map_or(&self.key, |content| &content.key)
+    }
+}
+
+/// The digest of the bytes that have streamed by: their SHA-256, and the MP4 boxes among them.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Digester {
     sha256: Sha256,
     boxes: BoxWalker,
 }
 
-/// A [`Digester`] as a checkpoint keeps it.
+/// A [`Digester`] in the form that a checkpoint keeps.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct DigestState {
     /// The hash's state, in hex.
@@ -83,7 +121,7 @@ impl Digester {
         &self.boxes
     }
 
-    /// Its state, to go on with.
+    /// The state from which another digester can go on.
     pub(super) fn state(&self) -> DigestState {
         DigestState {
             hash: hex::encode(self.sha256.serialize()),
@@ -93,7 +131,7 @@ impl Digester {
 }
 
 impl DigestState {
-    /// The digester in this state; none when the state is damaged.
+    /// The digester in this state; none if the state is damaged.
     fn digester(&self) -> Option<Digester> {
         let bytes = hex::decode(&self.hash).ok()?;
         let state = SerializedState::<Sha256>::try_from(&*bytes).ok()?;
@@ -104,19 +142,20 @@ impl DigestState {
     }
 }
 
-/// A part that is stored.
+/// A stored part of an upload.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Part {
     pub(super) number: i32,
     pub(super) etag: String,
     pub(super) bytes: u64,
-    /// Its checksum, where the upload was created with one: completing must name it, and no listing gives it back.
+    /// The checksum, if the upload was created with one. It is kept because the request that completes the upload must
+    /// name it, and no listing gives it back.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) checksum: Option<String>,
 }
 
 impl Checkpoint {
-    /// Of an upload that has stored nothing yet.
+    /// The checkpoint of an upload that has stored nothing yet.
     pub(super) fn new(key: &str, part_size: u64, source: Source) -> Self {
         Self {
             version: VERSION,
@@ -134,17 +173,17 @@ impl Checkpoint {
         }
     }
 
-    /// The key of its object.
-    pub(super) fn note_key(&self) -> String {
-        format!("{}{}.json", notes_of(&self.key), self.id)
+    /// The key of the checkpoint's own object.
+    pub(super) fn own_key(&self) -> String {
+        format!("{}{}.json", checkpoints_of(&self.key), self.id)
     }
 
-    /// What lies in its object.
+    /// The content of the checkpoint's object.
     pub(super) fn to_bytes(&self) -> bytes::Bytes {
         serde_json::to_vec(self).unwrap_or_default().into()
     }
 
-    /// The checkpoint in an object; none when it is damaged, of another version, or contradicts itself.
+    /// Parses a checkpoint's object; none if it is damaged, of another version, or contradicts itself.
     pub(super) fn parse(bytes: &[u8]) -> Option<Self> {
         let found: Self = serde_json::from_slice(bytes).ok()?;
         let numbered = found.parts.iter().zip(1..).all(|(part, n)| part.number == n);
@@ -157,41 +196,40 @@ impl Checkpoint {
         sound.then_some(found)
     }
 
-    /// Takes the next part in.
+    /// Adds the next part.
     pub(super) fn add(&mut self, part: Part, digest: DigestState) {
         self.stored(self.bytes + part.bytes, digest);
         self.parts.push(part);
     }
 
-    /// Takes note of what is stored by now.
+    /// Sets the bytes that are stored by now, with their digest.
     pub(super) fn stored(&mut self, bytes: u64, digest: DigestState) {
         self.bytes = bytes;
         self.digest = digest;
     }
 
-    /// The digester behind the stored bytes, to go on with.
+    /// The digester behind the stored bytes.
     pub(super) fn digester(&self) -> Option<Digester> {
         self.digest.digester()
     }
 
-    /// Whether a digester is in the state that the stored bytes leave it in.
+    /// True if a digester has seen the stored bytes and no others.
     pub(super) fn is_at(&self, digester: &Digester) -> bool {
         self.digest == digester.state()
     }
 }
 
-/// What the checkpoints' keys of one object's uploads begin with: flat, so that a folder keeps no empty folders.
-pub(super) fn notes_of(key: &str) -> String {
+/// The prefix of the checkpoints of an object's uploads. It has no folder per object, so that no empty folders stay.
+pub(super) fn checkpoints_of(key: &str) -> String {
     let hash = hex::encode(Sha256::digest(key.as_bytes()));
     format!("{UPLOADS}{}-", &hash[..32])
 }
 
-#[allow(clippy::trivially_copy_pass_by_ref)] // As serde calls it.
 fn is_none(checksum: &Checksum) -> bool {
     *checksum == Checksum::None
 }
 
-/// A name that no other one has.
+/// A random id, 32 hex digits.
 pub(super) fn random_id() -> String {
     format!("{:032x}", fastrand::u128(..))
 }
@@ -222,7 +260,7 @@ mod tests {
     const FILE: &[u8; 16] = b"\0\0\0\x08ftyp\0\0\0\x08moov";
 
     #[test]
-    fn hash_and_boxes_go_on_where_the_checkpoint_stands() {
+    fn hash_and_boxes_continue_from_the_checkpoint() {
         let mut digester = Digester::default();
         let mut note = checkpoint();
         for (number, bytes) in (1..).zip(FILE[..12].chunks(4)) {
@@ -241,7 +279,7 @@ mod tests {
     }
 
     #[test]
-    fn what_contradicts_itself_is_no_checkpoint() {
+    fn a_checkpoint_that_contradicts_itself_is_refused() {
         let mut note = checkpoint();
         let mut digester = Digester::default();
         digester.update(&FILE[..4]);
@@ -271,12 +309,9 @@ mod tests {
     }
 
     #[test]
-    fn keys_that_begin_alike_share_no_notes() {
-        assert_ne!(notes_of("a/b"), notes_of("a/b.mp4"));
-        assert!(
-            checkpoint()
-                .note_key()
-                .starts_with(&notes_of("recordings/урок.mp4"))
-        );
+    fn objects_whose_keys_begin_alike_share_no_checkpoints() {
+        assert_ne!(checkpoints_of("a/b"), checkpoints_of("a/b.mp4"));
+        let prefix = checkpoints_of("recordings/урок.mp4");
+        assert!(checkpoint().own_key().starts_with(&prefix));
     }
 }

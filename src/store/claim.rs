@@ -1,8 +1,8 @@
-//! Who drives an upload, and whether that process still lives.
+//! Claims: which process drives an upload, and if that process still lives.
 //!
-//! A claim is a random name in the checkpoint, and a lock file of that name in this machine's folder of temporary
-//! files, held while the upload is driven. A lock that can be taken proves the driver dead, at once; one that is held
-//! proves it alive. Elsewhere, where there is no such file, only time can tell: see [`Lease`].
+//! A claim is a random id in the checkpoint, and a lock file of that name in this machine's folder of temporary files,
+//! locked while the upload is driven. If the lock is held, the driver lives; if it can be taken, the driver is dead. A
+//! process on another machine has no such file and must watch the checkpoint for a while, see [`UploadLease`].
 
 use std::fs::{File, OpenOptions, TryLockError};
 use std::path::PathBuf;
@@ -12,19 +12,19 @@ use chrono::{DateTime, TimeDelta, Utc};
 
 use super::checkpoint::{Checkpoint, random_id};
 
-/// The times by which a driver on another machine is told to be alive.
+/// The times by which a driver on another machine counts as alive or dead.
 #[derive(Debug, Clone, Copy)]
-pub struct Lease {
-    /// A driver writes its checkpoint at least so often.
+pub struct UploadLease {
+    /// The longest time between two writes of a driver's checkpoint.
     pub beat: Duration,
-    /// A checkpoint that stays the same for so long while it is watched has no driver: no clocks are compared.
+    /// A checkpoint that does not change while it is watched for this long has no driver. No clocks are compared.
     pub watch: Duration,
-    /// One that is older than this by this machine's clock has none, without watching. S3 refuses clocks that are
-    /// 15 minutes wrong, so that no living driver's can look that old.
+    /// A checkpoint that is older than this by this machine's clock has no driver and is not watched. No living driver's
+    /// can look that old, because S3 refuses clocks that are 15 minutes wrong.
     pub stale: TimeDelta,
 }
 
-impl Default for Lease {
+impl Default for UploadLease {
     fn default() -> Self {
         Self {
             beat: Duration::from_secs(15),
@@ -34,18 +34,18 @@ impl Default for Lease {
     }
 }
 
-/// What is known of a driver.
+/// The state of an upload's driver.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Driver {
     Alive,
-    /// Or there was none any more.
+    /// The process is dead, or has released the upload.
     Dead,
-    /// Of another machine, and heard of not long ago.
+    /// The process was alive a short while ago, on another machine.
     Unknown,
 }
 
-impl Lease {
-    /// What is known of the driver of a checkpoint that was last written at `modified`.
+impl UploadLease {
+    /// The state of the driver of a checkpoint that was last written at `modified`.
     pub(super) fn driver(&self, checkpoint: &Checkpoint, modified: Option<DateTime<Utc>>) -> Driver {
         match checkpoint.driver.as_deref().map(Claim::ask) {
             None => Driver::Dead,
@@ -54,14 +54,14 @@ impl Lease {
         }
     }
 
-    /// Whether something was last written longer ago than any living driver leaves it.
+    /// True if the last write is longer ago than a living driver would leave it.
     pub(super) fn is_stale(&self, modified: Option<DateTime<Utc>>) -> bool {
         modified.is_some_and(|at| Utc::now().signed_duration_since(at) > self.stale)
     }
 }
 
-/// A claim of this process, held until it is dropped. Dropped without [`Claim::end`] it leaves the proof that it is
-/// dead.
+/// A claim of this process, held until it is dropped. If it is dropped without [`Claim::end`], its lock file stays and
+/// proves to others that the claim is dead.
 #[derive(Debug)]
 pub(crate) struct Claim {
     pub(super) id: String,
@@ -69,12 +69,12 @@ pub(crate) struct Claim {
 }
 
 impl Claim {
-    /// A new claim. Where no lock file can be made, others have to go by the lease.
+    /// Makes a claim. If no lock file can be made, other processes have to go by the lease.
     pub(crate) fn new() -> Self {
         let id = random_id();
         let file = path(&id).and_then(|path| {
             let mut options = OpenOptions::new();
-            // Whoever can open it can hold it.
+            // Anybody who can open the file can lock it.
             #[cfg(unix)]
             std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
             let file = options.write(true).create_new(true).open(path).ok()?;
@@ -84,7 +84,7 @@ impl Claim {
         Self { id, lock: file }
     }
 
-    /// What is known of the one who made a claim.
+    /// The state of the process that made a claim.
     pub(super) fn ask(id: &str) -> Driver {
         let file = path(id).and_then(|path| OpenOptions::new().write(true).open(path).ok());
         match file.map(|file| file.try_lock()) {
@@ -94,7 +94,7 @@ impl Claim {
         }
     }
 
-    /// The claim's name.
+    /// The claim's id.
     pub(crate) fn id(&self) -> &str {
         &self.id
     }
@@ -104,27 +104,22 @@ impl Claim {
         Self::ask(id) == Driver::Alive
     }
 
-    /// Removes what a dead process left of a claim.
+    /// Removes the lock file that a dead process left.
     pub(crate) fn forget(id: &str) {
-        forget(id);
+        if let Some(path) = path(id) {
+            std::fs::remove_file(path).ok();
+        }
     }
 
-    /// Ends the claim and leaves nothing.
+    /// Ends the claim and removes its lock file.
     pub(crate) fn end(mut self) {
         if self.lock.take().is_some() {
-            forget(&self.id);
+            Self::forget(&self.id);
         }
     }
 }
 
-/// Removes what a dead claim left.
-pub(super) fn forget(id: &str) {
-    if let Some(path) = path(id) {
-        std::fs::remove_file(path).ok();
-    }
-}
-
-/// The lock file; none for what is no name of ours, which comes from the store.
+/// The lock file of a claim; none if the id, which comes from the store, is not one of ours.
 fn path(id: &str) -> Option<PathBuf> {
     let plain = id.len() == 32 && id.bytes().all(|digit| digit.is_ascii_hexdigit());
     plain.then(|| std::env::temp_dir().join(format!("telelake-{id}.lock")))
@@ -133,16 +128,16 @@ fn path(id: &str) -> Option<PathBuf> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::store::upload::Source;
+    use crate::store::Source;
 
     #[test]
-    fn a_claim_is_alive_while_it_is_held_and_dead_when_it_was_dropped() {
+    fn a_claim_is_alive_while_it_is_held_and_dead_once_it_is_dropped() {
         let claim = Claim::new();
         let id = claim.id.clone();
         assert_eq!(Claim::ask(&id), Driver::Alive);
         drop(claim);
         assert_eq!(Claim::ask(&id), Driver::Dead);
-        forget(&id);
+        Claim::forget(&id);
         assert_eq!(Claim::ask(&id), Driver::Unknown);
         let claim = Claim::new();
         let id = claim.id.clone();
@@ -152,11 +147,11 @@ mod tests {
     }
 
     #[test]
-    fn where_no_lock_tells_time_does() {
-        let lease = Lease::default();
+    fn without_a_lock_file_the_age_of_the_checkpoint_decides() {
+        let lease = UploadLease::default();
         let mut checkpoint = Checkpoint::new("k", 1, Source::default());
         let now = Utc::now();
-        assert_eq!(lease.driver(&checkpoint, Some(now)), Driver::Dead, "let go");
+        assert_eq!(lease.driver(&checkpoint, Some(now)), Driver::Dead, "released");
         checkpoint.driver = Some(random_id());
         assert_eq!(lease.driver(&checkpoint, Some(now)), Driver::Unknown);
         assert_eq!(lease.driver(&checkpoint, None), Driver::Unknown);

@@ -1,4 +1,4 @@
-//! How a store answers: which conditions it honours, in which form, and what of uploads it lacks. Types; no I/O.
+//! The dialect of a store's server: the conditions it honours and their form, and the operations it lacks. No I/O.
 
 use std::collections::BTreeSet;
 
@@ -8,19 +8,19 @@ use serde::{Deserialize, Serialize};
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum EtagForm {
-    /// With its quotes, as HTTP has it.
+    /// With its quotes, as HTTP demands.
     #[default]
     Quoted,
-    /// Without: Ceph RGW 16.2 refuses a right ETag with quotes.
+    /// Without quotes: Ceph RGW 16.2 refuses a right ETag that has them.
     Bare,
 }
 
-/// What a probe found of a store.
+/// The result of a probe of a store.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Dialect {
-    /// True if wrong conditions are refused and right ones taken. If not, no condition is sent at all.
+    /// True if the server refuses wrong conditions and accepts right ones. If not, no condition is sent at all.
     pub conditional_writes: bool,
-    /// How an ETag is sent.
+    /// The form in which an ETag is sent.
     pub etag_form: EtagForm,
     /// The operations that the server does not know.
     pub lacks: BTreeSet<Shortcoming>,
@@ -36,16 +36,16 @@ impl Default for Dialect {
     }
 }
 
-/// Where a store lies, in one spelling and without secrets: what a probe found holds for this address alone.
+/// The address of a store in its only spelling, without secrets. The result of a probe holds for this address alone.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct StoreAddress {
     /// The URL.
     pub url: String,
-    /// The endpoint of an S3 server that is not AWS's; empty for all else.
+    /// The endpoint of an S3 server that is not AWS's; otherwise empty.
     pub endpoint: String,
 }
 
-/// Something that a server does not know, and what it means for whoever runs the program.
+/// An operation that a server lacks, with the consequence for the operator.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Shortcoming {
@@ -58,29 +58,20 @@ pub enum Shortcoming {
 }
 
 impl Shortcoming {
-    /// The name for scripts.
-    pub fn kind(self) -> &'static str {
-        match self {
-            Self::UploadList => "store_lists_no_uploads",
-            Self::PartList => "store_lists_no_parts",
-            Self::Multipart => "store_takes_no_multipart",
-        }
-    }
-
-    /// What it means, and the way out.
+    /// The consequence and the way out, for people.
     pub fn message(self) -> &'static str {
         match self {
             Self::UploadList => {
-                "the server does not list uploads (ListMultipartUploads): what a killed run left of one without a \
-                 checkpoint can't be found and keeps its space; let a lifecycle rule of the bucket abort incomplete \
+                "the server does not list uploads (ListMultipartUploads), so an upload that a killed run left without \
+                 a checkpoint can't be found and keeps its space; let a lifecycle rule of the bucket abort incomplete \
                  uploads after 7 days"
             }
             Self::PartList => {
-                "the server does not list the parts of an upload (ListParts): a recording whose run was killed is \
-                 copied anew from its first byte"
+                "the server does not list the parts of an upload (ListParts), so a recording whose run was killed is \
+                 copied again from its first byte"
             }
             Self::Multipart => {
-                "the server takes no uploads in parts (CreateMultipartUpload): a recording larger than \
+                "the server takes no uploads in parts (CreateMultipartUpload), so a recording larger than \
                  store.s3.part_size can't be copied; raise it, or use another S3 server"
             }
         }

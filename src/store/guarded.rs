@@ -1,5 +1,5 @@
-//! The store as one run sees it: when it fails again and again, or the [lease](crate::pipeline::lake_state::lease) that the run works under
-//! is lost, the run stops with that one reason instead of thousands.
+//! The store of a single run. If the store fails again and again, or the run loses the lease that it works under, the run
+//! stops with that one reason instead of thousands.
 
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, OnceLock};
@@ -15,21 +15,22 @@ use crate::store::{
 };
 use crate::{Error, ErrorKind, Result};
 
-/// Failures in a row, each after the store's own attempts, after which the store is taken for lost.
+/// Failures in a row, each after the store's own attempts, after which the store counts as lost.
 const MOST_FAILURES: u32 = 5;
-/// The same of writes alone: a full disk can still be read.
+/// Failed writes in a row after which the store counts as lost. They are counted apart because a full disk can still be
+/// read.
 const MOST_FAILED_WRITES: u32 = 8;
 
-/// The permission to write, such as a lease that is alive; refused with the reason.
+/// A check before each write, such as a lease that must be alive. Its error is the reason why writing is refused.
 pub type Permit = Box<dyn Fn() -> Result<()> + Send + Sync>;
 
-/// A store that watches its own health; see the module.
+/// A store that stops its run once it is lost.
 pub struct GuardedStore {
     inner: Arc<dyn Store>,
     health: Arc<StoreHealth>,
 }
 
-/// What was seen of the store so far.
+/// The health of a store, as a run has seen it so far.
 pub struct StoreHealth {
     failures: AtomicU32,
     failed_writes: AtomicU32,
@@ -59,19 +60,19 @@ impl GuardedStore {
 }
 
 impl StoreHealth {
-    /// Why the store can't be worked with any more.
+    /// The reason why the store is lost; none while it is not.
     pub fn lost(&self) -> Option<Error> {
         let why = self.lost.get()?;
         let lost = Error::new(why.kind(), why.about(), why.message());
         Some(lost.hint("when the store is well again, the next run goes on where this one stopped"))
     }
 
-    /// Asks the permit before each write from now on. The first refusal stops the run.
+    /// Checks the permit before each write from now on. The first refusal stops the run.
     pub fn require(&self, permit: Permit) {
         let _ = self.permit.set(permit);
     }
 
-    /// Stops the run for a reason; the first one counts.
+    /// Stops the run for a reason; the first reason counts.
     pub fn lose(&self, why: Error) {
         let _ = self.lost.set(why);
         self.stop.cancel();
@@ -125,7 +126,7 @@ impl StoreHealth {
     }
 }
 
-/// The error of what is not even tried any more: quiet, the reason is told once.
+/// The error of a call that is not even tried, because the store is lost. The reason itself is reported once.
 fn stopped(key: &str) -> Error {
     Error::new(ErrorKind::Interrupted, key, "stopped: the store failed before")
 }
@@ -247,7 +248,7 @@ impl Upload for GuardedUpload {
     }
 
     async fn write(&mut self, chunk: Bytes) -> Result<()> {
-        // Not every piece is sent at once: one that was taken does not say that the store is well.
+        // A piece that was taken does not prove that the store is well, because not every piece is sent at once.
         self.health.before_write(&self.key)?;
         match self.inner.write(chunk).await {
             Ok(()) => Ok(()),
@@ -260,12 +261,12 @@ impl Upload for GuardedUpload {
     }
 
     async fn keep(self: Box<Self>) -> Result<()> {
-        // Also of a store that is lost: what can be kept for the next run is kept.
+        // Also for a lost store, because the next run can resume whatever is kept.
         self.inner.keep().await
     }
 
     async fn abort(self: Box<Self>) -> Result<()> {
-        // Also of a store that is lost: what can be freed is freed.
+        // Also for a lost store, because its space may still be freed.
         self.inner.abort().await
     }
 }

@@ -1,5 +1,5 @@
-//! Keeps the checkpoint of an upload that is driven: written when parts have been stored, one write at a time with
-//! the latest state, and now and then as a sign of life. Used by both stores' uploads.
+//! Keeps the checkpoint of an upload while it is driven. It is written when parts have been stored, one write at a time
+//! with the latest state, and now and then as a sign of life. Used by the uploads of both stores.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -12,13 +12,14 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 
 use super::checkpoint::{Checkpoint, DigestState, Part};
 use super::claim::Claim;
-use super::{Condition, Store, Version};
+use super::{Condition, OptionalExt, Store, Version};
+use crate::task::panicked;
 use crate::{Error, ErrorKind, Result};
 
 /// A store that keeps checkpoints.
-pub(super) trait Notes: Store + Clone + 'static {
-    /// Writes a checkpoint, under its condition where the store knows any.
-    fn note(
+pub(super) trait CheckpointStore: Store + Clone + 'static {
+    /// Writes a checkpoint, under its condition if the store honours any.
+    fn put_checkpoint(
         &self,
         key: &str,
         bytes: Bytes,
@@ -26,7 +27,7 @@ pub(super) trait Notes: Store + Clone + 'static {
     ) -> impl Future<Output = Result<Version>> + Send;
 }
 
-/// The checkpoint, and the parts that are stored behind a gap.
+/// The checkpoint, and the parts beyond it that are stored behind a gap.
 #[derive(Debug, Clone)]
 pub(super) struct Ledger {
     pub(super) checkpoint: Checkpoint,
@@ -36,9 +37,9 @@ pub(super) struct Ledger {
 /// A part beyond the checkpoint.
 #[derive(Debug, Clone)]
 struct Ahead {
-    /// What is known of all bytes to its end.
+    /// The digest of all bytes to the part's end.
     digest: DigestState,
-    /// Once it is stored.
+    /// The part, once it is stored.
     part: Option<Part>,
 }
 
@@ -50,13 +51,13 @@ impl Ledger {
         }
     }
 
-    /// Takes note of a part that is about to be sent.
+    /// Adds a part that is about to be sent.
     pub(super) fn filled(&mut self, number: i32, digest: DigestState) {
         let part = None;
         self.ahead.insert(number, Ahead { digest, part });
     }
 
-    /// Takes note of a part that is stored; whether the checkpoint moved on.
+    /// Marks a part as stored. Returns true if the checkpoint moved on.
     pub(super) fn sent(&mut self, part: &Part) -> bool {
         if let Some(ahead) = self.ahead.get_mut(&part.number) {
             ahead.part = Some(part.clone());
@@ -71,7 +72,7 @@ impl Ledger {
     }
 }
 
-/// Drives the checkpoint of one upload. Dropped, it stops and leaves the checkpoint as it is.
+/// Keeps the checkpoint of a single upload. If it is dropped, it stops and leaves the checkpoint as it is.
 pub(super) struct Keeper<S> {
     store: S,
     key: String,
@@ -82,11 +83,11 @@ pub(super) struct Keeper<S> {
     writer: JoinHandle<Writer<S>>,
 }
 
-impl<S: Notes> Keeper<S> {
-    /// Claims an upload: writes its checkpoint with this process as its driver, if it is still of `known` version.
+impl<S: CheckpointStore> Keeper<S> {
+    /// Claims an upload: writes its checkpoint with this process as the driver, if it still has the `known` version.
     ///
     /// # Errors
-    /// `Precondition` when another process was first.
+    /// `Precondition` if another process was first.
     pub(super) async fn claim(
         store: &S,
         mut checkpoint: Checkpoint,
@@ -95,9 +96,9 @@ impl<S: Notes> Keeper<S> {
     ) -> Result<Self> {
         let claim = Claim::new();
         let before = checkpoint.driver.replace(claim.id.clone());
-        let key = checkpoint.note_key();
+        let key = checkpoint.own_key();
         let condition = known.map_or(Condition::Any, Condition::Unchanged);
-        let written = match store.note(&key, checkpoint.to_bytes(), condition).await {
+        let written = match store.put_checkpoint(&key, checkpoint.to_bytes(), condition).await {
             Ok(version) => version,
             Err(error) => {
                 claim.end();
@@ -105,7 +106,7 @@ impl<S: Notes> Keeper<S> {
             }
         };
         if let Some(before) = before {
-            super::claim::forget(&before);
+            Claim::forget(&before);
         }
         let (ledger, changes) = watch::channel(Ledger::new(checkpoint));
         let (stop, lost) = (CancellationToken::new(), Arc::new(AtomicBool::new(false)));
@@ -127,12 +128,12 @@ impl<S: Notes> Keeper<S> {
         })
     }
 
-    /// Where stored parts are written down, also by tasks.
+    /// The ledger of stored parts, for the tasks that send them.
     pub(super) fn ledger(&self) -> Arc<watch::Sender<Ledger>> {
         Arc::clone(&self.ledger)
     }
 
-    /// The checkpoint as it stands here.
+    /// The checkpoint in its latest state, written or not.
     pub(super) fn checkpoint(&self) -> Checkpoint {
         self.ledger.borrow().checkpoint.clone()
     }
@@ -142,7 +143,10 @@ impl<S: Notes> Keeper<S> {
         &self.key
     }
 
-    /// Refuses to go on with an upload that another process has taken over.
+    /// Checks that no other process has taken the upload over.
+    ///
+    /// # Errors
+    /// `Precondition` if one has.
     pub(super) fn check(&self) -> Result<()> {
         if !self.lost.load(Ordering::Relaxed) {
             return Ok(());
@@ -150,7 +154,7 @@ impl<S: Notes> Keeper<S> {
         Err(taken_over(&self.ledger.borrow().checkpoint.key))
     }
 
-    /// Writes down that all is stored and only the name is missing; the claim stays.
+    /// Writes the last checkpoint: all bytes are stored and only the name is missing. The claim stays.
     pub(super) async fn finish(self, parts: Vec<Part>, bytes: u64, sha256: &str) -> Result<Claim> {
         let mut last = self.checkpoint();
         last.parts = parts;
@@ -159,7 +163,7 @@ impl<S: Notes> Keeper<S> {
         self.last_write(&last).await
     }
 
-    /// Lets go of the upload: any process may go on with it.
+    /// Releases the upload, so that any process may resume it.
     pub(super) async fn let_go(self) -> Result<()> {
         let mut last = self.checkpoint();
         last.driver = None;
@@ -167,27 +171,24 @@ impl<S: Notes> Keeper<S> {
         Ok(())
     }
 
-    /// Stops the writer and writes one last time. The claim is given back, for the caller to end.
+    /// Stops the writer and writes one last time. Returns the claim for the caller to end.
     async fn last_write(self, last: &Checkpoint) -> Result<Claim> {
         drop(self.stop);
         let writer = self.writer.await;
         if self.lost.load(Ordering::Relaxed) {
             return Err(taken_over(&last.key));
         }
-        let stopped = |_| Error::new(ErrorKind::Internal, &*last.key, "keeping its checkpoint stopped");
-        writer.map_err(stopped)?.write(last.to_bytes()).await?;
+        let mut writer = writer.map_err(|_| panicked(&last.key))?;
+        writer.write(last.to_bytes()).await?;
         Ok(self.claim)
     }
 
-    /// Stops the writer; whether the upload is still this process's.
+    /// Stops the writer. Returns true if the upload is still this process's, with the claim for the caller to end.
     pub(super) async fn stop(self) -> Result<(bool, Claim)> {
         drop(self.stop);
         self.writer.await.ok();
-        let ours = match self.store.get(&self.key).await {
-            Ok(found) => is_of(&found.bytes, &self.claim.id),
-            Err(error) if error.kind() == ErrorKind::StoreNotFound => false,
-            Err(error) => return Err(error),
-        };
+        let found = self.store.read(&self.key).await.optional()?;
+        let ours = found.is_some_and(|bytes| is_driven_by(&bytes, &self.claim.id));
         Ok((ours, self.claim))
     }
 }
@@ -200,11 +201,11 @@ fn taken_over(key: &str) -> Error {
     )
 }
 
-fn is_of(bytes: &[u8], driver: &str) -> bool {
+fn is_driven_by(bytes: &[u8], driver: &str) -> bool {
     Checkpoint::parse(bytes).is_some_and(|found| found.driver.as_deref() == Some(driver))
 }
 
-/// The task that writes.
+/// The task that writes the checkpoint.
 struct Writer<S> {
     store: S,
     key: String,
@@ -213,7 +214,7 @@ struct Writer<S> {
     lost: Arc<AtomicBool>,
 }
 
-impl<S: Notes> Writer<S> {
+impl<S: CheckpointStore> Writer<S> {
     async fn run(
         mut self,
         mut changes: watch::Receiver<Ledger>,
@@ -233,7 +234,7 @@ impl<S: Notes> Writer<S> {
                 changed = changes.changed() => if changed.is_err() { return self },
                 () = sign_of_life => {}
             }
-            // What changes during this write is in the next one.
+            // A change during this write is part of the next one.
             let bytes = changes.borrow_and_update().checkpoint.to_bytes();
             match self.write(bytes).await {
                 Ok(()) => {}
@@ -241,7 +242,7 @@ impl<S: Notes> Writer<S> {
                     self.lost.store(true, Ordering::Relaxed);
                     return self;
                 }
-                // The upload itself will tell when the store is gone; a missing checkpoint costs only work.
+                // The upload itself fails if the store is gone; a missing checkpoint costs only work.
                 Err(error) => tracing::debug!(%error, "an upload's checkpoint was not written"),
             }
         }
@@ -249,20 +250,22 @@ impl<S: Notes> Writer<S> {
 
     async fn write(&mut self, bytes: Bytes) -> Result<()> {
         let condition = Condition::Unchanged(self.version.clone());
-        match self.store.note(&self.key, bytes.clone(), condition).await {
-            Ok(version) => self.version = version,
+        self.version = match self
+            .store
+            .put_checkpoint(&self.key, bytes.clone(), condition)
+            .await
+        {
             Err(error) if error.kind() == ErrorKind::Precondition => {
-                // Perhaps an earlier write of our own whose answer was lost.
-                let found = match self.store.get(&self.key).await {
-                    Ok(found) if is_of(&found.bytes, &self.driver) => found,
-                    Err(unknown) if unknown.kind() != ErrorKind::StoreNotFound => return Err(unknown),
-                    _ => return Err(error),
+                // Perhaps an earlier write of our own changed it, and its answer was lost.
+                let found = self.store.get(&self.key).await.optional()?;
+                let Some(ours) = found.filter(|found| is_driven_by(&found.bytes, &self.driver)) else {
+                    return Err(error);
                 };
-                let condition = Condition::Unchanged(found.version);
-                self.version = self.store.note(&self.key, bytes, condition).await?;
+                let condition = Condition::Unchanged(ours.version);
+                self.store.put_checkpoint(&self.key, bytes, condition).await?
             }
-            Err(error) => return Err(error),
-        }
+            written => written?,
+        };
         Ok(())
     }
 }
@@ -270,8 +273,8 @@ impl<S: Notes> Writer<S> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::store::Source;
     use crate::store::checkpoint::Digester;
-    use crate::store::upload::Source;
 
     #[test]
     fn the_checkpoint_knows_only_parts_without_a_gap_before_them() {
@@ -291,7 +294,7 @@ mod tests {
         assert!(ledger.sent(&part(1, "a")));
         let tags: Vec<_> = ledger.checkpoint.parts.iter().map(|part| &*part.etag).collect();
         assert_eq!((ledger.checkpoint.bytes, tags), (15, vec!["a", "b", "c"]));
-        // The last part is never announced: it is part of finishing.
+        // The last part is never announced, because finishing the upload sends it.
         assert!(!ledger.sent(&part(4, "d")));
     }
 }

@@ -1,6 +1,6 @@
-//! A store that counts its calls and their times, around any other. Used by `cli` and `serve`, which open stores.
+//! A store around any other that counts its calls and their times. Used by `cli` and `serve`, which open stores.
 //!
-//! Every method is passed on, those with a default too: a wrapper that forgot one would change what the store does.
+//! It passes on every method, also those with a default, because otherwise it would change the store's behaviour.
 
 use std::sync::Arc;
 
@@ -17,7 +17,7 @@ use crate::metrics::{CallLabels, METRICS, StoreLabels};
 use crate::mp4::BoxWalker;
 use crate::{ErrorKind, Result};
 
-/// See the module.
+/// A store that counts its calls.
 pub struct Metered(Arc<dyn Store>);
 
 impl Metered {
@@ -50,7 +50,7 @@ async fn counted<T>(call: &'static str, work: impl Future<Output = Result<T>>) -
     done
 }
 
-// One that is added with a default is passed on too, or the lint says so.
+// The lint finds a method with a default that is not passed on.
 #[warn(clippy::missing_trait_methods)]
 #[async_trait]
 impl Store for Metered {
@@ -162,7 +162,7 @@ impl Upload for MeteredUpload {
     }
 
     async fn write(&mut self, chunk: Bytes) -> Result<()> {
-        // One piece of many: counted by the whole, when it is complete.
+        // Not counted, because the upload is counted as a whole when it is complete.
         self.0.write(chunk).await
     }
 

@@ -1,14 +1,9 @@
-//! Where the lake's bytes lie: a small trait, a folder and S3 behind it.
+//! The store: a small trait for the bytes of the lake, implemented by a folder and by S3.
 //!
-//! Guarantees that every store gives, and that `tests/it/store/suite.rs` holds each one to:
-//! - A reader of a key sees a whole object, the old one or the new one, never a part.
-//! - [`Store::put`] with a [`Condition`] is atomic where [`Store::probe`] says so.
-//! - An [`Upload`] shows nothing under its key before [`Upload::complete`] returned.
-//! - What an upload has stored survives the process: [`Store::resume`] goes on with it, anywhere. None is touched while
-//!   a living process drives it, and each can be found and aborted by [`Store::unfinished_uploads`].
-//! - A missing object is [`ErrorKind::StoreNotFound`](crate::ErrorKind), a lost condition is `Precondition`, a store
-//!   that can't be reached, does not exist or refuses access is `StoreUnavailable`; anything else is `Store`.
-//! - Keys are `/`-separated relative paths as `lake::key` makes them; no store interprets them further.
+//! Each guarantee stands at the method that gives it; `tests/it/store/suite.rs` holds every store to all of them. Keys are
+//! `/`-separated relative paths as `lake::key` makes them, and no store interprets them further. Errors have few kinds:
+//! `StoreNotFound` for a missing object, `Precondition` for a condition that does not hold, `StoreUnavailable` for a store
+//! that can't be reached, does not exist or refuses access, and `Store` for every other failure.
 
 mod checkpoint;
 mod claim;
@@ -28,18 +23,19 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use tokio_util::sync::CancellationToken;
 
+pub use self::checkpoint::Source;
 pub(crate) use self::claim::Claim;
-pub use self::claim::Lease;
+pub use self::claim::UploadLease;
 pub use self::dialect::{Dialect, EtagForm, Shortcoming, StoreAddress};
 pub use self::metered::Metered;
 pub use self::optional::OptionalExt;
-pub use self::upload::{Resumed, Source, Unfinished, Upload, UploadOptions, Uploaded};
+pub use self::upload::{Resumed, Unfinished, Upload, UploadOptions, Uploaded};
 use crate::{Error, ErrorKind, Result, config};
 
-/// Opens the store that the configuration names. Sends nothing and writes nothing: [`Store::preflight`] does.
+/// Opens the store that the configuration names. Sends and writes nothing; [`Store::preflight`] does.
 ///
 /// # Errors
-/// `Config` when the URL is wrong.
+/// `Config` if the URL is wrong.
 pub async fn open(config: &config::Store) -> Result<Arc<dyn Store>> {
     match config.url.split_once("://") {
         Some(("file", _)) => Ok(Arc::new(folder::FolderStore::open(&config.url)?)),
@@ -52,11 +48,11 @@ pub async fn open(config: &config::Store) -> Result<Arc<dyn Store>> {
     }
 }
 
-/// What a store says of an object's current state: an ETag, or its like. Opaque; only ever compared for equality.
+/// The version of an object, such as its ETag. Opaque; it is only compared for equality.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Version(pub String);
 
-/// An object's bytes and the version they are of.
+/// An object's bytes with their version.
 #[derive(Debug, Clone)]
 pub struct Object {
     /// The whole content.
@@ -65,32 +61,32 @@ pub struct Object {
     pub version: Version,
 }
 
-/// An object as a listing shows it.
+/// An object in a listing.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Entry {
     /// The key, relative to the store's URL.
     pub key: String,
     /// The size in bytes.
     pub bytes: u64,
-    /// When it was last written, where the store says so.
+    /// The time of the last write, if the store tells it.
     pub modified: Option<chrono::DateTime<chrono::Utc>>,
 }
 
-/// When a write may take place.
+/// The condition under which a write takes place.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Condition {
-    /// Always.
+    /// The write always takes place.
     Any,
-    /// Only when there is no object under the key.
+    /// There is no object under the key.
     Absent,
-    /// Only when the object is still of this version.
+    /// The object still has this version.
     Unchanged(Version),
 }
 
-/// A place for the lake. See the module's guarantees.
+/// A store for the lake's objects.
 #[async_trait]
 pub trait Store: Send + Sync {
-    /// The store's URL as the configuration gave it, without secrets.
+    /// The store's URL as the configuration has it, without secrets.
     fn url(&self) -> &str;
 
     /// Proves that the store exists and can be written, before any work is done. Leaves nothing visible behind.
@@ -99,7 +95,7 @@ pub trait Store: Send + Sync {
     /// `StoreUnavailable`, with the way out.
     async fn preflight(&self) -> Result<()>;
 
-    /// Where the store lies, in one spelling.
+    /// The store's address in its only spelling.
     fn address(&self) -> StoreAddress {
         StoreAddress {
             url: self.url().into(),
@@ -107,34 +103,36 @@ pub trait Store: Send + Sync {
         }
     }
 
-    /// Finds out how conditional writes are taken and what uploads lack, by a few writes of probe objects, which are
-    /// removed again. From then on the store speaks so.
+    /// Finds out, by writing a few probe objects, which conditional writes the server honours and which operations it
+    /// lacks. The probe objects are removed again, and the store uses the result from then on.
     ///
     /// # Errors
-    /// Of the store; never because conditional writes are ignored or refused, or because something is lacking.
+    /// Any error of the store. A server that ignores or refuses conditions, or lacks an operation, is no error.
     async fn probe(&self) -> Result<Dialect>;
 
-    /// Says what an earlier probe found. Where conditional writes are not taken, no condition is sent from then on.
+    /// Uses the result of an earlier probe. If it says that the server does not honour conditional writes, every
+    /// condition counts as [`Condition::Any`] from then on, so callers need not ask.
     fn speak(&self, _dialect: Dialect) {}
 
-    /// What the server is known to lack.
+    /// The operations that the server is known to lack.
     fn shortcomings(&self) -> Vec<Shortcoming> {
         Vec::new()
     }
 
-    /// The same store for one run, which waits some minutes for a server that asks to slow down, until `stop`. None
-    /// where no server can ask.
+    /// The same store for one run, which waits some minutes for a server that asks to slow down, until `stop`. `None` if
+    /// no server can ask.
     fn patient(&self, _stop: CancellationToken) -> Option<Arc<dyn Store>> {
         None
     }
 
-    /// Reads a whole object. Meant for manifests, tables and reports, not for recordings.
+    /// Reads a whole object, the old or the new one but never a part of each. For manifests, tables and reports; a
+    /// recording is too large for it.
     ///
     /// # Errors
-    /// `StoreNotFound` when there is none.
+    /// `StoreNotFound` if there is no such object; otherwise any error of the store.
     async fn get(&self, key: &str) -> Result<Object>;
 
-    /// Reads a whole object whose version is of no interest: a folder would have to hash it.
+    /// Reads a whole object without its version, because a folder has to hash the object for one.
     ///
     /// # Errors
     /// As [`Store::get`].
@@ -142,16 +140,17 @@ pub trait Store: Send + Sync {
         self.get(key).await.map(|object| object.bytes)
     }
 
-    /// Reads a piece of an object: `length` bytes from `offset` on, fewer where the object ends, none beyond its end.
-    /// Each piece is of the object as it is then: pieces of one that is replaced meanwhile may not fit together.
+    /// Reads `length` bytes of an object from `offset` on: fewer if the object ends earlier, none behind its end. Each
+    /// piece is of the object as it is at that moment, so pieces of an object that is replaced may not fit together.
     ///
     /// # Errors
-    /// `StoreNotFound` when there is none.
+    /// As [`Store::get`].
     async fn get_range(&self, key: &str, offset: u64, length: usize) -> Result<Bytes>;
-    /// [`Store::get`] of an object of `most` bytes at most: what is larger is not read.
+
+    /// Reads a whole object of `most` bytes at most. A larger object is not read.
     ///
     /// # Errors
-    /// `StoreNotFound` when there is none; `Store` when it is larger.
+    /// `Store` if the object is larger; otherwise as [`Store::get`].
     async fn get_within(&self, key: &str, most: u64) -> Result<Object> {
         match self.size(key).await? {
             Some(bytes) if bytes > most => Err(too_large(key, bytes, most)),
@@ -159,80 +158,83 @@ pub trait Store: Send + Sync {
         }
     }
 
-    /// A URL by which anybody reads an object until it expires; none where the store makes no such URLs. Whether there is
-    /// such an object is not asked.
+    /// A URL by which anybody can read an object until it expires; `None` if the store makes no such URLs. Does not ask
+    /// the server whether the object exists.
     ///
     /// # Errors
-    /// The store fails.
+    /// Any error of the store.
     async fn presign(&self, _key: &str, _expires: std::time::Duration) -> Result<Option<String>> {
         Ok(None)
     }
 
-    /// The bytes that are free for more objects, where the store knows.
+    /// The bytes that are free for more objects, if the store knows.
     ///
     /// # Errors
-    /// The store fails.
+    /// Any error of the store.
     async fn free_bytes(&self) -> Result<Option<u64>> {
         Ok(None)
     }
 
-    /// The size of an object in bytes, or `None` when there is none.
+    /// The size of an object in bytes, or `None` if there is no such object.
     ///
     /// # Errors
-    /// Of the store.
+    /// Any error of the store.
     async fn size(&self, key: &str) -> Result<Option<u64>>;
 
-    /// Writes a whole object and gives its new version.
+    /// Writes a whole object and returns its new version. The write is atomic: readers see the old or the new object, and
+    /// of several writers with the same condition one wins. If the server does not honour conditional writes, the
+    /// condition is not checked, see [`Store::speak`].
     ///
     /// # Errors
-    /// `Precondition` when the condition does not hold.
+    /// `Precondition` if the condition does not hold; otherwise any error of the store.
     async fn put(&self, key: &str, bytes: Bytes, condition: Condition) -> Result<Version>;
 
-    /// Every object whose key starts with `prefix`, in order of keys. Unfinished uploads are not among them.
+    /// Lists every object whose key starts with `prefix`, ordered by the bytes of the key. Unfinished uploads are not
+    /// listed.
     ///
     /// # Errors
-    /// Of the store.
+    /// Any error of the store.
     async fn list(&self, prefix: &str) -> Result<Vec<Entry>>;
 
-    /// Removes an object. One that is not there is no error.
+    /// Removes an object. A missing object is no error.
     ///
     /// # Errors
-    /// Of the store.
+    /// Any error of the store.
     async fn delete(&self, key: &str) -> Result<()>;
 
-    /// Starts an upload of unknown length from nothing, beside whatever other uploads of the key there are; the last one
-    /// to be completed wins.
+    /// Starts an upload of unknown length from its first byte. Nothing is visible under the key before
+    /// [`Upload::complete`] returned. Other uploads of the key are not disturbed; the last one to be completed wins.
     ///
     /// # Errors
-    /// Of the store.
+    /// Any error of the store.
     async fn upload(&self, key: &str, options: UploadOptions) -> Result<Box<dyn Upload>>;
 
-    /// Goes on with the upload of `key` that a dead process left furthest, if there is one that can be gone on with.
-    /// All else that dead processes left of the key is given up. Only bytes are trusted that both the upload's
-    /// checkpoint and the store vouch for.
+    /// Resumes the furthest upload of `key` that a dead process left, on any machine, and aborts the others that dead
+    /// processes left of the key. Trusts only bytes that both the upload's checkpoint and the store vouch for, and never
+    /// touches an upload that a living process drives.
     ///
-    /// May take a minute where the dead process ran on another machine a moment ago: see [`Lease`].
+    /// May take a minute if the process died a moment ago on another machine, see [`UploadLease`].
     ///
     /// # Errors
-    /// Of the store.
+    /// Any error of the store.
     async fn resume(&self, key: &str) -> Result<Option<Resumed>>;
 
-    /// Uploads of keys below `prefix` that were started and neither completed nor aborted, in order of keys, and
-    /// receipts of completed ones that nobody has deleted. Those of living processes are marked as such.
+    /// Lists the uploads of keys below `prefix` that were neither completed nor aborted, and the receipts of completed
+    /// uploads that nobody has deleted, ordered by key. Uploads of living processes are marked as driven.
     ///
     /// # Errors
-    /// Of the store.
+    /// Any error of the store.
     async fn unfinished_uploads(&self, prefix: &str) -> Result<Vec<Unfinished>>;
 
-    /// Gives up one of [`Store::unfinished_uploads`] and frees what it holds. Does nothing to one that is driven, or
-    /// that a process has taken up since it was listed.
+    /// Aborts one of [`Store::unfinished_uploads`] and frees its space. Does nothing to an upload that is driven, or that
+    /// a process has resumed since it was listed.
     ///
     /// # Errors
-    /// Of the store.
+    /// Any error of the store.
     async fn abort_upload(&self, upload: &Unfinished) -> Result<()>;
 }
 
-/// The error of an object that is larger than it can be.
+/// The error of an object that is too large to be one of its kind.
 fn too_large(key: &str, bytes: u64, most: u64) -> Error {
     let message = format!("is damaged: it has {bytes} bytes, and none of its kind has more than {most}");
     Error::new(ErrorKind::Store, key, message).hint("restore it, or remove it to start anew")

@@ -1,56 +1,52 @@
-//! What an upload is: started, driven, let go of, found again. Types and the trait; no I/O.
+//! The trait of an upload in progress, and the types around it. No I/O.
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use serde::{Deserialize, Serialize};
 
-use super::Version;
-use super::checkpoint::Checkpoint;
+use super::checkpoint::{Checkpoint, Source, StoredCheckpoint};
 use crate::Result;
 use crate::mp4::BoxWalker;
 
-/// What an upload's bytes come from. The store keeps it with the upload and compares nothing: whoever goes on decides
-/// whether the source is still the same. Nothing personal, and no link.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Source {
-    /// The caller's name for the state of the thing that is copied.
-    pub of: String,
-    /// The source's `ETag`, as it said it.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub etag: Option<String>,
-    /// Bytes of the whole, where the source said so.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub total: Option<u64>,
-}
-
-/// What an upload is, for stores that treat kinds of objects apart.
+/// The options of an upload.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct UploadOptions {
-    /// The media type, where the store keeps one.
+    /// The media type, if the store keeps one.
     pub content_type: Option<String>,
-    /// What the bytes come from.
+    /// The source of the bytes.
     pub source: Source,
 }
 
-/// An object that an upload made.
+/// The object that an upload made.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Uploaded {
-    /// Its size in bytes.
+    /// The size in bytes.
     pub bytes: u64,
-    /// Its SHA-256, in hex; made on the way, also across processes.
+    /// The SHA-256 in hex, computed on the way, also if several processes uploaded parts of the object.
     pub sha256: String,
-    /// What it was made from.
+    /// The source of the bytes.
     pub source: Source,
-    /// The key of the note that says all this to a later process, should this one die before it has written it down.
-    /// To be deleted once it has.
+    /// The key of the upload's last checkpoint, which tells all this to a later process if this one dies. The caller
+    /// deletes it once the manifest knows the object.
     pub receipt: Option<String>,
 }
 
-/// What is found of an earlier process's upload.
+impl Checkpoint {
+    /// The object that a finished upload made; none if the upload is not finished. `receipt` is the checkpoint's key.
+    pub(super) fn uploaded(&self, receipt: &str) -> Option<Uploaded> {
+        Some(Uploaded {
+            bytes: self.bytes,
+            sha256: self.finished.clone()?,
+            source: self.source.clone(),
+            receipt: Some(receipt.to_owned()),
+        })
+    }
+}
+
+/// An earlier process's upload, resumed.
 pub enum Resumed {
-    /// It goes on: [`Upload::bytes`] says from where, [`Upload::source`] with what.
+    /// The upload goes on from [`Upload::bytes`], with the same [`Upload::source`].
     Open(Box<dyn Upload>),
-    /// All had been stored: the object lies under its key.
+    /// All bytes were stored before: the object lies under its key.
     Whole(Uploaded),
 }
 
@@ -59,62 +55,53 @@ pub enum Resumed {
 pub struct Unfinished {
     /// The key of the object that it would become.
     pub key: String,
-    /// Whether a living process drives it, or may: such a one is left alone.
+    /// True if a living process drives it, or may drive it; such an upload is left alone.
     pub driven: bool,
-    /// The store's own name for it, where it has one.
+    /// The store's own id of the upload, if it has one.
     pub(super) upload: Option<String>,
-    pub(super) note: Option<Note>,
+    pub(super) checkpoint: Option<StoredCheckpoint>,
 }
 
-/// A checkpoint as it lies in the store; none inside when it can't be read.
-#[derive(Debug, Clone)]
-pub(super) struct Note {
-    pub(super) key: String,
-    pub(super) version: Version,
-    pub(super) modified: Option<chrono::DateTime<chrono::Utc>>,
-    pub(super) checkpoint: Option<Checkpoint>,
-}
-
-/// An upload in progress, driven by this process: no other one touches it. Dropped, it shows nothing and stays where
-/// it is, as after a kill: [`Store::resume`](super::Store::resume) finds it again.
+/// An upload in progress. No other process touches it while this one drives it. If it is dropped, nothing is visible and
+/// its bytes stay stored, as after a kill, so that [`Store::resume`](super::Store::resume) finds it again.
 #[async_trait]
 pub trait Upload: Send {
-    /// Bytes taken so far, those of earlier processes among them.
+    /// The bytes taken so far, those of earlier processes included.
     fn bytes(&self) -> u64;
 
-    /// What they are of.
+    /// The source of the bytes.
     fn source(&self) -> &Source;
 
-    /// The MP4 boxes among these bytes: whether what has come is a whole file.
+    /// The MP4 boxes among the bytes taken so far, which tell if they are a whole file.
     fn boxes(&self) -> BoxWalker;
 
-    /// Appends bytes. Returns once they are taken, which is before they are stored; memory stays bounded by the
-    /// store's part size times its parts in flight. A write that is dropped before it is done fails the upload.
+    /// Appends bytes. Returns once they are taken, which is before they are stored; memory stays bounded by the store's
+    /// part size times its parts in flight. If the future is dropped before it is done, the upload has failed.
     ///
-    /// Uploads of one store share its buffers: drive each by a task of its own, and bound how long its source may
-    /// stand still.
+    /// All uploads of a store share its buffers. Drive each upload by a task of its own, and set a time limit for its
+    /// source.
     ///
     /// # Errors
-    /// Of the store, also of an earlier write. `Precondition` when the upload is gone, or another process has taken
-    /// it for dead and over: then it has to be started anew.
+    /// `Precondition` if the upload is gone or another process has taken it over; then start a new one. Otherwise any
+    /// error of the store, also of an earlier write.
     async fn write(&mut self, chunk: Bytes) -> Result<()>;
 
-    /// Makes the whole visible under its key.
+    /// Makes the whole object visible under its key, at once.
     ///
     /// # Errors
-    /// As [`Upload::write`]; then nothing is visible, and what is stored can be gone on with.
+    /// As [`Upload::write`]; then nothing is visible, and the stored bytes can be resumed.
     async fn complete(self: Box<Self>) -> Result<Uploaded>;
 
-    /// Lets go: what is stored whole stays for any process that asks [`Store::resume`](super::Store::resume), at once.
-    /// Also after a failed write. Where nothing is worth it, this is [`Upload::abort`].
+    /// Releases the upload with its stored parts, also after a failed write, so that any process can
+    /// [resume](super::Store::resume) it at once. Aborts it if nothing is stored.
     ///
     /// # Errors
-    /// Of the store.
+    /// Any error of the store.
     async fn keep(self: Box<Self>) -> Result<()>;
 
-    /// Gives the upload up and frees what it holds in the store, unless another process has taken it over.
+    /// Aborts the upload and frees its space in the store, unless another process has taken it over.
     ///
     /// # Errors
-    /// Of the store.
+    /// Any error of the store.
     async fn abort(self: Box<Self>) -> Result<()>;
 }

@@ -39,7 +39,7 @@ pub enum Kept {
     Manifest,
 }
 
-/// Something in a report that deserves a look, besides fields and values: see [`Observation::kind`].
+/// Something in a report that deserves a look, besides fields and values.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Observation {
     /// Rows that repeat a participant of the same report.
@@ -61,19 +61,6 @@ pub enum Observation {
 }
 
 impl Observation {
-    /// The kind of the warning.
-    pub fn kind(self) -> &'static str {
-        match self {
-            Self::MergedParticipants => "participants_merged",
-            Self::MergedByName => "participants_merged_by_name",
-            Self::DuplicateExternalIds => "duplicate_external_id",
-            Self::SharedParticipantIds => "duplicate_participant_id",
-            Self::LookAlikeIds => "ids_differ_by_case",
-            Self::HeadlessSheets => "header_unknown",
-            Self::MendedCharacters | Self::ImpossibleNumbers => "bad_value",
-        }
-    }
-
     /// The sentence of the warning, after the number of sightings.
     pub fn sentence(self) -> &'static str {
         match self {

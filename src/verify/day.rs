@@ -1,4 +1,4 @@
-//! One day: its manifest, held against what lies in the store, and against a rebuild.
+//! Verifies a day: compares its manifest with the store, and with a rebuild.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -6,7 +6,7 @@ use std::sync::Arc;
 use chrono::NaiveDate;
 use futures_util::{FutureExt, StreamExt, TryStreamExt, stream};
 
-use super::finding::{Finding, Kind, Remedy};
+use super::finding::{Finding, FindingKind, Remedy};
 use super::objects::{Expected, What, expected, hold, sha256, table};
 use crate::Result;
 use crate::lake::key;
@@ -18,12 +18,12 @@ use crate::tables;
 use crate::tables::RowKey;
 use crate::verify::session::{Read, SeenFile, Thing, Verification, of_one_object, unreadable};
 
-/// Times that a day is looked at again because a run was at work on it.
+/// The most attempts at a day that a run changes meanwhile.
 const LOOKS: usize = 3;
-/// Objects of a day looked at at once.
+/// Objects of a day checked at once.
 const OBJECTS_AT_ONCE: usize = 8;
 
-/// What a look at a day came to; taken over when the day did not change meanwhile.
+/// The result of one attempt at a day; it counts only if the day did not change meanwhile.
 #[derive(Default)]
 struct Looked {
     findings: Vec<Finding>,
@@ -44,7 +44,7 @@ impl Looked {
     }
 }
 
-/// Looks at a day, again where a run changed it meanwhile.
+/// Verifies a day, again if a run changed it meanwhile.
 pub(crate) async fn verify(
     look: &Arc<Verification>,
     builder: &Arc<RunContext>,
@@ -54,7 +54,7 @@ pub(crate) async fn verify(
     for last in (0..LOOKS).rev() {
         let (manifest, version) = match look.json::<Manifest>(key).await? {
             Read::There(manifest, version) => (manifest, version),
-            // Another process has taken it away since.
+            // Another process has removed it since.
             Read::Missing => return Ok(()),
             Read::Damaged(why) => {
                 look.find(damaged(date, key, why).remedy(Remedy::Day));
@@ -64,7 +64,7 @@ pub(crate) async fn verify(
                 look.find(damaged(
                     date,
                     key,
-                    format!("version {version}, of a newer telelake"),
+                    format!("version {version}, which a newer telelake wrote"),
                 ));
                 return Ok(());
             }
@@ -87,7 +87,7 @@ pub(crate) async fn verify(
     Ok(())
 }
 
-/// Notes the calls and records of a day beside those that are looked at.
+/// Notes the calls and records of a day just outside of the dates.
 pub(crate) async fn note_beside(look: &Verification, key: &str) -> Result<()> {
     if let Read::There(manifest, _) = look.json::<Manifest>(key).await? {
         note_ids(look, &manifest);
@@ -99,9 +99,9 @@ async fn unchanged(look: &Verification, key: &str, version: &Version) -> Result<
     Ok(matches!(look.json::<Manifest>(key).await?, Read::There(_, now) if now == *version))
 }
 
-/// A manifest that is none. Its key tells its space, where that was not cut.
+/// The finding about a damaged manifest. Its key gives the space, unless the key was cut.
 fn damaged(date: NaiveDate, key: &str, why: String) -> Finding {
-    let finding = Finding::new(Kind::ManifestDamaged, key)
+    let finding = Finding::new(FindingKind::ManifestDamaged, key)
         .date(Some(date))
         .differs("the day's manifest", why);
     let name = key.rsplit('/').next().and_then(|name| name.strip_suffix(".json"));
@@ -111,11 +111,11 @@ fn damaged(date: NaiveDate, key: &str, why: String) -> Finding {
     }
 }
 
-/// Why a manifest can't be what this program wrote.
+/// The reason why this program can't have written a manifest; `None` if it can.
 pub(crate) fn inconsistent(manifest: &Manifest, key: &str) -> Option<String> {
     let (date, space) = (manifest.date, manifest.space_id.as_str());
     if key::manifest(date, &space.into()) != key {
-        return Some(format!("that of {date} of space {space}"));
+        return Some(format!("the manifest of {date} of space {space}"));
     }
     let seg = key::segment(space);
     let places = [
@@ -130,7 +130,7 @@ pub(crate) fn inconsistent(manifest: &Manifest, key: &str) -> Option<String> {
     for (id, landing, place) in landings.chain(files) {
         match &landing.landed {
             None if landing.status == Status::Done => {
-                return Some(format!("{id} as done, without its bytes"));
+                return Some(format!("{id} as done, but without bytes"));
             }
             Some(landed) if !landed.key.starts_with(&places[place]) => {
                 return Some(format!("{id} at a key of another day"));
@@ -159,13 +159,13 @@ async fn once(
     if !manifest.is_built() {
         looked.findings.push(
             Finding::new(
-                Kind::DayNotBuilt,
+                FindingKind::DayNotBuilt,
                 key::manifest(manifest.date, &manifest.space_id),
             )
             .on(manifest.date, &manifest.space_id)
             .differs(
-                "tables of all that was landed",
-                "a build that did not end: a run was killed, or is at it",
+                "tables of all landed reports",
+                "a build that did not end: a run was killed, or is working on it",
             )
             .remedy(Remedy::Build),
         );
@@ -197,13 +197,13 @@ async fn once(
     Ok(looked)
 }
 
-/// Whether a day with something pending is marked, so that runs come back to it.
+/// Checks that a day with something pending has a marker, so that runs come back to it.
 async fn marked(look: &Verification, manifest: &Manifest, open: bool, looked: &mut Looked) -> Result<()> {
     let marker = key::open_day(manifest.date, &manifest.space_id);
     let listed = look.inventory().markers.remove(&marker);
     if open && !listed && look.run.store.size(&marker).await?.is_none() {
         looked.findings.push(
-            Finding::new(Kind::DayNotMarked, marker)
+            Finding::new(FindingKind::DayNotMarked, marker)
                 .on(manifest.date, &manifest.space_id)
                 .differs("a marker: the day has something pending or failed", "none")
                 .remedy(Remedy::Mark),
@@ -212,7 +212,7 @@ async fn marked(look: &Verification, manifest: &Manifest, open: bool, looked: &m
     Ok(())
 }
 
-/// Holds the stored tables against those that a build gives now.
+/// Compares the stored tables with those that a build gives now.
 async fn rebuild(
     builder: &Arc<RunContext>,
     manifest: &Manifest,
@@ -238,7 +238,7 @@ async fn rebuild(
             let why = of_one_object(error)?;
             let key = key::manifest(manifest.date, &manifest.space_id);
             looked.findings.push(
-                Finding::new(Kind::NotRebuildable, key)
+                Finding::new(FindingKind::NotRebuildable, key)
                     .on(manifest.date, &manifest.space_id)
                     .differs("tables", why),
             );
@@ -255,7 +255,7 @@ async fn rebuild(
         if found != Some(&entry.sha256) {
             let expected = found.map_or_else(|| "no file".into(), sha256);
             looked.findings.push(
-                table(Kind::TableDiffers, manifest, &entry.key).differs(expected, sha256(&entry.sha256)),
+                table(FindingKind::TableDiffers, manifest, &entry.key).differs(expected, sha256(&entry.sha256)),
             );
         }
     }
@@ -263,7 +263,7 @@ async fn rebuild(
         if !built.tables.contains_key(name) {
             looked
                 .findings
-                .push(table(Kind::TableDiffers, manifest, key).differs(sha256(digest), "no file"));
+                .push(table(FindingKind::TableDiffers, manifest, key).differs(sha256(digest), "no file"));
         }
     }
     Ok(())

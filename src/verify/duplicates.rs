@@ -1,10 +1,10 @@
-//! What lies in the lake twice: a call or a record in the manifests of two days, a row in two files of a table.
+//! The duplicates of a lake: a call or a record in the manifests of two days, a row in two files of a table.
 
 use std::collections::BTreeMap;
 
 use chrono::NaiveDate;
 
-use super::finding::{Doubled, Finding, Kind, Remedy};
+use super::finding::{Doubled, Finding, FindingKind, Remedy};
 use crate::Result;
 use crate::ids::SpaceId;
 use crate::lake::manifest::{Landing, Manifest};
@@ -12,7 +12,7 @@ use crate::lake::{self, key};
 use crate::lenient;
 use crate::verify::session::{Read, SeenFile, Thing, Verification};
 
-/// Names the calls and records that lie on two days, and the day that is theirs where that can be told.
+/// Finds the calls and records that lie on two days, and the right day if it can be told.
 pub(crate) async fn of_days(look: &Verification) -> Result<()> {
     let doubled: Vec<_> = {
         let seen = look.seen();
@@ -20,7 +20,7 @@ pub(crate) async fn of_days(look: &Verification) -> Result<()> {
         ids.map(|(id, dates)| (id.clone(), dates.clone())).collect()
     };
     for ((thing, space, id), dates) in doubled {
-        // As the days are now: a run may have just moved it.
+        // Read the days again, because a run may have just moved it.
         let mut days = BTreeMap::new();
         for date in dates {
             if let Read::There(manifest, _) = look.json::<Manifest>(&key::manifest(date, &space.as_str().into())).await?
@@ -53,18 +53,18 @@ fn name(look: &Verification, thing: Thing, space: &SpaceId, id: &str, days: &BTr
         let others: Vec<_> = days.keys().filter(|other| *other != date).collect();
         let others: Vec<_> = others.iter().map(ToString::to_string).collect();
         let kind = match thing {
-            Thing::Call => Kind::CallDoubled,
-            Thing::Record => Kind::RecordDoubled,
+            Thing::Call => FindingKind::CallDoubled,
+            Thing::Record => FindingKind::RecordDoubled,
         };
         let finding = Finding::new(kind, key::manifest(*date, space)).on(*date, space);
         let finding = match thing {
             Thing::Call => finding.call(id),
             Thing::Record => finding.record(id),
         };
-        let expected = right.map_or_else(|| "it on one day".into(), |right| format!("it on {right} alone"));
+        let expected = right.map_or_else(|| "only one day with it".into(), |right| format!("only {right} with it"));
         let finding = finding.differs(
             expected,
-            format!("it on {date} too, besides {}", others.join(", ")),
+            format!("it on {date} and {}", others.join(", ")),
         );
         look.find(match right {
             Some(right) if nothing_is_lost(thing, id, manifest, &days[&right]) => {
@@ -77,13 +77,13 @@ fn name(look: &Verification, thing: Thing, space: &SpaceId, id: &str, days: &BTr
             _ => finding,
         });
         if right.is_none() {
-            // Of two days that are as good, one finding is enough.
+            // Between two equal days, one finding is enough.
             return;
         }
     }
 }
 
-/// The day of a call: that of its start.
+/// The date of a call: the date of its start.
 fn day_of_call(look: &Verification, id: &str, days: &BTreeMap<NaiveDate, Manifest>) -> Option<NaiveDate> {
     let entries = days.values().filter_map(|day| day.calls.get(id));
     let at = entries
@@ -92,7 +92,7 @@ fn day_of_call(look: &Verification, id: &str, days: &BTreeMap<NaiveDate, Manifes
     Some(lake::date_of(at, look.run.config.timezone))
 }
 
-/// The day of a record: that of its call where one of its days has it; else that of its own start.
+/// The date of a record: the date of its call if one of its days has the call, else the date of its own start.
 fn day_of_record(look: &Verification, id: &str, days: &BTreeMap<NaiveDate, Manifest>) -> Option<NaiveDate> {
     let entry = days.values().find_map(|day| day.records.get(id))?;
     let of_call = entry.call_id.as_ref().and_then(|call| {
@@ -115,7 +115,7 @@ fn day_of_record(look: &Verification, id: &str, days: &BTreeMap<NaiveDate, Manif
     of_call.or_else(own)
 }
 
-/// Whether the right day has all that the wrong one has.
+/// True if the right day has all reports, or the file, that the wrong day has.
 fn nothing_is_lost(thing: Thing, id: &str, wrong: &Manifest, right: &Manifest) -> bool {
     let has = |landing: Option<&Landing>| landing.is_some_and(|landing| landing.usable().is_some());
     match (thing, wrong.calls.get(id), right.calls.get(id)) {
@@ -131,7 +131,7 @@ fn nothing_is_lost(thing: Thing, id: &str, wrong: &Manifest, right: &Manifest) -
     }
 }
 
-/// Names the files that share rows by their table's key, or have one twice.
+/// Finds the files that share rows by their table's key, or have a row twice.
 pub(crate) fn of_rows(look: &Verification) {
     let mut found = Vec::new();
     {
@@ -155,7 +155,7 @@ pub(crate) fn of_rows(look: &Verification) {
     found.into_iter().for_each(|finding| look.find(finding));
 }
 
-/// Whether the rows of two files of a table may have no key in common. `coverage` has a row of a room every day.
+/// True if two files of a table must not share a row key. `coverage` has a row for each room every day.
 fn must_differ(table: &str, first: &SeenFile, second: &SeenFile) -> bool {
     table != "coverage" || first.date == second.date
 }
@@ -163,9 +163,9 @@ fn must_differ(table: &str, first: &SeenFile, second: &SeenFile) -> bool {
 fn doubled_rows(table: &str, first: &SeenFile, second: &SeenFile, count: u64) -> Finding {
     let found = match first.key == second.key {
         true => format!("{count} rows twice"),
-        false => format!("{count} rows that {} has too", first.key),
+        false => format!("{count} rows that {} also has", first.key),
     };
-    let finding = Finding::new(Kind::RowDoubled, &*second.key).differs("each key once", found);
+    let finding = Finding::new(FindingKind::RowDoubled, &*second.key).differs("each key once", found);
     match (second.date, &second.space) {
         (Some(date), Some(space)) => finding.on(date, space).remedy(Remedy::Build),
         (Some(date), None) if table != "rooms" => finding.date(Some(date)).remedy(Remedy::Meta(date)),

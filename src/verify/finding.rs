@@ -1,4 +1,4 @@
-//! What a verification finds: kinds, the line that a person acts on, the object that a script reads. Pure.
+//! The findings of a verification: their kinds, the line that a person acts on, the object that a script reads. Pure.
 
 use std::collections::BTreeMap;
 
@@ -6,84 +6,110 @@ use chrono::NaiveDate;
 use serde::Serialize;
 
 use crate::config::ReportFormat;
+use crate::kinds::kinds;
 use crate::pipeline::Piece;
 use crate::ids::{CallId, RecordId, SpaceId};
 use crate::sanitize::escaped;
 
-/// What is wrong.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Kind {
-    /// A day's manifest can't be read, or says what can't be.
-    ManifestDamaged,
-    /// Objects of a day lie there, but no manifest tells of them.
-    ManifestMissing,
-    /// A day is marked open and has no manifest.
-    MarkerWithoutManifest,
-    /// A day has something pending and no marker: no nightly run would come back to it.
-    DayNotMarked,
-    /// What a day has landed was never built, or its tables are of an earlier state of it.
-    DayNotBuilt,
-    /// A landed report is not there.
-    ReportMissing,
-    /// A landed report is not what was landed.
-    ReportDamaged,
-    /// A recording is not there.
-    RecordingMissing,
-    /// A recording is not what was copied.
-    RecordingDamaged,
-    /// A table's file is not there.
-    TableMissing,
-    /// A table's file is not what was built.
-    TableDamaged,
-    /// A table's file has another number of rows.
-    TableRowsDiffer,
-    /// Recordings' `uri`s lead out of the lake.
-    UriElsewhere,
-    /// A table's file is not what a build of the same inputs gives.
-    TableDiffers,
-    /// The tables of a day could not be built to compare them.
-    NotRebuildable,
-    /// A call lies on two days.
-    CallDoubled,
-    /// A record lies on two days.
-    RecordDoubled,
-    /// A row lies in the lake twice, by its table's key.
-    RowDoubled,
-    /// Lesson data as it came is not what came.
-    RawMetaDamaged,
-    /// One of the program's own objects can't be read.
-    StateDamaged,
-    /// An object that nothing in the lake tells of.
-    Stray,
-    /// An upload that was begun and never ended.
-    UploadUnfinished,
-    /// An object that a check writes and removes at once, left behind.
-    Leftover,
-    /// An object that the store does not give.
-    Unreadable,
+kinds! {
+    /// The kind of a finding: what is wrong with an object of the lake.
+    #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+    pub enum FindingKind {
+        ManifestDamaged = "manifest_damaged" in "day":
+            "The manifest of a day can't be read, or contradicts itself.",
+            "`verify --repair` lands the day again. A manifest of a newer telelake needs that telelake.";
+        ManifestMissing = "manifest_missing" in "day":
+            "The store has objects of a day, but no manifest names them.",
+            "`verify --repair` lands the day again.";
+        MarkerWithoutManifest = "marker_without_manifest" in "day":
+            "A day is marked as open and has no manifest: a run was killed, or is working on it.",
+            "`verify --repair` or the next run lands the day.";
+        DayNotMarked = "day_not_marked" in "day":
+            "A day has something pending but no marker, so that no nightly run would come back to it.",
+            "`verify --repair` marks the day as open.";
+        DayNotBuilt = "day_not_built" in "day":
+            "The tables of a day are not those of its landed reports.",
+            "`verify --repair`, `rebuild` or the next run builds them.";
+        ReportMissing = "report_missing" in "report":
+            "A landed report is not in the store.",
+            "`verify --repair` fetches it again.";
+        ReportDamaged = "report_damaged" in "report":
+            "The bytes of a landed report have changed.",
+            "`verify --repair` fetches it again.";
+        RecordingMissing = "recording_missing" in "recording":
+            "A copied recording is not in the store.",
+            "`verify --repair` copies it again.";
+        RecordingDamaged = "recording_damaged" in "recording":
+            "The bytes of a recording have changed, or are no whole MP4.",
+            "`verify --repair` copies it again.";
+        TableMissing = "table_missing" in "table":
+            "The file of a table is not in the store.",
+            "`verify --repair` or `rebuild` builds it again.";
+        TableDamaged = "table_damaged" in "table":
+            "The bytes of a table's file have changed.",
+            "`verify --repair` or `rebuild` builds it again.";
+        TableRowsDiffer = "table_rows_differ" in "table":
+            "The file of a table has another number of rows than its manifest says.",
+            "`verify --repair` or `rebuild` builds it again.";
+        UriElsewhere = "uri_elsewhere" in "table":
+            "Values of `recordings.uri` lead out of the lake: it was copied or moved.",
+            "`rebuild` writes the present address; or set `store.url` to the earlier one.";
+        TableDiffers = "table_differs" in "table":
+            "The file of a table is not what a build of the same inputs gives.",
+            "`verify --repair` or `rebuild` builds it again.";
+        NotRebuildable = "not_rebuildable" in "day":
+            "The tables of a day could not be built for the comparison.",
+            "Repair the other findings of the day first, then `verify --rebuild`.";
+        CallDoubled = "call_doubled" in "day":
+            "A call is in the manifests of two days.",
+            "`verify --repair` takes it off the wrong day, if the right one can be told; else `backfill --force` over both.";
+        RecordDoubled = "record_doubled" in "day":
+            "A recording is in the manifests of two days.",
+            "`verify --repair` takes it off the wrong day, if the right one can be told; else `backfill --force` over both.";
+        RowDoubled = "row_doubled" in "table":
+            "Two rows of a table have the same key.",
+            "`verify --repair` or `rebuild` builds the file again.";
+        RawMetaDamaged = "raw_meta_damaged" in "lesson data":
+            "The bytes of a landed file of lesson data have changed.",
+            "Restore it from a copy, or import the file again.";
+        StateDamaged = "state_damaged" in "state":
+            "An object below `_telelake/` can't be read.",
+            "Restore it from a copy; or move it away, and the next run or import begins it anew.";
+        Stray = "stray" in "object":
+            "Nothing in the lake names the object.",
+            "Look at it, and remove it by hand if nobody needs it.";
+        UploadUnfinished = "upload_unfinished" in "object":
+            "An upload never ended and could not be aborted.",
+            "`verify --repair`, or the next upload of that key, aborts it.";
+        Leftover = "leftover" in "object":
+            "A check of the store left its object behind.",
+            "`verify --repair` removes it.";
+        Unreadable = "unreadable" in "object":
+            "The store does not give the object.",
+            "Check the store: its rights, its disks.";
+    }
 }
 
-/// What mends a finding.
+/// The step that repairs a finding.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Remedy {
-    /// Building the day's tables again.
+    /// Build the day's tables again.
     Build,
-    /// Fetching a report or a recording again.
+    /// Fetch a report or a recording again.
     Land(Piece),
-    /// Landing the whole day again.
+    /// Land the whole day again.
     Day,
-    /// Taking a call or a record off the day that is not its own.
+    /// Remove a call or a record from the day that is not its own.
     Evict(Doubled),
-    /// Building the tables of a date's lesson data again.
+    /// Build the tables of a date's lesson data again.
     Meta(NaiveDate),
-    /// Building the tables of rooms and spaces again.
+    /// Build the tables of rooms and spaces again.
     Catalog,
-    /// Marking the day as open.
+    /// Mark the day as open.
     Mark,
-    /// Aborting the upload.
+    /// Abort the upload.
     Abort,
-    /// Removing the object.
+    /// Remove the object.
     Remove,
 }
 
@@ -95,12 +121,12 @@ pub(crate) struct Doubled {
     pub right: NaiveDate,
 }
 
-/// Something that is not as it should be.
+/// A fault that a verification found in the lake.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Finding {
-    /// What is wrong.
-    pub kind: Kind,
-    /// The object's key; of a day, that of its manifest.
+    /// The kind of fault.
+    pub kind: FindingKind,
+    /// The object's key; for a day, the key of its manifest.
     pub key: String,
     /// The day's date.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -114,18 +140,18 @@ pub struct Finding {
     /// The record.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub record_id: Option<RecordId>,
-    /// What should be.
+    /// The expected state.
     pub expected: String,
-    /// What is.
+    /// The state that was found.
     pub found: String,
-    /// Whether `--repair` can mend it.
+    /// True if `--repair` can repair it.
     pub repairable: bool,
     #[serde(skip)]
     pub(crate) remedy: Option<Remedy>,
 }
 
 impl Finding {
-    pub(crate) fn new(kind: Kind, key: impl Into<String>) -> Self {
+    pub(crate) fn new(kind: FindingKind, key: impl Into<String>) -> Self {
         Self {
             kind,
             key: key.into(),
@@ -173,7 +199,7 @@ impl Finding {
         self
     }
 
-    /// One line: what, where, what should be, what is, what to do.
+    /// One line: the kind, the object, both states, and what to do.
     pub fn one_line(&self) -> String {
         let ids: Vec<_> = [("call", self.call_id.as_deref()), ("record", self.record_id.as_deref())]
             .into_iter()
@@ -185,7 +211,7 @@ impl Finding {
         };
         let line = format!(
             "{}  {}{}: expected {}, found {}; {}",
-            name(self.kind),
+            self.kind,
             self.key,
             ids,
             self.expected,
@@ -196,15 +222,15 @@ impl Finding {
         escaped(&line).into_owned()
     }
 
-    /// What a person does about it.
+    /// What a person can do about it.
     fn advice(&self) -> String {
         let dates = match self.date {
             Some(date) => format!("--from {date} --to {date}"),
             None => "--from D --to D".into(),
         };
         match &self.remedy {
-            Some(Remedy::Build) if self.kind == Kind::UriElsewhere => {
-                format!("`rebuild {dates}` writes where the lake lies now; or set store.url to where it lay")
+            Some(Remedy::Build) if self.kind == FindingKind::UriElsewhere => {
+                format!("`rebuild {dates}` writes the present address; or set store.url to the earlier one")
             }
             Some(Remedy::Build) => {
                 format!("`verify --repair` or `rebuild {dates}` builds it again from raw/")
@@ -218,7 +244,7 @@ impl Finding {
             Some(Remedy::Catalog) => "`verify --repair` or the next run builds it again".into(),
             Some(Remedy::Mark) => "`verify --repair` marks the day as open".into(),
             Some(Remedy::Abort) => {
-                "`verify --repair`, or the next upload of that key, aborts it: not while a run may be at it"
+                "`verify --repair`, or the next upload of that key, aborts it; not while a run may be uploading it"
                     .into()
             }
             Some(Remedy::Remove) => "`verify --repair` removes it".into(),
@@ -226,20 +252,20 @@ impl Finding {
         }
     }
 
-    /// What a person does where the program can't.
+    /// What a person can do if the program can't repair it.
     fn by_hand(&self, dates: &str) -> String {
         match self.kind {
-            Kind::Stray => "look at it, and remove it by hand if it is nobody's".into(),
-            Kind::ManifestDamaged => "restore it from a copy, or use the telelake that wrote it".into(),
-            Kind::StateDamaged => {
+            FindingKind::Stray => "look at it, and remove it by hand if nobody needs it".into(),
+            FindingKind::ManifestDamaged => "restore it from a copy, or use the telelake that wrote it".into(),
+            FindingKind::StateDamaged => {
                 "restore it from a copy; or move it away, and the next run or import begins it anew".into()
             }
-            Kind::RawMetaDamaged => "restore it from a copy, or import the file again".into(),
-            Kind::NotRebuildable => {
-                format!("mend the other findings of the day first, then `verify --rebuild {dates}`")
+            FindingKind::RawMetaDamaged => "restore it from a copy, or import the file again".into(),
+            FindingKind::NotRebuildable => {
+                format!("repair the other findings of the day first, then `verify --rebuild {dates}`")
             }
-            Kind::Unreadable => "look at the store: its rights, its disks".into(),
-            Kind::CallDoubled | Kind::RecordDoubled => {
+            FindingKind::Unreadable => "check the store: its rights, its disks".into(),
+            FindingKind::CallDoubled | FindingKind::RecordDoubled => {
                 format!("`backfill {dates} --force`, then `verify` again")
             }
             _ => "restore it from a copy".into(),
@@ -247,50 +273,42 @@ impl Finding {
     }
 }
 
-/// A kind as scripts know it.
-fn name(kind: Kind) -> String {
-    match serde_json::to_value(kind) {
-        Ok(serde_json::Value::String(name)) => name,
-        _ => format!("{kind:?}"),
-    }
-}
-
-/// What a verification looked at.
+/// The numbers of a verification.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
 pub struct Counts {
     /// Days with a manifest.
     pub days: u64,
     /// Days that have something pending, failed or not built: later runs come back to them.
     pub days_open: u64,
-    /// Days built with another mapping, schema or lesson data: not held against a rebuild, built again by the next
-    /// `rebuild` or run.
+    /// Days built with another mapping, schema or lesson data. They are not compared with a rebuild; the next `rebuild` or
+    /// run builds them again.
     pub days_stale: u64,
-    /// Days held against a rebuild.
+    /// Days compared with a rebuild.
     pub days_rebuilt: u64,
     /// Landed reports.
     pub reports: u64,
     /// Recordings.
     pub recordings: u64,
-    /// Files of tables.
+    /// Table files.
     pub tables: u64,
     /// Their rows.
     pub rows: u64,
     /// Bytes read and hashed.
     pub bytes_read: u64,
-    /// Objects that a killed run left or one at work has not written down yet: the next run of their day takes them in.
+    /// Objects that no manifest names yet, because a run was killed or is at work: the next run of their day takes them over.
     pub objects_unsettled: u64,
-    /// Uploads that never ended and that no record waited for: aborted.
+    /// Orphan uploads that were aborted.
     pub uploads_aborted: u64,
-    /// Objects elsewhere below the store's URL: other programs', left alone.
+    /// Objects of other programs below the store's URL, left alone.
     pub objects_unknown: u64,
     /// Findings.
     pub findings: u64,
-    /// Those that `--repair` mended.
+    /// Findings that `--repair` repaired.
     pub mended: u64,
 }
 
 impl Counts {
-    /// Adds what was looked at elsewhere; bytes are counted as they are read.
+    /// Adds the numbers of another day; bytes are counted as they are read.
     pub(crate) fn add(&mut self, other: &Self) {
         self.days += other.days;
         self.days_open += other.days_open;
@@ -305,40 +323,40 @@ impl Counts {
     }
 }
 
-/// What a verification came to.
+/// The result of a verification.
 #[derive(Debug, Clone, Default, Serialize)]
 pub struct Verified {
     /// The store's URL.
     pub store: String,
-    /// The first date looked at; none: from the lake's first one.
+    /// The first date; absent: the lake's first one.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub from: Option<NaiveDate>,
-    /// The last date looked at; none: to the lake's last one.
+    /// The last date; absent: the lake's last one.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub to: Option<NaiveDate>,
-    /// Whether bytes were read.
+    /// True if all bytes were read.
     pub deep: bool,
-    /// Whether tables were held against a rebuild.
+    /// True if tables were compared with a rebuild.
     pub rebuilt: bool,
-    /// Whether it was stopped before it was through.
+    /// True if it was stopped before it had checked everything.
     pub interrupted: bool,
     /// The numbers.
     pub counts: Counts,
-    /// What is not as it should be, after the repair where there was one.
+    /// The findings; after a repair, those that are left.
     pub findings: Vec<Finding>,
-    /// What the repair mended.
+    /// The findings that the repair repaired.
     pub mended: Vec<Finding>,
-    /// Why a repair could not do all.
+    /// The reasons why a repair, or a check, was not complete.
     pub notes: Vec<String>,
 }
 
 impl Verified {
-    /// Whether nothing is wrong.
+    /// True if there is no finding.
     pub fn is_whole(&self) -> bool {
         self.findings.is_empty()
     }
 
-    /// What a person reads.
+    /// The text for people.
     pub fn for_people(&self) -> String {
         let mut text = format!("{}\n", self.store);
         let c = &self.counts;
@@ -351,16 +369,16 @@ impl Verified {
             c.rows,
             match self.deep {
                 true => format!("; {} read", bytesize::ByteSize(c.bytes_read).display().iec()),
-                false => "; sizes and rows alone: --deep reads the bytes".into(),
+                false => "; only sizes and rows were checked: --deep reads the bytes".into(),
             }
         ));
         if self.rebuilt {
-            text.push_str(&format!("{} days held against a rebuild\n", c.days_rebuilt));
+            text.push_str(&format!("{} days compared with a rebuild\n", c.days_rebuilt));
         }
         let told = [
             (
                 c.days_open,
-                "days have something pending, failed or not built: runs come back to them",
+                "days have something pending, failed or not built: runs work on them again",
             ),
             (
                 c.days_stale,
@@ -368,7 +386,7 @@ impl Verified {
             ),
             (
                 c.objects_unsettled,
-                "objects are not written down yet: the next run takes them in",
+                "objects are in no manifest yet: the next run takes them over",
             ),
             (
                 c.uploads_aborted,
@@ -376,7 +394,7 @@ impl Verified {
             ),
             (
                 c.objects_unknown,
-                "objects elsewhere below the store's URL are unknown, and left alone",
+                "other objects below the store's URL are unknown, and left alone",
             ),
         ];
         for (count, what) in told.iter().filter(|(count, _)| *count > 0) {
@@ -394,7 +412,7 @@ impl Verified {
             text.push_str(&format!("! {}\n", escaped(note)));
         }
         text.push_str(match (self.interrupted, self.is_whole()) {
-            (true, _) => "stopped before it was through\n",
+            (true, _) => "stopped before everything was verified\n",
             (false, true) => "whole\n",
             (false, false) => "DAMAGED\n",
         });
@@ -403,13 +421,54 @@ impl Verified {
 }
 
 fn by_kind(findings: &[Finding]) -> String {
-    let mut kinds = BTreeMap::<Kind, usize>::new();
+    let mut kinds = BTreeMap::<FindingKind, usize>::new();
     for finding in findings {
         *kinds.entry(finding.kind).or_default() += 1;
     }
     let kinds: Vec<_> = kinds
         .into_iter()
-        .map(|(kind, count)| format!("{count} {}", name(kind)))
+        .map(|(kind, count)| format!("{count} {}", kind))
         .collect();
     kinds.join(", ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::pipeline::ProblemKind;
+
+    /// A row of a Markdown table for each kind.
+    fn rows<'k>(kinds: impl Iterator<Item = (&'k str, [&'static str; 3])>) -> String {
+        kinds
+            .map(|(word, explained)| format!("| `{word}` | {} |\n", explained.join(" | ")))
+            .collect()
+    }
+
+    /// The whole of `docs/problems.md`.
+    fn document() -> String {
+        format!(
+            "# Problems and findings\n\nThis file is made from the code; a test compares the two. To change it, change \
+             `src/pipeline/summary/problem.rs` or\n`src/verify/finding.rs`, then `UPDATE_DOCS=1 cargo test --lib \
+             problems_md`.\n\n\
+             ## Problems of a run\n\n`run --json` and `_telelake/runs/` list them. `failed` makes the exit status 3, \
+             and the next run tries again; `pending` is\nasked for again by later runs; a `warning` changes nothing.\n\n\
+             | kind | list | meaning | what to do |\n|---|---|---|---|\n{}\n\
+             ## Findings of `verify`\n\n`verify` lists them in `findings`, each with the object's key, `expected` and \
+             `found`.\n\n\
+             | kind | about | meaning | what to do |\n|---|---|---|---|\n{}",
+            rows(ProblemKind::ALL.iter().map(|kind| (kind.as_str(), kind.explain()))),
+            rows(FindingKind::ALL.iter().map(|kind| (kind.as_str(), kind.explain()))),
+        )
+    }
+
+    #[test]
+    fn docs_problems_md_is_what_the_program_says() {
+        let file = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/problems.md");
+        let document = document();
+        if std::env::var_os("UPDATE_DOCS").is_some() {
+            std::fs::write(file, &document).expect("docs/problems.md");
+        }
+        let stored = std::fs::read_to_string(file).unwrap_or_default();
+        assert!(stored == document, "docs/problems.md is stale; run this test with UPDATE_DOCS=1");
+    }
 }

@@ -1,5 +1,5 @@
-//! What lies in the store, by a listing: what is of the lake, and what is not. Each object is struck off when something
-//! tells of it; what is left in the end is a stray.
+//! The inventory: the listing of the store, by kind of object. An object is struck off once a manifest or a catalogue
+//! names it; the rest are strays.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -14,7 +14,7 @@ use crate::store::{Entry, Store};
 /// Listings at once.
 const LISTINGS_AT_ONCE: usize = 16;
 
-/// The dates that are looked at; an open end goes as far as the lake.
+/// The dates of a verification; an open end goes as far as the lake.
 #[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct Dates {
     pub from: Option<NaiveDate>,
@@ -31,29 +31,29 @@ impl Dates {
     }
 }
 
-/// The lake as it is listed.
+/// The objects of the store that are not struck off yet.
 #[derive(Debug, Default)]
 pub(crate) struct Inventory {
-    /// Keys of all manifests, with their dates; also of dates that are not looked at.
+    /// The keys of all manifests, with their dates; also of other dates.
     pub manifests: Vec<(NaiveDate, String)>,
-    /// Keys of markers of the dates.
+    /// The keys of the markers of the dates.
     pub markers: BTreeSet<String>,
-    /// Lesson data as it came, with its size.
+    /// The raw files of lesson data, with their size.
     pub raw_meta: Vec<(String, u64)>,
-    /// Objects that checks left behind.
+    /// Objects that checks of the store left behind.
     pub probes: Vec<Entry>,
     /// The program's other objects.
     pub state: BTreeSet<String>,
-    /// Objects of no form that the lake has.
+    /// Objects in the lake's folders whose keys have no known form.
     pub strays: Vec<String>,
-    /// Objects that are none of the lake's.
+    /// The number of objects outside of the lake's folders.
     pub unknown: u64,
-    /// Objects that a manifest or a catalogue must tell of, with their size.
+    /// Objects that a manifest or a catalogue must name, with their size.
     pub objects: BTreeMap<String, u64>,
 }
 
 impl Inventory {
-    /// Lists the store; of a few dates, only what is theirs.
+    /// Lists the store; for a range of dates, only their objects.
     pub async fn list(store: &dyn Store, dates: Dates, tables: &BTreeSet<String>) -> Result<Self> {
         let mut inventory = Self::default();
         if dates.are_all() {
@@ -89,13 +89,13 @@ impl Inventory {
         }
     }
 
-    /// Strikes an object off; gives its size.
+    /// Strikes an object off and gives its size.
     pub fn take(&mut self, key: &str) -> Option<u64> {
         self.objects.remove(key)
     }
 }
 
-/// What is listed of a few dates. Ends that were left open are those of the lake.
+/// The prefixes to list for a range of dates. An open end is the lake's own.
 fn prefixes(inventory: &Inventory, dates: Dates, tables: &BTreeSet<String>) -> Vec<String> {
     let known = || inventory.manifests.iter().map(|(date, _)| *date);
     let mut prefixes = vec!["rooms/".to_owned(), "spaces/".to_owned()];

@@ -1,12 +1,12 @@
-//! Holding the lake against its manifests: is everything there, as it was, once, and nothing else? Reads, and writes
-//! nothing; [`Verifier::repair`] alone mends. Called by `cli verify`.
+//! The verification: it compares the lake with its manifests. Is everything there, unchanged, once, and nothing else? It
+//! writes nothing; only [`Verifier::repair`] does. Called by `cli verify`.
 //!
 //! ```text
 //! listing ─► inventory ─┬─ day: manifest ↔ objects, rows, bytes, rebuild ─┐
 //!                       ├─ state: lesson data, rooms and spaces           ├─► findings ─► repair ─► again
-//!                       └─ what is left: doubles, strays, uploads ────────┘
+//!                       └─ the rest: duplicates, strays, uploads ─────────┘
 //! ```
-//! A run may be at work meanwhile: whatever looks wrong is looked at again as it is then, before it is said.
+//! A run may be at work meanwhile, so that whatever looks wrong is read again before it becomes a finding.
 
 mod day;
 mod duplicates;
@@ -25,7 +25,7 @@ use chrono::{DateTime, Days, NaiveDate, Utc};
 use futures_util::{StreamExt, TryStreamExt, stream};
 use tokio_util::sync::CancellationToken;
 
-pub use self::finding::{Counts, Finding, Kind, Verified};
+pub use self::finding::{Counts, Finding, FindingKind, Verified};
 use self::inventory::Inventory;
 use crate::config::Config;
 use crate::lake::key;
@@ -36,27 +36,27 @@ use crate::store::Store;
 use crate::{Error, ErrorKind, Result};
 use session::{Read, Verification};
 
-/// Days looked at at once.
+/// Days checked at once.
 const DAYS_AT_ONCE: usize = 8;
 /// Days built at once.
 const BUILDS_AT_ONCE: usize = 2;
-/// Days that one run is used for.
+/// Days after which the run context is replaced, and with it the lesson cache.
 const DAYS_OF_A_BUILDER: usize = 64;
 
-/// What is looked at, and how closely.
+/// The scope and the depth of a verification.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Options {
-    /// The first date; none: from the lake's first one.
+    /// The first date; `None`: the lake's first one.
     pub from: Option<NaiveDate>,
-    /// The last date, itself included; none: to the lake's last one.
+    /// The last date, itself included; `None`: the lake's last one.
     pub to: Option<NaiveDate>,
-    /// Whether bytes are read: checksums, and the keys of all rows.
+    /// True to read all bytes: checksums, and the keys of all rows.
     pub deep: bool,
-    /// Whether tables are held against a rebuild.
+    /// True to build the tables in memory and compare them.
     pub rebuild: bool,
 }
 
-/// Holds a lake against its manifests.
+/// Compares a lake with its manifests.
 pub struct Verifier {
     config: Config,
     store: Arc<dyn Store>,
@@ -66,7 +66,7 @@ pub struct Verifier {
 }
 
 impl Verifier {
-    /// A verifier of a store. `cancel` stops it; `now` is the time that it takes for the present.
+    /// A verifier of a store. `cancel` stops it; `now` is the present time.
     pub fn new(
         config: Config,
         store: Arc<dyn Store>,
@@ -83,11 +83,11 @@ impl Verifier {
         }
     }
 
-    /// Looks at the lake, and writes nothing.
+    /// Verifies the lake. Writes nothing.
     ///
     /// # Errors
-    /// Where nothing could be looked at: no lake there, the store out of reach, a wrong mapping. What is wrong with
-    /// the lake is in what it gives.
+    /// Nothing could be checked: there is no lake, the store is out of reach, or the mapping is wrong. Faults of the lake
+    /// are findings in the result.
     pub async fn verify(&self, options: Options) -> Result<Verified> {
         let look = self.open(options).await?;
         let end = Box::pin(all(&look)).await;
@@ -115,7 +115,7 @@ impl Verifier {
         })
     }
 
-    /// Looks at the lake, mends what can be mended, and looks again.
+    /// Verifies the lake, repairs the findings that can be repaired, and verifies again.
     ///
     /// # Errors
     /// As [`Verifier::verify`].
@@ -136,7 +136,7 @@ impl Verifier {
         Ok(after)
     }
 
-    /// What can't be looked at since the server does not tell it.
+    /// Notes on checks that the server does not support.
     fn notes(&self, options: Options) -> Vec<String> {
         let lacks = self.store.shortcomings().into_iter();
         let lacks = lacks.filter(|_| options.deep && self.config.export.recordings);
@@ -173,8 +173,8 @@ impl Verifier {
             Read::Damaged(why) | Read::Unreadable(why) => Some(why),
         };
         if let Some(why) = why {
-            let finding = Finding::new(Kind::StateDamaged, key::STORE_INFO);
-            look.find(finding.differs("what is known of the store", why));
+            let finding = Finding::new(FindingKind::StateDamaged, key::STORE_INFO);
+            look.find(finding.differs("the description of the store", why));
         }
         if options.deep {
             let bytes = inventory.objects.values().sum();
@@ -188,10 +188,10 @@ impl Verifier {
 /// The error of a store without a lake.
 fn no_lake(store: &dyn Store) -> Error {
     Error::new(ErrorKind::StoreNotFound, store.url(), "there is no lake here")
-        .hint("check store.url; a first run or backfill makes the lake")
+        .hint("check store.url; the first run or backfill makes the lake")
 }
 
-/// The names of all tables.
+/// The names of all tables of the mapping.
 fn table_names(run: &RunContext) -> BTreeSet<String> {
     let tables = run.mapping.tables();
     tables.map(|table| table.name.to_string()).collect()
@@ -211,8 +211,8 @@ async fn all(look: &Arc<Verification>) -> Result<()> {
     Ok(())
 }
 
-/// All days of the dates. Of the dates beside them only the calls and records are noted: these lie twice there, if
-/// anywhere.
+/// Verifies all days of the dates. Of the dates just before and after, only the calls and records are noted, because a
+/// duplicate would lie there.
 async fn days(look: &Arc<Verification>) -> Result<()> {
     let mut manifests = std::mem::take(&mut look.inventory().manifests);
     manifests.sort();
@@ -224,7 +224,7 @@ async fn days(look: &Arc<Verification>) -> Result<()> {
     manifests.retain(|(date, _)| dates.contain(*date) || near(*date));
     look.run.progress.enter(Phase::Days, manifests.len() as u64);
     for days in manifests.chunks(DAYS_OF_A_BUILDER) {
-        // What is known of lessons is kept for as long as a run: not that of the whole past.
+        // The lesson cache lives as long as its run context: a new one keeps the memory bounded.
         let builder = match look.options.rebuild {
             true => Arc::new(look.run.anew()?),
             false => Arc::clone(&look.run),
@@ -261,7 +261,7 @@ async fn some_days(
                     Err(Error::new(
                         ErrorKind::Internal,
                         "verify",
-                        "a day's work broke off",
+                        "the work on a day broke off",
                     ))
                 })
             }

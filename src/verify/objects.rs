@@ -1,11 +1,11 @@
-//! One object of a day, held against what the manifest says of it: there, as large, and, where bytes are read, the same.
+//! Compares an object of a day with its manifest: is it there, of the same size, and, if bytes are read, unchanged?
 
 use std::sync::Arc;
 
 use bytes::Bytes;
 use sha2::{Digest, Sha256};
 
-use super::finding::{Finding, Kind, Remedy};
+use super::finding::{Finding, FindingKind, Remedy};
 use crate::config::ReportFormat;
 use crate::pipeline::Piece;
 use crate::ids::CallId;
@@ -15,12 +15,12 @@ use crate::tables::{Footer, RowKey};
 use crate::verify::session::{SeenFile, Verification, of_one_object, unreadable};
 use crate::{ErrorKind, Result};
 
-/// The table that names the recordings' places.
+/// The table that has the addresses of the recordings.
 const RECORDINGS: &str = "recordings";
-/// Bytes of a table's end that hold its footer, but for the widest ones.
+/// Bytes at the end of a file that contain the footer of all but the widest tables.
 const TAIL: usize = 64 << 10;
 
-/// An object that the manifest tells of.
+/// An object that the manifest names.
 pub(crate) struct Expected<'m> {
     pub key: &'m str,
     pub bytes: u64,
@@ -35,7 +35,7 @@ pub(crate) enum What<'m> {
     Table { name: &'m str, rows: u64 },
 }
 
-/// What holding one object came to.
+/// The result of checking one object.
 #[derive(Default)]
 pub(crate) struct Held {
     pub finding: Option<Finding>,
@@ -51,7 +51,7 @@ impl From<Finding> for Held {
     }
 }
 
-/// What the manifest says lies in the store.
+/// The objects that the manifest names.
 pub(crate) fn expected(manifest: &Manifest) -> Vec<Expected<'_>> {
     let reports = manifest.calls.iter().flat_map(|(call, entry)| {
         entry.reports.iter().filter_map(move |(format, landing)| {
@@ -88,7 +88,7 @@ pub(crate) fn expected(manifest: &Manifest) -> Vec<Expected<'_>> {
     all
 }
 
-/// Holds one object against what the manifest says of it.
+/// Compares one object with its manifest.
 pub(crate) async fn hold(
     look: &Arc<Verification>,
     manifest: &Manifest,
@@ -119,7 +119,7 @@ pub(crate) async fn hold(
     }
 }
 
-/// Holds the bytes of a report or a recording against their digest, and a recording's against its own boxes.
+/// Compares the bytes of a report or a recording with their digest, and checks the boxes of a recording.
 async fn content(look: &Arc<Verification>, manifest: &Manifest, object: &Expected<'_>) -> Result<Held> {
     let digested = look.digest(object.key).await?;
     if digested.sha256 != object.sha256 {
@@ -132,7 +132,7 @@ async fn content(look: &Arc<Verification>, manifest: &Manifest, object: &Expecte
     })
 }
 
-/// Holds a table's rows against the manifest, and its bytes where tables are read.
+/// Compares the rows of a table with the manifest, and its bytes if tables are read.
 async fn table_content(
     look: &Arc<Verification>,
     manifest: &Manifest,
@@ -141,7 +141,7 @@ async fn table_content(
     rows: u64,
 ) -> Result<Held> {
     let mut held = Held::default();
-    // The recordings' table is small, and says where they lie.
+    // The table of recordings is small, and has their addresses.
     let counted = if look.reads_tables() || name == RECORDINGS {
         let file = look.whole(object.key).await?;
         let found = hex::encode(Sha256::digest(&file));
@@ -169,26 +169,26 @@ async fn table_content(
     };
     Ok(match counted {
         Ok(counted) if counted == rows => held,
-        Ok(counted) => table(Kind::TableRowsDiffer, manifest, object.key)
+        Ok(counted) => table(FindingKind::TableRowsDiffer, manifest, object.key)
             .differs(format!("{rows} rows"), format!("{counted} rows"))
             .into(),
         Err(why) => changed(manifest, object, "Parquet", &why).into(),
     })
 }
 
-/// Names the rows of recordings whose `uri` leads out of the lake: it was copied or moved since.
+/// The finding about recordings whose `uri` leads out of the lake because it was copied or moved.
 fn elsewhere(lake: &str, manifest: &Manifest, key: &str, file: Bytes) -> Option<Finding> {
-    // What is no Parquet is found by its footer.
+    // A file that is no Parquet is found by its footer.
     let rows = tables::read_text(file, &["uri"]).ok()?;
     let lake = format!("{}/", lake.trim_end_matches('/'));
     let uris: Vec<_> = rows.iter().flatten().filter(|uri| !uri.is_empty()).collect();
     let mut others = uris.iter().filter(|uri| !uri.starts_with(&lake)).peekable();
     let first = others.peek()?.to_string();
     let found = format!("{} of {} elsewhere, such as {first}", others.count(), uris.len());
-    Some(table(Kind::UriElsewhere, manifest, key).differs(format!("every `uri` below {lake}"), found))
+    Some(table(FindingKind::UriElsewhere, manifest, key).differs(format!("every `uri` below {lake}"), found))
 }
 
-/// The keys of a file's rows; none for a table of the school's own.
+/// The keys of a file's rows; empty for a table of the school's own.
 async fn keys_of(
     look: &Arc<Verification>,
     table: &str,
@@ -210,7 +210,7 @@ fn rows_of(file: &Bytes) -> std::result::Result<u64, String> {
     }
 }
 
-/// The rows that a table's file in the store has, by its end alone; inside, why it is no Parquet.
+/// The number of rows of a table's file, from its last bytes; the inner error says why it is no Parquet.
 pub(crate) async fn rows_in_store(
     look: &Verification,
     key: &str,
@@ -229,12 +229,12 @@ pub(crate) async fn rows_in_store(
     Ok(Err("its footer can't be read".into()))
 }
 
-/// A digest as a line shows it.
+/// A digest, shortened for a line of text.
 pub(crate) fn sha256(digest: &str) -> String {
     format!("sha256 {}", &digest[..digest.len().min(16)])
 }
 
-pub(crate) fn table(kind: Kind, manifest: &Manifest, key: &str) -> Finding {
+pub(crate) fn table(kind: FindingKind, manifest: &Manifest, key: &str) -> Finding {
     Finding::new(kind, key)
         .on(manifest.date, &manifest.space_id)
         .remedy(Remedy::Build)
@@ -242,9 +242,9 @@ pub(crate) fn table(kind: Kind, manifest: &Manifest, key: &str) -> Finding {
 
 fn missing(manifest: &Manifest, object: &Expected<'_>) -> Finding {
     let kind = match object.what {
-        What::Report { .. } => Kind::ReportMissing,
-        What::Recording { .. } => Kind::RecordingMissing,
-        What::Table { .. } => Kind::TableMissing,
+        What::Report { .. } => FindingKind::ReportMissing,
+        What::Recording { .. } => FindingKind::RecordingMissing,
+        What::Table { .. } => FindingKind::TableMissing,
     };
     let finding = Finding::new(kind, object.key).on(manifest.date, &manifest.space_id);
     of_thing(finding, manifest, object).differs(format!("{} bytes", object.bytes), "nothing")
@@ -256,15 +256,15 @@ fn other_bytes(manifest: &Manifest, object: &Expected<'_>, found: &str) -> Findi
 
 fn changed(manifest: &Manifest, object: &Expected<'_>, expected: &str, found: &str) -> Finding {
     let kind = match object.what {
-        What::Report { .. } => Kind::ReportDamaged,
-        What::Recording { .. } => Kind::RecordingDamaged,
-        What::Table { .. } => Kind::TableDamaged,
+        What::Report { .. } => FindingKind::ReportDamaged,
+        What::Recording { .. } => FindingKind::RecordingDamaged,
+        What::Table { .. } => FindingKind::TableDamaged,
     };
     let finding = Finding::new(kind, object.key).on(manifest.date, &manifest.space_id);
     of_thing(finding, manifest, object).differs(expected, found)
 }
 
-/// Says of which call or record the object is, and what mends it.
+/// Adds the call or record that the object belongs to, and the remedy.
 fn of_thing(finding: Finding, manifest: &Manifest, object: &Expected<'_>) -> Finding {
     match object.what {
         What::Report { call, format } => finding.call(call).remedy(Remedy::Land(Piece::Report(call.into(), format))),

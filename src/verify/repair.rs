@@ -1,5 +1,5 @@
-//! Mending what a verification found: from `raw/`, from the manifests, or from the API. What can't be explained is
-//! never removed; what is put out of the way is kept below `_telelake/aside/`.
+//! The repair of findings: from `raw/`, from the manifests, or from the API. It never removes an object that can't be
+//! explained, and keeps what it puts out of the way below `_telelake/aside/`.
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::sync::Arc;
@@ -8,7 +8,7 @@ use bytes::Bytes;
 use chrono::{Days, NaiveDate};
 use sha2::{Digest, Sha256};
 
-use super::finding::{Doubled, Finding, Kind, Remedy};
+use super::finding::{Doubled, Finding, FindingKind, Remedy};
 use super::{Verifier, table_names};
 use crate::ids::{DayId, SpaceId};
 use crate::lake::key;
@@ -18,25 +18,24 @@ use crate::pipeline::day::{build, commit};
 use crate::pipeline::lake_state::catalog;
 use crate::pipeline::lake_state::info::OpenedStore;
 use crate::pipeline::run_context::RunContext;
-use crate::pipeline::{Again, Command, Exporter, Job, orphan_uploads};
+use crate::pipeline::{Again, Command, Exporter, Job, ProblemKind, orphan_uploads};
 use crate::store::Condition;
 use crate::store::json::get_json;
 use crate::{Error, ErrorKind, Result, tables};
 
-/// A day: date and space.
 
-/// What a repair does.
+/// A repair that is going on.
 struct Mender<'v> {
     verifier: &'v Verifier,
     run: Arc<RunContext>,
-    /// What could not be done, and why.
+    /// The findings that could not be repaired, and why.
     notes: Vec<String>,
 }
 
-/// Mends what can be mended; gives what could not be done, and why.
+/// Repairs the findings that can be repaired. Gives those that could not be, and why.
 ///
 /// # Errors
-/// Of a store out of reach, or when the work is stopped.
+/// The store is out of reach, or the work was stopped.
 pub(crate) async fn mend(verifier: &Verifier, findings: &[Finding]) -> Result<Vec<String>> {
     verifier.store.preflight().await?;
     let mut mender = Mender {
@@ -49,9 +48,9 @@ pub(crate) async fn mend(verifier: &Verifier, findings: &[Finding]) -> Result<Ve
         .alone(Command::Repair, Box::pin(mender.evict(findings)))
         .await
         .flatten()?;
-    // Its runs take their own turn.
+    // These runs take the lease themselves.
     mender.land(findings).await?;
-    // What was landed has changed what days stand on.
+    // A new context, because the runs have changed what days are built from.
     mender.run = run(verifier).await?;
     let workshop_of = Arc::clone(&mender.run);
     let last = Box::pin(async {
@@ -79,7 +78,7 @@ fn day_of(finding: &Finding) -> Option<DayId> {
 }
 
 impl Mender<'_> {
-    /// Takes note of what failed of one thing; the store itself, or a stop, ends the repair.
+    /// Notes why a finding could not be repaired. An error of the store itself, or a stop, ends the repair.
     fn note(&mut self, about: &str, outcome: Result<()>) -> Result<()> {
         match outcome {
             Err(error) if matches!(error.kind(), ErrorKind::StoreUnavailable | ErrorKind::Interrupted) => {
@@ -103,7 +102,7 @@ impl Mender<'_> {
         Ok(())
     }
 
-    /// Fetches again what is gone or damaged, and days whose manifest is.
+    /// Fetches missing and damaged objects again, and whole days whose manifest is missing or damaged.
     async fn land(&mut self, findings: &[Finding]) -> Result<()> {
         let mut again = Again::new();
         let (mut whole, mut days) = (BTreeSet::new(), BTreeSet::new());
@@ -115,7 +114,7 @@ impl Mender<'_> {
                     days.insert(day);
                 }
                 Some(Remedy::Day) => {
-                    if finding.kind != Kind::MarkerWithoutManifest {
+                    if finding.kind != FindingKind::MarkerWithoutManifest {
                         whole.insert(day.clone());
                     }
                     days.insert(day);
@@ -128,7 +127,7 @@ impl Mender<'_> {
         }
         if let Err(error) = self.verifier.config.require_token() {
             self.notes
-                .push(format!("what has to be fetched again was not: {error}"));
+                .push(format!("missing objects were not fetched again: {error}"));
             return Ok(());
         }
         let mut replaced = Vec::new();
@@ -169,7 +168,7 @@ impl Mender<'_> {
         let kept = summary
             .warnings
             .iter()
-            .filter(|warning| warning.kind == "report_kept");
+            .filter(|warning| warning.kind == ProblemKind::ReportKept);
         for problem in summary.failed.iter().chain(kept) {
             self.notes.push(problem.one_line());
         }
@@ -192,7 +191,7 @@ impl Mender<'_> {
         Ok(())
     }
 
-    /// What takes a write or two each.
+    /// Repairs the findings that take a write or two each.
     async fn rest(&mut self, findings: &[Finding]) -> Result<()> {
         let mut done = HashSet::new();
         for finding in findings {
@@ -214,7 +213,7 @@ impl Mender<'_> {
     }
 }
 
-/// Days of a space that follow one another.
+/// The days as spans of consecutive dates of a space.
 fn spans(days: &BTreeSet<DayId>) -> Vec<(SpaceId, NaiveDate, NaiveDate)> {
     let mut by_space: BTreeMap<&str, Vec<NaiveDate>> = BTreeMap::new();
     for DayId { date, space } in days {
@@ -232,16 +231,16 @@ fn spans(days: &BTreeSet<DayId>) -> Vec<(SpaceId, NaiveDate, NaiveDate)> {
     spans
 }
 
-/// Takes a call or a record off a day that is not its own. Its bytes there go once the manifest no longer tells of
-/// them; the right day has its own.
-async fn evict(run: &Arc<RunContext>, space: &SpaceId, kind: Kind, doubled: &Doubled) -> Result<()> {
+/// Removes a call or a record from a day that is not its own. Its bytes there are removed once the manifest no longer
+/// names them; the right day has its own.
+async fn evict(run: &Arc<RunContext>, space: &SpaceId, kind: FindingKind, doubled: &Doubled) -> Result<()> {
     let key = key::manifest(doubled.wrong, space);
     let Some((manifest, version)) = get_json::<Manifest>(&*run.store, &key).await? else {
         return Ok(());
     };
     let mut day = DayState::from_stored(manifest, version);
     let landed: Vec<_> = match kind {
-        Kind::CallDoubled => {
+        FindingKind::CallDoubled => {
             let call = day.manifest.calls.remove(doubled.id.as_str());
             let reports = call.into_iter().flat_map(|call| call.reports.into_values());
             reports.filter_map(|landing| landing.landed).collect()
@@ -256,7 +255,7 @@ async fn evict(run: &Arc<RunContext>, space: &SpaceId, kind: Kind, doubled: &Dou
     if !commit::is_blank(&day.manifest) {
         return build::build_and_commit(run, &mut day).await;
     }
-    // Nothing else is known of the day: it is none.
+    // The manifest is now empty, so delete the day entirely.
     let built = day.manifest.built.iter().flat_map(|built| built.tables.values());
     let tables: Vec<_> = built.map(|table| table.key.clone()).collect();
     let marker = key::open_day(doubled.wrong, space);
@@ -267,7 +266,7 @@ async fn evict(run: &Arc<RunContext>, space: &SpaceId, kind: Kind, doubled: &Dou
     Ok(())
 }
 
-/// Keeps what lies there of a day whose manifest is gone or damaged, and opens the day. Gives the keys of its tables.
+/// Copies the manifest and tables of a day aside, removes the manifest and opens the day. Gives the keys of the tables.
 async fn set_aside(run: &RunContext, DayId { date, space }: &DayId) -> Result<Vec<String>> {
     let stamp = run.now.format("%Y%m%dT%H%M%SZ").to_string();
     let manifest = key::manifest(*date, space);
@@ -287,7 +286,7 @@ async fn set_aside(run: &RunContext, DayId { date, space }: &DayId) -> Result<Ve
             Err(error) => return Err(error),
         }
     }
-    // Before the manifest goes: should this end here, the next run makes the day up.
+    // Write the marker before the manifest is removed: if this is killed, the next run lands the day.
     let marker = key::open_day(*date, space);
     run.put(&marker, Bytes::new(), Condition::Any).await?;
     if kept.last() == Some(&manifest) {
@@ -297,8 +296,7 @@ async fn set_aside(run: &RunContext, DayId { date, space }: &DayId) -> Result<Ve
     Ok(kept)
 }
 
-/// Removes the tables of a day that was landed anew, as far as its new manifest has none of that name: their bytes
-/// have been set aside.
+/// Removes the tables that the new manifest of a landed day no longer has. Their bytes have been copied aside.
 async fn remove_replaced(run: &RunContext, DayId { date, space }: &DayId, tables: Vec<String>) -> Result<()> {
     let key = key::manifest(*date, space);
     let Some((manifest, _)) = get_json::<Manifest>(&*run.store, &key).await? else {
@@ -315,8 +313,7 @@ async fn remove_replaced(run: &RunContext, DayId { date, space }: &DayId, tables
     Ok(())
 }
 
-/// Builds a day's tables again, if all that they are built from is there as it was landed: nothing is built of
-/// damaged reports.
+/// Builds a day's tables again, unless a landed report is damaged: tables must not be built from it.
 async fn build(run: &Arc<RunContext>, key: &str) -> Result<()> {
     let Some((manifest, version)) = get_json::<Manifest>(&*run.store, key).await? else {
         return Ok(());
@@ -324,7 +321,7 @@ async fn build(run: &Arc<RunContext>, key: &str) -> Result<()> {
     for (_, _, landed) in tables::due_reports(&manifest) {
         let bytes = run.store.get(&landed.key).await?.bytes;
         if hex::encode(Sha256::digest(&bytes)) != landed.sha256 {
-            let message = "is not what was landed: the day's tables were not built from it";
+            let message = "has changed since it was landed, so that the day's tables were not built";
             return Err(Error::new(ErrorKind::Content, &*landed.key, message));
         }
     }
@@ -338,7 +335,7 @@ async fn meta(run: &RunContext, date: NaiveDate) -> Result<()> {
     }
 }
 
-/// Aborts what is left of a key's uploads.
+/// Aborts the orphan uploads of a key.
 async fn abort(run: &RunContext, key: &str) -> Result<()> {
     for upload in orphan_uploads(&*run.store, run.config.export.recordings).await? {
         if upload.key == key {
@@ -353,7 +350,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn days_that_follow_one_another_are_one_span() {
+    fn consecutive_days_are_one_span() {
         let day = |date: &str, space: &str| DayId::new(date.parse().expect("a date"), space);
         let days = [
             day("2026-11-01", "a"),

@@ -1,4 +1,4 @@
-//! What one verification works with: the store, what is listed, and what has been seen and found so far.
+//! The state of a verification: the store, its listing, and the findings so far.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -10,7 +10,7 @@ use sha2::{Digest, Sha256};
 use tokio::sync::Semaphore;
 
 use super::Options;
-use super::finding::{Counts, Finding, Kind};
+use super::finding::{Counts, Finding, FindingKind};
 use super::inventory::{Dates, Inventory};
 use crate::ids::SpaceId;
 use crate::mp4::BoxWalker;
@@ -20,12 +20,12 @@ use crate::store::json::newer_version;
 use crate::tables::RowKey;
 use crate::{Error, ErrorKind, Result};
 
-/// Bytes of an object that are in memory at once while it is hashed.
+/// Bytes of an object in memory at once while it is hashed.
 const PIECE: usize = 4 << 20;
-/// Objects read at once; what is in memory is this times a piece, or a table's file.
+/// Objects read at once. The memory is this times a piece, or a table's file.
 const READS_AT_ONCE: usize = 8;
 
-/// See the module.
+/// A verification that is going on.
 pub(crate) struct Verification {
     pub run: Arc<RunContext>,
     pub options: Options,
@@ -34,21 +34,21 @@ pub(crate) struct Verification {
     seen: Mutex<Seen>,
 }
 
-/// What has been seen and found.
+/// The counts and findings so far, and the ids and rows in which duplicates are searched.
 #[derive(Debug, Default)]
 pub(crate) struct Seen {
     pub counts: Counts,
     pub findings: Vec<Finding>,
-    /// Where each call and record lies: what it is, its space and id, and its dates.
+    /// The dates of each call and record, by its kind, space and id.
     pub ids: BTreeMap<(Thing, SpaceId, String), Vec<NaiveDate>>,
     /// The files whose rows were read.
     pub files: Vec<SeenFile>,
-    /// The keys of their rows, by table, with the file's number.
+    /// The keys of their rows, by table, each with the number of its file.
     pub rows: BTreeMap<String, Vec<(RowKey, u32)>>,
 }
 
 impl Seen {
-    /// Notes the keys of a file's rows.
+    /// Adds the keys of a file's rows.
     pub fn note_rows(&mut self, table: String, file: SeenFile, keys: Vec<RowKey>) {
         let number = u32::try_from(self.files.len()).unwrap_or(u32::MAX);
         self.files.push(file);
@@ -68,28 +68,28 @@ pub(crate) enum Thing {
 #[derive(Debug, Clone)]
 pub(crate) struct SeenFile {
     pub key: String,
-    /// Its day; none for one of rooms or spaces.
+    /// Its date; `None` for a table of rooms or spaces.
     pub date: Option<NaiveDate>,
-    /// Its space; none for one of lesson data.
+    /// Its space; `None` for a table of lesson data.
     pub space: Option<SpaceId>,
 }
 
-/// What an object's bytes are, read piece by piece.
+/// The digest of an object, read piece by piece.
 pub(crate) struct Digested {
     pub sha256: String,
-    /// The MP4 boxes among them.
+    /// The MP4 boxes of its bytes.
     pub boxes: BoxWalker,
 }
 
-/// One of the program's own objects, as it was read.
+/// The outcome of reading one of the program's own objects.
 pub(crate) enum Read<T> {
     There(T, Version),
     Missing,
-    /// It is there, and can't be understood: why.
+    /// It is there but can't be parsed, for this reason.
     Damaged(String),
-    /// It is there, of a version that this program does not know.
+    /// It is there, written by a newer version of the program.
     Newer(u64),
-    /// The store does not give it: why.
+    /// The store does not give it, for this reason.
     Unreadable(String),
 }
 
@@ -126,12 +126,12 @@ impl Verification {
         }
     }
 
-    /// Whether tables' bytes are read.
+    /// True if the bytes of tables are read.
     pub fn reads_tables(&self) -> bool {
         self.options.deep || self.options.rebuild
     }
 
-    /// The size that an object has: by the listing, or, where that is not the one it should be, now.
+    /// The size of an object: from the listing, or from the store if the listing's is not the expected one.
     pub async fn size(&self, key: &str, expected: Option<u64>) -> Result<Option<u64>> {
         match self.inventory().take(key) {
             listed @ Some(size) if expected.is_none_or(|expected| expected == size) => return Ok(listed),
@@ -147,9 +147,9 @@ impl Verification {
                 Ok(value) => Read::There(value, object.version),
                 Err(error) => match newer_version(key, &object.bytes) {
                     Some(version) => Read::Newer(version),
-                    // Where, and no more: what it says there may be personal.
+                    // Only the place: the text there may be personal.
                     None => Read::Damaged(format!(
-                        "no JSON of it, from line {} column {} on",
+                        "no valid JSON from line {} column {} on",
                         error.line(),
                         error.column()
                     )),
@@ -169,7 +169,7 @@ impl Verification {
         Ok(bytes)
     }
 
-    /// Reads an object piece by piece, and tells what it is.
+    /// Reads an object piece by piece and digests it.
     pub async fn digest(&self, key: &str) -> Result<Digested> {
         let _permit = self.reads.acquire().await;
         let (mut hasher, mut bytes, mut boxes) = (Sha256::new(), 0, BoxWalker::default());
@@ -203,7 +203,7 @@ impl Verification {
     }
 }
 
-/// Takes a piece into the hash, where that holds nobody up.
+/// Hashes a piece on a thread that may block.
 async fn hashed(mut hasher: Sha256, piece: Bytes) -> Result<Sha256> {
     tokio::task::spawn_blocking(move || {
         hasher.update(&piece);
@@ -213,8 +213,7 @@ async fn hashed(mut hasher: Sha256, piece: Bytes) -> Result<Sha256> {
     .map_err(|error| Error::new(ErrorKind::Internal, "verify", error.to_string()))
 }
 
-/// What is wrong with one object of a store that is there; an error where it is the store itself, or the work is
-/// stopped.
+/// The message of an error about a single object. An error about the store itself, or a stop, stays an error.
 pub(crate) fn of_one_object(error: Error) -> Result<String> {
     match error.kind() {
         ErrorKind::StoreUnavailable | ErrorKind::Interrupted | ErrorKind::Internal => Err(error),
@@ -222,7 +221,7 @@ pub(crate) fn of_one_object(error: Error) -> Result<String> {
     }
 }
 
-/// A finding about an object that the store does not give.
+/// The finding about an object that the store does not give.
 pub(crate) fn unreadable(key: &str, why: &str) -> Finding {
-    Finding::new(Kind::Unreadable, key).differs("bytes", why)
+    Finding::new(FindingKind::Unreadable, key).differs("bytes", why)
 }

@@ -1,4 +1,4 @@
-//! What belongs to no day: lesson data and its tables, rooms and spaces, and the program's own objects.
+//! Verifies the objects that belong to no day: lesson data and its tables, rooms and spaces, the program's own objects.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -7,7 +7,7 @@ use chrono::NaiveDate;
 use serde_json::Value;
 use sha2::{Digest, Sha256};
 
-use super::finding::{Finding, Kind, Remedy};
+use super::finding::{Finding, FindingKind, Remedy};
 use super::objects::{rows_in_store, sha256};
 use crate::lake::key;
 use crate::store::Version;
@@ -17,10 +17,10 @@ use crate::tables::lessons::build_meta_tables;
 use crate::verify::session::{Read, SeenFile, Verification, of_one_object, unreadable};
 use crate::{ErrorKind, Result};
 
-/// Times that a date's lesson data is looked at again because an import was at work on it.
+/// The most attempts at a lesson day that an import changes meanwhile.
 const LOOKS: usize = 3;
 
-/// Lesson data: each date's shelf and the tables of it, and what came.
+/// Verifies lesson data: each lesson day with its tables, the index, and the raw files.
 pub(crate) async fn lessons(look: &Arc<Verification>) -> Result<()> {
     let shelves: Vec<_> = {
         let inventory = look.inventory();
@@ -52,7 +52,7 @@ pub(crate) async fn lessons(look: &Arc<Verification>) -> Result<()> {
     Ok(())
 }
 
-/// Reads one of the program's own objects, and says where it can't be read.
+/// Reads one of the program's own objects; it is a finding if that fails.
 async fn parse<T: serde::de::DeserializeOwned>(
     look: &Verification,
     key: &str,
@@ -60,10 +60,10 @@ async fn parse<T: serde::de::DeserializeOwned>(
     let date = key::date_in(key);
     match look.json::<T>(key).await? {
         Read::There(value, version) => return Ok(Some((value, version))),
-        // Only what a day, or the whole lake, is refused by has a version.
+        // Only a day's manifest and the store's description have a version.
         Read::Missing | Read::Newer(_) => {}
         Read::Damaged(why) => look.find(
-            Finding::new(Kind::StateDamaged, key)
+            Finding::new(FindingKind::StateDamaged, key)
                 .date(date)
                 .differs("the program's own object", why),
         ),
@@ -79,14 +79,14 @@ async fn shelf(look: &Arc<Verification>, date: NaiveDate, key: &str) -> Result<(
             other => {
                 match other {
                     Read::Damaged(why) => look.find(
-                        Finding::new(Kind::StateDamaged, key)
+                        Finding::new(FindingKind::StateDamaged, key)
                             .date(Some(date))
                             .differs("the program's own object", why),
                     ),
                     Read::Unreadable(why) => look.find(unreadable(key, &why).date(Some(date))),
                     _ => {}
                 }
-                // Nothing tells of its tables now, but that is not their fault.
+                // Nothing names its tables now, but that is not their fault.
                 let mut inventory = look.inventory();
                 for table in ["user_meta", "hierarchy"] {
                     inventory.take(&key::table(table, date, &table.into()));
@@ -117,7 +117,7 @@ async fn shelf(look: &Arc<Verification>, date: NaiveDate, key: &str) -> Result<(
     Ok(())
 }
 
-/// The tables that a date's shelf gives.
+/// The tables that a lesson day gives.
 async fn built_of(look: &Verification, date: NaiveDate, key: &str) -> Result<Read<Vec<TableFile>>> {
     match look.run.store.get(key).await {
         Ok(object) => match build_meta_tables(date, Some(&object.bytes)) {
@@ -130,7 +130,7 @@ async fn built_of(look: &Verification, date: NaiveDate, key: &str) -> Result<Rea
     }
 }
 
-/// Lesson data as it came: its name tells its digest.
+/// Verifies the raw files of lesson data: their names contain their digests.
 async fn raw_meta(look: &Arc<Verification>) -> Result<()> {
     let files = std::mem::take(&mut look.inventory().raw_meta);
     for (key, _) in files {
@@ -143,7 +143,7 @@ async fn raw_meta(look: &Arc<Verification>) -> Result<()> {
         match look.digest(&key).await {
             Ok(digested) if digested.sha256.starts_with(digest) => {}
             Ok(digested) => look.find(
-                Finding::new(Kind::RawMetaDamaged, &*key)
+                Finding::new(FindingKind::RawMetaDamaged, &*key)
                     .date(date)
                     .differs(sha256(digest), sha256(&digested.sha256)),
             ),
@@ -153,7 +153,7 @@ async fn raw_meta(look: &Arc<Verification>) -> Result<()> {
     Ok(())
 }
 
-/// The tables of rooms and spaces, against what was last seen of them.
+/// Verifies the tables of rooms and spaces against their catalogues.
 pub(crate) async fn catalogs(look: &Arc<Verification>) -> Result<()> {
     let keys: Vec<_> = {
         let inventory = look.inventory();
@@ -164,7 +164,7 @@ pub(crate) async fn catalogs(look: &Arc<Verification>) -> Result<()> {
     for key in keys {
         let space = key.strip_prefix(key::ROOM_CATALOGS);
         let space = space.and_then(|name| name.strip_suffix(".json"));
-        // A name that does not tell its space's id was cut.
+        // A name that was cut does not give the space's id.
         let id = space.and_then(key::unsegment);
         let Some((catalog, _)) = parse::<BTreeMap<String, Value>>(look, &key).await? else {
             take_table_of(look, space);
@@ -194,13 +194,13 @@ pub(crate) async fn catalogs(look: &Arc<Verification>) -> Result<()> {
     Ok(())
 }
 
-/// Strikes off a table of rooms or spaces that can't be held against anything.
+/// Strikes off a table of rooms or spaces that can't be compared with anything.
 fn take_table_of(look: &Verification, space: Option<&str>) {
     let key = space.map_or_else(key::spaces, |space| format!("rooms/{space}.parquet"));
     look.inventory().take(&key);
 }
 
-/// Holds a table's file against the one that a build gives: its rows, and its bytes where tables are read.
+/// Compares a table's file with the one that a build gives: its rows, and its bytes if tables are read.
 async fn table(
     look: &Arc<Verification>,
     file: &TableFile,
@@ -217,7 +217,7 @@ async fn table(
         Ok(Some(size)) => size,
         Ok(None) => {
             let rows = format!("{} rows", file.rows);
-            return Ok(Some(found(Kind::TableMissing).differs(rows, "nothing")));
+            return Ok(Some(found(FindingKind::TableMissing).differs(rows, "nothing")));
         }
         Err(error) => return Ok(Some(unreadable(&file.key, &of_one_object(error)?))),
     };
@@ -228,17 +228,17 @@ async fn table(
             .map(|counted| match counted {
                 Ok(counted) if counted == file.rows => None,
                 Ok(counted) => Some((
-                    Kind::TableRowsDiffer,
+                    FindingKind::TableRowsDiffer,
                     format!("{} rows", file.rows),
                     format!("{counted} rows"),
                 )),
-                Err(why) => Some((Kind::TableDamaged, "Parquet".into(), why)),
+                Err(why) => Some((FindingKind::TableDamaged, "Parquet".into(), why)),
             }),
     };
     match outcome {
         Ok(differs) => Ok(differs.map(|(kind, expected, is)| found(kind).differs(expected, is))),
         Err(error) if error.kind() == ErrorKind::StoreNotFound => {
-            Ok(Some(found(Kind::TableMissing).differs("a file", "nothing")))
+            Ok(Some(found(FindingKind::TableMissing).differs("a file", "nothing")))
         }
         Err(error) => Ok(Some(unreadable(&file.key, &of_one_object(error)?))),
     }
@@ -248,11 +248,11 @@ async fn bytes(
     look: &Arc<Verification>,
     file: &TableFile,
     rows: &mut Vec<(String, SeenFile, Vec<tables::RowKey>)>,
-) -> Result<Option<(Kind, String, String)>> {
+) -> Result<Option<(FindingKind, String, String)>> {
     let stored = look.whole(&file.key).await?;
     let found = hex::encode(Sha256::digest(&stored));
     if found != file.sha256 {
-        return Ok(Some((Kind::TableDiffers, sha256(&file.sha256), sha256(&found))));
+        return Ok(Some((FindingKind::TableDiffers, sha256(&file.sha256), sha256(&found))));
     }
     let table = look.run.mapping.tables().find(|it| it.name == file.table);
     if let (true, Some(table)) = (look.options.deep, table) {
@@ -263,7 +263,7 @@ async fn bytes(
         };
         match tables::row_keys(table, stored) {
             Ok(keys) => rows.push((file.table.clone(), seen, keys)),
-            Err(why) => return Ok(Some((Kind::TableDamaged, "Parquet".into(), why))),
+            Err(why) => return Ok(Some((FindingKind::TableDamaged, "Parquet".into(), why))),
         }
     }
     Ok(None)

@@ -1,12 +1,12 @@
-//! What is left when all that the lake tells of is struck off: objects of days without a manifest, markers without a
-//! day, uploads that never ended, and strays.
+//! The objects that nothing in the lake names: objects of days without a manifest, markers without a day, uploads that
+//! never ended, and strays.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use chrono::{NaiveDate, TimeDelta};
 
 use super::day;
-use super::finding::{Finding, Kind, Remedy};
+use super::finding::{Finding, FindingKind, Remedy};
 use crate::Result;
 use crate::ids::SpaceId;
 use crate::lake::key;
@@ -15,10 +15,10 @@ use crate::lake::manifest::Manifest;
 use crate::pipeline::orphan_uploads;
 use crate::verify::session::{Read, Verification, unreadable};
 
-/// How long an object of a check may lie there before nobody can be at it any more.
+/// An object of a store check that is older than this was left behind.
 const PROBE_AGE: TimeDelta = TimeDelta::hours(24);
 
-/// Names what nothing tells of.
+/// Finds the objects that nothing in the lake names.
 pub(crate) async fn name(look: &Verification) -> Result<()> {
     let (objects, strays, probes, unknown) = {
         let mut inventory = look.inventory();
@@ -39,8 +39,8 @@ pub(crate) async fn name(look: &Verification) -> Result<()> {
             }
             KeyKind::OfDay { .. } => {}
             KeyKind::MetaTable(date) if !look.dates().contain(date) => {}
-            KeyKind::MetaTable(date) => look.find(stray(&key, "lesson data of its date").date(Some(date))),
-            _ => look.find(stray(&key, "a catalogue that tells of it")),
+            KeyKind::MetaTable(date) => look.find(stray(&key, "lesson data of that date").date(Some(date))),
+            _ => look.find(stray(&key, "a catalogue that names it")),
         }
     }
     for ((date, space), keys) in by_day {
@@ -48,15 +48,15 @@ pub(crate) async fn name(look: &Verification) -> Result<()> {
         of_day(look, date, &space.as_str().into(), keys).await?;
     }
     for key in strays {
-        look.find(stray(&key, "keys of the lake's own form").date(key::date_in(&key)));
+        look.find(stray(&key, "a key of a known form").date(key::date_in(&key)));
     }
     for entry in probes {
         let old = |at| look.run.now - at > PROBE_AGE;
         if entry.modified.is_some_and(old) {
-            let finding = Finding::new(Kind::Leftover, entry.key);
+            let finding = Finding::new(FindingKind::Leftover, entry.key);
             look.find(
                 finding
-                    .differs("nothing", "what a check of the store left")
+                    .differs("nothing", "an object that a check of the store left behind")
                     .remedy(Remedy::Remove),
             );
         }
@@ -65,20 +65,20 @@ pub(crate) async fn name(look: &Verification) -> Result<()> {
 }
 
 fn stray(key: &str, expected: &str) -> Finding {
-    Finding::new(Kind::Stray, key).differs(expected, "an object that nothing tells of")
+    Finding::new(FindingKind::Stray, key).differs(expected, "an object that nothing names")
 }
 
-/// Names the objects of a day that its manifest does not tell of.
+/// Finds the objects of a day that its manifest does not name.
 async fn of_day(look: &Verification, date: NaiveDate, space: &SpaceId, keys: Vec<String>) -> Result<()> {
     let manifest_key = format!("{}date={date}/{space}.json", key::DAYS);
-    // As it is now: a run may have written it since.
+    // Read it again, because a run may have written it since.
     let manifest = match look.json::<Manifest>(&manifest_key).await? {
-        // One that can't be was told when the day was looked at.
+        // The verification of the day has reported an inconsistent manifest.
         Read::There(manifest, _) if day::inconsistent(&manifest, &manifest_key).is_some() => return Ok(()),
         Read::There(manifest, _) => manifest,
         Read::Missing => {
-            let found = format!("none, but {} objects of the day", keys.len());
-            let finding = Finding::new(Kind::ManifestMissing, manifest_key)
+            let found = format!("none, but {} objects of that day", keys.len());
+            let finding = Finding::new(FindingKind::ManifestMissing, manifest_key)
                 .on(date, &key::unsegment(space).unwrap_or_else(|| space.to_owned().into()).as_str().into());
             look.find(finding.differs("the day's manifest", found).remedy(Remedy::Day));
             return Ok(());
@@ -93,18 +93,18 @@ async fn of_day(look: &Verification, date: NaiveDate, space: &SpaceId, keys: Vec
     let open = look.run.store.size(&marker).await?.is_some();
     let (told, coming) = (told(&manifest), coming(&manifest));
     for key in keys.into_iter().filter(|key| !told.contains(key.as_str())) {
-        // A run that is at work, or was killed, has not written it down; the next one of the day does.
+        // A run that is at work, or was killed, has not committed it; the next run of the day does.
         if open && coming.contains(&key) {
             look.seen().counts.objects_unsettled += 1;
         } else {
-            let finding = stray(&key, "a manifest that tells of it");
+            let finding = stray(&key, "a manifest that names it");
             look.find(finding.on(date, &manifest.space_id));
         }
     }
     Ok(())
 }
 
-/// The objects that a manifest tells of.
+/// The objects that a manifest names.
 fn told(manifest: &Manifest) -> BTreeSet<&str> {
     let reports = manifest.calls.values().flat_map(|call| call.reports.values());
     let files = manifest.records.values().map(|record| &record.file);
@@ -117,7 +117,7 @@ fn told(manifest: &Manifest) -> BTreeSet<&str> {
         .collect()
 }
 
-/// The objects that an open day may have before its manifest tells of them.
+/// The objects that an open day may have before its manifest names them.
 fn coming(manifest: &Manifest) -> BTreeSet<String> {
     let (date, space) = (manifest.date, manifest.space_id.as_str());
     let reports = manifest.calls.iter().flat_map(|(call, entry)| {
@@ -136,7 +136,7 @@ fn coming(manifest: &Manifest) -> BTreeSet<String> {
         .collect()
 }
 
-/// Names the markers of days that have no manifest.
+/// Finds the markers of days that have no manifest.
 pub(crate) async fn markers(look: &Verification) -> Result<()> {
     let markers: Vec<_> = look.inventory().markers.iter().cloned().collect();
     for marker in markers {
@@ -149,17 +149,17 @@ pub(crate) async fn markers(look: &Verification) -> Result<()> {
         let (Some(date), Some(space)) = (key::date_in(&marker), space) else {
             continue;
         };
-        let finding = Finding::new(Kind::MarkerWithoutManifest, &*marker).on(date, &space.as_str().into());
+        let finding = Finding::new(FindingKind::MarkerWithoutManifest, &*marker).on(date, &space.as_str().into());
         look.find(
             finding
-                .differs("a manifest of the day", "none: a run was killed, or is at it")
+                .differs("a manifest of the day", "none: a run was killed, or is working on it")
                 .remedy(Remedy::Day),
         );
     }
     Ok(())
 }
 
-/// Aborts uploads that never ended and that no record waits for, as every run does; names what could not be aborted.
+/// Aborts orphan uploads, as every run does, and reports those that could not be aborted.
 pub(crate) async fn uploads(look: &Verification) -> Result<()> {
     let run = &look.run;
     for upload in orphan_uploads(&*run.store, run.config.export.recordings).await? {
@@ -171,10 +171,10 @@ pub(crate) async fn uploads(look: &Verification) -> Result<()> {
         match run.store.abort_upload(&upload).await {
             Ok(()) => look.seen().counts.uploads_aborted += 1,
             Err(error) => look.find(
-                Finding::new(Kind::UploadUnfinished, upload.key)
+                Finding::new(FindingKind::UploadUnfinished, upload.key)
                     .date(date)
                     .differs(
-                        "no upload under way",
+                        "no upload in flight",
                         format!("one that never ended: {}", error.message()),
                     )
                     .remedy(Remedy::Abort),

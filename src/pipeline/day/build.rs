@@ -12,12 +12,13 @@ use super::commit::{commit, is_blank, is_open};
 use super::feed::run_build;
 use super::publish::TableSnapshot;
 use super::state::DayState;
+use crate::backoff::Backoff;
 use crate::ids::{DayId, MeetingId};
 use crate::lake::key;
 use crate::lake::manifest::{Built, Landing, Manifest, Quality};
 use crate::pipeline::run_context::RunContext;
-use crate::pipeline::summary::Problem;
 use crate::pipeline::summary::build_notes::{self, Noted};
+use crate::pipeline::summary::{Problem, ProblemKind};
 use crate::store::json::get_json;
 use crate::store::{Condition, Store, Version};
 use crate::tables::lessons::Meta;
@@ -26,10 +27,8 @@ use crate::{Error, ErrorKind, Result};
 
 /// Lost commits after which a day is left to the next run, because other processes write it faster than this one can.
 const COMMITS: u32 = 10;
-/// The first backoff after a commit was lost to a process that is still building. It doubles.
-const FIRST_PAUSE: Duration = Duration::from_millis(200);
-/// The longest backoff.
-const LONGEST_PAUSE: Duration = Duration::from_secs(10);
+/// The backoff after a commit was lost to a process that is still building.
+const BACKOFF: Backoff = Backoff::new(Duration::from_millis(200), Duration::from_secs(10));
 
 /// Builds the day if anything has changed, and commits it.
 ///
@@ -69,15 +68,15 @@ enum BuildWhen {
 
 /// Tries to build and commit the day until no other process commits it in between.
 async fn retry_until_committed(run: &Arc<RunContext>, day: &mut DayState, when: BuildWhen) -> Result<()> {
-    let mut pause = FIRST_PAUSE;
+    let mut waits = 0;
     for _ in 0..COMMITS {
         match try_once(run, day, when).await {
             Err(error) if error.kind() == ErrorKind::Precondition => {
                 merge_theirs(run, day).await?;
                 if day.is_claimed_by_another() {
                     // The other process is building now. Its commit may include all that there is to do.
-                    wait(run, pause).await?;
-                    pause = (pause * 2).min(LONGEST_PAUSE);
+                    waits += 1;
+                    wait(run, BACKOFF.pause(waits)).await?;
                     merge_theirs(run, day).await?;
                 }
             }
@@ -109,13 +108,13 @@ async fn merge_theirs(run: &RunContext, day: &mut DayState) -> Result<()> {
     Ok(())
 }
 
-/// Waits for up to `most`, for a different time in each process. Ends early if the run stops.
-async fn wait(run: &RunContext, most: Duration) -> Result<()> {
+/// Waits for a while. Ends early if the run stops.
+async fn wait(run: &RunContext, pause: Duration) -> Result<()> {
     tokio::select! {
         () = run.cancel.cancelled() => {
             Err(Error::new(ErrorKind::Interrupted, "day", "stopped while another process builds it"))
         }
-        () = tokio::time::sleep(most.mul_f64(0.5 + fastrand::f64() / 2.0)) => Ok(()),
+        () = tokio::time::sleep(pause) => Ok(()),
     }
 }
 
@@ -149,7 +148,10 @@ async fn try_once(run: &Arc<RunContext>, day: &mut DayState, when: BuildWhen) ->
                 if error.kind() == ErrorKind::StoreNotFound
                     && forget_report(&mut day.manifest, error.about()) =>
             {
-                let lost = Problem::new("report_lost", format!("{error}; the next run asks for it again"));
+                let lost = Problem::new(
+                    ProblemKind::ReportLost,
+                    format!("{error}; the next run asks for it again"),
+                );
                 let lost = lost.on(day.manifest.date, &day.manifest.space_id);
                 day.report.failed.push(lost);
             }
@@ -287,7 +289,7 @@ fn unread_lessons(manifest: &Manifest, meta: &Meta, built: &Built) -> Vec<Proble
     unread
         .map(|((meeting, column), users)| {
             let message = format!("lesson data: {column} of {users} users can't be read: it is null");
-            Problem::new("bad_value", message)
+            Problem::new(ProblemKind::BadValue, message)
                 .on(manifest.date, &manifest.space_id)
                 .meeting(meeting)
                 .count(users)
@@ -330,7 +332,7 @@ async fn put_tables(
         let message = format!(
             "{count} users who are expected and absent have the id of one who was there, but for case or spaces"
         );
-        let problem = Problem::new("ids_differ_by_case", message).on(date, space);
+        let problem = Problem::new(ProblemKind::IdsDifferByCase, message).on(date, space);
         problem.meeting(&meeting).count(count)
     });
     day.report.warnings.extend(alike);

@@ -8,7 +8,7 @@ use chrono::NaiveDate;
 use crate::config::ReportFormat;
 use crate::ids::{CallId, RoomId, SpaceId};
 use crate::lake::manifest::{Landing, Shortfall, Status};
-use crate::pipeline::summary::Problem;
+use crate::pipeline::summary::{Problem, ProblemKind};
 use crate::tables::Turnout;
 use crate::{Error, ErrorKind};
 
@@ -57,7 +57,7 @@ impl ReportAsk {
         (self.before.shortfall().is_none() && found < before && found < counted).then_some(before)
     }
 
-    fn warning(&self, kind: &str, message: &str) -> Problem {
+    fn warning(&self, kind: ProblemKind, message: &str) -> Problem {
         let message = format!("{} report: {message}", self.format.as_str());
         Problem::new(kind, message)
             .on(self.date, &self.space)
@@ -131,7 +131,7 @@ pub(super) fn refuse(ask: &ReportAsk, error: &Error, result: &mut ReportResult) 
     if ask.is_current() {
         // It was asked for again by force, and the lake has the report for the state that the API lists.
         result.warning = Some(ask.warning(
-            "report_kept",
+            ProblemKind::ReportKept,
             &format!("{}; the report in the lake is kept", error.message()),
         ));
         return;
@@ -213,7 +213,7 @@ pub(super) fn judge(
     };
     if status == Status::Pending && ask.is_current() {
         let message = format!("{lack}; the report in the lake is kept");
-        result.warning = Some(ask.warning("report_kept", &message));
+        result.warning = Some(ask.warning(ProblemKind::ReportKept, &message));
         return None;
     }
     let kept = if had_one.is_some() {
@@ -233,7 +233,7 @@ fn keep_fuller(ask: &ReportAsk, before: u64, found: u64, result: &mut ReportResu
     let message = format!(
         "it shrank from {before} participants to {found}, and the call counts {counted}; the earlier one is kept"
     );
-    result.warning = Some(ask.warning("report_shrank", &message));
+    result.warning = Some(ask.warning(ProblemKind::ReportShrank, &message));
     if !ask.is_current() {
         result.landing.status = Status::Pending;
         result.landing.reason = Some(message);
@@ -249,7 +249,7 @@ pub(super) fn differing_count(ask: &ReportAsk, participants: Option<u64>) -> Opt
     let named = if is_far_fewer { least } else { counted };
     (counted > 0 && (counted < found || is_far_fewer)).then(|| {
         let message = format!("the call counts {named} participants, its report has {found}");
-        Problem::new("participants_differ", message)
+        Problem::new(ProblemKind::ParticipantsDiffer, message)
             .on(ask.date, &ask.space)
             .room(&ask.room)
             .call(&ask.call)
@@ -297,7 +297,7 @@ mod tests {
     }
 
     /// The status of the stored answer, if it is stored; the kind of the warning; the status of the landing before.
-    fn weighed(ask: &ReportAsk, verdict: ReportVerdict) -> (Option<Status>, Option<String>, Status) {
+    fn weighed(ask: &ReportAsk, verdict: ReportVerdict) -> (Option<Status>, Option<ProblemKind>, Status) {
         let mut result = unchanged(ask);
         let answer = judge(ask, verdict, "now", &mut result);
         let warning = result.warning.map(|warning| {
@@ -322,7 +322,7 @@ mod tests {
 
     #[test]
     fn a_report_that_shrank_does_not_replace_the_fuller_one() {
-        let shrank = Some("report_shrank".to_owned());
+        let shrank = Some(ProblemKind::ReportShrank);
         let five = Some((Status::Done, 5, None));
         assert_eq!(
             weighed(&ask(five, 5, true), good(1)),
@@ -357,7 +357,7 @@ mod tests {
             assert_eq!((warning, left), (None, Status::Pending), "{before:?} {lack:?}");
         }
         let of_this_state = ask(Some((Status::Done, 5, None)), 5, true);
-        let kept = (None, Some("report_kept".to_owned()), Status::Done);
+        let kept = (None, Some(ProblemKind::ReportKept), Status::Done);
         assert_eq!(weighed(&of_this_state, short(Timeless)), kept);
     }
 

@@ -8,7 +8,7 @@ use crate::lake::key;
 use crate::lake::manifest::{Landed, Landing, RecordEntry, Status};
 use crate::lenient;
 use crate::pipeline::ExportContext;
-use crate::pipeline::summary::Problem;
+use crate::pipeline::summary::{Problem, ProblemKind};
 use crate::{Error, ErrorKind, task};
 
 /// The result of one copy.
@@ -160,7 +160,7 @@ fn differing_size(ask: &RecordAsk, bytes: u64) -> Option<Problem> {
     let said = ask.file_size.filter(|said| *said != bytes)?;
     let message = format!("the API says {said} bytes, the whole recording has {bytes}");
     Some(
-        Problem::new("file_size_differs", message)
+        Problem::new(ProblemKind::FileSizeDiffers, message)
             .on(ask.date, &ask.space)
             .room(&ask.room)
             .record(&ask.record),

@@ -15,7 +15,7 @@ use crate::lake::manifest::{Built, Manifest, Status};
 use crate::pipeline::job::Piece;
 use crate::pipeline::memory::{KeptRoom, MemoryBudget};
 use crate::pipeline::rules::JobRules;
-use crate::pipeline::summary::{DayReport, Problem};
+use crate::pipeline::summary::{DayReport, Problem, ProblemKind};
 use crate::store::json::get_json;
 use crate::store::{Store, Version};
 use crate::{Error, ErrorKind, Result};
@@ -151,20 +151,20 @@ impl DayState {
         let (date, space) = (self.manifest.date, &self.manifest.space_id);
         for (id, entry) in &self.manifest.calls {
             for (format, landing) in &entry.reports {
-                let problem = |kind: &str, why: &str| {
+                let problem = |kind: ProblemKind, why: &str| {
                     let message = format!("{} report: {why}", format.as_str());
                     let problem = Problem::new(kind, message).on(date, space);
                     problem.room(&entry.room_id).call(id)
                 };
                 if landing.is_put_aside() {
                     let why = landing.reason.as_deref().unwrap_or_default();
-                    self.report.failed.push(problem("report_failed", why));
+                    self.report.failed.push(problem(ProblemKind::ReportFailed, why));
                 }
                 // The build reports what cannot be read at all.
                 let lack = landing
                     .shortfall()
                     .filter(|lack| lack.status() == Status::Pending);
-                let pending = lack.map(|lack| problem("report_pending", lack.reason()));
+                let pending = lack.map(|lack| problem(ProblemKind::ReportPending, lack.reason()));
                 self.report.pending.extend(pending);
             }
         }
@@ -190,7 +190,7 @@ impl DayState {
         let again = rules.job.asks_for_lost(date);
         let report = &mut self.report;
         for (id, entry) in &self.manifest.calls {
-            let problem = |kind: &str, why: &str| {
+            let problem = |kind: ProblemKind, why: &str| {
                 Problem::new(kind, why)
                     .on(date, space)
                     .room(&entry.room_id)
@@ -199,7 +199,7 @@ impl DayState {
             if let Some(why) = &entry.pending {
                 report.counts.calls_pending += 1;
                 report.counts.reports_pending += entry.reports.len() as u64;
-                report.pending.push(problem("call_pending", why));
+                report.pending.push(problem(ProblemKind::CallPending, why));
                 continue;
             }
             for (format, landing) in &entry.reports {
@@ -207,7 +207,7 @@ impl DayState {
                 if self.skipped.contains(&piece) {
                     report.counts.reports_pending += 1;
                 } else if rules.formats_of_job().contains(format) {
-                    let named = |kind: &str| {
+                    let named = |kind: ProblemKind| {
                         let why = landing.reason.as_deref().unwrap_or_default();
                         problem(kind, &format!("{} report: {why}", format.as_str()))
                     };
@@ -228,7 +228,7 @@ impl DayState {
                 self.report.counts.records_pending += 1;
                 continue;
             }
-            let named = |kind: &str| {
+            let named = |kind: ProblemKind| {
                 let why = entry.file.reason.as_deref().unwrap_or_default();
                 Problem::new(kind, why)
                     .on(date, space)
@@ -258,9 +258,9 @@ pub(crate) fn failed_report(error: &Error, date: NaiveDate, space: &SpaceId) -> 
     if error.kind() != ErrorKind::Interrupted {
         tracing::error!(%date, %space, %error, "the day failed");
         let kind = if is_of_store(error.kind()) {
-            "store_failed"
+            ProblemKind::StoreFailed
         } else {
-            "day_failed"
+            ProblemKind::DayFailed
         };
         let problem = Problem::new(kind, error.to_string()).on(date, space);
         report.failed.push(problem);
@@ -295,55 +295,55 @@ fn lost(manifest: &Manifest) -> HashSet<Piece> {
 
 impl DayReport {
     /// Counts a report. A report that is lost is a warning only if `names_lost`.
-    fn count_report(&mut self, status: Status, names_lost: bool, named: impl Fn(&str) -> Problem) {
+    fn count_report(&mut self, status: Status, names_lost: bool, named: impl Fn(ProblemKind) -> Problem) {
         let counts = &mut self.counts;
         match status {
             Status::Done => counts.reports_done += 1,
             Status::Pending | Status::Unavailable => {
                 counts.reports_pending += 1;
-                self.pending.push(named("report_pending"));
+                self.pending.push(named(ProblemKind::ReportPending));
             }
             Status::Denied => {
                 counts.reports_denied += 1;
-                self.warnings.push(named("report_denied"));
+                self.warnings.push(named(ProblemKind::ReportDenied));
             }
             Status::Failed => {
                 counts.reports_failed += 1;
-                self.failed.push(named("report_failed"));
+                self.failed.push(named(ProblemKind::ReportFailed));
             }
             Status::Lost => {
                 counts.reports_lost += 1;
                 self.warnings
-                    .extend(names_lost.then(|| named("report_lost_for_good")));
+                    .extend(names_lost.then(|| named(ProblemKind::ReportLostForGood)));
             }
         }
     }
 
     /// Counts a recording. A recording that is lost is a warning only if `names_lost`.
-    fn count_record(&mut self, status: Status, names_lost: bool, named: impl Fn(&str) -> Problem) {
+    fn count_record(&mut self, status: Status, names_lost: bool, named: impl Fn(ProblemKind) -> Problem) {
         let counts = &mut self.counts;
         match status {
             Status::Done => counts.records_done += 1,
             Status::Pending => {
                 counts.records_pending += 1;
-                self.pending.push(named("record_pending"));
+                self.pending.push(named(ProblemKind::RecordPending));
             }
             Status::Unavailable => {
                 counts.records_unavailable += 1;
-                self.warnings.push(named("record_unavailable"));
+                self.warnings.push(named(ProblemKind::RecordUnavailable));
             }
             Status::Denied => {
                 counts.records_denied += 1;
-                self.warnings.push(named("record_denied"));
+                self.warnings.push(named(ProblemKind::RecordDenied));
             }
             Status::Failed => {
                 counts.records_failed += 1;
-                self.failed.push(named("record_failed"));
+                self.failed.push(named(ProblemKind::RecordFailed));
             }
             Status::Lost => {
                 counts.records_lost += 1;
                 self.warnings
-                    .extend(names_lost.then(|| named("record_lost_for_good")));
+                    .extend(names_lost.then(|| named(ProblemKind::RecordLostForGood)));
             }
         }
     }

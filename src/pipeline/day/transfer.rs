@@ -13,6 +13,7 @@ use chrono::NaiveDate;
 use tokio::time::Instant;
 
 use crate::api::{Download, Link, Resume};
+use crate::backoff::Backoff;
 use crate::ids::{CallId, RecordId, RoomId, SpaceId};
 use crate::lake::manifest::Landing;
 use crate::mp4::{self, Flaw};
@@ -20,8 +21,8 @@ use crate::pipeline::ExportContext;
 use crate::store::{Resumed, Source, Upload, UploadOptions, Uploaded};
 use crate::{Error, ErrorKind, Result};
 
-/// The first backoff after a transfer broke off.
-const PAUSE: Duration = Duration::from_millis(200);
+/// The backoff after a transfer broke off.
+const BACKOFF: Backoff = Backoff::new(Duration::from_millis(400), Duration::from_millis(12_800));
 /// The time limit for keeping or aborting a partial upload. A later run finds what is left after it.
 const ENDING: Duration = Duration::from_secs(4);
 /// Refused links in a row after which the recording is refused. The first link may have expired; the second is fresh.
@@ -194,13 +195,11 @@ async fn attempts(
     }
 }
 
-/// An exponential backoff with jitter before a broken transfer is resumed. It ends early if the run stops.
+/// Waits before a broken transfer is resumed. Ends early if the run stops.
 async fn pause(context: &ExportContext, attempt: u32) {
-    let most = PAUSE.saturating_mul(1 << attempt.min(6));
-    let pause = most.mul_f64(0.5 + fastrand::f64() / 2.0);
     tokio::select! {
         () = context.run.cancel.cancelled() => {}
-        () = tokio::time::sleep(pause) => {}
+        () = tokio::time::sleep(BACKOFF.pause(attempt)) => {}
     }
 }
 

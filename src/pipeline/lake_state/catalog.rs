@@ -1,5 +1,5 @@
-//! The tables of rooms and spaces as last seen. A room that is gone from the API keeps its row: its calls are in the
-//! lake, and the vendor advises to delete rooms that were exported.
+//! The catalogues: the rooms and spaces as last seen, and the tables built from them. A room that the API no longer has
+//! keeps its row because its calls are in the lake.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -12,7 +12,7 @@ use crate::lake::key;
 use crate::pipeline::ExportContext;
 use crate::pipeline::day::build::put_if_changed;
 use crate::pipeline::run_context::RunContext;
-use crate::pipeline::summary::{Problem, Summary};
+use crate::pipeline::summary::{Problem, ProblemKind, Summary};
 use crate::pipeline::walk::found::JobScope;
 use crate::store::Condition;
 use crate::store::json::{get_json, to_json};
@@ -20,17 +20,17 @@ use crate::tables;
 use crate::tables::TableFile;
 use crate::{ErrorKind, Result};
 
-/// Objects of the API by id, as last seen.
+/// Objects of the API by id, as they were last seen.
 type Catalog = BTreeMap<String, Value>;
 
-/// Lost writes after which a catalogue is left to the next run.
+/// Lost conditional writes after which a catalogue is left to the next run.
 const ATTEMPTS: usize = 10;
 
-/// Brings the tables up to date; what fails is a failure of the run.
+/// Brings the catalogues and their tables up to date. An error is a failure in the summary.
 pub(crate) async fn update(context: &Arc<ExportContext>, scope: &JobScope, summary: &mut Summary) {
     if let Err(error) = update_spaces(context, scope).await {
         summary.fail(Problem::new(
-            "catalog_failed",
+            ProblemKind::CatalogFailed,
             format!("the table of spaces: {error}"),
         ));
     }
@@ -43,7 +43,7 @@ pub(crate) async fn update(context: &Arc<ExportContext>, scope: &JobScope, summa
                 .map(|(id, raw)| (id.to_string(), raw.clone()))
                 .collect();
             let updated = async {
-                // Before the catalogue: a lake with a catalogue alone is taken for one of an earlier version.
+                // Write this before the catalogue, because a lake with a catalogue alone is taken for one of an earlier version.
                 if !space.partial {
                     space.gone.keep(context, space).await?;
                 }
@@ -55,22 +55,22 @@ pub(crate) async fn update(context: &Arc<ExportContext>, scope: &JobScope, summa
     let updates: Vec<_> = updates.collect().await;
     for (space, result) in updates {
         if let Err(error) = result {
-            summary.fail(Problem::new("catalog_failed", format!("the table of rooms: {error}")).space(space));
+            summary.fail(Problem::new(ProblemKind::CatalogFailed, format!("the table of rooms: {error}")).space(space));
         }
     }
 }
 
-/// Makes the tables again from what was seen; what fails is a failure of the run.
+/// Builds the tables from the catalogues. An error is a failure in the summary.
 pub(crate) async fn rebuild(run: &RunContext, summary: &mut Summary) {
     if let Err(error) = rebuild_all(run).await {
         summary.fail(Problem::new(
-            "catalog_failed",
+            ProblemKind::CatalogFailed,
             format!("the tables of rooms and spaces: {error}"),
         ));
     }
 }
 
-/// Makes the tables again from what was seen.
+/// Builds the tables from the catalogues.
 pub(crate) async fn rebuild_all(run: &RunContext) -> Result<()> {
     if let Some((catalog, _)) = get_json::<Catalog>(&*run.store, key::SPACES).await? {
         write(run, tables::build_spaces(&catalog, &run.mapping)?).await?;
@@ -78,7 +78,7 @@ pub(crate) async fn rebuild_all(run: &RunContext) -> Result<()> {
     for entry in run.store.list(key::ROOM_CATALOGS).await? {
         let name = entry.key.strip_prefix(key::ROOM_CATALOGS);
         let segment = name.and_then(|name| name.strip_suffix(".json"));
-        // A segment that does not tell its space's id was cut, and is left as it is.
+        // A segment that was cut does not give the space's id; its table is left as it is.
         let Some(space) = segment.and_then(key::unsegment) else {
             continue;
         };
@@ -125,7 +125,7 @@ async fn update_rooms(context: &ExportContext, space: &SpaceId, seen: Catalog) -
     .await
 }
 
-/// Lays what was seen over what is known, and gives all of it; `None` when there is nothing.
+/// Merges the objects seen by this run into a catalogue and gives all of it; `None` if it is empty.
 async fn remember(context: &ExportContext, key: &str, seen: Catalog) -> Result<Option<Catalog>> {
     for _ in 0..ATTEMPTS {
         let stored = get_json::<Catalog>(&*context.run.store, key).await?;

@@ -1,4 +1,4 @@
-//! The description of the store, `_telelake/store.json`: the lake's layout and zone, and how the server takes writes.
+//! The description of the store, `_telelake/store.json`: the lake's layout and time zone, and how the server takes writes.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::Ordering;
@@ -10,33 +10,33 @@ use serde_json::Value;
 
 use crate::lake::{self, key};
 use crate::pipeline::run_context::RunContext;
-use crate::pipeline::summary::{Problem, Summary};
+use crate::pipeline::summary::{Problem, ProblemKind, Summary};
 use crate::store::json::{get_json, newer, to_json};
 use crate::store::{Condition, Dialect, EtagForm, Shortcoming, Store, StoreAddress, Version};
 use crate::{Error, ErrorKind, Result};
 
-/// What is known of a store since its first write.
+/// The description of a store, written before anything else.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct StoreInfo {
     /// The version of the lake's layout.
     pub version: u32,
-    /// The zone whose midnights part the days: another one would put calls on two days.
+    /// The time zone whose midnights part the days. Another zone would put calls on two days.
     pub timezone: String,
-    /// Whether the store honours `If-Match` and `If-None-Match`, as a probe found.
+    /// True if the store honours `If-Match` and `If-None-Match`, as a probe found.
     pub conditional_writes: bool,
-    /// The form in which it takes an ETag.
+    /// The form in which the server takes an ETag.
     #[serde(default)]
     pub etag_form: EtagForm,
-    /// The URL at which this was found out; empty in lakes of older versions.
+    /// The URL of the store that was probed; empty in lakes of older versions.
     #[serde(default)]
     pub url: String,
-    /// The endpoint of an S3 server at which it was; empty for AWS's own, and for a folder.
+    /// The endpoint of the S3 server that was probed; empty for AWS's own, and for a folder.
     #[serde(default)]
     pub endpoint: String,
-    /// The operations that the server does not know.
+    /// The operations that the server lacks.
     #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
     pub lacks: BTreeSet<Shortcoming>,
-    /// When it was probed.
+    /// The time of the probe.
     pub probed_at: DateTime<Utc>,
     /// The fields that this version does not know.
     #[serde(flatten)]
@@ -44,7 +44,7 @@ pub struct StoreInfo {
 }
 
 impl StoreInfo {
-    /// Takes what a probe of a store found.
+    /// Records what a probe of a store found.
     fn note(&mut self, store: &dyn Store, found: Dialect, now: DateTime<Utc>) {
         let StoreAddress { url, endpoint } = store.address();
         (self.url, self.endpoint) = (url, endpoint);
@@ -53,8 +53,8 @@ impl StoreInfo {
         self.probed_at = now;
     }
 
-    /// How the store takes conditional writes; none where this was found out at another address: the lake was moved
-    /// or copied since.
+    /// How the store takes conditional writes; `None` if another address was probed, because the lake was moved or copied
+    /// since.
     pub fn dialect(&self, store: &dyn Store) -> Option<Dialect> {
         let address = StoreAddress {
             url: self.url.clone(),
@@ -67,7 +67,7 @@ impl StoreInfo {
         })
     }
 
-    /// Refuses a zone other than the lake's.
+    /// Refuses a time zone other than the lake's.
     ///
     /// # Errors
     /// `Config`.
@@ -80,20 +80,20 @@ impl StoreInfo {
             self.timezone
         );
         Err(Error::new(ErrorKind::Config, "timezone", message).hint(
-            "days of two zones in one lake would double calls: keep the zone, or take another store.url",
+            "days of two zones in one lake would have the same call twice: keep the zone, or use another store.url",
         ))
     }
 }
 
-/// A store that is known to be ours.
+/// A store whose description was read or written.
 pub struct OpenedStore {
     /// What is known of it.
     pub info: StoreInfo,
 }
 
 impl OpenedStore {
-    /// What is known of the store, for one who writes; none before its first write. Where it was found out at another
-    /// address, the store is probed and what is found is written down.
+    /// Reads the description for a writer; `None` before the store's first write. If another address was probed, the
+    /// store is probed again and the result is written.
     pub(crate) async fn open(run: &RunContext) -> Result<Option<Self>> {
         let opened = Self::reopen(&*run.store, run.config.timezone, run.now).await?;
         Ok(opened.map(|(opened, rewritten)| {
@@ -102,27 +102,27 @@ impl OpenedStore {
         }))
     }
 
-    /// Says to the run whether the store honours conditional writes.
+    /// Tells the run whether the store honours conditional writes.
     pub(crate) fn tell(&self, run: &RunContext, summary: &mut Summary) {
         run.conditional
             .store(self.info.conditional_writes, Ordering::Relaxed);
         if !self.info.conditional_writes {
             summary.warn(Problem::new(
-                "store_ignores_conditional_writes",
-                "the store ignores conditional writes: runs and imports take turns by a lease; one that stood still \
-                 for a minute while it held it may still overwrite another's work",
+                ProblemKind::StoreIgnoresConditionalWrites,
+                "the store ignores conditional writes, so that runs and imports take turns by a lease; a process that \
+                 stood still for a minute while it held the lease may still overwrite another's work",
             ));
         }
     }
 
-    /// Reads what is known of the store; at the first write of all, probes it and writes that down.
+    /// Reads the description; before the store's first write, probes the store and writes it.
     pub(crate) async fn open_or_create(run: &RunContext) -> Result<Self> {
         let (opened, created) = Self::open_in(&*run.store, run.config.timezone, run.now).await?;
         run.writes.fetch_add(u64::from(created), Ordering::Relaxed);
         Ok(opened)
     }
 
-    /// The same without a run; also says whether it was written down just now.
+    /// The same without a run; the flag is true if the description was written just now.
     pub(crate) async fn open_in(store: &dyn Store, zone: Tz, now: DateTime<Utc>) -> Result<(Self, bool)> {
         if let Some(opened) = Self::reopen(store, zone, now).await? {
             return Ok(opened);
@@ -142,7 +142,7 @@ impl OpenedStore {
         Self::write(store, info, Condition::Absent).await
     }
 
-    /// [`OpenedStore::open`] without a run; also says whether it was written down anew.
+    /// [`OpenedStore::open`] without a run; the flag is true if the description was written anew.
     async fn reopen(store: &dyn Store, zone: Tz, now: DateTime<Utc>) -> Result<Option<(Self, bool)>> {
         let Some((mut info, version)) = read_with_version(store).await? else {
             return Ok(None);
@@ -155,7 +155,7 @@ impl OpenedStore {
         tracing::info!(
             url = info.url,
             conditional_writes = info.conditional_writes,
-            "the lake lies at another address than before: the store was probed anew"
+            "the lake has another address than before: the store was probed again"
         );
         Self::write(store, info, Condition::Unchanged(version))
             .await
@@ -168,7 +168,7 @@ impl OpenedStore {
         } else {
             Condition::Any
         };
-        // Another process may have been first; what it found is as good.
+        // Another process may have been first; its probe is as good.
         match store.put(key::STORE_INFO, to_json(&info)?, condition).await {
             Ok(_) => Ok((Self { info }, true)),
             Err(error) if error.kind() == ErrorKind::Precondition => Ok((Self { info }, false)),
@@ -177,18 +177,18 @@ impl OpenedStore {
     }
 }
 
-/// What is known of the store; `None` before its first write. The store speaks so from then on, unless this was found
-/// out at another address.
+/// The description of the store; `None` before its first write. From then on the store writes as it says, unless
+/// another address was probed.
 ///
 /// # Errors
-/// `Config`: the lake is of a newer version. Else of the store.
+/// `Config`: a newer version wrote the lake. Else any error of the store.
 pub async fn read(store: &dyn Store) -> Result<Option<StoreInfo>> {
     read_with_version(store)
         .await
         .map(|found| found.map(|(info, _)| info))
 }
 
-/// Refuses a lake of a newer version. Other faults are left to whoever needs what is known of the store.
+/// Refuses a lake that a newer version wrote. Other faults are left to whoever needs the description.
 ///
 /// # Errors
 /// `Config`.

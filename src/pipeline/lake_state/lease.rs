@@ -1,14 +1,14 @@
-//! A lease on the whole lake, for stores that ignore conditional writes in silence: those who write take turns.
+//! A lease on the whole lake, for stores that silently ignore conditional writes: writers take turns.
 //!
-//! Each one who wants to write puts a ticket of its own below `_telelake/leases/`, then lists them all. Only who finds
-//! its own alone goes on, and keeps it until it is done: of two who want at once, the one that put its ticket later
-//! finds the other's. No write of one process is ever conditional on another's, so it takes no more than a store that
-//! lists what was written. Of several who wait, the first keeps its ticket and the others take theirs back.
+//! Each process that wants to write puts a ticket of its own below `_telelake/leases/`, then lists all tickets. It goes
+//! on only if its ticket is the only one, and keeps the ticket until it is done: of two processes that start at once, the
+//! one that put its ticket later sees the other's. No write is ever conditional, so the store only has to list what was
+//! written. If several wait, the first keeps its ticket and the others take theirs back.
 //!
-//! A ticket is written again every few seconds. One that stays as it is for [`DEAD`], by the watcher's own clock, was
-//! left behind by a process that died, and is removed. A holder that could not write its own for [`ALIVE`] stops
-//! writing. What is not promised: a process that stands still between that check and its request, for longer than the
-//! rest of [`DEAD`], may write beside the next one.
+//! A heartbeat writes the ticket again every few seconds. A ticket that does not change for [`DEAD`], by the watcher's own
+//! clock, belongs to a process that died, and is removed. A holder that could not write its ticket for [`ALIVE`] stops
+//! writing. The gap: a process that stands still between that check and its request, for longer than the rest of
+//! [`DEAD`], may write at the same time as the next holder.
 
 use std::collections::HashMap;
 use std::sync::Mutex;
@@ -25,14 +25,14 @@ use crate::store::json::to_json;
 use crate::store::{Condition, Store, Version};
 use crate::{Error, ErrorKind, Result};
 
-/// How often a ticket is written again, and looked at by those who wait.
+/// The time between two heartbeats of a ticket, and between two looks of those who wait.
 const BEAT: Duration = Duration::from_secs(5);
-/// How old a holder's last beat may be for it to go on writing.
+/// The greatest age of the last heartbeat with which a holder still writes.
 const ALIVE: Duration = Duration::from_secs(30);
-/// How long a ticket stays as it is before it counts as left behind.
+/// A ticket that has not changed for this long belongs to a process that died.
 const DEAD: Duration = Duration::from_secs(60);
 
-/// What a ticket says to the others; each beat is another content.
+/// The content of a ticket. Each heartbeat changes it.
 #[derive(Serialize)]
 struct Ticket<'a> {
     command: &'a str,
@@ -41,32 +41,32 @@ struct Ticket<'a> {
     beat: u64,
 }
 
-/// When a lease was last known to be ours.
+/// The time at which a lease was last known to be ours.
 #[derive(Debug)]
 pub(crate) struct Pulse(Mutex<Instant>);
 
 impl Pulse {
-    /// Whether the holder may write.
+    /// True if the holder may write.
     pub fn is_alive(&self) -> bool {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).elapsed() < ALIVE
     }
 
-    /// The lease was ours at an instant.
+    /// Records that the lease was ours at an instant.
     fn at(&self, instant: Instant) {
         *self.0.lock().unwrap_or_else(PoisonError::into_inner) = instant;
     }
 }
 
-/// The error of a lease that is no longer ours.
+/// The error for a lease that was lost.
 pub(crate) fn lost() -> Error {
     Error::new(
         ErrorKind::StoreUnavailable,
         "lease",
-        "the lake's lease could not be kept: another process may write now",
+        "the lake's lease was lost: another process may write now",
     )
 }
 
-/// A ticket in the store.
+/// A ticket in the store, held or waited for.
 pub(crate) struct Lease<'s> {
     store: &'s dyn Store,
     command: &'static str,
@@ -80,7 +80,7 @@ impl<'s> Lease<'s> {
     /// Waits for the lake to be free and takes it.
     ///
     /// # Errors
-    /// Of the store; `Interrupted` when `cancel` came first.
+    /// `Interrupted` if `cancel` came first; else any error of the store.
     pub async fn take(
         store: &'s dyn Store,
         command: &'static str,
@@ -91,7 +91,7 @@ impl<'s> Lease<'s> {
             store,
             command,
             since: now,
-            // By time first: who came first waits at the head.
+            // Sorts by time, so that the first to come waits at the head.
             id: format!("{}-{:08x}", now.format("%Y%m%dT%H%M%S%6fZ"), fastrand::u32(..)),
             beat: 0,
             pulse: std::sync::Arc::new(Pulse(Mutex::new(Instant::now()))),
@@ -104,7 +104,7 @@ impl<'s> Lease<'s> {
                 return Err(Error::new(
                     ErrorKind::Interrupted,
                     "lease",
-                    "stopped while another process holds the lake",
+                    "stopped while another process held the lake's lease",
                 ));
             }
             lease.write().await?;
@@ -119,12 +119,12 @@ impl<'s> Lease<'s> {
                 pause(cancel).await;
             }
             if !std::mem::replace(&mut shown, true) {
-                tracing::warn!("another process holds the lake, or died within the last minute: waiting");
+                tracing::warn!("another process holds the lake's lease, or died within the last minute: waiting");
             }
         }
     }
 
-    /// Waits, without a ticket, until none is ahead.
+    /// Waits, without a ticket, until no other ticket is ahead.
     async fn await_head(&self, others: &mut Others, cancel: &CancellationToken) -> Result<()> {
         while !cancel.is_cancelled() {
             pause(cancel).await;
@@ -136,13 +136,13 @@ impl<'s> Lease<'s> {
         Ok(())
     }
 
-    /// When the lease was last known to be ours.
+    /// The shared record of the last time at which the lease was ours.
     pub fn pulse(&self) -> std::sync::Arc<Pulse> {
         std::sync::Arc::clone(&self.pulse)
     }
 
-    /// Does `work` while the lease is kept up, and gives it back. `on_loss` is told when it could not be kept: the
-    /// work is to come to its end then.
+    /// Does `work` with heartbeats meanwhile, then gives the lease back. If the lease is lost, `on_loss` is called: it must
+    /// bring the work to its end.
     pub async fn during<T>(mut self, work: impl Future<Output = T>, on_loss: impl FnOnce()) -> T {
         let done = {
             let beating = std::pin::pin!(self.beat_on());
@@ -158,14 +158,14 @@ impl<'s> Lease<'s> {
         done
     }
 
-    /// Keeps the ticket fresh; ends when the lease is lost.
+    /// Writes heartbeats until the lease is lost.
     async fn beat_on(&mut self) {
         loop {
             sleep(BEAT).await;
             if !self.pulse.is_alive() {
                 return;
             }
-            // A machine that stood still may not know how long: others have taken the ticket away by then.
+            // A machine that stood still may not know for how long; others have removed the ticket by then.
             let beaten = match self.store.size(&key::lease(&self.id)).await {
                 Ok(None) => return,
                 Ok(Some(_)) => self.write().await,
@@ -178,7 +178,7 @@ impl<'s> Lease<'s> {
     }
 
     async fn write(&mut self) -> Result<()> {
-        // When it was sent: a slow answer says nothing of now.
+        // The time of the request, because a slow answer says nothing about now.
         let sent = Instant::now();
         self.beat += 1;
         let ticket = Ticket {
@@ -208,12 +208,12 @@ async fn pause(cancel: &CancellationToken) {
     }
 }
 
-/// The others' tickets, and since when each one has stayed as it is.
+/// The others' tickets, each with the time since when it has not changed.
 #[derive(Default)]
 struct Others(HashMap<String, (Version, Instant)>);
 
 impl Others {
-    /// The ids of those who hold the lake or wait for it. Tickets that were left behind are removed.
+    /// The ids of those who hold the lake or wait for it. Removes the tickets of dead processes.
     async fn look(&mut self, store: &dyn Store, own: &str) -> Result<Vec<String>> {
         let own = key::lease(own);
         let (mut seen, mut ids) = (HashMap::new(), Vec::new());
@@ -233,7 +233,7 @@ impl Others {
             if since.elapsed() >= DEAD {
                 tracing::warn!(
                     ticket = id,
-                    "a process died with the lake's lease: it is taken away"
+                    "a process died with the lake's lease: its ticket was removed"
                 );
                 store.delete(&entry.key).await?;
                 continue;

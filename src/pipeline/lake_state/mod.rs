@@ -1,4 +1,4 @@
-//! The objects of the lake that belong to no day.
+//! The objects of the lake that belong to no single day: its description, catalogues, lease, markers and uploads.
 
 pub(crate) mod catalog;
 pub(crate) mod info;

@@ -1,4 +1,4 @@
-//! The days that are not complete, as their markers below `_telelake/open/` say.
+//! The open days: those that have something to do, by their markers below `_telelake/open/`.
 
 use std::collections::BTreeSet;
 
@@ -12,25 +12,25 @@ use crate::lake::manifest::{Manifest, RecordEntry, Status};
 use crate::store::json::get_json;
 use crate::store::{Entry, Store};
 
-/// A day that is not complete.
+/// A day that has something pending, failed or not built.
 #[derive(Debug, Clone)]
 pub(crate) struct OpenDay {
     pub date: NaiveDate,
     pub space_id: SpaceId,
-    /// Whether all of the space's rooms must be listed: none could be, or not all.
+    /// True if all of the space's rooms must be listed, because not all of them could be.
     pub space: bool,
-    /// The rooms that must be listed again: their calls or records may have changed since.
+    /// The rooms that must be listed again, because their calls or records may have changed.
     pub rooms: BTreeSet<RoomId>,
 }
 
-/// The days up to today that have something pending, failed or not built, as their markers say.
+/// The open days up to today.
 pub(crate) async fn open_days(store: &dyn Store, today: NaiveDate) -> Result<Vec<OpenDay>> {
     let mut markers = store.list(key::OPEN_DAYS).await?;
-    // A clock was wrong when a later one was made: its calls are asked for when its date has come.
+    // A clock was wrong when the marker of a later day was made. Its calls are listed once its date has come.
     let is_later = |marker: &Entry| key::date_in(&marker.key).is_some_and(|date| date > today);
     markers.retain(|marker| {
         if is_later(marker) {
-            tracing::warn!(marker = marker.key, "a day later than today is left alone");
+            tracing::warn!(marker = marker.key, "a marker of a day later than today is ignored");
         }
         !is_later(marker)
     });
@@ -40,7 +40,7 @@ pub(crate) async fn open_days(store: &dyn Store, today: NaiveDate) -> Result<Vec
     Ok(days.filter_map(std::future::ready).collect().await)
 }
 
-/// The day of a marker; none for an object that is no marker.
+/// The day of a marker; `None` for an object that is no marker.
 async fn open_day(store: &dyn Store, marker: String) -> Option<OpenDay> {
     let date = key::date_in(&marker)?;
     let manifest_key = marker.replacen(key::OPEN_DAYS, key::DAYS, 1) + ".json";
@@ -51,8 +51,8 @@ async fn open_day(store: &dyn Store, marker: String) -> Option<OpenDay> {
             rooms: rooms_to_list(&manifest),
             space_id: manifest.space_id,
         }),
-        // A run was killed between marker and manifest: nothing is known of the day, so all of it is asked for. One
-        // that can't be read is met, and told, when the day is worked on.
+        // A run was killed between marker and manifest: nothing is known of the day, so that all of it is listed. A
+        // manifest that can't be read is reported when the day is worked on.
         Ok(None) | Err(_) => {
             let space_id = marker.rsplit('/').next().and_then(key::unsegment)?;
             Some(OpenDay {

@@ -1,7 +1,8 @@
-//! The end of uploads that nobody goes on with: swept at the end of each run, listed for whoever checks the lake.
+//! Aborts orphan uploads, which nobody will continue: each run at its end; `verify` lists them.
 //!
-//! What a dead process left stays as long as its record is still to be copied, for the run that does. All else goes:
-//! of records that are done, denied, gone or unknown, of writes that were cut, and receipts of what is written down.
+//! An upload of a dead process is kept as long as its record is still to be copied, because a later run resumes it.
+//! Orphans are the uploads of records that are done, denied, gone or unknown, writes that were cut, and receipts that a
+//! manifest has.
 
 use std::sync::atomic::Ordering;
 
@@ -9,16 +10,16 @@ use crate::lake::key;
 use crate::lake::manifest::Manifest;
 use crate::pipeline::day::recording;
 use crate::pipeline::run_context::RunContext;
-use crate::pipeline::summary::{Problem, Summary};
+use crate::pipeline::summary::{Problem, ProblemKind, Summary};
 use crate::store::json::get_json;
 use crate::store::{Store, Unfinished};
 use crate::{Error, Result};
 
-/// Uploads that no living process drives and no record waits for. `recordings` says whether the configuration has
-/// recordings copied at all. [`Store::abort_upload`] ends one.
+/// The uploads that no living process drives and no record waits for. `recordings` says whether the configuration
+/// copies recordings at all. [`Store::abort_upload`] aborts one.
 ///
 /// # Errors
-/// Of the store.
+/// Any error of the store.
 pub async fn orphan_uploads(store: &dyn Store, recordings: bool) -> Result<Vec<Unfinished>> {
     let mut orphans = Vec::new();
     let mut last: Option<(String, Result<Option<Manifest>>)> = None;
@@ -30,7 +31,7 @@ pub async fn orphan_uploads(store: &dyn Store, recordings: bool) -> Result<Vec<U
             orphans.push(upload);
             continue;
         };
-        // Sorted by key, so that one day's are beside one another.
+        // Uploads are sorted by key, so that those of a day follow one another.
         if last.as_ref().is_none_or(|(known, _)| *known != day) {
             let manifest = get_json(store, &day).await;
             last = Some((day, manifest.map(|found| found.map(|(manifest, _)| manifest))));
@@ -38,9 +39,9 @@ pub async fn orphan_uploads(store: &dyn Store, recordings: bool) -> Result<Vec<U
         let orphan = match &last {
             Some((_, Ok(Some(manifest)))) => !is_awaited(manifest, &upload.key),
             Some((_, Ok(None))) | None => true,
-            // What can't be read may well await it.
+            // A manifest that can't be read may well await it.
             Some((_, Err(error))) => {
-                tracing::debug!(%error, "an upload is left alone");
+                tracing::debug!(%error, "an upload is kept because its day can't be read");
                 false
             }
         };
@@ -51,7 +52,7 @@ pub async fn orphan_uploads(store: &dyn Store, recordings: bool) -> Result<Vec<U
     Ok(orphans)
 }
 
-/// Whether a record of the day is still to be copied to this key.
+/// True if a record of the day is still to be copied to this key.
 fn is_awaited(manifest: &Manifest, upload: &str) -> bool {
     manifest.records.iter().any(|(id, entry)| {
         let call = entry.call_id.as_ref();
@@ -60,13 +61,13 @@ fn is_awaited(manifest: &Manifest, upload: &str) -> bool {
     })
 }
 
-/// Aborts all orphans. That it fails is no failure of the run: the next one sweeps again.
+/// Aborts all orphans. An error is only a warning, because the next run sweeps again.
 pub(crate) async fn sweep(run: &RunContext, summary: &mut Summary) {
-    let told = |error: Error| Problem::new("uploads_not_swept", error.to_string());
+    let told = |error: Error| Problem::new(ProblemKind::UploadsNotSwept, error.to_string());
     let orphans = orphan_uploads(&*run.store, run.config.export.recordings).await;
     if run.config.export.recordings {
         for lack in run.store.shortcomings() {
-            summary.warn(Problem::new(lack.kind(), lack.message()));
+            summary.warn(Problem::new(lack.into(), lack.message()));
         }
     }
     let orphans = match orphans {
@@ -77,7 +78,7 @@ pub(crate) async fn sweep(run: &RunContext, summary: &mut Summary) {
         match run.store.abort_upload(&orphan).await {
             Ok(()) => {
                 run.writes.fetch_add(1, Ordering::Relaxed);
-                tracing::debug!(key = orphan.key, "an abandoned upload was removed");
+                tracing::debug!(key = orphan.key, "an orphan upload was aborted");
             }
             Err(error) => summary.warn(told(error)),
         }

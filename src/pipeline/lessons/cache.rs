@@ -1,6 +1,6 @@
-//! What a run knows of lessons: the lesson data of a day's meetings, and the days that share a meeting. Both are found
-//! by their keys, whatever their dates, and read when they are first asked for: a day is built, and noted, with one and
-//! the same state of them.
+//! The lesson cache of a run: the lesson data of a day's meetings, and the neighbour days, which have calls of the same
+//! meetings. Both are looked up by meeting, whatever their dates, and read once. So a day is built, and its digests are
+//! written, from one state of them.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::atomic::Ordering;
@@ -24,20 +24,19 @@ use crate::store::json::get_json;
 use crate::tables::Presence;
 use crate::tables::lessons::{Entry, Meta};
 
-/// Bytes of shelves, compressed as they are, that are kept for the days to come.
+/// Bytes of lesson days, compressed as they are, that are kept in memory.
 const SHELVES_BYTES: usize = 32 << 20;
-/// Bytes of a shelf that is small enough to be read whole before it is known whose lesson data a day needs.
+/// A lesson day of up to so many bytes is read whole before it is known whose entries a day needs.
 const NEAR_BYTES: usize = 256 << 10;
-/// Days looked at at once.
+/// Days compared at once.
 const READ_AT_ONCE: usize = 8;
 
-/// A day: date and space.
 
-/// What a day that was built has of meetings.
+/// The meetings of a day that was built, and the digests that its tables were built with.
 #[derive(Debug, Clone, Default)]
 struct DayLessons {
     meetings: BTreeMap<MeetingId, Option<DateTime<Utc>>>,
-    /// Key and digest of its participants.
+    /// The key and the digest of the day's table of participants.
     participants: Option<(String, String)>,
     meta: String,
     beside: String,
@@ -55,18 +54,18 @@ impl From<&Built> for DayLessons {
     }
 }
 
-/// What other days have of a day's meetings.
+/// The neighbour days of a day: other days with calls of the same meetings.
 #[derive(Debug, Default)]
 pub(crate) struct SharedMeetings {
-    /// The days, with the key of their participants and the meetings that they share.
+    /// For each of them, the key of its table of participants and the meetings that it shares.
     days: Vec<(String, BTreeSet<MeetingId>)>,
-    /// Of the shared meetings, those whose first call lies on another day.
+    /// The shared meetings whose first call lies on a neighbour day.
     pub away: BTreeSet<MeetingId>,
-    /// Of all this; empty where nothing is shared.
+    /// A digest of all this; empty without neighbours.
     pub digest: String,
 }
 
-/// See the module.
+/// The lesson data and the neighbour days that a run has read so far.
 #[derive(Default)]
 pub(crate) struct LessonCache {
     shelves: Mutex<Shelves>,
@@ -76,17 +75,17 @@ pub(crate) struct LessonCache {
 
 #[derive(Default)]
 struct Shelves {
-    /// The parts of the index that there are; none before they were listed.
+    /// The keys of the index's parts; `None` before they were listed.
     listed: Option<BTreeSet<String>>,
-    /// Those that were read, and the dates in them by the marks of meetings.
+    /// The parts that were read, and the dates that they give for each meeting's mark.
     parts: BTreeSet<String>,
     dates: BTreeSet<(u64, NaiveDate)>,
-    /// The shelves that were read; none for a date without one.
+    /// The lesson days that were read; `None` for a date without one.
     read: HashMap<NaiveDate, Option<Bytes>>,
 }
 
 impl Shelves {
-    /// Whether there is any lesson data.
+    /// True if the lake has any lesson data.
     async fn has_some(&mut self, run: &RunContext) -> Result<bool> {
         if self.listed.is_none() {
             let listed = run.store.list(key::META_INDEX).await?;
@@ -95,7 +94,7 @@ impl Shelves {
         Ok(self.listed.as_ref().is_some_and(|listed| !listed.is_empty()))
     }
 
-    /// The dates on whose shelves some meetings have lesson data.
+    /// The dates whose lesson days have entries of some meetings.
     async fn dates_of(&mut self, run: &RunContext, meetings: &BTreeSet<&str>) -> Result<BTreeSet<NaiveDate>> {
         let mut dates = BTreeSet::new();
         if !self.has_some(run).await? {
@@ -109,7 +108,7 @@ impl Shelves {
                     let mark = key::mark(&meeting);
                     self.dates.extend(dates.into_iter().map(|date| (mark, date)));
                 }
-                // Not before: what could not be read is asked for again.
+                // Only now, because a read that failed is repeated.
                 self.parts.insert(part);
             }
             let mark = key::mark(meeting);
@@ -119,7 +118,7 @@ impl Shelves {
         Ok(dates)
     }
 
-    /// A date's shelf, where there is one.
+    /// The lesson day of a date, if there is one.
     async fn shelf(&mut self, run: &RunContext, date: NaiveDate) -> Result<Option<Bytes>> {
         if let Some(shelf) = self.read.get(&date) {
             return Ok(shelf.clone());
@@ -131,8 +130,8 @@ impl Shelves {
         Ok(shelf)
     }
 
-    /// Forgets the shelves that lie furthest from a date: days come in the order of their dates, and a run of years
-    /// must not hold the lesson data of all of them.
+    /// Drops the lesson days that are furthest from a date. Days come in the order of their dates, and a run of years must
+    /// not keep all lesson data in memory.
     fn make_room(&mut self, date: NaiveDate, bytes: usize) {
         let held: usize = self.read.values().flatten().map(Bytes::len).sum();
         if held + bytes <= SHELVES_BYTES {
@@ -156,7 +155,7 @@ impl Shelves {
 
 #[derive(Default)]
 struct KnownDays {
-    /// The days that this run has built itself: newer than what it reads.
+    /// The days that this run has built: newer than the manifests it has read.
     built: BTreeMap<DayId, DayLessons>,
     read: BTreeMap<DayId, DayLessons>,
 }
@@ -165,7 +164,7 @@ impl LessonCache {
     /// The lesson data of some meetings, whatever its dates.
     ///
     /// # Errors
-    /// Of the store.
+    /// Any error of the store.
     pub async fn meta<'m>(
         &self,
         run: &RunContext,
@@ -178,11 +177,11 @@ impl LessonCache {
         Ok(Meta::of(entries, some))
     }
 
-    /// The lesson data that a day needs as far as can be told before its reports are read: that of the meetings that
-    /// it is known to have, and that which carries a date near its own.
+    /// The lesson data that a day probably needs, before its reports are read: that of the meetings known to be on the day,
+    /// and all that carries a date near the day's.
     ///
     /// # Errors
-    /// Of the store.
+    /// Any error of the store.
     pub async fn guess(&self, run: &RunContext, date: NaiveDate, built: Option<&Built>) -> Result<Meta> {
         let mut shelves = self.shelves.lock().await;
         let meetings = built.iter().flat_map(|built| built.meetings.keys());
@@ -203,10 +202,10 @@ impl LessonCache {
         Ok(Meta::of(entries, some))
     }
 
-    /// Takes in the meta that a day's reports hold; says whether it brought anything new.
+    /// Imports the lesson data that a day's reports contain. True if any of it was new.
     ///
     /// # Errors
-    /// Of the store.
+    /// Any error of the store.
     pub async fn take_embedded(&self, run: &RunContext, entries: Vec<Entry>) -> Result<bool> {
         // Hold the lock during the import, so that concurrent days import one at a time even on stores without
         // conditional writes.
@@ -234,10 +233,10 @@ impl LessonCache {
         Ok(!taken.dates.is_empty())
     }
 
-    /// What other days have of the meetings of a day.
+    /// The neighbour days of a day with these meetings.
     ///
     /// # Errors
-    /// Of the store; also where a day that shares a meeting can't be read.
+    /// Any error of the store, also if a neighbour day can't be read.
     pub async fn beside(
         &self,
         run: &RunContext,
@@ -280,57 +279,55 @@ impl LessonCache {
         Ok(beside)
     }
 
-    /// Takes note of a day that is being built, here and in the store: other days find it by its meetings.
+    /// Registers a day that is being built, in memory and in the store, so that other days find it by its meetings.
     ///
     /// # Errors
-    /// Of the store.
+    /// Any error of the store.
     pub async fn register(&self, run: &RunContext, day: &DayId, built: &Built) -> Result<()> {
         self.meetings.add(run, day, built).await?;
         self.days.lock().await.built.insert(day.clone(), built.into());
         Ok(())
     }
 
-    /// Takes note of a day as it was committed.
+    /// Registers the meetings of a day that was committed.
     ///
     /// # Errors
-    /// Of the store.
+    /// Any error of the store.
     pub async fn settle(&self, run: &RunContext, day: &DayId, built: &Built) -> Result<()> {
         self.meetings.settle(run, day, built).await
     }
 
-    /// Forgets what was noted of a day and reads its manifest again when it is next asked for: another process has
-    /// changed it.
+    /// Forgets a day because another process has changed it. Its manifest is read again when it is next needed.
     pub async fn forget(&self, day: &DayId) {
         let mut known = self.days.lock().await;
         known.built.remove(day);
         known.read.remove(day);
     }
 
-    /// Takes note that a day changes what others have of its meetings; see [`MeetingDays::touch`].
+    /// Records that the attendance of a day's neighbours must be built again; see [`MeetingDays::touch`].
     ///
     /// # Errors
-    /// Of the store.
+    /// Any error of the store.
     pub async fn touch(&self, run: &RunContext, beside: &SharedMeetings) -> Result<()> {
         let shared = beside.days.iter().flat_map(|(_, meetings)| meetings);
         let marks = shared.map(|meeting| key::mark(&meeting)).collect();
         self.meetings.touch(run, marks).await
     }
 
-    /// The marks of the meetings that were touched since this was last asked.
+    /// The marks of the meetings touched since the last call.
     pub async fn take_touched(&self) -> BTreeSet<u64> {
         self.meetings.take_touched().await
     }
 
-    /// The markers of the meetings whose other days were looked at: to be removed.
+    /// The markers of the meetings whose neighbour days were built again: the caller removes them.
     pub async fn take_markers(&self) -> Vec<String> {
         self.meetings.take_markers().await
     }
 
-    /// The days with some meetings, by their marks, whose tables are not of the present meta, or of what other days
-    /// have of their meetings. A day that can't be read is among them: it is told when it is worked on.
-    ///
+    /// The days with some meetings (given by their marks) whose tables are stale: lesson data or neighbour days have changed
+    /// since. A day that can't be read is among them; the work on it reports why.
     /// # Errors
-    /// Of the store.
+    /// Any error of the store.
     pub async fn stale(&self, run: &RunContext, marks: &BTreeSet<u64>) -> Result<Vec<DayId>> {
         // Other processes may have committed meanwhile.
         self.days.lock().await.read.clear();
@@ -355,7 +352,7 @@ impl LessonCache {
             || self.beside(run, day, &lessons.meetings).await?.digest != lessons.beside)
     }
 
-    /// What a day has of meetings; nothing where it is not built.
+    /// The meetings of a day; empty if the day is not built.
     async fn day(&self, run: &RunContext, day: &DayId) -> Result<DayLessons> {
         {
             let known = self.days.lock().await;
@@ -366,13 +363,13 @@ impl LessonCache {
         let manifest = get_json::<Manifest>(&*run.store, &key::manifest(day.date, &day.space)).await?;
         let built = manifest.and_then(|(manifest, _)| manifest.built);
         let lessons = built.as_ref().map(DayLessons::from).unwrap_or_default();
-        // Not before: what could not be read is asked for again.
+        // Only now, because a read that failed is repeated.
         self.days.lock().await.read.insert(day.clone(), lessons.clone());
         Ok(lessons)
     }
 }
 
-/// The entries of some meetings, on whichever shelves they lie.
+/// The entries of some meetings, on whichever lesson days they lie.
 async fn entries(run: &RunContext, shelves: &mut Shelves, meetings: &BTreeSet<&str>) -> Result<Vec<Entry>> {
     let mut entries = Vec::new();
     for date in shelves.dates_of(run, meetings).await? {
@@ -386,7 +383,7 @@ async fn entries(run: &RunContext, shelves: &mut Shelves, meetings: &BTreeSet<&s
 }
 
 impl SharedMeetings {
-    /// Reads who was in the shared meetings on the other days.
+    /// Reads from the neighbour days who was in the shared meetings.
     pub async fn presences(&self, run: &RunContext) -> Result<Vec<Presence>> {
         let mut presences = Vec::new();
         for (key, shared) in &self.days {

@@ -1,4 +1,4 @@
-//! The feeds: places where the LMS leaves meta files. At every run what is new there since the last one is taken in.
+//! The feeds: places where the LMS leaves files of lesson data. Each run imports the files that are new there.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -12,22 +12,22 @@ use crate::config::{self, Config};
 use crate::lake::key;
 use crate::pipeline::ExportContext;
 use crate::pipeline::lessons::import::{FileReading, Import, MetaFile, Unread};
-use crate::pipeline::summary::{Problem, Summary};
+use crate::pipeline::summary::{Problem, ProblemKind, Summary};
 use crate::store::json::{get_json, to_json};
 use crate::store::{self, Condition, Entry, Store};
 use crate::{Error, ErrorKind, Result};
 
-/// Files that are taken for meta.
+/// Endings of the files that are read.
 const ENDINGS: [&str; 3] = [".json", ".jsonl", ".ndjson"];
-/// Larger files are no meta.
+/// A larger file is refused.
 const MOST_BYTES: u64 = 256 << 20;
 
-/// A file as it was when it was read.
+/// A file of a feed, as it was when it was imported.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 struct Read {
     bytes: u64,
     modified: Option<DateTime<Utc>>,
-    /// What could not be read of it: told by every run until the file is another one.
+    /// The lines that can't be read: each run reports them until the file changes.
     #[serde(default, skip_serializing_if = "is_whole")]
     bad: FileReading,
     /// The fields that this version does not know.
@@ -54,16 +54,16 @@ impl Read {
     }
 }
 
-/// What was read of each feed, by URL and key.
+/// The imported files of each feed, by the feed's URL and the file's key.
 type Seen = BTreeMap<String, BTreeMap<String, Read>>;
 
-/// Imports what is new in the feeds. What fails there is told and tried again by the next run; the export goes on.
+/// Imports the new files of all feeds. An error is a failure in the summary, and the export goes on.
 pub(crate) async fn import(context: &Arc<ExportContext>, summary: &mut Summary) {
     if context.run.config.meta.feeds.is_empty() {
         return;
     }
     if let Err(error) = import_all(context, summary).await {
-        summary.fail(Problem::new("meta_failed", error.to_string()));
+        summary.fail(Problem::new(ProblemKind::MetaFailed, error.to_string()));
     }
 }
 
@@ -76,7 +76,7 @@ async fn import_all(context: &Arc<ExportContext>, summary: &mut Summary) -> Resu
     for url in &context.run.config.meta.feeds {
         let of_feed = seen.entry(url.clone()).or_default();
         if let Err(error) = import_feed(context, url, of_feed, summary).await {
-            summary.fail(Problem::new("meta_feed_failed", error.to_string()));
+            summary.fail(Problem::new(ProblemKind::MetaFeedFailed, error.to_string()));
         }
     }
     seen.retain(|_, files| !files.is_empty());
@@ -97,7 +97,7 @@ async fn import_feed(
 ) -> Result<()> {
     let feed = open(&context.run.config, url).await?;
     if let Err(error) = exists(url) {
-        summary.warn(Problem::new("meta_feed_missing", error.to_string()));
+        summary.warn(Problem::new(ProblemKind::MetaFeedMissing, error.to_string()));
         return Ok(());
     }
     let zone = context.run.config.timezone;
@@ -130,7 +130,7 @@ async fn import_feed(
                     },
                 ));
             }
-            Err(error) => summary.fail(Problem::new("meta_file_failed", error.to_string())),
+            Err(error) => summary.fail(Problem::new(ProblemKind::MetaFileFailed, error.to_string())),
         }
     }
     if taken.is_empty() {
@@ -144,30 +144,30 @@ async fn import_feed(
     Ok(())
 }
 
-/// Names the lines that could not be read: the others were taken in.
+/// Reports the lines that can't be read. The other lines were imported.
 fn tell_lines(reading: &FileReading, summary: &mut Summary) {
     for unread in &reading.lines {
-        summary.fail(problem("meta_file_failed", unread));
+        summary.fail(problem(ProblemKind::MetaFileFailed, unread));
     }
     let more = reading.bad_lines.saturating_sub(reading.lines.len() as u64);
     if let (Some(last), true) = (reading.lines.last(), more > 0) {
         let message = format!("{}: {more} more lines can't be read", last.file);
-        summary.fail(Problem::new("meta_file_failed", message).count(more));
+        summary.fail(Problem::new(ProblemKind::MetaFileFailed, message).count(more));
     }
 }
 
 fn tell_values(reading: &FileReading, summary: &mut Summary) {
     for unread in &reading.values {
-        summary.warn(problem("bad_value", unread));
+        summary.warn(problem(ProblemKind::BadValue, unread));
     }
     let more = reading.bad_values.saturating_sub(reading.values.len() as u64);
     if let (Some(last), true) = (reading.values.last(), more > 0) {
-        let message = format!("{}: {more} more values can't be read: they are null", last.file);
-        summary.warn(Problem::new("bad_value", message).count(more));
+        let message = format!("{}: {more} more values can't be read and are null", last.file);
+        summary.warn(Problem::new(ProblemKind::BadValue, message).count(more));
     }
 }
 
-fn problem(kind: &str, unread: &Unread) -> Problem {
+fn problem(kind: ProblemKind, unread: &Unread) -> Problem {
     let mut problem = Problem::new(kind, unread.to_string());
     if let Some(meeting) = &unread.external_meeting_id {
         problem = problem.meeting(meeting);
@@ -178,10 +178,10 @@ fn problem(kind: &str, unread: &Unread) -> Problem {
     problem
 }
 
-/// Looks whether a feed can be read, and how many files of lesson data it has.
+/// Checks that a feed can be read, and counts its files of lesson data.
 ///
 /// # Errors
-/// `Config`: there is no such folder; else of the feed's store.
+/// `Config`: there is no such folder. Else any error of the feed's store.
 pub async fn look_at_feed(config: &Config, url: &str) -> Result<usize> {
     let feed = open(config, url).await?;
     exists(url)?;
@@ -196,8 +196,8 @@ async fn open(config: &Config, url: &str) -> Result<Arc<dyn Store>> {
     store::open(&store).await
 }
 
-/// Refuses a folder that is not there: its listing would be empty, as that of a folder without files. A prefix in S3
-/// is nothing by itself.
+/// Refuses a folder that does not exist, because its listing would be empty like that of a folder without files. In S3 a
+/// prefix without objects is no error.
 fn exists(url: &str) -> Result<()> {
     if !url.starts_with("file://") {
         return Ok(());
@@ -211,7 +211,7 @@ fn exists(url: &str) -> Result<()> {
 
 fn missing(url: &str, folder: &Path, error: &std::io::Error) -> Error {
     let message = format!("the feed's folder {} can't be read: {error}", folder.display());
-    Error::new(ErrorKind::Config, url, message).hint("make the folder, or mend meta.feeds")
+    Error::new(ErrorKind::Config, url, message).hint("make the folder, or correct meta.feeds")
 }
 
 async fn meta_files(feed: &dyn Store) -> Result<Vec<Entry>> {
@@ -222,11 +222,11 @@ async fn meta_files(feed: &dyn Store) -> Result<Vec<Entry>> {
 
 async fn read_file(feed: &dyn Store, entry: &Entry) -> Result<MetaFile> {
     if entry.bytes > MOST_BYTES {
-        let message = format!("has {} bytes, more than any meta file", entry.bytes);
+        let message = format!("has {} bytes, more than a file of lesson data may have", entry.bytes);
         let about = format!("meta file {}", entry.key);
         return Err(Error::new(ErrorKind::TooLarge, about, message));
     }
-    // Of files that come in one run, those that were written later are later.
+    // Of files that one run imports, the one that was written later wins.
     let written = entry.modified.map(|at| at.to_rfc3339()).unwrap_or_default();
     Ok(MetaFile {
         name: format!("{written} {}", entry.key),

@@ -1,10 +1,9 @@
-//! Lesson data into the lake: files are kept as they came, then the latest of each user and meeting is put on the shelf
-//! of its date, and that date's tables are built. Needs no API.
+//! The import of lesson data: files are kept as they came, then the latest entry of each user and meeting goes to the
+//! lesson day of its date, and that date's tables are built. Needs no API.
 //!
-//! Order makes it safe to be killed: raw file, index, marker, shelves, tables. Whatever is left out, the same file
-//! brings again, and the marker stays until a run has looked at the days of its meetings and at the tables of its
-//! dates. A file is read and shelved in batches, so that memory does not follow the number of its entries.
-
+//! The order of writes makes it safe to kill an import: raw file, index, marker, lesson days, tables. Importing the same
+//! file again does whatever was left out, and the marker stays until a run has checked the days of its meetings and the
+//! tables of its dates. A file is imported in batches, so that memory does not grow with the number of its entries.
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::io::Cursor;
 use std::sync::Arc;
@@ -30,22 +29,22 @@ use crate::store::json::{get_json, to_json};
 use crate::store::{Condition, Store};
 use crate::tables::lessons::{Change, Entry, Latest, Malformed, Payload, Payloads};
 
-/// Bytes of entries that are shelved at once.
+/// Bytes of entries in a batch.
 const BATCH_BYTES: usize = 8 << 20;
-/// Bad lines, and bad values, that are named one by one; of more, the number is told.
+/// Bad lines, and bad values, that are named one by one. The others are only counted.
 const MOST_NAMED: usize = 100;
 
-/// A meta file that was read.
+/// A file of lesson data.
 #[derive(Debug, Clone)]
 pub struct MetaFile {
-    /// What it is called: files that come at once are ordered by it.
+    /// The file's name. Files of one import are ordered by it.
     pub name: String,
-    /// Its bytes.
+    /// The file's bytes.
     pub bytes: Bytes,
 }
 
 impl MetaFile {
-    /// Why no line of the file can be used; none where one can, or where there is nothing in it.
+    /// The reason why no line of the file can be used; `None` if one can, or if the file is empty.
     pub fn refusal(&self) -> Option<Malformed> {
         let mut first = None;
         for payload in Payloads::new(&*self.bytes) {
@@ -58,14 +57,14 @@ impl MetaFile {
     }
 }
 
-/// Something in a meta file that could not be read, and the ids that it is about.
+/// A line or a value in a file of lesson data that can't be read, with the ids that it is about.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Unread {
     /// The file.
     pub file: String,
     /// The line, from 1.
     pub line: u64,
-    /// What is wrong: ids, names of columns and places, never a value.
+    /// The fault: ids, names of columns and places, never a value.
     pub message: String,
     /// The meeting.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -81,24 +80,24 @@ impl std::fmt::Display for Unread {
     }
 }
 
-/// What an import did.
+/// The result of an import.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
 pub struct Imported {
     /// Files given.
     pub files: u64,
-    /// Files that the lake had already.
+    /// Files that the lake already had.
     pub known_files: u64,
     /// Payloads in all.
     pub payloads: u64,
-    /// Users of meetings whose meta is new or has changed.
+    /// Lesson entries (a user in a meeting) that are new or have changed.
     pub changed: u64,
-    /// The dates of which tables were built.
+    /// The dates whose lesson days were changed.
     pub dates: BTreeSet<NaiveDate>,
     /// Objects written or removed.
     pub writes: u64,
-    /// Lines without a payload that could be read; the others were taken in.
+    /// Lines that are no readable payload. The other lines were imported.
     pub bad_lines: u64,
-    /// Values that could not be read; their rows are there without them.
+    /// Values that can't be read. Their rows are there without them.
     pub bad_values: u64,
     /// The first of the bad lines.
     pub lines: Vec<Unread>,
@@ -106,17 +105,17 @@ pub struct Imported {
     pub values: Vec<Unread>,
 }
 
-/// What could not be read of a file.
+/// The lines and values of a file that can't be read.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct FileReading {
-    /// Lines without a payload that could be read.
+    /// Lines that are no readable payload.
     pub bad_lines: u64,
-    /// The first of them.
+    /// The first of them, up to [`MOST_NAMED`].
     pub lines: Vec<Unread>,
-    /// Values that could not be read.
+    /// Values that can't be read.
     #[serde(skip)]
     pub bad_values: u64,
-    /// The first of them.
+    /// The first of them, up to [`MOST_NAMED`].
     #[serde(skip)]
     pub values: Vec<Unread>,
 }
@@ -137,7 +136,7 @@ impl FileReading {
 
     fn take_values(&mut self, name: &str, payload: &Payload) {
         for column in payload.unreadable() {
-            self.take_value(name, payload, 1, format!("{column} can't be read: it is null"));
+            self.take_value(name, payload, 1, format!("{column} can't be read and is null"));
         }
         if !payload.repairs.is_none() {
             let times = payload.repairs.characters + payload.repairs.numbers;
@@ -159,22 +158,22 @@ impl FileReading {
     }
 }
 
-/// Which dates have meta of each meeting; a date too many does no harm.
+/// The dates that have lesson data of each meeting. A date too many does no harm.
 pub(crate) type Index = BTreeMap<String, BTreeSet<NaiveDate>>;
 
-/// What the marker of an import says.
+/// The content of an import's marker.
 #[derive(Debug, Default, Serialize, Deserialize)]
 pub(crate) struct Marker {
-    /// The dates whose shelves it changes.
+    /// The dates whose lesson days it changes.
     pub dates: BTreeSet<NaiveDate>,
     /// The [marks](key::mark) of the meetings that it changes.
     pub meetings: BTreeSet<String>,
 }
 
-/// Takes meta files into the lake.
+/// Imports files of lesson data.
 ///
 /// # Errors
-/// Of the store; the same files again finish the import. `Config` when the lake is of another timezone.
+/// Any error of the store; importing the same files again finishes the import. `Config` if the lake has another time zone.
 pub async fn import_meta(
     store: &dyn Store,
     zone: Tz,
@@ -215,7 +214,7 @@ pub async fn import_meta(
     Ok(done)
 }
 
-/// Takes in what reports hold; their bytes lie in the lake already.
+/// Imports the lesson data that reports contain; the reports themselves are already in the lake.
 pub(crate) async fn take_embedded(
     store: &dyn Store,
     zone: Tz,
@@ -230,7 +229,7 @@ pub(crate) async fn take_embedded(
     import.finish().await
 }
 
-/// Builds the tables of a date's meta where they are not of its shelf: an import may have been killed before them.
+/// Builds the tables of a date's lesson data if they are stale, because an import may have been killed before it.
 pub(crate) async fn mend(run: &RunContext, date: NaiveDate) -> Result<()> {
     let mut shelving = Shelving::new(&*run.store, run.conditional.load(Ordering::Relaxed));
     let mended = shelving.mend(date).await;
@@ -238,17 +237,17 @@ pub(crate) async fn mend(run: &RunContext, date: NaiveDate) -> Result<()> {
     mended
 }
 
-/// What the markers of imports say: the dates whose shelves were changed, and the marks of the meetings.
+/// Reads the markers of imports: the dates whose lesson days were changed, and the marks of the meetings.
 ///
 /// # Errors
-/// Of the store, also where a marker is damaged.
+/// Any error of the store, also if a marker is damaged.
 pub(crate) async fn changed(
     store: &dyn Store,
     markers: &[crate::store::Entry],
 ) -> Result<(BTreeSet<NaiveDate>, BTreeSet<u64>)> {
     let (mut dates, mut meetings) = (BTreeSet::new(), BTreeSet::new());
     for marker in markers {
-        // Another process may have taken it away.
+        // Another process may have removed it.
         if let Some((marker, _)) = get_json::<Marker>(store, &marker.key).await? {
             dates.extend(marker.dates);
             meetings.extend(marker.meetings.iter().filter_map(|mark| key::read_mark(mark)));
@@ -257,37 +256,37 @@ pub(crate) async fn changed(
     Ok((dates, meetings))
 }
 
-/// Files on their way into the lake.
+/// An import that is going on.
 pub(crate) struct Import<'a> {
     shelving: Shelving<'a>,
     zone: Tz,
     now: DateTime<Utc>,
     id: String,
     done: Imported,
-    /// The latest of what came, by meeting and user, that is not shelved yet; with its bytes.
+    /// The latest entries by meeting and user, not yet written, and their bytes.
     batch: Latest,
     weight: usize,
-    /// The files that the batch is of.
+    /// The files that the batch comes from.
     files: Vec<RawFile>,
-    /// The names of the files that the lake has; read when it is first asked for.
+    /// The keys of the raw files in the lake, listed when first needed.
     raw: Option<Vec<String>>,
     /// The dates whose tables are built at the end: once, however many batches change them.
     due: BTreeSet<NaiveDate>,
     batches: u32,
 }
 
-/// A file to be kept as it came.
+/// A file that is kept as it came.
 struct RawFile {
     name: Arc<str>,
     bytes: Bytes,
     hash: String,
-    /// Whether the lake has it already.
+    /// True if the lake already has it.
     known: bool,
-    /// Whether it was kept by this import.
+    /// True if this import has stored it.
     kept: bool,
 }
 
-/// What an import does, by date.
+/// The changes to lesson days, by date.
 type Changes = BTreeMap<NaiveDate, Change>;
 
 impl<'a> Import<'a> {
@@ -311,18 +310,18 @@ impl<'a> Import<'a> {
         }
     }
 
-    /// Takes in a file, and says what could not be read of it. What is left of it in the batch is shelved with the next
-    /// ones, or by [`Import::finish`].
+    /// Imports a file and reports what can't be read of it. Entries left in the batch are written with the next file, or by
+    /// [`Import::finish`].
     ///
     /// # Errors
-    /// Of the store.
+    /// Any error of the store.
     pub async fn add(&mut self, file: MetaFile) -> Result<FileReading> {
         self.done.files += 1;
         let mut reading = FileReading::default();
         let name: Arc<str> = file.name.as_str().into();
         let mut payloads = Payloads::new(Cursor::new(file.bytes.clone())).peekable();
         let mut hash = Some(hex::encode(Sha256::digest(&file.bytes)));
-        // Of a file without a payload nothing is kept, unless it says that there is none.
+        // A file without a readable payload is not kept, unless it is empty.
         let mut usable = payloads.peek().is_none();
         loop {
             let next = payloads.next();
@@ -346,10 +345,10 @@ impl<'a> Import<'a> {
         }
     }
 
-    /// Shelves what is left, builds the tables, and says what was done.
+    /// Writes the last batch, builds the tables, and gives the result.
     ///
     /// # Errors
-    /// Of the store.
+    /// Any error of the store.
     pub async fn finish(mut self) -> Result<Imported> {
         if !self.batch.is_empty() || !self.files.is_empty() {
             self.shelve_batch().await?;
@@ -420,7 +419,7 @@ impl<'a> Import<'a> {
         Ok(())
     }
 
-    /// Leaves a marker for the next run: it looks at the days of these meetings.
+    /// Writes a marker for the next run, which checks the days of these meetings.
     async fn mark(&mut self, changes: &Changes) -> Result<()> {
         if changes.is_empty() {
             return Ok(());
@@ -440,10 +439,11 @@ impl<'a> Import<'a> {
         Ok(())
     }
 
-    /// Changes the shelves; `known` are the dates on which what came lies already, or lay. An import that was killed
-    /// may have left out their tables.
+    /// Changes the lesson days. `known` are the dates that have, or had, some of the entries: an import that was killed may
+    /// have left out their tables.
     async fn shelve_all(&mut self, changes: Changes, known: BTreeSet<NaiveDate>) -> Result<()> {
-        // First all that comes, then what goes elsewhere: killed in between, one too many is mended, and none is lost.
+        // Write all new entries, then remove those that moved to another date: an import that is killed in between leaves an
+        // entry too many, which is repaired, and loses none.
         let (put, moved): (Vec<_>, Vec<_>) = changes
             .into_iter()
             .map(|(date, Change { put, moved })| {
@@ -469,7 +469,7 @@ impl<'a> Import<'a> {
         Ok(())
     }
 
-    /// The dates that the lake has of some entries' meetings.
+    /// The index of the entries' meetings, as the lake has it.
     async fn index(&self, entries: &Latest) -> Result<Index> {
         let meetings: BTreeSet<&str> = entries.entries().map(|entry| entry.meeting.as_str()).collect();
         let shards: BTreeSet<_> = meetings.iter().map(|meeting| key::meta_index(meeting)).collect();
@@ -483,12 +483,12 @@ impl<'a> Import<'a> {
         Ok(index)
     }
 
-    /// What is new of what came, by date; and the dates on which it lies already.
+    /// The changes that the entries make, by date; and the dates that already have some of them.
     async fn changes(&mut self, latest: Latest) -> Result<(Changes, BTreeSet<NaiveDate>)> {
         let index = self.index(&latest).await?;
         let dates: BTreeSet<NaiveDate> = index.values().flatten().copied().collect();
         let latest = Arc::new(latest);
-        // More than one date only where an import was killed between two shelves.
+        // An entry lies on more than one date only if an import was killed between two lesson days.
         let mut found: HashMap<(MeetingId, UserId), Vec<(NaiveDate, Entry)>> = HashMap::new();
         for date in &dates {
             let Some(shelf) = read_shelf(self.shelving.store, *date).await? else {
@@ -504,7 +504,7 @@ impl<'a> Import<'a> {
             }
         }
         let mut changes = Changes::new();
-        // Nobody looks entries up any more, so they are moved.
+        // No lookup is left, so that the entries can be moved.
         for entry in Arc::unwrap_or_clone(latest) {
             let key = (entry.meeting.clone(), entry.user.clone());
             let found = found.remove(&key).unwrap_or_default();
@@ -513,12 +513,12 @@ impl<'a> Import<'a> {
         Ok((changes, dates))
     }
 
-    /// What becomes of an entry that came, given those of its user and meeting that were found.
+    /// Decides on an entry, given the ones of its user and meeting that the lake has.
     fn change(&mut self, entry: Entry, found: Vec<(NaiveDate, Entry)>, changes: &mut Changes) {
         let known = found
             .iter()
             .reduce(|a, b| if b.1.is_later_than(&a.1) { b } else { a });
-        // The same again is no news, and stays as old as it is.
+        // The same data again is no change, and keeps its age.
         let stands = known.filter(|(_, known)| known.meta == entry.meta || !entry.is_later_than(known));
         let date = match (stands, known) {
             (Some((date, _)), _) => *date,
@@ -534,7 +534,7 @@ impl<'a> Import<'a> {
         }
     }
 
-    /// Writes down where the meetings' meta lies, before it lies there.
+    /// Writes the dates of the meetings' entries into the index, before the entries are there.
     async fn write_index(&mut self, changes: &Changes) -> Result<()> {
         let mut shards: BTreeMap<String, Index> = BTreeMap::new();
         for (date, change) in changes {

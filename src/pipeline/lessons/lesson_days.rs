@@ -1,4 +1,4 @@
-//! The shelves of lesson data in the store: each changed on the condition of what was read, with its date's tables.
+//! The lesson days in the store: each is changed by a conditional write, and its date's tables are built from it.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -17,10 +17,10 @@ use crate::{Error, ErrorKind, Result};
 /// Lost conditional writes after which an import gives up.
 const TRIES: usize = 20;
 
-/// A writer of shelves.
+/// Writes lesson days and their tables.
 pub(crate) struct Shelving<'a> {
     pub store: &'a dyn Store,
-    /// Whether the store honours conditional writes.
+    /// True if the store honours conditional writes.
     pub conditional: bool,
     /// Objects written or removed.
     pub writes: u64,
@@ -35,10 +35,10 @@ impl<'a> Shelving<'a> {
         }
     }
 
-    /// Changes a date's shelf; its tables are not of it until [`Shelving::mend`].
+    /// Changes the lesson day of a date. Its tables are stale until [`Shelving::mend`].
     ///
     /// # Errors
-    /// Of the store; `Precondition` where others keep changing the shelf.
+    /// `Precondition` if other processes keep changing the lesson day; else any error of the store.
     pub async fn shelve(&mut self, date: NaiveDate, change: &Arc<Change>) -> Result<()> {
         let key = key::meta_shelf(date);
         for _ in 0..TRIES {
@@ -58,14 +58,14 @@ impl<'a> Shelving<'a> {
         Err(busy(&key))
     }
 
-    /// Builds the tables of a date's shelf, until no other process has changed it meanwhile.
+    /// Builds the tables of a date's lesson day, again if another process changed it meanwhile.
     ///
     /// # Errors
     /// As [`Shelving::shelve`].
     pub async fn mend(&mut self, date: NaiveDate) -> Result<()> {
         for _ in 0..TRIES {
-            // Read the tables' versions before the shelf. Then, of two concurrent importers, the one that holds the
-            // newer shelf wins the conditional write.
+            // Read the tables' versions before the lesson day. Then, of two concurrent importers, the one that has the
+            // newer lesson day wins the conditional write.
             let seen = self.tables(date).await?;
             let shelf = read_shelf(self.store, date).await?;
             let (bytes, version) = shelf.map(|shelf| (shelf.bytes, shelf.version)).unzip();
@@ -82,7 +82,7 @@ impl<'a> Shelving<'a> {
         Err(busy(&key::meta_shelf(date)))
     }
 
-    /// The tables of a date as they lie there.
+    /// The tables of a date as they are in the store.
     async fn tables(&self, date: NaiveDate) -> Result<BTreeMap<String, Option<Object>>> {
         let mut seen = BTreeMap::new();
         for table in ["user_meta", "hierarchy"] {
@@ -97,7 +97,7 @@ impl<'a> Shelving<'a> {
         Ok(seen)
     }
 
-    /// Writes tables where they are not there yet, over what was seen and nothing else.
+    /// Writes the tables that differ from those that were read, unless another process has changed them since.
     async fn put_tables(
         &mut self,
         files: Vec<TableFile>,
@@ -122,11 +122,11 @@ impl<'a> Shelving<'a> {
         Ok(())
     }
 
-    /// Changes one of the program's own objects under a condition, again and again until no other process was faster.
-    /// Gives the new value.
+    /// Changes an object of the program under a condition, and tries again if another process was faster. Gives the new
+    /// value.
     ///
     /// # Errors
-    /// Of the store; `Precondition` where others keep changing the object.
+    /// `Precondition` if other processes keep changing the object; else any error of the store.
     pub async fn update<T>(&mut self, key: &str, change: impl Fn(&mut T)) -> Result<T>
     where
         T: Default + Clone + PartialEq + Serialize + serde::de::DeserializeOwned,
@@ -151,10 +151,10 @@ impl<'a> Shelving<'a> {
         Err(busy(key))
     }
 
-    /// Writes an object, conditionally where the store can.
+    /// Writes an object, under a condition if the store honours it.
     ///
     /// # Errors
-    /// `Precondition` when the condition does not hold; else of the store.
+    /// `Precondition` if the condition does not hold; else any error of the store.
     pub async fn put(&mut self, key: &str, bytes: Bytes, condition: Condition) -> Result<Version> {
         let condition = if self.conditional {
             condition
@@ -166,10 +166,10 @@ impl<'a> Shelving<'a> {
     }
 }
 
-/// A date's shelf; none where it has none.
+/// The lesson day of a date; `None` if there is none.
 ///
 /// # Errors
-/// Of the store.
+/// Any error of the store.
 pub(crate) async fn read_shelf(store: &dyn Store, date: NaiveDate) -> Result<Option<Object>> {
     match store.get(&key::meta_shelf(date)).await {
         Ok(object) => Ok(Some(object)),
@@ -178,10 +178,10 @@ pub(crate) async fn read_shelf(store: &dyn Store, date: NaiveDate) -> Result<Opt
     }
 }
 
-/// Looks entries up on a shelf, by meeting and user, where it may block.
+/// Finds entries in a lesson day by meeting and user, on a thread that may block.
 ///
 /// # Errors
-/// `Store` where the shelf is damaged.
+/// `Store` if the lesson day is damaged.
 pub(crate) async fn find_on(
     date: NaiveDate,
     shelf: Bytes,
@@ -190,13 +190,13 @@ pub(crate) async fn find_on(
     blocking(move || find(date, &shelf, wanted)).await
 }
 
-/// A large shelf takes a second: other work of the runtime goes on meanwhile.
+/// Runs work on a thread that may block, because a large lesson day takes a second.
 async fn blocking<T: Send + 'static>(work: impl FnOnce() -> Result<T> + Send + 'static) -> Result<T> {
     tokio::task::spawn_blocking(work).await.unwrap_or_else(|_| {
         Err(Error::new(
             ErrorKind::Internal,
             "lesson data",
-            "its work broke off",
+            "the work on it broke off",
         ))
     })
 }

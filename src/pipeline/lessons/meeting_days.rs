@@ -1,7 +1,7 @@
-//! Which days have calls of which meetings, however far apart they lie: an object a month, read once a run.
+//! The days that have calls of each meeting, however far apart they are: one object a month, read once a run.
 //!
-//! A day is noted before its manifest is committed, so that no day of a meeting is missed. A day too many does no harm:
-//! its manifest says what is true.
+//! A day is added before its manifest is committed, so that no day of a meeting is missed. A day too many does no harm,
+//! because its manifest decides.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::Ordering;
@@ -22,28 +22,28 @@ use crate::{ErrorKind, Result};
 
 /// Objects read at once.
 const READ_AT_ONCE: usize = 8;
-/// Lost conditional writes after which a meeting too many is left where it is.
+/// Lost conditional writes after which a meeting too many is left in place.
 const TRIES: usize = 3;
 
-/// A month as it is written: the marks of each day's meetings, by date and space.
+/// The content of a month's object: the marks of each day's meetings, by date and space.
 type Month = BTreeMap<NaiveDate, BTreeMap<SpaceId, BTreeSet<String>>>;
 
-/// See the module.
+/// The index of days by meeting, and the meetings that this run has touched.
 #[derive(Default)]
 pub(crate) struct MeetingDays {
     known: Mutex<Option<DaysByMark>>,
     touched: Mutex<Touched>,
 }
 
-/// The meetings whose other days must be looked at, as a day of them has changed.
+/// The meetings that a changed day has, so that their other days must be checked.
 #[derive(Default)]
 struct Touched {
     marks: BTreeSet<u64>,
-    /// The markers that say so to later runs, should this one be killed before it has looked.
+    /// The markers that tell later runs, should this one be killed before the check.
     markers: Vec<String>,
 }
 
-/// What was read: eight bytes stand for a meeting's id.
+/// All months, in memory: a mark of eight bytes stands for a meeting's id.
 #[derive(Default)]
 struct DaysByMark {
     days: Vec<DayId>,
@@ -57,7 +57,7 @@ impl DaysByMark {
         let number = match self.numbers.get(day) {
             Some(number) => *number,
             None => {
-                // There are fewer days than that since the beginning of time.
+                // There are fewer days than this since the beginning of time.
                 let number = u32::try_from(self.days.len()).unwrap_or(u32::MAX);
                 self.days.push(day.clone());
                 self.numbers.insert(day.clone(), number);
@@ -95,10 +95,10 @@ impl DaysByMark {
 }
 
 impl MeetingDays {
-    /// The days that have calls of some meetings, by their marks.
+    /// The days that have calls of some meetings, given by their marks.
     ///
     /// # Errors
-    /// Of the store.
+    /// Any error of the store.
     pub async fn days_of(&self, run: &RunContext, marks: &BTreeSet<u64>) -> Result<BTreeSet<DayId>> {
         let mut known = self.known.lock().await;
         let known = load(run, &mut known).await?;
@@ -108,11 +108,11 @@ impl MeetingDays {
             .collect())
     }
 
-    /// Takes note that a day of some meetings changes: their other days must be looked at. Comes before the change is
-    /// committed, so that a later run looks where this one is killed.
+    /// Records that a day of some meetings changes, so that their other days must be checked. It does so before the change
+    /// is committed, so that a later run checks them if this one is killed.
     ///
     /// # Errors
-    /// Of the store.
+    /// Any error of the store.
     pub async fn touch(&self, run: &RunContext, marks: BTreeSet<u64>) -> Result<()> {
         if marks.is_empty() {
             return Ok(());
@@ -134,20 +134,20 @@ impl MeetingDays {
         Ok(())
     }
 
-    /// The meetings that were touched since this was last asked.
+    /// The meetings touched since the last call.
     pub async fn take_touched(&self) -> BTreeSet<u64> {
         std::mem::take(&mut self.touched.lock().await.marks)
     }
 
-    /// The markers of the meetings whose other days were looked at.
+    /// The markers of the meetings whose other days were checked.
     pub async fn take_markers(&self) -> Vec<String> {
         std::mem::take(&mut self.touched.lock().await.markers)
     }
 
-    /// Notes the meetings of a day that is being built, beside those that it is noted for.
+    /// Adds the meetings of a day that is being built to those that it already has.
     ///
     /// # Errors
-    /// Of the store.
+    /// Any error of the store.
     pub async fn add(&self, run: &RunContext, day: &DayId, built: &Built) -> Result<()> {
         let marks = marks(built);
         if marks.is_empty() {
@@ -170,15 +170,15 @@ impl MeetingDays {
         Ok(())
     }
 
-    /// Notes of a day that was built no other meetings than it has, unless another process builds it by now.
+    /// Removes the meetings that a committed day no longer has, unless another process is building the day.
     ///
     /// # Errors
-    /// Of the store.
+    /// Any error of the store.
     pub async fn settle(&self, run: &RunContext, day: &DayId, built: &Built) -> Result<()> {
         let mut known = self.known.lock().await;
         let exact = marks(built);
         if exact.is_empty() && known.is_none() {
-            // A lake without meetings takes no request.
+            // A lake without meetings costs no request.
             return Ok(());
         }
         let known = load(run, &mut known).await?;
@@ -187,7 +187,7 @@ impl MeetingDays {
             if known.of_day(day) == exact {
                 return Ok(());
             }
-            // The month before the manifest: who notes more has claimed the day before.
+            // Read the month before the manifest, because a process that adds meetings has claimed the day before.
             let read = get_json::<Month>(&*run.store, &key).await?;
             let manifest = get_json::<Manifest>(&*run.store, &key::manifest(day.date, &day.space)).await?;
             let stands = manifest.is_some_and(|(manifest, _)| {
@@ -239,7 +239,7 @@ fn marks_are(built: &Built, exact: &BTreeSet<u64>) -> bool {
     marks(built) == *exact
 }
 
-/// What is known, read when it is first asked for. What could not be read is asked for again.
+/// The index, read when first needed. A read that failed is repeated by the next caller.
 async fn load<'k>(run: &RunContext, known: &'k mut Option<DaysByMark>) -> Result<&'k mut DaysByMark> {
     if known.is_none() {
         let months: Vec<_> = stream::iter(run.store.list(key::MEETING_DAYS).await?)

@@ -1,4 +1,4 @@
-//! Lesson data: imported from files and feeds, and looked up by the days that are built.
+//! Lesson data: the import from files, feeds and reports, and the lookup by the days that are built.
 
 pub(crate) mod cache;
 pub(crate) mod feeds;

@@ -1,7 +1,7 @@
-//! The notes of a run's builds, made into warnings that carry the ids they are about. Pure.
+//! Makes warnings, with the ids that they are about, of the notes of a run's builds. Pure.
 //!
-//! A run may build thousands of days of which all have the same fault, so that of each subject (a column, a field) only
-//! some places are named and the others are counted.
+//! A run may build thousands of days that all have the same fault. So only the first places of each subject (a column, a
+//! field) are named, and the others are counted.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -9,37 +9,37 @@ use chrono::NaiveDate;
 
 use crate::ids::SpaceId;
 use crate::lake::manifest::{Manifest, Quality};
-use crate::pipeline::summary::Problem;
+use crate::pipeline::summary::{Problem, ProblemKind};
 use crate::sanitize::without_contacts;
 use crate::tables::{About, Kept, Notes, Sightings};
 
-/// Places of one subject that are named; those beyond are counted together.
+/// Places of one subject that are named. Those beyond are counted together.
 const MOST_NAMED: usize = 200;
 
 /// The notes of builds, by kind and subject.
 #[derive(Debug, Clone, Default, PartialEq)]
-pub(crate) struct Noted(BTreeMap<(&'static str, String), Subject>);
+pub(crate) struct Noted(BTreeMap<(ProblemKind, String), Subject>);
 
-/// A subject and where it was seen.
+/// A column, field or observation, and the places where it was seen.
 #[derive(Debug, Clone, Default, PartialEq)]
 struct Subject {
     /// The sentence behind the number of sightings.
     sentence: String,
-    /// The places with their sightings: a problem that has the place's ids, and no message yet.
+    /// The places with their sightings. Each place is a problem that has ids, and no message yet.
     places: Vec<(Problem, u64)>,
-    /// Sightings elsewhere, and in how many places.
+    /// The sightings beyond [`MOST_NAMED`] places, and the number of those places.
     beyond: (u64, u64),
 }
 
-/// Warnings of this kind are one a subject, about the first place: a new field mostly comes with every report.
-const ONCE: &str = "new_field";
+/// A warning of this kind is given once for each subject, because a new field mostly comes with every report.
+const ONCE: ProblemKind = ProblemKind::NewField;
 
 impl Noted {
-    /// Takes the notes of a day's build.
+    /// The notes of a day's build.
     pub fn of(notes: &Notes, day: &Manifest) -> Self {
         let mut noted = Self::default();
         for (path, sightings) in &notes.unmapped {
-            // A report may have people's addresses for names of fields.
+            // The name of a field in a report may be a person's address.
             let sentence = format!(
                 "times the new field `{}`: no column takes it, {}",
                 without_contacts(path),
@@ -49,26 +49,25 @@ impl Noted {
         }
         for (column, sightings) in &notes.bad {
             let sentence = format!("values do not fit `{column}` and are null there");
-            noted.see("bad_value", column, &sentence, sightings, day);
+            noted.see(ProblemKind::BadValue, column, &sentence, sightings, day);
         }
         for (observation, sightings) in &notes.observed {
-            let (kind, sentence) = (observation.kind(), observation.sentence());
+            let (kind, sentence) = ((*observation).into(), observation.sentence());
             noted.see(kind, sentence, sentence, sightings, day);
         }
         noted
     }
 
-    /// Takes in how well lesson data and participants of a day fit together. Absent users are no fault: they are what
-    /// attendance is about.
+    /// Adds how well lesson data and participants of a day match. Absent users are no fault: attendance is about them.
     pub fn see_quality(&mut self, date: NaiveDate, space: &SpaceId, quality: &Quality) {
         let seen = [
             (
-                "participants_without_meta",
+                ProblemKind::ParticipantsWithoutMeta,
                 quality.participants_without_meta,
-                "participants with a user and a meeting have no lesson meta",
+                "participants with a user and a meeting have no lesson data",
             ),
             (
-                "unknown_role",
+                ProblemKind::UnknownRole,
                 quality.unknown_roles,
                 "users have a role that is none of student, teacher, parent, assistant",
             ),
@@ -76,14 +75,14 @@ impl Noted {
         for (kind, times, sentence) in seen {
             if times > 0 {
                 let place = Problem::default().on(date, space);
-                self.subject(kind, kind, sentence).add(place, times);
+                self.subject(kind, "", sentence).add(place, times);
             }
         }
     }
 
     fn see(
         &mut self,
-        kind: &'static str,
+        kind: ProblemKind,
         subject: &str,
         sentence: &str,
         sightings: &Sightings,
@@ -95,7 +94,7 @@ impl Noted {
         }
     }
 
-    fn subject(&mut self, kind: &'static str, name: &str, sentence: &str) -> &mut Subject {
+    fn subject(&mut self, kind: ProblemKind, name: &str, sentence: &str) -> &mut Subject {
         let subject = self.0.entry((kind, name.to_owned())).or_default();
         if subject.sentence.is_empty() {
             sentence.clone_into(&mut subject.sentence);
@@ -103,7 +102,7 @@ impl Noted {
         subject
     }
 
-    /// Adds what was noted elsewhere.
+    /// Adds the notes of another day.
     pub fn add(&mut self, other: Self) {
         for ((kind, name), theirs) in other.0 {
             let subject = self.subject(kind, &name, &theirs.sentence);
@@ -135,32 +134,32 @@ impl Subject {
     }
 
     /// Makes a single warning for all sightings, about the first place.
-    fn once(self, kind: &str) -> Vec<Problem> {
+    fn once(self, kind: ProblemKind) -> Vec<Problem> {
         let times = self.places.iter().map(|(_, times)| times).sum::<u64>() + self.beyond.0;
         let first = self.places.into_iter().next();
         let problem = |(place, _)| told(kind, format!("{times} {}", self.sentence), times, place);
         first.map(problem).into_iter().collect()
     }
 
-    /// A warning for each place that is named, and one for the others.
-    fn each(self, kind: &str) -> Vec<Problem> {
+    /// Makes a warning for each place that is named, and one for the others.
+    fn each(self, kind: ProblemKind) -> Vec<Problem> {
         let (times, places) = self.beyond;
         let beyond = (places > 0).then(|| {
             let message = format!(
                 "{times} {}, in {places} more places that are not named",
                 self.sentence
             );
-            told(kind, message, times, Problem::default())
+            told(kind.clone(), message, times, Problem::default())
         });
         let named = self.places.into_iter().map(|(place, times)| {
             let message = format!("{times} {}", self.sentence);
-            told(kind, message, times, place)
+            told(kind.clone(), message, times, place)
         });
         named.chain(beyond).collect()
     }
 }
 
-/// Where a field is that no column takes.
+/// The places in the lake that keep a field which no column takes.
 fn whereabouts(kept: Option<&BTreeSet<Kept>>) -> String {
     let places = kept.into_iter().flatten().map(|kept| match kept {
         Kept::Extra => "`extra`",
@@ -172,7 +171,7 @@ fn whereabouts(kept: Option<&BTreeSet<Kept>>) -> String {
 }
 
 /// A problem at a place.
-fn told(kind: &str, message: String, times: u64, place: Problem) -> Problem {
+fn told(kind: ProblemKind, message: String, times: u64, place: Problem) -> Problem {
     let Problem { kind, message, .. } = Problem::new(kind, message);
     Problem {
         kind,
@@ -182,7 +181,7 @@ fn told(kind: &str, message: String, times: u64, place: Problem) -> Problem {
     }
 }
 
-/// The ids of what a note is about.
+/// A problem with the ids of the object that a note is about.
 fn place(about: &About, day: &Manifest) -> Problem {
     let place = Problem::default().on(day.date, &day.space_id);
     match about {
@@ -199,9 +198,9 @@ fn place(about: &About, day: &Manifest) -> Problem {
     }
 }
 
-/// The problems that a day's build has with single calls.
+/// The warnings of a day's build about single calls.
 pub(crate) fn told_of_calls(notes: &Notes, day: &Manifest) -> Vec<Problem> {
-    let problem = |kind: &str, message: String, call: &str| {
+    let problem = |kind: ProblemKind, message: String, call: &str| {
         let problem = Problem::new(kind, message).on(day.date, &day.space_id).call(call);
         match day.calls.get(call) {
             Some(entry) => problem.room(&entry.room_id),
@@ -209,21 +208,21 @@ pub(crate) fn told_of_calls(notes: &Notes, day: &Manifest) -> Vec<Problem> {
         }
     };
     let unreadable = notes.unreadable.iter().map(|call| {
-        let message = "the landed report can no longer be read as JSON";
-        problem("report_unreadable", message.into(), call)
+        let message = "the landed report is no longer valid JSON";
+        problem(ProblemKind::ReportUnreadable, message.into(), call)
     });
     let refused = notes.refused_workbooks.iter().map(|(call, why)| {
         let message = format!("the landed XLSX report is {why}");
-        problem("report_unreadable", message, call)
+        problem(ProblemKind::ReportUnreadable, message, call)
     });
     let differ = notes.differing_participants.iter().map(|(call, json, xlsx)| {
-        let message = format!("the JSON report tells {json} participants apart, the XLSX one {xlsx}");
-        problem("participants_differ", message, call)
+        let message = format!("the JSON report has {json} participants, the XLSX one {xlsx}");
+        problem(ProblemKind::ParticipantsDiffer, message, call)
     });
     let outside = notes
         .outside_calls
         .iter()
-        .map(|(call, outside)| problem("outside_call", outside.sentence(), call).count(outside.stays));
+        .map(|(call, outside)| problem(ProblemKind::OutsideCall, outside.sentence(), call).count(outside.stays));
     unreadable.chain(refused).chain(differ).chain(outside).collect()
 }
 
@@ -231,7 +230,7 @@ pub(crate) fn told_of_calls(notes: &Notes, day: &Manifest) -> Vec<Problem> {
 mod tests {
     use super::*;
 
-    fn noted(date: &str, kind: &'static str, calls: std::ops::Range<u32>) -> Noted {
+    fn noted(date: &str, kind: ProblemKind, calls: std::ops::Range<u32>) -> Noted {
         let day = Manifest::new(date.parse().expect("date"), "s".to_owned());
         let sightings = calls.map(|call| (About::Call(format!("c{call}")), 2)).collect();
         let mut noted = Noted::default();
@@ -240,7 +239,7 @@ mod tests {
     }
 
     #[test]
-    fn a_new_field_is_told_with_the_place_that_keeps_it() {
+    fn the_warning_of_a_new_field_says_which_place_keeps_it() {
         let day = Manifest::new("2026-11-22".parse().expect("date"), "s".to_owned());
         let mut notes = Notes::default();
         for (path, kept) in [
@@ -268,8 +267,8 @@ mod tests {
 
     #[test]
     fn each_place_is_named_with_its_ids_up_to_a_bound() {
-        let mut all = noted("2026-11-22", "bad_value", 0..150);
-        all.add(noted("2026-11-23", "bad_value", 0..100));
+        let mut all = noted("2026-11-22", ProblemKind::BadValue, 0..150);
+        all.add(noted("2026-11-23", ProblemKind::BadValue, 0..100));
         let problems = all.into_problems();
         assert_eq!(problems.len(), MOST_NAMED + 1);
         assert_eq!(
@@ -286,7 +285,7 @@ mod tests {
     }
 
     #[test]
-    fn a_new_field_is_told_once_with_the_first_place() {
+    fn a_new_field_gives_one_warning_about_its_first_place() {
         let mut all = noted("2026-11-22", ONCE, 3..150);
         all.add(noted("2026-11-23", ONCE, 0..100));
         let problems = all.into_problems();

@@ -1,10 +1,12 @@
-//! A run's summary: its counts, what failed and why, what is pending, and warnings. Pure, but for [`Summary::write`] and
-//! the metrics that it moves.
+//! The summary of a run: its counts, its failures, the items that are pending, and warnings. Pure, but for the metrics
+//! that [`Summary::count`] moves.
 //!
-//! It is what `_telelake/runs/<id>.json` holds, what a script gets on stdout and what an operator reads. Ids only:
-//! nothing personal.
+//! `_telelake/runs/<id>.json` holds it, `--json` prints it to scripts, and [`Summary::for_people`] makes text of it. It
+//! has ids only: nothing personal.
 
 pub(crate) mod build_notes;
+mod notice;
+pub(crate) mod problem;
 pub(crate) mod process;
 pub(crate) mod runs;
 pub(crate) mod trace;
@@ -25,32 +27,33 @@ use crate::pipeline::run_context::RunContext;
 use crate::sanitize::escaped;
 use crate::{Error, ErrorKind, ExitStatus};
 use build_notes::Noted;
+pub use problem::ProblemKind;
 use process::Process;
 
-/// How a run ended.
+/// The outcome of a run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Outcome {
-    /// It is at work.
+    /// The run is still going on.
     Running,
-    /// All done; what the API does not have yet is pending.
+    /// Everything was done. Items that the API does not have yet are pending.
     Done,
-    /// Something failed, or the run was stopped: later runs try again.
+    /// Something failed, or the run was stopped. Later runs try again.
     Partial,
     /// Nothing could be done.
     Nothing,
-    /// Somebody cancelled it; `cancelled_by` says who.
+    /// Somebody cancelled the run; `cancelled_by` names them.
     Cancelled,
-    /// It broke off without an end: its process is gone, or gives no sign of life. Seen by readers, never written.
+    /// The run broke off without an end: its process is gone, or sends no heartbeat. Readers set it; it is never written.
     Killed,
 }
 
-/// Something that failed, is pending or deserves a look, and the ids it is about.
+/// An entry of a summary: something failed, is pending, or needs a look; with the ids that it is about.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Problem {
-    /// A word for scripts.
-    pub kind: String,
+    /// The kind: a word for scripts.
+    pub kind: ProblemKind,
     /// A sentence for people.
     pub message: String,
     /// The day.
@@ -74,71 +77,71 @@ pub struct Problem {
     /// The user in the LMS.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub external_user_id: Option<UserId>,
-    /// How often it was seen.
+    /// The number of times that it happened.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub count: Option<u64>,
 }
 
 impl Problem {
-    /// A problem of a kind, about nothing in particular yet.
-    pub fn new(kind: &str, message: impl Into<String>) -> Self {
+    /// A problem that names no object yet.
+    pub fn new(kind: ProblemKind, message: impl Into<String>) -> Self {
         Self {
-            kind: kind.into(),
+            kind,
             message: escaped(&message.into()).into_owned(),
             ..Self::default()
         }
     }
 
-    /// On a day of a space.
+    /// Names a day: a date of a space.
     #[must_use]
     pub fn on(mut self, date: NaiveDate, space: &SpaceId) -> Self {
         self.date = Some(date);
         self.space(space)
     }
 
-    /// Of a space.
+    /// Names a space.
     #[must_use]
     pub fn space(mut self, id: &str) -> Self {
         self.space_id = Some(id.into());
         self
     }
 
-    /// Of a room.
+    /// Names a room.
     #[must_use]
     pub fn room(mut self, id: &str) -> Self {
         self.room_id = Some(id.into());
         self
     }
 
-    /// Of a call.
+    /// Names a call.
     #[must_use]
     pub fn call(mut self, id: &str) -> Self {
         self.call_id = Some(id.into());
         self
     }
 
-    /// Of a record.
+    /// Names a record.
     #[must_use]
     pub fn record(mut self, id: &str) -> Self {
         self.record_id = Some(id.into());
         self
     }
 
-    /// Of a meeting.
+    /// Names a meeting of the LMS.
     #[must_use]
     pub fn meeting(mut self, id: &str) -> Self {
         self.external_meeting_id = Some(id.into());
         self
     }
 
-    /// Of a user of a meeting.
+    /// Names a user of the LMS.
     #[must_use]
     pub fn user(mut self, id: &str) -> Self {
         self.external_user_id = Some(id.into());
         self
     }
 
-    /// Seen so many times.
+    /// Says how many times it happened.
     #[must_use]
     pub fn count(mut self, times: u64) -> Self {
         self.count = Some(times);
@@ -146,8 +149,8 @@ impl Problem {
     }
 }
 
-/// A run in numbers. Of calls, reports and records it counts the state of the days that were worked on; of `*_landed`,
-/// what this run brought.
+/// A run in numbers. `*_landed` counts the objects that this run fetched; the other counts of calls, reports and records
+/// describe the days that the run worked on.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Counts {
@@ -155,11 +158,11 @@ pub struct Counts {
     pub spaces: u64,
     /// Rooms in scope.
     pub rooms: u64,
-    /// Rooms that cost no request: their last call lies before the dates.
+    /// Rooms that were not asked because their last call is before the dates.
     pub rooms_skipped: u64,
     /// Requests to the API, repeated ones included.
     pub requests: u64,
-    /// Requests that had to be repeated.
+    /// Requests that were retries.
     pub retries: u64,
     /// Days worked on.
     pub days: u64,
@@ -167,13 +170,13 @@ pub struct Counts {
     pub days_built: u64,
     /// Calls.
     pub calls: u64,
-    /// Calls that run or have not settled.
+    /// Calls that are going on, or ended less than `scope.settle` ago.
     pub calls_pending: u64,
     /// Reports in the lake.
     pub reports_done: u64,
-    /// Reports that this run brought.
+    /// Reports that this run fetched.
     pub reports_landed: u64,
-    /// Reports that are not there yet.
+    /// Reports that are not ready.
     pub reports_pending: u64,
     /// Reports that the API refuses.
     pub reports_denied: u64,
@@ -183,9 +186,9 @@ pub struct Counts {
     pub reports_lost: u64,
     /// Recordings in the lake.
     pub records_done: u64,
-    /// Recordings that this run brought.
+    /// Recordings that this run copied.
     pub records_landed: u64,
-    /// Recordings that are not there yet.
+    /// Recordings that are not ready.
     pub records_pending: u64,
     /// Recordings that the API refuses.
     pub records_denied: u64,
@@ -195,85 +198,85 @@ pub struct Counts {
     pub records_unavailable: u64,
     /// Recordings that did not come within `export.give_up`.
     pub records_lost: u64,
-    /// Bytes of recordings that this run brought.
+    /// Bytes of the recordings that this run copied.
     pub recorded_bytes: u64,
-    /// Meta files that the feeds brought.
+    /// Files of lesson data that the feeds brought.
     pub meta_files: u64,
-    /// Users of meetings whose meta is new or has changed in them.
+    /// Lesson entries (a user in a meeting) that are new or have changed.
     pub meta_changed: u64,
-    /// How well meta and participants fit together, on the days worked on.
+    /// How well lesson data and participants match, on the days that the run worked on.
     #[serde(flatten)]
     pub quality: Quality,
-    /// Objects written or removed in the store, this summary not counted.
+    /// Objects written or removed in the store, without this summary.
     pub writes: u64,
 }
 
-/// A run's summary.
+/// The summary of a run.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Summary {
     /// The run's id: its start in UTC and a random part. Ids sort by time.
     pub id: String,
     /// `run`, `backfill`, `demo`.
     pub command: String,
-    /// How it ended.
+    /// The outcome.
     pub outcome: Outcome,
     /// The exit status.
     pub exit_status: u8,
-    /// When it began.
+    /// The start of the run.
     pub started_at: DateTime<Utc>,
-    /// When it ended.
+    /// The end of the run.
     pub finished_at: Option<DateTime<Utc>>,
-    /// The last sign of life of a long run that is at work.
+    /// The last heartbeat of a run that is going on.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub heartbeat_at: Option<DateTime<Utc>>,
-    /// The process that does it.
+    /// The process of the run.
     #[serde(flatten)]
     pub process: Process,
-    /// The first date asked for.
+    /// The first date of the job.
     pub from: NaiveDate,
-    /// The last one.
+    /// The last date of the job, itself included.
     pub to: NaiveDate,
-    /// The zone of the dates.
+    /// The time zone of the dates.
     pub timezone: String,
     /// The numbers.
     pub counts: Counts,
-    /// What failed; later runs try again.
+    /// The failures. Later runs try again.
     pub failed: Vec<Problem>,
-    /// What is not there yet; later runs ask again.
+    /// The items that are not ready. Later runs ask again.
     pub pending: Vec<Problem>,
-    /// What deserves a look.
+    /// Things that a person should look at.
     pub warnings: Vec<Problem>,
-    /// What the builds noted; told as warnings when the run ends.
+    /// The notes of the builds. They become warnings when the run ends.
     #[serde(skip)]
     noted: Noted,
-    /// Why nothing could be done.
+    /// The error that ended the run.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub error: Option<String>,
-    /// Why it is not simply done: one sentence, of the most important reason.
+    /// The most important reason why the outcome is not `done`, in one sentence.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cause: Option<String>,
-    /// Who cancelled it.
+    /// The person or program that cancelled the run.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cancelled_by: Option<String>,
-    /// Whether the run was stopped before it was through.
+    /// True if the run was stopped before it had done all of its dates.
     #[serde(default)]
     pub interrupted: bool,
-    /// The first date that a stopped run did not come to.
+    /// The first date that a stopped run did not reach.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub interrupted_before: Option<NaiveDate>,
-    /// The date from which a stopped run goes on: all earlier dates are done.
+    /// The date from which a stopped run goes on, because all earlier dates are done.
     #[serde(skip)]
     pub resume_at: Option<NaiveDate>,
 }
 
-/// What a day's work gives to the summary.
+/// The share of a single day in the run's summary.
 #[derive(Debug, Default)]
 pub(crate) struct DayReport {
     pub counts: Counts,
     pub failed: Vec<Problem>,
     pub pending: Vec<Problem>,
     pub warnings: Vec<Problem>,
-    /// What the build noted.
+    /// The notes of the build.
     pub noted: Noted,
 }
 
@@ -311,7 +314,7 @@ impl Summary {
 
     pub(crate) fn warn(&mut self, warning: Problem) {
         tracing::warn!(
-            kind = warning.kind,
+            kind = warning.kind.as_str(),
             space = warning.space_id.as_deref(),
             room = warning.room_id.as_deref(),
             "{}",
@@ -322,7 +325,7 @@ impl Summary {
 
     pub(crate) fn fail(&mut self, failure: Problem) {
         tracing::error!(
-            kind = failure.kind,
+            kind = failure.kind.as_str(),
             space = failure.space_id.as_deref(),
             room = failure.room_id.as_deref(),
             "{}",
@@ -358,7 +361,7 @@ impl Summary {
         self.noted.add(day.noted);
     }
 
-    /// Takes the client's counts, and tells in one what was not sent of each space and room.
+    /// Takes over the client's counts. Requests that were not sent become one failure for each space and room.
     pub(crate) fn tell_requests(&mut self, client: &Client) {
         let stats = client.stats();
         self.counts.requests = stats.requests;
@@ -371,26 +374,26 @@ impl Summary {
         }
     }
 
-    /// Tells what the API's limiter did, and the rate to keep to.
+    /// Reports the refusals of the API's rate limiter, and the rate to configure.
     fn tell_limit(&mut self, limited: &Limited) {
         if limited.refused > 0 {
-            self.warn(Problem::new("rate_limited", refused_as_too_many(limited)));
+            self.warn(Problem::new(ProblemKind::RateLimited, refused_as_too_many(limited)));
         }
         if limited.unsent > 0 {
             let message = format!(
-                "{} requests were not sent, since the API refused all before them; the next run tries them",
+                "{} requests were not sent because the API refused all before them; the next run sends them",
                 limited.unsent
             );
-            self.fail(Problem::new("rate_limited", message));
+            self.fail(Problem::new(ProblemKind::RateLimited, message));
         }
     }
 
-    /// True if this run brought anything into the lake. Then it is no run that did nothing, whatever ended it.
+    /// True if this run fetched anything. Then its outcome is never `nothing`, however it ended.
     fn has_landed(&self) -> bool {
         self.counts.reports_landed + self.counts.records_landed > 0
     }
 
-    /// The error of a run that reached nothing: that of its first failure.
+    /// The error of a run that reached no room: it quotes the first failure.
     pub(crate) fn nothing_reached(&self) -> Error {
         match self.failed.first() {
             Some(first) => Error::new(
@@ -410,7 +413,7 @@ impl Summary {
         self.error = error.map(ToString::to_string);
         self.warnings
             .extend(std::mem::take(&mut self.noted).into_problems());
-        // In order, so that equal runs give equal lists.
+        // Sorted, so that equal runs give equal lists.
         let order = |a: &Problem, b: &Problem| {
             (
                 &a.date,
@@ -433,8 +436,8 @@ impl Summary {
         self.pending.sort_by(order);
         self.warnings.sort_by(order);
         let status = match error {
-            // Whatever ended the run in the middle: what came before is no less there. A token that is refused needs the
-            // operator all the same.
+            // The error ended the run in the middle, but what it fetched before is in the lake. A token that is refused
+            // needs the operator in any case.
             Some(error) if self.has_landed() && error.kind() != ErrorKind::Unauthorized => {
                 ExitStatus::Partial
             }
@@ -453,14 +456,14 @@ impl Summary {
         self.exit_status = status as u8;
     }
 
-    /// Ends the run: with `error`, or with that of a store that was lost.
+    /// Ends the run with `error`, or with the error of a store that was lost.
     pub(crate) fn end(&mut self, run: &RunContext, error: Option<Error>) {
         let lost = run.health.lost();
         let stopped = run.cancel.is_cancelled();
         let was_lost = lost.is_some();
         self.finish(Utc::now(), run.writes(), stopped, lost.or(error).as_ref());
         if was_lost && self.counts.days > 0 {
-            // What was committed before is done.
+            // Days that were committed before are done.
             (self.outcome, self.exit_status) = (Outcome::Partial, ExitStatus::Partial as u8);
         }
         let reason = run.stop.as_ref().and_then(Stop::reason).filter(|_| stopped);
@@ -471,7 +474,7 @@ impl Summary {
         self.cause = self.cause_of(reason.as_ref());
     }
 
-    /// The most important reason why the run is not simply done.
+    /// The most important reason why the outcome is not `done`.
     fn cause_of(&self, reason: Option<&StopReason>) -> Option<String> {
         match reason {
             Some(StopReason::Cancelled(by)) => return Some(format!("cancelled by {by}")),
@@ -487,10 +490,10 @@ impl Summary {
             return Some(format!("{count} × {kind}, first: {}", first.one_line()));
         }
         self.interrupted
-            .then(|| "stopped before it was through; the next run goes on".into())
+            .then(|| "stopped before all dates were done; the next run goes on".into())
     }
 
-    /// Adds the run to the process's metrics. The only place that does: `/metrics` and summaries say the same.
+    /// Adds the run to the process's metrics. Nothing else does, so that `/metrics` and the summaries agree.
     pub(crate) fn count(&self) {
         let (metrics, c) = (&*METRICS, &self.counts);
         let labels = RunLabels {
@@ -539,7 +542,7 @@ impl Summary {
         self.command == command.name()
     }
 
-    /// Tells the metrics when the last nightly run ended, and the last good one.
+    /// Sets the metrics of the last nightly run's end, and of the last one that was `done`.
     pub(crate) fn note_end(&self) {
         let Some(end) = self.finished_at.filter(|_| self.is_of(Command::Run)) else {
             return;
@@ -552,7 +555,7 @@ impl Summary {
         }
     }
 
-    /// Counts a run that ended before it could have a summary: the store is out of reach.
+    /// Counts a run that ended before it had a summary because the store is out of reach.
     pub(crate) fn count_lost(job: &Job) {
         let labels = RunLabels {
             command: job.command.name().into(),
@@ -572,7 +575,7 @@ impl Summary {
         }
     }
 
-    /// What a person reads when the run is over: a line each for what happened, what is missing and what to do.
+    /// The text that a person reads when the run is over: a line each for the counts, for what is missing and why.
     pub fn for_people(&self) -> String {
         let mut lines = vec![self.headline()];
         let c = &self.counts;
@@ -586,7 +589,7 @@ impl Summary {
             c.records_done
         ));
         if c.writes == 0 && self.outcome == Outcome::Done {
-            lines.push("  nothing new: the lake is as it was, no file written".into());
+            lines.push("  nothing new: no object was written".into());
         }
         if let Some(error) = &self.error {
             lines.push(format!("  {error}"));
@@ -594,12 +597,12 @@ impl Summary {
         lines.extend(section(&self.id, "failed, will be tried again", &self.failed));
         lines.extend(section(
             &self.id,
-            "not there yet, will be asked for again",
+            "not ready, will be asked for again",
             &self.pending,
         ));
         lines.extend(section(&self.id, "warnings", &self.warnings));
         if let Some(date) = self.interrupted_before {
-            lines.push(format!("  stopped: dates from {date} on were not looked at"));
+            lines.push(format!("  stopped: dates from {date} on were not exported"));
         }
         lines.join("\n")
     }
@@ -632,8 +635,8 @@ impl Summary {
 }
 
 /// The kind that most problems have, how many they are, and the first of them.
-fn most_frequent(problems: &[Problem]) -> Option<(&str, usize, &Problem)> {
-    let mut kinds = std::collections::BTreeMap::<&str, (usize, &Problem)>::new();
+fn most_frequent(problems: &[Problem]) -> Option<(&ProblemKind, usize, &Problem)> {
+    let mut kinds = std::collections::BTreeMap::<&ProblemKind, (usize, &Problem)>::new();
     for problem in problems {
         kinds.entry(&problem.kind).or_insert((0, problem)).0 += 1;
     }
@@ -641,7 +644,7 @@ fn most_frequent(problems: &[Problem]) -> Option<(&str, usize, &Problem)> {
     most.map(|(kind, (count, first))| (kind, count, first))
 }
 
-/// What an operator does about a limiter.
+/// The message about a rate limiter, with the setting that avoids it.
 fn refused_as_too_many(limited: &Limited) -> String {
     let refused = limited.refused;
     let times = if refused == 1 {
@@ -649,31 +652,31 @@ fn refused_as_too_many(limited: &Limited) -> String {
     } else {
         &format!("{refused} times")
     };
-    let told = format!("the API said {times} that there are too many requests, and all were held");
+    let told = format!("the API said {times} that there are too many requests, and all requests waited");
     match limited.rate.map(rounded) {
         Some(rate) => format!(
-            "{told}; it answered about {rate} a second meanwhile: set api.requests_per_second = {rate}, so that the run need not find the limit out"
+            "{told}; it answered about {rate} a second: set api.requests_per_second = {rate}, so that runs need not find the limit"
         ),
-        None => format!("{told}; set api.requests_per_second to what the API bears"),
+        None => format!("{told}; set api.requests_per_second to a rate that the API allows"),
     }
 }
 
-/// A rate rounded down to what a person would write, and never to nothing.
+/// Rounds a rate down to a number that a person would write, but never to 0.
 fn rounded(rate: f64) -> f64 {
     let unit = if rate < 10.0 { 100.0 } else { 1.0 };
     ((rate * unit).floor() / unit).max(0.01)
 }
 
-/// Requests that were not sent, as one problem.
+/// The failure for requests that were not sent.
 fn not_sent(refused: &Refused) -> Problem {
     let (count, reason) = (refused.count, &refused.reason);
     let (kind, what) = match (&refused.room, refused.downloads) {
-        (Some(_), _) => ("room_skipped", "requests of the room"),
-        (None, false) => ("space_skipped", "requests of the space"),
-        (None, true) => ("downloads_skipped", "downloads of the space's recordings"),
+        (Some(_), _) => (ProblemKind::RoomSkipped, "requests of the room"),
+        (None, false) => (ProblemKind::SpaceSkipped, "requests of the space"),
+        (None, true) => (ProblemKind::DownloadsSkipped, "downloads of the space's recordings"),
     };
     let message = format!(
-        "{count} {what} were not sent, since others before them had kept failing ({reason}); the next run tries them"
+        "{count} {what} were not sent because the ones before them had kept failing ({reason}); the next run sends them"
     );
     let problem = Problem::new(kind, message).space(&refused.space);
     match &refused.room {
@@ -682,14 +685,14 @@ fn not_sent(refused: &Refused) -> Problem {
     }
 }
 
-/// Problems shown of each list; the rest is in the run's summary in the store.
+/// Problems shown of each list. The run's summary in the store has all of them.
 const SHOWN: usize = 5;
 
 fn section(run: &str, title: &str, problems: &[Problem]) -> Vec<String> {
     if problems.is_empty() {
         return Vec::new();
     }
-    let mut kinds = std::collections::BTreeMap::<&str, usize>::new();
+    let mut kinds = std::collections::BTreeMap::<&ProblemKind, usize>::new();
     for problem in problems {
         *kinds.entry(&problem.kind).or_default() += 1;
     }
@@ -715,7 +718,7 @@ fn section(run: &str, title: &str, problems: &[Problem]) -> Vec<String> {
 }
 
 impl Problem {
-    /// The problem with the most telling of its ids.
+    /// One line: the date, the most specific of the ids, and the message.
     pub fn one_line(&self) -> String {
         let ids = [
             ("record", self.record_id.as_deref()),
@@ -752,7 +755,7 @@ mod tests {
     }
 
     #[test]
-    fn a_run_that_landed_something_did_not_do_nothing_whatever_ended_it() {
+    fn a_run_that_landed_something_is_never_nothing_whatever_ended_it() {
         for kind in [
             ErrorKind::Unauthorized,
             ErrorKind::Server,
@@ -772,13 +775,13 @@ mod tests {
     }
 
     #[test]
-    fn the_cause_is_the_cancellation_then_the_error_then_what_failed_most() {
+    fn the_cause_is_the_cancellation_then_the_error_then_the_most_frequent_failure() {
         let mut run = ended(0, None);
         assert_eq!(run.cause_of(None), None);
         for (kind, room) in [
-            ("room_failed", "a"),
-            ("report_failed", "b"),
-            ("report_failed", "c"),
+            (ProblemKind::RoomGone, "a"),
+            (ProblemKind::ReportFailed, "b"),
+            (ProblemKind::ReportFailed, "c"),
         ] {
             run.failed.push(Problem::new(kind, "403").room(room));
         }

@@ -1,4 +1,4 @@
-//! The process that does a run, and whether it is still there. Reads `/proc` where the system has one.
+//! The process that does a run, and the check that it is still alive. Reads `/proc` where the system has one.
 
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -6,7 +6,7 @@ use std::sync::{LazyLock, Mutex, MutexGuard, PoisonError};
 
 use serde::{Deserialize, Serialize};
 
-/// The runs that this process does at the moment.
+/// The ids of the runs that this process is doing.
 static OWN_RUNS: LazyLock<Mutex<BTreeSet<String>>> = LazyLock::new(Mutex::default);
 
 fn own_runs() -> MutexGuard<'static, BTreeSet<String>> {
@@ -29,7 +29,7 @@ pub struct Process {
 }
 
 impl Process {
-    /// This one.
+    /// This process.
     pub(crate) fn own() -> Self {
         let host = std::fs::read_to_string("/proc/sys/kernel/hostname")
             .or_else(|_| std::fs::read_to_string("/etc/hostname"));
@@ -42,7 +42,7 @@ impl Process {
         }
     }
 
-    /// True if this process certainly does a run no more. Nothing is certain of a process of another machine.
+    /// True if this process certainly no longer does the run. Of a process on another machine, nothing is certain.
     pub(crate) fn has_left(&self, run: &str) -> bool {
         let own = Self::own();
         let is_near = !own.host.is_empty()
@@ -58,7 +58,7 @@ impl Process {
     }
 }
 
-/// That this process does a run, until this is dropped.
+/// Marks a run as being done by this process, until it is dropped.
 #[derive(Debug)]
 pub(crate) struct OwnRun(String);
 

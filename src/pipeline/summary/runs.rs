@@ -1,4 +1,5 @@
-//! The runs of the past, by their summaries in the store. A run that began later than now is none: a clock was wrong.
+//! The past runs, read from their summaries in the store. A run that began later than now is ignored, because a clock
+//! was wrong.
 
 use std::future::ready;
 
@@ -13,13 +14,13 @@ use crate::{ErrorKind, Result};
 
 /// Summaries read at once.
 const READ_AT_ONCE: usize = 16;
-/// Days that are listed one by one: a search mostly ends in the latest.
+/// Days that are listed one by one, because a search mostly ends in the latest.
 const DAYS_APART: i64 = 35;
 
 /// The latest runs, newest first.
 ///
 /// # Errors
-/// Of the store.
+/// Any error of the store.
 pub async fn last_runs(store: &dyn Store, now: DateTime<Utc>, count: usize) -> Result<Vec<Summary>> {
     let mut entries = run_entries(store, now).await?;
     entries.truncate(count);
@@ -36,22 +37,22 @@ pub async fn last_runs(store: &dyn Store, now: DateTime<Utc>, count: usize) -> R
 /// The summaries' objects, newest first.
 ///
 /// # Errors
-/// Of the store.
+/// Any error of the store.
 pub async fn run_entries(store: &dyn Store, now: DateTime<Utc>) -> Result<Vec<Entry>> {
     list(store, key::RUNS, now).await
 }
 
-/// The latest run that is `wanted`, of those that began at `since` or later; however many others there were after it.
+/// The latest run that began at `since` or later and is `wanted`, however many other runs came after it.
 ///
 /// # Errors
-/// Of the store.
+/// Any error of the store.
 pub async fn find_run(
     store: &dyn Store,
     since: Option<DateTime<Utc>>,
     now: DateTime<Utc>,
     wanted: impl Fn(&Summary) -> bool,
 ) -> Result<Option<Summary>> {
-    // A page is what began before `end`, from a day on; the last page is all the rest.
+    // A page holds the runs of one day that began before `end`; the last page holds all earlier ones.
     let mut end = now + TimeDelta::seconds(1);
     for days_ago in 0..=DAYS_APART {
         if since.is_some_and(|since| end <= since) {
@@ -80,7 +81,7 @@ pub async fn find_run(
     Ok(None)
 }
 
-/// A run's summary as it looks at `now`: one whose process is gone is `killed`.
+/// A run's summary as of `now`: a run whose process is gone is `killed`.
 ///
 /// # Errors
 /// The store fails; `Store` if the object can't be read.
@@ -97,19 +98,19 @@ async fn list(store: &dyn Store, prefix: &str, now: DateTime<Utc>) -> Result<Vec
     Ok(entries)
 }
 
-/// When a run began, to the second, as its id says.
+/// The start of a run, to the second, from its id.
 fn began(key: &str) -> Option<DateTime<Utc>> {
     let id = key.strip_prefix(key::RUNS)?;
     let at = NaiveDateTime::parse_from_str(id.get(..16)?, "%Y%m%dT%H%M%SZ").ok()?;
     Some(at.and_utc())
 }
 
-/// A run's summary; none where it can't be read: history is no reason to stop tonight's work.
+/// A run's summary, or `None` if it can't be read: a damaged summary must not stop tonight's run.
 async fn read(store: &dyn Store, key: String, now: DateTime<Utc>) -> Result<Option<Summary>> {
     match get_json::<Summary>(store, &key).await {
         Ok(run) => Ok(run.map(|(run, _)| run.seen_at(now))),
         Err(error) if error.kind() == ErrorKind::Store => {
-            tracing::warn!(%error, "a run's summary can't be read");
+            tracing::warn!(%error, "a run's summary can't be read and is ignored");
             Ok(None)
         }
         Err(error) => Err(error),
@@ -122,7 +123,7 @@ pub(crate) mod tests {
     use crate::pipeline::Command;
     use crate::store::{Condition, folder::FolderStore};
 
-    /// A store in a folder with summaries of runs: command, start, last date, outcome, whether it was stopped.
+    /// A folder store with summaries of past runs.
     pub(crate) struct Past {
         _folder: tempfile::TempDir,
         pub store: FolderStore,
@@ -198,14 +199,14 @@ pub(crate) mod tests {
             find(None, now).await
         );
         assert_eq!(find(Some("2026-11-20T02:00:01Z"), now).await, None);
-        // In the rest beyond the days that are listed one by one.
+        // Among the runs beyond the days that are listed one by one.
         let before = find(None, "2026-11-19T23:00:00Z").await;
         assert_eq!(before.as_deref(), Some("2026-09-01T02:00:00+00:00"));
         assert_eq!(find(None, "2026-08-31T00:00:00Z").await, None);
     }
 
     #[tokio::test]
-    async fn a_run_that_began_later_than_now_is_none() {
+    async fn a_run_that_began_later_than_now_is_ignored() {
         let past = Past::new();
         past.run("run", "2026-11-20T02:00:00Z", "2026-11-19", "done")
             .await;

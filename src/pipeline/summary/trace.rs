@@ -1,7 +1,7 @@
-//! The trace of a run from its first second: its summary is written when it begins, with the outcome `running` and the
-//! process that does it, refreshed now and then, and replaced at the end.
+//! The trace that a run leaves from its first second. Its summary is written at the start, with the outcome `running` and
+//! the process; a heartbeat refreshes it every few minutes; the end replaces it.
 //!
-//! A run that is found `running` is shown as `killed` when its process is gone, or has given no sign of life for
+//! Readers show a `running` run as `killed` if its process is gone, or if it gave no heartbeat for
 //! [`SILENCE`].
 
 use chrono::{DateTime, SecondsFormat, TimeDelta, Utc};
@@ -11,7 +11,7 @@ use tokio::time::Duration;
 use super::process::OwnRun;
 use crate::lake::key;
 use crate::pipeline::run_context::RunContext;
-use crate::pipeline::summary::{Outcome, Problem, Summary};
+use crate::pipeline::summary::{Outcome, Problem, ProblemKind, Summary};
 use crate::runlog::{self, Recording, RunLog};
 use crate::store::json::{get_json, to_json};
 use crate::store::{Condition, Store};
@@ -21,14 +21,14 @@ use crate::{ErrorKind, ExitStatus, Result};
 const BEAT: Duration = Duration::from_secs(5 * 60);
 /// A run without a heartbeat for so long counts as killed: two heartbeats may fail.
 const SILENCE: TimeDelta = TimeDelta::minutes(16);
-/// The size of the first summary in a folder, in bytes: what it takes is there for the last one when the disk is full.
+/// The size of the first summary in a folder, in bytes: it reserves the space of the last one, should the disk fill up.
 const RESERVE: usize = 64 * 1024;
-/// Problems of each list in a summary for which there is no more space.
+/// Problems kept of each list if there is no space for the whole summary.
 const FEW: usize = 20;
-/// The time that the last summary gets when the store is given up for everything else.
+/// The time limit for the last summary if the store is given up for everything else.
 const LAST_WORDS: Duration = Duration::from_secs(3);
 
-/// See the module.
+/// The trace of a run that is going on.
 pub(crate) struct Trace<'a> {
     run: &'a RunContext,
     start: Summary,
@@ -37,7 +37,7 @@ pub(crate) struct Trace<'a> {
 }
 
 impl<'a> Trace<'a> {
-    /// Writes the summary of a run that begins. One that can't be written stops no run: the store's own failures do.
+    /// Writes the first summary. A failure is only logged: the store's own failures stop the run soon enough.
     pub async fn begin(run: &'a RunContext, summary: &Summary) -> Self {
         let trace = Self {
             run,
@@ -46,12 +46,12 @@ impl<'a> Trace<'a> {
             recording: Recording::begin(&summary.id),
         };
         if let Err(error) = trace.write(&trace.start).await {
-            tracing::warn!(%error, "that the run has begun could not be written down");
+            tracing::warn!(%error, "the first summary of the run could not be written");
         }
         trace
     }
 
-    /// Does `work` and gives signs of life meanwhile.
+    /// Does `work`, with heartbeats meanwhile.
     pub async fn during<T>(&self, work: impl Future<Output = T>) -> T {
         let mut work = std::pin::pin!(work);
         loop {
@@ -61,7 +61,7 @@ impl<'a> Trace<'a> {
             }
             let beat = std::pin::pin!(self.beat());
             if let Either::Left((done, beat)) = select(&mut work, beat).await {
-                // One that is on its way must not arrive after the last summary.
+                // A heartbeat in flight must not arrive after the last summary.
                 beat.await;
                 return done;
             }
@@ -72,7 +72,7 @@ impl<'a> Trace<'a> {
         let mut alive = self.start.clone();
         alive.heartbeat_at = Some(Utc::now());
         if let Err(error) = self.write(&alive).await {
-            tracing::debug!(%error, "no sign of life could be given");
+            tracing::debug!(%error, "the run's heartbeat could not be written");
         }
     }
 
@@ -88,8 +88,8 @@ impl<'a> Trace<'a> {
         self.run.store.url().starts_with("file:")
     }
 
-    /// Not through the run: a run that changes nothing has written nothing, its own summary not counted. And not
-    /// through its watched store, which refuses everything once it is lost.
+    /// Writes to the bare store. The run's own store would count the write, though a summary is not counted, and refuses
+    /// everything once the store is lost.
     async fn put(&self, bytes: Vec<u8>) -> Result<()> {
         let key = key::run(&self.start.id);
         let put = self.run.bare().put(&key, bytes.into(), Condition::Any);
@@ -103,15 +103,14 @@ impl<'a> Trace<'a> {
             .map(|_| ())
     }
 
-    /// Writes the summary of a run that has ended. Where a disk is full, the first one makes place for it, and if need be
-    /// it is cut.
+    /// Writes the last summary. On a full disk it takes the place of the first one, and is cut if need be.
     pub async fn end(self, summary: &mut Summary) {
         self.keep_log().await;
         let Err(error) = self.write_last(summary).await else {
             return;
         };
         summary.fail(Problem::new(
-            "summary_failed",
+            ProblemKind::SummaryFailed,
             format!("the run's summary could not be stored: {error}"),
         ));
         if summary.outcome == Outcome::Done {
@@ -119,7 +118,7 @@ impl<'a> Trace<'a> {
         }
     }
 
-    /// Keeps the latest lines of the run's log, if there are any. They are no reason for a run to fail.
+    /// Stores the latest lines of the run's log, if there are any. A failure to do so does not fail the run.
     async fn keep_log(&self) {
         let log = self.recording.log();
         if log.lines.is_empty() || self.run.health.lost().is_some() {
@@ -130,7 +129,7 @@ impl<'a> Trace<'a> {
             self.run.bare().put(&key, bytes, Condition::Any).await
         };
         if let Err(error) = kept.await {
-            tracing::debug!(%error, "the run's log is not kept");
+            tracing::debug!(%error, "the run's log could not be stored");
         }
     }
 
@@ -151,14 +150,14 @@ impl<'a> Trace<'a> {
             list.truncate(FEW);
         }
         short.warnings.push(Problem::new(
-            "summary_cut",
+            ProblemKind::SummaryCut,
             format!("there was no space for the whole summary: {error}"),
         ));
         self.put(to_json(&short)?.to_vec()).await
     }
 }
 
-/// The latest lines of a run's log: of one at work in this process, or else as it was kept.
+/// The latest lines of a run's log: from memory if this process does the run, else from the store.
 ///
 /// # Errors
 /// The store fails.
@@ -170,7 +169,7 @@ pub async fn run_log(store: &dyn Store, run: &str) -> Result<Option<RunLog>> {
 }
 
 impl Summary {
-    /// The run as it looks at `now`: one that runs no more, although its summary says so, was killed.
+    /// The run as of `now`: a `running` run that is no longer alive is `killed`.
     #[must_use]
     pub fn seen_at(mut self, now: DateTime<Utc>) -> Self {
         if self.outcome != Outcome::Running {
@@ -180,7 +179,7 @@ impl Summary {
         if self.process.has_left(&self.id) || now - last_sign > SILENCE {
             self.outcome = Outcome::Killed;
             self.cause = Some(format!(
-                "killed: process {} on {} is gone; its last sign of life was at {}",
+                "killed: process {} on {} is gone; its last heartbeat was at {}",
                 self.process.pid,
                 crate::sanitize::escaped(&self.process.host),
                 last_sign.to_rfc3339_opts(SecondsFormat::Secs, true)
@@ -208,7 +207,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_run_is_written_down_at_once_gives_signs_of_life_and_is_replaced_at_its_end() {
+    async fn a_run_is_written_at_its_start_sends_heartbeats_and_is_replaced_at_its_end() {
         let folder = tempfile::tempdir().expect("folder");
         let url = format!("file://{}", folder.path().display());
         let store: Arc<dyn Store> = Arc::new(FolderStore::open(&url).expect("store"));

@@ -48,7 +48,8 @@ pub(crate) fn asks(
                 .filter(|day| day.space || day.rooms.contains(&room.id))
                 .map(|day| day.date)
                 .collect();
-            let first = first.into_iter().chain(open.first().copied()).min();
+            // An open day may lie before the room's first date. Without such a date there is no limit.
+            let first = first.map(|first| open.first().map_or(first, |open| first.min(*open)));
             let days: BTreeSet<_> = dates(from, to.min(today)).filter(may_hold).chain(open).collect();
             if days.is_empty() {
                 skipped += 1;

@@ -14,7 +14,7 @@ use crate::lake;
 use crate::lake::manifest::{Missed, RoomEntry};
 use crate::pipeline::lake_state::open_days::OpenDay;
 use crate::pipeline::rules::JobRules;
-use crate::pipeline::summary::{Problem, Summary};
+use crate::pipeline::summary::{Problem, ProblemKind, Summary};
 use crate::pipeline::walk;
 use crate::pipeline::walk::found::{
     DayWork, GoneDays, JobScope, ListingAnswer, ListingAsk, ListingKind, RoomsAsked, SpaceScope,
@@ -169,8 +169,8 @@ impl<'a> DayAssigner<'a> {
                 ListingKind::Calls { .. } => "calls",
                 ListingKind::Records { .. } => "records",
             };
-            let message = format!("{what} could not be listed: {}", error.told());
-            let problem = Problem::new("listing_failed", message);
+            let message = format!("{what} could not be listed: {}", error.full_message());
+            let problem = Problem::new(ProblemKind::ListingFailed, message);
             summary.fail(problem.on(from, &self.scope.spaces[ask.space].id).room(&ask.room));
         }
     }
@@ -282,7 +282,7 @@ impl<'a> DayAssigner<'a> {
         }
         let Some(own) = own_instant(record).map(|at| lake::date_of(at, self.rules.zone)) else {
             let problem = Problem::new(
-                "record_undated",
+                ProblemKind::RecordUndated,
                 "the record has neither a known call nor any date: it is on no day",
             );
             summary.warn(problem.space(&scope.id).room(room).record(&record.id));

@@ -19,7 +19,7 @@ use crate::pipeline::ExportContext;
 use crate::pipeline::job::Job;
 use crate::pipeline::lake_state::open_days::OpenDay;
 use crate::pipeline::rules::JobRules;
-use crate::pipeline::summary::{Problem, Summary};
+use crate::pipeline::summary::{Problem, ProblemKind, Summary};
 use crate::pipeline::walk::ask;
 use crate::pipeline::walk::found::{DayWork, GoneDays, GoneRoom, GoneRooms, GoneSince, SpaceScope};
 use crate::store::Condition;
@@ -241,7 +241,7 @@ pub(crate) fn name(
             };
             let message =
                 format!("the room is no longer listed, and the API refuses it by its id ({why}): {then}");
-            let problem = Problem::new("room_gone", message)
+            let problem = Problem::new(ProblemKind::RoomGone, message)
                 .on(day.date, &day.space_id)
                 .room(room);
             if given_up {
@@ -260,7 +260,11 @@ pub(crate) fn name(
                 .any(|day| day.space_id == *id && day.heard_gone.contains(room))
         {
             let message = "the room is no longer listed; the API still answers for it by its id";
-            summary.warn(Problem::new("room_gone", message).on(*date, id).room(room));
+            summary.warn(
+                Problem::new(ProblemKind::RoomGone, message)
+                    .on(*date, id)
+                    .room(room),
+            );
         }
     }
 }

@@ -19,7 +19,7 @@ use std::sync::{Arc, OnceLock};
 use chrono::{Days, NaiveDate};
 use futures_util::{Stream, StreamExt, stream};
 
-use super::summary::{Problem, Summary};
+use super::summary::{Problem, ProblemKind, Summary};
 use super::{ExportContext, Phase};
 use crate::api::Listing;
 use crate::ids::CallId;
@@ -177,25 +177,28 @@ pub(crate) fn note_listing<T>(
     ids: impl Fn(Problem) -> Problem,
 ) {
     if let Some(gap) = &listing.gap {
-        summary.fail(ids(Problem::new("listing_incomplete", gap.message(what))));
+        summary.fail(ids(Problem::new(
+            ProblemKind::ListingIncomplete,
+            gap.message(what),
+        )));
     }
     if listing.unidentified > 0 {
         let message = format!(
             "{} of the {what} have no id and were left out",
             listing.unidentified
         );
-        summary.fail(ids(Problem::new("items_without_id", message)));
+        summary.fail(ids(Problem::new(ProblemKind::ItemsWithoutId, message)));
     }
     if listing.other_ids > 0 {
         let message = format!(
             "{} of the {what} have `_id` in the place of `id`: they are exported by it, and may be others than it says",
             listing.other_ids
         );
-        summary.fail(ids(Problem::new("items_with_other_id", message)));
+        summary.fail(ids(Problem::new(ProblemKind::ItemsWithOtherId, message)));
     }
     if !listing.repairs.is_none() {
         let message = format!("the list of {what} has faults: {}", listing.repairs);
-        summary.warn(ids(Problem::new("bad_value", message)));
+        summary.warn(ids(Problem::new(ProblemKind::BadValue, message)));
     }
 }
 
@@ -207,7 +210,7 @@ pub(crate) fn unreadable(what: &str, fields: &[&str]) -> Option<Problem> {
             "{} of the {what} can't be read and count as unknown",
             names.join(", ")
         );
-        Problem::new("bad_value", message).count(fields.len() as u64)
+        Problem::new(ProblemKind::BadValue, message).count(fields.len() as u64)
     };
     (!fields.is_empty()).then(problem)
 }

@@ -10,7 +10,7 @@ use crate::api::{Listing, Room, Space};
 use crate::ids::SpaceId;
 use crate::pipeline::ExportContext;
 use crate::pipeline::rules::JobRules;
-use crate::pipeline::summary::{Problem, Summary};
+use crate::pipeline::summary::{Problem, ProblemKind, Summary};
 use crate::{Error, ErrorKind, Result};
 
 /// Lists spaces and rooms.
@@ -58,7 +58,7 @@ pub(crate) async fn scope(
             Ok(gone) => space.gone = gone,
             Err(error) => {
                 let message = format!("the rooms that the lake knows could not be read: {error}");
-                summary.fail(Problem::new("catalog_failed", message).space(&space.id));
+                summary.fail(Problem::new(ProblemKind::CatalogFailed, message).space(&space.id));
             }
         }
         scope.spaces.push(space);
@@ -89,10 +89,10 @@ pub(super) fn select_spaces(
         }
         if !is_visible {
             let message = format!("space {id} is not among those that the token sees");
-            summary.fail(Problem::new("space_not_visible", message).space(id));
+            summary.fail(Problem::new(ProblemKind::SpaceNotVisible, message).space(id));
         } else if !is_wanted(id) {
             let message = format!("space {id} is not in scope.spaces");
-            summary.fail(Problem::new("space_not_in_scope", message).space(id));
+            summary.fail(Problem::new(ProblemKind::SpaceNotInScope, message).space(id));
         }
     }
     Ok(all.into_iter().filter(|space| is_wanted(&space.id)).collect())
@@ -128,7 +128,7 @@ fn space_scope(
             if matches!(error.kind(), ErrorKind::Unauthorized | ErrorKind::Interrupted) {
                 return Err(error);
             }
-            summary.fail(Problem::new("space_failed", error.to_string()).space(&scope.id));
+            summary.fail(Problem::new(ProblemKind::SpaceFailed, error.to_string()).space(&scope.id));
             scope.failed = true;
             return Ok(scope);
         }
@@ -182,7 +182,7 @@ fn name_missing_rooms(
             );
         }
         let message = format!("room {id} is in none of the spaces in scope");
-        summary.fail(Problem::new("room_not_found", message).room(id));
+        summary.fail(Problem::new(ProblemKind::RoomNotFound, message).room(id));
     }
     Ok(())
 }

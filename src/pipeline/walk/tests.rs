@@ -21,7 +21,7 @@ use crate::pipeline::rules::JobRules;
 use crate::pipeline::samples::{
     DATE, call, date, finished_record, nightly_rules, record, rules, settled_call,
 };
-use crate::pipeline::summary::Summary;
+use crate::pipeline::summary::{ProblemKind, Summary};
 use crate::{Error, ErrorKind};
 
 fn room(id: &str, more: Value) -> Room {
@@ -285,7 +285,7 @@ fn a_record_of_an_unlisted_call_goes_to_the_day_that_the_lake_knows_or_to_its_ow
 fn a_record_without_any_date_is_reported_and_on_no_day() {
     let (days, summary) = days_of(&rules(), &one_room(), vec![], vec![record("v", json!({}))], &[]);
     assert!(dates_with(&days, "v").is_empty());
-    assert_eq!(summary.warnings[0].kind, "record_undated");
+    assert_eq!(summary.warnings[0].kind, ProblemKind::RecordUndated);
 }
 
 #[test]
@@ -376,7 +376,7 @@ fn a_room_that_gave_no_answer_on_a_date_or_beside_it_is_missed() {
         let error = Error::new(ErrorKind::Server, "calls", "500");
         let (day, summary) = day_after(text, Err(error), &GoneDays::new());
         assert_eq!(day.missed.rooms.contains("r"), is_missed, "{text}");
-        assert_eq!(summary.failed[0].kind, "listing_failed");
+        assert_eq!(summary.failed[0].kind, ProblemKind::ListingFailed);
         let gap = ListingAnswer::Calls {
             date: date(text),
             listing: Listing {

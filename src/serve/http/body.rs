@@ -1,4 +1,4 @@
-//! A request's body, within bounds of size and time: who sends slowly, or much, is sent away.
+//! Reading a request's body within bounds of size and time.
 
 use std::time::Duration;
 
@@ -9,17 +9,17 @@ use bytes::Bytes;
 
 use super::reply;
 
-/// For the whole body.
+/// The timeout for the whole body.
 const TIME: Duration = Duration::from_secs(10);
 
-/// Why a body was not read.
+/// The reason why a body was not read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Refusal {
-    /// It is larger than it may be.
+    /// The body is larger than allowed.
     TooLarge,
-    /// It did not come in time.
+    /// The body did not arrive in time.
     TooSlow,
-    /// It was cut.
+    /// The connection broke.
     Broken,
 }
 
@@ -36,16 +36,16 @@ impl From<Refusal> for Response {
 /// Reads a body of at most `most` bytes.
 ///
 /// # Errors
-/// The refusal to answer with.
+/// The refusal, which converts into the response.
 pub async fn read(body: Body, most: usize) -> Result<Bytes, Refusal> {
     use axum::body::HttpBody;
-    // What is announced need not be read.
+    // A body that announces its size need not be read.
     if body.size_hint().lower() > most as u64 {
         return Err(Refusal::TooLarge);
     }
     match tokio::time::timeout(TIME, to_bytes(body, most)).await {
         Ok(Ok(bytes)) => Ok(bytes),
-        // The one error of the limit; any other is the connection's.
+        // Any error but that of the limit is the connection's.
         Ok(Err(error)) if is_limit(&error) => Err(Refusal::TooLarge),
         Ok(Err(_)) => Err(Refusal::Broken),
         Err(_) => Err(Refusal::TooSlow),

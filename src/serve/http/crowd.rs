@@ -1,5 +1,5 @@
-//! Requests in work at once: a share for strangers, a share for who has proved to be let in, and a limit for each client.
-//! What is left of the connections is for those that ask about health, which takes no time. No I/O.
+//! Limits of concurrent requests: a share for unauthenticated callers, a share for authenticated ones, and a limit for each
+//! client. The rest of the connections is left to health probes, which take no time. No I/O.
 
 use std::collections::HashMap;
 use std::net::IpAddr;
@@ -7,28 +7,28 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-use crate::serve::http::session::network;
+use super::session::network;
 
-/// Requests of each kind at once.
+/// The most concurrent requests of each kind.
 const SHARE: usize = 96;
-/// Requests of one client at once.
+/// The most concurrent requests of a client.
 const OF_A_CLIENT: usize = 80;
 
-/// Whose request it is.
+/// The share that a request takes its place from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Caller {
-    /// Not proved yet: a webhook, somebody who signs in.
-    Stranger,
-    /// Let in.
-    Known,
+pub(super) enum Share {
+    /// For callers who are not authenticated yet: a webhook, or somebody who signs in.
+    Strangers,
+    /// For authenticated callers.
+    Authenticated,
 }
 
-/// Why a request has to come again later.
+/// The reason why a request must be sent again later.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Full {
-    /// Its client has too many in work.
+pub(super) enum CrowdRefusal {
+    /// The client has too many requests in flight.
     Client,
-    /// Others have.
+    /// All clients together have too many requests in flight.
     All,
 }
 
@@ -36,7 +36,7 @@ pub(super) enum Full {
 #[derive(Debug)]
 pub(super) struct Crowd {
     strangers: Arc<Semaphore>,
-    known: Arc<Semaphore>,
+    authenticated: Arc<Semaphore>,
     clients: Mutex<HashMap<IpAddr, usize>>,
 }
 
@@ -45,38 +45,38 @@ impl Crowd {
         let share = || Arc::new(Semaphore::new(SHARE));
         Arc::new(Self {
             strangers: share(),
-            known: share(),
+            authenticated: share(),
             clients: Mutex::default(),
         })
     }
 
-    /// Lets a request in; it counts until what is returned is dropped.
-    pub(super) fn enter(self: &Arc<Self>, caller: Caller, client: IpAddr) -> Result<Entered, Full> {
-        let share = match caller {
-            Caller::Stranger => &self.strangers,
-            Caller::Known => &self.known,
+    /// Admits a request, which counts until the returned guard is dropped.
+    pub(super) fn enter(self: &Arc<Self>, share: Share, client: IpAddr) -> Result<Entered, CrowdRefusal> {
+        let share = match share {
+            Share::Strangers => &self.strangers,
+            Share::Authenticated => &self.authenticated,
         };
         let client = network(client);
         {
             let mut clients = self.clients.lock().unwrap_or_else(PoisonError::into_inner);
             let count = clients.entry(client).or_default();
             if *count >= OF_A_CLIENT {
-                return Err(Full::Client);
+                return Err(CrowdRefusal::Client);
             }
             *count += 1;
         }
-        // Counts for the client from here on, and is given back with it.
+        // From here on the guard gives the client's place back.
         let mut entered = Entered {
             client,
             crowd: Arc::clone(self),
             _share: None,
         };
-        entered._share = Some(Arc::clone(share).try_acquire_owned().map_err(|_| Full::All)?);
+        entered._share = Some(Arc::clone(share).try_acquire_owned().map_err(|_| CrowdRefusal::All)?);
         Ok(entered)
     }
 }
 
-/// A request in work.
+/// A request in flight.
 #[derive(Debug)]
 pub(super) struct Entered {
     client: IpAddr,
@@ -101,24 +101,24 @@ mod tests {
     use super::*;
 
     #[test]
-    fn strangers_take_no_place_of_who_is_known_and_nobody_takes_all() {
+    fn strangers_take_no_place_of_authenticated_callers_and_no_client_takes_all() {
         let crowd = Crowd::new();
-        let of = |caller, last: usize| crowd.enter(caller, IpAddr::from([192, 0, 2, last as u8]));
+        let of = |share, last: usize| crowd.enter(share, IpAddr::from([192, 0, 2, last as u8]));
         let one: Vec<_> = (0..OF_A_CLIENT)
-            .map(|_| of(Caller::Stranger, 1).expect("let in"))
+            .map(|_| of(Share::Strangers, 1).expect("admitted"))
             .collect();
-        assert_eq!(of(Caller::Stranger, 1).expect_err("too many"), Full::Client);
+        assert_eq!(of(Share::Strangers, 1).expect_err("too many"), CrowdRefusal::Client);
         let others: Vec<_> = (OF_A_CLIENT..SHARE)
-            .map(|n| of(Caller::Stranger, n + 2).expect("let in"))
+            .map(|n| of(Share::Strangers, n + 2).expect("admitted"))
             .collect();
-        assert_eq!(of(Caller::Stranger, 2).expect_err("too many"), Full::All);
-        let _known = of(Caller::Known, 2).expect("a share of its own");
+        assert_eq!(of(Share::Strangers, 2).expect_err("too many"), CrowdRefusal::All);
+        let _authenticated = of(Share::Authenticated, 2).expect("a share of its own");
         drop((one, others));
-        of(Caller::Stranger, 1).expect("let in again");
+        of(Share::Strangers, 1).expect("admitted again");
         assert_eq!(
             crowd.clients.lock().expect("lock").len(),
             1,
-            "who is gone is forgotten"
+            "clients without requests are forgotten"
         );
     }
 }

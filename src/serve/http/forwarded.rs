@@ -1,7 +1,7 @@
-//! What proxies say of a request: that it came through one, and whose it is. Pure.
+//! The headers of proxies: they show that a request was forwarded, and for which client. Pure.
 //!
-//! Anybody can send these headers. The client's address is taken from them only where the connection comes from a
-//! configured proxy, and there from the right: each proxy adds the address that it saw at the end.
+//! Anybody can send these headers. The client's address is read from them only if the connection comes from a configured
+//! proxy, and then from the right, because each proxy appends the address that it saw.
 
 use std::net::{IpAddr, SocketAddr};
 
@@ -25,8 +25,8 @@ const MARKS: [&str; 10] = [
     "fastly-client-ip",
 ];
 
-/// True if a request shows that it came through a proxy. One that adds no header at all still speaks HTTP/1.0, as nginx
-/// does by default and no browser has done for long.
+/// True if a request shows that it came through a proxy. A proxy that adds no header at all still speaks HTTP/1.0, as nginx
+/// does by default and no current browser does.
 pub(super) fn is_forwarded(version: Version, headers: &HeaderMap) -> bool {
     let marks = |name: &HeaderName| {
         *name == FORWARDED
@@ -37,7 +37,7 @@ pub(super) fn is_forwarded(version: Version, headers: &HeaderMap) -> bool {
     version < Version::HTTP_11 || headers.keys().any(marks)
 }
 
-/// The client's address: that of the connection, or the last one that a trusted proxy did not vouch for.
+/// The client's address: the peer of the connection or, behind trusted proxies, the last address that is not a proxy.
 pub(super) fn client(peer: IpAddr, headers: &HeaderMap, trusted: &[Network]) -> IpAddr {
     let peer = peer.to_canonical();
     let is_trusted = |address: IpAddr| trusted.iter().any(|network| network.contains(address));
@@ -46,7 +46,7 @@ pub(super) fn client(peer: IpAddr, headers: &HeaderMap, trusted: &[Network]) -> 
     }
     let by_list = chain(headers, &X_FORWARDED_FOR, |item| Some(item));
     let by_standard = chain(headers, &FORWARDED, for_of);
-    // A proxy adds to one of them and may pass on the other as a stranger sent it: two that differ tell nothing.
+    // A proxy appends to one header and may forward the other as a stranger sent it, so two that differ prove nothing.
     let chain = match (by_list, by_standard) {
         (Some(one), Some(other)) if one != other => return peer,
         (Some(one), _) | (None, Some(one)) => one,
@@ -55,7 +55,7 @@ pub(super) fn client(peer: IpAddr, headers: &HeaderMap, trusted: &[Network]) -> 
     let mut client = peer;
     for address in chain.into_iter().rev() {
         let Some(address) = address else {
-            // From here on leftwards nobody vouches for anything.
+            // No proxy vouches for anything left of this.
             return client;
         };
         client = address;
@@ -66,7 +66,7 @@ pub(super) fn client(peer: IpAddr, headers: &HeaderMap, trusted: &[Network]) -> 
     client
 }
 
-/// The addresses of a header, from left to right, each `None` where it is none; `None` without the header.
+/// The addresses of a header from left to right, `None` for an item that is no address; `None` without the header.
 fn chain(
     headers: &HeaderMap,
     name: &HeaderName,
@@ -75,7 +75,7 @@ fn chain(
     let mut found = None;
     for value in headers.get_all(name) {
         let all = found.get_or_insert_with(Vec::new);
-        // A value that is no text, or with a comma in quotes, gives items that are no addresses.
+        // A value that is not text, or has a comma in quotes, gives items that are no addresses.
         for item in value.to_str().unwrap_or_default().split(',') {
             all.push(address_in(item.trim()).and_then(address));
         }
@@ -83,7 +83,7 @@ fn chain(
     found
 }
 
-/// The `for=` of one item of `Forwarded`.
+/// The `for=` of an item of `Forwarded`.
 fn for_of(item: &str) -> Option<&str> {
     item.split(';').find_map(|pair| {
         let (name, value) = pair.split_once('=')?;
@@ -121,7 +121,7 @@ mod tests {
     }
 
     #[test]
-    fn what_came_through_a_proxy_shows_it() {
+    fn a_request_through_a_proxy_is_recognised() {
         for name in [
             "forwarded",
             "via",
@@ -144,7 +144,7 @@ mod tests {
     }
 
     #[test]
-    fn the_client_is_the_last_one_that_no_trusted_proxy_stands_for() {
+    fn the_client_is_the_last_address_that_is_no_trusted_proxy() {
         let list = "x-forwarded-for";
         for (chain, client) in [
             ("203.0.113.7", "203.0.113.7"),
@@ -155,7 +155,7 @@ mod tests {
             ("2001:db8::7", "2001:db8::7"),
             ("::ffff:203.0.113.7", "203.0.113.7"),
             ("10.1.1.2, 10.1.1.1", "10.1.1.2"),
-            // What is no address ends the chain.
+            // An item that is no address ends the chain.
             ("203.0.113.7, unknown", "10.0.0.1"),
             ("203.0.113.7, unknown, 10.1.1.1", "10.1.1.1"),
             ("", "10.0.0.1"),
@@ -175,7 +175,7 @@ mod tests {
     }
 
     #[test]
-    fn nobody_else_is_believed() {
+    fn headers_of_untrusted_peers_are_ignored() {
         let spoofed = [
             ("x-forwarded-for", "203.0.113.7"),
             ("forwarded", "for=203.0.113.7"),
@@ -187,7 +187,7 @@ mod tests {
             "203.0.113.7",
             "both say the same"
         );
-        // The proxy adds to the list, and passes on the other header as the stranger sent it.
+        // The proxy appends to the list and forwards the other header as the stranger sent it.
         for by_stranger in ["for=198.51.100.9", "for=\"x", "for=198.51.100.9, for=203.0.113.7"] {
             let both = [("x-forwarded-for", "203.0.113.7"), ("forwarded", by_stranger)];
             assert_eq!(client_of("10.0.0.1", &both), "10.0.0.1", "{by_stranger}");
@@ -196,7 +196,7 @@ mod tests {
 
     proptest::proptest! {
         #[test]
-        fn what_stands_left_of_the_proxys_own_word_changes_nothing(left in "[ -~]{0,60}") {
+        fn items_left_of_the_proxys_own_change_nothing(left in "[ -~]{0,60}") {
             let list = format!("{left}, 203.0.113.7");
             proptest::prop_assert_eq!(client_of("10.0.0.1", &[("x-forwarded-for", &list)]), "203.0.113.7");
             let standard = format!("{left}, for=203.0.113.7");

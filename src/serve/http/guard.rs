@@ -1,10 +1,11 @@
-//! Who may ask what. Webhooks prove themselves by their signature, health and the page's style are open to all;
-//! everything else takes the bearer token `serve.token`, or a session of the page that was opened with it. Where there
-//! is no token, the listener is on loopback: then a request must also be meant for this machine, or any web page open in
-//! a browser here could speak to it, and show no sign of a proxy, or the world could.
+//! Authentication of requests. Webhooks prove themselves by their signature; health and the page's style are open to all.
+//! Everything else needs the bearer token `serve.token`, or a session of the page that was opened with it. Without a token
+//! the listener is on loopback. Then a request must be addressed to this machine by name, because otherwise any web page
+//! open in a browser here could send it, and must show no sign of a proxy, because otherwise the whole world could.
 
 use std::sync::Arc;
 
+use axum::Router;
 use axum::extract::{Request, State};
 use axum::http::header::{AUTHORIZATION, AsHeaderName, CONTENT_TYPE, HOST, HeaderName, ORIGIN, RETRY_AFTER};
 use axum::http::{HeaderMap, HeaderValue, Method, StatusCode};
@@ -13,78 +14,141 @@ use axum::response::Response;
 use chrono::{DateTime, Utc};
 use sha2::{Digest, Sha256};
 
-use super::crowd::{Caller, Crowd, Entered, Full};
+use super::crowd::{Crowd, CrowdRefusal, Entered, Share};
 use super::forwarded::is_forwarded;
-use super::{ASSETS, Peer, reply, route_of};
+use super::session::{Access, Guesses};
+use super::{Peer, reply, route_of};
 use crate::config::Secret;
-use crate::metrics::{METRICS, ServedLabels};
-use crate::serve::audit;
-use crate::serve::daemon::Daemon;
-use crate::serve::http::session::Guesses;
-use crate::serve::page::login;
+use crate::serve::audit::{self, Caller, Credential};
 
-/// Lets a request through, or not; and counts the answer.
-pub(super) async fn pass(
-    State((daemon, crowd)): State<(Arc<Daemon>, Arc<Crowd>)>,
-    request: Request,
+/// A group of routes with the same rules.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Group {
+    /// Health and the page's assets: open to all, and never counted as in flight because they take no time.
+    Open,
+    /// Webhooks, which prove themselves by their signature.
+    Webhook,
+    /// The sign-in, which needs no token yet.
+    SignIn,
+    /// The sign-out, which writes an audit line of its own.
+    SignOut,
+    /// Forms of the page, which any other site can send too.
+    Form,
+    /// The JSON API.
+    Api,
+    /// Everything else that needs the token, unknown paths included.
+    Private,
+}
+
+impl Group {
+    fn is_open(self) -> bool {
+        matches!(self, Self::Open | Self::Webhook)
+    }
+
+    fn is_form(self) -> bool {
+        matches!(self, Self::SignIn | Self::SignOut | Self::Form)
+    }
+
+    /// True if a request that changes something leaves a line in the audit.
+    fn is_audited(self) -> bool {
+        matches!(self, Self::Form | Self::Api | Self::Private)
+    }
+
+    fn share(self) -> Option<Share> {
+        match self {
+            Self::Open => None,
+            Self::Webhook | Self::SignIn => Some(Share::Strangers),
+            Self::SignOut | Self::Form | Self::Api | Self::Private => Some(Share::Authenticated),
+        }
+    }
+}
+
+/// The guard of all routes. Clones share everything.
+#[derive(Clone)]
+pub struct Guard {
+    access: Arc<Access>,
+    crowd: Arc<Crowd>,
+}
+
+impl Guard {
+    /// A guard that admits who has access.
+    pub fn new(access: Arc<Access>) -> Self {
+        Self {
+            access,
+            crowd: Crowd::new(),
+        }
+    }
+
+    /// Applies the rules of a group to a router.
+    pub fn protect(&self, group: Group, routes: Router) -> Router {
+        routes.layer(axum::middleware::from_fn_with_state(
+            (self.clone(), group),
+            admit,
+        ))
+    }
+}
+
+/// Admits or refuses a request. An admitted one carries its [`Caller`]; if it changes something, it leaves an audit line.
+async fn admit(
+    State((guard, group)): State<(Guard, Group)>,
+    mut request: Request,
     next: Next,
 ) -> Response {
-    let route = route_of(request.uri().path());
-    let answer = match verdict(&daemon, route, &request) {
-        Ok(()) => match enter(&crowd, route, &request) {
-            Ok(_entered) => watched(&daemon, route, request, next).await,
-            Err(full) => refusal(full),
-        },
-        // A person is asked for the token, and then shown what they wanted.
-        Err((StatusCode::UNAUTHORIZED, _)) if is_page(route) && request.method() == Method::GET => {
-            login::first(request.uri(), request.headers())
-        }
-        Err((status, why)) => reply::error(status, why),
+    if let Err((status, why)) = verdict(&guard.access, group, &request) {
+        return reply::error(status, why);
+    }
+    let _entered = match enter(&guard.crowd, group, &request) {
+        Ok(entered) => entered,
+        Err(full) => return refusal(full),
     };
-    let labels = ServedLabels {
-        route,
-        status: answer.status().as_u16(),
-    };
-    METRICS.served.get_or_create(&labels).inc();
-    answer
-}
-
-/// Answers a request that is let in. One that changes something leaves a line in the audit: who, from where, what.
-async fn watched(daemon: &Daemon, route: &str, request: Request, next: Next) -> Response {
-    let method = request.method().clone();
-    // A webhook is the platform's, and signing in and out has lines of its own.
-    let is_quiet = is_open(route) || matches!(route, "/login" | "/logout");
-    if is_quiet || matches!(method, Method::GET | Method::HEAD) {
+    if group.is_open() {
         return next.run(request).await;
     }
-    let peer = request.extensions().get().copied();
-    let caller = audit::Caller::of(daemon, route, request.headers(), peer);
+    let caller = caller(&guard.access, group, &request);
+    request.extensions_mut().insert(caller.clone());
+    let act = format!("{} {}", request.method(), route_of(&request));
+    let changes = !is_read(request.method());
     let answer = next.run(request).await;
-    let object = format!("{method} {route}: {}", answer.status().as_u16());
-    audit::note(&caller, "request", &object);
+    if changes && group.is_audited() {
+        audit::note(&caller, "request", &format!("{act}: {}", answer.status().as_u16()));
+    }
     answer
 }
 
-/// Counts a request among those in work. What takes no time needs no place.
-fn enter(crowd: &Arc<Crowd>, route: &str, request: &Request) -> Result<Option<Entered>, Full> {
-    let caller = match route {
-        "/healthz" | "/readyz" | ASSETS => return Ok(None),
-        "/webhooks/teleboss" | "/login" => Caller::Stranger,
-        _ => Caller::Known,
+/// The caller of an admitted request.
+fn caller(access: &Access, group: Group, request: &Request) -> Caller {
+    let kind = match (access.token().is_empty(), group) {
+        (true, Group::Api) => Credential::Local,
+        (true, _) => Credential::Page,
+        (false, _) if access.has_session(request.headers(), Utc::now()) => Credential::Session,
+        (false, _) => Credential::Token,
     };
-    let Some(Peer(client)) = request.extensions().get().copied() else {
-        return Ok(None);
-    };
-    crowd.enter(caller, client).map(Some)
+    Caller::at(kind, peer_of(request).map(|Peer(address)| address))
 }
 
-fn refusal(full: Full) -> Response {
+fn peer_of(request: &Request) -> Option<Peer> {
+    request.extensions().get().copied()
+}
+
+fn is_read(method: &Method) -> bool {
+    matches!(*method, Method::GET | Method::HEAD)
+}
+
+/// Counts a request among those in flight.
+fn enter(crowd: &Arc<Crowd>, group: Group, request: &Request) -> Result<Option<Entered>, CrowdRefusal> {
+    match (group.share(), peer_of(request)) {
+        (Some(share), Some(Peer(client))) => crowd.enter(share, client).map(Some),
+        _ => Ok(None),
+    }
+}
+
+fn refusal(full: CrowdRefusal) -> Response {
     let mut answer = match full {
-        Full::Client => reply::error(
+        CrowdRefusal::Client => reply::error(
             StatusCode::TOO_MANY_REQUESTS,
-            "too many requests at once; come again",
+            "too many concurrent requests; try again",
         ),
-        Full::All => reply::error(StatusCode::SERVICE_UNAVAILABLE, "busy; come again"),
+        CrowdRefusal::All => reply::error(StatusCode::SERVICE_UNAVAILABLE, "busy; try again"),
     };
     answer
         .headers_mut()
@@ -92,43 +156,18 @@ fn refusal(full: Full) -> Response {
     answer
 }
 
-fn verdict(daemon: &Daemon, route: &str, request: &Request) -> Verdict {
-    if is_open(route) {
+fn verdict(access: &Access, group: Group, request: &Request) -> Verdict {
+    if group.is_open() {
         return Ok(());
     }
     let (headers, now) = (request.headers(), Utc::now());
-    let token = &daemon.live.serve_token();
+    let token = access.token();
     if token.is_empty() {
         is_meant_for_us(request)?;
-    } else if route != "/login" {
-        let session = login::session_in(headers);
-        if !session.is_some_and(|session| daemon.page.sessions.is_open(session, now)) {
-            let peer = request.extensions().get().copied();
-            by_bearer(token, headers, peer, &daemon.page.guesses, now)?;
-        }
+    } else if group != Group::SignIn && !access.has_session(headers, now) {
+        by_bearer(&token, headers, peer_of(request), &access.guesses, now)?;
     }
-    is_from_us(route, request.method(), headers)
-}
-
-/// Whether a route needs no token.
-fn is_open(route: &str) -> bool {
-    matches!(route, "/webhooks/teleboss" | "/healthz" | "/readyz" | ASSETS)
-}
-
-/// Whether a route is what a person reads.
-fn is_page(route: &str) -> bool {
-    matches!(
-        route,
-        "/" | "/day" | "/runs" | "/run" | "/room" | "/search" | "/system" | "/file" | "/missing.csv"
-    )
-}
-
-/// Whether a route takes what a page's form sends, which any site can send as well.
-fn is_form(route: &str) -> bool {
-    matches!(
-        route,
-        "/backfill" | "/retry" | "/cancel" | "/pause" | "/notify-test" | "/login" | "/logout"
-    )
+    is_from_us(group, request.method(), headers)
 }
 
 type Verdict = Result<(), (StatusCode, &'static str)>;
@@ -137,14 +176,14 @@ fn header(headers: &HeaderMap, name: impl AsHeaderName) -> Option<&str> {
     headers.get(name).and_then(|value| value.to_str().ok())
 }
 
-/// Without a token: the request must come from this machine, by its own name and not through a proxy, which calls us by
-/// that name too, whoever asks.
+/// Checks a request where no token is configured: it must address this machine by its own name, and must not come through a
+/// proxy, because a proxy uses that name for any client.
 fn is_meant_for_us(request: &Request) -> Verdict {
     let headers = request.headers();
     if is_forwarded(request.version(), headers) || header(headers, ORIGIN).is_some_and(is_elsewhere) {
         return Err((
             StatusCode::FORBIDDEN,
-            "this came through a proxy, and without serve.token only this machine is answered: set serve.token",
+            "this came through a proxy, but without serve.token only this machine is answered: set serve.token",
         ));
     }
     let authority = || request.uri().authority().map(|authority| authority.as_str());
@@ -164,7 +203,7 @@ fn is_elsewhere(origin: &str) -> bool {
         .is_some_and(|(_, host)| is_loopback(host))
 }
 
-/// With one: it must come along. Who guesses is not listened to for a while.
+/// Checks the bearer token. An address that guesses is refused for a while.
 fn by_bearer(
     token: &Secret,
     headers: &HeaderMap,
@@ -192,10 +231,10 @@ fn by_bearer(
     needed
 }
 
-/// What changes something must not be sent by another site that a browser shows: such a one can send neither another
-/// origin's header nor JSON.
-fn is_from_us(route: &str, method: &Method, headers: &HeaderMap) -> Verdict {
-    if *method == Method::GET || *method == Method::HEAD {
+/// Checks that a request that changes something was not sent by another site in a browser. Such a site can send neither our
+/// origin nor JSON.
+fn is_from_us(group: Group, method: &Method, headers: &HeaderMap) -> Verdict {
+    if is_read(method) {
         return Ok(());
     }
     let host = header(headers, HOST).unwrap_or_default();
@@ -204,21 +243,21 @@ fn is_from_us(route: &str, method: &Method, headers: &HeaderMap) -> Verdict {
             .split_once("://")
             .is_some_and(|(_, of)| of.eq_ignore_ascii_case(host))
     };
-    // What the browser itself says of the sender counts before what it calls it: a proxy may change our name.
+    // `Sec-Fetch-Site` counts before `Origin`, because a proxy may change our host name.
     let site = header(headers, HeaderName::from_static("sec-fetch-site"));
     let ours = match (site, header(headers, ORIGIN)) {
         (Some(site), _) => Some(matches!(site, "same-origin" | "none")),
         (None, Some(origin)) => Some(is_ours(origin)),
-        // No browser of these years; nothing that has a cookie.
+        // The client is no current browser, so it sends no cookie.
         (None, None) => None,
     };
-    if ours == Some(false) || (ours.is_none() && is_form(route)) {
+    if ours == Some(false) || (ours.is_none() && group.is_form()) {
         return Err((StatusCode::FORBIDDEN, "refused: sent by another site"));
     }
     let json =
         header(headers, CONTENT_TYPE).is_some_and(|value| value.trim_start().starts_with("application/json"));
-    // A browser asks before it sends another site's DELETE, which has no body.
-    if route.starts_with("/api/") && *method != Method::DELETE && !json {
+    // DELETE has no body, and a browser does not send it for another site without a preflight.
+    if group == Group::Api && *method != Method::DELETE && !json {
         return Err((
             StatusCode::UNSUPPORTED_MEDIA_TYPE,
             "the content type must be application/json",
@@ -227,7 +266,7 @@ fn is_from_us(route: &str, method: &Method, headers: &HeaderMap) -> Verdict {
     Ok(())
 }
 
-/// Whether a `Host` names this machine.
+/// True if a `Host` names this machine.
 fn is_loopback(host: &str) -> bool {
     let name = match host.strip_prefix('[') {
         Some(rest) => rest.split(']').next().unwrap_or_default(),
@@ -239,7 +278,7 @@ fn is_loopback(host: &str) -> bool {
             .is_ok_and(|address| address.is_loopback())
 }
 
-/// Compares digests: how long it takes tells nothing of the token.
+/// Compares digests, so that the time of the comparison reveals nothing of the token.
 pub fn is_same(given: &str, token: &str) -> bool {
     Sha256::digest(given) == Sha256::digest(token)
 }
@@ -248,8 +287,8 @@ pub fn is_same(given: &str, token: &str) -> bool {
 mod tests {
     use super::*;
 
-    fn verdict(token: &str, method: Method, path: &str, headers: &[(&'static str, &str)]) -> u16 {
-        let mut request = Request::builder().method(method).uri(path);
+    fn verdict(token: &str, method: Method, group: Group, headers: &[(&'static str, &str)]) -> u16 {
+        let mut request = Request::builder().method(method);
         for (name, value) in headers {
             request = request.header(*name, *value);
         }
@@ -260,14 +299,14 @@ mod tests {
         } else {
             by_bearer(&Secret::new(token), map, None, &Guesses::default(), Utc::now())
         };
-        who.and_then(|()| is_from_us(route_of(path), request.method(), map))
+        who.and_then(|()| is_from_us(group, request.method(), map))
             .map_or_else(|(status, _)| status.as_u16(), |()| 200)
     }
 
     #[test]
-    fn with_a_token_only_its_bearer_is_let_in() {
+    fn with_a_token_only_its_bearer_is_admitted() {
         let host = ("host", "lake.example");
-        let get = |headers: &[(&'static str, &str)]| verdict("t0ken", Method::GET, "/metrics", headers);
+        let get = |headers: &[(&'static str, &str)]| verdict("t0ken", Method::GET, Group::Private, headers);
         assert_eq!(get(&[host]), 401);
         assert_eq!(get(&[host, ("authorization", "Bearer t0ken")]), 200);
         for wrong in ["Bearer t0ke", "Bearer t0kenn", "Basic t0ken", "t0ken", "Bearer "] {
@@ -276,7 +315,7 @@ mod tests {
     }
 
     #[test]
-    fn without_a_token_only_this_machine_is_answered_by_its_own_name() {
+    fn without_a_token_only_requests_to_a_loopback_name_are_admitted() {
         for (host, status) in [
             ("127.0.0.1:8080", 200),
             ("localhost", 200),
@@ -288,16 +327,16 @@ mod tests {
             ("", 403),
         ] {
             assert_eq!(
-                verdict("", Method::GET, "/api/status", &[("host", host)]),
+                verdict("", Method::GET, Group::Api, &[("host", host)]),
                 status,
                 "{host}"
             );
         }
-        assert_eq!(verdict("", Method::GET, "/api/status", &[]), 403);
+        assert_eq!(verdict("", Method::GET, Group::Api, &[]), 403);
     }
 
     #[test]
-    fn without_a_token_nothing_is_answered_through_a_proxy() {
+    fn without_a_token_forwarded_requests_are_refused() {
         let host = ("host", "127.0.0.1:8080");
         for mark in [
             ("x-forwarded-for", "203.0.113.7"),
@@ -307,32 +346,32 @@ mod tests {
             ("via", "1.1 proxy"),
             ("origin", "https://lake.example"),
         ] {
-            for path in ["/", "/api/status", "/metrics", "/meta", "/login", "/day"] {
+            for group in [Group::Private, Group::Api, Group::Form, Group::SignIn] {
                 assert_eq!(
-                    verdict("", Method::GET, path, &[host, mark]),
+                    verdict("", Method::GET, group, &[host, mark]),
                     403,
-                    "{mark:?} {path}"
+                    "{mark:?} {group:?}"
                 );
             }
         }
         assert_eq!(
-            verdict("", Method::GET, "/", &[host, ("origin", "http://localhost:8080")]),
+            verdict("", Method::GET, Group::Private, &[host, ("origin", "http://localhost:8080")]),
             200
         );
         let bearer = ("authorization", "Bearer t0ken");
         let mark = ("x-forwarded-for", "203.0.113.7");
         assert_eq!(
-            verdict("t0ken", Method::GET, "/metrics", &[host, mark, bearer]),
+            verdict("t0ken", Method::GET, Group::Private, &[host, mark, bearer]),
             200
         );
     }
 
     #[test]
-    fn no_other_site_changes_anything() {
+    fn requests_of_other_sites_change_nothing() {
         let host = ("host", "localhost:8080");
         let json = ("content-type", "application/json");
         let post = |more: &[(&'static str, &str)]| {
-            verdict("", Method::POST, "/api/backfill", &[&[host], more].concat())
+            verdict("", Method::POST, Group::Api, &[&[host], more].concat())
         };
         assert_eq!(post(&[json]), 200);
         assert_eq!(post(&[json, ("origin", "http://localhost:8080")]), 200);
@@ -346,33 +385,33 @@ mod tests {
         let meta = verdict(
             "",
             Method::POST,
-            "/meta",
+            Group::Private,
             &[host, ("origin", "http://evil.example")],
         );
         assert_eq!(meta, 403);
     }
 
     #[test]
-    fn a_form_must_be_proved_to_be_ours() {
+    fn a_form_must_prove_its_origin() {
         let host = ("host", "localhost:8080");
         let post =
-            |more: &[(&'static str, &str)]| verdict("", Method::POST, "/backfill", &[&[host], more].concat());
-        assert_eq!(post(&[]), 403, "said by nobody");
+            |more: &[(&'static str, &str)]| verdict("", Method::POST, Group::Form, &[&[host], more].concat());
+        assert_eq!(post(&[]), 403, "without an origin");
         assert_eq!(post(&[("origin", "http://localhost:8080")]), 200);
         assert_eq!(post(&[("origin", "null")]), 403);
         assert_eq!(post(&[("sec-fetch-site", "same-site")]), 403);
-        // Behind a proxy that calls us by another name.
+        // A proxy may use another host name.
         let by_proxy = [
             host,
             ("authorization", "Bearer t0ken"),
             ("origin", "https://lake.example"),
             ("sec-fetch-site", "same-origin"),
         ];
-        assert_eq!(verdict("t0ken", Method::POST, "/backfill", &by_proxy), 200);
+        assert_eq!(verdict("t0ken", Method::POST, Group::Form, &by_proxy), 200);
     }
 
     #[test]
-    fn who_guesses_bearers_is_not_listened_to() {
+    fn an_address_that_guesses_tokens_is_barred() {
         let (guesses, now) = (Guesses::default(), Utc::now());
         let peer = Some(Peer([10, 0, 0, 1].into()));
         let ask = |token: &str| {

@@ -1,24 +1,22 @@
-//! The daemon's listener: bounded connections (`places`), headers and times, then who may ask (`guard`) and how much at
-//! once (`crowd`), then the routes.
+//! The daemon's listener. It bounds connections (`places`), headers and times, authenticates requests (`guard`), bounds
+//! concurrent requests (`crowd`), and routes them.
 
 pub mod body;
 mod crowd;
 mod forwarded;
-mod guard;
+pub mod guard;
 mod places;
 pub mod reply;
 pub mod session;
-
-pub use guard::is_same;
 
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
-use axum::http::StatusCode;
+use axum::extract::MatchedPath;
+use axum::middleware::Next;
 use axum::response::Response;
-use axum::routing::{get, post};
 use hyper::Request;
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
@@ -27,128 +25,55 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::graceful::GracefulShutdown;
 use hyper_util::service::TowerToHyperService;
 use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
 
-use self::crowd::Crowd;
 use self::places::Places;
-use super::daemon::Daemon;
-use super::{api, page, relay, webhook};
 use crate::config::Network;
-use crate::metrics::{self, METRICS};
-use crate::serve::notifications;
+use crate::metrics::{METRICS, ServedLabels};
 use crate::{Error, ErrorKind, Result};
 
-/// Connections at once: as many as file descriptors and memory surely last for.
+/// The most connections at once; file descriptors and memory surely suffice for them.
 const CONNECTIONS: usize = 256;
-/// Of them from one address, or one network of IPv6.
+/// The most connections at once from an address, or from a network of IPv6.
 const CONNECTIONS_OF_AN_ADDRESS: usize = 128;
-/// For a request's head, also the wait for the next one on a connection.
+/// The timeout for a request's head, and for the next request on a connection.
 const HEAD_TIME: Duration = Duration::from_secs(10);
-/// A head's size, and what of a body is read ahead.
+/// The most bytes of a head, and of a body that is read ahead.
 const HEAD_BYTES: usize = 16 * 1024;
 const HEADERS: usize = 64;
-/// The longest that a connection lives: one that reads its answer too slowly ends too.
+/// The longest life of a connection, so that a client that reads slowly is cut too.
 const CONNECTION_TIME: Duration = Duration::from_secs(600);
-/// What requests on their way get when the daemon stops.
+/// The time that requests in flight get when the daemon stops.
 const GRACE: Duration = Duration::from_secs(3);
 
-/// Below it lie the page's style, script and icon.
-const ASSETS: &str = "/assets/";
-
-/// Whose request it is: the address at the other end of the connection, or the client's behind a trusted proxy.
+/// The client's address: the peer of the connection, or the client behind a trusted proxy.
 #[derive(Debug, Clone, Copy)]
 pub struct Peer(pub IpAddr);
 
-/// The route that a path belongs to, for metrics: a stranger's path is none.
-fn route_of(path: &str) -> &'static str {
-    const ROUTES: [&str; 35] = [
-        "/webhooks/teleboss",
-        "/api/webhooks",
-        "/api/notify",
-        "/api/notify-test",
-        "/meta",
-        "/healthz",
-        "/readyz",
-        "/metrics",
-        "/api/status",
-        "/api/day",
-        "/api/runs",
-        "/api/next",
-        "/api/progress",
-        "/api/backfill",
-        "/api/retry",
-        "/api/jobs",
-        "/api/pause",
-        "/api/resume",
-        "/",
-        "/now",
-        "/day",
-        "/runs",
-        "/run",
-        "/room",
-        "/search",
-        "/system",
-        "/file",
-        "/missing.csv",
-        "/backfill",
-        "/retry",
-        "/cancel",
-        "/pause",
-        "/notify-test",
-        "/login",
-        "/logout",
-    ];
-    if path.starts_with(ASSETS) {
-        return ASSETS;
+/// The route that a request matches, without its parameters, for metrics and the audit; `other` if there is none.
+fn route_of<B>(request: &Request<B>) -> String {
+    let matched: Option<&MatchedPath> = request.extensions().get();
+    let route = matched.map_or("other", MatchedPath::as_str);
+    match route.split_once("/{") {
+        Some(("/assets", _)) => "/assets/".into(),
+        Some((fixed, _)) => fixed.into(),
+        None => route.into(),
     }
-    for many in ["/api/jobs", "/api/runs"] {
-        if path.strip_prefix(many).is_some_and(|rest| rest.starts_with('/')) {
-            return many;
-        }
-    }
-    ROUTES.into_iter().find(|route| *route == path).unwrap_or("other")
 }
 
-fn router(daemon: Arc<Daemon>) -> Router {
-    Router::new()
-        .route("/webhooks/teleboss", post(webhook::receive))
-        .route("/meta", post(relay::receive))
-        .route("/healthz", get(alive))
-        .route("/readyz", get(ready))
-        .route("/metrics", get(metrics))
-        .route("/api/webhooks", get(webhook::last))
-        .merge(notifications::routes())
-        .merge(api::routes())
-        .merge(page::routes())
-        .fallback(async || reply::error(StatusCode::NOT_FOUND, "there is nothing here"))
-        .layer(axum::middleware::from_fn_with_state(
-            (Arc::clone(&daemon), Crowd::new()),
-            guard::pass,
-        ))
-        .with_state(daemon)
+/// Counts the response of a request; the layer of all routes.
+pub async fn count(request: axum::extract::Request, next: Next) -> Response {
+    let route = route_of(&request);
+    let answer = next.run(request).await;
+    let status = answer.status().as_u16();
+    METRICS.served.get_or_create(&ServedLabels { route, status }).inc();
+    answer
 }
 
-async fn alive() -> Response {
-    reply::accepted()
-}
-
-async fn ready(axum::extract::State(daemon): axum::extract::State<Arc<Daemon>>) -> Response {
-    let (ready, report) = daemon.health.report();
-    let status = if ready {
-        StatusCode::OK
-    } else {
-        StatusCode::SERVICE_UNAVAILABLE
-    };
-    reply::json(status, &report)
-}
-
-async fn metrics() -> Response {
-    reply::with_type(StatusCode::OK, metrics::CONTENT_TYPE, METRICS.text())
-}
-
-/// Takes the address.
+/// Binds the address.
 ///
 /// # Errors
-/// `Config`: it can't be listened on.
+/// `Config`: the address can't be listened on.
 pub(super) async fn bind(address: SocketAddr) -> Result<TcpListener> {
     TcpListener::bind(address).await.map_err(|error| {
         Error::new(
@@ -159,11 +84,15 @@ pub(super) async fn bind(address: SocketAddr) -> Result<TcpListener> {
     })
 }
 
-/// Serves until the daemon stops, then finishes what is on its way.
-pub(super) async fn serve(daemon: &Arc<Daemon>, listener: TcpListener) {
-    let router = router(Arc::clone(daemon));
+/// Serves until the daemon stops, then finishes the requests in flight.
+pub(super) async fn serve(
+    router: Router,
+    listener: TcpListener,
+    trusted: &[Network],
+    cancel: &CancellationToken,
+) {
     let places = Places::new(CONNECTIONS, CONNECTIONS_OF_AN_ADDRESS);
-    let trusted: Arc<[Network]> = daemon.config.serve.trusted_proxies.clone().into();
+    let trusted: Arc<[Network]> = trusted.into();
     let graceful = GracefulShutdown::new();
     let mut http = http1::Builder::new();
     http.timer(TokioTimer::new())
@@ -172,20 +101,20 @@ pub(super) async fn serve(daemon: &Arc<Daemon>, listener: TcpListener) {
         .max_headers(HEADERS);
     loop {
         let accepted = tokio::select! {
-            () = daemon.cancel.cancelled() => break,
+            () = cancel.cancelled() => break,
             accepted = listener.accept() => accepted,
         };
         let (stream, peer) = match accepted {
             Ok((stream, peer)) => (stream, peer.ip().to_canonical()),
             Err(error) => {
-                // Out of descriptors, mostly: it passes.
-                tracing::warn!(%error, "a connection could not be taken");
+                // Mostly the process is out of file descriptors, which passes.
+                tracing::warn!(%error, "a connection could not be accepted");
                 tokio::time::sleep(Duration::from_millis(100)).await;
                 continue;
             }
         };
         let is_proxy = trusted.iter().any(|network| network.contains(peer));
-        // Without a place it is closed at once.
+        // A connection without a place is closed at once.
         let Some(place) = places.take(peer, is_proxy).map(Arc::new) else {
             continue;
         };
@@ -204,7 +133,7 @@ pub(super) async fn serve(daemon: &Arc<Daemon>, listener: TcpListener) {
         });
         let connection = graceful.watch(http.serve_connection(TokioIo::new(stream), service));
         tokio::spawn(async move {
-            // Its errors are the caller's: cut, too slow, no HTTP.
+            // The errors of a connection are the client's: it was cut, was too slow, or did not speak HTTP.
             let served = tokio::time::timeout(CONNECTION_TIME, connection);
             tokio::select! {
                 _ = served => {}

@@ -1,8 +1,7 @@
-//! Places for connections, so that nobody is kept out by others who do nothing. No I/O, no clock.
+//! Places for connections, so that idle connections keep nobody out. No I/O, no clock.
 //!
-//! A connection is at rest while it waits for a request. Where all places are taken, a new connection takes that of the
-//! one that has rested longest among those of the address that holds most; so idle connections keep out no one, whether
-//! they come from one address or from many. An address has a limit of its own.
+//! A connection is idle while it waits for a request. If all places are taken, a new connection replaces the one that has
+//! been idle longest among those of the address with most idle connections. An address has a limit of its own.
 
 use std::collections::{BTreeMap, HashMap};
 use std::net::IpAddr;
@@ -10,28 +9,28 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio_util::sync::CancellationToken;
 
-use crate::serve::http::session::network;
+use super::session::network;
 
 /// See the module.
 #[derive(Debug)]
 pub(super) struct Places {
     most: usize,
     most_of_an_address: usize,
-    inner: Mutex<Inner>,
+    inner: Mutex<Connections>,
 }
 
 #[derive(Debug, Default)]
-struct Inner {
-    /// Of connections and of rests: the order in which they began.
+struct Connections {
+    /// Numbers connections and idle periods in the order in which they began.
     next: u64,
-    open: BTreeMap<u64, Open>,
+    open: BTreeMap<u64, OpenConnection>,
 }
 
 #[derive(Debug)]
-struct Open {
-    /// None: a trusted proxy, which is many clients.
+struct OpenConnection {
+    /// None for a trusted proxy, which stands for many clients.
     address: Option<IpAddr>,
-    /// When it came to rest; none while a request is in work.
+    /// The number of the idle period; none while a request is in flight.
     resting: Option<u64>,
     end: CancellationToken,
 }
@@ -45,11 +44,11 @@ impl Places {
         })
     }
 
-    /// A place for a new connection; none where all have requests in work.
-    pub(super) fn take(self: &Arc<Self>, peer: IpAddr, is_proxy: bool) -> Option<Place> {
+    /// Takes a place for a new connection; none if all connections have requests in flight.
+    pub(super) fn take(self: &Arc<Self>, peer: IpAddr, is_proxy: bool) -> Option<ConnectionPlace> {
         let address = (!is_proxy).then(|| network(peer));
         let mut inner = self.lock();
-        let of_address = |open: &Open| address.is_some() && open.address == address;
+        let of_address = |open: &OpenConnection| address.is_some() && open.address == address;
         if inner.open.values().filter(|open| of_address(open)).count() >= self.most_of_an_address {
             inner.free(of_address)?;
         }
@@ -58,32 +57,32 @@ impl Places {
         }
         let number = inner.tick();
         let end = CancellationToken::new();
-        let open = Open {
+        let open = OpenConnection {
             address,
             resting: Some(number),
             end: end.clone(),
         };
         inner.open.insert(number, open);
-        Some(Place {
+        Some(ConnectionPlace {
             number,
             end,
             places: Arc::clone(self),
         })
     }
 
-    fn lock(&self) -> MutexGuard<'_, Inner> {
+    fn lock(&self) -> MutexGuard<'_, Connections> {
         self.inner.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl Inner {
+impl Connections {
     fn tick(&mut self) -> u64 {
         self.next += 1;
         self.next
     }
 
-    /// Ends the connection that has rested longest of those that are meant.
-    fn free(&mut self, is_meant: impl Fn(&Open) -> bool) -> Option<()> {
+    /// Ends the connection that has been idle longest among those that `is_meant` selects.
+    fn free(&mut self, is_meant: impl Fn(&OpenConnection) -> bool) -> Option<()> {
         let resting = self.open.iter().filter(|(_, open)| is_meant(open));
         let resting = resting.filter_map(|(number, open)| Some((open.resting?, *number)));
         let (_, number) = resting.min()?;
@@ -103,19 +102,19 @@ impl Inner {
 
 /// The place of a connection, until it is dropped.
 #[derive(Debug)]
-pub(super) struct Place {
+pub(super) struct ConnectionPlace {
     number: u64,
     end: CancellationToken,
     places: Arc<Places>,
 }
 
-impl Place {
+impl ConnectionPlace {
     /// Waits until the place is given to another connection.
     pub(super) async fn lost(&self) {
         self.end.cancelled().await;
     }
 
-    /// A request begins: the place is kept until what is returned is dropped.
+    /// Notes that a request begins; the connection is not idle until the returned guard is dropped.
     pub(super) fn work(self: &Arc<Self>) -> InWork {
         if let Some(open) = self.places.lock().open.get_mut(&self.number) {
             open.resting = None;
@@ -124,15 +123,15 @@ impl Place {
     }
 }
 
-impl Drop for Place {
+impl Drop for ConnectionPlace {
     fn drop(&mut self) {
         self.places.lock().open.remove(&self.number);
     }
 }
 
-/// A request in work.
+/// A request in flight.
 #[derive(Debug)]
-pub(super) struct InWork(Arc<Place>);
+pub(super) struct InWork(Arc<ConnectionPlace>);
 
 impl Drop for InWork {
     fn drop(&mut self) {
@@ -152,25 +151,25 @@ mod tests {
         [192, 0, 2, last].into()
     }
 
-    fn is_lost(place: &Place) -> bool {
+    fn is_lost(place: &ConnectionPlace) -> bool {
         place.end.is_cancelled()
     }
 
     #[test]
-    fn who_holds_most_and_rests_longest_makes_room() {
+    fn the_longest_idle_connection_of_the_greediest_address_is_closed() {
         let places = Places::new(6, 4);
         let take = |last| places.take(ip(last), false).map(Arc::new).expect("a place");
         let greedy: Vec<_> = (0..4).map(|_| take(1)).collect();
         let _working = greedy[0].work();
         let modest = [take(2), take(3)];
         let new = take(4);
-        assert!(!is_lost(&greedy[0]), "it has a request in work");
-        assert!(is_lost(&greedy[1]), "it has rested longest");
+        assert!(!is_lost(&greedy[0]), "it has a request in flight");
+        assert!(is_lost(&greedy[1]), "it has been idle longest");
         assert!(modest.iter().all(|one| !is_lost(one)) && !is_lost(&new));
     }
 
     #[test]
-    fn an_address_makes_room_for_itself_and_a_proxy_need_not() {
+    fn an_address_over_its_limit_loses_its_own_connection_and_a_proxy_has_no_limit() {
         let places = Places::new(100, 3);
         let of_v6 = |n: u16| {
             let address = IpAddr::from([0x2001, 0xdb8, 0, 0, n, 0, 0, 1]);
@@ -183,13 +182,13 @@ mod tests {
         let busy: Vec<_> = (0..3)
             .map(|_| Arc::new(places.take(ip(2), false).expect("a place")).work())
             .collect();
-        assert!(places.take(ip(2), false).is_none(), "all of its own are in work");
+        assert!(places.take(ip(2), false).is_none(), "all of its connections have requests in flight");
         drop(busy);
         assert!(places.take(ip(2), false).is_some());
     }
 
     #[test]
-    fn a_rest_counts_from_the_end_of_the_last_request() {
+    fn idleness_counts_from_the_end_of_the_last_request() {
         let places = Places::new(2, 2);
         let take = |last| places.take(ip(last), false).map(Arc::new).expect("a place");
         let (first, second) = (take(1), take(2));

@@ -1,4 +1,4 @@
-//! Answers. Pure.
+//! Constructors of HTTP responses. Pure.
 
 use axum::body::Body;
 use axum::http::header::{CACHE_CONTROL, CONTENT_TYPE, WWW_AUTHENTICATE, X_CONTENT_TYPE_OPTIONS};
@@ -9,7 +9,7 @@ use serde_json::json;
 
 use crate::Error;
 
-/// JSON.
+/// A response with JSON.
 pub fn json(status: StatusCode, value: &impl Serialize) -> Response {
     match serde_json::to_vec(value) {
         Ok(body) => with_type(status, "application/json", body),
@@ -17,7 +17,7 @@ pub fn json(status: StatusCode, value: &impl Serialize) -> Response {
     }
 }
 
-/// `{"error": …}`
+/// A response with `{"error": …}`.
 pub fn error(status: StatusCode, why: &str) -> Response {
     let mut answer = json(status, &json!({ "error": why }));
     if status == StatusCode::UNAUTHORIZED {
@@ -27,18 +27,18 @@ pub fn error(status: StatusCode, why: &str) -> Response {
     answer
 }
 
-/// The store's or another step's error: told in the log, and to the caller who may see it.
+/// A response with an error of the store or another step, which is logged too. The caller is authenticated and may see it.
 pub fn failed(error: &Error) -> Response {
     tracing::error!(%error, "a request failed");
     self::error(StatusCode::SERVICE_UNAVAILABLE, &error.to_string())
 }
 
-/// 200, with nothing to say.
+/// 200 with `{"ok": true}`.
 pub fn accepted() -> Response {
     json(StatusCode::OK, &json!({"ok": true}))
 }
 
-/// Text of a type.
+/// A response with a body of the given media type.
 pub fn with_type(status: StatusCode, media_type: &'static str, body: impl Into<Body>) -> Response {
     let mut response = Response::new(body.into());
     *response.status_mut() = status;

@@ -1,4 +1,4 @@
-//! Who comes back to a day by itself: what the page promises is what the next nightly run will do. Pure.
+//! Predicts what the next nightly run will do for a day, so that the page promises exactly that. Pure.
 
 use chrono::{DateTime, Days, NaiveDate, Utc};
 use maud::{Markup, html};
@@ -12,20 +12,20 @@ use crate::lake;
 use crate::schedule;
 use crate::status::{DayStatus, MarkedDays};
 
-/// Who asks again for what a day lacks.
+/// The run that will ask again for what a day lacks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Comes {
     /// The nightly run at this time.
     At(DateTime<Utc>),
-    /// The next nightly run, of which none is scheduled here.
+    /// The next nightly run, but this daemon schedules none.
     Unscheduled,
-    /// The next nightly run, when the queue is no longer paused.
+    /// The next nightly run, once the queue is no longer paused.
     Paused,
-    /// Nobody: only a backfill does.
+    /// No run by itself; only a backfill asks again.
     Nobody,
 }
 
-/// The next nightly run: when it is due and the first date that it lists anew.
+/// The next nightly run: its due time and the first date that it lists again.
 #[derive(Debug, Clone, Copy)]
 pub struct Ahead {
     due: Option<DateTime<Utc>>,
@@ -34,7 +34,7 @@ pub struct Ahead {
 }
 
 impl Ahead {
-    /// As the configuration has it.
+    /// The next run by the configuration.
     pub fn of(config: &Config, now: DateTime<Utc>, is_paused: bool) -> Self {
         let due = schedule::next_runs(&config.schedule.cron, config.timezone, now, 1);
         let due = due.ok().and_then(|due| due.first().copied());
@@ -53,7 +53,7 @@ impl Ahead {
         self.due.map_or(Comes::Unscheduled, Comes::At)
     }
 
-    /// Who lists a date's rooms anew.
+    /// The run that lists a date's rooms again.
     pub fn lists(&self, date: NaiveDate) -> Comes {
         if date >= self.first {
             self.run()
@@ -62,9 +62,9 @@ impl Ahead {
         }
     }
 
-    /// Who asks again for what a day lacks.
+    /// The run that asks again for what a day lacks.
     pub fn comes(&self, day: &DayStatus, marked: &MarkedDays) -> Comes {
-        // A marked day is asked for its open items, and listed again where its listing failed; nothing else of it is.
+        // A run asks for the open items of a marked day, and lists it again only if a listing failed.
         let is_open = day.calls_pending
             + day.reports_pending
             + day.reports_failed
@@ -85,17 +85,17 @@ impl Ahead {
     }
 }
 
-/// Who comes, as a sentence about what is asked for again.
+/// A sentence about the run that will ask again.
 pub fn asks(visit: &Visit, comes: Comes) -> Markup {
     told(visit, comes, [t::ASKS_AT, t::ASKS_UNSCHEDULED, t::ASKS_NOBODY])
 }
 
-/// Who comes, as a sentence about a day that nobody looked at, or not at all of it.
+/// A sentence about the run that will list a day that was not listed completely.
 pub fn looks(visit: &Visit, comes: Comes) -> Markup {
     told(visit, comes, [t::LOOKS_AT, t::LOOKS_UNSCHEDULED, t::LOOKS_NOBODY])
 }
 
-/// Who comes, as a sentence about tables that were not built.
+/// A sentence about the run that will build the tables.
 pub fn builds(visit: &Visit, comes: Comes) -> Markup {
     told(
         visit,
@@ -159,14 +159,14 @@ mod tests {
         assert_eq!(day("2026-11-02", pending), Comes::Nobody, "it has none");
         assert_eq!(day("2026-11-19", pending), due, "the run of the 23rd looks at it");
         assert_eq!(day("2026-11-18", pending), Comes::Nobody);
-        // The day before a range: known, not listed, with no marker.
+        // The day before a range is known, but not listed and without a marker.
         assert_eq!(day("2026-11-05", unlisted), Comes::Nobody);
-        // A marker alone makes nobody list the rest of the day.
+        // A marker alone causes no listing of the rest of the day.
         assert_eq!(day("2026-11-01", unlisted), Comes::Nobody);
         assert_eq!(day("2026-11-20", unlisted), due);
         let unbuilt: fn(&mut DayStatus) = |day| day.built = false;
         assert_eq!(day("2026-11-01", unbuilt), due);
-        // What is given up is asked for by nobody.
+        // No run asks for files that were given up.
         let lost: fn(&mut DayStatus) = |day| day.reports_lost = 1;
         assert_eq!(day("2026-11-20", lost), Comes::Nobody);
         config.schedule.cron.clear();

@@ -1,4 +1,4 @@
-//! Style, script and icon, from inside the program. Open to all: they say nothing.
+//! Style, script and icon, from inside the program. They are open to all because they reveal nothing.
 
 use std::sync::LazyLock;
 
@@ -34,14 +34,15 @@ const ASSETS: [Asset; 3] = [
     },
 ];
 
-/// The digest of all of them: in their addresses, so that a new program's pages never meet an old one's style.
+/// The digest of all assets. It is part of their URLs, so that pages of a new program never use an old style.
 pub static VERSION: LazyLock<String> = LazyLock::new(|| {
     let mut digest = Sha256::new();
     ASSETS.iter().for_each(|asset| digest.update(asset.text));
     hex::encode(&digest.finalize()[..8])
 });
 
-/// What tells this program from another one: pages of another one are loaded again. Its own file stands for its code.
+/// The version of this program, by which the script notices a new program and reloads the page. It includes the size and
+/// time of the program's file.
 pub static PROGRAM: LazyLock<String> = LazyLock::new(|| {
     let mut digest = Sha256::new();
     digest.update(VERSION.as_str());

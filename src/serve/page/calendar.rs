@@ -9,7 +9,7 @@ use super::texts as t;
 use super::view::{Month, Row, State, View, missing};
 use super::{charts, encoded};
 
-/// Spaces without a problem are folded where there are more spaces than this, and some of them are of that kind.
+/// Spaces without problems are folded if there are more spaces than `UNFOLDED` and at least `FOLDED` without problems.
 const UNFOLDED: usize = 8;
 const FOLDED: usize = 3;
 
@@ -24,7 +24,7 @@ const STATES: [State; 8] = [
     State::Denied,
 ];
 
-/// A state in words.
+/// The text of a state.
 pub fn in_words(state: State) -> Text {
     match state {
         State::Nothing => t::NOTHING,
@@ -39,14 +39,14 @@ pub fn in_words(state: State) -> Text {
     }
 }
 
-/// A state as its sign, its words beside it.
+/// The sign and the text of a state.
 pub fn badge(visit: &Visit, state: State) -> Markup {
     html! {
         span.badge.(state.class()) { span aria-hidden="true" { (state.sign()) } " " (visit.lang.say(in_words(state))) }
     }
 }
 
-/// The address of a day.
+/// The URL of a day.
 pub fn link(date: NaiveDate, space: Option<&str>) -> String {
     match space {
         Some(space) => format!("/day?date={date}&space={}", encoded(space)),
@@ -54,7 +54,7 @@ pub fn link(date: NaiveDate, space: Option<&str>) -> String {
     }
 }
 
-/// The window: `month` where one is asked for, else the latest weeks.
+/// The calendar of `month` if one was chosen, else of the latest weeks.
 pub fn calendar(visit: &Visit, view: &View<'_>, month: Option<NaiveDate>) -> Markup {
     let lang = visit.lang;
     let dates = month.map_or_else(|| view.latest(), |first| view.month(first));
@@ -207,7 +207,7 @@ fn legend(visit: &Visit) -> Markup {
     }
 }
 
-/// Every month of the lake, a year at a time, the latest one open.
+/// All months of the lake by year, with the latest year unfolded.
 pub fn months(visit: &Visit, months: &[Month]) -> Markup {
     let lang = visit.lang;
     let latest = months.first().map(|month| month.first.year());

@@ -1,4 +1,4 @@
-//! Why a date is not whole: what is wrong with it, grouped by cause and space, the worst and largest first. Pure.
+//! The causes why a date is not whole, grouped by cause and space, the worst and largest first. Pure.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -13,47 +13,47 @@ use crate::lake::manifest::Status;
 use crate::pipeline::Summary;
 use crate::status::{DayStatus, Lack};
 
-/// A reason in words is cut here: the day's page has all of it.
+/// The longest reason, in characters; the day's page shows all of it.
 const LONGEST: usize = 90;
 
-/// What is wrong.
+/// A cause why a date is not whole.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Cause {
-    /// Refused or failed with this status.
+    /// A refusal or failure with this HTTP status.
     Status(u16),
-    /// Failed or refused without one, in the program's words.
+    /// A refusal or failure without a status, in the program's words.
     Words(String),
-    /// The space's rooms could not all be listed; the status, if one is known.
+    /// The space's rooms could not all be listed; with the HTTP status if known.
     Space(Option<u16>),
-    /// Rooms that could not be listed.
+    /// Rooms could not be listed.
     Rooms(Option<u16>),
     /// The day's manifest can't be read.
     Damaged,
     /// The day's tables were not built.
     Unbuilt,
-    /// Reports that the platform does not have yet.
+    /// Reports are not ready yet.
     Reports,
-    /// Recordings that it does not have yet.
+    /// Recordings are not ready yet.
     Recordings,
-    /// Calls that run or have not settled.
+    /// Calls still run or have not settled.
     Calls,
-    /// Not every room was asked for the whole date.
+    /// Not every room was listed for the whole date.
     Unlisted,
-    /// Given up.
+    /// Files were given up.
     Lost,
 }
 
-/// Things that have one cause.
+/// The things that have the same cause.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Group<'a> {
     pub state: State,
     pub cause: Cause,
-    /// The space's name; empty where all spaces are counted together.
+    /// The space's name; empty if all spaces are counted together.
     pub space: &'a str,
     pub count: u64,
 }
 
-/// What is wrong with a date; `runs` tell why rooms could not be listed.
+/// Groups the causes of a date; `runs` tell why rooms could not be listed.
 pub fn groups<'a>(view: &'a View<'_>, date: NaiveDate, runs: &[Arc<Summary>]) -> Vec<Group<'a>> {
     let mut counts: BTreeMap<(State, &str, Cause), u64> = BTreeMap::new();
     for day in view.on(date) {
@@ -115,7 +115,7 @@ fn of_lack(lack: &Lack) -> Option<(State, Cause, u64)> {
     Some((state, cause, 1))
 }
 
-/// The status with which the latest run's listing of the space failed.
+/// The HTTP status with which the latest run's listing of the space failed.
 fn listing_status(day: &DayStatus, runs: &[Arc<Summary>]) -> Option<u16> {
     let failed = runs.iter().flat_map(|run| &run.failed);
     failed
@@ -124,7 +124,7 @@ fn listing_status(day: &DayStatus, runs: &[Arc<Summary>]) -> Option<u16> {
         .find_map(|problem| status_in(&problem.message))
 }
 
-/// The HTTP status that an error's text names: `403 …`, or `GET /spaces: 403 …`.
+/// The HTTP status in an error's text, such as `403 …` or `GET /spaces: 403 …`.
 fn status_in(text: &str) -> Option<u16> {
     let mut before = ":";
     for word in text.split_whitespace() {
@@ -147,7 +147,7 @@ fn cut(text: &str) -> String {
     }
 }
 
-/// A group as a sentence.
+/// A sentence about a group.
 pub fn told(visit: &Visit, group: &Group<'_>) -> Markup {
     let lang = visit.lang;
     let (count, space) = (group.count, group.space);
@@ -179,7 +179,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_status_is_read_where_an_error_has_it_and_nowhere_else() {
+    fn a_status_is_found_only_at_its_place_in_an_error() {
         for (text, status) in [
             ("403 the tariff does not include this", Some(403)),
             (
@@ -210,7 +210,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_wrong_is_grouped_by_cause_and_space_the_worst_and_largest_first() {
+    fn causes_are_grouped_by_space_the_worst_and_largest_first() {
         let date: NaiveDate = "2026-11-20".parse().expect("date");
         let day = |space: &str, missing: Vec<Lack>| {
             Arc::new(DayStatus {

@@ -1,4 +1,4 @@
-//! Small charts of bars, as SVG. Pure.
+//! Small bar charts as SVG. Pure.
 
 use chrono::{Datelike, NaiveDate};
 use maud::{Markup, html};
@@ -11,10 +11,10 @@ use super::view::Sums;
 const WIDTH: u64 = 280;
 const HEIGHT: u64 = 64;
 
-/// What a chart shows of the sums, and how its numbers are written.
-type Line = (Text, fn(&Sums) -> u64, fn(Lang, u64) -> String);
+/// The title of a chart, the number it shows, and the format of that number.
+type Chart = (Text, fn(&Sums) -> u64, fn(Lang, u64) -> String);
 
-const LINES: [Line; 4] = [
+const LINES: [Chart; 4] = [
     (t::CALLS, |sums| sums.calls, Lang::number),
     (t::PARTICIPANTS, |sums| sums.participants, Lang::number),
     (t::HOURS, |sums| sums.recorded_s, Lang::hours),
@@ -23,16 +23,16 @@ const LINES: [Line; 4] = [
 
 /// The lake's size by month.
 pub fn sizes(visit: &Visit, series: &[(NaiveDate, Sums)]) -> Markup {
-    let lines: [Line; 1] = [(t::SIZE, |sums| sums.lake_bytes, Lang::bytes)];
+    let lines: [Chart; 1] = [(t::SIZE, |sums| sums.lake_bytes, Lang::bytes)];
     drawn(visit, true, series, &lines)
 }
 
-/// Calls, participants, hours and bytes by day or by month, the first one left.
+/// Calls, participants, hours and bytes by day or by month, the earliest left.
 pub fn all(visit: &Visit, by_month: bool, series: &[(NaiveDate, Sums)]) -> Markup {
     drawn(visit, by_month, series, &LINES)
 }
 
-fn drawn(visit: &Visit, by_month: bool, series: &[(NaiveDate, Sums)], lines: &[Line]) -> Markup {
+fn drawn(visit: &Visit, by_month: bool, series: &[(NaiveDate, Sums)], lines: &[Chart]) -> Markup {
     let lang = visit.lang;
     let name = |date: NaiveDate| {
         if by_month {
@@ -73,7 +73,7 @@ fn drawn(visit: &Visit, by_month: bool, series: &[(NaiveDate, Sums)], lines: &[L
 fn bar(at: u64, of: u64, value: u64, most: u64, title: &str) -> Markup {
     let left = WIDTH * at / of;
     let width = (WIDTH * (at + 1) / of - left).saturating_sub(1).max(1);
-    // Anything at all is to be seen.
+    // Even a tiny value is visible.
     let height = if value == 0 {
         1
     } else {
@@ -85,7 +85,7 @@ fn bar(at: u64, of: u64, value: u64, most: u64, title: &str) -> Markup {
     }
 }
 
-/// The shares of a whole, as one bar.
+/// The shares of a whole as a single bar.
 pub fn shares(label: &str, parts: &[(&'static str, u64)]) -> Markup {
     let all: u64 = parts.iter().map(|(_, count)| count).sum();
     let mut left = 0;

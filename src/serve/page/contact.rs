@@ -1,24 +1,24 @@
-//! The spaces' webhooks and the notifications: what came last, what was refused and why. Pure.
+//! The sections about webhooks and notifications: the last events, refusals and deliveries. Pure.
 
 use maud::{Markup, html};
 
-use super::Page;
+use super::PageMemory;
 use super::frame::Visit;
 use super::lang::Text;
 use super::texts as t;
 use super::view::natural;
 use crate::notify::{Deliveries, Delivery};
-use crate::serve::webhook::seen::{OfSpace, Reason, Report};
+use crate::serve::webhook::stats::{SpaceStats, Reason, WebhookReport};
 
 /// The last event of each space, and its refusals.
-pub fn webhooks(visit: &Visit, of: &Page, report: &Report) -> Markup {
+pub fn webhooks(visit: &Visit, of: &PageMemory, report: &WebhookReport) -> Markup {
     let lang = visit.lang;
-    let mut spaces: Vec<(String, &str, &OfSpace)> = report
+    let mut spaces: Vec<(String, &str, &SpaceStats)> = report
         .spaces
         .iter()
         .map(|(id, space)| (of.name(id), id.as_str(), space))
         .collect();
-    // Those that are refused more lately than they are heard come first.
+    // Spaces whose last webhook was refused come first.
     spaces.sort_by_cached_key(|(name, id, space)| (!is_refused(space), natural(name), (*id).to_owned()));
     let heads = [t::SPACE, t::LAST_WEBHOOK, t::TAKEN, t::REFUSED, t::LAST_REFUSAL];
     html! {
@@ -42,13 +42,13 @@ pub fn webhooks(visit: &Visit, of: &Page, report: &Report) -> Markup {
     }
 }
 
-/// True if the last thing that came of a space was refused.
-fn is_refused(space: &OfSpace) -> bool {
+/// True if the last webhook of a space was refused.
+fn is_refused(space: &SpaceStats) -> bool {
     let heard = space.last_event.as_ref().map(|event| event.at);
     space.last_refusal.as_ref().map(|refusal| refusal.at) > heard
 }
 
-fn row(visit: &Visit, name: &str, id: &str, space: &OfSpace) -> Markup {
+fn row(visit: &Visit, name: &str, id: &str, space: &SpaceStats) -> Markup {
     let lang = visit.lang;
     html! {
         tr {
@@ -87,7 +87,7 @@ fn why(reason: Reason) -> Text {
     }
 }
 
-/// How the last notifications went, and the button that sends one to see.
+/// The last notifications, and the button that sends a test.
 pub fn notifications(visit: &Visit, last: &Deliveries, is_idle: bool) -> Markup {
     let lang = visit.lang;
     html! {

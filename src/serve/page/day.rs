@@ -1,11 +1,11 @@
-//! A day: of all spaces, or of one with its rooms and calls, what is missing and why. Pure.
+//! The page of a day: of all spaces, or of a single space with its rooms and calls, and what is missing and why. Pure.
 
 use std::collections::BTreeMap;
 
 use chrono::{DateTime, NaiveDate, Utc};
 use maud::{Markup, html};
 
-use super::Page;
+use super::PageMemory;
 use super::ahead::{Ahead, asks, builds, looks};
 use super::calendar::{badge, link};
 use super::file;
@@ -19,31 +19,31 @@ use crate::config::ReportFormat;
 use crate::lake::manifest::{CallEntry, Landing, Manifest, RecordEntry, Status};
 use crate::status::{Coverage, DayStatus, Lack, MarkedDays};
 
-/// What a day's page has besides the day.
+/// The context of a day's page.
 pub struct Around<'a> {
     pub date: NaiveDate,
     pub work: &'a Work,
     pub asked: bool,
     pub ahead: Ahead,
     pub marked: &'a MarkedDays,
-    /// Knows the names of rooms.
+    /// Holds the names of rooms.
     pub coverage: &'a Coverage,
 }
 
-/// The data to show of a space's day.
+/// The available data of a space's day.
 pub enum Found<'a> {
-    /// Its manifest.
+    /// The day's manifest.
     Whole(&'a Manifest),
-    /// The store can't be read: the day as it was known before.
+    /// The day from memory, because the store can't be read.
     Known(&'a DayStatus),
     /// The manifest can't be read.
     Damaged,
-    /// Nobody looked.
+    /// Nothing, because the day was never exported.
     Nothing,
 }
 
-/// A date in all spaces.
-pub fn of_all(visit: &Visit, of: &Page, around: &Around<'_>, view: &View<'_>) -> Markup {
+/// The page of a date in all spaces.
+pub fn of_all(visit: &Visit, of: &PageMemory, around: &Around<'_>, view: &View<'_>) -> Markup {
     let (lang, date) = (visit.lang, around.date);
     let days = view.on(date);
     let title = lang.date(date);
@@ -89,8 +89,8 @@ fn line(visit: &Visit, around: &Around<'_>, view: &View<'_>, day: &DayStatus) ->
     }
 }
 
-/// The day of one space.
-pub fn of_space(visit: &Visit, of: &Page, around: &Around<'_>, space: &str, found: &Found<'_>) -> Markup {
+/// The page of the day of a single space.
+pub fn of_space(visit: &Visit, of: &PageMemory, around: &Around<'_>, space: &str, found: &Found<'_>) -> Markup {
     let (lang, date) = (visit.lang, around.date);
     let day = match found {
         Found::Whole(manifest) => Some(DayStatus::of(manifest)),
@@ -144,7 +144,7 @@ fn of_day(visit: &Visit, around: &Around<'_>, day: &DayStatus) -> Markup {
     let mut sums = Sums::default();
     sums.add(day);
     let mut missing: Vec<&Lack> = day.missing.iter().collect();
-    // What failed first; what was never made last.
+    // Failed items first, items that will never exist last.
     missing.sort_by_key(|lack| std::cmp::Reverse(state_of(lack.status).0));
     html! {
         p { (badge(visit, State::of(day))) " " (in_numbers(visit, &sums)) }
@@ -169,7 +169,7 @@ fn of_day(visit: &Visit, around: &Around<'_>, day: &DayStatus) -> Markup {
     }
 }
 
-/// What is missing of the day as a whole, and who comes back for it.
+/// Sentences about what the day as a whole lacks, and which run will ask again.
 fn whole_day(visit: &Visit, around: &Around<'_>, day: &DayStatus) -> Markup {
     let say = |text| visit.lang.say(text);
     let comes = around.ahead.comes(day, around.marked);
@@ -219,7 +219,7 @@ fn of_lack(visit: &Visit, around: &Around<'_>, day: &DayStatus, lack: &Lack) -> 
     }
 }
 
-/// The button that asks again for a room's day, or for one thing of it: the field's name and the id.
+/// The button that retries a room's day, or a single thing of it, given by the form field and the id.
 pub fn again_in_room(
     visit: &Visit,
     day: &DayStatus,
@@ -328,7 +328,7 @@ fn rooms(visit: &Visit, manifest: &Manifest) -> Markup {
 }
 
 impl Room<'_> {
-    /// True if something of the room is to be seen first.
+    /// True if something in the room needs attention, so that the room is shown first.
     fn is_open(&self) -> bool {
         let is_open = |landing: &Landing| state_of(landing.status).0.is_open();
         let mut calls = self.calls.iter();
@@ -389,7 +389,7 @@ fn report(visit: &Visit, manifest: &Manifest, id: &str, call: &CallEntry, format
     }
 }
 
-/// How a thing stands; what has landed is a link to its bytes.
+/// The state of a file; a landed file is a link to its bytes.
 fn of_landing(visit: &Visit, landing: &Landing, address: &str) -> Markup {
     html! {
         (status(visit, landing.status)) " "

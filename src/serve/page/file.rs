@@ -1,5 +1,5 @@
-//! Reports and recordings, for who may see the page: by a presigned link where the store makes one, else through the
-//! daemon. Only what a manifest names can be had.
+//! Downloads of reports and recordings: by a presigned link if the store makes one, else through the state. Only files
+//! that a manifest names can be downloaded.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -14,22 +14,21 @@ use futures_util::stream;
 use serde::Deserialize;
 
 use super::frame::{go_to, trouble};
-use super::{Parameters, calendar, encoded, visit};
+use super::{PageState, Parameters, calendar, encoded, visit};
 use crate::config::ReportFormat;
 use crate::lake::key;
 use crate::lake::manifest::{Landed, Manifest};
-use crate::serve::daemon::Daemon;
 use crate::serve::http::reply;
 use crate::store::Store;
 use crate::store::json::get_json;
 use crate::{Error, ErrorKind, Result};
 
-/// The lifetime of a presigned link: the reader follows it at once.
+/// The lifetime of a presigned link, which the browser follows at once.
 const EXPIRES: Duration = Duration::from_secs(900);
-/// Read at once of what goes through the daemon.
+/// The bytes of a piece of a file that goes through the state.
 const PIECE: usize = 4 << 20;
 
-/// The address of a report.
+/// The URL of a report.
 pub fn report(manifest: &Manifest, call: &str, format: ReportFormat) -> String {
     format!(
         "{}&call={}&format={}",
@@ -39,7 +38,7 @@ pub fn report(manifest: &Manifest, call: &str, format: ReportFormat) -> String {
     )
 }
 
-/// The address of a recording.
+/// The URL of a recording.
 pub fn recording(manifest: &Manifest, record: &str) -> String {
     format!("{}&record={}", of_day(manifest), encoded(record))
 }
@@ -50,7 +49,7 @@ fn of_day(manifest: &Manifest) -> String {
 }
 
 #[derive(Deserialize)]
-pub struct Wanted {
+pub struct FileQuery {
     date: NaiveDate,
     space: String,
     call: Option<String>,
@@ -60,42 +59,42 @@ pub struct Wanted {
 
 /// `GET /file?date&space&record`, or `&call&format`
 pub async fn get(
-    State(daemon): State<Arc<Daemon>>,
-    query: Parameters<Wanted>,
+    State(state): State<PageState>,
+    query: Parameters<FileQuery>,
     headers: HeaderMap,
 ) -> Response {
     let given = match query {
-        Ok(Query(wanted)) => answer(&daemon, &wanted).await,
+        Ok(Query(wanted)) => answer(&state, &wanted).await,
         Err(error) => Err(Error::new(ErrorKind::Usage, "file", error.body_text())),
     };
-    given.unwrap_or_else(|error| trouble(&visit(&daemon, &headers), &error))
+    given.unwrap_or_else(|error| trouble(&visit(&state, &headers), &error))
 }
 
-async fn answer(daemon: &Daemon, wanted: &Wanted) -> Result<Response> {
+async fn answer(state: &PageState, wanted: &FileQuery) -> Result<Response> {
     let absent = || Error::new(ErrorKind::NotFound, "file", "the lake has no such file");
     let key = key::manifest(wanted.date, &wanted.space.as_str().into());
-    let (manifest, _) = get_json::<Manifest>(&*daemon.store, &key)
+    let (manifest, _) = get_json::<Manifest>(&*state.store, &key)
         .await?
         .ok_or_else(absent)?;
     let (landed, media_type) = find(&manifest, wanted).ok_or_else(absent)?;
     tracing::info!(key = landed.key, "a file is opened from the page");
-    if let Some(url) = daemon.store.presign(&landed.key, EXPIRES).await? {
+    if let Some(url) = state.store.presign(&landed.key, EXPIRES).await? {
         return Ok(go_to(&url, None));
     }
-    let bytes = daemon.store.size(&landed.key).await?.ok_or_else(absent)?;
-    let body = Body::from_stream(pieces(Arc::clone(&daemon.store), landed.key.clone(), bytes));
+    let bytes = state.store.size(&landed.key).await?.ok_or_else(absent)?;
+    let body = Body::from_stream(pieces(Arc::clone(&state.store), landed.key.clone(), bytes));
     let mut answer = reply::with_type(StatusCode::OK, media_type, body);
     let name = landed.key.rsplit('/').next().unwrap_or("file");
     let headers = answer.headers_mut();
     headers.insert(CONTENT_LENGTH, HeaderValue::from(bytes));
-    // A key's segments hold nothing that a header's text could not.
+    // The segments of keys hold only characters that a header may hold.
     if let Ok(name) = HeaderValue::from_str(&format!("attachment; filename=\"{name}\"")) {
         headers.insert(CONTENT_DISPOSITION, name);
     }
     Ok(answer)
 }
 
-fn find<'a>(manifest: &'a Manifest, wanted: &Wanted) -> Option<(&'a Landed, &'static str)> {
+fn find<'a>(manifest: &'a Manifest, wanted: &FileQuery) -> Option<(&'a Landed, &'static str)> {
     if let Some(record) = &wanted.record {
         let landed = manifest.records.get(record.as_str())?.file.landed.as_ref()?;
         return Some((landed, "video/mp4"));
@@ -110,7 +109,7 @@ fn find<'a>(manifest: &'a Manifest, wanted: &Wanted) -> Option<(&'a Landed, &'st
     Some((landed, media_type))
 }
 
-/// An object piece by piece: a recording is larger than memory.
+/// Reads an object piece by piece, because a recording may exceed the memory.
 fn pieces(
     store: Arc<dyn Store>,
     key: String,
@@ -128,7 +127,7 @@ fn pieces(
                 return Err(Error::new(
                     ErrorKind::Store,
                     key,
-                    "became shorter while it was read",
+                    "became shorter during the download",
                 ));
             }
             let next = offset + piece.len() as u64;

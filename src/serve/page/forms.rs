@@ -1,6 +1,4 @@
-//! What a person asks for with the page's forms: work, a retry, a cancellation.
-
-use std::sync::Arc;
+//! The handlers of the page's forms: backfill, retry, cancellation, pause, test notification.
 
 use axum::body::Body;
 use axum::extract::State;
@@ -12,19 +10,19 @@ use serde::de::{DeserializeOwned, IntoDeserializer};
 use serde::{Deserialize, Deserializer};
 
 use super::frame::{Here, Visit, answer, go_to, page, trouble};
-use super::{calendar, texts as t, visit};
+use super::{PageState, calendar, texts as t, visit};
 use crate::dates;
 use crate::pipeline::{Only, Outline};
 use crate::serve::audit::{self, Caller};
-use crate::serve::daemon::Daemon;
 use crate::serve::http::{body, reply};
 use crate::serve::jobs::{self, Answer};
+use crate::serve::notifications::Notifications;
 use crate::serve::queue::Asked;
 
-/// A form at most.
+/// The most bytes of a form.
 const LARGEST: usize = 16 * 1024;
 
-/// A field that is left empty is none.
+/// Deserializes an empty field as none.
 fn none_if_empty<'de, D, T>(deserializer: D) -> std::result::Result<Option<T>, D::Error>
 where
     D: Deserializer<'de>,
@@ -37,7 +35,7 @@ where
     T::deserialize(text.into_deserializer()).map(Some)
 }
 
-/// Reads a form, within bounds.
+/// Reads a form within the bounds of size and time.
 pub async fn form<T: DeserializeOwned>(request: Body) -> std::result::Result<T, Box<Response>> {
     let bytes = body::read(request, LARGEST)
         .await
@@ -47,7 +45,7 @@ pub async fn form<T: DeserializeOwned>(request: Body) -> std::result::Result<T, 
 }
 
 #[derive(Deserialize)]
-struct Backfill {
+struct BackfillForm {
     #[serde(deserialize_with = "dates::deserialize")]
     from: NaiveDate,
     #[serde(deserialize_with = "dates::deserialize")]
@@ -62,14 +60,14 @@ struct Backfill {
     confirm: bool,
 }
 
-/// `POST /backfill`: a range of days. A long one is shown first, and has to be confirmed.
+/// `POST /backfill`: loads a range of days. A long range must be confirmed on a page of its own.
 pub async fn backfill(
-    State(daemon): State<Arc<Daemon>>,
+    State(state): State<PageState>,
     caller: Caller,
     headers: HeaderMap,
     body: Body,
 ) -> Response {
-    let asked: Backfill = match form(body).await {
+    let asked: BackfillForm = match form(body).await {
         Ok(asked) => asked,
         Err(refusal) => return *refusal,
     };
@@ -79,15 +77,15 @@ pub async fn backfill(
         force: asked.force,
         ..Asked::dates(asked.from, asked.to)
     };
-    let visit = visit(&daemon, &headers);
-    match jobs::ask(&daemon, job.clone(), &caller, asked.confirm).await {
+    let visit = visit(&state, &headers);
+    match jobs::ask(&state.jobs, job.clone(), &caller, asked.confirm).await {
         Ok(Answer::Queued(_)) => go_to("/?asked#work", None),
         Ok(Answer::MustConfirm(plan)) => confirm(&visit, &job, &plan),
         Err(error) => trouble(&visit, &error),
     }
 }
 
-/// The page that shows a long job before it is asked for.
+/// The page that asks for confirmation of a long job.
 fn confirm(visit: &Visit, job: &Asked, plan: &Outline) -> Response {
     let lang = visit.lang;
     let title = lang.say(t::CONFIRM);
@@ -124,7 +122,7 @@ fn confirm(visit: &Visit, job: &Asked, plan: &Outline) -> Response {
 }
 
 #[derive(Deserialize)]
-struct Retry {
+struct RetryForm {
     #[serde(deserialize_with = "dates::deserialize")]
     date: NaiveDate,
     #[serde(default, deserialize_with = "none_if_empty")]
@@ -137,14 +135,14 @@ struct Retry {
     record: Option<String>,
 }
 
-/// `POST /retry`: a day again, or a room, a call or a recording of it.
+/// `POST /retry`: exports a day again, or a room, a call or a recording of it.
 pub async fn retry(
-    State(daemon): State<Arc<Daemon>>,
+    State(state): State<PageState>,
     caller: Caller,
     headers: HeaderMap,
     body: Body,
 ) -> Response {
-    let asked: Retry = match form(body).await {
+    let asked: RetryForm = match form(body).await {
         Ok(asked) => asked,
         Err(refusal) => return *refusal,
     };
@@ -159,65 +157,65 @@ pub async fn retry(
         call: asked.call,
         record: asked.record,
     };
-    match jobs::retry(&daemon, retry, &caller).await {
+    match jobs::retry(&state.jobs, retry, &caller).await {
         Ok(_) => go_to(&place, None),
-        Err(error) => trouble(&visit(&daemon, &headers), &error),
+        Err(error) => trouble(&visit(&state, &headers), &error),
     }
 }
 
 #[derive(Deserialize)]
-struct Cancel {
+struct CancelForm {
     id: String,
 }
 
-/// `POST /cancel`: ends a job that waits or runs.
+/// `POST /cancel`: cancels a waiting or running job.
 pub async fn cancel(
-    State(daemon): State<Arc<Daemon>>,
+    State(state): State<PageState>,
     caller: Caller,
     headers: HeaderMap,
     body: Body,
 ) -> Response {
-    let Cancel { id } = match form(body).await {
+    let CancelForm { id } = match form(body).await {
         Ok(asked) => asked,
         Err(refusal) => return *refusal,
     };
-    match jobs::cancel(&daemon, &id, &caller).await {
-        // One that is over meanwhile is over.
+    match jobs::cancel(&state.jobs, &id, &caller).await {
+        // A job that has ended meanwhile needs no cancellation.
         Ok(_) => go_to("/#work", None),
-        Err(error) => trouble(&visit(&daemon, &headers), &error),
+        Err(error) => trouble(&visit(&state, &headers), &error),
     }
 }
 
 #[derive(Deserialize)]
-struct Pause {
+struct PauseForm {
     on: bool,
 }
 
 /// `POST /pause`: pauses the queue, or ends the pause.
 pub async fn pause(
-    State(daemon): State<Arc<Daemon>>,
+    State(state): State<PageState>,
     caller: Caller,
     headers: HeaderMap,
     body: Body,
 ) -> Response {
-    let Pause { on } = match form(body).await {
+    let PauseForm { on } = match form(body).await {
         Ok(asked) => asked,
         Err(refusal) => return *refusal,
     };
     let done = if on {
-        jobs::pause(&daemon, &caller).await.map(|_| ())
+        jobs::pause(&state.jobs, &caller).await.map(|_| ())
     } else {
-        jobs::resume(&daemon, &caller).await.map(|_| ())
+        jobs::resume(&state.jobs, &caller).await.map(|_| ())
     };
     match done {
         Ok(()) => go_to("/#work", None),
-        Err(error) => trouble(&visit(&daemon, &headers), &error),
+        Err(error) => trouble(&visit(&state, &headers), &error),
     }
 }
 
-/// `POST /notify-test`: sends a test message; the page then says how it went.
-pub async fn notify_test(State(daemon): State<Arc<Daemon>>, caller: Caller) -> Response {
+/// `POST /notify-test`: sends a test message; the page then shows the deliveries.
+pub async fn notify_test(State(notifications): State<Notifications>, caller: Caller) -> Response {
     audit::note(&caller, "notify_test", "notify.url, notify.heartbeat_url");
-    daemon.notifier.test(&daemon.cancel, &*daemon.store).await;
+    notifications.send_test().await;
     go_to("/system#notifications", None)
 }

@@ -1,4 +1,4 @@
-//! What surrounds every page: head, navigation, headers of the answer. Pure.
+//! The frame of every page: head, navigation, response headers. Pure.
 
 use axum::http::header::{
     CONTENT_SECURITY_POLICY, HeaderName, LOCATION, REFERRER_POLICY, SET_COOKIE, VARY, X_FRAME_OPTIONS,
@@ -16,25 +16,25 @@ use crate::sanitize::escaped_lines;
 use crate::serve::http::reply;
 use crate::{Error, ErrorKind};
 
-/// Nothing but what the daemon itself serves, and no one may frame it.
+/// The content security policy: only the daemon's own content, and no framing.
 const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; \
      form-action 'self'; base-uri 'none'; frame-ancestors 'none'";
 
-/// Who looks, when, and from where.
+/// The context of a request for a page: language, time and session.
 pub struct Visit {
     pub lang: Lang,
     pub zone: Tz,
     pub now: DateTime<Utc>,
     pub today: NaiveDate,
-    /// Whether there is a session to end.
+    /// True if there is a session to end.
     pub signed_in: bool,
-    /// When what is shown was read, and whether the store could not be read since.
+    /// The time when the shown data was read, and true if the store could not be read since.
     pub as_of: DateTime<Utc>,
     pub is_old: bool,
 }
 
 impl Visit {
-    /// The time of day of an instant, with the date where it is not today's.
+    /// The time of day of an instant, with the date unless it is today.
     pub fn time(&self, at: DateTime<Utc>) -> String {
         let local = at.with_timezone(&self.zone);
         if local.date_naive() == self.today {
@@ -44,13 +44,13 @@ impl Visit {
         }
     }
 
-    /// An instant in the zone of the dates.
+    /// The date and time of an instant in the configured time zone.
     pub fn at(&self, at: DateTime<Utc>) -> String {
         self.lang.instant(at, self.zone)
     }
 }
 
-/// The page that is current in the navigation.
+/// The current page in the navigation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Here {
     Coverage,
@@ -59,7 +59,7 @@ pub enum Here {
     Elsewhere,
 }
 
-/// A whole page.
+/// A complete page.
 pub fn page(visit: &Visit, here: Here, title: &str, content: &Markup) -> Markup {
     let say = |text| visit.lang.say(text);
     let current = |of: Here| (of == here).then_some("page");
@@ -92,7 +92,7 @@ pub fn page(visit: &Visit, here: Here, title: &str, content: &Markup) -> Markup 
     }
 }
 
-/// The beginning of every document, also of those for strangers.
+/// The head of every document, also of the sign-in form.
 pub fn head(lang: Lang, title: &str) -> Markup {
     let version = assets::VERSION.as_str();
     html! {
@@ -110,16 +110,16 @@ pub fn head(lang: Lang, title: &str) -> Markup {
     }
 }
 
-/// The answer that carries a page.
+/// The response with a page.
 pub fn answer(status: StatusCode, page: Markup) -> Response {
-    // Names and reasons are others' texts: a mark in one could show a page as another.
+    // Escape control characters, because names and reasons come from strangers and could falsify the page.
     let page = escaped_lines(&page.into_string()).into_owned();
     let mut answer = reply::with_type(status, "text/html; charset=utf-8", page);
     guard(answer.headers_mut());
     answer
 }
 
-/// The answer that sends the reader elsewhere on this site, with a cookie perhaps.
+/// A redirect, with a cookie if one is given.
 pub fn go_to(place: &str, cookie: Option<&str>) -> Response {
     let mut answer = reply::with_type(StatusCode::SEE_OTHER, "text/plain; charset=utf-8", "");
     let headers = answer.headers_mut();
@@ -134,7 +134,7 @@ pub fn go_to(place: &str, cookie: Option<&str>) -> Response {
 }
 
 fn guard(headers: &mut HeaderMap) {
-    // `same-origin`, not `no-referrer`: with that one, browsers hide the origin of our own forms too.
+    // With `no-referrer` browsers would hide the origin of our own forms too.
     let all: [(HeaderName, &'static str); 5] = [
         (CONTENT_SECURITY_POLICY, POLICY),
         (X_FRAME_OPTIONS, "DENY"),
@@ -150,14 +150,14 @@ fn guard(headers: &mut HeaderMap) {
     }
 }
 
-/// A page that says why there is no other.
+/// The error page.
 pub fn trouble(visit: &Visit, error: &Error) -> Response {
     let (status, title, hint) = match error.kind() {
         ErrorKind::Usage => (StatusCode::BAD_REQUEST, t::WRONG_REQUEST, None),
         ErrorKind::NotFound => (StatusCode::NOT_FOUND, t::NOT_FOUND, None),
         ErrorKind::RateLimited => (StatusCode::TOO_MANY_REQUESTS, t::WRONG_REQUEST, None),
         _ => {
-            tracing::error!(%error, "a page could not be made");
+            tracing::error!(%error, "a page could not be shown");
             (
                 StatusCode::SERVICE_UNAVAILABLE,
                 t::STORE_FAILED,

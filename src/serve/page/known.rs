@@ -1,5 +1,5 @@
-//! What the page knows of the lake: read for each visitor, and kept, so that the last of it can be shown while the store
-//! is out of reach.
+//! The page's snapshot of the lake. It is read for each visitor and kept, so that the page can show it while the store is
+//! out of reach.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -7,30 +7,31 @@ use std::time::Duration;
 
 use chrono::{DateTime, NaiveDate, TimeDelta, Utc};
 use futures_util::{StreamExt, stream};
+use tokio_util::sync::CancellationToken;
 
+use super::PageState;
 use crate::lake::{self, key};
 use crate::pipeline::{Summary, read_run, run_entries};
-use crate::serve::daemon::Daemon;
-use crate::serve::health::OUT_OF_REACH;
+use crate::serve::health::CheckState;
 use crate::status::{DayStatus, MarkedDays};
 use crate::{Error, ErrorKind, Result};
 
-/// Runs on the first page.
+/// The runs on the first page.
 const RUNS: usize = 10;
-/// Summaries kept in memory.
+/// The most summaries kept in memory.
 const MOST_KNOWN: usize = 200;
-/// Summaries read at once.
+/// The summaries that are read concurrently.
 const READ_AT_ONCE: usize = 8;
-/// The time that a visitor waits for the store when older data can be shown.
+/// The time that a visitor waits for the store if older data can be shown.
 const PATIENCE: Duration = Duration::from_secs(20);
 
-/// The age that the data may have for a search.
+/// The greatest age of the data for a search.
 const LATELY: TimeDelta = TimeDelta::minutes(2);
 
-/// The lake at a moment.
+/// The lake's coverage at an instant.
 #[derive(Default)]
 pub struct Snapshot {
-    /// When reading it began.
+    /// The start of reading.
     pub at: DateTime<Utc>,
     pub days: Vec<Arc<DayStatus>>,
     pub marked: MarkedDays,
@@ -40,16 +41,16 @@ pub struct Snapshot {
 
 /// See the module. All of it may be lost.
 #[derive(Default)]
-pub struct Known {
-    /// Held by who reads the lake.
+pub struct LakeSnapshots {
+    /// Held while the lake is read.
     reading: tokio::sync::Mutex<()>,
     last: Mutex<Option<Arc<Snapshot>>>,
-    /// Runs that are over: they do not change any more.
+    /// Runs that are over, because those do not change any more.
     runs: tokio::sync::Mutex<HashMap<String, Arc<Summary>>>,
 }
 
-impl Known {
-    /// The latest data that was read.
+impl LakeSnapshots {
+    /// The latest snapshot.
     pub fn last(&self) -> Option<Arc<Snapshot>> {
         self.last.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
@@ -59,60 +60,60 @@ impl Known {
     }
 }
 
-/// The lake now. If the store can't be read, or not in time, what was read last, and `true`.
+/// Reads the lake. If the store can't be read, or not in time, returns the last snapshot and `true`.
 ///
 /// # Errors
-/// The store fails, and nothing was ever read.
-pub async fn look(daemon: &Arc<Daemon>) -> Result<(Arc<Snapshot>, bool)> {
-    let Some(last) = daemon.page.known.last() else {
-        return Ok((read(daemon).await?, false));
+/// The store fails, and there is no earlier snapshot.
+pub async fn look(state: &PageState) -> Result<(Arc<Snapshot>, bool)> {
+    let Some(last) = state.memory.known.last() else {
+        return Ok((read(state).await?, false));
     };
-    let [store, _] = daemon.health.store_and_token();
-    if store.is_some_and(|seen| seen.how == OUT_OF_REACH) {
+    let [store, _] = state.health.store_and_token();
+    if store.is_some_and(|seen| seen.how == CheckState::OutOfReach) {
         return Ok((last, true));
     }
-    // It goes on when nobody waits for it any more: the next visitor finds what it read.
-    let reader = Arc::clone(daemon);
+    // The task goes on if nobody waits for it any more, so that the next visitor gets its result.
+    let reader = state.clone();
     let reading = tokio::spawn(async move { read(&reader).await });
     match tokio::time::timeout(PATIENCE, reading).await {
         Ok(Ok(Ok(snapshot))) => Ok((snapshot, false)),
         Ok(Ok(Err(error))) => {
-            tracing::warn!(%error, "the page shows what it knew before");
-            daemon.health.look_now();
+            tracing::warn!(%error, "the store can't be read; the page shows older data");
+            state.health.look_now();
             Ok((last, true))
         }
-        Ok(Err(_)) => Err(Error::new(ErrorKind::Internal, "page", "reading broke off")),
+        Ok(Err(_)) => Err(Error::new(ErrorKind::Internal, "page", "the task that reads the lake panicked")),
         Err(_) => Ok((last, true)),
     }
 }
 
-/// The lake as it was a moment ago, which is good enough for a search; else as [`look`] gives it.
+/// The snapshot of a moment ago, which is good enough for a search, or that of [`look`].
 ///
 /// # Errors
 /// As [`look`].
-pub async fn look_lately(daemon: &Arc<Daemon>) -> Result<(Arc<Snapshot>, bool)> {
-    match daemon.page.known.last() {
+pub async fn look_lately(state: &PageState) -> Result<(Arc<Snapshot>, bool)> {
+    match state.memory.known.last() {
         Some(last) if Utc::now() - last.at < LATELY => Ok((last, false)),
-        _ => look(daemon).await,
+        _ => look(state).await,
     }
 }
 
-/// The days of one date: few are read. If the store can't be read, what was read last, and `true`.
+/// Reads the days of a single date, which is fast. If the store can't be read, returns the last snapshot and `true`.
 ///
 /// # Errors
-/// The store fails, and nothing was ever read.
-pub async fn look_at(daemon: &Daemon, date: NaiveDate) -> Result<(Arc<Snapshot>, bool)> {
-    let last = daemon.page.known.last();
-    let [store, _] = daemon.health.store_and_token();
+/// The store fails, and there is no earlier snapshot.
+pub async fn look_at(state: &PageState, date: NaiveDate) -> Result<(Arc<Snapshot>, bool)> {
+    let last = state.memory.known.last();
+    let [store, _] = state.health.store_and_token();
     if let Some(last) = &last
-        && store.is_some_and(|seen| seen.how == OUT_OF_REACH)
+        && store.is_some_and(|seen| seen.how == CheckState::OutOfReach)
     {
         return Ok((Arc::clone(last), true));
     }
     let at = Utc::now();
     let read = tokio::try_join!(
-        daemon.coverage.days(&*daemon.store, Some(date), Some(date)),
-        MarkedDays::read(&*daemon.store),
+        state.coverage.days(&*state.store, Some(date), Some(date)),
+        MarkedDays::read(&*state.store),
     );
     let is_gone = |days: &[Arc<DayStatus>], last: &Snapshot| {
         days.is_empty() && last.days.iter().any(|day| day.date == date)
@@ -120,7 +121,7 @@ pub async fn look_at(daemon: &Daemon, date: NaiveDate) -> Result<(Arc<Snapshot>,
     match (read, last) {
         // A folder that is not mounted looks empty.
         (Ok((days, _)), Some(last)) if is_gone(&days, &last) => {
-            daemon.health.look_now();
+            state.health.look_now();
             Ok((last, true))
         }
         (Ok((days, marked)), _) => Ok((
@@ -133,30 +134,30 @@ pub async fn look_at(daemon: &Daemon, date: NaiveDate) -> Result<(Arc<Snapshot>,
             false,
         )),
         (Err(error), Some(last)) => {
-            tracing::warn!(%error, "the page shows what it knew before");
-            daemon.health.look_now();
+            tracing::warn!(%error, "the store can't be read; the page shows older data");
+            state.health.look_now();
             Ok((last, true))
         }
         (Err(error), None) => Err(error),
     }
 }
 
-/// Reads the lake. One at a time: who comes while a large lake is read for the first time finds it read.
-async fn read(daemon: &Daemon) -> Result<Arc<Snapshot>> {
+/// Reads the lake, once at a time, so that visitors who wait for the first read of a large lake share its result.
+async fn read(state: &PageState) -> Result<Arc<Snapshot>> {
     let asked = Utc::now();
-    let _reading = daemon.page.known.reading.lock().await;
-    if let Some(last) = daemon.page.known.last().filter(|last| last.at >= asked) {
+    let _reading = state.memory.known.reading.lock().await;
+    if let Some(last) = state.memory.known.last().filter(|last| last.at >= asked) {
         return Ok(last);
     }
     let at = Utc::now();
-    let store = &*daemon.store;
-    let today = lake::date_of(at, daemon.config.timezone);
+    let store = &*state.store;
+    let today = lake::date_of(at, state.config.timezone);
     let (days, marked, runs) = tokio::try_join!(
-        daemon.coverage.days(store, None, Some(today)),
+        state.coverage.days(store, None, Some(today)),
         MarkedDays::read(store),
-        runs_of(daemon, RUNS),
+        runs_of(state, RUNS),
     )?;
-    let before = daemon.page.known.last();
+    let before = state.memory.known.last();
     if days.is_empty() && before.is_some_and(|before| !before.days.is_empty()) {
         // A folder that is not mounted looks empty.
         return Err(Error::new(
@@ -171,31 +172,26 @@ async fn read(daemon: &Daemon) -> Result<Arc<Snapshot>> {
         marked,
         runs,
     });
-    daemon.page.known.keep(&snapshot);
+    state.memory.known.keep(&snapshot);
     Ok(snapshot)
 }
 
-/// Reads what the first visitor would wait for.
-pub async fn warm(daemon: &Daemon) {
-    tokio::select! {
-        () = daemon.cancel.cancelled() => {}
-        done = read(daemon) => {
-            if let Err(error) = done {
-                tracing::debug!(%error, "coverage could not be read ahead");
-            }
-        }
+/// Reads the lake at the start, so that the first visitor need not wait.
+pub async fn warm(state: &PageState, cancel: &CancellationToken) {
+    if let Some(Err(error)) = cancel.run_until_cancelled(read(state)).await {
+        tracing::debug!(%error, "the page could not read the lake at the start");
     }
 }
 
-/// The latest runs, newest first. A run that is over does not change: its summary is read once.
+/// The latest runs, newest first. The summary of a run that is over is read only once, because it does not change.
 ///
 /// # Errors
 /// The store fails.
-pub async fn runs_of(daemon: &Daemon, count: usize) -> Result<Vec<Arc<Summary>>> {
-    let store = &*daemon.store;
+pub async fn runs_of(state: &PageState, count: usize) -> Result<Vec<Arc<Summary>>> {
+    let store = &*state.store;
     let mut entries = run_entries(store, Utc::now()).await?;
     entries.truncate(count);
-    let mut known = daemon.page.known.runs.lock().await;
+    let mut known = state.memory.known.runs.lock().await;
     let keys = entries.iter().map(|entry| entry.key.clone());
     let fresh: Vec<String> = keys.filter(|key| !known.contains_key(key)).collect();
     let read: Vec<_> = stream::iter(fresh)

@@ -1,4 +1,4 @@
-//! Languages: which one a reader wants, and how it writes numbers, sizes, dates and plurals. Pure.
+//! The page's languages: the choice for a reader, and the formats of numbers, sizes, dates and plurals. Pure.
 
 use std::fmt::Display;
 
@@ -8,25 +8,25 @@ use chrono_tz::Tz;
 /// A language of the page.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Lang {
-    /// English, also for whoever asks for none of ours.
+    /// English, also for readers of other languages.
     En,
     /// Russian.
     Ru,
 }
 
-/// A text in every language; `{}` stands for what is filled in.
+/// A text in every language with gaps `{}`.
 #[derive(Debug, Clone, Copy)]
 pub struct Text {
     pub en: &'static str,
     pub ru: &'static str,
 }
 
-/// A text that bends with a number, which stands for the first `{}`.
+/// A text with plural forms; the number fills the gap `{}`.
 #[derive(Debug, Clone, Copy)]
 pub struct Count {
-    /// One, more.
+    /// Singular, plural.
     pub en: [&'static str; 2],
-    /// One, few, many: 1 звонок, 2 звонка, 5 звонков.
+    /// Forms for one, few and many: 1 звонок, 2 звонка, 5 звонков.
     pub ru: [&'static str; 3],
 }
 
@@ -97,7 +97,7 @@ impl Lang {
         best.1
     }
 
-    /// For `lang=`.
+    /// The tag for `lang=`.
     pub fn tag(self) -> &'static str {
         match self {
             Self::En => "en",
@@ -113,12 +113,12 @@ impl Lang {
         }
     }
 
-    /// A text with its gaps filled, in order.
+    /// A text with its gaps filled in order.
     pub fn fill(self, text: Text, with: &[&dyn Display]) -> String {
         filled(self.say(text), with)
     }
 
-    /// A number and what it counts.
+    /// A text in the plural form of a number.
     pub fn count(self, text: Count, number: u64) -> String {
         let form = match self {
             Self::En => text.en[usize::from(number != 1)],
@@ -127,7 +127,7 @@ impl Lang {
         filled(form, &[&self.number(number)])
     }
 
-    /// A whole number, its thousands apart.
+    /// A whole number with separated thousands.
     pub fn number(self, number: u64) -> String {
         let digits = number.to_string();
         let gap = match self {
@@ -161,7 +161,7 @@ impl Lang {
         }
     }
 
-    /// Hours, of seconds: with a decimal below ten.
+    /// Seconds as hours, with a decimal below ten.
     pub fn hours(self, seconds: u64) -> String {
         if seconds >= 36_000 || seconds == 0 {
             return self.number((seconds + 1800) / 3600);
@@ -174,7 +174,7 @@ impl Lang {
         format!("{}{point}{}", tenths / 10, tenths % 10)
     }
 
-    /// A length of time in its two largest units.
+    /// A duration in its two largest units.
     pub fn span(self, span: TimeDelta) -> String {
         let seconds = span.num_seconds().max(0);
         let (day, hour, minute, second) = match self {
@@ -213,7 +213,7 @@ impl Lang {
         format!("{}\u{a0}{}", date.day(), names[date.month0() as usize])
     }
 
-    /// Some days: `24 November 2026`, `1–3 November 2026`, `30 October – 2 November 2026`.
+    /// A range of days: `24 November 2026`, `1–3 November 2026`, `30 October – 2 November 2026`.
     pub fn dates(self, from: NaiveDate, to: NaiveDate) -> String {
         if from == to {
             self.date(to)
@@ -226,7 +226,7 @@ impl Lang {
         }
     }
 
-    /// A month by itself: `November`, `ноябрь`.
+    /// The name of a month alone: `November`, `ноябрь`.
     pub fn month(self, date: NaiveDate) -> &'static str {
         match self {
             Self::En => MONTHS_EN[date.month0() as usize],
@@ -234,7 +234,7 @@ impl Lang {
         }
     }
 
-    /// Two letters.
+    /// The weekday in two letters.
     pub fn weekday(self, day: Weekday) -> &'static str {
         let at = day.num_days_from_monday() as usize;
         match self {

@@ -1,12 +1,13 @@
-//! Signing in with `serve.token`, once, for a session: the token itself never lies in a cookie. Where no token is
-//! configured there is nothing to sign in to.
+//! Signing in with `serve.token` for a session, so that the token itself is never in a cookie. Without a configured token
+//! nobody needs to sign in.
 
 use std::sync::Arc;
 
 use axum::body::Body;
-use axum::extract::{Extension, Query, State};
-use axum::http::header::{COOKIE, RETRY_AFTER};
-use axum::http::{HeaderMap, HeaderValue, StatusCode, Uri};
+use axum::extract::{Extension, Query, Request, State};
+use axum::http::header::RETRY_AFTER;
+use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, Uri};
+use axum::middleware::Next;
 use axum::response::Response;
 use chrono::Utc;
 use maud::html;
@@ -17,25 +18,26 @@ use super::frame::{self, answer, go_to};
 use super::lang::Text;
 use super::{language, texts as t};
 use crate::serve::audit::{self, Caller, Credential};
-use crate::serve::daemon::Daemon;
-use crate::serve::http::session;
-use crate::serve::http::{Peer, is_same};
+use crate::serve::http::guard::is_same;
+use crate::serve::http::session::{self, Access, cookie, session_in};
+use crate::serve::http::{Peer, reply};
 
-const COOKIE_NAME: &str = "telelake";
-
-/// What the cookie of a request holds.
-pub fn session_in(headers: &HeaderMap) -> Option<&str> {
-    headers
-        .get_all(COOKIE)
-        .iter()
-        .filter_map(|value| value.to_str().ok())
-        .flat_map(|value| value.split(';'))
-        .find_map(|pair| pair.trim().strip_prefix(COOKIE_NAME)?.strip_prefix('='))
+/// Sends a reader without a session to the sign-in form, and afterwards back. A reader who follows a link from another site
+/// may have a session, because browsers send no `Strict` cookie then; a reload from our own page sends it.
+pub async fn ask_to_sign_in(request: Request, next: Next) -> Response {
+    if request.method() != Method::GET {
+        return next.run(request).await;
+    }
+    let (uri, headers) = (request.uri().clone(), request.headers().clone());
+    let answer = next.run(request).await;
+    if answer.status() == StatusCode::UNAUTHORIZED {
+        redirect(&uri, &headers)
+    } else {
+        answer
+    }
 }
 
-/// Sends who is not signed in to the form, and afterwards back. Who follows a link from a chat seems not to be: the
-/// browser keeps a `Strict` cookie back from what another site began. Asked again from here, it brings it.
-pub fn first(uri: &Uri, headers: &HeaderMap) -> Response {
+fn redirect(uri: &Uri, headers: &HeaderMap) -> Response {
     let from_elsewhere = headers
         .get("sec-fetch-site")
         .is_some_and(|site| site == "cross-site");
@@ -53,12 +55,12 @@ pub fn first(uri: &Uri, headers: &HeaderMap) -> Response {
 }
 
 #[derive(Deserialize)]
-pub struct Wanted {
+pub struct SignInQuery {
     #[serde(default)]
     to: String,
 }
 
-/// A place on this site and no other: browsers take `//x` and `/\x` for another one.
+/// The wanted path if it is on this site, else `/`. Browsers take `//x` and `/\x` for another site.
 fn place(wanted: &str) -> &str {
     let is_ours = wanted.starts_with('/')
         && !wanted.starts_with("//")
@@ -70,11 +72,11 @@ fn place(wanted: &str) -> &str {
 
 /// `GET /login`
 pub async fn get(
-    State(daemon): State<Arc<Daemon>>,
-    Query(Wanted { to }): Query<Wanted>,
+    State(access): State<Arc<Access>>,
+    Query(SignInQuery { to }): Query<SignInQuery>,
     headers: HeaderMap,
 ) -> Response {
-    if daemon.live.serve_token().is_empty() {
+    if access.token().is_empty() {
         return go_to("/", None);
     }
     the_form(&headers, place(&to), None)
@@ -106,7 +108,7 @@ fn the_form(headers: &HeaderMap, to: &str, trouble: Option<(StatusCode, Text)>) 
 }
 
 #[derive(Deserialize)]
-struct Given {
+struct SignInForm {
     token: String,
     #[serde(default)]
     to: String,
@@ -114,21 +116,21 @@ struct Given {
 
 /// `POST /login`
 pub async fn post(
-    State(daemon): State<Arc<Daemon>>,
+    State(access): State<Arc<Access>>,
     Extension(Peer(peer)): Extension<Peer>,
     headers: HeaderMap,
     body: Body,
 ) -> Response {
-    let given: Given = match form(body).await {
+    let given: SignInForm = match form(body).await {
         Ok(given) => given,
         Err(refusal) => return *refusal,
     };
-    let (token, now) = (daemon.live.serve_token(), Utc::now());
+    let (token, now) = (access.token(), Utc::now());
     if token.is_empty() {
         return go_to("/", None);
     }
     let to = place(&given.to);
-    if daemon.page.guesses.is_barred(peer, now) {
+    if access.guesses.is_barred(peer, now) {
         let why = (StatusCode::TOO_MANY_REQUESTS, t::TOO_MANY_GUESSES);
         let mut answer = the_form(&headers, to, Some(why));
         answer
@@ -137,10 +139,10 @@ pub async fn post(
         return answer;
     }
     if !is_same(given.token.trim(), token.expose()) {
-        daemon.page.guesses.note_wrong(peer, "the page", now);
+        access.guesses.note_wrong(peer, "the page", now);
         return the_form(&headers, to, Some((StatusCode::UNAUTHORIZED, t::WRONG_TOKEN)));
     }
-    match daemon.page.sessions.open(now) {
+    match access.sessions.open(now) {
         Ok(session) => {
             audit::note(&Caller::at(Credential::Token, Some(peer)), "sign_in", "the page");
             go_to(
@@ -148,26 +150,17 @@ pub async fn post(
                 Some(&cookie(&session, session::LIFETIME.num_seconds(), &headers)),
             )
         }
-        Err(error) => crate::serve::http::reply::failed(&error),
+        Err(error) => reply::failed(&error),
     }
 }
 
 /// `POST /logout`
-pub async fn leave(State(daemon): State<Arc<Daemon>>, caller: Caller, headers: HeaderMap) -> Response {
+pub async fn leave(State(access): State<Arc<Access>>, caller: Caller, headers: HeaderMap) -> Response {
     if let Some(session) = session_in(&headers) {
-        daemon.page.sessions.close(session);
+        access.sessions.close(session);
         audit::note(&caller, "sign_out", "the page");
     }
     go_to("/login", Some(&cookie("", 0, &headers)))
-}
-
-fn cookie(value: &str, seconds: i64, headers: &HeaderMap) -> String {
-    // The daemon itself speaks HTTP: whether the reader came by HTTPS only the proxy in front knows.
-    let by_https = headers
-        .get("x-forwarded-proto")
-        .is_some_and(|proto| proto.as_bytes().eq_ignore_ascii_case(b"https"));
-    let secure = if by_https { "; Secure" } else { "" };
-    format!("{COOKIE_NAME}={value}; Path=/; HttpOnly; SameSite=Strict; Max-Age={seconds}{secure}")
 }
 
 #[cfg(test)]
@@ -175,7 +168,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn after_signing_in_nobody_is_sent_to_another_site() {
+    fn sign_in_redirects_only_within_this_site() {
         for ours in ["/", "/day?date=2026-11-01&space=a%20b", "/runs"] {
             assert_eq!(place(ours), ours);
         }
@@ -190,20 +183,5 @@ mod tests {
         ] {
             assert_eq!(place(theirs), "/", "{theirs}");
         }
-    }
-
-    #[test]
-    fn the_cookie_is_found_among_others_and_is_secure_where_the_reader_came_by_https() {
-        let mut headers = HeaderMap::new();
-        assert_eq!(session_in(&headers), None);
-        headers.append(COOKIE, HeaderValue::from_static("a=1; telelakes=x; telelake=abc"));
-        assert_eq!(session_in(&headers), Some("abc"));
-        assert!(!cookie("x", 1, &headers).contains("Secure"));
-        headers.insert("x-forwarded-proto", HeaderValue::from_static("https"));
-        let set = cookie("x", 1, &headers);
-        assert_eq!(
-            set,
-            "telelake=x; Path=/; HttpOnly; SameSite=Strict; Max-Age=1; Secure"
-        );
     }
 }

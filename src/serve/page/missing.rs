@@ -1,6 +1,4 @@
-//! What is missing, as CSV for a spreadsheet: a line each, with its day, room and reason.
-
-use std::sync::Arc;
+//! The missing things as CSV for a spreadsheet, a line each, with day, room and reason.
 
 use axum::extract::{Query, State};
 use axum::http::header::CONTENT_DISPOSITION;
@@ -12,19 +10,18 @@ use serde::Deserialize;
 use super::frame::trouble;
 use super::known::look;
 use super::view::space_of;
-use super::{Parameters, visit};
-use crate::serve::daemon::Daemon;
+use super::{PageState, Parameters, visit};
 use crate::serve::http::reply;
 use crate::status::{Coverage, DayStatus, NOT_BUILT};
 use crate::{Error, ErrorKind, Result, dates};
 
-/// Dates where none is asked for: the window of the page.
+/// The default number of dates: the window of the page.
 const DATES: u64 = 35;
 const HEADER: &str =
     "date,space_id,space_name,room_id,room_name,call_id,record_id,what,status,attempts,reason\r\n";
 
 #[derive(Deserialize)]
-pub struct Range {
+pub struct MissingQuery {
     #[serde(default, deserialize_with = "dates::deserialize_option")]
     from: Option<NaiveDate>,
     #[serde(default, deserialize_with = "dates::deserialize_option")]
@@ -33,13 +30,13 @@ pub struct Range {
 
 /// `GET /missing.csv?from&to`
 pub async fn get(
-    State(daemon): State<Arc<Daemon>>,
-    query: Parameters<Range>,
+    State(state): State<PageState>,
+    query: Parameters<MissingQuery>,
     headers: HeaderMap,
 ) -> Response {
-    let visit = visit(&daemon, &headers);
+    let visit = visit(&state, &headers);
     let made = match query {
-        Ok(Query(range)) => lines(&daemon, &range, visit.today).await,
+        Ok(Query(range)) => lines(&state, &range, visit.today).await,
         Err(error) => Err(Error::new(ErrorKind::Usage, "from/to", error.body_text())),
     };
     match made {
@@ -53,22 +50,22 @@ pub async fn get(
     }
 }
 
-async fn lines(daemon: &Arc<Daemon>, range: &Range, today: NaiveDate) -> Result<String> {
-    let (lake, _) = look(daemon).await?;
+async fn lines(state: &PageState, range: &MissingQuery, today: NaiveDate) -> Result<String> {
+    let (lake, _) = look(state).await?;
     let to = range.to.unwrap_or(today);
     let from = range.from.or_else(|| to.checked_sub_days(Days::new(DATES - 1)));
-    // A spreadsheet takes a text without the mark for one of an old code page.
+    // Without a byte order mark a spreadsheet assumes an old code page.
     let mut text = format!("\u{feff}{HEADER}");
     let days = lake.days.iter();
     for day in days.filter(|day| from.is_none_or(|from| day.date >= from) && day.date <= to) {
-        add_day(&mut text, day, &daemon.coverage);
+        add_day(&mut text, day, &state.coverage);
     }
     Ok(text)
 }
 
-/// A line's cells after the date and the space.
+/// The cells of a line after the date and the space.
 #[derive(Default)]
-struct Line<'a> {
+struct MissingLine<'a> {
     room: &'a str,
     call: &'a str,
     record: &'a str,
@@ -80,7 +77,7 @@ struct Line<'a> {
 
 fn add_day(text: &mut String, day: &DayStatus, coverage: &Coverage) {
     for lack in &day.missing {
-        let line = Line {
+        let line = MissingLine {
             room: &lack.room_id,
             call: lack.call_id.as_deref().unwrap_or_default(),
             record: lack.record_id.as_deref().unwrap_or_default(),
@@ -91,14 +88,14 @@ fn add_day(text: &mut String, day: &DayStatus, coverage: &Coverage) {
         };
         add(text, day, coverage, &line);
     }
-    let failed = |what: &'static str, reason: &'static str| Line {
+    let failed = |what: &'static str, reason: &'static str| MissingLine {
         what,
         status: "failed",
         reason,
-        ..Line::default()
+        ..MissingLine::default()
     };
     for room in &day.rooms_to_ask {
-        let line = Line {
+        let line = MissingLine {
             room,
             ..failed("listing", "the room could not be listed")
         };
@@ -111,7 +108,7 @@ fn add_day(text: &mut String, day: &DayStatus, coverage: &Coverage) {
         add(text, day, coverage, &line);
     }
     if !day.built && !day.is_damaged() {
-        let line = Line {
+        let line = MissingLine {
             status: "pending",
             ..failed("tables", NOT_BUILT)
         };
@@ -119,7 +116,7 @@ fn add_day(text: &mut String, day: &DayStatus, coverage: &Coverage) {
     }
 }
 
-fn add(text: &mut String, day: &DayStatus, coverage: &Coverage, line: &Line<'_>) {
+fn add(text: &mut String, day: &DayStatus, coverage: &Coverage, line: &MissingLine<'_>) {
     let (date, space) = (day.date.to_string(), space_of(day));
     let attempts = line.attempts.to_string();
     let room_name = coverage.room_name(space, line.room).unwrap_or_default();
@@ -141,7 +138,7 @@ fn add(text: &mut String, day: &DayStatus, coverage: &Coverage, line: &Line<'_>)
     text.push_str("\r\n");
 }
 
-/// A cell that no spreadsheet takes for a formula: names come from others.
+/// The text of a cell, escaped so that no spreadsheet takes it for a formula, because names come from strangers.
 fn cell(text: &str) -> String {
     let text = crate::sanitize::escaped(text);
     let is_formula = text
@@ -159,7 +156,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_cell_is_no_formula_and_ends_where_it_ends() {
+    fn a_cell_is_quoted_and_never_a_formula() {
         for (text, expected) in [
             ("plain-1", "plain-1"),
             ("", ""),

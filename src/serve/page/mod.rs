@@ -1,12 +1,11 @@
-//! The operator's page: coverage as a calendar, a day's rooms and calls, runs, what is in work and what comes next; and
-//! the forms that ask for a backfill or for a day again.
+//! The operator's page: coverage as a calendar, a day's rooms and calls, the runs, the running and the next work, and the
+//! forms that request a backfill or a retry.
 //!
-//! HTML made here, with one style sheet and one small script from inside the program; nothing comes from elsewhere, and
-//! everything but live progress works without the script. It shows ids, names of rooms and spaces, counts and reasons:
-//! no person; a report or recording is a link to its file. What is rendered is pure (`overview`, `cause`, `ahead`,
-//! `calendar`, `charts`, `day`, `runs`, `work` from `view`); `known` reads the store and keeps what it read, for when the
-//! store is out of reach. `room`, `search`, `system`, `missing` and `file` are pages and files of their own, `forms` takes
-//! what is asked for. `http` merges [`routes`]; `http::guard` decides who gets here.
+//! The HTML is made here, with a style sheet and a small script from inside the program. Nothing is loaded from elsewhere,
+//! and everything but live progress works without the script. The page shows ids, names of rooms and spaces, counts and
+//! reasons, but no person; a report or recording is a link to its file. Rendering is pure (`overview`, `cause`, `ahead`,
+//! `calendar`, `charts`, `day`, `runs`, `work`, from the data in `view`). `known` reads the store and keeps the data for
+//! the time when the store is out of reach. `http` merges [`routes`]; the guard authenticates.
 
 mod ahead;
 mod assets;
@@ -20,7 +19,7 @@ mod forms;
 mod frame;
 mod known;
 mod lang;
-pub(super) mod login;
+mod login;
 mod missing;
 mod overview;
 mod room;
@@ -35,7 +34,7 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use axum::Router;
-use axum::extract::{Query, State};
+use axum::extract::{FromRef, Query, State};
 use axum::http::header::ACCEPT_LANGUAGE;
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::Response;
@@ -49,36 +48,60 @@ use self::ahead::Ahead;
 use self::day::{Around, Found};
 use self::frame::{Visit, answer, trouble};
 pub(super) use self::known::warm;
-use self::known::{Known, Snapshot, look, look_at};
+use self::known::{LakeSnapshots, Snapshot, look, look_at};
 use self::lang::Lang;
 use self::overview::Overview;
 use self::view::View;
 use self::work::Work;
-use super::daemon::Daemon;
+use super::health::Health;
+use super::http::guard::{Group, Guard};
+use super::http::session::Access;
+use super::jobs::Jobs;
+use super::notifications::Notifications;
+use super::webhook::stats::WebhookStats;
+use crate::config::Config;
 use crate::dates;
 use crate::lake::manifest::Manifest;
 use crate::lake::{self, key};
 use crate::pipeline::{read_run, run_log};
-use crate::serve::http::session::{Guesses, Sessions};
-use crate::status::DayStatus;
+use crate::status::{Coverage, DayStatus};
+use crate::store::Store;
 use crate::store::json::get_json;
 use crate::{Error, ErrorKind, Result};
 
-/// Runs on a page of their own.
+/// The runs shown on the page of all runs.
 const MANY_RUNS: usize = 100;
 
-/// What the page keeps between requests: all of it may be lost.
+/// The parts that the page shows. Clones share everything.
+#[derive(Clone)]
+pub(super) struct PageState {
+    pub config: Arc<Config>,
+    pub store: Arc<dyn Store>,
+    pub coverage: Arc<Coverage>,
+    pub memory: Arc<PageMemory>,
+    pub access: Arc<Access>,
+    pub jobs: Jobs,
+    pub health: Arc<Health>,
+    pub notifications: Notifications,
+    pub webhooks: Arc<WebhookStats>,
+}
+
+impl FromRef<PageState> for Notifications {
+    fn from_ref(state: &PageState) -> Self {
+        state.notifications.clone()
+    }
+}
+
+/// The page's memory between requests; all of it may be lost.
 #[derive(Default)]
-pub(super) struct Page {
-    pub sessions: Sessions,
-    pub guesses: Guesses,
-    known: Known,
+pub(super) struct PageMemory {
+    known: LakeSnapshots,
     /// The names of spaces, by id.
     names: Mutex<HashMap<String, String>>,
 }
 
-impl Page {
-    /// A space's name, or its id where none is known yet.
+impl PageMemory {
+    /// A space's name, or its id if the name is not known yet.
     fn name(&self, space: &str) -> String {
         let names = self.names.lock().unwrap_or_else(PoisonError::into_inner);
         names.get(space).cloned().unwrap_or_else(|| space.to_owned())
@@ -93,11 +116,10 @@ impl Page {
     }
 }
 
-/// The page's routes; `http::guard` knows them too.
-pub(super) fn routes() -> Router<Arc<Daemon>> {
-    Router::new()
+/// The page's routes, each group behind the guard.
+pub(super) fn routes(state: PageState, guard: &Guard) -> Router {
+    let pages = Router::new()
         .route("/", get(first))
-        .route("/now", get(now))
         .route("/day", get(one_day))
         .route("/runs", get(all_runs))
         .route("/run", get(one_run))
@@ -106,14 +128,30 @@ pub(super) fn routes() -> Router<Arc<Daemon>> {
         .route("/system", get(system::get))
         .route("/file", get(file::get))
         .route("/missing.csv", get(missing::get))
+        .with_state(state.clone());
+    let parts = Router::new().route("/now", get(now)).with_state(state.clone());
+    let forms = Router::new()
         .route("/backfill", post(forms::backfill))
         .route("/retry", post(forms::retry))
         .route("/cancel", post(forms::cancel))
         .route("/pause", post(forms::pause))
         .route("/notify-test", post(forms::notify_test))
+        .with_state(state.clone());
+    let sign_in = Router::new()
         .route("/login", get(login::get).post(login::post))
+        .with_state(Arc::clone(&state.access));
+    let sign_out = Router::new()
         .route("/logout", post(login::leave))
-        .route("/assets/{name}", get(assets::get))
+        .with_state(state.access);
+    let assets = Router::new().route("/assets/{*name}", get(assets::get));
+    guard
+        .protect(Group::Private, pages)
+        .layer(axum::middleware::from_fn(login::ask_to_sign_in))
+        .merge(guard.protect(Group::Private, parts))
+        .merge(guard.protect(Group::Form, forms))
+        .merge(guard.protect(Group::SignIn, sign_in))
+        .merge(guard.protect(Group::SignOut, sign_out))
+        .merge(guard.protect(Group::Open, assets))
 }
 
 fn language(headers: &HeaderMap) -> Lang {
@@ -121,27 +159,26 @@ fn language(headers: &HeaderMap) -> Lang {
     Lang::wanted(accepted.unwrap_or_default())
 }
 
-fn visit(daemon: &Daemon, headers: &HeaderMap) -> Visit {
+fn visit(state: &PageState, headers: &HeaderMap) -> Visit {
     let now = Utc::now();
-    let zone = daemon.config.timezone;
+    let zone = state.config.timezone;
     Visit {
         lang: language(headers),
         zone,
         now,
         today: lake::date_of(now, zone),
-        signed_in: login::session_in(headers)
-            .is_some_and(|session| daemon.page.sessions.is_open(session, now)),
+        signed_in: state.access.has_session(headers, now),
         as_of: now,
         is_old: false,
     }
 }
 
-/// A value in an address.
+/// A value, percent-encoded for a URL.
 fn encoded(value: &str) -> impl std::fmt::Display + '_ {
     utf8_percent_encode(value, NON_ALPHANUMERIC)
 }
 
-/// The page that was made, or the one that says why there is none.
+/// The response with a page, or with the error that prevented it.
 fn shown(visit: &Visit, made: Result<Markup>) -> Response {
     match made {
         Ok(page) => answer(StatusCode::OK, page),
@@ -150,7 +187,7 @@ fn shown(visit: &Visit, made: Result<Markup>) -> Response {
 }
 
 #[derive(Deserialize)]
-struct First {
+struct FirstPageQuery {
     #[serde(default)]
     month: String,
     asked: Option<String>,
@@ -158,42 +195,42 @@ struct First {
 
 /// `GET /?month`
 async fn first(
-    State(daemon): State<Arc<Daemon>>,
-    Query(query): Query<First>,
+    State(state): State<PageState>,
+    Query(query): Query<FirstPageQuery>,
     headers: HeaderMap,
 ) -> Response {
-    let mut visit = visit(&daemon, &headers);
-    let made = overview(&daemon, &mut visit, &query).await;
+    let mut visit = visit(&state, &headers);
+    let made = overview(&state, &mut visit, &query).await;
     shown(&visit, made)
 }
 
-async fn overview(daemon: &Arc<Daemon>, visit: &mut Visit, query: &First) -> Result<Markup> {
-    let (lake, is_old) = look(daemon).await?;
+async fn overview(state: &PageState, visit: &mut Visit, query: &FirstPageQuery) -> Result<Markup> {
+    let (lake, is_old) = look(state).await?;
     (visit.as_of, visit.is_old) = (lake.at, is_old);
     let view = View::new(&lake.days, visit.today);
-    daemon.page.remember(&view);
+    state.memory.remember(&view);
     let overview = Overview {
         view,
         runs: &lake.runs,
-        work: Work::of(daemon, visit.now),
+        work: Work::of(state, visit.now),
         month: view::parse_month(&query.month),
         asked: query.asked.is_some(),
-        health: daemon.health.store_and_token(),
+        health: state.health.store_and_token(),
         marked: &lake.marked,
-        ahead: Ahead::of(&daemon.config, visit.now, daemon.queue.paused().is_some()),
+        ahead: Ahead::of(&state.config, visit.now, state.jobs.queue.paused().is_some()),
     };
-    Ok(overview.render(visit, &daemon.page))
+    Ok(overview.render(visit, &state.memory))
 }
 
-/// `GET /now`: the section of work alone, for the script.
-async fn now(State(daemon): State<Arc<Daemon>>, headers: HeaderMap) -> Response {
-    let visit = visit(&daemon, &headers);
-    let work = Work::of(&daemon, visit.now);
-    answer(StatusCode::OK, work::section(&visit, &daemon.page, &work))
+/// `GET /now`: the section of work, for the script.
+async fn now(State(state): State<PageState>, headers: HeaderMap) -> Response {
+    let visit = visit(&state, &headers);
+    let work = Work::of(&state, visit.now);
+    answer(StatusCode::OK, work::section(&visit, &state.memory, &work))
 }
 
 #[derive(Deserialize)]
-struct OneDay {
+struct DayPageQuery {
     #[serde(deserialize_with = "dates::deserialize")]
     date: NaiveDate,
     #[serde(default)]
@@ -205,32 +242,32 @@ type Parameters<T> = std::result::Result<Query<T>, axum::extract::rejection::Que
 
 /// `GET /day?date&space`
 async fn one_day(
-    State(daemon): State<Arc<Daemon>>,
-    query: Parameters<OneDay>,
+    State(state): State<PageState>,
+    query: Parameters<DayPageQuery>,
     headers: HeaderMap,
 ) -> Response {
-    let mut visit = visit(&daemon, &headers);
+    let mut visit = visit(&state, &headers);
     let made = match query {
-        Ok(Query(query)) => day_of(&daemon, &mut visit, query).await,
+        Ok(Query(query)) => day_of(&state, &mut visit, query).await,
         Err(error) => Err(Error::new(ErrorKind::Usage, "date", error.body_text())),
     };
     shown(&visit, made)
 }
 
-async fn day_of(daemon: &Arc<Daemon>, visit: &mut Visit, query: OneDay) -> Result<Markup> {
-    let OneDay { date, space, asked } = query;
-    let (lake, is_old) = look_at(daemon, date).await?;
+async fn day_of(state: &PageState, visit: &mut Visit, query: DayPageQuery) -> Result<Markup> {
+    let DayPageQuery { date, space, asked } = query;
+    let (lake, is_old) = look_at(state, date).await?;
     (visit.as_of, visit.is_old) = (lake.at, is_old);
-    let work = Work::of(daemon, visit.now);
+    let work = Work::of(state, visit.now);
     let around = Around {
         date,
         work: &work,
         asked: asked.is_some(),
-        ahead: Ahead::of(&daemon.config, visit.now, daemon.queue.paused().is_some()),
+        ahead: Ahead::of(&state.config, visit.now, state.jobs.queue.paused().is_some()),
         marked: &lake.marked,
-        coverage: &daemon.coverage,
+        coverage: &state.coverage,
     };
-    let of = &daemon.page;
+    let of = &state.memory;
     if space.is_empty() {
         let days: Vec<Arc<DayStatus>> = lake.days.iter().filter(|day| day.date == date).cloned().collect();
         let view = View::new(&days, visit.today);
@@ -239,7 +276,7 @@ async fn day_of(daemon: &Arc<Daemon>, visit: &mut Visit, query: OneDay) -> Resul
     if is_old {
         return Ok(day_as_known(visit, of, &around, &space, &lake));
     }
-    let found = get_json::<Manifest>(&*daemon.store, &key::manifest(date, &space.as_str().into())).await;
+    let found = get_json::<Manifest>(&*state.store, &key::manifest(date, &space.as_str().into())).await;
     match found {
         Ok(Some((manifest, _))) => Ok(day::of_space(
             visit,
@@ -260,8 +297,8 @@ async fn day_of(daemon: &Arc<Daemon>, visit: &mut Visit, query: OneDay) -> Resul
     }
 }
 
-/// A space's day while the store is out of reach.
-fn day_as_known(visit: &Visit, of: &Page, around: &Around<'_>, space: &str, lake: &Snapshot) -> Markup {
+/// A space's day from memory, while the store is out of reach.
+fn day_as_known(visit: &Visit, of: &PageMemory, around: &Around<'_>, space: &str, lake: &Snapshot) -> Markup {
     let mut days = lake.days.iter();
     let day = days.find(|day| day.date == around.date && view::space_of(day) == space);
     let found = day.map_or(Found::Nothing, |day| Found::Known(day));
@@ -269,9 +306,9 @@ fn day_as_known(visit: &Visit, of: &Page, around: &Around<'_>, space: &str, lake
 }
 
 /// `GET /runs`
-async fn all_runs(State(daemon): State<Arc<Daemon>>, headers: HeaderMap) -> Response {
-    let mut visit = visit(&daemon, &headers);
-    let runs = match (known::runs_of(&daemon, MANY_RUNS).await, daemon.page.known.last()) {
+async fn all_runs(State(state): State<PageState>, headers: HeaderMap) -> Response {
+    let mut visit = visit(&state, &headers);
+    let runs = match (known::runs_of(&state, MANY_RUNS).await, state.memory.known.last()) {
         (Err(_), Some(last)) => {
             (visit.as_of, visit.is_old) = (last.at, true);
             Ok(last.runs.clone())
@@ -282,24 +319,24 @@ async fn all_runs(State(daemon): State<Arc<Daemon>>, headers: HeaderMap) -> Resp
 }
 
 #[derive(Deserialize)]
-struct OneRun {
+struct RunPageQuery {
     #[serde(default)]
     id: String,
 }
 
 /// `GET /run?id`
 async fn one_run(
-    State(daemon): State<Arc<Daemon>>,
-    Query(query): Query<OneRun>,
+    State(state): State<PageState>,
+    Query(query): Query<RunPageQuery>,
     headers: HeaderMap,
 ) -> Response {
-    let visit = visit(&daemon, &headers);
-    let found = read_run(&*daemon.store, &query.id, visit.now).await;
+    let visit = visit(&state, &headers);
+    let found = read_run(&*state.store, &query.id, visit.now).await;
     let run = found.and_then(|found| {
         let absent = || Error::new(ErrorKind::NotFound, "run", "the lake has no such run");
         found.ok_or_else(absent)
     });
     // A run without its log is shown all the same.
-    let log = run_log(&*daemon.store, &query.id).await.ok().flatten();
+    let log = run_log(&*state.store, &query.id).await.ok().flatten();
     shown(&visit, run.map(|run| runs::one(&visit, &run, log.as_ref())))
 }

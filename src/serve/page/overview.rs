@@ -1,4 +1,4 @@
-//! The first page: whether last night is whole, the calendar, what happens now and next, charts, join, runs. Pure.
+//! The first page: the verdict of last night, the calendar, running and next work, charts, the join, runs. Pure.
 
 use std::sync::Arc;
 
@@ -13,21 +13,21 @@ use super::lang::Text;
 use super::texts as t;
 use super::view::{Row, State, Sums, View};
 use super::work::{Work, again, asked, load, section};
-use super::{Page, charts, runs};
+use super::{PageMemory, charts, runs};
 use crate::pipeline::{Outcome, Summary};
-use crate::serve::health::{NO_ANSWER, OK, OUT_OF_REACH, REFUSED, Seen};
+use crate::serve::health::{CheckResult, CheckState};
 use crate::status::MarkedDays;
 
-/// Older days named in the verdict.
+/// The most older days named in the verdict.
 const OLDER: usize = 10;
-/// Causes named in the verdict beside the first one.
+/// The most causes named in the verdict after the first.
 const CAUSES: usize = 4;
-/// Days named where the join is worst.
+/// The most days named where the join is worst.
 const WORST: usize = 5;
-/// Months in the charts.
+/// The most months in the charts.
 const MONTHS: usize = 36;
 
-/// What the page is made of.
+/// The data of the first page.
 pub struct Overview<'a> {
     pub view: View<'a>,
     /// The latest runs, newest first.
@@ -35,32 +35,32 @@ pub struct Overview<'a> {
     pub work: Work,
     /// The month asked for.
     pub month: Option<NaiveDate>,
-    /// Whether something was just asked for.
+    /// True if the reader has just requested work.
     pub asked: bool,
-    /// How store and token were when they were last looked at.
-    pub health: [Option<Seen>; 2],
-    /// The days that the next run comes back to, and that run.
+    /// The states of store and token at the last check.
+    pub health: [Option<CheckResult>; 2],
+    /// The open days, to which the next run comes back, and that run.
     pub marked: &'a MarkedDays,
     pub ahead: Ahead,
 }
 
-/// What the verdict says first.
+/// The first sentence of the verdict.
 enum Headline<'a> {
     /// The store is out of reach since then.
-    Store(Seen),
+    Store(CheckResult),
     /// The API refuses the token since then.
-    Token(Seen),
+    Token(CheckResult),
     /// The API does not answer since then.
-    Api(Seen),
-    /// What is wrong with the day.
+    Api(CheckResult),
+    /// The main cause why the day is not whole.
     Cause(&'a Group<'a>),
-    /// How the day stands.
+    /// The state of the day.
     State,
 }
 
 impl Overview<'_> {
-    /// The page.
-    pub fn render(&self, visit: &Visit, of: &Page) -> Markup {
+    /// Renders the page.
+    pub fn render(&self, visit: &Visit, of: &PageMemory) -> Markup {
         let lang = visit.lang;
         let all_months = self.view.months();
         let content = html! {
@@ -90,7 +90,7 @@ impl Overview<'_> {
             .map_or_else(|| self.view.latest(), |first| self.view.month(first))
     }
 
-    /// The verdict of last night at one look: whole, or why not and what to do.
+    /// The verdict of last night: the day is whole, or why it is not and what to do.
     fn verdict(&self, visit: &Visit) -> Markup {
         let lang = visit.lang;
         let dates = self.view.latest();
@@ -98,7 +98,7 @@ impl Overview<'_> {
         let yesterday = visit.today - Days::new(1);
         let at = dates.len() - 2;
         let state = match self.view.worst(&rows, at, yesterday) {
-            // Whoever has a lake wants yesterday in it.
+            // A lake with any day should have yesterday too.
             State::Nothing if !self.view.is_empty() => State::Unseen,
             state => state,
         };
@@ -148,27 +148,27 @@ impl Overview<'_> {
         }
     }
 
-    /// The cause comes before its symptoms: without the store or the token nothing else can go well.
+    /// Names causes before symptoms: without the store or the token nothing else can work.
     fn headline<'b>(&self, state: State, groups: &'b [Group<'b>]) -> Headline<'b> {
         let [store, token] = self.health;
-        let is = |seen: Option<Seen>, how: &str| seen.filter(|seen| seen.how == how);
-        if let Some(seen) = is(store, OUT_OF_REACH) {
+        let is = |seen: Option<CheckResult>, how: CheckState| seen.filter(|seen| seen.how == how);
+        if let Some(seen) = is(store, CheckState::OutOfReach) {
             Headline::Store(seen)
-        } else if let Some(seen) = is(token, REFUSED) {
+        } else if let Some(seen) = is(token, CheckState::Refused) {
             Headline::Token(seen)
-        } else if let Some(seen) = is(token, NO_ANSWER).filter(|_| state.is_open()) {
+        } else if let Some(seen) = is(token, CheckState::NoAnswer).filter(|_| state.is_open()) {
             Headline::Api(seen)
         } else {
             groups.first().map_or(Headline::State, Headline::Cause)
         }
     }
 
-    /// What will be done by itself about a day that is not whole, and what will not.
+    /// Sentences about what the next run will do for a day that is not whole.
     fn what_next(&self, visit: &Visit, state: State, date: NaiveDate) -> Markup {
         let lang = visit.lang;
         let days = self.view.on(date);
         let open = days.iter().filter(|day| State::of(day) == state);
-        // The last one of all: what is promised holds for every space.
+        // Take the latest, so that the promise holds for every space.
         let comes = open
             .map(|day| self.ahead.comes(day, self.marked))
             .max()
@@ -222,7 +222,7 @@ impl Overview<'_> {
     fn last_run(&self, visit: &Visit, headline: &Headline<'_>) -> Markup {
         let lang = visit.lang;
         let [store, token] = self.health;
-        let is = |seen: Option<Seen>, how: &str| seen.filter(|seen| seen.how == how);
+        let is = |seen: Option<CheckResult>, how: CheckState| seen.filter(|seen| seen.how == how);
         html! {
             p.last {
                 (lang.say(t::LAST_RUN)) ": "
@@ -235,9 +235,9 @@ impl Overview<'_> {
                 }
             }
             p.last {
-                @if is(store, OK).is_some() { (lang.say(t::STORE_OK)) }
-                @if let Some(seen) = is(token, OK) { ", " (lang.fill(t::TOKEN_OK, &[&visit.time(seen.at)])) }
-                @if let (Some(seen), false) = (is(token, NO_ANSWER), matches!(headline, Headline::Api(_))) {
+                @if is(store, CheckState::Good).is_some() { (lang.say(t::STORE_OK)) }
+                @if let Some(seen) = is(token, CheckState::Good) { ", " (lang.fill(t::TOKEN_OK, &[&visit.time(seen.at)])) }
+                @if let (Some(seen), false) = (is(token, CheckState::NoAnswer), matches!(headline, Headline::Api(_))) {
                     ", " b.warn { (lang.fill(t::API_LOST, &[&visit.time(seen.since)])) }
                 }
             }
@@ -275,7 +275,7 @@ impl Overview<'_> {
         }
     }
 
-    /// How well lesson data and reports fit together in the window.
+    /// The section on how well lesson data and reports match in the window.
     fn join(&self, visit: &Visit) -> Markup {
         let lang = visit.lang;
         let dates = self.dates();
@@ -369,7 +369,7 @@ fn in_a_line(visit: &Visit, state: State, headline: &Headline<'_>) -> Markup {
     }
 }
 
-/// What a person can do about a cause.
+/// A hint for the operator about a cause.
 fn way_out(visit: &Visit, headline: &Headline<'_>) -> Markup {
     let lang = visit.lang;
     html! {
@@ -382,7 +382,7 @@ fn way_out(visit: &Visit, headline: &Headline<'_>) -> Markup {
     }
 }
 
-/// The spaces of which somebody has to know on a date.
+/// The spaces that need attention on a date.
 fn bad_spaces(visit: &Visit, rows: &[Row<'_>], at: usize, date: NaiveDate) -> Markup {
     let bad: Vec<_> = rows.iter().filter(|row| row.cells[at].state.is_open()).collect();
     html! {
@@ -397,7 +397,7 @@ fn bad_spaces(visit: &Visit, rows: &[Row<'_>], at: usize, date: NaiveDate) -> Ma
     }
 }
 
-/// What there is of some days, in a line.
+/// A line with the numbers of some days.
 pub fn in_numbers(visit: &Visit, sums: &Sums) -> Markup {
     let lang = visit.lang;
     html! {

@@ -1,6 +1,4 @@
-//! A room's history: the days on which the lake has something of it, the latest first.
-
-use std::sync::Arc;
+//! The page of a room: the days on which the lake has data of it, the latest first.
 
 use axum::extract::{Query, State};
 use axum::http::HeaderMap;
@@ -14,55 +12,54 @@ use super::day::{again_in_room, status};
 use super::frame::{Here, Visit, page};
 use super::known::{Snapshot, look_lately};
 use super::texts as t;
-use super::{Parameters, encoded, shown, visit};
+use super::{PageState, Parameters, encoded, shown, visit};
 use crate::lake::key;
 use crate::lake::manifest::{CallEntry, Manifest, RecordEntry, Status};
-use crate::serve::daemon::Daemon;
 use crate::status::DayStatus;
 use crate::store::json::get_json;
 use crate::{Error, ErrorKind, Result};
 
-/// Days shown.
+/// The most days shown.
 const DAYS: usize = 60;
-/// Manifests read at once.
+/// The manifests that are read concurrently.
 const READ_AT_ONCE: usize = 8;
 
-/// The address of a room's history.
+/// The URL of a room's page.
 pub fn link(space: &str, room: &str) -> String {
     format!("/room?space={}&room={}", encoded(space), encoded(room))
 }
 
 #[derive(Deserialize)]
-pub struct Wanted {
+pub struct RoomQuery {
     space: String,
     room: String,
 }
 
 /// `GET /room?space&room`
 pub async fn get(
-    State(daemon): State<Arc<Daemon>>,
-    query: Parameters<Wanted>,
+    State(state): State<PageState>,
+    query: Parameters<RoomQuery>,
     headers: HeaderMap,
 ) -> Response {
-    let mut visit = visit(&daemon, &headers);
+    let mut visit = visit(&state, &headers);
     let made = match query {
-        Ok(Query(wanted)) => history(&daemon, &mut visit, &wanted).await,
+        Ok(Query(wanted)) => history(&state, &mut visit, &wanted).await,
         Err(error) => Err(Error::new(ErrorKind::Usage, "room", error.body_text())),
     };
     shown(&visit, made)
 }
 
-async fn history(daemon: &Arc<Daemon>, visit: &mut Visit, wanted: &Wanted) -> Result<Markup> {
-    let (lake, is_old) = look_lately(daemon).await?;
+async fn history(state: &PageState, visit: &mut Visit, wanted: &RoomQuery) -> Result<Markup> {
+    let (lake, is_old) = look_lately(state).await?;
     (visit.as_of, visit.is_old) = (lake.at, is_old);
-    let days = days_with(daemon, &lake, &wanted.space, &wanted.room).await?;
-    let name = daemon.coverage.room_name(&wanted.space, &wanted.room);
-    let space = daemon.page.name(&wanted.space);
+    let days = days_with(state, &lake, &wanted.space, &wanted.room).await?;
+    let name = state.coverage.room_name(&wanted.space, &wanted.room);
+    let space = state.memory.name(&wanted.space);
     Ok(render(visit, wanted, name.as_deref(), &space, &days))
 }
 
-/// The latest days of a space that have something of a room.
-async fn days_with(daemon: &Daemon, lake: &Snapshot, space: &str, room: &str) -> Result<Vec<Manifest>> {
+/// The manifests of the latest days that have data of a room.
+async fn days_with(state: &PageState, lake: &Snapshot, space: &str, room: &str) -> Result<Vec<Manifest>> {
     let days = lake.days.iter().rev();
     let days: Vec<_> = days
         .filter(|day| day.space_id == space && day.may_have(room))
@@ -70,7 +67,7 @@ async fn days_with(daemon: &Daemon, lake: &Snapshot, space: &str, room: &str) ->
         .map(|day| key::manifest(day.date, &space.into()))
         .collect();
     let mut read = stream::iter(days)
-        .map(|key| async move { get_json::<Manifest>(&*daemon.store, &key).await })
+        .map(|key| async move { get_json::<Manifest>(&*state.store, &key).await })
         .buffered(READ_AT_ONCE);
     let mut found = Vec::new();
     while let Some(manifest) = read.next().await {
@@ -79,7 +76,7 @@ async fn days_with(daemon: &Daemon, lake: &Snapshot, space: &str, room: &str) ->
     Ok(found)
 }
 
-fn render(visit: &Visit, wanted: &Wanted, name: Option<&str>, space: &str, days: &[Manifest]) -> Markup {
+fn render(visit: &Visit, wanted: &RoomQuery, name: Option<&str>, space: &str, days: &[Manifest]) -> Markup {
     let lang = visit.lang;
     let title = name.unwrap_or(&wanted.room);
     let heads = [t::DAY, t::CALLS, t::PARTICIPANTS, t::REPORTS, t::RECORDINGS];
@@ -130,7 +127,7 @@ fn row(visit: &Visit, manifest: &Manifest, room: &str) -> Markup {
     }
 }
 
-/// How many of some things stand how.
+/// The counts of things by state.
 fn states(visit: &Visit, all: impl Iterator<Item = Status>) -> Markup {
     let mut counts: Vec<(Status, u64)> = Vec::new();
     for one in all {

@@ -1,4 +1,4 @@
-//! Runs: all of them in a table, and one with all that it says. Pure.
+//! The pages of runs: all of them in a table, and the page of a single run. Pure.
 
 use std::sync::Arc;
 
@@ -14,12 +14,12 @@ use crate::lake::key;
 use crate::pipeline::{Outcome, Problem, Summary};
 use crate::runlog::RunLog;
 
-/// Lines shown of a run's log.
+/// The most lines shown of a run's log.
 const LINES: usize = 300;
-/// Problems shown of each list.
+/// The most problems shown of each list.
 const SHOWN: usize = 500;
 
-/// An outcome as a badge.
+/// The badge of an outcome.
 pub fn outcome(visit: &Visit, outcome: Outcome) -> Markup {
     let (state, text) = match outcome {
         Outcome::Running => (State::Pending, t::O_RUNNING),
@@ -53,7 +53,7 @@ pub fn all(visit: &Visit, runs: &[Arc<Summary>]) -> Markup {
     page(visit, Here::Runs, title, &content)
 }
 
-/// Runs with their numbers and durations.
+/// A table of runs with their numbers and durations.
 pub fn table(visit: &Visit, runs: &[Arc<Summary>]) -> Markup {
     let lang = visit.lang;
     let head = [
@@ -107,7 +107,7 @@ fn row(visit: &Visit, run: &Summary) -> Markup {
     }
 }
 
-/// One run, with what is kept of its log.
+/// The page of a run, with its log if it is kept.
 pub fn one(visit: &Visit, run: &Summary, log: Option<&RunLog>) -> Markup {
     let (lang, c) = (visit.lang, &run.counts);
     let title = format!("{}, {}", name(visit, run), visit.at(run.started_at));
@@ -156,7 +156,7 @@ pub fn one(visit: &Visit, run: &Summary, log: Option<&RunLog>) -> Markup {
     page(visit, Here::Elsewhere, &title, &content)
 }
 
-/// The latest lines of a run's log, in their order.
+/// The latest lines of a run's log, oldest first.
 fn lines(visit: &Visit, log: &RunLog) -> Markup {
     let lang = visit.lang;
     let left_out = log.left_out + log.lines.len().saturating_sub(LINES) as u64;

@@ -1,6 +1,4 @@
-//! Search by name or id: spaces and rooms by a part of either, calls, recordings and meetings by their whole id.
-
-use std::sync::Arc;
+//! The search: spaces and rooms by a part of their name or id; calls, recordings and meetings by their whole id.
 
 use axum::extract::{Query, State};
 use axum::http::HeaderMap;
@@ -16,31 +14,30 @@ use super::known::{Snapshot, look_lately};
 use super::lang::Text;
 use super::texts as t;
 use super::view::View;
-use super::{room, shown, visit};
+use super::{PageState, room, shown, visit};
 use crate::Result;
 use crate::lake::key;
 use crate::lake::manifest::Manifest;
-use crate::serve::daemon::Daemon;
 use crate::status::KnownRoom;
 use crate::store::json::get_json;
 
-/// Spaces and rooms shown.
+/// The most spaces, and the most rooms shown.
 const MOST: usize = 50;
-/// Days with an id that are shown; hashes may name a few too many.
+/// The most days whose manifests are read; the hashes of ids may select a few too many.
 const DAYS: usize = 40;
-/// Manifests read at once.
+/// The manifests that are read concurrently.
 const READ_AT_ONCE: usize = 8;
-/// A text to search for at most, in characters.
+/// The longest search text, in characters.
 const LONGEST: usize = 200;
 
 #[derive(Deserialize)]
-pub struct Wanted {
+pub struct SearchQuery {
     #[serde(default)]
     q: String,
 }
 
-/// What was found of an id on a day.
-struct Place {
+/// A match of an id on a day.
+struct IdMatch {
     what: Text,
     date: NaiveDate,
     space: String,
@@ -49,18 +46,18 @@ struct Place {
 
 /// `GET /search?q`
 pub async fn get(
-    State(daemon): State<Arc<Daemon>>,
-    Query(wanted): Query<Wanted>,
+    State(state): State<PageState>,
+    Query(wanted): Query<SearchQuery>,
     headers: HeaderMap,
 ) -> Response {
-    let mut visit = visit(&daemon, &headers);
-    let made = find(&daemon, &mut visit, &wanted.q).await;
+    let mut visit = visit(&state, &headers);
+    let made = find(&state, &mut visit, &wanted.q).await;
     shown(&visit, made)
 }
 
-async fn find(daemon: &Arc<Daemon>, visit: &mut Visit, wanted: &str) -> Result<Markup> {
+async fn find(state: &PageState, visit: &mut Visit, wanted: &str) -> Result<Markup> {
     let text: String = wanted.trim().chars().take(LONGEST).collect();
-    let (lake, is_old) = look_lately(daemon).await?;
+    let (lake, is_old) = look_lately(state).await?;
     (visit.as_of, visit.is_old) = (lake.at, is_old);
     let view = View::new(&lake.days, visit.today);
     if text.is_empty() {
@@ -73,13 +70,13 @@ async fn find(daemon: &Arc<Daemon>, visit: &mut Visit, wanted: &str) -> Result<M
         .filter(|(id, name)| id.to_lowercase().contains(&lower) || name.to_lowercase().contains(&lower))
         .take(MOST)
         .collect();
-    let rooms = daemon.coverage.rooms_like(&text, MOST);
-    let places = places_of(daemon, &lake, &text).await?;
+    let rooms = state.coverage.rooms_like(&text, MOST);
+    let places = places_of(state, &lake, &text).await?;
     Ok(render(visit, &text, &view, &spaces, &rooms, &places))
 }
 
-/// The days that have a call, a recording or a meeting of this very id, the latest first.
-async fn places_of(daemon: &Daemon, lake: &Snapshot, id: &str) -> Result<Vec<Place>> {
+/// The days that have a call, a recording or a meeting with this id, the latest first.
+async fn places_of(state: &PageState, lake: &Snapshot, id: &str) -> Result<Vec<IdMatch>> {
     let keys: Vec<String> = lake
         .days
         .iter()
@@ -89,7 +86,7 @@ async fn places_of(daemon: &Daemon, lake: &Snapshot, id: &str) -> Result<Vec<Pla
         .map(|day| key::manifest(day.date, &day.space_id))
         .collect();
     let mut read = stream::iter(keys)
-        .map(|key| async move { get_json::<Manifest>(&*daemon.store, &key).await })
+        .map(|key| async move { get_json::<Manifest>(&*state.store, &key).await })
         .buffered(READ_AT_ONCE);
     let mut places = Vec::new();
     while let Some(manifest) = read.next().await {
@@ -98,7 +95,7 @@ async fn places_of(daemon: &Daemon, lake: &Snapshot, id: &str) -> Result<Vec<Pla
     Ok(places)
 }
 
-fn place_in(manifest: &Manifest, id: &str) -> Option<Place> {
+fn place_in(manifest: &Manifest, id: &str) -> Option<IdMatch> {
     let (what, room) = if let Some(call) = manifest.calls.get(id) {
         (t::CALL, Some(call.room_id.clone()))
     } else if let Some(record) = manifest.records.get(id) {
@@ -108,7 +105,7 @@ fn place_in(manifest: &Manifest, id: &str) -> Option<Place> {
     } else {
         return None;
     };
-    Some(Place {
+    Some(IdMatch {
         what,
         date: manifest.date,
         space: manifest.space_id.to_string(),
@@ -122,7 +119,7 @@ fn render(
     view: &View<'_>,
     spaces: &[(&str, &str)],
     rooms: &[KnownRoom],
-    places: &[Place],
+    places: &[IdMatch],
 ) -> Markup {
     let lang = visit.lang;
     let yesterday = visit.today.pred_opt().unwrap_or(visit.today);

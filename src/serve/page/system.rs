@@ -1,9 +1,6 @@
-//! What surrounds the days: the lake's size and what is free, from manifests that were read anyway; the spaces' webhooks;
-//! and how notifications went.
+//! The page of the system: the lake's size and free space, webhooks, and notifications.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
-
 use axum::extract::State;
 use axum::http::HeaderMap;
 use axum::response::Response;
@@ -14,42 +11,40 @@ use super::frame::{Here, Visit, page};
 use super::known::look_lately;
 use super::texts as t;
 use super::view::{Sums, View, natural, space_of};
-use super::{charts, contact};
-use super::{shown, visit};
+use super::{PageState, charts, contact, shown, visit};
 use crate::Result;
-use crate::serve::daemon::Daemon;
 
-/// Days that growth is counted over.
+/// The days over which growth is counted.
 const MONTH: u64 = 30;
-/// Months in the chart.
+/// The most months in the chart.
 const MONTHS: usize = 24;
 
 /// `GET /system`
-pub async fn get(State(daemon): State<Arc<Daemon>>, headers: HeaderMap) -> Response {
-    let mut visit = visit(&daemon, &headers);
-    let made = of_lake(&daemon, &mut visit).await;
+pub async fn get(State(state): State<PageState>, headers: HeaderMap) -> Response {
+    let mut visit = visit(&state, &headers);
+    let made = of_lake(&state, &mut visit).await;
     shown(&visit, made)
 }
 
-async fn of_lake(daemon: &Arc<Daemon>, visit: &mut Visit) -> Result<Markup> {
-    let (lake, is_old) = look_lately(daemon).await?;
+async fn of_lake(state: &PageState, visit: &mut Visit) -> Result<Markup> {
+    let (lake, is_old) = look_lately(state).await?;
     (visit.as_of, visit.is_old) = (lake.at, is_old);
-    let free = match daemon.store.free_bytes().await {
+    let free = match state.store.free_bytes().await {
         Ok(free) => free,
         Err(error) => {
-            tracing::debug!(%error, "the free space could not be asked for");
+            tracing::debug!(%error, "the free space of the store is unknown");
             None
         }
     };
     let view = View::new(&lake.days, visit.today);
-    daemon.page.remember(&view);
+    state.memory.remember(&view);
     let lang = visit.lang;
     let title = lang.say(t::SYSTEM);
     let content = html! {
         h1 { (title) }
-        (size(visit, &view, daemon.store.url(), free))
-        (contact::webhooks(visit, &daemon.page, &daemon.webhooks.report()))
-        (contact::notifications(visit, &daemon.notifier.last(), daemon.notifier.is_idle()))
+        (size(visit, &view, state.store.url(), free))
+        (contact::webhooks(visit, &state.memory, &state.webhooks.report()))
+        (contact::notifications(visit, &state.notifications.notifier.last(), state.notifications.notifier.is_idle()))
     };
     Ok(page(visit, Here::System, title, &content))
 }
@@ -110,16 +105,16 @@ fn size(visit: &Visit, view: &View<'_>, url: &str, free: Option<u64>) -> Markup 
     }
 }
 
-struct OfSpace<'a> {
+struct SpaceSize<'a> {
     id: &'a str,
     name: &'a str,
     all: Sums,
-    /// Bytes of the last days.
+    /// The bytes of the last 30 days.
     grown: u64,
 }
 
 /// The spaces, the largest first.
-fn by_space<'a>(view: &'a View<'_>, today: NaiveDate) -> Vec<OfSpace<'a>> {
+fn by_space<'a>(view: &'a View<'_>, today: NaiveDate) -> Vec<SpaceSize<'a>> {
     let since = today - Days::new(MONTH);
     let mut spaces: BTreeMap<&str, (Sums, u64)> = BTreeMap::new();
     for day in view.days() {
@@ -129,9 +124,9 @@ fn by_space<'a>(view: &'a View<'_>, today: NaiveDate) -> Vec<OfSpace<'a>> {
             *grown += day.lake_bytes;
         }
     }
-    let mut spaces: Vec<OfSpace<'a>> = spaces
+    let mut spaces: Vec<SpaceSize<'a>> = spaces
         .into_iter()
-        .map(|(id, (all, grown))| OfSpace {
+        .map(|(id, (all, grown))| SpaceSize {
             id,
             name: view.name(id),
             all,

@@ -1,4 +1,4 @@
-//! What the page shows of the lake's coverage: a window of days by space, months, sums. Pure.
+//! The page's view of the lake's coverage: a window of days by space, months, sums. Pure.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
@@ -8,38 +8,38 @@ use chrono::{Datelike, Days, Months, NaiveDate};
 use crate::lake::manifest::Quality;
 use crate::status::DayStatus;
 
-/// Days of the window that the page opens with: five weeks.
+/// The days of the page's default window: five weeks.
 const WINDOW: u64 = 35;
 
-/// Weeks before that a weekday is held against, and the calls below which that says nothing.
+/// The earlier weeks that a weekday's calls are compared with, and the fewest usual calls for a comparison.
 const WEEKS: u64 = 4;
 const FEWEST: u64 = 5;
 
-/// How a day stands, the worst last.
+/// The state of a day, the worst last.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum State {
-    /// Before the lake, or not over yet.
+    /// The day is before the lake's first one, or not over yet.
     Nothing,
-    /// Looked at; nothing was held.
+    /// The day was exported, and there were no calls.
     Empty,
-    /// All that there is, is in the lake.
+    /// Everything is in the lake.
     Whole,
-    /// Nothing is missing but what the API refuses.
+    /// Only files that the API refuses are missing.
     Denied,
     /// Something did not come in time; only a backfill asks again.
     Lost,
-    /// Something is not there yet, or the day was not listed whole.
+    /// Something is not ready yet, or the day was not listed completely.
     Pending,
-    /// All has landed, but the tables are not those of it.
+    /// Everything has landed, but the tables were not built from it.
     Unbuilt,
-    /// Nobody looked.
+    /// The day was never exported.
     Unseen,
     /// Something failed.
     Failed,
 }
 
 impl State {
-    /// Of a day that the lake has.
+    /// The state of a day that the lake has.
     pub fn of(day: &DayStatus) -> Self {
         let failed = day.reports_failed + day.records_failed + day.rooms_missed;
         let pending = day.calls_pending + day.reports_pending + day.records_pending;
@@ -60,7 +60,7 @@ impl State {
         }
     }
 
-    /// For the style sheet.
+    /// The class for the style sheet.
     pub fn class(self) -> &'static str {
         match self {
             Self::Nothing => "nothing",
@@ -75,7 +75,7 @@ impl State {
         }
     }
 
-    /// The sign that says the same without a colour.
+    /// The sign, for readers who can't see the colour.
     pub fn sign(self) -> &'static str {
         match self {
             Self::Nothing => "",
@@ -90,13 +90,13 @@ impl State {
         }
     }
 
-    /// Whether somebody has to know.
+    /// True if the day needs attention.
     pub fn is_open(self) -> bool {
         matches!(self, Self::Pending | Self::Unbuilt | Self::Unseen | Self::Failed)
     }
 }
 
-/// The space of a day.
+/// The space of a day. A damaged day knows it only from its key.
 pub fn space_of(day: &DayStatus) -> &str {
     if !day.is_damaged() {
         return &day.space_id;
@@ -105,7 +105,7 @@ pub fn space_of(day: &DayStatus) -> &str {
     name.strip_suffix(".json").unwrap_or(name)
 }
 
-/// What is missing on a day, in numbers.
+/// The number of things missing on a day.
 pub fn missing(day: &DayStatus) -> u64 {
     day.calls_pending
         + day.reports_pending
@@ -116,7 +116,7 @@ pub fn missing(day: &DayStatus) -> u64 {
         + u64::from(day.space_missed)
 }
 
-/// A name's order as a person has it: `Room 2` before `Room 10`, whatever the case of letters.
+/// The sort key of a name as people sort: `Room 2` before `Room 10`, ignoring case.
 pub fn natural(name: &str) -> Vec<(u128, String)> {
     let mut parts: Vec<(u128, String)> = Vec::new();
     let mut digits = String::new();
@@ -136,7 +136,7 @@ pub fn natural(name: &str) -> Vec<(u128, String)> {
     parts
 }
 
-/// Numbers of some days together.
+/// The sums of some days.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Sums {
     pub calls: u64,
@@ -145,7 +145,7 @@ pub struct Sums {
     pub records: u64,
     pub recorded_s: u64,
     pub bytes: u64,
-    /// Of reports, recordings and tables.
+    /// The bytes of reports, recordings and tables.
     pub lake_bytes: u64,
     pub missing: u64,
     pub quality: Quality,
@@ -187,7 +187,7 @@ pub struct View<'a> {
     names: HashMap<&'a str, &'a str>,
 }
 
-/// A space's days in a window.
+/// The days of a space in a window.
 pub struct Row<'a> {
     pub space: &'a str,
     pub name: &'a str,
@@ -195,7 +195,7 @@ pub struct Row<'a> {
 }
 
 impl Row<'_> {
-    /// True if somebody has to know of one of its days.
+    /// True if a day of the space needs attention.
     pub fn is_open(&self) -> bool {
         self.cells.iter().any(|cell| cell.state.is_open())
     }
@@ -209,7 +209,7 @@ pub struct Cell<'a> {
     pub day: Option<&'a DayStatus>,
 }
 
-/// A month: how many days of spaces stand how, and their sums.
+/// A month: the number of days by state, counted per space, and their sums.
 #[derive(Debug, Default)]
 pub struct Month {
     pub first: NaiveDate,
@@ -218,7 +218,7 @@ pub struct Month {
 }
 
 impl<'a> View<'a> {
-    /// `days` by date, as coverage gives them.
+    /// Builds the view of `days`, which coverage sorts by date.
     pub fn new(days: &'a [Arc<DayStatus>], today: NaiveDate) -> Self {
         let mut view = Self {
             today,
@@ -237,7 +237,7 @@ impl<'a> View<'a> {
         view
     }
 
-    /// Whether the lake has no day at all.
+    /// True if the lake has no day at all.
     pub fn is_empty(&self) -> bool {
         self.by_date.is_empty()
     }
@@ -262,7 +262,7 @@ impl<'a> View<'a> {
         spaces
     }
 
-    /// The dates that the page opens with, today the last.
+    /// The dates of the default window; today is the last.
     pub fn latest(&self) -> Vec<NaiveDate> {
         let first = self.today - Days::new(WINDOW - 1);
         first.iter_days().take(WINDOW as usize).collect()
@@ -274,7 +274,7 @@ impl<'a> View<'a> {
         first.iter_days().take_while(|date| *date < end).collect()
     }
 
-    /// How a date of a space stands that the lake has nothing of.
+    /// The state of a space's date that the lake does not have.
     fn absent(&self, space: &str, date: NaiveDate) -> State {
         let begun = self.first.get(space).is_some_and(|first| *first <= date);
         if begun && date < self.today {
@@ -284,7 +284,7 @@ impl<'a> View<'a> {
         }
     }
 
-    /// The spaces that have something in a window: first those of which somebody has to know, then by name.
+    /// The spaces with data in a window: those that need attention first, then by name.
     pub fn rows(&self, dates: &[NaiveDate]) -> Vec<Row<'a>> {
         let in_window = dates.iter().filter_map(|date| self.by_date.get(date)).flatten();
         let mut days: HashMap<(&str, NaiveDate), &'a DayStatus> = HashMap::new();
@@ -316,7 +316,7 @@ impl<'a> View<'a> {
         rows
     }
 
-    /// How a date stands over all spaces of `rows`, which are of a window that holds it.
+    /// The worst state of a date over all spaces of `rows`; `at` is the date's index in their window.
     pub fn worst(&self, rows: &[Row<'a>], at: usize, date: NaiveDate) -> State {
         let states = rows.iter().filter_map(|row| Some(row.cells.get(at)?.state));
         let worst = states.max().unwrap_or(State::Nothing);
@@ -328,7 +328,7 @@ impl<'a> View<'a> {
         }
     }
 
-    /// The days of a date: first those of which somebody has to know, the worst before, then by the space's name.
+    /// The days of a date: those that need attention first, the worst of them first, then by the space's name.
     pub fn on(&self, date: NaiveDate) -> Vec<&'a DayStatus> {
         let mut days = self.by_date.get(&date).cloned().unwrap_or_default();
         days.sort_by_cached_key(|day| {
@@ -339,8 +339,7 @@ impl<'a> View<'a> {
         days
     }
 
-    /// The calls of a date and of the same weekday on average, if they are less than half of that: over the weeks before
-    /// of which the lake has that day.
+    /// The calls of a date and the average of the same weekday in the weeks before, if the date has less than half of it.
     pub fn drop_on(&self, date: NaiveDate) -> Option<(u64, u64)> {
         let before = (1..=WEEKS).filter_map(|week| self.by_date.get(&(date - Days::new(7 * week))));
         let calls = |days: &Vec<&DayStatus>| days.iter().map(|day| day.calls).sum::<u64>();
@@ -358,7 +357,7 @@ impl<'a> View<'a> {
         sums
     }
 
-    /// Every month from the lake's first day to yesterday or its last one, the latest first.
+    /// Every month from the lake's first day to today or its last day, the latest first.
     pub fn months(&self) -> Vec<Month> {
         let Some(first) = self.by_date.keys().next().and_then(|date| date.with_day(1)) else {
             return Vec::new();
@@ -382,7 +381,7 @@ impl<'a> View<'a> {
         };
         let rows = self.rows(&dates);
         for (at, date) in dates.iter().enumerate() {
-            // Where no space has anything in the month, the date itself is unseen, once.
+            // If no space has data in the month, each unseen date counts once.
             if rows.is_empty() && self.worst(&rows, at, *date) == State::Unseen {
                 *month.states.entry(State::Unseen).or_default() += 1;
             }
@@ -396,10 +395,10 @@ impl<'a> View<'a> {
     }
 }
 
-/// The first of a month as `2026-11`.
+/// The first day of a month given as `2026-11`.
 pub fn parse_month(text: &str) -> Option<NaiveDate> {
     let date: NaiveDate = format!("{text}-01").parse().ok()?;
-    // Beyond these, dates can't be counted with.
+    // Arithmetic on dates beyond these may overflow.
     (1970..=9990).contains(&date.year()).then_some(date)
 }
 
@@ -439,7 +438,7 @@ mod tests {
     }
 
     #[test]
-    fn a_day_stands_as_its_worst_part() {
+    fn the_state_of_a_day_is_that_of_its_worst_part() {
         let of = |change: fn(&mut DayStatus)| {
             let mut day = day("2026-11-01", "s");
             change(&mut day);
@@ -470,17 +469,17 @@ mod tests {
         for change in failed {
             assert_eq!(of(change), State::Failed);
         }
-        assert!(!of(|day| day.records_unavailable = 1).is_open(), "it never comes");
+        assert!(!of(|day| day.records_unavailable = 1).is_open(), "it will never exist");
     }
 
     #[test]
-    fn what_nobody_looked_at_is_told_from_what_was_not_to_be_looked_at() {
+    fn a_day_without_data_is_unseen_only_between_the_first_day_and_today() {
         let mut failed = day("2026-11-04", "a");
         failed.records_failed = 1;
         let days: Vec<_> = [
             day("2026-11-02", "a"),
             failed,
-            // Its name is last by its alphabet, and its first day later.
+            // The space starts later than the other one.
             day("2026-11-04", "b"),
         ]
         .map(Arc::new)
@@ -502,7 +501,7 @@ mod tests {
     }
 
     #[test]
-    fn names_are_sorted_as_people_do_and_spaces_with_problems_come_first() {
+    fn names_are_sorted_as_people_sort_and_spaces_with_problems_come_first() {
         let mut names = ["Класс 10", "класс 2", "Класс 2б", "Ангел", "7", "Класс"];
         names.sort_by_cached_key(|name| natural(name));
         assert_eq!(names, ["7", "Ангел", "Класс", "класс 2", "Класс 2б", "Класс 10"]);
@@ -527,7 +526,7 @@ mod tests {
     }
 
     #[test]
-    fn a_date_with_less_than_half_of_the_usual_calls_is_noticed() {
+    fn a_date_with_less_than_half_of_the_usual_calls_is_reported() {
         let with = |on: &str, calls: u64| {
             let mut day = day(on, "a");
             day.calls = calls;
@@ -548,7 +547,7 @@ mod tests {
     }
 
     #[test]
-    fn months_count_days_of_spaces_and_nobody_is_missed_twice() {
+    fn months_count_days_per_space_and_dates_without_data_once() {
         let days: Vec<_> = [
             day("2026-08-30", "a"),
             day("2026-08-31", "b"),
@@ -575,7 +574,7 @@ mod tests {
     }
 
     #[test]
-    fn a_damaged_day_is_its_space_s() {
+    fn a_damaged_day_belongs_to_the_space_of_its_key() {
         let mut damaged = day("2026-11-02", "a");
         damaged.space_id = key::manifest(damaged.date, &"a".into()).into();
         damaged.space_name = None;
@@ -587,7 +586,7 @@ mod tests {
     }
 
     #[test]
-    fn a_month_is_parsed_within_reason() {
+    fn a_month_is_parsed_within_bounds() {
         assert_eq!(parse_month("2026-11"), Some(date("2026-11-01")));
         for bad in ["", "2026", "2026-13", "2026-11-01", "0001-01", "99999-01", "a-b"] {
             assert_eq!(parse_month(bad), None, "{bad}");

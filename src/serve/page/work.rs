@@ -1,4 +1,4 @@
-//! What is in work and what comes next, and the form that asks for more. Pure but for [`Work::of`].
+//! The section of running and next work, and the form of a backfill. Pure, apart from [`Work::of`].
 
 use chrono::{DateTime, NaiveDate, Utc};
 use maud::{Markup, html};
@@ -7,21 +7,21 @@ use super::frame::Visit;
 use super::lang::Text;
 use super::texts as t;
 use super::view::View;
-use super::{Page, assets};
+use super::{PageMemory, PageState, assets};
 use crate::dates;
 use crate::metrics::METRICS;
 use crate::pipeline::{Command, Phase};
 use crate::schedule;
 use crate::serve::audit::{Caller, Credential};
-use crate::serve::daemon::{AtWork, Daemon, Reach};
 use crate::serve::jobs::{self, JobList, JobState, ListedJob};
+use crate::serve::running::{JobProgress, MeterProgress};
 
-/// The dates of a longer job are listed one window after another.
+/// A longer job lists its dates one window after another, so its goals grow.
 const WINDOW_DAYS: i64 = 31;
-/// Due times shown.
+/// The due times shown.
 const NEXT: usize = 3;
 
-/// The daemon's work at a moment.
+/// The daemon's work at the moment.
 pub struct Work {
     list: JobList,
     due: Vec<DateTime<Utc>>,
@@ -31,19 +31,19 @@ pub struct Work {
 }
 
 impl Work {
-    pub fn of(daemon: &Daemon, now: DateTime<Utc>) -> Self {
-        let config = &daemon.config;
+    pub fn of(state: &PageState, now: DateTime<Utc>) -> Self {
+        let config = &state.config;
         let count = |gauge: i64| u64::try_from(gauge).unwrap_or_default();
         Self {
-            list: jobs::list(daemon),
+            list: jobs::list(&state.jobs),
             due: schedule::next_runs(&config.schedule.cron, config.timezone, now, NEXT).unwrap_or_default(),
-            next_event: daemon.events.next_due(),
+            next_event: state.jobs.events.next_due(),
             events: count(METRICS.events_waiting.get()),
             meta: count(METRICS.meta_waiting.get()),
         }
     }
 
-    /// The work at hand, and what begins without anybody's help.
+    /// True if a job runs or will start by itself.
     fn is_busy(&self) -> bool {
         let is_paused = self.list.paused.is_some();
         let mut jobs = self.list.jobs.iter();
@@ -51,7 +51,7 @@ impl Work {
     }
 }
 
-/// A command in words.
+/// The name of a command for people.
 pub fn command(name: &str) -> Option<Text> {
     match Command::from_name(name)? {
         Command::Run => Some(t::SCHEDULED_RUN),
@@ -62,8 +62,8 @@ pub fn command(name: &str) -> Option<Text> {
     }
 }
 
-/// The section, also by itself: the script asks for it again and again.
-pub fn section(visit: &Visit, page: &Page, work: &Work) -> Markup {
+/// The section of work, which the script also requests by itself.
+pub fn section(visit: &Visit, page: &PageMemory, work: &Work) -> Markup {
     let lang = visit.lang;
     let busy = work.is_busy();
     html! {
@@ -109,7 +109,7 @@ fn pause(visit: &Visit, on: bool) -> Markup {
     }
 }
 
-/// What a screen reader says when it changes: no seconds and no bytes.
+/// The text for screen readers, without seconds and bytes, so that it changes rarely.
 fn said(visit: &Visit, work: &Work) -> String {
     let lang = visit.lang;
     let at_work = work.list.jobs.iter().find_map(|job| job.progress.as_ref());
@@ -132,8 +132,8 @@ fn phase(phase: Phase) -> Text {
     }
 }
 
-/// A job: what it is of, how far it is, who asked for it and since when it waits, and the button that ends it.
-fn job(visit: &Visit, page: &Page, one: &ListedJob) -> Markup {
+/// A job: its scope, its progress, its requester, and the button that cancels it.
+fn job(visit: &Visit, page: &PageMemory, one: &ListedJob) -> Markup {
     let lang = visit.lang;
     let name = command(one.kind.name()).map_or(one.kind.name(), |text| lang.say(text));
     let narrowed = [
@@ -200,7 +200,7 @@ fn state(job: &ListedJob) -> Text {
     }
 }
 
-/// Who asked, and from where.
+/// The requester and the address.
 fn by(visit: &Visit, caller: &Caller) -> String {
     let lang = visit.lang;
     let who = lang.say(match caller.kind {
@@ -217,10 +217,10 @@ fn by(visit: &Visit, caller: &Caller) -> String {
     }
 }
 
-/// How fast the work goes, and how long it may still take.
-fn pace(visit: &Visit, one: &AtWork) -> Markup {
+/// The pace and the remaining time of the work.
+fn pace(visit: &Visit, one: &JobProgress) -> Markup {
     let lang = visit.lang;
-    // Whole steps are enough for a person.
+    // People need no fractions.
     let rounded = |pace: f64| pace.round().clamp(0.0, 1e15) as u64;
     let parts = [one.reports, one.recordings, one.recorded_bytes];
     let left = seconds_left(&parts)
@@ -234,15 +234,15 @@ fn pace(visit: &Visit, one: &AtWork) -> Markup {
             ", " (lang.fill(t::REPORTS_A_MINUTE, &[&lang.number(rounded(reports * 60.0).max(1))]))
         }
         @if let Some(left) = left.and_then(chrono::TimeDelta::try_seconds) {
-            // The dates after the ones in work are not counted yet.
+            // The goals of a long job do not count its later dates yet.
             @let text = if (one.to - one.from).num_days() >= WINDOW_DAYS { t::LEFT_AT_LEAST } else { t::LEFT };
             ", " b { (lang.fill(text, &[&lang.span(left)])) }
         }
     }
 }
 
-/// Seconds until the slowest part is through; none if nothing is left, or if that is not known of a part.
-fn seconds_left(parts: &[Reach]) -> Option<u64> {
+/// The seconds until the slowest part is done; none if nothing is left or a part's time is unknown.
+fn seconds_left(parts: &[MeterProgress]) -> Option<u64> {
     let unfinished = parts.iter().filter(|part| part.done < part.goal);
     unfinished
         .map(|part| part.eta_seconds)
@@ -251,7 +251,7 @@ fn seconds_left(parts: &[Reach]) -> Option<u64> {
         .max()
 }
 
-fn meter(visit: &Visit, text: Text, reach: &Reach, bytes: bool) -> Markup {
+fn meter(visit: &Visit, text: Text, reach: &MeterProgress, bytes: bool) -> Markup {
     let lang = visit.lang;
     let (name, goal) = (lang.say(text), reach.goal.max(reach.done));
     let write = |number| {
@@ -272,7 +272,7 @@ fn meter(visit: &Visit, text: Text, reach: &Reach, bytes: bool) -> Markup {
     }
 }
 
-/// The form that asks for a backfill.
+/// The form that requests a backfill.
 pub fn load(visit: &Visit, view: &View<'_>) -> Markup {
     let say = |text| visit.lang.say(text);
     let yesterday = visit.today.pred_opt().unwrap_or(visit.today);
@@ -302,7 +302,7 @@ pub fn load(visit: &Visit, view: &View<'_>) -> Markup {
     }
 }
 
-/// The button that asks for one day again, of one space or of all.
+/// The button that retries a day, of a single space or of all.
 pub fn again(visit: &Visit, date: NaiveDate, space: Option<&str>, text: Text, strong: bool) -> Markup {
     html! {
         form method="post" action="/retry" data-once {
@@ -313,7 +313,7 @@ pub fn again(visit: &Visit, date: NaiveDate, space: Option<&str>, text: Text, st
     }
 }
 
-/// What is said after something was asked for.
+/// The notice after a request for work.
 pub fn asked(visit: &Visit) -> Markup {
     html! { p.notice role="status" { (visit.lang.say(t::ASKED)) } }
 }
@@ -323,8 +323,8 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_time_left_is_that_of_the_slowest_part_and_not_known_while_one_has_not_begun() {
-        let part = |done, goal, eta_seconds| Reach {
+    fn the_time_left_is_that_of_the_slowest_part_and_unknown_until_all_have_begun() {
+        let part = |done, goal, eta_seconds| MeterProgress {
             done,
             goal,
             per_second: None,

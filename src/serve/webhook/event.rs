@@ -1,4 +1,4 @@
-//! What a webhook says. Pure.
+//! The webhook's wire types: envelope and event. Pure.
 
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
@@ -7,7 +7,7 @@ use serde_json::value::RawValue;
 
 use crate::lenient;
 
-/// The events that the guide lists.
+/// The names of events that the vendor's guide lists.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Name {
@@ -19,11 +19,11 @@ pub enum Name {
     RecordStarted,
     /// `record_finished`
     RecordFinished,
-    /// `record_aborted`: stopped within three seconds.
+    /// `record_aborted`: the recording was stopped within three seconds.
     RecordAborted,
     /// `record_failed`
     RecordFailed,
-    /// One that the guide does not list.
+    /// Any event that the guide does not list.
     Other,
 }
 
@@ -40,7 +40,7 @@ impl Name {
         }
     }
 
-    /// The vendor's word; `other` for one that the guide does not list.
+    /// The vendor's word; `other` for an event that the guide does not list.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::CallStarted => "call_started",
@@ -53,7 +53,7 @@ impl Name {
         }
     }
 
-    /// Whether there is something to be fetched or looked at after it.
+    /// True if the event needs work: something to fetch or to look at.
     pub fn has_work(self) -> bool {
         matches!(
             self,
@@ -65,7 +65,7 @@ impl Name {
 /// An event.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Event {
-    /// What happened.
+    /// The name of the event.
     #[serde(rename = "event")]
     pub name: Name,
     /// The space.
@@ -74,40 +74,40 @@ pub struct Event {
     /// The room.
     #[serde(rename = "room_id")]
     pub room: String,
-    /// The record, of `record_…`.
+    /// The record; only `record_…` events have one.
     #[serde(rename = "record_id", default, skip_serializing_if = "Option::is_none")]
     pub record: Option<String>,
 }
 
-/// An event as it is kept.
+/// An event as it is kept in the store.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Kept {
     /// The event.
     #[serde(flatten)]
     pub event: Event,
-    /// When it was received.
+    /// The time of receipt.
     pub received_at: DateTime<Utc>,
 }
 
-/// What stands around an event: the text that was signed, and the signature.
+/// The envelope of an event: the signed text and its signature.
 #[derive(Debug, Deserialize)]
 pub struct Envelope<'a> {
-    /// In hex.
+    /// The signature, in hex.
     #[serde(borrow)]
     pub signature: std::borrow::Cow<'a, str>,
-    /// As it was sent, to the byte.
+    /// The signed text, byte for byte as it was sent.
     #[serde(borrow)]
     pub body: &'a RawValue,
 }
 
-/// Ids longer than this are none.
+/// Longer ids are invalid.
 const LONGEST_ID: usize = 128;
 
 impl<'a> Envelope<'a> {
-    /// Reads a request's body; `None` for what is no event of the vendor's. Proves nothing yet.
+    /// Parses a request's body; `None` if it is not an event. The signature is not checked here.
     pub fn read(bytes: &'a [u8]) -> Option<(Self, Event)> {
         let envelope: Self = serde_json::from_slice(bytes).ok()?;
-        // By fields alone: one that comes twice is a mistake or a trick, and refused.
+        // A struct, not a map, so that a duplicate field is an error: it is a mistake or an attack.
         #[derive(Deserialize)]
         #[serde(rename_all = "camelCase")]
         struct Body {
@@ -141,7 +141,7 @@ mod tests {
     }
 
     #[test]
-    fn the_guides_event_is_read_and_its_body_kept_to_the_byte() {
+    fn the_guides_event_is_parsed_and_its_body_kept_byte_for_byte() {
         let text = r#"{ "signature": "ab12", "body" : {"eventName": "record_finished",
             "roomId":"649c","spaceId":"6421", "recordId": "64b6" , "new": [1, 2]} }"#;
         let (envelope, event) = Envelope::read(text.as_bytes()).expect("an event");
@@ -174,7 +174,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_event_is_none() {
+    fn an_invalid_body_is_no_event() {
         let good = r#"{"signature":"a","body":{"eventName":"call_finished","roomId":"r","spaceId":"s"}}"#;
         assert_eq!(read(good).expect("an event").record, None);
         for bad in [

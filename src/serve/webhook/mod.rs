@@ -1,57 +1,124 @@
-//! Webhooks of the vendor: read ([`event`]), proved ([`sign`], with the [`secrets`] of each space) and received.
+//! Webhooks of the vendor: parsed ([`event`]), verified ([`sign`], with the [`secrets`] of each space) and received.
 //!
-//! An event is answered with 2xx only when it is safely kept: see [`Events`](super::events::Events). A replay can't be
-//! told from the next call's end in the same room, since an event carries neither a time nor a number: it is taken, and
-//! costs at most one more look at a room. Pure but for `secrets`, which reads files, and `receive`.
+//! An event is answered with 2xx only once it is in the store: see [`Events`](super::events::Events). A replay can't be
+//! told from the next call's end in the same room, because an event carries neither a time nor a number. It is accepted,
+//! and costs at most another export of a room. Pure, apart from `secrets`, which reads files, and `receive`.
 
 pub mod event;
 pub mod secrets;
-pub mod seen;
 pub mod sign;
+pub mod stats;
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use axum::Router;
 use axum::body::Body;
 use axum::extract::{Extension, State};
 use axum::http::StatusCode;
 use axum::response::Response;
+use axum::routing::{get, post};
 use chrono::Utc;
+use tokio::time::Instant;
 
 use self::event::{Envelope, Event};
-use self::seen::Reason;
-use super::daemon::Daemon;
-use super::events::Taken;
+use self::secrets::Secrets;
+use self::stats::{Reason, WebhookStats};
+use super::events::{Events, Taken};
+use super::http::guard::{Group, Guard};
 use super::http::{Peer, body, reply};
+use crate::Error;
 use crate::metrics::{METRICS, WebhookLabels};
-use crate::{Error, ErrorKind};
 
-/// A webhook's body is a few hundred bytes.
+/// The most bytes of a webhook's body, which has a few hundred.
 const LARGEST: usize = 64 * 1024;
 
-/// What the store gets to keep what came; the caller is told to come again after that.
-pub(super) const PATIENCE: Duration = Duration::from_secs(20);
+/// The least time between two log lines about refused webhooks.
+const SELDOM: Duration = Duration::from_secs(60);
+
+/// The parts that receive webhooks. Clones share everything.
+#[derive(Clone)]
+pub struct WebhookState {
+    secrets: Arc<Secrets>,
+    events: Arc<Events>,
+    /// The statistics by space.
+    pub stats: Arc<WebhookStats>,
+    warnings: Arc<Mutex<Warnings>>,
+}
+
+/// The last log lines about refused webhooks.
+#[derive(Default)]
+struct Warnings {
+    forged_at: Option<Instant>,
+    /// The number of forged webhooks since then.
+    forged: u64,
+    unreadable_at: Option<Instant>,
+}
+
+impl WebhookState {
+    /// Starts with empty statistics.
+    pub fn new(secrets: Arc<Secrets>, events: Arc<Events>) -> Self {
+        Self {
+            secrets,
+            events,
+            stats: Arc::new(WebhookStats::new(Utc::now())),
+            warnings: Arc::default(),
+        }
+    }
+
+    /// Counts a webhook with a wrong signature. The log gets a line only now and then, because an operator must learn of a
+    /// wrong secret but a forger must not fill the log.
+    fn note_forged(&self) {
+        let mut warnings = self.warnings.lock().unwrap_or_else(PoisonError::into_inner);
+        warnings.forged += 1;
+        if warnings.forged_at.is_none_or(|last| last.elapsed() >= SELDOM) {
+            tracing::warn!(
+                count = warnings.forged,
+                "webhooks were refused because their signature does not match the space's secret; see `telelake webhook show`"
+            );
+            (warnings.forged_at, warnings.forged) = (Some(Instant::now()), 0);
+        }
+    }
+
+    /// Logs, but only now and then, that a webhook's secret can't be read.
+    fn note_unreadable(&self, error: &Error) {
+        let mut warnings = self.warnings.lock().unwrap_or_else(PoisonError::into_inner);
+        if warnings.unreadable_at.is_none_or(|last| last.elapsed() >= SELDOM) {
+            tracing::error!(%error, "a webhook was answered with 503 because its secret can't be read");
+            warnings.unreadable_at = Some(Instant::now());
+        }
+    }
+}
+
+/// The routes of webhooks, and of their statistics.
+pub(super) fn routes(state: WebhookState, guard: &Guard) -> Router {
+    let receiver = Router::new()
+        .route("/webhooks/teleboss", post(receive))
+        .with_state(state.clone());
+    let stats = Router::new()
+        .route("/api/webhooks", get(last))
+        .with_state(state.stats);
+    guard
+        .protect(Group::Webhook, receiver)
+        .merge(guard.protect(Group::Api, stats))
+}
 
 /// `POST /webhooks/teleboss`
-pub(super) async fn receive(
-    State(daemon): State<Arc<Daemon>>,
+async fn receive(
+    State(state): State<WebhookState>,
     peer: Option<Extension<Peer>>,
     request: Body,
 ) -> Response {
     let from = peer.map(|Extension(Peer(address))| address);
-    let refused = |space: Option<&str>, why| daemon.webhooks.refused(space, why, from, Utc::now());
+    let refused = |space: Option<&str>, why| state.stats.refused(space, why, from, Utc::now());
     let bytes = match body::read(request, LARGEST).await {
         Ok(bytes) => bytes,
         Err(refusal) => {
-            let too_large = refusal == body::Refusal::TooLarge;
-            refused(
-                None,
-                if too_large {
-                    Reason::TooLarge
-                } else {
-                    Reason::NotRead
-                },
-            );
+            let why = match refusal {
+                body::Refusal::TooLarge => Reason::TooLarge,
+                body::Refusal::TooSlow | body::Refusal::Broken => Reason::NotRead,
+            };
+            refused(None, why);
             return count("none", "malformed", refusal.into());
         }
     };
@@ -63,27 +130,27 @@ pub(super) async fn receive(
             reply::error(StatusCode::BAD_REQUEST, "not an event"),
         );
     };
-    // The event says of which space it is; only that space's secret can prove it.
-    match daemon.secrets.prove(&event.space, &envelope).await {
+    // Only the secret of the space that the event names can prove it.
+    match state.secrets.prove(&event.space, &envelope).await {
         Ok(true) => {
             let (space, name) = (event.space.clone(), event.name.as_str());
-            let answer = take(&daemon, event).await;
+            let answer = take(&state.events, event).await;
             if answer.status().is_success() {
-                daemon.webhooks.accepted(&space, name, Utc::now());
+                state.stats.accepted(&space, name, Utc::now());
             } else {
                 refused(Some(&space), Reason::NotKept);
             }
             answer
         }
         Ok(false) => {
-            daemon.note_forged();
+            state.note_forged();
             refused(Some(&event.space), Reason::Signature);
-            // Not why: a forger learns nothing.
+            // The response gives no reason, so that a forger learns nothing.
             let answer = reply::error(StatusCode::UNAUTHORIZED, "refused");
             count("none", "forged", answer)
         }
         Err(error) => {
-            daemon.note_unreadable(&error);
+            state.note_unreadable(&error);
             refused(Some(&event.space), Reason::SecretUnreadable);
             let answer = reply::error(StatusCode::SERVICE_UNAVAILABLE, "not now, send it again");
             count("none", "unreadable", answer)
@@ -92,15 +159,14 @@ pub(super) async fn receive(
 }
 
 /// `GET /api/webhooks`: the last event and the last refusal of each space.
-pub(super) async fn last(State(daemon): State<Arc<Daemon>>) -> Response {
-    reply::json(StatusCode::OK, &daemon.webhooks.report())
+async fn last(State(stats): State<Arc<WebhookStats>>) -> Response {
+    reply::json(StatusCode::OK, &stats.report())
 }
 
-async fn take(daemon: &Daemon, event: Event) -> Response {
+async fn take(events: &Events, event: Event) -> Response {
     let name = event.name.as_str();
     let (space, room, record) = (event.space.clone(), event.room.clone(), event.record.clone());
-    let taking = tokio::time::timeout(PATIENCE, daemon.events.take(event, Utc::now()));
-    let taken = taking.await.unwrap_or_else(|_| Err(too_slow("webhook")));
+    let taken = events.take(event, Utc::now()).await;
     let ids = || (space.as_str(), room.as_str(), record.as_deref());
     match taken {
         Ok(Taken::Kept) => {
@@ -114,7 +180,7 @@ async fn take(daemon: &Daemon, event: Event) -> Response {
             count(name, "noted", reply::accepted())
         }
         Err(error) => {
-            tracing::error!(event = name, space, room, record, %error, "a webhook could not be kept");
+            tracing::error!(event = name, space, room, record, %error, "a webhook could not be written to the store");
             let answer = reply::error(
                 StatusCode::SERVICE_UNAVAILABLE,
                 "could not be kept, send it again",
@@ -122,11 +188,6 @@ async fn take(daemon: &Daemon, event: Event) -> Response {
             count(name, "failed", answer)
         }
     }
-}
-
-/// The store took longer than [`PATIENCE`].
-pub(super) fn too_slow(about: &str) -> Error {
-    Error::new(ErrorKind::StoreUnavailable, about, "the store takes too long")
 }
 
 fn count(event: &'static str, result: &'static str, answer: Response) -> Response {

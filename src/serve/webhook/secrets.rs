@@ -1,10 +1,10 @@
-//! Each space's secret: a file of its own in `webhook.secrets_dir`, else its entry in `[webhook.secrets]`, else
-//! `webhook.secret` or its file. The commands write files, the daemon reads one again when it has changed. A file that
-//! can't be read proves nothing and disproves nothing: events of its spaces are answered with 503, and sent again.
+//! The webhook secrets of spaces. A space's secret is its file in `webhook.secrets_dir`, else its entry in
+//! `[webhook.secrets]`, else `webhook.secret` or its file. The commands write the files; the daemon reads a file again when
+//! it has changed. If a file can't be read, events of its spaces are answered with 503, so that the vendor sends them again.
 //!
-//! A file holds the secret on its first line and, after a rotation, the one before it on the second: events that were
-//! signed before it still prove. Once an event proves by the first line, the second is good for nothing any more, and a
-//! file `<space>.seen` beside remembers that.
+//! A file holds the secret on its first line and, after a rotation, the previous secret on the second line, so that events
+//! signed before the rotation are still accepted. After the first event signed with the new secret, the previous one is
+//! not accepted any more, which the file `<space>.seen` beside it records.
 
 use std::collections::HashMap;
 use std::io::Write;
@@ -20,14 +20,14 @@ use crate::config::{self, Secret, read_text};
 use crate::lake::key;
 use crate::{Error, ErrorKind, Result, owner};
 
-/// The secrets that are in force.
+/// The secrets in force.
 pub struct Secrets {
     config: RwLock<Arc<config::Webhook>>,
-    /// By path.
+    /// The files by path.
     files: Mutex<HashMap<PathBuf, Loaded>>,
 }
 
-/// A file as it was read.
+/// The content of a secret's file.
 #[derive(Clone)]
 struct Loaded {
     stamp: (Option<SystemTime>, u64),
@@ -35,7 +35,7 @@ struct Loaded {
 }
 
 impl Secrets {
-    /// The secrets of a configuration.
+    /// Starts with the secrets of a configuration.
     pub fn new(config: config::Webhook) -> Self {
         Self {
             config: RwLock::new(Arc::new(config)),
@@ -43,7 +43,7 @@ impl Secrets {
         }
     }
 
-    /// Takes the secrets of another configuration, and reads all files again.
+    /// Replaces the configuration, and reads all files again.
     pub fn replace(&self, config: config::Webhook) {
         *self.config.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(config);
         self.lock().clear();
@@ -53,7 +53,7 @@ impl Secrets {
         Arc::clone(&self.config.read().unwrap_or_else(PoisonError::into_inner))
     }
 
-    /// Whether there is any secret at all.
+    /// True if no secret is configured at all.
     pub fn are_none(&self) -> bool {
         let config = self.config();
         config.secret.is_empty()
@@ -62,10 +62,10 @@ impl Secrets {
             && config.secrets_dir.is_empty()
     }
 
-    /// Whether an event of a space is proved by its signature.
+    /// True if the signature of an event is by the space's secret.
     ///
     /// # Errors
-    /// `SecretUnreadable`: it can't be told.
+    /// `SecretUnreadable`: the signature can't be checked.
     pub async fn prove(&self, space: &str, envelope: &Envelope<'_>) -> Result<bool> {
         let config = self.config();
         let secrets = self.of_space(&config, space).await?;
@@ -106,7 +106,7 @@ impl Secrets {
                 "there is no such file",
             )
         };
-        // The whole text is the one secret.
+        // Only the first line counts, because a common file has no previous secret.
         secrets
             .map(|mut secrets| {
                 secrets.truncate(1);
@@ -115,7 +115,7 @@ impl Secrets {
             .ok_or_else(gone)
     }
 
-    /// The secrets of a file, read again where it has changed; none where there is no file.
+    /// The secrets of a file, which is read again if it has changed; none if there is no file.
     async fn of_file(&self, key: &str, path: &Path) -> Result<Option<Vec<Secret>>> {
         let about = about_file(key, path);
         let metadata = match tokio::fs::metadata(path).await {
@@ -144,7 +144,7 @@ impl Secrets {
         Ok(Some(secrets))
     }
 
-    /// The first secret was seen: no other is good any more.
+    /// Drops all secrets but the first, because an event was signed with it.
     async fn retire_others(&self, space: &str, path: &Path, first: &Secret) {
         if let Some(known) = self.lock().get_mut(path)
             && known.secrets.first() == Some(first)
@@ -153,11 +153,11 @@ impl Secrets {
         }
         tracing::info!(
             space,
-            "the webhook's new secret is in use; the one before it is not taken any more"
+            "the webhook's new secret is in use; the previous one is not accepted any more"
         );
-        // A mounted folder may be read-only: then it is found out again after a restart.
+        // If the folder is mounted read-only, the next start accepts the previous secret once more.
         if let Err(error) = tokio::fs::write(seen(path), digest(first)).await {
-            tracing::debug!(space, %error, "not written down");
+            tracing::debug!(space, %error, "the use of the new secret could not be recorded");
         }
     }
 
@@ -170,7 +170,7 @@ fn about_file(key: &str, path: &Path) -> String {
     format!("{key} {}", path.display())
 }
 
-/// The files of secrets that can't be read, for `check`: the common one and those of spaces.
+/// The errors of secret files that can't be read, of the common one and of those of spaces. `check` reports them.
 pub fn unreadable(config: &config::Webhook) -> Vec<Error> {
     let common = config.read_secret().err();
     let folder = Path::new(&config.secrets_dir);
@@ -203,7 +203,7 @@ pub fn unreadable(config: &config::Webhook) -> Vec<Error> {
         .collect()
 }
 
-/// True if a file of the folder is a space's secret: not what lies beside one, and no link of a mounted volume.
+/// True if a file of the folder is a space's secret, neither a `.seen` file nor a link of a mounted volume.
 fn is_secret(path: &Path) -> bool {
     let name = path.file_name().unwrap_or_default().to_string_lossy();
     !name.starts_with('.') && !name.ends_with(".seen")
@@ -214,7 +214,7 @@ fn configured<'a>(config: &'a config::Webhook, space: &str) -> Option<&'a Secret
     own.or(Some(&config.secret).filter(|secret| !secret.is_empty()))
 }
 
-/// The space's file, where there is a folder for them.
+/// The path of the space's file, if a folder is configured.
 fn file(config: &config::Webhook, space: &str) -> Option<PathBuf> {
     (!config.secrets_dir.is_empty()).then(|| Path::new(&config.secrets_dir).join(key::segment(space)))
 }
@@ -236,18 +236,18 @@ fn lines(text: &str) -> Vec<Secret> {
         .collect()
 }
 
-/// Where a space's secret is kept.
+/// The place where a space's secret is kept.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum SecretLocation {
-    /// In this file.
+    /// A file.
     File(PathBuf),
-    /// In the configuration.
+    /// The configuration.
     Configuration,
-    /// Nowhere.
+    /// No place: the space has no secret.
     Nowhere,
 }
 
-/// Where a space's secret is, as the configuration stands.
+/// Finds the place of a space's secret.
 pub fn place(config: &config::Webhook, space: &str) -> SecretLocation {
     match file(config, space).filter(|file| file.is_file()) {
         Some(file) => SecretLocation::File(file),
@@ -257,14 +257,14 @@ pub fn place(config: &config::Webhook, space: &str) -> SecretLocation {
     }
 }
 
-/// Makes sure that secrets can be kept, before one is asked for that would be lost otherwise.
+/// Checks that a secret can be stored. It is called before the API makes a new secret, which would be lost otherwise.
 ///
 /// # Errors
-/// `Config`: no folder, or one that can't be written.
+/// `Config`: there is no folder, or it can't be written.
 pub fn prepare(config: &config::Webhook) -> Result<()> {
     if config.secrets_dir.is_empty() {
         return Err(Error::new(ErrorKind::Config, "webhook.secrets_dir", "is empty: the secret could not be kept")
-            .hint("name a folder that `telelake serve` reads too, or say --print-secret and put it into webhook.secret or [webhook.secrets] yourself"));
+            .hint("set it to a folder that `telelake serve` reads too, or use --print-secret and put the secret into webhook.secret or [webhook.secrets] yourself"));
     }
     let folder = Path::new(&config.secrets_dir);
     let tried = make_folder(folder).and_then(|()| {
@@ -275,7 +275,7 @@ pub fn prepare(config: &config::Webhook) -> Result<()> {
     tried.map_err(|error| unwritable(folder, &error))
 }
 
-/// Keeps a space's new secret, and behind it the one that was in force.
+/// Writes a space's new secret, followed by the one that was in force.
 ///
 /// # Errors
 /// `Config`: the folder can't be written.
@@ -298,7 +298,7 @@ pub fn keep(config: &config::Webhook, space: &str, secret: &Secret) -> Result<Pa
     }
     let fresh = path.with_file_name(format!(".new-{}", key::segment(space)));
     let _ = std::fs::remove_file(&fresh);
-    // Whole or not at all: the daemon may read it at any time.
+    // Rename a complete file into place, because the daemon may read it at any time.
     make_folder(Path::new(&config.secrets_dir))
         .and_then(|()| write_private(&fresh, &text))
         .and_then(|()| std::fs::rename(&fresh, &path))
@@ -306,7 +306,7 @@ pub fn keep(config: &config::Webhook, space: &str, secret: &Secret) -> Result<Pa
     Ok(path)
 }
 
-/// Forgets a space's secret.
+/// Removes a space's secret.
 ///
 /// # Errors
 /// `Config`: the file can't be removed.
@@ -381,7 +381,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_space_is_proved_by_its_own_secret_alone() {
+    async fn an_event_is_proved_only_by_the_secret_of_its_space() {
         let folder = tempfile::tempdir().expect("folder");
         let secrets = Secrets::new(config(folder.path()));
         assert!(proves(&secrets, "any", "for-all").await);
@@ -394,7 +394,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_rotation_honours_the_old_secret_until_the_new_one_was_seen() {
+    async fn a_rotation_accepts_the_old_secret_until_the_new_one_was_used() {
         let folder = tempfile::tempdir().expect("folder");
         let config = config(folder.path());
         let secrets = Secrets::new(config.clone());
@@ -405,7 +405,7 @@ mod tests {
             "signed before the rotation"
         );
         assert!(proves(&secrets, "own", "second").await);
-        assert!(!proves(&secrets, "own", "of-own").await, "the new one was seen");
+        assert!(!proves(&secrets, "own", "of-own").await, "the new one was used");
         // After a restart too.
         assert!(!proves(&Secrets::new(config.clone()), "own", "of-own").await);
         keep(&config, "own", &Secret::new("third")).expect("kept");
@@ -424,7 +424,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_secret_that_can_not_be_read_is_no_wrong_signature() {
+    async fn an_unreadable_secret_is_an_error_and_no_wrong_signature() {
         let folder = tempfile::tempdir().expect("folder");
         let common = folder.path().join("common");
         let spaces = folder.path().join("spaces");
@@ -472,7 +472,7 @@ mod tests {
     }
 
     #[test]
-    fn without_a_folder_no_secret_is_asked_for() {
+    fn without_a_writable_folder_no_secret_can_be_stored() {
         let error = prepare(&config::Webhook::default()).expect_err("no folder");
         assert_eq!(error.kind(), ErrorKind::Config);
         let file = tempfile::NamedTempFile::new().expect("file");

@@ -1,13 +1,12 @@
-//! The proof of an event: HMAC-SHA256, in hex, over the JSON text of its body. Pure.
+//! The signature of an event: HMAC-SHA256, in hex, over the JSON text of its body. Pure.
 //!
-//! The vendor's guide computes it over `JSON.stringify(body)`. What is sent is that text, as a rule; where something
-//! between has laid it out anew, its compact form is held against the signature too: the same content, proved by the
-//! same secret.
+//! The vendor's guide computes it over `JSON.stringify(body)`, and as a rule sends exactly that text. If something on the
+//! way has changed the layout, the signature is checked against the compact form too, which is the same content.
 
 use hmac::{Hmac, KeyInit, Mac};
 use sha2::Sha256;
 
-/// Whether `signature` proves a body as it was sent. What it takes tells nothing of the secret.
+/// True if `signature` proves the body. The time of the check reveals nothing of the secret.
 pub fn is_signed(body: &str, signature: &str, secret: &str) -> bool {
     let Ok(signature) = hex::decode(signature) else {
         return false;
@@ -32,8 +31,8 @@ pub(super) fn sign(body: &str, secret: &str) -> String {
         .unwrap_or_default()
 }
 
-/// JSON as `JSON.stringify` writes it: without white space, strings in their shortest form; the order of keys, and
-/// numbers, as they are. `None` where a string is none.
+/// JSON as `JSON.stringify` writes it: without white space, with strings in their shortest form; keys keep their order and
+/// numbers their form. `None` if a string is invalid.
 fn compact(json: &str) -> Option<String> {
     let mut out = String::with_capacity(json.len());
     let mut rest = json;
@@ -53,7 +52,7 @@ fn compact(json: &str) -> Option<String> {
     Some(out)
 }
 
-/// Where the string that `text` begins with ends.
+/// The end of the string literal that `text` begins with.
 fn end_of_string(text: &str) -> Option<usize> {
     let mut escaped = false;
     for (at, byte) in text.bytes().enumerate().skip(1) {
@@ -73,18 +72,18 @@ mod tests {
 
     const BODY: &str = r#"{"eventName":"call_finished","roomId":"649c18e086b915cae33041a2","spaceId":"64217150224cd9e040e114d1"}"#;
     const SECRET: &str = "g7r0gOSKiQ59prCGXo1H50PACb5ca1mD";
-    /// By `crypto.createHmac('sha256', SECRET).update(BODY, 'utf8').digest('hex')`, as the guide has it.
+    /// Computed by `crypto.createHmac('sha256', SECRET).update(BODY, 'utf8').digest('hex')`, as the guide has it.
     const SIGNATURE: &str = "ff6c9994e1d3f1e8843aed9d1c916d913e8e5ea321b978978754e69baba22f30";
 
     #[test]
-    fn the_guides_computation_proves() {
+    fn the_guides_signature_is_accepted() {
         assert_eq!(sign(BODY, SECRET), SIGNATURE);
         assert!(is_signed(BODY, SIGNATURE, SECRET));
         assert!(is_signed(BODY, &SIGNATURE.to_uppercase(), SECRET));
     }
 
     #[test]
-    fn anything_else_does_not() {
+    fn any_other_signature_is_refused() {
         let mut other = SIGNATURE.to_owned();
         other.replace_range(0..1, "0");
         for (body, signature, secret) in [
@@ -101,7 +100,7 @@ mod tests {
     }
 
     #[test]
-    fn another_layout_of_the_same_content_proves_another_order_does_not() {
+    fn another_layout_is_accepted_and_another_order_is_refused() {
         let laid_out = BODY
             .replace(':', " : ")
             .replace(',', ",\n\t")
@@ -112,7 +111,7 @@ mod tests {
     }
 
     #[test]
-    fn compact_is_what_json_stringify_gives() {
+    fn compact_equals_json_stringify() {
         let json =
             "{ \"a\\/b\" : [ 1.50 , \"\\u043f\\u0440 \\\"x\\\" \\\\\" , true ] ,\r\n \"c\":\"\\u001F \\n\" }";
         assert_eq!(

@@ -1,8 +1,8 @@
 //! The lock of a folder's lake: the file `_telelake/lock`, held for the moment of a rename or a removal.
 //!
-//! Nobody but its owner may open the file, because whoever opens it can hold the lock. The holder writes into it who it
-//! is. A wait ends after [`PATIENCE`], with an error that names the holder: by what the file says, and, where another
-//! program holds it, by `/proc/locks`.
+//! Only its owner may open the file, because anybody who can open it can hold the lock. The holder writes its process id,
+//! host and command into it. A wait ends after [`PATIENCE`], with an error that names the holder by the file's content or,
+//! if another program holds it, by `/proc/locks`.
 
 use std::fs::{File, OpenOptions, TryLockError};
 use std::io::{self, Read as _, Seek as _, Write as _};
@@ -16,20 +16,20 @@ use serde::{Deserialize, Serialize};
 use crate::owner;
 use crate::sanitize::escaped;
 
-/// How long the lock is waited for: a holder needs it for milliseconds.
+/// The longest wait for the lock. A holder needs it for milliseconds.
 pub(super) const PATIENCE: Duration = Duration::from_secs(30);
 /// The commands that take the lock.
 const COMMANDS: [&str; 8] = [
     "run", "backfill", "serve", "rebuild", "verify", "check", "meta", "demo",
 ];
-/// Bytes read of what a holder says of itself.
-const LONGEST_NOTE: u64 = 4096;
+/// The most bytes of the holder's description that are read.
+const LONGEST_DESCRIPTION: u64 = 4096;
 
-/// The lock, until it is dropped.
+/// The lock, held until this is dropped.
 #[derive(Debug)]
 pub(super) struct Locked(File);
 
-/// What a holder writes into the file.
+/// The description that a holder writes into the file.
 #[derive(Debug, Serialize, Deserialize)]
 struct Holder {
     pid: u32,
@@ -40,29 +40,30 @@ struct Holder {
 
 impl Drop for Locked {
     fn drop(&mut self) {
-        // What a killed process leaves is told apart from a holder by the lock itself.
+        // A killed process leaves its description; the lock itself tells that it is no holder.
         self.0.set_len(0).ok();
     }
 }
 
-/// Takes the lock; `None` where the file system has no locks.
+/// Takes the lock; `None` if the file system has no locks.
 ///
 /// # Errors
-/// `TimedOut`, with a sentence that names the holder, when others held it for `patience`; else of the file system.
+/// `TimedOut`, with a sentence that names the holder, if others held it for `patience`; otherwise any error of the file
+/// system.
 pub(super) fn take(path: &Path, patience: Duration) -> io::Result<Option<Locked>> {
     let file = open(path)?;
     let file = match file.try_lock() {
         Ok(()) => file,
         Err(TryLockError::WouldBlock) => match wait(file, patience)? {
             Some(file) => file,
-            None => return Err(io::Error::new(io::ErrorKind::TimedOut, held(path, patience))),
+            None => return Err(io::Error::new(io::ErrorKind::TimedOut, timed_out(path, patience))),
         },
         Err(TryLockError::Error(error)) if error.kind() == io::ErrorKind::Unsupported => return Ok(None),
         Err(TryLockError::Error(error)) => return Err(error),
     };
     let mut locked = Locked(file);
-    // Only the sentence of one who waits is poorer where this fails.
-    note(&mut locked.0).ok();
+    // If this fails, only the error message of a waiting process is poorer.
+    describe_holder(&mut locked.0).ok();
     Ok(Some(locked))
 }
 
@@ -80,19 +81,19 @@ fn open(path: &Path) -> io::Result<File> {
         let mut permissions = file.metadata()?.permissions();
         if permissions.mode() & 0o177 != 0 {
             permissions.set_mode(0o600);
-            // One who is not the owner can't, and may use it all the same.
+            // Only the owner can do this; any other user works with the file as it is.
             file.set_permissions(permissions).ok();
         }
     }
     Ok(file)
 }
 
-/// Waits for the lock in the order of the system's queue; `None` when it took too long.
+/// Waits for the lock in the order of the system's queue; `None` if it took too long.
 fn wait(file: File, patience: Duration) -> io::Result<Option<File>> {
     let (done, locked) = mpsc::sync_channel(1);
     std::thread::Builder::new().name("lock".into()).spawn(move || {
         let locked = file.lock();
-        // If nobody waits any more, the file is dropped, and the lock with it.
+        // If nobody waits any more, the file is dropped and the lock with it.
         let _ = done.send(locked.map(|()| file));
     })?;
     match locked.recv_timeout(patience) {
@@ -101,7 +102,8 @@ fn wait(file: File, patience: Duration) -> io::Result<Option<File>> {
     }
 }
 
-fn note(file: &mut File) -> io::Result<()> {
+/// Writes this process's description into the file.
+fn describe_holder(file: &mut File) -> io::Result<()> {
     let holder = Holder {
         pid: std::process::id(),
         host: host(),
@@ -114,37 +116,33 @@ fn note(file: &mut File) -> io::Result<()> {
     file.write_all(&note)
 }
 
-/// The sentence about a lock that does not come free.
-fn held(path: &Path, patience: Duration) -> String {
-    let holder = match (by_system(path), by_note(path)) {
-        (Some(pid), Some(holder)) if holder.pid == pid => told(&holder),
+impl std::fmt::Display for Holder {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let [host, command, since] = [&self.host, &self.command, &self.since].map(|text| escaped(text));
+        write!(f, "process {} on {host} ({command}, since {since})", self.pid)
+    }
+}
+
+/// The error message for a lock that does not come free.
+fn timed_out(path: &Path, patience: Duration) -> String {
+    let holder = match (by_system(path), by_description(path)) {
+        (Some(pid), Some(holder)) if holder.pid == pid => holder.to_string(),
         (Some(pid), _) => match program(pid) {
             Some(program) => format!("process {pid} ({})", escaped(&program)),
             None => format!("process {pid}"),
         },
-        (None, Some(holder)) => told(&holder),
+        (None, Some(holder)) => holder.to_string(),
         (None, None) => "a process that this system does not name".into(),
     };
     format!("{holder} has held the lake's lock for {} s", patience.as_secs())
 }
 
-fn told(holder: &Holder) -> String {
-    let Holder {
-        pid,
-        host,
-        command,
-        since,
-    } = holder;
-    let (host, command, since) = (escaped(host), escaped(command), escaped(since));
-    format!("process {pid} on {host} ({command}, since {since})")
-}
-
-/// What the file says of its holder.
-fn by_note(path: &Path) -> Option<Holder> {
-    let mut note = String::new();
+/// The holder, by its description in the file.
+fn by_description(path: &Path) -> Option<Holder> {
+    let mut text = String::new();
     let file = File::open(path).ok()?;
-    file.take(LONGEST_NOTE).read_to_string(&mut note).ok()?;
-    serde_json::from_str(&note).ok()
+    file.take(LONGEST_DESCRIPTION).read_to_string(&mut text).ok()?;
+    serde_json::from_str(&text).ok()
 }
 
 /// The process that holds the file, by the kernel's list of locks.
@@ -163,8 +161,8 @@ fn by_system(path: &Path) -> Option<u32> {
     }
 }
 
-/// The holder of an inode's lock. A line is `1: FLOCK ADVISORY WRITE <pid> <device>:<inode> 0 EOF`; one who waits has `->`
-/// behind the number. The device is not compared: some file systems show another one here than to `stat`.
+/// The holder of an inode's lock. A line is `1: FLOCK ADVISORY WRITE <pid> <device>:<inode> 0 EOF`; a waiting process has
+/// `->` behind the number. The device is not compared, because some file systems show another one here than to `stat`.
 fn holder_of(inode: u64, locks: &str) -> Option<u32> {
     let suffix = format!(":{inode}");
     locks.lines().find_map(|line| {
@@ -188,7 +186,7 @@ fn host() -> String {
     name.map_or_else(|| "this machine".into(), |name| name.trim().to_owned())
 }
 
-/// The program and its subcommand: no other argument, because one may hold a secret.
+/// The program and its subcommand, but no other argument because it may hold a secret.
 fn command() -> String {
     let mut words = std::env::args();
     let program = words.next().unwrap_or_default();
@@ -211,7 +209,7 @@ mod tests {
     }
 
     #[test]
-    fn a_lock_that_another_holds_ends_in_a_sentence_that_names_it() {
+    fn a_wait_for_a_held_lock_ends_with_an_error_that_names_the_holder() {
         let (_folder, path) = lock_file();
         let ours = take(&path, PATIENCE).expect("free").expect("locks");
         let error = take(&path, Duration::ZERO).expect_err("held");
@@ -227,9 +225,9 @@ mod tests {
 
     #[test]
     #[cfg(target_os = "linux")]
-    fn a_foreign_holder_is_named_by_the_kernels_list() {
+    fn a_holder_of_another_program_is_named_by_the_kernels_list() {
         let (_folder, path) = lock_file();
-        // As a dead process of the program leaves it.
+        // The description that a dead process of the program left.
         std::fs::write(
             &path,
             r#"{"pid":4294967295,"host":"elsewhere","command":"telelake run","since":"2026"}"#,
@@ -245,7 +243,7 @@ mod tests {
     }
 
     #[test]
-    fn the_kernels_list_tells_holders_from_those_who_wait() {
+    fn the_kernels_list_tells_holders_from_waiting_processes() {
         let locks = "1: POSIX  ADVISORY  READ  811 00:1b:77 128 128\n\
                      2: FLOCK  ADVISORY  WRITE 812 00:1b:770 0 EOF\n\
                      3: FLOCK  ADVISORY  READ 813 00:1b:77 0 EOF\n\
@@ -256,7 +254,7 @@ mod tests {
 
     #[test]
     #[cfg(unix)]
-    fn nobody_else_may_open_the_lock_also_one_of_an_earlier_version() {
+    fn only_the_owner_may_open_the_lock_file_also_one_of_an_earlier_version() {
         use std::os::unix::fs::PermissionsExt;
         let (_folder, path) = lock_file();
         let mode = || std::fs::metadata(&path).expect("there").permissions().mode() & 0o777;

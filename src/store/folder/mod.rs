@@ -1,11 +1,11 @@
 //! The lake in a folder of a file system.
 //!
 //! Nothing is written in place: bytes go to a temporary file below `_telelake/tmp/`, are synced, and get their name by
-//! a rename (see [`temp`]). Renames and removals are done one at a time under the lock file `_telelake/lock`, which
-//! holds for all processes, so that a condition checked under it still holds when the rename is done. A version is the
-//! content's SHA-256: no clock and no inode tells two quick writes apart for sure. A file system without locks works
-//! too, but without conditional writes, and [`Store::probe`] says so. What an upload has written outlives
-//! its process: see [`resume`].
+//! a rename (see [`temp`]). Renames and removals are done one at a time under the lock file `_telelake/lock`, which all
+//! processes respect, so that a condition checked under it still holds when the rename is done. A version is the content's
+//! SHA-256, because neither a clock nor an inode tells two quick writes apart for sure. A file system without locks works
+//! too, but without conditional writes, and [`Store::probe`] says so. The bytes of an upload outlive its process, see
+//! [`resume`].
 
 mod lock;
 mod resume;
@@ -16,6 +16,7 @@ use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::{self, Read as _, Seek as _};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -25,7 +26,7 @@ use sha2::{Digest, Sha256};
 
 use self::lock::Locked;
 use self::temp::Temp;
-use super::keeper::Notes;
+use super::keeper::CheckpointStore;
 use super::{
     Condition, Dialect, Entry, Object, Resumed, Store, StoreAddress, Unfinished, Upload, UploadOptions,
     Version,
@@ -33,13 +34,13 @@ use super::{
 use crate::task::isolated_blocking;
 use crate::{Error, ErrorKind, Result, owner};
 
-/// Temporary files, each below its key.
+/// The folder of temporary files, each below its key.
 const TEMP: &str = "_telelake/tmp";
 /// The folder of the program's own files.
 const STATE: &str = "_telelake";
-/// Taken for the moment of a rename or a removal.
+/// The lock file, locked for the moment of a rename or a removal.
 const LOCK: &str = "_telelake/lock";
-/// What a path can't hold in a `file://` URL.
+/// The characters of a path that are encoded in a `file://` URL.
 const IN_URL: &AsciiSet = &CONTROLS.add(b' ').add(b'%').add(b'#').add(b'?');
 
 /// A folder. Cheap to clone.
@@ -47,15 +48,17 @@ const IN_URL: &AsciiSet = &CONTROLS.add(b' ').add(b'%').add(b'#').add(b'?');
 pub struct FolderStore {
     root: Arc<Path>,
     url: Arc<str>,
-    /// How long the lock is waited for.
+    /// The longest wait for the lock.
     patience: Duration,
+    /// True if the file system is known to have no locks, so that conditions are not checked.
+    has_no_locks: Arc<AtomicBool>,
 }
 
 impl FolderStore {
     /// Opens a `file:///absolute/path` URL, percent-decoded. Touches nothing.
     ///
     /// # Errors
-    /// `Config` when the URL is wrong.
+    /// `Config` if the URL is wrong.
     pub fn open(url: &str) -> Result<Self> {
         let bad = |why: &str| Error::new(ErrorKind::Config, "store.url", why).hint("file:///absolute/path");
         let rest = url
@@ -71,26 +74,28 @@ impl FolderStore {
         let path = percent_decode_str(path)
             .decode_utf8()
             .map_err(|_| bad("is not UTF-8 when decoded"))?;
-        Ok(Self {
-            root: Path::new(&*path).into(),
+        Ok(Self::new(Path::new(&*path), url))
+    }
+
+    fn new(root: &Path, url: &str) -> Self {
+        Self {
+            root: root.into(),
             url: url.into(),
             patience: lock::PATIENCE,
-        })
+            has_no_locks: Arc::default(),
+        }
     }
 
     /// Opens a folder by its path; a relative one is taken from the working directory.
     ///
     /// # Errors
-    /// `Config` when the path is empty or there is no working directory.
+    /// `Config` if the path is empty or there is no working directory.
     pub fn at(path: &Path) -> Result<Self> {
         let root = std::path::absolute(path)
             .map_err(|error| Error::new(ErrorKind::Config, path.display().to_string(), error.to_string()))?;
         let shown = root.to_string_lossy();
-        Ok(Self {
-            url: format!("file://{}", utf8_percent_encode(&shown, IN_URL)).into(),
-            root: root.into(),
-            patience: lock::PATIENCE,
-        })
+        let url = format!("file://{}", utf8_percent_encode(&shown, IN_URL));
+        Ok(Self::new(&root, &url))
     }
 
     /// The folder itself.
@@ -98,7 +103,7 @@ impl FolderStore {
         &self.root
     }
 
-    /// The file of a key. `lake::key` makes no key that leaves the root; this holds it to that.
+    /// The file of a key. `lake::key` makes no key that leaves the root, and this check enforces it.
     fn path(&self, key: &str) -> Result<PathBuf> {
         let plain = |segment: &str| !matches!(segment, "" | "." | "..") && !segment.contains(['\\', '\0']);
         let own =
@@ -109,7 +114,7 @@ impl FolderStore {
         Ok(self.root.join(key))
     }
 
-    /// Takes the lock; `None` where the file system has no locks.
+    /// Takes the lock; `None` if the file system has no locks.
     fn lock(&self) -> io::Result<Option<Locked>> {
         let path = self.root.join(LOCK);
         if let Some(parent) = path.parent() {
@@ -118,7 +123,7 @@ impl FolderStore {
         lock::take(&path, self.patience)
     }
 
-    /// Runs `work` where it may block.
+    /// Runs `work` in a thread where it may block.
     async fn blocking<T: Send + 'static>(
         &self,
         work: impl FnOnce(&Self) -> Result<T> + Send + 'static,
@@ -133,6 +138,7 @@ impl FolderStore {
         let mut temp = Temp::create(self, key).map_err(|error| failed(key, &error))?;
         temp.write(content).map_err(|error| failed(key, &error))?;
         temp.publish(self, &path, || match condition {
+            _ if self.has_no_locks.load(Ordering::Relaxed) => Ok(()),
             Condition::Any => Ok(()),
             Condition::Absent => holds(key, bytes(key, &path)?.is_none()),
             Condition::Unchanged(known) => holds(
@@ -208,12 +214,19 @@ impl Store for FolderStore {
     async fn probe(&self) -> Result<Dialect> {
         self.blocking(|store| {
             let lock = store.lock().map_err(|error| failed(LOCK, &error))?;
-            Ok(Dialect {
+            let found = Dialect {
                 conditional_writes: lock.is_some(),
                 ..Dialect::default()
-            })
+            };
+            store.speak(found.clone());
+            Ok(found)
         })
         .await
+    }
+
+    fn speak(&self, dialect: Dialect) {
+        self.has_no_locks
+            .store(!dialect.conditional_writes, Ordering::Relaxed);
     }
 
     async fn get(&self, key: &str) -> Result<Object> {
@@ -264,7 +277,7 @@ impl Store for FolderStore {
         let prefix = prefix.to_owned();
         self.blocking(move |store| {
             let mut entries = Vec::new();
-            // No key below a folder above the prefix's last slash can start with the prefix.
+            // All keys that start with the prefix are below the folder that its last slash names.
             let top = prefix.rsplit_once('/').map_or("", |(folder, _)| folder);
             let walked = walk(&store.root, top, &prefix, &mut |key, found| {
                 if key.starts_with(&prefix) && key != LOCK {
@@ -276,7 +289,7 @@ impl Store for FolderStore {
                 }
             });
             walked.map_err(|error| failed(&prefix, &error))?;
-            // By the bytes of the key, as S3 does: `a-b` comes before `a/b`.
+            // By the bytes of the key, as S3 does, so that `a-b` comes before `a/b`.
             entries.sort_unstable_by(|a, b| a.key.cmp(&b.key));
             Ok(entries)
         })
@@ -296,11 +309,11 @@ impl Store for FolderStore {
     async fn resume(&self, key: &str) -> Result<Option<Resumed>> {
         let key = key.to_owned();
         match self.blocking(move |store| resume::resume(store, &key)).await? {
-            Some(resume::Found::Open(temp, digester, checkpoint)) => {
+            Some(resume::LeftUpload::Open(temp, digester, checkpoint)) => {
                 let upload = upload::FolderUpload::drive(self.clone(), *checkpoint, temp, digester).await?;
                 Ok(Some(Resumed::Open(Box::new(upload))))
             }
-            Some(resume::Found::Whole(uploaded)) => Ok(Some(Resumed::Whole(uploaded))),
+            Some(resume::LeftUpload::Whole(uploaded)) => Ok(Some(Resumed::Whole(uploaded))),
             None => Ok(None),
         }
     }
@@ -317,9 +330,9 @@ impl Store for FolderStore {
     }
 }
 
-impl Notes for FolderStore {
-    /// The lock on the upload's file stands in for the condition.
-    async fn note(&self, key: &str, bytes: Bytes, _: Condition) -> Result<Version> {
+impl CheckpointStore for FolderStore {
+    /// The condition is not checked, because the process that drives an upload holds the lock on its file.
+    async fn put_checkpoint(&self, key: &str, bytes: Bytes, _: Condition) -> Result<Version> {
         let key = key.to_owned();
         self.blocking(move |store| {
             let path = store.path(&key)?;
@@ -332,7 +345,7 @@ impl Notes for FolderStore {
     }
 }
 
-/// The whole file, or `None` when there is none.
+/// The whole file, or `None` if there is no such file.
 fn bytes(key: &str, path: &Path) -> Result<Option<Bytes>> {
     match fs::read(path) {
         Ok(bytes) => Ok(Some(bytes.into())),
@@ -365,8 +378,8 @@ fn holds(key: &str, condition: bool) -> Result<()> {
     ))
 }
 
-/// Calls `found` for every file below `folder`, a key of a folder or empty, but for temporary ones. Links are not
-/// followed.
+/// Calls `found` for every file below `folder`, which is the key of a folder or empty, but for temporary files. Links are
+/// not followed.
 fn walk(
     root: &Path,
     folder: &str,
@@ -384,7 +397,7 @@ fn walk(
         };
         for entry in entries {
             let entry = entry?;
-            // What has no UTF-8 name was not written by this program.
+            // This program writes UTF-8 names only.
             let Ok(name) = entry.file_name().into_string() else {
                 continue;
             };
@@ -393,7 +406,7 @@ fn walk(
             } else {
                 format!("{folder}/{name}")
             };
-            // Neither the prefix's own way nor below it: not even looked at.
+            // Neither above the prefix nor below it.
             if !key.starts_with(prefix) && !prefix.starts_with(&key) {
                 continue;
             }
@@ -409,7 +422,7 @@ fn walk(
     Ok(())
 }
 
-/// Whether there is no such file, also because what should be its folder is one.
+/// True if there is no such file, also if its folder is a file.
 fn is_missing(error: &io::Error) -> bool {
     matches!(
         error.kind(),
@@ -417,13 +430,13 @@ fn is_missing(error: &io::Error) -> bool {
     )
 }
 
-/// Makes a folder and what is above it, for the owner and the group alone: the lake holds personal data. Each new
-/// name is synced, so that a crash does not take a synced file with its folder.
+/// Makes a folder and those above it, for the owner and the group alone, because the lake holds personal data. Each new
+/// name is synced, so that a crash does not lose a synced file with its folder.
 fn make_folders(path: &Path) -> io::Result<()> {
     make_folders_as(path, 0o750)
 }
 
-/// Makes the folder of temporary files, for the owner alone: whoever opens one of them can hold its lock.
+/// Makes the folder of temporary files, for the owner alone, because anybody who can open a file can hold its lock.
 fn make_temp_folder(root: &Path) -> io::Result<()> {
     let path = root.join(TEMP);
     #[cfg(unix)]
@@ -431,7 +444,7 @@ fn make_temp_folder(root: &Path) -> io::Result<()> {
         use std::os::unix::fs::PermissionsExt;
         match fs::metadata(&path) {
             Ok(found) if found.permissions().mode() & 0o077 != 0 => {
-                // One who is not the owner can't, and may use it all the same.
+                // Only the owner can do this; any other user works with the folder as it is.
                 fs::set_permissions(&path, fs::Permissions::from_mode(0o700)).ok();
             }
             _ => {}
@@ -475,9 +488,9 @@ fn create(options: &mut OpenOptions, path: &Path) -> io::Result<File> {
     Ok(file)
 }
 
-/// Makes the names in a folder last.
+/// Syncs the names in a folder.
 fn sync_folder(path: &Path) -> io::Result<()> {
-    // Other systems can't open a folder, and need not.
+    // Other systems can't open a folder, and need no sync.
     if cfg!(unix) {
         File::open(path)?.sync_all()
     } else {
@@ -485,7 +498,7 @@ fn sync_folder(path: &Path) -> io::Result<()> {
     }
 }
 
-/// A file operation's failure as the store's error.
+/// The store's error for a failed file operation.
 fn failed(key: &str, error: &io::Error) -> Error {
     let failure = Error::new(ErrorKind::Store, key, plain(error));
     match error.kind() {
@@ -501,7 +514,7 @@ fn failed(key: &str, error: &io::Error) -> Error {
     }
 }
 
-/// The system's own words, without its number.
+/// The system's own message, without its number.
 fn plain(error: &io::Error) -> String {
     let text = error.to_string();
     match text.split_once(" (os error") {

@@ -1,107 +1,96 @@
-//! Uploads that earlier processes left in a folder: found by their temporary files and checkpoints, told from living
-//! ones by the lock on the file, gone on with or removed. Blocks; called from a thread of its own.
+//! Uploads that earlier processes left in a folder: finds them by their temporary files and checkpoints, tells them from
+//! those of living processes by the lock on the file, and resumes or removes them. Blocks; called from a thread.
 //!
-//! Neither a checkpoint nor its file is synced before the end. What a crash of the machine left of them is found out
-//! here: the file is read, and must give the hash that the checkpoint names.
+//! Neither a checkpoint nor its file is synced before the end, so a crash of the machine may damage them. Therefore the file
+//! is read here, and must have the hash that the checkpoint names.
 
 use std::fs::{self, File};
 use std::io::{self, Read};
 
 use sha2::{Digest, Sha256};
 
-use super::temp::{self, Held, Taken, Temp};
+use super::temp::{self, FileLock, TakenOver, Temp};
 use super::{FolderStore, failed, is_missing, version};
 use crate::Result;
-use crate::store::checkpoint::{Checkpoint, Digester, UPLOADS, notes_of};
-use crate::store::claim::{self, Driver, Lease};
-use crate::store::upload::Note;
+use crate::store::checkpoint::{Checkpoint, Digester, StoredCheckpoint, UPLOADS, checkpoints_of};
+use crate::store::claim::{Claim, Driver, UploadLease};
 use crate::store::{Unfinished, Uploaded};
 
-/// What is found of an earlier upload.
-pub(super) enum Found {
-    /// Its file stands where the checkpoint says; the digester has seen its bytes.
+/// An upload that an earlier process left.
+pub(super) enum LeftUpload {
+    /// Its file has the bytes that the checkpoint names, and the digester has seen them.
     Open(Temp, Digester, Box<Checkpoint>),
     /// All of it lies under its key.
     Whole(Uploaded),
 }
 
-/// Finds what can be gone on with of `key`, and removes all else that nobody holds.
-pub(super) fn resume(store: &FolderStore, key: &str) -> Result<Option<Found>> {
-    let mut notes = notes(store, &notes_of(key))?;
-    // What is furthest first: it is the one to go on with.
-    notes.sort_by_key(|note| {
-        let checkpoint = note.checkpoint.as_ref();
-        std::cmp::Reverse(checkpoint.map(|found| (found.finished.is_some(), found.bytes)))
-    });
-    let mut found = None;
-    for note in notes {
-        found = match found {
-            None => take_up(store, &note)?,
-            found => {
-                discard(store, &note)?;
-                found
-            }
-        };
+/// Takes over the furthest upload of `key` that nobody holds, and removes the others.
+pub(super) fn resume(store: &FolderStore, key: &str) -> Result<Option<LeftUpload>> {
+    let mut checkpoints = checkpoints(store, &checkpoints_of(key))?;
+    checkpoints.sort_by_key(StoredCheckpoint::furthest_first);
+    let mut left = None;
+    for stored in checkpoints {
+        if left.is_none() {
+            left = take_over(store, &stored)?;
+        } else {
+            discard(store, &stored)?;
+        }
     }
-    Ok(found)
+    Ok(left)
 }
 
-fn take_up(store: &FolderStore, note: &Note) -> Result<Option<Found>> {
-    let Some(checkpoint) = &note.checkpoint else {
-        remove_note(store, note)?;
+fn take_over(store: &FolderStore, stored: &StoredCheckpoint) -> Result<Option<LeftUpload>> {
+    let Some(checkpoint) = &stored.content else {
+        remove_checkpoint(store, stored)?;
         return Ok(None);
     };
     let key = &checkpoint.key;
-    let taken = Temp::take_up(store, key, &checkpoint.id, |held| is_left(held, note));
+    let taken = Temp::take_over(store, key, &checkpoint.id, |lock| is_left(lock, stored));
     match taken.map_err(|error| failed(key, &error))? {
-        Taken::No => Ok(None),
-        Taken::Yes(temp) => open(store, note, temp),
-        Taken::Missing => named(store, note, checkpoint),
+        TakenOver::No => Ok(None),
+        TakenOver::Yes(temp) => open(store, stored, temp),
+        TakenOver::Missing => named(store, stored, checkpoint),
     }
 }
 
-/// Goes on with a file that nobody else holds.
-fn open(store: &FolderStore, note: &Note, mut temp: Temp) -> Result<Option<Found>> {
-    // Read again now that the file is ours: its last holder may have come a little further.
-    let current = read_note(store, note.key.clone())?.and_then(|note| note.checkpoint);
+/// Opens an upload whose file nobody else holds.
+fn open(store: &FolderStore, stored: &StoredCheckpoint, mut temp: Temp) -> Result<Option<LeftUpload>> {
+    // Read the checkpoint again now that the file is ours, because its last holder may have written once more.
+    let current = read_checkpoint(store, stored.key.clone())?.and_then(|stored| stored.content);
     let Some(checkpoint) = current.filter(|checkpoint| checkpoint.bytes > 0) else {
-        return remove_both(store, note, temp);
+        return remove_both(store, stored, temp);
     };
     let mut digester = Digester::default();
     let rewound = temp.rewind(checkpoint.bytes, |piece| digester.update(piece));
     let rewound = rewound.map_err(|error| failed(&checkpoint.key, &error))?;
     let sha256 = || digester.clone().sha256();
-    match uploaded(note, &checkpoint) {
+    match checkpoint.uploaded(&stored.key) {
         Some(whole) if rewound && sha256() == whole.sha256 => {
             // Only the name was missing.
             temp.publish(store, &store.path(&checkpoint.key)?, || Ok(()))?;
-            Ok(Some(Found::Whole(whole)))
+            Ok(Some(LeftUpload::Whole(whole)))
         }
         None if rewound && checkpoint.is_at(&digester) => {
-            Ok(Some(Found::Open(temp, digester, Box::new(checkpoint))))
+            Ok(Some(LeftUpload::Open(temp, digester, Box::new(checkpoint))))
         }
-        _ => remove_both(store, note, temp),
+        _ => remove_both(store, stored, temp),
     }
 }
 
-/// A checkpoint without its file is a receipt where the object is what it says; its bytes are read to be sure.
-fn named(store: &FolderStore, note: &Note, checkpoint: &Checkpoint) -> Result<Option<Found>> {
-    if let Some(whole) = uploaded(note, checkpoint)
+/// The upload of a checkpoint without a file. The checkpoint is a receipt if the object has the hash that it names, which
+/// is proved by reading the object.
+fn named(
+    store: &FolderStore,
+    stored: &StoredCheckpoint,
+    checkpoint: &Checkpoint,
+) -> Result<Option<LeftUpload>> {
+    if let Some(whole) = checkpoint.uploaded(&stored.key)
         && sha256_of(store, &checkpoint.key)?.as_ref() == Some(&whole.sha256)
     {
-        return Ok(Some(Found::Whole(whole)));
+        return Ok(Some(LeftUpload::Whole(whole)));
     }
-    remove_note(store, note)?;
+    remove_checkpoint(store, stored)?;
     Ok(None)
-}
-
-fn uploaded(note: &Note, checkpoint: &Checkpoint) -> Option<Uploaded> {
-    Some(Uploaded {
-        bytes: checkpoint.bytes,
-        sha256: checkpoint.finished.clone()?,
-        source: checkpoint.source.clone(),
-        receipt: Some(note.key.clone()),
-    })
 }
 
 fn sha256_of(store: &FolderStore, key: &str) -> Result<Option<String>> {
@@ -121,49 +110,50 @@ fn sha256_of(store: &FolderStore, key: &str) -> Result<Option<String>> {
     }
 }
 
-/// Whether nobody writes to a file any more. Without locks, the checkpoint's driver and age tell.
-fn is_left(held: Held, note: &Note) -> bool {
-    match held {
-        Held::Yes => false,
-        Held::No => true,
-        Held::Unknown => note
-            .checkpoint
-            .as_ref()
-            .is_some_and(|checkpoint| Lease::default().driver(checkpoint, note.modified) == Driver::Dead),
+/// True if nobody writes to a file any more. Without locks, the checkpoint's driver and age decide.
+fn is_left(lock: FileLock, stored: &StoredCheckpoint) -> bool {
+    let lease = UploadLease::default();
+    match lock {
+        FileLock::Held => false,
+        FileLock::Free => true,
+        FileLock::Unknown => {
+            let content = stored.content.as_ref();
+            content.is_some_and(|content| lease.driver(content, stored.modified) == Driver::Dead)
+        }
     }
 }
 
-/// All checkpoints whose keys begin so.
-fn notes(store: &FolderStore, prefix: &str) -> Result<Vec<Note>> {
-    let told = |error: io::Error| failed(UPLOADS, &error);
+/// Reads all checkpoints whose keys start with `prefix`.
+fn checkpoints(store: &FolderStore, prefix: &str) -> Result<Vec<StoredCheckpoint>> {
+    let with_key = |error: io::Error| failed(UPLOADS, &error);
     let entries = match fs::read_dir(store.root.join(UPLOADS)) {
         Err(error) if is_missing(&error) => return Ok(Vec::new()),
-        entries => entries.map_err(told)?,
+        entries => entries.map_err(with_key)?,
     };
-    let mut notes = Vec::new();
+    let mut checkpoints = Vec::new();
     for entry in entries {
-        let Ok(name) = entry.map_err(told)?.file_name().into_string() else {
+        let Ok(name) = entry.map_err(with_key)?.file_name().into_string() else {
             continue;
         };
         let key = format!("{UPLOADS}{name}");
         if key.starts_with(prefix) {
-            notes.extend(read_note(store, key)?);
+            checkpoints.extend(read_checkpoint(store, key)?);
         }
     }
-    Ok(notes)
+    Ok(checkpoints)
 }
 
-/// A checkpoint; none when there is none any more.
-fn read_note(store: &FolderStore, key: String) -> Result<Option<Note>> {
+/// Reads a checkpoint; none if it has been removed.
+fn read_checkpoint(store: &FolderStore, key: String) -> Result<Option<StoredCheckpoint>> {
     let path = store.path(&key)?;
     match fs::read(&path) {
-        Ok(bytes) => Ok(Some(Note {
+        Ok(bytes) => Ok(Some(StoredCheckpoint {
             version: version(&bytes),
             modified: fs::metadata(&path)
                 .and_then(|found| found.modified())
                 .ok()
                 .map(Into::into),
-            checkpoint: Checkpoint::parse(&bytes).filter(|checkpoint| checkpoint.note_key() == key),
+            content: Checkpoint::parse(&bytes).filter(|content| content.own_key() == key),
             key,
         })),
         Err(error) if is_missing(&error) => Ok(None),
@@ -171,81 +161,90 @@ fn read_note(store: &FolderStore, key: String) -> Result<Option<Note>> {
     }
 }
 
-fn remove_both(store: &FolderStore, note: &Note, temp: Temp) -> Result<Option<Found>> {
-    temp.remove(store).map_err(|error| failed(&note.key, &error))?;
-    remove_note(store, note)?;
+fn remove_both(store: &FolderStore, stored: &StoredCheckpoint, temp: Temp) -> Result<Option<LeftUpload>> {
+    temp.remove(store).map_err(|error| failed(&stored.key, &error))?;
+    remove_checkpoint(store, stored)?;
     Ok(None)
 }
 
-/// Removes a checkpoint, and what is left of its last driver's claim.
-fn remove_note(store: &FolderStore, note: &Note) -> Result<()> {
-    let removed = store.delete_now(&note.key);
-    if let Some(driver) = note.checkpoint.as_ref().and_then(|found| found.driver.as_ref()) {
-        claim::forget(driver);
+/// Removes a checkpoint, and the lock file of its last driver's claim.
+fn remove_checkpoint(store: &FolderStore, stored: &StoredCheckpoint) -> Result<()> {
+    let removed = store.delete_now(&stored.key);
+    if let Some(driver) = stored
+        .content
+        .as_ref()
+        .and_then(|content| content.driver.as_ref())
+    {
+        Claim::forget(driver);
     }
     removed
 }
 
-/// Removes what nobody holds of an upload.
-fn discard(store: &FolderStore, note: &Note) -> Result<()> {
-    let Some(checkpoint) = &note.checkpoint else {
-        return remove_note(store, note);
+/// Removes an upload that nobody holds.
+fn discard(store: &FolderStore, stored: &StoredCheckpoint) -> Result<()> {
+    let Some(checkpoint) = &stored.content else {
+        return remove_checkpoint(store, stored);
     };
-    let wanted = |held| is_left(held, note);
+    let wanted = |lock| is_left(lock, stored);
     if discard_file(store, &checkpoint.key, &checkpoint.id, wanted)? {
-        remove_note(store, note)?;
+        remove_checkpoint(store, stored)?;
     }
     Ok(())
 }
 
-/// Removes a temporary file that nobody holds; whether there is none any more.
-fn discard_file(store: &FolderStore, key: &str, id: &str, wanted: impl FnOnce(Held) -> bool) -> Result<bool> {
-    let told = |error: io::Error| failed(key, &error);
-    match Temp::take_up(store, key, id, wanted).map_err(told)? {
-        Taken::Yes(temp) => temp.remove(store).map_err(told).map(|()| true),
-        Taken::Missing => Ok(true),
-        Taken::No => Ok(false),
+/// Removes a temporary file if `wanted` accepts its lock. Returns true if there is no such file any more.
+fn discard_file(
+    store: &FolderStore,
+    key: &str,
+    id: &str,
+    wanted: impl FnOnce(FileLock) -> bool,
+) -> Result<bool> {
+    let with_key = |error: io::Error| failed(key, &error);
+    match Temp::take_over(store, key, id, wanted).map_err(with_key)? {
+        TakenOver::Yes(temp) => temp.remove(store).map_err(with_key).map(|()| true),
+        TakenOver::Missing => Ok(true),
+        TakenOver::No => Ok(false),
     }
 }
 
-/// Removes an upload of this process's own.
+/// Removes an upload that this process drives.
 pub(super) fn remove(store: &FolderStore, checkpoint: &Checkpoint) -> Result<()> {
-    if let Some(note) = read_note(store, checkpoint.note_key())? {
-        remove_note(store, &note)?;
+    if let Some(stored) = read_checkpoint(store, checkpoint.own_key())? {
+        remove_checkpoint(store, &stored)?;
     }
-    discard_file(store, &checkpoint.key, &checkpoint.id, |held| held != Held::Yes).map(drop)
+    let wanted = |lock| lock != FileLock::Held;
+    discard_file(store, &checkpoint.key, &checkpoint.id, wanted).map(drop)
 }
 
-/// All temporary files and checkpoints of keys below `prefix`.
+/// See [`Store::unfinished_uploads`](crate::store::Store::unfinished_uploads).
 pub(super) fn unfinished(store: &FolderStore, prefix: &str) -> Result<Vec<Unfinished>> {
-    // Files first: one that has no checkpoint among those read afterwards has none yet, and then it is held.
+    // List the files before the checkpoints: then a file without a checkpoint has none yet, and its writer holds it.
     let files = temp::all(store).map_err(|error| failed(prefix, &error))?;
-    let mut notes = notes(store, UPLOADS)?;
+    let mut checkpoints = checkpoints(store, UPLOADS)?;
     let mut found = Vec::new();
-    for (key, id, held) in files {
-        let of_file = |note: &Note| note.checkpoint.as_ref().is_some_and(|found| found.id == id);
-        let note = notes.iter().position(of_file).map(|at| notes.swap_remove(at));
-        let left = match &note {
-            Some(note) => is_left(held, note),
-            None => held == Held::No,
+    for (key, id, lock) in files {
+        let of_file = |stored: &StoredCheckpoint| {
+            let content = stored.content.as_ref();
+            content.is_some_and(|content| content.id == id)
+        };
+        let at = checkpoints.iter().position(of_file);
+        let checkpoint = at.map(|at| checkpoints.swap_remove(at));
+        let is_left = match &checkpoint {
+            Some(stored) => is_left(lock, stored),
+            None => lock == FileLock::Free,
         };
         found.push(Unfinished {
             key,
-            driven: !left,
+            driven: !is_left,
             upload: Some(id),
-            note,
+            checkpoint,
         });
     }
-    found.extend(notes.into_iter().map(|note| {
-        Unfinished {
-            key: note
-                .checkpoint
-                .as_ref()
-                .map_or_else(|| note.key.clone(), |found| found.key.clone()),
-            driven: false,
-            upload: None,
-            note: Some(note),
-        }
+    found.extend(checkpoints.into_iter().map(|stored| Unfinished {
+        key: stored.object_key().to_owned(),
+        driven: false,
+        upload: None,
+        checkpoint: Some(stored),
     }));
     found.retain(|upload| upload.key.starts_with(prefix));
     found.sort_by(|a, b| a.key.cmp(&b.key));
@@ -254,10 +253,10 @@ pub(super) fn unfinished(store: &FolderStore, prefix: &str) -> Result<Vec<Unfini
 
 /// See [`Store::abort_upload`](crate::store::Store::abort_upload).
 pub(super) fn abort(store: &FolderStore, upload: &Unfinished) -> Result<()> {
-    match (&upload.note, &upload.upload) {
+    match (&upload.checkpoint, &upload.upload) {
         _ if upload.driven => Ok(()),
-        (Some(note), _) => discard(store, note),
-        (None, Some(id)) => discard_file(store, &upload.key, id, |held| held == Held::No).map(drop),
+        (Some(stored), _) => discard(store, stored),
+        (None, Some(id)) => discard_file(store, &upload.key, id, |lock| lock == FileLock::Free).map(drop),
         (None, None) => Ok(()),
     }
 }

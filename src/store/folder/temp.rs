@@ -1,9 +1,9 @@
-//! Temporary files: where bytes are until they are whole.
+//! Temporary files, which hold the bytes of an object until they are whole.
 //!
-//! One lies at `_telelake/tmp/<key>/.<id>.part`, so that its place says which key it is for. Its writer holds an
-//! advisory lock on it: a file that can be locked was left behind by a process that died or let go of it. One of an
-//! upload can be gone on with, any other one is rubbish. Making, renaming, taking up and cleaning all happen under the
-//! store's lock, so none is seen between its creation and its lock.
+//! A temporary file lies at `_telelake/tmp/<key>/.<id>.part`, so that its path tells its key. Its writer holds an advisory
+//! lock on it; if the file can be locked, its process died or released it. The file of an upload can be resumed, and any
+//! other one is removed. Files are made, renamed, taken over and removed under the store's lock, so that nobody sees one
+//! between its creation and its lock.
 
 use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::{self, Read, Seek, SeekFrom, Write};
@@ -12,41 +12,43 @@ use std::path::{Path, PathBuf};
 use super::{FolderStore, TEMP, create, failed, is_missing, make_folders, make_temp_folder, sync_folder};
 use crate::Result;
 
-/// A temporary file, removed when dropped before it was published, unless it is an upload's.
+/// A temporary file. If it is dropped before it is published, it is removed, unless it is an upload's.
 #[derive(Debug)]
 pub(super) struct Temp {
     key: String,
     path: PathBuf,
     file: File,
-    /// Whether its name outlives this.
+    /// True if the file is not removed when this is dropped.
     stays: bool,
 }
 
-/// Whether a temporary file has a writer.
+/// The lock on a temporary file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Held {
-    Yes,
-    No,
+pub(super) enum FileLock {
+    /// The file's writer holds it.
+    Held,
+    /// Nobody held it.
+    Free,
     /// The file system has no locks.
     Unknown,
 }
 
-/// What became of taking a file up.
+/// The outcome of taking a file over.
 #[derive(Debug)]
-pub(super) enum Taken {
+pub(super) enum TakenOver {
     Yes(Temp),
-    /// It is there, and not wanted.
+    /// The file exists, but the caller does not want it.
     No,
     Missing,
 }
 
 impl Temp {
-    /// A file for bytes that are written at once.
+    /// Makes a file for bytes that are written at once.
     pub(super) fn create(store: &FolderStore, key: &str) -> io::Result<Self> {
         Self::create_as(store, key, &format!("{:016x}", fastrand::u64(..)), false)
     }
 
-    /// The file of an upload, which outlives its process.
+    /// Makes the file of an upload, which outlives its process.
     pub(super) fn create_for_upload(store: &FolderStore, key: &str, id: &str) -> io::Result<Self> {
         Self::create_as(store, key, id, true)
     }
@@ -65,30 +67,30 @@ impl Temp {
             stays,
         };
         match temp.file.try_lock() {
-            // Nobody else knows the name yet, so it can't be held; without locks nothing is ever cleaned.
+            // Nobody else knows the name yet, so nobody else can hold the lock.
             Ok(()) | Err(TryLockError::WouldBlock) => Ok(temp),
             Err(TryLockError::Error(error)) if error.kind() == io::ErrorKind::Unsupported => Ok(temp),
             Err(TryLockError::Error(error)) => Err(error),
         }
     }
 
-    /// Takes up the file of an upload, if `wanted` accepts it by whether it is held.
-    pub(super) fn take_up(
+    /// Takes over the file of an upload, if `wanted` accepts its lock.
+    pub(super) fn take_over(
         store: &FolderStore,
         key: &str,
         id: &str,
-        wanted: impl FnOnce(Held) -> bool,
-    ) -> io::Result<Taken> {
+        wanted: impl FnOnce(FileLock) -> bool,
+    ) -> io::Result<TakenOver> {
         let _lock = store.lock()?;
         let path = part_path(store, key, id);
         let file = match OpenOptions::new().read(true).write(true).open(&path) {
-            Err(error) if is_missing(&error) => return Ok(Taken::Missing),
+            Err(error) if is_missing(&error) => return Ok(TakenOver::Missing),
             file => file?,
         };
-        if !wanted(held(&file)?) {
-            return Ok(Taken::No);
+        if !wanted(try_lock(&file)?) {
+            return Ok(TakenOver::No);
         }
-        Ok(Taken::Yes(Self {
+        Ok(TakenOver::Yes(Self {
             key: key.into(),
             path,
             file,
@@ -104,12 +106,13 @@ impl Temp {
         self.file.sync_all()
     }
 
-    /// Whether another process can be told that this one holds the file.
+    /// True if other processes can see that this one holds the file, because the file system has locks.
     pub(super) fn has_lock(&self) -> bool {
         !matches!(self.file.try_lock(), Err(TryLockError::Error(_)))
     }
 
-    /// Gives the first `bytes` to `piece`, cuts the file behind them and goes on there; false where it has fewer.
+    /// Reads the first `bytes` into `piece`, cuts the file behind them and appends there from now on. Returns false if the
+    /// file has fewer bytes.
     pub(super) fn rewind(&mut self, bytes: u64, mut piece: impl FnMut(&[u8])) -> io::Result<bool> {
         let mut buffer = vec![0; 256 * 1024];
         let mut left = bytes;
@@ -137,14 +140,14 @@ impl Temp {
         condition: impl FnOnce() -> Result<()>,
     ) -> Result<()> {
         let key = self.key.clone();
-        let told = |error: io::Error| failed(&key, &error);
-        self.sync().map_err(told)?;
+        let with_key = |error: io::Error| failed(&key, &error);
+        self.sync().map_err(with_key)?;
         self.rename(store, target, condition)?;
-        sync_folder(target.parent().unwrap_or(&store.root)).map_err(told)
+        sync_folder(target.parent().unwrap_or(&store.root)).map_err(with_key)
     }
 
-    /// Gives the bytes their name without waiting for the disk: a crash of the machine may leave the old ones, or
-    /// none. For what is held against something else before it is trusted.
+    /// Gives the bytes their name without waiting for the disk, so that a crash of the machine may leave the old bytes or
+    /// none. For files that are verified before they are trusted.
     pub(super) fn publish_unsynced(self, store: &FolderStore, target: &Path) -> Result<()> {
         self.rename(store, target, || Ok(()))
     }
@@ -156,11 +159,11 @@ impl Temp {
         condition: impl FnOnce() -> Result<()>,
     ) -> Result<()> {
         let key = self.key.clone();
-        let told = |error: io::Error| failed(&key, &error);
-        make_folders(target.parent().unwrap_or(&store.root)).map_err(told)?;
-        let _lock = store.lock().map_err(told)?;
+        let with_key = |error: io::Error| failed(&key, &error);
+        make_folders(target.parent().unwrap_or(&store.root)).map_err(with_key)?;
+        let _lock = store.lock().map_err(with_key)?;
         condition()?;
-        fs::rename(&self.path, target).map_err(told)?;
+        fs::rename(&self.path, target).map_err(with_key)?;
         self.stays = true;
         prune(store, &key);
         Ok(())
@@ -181,7 +184,7 @@ impl Temp {
 impl Drop for Temp {
     fn drop(&mut self) {
         if !self.stays {
-            // What can't be removed now is removed as a leftover later.
+            // If this fails, a later run removes the file.
             fs::remove_file(&self.path).ok();
         }
     }
@@ -192,10 +195,10 @@ fn part_path(store: &FolderStore, key: &str, id: &str) -> PathBuf {
     store.root.join(TEMP).join(key).join(format!(".{id}.part"))
 }
 
-/// Every temporary file: its key, its id, and whether it has a writer.
-pub(super) fn all(store: &FolderStore) -> io::Result<Vec<(String, String, Held)>> {
+/// Every temporary file: its key, its id, and its lock.
+pub(super) fn all(store: &FolderStore) -> io::Result<Vec<(String, String, FileLock)>> {
     let root = store.root.join(TEMP);
-    // Asked without making the lake's folders: a listing writes nothing.
+    // Checked first, because a listing must not make the lake's folders.
     if !root.is_dir() {
         return Ok(Vec::new());
     }
@@ -220,9 +223,9 @@ pub(super) fn all(store: &FolderStore) -> io::Result<Vec<(String, String, Held)>
                 });
             } else if let Some(id) = name.strip_prefix('.').and_then(|name| name.strip_suffix(".part")) {
                 match OpenOptions::new().write(true).open(entry.path()) {
-                    // Removed by its writer meanwhile.
+                    // Its writer removed it meanwhile.
                     Err(error) if is_missing(&error) => {}
-                    file => found.push((folder.clone(), id.to_owned(), held(&file?)?)),
+                    file => found.push((folder.clone(), id.to_owned(), try_lock(&file?)?)),
                 }
             }
         }
@@ -230,17 +233,19 @@ pub(super) fn all(store: &FolderStore) -> io::Result<Vec<(String, String, Held)>
     Ok(found)
 }
 
-/// Whether another handle than this one holds the file; if not, this one does now.
-fn held(file: &File) -> io::Result<Held> {
+/// Locks a file if nobody else holds it, and returns its lock as it was before.
+fn try_lock(file: &File) -> io::Result<FileLock> {
     match file.try_lock() {
-        Ok(()) => Ok(Held::No),
-        Err(TryLockError::WouldBlock) => Ok(Held::Yes),
-        Err(TryLockError::Error(error)) if error.kind() == io::ErrorKind::Unsupported => Ok(Held::Unknown),
+        Ok(()) => Ok(FileLock::Free),
+        Err(TryLockError::WouldBlock) => Ok(FileLock::Held),
+        Err(TryLockError::Error(error)) if error.kind() == io::ErrorKind::Unsupported => {
+            Ok(FileLock::Unknown)
+        }
         Err(TryLockError::Error(error)) => Err(error),
     }
 }
 
-/// Removes the folders of a key below the temporary one, as far as they are empty. The store's lock is held.
+/// Removes the folders of a key below the temporary one if they are empty. The caller holds the store's lock.
 fn prune(store: &FolderStore, key: &str) {
     let root = store.root.join(TEMP);
     let mut folder = root.join(key);

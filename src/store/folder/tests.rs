@@ -1,4 +1,4 @@
-//! What only a folder has: its URL, its files' modes, and what a dead process leaves.
+//! The promises that only a folder gives: its URL, the modes of its files, and the files of dead processes.
 
 use super::*;
 
@@ -59,7 +59,7 @@ fn no_key_leaves_the_root_or_names_the_stores_own_files() {
 }
 
 #[test]
-fn what_a_dead_process_left_is_found_and_removed_and_what_is_alive_stays() {
+fn temporary_files_of_dead_processes_are_removed_and_those_of_living_ones_stay() {
     let (_directory, store) = folder();
     let key = "recordings/урок.mp4";
     let dead = store.root.join(TEMP).join(key).join(".0123456789abcdef.part");
@@ -68,8 +68,8 @@ fn what_a_dead_process_left_is_found_and_removed_and_what_is_alive_stays() {
     let alive = Temp::create(&store, "recordings/other.mp4").unwrap();
 
     let found = resume::unfinished(&store, "").unwrap();
-    let told: Vec<_> = found.iter().map(|left| (&*left.key, left.driven)).collect();
-    assert_eq!(told, [("recordings/other.mp4", true), (key, false)]);
+    let driven: Vec<_> = found.iter().map(|left| (&*left.key, left.driven)).collect();
+    assert_eq!(driven, [("recordings/other.mp4", true), (key, false)]);
     assert_eq!(resume::unfinished(&store, "calls/").unwrap().len(), 0);
     for left in &found {
         resume::abort(&store, left).unwrap();
@@ -88,7 +88,7 @@ fn what_a_dead_process_left_is_found_and_removed_and_what_is_alive_stays() {
 
 #[cfg(unix)]
 #[tokio::test]
-async fn others_may_not_read_the_lake() {
+async fn other_users_may_not_read_the_lake() {
     use std::os::unix::fs::PermissionsExt;
 
     let (_directory, store) = folder();
@@ -110,7 +110,7 @@ async fn others_may_not_read_the_lake() {
 }
 
 #[tokio::test]
-async fn a_lock_that_another_holds_ends_a_write_with_a_sentence() {
+async fn a_write_that_waits_too_long_for_the_lock_names_its_holder() {
     let (_directory, mut store) = folder();
     let put = async |store: &FolderStore| store.put("a/b", Bytes::from_static(b"x"), Condition::Any).await;
     put(&store).await.unwrap();
@@ -139,4 +139,23 @@ fn a_full_disk_names_the_object_and_the_way_out() {
         error.to_string(),
         "calls/x.parquet: no storage space (free space below store.url)"
     );
+}
+
+#[tokio::test]
+async fn conditions_are_not_checked_once_the_file_system_is_known_to_have_no_locks() {
+    let (_directory, store) = folder();
+    let put = async |condition| store.put("a", Bytes::from_static(b"x"), condition).await;
+    put(Condition::Absent).await.unwrap();
+    assert_eq!(
+        put(Condition::Absent).await.unwrap_err().kind(),
+        ErrorKind::Precondition
+    );
+    store.speak(Dialect {
+        conditional_writes: false,
+        ..Dialect::default()
+    });
+    put(Condition::Absent).await.unwrap();
+    put(Condition::Unchanged(Version("of another".into())))
+        .await
+        .unwrap();
 }

@@ -1,5 +1,5 @@
-//! Uploads into a folder: chunks are gathered to pieces of a MiB, written to a temporary file and named at the end.
-//! A checkpoint follows them, so that a later process can tell which bytes of the file are the source's.
+//! Uploads into a folder: chunks are gathered to pieces of a MiB and written to a temporary file, which gets its name at the
+//! end. A checkpoint follows them, so that a later process knows which bytes of the file are the source's.
 
 use std::path::PathBuf;
 
@@ -11,14 +11,14 @@ use super::temp::Temp;
 use super::{FolderStore, failed};
 use crate::mp4::BoxWalker;
 use crate::store::checkpoint::{Checkpoint, Digester};
-use crate::store::claim::Lease;
+use crate::store::claim::UploadLease;
 use crate::store::keeper::Keeper;
 use crate::store::{Source, Upload, Uploaded};
 use crate::{Error, ErrorKind, Result};
 
-/// Bytes gathered before a thread is asked to write them.
+/// Bytes gathered before a thread writes them.
 const PIECE: usize = 1024 * 1024;
-/// Bytes after which the checkpoint is written again: what a kill costs at most, besides what is in flight.
+/// Bytes after which the checkpoint is written again. A kill loses no more than these and the bytes in flight.
 const STRIDE: u64 = 4 * 1024 * 1024;
 
 /// An upload in progress.
@@ -27,23 +27,23 @@ pub(super) struct FolderUpload {
     key: String,
     path: PathBuf,
     source: Source,
-    /// Taken while it is written to; an upload that lost it has failed.
-    open: Option<Open>,
+    /// The file; none while it is written to, and none for good if the upload has failed.
+    open: Option<OpenFile>,
     keeper: Keeper<FolderStore>,
     gathered: Vec<Bytes>,
     gathered_bytes: usize,
     bytes: u64,
 }
 
-/// The file and what is known of its bytes.
-struct Open {
+/// The file of an upload, with the digest of its bytes.
+struct OpenFile {
     temp: Temp,
     digester: Digester,
     bytes: u64,
 }
 
 impl FolderUpload {
-    /// An upload from nothing.
+    /// Starts an upload from its first byte.
     pub(super) async fn start(store: FolderStore, key: &str, source: Source) -> Result<Self> {
         let checkpoint = Checkpoint::new(key, STRIDE, source);
         let (key, id) = (key.to_owned(), checkpoint.id.clone());
@@ -55,21 +55,21 @@ impl FolderUpload {
         Self::drive(store, checkpoint, temp, Digester::default()).await
     }
 
-    /// Claims and drives an upload whose file stands where its checkpoint says; `digester` has seen its bytes.
+    /// Claims and drives an upload whose file has the bytes that its checkpoint names; `digester` has seen them.
     pub(super) async fn drive(
         store: FolderStore,
         checkpoint: Checkpoint,
         temp: Temp,
         digester: Digester,
     ) -> Result<Self> {
-        // The lock on the file is the sign of life, where there are locks.
-        let beat = (!temp.has_lock()).then(|| Lease::default().beat);
+        // The lock on the file is the sign of life. Without locks, the checkpoint is.
+        let beat = (!temp.has_lock()).then(|| UploadLease::default().beat);
         let path = store.path(&checkpoint.key)?;
         let keeper = Keeper::claim(&store, checkpoint, None, beat).await?;
         Ok(Self::new(store, path, temp, digester, keeper))
     }
 
-    /// An upload whose file holds what `keeper` says; `digester` has seen it.
+    /// An upload whose file has the bytes of the checkpoint in `keeper`; `digester` has seen them.
     fn new(
         store: FolderStore,
         path: PathBuf,
@@ -85,7 +85,7 @@ impl FolderUpload {
             key,
             path,
             source,
-            open: Some(Open {
+            open: Some(OpenFile {
                 temp,
                 digester,
                 bytes,
@@ -97,14 +97,14 @@ impl FolderUpload {
         }
     }
 
-    fn take_open(&mut self) -> Result<Open> {
+    fn take_open(&mut self) -> Result<OpenFile> {
         self.open
             .take()
             .ok_or_else(|| Error::new(ErrorKind::Store, &*self.key, "the upload has failed before"))
     }
 
-    /// Writes what is gathered.
-    async fn flush(&mut self) -> Result<Open> {
+    /// Writes the gathered chunks.
+    async fn flush(&mut self) -> Result<OpenFile> {
         let mut open = self.take_open()?;
         let (key, gathered) = (self.key.clone(), std::mem::take(&mut self.gathered));
         self.gathered_bytes = 0;
@@ -120,8 +120,8 @@ impl FolderUpload {
             .await
     }
 
-    /// Takes note of what is written, every so often or at once.
-    fn note(&self, open: &Open, stride: u64) {
+    /// Updates the checkpoint if at least `stride` bytes were written since the last time.
+    fn update_checkpoint(&self, open: &OpenFile, stride: u64) {
         self.keeper.ledger().send_if_modified(|ledger| {
             let due = open.bytes >= ledger.checkpoint.bytes + stride;
             if due {
@@ -157,7 +157,7 @@ impl Upload for FolderUpload {
         self.gathered.push(chunk);
         if self.gathered_bytes >= PIECE {
             let open = self.flush().await?;
-            self.note(&open, STRIDE);
+            self.update_checkpoint(&open, STRIDE);
             self.open = Some(open);
         }
         Ok(())
@@ -165,7 +165,7 @@ impl Upload for FolderUpload {
 
     async fn complete(mut self: Box<Self>) -> Result<Uploaded> {
         let open = self.flush().await?;
-        self.note(&open, 0);
+        self.update_checkpoint(&open, 0);
         let uploaded = Uploaded {
             bytes: open.bytes,
             sha256: open.digester.sha256(),
@@ -186,7 +186,7 @@ impl Upload for FolderUpload {
 
     async fn keep(mut self: Box<Self>) -> Result<()> {
         if let Ok(open) = self.flush().await {
-            self.note(&open, 1);
+            self.update_checkpoint(&open, 1);
             self.open = Some(open);
         }
         if self.keeper.checkpoint().bytes == 0 {

@@ -1,14 +1,15 @@
-//! The part buffers of a store: so many and no more, and used again.
+//! The part buffers of a store, bounded in number and reused.
 //!
 //! Uploads would otherwise allocate and free a buffer for each part, on one thread after another, and the system's
 //! allocator would keep twice the memory that is in use.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
 use bytes::{Bytes, BytesMut};
+use parking_lot::Mutex;
 use tokio::sync::{AcquireError, OwnedSemaphorePermit, Semaphore};
 
-/// All uploads of a store share these.
+/// The part buffers that all uploads of a store share.
 pub(super) struct Buffers {
     permits: Arc<Semaphore>,
     most: usize,
@@ -39,22 +40,18 @@ impl Buffers {
             _permit: Arc::clone(&self.permits).acquire_owned().await?,
             buffers: Arc::clone(self),
         };
-        let idle = self.idle().pop();
+        let idle = self.idle.lock().pop();
         Ok((idle.unwrap_or_else(|| BytesMut::with_capacity(self.size)), slot))
-    }
-
-    fn idle(&self) -> std::sync::MutexGuard<'_, Vec<BytesMut>> {
-        self.idle.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 impl Slot {
-    /// Gives the slot back with its buffer, which is used again when nobody else holds it any more.
+    /// Gives the slot back with its buffer, which is used again unless somebody else still holds its bytes.
     pub(super) fn give_back(self, bytes: Bytes) {
         if let Ok(mut buffer) = bytes.try_into_mut() {
             buffer.clear();
             if buffer.capacity() >= self.buffers.size {
-                self.buffers.idle().push(buffer);
+                self.buffers.idle.lock().push(buffer);
             }
         }
     }
@@ -62,9 +59,9 @@ impl Slot {
 
 impl Drop for Slot {
     fn drop(&mut self) {
-        // The last one out frees the memory: the daemon sits idle for hours.
+        // The last slot frees the memory, because the daemon sits idle for hours.
         if self.buffers.permits.available_permits() + 1 >= self.buffers.most {
-            self.buffers.idle().clear();
+            self.buffers.idle.lock().clear();
         }
     }
 }
@@ -74,7 +71,7 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn a_buffer_is_used_again_and_freed_when_all_are_back() {
+    async fn a_buffer_is_used_again_and_freed_once_all_are_back() {
         let buffers = Buffers::new(2, 1024);
         let (_held, held_slot) = buffers.take().await.unwrap();
         let (mut buffer, slot) = buffers.take().await.unwrap();
@@ -92,7 +89,7 @@ mod tests {
         let still_read = sent.clone();
         slot.give_back(sent);
         assert_eq!(
-            buffers.idle().len(),
+            buffers.idle.lock().len(),
             0,
             "{} bytes are read elsewhere",
             still_read.len()
@@ -102,7 +99,7 @@ mod tests {
         slot.give_back(buffer.freeze());
         drop(held_slot);
         assert_eq!(
-            (buffers.idle().len(), buffers.permits.available_permits()),
+            (buffers.idle.lock().len(), buffers.permits.available_permits()),
             (0, 2)
         );
     }

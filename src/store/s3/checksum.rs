@@ -1,4 +1,4 @@
-//! Checksums that travel with what is written, for buckets that want one (object lock). Pure.
+//! Checksums that are sent with objects and parts, for buckets that demand one (object lock). Pure.
 //!
 //! They are sent as headers that are made here. The SDK would send its own as a trailer in an `aws-chunked` body, which
 //! several S3 servers store with the object or refuse.
@@ -15,7 +15,7 @@ use sha2::{Digest, Sha256};
 
 use crate::config::Checksum;
 
-/// The checksum of some bytes in base64, as its header has it.
+/// The checksum of some bytes, in the base64 of its header.
 pub(super) fn of(kind: Checksum, bytes: &[u8]) -> Option<String> {
     let crc = |algorithm| crc_fast::checksum(algorithm, bytes).to_be_bytes();
     match kind {
@@ -28,7 +28,8 @@ pub(super) fn of(kind: Checksum, bytes: &[u8]) -> Option<String> {
     }
 }
 
-/// What creating an upload has to say of its parts' checksums. `Content-MD5` is no such: each part stands for itself.
+/// The checksum algorithm that the request to create an upload has to name. There is none for `Content-MD5`, because each
+/// part is checked alone.
 pub(super) fn of_upload(kind: Checksum) -> (Option<ChecksumAlgorithm>, Option<ChecksumType>) {
     match kind {
         Checksum::None | Checksum::Md5 => (None, None),
@@ -75,7 +76,7 @@ pub(super) fn on_part(
     }
 }
 
-/// A part as completing names it, with the checksum that it was sent with.
+/// A part in the request that completes the upload, with the checksum that it was sent with.
 pub(super) fn on_completed(
     part: CompletedPartBuilder,
     kind: Checksum,
@@ -94,8 +95,8 @@ mod tests {
     use super::*;
 
     #[test]
-    fn checksums_are_those_that_others_know() {
-        // The catalogue's check values of "123456789".
+    fn checksums_are_those_of_the_published_check_values() {
+        // The check values of "123456789" in the CRC catalogue.
         let sums = [
             (Checksum::Crc32, "y/Q5Jg=="),
             (Checksum::Crc64Nvme, "rosUhgp5mIg="),
@@ -110,7 +111,7 @@ mod tests {
     }
 
     #[test]
-    fn only_what_an_upload_was_created_with_must_be_known_at_its_end() {
+    fn a_part_is_completed_with_a_checksum_only_if_the_upload_was_created_with_one() {
         assert_eq!(of_part(Checksum::Md5, b"x"), None);
         assert_eq!(
             of_part(Checksum::Crc32, b"123456789").as_deref(),

@@ -1,7 +1,7 @@
-//! The way to an S3 server: the AWS chain, what the configuration adds to it, timeouts and retries.
+//! The connection to an S3 server: the AWS chain, the configuration's additions to it, timeouts and retries.
 //!
-//! Credentials come from the AWS chain alone (environment, profile, web identity, container, instance).
-//! A private CA is named as every AWS tool does it, by `AWS_CA_BUNDLE`; it is trusted besides the system's roots.
+//! Credentials come from the AWS chain alone (environment, profile, web identity, container, instance). A private CA is
+//! named by `AWS_CA_BUNDLE`, as for every AWS tool; it is trusted besides the system's roots.
 
 use std::time::Duration;
 
@@ -25,28 +25,29 @@ use crate::config;
 use crate::{Error, ErrorKind, Result};
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
-/// For one attempt of a request without a large body; conditional writes may wait seconds for one another.
+/// The timeout of a single attempt of a request without a large body. Conditional writes may wait seconds for one
+/// another.
 const ATTEMPT_TIMEOUT: Duration = Duration::from_secs(60);
-/// A body that moves slower than this is given up and sent again.
+/// A body that is slower than this is aborted and sent again.
 const SLOWEST_BYTES_PER_SECOND: u64 = 64 * 1024;
-/// How long a body may stand still before the attempt is given up.
+/// The time for which a body may stand still before the attempt is aborted.
 const STALL: Duration = Duration::from_secs(30);
-/// Attempts of one request, the first one included.
+/// Attempts of a request, the first one included.
 pub(super) const ATTEMPTS: u32 = 5;
 /// Servers that are not AWS ignore the region, but signing needs one.
 const DEFAULT_REGION: &str = "us-east-1";
 
-/// The AWS chain, with the configuration's region and the private CA laid over it.
+/// The AWS chain, with the configuration's region and the private CA added.
 ///
 /// # Errors
-/// `Config` when `AWS_CA_BUNDLE` names no file of certificates.
+/// `Config` if `AWS_CA_BUNDLE` names no file of certificates.
 pub(super) async fn sdk_config(settings: &config::S3) -> Result<SdkConfig> {
     let mut loader: ConfigLoader =
         aws_config::defaults(BehaviorVersion::latest()).http_client(http_client()?);
     if !settings.region.is_empty() {
         loader = loader.region(Region::new(settings.region.clone()));
     } else if endpoint(settings).is_some() {
-        // Not the whole default chain: its last link asks the instance's metadata, which is not there off AWS.
+        // Not the whole default chain, because its last link asks the instance's metadata, which exists only on AWS.
         loader = loader.region(
             RegionProviderChain::first_try(EnvironmentVariableRegionProvider::new())
                 .or_else(ProfileFileRegionProvider::new())
@@ -56,7 +57,7 @@ pub(super) async fn sdk_config(settings: &config::S3) -> Result<SdkConfig> {
     Ok(loader.load().await)
 }
 
-/// The endpoint that is not AWS's own, as far as it can be known: the SDK also looks into its profile.
+/// The endpoint, if it is not AWS's own and is known: the SDK may read another one from its profile.
 pub(super) fn endpoint(settings: &config::S3) -> Option<String> {
     let of_environment = |name| std::env::var(name).ok().filter(|value| !value.is_empty());
     Some(settings.endpoint_url.clone())
@@ -104,14 +105,14 @@ fn bad_bundle(why: String) -> Error {
 /// The client for a store.
 pub(super) fn client(sdk: &SdkConfig, settings: &config::S3) -> Client {
     let mut config = aws_sdk_s3::config::Builder::from(sdk);
-    // Not in `sdk`, where it would also be the endpoint of those who give the credentials.
+    // Not in `sdk`, because there it would also be the endpoint of the services that give credentials.
     if !settings.endpoint_url.is_empty() {
         config = config.endpoint_url(&settings.endpoint_url);
     }
     let config = config
         .force_path_style(settings.path_style)
-        // No checksum that a server did not ask for: over plain HTTP it would travel as a trailer in an `aws-chunked`
-        // body, which several S3 servers store with the object or refuse. The payload is signed all the same.
+        // No checksum unless a server asks for it, because over plain HTTP it would be sent as a trailer in an
+        // `aws-chunked` body, which several S3 servers store with the object or refuse. The payload is signed anyway.
         .request_checksum_calculation(RequestChecksumCalculation::WhenRequired)
         .response_checksum_validation(ResponseChecksumValidation::WhenRequired)
         .stalled_stream_protection(
@@ -126,7 +127,7 @@ pub(super) fn client(sdk: &SdkConfig, settings: &config::S3) -> Client {
     Client::from_conf(config)
 }
 
-/// Leaves answers that ask to slow down to [`super::hold`], which waits longer, and not after a stop.
+/// Leaves answers that ask to slow down to [`super::hold`], which waits longer and stops with the run.
 #[derive(Debug)]
 struct ThrottlesAreHeld;
 
@@ -151,7 +152,7 @@ pub(super) fn timeouts(bytes: u64) -> TimeoutConfig {
         .build()
 }
 
-/// What a single request overrides: the timeouts for its body.
+/// The settings that a request with a body of `bytes` overrides: its timeouts.
 pub(super) fn sized(bytes: u64) -> aws_sdk_s3::config::Builder {
     aws_sdk_s3::config::Builder::new().timeout_config(timeouts(bytes))
 }

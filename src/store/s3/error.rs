@@ -1,4 +1,4 @@
-//! What an S3 server or the SDK says, as one of the store's few kinds of error. Pure.
+//! Errors of an S3 server or of the SDK, mapped to the few kinds of errors of a store. Pure.
 
 use aws_credential_types::provider::error::CredentialsError;
 use aws_sdk_s3::error::{DisplayErrorContext, ProvideErrorMetadata, SdkError};
@@ -7,13 +7,13 @@ use super::Target;
 use crate::tls::CertificateFault;
 use crate::{Error, ErrorKind};
 
-/// Where to look when credentials are missing.
+/// The hint if credentials are missing.
 const CREDENTIALS_HINT: &str =
     "set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or AWS_PROFILE, or run where a role is attached";
-/// What to do with a server whose answers are not S3's.
+/// The hint for a server whose answers are not S3's.
 const NOT_S3_HINT: &str =
     "is store.s3.endpoint_url an S3 endpoint, and not a console, a proxy or another web server?";
-/// Longer explanations of a server are cut: they are for one line.
+/// The length at which a server's explanation is cut, in characters, so that it fits a line.
 const LONGEST_MESSAGE: usize = 200;
 
 /// The error of a request about `key`.
@@ -42,7 +42,7 @@ fn operation<E>() -> &'static str {
     name.strip_suffix("Error").unwrap_or(name)
 }
 
-/// Whether the request may have been carried out although no answer says so.
+/// True if the request may have been carried out although no answer says so.
 pub(super) fn may_have_been_applied<E>(error: &SdkError<E>) -> bool {
     match error {
         SdkError::TimeoutError(_) | SdkError::DispatchFailure(_) => true,
@@ -52,7 +52,7 @@ pub(super) fn may_have_been_applied<E>(error: &SdkError<E>) -> bool {
     }
 }
 
-/// Whether a range was asked for that lies beyond the object's end.
+/// True if the requested range lies beyond the object's end.
 pub(super) fn is_beyond_the_end<E>(error: &SdkError<E>) -> bool {
     status(error) == Some(416)
 }
@@ -62,7 +62,7 @@ pub(super) fn is_throttled<E>(error: &SdkError<E>) -> bool {
     matches!(status(error), Some(429 | 503))
 }
 
-/// True if the server does not know an operation, or a condition: it says so, or answers with what is not S3's.
+/// True if the server does not know an operation or a condition: it says so, or its answer is not S3's.
 pub(super) fn is_unsupported<E>(error: &SdkError<E>) -> bool
 where
     E: ProvideErrorMetadata,
@@ -74,7 +74,7 @@ where
             Some("NotImplemented" | "InvalidArgument" | "InvalidRequest" | "MethodNotAllowed"),
         ) => true,
         (Some(400 | 404), None) => true,
-        // Success, and yet an error: what came can't be read.
+        // An error with a status of success: the answer can't be parsed.
         (Some(200..300), _) => true,
         _ => false,
     }
@@ -84,7 +84,7 @@ fn status<E>(error: &SdkError<E>) -> Option<u16> {
     error.raw_response().map(|answer| answer.status().as_u16())
 }
 
-/// An answer that is no success, or can't be read.
+/// An answer that is no success, or can't be parsed.
 struct Answer<'a> {
     operation: &'a str,
     status: u16,
@@ -94,7 +94,7 @@ struct Answer<'a> {
 }
 
 impl Answer<'_> {
-    /// What the server did, in a sentence.
+    /// The server's answer in a sentence.
     fn said(&self, target: &Target) -> String {
         let Self {
             operation, status, ..
@@ -110,7 +110,7 @@ impl Answer<'_> {
         }
     }
 
-    /// What a body is that is none of S3's.
+    /// A description of a body that is not S3's.
     fn content(&self) -> &'static str {
         let head: Vec<u8> = self
             .body
@@ -131,7 +131,7 @@ impl Answer<'_> {
 
 fn answered(target: &Target, key: &str, answer: &Answer<'_>) -> Error {
     let said = answer.said(target);
-    // The sentence names the server; so that it does not stand there twice, errors of it are about nothing else.
+    // An error about the server already begins with its name, so its sentence does not repeat it.
     let unavailable = |hint: &str| {
         let said = said.strip_prefix(&format!("{target} ")).unwrap_or(&said);
         Error::new(ErrorKind::StoreUnavailable, target.to_string(), said).hint(hint)
@@ -164,7 +164,7 @@ fn answered(target: &Target, key: &str, answer: &Answer<'_>) -> Error {
         (_, "") => Error::new(ErrorKind::Store, key, said).hint(NOT_S3_HINT),
         (400, "MissingContentMD5" | "InvalidRequest") if said.to_ascii_lowercase().contains("md5") => {
             Error::new(ErrorKind::Store, key, said)
-                .hint("the bucket wants a checksum with each object: set store.s3.checksum, to \"md5\" where in doubt")
+                .hint("the bucket demands a checksum with each object: set store.s3.checksum, if in doubt to \"md5\"")
         }
         _ => Error::new(ErrorKind::Store, key, said),
     }
@@ -188,7 +188,7 @@ where
     if let Some(fault) = CertificateFault::find(error) {
         return unavailable(&fault.message()).hint(certificate_hint(target, &fault));
     }
-    // These have no types of their own. The chain of causes is searched; only the innermost one is shown.
+    // These have no types of their own, so the chain of causes is searched. Only the innermost cause is shown.
     let chain = DisplayErrorContext(error).to_string();
     if chain.contains("Missing Region") || chain.contains("region was not set") {
         return unavailable("no region is configured").hint("set store.s3.region or AWS_REGION");
@@ -215,11 +215,11 @@ fn certificate_hint(target: &Target, fault: &CertificateFault) -> String {
     }
 }
 
-/// Where a bucket is asked for as a host of its own, and the server knows none such.
+/// The hint if the bucket is addressed as a host that the server does not know.
 const PATH_STYLE_HINT: &str =
     "set store.s3.path_style = true: most servers other than AWS know no host names of buckets";
 
-/// The error of a name that nobody knows.
+/// The error of a host name that can't be resolved.
 fn unresolved(target: &Target, why: &str) -> Error {
     let about = |message: String| Error::new(ErrorKind::StoreUnavailable, target.to_string(), message);
     match target.virtual_host() {
@@ -231,14 +231,14 @@ fn unresolved(target: &Target, why: &str) -> Error {
     }
 }
 
-/// An error and what caused it, the innermost last.
+/// An error and its causes, the innermost last.
 fn causes<'a>(
     error: &'a (dyn std::error::Error + 'static),
 ) -> impl Iterator<Item = &'a (dyn std::error::Error + 'static)> {
     std::iter::successors(Some(error), |cause| cause.source())
 }
 
-/// The innermost cause, which is the operating system's or the TLS library's own word.
+/// The innermost cause, in the words of the operating system or the TLS library.
 fn innermost(error: &(dyn std::error::Error + 'static)) -> String {
     one_line(&causes(error).last().map(ToString::to_string).unwrap_or_default())
 }
@@ -276,7 +276,7 @@ mod tests {
     }
 
     #[test]
-    fn an_answer_becomes_the_kind_that_decides_what_happens_next() {
+    fn each_answer_has_the_error_kind_that_decides_what_happens_next() {
         let cases = [
             (404, Some("NoSuchBucket"), ErrorKind::StoreUnavailable),
             (404, Some("NoSuchKey"), ErrorKind::StoreNotFound),
@@ -302,7 +302,7 @@ mod tests {
     }
 
     #[test]
-    fn an_answer_that_is_not_s3s_is_a_sentence_with_server_operation_status_and_way_out() {
+    fn the_error_of_an_answer_that_is_not_s3s_names_server_operation_status_and_way_out() {
         let cases: [(u16, &[u8], &str); 5] = [
             (
                 200,
@@ -344,7 +344,7 @@ mod tests {
     }
 
     #[test]
-    fn a_bucket_that_wants_a_checksum_names_the_option() {
+    fn the_error_of_a_bucket_that_demands_a_checksum_names_the_option() {
         let message =
             "Content-MD5 OR x-amz-checksum- HTTP header is required for Put Object requests with Object Lock";
         let error = answered(
@@ -356,7 +356,7 @@ mod tests {
     }
 
     #[test]
-    fn the_operation_is_named_by_its_error() {
+    fn the_operation_is_known_by_its_error_type() {
         assert_eq!(
             operation::<aws_sdk_s3::operation::list_parts::ListPartsError>(),
             "ListParts"
@@ -364,7 +364,7 @@ mod tests {
     }
 
     #[test]
-    fn a_name_that_nobody_knows_hints_at_the_path_style_where_a_bucket_is_a_host() {
+    fn an_unresolved_name_hints_at_the_path_style_if_the_bucket_is_a_host() {
         let error = unresolved(&target(), "Name or service not known").to_string();
         let start = "bucket lake at http://s3.example: the name lake.s3.example can't be resolved: Name or service \
                      not known (set store.s3.path_style = true";

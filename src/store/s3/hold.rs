@@ -1,27 +1,29 @@
-//! Waiting for a server that asks to slow down (429, 503): with a growing pause, for some minutes, until a run stops.
+//! Waiting for a server that asks to slow down (429, 503): with a growing pause, for some minutes, until the run stops.
 //!
-//! The time counts from the first such answer in a row, over all requests: a server that lets some through is not
-//! given up. Each request has a bound of its own besides.
+//! The time counts from the first such answer in a row, over all requests, so that a server that lets some through is not
+//! given up. Besides, no single request waits longer than that.
 
-use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
+use parking_lot::Mutex;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-/// How long is waited for a server that asks to slow down.
+use crate::backoff::Backoff;
+
+/// The times for which a server that asks to slow down is waited for.
 #[derive(Debug, Clone, Copy)]
 pub struct Patience {
-    /// The first pause; each further one of a request is twice as long.
+    /// The first pause; each further pause of a request is twice as long.
     pub first: Duration,
     /// The longest pause.
     pub longest: Duration,
-    /// After so long without any other answer the server is given up.
+    /// The time without any other answer after which the server is given up.
     pub total: Duration,
 }
 
 impl Patience {
-    /// The patience of a single request, for which a person or a caller waits.
+    /// The patience of a single request for which somebody waits.
     pub(super) const OF_A_REQUEST: Self = Self {
         first: Duration::from_millis(500),
         longest: Duration::from_secs(4),
@@ -35,15 +37,15 @@ impl Patience {
     };
 }
 
-/// What all requests of a store know of its server's patience.
+/// The wait that all requests of a store share.
 pub(super) struct Hold {
     patience: Patience,
-    /// Since when the server has given no other answer.
+    /// The time since which the server has given no other answer.
     since: Mutex<Option<Instant>>,
     stop: CancellationToken,
 }
 
-/// How long one request has waited.
+/// The waiting time of a single request.
 #[derive(Default)]
 pub(super) struct Waiting {
     since: Option<Instant>,
@@ -59,12 +61,12 @@ impl Hold {
         }
     }
 
-    /// Takes note of an answer that is none of these.
+    /// Records any other answer of the server.
     pub(super) fn answered(&self) {
-        *self.since.lock().unwrap_or_else(PoisonError::into_inner) = None;
+        *self.since.lock() = None;
     }
 
-    /// Pauses before a request is sent again; false when it is not to be.
+    /// Pauses before a request is sent again. Returns false if it must not be sent again.
     pub(super) async fn pause(&self, waiting: &mut Waiting) -> bool {
         let now = Instant::now();
         let began = *waiting.since.get_or_insert(now);
@@ -75,22 +77,15 @@ impl Hold {
         if left.is_zero() || self.stop.is_cancelled() {
             return false;
         }
-        let most = self.patience.first.saturating_mul(1 << waiting.pauses.min(16));
         waiting.pauses += 1;
-        let pause = most
-            .min(self.patience.longest)
-            .mul_f64(0.5 + fastrand::f64() / 2.0);
-        tokio::select! {
-            biased;
-            () = self.stop.cancelled() => false,
-            () = tokio::time::sleep(pause.min(left)) => true,
-        }
+        let backoff = Backoff::new(self.patience.first, self.patience.longest);
+        let pause = tokio::time::sleep(backoff.pause(waiting.pauses).min(left));
+        self.stop.run_until_cancelled(pause).await.is_some()
     }
 
-    /// Since when the server has given no other answer; the first one is told.
+    /// The time since which the server has given no other answer. The first such answer is logged.
     fn since(&self, now: Instant) -> Instant {
-        let mut since = self.since.lock().unwrap_or_else(PoisonError::into_inner);
-        *since.get_or_insert_with(|| {
+        *self.since.lock().get_or_insert_with(|| {
             let most = humantime::format_duration(self.patience.total);
             tracing::warn!("the store asks to slow down: waiting for {most} at most");
             now

@@ -1,4 +1,4 @@
-//! The requests of a multipart upload, and what they answer. Used by `upload` and `resume`.
+//! The requests of a multipart upload. Used by `upload` and `resume`.
 
 use aws_sdk_s3::error::{ProvideErrorMetadata, SdkError};
 use aws_sdk_s3::primitives::ByteStream;
@@ -7,40 +7,41 @@ use bytes::Bytes;
 
 use super::{S3Store, checksum, connect, error};
 use crate::config::Checksum;
-use crate::store::Shortcoming;
 use crate::store::checkpoint::Part;
+use crate::store::{OptionalExt, Shortcoming};
 use crate::{Error, ErrorKind, Result};
 
-/// Completing joins the parts on the server, which takes minutes for the largest objects.
+/// The bytes that the timeout of completing an upload counts with: joining the parts on the server takes minutes for the
+/// largest objects.
 const COMPLETE_AS_BYTES: u64 = 32 * 1024 * 1024;
-/// What an object says of the upload that made it (`x-amz-meta-…`): its checkpoint's id.
+/// The metadata field of an object (`x-amz-meta-…`) that names the upload that made it, by its checkpoint's id.
 const MADE_BY: &str = "telelake-upload";
 
 /// A multipart upload that a listing shows.
 pub(super) struct Listed {
-    /// Relative to the store.
+    /// The key, relative to the store.
     pub(super) key: String,
     pub(super) id: String,
 }
 
-/// The error of a step of an upload. A server that does not know the step takes no uploads in parts.
+/// The error of a step of an upload. If the server does not know the step, it takes no uploads in parts.
 fn failed<E>(store: &S3Store, key: &str, failure: &SdkError<E>) -> Error
 where
     E: ProvideErrorMetadata + std::error::Error + 'static,
 {
-    let told = store.error(key, failure);
-    if told.kind() == ErrorKind::Precondition || !error::is_unsupported(failure) {
-        return told;
+    let answered = store.error(key, failure);
+    if answered.kind() == ErrorKind::Precondition || !error::is_unsupported(failure) {
+        return answered;
     }
-    store.lacks(Shortcoming::Multipart);
-    let message = format!("can't be stored in parts: {}", told.message());
+    store.record_shortcoming(Shortcoming::Multipart);
+    let message = format!("can't be stored in parts: {}", answered.message());
     Error::new(ErrorKind::Unsupported, key, message).hint(
         "the server must know CreateMultipartUpload, UploadPart and CompleteMultipartUpload for recordings larger \
          than store.s3.part_size",
     )
 }
 
-/// The multipart uploads below `prefix` that were neither completed nor aborted; none where the server can't tell.
+/// The multipart uploads below `prefix` that were neither completed nor aborted; none if the server can't list them.
 pub(super) async fn list(store: &S3Store, prefix: &str) -> Result<Vec<Listed>> {
     let request = store.client.list_multipart_uploads().bucket(&store.target.bucket);
     let request = request.prefix(store.object_key(prefix));
@@ -51,7 +52,7 @@ pub(super) async fn list(store: &S3Store, prefix: &str) -> Result<Vec<Listed>> {
         let next = next.set_upload_id_marker(id_marker.take());
         let page = match store.patiently(|| next.clone().send()).await {
             Err(failure) if error::is_unsupported(&failure) => {
-                store.lacks(Shortcoming::UploadList);
+                store.record_shortcoming(Shortcoming::UploadList);
                 return Ok(found);
             }
             page => page.map_err(|error| store.error(prefix, &error))?,
@@ -69,7 +70,7 @@ pub(super) async fn list(store: &S3Store, prefix: &str) -> Result<Vec<Listed>> {
     }
 }
 
-/// Starts an upload whose parts carry a checksum; its object will say that `made_by` made it.
+/// Creates an upload whose parts carry a checksum. Its object will name `made_by` in its metadata.
 pub(super) async fn create(
     store: &S3Store,
     key: &str,
@@ -93,7 +94,7 @@ pub(super) async fn create(
     let answer = store.patiently(|| request.clone().send()).await;
     let answer = answer.map_err(|error| failed(store, key, &error))?;
     answer.upload_id.filter(|id| !id.is_empty()).ok_or_else(|| {
-        store.lacks(Shortcoming::Multipart);
+        store.record_shortcoming(Shortcoming::Multipart);
         Error::new(
             ErrorKind::Unsupported,
             key,
@@ -105,7 +106,7 @@ pub(super) async fn create(
     })
 }
 
-/// Stores a part.
+/// Sends a part.
 pub(super) async fn send(
     store: &S3Store,
     key: &str,
@@ -140,7 +141,7 @@ pub(super) async fn send(
     })
 }
 
-/// The parts that the server has, in order; none when it does not know the upload (any more), or can't tell.
+/// The parts that the server has, in order; none if it does not know the upload (any more) or can't list its parts.
 pub(super) async fn parts(store: &S3Store, key: &str, id: &str) -> Result<Option<Vec<Part>>> {
     let request = store.client.list_parts().bucket(&store.target.bucket);
     let request = request.key(store.object_key(key)).upload_id(id);
@@ -150,7 +151,7 @@ pub(super) async fn parts(store: &S3Store, key: &str, id: &str) -> Result<Option
         let page = match store.patiently(|| next.clone().send()).await {
             Ok(page) => page,
             Err(failure) if error::is_unsupported(&failure) => {
-                store.lacks(Shortcoming::PartList);
+                store.record_shortcoming(Shortcoming::PartList);
                 return Ok(None);
             }
             Err(failure) if is_gone(&failure) => return Ok(None),
@@ -173,7 +174,7 @@ pub(super) async fn parts(store: &S3Store, key: &str, id: &str) -> Result<Option
     Ok(Some(found))
 }
 
-/// Makes the object of its parts.
+/// Completes an upload: makes the object of its parts.
 pub(super) async fn complete(
     store: &S3Store,
     key: &str,
@@ -205,21 +206,17 @@ pub(super) async fn complete(
     done.map_err(|error| failed(store, key, &error)).map(|_| ())
 }
 
-/// Whether the object under `key` is of so many bytes and was made by this very upload.
+/// True if the object under `key` has so many bytes and was made by this very upload.
 pub(super) async fn is_made_by(store: &S3Store, key: &str, made_by: &str, bytes: u64) -> Result<bool> {
     let request = store.client.head_object().bucket(&store.target.bucket);
     let request = request.key(store.object_key(key));
-    match store.patiently(|| request.clone().send()).await {
-        Ok(found) => {
-            let said = found.metadata.as_ref().and_then(|said| said.get(MADE_BY));
-            let length = found.content_length.and_then(|length| u64::try_from(length).ok());
-            Ok(said.is_some_and(|said| said == made_by) && length == Some(bytes))
-        }
-        Err(error) => match store.error(key, &error) {
-            error if error.kind() == ErrorKind::StoreNotFound => Ok(false),
-            error => Err(error),
-        },
-    }
+    let answer = store.patiently(|| request.clone().send()).await;
+    let found = answer.map_err(|error| store.error(key, &error)).optional()?;
+    Ok(found.is_some_and(|found| {
+        let maker = found.metadata.as_ref().and_then(|fields| fields.get(MADE_BY));
+        let length = found.content_length.and_then(|length| u64::try_from(length).ok());
+        maker.is_some_and(|maker| maker == made_by) && length == Some(bytes)
+    }))
 }
 
 pub(super) async fn abort(store: &S3Store, key: &str, id: &str) -> Result<()> {
@@ -230,7 +227,7 @@ pub(super) async fn abort(store: &S3Store, key: &str, id: &str) -> Result<()> {
         .key(store.object_key(key))
         .upload_id(id);
     match store.patiently(|| request.clone().send()).await {
-        // Gone already: completed, or aborted by another process.
+        // The upload is gone already: completed, or aborted by another process.
         Err(error) if !is_gone(&error) => Err(store.error(key, &error)),
         _ => Ok(()),
     }

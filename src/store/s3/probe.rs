@@ -1,24 +1,81 @@
-//! Finding out how a server takes conditions and uploads in parts, by a few writes of probe objects.
+//! Probes of a server: a preflight that proves that it can be written and read, and a probe for its dialect. Both write a
+//! few objects and remove them again.
 //!
-//! Wrong conditions must be refused and right ones taken: there are servers that take all, and one that refuses a right
-//! ETag with quotes. The upload is of one small part; what of it fails, fails in a night too.
+//! A server must refuse wrong conditions and accept right ones, but some servers accept all of them, and one refuses a
+//! right ETag with quotes. The probe's upload has one small part; if a step fails here, it would fail in a night too.
 
 use std::collections::BTreeSet;
 
 use bytes::Bytes;
+use chrono::{DateTime, TimeDelta, Utc};
 
-use super::{PROBES, S3Store, connect, error, multipart, probe_key};
+use super::{S3Store, connect, error, multipart};
 use crate::config::Checksum;
-use crate::store::{Condition, Dialect, EtagForm, Shortcoming, Store, Version};
-use crate::{ErrorKind, Result};
+use crate::store::{Condition, Dialect, Entry, EtagForm, OptionalExt, Shortcoming, Store, Version};
+use crate::{Error, ErrorKind, Result};
 
+/// The folder of probe objects.
+const PROBES: &str = "_telelake/probe/";
+/// The age from which on a probe object was left behind by a killed process.
+const LEFT_BEHIND: TimeDelta = TimeDelta::hours(1);
+/// Attempts of the first request: few, so that a wrong endpoint is reported soon.
+const FIRST_ATTEMPTS: u32 = 2;
 const FIRST: &[u8] = b"first";
 const SECOND: &[u8] = b"second";
 const THIRD: &[u8] = b"third";
 
-/// What a server is found to be. Probe objects are removed again.
+/// Proves that an object can be written, read, listed and removed. Removes the probe objects of killed processes.
+///
+/// # Errors
+/// Any error of the store.
+pub(super) async fn preflight(store: &S3Store) -> Result<()> {
+    let (key, bytes) = (probe_key(), Bytes::from_static(b"telelake"));
+    let put = || store.send_put(&key, bytes.clone(), &Condition::Any, FIRST_ATTEMPTS);
+    let written = store.patiently(put).await;
+    written.map_err(|failure| store.error(&key, &failure))?;
+    let readable = read_back(store, &key, &bytes).await;
+    let removed = store.delete(&key).await;
+    readable.and(removed)
+}
+
+async fn read_back(store: &S3Store, key: &str, written: &Bytes) -> Result<()> {
+    let is_read = store.get(key).await?.bytes == *written;
+    let probes = store.list(PROBES).await?;
+    for left in left_behind(&probes, Utc::now()) {
+        store.delete(&left.key).await?;
+    }
+    let fault = if !is_read {
+        "GetObject gives other bytes than PutObject stored"
+    } else if !probes.iter().any(|probe| probe.key == key) {
+        "ListObjectsV2 does not list what PutObject stored"
+    } else {
+        return Ok(());
+    };
+    Err(
+        Error::new(ErrorKind::StoreUnavailable, store.target.to_string(), fault).hint(
+            "is store.s3.endpoint_url an S3 endpoint, and does nothing between change or cache answers?",
+        ),
+    )
+}
+
+/// The probe objects that are so old that no request of theirs can still be on its way.
+fn left_behind(probes: &[Entry], now: DateTime<Utc>) -> impl Iterator<Item = &Entry> {
+    let long_ago = now - LEFT_BEHIND;
+    probes
+        .iter()
+        .filter(move |probe| probe.modified.is_some_and(|at| at < long_ago))
+}
+
+fn probe_key() -> String {
+    format!("{PROBES}{:016x}", fastrand::u64(..))
+}
+
+/// Finds out the server's dialect.
+///
+/// # Errors
+/// Any error of the store. A server that ignores or refuses conditions, or lacks an operation, is no error.
 pub(super) async fn dialect(store: &S3Store) -> Result<Dialect> {
-    // With a dialect of its own, so that what was known before changes nothing.
+    // The probe uses a dialect of its own, so that the result of an earlier probe changes nothing.
     let store = S3Store {
         dialect: std::sync::Arc::default(),
         ..store.clone()
@@ -40,7 +97,7 @@ pub(super) async fn dialect(store: &S3Store) -> Result<Dialect> {
     found
 }
 
-/// The form of ETags in which right conditions are taken and wrong ones refused; none where there is none.
+/// The form of ETags in which the server accepts right conditions and refuses wrong ones, if there is one.
 async fn conditions(store: &S3Store, there: &str, absent: &str) -> Result<Option<EtagForm>> {
     let first = store
         .put(there, Bytes::from_static(FIRST), Condition::Any)
@@ -51,10 +108,10 @@ async fn conditions(store: &S3Store, there: &str, absent: &str) -> Result<Option
         return Ok(None);
     }
     for form in [EtagForm::Quoted, EtagForm::Bare] {
-        store.dialect().etag_form = form;
+        store.dialect.lock().etag_form = form;
         let unchanged = Condition::Unchanged(first.clone());
         if attempt(store, there, SECOND, unchanged.clone()).await?.is_some() {
-            // It is no longer of that version.
+            // The object no longer has that version.
             let refused = attempt(store, there, THIRD, unchanged).await?.is_none();
             return Ok(refused.then_some(form));
         }
@@ -62,7 +119,7 @@ async fn conditions(store: &S3Store, there: &str, absent: &str) -> Result<Option
     Ok(None)
 }
 
-/// The new version after a conditional put; none where the server refused the condition, or knows none.
+/// The new version after a conditional put; none if the server refused the condition or knows no conditions.
 async fn attempt(
     store: &S3Store,
     key: &str,
@@ -75,22 +132,21 @@ async fn attempt(
         Ok(version) => return Ok(Some(version)),
         Err(failure) => failure,
     };
-    let told = store.error(key, &failure);
-    match told.kind() {
+    let refusal = store.error(key, &failure);
+    match refusal.kind() {
         _ if error::is_unsupported(&failure) => Ok(None),
-        // Perhaps refused because of an attempt of its own whose answer was lost.
-        ErrorKind::Precondition => match store.get(key).await {
-            Ok(found) if found.bytes == bytes => Ok(Some(found.version)),
-            Ok(_) => Ok(None),
-            Err(error) if error.kind() == ErrorKind::StoreNotFound => Ok(None),
-            Err(error) => Err(error),
-        },
+        // Perhaps refused because of an earlier attempt whose answer was lost.
+        ErrorKind::Precondition => {
+            let found = store.get(key).await.optional()?;
+            let ours = found.filter(|found| found.bytes == bytes);
+            Ok(ours.map(|ours| ours.version))
+        }
         ErrorKind::StoreNotFound => Ok(None),
-        _ => Err(told),
+        _ => Err(refusal),
     }
 }
 
-/// What a server lacks for uploads in parts.
+/// The operations of uploads in parts that the server lacks.
 async fn uploads(store: &S3Store, key: &str) -> Result<BTreeSet<Shortcoming>> {
     let id = match multipart::create(store, key, None, "probe", Checksum::None).await {
         Ok(id) => id,
@@ -114,12 +170,12 @@ async fn uploads(store: &S3Store, key: &str) -> Result<BTreeSet<Shortcoming>> {
     Ok(lacks)
 }
 
-/// Takes an upload to its end; whether its object is what was sent.
+/// Takes an upload to its end. Returns true if its object has the bytes that were sent.
 async fn upload(store: &S3Store, key: &str, id: &str, lacks: &mut BTreeSet<Shortcoming>) -> Result<bool> {
     let part = multipart::send(store, key, id, 1, Bytes::from_static(FIRST), Checksum::None).await?;
     match multipart::list(store, PROBES).await {
         Ok(found) if found.iter().any(|upload| upload.id == id && upload.key == key) => {}
-        // Who may not list is told so by the sweep of each run.
+        // If listing is not allowed, each run warns of it when it looks for orphaned uploads.
         Err(error) if error.kind() == ErrorKind::StoreUnavailable => {}
         Ok(_) => {
             lacks.insert(Shortcoming::UploadList);
@@ -136,4 +192,28 @@ async fn upload(store: &S3Store, key: &str, id: &str, lacks: &mut BTreeSet<Short
     }
     multipart::complete(store, key, id, &[part], Checksum::None).await?;
     Ok(store.get(key).await?.bytes == FIRST)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_probe_objects_of_killed_processes_are_left_behind() {
+        let now = DateTime::UNIX_EPOCH + TimeDelta::hours(5);
+        let probe = |name: &str, minutes: Option<i64>| Entry {
+            key: format!("{PROBES}{name}"),
+            bytes: 8,
+            modified: minutes.map(|minutes| now - TimeDelta::minutes(minutes)),
+        };
+        let probes = [
+            probe("live", Some(59)),
+            probe("left", Some(61)),
+            probe("undated", None),
+        ];
+        let left: Vec<_> = left_behind(&probes, now)
+            .map(|probe| probe.key.as_str())
+            .collect();
+        assert_eq!(left, ["_telelake/probe/left"]);
+    }
 }

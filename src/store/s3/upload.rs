@@ -1,15 +1,15 @@
 //! Uploads to S3: parts cut from a stream, sent several at once, from a bounded number of buffers.
 //!
 //! A part takes one of the store's buffers when its first byte comes and gives it back when it is stored, so that all
-//! uploads of a store together hold at most `parts_in_flight + 4` of them. An upload whose source stands still keeps
-//! its one buffer: each upload must be driven by its own task, and its source must have a time limit.
+//! uploads of a store together hold at most `parts_in_flight + 4` buffers. An upload whose source stands still keeps its
+//! buffer, so each upload must be driven by a task of its own, and its source must have a time limit.
 //!
-//! What fits into one part is sent as one object, without a multipart upload. S3 takes 10,000 parts: 156 GiB with
-//! the default `store.s3.part_size`; a longer upload fails with a hint to raise it.
+//! An object that fits into one part is sent without a multipart upload. S3 takes 10,000 parts, which is 156 GiB with the
+//! default `store.s3.part_size`; a longer upload fails with a hint to raise it.
 //!
-//! A multipart upload is claimed by a checkpoint before it is created, so that none is without one while it is driven,
-//! and its checkpoint follows its parts. The last part is in none but the last checkpoint, which is written right
-//! before completing and says all that is to be known of the object.
+//! A multipart upload is claimed by a checkpoint before it is created, so that none is driven without a checkpoint, and its
+//! checkpoint follows its parts. Only the last checkpoint, which is written right before the upload is completed, names
+//! the last part.
 
 use std::time::Duration;
 
@@ -26,11 +26,12 @@ use crate::store::checkpoint::{Checkpoint, Digester, Part};
 use crate::store::claim::Claim;
 use crate::store::keeper::Keeper;
 use crate::store::{Source, Store, Upload, UploadOptions, Uploaded};
+use crate::task::panicked;
 use crate::{Error, ErrorKind, Result};
 
 /// S3's own limit.
 const MOST_PARTS: usize = 10_000;
-/// How long letting go waits for parts that are on their way.
+/// The time for which releasing an upload waits for parts in flight.
 const LAST_PARTS: Duration = Duration::from_secs(2);
 
 /// A part being filled, with the right to its memory.
@@ -39,7 +40,7 @@ struct Filling {
     slot: Slot,
 }
 
-/// A multipart upload of ours.
+/// A multipart upload that this process drives.
 struct Multipart {
     id: String,
     keeper: Keeper<S3Store>,
@@ -51,14 +52,14 @@ pub(super) struct S3Upload {
     key: String,
     options: UploadOptions,
     part_size: usize,
-    /// Of the parts: that of the checkpoint, where it goes on.
+    /// The checksum of the parts; that of the checkpoint if the upload was resumed.
     checksum: Checksum,
-    /// Set once there is more than one part.
+    /// The multipart upload, once there is more than one part.
     multipart: Option<Multipart>,
     filling: Option<Filling>,
     sending: JoinSet<Result<Part>>,
     sent: Vec<Part>,
-    /// Parts handed out.
+    /// The number of parts that were sent or are in flight.
     parts: usize,
     digester: Digester,
     bytes: u64,
@@ -84,7 +85,7 @@ impl S3Upload {
         }
     }
 
-    /// An upload that goes on where its checkpoint stands.
+    /// Resumes an upload from its checkpoint.
     pub(super) fn resumed(store: S3Store, id: String, keeper: Keeper<S3Store>, digester: Digester) -> Self {
         let Checkpoint {
             key,
@@ -115,7 +116,7 @@ impl S3Upload {
 
     async fn take(&mut self, mut chunk: Bytes) -> Result<()> {
         while !chunk.is_empty() {
-            // A full part is only sent when more comes: until then it may be the whole object, or the last part.
+            // A full part is sent only when more bytes come, because until then it may be the whole object or the last part.
             if self
                 .filling
                 .as_ref()
@@ -136,7 +137,7 @@ impl S3Upload {
         Ok(())
     }
 
-    /// Sends a part that is not the last one: the checkpoint will know it.
+    /// Sends a part that is not the last one, so that the checkpoint will name it.
     async fn send_full_part(&mut self) -> Result<()> {
         if self.multipart.is_none() {
             self.multipart = Some(self.create().await?);
@@ -153,7 +154,7 @@ impl S3Upload {
         self.send_part().await
     }
 
-    /// Hands the filled part to a task of its own, once fewer than `parts_in_flight` are on their way.
+    /// Sends the filled part from a task of its own, once fewer than `parts_in_flight` are in flight.
     async fn send_part(&mut self) -> Result<()> {
         let Some(Filling { buffer, slot }) = self.filling.take() else {
             return Ok(());
@@ -193,7 +194,7 @@ impl S3Upload {
         let keeper = Keeper::claim(&self.store, checkpoint, None, Some(self.store.lease.beat)).await?;
         match multipart::create(&self.store, &self.key, content_type, &made_by, self.checksum).await {
             Ok(id) => {
-                // Written down with the first part that is stored.
+                // The checkpoint is written with this id when the first part is stored.
                 keeper.ledger().send_if_modified(|ledger| {
                     ledger.checkpoint.upload = Some(id.clone());
                     false
@@ -210,7 +211,7 @@ impl S3Upload {
     async fn one_sent(&mut self) -> Result<()> {
         match self.sending.join_next().await {
             Some(Ok(part)) => self.sent.push(part?),
-            Some(Err(_)) => return Err(self.fault("sending a part was cut short")),
+            Some(Err(_)) => return Err(panicked(&self.key)),
             None => {}
         }
         Ok(())
@@ -244,7 +245,7 @@ impl S3Upload {
         }
     }
 
-    /// The whole content as one object: it fits into a part.
+    /// Sends the whole content, which fits into a part, as an object.
     async fn put_whole(&mut self) -> Result<()> {
         // The slot is held until the object is stored.
         let (buffer, _slot) = match self.filling.take() {
@@ -275,7 +276,7 @@ impl S3Upload {
         Ok(())
     }
 
-    /// Stops what is on its way, frees the memory and gives the upload up on the server, if it is still ours.
+    /// Stops the parts in flight, frees the memory and aborts the upload on the server, if it is still ours.
     async fn give_up(mut self) -> Result<()> {
         self.filling = None;
         self.sending.shutdown().await;
@@ -302,7 +303,7 @@ impl S3Upload {
         Ok(())
     }
 
-    /// Waits a moment for the parts on their way, then leaves what is stored to whoever asks for it.
+    /// Waits a moment for the parts in flight, then releases the upload with its stored parts.
     async fn let_go(mut self) -> Result<()> {
         self.filling = None;
         let last_parts = async { while self.sending.join_next().await.is_some() {} };
@@ -319,8 +320,8 @@ impl S3Upload {
     }
 }
 
-/// Completes an upload whose parts are all stored. From the last checkpoint on, a later process can do this too, or
-/// tell that it is done.
+/// Completes an upload whose parts are all stored. Once the last checkpoint is written, a later process can complete it
+/// too, or tell that it is completed.
 pub(super) async fn finish_stored(
     store: &S3Store,
     id: &str,
@@ -339,7 +340,7 @@ pub(super) async fn finish_stored(
         .finish(parts.clone(), uploaded.bytes, &uploaded.sha256)
         .await?;
     match multipart::complete(store, &key, id, &parts, checksum).await {
-        // Perhaps done, and only the answer was lost.
+        // Perhaps it is completed, and only the answer was lost.
         Err(error)
             if error.kind() == ErrorKind::Precondition
                 && multipart::is_made_by(store, &key, &made_by, uploaded.bytes).await? => {}
@@ -378,7 +379,7 @@ impl Upload for S3Upload {
         if self.failed {
             return Err(self.fault("the upload has failed before"));
         }
-        // Until the chunk is taken whole: a caller that drops this future midway has lost bytes.
+        // If the caller drops this future midway, bytes are lost, so the upload counts as failed until the chunk is taken.
         self.failed = true;
         self.take(chunk).await?;
         self.failed = false;

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use chrono::{DateTime, Days, NaiveDate, TimeDelta, Utc};
 use telelake::config::{Config, Duration, Secret};
-use telelake::pipeline::{Command, Exporter, Job, Problem, Progress, Summary};
+use telelake::pipeline::{Command, Exporter, Job, Problem, ProblemKind, Progress, Summary};
 use telelake::simulator::{Endpoint, Failure, Matcher, Options, Simulator};
 use telelake::store;
 use tokio_util::sync::CancellationToken;
@@ -89,7 +89,7 @@ async fn school() -> (Simulator, [NaiveDate; 2], String) {
 }
 
 fn gone(problems: &[Problem]) -> Vec<(Option<&str>, Option<NaiveDate>)> {
-    let gone = problems.iter().filter(|problem| problem.kind == "room_gone");
+    let gone = problems.iter().filter(|problem| problem.kind == ProblemKind::RoomGone);
     gone.map(|problem| (problem.room_id.as_deref(), problem.date))
         .collect()
 }

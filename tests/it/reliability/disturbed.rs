@@ -10,7 +10,7 @@ use fastrand::Rng;
 use serde_json::{Value, json};
 use telelake::config::ReportFormat;
 use telelake::lake::table::builtin;
-use telelake::pipeline::{Problem, Summary};
+use telelake::pipeline::{Problem, ProblemKind, Summary};
 use telelake::simulator::{Endpoint, Failure, Matcher, Oddities, Options, Simulator};
 use telelake::tables::read_text;
 use telelake::{ErrorKind, ExitStatus};
@@ -373,7 +373,7 @@ async fn make(sim: &Simulator, formats: &[ReportFormat], lessons: &[Vec<u8>]) ->
         Err(error) if error.kind() == ErrorKind::Interrupted => panic!("{error}"),
         Err(error) => (
             error.exit_status(),
-            vec![Problem::new("error", error.to_string())],
+            vec![Problem::new(ProblemKind::Other("error".into()), error.to_string())],
         ),
     };
     let (mut rows, mut attended) = (BTreeSet::new(), BTreeMap::new());

@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use sha2::{Digest, Sha256};
 use telelake::ErrorKind;
 use telelake::lake::key;
+use telelake::pipeline::ProblemKind;
 use telelake::simulator::Simulator;
 use telelake::store::{Condition, Store};
 use tokio::time::{Duration, Instant, sleep};
@@ -39,7 +40,7 @@ async fn two_runs_at_once_take_turns_and_say_what_is_not_promised() {
         let told = summary
             .warnings
             .iter()
-            .any(|warning| warning.kind == "store_ignores_conditional_writes");
+            .any(|warning| warning.kind == ProblemKind::StoreIgnoresConditionalWrites);
         assert!(told);
     }
     let landed = first.counts.reports_landed + second.counts.reports_landed;

@@ -2,6 +2,7 @@
 
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use telelake::pipeline::ProblemKind;
 use telelake::simulator::Simulator;
 use telelake::store::folder::FolderStore;
 
@@ -53,7 +54,7 @@ async fn a_summary_that_can_not_be_stored_is_a_failure_of_the_run() {
         summary
             .failed
             .iter()
-            .any(|problem| problem.kind == "summary_failed"),
+            .any(|problem| problem.kind == ProblemKind::SummaryFailed),
         "{:?}",
         summary.failed
     );

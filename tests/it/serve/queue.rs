@@ -512,7 +512,7 @@ async fn a_run_is_seen_from_its_first_second_and_one_that_was_killed_as_such() {
         .expect(0)
         .stdout;
     assert!(
-        text.contains("KILLED") && text.contains("its last sign of life"),
+        text.contains("KILLED") && text.contains("its last heartbeat"),
         "{text}"
     );
     sim.faults().clear();

@@ -37,7 +37,7 @@ async fn meta_is_in_the_lake_while_the_api_is_down_and_at_the_api_when_it_is_up(
     let all: Vec<Value> = (0..50).map(meta).collect();
     let (status, text) = daemon.post("/meta", &Value::from(all.clone()).to_string()).await;
     assert_eq!((status, text.as_str()), (202, r#"{"accepted":50}"#));
-    daemon.logged(|line| line["message"] == "meta was received").await;
+    daemon.logged(|line| line["message"] == "lesson data was imported").await;
     daemon
         .logged(|line| {
             line["message"]
@@ -64,7 +64,7 @@ async fn meta_is_in_the_lake_while_the_api_is_down_and_at_the_api_when_it_is_up(
         .await;
     sim.faults().clear();
     daemon
-        .logged(|line| line["message"] == "meta was passed on to the API")
+        .logged(|line| line["message"] == "lesson data was passed on to the API")
         .await;
     let users: std::collections::BTreeSet<String> = sim
         .metas()
@@ -135,7 +135,7 @@ async fn malformed_meta_is_told_by_line_and_refused_meta_holds_nothing_up() {
         202
     );
     daemon
-        .logged(|line| line["message"] == "meta was passed on to the API")
+        .logged(|line| line["message"] == "lesson data was passed on to the API")
         .await;
     assert_eq!(sim.metas().len(), 1);
     assert_eq!(daemon.metric("telelake_meta_refused_total").await, 1.0);

@@ -1,11 +1,11 @@
-//! What only a folder has.
+//! The promises that only a folder gives.
 
 use bytes::Bytes;
 use telelake::store::folder::FolderStore;
 use telelake::store::{Condition, Store, open};
 use telelake::{ErrorKind, config};
 
-/// A store in a new folder with a name that needs encoding in a URL.
+/// A store in a new folder, whose name needs encoding in a URL.
 pub fn new() -> (tempfile::TempDir, FolderStore) {
     let directory = tempfile::tempdir().unwrap();
     let store = FolderStore::at(&directory.path().join("озеро данных")).unwrap();
@@ -19,9 +19,9 @@ fn named(url: String) -> config::Store {
     }
 }
 
-/// A regular file stands in the way: no user, not even root, can make a folder below it.
+/// A regular file is in the way, so that no user, not even root, can make a folder below it.
 #[tokio::test]
-async fn a_folder_that_can_not_be_written_is_said_before_any_work() {
+async fn a_folder_that_can_not_be_written_is_reported_before_any_work() {
     let directory = tempfile::tempdir().unwrap();
     let file = directory.path().join("file");
     std::fs::write(&file, "").unwrap();

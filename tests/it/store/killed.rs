@@ -1,4 +1,4 @@
-//! A process that is killed in the middle of an upload, and the next one.
+//! A process that is killed in the middle of an upload, and the next process that resumes it.
 
 use std::io::{BufRead, BufReader};
 use std::process::{Command, Stdio};
@@ -8,14 +8,15 @@ use telelake::store::{Store, open};
 
 use super::suite::{self, PART, content, nothing_unfinished, options, unfinished};
 use super::{folder, s3};
+use crate::support::eventually::eventually;
 use crate::support::weed::weed;
 
-/// Names the store in the process that is to be killed.
+/// The variable that names the store for the process to be killed.
 const URL: &str = "TELELAKE_TEST_KILLED_URL";
 const KEY: &str = "recordings/date=2026-11-23/урок.mp4";
 const READY: &str = "the upload is under way";
 
-/// The part of the process that is killed; without its environment it has nothing to do.
+/// The code of the process that is killed. Without its environment it has nothing to do.
 #[tokio::test]
 async fn victim() {
     let Ok(url) = std::env::var(URL) else {
@@ -31,20 +32,20 @@ async fn victim() {
     suite::write(&mut upload, &content(1, 2 * PART + 1))
         .await
         .unwrap();
-    // Stored, and written down: what a later process can know of.
-    while !stored(&*store).await {
-        tokio::time::sleep(std::time::Duration::from_millis(20)).await;
-    }
+    eventually("the checkpoint names the stored parts", async || {
+        is_stored(&*store).await
+    })
+    .await;
     println!("{READY}");
     std::future::pending::<()>().await;
 }
 
-/// Whether the checkpoint has come as far as it can.
-async fn stored(store: &dyn Store) -> bool {
-    let notes = store.list("_telelake/uploads/").await.unwrap();
-    let note = store.get(&notes[0].key).await.unwrap();
-    let note: serde_json::Value = serde_json::from_slice(&note.bytes).unwrap();
-    note["bytes"].as_u64().unwrap() > (2 * PART as u64) - (4 << 20)
+/// True if the checkpoint names all parts that it can name.
+async fn is_stored(store: &dyn Store) -> bool {
+    let listed = store.list("_telelake/uploads/").await.unwrap();
+    let stored = store.get(&listed[0].key).await.unwrap();
+    let checkpoint: serde_json::Value = serde_json::from_slice(&stored.bytes).unwrap();
+    checkpoint["bytes"].as_u64().unwrap() > (2 * PART as u64) - (4 << 20)
 }
 
 fn kill_in_the_middle(url: &str, environment: Vec<(&str, String)>) {
@@ -62,7 +63,7 @@ fn kill_in_the_middle(url: &str, environment: Vec<(&str, String)>) {
     assert!(ready, "the victim ended by itself");
 }
 
-async fn the_next_process_goes_on(store: &dyn Store) {
+async fn the_next_process_resumes(store: &dyn Store) {
     assert_eq!(store.list("recordings/").await.unwrap(), []);
     assert_eq!(unfinished(store, "").await, [(KEY.to_owned(), false)]);
     assert_eq!(
@@ -74,7 +75,7 @@ async fn the_next_process_goes_on(store: &dyn Store) {
     let bytes = content(1, 2 * PART + 1);
     let upload = suite::open(store, KEY).await;
     assert!(upload.bytes() > (2 * PART as u64) - (4 << 20));
-    let uploaded = suite::go_on(upload, &bytes).await;
+    let uploaded = suite::finish(upload, &bytes).await;
     assert_eq!(store.get(KEY).await.unwrap().bytes, bytes);
     store.delete(&uploaded.receipt.unwrap()).await.unwrap();
     nothing_unfinished(store).await;
@@ -84,7 +85,7 @@ async fn the_next_process_goes_on(store: &dyn Store) {
 async fn in_a_folder() {
     let (_directory, store) = folder::new();
     kill_in_the_middle(store.url(), Vec::new());
-    the_next_process_goes_on(&store).await;
+    the_next_process_resumes(&store).await;
 }
 
 #[tokio::test]
@@ -92,5 +93,5 @@ async fn in_s3() {
     let (_bucket, store) = s3::new().await;
     let weed = weed().await;
     kill_in_the_middle(store.url(), weed.environment(&weed.http));
-    the_next_process_goes_on(&store).await;
+    the_next_process_resumes(&store).await;
 }

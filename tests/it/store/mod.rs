@@ -1,4 +1,4 @@
-//! The stores: one suite that both pass, and what only one of them has.
+//! The stores: the suite that all of them pass, and the promises that only one of them gives.
 
 mod folder;
 mod killed;
@@ -7,12 +7,12 @@ mod s3;
 mod suite;
 mod tls;
 
-/// Each function of the suite as a test of each store, and all of them in a row.
+/// Makes each function of the suite a test of each store, and functions that run them all.
 macro_rules! conformance {
     (objects: $($object:ident),*; uploads: $($upload:ident),* $(,)?) => {
         conformance!($($object,)* $($upload,)*);
 
-        /// What holds for objects alone, on one store.
+        /// The part of the suite that is about objects alone, on a single store.
         async fn suite_of_objects(store: &dyn telelake::store::Store) {
             $(suite::$object(store).await;)*
         }
@@ -34,7 +34,7 @@ macro_rules! conformance {
             })*
         }
 
-        /// Which functions of the suite hold on the S3 server: for servers that are not as they should be.
+        /// The functions of the suite, and true for each that holds on the S3 server. For servers with faults.
         pub fn report() -> Vec<(&'static str, bool)> {
             let mut found = Vec::new();
             $(
@@ -50,7 +50,7 @@ macro_rules! conformance {
             found
         }
 
-        /// The whole suite on one store.
+        /// The whole suite on a single store.
         async fn whole_suite(store: &dyn telelake::store::Store) {
             $(suite::$name(store).await;)*
         }
@@ -59,30 +59,30 @@ macro_rules! conformance {
 
 conformance!(
     objects: preflight_leaves_nothing_visible,
-    conditional_writes_are_honoured_and_the_probe_is_removed,
+    conditional_writes_are_honoured_and_probe_objects_are_removed,
     an_object_reads_back_as_it_was_written,
     pieces_of_an_object_make_the_whole,
-    what_is_not_there_is_said_so,
-    an_object_larger_than_it_may_be_is_not_read,
+    a_missing_object_has_an_error_kind_of_its_own,
+    an_object_above_the_size_limit_is_not_read,
     a_write_replaces_the_whole,
-    readers_see_the_old_or_the_new_one,
-    a_condition_that_does_not_hold_changes_nothing,
-    of_racing_writers_one_wins,
+    readers_see_the_old_or_the_new_object,
+    a_write_whose_condition_does_not_hold_changes_nothing,
+    one_of_racing_writers_wins,
     a_listing_is_whole_and_in_order;
     uploads: uploads_of_every_size_arrive_whole,
     an_upload_shows_nothing_before_it_is_complete,
     an_aborted_upload_leaves_nothing,
-    a_dropped_upload_shows_nothing_and_can_be_gone_on_with,
-    an_upload_that_was_let_go_of_goes_on_where_it_stood,
-    an_upload_that_is_driven_is_left_alone,
-    of_several_uploads_left_the_furthest_goes_on_and_the_others_end,
-    an_upload_that_was_left_can_be_found_and_aborted,
-    a_receipt_tells_of_the_whole_until_it_is_deleted,
+    a_dropped_upload_shows_nothing_and_can_be_resumed,
+    a_released_upload_is_resumed_where_it_stopped,
+    a_driven_upload_is_left_alone,
+    the_furthest_of_several_left_uploads_is_resumed_and_the_others_are_aborted,
+    a_left_upload_can_be_found_and_aborted,
+    a_receipt_names_the_whole_object_until_it_is_deleted,
     a_damaged_checkpoint_costs_the_upload_and_nothing_else,
-    many_uploads_at_once_all_end,
+    many_concurrent_uploads_do_not_deadlock,
 );
 
-/// The store that histories in process stand on keeps what the others keep, but for uploads of dead processes.
+/// The store in memory gives the promises of the others, but for uploads of dead processes.
 #[tokio::test]
 async fn in_memory() {
     suite_of_objects(&crate::support::memory::Memory::default()).await;

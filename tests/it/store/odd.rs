@@ -1,4 +1,4 @@
-//! Servers that answer otherwise than S3: what is found out about them, and how the store goes on.
+//! Servers that do not answer as S3 does: the probe's result, and the store's behaviour with them.
 
 use std::time::Duration;
 
@@ -11,6 +11,7 @@ use telelake::{ErrorKind, config};
 use tokio_util::sync::CancellationToken;
 
 use super::suite::{self, PART, content, nothing_unfinished};
+use crate::support::eventually::eventually;
 use crate::support::fakes3::{FakeS3, Quirks};
 
 const LAKE: &str = "s3://lake/school";
@@ -33,14 +34,14 @@ async fn put(
         .await
 }
 
-/// The operations of conditional requests since the last look.
+/// The conditional requests that the server has received.
 fn conditional(fake: &FakeS3) -> Vec<(&'static str, String)> {
     let asked = fake.asked().into_iter().filter(|asked| asked.conditional);
     asked.map(|asked| (asked.operation, asked.key)).collect()
 }
 
 #[tokio::test]
-async fn a_server_as_it_should_be_lacks_nothing() {
+async fn a_correct_server_lacks_nothing() {
     let fake = FakeS3::start(Quirks::default()).await;
     let store = store(&fake);
     assert_eq!(store.probe().await.unwrap(), Dialect::default());
@@ -66,7 +67,7 @@ async fn a_server_that_takes_only_bare_etags_gets_bare_ones() {
         }
     );
     super::suite_of_objects(&first).await;
-    // Another process is told so by what the lake keeps, and asks nothing.
+    // Another process learns it from the lake and does not probe.
     let second = store(&fake);
     second.speak(found);
     let version = put(&second, "one", Condition::Any).await.unwrap();
@@ -77,7 +78,7 @@ async fn a_server_that_takes_only_bare_etags_gets_bare_ones() {
         .await
         .unwrap_err();
     assert_eq!(stale.kind(), ErrorKind::Precondition);
-    suite::an_upload_that_was_let_go_of_goes_on_where_it_stood(&second).await;
+    suite::a_released_upload_is_resumed_where_it_stopped(&second).await;
 }
 
 #[tokio::test]
@@ -98,9 +99,9 @@ async fn a_server_that_ignores_or_refuses_conditions_is_sent_none() {
         fake.forget();
         let version = put(&store, "one", Condition::Absent).await.unwrap();
         put(&store, "two", Condition::Unchanged(version)).await.unwrap();
-        suite::an_upload_that_was_let_go_of_goes_on_where_it_stood(&store).await;
-        suite::an_upload_that_was_left_can_be_found_and_aborted(&store).await;
-        suite::of_several_uploads_left_the_furthest_goes_on_and_the_others_end(&store).await;
+        suite::a_released_upload_is_resumed_where_it_stopped(&store).await;
+        suite::a_left_upload_can_be_found_and_aborted(&store).await;
+        suite::the_furthest_of_several_left_uploads_is_resumed_and_the_others_are_aborted(&store).await;
         assert_eq!(conditional(&fake), []);
     }
 }
@@ -117,15 +118,15 @@ async fn a_server_that_lists_neither_uploads_nor_parts_costs_bytes_and_leaves_no
     let lacks = [Shortcoming::UploadList, Shortcoming::PartList];
     assert_eq!(store.probe().await.unwrap().lacks, lacks.into());
     assert_eq!(store.shortcomings(), lacks);
-    // What was cut off begins anew; its parts are given up by the checkpoint that names them.
+    // A cut upload begins anew, and is aborted because its checkpoint names it.
     let bytes = content(1, 2 * PART + 1);
-    suite::let_go(&store, "x.mp4", &bytes).await;
+    suite::release(&store, "x.mp4", &bytes).await;
     assert_eq!(suite::unfinished(&store, "").await, [("x.mp4".to_owned(), false)]);
     assert!(store.resume("x.mp4").await.unwrap().is_none());
     assert_eq!(fake.uploads(), 0);
     suite::upload(&store, "x.mp4", &bytes).await.unwrap();
     assert_eq!(store.get("x.mp4").await.unwrap().bytes, bytes);
-    suite::let_go(&store, "y.mp4", &bytes).await;
+    suite::release(&store, "y.mp4", &bytes).await;
     for left in store.unfinished_uploads("").await.unwrap() {
         store.abort_upload(&left).await.unwrap();
     }
@@ -164,7 +165,7 @@ async fn a_server_without_multipart_takes_small_objects_and_refuses_large_ones_b
 }
 
 #[tokio::test]
-async fn answers_that_are_not_s3s_are_told_with_server_operation_and_status() {
+async fn the_error_of_an_answer_that_is_not_s3s_names_server_operation_and_status() {
     let cases = [
         (
             200,
@@ -192,9 +193,9 @@ async fn answers_that_are_not_s3s_are_told_with_server_operation_and_status() {
             text.starts_with(&format!("bucket lake at {}: ", fake.endpoint)),
             "{text}"
         );
-        let told =
+        let is_named =
             text.contains(expected) || text.contains("GetObject gives other bytes than PutObject stored");
-        assert!(told && text.ends_with(')'), "{status} {body}: {text}");
+        assert!(is_named && text.ends_with(')'), "{status} {body}: {text}");
     }
 }
 
@@ -245,9 +246,7 @@ async fn a_run_that_is_stopped_does_not_wait_for_the_store() {
         .unwrap();
     fake.throttle(usize::MAX);
     let stopping = async {
-        while fake.asked().len() < 2 {
-            tokio::time::sleep(Duration::from_millis(5)).await;
-        }
+        eventually("both writes were sent", async || fake.asked().len() >= 2).await;
         stop.cancel();
     };
     let writes = async {
@@ -263,7 +262,7 @@ async fn a_run_that_is_stopped_does_not_wait_for_the_store() {
 }
 
 #[tokio::test]
-async fn a_bucket_that_wants_checksums_gets_them_and_is_told_where_there_are_none() {
+async fn a_bucket_that_demands_checksums_gets_them_or_its_error_names_the_option() {
     let fake = FakeS3::start(Quirks {
         wants_checksums: true,
         ..Quirks::default()
@@ -315,7 +314,7 @@ async fn a_lake_that_was_copied_to_another_store_is_probed_there_once() {
         let bytes = before.get(&entry.key).await.unwrap().bytes;
         copied.put(&entry.key, bytes, Condition::Any).await.unwrap();
     }
-    // Who only reads does not trust what was found out elsewhere, and writes nothing.
+    // A reader ignores the result of a probe at another address, and writes nothing.
     fake.forget();
     let info = read_store_info(&copied).await.unwrap().unwrap();
     assert_eq!(info.dialect(&copied), None);
@@ -356,7 +355,7 @@ async fn a_description_of_an_older_version_is_completed_by_the_next_write() {
     import(&store).await;
     let info = read_store_info(&store).await.unwrap().unwrap();
     assert_eq!(info.dialect(&store), Some(Dialect::default()));
-    // Another spelling of the same place is the same place.
+    // Another spelling of the same URL is the same address.
     let spelled = FolderStore::open(&format!("file://localhost{}/", folder.path().display())).unwrap();
     assert_eq!(info.dialect(&spelled), Some(Dialect::default()));
 }

@@ -1,4 +1,4 @@
-//! What every store promises, as plain functions over `&dyn Store`. Each works below a prefix of its own.
+//! The promises of every store, as plain functions over `&dyn Store`. Each function works below a prefix of its own.
 
 use std::time::Duration;
 
@@ -12,7 +12,7 @@ use telelake::store::{Condition, Resumed, Source, Store, Upload, UploadOptions, 
 /// The smallest part that S3 takes.
 pub const PART: usize = 5 * 1024 * 1024;
 
-/// Bytes that no two positions or seeds share for long.
+/// Random bytes of a seed.
 pub fn content(seed: u64, length: usize) -> Bytes {
     let mut random = fastrand::Rng::with_seed(seed);
     let mut bytes = vec![0; length];
@@ -24,7 +24,7 @@ fn sha256(bytes: &[u8]) -> String {
     hex::encode(Sha256::digest(bytes))
 }
 
-/// What the suite's uploads are of.
+/// The options of the suite's uploads.
 pub fn options() -> UploadOptions {
     UploadOptions {
         content_type: None,
@@ -36,7 +36,7 @@ pub fn options() -> UploadOptions {
     }
 }
 
-/// Writes in chunks as a network gives them: of odd sizes.
+/// Writes in chunks of an odd size, as they come from a network.
 pub async fn write(upload: &mut Box<dyn Upload>, bytes: &Bytes) -> telelake::Result<()> {
     let mut rest = bytes.clone();
     while !rest.is_empty() {
@@ -46,7 +46,7 @@ pub async fn write(upload: &mut Box<dyn Upload>, bytes: &Bytes) -> telelake::Res
     Ok(())
 }
 
-/// Uploads an object whole, and takes note of its receipt.
+/// Uploads a whole object, and deletes its receipt.
 pub async fn upload(store: &dyn Store, key: &str, bytes: &Bytes) -> telelake::Result<()> {
     let mut upload = store.upload(key, options()).await?;
     write(&mut upload, bytes).await?;
@@ -64,7 +64,7 @@ fn is_of(uploaded: &Uploaded, bytes: &Bytes) {
     assert_eq!(uploaded.source, options().source);
 }
 
-/// Keys of unfinished uploads, and whether each is driven.
+/// The keys of unfinished uploads, and true for each that is driven.
 pub async fn unfinished(store: &dyn Store, prefix: &str) -> Vec<(String, bool)> {
     let found = store.unfinished_uploads(prefix).await.unwrap();
     found
@@ -73,14 +73,14 @@ pub async fn unfinished(store: &dyn Store, prefix: &str) -> Vec<(String, bool)> 
         .collect()
 }
 
-/// An upload of `bytes` that somebody has let go of.
-pub async fn let_go(store: &dyn Store, key: &str, bytes: &Bytes) {
+/// Starts an upload of `bytes` and releases it.
+pub async fn release(store: &dyn Store, key: &str, bytes: &Bytes) {
     let mut upload = store.upload(key, options()).await.unwrap();
     write(&mut upload, bytes).await.unwrap();
     upload.keep().await.unwrap();
 }
 
-/// The upload of a key that goes on.
+/// Resumes the upload of a key.
 pub async fn open(store: &dyn Store, key: &str) -> Box<dyn Upload> {
     match store.resume(key).await.unwrap() {
         Some(Resumed::Open(upload)) => upload,
@@ -89,8 +89,8 @@ pub async fn open(store: &dyn Store, key: &str) -> Box<dyn Upload> {
     }
 }
 
-/// Goes on with the upload of `bytes` from where it stands.
-pub async fn go_on(mut upload: Box<dyn Upload>, bytes: &Bytes) -> Uploaded {
+/// Writes the rest of `bytes` to a resumed upload and completes it.
+pub async fn finish(mut upload: Box<dyn Upload>, bytes: &Bytes) -> Uploaded {
     assert_eq!(upload.source(), &options().source);
     let rest = bytes.slice(usize::try_from(upload.bytes()).unwrap()..);
     write(&mut upload, &rest).await.unwrap();
@@ -99,7 +99,7 @@ pub async fn go_on(mut upload: Box<dyn Upload>, bytes: &Bytes) -> Uploaded {
     uploaded
 }
 
-/// Nothing but finished objects lies in the store.
+/// Asserts that the store holds no unfinished uploads and no checkpoints.
 pub async fn nothing_unfinished(store: &dyn Store) {
     assert_eq!(unfinished(store, "").await, []);
     assert_eq!(keys(store, "_telelake/uploads/").await, [""; 0]);
@@ -124,7 +124,7 @@ async fn kind_of_put(store: &dyn Store, key: &str, condition: Condition) -> Opti
         .map(|error| error.kind())
 }
 
-pub async fn an_object_larger_than_it_may_be_is_not_read(store: &dyn Store) {
+pub async fn an_object_above_the_size_limit_is_not_read(store: &dyn Store) {
     put(store, "bounded/a", "0123456789").await;
     let object = store.get_within("bounded/a", 10).await.unwrap();
     assert_eq!(object.bytes, "0123456789");
@@ -146,7 +146,7 @@ pub async fn preflight_leaves_nothing_visible(store: &dyn Store) {
     assert_eq!(unfinished(store, "").await, []);
 }
 
-pub async fn conditional_writes_are_honoured_and_the_probe_is_removed(store: &dyn Store) {
+pub async fn conditional_writes_are_honoured_and_probe_objects_are_removed(store: &dyn Store) {
     let before = keys(store, "").await;
     assert!(store.probe().await.unwrap().conditional_writes);
     assert_eq!(keys(store, "").await, before);
@@ -193,7 +193,7 @@ pub async fn pieces_of_an_object_make_the_whole(store: &dyn Store) {
     assert!(store.get_range("pieces/empty", 0, 10).await.unwrap().is_empty());
 }
 
-pub async fn what_is_not_there_is_said_so(store: &dyn Store) {
+pub async fn a_missing_object_has_an_error_kind_of_its_own(store: &dyn Store) {
     put(store, "missing/there", "x").await;
     for key in ["missing/not-there", "missing", "nowhere/at/all.json"] {
         let error = store.get(key).await.unwrap_err();
@@ -221,7 +221,7 @@ pub async fn a_write_replaces_the_whole(store: &dyn Store) {
     assert_ne!(uploaded.version, short);
 }
 
-pub async fn readers_see_the_old_or_the_new_one(store: &dyn Store) {
+pub async fn readers_see_the_old_or_the_new_object(store: &dyn Store) {
     const KEY: &str = "atomic/x";
     let contents = [content(1, 300_000), content(2, 200_001)];
     store.put(KEY, contents[0].clone(), Condition::Any).await.unwrap();
@@ -240,13 +240,13 @@ pub async fn readers_see_the_old_or_the_new_one(store: &dyn Store) {
     tokio::join!(writing, reading);
 }
 
-pub async fn a_condition_that_does_not_hold_changes_nothing(store: &dyn Store) {
+pub async fn a_write_whose_condition_does_not_hold_changes_nothing(store: &dyn Store) {
     const KEY: &str = "conditions/x";
     let absent = |text: &'static str| store.put(KEY, Bytes::from_static(text.as_bytes()), Condition::Absent);
     let first = absent("one").await.unwrap();
     let lost = Some(ErrorKind::Precondition);
     assert_eq!(kind_of_put(store, KEY, Condition::Absent).await, lost);
-    // Within one tick of any clock, and of the same length.
+    // Within a tick of any clock, and of the same length.
     let condition = Condition::Unchanged(first.clone());
     let second = store
         .put(KEY, Bytes::from_static(b"two"), condition.clone())
@@ -261,7 +261,7 @@ pub async fn a_condition_that_does_not_hold_changes_nothing(store: &dyn Store) {
     absent("three").await.unwrap();
 }
 
-pub async fn of_racing_writers_one_wins(store: &dyn Store) {
+pub async fn one_of_racing_writers_wins(store: &dyn Store) {
     const KEY: &str = "race/x";
     let race = async |condition: Condition, round: &'static str| {
         let writers = (0..20).map(|writer| {
@@ -327,14 +327,14 @@ pub async fn an_aborted_upload_leaves_nothing(store: &dyn Store) {
     nothing_unfinished(store).await;
 }
 
-pub async fn a_dropped_upload_shows_nothing_and_can_be_gone_on_with(store: &dyn Store) {
+pub async fn a_dropped_upload_shows_nothing_and_can_be_resumed(store: &dyn Store) {
     const KEY: &str = "dropped/x.mp4";
     let bytes = content(5, 3 * PART + 1);
     let mut upload = store.upload(KEY, options()).await.unwrap();
     write(&mut upload, &bytes).await.unwrap();
     drop(upload);
     assert_eq!(keys(store, "dropped/").await, [""; 0]);
-    // How much of it had been stored and written down by then is not said.
+    // No store promises how many bytes the checkpoint names by then.
     let left = unfinished(store, "dropped/").await;
     let expected = (KEY.to_owned(), false);
     assert!(
@@ -343,7 +343,7 @@ pub async fn a_dropped_upload_shows_nothing_and_can_be_gone_on_with(store: &dyn 
     );
     match store.resume(KEY).await.unwrap() {
         Some(Resumed::Open(upload)) => {
-            let uploaded = go_on(upload, &bytes).await;
+            let uploaded = finish(upload, &bytes).await;
             assert_eq!(store.get(KEY).await.unwrap().bytes, bytes);
             store.delete(&uploaded.receipt.unwrap()).await.unwrap();
         }
@@ -357,20 +357,20 @@ pub async fn a_dropped_upload_shows_nothing_and_can_be_gone_on_with(store: &dyn 
     nothing_unfinished(store).await;
 }
 
-pub async fn an_upload_that_was_let_go_of_goes_on_where_it_stood(store: &dyn Store) {
+pub async fn a_released_upload_is_resumed_where_it_stopped(store: &dyn Store) {
     const KEY: &str = "kept/date=2026-11-23/урок.mp4";
     let bytes = content(6, 4 * PART + 7);
-    let_go(store, KEY, &bytes.slice(..2 * PART + 3)).await;
+    release(store, KEY, &bytes.slice(..2 * PART + 3)).await;
     assert_eq!(keys(store, "kept/").await, [""; 0]);
     assert_eq!(
         unfinished(store, "kept/date=2026").await,
         [(KEY.to_owned(), false)]
     );
     assert_eq!(unfinished(store, "kept-").await, []);
-    // Another key, even one that begins alike, has nothing to do with it.
+    // The upload of another key is not resumed, even if the keys begin alike.
     assert!(store.resume(&KEY[..KEY.len() - 4]).await.unwrap().is_none());
 
-    // Again and again, from where it was let go of, to the byte or to the part.
+    // It can be released and resumed several times, and loses less than a part each time.
     let mut stood = 0;
     for written in [2 * PART + 3, 3 * PART + 3] {
         let mut upload = open(store, KEY).await;
@@ -382,13 +382,13 @@ pub async fn an_upload_that_was_let_go_of_goes_on_where_it_stood(store: &dyn Sto
     }
     let upload = open(store, KEY).await;
     assert!(upload.bytes() >= 4 * PART as u64);
-    let uploaded = go_on(upload, &bytes).await;
+    let uploaded = finish(upload, &bytes).await;
     assert_eq!(store.get(KEY).await.unwrap().bytes, bytes);
     store.delete(&uploaded.receipt.unwrap()).await.unwrap();
     nothing_unfinished(store).await;
 }
 
-pub async fn an_upload_that_is_driven_is_left_alone(store: &dyn Store) {
+pub async fn a_driven_upload_is_left_alone(store: &dyn Store) {
     const KEY: &str = "driven/x.mp4";
     let bytes = content(7, 2 * PART + 1);
     let mut upload = store.upload(KEY, options()).await.unwrap();
@@ -398,7 +398,7 @@ pub async fn an_upload_that_is_driven_is_left_alone(store: &dyn Store) {
     store.abort_upload(&found[0]).await.unwrap();
     assert!(store.resume(KEY).await.unwrap().is_none());
 
-    // A second one of the same key: neither disturbs the other, and the last one wins.
+    // A second upload of the same key does not disturb the first one, and the last one to be completed wins.
     let other = content(8, 2 * PART + 2);
     let mut second = store.upload(KEY, options()).await.unwrap();
     write(&mut second, &other).await.unwrap();
@@ -411,11 +411,11 @@ pub async fn an_upload_that_is_driven_is_left_alone(store: &dyn Store) {
     nothing_unfinished(store).await;
 }
 
-pub async fn of_several_uploads_left_the_furthest_goes_on_and_the_others_end(store: &dyn Store) {
+pub async fn the_furthest_of_several_left_uploads_is_resumed_and_the_others_are_aborted(store: &dyn Store) {
     const KEY: &str = "several/x.mp4";
     let bytes = content(9, 3 * PART + 1);
     for parts in [1, 2, 1] {
-        let_go(store, KEY, &bytes.slice(..parts * PART + 1)).await;
+        release(store, KEY, &bytes.slice(..parts * PART + 1)).await;
     }
     assert_eq!(unfinished(store, "several/").await.len(), 3);
     let upload = open(store, KEY).await;
@@ -425,14 +425,14 @@ pub async fn of_several_uploads_left_the_furthest_goes_on_and_the_others_end(sto
     nothing_unfinished(store).await;
 }
 
-pub async fn an_upload_that_was_left_can_be_found_and_aborted(store: &dyn Store) {
+pub async fn a_left_upload_can_be_found_and_aborted(store: &dyn Store) {
     let bytes = content(10, PART + 1);
     for key in ["left/a.mp4", "left/b.mp4"] {
-        let_go(store, key, &bytes).await;
+        release(store, key, &bytes).await;
     }
     let found = store.unfinished_uploads("left/").await.unwrap();
     assert_eq!(found.len(), 2);
-    // One is taken up before it is aborted: then it is somebody's again.
+    // An upload that is resumed before it is aborted has a driver again.
     let upload = open(store, "left/b.mp4").await;
     for left in &found {
         store.abort_upload(left).await.unwrap();
@@ -443,12 +443,12 @@ pub async fn an_upload_that_was_left_can_be_found_and_aborted(store: &dyn Store)
         [("left/b.mp4".to_owned(), true)]
     );
     assert!(store.resume("left/a.mp4").await.unwrap().is_none());
-    let uploaded = go_on(upload, &bytes).await;
+    let uploaded = finish(upload, &bytes).await;
     store.delete(&uploaded.receipt.unwrap()).await.unwrap();
     nothing_unfinished(store).await;
 }
 
-pub async fn a_receipt_tells_of_the_whole_until_it_is_deleted(store: &dyn Store) {
+pub async fn a_receipt_names_the_whole_object_until_it_is_deleted(store: &dyn Store) {
     const KEY: &str = "receipt/x.mp4";
     let bytes = content(11, 2 * PART + 1);
     let mut first = store.upload(KEY, options()).await.unwrap();
@@ -461,7 +461,7 @@ pub async fn a_receipt_tells_of_the_whole_until_it_is_deleted(store: &dyn Store)
             _ => panic!("the receipt was not found"),
         }
     }
-    // Of an object that another upload has replaced it says nothing any more.
+    // Once another upload has replaced the object, the receipt does not count any more.
     upload(store, KEY, &content(12, 2 * PART + 1)).await.unwrap();
     assert!(store.resume(KEY).await.unwrap().is_none());
     nothing_unfinished(store).await;
@@ -470,7 +470,7 @@ pub async fn a_receipt_tells_of_the_whole_until_it_is_deleted(store: &dyn Store)
 pub async fn a_damaged_checkpoint_costs_the_upload_and_nothing_else(store: &dyn Store) {
     const KEY: &str = "damaged/x.mp4";
     for damage in ["", "{", "{\"version\":1}"] {
-        let_go(store, KEY, &content(13, 2 * PART + 1)).await;
+        release(store, KEY, &content(13, 2 * PART + 1)).await;
         let notes = keys(store, "_telelake/uploads/").await;
         assert_eq!(notes.len(), 1);
         put(store, &notes[0], damage).await;
@@ -483,8 +483,8 @@ pub async fn a_damaged_checkpoint_costs_the_upload_and_nothing_else(store: &dyn 
     }
 }
 
-/// More than there are part buffers.
-pub async fn many_uploads_at_once_all_end(store: &dyn Store) {
+/// Runs more uploads than there are part buffers.
+pub async fn many_concurrent_uploads_do_not_deadlock(store: &dyn Store) {
     let uploads = (0..12).map(|number| async move {
         let key = format!("many/{number}.mp4");
         upload(store, &key, &content(number, PART + 5)).await.unwrap();

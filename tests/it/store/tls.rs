@@ -1,4 +1,4 @@
-//! Certificates that must not be trusted, as `check` tells of them: of the API and of the store, each with its way out.
+//! Certificates of the API and of the store that must not be trusted: `check` names the fault and the way out.
 
 use std::net::TcpListener;
 use std::path::Path;
@@ -20,7 +20,7 @@ fn names(name: &str) -> CertificateParams {
     CertificateParams::new([name.to_owned()]).unwrap()
 }
 
-/// A server that shakes hands with a certificate and says no more. Gives its port.
+/// Starts a server that only shakes hands with a certificate, and returns its port.
 fn server(certificate: CertificateParams, issuer: &Issuer<'_, KeyPair>) -> u16 {
     let key = KeyPair::generate().unwrap();
     let certificate = certificate.signed_by(&key, issuer).unwrap();
@@ -44,7 +44,7 @@ fn server(certificate: CertificateParams, issuer: &Issuer<'_, KeyPair>) -> u16 {
     port
 }
 
-/// What `check` says of the API and of a store there.
+/// The lines of `check` about an API and a store on this port.
 async fn check(port: u16, trusted: &Path) -> [String; 2] {
     let trusted = trusted.display().to_string();
     let checked = Telelake::new(&["check"])
@@ -70,7 +70,7 @@ async fn check(port: u16, trusted: &Path) -> [String; 2] {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn expired_of_another_name_and_of_an_unknown_authority_are_told_apart() {
+async fn expired_misnamed_and_unknown_certificates_have_different_errors() {
     let (known, unknown) = (authority(), authority());
     let folder = tempfile::tempdir().unwrap();
     let trusted = folder.path().join("ca.pem");
@@ -111,7 +111,7 @@ async fn expired_of_another_name_and_of_an_unknown_authority_are_told_apart() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_bucket_asked_for_as_a_host_that_nobody_knows_hints_at_the_path_style() {
+async fn an_unresolved_bucket_host_hints_at_the_path_style() {
     let checked = Telelake::new(&["check"])
         .env("TELELAKE_API__BASE_URL", "http://127.0.0.1:9/v1")
         .env("TELELAKE_API__RETRIES", "0")

@@ -1,4 +1,4 @@
-//! An S3 server in this process that is as odd as it is told to be, and remembers every request.
+//! An S3 server in this process with selectable quirks, which remembers every request.
 
 use std::collections::{BTreeMap, HashMap};
 use std::fmt::Write as _;
@@ -16,21 +16,21 @@ use md5::{Digest, Md5};
 use percent_encoding::percent_decode_str;
 use sha2::Sha256;
 
-/// How a server is odd.
+/// The quirks of a server.
 #[derive(Clone)]
 pub struct Quirks {
     /// Refuses a right `If-Match` unless it comes without quotes, as Ceph RGW 16.2 does.
     pub bare_etags: bool,
-    /// Takes every conditional write.
+    /// Ignores conditions.
     pub ignores_conditions: bool,
-    /// Says to every conditional write that it knows none.
+    /// Answers every conditional write with `NotImplemented`.
     pub refuses_conditions: bool,
     pub lists_uploads: bool,
     pub lists_parts: bool,
     pub multipart: bool,
-    /// Refuses objects without `Content-MD5` or another checksum, as buckets with object lock do.
+    /// Refuses objects without `Content-MD5`, as buckets with object lock do.
     pub wants_checksums: bool,
-    /// Answers every request with this.
+    /// Answers every request with this status and body.
     pub nonsense: Option<(u16, &'static str)>,
 }
 
@@ -49,12 +49,12 @@ impl Default for Quirks {
     }
 }
 
-/// A request, as the server remembers it.
+/// A request that the server remembers.
 #[derive(Debug, Clone)]
 pub struct Asked {
     pub operation: &'static str,
     pub key: String,
-    /// Whether it had `If-Match` or `If-None-Match`.
+    /// True if it had `If-Match` or `If-None-Match`.
     pub conditional: bool,
 }
 
@@ -80,13 +80,13 @@ struct Upload {
     parts: BTreeMap<u32, Bytes>,
 }
 
-/// See the module. One bucket, `lake`.
+/// The server, with a single bucket `lake`.
 #[derive(Clone)]
 pub struct FakeS3 {
     pub endpoint: String,
     quirks: Quirks,
     content: Arc<Mutex<Content>>,
-    /// Requests that are still to be told to slow down.
+    /// The number of further requests that are asked to slow down.
     throttled: Arc<AtomicUsize>,
 }
 
@@ -109,7 +109,7 @@ impl FakeS3 {
         super::weed::sdk_config(&self.endpoint, "AKIAFAKE", "s3cr3t")
     }
 
-    /// The next so many requests are answered `503 SlowDown`.
+    /// Answers the next `requests` with `503 SlowDown`.
     pub fn throttle(&self, requests: usize) {
         self.throttled.store(requests, Ordering::SeqCst);
     }
@@ -311,7 +311,7 @@ impl FakeS3 {
                 }
                 plain(200, (xml + "</ListMultipartUploadsResult>").into())
             }
-            // As servers do that take it for a read of the object.
+            // Some servers take it for a read of the object and answer so.
             "ListParts" if !self.quirks.lists_parts => error(405, "MethodNotAllowed"),
             "AbortMultipartUpload" => {
                 content.uploads.remove(&id);
@@ -355,7 +355,7 @@ impl FakeS3 {
     }
 }
 
-/// Whether a body comes with a `Content-MD5` that is right.
+/// True if a body comes with a right `Content-MD5`.
 fn is_sound(headers: &HeaderMap, bytes: &[u8]) -> bool {
     let right = base64::engine::general_purpose::STANDARD.encode(Md5::digest(bytes));
     headers

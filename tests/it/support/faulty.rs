@@ -1,7 +1,7 @@
-//! A store that breaks as it is told: a plan says of each call whether, and how.
+//! A store whose calls fail by a plan.
 //!
-//! A plan sees the call and how many calls there were before; one at a rate ([`Faulty::at_rate`]) is a function of the
-//! seed, the call and how often it came, never of the order in which calls of other keys came between.
+//! A plan decides for each call by the call itself and the number of calls before. The plan of [`Faulty::at_rate`] depends
+//! on the seed, the call and its repetitions, never on the order of calls of other keys.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
@@ -18,7 +18,7 @@ use telelake::{Error, ErrorKind, Result};
 use tokio::sync::Notify;
 use tokio::time::Duration;
 
-/// What is done to a store.
+/// An operation of a store.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Op {
     Preflight,
@@ -35,7 +35,7 @@ pub enum Op {
 }
 
 impl Op {
-    /// Whether it changes what the store holds.
+    /// True if the operation changes the content of the store.
     pub fn is_write(self) -> bool {
         matches!(self, Self::Put | Self::Delete | Self::Upload | Self::Complete)
     }
@@ -46,32 +46,32 @@ impl Op {
 pub struct Call {
     pub op: Op,
     pub key: String,
-    /// Whether it is a put under a condition.
+    /// True for a put under a condition.
     pub conditional: bool,
 }
 
-/// How a call fails.
+/// The fault of a call.
 #[derive(Debug, Clone)]
 pub enum Fault {
     /// No answer in time; nothing was done.
     Timeout,
     /// 503; nothing was done.
     SlowDown,
-    /// It was done, but the answer was lost.
+    /// The call was done, but the answer was lost.
     ReplyLost,
-    /// A conditional write that another writer is said to have won.
+    /// A conditional write is lost against another writer that does not exist.
     Precondition,
-    /// There is no room for it.
+    /// There is no space left.
     Full,
-    /// The process dies before the call, or right after it was done: nothing is done any more.
+    /// The process dies before the call, or right after it was done; every later call fails.
     Death { applied: bool },
-    /// It takes so long, and is done.
+    /// The call is done after this time.
     Delay(Duration),
     /// The call waits before it is done; right after it, the process may die.
     Pause { gate: Arc<Gate>, dies: bool },
 }
 
-/// Where a call waits.
+/// A gate at which a call waits.
 #[derive(Debug, Default)]
 pub struct Gate {
     reached: Notify,
@@ -88,12 +88,12 @@ impl Gate {
         self.reached.notified().await;
     }
 
-    /// Says that no call will come any more.
+    /// Wakes up whoever waits for a call, because none will come any more.
     pub fn pass(&self) {
         self.reached.notify_one();
     }
 
-    /// Lets the call go on.
+    /// Lets the call continue.
     pub fn open(&self) {
         self.opened.notify_one();
     }
@@ -101,16 +101,16 @@ impl Gate {
 
 type Plan = dyn Fn(&Call, usize) -> Option<Fault> + Send + Sync;
 
-/// See the module. A clone is the same.
+/// A store whose calls fail by a plan. A clone is the same store.
 #[derive(Clone)]
 pub struct Faulty {
     inner: Arc<dyn Store>,
     plan: Arc<Plan>,
-    state: Arc<Mutex<State>>,
+    state: Arc<Mutex<CallHistory>>,
 }
 
 #[derive(Default)]
-struct State {
+struct CallHistory {
     calls: Vec<Call>,
     dead: bool,
     faults: usize,
@@ -128,12 +128,12 @@ impl Faulty {
         }
     }
 
-    /// One that only counts.
+    /// A store whose calls never fail and are only counted.
     pub fn counting(inner: impl Store + 'static) -> Self {
         Self::new(inner, |_, _| None)
     }
 
-    /// A share of the calls fails, each kind of fault in turn as the seed says; the same call at most twice in a row.
+    /// A store of which a share of the calls fails, with faults by the seed. The same call fails at most twice in a row.
     pub fn at_rate(inner: impl Store + 'static, seed: u64, share: f64) -> Self {
         let met: Mutex<HashMap<Call, (u32, u32)>> = Mutex::default();
         Self::new(inner, move |call, _| {
@@ -166,7 +166,7 @@ impl Faulty {
         self.state.lock().unwrap().calls.clone()
     }
 
-    /// How often the plan had its way.
+    /// The number of calls that failed by the plan.
     pub fn faults(&self) -> usize {
         self.state.lock().unwrap().faults
     }
@@ -228,7 +228,7 @@ fn call(op: Op, key: &str) -> Call {
     }
 }
 
-/// What a process that was killed hears of its store.
+/// The error of every call of a killed process.
 fn gone(key: &str) -> Error {
     Error::new(ErrorKind::Interrupted, key, "the process is dead")
 }

@@ -1,5 +1,5 @@
-//! A store in memory, for histories by the hundred: it gives the trait's guarantees (the suite of the stores holds it
-//! to them) without waiting for a disk, or none of conditional writes where it is told so.
+//! A store in memory, for tests that run hundreds of histories without waiting for a disk. It passes the suite of the stores;
+//! a variant ignores conditional writes.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
@@ -14,7 +14,7 @@ use telelake::store::{
 };
 use telelake::{Error, ErrorKind, Result};
 
-/// See the module. A clone is the same store.
+/// A store in memory. A clone is the same store.
 #[derive(Clone, Default)]
 pub struct Memory {
     objects: Arc<Mutex<BTreeMap<String, Bytes>>>,
@@ -22,7 +22,7 @@ pub struct Memory {
 }
 
 impl Memory {
-    /// A store that takes every conditional write, as some servers do in silence.
+    /// A store that ignores conditions in silence, as some servers do.
     pub fn ignoring_conditions() -> Self {
         Self {
             ignores_conditions: true,
@@ -30,7 +30,7 @@ impl Memory {
         }
     }
 
-    /// Another store that holds the same.
+    /// Another store with the same content.
     pub fn copy(&self) -> Self {
         Self {
             objects: Arc::new(Mutex::new(self.objects.lock().unwrap().clone())),
@@ -38,13 +38,13 @@ impl Memory {
         }
     }
 
-    /// What it holds, by key.
+    /// All objects by key.
     pub fn contents(&self) -> BTreeMap<String, Bytes> {
         self.objects.lock().unwrap().clone()
     }
 }
 
-/// As S3's: of the content alone, so that the same bytes again are the same version.
+/// The version depends on the content alone, as S3's ETag does, so that the same bytes have the same version.
 fn version(bytes: &Bytes) -> Version {
     Version(hex::encode(Sha256::digest(bytes)))
 }
@@ -145,7 +145,7 @@ impl Store for Memory {
     }
 }
 
-/// Nothing of it outlives its process.
+/// An upload that does not outlive its process.
 struct InMemory {
     source: Source,
     store: Memory,

@@ -4,6 +4,7 @@ use crate::config::ReportFormat;
 use crate::lake::manifest::{Landing, Shortfall, Status};
 use crate::pipeline::day::judge::{ReportAsk, ReportVerdict, judge, refuse, unchanged};
 use crate::pipeline::samples::{DATE, date, landed};
+use crate::pipeline::summary::ProblemKind;
 use crate::{Error, ErrorKind};
 
 fn ask(before: Landing) -> ReportAsk {
@@ -105,7 +106,7 @@ fn a_forced_request_that_fails_leaves_a_current_report_done_with_a_warning() {
         &mut result,
     );
     assert_eq!(result.landing, current.before);
-    assert_eq!(result.warning.expect("a warning").kind, "report_kept");
+    assert_eq!(result.warning.expect("a warning").kind, ProblemKind::ReportKept);
 }
 
 proptest! {

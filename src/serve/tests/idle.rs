@@ -1,15 +1,14 @@
-//! An idle daemon stands still: its loops' turns are counted over an hour of a paused clock.
+//! An idle daemon does next to nothing: the test counts the turns of its loops over an hour of a paused clock.
 
 use tokio::time::Duration;
 use tokio_util::sync::CancellationToken;
 
-use super::daemon::Daemon;
-use super::{clock, health, look_around, relay};
 use crate::config::{Config, Secret, Source};
 use crate::metrics::{LoopLabels, METRICS};
-use crate::serve::workers;
+use crate::serve::daemon::Daemon;
+use crate::serve::{clock, look_around, workers};
 
-/// The loops, and the most turns that each makes in an idle hour.
+/// The loops, and the most turns that each may make in an idle hour.
 const LOOPS: [(&str, u64); 7] = [
     ("runs", 2),
     ("events", 2),
@@ -33,12 +32,12 @@ async fn an_idle_daemon_makes_next_to_no_turns_in_an_hour() {
         .expect("daemon");
     let loops = async {
         tokio::join!(
-            workers::run_main(&daemon),
-            workers::run_events(&daemon),
-            clock::run(&daemon),
-            relay::run_imports(&daemon),
-            relay::run_passing(&daemon),
-            health::watch(&daemon),
+            workers::run_main(&daemon.workers),
+            workers::run_events(&daemon.workers),
+            clock::run(&daemon.clock),
+            daemon.relay.run_imports(),
+            daemon.relay.run_passing(),
+            daemon.health.watch(&daemon.live, &daemon.cancel),
             look_around(&daemon),
         )
     };

@@ -1,5 +1,5 @@
-//! What came of webhooks, by space, since the daemon's start: the last event that was taken, and the last refusal with its
-//! reason. In memory, and bounded: strangers can name spaces as they like. No I/O.
+//! Statistics of webhooks by space since the daemon's start: the last accepted event, and the last refusal with its reason.
+//! They are in memory and bounded, because strangers can invent spaces. No I/O.
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
@@ -8,89 +8,89 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use chrono::{DateTime, Utc};
 use serde::Serialize;
 
-/// Spaces with events that were taken; a lake has some dozens.
+/// The most spaces with accepted events; a lake has some dozens.
 const MOST_PROVED: usize = 10_000;
-/// Spaces with refusals alone; beyond that the one whose last refusal is oldest is forgotten.
+/// The most spaces with refusals only; a further one replaces the one whose last refusal is oldest.
 const MOST_UNPROVED: usize = 100;
-/// Longer names are none of a space.
+/// Longer names can't be of a space.
 const LONGEST: usize = 64;
 
-/// Why a webhook was refused.
+/// The reason of a refusal.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Reason {
-    /// The signature is not by the space's secret.
+    /// The signature does not match the space's secret.
     Signature,
-    /// The space's secret can't be read; the platform sends the event again.
+    /// The space's secret can't be read; the vendor sends the event again.
     SecretUnreadable,
     /// The body is larger than an event can be.
     TooLarge,
-    /// The body did not come in time, or not whole.
+    /// The body did not arrive completely or in time.
     NotRead,
-    /// The body is no event.
+    /// The body is not an event.
     Malformed,
-    /// The store could not keep it; the platform sends the event again.
+    /// The event could not be written to the store; the vendor sends it again.
     NotKept,
 }
 
 /// The last event of a space.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct LastEvent {
-    /// The vendor's name of it.
+    /// The vendor's name of the event.
     pub name: &'static str,
-    /// When it came.
+    /// The time of receipt.
     pub at: DateTime<Utc>,
 }
 
 /// The last refusal of a space.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct LastRefusal {
-    /// When.
+    /// The time of the refusal.
     pub at: DateTime<Utc>,
-    /// Why.
+    /// The reason.
     pub why: Reason,
-    /// Whose request it was.
+    /// The address of the sender.
     pub from: Option<IpAddr>,
 }
 
-/// What came of a space.
+/// The statistics of a space.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
-pub struct OfSpace {
-    /// Events taken.
+pub struct SpaceStats {
+    /// The number of accepted events.
     pub accepted: u64,
-    /// The last one.
+    /// The last accepted event.
     pub last_event: Option<LastEvent>,
-    /// Webhooks refused.
+    /// The number of refused webhooks.
     pub refused: u64,
-    /// The last one.
+    /// The last refusal.
     pub last_refusal: Option<LastRefusal>,
 }
 
-/// What came of all spaces.
+/// The statistics of all spaces.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct Report {
-    /// Since when is counted: the daemon's start.
+pub struct WebhookReport {
+    /// The start of the counting: the daemon's start.
     pub since: DateTime<Utc>,
-    /// By space.
-    pub spaces: BTreeMap<String, OfSpace>,
-    /// Of no space, since no event could be read; and of names that none can have.
-    pub unattributed: OfSpace,
+    /// The statistics by space.
+    pub spaces: BTreeMap<String, SpaceStats>,
+    /// Webhooks without a readable event, or with a name that no space can have.
+    pub unattributed: SpaceStats,
 }
 
 /// See the module.
-pub struct Seen(Mutex<Report>);
+pub struct WebhookStats(Mutex<WebhookReport>);
 
-impl Seen {
-    /// Nothing yet.
+impl WebhookStats {
+    /// Starts with empty statistics.
     pub fn new(now: DateTime<Utc>) -> Self {
-        Self(Mutex::new(Report {
+        Self(Mutex::new(WebhookReport {
             since: now,
             spaces: BTreeMap::new(),
-            unattributed: OfSpace::default(),
+            unattributed: SpaceStats::default(),
         }))
     }
 
-    /// Takes note of an event that was taken.
+    /// Counts an accepted event.
     pub fn accepted(&self, space: &str, name: &'static str, now: DateTime<Utc>) {
         let mut report = self.lock();
         let of_space = report.of(Some(space), true);
@@ -98,7 +98,7 @@ impl Seen {
         of_space.last_event = Some(LastEvent { name, at: now });
     }
 
-    /// Takes note of a refusal; of no space where none could be read.
+    /// Counts a refusal; `space` is none if no event could be read.
     pub fn refused(&self, space: Option<&str>, why: Reason, from: Option<IpAddr>, now: DateTime<Utc>) {
         let mut report = self.lock();
         let of_space = report.of(space, false);
@@ -106,18 +106,18 @@ impl Seen {
         of_space.last_refusal = Some(LastRefusal { at: now, why, from });
     }
 
-    /// What came so far.
-    pub fn report(&self) -> Report {
+    /// The statistics so far.
+    pub fn report(&self) -> WebhookReport {
         self.lock().clone()
     }
 
-    fn lock(&self) -> MutexGuard<'_, Report> {
+    fn lock(&self) -> MutexGuard<'_, WebhookReport> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl Report {
-    fn of(&mut self, space: Option<&str>, is_proved: bool) -> &mut OfSpace {
+impl WebhookReport {
+    fn of(&mut self, space: Option<&str>, is_proved: bool) -> &mut SpaceStats {
         let Some(space) = space.filter(|space| space.len() <= LONGEST) else {
             return &mut self.unattributed;
         };
@@ -127,14 +127,14 @@ impl Report {
         self.spaces.entry(space.to_owned()).or_default()
     }
 
-    /// Makes room for one more space; false where there is none.
+    /// Makes room for another space; returns false if there is none.
     fn make_room(&mut self, is_proved: bool) -> bool {
         let (proved, unproved): (Vec<_>, Vec<_>) = self.spaces.iter().partition(|(_, one)| one.accepted > 0);
         if is_proved {
             return proved.len() < MOST_PROVED;
         }
         if unproved.len() >= MOST_UNPROVED {
-            let at = |one: &OfSpace| one.last_refusal.as_ref().map(|last| last.at);
+            let at = |one: &SpaceStats| one.last_refusal.as_ref().map(|last| last.at);
             let oldest = unproved.into_iter().min_by_key(|(_, one)| at(one));
             if let Some(oldest) = oldest.map(|(space, _)| space.clone()) {
                 self.spaces.remove(&oldest);
@@ -151,7 +151,7 @@ mod tests {
     #[test]
     fn each_space_has_its_last_event_and_its_last_refusal() {
         let (now, from) = (Utc::now(), Some(IpAddr::from([192, 0, 2, 1])));
-        let seen = Seen::new(now);
+        let seen = WebhookStats::new(now);
         seen.accepted("s1", "call_started", now);
         seen.accepted("s1", "call_finished", now);
         seen.refused(Some("s1"), Reason::Signature, from, now);
@@ -168,9 +168,9 @@ mod tests {
     }
 
     #[test]
-    fn strangers_fill_no_memory_and_push_out_no_space_that_was_proved() {
+    fn invented_spaces_are_bounded_and_replace_no_proved_space() {
         let now = Utc::now();
-        let seen = Seen::new(now);
+        let seen = WebhookStats::new(now);
         seen.accepted("s1", "call_finished", now);
         for n in 0..10 * MOST_UNPROVED {
             let at = now + chrono::TimeDelta::seconds(n as i64);
