@@ -8,10 +8,11 @@ use futures_util::{StreamExt, stream};
 use tokio_util::sync::CancellationToken;
 use tracing::Instrument;
 
-use super::day::Day;
+use super::day::state::DayState;
 use super::summary::{DayReport, Problem, ProblemKind, Summary};
 use super::{Command, Job, Phase, Progress};
 use crate::config::{Config, ReportFormat};
+use crate::ids::SpaceId;
 use crate::lake::key;
 use crate::lake::manifest::{Landing, Manifest};
 use crate::pipeline::day::build;
@@ -21,7 +22,7 @@ use crate::pipeline::run_context::RunContext;
 use crate::store::Store;
 use crate::store::json::get_json;
 use crate::task::isolated;
-use crate::{Error, ErrorKind, Result};
+use crate::{Error, ErrorKind, Result, task};
 
 /// Builds the lake's tables again.
 pub struct Rebuilder {
@@ -56,7 +57,11 @@ impl Rebuilder {
             Error::new(ErrorKind::StoreNotFound, run.store.url(), "there is no lake here")
                 .hint("check store.url; a first run or backfill makes the lake")
         })?;
-        let mut summary = Summary::new(&Job::over(Command::Rebuild, from, to), run.config.timezone, run.now);
+        let mut summary = Summary::new(
+            &Job::over(Command::Rebuild, from, to),
+            run.config.timezone,
+            run.now,
+        );
         let span = tracing::info_span!("run", run = summary.id, command = summary.command);
         async {
             let trace = run.begin_trace(&summary).await;
@@ -137,7 +142,7 @@ async fn day(run: &Arc<RunContext>, date: NaiveDate, key: String) -> Option<DayR
     let of_day = Arc::clone(run);
     let manifest_key = key.clone();
     let building = async move { Box::pin(build(&of_day, &manifest_key)).await };
-    let outcome = isolated("day", building.in_current_span()).await;
+    let outcome = task::isolated("day", building.in_current_span()).await;
     run.progress.days.advance(1);
     match outcome {
         Ok(report) => Some(report),
@@ -145,11 +150,14 @@ async fn day(run: &Arc<RunContext>, date: NaiveDate, key: String) -> Option<DayR
         Err(error) => {
             tracing::error!(%date, key, %error, "the day was not built");
             let space = key.rsplit('/').next().and_then(|name| name.strip_suffix(".json"));
-            let space = space.and_then(key::unsegment).unwrap_or_default();
+            let space = space
+                .and_then(key::unsegment)
+                .map(SpaceId::from)
+                .unwrap_or_default();
             let mut report = DayReport::default();
             report
                 .failed
-                .push(Problem::new(ProblemKind::RebuildFailed, error.to_string()).on(date, &space.as_str().into()));
+                .push(Problem::new(ProblemKind::RebuildFailed, error.to_string()).on(date, &space));
             Some(report)
         }
     }
@@ -160,7 +168,7 @@ async fn build(run: &Arc<RunContext>, key: &str) -> Result<DayReport> {
         // The manifest was deleted after it was listed.
         return Ok(DayReport::default());
     };
-    let mut day = Day::stored(manifest, version);
+    let mut day = DayState::from_stored(manifest, version);
     let reports = day
         .manifest
         .calls

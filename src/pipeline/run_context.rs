@@ -9,8 +9,8 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use tokio_util::sync::CancellationToken;
 
-use super::memory::MemoryBudget;
 use super::job::Command;
+use super::memory::MemoryBudget;
 use super::{Progress, Stop};
 use crate::config::Config;
 use crate::pipeline::day::build_threads::Builders;

@@ -14,7 +14,7 @@ use crate::dates;
 use crate::ids::{DayId, SpaceId};
 use crate::lake::key;
 use crate::lake::manifest::Manifest;
-use crate::pipeline::day::Day;
+use crate::pipeline::day::state::DayState;
 use crate::pipeline::day::{build, commit};
 use crate::pipeline::lake_state::catalog;
 use crate::pipeline::run_context::RunContext;
@@ -226,7 +226,7 @@ async fn evict(run: &Arc<RunContext>, space: &SpaceId, kind: FindingKind, double
     let Some((manifest, version)) = get_json::<Manifest>(&*run.store, &key).await? else {
         return Ok(());
     };
-    let mut day = Day::stored(manifest, version);
+    let mut day = DayState::from_stored(manifest, version);
     let landed: Vec<_> = match kind {
         FindingKind::CallDoubled => {
             let call = day.manifest.calls.remove(doubled.id.as_str());
@@ -241,7 +241,7 @@ async fn evict(run: &Arc<RunContext>, space: &SpaceId, kind: FindingKind, double
     let evicted = &mut day.manifest.evicted;
     evicted.extend(landed.into_iter().map(|landed| landed.key));
     if !commit::is_blank(&day.manifest) {
-        return build::settle(run, &mut day).await;
+        return build::build_and_commit(run, &mut day).await;
     }
     // The manifest is now empty, so delete the day entirely.
     let built = day.manifest.built.iter().flat_map(|built| built.tables.values());
@@ -309,7 +309,7 @@ async fn build(run: &Arc<RunContext>, key: &str) -> Result<()> {
             return Err(Error::new(ErrorKind::Content, &*landed.key, message));
         }
     }
-    build::build_again(run, &mut Day::stored(manifest, version)).await
+    build::build_again(run, &mut DayState::from_stored(manifest, version)).await
 }
 
 async fn meta(run: &RunContext, date: NaiveDate) -> Result<()> {

@@ -14,7 +14,7 @@ use crate::pipeline::ExportContext;
 use crate::pipeline::day::build::put_if_changed;
 use crate::pipeline::run_context::RunContext;
 use crate::pipeline::summary::{Problem, ProblemKind, Summary};
-use crate::pipeline::walk::Scope;
+use crate::pipeline::walk::found::JobScope;
 use crate::store::json::get_json;
 use crate::tables;
 use crate::tables::TableFile;
@@ -23,7 +23,7 @@ use crate::tables::TableFile;
 type Catalog = BTreeMap<String, Value>;
 
 /// Brings the catalogues and their tables up to date. An error is a failure in the summary.
-pub(crate) async fn update(context: &Arc<ExportContext>, scope: &Scope, summary: &mut Summary) {
+pub(crate) async fn update(context: &Arc<ExportContext>, scope: &JobScope, summary: &mut Summary) {
     if let Err(error) = update_spaces(context, scope).await {
         summary.fail(Problem::new(
             ProblemKind::CatalogFailed,
@@ -94,7 +94,7 @@ async fn write(run: &RunContext, file: Option<TableFile>) -> Result<()> {
     }
 }
 
-async fn update_spaces(context: &ExportContext, scope: &Scope) -> Result<()> {
+async fn update_spaces(context: &ExportContext, scope: &JobScope) -> Result<()> {
     let wanted = |id: &SpaceId| scope.spaces.iter().any(|space| space.id == *id);
     let seen = scope
         .space_objects
