@@ -141,11 +141,6 @@ impl RunContext {
         }
     }
 
-    /// The store without the guard.
-    pub fn bare(&self) -> &dyn Store {
-        &*self.bare
-    }
-
     /// Writes an object.
     pub async fn put(&self, key: &str, bytes: Bytes, condition: Condition) -> Result<Version> {
         let version = self.store.put(key, bytes, condition).await?;
