@@ -16,16 +16,16 @@ use crate::status::{Coverage, DayStatus, NOT_BUILT, never_looked_at};
 use crate::store;
 use crate::{ExitStatus, Result};
 
-/// Coverage day by day: calls, reports and recordings, done, pending and failed; and the last runs
+/// Show coverage day by day (calls, reports and recordings: done, pending, failed) and the last runs
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// The first date, as YYYY-MM-DD [default: the last 14 dates that the lake has]
+    /// The first date, as YYYY-MM-DD [default: the last 14 dates of the lake]
     #[arg(long, value_name = "DATE", value_parser = dates::parse)]
     from: Option<NaiveDate>,
-    /// The last date, itself included [default: today]
+    /// The last date, inclusive [default: today]
     #[arg(long, value_name = "DATE", value_parser = dates::parse)]
     to: Option<NaiveDate>,
-    /// One JSON object instead of text
+    /// Print a JSON object instead of text
     #[arg(long)]
     json: bool,
 }
