@@ -40,6 +40,18 @@ pub fn parse(text: &str) -> Result<NaiveDate, String> {
         .ok_or_else(|| "not a date such as 2026-11-22".into())
 }
 
+/// The spans of consecutive dates: the first and the last date of each. The dates come in order.
+pub fn spans(dates: impl IntoIterator<Item = NaiveDate>) -> Vec<(NaiveDate, NaiveDate)> {
+    let mut spans: Vec<(NaiveDate, NaiveDate)> = Vec::new();
+    for date in dates {
+        match spans.last_mut() {
+            Some((_, end)) if end.succ_opt() == Some(date) => *end = date,
+            _ => spans.push((date, date)),
+        }
+    }
+    spans
+}
+
 /// Deserializes a date in the form that [`parse`] takes.
 ///
 /// # Errors

@@ -32,6 +32,13 @@ impl Repairs {
     }
 }
 
+/// An upper bound, less one, of the number of values in a JSON text, without parsing it.
+pub fn most_values(text: &[u8]) -> usize {
+    text.iter()
+        .filter(|byte| matches!(byte, b',' | b'[' | b'{'))
+        .count()
+}
+
 impl std::fmt::Display for Repairs {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let Self { characters, numbers } = self;
@@ -308,6 +315,13 @@ mod tests {
             b"NaNa",
         ] {
             assert!(read::<Value>(text).is_err(), "{}", String::from_utf8_lossy(text));
+        }
+    }
+
+    #[test]
+    fn the_bound_for_values_is_never_too_low() {
+        for (text, values) in [("7", 1), ("[]", 1), ("[1,2]", 3), (r#"{"a":[1],"b":{}}"#, 4)] {
+            assert!(most_values(text.as_bytes()) + 1 >= values, "{text}");
         }
     }
 

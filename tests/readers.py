@@ -1,13 +1,13 @@
-"""Reads a lake with DuckDB, pyarrow and Polars, each in its own way, and holds them against one another.
+"""Reads all tables of a lake with DuckDB, pyarrow and Polars, and compares the results.
 
     .tools/venv/bin/python tests/readers.py --lake file:///srv/lake --timezone Europe/Moscow
     .tools/venv/bin/python tests/readers.py --lake s3://bucket/prefix --s3-endpoint http://127.0.0.1:8333
 
-Prints one JSON object: what each reader saw of each table. Exit status 1, and a line for each fault on stderr, when
+Prints a JSON object with the result of each reader for each table. Exit status 1, and a line for each fault on stderr, if
   - two readers differ in rows, columns, types, non-null values, distinct keys or dates;
   - a key is null or not unique;
-  - with --timezone: a row does not lie on the date of its call's start in that zone;
-  - with --expect: a table has another number of rows than FILE says.
+  - with --timezone: a row is not on the date of its call's start in that zone;
+  - with --expect: a table does not have the number of rows that FILE says.
 """
 
 import argparse
@@ -28,7 +28,7 @@ import pyarrow as pa
 import pyarrow.dataset as ds
 from pyarrow import fs
 
-# The tables and their keys. Messages, reactions and votes have none: the platform's ids are not unique.
+# The tables and their keys. Messages, reactions and votes have no key, because the platform's ids are not unique.
 KEYS = {
     "calls": ["space_id", "call_id"],
     "participants": ["call_id", "participant_id"],
@@ -44,7 +44,7 @@ KEYS = {
     "rooms": ["room_id"],
     "spaces": ["space_id"],
 }
-# Tables that are one file a space, or one file in all, and not one a day.
+# Tables with a file for each space or a single file, instead of a file for each day.
 UNDATED = {"rooms", "spaces"}
 OF_A_CALL = {
     "calls": "started_at",
@@ -57,8 +57,8 @@ OF_A_CALL = {
 
 
 @dataclass
-class Seen:
-    """What a reader saw of a table."""
+class TableView:
+    """The view of a reader on a table."""
 
     rows: int
     distinct_keys: int | None
@@ -69,14 +69,14 @@ class Seen:
     non_null: dict[str, int]
 
     @staticmethod
-    def nothing(table: str) -> "Seen":
+    def nothing(table: str) -> "TableView":
         keys = 0 if KEYS[table] else None
-        return Seen(0, keys, keys, None, None, {}, {})
+        return TableView(0, keys, keys, None, None, {}, {})
 
 
 @dataclass
 class Lake:
-    """Where a lake lies, in each reader's terms."""
+    """The address of a lake, as each reader needs it."""
 
     root: str  # a folder's path, or bucket/prefix
     s3: dict[str, str | bool] | None
@@ -106,7 +106,7 @@ class Lake:
         )
 
     def pattern(self, table: str) -> str:
-        """What matches a table's Parquet files and not the MP4 files that may lie beside them."""
+        """The pattern of a table's Parquet files, without the MP4 files beside them."""
         below = f"{table}/*.parquet" if table in UNDATED else f"{table}/date=*/*.parquet"
         if self.s3:
             return f"s3://{self.root}/{below}"
@@ -128,19 +128,19 @@ def connected(lake: Lake) -> duckdb.DuckDBPyConnection:
     return db
 
 
-def by_duckdb(lake: Lake) -> dict[str, Seen]:
+def by_duckdb(lake: Lake) -> dict[str, TableView]:
     db = connected(lake)
     return {table: see_by_duckdb(db, lake, table) for table in KEYS}
 
 
 def answers(lake: Lake, path: str) -> list[list[dict]]:
-    """The rows of each query of a document, which asks the demo's lake; all values as text."""
+    """The rows of each query in a document about the demo's lake, with all values as text."""
     db = connected(lake)
     root = f"s3://{lake.root}" if lake.s3 else glob.escape(lake.root)
     blocks = re.findall(r"```sql\n(.*?)```", Path(path).read_text(encoding="utf-8"), re.DOTALL)
     found = []
     for query in filter(str.strip, ";".join(blocks).split(";")):
-        # The document's first date is as good as any other.
+        # The document's first date is replaced by one before all data.
         query = query.replace("demo-lake", root.replace("'", "''")).replace("'2026-11-01'", "'1970-01-01'")
         cursor = db.execute(f"SELECT COLUMNS(*)::VARCHAR FROM ({query})")
         names = [column[0] for column in cursor.description]
@@ -148,10 +148,10 @@ def answers(lake: Lake, path: str) -> list[list[dict]]:
     return found
 
 
-def see_by_duckdb(db: duckdb.DuckDBPyConnection, lake: Lake, table: str) -> Seen:
+def see_by_duckdb(db: duckdb.DuckDBPyConnection, lake: Lake, table: str) -> TableView:
     pattern = lake.pattern(table)
     if not db.execute("SELECT count(*) FROM glob(?)", [pattern]).fetchone()[0]:
-        return Seen.nothing(table)
+        return TableView.nothing(table)
     hive = "false" if table in UNDATED else "true"
     source = f"read_parquet('{pattern.replace(chr(39), chr(39) * 2)}', hive_partitioning = {hive})"
     relation = db.sql(f"SELECT * FROM {source}")
@@ -166,7 +166,7 @@ def see_by_duckdb(db: duckdb.DuckDBPyConnection, lake: Lake, table: str) -> Seen
         any_null = " OR ".join(f"{column} IS NULL" for column in KEYS[table])
         distinct = db.execute(f"SELECT count(*) FROM (SELECT DISTINCT {key} FROM {source})").fetchone()[0]
         nulls = db.execute(f"SELECT count(*) FROM {source} WHERE {any_null}").fetchone()[0]
-    return Seen(rows, distinct, nulls, *dates, columns, dict(zip(columns, non_null)))
+    return TableView(rows, distinct, nulls, *dates, columns, dict(zip(columns, non_null)))
 
 
 def duckdb_type(kind) -> str:
@@ -191,7 +191,7 @@ def duckdb_type(kind) -> str:
             return names.get(name, str(kind))
 
 
-def by_pyarrow(lake: Lake) -> dict[str, Seen]:
+def by_pyarrow(lake: Lake) -> dict[str, TableView]:
     if lake.s3:
         files = fs.S3FileSystem(
             access_key=lake.s3["key"],
@@ -206,7 +206,7 @@ def by_pyarrow(lake: Lake) -> dict[str, Seen]:
     return {table: see_by_pyarrow(files, lake, table) for table in KEYS}
 
 
-def see_by_pyarrow(files: fs.FileSystem, lake: Lake, table: str) -> Seen:
+def see_by_pyarrow(files: fs.FileSystem, lake: Lake, table: str) -> TableView:
     base = f"{lake.root}/{table}"
     found = files.get_file_info(fs.FileSelector(base, allow_not_found=True, recursive=True))
     depth = r"[^/]+\.parquet" if table in UNDATED else r"date=[^/]+/[^/]+\.parquet"
@@ -216,7 +216,7 @@ def see_by_pyarrow(files: fs.FileSystem, lake: Lake, table: str) -> Seen:
         if info.type == fs.FileType.File and re.fullmatch(depth, info.path[len(base) + 1 :])
     )
     if not paths:
-        return Seen.nothing(table)
+        return TableView.nothing(table)
     options = ds.FileSystemFactoryOptions(partition_base_dir=base)
     if table not in UNDATED:
         options.partitioning = ds.partitioning(pa.schema([("date", pa.date32())]), flavor="hive")
@@ -231,7 +231,7 @@ def see_by_pyarrow(files: fs.FileSystem, lake: Lake, table: str) -> Seen:
         keys = data.select(KEYS[table])
         distinct = keys.group_by(KEYS[table]).aggregate([]).num_rows
         nulls = data.num_rows - keys.drop_null().num_rows
-    return Seen(data.num_rows, distinct, nulls, *dates, columns, non_null)
+    return TableView(data.num_rows, distinct, nulls, *dates, columns, non_null)
 
 
 def arrow_type(kind: pa.DataType) -> str:
@@ -265,7 +265,7 @@ def scan_by_polars(lake: Lake, table: str) -> pl.LazyFrame:
     )
 
 
-def see_by_polars(lake: Lake, table: str) -> Seen:
+def see_by_polars(lake: Lake, table: str) -> TableView:
     frame = scan_by_polars(lake, table).collect()
     columns = {name: polars_type(kind) for name, kind in frame.schema.items()}
     non_null = {name: frame.height - frame[name].null_count() for name in columns}
@@ -275,7 +275,7 @@ def see_by_polars(lake: Lake, table: str) -> Seen:
     if KEYS[table]:
         keys = frame.select(KEYS[table])
         distinct, nulls = keys.n_unique(), frame.height - keys.drop_nulls().height
-    return Seen(frame.height, distinct, nulls, *dates, columns, non_null)
+    return TableView(frame.height, distinct, nulls, *dates, columns, non_null)
 
 
 def polars_type(kind: pl.DataType) -> str:
@@ -293,8 +293,8 @@ def polars_type(kind: pl.DataType) -> str:
     return names.get(type(kind), str(kind))
 
 
-def differences(table: str, seen: dict[str, Seen]) -> list[str]:
-    """Where readers do not see the same table, and where its key is none."""
+def differences(table: str, seen: dict[str, TableView]) -> list[str]:
+    """The differences between readers, and the faults of the key."""
     faults = []
     first, *others = seen
     for other in others:
@@ -323,7 +323,7 @@ def differences(table: str, seen: dict[str, Seen]) -> list[str]:
 
 
 def misdated(lake: Lake, present: set[str], zone: str) -> list[str]:
-    """Rows that do not lie on the date of their call's start, and records on that of neither call nor own start."""
+    """The rows that are not on the date of their call's start, and the records that are not on the date of their call."""
 
     def date_of(column: str) -> pl.Expr:
         return pl.col(column).dt.convert_time_zone(zone).dt.date()
@@ -333,7 +333,7 @@ def misdated(lake: Lake, present: set[str], zone: str) -> list[str]:
         if wrong.is_empty():
             return []
         example = ", ".join(f"{name} {value}" for name, value in wrong.row(0, named=True).items())
-        return [f"{table}: {wrong.height} rows do not lie on the date of {of} in {zone}; one: {example}"]
+        return [f"{table}: {wrong.height} rows are not on the date of {of} in {zone}; an example: {example}"]
 
     faults = []
     for table in sorted(present & OF_A_CALL.keys()):
@@ -345,15 +345,15 @@ def misdated(lake: Lake, present: set[str], zone: str) -> list[str]:
         calls = pl.LazyFrame(schema={"space_id": pl.String, "call_id": pl.String, "call_date": pl.Date})
         if "calls" in present:
             calls = scan_by_polars(lake, "calls").select("space_id", "call_id", pl.col("date").alias("call_date"))
-        # A record lies on the date of its call; where that is not in the lake, on that of its own start.
+        # A record is on the date of its call, or on that of its own start if the call is not in the lake.
         dated = records.join(calls, on=["space_id", "call_id"], how="left")
         wrong = dated.filter(pl.coalesce("call_date", date_of("started_at")) != pl.col("date"))
         faults += fault("recordings", wrong.drop("space_id"), "the call, or of started_at where there is none,")
     return faults
 
 
-def unexpected(path: str, seen: dict[str, dict[str, Seen]]) -> list[str]:
-    """Tables that have other numbers of rows than a file says."""
+def unexpected(path: str, seen: dict[str, dict[str, TableView]]) -> list[str]:
+    """The tables whose number of rows is not the expected one."""
     expected = json.loads(Path(path).read_text(encoding="utf-8"))
     unknown = expected.keys() - KEYS.keys()
     faults = [f"{path}: there is no table {table}" for table in sorted(unknown)]
@@ -393,10 +393,10 @@ def main() -> int:
     for reader, views in (("duckdb", by_duckdb(lake)), ("pyarrow", by_pyarrow(lake))):
         for table, view in views.items():
             seen[table][reader] = view
-    # A pattern that matches no file is an error to Polars: a table has a file when either of the others found one.
+    # For Polars a pattern without files is an error, so that it reads only tables that another reader found.
     present = {table for table, views in seen.items() if any(view.columns for view in views.values())}
     for table, views in seen.items():
-        views["polars"] = see_by_polars(lake, table) if table in present else Seen.nothing(table)
+        views["polars"] = see_by_polars(lake, table) if table in present else TableView.nothing(table)
     faults = [] if present else [f"{args.lake}: holds no table"]
     for table, views in seen.items():
         faults += differences(table, views)

@@ -1,4 +1,4 @@
-//! What the other side does for a client that has nothing else to do: the figures to compare with.
+//! Baselines: the speed of server and disk for a client that does nothing else.
 
 use std::io::Write;
 use std::time::{Duration, Instant};
@@ -12,10 +12,10 @@ use crate::report::per_second;
 use crate::support::lake::Lake;
 use crate::support::weed::weed;
 
-/// Enough to be past the first buffers, and quick.
+/// Large enough to exceed the first buffers, and still quick.
 const SIZE: usize = 512 << 20;
 
-/// How long the requests that the simulator has seen take a client that knows them all beforehand, so many at once.
+/// The time that the logged requests of the simulator take for a client that knows them beforehand and sends `at_once` in
 pub async fn replay(sim: &Simulator, in_flight: usize) -> Duration {
     let client = telelake::tls::http_client().no_proxy().build().unwrap();
     let server = sim.address();
@@ -37,13 +37,13 @@ pub async fn replay(sim: &Simulator, in_flight: usize) -> Duration {
     start.elapsed()
 }
 
-/// Bytes a second into the lake's bucket, as one multipart upload of parts from memory.
+/// The speed of a multipart upload from memory into the lake's bucket, in bytes per second.
 pub async fn into_s3(lake: &Lake, part_size: usize, in_flight: usize) -> f64 {
     let Lake::S3 { bucket, .. } = lake else {
         panic!("a bucket is needed")
     };
     let client = weed().await.client();
-    // Outside of the lake's prefix.
+    // A key outside of the lake.
     let key = "baseline";
     let part = noise(part_size);
     let start = Instant::now();
@@ -88,7 +88,7 @@ pub async fn into_s3(lake: &Lake, part_size: usize, in_flight: usize) -> f64 {
     speed
 }
 
-/// Bytes a second into one synced file on the folder's file system.
+/// The speed of writing a synced file in the folder, in bytes per second.
 pub async fn into_folder(lake: &Lake, piece: usize) -> f64 {
     let Lake::Folder(folder) = lake else {
         panic!("a folder is needed")
@@ -107,7 +107,7 @@ pub async fn into_folder(lake: &Lake, piece: usize) -> f64 {
     .unwrap()
 }
 
-/// Bytes that no store can compress.
+/// Random bytes, which no store can compress.
 fn noise(length: usize) -> Bytes {
     std::iter::repeat_with(|| fastrand::u8(..)).take(length).collect()
 }

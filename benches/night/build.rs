@@ -1,4 +1,4 @@
-//! Reports to tables: how fast one core builds a day, and what a rebuild of many takes in speed and memory.
+//! Building of tables: the speed of one core, and the speed and memory of a rebuild of many days.
 
 use std::collections::BTreeMap;
 use std::time::Instant;
@@ -18,14 +18,14 @@ use crate::report::{against_goal, figure, mebibytes, seconds, speed, title};
 use crate::support::lake::Lake;
 use crate::support::program::Telelake;
 
-/// What a report holds: about 100 KB.
+/// The contents of a report of about 100 KB.
 const PARTICIPANTS: usize = 20;
 const MESSAGES: usize = 360;
 const REACTIONS: usize = 160;
 const VOTES: usize = 60;
-/// Stands for the meeting in the report that all are made of.
+/// The placeholder of the meeting in the report that is the template of all.
 const MEETING: &str = "the-meeting";
-/// The lake that is built again: 5,000 calls.
+/// The lake of 5,000 calls that is built again.
 const DAYS: u64 = 25;
 const CALLS: usize = 200;
 const GOAL: f64 = 100e6;
@@ -36,7 +36,7 @@ pub async fn measure() {
     rebuild().await;
 }
 
-/// The pure build on this thread alone.
+/// Measures the pure build on this thread.
 fn alone() {
     let (manifest, reports) = day(start(), 1_000);
     let mapping = Mapping::builtin().unwrap();
@@ -67,7 +67,7 @@ fn alone() {
     against_goal("JSON", speed(reached), "≥ 100 MB/s", reached >= GOAL);
 }
 
-/// `rebuild` of a folder: a process of its own, all of its cores.
+/// Measures `rebuild` of a folder by a process of its own, with all cores.
 async fn rebuild() {
     let lake = Lake::folder();
     let Lake::Folder(folder) = &lake else {
@@ -132,7 +132,7 @@ fn at(seconds: usize) -> String {
     (start() + TimeDelta::seconds(seconds)).to_rfc3339_opts(chrono::SecondsFormat::Millis, true)
 }
 
-/// A day that began so, its calls landed and not built, and their reports, each of a meeting of its own.
+/// A day whose calls are landed and not built, and their reports, each with a meeting of its own.
 fn day(start: DateTime<Utc>, calls: usize) -> (Manifest, BTreeMap<CallId, Bytes>) {
     let mut day = Manifest::new(start.date_naive(), "60d55c0eb9ef88ab17b0aabb");
     day.rooms.insert("room".into(), RoomEntry::default());

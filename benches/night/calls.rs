@@ -1,4 +1,4 @@
-//! Many calls through landing and building, and the same days once more: what nothing new costs.
+//! The cost of landing and building many calls, and of the same days again without changes.
 
 use std::time::Duration;
 

@@ -1,4 +1,4 @@
-//! What a night's work costs: the walk, a large recording, many calls, the same days once more, and building. Each figure stands
+//! The cost of a nightly run: the walk, a large recording, many calls, the same days again, and building. Each figure stands
 //! beside its goal or beside what the machine does without the program, so that it means something on any machine.
 //!
 //! `make bench` runs it, and `cargo bench --bench night -- walk` one part of it. A missed goal is printed and is no failure; what does not run is one.
@@ -15,20 +15,20 @@ mod school;
 mod walk;
 mod webhooks;
 
-// The tests' own tools; the benches need only some of them.
+// The tools of the tests, of which the benches use only some.
 #[allow(dead_code)]
 #[path = "../../tests/it/support/mod.rs"]
 mod support;
 
-/// What can be asked for by name.
+/// The measurements by name.
 const PARTS: [&str; 6] = ["walk", "recording", "calls", "build", "webhooks", "page"];
 
-// Several threads: the simulator and the S3 baseline run in this process, and must not be what is measured.
+// Several threads, so that the simulator and the S3 baseline in this process do not limit the measurements.
 #[tokio::main]
 async fn main() {
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
     println!("telelake bench: release build, {cores} cores, simulator on the same machine");
-    // Cargo adds options of its own, for harnesses that know them.
+    // Cargo adds options for other harnesses.
     let asked: Vec<String> = std::env::args()
         .skip(1)
         .filter(|arg| !arg.starts_with('-'))

@@ -1,4 +1,4 @@
-//! The operator's page of a large lake: three years of twenty spaces, whose manifests are those of a school's busy day.
+//! The operator's page of a large lake: three years of twenty spaces, each day with the manifest of a busy school.
 
 use std::time::{Duration, Instant};
 
@@ -17,7 +17,7 @@ const SPACES: u32 = 20;
 const DAYS: u64 = 3 * 365;
 const GOAL: Duration = Duration::from_secs(1);
 const ROUNDS: usize = 5;
-/// So long after its writing a manifest's time tells it from a later one: see `export::Coverage`.
+/// The age at which the time of a manifest distinguishes it from a later one: see `status::Coverage`.
 const SETTLED: Duration = Duration::from_secs(95);
 
 pub async fn measure() {

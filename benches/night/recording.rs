@@ -1,4 +1,4 @@
-//! One recording, larger than any memory that the program may take: bytes in flight, not bytes at rest.
+//! A recording that is larger than the memory of the program: bytes in flight, not on local disks.
 
 use telelake::simulator::Simulator;
 
@@ -8,11 +8,11 @@ use crate::school::{backfill, one_recording, timed};
 use crate::support::lake::Lake;
 
 const SIZE: u64 = 2 << 30;
-/// The configuration's own default; the tests' lake sets a smaller one.
+/// The default of the configuration; the lake of the tests sets a smaller size.
 const PART_SIZE: usize = 16 << 20;
 const PARTS_IN_FLIGHT: usize = 4;
 const MOST_MEMORY: u64 = 200 << 20;
-/// Of a file system's own doing: nothing that could hold a recording.
+/// The bytes that a file system writes by itself, too few for a recording.
 const MOST_DISK: u64 = 1 << 20;
 
 pub async fn measure() {
@@ -30,14 +30,14 @@ pub async fn measure() {
     let folder = Lake::folder();
     let alone = baseline::into_folder(&folder, PART_SIZE).await;
     title("recording into a folder", "one of 2 GiB");
-    // Shows that the meter of the block above counts.
+    // Proves that the measurement above counts.
     figure(
         "written to local disks",
         mebibytes(transfer(&folder, alone).await),
     );
 }
 
-/// Takes the recording into the lake, and prints what it took but for the bytes written to local disks.
+/// Copies the recording into the lake, and prints all figures except the bytes written to local disks.
 async fn transfer(lake: &Lake, alone: f64) -> u64 {
     let sim = Simulator::start(one_recording(SIZE)).await.unwrap();
     assert_eq!(sim.school().records.len(), 1);

@@ -1,18 +1,18 @@
-//! The report: a block a measurement, a line a figure, each with its goal where it has one.
+//! The printed report: a block for each measurement, a line for each figure, with its goal if it has one.
 
 use std::time::Duration;
 
-/// Opens a block.
+/// Prints the title of a block.
 pub fn title(name: &str, what: &str) {
     println!("\n{name}: {what}");
 }
 
-/// A figure without a goal.
+/// Prints a figure without a goal.
 pub fn figure(name: &str, value: impl AsRef<str>) {
     println!("  {name:<26}{:>12}", value.as_ref());
 }
 
-/// A figure and the goal that it is held against.
+/// Prints a figure and its goal.
 pub fn against_goal(name: &str, value: impl AsRef<str>, goal: &str, met: bool) {
     let verdict = if met { "met" } else { "MISSED" };
     println!("  {name:<26}{:>12}   goal {goal}: {verdict}", value.as_ref());
@@ -30,7 +30,7 @@ pub fn mebibytes(bytes: u64) -> String {
     format!("{:.1} MiB", bytes as f64 / f64::from(1 << 20))
 }
 
-/// Decimal megabytes a second.
+/// Formats a speed in decimal megabytes per second.
 pub fn speed(bytes_per_second: f64) -> String {
     format!("{:.0} MB/s", bytes_per_second / 1e6)
 }

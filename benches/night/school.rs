@@ -1,4 +1,4 @@
-//! The schools that are measured, and the program over all of their dates.
+//! The schools of the measurements, and the program over all of their dates.
 
 use std::time::{Duration, Instant};
 
@@ -19,7 +19,7 @@ pub fn large(latency: Duration) -> Options {
     }
 }
 
-/// One space with one busy day.
+/// A space with one busy day.
 pub fn busy_day() -> Options {
     let defaults = Options::default();
     Options {
@@ -33,7 +33,7 @@ pub fn busy_day() -> Options {
     }
 }
 
-/// One call with one recording of `bytes`.
+/// A call with a recording of `bytes`.
 pub fn one_recording(bytes: u64) -> Options {
     let defaults = Options::default();
     Options {
@@ -49,7 +49,7 @@ pub fn one_recording(bytes: u64) -> Options {
     }
 }
 
-/// `backfill` over all dates of the school, to be started.
+/// The command `backfill` over all dates of the school.
 pub fn backfill(sim: &Simulator, lake: &Lake, more: &[&str]) -> Telelake {
     let dates = &sim.options().dates;
     let (from, to) = (dates[0].to_string(), dates[dates.len() - 1].to_string());
@@ -58,7 +58,7 @@ pub fn backfill(sim: &Simulator, lake: &Lake, more: &[&str]) -> Telelake {
     Telelake::against(sim, lake, &args)
 }
 
-/// Runs it to its end, from the process's start on.
+/// Runs the command, and measures from the start of the process to its end.
 pub async fn timed(program: Telelake) -> (Finished, Duration) {
     let start = Instant::now();
     let finished = program.run().await.expect(0);

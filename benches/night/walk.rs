@@ -1,4 +1,4 @@
-//! The walk: how much longer it takes than its requests would at full concurrency.
+//! The walk, compared with the same requests at full concurrency.
 
 use std::time::Duration;
 

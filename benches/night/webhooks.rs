@@ -1,4 +1,4 @@
-//! Webhooks: how long one takes to be answered while a backfill runs, and from the end of a lesson to its rows, as
+//! Webhooks: the time to an answer during a backfill, and the time from the end of a lesson to its rows, as
 //! DuckDB reads them.
 
 use std::path::{Path, PathBuf};
@@ -15,7 +15,7 @@ use crate::support::lake::Lake;
 
 const SECRET: &str = "s3cr3t-of-all";
 const WEBHOOKS: u32 = 1000;
-/// As fast as they are to come: all within ten seconds.
+/// The interval between webhooks, so that all are sent within ten seconds.
 const SPACED: Duration = Duration::from_millis(10);
 const LESSONS: usize = 10;
 
@@ -89,7 +89,7 @@ pub async fn measure() {
     daemon.kill().await;
 }
 
-/// Sends the webhooks, one each [`SPACED`], whether or not those before were answered; how long each took.
+/// Sends a webhook every [`SPACED`], without waiting for answers, and returns the time of each.
 async fn flood(daemon: &Daemon, space: &str) -> Vec<Duration> {
     let start = tokio::time::Instant::now();
     stream::iter(0..WEBHOOKS)
@@ -108,7 +108,7 @@ async fn flood(daemon: &Daemon, space: &str) -> Vec<Duration> {
         .await
 }
 
-/// A lesson that ended a minute ago: its call, and the event.
+/// A lesson that ended a minute ago: the id of its call, and the event.
 fn hold_lesson(sim: &Simulator) -> (String, Event) {
     sim.edit(|school| {
         let model = school.calls[0].clone();
@@ -122,7 +122,7 @@ fn hold_lesson(sim: &Simulator) -> (String, Event) {
     })
 }
 
-/// DuckDB in a process of its own: asked for a call until it has rows.
+/// Polls DuckDB in a process of its own until a call has rows.
 struct Reader {
     child: std::process::Child,
     lines: std::io::Lines<std::io::BufReader<std::process::ChildStdout>>,

@@ -24,5 +24,5 @@ mod tests;
 
 pub use client::Client;
 pub use paging::{Gap, Listing};
-pub use send::{Download, Limited, Link, Refused, Resume, Stats, Tuning};
+pub use send::{Download, Limited, Link, Refused, Resume, Stats, Tuning, is_strong};
 pub use wire::{Call, Item, Record, Room, Space, Webhook};

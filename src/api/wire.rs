@@ -342,7 +342,7 @@ pub(super) fn page(body: &Bytes) -> Result<ListPage, NotAPage> {
     if looks_like_html(body) {
         return Err(NotAPage::Html);
     }
-    if values(body) > MOST_VALUES {
+    if json::most_values(body) > MOST_VALUES {
         return Err(NotAPage::TooMany);
     }
     let (answer, repairs) = json::read(body).map_err(|error| {
@@ -381,13 +381,6 @@ fn items(answer: Value) -> Result<(Vec<Value>, PageEnvelope), NotAPage> {
         },
         other => Err(NotAPage::NoItems(envelope::describe(&other))),
     }
-}
-
-/// An upper bound, less one, of the number of values in a JSON text.
-fn values(body: &[u8]) -> usize {
-    body.iter()
-        .filter(|byte| matches!(byte, b',' | b'[' | b'{'))
-        .count()
 }
 
 /// True if a body is markup: a proxy's error page, or a web site instead of the API.

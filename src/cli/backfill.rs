@@ -1,4 +1,4 @@
-//! `backfill`: any range of dates, on demand.
+//! `backfill`: exports a range of dates on demand.
 
 use std::io::IsTerminal;
 
@@ -11,13 +11,13 @@ use crate::sanitize::escaped;
 use crate::store;
 use crate::{Error, ErrorKind, ExitStatus, Result};
 
-/// Any range of dates: lists again, and lands what is new or changed
+/// Export a range of dates: list it again, and land what is new or changed
 #[derive(Debug, clap::Args)]
 pub struct Args {
     /// The first date, as YYYY-MM-DD in `timezone`
     #[arg(long, value_name = "DATE", value_parser = dates::parse)]
     from: NaiveDate,
-    /// The last date, itself included
+    /// The last date, inclusive
     #[arg(long, value_name = "DATE", value_parser = dates::parse)]
     to: NaiveDate,
     /// Only this space; can be repeated
@@ -26,13 +26,13 @@ pub struct Args {
     /// Only this room; can be repeated
     #[arg(long, value_name = "ID")]
     room: Vec<String>,
-    /// Only one half of the work
+    /// Only this half of the work
     #[arg(long, value_name = "HALF")]
     only: Option<Only>,
-    /// Land again what is landed
+    /// Land everything again, also what is landed already
     #[arg(long)]
     force: bool,
-    /// Print the plan and change nothing: days, calls, requests, bytes of recordings, table files to be replaced
+    /// Print the plan and write nothing: days, calls, requests, bytes of recordings, table files to replace
     #[arg(long)]
     dry_run: bool,
     /// Do not ask before a backfill of more than 400 days
@@ -57,7 +57,7 @@ pub(super) async fn run(context: &CommandContext, args: Args) -> Result<ExitStat
     }
     config.require_token()?;
     let store = store::open(&config.store).await?;
-    let progress = output::Watch::start(&context.terminal);
+    let progress = output::ProgressDisplay::start(&context.terminal);
     let exporter = Exporter::new(
         config,
         store,
@@ -79,7 +79,7 @@ pub(super) async fn run(context: &CommandContext, args: Args) -> Result<ExitStat
     })
 }
 
-/// Shows the plan of a long backfill and asks whether it is meant.
+/// Shows the outline of a long backfill and asks for confirmation.
 async fn confirm(config: &Config, job: &Job, yes: bool) -> Result<()> {
     let days = dates::count(job.from, job.to);
     if days <= dates::CONFIRM_ABOVE {
@@ -98,7 +98,7 @@ async fn confirm(config: &Config, job: &Job, yes: bool) -> Result<()> {
             "{days} days are more than {} and were not confirmed",
             dates::CONFIRM_ABOVE
         );
-        return Err(wrong(message).hint("add --yes if that is meant; --dry-run says what it would do"));
+        return Err(wrong(message).hint("add --yes to confirm; --dry-run shows the plan"));
     }
     eprint!("go on? [y/N] ");
     let mut answer = String::new();

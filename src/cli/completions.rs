@@ -1,4 +1,4 @@
-//! `completions`: for the user's shell.
+//! `completions`: prints completions for a shell.
 
 use clap::CommandFactory;
 

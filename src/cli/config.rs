@@ -1,29 +1,29 @@
-//! `config`: an example to start from, and what is in force.
+//! `config`: prints an example configuration, or the effective one.
 
 use crate::config::Config;
 use crate::{Error, ErrorKind, ExitStatus, Result};
 
-/// The configuration: an example, or what is in force
+/// Print an example configuration, or the effective one
 #[derive(Debug, clap::Args)]
 pub struct Args {
     #[command(subcommand)]
-    what: What,
+    action: Action,
 }
 
 #[derive(Debug, clap::Subcommand)]
-enum What {
-    /// Print a commented configuration with every key at its default
+enum Action {
+    /// Print a commented configuration with the default of every key
     Example,
-    /// Print the effective configuration, secrets masked
+    /// Print the effective configuration, with masked secrets
     Show,
 }
 
 const EXAMPLE: &str = include_str!("../../config/telelake.example.toml");
 
 pub(super) fn run(context: &super::CommandContext, args: &Args) -> Result<ExitStatus> {
-    let text = match args.what {
-        What::Example => EXAMPLE.to_owned(),
-        What::Show => show(&context.config()?)?,
+    let text = match args.action {
+        Action::Example => EXAMPLE.to_owned(),
+        Action::Show => show(&context.config()?)?,
     };
     super::print(&text)?;
     Ok(ExitStatus::Done)

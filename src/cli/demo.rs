@@ -1,4 +1,4 @@
-//! `demo`: the whole job with nothing set up, against the built-in simulator.
+//! `demo`: an export of three days from the built-in simulator, without any setup.
 
 use std::path::{Path, PathBuf};
 
@@ -12,17 +12,17 @@ use crate::simulator::{self, Options, Simulator};
 use crate::store::{self, Store};
 use crate::{Error, ErrorKind, ExitStatus, Result};
 
-/// The whole job with nothing set up: starts a simulator of the API on loopback, exports three days, shows what lies there
+/// Try it without any setup: export three days from a built-in simulator of the API, and show the result
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// Where the lake goes
+    /// The folder of the lake
     #[arg(long, value_name = "DIR", default_value = "./demo-lake")]
     out: PathBuf,
 }
 
-/// Days exported.
+/// The number of days to export.
 const DAYS: u32 = 3;
-/// Rows of the table that is shown.
+/// The number of rows to show.
 const ROWS: usize = 8;
 
 pub(super) async fn run(context: &CommandContext, args: Args) -> Result<ExitStatus> {
@@ -63,12 +63,12 @@ fn file_url(folder: &Path) -> Result<String> {
             Error::new(
                 ErrorKind::Usage,
                 folder.display().to_string(),
-                "is no path that a URL can hold",
+                "cannot be written as a URL",
             )
         })
 }
 
-/// Prints what lies in the lake, a table that is read back from its Parquet, and a query to go on with.
+/// Prints the contents of the lake, the calls read back from Parquet, and a query to try.
 async fn show(store: &dyn Store, folder: &Path, from: NaiveDate, to: NaiveDate) -> Result<()> {
     let entries = store.list("").await?;
     let mut rows = Vec::new();
@@ -109,7 +109,7 @@ async fn show(store: &dyn Store, folder: &Path, from: NaiveDate, to: NaiveDate) 
     super::print(&text)
 }
 
-/// The first calls of the lake.
+/// The first calls of the lake, under a header.
 async fn calls(store: &dyn Store, keys: impl Iterator<Item = &str>) -> Result<Vec<Vec<String>>> {
     const COLUMNS: [&str; 6] = [
         "started_at",

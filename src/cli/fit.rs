@@ -1,4 +1,4 @@
-//! The part of `check` that holds the mapping against one real report.
+//! The part of `check` that tests the mapping with a real report.
 
 use super::CommandContext;
 use super::sample;
@@ -9,35 +9,37 @@ use crate::store;
 use crate::tables;
 use crate::tables::{Fit, Mapping, Sightings};
 
-/// Names shown of each kind.
+/// The number of names to show in each list.
 const SHOWN: usize = 12;
 
-/// What there is to say of the mapping: whether it is good, a headline and further lines.
-pub(super) struct Verdict {
-    pub good: bool,
+/// The result of testing the mapping.
+pub(super) struct MappingFit {
+    pub is_good: bool,
+    /// The headline.
     pub text: String,
+    /// Further lines.
     pub details: Vec<String>,
 }
 
-/// Holds the mapping against the newest landed report, else against one that the API gives. What can't be reached is
-/// told by other parts of the check.
-pub(super) async fn verdict(context: &CommandContext, config: &Config, mapping: &Mapping) -> Verdict {
+/// Tests the mapping with the newest landed report, or else with one from the API. Errors of store and API are ignored
+/// here, because other checks report them.
+pub(super) async fn judge(context: &CommandContext, config: &Config, mapping: &Mapping) -> MappingFit {
     let name = match config.export.mapping.as_str() {
         "" => "built in".to_owned(),
         file => format!("{file}, over the built-in one"),
     };
-    let plain = |text: &str| Verdict {
-        good: true,
+    let plain = |text: &str| MappingFit {
+        is_good: true,
         text: format!("{name}; {text}"),
         details: Vec::new(),
     };
     let Some(sample) = sample(context, config).await else {
-        return plain("no report was found to hold it against");
+        return plain("no report was found to test it with");
     };
     match tables::fit(&sample.bytes, mapping) {
-        Ok(fit) => told(&name, &sample, &fit),
-        Err(why) => Verdict {
-            good: false,
+        Ok(fit) => describe(&name, &sample, &fit),
+        Err(why) => MappingFit {
+            is_good: false,
             ..plain(&format!("the report of call {} is {why}", sample.call))
         },
     }
@@ -56,7 +58,7 @@ async fn sample(context: &CommandContext, config: &Config) -> Option<Sample> {
         .flatten()
 }
 
-fn told(name: &str, sample: &Sample, fit: &Fit) -> Verdict {
+fn describe(name: &str, sample: &Sample, fit: &Fit) -> MappingFit {
     let from = if sample.landed {
         "in the lake"
     } else {
@@ -82,9 +84,9 @@ fn told(name: &str, sample: &Sample, fit: &Fit) -> Verdict {
         .tables
         .iter()
         .any(|table| table.table == "participants" && table.rows.is_some());
-    let text = format!("{name}; held against the report of call {} {from}", sample.call);
-    Verdict {
-        good: known,
+    let text = format!("{name}; tested with the report of call {} {from}", sample.call);
+    MappingFit {
+        is_good: known,
         text: if known {
             text
         } else {

@@ -1,4 +1,4 @@
-//! `health`: whether the daemon of this configuration is alive, for the health check of a container.
+//! `health`: asks the daemon of this configuration whether it is alive, for the health check of a container.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::time::Duration;
@@ -8,12 +8,12 @@ use crate::{Error, ErrorKind, ExitStatus, Result};
 
 /// Ask the daemon at `serve.listen` whether it is alive: exit status 0 if it is, else 1
 ///
-/// Needs no token. Where the daemon listens on all addresses, it is asked by loopback.
+/// Needs no token. A daemon that listens on all addresses is asked on loopback.
 #[derive(Debug, clap::Args)]
 pub struct Args {}
 
-/// A daemon that does not answer within this time is not alive.
-const PATIENCE: Duration = Duration::from_secs(5);
+/// A daemon that does not answer in this time counts as dead.
+const TIMEOUT: Duration = Duration::from_secs(5);
 
 pub(super) async fn run(context: &CommandContext) -> Result<ExitStatus> {
     let url = format!("http://{}/healthz", reachable(context.config()?.listen()?));
@@ -29,7 +29,7 @@ pub(super) async fn run(context: &CommandContext) -> Result<ExitStatus> {
     }
 }
 
-/// The address by which this machine reaches its own listener.
+/// The address at which this machine reaches its own listener.
 fn reachable(mut listen: SocketAddr) -> SocketAddr {
     if listen.ip().is_unspecified() {
         listen.set_ip(match listen.ip() {
@@ -40,7 +40,7 @@ fn reachable(mut listen: SocketAddr) -> SocketAddr {
     listen
 }
 
-/// The plainest cause: "Connection refused (os error 111)".
+/// The innermost cause of an error, such as "Connection refused (os error 111)".
 fn innermost(error: &dyn std::error::Error) -> String {
     let mut innermost = error;
     while let Some(cause) = innermost.source() {
@@ -57,12 +57,12 @@ async fn ask(url: &str) -> Result<()> {
             format!("the daemon does not answer: {}", innermost(&error)),
         )
     };
-    // The machine's own listener: neither a proxy nor a certificate is needed.
+    // The listener is on this machine, so that neither a proxy nor a certificate is needed.
     let client = crate::tls::http_client()
         .no_proxy()
         .tls_certs_only([])
         .redirect(reqwest::redirect::Policy::none())
-        .timeout(PATIENCE)
+        .timeout(TIMEOUT)
         .build()
         .map_err(failed)?;
     let status = client.get(url).send().await.map_err(failed)?.status();
@@ -81,7 +81,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_listener_on_all_addresses_is_asked_by_loopback() {
+    fn a_listener_on_all_addresses_is_asked_on_loopback() {
         for (listen, asked) in [
             ("0.0.0.0:8080", "127.0.0.1:8080"),
             ("[::]:8080", "[::1]:8080"),

@@ -1,4 +1,4 @@
-//! `meta`: lesson data of the LMS into the lake, or to the API.
+//! `meta`: imports lesson data of the LMS into the lake, or sends it to the API.
 
 use std::io::Read as _;
 use std::path::PathBuf;
@@ -16,7 +16,7 @@ use crate::store;
 use crate::tables::lessons::{Malformed, Payload, parse};
 use crate::{Error, ErrorKind, ExitStatus, Result};
 
-/// Lesson data of the LMS: into the lake, or to the API
+/// Import lesson data of the LMS into the lake, or send it to the API
 #[derive(Debug, clap::Args)]
 pub struct Args {
     #[command(subcommand)]
@@ -25,19 +25,19 @@ pub struct Args {
 
 #[derive(Debug, Subcommand)]
 enum Action {
-    /// Take meta files into the lake: the next run builds the days that they touch. A line that can't be read is named,
-    /// the others are taken in
+    /// Import files of lesson data into the lake; the next run builds the days that they change. Lines that cannot be
+    /// read are named and left out
     Import {
-        /// JSON array, JSON Lines or one object; `-` is stdin
+        /// A JSON array, JSON Lines or one object; `-` is stdin
         #[arg(required = true, value_name = "FILE")]
         files: Vec<PathBuf>,
     },
-    /// Send meta files to the API (storeExternalUserMeta), in their order
+    /// Send files of lesson data to the API (storeExternalUserMeta), in order
     Push {
-        /// JSON array, JSON Lines or one object; `-` is stdin
+        /// A JSON array, JSON Lines or one object; `-` is stdin
         #[arg(required = true, value_name = "FILE")]
         files: Vec<PathBuf>,
-        /// Go on from this line of the file: what stands before it was sent
+        /// Start at this line of the file, because the lines before it were sent
         #[arg(long, value_name = "N", default_value_t = 1)]
         from_line: u64,
     },
@@ -63,7 +63,7 @@ async fn import(context: &CommandContext, files: Vec<PathBuf>) -> Result<ExitSta
     match context.format {
         LogFormat::Json => output::print_json(&done)?,
         LogFormat::Text if done.changed == 0 => super::print(&format!(
-            "{} payloads in {} files, nothing new: the lake is as it was\n",
+            "{} payloads in {} files, nothing new: the lake is unchanged\n",
             done.payloads, done.files
         ))?,
         LogFormat::Text => super::print(&format!(
@@ -78,13 +78,13 @@ async fn import(context: &CommandContext, files: Vec<PathBuf>) -> Result<ExitSta
         return Ok(ExitStatus::Done);
     }
     eprintln!(
-        "telelake: {} lines could not be read, all others were taken in: mend these and import them again",
+        "telelake: {} lines could not be read, all others were imported: correct these lines and import them again",
         done.bad_lines
     );
     Ok(ExitStatus::Partial)
 }
 
-/// Refuses files of which no line can be used: they are something else.
+/// Refuses the files if none of them has a usable line.
 fn refuse_unusable(files: &[MetaFile]) -> Result<()> {
     let refusals: Vec<_> = files.iter().map(MetaFile::refusal).collect();
     let first = files
@@ -110,7 +110,7 @@ async fn push(context: &CommandContext, files: Vec<PathBuf>, from_line: u64) -> 
         return Err(Error::new(
             ErrorKind::Usage,
             "--from-line",
-            "is of one file: name the others apart",
+            "applies to one file: send the other files with a command of their own",
         ));
     }
     let client = Client::new(&config.api, context.cancel.clone())?;
@@ -159,7 +159,7 @@ fn report(context: &CommandContext, sent: u64, stopped: Option<(&str, u64)>) -> 
     }
 }
 
-/// Parses all files before anything is sent of the first: what was sent can't be taken back.
+/// Parses all files before the first payload is sent, because a sent payload cannot be taken back.
 fn parse_all(files: Vec<MetaFile>) -> Result<Vec<(String, Vec<Payload>)>> {
     let parsed = files.into_iter().map(|file| match parse(&file.bytes) {
         Ok(payloads) => Ok((file.name, payloads)),
@@ -168,7 +168,7 @@ fn parse_all(files: Vec<MetaFile>) -> Result<Vec<(String, Vec<Payload>)>> {
     parsed.collect()
 }
 
-/// Reads all files before anything is done with the first.
+/// Reads all files before the first one is used.
 async fn read_all(files: Vec<PathBuf>) -> Result<Vec<MetaFile>> {
     let reading = tokio::task::spawn_blocking(move || files.iter().map(read).collect());
     reading

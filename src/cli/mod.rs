@@ -1,4 +1,4 @@
-//! The command line: arguments in, printing out. One file a command; what they do is done elsewhere.
+//! The command line: arguments in, printing out. Each command has a file; the work itself is in other folders.
 //!
 //! Data goes to stdout; logs and progress bars go to stderr.
 
@@ -38,7 +38,7 @@ use crate::{Error, ErrorKind, ExitStatus, Result};
 #[derive(Debug, Parser)]
 #[command(name = "telelake", version, about, after_help = EXIT_STATUSES, max_term_width = 100)]
 pub struct Cli {
-    /// The configuration file [default: ./telelake.toml, else /etc/telelake/telelake.toml, where there is one]
+    /// The configuration file [default: ./telelake.toml, else /etc/telelake/telelake.toml, if it exists]
     #[arg(
         long,
         global = true,
@@ -47,7 +47,7 @@ pub struct Cli {
         hide_env_values = true
     )]
     config: Option<PathBuf>,
-    /// How logs are written to stderr, and a run's summary to stdout
+    /// The format of logs on stderr and of a run's summary on stdout
     #[arg(
         long,
         global = true,
@@ -72,19 +72,19 @@ Exit status:
   0  all done
   1  an unexpected failure
   2  wrong usage or configuration; nothing was requested
-  3  done in part, or stopped: what failed is named and will be tried again
-  4  nothing could be done: the token is refused, or the API or the store is out of reach
+  3  done in part, or stopped: the failures are named, and the next run tries again
+  4  nothing could be done: the token is refused, or the API or the store is unreachable
   5  verify found damage
 
-Every key of the configuration can be set by the environment: TELELAKE_<SECTION>__<KEY>.
-A first SIGTERM or Ctrl-C ends the work cleanly within 10 s, a second one at once.";
+The environment can set every key of the configuration: TELELAKE_<SECTION>__<KEY>.
+The first SIGTERM or Ctrl-C ends the work cleanly within 10 s, the second one ends it at once.";
 
-/// How logs and summaries look.
+/// The format of logs and summaries.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum LogFormat {
-    /// For people.
+    /// Text for people
     Text,
-    /// For machines: one JSON object a line.
+    /// A JSON object on each line, for machines
     Json,
 }
 
@@ -108,14 +108,14 @@ enum Command {
     Completions(completions::Args),
 }
 
-/// What every command gets.
+/// The inputs that all commands share.
 pub(crate) struct CommandContext {
     source: Source,
-    /// Where progress and logs go.
+    /// The target of progress and logs.
     pub terminal: Arc<output::Terminal>,
     /// Cancelled at the first signal.
     pub cancel: CancellationToken,
-    /// How a summary is printed.
+    /// The format of a printed summary.
     pub format: LogFormat,
 }
 
@@ -126,12 +126,12 @@ impl CommandContext {
     }
 }
 
-/// Runs the program: parses the process's arguments, sets up logs and signals, does the command.
+/// Runs the program: parses the arguments, sets up logs and signals, and runs the command.
 pub fn main() -> ExitStatus {
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
         Err(error) => {
-            // Help and version are no mistake.
+            // `--help` and `--version` come here too and are no mistake.
             let status = if error.use_stderr() {
                 ExitStatus::Usage
             } else {
@@ -161,7 +161,7 @@ pub fn main() -> ExitStatus {
         watch.abort();
         outcome
     });
-    // A blocked thread (a slow disk) must not hold the exit.
+    // A thread that is blocked, for example by a slow disk, must not delay the exit.
     runtime.shutdown_timeout(std::time::Duration::from_millis(500));
     outcome.unwrap_or_else(|error| {
         eprintln!("telelake: {error}");
@@ -190,15 +190,15 @@ async fn dispatch(context: &CommandContext, command: Command) -> Result<ExitStat
     }
 }
 
-/// How long a stopped program may take to end cleanly, in seconds: within the 10 s that it promises.
+/// The time in which a stopped program must end, a little less than the promised 10 s.
 const GRACE: std::time::Duration = std::time::Duration::from_secs(9);
 
-/// The first signal stops the work; a second one, or the end of the grace, stops the process.
+/// Cancels the work at the first signal; ends the process at the second one, or after [`GRACE`].
 async fn watch_signals(cancel: CancellationToken) {
     if !signal().await {
         return;
     }
-    tracing::warn!("stopping: finishing what can be finished; a second signal stops at once");
+    tracing::warn!("stopping: work in flight is finished within 10 s; a second signal stops at once");
     cancel.cancel();
     tokio::select! {
         _ = signal() => {}
@@ -207,7 +207,7 @@ async fn watch_signals(cancel: CancellationToken) {
     std::process::exit(ExitStatus::Partial as i32);
 }
 
-/// Waits for SIGINT or SIGTERM; false when there is no way to hear of them.
+/// Waits for SIGINT or SIGTERM; returns false if the system cannot report them.
 async fn signal() -> bool {
     #[cfg(unix)]
     {
@@ -224,7 +224,7 @@ async fn signal() -> bool {
     }
 }
 
-/// Writes to stdout, with what steers a terminal escaped; a reader that went away (`| head`) is no error.
+/// Writes to stdout and escapes control sequences. A reader that has gone (`| head`) is no error.
 fn print(text: &str) -> Result<()> {
     use std::io::Write;
     match std::io::stdout().write_all(escaped_lines(text).as_bytes()) {

@@ -1,16 +1,16 @@
-//! `notify`: how the last notifications went, and a test of both targets.
+//! `notify`: shows the results of the last notifications, or tests both targets.
 
 use super::{CommandContext, LogFormat, output};
 use crate::notify::{Deliveries, Notifier, last_deliveries};
 use crate::store;
 use crate::{Error, ErrorKind, ExitStatus, Result};
 
-/// Show how the last notifications went, or send a test to `notify.url` and `notify.heartbeat_url`
+/// Show the results of the last notifications, or send a test to `notify.url` and `notify.heartbeat_url`
 ///
-/// Ends with status 0 when every target took its message, with 4 when one did not.
+/// The exit status is 0 if every target accepted its message, and 4 if one did not.
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// Send a test message to both now
+    /// Send a test message to both targets now
     #[arg(long)]
     test: bool,
 }
@@ -24,7 +24,7 @@ pub(super) async fn run(context: &CommandContext, args: &Args) -> Result<ExitSta
             return Err(Error::new(
                 ErrorKind::Config,
                 "notify.url",
-                "is not set, and neither is notify.heartbeat_url: there is nobody to tell",
+                "is not set, and neither is notify.heartbeat_url: there is no target",
             ));
         }
         notifier.test(&context.cancel, &*store).await

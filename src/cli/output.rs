@@ -1,4 +1,4 @@
-//! What people and machines see: logs and progress on stderr, JSON on stdout.
+//! Output for people and machines: logs and progress on stderr, JSON on stdout.
 
 use std::borrow::Cow;
 use std::io::{IsTerminal, Write};
@@ -20,12 +20,12 @@ use crate::runlog::RunLogs;
 use crate::sanitize::{escaped_but, escaped_json, escaped_lines};
 use crate::{Error, ErrorKind, Result};
 
-/// How often bars are drawn.
-const DRAW: Duration = Duration::from_millis(100);
-/// How often progress is logged where there is no terminal.
-const LOG: Duration = Duration::from_secs(30);
+/// The interval between two drawings of the bars.
+const DRAW_INTERVAL: Duration = Duration::from_millis(100);
+/// The interval between two log lines about progress, if there is no terminal.
+const LOG_INTERVAL: Duration = Duration::from_secs(30);
 
-/// Stderr: logs, and bars that logs do not tear apart.
+/// Stderr with logs and progress bars, where a log line never breaks a bar.
 pub(crate) struct Terminal {
     bars: MultiProgress,
     quiet: bool,
@@ -41,10 +41,10 @@ impl Terminal {
             (false, 1) => LevelFilter::DEBUG,
             (false, _) => LevelFilter::TRACE,
         };
-        // Ours alone: what dependencies log may hold signed URLs and headers.
+        // Only our own logs, because those of dependencies may hold signed URLs and headers.
         let filter = Targets::new()
             .with_target("telelake", level)
-            // Who did what is written down however quiet the rest is.
+            // The audit log is written at every verbosity.
             .with_target("telelake::audit", level.max(LevelFilter::INFO));
         let has_colours = format == LogFormat::Text && std::io::stderr().is_terminal();
         let writer = Stderr {
@@ -64,7 +64,7 @@ impl Terminal {
                 .with_writer(writer)
                 .boxed(),
         };
-        // Only fails when it was done before, as in a test that calls it twice.
+        // This fails only if a subscriber is set already, as in a test that calls it twice.
         let _ = tracing_subscriber::registry()
             .with(layer.with_filter(filter))
             .with(RunLogs.with_filter(Targets::new().with_target("telelake", LevelFilter::INFO)))
@@ -73,7 +73,7 @@ impl Terminal {
     }
 }
 
-/// A log line goes above the bars, with what steers a terminal escaped: others' texts may stand in it.
+/// Writes log lines above the bars, and escapes control sequences, because a line may quote foreign text.
 #[derive(Clone)]
 struct Stderr {
     bars: MultiProgress,
@@ -82,10 +82,10 @@ struct Stderr {
 }
 
 impl Stderr {
-    fn safe<'l>(&self, line: &'l str) -> Cow<'l, str> {
+    fn escape<'l>(&self, line: &'l str) -> Cow<'l, str> {
         match self.format {
             LogFormat::Json => escaped_json(line),
-            // The colours are the program's own: it escapes what of others looks like one.
+            // The escape character stays, because the colours need it; foreign text in the line is escaped already.
             LogFormat::Text if self.has_colours => escaped_but(line, &['\n', '\t', '\u{1b}']),
             LogFormat::Text => escaped_lines(line),
         }
@@ -95,9 +95,9 @@ impl Stderr {
 impl Write for Stderr {
     fn write(&mut self, line: &[u8]) -> std::io::Result<usize> {
         let text = String::from_utf8_lossy(line);
-        let safe = self.safe(&text);
+        let escaped = self.escape(&text);
         self.bars
-            .suspend(|| std::io::stderr().write_all(safe.as_bytes()))
+            .suspend(|| std::io::stderr().write_all(escaped.as_bytes()))
             .map(|()| line.len())
     }
 
@@ -113,15 +113,15 @@ impl<'a> MakeWriter<'a> for Stderr {
     }
 }
 
-/// Draws a run's counters until it ends.
-pub(crate) struct Watch {
+/// Shows the counters of a run: as progress bars on a terminal, as log lines elsewhere.
+pub(crate) struct ProgressDisplay {
     progress: Arc<Progress>,
     drawing: tokio::task::JoinHandle<()>,
     bars: Option<MultiProgress>,
 }
 
-impl Watch {
-    /// Begins to draw: bars on a terminal, a log line now and then elsewhere.
+impl ProgressDisplay {
+    /// Starts to show the counters.
     pub fn start(terminal: &Terminal) -> Self {
         let progress = Arc::new(Progress::default());
         let counters = Arc::clone(&progress);
@@ -138,12 +138,12 @@ impl Watch {
         }
     }
 
-    /// The counters to move.
+    /// The counters that the run moves.
     pub fn counters(&self) -> Arc<Progress> {
         Arc::clone(&self.progress)
     }
 
-    /// Stops drawing and leaves the terminal clean.
+    /// Stops, and clears the bars from the terminal.
     pub fn end(self) {
         self.drawing.abort();
         if let Some(bars) = self.bars {
@@ -175,13 +175,13 @@ async fn draw(all: &MultiProgress, progress: &Progress) {
             bar.set_length(goal.max(done));
             bar.set_position(done);
         }
-        tokio::time::sleep(DRAW).await;
+        tokio::time::sleep(DRAW_INTERVAL).await;
     }
 }
 
 async fn log(progress: &Progress) {
     loop {
-        tokio::time::sleep(LOG).await;
+        tokio::time::sleep(LOG_INTERVAL).await;
         let of = |meter: &crate::pipeline::Meter| {
             let (done, goal) = meter.get();
             format!("{done}/{goal}")
@@ -204,7 +204,7 @@ pub(super) fn print_json(value: &impl Serialize) -> Result<()> {
     super::print(&format!("{}\n", escaped_json(&line)))
 }
 
-/// Lays rows out in columns that are as wide as their widest cell.
+/// Formats rows as columns that are as wide as their widest cell.
 pub(super) fn columns(rows: &[Vec<String>]) -> String {
     let widths: Vec<usize> = (0..rows.iter().map(Vec::len).max().unwrap_or(0))
         .map(|column| {

@@ -1,4 +1,4 @@
-//! `rebuild`: the tables again, from what is landed. Needs no token.
+//! `rebuild`: builds the tables again from the landed reports. Needs no token.
 
 use chrono::NaiveDate;
 
@@ -7,13 +7,13 @@ use crate::pipeline::Rebuilder;
 use crate::store;
 use crate::{ExitStatus, Result};
 
-/// Build the tables again from the landed reports, with the mapping as it now is; no request to the API
+/// Build the tables again from the landed reports with the current mapping, without requests to the API
 #[derive(Debug, clap::Args)]
 pub struct Args {
     /// The first date, as YYYY-MM-DD in `timezone`
     #[arg(long, value_name = "DATE", value_parser = dates::parse)]
     from: NaiveDate,
-    /// The last date, itself included
+    /// The last date, inclusive
     #[arg(long, value_name = "DATE", value_parser = dates::parse)]
     to: NaiveDate,
 }
@@ -21,10 +21,10 @@ pub struct Args {
 pub(super) async fn run(context: &CommandContext, args: Args) -> Result<ExitStatus> {
     let config = context.config()?;
     dates::check_job(args.from, args.to, dates::today(config.timezone))?;
-    // Before the store is touched: a wrong mapping is a mistake, whatever the store says.
+    // Before the store is opened, because a wrong mapping is a usage error even if the store is unreachable.
     crate::pipeline::mapping(&config)?;
     let store = store::open(&config.store).await?;
-    let progress = output::Watch::start(&context.terminal);
+    let progress = output::ProgressDisplay::start(&context.terminal);
     let rebuilder = Rebuilder::new(
         config,
         store,

@@ -9,10 +9,10 @@ use crate::pipeline::{Exporter, Job, Summary, nightly, nightly_job};
 use crate::store;
 use crate::{ExitStatus, Result};
 
-/// The nightly job: yesterday and `export.lookback_days` before it, and every day with something pending
+/// Run the nightly job: yesterday, the `export.lookback_days` before it, and every day with something pending
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// Another date than yesterday, as YYYY-MM-DD in `timezone`
+    /// A date instead of yesterday, as YYYY-MM-DD in `timezone`
     #[arg(long, value_name = "DATE", value_parser = dates::parse)]
     date: Option<NaiveDate>,
 }
@@ -37,14 +37,14 @@ pub(super) async fn run(context: &CommandContext, args: Args) -> Result<ExitStat
     report(context, &summary)
 }
 
-/// Does a job with progress on the terminal.
+/// Runs a job and shows its progress.
 pub(super) async fn export(context: &CommandContext, config: Config, job: &Job) -> Result<Summary> {
     config.require_token()?;
-    // Before the store is touched: a wrong mapping is a mistake, whatever the store says.
+    // Before the store is opened, because a wrong mapping is a usage error even if the store is unreachable.
     crate::pipeline::mapping(&config)?;
     let store = store::open(&config.store).await?;
     let notifier = Notifier::new(&config.notify)?;
-    let progress = output::Watch::start(&context.terminal);
+    let progress = output::ProgressDisplay::start(&context.terminal);
     let exporter = Exporter::new(
         config,
         std::sync::Arc::clone(&store),
@@ -60,13 +60,13 @@ pub(super) async fn export(context: &CommandContext, config: Config, job: &Job) 
     summary
 }
 
-/// Prints the summary and gives its exit status.
+/// Prints the summary and returns its exit status.
 pub(super) fn report(context: &CommandContext, summary: &Summary) -> Result<ExitStatus> {
     match context.format {
         LogFormat::Text => super::print(&format!("{}\n", summary.for_people()))?,
         LogFormat::Json => output::print_json(summary)?,
     }
-    // One line where an operator looks first, also when stdout goes elsewhere.
+    // An operator looks at stderr first, and stdout may be redirected.
     if let Some(error) = &summary.error {
         eprintln!("telelake: {error}");
     }

@@ -1,4 +1,4 @@
-//! Finds one real report to try the mapping on: the newest in the store, else one from the API.
+//! A real report to test the mapping with: the newest one in the lake, or else one from the API.
 
 use bytes::Bytes;
 use chrono::{DateTime, Days, NaiveDate, Utc};
@@ -12,14 +12,14 @@ use crate::store::Store;
 use crate::store::json::get_json;
 use crate::{ErrorKind, Result};
 
-/// The most days of the lake that are searched.
+/// The number of days of the lake to search, newest first.
 const DAYS: usize = 14;
-/// The most rooms whose calls are listed.
+/// The number of rooms whose calls are requested.
 const ROOMS: usize = 10;
-/// Days before today whose calls are listed if a room does not say when its last call was.
+/// The number of days before today to request if a room has no `lastCallAt`.
 const DAYS_BACK: u64 = 3;
 
-/// A real report.
+/// A report to test the mapping with.
 #[derive(Debug, Clone)]
 pub struct Sample {
     /// The id of its call.
@@ -30,7 +30,7 @@ pub struct Sample {
     pub bytes: Bytes,
 }
 
-/// The newest landed JSON report.
+/// Reads the newest landed JSON report.
 ///
 /// # Errors
 /// Any error of the store.
@@ -69,10 +69,10 @@ pub async fn landed_sample(store: &dyn Store) -> Result<Option<Sample>> {
     Ok(None)
 }
 
-/// The report of the first finished call that the API lists, in the rooms that had a call last.
+/// Requests the report of a finished call, from the rooms with the latest calls.
 ///
 /// # Errors
-/// The API refuses a list of spaces, rooms or calls.
+/// Any error of the API about a list.
 pub async fn fetched_sample(client: &Client, config: &Config, now: DateTime<Utc>) -> Result<Option<Sample>> {
     let scope = &config.scope;
     let mut rooms = Vec::new();
@@ -113,7 +113,7 @@ fn dates(config: &Config, room: &Room, now: DateTime<Utc>) -> Vec<NaiveDate> {
     }
 }
 
-/// The report of a call that has ended, unless the report is empty.
+/// The report of a finished call; `None` if it is missing or empty.
 async fn report(client: &Client, space: &SpaceId, room: &RoomId, call: &Call) -> Option<Bytes> {
     call.finished_at?;
     let bytes = client

@@ -1,4 +1,4 @@
-//! `schema`: the data dictionary. Needs no token and opens no store.
+//! `schema`: prints the data dictionary. Needs no token and opens no store.
 
 use clap::ValueEnum;
 
@@ -8,13 +8,13 @@ use crate::lake::table::{Table, dictionary};
 use crate::pipeline;
 use crate::{Error, ErrorKind, ExitStatus, Result};
 
-/// The data dictionary: what a row of each table is, and each column's name, type and meaning
+/// Print the data dictionary: the meaning of a row of each table, and the name, type and meaning of each column
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// One table alone
+    /// Only this table
     #[arg(value_name = "TABLE")]
     table: Option<String>,
-    /// How it is written
+    /// The format
     #[arg(long, value_name = "FORMAT", default_value = "md")]
     format: Format,
 }
@@ -57,7 +57,7 @@ fn chosen<'t>(mut tables: Vec<&'t Table>, name: Option<&str>) -> Result<Vec<&'t 
     }
 }
 
-/// The lake's address as DuckDB takes it: of a folder the plain path, since it decodes no URL.
+/// The lake's address for DuckDB: the plain path of a folder, because DuckDB does not decode URLs.
 fn root(config: &Config) -> String {
     let url = &config.store.url;
     reqwest::Url::parse(url)
@@ -74,14 +74,14 @@ mod tests {
     use crate::lake::table::builtin;
 
     #[test]
-    fn an_unknown_table_is_refused_with_those_there_are() {
+    fn an_unknown_table_is_refused_and_the_known_ones_are_named() {
         let error = chosen(builtin::all().iter().collect(), Some("lessons")).expect_err("no such table");
         assert_eq!(error.exit_status(), ExitStatus::Usage);
         assert!(error.to_string().contains("participants"), "{error}");
     }
 
     #[test]
-    fn a_folder_is_a_path_and_a_bucket_a_url() {
+    fn a_folder_becomes_a_path_and_a_bucket_stays_a_url() {
         let root = |url: &str| {
             let mut config = Config::default();
             config.store.url = url.into();

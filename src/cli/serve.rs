@@ -1,15 +1,15 @@
-//! `serve`: the daemon.
+//! `serve`: runs the daemon.
 
 use super::CommandContext;
 use crate::{ExitStatus, Result, serve};
 
-/// Run on schedule, take webhooks and lesson data, and tell how it is, until it is stopped
+/// Run the daemon until it is stopped: scheduled runs, webhooks, lesson data and a status page
 ///
-/// Listens on `serve.listen`: POST /webhooks/teleboss, POST /meta, GET /healthz, /readyz, /metrics and /api. Ends with
-/// status 0 when it was idle, with 3 when work is left: it is kept in the store, and the next start goes on with it.
+/// Listens on `serve.listen`: POST /webhooks/teleboss, POST /meta, GET /healthz, /readyz, /metrics and /api. The exit
+/// status is 0 if the daemon was idle, and 3 if work is left, which the store keeps for the next start.
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// Do what is due now (a missed run, jobs, events and lesson data that were kept) and end, without listening
+    /// Do what is due now (a missed run, stored jobs, events and lesson data) without listening, and end
     #[arg(long)]
     once: bool,
 }

@@ -1,10 +1,10 @@
-//! `simulate`: the vendor's API on loopback, alone.
+//! `simulate`: runs only the simulator of the vendor's API.
 
 use super::CommandContext;
 use crate::simulator::{SimulateArgs, Simulator};
 use crate::{ExitStatus, Result};
 
-/// Run the simulator of the API alone, on loopback, until it is stopped
+/// Run only the simulator of the API, on loopback, until it is stopped
 #[derive(Debug, clap::Args)]
 pub struct Args {
     #[command(flatten)]
@@ -13,7 +13,7 @@ pub struct Args {
 
 pub(super) async fn run(context: &CommandContext, args: Args) -> Result<ExitStatus> {
     let simulator = Simulator::start(args.simulate.options()).await?;
-    // The token is the simulator's own: it opens nothing but made-up lessons.
+    // This token may be printed, because it opens only the simulator's invented lessons.
     super::print(&format!(
         "TELELAKE_API__BASE_URL={}\nTELELAKE_API__TOKEN={}\n",
         simulator.base_url(),

@@ -7,6 +7,7 @@ use serde::Serialize;
 
 use super::{CommandContext, dates, output};
 use crate::lake::manifest::{Quality, Status};
+use crate::lake::tally::Tally;
 use crate::notify::{Deliveries, last_deliveries};
 use crate::pipeline;
 use crate::pipeline::Summary;
@@ -15,16 +16,16 @@ use crate::status::{Coverage, DayStatus, NOT_BUILT, never_looked_at};
 use crate::store;
 use crate::{ExitStatus, Result};
 
-/// Coverage day by day: calls, reports and recordings, done, pending and failed; and the last runs
+/// Show coverage day by day (calls, reports and recordings: done, pending, failed) and the last runs
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// The first date, as YYYY-MM-DD [default: the last 14 dates that the lake has]
+    /// The first date, as YYYY-MM-DD [default: the last 14 dates of the lake]
     #[arg(long, value_name = "DATE", value_parser = dates::parse)]
     from: Option<NaiveDate>,
-    /// The last date, itself included [default: today]
+    /// The last date, inclusive [default: today]
     #[arg(long, value_name = "DATE", value_parser = dates::parse)]
     to: Option<NaiveDate>,
-    /// One JSON object instead of text
+    /// Print a JSON object instead of text
     #[arg(long)]
     json: bool,
 }
@@ -128,7 +129,7 @@ fn for_people(report: &Report) -> String {
     text
 }
 
-/// How well lesson data and participants match over all days shown; empty if there is nothing to say.
+/// A line about the match between lesson data and participants, over all days shown; empty if nothing differs.
 fn join_quality(days: &[Arc<DayStatus>]) -> String {
     let mut all = Quality::default();
     days.iter().for_each(|day| all.add(&day.quality));
@@ -157,98 +158,108 @@ fn state(day: &DayStatus) -> &'static str {
     }
 }
 
+/// A row for each day, and below it the lines that say why it is not complete.
 fn table(days: &[Arc<DayStatus>]) -> String {
     let header = ["date", "space", "calls", "reports", "recordings", "state"];
     let mut rows = vec![header.map(str::to_owned).to_vec()];
-    for day in days {
-        let of = |done: u64, parts: &[(u64, &str)]| {
-            let rest = parts
-                .iter()
-                .filter(|(count, _)| *count > 0)
-                .map(|(count, word)| format!(", {count} {word}"));
-            format!("{done} done{}", rest.collect::<String>())
-        };
-        let pending = if day.calls_pending > 0 {
-            format!(", {} pending", day.calls_pending)
-        } else {
-            String::new()
-        };
-        rows.push(vec![
-            day.date.to_string(),
-            escaped(day.space_name.as_deref().unwrap_or(&day.space_id)).into_owned(),
-            format!("{}{pending}", day.calls),
-            of(
-                day.reports_done,
-                &[
-                    (day.reports_pending, "pending"),
-                    (day.reports_failed, "failed"),
-                    (day.reports_denied, "denied"),
-                    (day.reports_lost, "lost"),
-                ],
-            ),
-            of(
-                day.records_done,
-                &[
-                    (day.records_pending, "pending"),
-                    (day.records_failed, "failed"),
-                    (day.records_denied, "denied"),
-                    (day.records_unavailable, "not made"),
-                    (day.records_lost, "lost"),
-                ],
-            ),
-            state(day).into(),
-        ]);
-        if !day.built && !day.is_damaged() {
-            rows.push(vec![String::new(), format!("  {NOT_BUILT}")]);
-        }
-        if day.space_missed {
-            rows.push(vec![
-                String::new(),
-                "  the space's rooms could not all be listed".into(),
-            ]);
-        } else if day.rooms_missed > 0 {
-            rows.push(vec![
-                String::new(),
-                format!("  {} rooms could not be listed", day.rooms_missed),
-            ]);
-        }
-        if day.rooms_gone > 0 {
-            rows.push(vec![
-                String::new(),
-                format!(
-                    "  {} rooms were deleted before they could be asked",
-                    day.rooms_gone
-                ),
-            ]);
-        }
-        let named = day
-            .missing
-            .iter()
-            .filter(|missing| !matches!(missing.status, Status::Done | Status::Unavailable));
-        for missing in named.take(NAMED) {
-            let id = missing.record_id.as_deref().or(missing.call_id.as_deref());
-            let reason = missing.reason.as_deref().unwrap_or("for an unknown reason");
-            let line = format!(
-                "  {} of {}: {reason}",
-                missing.what,
-                escaped(id.unwrap_or("?"))
-            );
-            rows.push(vec![String::new(), line]);
+    rows.extend(days.iter().map(|day| row(day)));
+    let laid = output::columns(&rows);
+    let mut lines = laid.lines();
+    let mut text = format!("{}\n", lines.next().unwrap_or_default());
+    for (day, line) in days.iter().zip(lines) {
+        text.push_str(&format!("{line}\n"));
+        // A reason spans all columns, so that it must not widen them.
+        for reason in reasons(day) {
+            text.push_str(&format!("            {reason}\n"));
         }
     }
-    // A line with a reason spans all columns, so that it must not widen them.
-    let (wide, reasons): (Vec<_>, Vec<_>) = rows.into_iter().enumerate().partition(|(_, row)| row.len() > 2);
-    let laid = output::columns(&wide.iter().map(|(_, row)| row.clone()).collect::<Vec<_>>());
-    let mut lines: Vec<(usize, String)> = wide
-        .iter()
-        .map(|(index, _)| *index)
-        .zip(laid.lines().map(str::to_owned))
-        .collect();
-    lines.extend(
-        reasons
-            .into_iter()
-            .map(|(index, row)| (index, format!("          {}", row[1]))),
-    );
-    lines.sort_by_key(|(index, _)| *index);
-    lines.into_iter().map(|(_, line)| line + "\n").collect()
+    text
+}
+
+fn row(day: &DayStatus) -> Vec<String> {
+    let pending = match day.calls_pending {
+        0 => String::new(),
+        count => format!(", {count} pending"),
+    };
+    vec![
+        day.date.to_string(),
+        escaped(day.space_name.as_deref().unwrap_or(&day.space_id)).into_owned(),
+        format!("{}{pending}", day.calls),
+        states(&day.reports),
+        states(&day.records),
+        state(day).into(),
+    ]
+}
+
+/// The number of items that are done, and of those in each other state.
+fn states(tally: &Tally) -> String {
+    let others = [
+        (tally.pending, "pending"),
+        (tally.failed, "failed"),
+        (tally.denied, "denied"),
+        (tally.unavailable, "not made"),
+        (tally.lost, "lost"),
+    ];
+    let others = others.iter().filter(|(count, _)| *count > 0);
+    let others: String = others.map(|(count, word)| format!(", {count} {word}")).collect();
+    format!("{} done{others}", tally.done)
+}
+
+/// The reasons why a day is not complete; of the missing items, the first [`NAMED`].
+fn reasons(day: &DayStatus) -> Vec<String> {
+    let mut reasons = Vec::new();
+    if !day.built && !day.is_damaged() {
+        reasons.push(NOT_BUILT.into());
+    }
+    if day.space_missed {
+        reasons.push("the space's rooms could not all be listed".into());
+    } else if day.rooms_missed > 0 {
+        reasons.push(format!("{} rooms could not be listed", day.rooms_missed));
+    }
+    if day.rooms_gone > 0 {
+        reasons.push(format!(
+            "{} rooms were deleted before they could be asked",
+            day.rooms_gone
+        ));
+    }
+    let missing = day.missing.iter();
+    let named = missing.filter(|item| !matches!(item.status, Status::Done | Status::Unavailable));
+    reasons.extend(named.take(NAMED).map(|item| {
+        let id = item.record_id.as_deref().or(item.call_id.as_deref());
+        let reason = item.reason.as_deref().unwrap_or("for an unknown reason");
+        format!("{} of {}: {reason}", item.what, escaped(id.unwrap_or("?")))
+    }));
+    reasons
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_day_is_a_row_with_its_reasons_below() {
+        let day = DayStatus {
+            date: "2026-11-22".parse().expect("date"),
+            space_id: "s1".into(),
+            listed: true,
+            built: true,
+            calls: 3,
+            calls_pending: 1,
+            reports: Tally {
+                done: 2,
+                failed: 1,
+                ..Tally::default()
+            },
+            rooms_missed: 2,
+            ..DayStatus::default()
+        };
+        let text = table(&[Arc::new(day)]);
+        let lines: Vec<_> = text.lines().collect();
+        assert!(
+            lines[1].contains("3, 1 pending") && lines[1].contains("2 done, 1 failed"),
+            "{text}"
+        );
+        assert!(lines[1].ends_with("NOT COMPLETE"), "{text}");
+        assert_eq!(lines[2], "            2 rooms could not be listed");
+    }
 }

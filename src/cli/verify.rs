@@ -1,4 +1,4 @@
-//! `verify`: compares the lake with its manifests. Needs no token, except for a repair that has to fetch.
+//! `verify`: compares the lake with its manifests. Needs a token only for a repair that downloads.
 
 use chrono::NaiveDate;
 
@@ -10,23 +10,23 @@ use crate::{ExitStatus, Result};
 /// Compare the lake with its manifests: objects, sizes, rows, duplicates and strays. Writes nothing without --repair
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// The first date, as YYYY-MM-DD [default: the first that the lake has]
+    /// The first date, as YYYY-MM-DD [default: the first of the lake]
     #[arg(long, value_name = "DATE", value_parser = dates::parse)]
     from: Option<NaiveDate>,
-    /// The last date, itself included [default: the last that the lake has]
+    /// The last date, inclusive [default: the last of the lake]
     #[arg(long, value_name = "DATE", value_parser = dates::parse)]
     to: Option<NaiveDate>,
-    /// Read the bytes too: checksums, the key of every row, uploads that never ended
+    /// Also read the bytes: checksums, the key of every row, unfinished uploads
     #[arg(long)]
     deep: bool,
     /// Build the tables in memory and compare them with those in the lake
     #[arg(long)]
     rebuild: bool,
-    /// Repair the findings, then verify again: build tables again, fetch reports and recordings again (needs a token). Not
-    /// while another run is at work
+    /// Repair the damage, then verify again: build tables again, and download reports and recordings again (which needs
+    /// a token). Do not use it while a run is active
     #[arg(long)]
     repair: bool,
-    /// One JSON object instead of text
+    /// Print a JSON object instead of text
     #[arg(long)]
     json: bool,
 }
@@ -36,7 +36,7 @@ pub(super) async fn run(context: &CommandContext, args: Args) -> Result<ExitStat
     dates::check_reading(args.from, args.to)?;
     crate::pipeline::mapping(&config)?;
     let store = store::open(&config.store).await?;
-    let progress = output::Watch::start(&context.terminal);
+    let progress = output::ProgressDisplay::start(&context.terminal);
     let verifier = Verifier::new(
         config,
         store,

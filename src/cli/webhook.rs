@@ -1,4 +1,4 @@
-//! `webhook`: the webhook of each space in scope, and its secret.
+//! `webhook`: manages the webhook and the secret of each space in scope.
 
 use clap::Subcommand;
 use serde_json::json;
@@ -10,12 +10,12 @@ use crate::ids::SpaceId;
 use crate::serve::webhook::secrets::{self, SecretLocation};
 use crate::{Error, ErrorKind, ExitStatus, Result};
 
-/// Manage the spaces' webhook, through which the platform tells of finished calls and recordings
+/// Manage the webhooks of the spaces, which report finished calls and recordings
 #[derive(Debug, clap::Args)]
 pub struct Args {
     #[command(subcommand)]
     action: Action,
-    /// Only this space; can be repeated [default: all in scope]
+    /// Only this space; can be repeated [default: all spaces in scope]
     #[arg(long, global = true, value_name = "ID")]
     space: Vec<String>,
     /// Print secrets
@@ -25,25 +25,25 @@ pub struct Args {
 
 #[derive(Debug, Subcommand)]
 enum Action {
-    /// Let events go to a URL, and keep the secret in `webhook.secrets_dir`
+    /// Send events to a URL, and store the secret in `webhook.secrets_dir`
     Install {
-        /// Where `telelake serve` can be reached from outside, with its path /webhooks/teleboss
+        /// The public address of `telelake serve`, with the path /webhooks/teleboss
         #[arg(long, value_name = "URL")]
         url: String,
     },
-    /// Show where events go, and where the secret is kept
+    /// Show the URL of the events, and the place of the secret
     Show,
-    /// Ask for a new secret and keep it; the old one is taken until the new one was seen
+    /// Request a new secret and store it; the old one is accepted until the new one is in use
     RotateSecret,
-    /// Remove the webhook, and the secret that is kept
+    /// Remove the webhook and its stored secret
     Remove,
 }
 
-/// What came of one space.
-struct Told {
+/// The result of the command for a space.
+struct SpaceResult {
     space: String,
     webhook: Option<Webhook>,
-    /// What was done, in words.
+    /// The change, in words; empty if nothing changed.
     done: &'static str,
 }
 
@@ -57,13 +57,18 @@ pub(super) async fn run(context: &CommandContext, args: Args) -> Result<ExitStat
         secrets::prepare(&config.webhook)?;
     }
     let client = Client::new(&config.api, context.cancel.clone())?;
-    let spaces = spaces(&client, &config, &args.space.iter().map(Into::into).collect::<Vec<_>>()).await?;
+    let spaces = spaces(
+        &client,
+        &config,
+        &args.space.iter().map(Into::into).collect::<Vec<_>>(),
+    )
+    .await?;
     let (mut good, mut first_error) = (0, None);
     for space in spaces {
         match act(&client, &config.webhook, &args.action, &space).await {
-            Ok(told) => {
+            Ok(result) => {
                 good += 1;
-                report(context, &config.webhook, &told, args.print_secret)?;
+                report(context, &config.webhook, &result, args.print_secret)?;
             }
             Err(error) => {
                 eprintln!("telelake: space {space}: {error}");
@@ -89,7 +94,7 @@ fn check_url(url: &str) -> Result<()> {
         .hint("such as https://lake.example.org/webhooks/teleboss"))
 }
 
-/// The spaces in scope, or those that were named.
+/// The spaces that were named, or else those in scope.
 async fn spaces(client: &Client, config: &Config, named: &[SpaceId]) -> Result<Vec<SpaceId>> {
     let seen: Vec<SpaceId> = client
         .spaces()
@@ -118,13 +123,18 @@ async fn spaces(client: &Client, config: &Config, named: &[SpaceId]) -> Result<V
     }
 }
 
-async fn act(client: &Client, config: &config::Webhook, action: &Action, space: &str) -> Result<Told> {
-    let told = |webhook, done| Told {
-        space: space.to_owned(),
+async fn act(
+    client: &Client,
+    config: &config::Webhook,
+    action: &Action,
+    space: &SpaceId,
+) -> Result<SpaceResult> {
+    let result = |webhook, done| SpaceResult {
+        space: space.to_string(),
         webhook,
         done,
     };
-    let there = match client.webhook(&space.into()).await {
+    let there = match client.webhook(space).await {
         Ok(webhook) => Some(webhook),
         Err(error) if error.kind() == ErrorKind::NotFound => None,
         Err(error) => return Err(error),
@@ -132,39 +142,39 @@ async fn act(client: &Client, config: &config::Webhook, action: &Action, space: 
     match (action, there) {
         (Action::Install { url }, there) => install(client, config, space, url, there)
             .await
-            .map(|(webhook, done)| told(Some(webhook), done)),
-        (Action::Show, there) => Ok(told(there, "")),
+            .map(|(webhook, done)| result(Some(webhook), done)),
+        (Action::Show, there) => Ok(result(there, "")),
         (Action::RotateSecret, Some(_)) => {
-            let webhook = client.refresh_webhook(&space.into()).await?;
+            let webhook = client.refresh_webhook(space).await?;
             keep(config, space, secret_of(&webhook)?)?;
-            Ok(told(Some(webhook), "a new secret"))
+            Ok(result(Some(webhook), "a new secret"))
         }
         (Action::RotateSecret, None) => Err(Error::new(ErrorKind::NotFound, "webhook", "there is none")
             .hint("`telelake webhook install --url URL` makes one")),
         (Action::Remove, Some(_)) => {
-            client.delete_webhook(&space.into()).await?;
+            client.delete_webhook(space).await?;
             secrets::forget(config, space)?;
-            Ok(told(None, "removed"))
+            Ok(result(None, "removed"))
         }
         (Action::Remove, None) => {
             secrets::forget(config, space)?;
-            Ok(told(None, "there was none"))
+            Ok(result(None, "there was none"))
         }
     }
 }
 
-/// Makes the webhook, or lets the one that is there lead to the URL; asks for a new secret only where none is known.
+/// Creates the webhook, or changes the existing one to the URL. Requests a new secret only if none is known.
 async fn install(
     client: &Client,
     config: &config::Webhook,
-    space: &str,
+    space: &SpaceId,
     url: &str,
     there: Option<Webhook>,
 ) -> Result<(Webhook, &'static str)> {
     let Some(there) = there else {
-        let mut webhook = client.create_webhook(&space.into(), url).await?;
+        let mut webhook = client.create_webhook(space, url).await?;
         if webhook.secret.is_none() {
-            webhook = client.refresh_webhook(&space.into()).await?;
+            webhook = client.refresh_webhook(space).await?;
         }
         keep(config, space, secret_of(&webhook)?)?;
         return Ok((webhook, "made"));
@@ -173,11 +183,11 @@ async fn install(
     let mut webhook = if leads_there {
         there
     } else {
-        client.update_webhook(&space.into(), url, true).await?
+        client.update_webhook(space, url, true).await?
     };
     if secrets::place(config, space) == SecretLocation::Nowhere {
         if webhook.secret.is_none() {
-            webhook = client.refresh_webhook(&space.into()).await?;
+            webhook = client.refresh_webhook(space).await?;
         }
         keep(config, space, secret_of(&webhook)?)?;
         return Ok((webhook, "changed, with a new secret"));
@@ -203,7 +213,7 @@ fn secret_of(webhook: &Webhook) -> Result<&Secret> {
     })
 }
 
-/// Keeps the secret where there is a place for it; where there is none, it was asked to be printed.
+/// Stores the secret. Without `webhook.secrets_dir` it is only printed, because `--print-secret` was given.
 fn keep(config: &config::Webhook, space: &str, secret: &Secret) -> Result<()> {
     if config.secrets_dir.is_empty() {
         return Ok(());
@@ -211,31 +221,36 @@ fn keep(config: &config::Webhook, space: &str, secret: &Secret) -> Result<()> {
     secrets::keep(config, space, secret).map(|_| ())
 }
 
-fn report(context: &CommandContext, config: &config::Webhook, told: &Told, print_secret: bool) -> Result<()> {
-    let webhook = told.webhook.as_ref();
-    let place = match secrets::place(config, &told.space) {
+fn report(
+    context: &CommandContext,
+    config: &config::Webhook,
+    result: &SpaceResult,
+    print_secret: bool,
+) -> Result<()> {
+    let webhook = result.webhook.as_ref();
+    let place = match secrets::place(config, &result.space) {
         SecretLocation::File(path) => path.display().to_string(),
         SecretLocation::Configuration => "the configuration".into(),
         SecretLocation::Nowhere => "nowhere".into(),
     };
-    // Asked for in as many words.
+    // Secrets are printed only for `--print-secret`.
     let secret = webhook
         .and_then(|webhook| webhook.secret.as_ref())
         .filter(|_| print_secret)
         .map(Secret::expose);
     if context.format == LogFormat::Json {
         return output::print_json(&json!({
-            "space_id": told.space,
-            "done": told.done,
+            "space_id": result.space,
+            "done": result.done,
             "url": webhook.and_then(|webhook| webhook.url.as_ref()),
             "is_active": webhook.and_then(|webhook| webhook.is_active),
             "secret_kept_in": place,
             "secret": secret,
         }));
     }
-    let mut line = format!("space {}: ", told.space);
-    if !told.done.is_empty() {
-        line.push_str(&format!("{}; ", told.done));
+    let mut line = format!("space {}: ", result.space);
+    if !result.done.is_empty() {
+        line.push_str(&format!("{}; ", result.done));
     }
     match webhook {
         None => line.push_str("no webhook"),

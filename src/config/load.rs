@@ -1,4 +1,4 @@
-//! Where the configuration comes from: a TOML file, and the environment laid over it.
+//! Loading of the configuration: a TOML file, and the environment, which overrides it.
 
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
@@ -9,34 +9,34 @@ use super::secret::{self, Folders};
 use super::{Config, nearest};
 use crate::{Error, ErrorKind, Result};
 
-/// The environment's prefix: `TELELAKE_<SECTION>__<KEY>`.
+/// The prefix of our variables: `TELELAKE_<SECTION>__<KEY>`.
 const PREFIX: &str = "TELELAKE_";
-/// Variables of that prefix that are no configuration keys.
+/// Our variables that are no configuration keys.
 const NOT_KEYS: [&str; 2] = ["TELELAKE_CONFIG", "TELELAKE_LOG_FORMAT"];
-/// When no file is named, the first of these that exists is read.
+/// The files to try if none is named; the first that exists is read.
 const DEFAULT_FILES: [&str; 2] = ["telelake.toml", "/etc/telelake/telelake.toml"];
-/// Keys that there were, by their last name, and what became of them.
-const GONE: [(&str, &str); 1] = [(
+/// The last names of keys that were removed, each with a hint.
+const REMOVED: [(&str, &str); 1] = [(
     "window_days",
     "remove it: lesson data now joins by its keys, externalUserId and externalMeetingId, whatever its date",
 )];
 
-/// What a configuration is read from.
+/// The inputs of a configuration.
 #[derive(Debug, Clone, Default)]
 pub struct Source {
-    /// The file that the user named; a missing one is an error.
+    /// The file that the user named, which must exist.
     pub file: Option<PathBuf>,
     /// The environment.
     pub env: Vec<(String, String)>,
-    /// Variables of ours whose value is not UTF-8.
+    /// Our variables whose value is not UTF-8.
     pub unreadable: Vec<String>,
 }
 
 impl Source {
-    /// `file` (from the command line or `$TELELAKE_CONFIG`), else `./telelake.toml`, else the machine's
-    /// `/etc/telelake/telelake.toml`, and the process's environment.
+    /// The environment of the process, and `file` (from the command line or `$TELELAKE_CONFIG`), or else
+    /// `./telelake.toml`, or else `/etc/telelake/telelake.toml`.
     pub fn of_process(file: Option<PathBuf>) -> Self {
-        let file = file.or_else(|| first_there(DEFAULT_FILES.map(PathBuf::from)));
+        let file = file.or_else(|| first_existing(DEFAULT_FILES.map(PathBuf::from)));
         Self::new(file, std::env::vars_os())
     }
 
@@ -49,7 +49,7 @@ impl Source {
             match (name.into_string(), value.into_string()) {
                 (Ok(name), Ok(value)) => source.env.push((name, value)),
                 (Ok(name), Err(_)) if name.starts_with(PREFIX) => source.unreadable.push(name),
-                // A variable whose name is not UTF-8 can't be one of ours.
+                // A variable whose name is not UTF-8 cannot be ours.
                 _ => {}
             }
         }
@@ -57,8 +57,8 @@ impl Source {
     }
 }
 
-/// The first file that is there. One that this user may not look for counts, so that reading it says so.
-fn first_there(files: impl IntoIterator<Item = PathBuf>) -> Option<PathBuf> {
+/// The first file that exists. A file that this user may not look at counts, so that reading it reports the reason.
+fn first_existing(files: impl IntoIterator<Item = PathBuf>) -> Option<PathBuf> {
     files.into_iter().find(|file| file.try_exists().unwrap_or(true))
 }
 
@@ -66,7 +66,7 @@ impl Config {
     /// Reads and checks the configuration.
     ///
     /// # Errors
-    /// `Config`, naming the file and line, the variable or the key.
+    /// `Config`, which names the file and line, the variable or the key.
     pub fn load(source: &Source) -> Result<Self> {
         if let Some(name) = source.unreadable.first() {
             return Err(Error::new(ErrorKind::Config, name, "is not UTF-8"));
@@ -81,7 +81,7 @@ impl Config {
             if let Some(path) = key_path(name, value) {
                 let refuse = |why: String| refused(name.clone(), why);
                 overlay(&mut table, &template, &path, value).map_err(refuse)?;
-                // Now, while it is known which variable is to blame.
+                // Checked after each variable, so that the error can name it.
                 table
                     .clone()
                     .try_into::<Config>()
@@ -97,7 +97,7 @@ impl Config {
     }
 }
 
-/// Parses the file on its own first, so that an error can show its line.
+/// Parses the file alone, so that an error can name its line.
 fn read_file(path: &Path, template: &Table) -> Result<Table> {
     let about = path.display().to_string();
     let text = std::fs::read_to_string(path).map_err(|e| {
@@ -128,7 +128,7 @@ fn read_file(path: &Path, template: &Table) -> Result<Table> {
             let keys = nearest::keys(template);
             let known = keys.iter().map(String::as_str);
             let meant = nearest::unknown(&table, template).and_then(|key| nearest::nearest(&key, known));
-            Err(match (gone(&why), meant) {
+            Err(match (hint_if_removed(&why), meant) {
                 (None, Some(key)) => {
                     Error::new(ErrorKind::Config, about, why).hint(format!("the nearest key is `{key}`"))
                 }
@@ -138,15 +138,15 @@ fn read_file(path: &Path, template: &Table) -> Result<Table> {
     }
 }
 
-/// What became of a key that there was once, if the refusal names one.
-fn gone(why: &str) -> Option<&'static str> {
+/// The hint for a removed key, if the refusal names one.
+fn hint_if_removed(why: &str) -> Option<&'static str> {
     let names = |key: &str| why.contains(&format!("`{key}`")) || why.contains(&format!(".{key}`"));
-    GONE.iter().find(|(key, _)| names(key)).map(|(_, hint)| *hint)
+    REMOVED.iter().find(|(key, _)| names(key)).map(|(_, hint)| *hint)
 }
 
-/// The error of a configuration that can't be read; a key that there was once is explained.
+/// The error of a configuration that cannot be read, with a hint if it uses a removed key.
 fn refused(about: String, why: String) -> Error {
-    let hint = gone(&why);
+    let hint = hint_if_removed(&why);
     let error = Error::new(ErrorKind::Config, about, why);
     match hint {
         Some(hint) => error.hint(hint),
@@ -158,7 +158,7 @@ fn one_line(text: &str) -> String {
     text.split_whitespace().collect::<Vec<_>>().join(" ")
 }
 
-/// The key that a variable sets, as lower-case segments, or `None` when it is no variable of ours.
+/// The key that a variable sets, as lower-case segments; `None` if the variable is not ours.
 fn key_path(name: &str, value: &str) -> Option<Vec<String>> {
     let rest = name.strip_prefix(PREFIX)?;
     if NOT_KEYS.contains(&name) || is_service_link(rest, value) {
@@ -167,17 +167,17 @@ fn key_path(name: &str, value: &str) -> Option<Vec<String>> {
     Some(rest.split("__").map(str::to_ascii_lowercase).collect())
 }
 
-/// Whether Kubernetes or Docker set a variable: they describe a service named `telelake…` to everything beside it, in
-/// variables of our prefix. A key of ours whose name merely looks alike has another value.
+/// True if Kubernetes or Docker set the variable. They describe a service named `telelake…` to its neighbours in variables
+/// with our prefix. A key of ours with a similar name has a different kind of value.
 fn is_service_link(rest: &str, value: &str) -> bool {
-    // `NAME_SERVICE_HOST`, or without a name where the service is called `telelake`.
+    // `NAME_SERVICE_HOST`, or `SERVICE_HOST` if the service is called `telelake`.
     let ends = |end: &str| rest == end || rest.strip_suffix(end).is_some_and(|name| name.ends_with('_'));
     let is_number = |text: &str| !text.is_empty() && text.bytes().all(|c| c.is_ascii_digit());
     let is_address = |text: &str| {
         let (scheme, port) = text.split_once("://").unwrap_or_default();
         matches!(scheme, "tcp" | "udp" | "sctp") && port.contains(':')
     };
-    // `NAME_PORT_80_TCP` and `NAME_PORT_80_TCP_ADDR`: of a name, the part after its last `PORT_`.
+    // `NAME_PORT_80_TCP` and `NAME_PORT_80_TCP_ADDR`: take the part after the last `PORT_`.
     let of_port = rest.rsplit_once("PORT_").map(|(_, of_port)| of_port);
     let mut parts = of_port.unwrap_or_default().split('_');
     let describes_port =
@@ -190,7 +190,7 @@ fn is_service_link(rest: &str, value: &str) -> bool {
         || describes_port
 }
 
-/// A key that there is not, with the variable of the one that may be meant.
+/// The message about an unknown key, with the nearest variable.
 fn unknown(path: &[String], template: &Table) -> String {
     let key = path.join(".");
     let keys = nearest::keys(template);
@@ -201,8 +201,8 @@ fn unknown(path: &[String], template: &Table) -> String {
     format!("there is no configuration key `{key}`; the nearest variable is {PREFIX}{variable}")
 }
 
-/// Sets one key. `template` (the defaults) says which keys there are and of which type, so that a token of digits
-/// stays text.
+/// Sets a key. `template` holds the defaults, which define the known keys and their types, so that a token of digits stays
+/// text.
 fn overlay(
     table: &mut Table,
     template: &Table,
@@ -243,7 +243,7 @@ fn overlay(
     Ok(())
 }
 
-/// A list is a TOML array, or plain text parted by commas; cron expressions have commas of their own, so `;` parts them.
+/// Reads a list: a TOML array, or items separated by commas. Cron expressions contain commas, so `;` separates them.
 fn list(key: &str, text: &str) -> std::result::Result<Value, String> {
     if text.trim_start().starts_with('[') {
         let parsed: Table = format!("v = {text}")
@@ -288,10 +288,10 @@ mod tests {
     }
 
     #[test]
-    fn the_file_of_the_working_directory_goes_before_that_of_the_machine() {
+    fn the_file_in_the_working_directory_wins_over_that_of_the_machine() {
         let folder = tempfile::tempdir().expect("folder");
         let (here, machine) = (folder.path().join("here"), folder.path().join("machine"));
-        let found = || first_there([here.clone(), machine.clone()]);
+        let found = || first_existing([here.clone(), machine.clone()]);
         assert_eq!(found(), None);
         std::fs::write(&machine, "").expect("written");
         assert_eq!(found().as_ref(), Some(&machine));
@@ -300,7 +300,7 @@ mod tests {
     }
 
     #[test]
-    fn the_environment_lies_over_the_file_and_keeps_types() {
+    fn the_environment_overrides_the_file_and_keeps_types() {
         let config = load(
             Some("timezone = \"Europe/Moscow\"\n[api]\ntoken = \"a\"\nconcurrency = 2\n"),
             &[
@@ -327,7 +327,7 @@ mod tests {
     }
 
     #[test]
-    fn an_unknown_key_is_named_with_its_place() {
+    fn an_unknown_key_is_named_with_its_line() {
         let error = load(Some("[api]\ntoken = \"a\"\ntokn = \"b\"\n"), &[]).expect_err("unknown");
         assert!(
             error.to_string().contains("telelake.toml:3") && error.to_string().contains("`tokn`"),
@@ -349,7 +349,7 @@ mod tests {
     }
 
     #[test]
-    fn a_key_that_is_gone_is_named_with_what_became_of_it() {
+    fn a_removed_key_is_named_with_a_hint() {
         let file = load(Some("[meta]\nfeeds = []\nwindow_days = 7\n"), &[]).expect_err("gone");
         let variable = load(None, &[("TELELAKE_META__WINDOW_DAYS", "7")]).expect_err("gone");
         for (error, about) in [
@@ -363,7 +363,7 @@ mod tests {
     }
 
     #[test]
-    fn values_of_a_wrong_kind_are_refused() {
+    fn values_of_the_wrong_type_are_refused() {
         for text in [
             "timezone = \"Mars/Base\"",
             "[api]\ntimeout = \"soon\"",
@@ -397,7 +397,7 @@ mod tests {
     }
 
     #[test]
-    fn what_kubernetes_and_docker_tell_of_services_is_no_key() {
+    fn service_variables_of_kubernetes_and_docker_are_ignored() {
         let links = [
             ("TELELAKE_SERVICE_HOST", "10.0.0.1"),
             ("TELELAKE_SERVICE_PORT", "80"),
@@ -416,7 +416,7 @@ mod tests {
     }
 
     #[test]
-    fn a_variable_that_is_not_utf_8_is_told_where_it_is_ours() {
+    fn a_variable_that_is_not_utf_8_is_an_error_only_if_it_is_ours() {
         use std::os::unix::ffi::OsStringExt;
         let odd = || OsString::from_vec(b"/etc/\xff".to_vec());
         let of = |name: &str| Source::new(None, [(name.into(), odd()), (odd(), "x".into())].into_iter());
@@ -429,7 +429,7 @@ mod tests {
     }
 
     #[test]
-    fn a_wrong_zone_brings_one_that_is_right() {
+    fn a_wrong_zone_is_refused_with_a_suggestion() {
         let of_file = load(Some("timezone = \"MSK\"\n"), &[]).expect_err("no zone");
         let of_env = load(None, &[("TELELAKE_TIMEZONE", "MSK")]).expect_err("no zone");
         for error in [of_file, of_env] {
@@ -441,7 +441,7 @@ mod tests {
     }
 
     #[test]
-    fn a_token_file_may_have_what_people_and_editors_put_there() {
+    fn a_token_file_may_contain_what_people_and_editors_add() {
         let dir = tempfile::tempdir().expect("folder");
         let path = dir.path().join("token");
         let file = path.to_str().expect("UTF-8");
@@ -480,7 +480,7 @@ mod tests {
     }
 
     #[test]
-    fn a_secret_stands_in_a_file_or_in_the_configuration_not_in_both() {
+    fn a_secret_may_not_be_in_a_file_and_in_the_configuration() {
         let dir = tempfile::tempdir().expect("folder");
         let path = dir.path().join("token");
         std::fs::write(&path, "from-file\n").expect("written");

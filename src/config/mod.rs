@@ -1,18 +1,18 @@
-//! The configuration: what every key means, its default, and the checks that need no request.
+//! The configuration: the meaning and default of every key.
 //!
-//! Pure but for [`Config::load`] (in `load`), which reads the file and the environment, and the files of secrets (in
-//! `secret`), which are read when they are needed.
-//! `config/telelake.example.toml` says the same to users; a test holds the two together.
+//! Pure, except for [`Config::load`] (in `load`), which reads the file and the environment, and the files of secrets (in
+//! `secret`), which are read when they are needed. `config/telelake.example.toml` documents the same keys for users, and a
+//! test compares the two.
 
 mod load;
 mod nearest;
 mod secret;
 mod token;
+mod validate;
 mod values;
 mod zone;
 
 use std::collections::BTreeMap;
-use std::net::SocketAddr;
 
 use chrono_tz::Tz;
 use serde::{Deserialize, Serialize};
@@ -22,32 +22,31 @@ pub use secret::read_text;
 pub use values::{Bytes, Duration, Network, Secret};
 
 use crate::ids::{RoomId, SpaceId};
-use crate::{Error, ErrorKind, Result};
 
 /// The whole configuration.
 #[derive(Debug, Clone, PartialEq, Deserialize, Serialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Config {
-    /// The zone whose midnight parts the days: an IANA name.
+    /// The time zone whose midnight separates the days, as an IANA name.
     #[serde(deserialize_with = "zone::deserialize")]
     pub timezone: Tz,
     /// The vendor's API.
     pub api: Api,
-    /// What is exported.
+    /// The spaces, rooms and calls to export.
     pub scope: Scope,
-    /// What is taken of each call.
+    /// The data to export of each call.
     pub export: Export,
-    /// Where the lake lies.
+    /// The place of the lake.
     pub store: Store,
     /// Lesson data of the LMS.
     pub meta: Meta,
-    /// When the daemon runs.
+    /// The times of the scheduled runs.
     pub schedule: Schedule,
     /// The daemon's listener.
     pub serve: Serve,
-    /// The spaces' webhook.
+    /// The secrets of the spaces' webhooks.
     pub webhook: Webhook,
-    /// Who hears of runs.
+    /// The notifications about runs.
     pub notify: Notify,
 }
 
@@ -72,21 +71,21 @@ impl Default for Config {
 #[derive(Debug, Clone, PartialEq, Deserialize, Serialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Api {
-    /// The API's root, with its version.
+    /// The root of the API, including its version.
     pub base_url: String,
     /// The personal token.
     pub token: Secret,
-    /// A file that holds the token; a bare name is looked for in `$CREDENTIALS_DIRECTORY`, then beside the configuration.
+    /// A file that holds the token. A bare name is searched in `$CREDENTIALS_DIRECTORY`, then beside the configuration.
     pub token_file: String,
-    /// Requests in flight at most.
+    /// The maximum of requests in flight.
     pub concurrency: usize,
-    /// Requests a second at most; 0: no cap.
+    /// The maximum of requests per second; 0: no cap.
     pub requests_per_second: f64,
-    /// For one answer; a download is bounded by its progress instead.
+    /// The time limit of an answer. A download is limited by its speed instead.
     pub timeout: Duration,
-    /// Further attempts after a first one that failed in a way that may pass.
+    /// The number of retries after a temporary failure.
     pub retries: u32,
-    /// The path of storeExternalUserMeta, which the vendor's guide does not give.
+    /// The path of storeExternalUserMeta, which the vendor's guide does not name.
     pub external_meta_path: String,
 }
 
@@ -109,17 +108,17 @@ impl Default for Api {
 #[derive(Debug, Clone, PartialEq, Deserialize, Serialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Scope {
-    /// Ids of the spaces to export; empty: all that the token sees.
+    /// The ids of the spaces to export; empty: all spaces that the token sees.
     pub spaces: Vec<SpaceId>,
-    /// Ids of the rooms to export; empty: all.
+    /// The ids of the rooms to export; empty: all rooms.
     pub rooms: Vec<RoomId>,
-    /// Ids of rooms to leave out.
+    /// The ids of rooms to skip.
     pub exclude_rooms: Vec<RoomId>,
-    /// Calls with fewer participants are left out.
+    /// Calls with fewer participants are skipped.
     pub min_participants: i64,
-    /// Whether calls of breakout rooms are exported.
+    /// True if calls of breakout rooms are exported.
     pub breakout_rooms: bool,
-    /// How long after its end a call's report is taken for final.
+    /// The time after the end of a call when its report counts as final.
     pub settle: Duration,
 }
 
@@ -136,7 +135,7 @@ impl Default for Scope {
     }
 }
 
-/// A report's format, as the API names it.
+/// The format of a report.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Deserialize, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum ReportFormat {
@@ -147,7 +146,7 @@ pub enum ReportFormat {
 }
 
 impl ReportFormat {
-    /// The API's name, and the file's extension.
+    /// The name in the API, and the extension of the file.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Json => "json",
@@ -160,17 +159,17 @@ impl ReportFormat {
 #[derive(Debug, Clone, PartialEq, Deserialize, Serialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Export {
-    /// The formats in which reports are landed.
+    /// The formats of reports to land.
     pub reports: Vec<ReportFormat>,
-    /// Whether recordings are copied.
+    /// True if recordings are copied.
     pub recordings: bool,
-    /// Days before yesterday that `run` looks at again.
+    /// The number of days before yesterday that `run` lists again.
     pub lookback_days: u32,
-    /// How long after a call's or a record's end what does not come is asked for, before it is named as lost.
+    /// The time after the end of a call or record when a missing report or recording counts as lost.
     pub give_up: Duration,
-    /// A mapping file laid over the built-in one.
+    /// A mapping file that overrides parts of the built-in one.
     pub mapping: String,
-    /// The memory that reports may take while they are read.
+    /// The memory that reports may use while they are read.
     pub memory: Bytes,
 }
 
@@ -193,7 +192,7 @@ impl Default for Export {
 pub struct Store {
     /// `file:///path` or `s3://bucket/prefix`.
     pub url: String,
-    /// What the AWS chain does not say already.
+    /// The settings that the AWS chain does not provide.
     pub s3: S3,
 }
 
@@ -212,21 +211,21 @@ impl Default for Store {
 pub struct S3 {
     /// The bucket's region.
     pub region: String,
-    /// Another endpoint than AWS's.
+    /// An endpoint other than that of AWS.
     pub endpoint_url: String,
     /// `endpoint/bucket/key` instead of `bucket.endpoint/key`.
     pub path_style: bool,
-    /// The storage class of MP4 files; tables and manifests keep the bucket's.
+    /// The storage class of MP4 files. Tables and manifests have that of the bucket.
     pub recordings_storage_class: String,
     /// Server-side encryption: `AES256`, `aws:kms` or `aws:kms:dsse`.
     pub sse: String,
     /// The KMS key for `aws:kms`.
     pub kms_key_id: String,
-    /// The checksum that travels with what is written.
+    /// The checksum that is sent with objects and parts.
     pub checksum: Checksum,
-    /// The size of a multipart upload's part.
+    /// The size of a part of a multipart upload.
     pub part_size: Bytes,
-    /// Parts of one upload that are sent at once.
+    /// The number of parts of an upload in flight.
     pub parts_in_flight: usize,
 }
 
@@ -246,7 +245,7 @@ impl Default for S3 {
     }
 }
 
-/// A checksum that travels with each object and part, for buckets that want one.
+/// A checksum that is sent with each object and part, for buckets that require one.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Checksum {
@@ -254,7 +253,7 @@ pub enum Checksum {
     #[default]
     #[serde(rename = "")]
     None,
-    /// `Content-MD5`: every server knows it.
+    /// `Content-MD5`, which every server knows.
     Md5,
     /// CRC-32.
     Crc32,
@@ -268,7 +267,7 @@ pub enum Checksum {
 #[derive(Debug, Clone, Default, PartialEq, Deserialize, Serialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Meta {
-    /// `file://` or `s3://` prefixes with meta files, read at every run.
+    /// `file://` or `s3://` prefixes with files of lesson data, which each run reads.
     pub feeds: Vec<String>,
 }
 
@@ -276,11 +275,11 @@ pub struct Meta {
 #[derive(Debug, Clone, PartialEq, Deserialize, Serialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Schedule {
-    /// Cron expressions of 5 fields, or of 6 with seconds, in `timezone`.
+    /// Cron expressions of 5 fields, or of 6 fields with seconds, in `timezone`.
     pub cron: Vec<String>,
-    /// A run missed while the daemon was down is made up once.
+    /// True if the daemon catches up once on a run that it missed.
     pub catch_up: bool,
-    /// A run begins up to so much later than its time, by chance: many daemons do not ask the API at once.
+    /// The largest random delay of a run, so that many daemons do not send requests at once.
     pub jitter: Duration,
 }
 
@@ -300,11 +299,11 @@ impl Default for Schedule {
 pub struct Serve {
     /// Address and port.
     pub listen: String,
-    /// Reverse proxies whose word on the client's address is taken.
+    /// The reverse proxies that may report the client's address.
     pub trusted_proxies: Vec<Network>,
-    /// Needed for any other address than loopback.
+    /// The token of the daemon, which is required for addresses other than loopback.
     pub token: Secret,
-    /// A file that holds the token; a bare name is looked for in `$CREDENTIALS_DIRECTORY`, then beside the configuration.
+    /// A file that holds the token. A bare name is searched in `$CREDENTIALS_DIRECTORY`, then beside the configuration.
     pub token_file: String,
 }
 
@@ -323,24 +322,24 @@ impl Default for Serve {
 #[derive(Debug, Clone, Default, PartialEq, Deserialize, Serialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Webhook {
-    /// The secret that signs the events of spaces that have none of their own.
+    /// The secret for the events of spaces without a secret of their own.
     pub secret: Secret,
-    /// A file that holds it.
+    /// A file that holds the secret.
     pub secret_file: String,
-    /// A folder with a file for each space's own secret, named by the space's id: `webhook install` and
-    /// `webhook rotate-secret` write there, and the daemon reads a file again when it has changed.
+    /// A folder with a file for the secret of each space, named by the id of the space. `webhook install` and
+    /// `webhook rotate-secret` write the files, and the daemon reads a file again after a change.
     pub secrets_dir: String,
-    /// Secrets of spaces, by the space's id.
+    /// Secrets by the id of the space.
     pub secrets: BTreeMap<String, Secret>,
 }
 
-/// When [`Notify::url`] hears of a run.
+/// The runs about which [`Notify::url`] is notified.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum NotifyOn {
-    /// Only when something failed.
+    /// Only runs with a failure.
     Failure,
-    /// After every run.
+    /// All runs.
     Always,
 }
 
@@ -348,11 +347,11 @@ pub enum NotifyOn {
 #[derive(Debug, Clone, PartialEq, Deserialize, Serialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Notify {
-    /// Gets a JSON summary of a run.
+    /// The URL that receives the summary of a run as JSON.
     pub url: Secret,
-    /// When.
+    /// The runs that are reported.
     pub on: NotifyOn,
-    /// Is fetched after every run that ended well, for a monitor that misses it.
+    /// The URL that is fetched after every successful run, for a monitor that notices its absence.
     pub heartbeat_url: Secret,
 }
 
@@ -366,348 +365,9 @@ impl Default for Notify {
     }
 }
 
-fn is_http(url: &str) -> bool {
-    reqwest::Url::parse(url).is_ok_and(|url| matches!(url.scheme(), "http" | "https") && url.has_host())
-}
-
-/// A token that is guessed at over a network has this many characters at least, and [`LEAST_DIFFERENT`] different ones.
-const LEAST_CHARACTERS: usize = 16;
-const LEAST_DIFFERENT: usize = 6;
-
-/// Why a secret is too weak, if it is.
-fn weakness(secret: &Secret) -> Option<String> {
-    let text = secret.expose();
-    let different: std::collections::BTreeSet<char> = text.chars().collect();
-    let length = text.chars().count();
-    if length < LEAST_CHARACTERS {
-        return Some(format!("has {length} characters, fewer than {LEAST_CHARACTERS}"));
-    }
-    (different.len() < LEAST_DIFFERENT).then(|| format!("has only {} different characters", different.len()))
-}
-
-/// True if what goes to a URL can be read by others on its way.
-fn is_in_clear(url: &str) -> bool {
-    let is_here = |url: &reqwest::Url| {
-        url.host_str().is_some_and(|host| {
-            let host = host.trim_start_matches('[').trim_end_matches(']');
-            host == "localhost" || host.parse::<std::net::IpAddr>().is_ok_and(|ip| ip.is_loopback())
-        })
-    };
-    reqwest::Url::parse(url).is_ok_and(|url| url.scheme() == "http" && !is_here(&url))
-}
-
-/// Whether a URL carries what must not be printed.
-fn has_credentials(url: &reqwest::Url) -> bool {
-    !url.username().is_empty() || url.password().is_some()
-}
-
-/// S3 takes no smaller part than this (but for the last one), and no larger one.
-const PART_SIZE_BYTES: std::ops::RangeInclusive<u64> = 5 * 1024 * 1024..=5 * 1024 * 1024 * 1024;
-
-impl Config {
-    /// Checks what can be checked without a request.
-    ///
-    /// # Errors
-    /// `Config`, naming the key.
-    pub fn validate(&self) -> Result<()> {
-        let bad = |key: &str, why: String| Err(Error::new(ErrorKind::Config, key, why));
-        match reqwest::Url::parse(&self.api.base_url) {
-            Ok(url) if matches!(url.scheme(), "http" | "https") && url.has_host() => {
-                if has_credentials(&url) {
-                    return bad(
-                        "api.base_url",
-                        "holds a user or password; the API takes a token alone".into(),
-                    );
-                }
-            }
-            _ => return bad("api.base_url", "is not an http(s) URL".into()),
-        }
-        if reqwest::Url::parse(&self.store.s3.endpoint_url).is_ok_and(|url| has_credentials(&url)) {
-            return bad(
-                "store.s3.endpoint_url",
-                "holds a user or password; credentials come from the AWS chain".into(),
-            );
-        }
-        if self.api.concurrency == 0 {
-            return bad("api.concurrency", "must be 1 or more".into());
-        }
-        if !self.api.requests_per_second.is_finite() || self.api.requests_per_second < 0.0 {
-            return bad("api.requests_per_second", "must be 0 (no cap) or more".into());
-        }
-        if self.api.timeout.is_zero() {
-            return bad("api.timeout", "must be more than 0".into());
-        }
-        if !self.store.url.starts_with("s3://") && !self.store.url.starts_with("file://") {
-            return bad("store.url", "must start with file:// or s3://".into());
-        }
-        if !PART_SIZE_BYTES.contains(&self.store.s3.part_size.as_u64()) {
-            return bad("store.s3.part_size", "must be from 5MiB to 5GiB".into());
-        }
-        if self.store.s3.parts_in_flight == 0 {
-            return bad("store.s3.parts_in_flight", "must be 1 or more".into());
-        }
-        if !matches!(
-            self.store.s3.sse.as_str(),
-            "" | "AES256" | "aws:kms" | "aws:kms:dsse"
-        ) {
-            return bad("store.s3.sse", "must be AES256, aws:kms or aws:kms:dsse".into());
-        }
-        for expression in &self.schedule.cron {
-            crate::crontab::Expression::parse(expression)?;
-        }
-        for (key, url) in [
-            ("notify.url", &self.notify.url),
-            ("notify.heartbeat_url", &self.notify.heartbeat_url),
-        ] {
-            if !url.is_empty() && !is_http(url.expose()) {
-                return bad(key, "is not an http(s) URL".into());
-            }
-        }
-        Ok(())
-    }
-
-    /// The address of the daemon.
-    ///
-    /// # Errors
-    /// `Config`: it is none.
-    pub fn listen(&self) -> Result<SocketAddr> {
-        self.serve.listen.parse().map_err(|_| {
-            Error::new(
-                ErrorKind::Config,
-                "serve.listen",
-                "is not an address and port such as 127.0.0.1:8080",
-            )
-        })
-    }
-
-    /// Where the daemon listens.
-    ///
-    /// # Errors
-    /// `Config`: no address, or one that others can reach without a strong token to keep them out; `SecretUnreadable`.
-    pub fn require_listen(&self) -> Result<SocketAddr> {
-        let address = self.listen()?;
-        if !address.ip().is_loopback() {
-            let token = self.serve.read_token()?;
-            if token.is_empty() {
-                return Err(Error::new(
-                    ErrorKind::Config,
-                    "serve.listen",
-                    "is open to others, and serve.token is empty",
-                )
-                .hint("set serve.token or serve.token_file, or listen on 127.0.0.1"));
-            }
-            if let Some(why) = weakness(&token) {
-                return Err(Error::new(
-                    ErrorKind::Config,
-                    "serve.token",
-                    format!("{why}, and others can try it"),
-                )
-                .hint("make one by `openssl rand -hex 32`, or listen on 127.0.0.1"));
-            }
-        }
-        Ok(address)
-    }
-
-    /// What of the configuration works but is not safe, in sentences that begin with the key.
-    pub fn weaknesses(&self) -> Vec<String> {
-        let secrets = [
-            (
-                "serve.token".to_owned(),
-                self.serve.read_token().unwrap_or_default(),
-            ),
-            (
-                "webhook.secret".to_owned(),
-                self.webhook.read_secret().unwrap_or_default(),
-            ),
-        ];
-        let of_spaces = self.webhook.secrets.iter();
-        let of_spaces = of_spaces.map(|(space, secret)| (format!("webhook.secrets.{space}"), secret.clone()));
-        let weak = secrets
-            .into_iter()
-            .chain(of_spaces)
-            .filter(|(_, secret)| !secret.is_empty());
-        let weak = weak.filter_map(|(key, secret)| {
-            weakness(&secret).map(|why| format!("{key} {why}: make one by `openssl rand -hex 32`"))
-        });
-        let urls = [
-            ("api.base_url", self.api.base_url.as_str(), "the token"),
-            (
-                "notify.url",
-                self.notify.url.expose(),
-                "the address and the message",
-            ),
-            (
-                "notify.heartbeat_url",
-                self.notify.heartbeat_url.expose(),
-                "the address",
-            ),
-        ];
-        let open = urls.into_iter().filter(|(_, url, _)| is_in_clear(url));
-        let open =
-            open.map(|(key, _, what)| format!("{key} is http: {what} can be read on the way; use https"));
-        let proxies = (!self.serve.trusted_proxies.is_empty()
-            && self.serve.token.is_empty()
-            && self.serve.token_file.is_empty())
-        .then(|| {
-            "serve.trusted_proxies is set without serve.token: what comes through a proxy is refused"
-                .to_owned()
-        });
-        weak.chain(open).chain(proxies).collect()
-    }
-
-    /// The token, which every command that speaks to the API needs.
-    ///
-    /// # Errors
-    /// `Config` when there is none, `SecretUnreadable` when its file can't be read.
-    pub fn require_token(&self) -> Result<Secret> {
-        let token = self.api.read_token()?;
-        if token.is_empty() {
-            return Err(Error::new(ErrorKind::Config, "api.token", "is missing").hint(
-                "set api.token, api.token_file or TELELAKE_API__TOKEN to a personal token from the account's «Интеграция» page",
-            ));
-        }
-        Ok(token)
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn the_default_configuration_is_valid_and_needs_only_a_token() {
-        let config = Config::default();
-        config.validate().expect("valid");
-        assert!(
-            config
-                .require_token()
-                .expect_err("no token")
-                .to_string()
-                .contains("TELELAKE_API__TOKEN")
-        );
-    }
-
-    #[test]
-    fn what_can_not_work_is_refused_by_name() {
-        type Spoil = fn(&mut Config);
-        let cases: [(&str, Spoil); 9] = [
-            ("api.base_url", |c| c.api.base_url = "ftp://x".into()),
-            ("api.concurrency", |c| c.api.concurrency = 0),
-            ("api.requests_per_second", |c| c.api.requests_per_second = -1.0),
-            ("api.base_url", |c| {
-                c.api.base_url = "https://user:pw@example.org/v1".into()
-            }),
-            ("store.url", |c| c.store.url = "gs://bucket".into()),
-            ("store.s3.part_size", |c| {
-                c.store.s3.part_size = Bytes::mebibytes(1)
-            }),
-            ("store.s3.sse", |c| c.store.s3.sse = "yes".into()),
-            ("schedule.cron", |c| c.schedule.cron = vec!["61 2 * * *".into()]),
-            ("notify.url", |c| {
-                c.notify.url = Secret::new("hooks.example.org/x")
-            }),
-        ];
-        for (key, spoil) in cases {
-            let mut config = Config::default();
-            spoil(&mut config);
-            let error = config.validate().expect_err(key);
-            assert_eq!((error.about(), error.kind()), (key, ErrorKind::Config));
-        }
-    }
-
-    #[test]
-    fn an_address_that_others_reach_needs_a_token() {
-        let mut config = Config::default();
-        config.require_listen().expect("loopback");
-        config.serve.listen = "[::1]:0".into();
-        config.require_listen().expect("loopback too");
-        for open in [
-            "0.0.0.0:8080",
-            "[::]:8080",
-            "192.168.1.2:80",
-            "somewhere:80",
-            "8080",
-        ] {
-            config.serve.listen = open.into();
-            let error = config.require_listen().expect_err(open);
-            assert_eq!((error.about(), error.kind()), ("serve.listen", ErrorKind::Config));
-        }
-        config.serve.listen = "0.0.0.0:8080".into();
-        config.serve.token = Secret::new("0123456789abcdef");
-        config.require_listen().expect("guarded");
-    }
-
-    #[test]
-    fn a_weak_token_is_refused_where_others_can_try_it_and_named_elsewhere() {
-        let mut config = Config::default();
-        for (token, why) in [
-            ("t", "has 1 characters, fewer than 16"),
-            ("0123456789abcde", "has 15 characters"),
-            ("aaaaaaaaaaaaaaaaaaaaaaaa", "only 1 different"),
-        ] {
-            config.serve.token = Secret::new(token);
-            config.serve.listen = "0.0.0.0:8080".into();
-            let error = config.require_listen().expect_err(token);
-            assert_eq!((error.about(), error.kind()), ("serve.token", ErrorKind::Config));
-            assert!(error.to_string().contains(why), "{error}");
-            assert!(!error.to_string().contains("0123456789"), "{error}");
-            config.serve.listen = "127.0.0.1:8080".into();
-            config.require_listen().expect("only this machine");
-            let named = config.weaknesses();
-            assert!(
-                named[0].starts_with("serve.token") && named[0].contains(why),
-                "{named:?}"
-            );
-        }
-    }
-
-    #[test]
-    fn what_works_but_is_not_safe_is_named() {
-        assert_eq!(Config::default().weaknesses(), [""; 0]);
-        let local = Config {
-            api: Api {
-                base_url: "http://127.0.0.1:9/v1".into(),
-                ..Api::default()
-            },
-            ..Config::default()
-        };
-        assert_eq!(local.weaknesses(), [""; 0]);
-        let config = Config {
-            api: Api {
-                base_url: "http://api.example/v1".into(),
-                ..Api::default()
-            },
-            serve: Serve {
-                trusted_proxies: vec!["10.0.0.0/8".parse().expect("network")],
-                ..Serve::default()
-            },
-            webhook: Webhook {
-                secret: Secret::new("short"),
-                secrets: [("s1".to_owned(), Secret::new("short"))].into(),
-                ..Webhook::default()
-            },
-            notify: Notify {
-                url: Secret::new("http://hooks.example/s3cr3t"),
-                ..Notify::default()
-            },
-            ..Config::default()
-        };
-        let named = config.weaknesses();
-        for key in [
-            "webhook.secret ",
-            "webhook.secrets.s1 ",
-            "api.base_url ",
-            "notify.url ",
-            "serve.trusted_proxies ",
-        ] {
-            assert_eq!(
-                named.iter().filter(|one| one.starts_with(key)).count(),
-                1,
-                "{key}: {named:?}"
-            );
-        }
-        assert!(!named.concat().contains("s3cr3t"));
-    }
 
     #[test]
     fn a_printed_configuration_shows_no_secret() {

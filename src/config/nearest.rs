@@ -1,8 +1,8 @@
-//! The known key that a wrong one may have meant. Pure.
+//! The known key that is nearest to a wrong one. Pure.
 
 use toml::{Table, Value};
 
-/// All keys of a configuration, dotted.
+/// All keys of a configuration, as dotted names.
 pub(super) fn keys(template: &Table) -> Vec<String> {
     let mut keys = Vec::new();
     for (name, value) in template {
@@ -16,13 +16,13 @@ pub(super) fn keys(template: &Table) -> Vec<String> {
     keys
 }
 
-/// The first key of a table, dotted, that the template has not; it may be a section.
+/// The first key or section of a table that the template does not have, as a dotted name.
 pub(super) fn unknown(table: &Table, template: &Table) -> Option<String> {
     table
         .iter()
         .find_map(|(name, value)| match (value, template.get(name)) {
             (_, None) => Some(name.clone()),
-            // A table without keys takes any: `webhook.secrets`.
+            // A table without keys accepts any key, such as `webhook.secrets`.
             (Value::Table(section), Some(Value::Table(known))) if !known.is_empty() => {
                 unknown(section, known).map(|key| format!("{name}.{key}"))
             }
@@ -30,12 +30,12 @@ pub(super) fn unknown(table: &Table, template: &Table) -> Option<String> {
         })
 }
 
-/// The name that is most like another one.
+/// The name that is most similar to a wrong one.
 pub(super) fn nearest<'a>(wrong: &str, names: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
     let wrong = plain(wrong);
     let likeness = |name: &str| {
         let name = plain(name);
-        // A key in the wrong section, or in none, is that key.
+        // A known key in a wrong section, or without one, is a good match.
         let same_end =
             name.rsplit('_').next() == Some(wrong.as_str()) || name.ends_with(&format!("_{wrong}"));
         strsim::jaro_winkler(&wrong, &name).max(if same_end { 0.9 } else { 0.0 })
@@ -46,7 +46,7 @@ pub(super) fn nearest<'a>(wrong: &str, names: impl IntoIterator<Item = &'a str>)
         .map(|(_, name)| name)
 }
 
-/// A name in which it does not matter what parts its words.
+/// The words of a name in lower case, joined by underscores, whatever separated them.
 fn plain(name: &str) -> String {
     let words = name.split(|c: char| !c.is_alphanumeric());
     let words: Vec<&str> = words.filter(|word| !word.is_empty()).collect();
@@ -58,7 +58,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_wrong_name_brings_the_right_one() {
+    fn a_wrong_name_finds_the_nearest_known_one() {
         let names = [
             "timezone",
             "api.token",

@@ -1,5 +1,5 @@
-//! Where a secret comes from: the configuration itself, or a file that is read when the secret is needed, and no earlier.
-//! So commands that need no secret work where its file can't be read.
+//! The source of a secret: the configuration itself, or a file. The file is read only when the secret is needed, so that
+//! commands without a secret work if the file cannot be read.
 
 use std::io::Read;
 use std::path::{Path, PathBuf};
@@ -10,21 +10,21 @@ use crate::{Error, ErrorKind, Result};
 
 /// The variable with the folder in which systemd puts the files that `LoadCredential=` names.
 const CREDENTIALS: &str = "CREDENTIALS_DIRECTORY";
-/// More bytes than any secret has.
-const LARGEST: u64 = 64 * 1024;
-const PLACES: &str = "a bare name is looked for in $CREDENTIALS_DIRECTORY, then beside the configuration file, then in the \
+/// The largest file of a secret, in bytes.
+const MAX_SIZE: u64 = 64 * 1024;
+const PLACES: &str = "a bare name is searched in $CREDENTIALS_DIRECTORY, then beside the configuration file, then in the \
                       working folder";
 
-/// The reading of a secret's text.
+/// The kind of a secret's text.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Form {
-    /// A token: what editors and people put around it is taken off.
+enum SecretKind {
+    /// A token, from which quotes, `Bearer` and white space are removed.
     Token,
-    /// Any text on one line or several.
+    /// Any text on one or more lines.
     Text,
 }
 
-/// The folders in which a file that is named without a slash is looked for.
+/// The folders in which a file without a slash in its name is searched.
 #[derive(Debug, Default)]
 pub(super) struct Folders {
     credentials: Option<PathBuf>,
@@ -42,7 +42,7 @@ impl Folders {
         }
     }
 
-    /// The path of a secret's file. With nothing named, systemd's credential of that name, where there is one.
+    /// The path of a secret's file. If neither secret nor file is set, it is systemd's credential of that name, if it exists.
     fn find(&self, secret: &Secret, file: &str, credential: &str) -> String {
         let credentials = self.credentials.as_deref();
         let found = if file.is_empty() && secret.is_empty() {
@@ -61,12 +61,12 @@ impl Folders {
     }
 }
 
-/// True if a file is there. One below a folder that can't be entered counts: its error names it.
+/// True if a file exists. A file below a folder that cannot be entered counts, so that reading it reports the reason.
 fn is_there(path: &Path) -> bool {
     path.try_exists().unwrap_or(true)
 }
 
-/// Finds the files of all secrets, and cleans the tokens that stand in the configuration itself.
+/// Finds the files of all secrets, and cleans the tokens in the configuration itself.
 pub(super) fn prepare(config: &mut Config, folders: &Folders) -> Result<()> {
     let (api, serve, webhook) = (&mut config.api, &mut config.serve, &mut config.webhook);
     let all = [
@@ -75,24 +75,24 @@ pub(super) fn prepare(config: &mut Config, folders: &Folders) -> Result<()> {
             &mut api.token,
             &mut api.token_file,
             "token",
-            Form::Token,
+            SecretKind::Token,
         ),
         (
             "serve.token",
             &mut serve.token,
             &mut serve.token_file,
             "serve-token",
-            Form::Token,
+            SecretKind::Token,
         ),
         (
             "webhook.secret",
             &mut webhook.secret,
             &mut webhook.secret_file,
             "webhook-secret",
-            Form::Text,
+            SecretKind::Text,
         ),
     ];
-    for (key, secret, file, credential, form) in all {
+    for (key, secret, file, credential, kind) in all {
         if !secret.is_empty() && !file.is_empty() {
             return Err(
                 Error::new(ErrorKind::Config, key, format!("and {key}_file are both set"))
@@ -103,10 +103,10 @@ pub(super) fn prepare(config: &mut Config, folders: &Folders) -> Result<()> {
         if file.is_empty() {
             let text = secret.expose();
             *secret =
-                parsed(text, form).map_err(|why| Error::new(ErrorKind::Config, key, why).hint(ALONE))?;
+                parsed(text, kind).map_err(|why| Error::new(ErrorKind::Config, key, why).hint(ALONE))?;
         } else if is_pipe(Path::new(file)) {
-            // It gives its text only once.
-            *secret = read_file(key, file, form)?;
+            // A pipe gives its text only once.
+            *secret = read_file(key, file, kind)?;
             file.clear();
         }
     }
@@ -120,46 +120,51 @@ fn is_pipe(path: &Path) -> bool {
 }
 
 impl super::Api {
-    /// The token; empty where none is configured.
+    /// The token; empty if none is configured.
     ///
     /// # Errors
-    /// `SecretUnreadable`, naming the file, the reason and the way out.
+    /// `SecretUnreadable`, which names the file, the reason and the way out.
     pub fn read_token(&self) -> Result<Secret> {
-        read("api.token", &self.token, &self.token_file, Form::Token)
+        read("api.token", &self.token, &self.token_file, SecretKind::Token)
     }
 }
 
 impl super::Serve {
-    /// The token; empty where none is configured.
+    /// The token; empty if none is configured.
     ///
     /// # Errors
     /// As [`Api::read_token`](super::Api::read_token).
     pub fn read_token(&self) -> Result<Secret> {
-        read("serve.token", &self.token, &self.token_file, Form::Token)
+        read("serve.token", &self.token, &self.token_file, SecretKind::Token)
     }
 }
 
 impl super::Webhook {
-    /// The secret of spaces that have none of their own; empty where none is configured.
+    /// The secret for spaces without a secret of their own; empty if none is configured.
     ///
     /// # Errors
     /// As [`Api::read_token`](super::Api::read_token).
     pub fn read_secret(&self) -> Result<Secret> {
-        read("webhook.secret", &self.secret, &self.secret_file, Form::Text)
+        read(
+            "webhook.secret",
+            &self.secret,
+            &self.secret_file,
+            SecretKind::Text,
+        )
     }
 }
 
-fn read(key: &str, secret: &Secret, file: &str, form: Form) -> Result<Secret> {
+fn read(key: &str, secret: &Secret, file: &str, kind: SecretKind) -> Result<Secret> {
     if file.is_empty() {
         return Ok(secret.clone());
     }
-    read_file(key, file, form)
+    read_file(key, file, kind)
 }
 
-fn read_file(key: &str, file: &str, form: Form) -> Result<Secret> {
+fn read_file(key: &str, file: &str, kind: SecretKind) -> Result<Secret> {
     let about = format!("{key}_file {file}");
     let text = read_text(&about, Path::new(file))?;
-    let secret = parsed(&text, form)
+    let secret = parsed(&text, kind)
         .map_err(|why| Error::new(ErrorKind::SecretUnreadable, &about, why).hint(ALONE))?;
     if secret.is_empty() {
         return Err(Error::new(ErrorKind::SecretUnreadable, about, "is empty").hint("write the secret there"));
@@ -167,24 +172,24 @@ fn read_file(key: &str, file: &str, form: Form) -> Result<Secret> {
     Ok(secret)
 }
 
-fn parsed(text: &str, form: Form) -> std::result::Result<Secret, String> {
-    match form {
-        Form::Token => token::clean(text).map(Secret::new),
-        Form::Text => Ok(Secret::new(text)),
+fn parsed(text: &str, kind: SecretKind) -> std::result::Result<Secret, String> {
+    match kind {
+        SecretKind::Token => token::clean(text).map(Secret::new),
+        SecretKind::Text => Ok(Secret::new(text)),
     }
 }
 
-/// The text of a file that holds a secret; `about` is the key and the file.
+/// Reads the text of a file that holds a secret; `about` names the key and the file in errors.
 ///
 /// # Errors
-/// `SecretUnreadable`: there is no such file, it may not be read, or it is no text.
+/// `SecretUnreadable` if the file does not exist, may not be read, or is no text.
 pub fn read_text(about: &str, path: &Path) -> Result<String> {
     let refuse = |why: String, way_out: &str| {
         Error::new(ErrorKind::SecretUnreadable, about, why).hint(way_out.to_owned())
     };
     let mut bytes = Vec::new();
     let opened = std::fs::File::open(path);
-    let read = opened.and_then(|file| file.take(LARGEST + 1).read_to_end(&mut bytes));
+    let read = opened.and_then(|file| file.take(MAX_SIZE + 1).read_to_end(&mut bytes));
     match read.map_err(|error| error.kind()) {
         Ok(_) => {}
         Err(std::io::ErrorKind::NotFound) => {
@@ -192,12 +197,12 @@ pub fn read_text(about: &str, path: &Path) -> Result<String> {
             let way_out = if is_bare {
                 PLACES
             } else {
-                "make the file, or correct its name"
+                "create the file, or correct its name"
             };
             return Err(refuse("there is no such file".into(), way_out));
         }
         Err(std::io::ErrorKind::PermissionDenied) => {
-            let way_out = "let the user of telelake read it, by its group and mode 0640, or hand it over by systemd's \
+            let way_out = "let the user of telelake read it, by its group and mode 0640, or pass it by systemd's \
                            LoadCredential=";
             return Err(refuse(denied(path), way_out));
         }
@@ -206,14 +211,14 @@ pub fn read_text(about: &str, path: &Path) -> Result<String> {
         }
         Err(kind) => {
             return Err(refuse(
-                format!("can't be read: {kind}"),
-                "look at the file and its disk",
+                format!("cannot be read: {kind}"),
+                "check the file and its disk",
             ));
         }
     }
-    if bytes.len() as u64 > LARGEST {
+    if bytes.len() as u64 > MAX_SIZE {
         return Err(refuse(
-            format!("is larger than {} KiB: it is no secret", LARGEST / 1024),
+            format!("is larger than {} KiB: it is no secret", MAX_SIZE / 1024),
             "name another file",
         ));
     }
@@ -242,7 +247,7 @@ fn text(bytes: Vec<u8>) -> std::result::Result<String, &'static str> {
     }
 }
 
-/// Who may not read a file, and whose it is.
+/// Names the user who may not read a file, and the owner of the file.
 fn denied(path: &Path) -> String {
     let us = user(Path::new("/proc/self")).unwrap_or_else(|| "this user".into());
     let theirs = std::fs::metadata(path).ok().and_then(|found| {
@@ -267,7 +272,7 @@ fn mode(_: &std::fs::Metadata) -> Option<u32> {
     None
 }
 
-/// The owner of a file, by name where the machine has one for it.
+/// The owner of a file, by name if the machine knows it.
 #[cfg(unix)]
 fn user(path: &Path) -> Option<String> {
     use std::os::unix::fs::MetadataExt;
@@ -291,7 +296,7 @@ mod tests {
     use super::*;
     use crate::config::Source;
 
-    /// A folder of credentials and one with a configuration file, each with these files.
+    /// A machine with a folder of credentials and a folder of configuration files.
     struct Machine {
         credentials: tempfile::TempDir,
         etc: tempfile::TempDir,
@@ -324,7 +329,7 @@ mod tests {
     }
 
     #[test]
-    fn a_bare_name_is_found_among_credentials_and_else_beside_the_configuration() {
+    fn a_bare_name_is_searched_among_credentials_and_then_beside_the_configuration() {
         let machine = Machine::new();
         let text = "[api]\ntoken_file = \"token\"\n";
         put(&machine.etc, "token", "of-etc");
@@ -337,7 +342,7 @@ mod tests {
         assert_eq!(config.api.read_token().expect("token").expose(), "of-systemd");
         let config = machine.load(text, false).expect("loads");
         assert_eq!(config.api.read_token().expect("token").expose(), "of-etc");
-        // A path is a path.
+        // A path is not searched.
         put(&machine.etc, "other", "of-path");
         let path = machine.etc.path().join("other");
         let config = machine
@@ -347,7 +352,7 @@ mod tests {
     }
 
     #[test]
-    fn credentials_of_the_known_names_are_taken_where_nothing_is_set() {
+    fn credentials_of_the_known_names_are_used_if_nothing_is_set() {
         let machine = Machine::new();
         for (name, text) in [("token", "a"), ("serve-token", "b"), ("webhook-secret", "c")] {
             put(&machine.credentials, name, text);
@@ -363,7 +368,7 @@ mod tests {
     }
 
     #[test]
-    fn an_unreadable_file_stops_nobody_who_does_not_need_it_and_is_named_to_who_does() {
+    fn an_unreadable_file_is_an_error_only_when_its_secret_is_needed() {
         let machine = Machine::new();
         std::fs::create_dir(machine.etc.path().join("folder")).expect("made");
         for (name, bytes) in [

@@ -1,14 +1,16 @@
-//! A token as people keep it: with a byte order mark, in quotes, with `Bearer ` before it. Pure.
+//! Cleaning of a token that people copied: byte order mark, quotes and `Bearer ` are removed. Pure.
 
-/// What editors put at the beginning of a file, and nobody sees.
+/// An invisible character that editors put at the beginning of a file.
 pub(super) const BYTE_ORDER_MARK: char = '\u{feff}';
-/// Quotes that may stand around a token.
+/// The quotes that may surround a token.
 const QUOTES: [(char, char); 5] = [('"', '"'), ('\'', '\''), ('`', '`'), ('“', '”'), ('«', '»')];
-/// What may stand before it, where a header was copied.
+/// The prefixes of a token that was copied from a header.
 const PREFIXES: [&str; 2] = ["authorization:", "bearer"];
 
-/// The token alone, as a header carries it. The error says which character is none of a token's, and where it stands;
-/// never the token.
+/// Removes everything around a token.
+///
+/// # Errors
+/// The kind and position of a character that no token has, but never the token.
 pub(super) fn clean(text: &str) -> Result<&str, String> {
     let text = text.trim_start_matches(BYTE_ORDER_MARK);
     let mut token = text;
@@ -60,7 +62,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_stands_around_a_token_is_no_part_of_it() {
+    fn everything_around_a_token_is_removed() {
         for text in [
             "t0k.en-_~+/=",
             "\u{feff}t0k.en-_~+/=\r\n",
@@ -76,13 +78,13 @@ mod tests {
         for text in ["", "\u{feff}\n", "\"\"", "Bearer ", "bearer"] {
             assert_eq!(clean(text), Ok(""), "{text:?}");
         }
-        // A token that only begins like the word.
+        // A token that only begins like `Bearer`.
         assert_eq!(clean("BearerABC"), Ok("BearerABC"));
         assert_eq!(clean("\""), Ok("\""));
     }
 
     #[test]
-    fn what_stands_in_a_token_is_told_by_class_and_place_and_never_shown() {
+    fn a_wrong_character_is_named_by_kind_and_position_and_the_token_is_not_shown() {
         for (text, class, place) in [
             ("first-part second-part", "white space", "character 11 of 22"),
             ("first-part\nsecond-part\n", "a line break", "character 11 of 23"),

@@ -1,4 +1,4 @@
-//! The configuration's own kinds of value: durations, sizes and secrets. Pure.
+//! The value types of the configuration: durations, sizes, networks and secrets. Pure.
 
 use std::fmt;
 use std::net::IpAddr;
@@ -10,12 +10,12 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use super::token::BYTE_ORDER_MARK;
 
-/// A length of time, written as people do: `30s`, `5m`, `1h 30m`.
+/// A duration, written as `30s`, `5m` or `1h 30m`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Duration(std::time::Duration);
 
 impl Duration {
-    /// Of whole seconds.
+    /// A duration of whole seconds.
     pub const fn from_secs(seconds: u64) -> Self {
         Self(std::time::Duration::from_secs(seconds))
     }
@@ -43,17 +43,17 @@ impl Serialize for Duration {
     }
 }
 
-/// A number of bytes, written as people do: `16MiB`, `1GB`.
+/// A number of bytes, written as `16MiB` or `1GB`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Bytes(bytesize::ByteSize);
 
 impl Bytes {
-    /// Of whole MiB.
+    /// A number of whole MiB.
     pub const fn mebibytes(count: u64) -> Self {
         Self(bytesize::ByteSize::mib(count))
     }
 
-    /// The number.
+    /// The number of bytes.
     pub const fn as_u64(self) -> u64 {
         self.0.as_u64()
     }
@@ -74,12 +74,12 @@ impl Serialize for Bytes {
     }
 }
 
-/// Addresses: `10.0.0.0/8`, `2001:db8::/32`, or a single one.
+/// A network such as `10.0.0.0/8` or `2001:db8::/32`, or a single address.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Network(ipnet::IpNet);
 
 impl Network {
-    /// True if an address is one of them; an IPv4 address counts in either form.
+    /// True if an address is in the network. An IPv4 address may be written as an IPv6 one.
     pub fn contains(&self, address: IpAddr) -> bool {
         self.0.contains(&address.to_canonical())
     }
@@ -115,24 +115,24 @@ impl Serialize for Network {
     }
 }
 
-/// Text that is never printed: neither by `Debug` nor by serialization.
+/// Text that neither `Debug` nor serialization prints.
 #[derive(Clone, Default, PartialEq, Eq)]
 pub struct Secret(String);
 
 const MASK: &str = "***";
 
 impl Secret {
-    /// Takes a secret; a byte order mark and surrounding white space, as files have them, are no part of it.
+    /// Makes a secret of a text, without its byte order mark and surrounding white space.
     pub fn new(text: &str) -> Self {
         Self(text.trim_start_matches(BYTE_ORDER_MARK).trim().to_owned())
     }
 
-    /// Whether there is none.
+    /// True if there is no secret.
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
 
-    /// The secret itself: for the place that sends or compares it, and no other.
+    /// The secret itself. Only code that sends or compares it may call this.
     pub fn expose(&self) -> &str {
         &self.0
     }
@@ -146,7 +146,7 @@ impl fmt::Debug for Secret {
 
 impl<'de> Deserialize<'de> for Secret {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        // The usual message shows the value.
+        // The standard error would show the value.
         String::deserialize(deserializer)
             .map(Self)
             .map_err(|_| D::Error::custom("a secret must be text in quotes"))

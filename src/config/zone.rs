@@ -1,11 +1,11 @@
-//! The time zone of the configuration: an IANA name, and what to write instead of anything else. Pure.
+//! The time zone of the configuration: an IANA name, and a suggestion if it is none. Pure.
 
 use chrono_tz::{TZ_VARIANTS, Tz};
 use serde::{Deserialize, Deserializer, de::Error as _};
 
-/// The example for a text that tells nothing.
+/// The suggestion for a text that gives no hint.
 const EXAMPLE: &str = "Europe/Moscow";
-/// Abbreviations that are no IANA names, and a zone whose clocks show them.
+/// Abbreviations that are no IANA names, and a zone that uses them.
 const ABBREVIATIONS: [(&str, &str); 17] = [
     ("MSK", "Europe/Moscow"),
     ("MSD", "Europe/Moscow"),
@@ -26,7 +26,7 @@ const ABBREVIATIONS: [(&str, &str); 17] = [
     ("BST", "Europe/London"),
 ];
 
-/// Reads a zone; the error names one that may be meant.
+/// Reads a zone. The error suggests one that may be meant.
 pub(super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Tz, D::Error> {
     let text = String::deserialize(deserializer)?;
     text.trim().parse().map_err(|_| {
@@ -37,13 +37,13 @@ pub(super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<
     })
 }
 
-/// The zone that a text means, as far as it tells.
+/// The zone that a text probably means.
 fn meant(text: &str) -> &'static str {
     let abbreviated = ABBREVIATIONS
         .iter()
         .find(|(short, _)| short.eq_ignore_ascii_case(text));
     let written = text.replace(' ', "_");
-    // The city alone, or the whole in other letters.
+    // The name in another case, or only its city.
     let named = |zone: &&Tz| {
         let city = zone.name().rsplit('/').next().unwrap_or_default();
         zone.name().eq_ignore_ascii_case(&written) || city.eq_ignore_ascii_case(&written)
@@ -59,7 +59,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_no_zone_brings_one_that_is() {
+    fn a_wrong_zone_gives_a_suggestion() {
         for (text, zone) in [
             ("MSK", "Europe/Moscow"),
             ("yekt", "Asia/Yekaterinburg"),

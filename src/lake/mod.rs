@@ -7,6 +7,7 @@ pub mod landing;
 pub mod manifest;
 pub mod table;
 pub mod tally;
+pub mod tally_json;
 pub mod unknown;
 
 use chrono::{DateTime, Days, NaiveDate, NaiveTime, TimeZone, Utc};

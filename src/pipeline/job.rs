@@ -1,9 +1,14 @@
-//! The words for a job that more than one part of the program needs: its command, and the half that it does. Pure.
+//! The job of a run: its command, its dates, and what it is limited to. Pure.
 
+use std::collections::HashSet;
 use std::fmt;
 
+use chrono::NaiveDate;
 use clap::ValueEnum;
 use serde::{Deserialize, Serialize, Serializer};
+
+use crate::config::ReportFormat;
+use crate::ids::{CallId, DayId, RecordId, RoomId, SpaceId};
 
 /// The command that a run belongs to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -84,6 +89,95 @@ impl Only {
         }
     }
 }
+
+/// The work that a run is asked to do.
+#[derive(Debug, Clone)]
+pub struct Job {
+    /// The command, for the summary.
+    pub command: Command,
+    /// The first date.
+    pub from: NaiveDate,
+    /// The last date, itself included.
+    pub to: NaiveDate,
+    /// True if days outside of the dates are processed too if they have something pending or failed.
+    pub open_days: bool,
+    /// The spaces to work on, within the configured scope; empty: all.
+    pub spaces: Vec<SpaceId>,
+    /// The rooms to work on, within the configured scope; empty: all.
+    pub rooms: Vec<RoomId>,
+    /// The calls. If any is named, only their reports are fetched.
+    pub calls: Vec<CallId>,
+    /// The records. If any is named, only they are fetched.
+    pub records: Vec<RecordId>,
+    /// The half of the work that is done; none: both.
+    pub only: Option<Only>,
+    /// True if reports and recordings are landed again although the lake has them.
+    pub force: bool,
+}
+
+impl Job {
+    /// A job over all in scope.
+    pub fn over(command: Command, from: NaiveDate, to: NaiveDate) -> Self {
+        Self {
+            command,
+            from,
+            to,
+            open_days: false,
+            spaces: Vec::new(),
+            rooms: Vec::new(),
+            calls: Vec::new(),
+            records: Vec::new(),
+            only: None,
+            force: false,
+        }
+    }
+
+    /// True if the job works on a room, as far as it limits the rooms.
+    pub(crate) fn takes_room(&self, room: &RoomId) -> bool {
+        self.rooms.is_empty() || self.rooms.contains(room)
+    }
+
+    /// True if the job fetches the reports of a call.
+    pub(crate) fn takes_call(&self, call: &CallId) -> bool {
+        self.calls.contains(call) || (self.calls.is_empty() && self.records.is_empty())
+    }
+
+    /// True if the job fetches a record.
+    pub(crate) fn takes_record(&self, record: &RecordId) -> bool {
+        self.records.contains(record) || (self.calls.is_empty() && self.records.is_empty())
+    }
+
+    /// True if a date is one of the job's.
+    pub(crate) fn covers(&self, date: NaiveDate) -> bool {
+        (self.from..=self.to).contains(&date)
+    }
+
+    /// True if a user typed the spaces and rooms. A space or room that does not exist is then a usage error.
+    pub(crate) fn is_typed(&self) -> bool {
+        self.command == Command::Backfill
+    }
+
+    /// True if the rooms are those of webhook events.
+    pub(crate) fn is_of_webhook(&self) -> bool {
+        self.command == Command::Webhook
+    }
+
+    /// True if the job asks again for what was given up on a date, because somebody asks for that very date. A nightly
+    /// run, which looks for open days too, leaves it alone.
+    pub(crate) fn asks_for_lost(&self, date: NaiveDate) -> bool {
+        !self.open_days && self.covers(date)
+    }
+}
+
+/// A report of a call, or a recording.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub(crate) enum Piece {
+    Report(CallId, ReportFormat),
+    Recording(RecordId),
+}
+
+/// Reports and recordings that are landed again although the lake has them.
+pub(crate) type Again = HashSet<(DayId, Piece)>;
 
 #[cfg(test)]
 mod tests {

@@ -205,7 +205,10 @@ mod tests {
         let memory = MemoryBudget::of(64 * MIB);
         let kept = memory.keep(3 * MIB).expect("4 MiB are for them");
         assert!(memory.keep(2 * MIB).is_none());
-        assert!(now(&memory, 64 * MIB).is_some(), "kept reports are not part of the budget");
+        assert!(
+            now(&memory, 64 * MIB).is_some(),
+            "kept reports are not part of the budget"
+        );
         drop(kept);
         assert!(memory.keep(4 * MIB).is_some());
     }

@@ -6,9 +6,13 @@ use chrono::NaiveDate;
 use futures_util::{StreamExt, TryStreamExt, stream};
 use serde::Serialize;
 
-use super::day::{self, Day};
+use super::day::due::due;
+use super::day::merge::merge;
+use super::day::state::DayState;
+use super::rules::JobRules;
 use super::summary::{Problem, Summary};
-use super::walk::{self, DayWork};
+use super::walk;
+use super::walk::found::DayWork;
 use super::{DAYS_AT_ONCE, ExportContext, Job, windows};
 use crate::Result;
 use crate::config::ReportFormat;
@@ -70,17 +74,18 @@ pub(crate) async fn plan(context: &Arc<ExportContext>, job: &Job) -> Result<Plan
         info.check_zone(context.run.config.timezone)?;
     }
     let mut summary = Summary::new(job, context.run.config.timezone, context.run.now);
-    let scope = walk::scope(context, job, &mut summary).await?;
+    let rules = context.rules(job);
+    let scope = walk::scope::scope(context, &rules, &mut summary).await?;
     let (mut days, mut reached) = (Vec::new(), false);
-    for (from, to) in windows(job.from, job.to) {
-        let found = walk::list(context, job, &scope, from, to, &[], &mut summary).await?;
+    for window in windows(job.from, job.to) {
+        let found = walk::list(context, &rules, &scope, window, &[], &mut summary).await?;
         reached |= found.reached;
         let planned = stream::iter(found.days.stages().into_iter().flatten())
-            .map(|work| plan_day(context, job, work))
+            .map(|work| plan_day(context, &rules, work))
             .buffered(DAYS_AT_ONCE);
         days.extend(planned.try_collect::<Vec<_>>().await?.into_iter().flatten());
     }
-    summary.tell_requests(&context.client);
+    summary.take_requests(&context.client);
     if !reached {
         return Err(summary.nothing_reached());
     }
@@ -98,15 +103,17 @@ pub(crate) async fn plan(context: &Arc<ExportContext>, job: &Job) -> Result<Plan
     })
 }
 
-async fn plan_day(context: &Arc<ExportContext>, job: &Job, work: DayWork) -> Result<Option<DayPlan>> {
-    let Day { mut manifest, .. } = Day::load(context, &work).await?;
+async fn plan_day(context: &Arc<ExportContext>, rules: &JobRules, work: DayWork) -> Result<Option<DayPlan>> {
+    let store = &*context.run.store;
+    let DayState { mut manifest, .. } = DayState::load(store, work.date, work.space_id.clone()).await?;
     let known = manifest.calls.len();
     let built = manifest.built.clone();
-    day::merge(context, job, &mut manifest, work);
+    merge(rules, &mut manifest, work);
     if manifest.calls.is_empty() && manifest.records.is_empty() {
         return Ok(None);
     }
-    let (reports, recordings, recording_bytes) = day::preview(context, job, &manifest);
+    let due = due(rules, &manifest);
+    let (reports, recordings) = (due.reports.len() as u64, due.records.len() as u64);
     let changes = reports + recordings > 0
         || match &built {
             Some(built) => {
@@ -123,7 +130,7 @@ async fn plan_day(context: &Arc<ExportContext>, job: &Job, work: DayWork) -> Res
         new_calls: (manifest.calls.len() - known) as u64,
         reports,
         recordings,
-        recording_bytes,
+        recording_bytes: due.recorded_bytes(),
         files: if changes {
             files(context, &manifest, reports > 0)
         } else {
@@ -140,8 +147,8 @@ async fn changed_by_meta(context: &Arc<ExportContext>, planned: &[DayPlan]) -> R
     if markers.is_empty() {
         return Ok(days);
     }
-    let (_, meetings) = import::changed(&*context.run.store, &markers).await?;
-    for DayId { date, space: space_id } in context.run.lessons.stale(&context.run, &meetings).await? {
+    let (_, meetings) = import::read_markers(&*context.run.store, &markers).await?;
+    for DayId { date, space: space_id } in context.run.lessons.stale(&meetings).await? {
         if planned
             .iter()
             .any(|day| (day.date, &day.space_id) == (date, &space_id))

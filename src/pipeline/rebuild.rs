@@ -8,23 +8,21 @@ use futures_util::{StreamExt, stream};
 use tokio_util::sync::CancellationToken;
 use tracing::Instrument;
 
-use super::day::Day;
+use super::day::state::DayState;
 use super::summary::{DayReport, Problem, ProblemKind, Summary};
 use super::{Command, Job, Phase, Progress};
 use crate::config::{Config, ReportFormat};
+use crate::ids::SpaceId;
 use crate::lake::key;
 use crate::lake::manifest::{Landing, Manifest};
 use crate::pipeline::day::build;
 use crate::pipeline::day::build_threads::Builders;
 use crate::pipeline::lake_state::catalog;
-use crate::pipeline::lake_state::info::OpenedStore;
-use crate::pipeline::lessons::import;
 use crate::pipeline::run_context::RunContext;
-use crate::pipeline::summary::trace::Trace;
 use crate::store::Store;
 use crate::store::json::get_json;
 use crate::task::isolated;
-use crate::{Error, ErrorKind, Result};
+use crate::{Error, ErrorKind, Result, task};
 
 /// Builds the lake's tables again.
 pub struct Rebuilder {
@@ -55,18 +53,22 @@ impl Rebuilder {
     pub async fn run(&self, from: NaiveDate, to: NaiveDate) -> Result<Summary> {
         let run = &self.run;
         run.store.preflight().await?;
-        let opened = OpenedStore::open(run).await?.ok_or_else(|| {
+        let info = run.open_lake().await?.ok_or_else(|| {
             Error::new(ErrorKind::StoreNotFound, run.store.url(), "there is no lake here")
                 .hint("check store.url; a first run or backfill makes the lake")
         })?;
-        let mut summary = Summary::new(&Job::over(Command::Rebuild, from, to), run.config.timezone, run.now);
+        let mut summary = Summary::new(
+            &Job::over(Command::Rebuild, from, to),
+            run.config.timezone,
+            run.now,
+        );
         let span = tracing::info_span!("run", run = summary.id, command = summary.command);
         async {
-            let trace = Trace::begin(run, &summary).await;
-            opened.tell(run, &mut summary);
+            let trace = run.begin_trace(&summary).await;
+            info.warn(&mut summary);
             let work = run.alone(Command::Rebuild, Box::pin(self.work(from, to, &mut summary)));
             let end = trace.during(work).await.flatten();
-            summary.end(run, end.err());
+            summary.end(run.end(end.err()));
             summary.count();
             trace.end(&mut summary).await;
         }
@@ -105,7 +107,7 @@ async fn mend_meta(run: &RunContext, from: NaiveDate, to: NaiveDate, summary: &m
         for shelf in run.store.list(key::META_SHELVES).await? {
             let date = key::date_in(&shelf.key).filter(|date| (from..=to).contains(date));
             if let Some(date) = date {
-                import::mend(run, date).await?;
+                run.lessons.rebuild_tables(date).await?;
             }
         }
         Ok::<_, Error>(())
@@ -140,7 +142,7 @@ async fn day(run: &Arc<RunContext>, date: NaiveDate, key: String) -> Option<DayR
     let of_day = Arc::clone(run);
     let manifest_key = key.clone();
     let building = async move { Box::pin(build(&of_day, &manifest_key)).await };
-    let outcome = isolated("day", building.in_current_span()).await;
+    let outcome = task::isolated("day", building.in_current_span()).await;
     run.progress.days.advance(1);
     match outcome {
         Ok(report) => Some(report),
@@ -148,11 +150,14 @@ async fn day(run: &Arc<RunContext>, date: NaiveDate, key: String) -> Option<DayR
         Err(error) => {
             tracing::error!(%date, key, %error, "the day was not built");
             let space = key.rsplit('/').next().and_then(|name| name.strip_suffix(".json"));
-            let space = space.and_then(key::unsegment).unwrap_or_default();
+            let space = space
+                .and_then(key::unsegment)
+                .map(SpaceId::from)
+                .unwrap_or_default();
             let mut report = DayReport::default();
             report
                 .failed
-                .push(Problem::new(ProblemKind::RebuildFailed, error.to_string()).on(date, &space.as_str().into()));
+                .push(Problem::new(ProblemKind::RebuildFailed, error.to_string()).on(date, &space));
             Some(report)
         }
     }
@@ -163,7 +168,7 @@ async fn build(run: &Arc<RunContext>, key: &str) -> Result<DayReport> {
         // The manifest was deleted after it was listed.
         return Ok(DayReport::default());
     };
-    let mut day = Day::stored(manifest, version);
+    let mut day = DayState::from_stored(manifest, version);
     let reports = day
         .manifest
         .calls
@@ -174,7 +179,7 @@ async fn build(run: &Arc<RunContext>, key: &str) -> Result<DayReport> {
     let counts = &mut day.report.counts;
     counts.days = 1;
     counts.calls = day.manifest.calls.len() as u64;
-    counts.reports_done = day
+    counts.reports.done = day
         .manifest
         .calls
         .values()

@@ -9,14 +9,18 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use tokio_util::sync::CancellationToken;
 
-use super::memory::MemoryBudget;
 use super::job::Command;
+use super::memory::MemoryBudget;
 use super::{Progress, Stop};
 use crate::config::Config;
 use crate::pipeline::day::build_threads::Builders;
+use crate::pipeline::lake_state::info::StoreInfo;
 use crate::pipeline::lake_state::lease;
 use crate::pipeline::lake_state::lease::Lease;
 use crate::pipeline::lessons::cache::LessonCache;
+use crate::pipeline::lessons::lake::LessonLake;
+use crate::pipeline::summary::trace::Trace;
+use crate::pipeline::summary::{RunEnd, Summary};
 use crate::store::guarded::{GuardedStore, StoreHealth};
 use crate::store::json::update_json;
 use crate::store::{Condition, Store, Version};
@@ -45,7 +49,7 @@ pub(crate) struct RunContext {
     pub lessons: LessonCache,
     /// True if the store honours conditional writes.
     pub conditional: AtomicBool,
-    pub writes: AtomicU64,
+    pub writes: Arc<AtomicU64>,
     /// The present, which is the same for all decisions of the run.
     pub now: DateTime<Utc>,
 }
@@ -63,21 +67,30 @@ impl RunContext {
         now: DateTime<Utc>,
     ) -> Result<Self> {
         let store = store.patient(cancel.clone()).unwrap_or(store);
-        let watched = GuardedStore::new(Arc::clone(&store), cancel.clone());
+        let guarded = GuardedStore::new(Arc::clone(&store), cancel.clone());
+        let health = guarded.health();
+        let guarded: Arc<dyn Store> = Arc::new(guarded);
+        let writes = Arc::new(AtomicU64::new(0));
+        let lessons = LessonCache::new(LessonLake {
+            store: Arc::clone(&guarded),
+            writes: Arc::clone(&writes),
+            zone: config.timezone,
+            now,
+        });
         Ok(Self {
             mapping: mapping(&config)?,
             builders: Builders::start()?,
             memory: MemoryBudget::shared(config.export.memory.as_u64()),
             config,
-            health: watched.health(),
-            store: Arc::new(watched),
+            health,
+            store: guarded,
             bare: store,
             progress,
             cancel,
             stop: None,
-            lessons: LessonCache::default(),
+            lessons,
             conditional: true.into(),
-            writes: AtomicU64::new(0),
+            writes,
             now,
         })
     }
@@ -93,9 +106,39 @@ impl RunContext {
         )
     }
 
-    /// The store without the guard.
-    pub fn bare(&self) -> &dyn Store {
-        &*self.bare
+    /// Reads the store's description; `None` if there is no lake.
+    pub async fn open_lake(&self) -> Result<Option<StoreInfo>> {
+        let opened = StoreInfo::open(&*self.store, self.config.timezone, self.now).await?;
+        Ok(opened.map(|opened| self.use_info(opened)))
+    }
+
+    /// Reads the store's description, or writes it before the lake's first write.
+    pub async fn open_or_create_lake(&self) -> Result<StoreInfo> {
+        let opened = StoreInfo::open_or_create(&*self.store, self.config.timezone, self.now).await?;
+        Ok(self.use_info(opened))
+    }
+
+    fn use_info(&self, (info, written): (StoreInfo, bool)) -> StoreInfo {
+        self.conditional.store(info.conditional_writes, Ordering::Relaxed);
+        self.writes.fetch_add(u64::from(written), Ordering::Relaxed);
+        info
+    }
+
+    /// Writes the run's first summary.
+    pub async fn begin_trace(&self, summary: &Summary) -> Trace<'_> {
+        Trace::begin(&*self.bare, &self.health, summary).await
+    }
+
+    /// The circumstances in which the run ends now.
+    pub fn end(&self, error: Option<Error>) -> RunEnd {
+        RunEnd {
+            at: Utc::now(),
+            lost: self.health.lost(),
+            error,
+            stopped: self.cancel.is_cancelled(),
+            reason: self.stop.as_ref().and_then(Stop::reason),
+            writes: self.writes(),
+        }
     }
 
     /// Writes an object.

@@ -1,4 +1,4 @@
-//! The API's answers out of the school. Used by `routes`, after token and limits.
+//! The API's answers from the school. Called by `routes` after the checks of token and limit.
 
 use std::sync::Arc;
 
@@ -9,31 +9,31 @@ use serde_json::{Value, json};
 
 use super::log::Endpoint;
 use super::options::{LinkForm, Window};
-use super::routes::Asked;
+use super::request::ApiRequest;
 use super::school::{Call, Record, Report, Room, School};
 use super::state::Shared;
 use super::{locked, objects, page, reply, report, select, webhooks, xlsx};
 
 const XLSX: &str = "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet";
 
-/// An answer, or the refusal in its place. Boxed: a response is large.
+/// An answer or a refusal, which is boxed because a response is large.
 type Answer = Result<Response, Box<Response>>;
 
-/// Answers a request whose token is right.
-pub(super) async fn answer(shared: &Arc<Shared>, endpoint: Endpoint, asked: Asked) -> Response {
+/// Answers a request with a valid token.
+pub(super) async fn answer(shared: &Arc<Shared>, endpoint: Endpoint, request: ApiRequest) -> Response {
     let reads = !matches!(endpoint, Endpoint::Webhook | Endpoint::Meta | Endpoint::Unknown);
-    if reads && asked.method != "GET" {
+    if reads && request.method != "GET" {
         return reply::refuse(405);
     }
     let answer = match endpoint {
-        Endpoint::Spaces => Ok(spaces(shared, &asked)),
-        Endpoint::Rooms => rooms(shared, &asked),
-        Endpoint::Calls => calls(shared, &asked),
-        Endpoint::Report => report_of(shared, &asked).await,
-        Endpoint::Records => records(shared, &asked),
-        Endpoint::Link => link(shared, &asked),
-        Endpoint::Webhook => webhook(shared, &asked),
-        Endpoint::Meta => Ok(meta(shared, &asked)),
+        Endpoint::Spaces => Ok(spaces(shared, &request)),
+        Endpoint::Rooms => rooms(shared, &request),
+        Endpoint::Calls => calls(shared, &request),
+        Endpoint::Report => report_of(shared, &request).await,
+        Endpoint::Records => records(shared, &request),
+        Endpoint::Link => link(shared, &request),
+        Endpoint::Webhook => webhook(shared, &request),
+        Endpoint::Meta => Ok(meta(shared, &request)),
         Endpoint::Blob | Endpoint::Unknown => Ok(reply::refuse(404)),
     };
     answer.unwrap_or_else(|refusal| *refusal)
@@ -65,23 +65,23 @@ fn room_in<'a>(school: &'a School, space: &str, room: Option<&str>) -> Result<&'
     }
 }
 
-fn parameter<'a>(asked: &'a Asked, name: &str) -> Result<&'a str, Box<Response>> {
-    asked
+fn parameter<'a>(request: &'a ApiRequest, name: &str) -> Result<&'a str, Box<Response>> {
+    request
         .query
         .get(name)
         .map(String::as_str)
         .ok_or_else(|| Box::new(reply::invalid(name)))
 }
 
-/// A page of a list; objects are made for the page only.
+/// Answers with a page of a list, and makes only the objects of that page.
 fn list<T>(
     shared: &Shared,
-    asked: &Asked,
+    request: &ApiRequest,
     all: &[T],
     counted: bool,
     object: impl Fn(&T) -> Value,
 ) -> Response {
-    let page = all.get(window(shared, asked, all.len())).unwrap_or_default();
+    let page = all.get(window(shared, request, all.len())).unwrap_or_default();
     let items = page.iter().map(object).collect();
     reply::json(page::envelope(
         items,
@@ -91,33 +91,33 @@ fn list<T>(
     ))
 }
 
-/// The part of a list of `count` items that is asked for.
-fn window(shared: &Shared, asked: &Asked, count: usize) -> std::ops::Range<usize> {
-    let number = |name: &str| asked.query.get(name).and_then(|text| text.parse().ok());
+/// The part of a list of `count` items that the request asks for.
+fn window(shared: &Shared, request: &ApiRequest, count: usize) -> std::ops::Range<usize> {
+    let number = |name: &str| request.query.get(name).and_then(|text| text.parse().ok());
     let offset = number("offset").unwrap_or(0);
     page::window(shared.options.paging, number("limit"), offset, count)
 }
 
-fn spaces(shared: &Shared, asked: &Asked) -> Response {
+fn spaces(shared: &Shared, request: &ApiRequest) -> Response {
     let ragged = shared.options.ragged;
-    list(shared, asked, &shared.school().spaces, true, |space| {
+    list(shared, request, &shared.school().spaces, true, |space| {
         objects::space(space, ragged)
     })
 }
 
-fn rooms(shared: &Shared, asked: &Asked) -> Answer {
+fn rooms(shared: &Shared, request: &ApiRequest) -> Answer {
     let school = shared.school();
-    let space = space_in(&school, &asked.parts())?;
+    let space = space_in(&school, &request.parts())?;
     let is_listed = |room: &&Room| !school.unlisted.contains(&room.id);
     let rooms: Vec<&Room> = school.rooms_of(space).filter(is_listed).collect();
     let ragged = shared.options.ragged;
     let object = |room: &&Room| objects::room(&school, room, ragged);
     let paging = shared.options.paging;
     if !matches!(paging.window, Window::CutThenFiltered(_)) {
-        return Ok(list(shared, asked, &rooms, true, object));
+        return Ok(list(shared, request, &rooms, true, object));
     }
     let rows: Vec<&Room> = school.rooms_of(space).collect();
-    let page = rows.get(window(shared, asked, rows.len())).unwrap_or_default();
+    let page = rows.get(window(shared, request, rows.len())).unwrap_or_default();
     let items = page.iter().filter(|room| is_listed(room)).map(object).collect();
     Ok(reply::json(page::envelope(
         items,
@@ -127,28 +127,28 @@ fn rooms(shared: &Shared, asked: &Asked) -> Answer {
     )))
 }
 
-fn calls(shared: &Shared, asked: &Asked) -> Answer {
+fn calls(shared: &Shared, request: &ApiRequest) -> Answer {
     let school = shared.school();
-    let space = space_in(&school, &asked.parts())?;
-    let room = room_in(&school, space, Some(parameter(asked, "roomId")?))?;
-    let date = parameter(asked, "date")?;
+    let space = space_in(&school, &request.parts())?;
+    let room = room_in(&school, space, Some(parameter(request, "roomId")?))?;
+    let date = parameter(request, "date")?;
     let zone = shared.options.zone;
     let day = select::day(date, zone).ok_or_else(|| Box::new(reply::invalid("date")))?;
     let reading = shared.options.date_reading;
     let on_day = |call: &&Call| select::is_in(reading, &day, call.started_at, call.finished_at);
     let calls: Vec<&Call> = school.calls_of(&room.id).filter(on_day).collect();
     let ragged = shared.options.ragged;
-    Ok(list(shared, asked, &calls, false, |call| {
-        objects::call(call, &room.kind, ragged)
+    Ok(list(shared, request, &calls, false, |call| {
+        objects::call(call, room.kind, ragged)
     }))
 }
 
-async fn report_of(shared: &Arc<Shared>, asked: &Asked) -> Answer {
+async fn report_of(shared: &Arc<Shared>, request: &ApiRequest) -> Answer {
     let school = shared.school();
-    let space = space_in(&school, &asked.parts())?;
-    let room = room_in(&school, space, Some(parameter(asked, "roomId")?))?;
-    let call = school.call(parameter(asked, "callId")?);
-    let format = asked.query.get("format").map_or("json", String::as_str);
+    let space = space_in(&school, &request.parts())?;
+    let room = room_in(&school, space, Some(parameter(request, "roomId")?))?;
+    let call = school.call(parameter(request, "callId")?);
+    let format = request.query.get("format").map_or("json", String::as_str);
     let finished = call.filter(|call| call.room_id == room.id && call.finished_at.is_some());
     let Some(call) = finished else {
         return Err(refused(404));
@@ -177,12 +177,12 @@ async fn report_of(shared: &Arc<Shared>, asked: &Asked) -> Answer {
     }
 }
 
-fn records(shared: &Shared, asked: &Asked) -> Answer {
+fn records(shared: &Shared, request: &ApiRequest) -> Answer {
     let school = shared.school();
-    let parts = asked.parts();
+    let parts = request.parts();
     let room = room_in(&school, space_in(&school, &parts)?, parts.get(4).copied())?;
     let span =
-        select::span(&asked.query, shared.options.zone).map_err(|name| Box::new(reply::invalid(name)))?;
+        select::span(&request.query, shared.options.zone).map_err(|name| Box::new(reply::invalid(name)))?;
     let reading = shared.options.date_reading;
     let in_span = |record: &&Record| {
         let start = record.started_at.unwrap_or(record.created_at);
@@ -190,14 +190,14 @@ fn records(shared: &Shared, asked: &Asked) -> Answer {
     };
     let records: Vec<&Record> = school.records_of(&room.id).filter(in_span).collect();
     let ragged = shared.options.ragged;
-    Ok(list(shared, asked, &records, true, |record| {
+    Ok(list(shared, request, &records, true, |record| {
         objects::record(record, ragged)
     }))
 }
 
-fn link(shared: &Shared, asked: &Asked) -> Answer {
+fn link(shared: &Shared, request: &ApiRequest) -> Answer {
     let school = shared.school();
-    let parts = asked.parts();
+    let parts = request.parts();
     let room = room_in(&school, space_in(&school, &parts)?, parts.get(4).copied())?;
     let record = parts
         .get(7)
@@ -208,8 +208,8 @@ fn link(shared: &Shared, asked: &Asked) -> Answer {
     };
     let url = format!(
         "http://{}/blob/{}.mp4",
-        asked.authority(shared),
-        shared.mint(&record.id)
+        request.host().unwrap_or(&shared.authority),
+        shared.make_link(&record.id)
     );
     let form = match (shared.options.link_form, school.record_position(&record.id) % 3) {
         (LinkForm::Cycle, 0) => LinkForm::Text,
@@ -230,26 +230,30 @@ fn link(shared: &Shared, asked: &Asked) -> Answer {
     })
 }
 
-fn webhook(shared: &Shared, asked: &Asked) -> Answer {
+fn webhook(shared: &Shared, request: &ApiRequest) -> Answer {
     let school = shared.school();
-    let parts = asked.parts();
+    let parts = request.parts();
     let space = space_in(&school, &parts)?;
+    let mut webhooks = locked(&shared.webhooks);
     if parts.len() == 5 {
-        let put = asked.method == "PUT";
-        return if put {
-            Ok(webhooks::refresh(shared, space))
-        } else {
-            Err(refused(405))
-        };
+        if request.method != "PUT" {
+            return Err(refused(405));
+        }
+        return Ok(webhooks::refresh(&mut webhooks, space));
     }
-    Ok(webhooks::answer(shared, &asked.method, space, &asked.body))
+    Ok(webhooks::answer(
+        &mut webhooks,
+        &request.method,
+        space,
+        &request.body,
+    ))
 }
 
-fn meta(shared: &Shared, asked: &Asked) -> Response {
-    if asked.method != "POST" {
+fn meta(shared: &Shared, request: &ApiRequest) -> Response {
+    if request.method != "POST" {
         return reply::refuse(405);
     }
-    let meta: Value = serde_json::from_slice(&asked.body).unwrap_or_default();
+    let meta: Value = serde_json::from_slice(&request.body).unwrap_or_default();
     for name in ["externalUserId", "externalMeetingId"] {
         if meta.get(name).and_then(Value::as_str).is_none_or(str::is_empty) {
             return reply::invalid(name);

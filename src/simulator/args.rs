@@ -1,4 +1,4 @@
-//! The simulator's options on the command line. Used by the command `simulate`.
+//! The options of the simulator on the command line. Used by the command `simulate`.
 
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -6,78 +6,78 @@ use std::time::Duration;
 use chrono::{Days, NaiveDate, Utc};
 use chrono_tz::Tz;
 
-use super::options::{DateReading, LinkForm, Options, Paging, RetryAfter, Total, Window, days};
+use super::options::{DateReading, LinkForm, ListTotal, Options, Paging, RetryAfter, Window, days};
 
-/// What the simulated API is like.
+/// The behaviour of the simulated API.
 #[derive(Debug, Clone, clap::Args)]
 pub struct SimulateArgs {
-    /// Where to listen; port 0 takes a free one
+    /// The address to listen on; port 0 takes a free port
     #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:0")]
     pub listen: SocketAddr,
-    /// The school follows from this number
+    /// The seed of the school; the same seed gives the same school
     #[arg(long, value_name = "N", default_value_t = 1)]
     pub seed: u64,
-    /// How many spaces
+    /// The number of spaces
     #[arg(long, value_name = "N", default_value_t = 2)]
     pub spaces: u32,
-    /// How many rooms each space has
+    /// The number of rooms in each space
     #[arg(long, value_name = "N", default_value_t = 10)]
     pub rooms: u32,
-    /// The first date with calls; without it the last one is yesterday
+    /// The first date with calls; by default the last date is yesterday
     #[arg(long, value_name = "DATE")]
     pub from: Option<NaiveDate>,
-    /// How many dates have calls
+    /// The number of dates with calls
     #[arg(long, value_name = "N", default_value_t = 3)]
     pub days: u32,
-    /// The server's time zone
+    /// The time zone of the server
     #[arg(long, value_name = "ZONE", default_value = "UTC")]
     pub timezone: Tz,
     /// The pause before every answer, such as 20ms
     #[arg(long, value_name = "DURATION", default_value = "0s", value_parser = humantime::parse_duration)]
     pub latency: Duration,
-    /// API requests a second, beyond which the answer is 429; 0: no limit
+    /// API requests per second, beyond which the answer is 429; 0 means no limit
     #[arg(long, value_name = "N", default_value_t = 0)]
     pub rate_limit: u32,
-    /// API requests a minute, beyond which the answer is 429 without Retry-After; 0: no limit
+    /// API requests per minute, beyond which the answer is 429 without Retry-After; 0 means no limit
     #[arg(long, value_name = "N", default_value_t = 0, conflicts_with = "rate_limit")]
     pub limit_per_minute: u32,
-    /// The time in which --limit-per-minute counts, such as 5s for a test
+    /// The window of --limit-per-minute, such as 5s for a test
     #[arg(long, value_name = "DURATION", default_value = "1m", value_parser = humantime::parse_duration)]
     pub limit_window: Duration,
     /// The size of a recording, such as 2GiB
     #[arg(long, value_name = "SIZE", default_value = "1MiB")]
     pub recording_size: bytesize::ByteSize,
-    /// The bearer token that is accepted
+    /// The bearer token that the server accepts
     #[arg(long, default_value = "simulator-token")]
     pub token: String,
     /// The share of requests that fail at first, 0 to 1
     #[arg(long, value_name = "SHARE", default_value_t = 0.0)]
     pub fault_rate: f64,
-    /// How lists are paged
+    /// The paging of lists
     #[arg(long, value_enum, default_value_t = PagingArg::Honoured)]
     pub paging: PagingArg,
-    /// What the date of a request selects by
+    /// The meaning of the date of a request
     #[arg(long, value_enum, default_value_t = DateReading::Start)]
     pub date_reading: DateReading,
-    /// How download links are handed over
+    /// The form of download links
     #[arg(long, value_enum, default_value_t = LinkForm::Cycle)]
     pub link_form: LinkForm,
 }
 
-/// How lists are paged, by name.
+/// The paging of lists, by name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
 pub enum PagingArg {
     /// `limit` and `offset` are honoured
     Honoured,
-    /// Both are ignored: all items at once
+    /// Both are ignored; every page has all items
     Ignored,
-    /// Never more than 10 items a page
+    /// At most 10 items on a page
     Capped,
-    /// As honoured, without `total`
+    /// Like honoured, without `total`
     NoTotal,
-    /// As honoured, with a `total` of 0
+    /// Like honoured, with a `total` of 0
     ZeroTotal,
-    /// The first 10 items again and again
+    /// Every page has the first 10 items
     Repeating,
 }
 
@@ -87,15 +87,15 @@ impl PagingArg {
             Self::Honoured => Paging::default(),
             Self::Ignored => Paging::of(Window::Ignored),
             Self::Capped => Paging::of(Window::Capped(10)),
-            Self::NoTotal => Paging::default().total(Total::Missing),
-            Self::ZeroTotal => Paging::default().total(Total::Zero),
+            Self::NoTotal => Paging::default().total(ListTotal::Missing),
+            Self::ZeroTotal => Paging::default().total(ListTotal::Zero),
             Self::Repeating => Paging::of(Window::FirstAgain(10)),
         }
     }
 }
 
 impl SimulateArgs {
-    /// The limiter: how many requests, in which time, and what a refusal says.
+    /// The rate limit: the number of requests, its window, and the `Retry-After` of a refusal.
     fn limit(&self) -> (Option<u32>, Duration, RetryAfter) {
         let some = |limit: u32| (limit > 0).then_some(limit);
         match some(self.limit_per_minute) {
@@ -108,7 +108,7 @@ impl SimulateArgs {
         }
     }
 
-    /// The options; asks the clock where no first date is given.
+    /// The options. Without a first date, they depend on the clock.
     pub fn options(&self) -> Options {
         let today = Utc::now().with_timezone(&self.timezone).date_naive();
         let from = self.from.unwrap_or(today - Days::new(self.days.into()));

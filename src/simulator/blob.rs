@@ -1,4 +1,4 @@
-//! Recordings behind their links: whole or in ranges, streamed in pieces. Used by `routes`.
+//! The download of recordings, whole or in ranges, streamed in pieces. Used by `routes`.
 
 use std::sync::Arc;
 
@@ -11,26 +11,26 @@ use axum::response::Response;
 use bytes::Bytes;
 use futures_util::stream;
 
-use super::routes::Asked;
+use super::request::ApiRequest;
 use super::state::Shared;
 use super::{media, reply};
 
 /// A recording is sent in pieces of this many bytes.
 const PIECE: u64 = 128 * 1024;
 
-/// The part of a link's path that stands for the record.
+/// The part of a link's path that identifies the link.
 pub(super) fn signature(path: &str) -> &str {
     path.trim_start_matches("/blob/").trim_end_matches(".mp4")
 }
 
-/// Answers a link, with the file's first `most` bytes as if they were all of it.
-pub(super) fn answer(shared: Arc<Shared>, asked: Asked, most: u64) -> Response {
-    if asked.headers.contains_key(AUTHORIZATION) {
+/// Answers a link with the first `most` bytes of the file, as if they were the whole file.
+pub(super) fn answer(shared: Arc<Shared>, request: ApiRequest, most: u64) -> Response {
+    if request.headers.contains_key(AUTHORIZATION) {
         shared.log.leak();
     }
-    let signature = signature(&asked.path);
-    let head = asked.method == "HEAD";
-    if !(head || asked.method == "GET") {
+    let signature = signature(&request.path);
+    let head = request.method == "HEAD";
+    if !(head || request.method == "GET") {
         return reply::refuse(405);
     }
     let good = shared.use_link(signature, !head);
@@ -43,10 +43,10 @@ pub(super) fn answer(shared: Arc<Shared>, asked: Asked, most: u64) -> Response {
     };
     let size = record.size.min(most);
     let etag = format!("\"{}-{size:x}\"", record.id);
-    let (status, range) = match wanted(&asked.headers, &etag, size) {
-        Wanted::Whole => (StatusCode::OK, 0..size),
-        Wanted::Part(range) => (StatusCode::PARTIAL_CONTENT, range),
-        Wanted::Nothing => (StatusCode::RANGE_NOT_SATISFIABLE, 0..0),
+    let (status, range) = match wanted(&request.headers, &etag, size) {
+        RequestedRange::Whole => (StatusCode::OK, 0..size),
+        RequestedRange::Part(range) => (StatusCode::PARTIAL_CONTENT, range),
+        RequestedRange::Nothing => (StatusCode::RANGE_NOT_SATISFIABLE, 0..0),
     };
     let mut headers = vec![
         (CONTENT_TYPE, "video/mp4".to_owned()),
@@ -68,7 +68,7 @@ pub(super) fn answer(shared: Arc<Shared>, asked: Asked, most: u64) -> Response {
     let body = if head {
         Body::empty()
     } else {
-        Body::from_stream(pieces(shared, asked, id, size, range))
+        Body::from_stream(pieces(shared, request, id, size, range))
     };
     let mut response = Response::new(body);
     *response.status_mut() = status;
@@ -80,16 +80,16 @@ pub(super) fn answer(shared: Arc<Shared>, asked: Asked, most: u64) -> Response {
     response
 }
 
-/// The bytes of a range, made as they are asked for; the request is in flight until the last one.
+/// The bytes of a range, made as the client reads them; the request is in flight until the last byte.
 fn pieces(
     shared: Arc<Shared>,
-    asked: Asked,
+    request: ApiRequest,
     record: String,
     size: u64,
     range: std::ops::Range<u64>,
 ) -> impl stream::Stream<Item = Result<Bytes, std::io::Error>> {
     let key = media::key(&record);
-    let state = (shared, asked.in_flight, record, range);
+    let state = (shared, request.in_flight, record, range);
     stream::unfold(state, move |(shared, in_flight, record, mut range)| async move {
         let length = PIECE.min(range.end - range.start);
         if length == 0 {
@@ -103,15 +103,16 @@ fn pieces(
     })
 }
 
+/// The range that a request asks for.
 #[derive(Debug, PartialEq, Eq)]
-enum Wanted {
+enum RequestedRange {
     Whole,
     Part(std::ops::Range<u64>),
     Nothing,
 }
 
-/// What `Range` and `If-Range` ask for. What is not understood, several ranges among it, is ignored, as HTTP says.
-fn wanted(headers: &HeaderMap, etag: &str, size: u64) -> Wanted {
+/// Reads `Range` and `If-Range`. A header with a bad value or several ranges is ignored, as HTTP says.
+fn wanted(headers: &HeaderMap, etag: &str, size: u64) -> RequestedRange {
     let other = headers
         .get(IF_RANGE)
         .is_some_and(|tag| tag.as_bytes() != etag.as_bytes());
@@ -121,10 +122,10 @@ fn wanted(headers: &HeaderMap, etag: &str, size: u64) -> Wanted {
     range
         .filter(|_| !other)
         .and_then(|range| part(range, size))
-        .unwrap_or(Wanted::Whole)
+        .unwrap_or(RequestedRange::Whole)
 }
 
-fn part(range: &str, size: u64) -> Option<Wanted> {
+fn part(range: &str, size: u64) -> Option<RequestedRange> {
     let (first, last) = range.split_once('-')?;
     let range = if first.is_empty() {
         let count: u64 = last.parse().ok()?;
@@ -142,9 +143,9 @@ fn part(range: &str, size: u64) -> Option<Wanted> {
         first..size.min(last.saturating_add(1))
     };
     Some(if range.start < range.end {
-        Wanted::Part(range)
+        RequestedRange::Part(range)
     } else {
-        Wanted::Nothing
+        RequestedRange::Nothing
     })
 }
 
@@ -153,18 +154,18 @@ mod tests {
     use super::*;
 
     #[test]
-    fn ranges_are_those_of_http() {
+    fn ranges_are_read_as_http_defines_them() {
         let of = |range| part(range, 1000);
-        assert_eq!(of("0-0"), Some(Wanted::Part(0..1)));
-        assert_eq!(of("10-"), Some(Wanted::Part(10..1000)));
-        assert_eq!(of("990-5000"), Some(Wanted::Part(990..1000)));
-        assert_eq!(of("-1"), Some(Wanted::Part(999..1000)));
-        assert_eq!(of("-5000"), Some(Wanted::Part(0..1000)));
-        assert_eq!(of("1000-"), Some(Wanted::Nothing));
-        assert_eq!(of("-0"), Some(Wanted::Nothing));
+        assert_eq!(of("0-0"), Some(RequestedRange::Part(0..1)));
+        assert_eq!(of("10-"), Some(RequestedRange::Part(10..1000)));
+        assert_eq!(of("990-5000"), Some(RequestedRange::Part(990..1000)));
+        assert_eq!(of("-1"), Some(RequestedRange::Part(999..1000)));
+        assert_eq!(of("-5000"), Some(RequestedRange::Part(0..1000)));
+        assert_eq!(of("1000-"), Some(RequestedRange::Nothing));
+        assert_eq!(of("-0"), Some(RequestedRange::Nothing));
         for nonsense in ["5-1", "a-b", "0-1,4-5", "7"] {
             assert_eq!(of(nonsense), None, "{nonsense}");
         }
-        assert_eq!(part("0-", 0), Some(Wanted::Nothing));
+        assert_eq!(part("0-", 0), Some(RequestedRange::Nothing));
     }
 }

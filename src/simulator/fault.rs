@@ -1,57 +1,58 @@
-//! Faults to order: which requests fail, and how. Pure but for the counting; asked by `routes` about every request.
+//! Faults to order: the requests that fail, and their failures. `routes` asks about every request. Pure except for the
+//! counters.
 //!
-//! Whether a request fails follows from the rule and from how often that rule was met, never from chance: a random
-//! rate is a function of the seed, the request and how often it came.
+//! Nothing depends on chance: a rule counts the requests that it matches, and a random rate is a function of the seed,
+//! the request and the number of its attempts.
 
 use std::collections::HashMap;
 use std::sync::Mutex;
 use std::time::Duration;
 
-use super::generate::{falls, hash};
 use super::locked;
 use super::log::Endpoint;
 use super::options::RetryAfter;
+use super::seeded::{hash, is_in_share};
 
-/// How a request fails.
+/// The failure of a request.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Failure {
     /// This status, with the API's JSON error.
     Status(u16),
     /// This status, with the API's JSON error of another message.
     Message(u16, String),
-    /// 502 with a proxy's page.
+    /// 502 with the HTML page of a proxy.
     BadGateway,
     /// 429.
     TooMany(RetryAfter),
     /// The connection is reset without an answer.
     Reset,
-    /// Nothing comes for so long; then the answer.
+    /// The answer comes after this pause.
     Stall(Duration),
-    /// The connection is cut after so many bytes of the body (and before its end), against `Content-Length`.
+    /// The connection is cut after this many bytes of the body, always before the end that `Content-Length` names.
     CutBody(u64),
-    /// Nothing more comes for so long after so many bytes of the body; then the rest.
+    /// The body pauses for this long after this many bytes, and then goes on.
     StallBody(u64, Duration),
-    /// After so many bytes of the body only a KiB comes at a time, each after such a pause.
+    /// After this many bytes, the body comes in pieces of 1 KiB with this pause before each.
     Drip(u64, Duration),
-    /// The link is refused (403) from now on. For blobs.
+    /// The link is refused (403) from now on. Only for blobs.
     ExpireLink,
-    /// `Range` is ignored: 200 and all of it. For blobs.
+    /// `Range` is ignored: 200 and the whole file. Only for blobs.
     NoRange,
-    /// A request for an open range is answered with so many bytes of it at most, as HTTP allows. For blobs.
+    /// An open range is answered with at most this many bytes, as HTTP allows. Only for blobs.
     ShortRange(u64),
-    /// The file ends after so many bytes, and HTTP says that this is all of it. For blobs.
+    /// The file ends after this many bytes, and the HTTP headers call that the whole file. Only for blobs.
     Truncated(u64),
     /// The body comes without `Content-Length`.
     NoLength,
     /// 200 with a page of HTML.
     Html,
-    /// A page of objects that nobody has seen before, as many as were asked for: the list has no end. For lists.
+    /// A page of new objects, as many as the request asked for, so that the list never ends. Only for lists.
     Invented,
     /// 200 with these bytes.
     Bytes(Vec<u8>),
 }
 
-/// Which requests a rule is about: all of them, narrowed step by step.
+/// Selects the requests of a rule: all of them, unless it is narrowed.
 #[derive(Debug, Clone)]
 pub struct Matcher {
     endpoint: Option<Endpoint>,
@@ -87,42 +88,42 @@ impl Matcher {
         }
     }
 
-    /// Those with this text in path or query: an id, `format=xlsx`; for a blob, its record's id.
+    /// Only requests with this text in path or query, such as an id or `format=xlsx`; for a blob, the id of its record.
     #[must_use]
     pub fn containing(mut self, text: impl Into<String>) -> Self {
         self.containing = Some(text.into());
         self
     }
 
-    /// Only the first `count` of them.
+    /// Only the first `count` of the selected requests.
     #[must_use]
     pub fn first(mut self, count: u64) -> Self {
         self.pick = Pick::First(count);
         self
     }
 
-    /// All but the first `count` of them.
+    /// All selected requests except the first `count`.
     #[must_use]
     pub fn after(mut self, count: u64) -> Self {
         self.pick = Pick::After(count);
         self
     }
 
-    /// Only the `n`-th of them, counted from 1.
+    /// Only the `n`-th selected request, counted from 1.
     #[must_use]
     pub fn nth(mut self, n: u64) -> Self {
         self.pick = Pick::Nth(n);
         self
     }
 
-    /// Every `n`-th of them.
+    /// Every `n`-th selected request.
     #[must_use]
     pub fn every(mut self, n: u64) -> Self {
         self.pick = Pick::Every(n.max(1));
         self
     }
 
-    /// A share of them, 0 to 1; the same request never more than three times.
+    /// A share (0 to 1) of the selected requests, and the same request never more than three times.
     #[must_use]
     pub fn rate(mut self, share: f64) -> Self {
         self.pick = Pick::Rate(share);
@@ -130,8 +131,8 @@ impl Matcher {
     }
 }
 
-/// A rule's failures of one request at a random rate end after this many: what is tried again must succeed.
-const BOUND: u32 = 3;
+/// A random rate fails the same request at most this often, so that retries succeed.
+const MAX_FAILURES_OF_A_REQUEST: u32 = 3;
 
 /// The faults ordered; from [`super::Simulator::faults`].
 #[derive(Debug, Default)]
@@ -143,7 +144,7 @@ pub struct Faults {
 #[derive(Debug)]
 struct Rule {
     matcher: Matcher,
-    /// One of them: in turn, or at a random rate as the request and the attempt say.
+    /// The failures in turn; at a random rate, the request and its attempt choose.
     failures: Vec<Failure>,
     met: u64,
     hits: u64,
@@ -169,12 +170,12 @@ impl Faults {
         faults
     }
 
-    /// Orders a fault. Of several rules that pick a request, the first ordered has its way.
+    /// Orders a fault. If several rules match a request, the first one ordered applies.
     pub fn order(&self, when: Matcher, what: Failure) {
         self.order_mixed(when, vec![what]);
     }
 
-    /// Orders several kinds of fault in turn.
+    /// Orders several failures, which take turns.
     pub fn order_mixed(&self, when: Matcher, what: Vec<Failure>) {
         locked(&self.rules).push(Rule {
             matcher: when,
@@ -190,12 +191,12 @@ impl Faults {
         locked(&self.rules).clear();
     }
 
-    /// How often the rules had their way.
+    /// The number of requests that failed by a rule.
     pub fn hits(&self) -> u64 {
         locked(&self.rules).iter().map(|rule| rule.hits).sum()
     }
 
-    /// What is ordered for a request; `name` is its path and query, and its record's id.
+    /// The failure ordered for a request; `name` is its path and query, or the id of its record.
     pub(super) fn about(&self, endpoint: Endpoint, name: &str) -> Option<Failure> {
         let mut rules = locked(&self.rules);
         rules
@@ -227,9 +228,9 @@ impl Rule {
                 let (tries, failed) = self.tries.entry(name.to_owned()).or_default();
                 *tries += 1;
                 let attempt = format!("{seed}/{name}/{tries}");
-                // Of the request alone: others in between change nothing.
+                // Only the request itself counts, so that other requests in between change nothing.
                 turn = hash(&format!("{attempt}/kind"));
-                let fails = *failed < BOUND && falls(&attempt, share);
+                let fails = *failed < MAX_FAILURES_OF_A_REQUEST && is_in_share(&attempt, share);
                 *failed += u32::from(fails);
                 fails
             }
@@ -259,7 +260,7 @@ mod tests {
     }
 
     #[test]
-    fn rules_pick_what_they_say() {
+    fn a_matcher_picks_its_requests() {
         let names = ["a1", "b1", "a2", "b2", "a3"];
         let any = Matcher::any;
         assert_eq!(hits(any().first(2), &names), [true, true, false, false, false]);
@@ -275,7 +276,7 @@ mod tests {
         assert_eq!(
             rate.iter().filter(|hit| **hit).count(),
             3,
-            "bounded for one request"
+            "a request fails at most three times"
         );
     }
 }

@@ -1,39 +1,17 @@
-//! The school that follows from a seed: rooms, calls, people and records. Pure; called by [`super::Simulator::start`].
+//! The school that follows from a seed: rooms, calls, people and records. Pure; called when the simulator starts.
 //!
-//! A room's date has a random stream of its own, so that more rooms or dates leave the others as they were.
-
-use std::ops::RangeInclusive;
+//! Each date of a room has its own random stream, so that more rooms or dates do not change the others.
 
 use chrono::{DateTime, NaiveDate, NaiveTime, TimeDelta, TimeZone as _, Utc};
 use fastrand::Rng;
-use sha2::{Digest as _, Sha256};
 
 use super::lesson;
-use super::media;
 use super::options::Options;
-use super::school::{Call, Lesson, Participant, Report, Room, School, Session, Space};
+use super::school::{Call, Lesson, Participant, Report, Room, RoomKind, School, Session, Space};
+use super::seeded::{hash, hex_id, pick};
 use super::words;
 
-/// 24 hex digits that follow from a name.
-pub(super) fn hex_id(name: &str) -> String {
-    hex::encode(Sha256::digest(name.as_bytes()).get(..12).unwrap_or_default())
-}
-
-/// 64 bits that follow from a name.
-pub(super) fn hash(name: &str) -> u64 {
-    let digest = Sha256::digest(name.as_bytes());
-    digest
-        .iter()
-        .take(8)
-        .fold(0, |hash, &byte| hash << 8 | u64::from(byte))
-}
-
-/// Whether a name falls among a share (0 to 1) of all names.
-pub(super) fn falls(name: &str, share: f64) -> bool {
-    (hash(name) >> 11) as f64 / (1_u64 << 53) as f64 <= share && share > 0.0
-}
-
-/// The whole school.
+/// Makes the whole school.
 pub(super) fn school(options: &Options) -> School {
     let mut school = School::default();
     for s in 0..options.spaces {
@@ -61,7 +39,7 @@ fn add_space(school: &mut School, options: &Options, s: u32) {
             let Some(room) = school.rooms.get(first + r as usize) else {
                 continue;
             };
-            let day = Day {
+            let day = RoomDay {
                 options,
                 space: s,
                 room_number: r,
@@ -97,12 +75,12 @@ fn add_space(school: &mut School, options: &Options, s: u32) {
     });
 }
 
-/// The number of the room that this one is a breakout room of.
+/// The number of the parent room, if this room is a breakout room.
 fn breakout_of(options: &Options, r: u32) -> Option<u32> {
     (options.odd.breakout_rooms && r % 10 == 9).then(|| r - 1)
 }
 
-/// Silent rooms are spread evenly, so that even a small school has its share of them.
+/// True for a room without calls. Silent rooms are spread evenly, so that a small school has its share of them too.
 fn is_silent(options: &Options, r: u32) -> bool {
     let before = |r: u32| (f64::from(r) * options.empty_rooms.clamp(0.0, 1.0)).floor();
     before(r + 1) > before(r)
@@ -126,10 +104,14 @@ fn room(options: &Options, (s, r): (u32, u32), space_id: &str, parent_room_id: O
         space_id: space_id.to_owned(),
         alias,
         name,
-        kind: if webinar { "webinar" } else { "lesson" }.to_owned(),
+        kind: if webinar {
+            RoomKind::Webinar
+        } else {
+            RoomKind::Lesson
+        },
         parent_room_id,
         created_at: start - TimeDelta::days(30 + i64::from(r)),
-        // Some silent rooms never had a call, the others long ago; a room in use had one lately.
+        // A room in use had a call lately; half of the silent rooms had one long ago, the others never.
         earlier_call_at: (!is_silent(options, r) || (r / 4) % 2 == 1)
             .then(|| start - TimeDelta::days(5) + TimeDelta::minutes(i64::from(r % 60))),
         refuse: None,
@@ -145,15 +127,15 @@ fn course_of(r: u32) -> (&'static str, [&'static str; 4]) {
         .unwrap_or_default()
 }
 
-/// A local time as an instant; one that the clock skips is taken as UTC.
+/// A local time as an instant; a time that the clock skips counts as UTC.
 fn at(options: &Options, date: NaiveDate, time: NaiveTime) -> DateTime<Utc> {
     let local = date.and_time(time);
     let instant = options.zone.from_local_datetime(&local).earliest();
     instant.map_or_else(|| local.and_utc(), |instant| instant.to_utc())
 }
 
-/// A room's date.
-struct Day<'a> {
+/// A date of a room, on which its calls are made.
+struct RoomDay<'a> {
     options: &'a Options,
     space: u32,
     room_number: u32,
@@ -161,7 +143,7 @@ struct Day<'a> {
     first_date: bool,
 }
 
-impl Day<'_> {
+impl RoomDay<'_> {
     fn has(&self, instant: DateTime<Utc>) -> bool {
         instant.with_timezone(&self.options.zone).date_naive() == self.date
     }
@@ -177,7 +159,7 @@ impl Day<'_> {
         format!("{}/day/{space}/{room_number}/{date}", options.seed)
     }
 
-    /// The calls of a room with a life of its own, spread over 8:00 to 20:00 local time.
+    /// The calls of a room that is no breakout room, spread over 8:00 to 20:00 local time.
     fn calls(&self, room: &Room) -> Vec<Call> {
         let name = self.name();
         let mut rng = Rng::with_seed(hash(&name));
@@ -205,7 +187,7 @@ impl Day<'_> {
         calls
     }
 
-    /// The call of a breakout room, inside one of its parent room.
+    /// The call of a breakout room, inside a call of its parent room.
     fn breakout(&self, room: &Room, outer: &Call) -> Call {
         let name = self.name();
         let mut rng = Rng::with_seed(hash(&name));
@@ -283,7 +265,7 @@ impl Day<'_> {
         call
     }
 
-    /// A teacher, pupils of the room's group and now and then a guest.
+    /// A teacher, pupils of the room's group, and a guest for every seventh person.
     fn participants(
         &self,
         call: &str,
@@ -320,7 +302,7 @@ impl Day<'_> {
     }
 }
 
-/// Stays in a call: the teacher's is all of it, a pupil's starts late, ends early and may be broken in two.
+/// The stays in a call. The teacher stays for the whole call; a pupil comes late, leaves early and may leave in between.
 fn sessions(
     teacher: bool,
     span: (DateTime<Utc>, DateTime<Utc>),
@@ -359,23 +341,10 @@ fn sessions(
 }
 
 fn full_name(person: u64) -> String {
-    // Neighbours in the list get surnames far apart.
+    // The factor gives neighbours different surnames.
     let person = usize::try_from(person).unwrap_or_default();
     let (first, last) = (words::FIRST_NAMES, words::LAST_NAMES);
     let first = first.get(person % first.len()).copied().unwrap_or_default();
     let last = last.get(person * 7 % last.len()).copied().unwrap_or_default();
     format!("{first} {last}")
-}
-
-fn pick(rng: &mut Rng, range: &RangeInclusive<u32>) -> u32 {
-    if range.is_empty() {
-        *range.start()
-    } else {
-        rng.u32(range.clone())
-    }
-}
-
-/// The size of a recording under these options.
-pub(super) fn recording_size(options: &Options) -> u64 {
-    media::whole_size(options.recording_size)
 }

@@ -1,13 +1,13 @@
-//! What goes on in a simulated call: chat, reactions, polls. Pure; used by `generate`.
+//! The chat, reactions and polls of a simulated call. Pure; used by `generate`.
 
 use chrono::{DateTime, TimeDelta, Utc};
 use fastrand::Rng;
 
-use super::generate::hex_id;
 use super::school::{Call, Message, Poll, Reaction, Vote};
+use super::seeded::hex_id;
 use super::words;
 
-/// Fills a call that has its people.
+/// Adds chat, reactions and polls to a call that has its participants.
 pub(super) fn fill(call: &mut Call, rng: &mut Rng) {
     let people = call.participants.len();
     if people == 0 {
@@ -62,7 +62,7 @@ fn poll(call: &Call, rng: &mut Rng) -> Poll {
     }
 }
 
-/// Some moment of the call, to the millisecond.
+/// A random moment of the call, in milliseconds.
 fn moment(call: &Call, rng: &mut Rng) -> DateTime<Utc> {
     let end = call.finished_at.unwrap_or(call.started_at);
     let length = (end - call.started_at).num_milliseconds().max(1);

@@ -1,4 +1,4 @@
-//! What the simulator was asked: for tests that count requests and bytes. Used by `routes`; read through
+//! The log of requests, for tests that count requests and bytes. Written by `routes`; read through
 //! [`super::Simulator`].
 
 use std::collections::{HashMap, VecDeque};
@@ -7,10 +7,10 @@ use std::sync::{Arc, Mutex};
 
 use super::locked;
 
-/// Requests beyond this many are forgotten, the oldest first: the simulator may run for days.
-const KEPT: usize = 200_000;
+/// The log keeps this many requests and forgets the oldest, because the simulator may run for days.
+const MAX_REQUESTS: usize = 200_000;
 
-/// What a request was for.
+/// The endpoint of a request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Endpoint {
     /// List spaces.
@@ -25,48 +25,48 @@ pub enum Endpoint {
     Records,
     /// A record's download link.
     Link,
-    /// A recording's bytes, behind the link.
+    /// The bytes of a recording, behind the link.
     Blob,
     /// A space's webhook.
     Webhook,
     /// `storeExternalUserMeta`.
     Meta,
-    /// Nothing that the API has.
+    /// No endpoint of the API.
     Unknown,
 }
 
-/// A request that was answered.
+/// A request and how it was answered.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Seen {
+pub struct AnsweredRequest {
     /// `GET`, …
     pub method: String,
-    /// What it was for.
+    /// Its endpoint.
     pub endpoint: Endpoint,
     /// The path, `/v1` included.
     pub path: String,
-    /// The query as it came.
+    /// The query as it was sent.
     pub query: String,
-    /// The record, for links and blobs.
+    /// The record of a link or blob.
     pub record: Option<String>,
-    /// The `Range` asked for.
+    /// The `Range` header.
     pub range: Option<String>,
-    /// The status answered; 0 where the connection was reset.
+    /// The status of the answer; 0 if the connection was reset.
     pub status: u16,
-    /// Whether a fault ordered had its way.
+    /// True if an ordered fault applied.
     pub faulty: bool,
 }
 
-/// The log.
+/// The requests answered and their counters.
 #[derive(Debug, Default)]
 pub(super) struct Log {
-    inner: Mutex<Inner>,
+    inner: Mutex<LogEntries>,
     api: Gauge,
     blobs: Gauge,
 }
 
 #[derive(Debug, Default)]
-struct Inner {
-    seen: VecDeque<Seen>,
+struct LogEntries {
+    answered: VecDeque<AnsweredRequest>,
     counts: HashMap<Endpoint, usize>,
     served: HashMap<String, u64>,
     leaked: usize,
@@ -78,7 +78,7 @@ struct Gauge {
     most: AtomicUsize,
 }
 
-/// A request in flight: until the answer's head, or its last byte for a blob.
+/// Counts a request as in flight until its answer begins, or until the last byte of a blob.
 #[derive(Debug)]
 pub(super) struct InFlight(Arc<AtomicUsize>);
 
@@ -108,13 +108,13 @@ impl Log {
         self.gauge(endpoint).most.load(Ordering::Relaxed)
     }
 
-    pub(super) fn push(&self, seen: Seen) {
+    pub(super) fn push(&self, request: AnsweredRequest) {
         let mut inner = locked(&self.inner);
-        *inner.counts.entry(seen.endpoint).or_default() += 1;
-        if inner.seen.len() == KEPT {
-            inner.seen.pop_front();
+        *inner.counts.entry(request.endpoint).or_default() += 1;
+        if inner.answered.len() == MAX_REQUESTS {
+            inner.answered.pop_front();
         }
-        inner.seen.push_back(seen);
+        inner.answered.push_back(request);
     }
 
     pub(super) fn leak(&self) {
@@ -130,8 +130,8 @@ impl Log {
         }
     }
 
-    pub(super) fn requests(&self) -> Vec<Seen> {
-        locked(&self.inner).seen.iter().cloned().collect()
+    pub(super) fn requests(&self) -> Vec<AnsweredRequest> {
+        locked(&self.inner).answered.iter().cloned().collect()
     }
 
     pub(super) fn count(&self, endpoint: Endpoint) -> usize {
@@ -159,7 +159,7 @@ impl Log {
     }
 
     pub(super) fn clear(&self) {
-        *locked(&self.inner) = Inner::default();
+        *locked(&self.inner) = LogEntries::default();
         for gauge in [&self.api, &self.blobs] {
             gauge
                 .most

@@ -1,16 +1,16 @@
-//! Recordings of any size without memory: a real H.264 video, then an MP4 `free` box whose content is a function of the
-//! record and the offset, so that a part in the wrong place, twice or of another record shows in the checksum.
-//! Pure; used by `blob` and by tests for the expected checksum.
+//! Recordings of any size in constant memory: a real H.264 video, then an MP4 `free` box. The content of the box is a
+//! function of record and offset, so that a misplaced, doubled or foreign part changes the checksum. Pure; used by `blob`,
+//! and by tests for the expected checksum.
 
 use sha2::{Digest as _, Sha256};
 
-/// One second of a test picture, 160×90, `moov` first.
+/// A second of a test picture, 160×90, `moov` first.
 pub(super) const VIDEO: &[u8] = include_bytes!("assets/lesson.mp4");
 
-/// The unit of the filling: the same eight bytes all through.
+/// The size of a tile of the filling, which repeats the same eight bytes.
 const TILE: usize = 1024;
 
-/// The size that a playable recording has when so many bytes are asked for.
+/// The size of a playable recording for a requested size, in bytes.
 pub(super) fn whole_size(asked: u64) -> u64 {
     let video = VIDEO.len() as u64;
     match asked.saturating_sub(video) {
@@ -20,14 +20,14 @@ pub(super) fn whole_size(asked: u64) -> u64 {
     }
 }
 
-/// What a record's filling follows from.
+/// The key from which a record's filling follows.
 pub(super) fn key(record: &str) -> u64 {
     record.bytes().fold(0xcbf2_9ce4_8422_2325, |hash, byte| {
         (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3)
     })
 }
 
-/// Writes a recording's bytes from `offset` on into `out`; the caller stays within `size`.
+/// Writes the bytes of a recording from `offset` on into `out`, which must end within `size`.
 pub(super) fn read(key: u64, size: u64, offset: u64, out: &mut [u8]) {
     let header = header(size);
     let mut at = offset;
@@ -46,7 +46,7 @@ pub(super) fn read(key: u64, size: u64, offset: u64, out: &mut [u8]) {
     }
 }
 
-/// Copies from `from[at..]` as much as there is and fits.
+/// Copies as much of `from[at..]` as fits, and returns the number of bytes.
 fn copy(from: &[u8], at: u64, out: &mut [u8]) -> usize {
     let from = usize::try_from(at)
         .ok()
@@ -59,7 +59,7 @@ fn copy(from: &[u8], at: u64, out: &mut [u8]) -> usize {
     length
 }
 
-/// The header of the box that fills a recording up; a long box needs the 64-bit form.
+/// The header of the `free` box; a long box needs the 64-bit form.
 fn header(size: u64) -> Vec<u8> {
     let padding = size.saturating_sub(VIDEO.len() as u64);
     match u32::try_from(padding) {
@@ -70,7 +70,7 @@ fn header(size: u64) -> Vec<u8> {
 }
 
 fn tile(key: u64, number: u64) -> [u8; TILE] {
-    // splitmix64: neighbours have nothing in common.
+    // splitmix64, so that neighbouring tiles differ in all bits.
     let mut word = key.wrapping_add(number.wrapping_mul(0x9e37_79b9_7f4a_7c15));
     word = (word ^ (word >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
     word = (word ^ (word >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
@@ -80,7 +80,7 @@ fn tile(key: u64, number: u64) -> [u8; TILE] {
     if let Some(head) = tile.first_chunk_mut() {
         *head = word.to_le_bytes();
     }
-    // Doubling keeps this cheap without optimization too.
+    // Doubling is fast even in an unoptimized build.
     while filled < TILE {
         tile.copy_within(..filled, filled);
         filled *= 2;
@@ -122,12 +122,12 @@ mod tests {
             assert!(this >= 8);
             at += this;
         }
-        assert_eq!(at, size, "boxes end where the file does");
+        assert_eq!(at, size, "the boxes do not end with the file");
         found
     }
 
     #[test]
-    fn a_recording_of_any_size_is_whole_boxes() {
+    fn a_recording_of_any_size_consists_of_whole_boxes() {
         for asked in [0, 3409, 3410, 4000, 1 << 20, 5 << 30] {
             let size = whole_size(asked);
             assert!(size >= asked);
@@ -140,7 +140,7 @@ mod tests {
     }
 
     #[test]
-    fn any_piece_is_the_same_as_in_the_whole_and_no_tile_repeats() {
+    fn a_piece_equals_its_part_of_the_file_and_no_tile_repeats() {
         let size = 40_000;
         let mut whole = vec![0; 40_000];
         read(7, size, 0, &mut whole);

@@ -1,6 +1,6 @@
-//! The vendor's API on loopback: a deterministic school behind the endpoints that the exporter reads, with every
-//! freedom that the vendor's guide leaves, and faults to order. Not pure; used by the commands `demo` and `simulate`,
-//! by tests and by benches.
+//! The vendor's API on loopback: a deterministic school behind the endpoints that the exporter reads. Options choose
+//! among the behaviours that the vendor's guide leaves open, and faults can be ordered. Used by the commands `demo` and
+//! `simulate`, by tests and by benches.
 //!
 //! ```no_run
 //! # async fn example() -> telelake::Result<()> {
@@ -19,7 +19,7 @@
 //! # }
 //! ```
 //!
-//! One request's way: `wire` (the connection) → `routes` (pause, limit, faults, token, log) → `answers` (out of the
+//! The way of a request: `wire` (the connection) → `routes` (latency, faults, limit, token, log) → `answers` (from the
 //! `school`) or `blob` (a recording).
 
 mod answers;
@@ -37,8 +37,10 @@ mod page;
 mod records;
 mod reply;
 mod report;
+mod request;
 mod routes;
 mod school;
+mod seeded;
 mod select;
 mod state;
 #[cfg(test)]
@@ -59,15 +61,18 @@ use tokio_util::sync::CancellationToken;
 
 pub use self::args::{PagingArg, SimulateArgs};
 pub use self::fault::{Failure, Faults, Matcher};
-pub use self::log::{Endpoint, Seen};
-pub use self::options::{DateReading, LinkForm, Oddities, Options, Paging, RetryAfter, Total, Window, days};
+pub use self::log::{AnsweredRequest, Endpoint};
+pub use self::options::{
+    DateReading, LinkForm, ListTotal, Oddities, Options, Paging, RetryAfter, Window, days,
+};
 pub use self::school::{
-    Call, Lesson, Message, Participant, Poll, Reaction, Record, Report, Room, School, Session, Space, Vote,
+    Call, Lesson, Message, Participant, Poll, Reaction, Record, RecordState, Report, Room, RoomKind, School,
+    Session, Space, Vote,
 };
 pub use self::webhooks::{Event, Webhook};
 
 use self::state::Shared;
-use self::wire::{Lines, Switch};
+use self::wire::{ConnectionSwitch, CuttableListener};
 use crate::{Error, ErrorKind, Result};
 
 /// A running simulator; it stops when dropped.
@@ -80,10 +85,10 @@ pub struct Simulator {
 }
 
 impl Simulator {
-    /// Makes the school and starts to serve it.
+    /// Generates the school and starts to serve it.
     ///
     /// # Errors
-    /// Where the address can't be listened on.
+    /// `Usage` if the address cannot be bound.
     pub async fn start(options: Options) -> Result<Self> {
         let about = |error: std::io::Error| {
             Error::new(
@@ -96,7 +101,7 @@ impl Simulator {
         let address = listener.local_addr().map_err(about)?;
         let shared = Arc::new(Shared::new(options, address.to_string()));
         let all = CancellationToken::new();
-        let lines = Lines {
+        let lines = CuttableListener {
             listener,
             all: all.clone(),
         };
@@ -105,7 +110,7 @@ impl Simulator {
             .with_state(shared.clone());
         let stopped = all.clone().cancelled_owned();
         let server = tokio::spawn(async move {
-            let service = router.into_make_service_with_connect_info::<Switch>();
+            let service = router.into_make_service_with_connect_info::<ConnectionSwitch>();
             let _ = axum::serve(lines, service).with_graceful_shutdown(stopped).await;
         });
         Ok(Self {
@@ -129,12 +134,12 @@ impl Simulator {
         format!("http://{}/v1", self.address)
     }
 
-    /// Where it listens: to start another one at the same place.
+    /// The address that it listens on, so that a test can start another simulator there.
     pub fn address(&self) -> SocketAddr {
         self.address
     }
 
-    /// Accepts another token from now on, and no more the one before.
+    /// Accepts only this token from now on.
     pub fn rotate_token(&self, token: &str) {
         token.clone_into(&mut locked(&self.shared.token));
     }
@@ -144,12 +149,12 @@ impl Simulator {
         &self.shared.options.token
     }
 
-    /// What it was told to be.
+    /// The options that it was started with.
     pub fn options(&self) -> &Options {
         &self.shared.options
     }
 
-    /// The school as it is now: the truth to hold an export against.
+    /// The current school, which is the truth to compare an export with.
     pub fn school(&self) -> Arc<School> {
         self.shared.school()
     }
@@ -159,53 +164,53 @@ impl Simulator {
         self.shared.edit(change)
     }
 
-    /// The faults ordered, to order more.
+    /// The ordered faults, to which more can be added.
     pub fn faults(&self) -> &Faults {
         &self.shared.faults
     }
 
-    /// Refuses every download link handed out so far.
+    /// Refuses every download link that exists now.
     pub fn expire_links(&self) {
         self.shared.expire_all();
     }
 
-    /// The SHA-256 of a record's bytes, in hex; of a large one it takes as long as reading it.
+    /// The SHA-256 of a record's bytes, in hex. It takes as long as reading all of them.
     pub fn record_sha256(&self, record: &str) -> Option<String> {
         let size = self.school().record(record)?.size;
         Some(media::sha256(media::key(record), size))
     }
 
     /// The requests answered since the last [`Simulator::clear_log`], oldest first.
-    pub fn requests(&self) -> Vec<Seen> {
+    pub fn requests(&self) -> Vec<AnsweredRequest> {
         self.shared.log.requests()
     }
 
-    /// How many requests of a kind there were.
+    /// The number of requests to an endpoint.
     pub fn count(&self, endpoint: Endpoint) -> usize {
         self.shared.log.count(endpoint)
     }
 
-    /// How many requests there were.
+    /// The number of all requests.
     pub fn total_count(&self) -> usize {
         self.shared.log.total()
     }
 
-    /// How many bytes of a record were made for the other side: what it read, and a little that was under way.
+    /// The bytes of a record that were sent: those that the client read, and a few in flight.
     pub fn bytes_served(&self, record: &str) -> u64 {
         self.shared.log.served(record)
     }
 
-    /// How many requests for recordings carried a token.
+    /// The number of requests for recordings that carried a token.
     pub fn leaked_tokens(&self) -> usize {
         self.shared.log.leaked()
     }
 
-    /// The most API requests that were in flight at once.
+    /// The highest number of API requests in flight at once.
     pub fn most_in_flight(&self) -> usize {
         self.shared.log.most_in_flight(Endpoint::Spaces)
     }
 
-    /// The most recordings that were in transfer at once.
+    /// The highest number of recordings in transfer at once.
     pub fn most_transfers(&self) -> usize {
         self.shared.log.most_in_flight(Endpoint::Blob)
     }
@@ -215,15 +220,15 @@ impl Simulator {
         self.shared.log.clear();
     }
 
-    /// A space's webhook.
+    /// The webhook of a space.
     pub fn webhook(&self, space: &str) -> Option<Webhook> {
         locked(&self.shared.webhooks).get(space).cloned()
     }
 
-    /// Sends an event to the webhook of its space, once, signed with its secret: the status of the answer.
+    /// Sends an event once to the webhook of its space, signed with its secret, and returns the status of the answer.
     ///
     /// # Errors
-    /// `NotFound` where the space has no webhook, or it is switched off; `Connection` where nobody answers.
+    /// `NotFound` if the space has no active webhook; `Connection` if nobody answers.
     pub async fn send_webhook(&self, event: &Event) -> Result<u16> {
         let webhook = self.webhook(&event.space_id).filter(|webhook| webhook.is_active);
         let Some(webhook) = webhook else {
@@ -237,7 +242,7 @@ impl Simulator {
         webhooks::send(&webhook, event).await
     }
 
-    /// The meta received, oldest first.
+    /// The payloads of lesson data received, oldest first.
     pub fn metas(&self) -> Vec<Value> {
         locked(&self.shared.metas).clone()
     }
@@ -249,7 +254,7 @@ impl Drop for Simulator {
     }
 }
 
-/// A lock that outlives the panic of a test that held it.
+/// Locks a mutex, even after a panic of another holder.
 fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -1,13 +1,13 @@
-//! The API's objects as the guide shows them, some ragged: with fields nobody promised, and without optional ones.
-//! Pure; used by `answers`.
+//! The API's objects as the guide shows them. Ragged objects have unknown fields and lack optional ones. Pure; used by
+//! `answers`.
 
 use chrono::{DateTime, SecondsFormat, Utc};
 use serde_json::{Map, Value, json};
 
-use super::generate::{falls, hash, hex_id};
-use super::school::{Call, Record, Room, School, Space};
+use super::school::{Call, Record, Room, RoomKind, School, Space};
+use super::seeded::{hash, hex_id, is_in_share};
 
-/// The vendor's way to write an instant.
+/// An instant as the vendor writes it.
 pub(super) fn stamp(instant: DateTime<Utc>) -> String {
     instant.to_rfc3339_opts(SecondsFormat::Millis, true)
 }
@@ -56,7 +56,7 @@ pub(super) fn room(school: &School, room: &Room, ragged: bool) -> Value {
 }
 
 /// A call.
-pub(super) fn call(call: &Call, room_type: &str, ragged: bool) -> Value {
+pub(super) fn call(call: &Call, kind: RoomKind, ragged: bool) -> Value {
     let sessions: usize = call.participants.iter().map(|person| person.sessions.len()).sum();
     let object = json!({
         "id": call.id,
@@ -65,7 +65,7 @@ pub(super) fn call(call: &Call, room_type: &str, ragged: bool) -> Value {
         "participantsCount": call.participants.len(),
         "isBreakoutRoom": call.is_breakout,
         "planAlias": call.plan_alias,
-        "roomType": room_type,
+        "roomType": kind,
         "totalParticipantsCount": sessions,
         "uniqueParticipantsCount": call.participants.len(),
         "startedAt": stamp(call.started_at),
@@ -91,13 +91,13 @@ pub(super) fn record(record: &Record, ragged: bool) -> Value {
     tear(object, &record.id, ragged, &["name"])
 }
 
-/// Adds an unknown field to some objects, and takes an optional one out of others or makes it null.
+/// Adds an unknown field to some objects, and removes optional fields from others or makes them null.
 fn tear(object: Value, id: &str, ragged: bool, optional: &[&str]) -> Value {
     let Value::Object(mut fields) = object else {
         return object;
     };
     if ragged {
-        if falls(&format!("{id}/unknown"), 0.25) {
+        if is_in_share(&format!("{id}/unknown"), 0.25) {
             fields.insert("labels".into(), json!({"source": "lms", "tags": ["α", 1, null]}));
         }
         for field in optional {

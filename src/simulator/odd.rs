@@ -1,20 +1,20 @@
-//! The oddities of the simulated school that are laid over a healthy one. Pure; used by `generate`.
+//! The oddities of the simulated school, which are applied to a healthy one. Pure; used by `generate`.
 
 use chrono::TimeDelta;
 
-use super::generate::{hex_id, recording_size};
 use super::options::Options;
 use super::records;
-use super::school::{Call, Record, Report, School};
+use super::school::{Call, Record, RecordState, Report, School};
+use super::seeded::hex_id;
 
-/// One call in so many has a given oddity; a small school has each at least once.
+/// Every 25th call has a given oddity; a small school has each oddity at least once.
 const PERIOD: usize = 25;
 
-/// Lays the oddities asked for over the school.
+/// Applies the oddities of the options to the school.
 pub(super) fn apply(school: &mut School, options: &Options) {
     let odd = options.odd;
     reports(school, options);
-    let size = recording_size(options);
+    let size = options.whole_recording_size();
     let mut add = |on: bool, offset: usize, make: &dyn Fn(&Call) -> Record| {
         if on {
             let calls = every(school.calls.len(), offset);
@@ -23,7 +23,7 @@ pub(super) fn apply(school: &mut School, options: &Options) {
         }
     };
     add(odd.aborted_records, 3, &|call| Record {
-        state: "aborted".into(),
+        state: RecordState::Aborted,
         finished_at: Some(call.started_at + TimeDelta::seconds(2)),
         created_at: call.started_at,
         started_at: Some(call.started_at),
@@ -36,13 +36,13 @@ pub(super) fn apply(school: &mut School, options: &Options) {
         ..records::whole(call, "stray", size)
     });
     add(odd.unfinished_record, 11, &|call| Record {
-        state: "new".into(),
+        state: RecordState::New,
         finished_at: None,
         file_size: None,
         ..records::whole(call, "unfinished", 0)
     });
     add(odd.failed_record, 13, &|call| Record {
-        state: "failed".into(),
+        state: RecordState::Failed,
         finished_at: None,
         file_size: Some(0),
         ..records::whole(call, "failed", 0)

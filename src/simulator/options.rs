@@ -1,5 +1,5 @@
-//! What the simulated vendor is told to be: how large a school, how it pages, reads dates, hands out links and slows
-//! down. Pure; filled in by tests, by `demo` and by [`super::SimulateArgs`].
+//! The options of the simulated vendor: the size of the school, and the behaviour of lists, dates, links and limits. Pure;
+//! set by tests, by `demo` and by [`super::SimulateArgs`].
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::ops::RangeInclusive;
@@ -8,59 +8,68 @@ use std::time::Duration;
 use chrono::{Days, NaiveDate};
 use chrono_tz::Tz;
 
-/// How the simulator behaves. [`Options::default`] is a healthy school with a realistic day's oddities, out of which
-/// an export ends in success; the same options give the same bytes.
+use super::media;
+
+/// The behaviour of the simulator. [`Options::default`] is a healthy school with the oddities of a realistic day, whose
+/// export succeeds. The same options give the same bytes.
 #[derive(Debug, Clone)]
 pub struct Options {
-    /// Where to listen; port 0 takes a free one.
+    /// The address to listen on; port 0 takes a free port.
     pub listen: SocketAddr,
-    /// Everything in the school follows from this.
+    /// The seed of the school.
     pub seed: u64,
     /// The only bearer token that is accepted.
     pub token: String,
-    /// How many spaces.
+    /// The number of spaces.
     pub spaces: u32,
-    /// How many rooms each space has, breakout rooms among them.
+    /// The number of rooms in each space, including breakout rooms.
     pub rooms: u32,
     /// The dates with calls, in `zone`.
     pub dates: Vec<NaiveDate>,
-    /// The server's zone: of `dates`, and of the day that a request's `date` selects.
+    /// The server's time zone: of `dates`, and of the day that the `date` of a request selects.
     pub zone: Tz,
-    /// How `date`, `dateFrom` and `dateTo` select.
+    /// The meaning of `date`, `dateFrom` and `dateTo`.
     pub date_reading: DateReading,
-    /// How lists are paged.
+    /// The paging of lists.
     pub paging: Paging,
-    /// How a download link is handed over.
+    /// The form of a download link.
     pub link_form: LinkForm,
-    /// How long a link is good for; none: for good.
+    /// The lifetime of a link; `None`: unlimited.
     pub link_lifetime: Option<Duration>,
-    /// How many `GET`s a link is good for; none: any number.
+    /// The number of `GET`s that a link allows; `None`: unlimited.
     pub link_uses: Option<u32>,
     /// The pause before every answer.
     pub latency: Duration,
-    /// API requests in each `rate_window` beyond which the answer is 429; none: no limit.
+    /// API requests in each `rate_window`, beyond which the answer is 429; `None`: no limit.
     pub rate_limit: Option<u32>,
-    /// The time in which requests are counted; then it is counted anew.
+    /// The window of the rate limit, after which the count starts again.
     pub rate_window: Duration,
-    /// What a 429 says about when to come back.
+    /// The `Retry-After` of a 429.
     pub retry_after: RetryAfter,
-    /// The size of a whole recording in bytes; never below that of the video itself (about 3 KiB).
+    /// The size of a whole recording in bytes, at least that of the video itself (about 3 KiB).
     pub recording_size: u64,
     /// The share of calls with a recording, 0 to 1.
     pub recorded: f64,
-    /// How many calls a room with calls has on a date.
+    /// The number of calls that a room with calls has on a date.
     pub calls_per_day: RangeInclusive<u32>,
-    /// How many people are in a call.
+    /// The number of participants of a call.
     pub participants: RangeInclusive<u32>,
-    /// The share of rooms without calls on the dates, 0 to 1. Every other one of them never had one.
+    /// The share of rooms without calls on the dates, 0 to 1. Half of these rooms never had a call.
     pub empty_rooms: f64,
-    /// Which oddities the school has.
+    /// The oddities of the school.
     pub odd: Oddities,
-    /// Whether unknown fields appear in objects, and optional ones are now and then missing or null.
+    /// True if objects have unknown fields, and lack optional fields now and then.
     pub ragged: bool,
-    /// The share of requests that fail at first, 0 to 1: 500, an HTML 502, 429, a reset or a cut body, but never
-    /// one request more than three times.
+    /// The share of requests that fail at first, 0 to 1: 500, an HTML 502, 429, a reset or a cut body. The same
+    /// request fails at most three times.
     pub fault_rate: f64,
+}
+
+impl Options {
+    /// The size of a whole recording: the size asked for, raised to that of a playable video.
+    pub(super) fn whole_recording_size(&self) -> u64 {
+        media::whole_size(self.recording_size)
+    }
 }
 
 impl Default for Options {
@@ -94,138 +103,140 @@ impl Default for Options {
     }
 }
 
-/// `count` dates from `first` on.
+/// `count` dates, the first of which is `first`.
 pub fn days(first: NaiveDate, count: u32) -> Vec<NaiveDate> {
     (0..u64::from(count))
         .filter_map(|day| first.checked_add_days(Days::new(day)))
         .collect()
 }
 
-/// The readings of a date that the guide leaves open.
+/// The meanings of a date that the guide leaves open.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
 pub enum DateReading {
-    /// What started on the day.
+    /// Calls and records that started on the day
     Start,
-    /// What finished on the day.
+    /// Calls and records that finished on the day
     Finish,
-    /// What touched the day.
+    /// Calls and records that overlap the day
     Overlap,
 }
 
-/// How lists are paged.
+/// The paging of lists.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Paging {
-    /// Which items a page has.
+    /// The items of a page.
     pub window: Window,
-    /// What `total` says. The list of calls has none in any case.
-    pub total: Total,
+    /// The value of `total`. The list of calls never has one.
+    pub total: ListTotal,
 }
 
-/// Which items a page has.
+/// The items of a page.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Window {
-    /// `limit` (50 when not asked) items from `offset` on.
+    /// `limit` items (default 50) from `offset` on.
     #[default]
     Honoured,
-    /// All items, whatever is asked.
+    /// All items, whatever the request says.
     Ignored,
-    /// As asked, but never more than so many.
+    /// As requested, but at most this many.
     Capped(usize),
-    /// The first so many items at most, whatever offset is asked: a trap for whoever pages until a page is empty.
+    /// At most this many of the first items, whatever the offset, so that a client that waits for an empty page never ends.
     FirstAgain(usize),
-    /// As many as asked, but never more than so many, and each page begins with the last item of the one before.
+    /// As requested, but at most this many, and each page begins with the last item of the page before.
     Overlapping(usize),
-    /// As `Capped`, but unlisted rooms take their places in a page before they are left out, so that short pages stand in
-    /// the middle.
+    /// Like `Capped`, but unlisted rooms are removed after the page is cut, so that pages in the middle are short.
     CutThenFiltered(usize),
 }
 
-/// What a list's `total` says.
+/// The `total` of a list.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum Total {
+pub enum ListTotal {
     /// The number of items of all pages.
     #[default]
     True,
-    /// It is not there.
+    /// The field is missing.
     Missing,
-    /// Always 0, as in the guide's sample.
+    /// Always 0, as in the sample of the guide.
     Zero,
 }
 
 impl Paging {
-    /// Pages of this window with a true total.
+    /// Pages with these items and a true total.
     pub fn of(window: Window) -> Self {
         Self {
             window,
-            total: Total::True,
+            total: ListTotal::True,
         }
     }
 
     /// The same pages, with another total.
     #[must_use]
-    pub fn total(mut self, total: Total) -> Self {
+    pub fn total(mut self, total: ListTotal) -> Self {
         self.total = total;
         self
     }
 }
 
-/// How a download link is handed over.
+/// The form of a download link.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
 pub enum LinkForm {
-    /// The URL as plain text.
+    /// The URL as plain text
     Text,
-    /// The URL as a JSON string.
+    /// The URL as a JSON string
     Json,
-    /// A redirect (302) to it.
+    /// A redirect (302) to the URL
     Redirect,
-    /// Each record has one of the three, in turn.
+    /// The three forms in turn, one for each record
     Cycle,
 }
 
-/// What a 429 says about when to come back.
+/// The `Retry-After` of a 429.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum RetryAfter {
-    /// No such header.
+    /// No header.
     Unsaid,
-    /// After so many seconds.
+    /// This many seconds.
     Seconds(u32),
-    /// At an HTTP date so many seconds from now.
+    /// An HTTP date this many seconds from now.
     Date(u32),
 }
 
-/// Which oddities the school has. Those of [`Oddities::default`] still let an export end in success.
+/// The oddities of the school. With those of [`Oddities::default`] an export still succeeds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[allow(clippy::struct_excessive_bools)]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "each oddity is on or off independently"
+)]
 pub struct Oddities {
-    /// On the first date every fifth room has a call over midnight.
+    /// Every fifth room has a call over midnight on the first date.
     pub over_midnight: bool,
-    /// A meeting is now and then continued in the room's next call.
+    /// A meeting sometimes goes on in the room's next call.
     pub several_calls: bool,
-    /// People leave and come again, now and then in two tabs at once; some sessions have no end.
+    /// Participants leave and come back, sometimes in two tabs at once; some sessions have no end.
     pub rejoins: bool,
-    /// Every tenth room is a breakout room, with calls inside those of the room before it.
+    /// Every tenth room is a breakout room with calls inside those of the room before it.
     pub breakout_rooms: bool,
-    /// Records stopped within three seconds: finished, but of 0 bytes.
+    /// Records that were stopped within three seconds: finished, with 0 bytes.
     pub aborted_records: bool,
     /// Records without a `callId`.
     pub stray_records: bool,
-    /// A call that still runs: `active`, without `finishedAt`.
+    /// A running call: `active`, without `finishedAt`.
     pub active_call: bool,
-    /// Calls whose report is not there (404).
+    /// Calls whose report is missing (404).
     pub missing_report: bool,
     /// Calls whose report the tariff does not include (403).
     pub denied_report: bool,
     /// Calls whose report is empty: no bytes, `{}` or no participants.
     pub empty_report: bool,
-    /// Calls whose report is not what its format promises.
+    /// Calls whose report is not in its format.
     pub broken_report: bool,
-    /// Records that still run, without `finishedAt`.
+    /// Running records, without `finishedAt`.
     pub unfinished_record: bool,
     /// Records that failed.
     pub failed_record: bool,
-    /// Records on the dates, of a call before them.
+    /// Records on the dates whose call is unknown.
     pub foreign_record: bool,
-    /// Records with another `fileSize` than their bytes.
+    /// Records whose `fileSize` is not their size.
     pub wrong_file_size: bool,
     /// Participants without an id.
     pub nameless: bool,
@@ -246,12 +257,12 @@ impl Default for Oddities {
 }
 
 impl Oddities {
-    /// None of them: the school of the guide.
+    /// No oddities, as in the guide.
     pub const fn none() -> Self {
         Self::all_or_none(false)
     }
 
-    /// All of them.
+    /// All oddities.
     pub const fn all() -> Self {
         Self::all_or_none(true)
     }

@@ -1,13 +1,13 @@
-//! Paging of lists, in every way that the guide leaves open. Pure; used by `answers`.
+//! The paging of lists, in every way that the guide leaves open. Pure; used by `answers`.
 
 use serde_json::{Value, json};
 
-use super::options::{Paging, Total, Window};
+use super::options::{ListTotal, Paging, Window};
 
-/// The page size of a request that does not say.
+/// The page size of a request without `limit`.
 const DEFAULT_LIMIT: usize = 50;
 
-/// The part of a list of `count` items that a page has.
+/// The part of a list of `count` items on a page.
 pub(super) fn window(
     paging: Paging,
     limit: Option<usize>,
@@ -29,11 +29,11 @@ pub(super) fn window(
     start..start.saturating_add(length).min(count)
 }
 
-/// The list's envelope; calls have no `total`.
-pub(super) fn envelope(items: Vec<Value>, total: Total, count: usize, counted: bool) -> Value {
+/// The JSON of a list; only a `counted` list has a `total`.
+pub(super) fn envelope(items: Vec<Value>, total: ListTotal, count: usize, counted: bool) -> Value {
     match total {
-        Total::True if counted => json!({"items": items, "total": count}),
-        Total::Zero if counted => json!({"items": items, "total": 0}),
+        ListTotal::True if counted => json!({"items": items, "total": count}),
+        ListTotal::Zero if counted => json!({"items": items, "total": 0}),
         _ => json!({"items": items}),
     }
 }
@@ -43,7 +43,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_window_has_its_part() {
+    fn each_kind_of_paging_cuts_its_part_of_the_list() {
         let at = |window_, limit, offset| window(Paging::of(window_), limit, offset, 120);
         assert_eq!(at(Window::Honoured, None, 0), 0..50);
         assert_eq!(at(Window::Honoured, Some(100), 100), 100..120);

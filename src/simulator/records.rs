@@ -2,22 +2,22 @@
 
 use chrono::{DateTime, TimeDelta, Utc};
 
-use super::generate::{falls, hex_id, recording_size};
 use super::options::Options;
-use super::school::{Call, Record, School};
+use super::school::{Call, Record, RecordState, School};
+use super::seeded::{hex_id, is_in_share};
 
-/// Gives the share of finished calls that the options ask for a record each.
+/// Adds a record to the share of calls that the options ask for.
 pub(super) fn add(school: &mut School, options: &Options) {
     let recorded = school
         .calls
         .iter()
-        .filter(|call| falls(&format!("{}/recorded", call.id), options.recorded));
+        .filter(|call| is_in_share(&format!("{}/recorded", call.id), options.recorded));
     school.records = recorded
-        .map(|call| whole(call, "0", recording_size(options)))
+        .map(|call| whole(call, "0", options.whole_recording_size()))
         .collect();
 }
 
-/// A record of most of a call.
+/// A finished record of most of a call.
 pub(super) fn whole(call: &Call, name: &str, size: u64) -> Record {
     let end = call.finished_at.unwrap_or(call.started_at + TimeDelta::hours(1));
     let started_at = call.started_at + (end - call.started_at) / 20;
@@ -28,7 +28,7 @@ pub(super) fn whole(call: &Call, name: &str, size: u64) -> Record {
         space_id: call.space_id.clone(),
         room_id: call.room_id.clone(),
         call_id: Some(call.id.clone()),
-        state: "finished".to_owned(),
+        state: RecordState::Finished,
         created_at: started_at,
         started_at: Some(started_at),
         finished_at: Some(end),

@@ -1,4 +1,4 @@
-//! Answers as HTTP, healthy and broken. Used by `routes` and what it calls.
+//! HTTP answers, healthy and broken. Used by `routes`, `answers`, `blob` and `webhooks`.
 
 use std::io;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -45,7 +45,7 @@ pub(super) fn json_as(status: StatusCode, value: Value) -> Response {
     bytes(status, "application/json; charset=utf-8", value.to_string())
 }
 
-/// A page of `limit` objects that were in no page before.
+/// A page of `limit` objects with new ids.
 pub(super) fn invented(limit: Option<&String>) -> Response {
     static NEXT: AtomicU64 = AtomicU64::new(0);
     let count = limit.and_then(|limit| limit.parse().ok()).unwrap_or(50).min(1000);
@@ -76,7 +76,7 @@ pub(super) fn refuse(status: u16) -> Response {
     json_as(status, json!({"message": message, "code": code}))
 }
 
-/// The API's error of a status, with a message of its own.
+/// The API's error of a status, with another message.
 pub(super) fn refuse_with(status: u16, message: &str) -> Response {
     let status = StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
     json_as(status, json!({"message": message, "code": "error"}))
@@ -105,9 +105,9 @@ pub(super) fn too_many(after: RetryAfter) -> Response {
     response
 }
 
-/// What becomes of a body after so many bytes.
+/// The fault of a body after its first bytes.
 #[derive(Clone, Copy)]
-pub(super) enum Break {
+pub(super) enum BodyFault {
     /// The connection is cut.
     Cut,
     /// A pause.
@@ -116,11 +116,11 @@ pub(super) enum Break {
     Drip(Duration),
 }
 
-/// What drips at a time.
+/// The size of a piece of [`BodyFault::Drip`], in bytes.
 const DROP: usize = 1024;
 
-/// Breaks a body after so many bytes, one before its end at the latest. `Content-Length` says what it did.
-pub(super) fn broken(response: Response, after: u64, how: Break) -> Response {
+/// Breaks a body after this many bytes, or one byte before its end if it is shorter. `Content-Length` stays as it was.
+pub(super) fn broken(response: Response, after: u64, how: BodyFault) -> Response {
     let (mut parts, body) = response.into_parts();
     let length = body
         .size_hint()
@@ -134,19 +134,19 @@ pub(super) fn broken(response: Response, after: u64, how: Break) -> Response {
     let pieces = stream::unfold(state, move |(mut body, mut rest, left, passed)| async move {
         if left == 0 && !passed {
             match how {
-                // The pause lets what came before reach the other side.
-                Break::Cut => {
+                // The pause lets the client receive the bytes sent before.
+                BodyFault::Cut => {
                     tokio::time::sleep(Duration::from_millis(20)).await;
                     let cut = Err(io::Error::from(io::ErrorKind::ConnectionAborted));
                     return Some((cut, (body, rest, 0, true)));
                 }
-                Break::Pause(pause) => tokio::time::sleep(pause).await,
-                Break::Drip(_) => {}
+                BodyFault::Pause(pause) => tokio::time::sleep(pause).await,
+                BodyFault::Drip(_) => {}
             }
         }
         let passed = left == 0;
         let mut most = usize::MAX;
-        if let (true, Break::Drip(pause)) = (passed, how) {
+        if let (true, BodyFault::Drip(pause)) = (passed, how) {
             tokio::time::sleep(pause).await;
             most = DROP;
         }
@@ -165,7 +165,7 @@ pub(super) fn broken(response: Response, after: u64, how: Break) -> Response {
     Response::from_parts(parts, Body::from_stream(pieces))
 }
 
-/// The same without `Content-Length`.
+/// The same answer without `Content-Length`.
 pub(super) fn unmeasured(response: Response) -> Response {
     let (mut parts, body) = response.into_parts();
     parts.headers.remove(CONTENT_LENGTH);
@@ -182,7 +182,11 @@ mod tests {
     async fn a_stalled_body_pauses_once_and_then_goes_on() {
         const PAUSE: Duration = Duration::from_secs(90);
         let start = Instant::now();
-        let response = broken(bytes(StatusCode::OK, "text/plain", "0123456789"), 4, Break::Pause(PAUSE));
+        let response = broken(
+            bytes(StatusCode::OK, "text/plain", "0123456789"),
+            4,
+            BodyFault::Pause(PAUSE),
+        );
         let mut body = response.into_body().into_data_stream();
         assert_eq!(body.next().await.unwrap().unwrap(), "0123");
         assert_eq!(start.elapsed(), Duration::ZERO);

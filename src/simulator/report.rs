@@ -1,11 +1,11 @@
-//! A call's report as JSON. Pure; used by `answers`.
+//! The report of a call as JSON. Pure; used by `answers`.
 
 use serde_json::{Value, json};
 
 use super::objects::stamp;
 use super::school::{Call, Participant, Room};
 
-/// The report of the call's first `people` participants and of what they did.
+/// The report of the first `people` participants of a call, with their messages, reactions and votes.
 pub(super) fn json(room: &Room, call: &Call, people: usize) -> Value {
     let shown = call.participants.get(..people).unwrap_or(&call.participants);
     let id = |from: usize| call.participants.get(from).and_then(|person| person.id.clone());
@@ -38,14 +38,14 @@ pub(super) fn json(room: &Room, call: &Call, people: usize) -> Value {
         "roomName": room.name,
         "startedAt": stamp(call.started_at),
         "finishedAt": call.finished_at.map(stamp),
-        "participants": shown.iter().enumerate().map(|(n, person)| one(call, n, person)).collect::<Value>(),
+        "participants": shown.iter().enumerate().map(|(n, person)| participant(call, n, person)).collect::<Value>(),
         "messages": messages.collect::<Value>(),
         "reactions": reactions.collect::<Value>(),
         "polls": polls.filter(|_| people > 0).collect::<Value>(),
     })
 }
 
-fn one(call: &Call, n: usize, person: &Participant) -> Value {
+fn participant(call: &Call, n: usize, person: &Participant) -> Value {
     let sessions = person.sessions.iter();
     let sessions = sessions
         .map(|session| json!({"joinedAt": stamp(session.joined_at), "leftAt": session.left_at.map(stamp)}));

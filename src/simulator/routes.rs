@@ -1,56 +1,29 @@
-//! Every request comes through here: pause, rate limit, faults, token, then the answer, and the log. Used by
-//! [`super::Simulator`].
+//! The way of every request: latency, fault, rate limit, token, answer, log. Used by [`super::Simulator`].
 
-use std::collections::HashMap;
 use std::sync::Arc;
 
 use axum::extract::{ConnectInfo, Query, Request, State};
-use axum::http::header::{AUTHORIZATION, CONTENT_LENGTH, HOST, RANGE};
-use axum::http::{HeaderMap, HeaderValue, Method, StatusCode};
+use axum::http::header::{AUTHORIZATION, CONTENT_LENGTH, RANGE};
+use axum::http::{HeaderMap, HeaderValue, StatusCode};
 use axum::response::Response;
-use bytes::Bytes;
 use percent_encoding::percent_decode_str;
 
 use super::fault::Failure;
 use super::locked;
-use super::log::{Endpoint, InFlight, Seen};
-use super::reply::{self, Break};
+use super::log::{AnsweredRequest, Endpoint};
+use super::reply::{self, BodyFault};
+use super::request::ApiRequest;
 use super::state::Shared;
-use super::wire::Switch;
+use super::wire::ConnectionSwitch;
 use super::{answers, blob};
 
-/// The largest body that a request may have.
+/// The largest body of a request, in bytes.
 const LARGEST_BODY: usize = 1 << 20;
-
-/// A request, taken apart.
-pub(super) struct Asked {
-    pub(super) method: Method,
-    pub(super) path: String,
-    /// The path's parts, decoded one by one: an id may hold anything.
-    parts: Vec<String>,
-    pub(super) query: HashMap<String, String>,
-    pub(super) headers: HeaderMap,
-    pub(super) body: Bytes,
-    pub(super) in_flight: InFlight,
-}
-
-impl Asked {
-    /// The path's parts, `v1` included.
-    pub(super) fn parts(&self) -> Vec<&str> {
-        self.parts.iter().map(String::as_str).collect()
-    }
-
-    /// The server as the request calls it.
-    pub(super) fn authority<'a>(&'a self, shared: &'a Shared) -> &'a str {
-        let host = self.headers.get(HOST).and_then(|host| host.to_str().ok());
-        host.unwrap_or(&shared.authority)
-    }
-}
 
 /// Answers a request.
 pub(super) async fn dispatch(
     State(shared): State<Arc<Shared>>,
-    ConnectInfo(switch): ConnectInfo<Switch>,
+    ConnectInfo(switch): ConnectInfo<ConnectionSwitch>,
     request: Request,
 ) -> Response {
     let query = Query::try_from_uri(request.uri())
@@ -62,11 +35,11 @@ pub(super) async fn dispatch(
     let endpoint = endpoint(&path);
     let record = record(&shared, endpoint, &path);
     let name = match (&record, endpoint) {
-        // A link's signature is another one each time.
+        // The signature of a link changes each time.
         (Some(record), Endpoint::Blob) => format!("/blob {record}"),
         _ => format!("{} {path}?{raw_query}", head.method),
     };
-    let mut seen = Seen {
+    let mut answered = AnsweredRequest {
         method: head.method.to_string(),
         endpoint,
         path: path.clone(),
@@ -80,7 +53,7 @@ pub(super) async fn dispatch(
         status: 0,
         faulty: false,
     };
-    let asked = Asked {
+    let request = ApiRequest {
         method: head.method,
         parts: path.split('/').skip(1).map(decoded).collect(),
         path,
@@ -93,26 +66,26 @@ pub(super) async fn dispatch(
         tokio::time::sleep(shared.options.latency).await;
     }
     let failure = shared.faults.about(endpoint, &name);
-    seen.faulty = failure.is_some();
+    answered.faulty = failure.is_some();
     let reset = failure == Some(Failure::Reset);
-    let response = with_failure(&shared, endpoint, asked, failure).await;
-    seen.status = if reset { 0 } else { response.status().as_u16() };
-    shared.log.push(seen);
+    let response = with_failure(&shared, endpoint, request, failure).await;
+    answered.status = if reset { 0 } else { response.status().as_u16() };
+    shared.log.push(answered);
     if reset {
         switch.cut();
     }
     response
 }
 
-/// The answer, or the failure in its place, or the answer broken.
+/// Answers with the school, with the ordered failure, or with a broken answer.
 async fn with_failure(
     shared: &Arc<Shared>,
     endpoint: Endpoint,
-    mut asked: Asked,
+    mut request: ApiRequest,
     failure: Option<Failure>,
 ) -> Response {
     let Some(failure) = failure else {
-        return healthy(shared, endpoint, asked).await;
+        return healthy(shared, endpoint, request).await;
     };
     match failure {
         Failure::Status(status) => reply::refuse(status),
@@ -121,39 +94,45 @@ async fn with_failure(
         Failure::TooMany(after) => reply::too_many(after),
         Failure::Reset => reply::empty(StatusCode::OK),
         Failure::Html => reply::html(StatusCode::OK),
-        Failure::Invented => reply::invented(asked.query.get("limit")),
+        Failure::Invented => reply::invented(request.query.get("limit")),
         Failure::Bytes(body) => reply::bytes(StatusCode::OK, "application/octet-stream", body),
         Failure::Stall(pause) => {
             tokio::time::sleep(pause).await;
-            healthy(shared, endpoint, asked).await
+            healthy(shared, endpoint, request).await
         }
-        Failure::CutBody(after) => reply::broken(healthy(shared, endpoint, asked).await, after, Break::Cut),
-        Failure::StallBody(after, pause) => {
-            reply::broken(healthy(shared, endpoint, asked).await, after, Break::Pause(pause))
+        Failure::CutBody(after) => {
+            reply::broken(healthy(shared, endpoint, request).await, after, BodyFault::Cut)
         }
-        Failure::Drip(after, pause) => {
-            reply::broken(healthy(shared, endpoint, asked).await, after, Break::Drip(pause))
-        }
-        Failure::NoLength => reply::unmeasured(healthy(shared, endpoint, asked).await),
+        Failure::StallBody(after, pause) => reply::broken(
+            healthy(shared, endpoint, request).await,
+            after,
+            BodyFault::Pause(pause),
+        ),
+        Failure::Drip(after, pause) => reply::broken(
+            healthy(shared, endpoint, request).await,
+            after,
+            BodyFault::Drip(pause),
+        ),
+        Failure::NoLength => reply::unmeasured(healthy(shared, endpoint, request).await),
         Failure::NoRange => {
-            asked.headers.remove(RANGE);
-            healthy(shared, endpoint, asked).await
+            request.headers.remove(RANGE);
+            healthy(shared, endpoint, request).await
         }
         Failure::ShortRange(most) => {
-            shorten_range(&mut asked.headers, most);
-            healthy(shared, endpoint, asked).await
+            shorten_range(&mut request.headers, most);
+            healthy(shared, endpoint, request).await
         }
-        Failure::Truncated(most) => blob::answer(shared.clone(), asked, most),
+        Failure::Truncated(most) => blob::answer(shared.clone(), request, most),
         Failure::ExpireLink => {
             if endpoint == Endpoint::Blob {
-                shared.expire(blob::signature(&asked.path));
+                shared.expire(blob::signature(&request.path));
             }
-            healthy(shared, endpoint, asked).await
+            healthy(shared, endpoint, request).await
         }
     }
 }
 
-/// Makes `bytes=N-` a range with an end.
+/// Gives `bytes=N-` an end after `most` bytes.
 fn shorten_range(headers: &mut HeaderMap, most: u64) {
     let open = headers
         .get(RANGE)
@@ -167,23 +146,23 @@ fn shorten_range(headers: &mut HeaderMap, most: u64) {
     }
 }
 
-/// The answer of a server in good health.
-async fn healthy(shared: &Arc<Shared>, endpoint: Endpoint, asked: Asked) -> Response {
+/// Answers as a healthy server does.
+async fn healthy(shared: &Arc<Shared>, endpoint: Endpoint, request: ApiRequest) -> Response {
     if endpoint == Endpoint::Blob {
-        return blob::answer(shared.clone(), asked, u64::MAX);
+        return blob::answer(shared.clone(), request, u64::MAX);
     }
-    if shared.is_too_many() {
+    if shared.exceeds_limit() {
         return reply::too_many(shared.options.retry_after);
     }
     let expected = format!("Bearer {}", locked(&shared.token));
-    if asked
+    if request
         .headers
         .get(AUTHORIZATION)
         .is_none_or(|given| given.as_bytes() != expected.as_bytes())
     {
         return reply::refuse(401);
     }
-    let mut response = answers::answer(shared, endpoint, asked).await;
+    let mut response = answers::answer(shared, endpoint, request).await;
     if response.status() == StatusCode::NO_CONTENT {
         response.headers_mut().remove(CONTENT_LENGTH);
     }
@@ -194,7 +173,7 @@ fn decoded(part: &str) -> String {
     percent_decode_str(part).decode_utf8_lossy().into_owned()
 }
 
-/// What a path is for.
+/// The endpoint of a path.
 fn endpoint(path: &str) -> Endpoint {
     let parts: Vec<&str> = path.split('/').skip(1).collect();
     match *parts.as_slice() {

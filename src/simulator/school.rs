@@ -1,12 +1,15 @@
-//! The simulated school as plain data: the truth that tests hold an export against, and what the routes answer from.
-//! Pure; made by `generate`, read by every route, edited by tests through [`super::Simulator::edit`].
+//! The simulated school as plain data: the source of every answer, and the truth that tests compare an export with.
+//! Pure; made by `generate`, edited by tests through [`super::Simulator::edit`].
 
 use std::collections::{HashMap, HashSet};
 
 use chrono::{DateTime, TimeDelta, Utc};
+use serde::Serialize;
 use serde_json::{Value, json};
 
-/// All that there is. Edit the lists freely; the index is made anew after every edit.
+use super::seeded::hex_id;
+
+/// The whole school. Edit the lists freely: the index is rebuilt after every edit.
 #[derive(Debug, Clone, Default)]
 pub struct School {
     /// All spaces, in the order they are listed.
@@ -17,12 +20,12 @@ pub struct School {
     pub calls: Vec<Call>,
     /// All records.
     pub records: Vec<Record>,
-    /// Rooms that the list of rooms leaves out, though they answer by their id: as of rooms that were deleted.
+    /// Rooms that are missing from the list of rooms but answer by their id, like deleted rooms.
     pub unlisted: HashSet<String>,
     index: Index,
 }
 
-/// Positions by id, so that no route walks the school.
+/// Positions by id, so that no request searches the whole school.
 #[derive(Debug, Clone, Default)]
 struct Index {
     spaces: HashMap<String, usize>,
@@ -41,7 +44,7 @@ pub struct Space {
     pub id: String,
     /// Its name.
     pub name: String,
-    /// Refuse all that lies under it with this status (403, 404, 500, …); it is still listed.
+    /// Refuse every request below the space with this status (403, 404, 500, …); the space is still listed.
     pub refuse: Option<u16>,
 }
 
@@ -57,15 +60,25 @@ pub struct Room {
     /// Its name.
     pub name: String,
     /// `lesson` or `webinar`.
-    pub kind: String,
-    /// The room that it is a breakout room of.
+    pub kind: RoomKind,
+    /// The parent room, if this room is a breakout room.
     pub parent_room_id: Option<String>,
-    /// When it was made.
+    /// The time when the room was created.
     pub created_at: DateTime<Utc>,
-    /// The start of its last call before those of the school; it counts for `lastCallAt` only.
+    /// The start of its last call before those of the school; only `lastCallAt` shows it.
     pub earlier_call_at: Option<DateTime<Utc>>,
-    /// Refuse all that lies under it with this status (403, 404, 500, …); it is still listed.
+    /// Refuse every request below the room with this status (403, 404, 500, …); the room is still listed.
     pub refuse: Option<u16>,
+}
+
+/// The `type` of a room.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum RoomKind {
+    /// A room for lessons.
+    Lesson,
+    /// A room for webinars.
+    Webinar,
 }
 
 /// A call of a room.
@@ -77,17 +90,17 @@ pub struct Call {
     pub space_id: String,
     /// Its room.
     pub room_id: String,
-    /// When the first one joined.
+    /// The first join.
     pub started_at: DateTime<Utc>,
-    /// When the last one left; none: it still runs.
+    /// The last leave; `None` while the call runs.
     pub finished_at: Option<DateTime<Utc>>,
-    /// Whether it is a breakout room's.
+    /// True for a call of a breakout room.
     pub is_breakout: bool,
     /// The tariff.
     pub plan_alias: String,
-    /// The LMS's lesson that it belongs to.
+    /// The lesson of the LMS.
     pub lesson: Lesson,
-    /// Who was there.
+    /// The participants.
     pub participants: Vec<Participant>,
     /// The chat.
     pub messages: Vec<Message>,
@@ -95,28 +108,28 @@ pub struct Call {
     pub reactions: Vec<Reaction>,
     /// Polls with their votes.
     pub polls: Vec<Poll>,
-    /// What the request for the JSON report gets.
+    /// The answer to a request for the JSON report.
     pub json: Report,
-    /// What the request for the XLSX report gets.
+    /// The answer to a request for the XLSX report.
     pub xlsx: Report,
 }
 
 impl Call {
-    /// Both reports answer so from now on.
+    /// Sets the answers to requests for both reports.
     pub fn set_report(&mut self, report: Report) {
         self.json = report.clone();
         self.xlsx = report;
     }
 }
 
-/// What the request for a report gets. A call without `finished_at` answers 404 in any case.
+/// The answer to a request for a report. A call without `finished_at` always answers 404.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Report {
     /// The whole report.
     Whole,
-    /// The report without the last so many participants.
+    /// The report without this many of the last participants.
     Without(usize),
-    /// 404: it is not there yet.
+    /// 404: the report is not ready yet.
     Missing,
     /// 403: the tariff does not include it.
     Denied,
@@ -127,7 +140,7 @@ pub enum Report {
 }
 
 impl Report {
-    /// A report that counts no participants.
+    /// A report without participants.
     pub const EMPTY: Self = Self::Without(usize::MAX);
 
     /// A report of other bytes.
@@ -136,16 +149,16 @@ impl Report {
     }
 }
 
-/// The LMS's lesson.
+/// A lesson of the LMS.
 #[derive(Debug, Clone)]
 pub struct Lesson {
     /// The LMS's id: `externalMeetingId`.
     pub meeting_id: String,
     /// Its name.
     pub name: String,
-    /// When it should have started.
+    /// The planned start.
     pub scheduled_start: DateTime<Utc>,
-    /// When it should have ended.
+    /// The planned end.
     pub scheduled_end: DateTime<Utc>,
     /// The course's id and name.
     pub course: (String, String),
@@ -153,22 +166,22 @@ pub struct Lesson {
     pub group: (String, String),
 }
 
-/// Somebody in a call.
+/// A participant of a call.
 #[derive(Debug, Clone)]
 pub struct Participant {
     /// The vendor's id of the participant.
     pub id: Option<String>,
-    /// The name shown.
+    /// The displayed name.
     pub name: String,
-    /// Whether it was a moderator (the teacher).
+    /// True for a moderator (the teacher).
     pub moderator: bool,
-    /// E-mail, of registered people.
+    /// The e-mail address of a registered person.
     pub email: Option<String>,
-    /// Telephone, of registered people.
+    /// The telephone number of a registered person.
     pub phone: Option<String>,
-    /// The LMS's id of the person; none for guests.
+    /// The LMS's id of the person; `None` for guests.
     pub external_user_id: Option<String>,
-    /// Joins and leaves; one without a leave was never closed.
+    /// The stays, in order; a stay without a leave was never closed.
     pub sessions: Vec<Session>,
     /// Seconds with the camera on.
     pub camera_seconds: i64,
@@ -180,7 +193,7 @@ pub struct Participant {
     pub hand_raises: i64,
 }
 
-/// One stay in a call.
+/// A stay in a call.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Session {
     /// The join.
@@ -194,22 +207,22 @@ pub struct Session {
 pub struct Message {
     /// 24 hex digits.
     pub id: String,
-    /// Whose: the position in the call's participants.
+    /// The sender's position in the call's participants.
     pub from: usize,
     /// The text.
     pub text: String,
-    /// When.
+    /// The time it was sent.
     pub sent_at: DateTime<Utc>,
 }
 
 /// A reaction.
 #[derive(Debug, Clone)]
 pub struct Reaction {
-    /// Whose: the position in the call's participants.
+    /// The sender's position in the call's participants.
     pub from: usize,
     /// `like`, `clap`, …
     pub kind: String,
-    /// When.
+    /// The time it was sent.
     pub sent_at: DateTime<Utc>,
 }
 
@@ -218,9 +231,9 @@ pub struct Reaction {
 pub struct Poll {
     /// 24 hex digits.
     pub id: String,
-    /// What was asked.
+    /// The question.
     pub question: String,
-    /// Ids and texts of the answers to choose from.
+    /// The ids and texts of the options.
     pub options: Vec<(String, String)>,
     /// The votes.
     pub votes: Vec<Vote>,
@@ -229,15 +242,15 @@ pub struct Poll {
 /// A vote.
 #[derive(Debug, Clone)]
 pub struct Vote {
-    /// Whose: the position in the call's participants.
+    /// The voter's position in the call's participants.
     pub from: usize,
-    /// Which: the position in the poll's options.
+    /// The position in the poll's options.
     pub option: usize,
-    /// When.
+    /// The time of the vote.
     pub voted_at: DateTime<Utc>,
 }
 
-/// A record: one video of a call.
+/// A record, which is a video of a call.
 #[derive(Debug, Clone)]
 pub struct Record {
     /// 24 hex digits.
@@ -250,29 +263,43 @@ pub struct Record {
     pub room_id: String,
     /// Its call.
     pub call_id: Option<String>,
-    /// The vendor lists no values; here `new`, `finished`, `aborted`, `failed`.
-    pub state: String,
-    /// When the record was made.
+    /// The state.
+    pub state: RecordState,
+    /// The time when the record was created.
     pub created_at: DateTime<Utc>,
-    /// When recording started.
+    /// The start of the recording.
     pub started_at: Option<DateTime<Utc>>,
-    /// When recording ended; none: it still runs, and there is nothing to download.
+    /// The end of the recording; `None` while it runs and nothing can be downloaded.
     pub finished_at: Option<DateTime<Utc>>,
-    /// What `fileSize` says.
+    /// The value of `fileSize`.
     pub file_size: Option<u64>,
-    /// How many bytes there are.
+    /// The real size, in bytes.
     pub size: u64,
 }
 
+/// The `state` of a record. The vendor does not list the values.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum RecordState {
+    /// The recording still runs.
+    New,
+    /// The recording ended normally.
+    Finished,
+    /// The recording was stopped at once.
+    Aborted,
+    /// There is no recording.
+    Failed,
+}
+
 impl Record {
-    /// Whether there are bytes to download.
+    /// True if the record can be downloaded.
     pub fn is_downloadable(&self) -> bool {
         self.finished_at.is_some() && self.size > 0
     }
 }
 
 impl School {
-    /// Makes the index anew, after the lists changed.
+    /// Rebuilds the index after the lists changed.
     pub(super) fn reindex(&mut self) {
         let position = |(i, id): (usize, &String)| (id.clone(), i);
         let mut index = Index {
@@ -393,23 +420,23 @@ impl School {
         found.into_iter().flatten().filter_map(|&i| self.records.get(i))
     }
 
-    /// A room's `lastCallAt`: the start of its last call, if there ever was one.
+    /// The `lastCallAt` of a room: the start of its last call, if it had one.
     pub fn last_call_at(&self, room: &Room) -> Option<DateTime<Utc>> {
         let here = self.calls_of(&room.id).map(|call| call.started_at).max();
         here.max(room.earlier_call_at)
     }
 
-    /// A call that goes on: `finished_at` is taken away, to be given back by a later edit.
+    /// Makes a call run on: removes `finished_at`, which a later edit may set again.
     pub fn reopen(&mut self, call: &str) {
         if let Some(call) = self.call_mut(call) {
             call.finished_at = None;
         }
     }
 
-    /// Adds a call of the same people, `later` than the one given: its id, if there is such a call.
+    /// Adds a copy of a call that starts `later`, and returns its id. `None` if there is no such call.
     pub fn add_call_like(&mut self, call: &str, later: TimeDelta) -> Option<String> {
         let mut copy = self.call(call)?.clone();
-        copy.id = super::generate::hex_id(&format!("{call}+{later}"));
+        copy.id = hex_id(&format!("{call}+{later}"));
         copy.started_at += later;
         copy.finished_at = copy.finished_at.map(|at| at + later);
         for session in copy
@@ -427,7 +454,7 @@ impl School {
             *at += later;
         }
         for message in &mut copy.messages {
-            message.id = super::generate::hex_id(&format!("{}+{later}", message.id));
+            message.id = hex_id(&format!("{}+{later}", message.id));
         }
         let id = copy.id.clone();
         self.calls.push(copy);
@@ -435,7 +462,7 @@ impl School {
         Some(id)
     }
 
-    /// What the LMS sends about each person of each meeting, once: `storeExternalUserMeta` payloads.
+    /// The `storeExternalUserMeta` payloads of the LMS: one for each person of each meeting.
     pub fn metas(&self) -> Vec<Value> {
         let mut seen = std::collections::HashSet::new();
         let mut metas = Vec::new();
@@ -454,7 +481,7 @@ impl School {
 }
 
 impl Lesson {
-    /// The guide's payload, of one person.
+    /// The payload of a person, as the guide shows it.
     fn meta(&self, user: &str, person: &Participant) -> Value {
         let minute = |at: DateTime<Utc>| at.format("%Y-%m-%d %H:%M").to_string();
         json!({

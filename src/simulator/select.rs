@@ -1,4 +1,4 @@
-//! Which calls and records a request's dates select, under every reading of the guide. Pure; used by `answers`.
+//! The calls and records that the dates of a request select, under each meaning that the guide leaves open. Pure; used by `answers`.
 
 use std::collections::HashMap;
 use std::ops::Range;
@@ -8,10 +8,10 @@ use chrono_tz::Tz;
 
 use super::options::DateReading;
 
-/// Instants from the first on, the last excluded.
+/// Instants from the start to the end, the end excluded.
 pub(super) type Span = Range<DateTime<Utc>>;
 
-/// The day that an instant or a date stands for, in the server's zone.
+/// The day of an instant or a date, in the server's zone.
 pub(super) fn day(text: &str, zone: Tz) -> Option<Span> {
     let date = match DateTime::parse_from_rfc3339(text) {
         Ok(instant) => instant.with_timezone(&zone).date_naive(),
@@ -20,11 +20,14 @@ pub(super) fn day(text: &str, zone: Tz) -> Option<Span> {
     Some(midnight(date, zone)..midnight(date.checked_add_days(Days::new(1))?, zone))
 }
 
-/// What `dateFrom` and `dateTo` leave open; a date alone is its midnight. An error names the bad one.
+/// The span from `dateFrom` to `dateTo`, either of which may be missing; a date means its midnight.
+///
+/// # Errors
+/// The name of the parameter that cannot be read.
 pub(super) fn span(query: &HashMap<String, String>, zone: Tz) -> Result<Span, &'static str> {
     let from = bound(query, "dateFrom", zone)?.unwrap_or(DateTime::<Utc>::MIN_UTC);
     let to = bound(query, "dateTo", zone)?;
-    // The last instant itself is in.
+    // The instant `dateTo` itself is included.
     Ok(from..to.map_or(DateTime::<Utc>::MAX_UTC, |to| to + TimeDelta::milliseconds(1)))
 }
 
@@ -43,7 +46,7 @@ fn bound(
     instant.or_else(date).map(Some).ok_or(name)
 }
 
-/// The first instant of a date; where the clock skips midnight, the hour after it.
+/// The first instant of a date; the hour after midnight if the clock skips midnight.
 fn midnight(date: NaiveDate, zone: Tz) -> DateTime<Utc> {
     let local = date.and_time(NaiveTime::MIN);
     let first = zone.from_local_datetime(&local).earliest();
@@ -54,7 +57,7 @@ fn midnight(date: NaiveDate, zone: Tz) -> DateTime<Utc> {
     first.map_or_else(|| local.and_utc(), |first| first.to_utc())
 }
 
-/// Whether what ran from `start` to `finish` is selected. What still runs has no finish to be found by.
+/// True if a call or record from `start` to `finish` is selected. One that still runs has no finish.
 pub(super) fn is_in(
     reading: DateReading,
     span: &Span,
@@ -73,7 +76,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_call_over_midnight_is_found_as_the_reading_says() {
+    fn a_call_over_midnight_is_on_the_day_that_the_reading_says() {
         let at = |text: &str| DateTime::parse_from_rfc3339(text).unwrap().to_utc();
         let (start, end) = (at("2025-03-03T23:30:00Z"), at("2025-03-04T00:30:00Z"));
         let found = |reading, date, zone| is_in(reading, &day(date, zone).unwrap(), start, Some(end));

@@ -1,5 +1,5 @@
-//! What the simulator's requests share: the school, links handed out, webhooks and meta kept, the log. Used by
-//! `routes` and what it calls.
+//! The state that all requests share: the school, the links, webhooks and lesson data, and the log. Used by `routes`,
+//! `answers` and `blob`.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
@@ -8,18 +8,18 @@ use std::time::Instant;
 use serde_json::Value;
 
 use super::fault::Faults;
-use super::generate::hash;
 use super::locked;
 use super::log::Log;
 use super::options::Options;
 use super::school::School;
+use super::seeded::hash;
 use super::webhooks::Webhook;
 
-/// All of it.
+/// The state that all requests share.
 #[derive(Debug)]
 pub(super) struct Shared {
     pub(super) options: Options,
-    /// `127.0.0.1:PORT`, for links where a request has no `Host`.
+    /// `127.0.0.1:PORT`, for links if a request has no `Host`.
     pub(super) authority: String,
     pub(super) faults: Faults,
     pub(super) log: Log,
@@ -28,15 +28,15 @@ pub(super) struct Shared {
     /// The token that is accepted.
     pub(super) token: Mutex<String>,
     school: RwLock<Arc<School>>,
-    links: Mutex<HashMap<String, Link>>,
+    links: Mutex<HashMap<String, DownloadLink>>,
     window: Mutex<(Instant, u32)>,
 }
 
-/// A download link handed out.
+/// A download link that a client received.
 #[derive(Debug)]
-struct Link {
+struct DownloadLink {
     record: String,
-    minted: Instant,
+    made_at: Instant,
     uses: u32,
     refused: bool,
 }
@@ -70,8 +70,8 @@ impl Shared {
         result
     }
 
-    /// Whether one more request is too many for the present window.
-    pub(super) fn is_too_many(&self) -> bool {
+    /// Counts a request; true if it exceeds the limit of the current window.
+    pub(super) fn exceeds_limit(&self) -> bool {
         let Some(limit) = self.options.rate_limit else {
             return false;
         };
@@ -83,14 +83,14 @@ impl Shared {
         window.1 > limit
     }
 
-    /// Makes a link to a record: its signature.
-    pub(super) fn mint(&self, record: &str) -> String {
+    /// Makes a link to a record and returns its signature.
+    pub(super) fn make_link(&self, record: &str) -> String {
         let mut links = locked(&self.links);
         let name = format!("{}/link/{record}/{}", self.options.seed, links.len());
         let signature = format!("{:016x}{:016x}", hash(&name), hash(&format!("{name}/2")));
-        let link = Link {
+        let link = DownloadLink {
             record: record.to_owned(),
-            minted: Instant::now(),
+            made_at: Instant::now(),
             uses: 0,
             refused: false,
         };
@@ -98,12 +98,12 @@ impl Shared {
         signature
     }
 
-    /// The record that a link leads to, good or not.
+    /// The record of a link, valid or not.
     pub(super) fn linked(&self, signature: &str) -> Option<String> {
         locked(&self.links).get(signature).map(|link| link.record.clone())
     }
 
-    /// Uses a link (`count` is false for `HEAD`); whether it is still good.
+    /// Uses a link (`count` is false for `HEAD`); true if it was still valid.
     pub(super) fn use_link(&self, signature: &str, count: bool) -> bool {
         let mut links = locked(&self.links);
         let Some(link) = links.get_mut(signature) else {
@@ -114,13 +114,13 @@ impl Shared {
             link_uses,
             ..
         } = self.options;
-        let late = link_lifetime.is_some_and(|lifetime| link.minted.elapsed() >= lifetime);
-        let worn = link_uses.is_some_and(|uses| link.uses >= uses);
+        let late = link_lifetime.is_some_and(|lifetime| link.made_at.elapsed() >= lifetime);
+        let used_up = link_uses.is_some_and(|uses| link.uses >= uses);
         link.uses += u32::from(count);
-        !(late || worn || link.refused)
+        !(late || used_up || link.refused)
     }
 
-    /// Refuses a link from now on.
+    /// Refuses this link from now on.
     pub(super) fn expire(&self, signature: &str) {
         if let Some(link) = locked(&self.links).get_mut(signature) {
             link.refused = true;

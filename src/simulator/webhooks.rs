@@ -1,6 +1,7 @@
-//! A space's webhook: made, changed, shown, removed, its secret made anew; and events sent to it. Used by `answers`
-//! and by [`Simulator::send_webhook`](super::Simulator::send_webhook).
+//! The webhooks of spaces: create, change, show, remove and renew the secret; and the events sent to them. Used by
+//! `answers` and by [`Simulator::send_webhook`](super::Simulator::send_webhook).
 
+use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
 
 use axum::http::{Method, StatusCode};
@@ -10,20 +11,18 @@ use serde::Serialize;
 use serde_json::{Value, json};
 use sha2::Sha256;
 
-use super::generate::hex_id;
-use super::locked;
 use super::reply;
-use super::state::Shared;
+use super::seeded::hex_id;
 use crate::{Error, ErrorKind, Result};
 
 /// A space's webhook.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Webhook {
-    /// Where events go.
+    /// The URL that receives the events.
     pub url: String,
-    /// The key of their signatures.
+    /// The key of the signatures.
     pub secret: String,
-    /// Whether events are sent.
+    /// True if events are sent.
     pub is_active: bool,
     made: u32,
 }
@@ -38,20 +37,24 @@ impl Webhook {
         );
     }
 
-    /// The whole of it: answers to `POST` and to a refreshed secret.
+    /// The answer to `POST` and to a refreshed secret.
     fn full(&self) -> Value {
         json!({"url": self.url, "secret": self.secret, "isActive": self.is_active})
     }
 
-    /// Answers to `PUT` and `GET` have no secret in the guide.
+    /// The answer to `PUT` and `GET`, which has no secret in the guide.
     fn shown(&self) -> Value {
         json!({"url": self.url, "isActive": self.is_active})
     }
 }
 
 /// Answers `…/webhook`.
-pub(super) fn answer(shared: &Shared, method: &Method, space: &str, body: &[u8]) -> Response {
-    let mut webhooks = locked(&shared.webhooks);
+pub(super) fn answer(
+    webhooks: &mut BTreeMap<String, Webhook>,
+    method: &Method,
+    space: &str,
+    body: &[u8],
+) -> Response {
     let body: Value = serde_json::from_slice(body).unwrap_or_default();
     let url = body
         .get("url")
@@ -91,8 +94,8 @@ pub(super) fn answer(shared: &Shared, method: &Method, space: &str, body: &[u8])
 }
 
 /// Answers `…/webhook/refresh-secret`.
-pub(super) fn refresh(shared: &Shared, space: &str) -> Response {
-    match locked(&shared.webhooks).get_mut(space) {
+pub(super) fn refresh(webhooks: &mut BTreeMap<String, Webhook>, space: &str) -> Response {
+    match webhooks.get_mut(space) {
         Some(webhook) => {
             webhook.renew(space);
             reply::json(webhook.full())
@@ -111,7 +114,7 @@ pub struct Event {
     pub room_id: String,
     /// The space.
     pub space_id: String,
-    /// The record, where the event is of one.
+    /// The record, if the event is about a record.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub record_id: Option<String>,
 }
@@ -127,14 +130,14 @@ impl Event {
         }
     }
 
-    /// Of a record.
+    /// The same event, of a record.
     #[must_use]
     pub fn record(mut self, id: &str) -> Self {
         self.record_id = Some(id.into());
         self
     }
 
-    /// The request's body: signed as the guide says.
+    /// The body of the request, signed as the guide says.
     pub fn signed(&self, secret: &str) -> String {
         let body = serde_json::to_string(self).unwrap_or_default();
         format!(r#"{{"signature":"{}","body":{body}}}"#, sign(&body, secret))
@@ -148,11 +151,11 @@ fn sign(body: &str, secret: &str) -> String {
         .unwrap_or_default()
 }
 
-/// Sends an event to a webhook's URL: the status of the answer.
+/// Sends an event to the URL of a webhook and returns the status of the answer.
 pub(super) async fn send(webhook: &Webhook, event: &Event) -> Result<u16> {
     let failed =
         |error: reqwest::Error| Error::new(ErrorKind::Connection, "webhook", error.without_url().to_string());
-    // For loopback: no proxy, and no certificates needed.
+    // The URL is on loopback, so that neither a proxy nor certificates are needed.
     let http = crate::tls::http_client().no_proxy().tls_certs_only([]);
     let http = http.build().map_err(failed)?;
     let answer = http

@@ -1,4 +1,4 @@
-//! Connections that can be cut from inside: a reset to order, and all of them at once when the simulator stops.
+//! Connections that the simulator can cut: one for an ordered reset, and all of them when it stops.
 //! Used by [`super::Simulator`] and `routes`.
 
 use std::io;
@@ -14,58 +14,58 @@ use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
 
 /// Cuts one connection.
 #[derive(Debug, Clone)]
-pub(super) struct Switch(CancellationToken);
+pub(super) struct ConnectionSwitch(CancellationToken);
 
-impl Switch {
-    /// The other side sees a reset; what is not sent yet never is.
+impl ConnectionSwitch {
+    /// The client sees a reset; bytes that are not sent yet are lost.
     pub(super) fn cut(&self) {
         self.0.cancel();
     }
 }
 
-impl Connected<IncomingStream<'_, Lines>> for Switch {
-    fn connect_info(stream: IncomingStream<'_, Lines>) -> Self {
+impl Connected<IncomingStream<'_, CuttableListener>> for ConnectionSwitch {
+    fn connect_info(stream: IncomingStream<'_, CuttableListener>) -> Self {
         stream.remote_addr().clone()
     }
 }
 
-/// A listener whose connections end with `all`.
-pub(super) struct Lines {
+/// A listener whose connections are cut when `all` is cancelled.
+pub(super) struct CuttableListener {
     pub(super) listener: TcpListener,
     pub(super) all: CancellationToken,
 }
 
-impl Listener for Lines {
-    type Io = Line;
-    type Addr = Switch;
+impl Listener for CuttableListener {
+    type Io = CuttableConnection;
+    type Addr = ConnectionSwitch;
 
-    async fn accept(&mut self) -> (Line, Switch) {
+    async fn accept(&mut self) -> (CuttableConnection, ConnectionSwitch) {
         loop {
             if let Ok((stream, _)) = self.listener.accept().await {
                 // Small answers must not wait for one another.
                 let _ = stream.set_nodelay(true);
                 let token = self.all.child_token();
                 let cut = Box::pin(token.clone().cancelled_owned());
-                return (Line { stream, cut }, Switch(token));
+                return (CuttableConnection { stream, cut }, ConnectionSwitch(token));
             }
-            // Out of descriptors, most likely: some will be given back.
+            // Most likely no file descriptor is free; others are closed soon.
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
     }
 
-    fn local_addr(&self) -> io::Result<Switch> {
-        Ok(Switch(self.all.clone()))
+    fn local_addr(&self) -> io::Result<ConnectionSwitch> {
+        Ok(ConnectionSwitch(self.all.clone()))
     }
 }
 
-/// A connection.
-pub(super) struct Line {
+/// A connection that can be cut.
+pub(super) struct CuttableConnection {
     stream: TcpStream,
     cut: Pin<Box<WaitForCancellationFutureOwned>>,
 }
 
-impl Line {
-    /// Whether the connection is cut; wakes the task when it is.
+impl CuttableConnection {
+    /// True if the connection is cut; wakes the task when that happens.
     fn is_cut(&mut self, context: &mut Context<'_>) -> bool {
         let cut = self.cut.as_mut().poll(context).is_ready();
         if cut {
@@ -79,7 +79,7 @@ fn reset<T>() -> Poll<io::Result<T>> {
     Poll::Ready(Err(io::ErrorKind::ConnectionReset.into()))
 }
 
-impl AsyncRead for Line {
+impl AsyncRead for CuttableConnection {
     fn poll_read(
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
@@ -92,7 +92,7 @@ impl AsyncRead for Line {
     }
 }
 
-impl AsyncWrite for Line {
+impl AsyncWrite for CuttableConnection {
     fn poll_write(
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,

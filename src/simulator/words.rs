@@ -1,4 +1,4 @@
-//! The words that the simulated school is made of. Pure; used by `generate`.
+//! The words of the simulated school. Pure; used by `generate`.
 
 pub(super) const FIRST_NAMES: [&str; 24] = [
     "Анна",
@@ -27,7 +27,7 @@ pub(super) const FIRST_NAMES: [&str; 24] = [
     "Глеб",
 ];
 
-/// Surnames that are the same for everyone, so that names need no agreement.
+/// Surnames that do not change with the gender.
 pub(super) const LAST_NAMES: [&str; 20] = [
     "Шевченко",
     "Кравец",
@@ -59,7 +59,7 @@ pub(super) const SPACES: [&str; 5] = [
     "Курсы подготовки к ЕГЭ",
 ];
 
-/// Course names with lessons of theirs.
+/// Courses with their lessons.
 pub(super) const COURSES: [(&str, [&str; 4]); 6] = [
     (
         "Эмоциональный интеллект",

@@ -1,5 +1,5 @@
-//! A call's report as a workbook: the sheets `Участники` and `Чат`, each below two title rows. Pure, and always the
-//! same bytes; `answers` calls it on a blocking thread.
+//! The report of a call as a workbook: the sheets `Участники` and `Чат`, each below two title rows. Pure: the same call
+//! gives the same bytes. `answers` calls it on a blocking thread.
 
 use std::collections::HashMap;
 use std::fmt::Write as _;
@@ -36,7 +36,7 @@ const DATE: u8 = 2;
 /// Excel's serial number of 1970-01-01.
 const UNIX_EPOCH: f64 = 25_569.0;
 
-/// The report of the call's first `people` participants.
+/// The report of the first `people` participants of a call.
 pub(super) fn workbook(room: &Room, call: &Call, people: usize) -> ZipResult<Vec<u8>> {
     let mut texts = SharedStrings::default();
     let sheets = [
@@ -78,9 +78,9 @@ pub(super) fn workbook(room: &Room, call: &Call, people: usize) -> ZipResult<Vec
     Ok(archive.finish()?.into_inner())
 }
 
-/// One row a session; times are Excel dates.
-fn people_sheet(texts: &mut SharedStrings, room: &Room, call: &Call, people: usize) -> Sheet {
-    let mut sheet = Sheet::below_titles(
+/// The sheet of participants: a row for each session, with times as Excel dates.
+fn people_sheet(texts: &mut SharedStrings, room: &Room, call: &Call, people: usize) -> SheetWriter {
+    let mut sheet = SheetWriter::below_titles(
         texts,
         &format!("Отчёт по участникам: {}", room.name),
         call,
@@ -113,9 +113,9 @@ fn people_sheet(texts: &mut SharedStrings, room: &Room, call: &Call, people: usi
     sheet
 }
 
-/// One row a message; times are text.
-fn chat_sheet(texts: &mut SharedStrings, room: &Room, call: &Call, people: usize) -> Sheet {
-    let mut sheet = Sheet::below_titles(texts, &format!("Чат: {}", room.name), call, &CHAT);
+/// The sheet of the chat: a row for each message, with times as text.
+fn chat_sheet(texts: &mut SharedStrings, room: &Room, call: &Call, people: usize) -> SheetWriter {
+    let mut sheet = SheetWriter::below_titles(texts, &format!("Чат: {}", room.name), call, &CHAT);
     for message in call.messages.iter().filter(|message| message.from < people) {
         let name = call
             .participants
@@ -160,13 +160,13 @@ impl SharedStrings {
 
 /// A sheet that is written row by row.
 #[derive(Default)]
-struct Sheet {
+struct SheetWriter {
     rows: String,
     row: u32,
     column: u8,
 }
 
-impl Sheet {
+impl SheetWriter {
     /// A sheet with the title, the call's period and the header.
     fn below_titles(texts: &mut SharedStrings, title: &str, call: &Call, headers: &[&str]) -> Self {
         let end = call.finished_at.unwrap_or(call.started_at);

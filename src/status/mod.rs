@@ -1,7 +1,15 @@
 //! Read models of the lake for people. They need no API; `cli status` and the daemon show them.
 
 pub(crate) mod coverage;
+mod day_status;
+mod gaps;
+mod missing;
+mod open_days;
+mod rooms;
 
-pub use coverage::{
-    Coverage, DayStatus, KnownRoom, Lack, MarkedDays, NOT_BUILT, never_looked_at, pending_by_age,
-};
+pub use coverage::Coverage;
+pub use day_status::{DayStatus, NOT_BUILT};
+pub use gaps::never_looked_at;
+pub use missing::Lack;
+pub use open_days::{MarkedDays, pending_by_age};
+pub use rooms::KnownRoom;

@@ -7,7 +7,7 @@ use chrono::NaiveDate;
 use futures_util::{FutureExt, StreamExt, TryStreamExt, stream};
 
 use super::finding::{Finding, FindingKind, Remedy};
-use super::objects::{Expected, What, expected, hold, sha256, table};
+use super::objects::{Expected, ObjectOf, check_object, expected, sha256, table};
 use crate::Result;
 use crate::lake::key;
 use crate::lake::manifest::{Manifest, Status};
@@ -16,7 +16,7 @@ use crate::pipeline::run_context::RunContext;
 use crate::store::Version;
 use crate::tables;
 use crate::tables::RowKey;
-use crate::verify::session::{Read, SeenFile, Thing, Verification, of_one_object, unreadable};
+use crate::verify::session::{CheckedFile, ItemKind, ObjectRead, Verification, object_error, unreadable};
 
 /// The most attempts at a day that a run changes meanwhile.
 const LOOKS: usize = 3;
@@ -25,18 +25,18 @@ const OBJECTS_AT_ONCE: usize = 8;
 
 /// The result of one attempt at a day; it counts only if the day did not change meanwhile.
 #[derive(Default)]
-struct Looked {
+struct DayCheck {
     findings: Vec<Finding>,
-    rows: Vec<(String, SeenFile, Vec<RowKey>)>,
+    rows: Vec<(String, CheckedFile, Vec<RowKey>)>,
     counts: super::finding::Counts,
 }
 
-impl Looked {
+impl DayCheck {
     fn count(&mut self, object: &Expected<'_>) {
         match object.what {
-            What::Report { .. } => self.counts.reports += 1,
-            What::Recording { .. } => self.counts.recordings += 1,
-            What::Table { rows, .. } => {
+            ObjectOf::Report { .. } => self.counts.reports += 1,
+            ObjectOf::Recording { .. } => self.counts.recordings += 1,
+            ObjectOf::Table { rows, .. } => {
                 self.counts.tables += 1;
                 self.counts.rows += rows;
             }
@@ -46,41 +46,41 @@ impl Looked {
 
 /// Verifies a day, again if a run changed it meanwhile.
 pub(crate) async fn verify(
-    look: &Arc<Verification>,
+    verification: &Arc<Verification>,
     builder: &Arc<RunContext>,
     date: NaiveDate,
     key: &str,
 ) -> Result<()> {
     for last in (0..LOOKS).rev() {
-        let (manifest, version) = match look.json::<Manifest>(key).await? {
-            Read::There(manifest, version) => (manifest, version),
+        let (manifest, version) = match verification.read_json::<Manifest>(key).await? {
+            ObjectRead::Parsed(manifest, version) => (manifest, version),
             // Another process has removed it since.
-            Read::Missing => return Ok(()),
-            Read::Damaged(why) => {
-                look.find(damaged(date, key, why).remedy(Remedy::Day));
+            ObjectRead::Missing => return Ok(()),
+            ObjectRead::Damaged(why) => {
+                verification.report(damaged(date, key, why).remedy(Remedy::Day));
                 return Ok(());
             }
-            Read::Newer(version) => {
-                look.find(damaged(
+            ObjectRead::Newer(version) => {
+                verification.report(damaged(
                     date,
                     key,
                     format!("version {version}, which a newer telelake wrote"),
                 ));
                 return Ok(());
             }
-            Read::Unreadable(why) => {
-                look.find(unreadable(key, &why).date(Some(date)));
+            ObjectRead::Unreadable(why) => {
+                verification.report(unreadable(key, &why).date(Some(date)));
                 return Ok(());
             }
         };
         if let Some(why) = inconsistent(&manifest, key) {
-            look.find(damaged(date, key, why).remedy(Remedy::Day));
+            verification.report(damaged(date, key, why).remedy(Remedy::Day));
             return Ok(());
         }
-        let looked = once(look, builder, &manifest, &version).await?;
-        let same = looked.findings.is_empty() || last == 0 || unchanged(look, key, &version).await?;
+        let check = check_day(verification, builder, &manifest, &version).await?;
+        let same = check.findings.is_empty() || last == 0 || unchanged(verification, key, &version).await?;
         if same {
-            take(look, &manifest, looked);
+            take_over(verification, &manifest, check);
             return Ok(());
         }
     }
@@ -88,15 +88,17 @@ pub(crate) async fn verify(
 }
 
 /// Notes the calls and records of a day just outside of the dates.
-pub(crate) async fn note_beside(look: &Verification, key: &str) -> Result<()> {
-    if let Read::There(manifest, _) = look.json::<Manifest>(key).await? {
-        note_ids(look, &manifest);
+pub(crate) async fn note_neighbour(verification: &Verification, key: &str) -> Result<()> {
+    if let ObjectRead::Parsed(manifest, _) = verification.read_json::<Manifest>(key).await? {
+        note_ids(verification, &manifest);
     }
     Ok(())
 }
 
-async fn unchanged(look: &Verification, key: &str, version: &Version) -> Result<bool> {
-    Ok(matches!(look.json::<Manifest>(key).await?, Read::There(_, now) if now == *version))
+async fn unchanged(verification: &Verification, key: &str, version: &Version) -> Result<bool> {
+    Ok(
+        matches!(verification.read_json::<Manifest>(key).await?, ObjectRead::Parsed(_, now) if now == *version),
+    )
 }
 
 /// The finding about a damaged manifest. Its key gives the space, unless the key was cut.
@@ -106,7 +108,7 @@ fn damaged(date: NaiveDate, key: &str, why: String) -> Finding {
         .differs("the day's manifest", why);
     let name = key.rsplit('/').next().and_then(|name| name.strip_suffix(".json"));
     match name.and_then(key::unsegment) {
-        Some(space) => finding.on(date, &space.as_str().into()),
+        Some(space) => finding.on(date, &space.into()),
         None => finding,
     }
 }
@@ -145,19 +147,19 @@ pub(crate) fn inconsistent(manifest: &Manifest, key: &str) -> Option<String> {
         .next()
 }
 
-async fn once(
-    look: &Arc<Verification>,
+async fn check_day(
+    verification: &Arc<Verification>,
     builder: &Arc<RunContext>,
     manifest: &Manifest,
     version: &Version,
-) -> Result<Looked> {
-    let mut looked = Looked::default();
-    looked.counts.days = 1;
-    let open = commit::has_open_items(&look.run.config, manifest);
-    looked.counts.days_open = u64::from(open || !manifest.is_built());
-    marked(look, manifest, open, &mut looked).await?;
+) -> Result<DayCheck> {
+    let mut check = DayCheck::default();
+    check.counts.days = 1;
+    let open = commit::has_open_items(&verification.run.config, manifest);
+    check.counts.days_open = u64::from(open || !manifest.is_built());
+    check_marker(verification, manifest, open, &mut check).await?;
     if !manifest.is_built() {
-        looked.findings.push(
+        check.findings.push(
             Finding::new(
                 FindingKind::DayNotBuilt,
                 key::manifest(manifest.date, &manifest.space_id),
@@ -173,36 +175,41 @@ async fn once(
     let mut objects = expected(manifest);
     objects.retain(|object| {
         // A run that was killed while it replaced tables left a day that is known to be not built.
-        let held = manifest.is_built() || !matches!(object.what, What::Table { .. });
-        if held {
-            looked.count(object);
+        let is_checked = manifest.is_built() || !matches!(object.what, ObjectOf::Table { .. });
+        if is_checked {
+            check.count(object);
         } else {
-            look.inventory().take(object.key);
+            verification.inventory().take(object.key);
         }
-        held
+        is_checked
     });
-    let holds: Vec<_> = objects
+    let checks: Vec<_> = objects
         .into_iter()
-        .map(|object| hold(look, manifest, object).boxed())
+        .map(|object| check_object(verification, manifest, object).boxed())
         .collect();
-    let mut holding = stream::iter(holds).buffer_unordered(OBJECTS_AT_ONCE);
-    while let Some(held) = holding.try_next().await? {
-        looked.findings.extend(held.finding);
-        looked.rows.extend(held.rows);
+    let mut checking = stream::iter(checks).buffer_unordered(OBJECTS_AT_ONCE);
+    while let Some(object) = checking.try_next().await? {
+        check.findings.extend(object.finding);
+        check.rows.extend(object.rows);
     }
-    drop(holding);
-    if look.options.rebuild && looked.findings.is_empty() && manifest.is_built() {
-        rebuild(builder, manifest, version, &mut looked).await?;
+    drop(checking);
+    if verification.options.rebuild && check.findings.is_empty() && manifest.is_built() {
+        rebuild(builder, manifest, version, &mut check).await?;
     }
-    Ok(looked)
+    Ok(check)
 }
 
 /// Checks that a day with something pending has a marker, so that runs come back to it.
-async fn marked(look: &Verification, manifest: &Manifest, open: bool, looked: &mut Looked) -> Result<()> {
+async fn check_marker(
+    verification: &Verification,
+    manifest: &Manifest,
+    open: bool,
+    check: &mut DayCheck,
+) -> Result<()> {
     let marker = key::open_day(manifest.date, &manifest.space_id);
-    let listed = look.inventory().markers.remove(&marker);
-    if open && !listed && look.run.store.size(&marker).await?.is_none() {
-        looked.findings.push(
+    let listed = verification.inventory().markers.remove(&marker);
+    if open && !listed && verification.run.store.size(&marker).await?.is_none() {
+        check.findings.push(
             Finding::new(FindingKind::DayNotMarked, marker)
                 .on(manifest.date, &manifest.space_id)
                 .differs("a marker: the day has something pending or failed", "none")
@@ -217,7 +224,7 @@ async fn rebuild(
     builder: &Arc<RunContext>,
     manifest: &Manifest,
     version: &Version,
-    looked: &mut Looked,
+    check: &mut DayCheck,
 ) -> Result<()> {
     let Some(built) = &manifest.built else {
         return Ok(());
@@ -226,7 +233,7 @@ async fn rebuild(
     let current = build::is_current(builder, manifest, built, &fingerprint);
     let files = match current.await {
         Ok(false) => {
-            looked.counts.days_stale = 1;
+            check.counts.days_stale = 1;
             return Ok(());
         }
         Ok(true) => build::build_only(builder, manifest.clone(), version.clone()).await,
@@ -235,9 +242,9 @@ async fn rebuild(
     let files = match files {
         Ok(files) => files,
         Err(error) => {
-            let why = of_one_object(error)?;
+            let why = object_error(error)?;
             let key = key::manifest(manifest.date, &manifest.space_id);
-            looked.findings.push(
+            check.findings.push(
                 Finding::new(FindingKind::NotRebuildable, key)
                     .on(manifest.date, &manifest.space_id)
                     .differs("tables", why),
@@ -245,7 +252,7 @@ async fn rebuild(
             return Ok(());
         }
     };
-    looked.counts.days_rebuilt = 1;
+    check.counts.days_rebuilt = 1;
     let again: BTreeMap<_, _> = files
         .iter()
         .map(|file| (file.table.as_str(), (file.key.as_str(), file.sha256.as_str())))
@@ -254,14 +261,15 @@ async fn rebuild(
         let found = again.get(name.as_str()).map(|(_, sha256)| *sha256);
         if found != Some(&entry.sha256) {
             let expected = found.map_or_else(|| "no file".into(), sha256);
-            looked.findings.push(
-                table(FindingKind::TableDiffers, manifest, &entry.key).differs(expected, sha256(&entry.sha256)),
+            check.findings.push(
+                table(FindingKind::TableDiffers, manifest, &entry.key)
+                    .differs(expected, sha256(&entry.sha256)),
             );
         }
     }
     for (name, (key, digest)) in again {
         if !built.tables.contains_key(name) {
-            looked
+            check
                 .findings
                 .push(table(FindingKind::TableDiffers, manifest, key).differs(sha256(digest), "no file"));
         }
@@ -269,22 +277,22 @@ async fn rebuild(
     Ok(())
 }
 
-fn note_ids(look: &Verification, manifest: &Manifest) {
-    let mut seen = look.seen();
-    let calls = manifest.calls.keys().map(|id| (Thing::Call, id.as_str()));
-    let records = manifest.records.keys().map(|id| (Thing::Record, id.as_str()));
-    for (thing, id) in calls.chain(records) {
-        let key = (thing, manifest.space_id.clone(), id.to_owned());
-        seen.ids.entry(key).or_default().push(manifest.date);
+fn note_ids(verification: &Verification, manifest: &Manifest) {
+    let mut results = verification.results();
+    let calls = manifest.calls.keys().map(|id| (ItemKind::Call, id.as_str()));
+    let records = manifest.records.keys().map(|id| (ItemKind::Record, id.as_str()));
+    for (item, id) in calls.chain(records) {
+        let key = (item, manifest.space_id.clone(), id.to_owned());
+        results.ids.entry(key).or_default().push(manifest.date);
     }
 }
 
-fn take(look: &Verification, manifest: &Manifest, looked: Looked) {
-    note_ids(look, manifest);
-    let mut seen = look.seen();
-    seen.findings.extend(looked.findings);
-    seen.counts.add(&looked.counts);
-    for (table, file, keys) in looked.rows {
-        seen.note_rows(table, file, keys);
+fn take_over(verification: &Verification, manifest: &Manifest, check: DayCheck) {
+    note_ids(verification, manifest);
+    let mut results = verification.results();
+    results.findings.extend(check.findings);
+    results.counts.add(&check.counts);
+    for (table, file, keys) in check.rows {
+        results.note_rows(table, file, keys);
     }
 }

@@ -5,10 +5,9 @@ use std::collections::BTreeMap;
 use chrono::NaiveDate;
 use serde::Serialize;
 
-use crate::config::ReportFormat;
+use crate::ids::{CallId, RecordId, SpaceId};
 use crate::kinds::kinds;
 use crate::pipeline::Piece;
-use crate::ids::{CallId, RecordId, SpaceId};
 use crate::sanitize::escaped;
 
 kinds! {
@@ -100,7 +99,7 @@ pub(crate) enum Remedy {
     /// Land the whole day again.
     Day,
     /// Remove a call or a record from the day that is not its own.
-    Evict(Doubled),
+    Evict(Duplicate),
     /// Build the tables of a date's lesson data again.
     Meta(NaiveDate),
     /// Build the tables of rooms and spaces again.
@@ -115,7 +114,7 @@ pub(crate) enum Remedy {
 
 /// A call or a record on a day that is not its own.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Doubled {
+pub(crate) struct Duplicate {
     pub id: String,
     pub wrong: NaiveDate,
     pub right: NaiveDate,
@@ -199,12 +198,15 @@ impl Finding {
         self
     }
 
-    /// One line: the kind, the object, both states, and what to do.
+    /// Formats the finding as one line: the kind, the object, both states, and what to do.
     pub fn one_line(&self) -> String {
-        let ids: Vec<_> = [("call", self.call_id.as_deref()), ("record", self.record_id.as_deref())]
-            .into_iter()
-            .filter_map(|(what, id)| id.map(|id| format!("{what} {id}")))
-            .collect();
+        let ids: Vec<_> = [
+            ("call", self.call_id.as_deref()),
+            ("record", self.record_id.as_deref()),
+        ]
+        .into_iter()
+        .filter_map(|(what, id)| id.map(|id| format!("{what} {id}")))
+        .collect();
         let ids = match ids.is_empty() {
             true => String::new(),
             false => format!(" ({})", ids.join(", ")),
@@ -222,7 +224,7 @@ impl Finding {
         escaped(&line).into_owned()
     }
 
-    /// What a person can do about it.
+    /// The advice to a person.
     fn advice(&self) -> String {
         let dates = match self.date {
             Some(date) => format!("--from {date} --to {date}"),
@@ -252,11 +254,13 @@ impl Finding {
         }
     }
 
-    /// What a person can do if the program can't repair it.
+    /// The advice if the program can't repair it.
     fn by_hand(&self, dates: &str) -> String {
         match self.kind {
             FindingKind::Stray => "look at it, and remove it by hand if nobody needs it".into(),
-            FindingKind::ManifestDamaged => "restore it from a copy, or use the telelake that wrote it".into(),
+            FindingKind::ManifestDamaged => {
+                "restore it from a copy, or use the telelake that wrote it".into()
+            }
             FindingKind::StateDamaged => {
                 "restore it from a copy; or move it away, and the next run or import begins it anew".into()
             }
@@ -448,7 +452,7 @@ mod tests {
     fn document() -> String {
         format!(
             "# Problems and findings\n\nThis file is made from the code; a test compares the two. To change it, change \
-             `src/pipeline/summary/problem.rs` or\n`src/verify/finding.rs`, then `UPDATE_DOCS=1 cargo test --lib \
+             `src/pipeline/summary/problem_kind.rs` or\n`src/verify/finding.rs`, then `UPDATE_DOCS=1 cargo test --lib \
              problems_md`.\n\n\
              ## Problems of a run\n\n`run --json` and `_telelake/runs/` list them. `failed` makes the exit status 3, \
              and the next run tries again; `pending` is\nasked for again by later runs; a `warning` changes nothing.\n\n\
@@ -456,8 +460,16 @@ mod tests {
              ## Findings of `verify`\n\n`verify` lists them in `findings`, each with the object's key, `expected` and \
              `found`.\n\n\
              | kind | about | meaning | what to do |\n|---|---|---|---|\n{}",
-            rows(ProblemKind::ALL.iter().map(|kind| (kind.as_str(), kind.explain()))),
-            rows(FindingKind::ALL.iter().map(|kind| (kind.as_str(), kind.explain()))),
+            rows(
+                ProblemKind::ALL
+                    .iter()
+                    .map(|kind| (kind.as_str(), kind.explain()))
+            ),
+            rows(
+                FindingKind::ALL
+                    .iter()
+                    .map(|kind| (kind.as_str(), kind.explain()))
+            ),
         )
     }
 
@@ -469,6 +481,9 @@ mod tests {
             std::fs::write(file, &document).expect("docs/problems.md");
         }
         let stored = std::fs::read_to_string(file).unwrap_or_default();
-        assert!(stored == document, "docs/problems.md is stale; run this test with UPDATE_DOCS=1");
+        assert!(
+            stored == document,
+            "docs/problems.md is stale; run this test with UPDATE_DOCS=1"
+        );
     }
 }

@@ -35,7 +35,7 @@ use crate::pipeline::{Phase, Progress};
 use crate::store::Store;
 use crate::task::isolated;
 use crate::{Error, ErrorKind, Result};
-use session::{Read, Verification};
+use session::{ObjectRead, Verification};
 
 /// Days checked at once.
 const DAYS_AT_ONCE: usize = 8;
@@ -90,18 +90,18 @@ impl Verifier {
     /// Nothing could be checked: there is no lake, the store is out of reach, or the mapping is wrong. Faults of the lake
     /// are findings in the result.
     pub async fn verify(&self, options: Options) -> Result<Verified> {
-        let look = self.open(options).await?;
-        let end = Box::pin(all(&look)).await;
+        let verification = self.open(options).await?;
+        let end = Box::pin(verify_all(&verification)).await;
         let interrupted = match end {
             Ok(()) => false,
             Err(error) if error.kind() == ErrorKind::Interrupted => true,
             Err(error) => return Err(error),
         };
-        let mut seen = std::mem::take(&mut *look.seen());
-        seen.findings.sort_by(|a, b| {
+        let mut results = std::mem::take(&mut *verification.results());
+        results.findings.sort_by(|a, b| {
             (a.date, &a.space_id, a.kind, &a.key).cmp(&(b.date, &b.space_id, b.kind, &b.key))
         });
-        seen.counts.findings = seen.findings.len() as u64;
+        results.counts.findings = results.findings.len() as u64;
         Ok(Verified {
             store: self.store.url().to_owned(),
             from: options.from,
@@ -109,8 +109,8 @@ impl Verifier {
             deep: options.deep,
             rebuilt: options.rebuild,
             interrupted,
-            counts: seen.counts,
-            findings: seen.findings,
+            counts: results.counts,
+            findings: results.findings,
             notes: self.notes(options),
             ..Verified::default()
         })
@@ -125,7 +125,7 @@ impl Verifier {
         if before.is_whole() || before.interrupted {
             return Ok(before);
         }
-        let notes = Box::pin(repair::mend(self, &before.findings)).await?;
+        let notes = Box::pin(repair::repair_findings(self, &before.findings)).await?;
         let mut after = self.verify(options).await?;
         let same = |a: &Finding, b: &Finding| (a.kind, &a.key) == (b.kind, &b.key);
         after.mended = before.findings;
@@ -157,32 +157,32 @@ impl Verifier {
     async fn open(&self, options: Options) -> Result<Arc<Verification>> {
         let run = Arc::new(self.run()?);
         let tables = table_names(&run);
-        let look = Verification::new(Arc::clone(&run), options, Inventory::default());
+        let verification = Verification::new(Arc::clone(&run), options, Inventory::default());
         refuse_newer(&*self.store).await?;
-        let info = look.json::<StoreInfo>(key::STORE_INFO).await?;
-        if let Read::There(info, _) = &info {
+        let info = verification.read_json::<StoreInfo>(key::STORE_INFO).await?;
+        if let ObjectRead::Parsed(info, _) = &info {
             info.check_zone(self.config.timezone)?;
             if let Some(dialect) = info.dialect(&*self.store) {
                 self.store.speak(dialect);
             }
         }
-        let inventory = Inventory::list(&*self.store, look.dates(), &tables).await?;
+        let inventory = Inventory::list(&*self.store, verification.dates(), &tables).await?;
         let why = match info {
-            Read::There(..) | Read::Newer(_) => None,
-            Read::Missing if inventory.manifests.is_empty() => return Err(no_lake(&*self.store)),
-            Read::Missing => Some("nothing".to_owned()),
-            Read::Damaged(why) | Read::Unreadable(why) => Some(why),
+            ObjectRead::Parsed(..) | ObjectRead::Newer(_) => None,
+            ObjectRead::Missing if inventory.manifests.is_empty() => return Err(no_lake(&*self.store)),
+            ObjectRead::Missing => Some("nothing".to_owned()),
+            ObjectRead::Damaged(why) | ObjectRead::Unreadable(why) => Some(why),
         };
         if let Some(why) = why {
             let finding = Finding::new(FindingKind::StateDamaged, key::STORE_INFO);
-            look.find(finding.differs("the description of the store", why));
+            verification.report(finding.differs("the description of the store", why));
         }
         if options.deep {
             let bytes = inventory.objects.values().sum();
             run.progress.recorded_bytes.add_goal(bytes);
         }
-        *look.inventory() = inventory;
-        Ok(Arc::new(look))
+        *verification.inventory() = inventory;
+        Ok(Arc::new(verification))
     }
 }
 
@@ -198,63 +198,66 @@ fn table_names(run: &RunContext) -> BTreeSet<String> {
     tables.map(|table| table.name.to_string()).collect()
 }
 
-async fn all(look: &Arc<Verification>) -> Result<()> {
-    days(look).await?;
-    state::lessons(look).await?;
-    state::catalogs(look).await?;
-    duplicates::of_days(look).await?;
-    duplicates::of_rows(look);
-    strays::markers(look).await?;
-    strays::name(look).await?;
-    if look.options.deep {
-        strays::uploads(look).await?;
+async fn verify_all(verification: &Arc<Verification>) -> Result<()> {
+    verify_days(verification).await?;
+    state::verify_lessons(verification).await?;
+    state::verify_catalogs(verification).await?;
+    duplicates::find_doubled_ids(verification).await?;
+    duplicates::find_doubled_rows(verification);
+    strays::find_markers(verification).await?;
+    strays::find_strays(verification).await?;
+    if verification.options.deep {
+        strays::abort_uploads(verification).await?;
     }
     Ok(())
 }
 
 /// Verifies all days of the dates. Of the dates just before and after, only the calls and records are noted, because a
 /// duplicate would lie there.
-async fn days(look: &Arc<Verification>) -> Result<()> {
-    let mut manifests = std::mem::take(&mut look.inventory().manifests);
+async fn verify_days(verification: &Arc<Verification>) -> Result<()> {
+    let mut manifests = std::mem::take(&mut verification.inventory().manifests);
     manifests.sort();
-    let dates = look.dates();
+    let dates = verification.dates();
     let near = |date: NaiveDate| {
         let around = [date - Days::new(1), date + Days::new(1)];
         around.into_iter().any(|date| dates.contain(date))
     };
     manifests.retain(|(date, _)| dates.contain(*date) || near(*date));
-    look.run.progress.enter(Phase::Days, manifests.len() as u64);
+    verification
+        .run
+        .progress
+        .enter(Phase::Days, manifests.len() as u64);
     for days in manifests.chunks(DAYS_OF_A_BUILDER) {
         // The lesson cache lives as long as its run context: a new one keeps the memory bounded.
-        let builder = match look.options.rebuild {
-            true => Arc::new(look.run.anew()?),
-            false => Arc::clone(&look.run),
+        let builder = match verification.options.rebuild {
+            true => Arc::new(verification.run.anew()?),
+            false => Arc::clone(&verification.run),
         };
-        some_days(look, &builder, days).await?;
+        verify_some_days(verification, &builder, days).await?;
     }
     Ok(())
 }
 
-async fn some_days(
-    look: &Arc<Verification>,
+async fn verify_some_days(
+    verification: &Arc<Verification>,
     builder: &Arc<RunContext>,
     days: &[(NaiveDate, String)],
 ) -> Result<()> {
-    let at_once = match look.options.rebuild {
+    let at_once = match verification.options.rebuild {
         true => BUILDS_AT_ONCE,
         false => DAYS_AT_ONCE,
     };
     stream::iter(days.to_vec())
         .map(|(date, key)| {
             // A task of its own, so that days use all cores.
-            let (look, builder) = (Arc::clone(look), Arc::clone(builder));
+            let (verification, builder) = (Arc::clone(verification), Arc::clone(builder));
             isolated("verify", async move {
-                look.unless_stopped()?;
-                match look.dates().contain(date) {
-                    true => Box::pin(day::verify(&look, &builder, date, &key)).await?,
-                    false => day::note_beside(&look, &key).await?,
+                verification.check_stopped()?;
+                match verification.dates().contain(date) {
+                    true => Box::pin(day::verify(&verification, &builder, date, &key)).await?,
+                    false => day::note_neighbour(&verification, &key).await?,
                 }
-                look.run.progress.days.advance(1);
+                verification.run.progress.days.advance(1);
                 Ok(())
             })
         })

@@ -7,13 +7,13 @@ use sha2::{Digest, Sha256};
 
 use super::finding::{Finding, FindingKind, Remedy};
 use crate::config::ReportFormat;
-use crate::pipeline::Piece;
 use crate::ids::CallId;
 use crate::lake::manifest::Manifest;
+use crate::pipeline::Piece;
 use crate::tables;
 use crate::tables::{Footer, RowKey};
 use crate::task::isolated_blocking;
-use crate::verify::session::{SeenFile, Verification, of_one_object, unreadable};
+use crate::verify::session::{CheckedFile, Verification, object_error, unreadable};
 use crate::{ErrorKind, Result};
 
 /// The table that has the addresses of the recordings.
@@ -26,11 +26,11 @@ pub(crate) struct Expected<'m> {
     pub key: &'m str,
     pub bytes: u64,
     pub sha256: &'m str,
-    pub what: What<'m>,
+    pub what: ObjectOf<'m>,
 }
 
 #[derive(Clone, Copy)]
-pub(crate) enum What<'m> {
+pub(crate) enum ObjectOf<'m> {
     Report { call: &'m CallId, format: ReportFormat },
     Recording { record: &'m str },
     Table { name: &'m str, rows: u64 },
@@ -38,12 +38,12 @@ pub(crate) enum What<'m> {
 
 /// The result of checking one object.
 #[derive(Default)]
-pub(crate) struct Held {
+pub(crate) struct ObjectCheck {
     pub finding: Option<Finding>,
-    pub rows: Option<(String, SeenFile, Vec<RowKey>)>,
+    pub rows: Option<(String, CheckedFile, Vec<RowKey>)>,
 }
 
-impl From<Finding> for Held {
+impl From<Finding> for ObjectCheck {
     fn from(finding: Finding) -> Self {
         Self {
             finding: Some(finding),
@@ -56,7 +56,7 @@ impl From<Finding> for Held {
 pub(crate) fn expected(manifest: &Manifest) -> Vec<Expected<'_>> {
     let reports = manifest.calls.iter().flat_map(|(call, entry)| {
         entry.reports.iter().filter_map(move |(format, landing)| {
-            let what = What::Report {
+            let what = ObjectOf::Report {
                 call,
                 format: *format,
             };
@@ -66,7 +66,7 @@ pub(crate) fn expected(manifest: &Manifest) -> Vec<Expected<'_>> {
     let records = manifest
         .records
         .iter()
-        .filter_map(|(record, entry)| Some((entry.file.landed.as_ref()?, What::Recording { record })));
+        .filter_map(|(record, entry)| Some((entry.file.landed.as_ref()?, ObjectOf::Recording { record })));
     let mut all: Vec<_> = reports
         .chain(records)
         .map(|(landed, what)| Expected {
@@ -81,7 +81,7 @@ pub(crate) fn expected(manifest: &Manifest) -> Vec<Expected<'_>> {
         key: &entry.key,
         bytes: entry.bytes,
         sha256: &entry.sha256,
-        what: What::Table {
+        what: ObjectOf::Table {
             name,
             rows: entry.rows,
         },
@@ -90,86 +90,92 @@ pub(crate) fn expected(manifest: &Manifest) -> Vec<Expected<'_>> {
 }
 
 /// Compares one object with its manifest.
-pub(crate) async fn hold(
-    look: &Arc<Verification>,
+pub(crate) async fn check_object(
+    verification: &Arc<Verification>,
     manifest: &Manifest,
     object: Expected<'_>,
-) -> Result<Held> {
-    look.unless_stopped()?;
-    let outcome = match look.size(object.key, Some(object.bytes)).await {
+) -> Result<ObjectCheck> {
+    verification.check_stopped()?;
+    let outcome = match verification.size(object.key, Some(object.bytes)).await {
         Ok(None) => return Ok(missing(manifest, &object).into()),
         Ok(Some(size)) if size != object.bytes => {
             let (expected, found) = (format!("{} bytes", object.bytes), format!("{size} bytes"));
             return Ok(changed(manifest, &object, &expected, &found).into());
         }
         Ok(Some(_)) => match object.what {
-            What::Table { name, rows } => table_content(look, manifest, &object, name, rows).await,
-            _ if look.options.deep => content(look, manifest, &object).await,
-            _ => Ok(Held::default()),
+            ObjectOf::Table { name, rows } => {
+                table_content(verification, manifest, &object, name, rows).await
+            }
+            _ if verification.options.deep => content(verification, manifest, &object).await,
+            _ => Ok(ObjectCheck::default()),
         },
         Err(error) => Err(error),
     };
     match outcome {
         Err(error) if error.kind() == ErrorKind::StoreNotFound => Ok(missing(manifest, &object).into()),
         Err(error) => {
-            let why = of_one_object(error)?;
+            let why = object_error(error)?;
             let finding = unreadable(object.key, &why).on(manifest.date, &manifest.space_id);
-            Ok(of_thing(finding, manifest, &object).into())
+            Ok(describe(finding, manifest, &object).into())
         }
-        held => held,
+        check => check,
     }
 }
 
 /// Compares the bytes of a report or a recording with their digest, and checks the boxes of a recording.
-async fn content(look: &Arc<Verification>, manifest: &Manifest, object: &Expected<'_>) -> Result<Held> {
-    let digested = look.digest(object.key).await?;
+async fn content(
+    verification: &Arc<Verification>,
+    manifest: &Manifest,
+    object: &Expected<'_>,
+) -> Result<ObjectCheck> {
+    let digested = verification.digest(object.key).await?;
     if digested.sha256 != object.sha256 {
         return Ok(other_bytes(manifest, object, &digested.sha256).into());
     }
-    let is_recording = matches!(object.what, What::Recording { .. });
+    let is_recording = matches!(object.what, ObjectOf::Recording { .. });
     Ok(match digested.boxes.flaw().filter(|_| is_recording) {
-        None => Held::default(),
+        None => ObjectCheck::default(),
         Some(flaw) => changed(manifest, object, "a whole MP4", &flaw.to_string()).into(),
     })
 }
 
 /// Compares the rows of a table with the manifest, and its bytes if tables are read.
 async fn table_content(
-    look: &Arc<Verification>,
+    verification: &Arc<Verification>,
     manifest: &Manifest,
     object: &Expected<'_>,
     name: &str,
     rows: u64,
-) -> Result<Held> {
-    let mut held = Held::default();
+) -> Result<ObjectCheck> {
+    let mut check = ObjectCheck::default();
     // The table of recordings is small, and has their addresses.
-    let counted = if look.reads_tables() || name == RECORDINGS {
-        let file = look.whole(object.key).await?;
+    let counted = if verification.reads_tables() || name == RECORDINGS {
+        let file = verification.read_all(object.key).await?;
         let found = hex::encode(Sha256::digest(&file));
-        if look.reads_tables() && found != object.sha256 {
+        if verification.reads_tables() && found != object.sha256 {
             return Ok(other_bytes(manifest, object, &found).into());
         }
-        if look.options.deep {
-            let keys = match keys_of(look, name, file.clone()).await? {
+        if verification.options.deep {
+            let keys = match keys_of(verification, name, file.clone()).await? {
                 Ok(keys) => keys,
                 Err(why) => return Ok(changed(manifest, object, "Parquet", &why).into()),
             };
-            let seen = SeenFile {
+            let checked = CheckedFile {
                 key: object.key.to_owned(),
                 date: Some(manifest.date),
                 space: Some(manifest.space_id.clone()),
             };
-            held.rows = Some((name.to_owned(), seen, keys));
+            check.rows = Some((name.to_owned(), checked, keys));
         }
         if name == RECORDINGS {
-            held.finding = elsewhere(look.run.store.url(), manifest, object.key, file.clone());
+            check.finding = elsewhere(verification.run.store.url(), manifest, object.key, file.clone());
         }
         rows_of(&file)
     } else {
-        rows_in_store(look, object.key, object.bytes).await?
+        rows_in_store(verification, object.key, object.bytes).await?
     };
     Ok(match counted {
-        Ok(counted) if counted == rows => held,
+        Ok(counted) if counted == rows => check,
         Ok(counted) => table(FindingKind::TableRowsDiffer, manifest, object.key)
             .differs(format!("{rows} rows"), format!("{counted} rows"))
             .into(),
@@ -191,13 +197,13 @@ fn elsewhere(lake: &str, manifest: &Manifest, key: &str, file: Bytes) -> Option<
 
 /// The keys of a file's rows; empty for a table of the school's own.
 async fn keys_of(
-    look: &Arc<Verification>,
+    verification: &Arc<Verification>,
     table: &str,
     file: Bytes,
 ) -> Result<std::result::Result<Vec<RowKey>, String>> {
-    let (look, table) = (Arc::clone(look), table.to_owned());
+    let (verification, table) = (Arc::clone(verification), table.to_owned());
     isolated_blocking("verify", move || {
-        let table = look.run.mapping.tables().find(|it| it.name == table);
+        let table = verification.run.mapping.tables().find(|it| it.name == table);
         Ok(table.map_or(Ok(Vec::new()), |table| tables::row_keys(table, file)))
     })
     .await
@@ -212,14 +218,14 @@ fn rows_of(file: &Bytes) -> std::result::Result<u64, String> {
 
 /// The number of rows of a table's file, from its last bytes; the inner error says why it is no Parquet.
 pub(crate) async fn rows_in_store(
-    look: &Verification,
+    verification: &Verification,
     key: &str,
     size: u64,
 ) -> Result<std::result::Result<u64, String>> {
     let mut needed = TAIL;
     for _ in 0..2 {
         let offset = size.saturating_sub(needed as u64);
-        let tail = look.run.store.get_range(key, offset, needed).await?;
+        let tail = verification.run.store.get_range(key, offset, needed).await?;
         match tables::footer(&tail, size) {
             Ok(Footer::Rows(rows)) => return Ok(Ok(rows)),
             Ok(Footer::Needs(more)) => needed = more,
@@ -242,12 +248,12 @@ pub(crate) fn table(kind: FindingKind, manifest: &Manifest, key: &str) -> Findin
 
 fn missing(manifest: &Manifest, object: &Expected<'_>) -> Finding {
     let kind = match object.what {
-        What::Report { .. } => FindingKind::ReportMissing,
-        What::Recording { .. } => FindingKind::RecordingMissing,
-        What::Table { .. } => FindingKind::TableMissing,
+        ObjectOf::Report { .. } => FindingKind::ReportMissing,
+        ObjectOf::Recording { .. } => FindingKind::RecordingMissing,
+        ObjectOf::Table { .. } => FindingKind::TableMissing,
     };
     let finding = Finding::new(kind, object.key).on(manifest.date, &manifest.space_id);
-    of_thing(finding, manifest, object).differs(format!("{} bytes", object.bytes), "nothing")
+    describe(finding, manifest, object).differs(format!("{} bytes", object.bytes), "nothing")
 }
 
 fn other_bytes(manifest: &Manifest, object: &Expected<'_>, found: &str) -> Finding {
@@ -256,19 +262,21 @@ fn other_bytes(manifest: &Manifest, object: &Expected<'_>, found: &str) -> Findi
 
 fn changed(manifest: &Manifest, object: &Expected<'_>, expected: &str, found: &str) -> Finding {
     let kind = match object.what {
-        What::Report { .. } => FindingKind::ReportDamaged,
-        What::Recording { .. } => FindingKind::RecordingDamaged,
-        What::Table { .. } => FindingKind::TableDamaged,
+        ObjectOf::Report { .. } => FindingKind::ReportDamaged,
+        ObjectOf::Recording { .. } => FindingKind::RecordingDamaged,
+        ObjectOf::Table { .. } => FindingKind::TableDamaged,
     };
     let finding = Finding::new(kind, object.key).on(manifest.date, &manifest.space_id);
-    of_thing(finding, manifest, object).differs(expected, found)
+    describe(finding, manifest, object).differs(expected, found)
 }
 
 /// Adds the call or record that the object belongs to, and the remedy.
-fn of_thing(finding: Finding, manifest: &Manifest, object: &Expected<'_>) -> Finding {
+fn describe(finding: Finding, manifest: &Manifest, object: &Expected<'_>) -> Finding {
     match object.what {
-        What::Report { call, format } => finding.call(call).remedy(Remedy::Land(Piece::Report(call.into(), format))),
-        What::Recording { record } => {
+        ObjectOf::Report { call, format } => finding
+            .call(call)
+            .remedy(Remedy::Land(Piece::Report(call.into(), format))),
+        ObjectOf::Recording { record } => {
             let call = manifest
                 .records
                 .get(record)
@@ -277,8 +285,10 @@ fn of_thing(finding: Finding, manifest: &Manifest, object: &Expected<'_>) -> Fin
                 Some(call) => finding.call(call),
                 None => finding,
             };
-            finding.record(record).remedy(Remedy::Land(Piece::Recording(record.into())))
+            finding
+                .record(record)
+                .remedy(Remedy::Land(Piece::Recording(record.into())))
         }
-        What::Table { .. } => finding.remedy(Remedy::Build),
+        ObjectOf::Table { .. } => finding.remedy(Remedy::Build),
     }
 }

@@ -5,27 +5,26 @@ use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::sync::Arc;
 
 use bytes::Bytes;
-use chrono::{Days, NaiveDate};
+use chrono::NaiveDate;
 use sha2::{Digest, Sha256};
 
-use super::finding::{Doubled, Finding, FindingKind, Remedy};
+use super::finding::{Duplicate, Finding, FindingKind, Remedy};
 use super::{Verifier, table_names};
+use crate::dates;
 use crate::ids::{DayId, SpaceId};
 use crate::lake::key;
 use crate::lake::manifest::Manifest;
-use crate::pipeline::day::Day;
+use crate::pipeline::day::state::DayState;
 use crate::pipeline::day::{build, commit};
 use crate::pipeline::lake_state::catalog;
-use crate::pipeline::lake_state::info::OpenedStore;
 use crate::pipeline::run_context::RunContext;
 use crate::pipeline::{Again, Command, Exporter, Job, ProblemKind, orphan_uploads};
 use crate::store::json::get_json;
 use crate::store::{Condition, OptionalExt};
 use crate::{Error, ErrorKind, Result, tables};
 
-
 /// A repair that is going on.
-struct Mender<'v> {
+struct Repair<'v> {
     verifier: &'v Verifier,
     run: Arc<RunContext>,
     /// The findings that could not be repaired, and why.
@@ -36,40 +35,34 @@ struct Mender<'v> {
 ///
 /// # Errors
 /// The store is out of reach, or the work was stopped.
-pub(crate) async fn mend(verifier: &Verifier, findings: &[Finding]) -> Result<Vec<String>> {
+pub(crate) async fn repair_findings(verifier: &Verifier, findings: &[Finding]) -> Result<Vec<String>> {
     verifier.store.preflight().await?;
-    let mut mender = Mender {
-        run: run(verifier).await?,
+    let mut repair = Repair {
+        run: open_context(verifier).await?,
         verifier,
         notes: Vec::new(),
     };
-    let workshop_of = Arc::clone(&mender.run);
-    workshop_of
-        .alone(Command::Repair, Box::pin(mender.evict(findings)))
+    let run = Arc::clone(&repair.run);
+    run.alone(Command::Repair, Box::pin(repair.evict(findings)))
         .await
         .flatten()?;
     // These runs take the lease themselves.
-    mender.land(findings).await?;
+    repair.land(findings).await?;
     // A new context, because the runs have changed what days are built from.
-    mender.run = run(verifier).await?;
-    let workshop_of = Arc::clone(&mender.run);
+    repair.run = open_context(verifier).await?;
+    let run = Arc::clone(&repair.run);
     let last = Box::pin(async {
-        mender.build(findings).await?;
-        mender.rest(findings).await
+        repair.build(findings).await?;
+        repair.rest(findings).await
     });
-    workshop_of.alone(Command::Repair, last).await.flatten()?;
-    Ok(mender.notes)
+    run.alone(Command::Repair, last).await.flatten()?;
+    Ok(repair.notes)
 }
 
-async fn run(verifier: &Verifier) -> Result<Arc<RunContext>> {
+async fn open_context(verifier: &Verifier) -> Result<Arc<RunContext>> {
     let run = verifier.run()?;
     // A description of the store that can't be read is a finding of its own; writes are conditional then.
-    if let Ok(Some(opened)) = OpenedStore::open(&run).await {
-        run.conditional.store(
-            opened.info.conditional_writes,
-            std::sync::atomic::Ordering::Relaxed,
-        );
-    }
+    let _ = run.open_lake().await;
     Ok(Arc::new(run))
 }
 
@@ -77,7 +70,7 @@ fn day_of(finding: &Finding) -> Option<DayId> {
     Some(DayId::new(finding.date?, finding.space_id.clone()?))
 }
 
-impl Mender<'_> {
+impl Repair<'_> {
     /// Notes why a finding could not be repaired. An error of the store itself, or a stop, ends the repair.
     fn note(&mut self, about: &str, outcome: Result<()>) -> Result<()> {
         match outcome {
@@ -142,7 +135,7 @@ impl Mender<'_> {
             }
         }
         for (space, from, to) in spans(&days) {
-            let outcome = self.fetch(&space.as_str().into(), from, to, &again).await;
+            let outcome = self.fetch(&space, from, to, &again).await;
             self.note(&format!("space {space}, {from} to {to}"), outcome)?;
         }
         for (day, tables) in replaced {
@@ -215,30 +208,25 @@ impl Mender<'_> {
 
 /// The days as spans of consecutive dates of a space.
 fn spans(days: &BTreeSet<DayId>) -> Vec<(SpaceId, NaiveDate, NaiveDate)> {
-    let mut by_space: BTreeMap<&str, Vec<NaiveDate>> = BTreeMap::new();
+    let mut by_space: BTreeMap<&SpaceId, Vec<NaiveDate>> = BTreeMap::new();
     for DayId { date, space } in days {
         by_space.entry(space).or_default().push(*date);
     }
-    let mut spans: Vec<(SpaceId, NaiveDate, NaiveDate)> = Vec::new();
-    for (space, dates) in by_space {
-        for date in dates {
-            match spans.last_mut() {
-                Some((of, _, end)) if of == space && *end + Days::new(1) == date => *end = date,
-                _ => spans.push((space.to_owned().into(), date, date)),
-            }
-        }
-    }
-    spans
+    let spans = by_space.into_iter().flat_map(|(space, dates)| {
+        let spans = dates::spans(dates).into_iter();
+        spans.map(|(from, to)| (space.clone(), from, to))
+    });
+    spans.collect()
 }
 
 /// Removes a call or a record from a day that is not its own. Its bytes there are removed once the manifest no longer
 /// names them; the right day has its own.
-async fn evict(run: &Arc<RunContext>, space: &SpaceId, kind: FindingKind, doubled: &Doubled) -> Result<()> {
+async fn evict(run: &Arc<RunContext>, space: &SpaceId, kind: FindingKind, doubled: &Duplicate) -> Result<()> {
     let key = key::manifest(doubled.wrong, space);
     let Some((manifest, version)) = get_json::<Manifest>(&*run.store, &key).await? else {
         return Ok(());
     };
-    let mut day = Day::stored(manifest, version);
+    let mut day = DayState::from_stored(manifest, version);
     let landed: Vec<_> = match kind {
         FindingKind::CallDoubled => {
             let call = day.manifest.calls.remove(doubled.id.as_str());
@@ -253,7 +241,7 @@ async fn evict(run: &Arc<RunContext>, space: &SpaceId, kind: FindingKind, double
     let evicted = &mut day.manifest.evicted;
     evicted.extend(landed.into_iter().map(|landed| landed.key));
     if !commit::is_blank(&day.manifest) {
-        return build::settle(run, &mut day).await;
+        return build::build_and_commit(run, &mut day).await;
     }
     // The manifest is now empty, so delete the day entirely.
     let built = day.manifest.built.iter().flat_map(|built| built.tables.values());
@@ -321,12 +309,12 @@ async fn build(run: &Arc<RunContext>, key: &str) -> Result<()> {
             return Err(Error::new(ErrorKind::Content, &*landed.key, message));
         }
     }
-    build::build_again(run, &mut Day::stored(manifest, version)).await
+    build::build_again(run, &mut DayState::from_stored(manifest, version)).await
 }
 
 async fn meta(run: &RunContext, date: NaiveDate) -> Result<()> {
     match run.store.size(&key::meta_shelf(date)).await? {
-        Some(_) => crate::pipeline::lessons::import::mend(run, date).await,
+        Some(_) => run.lessons.rebuild_tables(date).await,
         None => Ok(()),
     }
 }

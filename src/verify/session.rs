@@ -33,25 +33,25 @@ pub(crate) struct Verification {
     pub options: Options,
     pub inventory: Mutex<Inventory>,
     reads: Semaphore,
-    seen: Mutex<Seen>,
+    results: Mutex<Results>,
 }
 
 /// The counts and findings so far, and the ids and rows in which duplicates are searched.
 #[derive(Debug, Default)]
-pub(crate) struct Seen {
+pub(crate) struct Results {
     pub counts: Counts,
     pub findings: Vec<Finding>,
     /// The dates of each call and record, by its kind, space and id.
-    pub ids: BTreeMap<(Thing, SpaceId, String), Vec<NaiveDate>>,
+    pub ids: BTreeMap<(ItemKind, SpaceId, String), Vec<NaiveDate>>,
     /// The files whose rows were read.
-    pub files: Vec<SeenFile>,
+    pub files: Vec<CheckedFile>,
     /// The keys of their rows, by table, each with the number of its file.
     pub rows: BTreeMap<String, Vec<(RowKey, u32)>>,
 }
 
-impl Seen {
+impl Results {
     /// Adds the keys of a file's rows.
-    pub fn note_rows(&mut self, table: String, file: SeenFile, keys: Vec<RowKey>) {
+    pub fn note_rows(&mut self, table: String, file: CheckedFile, keys: Vec<RowKey>) {
         let number = u32::try_from(self.files.len()).unwrap_or(u32::MAX);
         self.files.push(file);
         let rows = self.rows.entry(table).or_default();
@@ -61,14 +61,14 @@ impl Seen {
 
 /// A call or a record.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) enum Thing {
+pub(crate) enum ItemKind {
     Call,
     Record,
 }
 
 /// A table's file whose rows were read.
 #[derive(Debug, Clone)]
-pub(crate) struct SeenFile {
+pub(crate) struct CheckedFile {
     pub key: String,
     /// Its date; `None` for a table of rooms or spaces.
     pub date: Option<NaiveDate>,
@@ -84,8 +84,8 @@ pub(crate) struct Digested {
 }
 
 /// The outcome of reading one of the program's own objects.
-pub(crate) enum Read<T> {
-    There(T, Version),
+pub(crate) enum ObjectRead<T> {
+    Parsed(T, Version),
     Missing,
     /// It is there but can't be parsed, for this reason.
     Damaged(String),
@@ -102,12 +102,12 @@ impl Verification {
             options,
             inventory: Mutex::new(inventory),
             reads: Semaphore::new(READS_AT_ONCE),
-            seen: Mutex::default(),
+            results: Mutex::default(),
         }
     }
 
-    pub fn seen(&self) -> MutexGuard<'_, Seen> {
-        self.seen.lock()
+    pub fn results(&self) -> MutexGuard<'_, Results> {
+        self.results.lock()
     }
 
     pub fn inventory(&self) -> MutexGuard<'_, Inventory> {
@@ -121,10 +121,10 @@ impl Verification {
         }
     }
 
-    pub fn find(&self, finding: Finding) {
-        let mut seen = self.seen();
-        if !seen.findings.contains(&finding) {
-            seen.findings.push(finding);
+    pub fn report(&self, finding: Finding) {
+        let mut results = self.results();
+        if !results.findings.contains(&finding) {
+            results.findings.push(finding);
         }
     }
 
@@ -143,31 +143,31 @@ impl Verification {
     }
 
     /// Reads and parses one of the program's own objects.
-    pub async fn json<T: DeserializeOwned>(&self, key: &str) -> Result<Read<T>> {
+    pub async fn read_json<T: DeserializeOwned>(&self, key: &str) -> Result<ObjectRead<T>> {
         match self.run.store.get(key).await {
             Ok(object) => Ok(match serde_json::from_slice(&object.bytes) {
-                Ok(value) => Read::There(value, object.version),
+                Ok(value) => ObjectRead::Parsed(value, object.version),
                 Err(error) => match newer_version(key, &object.bytes) {
-                    Some(version) => Read::Newer(version),
+                    Some(version) => ObjectRead::Newer(version),
                     // Only the place: the text there may be personal.
-                    None => Read::Damaged(format!(
+                    None => ObjectRead::Damaged(format!(
                         "no valid JSON from line {} column {} on",
                         error.line(),
                         error.column()
                     )),
                 },
             }),
-            Err(error) if error.kind() == ErrorKind::StoreNotFound => Ok(Read::Missing),
-            Err(error) => Ok(Read::Unreadable(of_one_object(error)?)),
+            Err(error) if error.kind() == ErrorKind::StoreNotFound => Ok(ObjectRead::Missing),
+            Err(error) => Ok(ObjectRead::Unreadable(object_error(error)?)),
         }
     }
 
     /// A table's whole file.
-    pub async fn whole(&self, key: &str) -> Result<Bytes> {
+    pub async fn read_all(&self, key: &str) -> Result<Bytes> {
         let _permit = self.reads.acquire().await;
-        self.unless_stopped()?;
+        self.check_stopped()?;
         let bytes = self.run.store.get(key).await?.bytes;
-        self.note_read(bytes.len() as u64);
+        self.count_read(bytes.len() as u64);
         Ok(bytes)
     }
 
@@ -176,11 +176,11 @@ impl Verification {
         let _permit = self.reads.acquire().await;
         let (mut hasher, mut bytes, mut boxes) = (Sha256::new(), 0, BoxWalker::default());
         loop {
-            self.unless_stopped()?;
+            self.check_stopped()?;
             let piece = self.run.store.get_range(key, bytes, PIECE).await?;
             let length = piece.len();
             bytes += length as u64;
-            self.note_read(length as u64);
+            self.count_read(length as u64);
             boxes.take(&piece);
             hasher = hashed(hasher, piece).await?;
             if length < PIECE {
@@ -192,12 +192,12 @@ impl Verification {
         }
     }
 
-    fn note_read(&self, bytes: u64) {
-        self.seen().counts.bytes_read += bytes;
+    fn count_read(&self, bytes: u64) {
+        self.results().counts.bytes_read += bytes;
         self.run.progress.recorded_bytes.advance(bytes);
     }
 
-    pub fn unless_stopped(&self) -> Result<()> {
+    pub fn check_stopped(&self) -> Result<()> {
         match self.run.cancel.is_cancelled() {
             true => Err(Error::new(ErrorKind::Interrupted, "verify", "stopped")),
             false => Ok(()),
@@ -215,7 +215,7 @@ async fn hashed(mut hasher: Sha256, piece: Bytes) -> Result<Sha256> {
 }
 
 /// The message of an error about a single object. An error about the store itself, or a stop, stays an error.
-pub(crate) fn of_one_object(error: Error) -> Result<String> {
+pub(crate) fn object_error(error: Error) -> Result<String> {
     match error.kind() {
         ErrorKind::StoreUnavailable | ErrorKind::Interrupted | ErrorKind::Internal => Err(error),
         _ => Ok(error.message().to_owned()),

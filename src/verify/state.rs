@@ -15,29 +15,31 @@ use crate::store::Version;
 use crate::tables;
 use crate::tables::TableFile;
 use crate::tables::lessons::build_lesson_tables;
-use crate::verify::session::{Read, SeenFile, Verification, of_one_object, unreadable};
+use crate::verify::session::{CheckedFile, ObjectRead, Verification, object_error, unreadable};
 use crate::{ErrorKind, Result};
 
 /// The most attempts at a lesson day that an import changes meanwhile.
 const LOOKS: usize = 3;
 
 /// Verifies lesson data: each lesson day with its tables, the index, and the raw files.
-pub(crate) async fn lessons(look: &Arc<Verification>) -> Result<()> {
-    let shelves: Vec<_> = {
-        let inventory = look.inventory();
-        let shelves = inventory
+pub(crate) async fn verify_lessons(verification: &Arc<Verification>) -> Result<()> {
+    let lesson_days: Vec<_> = {
+        let inventory = verification.inventory();
+        let lesson_days = inventory
             .state
             .iter()
             .filter(|key| key.starts_with(key::META_SHELVES));
-        let dated = shelves.filter_map(|key| Some((key::date_in(key)?, key.clone())));
-        dated.filter(|(date, _)| look.dates().contain(*date)).collect()
+        let dated = lesson_days.filter_map(|key| Some((key::date_in(key)?, key.clone())));
+        dated
+            .filter(|(date, _)| verification.dates().contain(*date))
+            .collect()
     };
-    for (date, key) in shelves {
-        look.unless_stopped()?;
-        shelf(look, date, &key).await?;
+    for (date, key) in lesson_days {
+        verification.check_stopped()?;
+        verify_lesson_day(verification, date, &key).await?;
     }
     let indexes: Vec<_> = {
-        let inventory = look.inventory();
+        let inventory = verification.inventory();
         let own = |key: &&String| {
             let prefixes = [key::META_INDEX, key::MEETING_DAYS, key::META_FEEDS];
             prefixes.iter().any(|prefix| key.starts_with(prefix))
@@ -45,50 +47,52 @@ pub(crate) async fn lessons(look: &Arc<Verification>) -> Result<()> {
         inventory.state.iter().filter(own).cloned().collect()
     };
     for key in indexes {
-        parse::<BTreeMap<String, Value>>(look, &key).await?;
+        parse::<BTreeMap<String, Value>>(verification, &key).await?;
     }
-    if look.options.deep {
-        raw_meta(look).await?;
+    if verification.options.deep {
+        verify_raw_files(verification).await?;
     }
     Ok(())
 }
 
 /// Reads one of the program's own objects; it is a finding if that fails.
 async fn parse<T: serde::de::DeserializeOwned>(
-    look: &Verification,
+    verification: &Verification,
     key: &str,
 ) -> Result<Option<(T, Version)>> {
     let date = key::date_in(key);
-    match look.json::<T>(key).await? {
-        Read::There(value, version) => return Ok(Some((value, version))),
+    match verification.read_json::<T>(key).await? {
+        ObjectRead::Parsed(value, version) => return Ok(Some((value, version))),
         // Only a day's manifest and the store's description have a version.
-        Read::Missing | Read::Newer(_) => {}
-        Read::Damaged(why) => look.find(
+        ObjectRead::Missing | ObjectRead::Newer(_) => {}
+        ObjectRead::Damaged(why) => verification.report(
             Finding::new(FindingKind::StateDamaged, key)
                 .date(date)
                 .differs("the program's own object", why),
         ),
-        Read::Unreadable(why) => look.find(unreadable(key, &why).date(date)),
+        ObjectRead::Unreadable(why) => verification.report(unreadable(key, &why).date(date)),
     }
     Ok(None)
 }
 
-async fn shelf(look: &Arc<Verification>, date: NaiveDate, key: &str) -> Result<()> {
+async fn verify_lesson_day(verification: &Arc<Verification>, date: NaiveDate, key: &str) -> Result<()> {
     for last in (0..LOOKS).rev() {
-        let (tables, version) = match built_of(look, date, key).await? {
-            Read::There(tables, version) => (tables, version),
+        let (tables, version) = match read_lesson_tables(verification, date, key).await? {
+            ObjectRead::Parsed(tables, version) => (tables, version),
             other => {
                 match other {
-                    Read::Damaged(why) => look.find(
+                    ObjectRead::Damaged(why) => verification.report(
                         Finding::new(FindingKind::StateDamaged, key)
                             .date(Some(date))
                             .differs("the program's own object", why),
                     ),
-                    Read::Unreadable(why) => look.find(unreadable(key, &why).date(Some(date))),
+                    ObjectRead::Unreadable(why) => {
+                        verification.report(unreadable(key, &why).date(Some(date)))
+                    }
                     _ => {}
                 }
                 // Nothing names its tables now, but that is not their fault.
-                let mut inventory = look.inventory();
+                let mut inventory = verification.inventory();
                 for table in builtin::per_date() {
                     inventory.take(&key::date_table(table, date));
                 }
@@ -98,19 +102,19 @@ async fn shelf(look: &Arc<Verification>, date: NaiveDate, key: &str) -> Result<(
         let mut findings = Vec::new();
         let mut rows = Vec::new();
         for file in tables {
-            let finding = table(look, &file, Remedy::Meta(date), &mut rows).await?;
+            let finding = table(verification, &file, Remedy::Meta(date), &mut rows).await?;
             findings.extend(finding.map(|finding| finding.date(Some(date))));
         }
-        let unchanged = match look.run.store.get(key).await {
+        let unchanged = match verification.run.store.get(key).await {
             Ok(object) => object.version == version,
             Err(_) => false,
         };
         if findings.is_empty() || last == 0 || unchanged {
-            let mut seen = look.seen();
-            seen.findings.extend(findings);
+            let mut results = verification.results();
+            results.findings.extend(findings);
             for (table, mut file, keys) in rows {
                 file.date = Some(date);
-                seen.note_rows(table, file, keys);
+                results.note_rows(table, file, keys);
             }
             return Ok(());
         }
@@ -119,76 +123,82 @@ async fn shelf(look: &Arc<Verification>, date: NaiveDate, key: &str) -> Result<(
 }
 
 /// The tables that a lesson day gives.
-async fn built_of(look: &Verification, date: NaiveDate, key: &str) -> Result<Read<Vec<TableFile>>> {
-    match look.run.store.get(key).await {
+async fn read_lesson_tables(
+    verification: &Verification,
+    date: NaiveDate,
+    key: &str,
+) -> Result<ObjectRead<Vec<TableFile>>> {
+    match verification.run.store.get(key).await {
         Ok(object) => match build_lesson_tables(date, Some(&object.bytes)) {
-            Ok(tables) => Ok(Read::There(tables, object.version)),
-            Err(error) if error.kind() == ErrorKind::Store => Ok(Read::Damaged(error.message().to_owned())),
+            Ok(tables) => Ok(ObjectRead::Parsed(tables, object.version)),
+            Err(error) if error.kind() == ErrorKind::Store => {
+                Ok(ObjectRead::Damaged(error.message().to_owned()))
+            }
             Err(error) => Err(error),
         },
-        Err(error) if error.kind() == ErrorKind::StoreNotFound => Ok(Read::Missing),
-        Err(error) => Ok(Read::Unreadable(of_one_object(error)?)),
+        Err(error) if error.kind() == ErrorKind::StoreNotFound => Ok(ObjectRead::Missing),
+        Err(error) => Ok(ObjectRead::Unreadable(object_error(error)?)),
     }
 }
 
 /// Verifies the raw files of lesson data: their names contain their digests.
-async fn raw_meta(look: &Arc<Verification>) -> Result<()> {
-    let files = std::mem::take(&mut look.inventory().raw_meta);
+async fn verify_raw_files(verification: &Arc<Verification>) -> Result<()> {
+    let files = std::mem::take(&mut verification.inventory().raw_meta);
     for (key, _) in files {
         let date = key::date_in(&key);
-        if !date.is_none_or(|date| look.dates().contain(date)) {
+        if !date.is_none_or(|date| verification.dates().contain(date)) {
             continue;
         }
         let name = key.strip_suffix(".jsonl").and_then(|name| name.rsplit_once('-'));
         let Some((_, digest)) = name else { continue };
-        match look.digest(&key).await {
+        match verification.digest(&key).await {
             Ok(digested) if digested.sha256.starts_with(digest) => {}
-            Ok(digested) => look.find(
+            Ok(digested) => verification.report(
                 Finding::new(FindingKind::RawMetaDamaged, &*key)
                     .date(date)
                     .differs(sha256(digest), sha256(&digested.sha256)),
             ),
-            Err(error) => look.find(unreadable(&key, &of_one_object(error)?).date(date)),
+            Err(error) => verification.report(unreadable(&key, &object_error(error)?).date(date)),
         }
     }
     Ok(())
 }
 
 /// Verifies the tables of rooms and spaces against their catalogues.
-pub(crate) async fn catalogs(look: &Arc<Verification>) -> Result<()> {
+pub(crate) async fn verify_catalogs(verification: &Arc<Verification>) -> Result<()> {
     let keys: Vec<_> = {
-        let inventory = look.inventory();
+        let inventory = verification.inventory();
         let own = |key: &&String| *key == key::SPACES || key.starts_with(key::ROOM_CATALOGS);
         inventory.state.iter().filter(own).cloned().collect()
     };
-    let mapping = &look.run.mapping;
+    let mapping = &verification.run.mapping;
     for key in keys {
         let space = key.strip_prefix(key::ROOM_CATALOGS);
         let space = space.and_then(|name| name.strip_suffix(".json"));
         // A name that was cut does not give the space's id.
         let id = space.and_then(key::unsegment);
-        let Some((catalog, _)) = parse::<BTreeMap<String, Value>>(look, &key).await? else {
-            take_table_of(look, space);
+        let Some((catalog, _)) = parse::<BTreeMap<String, Value>>(verification, &key).await? else {
+            take_table_of(verification, space);
             continue;
         };
         let file = match (space, &id) {
             (None, _) => tables::build_spaces(&catalog, mapping)?,
             (Some(_), Some(id)) => tables::build_rooms(&id.as_str().into(), &catalog, mapping)?,
             (Some(_), None) => {
-                take_table_of(look, space);
+                take_table_of(verification, space);
                 continue;
             }
         };
         if let Some(file) = file {
             let mut rows = Vec::new();
-            let finding = table(look, &file, Remedy::Catalog, &mut rows).await?;
-            let mut seen = look.seen();
-            seen.findings.extend(finding.map(|mut finding| {
+            let finding = table(verification, &file, Remedy::Catalog, &mut rows).await?;
+            let mut results = verification.results();
+            results.findings.extend(finding.map(|mut finding| {
                 finding.space_id = id.map(Into::into);
                 finding
             }));
             for (table, file, keys) in rows {
-                seen.note_rows(table, file, keys);
+                results.note_rows(table, file, keys);
             }
         }
     }
@@ -196,35 +206,35 @@ pub(crate) async fn catalogs(look: &Arc<Verification>) -> Result<()> {
 }
 
 /// Strikes off a table of rooms or spaces that can't be compared with anything.
-fn take_table_of(look: &Verification, space: Option<&str>) {
+fn take_table_of(verification: &Verification, space: Option<&str>) {
     let key = space.map_or_else(key::spaces, |space| format!("rooms/{space}.parquet"));
-    look.inventory().take(&key);
+    verification.inventory().take(&key);
 }
 
 /// Compares a table's file with the one that a build gives: its rows, and its bytes if tables are read.
 async fn table(
-    look: &Arc<Verification>,
+    verification: &Arc<Verification>,
     file: &TableFile,
     remedy: Remedy,
-    rows: &mut Vec<(String, SeenFile, Vec<tables::RowKey>)>,
+    rows: &mut Vec<(String, CheckedFile, Vec<tables::RowKey>)>,
 ) -> Result<Option<Finding>> {
     {
-        let mut seen = look.seen();
-        seen.counts.tables += 1;
-        seen.counts.rows += file.rows;
+        let mut results = verification.results();
+        results.counts.tables += 1;
+        results.counts.rows += file.rows;
     }
     let found = |kind| Finding::new(kind, &*file.key).remedy(remedy.clone());
-    let size = match look.size(&file.key, None).await {
+    let size = match verification.size(&file.key, None).await {
         Ok(Some(size)) => size,
         Ok(None) => {
             let rows = format!("{} rows", file.rows);
             return Ok(Some(found(FindingKind::TableMissing).differs(rows, "nothing")));
         }
-        Err(error) => return Ok(Some(unreadable(&file.key, &of_one_object(error)?))),
+        Err(error) => return Ok(Some(unreadable(&file.key, &object_error(error)?))),
     };
-    let outcome = match look.reads_tables() {
-        true => bytes(look, file, rows).await,
-        false => rows_in_store(look, &file.key, size)
+    let outcome = match verification.reads_tables() {
+        true => bytes(verification, file, rows).await,
+        false => rows_in_store(verification, &file.key, size)
             .await
             .map(|counted| match counted {
                 Ok(counted) if counted == file.rows => None,
@@ -238,32 +248,36 @@ async fn table(
     };
     match outcome {
         Ok(differs) => Ok(differs.map(|(kind, expected, is)| found(kind).differs(expected, is))),
-        Err(error) if error.kind() == ErrorKind::StoreNotFound => {
-            Ok(Some(found(FindingKind::TableMissing).differs("a file", "nothing")))
-        }
-        Err(error) => Ok(Some(unreadable(&file.key, &of_one_object(error)?))),
+        Err(error) if error.kind() == ErrorKind::StoreNotFound => Ok(Some(
+            found(FindingKind::TableMissing).differs("a file", "nothing"),
+        )),
+        Err(error) => Ok(Some(unreadable(&file.key, &object_error(error)?))),
     }
 }
 
 async fn bytes(
-    look: &Arc<Verification>,
+    verification: &Arc<Verification>,
     file: &TableFile,
-    rows: &mut Vec<(String, SeenFile, Vec<tables::RowKey>)>,
+    rows: &mut Vec<(String, CheckedFile, Vec<tables::RowKey>)>,
 ) -> Result<Option<(FindingKind, String, String)>> {
-    let stored = look.whole(&file.key).await?;
+    let stored = verification.read_all(&file.key).await?;
     let found = hex::encode(Sha256::digest(&stored));
     if found != file.sha256 {
-        return Ok(Some((FindingKind::TableDiffers, sha256(&file.sha256), sha256(&found))));
+        return Ok(Some((
+            FindingKind::TableDiffers,
+            sha256(&file.sha256),
+            sha256(&found),
+        )));
     }
-    let table = look.run.mapping.tables().find(|it| it.name == file.table);
-    if let (true, Some(table)) = (look.options.deep, table) {
-        let seen = SeenFile {
+    let table = verification.run.mapping.tables().find(|it| it.name == file.table);
+    if let (true, Some(table)) = (verification.options.deep, table) {
+        let checked = CheckedFile {
             key: file.key.clone(),
             date: None,
             space: None,
         };
         match tables::row_keys(table, stored) {
-            Ok(keys) => rows.push((file.table.clone(), seen, keys)),
+            Ok(keys) => rows.push((file.table.clone(), checked, keys)),
             Err(why) => return Ok(Some((FindingKind::TableDamaged, "Parquet".into(), why))),
         }
     }

@@ -8,20 +8,19 @@ use chrono::{NaiveDate, TimeDelta};
 use super::day;
 use super::finding::{Finding, FindingKind, Remedy};
 use crate::Result;
-use crate::ids::SpaceId;
 use crate::lake::key;
 use crate::lake::key_kind::KeyKind;
 use crate::lake::manifest::Manifest;
 use crate::pipeline::orphan_uploads;
-use crate::verify::session::{Read, Verification, unreadable};
+use crate::verify::session::{ObjectRead, Verification, unreadable};
 
 /// An object of a store check that is older than this was left behind.
 const PROBE_AGE: TimeDelta = TimeDelta::hours(24);
 
 /// Finds the objects that nothing in the lake names.
-pub(crate) async fn name(look: &Verification) -> Result<()> {
+pub(crate) async fn find_strays(verification: &Verification) -> Result<()> {
     let (objects, strays, probes, unknown) = {
-        let mut inventory = look.inventory();
+        let mut inventory = verification.inventory();
         (
             std::mem::take(&mut inventory.objects),
             std::mem::take(&mut inventory.strays),
@@ -29,32 +28,34 @@ pub(crate) async fn name(look: &Verification) -> Result<()> {
             inventory.unknown,
         )
     };
-    look.seen().counts.objects_unknown = unknown;
-    let tables = super::table_names(&look.run);
+    verification.results().counts.objects_unknown = unknown;
+    let tables = super::table_names(&verification.run);
     let mut by_day: BTreeMap<(NaiveDate, String), Vec<String>> = BTreeMap::new();
     for key in objects.into_keys() {
         match KeyKind::of(&key, &tables) {
-            KeyKind::OfDay { date, space } if look.dates().contain(date) => {
+            KeyKind::OfDay { date, space } if verification.dates().contain(date) => {
                 by_day.entry((date, space.to_owned())).or_default().push(key);
             }
             KeyKind::OfDay { .. } => {}
-            KeyKind::MetaTable(date) if !look.dates().contain(date) => {}
-            KeyKind::MetaTable(date) => look.find(stray(&key, "lesson data of that date").date(Some(date))),
-            _ => look.find(stray(&key, "a catalogue that names it")),
+            KeyKind::MetaTable(date) if !verification.dates().contain(date) => {}
+            KeyKind::MetaTable(date) => {
+                verification.report(stray(&key, "lesson data of that date").date(Some(date)))
+            }
+            _ => verification.report(stray(&key, "a catalogue that names it")),
         }
     }
     for ((date, space), keys) in by_day {
-        look.unless_stopped()?;
-        of_day(look, date, &space.as_str().into(), keys).await?;
+        verification.check_stopped()?;
+        find_in_day(verification, date, &space, keys).await?;
     }
     for key in strays {
-        look.find(stray(&key, "a key of a known form").date(key::date_in(&key)));
+        verification.report(stray(&key, "a key of a known form").date(key::date_in(&key)));
     }
     for entry in probes {
-        let old = |at| look.run.now - at > PROBE_AGE;
+        let old = |at| verification.run.now - at > PROBE_AGE;
         if entry.modified.is_some_and(old) {
             let finding = Finding::new(FindingKind::Leftover, entry.key);
-            look.find(
+            verification.report(
                 finding
                     .differs("nothing", "an object that a check of the store left behind")
                     .remedy(Remedy::Remove),
@@ -69,43 +70,54 @@ fn stray(key: &str, expected: &str) -> Finding {
 }
 
 /// Finds the objects of a day that its manifest does not name.
-async fn of_day(look: &Verification, date: NaiveDate, space: &SpaceId, keys: Vec<String>) -> Result<()> {
-    let manifest_key = format!("{}date={date}/{space}.json", key::DAYS);
+async fn find_in_day(
+    verification: &Verification,
+    date: NaiveDate,
+    segment: &str,
+    keys: Vec<String>,
+) -> Result<()> {
+    let manifest_key = format!("{}date={date}/{segment}.json", key::DAYS);
     // Read it again, because a run may have written it since.
-    let manifest = match look.json::<Manifest>(&manifest_key).await? {
+    let manifest = match verification.read_json::<Manifest>(&manifest_key).await? {
         // The verification of the day has reported an inconsistent manifest.
-        Read::There(manifest, _) if day::inconsistent(&manifest, &manifest_key).is_some() => return Ok(()),
-        Read::There(manifest, _) => manifest,
-        Read::Missing => {
-            let found = format!("none, but {} objects of that day", keys.len());
-            let finding = Finding::new(FindingKind::ManifestMissing, manifest_key)
-                .on(date, &key::unsegment(space).unwrap_or_else(|| space.to_owned().into()).as_str().into());
-            look.find(finding.differs("the day's manifest", found).remedy(Remedy::Day));
+        ObjectRead::Parsed(manifest, _) if day::inconsistent(&manifest, &manifest_key).is_some() => {
             return Ok(());
         }
-        Read::Damaged(_) | Read::Newer(_) => return Ok(()),
-        Read::Unreadable(why) => {
-            look.find(unreadable(&manifest_key, &why).date(Some(date)));
+        ObjectRead::Parsed(manifest, _) => manifest,
+        ObjectRead::Missing => {
+            let found = format!("none, but {} objects of that day", keys.len());
+            let finding = Finding::new(FindingKind::ManifestMissing, manifest_key).on(
+                date,
+                &key::unsegment(segment)
+                    .unwrap_or_else(|| segment.to_owned())
+                    .into(),
+            );
+            verification.report(finding.differs("the day's manifest", found).remedy(Remedy::Day));
+            return Ok(());
+        }
+        ObjectRead::Damaged(_) | ObjectRead::Newer(_) => return Ok(()),
+        ObjectRead::Unreadable(why) => {
+            verification.report(unreadable(&manifest_key, &why).date(Some(date)));
             return Ok(());
         }
     };
     let marker = key::open_day(date, &manifest.space_id);
-    let open = look.run.store.size(&marker).await?.is_some();
-    let (told, coming) = (told(&manifest), coming(&manifest));
-    for key in keys.into_iter().filter(|key| !told.contains(key.as_str())) {
+    let open = verification.run.store.size(&marker).await?.is_some();
+    let (named, coming) = (named_keys(&manifest), expected_keys(&manifest));
+    for key in keys.into_iter().filter(|key| !named.contains(key.as_str())) {
         // A run that is at work, or was killed, has not committed it; the next run of the day does.
         if open && coming.contains(&key) {
-            look.seen().counts.objects_unsettled += 1;
+            verification.results().counts.objects_unsettled += 1;
         } else {
             let finding = stray(&key, "a manifest that names it");
-            look.find(finding.on(date, &manifest.space_id));
+            verification.report(finding.on(date, &manifest.space_id));
         }
     }
     Ok(())
 }
 
 /// The objects that a manifest names.
-fn told(manifest: &Manifest) -> BTreeSet<&str> {
+fn named_keys(manifest: &Manifest) -> BTreeSet<&str> {
     let reports = manifest.calls.values().flat_map(|call| call.reports.values());
     let files = manifest.records.values().map(|record| &record.file);
     let landed = reports.chain(files).filter_map(|landing| landing.landed.as_ref());
@@ -118,7 +130,7 @@ fn told(manifest: &Manifest) -> BTreeSet<&str> {
 }
 
 /// The objects that an open day may have before its manifest names them.
-fn coming(manifest: &Manifest) -> BTreeSet<String> {
+fn expected_keys(manifest: &Manifest) -> BTreeSet<String> {
     let (date, space) = (manifest.date, manifest.space_id.as_str());
     let reports = manifest.calls.iter().flat_map(|(call, entry)| {
         let formats = entry.reports.keys();
@@ -137,11 +149,11 @@ fn coming(manifest: &Manifest) -> BTreeSet<String> {
 }
 
 /// Finds the markers of days that have no manifest.
-pub(crate) async fn markers(look: &Verification) -> Result<()> {
-    let markers: Vec<_> = look.inventory().markers.iter().cloned().collect();
+pub(crate) async fn find_markers(verification: &Verification) -> Result<()> {
+    let markers: Vec<_> = verification.inventory().markers.iter().cloned().collect();
     for marker in markers {
         let manifest = marker.replacen(key::OPEN_DAYS, key::DAYS, 1) + ".json";
-        let store = &look.run.store;
+        let store = &verification.run.store;
         if store.size(&manifest).await?.is_some() || store.size(&marker).await?.is_none() {
             continue;
         }
@@ -149,10 +161,13 @@ pub(crate) async fn markers(look: &Verification) -> Result<()> {
         let (Some(date), Some(space)) = (key::date_in(&marker), space) else {
             continue;
         };
-        let finding = Finding::new(FindingKind::MarkerWithoutManifest, &*marker).on(date, &space.as_str().into());
-        look.find(
+        let finding = Finding::new(FindingKind::MarkerWithoutManifest, &*marker).on(date, &space.into());
+        verification.report(
             finding
-                .differs("a manifest of the day", "none: a run was killed, or is working on it")
+                .differs(
+                    "a manifest of the day",
+                    "none: a run was killed, or is working on it",
+                )
                 .remedy(Remedy::Day),
         );
     }
@@ -160,17 +175,17 @@ pub(crate) async fn markers(look: &Verification) -> Result<()> {
 }
 
 /// Aborts orphan uploads, as every run does, and reports those that could not be aborted.
-pub(crate) async fn uploads(look: &Verification) -> Result<()> {
-    let run = &look.run;
+pub(crate) async fn abort_uploads(verification: &Verification) -> Result<()> {
+    let run = &verification.run;
     for upload in orphan_uploads(&*run.store, run.config.export.recordings).await? {
-        look.unless_stopped()?;
+        verification.check_stopped()?;
         let date = key::date_in(&upload.key);
-        if date.is_some_and(|date| !look.dates().contain(date)) {
+        if date.is_some_and(|date| !verification.dates().contain(date)) {
             continue;
         }
         match run.store.abort_upload(&upload).await {
-            Ok(()) => look.seen().counts.uploads_aborted += 1,
-            Err(error) => look.find(
+            Ok(()) => verification.results().counts.uploads_aborted += 1,
+            Err(error) => verification.report(
                 Finding::new(FindingKind::UploadUnfinished, upload.key)
                     .date(date)
                     .differs(

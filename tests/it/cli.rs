@@ -2,12 +2,12 @@
 
 use telelake::simulator::Simulator;
 
-use crate::export::{backfill, range, small};
+use crate::pipeline::{backfill, range, small};
 use crate::support::lake::Lake;
 use crate::support::program::Telelake;
 
 #[tokio::test(flavor = "multi_thread")]
-async fn every_help_says_what_it_needs() {
+async fn help_texts_are_as_reviewed() {
     let mut text = String::new();
     for command in [
         "",
@@ -37,7 +37,7 @@ async fn every_help_says_what_it_needs() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_example_is_a_configuration_and_what_is_in_force_shows_no_secret() {
+async fn the_example_configuration_is_valid_and_secrets_are_masked() {
     let folder = tempfile::tempdir().unwrap();
     let example = Telelake::new(&["config", "example"]).run().await.expect(0).stdout;
     std::fs::write(folder.path().join("telelake.toml"), example).unwrap();
@@ -57,7 +57,7 @@ async fn the_example_is_a_configuration_and_what_is_in_force_shows_no_secret() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_demo_leaves_a_lake_and_shows_it() {
+async fn the_demo_writes_a_lake_and_shows_it() {
     let folder = tempfile::tempdir().unwrap();
     let first = Telelake::new(&["demo"])
         .in_folder(folder.path())
@@ -86,7 +86,7 @@ async fn the_demo_leaves_a_lake_and_shows_it() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn status_tells_days_and_runs() {
+async fn status_shows_days_and_runs() {
     let (sim, lake) = (Simulator::start(small()).await.unwrap(), Lake::folder());
     let empty = Telelake::new(&["status"]).lake(&lake).run().await.expect(0);
     assert!(empty.stdout.contains("no days in the lake"), "{}", empty.stdout);
@@ -98,7 +98,7 @@ async fn status_tells_days_and_runs() {
         .run()
         .await
         .expect(3);
-    // No token is needed to look.
+    // `status` needs no token.
     let text = Telelake::new(&["status"])
         .lake(&lake)
         .run()
@@ -127,7 +127,7 @@ async fn status_tells_days_and_runs() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn check_tells_all_that_is_wrong_at_once() {
+async fn check_reports_all_problems_at_once() {
     let (sim, lake) = (Simulator::start(small()).await.unwrap(), Lake::folder());
     let good = Telelake::against(&sim, &lake, &["check"])
         .run()
@@ -161,7 +161,7 @@ async fn check_tells_all_that_is_wrong_at_once() {
     );
 }
 
-/// An API of one space without rooms, whose clock shows another time.
+/// An API with one space without rooms, and with another clock.
 async fn api_at(date: chrono::DateTime<chrono::Utc>) -> String {
     let date = date.format("%a, %d %b %Y %H:%M:%S GMT").to_string();
     let answer = |items: &'static str| {
@@ -181,7 +181,7 @@ async fn api_at(date: chrono::DateTime<chrono::Utc>) -> String {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn check_holds_the_clock_against_that_of_the_api() {
+async fn check_compares_the_clock_with_that_of_the_api() {
     for (seconds, status, said) in [
         (0, 0, "ok    clock: agrees"),
         (-120, 0, "WARN  clock: this machine is "),
@@ -201,7 +201,7 @@ async fn check_holds_the_clock_against_that_of_the_api() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn days_and_runs_later_than_now_are_left_out_of_status() {
+async fn status_skips_days_and_runs_in_the_future() {
     let (sim, lake) = (Simulator::start(small()).await.unwrap(), Lake::folder());
     let range = range(&sim);
     Telelake::against(&sim, &lake, &backfill(&range, &[]))
@@ -215,7 +215,7 @@ async fn days_and_runs_later_than_now_are_left_out_of_status() {
     let before = status().await;
     let Lake::Folder(root) = &lake else { unreachable!() };
     let state = root.path().join("_telelake");
-    // As a clock that was wrong leaves them: 20 days, each with something open, and 10 runs.
+    // As a wrong clock leaves them: 20 open days and 10 runs.
     let day = std::fs::read_dir(state.join("days"))
         .unwrap()
         .next()
@@ -243,7 +243,7 @@ async fn days_and_runs_later_than_now_are_left_out_of_status() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn completions_are_made_for_shells() {
+async fn completions_are_printed_for_each_shell() {
     for shell in ["bash", "zsh", "fish"] {
         let finished = Telelake::new(&["completions", shell]).run().await.expect(0);
         assert!(finished.stdout.contains("backfill"));

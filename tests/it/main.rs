@@ -1,13 +1,15 @@
-//! The integration tests, in one binary: what is built once is linked once, and the tests share one S3 server.
+//! The integration tests, in one binary, so that they are linked once and share an S3 server.
 
 #![allow(clippy::unwrap_used)]
 
 mod cli;
 mod documents;
-mod export;
+mod house;
+mod pipeline;
 mod readers;
 mod reliability;
 mod serve;
 mod soak;
 mod store;
 mod support;
+mod verify;

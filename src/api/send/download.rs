@@ -218,7 +218,7 @@ impl Download {
 }
 
 /// True if an `ETag` is strong: only then equal tags mean equal bytes.
-fn is_strong(etag: &str) -> bool {
+pub fn is_strong(etag: &str) -> bool {
     etag.starts_with('"')
 }
 

@@ -24,7 +24,7 @@ const MOST_REDIRECTS: usize = 5;
 const PROXIES: [&str; 3] = ["http_proxy", "https_proxy", "all_proxy"];
 
 /// Checks the addresses of downloads.
-pub(in crate::api) struct Guard {
+pub(in crate::api) struct DownloadGuard {
     base: Url,
     names: Arc<dyn Resolve>,
     /// Hosts of proxies. They may be private, because the operator chose them.
@@ -33,15 +33,15 @@ pub(in crate::api) struct Guard {
     api_is_private: OnceCell<bool>,
 }
 
-impl fmt::Debug for Guard {
+impl fmt::Debug for DownloadGuard {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Guard")
+        f.debug_struct("DownloadGuard")
             .field("api_is_private", &self.api_is_private)
             .finish_non_exhaustive()
     }
 }
 
-impl Guard {
+impl DownloadGuard {
     /// A guard for downloads of the API at `base`. It resolves names with `names`.
     pub(in crate::api) fn new(base: &Url, names: Arc<dyn Resolve>) -> Arc<Self> {
         Arc::new(Self {
@@ -104,7 +104,7 @@ impl Guard {
 }
 
 /// A resolver that drops private addresses unless the API itself has one.
-pub(in crate::api) struct GuardedNames(Arc<Guard>);
+pub(in crate::api) struct GuardedNames(Arc<DownloadGuard>);
 
 impl Resolve for GuardedNames {
     fn resolve(&self, name: Name) -> Resolving {

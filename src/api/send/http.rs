@@ -6,7 +6,7 @@ use std::time::Duration;
 use reqwest::header::{ACCEPT_ENCODING, HeaderMap, HeaderValue};
 use reqwest::{Url, redirect};
 
-use super::guard::Guard;
+use super::guard::DownloadGuard;
 use crate::api::problem;
 use crate::{Error, ErrorKind, Result};
 
@@ -22,12 +22,12 @@ pub(super) struct HttpClients {
     /// Built when a link leads to a public host: reading the CA certificates takes time, and the demo needs none.
     downloads: Arc<OnceLock<Result<reqwest::Client>>>,
     local_downloads: reqwest::Client,
-    guard: Arc<Guard>,
+    guard: Arc<DownloadGuard>,
 }
 
 impl HttpClients {
     /// Clients for the API at `base`. `guard` checks the hosts of downloads.
-    pub(super) fn new(base: &Url, guard: &Arc<Guard>) -> Result<Self> {
+    pub(super) fn new(base: &Url, guard: &Arc<DownloadGuard>) -> Result<Self> {
         let api = if is_local(base) { local() } else { builder() };
         let api = api
             .redirect(redirect::Policy::none())
@@ -62,7 +62,7 @@ impl HttpClients {
     }
 }
 
-fn guarded(builder: reqwest::ClientBuilder, guard: &Arc<Guard>) -> Result<reqwest::Client> {
+fn guarded(builder: reqwest::ClientBuilder, guard: &Arc<DownloadGuard>) -> Result<reqwest::Client> {
     build(builder.redirect(guard.redirects()).dns_resolver(guard.names()))
 }
 

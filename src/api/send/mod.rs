@@ -34,7 +34,7 @@ use tokio_util::sync::CancellationToken;
 
 use self::circuits::Circuits;
 use self::gate::Gate;
-use self::guard::Guard;
+use self::guard::DownloadGuard;
 use self::http::HttpClients;
 use self::pace::Pace;
 use self::pressure::Sign;
@@ -50,7 +50,7 @@ use crate::metrics::METRICS;
 use crate::{Error, ErrorKind, Result};
 
 pub use self::circuits::Refused;
-pub use self::download::{Download, Link, Resume};
+pub use self::download::{Download, Link, Resume, is_strong};
 
 const MIB: usize = 1024 * 1024;
 
@@ -118,7 +118,7 @@ pub(super) struct Sender {
     retries: u32,
     gate: Arc<Gate>,
     circuits: Circuits,
-    guard: Arc<Guard>,
+    guard: Arc<DownloadGuard>,
     pace: Arc<Pace>,
     throttle: Arc<Throttle>,
     rate: RateMeter,
@@ -147,7 +147,7 @@ impl Sender {
             .ok()
             .filter(|url| matches!(url.scheme(), "http" | "https") && url.has_host())
             .ok_or_else(|| Error::new(ErrorKind::Config, "api.base_url", "is not an http(s) URL"))?;
-        let guard = Guard::new(&base, names);
+        let guard = DownloadGuard::new(&base, names);
         Ok(Self {
             http: HttpClients::new(&base, &guard)?,
             base,

@@ -6,7 +6,7 @@ use reqwest::Url;
 
 use super::{FakeNames, Reply, ScriptedServer, milliseconds};
 use crate::api::problem::{RequestTarget, transport};
-use crate::api::send::guard::Guard;
+use crate::api::send::guard::DownloadGuard;
 use crate::api::{Download, Link};
 use crate::{ErrorKind, Result};
 
@@ -78,7 +78,7 @@ async fn a_redirect_is_checked_like_a_link() {
         let server = ScriptedServer::replies(vec![reply]).await;
         // The first request goes to loopback without a check; only the redirect is checked.
         let base = Url::parse("http://api.example/v1").unwrap();
-        let guard = Guard::new(&base, Arc::new(NAMES));
+        let guard = DownloadGuard::new(&base, Arc::new(NAMES));
         let client = crate::tls::http_client()
             .no_proxy()
             .redirect(guard.redirects())

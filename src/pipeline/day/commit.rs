@@ -1,49 +1,47 @@
-//! The day's manifest into the store, conditionally, and the marker of open days kept true beside it.
+//! Commits a day's manifest to the store, conditionally, and keeps the marker of open days in step with it.
 
 use bytes::Bytes;
 
+use super::state::DayState;
 use crate::Result;
 use crate::config::Config;
 use crate::lake::key;
 use crate::lake::manifest::{Manifest, Status};
-use crate::pipeline::day::Day;
 use crate::pipeline::run_context::RunContext;
 use crate::store::Condition;
 use crate::store::json::{get_json, to_json};
 use crate::tables;
 
-/// Writes the manifest when it differs from what the store holds, and keeps the marker of open days true.
+/// Writes the manifest if it differs from the stored one, and sets or deletes the marker of open days.
 ///
 /// # Errors
-/// `Precondition` where another process committed the day since it was read; else of the store.
-pub(crate) async fn commit(run: &RunContext, day: &mut Day) -> Result<()> {
+/// `Precondition` if another process has committed the day since it was read; any error of the store.
+pub(crate) async fn commit(run: &RunContext, day: &mut DayState) -> Result<()> {
     let (date, space) = (day.manifest.date, day.manifest.space_id.clone());
     let marker = key::open_day(date, &space);
-    let open = is_open(run, &day.manifest);
-    let unchanged = day
+    let is_open = is_open(run, &day.manifest);
+    let is_unchanged = day
         .stored
         .as_ref()
         .is_some_and(|(stored, _)| *stored == day.manifest);
-    if unchanged || is_blank(&day.manifest) {
-        if day.marked && !open && !day.doubted {
-            // Left by a run that was killed after its manifest, or in doubt.
-            unmark(run, day, &marker).await?;
+    if is_unchanged || is_blank(&day.manifest) {
+        if day.has_marker && !day.claim.keeps_marker(is_open) {
+            // A run was killed after it had committed the manifest, or it left the marker because it had ousted a rival.
+            delete_marker(run, day, &marker).await?;
         }
         return Ok(());
     }
-    // A run that is killed behind this leaves a day that is known to be not built.
+    // A manifest without a fingerprint says that its tables are out of date, so that a kill after this commit is safe.
     let fingerprint = tables::fingerprint(&day.manifest, &run.mapping);
     if let Some(built) = &mut day.manifest.built
         && built.fingerprint != fingerprint
     {
         built.fingerprint.clear();
     }
-    if open && !day.marked {
-        if run.store.size(&marker).await?.is_none() {
-            // Before the manifest: a kill in between leaves a marker too many, never one too few.
-            run.put(&marker, Bytes::new(), Condition::Any).await?;
-        }
-        day.marked = true;
+    if is_open && !day.has_marker {
+        // The marker comes before the manifest: a kill in between leaves a marker too many, never one too few.
+        ensure_marker(run, &marker).await?;
+        day.has_marker = true;
     }
     let condition = day.stored.as_ref().map_or(Condition::Absent, |(_, version)| {
         Condition::Unchanged(version.clone())
@@ -52,23 +50,26 @@ pub(crate) async fn commit(run: &RunContext, day: &mut Day) -> Result<()> {
         .put(&key::manifest(date, &space), to_json(&day.manifest)?, condition)
         .await?;
     day.stored = Some((day.manifest.clone(), version));
-    if !open {
-        return if day.doubted {
-            Ok(())
-        } else {
-            unmark(run, day, &marker).await
-        };
+    if is_open {
+        // Another process may have closed the day and deleted the marker just now.
+        ensure_marker(run, &marker).await
+    } else if day.claim.keeps_marker(is_open) {
+        Ok(())
+    } else {
+        delete_marker(run, day, &marker).await
     }
-    if run.store.size(&marker).await?.is_none() {
-        // Another process had closed the day before, and took the marker away just now.
-        run.put(&marker, Bytes::new(), Condition::Any).await?;
+}
+
+async fn ensure_marker(run: &RunContext, marker: &str) -> Result<()> {
+    if run.store.size(marker).await?.is_none() {
+        run.put(marker, Bytes::new(), Condition::Any).await?;
     }
     Ok(())
 }
 
-/// Takes the marker of a closed day away, unless another process has opened the day meanwhile.
-async fn unmark(run: &RunContext, day: &mut Day, marker: &str) -> Result<()> {
-    day.marked = false;
+/// Deletes the marker of a closed day, unless another process opens the day at the same time.
+async fn delete_marker(run: &RunContext, day: &mut DayState, marker: &str) -> Result<()> {
+    day.has_marker = false;
     if run.store.size(marker).await?.is_none() {
         return Ok(());
     }
@@ -81,12 +82,12 @@ async fn unmark(run: &RunContext, day: &mut Day, marker: &str) -> Result<()> {
     Ok(())
 }
 
-/// A day without anything that was not listed whole says nothing: it has no manifest.
+/// True if a day has nothing to say: it has no call or record and was not listed completely. It gets no manifest.
 pub(crate) fn is_blank(manifest: &Manifest) -> bool {
     !manifest.listed && manifest.missed.is_none() && manifest.calls.is_empty() && manifest.records.is_empty()
 }
 
-/// Whether later runs have to come back to the day.
+/// True if later runs must come back to the day.
 pub(crate) fn is_open(run: &RunContext, manifest: &Manifest) -> bool {
     let built = manifest.built.as_ref().map(|built| built.fingerprint.as_str());
     manifest.building.is_some()
@@ -95,15 +96,21 @@ pub(crate) fn is_open(run: &RunContext, manifest: &Manifest) -> bool {
         || has_open_items(&run.config, manifest)
 }
 
-/// Whether something of the day is to be asked for again.
+/// True if later runs must ask the API again for something of the day.
 pub(crate) fn has_open_items(config: &Config, manifest: &Manifest) -> bool {
-    let open = |status: Status| matches!(status, Status::Pending | Status::Failed);
+    let is_open = |status: Status| matches!(status, Status::Pending | Status::Failed);
     manifest.missed.is_open()
         || manifest.calls.values().any(|call| {
             call.pending.is_some()
                 || call.reports.iter().any(|(format, landing)| {
-                    config.export.reports.contains(format) && open(landing.status) && !landing.is_put_aside()
+                    config.export.reports.contains(format)
+                        && is_open(landing.status)
+                        && !landing.is_put_aside()
                 })
         })
-        || (config.export.recordings && manifest.records.values().any(|record| open(record.file.status)))
+        || (config.export.recordings
+            && manifest
+                .records
+                .values()
+                .any(|record| is_open(record.file.status)))
 }

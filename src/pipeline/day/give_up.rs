@@ -78,6 +78,8 @@ fn end_of(date: NaiveDate) -> DateTime<Utc> {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     fn at(text: &str) -> DateTime<Utc> {
@@ -129,5 +131,72 @@ mod tests {
     fn a_waiting_time_beyond_all_time_never_ends() {
         let patience = GiveUpPolicy::new(Duration::MAX, DateTime::<Utc>::MAX_UTC);
         assert!(!patience.is_over(at("2020-01-01T00:00:00Z")));
+    }
+
+    #[test]
+    fn the_waiting_time_of_a_call_begins_at_the_latest_instant_that_is_known() {
+        let date: NaiveDate = "2026-11-20".parse().expect("a date");
+        let entry = |started_at: Option<&str>, finished_at: Option<&str>| CallEntry {
+            room_id: "r".into(),
+            started_at: started_at.map(at),
+            finished_at: finished_at.map(at),
+            participants: None,
+            call: serde_json::json!({}),
+            pending: None,
+            reports: std::collections::BTreeMap::new(),
+        };
+        let (start, end) = ("2026-11-20T10:00:00Z", "2026-11-20T11:00:00Z");
+        assert_eq!(end_of_call(&entry(Some(start), Some(end)), date), at(end));
+        assert_eq!(end_of_call(&entry(Some(start), None), date), at(start));
+        assert_eq!(end_of_call(&entry(None, None), date), end_of(date));
+    }
+
+    #[test]
+    fn the_waiting_time_of_a_record_may_begin_at_its_creation() {
+        let date: NaiveDate = "2026-11-20".parse().expect("a date");
+        let entry = |record: serde_json::Value| RecordEntry {
+            room_id: "r".into(),
+            call_id: None,
+            started_at: None,
+            finished_at: None,
+            record,
+            file: Landing::pending("new"),
+        };
+        let created = "2026-11-20T10:00:00Z";
+        let of = |record| end_of_record(&entry(record), date);
+        assert_eq!(of(serde_json::json!({"createdAt": created})), at(created));
+        assert_eq!(of(serde_json::json!({"createdAt": "soon"})), end_of(date));
+    }
+
+    proptest! {
+        #[test]
+        fn nothing_is_given_up_before_its_waiting_time_is_over(
+            wait in 0_u64..2_000_000, passed in 0_i64..2_000_000, attempts in 0_u32..6, status in 0_usize..6,
+        ) {
+            let statuses = [
+                Status::Pending,
+                Status::Failed,
+                Status::Done,
+                Status::Denied,
+                Status::Unavailable,
+                Status::Lost,
+            ];
+            let before = Landing {
+                status: statuses[status],
+                attempts,
+                ..Landing::pending("why")
+            };
+            let since = at("2026-11-01T10:00:00Z");
+            let policy = GiveUpPolicy::new(Duration::from_secs(wait), since + TimeDelta::seconds(passed));
+            let mut after = before.clone();
+            let gave_up = policy.give_up(&mut after, since);
+            if gave_up {
+                prop_assert!(passed >= i64::try_from(wait).expect("seconds"));
+                prop_assert!(before.status == Status::Pending || attempts >= FAILURES);
+                prop_assert_eq!(after.status, Status::Lost);
+            } else {
+                prop_assert_eq!(after, before);
+            }
+        }
     }
 }

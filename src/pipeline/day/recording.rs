@@ -2,31 +2,14 @@
 
 use std::sync::Arc;
 
-use chrono::NaiveDate;
-
-use super::transfer::transfer;
-use crate::ids::{CallId, RecordId, RoomId, SpaceId};
+use super::transfer::{RecordAsk, transfer};
+use crate::ids::RecordId;
 use crate::lake::key;
 use crate::lake::manifest::{Landed, Landing, RecordEntry, Status};
 use crate::lenient;
 use crate::pipeline::ExportContext;
 use crate::pipeline::summary::{Problem, ProblemKind};
-use crate::{Error, ErrorKind};
-
-/// A recording to be copied.
-#[derive(Clone)]
-pub(crate) struct RecordAsk {
-    pub date: NaiveDate,
-    pub space: SpaceId,
-    pub room: RoomId,
-    pub call: Option<CallId>,
-    pub record: RecordId,
-    /// The size in bytes, as the API says.
-    pub file_size: Option<u64>,
-    /// The state of the record that the file belongs to.
-    pub of: String,
-    pub before: Landing,
-}
+use crate::{Error, ErrorKind, task};
 
 /// The result of one copy.
 pub(crate) struct RecordResult {
@@ -108,10 +91,8 @@ pub(crate) async fn copy(context: &Arc<ExportContext>, ask: RecordAsk) -> Record
             // Uploads share a bounded number of buffers, so each needs a task of its own: none may wait for the poll of
             // another.
             let (context, ask, key) = (Arc::clone(context), ask.clone(), key.clone());
-            let copying = tokio::spawn(async move { transfer(&context, &ask, &key).await });
-            copying
-                .await
-                .unwrap_or_else(|_| Err(Error::new(ErrorKind::Internal, "recording", "the copy broke off")))
+            let copying = async move { transfer(&context, &ask, &key).await };
+            task::isolated("recording", copying).await
         }
         Err(_) => Err(Error::new(ErrorKind::Internal, "transfers", "are closed")),
     };

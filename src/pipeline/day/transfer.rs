@@ -9,23 +9,41 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
+use chrono::NaiveDate;
 use tokio::time::Instant;
 
-use super::recording::RecordAsk;
-use crate::api::{Download, Link, Resume};
+use crate::api::{Download, Link, Resume, is_strong};
+use crate::backoff::Backoff;
+use crate::ids::{CallId, RecordId, RoomId, SpaceId};
+use crate::lake::manifest::Landing;
 use crate::mp4::{self, Flaw};
 use crate::pipeline::ExportContext;
 use crate::store::{Resumed, Source, Upload, UploadOptions, Uploaded};
 use crate::{Error, ErrorKind, Result};
 
-/// The first backoff after a transfer broke off.
-const PAUSE: Duration = Duration::from_millis(200);
+/// The backoff after a transfer broke off.
+const BACKOFF: Backoff = Backoff::new(Duration::from_millis(400), Duration::from_millis(12_800));
 /// The time limit for keeping or aborting a partial upload. A later run finds what is left after it.
 const ENDING: Duration = Duration::from_secs(4);
 /// Refused links in a row after which the recording is refused. The first link may have expired; the second is fresh.
 const REFUSALS: u32 = 3;
 /// The minimum speed of a download in bytes a second. At this speed a GiB takes 18 of the 24 hours that a link lasts.
 const SLOWEST: u64 = 16 * 1024;
+
+/// A recording to be copied.
+#[derive(Clone)]
+pub(crate) struct RecordAsk {
+    pub date: NaiveDate,
+    pub space: SpaceId,
+    pub room: RoomId,
+    pub call: Option<CallId>,
+    pub record: RecordId,
+    /// The size in bytes, as the API says.
+    pub file_size: Option<u64>,
+    /// The state of the record that the file belongs to.
+    pub of: String,
+    pub before: Landing,
+}
 
 /// Copies a recording into the object of `key`.
 pub(crate) async fn transfer(context: &Arc<ExportContext>, ask: &RecordAsk, key: &str) -> Result<Uploaded> {
@@ -104,11 +122,6 @@ async fn left_of(context: &ExportContext, ask: &RecordAsk, key: &str) -> Result<
     Ok(Left::Some(partial))
 }
 
-/// True if an ETag is strong: only a strong one promises the same bytes.
-fn is_strong(etag: &str) -> bool {
-    etag.starts_with('"')
-}
-
 /// The part of the recording that was received so far.
 #[derive(Default)]
 struct Partial {
@@ -177,13 +190,11 @@ async fn attempts(
     }
 }
 
-/// An exponential backoff with jitter before a broken transfer is resumed. It ends early if the run stops.
+/// Waits before a broken transfer is resumed. Ends early if the run stops.
 async fn pause(context: &ExportContext, attempt: u32) {
-    let most = PAUSE.saturating_mul(1 << attempt.min(6));
-    let pause = most.mul_f64(0.5 + fastrand::f64() / 2.0);
     tokio::select! {
         () = context.run.cancel.cancelled() => {}
-        () = tokio::time::sleep(pause) => {}
+        () = tokio::time::sleep(BACKOFF.pause(attempt)) => {}
     }
 }
 
@@ -409,7 +420,7 @@ mod tests {
         let second = Duration::from_secs(1);
         let mut flow = Flow::over(30 * second);
         assert_eq!(flow.least(), 30 * 16 * 1024);
-        // One byte every 20 seconds never times out piece by piece.
+        // A single byte every 20 seconds never times out piece by piece.
         assert!(flow.measure(20 * second, 1));
         assert!(!flow.measure(20 * second, 1));
         // A window that brings enough opens the next one, with nothing carried over.

@@ -14,7 +14,7 @@ use crate::pipeline::ExportContext;
 use crate::pipeline::day::build::put_if_changed;
 use crate::pipeline::run_context::RunContext;
 use crate::pipeline::summary::{Problem, ProblemKind, Summary};
-use crate::pipeline::walk::Scope;
+use crate::pipeline::walk::found::JobScope;
 use crate::store::json::get_json;
 use crate::tables;
 use crate::tables::TableFile;
@@ -23,7 +23,7 @@ use crate::tables::TableFile;
 type Catalog = BTreeMap<String, Value>;
 
 /// Brings the catalogues and their tables up to date. An error is a failure in the summary.
-pub(crate) async fn update(context: &Arc<ExportContext>, scope: &Scope, summary: &mut Summary) {
+pub(crate) async fn update(context: &Arc<ExportContext>, scope: &JobScope, summary: &mut Summary) {
     if let Err(error) = update_spaces(context, scope).await {
         summary.fail(Problem::new(
             ProblemKind::CatalogFailed,
@@ -43,7 +43,7 @@ pub(crate) async fn update(context: &Arc<ExportContext>, scope: &Scope, summary:
                 if !space.partial {
                     space.gone.keep(context, space).await?;
                 }
-                update_rooms(context, &space.id.as_str().into(), seen).await
+                update_rooms(context, &space.id, seen).await
             };
             (&space.id, updated.await)
         })
@@ -51,7 +51,9 @@ pub(crate) async fn update(context: &Arc<ExportContext>, scope: &Scope, summary:
     let updates: Vec<_> = updates.collect().await;
     for (space, result) in updates {
         if let Err(error) = result {
-            summary.fail(Problem::new(ProblemKind::CatalogFailed, format!("the table of rooms: {error}")).space(space));
+            summary.fail(
+                Problem::new(ProblemKind::CatalogFailed, format!("the table of rooms: {error}")).space(space),
+            );
         }
     }
 }
@@ -79,7 +81,7 @@ pub(crate) async fn rebuild_all(run: &RunContext) -> Result<()> {
             continue;
         };
         if let Some((catalog, _)) = get_json::<Catalog>(&*run.store, &entry.key).await? {
-            write(run, tables::build_rooms(&space.as_str().into(), &catalog, &run.mapping)?).await?;
+            write(run, tables::build_rooms(&space.into(), &catalog, &run.mapping)?).await?;
         }
     }
     Ok(())
@@ -92,7 +94,7 @@ async fn write(run: &RunContext, file: Option<TableFile>) -> Result<()> {
     }
 }
 
-async fn update_spaces(context: &ExportContext, scope: &Scope) -> Result<()> {
+async fn update_spaces(context: &ExportContext, scope: &JobScope) -> Result<()> {
     let wanted = |id: &SpaceId| scope.spaces.iter().any(|space| space.id == *id);
     let seen = scope
         .space_objects

@@ -1,7 +1,6 @@
 //! The description of the store, `_telelake/store.json`: the lake's layout and time zone, and how the server takes writes.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::atomic::Ordering;
 
 use chrono::{DateTime, Utc};
 use chrono_tz::Tz;
@@ -9,7 +8,6 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::lake::{self, key};
-use crate::pipeline::run_context::RunContext;
 use crate::pipeline::summary::{Problem, ProblemKind, Summary};
 use crate::store::json::{get_json, newer, to_json};
 use crate::store::{Condition, Dialect, EtagForm, Shortcoming, Store, StoreAddress, Version};
@@ -45,7 +43,7 @@ pub struct StoreInfo {
 
 impl StoreInfo {
     /// Records what a probe of a store found.
-    fn note(&mut self, store: &dyn Store, found: Dialect, now: DateTime<Utc>) {
+    fn record_probe(&mut self, store: &dyn Store, found: Dialect, now: DateTime<Utc>) {
         let StoreAddress { url, endpoint } = store.address();
         (self.url, self.endpoint) = (url, endpoint);
         (self.conditional_writes, self.etag_form) = (found.conditional_writes, found.etag_form);
@@ -53,8 +51,7 @@ impl StoreInfo {
         self.probed_at = now;
     }
 
-    /// How the store takes conditional writes; `None` if another address was probed, because the lake was moved or copied
-    /// since.
+    /// The dialect that the probe found; `None` if another address was probed, because the lake was moved or copied since.
     pub fn dialect(&self, store: &dyn Store) -> Option<Dialect> {
         let address = StoreAddress {
             url: self.url.clone(),
@@ -85,49 +82,47 @@ impl StoreInfo {
     }
 }
 
-/// A store whose description was read or written.
-pub struct OpenedStore {
-    /// What is known of it.
-    pub info: StoreInfo,
-}
-
-impl OpenedStore {
+impl StoreInfo {
     /// Reads the description for a writer; `None` before the store's first write. If another address was probed, the
-    /// store is probed again and the result is written.
-    pub(crate) async fn open(run: &RunContext) -> Result<Option<Self>> {
-        let opened = Self::reopen(&*run.store, run.config.timezone, run.now).await?;
-        Ok(opened.map(|(opened, rewritten)| {
-            run.writes.fetch_add(u64::from(rewritten), Ordering::Relaxed);
-            opened
-        }))
-    }
-
-    /// Tells the run whether the store honours conditional writes.
-    pub(crate) fn tell(&self, run: &RunContext, summary: &mut Summary) {
-        run.conditional
-            .store(self.info.conditional_writes, Ordering::Relaxed);
-        if !self.info.conditional_writes {
-            summary.warn(Problem::new(
-                ProblemKind::StoreIgnoresConditionalWrites,
-                "the store ignores conditional writes, so that runs and imports take turns by a lease; a process that \
-                 stood still for a minute while it held the lease may still overwrite another's work",
-            ));
+    /// store is probed again and the result is written: then the flag is true.
+    ///
+    /// # Errors
+    /// `Config`: the lake has another time zone, or a newer version wrote it. Else any error of the store.
+    pub(crate) async fn open(
+        store: &dyn Store,
+        zone: Tz,
+        now: DateTime<Utc>,
+    ) -> Result<Option<(Self, bool)>> {
+        let Some((mut info, version)) = read_with_version(store).await? else {
+            return Ok(None);
+        };
+        info.check_zone(zone)?;
+        if info.dialect(store).is_some() {
+            return Ok(Some((info, false)));
         }
+        info.record_probe(store, store.probe().await?, now);
+        tracing::info!(
+            url = info.url,
+            conditional_writes = info.conditional_writes,
+            "the lake has another address than before: the store was probed again"
+        );
+        let written = info.write(store, Condition::Unchanged(version)).await?;
+        Ok(Some((info, written)))
     }
 
-    /// Reads the description; before the store's first write, probes the store and writes it.
-    pub(crate) async fn open_or_create(run: &RunContext) -> Result<Self> {
-        let (opened, created) = Self::open_in(&*run.store, run.config.timezone, run.now).await?;
-        run.writes.fetch_add(u64::from(created), Ordering::Relaxed);
-        Ok(opened)
-    }
-
-    /// The same without a run; the flag is true if the description was written just now.
-    pub(crate) async fn open_in(store: &dyn Store, zone: Tz, now: DateTime<Utc>) -> Result<(Self, bool)> {
-        if let Some(opened) = Self::reopen(store, zone, now).await? {
+    /// Reads the description as [`StoreInfo::open`] does; before the store's first write, probes the store and writes it.
+    ///
+    /// # Errors
+    /// As [`StoreInfo::open`].
+    pub(crate) async fn open_or_create(
+        store: &dyn Store,
+        zone: Tz,
+        now: DateTime<Utc>,
+    ) -> Result<(Self, bool)> {
+        if let Some(opened) = Self::open(store, zone, now).await? {
             return Ok(opened);
         }
-        let mut info = StoreInfo {
+        let mut info = Self {
             version: lake::VERSION,
             timezone: zone.name().into(),
             conditional_writes: false,
@@ -138,35 +133,27 @@ impl OpenedStore {
             probed_at: now,
             unknown: BTreeMap::new(),
         };
-        info.note(store, store.probe().await?, now);
-        Self::write(store, info, Condition::Absent).await
+        info.record_probe(store, store.probe().await?, now);
+        let written = info.write(store, Condition::Absent).await?;
+        Ok((info, written))
     }
 
-    /// [`OpenedStore::open`] without a run; the flag is true if the description was written anew.
-    async fn reopen(store: &dyn Store, zone: Tz, now: DateTime<Utc>) -> Result<Option<(Self, bool)>> {
-        let Some((mut info, version)) = read_with_version(store).await? else {
-            return Ok(None);
-        };
-        info.check_zone(zone)?;
-        if info.dialect(store).is_some() {
-            return Ok(Some((Self { info }, false)));
+    /// Warns of a store that ignores conditional writes.
+    pub(crate) fn warn(&self, summary: &mut Summary) {
+        if !self.conditional_writes {
+            summary.warn(Problem::new(
+                ProblemKind::StoreIgnoresConditionalWrites,
+                "the store ignores conditional writes, so that runs and imports take turns by a lease; a process that \
+                 stood still for a minute while it held the lease may still overwrite another's work",
+            ));
         }
-        info.note(store, store.probe().await?, now);
-        tracing::info!(
-            url = info.url,
-            conditional_writes = info.conditional_writes,
-            "the lake has another address than before: the store was probed again"
-        );
-        Self::write(store, info, Condition::Unchanged(version))
-            .await
-            .map(Some)
     }
 
-    async fn write(store: &dyn Store, info: StoreInfo, condition: Condition) -> Result<(Self, bool)> {
-        // Another process may have been first; its probe is as good.
-        match store.put(key::STORE_INFO, to_json(&info)?, condition).await {
-            Ok(_) => Ok((Self { info }, true)),
-            Err(error) if error.kind() == ErrorKind::Precondition => Ok((Self { info }, false)),
+    /// Writes the description; false if another process was first, whose probe is as good.
+    async fn write(&self, store: &dyn Store, condition: Condition) -> Result<bool> {
+        match store.put(key::STORE_INFO, to_json(self)?, condition).await {
+            Ok(_) => Ok(true),
+            Err(error) if error.kind() == ErrorKind::Precondition => Ok(false),
             Err(error) => Err(error),
         }
     }

@@ -118,7 +118,9 @@ impl<'s> Lease<'s> {
                 pause(cancel).await;
             }
             if !std::mem::replace(&mut shown, true) {
-                tracing::warn!("another process holds the lake's lease, or died within the last minute: waiting");
+                tracing::warn!(
+                    "another process holds the lake's lease, or died within the last minute: waiting"
+                );
             }
         }
     }

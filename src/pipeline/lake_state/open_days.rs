@@ -30,7 +30,10 @@ pub(crate) async fn open_days(store: &dyn Store, today: NaiveDate) -> Result<Vec
     let is_later = |marker: &Entry| key::date_in(&marker.key).is_some_and(|date| date > today);
     markers.retain(|marker| {
         if is_later(marker) {
-            tracing::warn!(marker = marker.key, "a marker of a day later than today is ignored");
+            tracing::warn!(
+                marker = marker.key,
+                "a marker of a day later than today is ignored"
+            );
         }
         !is_later(marker)
     });

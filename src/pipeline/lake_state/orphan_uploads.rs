@@ -63,7 +63,7 @@ fn is_awaited(manifest: &Manifest, upload: &str) -> bool {
 
 /// Aborts all orphans. An error is only a warning, because the next run sweeps again.
 pub(crate) async fn sweep(run: &RunContext, summary: &mut Summary) {
-    let told = |error: Error| Problem::new(ProblemKind::UploadsNotSwept, error.to_string());
+    let warning = |error: Error| Problem::new(ProblemKind::UploadsNotSwept, error.to_string());
     let orphans = orphan_uploads(&*run.store, run.config.export.recordings).await;
     if run.config.export.recordings {
         for lack in run.store.shortcomings() {
@@ -72,7 +72,7 @@ pub(crate) async fn sweep(run: &RunContext, summary: &mut Summary) {
     }
     let orphans = match orphans {
         Ok(orphans) => orphans,
-        Err(error) => return summary.warn(told(error)),
+        Err(error) => return summary.warn(warning(error)),
     };
     for orphan in orphans {
         match run.store.abort_upload(&orphan).await {
@@ -80,7 +80,7 @@ pub(crate) async fn sweep(run: &RunContext, summary: &mut Summary) {
                 run.writes.fetch_add(1, Ordering::Relaxed);
                 tracing::debug!(key = orphan.key, "an orphan upload was aborted");
             }
-            Err(error) => summary.warn(told(error)),
+            Err(error) => summary.warn(warning(error)),
         }
     }
 }

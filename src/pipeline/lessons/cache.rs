@@ -3,7 +3,6 @@
 //! written, from one state of them.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
-use std::sync::atomic::Ordering;
 
 use bytes::Bytes;
 use chrono::{DateTime, Days, NaiveDate, Utc};
@@ -17,64 +16,63 @@ use crate::lake::key;
 use crate::lake::manifest::{Built, Manifest};
 use crate::pipeline::lessons::import;
 use crate::pipeline::lessons::import::Index;
-use crate::pipeline::lessons::lesson_days::{find_on, read_shelf};
+use crate::pipeline::lessons::lake::LessonLake;
+use crate::pipeline::lessons::lesson_days::{read_entries, read_lesson_day};
 use crate::pipeline::lessons::meeting_days::MeetingDays;
-use crate::pipeline::run_context::RunContext;
 use crate::store::json::get_json;
 use crate::tables::Presence;
 use crate::tables::lessons::{LessonEntry, LessonIndex};
 
 /// Bytes of lesson days, compressed as they are, that are kept in memory.
-const SHELVES_BYTES: usize = 32 << 20;
+const CACHE_BYTES: usize = 32 << 20;
 /// A lesson day of up to so many bytes is read whole before it is known whose entries a day needs.
 const NEAR_BYTES: usize = 256 << 10;
 /// Days compared at once.
 const READ_AT_ONCE: usize = 8;
 
-
 /// The meetings of a day that was built, and the digests that its tables were built with.
 #[derive(Debug, Clone, Default)]
-struct DayLessons {
+struct DayMeetings {
     meetings: BTreeMap<MeetingId, Option<DateTime<Utc>>>,
     /// The key and the digest of the day's table of participants.
     participants: Option<(String, String)>,
     meta: String,
-    beside: String,
+    neighbours: String,
 }
 
-impl From<&Built> for DayLessons {
+impl From<&Built> for DayMeetings {
     fn from(built: &Built) -> Self {
         let participants = built.tables.get("participants");
         Self {
             meetings: built.meetings.clone(),
             participants: participants.map(|table| (table.key.clone(), table.sha256.clone())),
             meta: built.meta.clone(),
-            beside: built.beside.clone(),
+            neighbours: built.beside.clone(),
         }
     }
 }
 
 /// The neighbour days of a day: other days with calls of the same meetings.
 #[derive(Debug, Default)]
-pub(crate) struct SharedMeetings {
+pub(crate) struct NeighbourDays {
     /// For each of them, the key of its table of participants and the meetings that it shares.
     days: Vec<(String, BTreeSet<MeetingId>)>,
     /// The shared meetings whose first call lies on a neighbour day.
-    pub away: BTreeSet<MeetingId>,
+    pub started_elsewhere: BTreeSet<MeetingId>,
     /// A digest of all this; empty without neighbours.
     pub digest: String,
 }
 
 /// The lesson data and the neighbour days that a run has read so far.
-#[derive(Default)]
 pub(crate) struct LessonCache {
-    shelves: Mutex<Shelves>,
+    lake: LessonLake,
+    lesson_days: Mutex<LessonDays>,
     meetings: MeetingDays,
-    days: Mutex<KnownDays>,
+    days: Mutex<MeetingsByDay>,
 }
 
 #[derive(Default)]
-struct Shelves {
+struct LessonDays {
     /// The keys of the index's parts; `None` before they were listed.
     listed: Option<BTreeSet<String>>,
     /// The parts that were read, and the dates that they give for each meeting's mark.
@@ -84,26 +82,30 @@ struct Shelves {
     read: HashMap<NaiveDate, Option<Bytes>>,
 }
 
-impl Shelves {
+impl LessonDays {
     /// True if the lake has any lesson data.
-    async fn has_some(&mut self, run: &RunContext) -> Result<bool> {
+    async fn has_some(&mut self, lake: &LessonLake) -> Result<bool> {
         if self.listed.is_none() {
-            let listed = run.store.list(key::META_INDEX).await?;
+            let listed = lake.store.list(key::META_INDEX).await?;
             self.listed = Some(listed.into_iter().map(|entry| entry.key).collect());
         }
         Ok(self.listed.as_ref().is_some_and(|listed| !listed.is_empty()))
     }
 
     /// The dates whose lesson days have entries of some meetings.
-    async fn dates_of(&mut self, run: &RunContext, meetings: &BTreeSet<&str>) -> Result<BTreeSet<NaiveDate>> {
+    async fn dates_of(
+        &mut self,
+        lake: &LessonLake,
+        meetings: &BTreeSet<&str>,
+    ) -> Result<BTreeSet<NaiveDate>> {
         let mut dates = BTreeSet::new();
-        if !self.has_some(run).await? {
+        if !self.has_some(lake).await? {
             return Ok(dates);
         }
         for meeting in meetings {
             let part = key::meta_index(meeting);
             if !self.parts.contains(&part) && self.listed.as_ref().is_some_and(|all| all.contains(&part)) {
-                let index = get_json::<Index>(&*run.store, &part).await?;
+                let index = get_json::<Index>(&*lake.store, &part).await?;
                 for (meeting, dates) in index.map(|(index, _)| index).unwrap_or_default() {
                     let mark = key::mark(&meeting);
                     self.dates.extend(dates.into_iter().map(|date| (mark, date)));
@@ -119,34 +121,34 @@ impl Shelves {
     }
 
     /// The lesson day of a date, if there is one.
-    async fn shelf(&mut self, run: &RunContext, date: NaiveDate) -> Result<Option<Bytes>> {
-        if let Some(shelf) = self.read.get(&date) {
-            return Ok(shelf.clone());
+    async fn lesson_day(&mut self, lake: &LessonLake, date: NaiveDate) -> Result<Option<Bytes>> {
+        if let Some(lesson_day) = self.read.get(&date) {
+            return Ok(lesson_day.clone());
         }
-        let shelf = read_shelf(&*run.store, date).await?;
-        let shelf = shelf.map(|object| object.bytes);
-        self.make_room(date, shelf.as_ref().map_or(0, Bytes::len));
-        self.read.insert(date, shelf.clone());
-        Ok(shelf)
+        let lesson_day = read_lesson_day(&*lake.store, date).await?;
+        let lesson_day = lesson_day.map(|object| object.bytes);
+        self.make_room(date, lesson_day.as_ref().map_or(0, Bytes::len));
+        self.read.insert(date, lesson_day.clone());
+        Ok(lesson_day)
     }
 
     /// Drops the lesson days that are furthest from a date. Days come in the order of their dates, and a run of years must
     /// not keep all lesson data in memory.
     fn make_room(&mut self, date: NaiveDate, bytes: usize) {
-        let held: usize = self.read.values().flatten().map(Bytes::len).sum();
-        if held + bytes <= SHELVES_BYTES {
+        let cached: usize = self.read.values().flatten().map(Bytes::len).sum();
+        if cached + bytes <= CACHE_BYTES {
             return;
         }
         let mut dates: Vec<_> = self.read.keys().copied().collect();
         dates.sort_unstable_by_key(|known| (*known - date).num_days().abs());
-        let mut held = bytes;
+        let mut kept = bytes;
         for known in dates {
-            held += self
+            kept += self
                 .read
                 .get(&known)
                 .and_then(Option::as_ref)
                 .map_or(0, Bytes::len);
-            if held > SHELVES_BYTES / 2 {
+            if kept > CACHE_BYTES / 2 {
                 self.read.remove(&known);
             }
         }
@@ -154,26 +156,32 @@ impl Shelves {
 }
 
 #[derive(Default)]
-struct KnownDays {
+struct MeetingsByDay {
     /// The days that this run has built: newer than the manifests it has read.
-    built: BTreeMap<DayId, DayLessons>,
-    read: BTreeMap<DayId, DayLessons>,
+    built: BTreeMap<DayId, DayMeetings>,
+    read: BTreeMap<DayId, DayMeetings>,
 }
 
 impl LessonCache {
+    /// An empty cache.
+    pub fn new(lake: LessonLake) -> Self {
+        Self {
+            lake,
+            lesson_days: Mutex::default(),
+            meetings: MeetingDays::default(),
+            days: Mutex::default(),
+        }
+    }
+
     /// The lesson data of some meetings, whatever its dates.
     ///
     /// # Errors
     /// Any error of the store.
-    pub async fn meta<'m>(
-        &self,
-        run: &RunContext,
-        meetings: impl IntoIterator<Item = &'m str>,
-    ) -> Result<LessonIndex> {
-        let mut shelves = self.shelves.lock().await;
+    pub async fn meta<'m>(&self, meetings: impl IntoIterator<Item = &'m str>) -> Result<LessonIndex> {
+        let mut lesson_days = self.lesson_days.lock().await;
         let meetings: BTreeSet<&str> = meetings.into_iter().collect();
-        let entries = entries(run, &mut shelves, &meetings).await?;
-        let some = shelves.has_some(run).await?;
+        let entries = entries(&self.lake, &mut lesson_days, &meetings).await?;
+        let some = lesson_days.has_some(&self.lake).await?;
         Ok(LessonIndex::of(entries, some))
     }
 
@@ -182,21 +190,21 @@ impl LessonCache {
     ///
     /// # Errors
     /// Any error of the store.
-    pub async fn guess(&self, run: &RunContext, date: NaiveDate, built: Option<&Built>) -> Result<LessonIndex> {
-        let mut shelves = self.shelves.lock().await;
+    pub async fn guess(&self, date: NaiveDate, built: Option<&Built>) -> Result<LessonIndex> {
+        let mut lesson_days = self.lesson_days.lock().await;
         let meetings = built.iter().flat_map(|built| built.meetings.keys());
         let meetings: BTreeSet<&str> = meetings.map(MeetingId::as_str).collect();
-        let mut entries = entries(run, &mut shelves, &meetings).await?;
-        let some = shelves.has_some(run).await?;
+        let mut entries = entries(&self.lake, &mut lesson_days, &meetings).await?;
+        let some = lesson_days.has_some(&self.lake).await?;
         let near = [
             date.checked_sub_days(Days::new(1)),
             Some(date),
             date.checked_add_days(Days::new(1)),
         ];
         for date in near.into_iter().flatten().filter(|_| some) {
-            let shelf = shelves.shelf(run, date).await?;
-            if let Some(shelf) = shelf.filter(|shelf| shelf.len() <= NEAR_BYTES) {
-                entries.extend(find_on(date, shelf, |_, _| true).await?);
+            let lesson_day = lesson_days.lesson_day(&self.lake, date).await?;
+            if let Some(lesson_day) = lesson_day.filter(|lesson_day| lesson_day.len() <= NEAR_BYTES) {
+                entries.extend(read_entries(date, lesson_day, |_, _| true).await?);
             }
         }
         Ok(LessonIndex::of(entries, some))
@@ -206,26 +214,20 @@ impl LessonCache {
     ///
     /// # Errors
     /// Any error of the store.
-    pub async fn take_embedded(&self, run: &RunContext, entries: Vec<LessonEntry>) -> Result<bool> {
+    pub async fn take_embedded(&self, entries: Vec<LessonEntry>) -> Result<bool> {
         // Hold the lock during the import, so that concurrent days import one at a time even on stores without
         // conditional writes.
-        let mut shelves = self.shelves.lock().await;
+        let mut lesson_days = self.lesson_days.lock().await;
         let meetings: BTreeSet<MeetingId> = entries.iter().map(|entry| entry.meeting.clone()).collect();
-        let taken = import::take_embedded(
-            &*run.store,
-            run.config.timezone,
-            run.now,
-            entries,
-        )
-        .await?;
-        run.writes.fetch_add(taken.writes, Ordering::Relaxed);
+        let taken = import::take_embedded(&*self.lake.store, self.lake.zone, self.lake.now, entries).await?;
+        self.lake.count_writes(taken.writes);
         for date in &taken.dates {
-            shelves.read.remove(date);
+            lesson_days.read.remove(date);
             let marks = meetings.iter().map(|meeting| (key::mark(meeting), *date));
-            shelves.dates.extend(marks);
+            lesson_days.dates.extend(marks);
         }
         if !taken.dates.is_empty()
-            && let Some(listed) = &mut shelves.listed
+            && let Some(listed) = &mut lesson_days.listed
         {
             listed.extend(meetings.iter().map(|meeting| key::meta_index(meeting)));
         }
@@ -236,24 +238,23 @@ impl LessonCache {
     ///
     /// # Errors
     /// Any error of the store, also if a neighbour day can't be read.
-    pub async fn beside(
+    pub async fn neighbours(
         &self,
-        run: &RunContext,
         day: &DayId,
         meetings: &BTreeMap<MeetingId, Option<DateTime<Utc>>>,
-    ) -> Result<SharedMeetings> {
-        let mut beside = SharedMeetings::default();
+    ) -> Result<NeighbourDays> {
+        let mut neighbours = NeighbourDays::default();
         if meetings.is_empty() {
-            return Ok(beside);
+            return Ok(neighbours);
         }
         let marks = meetings.keys().map(|meeting| key::mark(meeting)).collect();
         let mut hasher = Sha256::new();
         let rank = |start: &Option<DateTime<Utc>>, day: &DayId| (start.is_none(), *start, day.clone());
-        for other in self.meetings.days_of(run, &marks).await? {
+        for other in self.meetings.days_of(&self.lake, &marks).await? {
             if other == *day {
                 continue;
             }
-            let theirs = self.day(run, &other).await?;
+            let theirs = self.day(&other).await?;
             let Some((key, sha256)) = &theirs.participants else {
                 continue;
             };
@@ -264,26 +265,26 @@ impl LessonCache {
                 };
                 shared.insert(id.clone());
                 if rank(their_start, &other) < rank(start, day) {
-                    beside.away.insert(id.to_string().into());
+                    neighbours.started_elsewhere.insert(id.clone());
                 }
             }
             if !shared.is_empty() {
                 hasher.update(format!("{}\0{}\0{sha256}\0", other.date, other.space));
-                beside.days.push((key.clone(), shared));
+                neighbours.days.push((key.clone(), shared));
             }
         }
-        if !beside.days.is_empty() {
-            beside.digest = hex::encode(hasher.finalize());
+        if !neighbours.days.is_empty() {
+            neighbours.digest = hex::encode(hasher.finalize());
         }
-        Ok(beside)
+        Ok(neighbours)
     }
 
     /// Registers a day that is being built, in memory and in the store, so that other days find it by its meetings.
     ///
     /// # Errors
     /// Any error of the store.
-    pub async fn register(&self, run: &RunContext, day: &DayId, built: &Built) -> Result<()> {
-        self.meetings.add(run, day, built).await?;
+    pub async fn register(&self, day: &DayId, built: &Built) -> Result<()> {
+        self.meetings.add(&self.lake, day, built).await?;
         self.days.lock().await.built.insert(day.clone(), built.into());
         Ok(())
     }
@@ -292,8 +293,8 @@ impl LessonCache {
     ///
     /// # Errors
     /// Any error of the store.
-    pub async fn settle(&self, run: &RunContext, day: &DayId, built: &Built) -> Result<()> {
-        self.meetings.settle(run, day, built).await
+    pub async fn prune(&self, day: &DayId, built: &Built) -> Result<()> {
+        self.meetings.prune(&self.lake, day, built).await
     }
 
     /// Forgets a day because another process has changed it. Its manifest is read again when it is next needed.
@@ -307,10 +308,10 @@ impl LessonCache {
     ///
     /// # Errors
     /// Any error of the store.
-    pub async fn touch(&self, run: &RunContext, beside: &SharedMeetings) -> Result<()> {
-        let shared = beside.days.iter().flat_map(|(_, meetings)| meetings);
-        let marks = shared.map(|meeting| key::mark(&meeting)).collect();
-        self.meetings.touch(run, marks).await
+    pub async fn touch(&self, neighbours: &NeighbourDays) -> Result<()> {
+        let shared = neighbours.days.iter().flat_map(|(_, meetings)| meetings);
+        let marks = shared.map(|meeting| key::mark(meeting)).collect();
+        self.meetings.touch(&self.lake, marks).await
     }
 
     /// The marks of the meetings touched since the last call.
@@ -325,69 +326,86 @@ impl LessonCache {
 
     /// The days with some meetings (given by their marks) whose tables are stale: lesson data or neighbour days have changed
     /// since. A day that can't be read is among them; the work on it reports why.
+    ///
     /// # Errors
     /// Any error of the store.
-    pub async fn stale(&self, run: &RunContext, marks: &BTreeSet<u64>) -> Result<Vec<DayId>> {
+    pub async fn stale(&self, marks: &BTreeSet<u64>) -> Result<Vec<DayId>> {
         // Other processes may have committed meanwhile.
         self.days.lock().await.read.clear();
-        let days = self.meetings.days_of(run, marks).await?;
-        let looked = stream::iter(days)
+        let days = self.meetings.days_of(&self.lake, marks).await?;
+        let stale = stream::iter(days)
             .map(|day| async move {
-                let stale = self.is_stale(run, &day).await.unwrap_or(true);
-                stale.then_some(day)
+                let is_stale = self.is_stale(&day).await.unwrap_or(true);
+                is_stale.then_some(day)
             })
             .buffered(READ_AT_ONCE);
-        Ok(looked.filter_map(std::future::ready).collect().await)
+        Ok(stale.filter_map(std::future::ready).collect().await)
     }
 
-    async fn is_stale(&self, run: &RunContext, day: &DayId) -> Result<bool> {
-        let lessons = self.day(run, day).await?;
+    async fn is_stale(&self, day: &DayId) -> Result<bool> {
+        let lessons = self.day(day).await?;
         if lessons.meetings.is_empty() {
             return Ok(false);
         }
         let meetings = || lessons.meetings.keys().map(MeetingId::as_str);
-        let meta = self.meta(run, meetings()).await?;
+        let meta = self.meta(meetings()).await?;
         Ok(meta.digest(meetings()) != lessons.meta
-            || self.beside(run, day, &lessons.meetings).await?.digest != lessons.beside)
+            || self.neighbours(day, &lessons.meetings).await?.digest != lessons.neighbours)
     }
 
     /// The meetings of a day; empty if the day is not built.
-    async fn day(&self, run: &RunContext, day: &DayId) -> Result<DayLessons> {
+    async fn day(&self, day: &DayId) -> Result<DayMeetings> {
         {
             let known = self.days.lock().await;
             if let Some(lessons) = known.built.get(day).or_else(|| known.read.get(day)) {
                 return Ok(lessons.clone());
             }
         }
-        let manifest = get_json::<Manifest>(&*run.store, &key::manifest(day.date, &day.space)).await?;
+        let manifest = get_json::<Manifest>(&*self.lake.store, &key::manifest(day.date, &day.space)).await?;
         let built = manifest.and_then(|(manifest, _)| manifest.built);
-        let lessons = built.as_ref().map(DayLessons::from).unwrap_or_default();
+        let lessons = built.as_ref().map(DayMeetings::from).unwrap_or_default();
         // Only now, because a read that failed is repeated.
         self.days.lock().await.read.insert(day.clone(), lessons.clone());
         Ok(lessons)
     }
-}
 
-/// The entries of some meetings, on whichever lesson days they lie.
-async fn entries(run: &RunContext, shelves: &mut Shelves, meetings: &BTreeSet<&str>) -> Result<Vec<LessonEntry>> {
-    let mut entries = Vec::new();
-    for date in shelves.dates_of(run, meetings).await? {
-        let Some(shelf) = shelves.shelf(run, date).await? else {
-            continue;
-        };
-        let wanted: BTreeSet<MeetingId> = meetings.iter().map(|meeting| (*meeting).into()).collect();
-        entries.extend(find_on(date, shelf, move |meeting, _| wanted.contains(meeting)).await?);
-    }
-    Ok(entries)
-}
-
-impl SharedMeetings {
     /// Reads from the neighbour days who was in the shared meetings.
-    pub async fn presences(&self, run: &RunContext) -> Result<Vec<Presence>> {
+    ///
+    /// # Errors
+    /// Any error of the store; `Store` if a table of participants is damaged.
+    pub async fn presences(&self, neighbours: &NeighbourDays) -> Result<Vec<Presence>> {
         let mut presences = Vec::new();
-        for (key, shared) in &self.days {
-            presences.push(Presence::read(run.store.read(key).await?, shared)?);
+        for (key, shared) in &neighbours.days {
+            presences.push(Presence::read(self.lake.store.read(key).await?, shared)?);
         }
         Ok(presences)
     }
+
+    /// Builds the tables of a date's lesson data if they are stale, because an import may have been killed before it.
+    ///
+    /// # Errors
+    /// `Precondition` if other processes keep changing the lesson day; else any error of the store.
+    pub async fn rebuild_tables(&self, date: NaiveDate) -> Result<()> {
+        let mut writer = self.lake.writer();
+        let built = writer.build_tables(date).await;
+        self.lake.count_writes(writer.writes);
+        built
+    }
+}
+
+/// The entries of some meetings, on whichever lesson days they lie.
+async fn entries(
+    lake: &LessonLake,
+    lesson_days: &mut LessonDays,
+    meetings: &BTreeSet<&str>,
+) -> Result<Vec<LessonEntry>> {
+    let mut entries = Vec::new();
+    for date in lesson_days.dates_of(lake, meetings).await? {
+        let Some(lesson_day) = lesson_days.lesson_day(lake, date).await? else {
+            continue;
+        };
+        let wanted: BTreeSet<MeetingId> = meetings.iter().map(|meeting| (*meeting).into()).collect();
+        entries.extend(read_entries(date, lesson_day, move |meeting, _| wanted.contains(meeting)).await?);
+    }
+    Ok(entries)
 }

@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use crate::config::{self, Config};
 use crate::lake::key;
 use crate::pipeline::ExportContext;
-use crate::pipeline::lessons::import::{FileReading, Import, MetaFile, Unread};
+use crate::pipeline::lessons::import::{FileFaults, Import, MetaFile, Unread};
 use crate::pipeline::summary::{Problem, ProblemKind, Summary};
 use crate::store::json::{get_json, to_json};
 use crate::store::{self, Condition, Entry, Store};
@@ -24,38 +24,38 @@ const MOST_BYTES: u64 = 256 << 20;
 
 /// A file of a feed, as it was when it was imported.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-struct Read {
+struct ImportedFile {
     bytes: u64,
     modified: Option<DateTime<Utc>>,
     /// The lines that can't be read: each run reports them until the file changes.
     #[serde(default, skip_serializing_if = "is_whole")]
-    bad: FileReading,
+    bad: FileFaults,
     /// The fields that this version does not know.
     #[serde(flatten)]
     unknown: BTreeMap<String, serde_json::Value>,
 }
 
-fn is_whole(reading: &FileReading) -> bool {
-    reading.bad_lines == 0
+fn is_whole(faults: &FileFaults) -> bool {
+    faults.bad_lines == 0
 }
 
-impl Read {
+impl ImportedFile {
     fn of(entry: &Entry) -> Self {
         Self {
             bytes: entry.bytes,
             modified: entry.modified,
-            bad: FileReading::default(),
+            bad: FileFaults::default(),
             unknown: BTreeMap::new(),
         }
     }
 
-    fn is_of(&self, entry: &Entry) -> bool {
+    fn is_unchanged(&self, entry: &Entry) -> bool {
         (self.bytes, self.modified) == (entry.bytes, entry.modified)
     }
 }
 
 /// The imported files of each feed, by the feed's URL and the file's key.
-type Seen = BTreeMap<String, BTreeMap<String, Read>>;
+type ImportedFiles = BTreeMap<String, BTreeMap<String, ImportedFile>>;
 
 /// Imports the new files of all feeds. An error is a failure in the summary, and the export goes on.
 pub(crate) async fn import(context: &Arc<ExportContext>, summary: &mut Summary) {
@@ -68,7 +68,7 @@ pub(crate) async fn import(context: &Arc<ExportContext>, summary: &mut Summary) 
 }
 
 async fn import_all(context: &Arc<ExportContext>, summary: &mut Summary) -> Result<()> {
-    let mut seen = get_json::<Seen>(&*context.run.store, key::META_FEEDS)
+    let mut seen = get_json::<ImportedFiles>(&*context.run.store, key::META_FEEDS)
         .await?
         .map(|(seen, _)| seen)
         .unwrap_or_default();
@@ -92,7 +92,7 @@ async fn import_all(context: &Arc<ExportContext>, summary: &mut Summary) -> Resu
 async fn import_feed(
     context: &Arc<ExportContext>,
     url: &str,
-    seen: &mut BTreeMap<String, Read>,
+    seen: &mut BTreeMap<String, ImportedFile>,
     summary: &mut Summary,
 ) -> Result<()> {
     let feed = open(&context.run.config, url).await?;
@@ -104,28 +104,28 @@ async fn import_feed(
     let mut import = Import::new(&*context.run.store, zone, context.run.now);
     let mut taken = Vec::new();
     for entry in meta_files(&*feed).await? {
-        if let Some(read) = seen.get(&entry.key).filter(|read| read.is_of(&entry)) {
-            tell_lines(&read.bad, summary);
+        if let Some(read) = seen.get(&entry.key).filter(|read| read.is_unchanged(&entry)) {
+            report_lines(&read.bad, summary);
             continue;
         }
         match read_file(&*feed, &entry).await {
             Ok(file) => {
-                let mut reading = import.add(file).await?;
-                for unread in reading.lines.iter_mut().chain(&mut reading.values) {
+                let mut faults = import.add(file).await?;
+                for unread in faults.lines.iter_mut().chain(&mut faults.values) {
                     unread.file = format!("meta file {}", entry.key);
                 }
-                tell_lines(&reading, summary);
-                tell_values(&reading, summary);
-                let bad = FileReading {
-                    bad_lines: reading.bad_lines,
-                    lines: reading.lines,
-                    ..FileReading::default()
+                report_lines(&faults, summary);
+                report_values(&faults, summary);
+                let bad = FileFaults {
+                    bad_lines: faults.bad_lines,
+                    lines: faults.lines,
+                    ..FileFaults::default()
                 };
                 taken.push((
                     entry.key.clone(),
-                    Read {
+                    ImportedFile {
                         bad,
-                        ..Read::of(&entry)
+                        ..ImportedFile::of(&entry)
                     },
                 ));
             }
@@ -144,23 +144,23 @@ async fn import_feed(
 }
 
 /// Reports the lines that can't be read. The other lines were imported.
-fn tell_lines(reading: &FileReading, summary: &mut Summary) {
-    for unread in &reading.lines {
+fn report_lines(faults: &FileFaults, summary: &mut Summary) {
+    for unread in &faults.lines {
         summary.fail(problem(ProblemKind::MetaFileFailed, unread));
     }
-    let more = reading.bad_lines.saturating_sub(reading.lines.len() as u64);
-    if let (Some(last), true) = (reading.lines.last(), more > 0) {
+    let more = faults.bad_lines.saturating_sub(faults.lines.len() as u64);
+    if let (Some(last), true) = (faults.lines.last(), more > 0) {
         let message = format!("{}: {more} more lines can't be read", last.file);
         summary.fail(Problem::new(ProblemKind::MetaFileFailed, message).count(more));
     }
 }
 
-fn tell_values(reading: &FileReading, summary: &mut Summary) {
-    for unread in &reading.values {
+fn report_values(faults: &FileFaults, summary: &mut Summary) {
+    for unread in &faults.values {
         summary.warn(problem(ProblemKind::BadValue, unread));
     }
-    let more = reading.bad_values.saturating_sub(reading.values.len() as u64);
-    if let (Some(last), true) = (reading.values.last(), more > 0) {
+    let more = faults.bad_values.saturating_sub(faults.values.len() as u64);
+    if let (Some(last), true) = (faults.values.last(), more > 0) {
         let message = format!("{}: {more} more values can't be read and are null", last.file);
         summary.warn(Problem::new(ProblemKind::BadValue, message).count(more));
     }
@@ -221,11 +221,14 @@ async fn meta_files(feed: &dyn Store) -> Result<Vec<Entry>> {
 
 async fn read_file(feed: &dyn Store, entry: &Entry) -> Result<MetaFile> {
     if entry.bytes > MOST_BYTES {
-        let message = format!("has {} bytes, more than a file of lesson data may have", entry.bytes);
+        let message = format!(
+            "has {} bytes, more than a file of lesson data may have",
+            entry.bytes
+        );
         let about = format!("meta file {}", entry.key);
         return Err(Error::new(ErrorKind::TooLarge, about, message));
     }
-    // Of files that one run imports, the one that was written later wins.
+    // If one run imports several files, the one that was written later wins.
     let written = entry.modified.map(|at| at.to_rfc3339()).unwrap_or_default();
     Ok(MetaFile {
         name: format!("{written} {}", entry.key),

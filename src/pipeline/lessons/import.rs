@@ -7,7 +7,6 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::io::Cursor;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 
 use bytes::Bytes;
 use chrono::{DateTime, NaiveDate, SubsecRound, Utc};
@@ -20,14 +19,13 @@ use crate::Result;
 use crate::ids::{MeetingId, UserId};
 use crate::lake::{self, key};
 use crate::pipeline::job::Command;
-use crate::pipeline::lake_state::info::OpenedStore;
+use crate::pipeline::lake_state::info::StoreInfo;
 use crate::pipeline::lake_state::lease;
 use crate::pipeline::lake_state::lease::Lease;
-use crate::pipeline::lessons::lesson_days::{Shelving, find_on, read_shelf};
-use crate::pipeline::run_context::RunContext;
+use crate::pipeline::lessons::lesson_days::{LessonDayWriter, read_entries, read_lesson_day};
 use crate::store::json::{get_json, to_json};
 use crate::store::{Condition, Store};
-use crate::tables::lessons::{LessonDayChange, LessonEntry, LatestEntries, Malformed, Payload, Payloads};
+use crate::tables::lessons::{LatestEntries, LessonDayChange, LessonEntry, Malformed, Payload, Payloads};
 
 /// Bytes of entries in a batch.
 const BATCH_BYTES: usize = 8 << 20;
@@ -107,7 +105,7 @@ pub struct Imported {
 
 /// The lines and values of a file that can't be read.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) struct FileReading {
+pub(crate) struct FileFaults {
     /// Lines that are no readable payload.
     pub bad_lines: u64,
     /// The first of them, up to [`MOST_NAMED`].
@@ -120,7 +118,7 @@ pub(crate) struct FileReading {
     pub values: Vec<Unread>,
 }
 
-impl FileReading {
+impl FileFaults {
     fn take_line(&mut self, name: &str, malformed: Malformed) {
         self.bad_lines += 1;
         if self.lines.len() < MOST_NAMED {
@@ -180,27 +178,33 @@ pub async fn import_meta(
     now: DateTime<Utc>,
     files: Vec<MetaFile>,
 ) -> Result<Imported> {
-    let (opened, created) = OpenedStore::open_in(store, zone, now).await?;
-    let conditional = opened.info.conditional_writes;
+    let (info, created) = StoreInfo::open_or_create(store, zone, now).await?;
+    let conditional = info.conditional_writes;
     let importing = async {
         let mut import = Import::new(store, zone, now);
-        let mut readings = Vec::new();
+        let mut all_faults = Vec::new();
         for file in files {
-            readings.push(import.add(file).await?);
+            all_faults.push(import.add(file).await?);
         }
         let mut done = import.finish().await?;
-        for reading in readings {
-            done.bad_lines += reading.bad_lines;
-            done.bad_values += reading.bad_values;
-            done.lines.extend(reading.lines);
-            done.values.extend(reading.values);
+        for faults in all_faults {
+            done.bad_lines += faults.bad_lines;
+            done.bad_values += faults.bad_values;
+            done.lines.extend(faults.lines);
+            done.values.extend(faults.values);
         }
         Ok(done)
     };
     let mut done = if conditional {
         importing.await?
     } else {
-        let lease = Lease::take(store, Command::MetaImport.name(), Utc::now(), &CancellationToken::new()).await?;
+        let lease = Lease::take(
+            store,
+            Command::MetaImport.name(),
+            Utc::now(),
+            &CancellationToken::new(),
+        )
+        .await?;
         let lost = CancellationToken::new();
         let stopping = async {
             tokio::select! {
@@ -224,23 +228,15 @@ pub(crate) async fn take_embedded(
     let mut import = Import::new(store, zone, now);
     let (changes, known) = import.changes(entries.into_iter().collect()).await?;
     import.write_index(&changes).await?;
-    import.shelve_all(changes, known).await?;
+    import.write_changes(changes, known).await?;
     import.finish().await
-}
-
-/// Builds the tables of a date's lesson data if they are stale, because an import may have been killed before it.
-pub(crate) async fn mend(run: &RunContext, date: NaiveDate) -> Result<()> {
-    let mut shelving = Shelving::new(&*run.store);
-    let mended = shelving.mend(date).await;
-    run.writes.fetch_add(shelving.writes, Ordering::Relaxed);
-    mended
 }
 
 /// Reads the markers of imports: the dates whose lesson days were changed, and the marks of the meetings.
 ///
 /// # Errors
 /// Any error of the store, also if a marker is damaged.
-pub(crate) async fn changed(
+pub(crate) async fn read_markers(
     store: &dyn Store,
     markers: &[crate::store::Entry],
 ) -> Result<(BTreeSet<NaiveDate>, BTreeSet<u64>)> {
@@ -257,7 +253,7 @@ pub(crate) async fn changed(
 
 /// An import that is going on.
 pub(crate) struct Import<'a> {
-    shelving: Shelving<'a>,
+    writer: LessonDayWriter<'a>,
     zone: Tz,
     now: DateTime<Utc>,
     id: String,
@@ -291,7 +287,7 @@ type Changes = BTreeMap<NaiveDate, LessonDayChange>;
 impl<'a> Import<'a> {
     pub fn new(store: &'a dyn Store, zone: Tz, now: DateTime<Utc>) -> Self {
         Self {
-            shelving: Shelving::new(store),
+            writer: LessonDayWriter::new(store),
             zone,
             now: now.trunc_subsecs(6),
             id: format!(
@@ -314,9 +310,9 @@ impl<'a> Import<'a> {
     ///
     /// # Errors
     /// Any error of the store.
-    pub async fn add(&mut self, file: MetaFile) -> Result<FileReading> {
+    pub async fn add(&mut self, file: MetaFile) -> Result<FileFaults> {
         self.done.files += 1;
-        let mut reading = FileReading::default();
+        let mut faults = FileFaults::default();
         let name: Arc<str> = file.name.as_str().into();
         let mut payloads = Payloads::new(Cursor::new(file.bytes.clone())).peekable();
         let mut hash = Some(hex::encode(Sha256::digest(&file.bytes)));
@@ -330,14 +326,14 @@ impl<'a> Import<'a> {
             }
             match next {
                 Some(Ok(payload)) => {
-                    reading.take_values(&name, &payload);
+                    faults.take_values(&name, &payload);
                     self.take(payload, &name);
                 }
-                Some(Err(malformed)) => reading.take_line(&name, malformed),
-                None => return Ok(reading),
+                Some(Err(malformed)) => faults.take_line(&name, malformed),
+                None => return Ok(faults),
             }
             if self.weight >= BATCH_BYTES {
-                self.shelve_batch().await?;
+                self.write_batch().await?;
                 let last = self.files.pop();
                 self.files = last.into_iter().collect();
             }
@@ -350,12 +346,12 @@ impl<'a> Import<'a> {
     /// Any error of the store.
     pub async fn finish(mut self) -> Result<Imported> {
         if !self.batch.is_empty() || !self.files.is_empty() {
-            self.shelve_batch().await?;
+            self.write_batch().await?;
         }
         for date in std::mem::take(&mut self.due) {
-            self.shelving.mend(date).await?;
+            self.writer.build_tables(date).await?;
         }
-        self.done.writes += self.shelving.writes;
+        self.done.writes += self.writer.writes;
         Ok(self.done)
     }
 
@@ -363,7 +359,7 @@ impl<'a> Import<'a> {
         let raw = match &mut self.raw {
             Some(raw) => raw,
             none => {
-                let listed = self.shelving.store.list(key::RAW_META).await?;
+                let listed = self.writer.store.list(key::RAW_META).await?;
                 none.insert(listed.into_iter().map(|entry| entry.key).collect())
             }
         };
@@ -387,14 +383,14 @@ impl<'a> Import<'a> {
         self.batch.put(entry);
     }
 
-    async fn shelve_batch(&mut self) -> Result<()> {
+    async fn write_batch(&mut self) -> Result<()> {
         let latest = std::mem::take(&mut self.batch);
         self.weight = 0;
         let (changes, known) = self.changes(latest).await?;
         self.keep_files(&changes).await?;
         self.write_index(&changes).await?;
         self.mark(&changes).await?;
-        self.shelve_all(changes, known).await
+        self.write_changes(changes, known).await
     }
 
     /// Keeps the files of the batch as they came. A file that the lake has is kept again only if importing it reverts
@@ -409,9 +405,7 @@ impl<'a> Import<'a> {
         for file in &mut self.files {
             if !file.kept && (!file.known || news.contains(&file.name)) {
                 let key = key::raw_meta(day, &format!("{stamp}-{}", &file.hash[..32]));
-                self.shelving
-                    .put(&key, file.bytes.clone(), Condition::Any)
-                    .await?;
+                self.writer.put(&key, file.bytes.clone(), Condition::Any).await?;
                 file.kept = true;
             }
         }
@@ -434,13 +428,13 @@ impl<'a> Import<'a> {
         };
         let key = key::meta_changed(&format!("{}-{}", self.id, self.batches));
         self.batches += 1;
-        self.shelving.put(&key, to_json(&marker)?, Condition::Any).await?;
+        self.writer.put(&key, to_json(&marker)?, Condition::Any).await?;
         Ok(())
     }
 
     /// Changes the lesson days. `known` are the dates that have, or had, some of the entries: an import that was killed may
     /// have left out their tables.
-    async fn shelve_all(&mut self, changes: Changes, known: BTreeSet<NaiveDate>) -> Result<()> {
+    async fn write_changes(&mut self, changes: Changes, known: BTreeSet<NaiveDate>) -> Result<()> {
         // Write all new entries, then remove those that moved to another date: an import that is killed in between leaves an
         // entry too many, which is repaired, and loses none.
         let (put, moved): (Vec<_>, Vec<_>) = changes
@@ -459,7 +453,7 @@ impl<'a> Import<'a> {
             .unzip();
         for (date, change) in put.into_iter().chain(moved) {
             if !change.is_empty() {
-                self.shelving.shelve(date, &change.into()).await?;
+                self.writer.change(date, &change.into()).await?;
                 self.done.dates.insert(date);
                 self.due.insert(date);
             }
@@ -474,7 +468,7 @@ impl<'a> Import<'a> {
         let shards: BTreeSet<_> = meetings.iter().map(|meeting| key::meta_index(meeting)).collect();
         let mut index = Index::new();
         for shard in shards {
-            if let Some((mut part, _)) = get_json::<Index>(self.shelving.store, &shard).await? {
+            if let Some((mut part, _)) = get_json::<Index>(self.writer.store, &shard).await? {
                 part.retain(|meeting, _| meetings.contains(meeting.as_str()));
                 index.extend(part);
             }
@@ -490,11 +484,11 @@ impl<'a> Import<'a> {
         // An entry lies on more than one date only if an import was killed between two lesson days.
         let mut found: HashMap<(MeetingId, UserId), Vec<(NaiveDate, LessonEntry)>> = HashMap::new();
         for date in &dates {
-            let Some(shelf) = read_shelf(self.shelving.store, *date).await? else {
+            let Some(lesson_day) = read_lesson_day(self.writer.store, *date).await? else {
                 continue;
             };
             let wanted = Arc::clone(&latest);
-            let known = find_on(*date, shelf.bytes, move |meeting, user| {
+            let known = read_entries(*date, lesson_day.bytes, move |meeting, user| {
                 wanted.get(meeting, user).is_some()
             });
             for entry in known.await? {
@@ -548,7 +542,7 @@ impl<'a> Import<'a> {
                     index.entry(meeting.clone()).or_default().extend(dates);
                 }
             };
-            self.shelving.update(&key, merge).await?;
+            self.writer.update(&key, merge).await?;
         }
         Ok(())
     }

@@ -12,7 +12,9 @@ use crate::lake::table::builtin;
 use crate::store::json::update_json;
 use crate::store::{Condition, Object, OptionalExt, Store, Version};
 use crate::tables::TableFile;
-use crate::tables::lessons::{LessonDayChange, LessonEntry, build_lesson_tables, find_entries, change_lesson_day};
+use crate::tables::lessons::{
+    LessonDayChange, LessonEntry, build_lesson_tables, change_lesson_day, find_entries,
+};
 use crate::task::isolated_blocking;
 use crate::{Error, ErrorKind, Result};
 
@@ -20,33 +22,35 @@ use crate::{Error, ErrorKind, Result};
 const TRIES: usize = 20;
 
 /// Writes lesson days and their tables.
-pub(crate) struct Shelving<'a> {
+pub(crate) struct LessonDayWriter<'a> {
     pub store: &'a dyn Store,
     /// Objects written or removed.
     pub writes: u64,
 }
 
-impl<'a> Shelving<'a> {
+impl<'a> LessonDayWriter<'a> {
     pub fn new(store: &'a dyn Store) -> Self {
         Self { store, writes: 0 }
     }
 
-    /// Changes the lesson day of a date. Its tables are stale until [`Shelving::mend`].
+    /// Changes the lesson day of a date. Its tables are stale until [`LessonDayWriter::build_tables`].
     ///
     /// # Errors
     /// `Precondition` if other processes keep changing the lesson day; else any error of the store.
-    pub async fn shelve(&mut self, date: NaiveDate, change: &Arc<LessonDayChange>) -> Result<()> {
+    pub async fn change(&mut self, date: NaiveDate, change: &Arc<LessonDayChange>) -> Result<()> {
         let key = key::meta_shelf(date);
         for _ in 0..TRIES {
-            let before = read_shelf(self.store, date).await?;
-            let (bytes, version) = before.map(|shelf| (shelf.bytes, shelf.version)).unzip();
+            let before = read_lesson_day(self.store, date).await?;
+            let (bytes, version) = before
+                .map(|lesson_day| (lesson_day.bytes, lesson_day.version))
+                .unzip();
             let change = Arc::clone(change);
             let changed = blocking(move || change_lesson_day(date, bytes.as_deref(), &change)).await?;
-            let Some(shelf) = changed else {
+            let Some(lesson_day) = changed else {
                 return Ok(());
             };
             let condition = version.map_or(Condition::Absent, Condition::Unchanged);
-            match self.put(&key, shelf, condition).await {
+            match self.put(&key, lesson_day, condition).await {
                 Err(error) if error.kind() == ErrorKind::Precondition => {}
                 put => return put.map(|_| ()),
             }
@@ -57,21 +61,23 @@ impl<'a> Shelving<'a> {
     /// Builds the tables of a date's lesson day, again if another process changed it meanwhile.
     ///
     /// # Errors
-    /// As [`Shelving::shelve`].
-    pub async fn mend(&mut self, date: NaiveDate) -> Result<()> {
+    /// As [`LessonDayWriter::change`].
+    pub async fn build_tables(&mut self, date: NaiveDate) -> Result<()> {
         for _ in 0..TRIES {
             // Read the tables' versions before the lesson day. Then, of two concurrent importers, the one that has the
             // newer lesson day wins the conditional write.
             let seen = self.tables(date).await?;
-            let shelf = read_shelf(self.store, date).await?;
-            let (bytes, version) = shelf.map(|shelf| (shelf.bytes, shelf.version)).unzip();
+            let lesson_day = read_lesson_day(self.store, date).await?;
+            let (bytes, version) = lesson_day
+                .map(|lesson_day| (lesson_day.bytes, lesson_day.version))
+                .unzip();
             let built = blocking(move || build_lesson_tables(date, bytes.as_deref())).await?;
             match self.put_tables(built, seen).await {
                 Err(error) if error.kind() == ErrorKind::Precondition => continue,
                 done => done?,
             }
-            let now = read_shelf(self.store, date).await?;
-            if now.map(|shelf| shelf.version) == version {
+            let now = read_lesson_day(self.store, date).await?;
+            if now.map(|lesson_day| lesson_day.version) == version {
                 return Ok(());
             }
         }
@@ -128,7 +134,7 @@ impl<'a> Shelving<'a> {
         Ok(updated.value)
     }
 
-    /// Writes an object, under a condition if the store honours it.
+    /// Writes an object.
     ///
     /// # Errors
     /// `Precondition` if the condition does not hold; else any error of the store.
@@ -142,7 +148,7 @@ impl<'a> Shelving<'a> {
 ///
 /// # Errors
 /// Any error of the store.
-pub(crate) async fn read_shelf(store: &dyn Store, date: NaiveDate) -> Result<Option<Object>> {
+pub(crate) async fn read_lesson_day(store: &dyn Store, date: NaiveDate) -> Result<Option<Object>> {
     store.get(&key::meta_shelf(date)).await.optional()
 }
 
@@ -150,12 +156,12 @@ pub(crate) async fn read_shelf(store: &dyn Store, date: NaiveDate) -> Result<Opt
 ///
 /// # Errors
 /// `Store` if the lesson day is damaged.
-pub(crate) async fn find_on(
+pub(crate) async fn read_entries(
     date: NaiveDate,
-    shelf: Bytes,
+    lesson_day: Bytes,
     wanted: impl FnMut(&str, &str) -> bool + Send + 'static,
 ) -> Result<Vec<LessonEntry>> {
-    blocking(move || find_entries(date, &shelf, wanted)).await
+    blocking(move || find_entries(date, &lesson_day, wanted)).await
 }
 
 /// Runs work on a thread that may block, because a large lesson day takes a second.

@@ -4,7 +4,6 @@
 //! because its manifest decides.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::atomic::Ordering;
 
 use chrono::NaiveDate;
 use futures_util::{StreamExt, TryStreamExt, stream};
@@ -14,8 +13,7 @@ use crate::ids::{DayId, SpaceId};
 use crate::lake::key;
 use crate::lake::manifest::{Built, Manifest};
 use crate::pipeline::lessons::import::Marker;
-use crate::pipeline::lessons::lesson_days::Shelving;
-use crate::pipeline::run_context::RunContext;
+use crate::pipeline::lessons::lake::LessonLake;
 use crate::store::Condition;
 use crate::store::json::{get_json, to_json};
 use crate::{ErrorKind, Result};
@@ -99,9 +97,9 @@ impl MeetingDays {
     ///
     /// # Errors
     /// Any error of the store.
-    pub async fn days_of(&self, run: &RunContext, marks: &BTreeSet<u64>) -> Result<BTreeSet<DayId>> {
+    pub async fn days_of(&self, lake: &LessonLake, marks: &BTreeSet<u64>) -> Result<BTreeSet<DayId>> {
         let mut known = self.known.lock().await;
-        let known = load(run, &mut known).await?;
+        let known = load(lake, &mut known).await?;
         Ok(marks
             .iter()
             .flat_map(|mark| known.days_of(*mark).cloned())
@@ -113,13 +111,13 @@ impl MeetingDays {
     ///
     /// # Errors
     /// Any error of the store.
-    pub async fn touch(&self, run: &RunContext, marks: BTreeSet<u64>) -> Result<()> {
+    pub async fn touch(&self, lake: &LessonLake, marks: BTreeSet<u64>) -> Result<()> {
         if marks.is_empty() {
             return Ok(());
         }
         let id = format!(
             "{}-{:06x}",
-            run.now.format("%Y%m%dT%H%M%S%6fZ"),
+            lake.now.format("%Y%m%dT%H%M%S%6fZ"),
             fastrand::u32(..0x0100_0000)
         );
         let key = key::meta_changed(&id);
@@ -127,7 +125,7 @@ impl MeetingDays {
             meetings: marks.iter().map(|mark| key::mark_text(*mark)).collect(),
             ..Marker::default()
         };
-        run.put(&key, to_json(&marker)?, Condition::Any).await?;
+        lake.put(&key, to_json(&marker)?, Condition::Any).await?;
         let mut touched = self.touched.lock().await;
         touched.marks.extend(marks);
         touched.markers.push(key);
@@ -148,24 +146,28 @@ impl MeetingDays {
     ///
     /// # Errors
     /// Any error of the store.
-    pub async fn add(&self, run: &RunContext, day: &DayId, built: &Built) -> Result<()> {
+    pub async fn add(&self, lake: &LessonLake, day: &DayId, built: &Built) -> Result<()> {
         let marks = marks(built);
         if marks.is_empty() {
             return Ok(());
         }
         let mut known = self.known.lock().await;
-        let known = load(run, &mut known).await?;
+        let known = load(lake, &mut known).await?;
         if known.of_day(day).is_superset(&marks) {
             return Ok(());
         }
-        let mut writer = Shelving::new(&*run.store);
+        let mut writer = lake.writer();
         let added = writer
             .update(&key::meeting_days(day.date), |month: &mut Month| {
-                let of_day = month.entry(day.date).or_default().entry(day.space.clone()).or_default();
+                let of_day = month
+                    .entry(day.date)
+                    .or_default()
+                    .entry(day.space.clone())
+                    .or_default();
                 of_day.extend(marks.iter().map(|mark| key::mark_text(*mark)));
             })
             .await;
-        run.writes.fetch_add(writer.writes, Ordering::Relaxed);
+        lake.count_writes(writer.writes);
         known.take(added?);
         Ok(())
     }
@@ -174,22 +176,22 @@ impl MeetingDays {
     ///
     /// # Errors
     /// Any error of the store.
-    pub async fn settle(&self, run: &RunContext, day: &DayId, built: &Built) -> Result<()> {
+    pub async fn prune(&self, lake: &LessonLake, day: &DayId, built: &Built) -> Result<()> {
         let mut known = self.known.lock().await;
         let exact = marks(built);
         if exact.is_empty() && known.is_none() {
             // A lake without meetings costs no request.
             return Ok(());
         }
-        let known = load(run, &mut known).await?;
+        let known = load(lake, &mut known).await?;
         let key = key::meeting_days(day.date);
         for _ in 0..TRIES {
             if known.of_day(day) == exact {
                 return Ok(());
             }
             // Read the month before the manifest, because a process that adds meetings has claimed the day before.
-            let read = get_json::<Month>(&*run.store, &key).await?;
-            let manifest = get_json::<Manifest>(&*run.store, &key::manifest(day.date, &day.space)).await?;
+            let read = get_json::<Month>(&*lake.store, &key).await?;
+            let manifest = get_json::<Manifest>(&*lake.store, &key::manifest(day.date, &day.space)).await?;
             let stands = manifest.is_some_and(|(manifest, _)| {
                 manifest.building.is_none() && manifest.built.is_some_and(|built| marks_are(&built, &exact))
             });
@@ -201,10 +203,10 @@ impl MeetingDays {
             }
             let gone = known.of_day(day).into_iter().filter(|mark| !exact.contains(mark));
             let elsewhere = gone.filter(|mark| known.days_of(*mark).any(|other| other != day));
-            self.touch(run, elsewhere.collect()).await?;
+            self.touch(lake, elsewhere.collect()).await?;
             set(&mut month, day, &exact);
             let condition = version.map_or(Condition::Absent, Condition::Unchanged);
-            match run.put(&key, to_json(&month)?, condition).await {
+            match lake.put(&key, to_json(&month)?, condition).await {
                 Err(error) if error.kind() == ErrorKind::Precondition => {}
                 written => {
                     written?;
@@ -240,10 +242,10 @@ fn marks_are(built: &Built, exact: &BTreeSet<u64>) -> bool {
 }
 
 /// The index, read when first needed. A read that failed is repeated by the next caller.
-async fn load<'k>(run: &RunContext, known: &'k mut Option<DaysByMark>) -> Result<&'k mut DaysByMark> {
+async fn load<'k>(lake: &LessonLake, known: &'k mut Option<DaysByMark>) -> Result<&'k mut DaysByMark> {
     if known.is_none() {
-        let months: Vec<_> = stream::iter(run.store.list(key::MEETING_DAYS).await?)
-            .map(|entry| async move { get_json::<Month>(&*run.store, &entry.key).await })
+        let months: Vec<_> = stream::iter(lake.store.list(key::MEETING_DAYS).await?)
+            .map(|entry| async move { get_json::<Month>(&*lake.store, &entry.key).await })
             .buffered(READ_AT_ONCE)
             .try_collect()
             .await?;

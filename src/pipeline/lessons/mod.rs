@@ -3,5 +3,6 @@
 pub(crate) mod cache;
 pub(crate) mod feeds;
 pub(crate) mod import;
+pub(crate) mod lake;
 pub(crate) mod lesson_days;
 pub(crate) mod meeting_days;

@@ -137,7 +137,7 @@ impl Subject {
     fn once(self, kind: ProblemKind) -> Vec<Problem> {
         let times = self.places.iter().map(|(_, times)| times).sum::<u64>() + self.beyond.0;
         let first = self.places.into_iter().next();
-        let problem = |(place, _)| told(kind, format!("{times} {}", self.sentence), times, place);
+        let problem = |(place, _)| warning(kind, format!("{times} {}", self.sentence), times, place);
         first.map(problem).into_iter().collect()
     }
 
@@ -149,11 +149,11 @@ impl Subject {
                 "{times} {}, in {places} more places that are not named",
                 self.sentence
             );
-            told(kind.clone(), message, times, Problem::default())
+            warning(kind.clone(), message, times, Problem::default())
         });
         let named = self.places.into_iter().map(|(place, times)| {
             let message = format!("{times} {}", self.sentence);
-            told(kind.clone(), message, times, place)
+            warning(kind.clone(), message, times, place)
         });
         named.chain(beyond).collect()
     }
@@ -171,7 +171,7 @@ fn whereabouts(kept: Option<&BTreeSet<Kept>>) -> String {
 }
 
 /// A problem at a place.
-fn told(kind: ProblemKind, message: String, times: u64, place: Problem) -> Problem {
+fn warning(kind: ProblemKind, message: String, times: u64, place: Problem) -> Problem {
     let Problem { kind, message, .. } = Problem::new(kind, message);
     Problem {
         kind,
@@ -219,10 +219,9 @@ pub(crate) fn told_of_calls(notes: &Notes, day: &Manifest) -> Vec<Problem> {
         let message = format!("the JSON report has {json} participants, the XLSX one {xlsx}");
         problem(ProblemKind::ParticipantsDiffer, message, call)
     });
-    let outside = notes
-        .outside_calls
-        .iter()
-        .map(|(call, outside)| problem(ProblemKind::OutsideCall, outside.sentence(), call).count(outside.stays));
+    let outside = notes.outside_calls.iter().map(|(call, outside)| {
+        problem(ProblemKind::OutsideCall, outside.sentence(), call).count(outside.stays)
+    });
     unreadable.chain(refused).chain(differ).chain(outside).collect()
 }
 

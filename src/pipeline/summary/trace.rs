@@ -10,9 +10,9 @@ use tokio::time::Duration;
 
 use super::process::OwnRun;
 use crate::lake::key;
-use crate::pipeline::run_context::RunContext;
 use crate::pipeline::summary::{Outcome, Problem, ProblemKind, Summary};
 use crate::runlog::{self, Recording, RunLog};
+use crate::store::guarded::StoreHealth;
 use crate::store::json::{get_json, to_json};
 use crate::store::{Condition, Store};
 use crate::{ErrorKind, ExitStatus, Result};
@@ -30,17 +30,19 @@ const LAST_WORDS: Duration = Duration::from_secs(3);
 
 /// The trace of a run that is going on.
 pub(crate) struct Trace<'a> {
-    run: &'a RunContext,
+    store: &'a dyn Store,
+    health: &'a StoreHealth,
     start: Summary,
     _own: OwnRun,
     recording: Recording,
 }
 
 impl<'a> Trace<'a> {
-    /// Writes the first summary. A failure is only logged: the store's own failures stop the run soon enough.
-    pub async fn begin(run: &'a RunContext, summary: &Summary) -> Self {
+    /// Writes the first summary to the bare store. A failure is only logged: the store's own failures stop the run soon enough.
+    pub async fn begin(store: &'a dyn Store, health: &'a StoreHealth, summary: &Summary) -> Self {
         let trace = Self {
-            run,
+            store,
+            health,
             start: summary.clone(),
             _own: OwnRun::begin(&summary.id),
             recording: Recording::begin(&summary.id),
@@ -85,15 +87,15 @@ impl<'a> Trace<'a> {
     }
 
     fn is_in_folder(&self) -> bool {
-        self.run.store.url().starts_with("file:")
+        self.store.url().starts_with("file:")
     }
 
-    /// Writes to the bare store. The run's own store would count the write, though a summary is not counted, and refuses
-    /// everything once the store is lost.
+    /// Writes to the bare store, because the guarded one refuses everything once it is lost. A summary is not counted as a
+    /// write of the run.
     async fn put(&self, bytes: Vec<u8>) -> Result<()> {
         let key = key::run(&self.start.id);
-        let put = self.run.bare().put(&key, bytes.into(), Condition::Any);
-        if self.run.health.lost().is_none() {
+        let put = self.store.put(&key, bytes.into(), Condition::Any);
+        if self.health.lost().is_none() {
             return put.await.map(|_| ());
         }
         let late = |_| crate::Error::new(ErrorKind::StoreUnavailable, &key, "did not answer in time");
@@ -121,12 +123,12 @@ impl<'a> Trace<'a> {
     /// Stores the latest lines of the run's log, if there are any. A failure to do so does not fail the run.
     async fn keep_log(&self) {
         let log = self.recording.log();
-        if log.lines.is_empty() || self.run.health.lost().is_some() {
+        if log.lines.is_empty() || self.health.lost().is_some() {
             return;
         }
         let kept = async {
             let (key, bytes) = (key::run_log(&self.start.id), to_json(&log)?);
-            self.run.bare().put(&key, bytes, Condition::Any).await
+            self.store.put(&key, bytes, Condition::Any).await
         };
         if let Err(error) = kept.await {
             tracing::debug!(%error, "the run's log could not be stored");
@@ -140,7 +142,7 @@ impl<'a> Trace<'a> {
         if !self.is_in_folder() {
             return Err(error);
         }
-        self.run.bare().delete(&key::run(&self.start.id)).await?;
+        self.store.delete(&key::run(&self.start.id)).await?;
         let whole = self.put(to_json(summary)?.to_vec()).await;
         if whole.is_ok() {
             return Ok(());
@@ -197,9 +199,9 @@ mod tests {
     use tokio_util::sync::CancellationToken;
 
     use super::*;
-    use crate::config::Config;
     use crate::pipeline::{Command, Job, read_run};
     use crate::store::folder::FolderStore;
+    use crate::store::guarded::GuardedStore;
 
     fn summary(now: DateTime<Utc>) -> Summary {
         let date = now.date_naive();
@@ -212,14 +214,13 @@ mod tests {
         let url = format!("file://{}", folder.path().display());
         let store: Arc<dyn Store> = Arc::new(FolderStore::open(&url).expect("store"));
         let (stop, now) = (CancellationToken::new(), Utc::now());
-        let run = RunContext::new(Config::default(), Arc::clone(&store), Arc::default(), stop, now);
-        let run = run.expect("run");
+        let health = GuardedStore::new(Arc::clone(&store), stop).health();
         let mut summary = summary(now);
         let seen = async || {
             let run = read_run(&*store, &summary.id, Utc::now()).await;
             run.expect("read").expect("a summary")
         };
-        let trace = Trace::begin(&run, &summary).await;
+        let trace = Trace::begin(&*store, &health, &summary).await;
         let first = store.get(&key::run(&summary.id)).await.expect("object").bytes;
         assert_eq!(first.len(), RESERVE, "its space is there for the last one");
         assert_eq!(
@@ -230,7 +231,7 @@ mod tests {
             .during(tokio::time::sleep(BEAT * 2 + Duration::from_secs(1)))
             .await;
         assert!(seen().await.heartbeat_at.is_some());
-        summary.finish(Utc::now(), run.writes(), false, None);
+        summary.finish(Utc::now(), 0, false, None);
         trace.end(&mut summary).await;
         let last = read_run(&*store, &summary.id, Utc::now())
             .await

@@ -13,11 +13,12 @@ use crate::ids::{CallId, RecordId, RoomId};
 use crate::lake;
 use crate::lake::manifest::{Missed, RoomEntry};
 use crate::pipeline::lake_state::open_days::OpenDay;
+use crate::pipeline::rules::JobRules;
 use crate::pipeline::summary::{Problem, ProblemKind, Summary};
 use crate::pipeline::walk;
-use crate::pipeline::walk::gone_rooms::GoneDays;
-use crate::pipeline::walk::{Answer, Ask, Asked, DayWork, Scope, SpaceScope};
-use crate::pipeline::{ExportContext, Job};
+use crate::pipeline::walk::found::{
+    DayWork, GoneDays, JobScope, ListingAnswer, ListingAsk, ListingKind, RoomsAsked, SpaceScope,
+};
 use crate::{Error, ErrorKind};
 
 /// A call with its room and the date that it belongs to.
@@ -29,11 +30,10 @@ struct FoundCall {
 
 /// Collects the answers of the walk and turns them into days.
 pub(crate) struct DayAssigner<'a> {
-    context: &'a ExportContext,
-    scope: &'a Scope,
-    /// The dates of the current window, and of the whole job.
-    range: (NaiveDate, NaiveDate),
-    job: (NaiveDate, NaiveDate),
+    rules: &'a JobRules,
+    scope: &'a JobScope,
+    /// The dates of the current window.
+    window: (NaiveDate, NaiveDate),
     open: &'a [OpenDay],
     /// True if the job covers every room and both halves, so that it can list a day completely.
     whole: bool,
@@ -46,67 +46,57 @@ pub(crate) struct DayAssigner<'a> {
     /// The days for which gone rooms were asked, and the reasons for which the API refused some of these rooms.
     gone: &'a GoneDays,
     refused: HashMap<(usize, RoomId), String>,
-    /// The rooms that the job names; empty: all.
-    rooms: BTreeSet<RoomId>,
     /// True if any request was answered.
-    pub answered: bool,
+    pub any_answer: bool,
 }
 
 impl<'a> DayAssigner<'a> {
     pub fn new(
-        context: &'a ExportContext,
-        job: &Job,
-        scope: &'a Scope,
-        range: (NaiveDate, NaiveDate),
+        rules: &'a JobRules,
+        scope: &'a JobScope,
+        window: (NaiveDate, NaiveDate),
         open: &'a [OpenDay],
         gone: &'a GoneDays,
     ) -> Self {
         Self {
-            context,
+            rules,
             scope,
-            range,
-            job: (job.from, job.to),
+            window,
             open,
-            whole: job.rooms.is_empty() && job.only.is_none(),
+            whole: rules.job.rooms.is_empty() && rules.job.only.is_none(),
             calls: HashMap::new(),
             filtered: HashSet::new(),
             records: HashMap::new(),
             missed: HashMap::new(),
             gone,
             refused: HashMap::new(),
-            rooms: job.rooms.iter().cloned().collect(),
-            answered: false,
+            any_answer: false,
         }
     }
 
-    /// Takes an answer.
-    pub fn take(&mut self, ask: Ask, answer: Answer, summary: &mut Summary) {
-        self.answered = true;
-        let (space, asked_room) = match &ask {
-            Ask::Calls { space, room, .. } | Ask::Records { space, room, .. } => (*space, room.clone()),
-        };
+    /// Adds an answer.
+    pub fn add(&mut self, ask: &ListingAsk, answer: ListingAnswer, summary: &mut Summary) {
+        self.any_answer = true;
+        let (space, asked_room) = (ask.space, &ask.room);
         let id = &self.scope.spaces[space].id;
-        match (answer, ask) {
-            (Answer::Calls(listing), Ask::Calls { date, .. }) => {
-                crate::pipeline::walk::note_listing(summary, &listing, "calls", |problem| {
-                    problem.on(date, &id.as_str().into()).room(&asked_room)
+        match answer {
+            ListingAnswer::Calls { date, listing } => {
+                walk::note_listing(summary, &listing, "calls", |problem| {
+                    problem.on(date, id).room(asked_room)
                 });
                 if !listing.is_whole() {
-                    self.missed
-                        .entry((space, date))
-                        .or_default()
-                        .insert(asked_room.clone());
+                    self.miss_dates(space, asked_room, date, date);
                 }
                 for call in listing.items {
-                    self.take_call(space, &asked_room, date, call);
+                    self.add_call(space, asked_room, date, call);
                 }
             }
-            (Answer::Records(listing), Ask::Records { from, to, .. }) => {
-                crate::pipeline::walk::note_listing(summary, &listing, "records", |problem| {
-                    problem.space(id).room(&asked_room)
+            ListingAnswer::Records { from, to, listing } => {
+                walk::note_listing(summary, &listing, "records", |problem| {
+                    problem.space(id).room(asked_room)
                 });
                 if !listing.is_whole() {
-                    self.miss_dates(space, &asked_room, from, to);
+                    self.miss_dates(space, asked_room, from, to);
                 }
                 for record in listing.items {
                     let room = record.room_id.clone().unwrap_or_else(|| asked_room.clone());
@@ -115,20 +105,17 @@ impl<'a> DayAssigner<'a> {
                         .or_insert((room, record));
                 }
             }
-            (Answer::Calls(_), Ask::Records { .. }) | (Answer::Records(_), Ask::Calls { .. }) => {
-                unreachable!("an answer is of its request's kind")
-            }
         }
     }
 
-    fn take_call(&mut self, space: usize, asked_room: &str, asked: NaiveDate, call: Call) {
-        let room = call.room_id.clone().unwrap_or_else(|| asked_room.to_owned().into());
+    fn add_call(&mut self, space: usize, asked_room: &RoomId, asked: NaiveDate, call: Call) {
+        let room = call.room_id.clone().unwrap_or_else(|| asked_room.clone());
         let key = (space, call.id.clone());
         if !self.in_scope(space, &room, &call) {
             self.filtered.insert(key);
             return;
         }
-        let zone = self.context.run.config.timezone;
+        let zone = self.rules.zone;
         let date = call
             .started_at
             .or(call.finished_at)
@@ -149,7 +136,7 @@ impl<'a> DayAssigner<'a> {
     }
 
     fn in_scope(&self, space: usize, room: &RoomId, call: &Call) -> bool {
-        let scope = &self.context.run.config.scope;
+        let scope = &self.rules.scope;
         !self.scope.spaces[space].excluded.contains(room)
             && (scope.breakout_rooms || call.is_breakout_room != Some(true))
             // A call without a count of participants may have enough of them.
@@ -166,31 +153,25 @@ impl<'a> DayAssigner<'a> {
     }
 
     /// Notes a request that was not answered.
-    pub fn miss(&mut self, ask: &Ask, error: &Error, summary: &mut Summary) {
-        let (space, room, from, to, what) = match ask {
-            Ask::Calls { space, room, date } => (*space, room, *date, *date, "calls"),
-            Ask::Records {
-                space,
-                room,
-                from,
-                to,
-            } => (*space, room, *from, *to, "records"),
-        };
-        self.miss_dates(space, room, from, to);
-        let place = (space, room.clone());
+    pub fn miss(&mut self, ask: &ListingAsk, error: &Error, summary: &mut Summary) {
+        let (from, to) = ask.what.dates();
+        self.miss_dates(ask.space, &ask.room, from, to);
+        let place = (ask.space, ask.room.clone());
         if self.gone.contains_key(&place) && walk::is_refusal(error) {
             // The API answered with a refusal. `gone_rooms` reports the room for the day.
-            self.answered = true;
+            self.any_answer = true;
             self.refused.insert(place, error.message().to_owned());
             return;
         }
-        // `Summary::tell_requests` reports all requests together that were not sent.
+        // `Summary::take_requests` reports all requests together that were not sent.
         if !matches!(error.kind(), ErrorKind::Interrupted | ErrorKind::Skipped) {
-            let problem = Problem::new(
-                ProblemKind::ListingFailed,
-                format!("{what} could not be listed: {}", error.full_message()),
-            );
-            summary.fail(problem.on(from, &self.scope.spaces[space].id.as_str().into()).room(room));
+            let what = match ask.what {
+                ListingKind::Calls { .. } => "calls",
+                ListingKind::Records { .. } => "records",
+            };
+            let message = format!("{what} could not be listed: {}", error.full_message());
+            let problem = Problem::new(ProblemKind::ListingFailed, message);
+            summary.fail(problem.on(from, &self.scope.spaces[ask.space].id).room(&ask.room));
         }
     }
 
@@ -217,13 +198,13 @@ impl<'a> DayAssigner<'a> {
         summary: &mut Summary,
     ) -> Vec<DayWork> {
         let mut days = BTreeMap::new();
-        let today = lake::date_of(self.context.run.now, self.context.run.config.timezone);
+        let today = self.rules.today();
         for (index, space) in self.scope.spaces.iter().enumerate() {
             for date in self
-                .range
+                .window
                 .0
                 .iter_days()
-                .take_while(|date| *date <= self.range.1.min(today))
+                .take_while(|date| *date <= self.window.1.min(today))
                 .filter(|date| lake::is_date(*date))
             {
                 self.day(&mut days, index, date);
@@ -254,21 +235,20 @@ impl<'a> DayAssigner<'a> {
             let end = found
                 .call
                 .finished_at
-                .map(|at| lake::date_of(at, self.context.run.config.timezone));
+                .map(|at| lake::date_of(at, self.rules.zone));
             if let Some(end) = end.filter(|end| *end != found.date) {
-                self.day(&mut days, space, end).evict_calls.insert(id.clone().into());
+                self.day(&mut days, space, end).evict_calls.insert(id.clone());
             }
             let day = self.day(&mut days, space, found.date);
             day.rooms.insert(
                 found.room.clone(),
                 room_entry(&self.scope.spaces[space], &found.room),
             );
-            day.calls.insert(id.into(), (found.room, found.call));
+            day.calls.insert(id, (found.room, found.call));
         }
         // A day of another window is processed in that window, with all that its own listing finds.
-        let elsewhere = |date| {
-            (self.job.0..=self.job.1).contains(&date) && !(self.range.0..=self.range.1).contains(&date)
-        };
+        let elsewhere =
+            |date| self.rules.job.covers(date) && !(self.window.0..=self.window.1).contains(&date);
         days.into_values().filter(|day| !elsewhere(day.date)).collect()
     }
 
@@ -300,8 +280,7 @@ impl<'a> DayAssigner<'a> {
         if !self.is_wanted(space, record) {
             return None;
         }
-        let Some(own) = own_instant(record).map(|at| lake::date_of(at, self.context.run.config.timezone))
-        else {
+        let Some(own) = own_instant(record).map(|at| lake::date_of(at, self.rules.zone)) else {
             let problem = Problem::new(
                 ProblemKind::RecordUndated,
                 "the record has neither a known call nor any date: it is on no day",
@@ -320,14 +299,14 @@ impl<'a> DayAssigner<'a> {
 
     /// The date on which a record's call ended, if that was listed.
     fn end_of_call(&self, space: usize, record: &Record) -> Option<NaiveDate> {
-        let found = self.calls.get(&(space, record.call_id.clone()?.into()))?;
+        let found = self.calls.get(&(space, record.call_id.clone()?))?;
         let end = found.call.finished_at?;
-        Some(lake::date_of(end, self.context.run.config.timezone))
+        Some(lake::date_of(end, self.rules.zone))
     }
 
     /// The dates of all the instants that a record has.
     fn dates(&self, record: &Record) -> BTreeSet<NaiveDate> {
-        let zone = self.context.run.config.timezone;
+        let zone = self.rules.zone;
         let instants = [record.started_at, record.created_at, record.finished_at];
         instants
             .into_iter()
@@ -340,7 +319,7 @@ impl<'a> DayAssigner<'a> {
     /// selects. A server that ignores `dateFrom` returns all records there ever were.
     fn is_wanted(&self, space: usize, record: &Record) -> bool {
         let dates = self.dates(record);
-        let asked = (self.range.0 - Days::new(1))..=(self.range.1 + Days::new(1));
+        let asked = (self.window.0 - Days::new(1))..=(self.window.1 + Days::new(1));
         let id = &self.scope.spaces[space].id;
         let open = |date: &NaiveDate| {
             self.open
@@ -364,14 +343,14 @@ impl<'a> DayAssigner<'a> {
             let refused = self.refused_of(space, &gone, &missed);
             DayWork {
                 date,
-                space_id: scope.id.clone().into(),
+                space_id: scope.id.clone(),
                 space_name: scope.name.clone(),
                 // A room without an answer is noted by itself, but a room list with a gap may miss any room.
                 listed: self.whole
-                    && matches!(asked, Asked::All)
+                    && matches!(asked, RoomsAsked::All)
                     && !missed.space
                     && !missed.partial
-                    && self.is_over(date),
+                    && self.rules.is_settled(date),
                 asked,
                 heard_gone: gone
                     .into_iter()
@@ -380,7 +359,7 @@ impl<'a> DayAssigner<'a> {
                 refused,
                 missed,
                 listed_rooms: Arc::clone(&scope.listed),
-                marked: self
+                has_marker: self
                     .open
                     .iter()
                     .any(|open| open.space_id == scope.id && open.date == date),
@@ -394,22 +373,22 @@ impl<'a> DayAssigner<'a> {
     }
 
     /// The rooms that were asked for the day; none if only a call led to the day.
-    fn asked(&self, space: &SpaceScope, date: NaiveDate) -> Asked {
-        let in_range = (self.range.0..=self.range.1).contains(&date);
+    fn asked(&self, space: &SpaceScope, date: NaiveDate) -> RoomsAsked {
+        let in_range = (self.window.0..=self.window.1).contains(&date);
         let open = self
             .open
             .iter()
             .find(|open| open.space_id == space.id && open.date == date);
         match open {
-            _ if in_range && self.rooms.is_empty() => Asked::All,
-            Some(open) if open.space => Asked::All,
-            _ if in_range => Asked::Rooms(self.rooms.clone()),
-            Some(open) => Asked::Rooms(open.rooms.clone()),
-            None => Asked::Rooms(BTreeSet::new()),
+            _ if in_range && self.rules.job.rooms.is_empty() => RoomsAsked::All,
+            Some(open) if open.space => RoomsAsked::All,
+            _ if in_range => RoomsAsked::These(self.rules.job.rooms.iter().cloned().collect()),
+            Some(open) => RoomsAsked::These(open.rooms.clone()),
+            None => RoomsAsked::These(BTreeSet::new()),
         }
     }
 
-    fn missed(&self, space: usize, date: NaiveDate, asked: &Asked) -> Missed {
+    fn missed(&self, space: usize, date: NaiveDate, asked: &RoomsAsked) -> Missed {
         let around = [date - Days::new(1), date, date + Days::new(1)];
         let rooms = around
             .iter()
@@ -417,13 +396,13 @@ impl<'a> DayAssigner<'a> {
             .flatten();
         let was_asked = |room: &&RoomId| match (asked, self.gone.get(&(space, (*room).clone()))) {
             (_, Some(days)) => days.contains(&date),
-            (Asked::All, None) => true,
-            (Asked::Rooms(rooms), None) => rooms.contains(*room),
+            (RoomsAsked::All, None) => true,
+            (RoomsAsked::These(rooms), None) => rooms.contains(*room),
         };
         let scope = &self.scope.spaces[space];
         Missed {
             space: scope.failed,
-            partial: scope.partial && matches!(asked, Asked::All),
+            partial: scope.partial && matches!(asked, RoomsAsked::All),
             rooms: rooms.filter(was_asked).cloned().collect(),
             ..Missed::default()
         }
@@ -442,15 +421,10 @@ impl<'a> DayAssigner<'a> {
     fn refused_of(&self, space: usize, gone: &BTreeSet<RoomId>, missed: &Missed) -> BTreeMap<RoomId, String> {
         let missed = gone.iter().filter(|room| missed.rooms.contains(*room));
         let refused = missed.filter_map(|room| {
-            let why = self.refused.get(&(space, room.to_string().into()))?;
+            let why = self.refused.get(&(space, room.clone()))?;
             Some((room.clone(), why.clone()))
         });
         refused.collect()
-    }
-
-    /// True if the date is over and its last calls have settled.
-    fn is_over(&self, date: NaiveDate) -> bool {
-        lake::end_of(date, self.context.run.config.timezone) + self.context.settle() <= self.context.run.now
     }
 }
 

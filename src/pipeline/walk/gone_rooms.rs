@@ -4,7 +4,7 @@
 //! lake knows such rooms from its catalogue and from webhooks, and asks for them by id. What the API still returns is
 //! landed; a refusal is named as `room_gone`. For each space the lake stores the date since which each room is gone.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::sync::Arc;
 
 use chrono::{Days, NaiveDate};
@@ -13,13 +13,15 @@ use serde_json::{Value, json};
 
 use crate::api::{Item, Listing, Room};
 use crate::ids::{RoomId, SpaceId};
+use crate::lake::key;
 use crate::lake::manifest::Manifest;
-use crate::lake::{self, key};
+use crate::pipeline::ExportContext;
+use crate::pipeline::job::Job;
 use crate::pipeline::lake_state::open_days::OpenDay;
+use crate::pipeline::rules::JobRules;
 use crate::pipeline::summary::{Problem, ProblemKind, Summary};
-use crate::pipeline::walk;
-use crate::pipeline::walk::{DayWork, SpaceScope};
-use crate::pipeline::{ExportContext, Job};
+use crate::pipeline::walk::ask;
+use crate::pipeline::walk::found::{DayWork, GoneDays, GoneRoom, GoneRooms, GoneSince, SpaceScope};
 use crate::store::Condition;
 use crate::store::json::{get_json, to_json};
 use crate::{ErrorKind, Result};
@@ -29,28 +31,6 @@ const ATTEMPTS: usize = 10;
 /// Manifests read at once.
 const READ_AT_ONCE: usize = 8;
 
-/// The date since which each room is gone: that of the first run that missed it. `None` if the room was gone before the
-/// lake kept these dates.
-type GoneSince = BTreeMap<RoomId, Option<NaiveDate>>;
-
-/// A room that is no longer listed.
-pub(crate) struct GoneRoom {
-    /// The room as last listed; only its id if it never was.
-    pub room: Room,
-    since: Option<NaiveDate>,
-    /// True if the job names the room.
-    named: bool,
-}
-
-/// The gone rooms of a space: those that may be asked for, and the dates of all.
-#[derive(Default)]
-pub(crate) struct GoneRooms {
-    pub rooms: Vec<GoneRoom>,
-    since: GoneSince,
-    /// The dates as the store has them.
-    stored: Option<GoneSince>,
-}
-
 impl GoneRooms {
     /// Compares the rooms that the lake knows with those that are listed. It sends no request to the API.
     ///
@@ -58,7 +38,7 @@ impl GoneRooms {
     /// Any error of the store.
     pub async fn find(
         context: &ExportContext,
-        job: &Job,
+        rules: &JobRules,
         space: &SpaceId,
         listing: &Listing<Room>,
     ) -> Result<Self> {
@@ -67,7 +47,7 @@ impl GoneRooms {
         let catalog = catalog.map(|(catalog, _)| catalog).unwrap_or_default();
         let stored = get_json::<GoneSince>(&*context.run.store, &key::gone_rooms(space)).await?;
         let stored = stored.map(|(since, _)| since);
-        let today = lake::date_of(context.run.now, context.run.config.timezone);
+        let today = rules.today();
         // The catalogue of an earlier version may have rooms that have been gone for years.
         let first_missed = (stored.is_some() || catalog.is_empty()).then_some(today);
         let listed: HashSet<&str> = listing.items.iter().map(|room| room.id.as_str()).collect();
@@ -82,15 +62,15 @@ impl GoneRooms {
         {
             since.insert(id.clone(), *date);
         }
-        for id in named_by_webhook(job, space).filter(|id| !listed.contains(id.as_str())) {
-            since.entry(id.clone().into()).or_insert(Some(today));
+        for id in named_by_webhook(&rules.job, space).filter(|id| !listed.contains(id.as_str())) {
+            since.entry(id.clone()).or_insert(Some(today));
         }
-        let wanted = since.iter().filter(|(id, _)| is_wanted(context, job, id));
+        let wanted = since.iter().filter(|(id, _)| is_wanted(rules, id));
         let rooms = wanted.filter_map(|(id, since)| {
             Some(GoneRoom {
                 room: room(id, catalog.get(id))?,
                 since: *since,
-                named: job.rooms.contains(id),
+                is_named: rules.job.rooms.contains(id),
             })
         });
         Ok(Self {
@@ -108,7 +88,7 @@ impl GoneRooms {
         if self.stored.as_ref() == Some(&self.since) {
             return Ok(());
         }
-        let key = key::gone_rooms(&space.id.as_str().into());
+        let key = key::gone_rooms(&space.id);
         for _ in 0..ATTEMPTS {
             let stored = get_json::<GoneSince>(&*context.run.store, &key).await?;
             let mut since = stored
@@ -143,8 +123,8 @@ fn named_by_webhook<'j>(job: &'j Job, space: &SpaceId) -> impl Iterator<Item = &
     job.rooms.iter().filter(move |_| of_space)
 }
 
-fn is_wanted(context: &ExportContext, job: &Job, room: &RoomId) -> bool {
-    walk::is_configured(context, room) && (job.rooms.is_empty() || job.rooms.contains(room))
+fn is_wanted(rules: &JobRules, room: &RoomId) -> bool {
+    rules.exports_room(room) && rules.job.takes_room(room)
 }
 
 fn room(id: &str, last_seen: Option<&Value>) -> Option<Room> {
@@ -156,28 +136,23 @@ fn room(id: &str, last_seen: Option<&Value>) -> Option<Room> {
 
 impl GoneRoom {
     /// True if the room may have had calls on a date, as far as the lake knows.
-    fn may_hold(&self, context: &ExportContext, date: NaiveDate) -> bool {
-        let zone = context.run.config.timezone;
-        let today = lake::date_of(context.run.now, zone);
-        let lookback = context.run.config.export.lookback_days;
+    pub(super) fn may_hold(&self, rules: &JobRules, date: NaiveDate) -> bool {
+        let (zone, today, lookback) = (rules.zone, rules.today(), rules.lookback_days);
         let recently = |since: NaiveDate| (today - since).num_days() <= i64::from(lookback);
-        if !self.named && !self.since.is_some_and(recently) {
+        if !self.is_named && !self.since.is_some_and(recently) {
             return false;
         }
         // The last nights before the room was missed still listed it. `lastCallAt` says nothing about later dates.
         let listed_until = self
             .since
             .and_then(|since| since.checked_sub_days(Days::new(u64::from(lookback) + 1)));
-        let had_calls = walk::last_call_date(&self.room, zone)
+        let had_calls = ask::last_call_date(&self.room, zone)
             .is_none_or(|last| date <= last || listed_until.is_none_or(|listed| listed <= date));
         date <= self.since.unwrap_or(today)
-            && walk::first_date(&self.room, zone, today).is_none_or(|first| first <= date)
+            && ask::first_date(&self.room, zone, today).is_none_or(|first| first <= date)
             && had_calls
     }
 }
-
-/// The dates for which gone rooms are asked, by space and room.
-pub(crate) type GoneDays = HashMap<(usize, RoomId), BTreeSet<NaiveDate>>;
 
 /// Finds the days of a window for which gone rooms must be asked. A day that was listed completely needs none, because
 /// its rooms were asked when they still existed.
@@ -186,38 +161,38 @@ pub(crate) type GoneDays = HashMap<(usize, RoomId), BTreeSet<NaiveDate>>;
 /// Any error of the store.
 pub(crate) async fn days_to_ask(
     context: &Arc<ExportContext>,
-    job: &Job,
+    rules: &JobRules,
     spaces: &[SpaceScope],
     window: (NaiveDate, NaiveDate),
     open: &[OpenDay],
 ) -> Result<GoneDays> {
-    let today = lake::date_of(context.run.now, context.run.config.timezone);
+    let today = rules.today();
     let mut days = GoneDays::new();
     for (index, space) in spaces.iter().enumerate().filter(|(_, space)| !space.failed) {
         let open: Vec<_> = open.iter().filter(|day| day.space_id == space.id).collect();
-        let mut dates: BTreeSet<_> = walk::dates(window.0, window.1.min(today)).collect();
+        let mut dates: BTreeSet<_> = ask::dates(window.0, window.1.min(today)).collect();
         dates.extend(open.iter().filter(|day| day.space).map(|day| day.date));
         let mut of_rooms: Vec<(&GoneRoom, BTreeSet<NaiveDate>)> = Vec::new();
         for gone in &space.gone.rooms {
             let held: BTreeSet<_> = dates
                 .iter()
                 .copied()
-                .filter(|date| gone.may_hold(context, *date))
+                .filter(|date| gone.may_hold(rules, *date))
                 .collect();
             of_rooms.extend((!held.is_empty()).then_some((gone, held)));
         }
         let asked: BTreeSet<_> = of_rooms.iter().flat_map(|(_, dates)| dates).copied().collect();
-        let whole = listed_whole(context, &space.id.as_str().into(), asked).await?;
+        let whole = listed_whole(context, &space.id, asked).await?;
         for (gone, held) in of_rooms {
             let left: BTreeSet<_> = held.difference(&whole).copied().collect();
             if !left.is_empty() {
-                days.insert((index, gone.room.id.to_string().into()), left);
+                days.insert((index, gone.room.id.clone()), left);
             }
         }
         for day in open {
             let gone = day.rooms.iter().filter(|room| !space.listed.contains(*room));
-            for room in gone.filter(|room| is_wanted(context, job, room)) {
-                days.entry((index, room.to_string().into())).or_default().insert(day.date);
+            for room in gone.filter(|room| is_wanted(rules, room)) {
+                days.entry((index, room.clone())).or_default().insert(day.date);
             }
         }
     }
@@ -248,7 +223,7 @@ async fn listed_whole(
 /// Reports the gone rooms in the summary: those that the API refused, for each day that waits for them, and those that
 /// it still answers for.
 pub(crate) fn name(
-    context: &ExportContext,
+    rules: &JobRules,
     spaces: &[SpaceScope],
     asked: &GoneDays,
     days: &[&DayWork],
@@ -257,8 +232,8 @@ pub(crate) fn name(
     let mut refused = HashSet::new();
     for day in days {
         for (room, why) in &day.refused {
-            refused.insert((day.space_id.as_str(), room.as_str()));
-            let given_up = is_given_up(context, day.date);
+            refused.insert((&day.space_id, room));
+            let given_up = rules.has_given_up_gone_rooms(day.date);
             let then = if given_up {
                 "it is given up"
             } else {
@@ -277,22 +252,19 @@ pub(crate) fn name(
         }
     }
     for ((space, room), dates) in asked {
-        let id = spaces[*space].id.as_str();
+        let id = &spaces[*space].id;
         if let Some(date) = dates.first()
-            && !refused.contains(&(id, room.as_str()))
+            && !refused.contains(&(id, room))
             && days
                 .iter()
-                .any(|day| day.space_id == id && day.heard_gone.contains(room))
+                .any(|day| day.space_id == *id && day.heard_gone.contains(room))
         {
             let message = "the room is no longer listed; the API still answers for it by its id";
-            summary.warn(Problem::new(ProblemKind::RoomGone, message).on(*date, &id.into()).room(room));
+            summary.warn(
+                Problem::new(ProblemKind::RoomGone, message)
+                    .on(*date, id)
+                    .room(room),
+            );
         }
     }
-}
-
-/// True if a day no longer waits for its gone rooms.
-pub(crate) fn is_given_up(context: &ExportContext, date: NaiveDate) -> bool {
-    context
-        .patience()
-        .is_over(lake::end_of(date, context.run.config.timezone))
 }

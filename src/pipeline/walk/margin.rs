@@ -12,36 +12,14 @@ use crate::Result;
 use crate::ids::{CallId, RecordId, RoomId, SpaceId};
 use crate::lake::key;
 use crate::lake::manifest::Manifest;
+use crate::pipeline::ExportContext;
 use crate::pipeline::lake_state::open_days::OpenDay;
-use crate::pipeline::walk::DayWork;
-use crate::pipeline::{ExportContext, Job};
+use crate::pipeline::rules::JobRules;
+use crate::pipeline::walk::found::{DayWork, DaysToWrite};
 use crate::store::json::get_json;
 
 /// Manifests read at once.
 const READ_AT_ONCE: usize = 8;
-
-/// The days that a job writes.
-pub(crate) struct DaysToWrite {
-    /// Days that were not asked for and that take a call or record which another day gives up.
-    receiving: Vec<DayWork>,
-    /// The days that were asked for, and open ones.
-    asked: Vec<DayWork>,
-    /// Days that were not asked for and that only give up a call or record of another day.
-    giving: Vec<DayWork>,
-}
-
-impl DaysToWrite {
-    /// The days in stages: all days of a stage are processed before the next stage. If a run is killed between two
-    /// stages, a call is on two days, which the next run repairs; it is never on none.
-    pub fn stages(self) -> [Vec<DayWork>; 3] {
-        [self.receiving, self.asked, self.giving]
-    }
-
-    /// All of them.
-    pub fn all(&self) -> impl Iterator<Item = &DayWork> {
-        [&self.receiving, &self.asked, &self.giving].into_iter().flatten()
-    }
-}
 
 /// Selects the days that a job writes from those that its listing showed. `window` is the range of dates of the listing.
 ///
@@ -49,13 +27,13 @@ impl DaysToWrite {
 /// Any error of the store.
 pub(crate) async fn drop_margin(
     context: &ExportContext,
-    job: &Job,
+    rules: &JobRules,
     days: Vec<DayWork>,
     window: (NaiveDate, NaiveDate),
     open: &[OpenDay],
 ) -> Result<DaysToWrite> {
     // A call that ended after midnight is announced by a webhook on the date after its own.
-    let first = if job.is_of_webhook() {
+    let first = if rules.job.is_of_webhook() {
         window.0 - Days::new(1)
     } else {
         window.0
@@ -115,9 +93,7 @@ async fn moved_between(
 ) -> Result<HashSet<(SpaceId, String)>> {
     let elsewhere: HashSet<(&SpaceId, &str)> = margin
         .iter()
-        .flat_map(|day| {
-            ids(day.calls.keys(), day.records.keys()).map(|id| (&day.space_id, id))
-        })
+        .flat_map(|day| ids(day.calls.keys(), day.records.keys()).map(|id| (&day.space_id, id)))
         .collect();
     let concerned = asked.iter().filter(|day| {
         ids(&day.evict_calls, &day.evict_records).any(|id| elsewhere.contains(&(&day.space_id, id)))

@@ -1,7 +1,6 @@
 //! Limits the requests in flight for each room, so that a slow room never uses more than its share of the concurrency.
 //! Used by `walk` for listings and by `day` for reports.
 
-
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -88,7 +87,12 @@ mod tests {
             room_limits.turn(&"s".into(), &"slow".into()).await,
             room_limits.turn(&"s".into(), &"slow".into()).await,
         ];
-        assert!(room_limits.turn(&"s".into(), &"slow".into()).now_or_never().is_none());
+        assert!(
+            room_limits
+                .turn(&"s".into(), &"slow".into())
+                .now_or_never()
+                .is_none()
+        );
         assert!(room_limits.turn(&"s".into(), &"other".into()).await.is_some());
     }
 }

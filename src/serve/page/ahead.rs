@@ -66,10 +66,10 @@ impl NextRun {
     pub fn comes(&self, day: &DayStatus, marked: &MarkedDays) -> Comes {
         // A run asks for the open items of a marked day, and lists it again only if a listing failed.
         let is_open = day.calls_pending
-            + day.reports_pending
-            + day.reports_failed
-            + day.records_pending
-            + day.records_failed
+            + day.reports.pending
+            + day.reports.failed
+            + day.records.pending
+            + day.records.failed
             + day.rooms_missed
             + u64::from(day.space_missed)
             + u64::from(!day.built)
@@ -153,7 +153,7 @@ mod tests {
             change(&mut day);
             ahead.comes(&day, &marked)
         };
-        let pending: fn(&mut DayStatus) = |day| day.reports_pending = 1;
+        let pending: fn(&mut DayStatus) = |day| day.reports.pending = 1;
         let unlisted: fn(&mut DayStatus) = |day| day.listed = false;
         assert_eq!(day("2026-11-01", pending), due, "its marker stands");
         assert_eq!(day("2026-11-02", pending), Comes::Nobody, "it has none");
@@ -167,7 +167,7 @@ mod tests {
         let unbuilt: fn(&mut DayStatus) = |day| day.built = false;
         assert_eq!(day("2026-11-01", unbuilt), due);
         // No run asks for files that were given up.
-        let lost: fn(&mut DayStatus) = |day| day.reports_lost = 1;
+        let lost: fn(&mut DayStatus) = |day| day.reports.lost = 1;
         assert_eq!(day("2026-11-20", lost), Comes::Nobody);
         config.schedule.cron.clear();
         let ahead = NextRun::of(&config, now, false);

@@ -120,14 +120,14 @@ pub fn one(visit: &Visit, run: &Summary, log: Option<&RunLog>) -> Markup {
             t::REPORTS,
             lang.fill(
                 t::LANDED_OF,
-                &[&lang.number(c.reports_landed), &lang.number(c.reports_done)],
+                &[&lang.number(c.reports_landed), &lang.number(c.reports.done)],
             ),
         ),
         (
             t::RECORDINGS,
             lang.fill(
                 t::LANDED_OF,
-                &[&lang.number(c.records_landed), &lang.number(c.records_done)],
+                &[&lang.number(c.records_landed), &lang.number(c.records.done)],
             ),
         ),
         (t::BYTES, lang.bytes(c.recorded_bytes)),

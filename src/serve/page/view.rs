@@ -41,19 +41,19 @@ pub enum DayState {
 impl DayState {
     /// The state of a day that the lake has.
     pub fn of(day: &DayStatus) -> Self {
-        let failed = day.reports_failed + day.records_failed + day.rooms_missed;
-        let pending = day.calls_pending + day.reports_pending + day.records_pending;
+        let failed = day.reports.failed + day.records.failed + day.rooms_missed;
+        let pending = day.calls_pending + day.reports.pending + day.records.pending;
         if failed > 0 || day.space_missed || day.is_damaged() {
             Self::Failed
         } else if !day.built {
             Self::Unbuilt
         } else if pending > 0 || !day.listed {
             Self::Pending
-        } else if day.reports_lost + day.records_lost > 0 {
+        } else if day.reports.lost + day.records.lost > 0 {
             Self::Lost
-        } else if day.reports_denied + day.records_denied > 0 {
+        } else if day.reports.denied + day.records.denied > 0 {
             Self::Denied
-        } else if day.calls + day.records_done + day.records_unavailable == 0 {
+        } else if day.calls + day.records.done + day.records.unavailable == 0 {
             Self::Empty
         } else {
             Self::Whole
@@ -108,10 +108,10 @@ pub fn space_of(day: &DayStatus) -> &str {
 /// The number of things missing on a day.
 pub fn missing(day: &DayStatus) -> u64 {
     day.calls_pending
-        + day.reports_pending
-        + day.reports_failed
-        + day.records_pending
-        + day.records_failed
+        + day.reports.pending
+        + day.reports.failed
+        + day.records.pending
+        + day.records.failed
         + day.rooms_missed
         + u64::from(day.space_missed)
 }
@@ -168,8 +168,8 @@ impl Sums {
     pub fn add(&mut self, day: &DayStatus) {
         self.calls += day.calls;
         self.participants += day.participants;
-        self.reports += day.reports_done;
-        self.records += day.records_done;
+        self.reports += day.reports.done;
+        self.records += day.records.done;
         self.recorded_s += day.recorded_s;
         self.bytes += day.recorded_bytes;
         self.lake_bytes += day.lake_bytes;
@@ -446,22 +446,22 @@ mod tests {
         };
         assert_eq!(of(|_| ()), DayState::Whole);
         assert_eq!(of(|day| day.calls = 0), DayState::Empty);
-        assert_eq!(of(|day| day.reports_denied = 1), DayState::Denied);
-        assert_eq!(of(|day| day.records_lost = 1), DayState::Lost);
+        assert_eq!(of(|day| day.reports.denied = 1), DayState::Denied);
+        assert_eq!(of(|day| day.records.lost = 1), DayState::Lost);
         assert_eq!(of(|day| day.listed = false), DayState::Pending);
         assert_eq!(of(|day| day.built = false), DayState::Unbuilt);
         assert!(DayState::Unbuilt.is_open());
         let pending: [fn(&mut DayStatus); 3] = [
             |day| day.calls_pending = 1,
-            |day| day.reports_pending = 1,
-            |day| day.records_pending = 1,
+            |day| day.reports.pending = 1,
+            |day| day.records.pending = 1,
         ];
         for change in pending {
             assert_eq!(of(change), DayState::Pending);
         }
         let failed: [fn(&mut DayStatus); 5] = [
-            |day| day.reports_failed = 1,
-            |day| day.records_failed = 1,
+            |day| day.reports.failed = 1,
+            |day| day.records.failed = 1,
             |day| day.rooms_missed = 1,
             |day| day.space_missed = true,
             |day| day.space_id = format!("{}date=2026-11-01/s.json", key::DAYS).into(),
@@ -470,7 +470,7 @@ mod tests {
             assert_eq!(of(change), DayState::Failed);
         }
         assert!(
-            !of(|day| day.records_unavailable = 1).is_open(),
+            !of(|day| day.records.unavailable = 1).is_open(),
             "it will never exist"
         );
     }
@@ -478,7 +478,7 @@ mod tests {
     #[test]
     fn a_day_without_data_is_unseen_only_between_the_first_day_and_today() {
         let mut failed = day("2026-11-04", "a");
-        failed.records_failed = 1;
+        failed.records.failed = 1;
         let days: Vec<_> = [
             day("2026-11-02", "a"),
             failed,
@@ -509,7 +509,7 @@ mod tests {
         names.sort_by_cached_key(|name| natural(name));
         assert_eq!(names, ["7", "Ангел", "Класс", "класс 2", "Класс 2б", "Класс 10"]);
         let mut pending = day("2026-11-02", "z");
-        pending.reports_pending = 1;
+        pending.reports.pending = 1;
         let days: Vec<_> = [day("2026-11-02", "s10"), day("2026-11-02", "s2"), pending]
             .map(Arc::new)
             .to_vec();

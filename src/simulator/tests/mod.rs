@@ -1,4 +1,4 @@
-//! The simulator against its own promises, over HTTP.
+//! The promises of the simulator, tested over HTTP.
 
 use std::time::Duration;
 
@@ -60,7 +60,7 @@ fn link_path(record: &Record) -> String {
     format!("/spaces/{space_id}/rooms/{room_id}/records/download/{id}")
 }
 
-/// A link, in whichever form it comes.
+/// The URL of a link in any form.
 async fn link(sim: &Simulator, client: &Client, record: &Record) -> String {
     let response = get(sim, client, &link_path(record)).await.unwrap();
     if response.status() == StatusCode::FOUND {
@@ -70,7 +70,7 @@ async fn link(sim: &Simulator, client: &Client, record: &Record) -> String {
 }
 
 #[tokio::test]
-async fn the_way_from_a_space_to_a_recording() {
+async fn a_client_gets_from_a_space_to_a_recording() {
     let (sim, client) = start(Options::default()).await;
     let school = sim.school();
     let spaces = fetch(&sim, &client, "/spaces").await;
@@ -130,7 +130,7 @@ async fn the_way_from_a_space_to_a_recording() {
 }
 
 #[tokio::test]
-async fn reports_have_the_contracts_shape() {
+async fn reports_have_the_fields_of_the_guide() {
     let (sim, client) = start(Options::default()).await;
     let school = sim.school();
     let call = school
@@ -190,7 +190,7 @@ async fn reports_have_the_contracts_shape() {
 }
 
 #[tokio::test]
-async fn refusals_speak_the_apis_json() {
+async fn refusals_have_the_json_of_the_api() {
     let (sim, client) = start(Options::default()).await;
     let school = sim.school();
     let (space, room) = (&school.spaces[0].id, &school.rooms[0].id);
@@ -230,7 +230,7 @@ async fn refusals_speak_the_apis_json() {
 }
 
 #[tokio::test]
-async fn links_expire_range_and_never_want_the_token() {
+async fn links_expire_serve_ranges_and_count_leaked_tokens() {
     let options = Options {
         link_uses: Some(2),
         ..Options::default()
@@ -277,7 +277,7 @@ async fn links_expire_range_and_never_want_the_token() {
 }
 
 #[tokio::test]
-async fn faults_come_as_ordered_and_no_more() {
+async fn each_ordered_fault_comes_once() {
     let (sim, client) = start(Options::default()).await;
     let order = |what| {
         sim.faults()
@@ -334,9 +334,9 @@ async fn faults_come_as_ordered_and_no_more() {
 }
 
 #[tokio::test]
-async fn pages_limits_and_the_stop() {
+async fn pages_and_limits_follow_the_options_and_a_stop_frees_the_address() {
     let options = Options {
-        paging: Paging::of(Window::Capped(4)).total(Total::Zero),
+        paging: Paging::of(Window::Capped(4)).total(ListTotal::Zero),
         rate_limit: Some(3),
         retry_after: RetryAfter::Seconds(7),
         ..Options::default()
@@ -376,11 +376,15 @@ async fn pages_limits_and_the_stop() {
         listen: address,
         ..Options::default()
     });
-    assert_eq!(next.await.unwrap().address(), address, "the place is free again");
+    assert_eq!(
+        next.await.unwrap().address(),
+        address,
+        "the address is still in use"
+    );
 }
 
 #[tokio::test]
-async fn webhooks_and_meta_are_kept() {
+async fn webhooks_and_lesson_data_are_stored() {
     let (sim, client) = start(Options::default()).await;
     let space = sim.school().spaces[0].id.clone();
     let url = format!("{}/spaces/{space}/webhook", sim.base_url());

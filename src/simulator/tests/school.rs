@@ -49,7 +49,7 @@ fn the_same_options_give_the_same_school_with_unique_ids() {
 }
 
 #[test]
-fn the_default_school_has_a_realistic_days_oddities() {
+fn the_default_school_has_the_oddities_of_a_realistic_day() {
     let school = generate::school(&Options::default());
     assert_eq!((school.spaces.len(), school.rooms.len()), (2, 20));
     let (calls, records) = (&school.calls, &school.records);
@@ -94,7 +94,7 @@ fn the_default_school_has_a_realistic_days_oddities() {
 }
 
 #[test]
-fn extreme_options_make_a_school_too() {
+fn extreme_options_still_make_a_school() {
     let base = Options {
         odd: Oddities::all(),
         ..Options::default()
@@ -125,16 +125,16 @@ fn extreme_options_make_a_school_too() {
 }
 
 #[test]
-fn the_command_line_gives_options() {
+fn command_line_arguments_become_options() {
     use clap::Parser;
     #[derive(Parser)]
-    struct Line {
+    struct CommandLine {
         #[command(flatten)]
         args: SimulateArgs,
     }
     let line = "x --seed 7 --from 2025-03-30 --days 2 --timezone Europe/Berlin --recording-size 2GiB \
                 --latency 20ms --rate-limit 5 --paging repeating --date-reading overlap --link-form json";
-    let options = Line::parse_from(line.split_whitespace()).args.options();
+    let options = CommandLine::parse_from(line.split_whitespace()).args.options();
     assert_eq!(
         (options.seed, options.dates.len(), options.recording_size),
         (7, 2, 2 << 30)
@@ -142,11 +142,11 @@ fn the_command_line_gives_options() {
     assert_eq!((options.rate_limit, options.latency.as_millis()), (Some(5), 20));
     assert_eq!(options.paging, Paging::of(Window::FirstAgain(10)));
     let slow = "x --limit-per-minute 40 --limit-window 5s";
-    let slow = Line::parse_from(slow.split_whitespace()).args.options();
+    let slow = CommandLine::parse_from(slow.split_whitespace()).args.options();
     assert_eq!(
         (slow.rate_limit, slow.rate_window, slow.retry_after),
         (Some(40), Duration::from_secs(5), RetryAfter::Unsaid)
     );
-    let default = Line::parse_from(["x"]).args.options();
+    let default = CommandLine::parse_from(["x"]).args.options();
     assert_eq!((default.dates.len(), default.rate_limit), (3, None));
 }

@@ -21,6 +21,8 @@ use super::xml_part::attribute;
 
 /// Bytes that are deflated at once.
 const CHUNK: usize = 64 << 10;
+/// Most shared strings of a workbook. Calamine takes 24 bytes for each, also for an empty one.
+const MOST_STRINGS: usize = 4_000_000;
 /// Most cell formats of a workbook, and most bytes of a format's code: Excel's own limits.
 const MOST_FORMATS: usize = 65_490;
 const MOST_CODE: usize = 255;
@@ -163,6 +165,9 @@ impl Copying {
                     write!(out, "<si>{}</si>", rich_text(&mut part, "si")?)?;
                     part.close(around);
                     count += 1;
+                    if count > MOST_STRINGS {
+                        return Err(Refusal::TooMuch);
+                    }
                 }
                 Event::Eof => break,
                 _ => {}

@@ -1,4 +1,4 @@
-//! Lakes of real programs held together: all that must be equal, without what tells when and where they were written.
+//! Comparison of lakes of real programs: everything that must be equal, without the time and place of writing.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -12,7 +12,7 @@ use telelake::tables::read_text;
 use super::damage;
 use crate::support::lake::Lake;
 
-/// Of time, or of the place: not the same in two lakes.
+/// Columns of time or place, which differ between two lakes.
 const OF_TIME_AND_PLACE: [&str; 8] = [
     "url",
     "endpoint",
@@ -23,10 +23,10 @@ const OF_TIME_AND_PLACE: [&str; 8] = [
     "uri",
     "file",
 ];
-/// Tables with such columns: their bytes differ from lake to lake.
+/// Tables with such columns, whose bytes differ between lakes.
 const TIMED: [&str; 3] = ["coverage", "recordings", "user_meta"];
 
-/// What a lake says, by key. Of most objects the digest of the bytes.
+/// The comparable contents of a lake by key: for most objects the digest of the bytes.
 pub async fn gist(lake: &Lake) -> BTreeMap<String, String> {
     let contents = lake.contents().await;
     // A probe that was killed is removed by the first run an hour later.
@@ -36,7 +36,7 @@ pub async fn gist(lake: &Lake) -> BTreeMap<String, String> {
         .filter(|(key, _)| !passing.iter().any(|prefix| key.starts_with(prefix)));
     kept.map(|(key, bytes)| {
         let gist = gist_of(&key, bytes);
-        // Raw meta is named by the moment that it came, and by its content.
+        // The key of raw lesson data holds the time of arrival and the digest of the content.
         let name = match key.strip_prefix("raw/meta/") {
             Some(_) => format!("raw/meta/{gist}"),
             None => key,
@@ -79,7 +79,7 @@ fn scrub(value: &mut Value) {
     match value {
         Value::Object(fields) => {
             fields.retain(|name, field| {
-                // The file of a meta entry is where it lay on a disk; that of a record is its landing.
+                // The `file` of a lesson entry is a path on a disk; the `file` of a record is its landing.
                 !OF_TIME_AND_PLACE.contains(&name.as_str()) || (name == "file" && field.is_object())
             });
             for table in TIMED {
@@ -97,16 +97,16 @@ fn scrub(value: &mut Value) {
     }
 }
 
-/// What is wrong with a lake, in numbers.
+/// The numbers of faults in a lake.
 #[derive(Debug, Default, PartialEq, Eq, Clone, Copy)]
 pub struct Tally {
-    /// Objects that are not those of the undisturbed lake.
+    /// Objects that differ from those of the undisturbed lake.
     pub differences: usize,
     /// Calls, participants and recordings of the school that are in no table.
     pub lost: usize,
-    /// Those that are in the tables more than once.
+    /// Calls, participants and recordings that are in the tables more than once.
     pub doubled: usize,
-    /// Objects that are not what their manifest says.
+    /// Objects that do not match their manifest.
     pub damaged: usize,
 }
 
@@ -119,7 +119,7 @@ impl std::ops::AddAssign for Tally {
     }
 }
 
-/// Holds a lake against its own manifests, against the school, and against an undisturbed lake where there is one.
+/// Compares a lake with its own manifests, with the school, and with an undisturbed lake if there is one.
 pub async fn tally(
     lake: &Lake,
     sim: &Simulator,

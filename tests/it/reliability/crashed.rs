@@ -1,4 +1,4 @@
-//! A process that dies at any of its calls of the store, before the call or right after it was done, and the next one.
+//! A process that dies at any of its calls of the store, just before or just after the call, and the process after it.
 
 use chrono::TimeDelta;
 use telelake::simulator::Simulator;
@@ -8,7 +8,7 @@ use super::{assert_same, assert_sound, import, meta_file, now, rebuild, run, sai
 use crate::support::faulty::{Fault, Faulty};
 use crate::support::memory::Memory;
 
-/// Each moment twice: the process dies before the call, or right after it was done.
+/// Each moment twice: the process dies just before the call, or just after it.
 fn deaths(undisturbed: &Faulty, steps: (usize, usize)) -> impl Iterator<Item = (Moment, bool, String)> {
     let moments = moments(undisturbed, steps).into_iter();
     moments
@@ -36,11 +36,11 @@ async fn a_run_killed_at_any_call_is_finished_by_the_next_one() {
     let mut histories = 0;
     for (moment, applied, history) in deaths(&counting, (4, 25)) {
         let store = before.copy();
-        // Killed: whatever it returns.
+        // Killed, whatever it returns.
         let _ = run(&sim, dying(&moment, &store, applied)).await;
         let next = run(&sim, store.clone()).await.unwrap();
         assert_eq!(next.exit_status, 0, "{history}: {:?}", next.failed);
-        // A day that was taken over from the dead one is looked at once more.
+        // A day that was taken over from the dead process is checked once more.
         let last = run(&sim, store.clone()).await.unwrap();
         assert_eq!(last.exit_status, 0, "{history}: {:?}", last.failed);
         assert_same(&said(&store), &expected, &history);
@@ -53,7 +53,7 @@ async fn a_run_killed_at_any_call_is_finished_by_the_next_one() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_call_that_moves_to_another_day_leaves_nothing_behind_whenever_the_run_is_killed() {
     let sim = Simulator::start(tiny()).await.unwrap();
-    // The API says at first that it began the next day.
+    // At first the API claims that it began the next day.
     let truth = sim.edit(|school| {
         let call = &mut school.calls[0];
         let truth = call.started_at;
@@ -85,7 +85,7 @@ async fn a_call_that_moves_to_another_day_leaves_nothing_behind_whenever_the_run
 async fn an_import_killed_at_any_call_is_finished_by_the_same_file_or_the_next_run() {
     let sim = Simulator::start(tiny()).await.unwrap();
     let (first, mut moved) = (sim.school().metas(), sim.school().metas());
-    // The second file moves lessons to another date, which takes shelves of two dates.
+    // The second file moves lessons to another date, which changes two lesson days.
     for meta in &mut moved {
         meta["meta"]["lesson_scheduled_start_dt"] = "2025-03-05 10:00:00".into();
     }
@@ -111,14 +111,14 @@ async fn an_import_killed_at_any_call_is_finished_by_the_same_file_or_the_next_r
     for (moment, applied, history) in deaths(&counting, (1, 10)) {
         let store = before.copy();
         let _ = import_later(&dying(&moment, &store, applied)).await;
-        // The same file again finishes it.
+        // Importing the same file again finishes it.
         let again = store.copy();
         import_later(&again).await.unwrap();
         assert_same(&tables(&again), &imported, &history);
         run(&sim, again.clone()).await.unwrap();
         run(&sim, again.clone()).await.unwrap();
         assert_same(&said(&again), &expected, &history);
-        // Without it, the next run makes tables of whatever lies on the shelves.
+        // Otherwise the next run builds tables of the lesson days as they are.
         run(&sim, store.clone()).await.unwrap();
         let mended = tables(&store);
         rebuild(&sim, store.clone()).await.unwrap();
@@ -126,7 +126,7 @@ async fn an_import_killed_at_any_call_is_finished_by_the_same_file_or_the_next_r
     }
 }
 
-/// A run over the second day of a meeting alone: the first one's attendance is of both.
+/// A run over only the second day of a meeting, whose attendance is in the table of the first day.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_day_elsewhere_that_shares_a_meeting_is_built_again_whenever_the_run_is_killed() {
     let sim = Simulator::start(tiny()).await.unwrap();
@@ -189,7 +189,7 @@ async fn a_rebuild_killed_at_any_call_is_finished_by_the_next_one() {
     let undisturbed = Memory::default();
     run(&sim, undisturbed.clone()).await.unwrap();
     let expected = said(&undisturbed);
-    // What a rebuild has to write: tables that are gone, damaged or too many.
+    // Tables for the rebuild to write: missing, damaged and surplus ones.
     let before = undisturbed.copy();
     let tables: Vec<_> = expected.keys().filter(|key| key.ends_with(".parquet")).collect();
     for (index, key) in tables.iter().enumerate() {

@@ -1,6 +1,6 @@
-//! One value of an answer, a report, a workbook or the lesson data is replaced by something else, whatever it is: the run
-//! ends as a run ends, every row that the value says nothing about is as it would have been, nobody who was there is
-//! absent, and the value is named with its ids if it can't be read.
+//! Any single value of an answer, a report, a workbook or the lesson data is replaced by something else. The run still
+//! ends normally, every row that does not depend on the value is unchanged, nobody who was present becomes absent, and an
+//! unreadable value is named with its ids.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::{Cursor, Read as _, Write as _};
@@ -18,10 +18,10 @@ use telelake::{ErrorKind, ExitStatus};
 use super::{config, now, run_at, soak, tiny};
 use crate::support::memory::Memory;
 
-/// Histories in the test suite; `make soak` takes each value with each replacement.
+/// The number of histories in the test suite; `make soak` tests each value with each replacement.
 const HISTORIES: u64 = 150;
 
-/// What stands in the place of a value: JSON as the answer has it, well-formed or not; none is a missing field.
+/// The replacement of a value: JSON text, well-formed or not; `None` removes the field.
 const REPLACEMENTS: [Option<&[u8]>; 24] = [
     None,
     Some(b"null"),
@@ -49,9 +49,9 @@ const REPLACEMENTS: [Option<&[u8]>; 24] = [
     Some(b"\"\\u0000\\u202e\""),
 ];
 
-/// Replacements that can be read as no instant, number or truth value.
+/// Replacements that are no instant, number or boolean.
 const UNREADABLE: [&[u8]; 3] = [b"\"soon\"", b"{\"odd\":[1]}", b"[null,5,{}]"];
-/// Fields of these types alone, by which a call, a record, a room or a participant's stay is judged.
+/// The fields of these types that decide about a call, record, room or stay.
 const TYPED: [&str; 10] = [
     "lastCallAt",
     "startedAt",
@@ -79,7 +79,7 @@ fn options() -> Options {
     }
 }
 
-/// The document in which a value stands.
+/// The document that contains a value.
 #[derive(Debug, Clone)]
 enum Source {
     /// The answer to a request.
@@ -92,9 +92,9 @@ enum Source {
 #[derive(Debug, Clone)]
 struct Place {
     source: Source,
-    /// The JSON pointer of the value; of a workbook, the number of the text among all of its parts.
+    /// The JSON pointer of the value; in a workbook, the index of the text among all parts.
     pointer: String,
-    /// The ids of what the value says something about.
+    /// The ids of the objects that the value describes.
     ids: BTreeSet<String>,
 }
 
@@ -102,7 +102,7 @@ struct Place {
 struct Made {
     /// Rows as `table column=value …`.
     rows: BTreeSet<String>,
-    /// Who attended, by meeting and user.
+    /// True for attendance, by meeting and user.
     attended: BTreeMap<(String, String), String>,
     exit: ExitStatus,
     problems: Vec<Problem>,
@@ -129,7 +129,7 @@ impl World {
             .requests()
             .into_iter()
             .filter(|seen| !matches!(seen.endpoint, Endpoint::Link | Endpoint::Blob))
-            // A second page is asked for or not, depending on which room answers first.
+            // The room that answers first decides if a second page is requested.
             .filter(|seen| seen.endpoint == Endpoint::Report || seen.query.contains("offset=0"))
             .map(|seen| (format!("{}?{}", seen.path, seen.query), seen.endpoint))
             .collect();
@@ -169,7 +169,7 @@ impl World {
                 places.extend(texts.map(|text| place(text.to_string(), of_request.clone())));
             } else if let Ok(answer) = serde_json::from_slice::<Value>(body) {
                 let found = pointers(&answer).into_iter().filter(|pointer| {
-                    // A list of spaces that can't be read leaves nothing to do: that is another status.
+                    // A list of spaces that cannot be read leaves nothing to do, which is another exit status.
                     *endpoint != Endpoint::Spaces || pointer.starts_with("/items/0/")
                 });
                 places.extend(found.map(|pointer| {
@@ -267,11 +267,11 @@ impl World {
 
     /// Those who attended and are absent now.
     fn absent(&self, place: &Place, replacement: Option<&[u8]>, made: &Made) -> Vec<String> {
-        // Whose ids are gone is somebody else; who is not listed, or with an empty list, was not there.
+        // A person without ids counts as somebody else; a person who is not listed, or whose list is empty, was absent.
         let parts: Vec<_> = place.pointer.split('/').skip(1).collect();
         let says_so = match parts[..] {
             ["participants", _] => replacement.is_none(),
-            // A readable id of another person, or none.
+            // The id of another person, or no id.
             ["participants", _, "externalUserId" | "externalMeetingId"] => {
                 !replacement.is_some_and(|value| UNREADABLE[1..].contains(&value))
             }
@@ -298,8 +298,8 @@ impl World {
             .collect()
     }
 
-    /// Whether a value is of a call that began when its lesson was to be over: without its report nobody can know whose
-    /// call it was.
+    /// True if the value belongs to a call that began after the planned end of its lesson, because only its report shows to
+    /// which lesson it belongs.
     fn is_after_its_lesson(&self, place: &Place) -> bool {
         let school = self.sim.school();
         let mut calls = school.calls.iter().filter(|call| place.ids.contains(&call.id));
@@ -313,7 +313,7 @@ impl World {
         of_calls && calls.any(|call| call.started_at >= call.lesson.scheduled_end)
     }
 
-    /// The ids that rows about the value carry: those of the value itself, of its room's calls, and of their meetings.
+    /// The ids in rows about the value: of the value itself, of the calls of its room, and of their meetings.
     fn scope(&self, place: &Place) -> BTreeSet<String> {
         let school = self.sim.school();
         let mut scope = place.ids.clone();
@@ -327,7 +327,7 @@ impl World {
         ) {
             return scope;
         }
-        // A list of rooms of which one can't be told leaves the days of its space open.
+        // A list with a room that cannot be read leaves the days of its space open.
         let has_gap = |pointer: &str| pointer.matches('/').count() <= 2 || pointer.ends_with("/id");
         let of_rooms = matches!(
             place.source,
@@ -353,7 +353,7 @@ impl World {
     }
 }
 
-/// Ids of the school in a request.
+/// The ids of the school in a request.
 fn ids_in(name: &str) -> BTreeSet<String> {
     name.split(|c: char| !c.is_ascii_hexdigit())
         .filter(|part| part.len() == 24)
@@ -413,7 +413,7 @@ fn problems(summary: Summary) -> Vec<Problem> {
     [summary.failed, summary.pending, summary.warnings].concat()
 }
 
-/// The pointers of all values in a document but the document itself.
+/// The pointers of all values in a document, except the document itself.
 fn pointers(document: &Value) -> Vec<String> {
     let mut found = Vec::new();
     let mut open = vec![(String::new(), document)];
@@ -444,7 +444,7 @@ fn pointers(document: &Value) -> Vec<String> {
     found
 }
 
-/// A document with another value at a place.
+/// A document with another value at a pointer.
 fn replaced(document: &Value, pointer: &str, replacement: Option<&[u8]>) -> Vec<u8> {
     const MARK: &str = "a value to be replaced";
     let mut document = document.clone();
@@ -481,7 +481,7 @@ fn texts(workbook: &[u8]) -> usize {
     count
 }
 
-/// A workbook with another text in the place of one of its values.
+/// A workbook with another text instead of one of its values.
 fn retyped(workbook: &[u8], text: usize, replacement: &[u8]) -> Vec<u8> {
     let mut at = 0;
     let replacement = String::from_utf8_lossy(replacement).replace(['"', '<', '>', '&', '\0'], "");
@@ -526,7 +526,7 @@ async fn disturb_all(formats: Vec<ReportFormat>, wanted: impl Fn(&Place) -> bool
         .collect();
     if soak().is_none() {
         Rng::with_seed(7).shuffle(&mut histories);
-        // One value of each kind before a second one.
+        // A value of each kind comes before a second one.
         let mut seen: BTreeMap<String, u64> = BTreeMap::new();
         let kind = |place: &Place| {
             let source = match &place.source {

@@ -1,4 +1,4 @@
-//! A store that fails: now and then, for good in the middle of a run, or by filling up.
+//! A store that fails now and then, dies in the middle of a run, or fills up.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
@@ -11,7 +11,7 @@ use super::{assert_same, assert_sound, config, import, meta_file, now, run, run_
 use crate::support::faulty::{Call, Fault, Faulty, Op};
 use crate::support::memory::Memory;
 
-/// Runs after which a store that fails at a rate must have let one through.
+/// The number of runs of which at least one must succeed on a store with random faults.
 const MOST_RUNS: usize = 40;
 
 #[tokio::test(flavor = "multi_thread")]
@@ -42,7 +42,7 @@ async fn one_tenth_of_answers_and_one_twentieth_of_store_calls_faulty_changes_no
                 break;
             }
         }
-        // What is left of doubts is cleared by a last run.
+        // The last run clears the remaining doubts.
         assert_eq!(run(&sim, store.clone()).await.unwrap().exit_status, 0);
         faults += faulty.faults();
         api_faults += sim.faults().hits();
@@ -54,7 +54,7 @@ async fn one_tenth_of_answers_and_one_twentieth_of_store_calls_faulty_changes_no
     assert!(faults > 5 && api_faults > 5);
 }
 
-/// Many rooms and days, so that what is told of each of them is a flood.
+/// Many rooms and days, so that a message about each of them would be a flood.
 fn wide() -> Options {
     Options {
         rooms: 6,
@@ -63,7 +63,7 @@ fn wide() -> Options {
     }
 }
 
-/// How a store that is gone for good answers, and to what.
+/// The fault of a dead store, and the calls that it affects.
 async fn dies_in_the_middle(fault: Fault, hits: fn(&Call) -> bool) {
     let sim = Simulator::start(wide()).await.unwrap();
     let undisturbed = Memory::default();
@@ -79,7 +79,7 @@ async fn dies_in_the_middle(fault: Fault, hits: fn(&Call) -> bool) {
     let error = summary.error.clone().unwrap();
     assert!(error.contains("the store fails again and again"), "{error}");
     assert_eq!(error.lines().count(), 1);
-    // The first ones, and those that were on their way.
+    // The first failures, and those of calls in flight.
     assert!(broken.faults() < 60, "{}", broken.faults());
     assert!(
         summary.for_people().lines().count() < 25,
@@ -105,7 +105,7 @@ async fn a_disk_that_fills_up_ends_the_run_with_one_line() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_store_that_is_gone_before_anything_is_done_is_status_4() {
     let sim = Simulator::start(tiny()).await.unwrap();
-    // It can be proven to work, and then no more.
+    // It passes the probe, and then fails.
     let gone = Faulty::new(Memory::default(), |call, _| {
         (call.op != Op::Preflight).then_some(Fault::Timeout)
     });
@@ -120,14 +120,14 @@ async fn a_store_that_is_gone_before_anything_is_done_is_status_4() {
     assert_eq!(summary.exit_status, 4, "{:?}", summary.for_people());
 }
 
-/// A write whose answer is lost is the same to the next run as one that was never sent.
+/// For the next run, a write whose answer was lost equals a write that was never sent.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_lost_answer_loses_and_doubles_nothing() {
     let sim = Simulator::start(tiny()).await.unwrap();
     let undisturbed = Memory::default();
     run(&sim, undisturbed.clone()).await.unwrap();
     let expected = said(&undisturbed);
-    // Each kind of object's first write.
+    // The first write of each kind of object.
     for prefix in [
         "_telelake/days/",
         "_telelake/open/",
@@ -154,9 +154,9 @@ async fn a_lost_answer_loses_and_doubles_nothing() {
     }
 }
 
-/// The wrapper itself: what a fault does, and what it does not.
+/// The wrapper itself does what each fault promises.
 #[tokio::test]
-async fn faults_do_what_they_say() {
+async fn each_fault_of_the_wrapper_does_what_it_promises() {
     let memory = Memory::default();
     let plan = Arc::new(Mutex::new(None));
     let planned = Arc::clone(&plan);
@@ -200,12 +200,12 @@ fn failing_read(store: &Memory, key: String, nth: usize) -> Faulty {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_could_not_be_read_of_lessons_never_looks_like_nothing_there() {
+async fn unreadable_lesson_data_never_looks_like_missing_data() {
     let sim = Simulator::start(tiny()).await.unwrap();
     let before = Memory::default();
     import(&before, meta_file(&sim)).await.unwrap();
     run(&sim, before.clone()).await.unwrap();
-    // The meeting of a call goes on the next day: that day needs to know what the first one has of it.
+    // The meeting of a call goes on the next day, so that this day needs the data of the first one.
     let first = sim.options().dates[0];
     let school = sim.school();
     let calls = school

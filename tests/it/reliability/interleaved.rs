@@ -1,5 +1,5 @@
-//! Two processes at once, one of which stands still at a call while the other does all of its work. Whatever the call,
-//! and whether the first one then dies or goes on: the tables are the manifest's, nothing is lost and nothing doubled.
+//! Two processes at once: one stalls at a call while the other does all of its work. At whatever call, and whether
+//! the first process then dies or goes on, the tables match the manifest, and nothing is lost or doubled.
 
 use std::collections::BTreeMap;
 use std::io::Write;
@@ -22,12 +22,12 @@ fn one_day() -> Options {
     }
 }
 
-/// When the second process runs: its tables differ from those of the first in `checked_at`.
+/// The time of the second process, whose tables differ from those of the first in `checked_at`.
 fn later() -> DateTime<Utc> {
     now() + TimeDelta::minutes(5)
 }
 
-/// Does `second` while `first` stands still at its gate, or after it where it never came there.
+/// Runs `second` while `first` stalls at its gate, or after `first` if it never reaches the gate.
 async fn within<A, B>(
     gate: &Gate,
     first: impl Future<Output = A>,
@@ -47,7 +47,7 @@ async fn within<A, B>(
     tokio::join!(first, second)
 }
 
-/// Each moment twice: the process that stands still there dies right after the call, or goes on.
+/// Each moment twice: the stalled process dies right after the call, or goes on.
 fn pauses(undisturbed: &Faulty, steps: (usize, usize)) -> impl Iterator<Item = (Moment, bool, String)> {
     let moments = moments(undisturbed, steps).into_iter();
     moments
@@ -99,7 +99,7 @@ async fn a_run_that_stands_still_at_any_call_while_another_does_all() {
             let first = first.unwrap();
             assert_eq!(first.exit_status, 0, "{history}: {:?}", first.failed);
         }
-        // Not only after the next run: whoever reads now reads what the manifest says.
+        // Readers see the tables of the manifest now, not only after the next run.
         assert_sound(&said(&store), &history);
         assert_eq!(calls_known(&said(&store)), calls_held(&sim), "{history}");
         let next = run(&sim, store.clone()).await.unwrap();
@@ -121,7 +121,7 @@ async fn a_rebuild_that_stands_still_at_any_call_while_a_run_lands_more() {
     let sim = Simulator::start(one_day()).await.unwrap();
     let before = Memory::default();
     run(&sim, before.clone()).await.unwrap();
-    // One table is to be mended, so that the rebuild writes.
+    // A table is damaged, so that the rebuild writes.
     let coverage = said(&before)
         .into_keys()
         .find(|key| key.starts_with("coverage/"))
@@ -149,8 +149,8 @@ async fn a_rebuild_that_stands_still_at_any_call_while_a_run_lands_more() {
     }
 }
 
-/// Where the second process finds all as it would make it, nothing of what the first one saw changes, and the first
-/// one may still write. Its marker makes the next run look.
+/// If the second process finds everything as it would write it, nothing changes for the first one, so that the first
+/// one may still write. Its marker makes the next run check the day.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_write_that_comes_after_another_found_all_in_place_is_noticed_by_the_next_run() {
     let sim = Simulator::start(one_day()).await.unwrap();
@@ -213,9 +213,9 @@ async fn an_import_that_stands_still_at_any_call_while_another_does_all() {
     }
 }
 
-/// One process closes a day and takes its marker away while another opens it again.
+/// A process closes a day and removes its marker while another opens the day again.
 #[tokio::test(flavor = "multi_thread")]
-async fn an_open_day_keeps_its_marker_whatever_another_process_does_beside() {
+async fn an_open_day_keeps_its_marker_beside_another_process() {
     let sim = Simulator::start(one_day()).await.unwrap();
     let call = sim.school().calls[0].id.clone();
     let store = Memory::default();

@@ -1,5 +1,5 @@
-//! The real program, killed with `SIGKILL` at moments that a seed says, and started again until it is through: the lake
-//! is that of a night without kills.
+//! The real program is killed with `SIGKILL` at seeded moments and started again until it completes: the lake
+//! equals that of a night without kills.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -20,7 +20,7 @@ fn school() -> Options {
     }
 }
 
-/// The commands of a history.
+/// The commands of a history, in order.
 struct Commands<'a> {
     sim: &'a Simulator,
     lake: &'a Lake,
@@ -39,7 +39,7 @@ impl Commands<'_> {
         Telelake::against(self.sim, self.lake, &args)
     }
 
-    /// Starts a command and kills it after a while, unless it is done before. Says whether it was killed.
+    /// Starts a command and kills it after a while, unless it ends before. Returns true if it was killed.
     async fn kill(&self, name: &str, after: Duration) -> bool {
         let mut child = self.command(name).start();
         let died = tokio::time::timeout(after, child.wait()).await;
@@ -55,7 +55,7 @@ impl Commands<'_> {
     }
 }
 
-/// How long the commands take undisturbed, and what they leave.
+/// The durations of the undisturbed commands, and their lake.
 struct Night {
     run: Duration,
     rebuild: Duration,
@@ -81,7 +81,7 @@ async fn undisturbed(commands: &Commands<'_>) -> Night {
     }
 }
 
-/// One history: kills in every command, and then all of them to their end. Gives how many kills there were.
+/// Runs a history with kills in every command, then all commands to their end. Returns the number of kills.
 async fn history(commands: &Commands<'_>, night: &Night, seed: u64) -> usize {
     let mut random = Rng::with_seed(seed);
     let mut moment = |whole: Duration| whole.mul_f64(random.f64());
@@ -99,7 +99,7 @@ async fn history(commands: &Commands<'_>, night: &Night, seed: u64) -> usize {
         kills += usize::from(commands.kill("rebuild", moment(night.rebuild)).await);
         commands.finish("rebuild").await;
     }
-    // What was taken over from the dead is looked at once more.
+    // Days that were taken over from dead processes are checked once more.
     commands.finish("run").await;
     kills
 }

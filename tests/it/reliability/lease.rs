@@ -1,4 +1,4 @@
-//! A store that ignores conditional writes in silence: those who write take turns.
+//! A store that silently ignores conditional writes, where writers take turns by a lease.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -20,7 +20,7 @@ async fn metas() -> Vec<serde_json::Value> {
     sim.school().metas()
 }
 
-/// What an import leaves, but for the markers, which have names of their own.
+/// The objects that an import leaves, without the markers, whose names differ.
 fn kept(store: &Memory) -> std::collections::BTreeMap<String, bytes::Bytes> {
     let mut contents = said(store);
     contents.retain(|key, _| !key.starts_with("_telelake/meta/changed/"));
@@ -28,7 +28,7 @@ fn kept(store: &Memory) -> std::collections::BTreeMap<String, bytes::Bytes> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn two_runs_at_once_take_turns_and_say_what_is_not_promised() {
+async fn two_concurrent_runs_take_turns_and_warn_about_the_store() {
     let sim = Simulator::start(tiny()).await.unwrap();
     let undisturbed = Memory::ignoring_conditions();
     run(&sim, undisturbed.clone()).await.unwrap();
@@ -47,7 +47,7 @@ async fn two_runs_at_once_take_turns_and_say_what_is_not_promised() {
     assert_eq!(
         (landed, first.counts.days_built + second.counts.days_built),
         (
-            first.counts.reports_done,
+            first.counts.reports.done,
             first.counts.days_built.max(second.counts.days_built)
         ),
         "all of the work was done once"
@@ -56,9 +56,9 @@ async fn two_runs_at_once_take_turns_and_say_what_is_not_promised() {
     assert_same(&said(&store), &said(&undisturbed), "two runs");
 }
 
-/// Time is the test's own from here on: it stands still while anything works, and jumps where all wait.
+/// From here on, time is simulated: it stands still while a task works, and jumps when all tasks wait.
 #[tokio::test(start_paused = true)]
-async fn of_many_imports_at_once_none_loses_anothers_lesson() {
+async fn many_concurrent_imports_lose_no_lesson() {
     let metas = metas().await;
     let one_by_one = Memory::ignoring_conditions();
     for (index, meta) in metas.iter().enumerate() {
@@ -71,7 +71,7 @@ async fn of_many_imports_at_once_none_loses_anothers_lesson() {
     }
     for seed in 0..8 {
         let store = Memory::ignoring_conditions();
-        // Every call takes a while of its own, so that the imports meet at ever other places.
+        // Every call takes a different time, so that the imports meet at different places.
         let imports = metas.iter().enumerate().map(|(index, meta)| {
             let slow = slow(&store, seed * 1000 + index as u64, 3_000);
             async move {
@@ -85,7 +85,7 @@ async fn of_many_imports_at_once_none_loses_anothers_lesson() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_ticket_of_a_process_that_died_is_taken_away_after_a_minute() {
+async fn the_ticket_of_a_dead_process_is_removed_after_a_minute() {
     let metas = metas().await;
     let store = Memory::ignoring_conditions();
     let dead = key::lease("20250101T000000000000Z-dead");
@@ -97,13 +97,13 @@ async fn a_ticket_of_a_process_that_died_is_taken_away_after_a_minute() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_process_that_lives_is_waited_for_however_long_it_takes() {
+async fn a_living_holder_of_the_lease_is_waited_for() {
     let metas = metas().await;
     let store = Memory::ignoring_conditions();
     let over = Arc::new(AtomicBool::new(false));
     let (of_holder, is_over) = (store.clone(), Arc::clone(&over));
     let holder = tokio::spawn(async move {
-        // Later by its name than whoever comes: it holds all the same.
+        // Its ticket sorts after all others, and it holds the lease nevertheless.
         let ticket = key::lease("29990101T000000000000Z-live");
         for beat in 0..100 {
             of_holder
@@ -133,11 +133,11 @@ async fn a_process_that_lives_is_waited_for_however_long_it_takes() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn who_cannot_keep_the_lease_stops_writing() {
+async fn a_run_that_cannot_renew_its_lease_stops_writing() {
     let metas = metas().await;
     let store = Memory::ignoring_conditions();
     let started = Instant::now();
-    // Its first ticket arrives, no later one; and its work takes an hour.
+    // Only its first ticket is written, and its work takes an hour.
     let cut_off = Faulty::new(store.clone(), move |call, _| {
         let first = started.elapsed() < Duration::from_secs(1);
         match call.key.starts_with(key::LEASES) {
@@ -155,10 +155,10 @@ async fn who_cannot_keep_the_lease_stops_writing() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_ticket_that_was_taken_away_stops_the_run() {
+async fn a_removed_ticket_stops_the_run() {
     let sim = Simulator::start(tiny()).await.unwrap();
     let store = Memory::ignoring_conditions();
-    // Slow enough to come to a second beat.
+    // Slow enough for a second renewal.
     let slow = slow(&store, 1, 1_000);
     let stolen = async {
         loop {
@@ -177,7 +177,7 @@ async fn a_ticket_that_was_taken_away_stops_the_run() {
     assert!(summary.error.unwrap().contains("lease"));
 }
 
-/// A store of which each call takes up to `most` milliseconds, as a seed says.
+/// A store whose calls take up to `most` milliseconds each, by a seed.
 fn slow(store: &Memory, seed: u64, most: u64) -> Faulty {
     Faulty::new(store.clone(), move |call, nth| {
         let name = format!("{seed}/{}/{nth}", call.key);

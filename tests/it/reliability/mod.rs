@@ -1,8 +1,8 @@
-//! What is left after kills, after faults of the store, and when several write at once: `docs/reliability.md` names the
+//! The lake after kills, after faults of the store, and with several writers at once. `docs/reliability.md` names the
 //! test of each promise.
 //!
-//! Most histories run in process over a store in memory, at one instant, so that two lakes can be held together byte
-//! by byte. The same is done with the real program, a folder and the S3 server in `killed` and `together`; `make soak`
+//! Most histories run in process over a store in memory, at one instant, so that two lakes can be compared byte by
+//! byte. The same is done with the real program, a folder and the S3 server in `killed` and `together`; `make soak`
 //! does many more of them (`TELELAKE_SOAK`).
 
 pub mod compared;
@@ -33,13 +33,13 @@ use tokio_util::sync::CancellationToken;
 
 use crate::support::memory::Memory;
 
-/// How many histories `make soak` asks for; none in the test suite.
+/// The number of histories that `make soak` asks for; `None` in the test suite.
 pub fn soak() -> Option<u64> {
     let count = std::env::var("TELELAKE_SOAK").ok()?;
     Some(count.parse().expect("TELELAKE_SOAK is a number"))
 }
 
-/// A school with something of everything, as small as can be.
+/// The smallest school with every kind of object.
 pub fn tiny() -> Options {
     Options {
         spaces: 1,
@@ -76,7 +76,7 @@ pub async fn run(sim: &Simulator, store: impl Store + 'static) -> Result<Summary
     run_at(sim, config(sim), store, now()).await
 }
 
-/// The same with a configuration, at an instant.
+/// A run in process with a configuration, at an instant.
 pub async fn run_at(
     sim: &Simulator,
     config: Config,
@@ -111,7 +111,7 @@ pub fn meta_file(sim: &Simulator) -> MetaFile {
     file_of("metas.jsonl", &sim.school().metas())
 }
 
-/// A meta file of some payloads.
+/// A file of lesson data with some payloads.
 pub fn file_of(name: &str, metas: &[serde_json::Value]) -> MetaFile {
     let lines: String = metas.iter().map(|meta| format!("{meta}\n")).collect();
     MetaFile {
@@ -125,14 +125,14 @@ pub async fn import(store: &dyn Store, file: MetaFile) -> Result<telelake::pipel
     telelake::pipeline::import_meta(store, chrono_tz::Tz::UTC, now(), vec![file]).await
 }
 
-/// All that a lake says but for its runs' summaries.
+/// All objects of a lake except the summaries of runs.
 pub fn said(store: &Memory) -> BTreeMap<String, Bytes> {
     let mut contents = store.contents();
     contents.retain(|key, _| !key.starts_with("_telelake/runs/"));
     contents
 }
 
-/// Holds two lakes together, byte by byte.
+/// Compares two lakes, byte by byte.
 #[track_caller]
 pub fn assert_same(found: &BTreeMap<String, Bytes>, expected: &BTreeMap<String, Bytes>, history: &str) {
     let keys: Vec<_> = found
@@ -161,8 +161,8 @@ pub fn manifests(contents: &BTreeMap<String, Bytes>) -> Vec<Manifest> {
         .collect()
 }
 
-/// What does not fit together in a lake that nobody writes: a table, report or recording that is not what its manifest
-/// says, or one of a day that no manifest knows of.
+/// The contradictions in a lake without writers: a table, report or recording that does not match its manifest,
+/// or belongs to a day without a manifest.
 pub fn damage(contents: &BTreeMap<String, Bytes>) -> Vec<String> {
     let mut damage = Vec::new();
     let mut known = std::collections::BTreeSet::new();

@@ -1,5 +1,5 @@
-//! The moments of a run at which something is done to it: each call of the store that an undisturbed run made, named by
-//! what it does, so that it is found again whatever runs beside.
+//! The moments of a run at which a fault happens: each call of the store of an undisturbed run, named by
+//! its action, so that it is found again beside other processes.
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -15,7 +15,7 @@ pub struct Moment {
     nth: usize,
 }
 
-/// A call without what is of one run alone: the last part of the names of summaries and import's markers.
+/// A call without the parts that differ between runs: the last part of the names of summaries and of import markers.
 fn named(call: &Call) -> Call {
     let key = match call.key.rsplit_once('/') {
         Some((folder, _)) if folder.starts_with("_telelake/runs") => folder,
@@ -53,7 +53,7 @@ pub fn moments(undisturbed: &Faulty, (of_state, of_rest): (usize, usize)) -> Vec
 }
 
 impl Moment {
-    /// A store to which `fault` happens at the moment.
+    /// A store with the `fault` at the moment.
     pub fn strike(&self, store: &Memory, fault: Fault) -> Faulty {
         let (moment, met) = (self.clone(), AtomicUsize::new(0));
         Faulty::new(store.clone(), move |call, _| {

@@ -1,10 +1,10 @@
-//! Real programs at once over the same days: three nights, then a night, a backfill and a rebuild beside an import.
+//! Real programs over the same days at once: three nightly runs, then a nightly run, a backfill, a rebuild and an import.
 
 use telelake::simulator::{Options, Simulator};
 
 use super::compared::{Tally, tally};
 use super::{soak, tiny};
-use crate::export::{backfill, range};
+use crate::pipeline::{backfill, range};
 use crate::support::lake::Lake;
 use crate::support::program::{Finished, Telelake};
 
@@ -16,7 +16,7 @@ fn school() -> Options {
     }
 }
 
-/// A run that met others may leave a day to the next one, never more.
+/// A run beside others may leave a day to the next run, but never more.
 #[track_caller]
 fn assert_done(finished: &Finished, history: &str) {
     assert!([0, 3].contains(&finished.status), "{history}: {finished:?}");

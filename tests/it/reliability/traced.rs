@@ -1,4 +1,4 @@
-//! What is written down of a run that meets a full disk, and what its trace costs.
+//! The trace of a run: its summary on a full disk, and its cost.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -10,9 +10,9 @@ use super::{run, tiny};
 use crate::support::faulty::{Fault, Faulty, Op};
 use crate::support::lake::Lake;
 
-/// Reports land, and then the disk is full for all but who makes place.
+/// Reports land, and then the disk is full for every write that does not free space.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_full_disk_does_not_prevent_the_summary_and_what_landed_is_not_nothing() {
+async fn a_full_disk_does_not_prevent_the_summary() {
     let sim = Simulator::start(tiny()).await.unwrap();
     let lake = Lake::folder();
     let (begun, freed) = (AtomicBool::new(false), AtomicBool::new(false));
@@ -40,7 +40,7 @@ async fn a_full_disk_does_not_prevent_the_summary_and_what_landed_is_not_nothing
     assert!(stored["finished_at"].is_string(), "{stored}");
 }
 
-/// Where nothing helps, the run says so itself, by its failures and its exit status.
+/// If even the summary cannot be stored, the run reports a failure and its exit status shows it.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_summary_that_can_not_be_stored_is_a_failure_of_the_run() {
     let sim = Simulator::start(tiny()).await.unwrap();
@@ -60,9 +60,9 @@ async fn a_summary_that_can_not_be_stored_is_a_failure_of_the_run() {
     );
 }
 
-/// One write when it begins and one when it ends, neither of which counts.
+/// A write at the start and one at the end, neither of which is counted.
 #[tokio::test(flavor = "multi_thread")]
-async fn the_trace_of_a_run_costs_one_write_more() {
+async fn the_trace_of_a_run_costs_one_more_write() {
     let sim = Simulator::start(tiny()).await.unwrap();
     let lake = Lake::folder();
     let store = Faulty::counting(FolderStore::open(&lake.url()).unwrap());

@@ -1,5 +1,5 @@
-//! A run on days that have not changed: nothing is written but its own summary, and no call of store or API is made
-//! that finding this out does not need.
+//! A run on unchanged days writes only its own summary, and makes only the calls of store and API
+//! that are needed to find this out.
 
 use std::collections::BTreeMap;
 
@@ -33,7 +33,7 @@ async fn a_second_run(options: Options, with_meta: bool) {
     let summary = run(&sim, counting.clone()).await.unwrap();
     assert_eq!((summary.exit_status, summary.counts.writes), (0, 0));
     assert!(said(&store) == before, "nothing was written");
-    // The API: the same walk again, and nothing else.
+    // The API gets the same walk again, and nothing else.
     assert_eq!(listed(&sim), walked);
     assert_eq!(sim.total_count(), walked);
 
@@ -54,9 +54,9 @@ async fn a_second_run(options: Options, with_meta: bool) {
     let expected = BTreeMap::from([
         (Op::Preflight, 1),
         (Op::Get, gets),
-        // Open days, changed meta, its index, the days of meetings, uploads that never ended.
+        // Open days, changed lesson data, its index, the days of meetings, unfinished uploads.
         (Op::List, 5),
-        // Its own summary, when it begins and when it ends.
+        // Its own summary, at the start and at the end.
         (Op::Put, 2),
     ]);
     assert_eq!(found, expected, "{:#?}", counting.calls());

@@ -1,15 +1,15 @@
-//! `webhook`: made, shown, given a new secret, removed; and the daemon beside, which loses no event.
+//! `webhook` installs, shows, rotates and removes, while a daemon loses no event.
 
 use telelake::simulator::{Options, Simulator};
 
 use super::{hold_lesson, send};
-use crate::export::small;
+use crate::pipeline::small;
 use crate::support::daemon::Plan;
 use crate::support::lake::Lake;
 use crate::support::program::Telelake;
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_webhook_is_installed_rotated_and_removed_and_no_event_is_lost() {
+async fn a_webhook_is_installed_rotated_and_removed_without_losing_an_event() {
     let (sim, lake) = (Simulator::start(small()).await.unwrap(), Lake::folder());
     let lesson = hold_lesson(&sim);
     let space = lesson.call_finished.space_id.clone();
@@ -38,7 +38,7 @@ async fn a_webhook_is_installed_rotated_and_removed_and_no_event_is_lost() {
         made.stdout
     );
     assert_eq!(sim.send_webhook(&lesson.call_finished).await.unwrap(), 200);
-    // Again changes nothing.
+    // A second install changes nothing.
     let again = webhook(&["install", "--url", &url]).run().await.expect(0);
     assert!(again.stdout.contains("was there already"), "{}", again.stdout);
     assert_eq!(sim.webhook(&space).unwrap(), first);
@@ -46,7 +46,7 @@ async fn a_webhook_is_installed_rotated_and_removed_and_no_event_is_lost() {
     let rotated = webhook(&["rotate-secret"]).run().await.expect(0);
     let second = sim.webhook(&space).unwrap();
     assert_ne!(second.secret, first.secret);
-    // Signed before the rotation, on its way since; then with the new one; then the old one is over.
+    // An event signed before the rotation is accepted; after one with the new secret, the old secret is refused.
     assert_eq!(send(&daemon, &lesson.call_finished, &first.secret).await, 200);
     assert_eq!(sim.send_webhook(&lesson.record_finished).await.unwrap(), 200);
     assert_eq!(send(&daemon, &lesson.call_finished, &first.secret).await, 401);
@@ -81,12 +81,12 @@ async fn a_webhook_is_installed_rotated_and_removed_and_no_event_is_lost() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_can_not_work_is_said_before_a_secret_is_lost() {
+async fn an_impossible_command_is_refused_before_a_secret_is_lost() {
     let sim = Simulator::start(Options { spaces: 2, ..small() }).await.unwrap();
     let lake = Lake::folder();
     let webhook = |args: &[&str]| Telelake::against(&sim, &lake, &[&["webhook"], args].concat());
     let url = "https://lake.example/webhooks/teleboss";
-    // Nowhere to keep it.
+    // There is no place for the secret.
     let refused = webhook(&["install", "--url", url]).run().await.expect(2);
     assert!(
         refused.stderr.contains("webhook.secrets_dir"),
@@ -98,7 +98,7 @@ async fn what_can_not_work_is_said_before_a_secret_is_lost() {
         .await
         .expect(2);
     assert_eq!(sim.total_count(), 0);
-    // None to rotate; a space that is not there.
+    // Nothing to rotate, and an unknown space.
     let dir = tempfile::tempdir().unwrap();
     let dir = dir.path().display().to_string();
     let with_dir = |args: &[&str]| webhook(args).env("TELELAKE_WEBHOOK__SECRETS_DIR", &dir).run();
@@ -106,7 +106,7 @@ async fn what_can_not_work_is_said_before_a_secret_is_lost() {
     with_dir(&["show", "--space", "0123456789abcdef01234567"])
         .await
         .expect(4);
-    // One space of two.
+    // Only the first of two spaces.
     let spaces: Vec<String> = sim.school().spaces.iter().map(|space| space.id.clone()).collect();
     let made = with_dir(&["--space", &spaces[1], "install", "--url", url])
         .await

@@ -1,4 +1,4 @@
-//! What lies in `deploy/`: it parses, it names what there is, and it asks for what the program serves.
+//! The files of `deploy/` parse, name existing things, and ask for metrics that the program serves.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
@@ -7,13 +7,13 @@ use serde_json::Value;
 use telelake::config::{Config, Source};
 use telelake::simulator::Simulator;
 
-use crate::export::{backfill, range, small};
+use crate::pipeline::{backfill, range, small};
 use crate::support::daemon::Plan;
 use crate::support::eventually::eventually_some;
 use crate::support::lake::Lake;
 use crate::support::program::Telelake;
 
-/// What all of them grant the program: the same, so that a night that is well on one is well on all.
+/// The memory that each deployment grants, which is the same for all.
 const MEMORY: &str = "2Gi";
 
 fn folder() -> PathBuf {
@@ -29,7 +29,7 @@ fn documents(path: &str) -> Vec<Value> {
 }
 
 #[test]
-fn the_memory_that_all_grant_is_enough_for_the_defaults() {
+fn every_deployment_grants_enough_memory_for_the_defaults() {
     let config = Config::default();
     let s3 = &config.store.s3;
     // Reports, the process besides, and the parts of recordings on their way: see the example of the configuration.
@@ -39,7 +39,7 @@ fn the_memory_that_all_grant_is_enough_for_the_defaults() {
     assert!(needed < granted * 3 / 4, "{needed} of {granted}");
 }
 
-/// Names of metrics in an expression or a text.
+/// The names of metrics in an expression or a text.
 fn metrics_in(text: &str) -> BTreeSet<String> {
     let is_part = |c: char| c.is_ascii_alphanumeric() || c == '_';
     text.split(|c: char| !is_part(c))
@@ -48,7 +48,7 @@ fn metrics_in(text: &str) -> BTreeSet<String> {
         .collect()
 }
 
-/// Names that `/metrics` serves: of samples, and of families that have none yet.
+/// The names in `/metrics`: of samples, and of families without samples.
 fn served(text: &str) -> BTreeSet<String> {
     let mut names = BTreeSet::new();
     for line in text.lines() {
@@ -81,7 +81,7 @@ fn strings<'a>(value: &'a Value, found: &mut Vec<&'a str>) {
     }
 }
 
-/// Of an expression: each metric with the labels that its selector or an aggregation over it names.
+/// The metrics of an expression, each with the labels that its selector or aggregation names.
 fn labels_in(expression: &str) -> Vec<(String, Vec<String>)> {
     let is_part = |c: char| c.is_ascii_alphanumeric() || c == '_';
     let mut found = Vec::new();
@@ -98,14 +98,14 @@ fn labels_in(expression: &str) -> Vec<(String, Vec<String>)> {
     found
 }
 
-/// Labels of each metric that is served, and those that the scraper adds.
+/// The labels of each metric, and those that the scraper adds.
 fn labels_served(text: &str) -> BTreeMap<String, BTreeSet<String>> {
     let mut all: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
     for line in text.lines().filter(|line| !line.starts_with('#')) {
         let (name, rest) = line.split_at(line.find(['{', ' ']).unwrap());
         let labels = all.entry(name.to_owned()).or_default();
         labels.extend(["job", "instance"].map(str::to_owned));
-        // `name="value",…`: what stands before each `="`.
+        // `name="value",…`: take the text before each `="`.
         let inner = rest.strip_prefix('{').and_then(|rest| rest.split('}').next());
         let named = inner.unwrap_or_default().split("=\"");
         let named = named.map(|part| part.rsplit(['"', ',']).next().unwrap_or_default());
@@ -115,7 +115,7 @@ fn labels_served(text: &str) -> BTreeMap<String, BTreeSet<String>> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn alerts_and_dashboard_ask_for_metrics_that_are_served() {
+async fn alerts_and_dashboard_use_only_served_metrics() {
     let (sim, lake) = (Simulator::start(small()).await.unwrap(), Lake::folder());
     let daemon = Plan::new(&sim, &lake)
         .env("TELELAKE_SCHEDULE__CRON", "* * * * * *")
@@ -164,7 +164,7 @@ async fn alerts_and_dashboard_ask_for_metrics_that_are_served() {
     ] {
         assert!(named(&format!("Telelake{alert}")), "{alert}");
     }
-    // The cases that `promtool test rules` evaluates are of alerts that there are.
+    // The cases of `promtool test rules` name existing alerts.
     let tests = documents("prometheus/alerts.test.yaml").remove(0);
     for case in tests["tests"].as_array().unwrap() {
         for alert in case["alert_rule_test"].as_array().unwrap() {
@@ -187,7 +187,7 @@ async fn alerts_and_dashboard_ask_for_metrics_that_are_served() {
 }
 
 #[test]
-fn kubernetes_runs_without_rights_and_its_configuration_is_one() {
+fn kubernetes_runs_without_rights_and_with_a_valid_configuration() {
     let documents: Vec<Value> = ["kubernetes/deployment.yaml", "kubernetes/cronjob.yaml"]
         .into_iter()
         .flat_map(documents)
@@ -248,7 +248,7 @@ fn kubernetes_runs_without_rights_and_its_configuration_is_one() {
 }
 
 #[test]
-fn compose_sets_keys_that_there_are() {
+fn compose_sets_only_known_keys() {
     let compose = documents("compose/compose.yaml").remove(0);
     let service = &compose["services"]["telelake"];
     assert_eq!(service["read_only"], true);
@@ -308,7 +308,7 @@ fn confinement(unit: &str) -> BTreeSet<&str> {
 }
 
 #[test]
-fn both_units_are_equally_confined_and_leave_no_core() {
+fn both_units_are_equally_confined_and_write_no_core_dump() {
     let units = ["telelake", "telelake-run"].map(|name| read(&format!("systemd/{name}.service")));
     for (unit, command) in units.iter().zip([" serve", " run"]) {
         let start = unit.lines().find(|line| line.starts_with("ExecStart=")).unwrap();
@@ -334,7 +334,7 @@ fn both_units_are_equally_confined_and_leave_no_core() {
 }
 
 #[test]
-fn cron_finds_the_program_and_the_configuration() {
+fn the_crontab_uses_existing_paths_and_arguments() {
     let table = read("cron.d/telelake");
     let lines: Vec<&str> = table.lines().filter(|line| !line.starts_with('#')).collect();
     let path = lines.iter().find_map(|line| line.strip_prefix("PATH=")).unwrap();
@@ -346,12 +346,12 @@ fn cron_finds_the_program_and_the_configuration() {
             .windows(3)
             .any(|words| words == ["telelake", "--quiet", "run"])
     );
-    // Cron takes a percent sign for a line break.
+    // Cron reads a percent sign as a line break.
     assert!(!table.contains('%'));
 }
 
 #[test]
-fn the_image_builds_with_the_projects_rust_and_asks_the_daemon_how_it_is() {
+fn the_image_uses_the_pinned_rust_and_a_health_check() {
     let root = folder().join("..");
     let text = |name: &str| std::fs::read_to_string(root.join(name)).unwrap();
     let dockerfile = text("Dockerfile");
@@ -363,14 +363,14 @@ fn the_image_builds_with_the_projects_rust_and_asks_the_daemon_how_it_is() {
     );
     assert!(text("rust-toolchain.toml").contains(&format!("channel = \"{rust}.")));
     assert!(dockerfile.contains("|| telelake health || exit 1") && dockerfile.contains("USER 10001:10001"));
-    // Only what is built goes into the context.
+    // Only files that are built go into the context.
     assert_eq!(
         text(".dockerignore").lines().collect::<Vec<_>>(),
         ["*", "!src", "!config", "!Cargo.toml", "!Cargo.lock"]
     );
 }
 
-/// Runs Python of `make tools`; what it prints is shown where it fails.
+/// Runs Python of `make tools`, and shows its output if it fails.
 fn python(args: &[&str]) {
     let python = folder().join("../.tools/venv/bin/python");
     assert!(
@@ -388,7 +388,7 @@ fn python(args: &[&str]) {
 }
 
 #[test]
-fn kubernetes_and_compose_files_are_of_their_schemas() {
+fn kubernetes_and_compose_files_match_their_schemas() {
     let path = |name: &str| folder().join(name).display().to_string();
     // The oldest version that knows `timeZone` for good, and the newest.
     for version in ["1.27", "1.37"] {
@@ -411,9 +411,9 @@ fn kubernetes_and_compose_files_are_of_their_schemas() {
     python(&["-c", validate, &path("compose/compose.yaml")]);
 }
 
-/// `make try-deploy` runs the blocks of the text by their names: each has one, and no command stands outside of them.
+/// `make try-deploy` runs the blocks of the text by name, so that each block has a name and no command is outside.
 #[test]
-fn every_block_of_commands_in_the_walkthrough_is_one_that_is_tried() {
+fn every_block_of_commands_in_the_walkthrough_is_tried() {
     let (text, script) = (read("README.md"), read("try.sh"));
     let names: Vec<&str> = text
         .lines()
@@ -423,7 +423,7 @@ fn every_block_of_commands_in_the_walkthrough_is_one_that_is_tried() {
         .collect();
     let unique: BTreeSet<&str> = names.iter().copied().collect();
     assert!(names.len() > 10 && unique.len() == names.len(), "{names:?}");
-    // What the script does around a block is for a block that there is.
+    // The actions of the script belong to existing blocks.
     for line in script.lines() {
         let hook = ["before_", "after_"]
             .iter()
@@ -440,7 +440,7 @@ async fn the_health_check_asks_the_daemon() {
     let daemon = Plan::new(&sim, &lake).start().await;
     let address = daemon.base.strip_prefix("http://").unwrap().to_owned();
     let port = address.rsplit_once(':').unwrap().1;
-    // It needs neither the token of the API nor a store that is in reach.
+    // It needs neither the token of the API nor a reachable store.
     let ask = |listen: String| {
         Telelake::new(&["health"])
             .env("TELELAKE_SERVE__LISTEN", &listen)
@@ -452,7 +452,7 @@ async fn the_health_check_asks_the_daemon() {
     daemon.kill().await;
     let dead = ask(address).run().await.expect(1);
     assert!(dead.stderr.contains("Connection refused"), "{}", dead.stderr);
-    // Somebody else's answer is none of the daemon's.
+    // The answer of another program is refused.
     let other = sim.base_url();
     let other = other
         .strip_prefix("http://")
@@ -463,7 +463,7 @@ async fn the_health_check_asks_the_daemon() {
 
 #[cfg(unix)]
 #[tokio::test(flavor = "multi_thread")]
-async fn systemd_is_told_when_the_daemon_is_at_work() {
+async fn systemd_is_notified_when_the_daemon_is_ready() {
     let (sim, lake) = (Simulator::start(small()).await.unwrap(), Lake::folder());
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("notify");
@@ -479,11 +479,10 @@ async fn systemd_is_told_when_the_daemon_is_at_work() {
     daemon.kill().await;
 }
 
-/// What `check` and `webhook install` of root leave must be read by the daemon's user. Without root there is nothing to
-/// prove.
+/// The daemon's user must be able to read the files that root makes by `check` and `webhook install`. The test needs root.
 #[cfg(unix)]
 #[tokio::test(flavor = "multi_thread")]
-async fn what_root_leaves_by_hand_belongs_to_the_daemons_user() {
+async fn files_that_root_makes_belong_to_the_user_of_the_daemon() {
     use std::os::unix::fs::{MetadataExt, chown};
     const SERVICE: (u32, u32) = (12_345, 12_346);
     let (sim, lake) = (Simulator::start(small()).await.unwrap(), Lake::folder());

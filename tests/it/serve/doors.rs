@@ -1,4 +1,4 @@
-//! Who is let in, by which address, and that nobody is kept out by others.
+//! Access to the daemon: only the right clients get in, and nobody can lock out others.
 
 use std::net::{IpAddr, SocketAddr};
 
@@ -10,7 +10,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpSocket, TcpStream};
 
 use super::{SECRET, hold_lesson, send};
-use crate::export::small;
+use crate::pipeline::small;
 use crate::support::daemon::{Daemon, Plan};
 use crate::support::lake::Lake;
 use crate::support::program::Telelake;
@@ -28,7 +28,7 @@ async fn ask(daemon: &Daemon, method: Method, path: &str, headers: &[(&str, &str
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn without_a_token_a_proxy_opens_the_daemon_to_nobody() {
+async fn without_a_token_requests_through_a_proxy_are_refused() {
     let (sim, lake) = (Simulator::start(small()).await.unwrap(), Lake::folder());
     let lesson = hold_lesson(&sim);
     let daemon = Plan::new(&sim, &lake)
@@ -66,14 +66,14 @@ async fn without_a_token_a_proxy_opens_the_daemon_to_nobody() {
             assert_ne!(status, 403, "{mark} {path}");
         }
     }
-    // As nginx does by default: our own name, HTTP/1.0 and no word of whom it is for.
+    // As nginx does by default: our own name, HTTP/1.0, and no header about the client.
     let mut plain = connect(&daemon, None).await;
     let request = "GET /api/status HTTP/1.0\r\nHost: 127.0.0.1:8080\r\nConnection: close\r\n\r\n";
     plain.write_all(request.as_bytes()).await.unwrap();
     let mut answer = String::new();
     plain.read_to_string(&mut answer).await.unwrap();
     assert!(answer.starts_with("HTTP/1.0 403"), "{answer}");
-    // Webhooks prove themselves, whatever they came through.
+    // Webhooks are signed, so that the proxy does not matter.
     let event = lesson.call_finished.signed(SECRET);
     let webhook = daemon.request(Method::POST, "/webhooks/teleboss");
     let webhook = webhook.header("x-forwarded-for", "203.0.113.7").body(event);
@@ -82,7 +82,7 @@ async fn without_a_token_a_proxy_opens_the_daemon_to_nobody() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_weak_token_opens_no_address_to_others() {
+async fn a_weak_token_allows_only_loopback() {
     let (sim, lake) = (Simulator::start(small()).await.unwrap(), Lake::folder());
     let refused = Telelake::against(&sim, &lake, &["serve"])
         .env("TELELAKE_SERVE__LISTEN", "0.0.0.0:0")
@@ -111,7 +111,7 @@ async fn a_weak_token_opens_no_address_to_others() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn behind_a_trusted_proxy_who_guesses_is_locked_out_alone() {
+async fn behind_a_trusted_proxy_only_the_guessing_client_is_locked_out() {
     let (sim, lake) = (Simulator::start(small()).await.unwrap(), Lake::folder());
     let daemon = Plan::new(&sim, &lake)
         .env("TELELAKE_SERVE__TOKEN", TOKEN)
@@ -121,7 +121,7 @@ async fn behind_a_trusted_proxy_who_guesses_is_locked_out_alone() {
     let wrong = ("authorization", "Bearer wr0ng");
     let right = format!("Bearer {TOKEN}");
     let right = ("authorization", right.as_str());
-    // What stands left of the proxy's own word is the guesser's invention.
+    // The entries before the proxy's own are invented by the client.
     for n in 0..10 {
         let spoofed = format!("198.51.100.{n}, 203.0.113.7, 10.0.0.1");
         let (status, _) = ask(
@@ -152,7 +152,7 @@ async fn behind_a_trusted_proxy_who_guesses_is_locked_out_alone() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn headers_of_a_peer_that_is_no_proxy_are_not_believed() {
+async fn forwarded_headers_of_an_untrusted_peer_are_ignored() {
     let (sim, lake) = (Simulator::start(small()).await.unwrap(), Lake::folder());
     let daemon = Plan::new(&sim, &lake)
         .env("TELELAKE_SERVE__TOKEN", TOKEN)
@@ -174,7 +174,7 @@ async fn headers_of_a_peer_that_is_no_proxy_are_not_believed() {
     daemon.kill().await;
 }
 
-/// A connection from an address of this machine.
+/// Connects from an address of this machine.
 async fn connect(daemon: &Daemon, from: Option<IpAddr>) -> TcpStream {
     let address: SocketAddr = daemon.base.strip_prefix("http://").unwrap().parse().unwrap();
     let socket = TcpSocket::new_v4().unwrap();
@@ -192,7 +192,7 @@ async fn answers(daemon: &Daemon, lesson: &super::Lesson) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn idle_connections_of_one_or_of_many_keep_nobody_out() {
+async fn idle_connections_keep_nobody_out() {
     let (sim, lake) = (Simulator::start(small()).await.unwrap(), Lake::folder());
     let lesson = hold_lesson(&sim);
     let mut daemon = Plan::new(&sim, &lake)
@@ -210,7 +210,7 @@ async fn idle_connections_of_one_or_of_many_keep_nobody_out() {
             .collect()
             .await;
         answers(&daemon, &lesson).await;
-        // Half heads are no better.
+        // The same with incomplete headers.
         for mut one in idle {
             let _ = one.write_all(b"GET / HTTP/1.1\r\nHost: x\r\nX-").await;
         }
@@ -220,7 +220,7 @@ async fn idle_connections_of_one_or_of_many_keep_nobody_out() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_audit_tells_who_signed_in_from_where_and_what_they_changed() {
+async fn the_audit_log_names_sign_ins_and_changes_with_their_address() {
     let (sim, lake) = (Simulator::start(small()).await.unwrap(), Lake::folder());
     let mut daemon = Plan::new(&sim, &lake)
         .env("TELELAKE_SERVE__TOKEN", TOKEN)

@@ -1,4 +1,4 @@
-//! Strangers at the door: nothing of theirs is kept, and they cost next to nothing.
+//! Requests of strangers: nothing of them is stored, and they cost almost nothing.
 
 use futures_util::{StreamExt, stream};
 use telelake::simulator::{Event, Simulator};
@@ -6,15 +6,15 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
 use super::{SECRET, hold_lesson, send};
-use crate::export::small;
+use crate::pipeline::small;
 use crate::support::daemon::{Daemon, Plan};
 use crate::support::lake::Lake;
 
-/// Sends bytes on a connection of its own and reads until the other side ends it.
+/// Sends bytes on a new connection and reads until the server closes it.
 async fn raw(daemon: &Daemon, bytes: &[u8]) -> String {
     let address = daemon.base.strip_prefix("http://").unwrap();
     let mut stream = TcpStream::connect(address).await.unwrap();
-    // The other side may have had enough before all is sent.
+    // The server may close the connection before all is sent.
     let _ = stream.write_all(bytes).await;
     let mut answer = Vec::new();
     let _ = stream.read_to_end(&mut answer).await;
@@ -48,7 +48,7 @@ async fn forged_malformed_and_oversized_webhooks_are_refused_and_replays_merge()
     for forged in [
         event.signed("another secret"),
         event.signed(""),
-        // Another event under a good signature.
+        // Another event with a valid signature.
         format!("{signature}\",\"body\"{body}"),
         good.replace("call_finished", "record_failed"),
         good.replacen("\"signature\":\"", "\"signature\":\"00", 1),
@@ -72,10 +72,10 @@ async fn forged_malformed_and_oversized_webhooks_are_refused_and_replays_merge()
         );
     }
     let huge = good.replacen('{', &format!("{{\"padding\":\"{}\",", "x".repeat(64 * 1024)), 1);
-    // Refused before it is read: whether the refusal is read depends on which of both sides is faster.
+    // It is refused before it is read, so that a race decides whether the client sees the refusal.
     let answer = daemon
         .request(reqwest::Method::POST, "/webhooks/teleboss")
-        // Whatever becomes of it, the connection is not taken for another request.
+        // In any case the connection is not used for another request.
         .header("connection", "close")
         .body(huge)
         .send()
@@ -95,7 +95,7 @@ async fn forged_malformed_and_oversized_webhooks_are_refused_and_replays_merge()
         "{answer}"
     );
     assert_eq!(kept(&lake).await, 0);
-    // The real one, and its replays while it waits: one.
+    // The event and its replays in the queue count once.
     for _ in 0..20 {
         assert_eq!(send(&daemon, event, SECRET).await, 200);
     }
@@ -110,7 +110,7 @@ async fn forged_malformed_and_oversized_webhooks_are_refused_and_replays_merge()
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn who_sends_slowly_is_sent_away_and_holds_nobody_up() {
+async fn a_slow_sender_is_disconnected_and_delays_nobody() {
     let (sim, lake) = (Simulator::start(small()).await.unwrap(), Lake::folder());
     let lesson = hold_lesson(&sim);
     let daemon = Plan::new(&sim, &lake)
@@ -159,7 +159,7 @@ async fn ten_thousand_forged_webhooks_take_no_memory() {
     let forge = async |count: usize| {
         stream::iter(0..count)
             .map(|n| {
-                // Each of another space and room: nothing may be remembered of them.
+                // Each has another space and room, and none may be remembered.
                 let event = Event::of_room("call_finished", &format!("{n:024x}"), &format!("{n:024x}"));
                 let daemon = &daemon;
                 async move { assert_eq!(send(daemon, &event, "forged").await, 401) }
@@ -181,9 +181,9 @@ async fn ten_thousand_forged_webhooks_take_no_memory() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn only_who_has_the_token_is_let_in() {
+async fn every_request_needs_the_token() {
     let (sim, lake) = (Simulator::start(small()).await.unwrap(), Lake::folder());
-    // Without one, nobody else may be able to reach it.
+    // Without a token, only loopback is allowed.
     let refused = crate::support::program::Telelake::against(&sim, &lake, &["serve"])
         .env("TELELAKE_SERVE__LISTEN", "0.0.0.0:0")
         .run()
@@ -214,7 +214,7 @@ async fn only_who_has_the_token_is_let_in() {
     for path in gets {
         assert_eq!(daemon.get(path).await.0, 200, "{path}");
     }
-    // A page of another site, in the browser of one who may.
+    // A page of another site in the browser of a signed-in user.
     let foreign = daemon
         .request(reqwest::Method::POST, "/api/backfill")
         .header("content-type", "application/json")

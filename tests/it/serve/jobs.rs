@@ -1,4 +1,4 @@
-//! Runs by the clock, jobs on demand, and what is left when the daemon stops.
+//! Scheduled runs, jobs on demand, and the work that is left when the daemon stops.
 
 use chrono::Days;
 use chrono_tz::Tz;
@@ -7,14 +7,14 @@ use serde_json::{Value, json};
 use telelake::simulator::{Endpoint, Event, Failure, Matcher, Options, Simulator, days};
 
 use super::{SECRET, send};
-use crate::export::small;
+use crate::pipeline::small;
 use crate::support::daemon::{Plan, metric};
 use crate::support::eventually::eventually_some;
 use crate::support::lake::Lake;
 use crate::support::program::Telelake;
 use crate::support::truth::assert_whole;
 
-/// A school whose lessons were the day before yesterday: the nightly run takes them, whatever the hour.
+/// A school with lessons the day before yesterday, which the nightly run covers at any hour.
 fn of_late() -> Options {
     let today = chrono::Utc::now().date_naive();
     Options {
@@ -37,7 +37,7 @@ async fn runs(lake: &Lake) -> Vec<Value> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_missed_run_is_made_up_once_and_a_run_after_it_is_none() {
+async fn a_missed_run_is_caught_up_once() {
     let (sim, lake) = (Simulator::start(of_late()).await.unwrap(), Lake::folder());
     let once = || {
         Telelake::against(&sim, &lake, &["serve", "--once"])
@@ -49,7 +49,7 @@ async fn a_missed_run_is_made_up_once_and_a_run_after_it_is_none() {
     assert_eq!(runs(&lake).await.len(), 1);
     once().await.expect(0);
     let made = runs(&lake).await;
-    // At midnight a second one may have come due.
+    // At midnight a second run may be due.
     let midnights: std::collections::BTreeSet<_> = made.iter().map(|run| run["to"].to_string()).collect();
     assert_eq!(made.len(), midnights.len());
     let off = Telelake::against(&sim, &Lake::folder(), &["serve", "--once"])
@@ -61,7 +61,7 @@ async fn a_missed_run_is_made_up_once_and_a_run_after_it_is_none() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn runs_by_the_clock_do_not_overlap_and_metrics_say_what_summaries_say() {
+async fn scheduled_runs_do_not_overlap_and_metrics_match_their_summaries() {
     let (sim, lake) = (Simulator::start(of_late()).await.unwrap(), Lake::folder());
     let daemon = Plan::new(&sim, &lake)
         .env("TELELAKE_SCHEDULE__CRON", "* * * * * *")
@@ -69,7 +69,7 @@ async fn runs_by_the_clock_do_not_overlap_and_metrics_say_what_summaries_say() {
         .start()
         .await;
     daemon.ended("run", 2).await;
-    // Between two runs, both say the same; during one, the summary is yet to come.
+    // Metrics and summaries agree only between two runs, because a summary is written at the end.
     let (text, made) = eventually_some("a moment between two runs", async || {
         let made = runs(&lake).await;
         let (_, text) = daemon.get("/metrics").await;
@@ -150,9 +150,9 @@ async fn every_answer_of_the_api_is_counted_by_status() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_stopped_backfill_is_work_left_and_the_next_start_goes_on_with_it() {
+async fn a_stopped_backfill_goes_on_at_the_next_start() {
     let (sim, lake) = (Simulator::start(small()).await.unwrap(), Lake::folder());
-    // The first report never comes while the first daemon lives.
+    // The first report stalls for as long as the first daemon lives.
     sim.faults().order(
         Matcher::endpoint(Endpoint::Report).first(1),
         Failure::Stall(std::time::Duration::from_secs(60)),
@@ -191,7 +191,7 @@ async fn a_stopped_backfill_is_work_left_and_the_next_start_goes_on_with_it() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_thousand_webhooks_are_kept_while_a_backfill_runs() {
+async fn a_thousand_webhooks_are_stored_during_a_backfill() {
     let sim = Simulator::start(Options { rooms: 40, ..small() }).await.unwrap();
     let lake = Lake::s3().await;
     let daemon = Plan::new(&sim, &lake)
@@ -211,7 +211,7 @@ async fn a_thousand_webhooks_are_kept_while_a_backfill_runs() {
         .buffer_unordered(64)
         .collect::<()>()
         .await;
-    // Killed right after the last answer: all of them lie in the store.
+    // All of them are in the store, although the daemon was killed right after the last answer.
     let backfill = daemon.ended("backfill", 0).await;
     assert_eq!(backfill["outcome"], "Done");
     daemon.kill().await;

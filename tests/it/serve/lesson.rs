@@ -1,9 +1,9 @@
-//! A lesson ends: a webhook comes, and its rows and its video are in the lake.
+//! The end of a lesson: a webhook arrives, and rows and video get into the lake.
 
 use telelake::simulator::{Event, Simulator};
 
 use super::{SECRET, hold_lesson, send};
-use crate::export::small;
+use crate::pipeline::small;
 use crate::support::daemon::Plan;
 use crate::support::eventually::eventually;
 use crate::support::lake::Lake;
@@ -33,7 +33,7 @@ async fn comes_into(lake: Lake) {
         Some(&record["sha256"]),
         sim.record_sha256(&lesson.record).as_ref()
     );
-    // Only that room was asked for, and nothing waits any more; no summary of a run was left.
+    // Only that room was requested, no event is left, and there is no summary of a run.
     let room = &lesson.call_finished.room_id;
     let rooms = sim
         .requests()
@@ -45,10 +45,10 @@ async fn comes_into(lake: Lake) {
     let kept = |keys: &std::collections::BTreeMap<String, u64>, prefix: &str| {
         keys.keys().filter(|key| key.starts_with(prefix)).count()
     };
-    // The same record again costs nothing.
+    // The same event again costs nothing.
     sim.clear_log();
     assert_eq!(send(&daemon, &lesson.record_finished, SECRET).await, 200);
-    // Its work is over when nothing is kept of it; a stop before that would leave it to the next start.
+    // The event is done once its object is removed; a stop before that would leave it to the next start.
     eventually("no event is left", async || {
         kept(&lake.keys().await, "_telelake/events/") == 0
     })
@@ -63,7 +63,7 @@ async fn comes_into(lake: Lake) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_lesson_that_ends_comes_into_a_folder() {
+async fn a_lesson_that_ends_gets_into_a_folder() {
     comes_into(Lake::folder()).await;
 }
 
@@ -76,7 +76,7 @@ async fn a_lesson_that_ends_comes_into_s3() {
 async fn an_answered_webhook_outlives_a_kill_before_its_work() {
     let (sim, lake) = (Simulator::start(small()).await.unwrap(), Lake::folder());
     let lesson = hold_lesson(&sim);
-    // An hour to settle: the work can't have begun when the process is killed.
+    // With an hour to settle, the work cannot have begun when the process is killed.
     let daemon = Plan::new(&sim, &lake)
         .env("TELELAKE_SCOPE__SETTLE", "1h")
         .start()
@@ -92,7 +92,7 @@ async fn an_answered_webhook_outlives_a_kill_before_its_work() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_event_whose_work_fails_stays_kept_and_one_of_an_unknown_room_does_not() {
+async fn a_failed_event_is_kept_unless_its_room_is_unknown() {
     let (sim, lake) = (Simulator::start(small()).await.unwrap(), Lake::folder());
     let lesson = hold_lesson(&sim);
     let failure = telelake::simulator::Failure::Status(500);

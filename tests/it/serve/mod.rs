@@ -7,6 +7,7 @@ mod hostile;
 mod jobs;
 mod lesson;
 mod page;
+mod page_actions;
 mod page_http;
 mod page_states;
 mod queue;
@@ -15,12 +16,12 @@ mod secrets;
 mod tell;
 
 use chrono::{TimeDelta, Utc};
-use telelake::simulator::{Event, Record, Simulator};
+use telelake::simulator::{Event, Record, RecordState, Simulator};
 
 /// The secret that [`crate::support::daemon::Plan`] configures.
 pub(crate) const SECRET: &str = "s3cr3t-of-all";
 
-/// A lesson that has just ended: the call's id and its record's, and an event of either.
+/// A lesson that has just ended: the ids of its call and its record, and an event about each.
 pub(crate) struct Lesson {
     pub call: String,
     pub record: String,
@@ -28,7 +29,7 @@ pub(crate) struct Lesson {
     pub record_finished: Event,
 }
 
-/// Holds a lesson like the school's first one, that ended a minute ago.
+/// Adds a lesson like the first one of the school that ended a minute ago.
 pub(crate) fn hold_lesson(sim: &Simulator) -> Lesson {
     sim.edit(|school| {
         let model = school
@@ -45,7 +46,7 @@ pub(crate) fn hold_lesson(sim: &Simulator) -> Lesson {
             space_id: model.space_id.clone(),
             room_id: model.room_id.clone(),
             call_id: Some(call.clone()),
-            state: "finished".into(),
+            state: RecordState::Finished,
             created_at: model.started_at + later,
             started_at: Some(model.started_at + later),
             finished_at: Some(model.finished_at.unwrap() + later),

@@ -1,4 +1,4 @@
-//! The operator's page as a person has it before them: in a real browser.
+//! The operator's page in a real browser.
 
 use chrono::{Days, NaiveDate, Timelike, Utc};
 use chrono_tz::Tz;
@@ -6,13 +6,13 @@ use serde_json::{Value, json};
 use telelake::lake::date_of;
 use telelake::simulator::{Call, Endpoint, Failure, Matcher, Oddities, Options, Simulator, days};
 
-use crate::export::small;
+use crate::pipeline::small;
 use crate::support::browser::Browser;
 use crate::support::daemon::Plan;
 use crate::support::lake::Lake;
 use crate::support::program::Telelake;
 
-/// Names as an attacker would choose them.
+/// Names that an attacker would choose.
 const HOSTILE_SPACE: &str = "<img src=x onerror=\"window.hacked=1\">'\"&";
 const HOSTILE_ROOM: &str = "\"></title><script>window.hacked=2</script>";
 
@@ -25,14 +25,14 @@ pub(super) fn calm_zone() -> Tz {
     }
 }
 
-/// Which of the school's dates has a report that failed.
+/// The index of the date with a failed report.
 const FAILED: usize = 5;
 
 pub(super) fn today() -> NaiveDate {
     date_of(Utc::now(), calm_zone())
 }
 
-/// Two spaces with lessons on the seven days up to yesterday, and much that went wrong.
+/// Two spaces with lessons on the seven days up to yesterday, and many failures.
 pub(super) fn school() -> Options {
     Options {
         spaces: 2,
@@ -63,7 +63,7 @@ pub(super) async fn backfill(sim: &Simulator, lake: &Lake, date: NaiveDate) {
     assert!([0, 3].contains(&status), "{status}");
 }
 
-/// A lake of the school, but for one day that nobody looked at.
+/// A lake of the school except for one day that no run has listed.
 async fn lake_of(sim: &Simulator) -> (Lake, NaiveDate) {
     sim.edit(|school| {
         let space = school.spaces[0].id.clone();
@@ -88,7 +88,7 @@ async fn lake_of(sim: &Simulator) -> (Lake, NaiveDate) {
     (lake, unseen)
 }
 
-/// Holds a page to what every page owes its reader: names for all that can be operated, headings, text that can be
+/// Checks the rules for every page: names for all controls, headings, text that can be
 /// read, and no need to scroll sideways.
 async fn assert_decent(browser: &mut Browser, what: &str) {
     let faults = browser.eval(include_str!("decent.js")).await;
@@ -97,7 +97,7 @@ async fn assert_decent(browser: &mut Browser, what: &str) {
     assert_eq!(browser.eval("window.hacked ?? 0").await, 0, "{what}");
 }
 
-/// How the days of a space stand, from `/api/status`.
+/// The states of the days of a space, from `/api/status`.
 fn expected(day: &Value) -> &'static str {
     let number = |name: &str| day[name].as_u64().unwrap();
     let failed = number("reports_failed") + number("records_failed") + number("rooms_missed");
@@ -115,7 +115,7 @@ fn expected(day: &Value) -> &'static str {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_calendar_says_of_each_day_how_it_stands_and_opens_it() {
+async fn the_calendar_shows_the_state_of_each_day_and_opens_it() {
     let sim = Simulator::start(school()).await.unwrap();
     let (lake, unseen) = lake_of(&sim).await;
     let daemon = plan(&sim, &lake).start().await;
@@ -140,7 +140,7 @@ async fn the_calendar_says_of_each_day_how_it_stands_and_opens_it() {
         seen.insert(class.as_str().unwrap().to_owned());
     }
     assert!(seen.len() >= 3, "the school has too little in it: {seen:?}");
-    // The day that nobody looked at: in both spaces, and in all.
+    // The day that no run has listed, in both spaces and in the total.
     let link = format!(".days a.unseen[href^='/day?date={unseen}']");
     let count = browser
         .eval(&format!("document.querySelectorAll({link:?}).length"))
@@ -152,7 +152,7 @@ async fn the_calendar_says_of_each_day_how_it_stands_and_opens_it() {
         "{verdict}"
     );
 
-    // From the calendar to a day, and to each thing that is missing there, with its reason.
+    // From the calendar to a day, and to each missing object with its reason.
     let failed = sim.options().dates[FAILED];
     let space = known
         .iter()
@@ -185,7 +185,7 @@ async fn the_calendar_says_of_each_day_how_it_stands_and_opens_it() {
     assert_eq!(daemon.stop().await, 0);
 }
 
-/// No person of the school is on the page.
+/// Asserts that no person of the school is on the page.
 async fn assert_nobody_is_named(sim: &Simulator, browser: &mut Browser) {
     let html = browser.eval("document.documentElement.outerHTML").await;
     let html = html.as_str().unwrap();
@@ -200,7 +200,7 @@ async fn assert_nobody_is_named(sim: &Simulator, browser: &mut Browser) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_backfill_asked_for_by_its_button_is_followed_to_its_end() {
+async fn a_backfill_started_by_its_button_is_followed_to_its_end() {
     let options = Options {
         zone: calm_zone(),
         dates: days(today() - Days::new(2), 2),
@@ -209,7 +209,7 @@ async fn a_backfill_asked_for_by_its_button_is_followed_to_its_end() {
     };
     let sim = Simulator::start(options).await.unwrap();
     let lake = Lake::folder();
-    // It can't end before it may.
+    // The job cannot end before the test allows it.
     sim.faults()
         .order(Matcher::endpoint(Endpoint::Report), Failure::Status(503));
     let daemon = plan(&sim, &lake).env("TELELAKE_API__RETRIES", "20").start().await;
@@ -232,7 +232,7 @@ async fn a_backfill_asked_for_by_its_button_is_followed_to_its_end() {
     assert!(work.contains("Backfill") && work.contains("0 of"), "{work}");
     browser.picture("progress").await;
     sim.faults().clear();
-    // The page finds its end by itself, and shows what came.
+    // The page notices the end by itself, and shows the result.
     browser
         .wait_for("!('busy' in document.querySelector('#work').dataset)")
         .await;
@@ -251,7 +251,7 @@ async fn a_backfill_asked_for_by_its_button_is_followed_to_its_end() {
         "what was asked for is no news any more"
     );
 
-    // A day again, by the keyboard alone: from the calendar to its button.
+    // The same with only the keyboard: from the calendar to the button of a day.
     let day = format!("/day?date={from}");
     browser.go(&daemon.url(&day)).await;
     focus_by_tab(&mut browser, "#retry").await;
@@ -263,7 +263,7 @@ async fn a_backfill_asked_for_by_its_button_is_followed_to_its_end() {
     assert_eq!(daemon.stop().await, 0);
 }
 
-/// Goes from element to element as a keyboard does, each of which must show that it has the focus.
+/// Moves through the elements by the keyboard; each must show its focus.
 async fn focus_by_tab(browser: &mut Browser, selector: &str) {
     for _ in 0..600 {
         browser.press("Tab").await;
@@ -286,7 +286,7 @@ async fn focus_by_tab(browser: &mut Browser, selector: &str) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_reader_signs_in_once_with_the_token_and_out_again() {
+async fn a_reader_signs_in_with_the_token_and_out_again() {
     let (sim, lake) = (Simulator::start(small()).await.unwrap(), Lake::folder());
     let daemon = plan(&sim, &lake)
         .env("TELELAKE_SERVE__TOKEN", "the-page-t0ken")
@@ -299,12 +299,12 @@ async fn a_reader_signs_in_once_with_the_token_and_out_again() {
     assert_decent(&mut browser, "the door").await;
     assert_eq!(browser.text("button").await, "Войти");
     browser.picture("login-ru-light-360").await;
-    // By the keyboard: the field has the focus already.
+    // By the keyboard, because the field has the focus.
     browser.type_text("wrong").await;
     browser.press("Enter").await;
     browser.loaded().await;
     assert_eq!(browser.text("#wrong").await, "Токен неверный.");
-    // The browser itself tells the console of the status 401.
+    // The browser logs the status 401 to the console.
     browser.complaints.retain(|complaint| !complaint.contains("401"));
     assert_decent(&mut browser, "the door, after a wrong token").await;
     browser.type_text("the-page-t0ken").await;
@@ -321,7 +321,7 @@ async fn a_reader_signs_in_once_with_the_token_and_out_again() {
         "the token itself is not kept"
     );
     assert_decent(&mut browser, "signed in").await;
-    // By a link on another site, which does not bring the cookie along: still signed in.
+    // A link on another site does not send the cookie, but the user stays signed in.
     let link = format!("data:text/html,<a href='{}'>a chat</a>", daemon.url("/runs"));
     browser.go(&link).await;
     browser.click("a").await;
@@ -336,7 +336,7 @@ async fn a_reader_signs_in_once_with_the_token_and_out_again() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn every_page_is_decent_in_both_languages_dark_and_light_wide_and_narrow() {
+async fn every_page_is_accessible_in_both_languages_schemes_and_widths() {
     let sim = Simulator::start(school()).await.unwrap();
     let (lake, unseen) = lake_of(&sim).await;
     let daemon = plan(&sim, &lake).start().await;
@@ -347,7 +347,7 @@ async fn every_page_is_decent_in_both_languages_dark_and_light_wide_and_narrow()
         .unwrap()
         .to_owned();
     let room = sim.school().rooms[0].id.clone();
-    // A day that was landed and never built.
+    // A day that is landed and not built.
     unbuild(&lake, dates[0]).await;
     let pages = [
         ("unbuilt", format!("/day?date={}", dates[0])),
@@ -382,7 +382,7 @@ async fn every_page_is_decent_in_both_languages_dark_and_light_wide_and_narrow()
     assert_eq!(daemon.stop().await, 0);
 }
 
-/// Makes a day of the first space one whose tables were never built.
+/// Makes the tables of a day of the first space look as if they were never built.
 async fn unbuild(lake: &Lake, date: NaiveDate) {
     let keys = lake.keys().await.into_keys();
     let mut keys = keys.filter(|key| key.starts_with(&format!("_telelake/days/date={date}/")));
@@ -397,7 +397,7 @@ async fn unbuild(lake: &Lake, date: NaiveDate) {
 const COMES_BACK: &str = "document.dispatchEvent(new Event('visibilitychange'))";
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_page_is_never_stale() {
+async fn the_page_updates_itself() {
     let options = Options {
         zone: calm_zone(),
         dates: days(today() - Days::new(2), 2),
@@ -412,11 +412,11 @@ async fn the_page_is_never_stale() {
     browser.look(1280, 900, false).await;
     browser.go(&daemon.url("/")).await;
     assert!(browser.text("#asof").await.starts_with("as of "));
-    // A page of another program is loaded again when it hears of this one.
+    // A page of another version of the program reloads when it hears of this version.
     let other = format!("document.body.dataset.version = 'another'; window.old = 1; {COMES_BACK}");
     browser.load_by(&other).await;
     assert_eq!(browser.eval("window.old ?? 0").await, 0);
-    // What happened while the reader was away is there when they come back, without loading it again.
+    // Changes that happened while the reader was away are shown on return without a reload.
     browser.eval("window.mine = 1").await;
     backfill(&sim, &lake, sim.options().dates[1]).await;
     browser.eval(COMES_BACK).await;
@@ -425,7 +425,7 @@ async fn the_page_is_never_stale() {
         .await;
     assert_eq!(browser.eval("window.mine").await, 1);
     assert_eq!(browser.complaints, Vec::<String>::new());
-    // A daemon that is gone is told plainly, with the age of what is seen.
+    // A stopped daemon is reported with the age of the data.
     assert_eq!(daemon.stop().await, 0);
     browser.eval(COMES_BACK).await;
     browser
@@ -440,7 +440,7 @@ async fn the_page_is_never_stale() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_arrow_keys_go_through_the_calendar() {
+async fn the_arrow_keys_move_through_the_calendar() {
     let options = Options {
         spaces: 2,
         zone: calm_zone(),

@@ -1,9 +1,9 @@
-//! The page's door and its headers, as a program at the other end has them.
+//! Access to the page and its headers, over plain HTTP.
 
 use reqwest::{Method, RequestBuilder, Response, StatusCode};
 use telelake::simulator::Simulator;
 
-use crate::export::small;
+use crate::pipeline::small;
 use crate::support::daemon::{Daemon, Plan};
 use crate::support::lake::Lake;
 
@@ -14,7 +14,7 @@ async fn guarded(sim: &Simulator, lake: &Lake) -> Daemon {
         .env("TELELAKE_SERVE__TOKEN", TOKEN)
         .start()
         .await;
-    // What follows is followed by hand.
+    // Redirects are followed by the test.
     daemon.http = telelake::tls::http_client()
         .no_proxy()
         .tls_certs_only([])
@@ -51,7 +51,7 @@ async fn session(daemon: &Daemon) -> String {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn only_who_signed_in_sees_a_page_and_no_other_site_acts_in_their_name() {
+async fn pages_need_a_sign_in_and_other_sites_cannot_act_for_the_user() {
     let (sim, lake) = (Simulator::start(small()).await.unwrap(), Lake::folder());
     let daemon = guarded(&sim, &lake).await;
     for path in ["/", "/day?date=2025-03-03&space=x", "/runs", "/run?id=x"] {
@@ -59,7 +59,7 @@ async fn only_who_signed_in_sees_a_page_and_no_other_site_acts_in_their_name() {
         assert_eq!(answer.status(), StatusCode::SEE_OTHER, "{path}");
         assert!(header(&answer, "location").starts_with("/login?to=%2F"), "{path}");
     }
-    // A link in a chat: the browser keeps the cookie back, until the page itself asks again.
+    // For a link in a chat the browser withholds the cookie until the page requests itself again.
     let linked = daemon
         .request(Method::GET, "/runs")
         .header("sec-fetch-site", "cross-site");
@@ -73,7 +73,7 @@ async fn only_who_signed_in_sees_a_page_and_no_other_site_acts_in_their_name() {
     let bare = |path: &str| daemon.request(Method::GET, path).send();
     assert_eq!(bare("/now").await.unwrap().status(), StatusCode::UNAUTHORIZED);
     assert_eq!(bare("/metrics").await.unwrap().status(), StatusCode::UNAUTHORIZED);
-    // Sent elsewhere by a link, nobody is.
+    // A link cannot redirect a user to another site.
     let answer = form(&daemon, "/login", "token=the-page-t0ken&to=%2F%2Fevil.example")
         .header("origin", &daemon.base)
         .header("x-forwarded-proto", "https")
@@ -153,7 +153,7 @@ async fn only_who_signed_in_sees_a_page_and_no_other_site_acts_in_their_name() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn who_guesses_the_token_waits_and_the_style_is_cached() {
+async fn guessing_the_token_is_slowed_down_and_the_style_is_cached() {
     let (sim, lake) = (Simulator::start(small()).await.unwrap(), Lake::folder());
     let daemon = guarded(&sim, &lake).await;
     let cookie = session(&daemon).await;
@@ -173,7 +173,7 @@ async fn who_guesses_the_token_waits_and_the_style_is_cached() {
         bearer.send().await.unwrap().status(),
         StatusCode::TOO_MANY_REQUESTS
     );
-    // Who is signed in goes on.
+    // A signed-in user is not affected.
     let seen = daemon.request(Method::GET, "/").header("cookie", &cookie);
     assert_eq!(seen.send().await.unwrap().status(), StatusCode::OK);
 
@@ -196,7 +196,7 @@ async fn who_guesses_the_token_waits_and_the_style_is_cached() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn on_loopback_without_a_token_the_page_is_open_by_this_machine_s_name_alone() {
+async fn without_a_token_the_page_opens_only_by_a_local_host_name() {
     let (sim, lake) = (Simulator::start(small()).await.unwrap(), Lake::folder());
     let daemon = Plan::new(&sim, &lake).start().await;
     assert_eq!(daemon.get("/").await.0, 200);

@@ -1,4 +1,4 @@
-//! What the page says of how things stand: causes, promises, age; and what can be had and asked for there.
+//! The page shows how things stand: causes, promises and ages.
 
 use chrono::{Days, NaiveDate};
 use reqwest::Method;
@@ -7,14 +7,14 @@ use telelake::lake::date_of;
 use telelake::simulator::{Endpoint, Failure, Matcher, Oddities, Options, Simulator, days};
 
 use super::page::{backfill, calm_zone, plan, today};
-use crate::export::small;
+use crate::pipeline::small;
 use crate::support::daemon::Daemon;
 use crate::support::eventually::eventually_some;
 use crate::support::lake::Lake;
 use crate::support::program::Telelake;
 
 /// Lessons on the three days up to yesterday, and nothing odd.
-fn lessons() -> Options {
+pub(super) fn lessons() -> Options {
     Options {
         zone: calm_zone(),
         dates: days(today() - Days::new(3), 3),
@@ -23,8 +23,8 @@ fn lessons() -> Options {
     }
 }
 
-/// A page's text as a person reads it: without tags, spaces made one.
-fn text_of(html: &str) -> String {
+/// The visible text of a page, without tags and with single spaces.
+pub(super) fn text_of(html: &str) -> String {
     let mut text = String::new();
     let mut rest = html;
     while let Some((before, after)) = rest.split_once('<') {
@@ -41,7 +41,7 @@ fn text_of(html: &str) -> String {
 }
 
 /// The part of a page with this id, up to the next section.
-fn section<'a>(html: &'a str, id: &str) -> &'a str {
+pub(super) fn section<'a>(html: &'a str, id: &str) -> &'a str {
     let begin = html
         .find(&format!("id=\"{id}\""))
         .unwrap_or_else(|| panic!("no #{id}: {html}"));
@@ -51,14 +51,14 @@ fn section<'a>(html: &'a str, id: &str) -> &'a str {
     &html[begin..end]
 }
 
-async fn page(daemon: &Daemon, path: &str) -> String {
+pub(super) async fn page(daemon: &Daemon, path: &str) -> String {
     let (status, html) = daemon.get(path).await;
     assert_eq!(status, 200, "{path}: {html}");
     html
 }
 
-/// Waits until a page's text is as it should be.
-async fn page_until(daemon: &Daemon, path: &str, is_there: impl Fn(&str) -> bool) -> String {
+/// Waits until the text of a page meets the condition.
+pub(super) async fn page_until(daemon: &Daemon, path: &str, is_there: impl Fn(&str) -> bool) -> String {
     eventually_some(path, async || {
         let html = page(daemon, path).await;
         is_there(&text_of(&html)).then_some(html)
@@ -66,7 +66,7 @@ async fn page_until(daemon: &Daemon, path: &str, is_there: impl Fn(&str) -> bool
     .await
 }
 
-async fn send_form(daemon: &Daemon, path: &str, fields: &str) -> (u16, String, String) {
+pub(super) async fn send_form(daemon: &Daemon, path: &str, fields: &str) -> (u16, String, String) {
     let client = telelake::tls::http_client()
         .no_proxy()
         .tls_certs_only([])
@@ -89,7 +89,7 @@ async fn send_form(daemon: &Daemon, path: &str, fields: &str) -> (u16, String, S
 }
 
 /// The key of a day of the first space that has calls, and its manifest.
-async fn a_day(lake: &Lake, date: NaiveDate) -> (String, Value) {
+pub(super) async fn a_day(lake: &Lake, date: NaiveDate) -> (String, Value) {
     let keys = lake.keys().await.into_keys();
     let mut keys = keys.filter(|key| key.starts_with(&format!("_telelake/days/date={date}/")));
     let key = keys.next().expect("a day of that date");
@@ -98,7 +98,7 @@ async fn a_day(lake: &Lake, date: NaiveDate) -> (String, Value) {
     (key, manifest)
 }
 
-async fn status(sim: &Simulator, lake: &Lake, args: &[&str]) -> String {
+pub(super) async fn status(sim: &Simulator, lake: &Lake, args: &[&str]) -> String {
     let args: Vec<&str> = std::iter::once("status").chain(args.iter().copied()).collect();
     let command = Telelake::against(sim, lake, &args).env("TELELAKE_TIMEZONE", calm_zone().name());
     let done = command.run().await;
@@ -107,7 +107,7 @@ async fn status(sim: &Simulator, lake: &Lake, args: &[&str]) -> String {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_day_that_was_never_built_is_complete_nowhere() {
+async fn a_day_that_was_never_built_is_never_shown_as_complete() {
     let sim = Simulator::start(lessons()).await.unwrap();
     let lake = Lake::folder();
     let date = today() - Days::new(1);
@@ -126,7 +126,7 @@ async fn a_day_that_was_never_built_is_complete_nowhere() {
         "{told}"
     );
 
-    // A run was killed between the last landing and the build.
+    // As if a run was killed between the last landing and the build.
     let (key, mut manifest) = a_day(&lake, date).await;
     let space = manifest["space_id"].as_str().unwrap().to_owned();
     manifest["built"] = Value::Null;
@@ -170,7 +170,7 @@ async fn a_day_that_was_never_built_is_complete_nowhere() {
     let csv = page(&daemon, "/missing.csv").await;
     assert!(csv.contains("its tables were not built"), "{csv}");
 
-    // The button builds them, and all is well.
+    // The button builds them, and the day is complete.
     let (status, place, _) = send_form(&daemon, "/retry", &format!("date={date}&space={space}")).await;
     assert_eq!((status, place.contains("asked")), (303, true));
     daemon.ended("backfill", 0).await;
@@ -182,7 +182,7 @@ async fn a_day_that_was_never_built_is_complete_nowhere() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_refused_token_is_the_verdict_with_its_time_and_nothing_says_that_it_is_taken() {
+async fn a_refused_token_is_shown_with_its_time() {
     let sim = Simulator::start(lessons()).await.unwrap();
     let lake = Lake::folder();
     let date = today() - Days::new(1);
@@ -193,7 +193,7 @@ async fn a_refused_token_is_the_verdict_with_its_time_and_nothing_says_that_it_i
     sim.faults().order(Matcher::any(), Failure::Status(401));
     send_form(&daemon, "/retry", &format!("date={date}")).await;
     daemon.ended("backfill", 0).await;
-    // It is looked at right after work in vain, not ten minutes later.
+    // The token is checked right after the failed job, not ten minutes later.
     let html = page_until(&daemon, "/", |text| {
         text.contains("The API refuses the token since")
     })
@@ -209,14 +209,14 @@ async fn a_refused_token_is_the_verdict_with_its_time_and_nothing_says_that_it_i
         text_of(verdict).contains("Yesterday is whole"),
         "the day itself is told after it"
     );
-    // The time stays that of the first refusal, and passes with it.
+    // The time is that of the first refusal, and disappears with it.
     sim.faults().clear();
     page_until(&daemon, "/", |text| text.contains("API took the token at")).await;
     assert_eq!(daemon.stop().await, 0);
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_the_api_refuses_is_counted_by_status_and_space() {
+async fn refusals_of_the_api_are_counted_by_status_and_space() {
     let options = Options {
         spaces: 2,
         ..lessons()
@@ -242,7 +242,7 @@ async fn what_the_api_refuses_is_counted_by_status_and_space() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_run_is_promised_only_where_one_comes() {
+async fn a_next_run_is_promised_only_if_one_comes() {
     let old = today() - Days::new(10);
     let options = Options {
         dates: vec![old, today() - Days::new(1)],
@@ -263,7 +263,7 @@ async fn a_run_is_promised_only_where_one_comes() {
         sim.faults().order(report, Failure::Status(404));
         backfill(&sim, &lake, date).await;
     }
-    // The day of long ago lost its marker; the one before it was seen, and not listed, without one.
+    // The old day lost its marker; the day before it was seen but not listed, and has no marker.
     let (key, mut manifest) = a_day(&lake, old).await;
     let space = manifest["space_id"].as_str().unwrap().to_owned();
     lake.remove(&format!("_telelake/open/date={old}/{space}")).await;
@@ -294,7 +294,7 @@ async fn a_run_is_promised_only_where_one_comes() {
     assert!(text.contains("Try this day again"), "{text}");
     let text = asked(format!("/day?date={}&space={space}", old - Days::new(5))).await;
     assert!(text.contains("No run looks at it by itself"), "{text}");
-    // Yesterday's verdict names what is not ready, and the run that asks again.
+    // Yesterday's state names what is not ready, and the run that requests it again.
     let verdict = text_of(section(&page(&daemon, "/").await, "verdict"));
     assert!(
         verdict.contains("not ready yet") && verdict.contains("02:00 asks again by itself"),
@@ -311,7 +311,7 @@ async fn a_run_is_promised_only_where_one_comes() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_last_known_coverage_stays_while_the_store_is_out_of_reach() {
+async fn the_last_known_coverage_stays_while_the_store_is_unreachable() {
     let sim = Simulator::start(lessons()).await.unwrap();
     let lake = Lake::folder();
     let date = today() - Days::new(1);
@@ -329,7 +329,7 @@ async fn the_last_known_coverage_stays_while_the_store_is_out_of_reach() {
     assert!(html.contains(&cell) && html.contains("id=\"asof\""));
     let aside = folder.path().with_extension("aside");
     std::fs::rename(folder.path(), &aside).unwrap();
-    // At once: what was known, and that it is old.
+    // At once the page shows the last known state, and that it is old.
     let html = page(&daemon, "/").await;
     assert!(html.contains(&cell), "{html}");
     let html = page_until(&daemon, "/", |text| {
@@ -343,14 +343,14 @@ async fn the_last_known_coverage_stays_while_the_store_is_out_of_reach() {
     let html = page(&daemon, &format!("/day?date={date}&space={space}")).await;
     assert!(text_of(&html).contains("The store is out of reach: this is the day as of"));
     page(&daemon, "/runs").await;
-    // A day or two later it is back.
+    // Later the store is back.
     std::fs::rename(&aside, folder.path()).unwrap();
     page_until(&daemon, "/", |text| text.contains("store in reach")).await;
     daemon.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn every_answer_names_the_program_that_gave_it() {
+async fn every_answer_names_the_version_of_the_program() {
     let (sim, lake) = (Simulator::start(small()).await.unwrap(), Lake::folder());
     let daemon = plan(&sim, &lake).start().await;
     let version = |html: &str| {
@@ -365,229 +365,4 @@ async fn every_answer_names_the_program_that_gave_it() {
         assert!(text_of(&html).contains("as of "), "{path}");
     }
     assert_eq!(daemon.stop().await, 0);
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn a_long_job_is_confirmed_and_jobs_are_cancelled_and_held_back_with_buttons() {
-    let (sim, lake) = (Simulator::start(lessons()).await.unwrap(), Lake::folder());
-    let daemon = plan(&sim, &lake).start().await;
-    send_form(&daemon, "/pause", "on=true").await;
-    let (from, to) = (today() - Days::new(500), today() - Days::new(1));
-    let fields = format!("from={from}&to={to}&space=&only=recordings");
-    let (status, _, html) = send_form(&daemon, "/backfill", &fields).await;
-    assert_eq!(status, 409);
-    let text = text_of(&html);
-    assert!(
-        text.contains("500") && text.contains("This is a long job"),
-        "{text}"
-    );
-    assert!(html.contains("name=\"only\" value=\"recordings\""), "{html}");
-    assert_eq!(daemon.json("/api/jobs").await["jobs"], json!([]));
-    let (status, place, _) = send_form(&daemon, "/backfill", &format!("{fields}&confirm=true")).await;
-    assert_eq!((status, place.as_str()), (303, "/?asked#work"));
-    let (status, ..) = send_form(&daemon, "/backfill", "from=0026-11-20&to=2026-11-20").await;
-    assert_eq!(status, 400, "the year 26");
-
-    // What waits, since when, and who asked.
-    let work = page(&daemon, "/now").await;
-    let text = text_of(&work);
-    assert!(text.contains("The queue is paused since"), "{text}");
-    assert!(text.contains("from the page (127.0.0.1)"), "{text}");
-    assert!(
-        text.contains("Waits for its turn") && text.contains("Resume the queue"),
-        "{text}"
-    );
-    assert!(!work.contains("data-busy"), "nothing moves while it is paused");
-    let id = daemon.json("/api/jobs").await["jobs"][0]["id"]
-        .as_str()
-        .unwrap()
-        .to_owned();
-    assert!(work.contains(&format!("id=\"cancel-{id}\"")), "{work}");
-    let (status, place, _) = send_form(&daemon, "/cancel", &format!("id={id}")).await;
-    assert_eq!((status, place.as_str()), (303, "/#work"));
-    assert_eq!(daemon.json("/api/jobs").await["jobs"], json!([]));
-    let (status, ..) = send_form(&daemon, "/cancel", &format!("id={id}")).await;
-    assert_eq!(status, 303, "one that is over is over");
-    send_form(&daemon, "/pause", "on=false").await;
-    assert!(!text_of(&page(&daemon, "/now").await).contains("is paused"));
-    assert_eq!(daemon.stop().await, 0);
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn a_room_a_call_and_a_name_are_found_and_what_landed_can_be_had() {
-    let sim = Simulator::start(lessons()).await.unwrap();
-    let lake = Lake::folder();
-    let date = today() - Days::new(1);
-    let space = sim.school().spaces[0].id.clone();
-    sim.edit(|school| {
-        for room in &mut school.rooms {
-            if room.space_id == space {
-                room.name = "=Алгебра 7".into();
-            }
-        }
-    });
-    backfill(&sim, &lake, date - Days::new(1)).await;
-    backfill(&sim, &lake, date).await;
-    let daemon = plan(&sim, &lake).start().await;
-    let day = daemon.json(&format!("/api/day?date={date}&space={space}")).await;
-    let rooms = day["rooms"].as_array().unwrap();
-    let room = rooms
-        .iter()
-        .find(|room| !room["calls"].as_array().unwrap().is_empty())
-        .unwrap();
-    let (room_id, call) = (room["room_id"].as_str().unwrap(), &room["calls"][0]);
-    let call_id = call["call_id"].as_str().unwrap();
-
-    let html = page(&daemon, "/search?q=%D0%B0%D0%BB%D0%93%D0%95%D0%91").await;
-    assert!(
-        html.contains(&format!("/room?space={space}&amp;room={room_id}")),
-        "{html}"
-    );
-    let html = page(&daemon, &format!("/search?q={call_id}")).await;
-    assert!(
-        html.contains(&format!("/day?date={date}&amp;space={space}")),
-        "{html}"
-    );
-    let meeting = a_day(&lake, date).await.1["built"]["meetings"]
-        .as_object()
-        .unwrap()
-        .keys()
-        .next()
-        .cloned();
-    let html = page(&daemon, &format!("/search?q={}", meeting.unwrap())).await;
-    assert!(text_of(&html).contains("Meeting:"), "{html}");
-    assert!(text_of(&page(&daemon, "/search?q=nowhere").await).contains("Nothing was found"));
-    let html = page(&daemon, &format!("/room?space={space}&room={room_id}")).await;
-    assert!(
-        html.contains(&format!("/day?date={date}&amp;space={space}")),
-        "{html}"
-    );
-    assert!(text_of(&html).contains("=Алгебра 7"));
-
-    // The bytes as they lie in the lake, and only what a manifest names.
-    let path = format!("/file?date={date}&space={space}&call={call_id}&format=json");
-    assert!(
-        page(&daemon, &format!("/day?date={date}&space={space}"))
-            .await
-            .contains(&path.replace('&', "&amp;"))
-    );
-    let answer = daemon.request(Method::GET, &path).send().await.unwrap();
-    assert_eq!(answer.status(), 200);
-    let attached = answer.headers()["content-disposition"]
-        .to_str()
-        .unwrap()
-        .to_owned();
-    assert_eq!(attached, format!("attachment; filename=\"{call_id}.json\""));
-    let key = call["reports"]["json"]["key"].as_str().unwrap();
-    assert_eq!(answer.bytes().await.unwrap(), lake.get(key).await);
-    let mut records = rooms.iter().flat_map(|room| room["records"].as_array().unwrap());
-    let record = records.find(|record| record["file"]["key"].is_string()).unwrap();
-    let path = format!(
-        "/file?date={date}&space={space}&record={}",
-        record["record_id"].as_str().unwrap()
-    );
-    let answer = daemon.request(Method::GET, &path).send().await.unwrap();
-    assert_eq!(
-        answer.bytes().await.unwrap(),
-        lake.get(record["file"]["key"].as_str().unwrap()).await
-    );
-    for path in [
-        format!("/file?date={date}&space={space}&call=..%2F..%2Fstore&format=json"),
-        format!("/file?date={date}&space={space}&record=x"),
-    ] {
-        assert_eq!(daemon.get(&path).await.0, 404, "{path}");
-    }
-
-    // One call again: its room's report alone is asked for.
-    sim.clear_log();
-    let fields = format!("date={date}&space={space}&room={room_id}&call={call_id}");
-    send_form(&daemon, "/retry", &fields).await;
-    daemon.ended("backfill", 0).await;
-    assert!(sim.count(Endpoint::Report) > 0);
-    assert_eq!(sim.count(Endpoint::Blob), 0, "no recording");
-    let text = text_of(&page(&daemon, "/system").await);
-    for part in ["Free in the folder", "Webhooks", "Nobody is told of runs"] {
-        assert!(text.contains(part), "{text}");
-    }
-    assert_eq!(daemon.stop().await, 0);
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn what_is_missing_is_a_table_in_which_no_name_is_a_formula() {
-    let sim = Simulator::start(lessons()).await.unwrap();
-    let lake = Lake::folder();
-    let date = today() - Days::new(1);
-    sim.edit(|school| {
-        let hostile = "=HYPERLINK(\"http://evil.example\")";
-        school
-            .spaces
-            .iter_mut()
-            .for_each(|space| space.name = hostile.into());
-        school.rooms.iter_mut().for_each(|room| room.name = "+7".into());
-    });
-    sim.faults()
-        .order(Matcher::endpoint(Endpoint::Report), Failure::Status(404));
-    backfill(&sim, &lake, date).await;
-    let daemon = plan(&sim, &lake).start().await;
-    let answer = daemon.request(Method::GET, "/missing.csv").send().await.unwrap();
-    assert_eq!(answer.headers()["content-type"], "text/csv; charset=utf-8");
-    let text = answer.text().await.unwrap();
-    let lines: Vec<&str> = text.trim_start_matches('\u{feff}').lines().collect();
-    assert!(
-        lines[0].starts_with("date,space_id,space_name,room_id,room_name"),
-        "{text}"
-    );
-    assert!(
-        lines.len() > 1 && lines[1].starts_with(&date.to_string()),
-        "{text}"
-    );
-    assert!(
-        lines[1].contains("\"'=HYPERLINK(\"\"http://evil.example\"\")\""),
-        "{text}"
-    );
-    assert!(
-        lines[1].contains("\"'+7\"") && lines[1].contains(",pending,"),
-        "{text}"
-    );
-    assert_eq!(daemon.get("/missing.csv?from=0026-01-01").await.0, 200);
-    assert_eq!(daemon.get("/missing.csv?from=yesterday").await.0, 400);
-    assert_eq!(daemon.stop().await, 0);
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn a_recording_in_a_bucket_is_had_by_a_link_that_expires() {
-    let sim = Simulator::start(lessons()).await.unwrap();
-    let lake = Lake::s3().await;
-    let date = today() - Days::new(1);
-    backfill(&sim, &lake, date).await;
-    let daemon = plan(&sim, &lake).start().await;
-    let (_, manifest) = a_day(&lake, date).await;
-    let space = manifest["space_id"].as_str().unwrap();
-    let records = manifest["records"].as_object().unwrap();
-    let (record, entry) = records
-        .iter()
-        .find(|(_, record)| record["file"]["status"] == "done")
-        .unwrap();
-    let client = telelake::tls::http_client()
-        .no_proxy()
-        .tls_certs_only([])
-        .redirect(reqwest::redirect::Policy::none())
-        .build()
-        .unwrap();
-    let path = format!("/file?date={date}&space={space}&record={record}");
-    let answer = client.get(daemon.url(&path)).send().await.unwrap();
-    assert_eq!(answer.status(), 303);
-    let link = answer.headers()["location"].to_str().unwrap().to_owned();
-    assert!(
-        link.contains("X-Amz-Signature=") && link.contains("X-Amz-Expires=900"),
-        "{link}"
-    );
-    let bytes = client.get(&link).send().await.unwrap().bytes().await.unwrap();
-    assert_eq!(
-        bytes,
-        lake.get(entry["file"]["landed"]["key"].as_str().unwrap()).await
-    );
-    assert!(!daemon.log().contains("X-Amz-Signature"), "a link opens a door");
-    assert_eq!(daemon.stop().await, 0);
-    lake.drop_whole().await;
 }

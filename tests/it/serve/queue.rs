@@ -1,4 +1,4 @@
-//! Jobs as an operator meets them: asked for by one rule, listed, confirmed, cancelled, paused, retried, audited.
+//! Jobs for an operator: requested by one rule, listed, confirmed, cancelled, paused, retried and audited.
 
 use std::time::Duration;
 
@@ -6,13 +6,13 @@ use chrono::{Days, Utc};
 use serde_json::{Value, json};
 use telelake::simulator::{Endpoint, Failure, Matcher, Simulator};
 
-use crate::export::small;
+use crate::pipeline::small;
 use crate::support::daemon::{Daemon, Plan, metric};
 use crate::support::eventually::{eventually, eventually_some};
 use crate::support::lake::Lake;
 use crate::support::program::Telelake;
 
-/// Asks for a path again and again until it answers what is wanted.
+/// Polls a path until its answer meets the condition.
 async fn until(daemon: &Daemon, path: &str, wanted: impl Fn(&Value) -> bool) -> Value {
     eventually_some(path, async || {
         let (_, text) = daemon.get(path).await;
@@ -46,7 +46,7 @@ fn whole(sim: &Simulator) -> Value {
     json!({"from": dates[0], "to": dates[dates.len() - 1]})
 }
 
-/// The first report never comes while the daemon lives.
+/// Stalls the first report for as long as the daemon lives.
 fn stall(sim: &Simulator) {
     sim.faults().order(
         Matcher::endpoint(Endpoint::Report).first(1),
@@ -78,7 +78,7 @@ async fn kept_jobs(lake: &Lake) -> usize {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_loops_of_an_idle_daemon_stand_still() {
+async fn an_idle_daemon_makes_no_calls() {
     let (sim, lake) = (Simulator::start(small()).await.unwrap(), Lake::folder());
     let daemon = Plan::new(&sim, &lake).start().await;
     until(&daemon, "/readyz", |answer| answer["ready"] == true).await;
@@ -97,7 +97,7 @@ async fn the_loops_of_an_idle_daemon_stand_still() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn one_rule_for_dates_holds_on_the_command_line_the_api_and_the_page() {
+async fn command_line_api_and_page_check_dates_by_the_same_rule() {
     let (sim, lake) = (Simulator::start(small()).await.unwrap(), Lake::folder());
     let daemon = Plan::new(&sim, &lake).start().await;
     until(&daemon, "/readyz", |answer| answer["ready"] == true).await;
@@ -224,7 +224,7 @@ async fn a_job_of_more_than_400_days_shows_its_plan_and_has_to_be_confirmed() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn jobs_are_listed_and_cancelled_whether_they_wait_or_run() {
+async fn waiting_and_running_jobs_are_listed_and_cancelled() {
     let (sim, lake) = (Simulator::start(small()).await.unwrap(), Lake::folder());
     stall(&sim);
     let daemon = Plan::new(&sim, &lake).start().await;
@@ -288,7 +288,7 @@ async fn jobs_are_listed_and_cancelled_whether_they_wait_or_run() {
             assert_eq!(line["target"], "telelake::audit");
         }
     }
-    // Nothing is lost: a run over the same dates brings the rest.
+    // Nothing is lost, because a run over the same dates fetches the rest.
     sim.faults().clear();
     ask(&daemon, "/api/backfill", whole(&sim)).await;
     daemon.ended("backfill", 1).await;
@@ -297,7 +297,7 @@ async fn jobs_are_listed_and_cancelled_whether_they_wait_or_run() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn while_paused_nothing_begins_neither_a_job_nor_a_night_nor_a_look_at_a_room() {
+async fn nothing_starts_while_the_queue_is_paused() {
     let (sim, lake) = (Simulator::start(small()).await.unwrap(), Lake::folder());
     let daemon = Plan::new(&sim, &lake).start().await;
     let (status, paused) = ask(&daemon, "/api/pause", json!({})).await;
@@ -354,10 +354,10 @@ async fn while_paused_nothing_begins_neither_a_job_nor_a_night_nor_a_look_at_a_r
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_night_goes_in_between_and_the_job_goes_on_after_it() {
+async fn a_nightly_run_interrupts_a_job_which_then_goes_on() {
     let (sim, lake) = (Simulator::start(small()).await.unwrap(), Lake::folder());
     stall(&sim);
-    // Not due before the job is in work, and soon after.
+    // Due soon after the job starts, and not before.
     let daemon = Plan::new(&sim, &lake)
         .env("TELELAKE_SCHEDULE__CRON", "*/10 * * * * *")
         .env("TELELAKE_SCHEDULE__CATCH_UP", "false")
@@ -369,7 +369,7 @@ async fn the_night_goes_in_between_and_the_job_goes_on_after_it() {
         .await;
     sim.faults().clear();
     daemon.ended("run", 0).await;
-    // Cut off, and then whole.
+    // First interrupted, then complete.
     daemon.ended("backfill", 1).await;
     let ends: Vec<String> = daemon
         .log()
@@ -393,7 +393,7 @@ async fn the_night_goes_in_between_and_the_job_goes_on_after_it() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_retry_takes_one_room_one_call_or_one_record_and_nothing_else() {
+async fn a_retry_covers_only_its_room_call_or_record() {
     let (sim, lake) = (Simulator::start(small()).await.unwrap(), Lake::folder());
     let daemon = Plan::new(&sim, &lake).start().await;
     ask(&daemon, "/api/backfill", whole(&sim)).await;
@@ -431,7 +431,7 @@ async fn a_retry_takes_one_room_one_call_or_one_record_and_nothing_else() {
         "{reports:?}"
     );
     assert!(seen.iter().all(|seen| seen.endpoint != Endpoint::Link));
-    let of_room = |seen: &&telelake::simulator::Seen| {
+    let of_room = |seen: &&telelake::simulator::AnsweredRequest| {
         !matches!(seen.endpoint, Endpoint::Calls) || seen.query.contains(&call.room_id)
     };
     assert!(seen.iter().all(|seen| of_room(&seen)), "another room was listed");
@@ -471,7 +471,7 @@ async fn a_retry_takes_one_room_one_call_or_one_record_and_nothing_else() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_run_is_seen_from_its_first_second_and_one_that_was_killed_as_such() {
+async fn a_run_is_shown_from_its_start_and_a_killed_run_is_marked() {
     let (sim, lake) = (Simulator::start(small()).await.unwrap(), Lake::folder());
     stall(&sim);
     let status = async || {
@@ -482,8 +482,8 @@ async fn a_run_is_seen_from_its_first_second_and_one_that_was_killed_as_such() {
             .expect(0);
         said.summary()["runs"][0].clone()
     };
-    let dates = crate::export::range(&sim);
-    let args = crate::export::backfill(&dates, &[]);
+    let dates = crate::pipeline::range(&sim);
+    let args = crate::pipeline::backfill(&dates, &[]);
     let mut child = Telelake::against(&sim, &lake, &args).start();
     eventually("the run is in the lake", async || !runs(&lake).await.is_empty()).await;
     let running = status().await;
@@ -532,7 +532,7 @@ async fn a_run_is_seen_from_its_first_second_and_one_that_was_killed_as_such() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_log_of_a_run_is_kept_and_served_by_its_id() {
+async fn the_log_of_a_run_is_stored_and_served_by_its_id() {
     let (sim, lake) = (Simulator::start(small()).await.unwrap(), Lake::folder());
     let room = sim.school().rooms[0].id.clone();
     sim.faults().order(

@@ -1,10 +1,10 @@
-//! The meta relay: into the lake at once, to the API for as long as it takes.
+//! The relay of lesson data: stored in the lake at once, and sent to the API for as long as it takes.
 
 use futures_util::{StreamExt, stream};
 use serde_json::{Value, json};
 use telelake::simulator::{Endpoint, Failure, Matcher, Simulator};
 
-use crate::export::small;
+use crate::pipeline::small;
 use crate::support::daemon::Plan;
 use crate::support::lake::Lake;
 
@@ -28,7 +28,7 @@ async fn raw_lines(lake: &Lake) -> Vec<String> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn meta_is_in_the_lake_while_the_api_is_down_and_at_the_api_when_it_is_up() {
+async fn lesson_data_is_stored_at_once_and_relayed_when_the_api_is_up() {
     let (sim, lake) = (Simulator::start(small()).await.unwrap(), Lake::folder());
     sim.faults()
         .order(Matcher::endpoint(Endpoint::Meta), Failure::Status(503));
@@ -50,11 +50,11 @@ async fn meta_is_in_the_lake_while_the_api_is_down_and_at_the_api_when_it_is_up(
     let rows = lake.rows("user_meta", &["external_user_id"]).await;
     assert_eq!(rows.len(), 50);
     assert!(sim.metas().is_empty());
-    // Killed while the API is down; the next one goes on.
+    // The daemon is killed while the API is down, and the next one goes on.
     daemon.kill().await;
     assert_eq!(below(&lake, "_telelake/relay/due/").await.len(), 1);
     let daemon = plan().start().await;
-    // Down, then up while it lives: none of those on their way, or behind them, is forgotten.
+    // The API is down and comes back while the daemon lives: no payload in flight or in the queue is forgotten.
     daemon
         .logged(|line| {
             line["message"]
@@ -79,7 +79,7 @@ async fn meta_is_in_the_lake_while_the_api_is_down_and_at_the_api_when_it_is_up(
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_thousand_requests_become_few_files_and_each_is_passed_on_once() {
+async fn a_thousand_requests_become_few_files_and_each_is_relayed_once() {
     let (sim, lake) = (Simulator::start(small()).await.unwrap(), Lake::folder());
     let daemon = Plan::new(&sim, &lake).start().await;
     stream::iter(0..1000)
@@ -90,7 +90,7 @@ async fn a_thousand_requests_become_few_files_and_each_is_passed_on_once() {
         .buffer_unordered(32)
         .collect::<()>()
         .await;
-    // Whatever it had time for, the rest is done by the next one.
+    // The next daemon sends the rest.
     let status = daemon.stop().await;
     assert!(matches!(status, 0 | 3), "{status}");
     let once = crate::support::program::Telelake::against(&sim, &lake, &["serve", "--once"])
@@ -113,7 +113,7 @@ async fn a_thousand_requests_become_few_files_and_each_is_passed_on_once() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn malformed_meta_is_told_by_line_and_refused_meta_holds_nothing_up() {
+async fn malformed_lesson_data_is_named_by_line_and_a_refused_payload_blocks_nothing() {
     let (sim, lake) = (Simulator::start(small()).await.unwrap(), Lake::folder());
     let daemon = Plan::new(&sim, &lake).start().await;
     let bad = format!("{}\n{{\"externalUserId\": \"secret-pupil\"}}\n", meta(0));
@@ -124,7 +124,7 @@ async fn malformed_meta_is_told_by_line_and_refused_meta_holds_nothing_up() {
     assert_eq!(daemon.post("/meta", "not json").await.0, 400);
     assert!(below(&lake, "_telelake/relay/").await.is_empty());
     assert!(below(&lake, "raw/meta/").await.is_empty());
-    // The API refuses the first payload for good: the second goes through.
+    // The API always refuses the first payload, and the second one is sent.
     sim.faults()
         .order(Matcher::endpoint(Endpoint::Meta).first(1), Failure::Status(422));
     assert_eq!(

@@ -1,4 +1,4 @@
-//! Secrets in files: read when they are needed, named when they can't be read, and read again.
+//! Secrets in files are read when they are needed, named if they cannot be read, and read again.
 
 use std::path::{Path, PathBuf};
 
@@ -6,7 +6,7 @@ use serde_json::json;
 use telelake::simulator::{Endpoint, Failure, Matcher, Simulator};
 
 use super::{SECRET, hold_lesson, send};
-use crate::export::{backfill, range, small};
+use crate::pipeline::{backfill, range, small};
 use crate::support::daemon::Plan;
 use crate::support::eventually::eventually;
 use crate::support::lake::Lake;
@@ -64,7 +64,7 @@ async fn only_commands_that_need_a_secret_fail_where_its_file_can_not_be_read() 
     assert!(empty.stderr.contains("token: is empty"), "{}", empty.stderr);
     assert_eq!(sim.total_count(), asked, "nothing was asked for");
     put(etc.path(), "token", sim.token());
-    // By hand, and as systemd does it, with the same configuration.
+    // By hand, and by systemd, with the same configuration.
     run(&["webhook", "show"]).await.expect(0);
     std::fs::remove_file(etc.path().join("token")).unwrap();
     let credentials = tempfile::tempdir().unwrap();
@@ -122,7 +122,7 @@ async fn a_webhook_whose_secret_can_not_be_read_is_asked_for_again() {
         "{}",
         check.stdout
     );
-    // The platform sends it again, and by then somebody has put the file there.
+    // The platform sends it again, and by then the file exists.
     std::fs::write(&file, SECRET).unwrap();
     assert_eq!(send(&daemon, event, SECRET).await, 200);
     assert_eq!(send(&daemon, event, "another").await, 401);
@@ -147,7 +147,7 @@ async fn a_token_that_is_rotated_in_the_middle_of_a_run_is_read_again() {
             .env("TELELAKE_API__TOKEN_FILE", &file.display().to_string())
             .env(name, value)
     };
-    // One answer is waited for, until the token it was asked with is good no more.
+    // An answer stalls until the token of its request is no longer valid.
     let stalled = Matcher::endpoint(Endpoint::Report).nth(1);
     sim.faults()
         .order(stalled, Failure::Stall(std::time::Duration::from_secs(5)));
@@ -156,7 +156,7 @@ async fn a_token_that_is_rotated_in_the_middle_of_a_run_is_read_again() {
         sim.count(Endpoint::Report) >= 2
     })
     .await;
-    // The new one lies there before the old one is refused.
+    // The new token is in the file before the old one is refused.
     std::fs::write(&file, "t0ken-after-rotation").unwrap();
     sim.rotate_token("t0ken-after-rotation");
     let output = child.wait_with_output().await.unwrap();
@@ -173,7 +173,7 @@ async fn a_token_that_is_rotated_in_the_middle_of_a_run_is_read_again() {
             assert_eq!(report["status"], "done", "{call}");
         }
     }
-    // A file that holds nothing new is no help.
+    // A file without a new token does not help.
     sim.rotate_token("yet-another");
     let refused = command("TELELAKE_API__CONCURRENCY", "2").run().await.expect(4);
     assert!(refused.stderr.contains("401"), "{}", refused.stderr);
@@ -232,7 +232,7 @@ async fn sighup_reads_all_secrets_again_and_ends_nothing() {
         200
     );
 
-    // What can't be read changes nothing.
+    // An unreadable file changes nothing.
     put(etc.path(), "telelake.toml", "[serve]\nlissten = \"x\"\n");
     daemon.signal("-HUP");
     daemon

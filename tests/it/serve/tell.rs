@@ -1,4 +1,4 @@
-//! What the daemon tells: health, coverage, runs; and who is told of runs.
+//! The daemon's reports: health, coverage, runs and notifications.
 
 use std::sync::{Arc, Mutex};
 
@@ -7,16 +7,16 @@ use axum::extract::{Request, State};
 use serde_json::{Value, json};
 use telelake::simulator::{Report, Simulator};
 
-use crate::export::{backfill, range, small};
+use crate::pipeline::{backfill, range, small};
 use crate::support::daemon::Plan;
 use crate::support::eventually::eventually_some;
 use crate::support::lake::Lake;
 use crate::support::program::Telelake;
 
-/// Method, path and body of what came.
+/// The method, path and body of a request.
 type Heard = Arc<Mutex<Vec<(String, String, String)>>>;
 
-/// A server that hears everything.
+/// A server that records every request.
 async fn listener() -> (String, Heard) {
     let heard = Heard::default();
     let router = Router::new()
@@ -41,7 +41,7 @@ fn take(heard: &Heard) -> Vec<(String, String, String)> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_run_is_told_and_a_good_one_gives_a_sign_of_life() {
+async fn runs_are_notified_and_successful_ones_send_a_heartbeat() {
     let (sim, lake) = (Simulator::start(small()).await.unwrap(), Lake::folder());
     let (base, heard) = listener().await;
     let range = range(&sim);
@@ -57,7 +57,7 @@ async fn a_run_is_told_and_a_good_one_gives_a_sign_of_life() {
             .run()
     };
     let good = run("always").await.expect(0);
-    // Both are told at once, so that either may come first.
+    // Both are notified at once, so that either may come first.
     let mut told = take(&heard);
     told.sort_by(|a, b| b.0.cmp(&a.0));
     assert_eq!(told.len(), 2, "{told:?}");
@@ -72,7 +72,7 @@ async fn a_run_is_told_and_a_good_one_gives_a_sign_of_life() {
         (told[1].0.as_str(), told[1].1.as_str()),
         ("GET", "/ping/s3cr3t-ping")
     );
-    // A good run is no news where only failures are.
+    // A successful run is not reported if only failures are.
     run("failure").await.expect(0);
     assert_eq!(take(&heard).len(), 1);
     sim.edit(|school| school.calls[0].set_report(Report::bytes("nonsense")));
@@ -88,7 +88,7 @@ async fn a_run_is_told_and_a_good_one_gives_a_sign_of_life() {
         assert!(told[0].2.contains("done in part"));
     }
     assert_eq!(bad.status, 3, "{}", bad.stderr);
-    // A store out of reach is told too.
+    // An unreachable store is reported too.
     let file = tempfile::NamedTempFile::new().unwrap();
     let finished = Telelake::against(&sim, &lake, &args)
         .env(
@@ -105,7 +105,7 @@ async fn a_run_is_told_and_a_good_one_gives_a_sign_of_life() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_message_that_can_not_be_delivered_changes_nothing_and_its_url_is_no_news() {
+async fn an_undeliverable_notification_changes_nothing_and_its_url_is_not_shown() {
     let (sim, lake) = (Simulator::start(small()).await.unwrap(), Lake::folder());
     let free = std::net::TcpListener::bind("127.0.0.1:0")
         .unwrap()
@@ -130,7 +130,7 @@ async fn a_message_that_can_not_be_delivered_changes_nothing_and_its_url_is_no_n
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn ready_says_what_is_wrong_and_nothing_else() {
+async fn readyz_names_the_problem_and_nothing_else() {
     let (sim, lake) = (Simulator::start(small()).await.unwrap(), Lake::folder());
     let daemon = Plan::new(&sim, &lake).start().await;
     let wait_for = async |daemon: &crate::support::daemon::Daemon, token: &str| {
@@ -157,7 +157,7 @@ async fn ready_says_what_is_wrong_and_nothing_else() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn coverage_days_and_runs_are_told_as_status_tells_them() {
+async fn the_api_reports_coverage_days_and_runs_like_status() {
     let (sim, lake) = (Simulator::start(small()).await.unwrap(), Lake::folder());
     let missing = sim.edit(|school| {
         school.calls[0].set_report(Report::Denied);
@@ -232,7 +232,7 @@ async fn coverage_days_and_runs_are_told_as_status_tells_them() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_test_message_is_sent_by_command_and_by_request_and_its_outcome_outlives_a_restart() {
+async fn the_result_of_a_test_notification_survives_a_restart() {
     let (sim, lake) = (Simulator::start(small()).await.unwrap(), Lake::folder());
     let (base, heard) = listener().await;
     let (url, ping) = (
@@ -282,7 +282,7 @@ async fn a_test_message_is_sent_by_command_and_by_request_and_its_outcome_outliv
         "{}",
         bad.stdout
     );
-    // Each process of the lake tells it, and the daemon knows it after its start.
+    // Each process of the lake stores it, and the daemon knows it after its start.
     let status = Telelake::new(&["status"]).lake(&lake).run().await.expect(0);
     assert!(
         status.stdout.contains("notify.url: NOT delivered"),
@@ -326,7 +326,7 @@ async fn a_test_message_is_sent_by_command_and_by_request_and_its_outcome_outliv
     daemon.kill().await;
 }
 
-/// What the lake keeps of notifications.
+/// The notifications that the lake stores.
 async fn status_of(lake: &Lake) -> String {
     String::from_utf8(lake.get("_telelake/notify.json").await.to_vec()).unwrap()
 }

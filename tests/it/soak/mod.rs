@@ -1,10 +1,10 @@
-//! Endurance of recordings: minutes of work and gigabytes, left out unless `make soak` asks.
+//! Endurance tests with minutes of work and gigabytes, which run only by `make soak`.
 
 mod random;
 mod recording;
 mod servers;
 
-/// How many histories `make soak` asks for; other runs leave these tests out, and say so.
+/// The number of histories that `make soak` asks for; other runs skip these tests with a message.
 fn asked() -> Option<u64> {
     let asked = crate::reliability::soak();
     if asked.is_none() {

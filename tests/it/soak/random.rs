@@ -1,22 +1,21 @@
-//! Runs that are killed at any moment, over and over: what lies in the lake in the end is what an undisturbed run
-//! leaves, and nothing else.
+//! Runs that are killed again and again at any moment: the lake in the end equals that of an undisturbed run.
 
 use std::time::Duration;
 
 use telelake::simulator::{Oddities, Options, Simulator};
 
-use crate::export::{assert_no_upload_is_left, backfill, range, small};
+use crate::pipeline::{assert_no_upload_is_left, backfill, range, small};
 use crate::support::lake::Lake;
 use crate::support::program::Telelake;
 use crate::support::truth::assert_whole;
 
-/// One of these, in both stores, takes as long as so many histories of others.
+/// The number of other histories that take as long as one of these in both stores.
 const HISTORIES: u64 = 5;
-/// A run that is let alone takes about this long.
+/// The rough duration of an undisturbed run.
 const LONGEST: u64 = 1500;
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_run_that_is_killed_at_any_moment_is_made_up_to_the_byte() {
+async fn runs_killed_at_any_moment_end_in_the_undisturbed_lake() {
     let Some(histories) = super::asked() else { return };
     let mut random = fastrand::Rng::with_seed(1);
     for round in 0..histories.div_ceil(HISTORIES) {

@@ -5,7 +5,7 @@ use std::time::Instant;
 use sha2::{Digest, Sha256};
 use telelake::simulator::{Oddities, Options, Simulator};
 
-use crate::export::{assert_no_upload_is_left, backfill, range, small};
+use crate::pipeline::{assert_no_upload_is_left, backfill, range, small};
 use crate::support::eventually::eventually;
 use crate::support::lake::Lake;
 use crate::support::program::Telelake;
@@ -13,7 +13,7 @@ use crate::support::weed::weed;
 
 const SIZE: u64 = 4 << 30;
 const KILLS: u64 = 10;
-/// The configuration's own defaults; the tests' lake sets smaller parts.
+/// The defaults of the configuration; the lake of the tests sets smaller parts.
 const PART: u64 = 16 << 20;
 const PARTS_IN_FLIGHT: u64 = 4;
 
@@ -46,7 +46,7 @@ async fn a_recording_of_4_gib_that_is_killed_ten_times_is_whole_and_read_about_o
         })
         .await;
         child.kill().await.unwrap();
-        // What the dead process had asked for and not stored is asked for again.
+        // Bytes that the dead process requested and did not store are requested again.
         let (served, stored) = (sim.bytes_served(&record.id), noted(&lake).await);
         lost.push(
             served
@@ -64,7 +64,7 @@ async fn a_recording_of_4_gib_that_is_killed_ten_times_is_whole_and_read_about_o
         mib(served - record.size) / KILLS as f64,
         lost.iter().map(|bytes| mib(*bytes).round()).collect::<Vec<_>>(),
     );
-    // Parts on their way, the one being filled, and what the sockets hold.
+    // The parts in flight, the part being filled, and the socket buffers.
     let most = KILLS * (PARTS_IN_FLIGHT + 2) * PART;
     assert!(served - record.size <= most, "{served} bytes were read");
     assert_eq!(Some(sha256(&lake).await), sim.record_sha256(&record.id));
@@ -84,7 +84,7 @@ fn mib(bytes: u64) -> f64 {
     bytes as f64 / f64::from(1 << 20)
 }
 
-/// The bytes that the checkpoint vouches for.
+/// The number of bytes that the checkpoint confirms.
 async fn noted(lake: &Lake) -> u64 {
     for key in lake.keys().await.into_keys() {
         if key.starts_with("_telelake/uploads/") {
@@ -94,7 +94,7 @@ async fn noted(lake: &Lake) -> u64 {
     0
 }
 
-/// The SHA-256 of the one recording, read in pieces.
+/// The SHA-256 of the recording, read in pieces.
 async fn sha256(lake: &Lake) -> String {
     let Lake::S3 { bucket, .. } = lake else {
         panic!("it lies in S3")

@@ -29,7 +29,7 @@ fn night(sim: &Simulator, lake: &Lake, date: usize) -> Telelake {
     Telelake::against(sim, lake, &["--log-format", "json", "-q", "run", "--date", &date])
 }
 
-/// Kinds and texts of a run's warnings and failures, once each.
+/// The kinds and texts of a run's warnings and failures, without duplicates.
 fn told(finished: &Finished) -> Vec<String> {
     let Ok(summary) = serde_json::from_str::<serde_json::Value>(&finished.stdout) else {
         return finished.stderr.lines().map(ToOwned::to_owned).collect();
@@ -45,7 +45,7 @@ fn told(finished: &Finished) -> Vec<String> {
     told
 }
 
-/// Whether a checkpoint of a recording tells of stored bytes.
+/// True if a checkpoint of a recording confirms stored bytes.
 async fn under_way(lake: &Lake) -> bool {
     let Lake::S3 { bucket, .. } = lake else {
         return false;
@@ -55,7 +55,7 @@ async fn under_way(lake: &Lake) -> bool {
         if !key.starts_with("_telelake/uploads/") {
             continue;
         }
-        // It may have ended since it was listed.
+        // The upload may have ended since it was listed.
         let object = client
             .get_object()
             .bucket(bucket)
@@ -76,7 +76,7 @@ async fn under_way(lake: &Lake) -> bool {
     false
 }
 
-/// The server's name; none where nobody asks.
+/// The name of the server; `None` if the test is not requested.
 fn asked() -> Option<String> {
     let name = std::env::var("TELELAKE_TEST_S3_NAME").ok();
     if name.is_none() {
@@ -86,7 +86,7 @@ fn asked() -> Option<String> {
 }
 
 #[test]
-fn what_a_server_lacks() {
+fn the_missing_features_of_a_server_are_named() {
     let Some(server) = asked() else { return };
     let report = crate::store::report();
     let held = report.iter().filter(|(_, held)| *held).count();
@@ -97,7 +97,7 @@ fn what_a_server_lacks() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn two_nights_with_a_kill_and_two_at_once() {
+async fn two_nights_with_a_kill_and_concurrent_runs() {
     let Some(server) = asked() else { return };
     let sim = Simulator::start(school()).await.unwrap();
     let lake = Lake::s3().await;

@@ -1,11 +1,11 @@
-//! A test once more, in a process with another environment: the environment of a running one can't be changed safely.
+//! Runs a test again in a process with another environment, because that of a running process cannot be changed safely.
 
 use std::process::Command;
 
-/// Set in the process that runs the body.
+/// The variable that is set in the process that runs the body.
 const INNER: &str = "TELELAKE_TEST_INNER";
 
-/// Runs `body` in a process of its own with `environment` set, and with nothing of AWS's inherited. `name` is the
+/// Runs `body` in a process of its own with `environment` set and without AWS's variables. `name` is the
 /// calling test's path in the binary (`store::over_https`).
 pub fn with_environment<'a>(
     name: &str,

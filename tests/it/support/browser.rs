@@ -1,4 +1,4 @@
-//! A real Chromium without a window, spoken to by its DevTools protocol over a websocket.
+//! A real headless Chromium, driven over its DevTools protocol.
 
 use std::process::Stdio;
 use std::time::Duration;
@@ -12,10 +12,10 @@ use tokio_tungstenite::tungstenite::Message;
 use tokio_tungstenite::tungstenite::protocol::WebSocketConfig;
 use tokio_tungstenite::{MaybeTlsStream, WebSocketStream, connect_async_with_config};
 
-/// What is waited for comes within this time, or never.
+/// The deadline of every wait.
 const PATIENCE: Duration = Duration::from_secs(120);
 
-/// Names under which systems know it; `make browser` installs it where there is none.
+/// The names of the browser on different systems; `make browser` installs it if it is missing.
 const NAMES: [&str; 4] = ["chromium", "chromium-browser", "google-chrome", "chrome"];
 
 fn program() -> std::path::PathBuf {
@@ -37,10 +37,10 @@ pub struct Browser {
     session: String,
     agent: String,
     last: u64,
-    /// Pages loaded so far, and before the last action.
+    /// The number of pages loaded so far, and before the last action.
     loads: u64,
     loads_before: u64,
-    /// Errors of pages: of scripts, of the console, of the content security policy.
+    /// The errors of pages: scripts, console and content security policy.
     pub complaints: Vec<String>,
 }
 
@@ -79,7 +79,7 @@ impl Browser {
             panic!("the browser ended before it listened")
         };
         let address = tokio::time::timeout(PATIENCE, address).await.unwrap();
-        // What it says later must not fill the pipe.
+        // Later output must not fill the pipe.
         tokio::spawn(async move { while let Ok(Some(_)) = lines.next_line().await {} });
         // Screenshots are large messages.
         let config = WebSocketConfig::default()
@@ -117,7 +117,7 @@ impl Browser {
         }
     }
 
-    /// A command of the protocol, and its result.
+    /// Sends a command of the protocol and returns its result.
     pub async fn call(&mut self, method: &str, params: Value) -> Value {
         let id = self.send(method, params).await;
         let answer = self.until(|message| message["id"] == id).await;
@@ -136,7 +136,7 @@ impl Browser {
         self.last
     }
 
-    /// Reads until a message comes, and notes complaints on the way.
+    /// Reads until a message comes, and notes errors on the way.
     async fn until(&mut self, wanted: impl Fn(&Value) -> bool) -> Value {
         let read = async {
             loop {
@@ -155,7 +155,7 @@ impl Browser {
             .expect("the browser does not answer")
     }
 
-    /// Goes to an address, and waits until it is loaded.
+    /// Opens an address and waits until it is loaded.
     pub async fn go(&mut self, url: &str) {
         self.loads_before = self.loads;
         let went = self.call("Page.navigate", json!({"url": url})).await;
@@ -165,12 +165,12 @@ impl Browser {
         }
     }
 
-    /// Waits for the page that the last action leads to.
+    /// Waits for the page that the last action opens.
     pub async fn loaded(&mut self) {
         self.loaded_times(1).await;
     }
 
-    /// The same, where that page leads to others.
+    /// Waits for this many pages, if the page redirects.
     pub async fn loaded_times(&mut self, times: u64) {
         while self.loads < self.loads_before + times {
             self.until(|message| message["method"] == "Page.loadEventFired")
@@ -178,7 +178,7 @@ impl Browser {
         }
     }
 
-    /// The value of an expression; of a promise, what it comes to.
+    /// The value of an expression, or the result of a promise.
     pub async fn eval(&mut self, script: &str) -> Value {
         let params = json!({"expression": script, "awaitPromise": true, "returnByValue": true});
         let result = self.call("Runtime.evaluate", params).await;
@@ -186,7 +186,7 @@ impl Browser {
         result["result"]["value"].clone()
     }
 
-    /// Waits, in the page, until an expression is true.
+    /// Waits in the page until an expression is true.
     pub async fn wait_for(&mut self, condition: &str) {
         self.eval(&format!(
             "new Promise(done => {{ const look = () => ({condition}) ? done() : setTimeout(look, 20); look(); }})"
@@ -194,7 +194,7 @@ impl Browser {
         .await;
     }
 
-    /// The text that a person sees of an element, spaces made one.
+    /// The visible text of an element, with single spaces.
     pub async fn text(&mut self, selector: &str) -> String {
         let script = format!("document.querySelector({selector:?})?.innerText ?? ''");
         let text = self.eval(&script).await;
@@ -202,7 +202,7 @@ impl Browser {
         text.split_whitespace().collect::<Vec<_>>().join(" ")
     }
 
-    /// A click with the mouse.
+    /// Clicks with the mouse.
     pub async fn click(&mut self, selector: &str) {
         let script = format!(
             "(() => {{ const e = document.querySelector({selector:?}); e.scrollIntoView({{block: 'center'}}); \
@@ -216,7 +216,7 @@ impl Browser {
         }
     }
 
-    /// A key: `Tab`, `Enter`, `Space`, `ArrowUp`…
+    /// Presses a key such as `Tab`, `Enter`, `Space` or `ArrowUp`.
     pub async fn press(&mut self, key: &str) {
         let (text, code, number) = match key {
             "Tab" => ("", "Tab", 9),
@@ -249,18 +249,18 @@ impl Browser {
         self.loaded().await;
     }
 
-    /// Types into what has the focus.
+    /// Types into the focused element.
     pub async fn type_text(&mut self, text: &str) {
         self.call("Input.insertText", json!({"text": text})).await;
     }
 
-    /// The reader's language.
+    /// Sets the reader's language.
     pub async fn language(&mut self, accepted: &str) {
         let params = json!({"userAgent": self.agent, "acceptLanguage": accepted});
         self.call("Emulation.setUserAgentOverride", params).await;
     }
 
-    /// The window's size, and whether the reader likes it dark.
+    /// Sets the size of the window, and the dark or light scheme.
     pub async fn look(&mut self, width: u32, height: u32, dark: bool) {
         let metrics =
             json!({"width": width, "height": height, "deviceScaleFactor": 1, "mobile": width < 600});
@@ -270,7 +270,7 @@ impl Browser {
         self.call("Emulation.setEmulatedMedia", features).await;
     }
 
-    /// Keeps what is seen as `target/screenshots/<name>.png`, the whole page.
+    /// Saves the whole page as `target/screenshots/<name>.png`.
     pub async fn picture(&mut self, name: &str) {
         use base64::Engine;
         let params = json!({"format": "png", "captureBeyondViewport": true});

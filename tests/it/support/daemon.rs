@@ -1,4 +1,4 @@
-//! `telelake serve` as a process: started, asked, stopped, killed; its log is waited for, line by line.
+//! `telelake serve` as a process that a test starts, queries, stops or kills, and whose log lines it waits for.
 
 use std::time::Duration;
 
@@ -12,14 +12,14 @@ use super::eventually::eventually;
 use super::lake::Lake;
 use super::program::{Telelake, kernel_says};
 
-/// What is waited for comes within this time, or never.
+/// The deadline of every wait.
 const PATIENCE: Duration = Duration::from_secs(120);
 
-/// Makes the command before it is started.
+/// The command of a daemon before it is started.
 pub struct Plan(Telelake);
 
 impl Plan {
-    /// A daemon on a free port of loopback, with no schedule and one secret, whose calls settle at once.
+    /// A daemon on a free port of loopback, without a schedule, with one secret, whose calls settle at once.
     pub fn new(sim: &Simulator, lake: &Lake) -> Self {
         let command = Telelake::against(sim, lake, &["--log-format", "json", "serve"]);
         Self(command)
@@ -29,7 +29,7 @@ impl Plan {
             .env("TELELAKE_WEBHOOK__SECRET", "s3cr3t-of-all")
     }
 
-    /// A daemon on a free port of loopback, with no schedule, and all else in a file.
+    /// A daemon on a free port of loopback, without a schedule; all other settings are in a file.
     pub fn configured(lake: &Lake, file: &std::path::Path) -> Self {
         let file = file.display().to_string();
         let command = Telelake::new(&["--config", &file, "--log-format", "json", "serve"]).lake(lake);
@@ -144,13 +144,13 @@ impl Daemon {
         (answer.status().as_u16(), answer.text().await.unwrap())
     }
 
-    /// A number of `/metrics`, by its name with labels; 0 where it is not there.
+    /// A value of `/metrics` by its name with labels; 0 if it is missing.
     pub async fn metric(&self, name: &str) -> f64 {
         let (_, text) = self.get("/metrics").await;
         metric(&text, name)
     }
 
-    /// Waits until a number of `/metrics` has a value: it is set a little after what it tells of is logged.
+    /// Waits until a metric has a value, because a metric is set a little after its event is logged.
     pub async fn metric_becomes(&self, name: &str, value: f64) {
         eventually(&format!("{name} is {value}"), async || {
             self.metric(name).await == value
@@ -158,7 +158,7 @@ impl Daemon {
         .await;
     }
 
-    /// The most memory that it had so far, in bytes.
+    /// The peak memory so far, in bytes.
     pub async fn peak_memory(&self) -> u64 {
         kernel_says(self.child.id().unwrap(), "status", "VmHWM:")
             .await
@@ -173,7 +173,7 @@ impl Daemon {
         assert!(sent.unwrap().success());
     }
 
-    /// Waits for a line of the audit; `object` is a part of it.
+    /// Waits for a line of the audit log whose object contains `object`.
     pub async fn audited(&self, action: &str, object: &str) -> Value {
         self.logged(|line| {
             line["audit"] == true
@@ -183,20 +183,20 @@ impl Daemon {
         .await
     }
 
-    /// SIGTERM, and the exit status.
+    /// Sends SIGTERM and returns the exit status.
     pub async fn stop(mut self) -> i32 {
         self.signal("-TERM");
         let status = tokio::time::timeout(PATIENCE, self.child.wait()).await;
         status.expect("it does not stop").unwrap().code().unwrap()
     }
 
-    /// SIGKILL.
+    /// Sends SIGKILL.
     pub async fn kill(mut self) {
         self.child.kill().await.unwrap();
     }
 }
 
-/// A number in the text of metrics.
+/// A value in the text of `/metrics`; 0 if it is missing.
 pub fn metric(text: &str, name: &str) -> f64 {
     text.lines()
         .find_map(|line| line.strip_prefix(name)?.strip_prefix(' ')?.trim().parse().ok())

@@ -1,4 +1,4 @@
-//! A lake to write to and to look into: a folder, or a bucket of the real S3 server.
+//! A lake that tests write and read past the program: a folder, or a bucket of the real S3 server.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -14,7 +14,7 @@ pub enum Lake {
     S3 { bucket: String, https: bool },
 }
 
-/// A row as text, by column; a null is empty.
+/// A row as text by column; a null is empty.
 pub type Row = BTreeMap<String, String>;
 
 impl Lake {
@@ -37,7 +37,7 @@ impl Lake {
         }
     }
 
-    /// Removes it: a server is not to be asked for hundreds of buckets.
+    /// Removes the bucket, so that the server does not collect hundreds of them.
     pub async fn drop_whole(self) {
         let Self::S3 { bucket, .. } = &self else { return };
         let client = weed().await.client();
@@ -56,7 +56,7 @@ impl Lake {
         }
     }
 
-    /// What the program needs to get there.
+    /// The environment by which the program finds the lake.
     pub fn environment(&self) -> Vec<(&'static str, String)> {
         let Self::S3 { https, .. } = self else {
             return Vec::new();
@@ -153,7 +153,7 @@ impl Lake {
         }
     }
 
-    /// What every object holds, by key: to see that nothing was written. Runs' summaries are left out.
+    /// The bytes of every object by key, without the summaries of runs, to prove that nothing was written.
     pub async fn contents(&self) -> BTreeMap<String, Bytes> {
         let mut contents = BTreeMap::new();
         for key in self
@@ -168,7 +168,7 @@ impl Lake {
         contents
     }
 
-    /// When a folder's files were last written, by key.
+    /// The times at which the files of a folder were last written, by key.
     pub fn written(&self) -> BTreeMap<PathBuf, std::time::SystemTime> {
         let Self::Folder(folder) = self else {
             panic!("a folder knows when its files were written")
@@ -186,7 +186,7 @@ impl Lake {
             .collect()
     }
 
-    /// A table's rows of all days, with the `date` of their partition.
+    /// The rows of a table of all days, with the `date` of their partition.
     pub async fn rows(&self, table: &str, columns: &[&str]) -> Vec<Row> {
         let mut rows = Vec::new();
         let prefix = format!("{table}/");
@@ -211,7 +211,7 @@ impl Lake {
         rows
     }
 
-    /// One of the program's own objects.
+    /// An object of the program's own, as JSON.
     pub async fn json(&self, key: &str) -> serde_json::Value {
         serde_json::from_slice(&self.get(key).await).unwrap()
     }
@@ -231,7 +231,7 @@ impl Lake {
     }
 }
 
-/// The files below a folder. What goes away meanwhile, while a run is at work, is not among them.
+/// The files below a folder, without those that a run removes in the meantime.
 fn walk(root: &Path, folder: &Path, found: &mut BTreeMap<String, u64>) {
     for entry in std::fs::read_dir(folder).into_iter().flatten() {
         let path = entry.unwrap().path();

@@ -1,4 +1,4 @@
-//! What the tests stand on.
+//! The tools of the integration tests; see `README.md` in this folder.
 
 pub mod again;
 pub mod browser;

@@ -8,17 +8,17 @@ use tokio::process::{Child, Command};
 
 use super::lake::Lake;
 
-/// What a finished process left.
+/// The output and measurements of a finished process.
 #[derive(Debug)]
 pub struct Finished {
     pub status: i32,
     pub stdout: String,
     pub stderr: String,
-    /// The most memory that it had, in bytes, as seen while it ran.
+    /// The peak memory in bytes, as last seen while it ran.
     pub peak_memory: u64,
-    /// The bytes that it made the kernel write to disks, as last seen while it ran.
+    /// The bytes that the kernel wrote to disks for it, as last seen while it ran.
     pub disk_written: u64,
-    /// The time that it had of processors, as last seen while it ran. For the benches: no test asks for times.
+    /// The processor time, as last seen while it ran. Only the benches use it, because no test asserts times.
     #[allow(dead_code)]
     pub cpu: Duration,
 }
@@ -51,7 +51,7 @@ impl Finished {
 pub struct Telelake(Command);
 
 impl Telelake {
-    /// Without anything of this process's environment that would configure it.
+    /// A command that inherits no configuration from the environment of this process.
     pub fn new(args: &[&str]) -> Self {
         let mut command = Command::new(env!("CARGO_BIN_EXE_telelake"));
         for (name, _) in std::env::vars_os() {
@@ -69,7 +69,7 @@ impl Telelake {
         Self(command)
     }
 
-    /// Against a simulator and a lake. Its school is of long ago, and what it does not have yet is waited for.
+    /// A command against a simulator and a lake. The school is years old, and missing data counts as late, not as lost.
     pub fn against(sim: &Simulator, lake: &Lake, args: &[&str]) -> Self {
         Self::new(args)
             .env("TELELAKE_EXPORT__GIVE_UP", "100years")
@@ -143,7 +143,7 @@ async fn watch(id: u32) -> Meters {
     }
 }
 
-/// The time of processors that a process had, in user mode and in the kernel; none once it is gone.
+/// The processor time of a process, in user mode and kernel; `None` once it has ended.
 async fn cpu(id: u32) -> Option<Duration> {
     let text = tokio::fs::read_to_string(format!("/proc/{id}/stat")).await.ok()?;
     // The name may hold blanks; after it come the state and ten more fields, then both times in hundredths.
@@ -152,7 +152,7 @@ async fn cpu(id: u32) -> Option<Duration> {
     Some(Duration::from_millis(10 * (hundredths()? + hundredths()?)))
 }
 
-/// A number out of one of the process's files in `/proc`; none once it is gone.
+/// A number in a file of the process in `/proc`; `None` once it has ended.
 pub async fn kernel_says(id: u32, file: &str, name: &str) -> Option<u64> {
     let text = tokio::fs::read_to_string(format!("/proc/{id}/{file}"))
         .await

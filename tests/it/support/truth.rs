@@ -1,4 +1,4 @@
-//! Holds a lake against the school that the simulator made: everything is there, once, and as it was.
+//! Compares a lake with the school of the simulator: everything is there, exactly once and unchanged.
 
 use std::collections::BTreeMap;
 
@@ -9,7 +9,7 @@ use telelake::simulator::{Record, School, Simulator};
 
 use super::lake::{Lake, Row};
 
-/// Sorted, so that two lists of the same things are equal; equal things stay doubled.
+/// Sorts a list, so that two lists with the same items are equal. Duplicates stay.
 fn sorted<T: Ord>(items: impl IntoIterator<Item = T>) -> Vec<T> {
     let mut items: Vec<T> = items.into_iter().collect();
     items.sort();
@@ -20,12 +20,12 @@ fn cells<const N: usize>(row: &Row, columns: [&str; N]) -> [String; N] {
     columns.map(|column| row[column].clone())
 }
 
-/// A record that the platform can hand out.
+/// True for a record that the platform can provide as a whole file.
 pub fn is_whole(record: &Record) -> bool {
     record.finished_at.is_some() && record.file_size != Some(0)
 }
 
-/// Holds all tables and recordings against the school, days parted in `zone`.
+/// Compares all tables and recordings with the school, with days in `zone`.
 pub async fn assert_whole(lake: &Lake, sim: &Simulator, zone: Tz) {
     let school = sim.school();
     assert_calls(lake, &school, zone).await;

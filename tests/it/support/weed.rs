@@ -1,6 +1,6 @@
 //! A real S3 server for the tests: SeaweedFS, one for the whole test process, over HTTP and HTTPS at once.
 //!
-//! It dies with the test process: a supervisor reads a pipe that only this process holds open.
+//! It ends with the test process, because a supervisor reads a pipe that only this process holds open.
 
 use std::net::TcpListener;
 use std::os::unix::process::CommandExt;
@@ -15,7 +15,7 @@ use tokio::sync::OnceCell;
 
 use super::eventually::eventually;
 
-/// Kills the server, and removes what it wrote, once this process is gone.
+/// Kills the server and removes its files once this process has ended.
 const SUPERVISOR: &str = r#"dir=$1; shift
 "$@" >"$dir/log" 2>&1 </dev/null & pid=$!
 cat >/dev/null
@@ -32,7 +32,7 @@ pub struct Weed {
     pub ca_file: PathBuf,
     pub access_key: String,
     pub secret_key: String,
-    /// None where the server is another's.
+    /// `None` if the server was started by somebody else.
     _alive: Option<ChildStdin>,
 }
 
@@ -50,7 +50,7 @@ pub async fn weed() -> &'static Weed {
     .await
 }
 
-/// The server, where a test has asked for it before.
+/// The server, which a test must have started before.
 pub fn started() -> &'static Weed {
     WEED.get().expect("started")
 }
@@ -70,11 +70,11 @@ impl Weed {
         }
     }
 
-    // The supervisor outlives this process by design: nobody is left to wait for it.
+    // The supervisor outlives this process by design, so that nobody can wait for it.
     #[allow(clippy::zombie_processes)]
     async fn start() -> Self {
         let program = program();
-        // Removed by the supervisor: statics are not dropped.
+        // The supervisor removes it, because statics are not dropped.
         let dir = tempfile::Builder::new()
             .prefix("telelake-weed-")
             .tempdir()
@@ -84,7 +84,7 @@ impl Weed {
         let data = dir.join("data");
         std::fs::create_dir(&data).unwrap();
         certificates(&dir);
-        // Of this process alone: a server that takes them is ours, even when ports were swapped under us.
+        // Keys of this process alone, so that a server that accepts them is ours even if ports were swapped.
         let access_key = format!("AKIA{:016X}", fastrand::u64(..));
         let secret_key = format!("{:032x}", fastrand::u128(..));
         let mut supervisor = Command::new("sh")
@@ -136,10 +136,23 @@ impl Weed {
     async fn wait(&self, log: &Path) {
         let client = self.client();
         let what = format!("SeaweedFS answers at {}; its log is {}", self.http, log.display());
-        eventually(&what, async || client.list_buckets().send().await.is_ok()).await;
+        let mut shown = String::new();
+        eventually(&what, async || match client.list_buckets().send().await {
+            Ok(_) => true,
+            Err(error) => {
+                // The captured output shows why the server does not answer, each reason once.
+                let error = format!("{error:?}");
+                if error != shown {
+                    eprintln!("{error}");
+                    shown = error;
+                }
+                false
+            }
+        })
+        .await;
     }
 
-    /// The AWS configuration of a client that may do all, over HTTP.
+    /// The AWS configuration of a client with all rights, over HTTP.
     pub fn sdk_config(&self) -> SdkConfig {
         sdk_config(&self.http, &self.access_key, &self.secret_key)
     }
@@ -183,6 +196,7 @@ pub fn sdk_config(endpoint: &str, access_key: &str, secret_key: &str) -> SdkConf
         .credentials_provider(aws_sdk_s3::config::SharedCredentialsProvider::new(credentials))
         .region(Region::from_static("us-east-1"))
         .endpoint_url(endpoint)
+        .http_client(aws_smithy_http_client::Builder::new().build_http())
         .build()
 }
 
@@ -199,7 +213,7 @@ fn program() -> PathBuf {
     program
 }
 
-/// Two ports that nobody has: the server would take others without a word. Both are held until both are known.
+/// Two free ports, both held until both are known, because the server would silently take others.
 fn free_ports() -> (u16, u16) {
     let listeners = [(); 2].map(|()| TcpListener::bind("127.0.0.1:0").unwrap());
     let [http, https] = listeners.map(|listener| listener.local_addr().unwrap().port());

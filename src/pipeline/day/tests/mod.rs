@@ -1,0 +1,6 @@
+//! Tests of the pure core of a day's work.
+
+mod claim;
+mod due;
+mod judge;
+mod merge;

@@ -1,0 +1,238 @@
+//! A run writes only the requested days, and sends no more requests than they need.
+
+use std::collections::BTreeSet;
+
+use chrono::{Days, NaiveDate, TimeDelta};
+use telelake::simulator::{Endpoint, Simulator};
+
+use super::{backfill, small};
+use crate::support::lake::Lake;
+use crate::support::program::{Finished, Telelake};
+use crate::support::truth::is_whole;
+
+fn on(date: NaiveDate) -> [String; 4] {
+    ["--from".into(), date.to_string(), "--to".into(), date.to_string()]
+}
+
+async fn run(sim: &Simulator, lake: &Lake, date: NaiveDate, more: &[&str]) -> Finished {
+    Telelake::against(sim, lake, &backfill(&on(date), more))
+        .run()
+        .await
+        .expect(0)
+}
+
+/// The dates of all objects in the lake.
+async fn dates(lake: &Lake) -> BTreeSet<NaiveDate> {
+    let keys = lake.keys().await.into_keys();
+    keys.filter_map(|key| telelake::lake::key::date_in(&key))
+        .collect()
+}
+
+/// The calls, by id, and their dates.
+async fn calls(lake: &Lake) -> Vec<(String, String)> {
+    let rows = lake.rows("calls", &["call_id"]).await;
+    let mut calls: Vec<_> = rows
+        .into_iter()
+        .map(|row| (row["call_id"].clone(), row["date"].clone()))
+        .collect();
+    calls.sort();
+    calls
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn days_that_were_not_requested_are_not_written() {
+    let (sim, lake) = (Simulator::start(small()).await.unwrap(), Lake::folder());
+    // The first date has calls over midnight, and so has the middle one.
+    let dates_of_school = sim.options().dates.clone();
+    let middle = dates_of_school[1];
+    sim.edit(|school| {
+        let call = school
+            .calls
+            .iter_mut()
+            .find(|call| call.started_at.date_naive() == middle);
+        let call = call.unwrap();
+        call.started_at = middle.and_hms_opt(23, 30, 0).unwrap().and_utc();
+        call.finished_at = Some(call.started_at + TimeDelta::minutes(60));
+    });
+    let school = sim.school();
+    let of_day = |at: chrono::DateTime<chrono::Utc>| at.date_naive() == middle;
+    let expected: BTreeSet<_> = school
+        .calls
+        .iter()
+        .filter(|call| of_day(call.started_at))
+        .collect::<Vec<_>>()
+        .iter()
+        .map(|call| call.id.clone())
+        .collect();
+    assert!(!expected.is_empty() && expected.len() < school.calls.len());
+
+    let plan = run(&sim, &lake, middle, &["--dry-run"]).await;
+    let plan: serde_json::Value = serde_json::from_str(&plan.stdout).unwrap();
+    let planned: Vec<_> = plan["days"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|day| day["date"].clone())
+        .collect();
+    assert_eq!(planned, [middle.to_string()]);
+    assert_eq!(plan["calls"], expected.len());
+
+    let first = run(&sim, &lake, middle, &[]).await;
+    assert_eq!(dates(&lake).await, BTreeSet::from([middle]));
+    assert_eq!(first.count("days"), 1);
+    let found: BTreeSet<_> = calls(&lake).await.into_iter().map(|(id, _)| id).collect();
+    assert_eq!(found, expected);
+    let recorded = lake.rows("recordings", &["call_id", "record_id"]).await;
+    assert!(
+        recorded
+            .iter()
+            .all(|row| row["call_id"].is_empty() || expected.contains(&row["call_id"]))
+    );
+    // Every record of these calls is in the lake, also those after midnight.
+    let whole = school.records.iter().filter(|record| is_whole(record));
+    let of_calls = whole.filter(|record| {
+        record
+            .call_id
+            .as_ref()
+            .is_some_and(|call| expected.contains(call))
+    });
+    for record in of_calls {
+        assert!(
+            recorded.iter().any(|row| row["record_id"] == record.id),
+            "{record:?}"
+        );
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_call_that_moves_to_a_day_that_was_not_requested_is_neither_lost_nor_doubled() {
+    let (sim, lake) = (Simulator::start(small()).await.unwrap(), Lake::folder());
+    let day = sim.options().dates[1];
+    // At first the API says that it began after midnight.
+    let (call, truth) = sim.edit(|school| {
+        let call = school
+            .calls
+            .iter_mut()
+            .find(|call| call.started_at.date_naive() == day)
+            .unwrap();
+        let truth = day.and_hms_opt(23, 0, 0).unwrap().and_utc();
+        let end = truth + TimeDelta::minutes(120);
+        (call.started_at, call.finished_at) = (end - TimeDelta::minutes(10), Some(end));
+        (call.id.clone(), truth)
+    });
+    let dates = sim.options().dates.clone();
+    for date in dates {
+        run(&sim, &lake, date, &[]).await;
+    }
+    let before = calls(&lake).await;
+    sim.edit(|school| {
+        school
+            .calls
+            .iter_mut()
+            .find(|one| one.id == call)
+            .unwrap()
+            .started_at = truth
+    });
+    // Whichever of the two days is requested, the call is then once on its own day.
+    for asked in [day + Days::new(1), day] {
+        run(&sim, &lake, asked, &[]).await;
+        let after = calls(&lake).await;
+        assert_eq!(after.len(), before.len(), "{asked}");
+        assert!(
+            after.contains(&(call.clone(), day.to_string())),
+            "{asked}: {after:?}"
+        );
+    }
+    Telelake::new(&["verify", "--deep"])
+        .lake(&lake)
+        .run()
+        .await
+        .expect(0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_moved_call_leaves_its_old_day_even_if_that_day_was_not_requested() {
+    let (sim, lake) = (Simulator::start(small()).await.unwrap(), Lake::folder());
+    let day = sim.options().dates[1];
+    let (call, truth) = sim.edit(|school| {
+        let call = school
+            .calls
+            .iter_mut()
+            .find(|call| call.started_at.date_naive() == day)
+            .unwrap();
+        let truth = day.and_hms_opt(23, 0, 0).unwrap().and_utc();
+        let end = truth + TimeDelta::minutes(120);
+        (call.started_at, call.finished_at) = (end - TimeDelta::minutes(10), Some(end));
+        (call.id.clone(), truth)
+    });
+    run(&sim, &lake, day + Days::new(1), &[]).await;
+    sim.edit(|school| {
+        school
+            .calls
+            .iter_mut()
+            .find(|one| one.id == call)
+            .unwrap()
+            .started_at = truth
+    });
+    run(&sim, &lake, day, &[]).await;
+    let found: Vec<_> = calls(&lake)
+        .await
+        .into_iter()
+        .filter(|(id, _)| *id == call)
+        .collect();
+    assert_eq!(found, [(call, day.to_string())]);
+    Telelake::new(&["verify", "--deep"])
+        .lake(&lake)
+        .run()
+        .await
+        .expect(0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_room_is_not_listed_for_dates_before_its_creation() {
+    let (sim, lake) = (Simulator::start(small()).await.unwrap(), Lake::folder());
+    let dates = sim.options().dates.clone();
+    let last = dates[dates.len() - 1];
+    let room = sim.edit(|school| {
+        let call = school
+            .calls
+            .iter()
+            .find(|call| call.started_at.date_naive() == last)
+            .unwrap();
+        let id = call.room_id.clone();
+        school
+            .calls
+            .retain(|call| call.room_id != id || call.started_at.date_naive() == last);
+        let calls: BTreeSet<_> = school.calls.iter().map(|call| call.id.clone()).collect();
+        school.records.retain(|record| {
+            record.room_id != id || record.call_id.as_ref().is_some_and(|call| calls.contains(call))
+        });
+        school.room_mut(&id).unwrap().created_at = last.and_hms_opt(0, 5, 0).unwrap().and_utc();
+        id
+    });
+    let from = (dates[0] - Days::new(20)).to_string();
+    let range = ["--from".into(), from, "--to".into(), last.to_string()];
+    Telelake::against(&sim, &lake, &backfill(&range, &[]))
+        .run()
+        .await
+        .expect(0);
+    let asked: BTreeSet<_> = sim
+        .requests()
+        .into_iter()
+        .filter(|seen| seen.endpoint == Endpoint::Calls && seen.query.contains(&room))
+        .filter_map(|seen| {
+            let date = seen.query.split("date=").nth(1)?.get(..10)?.to_owned();
+            date.parse::<NaiveDate>().ok()
+        })
+        .collect();
+    let expected = [last - Days::new(1), last, last + Days::new(1)];
+    assert_eq!(asked, BTreeSet::from(expected));
+    let of_room = sim
+        .school()
+        .calls
+        .iter()
+        .filter(|call| call.room_id == room)
+        .count();
+    let rows = lake.rows("calls", &["room_id"]).await;
+    assert_eq!(rows.iter().filter(|row| row["room_id"] == room).count(), of_room);
+}

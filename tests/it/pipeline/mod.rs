@@ -1,0 +1,72 @@
+//! The whole program against the simulator: the lake after a run.
+
+mod asked;
+mod bad;
+mod faults;
+mod gone;
+mod hostile;
+mod large;
+mod lateness;
+mod lessons;
+mod lists;
+mod mapping;
+mod moved;
+mod night;
+mod pressure;
+mod printed;
+mod readings;
+mod recordings;
+mod resumed;
+mod secrets;
+mod states;
+mod versions;
+mod xlsx;
+
+use telelake::simulator::{Options, Simulator};
+
+use crate::support::lake::Lake;
+
+/// The dates of the simulator's school, as the command line takes them.
+pub(crate) fn range(sim: &Simulator) -> [String; 4] {
+    let dates = &sim.options().dates;
+    [
+        "--from".into(),
+        dates[0].to_string(),
+        "--to".into(),
+        dates[dates.len() - 1].to_string(),
+    ]
+}
+
+/// `backfill` over all dates of the school, with `more` arguments.
+pub(crate) fn backfill<'a>(range: &'a [String; 4], more: &[&'a str]) -> Vec<&'a str> {
+    let mut args = vec!["--log-format", "json", "backfill"];
+    args.extend(range.iter().map(String::as_str));
+    args.extend(more);
+    args
+}
+
+/// A small school.
+pub(crate) fn small() -> Options {
+    Options {
+        spaces: 1,
+        rooms: 6,
+        recording_size: 20_000,
+        ..Options::default()
+    }
+}
+
+/// Asserts that the lake holds no trace of an unfinished upload.
+pub(crate) async fn assert_no_upload_is_left(lake: &Lake) {
+    let keys = lake.keys().await;
+    let left = |key: &&String| key.contains("/tmp/") || key.starts_with("_telelake/uploads/");
+    assert_eq!(keys.keys().find(left), None);
+    assert_eq!(uploads(lake).await, 0, "multipart uploads were left behind");
+}
+
+/// The multipart uploads that the server has; none in a folder.
+pub(crate) async fn uploads(lake: &Lake) -> usize {
+    let Lake::S3 { bucket, .. } = lake else { return 0 };
+    let client = crate::support::weed::started().client();
+    let listed = client.list_multipart_uploads().bucket(bucket).send();
+    listed.await.unwrap().uploads().len()
+}
