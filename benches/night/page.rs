@@ -86,7 +86,10 @@ async fn put(lake: &Lake, model: &Value, date: NaiveDate, space: String) {
     manifest["date"] = date.to_string().into();
     manifest["space_name"] = format!("Space {space}").into();
     manifest["space_id"] = space.as_str().into();
-    let (key, bytes) = (key::manifest(date, &space.as_str().into()), manifest.to_string().into_bytes());
+    let (key, bytes) = (
+        key::manifest(date, &space.as_str().into()),
+        manifest.to_string().into_bytes(),
+    );
     match lake {
         Lake::Folder(folder) => {
             let path = folder.path().join(key);

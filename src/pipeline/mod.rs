@@ -38,8 +38,8 @@ use crate::lake::key;
 use crate::store::{Entry, Store};
 use crate::{Error, ErrorKind, Result};
 
-pub use job::{Command, Job, Only};
 pub(crate) use job::{Again, Piece};
+pub use job::{Command, Job, Only};
 pub use lake_state::info::{StoreInfo, read as read_store_info, refuse_newer};
 pub use lake_state::orphan_uploads::orphan_uploads;
 pub use lessons::feeds::look_at_feed;
@@ -348,9 +348,8 @@ impl Exporter {
             }
             self.refresh(&meetings, summary).await;
         }
-        let is_of_day = |problem: &Problem| {
-            matches!(problem.kind, ProblemKind::DayFailed | ProblemKind::StoreFailed)
-        };
+        let is_of_day =
+            |problem: &Problem| matches!(problem.kind, ProblemKind::DayFailed | ProblemKind::StoreFailed);
         let failed = summary.failed.iter().any(is_of_day);
         if failed || context.run.cancel.is_cancelled() || !context.run.lessons.take_touched().await.is_empty()
         {

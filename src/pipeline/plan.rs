@@ -148,7 +148,11 @@ async fn changed_by_meta(context: &Arc<ExportContext>, planned: &[DayPlan]) -> R
         return Ok(days);
     }
     let (_, meetings) = import::read_markers(&*context.run.store, &markers).await?;
-    for DayId { date, space: space_id } in context.run.lessons.stale(&meetings).await? {
+    for DayId {
+        date,
+        space: space_id,
+    } in context.run.lessons.stale(&meetings).await?
+    {
         if planned
             .iter()
             .any(|day| (day.date, &day.space_id) == (date, &space_id))

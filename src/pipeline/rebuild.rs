@@ -21,7 +21,6 @@ use crate::pipeline::lake_state::catalog;
 use crate::pipeline::run_context::RunContext;
 use crate::store::Store;
 use crate::store::json::get_json;
-use crate::task::isolated;
 use crate::{Error, ErrorKind, Result, task};
 
 /// Builds the lake's tables again.

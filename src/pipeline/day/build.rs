@@ -227,10 +227,7 @@ pub(crate) async fn is_current(
     if meta.digest(meetings()) != built.meta {
         return Ok(false);
     }
-    let beside = run
-        .lessons
-        .neighbours(&day_id(manifest), &built.meetings)
-        .await?;
+    let beside = run.lessons.neighbours(&day_id(manifest), &built.meetings).await?;
     Ok(beside.digest == built.beside)
 }
 

@@ -89,7 +89,9 @@ async fn school() -> (Simulator, [NaiveDate; 2], String) {
 }
 
 fn gone(problems: &[Problem]) -> Vec<(Option<&str>, Option<NaiveDate>)> {
-    let gone = problems.iter().filter(|problem| problem.kind == ProblemKind::RoomGone);
+    let gone = problems
+        .iter()
+        .filter(|problem| problem.kind == ProblemKind::RoomGone);
     gone.map(|problem| (problem.room_id.as_deref(), problem.date))
         .collect()
 }

@@ -373,7 +373,10 @@ async fn make(sim: &Simulator, formats: &[ReportFormat], lessons: &[Vec<u8>]) ->
         Err(error) if error.kind() == ErrorKind::Interrupted => panic!("{error}"),
         Err(error) => (
             error.exit_status(),
-            vec![Problem::new(ProblemKind::Other("error".into()), error.to_string())],
+            vec![Problem::new(
+                ProblemKind::Other("error".into()),
+                error.to_string(),
+            )],
         ),
     };
     let (mut rows, mut attended) = (BTreeSet::new(), BTreeMap::new());

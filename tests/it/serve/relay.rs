@@ -37,7 +37,9 @@ async fn lesson_data_is_stored_at_once_and_relayed_when_the_api_is_up() {
     let all: Vec<Value> = (0..50).map(meta).collect();
     let (status, text) = daemon.post("/meta", &Value::from(all.clone()).to_string()).await;
     assert_eq!((status, text.as_str()), (202, r#"{"accepted":50}"#));
-    daemon.logged(|line| line["message"] == "lesson data was imported").await;
+    daemon
+        .logged(|line| line["message"] == "lesson data was imported")
+        .await;
     daemon
         .logged(|line| {
             line["message"]

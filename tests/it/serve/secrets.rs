@@ -245,7 +245,9 @@ async fn sighup_reads_all_secrets_again_and_ends_nothing() {
     );
     std::fs::remove_file(etc.path().join("serve-token")).unwrap();
     daemon.signal("-HUP");
-    daemon.audited("reload", "serve.token could not be replaced").await;
+    daemon
+        .audited("reload", "serve.token could not be replaced")
+        .await;
     assert_eq!(daemon.get("/api/status").await.0, 200, "the one in force stays");
     daemon
         .metric_becomes("telelake_secrets_unreadable{secret=\"serve.token\"}", 1.0)
