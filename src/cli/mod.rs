@@ -64,7 +64,7 @@ pub struct Cli {
     #[arg(short, long, global = true)]
     quiet: bool,
     #[command(subcommand)]
-    command: Command,
+    command: CliCommand,
 }
 
 const EXIT_STATUSES: &str = "\
@@ -89,7 +89,7 @@ pub enum LogFormat {
 }
 
 #[derive(Debug, Subcommand)]
-enum Command {
+enum CliCommand {
     Demo(demo::Args),
     Run(run::Args),
     Backfill(backfill::Args),
@@ -169,24 +169,24 @@ pub fn main() -> ExitStatus {
     })
 }
 
-async fn dispatch(context: &CommandContext, command: Command) -> Result<ExitStatus> {
+async fn dispatch(context: &CommandContext, command: CliCommand) -> Result<ExitStatus> {
     match command {
-        Command::Demo(args) => demo::run(context, args).await,
-        Command::Run(args) => run::run(context, args).await,
-        Command::Backfill(args) => backfill::run(context, args).await,
-        Command::Serve(args) => serve::run(context, args).await,
-        Command::Rebuild(args) => rebuild::run(context, args).await,
-        Command::Status(args) => status::run(context, args).await,
-        Command::Verify(args) => verify::run(context, args).await,
-        Command::Meta(args) => meta::run(context, args).await,
-        Command::Webhook(args) => webhook::run(context, args).await,
-        Command::Notify(args) => notify::run(context, &args).await,
-        Command::Check(_) => check::run(context).await,
-        Command::Health(_) => health::run(context).await,
-        Command::Schema(args) => schema::run(context, &args),
-        Command::Simulate(args) => simulate::run(context, args).await,
-        Command::Config(args) => config::run(context, &args),
-        Command::Completions(args) => Ok(completions::run(&args)),
+        CliCommand::Demo(args) => demo::run(context, args).await,
+        CliCommand::Run(args) => run::run(context, args).await,
+        CliCommand::Backfill(args) => backfill::run(context, args).await,
+        CliCommand::Serve(args) => serve::run(context, args).await,
+        CliCommand::Rebuild(args) => rebuild::run(context, args).await,
+        CliCommand::Status(args) => status::run(context, args).await,
+        CliCommand::Verify(args) => verify::run(context, args).await,
+        CliCommand::Meta(args) => meta::run(context, args).await,
+        CliCommand::Webhook(args) => webhook::run(context, args).await,
+        CliCommand::Notify(args) => notify::run(context, &args).await,
+        CliCommand::Check(_) => check::run(context).await,
+        CliCommand::Health(_) => health::run(context).await,
+        CliCommand::Schema(args) => schema::run(context, &args),
+        CliCommand::Simulate(args) => simulate::run(context, args).await,
+        CliCommand::Config(args) => config::run(context, &args),
+        CliCommand::Completions(args) => Ok(completions::run(&args)),
     }
 }
 

@@ -38,7 +38,7 @@ const RUNS: usize = 5;
 const NAMED: usize = 3;
 
 #[derive(Debug, Serialize)]
-struct Report {
+struct StatusReport {
     store: String,
     days: Vec<Arc<DayStatus>>,
     /// Spans of dates that no run has covered: the first and the last date of each.
@@ -61,7 +61,7 @@ pub(super) async fn run(context: &CommandContext, args: Args) -> Result<ExitStat
         .latest(&*store, args.from, Some(to), count)
         .await?;
     let runs = pipeline::last_runs(&*store, chrono::Utc::now(), RUNS).await?;
-    let report = Report {
+    let report = StatusReport {
         store: store.url().to_owned(),
         never_looked_at: never_looked_at(today, args.from, args.to, &days),
         days,
@@ -77,7 +77,7 @@ pub(super) async fn run(context: &CommandContext, args: Args) -> Result<ExitStat
     Ok(ExitStatus::Done)
 }
 
-fn for_people(report: &Report) -> String {
+fn for_people(report: &StatusReport) -> String {
     let mut text = format!("{}\n", report.store);
     if report.days.is_empty() {
         text.push_str("no days in the lake for these dates\n");

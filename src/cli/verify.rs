@@ -4,7 +4,7 @@ use chrono::NaiveDate;
 
 use super::{CommandContext, dates, output};
 use crate::store;
-use crate::verify::{Options, Verifier};
+use crate::verify::{Verifier, VerifyOptions};
 use crate::{ExitStatus, Result};
 
 /// Compare the lake with its manifests: objects, sizes, rows, duplicates and strays. Writes nothing without --repair
@@ -44,7 +44,7 @@ pub(super) async fn run(context: &CommandContext, args: Args) -> Result<ExitStat
         &context.cancel,
         chrono::Utc::now(),
     );
-    let options = Options {
+    let options = VerifyOptions {
         from: args.from,
         to: args.to,
         deep: args.deep,

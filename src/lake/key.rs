@@ -50,7 +50,7 @@ pub const GONE_ROOMS: &str = "_telelake/catalog/gone/";
 /// Lesson data as received.
 pub const RAW_META: &str = "raw/meta/";
 /// The lesson days: the latest lesson data of each date.
-pub const META_SHELVES: &str = "_telelake/meta/shelves/";
+pub const LESSON_DAYS: &str = "_telelake/meta/shelves/";
 /// The changes of lesson data imports that the affected days have not taken up yet.
 pub const META_CHANGED: &str = "_telelake/meta/changed/";
 /// The dates that have lesson data, by meeting.
@@ -194,8 +194,8 @@ pub fn raw_meta(received: NaiveDate, id: &str) -> String {
 }
 
 /// The lesson day of a date: the latest lesson data of each user and meeting.
-pub fn meta_shelf(date: NaiveDate) -> String {
-    format!("{META_SHELVES}date={date}.jsonl.zst")
+pub fn lesson_day(date: NaiveDate) -> String {
+    format!("{LESSON_DAYS}date={date}.jsonl.zst")
 }
 
 /// The marker that an import of lesson data leaves.

@@ -35,7 +35,7 @@ use tracing::Instrument;
 use crate::api::Client;
 use crate::config::Config;
 use crate::lake::key;
-use crate::store::{Entry, Store};
+use crate::store::{ListedObject, Store};
 use crate::{Error, ErrorKind, Result};
 
 pub(crate) use job::{Again, Piece};
@@ -299,7 +299,12 @@ impl Exporter {
     }
 
     /// Finishes a job after its last window: refreshes the days that changed lesson data concerns, and the catalogue.
-    async fn finish(&self, scope: &JobScope, changed: Vec<Entry>, summary: &mut Summary) -> Result<()> {
+    async fn finish(
+        &self,
+        scope: &JobScope,
+        changed: Vec<ListedObject>,
+        summary: &mut Summary,
+    ) -> Result<()> {
         let context = &self.context;
         self.refresh_changed(changed, summary).await?;
         self.refresh_neighbours(summary).await;
@@ -312,7 +317,7 @@ impl Exporter {
 
     /// Builds the days again whose lesson data was changed by imports since the last run, and deletes the markers of these
     /// imports.
-    async fn refresh_changed(&self, markers: Vec<Entry>, summary: &mut Summary) -> Result<()> {
+    async fn refresh_changed(&self, markers: Vec<ListedObject>, summary: &mut Summary) -> Result<()> {
         let context = &self.context;
         if markers.is_empty() {
             return Ok(());

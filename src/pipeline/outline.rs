@@ -16,7 +16,7 @@ use crate::store::Store;
 use crate::store::json::get_json;
 
 /// Objects of the API by id. Only the ids count here.
-type Catalog = BTreeMap<SpaceId, IgnoredAny>;
+type KnownSpaces = BTreeMap<SpaceId, IgnoredAny>;
 
 /// The size of a job, as the lake and the configuration tell it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -47,7 +47,7 @@ impl Outline {
         let mut rooms = job.rooms.len() as u64;
         if job.rooms.is_empty() {
             for space in &spaces {
-                let known = get_json::<Catalog>(store, &key::room_catalog(space)).await?;
+                let known = get_json::<KnownSpaces>(store, &key::room_catalog(space)).await?;
                 rooms += known.map_or(0, |(rooms, _)| rooms.len() as u64);
             }
         }
@@ -96,6 +96,6 @@ async fn spaces(config: &Config, store: &dyn Store, job: &Job) -> Result<Vec<Spa
             return Ok(asked.clone());
         }
     }
-    let known = get_json::<Catalog>(store, key::SPACES).await?;
+    let known = get_json::<KnownSpaces>(store, key::SPACES).await?;
     Ok(known.map_or_else(Vec::new, |(spaces, _)| spaces.into_keys().collect()))
 }

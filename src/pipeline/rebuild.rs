@@ -103,8 +103,8 @@ impl Rebuilder {
 /// Builds the tables of lesson data again from the lesson days. An error becomes a failure of the run.
 async fn mend_meta(run: &RunContext, from: NaiveDate, to: NaiveDate, summary: &mut Summary) {
     let mended = async {
-        for shelf in run.store.list(key::META_SHELVES).await? {
-            let date = key::date_in(&shelf.key).filter(|date| (from..=to).contains(date));
+        for object in run.store.list(key::LESSON_DAYS).await? {
+            let date = key::date_in(&object.key).filter(|date| (from..=to).contains(date));
             if let Some(date) = date {
                 run.lessons.rebuild_tables(date).await?;
             }

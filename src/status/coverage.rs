@@ -13,7 +13,7 @@ use super::rooms::{KnownRoom, RoomNames};
 use crate::lake::key;
 use crate::lake::manifest::Manifest;
 use crate::store::json::get_json;
-use crate::store::{Entry, Store};
+use crate::store::{ListedObject, Store};
 use crate::{ErrorKind, Result};
 
 /// Manifests read at once.
@@ -35,7 +35,7 @@ struct CachedDay {
 }
 
 impl CachedDay {
-    fn is_current(&self, entry: &Entry) -> bool {
+    fn is_current(&self, entry: &ListedObject) -> bool {
         self.bytes == entry.bytes
             && self.modified.is_some()
             && self.modified == entry.modified
@@ -95,7 +95,7 @@ impl Coverage {
         &self,
         store: &dyn Store,
         date: NaiveDate,
-        entry: Entry,
+        entry: ListedObject,
         now: DateTime<Utc>,
     ) -> Result<Option<Arc<DayStatus>>> {
         if let Some(day) = self.cached(&entry) {
@@ -129,7 +129,7 @@ impl Coverage {
         Ok(Some(day))
     }
 
-    fn cached(&self, entry: &Entry) -> Option<Arc<DayStatus>> {
+    fn cached(&self, entry: &ListedObject) -> Option<Arc<DayStatus>> {
         let all = self.days.lock();
         let cached = all.get(&entry.key).filter(|cached| cached.is_current(entry))?;
         Some(Arc::clone(&cached.day))
@@ -153,17 +153,17 @@ async fn list(
     store: &dyn Store,
     from: Option<NaiveDate>,
     to: Option<NaiveDate>,
-) -> Result<Vec<(NaiveDate, Entry)>> {
+) -> Result<Vec<(NaiveDate, ListedObject)>> {
     let prefixes = match (from, to) {
         (Some(from), Some(to)) => prefixes(from, to),
         _ => vec![key::DAYS.to_owned()],
     };
-    let listings: Vec<Vec<Entry>> = stream::iter(prefixes)
+    let listings: Vec<Vec<ListedObject>> = stream::iter(prefixes)
         .map(|prefix| async move { store.list(&prefix).await })
         .buffered(LISTINGS_AT_ONCE)
         .try_collect()
         .await?;
-    let mut found: Vec<(NaiveDate, Entry)> = listings
+    let mut found: Vec<(NaiveDate, ListedObject)> = listings
         .into_iter()
         .flatten()
         .filter_map(|entry| Some((key::date_in(&entry.key)?, entry)))

@@ -10,8 +10,8 @@ use tokio_util::sync::CancellationToken;
 
 use crate::mp4::BoxWalker;
 use crate::store::{
-    Condition, Dialect, Entry, Object, Resumed, Shortcoming, Source, Store, StoreAddress, Unfinished, Upload,
-    UploadOptions, Uploaded, Version,
+    Condition, Dialect, ListedObject, Resumed, Shortcoming, Source, Store, StoreAddress, StoredObject,
+    Unfinished, Upload, UploadOptions, Uploaded, Version,
 };
 use crate::{Error, ErrorKind, Result};
 
@@ -157,7 +157,7 @@ impl Store for GuardedStore {
         self.inner.shortcomings()
     }
 
-    async fn get(&self, key: &str) -> Result<Object> {
+    async fn get(&self, key: &str) -> Result<StoredObject> {
         self.health.read(key, self.inner.get(key)).await
     }
 
@@ -165,7 +165,7 @@ impl Store for GuardedStore {
         self.health.read(key, self.inner.read(key)).await
     }
 
-    async fn get_within(&self, key: &str, most: u64) -> Result<Object> {
+    async fn get_within(&self, key: &str, most: u64) -> Result<StoredObject> {
         self.health.read(key, self.inner.get_within(key, most)).await
     }
 
@@ -185,7 +185,7 @@ impl Store for GuardedStore {
             .await
     }
 
-    async fn list(&self, prefix: &str) -> Result<Vec<Entry>> {
+    async fn list(&self, prefix: &str) -> Result<Vec<ListedObject>> {
         self.health.read(prefix, self.inner.list(prefix)).await
     }
 

@@ -10,8 +10,8 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    Condition, Dialect, Entry, Object, Resumed, Shortcoming, Source, Store, StoreAddress, Unfinished, Upload,
-    UploadOptions, Uploaded, Version,
+    Condition, Dialect, ListedObject, Resumed, Shortcoming, Source, Store, StoreAddress, StoredObject,
+    Unfinished, Upload, UploadOptions, Uploaded, Version,
 };
 use crate::metrics::{CallLabels, METRICS, StoreLabels};
 use crate::mp4::BoxWalker;
@@ -82,7 +82,7 @@ impl Store for Metered {
         self.0.patient(stop).map(Self::around)
     }
 
-    async fn get(&self, key: &str) -> Result<Object> {
+    async fn get(&self, key: &str) -> Result<StoredObject> {
         counted("get", self.0.get(key)).await
     }
 
@@ -94,7 +94,7 @@ impl Store for Metered {
         counted("get_range", self.0.get_range(key, offset, length)).await
     }
 
-    async fn get_within(&self, key: &str, most: u64) -> Result<Object> {
+    async fn get_within(&self, key: &str, most: u64) -> Result<StoredObject> {
         counted("get", self.0.get_within(key, most)).await
     }
 
@@ -114,7 +114,7 @@ impl Store for Metered {
         counted("put", self.0.put(key, bytes, condition)).await
     }
 
-    async fn list(&self, prefix: &str) -> Result<Vec<Entry>> {
+    async fn list(&self, prefix: &str) -> Result<Vec<ListedObject>> {
         counted("list", self.0.list(prefix)).await
     }
 

@@ -54,7 +54,7 @@ pub struct Version(pub String);
 
 /// An object's bytes with their version.
 #[derive(Debug, Clone)]
-pub struct Object {
+pub struct StoredObject {
     /// The whole content.
     pub bytes: Bytes,
     /// The version to name in [`Condition::Unchanged`].
@@ -63,7 +63,7 @@ pub struct Object {
 
 /// An object in a listing.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Entry {
+pub struct ListedObject {
     /// The key, relative to the store's URL.
     pub key: String,
     /// The size in bytes.
@@ -130,7 +130,7 @@ pub trait Store: Send + Sync {
     ///
     /// # Errors
     /// `StoreNotFound` if there is no such object; otherwise any error of the store.
-    async fn get(&self, key: &str) -> Result<Object>;
+    async fn get(&self, key: &str) -> Result<StoredObject>;
 
     /// Reads a whole object without its version, because a folder has to hash the object for one.
     ///
@@ -151,7 +151,7 @@ pub trait Store: Send + Sync {
     ///
     /// # Errors
     /// `Store` if the object is larger; otherwise as [`Store::get`].
-    async fn get_within(&self, key: &str, most: u64) -> Result<Object> {
+    async fn get_within(&self, key: &str, most: u64) -> Result<StoredObject> {
         match self.size(key).await? {
             Some(bytes) if bytes > most => Err(too_large(key, bytes, most)),
             _ => self.get(key).await,
@@ -194,7 +194,7 @@ pub trait Store: Send + Sync {
     ///
     /// # Errors
     /// Any error of the store.
-    async fn list(&self, prefix: &str) -> Result<Vec<Entry>>;
+    async fn list(&self, prefix: &str) -> Result<Vec<ListedObject>>;
 
     /// Removes an object. A missing object is no error.
     ///

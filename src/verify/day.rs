@@ -28,7 +28,7 @@ const OBJECTS_AT_ONCE: usize = 8;
 struct DayCheck {
     findings: Vec<Finding>,
     rows: Vec<(String, CheckedFile, Vec<RowKey>)>,
-    counts: super::finding::Counts,
+    counts: super::finding::VerifyCounts,
 }
 
 impl DayCheck {

@@ -279,7 +279,7 @@ impl Finding {
 
 /// The numbers of a verification.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
-pub struct Counts {
+pub struct VerifyCounts {
     /// Days with a manifest.
     pub days: u64,
     /// Days that have something pending, failed or not built: later runs come back to them.
@@ -311,7 +311,7 @@ pub struct Counts {
     pub mended: u64,
 }
 
-impl Counts {
+impl VerifyCounts {
     /// Adds the numbers of another day; bytes are counted as they are read.
     pub(crate) fn add(&mut self, other: &Self) {
         self.days += other.days;
@@ -345,7 +345,7 @@ pub struct Verified {
     /// True if it was stopped before it had checked everything.
     pub interrupted: bool,
     /// The numbers.
-    pub counts: Counts,
+    pub counts: VerifyCounts,
     /// The findings; after a repair, those that are left.
     pub findings: Vec<Finding>,
     /// The findings that the repair repaired.

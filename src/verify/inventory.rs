@@ -10,7 +10,7 @@ use crate::Result;
 use crate::lake::key;
 use crate::lake::key_kind::KeyKind;
 use crate::lake::table::{Table, builtin};
-use crate::store::{Entry, Store};
+use crate::store::{ListedObject, Store};
 
 /// Listings at once.
 const LISTINGS_AT_ONCE: usize = 16;
@@ -42,7 +42,7 @@ pub(crate) struct Inventory {
     /// The raw files of lesson data, with their size.
     pub raw_meta: Vec<(String, u64)>,
     /// Objects that checks of the store left behind.
-    pub probes: Vec<Entry>,
+    pub probes: Vec<ListedObject>,
     /// The program's other objects.
     pub state: BTreeSet<String>,
     /// Objects in the lake's folders whose keys have no known form.
@@ -72,7 +72,7 @@ impl Inventory {
         Ok(inventory)
     }
 
-    fn add(&mut self, entries: Vec<Entry>, dates: Dates, tables: &BTreeSet<String>) {
+    fn add(&mut self, entries: Vec<ListedObject>, dates: Dates, tables: &BTreeSet<String>) {
         for entry in entries {
             match KeyKind::of(&entry.key, tables) {
                 KeyKind::Manifest { date, .. } => self.manifests.push((date, entry.key)),

@@ -25,7 +25,7 @@ use chrono::{DateTime, Days, NaiveDate, Utc};
 use futures_util::{StreamExt, TryStreamExt, stream};
 use tokio_util::sync::CancellationToken;
 
-pub use self::finding::{Counts, Finding, FindingKind, Verified};
+pub use self::finding::{Finding, FindingKind, Verified, VerifyCounts};
 use self::inventory::Inventory;
 use crate::config::Config;
 use crate::lake::key;
@@ -46,7 +46,7 @@ const DAYS_OF_A_BUILDER: usize = 64;
 
 /// The scope and the depth of a verification.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Options {
+pub struct VerifyOptions {
     /// The first date; `None`: the lake's first one.
     pub from: Option<NaiveDate>,
     /// The last date, itself included; `None`: the lake's last one.
@@ -89,7 +89,7 @@ impl Verifier {
     /// # Errors
     /// Nothing could be checked: there is no lake, the store is out of reach, or the mapping is wrong. Faults of the lake
     /// are findings in the result.
-    pub async fn verify(&self, options: Options) -> Result<Verified> {
+    pub async fn verify(&self, options: VerifyOptions) -> Result<Verified> {
         let verification = self.open(options).await?;
         let end = Box::pin(verify_all(&verification)).await;
         let interrupted = match end {
@@ -120,7 +120,7 @@ impl Verifier {
     ///
     /// # Errors
     /// As [`Verifier::verify`].
-    pub async fn repair(&self, options: Options) -> Result<Verified> {
+    pub async fn repair(&self, options: VerifyOptions) -> Result<Verified> {
         let before = self.verify(options).await?;
         if before.is_whole() || before.interrupted {
             return Ok(before);
@@ -138,7 +138,7 @@ impl Verifier {
     }
 
     /// Notes on checks that the server does not support.
-    fn notes(&self, options: Options) -> Vec<String> {
+    fn notes(&self, options: VerifyOptions) -> Vec<String> {
         let lacks = self.store.shortcomings().into_iter();
         let lacks = lacks.filter(|_| options.deep && self.config.export.recordings);
         lacks.map(|lack| lack.message().to_owned()).collect()
@@ -154,7 +154,7 @@ impl Verifier {
         )
     }
 
-    async fn open(&self, options: Options) -> Result<Arc<Verification>> {
+    async fn open(&self, options: VerifyOptions) -> Result<Arc<Verification>> {
         let run = Arc::new(self.run()?);
         let tables = table_names(&run);
         let verification = Verification::new(Arc::clone(&run), options, Inventory::default());

@@ -313,7 +313,7 @@ async fn build(run: &Arc<RunContext>, key: &str) -> Result<()> {
 }
 
 async fn meta(run: &RunContext, date: NaiveDate) -> Result<()> {
-    match run.store.size(&key::meta_shelf(date)).await? {
+    match run.store.size(&key::lesson_day(date)).await? {
         Some(_) => run.lessons.rebuild_tables(date).await,
         None => Ok(()),
     }

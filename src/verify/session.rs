@@ -10,8 +10,8 @@ use serde::de::DeserializeOwned;
 use sha2::{Digest, Sha256};
 use tokio::sync::Semaphore;
 
-use super::Options;
-use super::finding::{Counts, Finding, FindingKind};
+use super::VerifyOptions;
+use super::finding::{Finding, FindingKind, VerifyCounts};
 use super::inventory::{Dates, Inventory};
 use crate::ids::SpaceId;
 use crate::mp4::BoxWalker;
@@ -30,7 +30,7 @@ const READS_AT_ONCE: usize = 8;
 /// A verification that is going on.
 pub(crate) struct Verification {
     pub run: Arc<RunContext>,
-    pub options: Options,
+    pub options: VerifyOptions,
     pub inventory: Mutex<Inventory>,
     reads: Semaphore,
     results: Mutex<Results>,
@@ -39,7 +39,7 @@ pub(crate) struct Verification {
 /// The counts and findings so far, and the ids and rows in which duplicates are searched.
 #[derive(Debug, Default)]
 pub(crate) struct Results {
-    pub counts: Counts,
+    pub counts: VerifyCounts,
     pub findings: Vec<Finding>,
     /// The dates of each call and record, by its kind, space and id.
     pub ids: BTreeMap<(ItemKind, SpaceId, String), Vec<NaiveDate>>,
@@ -96,7 +96,7 @@ pub(crate) enum ObjectRead<T> {
 }
 
 impl Verification {
-    pub fn new(run: Arc<RunContext>, options: Options, inventory: Inventory) -> Self {
+    pub fn new(run: Arc<RunContext>, options: VerifyOptions, inventory: Inventory) -> Self {
         Self {
             run,
             options,

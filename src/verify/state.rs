@@ -28,7 +28,7 @@ pub(crate) async fn verify_lessons(verification: &Arc<Verification>) -> Result<(
         let lesson_days = inventory
             .state
             .iter()
-            .filter(|key| key.starts_with(key::META_SHELVES));
+            .filter(|key| key.starts_with(key::LESSON_DAYS));
         let dated = lesson_days.filter_map(|key| Some((key::date_in(key)?, key.clone())));
         dated
             .filter(|(date, _)| verification.dates().contain(*date))

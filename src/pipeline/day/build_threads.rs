@@ -15,10 +15,10 @@ use crate::{Error, ErrorKind, Result};
 /// The upper limit for days that are built at once, because each holds its tables in memory.
 const MOST: usize = 8;
 
-type Work = Box<dyn FnOnce() + Send>;
+type BuildWork = Box<dyn FnOnce() + Send>;
 
 /// A pool of build threads. It ends its threads when it is dropped.
-pub(crate) struct Builders(Sender<Work>);
+pub(crate) struct Builders(Sender<BuildWork>);
 
 impl Builders {
     /// The number of days that can be built at once.
@@ -52,7 +52,7 @@ impl Builders {
         work: impl FnOnce() -> Result<T> + Send + 'static,
     ) -> Result<T> {
         let (done, result) = tokio::sync::oneshot::channel();
-        let work: Work = Box::new(move || {
+        let work: BuildWork = Box::new(move || {
             // The receiver is gone if the run was stopped.
             let _ = done.send(work());
         });
@@ -63,7 +63,7 @@ impl Builders {
 }
 
 /// Runs the waiting work, one piece after another, until the pool is dropped.
-fn work_off(waiting: &Mutex<Receiver<Work>>) {
+fn work_off(waiting: &Mutex<Receiver<BuildWork>>) {
     loop {
         let next = waiting.lock().recv();
         let Ok(work) = next else { return };

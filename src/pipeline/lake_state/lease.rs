@@ -21,7 +21,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::lake::key;
 use crate::store::json::to_json;
-use crate::store::{Condition, Object, OptionalExt, Store, Version};
+use crate::store::{Condition, OptionalExt, Store, StoredObject, Version};
 use crate::{Error, ErrorKind, Result};
 
 /// The time between two heartbeats of a ticket, and between two looks of those who wait.
@@ -222,7 +222,7 @@ impl Others {
             let Some(id) = entry.key.strip_prefix(key::LEASES).filter(|_| entry.key != own) else {
                 continue;
             };
-            let Some(Object { version, .. }) = store.get(&entry.key).await.optional()? else {
+            let Some(StoredObject { version, .. }) = store.get(&entry.key).await.optional()? else {
                 continue;
             };
             let since = match self.0.get(&entry.key) {

@@ -10,7 +10,7 @@ use crate::ids::{RoomId, SpaceId};
 use crate::lake::key;
 use crate::lake::manifest::{Manifest, RecordEntry, Status};
 use crate::store::json::get_json;
-use crate::store::{Entry, Store};
+use crate::store::{ListedObject, Store};
 
 /// A day that has something pending, failed or not built.
 #[derive(Debug, Clone)]
@@ -27,7 +27,7 @@ pub(crate) struct OpenDay {
 pub(crate) async fn open_days(store: &dyn Store, today: NaiveDate) -> Result<Vec<OpenDay>> {
     let mut markers = store.list(key::OPEN_DAYS).await?;
     // A clock was wrong when the marker of a later day was made. Its calls are listed once its date has come.
-    let is_later = |marker: &Entry| key::date_in(&marker.key).is_some_and(|date| date > today);
+    let is_later = |marker: &ListedObject| key::date_in(&marker.key).is_some_and(|date| date > today);
     markers.retain(|marker| {
         if is_later(marker) {
             tracing::warn!(

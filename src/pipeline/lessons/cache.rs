@@ -15,7 +15,7 @@ use crate::ids::{DayId, MeetingId};
 use crate::lake::key;
 use crate::lake::manifest::{Built, Manifest};
 use crate::pipeline::lessons::import;
-use crate::pipeline::lessons::import::Index;
+use crate::pipeline::lessons::import::MeetingIndex;
 use crate::pipeline::lessons::lake::LessonLake;
 use crate::pipeline::lessons::lesson_days::{read_entries, read_lesson_day};
 use crate::pipeline::lessons::meeting_days::MeetingDays;
@@ -105,7 +105,7 @@ impl LessonDays {
         for meeting in meetings {
             let part = key::meta_index(meeting);
             if !self.parts.contains(&part) && self.listed.as_ref().is_some_and(|all| all.contains(&part)) {
-                let index = get_json::<Index>(&*lake.store, &part).await?;
+                let index = get_json::<MeetingIndex>(&*lake.store, &part).await?;
                 for (meeting, dates) in index.map(|(index, _)| index).unwrap_or_default() {
                     let mark = key::mark(&meeting);
                     self.dates.extend(dates.into_iter().map(|date| (mark, date)));

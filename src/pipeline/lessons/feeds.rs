@@ -14,7 +14,7 @@ use crate::pipeline::ExportContext;
 use crate::pipeline::lessons::import::{FileFaults, Import, MetaFile, Unread};
 use crate::pipeline::summary::{Problem, ProblemKind, Summary};
 use crate::store::json::{get_json, to_json};
-use crate::store::{self, Condition, Entry, Store};
+use crate::store::{self, Condition, ListedObject, Store};
 use crate::{Error, ErrorKind, Result};
 
 /// Endings of the files that are read.
@@ -40,7 +40,7 @@ fn is_whole(faults: &FileFaults) -> bool {
 }
 
 impl ImportedFile {
-    fn of(entry: &Entry) -> Self {
+    fn of(entry: &ListedObject) -> Self {
         Self {
             bytes: entry.bytes,
             modified: entry.modified,
@@ -49,7 +49,7 @@ impl ImportedFile {
         }
     }
 
-    fn is_unchanged(&self, entry: &Entry) -> bool {
+    fn is_unchanged(&self, entry: &ListedObject) -> bool {
         (self.bytes, self.modified) == (entry.bytes, entry.modified)
     }
 }
@@ -213,13 +213,13 @@ fn missing(url: &str, folder: &Path, error: &std::io::Error) -> Error {
     Error::new(ErrorKind::Config, url, message).hint("make the folder, or correct meta.feeds")
 }
 
-async fn meta_files(feed: &dyn Store) -> Result<Vec<Entry>> {
+async fn meta_files(feed: &dyn Store) -> Result<Vec<ListedObject>> {
     let mut files = feed.list("").await?;
     files.retain(|entry| ENDINGS.iter().any(|ending| entry.key.ends_with(ending)));
     Ok(files)
 }
 
-async fn read_file(feed: &dyn Store, entry: &Entry) -> Result<MetaFile> {
+async fn read_file(feed: &dyn Store, entry: &ListedObject) -> Result<MetaFile> {
     if entry.bytes > MOST_BYTES {
         let message = format!(
             "has {} bytes, more than a file of lesson data may have",

@@ -157,7 +157,7 @@ impl FileFaults {
 }
 
 /// The dates that have lesson data of each meeting. A date too many does no harm.
-pub(crate) type Index = BTreeMap<String, BTreeSet<NaiveDate>>;
+pub(crate) type MeetingIndex = BTreeMap<String, BTreeSet<NaiveDate>>;
 
 /// The content of an import's marker.
 #[derive(Debug, Default, Serialize, Deserialize)]
@@ -238,7 +238,7 @@ pub(crate) async fn take_embedded(
 /// Any error of the store, also if a marker is damaged.
 pub(crate) async fn read_markers(
     store: &dyn Store,
-    markers: &[crate::store::Entry],
+    markers: &[crate::store::ListedObject],
 ) -> Result<(BTreeSet<NaiveDate>, BTreeSet<u64>)> {
     let (mut dates, mut meetings) = (BTreeSet::new(), BTreeSet::new());
     for marker in markers {
@@ -463,12 +463,12 @@ impl<'a> Import<'a> {
     }
 
     /// The index of the entries' meetings, as the lake has it.
-    async fn index(&self, entries: &LatestEntries) -> Result<Index> {
+    async fn index(&self, entries: &LatestEntries) -> Result<MeetingIndex> {
         let meetings: BTreeSet<&str> = entries.entries().map(|entry| entry.meeting.as_str()).collect();
         let shards: BTreeSet<_> = meetings.iter().map(|meeting| key::meta_index(meeting)).collect();
-        let mut index = Index::new();
+        let mut index = MeetingIndex::new();
         for shard in shards {
-            if let Some((mut part, _)) = get_json::<Index>(self.writer.store, &shard).await? {
+            if let Some((mut part, _)) = get_json::<MeetingIndex>(self.writer.store, &shard).await? {
                 part.retain(|meeting, _| meetings.contains(meeting.as_str()));
                 index.extend(part);
             }
@@ -529,7 +529,7 @@ impl<'a> Import<'a> {
 
     /// Writes the dates of the meetings' entries into the index, before the entries are there.
     async fn write_index(&mut self, changes: &Changes) -> Result<()> {
-        let mut shards: BTreeMap<String, Index> = BTreeMap::new();
+        let mut shards: BTreeMap<String, MeetingIndex> = BTreeMap::new();
         for (date, change) in changes {
             for entry in change.put.entries() {
                 let shard = shards.entry(key::meta_index(&entry.meeting)).or_default();
@@ -537,7 +537,7 @@ impl<'a> Import<'a> {
             }
         }
         for (key, added) in shards {
-            let merge = |index: &mut Index| {
+            let merge = |index: &mut MeetingIndex| {
                 for (meeting, dates) in &added {
                     index.entry(meeting.clone()).or_default().extend(dates);
                 }

@@ -10,7 +10,7 @@ use serde::Serialize;
 use crate::lake::key;
 use crate::lake::table::builtin;
 use crate::store::json::update_json;
-use crate::store::{Condition, Object, OptionalExt, Store, Version};
+use crate::store::{Condition, OptionalExt, Store, StoredObject, Version};
 use crate::tables::TableFile;
 use crate::tables::lessons::{
     LessonDayChange, LessonEntry, build_lesson_tables, change_lesson_day, find_entries,
@@ -38,7 +38,7 @@ impl<'a> LessonDayWriter<'a> {
     /// # Errors
     /// `Precondition` if other processes keep changing the lesson day; else any error of the store.
     pub async fn change(&mut self, date: NaiveDate, change: &Arc<LessonDayChange>) -> Result<()> {
-        let key = key::meta_shelf(date);
+        let key = key::lesson_day(date);
         for _ in 0..TRIES {
             let before = read_lesson_day(self.store, date).await?;
             let (bytes, version) = before
@@ -81,11 +81,11 @@ impl<'a> LessonDayWriter<'a> {
                 return Ok(());
             }
         }
-        Err(busy(&key::meta_shelf(date)))
+        Err(busy(&key::lesson_day(date)))
     }
 
     /// The tables of a date as they are in the store.
-    async fn tables(&self, date: NaiveDate) -> Result<BTreeMap<String, Option<Object>>> {
+    async fn tables(&self, date: NaiveDate) -> Result<BTreeMap<String, Option<StoredObject>>> {
         let mut seen = BTreeMap::new();
         for table in builtin::per_date() {
             let key = key::date_table(table, date);
@@ -99,7 +99,7 @@ impl<'a> LessonDayWriter<'a> {
     async fn put_tables(
         &mut self,
         files: Vec<TableFile>,
-        mut seen: BTreeMap<String, Option<Object>>,
+        mut seen: BTreeMap<String, Option<StoredObject>>,
     ) -> Result<()> {
         for file in files {
             match seen.remove(&file.key).flatten() {
@@ -148,8 +148,8 @@ impl<'a> LessonDayWriter<'a> {
 ///
 /// # Errors
 /// Any error of the store.
-pub(crate) async fn read_lesson_day(store: &dyn Store, date: NaiveDate) -> Result<Option<Object>> {
-    store.get(&key::meta_shelf(date)).await.optional()
+pub(crate) async fn read_lesson_day(store: &dyn Store, date: NaiveDate) -> Result<Option<StoredObject>> {
+    store.get(&key::lesson_day(date)).await.optional()
 }
 
 /// Finds entries in a lesson day by meeting and user, on a thread that may block.

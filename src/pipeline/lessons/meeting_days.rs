@@ -24,7 +24,7 @@ const READ_AT_ONCE: usize = 8;
 const TRIES: usize = 3;
 
 /// The content of a month's object: the marks of each day's meetings, by date and space.
-type Month = BTreeMap<NaiveDate, BTreeMap<SpaceId, BTreeSet<String>>>;
+type MeetingMonth = BTreeMap<NaiveDate, BTreeMap<SpaceId, BTreeSet<String>>>;
 
 /// The index of days by meeting, and the meetings that this run has touched.
 #[derive(Default)]
@@ -82,7 +82,7 @@ impl DaysByMark {
         numbers.filter_map(|(_, number)| self.days.get(*number as usize))
     }
 
-    fn take(&mut self, month: Month) {
+    fn take(&mut self, month: MeetingMonth) {
         for (date, spaces) in month {
             for (space, marks) in spaces {
                 let marks = marks.iter().filter_map(|mark| key::read_mark(mark)).collect();
@@ -158,7 +158,7 @@ impl MeetingDays {
         }
         let mut writer = lake.writer();
         let added = writer
-            .update(&key::meeting_days(day.date), |month: &mut Month| {
+            .update(&key::meeting_days(day.date), |month: &mut MeetingMonth| {
                 let of_day = month
                     .entry(day.date)
                     .or_default()
@@ -190,13 +190,14 @@ impl MeetingDays {
                 return Ok(());
             }
             // Read the month before the manifest, because a process that adds meetings has claimed the day before.
-            let read = get_json::<Month>(&*lake.store, &key).await?;
+            let read = get_json::<MeetingMonth>(&*lake.store, &key).await?;
             let manifest = get_json::<Manifest>(&*lake.store, &key::manifest(day.date, &day.space)).await?;
             let stands = manifest.is_some_and(|(manifest, _)| {
                 manifest.building.is_none() && manifest.built.is_some_and(|built| marks_are(&built, &exact))
             });
-            let (mut month, version) =
-                read.map_or((Month::new(), None), |(month, version)| (month, Some(version)));
+            let (mut month, version) = read.map_or((MeetingMonth::new(), None), |(month, version)| {
+                (month, Some(version))
+            });
             if !stands {
                 known.take(month);
                 return Ok(());
@@ -219,7 +220,7 @@ impl MeetingDays {
     }
 }
 
-fn set(month: &mut Month, day: &DayId, marks: &BTreeSet<u64>) {
+fn set(month: &mut MeetingMonth, day: &DayId, marks: &BTreeSet<u64>) {
     let spaces = month.entry(day.date).or_default();
     match marks.is_empty() {
         true => drop(spaces.remove(&day.space)),
@@ -245,7 +246,7 @@ fn marks_are(built: &Built, exact: &BTreeSet<u64>) -> bool {
 async fn load<'k>(lake: &LessonLake, known: &'k mut Option<DaysByMark>) -> Result<&'k mut DaysByMark> {
     if known.is_none() {
         let months: Vec<_> = stream::iter(lake.store.list(key::MEETING_DAYS).await?)
-            .map(|entry| async move { get_json::<Month>(&*lake.store, &entry.key).await })
+            .map(|entry| async move { get_json::<MeetingMonth>(&*lake.store, &entry.key).await })
             .buffered(READ_AT_ONCE)
             .try_collect()
             .await?;

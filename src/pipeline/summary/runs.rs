@@ -9,7 +9,7 @@ use futures_util::{StreamExt, stream};
 use crate::lake::key;
 use crate::pipeline::summary::Summary;
 use crate::store::json::get_json;
-use crate::store::{Entry, Store};
+use crate::store::{ListedObject, Store};
 use crate::{ErrorKind, Result};
 
 /// Summaries read at once.
@@ -38,7 +38,7 @@ pub async fn last_runs(store: &dyn Store, now: DateTime<Utc>, count: usize) -> R
 ///
 /// # Errors
 /// Any error of the store.
-pub async fn run_entries(store: &dyn Store, now: DateTime<Utc>) -> Result<Vec<Entry>> {
+pub async fn run_entries(store: &dyn Store, now: DateTime<Utc>) -> Result<Vec<ListedObject>> {
     list(store, key::RUNS, now).await
 }
 
@@ -91,7 +91,7 @@ pub async fn read_run(store: &dyn Store, id: &str, now: DateTime<Utc>) -> Result
 }
 
 /// The summaries below a prefix, newest first.
-async fn list(store: &dyn Store, prefix: &str, now: DateTime<Utc>) -> Result<Vec<Entry>> {
+async fn list(store: &dyn Store, prefix: &str, now: DateTime<Utc>) -> Result<Vec<ListedObject>> {
     let mut entries = store.list(prefix).await?;
     entries.retain(|entry| entry.key.ends_with(".json") && began(&entry.key).is_none_or(|at| at <= now));
     entries.sort_by(|a, b| b.key.cmp(&a.key));

@@ -6,41 +6,41 @@ use maud::{Markup, html};
 use super::frame::Visit;
 use super::lang::PageText;
 use super::texts as t;
-use super::view::{CalendarRow, DayState, Month, View, missing};
+use super::view::{CalendarRow, DayCompleteness, Month, View, missing};
 use super::{charts, encoded};
 
 /// Spaces without problems are folded if there are more spaces than `UNFOLDED` and at least `FOLDED` without problems.
 const UNFOLDED: usize = 8;
 const FOLDED: usize = 3;
 
-const STATES: [DayState; 8] = [
-    DayState::Whole,
-    DayState::Empty,
-    DayState::Pending,
-    DayState::Unbuilt,
-    DayState::Failed,
-    DayState::Unseen,
-    DayState::Lost,
-    DayState::Denied,
+const STATES: [DayCompleteness; 8] = [
+    DayCompleteness::Whole,
+    DayCompleteness::Empty,
+    DayCompleteness::Pending,
+    DayCompleteness::Unbuilt,
+    DayCompleteness::Failed,
+    DayCompleteness::Unseen,
+    DayCompleteness::Lost,
+    DayCompleteness::Denied,
 ];
 
 /// The text of a state.
-pub fn in_words(state: DayState) -> PageText {
+pub fn in_words(state: DayCompleteness) -> PageText {
     match state {
-        DayState::Nothing => t::NOTHING,
-        DayState::Empty => t::EMPTY,
-        DayState::Whole => t::WHOLE,
-        DayState::Denied => t::DENIED,
-        DayState::Lost => t::LOST_DAY,
-        DayState::Pending => t::PENDING,
-        DayState::Unbuilt => t::UNBUILT,
-        DayState::Unseen => t::UNSEEN,
-        DayState::Failed => t::FAILED,
+        DayCompleteness::Nothing => t::NOTHING,
+        DayCompleteness::Empty => t::EMPTY,
+        DayCompleteness::Whole => t::WHOLE,
+        DayCompleteness::Denied => t::DENIED,
+        DayCompleteness::Lost => t::LOST_DAY,
+        DayCompleteness::Pending => t::PENDING,
+        DayCompleteness::Unbuilt => t::UNBUILT,
+        DayCompleteness::Unseen => t::UNSEEN,
+        DayCompleteness::Failed => t::FAILED,
     }
 }
 
 /// The sign and the text of a state.
-pub fn badge(visit: &Visit, state: DayState) -> Markup {
+pub fn badge(visit: &Visit, state: DayCompleteness) -> Markup {
     html! {
         span.badge.(state.class()) { span aria-hidden="true" { (state.sign()) } " " (visit.lang.say(in_words(state))) }
     }
@@ -177,12 +177,12 @@ fn cell(
     visit: &Visit,
     name: &str,
     date: NaiveDate,
-    state: DayState,
+    state: DayCompleteness,
     space: Option<&str>,
     lack: Option<u64>,
 ) -> Markup {
     let lang = visit.lang;
-    if state == DayState::Nothing {
+    if state == DayCompleteness::Nothing {
         return html! { td { span.nothing { i { (date.day()) } } } };
     }
     let words = lang.say(in_words(state));

@@ -8,7 +8,7 @@ use maud::{Markup, html};
 
 use super::frame::Visit;
 use super::texts as t;
-use super::view::{DayState, View, space_of};
+use super::view::{DayCompleteness, View, space_of};
 use crate::lake::manifest::Status;
 use crate::pipeline::Summary;
 use crate::status::{DayStatus, Lack};
@@ -46,7 +46,7 @@ pub enum Cause {
 /// The things that have the same cause.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Group<'a> {
-    pub state: DayState,
+    pub state: DayCompleteness,
     pub cause: Cause,
     /// The space's name; empty if all spaces are counted together.
     pub space: &'a str,
@@ -55,11 +55,15 @@ pub struct Group<'a> {
 
 /// Groups the causes of a date; `runs` tell why rooms could not be listed.
 pub fn groups<'a>(view: &'a View<'_>, date: NaiveDate, runs: &[Arc<Summary>]) -> Vec<Group<'a>> {
-    let mut counts: BTreeMap<(DayState, &str, Cause), u64> = BTreeMap::new();
+    let mut counts: BTreeMap<(DayCompleteness, &str, Cause), u64> = BTreeMap::new();
     for day in view.on(date) {
         let space = view.name(space_of(day));
         for (state, cause, count) in of_day(day, runs) {
-            let space = if state == DayState::Pending { "" } else { space };
+            let space = if state == DayCompleteness::Pending {
+                ""
+            } else {
+                space
+            };
             *counts.entry((state, space, cause)).or_default() += count;
         }
     }
@@ -76,29 +80,33 @@ pub fn groups<'a>(view: &'a View<'_>, date: NaiveDate, runs: &[Arc<Summary>]) ->
     groups
 }
 
-fn of_day(day: &DayStatus, runs: &[Arc<Summary>]) -> Vec<(DayState, Cause, u64)> {
+fn of_day(day: &DayStatus, runs: &[Arc<Summary>]) -> Vec<(DayCompleteness, Cause, u64)> {
     if day.is_damaged() {
-        return vec![(DayState::Failed, Cause::Damaged, 1)];
+        return vec![(DayCompleteness::Failed, Cause::Damaged, 1)];
     }
-    let mut found: Vec<(DayState, Cause, u64)> = day.missing.iter().filter_map(of_lack).collect();
+    let mut found: Vec<(DayCompleteness, Cause, u64)> = day.missing.iter().filter_map(of_lack).collect();
     if day.space_missed {
-        found.push((DayState::Failed, Cause::Space(listing_status(day, runs)), 1));
+        found.push((
+            DayCompleteness::Failed,
+            Cause::Space(listing_status(day, runs)),
+            1,
+        ));
     } else if day.rooms_missed > 0 {
         let cause = Cause::Rooms(listing_status(day, runs));
-        found.push((DayState::Failed, cause, day.rooms_missed));
+        found.push((DayCompleteness::Failed, cause, day.rooms_missed));
     } else if !day.listed {
-        found.push((DayState::Pending, Cause::Unlisted, 1));
+        found.push((DayCompleteness::Pending, Cause::Unlisted, 1));
     }
     if day.calls_pending > 0 && !found.iter().any(|(_, cause, _)| *cause == Cause::Reports) {
-        found.push((DayState::Pending, Cause::Calls, day.calls_pending));
+        found.push((DayCompleteness::Pending, Cause::Calls, day.calls_pending));
     }
     if !day.built {
-        found.push((DayState::Unbuilt, Cause::Unbuilt, 1));
+        found.push((DayCompleteness::Unbuilt, Cause::Unbuilt, 1));
     }
     found
 }
 
-fn of_lack(lack: &Lack) -> Option<(DayState, Cause, u64)> {
+fn of_lack(lack: &Lack) -> Option<(DayCompleteness, Cause, u64)> {
     let reason = lack.reason.as_deref().unwrap_or_default();
     let by_reason = || match status_in(reason) {
         Some(status) => Cause::Status(status),
@@ -106,11 +114,11 @@ fn of_lack(lack: &Lack) -> Option<(DayState, Cause, u64)> {
     };
     let (state, cause) = match lack.status {
         Status::Done | Status::Unavailable => return None,
-        Status::Pending if lack.what == "recording" => (DayState::Pending, Cause::Recordings),
-        Status::Pending => (DayState::Pending, Cause::Reports),
-        Status::Failed => (DayState::Failed, by_reason()),
-        Status::Denied => (DayState::Denied, by_reason()),
-        Status::Lost => (DayState::Lost, Cause::Lost),
+        Status::Pending if lack.what == "recording" => (DayCompleteness::Pending, Cause::Recordings),
+        Status::Pending => (DayCompleteness::Pending, Cause::Reports),
+        Status::Failed => (DayCompleteness::Failed, by_reason()),
+        Status::Denied => (DayCompleteness::Denied, by_reason()),
+        Status::Lost => (DayCompleteness::Lost, Cause::Lost),
     };
     Some((state, cause, 1))
 }

@@ -13,7 +13,7 @@ use super::frame::{Here, Visit, page};
 use super::lang::PageText;
 use super::overview::in_numbers;
 use super::texts as t;
-use super::view::{DayState, Sums, View, missing, natural, space_of};
+use super::view::{DayCompleteness, Sums, View, missing, natural, space_of};
 use super::work::{WorkSection, again, asked, section};
 use crate::config::ReportFormat;
 use crate::lake::manifest::{CallEntry, Landing, Manifest, RecordEntry, Status};
@@ -77,7 +77,7 @@ fn line(visit: &Visit, around: &DayContext<'_>, view: &View<'_>, day: &DayStatus
     html! {
         tr {
             th scope="row" { a href=(link(day.date, Some(space))) { (view.name(space)) } }
-            td { (badge(visit, DayState::of(day))) }
+            td { (badge(visit, DayCompleteness::of(day))) }
             td { (in_numbers(visit, &sums)) }
             td {
                 (whole_day(visit, around, day))
@@ -117,7 +117,7 @@ pub fn of_space(
                 _ => { p.verdict.unseen { (lang.say(t::NO_DAY)) " " (looks(visit, around.ahead.lists(date))) } }
             }
             @match &day {
-                Some(day) => { (again(visit, date, Some(space), t::RETRY, DayState::of(day).is_open())) }
+                Some(day) => { (again(visit, date, Some(space), t::RETRY, DayCompleteness::of(day).is_open())) }
                 None => { (again(visit, date, Some(space), t::LOAD_DAY, true)) }
             }
         }
@@ -153,7 +153,7 @@ fn of_day(visit: &Visit, around: &DayContext<'_>, day: &DayStatus) -> Markup {
     // Failed items first, items that will never exist last.
     missing.sort_by_key(|lack| std::cmp::Reverse(state_of(lack.status).0));
     html! {
-        p { (badge(visit, DayState::of(day))) " " (in_numbers(visit, &sums)) }
+        p { (badge(visit, DayCompleteness::of(day))) " " (in_numbers(visit, &sums)) }
         (whole_day(visit, around, day))
         h2 { (lang.say(t::MISSING)) }
         @if missing.is_empty() {
@@ -262,14 +262,14 @@ fn room_name<'a>(manifest: &'a Manifest, id: &'a str) -> &'a str {
         .unwrap_or(id)
 }
 
-fn state_of(status: Status) -> (DayState, PageText) {
+fn state_of(status: Status) -> (DayCompleteness, PageText) {
     match status {
-        Status::Done => (DayState::Whole, t::S_DONE),
-        Status::Pending => (DayState::Pending, t::S_PENDING),
-        Status::Denied => (DayState::Denied, t::S_DENIED),
-        Status::Failed => (DayState::Failed, t::S_FAILED),
-        Status::Lost => (DayState::Lost, t::S_LOST),
-        Status::Unavailable => (DayState::Empty, t::S_UNAVAILABLE),
+        Status::Done => (DayCompleteness::Whole, t::S_DONE),
+        Status::Pending => (DayCompleteness::Pending, t::S_PENDING),
+        Status::Denied => (DayCompleteness::Denied, t::S_DENIED),
+        Status::Failed => (DayCompleteness::Failed, t::S_FAILED),
+        Status::Lost => (DayCompleteness::Lost, t::S_LOST),
+        Status::Unavailable => (DayCompleteness::Empty, t::S_UNAVAILABLE),
     }
 }
 

@@ -11,7 +11,7 @@ use super::cause::{self, Group};
 use super::frame::{Here, Visit, page};
 use super::lang::PageText;
 use super::texts as t;
-use super::view::{CalendarRow, DayState, Sums, View};
+use super::view::{CalendarRow, DayCompleteness, Sums, View};
 use super::work::{WorkSection, again, asked, load, section};
 use super::{PageMemory, charts, runs};
 use crate::pipeline::{Outcome, Summary};
@@ -55,7 +55,7 @@ enum Headline<'a> {
     /// The main cause why the day is not whole.
     Cause(&'a Group<'a>),
     /// The state of the day.
-    DayState,
+    DayCompleteness,
 }
 
 impl Overview<'_> {
@@ -99,11 +99,11 @@ impl Overview<'_> {
         let at = dates.len() - 2;
         let state = match self.view.worst(&rows, at, yesterday) {
             // A lake with any day should have yesterday too.
-            DayState::Nothing if !self.view.is_empty() => DayState::Unseen,
+            DayCompleteness::Nothing if !self.view.is_empty() => DayCompleteness::Unseen,
             state => state,
         };
         let groups = match state {
-            DayState::Unseen => Vec::new(),
+            DayCompleteness::Unseen => Vec::new(),
             _ => cause::groups(&self.view, yesterday, self.runs),
         };
         let headline = self.headline(state, &groups);
@@ -111,7 +111,7 @@ impl Overview<'_> {
             headline,
             Headline::Store(_) | Headline::Token(_) | Headline::Api(_)
         );
-        let shown = if is_lost { DayState::Failed } else { state };
+        let shown = if is_lost { DayCompleteness::Failed } else { state };
         let rest = match headline {
             Headline::Cause(_) => &groups[1..],
             _ => &groups[..],
@@ -121,11 +121,11 @@ impl Overview<'_> {
             section #verdict.verdict.(shown.class()) data-live aria-labelledby="verdict-title" {
                 p.kicker { (lang.fill(t::LAST_DAY, &[&lang.date(yesterday)])) }
                 h2 #verdict-title {
-                    @if shown != DayState::Nothing { span.sign aria-hidden="true" { (shown.sign()) } }
+                    @if shown != DayCompleteness::Nothing { span.sign aria-hidden="true" { (shown.sign()) } }
                     (in_a_line(visit, state, &headline))
                 }
                 (way_out(visit, &headline))
-                @if !matches!(headline, Headline::DayState) { p { (lang.say(title_of(state))) } }
+                @if !matches!(headline, Headline::DayCompleteness) { p { (lang.say(title_of(state))) } }
                 @if !rest.is_empty() {
                     ul.plain { @for group in rest.iter().take(CAUSES) { li { (cause::told(visit, group)) } } }
                     @if rest.len() > CAUSES { p { a href=(link(yesterday, None)) { (lang.fill(t::AND_MORE, &[&(rest.len() - CAUSES)])) } } }
@@ -137,9 +137,9 @@ impl Overview<'_> {
                 (self.what_next(visit, state, yesterday))
                 (bad_spaces(visit, &rows, at, yesterday))
                 @match state {
-                    DayState::Unseen => { (again(visit, yesterday, None, t::RETRY_YESTERDAY, true)) }
-                    DayState::Failed | DayState::Unbuilt => { (again(visit, yesterday, None, t::RETRY_DATE, true)) }
-                    DayState::Pending | DayState::Lost => { (again(visit, yesterday, None, t::RETRY_DATE, false)) }
+                    DayCompleteness::Unseen => { (again(visit, yesterday, None, t::RETRY_YESTERDAY, true)) }
+                    DayCompleteness::Failed | DayCompleteness::Unbuilt => { (again(visit, yesterday, None, t::RETRY_DATE, true)) }
+                    DayCompleteness::Pending | DayCompleteness::Lost => { (again(visit, yesterday, None, t::RETRY_DATE, false)) }
                     _ => {}
                 }
                 @if !self.view.is_empty() { (self.older(visit, &rows, &dates[..at])) }
@@ -149,7 +149,7 @@ impl Overview<'_> {
     }
 
     /// Names causes before symptoms: without the store or the token nothing else can work.
-    fn headline<'b>(&self, state: DayState, groups: &'b [Group<'b>]) -> Headline<'b> {
+    fn headline<'b>(&self, state: DayCompleteness, groups: &'b [Group<'b>]) -> Headline<'b> {
         let [store, token] = self.health;
         let is = |seen: Option<CheckResult>, how: CheckState| seen.filter(|seen| seen.how == how);
         if let Some(seen) = is(store, CheckState::OutOfReach) {
@@ -159,15 +159,15 @@ impl Overview<'_> {
         } else if let Some(seen) = is(token, CheckState::NoAnswer).filter(|_| state.is_open()) {
             Headline::Api(seen)
         } else {
-            groups.first().map_or(Headline::DayState, Headline::Cause)
+            groups.first().map_or(Headline::DayCompleteness, Headline::Cause)
         }
     }
 
     /// Sentences about what the next run will do for a day that is not whole.
-    fn what_next(&self, visit: &Visit, state: DayState, date: NaiveDate) -> Markup {
+    fn what_next(&self, visit: &Visit, state: DayCompleteness, date: NaiveDate) -> Markup {
         let lang = visit.lang;
         let days = self.view.on(date);
-        let open = days.iter().filter(|day| DayState::of(day) == state);
+        let open = days.iter().filter(|day| DayCompleteness::of(day) == state);
         // Take the latest, so that the promise holds for every space.
         let comes = open
             .map(|day| self.ahead.comes(day, self.marked))
@@ -176,16 +176,16 @@ impl Overview<'_> {
         let in_vain = self.runs.first().filter(|run| run.outcome == Outcome::Nothing);
         html! {
             @match state {
-                DayState::Pending | DayState::Failed => { p { (asks(visit, comes)) } }
-                DayState::Unbuilt => { p { (builds(visit, comes)) } }
-                DayState::Unseen => {
+                DayCompleteness::Pending | DayCompleteness::Failed => { p { (asks(visit, comes)) } }
+                DayCompleteness::Unbuilt => { p { (builds(visit, comes)) } }
+                DayCompleteness::Unseen => {
                     @if let Some(error) = in_vain.and_then(|run| run.error.as_ref()) { p lang="en" { (error) } }
                     p { (looks(visit, self.ahead.lists(date))) }
                 }
-                DayState::Denied => { p { (lang.say(t::DENIED_HINT)) } }
-                DayState::Lost => { p { (lang.say(t::LOST_HINT)) } }
-                DayState::Nothing => { p { (lang.say(t::NO_DAYS_HINT)) } }
-                DayState::Whole | DayState::Empty => {}
+                DayCompleteness::Denied => { p { (lang.say(t::DENIED_HINT)) } }
+                DayCompleteness::Lost => { p { (lang.say(t::LOST_HINT)) } }
+                DayCompleteness::Nothing => { p { (lang.say(t::NO_DAYS_HINT)) } }
+                DayCompleteness::Whole | DayCompleteness::Empty => {}
             }
         }
     }
@@ -357,21 +357,21 @@ fn quality_tiles(visit: &Visit, sums: &Sums) -> Markup {
     }
 }
 
-fn title_of(state: DayState) -> PageText {
+fn title_of(state: DayCompleteness) -> PageText {
     match state {
-        DayState::Whole => t::ALL_WHOLE,
-        DayState::Empty => t::ALL_EMPTY,
-        DayState::Denied => t::ALL_DENIED,
-        DayState::Lost => t::ALL_LOST,
-        DayState::Pending => t::ALL_PENDING,
-        DayState::Unbuilt => t::ALL_UNBUILT,
-        DayState::Unseen => t::ALL_UNSEEN,
-        DayState::Failed => t::ALL_FAILED,
-        DayState::Nothing => t::NO_DAYS,
+        DayCompleteness::Whole => t::ALL_WHOLE,
+        DayCompleteness::Empty => t::ALL_EMPTY,
+        DayCompleteness::Denied => t::ALL_DENIED,
+        DayCompleteness::Lost => t::ALL_LOST,
+        DayCompleteness::Pending => t::ALL_PENDING,
+        DayCompleteness::Unbuilt => t::ALL_UNBUILT,
+        DayCompleteness::Unseen => t::ALL_UNSEEN,
+        DayCompleteness::Failed => t::ALL_FAILED,
+        DayCompleteness::Nothing => t::NO_DAYS,
     }
 }
 
-fn in_a_line(visit: &Visit, state: DayState, headline: &Headline<'_>) -> Markup {
+fn in_a_line(visit: &Visit, state: DayCompleteness, headline: &Headline<'_>) -> Markup {
     let lang = visit.lang;
     html! {
         @match headline {
@@ -379,7 +379,7 @@ fn in_a_line(visit: &Visit, state: DayState, headline: &Headline<'_>) -> Markup 
             Headline::Token(seen) => { (lang.fill(t::TOKEN_REFUSED, &[&visit.time(seen.since)])) }
             Headline::Api(seen) => { (lang.fill(t::API_LOST, &[&visit.time(seen.since)])) }
             Headline::Cause(group) => { (cause::told(visit, group)) }
-            Headline::DayState => { (lang.say(title_of(state))) }
+            Headline::DayCompleteness => { (lang.say(title_of(state))) }
         }
     }
 }

@@ -8,7 +8,7 @@ use super::calendar::link;
 use super::frame::{Here, Visit, page};
 use super::lang::PageText;
 use super::texts as t;
-use super::view::DayState;
+use super::view::DayCompleteness;
 use super::work::command;
 use crate::lake::key;
 use crate::pipeline::{Outcome, Problem, Summary};
@@ -22,12 +22,12 @@ const SHOWN: usize = 500;
 /// The badge of an outcome.
 pub fn outcome(visit: &Visit, outcome: Outcome) -> Markup {
     let (state, text) = match outcome {
-        Outcome::Running => (DayState::Pending, t::O_RUNNING),
-        Outcome::Killed => (DayState::Failed, t::O_KILLED),
-        Outcome::Cancelled => (DayState::Lost, t::O_CANCELLED),
-        Outcome::Done => (DayState::Whole, t::O_DONE),
-        Outcome::Partial => (DayState::Pending, t::O_PARTIAL),
-        Outcome::Nothing => (DayState::Failed, t::O_NOTHING),
+        Outcome::Running => (DayCompleteness::Pending, t::O_RUNNING),
+        Outcome::Killed => (DayCompleteness::Failed, t::O_KILLED),
+        Outcome::Cancelled => (DayCompleteness::Lost, t::O_CANCELLED),
+        Outcome::Done => (DayCompleteness::Whole, t::O_DONE),
+        Outcome::Partial => (DayCompleteness::Pending, t::O_PARTIAL),
+        Outcome::Nothing => (DayCompleteness::Failed, t::O_NOTHING),
     };
     html! {
         span.badge.(state.class()) { span aria-hidden="true" { (state.sign()) } " " (visit.lang.say(text)) }

@@ -17,7 +17,7 @@ const FEWEST: u64 = 5;
 
 /// The state of a day, the worst last.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub enum DayState {
+pub enum DayCompleteness {
     /// The day is before the lake's first one, or not over yet.
     Nothing,
     /// The day was exported, and there were no calls.
@@ -38,7 +38,7 @@ pub enum DayState {
     Failed,
 }
 
-impl DayState {
+impl DayCompleteness {
     /// The state of a day that the lake has.
     pub fn of(day: &DayStatus) -> Self {
         let failed = day.reports.failed + day.records.failed + day.rooms_missed;
@@ -205,7 +205,7 @@ impl CalendarRow<'_> {
 #[derive(Clone, Copy)]
 pub struct CalendarCell<'a> {
     pub date: NaiveDate,
-    pub state: DayState,
+    pub state: DayCompleteness,
     pub day: Option<&'a DayStatus>,
 }
 
@@ -213,7 +213,7 @@ pub struct CalendarCell<'a> {
 #[derive(Debug, Default)]
 pub struct Month {
     pub first: NaiveDate,
-    pub states: BTreeMap<DayState, u64>,
+    pub states: BTreeMap<DayCompleteness, u64>,
     pub sums: Sums,
 }
 
@@ -275,12 +275,12 @@ impl<'a> View<'a> {
     }
 
     /// The state of a space's date that the lake does not have.
-    fn absent(&self, space: &str, date: NaiveDate) -> DayState {
+    fn absent(&self, space: &str, date: NaiveDate) -> DayCompleteness {
         let begun = self.first.get(space).is_some_and(|first| *first <= date);
         if begun && date < self.today {
-            DayState::Unseen
+            DayCompleteness::Unseen
         } else {
-            DayState::Nothing
+            DayCompleteness::Nothing
         }
     }
 
@@ -302,7 +302,7 @@ impl<'a> View<'a> {
                     .iter()
                     .map(|date| {
                         let day = days.get(&(space, *date)).copied();
-                        let state = day.map_or_else(|| self.absent(space, *date), DayState::of);
+                        let state = day.map_or_else(|| self.absent(space, *date), DayCompleteness::of);
                         CalendarCell {
                             date: *date,
                             state,
@@ -317,12 +317,12 @@ impl<'a> View<'a> {
     }
 
     /// The worst state of a date over all spaces of `rows`; `at` is the date's index in their window.
-    pub fn worst(&self, rows: &[CalendarRow<'a>], at: usize, date: NaiveDate) -> DayState {
+    pub fn worst(&self, rows: &[CalendarRow<'a>], at: usize, date: NaiveDate) -> DayCompleteness {
         let states = rows.iter().filter_map(|row| Some(row.cells.get(at)?.state));
-        let worst = states.max().unwrap_or(DayState::Nothing);
+        let worst = states.max().unwrap_or(DayCompleteness::Nothing);
         let begun = self.by_date.keys().next().is_some_and(|first| *first <= date);
         if begun && date < self.today && !self.by_date.contains_key(&date) {
-            worst.max(DayState::Unseen)
+            worst.max(DayCompleteness::Unseen)
         } else {
             worst
         }
@@ -332,7 +332,7 @@ impl<'a> View<'a> {
     pub fn on(&self, date: NaiveDate) -> Vec<&'a DayStatus> {
         let mut days = self.by_date.get(&date).cloned().unwrap_or_default();
         days.sort_by_cached_key(|day| {
-            let (state, space) = (DayState::of(day), space_of(day));
+            let (state, space) = (DayCompleteness::of(day), space_of(day));
             let open = std::cmp::Reverse(state.is_open().then_some(state));
             (open, natural(self.name(space)), space.to_owned())
         });
@@ -382,15 +382,15 @@ impl<'a> View<'a> {
         let rows = self.rows(&dates);
         for (at, date) in dates.iter().enumerate() {
             // If no space has data in the month, each unseen date counts once.
-            if rows.is_empty() && self.worst(&rows, at, *date) == DayState::Unseen {
-                *month.states.entry(DayState::Unseen).or_default() += 1;
+            if rows.is_empty() && self.worst(&rows, at, *date) == DayCompleteness::Unseen {
+                *month.states.entry(DayCompleteness::Unseen).or_default() += 1;
             }
         }
         for cell in rows.iter().flat_map(|row| &row.cells) {
             *month.states.entry(cell.state).or_default() += 1;
         }
         month.sums = self.sums(&dates);
-        month.states.remove(&DayState::Nothing);
+        month.states.remove(&DayCompleteness::Nothing);
         month
     }
 }
@@ -429,7 +429,7 @@ mod tests {
             .iter()
             .map(|row| {
                 let signs = row.cells.iter().map(|cell| match cell.state {
-                    DayState::Nothing => " ",
+                    DayCompleteness::Nothing => " ",
                     state => state.sign(),
                 });
                 (row.space.to_owned(), signs.collect())
@@ -442,22 +442,22 @@ mod tests {
         let of = |change: fn(&mut DayStatus)| {
             let mut day = day("2026-11-01", "s");
             change(&mut day);
-            DayState::of(&day)
+            DayCompleteness::of(&day)
         };
-        assert_eq!(of(|_| ()), DayState::Whole);
-        assert_eq!(of(|day| day.calls = 0), DayState::Empty);
-        assert_eq!(of(|day| day.reports.denied = 1), DayState::Denied);
-        assert_eq!(of(|day| day.records.lost = 1), DayState::Lost);
-        assert_eq!(of(|day| day.listed = false), DayState::Pending);
-        assert_eq!(of(|day| day.built = false), DayState::Unbuilt);
-        assert!(DayState::Unbuilt.is_open());
+        assert_eq!(of(|_| ()), DayCompleteness::Whole);
+        assert_eq!(of(|day| day.calls = 0), DayCompleteness::Empty);
+        assert_eq!(of(|day| day.reports.denied = 1), DayCompleteness::Denied);
+        assert_eq!(of(|day| day.records.lost = 1), DayCompleteness::Lost);
+        assert_eq!(of(|day| day.listed = false), DayCompleteness::Pending);
+        assert_eq!(of(|day| day.built = false), DayCompleteness::Unbuilt);
+        assert!(DayCompleteness::Unbuilt.is_open());
         let pending: [fn(&mut DayStatus); 3] = [
             |day| day.calls_pending = 1,
             |day| day.reports.pending = 1,
             |day| day.records.pending = 1,
         ];
         for change in pending {
-            assert_eq!(of(change), DayState::Pending);
+            assert_eq!(of(change), DayCompleteness::Pending);
         }
         let failed: [fn(&mut DayStatus); 5] = [
             |day| day.reports.failed = 1,
@@ -467,7 +467,7 @@ mod tests {
             |day| day.space_id = format!("{}date=2026-11-01/s.json", key::DAYS).into(),
         ];
         for change in failed {
-            assert_eq!(of(change), DayState::Failed);
+            assert_eq!(of(change), DayCompleteness::Failed);
         }
         assert!(
             !of(|day| day.records.unavailable = 1).is_open(),
@@ -492,12 +492,12 @@ mod tests {
         let expected = [("a", " ✓?×? "), ("b", "   ✓? ")].map(|(a, b)| (a.into(), b.into()));
         assert_eq!(states(&view, &window), expected);
         let rows = view.rows(&window);
-        let worst: Vec<DayState> = window
+        let worst: Vec<DayCompleteness> = window
             .iter()
             .enumerate()
             .map(|(at, date)| view.worst(&rows, at, *date))
             .collect();
-        use DayState::{Failed, Nothing, Unseen, Whole};
+        use DayCompleteness::{Failed, Nothing, Unseen, Whole};
         assert_eq!(worst, [Nothing, Whole, Unseen, Failed, Unseen, Nothing]);
         assert_eq!(view.latest().len(), 35);
         assert_eq!(view.latest().last(), Some(&date("2026-11-06")));

@@ -28,8 +28,8 @@ use self::lock::Locked;
 use self::temp::Temp;
 use super::keeper::CheckpointStore;
 use super::{
-    Condition, Dialect, Entry, Object, Resumed, Store, StoreAddress, Unfinished, Upload, UploadOptions,
-    Version,
+    Condition, Dialect, ListedObject, Resumed, Store, StoreAddress, StoredObject, Unfinished, Upload,
+    UploadOptions, Version,
 };
 use crate::task::isolated_blocking;
 use crate::{Error, ErrorKind, Result, owner};
@@ -229,9 +229,9 @@ impl Store for FolderStore {
             .store(!dialect.conditional_writes, Ordering::Relaxed);
     }
 
-    async fn get(&self, key: &str) -> Result<Object> {
+    async fn get(&self, key: &str) -> Result<StoredObject> {
         let bytes = self.read(key).await?;
-        Ok(Object {
+        Ok(StoredObject {
             version: version(&bytes),
             bytes,
         })
@@ -273,7 +273,7 @@ impl Store for FolderStore {
             .await
     }
 
-    async fn list(&self, prefix: &str) -> Result<Vec<Entry>> {
+    async fn list(&self, prefix: &str) -> Result<Vec<ListedObject>> {
         let prefix = prefix.to_owned();
         self.blocking(move |store| {
             let mut entries = Vec::new();
@@ -281,7 +281,7 @@ impl Store for FolderStore {
             let top = prefix.rsplit_once('/').map_or("", |(folder, _)| folder);
             let walked = walk(&store.root, top, &prefix, &mut |key, found| {
                 if key.starts_with(&prefix) && key != LOCK {
-                    entries.push(Entry {
+                    entries.push(ListedObject {
                         key,
                         bytes: found.len(),
                         modified: found.modified().ok().map(Into::into),

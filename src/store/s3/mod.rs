@@ -36,8 +36,8 @@ use self::hold::{Hold, Waiting};
 use self::target::Target;
 use super::keeper::CheckpointStore;
 use super::{
-    Condition, Dialect, Entry, Object, OptionalExt, Resumed, Shortcoming, Store, StoreAddress, Unfinished,
-    Upload, UploadLease, UploadOptions, Version,
+    Condition, Dialect, ListedObject, OptionalExt, Resumed, Shortcoming, Store, StoreAddress, StoredObject,
+    Unfinished, Upload, UploadLease, UploadOptions, Version,
 };
 use crate::config;
 use crate::{Error, ErrorKind, Result};
@@ -167,7 +167,7 @@ impl S3Store {
 
     /// Reads an object or a range of it, of `most` bytes at most. Reads it again if its body is cut, because the SDK retries
     /// a request but not a body.
-    async fn fetch(&self, key: &str, range: Option<&str>, most: u64) -> Result<Object> {
+    async fn fetch(&self, key: &str, range: Option<&str>, most: u64) -> Result<StoredObject> {
         let mut attempt = 1;
         loop {
             match self.get_once(key, range, most).await? {
@@ -187,12 +187,12 @@ impl S3Store {
         key: &str,
         range: Option<&str>,
         most: u64,
-    ) -> Result<Result<Object, ByteStreamError>> {
+    ) -> Result<Result<StoredObject, ByteStreamError>> {
         let request = self.client.get_object().bucket(&self.target.bucket);
         let request = request.key(self.object_key(key)).set_range(range.map(Into::into));
         let answer = match self.patiently(|| request.clone().send()).await {
             Err(error) if range.is_some() && error::is_beyond_the_end(&error) => {
-                return Ok(Ok(Object {
+                return Ok(Ok(StoredObject {
                     bytes: Bytes::new(),
                     version: Version(String::new()),
                 }));
@@ -206,21 +206,21 @@ impl S3Store {
             return Err(super::too_large(key, bytes, most));
         }
         let version = Version(answer.e_tag.unwrap_or_default());
-        Ok(answer.body.collect().await.map(|body| Object {
+        Ok(answer.body.collect().await.map(|body| StoredObject {
             bytes: body.into_bytes(),
             version,
         }))
     }
 
     /// An object of a listing; none if it is not below the store's prefix.
-    fn entry(&self, object: aws_sdk_s3::types::Object) -> Option<Entry> {
+    fn entry(&self, object: aws_sdk_s3::types::Object) -> Option<ListedObject> {
         let key = object.key?.strip_prefix(&*self.prefix)?.to_owned();
         let bytes = u64::try_from(object.size?).ok()?;
         let modified = object
             .last_modified
             .and_then(|at| chrono::DateTime::from_timestamp(at.secs(), at.subsec_nanos()));
         // Consoles make an object with a final slash for each folder.
-        (!key.ends_with('/')).then_some(Entry { key, bytes, modified })
+        (!key.ends_with('/')).then_some(ListedObject { key, bytes, modified })
     }
 }
 
@@ -293,11 +293,11 @@ impl Store for S3Store {
         }))
     }
 
-    async fn get(&self, key: &str) -> Result<Object> {
+    async fn get(&self, key: &str) -> Result<StoredObject> {
         self.fetch(key, None, u64::MAX).await
     }
 
-    async fn get_within(&self, key: &str, most: u64) -> Result<Object> {
+    async fn get_within(&self, key: &str, most: u64) -> Result<StoredObject> {
         self.fetch(key, None, most).await
     }
 
@@ -334,7 +334,7 @@ impl Store for S3Store {
         }
     }
 
-    async fn list(&self, prefix: &str) -> Result<Vec<Entry>> {
+    async fn list(&self, prefix: &str) -> Result<Vec<ListedObject>> {
         let request = self.client.list_objects_v2().bucket(&self.target.bucket);
         let request = request.prefix(self.object_key(prefix));
         let (mut entries, mut token) = (Vec::new(), None);

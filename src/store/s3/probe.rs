@@ -11,7 +11,7 @@ use chrono::{DateTime, TimeDelta, Utc};
 
 use super::{S3Store, connect, error, multipart};
 use crate::config::Checksum;
-use crate::store::{Condition, Dialect, Entry, EtagForm, OptionalExt, Shortcoming, Store, Version};
+use crate::store::{Condition, Dialect, EtagForm, ListedObject, OptionalExt, Shortcoming, Store, Version};
 use crate::{Error, ErrorKind, Result};
 
 /// The folder of probe objects.
@@ -59,7 +59,7 @@ async fn read_back(store: &S3Store, key: &str, written: &Bytes) -> Result<()> {
 }
 
 /// The probe objects that are so old that no request of theirs can still be on its way.
-fn left_behind(probes: &[Entry], now: DateTime<Utc>) -> impl Iterator<Item = &Entry> {
+fn left_behind(probes: &[ListedObject], now: DateTime<Utc>) -> impl Iterator<Item = &ListedObject> {
     let long_ago = now - LEFT_BEHIND;
     probes
         .iter()
@@ -201,7 +201,7 @@ mod tests {
     #[test]
     fn only_probe_objects_of_killed_processes_are_left_behind() {
         let now = DateTime::UNIX_EPOCH + TimeDelta::hours(5);
-        let probe = |name: &str, minutes: Option<i64>| Entry {
+        let probe = |name: &str, minutes: Option<i64>| ListedObject {
             key: format!("{PROBES}{name}"),
             bytes: 8,
             modified: minutes.map(|minutes| now - TimeDelta::minutes(minutes)),

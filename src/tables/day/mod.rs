@@ -29,7 +29,7 @@ use crate::lake::table::builtin::{self, messages, participants};
 use crate::tables::lessons::join;
 use crate::tables::lessons::presence::{FirstCalls, Presence};
 use crate::tables::lessons::{LessonEntry, LessonIndex};
-use crate::tables::mapping::mapping_file::Source;
+use crate::tables::mapping::mapping_file::TableSource;
 use crate::tables::parquet::cell::Cell;
 use crate::tables::parquet::row::TableRow;
 use crate::tables::parquet::sink::{Sink, TableFile};
@@ -268,7 +268,7 @@ impl<'m> DayBuilder<'m> {
         let mut plans: Vec<_> = mapping
             .tables
             .iter()
-            .filter(|plan| plan.source == Source::Report)
+            .filter(|plan| plan.source == TableSource::Report)
             .map(|plan| {
                 let people =
                     (plan.table.name == participants::NAME).then(|| ParticipantMerger::of(&plan.table));
@@ -333,7 +333,7 @@ impl<'m> DayBuilder<'m> {
             return Ok(None);
         };
         self.notes.mended(repairs);
-        rows::count_rest(self.mapping, Source::Report, &report, &mut self.notes);
+        rows::count_rest(self.mapping, TableSource::Report, &report, &mut self.notes);
         let call_report = CallReport {
             id,
             call,

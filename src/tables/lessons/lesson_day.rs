@@ -102,7 +102,7 @@ pub fn change_lesson_day(
     stored: Option<&[u8]>,
     change: &LessonDayChange,
 ) -> Result<Option<Bytes>> {
-    let mut writer = LessonDayWriter::new(date)?;
+    let mut writer = LessonDayLines::new(date)?;
     let mut changed = false;
     let mut coming = change.put.entries().peekable();
     let mut lines = Lines::new(date, stored)?;
@@ -212,17 +212,17 @@ impl<'s> Lines<'s> {
 
 /// The error names the lesson day by its key and never shows its content, which is personal data.
 fn damaged(date: NaiveDate) -> Error {
-    Error::new(ErrorKind::Store, key::meta_shelf(date), "is damaged")
+    Error::new(ErrorKind::Store, key::lesson_day(date), "is damaged")
         .hint("restore it, or remove it and import the lesson data in raw/meta/ again")
 }
 
 /// A lesson day while it is written.
-struct LessonDayWriter {
+struct LessonDayLines {
     date: NaiveDate,
     text: zstd::Encoder<'static, Vec<u8>>,
 }
 
-impl LessonDayWriter {
+impl LessonDayLines {
     fn new(date: NaiveDate) -> Result<Self> {
         let mut text = zstd::Encoder::new(Vec::new(), LEVEL).map_err(|error| fault(date, &error))?;
         text.include_checksum(true).map_err(|error| fault(date, &error))?;
@@ -298,7 +298,7 @@ fn level_cells<'v>(table: &Table, entry: &'v LessonEntry, level: levels::Level) 
 
 /// An encoder's error is a fault of the program.
 fn fault(date: NaiveDate, error: &dyn std::fmt::Display) -> Error {
-    Error::new(ErrorKind::Internal, key::meta_shelf(date), error.to_string())
+    Error::new(ErrorKind::Internal, key::lesson_day(date), error.to_string())
 }
 
 fn ids<'v>(table: &Table, entry: &'v LessonEntry) -> Vec<Cell<'v>> {

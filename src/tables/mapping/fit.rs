@@ -1,6 +1,6 @@
 //! Compares the mapping with a report: what it finds there, and what it does not. Pure; called by `check`.
 
-use super::mapping_file::Source;
+use super::mapping_file::TableSource;
 use crate::json::Text;
 use crate::tables::build_notes::Notes;
 use crate::tables::mapping::{Mapping, TablePlan};
@@ -40,8 +40,11 @@ pub fn fit(json: &[u8], mapping: &Mapping) -> Result<Fit, NotJson> {
     let (report, repairs) = inspect::parse(&text)?;
     let mut notes = Notes::default();
     notes.mended(repairs);
-    rows::count_rest(mapping, Source::Report, &report, &mut notes);
-    let of_reports = mapping.tables.iter().filter(|plan| plan.source == Source::Report);
+    rows::count_rest(mapping, TableSource::Report, &report, &mut notes);
+    let of_reports = mapping
+        .tables
+        .iter()
+        .filter(|plan| plan.source == TableSource::Report);
     let tables = of_reports
         .map(|plan| {
             let template = vec![Cell::Null; plan.table.columns.len()];

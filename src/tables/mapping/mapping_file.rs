@@ -21,7 +21,7 @@ pub(crate) struct File {
     pub version: u32,
     /// Fields that need no column, by source.
     #[serde(default)]
-    pub ignore: BTreeMap<Source, Names>,
+    pub ignore: BTreeMap<TableSource, Names>,
     /// The tables, by name.
     #[serde(default)]
     pub table: BTreeMap<String, TableRules>,
@@ -30,7 +30,7 @@ pub(crate) struct File {
 /// The kind of object that a table is read from.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Deserialize, Serialize)]
 #[serde(rename_all = "lowercase")]
-pub(crate) enum Source {
+pub(crate) enum TableSource {
     /// A call's JSON report.
     #[default]
     Report,
@@ -44,7 +44,7 @@ pub(crate) enum Source {
     Space,
 }
 
-impl Source {
+impl TableSource {
     /// Its name in the mapping.
     pub fn name(self) -> &'static str {
         match self {
@@ -71,7 +71,7 @@ impl Source {
 pub(crate) struct TableRules {
     /// The kind of object; a report if the rules name none.
     #[serde(default)]
-    pub source: Option<Source>,
+    pub source: Option<TableSource>,
     /// The paths of its rows.
     #[serde(default)]
     pub rows: Names,
@@ -88,7 +88,7 @@ pub(crate) struct TableRules {
 
 impl TableRules {
     /// The kind of object that the table is read from.
-    pub fn source(&self) -> Source {
+    pub fn source(&self) -> TableSource {
         self.source.unwrap_or_default()
     }
 }

@@ -18,7 +18,7 @@ use super::xlsx::SheetPlan;
 use crate::error::{Error, ErrorKind, Result};
 use crate::lake::table::{Table, Type, builtin};
 use crate::tables::report::path::{Path, Step};
-use mapping_file::{Fault, Feed, File, Source, TableRules, line_at};
+use mapping_file::{Fault, Feed, File, TableRules, TableSource, line_at};
 use names::Names;
 use shape::Shape;
 
@@ -34,7 +34,7 @@ const LEFT: &str = "left_at";
 #[derive(Debug, Clone)]
 pub struct Mapping {
     pub(super) tables: Vec<TablePlan>,
-    shapes: BTreeMap<Source, Shape>,
+    shapes: BTreeMap<TableSource, Shape>,
     digest: String,
 }
 
@@ -42,7 +42,7 @@ pub struct Mapping {
 #[derive(Debug, Clone)]
 pub(crate) struct TablePlan {
     pub table: Cow<'static, Table>,
-    pub source: Source,
+    pub source: TableSource,
     /// The paths of its rows; the first that exists wins.
     pub rows: Vec<Path>,
     pub columns: Vec<ColumnPlan>,
@@ -128,7 +128,7 @@ impl Mapping {
     }
 
     /// The fields of a source's objects that the mapping knows.
-    pub(super) fn shape(&self, source: Source) -> Option<&Shape> {
+    pub(super) fn shape(&self, source: TableSource) -> Option<&Shape> {
         self.shapes.get(&source)
     }
 
@@ -138,7 +138,7 @@ impl Mapping {
     }
 
     fn resolve(file: &File) -> Result<Self, Fault> {
-        let mut shapes: BTreeMap<Source, Shape> = BTreeMap::new();
+        let mut shapes: BTreeMap<TableSource, Shape> = BTreeMap::new();
         let mut tables = Vec::new();
         for (name, rules) in &file.table {
             let plan = TablePlan::resolve(name, rules)?;
@@ -185,7 +185,7 @@ impl TablePlan {
             columns.push(plan);
         }
         let sheet = rules.xlsx.as_ref().map(|xlsx| match rules.source() {
-            Source::Report => SheetPlan::resolve(&table, xlsx),
+            TableSource::Report => SheetPlan::resolve(&table, xlsx),
             _ => Err("only reports come as workbooks: it has no place here".into()),
         });
         let sheet = sheet
@@ -223,7 +223,7 @@ impl TablePlan {
 impl ColumnPlan {
     fn resolve(
         table: &Table,
-        source: Source,
+        source: TableSource,
         name: &str,
         feed: &Feed,
         deepest: usize,
@@ -231,12 +231,12 @@ impl ColumnPlan {
         let index = table.index(name).ok_or("the table has no such column")?;
         // Lesson data in a report is taken whole, and `join` makes the lesson columns of it.
         let kind = match (source, name) {
-            (Source::Report, builtin::lesson::attributes) => Type::Json,
+            (TableSource::Report, builtin::lesson::attributes) => Type::Json,
             _ => table.columns[index].kind,
         };
         let is_own =
             |name: &str| builtin::CALL_COLUMNS.contains(&name) || builtin::PERSON_COLUMNS.contains(&name);
-        if name == builtin::rest::extra || (source == Source::Report && is_own(name)) {
+        if name == builtin::rest::extra || (source == TableSource::Report && is_own(name)) {
             return Err("it is filled by the program".into());
         }
         feed.check(table, kind)?;

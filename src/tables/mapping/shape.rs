@@ -6,7 +6,7 @@
 use serde_json::{Map, Value};
 
 use crate::tables::build_notes::{Kept, Notes};
-use crate::tables::report::node::{Node, Object};
+use crate::tables::report::node::{JsonObject, Node};
 use crate::tables::report::path::Step;
 
 /// A value in an object, with the values within it.
@@ -56,7 +56,7 @@ impl Shape {
     /// path, which starts with `path`, and with the place where it is `kept`.
     pub fn rest(
         &self,
-        object: &Object<'_>,
+        object: &JsonObject<'_>,
         path: &mut String,
         kept: Kept,
         notes: &mut Notes,

@@ -1,6 +1,6 @@
 //! User-defined tables: their definition from the mapping. Pure.
 
-use super::mapping_file::{Fault, Feed, Source, TableRules};
+use super::mapping_file::{Fault, Feed, TableRules, TableSource};
 use crate::lake::table::builtin::{self, call};
 use crate::lake::table::{Column, Table, TableScope, Type};
 
@@ -46,7 +46,7 @@ pub(crate) fn define(name: &str, rules: &TableRules) -> Result<Table, Fault> {
     if RESERVED.contains(&name) {
         return Err(Fault::of_table(name, "the name is the program's own"));
     }
-    if rules.source() != Source::Report {
+    if rules.source() != TableSource::Report {
         let reason = "a table of your own has its rows in the report";
         return Err(Fault::of_key(name, "source", reason));
     }

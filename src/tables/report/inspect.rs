@@ -8,7 +8,7 @@ use crate::json::{Repairs, Text};
 use crate::lake::table::builtin::participants;
 use crate::tables::build_notes::Notes;
 use crate::tables::mapping::Mapping;
-use crate::tables::mapping::mapping_file::Source;
+use crate::tables::mapping::mapping_file::TableSource;
 use crate::tables::parquet::cell::Cell;
 
 /// The result of a first look at a report.
@@ -86,7 +86,10 @@ pub const MOST_ROWS: u64 = 1_000_000;
 
 /// True if a report has more rows for a table than any call could have.
 pub(crate) fn is_crowded(mapping: &Mapping, report: &Node<'_>) -> bool {
-    let mut plans = mapping.tables.iter().filter(|plan| plan.source == Source::Report);
+    let mut plans = mapping
+        .tables
+        .iter()
+        .filter(|plan| plan.source == TableSource::Report);
     plans.any(|plan| {
         let most = match &*plan.table.name {
             participants::NAME => MOST_PARTICIPANTS,

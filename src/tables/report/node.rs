@@ -29,14 +29,14 @@ pub(crate) enum Node<'v> {
     /// An array.
     List(Vec<Node<'v>>),
     /// An object.
-    Object(Object<'v>),
+    Object(JsonObject<'v>),
 }
 
 /// A JSON object. If a field appears twice, the last one counts.
 #[derive(Debug, Clone, Default, PartialEq)]
-pub(crate) struct Object<'v>(Vec<(Cow<'v, str>, Node<'v>)>);
+pub(crate) struct JsonObject<'v>(Vec<(Cow<'v, str>, Node<'v>)>);
 
-impl<'v> Object<'v> {
+impl<'v> JsonObject<'v> {
     fn new(mut fields: Vec<(Cow<'v, str>, Node<'v>)>) -> Self {
         // A report has hundreds of thousands of objects, and spare capacity in each would be most of its memory.
         fields.shrink_to_fit();
@@ -127,7 +127,7 @@ impl<'v> From<&'v Value> for Node<'v> {
             Value::Number(number) => Self::Number(number.clone()),
             Value::String(text) => Self::Text(text.into()),
             Value::Array(elements) => Self::List(elements.iter().map(Into::into).collect()),
-            Value::Object(object) => Self::Object(Object::new(
+            Value::Object(object) => Self::Object(JsonObject::new(
                 object
                     .iter()
                     .map(|(name, value)| (name.into(), value.into()))
@@ -209,7 +209,7 @@ impl<'de> Visitor<'de> for Tree {
         while let Some(name) = map.next_key_seed(Name)? {
             fields.push((name, map.next_value()?));
         }
-        Ok(Node::Object(Object::new(fields)))
+        Ok(Node::Object(JsonObject::new(fields)))
     }
 }
 

@@ -12,7 +12,7 @@ use super::stay::{ReportedStay, ReportedStays, read_stay};
 use crate::lake::table::{Type, builtin};
 use crate::lenient::{self, Reading};
 use crate::tables::build_notes::{Kept, Notes};
-use crate::tables::mapping::mapping_file::Source;
+use crate::tables::mapping::mapping_file::TableSource;
 use crate::tables::mapping::{ColumnPlan, LookupPlan, Mapping, SessionPlan, TablePlan};
 use crate::tables::parquet::cell::{Cell, Misfit};
 use crate::tables::parquet::row::TableRow;
@@ -52,7 +52,7 @@ pub(crate) fn rows<'v>(
 }
 
 /// Counts the fields of an object that lie outside all rows and that no column takes.
-pub(crate) fn count_rest(mapping: &Mapping, plan_source: Source, object: &Node<'_>, notes: &mut Notes) {
+pub(crate) fn count_rest(mapping: &Mapping, plan_source: TableSource, object: &Node<'_>, notes: &mut Notes) {
     if let (Some(shape), Node::Object(object)) = (mapping.shape(plan_source), object)
         && !shape.row
     {
@@ -62,10 +62,10 @@ pub(crate) fn count_rest(mapping: &Mapping, plan_source: Source, object: &Node<'
 }
 
 /// The place where the lake keeps the fields of a source's object that are in no row.
-fn outside_of_rows(source: Source) -> Kept {
+fn outside_of_rows(source: TableSource) -> Kept {
     match source {
-        Source::Report => Kept::Raw,
-        Source::Call | Source::Record | Source::Room | Source::Space => Kept::Manifest,
+        TableSource::Report => Kept::Raw,
+        TableSource::Call | TableSource::Record | TableSource::Room | TableSource::Space => Kept::Manifest,
     }
 }
 

@@ -12,7 +12,7 @@ use zip::result::ZipError;
 
 use super::file_kind;
 use super::refusal::Refusal;
-use super::xml_part::Part;
+use super::xml_part::XmlPart;
 
 /// Most parts of a workbook.
 const MOST_PARTS: usize = 4096;
@@ -42,7 +42,7 @@ fn most_bytes_of(name: &str) -> u64 {
 }
 
 /// A part while it is read from an archive.
-type ArchivePart<'a, 'b> = Part<ZipFile<'a, Cursor<&'b [u8]>>>;
+type ArchivePart<'a, 'b> = XmlPart<ZipFile<'a, Cursor<&'b [u8]>>>;
 
 /// The size of a workbook's parts, as its archive declares it; 0 if that can't be read.
 pub fn unpacked_bytes(bytes: &[u8]) -> u64 {
@@ -82,7 +82,7 @@ impl<'b> Archive<'b> {
             return Ok(None);
         };
         let packed = self.archive.by_index(*place).map_err(refusal)?;
-        Ok(Some(Part::new(packed)))
+        Ok(Some(XmlPart::new(packed)))
     }
 
     /// True if there is such a part.

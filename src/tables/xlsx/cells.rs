@@ -12,7 +12,7 @@ use super::cell_reference;
 use super::clean_value::{CleanValue, FAILED, clean_value};
 use super::refusal::Refusal;
 use super::rich_text::rich_text;
-use super::xml_part::{Part, attribute};
+use super::xml_part::{XmlPart, attribute};
 
 /// Most merged regions of a sheet that are read.
 const MOST_MERGED: usize = 100_000;
@@ -22,7 +22,7 @@ const TEXTS: [&str; 3] = ["str", "d", "inlineStr"];
 
 /// A sheet's cells.
 pub(super) struct Cells<R: Read> {
-    part: Part<R>,
+    part: XmlPart<R>,
     /// Elements that are open around the sheet's data.
     around: u64,
     /// The number of shared strings.
@@ -37,7 +37,7 @@ type CellMarks = (Option<String>, Option<usize>);
 
 impl<R: Read> Cells<R> {
     /// The cells of a part, in a workbook with so many shared strings.
-    pub fn new(part: Part<R>, strings: usize) -> Self {
+    pub fn new(part: XmlPart<R>, strings: usize) -> Self {
         Self {
             part,
             around: 0,

@@ -7,11 +7,11 @@ use quick_xml::events::Event;
 
 use super::clean_value::{FAILED, escaped};
 use super::refusal::Refusal;
-use super::xml_part::{MOST_TEXT, Part, attribute};
+use super::xml_part::{MOST_TEXT, XmlPart, attribute};
 
 /// The pieces of a text whose element has just begun, without the phonetics. A text that is too long to be a value
 /// becomes that of a failed formula.
-pub(super) fn rich_text<R: Read>(part: &mut Part<R>, element: &str) -> Result<String, Refusal> {
+pub(super) fn rich_text<R: Read>(part: &mut XmlPart<R>, element: &str) -> Result<String, Refusal> {
     let (mut xml, mut size) = (String::new(), 0);
     loop {
         match part.next()? {

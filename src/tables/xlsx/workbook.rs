@@ -126,7 +126,7 @@ fn read_sheets(bytes: &[u8], mapping: &Mapping, lines: RawRows<'_>) -> Result<Wo
             None => Merged::default(),
         };
         let rules = plan.as_ref().map(|(_, rules)| *rules);
-        let mut reading = Reading::new(&sheet.name, rules, merged, &mut workbook);
+        let mut reading = SheetReading::new(&sheet.name, rules, merged, &mut workbook);
         reading.from_1904 = book.is_from_1904();
         book.rows(&sheet, &mut budget, &mut |row| reading.take(row, lines))?;
         let bound = reading.end(lines)?;
@@ -139,7 +139,7 @@ fn read_sheets(bytes: &[u8], mapping: &Mapping, lines: RawRows<'_>) -> Result<Wo
 }
 
 /// A sheet while it is read.
-struct Reading<'r> {
+struct SheetReading<'r> {
     sheet: &'r str,
     plan: Option<&'r SheetPlan>,
     /// True if serial days count from 1904.
@@ -159,7 +159,7 @@ struct Bound {
     targets: HashMap<u32, Rc<Target>>,
 }
 
-impl<'r> Reading<'r> {
+impl<'r> SheetReading<'r> {
     fn new(sheet: &'r str, plan: Option<&'r SheetPlan>, merged: Merged, workbook: &'r mut Workbook) -> Self {
         Self {
             sheet,

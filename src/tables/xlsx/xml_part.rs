@@ -25,7 +25,7 @@ const DECODED: [&str; 7] = [
 ];
 
 /// A part's bytes for the parser: UTF-8, in runs of a limited length.
-struct Source<R> {
+struct XmlSource<R> {
     packed: R,
     decoder: Decoder,
     /// Bytes since the last `<`.
@@ -38,7 +38,7 @@ struct Source<R> {
     ended: bool,
 }
 
-impl<R: Read> BufRead for Source<R> {
+impl<R: Read> BufRead for XmlSource<R> {
     fn fill_buf(&mut self) -> io::Result<&[u8]> {
         while self.at == self.text.len() && !self.ended {
             self.text.clear();
@@ -58,7 +58,7 @@ impl<R: Read> BufRead for Source<R> {
     }
 }
 
-impl<R: Read> Read for Source<R> {
+impl<R: Read> Read for XmlSource<R> {
     fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
         let read = self.fill_buf()?.read(into)?;
         self.consume(read);
@@ -66,7 +66,7 @@ impl<R: Read> Read for Source<R> {
     }
 }
 
-impl<R> Source<R> {
+impl<R> XmlSource<R> {
     fn check_run(&mut self) -> Result<(), Refusal> {
         let last = self.text.iter().rposition(|byte| *byte == b'<');
         self.run = last.map_or(self.run + self.text.len(), |at| self.text.len() - at);
@@ -86,8 +86,8 @@ impl<R> Source<R> {
 }
 
 /// A part while it is parsed.
-pub(super) struct Part<R: Read> {
-    reader: Reader<Source<R>>,
+pub(super) struct XmlPart<R: Read> {
+    reader: Reader<XmlSource<R>>,
     buffer: Vec<u8>,
     /// The number of elements that are open.
     open: u64,
@@ -95,10 +95,10 @@ pub(super) struct Part<R: Read> {
     any: bool,
 }
 
-impl<R: Read> Part<R> {
+impl<R: Read> XmlPart<R> {
     /// Opens a part.
     pub fn new(packed: R) -> Self {
-        let mut reader = Reader::from_reader(Source {
+        let mut reader = Reader::from_reader(XmlSource {
             packed,
             decoder: Decoder::default(),
             run: 0,
@@ -265,7 +265,7 @@ mod tests {
     use super::*;
 
     fn text(xml: &str) -> Result<Option<String>, Refusal> {
-        let mut part = Part::new(xml.as_bytes());
+        let mut part = XmlPart::new(xml.as_bytes());
         while !matches!(part.next()?, Event::Start(start) if start.local_name().as_ref() == "t") {}
         part.text("t")
     }
@@ -295,7 +295,7 @@ mod tests {
 
     #[test]
     fn a_part_that_is_cut_short_is_damaged() {
-        let each = |xml: &str| Part::new(xml.as_bytes()).each(&mut |_, _| Ok(()));
+        let each = |xml: &str| XmlPart::new(xml.as_bytes()).each(&mut |_, _| Ok(()));
         assert_eq!(each("<a><b/></a>"), Ok(()));
         for cut in ["", "no XML", "<a><b/>", "<a", "<a b='"] {
             assert_eq!(each(cut), Err(Refusal::Damaged), "{cut}");
@@ -303,7 +303,7 @@ mod tests {
     }
 
     fn read_all(xml: &str) -> Result<(), Refusal> {
-        Part::new(xml.as_bytes()).each(&mut |_, _| Ok(()))
+        XmlPart::new(xml.as_bytes()).each(&mut |_, _| Ok(()))
     }
 
     #[test]

@@ -11,7 +11,7 @@ use bytes::Bytes;
 use sha2::{Digest, Sha256};
 use telelake::mp4::BoxWalker;
 use telelake::store::{
-    Condition, Dialect, Entry, Object, Resumed, Source, Store, StoreAddress, Unfinished, Upload,
+    Condition, Dialect, ListedObject, Resumed, Source, Store, StoreAddress, StoredObject, Unfinished, Upload,
     UploadOptions, Uploaded, Version,
 };
 use telelake::{Error, ErrorKind, Result};
@@ -255,7 +255,7 @@ impl Store for Faulty {
         self.inner.speak(dialect);
     }
 
-    async fn get(&self, key: &str) -> Result<Object> {
+    async fn get(&self, key: &str) -> Result<StoredObject> {
         self.call(call(Op::Get, key), self.inner.get(key)).await
     }
 
@@ -263,7 +263,7 @@ impl Store for Faulty {
         self.call(call(Op::Get, key), self.inner.read(key)).await
     }
 
-    async fn get_within(&self, key: &str, most: u64) -> Result<Object> {
+    async fn get_within(&self, key: &str, most: u64) -> Result<StoredObject> {
         self.call(call(Op::Get, key), self.inner.get_within(key, most))
             .await
     }
@@ -285,7 +285,7 @@ impl Store for Faulty {
         self.call(call, self.inner.put(key, bytes, condition)).await
     }
 
-    async fn list(&self, prefix: &str) -> Result<Vec<Entry>> {
+    async fn list(&self, prefix: &str) -> Result<Vec<ListedObject>> {
         self.call(call(Op::List, prefix), self.inner.list(prefix)).await
     }
 

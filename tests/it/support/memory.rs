@@ -9,8 +9,8 @@ use bytes::{Bytes, BytesMut};
 use sha2::{Digest, Sha256};
 use telelake::mp4::BoxWalker;
 use telelake::store::{
-    Condition, Dialect, Entry, Object, Resumed, Source, Store, Unfinished, Upload, UploadOptions, Uploaded,
-    Version,
+    Condition, Dialect, ListedObject, Resumed, Source, Store, StoredObject, Unfinished, Upload,
+    UploadOptions, Uploaded, Version,
 };
 use telelake::{Error, ErrorKind, Result};
 
@@ -66,10 +66,10 @@ impl Store for Memory {
         })
     }
 
-    async fn get(&self, key: &str) -> Result<Object> {
+    async fn get(&self, key: &str) -> Result<StoredObject> {
         let found = self.objects.lock().unwrap().get(key).cloned();
         found
-            .map(|bytes| Object {
+            .map(|bytes| StoredObject {
                 version: version(&bytes),
                 bytes,
             })
@@ -106,11 +106,11 @@ impl Store for Memory {
         Ok(version)
     }
 
-    async fn list(&self, prefix: &str) -> Result<Vec<Entry>> {
+    async fn list(&self, prefix: &str) -> Result<Vec<ListedObject>> {
         let objects = self.objects.lock().unwrap();
         let below = objects.iter().filter(|(key, _)| key.starts_with(prefix));
         Ok(below
-            .map(|(key, bytes)| Entry {
+            .map(|(key, bytes)| ListedObject {
                 key: key.clone(),
                 bytes: bytes.len() as u64,
                 modified: None,
