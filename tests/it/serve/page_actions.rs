@@ -148,7 +148,7 @@ async fn rooms_calls_and_names_are_found_and_landed_files_can_be_downloaded() {
     assert!(sim.count(Endpoint::Report) > 0);
     assert_eq!(sim.count(Endpoint::Blob), 0, "no recording");
     let text = text_of(&page(&daemon, "/system").await);
-    for part in ["Free in the folder", "Webhooks", "Nobody is told of runs"] {
+    for part in ["Free in the folder", "Webhooks", "No notifications are sent"] {
         assert!(text.contains(part), "{text}");
     }
     assert_eq!(daemon.stop().await, 0);

@@ -155,13 +155,13 @@ async fn a_day_that_was_never_built_is_never_shown_as_complete() {
     assert!(html.contains(&cell), "{html}");
     let verdict = text_of(section(&html, "verdict"));
     assert!(
-        verdict.contains("were not built") && verdict.contains("builds them"),
+        verdict.contains("were not built") && verdict.contains("will build them"),
         "{verdict}"
     );
     let html = page(&daemon, &format!("/day?date={date}&space={space}")).await;
     let day = text_of(section(&html, "day"));
     assert!(
-        day.contains("tables not built") && day.contains("not those of what has landed"),
+        day.contains("tables not built") && day.contains("were not built from the landed files"),
         "{day}"
     );
     let day = daemon.json(&format!("/api/day?date={date}&space={space}")).await;
@@ -282,18 +282,18 @@ async fn a_next_run_is_promised_only_if_one_comes() {
     assert!(text.contains(", 02:00 asks again by itself"), "{text}");
     let text = asked(format!("/day?date={old}&space={space}")).await;
     assert!(
-        text.contains("No run asks for it again by itself: load the day with the button"),
+        text.contains("No run will ask again by itself. Load the day with the button."),
         "{text}"
     );
     assert!(!text.contains("asks again by itself."), "{text}");
     let text = asked(format!("/day?date={before}&space={space}")).await;
     assert!(
-        text.contains("No run looks at it by itself: load the day with the button"),
+        text.contains("No run will load it by itself. Load the day with the button."),
         "{text}"
     );
     assert!(text.contains("Try this day again"), "{text}");
     let text = asked(format!("/day?date={}&space={space}", old - Days::new(5))).await;
-    assert!(text.contains("No run looks at it by itself"), "{text}");
+    assert!(text.contains("No run will load it by itself"), "{text}");
     // Yesterday's state names what is not ready, and the run that requests it again.
     let verdict = text_of(section(&page(&daemon, "/").await, "verdict"));
     assert!(
@@ -304,7 +304,7 @@ async fn a_next_run_is_promised_only_if_one_comes() {
     send_form(&daemon, "/pause", "on=true").await;
     let verdict = text_of(section(&page(&daemon, "/").await, "verdict"));
     assert!(
-        verdict.contains("The queue is paused: the next run comes when it is resumed"),
+        verdict.contains("The queue is paused; the next run starts when it is resumed"),
         "{verdict}"
     );
     assert_eq!(daemon.stop().await, 0);

@@ -44,7 +44,7 @@ async fn lesson_data_is_stored_at_once_and_relayed_when_the_api_is_up() {
         .logged(|line| {
             line["message"]
                 .as_str()
-                .is_some_and(|text| text.starts_with("meta could not be passed on"))
+                .is_some_and(|text| text.starts_with("lesson data could not be passed on"))
         })
         .await;
     let lines: Vec<String> = all.iter().map(Value::to_string).collect();
@@ -61,7 +61,7 @@ async fn lesson_data_is_stored_at_once_and_relayed_when_the_api_is_up() {
         .logged(|line| {
             line["message"]
                 .as_str()
-                .is_some_and(|text| text.starts_with("meta could not be passed on"))
+                .is_some_and(|text| text.starts_with("lesson data could not be passed on"))
         })
         .await;
     sim.faults().clear();
