@@ -21,7 +21,10 @@ pub struct KnownRoom {
 
 /// The latest name of each room, with its date, by the ids of space and room.
 #[derive(Default)]
-pub(super) struct RoomNames(Mutex<BTreeMap<(SpaceId, RoomId), (NaiveDate, Option<String>)>>);
+pub(super) struct RoomNames(Mutex<NamesByRoom>);
+
+/// The latest name of each room, and the date of the day that tells it.
+type NamesByRoom = BTreeMap<(SpaceId, RoomId), (NaiveDate, Option<String>)>;
 
 impl RoomNames {
     /// At most `most` rooms whose name or id contains a text, in upper or lower case, sorted by name.

@@ -1,5 +1,7 @@
 //! The integration tests, in one binary, so that they are linked once and share an S3 server.
 
+// The futures of whole runs are nested deeper than the compiler looks by default when it computes their size.
+#![recursion_limit = "256"]
 #![allow(clippy::unwrap_used)]
 
 mod cli;
