@@ -1,7 +1,7 @@
 //! Builds a day's Parquet files from its landed reports and its manifest: bytes → rows → tables.
 //!
 //! Pure and synchronous: no network, no clock, no store. `pipeline` calls it after landing, and again whenever the
-//! [`fingerprint`] of the inputs has changed.
+//! [`fingerprint()`] of the inputs has changed.
 //!
 //! ```text
 //! report ─ inspect ─► rows ──► people ──► join ──► order ──► columns ─► sink ─► TableFile

@@ -1,6 +1,6 @@
 //! Webhooks of the vendor: parsed ([`event`]), verified ([`sign`], with the [`secrets`] of each space) and received.
 //!
-//! An event is answered with 2xx only once it is in the store: see [`Events`](super::events::Events). A replay can't be
+//! An event is answered with 2xx only once it is in the store: see `serve/events.rs`. A replay can't be
 //! told from the next call's end in the same room, because an event carries neither a time nor a number. It is accepted,
 //! and costs at most another export of a room. Pure, apart from `secrets`, which reads files, and `receive`.
 

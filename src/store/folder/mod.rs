@@ -1,11 +1,11 @@
 //! The lake in a folder of a file system.
 //!
 //! Nothing is written in place: bytes go to a temporary file below `_telelake/tmp/`, are synced, and get their name by
-//! a rename (see [`temp`]). Renames and removals are done one at a time under the lock file `_telelake/lock`, which all
+//! a rename (see `temp.rs`). Renames and removals are done one at a time under the lock file `_telelake/lock`, which all
 //! processes respect, so that a condition checked under it still holds when the rename is done. A version is the content's
 //! SHA-256, because neither a clock nor an inode tells two quick writes apart for sure. A file system without locks works
 //! too, but without conditional writes, and [`Store::probe`] says so. The bytes of an upload outlive its process, see
-//! [`resume`].
+//! `resume.rs`.
 
 mod lock;
 mod resume;

@@ -1,7 +1,7 @@
 //! The lake in an S3 bucket, by the AWS SDK. Tested with AWS's own rules and with servers that only resemble it.
 //!
 //! Requests take the form that works everywhere: no checksum algorithm, no trailers, bodies from memory. Credentials come
-//! from the AWS chain, and a private CA from `AWS_CA_BUNDLE` (see [`connect`]).
+//! from the AWS chain, and a private CA from `AWS_CA_BUNDLE` (see `connect.rs`).
 
 mod buffers;
 mod checksum;

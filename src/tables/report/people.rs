@@ -154,7 +154,7 @@ impl ParticipantMerger {
     }
 
     /// The number of participants that a list of stays could tell apart: those with a stay, by the rules of
-    /// [`ParticipantMerger::settle_stays`]. `rows` must be merged.
+    /// [`ParticipantMerger::merge_stays`]. `rows` must be merged.
     pub fn told_apart(&self, rows: &[TableRow<'_>]) -> u64 {
         let mut nobody = 0;
         let mut seen = HashSet::new();
