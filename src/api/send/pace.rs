@@ -1,5 +1,5 @@
 //! Spaces requests in time: the configured cap on requests per second, and the hold after the API's "too many requests".
-//! Pure: times are passed in; `sender` sleeps until the slot.
+//! Pure: times are passed in; the sender sleeps until the slot.
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
