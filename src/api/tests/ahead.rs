@@ -300,5 +300,5 @@ async fn a_list_that_was_not_read_to_its_end_is_not_whole() {
     assert!(!pages.finish().is_whole());
 
     let unread = client.rooms_by_page(&"s1".into()).unwrap().finish();
-    assert_eq!(unread.gap, Some(Gap::Unread));
+    assert_eq!(unread.gap, Some(Gap::NotReadToEnd));
 }
