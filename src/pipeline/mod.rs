@@ -214,7 +214,7 @@ impl Exporter {
             let work = Box::pin(async {
                 if extent == Extent::Whole {
                     // The run uses the lesson data as it is after this import, so the import comes first.
-                    lessons::feeds::import(context, &mut summary).await;
+                    summary.absorb_feeds(lessons::feeds::import(context).await);
                 }
                 self.work(job, extent, &mut summary).await
             });

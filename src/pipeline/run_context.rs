@@ -149,6 +149,13 @@ impl RunContext {
         Ok(version)
     }
 
+    /// Writes an object that is durable after the next commit of a manifest, see [`Store::put_relaxed`].
+    pub async fn put_relaxed(&self, key: &str, bytes: Bytes, condition: Condition) -> Result<()> {
+        self.store.put_relaxed(key, bytes, condition).await?;
+        self.writes.fetch_add(1, Ordering::Relaxed);
+        Ok(())
+    }
+
     /// Changes a JSON object, and tries again if another process was faster: see [`update_json`].
     ///
     /// # Errors

@@ -132,6 +132,27 @@ pub(crate) struct DayReport {
     pub noted: NotesBySubject,
 }
 
+/// The share of the feeds in the run's summary.
+#[derive(Debug, Default)]
+pub(crate) struct FeedReport {
+    /// Files imported.
+    pub meta_files: u64,
+    /// Lesson entries that are new or have changed.
+    pub meta_changed: u64,
+    pub failed: Vec<Problem>,
+    pub warnings: Vec<Problem>,
+}
+
+impl FeedReport {
+    pub fn fail(&mut self, failure: Problem) {
+        self.failed.push(failure);
+    }
+
+    pub fn warn(&mut self, warning: Problem) {
+        self.warnings.push(warning);
+    }
+}
+
 impl Summary {
     pub(crate) fn new(job: &Job, zone: Tz, now: DateTime<Utc>) -> Self {
         Self {
@@ -193,6 +214,18 @@ impl Summary {
         self.pending.append(&mut day.pending);
         self.warnings.append(&mut day.warnings);
         self.noted.add(day.noted);
+    }
+
+    /// Adds the share of the feeds, and logs their problems.
+    pub(crate) fn absorb_feeds(&mut self, feeds: FeedReport) {
+        self.counts.meta_files += feeds.meta_files;
+        self.counts.meta_changed += feeds.meta_changed;
+        for failure in feeds.failed {
+            self.fail(failure);
+        }
+        for warning in feeds.warnings {
+            self.warn(warning);
+        }
     }
 
     /// The error of a run that reached no room: it quotes the first failure.
