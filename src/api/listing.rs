@@ -102,7 +102,7 @@ impl<T: Item> ListingPages<T> {
         let ended = self.reading == ReadingState::Ended;
         let mut listing = self.pager.finish();
         if !ended {
-            listing.gap.get_or_insert(Gap::Unread);
+            listing.gap.get_or_insert(Gap::NotReadToEnd);
         }
         listing
     }

@@ -67,7 +67,7 @@ pub enum Gap {
     /// The list kept changing while it was read, so that items may have moved past the reader.
     Unsettled,
     /// The reader stopped before the end of the list.
-    Unread,
+    NotReadToEnd,
 }
 
 impl Gap {
@@ -83,7 +83,7 @@ impl Gap {
                 "the API gives the same {length} {what} for every `offset`: there may be more of them"
             ),
             Self::Unsettled => format!("the list of {what} kept changing while it was read"),
-            Self::Unread => format!("the list of {what} was not read to its end"),
+            Self::NotReadToEnd => format!("the list of {what} was not read to its end"),
         }
     }
 }

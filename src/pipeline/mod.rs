@@ -19,6 +19,7 @@ pub(crate) mod rules;
 pub(crate) mod run_context;
 #[cfg(test)]
 pub(crate) mod samples;
+pub(crate) mod setting;
 pub(crate) mod stop;
 pub(crate) mod summary;
 pub(crate) mod walk;
@@ -26,17 +27,15 @@ pub(crate) mod walk;
 use std::collections::BTreeSet;
 use std::sync::{Arc, OnceLock};
 
-use chrono::{DateTime, Days, NaiveDate, Utc};
+use chrono::{Days, NaiveDate};
 use futures_util::stream::FuturesUnordered;
 use futures_util::{StreamExt, stream};
 use tokio::sync::{Semaphore, mpsc, watch};
-use tokio_util::sync::CancellationToken;
 use tracing::Instrument;
 
 use crate::api::Client;
-use crate::config::Config;
 use crate::lake::key;
-use crate::store::{ListedObject, Store};
+use crate::store::ListedObject;
 use crate::{Error, ErrorKind, Result, task};
 
 pub(crate) use job::{Again, Piece};
@@ -54,6 +53,7 @@ pub use rebuild::Rebuilder;
 use rules::JobRules;
 use run_context::RunContext;
 pub use run_context::mapping;
+pub use setting::Setting;
 pub use stop::{Stop, StopReason};
 #[cfg(test)]
 pub(crate) use summary::runs::tests::Past;
@@ -128,42 +128,29 @@ impl ExportContext {
 }
 
 impl Exporter {
-    /// A pipeline. `cancel` stops it; `now` is its present.
+    /// A pipeline.
     ///
     /// # Errors
     /// `Config` if there is no token, or the mapping is wrong or cannot be read.
-    pub fn new(
-        config: Config,
-        store: Arc<dyn Store>,
-        progress: Arc<Progress>,
-        cancel: &CancellationToken,
-        now: DateTime<Utc>,
-    ) -> Result<Self> {
-        config.require_token()?;
-        let client = Client::new(&config.api, cancel.clone())?;
-        Self::beside(&client, config, store, progress, cancel, now)
+    pub fn new(setting: Setting) -> Result<Self> {
+        setting.config.require_token()?;
+        let client = Client::new(&setting.config.api, setting.cancel.clone())?;
+        Self::beside(&client, setting)
     }
 
     /// A pipeline that shares the API's concurrency and pace with other pipelines over the same client.
     ///
     /// # Errors
     /// As [`Exporter::new`].
-    pub fn beside(
-        client: &Client,
-        config: Config,
-        store: Arc<dyn Store>,
-        progress: Arc<Progress>,
-        cancel: &CancellationToken,
-        now: DateTime<Utc>,
-    ) -> Result<Self> {
-        // The run has a token of its own, so that a refused token stops this run and not the process.
-        let cancel = cancel.child_token();
-        let client = client.beside(cancel.clone());
-        let concurrency = config.api.concurrency;
+    pub fn beside(client: &Client, setting: Setting) -> Result<Self> {
+        // The run can be cancelled alone, so that a refused token stops this run and not the process.
+        let setting = setting.child();
+        let client = client.beside(setting.cancel.clone());
+        let concurrency = setting.config.api.concurrency;
         Ok(Self {
             context: Arc::new(ExportContext {
                 client,
-                run: Arc::new(RunContext::new(config, store, progress, cancel, now)?),
+                run: Arc::new(RunContext::new(setting)?),
                 fatal: OnceLock::new(),
                 transfers: Semaphore::new(TRANSFERS_AT_ONCE),
                 again: Again::new(),

@@ -22,7 +22,7 @@ use serde::{Deserialize, Serialize};
 use super::{Command, Job, StopReason};
 use crate::metrics::{METRICS, RunLabels};
 use crate::{Error, ErrorKind, ExitStatus};
-use build_notes::Noted;
+use build_notes::NotesBySubject;
 pub use counts::Counts;
 pub use problem::Problem;
 pub use problem_kind::ProblemKind;
@@ -83,7 +83,7 @@ pub struct Summary {
     pub warnings: Vec<Problem>,
     /// The notes of the builds. They become warnings when the run ends.
     #[serde(skip)]
-    noted: Noted,
+    noted: NotesBySubject,
     /// The error that ended the run.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub error: Option<String>,
@@ -129,7 +129,7 @@ pub(crate) struct DayReport {
     pub pending: Vec<Problem>,
     pub warnings: Vec<Problem>,
     /// The notes of the build.
-    pub noted: Noted,
+    pub noted: NotesBySubject,
 }
 
 /// The share of the feeds in the run's summary.
@@ -175,7 +175,7 @@ impl Summary {
             failed: Vec::new(),
             pending: Vec::new(),
             warnings: Vec::new(),
-            noted: Noted::default(),
+            noted: NotesBySubject::default(),
             error: None,
             cause: None,
             cancelled_by: None,
