@@ -550,6 +550,7 @@ impl<'a> DayAssigner<'a> {
                 .collect(),
             refused,
             missed,
+            is_more: false,
             has_marker: self
                 .open
                 .iter()
