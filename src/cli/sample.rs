@@ -3,14 +3,14 @@
 use bytes::Bytes;
 use chrono::{DateTime, Days, NaiveDate, Utc};
 
+use crate::Result;
 use crate::api::{Call, Client, Room};
 use crate::config::{Config, ReportFormat, Scope};
 use crate::ids::{RoomId, SpaceId};
 use crate::lake::manifest::Manifest;
 use crate::lake::{self, key};
-use crate::store::Store;
 use crate::store::json::get_json;
-use crate::{ErrorKind, Result};
+use crate::store::{OptionalExt, Store};
 
 /// The number of days of the lake to search, newest first.
 const DAYS: usize = 14;
@@ -55,15 +55,14 @@ pub async fn landed_sample(store: &dyn Store) -> Result<Option<Sample>> {
             })
             .max_by_key(|(started, id, _)| (*started, *id));
         if let Some((_, call, landed)) = newest {
-            return match store.get(&landed.key).await {
-                Ok(object) => Ok(Some(Sample {
-                    call: call.to_string(),
-                    landed: true,
-                    bytes: object.bytes,
-                })),
-                Err(error) if error.kind() == ErrorKind::StoreNotFound => continue,
-                Err(error) => Err(error),
+            let Some(object) = store.get(&landed.key).await.optional()? else {
+                continue;
             };
+            return Ok(Some(Sample {
+                call: call.to_string(),
+                landed: true,
+                bytes: object.bytes,
+            }));
         }
     }
     Ok(None)

@@ -185,6 +185,21 @@ impl Store for GuardedStore {
             .await
     }
 
+    async fn put_relaxed(&self, key: &str, bytes: Bytes, condition: Condition) -> Result<()> {
+        self.health
+            .write(key, self.inner.put_relaxed(key, bytes, condition))
+            .await
+    }
+
+    async fn sync(&self) -> Result<()> {
+        self.health.before_write("store")?;
+        match self.inner.sync().await {
+            // This does not prove that the store is well, because there may have been nothing to sync.
+            Ok(()) => Ok(()),
+            failed => self.health.after(true, failed),
+        }
+    }
+
     async fn list(&self, prefix: &str) -> Result<Vec<ListedObject>> {
         self.health.read(prefix, self.inner.list(prefix)).await
     }

@@ -114,6 +114,14 @@ impl Store for Metered {
         counted("put", self.0.put(key, bytes, condition)).await
     }
 
+    async fn put_relaxed(&self, key: &str, bytes: Bytes, condition: Condition) -> Result<()> {
+        counted("put", self.0.put_relaxed(key, bytes, condition)).await
+    }
+
+    async fn sync(&self) -> Result<()> {
+        counted("sync", self.0.sync()).await
+    }
+
     async fn list(&self, prefix: &str) -> Result<Vec<ListedObject>> {
         counted("list", self.0.list(prefix)).await
     }

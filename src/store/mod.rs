@@ -189,6 +189,25 @@ pub trait Store: Send + Sync {
     /// `Precondition` if the condition does not hold; otherwise any error of the store.
     async fn put(&self, key: &str, bytes: Bytes, condition: Condition) -> Result<Version>;
 
+    /// Writes a whole object as [`Store::put`] does, but it is durable only after the next [`Store::sync`]: a power cut
+    /// before that may lose a new object, or leave it incomplete. It may be used only for objects that no other object
+    /// names yet. A write with [`Condition::Any`] is not ordered with conditional writes of the same key, so a key takes
+    /// either these or those.
+    ///
+    /// # Errors
+    /// As [`Store::put`].
+    async fn put_relaxed(&self, key: &str, bytes: Bytes, condition: Condition) -> Result<()> {
+        self.put(key, bytes, condition).await.map(|_| ())
+    }
+
+    /// Makes everything durable that [`Store::put_relaxed`] has written so far by this store.
+    ///
+    /// # Errors
+    /// Any error of the store. Then some of these objects may be lost at a power cut, and nothing may name them.
+    async fn sync(&self) -> Result<()> {
+        Ok(())
+    }
+
     /// Lists every object whose key starts with `prefix`, ordered by the bytes of the key. Unfinished uploads are not
     /// listed.
     ///

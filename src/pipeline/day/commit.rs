@@ -43,6 +43,8 @@ pub(crate) async fn commit(run: &RunContext, day: &mut DayState) -> Result<()> {
         ensure_marker(run, &marker).await?;
         day.has_marker = true;
     }
+    // Only then the manifest: it must not name bytes that a power cut can lose.
+    run.store.sync().await?;
     let condition = day.stored.as_ref().map_or(Condition::Absent, |(_, version)| {
         Condition::Unchanged(version.clone())
     });

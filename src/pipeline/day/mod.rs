@@ -59,6 +59,12 @@ async fn work_on(context: &Arc<ExportContext>, rules: &JobRules, work: DayWork) 
     if is_reachable {
         land::land(context, rules, &mut day).await;
     }
+    // The sender lives as long as the context.
+    let _ = context
+        .lesson_data_is_ready
+        .subscribe()
+        .wait_for(|is_ready| *is_ready)
+        .await;
     if let Err(error) = build::build_and_commit(&context.run, &mut day).await {
         return Ok(day.into_failed_report(&error));
     }

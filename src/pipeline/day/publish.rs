@@ -102,7 +102,7 @@ impl TableSnapshot {
             let condition = stored.map_or(Condition::Absent, |stored| {
                 Condition::Unchanged(stored.version.clone())
             });
-            run.put(&file.key, file.bytes, condition).await?;
+            run.put_relaxed(&file.key, file.bytes, condition).await?;
         }
         tables.insert(file.table, entry);
         Ok(())

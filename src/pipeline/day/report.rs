@@ -180,7 +180,7 @@ async fn keep(
     };
     let key = key::report(ask.date, &ask.space, &ask.call, ask.format);
     let is_new = ask.force || !is_landed(ask, &key, &sha256);
-    if is_new && let Err(error) = context.run.put(&key, bytes.clone(), Condition::Any).await {
+    if is_new && let Err(error) = context.run.put_relaxed(&key, bytes.clone(), Condition::Any).await {
         result.landing.status = Status::Failed;
         result.landing.reason = Some(format!("could not be stored: {}", error.message()));
         result.landing.attempts += 1;

@@ -27,6 +27,7 @@ pub enum Op {
     Size,
     List,
     Put,
+    Sync,
     Delete,
     Upload,
     Write,
@@ -283,6 +284,19 @@ impl Store for Faulty {
             ..call(Op::Put, key)
         };
         self.call(call, self.inner.put(key, bytes, condition)).await
+    }
+
+    async fn put_relaxed(&self, key: &str, bytes: Bytes, condition: Condition) -> Result<()> {
+        let call = Call {
+            conditional: condition != Condition::Any,
+            ..call(Op::Put, key)
+        };
+        self.call(call, self.inner.put_relaxed(key, bytes, condition))
+            .await
+    }
+
+    async fn sync(&self) -> Result<()> {
+        self.call(call(Op::Sync, ""), self.inner.sync()).await
     }
 
     async fn list(&self, prefix: &str) -> Result<Vec<ListedObject>> {
