@@ -30,6 +30,7 @@ const PARTS: [&str; 10] = [
     "night",
     "rooms",
     "lessons",
+    "s3",
     "walk",
     "recording",
     "calls",

@@ -65,7 +65,7 @@ async fn count(sim: &Simulator, feed: &str) {
     println!(
         "  {:<26}{}",
         "",
-        columns.map(|(name, _)| format!("{name:>16}")).concat()
+        columns.each_ref().map(|(name, _)| format!("{name:>16}")).concat()
     );
     for (kind, counts) in kinds {
         println!(
