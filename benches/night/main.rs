@@ -8,9 +8,14 @@
 mod baseline;
 mod build;
 mod calls;
+mod child;
+mod lessons;
+mod night;
 mod page;
+mod proxy;
 mod recording;
 mod report;
+mod s3;
 mod school;
 mod walk;
 mod webhooks;
@@ -21,7 +26,18 @@ mod webhooks;
 mod support;
 
 /// The measurements by name.
-const PARTS: [&str; 6] = ["walk", "recording", "calls", "build", "webhooks", "page"];
+const PARTS: [&str; 10] = [
+    "night",
+    "rooms",
+    "lessons",
+    "s3",
+    "walk",
+    "recording",
+    "calls",
+    "build",
+    "webhooks",
+    "page",
+];
 
 // Several threads, so that the simulator and the S3 baseline in this process do not limit the measurements.
 #[tokio::main]
@@ -37,6 +53,18 @@ async fn main() {
         assert!(PARTS.contains(&name.as_str()), "{name} is none of {PARTS:?}");
     }
     let wanted = |name: &str| asked.is_empty() || asked.iter().any(|asked| asked == name);
+    if wanted("night") {
+        night::measure().await;
+    }
+    if wanted("rooms") {
+        night::measure_rooms().await;
+    }
+    if wanted("lessons") {
+        lessons::measure().await;
+    }
+    if wanted("s3") {
+        s3::measure().await;
+    }
     if wanted("walk") {
         walk::measure().await;
     }

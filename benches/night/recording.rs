@@ -11,7 +11,7 @@ const SIZE: u64 = 2 << 30;
 /// The default of the configuration; the lake of the tests sets a smaller size.
 const PART_SIZE: usize = 16 << 20;
 const PARTS_IN_FLIGHT: usize = 4;
-const MOST_MEMORY: u64 = 200 << 20;
+const MOST_MEMORY: u64 = 80 << 20;
 /// The bytes that a file system writes by itself, too few for a recording.
 const MOST_DISK: u64 = 1 << 20;
 
@@ -57,8 +57,8 @@ async fn transfer(lake: &Lake, alone: f64) -> u64 {
     against_goal(
         "peak memory",
         mebibytes(run.peak_memory),
-        "< 200 MiB",
-        run.peak_memory < MOST_MEMORY,
+        "≤ 80 MiB",
+        run.peak_memory <= MOST_MEMORY,
     );
     run.disk_written
 }

@@ -38,3 +38,72 @@ pub fn speed(bytes_per_second: f64) -> String {
 pub fn per_second(amount: u64, time: Duration) -> f64 {
     amount as f64 / time.as_secs_f64()
 }
+
+/// The figures of telelake and of a baseline, side by side.
+pub struct Sides {
+    requests: (u32, u32),
+    wall: (Duration, Duration),
+    cpu: (Duration, Duration),
+    peak: (u64, u64),
+    most_wall: Option<f64>,
+    most_cpu: Option<f64>,
+}
+
+impl Sides {
+    pub fn new(
+        requests: (u32, u32),
+        wall: (Duration, Duration),
+        cpu: (Duration, Duration),
+        peak: (u64, u64),
+    ) -> Self {
+        Self {
+            requests,
+            wall,
+            cpu,
+            peak,
+            most_wall: None,
+            most_cpu: None,
+        }
+    }
+
+    /// Sets the goals of the ratios.
+    pub fn goals(self, wall: f64, cpu: f64) -> Self {
+        Self {
+            most_wall: Some(wall),
+            most_cpu: Some(cpu),
+            ..self
+        }
+    }
+
+    pub fn print(&self) {
+        println!("  {:<26}{:>12}{:>12}{:>8}", "", "telelake", "script", "ratio");
+        let line = |name: &str, (ours, theirs): (String, String), share: f64, goal: Option<f64>| {
+            let verdict = goal.map(|goal| {
+                let verdict = if share <= goal { "met" } else { "MISSED" };
+                format!("   goal ≤ {goal}: {verdict}")
+            });
+            println!(
+                "  {name:<26}{ours:>12}{theirs:>12}{share:>8.2}{}",
+                verdict.unwrap_or_default()
+            );
+        };
+        let times = |(ours, theirs): (Duration, Duration)| {
+            let share = ours.as_secs_f64() / theirs.as_secs_f64();
+            ((seconds(ours), seconds(theirs)), share)
+        };
+        let (requests, peak) = (self.requests, self.peak);
+        let share = f64::from(requests.0) / f64::from(requests.1);
+        line(
+            "requests",
+            (requests.0.to_string(), requests.1.to_string()),
+            share,
+            None,
+        );
+        let (shown, share) = times(self.wall);
+        line("wall", shown, share, self.most_wall);
+        let (shown, share) = times(self.cpu);
+        line("CPU", shown, share, self.most_cpu);
+        let share = peak.0 as f64 / peak.1 as f64;
+        line("peak memory", (mebibytes(peak.0), mebibytes(peak.1)), share, None);
+    }
+}

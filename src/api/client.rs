@@ -9,14 +9,15 @@ use serde_json::Value;
 use tokio_util::sync::CancellationToken;
 
 use super::answer;
-use super::paging::{LIMIT, Listing, ListingStep, Pager};
+use super::listing::ListingPages;
+use super::paging::Listing;
 use super::request::{self, List, Request};
 use super::send::guard::SystemNames;
 use super::send::{Download, Limited, Link, Refused, Resume, Sender, Stats, Tuning};
 use super::wire::{Call, Item, Record, Room, Space, Webhook};
+use crate::Result;
 use crate::config::{self, ReportFormat};
 use crate::ids::{CallId, RecordId, RoomId, SpaceId};
-use crate::{Error, ErrorKind, Result};
 
 /// The client of the vendor's API. Clones share everything.
 #[derive(Debug, Clone)]
@@ -93,6 +94,15 @@ impl Client {
     /// As [`Client::spaces`].
     pub async fn rooms(&self, space: &SpaceId) -> Result<Listing<Room>> {
         self.list(List::Rooms, request::rooms(space)?).await
+    }
+
+    /// The rooms of a space, page by page, while later pages are still coming.
+    ///
+    /// # Errors
+    /// `Rejected` if the space's id can't be part of a URL.
+    pub fn rooms_by_page(&self, space: &SpaceId) -> Result<ListingPages<Room>> {
+        let request = request::rooms(space)?;
+        Ok(ListingPages::new(&self.sender, List::Rooms, request))
     }
 
     /// The finished calls of a room on a date. The vendor does not document which date of a call counts.
@@ -248,22 +258,6 @@ impl Client {
     }
 
     async fn list<T: Item>(&self, list: List, request: Request) -> Result<Listing<T>> {
-        let mut pager = Pager::new(list.policy());
-        loop {
-            let page = request.page(pager.offset(), LIMIT);
-            let page = self
-                .sender
-                .ask(&page, self.sender.tuning().list_bytes, answer::page)
-                .await?;
-            let longest = self.sender.learn(list, page.items.len());
-            match pager.take(page, longest) {
-                ListingStep::Ask => {}
-                ListingStep::Done => return Ok(pager.finish()),
-                ListingStep::Endless => {
-                    return Err(Error::new(ErrorKind::TooLarge, request.about(), pager.amount())
-                        .hint("the API invents items, or does not page as it says"));
-                }
-            }
-        }
+        ListingPages::new(&self.sender, list, request).whole().await
     }
 }

@@ -1,15 +1,18 @@
 //! The vendor's API: requests, wire types, paging, and the only sender.
 //!
 //! `pipeline` and `cli` call [`Client`], which has a method for each endpoint. `send` holds the only sender: authorization,
-//! pace, retries, pressure and circuits. All other files are pure: `request` builds requests, `wire`, `envelope` and
-//! `answer` read answers, `paging` and `proof` decide when a list is complete, `problem` turns failures into errors.
+//! pace, retries, pressure and circuits. `listing` reads a list page by page. All other files are pure: `request` builds
+//! requests, `wire`, `envelope` and `answer` read answers, `paging` and `proof` decide when a list is complete, `ahead`
+//! decides which pages are asked for before they are due, `problem` turns failures into errors.
 //!
 //! Every error of this module is safe to log: it holds no body, token, query or signed URL.
 
+mod ahead;
 mod answer;
 mod client;
 mod encoding;
 mod envelope;
+mod listing;
 mod paging;
 mod problem;
 mod proof;
@@ -23,6 +26,7 @@ mod wire;
 mod tests;
 
 pub use client::Client;
+pub use listing::ListingPages;
 pub use paging::{Gap, Listing};
 pub use send::{Download, Limited, Link, Refused, Resume, Stats, Tuning, is_strong};
 pub use wire::{Call, Item, Record, Room, Space, Webhook};

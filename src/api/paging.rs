@@ -12,13 +12,13 @@
 use super::envelope::More;
 pub(super) use super::proof::LIMIT;
 use super::proof::{PageSummary, Proof};
-use super::seen_items::SeenItems;
+use super::seen_items::{ItemKey, SeenItems};
 use super::wire::{Item, ListPage};
 use crate::json::Repairs;
 
 /// A list is given up after this many pages, items or bytes, because a faulty server may invent items without end.
 const MOST_PAGES: u32 = 10_000;
-const MOST_ITEMS: usize = 200_000;
+const MOST_ITEMS: u64 = 200_000;
 const MOST_BYTES: usize = 128 * 1024 * 1024;
 /// After this many pages in a row without a new item, a server that promises more is no longer asked.
 const MOST_BARREN_PAGES: u32 = 2;
@@ -66,6 +66,8 @@ pub enum Gap {
     Repeated(u64),
     /// The list kept changing while it was read, so that items may have moved past the reader.
     Unsettled,
+    /// The reader stopped before the end of the list.
+    NotReadToEnd,
 }
 
 impl Gap {
@@ -81,6 +83,7 @@ impl Gap {
                 "the API gives the same {length} {what} for every `offset`: there may be more of them"
             ),
             Self::Unsettled => format!("the list of {what} kept changing while it was read"),
+            Self::NotReadToEnd => format!("the list of {what} was not read to its end"),
         }
     }
 }
@@ -113,9 +116,14 @@ pub(super) struct Pager<T> {
     total: Option<u64>,
     promise: Option<String>,
     /// The keys of the page before, to recognise a repetition; and true if that page was a repetition itself.
-    last: Vec<String>,
+    last: Vec<ItemKey>,
     repeated: bool,
     offset: u64,
+    /// The distance from the page before to the next one; it means something only if `regular` is above 0.
+    stride: u64,
+    /// The number of pages in a row that were as long as the page before and had new items. The first page counts if it
+    /// is as long as asked for.
+    regular: u32,
     pages: u32,
     bytes: usize,
     barren: u32,
@@ -132,6 +140,8 @@ impl<T: Item> Pager<T> {
             last: Vec::new(),
             repeated: false,
             offset: 0,
+            stride: 0,
+            regular: 0,
             pages: 0,
             bytes: 0,
             barren: 0,
@@ -144,12 +154,29 @@ impl<T: Item> Pager<T> {
         self.offset
     }
 
+    /// The offset of the next page, and those of the pages after it, if `total` promises them and they are as long as
+    /// the pages so far. The number of offsets doubles with each regular page, up to `most`, so that a wrong `total` or
+    /// a server that ignores `offset` costs few requests in vain.
+    pub(super) fn next_offsets(&self, most: usize) -> impl Iterator<Item = u64> + use<T> {
+        let (next, stride) = (self.offset, self.stride);
+        let overlap = (self.last.len() as u64).saturating_sub(stride);
+        let end = self.total.unwrap_or(0);
+        let most = most.clamp(1, 1 << self.regular.min(16)) as u64;
+        let after = (1..most).map(move |page| next + page * stride);
+        std::iter::once(next).chain(after.take_while(move |offset| offset + overlap < end))
+    }
+
+    /// Takes out the items that came since the last call.
+    pub(super) fn new_items(&mut self) -> Vec<T> {
+        std::mem::take(&mut self.seen.items)
+    }
+
     /// Takes a page. `longest`: the length of the longest page that this endpoint gave so far.
     pub(super) fn take(&mut self, page: ListPage, longest: usize) -> ListingStep {
         self.pages += 1;
         self.bytes = self.bytes.saturating_add(page.bytes);
         self.repairs.add(page.repairs);
-        if self.bytes > MOST_BYTES || page.items.len() + self.seen.items.len() > MOST_ITEMS {
+        if self.bytes > MOST_BYTES || self.seen.count() + page.items.len() as u64 > MOST_ITEMS {
             return ListingStep::Endless;
         }
         // The guide's own example has `total: 0` together with items. For an empty list 0 is true.
@@ -158,13 +185,14 @@ impl<T: Item> Pager<T> {
             Some(0) if is_empty => None,
             total => total.filter(|total| *total > 0).or(self.total),
         };
-        let keys: Vec<String> = page.items.iter().map(SeenItems::<T>::key).collect();
+        let keys: Vec<_> = page.items.iter().map(ItemKey::of).collect();
         let overlaps = keys.iter().any(|key| self.seen.has(key));
         if let Some(proof) = &mut self.proof
             && let Some(back) = proof.go_back(overlaps, self.offset, keys.len() as u64, self.total)
         {
             // The page is dropped and read again later, so that the items read so far have no gap.
             self.last.clear();
+            self.regular = 0;
             return self.ask(back);
         }
         let repeated = !keys.is_empty() && keys == self.last;
@@ -172,6 +200,7 @@ impl<T: Item> Pager<T> {
         self.note_promise(page.more, keys.is_empty(), repeated_of_several);
         let new = self.seen.take(page.items, &keys);
         let length = keys.len();
+        self.note_length(length, new);
         (self.repeated, self.last) = (repeated, keys);
         let taken = PageSummary {
             length,
@@ -183,7 +212,17 @@ impl<T: Item> Pager<T> {
             Some(proof) => proof.take(&taken, self.offset, seen),
             None => self.take_short(&taken, longest, missing),
         };
-        next.map_or(ListingStep::Done, |offset| self.ask(offset))
+        let Some(next) = next else {
+            return ListingStep::Done;
+        };
+        self.stride = next.saturating_sub(self.offset);
+        self.ask(next)
+    }
+
+    fn note_length(&mut self, length: usize, new: usize) {
+        let expected = if self.pages == 1 { LIMIT } else { self.last.len() };
+        let is_regular = new > 0 && length == expected;
+        self.regular = if is_regular { self.regular + 1 } else { 0 };
     }
 
     fn ask(&mut self, offset: u64) -> ListingStep {

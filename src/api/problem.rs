@@ -148,6 +148,10 @@ pub(super) fn hidden_error(
     if body.first() != Some(&b'{') || body.len() > LONGEST_HIDDEN {
         return None;
     }
+    // Most answers are lists, which need not be parsed for this.
+    if !may_begin_error(body) {
+        return None;
+    }
     let (answer, _): (Value, _) = crate::json::read(body).ok()?;
     let fields = answer.as_object()?;
     let is_known = |field: &String| ERROR_FIELDS.contains(&field.as_str());
@@ -166,6 +170,12 @@ pub(super) fn hidden_error(
     let message = with_code(&format!("answered an error as {}", status_text(status)), code);
     let error = Error::new(kind, about, message).said(text);
     Some(with_hint(error).retry_after(asked_pause(headers)))
+}
+
+/// True unless the first field of a JSON object is no field of an error.
+fn may_begin_error(body: &[u8]) -> bool {
+    let first = body.split(|byte| *byte == b'"').nth(1).unwrap_or_default();
+    first.contains(&b'\\') || ERROR_FIELDS.iter().any(|field| field.as_bytes() == first)
 }
 
 fn is_nothing(value: &Value) -> bool {

@@ -2,20 +2,40 @@
 
 use std::collections::HashSet;
 use std::hash::{DefaultHasher, Hash, Hasher};
+use std::sync::Arc;
 
 use serde_json::Value;
 
 use super::wire::{self, Item};
 
-/// The prefix of the key of an item without an id. A real id gets a prefix too, because ids are opaque.
-const WITHOUT_ID: &str = "content ";
-const WITH_ID: &str = "id ";
+/// The key by which an item is deduplicated.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub(super) enum ItemKey {
+    Id(Arc<str>),
+    /// The hash of an item without an id, so that a repeated page does not count it again.
+    Content(u64),
+}
+
+impl ItemKey {
+    /// The key of an item.
+    pub(super) fn of(raw: &Value) -> Self {
+        match wire::id(raw) {
+            Some(id) => Self::Id(id.into()),
+            None => {
+                let mut content = DefaultHasher::new();
+                raw.to_string().hash(&mut content);
+                Self::Content(content.finish())
+            }
+        }
+    }
+}
 
 /// The distinct items that were read so far.
 #[derive(Debug)]
 pub(super) struct SeenItems<T> {
+    /// The items that nobody has taken out yet.
     pub(super) items: Vec<T>,
-    keys: HashSet<String>,
+    keys: HashSet<ItemKey>,
     unidentified: u64,
     other_ids: u64,
 }
@@ -32,26 +52,13 @@ impl<T> Default for SeenItems<T> {
 }
 
 impl<T: Item> SeenItems<T> {
-    /// The key by which an item is deduplicated: its id, else a hash of its content, so that a repeated page does not
-    /// count it again.
-    pub(super) fn key(raw: &Value) -> String {
-        match wire::id(raw) {
-            Some(id) => format!("{WITH_ID}{id}"),
-            None => {
-                let mut content = DefaultHasher::new();
-                raw.to_string().hash(&mut content);
-                format!("{WITHOUT_ID}{}", content.finish())
-            }
-        }
-    }
-
     /// True if an item with this key was seen.
-    pub(super) fn has(&self, key: &str) -> bool {
+    pub(super) fn has(&self, key: &ItemKey) -> bool {
         self.keys.contains(key)
     }
 
     /// Takes a page's items with their `keys`. Returns the number of new ones.
-    pub(super) fn take(&mut self, items: Vec<Value>, keys: &[String]) -> usize {
+    pub(super) fn take(&mut self, items: Vec<Value>, keys: &[ItemKey]) -> usize {
         let before = self.keys.len();
         for (raw, key) in items.into_iter().zip(keys) {
             if !self.keys.insert(key.clone()) {
@@ -59,7 +66,7 @@ impl<T: Item> SeenItems<T> {
             }
             self.other_ids += u64::from(wire::has_other_id(&raw));
             match T::from_raw(raw) {
-                Some(item) if key.starts_with(WITH_ID) => self.items.push(item),
+                Some(item) if matches!(key, ItemKey::Id(_)) => self.items.push(item),
                 _ => self.unidentified += 1,
             }
         }

@@ -58,13 +58,7 @@ pub(super) async fn run(context: &CommandContext, args: Args) -> Result<ExitStat
     config.require_token()?;
     let store = store::open(&config.store).await?;
     let progress = output::ProgressDisplay::start(&context.terminal);
-    let exporter = Exporter::new(
-        config,
-        store,
-        progress.counters(),
-        &context.cancel,
-        chrono::Utc::now(),
-    )?;
+    let exporter = Exporter::new(context.setting(config, store, &progress))?;
     let plan = Box::pin(exporter.plan(&job)).await;
     progress.end();
     let plan = plan?;

@@ -3,6 +3,7 @@
 //! Data goes to stdout; logs and progress bars go to stderr.
 
 mod backfill;
+mod call_date;
 mod check;
 mod completions;
 mod config;
@@ -30,7 +31,9 @@ use tokio_util::sync::CancellationToken;
 
 use crate::config::{Config, Source};
 use crate::dates;
+use crate::pipeline::Setting;
 use crate::sanitize::escaped_lines;
+use crate::store::Store;
 use crate::{Error, ErrorKind, ExitStatus, Result};
 
 /// Copies what happened in teleboss / livedigital rooms into a data lake: Parquet tables and MP4 files in S3 or in a
@@ -123,6 +126,20 @@ impl CommandContext {
     /// Reads the configuration.
     pub fn config(&self) -> Result<Config> {
         Config::load(&self.source)
+    }
+
+    /// The setting of the command's work on a lake.
+    pub fn setting(
+        &self,
+        config: Config,
+        store: Arc<dyn Store>,
+        progress: &output::ProgressDisplay,
+    ) -> Setting {
+        Setting {
+            progress: progress.counters(),
+            cancel: self.cancel.clone(),
+            ..Setting::new(config, store, chrono::Utc::now())
+        }
     }
 }
 

@@ -25,13 +25,7 @@ pub(super) async fn run(context: &CommandContext, args: Args) -> Result<ExitStat
     crate::pipeline::mapping(&config)?;
     let store = store::open(&config.store).await?;
     let progress = output::ProgressDisplay::start(&context.terminal);
-    let rebuilder = Rebuilder::new(
-        config,
-        store,
-        progress.counters(),
-        &context.cancel,
-        chrono::Utc::now(),
-    )?;
+    let rebuilder = Rebuilder::new(context.setting(config, store, &progress))?;
     let summary = Box::pin(rebuilder.run(args.from, args.to)).await;
     progress.end();
     run::report(context, &summary?)

@@ -45,13 +45,7 @@ pub(super) async fn export(context: &CommandContext, config: Config, job: &Job) 
     let store = store::open(&config.store).await?;
     let notifier = Notifier::new(&config.notify)?;
     let progress = output::ProgressDisplay::start(&context.terminal);
-    let exporter = Exporter::new(
-        config,
-        std::sync::Arc::clone(&store),
-        progress.counters(),
-        &context.cancel,
-        chrono::Utc::now(),
-    )?;
+    let exporter = Exporter::new(context.setting(config, store.clone(), &progress))?;
     let summary = Box::pin(exporter.run(job)).await;
     progress.end();
     notifier

@@ -37,13 +37,7 @@ pub(super) async fn run(context: &CommandContext, args: Args) -> Result<ExitStat
     crate::pipeline::mapping(&config)?;
     let store = store::open(&config.store).await?;
     let progress = output::ProgressDisplay::start(&context.terminal);
-    let verifier = Verifier::new(
-        config,
-        store,
-        progress.counters(),
-        &context.cancel,
-        chrono::Utc::now(),
-    );
+    let verifier = Verifier::new(context.setting(config, store, &progress));
     let options = VerifyOptions {
         from: args.from,
         to: args.to,

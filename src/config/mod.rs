@@ -81,6 +81,10 @@ pub struct Api {
     pub concurrency: usize,
     /// The maximum of requests per second; 0: no cap.
     pub requests_per_second: f64,
+    /// The zone in which the API lists a call under the date of its start. If it is set, no date more on each side is
+    /// asked for.
+    #[serde(with = "optional_zone")]
+    pub call_date: Option<Tz>,
     /// The time limit of an answer. A download is limited by its speed instead.
     pub timeout: Duration,
     /// The number of retries after a temporary failure.
@@ -97,10 +101,30 @@ impl Default for Api {
             token_file: String::new(),
             concurrency: 16,
             requests_per_second: 0.0,
+            call_date: None,
             timeout: Duration::from_secs(30),
             retries: 5,
             external_meta_path: "/users/external-meta".into(),
         }
+    }
+}
+
+/// A time zone as text, which is empty if there is none.
+mod optional_zone {
+    use chrono_tz::Tz;
+    use serde::{Deserialize, Deserializer, Serializer, de::Error};
+
+    pub(super) fn serialize<S: Serializer>(zone: &Option<Tz>, to: S) -> Result<S::Ok, S::Error> {
+        to.serialize_str(zone.map_or("", |zone| zone.name()))
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<Option<Tz>, D::Error> {
+        let name = String::deserialize(from)?;
+        let zone = || {
+            let wrong = |_| D::Error::custom(format!("{name:?} is no time zone such as \"Europe/Moscow\" or \"UTC\""));
+            name.parse().map_err(wrong)
+        };
+        (!name.is_empty()).then(zone).transpose()
     }
 }
 

@@ -147,6 +147,12 @@ impl Job {
         self.records.contains(record) || (self.calls.is_empty() && self.records.is_empty())
     }
 
+    /// True if the job is about certain records, which may lie in rooms without a call on the dates: a webhook announced
+    /// them, or somebody named them.
+    pub(crate) fn names_records(&self) -> bool {
+        self.is_of_webhook() || !self.records.is_empty()
+    }
+
     /// True if a date is one of the job's.
     pub(crate) fn covers(&self, date: NaiveDate) -> bool {
         (self.from..=self.to).contains(&date)

@@ -55,7 +55,7 @@ pub(crate) struct Reserved {
 }
 
 /// Room for a report that is kept, until it is dropped.
-pub(crate) struct KeptRoom {
+pub(crate) struct ReservedMemory {
     _units: OwnedSemaphorePermit,
 }
 
@@ -120,10 +120,10 @@ impl MemoryBudget {
     }
 
     /// Reserves room for a report that is kept until the build, if there is any room.
-    pub fn keep(&self, bytes: u64) -> Option<KeptRoom> {
+    pub fn keep(&self, bytes: u64) -> Option<ReservedMemory> {
         let kept = Arc::clone(&self.kept);
         let units = kept.try_acquire_many_owned(units(bytes)).ok()?;
-        Some(KeptRoom { _units: units })
+        Some(ReservedMemory { _units: units })
     }
 }
 

@@ -2,8 +2,8 @@
 //! commits manifests.
 //!
 //! `cli` and `serve` call [`Exporter::run`] and [`Exporter::plan`]. A run processes its dates in windows, so that its memory
-//! is bounded by the listing of one window and the days in work. In each window the listing is drained first. Then days
-//! are processed concurrently, each from its manifest to its commit: see `day`.
+//! is bounded by the listing of one window and the days in work. Listing, landing and building go on at the same time: a
+//! day is processed, from its manifest to its commit (see `day`), as soon as its listing is complete.
 
 pub(crate) mod day;
 pub(crate) mod job;
@@ -19,28 +19,30 @@ pub(crate) mod rules;
 pub(crate) mod run_context;
 #[cfg(test)]
 pub(crate) mod samples;
+pub(crate) mod setting;
 pub(crate) mod stop;
 pub(crate) mod summary;
 pub(crate) mod walk;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, OnceLock};
 
-use chrono::{DateTime, Days, NaiveDate, Utc};
+use chrono::{Days, NaiveDate};
+use futures_util::stream::FuturesUnordered;
 use futures_util::{StreamExt, stream};
-use tokio::sync::Semaphore;
-use tokio_util::sync::CancellationToken;
+use tokio::sync::{Semaphore, mpsc, watch};
 use tracing::Instrument;
 
 use crate::api::Client;
-use crate::config::Config;
+use crate::ids::DayId;
 use crate::lake::key;
-use crate::store::{ListedObject, Store};
-use crate::{Error, ErrorKind, Result};
+use crate::store::ListedObject;
+use crate::{Error, ErrorKind, Result, task};
 
 pub(crate) use job::{Again, Piece};
 pub use job::{Command, Job, Only};
 pub use lake_state::info::{StoreInfo, read as read_store_info, refuse_newer};
+use lake_state::open_days::OpenDay;
 pub use lake_state::orphan_uploads::orphan_uploads;
 pub use lessons::feeds::look_at_feed;
 pub use lessons::import::{Imported, MetaFile, Unread, import_meta};
@@ -52,13 +54,16 @@ pub use rebuild::Rebuilder;
 use rules::JobRules;
 use run_context::RunContext;
 pub use run_context::mapping;
+pub use setting::Setting;
 pub use stop::{Stop, StopReason};
 #[cfg(test)]
 pub(crate) use summary::runs::tests::Past;
 pub use summary::runs::{find_run, last_runs, read_run, run_entries};
 pub use summary::trace::run_log;
 pub use summary::{Counts, Outcome, Problem, ProblemKind, Summary};
-use walk::found::JobScope;
+use summary::{DayReport, FeedReport};
+use walk::found::{JobScope, ToDo};
+use walk::{Walk, WindowEnd};
 
 /// The number of dates whose listing is in memory at once.
 const WINDOW_DAYS: u64 = 31;
@@ -99,6 +104,8 @@ pub(crate) struct ExportContext {
     landings: Semaphore,
     /// Limits the reports that are being parsed: a parsed report takes several times its bytes.
     inspections: Semaphore,
+    /// True once the run has imported the feeds. Builds wait for it.
+    lesson_data_is_ready: watch::Sender<bool>,
 }
 
 impl ExportContext {
@@ -122,48 +129,36 @@ impl ExportContext {
 }
 
 impl Exporter {
-    /// A pipeline. `cancel` stops it; `now` is its present.
+    /// A pipeline.
     ///
     /// # Errors
     /// `Config` if there is no token, or the mapping is wrong or cannot be read.
-    pub fn new(
-        config: Config,
-        store: Arc<dyn Store>,
-        progress: Arc<Progress>,
-        cancel: &CancellationToken,
-        now: DateTime<Utc>,
-    ) -> Result<Self> {
-        config.require_token()?;
-        let client = Client::new(&config.api, cancel.clone())?;
-        Self::beside(&client, config, store, progress, cancel, now)
+    pub fn new(setting: Setting) -> Result<Self> {
+        setting.config.require_token()?;
+        let client = Client::new(&setting.config.api, setting.cancel.clone())?;
+        Self::beside(&client, setting)
     }
 
     /// A pipeline that shares the API's concurrency and pace with other pipelines over the same client.
     ///
     /// # Errors
     /// As [`Exporter::new`].
-    pub fn beside(
-        client: &Client,
-        config: Config,
-        store: Arc<dyn Store>,
-        progress: Arc<Progress>,
-        cancel: &CancellationToken,
-        now: DateTime<Utc>,
-    ) -> Result<Self> {
-        // The run has a token of its own, so that a refused token stops this run and not the process.
-        let cancel = cancel.child_token();
-        let client = client.beside(cancel.clone());
-        let concurrency = config.api.concurrency;
+    pub fn beside(client: &Client, setting: Setting) -> Result<Self> {
+        // The run can be cancelled alone, so that a refused token stops this run and not the process.
+        let setting = setting.child();
+        let client = client.beside(setting.cancel.clone());
+        let concurrency = setting.config.api.concurrency;
         Ok(Self {
             context: Arc::new(ExportContext {
                 client,
-                run: Arc::new(RunContext::new(config, store, progress, cancel, now)?),
+                run: Arc::new(RunContext::new(setting)?),
                 fatal: OnceLock::new(),
                 transfers: Semaphore::new(TRANSFERS_AT_ONCE),
                 again: Again::new(),
                 room_limits: walk::room_limits::RoomLimits::new(concurrency),
                 landings: Semaphore::new(concurrency),
                 inspections: Semaphore::new(INSPECTIONS_AT_ONCE),
+                lesson_data_is_ready: watch::Sender::new(false),
             }),
         })
     }
@@ -215,6 +210,7 @@ impl Exporter {
 
     async fn perform(&self, job: &Job, extent: Extent) -> Result<Summary> {
         let context = &self.context;
+        context.lesson_data_is_ready.send_replace(false);
         let mut summary = Summary::new(job, context.run.config.timezone, context.run.now);
         let span = tracing::info_span!("run", run = summary.id, command = job.command.name());
         async {
@@ -224,13 +220,7 @@ impl Exporter {
                 Extent::Rooms => None,
             };
             info.warn(&mut summary);
-            let work = Box::pin(async {
-                if extent == Extent::Whole {
-                    // The run uses the lesson data as it is after this import, so the import comes first.
-                    lessons::feeds::import(context, &mut summary).await;
-                }
-                self.work(job, extent, &mut summary).await
-            });
+            let work = Box::pin(self.work(job, extent, &mut summary));
             let work = context.run.alone(job.command, work);
             let end = match &trace {
                 Some(trace) => trace.during(work).await.flatten(),
@@ -252,50 +242,92 @@ impl Exporter {
     async fn work(&self, job: &Job, extent: Extent, summary: &mut Summary) -> Result<()> {
         let context = &self.context;
         let rules = context.rules(job);
-        let scope = walk::scope::scope(context, &rules, summary).await?;
-        let mut open = match job.open_days {
-            true => lake_state::open_days::open_days(&*context.run.store, rules.today()).await?,
-            false => Vec::new(),
-        };
+        // Only builds need the lesson data, so the feeds are imported while the walk goes on.
+        let (feeds, exported) = tokio::join!(self.import_feeds(extent), self.export(&rules, summary));
+        summary.absorb_feeds(feeds);
+        let (scope, is_lost) = exported?;
         let changed = match extent {
             Extent::Whole => context.run.store.list(key::META_CHANGED).await?,
             Extent::Rooms => Vec::new(),
         };
+        self.finish(&scope, changed, summary).await?;
+        if is_lost { Err(api_lost()) } else { Ok(()) }
+    }
+
+    /// Imports the feeds, and lets the builds begin.
+    async fn import_feeds(&self, extent: Extent) -> FeedReport {
+        let context = Arc::clone(&self.context);
+        let report = match extent {
+            Extent::Whole => {
+                let import = async move { Ok(lessons::feeds::import(&context).await) };
+                task::isolated("feeds", import.in_current_span()).await
+            }
+            Extent::Rooms => Ok(FeedReport::default()),
+        };
+        self.context.lesson_data_is_ready.send_replace(true);
+        report.unwrap_or_else(|error| {
+            let mut failed = FeedReport::default();
+            failed.fail(Problem::new(ProblemKind::MetaFailed, error.to_string()));
+            failed
+        })
+    }
+
+    /// Walks the dates and processes their days, window by window. Returns the scope, and true if the API was lost.
+    async fn export(&self, rules: &Arc<JobRules>, summary: &mut Summary) -> Result<(JobScope, bool)> {
+        let context = &self.context;
+        let job = &rules.job;
+        let mut open = match job.open_days {
+            true => lake_state::open_days::open_days(&*context.run.store, rules.today()).await?,
+            false => Vec::new(),
+        };
+        let mut walk = Walk::begin(context, rules, summary).await?;
         let mut windows = windows(job.from, job.to).peekable();
-        let (mut reached, mut lost) = (false, false);
+        let (mut reached, mut is_lost) = (false, false);
         while let Some(window) = windows.next() {
             // The open days are listed with the first window, so that a run over one date is one listing.
             let open = std::mem::take(&mut open);
             summary.resume_at = Some(window.0);
-            let found = walk::list(context, &rules, &scope, window, &open, summary).await?;
-            reached |= found.reached;
-            if context.run.cancel.is_cancelled() {
-                // The listing is incomplete, so its days are left as they were.
+            let end = self.export_window(&mut walk, window, &open, summary).await?;
+            reached |= end.reached;
+            if !end.is_whole {
+                // The listing is incomplete, so the days that were not complete are left as they were.
                 summary.interrupted_before = Some(window.0);
                 break;
             }
-            let count = found.days.all().count();
-            context.run.progress.enter(Phase::Days, count as u64);
-            for stage in found.days.stages() {
-                let mut outcomes = stream::iter(stage)
-                    .map(|work| day::process(context, &rules, work))
-                    .buffer_unordered(DAYS_AT_ONCE);
-                while let Some(outcome) = outcomes.next().await {
-                    summary.absorb(outcome);
-                }
-            }
             self.refresh_neighbours(summary).await;
-            lost = !context.run.cancel.is_cancelled() && scope.is_lost(&context.client);
-            if lost || context.run.cancel.is_cancelled() {
+            is_lost = !context.run.cancel.is_cancelled() && walk.scope.is_lost(&context.client);
+            if is_lost || context.run.cancel.is_cancelled() {
                 summary.interrupted_before = windows.peek().map(|(from, _)| *from);
                 break;
             }
         }
-        if !reached && !lost && !context.run.cancel.is_cancelled() {
+        if !reached && !is_lost && !context.run.cancel.is_cancelled() {
             return Err(summary.nothing_reached());
         }
-        self.finish(&scope, changed, summary).await?;
-        if lost { Err(api_lost()) } else { Ok(()) }
+        Ok((walk.scope, is_lost))
+    }
+
+    /// Walks a window, and meanwhile processes the days whose listing is complete.
+    async fn export_window(
+        &self,
+        walk: &mut Walk<'_>,
+        window: (NaiveDate, NaiveDate),
+        open: &[OpenDay],
+        summary: &mut Summary,
+    ) -> Result<WindowEnd> {
+        let (sender, todo) = mpsc::unbounded_channel();
+        let rules = walk.rules;
+        let walking = Box::pin(async move {
+            walk.window(window, open, &sender, summary)
+                .await
+                .map(|end| (end, summary))
+        });
+        let (walked, days) = tokio::join!(walking, process_days(&self.context, rules, todo));
+        let (end, summary) = walked?;
+        for day in days.into_values() {
+            summary.absorb(day);
+        }
+        Ok(end)
     }
 
     /// Finishes a job after its last window: refreshes the days that changed lesson data concerns, and the catalogue.
@@ -396,6 +428,39 @@ impl Exporter {
     /// As [`Exporter::run`].
     pub async fn plan(&self, job: &Job) -> Result<Plan> {
         plan::plan(&self.context, job).await
+    }
+}
+
+/// Processes days as the walk hands them on, several at once. Returns a report for each day.
+async fn process_days(
+    context: &Arc<ExportContext>,
+    rules: &Arc<JobRules>,
+    mut todo: mpsc::UnboundedReceiver<ToDo>,
+) -> BTreeMap<DayId, DayReport> {
+    let mut reports: BTreeMap<DayId, DayReport> = BTreeMap::new();
+    let mut working = FuturesUnordered::new();
+    let (mut must_wait, mut is_over) = (false, false);
+    loop {
+        must_wait &= !working.is_empty();
+        let takes_more = !must_wait && !is_over && working.len() < DAYS_AT_ONCE;
+        tokio::select! {
+            next = todo.recv(), if takes_more => match next {
+                Some(ToDo::Day(day)) => working.push(async {
+                    let id = DayId::new(day.date, day.space_id.clone());
+                    (id, day::process(context, rules, *day).await)
+                }),
+                Some(ToDo::Wait) => must_wait = true,
+                None => is_over = true,
+            },
+            Some((id, mut report)) = working.next() => {
+                // A day for which more was found at the end of the walk is processed twice, and counts once.
+                if let Some(first) = reports.remove(&id) {
+                    report.follow(first);
+                }
+                reports.insert(id, report);
+            }
+            else => return reports,
+        }
     }
 }
 

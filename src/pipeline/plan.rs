@@ -5,14 +5,15 @@ use std::sync::Arc;
 use chrono::NaiveDate;
 use futures_util::{StreamExt, TryStreamExt, stream};
 use serde::Serialize;
+use tokio::sync::mpsc;
 
 use super::day::due::due;
 use super::day::merge::merge;
 use super::day::state::DayState;
 use super::rules::JobRules;
 use super::summary::{Problem, Summary};
-use super::walk;
-use super::walk::found::DayWork;
+use super::walk::Walk;
+use super::walk::found::{DayWork, ToDo};
 use super::{DAYS_AT_ONCE, ExportContext, Job, windows};
 use crate::Result;
 use crate::config::ReportFormat;
@@ -75,12 +76,17 @@ pub(crate) async fn plan(context: &Arc<ExportContext>, job: &Job) -> Result<Plan
     }
     let mut summary = Summary::new(job, context.run.config.timezone, context.run.now);
     let rules = context.rules(job);
-    let scope = walk::scope::scope(context, &rules, &mut summary).await?;
+    let mut walk = Walk::begin(context, &rules, &mut summary).await?;
     let (mut days, mut reached) = (Vec::new(), false);
     for window in windows(job.from, job.to) {
-        let found = walk::list(context, &rules, &scope, window, &[], &mut summary).await?;
-        reached |= found.reached;
-        let planned = stream::iter(found.days.stages().into_iter().flatten())
+        let (sender, mut todo) = mpsc::unbounded_channel();
+        reached |= walk.window(window, &[], &sender, &mut summary).await?.reached;
+        drop(sender);
+        let found = std::iter::from_fn(|| todo.try_recv().ok()).filter_map(|todo| match todo {
+            ToDo::Day(work) => Some(*work),
+            ToDo::Wait => None,
+        });
+        let planned = stream::iter(found)
             .map(|work| plan_day(context, &rules, work))
             .buffered(DAYS_AT_ONCE);
         days.extend(planned.try_collect::<Vec<_>>().await?.into_iter().flatten());

@@ -3,15 +3,14 @@
 
 use std::sync::Arc;
 
-use chrono::{DateTime, NaiveDate, Utc};
+use chrono::NaiveDate;
 use futures_util::{StreamExt, stream};
-use tokio_util::sync::CancellationToken;
 use tracing::Instrument;
 
 use super::day::state::DayState;
 use super::summary::{DayReport, Problem, ProblemKind, Summary};
-use super::{Command, Job, Phase, Progress};
-use crate::config::{Config, ReportFormat};
+use super::{Command, Job, Phase, Setting};
+use crate::config::ReportFormat;
 use crate::ids::SpaceId;
 use crate::lake::key;
 use crate::lake::manifest::{Landing, Manifest};
@@ -29,18 +28,12 @@ pub struct Rebuilder {
 }
 
 impl Rebuilder {
-    /// A rebuilder of a store. `cancel` stops it; `now` is its present.
+    /// A rebuilder of a lake.
     ///
     /// # Errors
     /// `Config` if the mapping is wrong or cannot be read.
-    pub fn new(
-        config: Config,
-        store: Arc<dyn Store>,
-        progress: Arc<Progress>,
-        cancel: &CancellationToken,
-        now: DateTime<Utc>,
-    ) -> Result<Self> {
-        let run = RunContext::new(config, store, progress, cancel.child_token(), now)?;
+    pub fn new(setting: Setting) -> Result<Self> {
+        let run = RunContext::new(setting.child())?;
         Ok(Self { run: Arc::new(run) })
     }
 
@@ -141,7 +134,7 @@ async fn day(run: &Arc<RunContext>, date: NaiveDate, key: String) -> Option<DayR
     let of_day = Arc::clone(run);
     let manifest_key = key.clone();
     let building = async move { Box::pin(build(&of_day, &manifest_key)).await };
-    let outcome = task::isolated("day", building.in_current_span()).await;
+    let outcome = task::isolated("day", building).await;
     run.progress.days.advance(1);
     match outcome {
         Ok(report) => Some(report),

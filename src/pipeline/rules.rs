@@ -33,6 +33,8 @@ pub(crate) struct JobRules {
     pub formats: Vec<ReportFormat>,
     /// True if the configuration exports recordings.
     pub recordings: bool,
+    /// The zone by whose dates the API lists calls, if the configuration declares it.
+    pub call_date: Option<Tz>,
     /// The spaces, rooms and calls that the configuration exports.
     pub scope: config::Scope,
 }
@@ -50,6 +52,7 @@ impl JobRules {
             lookback_days: config.export.lookback_days,
             formats: config.export.reports.clone(),
             recordings: config.export.recordings,
+            call_date: config.api.call_date,
             scope: config.scope.clone(),
         }
     }

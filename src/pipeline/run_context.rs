@@ -11,7 +11,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::job::Command;
 use super::memory::MemoryBudget;
-use super::{Progress, Stop};
+use super::{Progress, Setting, Stop};
 use crate::config::Config;
 use crate::pipeline::day::build_threads::Builders;
 use crate::pipeline::lake_state::info::StoreInfo;
@@ -55,17 +55,18 @@ pub(crate) struct RunContext {
 }
 
 impl RunContext {
-    /// A run over a store; `cancel` stops this run alone.
+    /// A run; the cancellation of its setting stops this run alone.
     ///
     /// # Errors
     /// `Config` if the mapping is wrong or cannot be read.
-    pub fn new(
-        config: Config,
-        store: Arc<dyn Store>,
-        progress: Arc<Progress>,
-        cancel: CancellationToken,
-        now: DateTime<Utc>,
-    ) -> Result<Self> {
+    pub fn new(setting: Setting) -> Result<Self> {
+        let Setting {
+            config,
+            store,
+            progress,
+            cancel,
+            now,
+        } = setting;
         let store = store.patient(cancel.clone()).unwrap_or(store);
         let guarded = GuardedStore::new(Arc::clone(&store), cancel.clone());
         let health = guarded.health();
@@ -97,13 +98,13 @@ impl RunContext {
 
     /// A new context over the same store, with an empty lesson cache.
     pub fn anew(&self) -> Result<Self> {
-        Self::new(
-            self.config.clone(),
-            Arc::clone(&self.store),
-            Arc::clone(&self.progress),
-            self.cancel.clone(),
-            self.now,
-        )
+        Self::new(Setting {
+            config: self.config.clone(),
+            store: Arc::clone(&self.store),
+            progress: Arc::clone(&self.progress),
+            cancel: self.cancel.clone(),
+            now: self.now,
+        })
     }
 
     /// Reads the store's description; `None` if there is no lake.

@@ -16,7 +16,7 @@ use super::webhook::event::{EventName, ReceivedEvent, WebhookEvent};
 use crate::config::Scope;
 use crate::lake::key;
 use crate::metrics::METRICS;
-use crate::store::Store;
+use crate::store::{OptionalExt, Store};
 use crate::{ErrorKind, Result};
 
 /// An event that arrives again within this time, while it waits, is a duplicate: the vendor sends up to three times.
@@ -143,10 +143,8 @@ impl Events {
             if known || !entry.key.ends_with(".jsonl") {
                 continue;
             }
-            let object = match store.get(&entry.key).await {
-                Ok(object) => object,
-                Err(error) if error.kind() == ErrorKind::StoreNotFound => continue,
-                Err(error) => return Err(error),
+            let Some(object) = store.get(&entry.key).await.optional()? else {
+                continue;
             };
             let Some(events) = read(&object.bytes) else {
                 tracing::error!(

@@ -26,7 +26,8 @@ use crate::lake;
 use crate::metrics::METRICS;
 use crate::notify::Notifier;
 use crate::pipeline::{
-    Command, Exporter, Job, Outcome, ProblemKind, Progress, Stop, Summary, nightly_job, read_store_info,
+    Command, Exporter, Job, Outcome, ProblemKind, Progress, Setting, Stop, Summary, nightly_job,
+    read_store_info,
 };
 use crate::store::Store;
 use crate::{ExitStatus, Result};
@@ -197,14 +198,14 @@ async fn sampled<T>(shown: &ShownJob<'_>, work: impl Future<Output = T>) -> T {
 }
 
 fn exporter(workers: &Workers, progress: &Arc<Progress>, stop: &Stop) -> Result<Exporter> {
-    let exporter = Exporter::beside(
-        &workers.client,
-        Config::clone(&workers.config),
-        Arc::clone(&workers.store),
-        Arc::clone(progress),
-        stop.token(),
-        Utc::now(),
-    )?;
+    let setting = Setting {
+        config: Config::clone(&workers.config),
+        store: Arc::clone(&workers.store),
+        progress: Arc::clone(progress),
+        cancel: stop.token().clone(),
+        now: Utc::now(),
+    };
+    let exporter = Exporter::beside(&workers.client, setting)?;
     Ok(exporter.stopped_by(stop.clone()))
 }
 

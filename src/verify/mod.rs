@@ -21,17 +21,15 @@ mod strays;
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use chrono::{DateTime, Days, NaiveDate, Utc};
+use chrono::{Days, NaiveDate};
 use futures_util::{StreamExt, TryStreamExt, stream};
-use tokio_util::sync::CancellationToken;
 
 pub use self::finding::{Finding, FindingKind, Verified, VerifyCounts};
 use self::inventory::Inventory;
-use crate::config::Config;
 use crate::lake::key;
 use crate::pipeline::lake_state::info::{StoreInfo, refuse_newer};
 use crate::pipeline::run_context::RunContext;
-use crate::pipeline::{Phase, Progress};
+use crate::pipeline::{Phase, Setting};
 use crate::store::Store;
 use crate::task::isolated;
 use crate::{Error, ErrorKind, Result};
@@ -59,28 +57,14 @@ pub struct VerifyOptions {
 
 /// Compares a lake with its manifests.
 pub struct Verifier {
-    config: Config,
-    store: Arc<dyn Store>,
-    progress: Arc<Progress>,
-    cancel: CancellationToken,
-    now: DateTime<Utc>,
+    setting: Setting,
 }
 
 impl Verifier {
-    /// A verifier of a store. `cancel` stops it; `now` is the present time.
-    pub fn new(
-        config: Config,
-        store: Arc<dyn Store>,
-        progress: Arc<Progress>,
-        cancel: &CancellationToken,
-        now: DateTime<Utc>,
-    ) -> Self {
+    /// A verifier of a lake.
+    pub fn new(setting: Setting) -> Self {
         Self {
-            config,
-            store,
-            progress,
-            cancel: cancel.child_token(),
-            now,
+            setting: setting.child(),
         }
     }
 
@@ -103,7 +87,7 @@ impl Verifier {
         });
         results.counts.findings = results.findings.len() as u64;
         Ok(Verified {
-            store: self.store.url().to_owned(),
+            store: self.setting.store.url().to_owned(),
             from: options.from,
             to: options.to,
             deep: options.deep,
@@ -139,37 +123,29 @@ impl Verifier {
 
     /// Notes on checks that the server does not support.
     fn notes(&self, options: VerifyOptions) -> Vec<String> {
-        let lacks = self.store.shortcomings().into_iter();
-        let lacks = lacks.filter(|_| options.deep && self.config.export.recordings);
+        let lacks = self.setting.store.shortcomings().into_iter();
+        let lacks = lacks.filter(|_| options.deep && self.setting.config.export.recordings);
         lacks.map(|lack| lack.message().to_owned()).collect()
     }
 
-    fn run(&self) -> Result<RunContext> {
-        RunContext::new(
-            self.config.clone(),
-            Arc::clone(&self.store),
-            Arc::clone(&self.progress),
-            self.cancel.clone(),
-            self.now,
-        )
-    }
-
     async fn open(&self, options: VerifyOptions) -> Result<Arc<Verification>> {
-        let run = Arc::new(self.run()?);
+        let run = Arc::new(RunContext::new(self.setting.clone())?);
         let tables = table_names(&run);
         let verification = Verification::new(Arc::clone(&run), options, Inventory::default());
-        refuse_newer(&*self.store).await?;
+        refuse_newer(&*self.setting.store).await?;
         let info = verification.read_json::<StoreInfo>(key::STORE_INFO).await?;
         if let ObjectRead::Parsed(info, _) = &info {
-            info.check_zone(self.config.timezone)?;
-            if let Some(dialect) = info.dialect(&*self.store) {
-                self.store.speak(dialect);
+            info.check_zone(self.setting.config.timezone)?;
+            if let Some(dialect) = info.dialect(&*self.setting.store) {
+                self.setting.store.speak(dialect);
             }
         }
-        let inventory = Inventory::list(&*self.store, verification.dates(), &tables).await?;
+        let inventory = Inventory::list(&*self.setting.store, verification.dates(), &tables).await?;
         let why = match info {
             ObjectRead::Parsed(..) | ObjectRead::Newer(_) => None,
-            ObjectRead::Missing if inventory.manifests.is_empty() => return Err(no_lake(&*self.store)),
+            ObjectRead::Missing if inventory.manifests.is_empty() => {
+                return Err(no_lake(&*self.setting.store));
+            }
             ObjectRead::Missing => Some("nothing".to_owned()),
             ObjectRead::Damaged(why) | ObjectRead::Unreadable(why) => Some(why),
         };

@@ -36,7 +36,7 @@ struct Repair<'v> {
 /// # Errors
 /// The store is out of reach, or the work was stopped.
 pub(crate) async fn repair_findings(verifier: &Verifier, findings: &[Finding]) -> Result<Vec<String>> {
-    verifier.store.preflight().await?;
+    verifier.setting.store.preflight().await?;
     let mut repair = Repair {
         run: open_context(verifier).await?,
         verifier,
@@ -60,7 +60,7 @@ pub(crate) async fn repair_findings(verifier: &Verifier, findings: &[Finding]) -
 }
 
 async fn open_context(verifier: &Verifier) -> Result<Arc<RunContext>> {
-    let run = verifier.run()?;
+    let run = RunContext::new(verifier.setting.clone())?;
     // A description of the store that can't be read is a finding of its own; writes are conditional then.
     let _ = run.open_lake().await;
     Ok(Arc::new(run))
@@ -118,7 +118,7 @@ impl Repair<'_> {
         if days.is_empty() {
             return Ok(());
         }
-        if let Err(error) = self.verifier.config.require_token() {
+        if let Err(error) = self.verifier.setting.config.require_token() {
             self.notes
                 .push(format!("missing objects were not fetched again: {error}"));
             return Ok(());
@@ -146,13 +146,7 @@ impl Repair<'_> {
     }
 
     async fn fetch(&mut self, space: &SpaceId, from: NaiveDate, to: NaiveDate, again: &Again) -> Result<()> {
-        let exporter = Exporter::new(
-            self.verifier.config.clone(),
-            Arc::clone(&self.verifier.store),
-            Arc::clone(&self.verifier.progress),
-            &self.verifier.cancel,
-            self.verifier.now,
-        )?;
+        let exporter = Exporter::new(self.verifier.setting.clone())?;
         let job = Job {
             spaces: vec![space.to_owned()],
             ..Job::over(Command::Repair, from, to)

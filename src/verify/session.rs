@@ -16,8 +16,8 @@ use super::inventory::{Dates, Inventory};
 use crate::ids::SpaceId;
 use crate::mp4::BoxWalker;
 use crate::pipeline::run_context::RunContext;
-use crate::store::Version;
 use crate::store::json::newer_version;
+use crate::store::{OptionalExt, Version};
 use crate::tables::RowKey;
 use crate::task::isolated_blocking;
 use crate::{Error, ErrorKind, Result};
@@ -144,8 +144,8 @@ impl Verification {
 
     /// Reads and parses one of the program's own objects.
     pub async fn read_json<T: DeserializeOwned>(&self, key: &str) -> Result<ObjectRead<T>> {
-        match self.run.store.get(key).await {
-            Ok(object) => Ok(match serde_json::from_slice(&object.bytes) {
+        match self.run.store.get(key).await.optional() {
+            Ok(Some(object)) => Ok(match serde_json::from_slice(&object.bytes) {
                 Ok(value) => ObjectRead::Parsed(value, object.version),
                 Err(error) => match newer_version(key, &object.bytes) {
                     Some(version) => ObjectRead::Newer(version),
@@ -157,7 +157,7 @@ impl Verification {
                     )),
                 },
             }),
-            Err(error) if error.kind() == ErrorKind::StoreNotFound => Ok(ObjectRead::Missing),
+            Ok(None) => Ok(ObjectRead::Missing),
             Err(error) => Ok(ObjectRead::Unreadable(object_error(error)?)),
         }
     }

@@ -11,7 +11,7 @@ use super::finding::{Finding, FindingKind, Remedy};
 use super::objects::{rows_in_store, sha256};
 use crate::lake::key;
 use crate::lake::table::builtin;
-use crate::store::Version;
+use crate::store::{OptionalExt, Version};
 use crate::tables;
 use crate::tables::TableFile;
 use crate::tables::lessons::build_lesson_tables;
@@ -128,15 +128,15 @@ async fn read_lesson_tables(
     date: NaiveDate,
     key: &str,
 ) -> Result<ObjectRead<Vec<TableFile>>> {
-    match verification.run.store.get(key).await {
-        Ok(object) => match build_lesson_tables(date, Some(&object.bytes)) {
+    match verification.run.store.get(key).await.optional() {
+        Ok(Some(object)) => match build_lesson_tables(date, Some(&object.bytes)) {
             Ok(tables) => Ok(ObjectRead::Parsed(tables, object.version)),
             Err(error) if error.kind() == ErrorKind::Store => {
                 Ok(ObjectRead::Damaged(error.message().to_owned()))
             }
             Err(error) => Err(error),
         },
-        Err(error) if error.kind() == ErrorKind::StoreNotFound => Ok(ObjectRead::Missing),
+        Ok(None) => Ok(ObjectRead::Missing),
         Err(error) => Ok(ObjectRead::Unreadable(object_error(error)?)),
     }
 }

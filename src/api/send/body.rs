@@ -11,6 +11,7 @@ use crate::api::encoding;
 use crate::api::problem::{self, LONGEST_ERROR, RequestTarget};
 use crate::api::request::{Endpoint, Request};
 use crate::mp4;
+use crate::task::isolated_blocking;
 use crate::{Error, ErrorKind, Result};
 
 /// The longest wait for the body of an error answer.
@@ -84,10 +85,7 @@ pub(super) async fn decompressed(
         return Ok(body);
     };
     let of = about.to_owned();
-    let decompressing =
-        tokio::task::spawn_blocking(move || encoding::decompress(&of, &encoding, &body, most));
-    let decompressed = decompressing
-        .await
-        .unwrap_or_else(|_| Err(Error::new(ErrorKind::Internal, about, "decompression failed")));
+    let decompress = move || encoding::decompress(&of, &encoding, &body, most);
+    let decompressed = isolated_blocking(about, decompress).await;
     decompressed.map(Bytes::from)
 }

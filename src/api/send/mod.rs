@@ -117,6 +117,7 @@ pub(super) struct Sender {
     timeout: Duration,
     retries: u32,
     gate: Arc<Gate>,
+    concurrency: usize,
     circuits: Circuits,
     guard: Arc<DownloadGuard>,
     pace: Arc<Pace>,
@@ -155,6 +156,7 @@ impl Sender {
             timeout: *config.timeout,
             retries: config.retries,
             gate: Arc::new(Gate::new(config.concurrency)),
+            concurrency: config.concurrency,
             circuits: Circuits::new(*config.timeout),
             guard,
             pace: Arc::new(Pace::new(config.requests_per_second)),
@@ -181,6 +183,7 @@ impl Sender {
             timeout: self.timeout,
             retries: self.retries,
             gate: Arc::clone(&self.gate),
+            concurrency: self.concurrency,
             // Not shared, because each run reports the requests that it skipped itself.
             circuits: Circuits::new(self.timeout),
             guard: Arc::clone(&self.guard),
@@ -200,6 +203,11 @@ impl Sender {
 
     pub(super) fn tuning(&self) -> &Tuning {
         &self.tuning
+    }
+
+    /// The configured number of requests in flight.
+    pub(super) fn concurrency(&self) -> usize {
+        self.concurrency
     }
 
     pub(super) fn stats(&self) -> Stats {

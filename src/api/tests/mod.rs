@@ -1,5 +1,6 @@
 //! Tests of the client against a scripted server that sends raw bytes, so that answers can be cut, stalled or malformed.
 
+mod ahead;
 mod downloads;
 mod limits;
 mod links;

@@ -9,7 +9,7 @@ use crate::api::wire::{ListPage, Space};
 
 /// The way in which a server cuts its pages.
 #[derive(Debug, Clone, Copy)]
-enum Pages {
+pub(super) enum Pages {
     Honoured,
     Capped(usize),
     AllAtOnce,
@@ -24,7 +24,7 @@ enum Pages {
 }
 
 #[derive(Debug, Clone, Copy)]
-enum TotalField {
+pub(super) enum TotalField {
     Right,
     LeftOut,
     Zero,
@@ -34,28 +34,29 @@ enum TotalField {
 }
 
 #[derive(Debug, Clone, Copy)]
-enum ListChange {
+pub(super) enum ListChange {
     Delete(usize),
     Insert(usize),
 }
 
 #[derive(Debug, Clone)]
-struct ListRow {
-    id: String,
-    hidden: bool,
+pub(super) struct ListRow {
+    pub(super) id: String,
+    pub(super) hidden: bool,
 }
 
-struct PagedServer {
+#[derive(Clone)]
+pub(super) struct PagedServer {
     pages: Pages,
     total: TotalField,
-    rows: Vec<ListRow>,
+    pub(super) rows: Vec<ListRow>,
     /// Changes, each with the number of the request before which it happens.
-    changes: Vec<(usize, ListChange)>,
-    requests: usize,
+    pub(super) changes: Vec<(usize, ListChange)>,
+    pub(super) requests: usize,
 }
 
 impl PagedServer {
-    fn new(pages: Pages, total: TotalField, count: usize) -> Self {
+    pub(super) fn new(pages: Pages, total: TotalField, count: usize) -> Self {
         let row = |number: usize| ListRow {
             id: number.to_string(),
             hidden: false,
@@ -88,7 +89,7 @@ impl PagedServer {
         }
     }
 
-    fn answer(&mut self, offset: usize, limit: usize) -> ListPage {
+    pub(super) fn answer(&mut self, offset: usize, limit: usize) -> ListPage {
         self.requests += 1;
         self.change();
         let (start, length) = match self.pages {
@@ -121,7 +122,7 @@ impl PagedServer {
 }
 
 /// Reads the whole list. Returns it with the number of requests.
-fn list(server: &mut PagedServer, policy: Policy, longest: &mut usize) -> (Listing<Space>, usize) {
+pub(super) fn list(server: &mut PagedServer, policy: Policy, longest: &mut usize) -> (Listing<Space>, usize) {
     let mut pager = Pager::new(policy);
     let before = server.requests;
     loop {
@@ -140,7 +141,7 @@ fn read(server: &mut PagedServer) -> (Listing<Space>, usize) {
     list(server, Policy::Proof, &mut 0)
 }
 
-fn total() -> impl Strategy<Value = TotalField> {
+pub(super) fn total() -> impl Strategy<Value = TotalField> {
     prop_oneof![
         Just(TotalField::Right),
         Just(TotalField::LeftOut),
@@ -150,7 +151,7 @@ fn total() -> impl Strategy<Value = TotalField> {
     ]
 }
 
-fn pages() -> impl Strategy<Value = Pages> {
+pub(super) fn pages() -> impl Strategy<Value = Pages> {
     prop_oneof![
         Just(Pages::Honoured),
         (1_usize..150).prop_map(Pages::Capped),
@@ -160,18 +161,18 @@ fn pages() -> impl Strategy<Value = Pages> {
     ]
 }
 
-fn changes(of: fn(usize) -> ListChange) -> impl Strategy<Value = Vec<(usize, ListChange)>> {
+pub(super) fn changes(of: fn(usize) -> ListChange) -> impl Strategy<Value = Vec<(usize, ListChange)>> {
     let change = (2_usize..8, any::<usize>()).prop_map(move |(at, index)| (at, of(index)));
     prop::collection::vec(change, 0..40)
 }
 
-fn ids(listing: &Listing<Space>) -> Vec<&str> {
+pub(super) fn ids(listing: &Listing<Space>) -> Vec<&str> {
     let mut ids: Vec<_> = listing.items.iter().map(|item| item.id.as_str()).collect();
     ids.sort_unstable();
     ids
 }
 
-fn visible(server: &PagedServer) -> Vec<&str> {
+pub(super) fn visible(server: &PagedServer) -> Vec<&str> {
     let rows = server.rows.iter().filter(|row| !row.hidden);
     let mut ids: Vec<_> = rows.map(|row| row.id.as_str()).collect();
     ids.sort_unstable();

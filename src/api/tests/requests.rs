@@ -229,6 +229,10 @@ async fn a_link_is_read_from_text_json_or_a_redirect() {
             (host.to_owned(), format!("Link({host})"))
         );
     }
+}
+
+#[tokio::test]
+async fn an_answer_without_a_link_is_an_error_that_names_the_record() {
     for (reply, kind) in [
         (Reply::ok("<html></html>"), ErrorKind::InvalidAnswer),
         (Reply::ok("soon"), ErrorKind::InvalidAnswer),

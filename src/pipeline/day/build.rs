@@ -18,7 +18,7 @@ use crate::lake::key;
 use crate::lake::manifest::{Built, Landing, Manifest, Quality};
 use crate::pipeline::lessons::cache::NeighbourDays;
 use crate::pipeline::run_context::RunContext;
-use crate::pipeline::summary::build_notes::{self, Noted};
+use crate::pipeline::summary::build_notes::{self, NotesBySubject};
 use crate::pipeline::summary::{Problem, ProblemKind};
 use crate::store::json::get_json;
 use crate::store::{Condition, Store, Version};
@@ -290,7 +290,7 @@ async fn build_tables(
     }
     snapshot.delete_empty(run, day, &record.tables).await?;
     day.report.counts.days_built = 1;
-    day.report.noted = Noted::of(&built.notes, &day.manifest);
+    day.report.noted = NotesBySubject::of(&built.notes, &day.manifest);
     let notes = build_notes::told_of_calls(&built.notes, &day.manifest);
     day.report.warnings.extend(notes);
     let unread = unread_lessons(&day.manifest, &meta, &record);

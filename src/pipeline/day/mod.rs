@@ -34,6 +34,7 @@ use super::walk;
 use super::walk::found::DayWork;
 use crate::ids::{DayId, SpaceId};
 use crate::{Error, ErrorKind, Result, task};
+use due::NewPieces;
 use state::{DayState, failed_report};
 
 /// Processes a day and returns the report for the run's summary.
@@ -55,10 +56,17 @@ async fn work_on(context: &Arc<ExportContext>, rules: &JobRules, work: DayWork) 
     day.has_marker = work.has_marker;
     let is_reachable = !work.missed.space;
     day.report.warnings.extend(unreadable(&work));
+    let new = work.is_more.then(|| NewPieces::of(&work));
     merge::merge(rules, &mut day.manifest, work);
     if is_reachable {
-        land::land(context, rules, &mut day).await;
+        land::land(context, rules, &mut day, new.as_ref()).await;
     }
+    // The sender lives as long as the context.
+    let _ = context
+        .lesson_data_is_ready
+        .subscribe()
+        .wait_for(|is_ready| *is_ready)
+        .await;
     if let Err(error) = build::build_and_commit(&context.run, &mut day).await {
         return Ok(day.into_failed_report(&error));
     }

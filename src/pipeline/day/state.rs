@@ -13,7 +13,7 @@ use crate::ids::{DayId, SpaceId};
 use crate::lake::key;
 use crate::lake::manifest::{Built, Manifest, Status};
 use crate::pipeline::job::Piece;
-use crate::pipeline::memory::{KeptRoom, MemoryBudget};
+use crate::pipeline::memory::{MemoryBudget, ReservedMemory};
 use crate::pipeline::rules::JobRules;
 use crate::pipeline::summary::{DayReport, Problem, ProblemKind};
 use crate::store::json::get_json;
@@ -21,7 +21,7 @@ use crate::store::{Store, Version};
 use crate::{Error, ErrorKind, Result};
 
 /// Reports that were just landed, by key. They are kept for the build if there is room; else the build reads them back.
-pub(crate) type Fresh = HashMap<String, (Bytes, KeptRoom)>;
+pub(crate) type Fresh = HashMap<String, (Bytes, ReservedMemory)>;
 
 /// A day in work.
 pub(crate) struct DayState {

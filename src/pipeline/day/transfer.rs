@@ -192,10 +192,8 @@ async fn attempts(
 
 /// Waits before a broken transfer is resumed. Ends early if the run stops.
 async fn pause(context: &ExportContext, attempt: u32) {
-    tokio::select! {
-        () = context.run.cancel.cancelled() => {}
-        () = tokio::time::sleep(BACKOFF.pause(attempt)) => {}
-    }
+    let pause = tokio::time::sleep(BACKOFF.pause(attempt));
+    let _ = context.run.cancel.run_until_cancelled(pause).await;
 }
 
 /// Downloads from the point where the last attempt stopped to the end of the file.

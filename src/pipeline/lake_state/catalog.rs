@@ -33,10 +33,9 @@ pub(crate) async fn update(context: &Arc<ExportContext>, scope: &JobScope, summa
     let listed = scope.spaces.iter().filter(|space| !space.failed);
     let updates = stream::iter(listed)
         .map(|space| async move {
-            let seen = space
-                .objects
-                .iter()
-                .map(|(id, raw)| (id.to_string(), raw.clone()))
+            let rooms = space.rooms.iter().chain(&space.left_out);
+            let seen = rooms
+                .map(|room| (room.id.to_string(), room.raw.clone()))
                 .collect();
             let updated = async {
                 // Write this before the catalogue, because a lake with a catalogue alone is taken for one of an earlier version.

@@ -210,6 +210,15 @@ impl LessonCache {
         Ok(LessonIndex::of(entries, some))
     }
 
+    /// Does an import while no day reads lesson data, then forgets the lesson data that was read before it. Days that are
+    /// built meanwhile wait as soon as they need lesson data.
+    pub async fn during_import<T>(&self, import: impl Future<Output = T>) -> T {
+        let mut lesson_days = self.lesson_days.lock().await;
+        let imported = import.await;
+        *lesson_days = LessonDays::default();
+        imported
+    }
+
     /// Imports the lesson data that a day's reports contain. True if any of it was new.
     ///
     /// # Errors

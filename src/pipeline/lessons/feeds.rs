@@ -12,7 +12,7 @@ use crate::config::{self, Config};
 use crate::lake::key;
 use crate::pipeline::ExportContext;
 use crate::pipeline::lessons::import::{FileFaults, Import, MetaFile, Unread};
-use crate::pipeline::summary::{Problem, ProblemKind, Summary};
+use crate::pipeline::summary::{FeedReport, Problem, ProblemKind};
 use crate::store::json::{get_json, to_json};
 use crate::store::{self, Condition, ListedObject, Store};
 use crate::{Error, ErrorKind, Result};
@@ -57,17 +57,23 @@ impl ImportedFile {
 /// The imported files of each feed, by the feed's URL and the file's key.
 type ImportedFiles = BTreeMap<String, BTreeMap<String, ImportedFile>>;
 
-/// Imports the new files of all feeds. An error is a failure in the summary, and the export goes on.
-pub(crate) async fn import(context: &Arc<ExportContext>, summary: &mut Summary) {
+/// Imports the new files of all feeds. An error is a failure in the report, and the export goes on.
+///
+/// The import may go on while the run walks the API and builds days: a day that needs lesson data waits for its end. The
+/// markers of the import ([`key::META_CHANGED`]) are complete only after it, so the run lists them then.
+pub(crate) async fn import(context: &Arc<ExportContext>) -> FeedReport {
+    let mut report = FeedReport::default();
     if context.run.config.meta.feeds.is_empty() {
-        return;
+        return report;
     }
-    if let Err(error) = import_all(context, summary).await {
-        summary.fail(Problem::new(ProblemKind::MetaFailed, error.to_string()));
+    let importing = import_all(context, &mut report);
+    if let Err(error) = context.run.lessons.during_import(importing).await {
+        report.fail(Problem::new(ProblemKind::MetaFailed, error.to_string()));
     }
+    report
 }
 
-async fn import_all(context: &Arc<ExportContext>, summary: &mut Summary) -> Result<()> {
+async fn import_all(context: &Arc<ExportContext>, report: &mut FeedReport) -> Result<()> {
     let mut seen = get_json::<ImportedFiles>(&*context.run.store, key::META_FEEDS)
         .await?
         .map(|(seen, _)| seen)
@@ -75,8 +81,8 @@ async fn import_all(context: &Arc<ExportContext>, summary: &mut Summary) -> Resu
     let before = seen.clone();
     for url in &context.run.config.meta.feeds {
         let of_feed = seen.entry(url.clone()).or_default();
-        if let Err(error) = import_feed(context, url, of_feed, summary).await {
-            summary.fail(Problem::new(ProblemKind::MetaFeedFailed, error.to_string()));
+        if let Err(error) = import_feed(context, url, of_feed, report).await {
+            report.fail(Problem::new(ProblemKind::MetaFeedFailed, error.to_string()));
         }
     }
     seen.retain(|_, files| !files.is_empty());
@@ -93,11 +99,11 @@ async fn import_feed(
     context: &Arc<ExportContext>,
     url: &str,
     seen: &mut BTreeMap<String, ImportedFile>,
-    summary: &mut Summary,
+    report: &mut FeedReport,
 ) -> Result<()> {
     let feed = open(&context.run.config, url).await?;
     if let Err(error) = exists(url) {
-        summary.warn(Problem::new(ProblemKind::MetaFeedMissing, error.to_string()));
+        report.warn(Problem::new(ProblemKind::MetaFeedMissing, error.to_string()));
         return Ok(());
     }
     let zone = context.run.config.timezone;
@@ -105,7 +111,7 @@ async fn import_feed(
     let mut taken = Vec::new();
     for entry in meta_files(&*feed).await? {
         if let Some(read) = seen.get(&entry.key).filter(|read| read.is_unchanged(&entry)) {
-            report_lines(&read.bad, summary);
+            report_lines(&read.bad, report);
             continue;
         }
         match read_file(&*feed, &entry).await {
@@ -114,8 +120,8 @@ async fn import_feed(
                 for unread in faults.lines.iter_mut().chain(&mut faults.values) {
                     unread.file = format!("meta file {}", entry.key);
                 }
-                report_lines(&faults, summary);
-                report_values(&faults, summary);
+                report_lines(&faults, report);
+                report_values(&faults, report);
                 let bad = FileFaults {
                     bad_lines: faults.bad_lines,
                     lines: faults.lines,
@@ -129,7 +135,7 @@ async fn import_feed(
                     },
                 ));
             }
-            Err(error) => summary.fail(Problem::new(ProblemKind::MetaFileFailed, error.to_string())),
+            Err(error) => report.fail(Problem::new(ProblemKind::MetaFileFailed, error.to_string())),
         }
     }
     if taken.is_empty() {
@@ -137,32 +143,32 @@ async fn import_feed(
     }
     let imported = import.finish().await?;
     context.run.writes.fetch_add(imported.writes, Ordering::Relaxed);
-    summary.counts.meta_files += imported.files;
-    summary.counts.meta_changed += imported.changed;
+    report.meta_files += imported.files;
+    report.meta_changed += imported.changed;
     seen.extend(taken);
     Ok(())
 }
 
 /// Reports the lines that can't be read. The other lines were imported.
-fn report_lines(faults: &FileFaults, summary: &mut Summary) {
+fn report_lines(faults: &FileFaults, report: &mut FeedReport) {
     for unread in &faults.lines {
-        summary.fail(problem(ProblemKind::MetaFileFailed, unread));
+        report.fail(problem(ProblemKind::MetaFileFailed, unread));
     }
     let more = faults.bad_lines.saturating_sub(faults.lines.len() as u64);
     if let (Some(last), true) = (faults.lines.last(), more > 0) {
         let message = format!("{}: {more} more lines can't be read", last.file);
-        summary.fail(Problem::new(ProblemKind::MetaFileFailed, message).count(more));
+        report.fail(Problem::new(ProblemKind::MetaFileFailed, message).count(more));
     }
 }
 
-fn report_values(faults: &FileFaults, summary: &mut Summary) {
+fn report_values(faults: &FileFaults, report: &mut FeedReport) {
     for unread in &faults.values {
-        summary.warn(problem(ProblemKind::BadValue, unread));
+        report.warn(problem(ProblemKind::BadValue, unread));
     }
     let more = faults.bad_values.saturating_sub(faults.values.len() as u64);
     if let (Some(last), true) = (faults.values.last(), more > 0) {
         let message = format!("{}: {more} more values can't be read and are null", last.file);
-        summary.warn(Problem::new(ProblemKind::BadValue, message).count(more));
+        report.warn(Problem::new(ProblemKind::BadValue, message).count(more));
     }
 }
 

@@ -18,7 +18,7 @@ const MOST_NAMED: usize = 200;
 
 /// The notes of builds, by kind and subject.
 #[derive(Debug, Clone, Default, PartialEq)]
-pub(crate) struct Noted(BTreeMap<(ProblemKind, String), Subject>);
+pub(crate) struct NotesBySubject(BTreeMap<(ProblemKind, String), Subject>);
 
 /// A column, field or observation, and the places where it was seen.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -34,7 +34,7 @@ struct Subject {
 /// A warning of this kind is given once for each subject, because a new field mostly comes with every report.
 const ONCE: ProblemKind = ProblemKind::NewField;
 
-impl Noted {
+impl NotesBySubject {
     /// The notes of a day's build.
     pub fn of(notes: &Notes, day: &Manifest) -> Self {
         let mut noted = Self::default();
@@ -229,10 +229,10 @@ pub(crate) fn told_of_calls(notes: &Notes, day: &Manifest) -> Vec<Problem> {
 mod tests {
     use super::*;
 
-    fn noted(date: &str, kind: ProblemKind, calls: std::ops::Range<u32>) -> Noted {
+    fn noted(date: &str, kind: ProblemKind, calls: std::ops::Range<u32>) -> NotesBySubject {
         let day = Manifest::new(date.parse().expect("date"), "s".to_owned());
         let sightings = calls.map(|call| (About::Call(format!("c{call}")), 2)).collect();
-        let mut noted = Noted::default();
+        let mut noted = NotesBySubject::default();
         noted.see(kind, "participants.phone", "values do not fit", &sightings, &day);
         noted
     }
@@ -251,7 +251,7 @@ mod tests {
             notes.kept.insert(path.into(), kept.iter().copied().collect());
         }
         let told = |path: &str| {
-            let problems = Noted::of(&notes, &day).into_problems();
+            let problems = NotesBySubject::of(&notes, &day).into_problems();
             let about = format!("`{path}`: no column takes it, ");
             let found = problems
                 .iter()

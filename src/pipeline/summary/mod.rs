@@ -22,7 +22,7 @@ use serde::{Deserialize, Serialize};
 use super::{Command, Job, StopReason};
 use crate::metrics::{METRICS, RunLabels};
 use crate::{Error, ErrorKind, ExitStatus};
-use build_notes::Noted;
+use build_notes::NotesBySubject;
 pub use counts::Counts;
 pub use problem::Problem;
 pub use problem_kind::ProblemKind;
@@ -83,7 +83,7 @@ pub struct Summary {
     pub warnings: Vec<Problem>,
     /// The notes of the builds. They become warnings when the run ends.
     #[serde(skip)]
-    noted: Noted,
+    noted: NotesBySubject,
     /// The error that ended the run.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub error: Option<String>,
@@ -129,7 +129,53 @@ pub(crate) struct DayReport {
     pub pending: Vec<Problem>,
     pub warnings: Vec<Problem>,
     /// The notes of the build.
-    pub noted: Noted,
+    pub noted: NotesBySubject,
+}
+
+/// The share of the feeds in the run's summary.
+#[derive(Debug, Default)]
+pub(crate) struct FeedReport {
+    /// Files imported.
+    pub meta_files: u64,
+    /// Lesson entries that are new or have changed.
+    pub meta_changed: u64,
+    pub failed: Vec<Problem>,
+    pub warnings: Vec<Problem>,
+}
+
+impl FeedReport {
+    pub fn fail(&mut self, failure: Problem) {
+        self.failed.push(failure);
+    }
+
+    pub fn warn(&mut self, warning: Problem) {
+        self.warnings.push(warning);
+    }
+}
+
+impl DayReport {
+    /// Makes this the report of both times that the day was processed: its state is the later one, and what the run has
+    /// done is the sum.
+    pub fn follow(&mut self, first: Self) {
+        if self.counts.days == 0 {
+            // The second time failed, or was stopped: the state is still the first one.
+            let landed = std::mem::replace(&mut self.counts, first.counts.clone());
+            self.counts.add_landed(&landed);
+            self.failed.extend(first.failed);
+            self.pending = first.pending;
+        } else {
+            self.counts.add_landed(&first.counts);
+        }
+        let known = first
+            .warnings
+            .iter()
+            .filter(|warning| !self.warnings.contains(warning));
+        self.warnings.extend(known.cloned().collect::<Vec<_>>());
+        if self.counts.days_built == 0 {
+            self.noted.add(first.noted);
+        }
+        self.counts.days_built = self.counts.days_built.max(first.counts.days_built);
+    }
 }
 
 impl Summary {
@@ -154,7 +200,7 @@ impl Summary {
             failed: Vec::new(),
             pending: Vec::new(),
             warnings: Vec::new(),
-            noted: Noted::default(),
+            noted: NotesBySubject::default(),
             error: None,
             cause: None,
             cancelled_by: None,
@@ -193,6 +239,18 @@ impl Summary {
         self.pending.append(&mut day.pending);
         self.warnings.append(&mut day.warnings);
         self.noted.add(day.noted);
+    }
+
+    /// Adds the share of the feeds, and logs their problems.
+    pub(crate) fn absorb_feeds(&mut self, feeds: FeedReport) {
+        self.counts.meta_files += feeds.meta_files;
+        self.counts.meta_changed += feeds.meta_changed;
+        for failure in feeds.failed {
+            self.fail(failure);
+        }
+        for warning in feeds.warnings {
+            self.warn(warning);
+        }
     }
 
     /// The error of a run that reached no room: it quotes the first failure.

@@ -41,6 +41,10 @@ kinds! {
         ListingFailed = "listing_failed" in "failed":
             "The calls or recordings of a room could not be listed.",
             "Nothing at first: the day stays open and the next run asks again.";
+        CallDateContradicted = "call_date_contradicted" in "warning":
+            "A call starts on another date than the one under which the API lists it by `api.call_date`. The run asked for one \
+             date more on each side from there on.",
+            "Set `api.call_date` to what `telelake check` says, or leave it empty.";
         ListingIncomplete = "listing_incomplete" in "failed":
             "A list of the API ended before all of its items had come.",
             "Nothing at first: the next run asks again. Report it to the vendor if it stays.";

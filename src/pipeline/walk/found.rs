@@ -15,6 +15,8 @@ pub(crate) struct JobScope {
     pub spaces: Vec<SpaceScope>,
     /// Every space that the token sees, as the API gave it.
     pub space_objects: Vec<(SpaceId, Value)>,
+    /// True if `space_objects` has all spaces that the token sees.
+    pub all_listed: bool,
 }
 
 /// A space and its rooms in scope.
@@ -24,18 +26,50 @@ pub(crate) struct SpaceScope {
     pub name: Option<String>,
     /// The rooms in scope.
     pub rooms: Vec<Room>,
-    /// Every listed room that the configuration exports, as the API gave it.
-    pub objects: Vec<(RoomId, Value)>,
+    /// The rooms that the configuration exports and the job leaves out.
+    pub left_out: Vec<Room>,
+    /// The place of each room in `rooms`.
+    pub places: HashMap<RoomId, usize>,
     /// Rooms that the configuration or the job excludes. Their calls are ignored.
     pub excluded: HashSet<RoomId>,
     /// True if the rooms could not be listed.
     pub failed: bool,
     /// True if the room list is longer than what was received.
     pub partial: bool,
-    /// Every listed room, in scope or not.
+    /// Every listed room, in scope or not; complete once `is_known`.
     pub listed: Arc<HashSet<RoomId>>,
+    /// True if the room list was read to its end, or could not be read.
+    pub is_known: bool,
     /// The rooms that the lake knows and the API no longer lists.
     pub gone: GoneRooms,
+}
+
+impl SpaceScope {
+    /// Name, alias and type of a room, as far as they are known.
+    pub fn room_entry(&self, id: &RoomId) -> RoomEntry {
+        let gone = || {
+            self.gone
+                .rooms
+                .iter()
+                .map(|gone| &gone.room)
+                .find(|room| room.id == *id)
+        };
+        let room = self.places.get(id).map(|place| &self.rooms[*place]).or_else(gone);
+        room.map_or_else(RoomEntry::default, |room| RoomEntry {
+            name: room.name.clone(),
+            alias: room.alias.clone(),
+            room_type: room.room_type.clone(),
+        })
+    }
+
+    /// Indexes the rooms once all of them are known.
+    pub fn index(&mut self) {
+        self.is_known = true;
+        let places = self.rooms.iter().enumerate();
+        self.places = places.map(|(place, room)| (room.id.clone(), place)).collect();
+        let rooms = self.rooms.iter().map(|room| &room.id);
+        self.listed = Arc::new(rooms.chain(&self.excluded).cloned().collect());
+    }
 }
 
 impl JobScope {
@@ -90,6 +124,11 @@ pub(crate) enum ListingKind {
 }
 
 impl ListingKind {
+    /// True for a listing of records.
+    pub fn is_of_records(self) -> bool {
+        matches!(self, Self::Records { .. })
+    }
+
     /// The first and the last date.
     pub fn dates(self) -> (NaiveDate, NaiveDate) {
         match self {
@@ -112,14 +151,15 @@ pub(crate) enum ListingAnswer {
     },
 }
 
-/// The days that the listing of a window found.
-pub(crate) struct WindowDays {
-    pub days: DaysToWrite,
-    /// True if any space answered.
-    pub reached: bool,
+/// The next thing to do of a window, in the order of the listing.
+pub(crate) enum ToDo {
+    /// A day to process.
+    Day(Box<DayWork>),
+    /// All days before this must be processed before those after it.
+    Wait,
 }
 
-/// The days that a job writes.
+/// The days that a job writes at the end of a window.
 pub(crate) struct DaysToWrite {
     /// Days that were not asked for and that take a call or record which another day gives up.
     pub receiving: Vec<DayWork>,
@@ -130,10 +170,18 @@ pub(crate) struct DaysToWrite {
 }
 
 impl DaysToWrite {
-    /// The days in stages: all days of a stage are processed before the next stage. If a run is killed between two
-    /// stages, a call is on two days, which the next run repairs; it is never on none.
-    pub fn stages(self) -> [Vec<DayWork>; 3] {
-        [self.receiving, self.asked, self.giving]
+    /// The days in stages: all days of a stage are processed before the next stage, and after the days that the window had
+    /// before. If a run is killed between two stages, a call is on two days, which the next run repairs; it is never on
+    /// none.
+    pub fn stages(self) -> impl Iterator<Item = ToDo> {
+        let stages = [self.receiving, self.asked, self.giving];
+        stages
+            .into_iter()
+            .filter(|days| !days.is_empty())
+            .flat_map(|days| {
+                let days = days.into_iter().map(|day| ToDo::Day(Box::new(day)));
+                std::iter::once(ToDo::Wait).chain(days)
+            })
     }
 
     /// All days.
@@ -168,6 +216,8 @@ pub(crate) struct DayWork {
     pub heard_gone: BTreeSet<RoomId>,
     /// Every room of the space's list.
     pub listed_rooms: Arc<HashSet<RoomId>>,
+    /// True if the day was processed before in this run: only what is new of it is landed.
+    pub is_more: bool,
     /// True if a marker says that the day is open.
     pub has_marker: bool,
     /// Calls that turned out to belong to another day: this day gives them up.
@@ -177,4 +227,37 @@ pub(crate) struct DayWork {
     pub rooms: BTreeMap<RoomId, RoomEntry>,
     pub calls: BTreeMap<CallId, (RoomId, Call)>,
     pub records: BTreeMap<RecordId, (RoomId, Record)>,
+}
+
+impl DayWork {
+    /// Work on a day of which nothing was asked: the calls and records that were found for it all the same.
+    pub fn more(date: NaiveDate, space: &SpaceScope) -> Self {
+        Self {
+            date,
+            space_id: space.id.clone(),
+            space_name: space.name.clone(),
+            listed: false,
+            asked: RoomsAsked::These(BTreeSet::new()),
+            missed: Missed::default(),
+            refused: BTreeMap::new(),
+            heard_gone: BTreeSet::new(),
+            listed_rooms: Arc::clone(&space.listed),
+            is_more: true,
+            // The work before may have left a marker.
+            has_marker: true,
+            evict_calls: BTreeSet::new(),
+            evict_records: BTreeSet::new(),
+            rooms: BTreeMap::new(),
+            calls: BTreeMap::new(),
+            records: BTreeMap::new(),
+        }
+    }
+
+    /// True if there is no call or record to take or to give up.
+    pub fn is_empty(&self) -> bool {
+        self.calls.is_empty()
+            && self.records.is_empty()
+            && self.evict_calls.is_empty()
+            && self.evict_records.is_empty()
+    }
 }

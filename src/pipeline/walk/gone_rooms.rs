@@ -5,13 +5,12 @@
 //! landed; a refusal is named as `room_gone`. For each space the lake stores the date since which each room is gone.
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
-use std::sync::Arc;
 
 use chrono::{Days, NaiveDate};
 use futures_util::{StreamExt, stream};
 use serde_json::{Value, json};
 
-use crate::api::{Item, Listing, Room};
+use crate::api::{Item, Room};
 use crate::ids::{RoomId, SpaceId};
 use crate::lake::key;
 use crate::lake::manifest::Manifest;
@@ -40,7 +39,7 @@ impl GoneRooms {
         context: &ExportContext,
         rules: &JobRules,
         space: &SpaceId,
-        listing: &Listing<Room>,
+        listed: &HashSet<RoomId>,
     ) -> Result<Self> {
         let catalog =
             get_json::<BTreeMap<RoomId, Value>>(&*context.run.store, &key::room_catalog(space)).await?;
@@ -50,19 +49,14 @@ impl GoneRooms {
         let today = rules.today();
         // The catalogue of an earlier version may have rooms that have been gone for years.
         let first_missed = (stored.is_some() || catalog.is_empty()).then_some(today);
-        let listed: HashSet<&str> = listing.items.iter().map(|room| room.id.as_str()).collect();
         let mut since = GoneSince::new();
-        for id in catalog.keys().filter(|id| !listed.contains(id.as_str())) {
+        for id in catalog.keys().filter(|id| !listed.contains(*id)) {
             since.insert(id.clone(), first_missed);
         }
-        for (id, date) in stored
-            .iter()
-            .flatten()
-            .filter(|(id, _)| !listed.contains(id.as_str()))
-        {
+        for (id, date) in stored.iter().flatten().filter(|(id, _)| !listed.contains(*id)) {
             since.insert(id.clone(), *date);
         }
-        for id in named_by_webhook(&rules.job, space).filter(|id| !listed.contains(id.as_str())) {
+        for id in named_by_webhook(&rules.job, space).filter(|id| !listed.contains(*id)) {
             since.entry(id.clone()).or_insert(Some(today));
         }
         let wanted = since.iter().filter(|(id, _)| is_wanted(rules, id));
@@ -154,49 +148,66 @@ impl GoneRoom {
     }
 }
 
-/// Finds the days of a window for which gone rooms must be asked. A day that was listed completely needs none, because
-/// its rooms were asked when they still existed.
-///
-/// # Errors
-/// Any error of the store.
-pub(crate) async fn days_to_ask(
-    context: &Arc<ExportContext>,
-    rules: &JobRules,
-    spaces: &[SpaceScope],
-    window: (NaiveDate, NaiveDate),
-    open: &[OpenDay],
-) -> Result<GoneDays> {
-    let today = rules.today();
-    let mut days = GoneDays::new();
-    for (index, space) in spaces.iter().enumerate().filter(|(_, space)| !space.failed) {
-        let open: Vec<_> = open.iter().filter(|day| day.space_id == space.id).collect();
-        let mut dates: BTreeSet<_> = ask::dates(window.0, window.1.min(today)).collect();
-        dates.extend(open.iter().filter(|day| day.space).map(|day| day.date));
-        let mut of_rooms: Vec<(&GoneRoom, BTreeSet<NaiveDate>)> = Vec::new();
-        for gone in &space.gone.rooms {
-            let held: BTreeSet<_> = dates
-                .iter()
-                .copied()
-                .filter(|date| gone.may_hold(rules, *date))
-                .collect();
-            of_rooms.extend((!held.is_empty()).then_some((gone, held)));
+/// The days of a window for which gone rooms of a space may be asked.
+#[derive(Default)]
+pub(crate) struct GoneCandidates {
+    /// Days that need no request if they were listed completely, because the rooms were asked when they still existed.
+    unless_listed: Vec<(RoomId, BTreeSet<NaiveDate>)>,
+    /// Open days that wait for a room.
+    open: Vec<(RoomId, NaiveDate)>,
+}
+
+impl GoneCandidates {
+    /// Finds the days. `open` are the open days of the space.
+    pub fn find(
+        rules: &JobRules,
+        space: &SpaceScope,
+        window: (NaiveDate, NaiveDate),
+        open: &[&OpenDay],
+    ) -> Self {
+        let mut found = Self::default();
+        if space.failed {
+            return found;
         }
-        let asked: BTreeSet<_> = of_rooms.iter().flat_map(|(_, dates)| dates).copied().collect();
-        let whole = listed_whole(context, &space.id, asked).await?;
-        for (gone, held) in of_rooms {
-            let left: BTreeSet<_> = held.difference(&whole).copied().collect();
-            if !left.is_empty() {
-                days.insert((index, gone.room.id.clone()), left);
-            }
+        let mut dates: BTreeSet<_> = ask::dates(window.0, window.1.min(rules.today())).collect();
+        dates.extend(open.iter().filter(|day| day.space).map(|day| day.date));
+        for gone in &space.gone.rooms {
+            let may_hold = |date: &NaiveDate| gone.may_hold(rules, *date);
+            let held: BTreeSet<_> = dates.iter().copied().filter(may_hold).collect();
+            let candidate = (!held.is_empty()).then(|| (gone.room.id.clone(), held));
+            found.unless_listed.extend(candidate);
         }
         for day in open {
             let gone = day.rooms.iter().filter(|room| !space.listed.contains(*room));
-            for room in gone.filter(|room| is_wanted(rules, room)) {
-                days.entry((index, room.clone())).or_default().insert(day.date);
+            let wanted = gone.filter(|room| is_wanted(rules, room));
+            found.open.extend(wanted.map(|room| (room.clone(), day.date)));
+        }
+        found
+    }
+
+    /// Leaves out the days that were listed completely. Returns the days of each room.
+    ///
+    /// # Errors
+    /// Any error of the store.
+    pub async fn days_to_ask(
+        self,
+        context: &ExportContext,
+        space: &SpaceId,
+    ) -> Result<BTreeMap<RoomId, BTreeSet<NaiveDate>>> {
+        let dates = self.unless_listed.iter().flat_map(|(_, dates)| dates).copied();
+        let whole = listed_whole(context, space, dates.collect()).await?;
+        let mut days: BTreeMap<RoomId, BTreeSet<NaiveDate>> = BTreeMap::new();
+        for (room, dates) in self.unless_listed {
+            let left: BTreeSet<_> = dates.difference(&whole).copied().collect();
+            if !left.is_empty() {
+                days.insert(room, left);
             }
         }
+        for (room, date) in self.open {
+            days.entry(room).or_default().insert(date);
+        }
+        Ok(days)
     }
-    Ok(days)
 }
 
 /// Selects the dates of a space that were listed completely.
@@ -220,19 +231,41 @@ async fn listed_whole(
     read.into_iter().filter_map(Result::transpose).collect()
 }
 
+/// The answers of gone rooms for a day.
+pub(crate) struct GoneAnswers {
+    pub date: NaiveDate,
+    pub space: SpaceId,
+    /// The rooms that the API refused, with the reason.
+    pub refused: BTreeMap<RoomId, String>,
+    /// The rooms that gave all their answers.
+    pub heard: BTreeSet<RoomId>,
+}
+
+impl GoneAnswers {
+    /// The answers for a day; `None` if no gone room was asked for it.
+    pub fn of(day: &DayWork) -> Option<Self> {
+        (!day.refused.is_empty() || !day.heard_gone.is_empty()).then(|| Self {
+            date: day.date,
+            space: day.space_id.clone(),
+            refused: day.refused.clone(),
+            heard: day.heard_gone.clone(),
+        })
+    }
+}
+
 /// Reports the gone rooms in the summary: those that the API refused, for each day that waits for them, and those that
 /// it still answers for.
 pub(crate) fn name(
     rules: &JobRules,
     spaces: &[SpaceScope],
     asked: &GoneDays,
-    days: &[&DayWork],
+    days: &[GoneAnswers],
     summary: &mut Summary,
 ) {
     let mut refused = HashSet::new();
     for day in days {
         for (room, why) in &day.refused {
-            refused.insert((&day.space_id, room));
+            refused.insert((&day.space, room));
             let given_up = rules.has_given_up_gone_rooms(day.date);
             let then = if given_up {
                 "it is given up"
@@ -242,7 +275,7 @@ pub(crate) fn name(
             let message =
                 format!("the room is no longer listed, and the API refuses it by its id ({why}): {then}");
             let problem = Problem::new(ProblemKind::RoomGone, message)
-                .on(day.date, &day.space_id)
+                .on(day.date, &day.space)
                 .room(room);
             if given_up {
                 summary.warn(problem);
@@ -253,18 +286,14 @@ pub(crate) fn name(
     }
     for ((space, room), dates) in asked {
         let id = &spaces[*space].id;
+        let is_heard = |day: &GoneAnswers| day.space == *id && day.heard.contains(room);
         if let Some(date) = dates.first()
             && !refused.contains(&(id, room))
-            && days
-                .iter()
-                .any(|day| day.space_id == *id && day.heard_gone.contains(room))
+            && days.iter().any(is_heard)
         {
             let message = "the room is no longer listed; the API still answers for it by its id";
-            summary.warn(
-                Problem::new(ProblemKind::RoomGone, message)
-                    .on(*date, id)
-                    .room(room),
-            );
+            let problem = Problem::new(ProblemKind::RoomGone, message);
+            summary.warn(problem.on(*date, id).room(room));
         }
     }
 }

@@ -1,133 +1,233 @@
 //! The walk: lists spaces, rooms, and the calls and records of a range of dates, and turns them into the days to process.
 //!
-//! A listing is drained before any slow work begins. `scope` finds the rooms, `ask` decides the requests, `assign` turns
-//! the answers into days, and `margin` drops the days that the job must not write.
+//! `scope` finds spaces and rooms, `ask` decides the requests, `queue` puts them in order, `window` sends them, `assign`
+//! turns the answers into days, and `margin` drops the days that the job must not write. A day is handed on as soon as its
+//! listing is complete. A listing is drained before any slow work begins, so a slow download never holds a page open.
 
 pub(crate) mod ask;
 pub(crate) mod assign;
 pub(crate) mod found;
 pub(crate) mod gone_rooms;
 pub(crate) mod margin;
+pub(crate) mod queue;
 pub(crate) mod room_limits;
 pub(crate) mod scope;
 #[cfg(test)]
 pub(crate) mod tests;
+mod window;
 
 use std::collections::{BTreeSet, HashMap};
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 
 use chrono::{Days, NaiveDate};
-use futures_util::{Stream, StreamExt, stream};
+use chrono_tz::Tz;
+use futures_util::StreamExt;
+use tokio::sync::mpsc::UnboundedSender;
 
 use super::summary::{Problem, ProblemKind, Summary};
 use super::{ExportContext, Phase};
 use crate::api::Listing;
-use crate::ids::CallId;
+use crate::ids::{CallId, SpaceId};
 use crate::lake::manifest::Manifest;
 use crate::lake::{self, key};
 use crate::pipeline::lake_state::open_days::OpenDay;
 use crate::pipeline::rules::JobRules;
 use crate::store::json::get_json;
 use crate::{Error, ErrorKind, Result};
-use ask::RoomAsks;
-use assign::DayAssigner;
-use found::{JobScope, ListingAnswer, ListingAsk, ListingKind, SpaceScope, WindowDays};
+use ask::CallZone;
+use found::{JobScope, ListingAnswer, ListingAsk, ListingKind, SpaceScope, ToDo};
+use gone_rooms::GoneAnswers;
+use window::{Event, WindowWalk, contradiction};
 
-/// Lists the calls and records of a window of dates and of the open days.
-///
-/// # Errors
-/// `Unauthorized` if the API refuses the token; any error of the store.
-pub(crate) async fn list(
-    context: &Arc<ExportContext>,
-    rules: &JobRules,
-    scope: &JobScope,
-    window: (NaiveDate, NaiveDate),
-    open: &[OpenDay],
-    summary: &mut Summary,
-) -> Result<WindowDays> {
-    let (mut asks, skipped) = ask::asks(rules, scope, window, open);
-    let gone = gone_rooms::days_to_ask(context, rules, &scope.spaces, window, open).await?;
-    asks.extend(ask::gone_asks(rules, &gone));
-    summary.counts.rooms_skipped = summary.counts.rooms_skipped.max(skipped);
-    let count: usize = asks.iter().map(|room| room.asks.len()).sum();
-    context.run.progress.enter(Phase::Walk, count as u64);
-    let mut assigner = DayAssigner::new(rules, scope, window, open, &gone);
-    let nothing_to_ask = asks.is_empty();
-    // Each room has its own stream, so that a slow room uses only its own turns and the others go on.
-    let rooms = asks.into_iter().map(|room| ask_room(context, rules, scope, room));
-    let mut answers = stream::iter(rooms).flatten_unordered(context.run.config.api.concurrency * 2);
-    while let Some((ask, answer)) = answers.next().await {
-        match answer {
-            Ok(answer) => assigner.add(&ask, answer, summary),
-            Err(error) if error.kind() == ErrorKind::Unauthorized => {
-                context.note_fatal(&error);
-                return Err(error);
-            }
-            Err(error) => assigner.miss(&ask, &error, summary),
-        }
-    }
-    let known = calls_in_lake(context, scope, &assigner.strays()).await?;
-    // If no named room exists, nothing was reached. A room that needs no request, because it had no calls, is reached.
-    let has_room = |space: &SpaceScope| !space.rooms.is_empty() || !space.gone.rooms.is_empty();
-    let any_room = rules.job.rooms.is_empty() || scope.spaces.iter().any(has_room);
-    let any_space = scope.spaces.iter().any(|space| !space.failed);
-    let reached = assigner.any_answer || (nothing_to_ask && any_room && any_space);
-    let days = assigner.into_days(&known, summary);
-    let days = margin::drop_margin(context, rules, days, window, open).await?;
-    let all: Vec<_> = days.all().collect();
-    gone_rooms::name(rules, &scope.spaces, &gone, &all, summary);
-    drop(all);
-    Ok(WindowDays { days, reached })
-}
-
-/// Sends the requests of a room and returns each with its answer.
-fn ask_room<'a>(
+/// The walk of a job, window by window.
+pub(crate) struct Walk<'a> {
     context: &'a Arc<ExportContext>,
-    rules: &'a JobRules,
-    scope: &'a JobScope,
-    room: RoomAsks,
-) -> impl Stream<Item = (ListingAsk, Result<ListingAnswer>)> + Unpin + 'a {
-    let width = if room.is_gone {
-        1
-    } else {
-        context.room_limits.width()
-    };
-    let refused = Arc::new([OnceLock::new(), OnceLock::new()]);
-    let answers = stream::iter(room.asks).map(move |ask| {
-        let refused = Arc::clone(&refused);
-        async move {
-            let kind = &refused[usize::from(matches!(ask.what, ListingKind::Records { .. }))];
-            let answer = match kind.get().cloned() {
-                Some(error) => Err(error),
-                None => send(context, rules, scope, &ask).await,
-            };
-            if let Err(error) = &answer
-                && room.is_gone
-                && is_refusal(error)
-            {
-                let _ = kind.set(error.clone());
-            }
-            context.run.progress.listings.advance(1);
-            (ask, answer)
-        }
-    });
-    Box::pin(answers.buffer_unordered(width))
+    pub rules: &'a Arc<JobRules>,
+    /// The spaces and rooms. The rooms are complete after the first window.
+    pub scope: JobScope,
+    /// The zone by whose dates the API lists calls, as long as no call contradicts it.
+    zone: CallZone,
 }
 
-async fn send(
-    context: &ExportContext,
-    rules: &JobRules,
-    scope: &JobScope,
-    ask: &ListingAsk,
-) -> Result<ListingAnswer> {
-    let (client, space) = (&context.client, &scope.spaces[ask.space].id);
+/// The end of the walk over a window.
+pub(crate) struct WindowEnd {
+    /// True if any space answered.
+    pub reached: bool,
+    /// True if the window was walked to its end, false if the run stopped before.
+    pub is_whole: bool,
+}
+
+impl<'a> Walk<'a> {
+    /// Lists the spaces.
+    ///
+    /// # Errors
+    /// As [`scope::spaces`].
+    pub async fn begin(
+        context: &'a Arc<ExportContext>,
+        rules: &'a Arc<JobRules>,
+        summary: &mut Summary,
+    ) -> Result<Self> {
+        Ok(Self {
+            scope: scope::spaces(context, rules, summary).await?,
+            zone: rules.call_date,
+            context,
+            rules,
+        })
+    }
+
+    /// Lists the calls and records of a window of dates and of the open days, and hands on each day as soon as its listing
+    /// is complete. If the run stops, the days that are not complete are left as they were.
+    ///
+    /// # Errors
+    /// `Unauthorized` if the API refuses the token; `Usage` if a room that the user typed does not exist; any error of the
+    /// store.
+    pub async fn window(
+        &mut self,
+        window: (NaiveDate, NaiveDate),
+        open: &[OpenDay],
+        todo: &UnboundedSender<ToDo>,
+        summary: &mut Summary,
+    ) -> Result<WindowEnd> {
+        let (context, rules) = (self.context, self.rules);
+        let mut walk = WindowWalk::new(context, rules, window, open, todo);
+        for space in 0..self.scope.spaces.len() {
+            walk.begin(&self.scope, space);
+            if self.scope.spaces[space].is_known {
+                walk.ask_rooms(&self.scope, space, 0, self.zone);
+                walk.find_gone_days(&self.scope, space);
+            } else {
+                let list = context.client.rooms_by_page(&self.scope.spaces[space].id)?;
+                walk.await_page(space, Box::new(list));
+            }
+        }
+        loop {
+            if context.run.cancel.is_cancelled() {
+                return Ok(WindowEnd {
+                    reached: walk.assigner.any_answer,
+                    is_whole: false,
+                });
+            }
+            walk.launch(&self.scope);
+            match walk.events.next().await {
+                Some(event) => self.take(event, &mut walk, summary)?,
+                None => break,
+            }
+        }
+        self.end(walk, window, open, summary).await
+    }
+
+    fn take(&mut self, event: Event, walk: &mut WindowWalk<'_>, summary: &mut Summary) -> Result<()> {
+        let (context, rules) = (self.context, self.rules);
+        match event {
+            Event::Rooms {
+                space,
+                list,
+                page: Ok(Some(rooms)),
+            } => {
+                walk.note_page();
+                let first = self.scope.spaces[space].add_rooms(rules, rooms, summary);
+                walk.ask_page(&self.scope, space, first, self.zone);
+                walk.await_page(space, list);
+            }
+            Event::Rooms { space, list, page } => {
+                walk.note_page();
+                let of_space = &mut self.scope.spaces[space];
+                of_space.end_rooms(context, page.map(|_| list.finish()), summary)?;
+                if of_space.failed {
+                    walk.drop_space(space);
+                    // The failure of the space says it all.
+                    let is_left = |problem: &Problem| {
+                        problem.kind != ProblemKind::ListingFailed
+                            || problem.space_id.as_ref() != Some(&of_space.id)
+                    };
+                    summary.failed.retain(is_left);
+                } else {
+                    walk.find_gone(&self.scope, space);
+                }
+                if self.scope.spaces.iter().all(|space| space.is_known) {
+                    scope::conclude(context, rules, &self.scope, summary)?;
+                }
+                walk.ask_held(&self.scope, self.zone);
+                walk.hand_on_all(&self.scope);
+            }
+            Event::Gone { space, found } => {
+                let of_space = &mut self.scope.spaces[space];
+                match found {
+                    Ok(gone) => of_space.gone = gone,
+                    Err(error) => {
+                        let message = format!("the rooms that the lake knows could not be read: {error}");
+                        let problem = Problem::new(ProblemKind::CatalogFailed, message);
+                        summary.fail(problem.space(&of_space.id));
+                    }
+                }
+                walk.find_gone_days(&self.scope, space);
+            }
+            Event::GoneDays { space, days } => {
+                walk.ask_gone(&self.scope, space, days?, self.zone);
+                walk.hand_on_all(&self.scope);
+            }
+            // Sent before the list of the space's rooms failed.
+            Event::Answer(ask, _) if self.scope.spaces[ask.space].failed => walk.note_answered(&ask),
+            Event::Answer(ask, answer) => {
+                let contradicting = contradiction(self.zone, &ask, &answer);
+                walk.take_answer(&self.scope, &ask, answer, summary)?;
+                if let Some((call, asked, start)) = contradicting {
+                    let message = format!(
+                        "the API lists the call under {asked}, and it started on {start} by `api.call_date`: one date more \
+                         on each side is asked for from here on"
+                    );
+                    let problem = Problem::new(ProblemKind::CallDateContradicted, message);
+                    let space = &self.scope.spaces[ask.space].id;
+                    summary.warn(problem.on(asked, space).room(&ask.room).call(&call));
+                    walk.widen(&self.scope, self.zone.take());
+                }
+                walk.hand_on(&self.scope, ask.space, ask.what.dates());
+            }
+        }
+        Ok(())
+    }
+
+    /// Hands on what is left at the end of a window.
+    async fn end(
+        &mut self,
+        mut walk: WindowWalk<'_>,
+        window: (NaiveDate, NaiveDate),
+        open: &[OpenDay],
+        summary: &mut Summary,
+    ) -> Result<WindowEnd> {
+        let (context, rules, scope) = (self.context, self.rules, &self.scope);
+        context.run.progress.enter(Phase::Days, 0);
+        summary.counts.rooms_skipped = summary.counts.rooms_skipped.max(walk.skipped);
+        // If no named room exists, nothing was reached. A room that needs no request, because it had no calls, is reached.
+        let has_room = |space: &SpaceScope| !space.rooms.is_empty() || !space.gone.rooms.is_empty();
+        let any_room = rules.job.rooms.is_empty() || scope.spaces.iter().any(has_room);
+        let any_space = scope.spaces.iter().any(|space| !space.failed);
+        let reached = walk.assigner.any_answer || (walk.asked == 0 && any_room && any_space);
+        let known = calls_in_lake(context, scope, &walk.assigner.strays(scope)).await?;
+        let gone = walk.assigner.gone.clone();
+        let days = walk.take_rest(scope, &known, summary);
+        let days = margin::drop_margin(context, rules, days, window, open).await?;
+        walk.gone_answers.extend(days.all().filter_map(GoneAnswers::of));
+        walk.name_gone(scope, &gone, summary);
+        for todo in days.stages() {
+            walk.hand_over(todo);
+        }
+        Ok(WindowEnd {
+            reached,
+            is_whole: true,
+        })
+    }
+}
+
+async fn send(context: &ExportContext, zone: Tz, space: &SpaceId, ask: &ListingAsk) -> Result<ListingAnswer> {
+    let client = &context.client;
     match ask.what {
         ListingKind::Calls { date } => {
             let listing = client.calls(space, &ask.room, date).await?;
             Ok(ListingAnswer::Calls { date, listing })
         }
         ListingKind::Records { from, to } => {
-            let (start, end) = (lake::start_of(from, rules.zone), lake::end_of(to, rules.zone));
+            let (start, end) = (lake::start_of(from, zone), lake::end_of(to, zone));
             let listing = client.records(space, &ask.room, start, end).await?;
             Ok(ListingAnswer::Records { from, to, listing })
         }

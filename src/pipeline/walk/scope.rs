@@ -1,10 +1,8 @@
-//! Lists the spaces and rooms that a job works on.
+//! The spaces and rooms that a job works on.
 
 use std::sync::Arc;
 
-use futures_util::{StreamExt, stream};
-
-use super::found::{GoneRooms, JobScope, SpaceScope};
+use super::found::{JobScope, SpaceScope};
 use super::{note_listing, unreadable};
 use crate::api::{Listing, Room, Space};
 use crate::ids::SpaceId;
@@ -13,12 +11,11 @@ use crate::pipeline::rules::JobRules;
 use crate::pipeline::summary::{Problem, ProblemKind, Summary};
 use crate::{Error, ErrorKind, Result};
 
-/// Lists spaces and rooms.
+/// Lists the spaces. Their rooms are read by the first window of the walk.
 ///
 /// # Errors
-/// `Usage` if a space or room that the user typed does not exist; any error of the API if the spaces cannot be listed;
-/// `Unauthorized` if it refuses the token.
-pub(crate) async fn scope(
+/// `Usage` if a space that the user typed does not exist; any error of the API.
+pub(crate) async fn spaces(
     context: &Arc<ExportContext>,
     rules: &JobRules,
     summary: &mut Summary,
@@ -37,38 +34,33 @@ pub(crate) async fn scope(
         .collect();
     let all_listed = listing.is_whole();
     let selected = select_spaces(rules, listing.items, all_listed, summary)?;
-    let rooms = stream::iter(selected)
-        .map(|space| async move {
-            let rooms = context.client.rooms(&space.id).await;
-            let gone = match &rooms {
-                Ok(listing) => GoneRooms::find(context, rules, &space.id, listing).await,
-                Err(_) => Ok(GoneRooms::default()),
-            };
-            (space, rooms, gone)
-        })
-        .buffered(context.run.config.api.concurrency);
-    let spaces = rooms.collect::<Vec<_>>().await;
-    let mut scope = JobScope {
-        spaces: Vec::new(),
+    let spaces = selected.into_iter().map(|space| SpaceScope {
+        id: space.id,
+        name: space.name,
+        ..SpaceScope::default()
+    });
+    Ok(JobScope {
+        spaces: spaces.collect(),
         space_objects,
-    };
-    for (space, rooms, gone) in spaces {
-        let mut space = space_scope(context, rules, space, rooms, summary)?;
-        match gone {
-            Ok(gone) => space.gone = gone,
-            Err(error) => {
-                let message = format!("the rooms that the lake knows could not be read: {error}");
-                summary.fail(Problem::new(ProblemKind::CatalogFailed, message).space(&space.id));
-            }
-        }
-        scope.spaces.push(space);
-    }
+        all_listed,
+    })
+}
+
+/// Checks the scope when the room lists of all spaces were read.
+///
+/// # Errors
+/// `Usage` if a room that the user typed does not exist.
+pub(crate) fn conclude(
+    context: &ExportContext,
+    rules: &JobRules,
+    scope: &JobScope,
+    summary: &mut Summary,
+) -> Result<()> {
     let rooms: usize = scope.spaces.iter().map(|space| space.rooms.len()).sum();
     summary.counts.spaces = scope.spaces.len() as u64;
     summary.counts.rooms = rooms as u64;
     context.room_limits.share_among(rooms);
-    name_missing_rooms(rules, &scope, all_listed, summary)?;
-    Ok(scope)
+    name_missing_rooms(rules, scope, summary)
 }
 
 /// Selects the spaces that a job works on. `all_listed` says that `all` are all spaces that the token sees.
@@ -109,60 +101,69 @@ fn no_such_space(id: &SpaceId, is_visible: bool) -> Error {
         .hint("`telelake check` lists the spaces that the token sees")
 }
 
-fn space_scope(
-    context: &ExportContext,
-    rules: &JobRules,
-    space: Space,
-    rooms: Result<Listing<Room>>,
-    summary: &mut Summary,
-) -> Result<SpaceScope> {
-    let mut scope = SpaceScope {
-        id: space.id,
-        name: space.name,
-        ..SpaceScope::default()
-    };
-    let listing = match rooms {
-        Ok(listing) => listing,
-        Err(error) => {
-            context.note_fatal(&error);
-            if matches!(error.kind(), ErrorKind::Unauthorized | ErrorKind::Interrupted) {
-                return Err(error);
+impl SpaceScope {
+    /// Adds a page of the room list. Returns the place of the first of its rooms in `rooms`.
+    pub fn add_rooms(&mut self, rules: &JobRules, page: Vec<Room>, summary: &mut Summary) -> usize {
+        let first = self.rooms.len();
+        for room in page {
+            let is_exported = rules.exports_room(&room.id);
+            if is_exported && rules.job.takes_room(&room.id) {
+                if let Some(problem) = unreadable("room", &room.unreadable) {
+                    summary.warn(problem.space(&self.id).room(&room.id));
+                }
+                self.rooms.push(room);
+                continue;
             }
-            summary.fail(Problem::new(ProblemKind::SpaceFailed, error.to_string()).space(&scope.id));
-            scope.failed = true;
-            return Ok(scope);
+            self.excluded.insert(room.id.clone());
+            if is_exported {
+                self.left_out.push(room);
+            }
         }
-    };
-    note_listing(summary, &listing, "rooms", |problem| problem.space(&scope.id));
-    scope.partial = !listing.is_whole() || listing.other_ids > 0;
-    scope.listed = Arc::new(listing.items.iter().map(|room| room.id.clone()).collect());
-    for room in listing.items {
-        let is_exported = rules.exports_room(&room.id);
-        if is_exported {
-            scope.objects.push((room.id.clone(), room.raw.clone()));
-        }
-        if !is_exported || !rules.job.takes_room(&room.id) {
-            scope.excluded.insert(room.id);
-            continue;
-        }
-        if let Some(problem) = unreadable("room", &room.unreadable) {
-            summary.warn(problem.space(&scope.id).room(&room.id));
-        }
-        scope.rooms.push(room);
+        first
     }
-    Ok(scope)
+
+    /// Notes the end of the room list.
+    ///
+    /// # Errors
+    /// `Unauthorized` or `Interrupted`: then the whole run ends.
+    pub fn end_rooms(
+        &mut self,
+        context: &ExportContext,
+        ended: Result<Listing<Room>>,
+        summary: &mut Summary,
+    ) -> Result<()> {
+        match ended {
+            Ok(listing) => {
+                note_listing(summary, &listing, "rooms", |problem| problem.space(&self.id));
+                self.partial = !listing.is_whole() || listing.other_ids > 0;
+                self.index();
+            }
+            Err(error) => {
+                context.note_fatal(&error);
+                if matches!(error.kind(), ErrorKind::Unauthorized | ErrorKind::Interrupted) {
+                    return Err(error);
+                }
+                let problem = Problem::new(ProblemKind::SpaceFailed, error.to_string());
+                summary.fail(problem.space(&self.id));
+                let (id, name) = (std::mem::take(&mut self.id), self.name.take());
+                *self = Self {
+                    id,
+                    name,
+                    is_known: true,
+                    failed: true,
+                    ..Self::default()
+                };
+            }
+        }
+        Ok(())
+    }
 }
 
 /// Reports the named rooms that no space has. If the user typed such a room, nothing is done; unless the room may be in
 /// a list that was not received completely.
-fn name_missing_rooms(
-    rules: &JobRules,
-    scope: &JobScope,
-    all_listed: bool,
-    summary: &mut Summary,
-) -> Result<()> {
+fn name_missing_rooms(rules: &JobRules, scope: &JobScope, summary: &mut Summary) -> Result<()> {
     let named = &rules.job.rooms;
-    let all_listed = all_listed && scope.spaces.iter().all(|space| !space.failed && !space.partial);
+    let all_listed = scope.all_listed && scope.spaces.iter().all(|space| !space.failed && !space.partial);
     for id in if named.is_empty() {
         &rules.scope.rooms
     } else {

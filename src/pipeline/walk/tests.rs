@@ -7,15 +7,16 @@ use chrono_tz::Tz;
 use proptest::prelude::*;
 use serde_json::{Value, json};
 
-use super::ask::{asks, dates, first_date, gone_asks, last_call_date, spans};
+use super::ask::{RoomAsks, dates, first_date, gone_asks, last_call_date, room_asks};
 use super::assign::DayAssigner;
 use super::found::{
     DayWork, GoneDays, GoneRoom, JobScope, ListingAnswer, ListingAsk, ListingKind, RoomsAsked, SpaceScope,
 };
 use crate::api::{Call, Gap, Item, Listing, Record, Room};
+use crate::dates::spans;
 use crate::ids::{CallId, RoomId};
 use crate::json::Repairs;
-use crate::pipeline::job::Only;
+use crate::pipeline::job::{Command, Only};
 use crate::pipeline::lake_state::open_days::OpenDay;
 use crate::pipeline::rules::JobRules;
 use crate::pipeline::samples::{
@@ -33,16 +34,16 @@ fn room(id: &str, more: Value) -> Room {
 }
 
 fn scope(rooms: Vec<Room>) -> JobScope {
-    let listed = rooms.iter().map(|room| room.id.clone()).collect();
-    let space = SpaceScope {
+    let mut space = SpaceScope {
         id: "s".into(),
-        listed: std::sync::Arc::new(listed),
         rooms,
         ..SpaceScope::default()
     };
+    space.index();
     JobScope {
         spaces: vec![space],
         space_objects: Vec::new(),
+        all_listed: true,
     }
 }
 
@@ -63,17 +64,29 @@ fn open_day(text: &str, rooms: &[&str]) -> OpenDay {
     }
 }
 
+/// The requests of all rooms, and the number of rooms that need none.
+fn asks(rules: &JobRules, scope: &JobScope, open: &[OpenDay]) -> (Vec<RoomAsks>, usize) {
+    let open: Vec<_> = open.iter().collect();
+    let rooms = &scope.spaces[0].rooms;
+    let dates = (rules.job.from, rules.job.to);
+    let asks = rooms
+        .iter()
+        .map(|room| room_asks(rules, (0, room), dates, &open, rules.call_date));
+    let asks: Vec<_> = asks.flatten().collect();
+    let skipped = rooms.len() - asks.len();
+    (asks, skipped)
+}
+
 /// The dates of the calls that are asked for, and the ranges of the records.
-fn asked(rules: &JobRules, scope: &JobScope, open: &[OpenDay]) -> (Vec<String>, Vec<String>, u64) {
-    let (rooms, skipped) = asks(rules, scope, window(), open);
-    let (mut calls, mut records) = (Vec::new(), Vec::new());
-    for ask in rooms.into_iter().flat_map(|room| room.asks) {
-        match ask.what {
-            ListingKind::Calls { date } => calls.push(date.to_string()),
-            ListingKind::Records { from, to } => records.push(format!("{from} {to}")),
-        }
-    }
-    (calls, records, skipped)
+fn asked(rules: &JobRules, scope: &JobScope, open: &[OpenDay]) -> (Vec<String>, Vec<String>, usize) {
+    let (rooms, skipped) = asks(rules, scope, open);
+    let calls = rooms
+        .iter()
+        .flat_map(|room| &room.calls)
+        .map(NaiveDate::to_string);
+    let records = rooms.iter().flat_map(|room| &room.records);
+    let records = records.map(|(from, to)| format!("{from} {to}"));
+    (calls.collect(), records.collect(), skipped)
 }
 
 #[test]
@@ -146,14 +159,41 @@ fn dates_far_apart_are_separate_ranges_of_records() {
 }
 
 #[test]
-fn gone_rooms_are_asked_in_order_and_marked_as_gone() {
-    let days = [date(DATE)].into_iter().collect::<BTreeSet<_>>();
-    let gone: GoneDays = [((0, "b".into()), days.clone()), ((0, "a".into()), days)]
-        .into_iter()
-        .collect();
-    let rooms = gone_asks(&rules(), &gone);
-    assert!(rooms.iter().all(|room| room.is_gone && room.asks.len() == 4));
-    assert_eq!(rooms[0].asks[0].room, "a");
+fn a_gone_room_is_asked_for_both_kinds_and_marked_as_gone() {
+    let days = [date(DATE)].into_iter().collect();
+    let asks = gone_asks(&rules(), (0, &"a".into()), &days, None);
+    assert!(asks.is_gone && asks.awaits_record);
+    assert_eq!((asks.calls.len(), asks.records.len()), (3, 1));
+}
+
+#[test]
+fn with_a_declared_zone_only_its_dates_that_overlap_the_days_are_asked_for() {
+    for (zone, calls) in [
+        (Tz::UTC, vec!["2026-11-20"]),
+        (Tz::Europe__Moscow, vec!["2026-11-20", "2026-11-21"]),
+        (Tz::America__New_York, vec!["2026-11-19", "2026-11-20"]),
+    ] {
+        let mut declared = rules();
+        declared.call_date = Some(zone);
+        let (asked, records, _) = asked(&declared, &one_room(), &[]);
+        assert_eq!(asked, calls, "{zone}");
+        assert_eq!(
+            records,
+            ["2026-11-19 2026-11-21"],
+            "records have dates of their own"
+        );
+    }
+}
+
+#[test]
+fn records_are_awaited_on_an_open_day_and_by_a_webhook() {
+    let awaits = |rules: &JobRules, open: &[OpenDay]| asks(rules, &one_room(), open).0[0].awaits_record;
+    assert!(!awaits(&rules(), &[]));
+    assert!(!awaits(&rules(), &[open_day("2026-11-02", &["other"])]));
+    assert!(awaits(&rules(), &[open_day("2026-11-02", &["r"])]));
+    let mut webhook = rules();
+    webhook.job.command = Command::Webhook;
+    assert!(awaits(&webhook, &[]));
 }
 
 #[test]
@@ -210,13 +250,8 @@ fn days_of(
     known: &[(&str, &str)],
 ) -> (Vec<DayWork>, Summary) {
     let mut summary = Summary::new(&rules.job, rules.zone, rules.now);
-    let gone = GoneDays::new();
-    let mut assigner = DayAssigner::new(rules, scope, window(), &[], &gone);
-    let answer = ListingAnswer::Calls {
-        date: date(DATE),
-        listing: listing(calls),
-    };
-    assigner.add(&calls_ask(DATE), answer, &mut summary);
+    let mut assigner = DayAssigner::new(rules, window(), &[]);
+    add_calls(&mut assigner, scope, DATE, calls);
     let (from, to) = window();
     let ask = ListingAsk {
         what: ListingKind::Records { from, to },
@@ -227,12 +262,22 @@ fn days_of(
         to,
         listing: listing(records),
     };
-    assigner.add(&ask, answer, &mut summary);
+    assigner.add(scope, &ask, answer, &mut summary);
     let known = known
         .iter()
         .map(|(call, text)| ((0, CallId::from(*call)), date(text)))
         .collect::<HashMap<_, _>>();
-    (assigner.into_days(&known, &mut summary), summary)
+    (assigner.take_rest(scope, &known, &mut summary), summary)
+}
+
+/// Adds calls that were listed for a date.
+fn add_calls(assigner: &mut DayAssigner<'_>, scope: &JobScope, text: &str, calls: Vec<Call>) -> bool {
+    let mut summary = Summary::new(&rules().job, Tz::UTC, rules().now);
+    let answer = ListingAnswer::Calls {
+        date: date(text),
+        listing: listing(calls),
+    };
+    assigner.add(scope, &calls_ask(text), answer, &mut summary)
 }
 
 /// The dates of the days that have a call or record with this id.
@@ -355,12 +400,13 @@ fn a_day_is_listed_completely_only_when_it_is_over_and_all_of_it_was_asked() {
 fn day_after(text: &str, answer: Result<ListingAnswer, Error>, gone: &GoneDays) -> (DayWork, Summary) {
     let (rules, scope) = (rules(), one_room());
     let mut summary = Summary::new(&rules.job, rules.zone, rules.now);
-    let mut assigner = DayAssigner::new(&rules, &scope, window(), &[], gone);
+    let mut assigner = DayAssigner::new(&rules, window(), &[]);
+    assigner.gone = gone.clone();
     match answer {
-        Ok(answer) => assigner.add(&calls_ask(text), answer, &mut summary),
-        Err(error) => assigner.miss(&calls_ask(text), &error, &mut summary),
+        Ok(answer) => drop(assigner.add(&scope, &calls_ask(text), answer, &mut summary)),
+        Err(error) => assigner.miss(&scope, &calls_ask(text), &error, &mut summary),
     }
-    let days = assigner.into_days(&HashMap::new(), &mut summary);
+    let days = assigner.take_rest(&scope, &HashMap::new(), &mut summary);
     let day = days.into_iter().find(|day| day.date == date(DATE));
     (day.expect("the day"), summary)
 }
@@ -420,6 +466,82 @@ fn a_day_that_only_a_call_led_to_was_not_asked() {
     let margin = margin.expect("the margin day");
     assert_eq!(margin.asked, RoomsAsked::These(BTreeSet::new()));
     assert!(!margin.listed);
+}
+
+/// Rules of a job over some days around the sample date.
+fn three_days() -> JobRules {
+    let mut rules = rules();
+    (rules.job.from, rules.job.to) = (date("2026-11-19"), date("2026-11-21"));
+    rules.now = "2026-11-30T12:00:00Z".parse().expect("an instant");
+    rules
+}
+
+#[test]
+fn a_call_that_is_found_after_its_day_was_taken_is_more_work_for_the_day() {
+    let (rules, scope) = (three_days(), one_room());
+    let mut summary = Summary::new(&rules.job, rules.zone, rules.now);
+    let mut assigner = DayAssigner::new(&rules, (rules.job.from, rules.job.to), &[]);
+    let open = call("open", "2026-11-20T10:00:00Z", "");
+    assert!(add_calls(
+        &mut assigner,
+        &scope,
+        DATE,
+        vec![settled_call("c"), open]
+    ));
+    let day = assigner.take_day(&scope, 0, date(DATE)).expect("a whole day");
+    assert!(day.listed && day.calls.len() == 2);
+    let ended = call("open", "2026-11-20T10:00:00Z", "2026-11-20T11:00:00Z");
+    add_calls(
+        &mut assigner,
+        &scope,
+        "2026-11-21",
+        vec![settled_call("c"), settled_call("new"), ended],
+    );
+    let days = assigner.take_rest(&scope, &HashMap::new(), &mut summary);
+    assert_eq!(dates_with(&days, "c"), [""; 0], "the same state is nothing new");
+    let more = days.iter().find(|day| day.date == date(DATE)).expect("more work");
+    assert_eq!(
+        more.calls.keys().map(CallId::as_str).collect::<Vec<_>>(),
+        ["new", "open"]
+    );
+    assert!(!more.listed && more.has_marker && more.asked == RoomsAsked::These(BTreeSet::new()));
+}
+
+#[test]
+fn a_day_waits_if_a_call_comes_over_from_a_day_that_was_not_asked_for() {
+    let (rules, scope) = (three_days(), one_room());
+    let mut summary = Summary::new(&rules.job, rules.zone, rules.now);
+    let mut assigner = DayAssigner::new(&rules, (rules.job.from, rules.job.to), &[]);
+    let from_margin = call("margin", "2026-11-18T23:30:00Z", "2026-11-19T00:30:00Z");
+    let within = call("within", "2026-11-19T23:30:00Z", "2026-11-20T00:30:00Z");
+    add_calls(&mut assigner, &scope, "2026-11-19", vec![from_margin, within]);
+    assert!(assigner.take_day(&scope, 0, date("2026-11-19")).is_none());
+    // The day between two asked days knows what it must give up, whichever of them is taken first.
+    let next = assigner.take_day(&scope, 0, date(DATE)).expect("a whole day");
+    assert!(next.evict_calls.contains("within") && next.evict_calls.len() == 1);
+    let days = assigner.take_rest(&scope, &HashMap::new(), &mut summary);
+    assert!(
+        days.iter().all(|day| day.date != date(DATE)),
+        "the day was told before"
+    );
+    let waited = days
+        .iter()
+        .find(|day| day.date == date("2026-11-19"))
+        .expect("the day that waited");
+    assert!(waited.evict_calls.contains("margin") && waited.calls.contains_key("within"));
+}
+
+#[test]
+fn calls_of_a_room_that_turns_out_to_be_excluded_are_left_out() {
+    let (rules, mut scope) = (rules(), one_room());
+    let mut assigner = DayAssigner::new(&rules, window(), &[]);
+    let mut other = settled_call("other");
+    other.room_id = Some("later".into());
+    add_calls(&mut assigner, &scope, DATE, vec![settled_call("c"), other]);
+    scope.spaces[0].excluded.insert("later".into());
+    assigner.leave_out_excluded(&scope, 0);
+    let day = assigner.take_day(&scope, 0, date(DATE)).expect("a whole day");
+    assert_eq!(day.calls.keys().map(CallId::as_str).collect::<Vec<_>>(), ["c"]);
 }
 
 fn gone_room(since: Option<&str>, is_named: bool, more: Value) -> GoneRoom {
@@ -488,14 +610,10 @@ proptest! {
         let to = from + Days::new(length);
         let mut rules = rules();
         (rules.job.from, rules.job.to) = (from, to);
-        let (rooms, _) = asks(&rules, &one_room(), (from, to), &[]);
-        let (mut calls, mut records) = (BTreeSet::new(), BTreeSet::new());
-        for ask in rooms.into_iter().flat_map(|room| room.asks) {
-            match ask.what {
-                ListingKind::Calls { date } => prop_assert!(calls.insert(date), "asked twice"),
-                ListingKind::Records { from, to } => records.extend(dates(from, to)),
-            }
-        }
+        let (rooms, _) = asks(&rules, &one_room(), &[]);
+        let calls: BTreeSet<_> = rooms.iter().flat_map(|room| room.calls.clone()).collect();
+        let records = rooms.iter().flat_map(|room| &room.records);
+        let records: BTreeSet<_> = records.flat_map(|(from, to)| dates(*from, *to)).collect();
         let expected: BTreeSet<_> = dates(from - Days::new(1), to + Days::new(1)).collect();
         let is_in_future = from > rules.today();
         prop_assert!(is_in_future || expected.is_superset(&calls));
@@ -510,10 +628,40 @@ proptest! {
     #[test]
     fn spans_have_the_same_dates_and_gaps_between_them(days in proptest::collection::btree_set(0_u64..60, 0..20)) {
         let days: BTreeSet<_> = days.into_iter().map(|day| date(DATE) + Days::new(day)).collect();
-        let ranges: Vec<_> = spans(&days).collect();
+        let ranges = spans(days.iter().copied());
         let all: BTreeSet<_> = ranges.iter().flat_map(|(from, to)| dates(*from, *to)).collect();
         prop_assert_eq!(all, days);
         prop_assert!(ranges.windows(2).all(|two| two[0].1 + Days::new(1) < two[1].0));
+    }
+
+    /// Days that are taken one by one, in any order, have the same calls and evictions as days that are taken together.
+    #[test]
+    fn days_taken_early_are_the_days_taken_at_the_end(
+        starts in proptest::collection::vec((-1500_i64..5000, 0_i64..2000), 0..12),
+        order in proptest::sample::subsequence(vec![0_u64, 1, 2], 0..=3).prop_shuffle(),
+    ) {
+        let (rules, scope) = (three_days(), one_room());
+        let day: chrono::DateTime<chrono::Utc> = "2026-11-19T00:00:00Z".parse().expect("an instant");
+        let at = |minute: i64| (day + chrono::TimeDelta::minutes(minute)).to_rfc3339();
+        let calls: Vec<_> = starts.iter().enumerate().map(|(index, (start, minutes))| {
+            call(&format!("c{index}"), &at(*start), &at(start + minutes))
+        }).collect();
+        let days = |order: &[u64]| {
+            let mut summary = Summary::new(&rules.job, rules.zone, rules.now);
+            let mut assigner = DayAssigner::new(&rules, (rules.job.from, rules.job.to), &[]);
+            add_calls(&mut assigner, &scope, DATE, calls.clone());
+            let early = order.iter().filter_map(|more| {
+                assigner.take_day(&scope, 0, date("2026-11-19") + Days::new(*more))
+            });
+            let mut days: Vec<_> = early.collect();
+            days.extend(assigner.take_rest(&scope, &HashMap::new(), &mut summary));
+            let mut days: Vec<_> = days.into_iter().map(|day| {
+                (day.date, day.listed, day.calls.into_keys().collect::<Vec<_>>(), day.evict_calls)
+            }).collect();
+            days.sort();
+            days
+        };
+        prop_assert_eq!(days(&order), days(&[]));
     }
 
     /// Whatever instants a call and its record have, each lies on exactly one day, and on the same one.

@@ -9,7 +9,7 @@ use crate::lake::key;
 use crate::metrics::METRICS;
 use crate::pipeline::{MetaFile, import_meta};
 use crate::serve::journal;
-use crate::store::Condition;
+use crate::store::{Condition, OptionalExt};
 use crate::tables::lessons::parse;
 use crate::{Error, ErrorKind, Result};
 
@@ -67,11 +67,9 @@ impl Relay {
         let mut bytes = Vec::new();
         let (mut taken, mut received_at) = (0, DateTime::UNIX_EPOCH);
         for key in &keys {
-            match self.store.get(key).await {
-                Ok(object) => bytes.extend_from_slice(&object.bytes),
-                // Another process has imported it.
-                Err(error) if error.kind() == ErrorKind::StoreNotFound => {}
-                Err(error) => return Err(error),
+            // If it is missing, another process has imported it.
+            if let Some(object) = self.store.get(key).await.optional()? {
+                bytes.extend_from_slice(&object.bytes);
             }
             received_at = received_at.max(received(key).unwrap_or_else(Utc::now));
             taken += 1;

@@ -8,7 +8,7 @@ use super::Relay;
 use crate::lake::key;
 use crate::metrics::METRICS;
 use crate::serve::journal;
-use crate::store::Condition;
+use crate::store::{Condition, OptionalExt, StoredObject};
 use crate::tables::lessons::{Payload, parse};
 use crate::{Error, ErrorKind, Result};
 
@@ -77,10 +77,8 @@ impl Relay {
 
     /// Passes an object's payloads on and removes it. `left` holds the payloads that are not passed on yet.
     async fn pass_on(&self, key: &str, left: &mut Option<Vec<Payload>>) -> Result<()> {
-        let bytes = match self.store.get(key).await {
-            Ok(object) => object.bytes,
-            Err(error) if error.kind() == ErrorKind::StoreNotFound => return Ok(()),
-            Err(error) => return Err(error),
+        let Some(StoredObject { bytes, .. }) = self.store.get(key).await.optional()? else {
+            return Ok(());
         };
         let due = match left.take() {
             Some(due) => due,

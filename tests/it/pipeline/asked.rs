@@ -2,10 +2,10 @@
 
 use std::collections::BTreeSet;
 
-use chrono::{Days, NaiveDate, TimeDelta};
-use telelake::simulator::{Endpoint, Simulator};
+use chrono::{DateTime, Days, NaiveDate, TimeDelta, Utc};
+use telelake::simulator::{Call, Endpoint, School, Simulator};
 
-use super::{backfill, small};
+use super::{backfill, small_school};
 use crate::support::lake::Lake;
 use crate::support::program::{Finished, Telelake};
 use crate::support::truth::is_whole;
@@ -39,31 +39,43 @@ async fn calls(lake: &Lake) -> Vec<(String, String)> {
     calls
 }
 
+/// The first call of a date.
+fn call_of(school: &mut School, date: NaiveDate) -> &mut Call {
+    let mut calls = school.calls.iter_mut();
+    calls.find(|call| call.started_at.date_naive() == date).unwrap()
+}
+
+/// Makes the API say that a call of `day` began after midnight. Returns its id and its true start.
+fn begun_too_late(sim: &Simulator, day: NaiveDate) -> (String, DateTime<Utc>) {
+    sim.edit(|school| {
+        let call = call_of(school, day);
+        let truth = day.and_hms_opt(23, 0, 0).unwrap().and_utc();
+        let end = truth + TimeDelta::minutes(120);
+        (call.started_at, call.finished_at) = (end - TimeDelta::minutes(10), Some(end));
+        (call.id.clone(), truth)
+    })
+}
+
+async fn assert_verified(lake: &Lake) {
+    let verify = Telelake::new(&["verify", "--deep"]).lake(lake);
+    verify.run().await.expect(0);
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn days_that_were_not_requested_are_not_written() {
-    let (sim, lake) = (Simulator::start(small()).await.unwrap(), Lake::folder());
+    let (sim, lake) = small_school().await;
     // The first date has calls over midnight, and so has the middle one.
     let dates_of_school = sim.options().dates.clone();
     let middle = dates_of_school[1];
     sim.edit(|school| {
-        let call = school
-            .calls
-            .iter_mut()
-            .find(|call| call.started_at.date_naive() == middle);
-        let call = call.unwrap();
+        let call = call_of(school, middle);
         call.started_at = middle.and_hms_opt(23, 30, 0).unwrap().and_utc();
         call.finished_at = Some(call.started_at + TimeDelta::minutes(60));
     });
     let school = sim.school();
-    let of_day = |at: chrono::DateTime<chrono::Utc>| at.date_naive() == middle;
-    let expected: BTreeSet<_> = school
-        .calls
-        .iter()
-        .filter(|call| of_day(call.started_at))
-        .collect::<Vec<_>>()
-        .iter()
-        .map(|call| call.id.clone())
-        .collect();
+    let of_day = |at: DateTime<Utc>| at.date_naive() == middle;
+    let of_middle = school.calls.iter().filter(|call| of_day(call.started_at));
+    let expected: BTreeSet<_> = of_middle.map(|call| call.id.clone()).collect();
     assert!(!expected.is_empty() && expected.len() < school.calls.len());
 
     let plan = run(&sim, &lake, middle, &["--dry-run"]).await;
@@ -106,33 +118,15 @@ async fn days_that_were_not_requested_are_not_written() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_call_that_moves_to_a_day_that_was_not_requested_is_neither_lost_nor_doubled() {
-    let (sim, lake) = (Simulator::start(small()).await.unwrap(), Lake::folder());
+    let (sim, lake) = small_school().await;
     let day = sim.options().dates[1];
-    // At first the API says that it began after midnight.
-    let (call, truth) = sim.edit(|school| {
-        let call = school
-            .calls
-            .iter_mut()
-            .find(|call| call.started_at.date_naive() == day)
-            .unwrap();
-        let truth = day.and_hms_opt(23, 0, 0).unwrap().and_utc();
-        let end = truth + TimeDelta::minutes(120);
-        (call.started_at, call.finished_at) = (end - TimeDelta::minutes(10), Some(end));
-        (call.id.clone(), truth)
-    });
+    let (call, truth) = begun_too_late(&sim, day);
     let dates = sim.options().dates.clone();
     for date in dates {
         run(&sim, &lake, date, &[]).await;
     }
     let before = calls(&lake).await;
-    sim.edit(|school| {
-        school
-            .calls
-            .iter_mut()
-            .find(|one| one.id == call)
-            .unwrap()
-            .started_at = truth
-    });
+    sim.edit(|school| school.call_mut(&call).unwrap().started_at = truth);
     // Whichever of the two days is requested, the call is then once on its own day.
     for asked in [day + Days::new(1), day] {
         run(&sim, &lake, asked, &[]).await;
@@ -143,37 +137,16 @@ async fn a_call_that_moves_to_a_day_that_was_not_requested_is_neither_lost_nor_d
             "{asked}: {after:?}"
         );
     }
-    Telelake::new(&["verify", "--deep"])
-        .lake(&lake)
-        .run()
-        .await
-        .expect(0);
+    assert_verified(&lake).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_moved_call_leaves_its_old_day_even_if_that_day_was_not_requested() {
-    let (sim, lake) = (Simulator::start(small()).await.unwrap(), Lake::folder());
+    let (sim, lake) = small_school().await;
     let day = sim.options().dates[1];
-    let (call, truth) = sim.edit(|school| {
-        let call = school
-            .calls
-            .iter_mut()
-            .find(|call| call.started_at.date_naive() == day)
-            .unwrap();
-        let truth = day.and_hms_opt(23, 0, 0).unwrap().and_utc();
-        let end = truth + TimeDelta::minutes(120);
-        (call.started_at, call.finished_at) = (end - TimeDelta::minutes(10), Some(end));
-        (call.id.clone(), truth)
-    });
+    let (call, truth) = begun_too_late(&sim, day);
     run(&sim, &lake, day + Days::new(1), &[]).await;
-    sim.edit(|school| {
-        school
-            .calls
-            .iter_mut()
-            .find(|one| one.id == call)
-            .unwrap()
-            .started_at = truth
-    });
+    sim.edit(|school| school.call_mut(&call).unwrap().started_at = truth);
     run(&sim, &lake, day, &[]).await;
     let found: Vec<_> = calls(&lake)
         .await
@@ -181,16 +154,12 @@ async fn a_moved_call_leaves_its_old_day_even_if_that_day_was_not_requested() {
         .filter(|(id, _)| *id == call)
         .collect();
     assert_eq!(found, [(call, day.to_string())]);
-    Telelake::new(&["verify", "--deep"])
-        .lake(&lake)
-        .run()
-        .await
-        .expect(0);
+    assert_verified(&lake).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_room_is_not_listed_for_dates_before_its_creation() {
-    let (sim, lake) = (Simulator::start(small()).await.unwrap(), Lake::folder());
+    let (sim, lake) = small_school().await;
     let dates = sim.options().dates.clone();
     let last = dates[dates.len() - 1];
     let room = sim.edit(|school| {

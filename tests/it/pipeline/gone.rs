@@ -4,10 +4,9 @@ use std::sync::Arc;
 
 use chrono::{DateTime, Days, NaiveDate, TimeDelta, Utc};
 use telelake::config::{Config, Duration, Secret};
-use telelake::pipeline::{Command, Exporter, Job, Problem, ProblemKind, Progress, Summary};
+use telelake::pipeline::{Command, Exporter, Job, Problem, ProblemKind, Setting, Summary};
 use telelake::simulator::{Endpoint, Failure, Matcher, Options, Simulator};
 use telelake::store;
-use tokio_util::sync::CancellationToken;
 
 use super::small;
 use crate::support::lake::Lake;
@@ -23,14 +22,7 @@ fn exporter(sim: &Simulator, lake: &Lake, store: Arc<dyn store::Store>, now: Dat
     config.store.url = lake.url();
     config.export.lookback_days = LOOKBACK;
     config.export.give_up = Duration::from_secs(3 * DAY);
-    Exporter::new(
-        config,
-        store,
-        Arc::new(Progress::default()),
-        &CancellationToken::new(),
-        now,
-    )
-    .unwrap()
+    Exporter::new(Setting::new(config, store, now)).unwrap()
 }
 
 async fn open(lake: &Lake) -> Arc<dyn store::Store> {

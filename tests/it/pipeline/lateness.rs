@@ -1,14 +1,11 @@
 //! Late data arrives by itself. Data that never comes is given up, named once, and requested again by a backfill.
 //! The clock is simulated, so that nights pass without waiting.
 
-use std::sync::Arc;
-
 use chrono::{DateTime, Days, NaiveDate, TimeDelta, Utc};
 use telelake::config::{Config, Duration, Secret};
-use telelake::pipeline::{Command, Exporter, Job, Progress, Summary};
+use telelake::pipeline::{Command, Exporter, Job, Setting, Summary};
 use telelake::simulator::{Endpoint, Report, Simulator};
 use telelake::store;
-use tokio_util::sync::CancellationToken;
 
 use super::small;
 use crate::support::lake::Lake;
@@ -29,8 +26,7 @@ fn config(sim: &Simulator, lake: &Lake) -> Config {
 
 async fn export(config: Config, job: &Job, now: DateTime<Utc>) -> Summary {
     let store = store::open(&config.store).await.unwrap();
-    let cancel = CancellationToken::new();
-    let exporter = Exporter::new(config, store, Arc::new(Progress::default()), &cancel, now).unwrap();
+    let exporter = Exporter::new(Setting::new(config, store, now)).unwrap();
     exporter.run(job).await.unwrap()
 }
 
@@ -163,6 +159,42 @@ async fn a_call_over_midnight_is_landed_once_it_has_ended_and_settled() {
     assert!(!is_marked(&lake).await);
 }
 
+/// Asserts that the tables name a record and two reports as lost, and nothing as failed.
+async fn assert_lost_in_tables(lake: &Lake, record: &str) {
+    let coverage = lake
+        .rows(
+            "coverage",
+            &[
+                "complete",
+                "reason",
+                "reports_failed",
+                "records_failed",
+                "reports_lost",
+                "records_lost",
+            ],
+        )
+        .await;
+    let sum = |column: &str| {
+        coverage
+            .iter()
+            .map(|row| row[column].parse::<u64>().unwrap())
+            .sum::<u64>()
+    };
+    assert_eq!((sum("reports_failed"), sum("records_failed")), (0, 0));
+    assert_eq!((sum("reports_lost"), sum("records_lost")), (2, 1));
+    let incomplete: Vec<_> = coverage.iter().filter(|row| row["complete"] == "false").collect();
+    assert!(
+        !incomplete.is_empty() && incomplete.iter().all(|row| row["reason"].starts_with("lost: ")),
+        "{coverage:?}"
+    );
+    let recordings = lake.rows("recordings", &["record_id", "status", "error"]).await;
+    let lost = recordings.iter().find(|row| row["record_id"] == record).unwrap();
+    assert!(
+        lost["status"] == "lost" && lost["error"].starts_with("lost: "),
+        "{lost:?}"
+    );
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn data_that_never_comes_is_named_as_lost_once_and_its_day_is_closed() {
     let (sim, date) = school().await;
@@ -209,39 +241,7 @@ async fn data_that_never_comes_is_named_as_lost_once_and_its_day_is_closed() {
     assert_eq!(sim.count(Endpoint::Report), 0);
     assert_eq!(lake.manifests().await[0], before);
 
-    let coverage = lake
-        .rows(
-            "coverage",
-            &[
-                "complete",
-                "reason",
-                "reports_failed",
-                "records_failed",
-                "reports_lost",
-                "records_lost",
-            ],
-        )
-        .await;
-    let sum = |column: &str| {
-        coverage
-            .iter()
-            .map(|row| row[column].parse::<u64>().unwrap())
-            .sum::<u64>()
-    };
-    assert_eq!((sum("reports_failed"), sum("records_failed")), (0, 0));
-    assert_eq!((sum("reports_lost"), sum("records_lost")), (2, 1));
-    let incomplete: Vec<_> = coverage.iter().filter(|row| row["complete"] == "false").collect();
-    assert!(
-        !incomplete.is_empty() && incomplete.iter().all(|row| row["reason"].starts_with("lost: ")),
-        "{coverage:?}"
-    );
-    let recordings = lake.rows("recordings", &["record_id", "status", "error"]).await;
-    let lost = recordings.iter().find(|row| row["record_id"] == record).unwrap();
-    assert!(
-        lost["status"] == "lost" && lost["error"].starts_with("lost: "),
-        "{lost:?}"
-    );
-
+    assert_lost_in_tables(&lake, &record).await;
     let date_text = date.to_string();
     let args = ["status", "--from", &date_text, "--to", &date_text];
     let status = Telelake::new(&args).lake(&lake).run().await.expect(0).stdout;

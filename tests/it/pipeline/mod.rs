@@ -3,6 +3,7 @@
 mod asked;
 mod bad;
 mod faults;
+mod flow;
 mod gone;
 mod hostile;
 mod large;
@@ -25,6 +26,7 @@ mod xlsx;
 use telelake::simulator::{Options, Simulator};
 
 use crate::support::lake::Lake;
+use crate::support::program::{Finished, Telelake};
 
 /// The dates of the simulator's school, as the command line takes them.
 pub(crate) fn range(sim: &Simulator) -> [String; 4] {
@@ -53,6 +55,18 @@ pub(crate) fn small() -> Options {
         recording_size: 20_000,
         ..Options::default()
     }
+}
+
+/// A small school and a lake without anything.
+pub(crate) async fn small_school() -> (Simulator, Lake) {
+    (Simulator::start(small()).await.unwrap(), Lake::folder())
+}
+
+/// Runs `backfill` over all dates of the school; it must end with this exit status.
+pub(crate) async fn exported(sim: &Simulator, lake: &Lake, more: &[&str], status: i32) -> Finished {
+    let range = range(sim);
+    let run = Telelake::against(sim, lake, &backfill(&range, more)).run().await;
+    run.expect(status)
 }
 
 /// Asserts that the lake holds no trace of an unfinished upload.

@@ -5,7 +5,7 @@ use telelake::simulator::{
     DateReading, Endpoint, Failure, LinkForm, ListTotal, Matcher, Options, Paging, Simulator, Window,
 };
 
-use super::{backfill, range, small};
+use super::{backfill, exported, range, small, small_school};
 use crate::support::lake::Lake;
 use crate::support::program::Telelake;
 use crate::support::truth::{assert_whole, is_whole};
@@ -81,10 +81,7 @@ async fn a_server_that_repeats_its_first_page_ends_the_list_and_is_named() {
         Simulator::start(Options { paging, ..small() }).await.unwrap(),
         Lake::folder(),
     );
-    let run = Telelake::against(&sim, &lake, &backfill(&range(&sim), &[]))
-        .run()
-        .await
-        .expect(3);
+    let run = exported(&sim, &lake, &[], 3).await;
     let summary = run.summary();
     let failed = summary["failed"].as_array().unwrap();
     assert!(
@@ -118,7 +115,7 @@ async fn one_tenth_of_the_answers_faulty_changes_nothing() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_record_is_on_one_day_in_any_order_of_listing() {
     // A call before midnight with a record after it; the call cannot be listed at first.
-    let (sim, lake) = (Simulator::start(small()).await.unwrap(), Lake::folder());
+    let (sim, lake) = small_school().await;
     let (call, record) = sim.edit(|school| {
         let call = school.calls[0].clone();
         let midnight = (call.started_at.date_naive() + chrono::Days::new(1))
@@ -147,10 +144,7 @@ async fn a_record_is_on_one_day_in_any_order_of_listing() {
         Matcher::endpoint(Endpoint::Calls).containing(&call.room_id),
         Failure::Status(404),
     );
-    Telelake::against(&sim, &lake, &backfill(&range(&sim), &[]))
-        .run()
-        .await
-        .expect(3);
+    exported(&sim, &lake, &[], 3).await;
     assert_eq!(
         days(&lake),
         0,
@@ -163,17 +157,14 @@ async fn a_record_is_on_one_day_in_any_order_of_listing() {
         .run()
         .await
         .expect(0);
-    Telelake::against(&sim, &lake, &backfill(&range(&sim), &[]))
-        .run()
-        .await
-        .expect(0);
+    exported(&sim, &lake, &[], 0).await;
     assert_eq!(days(&lake), 1);
     assert_whole(&lake, &sim, Tz::UTC).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_call_moves_to_the_day_of_its_start_once_that_is_known() {
-    let (sim, lake) = (Simulator::start(small()).await.unwrap(), Lake::folder());
+    let (sim, lake) = small_school().await;
     // At first the API claims that it began the next day.
     let truth = sim.edit(|school| {
         let call = &mut school.calls[0];
@@ -183,16 +174,10 @@ async fn a_call_moves_to_the_day_of_its_start_once_that_is_known() {
         call.started_at = end - chrono::TimeDelta::minutes(10);
         truth
     });
-    Telelake::against(&sim, &lake, &backfill(&range(&sim), &[]))
-        .run()
-        .await
-        .expect(0);
+    exported(&sim, &lake, &[], 0).await;
     assert_whole(&lake, &sim, Tz::UTC).await;
     sim.edit(|school| school.calls[0].started_at = truth);
-    Telelake::against(&sim, &lake, &backfill(&range(&sim), &[]))
-        .run()
-        .await
-        .expect(0);
+    exported(&sim, &lake, &[], 0).await;
     assert_whole(&lake, &sim, Tz::UTC).await;
     let raw: Vec<_> = lake
         .keys()

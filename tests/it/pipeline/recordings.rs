@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use telelake::simulator::{Endpoint, Failure, Matcher, Options, Simulator};
 
-use super::{assert_no_upload_is_left, backfill, range, small};
+use super::{assert_no_upload_is_left, backfill, exported, range, small};
 use crate::support::eventually::eventually;
 use crate::support::lake::Lake;
 use crate::support::program::Telelake;
@@ -34,10 +34,7 @@ async fn broken_transfers_resume_or_start_again() {
             let sim = Simulator::start(school()).await.unwrap();
             sim.faults()
                 .order(Matcher::endpoint(Endpoint::Blob).first(2), fault.clone());
-            Telelake::against(&sim, &lake, &backfill(&range(&sim), &[]))
-                .run()
-                .await
-                .expect(0);
+            exported(&sim, &lake, &[], 0).await;
             assert_whole(&lake, &sim, chrono_tz::Tz::UTC).await;
             assert!(sim.faults().hits() > 0);
         }
@@ -58,10 +55,7 @@ async fn a_cut_transfer_reads_no_byte_twice() {
         Matcher::endpoint(Endpoint::Blob).containing(&record.id).first(1),
         Failure::CutBody(3 << 20),
     );
-    Telelake::against(&sim, &lake, &backfill(&range(&sim), &[]))
-        .run()
-        .await
-        .expect(0);
+    exported(&sim, &lake, &[], 0).await;
     let blobs: Vec<_> = sim
         .requests()
         .into_iter()
@@ -84,10 +78,7 @@ async fn a_source_that_gives_short_ranges_is_read_to_its_end() {
     let blobs = || Matcher::endpoint(Endpoint::Blob);
     sim.faults().order(blobs().first(2), Failure::CutBody(2 << 20));
     sim.faults().order(blobs(), Failure::ShortRange(1 << 20));
-    Telelake::against(&sim, &lake, &backfill(&range(&sim), &[]))
-        .run()
-        .await
-        .expect(0);
+    exported(&sim, &lake, &[], 0).await;
     assert!(sim.requests().iter().filter(|seen| seen.status == 206).count() > 2);
     assert_whole(&lake, &sim, chrono_tz::Tz::UTC).await;
 }
@@ -98,10 +89,7 @@ async fn an_error_page_never_becomes_a_recording() {
         let sim = Simulator::start(school()).await.unwrap();
         sim.faults()
             .order(Matcher::endpoint(Endpoint::Blob), Failure::Html);
-        let run = Telelake::against(&sim, &lake, &backfill(&range(&sim), &[]))
-            .run()
-            .await
-            .expect(3);
+        let run = exported(&sim, &lake, &[], 3).await;
         assert!(run.count("records_failed") > 0);
         assert!(
             run.summary()["failed"][0]["message"]
@@ -113,10 +101,7 @@ async fn an_error_page_never_becomes_a_recording() {
         );
         assert!(!lake.keys().await.keys().any(|key| key.ends_with(".mp4")));
         sim.faults().clear();
-        Telelake::against(&sim, &lake, &backfill(&range(&sim), &[]))
-            .run()
-            .await
-            .expect(0);
+        exported(&sim, &lake, &[], 0).await;
         assert_whole(&lake, &sim, chrono_tz::Tz::UTC).await;
     }
 }
@@ -140,10 +125,7 @@ async fn a_file_whose_boxes_are_incomplete_is_not_done() {
             let sim = Simulator::start(school()).await.unwrap();
             sim.faults()
                 .order(Matcher::endpoint(Endpoint::Blob), fault.clone());
-            let run = Telelake::against(&sim, &lake, &backfill(&range(&sim), &[]))
-                .run()
-                .await
-                .expect(3);
+            let run = exported(&sim, &lake, &[], 3).await;
             assert!(run.count("records_failed") > 0 && run.count("records_done") == 0);
             for problem in run.summary()["failed"].as_array().unwrap() {
                 assert_eq!(problem["kind"], "record_failed", "{problem}");
@@ -152,10 +134,7 @@ async fn a_file_whose_boxes_are_incomplete_is_not_done() {
             assert!(!lake.keys().await.keys().any(|key| key.ends_with(".mp4")));
             assert_no_upload_is_left(&lake).await;
             sim.faults().clear();
-            Telelake::against(&sim, &lake, &backfill(&range(&sim), &[]))
-                .run()
-                .await
-                .expect(0);
+            exported(&sim, &lake, &[], 0).await;
             assert_whole(&lake, &sim, chrono_tz::Tz::UTC).await;
         }
     }
@@ -171,10 +150,7 @@ async fn a_file_whose_moov_comes_last_is_whole_whatever_its_file_size_says() {
     let (sim, lake) = (Simulator::start(school()).await.unwrap(), Lake::folder());
     sim.faults()
         .order(Matcher::endpoint(Endpoint::Blob), Failure::Bytes(file.clone()));
-    let run = Telelake::against(&sim, &lake, &backfill(&range(&sim), &[]))
-        .run()
-        .await
-        .expect(0);
+    let run = exported(&sim, &lake, &[], 0).await;
     let done = run.count("records_done");
     assert!(done > 0);
     let warnings = run.summary()["warnings"].clone();
@@ -212,10 +188,7 @@ async fn a_transfer_that_stays_broken_shows_no_file_and_the_next_run_resumes_it(
         assert_eq!(files as u64, run.count("records_done"));
         sim.faults().clear();
         sim.clear_log();
-        Telelake::against(&sim, &lake, &backfill(&range(&sim), &[]))
-            .run()
-            .await
-            .expect(0);
+        exported(&sim, &lake, &[], 0).await;
         for seen in sim
             .requests()
             .iter()

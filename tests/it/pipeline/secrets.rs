@@ -112,6 +112,22 @@ async fn searched(lake: &Lake, said: &[Finished]) -> Vec<(String, String)> {
     texts
 }
 
+/// Damages a lesson day at the name of a person.
+async fn damage_lesson_day(lake: &Lake) {
+    let keys = lake.keys().await;
+    let day = keys
+        .keys()
+        .find(|key| key.starts_with("_telelake/meta/shelves/"))
+        .unwrap();
+    let Lake::Folder(root) = lake else { unreachable!() };
+    let text = zstd::decode_all(&*std::fs::read(root.path().join(day)).unwrap()).unwrap();
+    let text = String::from_utf8(text).unwrap();
+    let damaged = text.replacen("\"meta\":\"", "\"meta\":[\"Metova\"],\"x\":\"", 1);
+    assert_ne!(damaged, text);
+    let packed = zstd::encode_all(damaged.as_bytes(), 3).unwrap();
+    std::fs::write(root.path().join(day), packed).unwrap();
+}
+
 /// Files of lesson data: a good one, and some with an error in the middle of personal data.
 fn meta_files(sim: &Simulator, folder: &std::path::Path) -> Vec<String> {
     let metas: String = sim
@@ -203,22 +219,7 @@ async fn no_secret_and_no_person_is_in_logs_errors_summaries_and_state() {
             .iter()
             .any(|row| row["user_fullname"].contains("Metova"))
     );
-    // State that is damaged at the names of people.
-    let keys = lake.keys().await;
-    let shelf = keys
-        .keys()
-        .find(|key| key.starts_with("_telelake/meta/shelves/"))
-        .unwrap();
-    let Lake::Folder(root) = &lake else { unreachable!() };
-    let text = zstd::decode_all(&*std::fs::read(root.path().join(shelf)).unwrap()).unwrap();
-    let text = String::from_utf8(text).unwrap();
-    let damaged = text.replacen("\"meta\":\"", "\"meta\":[\"Metova\"],\"x\":\"", 1);
-    assert_ne!(damaged, text);
-    std::fs::write(
-        root.path().join(shelf),
-        zstd::encode_all(damaged.as_bytes(), 3).unwrap(),
-    )
-    .unwrap();
+    damage_lesson_day(&lake).await;
     for args in [&["meta", "import", files[0].as_str()][..], &all] {
         said.push(run(args, TOKEN).await);
     }

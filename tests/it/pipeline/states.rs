@@ -3,7 +3,7 @@
 use serde_json::json;
 use telelake::simulator::{Endpoint, Failure, Matcher, Oddities, Options, Report, Simulator};
 
-use super::{backfill, range, small};
+use super::{backfill, exported, range, small, small_school};
 use crate::support::lake::Lake;
 use crate::support::program::Telelake;
 use crate::support::truth::assert_whole;
@@ -16,6 +16,12 @@ async fn report_of(lake: &Lake, call: &str) -> serde_json::Value {
         .find(|day| day["calls"].get(call).is_some())
         .expect("the call is in a manifest");
     day["calls"][call]["reports"]["json"].clone()
+}
+
+/// True if these problems have one of this kind.
+fn names(problems: &serde_json::Value, kind: &str) -> bool {
+    let mut problems = problems.as_array().unwrap().iter();
+    problems.any(|problem| problem["kind"] == kind)
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -34,10 +40,7 @@ async fn a_school_with_every_oddity_is_exported_as_far_as_it_goes() {
     .await
     .unwrap();
     let lake = Lake::folder();
-    let run = Telelake::against(&sim, &lake, &backfill(&range(&sim), &[]))
-        .run()
-        .await
-        .expect(3);
+    let run = exported(&sim, &lake, &[], 3).await;
     // Only an answer that is no report at all is a failure.
     let broken = sim
         .school()
@@ -54,24 +57,10 @@ async fn a_school_with_every_oddity_is_exported_as_far_as_it_goes() {
         "{failed:?}"
     );
     for kind in ["call_pending", "report_pending", "record_pending"] {
-        assert!(
-            summary["pending"]
-                .as_array()
-                .unwrap()
-                .iter()
-                .any(|pending| pending["kind"] == kind),
-            "no {kind}"
-        );
+        assert!(names(&summary["pending"], kind), "no {kind}");
     }
     for kind in ["report_denied", "record_unavailable", "file_size_differs"] {
-        assert!(
-            summary["warnings"]
-                .as_array()
-                .unwrap()
-                .iter()
-                .any(|warning| warning["kind"] == kind),
-            "no {kind}"
-        );
+        assert!(names(&summary["warnings"], kind), "no {kind}");
     }
     let calls = lake.rows("calls", &["call_id"]).await.len();
     assert_eq!(calls, sim.school().calls.len());
@@ -96,16 +85,13 @@ async fn a_school_with_every_oddity_is_exported_as_far_as_it_goes() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_report_that_is_not_json_is_kept_and_its_call_is_failed() {
-    let (sim, lake) = (Simulator::start(small()).await.unwrap(), Lake::folder());
+    let (sim, lake) = small_school().await;
     let bytes = "<html>не отчёт</html>";
     let call = sim.edit(|school| {
         school.calls[0].json = Report::bytes(bytes);
         school.calls[0].id.clone()
     });
-    let run = Telelake::against(&sim, &lake, &backfill(&range(&sim), &[]))
-        .run()
-        .await
-        .expect(3);
+    let run = exported(&sim, &lake, &[], 3).await;
     assert_eq!(run.count("reports_failed"), 1);
     let failure = &run.summary()["failed"][0];
     assert_eq!(
@@ -131,33 +117,24 @@ async fn a_report_that_is_not_json_is_kept_and_its_call_is_failed() {
     );
 
     sim.edit(|school| school.calls[0].set_report(Report::Whole));
-    Telelake::against(&sim, &lake, &backfill(&range(&sim), &[]))
-        .run()
-        .await
-        .expect(0);
+    exported(&sim, &lake, &[], 0).await;
     assert_whole(&lake, &sim, chrono_tz::Tz::UTC).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_empty_report_is_pending_and_never_replaces_one_that_had_rows() {
-    let (sim, lake) = (Simulator::start(small()).await.unwrap(), Lake::folder());
+    let (sim, lake) = small_school().await;
     for empty in [Report::EMPTY, Report::bytes("{}"), Report::bytes("")] {
         let call = sim.edit(|school| {
             school.calls[0].json = empty;
             school.calls[0].id.clone()
         });
-        let run = Telelake::against(&sim, &lake, &backfill(&range(&sim), &[]))
-            .run()
-            .await
-            .expect(0);
+        let run = exported(&sim, &lake, &[], 0).await;
         assert_eq!(run.count("reports_pending"), 1);
         assert_eq!(report_of(&lake, &call).await["status"], "pending");
     }
     sim.edit(|school| school.calls[0].set_report(Report::Whole));
-    Telelake::against(&sim, &lake, &backfill(&range(&sim), &[]))
-        .run()
-        .await
-        .expect(0);
+    exported(&sim, &lake, &[], 0).await;
     assert_whole(&lake, &sim, chrono_tz::Tz::UTC).await;
     sim.edit(|school| school.calls[0].set_report(Report::bytes("{}")));
     Telelake::against(&sim, &lake, &backfill(&range(&sim), &["--force"]))
@@ -168,7 +145,7 @@ async fn an_empty_report_is_pending_and_never_replaces_one_that_had_rows() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_report_that_shrank_or_lost_its_times_is_named_and_replaces_nothing() {
-    let (sim, lake) = (Simulator::start(small()).await.unwrap(), Lake::folder());
+    let (sim, lake) = small_school().await;
     let range = range(&sim);
     let force = backfill(&range, &["--force"]);
     Telelake::against(&sim, &lake, &force).run().await.expect(0);
@@ -236,12 +213,9 @@ async fn a_report_that_shrank_or_lost_its_times_is_named_and_replaces_nothing() 
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_call_that_runs_is_pending_until_it_has_ended() {
-    let (sim, lake) = (Simulator::start(small()).await.unwrap(), Lake::folder());
+    let (sim, lake) = small_school().await;
     let end = sim.edit(|school| school.calls[0].finished_at.take());
-    let run = Telelake::against(&sim, &lake, &backfill(&range(&sim), &[]))
-        .run()
-        .await
-        .expect(0);
+    let run = exported(&sim, &lake, &[], 0).await;
     assert_eq!((run.count("calls_pending"), run.count("reports_pending")), (1, 2));
     let open = lake
         .keys()
@@ -292,10 +266,7 @@ async fn a_refused_space_blocks_no_other_and_the_run_fails_if_all_are_refused() 
         school.spaces[0].refuse = Some(403);
         school.spaces[0].id.clone()
     });
-    let run = Telelake::against(&sim, &lake, &backfill(&range(&sim), &[]))
-        .run()
-        .await
-        .expect(3);
+    let run = exported(&sim, &lake, &[], 3).await;
     assert_eq!(run.summary()["failed"][0]["space_id"], refused.as_str());
     let school = sim.school();
     let reachable = school
@@ -305,10 +276,7 @@ async fn a_refused_space_blocks_no_other_and_the_run_fails_if_all_are_refused() 
         .count();
     assert_eq!(lake.rows("calls", &["call_id"]).await.len(), reachable);
     sim.edit(|school| school.spaces[1].refuse = Some(403));
-    let run = Telelake::against(&sim, &lake, &backfill(&range(&sim), &[]))
-        .run()
-        .await
-        .expect(4);
+    let run = exported(&sim, &lake, &[], 4).await;
     assert!(run.stderr.contains("403"), "{}", run.stderr);
     sim.edit(|school| school.spaces.iter_mut().for_each(|space| space.refuse = None));
     // The days are open, so that any nightly run completes them.
@@ -318,7 +286,7 @@ async fn a_refused_space_blocks_no_other_and_the_run_fails_if_all_are_refused() 
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_bad_room_or_call_blocks_no_other() {
-    let (sim, lake) = (Simulator::start(small()).await.unwrap(), Lake::folder());
+    let (sim, lake) = small_school().await;
     let (call, room) = {
         let school = sim.school();
         let call = school.calls[0].clone();
@@ -368,7 +336,7 @@ async fn a_bad_room_or_call_blocks_no_other() {
 #[tokio::test(flavor = "multi_thread")]
 async fn only_the_configured_report_formats_are_requested() {
     for (format, absent) in [("json", ".xlsx"), ("xlsx", ".json")] {
-        let (sim, lake) = (Simulator::start(small()).await.unwrap(), Lake::folder());
+        let (sim, lake) = small_school().await;
         Telelake::against(&sim, &lake, &backfill(&range(&sim), &[]))
             .env("TELELAKE_EXPORT__REPORTS", format)
             .run()
@@ -388,11 +356,8 @@ async fn only_the_configured_report_formats_are_requested() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_job_with_only_one_half_leaves_the_other_open() {
     for only in ["recordings", "analytics"] {
-        let (sim, lake) = (Simulator::start(small()).await.unwrap(), Lake::folder());
-        Telelake::against(&sim, &lake, &backfill(&range(&sim), &["--only", only]))
-            .run()
-            .await
-            .expect(0);
+        let (sim, lake) = small_school().await;
+        exported(&sim, &lake, &["--only", only], 0).await;
         let coverage = lake.rows("coverage", &["room_id", "complete", "reason"]).await;
         assert!(!coverage.is_empty());
         assert!(
@@ -412,11 +377,8 @@ async fn a_job_with_only_one_half_leaves_the_other_open() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn force_lands_the_requested_room_and_dates_again() {
-    let (sim, lake) = (Simulator::start(small()).await.unwrap(), Lake::folder());
-    Telelake::against(&sim, &lake, &backfill(&range(&sim), &[]))
-        .run()
-        .await
-        .expect(0);
+    let (sim, lake) = small_school().await;
+    exported(&sim, &lake, &[], 0).await;
     let school = sim.school();
     let call = &school.calls[0];
     let key = report_of(&lake, &call.id).await["landed"]["key"]
@@ -451,12 +413,9 @@ async fn force_lands_the_requested_room_and_dates_again() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_damaged_state_object_stops_at_most_one_day() {
-    let (sim, lake) = (Simulator::start(small()).await.unwrap(), Lake::folder());
+    let (sim, lake) = small_school().await;
     sim.edit(|school| school.calls[0].set_report(Report::Missing));
-    Telelake::against(&sim, &lake, &backfill(&range(&sim), &[]))
-        .run()
-        .await
-        .expect(0);
+    exported(&sim, &lake, &[], 0).await;
     let Lake::Folder(folder) = &lake else {
         unreachable!()
     };

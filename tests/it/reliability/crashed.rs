@@ -1,6 +1,7 @@
 //! A process that dies at any of its calls of the store, just before or just after the call, and the process after it.
 
 use chrono::TimeDelta;
+use telelake::pipeline::{Exporter, Setting};
 use telelake::simulator::Simulator;
 
 use super::moments::{Moment, moments};
@@ -149,13 +150,8 @@ async fn a_day_elsewhere_that_shares_a_meeting_is_built_again_whenever_the_run_i
     let mut job = super::whole(&sim);
     (job.from, job.to, job.open_days) = (first + TimeDelta::days(2), first + TimeDelta::days(2), false);
     let run_second = async |store: Faulty| {
-        let exporter = telelake::pipeline::Exporter::new(
-            super::config(&sim),
-            std::sync::Arc::new(store),
-            std::sync::Arc::default(),
-            &tokio_util::sync::CancellationToken::new(),
-            now(),
-        );
+        let setting = Setting::new(super::config(&sim), std::sync::Arc::new(store), now());
+        let exporter = Exporter::new(setting);
         Box::pin(exporter.unwrap().run(&job)).await
     };
     let undisturbed = before.copy();

@@ -25,11 +25,10 @@ use chrono::{DateTime, Utc};
 use sha2::{Digest, Sha256};
 use telelake::config::{Config, Secret};
 use telelake::lake::manifest::Manifest;
-use telelake::pipeline::{Exporter, Job, MetaFile, Progress, Rebuilder, Summary};
+use telelake::pipeline::{Exporter, Job, MetaFile, Rebuilder, Setting, Summary};
 use telelake::simulator::{Options, Simulator};
 use telelake::store::Store;
 use telelake::{Error, Result};
-use tokio_util::sync::CancellationToken;
 
 use crate::support::memory::Memory;
 
@@ -83,25 +82,13 @@ pub async fn run_at(
     store: impl Store + 'static,
     now: DateTime<Utc>,
 ) -> Result<Summary> {
-    let exporter = Exporter::new(
-        config,
-        Arc::new(store),
-        Arc::new(Progress::default()),
-        &CancellationToken::new(),
-        now,
-    )?;
+    let exporter = Exporter::new(Setting::new(config, Arc::new(store), now))?;
     Box::pin(exporter.run(&whole(sim))).await
 }
 
 /// A rebuild of all of the school's dates in process.
 pub async fn rebuild(sim: &Simulator, store: impl Store + 'static) -> Result<Summary> {
-    let rebuilder = Rebuilder::new(
-        config(sim),
-        Arc::new(store),
-        Arc::new(Progress::default()),
-        &CancellationToken::new(),
-        now(),
-    )?;
+    let rebuilder = Rebuilder::new(Setting::new(config(sim), Arc::new(store), now()))?;
     let dates = &sim.options().dates;
     Box::pin(rebuilder.run(dates[0], dates[dates.len() - 1])).await
 }

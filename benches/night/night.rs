@@ -1,0 +1,166 @@
+//! A whole night, against the script in `benches/baseline/`, and a school with very many rooms.
+
+use std::time::Duration;
+
+use telelake::simulator::{Options, Simulator};
+
+use crate::baseline;
+use crate::child::{Measured, Program, median};
+use crate::lessons::feed;
+use crate::report::{Sides, against_goal, figure, mebibytes, ratio, seconds, title};
+use crate::school::large;
+use crate::support::lake::Lake;
+
+pub const IN_FLIGHT: u32 = 16;
+const LATENCY: Duration = Duration::from_millis(20);
+const USERS: usize = 20;
+const ROUNDS: usize = 3;
+const MANY_LATENCY: Duration = Duration::from_millis(10);
+
+/// One side of a comparison: its median run, and the requests that it sends.
+pub struct Side {
+    pub run: Measured,
+    pub requests: u32,
+}
+
+impl Side {
+    /// The time that its requests take if the server answers each after `latency`, always with 16 in flight.
+    pub fn floor(&self, latency: Duration) -> Duration {
+        latency * self.requests / IN_FLIGHT
+    }
+
+    pub fn wall_in(&self, unit: Duration) -> f64 {
+        self.run.wall.as_secs_f64() / unit.as_secs_f64()
+    }
+}
+
+pub async fn measure() {
+    let sim = Simulator::start(large(LATENCY)).await.unwrap();
+    let (feed, entries) = feed(&sim, USERS);
+    let feed = feed.path().to_str().unwrap();
+    title(
+        "night",
+        "2 spaces × 200 rooms × 3 days, JSON reports, lesson data, into a folder; 20 ms an answer, 16 in flight",
+    );
+    figure("calls", sim.school().calls.len().to_string());
+    figure("lesson entries", entries.to_string());
+    // The script with the margin finds a call whatever zone the API's dates are of, as telelake does by itself.
+    let [ours, script, plain] = rounds(&sim, async |which| {
+        let lake = Lake::folder();
+        match which {
+            0 => telelake(&sim, &lake, feed).run().await,
+            1 => script(&sim, &lake, feed, &["--margin"]).run().await,
+            _ => script(&sim, &lake, feed, &[]).run().await,
+        }
+    })
+    .await;
+    let floor = ours.wall_in(ours.floor(LATENCY));
+    figure("requests × latency ÷ 16", seconds(ours.floor(LATENCY)));
+    against_goal("wall ÷ that", ratio(floor), "≤ 1.2", floor <= 1.2);
+    against_goal(
+        "peak memory",
+        mebibytes(ours.run.peak_memory),
+        "≤ 96 MiB",
+        ours.run.peak_memory <= 96 << 20,
+    );
+    println!("  against the script, which also asks for the date before and after:");
+    compare(&ours, &script).goals(0.75, 0.5).print();
+    println!("  against the script, which asks for the three dates alone:");
+    compare(&ours, &plain).print();
+}
+
+/// Measures each of `N` sides several times in turn, so that a busy machine disturbs all of them.
+pub async fn rounds<const N: usize>(sim: &Simulator, run: impl AsyncFn(usize) -> Measured) -> [Side; N] {
+    let mut runs = [const { Vec::new() }; N];
+    let mut requests = [0; N];
+    for _ in 0..ROUNDS {
+        for (which, runs) in runs.iter_mut().enumerate() {
+            sim.clear_log();
+            runs.push(run(which).await);
+            requests[which] = u32::try_from(sim.total_count()).unwrap();
+        }
+    }
+    let mut requests = requests.into_iter();
+    runs.map(|runs| Side {
+        run: median(runs),
+        requests: requests.next().unwrap(),
+    })
+}
+
+/// telelake over all dates of the school, with reports and lesson data and without recordings.
+pub fn telelake(sim: &Simulator, lake: &Lake, feed: &str) -> Program {
+    let dates = &sim.options().dates;
+    let (from, to) = (dates[0].to_string(), dates[dates.len() - 1].to_string());
+    Program::telelake(
+        lake,
+        &["backfill", "--from", &from, "--to", &to, "--only", "analytics"],
+    )
+    .env("TELELAKE_EXPORT__GIVE_UP", "100years")
+    .env("TELELAKE_EXPORT__REPORTS", "json")
+    .env("TELELAKE_API__BASE_URL", &sim.base_url())
+    .env("TELELAKE_API__TOKEN", sim.token())
+    .env("TELELAKE_API__CONCURRENCY", &IN_FLIGHT.to_string())
+    .env("TELELAKE_META__FEEDS", &format!("file://{feed}"))
+}
+
+/// The script over the same dates.
+pub fn script(sim: &Simulator, lake: &Lake, feed: &str, more: &[&str]) -> Program {
+    let mut args = vec!["--lessons", feed];
+    args.extend(more);
+    Program::script(sim, lake, &args)
+}
+
+pub fn compare(ours: &Side, theirs: &Side) -> Sides {
+    Sides::new(
+        (ours.requests, theirs.requests),
+        (ours.run.wall, theirs.run.wall),
+        (ours.run.cpu, theirs.run.cpu),
+        (ours.run.peak_memory, theirs.run.peak_memory),
+    )
+}
+
+/// Measures one day of 10,000 rooms, a quarter of which have calls.
+pub async fn measure_rooms() {
+    let defaults = Options::default();
+    let options = Options {
+        rooms: 5_000,
+        dates: defaults.dates[..1].to_vec(),
+        empty_rooms: 0.75,
+        calls_per_day: 1..=1,
+        latency: MANY_LATENCY,
+        ..defaults
+    };
+    let sim = Simulator::start(options).await.unwrap();
+    let (feed, entries) = feed(&sim, 0);
+    let feed = feed.path().to_str().unwrap();
+    title(
+        "rooms",
+        "2 spaces × 5,000 rooms × 1 day, JSON reports, lesson data, into a folder; 10 ms an answer, 16 in flight",
+    );
+    figure("calls", sim.school().calls.len().to_string());
+    figure("lesson entries", entries.to_string());
+    let run = telelake(&sim, &Lake::folder(), feed).run().await;
+    let ours = Side {
+        run,
+        requests: u32::try_from(sim.total_count()).unwrap(),
+    };
+    let bare = baseline::replay(&sim, IN_FLIGHT as usize).await;
+    sim.clear_log();
+    let run = script(&sim, &Lake::folder(), feed, &["--margin"]).run().await;
+    let script = Side {
+        run,
+        requests: u32::try_from(sim.total_count()).unwrap(),
+    };
+    let floor = ours.wall_in(ours.floor(MANY_LATENCY));
+    figure("requests × latency ÷ 16", seconds(ours.floor(MANY_LATENCY)));
+    figure("a bare client", seconds(bare));
+    against_goal("wall ÷ floor", ratio(floor), "≤ 1.3", floor <= 1.3);
+    figure("wall ÷ bare client", ratio(ours.wall_in(bare)));
+    against_goal(
+        "peak memory",
+        mebibytes(ours.run.peak_memory),
+        "≤ 128 MiB",
+        ours.run.peak_memory <= 128 << 20,
+    );
+    compare(&ours, &script).print();
+}
