@@ -4,9 +4,8 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use telelake::pipeline::{Exporter, Job, Progress};
+use telelake::pipeline::{Exporter, Job, Setting};
 use telelake::simulator::{Endpoint, Oddities, Options, Simulator};
-use tokio_util::sync::CancellationToken;
 
 use super::{config, import, manifests, meta_file, run, said, tiny};
 use crate::support::faulty::{Faulty, Op};
@@ -88,8 +87,7 @@ async fn calls_of_a_night(days: u32) -> BTreeMap<Op, usize> {
     import(&store, meta_file(&sim)).await.unwrap();
     let night = async |counting: Faulty, from: chrono::NaiveDate| {
         let now = "2025-05-02T02:00:00Z".parse().unwrap();
-        let (progress, stop) = (Arc::new(Progress::default()), CancellationToken::new());
-        let exporter = Exporter::new(config(&sim), Arc::new(counting), progress, &stop, now).unwrap();
+        let exporter = Exporter::new(Setting::new(config(&sim), Arc::new(counting), now)).unwrap();
         let summary = Box::pin(exporter.run(&Job::nightly(from, last))).await.unwrap();
         assert_eq!(summary.exit_status, 0);
         summary
