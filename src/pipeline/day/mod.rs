@@ -80,7 +80,7 @@ pub(crate) async fn refresh(context: &Arc<ExportContext>, day: DayId) -> DayRepo
     let (of_day, id) = (Arc::clone(context), space.clone());
     let building = async move {
         let mut day = DayState::load(&*of_day.run.store, date, id).await?;
-        build::build_and_commit(&of_day.run, &mut day).await?;
+        build::refresh(&of_day.run, &mut day).await?;
         Ok(day.report)
     };
     in_own_task(date, space, building).await
