@@ -295,6 +295,9 @@ impl Exporter {
             return Err(summary.nothing_reached());
         }
         self.finish(&scope, changed, summary).await?;
+        if extent == Extent::Whole {
+            lake_state::day_index::update(&context.run, job).await;
+        }
         if lost { Err(api_lost()) } else { Ok(()) }
     }
 
