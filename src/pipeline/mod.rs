@@ -251,6 +251,9 @@ impl Exporter {
             Extent::Rooms => Vec::new(),
         };
         self.finish(&scope, changed, summary).await?;
+        if extent == Extent::Whole {
+            lake_state::day_index::update(&context.run, job).await;
+        }
         if is_lost { Err(api_lost()) } else { Ok(()) }
     }
 

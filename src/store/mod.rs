@@ -70,6 +70,8 @@ pub struct ListedObject {
     pub bytes: u64,
     /// The time of the last write, if the store tells it.
     pub modified: Option<chrono::DateTime<chrono::Utc>>,
+    /// The version of the object without quotes, if a listing of the store tells it.
+    pub etag: Option<String>,
 }
 
 /// The condition under which a write takes place.

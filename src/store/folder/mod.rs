@@ -311,6 +311,7 @@ impl Store for FolderStore {
                         key,
                         bytes: found.len(),
                         modified: found.modified().ok().map(Into::into),
+                        etag: None,
                     });
                 }
             });

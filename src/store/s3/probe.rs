@@ -205,6 +205,7 @@ mod tests {
             key: format!("{PROBES}{name}"),
             bytes: 8,
             modified: minutes.map(|minutes| now - TimeDelta::minutes(minutes)),
+            etag: None,
         };
         let probes = [
             probe("live", Some(59)),
