@@ -76,6 +76,12 @@ const INSPECTIONS_AT_ONCE: usize = 2;
 /// The number of recordings in transfer at once. One can fill a link; a few keep it full while others start or finish.
 const TRANSFERS_AT_ONCE: usize = 4;
 
+/// The number of reports that are fetched or stored at once: more than requests in flight, so that the API does not wait
+/// for the store.
+const fn landings(concurrency: usize) -> usize {
+    concurrency + concurrency.div_ceil(2)
+}
+
 /// The extent of a job.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Extent {
@@ -156,7 +162,7 @@ impl Exporter {
                 transfers: Semaphore::new(TRANSFERS_AT_ONCE),
                 again: Again::new(),
                 room_limits: walk::room_limits::RoomLimits::new(concurrency),
-                landings: Semaphore::new(concurrency),
+                landings: Semaphore::new(landings(concurrency)),
                 inspections: Semaphore::new(INSPECTIONS_AT_ONCE),
                 lesson_data_is_ready: watch::Sender::new(false),
             }),

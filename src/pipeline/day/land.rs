@@ -12,7 +12,7 @@ use super::recording::{self, RecordResult};
 use super::report::{self, ReportResult};
 use super::state::DayState;
 use crate::pipeline::rules::JobRules;
-use crate::pipeline::{ExportContext, TRANSFERS_AT_ONCE};
+use crate::pipeline::{ExportContext, TRANSFERS_AT_ONCE, landings};
 
 /// The time between two checkpoints of a long day, so that a kill loses little.
 const CHECKPOINT: Duration = Duration::from_secs(10);
@@ -47,7 +47,7 @@ pub(super) async fn land(
             let span = tracing::info_span!("report", call = ask.call.as_str(), format = ask.format.as_str());
             Fetched::Report(report::report(context, ask).instrument(span).await)
         })
-        .buffer_unordered(context.run.config.api.concurrency);
+        .buffer_unordered(landings(context.run.config.api.concurrency));
     let records = stream::iter(due.records)
         .map(|ask| async move {
             let span = tracing::info_span!("recording", record = ask.record.as_str());
