@@ -162,7 +162,7 @@ impl RunContext {
     /// As [`update_json`].
     pub async fn update<T>(&self, key: &str, change: impl FnMut(&mut T)) -> Result<T>
     where
-        T: Default + Clone + PartialEq + Serialize + DeserializeOwned,
+        T: Default + Serialize + DeserializeOwned,
     {
         let updated = update_json(&*self.store, key, change).await?;
         self.writes

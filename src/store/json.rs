@@ -21,10 +21,12 @@ pub async fn get_json<T: DeserializeOwned>(store: &dyn Store, key: &str) -> Resu
     let Some(object) = store.get_within(key, MOST_BYTES).await.optional()? else {
         return Ok(None);
     };
-    match parse(key, &object.bytes) {
-        Ok(value) => Ok(Some((value, object.version))),
-        Err(error) => Err(newer_version(key, &object.bytes).map_or(error, |version| newer(key, version))),
-    }
+    Ok(Some((read(key, &object.bytes)?, object.version)))
+}
+
+fn read<T: DeserializeOwned>(key: &str, bytes: &[u8]) -> Result<T> {
+    let damaged = |error| newer_version(key, bytes).map_or(error, |version| newer(key, version));
+    parse(key, bytes).map_err(damaged)
 }
 
 /// Writes one of the program's own objects and returns its new version.
@@ -60,17 +62,23 @@ pub async fn update_json<T>(
     mut change: impl FnMut(&mut T),
 ) -> Result<Updated<T>>
 where
-    T: Default + Clone + PartialEq + Serialize + DeserializeOwned,
+    T: Default + Serialize + DeserializeOwned,
 {
     for _ in 0..TRIES {
-        let (before, version) = get_json::<T>(store, key).await?.unzip();
-        let before = before.unwrap_or_default();
-        let mut value = before.clone();
+        // The bytes are compared, so that a large value is in memory only once.
+        let (mut value, before, condition) = match store.get_within(key, MOST_BYTES).await.optional()? {
+            Some(object) => (
+                read(key, &object.bytes)?,
+                object.bytes,
+                Condition::Unchanged(object.version),
+            ),
+            None => (T::default(), to_json(&T::default())?, Condition::Absent),
+        };
         change(&mut value);
-        let is_written = value != before;
+        let changed = to_json(&value)?;
+        let is_written = changed != before;
         if is_written {
-            let condition = version.map_or(Condition::Absent, Condition::Unchanged);
-            match put_json(store, key, &value, condition).await {
+            match store.put(key, changed, condition).await {
                 Err(error) if error.kind() == ErrorKind::Precondition => continue,
                 written => written?,
             };

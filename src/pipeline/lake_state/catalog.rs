@@ -34,15 +34,13 @@ pub(crate) async fn update(context: &Arc<ExportContext>, scope: &JobScope, summa
     let updates = stream::iter(listed)
         .map(|space| async move {
             let rooms = space.rooms.iter().chain(&space.left_out);
-            let seen = rooms
-                .map(|room| (room.id.to_string(), room.raw.clone()))
-                .collect();
+            let seen: Vec<_> = rooms.map(|room| (room.id.as_str(), &room.raw)).collect();
             let updated = async {
                 // Write this before the catalogue, because a lake with a catalogue alone is taken for one of an earlier version.
                 if !space.partial {
                     space.gone.keep(context, space).await?;
                 }
-                update_rooms(context, &space.id, seen).await
+                update_rooms(context, &space.id, &seen).await
             };
             (&space.id, updated.await)
         })
@@ -95,13 +93,13 @@ async fn write(run: &RunContext, file: Option<TableFile>) -> Result<()> {
 
 async fn update_spaces(context: &ExportContext, scope: &JobScope) -> Result<()> {
     let wanted = |id: &SpaceId| scope.spaces.iter().any(|space| space.id == *id);
-    let seen = scope
+    let seen: Vec<_> = scope
         .space_objects
         .iter()
         .filter(|(id, _)| wanted(id))
-        .map(|(id, raw)| (id.to_string(), raw.clone()))
+        .map(|(id, raw)| (id.as_str(), raw))
         .collect();
-    let Some(catalog) = remember(context, key::SPACES, seen).await? else {
+    let Some(catalog) = remember(context, key::SPACES, &seen).await? else {
         return Ok(());
     };
     write(
@@ -111,7 +109,7 @@ async fn update_spaces(context: &ExportContext, scope: &JobScope) -> Result<()> 
     .await
 }
 
-async fn update_rooms(context: &ExportContext, space: &SpaceId, seen: Catalog) -> Result<()> {
+async fn update_rooms(context: &ExportContext, space: &SpaceId, seen: &[(&str, &Value)]) -> Result<()> {
     let Some(catalog) = remember(context, &key::room_catalog(space), seen).await? else {
         return Ok(());
     };
@@ -123,10 +121,14 @@ async fn update_rooms(context: &ExportContext, space: &SpaceId, seen: Catalog) -
 }
 
 /// Merges the objects seen by this run into a catalogue and gives all of it; `None` if it is empty.
-async fn remember(context: &ExportContext, key: &str, seen: Catalog) -> Result<Option<Catalog>> {
-    let catalog = context
-        .run
-        .update(key, |catalog: &mut Catalog| catalog.extend(seen.clone()))
-        .await?;
+async fn remember(context: &ExportContext, key: &str, seen: &[(&str, &Value)]) -> Result<Option<Catalog>> {
+    let merge = |catalog: &mut Catalog| {
+        for (id, raw) in seen {
+            if catalog.get(*id) != Some(*raw) {
+                catalog.insert((*id).to_owned(), (*raw).clone());
+            }
+        }
+    };
+    let catalog = context.run.update(key, merge).await?;
     Ok((!catalog.is_empty()).then_some(catalog))
 }

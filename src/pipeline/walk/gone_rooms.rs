@@ -21,12 +21,9 @@ use crate::pipeline::rules::JobRules;
 use crate::pipeline::summary::{Problem, ProblemKind, Summary};
 use crate::pipeline::walk::ask;
 use crate::pipeline::walk::found::{DayWork, GoneDays, GoneRoom, GoneRooms, GoneSince, SpaceScope};
-use crate::store::Condition;
-use crate::store::json::{get_json, to_json};
+use crate::store::json::get_json;
 use crate::{ErrorKind, Result};
 
-/// Lost writes after which the list of gone rooms is left to the next run.
-const ATTEMPTS: usize = 10;
 /// Manifests read at once.
 const READ_AT_ONCE: usize = 8;
 
@@ -82,32 +79,19 @@ impl GoneRooms {
         if self.stored.as_ref() == Some(&self.since) {
             return Ok(());
         }
-        let key = key::gone_rooms(&space.id);
-        for _ in 0..ATTEMPTS {
-            let stored = get_json::<GoneSince>(&*context.run.store, &key).await?;
-            let mut since = stored
-                .as_ref()
-                .map(|(since, _)| since.clone())
-                .unwrap_or_default();
+        let merge = |since: &mut Option<GoneSince>| {
+            let since = since.get_or_insert_default();
             since.retain(|id, _| !space.listed.contains(id));
             for (id, date) in &self.since {
                 since.entry(id.clone()).or_insert(*date);
             }
-            if stored.as_ref().is_some_and(|(known, _)| *known == since) {
-                return Ok(());
-            }
-            let condition = stored.map_or(Condition::Absent, |(_, version)| Condition::Unchanged(version));
-            match context.run.put(&key, to_json(&since)?, condition).await {
-                Ok(_) => return Ok(()),
-                Err(error) if error.kind() == ErrorKind::Precondition => {}
-                Err(error) => return Err(error),
-            }
-        }
-        Err(crate::Error::new(
-            ErrorKind::Precondition,
-            key,
-            "other processes keep changing it; a later run goes on",
-        ))
+        };
+        // An object is written even if no room is gone: it tells that the lake keeps these dates.
+        context
+            .run
+            .update(&key::gone_rooms(&space.id), merge)
+            .await
+            .map(|_| ())
     }
 }
 

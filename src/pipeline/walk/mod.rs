@@ -68,8 +68,12 @@ impl<'a> Walk<'a> {
         rules: &'a Arc<JobRules>,
         summary: &mut Summary,
     ) -> Result<Self> {
+        let scope = scope::spaces(context, rules, summary).await?;
+        if scope.spaces.is_empty() {
+            scope::conclude(context, rules, &scope, summary)?;
+        }
         Ok(Self {
-            scope: scope::spaces(context, rules, summary).await?,
+            scope,
             zone: rules.call_date,
             context,
             rules,
