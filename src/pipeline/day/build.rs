@@ -153,6 +153,10 @@ async fn try_once(run: &Arc<RunContext>, day: &mut DayState, when: BuildWhen) ->
     let checked_at = current.map(|built| built.checked_at);
     if when != BuildWhen::Always && checked_at.is_some() {
         commit(run, day).await?;
+        if !day.manifest.evicted.is_empty() {
+            // A run was killed after its commit, perhaps before it had pruned the meetings of the calls that left the day.
+            prune(run, day).await?;
+        }
         return delete_evicted(run, day).await;
     }
     if checked_at.is_none() {
@@ -185,12 +189,18 @@ async fn try_once(run: &Arc<RunContext>, day: &mut DayState, when: BuildWhen) ->
         }
     }
     write(run, day).await?;
-    if let Some(built) = &day.manifest.built {
-        run.lessons.prune(&day.id(), built).await?;
-    }
+    prune(run, day).await?;
     delete_evicted(run, day).await?;
     // The marker goes last, so that a run that is killed in between is completed by the next one.
     close(run, day).await
+}
+
+/// Registers the meetings of the committed day, and no others.
+async fn prune(run: &RunContext, day: &DayState) -> Result<()> {
+    match &day.manifest.built {
+        Some(built) => run.lessons.prune(&day.id(), built).await,
+        None => Ok(()),
+    }
 }
 
 /// Deletes the reports and recordings that the day gave up, because the committed manifest says so.
