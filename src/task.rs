@@ -1,9 +1,11 @@
 //! Work in a task or thread of its own, where a panic becomes an error of that work alone. A leaf.
 
+use tracing::Instrument;
+
 use crate::{Error, ErrorKind, Result};
 
 /// Runs `work` in a task of its own, so that a panic in it is an error of this work alone. `what` names it in the error.
-/// If the caller is dropped, the task goes on.
+/// If the caller is dropped, the task goes on. The task's log lines belong to the caller's span, and so to its run's log.
 ///
 /// # Errors
 /// Any error of the work; `Internal` if it panicked.
@@ -11,7 +13,7 @@ pub(crate) async fn isolated<T: Send + 'static>(
     what: &str,
     work: impl Future<Output = Result<T>> + Send + 'static,
 ) -> Result<T> {
-    let ended = tokio::spawn(work).await;
+    let ended = tokio::spawn(work.in_current_span()).await;
     ended.unwrap_or_else(|_| Err(panicked(what)))
 }
 
@@ -47,5 +49,14 @@ mod tests {
         }
         assert!(matches!(isolated("day", async { Ok(1) }).await, Ok(1)));
         assert!(matches!(isolated_blocking("file", || Ok(1)).await, Ok(1)));
+    }
+
+    #[tokio::test]
+    async fn a_task_stays_in_the_span_of_its_caller() {
+        let _subscriber = tracing::subscriber::set_default(tracing_subscriber::registry());
+        let run = tracing::info_span!("run");
+        let span = async || isolated("day", async { Ok(tracing::Span::current().id()) }).await;
+        let inside = span().instrument(run.clone()).await.expect("no error");
+        assert!(inside.is_some() && inside == run.id());
     }
 }

@@ -1,16 +1,20 @@
-//! The operator's page of a large lake: three years of twenty spaces, each day with the manifest of a busy school.
+//! The operator's page and `status` of a large lake: three years of twenty spaces, each day with the manifest of a busy
+//! school. Each process is new, so that it has nothing in memory; the disk cache of the machine stays as it is.
 
 use std::time::{Duration, Instant};
 
-use chrono::{Days, NaiveDate, Utc};
+use chrono::{Datelike, Days, NaiveDate, Utc};
 use futures_util::{StreamExt, stream};
 use serde_json::Value;
 use telelake::lake::key;
 use telelake::simulator::Simulator;
 
+use super::report::{against_goal, figure, seconds, title};
 use super::school::{backfill, timed};
 use crate::support::daemon::{Daemon, Plan};
+use crate::support::eventually::eventually;
 use crate::support::lake::Lake;
+use crate::support::program::Telelake;
 use crate::support::weed::weed;
 
 const SPACES: u32 = 20;
@@ -21,39 +25,75 @@ const ROUNDS: usize = 5;
 const SETTLED: Duration = Duration::from_secs(95);
 
 pub async fn measure() {
-    println!("\npage: {SPACES} spaces × {DAYS} days");
+    title(
+        "page",
+        &format!("{SPACES} spaces × {DAYS} days; the goal of each is the median of {ROUNDS} new processes"),
+    );
     let sim = Simulator::start(super::school::busy_day()).await.unwrap();
     let model = model(&sim).await;
-    println!(
-        "  a manifest has {} calls, {} bytes",
-        model["calls"].as_object().unwrap().len(),
-        model.to_string().len()
-    );
+    let calls = model["calls"].as_object().unwrap().len();
+    figure("calls of a manifest", calls.to_string());
+    figure("bytes of a manifest", model.to_string().len().to_string());
     for lake in [Lake::folder(), Lake::s3().await] {
         fill(&lake, &model).await;
-        let name = if matches!(lake, Lake::Folder(_)) {
-            "folder"
-        } else {
-            "S3"
-        };
-        let daemon = Plan::new(&sim, &lake).start().await;
-        let (cold, size) = look(&daemon).await;
-        let mut warm = Vec::new();
-        for _ in 0..ROUNDS {
-            warm.push(look(&daemon).await.0);
-        }
-        warm.sort();
-        let median = warm[ROUNDS / 2];
-        let verdict = if median < GOAL { "ok" } else { "MISSED" };
-        println!(
-            "  {name}: cold {} ms, warm {} ms (goal below {} ms: {verdict}), {} KiB of HTML",
-            cold.as_millis(),
-            median.as_millis(),
-            GOAL.as_millis(),
-            size / 1024
-        );
-        daemon.stop().await;
+        of_lake(&sim, &lake).await;
+        lake.drop_whole().await;
     }
+}
+
+async fn of_lake(sim: &Simulator, lake: &Lake) {
+    let name = match lake {
+        Lake::Folder(_) => "folder",
+        Lake::S3 { .. } => "S3",
+    };
+    let daemon = Plan::new(sim, lake).start().await;
+    let (without_index, _) = look(&daemon).await;
+    figure(&format!("{name}: page, no index"), seconds(without_index));
+    let first = first_date();
+    eventually("the index", async || {
+        let keys = lake.keys().await;
+        (first.year()..=Utc::now().year()).all(|year| keys.contains_key(&key::day_index(year)))
+    })
+    .await;
+    daemon.stop().await;
+    let (mut pages, mut warm, mut commands, mut ranges) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
+    for _ in 0..ROUNDS {
+        let daemon = Plan::new(sim, lake).start().await;
+        pages.push(look(&daemon).await.0);
+        warm.push(look(&daemon).await.0);
+        daemon.stop().await;
+        commands.push(status(sim, lake, &["status"]).await);
+        ranges.push(status(sim, lake, &["status", "--from", &first.to_string()]).await);
+    }
+    for (what, times, has_goal) in [
+        ("page, cold", pages, true),
+        ("page, warm", warm, true),
+        ("status", commands, true),
+        ("status, all days", ranges, false),
+    ] {
+        let (name, median) = (format!("{name}: {what}"), median(times));
+        match has_goal {
+            true => against_goal(&name, seconds(median), "< 1 s", median < GOAL),
+            false => figure(&name, seconds(median)),
+        }
+    }
+}
+
+fn median(mut times: Vec<Duration>) -> Duration {
+    times.sort();
+    times[times.len() / 2]
+}
+
+/// The time of a command from its start to its end.
+async fn status(sim: &Simulator, lake: &Lake, args: &[&str]) -> Duration {
+    let start = Instant::now();
+    let done = Telelake::against(sim, lake, args).run().await;
+    assert_eq!(done.status, 0, "{}", done.stderr);
+    start.elapsed()
+}
+
+fn first_date() -> NaiveDate {
+    Utc::now().date_naive() - Days::new(DAYS)
 }
 
 /// The manifest of a day as the program itself writes it.
@@ -68,17 +108,13 @@ async fn model(sim: &Simulator) -> Value {
 }
 
 async fn fill(lake: &Lake, model: &Value) {
-    let first = Utc::now().date_naive() - Days::new(DAYS);
-    let days = first.iter_days().take(DAYS as usize);
+    let days = first_date().iter_days().take(DAYS as usize);
     let all = days.flat_map(|date| (0..SPACES).map(move |space| (date, space)));
     stream::iter(all)
         .map(|(date, space)| put(lake, model, date, format!("{space:024x}")))
         .buffer_unordered(32)
         .collect::<()>()
         .await;
-    if matches!(lake, Lake::S3 { .. }) {
-        tokio::time::sleep(SETTLED).await;
-    }
 }
 
 async fn put(lake: &Lake, model: &Value, date: NaiveDate, space: String) {

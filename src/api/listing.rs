@@ -7,6 +7,7 @@
 use std::sync::Arc;
 
 use tokio::task::JoinHandle;
+use tracing::Instrument;
 
 use super::ahead::PagesAhead;
 use super::answer;
@@ -156,7 +157,8 @@ impl<T: Item> ListingPages<T> {
         let most = self.source.sender.concurrency() / 2;
         let source = &self.source;
         self.ahead.plan(self.pager.next_offsets(most), |offset| {
-            PageTask(tokio::spawn(source.clone().page(offset)))
+            let page = source.clone().page(offset).in_current_span();
+            PageTask(tokio::spawn(page))
         });
     }
 }

@@ -4,6 +4,7 @@ use std::cell::Cell;
 
 use chrono::{DateTime, TimeDelta, Utc};
 
+use super::call_date::{self, Verdict};
 use super::{CommandContext, fit};
 use crate::api::{Client, Space};
 use crate::config::Config;
@@ -132,11 +133,29 @@ async fn check_api(context: &CommandContext, config: &Config, report: &CheckRepo
     };
     let seen = client.spaces().await;
     match seen {
-        Ok(listing) => check_spaces(config, &listing.items, report)?,
+        Ok(listing) => {
+            check_spaces(config, &listing.items, report)?;
+            check_call_date(&client, config, report).await?;
+        }
         Err(error) => report.bad("API", &error.to_string())?,
     }
     let (outcome, text) = clock(client.clock_ahead());
     report.tell(outcome, "clock", &text)
+}
+
+/// Says by which zone the API dates its calls. A list that fails is no failure of the check: a run names it.
+async fn check_call_date(client: &Client, config: &Config, report: &CheckReport) -> Result<()> {
+    let (outcome, text) = match call_date::listed_calls(client, config).await {
+        Ok(listed) => match call_date::judge(&listed, config.api.call_date, config.timezone) {
+            Verdict::Good(text) => (CheckOutcome::Good, text),
+            Verdict::Contradicted(text) => (CheckOutcome::Doubtful, text),
+        },
+        Err(error) => (
+            CheckOutcome::Doubtful,
+            format!("recent calls could not be listed: {error}"),
+        ),
+    };
+    report.tell(outcome, "api.call_date", &text)
 }
 
 fn check_spaces(config: &Config, spaces: &[Space], report: &CheckReport) -> Result<()> {

@@ -3,6 +3,7 @@
 //! Data goes to stdout; logs and progress bars go to stderr.
 
 mod backfill;
+mod call_date;
 mod check;
 mod completions;
 mod config;

@@ -73,17 +73,7 @@ pub async fn landed_sample(store: &dyn Store) -> Result<Option<Sample>> {
 /// # Errors
 /// Any error of the API about a list.
 pub async fn fetched_sample(client: &Client, config: &Config, now: DateTime<Utc>) -> Result<Option<Sample>> {
-    let scope = &config.scope;
-    let mut rooms = Vec::new();
-    for space in client.spaces().await?.items {
-        if scope.spaces.is_empty() || scope.spaces.contains(&space.id) {
-            let listed = client.rooms(&space.id).await?.items;
-            rooms.extend(listed.into_iter().map(|room| (space.id.clone(), room)));
-        }
-    }
-    rooms.retain(|(_, room)| is_wanted(scope, room));
-    rooms.sort_by_key(|(_, room)| std::cmp::Reverse(room.last_call_at));
-    for (space, room) in rooms.iter().take(ROOMS) {
+    for (space, room) in wanted_rooms(client, config).await?.iter().take(ROOMS) {
         for date in dates(config, room, now) {
             for call in client.calls(space, &room.id, date).await?.items {
                 if let Some(bytes) = report(client, space, &room.id, &call).await {
@@ -97,6 +87,24 @@ pub async fn fetched_sample(client: &Client, config: &Config, now: DateTime<Utc>
         }
     }
     Ok(None)
+}
+
+/// The rooms in scope, each with its space. Those with the latest calls come first.
+///
+/// # Errors
+/// Any error of the API about a list.
+pub async fn wanted_rooms(client: &Client, config: &Config) -> Result<Vec<(SpaceId, Room)>> {
+    let scope = &config.scope;
+    let mut rooms = Vec::new();
+    for space in client.spaces().await?.items {
+        if scope.spaces.is_empty() || scope.spaces.contains(&space.id) {
+            let listed = client.rooms(&space.id).await?.items;
+            rooms.extend(listed.into_iter().map(|room| (space.id.clone(), room)));
+        }
+    }
+    rooms.retain(|(_, room)| is_wanted(scope, room));
+    rooms.sort_by_key(|(_, room)| std::cmp::Reverse(room.last_call_at));
+    Ok(rooms)
 }
 
 fn is_wanted(scope: &Scope, room: &Room) -> bool {

@@ -13,7 +13,7 @@ use crate::pipeline;
 use crate::pipeline::Summary;
 use crate::sanitize::escaped;
 use crate::status::{Coverage, DayStatus, NOT_BUILT, never_looked_at};
-use crate::store;
+use crate::store::{self, Store};
 use crate::{ExitStatus, Result};
 
 /// Show coverage day by day (calls, reports and recordings: done, pending, failed) and the last runs
@@ -32,6 +32,8 @@ pub struct Args {
 
 /// Dates shown if the user gave none.
 const DATES: usize = 14;
+/// Manifests that had to be read, after which the index is written for the next reader.
+const MANY: usize = 500;
 /// Runs shown.
 const RUNS: usize = 5;
 /// Missing items named for each day, in text.
@@ -53,13 +55,8 @@ pub(super) async fn run(context: &CommandContext, args: Args) -> Result<ExitStat
     dates::check_reading(args.from, args.to)?;
     let store = store::open(&config.store).await?;
     pipeline::refuse_newer(&*store).await?;
-    // Without a first date, only the latest dates are shown.
-    let count = args.from.map_or(DATES, |_| usize::MAX);
     let today = dates::today(config.timezone);
-    let to = args.to.unwrap_or(today);
-    let days = Coverage::default()
-        .latest(&*store, args.from, Some(to), count)
-        .await?;
+    let days = days(&*store, &args, args.to.unwrap_or(today)).await?;
     let runs = pipeline::last_runs(&*store, chrono::Utc::now(), RUNS).await?;
     let report = StatusReport {
         store: store.url().to_owned(),
@@ -75,6 +72,22 @@ pub(super) async fn run(context: &CommandContext, args: Args) -> Result<ExitStat
         super::print(&for_people(&report))?;
     }
     Ok(ExitStatus::Done)
+}
+
+/// The days from the first date up to `to`; without a first date, those of the latest dates.
+async fn days(store: &dyn Store, args: &Args, to: NaiveDate) -> Result<Vec<Arc<DayStatus>>> {
+    let coverage = Coverage::default();
+    let days = match args.from {
+        Some(from) => coverage.days(store, Some(from), Some(to)).await?,
+        None => coverage.latest(store, to, DATES).await?,
+    };
+    if coverage.unindexed() >= MANY
+        && let Err(error) = coverage.save(store).await
+    {
+        // Whoever may only read the store waits as long the next time.
+        tracing::debug!(%error, "the index of the days could not be written");
+    }
+    Ok(days)
 }
 
 fn for_people(report: &StatusReport) -> String {

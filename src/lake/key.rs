@@ -61,6 +61,10 @@ pub const MEETING_DAYS: &str = "_telelake/meta/days/";
 pub const SET_ASIDE: &str = "_telelake/aside/";
 /// Notes of large reports that are being read, so that a crash can be attributed to one of them.
 pub const ATTEMPTS: &str = "_telelake/attempts/";
+/// The index of the days: a cache of the manifests for `status` and the page.
+pub const INDEX: &str = "_telelake/index/";
+/// The coverage of the days in the index, an object for each year.
+pub const DAY_INDEXES: &str = "_telelake/index/days/";
 /// The prefix of the objects that a check of the store writes and removes at once.
 pub const PROBE: &str = "_telelake/probe";
 /// The lesson data feeds, with what was read of each.
@@ -206,6 +210,16 @@ pub fn meta_changed(import: &str) -> String {
 /// The days of a month that have calls, by meeting.
 pub fn meeting_days(date: NaiveDate) -> String {
     format!("{MEETING_DAYS}{}.json", date.format("%Y-%m"))
+}
+
+/// The coverage of a year's days in the index.
+pub fn day_index(year: i32) -> String {
+    format!("{DAY_INDEXES}{year:04}.json.zst")
+}
+
+/// The hashes of the ids of a month's days in the index.
+pub fn id_index(date: NaiveDate) -> String {
+    format!("{INDEX}ids/{}.json.zst", date.format("%Y-%m"))
 }
 
 /// The dates that have lesson data of a meeting. A few objects share all meetings.

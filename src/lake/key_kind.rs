@@ -33,7 +33,7 @@ pub(crate) enum KeyKind<'k> {
 }
 
 /// The program's own objects besides manifests and markers: all that may exist below `_telelake/`.
-const STATE: [&str; 20] = [
+const STATE: [&str; 21] = [
     key::STORE_INFO,
     key::DELIVERIES,
     key::RUNS,
@@ -49,6 +49,7 @@ const STATE: [&str; 20] = [
     key::META_FEEDS,
     key::SET_ASIDE,
     key::ATTEMPTS,
+    key::INDEX,
     // Unfinished uploads, leases, and the objects of the daemon.
     "_telelake/uploads/",
     "_telelake/leases/",
@@ -210,6 +211,8 @@ mod tests {
             key::meta_index("meeting"),
             key::meta_changed("import"),
             key::meeting_days(date),
+            key::day_index(2026),
+            key::id_index(date),
             key::set_aside("calls/date=2026-11-22/s.parquet", "20261122T020000Z"),
         ] {
             assert_eq!(place(&key), KeyKind::State, "{key}");

@@ -24,7 +24,7 @@ pub(crate) mod stop;
 pub(crate) mod summary;
 pub(crate) mod walk;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, OnceLock};
 
 use chrono::{Days, NaiveDate};
@@ -34,6 +34,7 @@ use tokio::sync::{Semaphore, mpsc, watch};
 use tracing::Instrument;
 
 use crate::api::Client;
+use crate::ids::DayId;
 use crate::lake::key;
 use crate::store::ListedObject;
 use crate::{Error, ErrorKind, Result, task};
@@ -250,6 +251,9 @@ impl Exporter {
             Extent::Rooms => Vec::new(),
         };
         self.finish(&scope, changed, summary).await?;
+        if extent == Extent::Whole {
+            lake_state::day_index::update(&context.run, job).await;
+        }
         if is_lost { Err(api_lost()) } else { Ok(()) }
     }
 
@@ -323,7 +327,7 @@ impl Exporter {
         });
         let (walked, days) = tokio::join!(walking, process_days(&self.context, rules, todo));
         let (end, summary) = walked?;
-        for day in days {
+        for day in days.into_values() {
             summary.absorb(day);
         }
         Ok(end)
@@ -430,13 +434,13 @@ impl Exporter {
     }
 }
 
-/// Processes days as the walk hands them on, several at once. Returns their reports.
+/// Processes days as the walk hands them on, several at once. Returns a report for each day.
 async fn process_days(
     context: &Arc<ExportContext>,
     rules: &Arc<JobRules>,
     mut todo: mpsc::UnboundedReceiver<ToDo>,
-) -> Vec<DayReport> {
-    let mut reports = Vec::new();
+) -> BTreeMap<DayId, DayReport> {
+    let mut reports: BTreeMap<DayId, DayReport> = BTreeMap::new();
     let mut working = FuturesUnordered::new();
     let (mut must_wait, mut is_over) = (false, false);
     loop {
@@ -444,11 +448,20 @@ async fn process_days(
         let takes_more = !must_wait && !is_over && working.len() < DAYS_AT_ONCE;
         tokio::select! {
             next = todo.recv(), if takes_more => match next {
-                Some(ToDo::Day(day)) => working.push(day::process(context, rules, *day)),
+                Some(ToDo::Day(day)) => working.push(async {
+                    let id = DayId::new(day.date, day.space_id.clone());
+                    (id, day::process(context, rules, *day).await)
+                }),
                 Some(ToDo::Wait) => must_wait = true,
                 None => is_over = true,
             },
-            Some(done) = working.next() => reports.push(done),
+            Some((id, mut report)) = working.next() => {
+                // A day for which more was found at the end of the walk is processed twice, and counts once.
+                if let Some(first) = reports.remove(&id) {
+                    report.follow(first);
+                }
+                reports.insert(id, report);
+            }
             else => return reports,
         }
     }

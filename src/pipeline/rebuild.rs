@@ -134,7 +134,7 @@ async fn day(run: &Arc<RunContext>, date: NaiveDate, key: String) -> Option<DayR
     let of_day = Arc::clone(run);
     let manifest_key = key.clone();
     let building = async move { Box::pin(build(&of_day, &manifest_key)).await };
-    let outcome = task::isolated("day", building.in_current_span()).await;
+    let outcome = task::isolated("day", building).await;
     run.progress.days.advance(1);
     match outcome {
         Ok(report) => Some(report),

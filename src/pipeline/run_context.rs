@@ -150,8 +150,8 @@ impl RunContext {
     }
 
     /// Writes an object that is durable after the next commit of a manifest, see [`Store::put_relaxed`].
-    pub async fn put_relaxed(&self, key: &str, bytes: Bytes, condition: Condition) -> Result<()> {
-        self.store.put_relaxed(key, bytes, condition).await?;
+    pub async fn put_relaxed(&self, key: &str, bytes: Bytes) -> Result<()> {
+        self.store.put_relaxed(key, bytes).await?;
         self.writes.fetch_add(1, Ordering::Relaxed);
         Ok(())
     }

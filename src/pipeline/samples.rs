@@ -90,6 +90,7 @@ pub(crate) fn work() -> DayWork {
         refused: BTreeMap::new(),
         heard_gone: BTreeSet::new(),
         listed_rooms: Arc::new(["r".into(), "q".into()].into_iter().collect()),
+        is_more: false,
         has_marker: false,
         evict_calls: BTreeSet::new(),
         evict_records: BTreeSet::new(),

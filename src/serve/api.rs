@@ -105,11 +105,13 @@ async fn status(State(api): State<ApiState>, query: Parameters<DateRangeQuery>) 
     if let Err(error) = dates::check_reading(range.from, range.to) {
         return refused(&error);
     }
-    let count = range.from.map_or(DATES, |_| usize::MAX);
     let store = &*api.store;
     let today = lake::date_of(Utc::now(), api.config.timezone);
     let to = range.to.unwrap_or(today);
-    let days = api.coverage.latest(store, range.from, Some(to), count).await;
+    let days = match range.from {
+        Some(from) => api.coverage.days(store, Some(from), Some(to)).await,
+        None => api.coverage.latest(store, to, DATES).await,
+    };
     let days: Vec<Arc<DayStatus>> = match days {
         Ok(days) => days,
         Err(error) => return reply::failed(&error),

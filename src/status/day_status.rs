@@ -1,7 +1,5 @@
 //! The coverage of one day, computed from its manifest. Pure.
 
-use std::hash::{DefaultHasher, Hash, Hasher};
-
 use chrono::NaiveDate;
 use serde::Serialize;
 
@@ -60,9 +58,6 @@ pub struct DayStatus {
     /// The most important reason why the day is not complete.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
-    /// Sorted hashes of the day's ids: rooms, calls, records and meetings.
-    #[serde(skip)]
-    pub marks: Box<[u32]>,
     /// The reports and recordings that are missing, and why.
     pub missing: Vec<Lack>,
 }
@@ -96,7 +91,6 @@ impl DayStatus {
                 .map(|built| built.quality)
                 .unwrap_or_default(),
             lake_bytes: bytes_of(manifest),
-            marks: marks_of(manifest),
             missing: missing_reports(manifest)
                 .chain(missing_recordings(manifest))
                 .collect(),
@@ -112,11 +106,6 @@ impl DayStatus {
     /// True if the day's manifest can't be read: then `space_id` is its key.
     pub fn is_damaged(&self) -> bool {
         self.space_id.starts_with(key::DAYS)
-    }
-
-    /// True if the day may have an object with this id. Its manifest says whether it does.
-    pub fn may_have(&self, id: &str) -> bool {
-        self.marks.binary_search(&mark(id)).is_ok()
     }
 
     /// The most important reason why the day is not complete.
@@ -182,42 +171,6 @@ fn bytes_of(manifest: &Manifest) -> u64 {
     landed.map(|landed| landed.bytes).sum::<u64>() + tables.map(|table| table.bytes).sum::<u64>()
 }
 
-/// A short hash of an id, valid within this process, so that years of calls fit into memory.
-fn mark(id: &str) -> u32 {
-    let mut hasher = DefaultHasher::new();
-    id.hash(&mut hasher);
-    // The low half is as good as the other.
-    (hasher.finish() & u64::from(u32::MAX)) as u32
-}
-
-fn marks_of(manifest: &Manifest) -> Box<[u32]> {
-    let of_calls = manifest
-        .calls
-        .iter()
-        .flat_map(|(id, call)| [id.as_str(), call.room_id.as_str()]);
-    let of_records = manifest.records.iter().flat_map(|(id, record)| {
-        [
-            Some(id.as_str()),
-            Some(record.room_id.as_str()),
-            record.call_id.as_deref(),
-        ]
-        .into_iter()
-        .flatten()
-    });
-    let meetings = manifest
-        .built
-        .iter()
-        .flat_map(|built| built.meetings.keys().map(|id| id.as_str()));
-    let ids = of_calls
-        .chain(of_records)
-        .chain(meetings)
-        .chain(manifest.missed.rooms.iter().map(|id| id.as_str()));
-    let mut marks: Vec<u32> = ids.map(mark).collect();
-    marks.sort_unstable();
-    marks.dedup();
-    marks.into()
-}
-
 #[cfg(test)]
 pub(super) mod tests {
     use super::*;
@@ -238,7 +191,7 @@ pub(super) mod tests {
         .expect("a manifest")
     }
 
-    fn built() -> crate::lake::manifest::Built {
+    pub(in crate::status) fn built() -> crate::lake::manifest::Built {
         serde_json::from_value(serde_json::json!({
             "fingerprint": "f", "checked_at": "2026-11-21T00:00:00Z", "meetings": {"m1": null},
             "tables": {"calls": {"key": "calls/x.parquet", "rows": 1, "bytes": 24, "sha256": ""}},
@@ -271,14 +224,10 @@ pub(super) mod tests {
     }
 
     #[test]
-    fn a_day_finds_its_ids_and_counts_its_bytes() {
+    fn the_bytes_of_reports_and_tables_are_counted() {
         let mut manifest = landed();
         manifest.built = Some(built());
         let day = DayStatus::of(&manifest);
-        for id in ["r1", "c1", "m1"] {
-            assert!(day.may_have(id), "{id}");
-        }
-        assert!(!day.may_have("c2") && !day.may_have(""));
         assert_eq!(day.lake_bytes, 1024);
     }
 

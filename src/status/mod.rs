@@ -1,15 +1,21 @@
 //! Read models of the lake for people. They need no API; `cli status` and the daemon show them.
 
 pub(crate) mod coverage;
+mod day_cache;
+mod day_ids;
 mod day_status;
 mod gaps;
+mod index;
+mod index_sync;
+mod listing;
 mod missing;
 mod open_days;
 mod rooms;
 
-pub use coverage::Coverage;
+pub use coverage::{Coverage, LakeCoverage};
 pub use day_status::{DayStatus, NOT_BUILT};
 pub use gaps::never_looked_at;
-pub use missing::Lack;
+pub use listing::DateRange;
+pub use missing::{Lack, LackKind};
 pub use open_days::{MarkedDays, pending_by_age};
 pub use rooms::KnownRoom;

@@ -2,8 +2,9 @@
 
 use std::collections::BTreeMap;
 
-use chrono::NaiveDate;
+use chrono::{Datelike, NaiveDate};
 use parking_lot::Mutex;
+use serde::{Deserialize, Serialize};
 
 use crate::ids::{RoomId, SpaceId};
 use crate::lake::manifest::Manifest;
@@ -16,6 +17,16 @@ pub struct KnownRoom {
     /// The room's id.
     pub room_id: RoomId,
     /// The room's latest name.
+    pub name: Option<String>,
+}
+
+/// The name of a room on a date.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct DatedRoomName {
+    pub space_id: SpaceId,
+    pub room_id: RoomId,
+    pub date: NaiveDate,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub name: Option<String>,
 }
 
@@ -57,15 +68,39 @@ impl RoomNames {
 
     /// Adds the rooms of a day. The name of the latest day wins.
     pub fn add_day(&self, manifest: &Manifest) {
+        self.add(manifest.rooms.iter().map(|(id, room)| DatedRoomName {
+            space_id: manifest.space_id.clone(),
+            room_id: id.clone(),
+            date: manifest.date,
+            name: room.name.clone(),
+        }));
+    }
+
+    /// Adds names. The latest one wins.
+    pub fn add(&self, names: impl IntoIterator<Item = DatedRoomName>) {
         let mut rooms = self.0.lock();
-        for (id, room) in &manifest.rooms {
+        for found in names {
             let entry = rooms
-                .entry((manifest.space_id.clone(), id.clone()))
-                .or_insert((manifest.date, None));
-            if manifest.date >= entry.0 || entry.1.is_none() {
-                *entry = (manifest.date, room.name.clone());
+                .entry((found.space_id, found.room_id))
+                .or_insert((found.date, None));
+            if found.date >= entry.0 || entry.1.is_none() {
+                *entry = (found.date, found.name);
             }
         }
+    }
+
+    /// The rooms whose latest name is of a day of this year, by their ids.
+    pub fn of_year(&self, year: i32) -> Vec<DatedRoomName> {
+        let rooms = self.0.lock();
+        let of_year = rooms.iter().filter(|(_, (date, _))| date.year() == year);
+        of_year
+            .map(|((space_id, room_id), (date, name))| DatedRoomName {
+                space_id: space_id.clone(),
+                room_id: room_id.clone(),
+                date: *date,
+                name: name.clone(),
+            })
+            .collect()
     }
 }
 

@@ -185,10 +185,8 @@ impl Store for GuardedStore {
             .await
     }
 
-    async fn put_relaxed(&self, key: &str, bytes: Bytes, condition: Condition) -> Result<()> {
-        self.health
-            .write(key, self.inner.put_relaxed(key, bytes, condition))
-            .await
+    async fn put_relaxed(&self, key: &str, bytes: Bytes) -> Result<()> {
+        self.health.write(key, self.inner.put_relaxed(key, bytes)).await
     }
 
     async fn sync(&self) -> Result<()> {

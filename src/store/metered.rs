@@ -114,8 +114,8 @@ impl Store for Metered {
         counted("put", self.0.put(key, bytes, condition)).await
     }
 
-    async fn put_relaxed(&self, key: &str, bytes: Bytes, condition: Condition) -> Result<()> {
-        counted("put", self.0.put_relaxed(key, bytes, condition)).await
+    async fn put_relaxed(&self, key: &str, bytes: Bytes) -> Result<()> {
+        counted("put", self.0.put_relaxed(key, bytes)).await
     }
 
     async fn sync(&self) -> Result<()> {

@@ -70,6 +70,8 @@ pub struct ListedObject {
     pub bytes: u64,
     /// The time of the last write, if the store tells it.
     pub modified: Option<chrono::DateTime<chrono::Utc>>,
+    /// The version of the object without quotes, if a listing of the store tells it.
+    pub etag: Option<String>,
 }
 
 /// The condition under which a write takes place.
@@ -189,15 +191,15 @@ pub trait Store: Send + Sync {
     /// `Precondition` if the condition does not hold; otherwise any error of the store.
     async fn put(&self, key: &str, bytes: Bytes, condition: Condition) -> Result<Version>;
 
-    /// Writes a whole object as [`Store::put`] does, but it is durable only after the next [`Store::sync`]: a power cut
-    /// before that may lose a new object, or leave it incomplete. It may be used only for objects that no other object
-    /// names yet. A write with [`Condition::Any`] is not ordered with conditional writes of the same key, so a key takes
-    /// either these or those.
+    /// Writes a whole object without a condition, as [`Store::put`] does, but a new object is durable only after the next
+    /// [`Store::sync`]: a power cut before that may lose it or leave it incomplete. So it is for objects that nobody looks
+    /// for before another object names them. It is not ordered with conditional writes, so a key takes either these or
+    /// those.
     ///
     /// # Errors
-    /// As [`Store::put`].
-    async fn put_relaxed(&self, key: &str, bytes: Bytes, condition: Condition) -> Result<()> {
-        self.put(key, bytes, condition).await.map(|_| ())
+    /// Any error of the store.
+    async fn put_relaxed(&self, key: &str, bytes: Bytes) -> Result<()> {
+        self.put(key, bytes, Condition::Any).await.map(|_| ())
     }
 
     /// Makes everything durable that [`Store::put_relaxed`] has written so far by this store.

@@ -12,6 +12,7 @@ mod readers;
 mod reliability;
 mod serve;
 mod soak;
+mod status;
 mod store;
 mod support;
 mod verify;

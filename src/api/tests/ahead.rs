@@ -5,6 +5,8 @@ use std::rc::{Rc, Weak};
 use std::time::Duration;
 
 use proptest::prelude::*;
+use tracing::Instrument;
+use tracing_subscriber::layer::SubscriberExt;
 
 use super::paging::{self, ListChange, ListRow, PagedServer, Pages, TotalField, ids, visible};
 use super::{Reply, ScriptedServer, report};
@@ -12,6 +14,7 @@ use crate::ErrorKind;
 use crate::api::ahead::PagesAhead;
 use crate::api::paging::{Gap, LIMIT, Listing, ListingStep, Pager, Policy};
 use crate::api::wire::{ListPage, Room, Space};
+use crate::runlog::{Recording, RunLogs};
 
 /// The most pages that are on their way at once.
 const AT_ONCE: usize = 8;
@@ -301,4 +304,26 @@ async fn a_list_that_was_not_read_to_its_end_is_not_whole() {
 
     let unread = client.rooms_by_page(&"s1".into()).unwrap().finish();
     assert_eq!(unread.gap, Some(Gap::NotReadToEnd));
+}
+
+#[tokio::test]
+async fn a_page_that_is_asked_for_ahead_logs_into_the_log_of_its_run() {
+    let _subscriber = tracing::subscriber::set_default(tracing_subscriber::registry().with(RunLogs));
+    let log = Recording::begin("lists a space");
+    let server = ScriptedServer::start(|number, head| match (number, offset(head)) {
+        (1, _) => Reply::new("429 Too Many Requests", "", ""),
+        (_, at) => rooms_from(at, 300),
+    })
+    .await;
+    let client = server.client();
+    let run = tracing::info_span!("run", run = "lists a space");
+    let listing = client.rooms(&"s1".into()).instrument(run).await.unwrap();
+    assert_eq!(listing.items.len(), 300);
+    let lines = log.log().lines;
+    assert!(
+        lines
+            .iter()
+            .any(|line| line.message.contains("refuses further requests")),
+        "{lines:?}"
+    );
 }

@@ -8,14 +8,15 @@ use bytes::Bytes;
 use chrono::{DateTime, Utc};
 use tokio::time::Duration;
 
-use super::commit::{commit, is_blank, is_open};
+use super::commit::{close, commit, is_blank, is_open, prove_marker, write};
 use super::feed::run_build;
-use super::publish::TableSnapshot;
+use super::publish::{Reading, TableSnapshot, commit_landings};
 use super::state::DayState;
 use crate::backoff::Backoff;
 use crate::ids::{DayId, MeetingId};
 use crate::lake::key;
 use crate::lake::manifest::{Built, Landing, Manifest, Quality};
+use crate::pipeline::lessons::cache::NeighbourDays;
 use crate::pipeline::run_context::RunContext;
 use crate::pipeline::summary::build_notes::{self, NotesBySubject};
 use crate::pipeline::summary::{Problem, ProblemKind};
@@ -30,7 +31,8 @@ const COMMITS: u32 = 10;
 /// The backoff after a commit was lost to a process that is still building.
 const BACKOFF: Backoff = Backoff::new(Duration::from_millis(200), Duration::from_secs(10));
 
-/// Builds the day if anything has changed, and commits it.
+/// Builds the day if what was landed of it has changed, and commits it. A change of lesson data or of a neighbour day is left
+/// to [`refresh`], because whatever changes these leaves a marker for it.
 ///
 /// # Errors
 /// Any error of the store. Later runs build and commit again.
@@ -43,6 +45,14 @@ pub(crate) async fn build_and_commit(run: &Arc<RunContext>, day: &mut DayState) 
         BuildWhen::Changed
     };
     retry_until_committed(run, day, when).await
+}
+
+/// Builds the day if anything that its tables are made of has changed, and commits it.
+///
+/// # Errors
+/// As [`build_and_commit`].
+pub(crate) async fn refresh(run: &Arc<RunContext>, day: &mut DayState) -> Result<()> {
+    retry_until_committed(run, day, BuildWhen::Stale).await
 }
 
 /// Builds the day even if nothing has changed, and commits it.
@@ -60,8 +70,10 @@ pub(crate) async fn build_again(run: &Arc<RunContext>, day: &mut DayState) -> Re
 /// The condition under which a day is built.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum BuildWhen {
-    /// Anything that its tables are made of has changed.
+    /// Its landings, calls or records have changed, or the mapping.
     Changed,
+    /// The same, or the lesson data of its meetings, or a neighbour day.
+    Stale,
     /// In any case. Tables that have not changed are not written.
     Always,
 }
@@ -86,9 +98,14 @@ async fn retry_until_committed(run: &Arc<RunContext>, day: &mut DayState, when: 
                 }
                 return Ok(());
             }
-            failed => return failed,
+            failed => {
+                // The error tells more than a second one.
+                prove_marker(run, day).await.ok();
+                return failed;
+            }
         }
     }
+    prove_marker(run, day).await?;
     Err(Error::new(
         ErrorKind::Precondition,
         "day",
@@ -124,26 +141,35 @@ async fn try_once(run: &Arc<RunContext>, day: &mut DayState, when: BuildWhen) ->
     day.claim.begin_attempt();
     let fingerprint = tables::fingerprint(&day.manifest, &run.mapping);
     let current = match &day.manifest.built {
-        Some(built) if is_current(run, &day.manifest, built, &fingerprint).await? => Some(built),
+        Some(built) if when == BuildWhen::Changed && is_of(&day.manifest, built, &fingerprint) => Some(built),
+        Some(built)
+            if when != BuildWhen::Changed && is_current(run, &day.manifest, built, &fingerprint).await? =>
+        {
+            Some(built)
+        }
         _ => None,
     };
     // Builds are deterministic: with the same time, the same inputs give the same bytes.
     let checked_at = current.map(|built| built.checked_at);
-    if when == BuildWhen::Changed && checked_at.is_some() {
+    if when != BuildWhen::Always && checked_at.is_some() {
         commit(run, day).await?;
-        return finish(run, day).await;
+        return delete_evicted(run, day).await;
     }
     if checked_at.is_none() {
         if let Some(built) = &mut day.manifest.built {
             built.fingerprint.clear();
         }
-        commit(run, day).await?;
+        commit_landings(run, day).await?;
     }
     if run.cancel.is_cancelled() || is_blank(&day.manifest) {
-        return Ok(());
+        return prove_marker(run, day).await;
     }
+    let reading = match when {
+        BuildWhen::Always => Reading::All,
+        BuildWhen::Changed | BuildWhen::Stale => Reading::Changed,
+    };
     loop {
-        match build_tables(run, day, checked_at.unwrap_or(run.now)).await {
+        match build_tables(run, day, checked_at.unwrap_or(run.now), reading).await {
             Err(error)
                 if error.kind() == ErrorKind::StoreNotFound
                     && forget_report(&mut day.manifest, error.about()) =>
@@ -158,16 +184,13 @@ async fn try_once(run: &Arc<RunContext>, day: &mut DayState, when: BuildWhen) ->
             done => break done?,
         }
     }
-    commit(run, day).await?;
-    finish(run, day).await
-}
-
-/// Registers the committed day for its meetings, and deletes the objects that it gave up.
-async fn finish(run: &RunContext, day: &mut DayState) -> Result<()> {
+    write(run, day).await?;
     if let Some(built) = &day.manifest.built {
         run.lessons.prune(&day.id(), built).await?;
     }
-    delete_evicted(run, day).await
+    delete_evicted(run, day).await?;
+    // The marker goes last, so that a run that is killed in between is completed by the next one.
+    close(run, day).await
 }
 
 /// Deletes the reports and recordings that the day gave up, because the committed manifest says so.
@@ -209,6 +232,11 @@ fn day_id(manifest: &Manifest) -> DayId {
     DayId::new(manifest.date, manifest.space_id.clone())
 }
 
+/// True if the day's tables are up to date with its landings.
+fn is_of(manifest: &Manifest, built: &Built, fingerprint: &str) -> bool {
+    manifest.building.is_none() && built.fingerprint == fingerprint
+}
+
 /// True if the day's tables are up to date with its landings, the lesson data of its meetings, and its neighbour days.
 pub(crate) async fn is_current(
     run: &RunContext,
@@ -216,7 +244,7 @@ pub(crate) async fn is_current(
     built: &Built,
     fingerprint: &str,
 ) -> Result<bool> {
-    if manifest.building.is_some() || built.fingerprint != fingerprint {
+    if !is_of(manifest, built, fingerprint) {
         return Ok(false);
     }
     if built.meetings.is_empty() {
@@ -232,7 +260,12 @@ pub(crate) async fn is_current(
 }
 
 /// Builds the day's tables and publishes them.
-async fn build_tables(run: &Arc<RunContext>, day: &mut DayState, checked_at: DateTime<Utc>) -> Result<()> {
+async fn build_tables(
+    run: &Arc<RunContext>,
+    day: &mut DayState,
+    checked_at: DateTime<Utc>,
+    reading: Reading,
+) -> Result<()> {
     let _turn = run.memory.build_turn(report_sizes(&day.manifest)).await;
     let (mut built, meta) = build_whole(run, day, checked_at, Embedded::Import).await?;
     let shared = know_first_calls(run, day, &meta, checked_at, &mut built).await?;
@@ -246,11 +279,12 @@ async fn build_tables(run: &Arc<RunContext>, day: &mut DayState, checked_at: Dat
         beside: String::new(),
         quality: built.quality,
     };
-    let snapshot = TableSnapshot::take(run, day).await?;
-    put_tables(run, day, &snapshot, &mut built, &meta, &mut record).await?;
+    let snapshot = TableSnapshot::take(run, day, &built.tables, reading).await?;
+    let beside = put_tables(run, day, &snapshot, &mut built, &meta, &mut record).await?;
     if record.beside != shared {
-        // A neighbour day was built meanwhile, and the participants do not know of it. With this digest the next check
-        // finds the day out of date.
+        // A neighbour day was built meanwhile, and the participants do not know of it. With this digest the check of the
+        // touched meetings finds the day out of date.
+        run.lessons.touch(&beside).await?;
         record.beside = shared;
         run.lessons.register(&day.id(), &record).await?;
     }
@@ -294,7 +328,8 @@ fn unread_lessons(manifest: &Manifest, meta: &LessonIndex, built: &Built) -> Vec
         .collect()
 }
 
-/// Writes the tables: first those of the day alone, so that neighbour days find its participants, then attendance.
+/// Writes the tables: first those of the day alone, so that neighbour days find its participants, then attendance. Returns
+/// the neighbour days as the attendance knows them.
 async fn put_tables(
     run: &Arc<RunContext>,
     day: &mut DayState,
@@ -302,10 +337,9 @@ async fn put_tables(
     built: &mut BuiltDay,
     meta: &LessonIndex,
     record: &mut Built,
-) -> Result<()> {
-    for file in std::mem::take(&mut built.tables) {
-        snapshot.put(run, day, file, &mut record.tables).await?;
-    }
+) -> Result<NeighbourDays> {
+    let files = std::mem::take(&mut built.tables);
+    snapshot.put(run, day, files, &mut record.tables).await?;
     record.meta = meta.digest(record.meetings.keys().map(MeetingId::as_str));
     let id = day.id();
     // Register this day before reading its neighbours, so that of days built concurrently at least one sees the others.
@@ -333,10 +367,10 @@ async fn put_tables(
         problem.meeting(&meeting).count(count)
     });
     day.report.warnings.extend(alike);
-    if let Some(file) = file {
-        snapshot.put(run, day, file, &mut record.tables).await?;
-    }
-    run.lessons.register(&id, record).await
+    let attendance = file.into_iter().collect();
+    snapshot.put(run, day, attendance, &mut record.tables).await?;
+    run.lessons.register(&id, record).await?;
+    Ok(beside)
 }
 
 /// The treatment of the lesson data that a day's reports hold.

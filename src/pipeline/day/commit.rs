@@ -17,18 +17,18 @@ use crate::tables;
 /// # Errors
 /// `Precondition` if another process has committed the day since it was read; any error of the store.
 pub(crate) async fn commit(run: &RunContext, day: &mut DayState) -> Result<()> {
-    let (date, space) = (day.manifest.date, day.manifest.space_id.clone());
-    let marker = key::open_day(date, &space);
-    let is_open = is_open(run, &day.manifest);
-    let is_unchanged = day
-        .stored
-        .as_ref()
-        .is_some_and(|(stored, _)| *stored == day.manifest);
-    if is_unchanged || is_blank(&day.manifest) {
-        if day.has_marker && !day.claim.keeps_marker(is_open) {
-            // A run was killed after it had committed the manifest, or it left the marker because it had ousted a rival.
-            delete_marker(run, day, &marker).await?;
-        }
+    write(run, day).await?;
+    close(run, day).await
+}
+
+/// Writes the manifest if it differs from the stored one, in the middle of work that [closes](close) the day at its end, or
+/// [proves its marker](prove_marker). An open day gets its marker before that.
+///
+/// # Errors
+/// As [`commit`].
+pub(super) async fn write(run: &RunContext, day: &mut DayState) -> Result<()> {
+    let stored = day.stored.as_ref();
+    if stored.is_some_and(|(stored, _)| *stored == day.manifest) || is_blank(&day.manifest) {
         return Ok(());
     }
     // A manifest without a fingerprint says that its tables are out of date, so that a kill after this commit is safe.
@@ -38,9 +38,9 @@ pub(crate) async fn commit(run: &RunContext, day: &mut DayState) -> Result<()> {
     {
         built.fingerprint.clear();
     }
-    if is_open && !day.has_marker {
+    if !day.has_marker && is_open(run, &day.manifest) {
         // The marker comes before the manifest: a kill in between leaves a marker too many, never one too few.
-        ensure_marker(run, &marker).await?;
+        run.put(&marker(day), Bytes::new(), Condition::Any).await?;
         day.has_marker = true;
     }
     // Only then the manifest: it must not name bytes that a power cut can lose.
@@ -48,40 +48,61 @@ pub(crate) async fn commit(run: &RunContext, day: &mut DayState) -> Result<()> {
     let condition = day.stored.as_ref().map_or(Condition::Absent, |(_, version)| {
         Condition::Unchanged(version.clone())
     });
-    let version = run
-        .put(&key::manifest(date, &space), to_json(&day.manifest)?, condition)
-        .await?;
+    let key = key::manifest(day.manifest.date, &day.manifest.space_id);
+    let version = run.put(&key, to_json(&day.manifest)?, condition).await?;
     day.stored = Some((day.manifest.clone(), version));
-    if is_open {
-        // Another process may have closed the day and deleted the marker just now.
-        ensure_marker(run, &marker).await
-    } else if day.claim.keeps_marker(is_open) {
-        Ok(())
-    } else {
-        delete_marker(run, day, &marker).await
-    }
-}
-
-async fn ensure_marker(run: &RunContext, marker: &str) -> Result<()> {
-    if run.store.size(marker).await?.is_none() {
-        run.put(marker, Bytes::new(), Condition::Any).await?;
-    }
+    day.marker_is_unproved = true;
     Ok(())
 }
 
-/// Deletes the marker of a closed day, unless another process opens the day at the same time.
-async fn delete_marker(run: &RunContext, day: &mut DayState, marker: &str) -> Result<()> {
-    day.has_marker = false;
-    if run.store.size(marker).await?.is_none() {
+/// Ends the work on a day: deletes the marker if the stored manifest says that the day is closed; else proves that the marker
+/// is there.
+///
+/// # Errors
+/// Any error of the store.
+pub(super) async fn close(run: &RunContext, day: &mut DayState) -> Result<()> {
+    let Some((stored, _)) = &day.stored else {
+        return Ok(());
+    };
+    if day.claim.keeps_marker(is_open(run, stored)) {
+        return prove_marker(run, day).await;
+    }
+    let marker = marker(day);
+    let is_known = std::mem::take(&mut day.has_marker);
+    let is_unproved = std::mem::take(&mut day.marker_is_unproved);
+    if !is_known && (!is_unproved || run.store.size(&marker).await?.is_none()) {
         return Ok(());
     }
-    run.delete(marker).await?;
+    run.delete(&marker).await?;
+    // Another process may have opened the day at the same time.
     let (date, space) = (day.manifest.date, &day.manifest.space_id);
     let now = get_json::<Manifest>(&*run.store, &key::manifest(date, space)).await?;
     if now.is_some_and(|(manifest, _)| is_open(run, &manifest)) {
-        run.put(marker, Bytes::new(), Condition::Any).await?;
+        run.put(&marker, Bytes::new(), Condition::Any).await?;
     }
     Ok(())
+}
+
+/// Makes sure that an open day still has its marker. Another process may have closed the day and deleted the marker while
+/// this one wrote the manifest.
+///
+/// # Errors
+/// Any error of the store.
+pub(super) async fn prove_marker(run: &RunContext, day: &mut DayState) -> Result<()> {
+    let stored = day.stored.as_ref();
+    let is_unproved = std::mem::take(&mut day.marker_is_unproved);
+    if is_unproved && stored.is_some_and(|(stored, _)| is_open(run, stored)) {
+        let marker = marker(day);
+        if run.store.size(&marker).await?.is_none() {
+            run.put(&marker, Bytes::new(), Condition::Any).await?;
+        }
+    }
+    Ok(())
+}
+
+/// The key of a day's marker.
+fn marker(day: &DayState) -> String {
+    key::open_day(day.manifest.date, &day.manifest.space_id)
 }
 
 /// True if a day has nothing to say: it has no call or record and was not listed completely. It gets no manifest.

@@ -1,12 +1,15 @@
 //! Decides what a job must fetch of a day. Pure.
 
+use std::collections::BTreeSet;
+
 use super::recording;
 use super::report::{self, ReportAsk};
 use super::transfer::RecordAsk;
-use crate::ids::DayId;
+use crate::ids::{CallId, DayId, RecordId};
 use crate::lake::manifest::{Landing, Manifest, Status};
 use crate::pipeline::job::Piece;
 use crate::pipeline::rules::JobRules;
+use crate::pipeline::walk::found::DayWork;
 
 /// The reports and recordings that a job must fetch of a day.
 #[derive(Default)]
@@ -15,7 +18,28 @@ pub(crate) struct Due {
     pub records: Vec<RecordAsk>,
 }
 
+/// The calls and records that were found after the day had been processed once.
+pub(crate) struct NewPieces {
+    calls: BTreeSet<CallId>,
+    records: BTreeSet<RecordId>,
+}
+
+impl NewPieces {
+    pub fn of(work: &DayWork) -> Self {
+        Self {
+            calls: work.calls.keys().cloned().collect(),
+            records: work.records.keys().cloned().collect(),
+        }
+    }
+}
+
 impl Due {
+    /// Keeps what is new. The rest was asked for when the day was processed before.
+    pub fn keep(&mut self, new: &NewPieces) {
+        self.reports.retain(|ask| new.calls.contains(&ask.call));
+        self.records.retain(|ask| new.records.contains(&ask.record));
+    }
+
     /// The sum of the recordings' sizes in bytes, as the API says.
     pub fn recorded_bytes(&self) -> u64 {
         self.records.iter().filter_map(|ask| ask.file_size).sum()

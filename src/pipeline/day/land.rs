@@ -7,7 +7,7 @@ use tokio::time::{Duration, Instant};
 use tracing::Instrument;
 
 use super::commit::commit;
-use super::due::{Due, due};
+use super::due::{Due, NewPieces, due};
 use super::recording::{self, RecordResult};
 use super::report::{self, ReportResult};
 use super::state::DayState;
@@ -23,9 +23,17 @@ enum Fetched {
     Record(RecordResult),
 }
 
-/// Fetches all that is due and takes each result into the day as it comes.
-pub(super) async fn land(context: &Arc<ExportContext>, rules: &JobRules, day: &mut DayState) {
-    let due = due(rules, &day.manifest);
+/// Fetches all that is due, or only what is `new` of it, and takes each result into the day as it comes.
+pub(super) async fn land(
+    context: &Arc<ExportContext>,
+    rules: &JobRules,
+    day: &mut DayState,
+    new: Option<&NewPieces>,
+) {
+    let mut due = due(rules, &day.manifest);
+    if let Some(new) = new {
+        due.keep(new);
+    }
     add_goals(context, &due);
     if !due.records.is_empty()
         && let Err(error) = commit(&context.run, day).await

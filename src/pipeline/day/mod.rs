@@ -34,6 +34,7 @@ use super::walk;
 use super::walk::found::DayWork;
 use crate::ids::{DayId, SpaceId};
 use crate::{Error, ErrorKind, Result, task};
+use due::NewPieces;
 use state::{DayState, failed_report};
 
 /// Processes a day and returns the report for the run's summary.
@@ -55,9 +56,10 @@ async fn work_on(context: &Arc<ExportContext>, rules: &JobRules, work: DayWork) 
     day.has_marker = work.has_marker;
     let is_reachable = !work.missed.space;
     day.report.warnings.extend(unreadable(&work));
+    let new = work.is_more.then(|| NewPieces::of(&work));
     merge::merge(rules, &mut day.manifest, work);
     if is_reachable {
-        land::land(context, rules, &mut day).await;
+        land::land(context, rules, &mut day, new.as_ref()).await;
     }
     // The sender lives as long as the context.
     let _ = context
@@ -78,7 +80,7 @@ pub(crate) async fn refresh(context: &Arc<ExportContext>, day: DayId) -> DayRepo
     let (of_day, id) = (Arc::clone(context), space.clone());
     let building = async move {
         let mut day = DayState::load(&*of_day.run.store, date, id).await?;
-        build::build_and_commit(&of_day.run, &mut day).await?;
+        build::refresh(&of_day.run, &mut day).await?;
         Ok(day.report)
     };
     in_own_task(date, space, building).await

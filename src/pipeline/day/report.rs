@@ -14,7 +14,6 @@ use crate::lake::key;
 use crate::lake::manifest::{CallEntry, Landed, Landing, Status};
 use crate::lenient;
 use crate::pipeline::{ExportContext, memory};
-use crate::store::Condition;
 use crate::tables;
 
 /// The state of a call, as far as its report depends on it. If the API lists another state, the report is landed again.
@@ -180,7 +179,7 @@ async fn keep(
     };
     let key = key::report(ask.date, &ask.space, &ask.call, ask.format);
     let is_new = ask.force || !is_landed(ask, &key, &sha256);
-    if is_new && let Err(error) = context.run.put_relaxed(&key, bytes.clone(), Condition::Any).await {
+    if is_new && let Err(error) = context.run.put_relaxed(&key, bytes.clone()).await {
         result.landing.status = Status::Failed;
         result.landing.reason = Some(format!("could not be stored: {}", error.message()));
         result.landing.attempts += 1;

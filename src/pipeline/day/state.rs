@@ -35,6 +35,8 @@ pub(crate) struct DayState {
     pub report: DayReport,
     /// True if the store has a marker which says that the day is open.
     pub has_marker: bool,
+    /// True if the manifest was written, and nobody has looked since then if the marker is still right.
+    pub marker_is_unproved: bool,
     /// The claims of this process on the day.
     pub claim: DayClaim,
     /// Receipts of uploads. They are deleted when the manifest, which says the same, is committed.
@@ -73,6 +75,7 @@ impl DayState {
             fresh: HashMap::new(),
             report: DayReport::default(),
             has_marker: false,
+            marker_is_unproved: false,
             claim: DayClaim::default(),
             skipped: HashSet::new(),
             receipts: Vec::new(),

@@ -1,6 +1,7 @@
 //! The objects of the lake that belong to no single day: its description, catalogues, lease, markers and uploads.
 
 pub(crate) mod catalog;
+pub(crate) mod day_index;
 pub(crate) mod info;
 pub(crate) mod lease;
 pub(crate) mod open_days;

@@ -70,6 +70,13 @@ impl Counts {
         self.quality.add(&day.quality);
     }
 
+    /// Adds what was landed another time.
+    pub(crate) fn add_landed(&mut self, other: &Self) {
+        self.reports_landed += other.reports_landed;
+        self.records_landed += other.records_landed;
+        self.recorded_bytes += other.recorded_bytes;
+    }
+
     /// True if the run fetched anything. Then its outcome is never `nothing`, however it ended.
     pub(crate) fn has_landed(&self) -> bool {
         self.reports_landed + self.records_landed > 0

@@ -153,6 +153,31 @@ impl FeedReport {
     }
 }
 
+impl DayReport {
+    /// Makes this the report of both times that the day was processed: its state is the later one, and what the run has
+    /// done is the sum.
+    pub fn follow(&mut self, first: Self) {
+        if self.counts.days == 0 {
+            // The second time failed, or was stopped: the state is still the first one.
+            let landed = std::mem::replace(&mut self.counts, first.counts.clone());
+            self.counts.add_landed(&landed);
+            self.failed.extend(first.failed);
+            self.pending = first.pending;
+        } else {
+            self.counts.add_landed(&first.counts);
+        }
+        let known = first
+            .warnings
+            .iter()
+            .filter(|warning| !self.warnings.contains(warning));
+        self.warnings.extend(known.cloned().collect::<Vec<_>>());
+        if self.counts.days_built == 0 {
+            self.noted.add(first.noted);
+        }
+        self.counts.days_built = self.counts.days_built.max(first.counts.days_built);
+    }
+}
+
 impl Summary {
     pub(crate) fn new(job: &Job, zone: Tz, now: DateTime<Utc>) -> Self {
         Self {

@@ -167,3 +167,40 @@ fn counts_keep_their_names_in_json() {
     assert_eq!(json.get("reports_unavailable"), None);
     assert_eq!(serde_json::from_value::<Counts>(json).expect("counts"), counts);
 }
+
+#[test]
+fn a_day_that_is_processed_twice_counts_once_with_all_that_was_landed() {
+    let problem = |kind| Problem::new(kind, "why");
+    let mut first = DayReport::default();
+    (first.counts.days, first.counts.calls, first.counts.reports_landed) = (1, 5, 4);
+    first.failed.push(problem(ProblemKind::ReportFailed));
+    first.warnings.push(problem(ProblemKind::ReportDenied));
+    let mut second = DayReport::default();
+    (
+        second.counts.days,
+        second.counts.calls,
+        second.counts.reports_landed,
+    ) = (1, 6, 1);
+    second.failed.push(problem(ProblemKind::ReportFailed));
+    second.warnings.push(problem(ProblemKind::ReportDenied));
+    second.follow(first);
+    assert_eq!(
+        (
+            second.counts.days,
+            second.counts.calls,
+            second.counts.reports_landed
+        ),
+        (1, 6, 5)
+    );
+    assert_eq!((second.failed.len(), second.warnings.len()), (1, 1));
+    // The second time, the day could not be committed.
+    let mut first = DayReport::default();
+    (first.counts.days, first.counts.calls) = (1, 5);
+    let mut failed = DayReport::default();
+    failed.failed.push(problem(ProblemKind::StoreFailed));
+    failed.follow(first);
+    assert_eq!(
+        (failed.counts.days, failed.counts.calls, failed.failed.len()),
+        (1, 5, 1)
+    );
+}

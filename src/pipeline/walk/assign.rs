@@ -11,18 +11,17 @@ use chrono::{DateTime, Days, NaiveDate, Utc};
 use crate::api::{Call, Record};
 use crate::ids::{CallId, RecordId, RoomId};
 use crate::lake;
-use crate::lake::manifest::Missed;
 use crate::pipeline::lake_state::open_days::OpenDay;
 use crate::pipeline::rules::JobRules;
 use crate::pipeline::summary::{Problem, ProblemKind, Summary};
 use crate::pipeline::walk;
 use crate::pipeline::walk::found::{
-    DayWork, GoneDays, JobScope, ListingAnswer, ListingAsk, ListingKind, RoomsAsked, SpaceScope,
+    DayWork, GoneDays, JobScope, ListingAnswer, ListingAsk, ListingKind, SpaceScope,
 };
 use crate::{Error, ErrorKind};
 
 /// A day: the index of its space, and its date.
-type Place = (usize, NaiveDate);
+pub(super) type Place = (usize, NaiveDate);
 
 /// The calls and records that a day must give up, because they belong to another one.
 #[derive(Default)]
@@ -40,12 +39,12 @@ struct CallDates {
 
 /// Collects the answers of the walk and turns them into days.
 pub(crate) struct DayAssigner<'a> {
-    rules: &'a JobRules,
+    pub(super) rules: &'a JobRules,
     /// The dates of the current window.
-    window: (NaiveDate, NaiveDate),
-    open: &'a [OpenDay],
+    pub(super) window: (NaiveDate, NaiveDate),
+    pub(super) open: &'a [OpenDay],
     /// True if the job covers every room and both halves, so that it can list a day completely.
-    whole: bool,
+    pub(super) whole: bool,
     /// The calls of days that were not taken yet.
     calls: BTreeMap<Place, BTreeMap<CallId, (RoomId, Call)>>,
     /// The dates of the start and the end of every call that was found.
@@ -62,10 +61,10 @@ pub(crate) struct DayAssigner<'a> {
     /// The days that were taken.
     taken: BTreeSet<Place>,
     /// The rooms that gave no answer, by space and date.
-    missed: HashMap<Place, BTreeSet<RoomId>>,
+    pub(super) missed: HashMap<Place, BTreeSet<RoomId>>,
     /// The days for which gone rooms were asked, and the reasons for which the API refused some of these rooms.
     pub gone: GoneDays,
-    refused: HashMap<(usize, RoomId), String>,
+    pub(super) refused: HashMap<(usize, RoomId), String>,
     /// True if any request was answered.
     pub any_answer: bool,
 }
@@ -527,89 +526,6 @@ impl<'a> DayAssigner<'a> {
                 .any(|open| open.space_id == *id && open.date == *date)
         };
         dates.is_empty() || dates.iter().any(|date| asked.contains(date) || open(date))
-    }
-
-    /// A day as it was listed, still without calls and records.
-    fn day(&self, scope: &JobScope, space: usize, date: NaiveDate) -> DayWork {
-        let of_space = &scope.spaces[space];
-        let asked = self.asked(of_space, date);
-        let missed = self.missed(of_space, (space, date), &asked);
-        let gone = self.gone_on(space, date);
-        let refused = self.refused_of(space, &gone, &missed);
-        DayWork {
-            // A room without an answer is noted by itself, but a room list with a gap may miss any room.
-            listed: self.whole
-                && matches!(asked, RoomsAsked::All)
-                && !missed.space
-                && !missed.partial
-                && self.rules.is_settled(date),
-            asked,
-            heard_gone: gone
-                .into_iter()
-                .filter(|room| !missed.rooms.contains(room))
-                .collect(),
-            refused,
-            missed,
-            has_marker: self
-                .open
-                .iter()
-                .any(|open| open.space_id == of_space.id && open.date == date),
-            ..DayWork::more(date, of_space)
-        }
-    }
-
-    /// The rooms that were asked for the day; none if only a call led to the day.
-    fn asked(&self, space: &SpaceScope, date: NaiveDate) -> RoomsAsked {
-        let in_range = (self.window.0..=self.window.1).contains(&date);
-        let open = self
-            .open
-            .iter()
-            .find(|open| open.space_id == space.id && open.date == date);
-        match open {
-            _ if in_range && self.rules.job.rooms.is_empty() => RoomsAsked::All,
-            Some(open) if open.space => RoomsAsked::All,
-            _ if in_range => RoomsAsked::These(self.rules.job.rooms.iter().cloned().collect()),
-            Some(open) => RoomsAsked::These(open.rooms.clone()),
-            None => RoomsAsked::These(BTreeSet::new()),
-        }
-    }
-
-    fn missed(&self, scope: &SpaceScope, (space, date): Place, asked: &RoomsAsked) -> Missed {
-        let around = [date - Days::new(1), date, date + Days::new(1)];
-        let rooms = around
-            .iter()
-            .filter_map(|date| self.missed.get(&(space, *date)))
-            .flatten();
-        let was_asked = |room: &&RoomId| match (asked, self.gone.get(&(space, (*room).clone()))) {
-            (_, Some(days)) => days.contains(&date),
-            (RoomsAsked::All, None) => true,
-            (RoomsAsked::These(rooms), None) => rooms.contains(*room),
-        };
-        Missed {
-            space: scope.failed,
-            partial: scope.partial && matches!(asked, RoomsAsked::All),
-            rooms: rooms.filter(was_asked).cloned().collect(),
-            ..Missed::default()
-        }
-    }
-
-    /// The gone rooms that were asked for a day.
-    fn gone_on(&self, space: usize, date: NaiveDate) -> BTreeSet<RoomId> {
-        let asked = self
-            .gone
-            .iter()
-            .filter(|((of, _), days)| *of == space && days.contains(&date));
-        asked.map(|((_, room), _)| room.clone()).collect()
-    }
-
-    /// The gone rooms of a day that the API refused, each with the reason.
-    fn refused_of(&self, space: usize, gone: &BTreeSet<RoomId>, missed: &Missed) -> BTreeMap<RoomId, String> {
-        let missed = gone.iter().filter(|room| missed.rooms.contains(*room));
-        let refused = missed.filter_map(|room| {
-            let why = self.refused.get(&(space, room.clone()))?;
-            Some((room.clone(), why.clone()))
-        });
-        refused.collect()
     }
 }
 

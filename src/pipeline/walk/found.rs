@@ -216,6 +216,8 @@ pub(crate) struct DayWork {
     pub heard_gone: BTreeSet<RoomId>,
     /// Every room of the space's list.
     pub listed_rooms: Arc<HashSet<RoomId>>,
+    /// True if the day was processed before in this run: only what is new of it is landed.
+    pub is_more: bool,
     /// True if a marker says that the day is open.
     pub has_marker: bool,
     /// Calls that turned out to belong to another day: this day gives them up.
@@ -240,6 +242,7 @@ impl DayWork {
             refused: BTreeMap::new(),
             heard_gone: BTreeSet::new(),
             listed_rooms: Arc::clone(&space.listed),
+            is_more: true,
             // The work before may have left a marker.
             has_marker: true,
             evict_calls: BTreeSet::new(),

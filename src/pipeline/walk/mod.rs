@@ -8,6 +8,7 @@ pub(crate) mod ask;
 pub(crate) mod assign;
 pub(crate) mod found;
 pub(crate) mod gone_rooms;
+mod listed_day;
 pub(crate) mod margin;
 pub(crate) mod queue;
 pub(crate) mod room_limits;

@@ -11,7 +11,7 @@ use super::texts as t;
 use super::view::{DayCompleteness, View, space_of};
 use crate::lake::manifest::Status;
 use crate::pipeline::Summary;
-use crate::status::{DayStatus, Lack};
+use crate::status::{DayStatus, Lack, LackKind};
 
 /// The longest reason, in characters; the day's page shows all of it.
 const LONGEST: usize = 90;
@@ -114,7 +114,7 @@ fn of_lack(lack: &Lack) -> Option<(DayCompleteness, Cause, u64)> {
     };
     let (state, cause) = match lack.status {
         Status::Done | Status::Unavailable => return None,
-        Status::Pending if lack.what == "recording" => (DayCompleteness::Pending, Cause::Recordings),
+        Status::Pending if lack.what == LackKind::Recording => (DayCompleteness::Pending, Cause::Recordings),
         Status::Pending => (DayCompleteness::Pending, Cause::Reports),
         Status::Failed => (DayCompleteness::Failed, by_reason()),
         Status::Denied => (DayCompleteness::Denied, by_reason()),
@@ -205,7 +205,7 @@ mod tests {
         }
     }
 
-    fn lack(what: &'static str, status: Status, reason: &str) -> Lack {
+    fn lack(what: LackKind, status: Status, reason: &str) -> Lack {
         Lack {
             room_id: "r".into(),
             call_id: Some("c".into()),
@@ -231,12 +231,12 @@ mod tests {
                 ..DayStatus::default()
             })
         };
-        let refused = vec![lack("json", Status::Failed, "403 refused"); 12];
-        let mut other = vec![lack("xlsx", Status::Failed, "502 bad gateway")];
-        other.push(lack("json", Status::Pending, "404 not ready"));
-        other.push(lack("json", Status::Pending, "it is empty"));
-        other.push(lack("recording", Status::Unavailable, ""));
-        let mut unbuilt = DayStatus::clone(&day("3", vec![lack("json", Status::Pending, "")]));
+        let refused = vec![lack(LackKind::Json, Status::Failed, "403 refused"); 12];
+        let mut other = vec![lack(LackKind::Xlsx, Status::Failed, "502 bad gateway")];
+        other.push(lack(LackKind::Json, Status::Pending, "404 not ready"));
+        other.push(lack(LackKind::Json, Status::Pending, "it is empty"));
+        other.push(lack(LackKind::Recording, Status::Unavailable, ""));
+        let mut unbuilt = DayStatus::clone(&day("3", vec![lack(LackKind::Json, Status::Pending, "")]));
         unbuilt.built = false;
         let days = [day("1", other), day("2", refused), Arc::new(unbuilt)];
         let view = View::new(&days, date.succ_opt().expect("date"));

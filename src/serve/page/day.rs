@@ -17,7 +17,7 @@ use super::view::{DayCompleteness, Sums, View, missing, natural, space_of};
 use super::work::{WorkSection, again, asked, section};
 use crate::config::ReportFormat;
 use crate::lake::manifest::{CallEntry, Landing, Manifest, RecordEntry, Status};
-use crate::status::{Coverage, DayStatus, Lack, MarkedDays};
+use crate::status::{Coverage, DayStatus, Lack, LackKind, MarkedDays};
 
 /// The context of a day's page.
 pub struct DayContext<'a> {
@@ -203,9 +203,9 @@ fn room_link(around: &DayContext<'_>, day: &DayStatus, room: &str) -> Markup {
 fn of_lack(visit: &Visit, around: &DayContext<'_>, day: &DayStatus, lack: &Lack) -> Markup {
     let lang = visit.lang;
     let what = lang.say(match lack.what {
-        "json" => t::JSON,
-        "xlsx" => t::XLSX,
-        _ => t::RECORD,
+        LackKind::Json => t::JSON,
+        LackKind::Xlsx => t::XLSX,
+        LackKind::Recording => t::RECORD,
     });
     let one = match (&lack.record_id, &lack.call_id) {
         (Some(record), _) => Some(("record", record.as_str())),

@@ -11,10 +11,11 @@ use parking_lot::Mutex;
 use tokio_util::sync::CancellationToken;
 
 use super::PageState;
+use super::view::window;
 use crate::lake::{self, key};
 use crate::pipeline::{Summary, read_run, run_entries};
 use crate::serve::health::CheckState;
-use crate::status::{DayStatus, MarkedDays};
+use crate::status::{DateRange, DayStatus, MarkedDays};
 use crate::{Error, ErrorKind, Result};
 
 /// The runs on the first page.
@@ -29,7 +30,8 @@ const PATIENCE: Duration = Duration::from_secs(20);
 /// The greatest age of the data for a search.
 const LATELY: TimeDelta = TimeDelta::minutes(2);
 
-/// The lake's coverage at an instant.
+/// The lake's coverage at an instant. Of a large lake, days that are not shown may be as they were minutes ago, or as the
+/// index has them until the lake was listed.
 #[derive(Default)]
 pub struct Snapshot {
     /// The start of reading.
@@ -46,6 +48,10 @@ pub struct LakeSnapshots {
     /// Held while the lake is read.
     reading: tokio::sync::Mutex<()>,
     last: Mutex<Option<Arc<Snapshot>>>,
+    /// Held while the whole lake is listed and its index written.
+    checking: Arc<tokio::sync::Mutex<()>>,
+    /// The time at which the last such check began.
+    checked_at: Mutex<Option<DateTime<Utc>>>,
     /// Runs that are over, because those do not change any more.
     runs: tokio::sync::Mutex<HashMap<String, Arc<Summary>>>,
 }
@@ -61,13 +67,14 @@ impl LakeSnapshots {
     }
 }
 
-/// Reads the lake. If the store can't be read, or not in time, returns the last snapshot and `true`.
+/// Reads the lake; the days of the first page's window and of `shown` are those of this moment. If the store can't be read,
+/// or not in time, returns the last snapshot and `true`.
 ///
 /// # Errors
 /// The store fails, and there is no earlier snapshot.
-pub async fn look(state: &PageState) -> Result<(Arc<Snapshot>, bool)> {
+pub async fn look(state: &PageState, shown: Option<DateRange>) -> Result<(Arc<Snapshot>, bool)> {
     let Some(last) = state.memory.known.last() else {
-        return Ok((read(state).await?, false));
+        return Ok((read(state, shown).await?, false));
     };
     let [store, _] = state.health.store_and_token();
     if store.is_some_and(|seen| seen.how == CheckState::OutOfReach) {
@@ -75,7 +82,7 @@ pub async fn look(state: &PageState) -> Result<(Arc<Snapshot>, bool)> {
     }
     // The task goes on if nobody waits for it any more, so that the next visitor gets its result.
     let reader = state.clone();
-    let reading = tokio::spawn(async move { read(&reader).await });
+    let reading = tokio::spawn(async move { read(&reader, shown).await });
     match tokio::time::timeout(PATIENCE, reading).await {
         Ok(Ok(Ok(snapshot))) => Ok((snapshot, false)),
         Ok(Ok(Err(error))) => {
@@ -99,7 +106,7 @@ pub async fn look(state: &PageState) -> Result<(Arc<Snapshot>, bool)> {
 pub async fn look_lately(state: &PageState) -> Result<(Arc<Snapshot>, bool)> {
     match state.memory.known.last() {
         Some(last) if Utc::now() - last.at < LATELY => Ok((last, false)),
-        _ => look(state).await,
+        _ => look(state, None).await,
     }
 }
 
@@ -148,20 +155,23 @@ pub async fn look_at(state: &PageState, date: NaiveDate) -> Result<(Arc<Snapshot
 }
 
 /// Reads the lake, once at a time, so that visitors who wait for the first read of a large lake share its result.
-async fn read(state: &PageState) -> Result<Arc<Snapshot>> {
+async fn read(state: &PageState, shown: Option<DateRange>) -> Result<Arc<Snapshot>> {
     let asked = Utc::now();
     let _reading = state.memory.known.reading.lock().await;
-    if let Some(last) = state.memory.known.last().filter(|last| last.at >= asked) {
+    let last = state.memory.known.last();
+    if let Some(last) = last.filter(|last| last.at >= asked && shown.is_none()) {
         return Ok(last);
     }
     let at = Utc::now();
     let store = &*state.store;
     let today = lake::date_of(at, state.config.timezone);
-    let (days, marked, runs) = tokio::try_join!(
-        state.coverage.days(store, None, Some(today)),
+    let shown: Vec<DateRange> = std::iter::once(window(today)).chain(shown).collect();
+    let (coverage, marked, runs) = tokio::try_join!(
+        state.coverage.overview(store, &shown, today),
         MarkedDays::read(store),
         runs_of(state, RUNS),
     )?;
+    let days = coverage.days;
     let before = state.memory.known.last();
     if days.is_empty() && before.is_some_and(|before| !before.days.is_empty()) {
         // A folder that is not mounted looks empty.
@@ -178,12 +188,38 @@ async fn read(state: &PageState) -> Result<Arc<Snapshot>> {
         runs,
     });
     state.memory.known.keep(&snapshot);
+    check_later(state, coverage.is_exact, today);
     Ok(snapshot)
+}
+
+/// Lists the whole lake if that is due, and writes what the index lacks, in a task of its own that no visitor waits for.
+fn check_later(state: &PageState, is_exact: bool, today: NaiveDate) {
+    let known = &state.memory.known;
+    let was_lately = |at: DateTime<Utc>| Utc::now() - at < LATELY;
+    if is_exact && (known.checked_at.lock().is_some_and(was_lately) || !state.coverage.has_changes()) {
+        return;
+    }
+    let Ok(turn) = Arc::clone(&known.checking).try_lock_owned() else {
+        return;
+    };
+    *known.checked_at.lock() = Some(Utc::now());
+    let state = state.clone();
+    tokio::spawn(async move {
+        let _turn = turn;
+        let store = &*state.store;
+        let checked = match is_exact {
+            true => state.coverage.save(store).await,
+            false => state.coverage.check(store, today).await,
+        };
+        if let Err(error) = checked {
+            tracing::debug!(%error, "the index of the days could not be brought up to date");
+        }
+    });
 }
 
 /// Reads the lake at the start, so that the first visitor need not wait.
 pub async fn warm(state: &PageState, cancel: &CancellationToken) {
-    if let Some(Err(error)) = cancel.run_until_cancelled(read(state)).await {
+    if let Some(Err(error)) = cancel.run_until_cancelled(read(state, None)).await {
         tracing::debug!(%error, "the page could not read the lake at the start");
     }
 }

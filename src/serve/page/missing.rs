@@ -12,7 +12,7 @@ use super::known::look;
 use super::view::space_of;
 use super::{PageState, Parameters, visit};
 use crate::serve::http::reply;
-use crate::status::{Coverage, DayStatus, NOT_BUILT};
+use crate::status::{Coverage, DateRange, DayStatus, NOT_BUILT};
 use crate::{Error, ErrorKind, Result, dates};
 
 /// The default number of dates: the window of the page.
@@ -51,9 +51,9 @@ pub async fn get(
 }
 
 async fn lines(state: &PageState, range: &MissingQuery, today: NaiveDate) -> Result<String> {
-    let (lake, _) = look(state).await?;
     let to = range.to.unwrap_or(today);
     let from = range.from.or_else(|| to.checked_sub_days(Days::new(DATES - 1)));
+    let (lake, _) = look(state, Some(DateRange { from, to: Some(to) })).await?;
     // Without a byte order mark a spreadsheet assumes an old code page.
     let mut text = format!("\u{feff}{HEADER}");
     let days = lake.days.iter();
@@ -81,7 +81,7 @@ fn add_day(text: &mut String, day: &DayStatus, coverage: &Coverage) {
             room: &lack.room_id,
             call: lack.call_id.as_deref().unwrap_or_default(),
             record: lack.record_id.as_deref().unwrap_or_default(),
-            what: lack.what,
+            what: lack.what.as_str(),
             status: lack.state(),
             attempts: lack.attempts,
             reason: lack.reason.as_deref().unwrap_or_default(),

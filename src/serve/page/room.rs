@@ -52,20 +52,26 @@ pub async fn get(
 async fn history(state: &PageState, visit: &mut Visit, wanted: &RoomQuery) -> Result<Markup> {
     let (lake, is_old) = look_lately(state).await?;
     (visit.as_of, visit.is_old) = (lake.at, is_old);
-    let days = days_with(state, &lake, &wanted.space, &wanted.room).await?;
+    let days = days_with(state, &lake, is_old, wanted).await?;
     let name = state.coverage.room_name(&wanted.space, &wanted.room);
     let space = state.memory.name(&wanted.space);
     Ok(render(visit, wanted, name.as_deref(), &space, &days))
 }
 
 /// The manifests of the latest days that have data of a room.
-async fn days_with(state: &PageState, lake: &Snapshot, space: &str, room: &str) -> Result<Vec<Manifest>> {
+async fn days_with(
+    state: &PageState,
+    lake: &Snapshot,
+    is_old: bool,
+    wanted: &RoomQuery,
+) -> Result<Vec<Manifest>> {
     let days = lake.days.iter().rev();
-    let days: Vec<_> = days
-        .filter(|day| day.space_id == space && day.may_have(room))
-        .take(DAYS)
-        .map(|day| key::manifest(day.date, &space.into()))
+    let of_space = days.filter(|day| day.space_id == wanted.space.as_str());
+    let days: Vec<String> = of_space
+        .map(|day| key::manifest(day.date, &day.space_id))
         .collect();
+    let store = (!is_old).then_some(&*state.store);
+    let days = state.coverage.days_with(store, &days, &wanted.room, DAYS).await;
     let mut read = stream::iter(days)
         .map(|key| async move { get_json::<Manifest>(&*state.store, &key).await })
         .buffered(READ_AT_ONCE);

@@ -71,20 +71,16 @@ async fn find(state: &PageState, visit: &mut Visit, wanted: &str) -> Result<Mark
         .take(MOST)
         .collect();
     let rooms = state.coverage.rooms_like(&text, MOST);
-    let places = places_of(state, &lake, &text).await?;
+    let places = places_of(state, &lake, is_old, &text).await?;
     Ok(render(visit, &text, &view, &spaces, &rooms, &places))
 }
 
 /// The days that have a call, a recording or a meeting with this id, the latest first.
-async fn places_of(state: &PageState, lake: &Snapshot, id: &str) -> Result<Vec<IdMatch>> {
-    let keys: Vec<String> = lake
-        .days
-        .iter()
-        .rev()
-        .filter(|day| day.may_have(id))
-        .take(DAYS)
-        .map(|day| key::manifest(day.date, &day.space_id))
-        .collect();
+async fn places_of(state: &PageState, lake: &Snapshot, is_old: bool, id: &str) -> Result<Vec<IdMatch>> {
+    let days = lake.days.iter().rev();
+    let keys: Vec<String> = days.map(|day| key::manifest(day.date, &day.space_id)).collect();
+    let store = (!is_old).then_some(&*state.store);
+    let keys = state.coverage.days_with(store, &keys, id, DAYS).await;
     let mut read = stream::iter(keys)
         .map(|key| async move { get_json::<Manifest>(&*state.store, &key).await })
         .buffered(READ_AT_ONCE);

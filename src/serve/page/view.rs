@@ -6,7 +6,7 @@ use std::sync::Arc;
 use chrono::{Datelike, Days, Months, NaiveDate};
 
 use crate::lake::manifest::Quality;
-use crate::status::DayStatus;
+use crate::status::{DateRange, DayStatus};
 
 /// The days of the page's default window: five weeks.
 const WINDOW: u64 = 35;
@@ -264,8 +264,10 @@ impl<'a> View<'a> {
 
     /// The dates of the default window; today is the last.
     pub fn latest(&self) -> Vec<NaiveDate> {
-        let first = self.today - Days::new(WINDOW - 1);
-        first.iter_days().take(WINDOW as usize).collect()
+        first_of_window(self.today)
+            .iter_days()
+            .take(WINDOW as usize)
+            .collect()
     }
 
     /// The dates of a month, up to today.
@@ -393,6 +395,20 @@ impl<'a> View<'a> {
         month.states.remove(&DayCompleteness::Nothing);
         month
     }
+}
+
+/// The default window.
+pub fn window(today: NaiveDate) -> DateRange {
+    DateRange::between(first_of_window(today), today)
+}
+
+fn first_of_window(today: NaiveDate) -> NaiveDate {
+    today - Days::new(WINDOW - 1)
+}
+
+/// The dates of a month.
+pub fn range_of_month(first: NaiveDate) -> DateRange {
+    DateRange::between(first, first + Months::new(1) - Days::new(1))
 }
 
 /// The first day of a month given as `2026-11`.

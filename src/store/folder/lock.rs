@@ -7,7 +7,7 @@
 use std::fs::{File, OpenOptions, TryLockError};
 use std::io::{self, Read as _, Seek as _, Write as _};
 use std::path::Path;
-use std::sync::mpsc;
+use std::sync::{LazyLock, mpsc};
 use std::time::Duration;
 
 use chrono::{SecondsFormat, Utc};
@@ -18,12 +18,21 @@ use crate::sanitize::escaped;
 
 /// The longest wait for the lock. A holder needs it for milliseconds.
 pub(super) const PATIENCE: Duration = Duration::from_secs(30);
+/// The tries before a thread is made that waits: a holder is mostly done by then, and a thread costs more.
+const QUICK_TRIES: u32 = 8;
+/// The time between these tries.
+const QUICK_PAUSE: Duration = Duration::from_millis(1);
 /// The commands that take the lock.
 const COMMANDS: [&str; 8] = [
     "run", "backfill", "serve", "rebuild", "verify", "check", "meta", "demo",
 ];
 /// The most bytes of the holder's description that are read.
 const LONGEST_DESCRIPTION: u64 = 4096;
+
+/// This machine's name.
+static HOST: LazyLock<String> = LazyLock::new(host);
+/// This process's command.
+static COMMAND: LazyLock<String> = LazyLock::new(command);
 
 /// The lock, held until this is dropped.
 #[derive(Debug)]
@@ -88,8 +97,16 @@ fn open(path: &Path) -> io::Result<File> {
     Ok(file)
 }
 
-/// Waits for the lock in the order of the system's queue; `None` if it took too long.
+/// Waits for the lock, after a few tries in the order of the system's queue; `None` if it took too long.
 fn wait(file: File, patience: Duration) -> io::Result<Option<File>> {
+    for _ in 0..QUICK_TRIES {
+        std::thread::sleep(QUICK_PAUSE);
+        match file.try_lock() {
+            Ok(()) => return Ok(Some(file)),
+            Err(TryLockError::WouldBlock) => {}
+            Err(TryLockError::Error(error)) => return Err(error),
+        }
+    }
     let (done, locked) = mpsc::sync_channel(1);
     std::thread::Builder::new().name("lock".into()).spawn(move || {
         let locked = file.lock();
@@ -106,8 +123,8 @@ fn wait(file: File, patience: Duration) -> io::Result<Option<File>> {
 fn describe_holder(file: &mut File) -> io::Result<()> {
     let holder = Holder {
         pid: std::process::id(),
-        host: host(),
-        command: command(),
+        host: HOST.clone(),
+        command: COMMAND.clone(),
         since: Utc::now().to_rfc3339_opts(SecondsFormat::Secs, true),
     };
     let note = serde_json::to_vec(&holder)?;

@@ -1,7 +1,7 @@
 //! The lake in a folder of a file system.
 //!
 //! Nothing is written in place: bytes go to a temporary file below `_telelake/tmp/`, are synced, and get their name by
-//! a rename (see `temp.rs`). Renames and removals are done one at a time under the lock file `_telelake/lock`, which all
+//! a rename (see `temp.rs`). What need not be durable at once takes a shorter way (see `unsynced.rs`). Renames and removals are done one at a time under the lock file `_telelake/lock`, which all
 //! processes respect, so that a condition checked under it still holds when the rename is done. A version is the content's
 //! SHA-256, because neither a clock nor an inode tells two quick writes apart for sure. A file system without locks works
 //! too, but without conditional writes, and [`Store::probe`] says so. The bytes of an upload outlive its process, see
@@ -10,6 +10,7 @@
 mod lock;
 mod resume;
 mod temp;
+mod unsynced;
 mod upload;
 
 use std::fs::{self, DirBuilder, File, OpenOptions};
@@ -26,6 +27,7 @@ use sha2::{Digest, Sha256};
 
 use self::lock::Locked;
 use self::temp::Temp;
+use self::unsynced::Unsynced;
 use super::keeper::CheckpointStore;
 use super::{
     Condition, Dialect, ListedObject, Resumed, Store, StoreAddress, StoredObject, Unfinished, Upload,
@@ -52,6 +54,7 @@ pub struct FolderStore {
     patience: Duration,
     /// True if the file system is known to have no locks, so that conditions are not checked.
     has_no_locks: Arc<AtomicBool>,
+    unsynced: Arc<Unsynced>,
 }
 
 impl FolderStore {
@@ -83,6 +86,7 @@ impl FolderStore {
             url: url.into(),
             patience: lock::PATIENCE,
             has_no_locks: Arc::default(),
+            unsynced: Arc::default(),
         }
     }
 
@@ -146,7 +150,16 @@ impl FolderStore {
                 bytes(key, &path)?.is_some_and(|found| version(&found) == *known),
             ),
         })?;
+        self.unsynced.forget(&path);
         Ok(written)
+    }
+
+    fn put_relaxed_now(&self, key: &str, content: &[u8]) -> Result<()> {
+        match self.write_unsynced(&self.path(key)?, content) {
+            true => Ok(()),
+            // Also after a failure, whose reason this attempt reports.
+            false => self.put_now(key, content, &Condition::Any).map(|_| ()),
+        }
     }
 
     fn delete_now(&self, key: &str) -> Result<()> {
@@ -157,7 +170,10 @@ impl FolderStore {
         let _lock = self.lock().map_err(|error| failed(key, &error))?;
         match fs::remove_file(&path) {
             Err(error) if !is_missing(&error) => Err(failed(key, &error)),
-            _ => Ok(()),
+            _ => {
+                self.unsynced.forget(&path);
+                Ok(())
+            }
         }
     }
 
@@ -273,6 +289,16 @@ impl Store for FolderStore {
             .await
     }
 
+    async fn put_relaxed(&self, key: &str, bytes: Bytes) -> Result<()> {
+        let key = key.to_owned();
+        self.blocking(move |store| store.put_relaxed_now(&key, &bytes))
+            .await
+    }
+
+    async fn sync(&self) -> Result<()> {
+        self.sync_all().await
+    }
+
     async fn list(&self, prefix: &str) -> Result<Vec<ListedObject>> {
         let prefix = prefix.to_owned();
         self.blocking(move |store| {
@@ -285,6 +311,7 @@ impl Store for FolderStore {
                         key,
                         bytes: found.len(),
                         modified: found.modified().ok().map(Into::into),
+                        etag: None,
                     });
                 }
             });
@@ -433,7 +460,12 @@ fn is_missing(error: &io::Error) -> bool {
 /// Makes a folder and those above it, for the owner and the group alone, because the lake holds personal data. Each new
 /// name is synced, so that a crash does not lose a synced file with its folder.
 fn make_folders(path: &Path) -> io::Result<()> {
-    make_folders_as(path, 0o750)
+    make_folders_as(path, 0o750, &sync_folder)
+}
+
+/// Makes the folder of a temporary file, which a crash may lose.
+fn make_unsynced_folders(path: &Path) -> io::Result<()> {
+    make_folders_as(path, 0o750, &|_| Ok(()))
 }
 
 /// Makes the folder of temporary files, for the owner alone, because anybody who can open a file can hold its lock.
@@ -451,16 +483,16 @@ fn make_temp_folder(root: &Path) -> io::Result<()> {
         }
     }
     make_folders(&root.join(STATE))?;
-    make_folders_as(&path, 0o700)
+    make_folders_as(&path, 0o700, &sync_folder)
 }
 
-fn make_folders_as(path: &Path, mode: u32) -> io::Result<()> {
+fn make_folders_as(path: &Path, mode: u32, sync: &dyn Fn(&Path) -> io::Result<()>) -> io::Result<()> {
     if path.is_dir() {
         return Ok(());
     }
     let parent = path.parent();
     if let Some(parent) = parent {
-        make_folders(parent)?;
+        make_folders_as(parent, 0o750, sync)?;
     }
     let mut builder = DirBuilder::new();
     #[cfg(unix)]
@@ -474,7 +506,7 @@ fn make_folders_as(path: &Path, mode: u32) -> io::Result<()> {
         Err(error) => Err(error),
         Ok(()) => {
             owner::inherit_folder(path);
-            parent.map_or(Ok(()), sync_folder)
+            parent.map_or(Ok(()), sync)
         }
     }
 }

@@ -9,7 +9,10 @@ use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 
-use super::{FolderStore, TEMP, create, failed, is_missing, make_folders, make_temp_folder, sync_folder};
+use super::{
+    FolderStore, TEMP, create, failed, is_missing, make_folders, make_temp_folder, make_unsynced_folders,
+    sync_folder,
+};
 use crate::Result;
 
 /// A temporary file. If it is dropped before it is published, it is removed, unless it is an upload's.
@@ -57,7 +60,7 @@ impl Temp {
         let _lock = store.lock()?;
         let path = part_path(store, key, id);
         make_temp_folder(&store.root)?;
-        make_folders(path.parent().unwrap_or(&store.root))?;
+        make_unsynced_folders(path.parent().unwrap_or(&store.root))?;
         let mut options = OpenOptions::new();
         let file = create(options.read(true).write(true).create_new(true), &path)?;
         let temp = Self {

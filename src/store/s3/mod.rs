@@ -219,8 +219,14 @@ impl S3Store {
         let modified = object
             .last_modified
             .and_then(|at| chrono::DateTime::from_timestamp(at.secs(), at.subsec_nanos()));
+        let etag = object.e_tag.map(|etag| etag.trim_matches('"').to_owned());
         // Consoles make an object with a final slash for each folder.
-        (!key.ends_with('/')).then_some(ListedObject { key, bytes, modified })
+        (!key.ends_with('/')).then_some(ListedObject {
+            key,
+            bytes,
+            modified,
+            etag,
+        })
     }
 }
 

@@ -39,8 +39,8 @@ pub(super) async fn preflight(store: &S3Store) -> Result<()> {
 }
 
 async fn read_back(store: &S3Store, key: &str, written: &Bytes) -> Result<()> {
-    let is_read = store.get(key).await?.bytes == *written;
-    let probes = store.list(PROBES).await?;
+    let (read, probes) = tokio::try_join!(store.get(key), store.list(PROBES))?;
+    let is_read = read.bytes == *written;
     for left in left_behind(&probes, Utc::now()) {
         store.delete(&left.key).await?;
     }
@@ -205,6 +205,7 @@ mod tests {
             key: format!("{PROBES}{name}"),
             bytes: 8,
             modified: minutes.map(|minutes| now - TimeDelta::minutes(minutes)),
+            etag: None,
         };
         let probes = [
             probe("live", Some(59)),

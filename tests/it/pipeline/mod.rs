@@ -3,6 +3,7 @@
 mod asked;
 mod bad;
 mod faults;
+mod flow;
 mod gone;
 mod hostile;
 mod large;

@@ -1,5 +1,6 @@
 //! The stores: the suite that all of them pass, and the promises that only one of them gives.
 
+mod durable;
 mod folder;
 mod killed;
 mod odd;
@@ -66,6 +67,7 @@ conformance!(
     an_object_above_the_size_limit_is_not_read,
     a_write_replaces_the_whole,
     readers_see_the_old_or_the_new_object,
+    a_relaxed_write_is_seen_whole_and_at_once,
     a_write_whose_condition_does_not_hold_changes_nothing,
     one_of_racing_writers_wins,
     a_listing_is_whole_and_in_order;

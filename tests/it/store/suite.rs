@@ -240,6 +240,32 @@ pub async fn readers_see_the_old_or_the_new_object(store: &dyn Store) {
     tokio::join!(writing, reading);
 }
 
+pub async fn a_relaxed_write_is_seen_whole_and_at_once(store: &dyn Store) {
+    let bytes = content(3, 700_000);
+    let writing = async {
+        for turn in 0..10 {
+            let key = format!("relaxed/{turn}");
+            store.put_relaxed(&key, bytes.clone()).await.unwrap();
+            assert_eq!(store.get(&key).await.unwrap().bytes, bytes);
+        }
+    };
+    let reading = async {
+        for turn in 0..10 {
+            match store.get(&format!("relaxed/{turn}")).await {
+                Ok(found) => assert!(found.bytes == bytes, "{} bytes", found.bytes.len()),
+                Err(error) => assert_eq!(error.kind(), ErrorKind::StoreNotFound),
+            }
+        }
+    };
+    tokio::join!(writing, reading);
+    let second = Bytes::from_static(b"second");
+    store.put_relaxed("relaxed/0", second.clone()).await.unwrap();
+    assert_eq!(store.get("relaxed/0").await.unwrap().bytes, second);
+    store.delete("relaxed/1").await.unwrap();
+    store.sync().await.unwrap();
+    assert_eq!(store.list("relaxed/").await.unwrap().len(), 9);
+}
+
 pub async fn a_write_whose_condition_does_not_hold_changes_nothing(store: &dyn Store) {
     const KEY: &str = "conditions/x";
     let absent = |text: &'static str| store.put(KEY, Bytes::from_static(text.as_bytes()), Condition::Absent);

@@ -286,12 +286,8 @@ impl Store for Faulty {
         self.call(call, self.inner.put(key, bytes, condition)).await
     }
 
-    async fn put_relaxed(&self, key: &str, bytes: Bytes, condition: Condition) -> Result<()> {
-        let call = Call {
-            conditional: condition != Condition::Any,
-            ..call(Op::Put, key)
-        };
-        self.call(call, self.inner.put_relaxed(key, bytes, condition))
+    async fn put_relaxed(&self, key: &str, bytes: Bytes) -> Result<()> {
+        self.call(call(Op::Put, key), self.inner.put_relaxed(key, bytes))
             .await
     }
 

@@ -19,6 +19,7 @@ use telelake::{Error, ErrorKind, Result};
 pub struct Memory {
     objects: Arc<Mutex<BTreeMap<String, Bytes>>>,
     ignores_conditions: bool,
+    lists_etags: bool,
 }
 
 impl Memory {
@@ -26,6 +27,14 @@ impl Memory {
     pub fn ignoring_conditions() -> Self {
         Self {
             ignores_conditions: true,
+            ..Self::default()
+        }
+    }
+
+    /// A store whose listings show the versions of objects, as those of S3 do.
+    pub fn listing_etags() -> Self {
+        Self {
+            lists_etags: true,
             ..Self::default()
         }
     }
@@ -114,6 +123,7 @@ impl Store for Memory {
                 key: key.clone(),
                 bytes: bytes.len() as u64,
                 modified: None,
+                etag: self.lists_etags.then(|| version(bytes).0),
             })
             .collect())
     }
