@@ -21,6 +21,7 @@ mod known;
 mod lang;
 mod login;
 mod missing;
+mod month;
 mod overview;
 mod room;
 mod runs;
@@ -206,8 +207,8 @@ async fn first(
 }
 
 async fn overview(state: &PageState, visit: &mut Visit, query: &FirstPageQuery) -> Result<Markup> {
-    let month = view::parse_month(&query.month);
-    let (lake, is_old) = look(state, month.map(view::range_of_month)).await?;
+    let chosen = month::parse_month(&query.month);
+    let (lake, is_old) = look(state, chosen.map(month::range_of_month)).await?;
     (visit.as_of, visit.is_old) = (lake.at, is_old);
     let view = View::new(&lake.days, visit.today);
     state.memory.remember(&view);
@@ -215,7 +216,7 @@ async fn overview(state: &PageState, visit: &mut Visit, query: &FirstPageQuery) 
         view,
         runs: &lake.runs,
         work: WorkSection::of(state, visit.now),
-        month,
+        month: chosen,
         asked: query.asked.is_some(),
         health: state.health.store_and_token(),
         marked: &lake.marked,

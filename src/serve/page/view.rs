@@ -406,18 +406,6 @@ fn first_of_window(today: NaiveDate) -> NaiveDate {
     today - Days::new(WINDOW - 1)
 }
 
-/// The dates of a month.
-pub fn range_of_month(first: NaiveDate) -> DateRange {
-    DateRange::between(first, first + Months::new(1) - Days::new(1))
-}
-
-/// The first day of a month given as `2026-11`.
-pub fn parse_month(text: &str) -> Option<NaiveDate> {
-    let date: NaiveDate = format!("{text}-01").parse().ok()?;
-    // Arithmetic on dates beyond these may overflow.
-    (1970..=9990).contains(&date.year()).then_some(date)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -602,13 +590,5 @@ mod tests {
         let window: Vec<_> = date("2026-11-01").iter_days().take(2).collect();
         assert_eq!(states(&view, &window), [("a".into(), "✓×".into())]);
         assert_eq!(view.name("a"), "name of a");
-    }
-
-    #[test]
-    fn a_month_is_parsed_within_bounds() {
-        assert_eq!(parse_month("2026-11"), Some(date("2026-11-01")));
-        for bad in ["", "2026", "2026-13", "2026-11-01", "0001-01", "99999-01", "a-b"] {
-            assert_eq!(parse_month(bad), None, "{bad}");
-        }
     }
 }
