@@ -353,6 +353,10 @@ fn first_of(year: i32) -> Option<NaiveDate> {
     NaiveDate::from_ymd_opt(year, 1, 1)
 }
 
+fn last_of(year: i32) -> Option<NaiveDate> {
+    NaiveDate::from_ymd_opt(year, 12, 31)
+}
+
 fn year_of(key: &str) -> Option<i32> {
     key::date_in(key).map(|date| date.year())
 }
@@ -362,7 +366,9 @@ fn is_whole_year(range: DateRange, year: i32, today: NaiveDate) -> bool {
     let begins = range
         .from
         .is_none_or(|from| first_of(year).is_some_and(|first| from <= first));
-    let ends = range.to.is_none_or(|to| to >= today || to.year() > year);
+    let ends = range
+        .to
+        .is_none_or(|to| to >= today || last_of(year).is_some_and(|last| to >= last));
     begins && ends
 }
 
