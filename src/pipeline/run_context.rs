@@ -7,12 +7,14 @@ use bytes::Bytes;
 use chrono::{DateTime, Utc};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
+use tokio::sync::OnceCell;
 use tokio_util::sync::CancellationToken;
 
 use super::job::Command;
 use super::memory::MemoryBudget;
 use super::{Progress, Setting, Stop};
 use crate::config::Config;
+use crate::lake::key;
 use crate::pipeline::day::build_threads::Builders;
 use crate::pipeline::lake_state::info::StoreInfo;
 use crate::pipeline::lake_state::lease;
@@ -47,6 +49,8 @@ pub(crate) struct RunContext {
     pub stop: Option<Stop>,
     /// The lesson data, and the days that share a meeting.
     pub lessons: LessonCache,
+    /// True if there was a marker of changed lesson data when it was first asked for.
+    changed_lessons: OnceCell<bool>,
     /// True if the store honours conditional writes.
     pub conditional: AtomicBool,
     pub writes: Arc<AtomicU64>,
@@ -90,6 +94,7 @@ impl RunContext {
             cancel,
             stop: None,
             lessons,
+            changed_lessons: OnceCell::new(),
             conditional: true.into(),
             writes,
             now,
@@ -123,6 +128,16 @@ impl RunContext {
         self.conditional.store(info.conditional_writes, Ordering::Relaxed);
         self.writes.fetch_add(u64::from(written), Ordering::Relaxed);
         info
+    }
+
+    /// True if lesson data or a day of shared meetings has changed and not all days concerned are built again yet. The store
+    /// is asked once.
+    ///
+    /// # Errors
+    /// Any error of the store.
+    pub async fn has_changed_lessons(&self) -> Result<bool> {
+        let markers = || async { Ok(!self.store.list(key::META_CHANGED).await?.is_empty()) };
+        self.changed_lessons.get_or_try_init(markers).await.copied()
     }
 
     /// Writes the run's first summary.

@@ -31,8 +31,8 @@ const COMMITS: u32 = 10;
 /// The backoff after a commit was lost to a process that is still building.
 const BACKOFF: Backoff = Backoff::new(Duration::from_millis(200), Duration::from_secs(10));
 
-/// Builds the day if what was landed of it has changed, and commits it. A change of lesson data or of a neighbour day is left
-/// to [`refresh`], because whatever changes these leaves a marker for it.
+/// Builds the day if anything has changed, and commits it. Lesson data and neighbour days are compared only if there are
+/// markers of changes, because whatever changes these leaves one.
 ///
 /// # Errors
 /// Any error of the store. Later runs build and commit again.
@@ -41,6 +41,8 @@ pub(crate) async fn build_and_commit(run: &Arc<RunContext>, day: &mut DayState) 
     let must_check = day.has_marker && !is_open(run, &day.manifest);
     let when = if must_check {
         BuildWhen::Always
+    } else if run.has_changed_lessons().await? {
+        BuildWhen::Stale
     } else {
         BuildWhen::Changed
     };

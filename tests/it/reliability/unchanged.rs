@@ -51,8 +51,8 @@ async fn a_second_run(options: Options, with_meta: bool) {
     let expected = BTreeMap::from([
         (Op::Preflight, 1),
         (Op::Get, gets),
-        // Open days, changed lesson data, unfinished uploads.
-        (Op::List, 3),
+        // Open days, changed lesson data before the builds and after them, unfinished uploads.
+        (Op::List, 4),
         // Its own summary, at the start and at the end.
         (Op::Put, 2),
     ]);
