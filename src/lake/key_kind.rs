@@ -33,7 +33,7 @@ pub(crate) enum KeyKind<'k> {
 }
 
 /// The program's own objects besides manifests and markers: all that may exist below `_telelake/`.
-const STATE: [&str; 20] = [
+const STATE: [&str; 21] = [
     key::STORE_INFO,
     key::DELIVERIES,
     key::RUNS,
@@ -46,6 +46,7 @@ const STATE: [&str; 20] = [
     key::META_INDEX,
     key::META_CHANGED,
     key::MEETING_DAYS,
+    key::MEETING_MONTHS,
     key::META_FEEDS,
     key::SET_ASIDE,
     key::ATTEMPTS,
