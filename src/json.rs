@@ -34,9 +34,14 @@ impl Repairs {
 
 /// An upper bound, less one, of the number of values in a JSON text, without parsing it.
 pub fn most_values(text: &[u8]) -> usize {
-    text.iter()
-        .filter(|byte| matches!(byte, b',' | b'[' | b'{'))
-        .count()
+    count(text, |byte| (byte == b',') | (byte == b'[') | (byte == b'{'))
+}
+
+/// The number of some bytes in a text. Blocks are short enough for a count of eight bits, so that the compiler compares
+/// many bytes at once.
+pub fn count(text: &[u8], is_wanted: impl Fn(u8) -> bool) -> usize {
+    let of_block = |block: &[u8]| block.iter().map(|byte| u8::from(is_wanted(*byte))).sum::<u8>();
+    text.chunks(255).map(|block| usize::from(of_block(block))).sum()
 }
 
 impl std::fmt::Display for Repairs {
@@ -315,6 +320,14 @@ mod tests {
             b"NaNa",
         ] {
             assert!(read::<Value>(text).is_err(), "{}", String::from_utf8_lossy(text));
+        }
+    }
+
+    #[test]
+    fn bytes_are_counted_in_texts_of_any_length() {
+        for length in [0, 1, 254, 255, 256, 510, 1000] {
+            assert_eq!(count(&vec![b'{'; length], |byte| byte == b'{'), length);
+            assert_eq!(count(&vec![b'x'; length], |byte| byte == b'{'), 0);
         }
     }
 

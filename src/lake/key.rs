@@ -57,6 +57,8 @@ pub const META_CHANGED: &str = "_telelake/meta/changed/";
 pub const META_INDEX: &str = "_telelake/meta/index/";
 /// The days that have calls, by meeting.
 pub const MEETING_DAYS: &str = "_telelake/meta/days/";
+/// Copies of the months of [`MEETING_DAYS`] that no longer change, so that a run reads them at once.
+pub const MEETING_MONTHS: &str = "_telelake/meta/months.json";
 /// Objects that a repair moved out of the way, unchanged.
 pub const SET_ASIDE: &str = "_telelake/aside/";
 /// Notes of large reports that are being read, so that a crash can be attributed to one of them.

@@ -46,6 +46,7 @@ const STATE: [&str; 21] = [
     key::META_INDEX,
     key::META_CHANGED,
     key::MEETING_DAYS,
+    key::MEETING_MONTHS,
     key::META_FEEDS,
     key::SET_ASIDE,
     key::ATTEMPTS,

@@ -10,7 +10,7 @@ use parking_lot::Mutex;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::config::ReportFormat;
-use crate::tables;
+use crate::{json, tables};
 
 /// The size in bytes of a unit, in which the budget is counted.
 const UNIT: u64 = 64 << 10;
@@ -136,8 +136,9 @@ fn units(bytes: u64) -> u32 {
 pub(crate) fn need(format: ReportFormat, report: &[u8]) -> u64 {
     match format {
         ReportFormat::Json => {
-            let count = |wanted: &[u8]| report.iter().filter(|byte| wanted.contains(byte)).count() as u64;
-            PER_BYTE * report.len() as u64 + PER_VALUE * count(b",[{") + PER_OBJECT * count(b"{")
+            let values = json::most_values(report) as u64;
+            let objects = json::count(report, |byte| byte == b'{') as u64;
+            PER_BYTE * report.len() as u64 + PER_VALUE * values + PER_OBJECT * objects
         }
         ReportFormat::Xlsx => report.len() as u64 + PER_UNPACKED * tables::unpacked_bytes(report),
     }

@@ -2,11 +2,11 @@
 //! meetings. Both are looked up by meeting, whatever their dates, and read once. So a day is built, and its digests are
 //! written, from one state of them.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
-use bytes::Bytes;
-use chrono::{DateTime, Days, NaiveDate, Utc};
-use futures_util::{StreamExt, stream};
+use chrono::{DateTime, NaiveDate, Utc};
+use futures_util::{StreamExt, TryStreamExt, stream};
 use sha2::{Digest, Sha256};
 use tokio::sync::Mutex;
 
@@ -15,20 +15,13 @@ use crate::ids::{DayId, MeetingId};
 use crate::lake::key;
 use crate::lake::manifest::{Built, Manifest};
 use crate::pipeline::lessons::import;
-use crate::pipeline::lessons::import::MeetingIndex;
 use crate::pipeline::lessons::lake::LessonLake;
-use crate::pipeline::lessons::lesson_days::{read_entries, read_lesson_day};
+use crate::pipeline::lessons::lesson_days::AT_ONCE;
+use crate::pipeline::lessons::lesson_reader::LessonReader;
 use crate::pipeline::lessons::meeting_days::MeetingDays;
 use crate::store::json::get_json;
 use crate::tables::Presence;
 use crate::tables::lessons::{LessonEntry, LessonIndex};
-
-/// Bytes of lesson days, compressed as they are, that are kept in memory.
-const CACHE_BYTES: usize = 32 << 20;
-/// A lesson day of up to so many bytes is read whole before it is known whose entries a day needs.
-const NEAR_BYTES: usize = 256 << 10;
-/// Days compared at once.
-const READ_AT_ONCE: usize = 8;
 
 /// The meetings of a day that was built, and the digests that its tables were built with.
 #[derive(Debug, Clone, Default)]
@@ -66,100 +59,16 @@ pub(crate) struct NeighbourDays {
 /// The lesson data and the neighbour days that a run has read so far.
 pub(crate) struct LessonCache {
     lake: LessonLake,
-    lesson_days: Mutex<LessonDays>,
+    reader: Mutex<LessonReader>,
     meetings: MeetingDays,
     days: Mutex<MeetingsByDay>,
 }
 
 #[derive(Default)]
-struct LessonDays {
-    /// The keys of the index's parts; `None` before they were listed.
-    listed: Option<BTreeSet<String>>,
-    /// The parts that were read, and the dates that they give for each meeting's mark.
-    parts: BTreeSet<String>,
-    dates: BTreeSet<(u64, NaiveDate)>,
-    /// The lesson days that were read; `None` for a date without one.
-    read: HashMap<NaiveDate, Option<Bytes>>,
-}
-
-impl LessonDays {
-    /// True if the lake has any lesson data.
-    async fn has_some(&mut self, lake: &LessonLake) -> Result<bool> {
-        if self.listed.is_none() {
-            let listed = lake.store.list(key::META_INDEX).await?;
-            self.listed = Some(listed.into_iter().map(|entry| entry.key).collect());
-        }
-        Ok(self.listed.as_ref().is_some_and(|listed| !listed.is_empty()))
-    }
-
-    /// The dates whose lesson days have entries of some meetings.
-    async fn dates_of(
-        &mut self,
-        lake: &LessonLake,
-        meetings: &BTreeSet<&str>,
-    ) -> Result<BTreeSet<NaiveDate>> {
-        let mut dates = BTreeSet::new();
-        if !self.has_some(lake).await? {
-            return Ok(dates);
-        }
-        for meeting in meetings {
-            let part = key::meta_index(meeting);
-            if !self.parts.contains(&part) && self.listed.as_ref().is_some_and(|all| all.contains(&part)) {
-                let index = get_json::<MeetingIndex>(&*lake.store, &part).await?;
-                for (meeting, dates) in index.map(|(index, _)| index).unwrap_or_default() {
-                    let mark = key::mark(&meeting);
-                    self.dates.extend(dates.into_iter().map(|date| (mark, date)));
-                }
-                // Only now, because a read that failed is repeated.
-                self.parts.insert(part);
-            }
-            let mark = key::mark(meeting);
-            let of_meeting = self.dates.range((mark, NaiveDate::MIN)..=(mark, NaiveDate::MAX));
-            dates.extend(of_meeting.map(|(_, date)| *date));
-        }
-        Ok(dates)
-    }
-
-    /// The lesson day of a date, if there is one.
-    async fn lesson_day(&mut self, lake: &LessonLake, date: NaiveDate) -> Result<Option<Bytes>> {
-        if let Some(lesson_day) = self.read.get(&date) {
-            return Ok(lesson_day.clone());
-        }
-        let lesson_day = read_lesson_day(&*lake.store, date).await?;
-        let lesson_day = lesson_day.map(|object| object.bytes);
-        self.make_room(date, lesson_day.as_ref().map_or(0, Bytes::len));
-        self.read.insert(date, lesson_day.clone());
-        Ok(lesson_day)
-    }
-
-    /// Drops the lesson days that are furthest from a date. Days come in the order of their dates, and a run of years must
-    /// not keep all lesson data in memory.
-    fn make_room(&mut self, date: NaiveDate, bytes: usize) {
-        let cached: usize = self.read.values().flatten().map(Bytes::len).sum();
-        if cached + bytes <= CACHE_BYTES {
-            return;
-        }
-        let mut dates: Vec<_> = self.read.keys().copied().collect();
-        dates.sort_unstable_by_key(|known| (*known - date).num_days().abs());
-        let mut kept = bytes;
-        for known in dates {
-            kept += self
-                .read
-                .get(&known)
-                .and_then(Option::as_ref)
-                .map_or(0, Bytes::len);
-            if kept > CACHE_BYTES / 2 {
-                self.read.remove(&known);
-            }
-        }
-    }
-}
-
-#[derive(Default)]
 struct MeetingsByDay {
     /// The days that this run has built: newer than the manifests it has read.
-    built: BTreeMap<DayId, DayMeetings>,
-    read: BTreeMap<DayId, DayMeetings>,
+    built: BTreeMap<DayId, Arc<DayMeetings>>,
+    read: BTreeMap<DayId, Arc<DayMeetings>>,
 }
 
 impl LessonCache {
@@ -167,7 +76,7 @@ impl LessonCache {
     pub fn new(lake: LessonLake) -> Self {
         Self {
             lake,
-            lesson_days: Mutex::default(),
+            reader: Mutex::default(),
             meetings: MeetingDays::default(),
             days: Mutex::default(),
         }
@@ -178,10 +87,10 @@ impl LessonCache {
     /// # Errors
     /// Any error of the store.
     pub async fn meta<'m>(&self, meetings: impl IntoIterator<Item = &'m str>) -> Result<LessonIndex> {
-        let mut lesson_days = self.lesson_days.lock().await;
+        let mut reader = self.reader.lock().await;
         let meetings: BTreeSet<&str> = meetings.into_iter().collect();
-        let entries = entries(&self.lake, &mut lesson_days, &meetings).await?;
-        let some = lesson_days.has_some(&self.lake).await?;
+        let entries = reader.of_meetings(&self.lake, &meetings).await?;
+        let some = reader.has_some(&self.lake).await?;
         Ok(LessonIndex::of(entries, some))
     }
 
@@ -191,31 +100,21 @@ impl LessonCache {
     /// # Errors
     /// Any error of the store.
     pub async fn guess(&self, date: NaiveDate, built: Option<&Built>) -> Result<LessonIndex> {
-        let mut lesson_days = self.lesson_days.lock().await;
+        let mut reader = self.reader.lock().await;
         let meetings = built.iter().flat_map(|built| built.meetings.keys());
         let meetings: BTreeSet<&str> = meetings.map(MeetingId::as_str).collect();
-        let mut entries = entries(&self.lake, &mut lesson_days, &meetings).await?;
-        let some = lesson_days.has_some(&self.lake).await?;
-        let near = [
-            date.checked_sub_days(Days::new(1)),
-            Some(date),
-            date.checked_add_days(Days::new(1)),
-        ];
-        for date in near.into_iter().flatten().filter(|_| some) {
-            let lesson_day = lesson_days.lesson_day(&self.lake, date).await?;
-            if let Some(lesson_day) = lesson_day.filter(|lesson_day| lesson_day.len() <= NEAR_BYTES) {
-                entries.extend(read_entries(date, lesson_day, |_, _| true).await?);
-            }
-        }
+        let mut entries = reader.of_meetings(&self.lake, &meetings).await?;
+        entries.extend(reader.near(&self.lake, date).await?);
+        let some = reader.has_some(&self.lake).await?;
         Ok(LessonIndex::of(entries, some))
     }
 
     /// Does an import while no day reads lesson data, then forgets the lesson data that was read before it. Days that are
     /// built meanwhile wait as soon as they need lesson data.
     pub async fn during_import<T>(&self, import: impl Future<Output = T>) -> T {
-        let mut lesson_days = self.lesson_days.lock().await;
+        let mut reader = self.reader.lock().await;
         let imported = import.await;
-        *lesson_days = LessonDays::default();
+        *reader = LessonReader::default();
         imported
     }
 
@@ -226,20 +125,11 @@ impl LessonCache {
     pub async fn take_embedded(&self, entries: Vec<LessonEntry>) -> Result<bool> {
         // Hold the lock during the import, so that concurrent days import one at a time even on stores without
         // conditional writes.
-        let mut lesson_days = self.lesson_days.lock().await;
+        let mut reader = self.reader.lock().await;
         let meetings: BTreeSet<MeetingId> = entries.iter().map(|entry| entry.meeting.clone()).collect();
         let taken = import::take_embedded(&*self.lake.store, self.lake.zone, self.lake.now, entries).await?;
         self.lake.count_writes(taken.writes);
-        for date in &taken.dates {
-            lesson_days.read.remove(date);
-            let marks = meetings.iter().map(|meeting| (key::mark(meeting), *date));
-            lesson_days.dates.extend(marks);
-        }
-        if !taken.dates.is_empty()
-            && let Some(listed) = &mut lesson_days.listed
-        {
-            listed.extend(meetings.iter().map(|meeting| key::meta_index(meeting)));
-        }
+        reader.note_added(&meetings, &taken.dates);
         Ok(!taken.dates.is_empty())
     }
 
@@ -259,11 +149,15 @@ impl LessonCache {
         let marks = meetings.keys().map(|meeting| key::mark(meeting)).collect();
         let mut hasher = Sha256::new();
         let rank = |start: &Option<DateTime<Utc>>, day: &DayId| (start.is_none(), *start, day.clone());
-        for other in self.meetings.days_of(&self.lake, &marks).await? {
-            if other == *day {
-                continue;
-            }
-            let theirs = self.day(&other).await?;
+        let mut others = self.meetings.days_of(&self.lake, &marks).await?;
+        others.remove(day);
+        let mut others = stream::iter(others)
+            .map(|other| async move {
+                let theirs = self.day(&other).await?;
+                Ok((other, theirs))
+            })
+            .buffered(AT_ONCE);
+        while let Some((other, theirs)) = others.try_next().await? {
             let Some((key, sha256)) = &theirs.participants else {
                 continue;
             };
@@ -294,7 +188,8 @@ impl LessonCache {
     /// Any error of the store.
     pub async fn register(&self, day: &DayId, built: &Built) -> Result<()> {
         self.meetings.add(&self.lake, day, built).await?;
-        self.days.lock().await.built.insert(day.clone(), built.into());
+        let meetings = Arc::new(DayMeetings::from(built));
+        self.days.lock().await.built.insert(day.clone(), meetings);
         Ok(())
     }
 
@@ -347,7 +242,7 @@ impl LessonCache {
                 let is_stale = self.is_stale(&day).await.unwrap_or(true);
                 is_stale.then_some(day)
             })
-            .buffered(READ_AT_ONCE);
+            .buffered(AT_ONCE);
         Ok(stale.filter_map(std::future::ready).collect().await)
     }
 
@@ -363,18 +258,19 @@ impl LessonCache {
     }
 
     /// The meetings of a day; empty if the day is not built.
-    async fn day(&self, day: &DayId) -> Result<DayMeetings> {
+    async fn day(&self, day: &DayId) -> Result<Arc<DayMeetings>> {
         {
             let known = self.days.lock().await;
             if let Some(lessons) = known.built.get(day).or_else(|| known.read.get(day)) {
-                return Ok(lessons.clone());
+                return Ok(Arc::clone(lessons));
             }
         }
         let manifest = get_json::<Manifest>(&*self.lake.store, &key::manifest(day.date, &day.space)).await?;
         let built = manifest.and_then(|(manifest, _)| manifest.built);
-        let lessons = built.as_ref().map(DayMeetings::from).unwrap_or_default();
+        let lessons = Arc::new(built.as_ref().map(DayMeetings::from).unwrap_or_default());
         // Only now, because a read that failed is repeated.
-        self.days.lock().await.read.insert(day.clone(), lessons.clone());
+        let mut known = self.days.lock().await;
+        known.read.insert(day.clone(), Arc::clone(&lessons));
         Ok(lessons)
     }
 
@@ -383,11 +279,14 @@ impl LessonCache {
     /// # Errors
     /// Any error of the store; `Store` if a table of participants is damaged.
     pub async fn presences(&self, neighbours: &NeighbourDays) -> Result<Vec<Presence>> {
-        let mut presences = Vec::new();
-        for (key, shared) in &neighbours.days {
-            presences.push(Presence::read(self.lake.store.read(key).await?, shared)?);
-        }
-        Ok(presences)
+        stream::iter(0..neighbours.days.len())
+            .map(|at| async move {
+                let (key, shared) = &neighbours.days[at];
+                Presence::read(self.lake.store.read(key).await?, shared)
+            })
+            .buffered(AT_ONCE)
+            .try_collect()
+            .await
     }
 
     /// Builds the tables of a date's lesson data if they are stale, because an import may have been killed before it.
@@ -395,26 +294,51 @@ impl LessonCache {
     /// # Errors
     /// `Precondition` if other processes keep changing the lesson day; else any error of the store.
     pub async fn rebuild_tables(&self, date: NaiveDate) -> Result<()> {
-        let mut writer = self.lake.writer();
+        let writer = self.lake.writer();
         let built = writer.build_tables(date).await;
-        self.lake.count_writes(writer.writes);
+        self.lake.count_writes(writer.writes());
         built
     }
 }
 
-/// The entries of some meetings, on whichever lesson days they lie.
-async fn entries(
-    lake: &LessonLake,
-    lesson_days: &mut LessonDays,
-    meetings: &BTreeSet<&str>,
-) -> Result<Vec<LessonEntry>> {
-    let mut entries = Vec::new();
-    for date in lesson_days.dates_of(lake, meetings).await? {
-        let Some(lesson_day) = lesson_days.lesson_day(lake, date).await? else {
-            continue;
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::AtomicU64;
+
+    use super::*;
+    use crate::pipeline::lessons::meta_file::MetaFile;
+    use crate::store::folder::FolderStore;
+
+    #[tokio::test]
+    async fn lesson_data_that_was_read_before_an_import_is_read_again_after_it() {
+        let folder = tempfile::tempdir().expect("folder");
+        let store = FolderStore::open(&format!("file://{}", folder.path().display())).expect("store");
+        let store: Arc<dyn crate::store::Store> = Arc::new(store);
+        let (zone, now) = (chrono_tz::Tz::UTC, "2026-11-22T10:00:00Z".parse().expect("time"));
+        let cache = LessonCache::new(LessonLake {
+            store: Arc::clone(&store),
+            writes: Arc::new(AtomicU64::new(0)),
+            zone,
+            now,
+        });
+        let user = async || {
+            let meta = cache.meta(["m"]).await.expect("read");
+            let guess = cache.guess(now.date_naive(), None).await.expect("read");
+            assert_eq!(meta.get("m", "u"), guess.get("m", "u"));
+            meta.get("m", "u").and_then(|entry| entry.meta.clone())
         };
-        let wanted: BTreeSet<MeetingId> = meetings.iter().map(|meeting| (*meeting).into()).collect();
-        entries.extend(read_entries(date, lesson_day, move |meeting, _| wanted.contains(meeting)).await?);
+        assert_eq!(user().await, None);
+        for name in ["a", "b"] {
+            let payload = format!(
+                r#"{{"externalUserId":"u","externalMeetingId":"m","meta":{{"user_fullname":"{name}"}}}}"#
+            );
+            let file = MetaFile {
+                name: name.into(),
+                bytes: payload.into(),
+            };
+            let importing = import::import_meta(&*store, zone, now, vec![file]);
+            cache.during_import(importing).await.expect("imported");
+            assert_eq!(user().await, Some(format!(r#"{{"user_fullname":"{name}"}}"#)));
+        }
     }
-    Ok(entries)
 }

@@ -4,79 +4,31 @@
 //! The order of writes makes it safe to kill an import: raw file, index, marker, lesson days, tables. Importing the same
 //! file again does whatever was left out, and the marker stays until a run has checked the days of its meetings and the
 //! tables of its dates. A file is imported in batches, so that memory does not grow with the number of its entries.
-use std::collections::{BTreeMap, BTreeSet, HashMap};
-use std::io::Cursor;
+
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use bytes::Bytes;
 use chrono::{DateTime, NaiveDate, SubsecRound, Utc};
 use chrono_tz::Tz;
+use futures_util::{StreamExt, TryStreamExt, stream};
 use serde::{Deserialize, Serialize};
-use sha2::{Digest, Sha256};
 use tokio_util::sync::CancellationToken;
 
 use crate::Result;
-use crate::ids::{MeetingId, UserId};
 use crate::lake::{self, key};
 use crate::pipeline::job::Command;
 use crate::pipeline::lake_state::info::StoreInfo;
 use crate::pipeline::lake_state::lease;
 use crate::pipeline::lake_state::lease::Lease;
-use crate::pipeline::lessons::lesson_days::{LessonDayWriter, read_entries, read_lesson_day};
+use crate::pipeline::lessons::index::IndexParts;
+use crate::pipeline::lessons::lesson_days::{
+    AT_ONCE, LessonDayWriter, blocking, read_entries, read_lesson_day,
+};
+use crate::pipeline::lessons::meta_file::{Batch, FileFaults, FileReader, MetaFile, Unread};
 use crate::store::json::{get_json, to_json};
 use crate::store::{Condition, Store};
-use crate::tables::lessons::{LatestEntries, LessonDayChange, LessonEntry, Malformed, Payload, Payloads};
-
-/// Bytes of entries in a batch.
-const BATCH_BYTES: usize = 8 << 20;
-/// Bad lines, and bad values, that are named one by one. The others are only counted.
-const MOST_NAMED: usize = 100;
-
-/// A file of lesson data.
-#[derive(Debug, Clone)]
-pub struct MetaFile {
-    /// The file's name. Files of one import are ordered by it.
-    pub name: String,
-    /// The file's bytes.
-    pub bytes: Bytes,
-}
-
-impl MetaFile {
-    /// The reason why no line of the file can be used; `None` if one can, or if the file is empty.
-    pub fn refusal(&self) -> Option<Malformed> {
-        let mut first = None;
-        for payload in Payloads::new(&*self.bytes) {
-            match payload {
-                Ok(_) => return None,
-                Err(malformed) => drop(first.get_or_insert(malformed)),
-            }
-        }
-        first
-    }
-}
-
-/// A line or a value in a file of lesson data that can't be read, with the ids that it is about.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Unread {
-    /// The file.
-    pub file: String,
-    /// The line, from 1.
-    pub line: u64,
-    /// The fault: ids, names of columns and places, never a value.
-    pub message: String,
-    /// The meeting.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub external_meeting_id: Option<MeetingId>,
-    /// The user.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub external_user_id: Option<UserId>,
-}
-
-impl std::fmt::Display for Unread {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "{}, line {}: {}", self.file, self.line, self.message)
-    }
-}
+use crate::tables::lessons::{LatestEntries, LessonDayChange, LessonEntry};
 
 /// The result of an import.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
@@ -102,62 +54,6 @@ pub struct Imported {
     /// The first of the bad values.
     pub values: Vec<Unread>,
 }
-
-/// The lines and values of a file that can't be read.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) struct FileFaults {
-    /// Lines that are no readable payload.
-    pub bad_lines: u64,
-    /// The first of them, up to [`MOST_NAMED`].
-    pub lines: Vec<Unread>,
-    /// Values that can't be read.
-    #[serde(skip)]
-    pub bad_values: u64,
-    /// The first of them, up to [`MOST_NAMED`].
-    #[serde(skip)]
-    pub values: Vec<Unread>,
-}
-
-impl FileFaults {
-    fn take_line(&mut self, name: &str, malformed: Malformed) {
-        self.bad_lines += 1;
-        if self.lines.len() < MOST_NAMED {
-            self.lines.push(Unread {
-                file: name.to_owned(),
-                line: malformed.line,
-                message: malformed.why,
-                external_meeting_id: malformed.meeting,
-                external_user_id: malformed.user,
-            });
-        }
-    }
-
-    fn take_values(&mut self, name: &str, payload: &Payload) {
-        for column in payload.unreadable() {
-            self.take_value(name, payload, 1, format!("{column} can't be read and is null"));
-        }
-        if !payload.repairs.is_none() {
-            let times = payload.repairs.characters + payload.repairs.numbers;
-            self.take_value(name, payload, times, payload.repairs.to_string());
-        }
-    }
-
-    fn take_value(&mut self, name: &str, payload: &Payload, times: u64, message: String) {
-        self.bad_values += times;
-        if self.values.len() < MOST_NAMED {
-            self.values.push(Unread {
-                file: name.to_owned(),
-                line: payload.line,
-                message,
-                external_meeting_id: Some(payload.meeting.clone()),
-                external_user_id: Some(payload.user.clone()),
-            });
-        }
-    }
-}
-
-/// The dates that have lesson data of each meeting. A date too many does no harm.
-pub(crate) type MeetingIndex = BTreeMap<String, BTreeSet<NaiveDate>>;
 
 /// The content of an import's marker.
 #[derive(Debug, Default, Serialize, Deserialize)]
@@ -226,9 +122,9 @@ pub(crate) async fn take_embedded(
     entries: Vec<LessonEntry>,
 ) -> Result<Imported> {
     let mut import = Import::new(store, zone, now);
-    let (changes, known) = import.changes(entries.into_iter().collect()).await?;
-    import.write_index(&changes).await?;
-    import.write_changes(changes, known).await?;
+    let compared = import.compare(entries.into_iter().collect()).await?;
+    write_index(&import.writer, &compared.changes, compared.index).await?;
+    import.write_changes(compared.changes, compared.dates).await?;
     import.finish().await
 }
 
@@ -258,9 +154,8 @@ pub(crate) struct Import<'a> {
     now: DateTime<Utc>,
     id: String,
     done: Imported,
-    /// The latest entries by meeting and user, not yet written, and their bytes.
-    batch: LatestEntries,
-    weight: usize,
+    /// The latest entries by meeting and user that are not yet written.
+    batch: Batch,
     /// The files that the batch comes from.
     files: Vec<RawFile>,
     /// The keys of the raw files in the lake, listed when first needed.
@@ -284,6 +179,14 @@ struct RawFile {
 /// The changes to lesson days, by date.
 type Changes = BTreeMap<NaiveDate, LessonDayChange>;
 
+/// A batch compared with the lake.
+struct Compared {
+    changes: Changes,
+    /// The dates that have, or had, some of the entries.
+    dates: BTreeSet<NaiveDate>,
+    index: IndexParts,
+}
+
 impl<'a> Import<'a> {
     pub fn new(store: &'a dyn Store, zone: Tz, now: DateTime<Utc>) -> Self {
         Self {
@@ -296,8 +199,7 @@ impl<'a> Import<'a> {
                 fastrand::u32(..0x0100_0000)
             ),
             done: Imported::default(),
-            batch: LatestEntries::default(),
-            weight: 0,
+            batch: Batch::default(),
             files: Vec::new(),
             raw: None,
             due: BTreeSet::new(),
@@ -312,30 +214,25 @@ impl<'a> Import<'a> {
     /// Any error of the store.
     pub async fn add(&mut self, file: MetaFile) -> Result<FileFaults> {
         self.done.files += 1;
-        let mut faults = FileFaults::default();
-        let name: Arc<str> = file.name.as_str().into();
-        let mut payloads = Payloads::new(Cursor::new(file.bytes.clone())).peekable();
-        let mut hash = Some(hex::encode(Sha256::digest(&file.bytes)));
-        // A file without a readable payload is not kept, unless it is empty.
-        let mut usable = payloads.peek().is_none();
+        let mut reader = FileReader::new(&file, self.now);
         loop {
-            let next = payloads.next();
-            usable |= matches!(next, Some(Ok(_)));
-            if usable && let Some(hash) = hash.take() {
-                self.begin_file(&name, &file.bytes, hash).await?;
+            let mut batch = std::mem::take(&mut self.batch);
+            (reader, self.batch) = blocking(move || {
+                reader.fill(&mut batch);
+                Ok((reader, batch))
+            })
+            .await?;
+            if let Some(hash) = reader.take_hash() {
+                self.begin_file(&reader.name, &file.bytes, hash).await?;
             }
-            match next {
-                Some(Ok(payload)) => {
-                    faults.take_values(&name, &payload);
-                    self.take(payload, &name);
-                }
-                Some(Err(malformed)) => faults.take_line(&name, malformed),
-                None => return Ok(faults),
-            }
-            if self.weight >= BATCH_BYTES {
+            if self.batch.is_full() {
                 self.write_batch().await?;
                 let last = self.files.pop();
                 self.files = last.into_iter().collect();
+            }
+            if reader.is_at_end {
+                self.done.payloads += reader.payloads_read;
+                return Ok(reader.faults);
             }
         }
     }
@@ -345,13 +242,11 @@ impl<'a> Import<'a> {
     /// # Errors
     /// Any error of the store.
     pub async fn finish(mut self) -> Result<Imported> {
-        if !self.batch.is_empty() || !self.files.is_empty() {
+        if !self.batch.entries.is_empty() || !self.files.is_empty() {
             self.write_batch().await?;
         }
-        for date in std::mem::take(&mut self.due) {
-            self.writer.build_tables(date).await?;
-        }
-        self.done.writes += self.writer.writes;
+        self.writer.build_all(std::mem::take(&mut self.due)).await?;
+        self.done.writes += self.writer.writes();
         Ok(self.done)
     }
 
@@ -376,21 +271,13 @@ impl<'a> Import<'a> {
         Ok(())
     }
 
-    fn take(&mut self, payload: Payload, name: &Arc<str>) {
-        self.done.payloads += 1;
-        let entry = LessonEntry::new(payload, name, self.now);
-        self.weight += entry.weight();
-        self.batch.put(entry);
-    }
-
     async fn write_batch(&mut self) -> Result<()> {
-        let latest = std::mem::take(&mut self.batch);
-        self.weight = 0;
-        let (changes, known) = self.changes(latest).await?;
-        self.keep_files(&changes).await?;
-        self.write_index(&changes).await?;
-        self.mark(&changes).await?;
-        self.write_changes(changes, known).await
+        let latest = std::mem::take(&mut self.batch).entries;
+        let compared = self.compare(latest).await?;
+        self.keep_files(&compared.changes).await?;
+        write_index(&self.writer, &compared.changes, compared.index).await?;
+        self.mark(&compared.changes).await?;
+        self.write_changes(compared.changes, compared.dates).await
     }
 
     /// Keeps the files of the batch as they came. A file that the lake has is kept again only if importing it reverts
@@ -398,12 +285,12 @@ impl<'a> Import<'a> {
     async fn keep_files(&mut self, changes: &Changes) -> Result<()> {
         let day = lake::date_of(self.now, self.zone);
         let stamp = self.now.format("%Y%m%dT%H%M%S%6fZ");
-        let news: BTreeSet<&Arc<str>> = changes
-            .values()
-            .flat_map(|change| change.put.entries().map(|entry| &entry.file))
-            .collect();
+        let is_news = |file: &RawFile| {
+            let mut changed = changes.values().flat_map(|change| change.put.entries());
+            changed.any(|entry| entry.file == file.name)
+        };
         for file in &mut self.files {
-            if !file.kept && (!file.known || news.contains(&file.name)) {
+            if !file.kept && (!file.known || is_news(file)) {
                 let key = key::raw_meta(day, &format!("{stamp}-{}", &file.hash[..32]));
                 self.writer.put(&key, file.bytes.clone(), Condition::Any).await?;
                 file.kept = true;
@@ -417,13 +304,12 @@ impl<'a> Import<'a> {
         if changes.is_empty() {
             return Ok(());
         }
-        let changed = changes
-            .values()
-            .flat_map(|change| change.put.entries().chain(change.moved.entries()));
+        let changed = changes.values();
+        let changed = changed.flat_map(|change| change.put.meetings().chain(change.moved.meetings()));
         let marker = Marker {
             dates: changes.keys().copied().collect(),
             meetings: changed
-                .map(|entry| key::mark_text(key::mark(&entry.meeting)))
+                .map(|meeting| key::mark_text(key::mark(meeting)))
                 .collect(),
         };
         let key = key::meta_changed(&format!("{}-{}", self.id, self.batches));
@@ -435,6 +321,9 @@ impl<'a> Import<'a> {
     /// Changes the lesson days. `known` are the dates that have, or had, some of the entries: an import that was killed may
     /// have left out their tables.
     async fn write_changes(&mut self, changes: Changes, known: BTreeSet<NaiveDate>) -> Result<()> {
+        self.done.dates.extend(changes.keys());
+        self.due.extend(changes.keys());
+        self.due.extend(known);
         // Write all new entries, then remove those that moved to another date: an import that is killed in between leaves an
         // entry too many, which is repaired, and loses none.
         let (put, moved): (Vec<_>, Vec<_>) = changes
@@ -451,62 +340,50 @@ impl<'a> Import<'a> {
                 ((date, comes), (date, goes))
             })
             .unzip();
-        for (date, change) in put.into_iter().chain(moved) {
-            if !change.is_empty() {
-                self.writer.change(date, &change.into()).await?;
-                self.done.dates.insert(date);
-                self.due.insert(date);
-            }
+        for mut changes in [put, moved] {
+            changes.retain(|(_, change)| !change.is_empty());
+            self.writer.change_all(changes).await?;
         }
-        self.due.extend(known);
         Ok(())
     }
 
-    /// The index of the entries' meetings, as the lake has it.
-    async fn index(&self, entries: &LatestEntries) -> Result<MeetingIndex> {
-        let meetings: BTreeSet<&str> = entries.entries().map(|entry| entry.meeting.as_str()).collect();
-        let shards: BTreeSet<_> = meetings.iter().map(|meeting| key::meta_index(meeting)).collect();
-        let mut index = MeetingIndex::new();
-        for shard in shards {
-            if let Some((mut part, _)) = get_json::<MeetingIndex>(self.writer.store, &shard).await? {
-                part.retain(|meeting, _| meetings.contains(meeting.as_str()));
-                index.extend(part);
-            }
-        }
-        Ok(index)
-    }
-
-    /// The changes that the entries make, by date; and the dates that already have some of them.
-    async fn changes(&mut self, latest: LatestEntries) -> Result<(Changes, BTreeSet<NaiveDate>)> {
-        let index = self.index(&latest).await?;
-        let dates: BTreeSet<NaiveDate> = index.values().flatten().copied().collect();
+    /// Compares the entries with those that the lake has of the same users and meetings.
+    async fn compare(&mut self, latest: LatestEntries) -> Result<Compared> {
+        let index = IndexParts::read(&self.writer, &latest).await?;
+        let dates = index.dates(&latest);
         let latest = Arc::new(latest);
-        // An entry lies on more than one date only if an import was killed between two lesson days.
-        let mut found: HashMap<(MeetingId, UserId), Vec<(NaiveDate, LessonEntry)>> = HashMap::new();
-        for date in &dates {
-            let Some(lesson_day) = read_lesson_day(self.writer.store, *date).await? else {
-                continue;
-            };
-            let wanted = Arc::clone(&latest);
-            let known = read_entries(*date, lesson_day.bytes, move |meeting, user| {
-                wanted.get(meeting, user).is_some()
-            });
-            for entry in known.await? {
-                let key = (entry.meeting.clone(), entry.user.clone());
-                found.entry(key).or_default().push((*date, entry));
-            }
-        }
+        let mut found: Vec<(NaiveDate, LessonEntry)> = stream::iter(dates.clone())
+            .map(|date| known_entries(&self.writer, date, Arc::clone(&latest)))
+            .buffered(AT_ONCE)
+            .try_collect::<Vec<_>>()
+            .await?
+            .into_iter()
+            .flatten()
+            .collect();
+        // The entries come in this order too. The sort is stable, so that the dates of one entry stay in order.
+        found.sort_by(|(_, a), (_, b)| (&a.meeting, &a.user).cmp(&(&b.meeting, &b.user)));
+        let mut found = found.into_iter().peekable();
         let mut changes = Changes::new();
         // No lookup is left, so that the entries can be moved.
-        for entry in Arc::unwrap_or_clone(latest) {
-            let key = (entry.meeting.clone(), entry.user.clone());
-            let found = found.remove(&key).unwrap_or_default();
-            self.change(entry, found, &mut changes);
+        for entry in Arc::unwrap_or_clone(latest).into_entries() {
+            let mut of_entry = Vec::new();
+            let is_same = |(_, known): &(_, LessonEntry)| {
+                (&known.meeting, &known.user) == (&entry.meeting, &entry.user)
+            };
+            while let Some(known) = found.next_if(is_same) {
+                of_entry.push(known);
+            }
+            self.change(entry, of_entry, &mut changes);
         }
-        Ok((changes, dates))
+        Ok(Compared {
+            changes,
+            dates,
+            index,
+        })
     }
 
-    /// Decides on an entry, given the ones of its user and meeting that the lake has.
+    /// Decides on an entry, given the ones of its user and meeting that the lake has. There is more than one only if an
+    /// import was killed between two lesson days.
     fn change(&mut self, entry: LessonEntry, found: Vec<(NaiveDate, LessonEntry)>, changes: &mut Changes) {
         let known = found
             .iter()
@@ -526,24 +403,27 @@ impl<'a> Import<'a> {
             changes.entry(date).or_default().put.put(entry);
         }
     }
+}
 
-    /// Writes the dates of the meetings' entries into the index, before the entries are there.
-    async fn write_index(&mut self, changes: &Changes) -> Result<()> {
-        let mut shards: BTreeMap<String, MeetingIndex> = BTreeMap::new();
-        for (date, change) in changes {
-            for entry in change.put.entries() {
-                let shard = shards.entry(key::meta_index(&entry.meeting)).or_default();
-                shard.entry(entry.meeting.to_string()).or_default().insert(*date);
-            }
-        }
-        for (key, added) in shards {
-            let merge = |index: &mut MeetingIndex| {
-                for (meeting, dates) in &added {
-                    index.entry(meeting.clone()).or_default().extend(dates);
-                }
-            };
-            self.writer.update(&key, merge).await?;
-        }
-        Ok(())
-    }
+/// The entries of a date's lesson day that have the users and meetings of others.
+async fn known_entries(
+    writer: &LessonDayWriter<'_>,
+    date: NaiveDate,
+    wanted: Arc<LatestEntries>,
+) -> Result<Vec<(NaiveDate, LessonEntry)>> {
+    let Some(lesson_day) = read_lesson_day(writer.store, date).await? else {
+        return Ok(Vec::new());
+    };
+    let is_wanted = move |meeting: &str, user: &str| wanted.get(meeting, user).is_some();
+    let known = read_entries(date, lesson_day.bytes, is_wanted).await?;
+    Ok(known.into_iter().map(|entry| (date, entry)).collect())
+}
+
+/// Writes the dates of the meetings' entries into the index, before the entries are there.
+async fn write_index(writer: &LessonDayWriter<'_>, changes: &Changes, index: IndexParts) -> Result<()> {
+    let added = changes.iter().flat_map(|(date, change)| {
+        let meetings = change.put.meetings();
+        meetings.map(move |meeting| (meeting, *date))
+    });
+    index.lacking(added).write(writer).await
 }

@@ -5,26 +5,20 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use chrono::NaiveDate;
-use futures_util::{StreamExt, TryStreamExt, stream};
 use tokio::sync::Mutex;
 
-use crate::ids::{DayId, SpaceId};
+use crate::ids::DayId;
 use crate::lake::key;
 use crate::lake::manifest::{Built, Manifest};
 use crate::pipeline::lessons::import::Marker;
 use crate::pipeline::lessons::lake::LessonLake;
+use crate::pipeline::lessons::meeting_months::{MeetingMonth, MeetingMonths, MonthCopies};
 use crate::store::Condition;
 use crate::store::json::{get_json, to_json};
 use crate::{ErrorKind, Result};
 
-/// Objects read at once.
-const READ_AT_ONCE: usize = 8;
 /// Lost conditional writes after which a meeting too many is left in place.
 const TRIES: usize = 3;
-
-/// The content of a month's object: the marks of each day's meetings, by date and space.
-type MeetingMonth = BTreeMap<NaiveDate, BTreeMap<SpaceId, BTreeSet<String>>>;
 
 /// The index of days by meeting, and the meetings that this run has touched.
 #[derive(Default)]
@@ -48,6 +42,8 @@ struct DaysByMark {
     numbers: BTreeMap<DayId, u32>,
     marks: BTreeSet<(u64, u32)>,
     of_day: BTreeMap<u32, BTreeSet<u64>>,
+    /// The copies of months that the store lacks.
+    copies: Option<MonthCopies>,
 }
 
 impl DaysByMark {
@@ -156,7 +152,7 @@ impl MeetingDays {
         if known.of_day(day).is_superset(&marks) {
             return Ok(());
         }
-        let mut writer = lake.writer();
+        let writer = lake.writer();
         let added = writer
             .update(&key::meeting_days(day.date), |month: &mut MeetingMonth| {
                 let of_day = month
@@ -167,7 +163,7 @@ impl MeetingDays {
                 of_day.extend(marks.iter().map(|mark| key::mark_text(*mark)));
             })
             .await;
-        lake.count_writes(writer.writes);
+        lake.count_writes(writer.writes());
         known.take(added?);
         Ok(())
     }
@@ -184,6 +180,10 @@ impl MeetingDays {
             return Ok(());
         }
         let known = load(lake, &mut known).await?;
+        if let Some(copies) = known.copies.take() {
+            lake.put(key::MEETING_MONTHS, to_json(&copies)?, Condition::Any)
+                .await?;
+        }
         let key = key::meeting_days(day.date);
         for _ in 0..TRIES {
             if known.of_day(day) == exact {
@@ -245,13 +245,12 @@ fn marks_are(built: &Built, exact: &BTreeSet<u64>) -> bool {
 /// The index, read when first needed. A read that failed is repeated by the next caller.
 async fn load<'k>(lake: &LessonLake, known: &'k mut Option<DaysByMark>) -> Result<&'k mut DaysByMark> {
     if known.is_none() {
-        let months: Vec<_> = stream::iter(lake.store.list(key::MEETING_DAYS).await?)
-            .map(|entry| async move { get_json::<MeetingMonth>(&*lake.store, &entry.key).await })
-            .buffered(READ_AT_ONCE)
-            .try_collect()
-            .await?;
-        let mut read = DaysByMark::default();
-        for (month, _) in months.into_iter().flatten() {
+        let MeetingMonths { months, copies } = MeetingMonths::read(lake).await?;
+        let mut read = DaysByMark {
+            copies,
+            ..DaysByMark::default()
+        };
+        for month in months {
             read.take(month);
         }
         *known = Some(read);

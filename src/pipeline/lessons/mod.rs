@@ -3,6 +3,10 @@
 pub(crate) mod cache;
 pub(crate) mod feeds;
 pub(crate) mod import;
+pub(crate) mod index;
 pub(crate) mod lake;
 pub(crate) mod lesson_days;
+mod lesson_reader;
 pub(crate) mod meeting_days;
+mod meeting_months;
+pub(crate) mod meta_file;

@@ -387,7 +387,10 @@ impl<'m> DayBuilder<'m> {
         merger: &ParticipantMerger,
         merged: MergedParticipants<'v>,
         has_unknown_people: bool,
-    ) -> CallPeople<'v> {
+    ) -> CallPeople<'v>
+    where
+        'm: 'v,
+    {
         let CallReport { id, call, .. } = report;
         let mut rows = merged.rows;
         references::stamp(table, report.format(), &mut rows);

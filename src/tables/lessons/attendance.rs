@@ -9,7 +9,7 @@ use crate::ids::{CallId, MeetingId, UserId};
 use crate::lake::key;
 use crate::lake::manifest::{CallEntry, Manifest, Quality};
 use crate::lake::table::builtin::lesson_attendance;
-use crate::tables::lessons::{Lesson, LessonEntry, LessonIndex};
+use crate::tables::lessons::{Lesson, LessonColumns, LessonEntry, LessonIndex};
 use crate::tables::parquet::cell::{Cell, Session};
 use crate::tables::parquet::row::{TableRow, cells};
 use crate::tables::parquet::sink::{Sink, TableFile};
@@ -45,7 +45,7 @@ pub fn build_attendance(
     let mut look_alikes = BTreeMap::new();
     for (id, meeting) in all.meetings.iter().filter(|(id, _)| !away.contains(*id)) {
         let expected: BTreeMap<&str, &LessonEntry> = meta.expected(id).collect();
-        let lessons: BTreeMap<&str, Lesson> = expected
+        let mut lessons: BTreeMap<&str, Lesson<'_>> = expected
             .iter()
             .filter_map(|(user, entry)| Some((*user, entry.lesson()?)))
             .collect();
@@ -57,9 +57,9 @@ pub fn build_attendance(
         let users: BTreeSet<&str> = users.chain(expected.keys().copied()).collect();
         let (mut present, mut absent) = (Vec::new(), Vec::new());
         for user in users {
-            let lesson = lessons.get(user);
+            let lesson = lessons.remove(user);
             let there = UserAttendance::of(&calls, user);
-            quality.unknown_roles += u64::from(lesson.is_some_and(Lesson::role_is_unknown));
+            quality.unknown_roles += u64::from(lesson.as_ref().is_some_and(Lesson::role_is_unknown));
             quality.meta_without_participants += u64::from(there.attended == Some(false));
             match there.attended {
                 Some(true) => present.push(user),
@@ -100,7 +100,7 @@ struct MeetingCalls<'m> {
 fn calls_without_report<'l>(
     manifest: &Manifest,
     meeting: &Meeting,
-    lessons: impl Iterator<Item = &'l Lesson> + Clone,
+    lessons: impl Iterator<Item = &'l Lesson<'l>> + Clone,
 ) -> u64 {
     let entries = meeting.calls.keys().filter_map(|call| manifest.calls.get(call));
     let rooms: BTreeSet<&str> = entries.map(|entry| entry.room_id.as_str()).collect();
@@ -180,16 +180,17 @@ impl UserAttendance {
     fn cells<'v>(
         self,
         ids: [(&'static str, Cell<'v>); 3],
-        lesson: Option<&Lesson>,
+        lesson: Option<Lesson<'v>>,
         of: &MeetingCalls<'_>,
     ) -> Vec<Cell<'v>> {
         // Any stay that can't be read may have been the first or the last.
-        let times = lesson.filter(|_| self.is_exact);
+        let times = lesson.as_ref().filter(|_| self.is_exact);
         let start = times.and_then(|lesson| lesson.start);
         let end = times.and_then(|lesson| lesson.end);
         let late = stay::seconds_between(start.map(|at| at.timestamp_micros()), self.first_joined);
         let early = stay::seconds_between(self.last_left, end.map(|at| at.timestamp_micros()));
         let length = lesson
+            .as_ref()
             .and_then(Lesson::scheduled_s)
             .or_else(|| of.meeting.seconds());
         let share = match (self.seconds, length) {
@@ -230,7 +231,7 @@ impl UserAttendance {
             ]),
         );
         if let Some(lesson) = lesson {
-            lesson.fill(table, &mut row);
+            LessonColumns::of(table).fill(lesson, &mut row);
         }
         row
     }

@@ -7,10 +7,11 @@ use chrono_tz::Tz;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-use super::lesson::Lesson;
+use super::lesson::{self, Lesson};
 use super::payload::Payload;
 use crate::ids::{MeetingId, UserId};
-use crate::lake;
+use crate::tables::report::node::{JsonObject, Node};
+use crate::{lake, lenient};
 
 /// The lesson data of a user in a meeting, and where it came from.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -40,7 +41,7 @@ impl LessonEntry {
             received_at,
             file: Arc::clone(file),
             line: payload.line,
-            meta: payload.meta.map(|meta| Value::Object(meta).to_string()),
+            meta: payload.meta,
         }
     }
 
@@ -63,21 +64,26 @@ impl LessonEntry {
         }
     }
 
-    /// The lesson data as an object.
-    pub(super) fn object(&self) -> Option<Map<String, Value>> {
-        // It was written from an object, so it is one.
-        serde_json::from_str(self.meta.as_deref()?).ok()
+    /// The lesson data as an object; none if it was taken back.
+    pub(super) fn object(&self) -> Option<JsonObject<'_>> {
+        object(self.meta.as_deref()?)
     }
 
     /// The lesson columns; none if the lesson data was taken back.
-    pub(in crate::tables) fn lesson(&self) -> Option<Lesson> {
+    pub(in crate::tables) fn lesson(&self) -> Option<Lesson<'_>> {
         self.object().as_ref().map(Lesson::of)
+    }
+
+    /// The scheduled start, if it can be read.
+    fn start(&self) -> Option<DateTime<Utc>> {
+        let start: StartOnly<'_> = serde_json::from_str(self.meta.as_deref()?).ok()?;
+        lenient::instant(&start.value?)
     }
 
     /// The date of its rows in `user_meta` and `hierarchy`: that of the scheduled start; if that can't be read, the
     /// date of the entry that it replaces, else the date of its receipt.
     pub fn date(&self, zone: Tz, before: Option<NaiveDate>) -> NaiveDate {
-        match (self.lesson().and_then(|lesson| lesson.start), before) {
+        match (self.start(), before) {
             (Some(start), _) => lake::date_of(start, zone),
             (None, Some(before)) => before,
             (None, None) => lake::date_of(self.received_at, zone),
@@ -86,20 +92,39 @@ impl LessonEntry {
 
     /// Columns whose value exists and can't be read.
     pub fn unreadable(&self) -> Vec<&'static str> {
-        self.lesson().map(|lesson| lesson.unreadable).unwrap_or_default()
+        self.object().as_ref().map(lesson::unreadable).unwrap_or_default()
     }
 
     /// True if it replaces another entry of the same user and meeting: it was received later, or its file is later by
     /// name, or its line is later. An entry that was sent wins over one that a report contained, because the latter is
     /// as old as the call.
     pub fn is_later_than(&self, other: &Self) -> bool {
-        let sent = |entry: &Self| !entry.file.is_empty();
-        (sent(self), self.received_at, &self.file, self.line)
-            > (sent(other), other.received_at, &other.file, other.line)
+        self.age() > other.age()
+    }
+
+    /// The order of the entries of a user and meeting: see [`LessonEntry::is_later_than`].
+    pub(super) fn age(&self) -> impl Ord {
+        (!self.file.is_empty(), self.received_at, &self.file, self.line)
     }
 
     /// The approximate size in memory, in bytes.
     pub fn weight(&self) -> usize {
         size_of::<Self>() + self.meeting.len() + self.user.len() + self.meta.as_ref().map_or(0, String::len)
     }
+}
+
+/// Reads lesson data that is stored as text.
+pub(super) fn object(meta: &str) -> Option<JsonObject<'_>> {
+    // It was written from an object, so it is one.
+    match serde_json::from_str(meta).ok()? {
+        Node::Object(object) => Some(object),
+        _ => None,
+    }
+}
+
+/// The only field of lesson data that decides on its date.
+#[derive(Deserialize)]
+struct StartOnly<'v> {
+    #[serde(rename = "lesson_scheduled_start_dt", borrow)]
+    value: Option<Node<'v>>,
 }

@@ -9,7 +9,7 @@ use crate::lake::manifest::Quality;
 use crate::lake::table::Table;
 use crate::lake::table::builtin::participants;
 use crate::lenient;
-use crate::tables::lessons::{DEEPEST, Lesson, LessonEntry, LessonIndex};
+use crate::tables::lessons::{DEEPEST, Lesson, LessonColumns, LessonEntry, LessonIndex};
 use crate::tables::parquet::cell::Cell;
 use crate::tables::parquet::row::TableRow;
 use crate::tables::report::stay::seconds_between;
@@ -21,10 +21,10 @@ use crate::tables::report::stay::seconds_between;
 ///
 /// The lateness of a user is set in one row of a meeting: that of the first join, in the call that `is_first` accepts
 /// for the meeting and the user.
-pub(crate) fn join(
+pub(crate) fn join<'v>(
     table: &Table,
-    rows: &mut [TableRow<'_>],
-    lessons: &LessonIndex,
+    rows: &mut [TableRow<'v>],
+    lessons: &'v LessonIndex,
     [called_at, landed_at]: [DateTime<Utc>; 2],
     is_first: &dyn Fn(&str, &str) -> bool,
     quality: &mut Quality,
@@ -43,7 +43,7 @@ pub(crate) fn join(
         let sent = key
             .as_ref()
             .and_then(|(user, meeting)| lessons.lesson(meeting, user));
-        let lesson = sent.or_else(|| embedded.as_ref().map(Lesson::of));
+        let lesson = sent.or_else(|| embedded.as_ref().map(lesson_of));
         if let (Some((user, meeting)), Some(meta)) = (&key, embedded) {
             found.push(LessonEntry::embedded(user, meeting, meta, called_at, landed_at));
         }
@@ -56,8 +56,8 @@ pub(crate) fn join(
             quality.duplicate_external_ids += u64::from(!seen.insert(key));
         }
         if let Some(lesson) = lesson {
-            lesson.fill(table, &mut row.cells);
             let start = lesson.start.map(|at| at.timestamp_micros());
+            columns.lesson.fill(lesson, &mut row.cells);
             let joined = columns.first_join(row).filter(|_| is_first_join);
             row.cells[columns.late] = seconds_between(start, joined).into();
         }
@@ -73,6 +73,7 @@ struct JoinColumns {
     joined: usize,
     late: usize,
     unreadable: usize,
+    lesson: LessonColumns,
 }
 
 impl JoinColumns {
@@ -84,6 +85,7 @@ impl JoinColumns {
             joined: table.index(participants::first_joined_at)?,
             late: table.index(participants::late_s)?,
             unreadable: table.index(participants::sessions_unreadable)?,
+            lesson: LessonColumns::of(table),
         })
     }
 
@@ -129,6 +131,14 @@ fn embedded(cell: &Cell<'_>) -> Option<Map<String, Value>> {
         Ok(Value::Object(meta)) if !meta.is_empty() && meta.values().all(is_shallow) => Some(meta),
         _ => None,
     }
+}
+
+/// The lesson columns of lesson data in a report.
+fn lesson_of(meta: &Map<String, Value>) -> Lesson<'static> {
+    let fields = meta
+        .iter()
+        .map(|(name, value)| (name.as_str().into(), value.into()));
+    Lesson::of(&fields.collect()).into_owned()
 }
 
 /// Lesson data is stored within other objects, and those must be readable again.

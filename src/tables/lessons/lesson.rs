@@ -1,21 +1,21 @@
 //! Reads the lesson columns from lesson data: the user and the lesson that it describes. Pure.
 
-use std::collections::BTreeMap;
+use std::borrow::Cow;
 
 use chrono::{DateTime, Utc};
-use serde_json::{Map, Value};
 
+use crate::lake::table::Table;
 use crate::lake::table::builtin::lesson;
-use crate::lake::table::{Table, Type};
 use crate::lenient;
 use crate::tables::parquet::cell::Cell;
+use crate::tables::report::node::{JsonObject, Node};
 
 /// The columns of instants; the others hold text.
 const START: &str = lesson::lesson_scheduled_start_at;
 const END: &str = lesson::lesson_scheduled_end_at;
 
-/// The paths of each column in the lesson data; the first that has a value wins.
-const COLUMNS: [(&str, &[&str]); 9] = [
+/// The paths of each column in the lesson data, of two names at most; the first that has a value wins.
+pub(super) const COLUMNS: [(&str, &[&str]); 9] = [
     (lesson::user_fullname, &["user_fullname"]),
     (lesson::user_role, &["user_role"]),
     (lesson::lesson_name, &["lesson_name"]),
@@ -44,49 +44,35 @@ const ROLES: [&str; 4] = ["student", "teacher", "parent", "assistant"];
 
 /// Lesson data as columns.
 #[derive(Debug, Clone, Default, PartialEq)]
-pub(in super::super) struct Lesson {
-    /// Texts by column.
-    texts: BTreeMap<&'static str, String>,
+pub(in super::super) struct Lesson<'v> {
+    /// The texts of the columns, in the order of [`COLUMNS`].
+    texts: [Option<Cow<'v, str>>; COLUMNS.len()],
     /// The scheduled start.
     pub start: Option<DateTime<Utc>>,
     /// The scheduled end.
     pub end: Option<DateTime<Utc>>,
     /// Every other scalar value, by dotted path.
-    attributes: BTreeMap<String, String>,
-    /// Columns whose value exists and can't be read.
-    pub unreadable: Vec<&'static str>,
+    attributes: Vec<(Cow<'v, str>, Cow<'v, str>)>,
 }
 
-impl Lesson {
+impl<'v> Lesson<'v> {
     /// Reads lesson data. A value that does not fit its column stays among the attributes.
-    pub fn of(meta: &Map<String, Value>) -> Self {
+    pub fn of(meta: &JsonObject<'v>) -> Self {
         let mut lesson = Self::default();
-        let mut scalars = BTreeMap::new();
-        for (name, value) in meta {
-            flatten(name.clone(), value, &mut scalars);
-        }
-        for (column, paths) in COLUMNS {
-            let taken = paths.iter().find(|path| {
-                let value = scalars.get(**path);
-                value.is_some_and(|value| lesson.take(column, value))
+        let mut taken = Vec::with_capacity(COLUMNS.len());
+        for (at, (column, paths)) in COLUMNS.into_iter().enumerate() {
+            let path = paths.iter().find(|path| {
+                let value = scalar(meta, path);
+                value.is_some_and(|value| lesson.take(at, column, value))
             });
-            match taken {
-                Some(path) => drop(scalars.remove(*path)),
-                None if paths.iter().any(|path| is_unreadable(meta, column, path)) => {
-                    lesson.unreadable.push(column);
-                }
-                None => {}
-            }
+            taken.extend(path.copied());
         }
-        lesson.attributes = scalars
-            .into_iter()
-            .filter_map(|(path, value)| Some((path, lenient::text(value)?)))
-            .collect();
+        lesson.attributes = attributes(meta, &taken);
         lesson
     }
 
     /// Reads a value into its column; returns true if it could be read.
-    fn take(&mut self, column: &'static str, value: &Value) -> bool {
+    fn take(&mut self, at: usize, column: &str, value: &Node<'v>) -> bool {
         match column {
             START => {
                 self.start = lenient::instant(value);
@@ -96,13 +82,10 @@ impl Lesson {
                 self.end = lenient::instant(value);
                 self.end.is_some()
             }
-            _ => match lenient::text(value) {
-                Some(text) => {
-                    self.texts.insert(column, text);
-                    true
-                }
-                None => false,
-            },
+            _ => {
+                self.texts[at] = value.to_text();
+                self.texts[at].is_some()
+            }
         }
     }
 
@@ -114,34 +97,110 @@ impl Lesson {
 
     /// True if the user has a role that is not in the vendor's guide.
     pub fn role_is_unknown(&self) -> bool {
-        self.texts
-            .get(lesson::user_role)
-            .is_some_and(|role| !ROLES.contains(&role.as_str()))
+        let columns = COLUMNS.iter().map(|(column, _)| *column);
+        let role = columns
+            .zip(&self.texts)
+            .find(|(column, _)| *column == lesson::user_role);
+        let role = role.and_then(|(_, text)| text.as_deref());
+        role.is_some_and(|role| !ROLES.contains(&role))
+    }
+
+    /// The same, without anything borrowed.
+    pub fn into_owned(self) -> Lesson<'static> {
+        let owned = |text: Cow<'v, str>| Cow::Owned(text.into_owned());
+        Lesson {
+            texts: self.texts.map(|text| text.map(owned)),
+            start: self.start,
+            end: self.end,
+            attributes: self
+                .attributes
+                .into_iter()
+                .map(|(path, value)| (owned(path), owned(value)))
+                .collect(),
+        }
+    }
+}
+
+/// The indexes of the lesson columns of a table. A table need not have all of them.
+pub(in super::super) struct LessonColumns {
+    texts: [Option<usize>; COLUMNS.len()],
+    start: Option<usize>,
+    end: Option<usize>,
+    matched: Option<usize>,
+    attributes: Option<usize>,
+}
+
+impl LessonColumns {
+    pub fn of(table: &Table) -> Self {
+        Self {
+            texts: COLUMNS.map(|(column, _)| table.index(column)),
+            start: table.index(START),
+            end: table.index(END),
+            matched: table.index(lesson::meta_matched),
+            attributes: table.index(lesson::attributes),
+        }
     }
 
     /// Fills the lesson columns of a row.
-    pub fn fill(&self, table: &Table, cells: &mut [Cell<'_>]) {
-        for (column, text) in &self.texts {
-            put(table, cells, column, text.clone().into());
+    pub fn fill<'v>(&self, lesson: Lesson<'v>, cells: &mut [Cell<'v>]) {
+        for (index, text) in self.texts.into_iter().zip(lesson.texts) {
+            if text.is_some() {
+                put(cells, index, text.into());
+            }
         }
-        put(table, cells, START, self.start.into());
-        put(table, cells, END, self.end.into());
-        put(table, cells, lesson::meta_matched, true.into());
-        put(table, cells, lesson::attributes, map(&self.attributes));
+        put(cells, self.start, lesson.start.into());
+        put(cells, self.end, lesson.end.into());
+        put(cells, self.matched, true.into());
+        put(cells, self.attributes, Cell::Map(lesson.attributes));
     }
+}
+
+/// Sets a cell of a row, if the table has the column.
+pub(super) fn put<'v>(cells: &mut [Cell<'v>], column: Option<usize>, cell: Cell<'v>) {
+    if let Some(index) = column {
+        cells[index] = cell;
+    }
+}
+
+/// Columns whose value exists and can't be read.
+pub(super) fn unreadable(meta: &JsonObject<'_>) -> Vec<&'static str> {
+    let is_unreadable = |(column, paths): &(&'static str, &[&str])| {
+        let is_read = |path: &&str| scalar(meta, path).is_some_and(|value| is_readable(column, value));
+        !paths.iter().any(is_read) && paths.iter().any(|path| is_in_the_way(meta, column, path))
+    };
+    let columns = COLUMNS.into_iter().filter(is_unreadable);
+    columns.map(|(column, _)| column).collect()
+}
+
+fn is_readable(column: &str, value: &Node<'_>) -> bool {
+    match (column, value) {
+        (START | END, value) => lenient::instant(value).is_some(),
+        (_, Node::Text(text)) => !text.is_empty(),
+        (_, value) => !matches!(value, Node::Null | Node::List(_) | Node::Object(_)),
+    }
+}
+
+/// The scalar value at a path of one or two names. A field may have both names in one, with the dot; the nested one wins.
+fn scalar<'n, 'v>(meta: &'n JsonObject<'v>, path: &str) -> Option<&'n Node<'v>> {
+    let is_scalar = |value: &&Node<'_>| !matches!(value, Node::Null | Node::List(_) | Node::Object(_));
+    let nested = path
+        .split_once('.')
+        .and_then(|(outer, inner)| meta.get(outer)?.get(inner));
+    let nested = nested.filter(is_scalar);
+    nested.or_else(|| meta.get(path).filter(is_scalar))
 }
 
 /// True if something stands at a path that the column can't be read from: a value of another kind, or something else in
 /// the place of an enclosing object.
-fn is_unreadable(meta: &Map<String, Value>, column: &str, path: &str) -> bool {
+fn is_in_the_way(meta: &JsonObject<'_>, column: &str, path: &str) -> bool {
     let mut object = meta;
     let mut names = path.split('.').peekable();
     while let Some(name) = names.next() {
         match object.get(name) {
-            None | Some(Value::Null) => return false,
-            Some(Value::Object(inner)) if names.peek().is_some() => object = inner,
+            None | Some(Node::Null) => return false,
+            Some(Node::Object(inner)) if names.peek().is_some() => object = inner,
             Some(_) if names.peek().is_some() => return true,
-            Some(Value::Object(_) | Value::Array(_)) => return true,
+            Some(Node::Object(_) | Node::List(_)) => return true,
             Some(scalar) => {
                 return [START, END].contains(&column) && lenient::read_instant(scalar).is_unreadable();
             }
@@ -150,35 +209,46 @@ fn is_unreadable(meta: &Map<String, Value>, column: &str, path: &str) -> bool {
     false
 }
 
-/// Sets a cell of a row, if the table has the column.
-pub(super) fn put<'v>(table: &Table, cells: &mut [Cell<'v>], column: &str, cell: Cell<'v>) {
-    if let Some(index) = table.index(column) {
-        debug_assert!(table.columns[index].kind != Type::Map || !matches!(cell, Cell::Text(_)));
-        cells[index] = cell;
+/// The scalar values at other paths than those taken, by dotted path; elements of arrays by their number. If two stand at
+/// the same path, the first one counts.
+fn attributes<'v>(meta: &JsonObject<'v>, taken: &[&str]) -> Vec<(Cow<'v, str>, Cow<'v, str>)> {
+    let mut scalars = Vec::new();
+    let mut path = String::new();
+    for (name, value) in meta.iter() {
+        path.clear();
+        path.push_str(name);
+        flatten(&mut path, value, taken, &mut scalars);
     }
+    // The sort is stable, so that the first of equal paths stays the first.
+    scalars.sort_by(|a, b| a.0.cmp(&b.0));
+    scalars.dedup_by(|later, kept| later.0 == kept.0);
+    let texts = scalars.into_iter();
+    texts
+        .filter_map(|(path, value)| Some((path.into(), value.to_text()?)))
+        .collect()
 }
 
-/// The cell of a map.
-pub(super) fn map(entries: &BTreeMap<String, String>) -> Cell<'static> {
-    let entries = entries.iter();
-    Cell::Map(
-        entries
-            .map(|(key, value)| (key.clone().into(), value.clone().into()))
-            .collect(),
-    )
-}
-
-/// The scalar values within a value by dotted path; elements of arrays by their number.
-fn flatten<'v>(path: String, value: &'v Value, scalars: &mut BTreeMap<String, &'v Value>) {
+fn flatten<'n, 'v>(
+    path: &mut String,
+    value: &'n Node<'v>,
+    taken: &[&str],
+    scalars: &mut Vec<(String, &'n Node<'v>)>,
+) {
+    let mut enter = |name: &str, value: &'n Node<'v>| {
+        let outer = path.len();
+        path.push('.');
+        path.push_str(name);
+        flatten(path, value, taken, scalars);
+        path.truncate(outer);
+    };
     match value {
-        Value::Object(object) => object
-            .iter()
-            .for_each(|(name, value)| flatten(format!("{path}.{name}"), value, scalars)),
-        Value::Array(elements) => elements
-            .iter()
-            .enumerate()
-            .for_each(|(at, value)| flatten(format!("{path}.{at}"), value, scalars)),
-        Value::Null => {}
-        scalar => drop(scalars.entry(path).or_insert(scalar)),
+        Node::Object(object) => object.iter().for_each(|(name, value)| enter(name, value)),
+        Node::List(elements) => {
+            let elements = elements.iter().enumerate();
+            elements.for_each(|(at, element)| enter(&at.to_string(), element));
+        }
+        Node::Null => {}
+        _ if taken.contains(&path.as_str()) => {}
+        scalar => scalars.push((path.clone(), scalar)),
     }
 }

@@ -7,13 +7,14 @@
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::io::{BufRead as _, BufReader, Write as _};
+use std::sync::Arc;
 
 use bytes::Bytes;
-use chrono::NaiveDate;
+use chrono::{DateTime, NaiveDate, Utc};
 use serde::Deserialize;
 
-use super::entry::LessonEntry;
-use super::lesson::{self, Lesson};
+use super::entry::{self, LessonEntry};
+use super::lesson::{Lesson, LessonColumns, put};
 use super::levels;
 use crate::error::{Error, ErrorKind, Result};
 use crate::ids::{MeetingId, UserId};
@@ -21,35 +22,50 @@ use crate::lake::key;
 use crate::lake::table::Table;
 use crate::lake::table::builtin::{hierarchy, user_meta};
 use crate::tables::parquet::cell::Cell;
-use crate::tables::parquet::row::{TableRow, cells};
+use crate::tables::parquet::row::TableRow;
 use crate::tables::parquet::sink::{Sink, TableFile};
+use crate::tables::report::node::JsonObject;
 
 /// The level of compression. Keys repeat in every line, so that a low level does well.
 const LEVEL: i32 = 3;
 
 /// The latest entry of each user and meeting.
 #[derive(Debug, Clone, Default, PartialEq)]
-pub struct LatestEntries(BTreeMap<(MeetingId, UserId), LessonEntry>);
+pub struct LatestEntries(BTreeMap<MeetingId, BTreeMap<UserId, LessonEntry>>);
 
 impl LatestEntries {
     /// Adds an entry if it is the latest one; returns true if it is.
     pub fn put(&mut self, entry: LessonEntry) -> bool {
-        let key = (entry.meeting.clone(), entry.user.clone());
-        if self.0.get(&key).is_some_and(|known| !entry.is_later_than(known)) {
-            return false;
+        let users = match self.0.get_mut(&entry.meeting) {
+            Some(users) => users,
+            None => self.0.entry(entry.meeting.clone()).or_default(),
+        };
+        match users.get_mut(&entry.user) {
+            Some(known) if !entry.is_later_than(known) => return false,
+            Some(known) => *known = entry,
+            None => drop(users.insert(entry.user.clone(), entry)),
         }
-        self.0.insert(key, entry);
         true
     }
 
     /// The entry of a user and meeting.
     pub fn get(&self, meeting: &str, user: &str) -> Option<&LessonEntry> {
-        self.0.get(&(meeting.into(), user.into()))
+        self.0.get(meeting)?.get(user)
+    }
+
+    /// The meetings of the entries.
+    pub fn meetings(&self) -> impl Iterator<Item = &MeetingId> {
+        self.0.keys()
     }
 
     /// The entries by meeting and user.
     pub fn entries(&self) -> impl Iterator<Item = &LessonEntry> {
-        self.0.values()
+        self.0.values().flat_map(BTreeMap::values)
+    }
+
+    /// The entries by meeting and user.
+    pub fn into_entries(self) -> impl Iterator<Item = LessonEntry> {
+        self.0.into_values().flat_map(BTreeMap::into_values)
     }
 
     /// True if there are no entries.
@@ -65,15 +81,6 @@ impl FromIterator<LessonEntry> for LatestEntries {
             latest.put(entry);
         }
         latest
-    }
-}
-
-impl IntoIterator for LatestEntries {
-    type Item = LessonEntry;
-    type IntoIter = std::collections::btree_map::IntoValues<(MeetingId, UserId), LessonEntry>;
-
-    fn into_iter(self) -> Self::IntoIter {
-        self.0.into_values()
     }
 }
 
@@ -142,7 +149,7 @@ fn order(entry: &LessonEntry) -> (&str, &str) {
 }
 
 /// The fields that a line is found by.
-#[derive(Deserialize)]
+#[derive(Debug, PartialEq, Deserialize)]
 struct Head<'l> {
     #[serde(borrow)]
     meeting: Cow<'l, str>,
@@ -152,7 +159,26 @@ struct Head<'l> {
 
 impl<'l> Head<'l> {
     fn of(date: NaiveDate, line: &'l [u8]) -> Result<Self> {
-        serde_json::from_slice(line).map_err(|_| damaged(date))
+        match Self::plain(line) {
+            Some(head) => Ok(head),
+            None => serde_json::from_slice(line).map_err(|_| damaged(date)),
+        }
+    }
+
+    /// The head of a line as this program writes it, if its ids have no escapes. The rest of the line is not looked at: it
+    /// is most of the line, and the checksum of the lesson day vouches for it.
+    fn plain(line: &'l [u8]) -> Option<Self> {
+        fn text(bytes: &[u8]) -> Option<(Cow<'_, str>, &[u8])> {
+            let end = bytes
+                .iter()
+                .position(|byte| matches!(byte, b'"' | b'\\' | ..b' '))?;
+            let (text, rest) = bytes.split_at(end);
+            Some((std::str::from_utf8(text).ok()?.into(), rest.strip_prefix(b"\"")?))
+        }
+        let (meeting, rest) = text(line.strip_prefix(br#"{"meeting":""#)?)?;
+        let (user, rest) = text(rest.strip_prefix(br#","user":""#)?)?;
+        rest.starts_with(br#","received_at":"#)
+            .then_some(Self { meeting, user })
     }
 }
 
@@ -174,6 +200,28 @@ pub fn find_entries(
         }
     }
     Ok(found)
+}
+
+/// All entries of a lesson day, by meeting and user; none if they take more than `most` bytes.
+///
+/// # Errors
+/// `Store` if the lesson day is damaged.
+pub fn all_entries(date: NaiveDate, stored: &[u8], most: usize) -> Result<Option<Vec<LessonEntry>>> {
+    let mut entries: Vec<LessonEntry> = Vec::new();
+    let mut bytes = 0;
+    let mut lines = Lines::new(date, Some(stored))?;
+    while let Some(line) = lines.next_line()? {
+        let mut entry: LessonEntry = serde_json::from_slice(line).map_err(|_| damaged(date))?;
+        if let Some(last) = entries.last().filter(|last| last.file == entry.file) {
+            entry.file = Arc::clone(&last.file);
+        }
+        bytes += entry.weight();
+        if bytes > most {
+            return Ok(None);
+        }
+        entries.push(entry);
+    }
+    Ok(Some(entries))
 }
 
 /// The lines of a lesson day.
@@ -247,6 +295,18 @@ impl LessonDayLines {
     }
 }
 
+/// The fields of a line that tables are built from.
+#[derive(Deserialize)]
+struct StoredEntry<'l> {
+    #[serde(borrow)]
+    meeting: Cow<'l, str>,
+    #[serde(borrow)]
+    user: Cow<'l, str>,
+    received_at: DateTime<Utc>,
+    #[serde(default)]
+    meta: Option<String>,
+}
+
 /// The files of `user_meta` and `hierarchy` for a date; a table without rows has none.
 ///
 /// # Errors
@@ -255,25 +315,20 @@ pub fn build_lesson_tables(date: NaiveDate, stored: Option<&[u8]>) -> Result<Vec
     let (metas, levels) = (user_meta::table(), hierarchy::table());
     let mut of_metas = Sink::new(metas);
     let mut of_levels = Sink::new(levels);
+    let (meta_columns, level_columns) = (MetaColumns::of(metas), LevelColumns::of(levels));
     let mut lines = Lines::new(date, stored)?;
     while let Some(line) = lines.next_line()? {
-        let entry: LessonEntry = serde_json::from_slice(line).map_err(|_| damaged(date))?;
+        let entry: StoredEntry<'_> = serde_json::from_slice(line).map_err(|_| damaged(date))?;
         // An entry that was taken back stays, so that an older file does not restore it, but it has no rows.
-        let (Some(meta), Some(text)) = (entry.object(), &entry.meta) else {
+        let Some(text) = entry.meta.as_deref() else {
             continue;
         };
-        let mut cells = ids(metas, &entry);
-        Lesson::of(&meta).fill(metas, &mut cells);
-        lesson::put(metas, &mut cells, user_meta::meta, text.as_str().into());
-        lesson::put(
-            metas,
-            &mut cells,
-            user_meta::received_at,
-            entry.received_at.into(),
-        );
-        of_metas.push(&mut TableRow::new(cells))?;
+        let Some(meta) = entry::object(text) else {
+            continue;
+        };
+        of_metas.push(&mut TableRow::new(meta_columns.cells(&entry, text, &meta)))?;
         for level in levels::levels(&meta) {
-            of_levels.push(&mut TableRow::new(level_cells(levels, &entry, level)))?;
+            of_levels.push(&mut TableRow::new(level_columns.cells(&entry, level)))?;
         }
     }
     let metas = of_metas.finish(key::date_table(user_meta::NAME, date))?;
@@ -281,19 +336,78 @@ pub fn build_lesson_tables(date: NaiveDate, stored: Option<&[u8]>) -> Result<Vec
     Ok(metas.into_iter().chain(levels).collect())
 }
 
-fn level_cells<'v>(table: &Table, entry: &'v LessonEntry, level: levels::Level) -> Vec<Cell<'v>> {
-    let mut cells = ids(table, entry);
-    for (column, cell) in [
-        (hierarchy::level, level.name.into()),
-        (hierarchy::parent_level, level.parent.into()),
-        (hierarchy::depth, level.depth.into()),
-        (hierarchy::entity_id, level.id.into()),
-        (hierarchy::entity_name, level.title.into()),
-        (hierarchy::attributes, lesson::map(&level.attributes)),
-    ] {
-        lesson::put(table, &mut cells, column, cell);
+/// The indexes of the columns of `user_meta`.
+struct MetaColumns {
+    count: usize,
+    ids: [Option<usize>; 2],
+    lesson: LessonColumns,
+    meta: Option<usize>,
+    received_at: Option<usize>,
+}
+
+impl MetaColumns {
+    fn of(table: &Table) -> Self {
+        Self {
+            count: table.columns.len(),
+            ids: [user_meta::external_user_id, user_meta::external_meeting_id].map(|name| table.index(name)),
+            lesson: LessonColumns::of(table),
+            meta: table.index(user_meta::meta),
+            received_at: table.index(user_meta::received_at),
+        }
     }
-    cells
+
+    fn cells<'v>(&self, entry: &'v StoredEntry<'_>, text: &'v str, meta: &JsonObject<'v>) -> Vec<Cell<'v>> {
+        let mut cells = vec![Cell::Null; self.count];
+        put(&mut cells, self.ids[0], (&*entry.user).into());
+        put(&mut cells, self.ids[1], (&*entry.meeting).into());
+        self.lesson.fill(Lesson::of(meta), &mut cells);
+        put(&mut cells, self.meta, text.into());
+        put(&mut cells, self.received_at, entry.received_at.into());
+        cells
+    }
+}
+
+/// The indexes of the columns of `hierarchy`.
+struct LevelColumns {
+    count: usize,
+    ids: [Option<usize>; 2],
+    level: [Option<usize>; 6],
+}
+
+impl LevelColumns {
+    fn of(table: &Table) -> Self {
+        let level = [
+            hierarchy::level,
+            hierarchy::parent_level,
+            hierarchy::depth,
+            hierarchy::entity_id,
+            hierarchy::entity_name,
+            hierarchy::attributes,
+        ];
+        Self {
+            count: table.columns.len(),
+            ids: [hierarchy::external_user_id, hierarchy::external_meeting_id].map(|name| table.index(name)),
+            level: level.map(|name| table.index(name)),
+        }
+    }
+
+    fn cells<'v>(&self, entry: &'v StoredEntry<'_>, level: levels::Level<'v>) -> Vec<Cell<'v>> {
+        let mut cells = vec![Cell::Null; self.count];
+        put(&mut cells, self.ids[0], (&*entry.user).into());
+        put(&mut cells, self.ids[1], (&*entry.meeting).into());
+        let values = [
+            level.name.into(),
+            level.parent.into(),
+            level.depth.into(),
+            level.id.into(),
+            level.title.into(),
+            Cell::Map(level.attributes),
+        ];
+        for (column, cell) in self.level.into_iter().zip(values) {
+            put(&mut cells, column, cell);
+        }
+        cells
+    }
 }
 
 /// An encoder's error is a fault of the program.
@@ -301,12 +415,53 @@ fn fault(date: NaiveDate, error: &dyn std::fmt::Display) -> Error {
     Error::new(ErrorKind::Internal, key::lesson_day(date), error.to_string())
 }
 
-fn ids<'v>(table: &Table, entry: &'v LessonEntry) -> Vec<Cell<'v>> {
-    cells(
-        table,
-        [
-            (user_meta::external_user_id, entry.user.as_str().into()),
-            (user_meta::external_meeting_id, entry.meeting.as_str().into()),
-        ],
-    )
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn line(meeting: &str, user: &str) -> Vec<u8> {
+        let entry = LessonEntry {
+            meeting: meeting.into(),
+            user: user.into(),
+            received_at: DateTime::UNIX_EPOCH,
+            file: "f".into(),
+            line: 1,
+            meta: Some("{}".into()),
+        };
+        serde_json::to_vec(&entry).expect("JSON")
+    }
+
+    #[test]
+    fn a_line_in_another_form_is_found_by_its_ids_too() {
+        let date = "2026-11-22".parse().expect("date");
+        let plain = line("m", "u");
+        assert!(Head::plain(&plain).is_some());
+        for other in [
+            &br#"{"user":"u","meeting":"m"}"#[..],
+            br#"{ "meeting": "m", "user": "u"}"#,
+        ] {
+            assert_eq!(Head::plain(other), None);
+            assert_eq!(
+                Head::of(date, other).expect("a line"),
+                Head::of(date, &plain).expect("a line")
+            );
+        }
+        assert!(Head::of(date, br#"{"meeting":"m""#).is_err());
+    }
+
+    proptest! {
+        /// The reference is the parser of the whole line.
+        #[test]
+        fn the_ids_of_a_line_are_read_as_the_parser_reads_them(
+            meeting in "\\PC{0,12}|[a\"\\\\\u{1}\u{7f}é]{0,6}", user in "\\PC{0,12}|[a\"\\\\\u{1}\u{7f}é]{0,6}",
+        ) {
+            let line = line(&meeting, &user);
+            let parsed: Head<'_> = serde_json::from_slice(&line).expect("JSON");
+            if let Some(plain) = Head::plain(&line) {
+                prop_assert_eq!(&plain, &parsed);
+            }
+            prop_assert_eq!((&*parsed.meeting, &*parsed.user), (&*meeting, &*user));
+        }
+    }
 }

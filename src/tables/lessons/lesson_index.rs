@@ -7,28 +7,32 @@ use sha2::{Digest, Sha256};
 
 use super::entry::LessonEntry;
 use super::lesson::Lesson;
-use crate::ids::{MeetingId, UserId};
+use crate::ids::MeetingId;
 
 /// The lesson data of some meetings. Cheap to clone.
 #[derive(Debug, Clone, Default)]
 pub struct LessonIndex {
-    meetings: Arc<BTreeMap<MeetingId, BTreeMap<UserId, LessonEntry>>>,
+    /// The latest entries of each meeting, by user.
+    meetings: Arc<BTreeMap<MeetingId, Vec<Arc<LessonEntry>>>>,
     /// True if the lake has lesson data of any meeting.
     some: bool,
 }
 
 impl LessonIndex {
     /// Keeps the latest of some entries. `some` says whether the lake has lesson data of any meeting.
-    pub fn of(entries: impl IntoIterator<Item = LessonEntry>, some: bool) -> Self {
-        let mut meetings: BTreeMap<MeetingId, BTreeMap<UserId, LessonEntry>> = BTreeMap::new();
+    pub fn of(entries: impl IntoIterator<Item = impl Into<Arc<LessonEntry>>>, some: bool) -> Self {
+        let mut meetings: BTreeMap<MeetingId, Vec<Arc<LessonEntry>>> = BTreeMap::new();
         for entry in entries {
-            let users = meetings.entry(entry.meeting.clone()).or_default();
-            if users
-                .get(&entry.user)
-                .is_none_or(|known| entry.is_later_than(known))
-            {
-                users.insert(entry.user.clone(), entry);
+            let entry = entry.into();
+            match meetings.get_mut(&entry.meeting) {
+                Some(users) => users.push(entry),
+                None => drop(meetings.insert(entry.meeting.clone(), vec![entry])),
             }
+        }
+        for users in meetings.values_mut() {
+            // The latest of each user comes first, and stays.
+            users.sort_by(|a, b| a.user.cmp(&b.user).then_with(|| b.age().cmp(&a.age())));
+            users.dedup_by(|older, latest| older.user == latest.user);
         }
         Self {
             meetings: meetings.into(),
@@ -43,21 +47,27 @@ impl LessonIndex {
 
     /// The latest entry of a user in a meeting, unless it was taken back.
     pub fn get(&self, meeting: &str, user: &str) -> Option<&LessonEntry> {
-        let entry = self.meetings.get(meeting)?.get(user)?;
-        entry.meta.is_some().then_some(entry)
+        let users = self.meetings.get(meeting)?;
+        let at = users
+            .binary_search_by(|entry| entry.user.as_str().cmp(user))
+            .ok()?;
+        users
+            .get(at)
+            .map(|entry| &**entry)
+            .filter(|entry| entry.meta.is_some())
     }
 
     /// The lesson columns of a user in a meeting.
-    pub(in super::super) fn lesson(&self, meeting: &str, user: &str) -> Option<Lesson> {
+    pub(in super::super) fn lesson(&self, meeting: &str, user: &str) -> Option<Lesson<'_>> {
         self.get(meeting, user)?.lesson()
     }
 
     /// The users who are expected in a meeting, with their entries.
     pub fn expected<'m>(&'m self, meeting: &str) -> impl Iterator<Item = (&'m str, &'m LessonEntry)> {
-        let users = self.meetings.get(meeting).into_iter().flatten();
-        users
-            .filter(|(_, entry)| entry.meta.is_some())
-            .map(|(user, entry)| (user.as_str(), entry))
+        let entries = self.meetings.get(meeting).into_iter().flatten();
+        entries
+            .filter(|entry| entry.meta.is_some())
+            .map(|entry| (entry.user.as_str(), &**entry))
     }
 
     /// The number of users whose value can't be read, by meeting and column.
@@ -77,8 +87,12 @@ impl LessonIndex {
     }
 
     /// True if a build of some meetings gives the same result with either of the two.
-    pub fn says_the_same<'m>(&self, other: &Self, meetings: impl Iterator<Item = &'m str> + Clone) -> bool {
-        self.some == other.some && self.digest(meetings.clone()) == other.digest(meetings)
+    pub fn says_the_same<'m>(&self, other: &Self, mut meetings: impl Iterator<Item = &'m str>) -> bool {
+        self.some == other.some
+            && meetings.all(|meeting| {
+                let ours = self.expected(meeting).map(|(user, entry)| (user, &entry.meta));
+                ours.eq(other.expected(meeting).map(|(user, entry)| (user, &entry.meta)))
+            })
     }
 
     /// The digest of the lesson data of some meetings, in hex; empty if there is none. When it changes, days with these

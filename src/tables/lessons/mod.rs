@@ -9,7 +9,6 @@
 pub(crate) mod attendance;
 mod entry;
 pub(crate) mod join;
-mod json_values;
 mod lesson;
 mod lesson_day;
 mod lesson_index;
@@ -21,12 +20,14 @@ pub(crate) mod presence;
 mod tests;
 
 pub use entry::LessonEntry;
-pub use lesson_day::{LatestEntries, LessonDayChange, build_lesson_tables, change_lesson_day, find_entries};
+pub use lesson_day::{
+    LatestEntries, LessonDayChange, all_entries, build_lesson_tables, change_lesson_day, find_entries,
+};
 pub use lesson_index::LessonIndex;
 pub use payload::{Malformed, Payload};
 pub use payloads::{Payloads, parse};
 
-pub(super) use lesson::Lesson;
+pub(super) use lesson::{Lesson, LessonColumns};
 
 /// The deepest nesting of lesson data. It is stored within other objects, and those must be readable again.
 pub(super) const DEEPEST: usize = 64;

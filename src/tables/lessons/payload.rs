@@ -1,12 +1,14 @@
 //! A payload of lesson data: the body of one `storeExternalUserMeta` request. Pure.
 
+use std::borrow::Cow;
+
 use serde_json::{Map, Value};
 
 use super::DEEPEST;
-use super::lesson::Lesson;
+use super::lesson;
 use crate::ids::{MeetingId, UserId};
 use crate::json::Repairs;
-use crate::lenient;
+use crate::tables::report::node::{JsonObject, Node};
 
 /// A payload of `storeExternalUserMeta`.
 #[derive(Debug, Clone, PartialEq)]
@@ -15,8 +17,10 @@ pub struct Payload {
     pub user: UserId,
     /// The meeting in the LMS.
     pub meeting: MeetingId,
-    /// The lesson data; none takes back what was sent before.
-    pub meta: Option<Map<String, Value>>,
+    /// The lesson data, as JSON with sorted keys; none takes back what was sent before.
+    pub meta: Option<String>,
+    /// Columns whose value exists and can't be read.
+    pub unreadable: Vec<&'static str>,
     /// The line that it starts on, from 1.
     pub line: u64,
     /// The repairs of its JSON.
@@ -29,63 +33,54 @@ impl Payload {
         let mut body = Map::new();
         body.insert(USER[0].into(), self.user.clone().into());
         body.insert(MEETING[0].into(), self.meeting.clone().into());
-        let meta = self.meta.clone().map_or(Value::Null, Value::Object);
-        body.insert("meta".into(), meta);
+        // It was written from an object, so it is one.
+        let meta = self
+            .meta
+            .as_deref()
+            .and_then(|meta| serde_json::from_str(meta).ok());
+        body.insert("meta".into(), meta.unwrap_or_default());
         Value::Object(body)
-    }
-
-    /// Columns whose value exists and can't be read.
-    pub fn unreadable(&self) -> Vec<&'static str> {
-        self.meta
-            .as_ref()
-            .map(|meta| Lesson::of(meta).unreadable)
-            .unwrap_or_default()
     }
 
     /// Reads a payload. Fields beside `meta` are lesson data too, because some systems send it flat. A `meta` of null
     /// takes back what was sent before, whatever stands beside it.
-    pub(super) fn read(value: Value, line: u64, repairs: Repairs) -> Result<Self, Malformed> {
-        let deep = !lenient::is_within(&value, DEEPEST);
-        let Value::Object(mut object) = value else {
+    pub(super) fn read(value: Node<'_>, line: u64, repairs: Repairs) -> Result<Self, Malformed> {
+        let deep = !value.is_within(DEEPEST);
+        let Node::Object(mut object) = value else {
             return Err(Malformed::new(line, "a payload is an object"));
         };
         let (user, meeting) = (take_id(&mut object, USER), take_id(&mut object, MEETING));
         let refuse = |why: &str| Malformed {
-            user: user.clone().map(Into::into),
-            meeting: meeting.clone().map(Into::into),
+            user: user.as_deref().map(Into::into),
+            meeting: meeting.as_deref().map(Into::into),
             ..Malformed::new(line, why)
         };
         if deep {
             return Err(refuse("it is nested too deeply"));
         }
-        let Some(of_user) = user.clone() else {
+        let Some(of_user) = user.as_deref() else {
             return Err(refuse("externalUserId is missing"));
         };
-        let Some(of_meeting) = meeting.clone() else {
+        let Some(of_meeting) = meeting.as_deref() else {
             return Err(refuse("externalMeetingId is missing"));
         };
         let meta = match object.remove("meta") {
-            Some(Value::Null) => None,
-            Some(Value::Object(meta)) => Some(with_fields(meta, object)),
+            Some(Node::Null) => None,
+            Some(Node::Object(meta)) => Some(object.overlaid(meta)),
             None => Some(object),
             Some(_) => return Err(refuse("meta is no object")),
         };
+        let unreadable = meta.as_ref().map(lesson::unreadable).unwrap_or_default();
+        let meta = meta.map(|meta| serde_json::to_string(&meta)).transpose();
         Ok(Self {
             user: of_user.into(),
             meeting: of_meeting.into(),
-            meta,
+            meta: meta.map_err(|error| Malformed::new(line, error.to_string()))?,
+            unreadable,
             line,
             repairs,
         })
     }
-}
-
-/// Adds the fields beside a `meta` that it does not have itself.
-fn with_fields(mut meta: Map<String, Value>, beside: Map<String, Value>) -> Map<String, Value> {
-    for (name, value) in beside {
-        meta.entry(name).or_insert(value);
-    }
-    meta
 }
 
 /// The names of the ids; the first is the vendor's.
@@ -93,11 +88,11 @@ const USER: [&str; 2] = ["externalUserId", "external_user_id"];
 
 const MEETING: [&str; 2] = ["externalMeetingId", "external_meeting_id"];
 
-fn take_id(object: &mut Map<String, Value>, names: [&str; 2]) -> Option<String> {
+fn take_id<'v>(object: &mut JsonObject<'v>, names: [&str; 2]) -> Option<Cow<'v, str>> {
     names
         .iter()
-        .filter_map(|name| object.remove(*name))
-        .find_map(|value| lenient::text(&value))
+        .filter_map(|name| object.remove(name))
+        .find_map(|value| value.to_text())
 }
 
 /// A part of a file that is not a payload: its line, the reason and its ids, but nothing else of its content.

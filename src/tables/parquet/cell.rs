@@ -143,6 +143,12 @@ impl From<String> for Cell<'_> {
     }
 }
 
+impl<'v> From<Cow<'v, str>> for Cell<'v> {
+    fn from(text: Cow<'v, str>) -> Self {
+        Self::Text(text)
+    }
+}
+
 impl From<i64> for Cell<'_> {
     fn from(number: i64) -> Self {
         Self::Int(number)

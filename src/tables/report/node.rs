@@ -7,12 +7,16 @@ use std::borrow::Cow;
 use std::fmt;
 
 use serde::de::{Deserialize, DeserializeSeed, Deserializer, MapAccess, SeqAccess, Visitor};
+use serde::ser::{Serialize, SerializeMap as _, Serializer};
 use serde_json::{Number, Value};
 
-use crate::lenient::Scalar;
+use crate::lenient::{self, Scalar};
 
 /// Objects with more fields are sorted, so that a hostile object does not cost a linear search for each row.
 const SMALL: usize = 32;
+
+/// The fields for which an object has room at once: most objects of a report have no more.
+const FIELDS: usize = 4;
 
 /// A JSON value.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -38,8 +42,10 @@ pub(crate) struct JsonObject<'v>(Vec<(Cow<'v, str>, Node<'v>)>);
 
 impl<'v> JsonObject<'v> {
     fn new(mut fields: Vec<(Cow<'v, str>, Node<'v>)>) -> Self {
-        // A report has hundreds of thousands of objects, and spare capacity in each would be most of its memory.
-        fields.shrink_to_fit();
+        // A report has hundreds of thousands of objects, and much spare capacity in each would be most of its memory.
+        if fields.capacity() > fields.len() + fields.len() / 2 + FIELDS / 2 {
+            fields.shrink_to_fit();
+        }
         if fields.len() > SMALL {
             // The sort is stable, so that the last of equal names comes first after the reversal.
             fields.reverse();
@@ -65,6 +71,37 @@ impl<'v> JsonObject<'v> {
             .map(|(_, value)| value)
     }
 
+    /// The fields that count, by name.
+    fn sorted(&self) -> Vec<(&str, &Node<'v>)> {
+        let mut fields: Vec<_> = self.0.iter().map(|(name, value)| (&**name, value)).collect();
+        if !fields.is_sorted_by(|a, b| a.0 < b.0) {
+            // The sort is stable, so that the last of equal names comes first after the reversal.
+            fields.reverse();
+            fields.sort_by(|a, b| a.0.cmp(b.0));
+            fields.dedup_by(|later, kept| later.0 == kept.0);
+        }
+        fields
+    }
+
+    /// Removes a field, and gives its value.
+    pub fn remove(&mut self, name: &str) -> Option<Node<'v>> {
+        let mut removed = None;
+        self.0.retain_mut(|(known, value)| {
+            let stays = known != name;
+            if !stays {
+                removed = Some(std::mem::take(value));
+            }
+            stays
+        });
+        removed
+    }
+
+    /// Adds the fields of another object, in place of those that have the same names.
+    pub fn overlaid(mut self, other: Self) -> Self {
+        self.0.extend(other.0);
+        Self::new(self.0)
+    }
+
     /// True if it has no fields.
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
@@ -73,6 +110,12 @@ impl<'v> JsonObject<'v> {
     /// The fields. A field that appears twice in a small object comes twice, the one that counts later.
     pub fn iter(&self) -> impl Iterator<Item = &(Cow<'v, str>, Node<'v>)> {
         self.0.iter()
+    }
+}
+
+impl<'v> FromIterator<(Cow<'v, str>, Node<'v>)> for JsonObject<'v> {
+    fn from_iter<I: IntoIterator<Item = (Cow<'v, str>, Node<'v>)>>(fields: I) -> Self {
+        Self::new(fields.into_iter().collect())
     }
 }
 
@@ -103,6 +146,28 @@ impl<'v> Node<'v> {
         matches!(self, Self::Object(_))
     }
 
+    /// The text, number or truth value as text; none if it is empty or anything else. See [`lenient::text`].
+    pub fn to_text(&self) -> Option<Cow<'v, str>> {
+        match self {
+            Self::Text(text) => (!text.is_empty()).then(|| text.clone()),
+            _ => lenient::text(self).map(Cow::Owned),
+        }
+    }
+
+    /// True if it is nested no deeper than `depth`. A scalar has depth 0; `{}` and `[]` have depth 1.
+    pub fn is_within(&self, depth: usize) -> bool {
+        match self {
+            Self::List(elements) => depth > 0 && elements.iter().all(|element| element.is_within(depth - 1)),
+            Self::Object(object) => {
+                // A field that appears again does not count.
+                let counts = |name, value| object.get(name).is_some_and(|last| std::ptr::eq(last, value));
+                let mut fields = object.0.iter();
+                depth > 0 && fields.all(|(name, value)| value.is_within(depth - 1) || !counts(name, value))
+            }
+            _ => true,
+        }
+    }
+
     /// The same as a `serde_json` value.
     pub fn to_value(&self) -> Value {
         match self {
@@ -127,12 +192,10 @@ impl<'v> From<&'v Value> for Node<'v> {
             Value::Number(number) => Self::Number(number.clone()),
             Value::String(text) => Self::Text(text.into()),
             Value::Array(elements) => Self::List(elements.iter().map(Into::into).collect()),
-            Value::Object(object) => Self::Object(JsonObject::new(
-                object
-                    .iter()
-                    .map(|(name, value)| (name.into(), value.into()))
-                    .collect(),
-            )),
+            Value::Object(object) => {
+                let fields = object.iter();
+                Self::Object(fields.map(|(name, value)| (name.into(), value.into())).collect())
+            }
         }
     }
 }
@@ -149,7 +212,32 @@ impl<'n> From<&'n Node<'_>> for Scalar<'n> {
     }
 }
 
-impl<'de> Deserialize<'de> for Node<'de> {
+/// Writes what `serde_json` writes of the same value: the fields of an object by name.
+impl Serialize for Node<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        match self {
+            Self::Null => serializer.serialize_unit(),
+            Self::Bool(truth) => serializer.serialize_bool(*truth),
+            Self::Number(number) => number.serialize(serializer),
+            Self::Text(text) => serializer.serialize_str(text),
+            Self::List(elements) => serializer.collect_seq(elements),
+            Self::Object(object) => object.serialize(serializer),
+        }
+    }
+}
+
+impl Serialize for JsonObject<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let fields = self.sorted();
+        let mut map = serializer.serialize_map(Some(fields.len()))?;
+        for (name, value) in fields {
+            map.serialize_entry(name, value)?;
+        }
+        map.end()
+    }
+}
+
+impl<'de: 'v, 'v> Deserialize<'de> for Node<'v> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         deserializer.deserialize_any(Tree)
     }
@@ -205,7 +293,7 @@ impl<'de> Visitor<'de> for Tree {
     }
 
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Node<'de>, A::Error> {
-        let mut fields = Vec::with_capacity(8);
+        let mut fields = Vec::with_capacity(FIELDS);
         while let Some(name) = map.next_key_seed(Name)? {
             fields.push((name, map.next_value()?));
         }
@@ -260,6 +348,37 @@ mod tests {
         assert_eq!(node.to_value(), json!({"a": 2, "b\n": "y\n"}));
     }
 
+    #[test]
+    fn fields_are_removed_and_overlaid() {
+        let object = |text| match parse(text) {
+            Node::Object(object) => object,
+            other => panic!("{other:?} is no object"),
+        };
+        let mut below = object(r#"{"a": 1, "b": 2, "a": 3}"#);
+        assert_eq!(below.remove("a"), Some(Node::Number(3.into())));
+        assert_eq!(below.remove("a"), None);
+        let both = Node::Object(below.overlaid(object(r#"{"c": 4, "b": 5}"#)));
+        assert_eq!(both.to_value(), json!({"b": 5, "c": 4}));
+    }
+
+    #[test]
+    fn nesting_is_counted_in_the_fields_that_count() {
+        assert!(parse("1").is_within(0) && !parse("[]").is_within(0));
+        assert!(parse(r#"{"a": [1], "b": 2}"#).is_within(2));
+        assert!(!parse(r#"{"a": [[1]], "b": 2}"#).is_within(2));
+        assert!(parse(r#"{"a": [[1]], "a": 2}"#).is_within(2));
+    }
+
+    #[test]
+    fn an_object_is_written_as_json_writes_it() {
+        let text = r#"{"b": [1.0, 1e20, "\u00e9\n", null, true], "a": {"d": {}, "c": []}, "b\"": -7}"#;
+        let value: Value = serde_json::from_str(text).expect("JSON");
+        assert_eq!(
+            serde_json::to_string(&parse(text)).expect("text"),
+            value.to_string()
+        );
+    }
+
     proptest! {
         /// The reference is serde_json's own tree. There are few names, so that some appear twice.
         #[test]
@@ -272,6 +391,7 @@ mod tests {
                 prop_assert_eq!(node.get(name).map(Node::to_value), Some(value.clone()));
             }
             prop_assert_eq!(node.get("none"), None);
+            prop_assert_eq!(serde_json::to_string(&node).expect("text"), value.to_string());
             prop_assert_eq!(Node::from(&value).to_value(), value);
         }
     }

@@ -66,7 +66,8 @@ fn meta(entries: &[(&str, Value)]) -> LessonIndex {
         let payload = Payload {
             user: (*user).into(),
             meeting: "m".into(),
-            meta: Some(meta.as_object().cloned().unwrap_or_default()),
+            meta: Some(Value::Object(meta.as_object().cloned().unwrap_or_default()).to_string()),
+            unreadable: Vec::new(),
             line: 1,
             repairs: crate::json::Repairs::default(),
         };
