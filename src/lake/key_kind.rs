@@ -33,7 +33,7 @@ pub(crate) enum KeyKind<'k> {
 }
 
 /// The program's own objects besides manifests and markers: all that may exist below `_telelake/`.
-const STATE: [&str; 21] = [
+const STATE: [&str; 22] = [
     key::STORE_INFO,
     key::DELIVERIES,
     key::RUNS,
