@@ -46,16 +46,19 @@ pub async fn measure() {
     figure("lesson entries", entries.to_string());
     // The script with the margin finds a call whatever the API's dates mean, as telelake does by itself. If telelake is told
     // what they mean, both ask for the three dates alone.
-    let [ours, told, script, plain] = rounds(&sim, async |which| {
-        let lake = Lake::folder();
-        let telelake = telelake(&sim, &lake, feed);
-        match which {
-            0 => telelake.run().await,
-            1 => telelake.env("TELELAKE_API__CALL_DATE", "UTC").run().await,
-            2 => script(&sim, &lake, feed, &["--margin"]).run().await,
-            _ => script(&sim, &lake, feed, &[]).run().await,
-        }
-    })
+    let [ours, told, script, plain] = rounds(
+        &sim,
+        async || Lake::folder(),
+        async |which, lake| {
+            let telelake = telelake(&sim, lake, feed);
+            match which {
+                0 => telelake.run().await,
+                1 => telelake.env("TELELAKE_API__CALL_DATE", "UTC").run().await,
+                2 => script(&sim, lake, feed, &["--margin"]).run().await,
+                _ => script(&sim, lake, feed, &[]).run().await,
+            }
+        },
+    )
     .await;
     let floor = ours.wall_in(ours.floor(LATENCY));
     figure("requests × latency ÷ 16", seconds(ours.floor(LATENCY)));
@@ -74,16 +77,27 @@ pub async fn measure() {
     compare(&told, &plain).print();
 }
 
-/// Measures each of `N` sides several times in turn, so that a busy machine disturbs all of them.
-pub async fn rounds<const N: usize>(sim: &Simulator, run: impl AsyncFn(usize) -> Measured) -> [Side; N] {
+/// Measures each of `N` sides several times in turn, so that a busy machine disturbs all of them. Each run gets a new lake.
+/// The lakes stay until the end, because some file systems make new files slowly right after many were deleted.
+pub async fn rounds<const N: usize>(
+    sim: &Simulator,
+    new_lake: impl AsyncFn() -> Lake,
+    run: impl AsyncFn(usize, &Lake) -> Measured,
+) -> [Side; N] {
+    let mut lakes = Vec::new();
     let mut runs = [const { Vec::new() }; N];
     let mut requests = [0; N];
     for _ in 0..ROUNDS {
         for (which, runs) in runs.iter_mut().enumerate() {
             sim.clear_log();
-            runs.push(run(which).await);
+            let lake = new_lake().await;
+            runs.push(run(which, &lake).await);
             requests[which] = u32::try_from(sim.total_count()).unwrap();
+            lakes.push(lake);
         }
+    }
+    for lake in lakes {
+        lake.drop_whole().await;
     }
     let mut requests = requests.into_iter();
     runs.map(|runs| Side {
@@ -144,14 +158,15 @@ pub async fn measure_rooms() {
     );
     figure("calls", sim.school().calls.len().to_string());
     figure("lesson entries", entries.to_string());
-    let run = telelake(&sim, &Lake::folder(), feed).run().await;
+    let (lake, lake_of_script) = (Lake::folder(), Lake::folder());
+    let run = telelake(&sim, &lake, feed).run().await;
     let ours = Side {
         run,
         requests: u32::try_from(sim.total_count()).unwrap(),
     };
     let bare = baseline::replay(&sim, IN_FLIGHT as usize).await;
     sim.clear_log();
-    let run = script(&sim, &Lake::folder(), feed, &["--margin"]).run().await;
+    let run = script(&sim, &lake_of_script, feed, &["--margin"]).run().await;
     let script = Side {
         run,
         requests: u32::try_from(sim.total_count()).unwrap(),

@@ -24,14 +24,9 @@ pub async fn measure() {
     let feed = feed.path().to_str().unwrap();
     weed().await;
     title("s3", "the night of 2 spaces × 200 rooms × 3 days into SeaweedFS");
-    let [ours, theirs]: [Side; 2] = rounds(&sim, async |which| {
-        let lake = Lake::s3().await;
-        let run = match which {
-            0 => telelake(&sim, &lake, feed).run().await,
-            _ => script(&sim, &lake, feed, &["--margin"]).run().await,
-        };
-        lake.drop_whole().await;
-        run
+    let [ours, theirs]: [Side; 2] = rounds(&sim, Lake::s3, async |which, lake| match which {
+        0 => telelake(&sim, lake, feed).run().await,
+        _ => script(&sim, lake, feed, &["--margin"]).run().await,
     })
     .await;
     compare(&ours, &theirs).goals(MOST_WALL, 0.5).print();

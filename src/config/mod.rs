@@ -121,7 +121,11 @@ mod optional_zone {
     pub(super) fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<Option<Tz>, D::Error> {
         let name = String::deserialize(from)?;
         let zone = || {
-            let wrong = |_| D::Error::custom(format!("{name:?} is no time zone such as \"Europe/Moscow\" or \"UTC\""));
+            let wrong = |_| {
+                D::Error::custom(format!(
+                    "{name:?} is no time zone such as \"Europe/Moscow\" or \"UTC\""
+                ))
+            };
             name.parse().map_err(wrong)
         };
         (!name.is_empty()).then(zone).transpose()

@@ -97,7 +97,10 @@ async fn a_declared_call_date_saves_requests_and_a_wrong_one_loses_nothing() {
         assert_whole(&lake, &sim, Tz::UTC).await;
     }
     assert!(counts[1] < counts[0], "no date more on each side: {counts:?}");
-    assert!(counts[2] >= counts[0], "as much as if nothing was declared: {counts:?}");
+    assert!(
+        counts[2] >= counts[0],
+        "as much as if nothing was declared: {counts:?}"
+    );
     let check = Telelake::against(&sim, &Lake::folder(), &["check"])
         .env("TELELAKE_API__CALL_DATE", "Pacific/Kiritimati")
         .run()
