@@ -360,6 +360,15 @@ async fn put_tables(
     record.beside.clone_from(&beside.digest);
     if participants(Some(record)) != participants(day.stored_build()) {
         run.lessons.touch(&beside).await?;
+        // The days of meetings that have left this day may have counted what it had of them.
+        let mut left = day
+            .stored_build()
+            .map(|built| built.meetings.clone())
+            .unwrap_or_default();
+        left.retain(|meeting, _| !record.meetings.contains_key(meeting));
+        run.lessons
+            .touch(&run.lessons.neighbours(&id, &left).await?)
+            .await?;
     }
     let presences = run.lessons.presences(&beside).await?;
     let Attendance { file, look_alikes } = tables::build_attendance(
