@@ -313,7 +313,7 @@ async fn a_search_finds_days_by_ids_from_the_index() {
     let wanted = format!("s02-{date}");
     let of_day = key::manifest(date, &"s02".into());
     let found = coverage.days_with(Some(&counting), &keys, &wanted, 40).await;
-    assert_eq!(found, [of_day.clone()]);
+    assert_eq!(found, std::slice::from_ref(&of_day));
     assert_eq!(
         coverage.days_with(Some(&counting), &keys, "r", 5).await,
         keys[..5]

@@ -337,7 +337,7 @@ mod tests {
                 bytes: payload.into(),
             };
             let importing = import::import_meta(&*store, zone, now, vec![file]);
-            cache.during_import(importing).await.expect("imported");
+            Box::pin(cache.during_import(importing)).await.expect("imported");
             assert_eq!(user().await, Some(format!(r#"{{"user_fullname":"{name}"}}"#)));
         }
     }

@@ -68,7 +68,7 @@ pub(crate) async fn import(context: &Arc<ExportContext>) -> FeedReport {
         return report;
     }
     let importing = import_all(context, &mut report);
-    if let Err(error) = context.run.lessons.during_import(importing).await {
+    if let Err(error) = Box::pin(context.run.lessons.during_import(importing)).await {
         report.fail(Problem::new(ProblemKind::MetaFailed, error.to_string()));
     }
     report

@@ -149,7 +149,7 @@ impl<'a> DayAssigner<'a> {
             self.filtered.insert(key);
             return false;
         }
-        let mut day = self.day_of(&call).unwrap_or(asked);
+        let day = self.day_of(&call).unwrap_or(asked);
         if let Some(known) = self.call_dates.get(&key).copied() {
             let stored = self
                 .calls
@@ -162,11 +162,9 @@ impl<'a> DayAssigner<'a> {
             // If a call was listed twice, the state with an end is the later one. A call without any instant goes to the
             // earlier of the two dates, so that the choice is always the same.
             let is_later = had_no_end && call.finished_at.is_some();
-            if !is_later && !(had_no_instant && day < known.day) {
+            let is_earlier = had_no_instant && day < known.day;
+            if !is_later && !is_earlier {
                 return true;
-            }
-            if !is_later {
-                day = day.min(known.day);
             }
             self.forget_call(space, known.day, day, &key.1);
         }
