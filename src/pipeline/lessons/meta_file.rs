@@ -13,7 +13,7 @@ use crate::ids::{MeetingId, UserId};
 use crate::tables::lessons::{LatestEntries, LessonEntry, Malformed, Payload, Payloads};
 
 /// Bytes of entries in a batch.
-const BATCH_BYTES: usize = 16 << 20;
+const BATCH_BYTES: usize = 32 << 20;
 /// Bad lines, and bad values, that are named one by one. The others are only counted.
 const MOST_NAMED: usize = 100;
 

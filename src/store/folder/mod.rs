@@ -22,6 +22,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
+use parking_lot::RwLock;
 use percent_encoding::{AsciiSet, CONTROLS, percent_decode_str, utf8_percent_encode};
 use sha2::{Digest, Sha256};
 
@@ -35,6 +36,9 @@ use super::{
 };
 use crate::task::isolated_blocking;
 use crate::{Error, ErrorKind, Result, owner};
+
+/// Held while a new folder has no owner yet, because a file that is made in it takes over the owner.
+static MAKING_FOLDER: RwLock<()> = parking_lot::const_rwlock(());
 
 /// The folder of temporary files, each below its key.
 const TEMP: &str = "_telelake/tmp";
@@ -497,17 +501,18 @@ fn make_folders_as(path: &Path, mode: u32, sync: &dyn Fn(&Path) -> io::Result<()
     let mut builder = DirBuilder::new();
     #[cfg(unix)]
     std::os::unix::fs::DirBuilderExt::mode(&mut builder, mode);
-    match builder.create(path) {
+    let made = {
+        let _making = MAKING_FOLDER.write();
+        builder.create(path).inspect(|()| owner::inherit_folder(path))
+    };
+    match made {
         // Another writer was quicker.
         Err(_) if path.is_dir() => Ok(()),
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
             Err(io::ErrorKind::NotADirectory.into())
         }
         Err(error) => Err(error),
-        Ok(()) => {
-            owner::inherit_folder(path);
-            parent.map_or(Ok(()), sync)
-        }
+        Ok(()) => parent.map_or(Ok(()), sync),
     }
 }
 

@@ -69,11 +69,15 @@ impl Unsynced {
 impl FolderStore {
     /// Writes a new file whose bytes need not be durable. Returns false if it must be written as any other one.
     pub(super) fn write_unsynced(&self, path: &Path, content: &[u8]) -> bool {
-        let made = match create_linked(path, content) {
+        let create = || {
+            let _owned = super::MAKING_FOLDER.read();
+            create_linked(path, content)
+        };
+        let made = match create() {
             Err(error) if error.kind() == io::ErrorKind::NotFound => path
                 .parent()
                 .map_or(Ok(()), super::make_folders)
-                .and_then(|()| create_linked(path, content)),
+                .and_then(|()| create()),
             made => made,
         };
         let is_made = made.is_ok();
