@@ -110,9 +110,14 @@ pub async fn rounds<const N: usize>(
 pub fn telelake(sim: &Simulator, lake: &Lake, feed: &str) -> Program {
     let dates = &sim.options().dates;
     let (from, to) = (dates[0].to_string(), dates[dates.len() - 1].to_string());
+    telelake_over(sim, lake, feed, (&from, &to))
+}
+
+/// The same over some dates.
+pub fn telelake_over(sim: &Simulator, lake: &Lake, feed: &str, (from, to): (&str, &str)) -> Program {
     Program::telelake(
         lake,
-        &["backfill", "--from", &from, "--to", &to, "--only", "analytics"],
+        &["backfill", "--from", from, "--to", to, "--only", "analytics"],
     )
     .env("TELELAKE_EXPORT__GIVE_UP", "100years")
     .env("TELELAKE_EXPORT__REPORTS", "json")

@@ -7,7 +7,7 @@ use telelake::simulator::Simulator;
 
 use crate::child::Program;
 use crate::lessons::feed;
-use crate::night::{IN_FLIGHT, Side, compare, rounds, script, telelake};
+use crate::night::{Side, compare, rounds, script, telelake, telelake_over};
 use crate::proxy::Proxy;
 use crate::report::title;
 use crate::school::large;
@@ -70,16 +70,6 @@ async fn count(sim: &Simulator, feed: &str) {
     }
 }
 
-fn of_range(sim: &Simulator, lake: &Lake, feed: &str, (from, to): (&str, &str), store: &str) -> Program {
-    Program::telelake(
-        lake,
-        &["backfill", "--from", from, "--to", to, "--only", "analytics"],
-    )
-    .env("TELELAKE_EXPORT__GIVE_UP", "100years")
-    .env("TELELAKE_EXPORT__REPORTS", "json")
-    .env("TELELAKE_API__BASE_URL", &sim.base_url())
-    .env("TELELAKE_API__TOKEN", sim.token())
-    .env("TELELAKE_API__CONCURRENCY", &IN_FLIGHT.to_string())
-    .env("TELELAKE_META__FEEDS", &format!("file://{feed}"))
-    .env("TELELAKE_STORE__S3__ENDPOINT_URL", store)
+fn of_range(sim: &Simulator, lake: &Lake, feed: &str, dates: (&str, &str), store: &str) -> Program {
+    telelake_over(sim, lake, feed, dates).env("TELELAKE_STORE__S3__ENDPOINT_URL", store)
 }

@@ -27,7 +27,7 @@ use tokio::sync::mpsc::UnboundedSender;
 
 use super::summary::{Problem, ProblemKind, Summary};
 use super::{ExportContext, Phase};
-use crate::api::Listing;
+use crate::api::{Listing, Room};
 use crate::ids::{CallId, SpaceId};
 use crate::lake::manifest::Manifest;
 use crate::lake::{self, key};
@@ -122,7 +122,6 @@ impl<'a> Walk<'a> {
     }
 
     fn take(&mut self, event: Event, walk: &mut WindowWalk<'_>, summary: &mut Summary) -> Result<()> {
-        let (context, rules) = (self.context, self.rules);
         match event {
             Event::Rooms {
                 space,
@@ -130,30 +129,13 @@ impl<'a> Walk<'a> {
                 page: Ok(Some(rooms)),
             } => {
                 walk.note_page();
-                let first = self.scope.spaces[space].add_rooms(rules, rooms, summary);
+                let first = self.scope.spaces[space].add_rooms(self.rules, rooms, summary);
                 walk.ask_page(&self.scope, space, first, self.zone);
                 walk.await_page(space, list);
             }
             Event::Rooms { space, list, page } => {
-                walk.note_page();
-                let of_space = &mut self.scope.spaces[space];
-                of_space.end_rooms(context, page.map(|_| list.finish()), summary)?;
-                if of_space.failed {
-                    walk.drop_space(space);
-                    // The failure of the space says it all.
-                    let is_left = |problem: &Problem| {
-                        problem.kind != ProblemKind::ListingFailed
-                            || problem.space_id.as_ref() != Some(&of_space.id)
-                    };
-                    summary.failed.retain(is_left);
-                } else {
-                    walk.find_gone(&self.scope, space);
-                }
-                if self.scope.spaces.iter().all(|space| space.is_known) {
-                    scope::conclude(context, rules, &self.scope, summary)?;
-                }
-                walk.ask_held(&self.scope, self.zone);
-                walk.hand_on_all(&self.scope);
+                let ended = page.map(|_| list.finish());
+                self.end_rooms(space, ended, walk, summary)?;
             }
             Event::Gone { space, found } => {
                 let of_space = &mut self.scope.spaces[space];
@@ -189,6 +171,35 @@ impl<'a> Walk<'a> {
                 walk.hand_on(&self.scope, ask.space, ask.what.dates());
             }
         }
+        Ok(())
+    }
+
+    /// Takes the end of a room list.
+    fn end_rooms(
+        &mut self,
+        space: usize,
+        ended: Result<Listing<Room>>,
+        walk: &mut WindowWalk<'_>,
+        summary: &mut Summary,
+    ) -> Result<()> {
+        walk.note_page();
+        let of_space = &mut self.scope.spaces[space];
+        of_space.end_rooms(self.context, ended, summary)?;
+        if of_space.failed {
+            walk.drop_space(space);
+            // The failure of the space says it all.
+            let is_left = |problem: &Problem| {
+                problem.kind != ProblemKind::ListingFailed || problem.space_id.as_ref() != Some(&of_space.id)
+            };
+            summary.failed.retain(is_left);
+        } else {
+            walk.find_gone(&self.scope, space);
+        }
+        if self.scope.spaces.iter().all(|space| space.is_known) {
+            scope::conclude(self.context, self.rules, &self.scope, summary)?;
+        }
+        walk.ask_held(&self.scope, self.zone);
+        walk.hand_on_all(&self.scope);
         Ok(())
     }
 
