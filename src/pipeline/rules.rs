@@ -3,7 +3,7 @@
 //! The pure core of the pipeline (`asks`, `assign`, `merge`, `due`, giving up) takes these rules and never the run's
 //! context, so that tests call it with plain values.
 
-use chrono::{DateTime, NaiveDate, TimeDelta, Utc};
+use chrono::{DateTime, Days, NaiveDate, TimeDelta, Utc};
 use chrono_tz::Tz;
 
 use super::day::give_up::GiveUpPolicy;
@@ -60,6 +60,16 @@ impl JobRules {
     /// Today's date.
     pub fn today(&self) -> NaiveDate {
         lake::date_of(self.now, self.zone)
+    }
+
+    /// The first day that a window from `from` may write. A call that ended after midnight is announced by a webhook on the
+    /// date after its own.
+    pub fn first_day(&self, from: NaiveDate) -> NaiveDate {
+        if self.job.is_of_webhook() {
+            from - Days::new(1)
+        } else {
+            from
+        }
     }
 
     /// The report formats that the job fetches.

@@ -60,7 +60,7 @@ pub(crate) fn room_asks(
     // An open day may lie before the room's first date. Without such a date there is no limit.
     let first = first.map(|first| awaited.first().map_or(first, |open| first.min(*open)));
     let awaits_record = !awaited.is_empty();
-    let days: BTreeSet<_> = dates(from, to.min(today))
+    let days: BTreeSet<_> = dates(rules.first_day(from), to.min(today))
         .filter(may_hold)
         .chain(awaited)
         .collect();

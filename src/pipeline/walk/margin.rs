@@ -5,7 +5,7 @@
 
 use std::collections::{BTreeSet, HashSet};
 
-use chrono::{Days, NaiveDate};
+use chrono::NaiveDate;
 use futures_util::{StreamExt, stream};
 
 use crate::Result;
@@ -32,12 +32,7 @@ pub(crate) async fn drop_margin(
     window: (NaiveDate, NaiveDate),
     open: &[OpenDay],
 ) -> Result<DaysToWrite> {
-    // A call that ended after midnight is announced by a webhook on the date after its own.
-    let first = if rules.job.is_of_webhook() {
-        window.0 - Days::new(1)
-    } else {
-        window.0
-    };
+    let first = rules.first_day(window.0);
     let is_open = |day: &DayWork| {
         let of_day = |open: &OpenDay| open.space_id == day.space_id && open.date == day.date;
         open.iter().any(of_day)

@@ -112,6 +112,23 @@ fn a_room_without_calls_on_the_dates_is_skipped() {
     }
 }
 
+/// A call of the evening before may have caused the event.
+#[test]
+fn a_webhook_asks_a_room_whose_last_call_began_the_day_before() {
+    let mut event = rules();
+    event.job.command = Command::Webhook;
+    for (last, dates) in [
+        ("2026-11-18T23:00:00Z", &[][..]),
+        (
+            "2026-11-19T23:00:00Z",
+            &["2026-11-18", "2026-11-19", "2026-11-20"],
+        ),
+    ] {
+        let room = room("r", json!({"lastCallAt": last}));
+        assert_eq!(asked(&event, &scope(vec![room]), &[]).0, dates, "{last}");
+    }
+}
+
 #[test]
 fn nothing_is_asked_from_before_a_room_was_made_or_after_today() {
     let mut rules = rules();
