@@ -371,14 +371,16 @@ impl MetaColumns {
 struct LevelColumns {
     count: usize,
     ids: [Option<usize>; 2],
-    level: [Option<usize>; 6],
+    level: [Option<usize>; 8],
 }
 
 impl LevelColumns {
     fn of(table: &Table) -> Self {
         let level = [
             hierarchy::level,
+            hierarchy::path,
             hierarchy::parent_level,
+            hierarchy::parent_entity_id,
             hierarchy::depth,
             hierarchy::entity_id,
             hierarchy::entity_name,
@@ -397,7 +399,9 @@ impl LevelColumns {
         put(&mut cells, self.ids[1], (&*entry.meeting).into());
         let values = [
             level.name.into(),
+            level.path.into(),
             level.parent.into(),
+            level.parent_id.into(),
             level.depth.into(),
             level.id.into(),
             level.title.into(),
