@@ -119,6 +119,7 @@ async fn retry_until_committed(run: &Arc<RunContext>, day: &mut DayState, when: 
 async fn merge_theirs(run: &RunContext, day: &mut DayState) -> Result<()> {
     let key = key::manifest(day.manifest.date, &day.manifest.space_id);
     day.stored = get_json(&*run.store, &key).await?;
+    day.stored_is_open = None;
     if let Some((theirs, _)) = &day.stored {
         day.manifest.absorb(theirs.clone());
     }

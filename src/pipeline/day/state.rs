@@ -29,6 +29,8 @@ pub(crate) struct DayState {
     pub manifest: Manifest,
     /// The manifest as the store has it.
     pub stored: Option<(Manifest, Version)>,
+    /// True if the stored manifest says that the day is open; none if nobody has asked yet.
+    pub stored_is_open: Option<bool>,
     /// The reports that were just landed.
     pub fresh: Fresh,
     /// The counts and problems for the run's summary.
@@ -72,6 +74,7 @@ impl DayState {
             lost: lost(&manifest),
             manifest,
             stored,
+            stored_is_open: None,
             fresh: HashMap::new(),
             report: DayReport::default(),
             has_marker: false,
