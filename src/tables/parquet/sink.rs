@@ -120,7 +120,12 @@ impl<'t> Sink<'t> {
                 SCHEMA_VERSION.to_owned(),
             )]));
         // Each JSON text is another one, and nobody asks for a range of them.
-        for column in self.table.columns.iter().filter(|column| column.kind == Type::Json) {
+        for column in self
+            .table
+            .columns
+            .iter()
+            .filter(|column| column.kind == Type::Json)
+        {
             let path = ColumnPath::from(column.name.to_string());
             properties = properties
                 .set_column_dictionary_enabled(path.clone(), false)

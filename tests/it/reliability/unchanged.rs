@@ -90,7 +90,10 @@ async fn a_feed_builds_the_tables_of_each_date_once() {
             *reads.entry(call.key).or_default() += 1;
         }
     }
-    assert!(!reads.is_empty() && reads.values().all(|times| *times == 1), "{reads:?}");
+    assert!(
+        !reads.is_empty() && reads.values().all(|times| *times == 1),
+        "{reads:?}"
+    );
 }
 
 /// The calls of the store for a night over the last two dates of a lake of `days` days, all of which are done.
