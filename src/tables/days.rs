@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 use std::hash::{DefaultHasher, Hash, Hasher};
 
 use arrow::array::{AsArray, RecordBatch};
+use arrow::compute::concat_batches;
 use arrow::datatypes::Date32Type;
 use bytes::Bytes;
 use chrono::NaiveDate;
@@ -115,8 +116,10 @@ impl SpaceDays {
     /// Only a fault of the program itself.
     pub fn file(&self, space: &SpaceId) -> Result<Option<TableFile>> {
         let mut sink = Sink::new(days::table());
-        for DayRow(batch) in self.rows.values() {
-            sink.push_batch(batch)?;
+        if !self.rows.is_empty() {
+            let rows = self.rows.values().map(|DayRow(batch)| batch);
+            let rows = concat_batches(&days::table().schema(), rows).map_err(|error| fault(&error))?;
+            sink.push_batch(&rows)?;
         }
         sink.finish(key::days(space))
     }

@@ -24,15 +24,17 @@ pub(crate) fn note(verification: &Verification, manifest: &Manifest) -> Result<(
     Ok(())
 }
 
-/// Verifies the files of all spaces that have a day among the dates. A file of another space is struck off if the space
-/// has a manifest at all.
-pub(crate) async fn verify(verification: &Arc<Verification>, segments: &BTreeSet<String>) -> Result<()> {
-    {
-        let mut inventory = verification.inventory();
-        for segment in segments {
-            inventory.take(&key::days_of_segment(segment));
-        }
+/// Strikes off the files of all spaces that have a manifest.
+pub(crate) fn strike_off(verification: &Verification, segments: &BTreeSet<String>) {
+    let mut inventory = verification.inventory();
+    for segment in segments {
+        inventory.take(&key::days_of_segment(segment));
     }
+}
+
+/// Verifies the files of all spaces that have a day among the dates. Days with findings of their own are left out, because
+/// their repair writes the row too.
+pub(crate) async fn verify(verification: &Arc<Verification>) -> Result<()> {
     let expected = std::mem::take(&mut verification.results().day_rows);
     for (space, rows) in expected {
         verification.check_stopped()?;
@@ -74,7 +76,17 @@ async fn verify_space(
         results.counts.rows += days.dates().count() as u64;
     }
     let in_file = days.dates().filter(|date| verification.dates().contain(*date));
-    let dates: BTreeSet<NaiveDate> = in_file.chain(expected.keys().copied()).collect();
+    let mut dates: BTreeSet<NaiveDate> = in_file.chain(expected.keys().copied()).collect();
+    {
+        let results = verification.results();
+        let of_space = results
+            .findings
+            .iter()
+            .filter(|it| it.space_id.as_ref() == Some(space));
+        for date in of_space.filter_map(|finding| finding.date) {
+            dates.remove(&date);
+        }
+    }
     let mut wrong = Vec::new();
     for date in dates {
         let row = days.get(date).map(DayRow::digest);

@@ -177,13 +177,14 @@ fn table_names(run: &RunContext) -> BTreeSet<String> {
 
 async fn verify_all(verification: &Arc<Verification>) -> Result<()> {
     let segments = verify_days(verification).await?;
-    days_table::verify(verification, &segments).await?;
+    days_table::strike_off(verification, &segments);
     state::verify_lessons(verification).await?;
     state::verify_catalogs(verification).await?;
     duplicates::find_doubled_ids(verification).await?;
     duplicates::find_doubled_rows(verification);
     strays::find_markers(verification).await?;
     strays::find_strays(verification).await?;
+    days_table::verify(verification).await?;
     if verification.options.deep {
         strays::abort_uploads(verification).await?;
     }

@@ -411,7 +411,7 @@ tables! {
             recorded_bytes Int64 "Size in bytes of the recordings in the lake",
             complete Bool "True if the lake has all that the platform has of the room on the day: everything was listed, and nothing is pending, failed, denied or lost",
             reason String "Reason of the first item that is not done; null if all are done",
-            listed_at Timestamp "Start of the run that last listed the space's calls of the day (UTC); a listing that changed nothing of the day is not noted",
+            listed_at Timestamp "Start of the run that last listed the space's calls of the day (UTC); a listing that changed nothing of the day is not noted. Null if only single rooms were asked",
             built_at Timestamp "Start of the run that last built the day's tables from changed inputs (UTC)",
         }
     ;
@@ -421,7 +421,7 @@ tables! {
             date DateKey "The day: the date in time_zone on which its calls began",
             space_name String "Name of the space when the day was last listed (API)",
             time_zone String "Time zone of the lake, in which dates begin at midnight (timezone in the configuration)",
-            listed_at Timestamp "Start of the run that last listed the space's calls of the day (UTC); a listing that changed nothing of the day is not noted",
+            listed_at Timestamp "Start of the run that last listed the space's calls of the day (UTC); a listing that changed nothing of the day is not noted. Null if only single rooms were asked",
             built_at Timestamp "Start of the run that last built the day's tables from changed inputs (UTC). Rows of the day that are newer than your last read are in the days with a later built_at",
             complete Bool "True if the lake has all that the platform has of the day: everything was listed, nothing is pending, failed, denied or lost, and the tables were built from it",
             reason String "Reason of the first item that is not done; null if complete",

@@ -19,7 +19,7 @@ pub(crate) fn merge(rules: &JobRules, manifest: &mut Manifest, work: DayWork) {
     merge_missed(rules, manifest, &work);
     manifest.space_name = work.space_name.or(manifest.space_name.take());
     manifest.listed |= work.listed;
-    if matches!(work.asked, RoomsAsked::All) && rules.job.only.is_none() && !work.missed.space {
+    if matches!(work.asked, RoomsAsked::All) && !work.missed.space {
         manifest.listed_at = Some(rules.now);
     }
     for (id, room) in work.rooms {

@@ -469,6 +469,7 @@ mod tests {
         let all: BTreeSet<_> = builtin::all().iter().map(|table| table.name.as_ref()).collect();
         let own = [
             "coverage",
+            "days",
             "hierarchy",
             "lesson_attendance",
             "report_rows",
