@@ -27,8 +27,7 @@ pub(crate) async fn commit(run: &RunContext, day: &mut DayState) -> Result<()> {
 /// # Errors
 /// As [`commit`].
 pub(super) async fn write(run: &RunContext, day: &mut DayState) -> Result<()> {
-    let stored = day.stored.as_ref();
-    if stored.is_some_and(|(stored, _)| *stored == day.manifest) || is_blank(&day.manifest) {
+    if is_stored(day) || is_blank(&day.manifest) {
         return Ok(());
     }
     // A manifest without a fingerprint says that its tables are out of date, so that a kill after this commit is safe.
@@ -54,10 +53,22 @@ pub(super) async fn write(run: &RunContext, day: &mut DayState) -> Result<()> {
     day.stored = Some((day.manifest.clone(), version));
     day.stored_is_open = Some(is_open);
     day.marker_is_unproved = true;
+    day.row_is_due = true;
     Ok(())
 }
 
-/// Ends the work on a day: deletes the marker if the stored manifest says that the day is closed; else proves that the marker
+/// True if the store has the manifest. Another listing with the same result is no difference.
+fn is_stored(day: &mut DayState) -> bool {
+    let Some((stored, _)) = &day.stored else {
+        return false;
+    };
+    let listed_at = std::mem::replace(&mut day.manifest.listed_at, stored.listed_at);
+    let is_stored = *stored == day.manifest;
+    day.manifest.listed_at = listed_at;
+    is_stored
+}
+
+/// Ends the work on a day: brings its row of `days` up to date, then deletes the marker if the stored manifest says that the day is closed; else proves that the marker
 /// is there.
 ///
 /// # Errors
@@ -66,6 +77,11 @@ pub(super) async fn close(run: &RunContext, day: &mut DayState) -> Result<()> {
     let Some(is_open) = stored_is_open(run, day) else {
         return Ok(());
     };
+    // Before the marker is deleted, so that a kill in between leaves the row to the next run.
+    if day.row_is_due || day.has_marker {
+        run.days.update(stored).await?;
+        day.row_is_due = false;
+    }
     if day.claim.keeps_marker(is_open) {
         return prove_marker(run, day).await;
     }
