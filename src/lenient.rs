@@ -169,11 +169,13 @@ fn date_text(text: &str) -> Option<NaiveDate> {
         let plain = text.bytes().all(|byte| byte.is_ascii_digit()) && lengths.contains(&text.len());
         plain.then(|| text.parse().ok()).flatten()
     };
-    let parts: Vec<&str> = text.split(if text.contains('.') { '.' } else { '-' }).collect();
-    let [first, month, last] = parts[..] else {
+    let has_dots = text.contains('.');
+    let mut parts = text.split(if has_dots { '.' } else { '-' });
+    let (first, month, last) = (parts.next()?, parts.next()?, parts.next()?);
+    if parts.next().is_some() {
         return None;
-    };
-    let (year, day) = if text.contains('.') {
+    }
+    let (year, day) = if has_dots {
         let year = number(last, &[2, 4])?;
         (if last.len() == 2 { 2000 + year } else { year }, first)
     } else {
@@ -188,9 +190,25 @@ fn date_text(text: &str) -> Option<NaiveDate> {
 
 /// `HH:MM[:SS[.f]]`.
 fn time_text(text: &str) -> Option<NaiveTime> {
-    ["%H:%M:%S%.f", "%H:%M"]
-        .iter()
-        .find_map(|form| NaiveTime::parse_from_str(text, form).ok())
+    plain_time(text).or_else(|| {
+        ["%H:%M:%S%.f", "%H:%M"]
+            .iter()
+            .find_map(|form| NaiveTime::parse_from_str(text, form).ok())
+    })
+}
+
+/// The two most common forms of a time, without a parser of formats.
+fn plain_time(text: &str) -> Option<NaiveTime> {
+    let number = |tens: u8, ones: u8| {
+        let is_number = tens.is_ascii_digit() && ones.is_ascii_digit();
+        is_number.then(|| u32::from(tens - b'0') * 10 + u32::from(ones - b'0'))
+    };
+    let (hour, minute, second) = match *text.as_bytes() {
+        [h, i, b':', m, n] => (number(h, i), number(m, n), Some(0)),
+        [h, i, b':', m, n, b':', s, t] => (number(h, i), number(m, n), number(s, t)),
+        _ => return None,
+    };
+    NaiveTime::from_hms_opt(hour?, minute?, second?)
 }
 
 /// An instant as seconds or milliseconds since the epoch, if it lies in a year of [`is_sane`].

@@ -82,6 +82,7 @@ async fn show(store: &dyn Store, folder: &Path, from: NaiveDate, to: NaiveDate) 
         "rooms",
         "spaces",
         "recordings",
+        "media",
         "raw",
     ] {
         let prefix = format!("{top}/");

@@ -91,7 +91,7 @@ impl<'k> KeyKind<'k> {
         let (top, rest) = key.split_once('/').unwrap_or((key, ""));
         match top {
             "raw" => Self::raw(rest),
-            "recordings" if rest.ends_with(".mp4") => Self::recording(rest),
+            "media" => Self::recording(rest),
             _ if tables.contains(top) => Self::table(top, rest),
             _ => Self::Unknown,
         }
@@ -134,7 +134,7 @@ impl<'k> KeyKind<'k> {
 
     fn recording(rest: &'k str) -> Self {
         match dated(rest).map(|(date, rest)| (date, rest.split('/').collect::<Vec<_>>())) {
-            Some((date, parts)) if parts.len() == 3 => Self::OfDay {
+            Some((date, parts)) if parts.len() == 3 && rest.ends_with(".mp4") => Self::OfDay {
                 date,
                 space: parts[0],
             },
@@ -227,8 +227,10 @@ mod tests {
             "calls/date=2026-11-22/a.csv",
             "calls/readme.txt",
             "user_meta/date=2026-11-22/other.parquet",
-            "recordings/lesson.mp4",
-            "recordings/date=2026-13-22/s/r/c_r.mp4",
+            "recordings/date=2026-11-22/s/r/c_r.mp4",
+            "media/lesson.mp4",
+            "media/date=2026-13-22/s/r/c_r.mp4",
+            "media/date=2026-11-22/s/r/c_r.txt",
             "raw/notes.txt",
             "raw/reports/date=2026-11-22/s/c.html",
             "_telelake/days/date=2026-11-22/s.json.bak",

@@ -236,7 +236,7 @@ pub(super) mod tests {
         let mut manifest = landed();
         let json = serde_json::json!({
             "r1": {"status": "done", "landed": {
-                "key": "recordings/r1.mp4", "bytes": 500, "sha256": "", "landed_at": "2026-11-21T00:00:00Z", "usable": true,
+                "key": "media/r1.mp4", "bytes": 500, "sha256": "", "landed_at": "2026-11-21T00:00:00Z", "usable": true,
             }},
             "r2": {"status": "unavailable"},
             "r3": {"status": "failed", "reason": "503", "attempts": 2},

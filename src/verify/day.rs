@@ -122,7 +122,7 @@ pub(crate) fn inconsistent(manifest: &Manifest, key: &str) -> Option<String> {
     let seg = key::segment(space);
     let places = [
         format!("raw/reports/date={date}/{seg}/"),
-        format!("recordings/date={date}/{seg}/"),
+        format!("{}date={date}/{seg}/", key::MEDIA),
     ];
     let landings = manifest.calls.iter().flat_map(|(id, call)| {
         let reports = call.reports.values();

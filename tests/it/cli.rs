@@ -68,6 +68,7 @@ async fn the_demo_writes_a_lake_and_shows_it() {
         "demo-lake",
         "participants/",
         "recordings/",
+        "media/",
         "calls, as read back",
         "read_parquet",
     ] {

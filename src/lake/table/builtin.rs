@@ -340,10 +340,12 @@ tables! {
             external_user_id String "Id of the user in the LMS (lesson data externalUserId)",
             external_meeting_id String "Id of the meeting in the LMS (lesson data externalMeetingId)",
             level String "Key of the level: student_group, lesson_course or the school's own (lesson data)",
+            path String "Keys of all levels from the outermost to this one, joined by dots; elements of an array have the array's path (lesson data)",
             parent_level String "Key of the level that encloses it; null for the outermost",
+            parent_entity_id String "entity_id of the level that encloses it; null for the outermost (lesson data)",
             depth Int64 "Depth of the level, from 1",
-            entity_id String "Id of its entity: its `<level>_id`, else the first `…_id`, else `id` (lesson data)",
-            entity_name String "Name of its entity: its `<level>_name`, else the first `…_name`, else `name` (lesson data)",
+            entity_id String "Id of its entity: its `<level>_id`, else the first `…_id`, else `id`, else `<level>Id`, else the first `…Id`. Fields are in the order of their names (lesson data)",
+            entity_name String "Name of its entity: its `<level>_name`, else the first `…_name`, else `name`, else `<level>Name`, else the first `…Name`. Fields are in the order of their names (lesson data)",
             attributes Map "Its other scalar values (lesson data)",
         }
     ;
@@ -354,6 +356,8 @@ tables! {
             external_user_id Key "Id of the user in the LMS",
         }
         [lesson] {
+            teacher_ids Strings "Ids in the LMS of the meeting's teachers, sorted: users whose lesson data has the role teacher. If there are none, the moderators in the meeting's calls who have an external user id and are no student or parent by lesson data. An empty list if there are none either",
+            teacher_names Strings "Names of the teachers, in the order of teacher_ids: the full name in the lesson data, else the name that a moderator entered the room with (report), else the id",
             attended Bool "True if the user was in one of the meeting's calls. Null if no call has the user, and calls_without_report is above 0 or a participant's ids could not be read",
             call_ids Strings "The meeting's calls in which the user was, in order of their start",
             first_joined_at Timestamp "Start of the first session in any of them",
@@ -362,6 +366,8 @@ tables! {
             attended_share Double "duration_s as a share of the scheduled length, or of the calls' length if none is scheduled; 0 to 1; null if duration_s is null",
             late_s Double "Seconds from the scheduled start to the first join, at least 0; null if either is unknown, or a session can't be read",
             left_early_s Double "Seconds from the last leave to the scheduled end, at least 0; null if either is unknown, or a session can't be read",
+            in_lesson_s Double "Seconds in the meeting's calls from the scheduled start to the scheduled end. Overlapping sessions count once; 0 for an absent user. Null without a schedule in the user's lesson data, or if duration_s is null",
+            in_lesson_share Double "in_lesson_s as a share of the scheduled length; 0 to 1; null if in_lesson_s is null",
             calls_without_report Int64 "Calls of the day in the meeting's rooms that overlap the schedule and have no report of who was there",
         }
     ;

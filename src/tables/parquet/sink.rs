@@ -8,11 +8,12 @@ use parquet::arrow::arrow_writer::ArrowWriterOptions;
 use parquet::basic::{Compression, ZstdLevel};
 use parquet::file::metadata::{KeyValue, SortingColumn};
 use parquet::file::properties::{EnabledStatistics, WriterProperties};
+use parquet::schema::types::ColumnPath;
 use sha2::{Digest, Sha256};
 
 use super::columns::Columns;
 use crate::error::{Error, ErrorKind, Result};
-use crate::lake::table::{SCHEMA_VERSION, SCHEMA_VERSION_KEY, Table, builtin};
+use crate::lake::table::{SCHEMA_VERSION, SCHEMA_VERSION_KEY, Table, Type, builtin};
 use crate::tables::parquet::row::TableRow;
 
 /// Rows of a row group: large enough to compress and skip well, small enough to read one at a time.
@@ -107,7 +108,7 @@ impl<'t> Sink<'t> {
             descending: false,
             nulls_first: true,
         });
-        let properties = WriterProperties::builder()
+        let mut properties = WriterProperties::builder()
             .set_created_by("telelake".into())
             .set_compression(Compression::ZSTD(level))
             .set_statistics_enabled(EnabledStatistics::Page)
@@ -117,9 +118,15 @@ impl<'t> Sink<'t> {
             .set_key_value_metadata(Some(vec![KeyValue::new(
                 SCHEMA_VERSION_KEY.to_owned(),
                 SCHEMA_VERSION.to_owned(),
-            )]))
-            .build();
-        let options = ArrowWriterOptions::new().with_properties(properties);
+            )]));
+        // Each JSON text is another one, and nobody asks for a range of them.
+        for column in self.table.columns.iter().filter(|column| column.kind == Type::Json) {
+            let path = ColumnPath::from(column.name.to_string());
+            properties = properties
+                .set_column_dictionary_enabled(path.clone(), false)
+                .set_column_statistics_enabled(path, EnabledStatistics::None);
+        }
+        let options = ArrowWriterOptions::new().with_properties(properties.build());
         ArrowWriter::try_new_with_options(Vec::new(), self.columns.schema().clone(), options)
             .map_err(|error| self.fault(&error))
     }

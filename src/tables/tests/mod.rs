@@ -112,7 +112,7 @@ pub(super) fn manifest() -> Manifest {
             call("r2", "08:00:00", Some("08:30:00"), denied, json!({"id": "c3"})),
         ),
     ]);
-    let done = landing(Status::Done, Some("recordings/x.mp4"), None);
+    let done = landing(Status::Done, Some("media/x.mp4"), None);
     let pending = Landing::pending("not finished");
     let gone = landing(Status::Unavailable, None, Some("aborted"));
     day.records = BTreeMap::from([
