@@ -8,7 +8,7 @@ use crate::lake::table::builtin::lesson_attendance as la;
 use crate::tables::{RowBatch, read_rows};
 
 /// The columns that are read.
-const COLUMNS: [&str; 14] = [
+const COLUMNS: [&str; 15] = [
     la::external_meeting_id,
     la::external_user_id,
     la::meta_matched,
@@ -22,15 +22,16 @@ const COLUMNS: [&str; 14] = [
     la::student_group_name,
     la::attended,
     la::late_s,
-    la::calls_without_report,
+    la::teacher_ids,
+    la::teacher_names,
 ];
 
 /// The role of a user in a meeting, as far as attendance goes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum AttendanceRole {
-    /// Expected: lesson data with the role `student` or with none.
+    /// Expected: lesson data with the role `student`, or with none and the user is no teacher.
     Student,
-    /// Lesson data with the role `teacher`.
+    /// A teacher of the meeting.
     Teacher,
     /// Lesson data with another role.
     Other,
@@ -45,6 +46,7 @@ pub(super) struct AttendanceRow {
     pub meeting: String,
     pub user: String,
     pub role: AttendanceRole,
+    /// The full name; of a teacher the name in `teacher_names`.
     pub name: Option<String>,
     pub lesson: Option<String>,
     pub start: Option<DateTime<Utc>>,
@@ -71,20 +73,23 @@ pub(super) fn attendance_rows(date: NaiveDate, file: bytes::Bytes) -> Result<Vec
 fn attendance_row(date: NaiveDate, batch: &RowBatch, row: usize) -> Option<AttendanceRow> {
     let text = |column| batch.text(column, row).map(str::to_owned);
     let attended = batch.truth(la::attended, row);
+    let user = text(la::external_user_id)?;
+    let teachers = batch.texts(la::teacher_ids, row);
+    let teacher = teachers.iter().position(|id| *id == user);
+    let names = batch.texts(la::teacher_names, row);
+    let teacher_name = teacher.and_then(|at| names.get(at)).map(|name| (*name).to_owned());
+    let role = batch.text(la::user_role, row).map(|role| role.trim().to_lowercase());
     Some(AttendanceRow {
         date,
         meeting: text(la::external_meeting_id)?,
-        user: text(la::external_user_id)?,
-        role: match (
-            batch.truth(la::meta_matched, row),
-            batch.text(la::user_role, row),
-        ) {
-            (Some(true), None | Some("student")) => AttendanceRole::Student,
-            (Some(true), Some("teacher")) => AttendanceRole::Teacher,
-            (Some(true), Some(_)) => AttendanceRole::Other,
+        role: match (batch.truth(la::meta_matched, row), role.as_deref(), teacher) {
+            (Some(true), Some("student"), _) | (Some(true), None, None) => AttendanceRole::Student,
+            (_, _, Some(_)) => AttendanceRole::Teacher,
+            (Some(true), ..) => AttendanceRole::Other,
             _ => AttendanceRole::Guest,
         },
-        name: text(la::user_fullname),
+        user,
+        name: teacher_name.or_else(|| text(la::user_fullname)),
         lesson: text(la::lesson_name),
         start: batch.instant(la::lesson_scheduled_start_at, row),
         course: entity(text(la::lesson_course_id), text(la::lesson_course_name)),

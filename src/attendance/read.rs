@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use chrono::NaiveDate;
 use chrono_tz::Tz;
 
-use super::day_rows::{AttendanceRole, AttendanceRow, attendance_rows};
+use super::day_rows::{AttendanceRole, attendance_rows};
 use super::levels::LevelCuts;
 use super::summary::AttendanceSummary;
 use crate::Result;

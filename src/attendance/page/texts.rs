@@ -32,7 +32,6 @@ texts! {
     TEACHERS: "Teacher", "Преподаватель";
     STUDENTS: "Student", "Ученик";
     LESSON: "Lesson", "Занятие";
-    DATE: "Date", "Дата";
     LESSONS: "Lessons", "Занятий";
     EXPECTED: "Expected", "Ожидалось";
     ATTENDED: "Came", "Пришли";
@@ -48,7 +47,6 @@ texts! {
     LEFT_OUT: "{} more rows are left out: ask for fewer dates, or use the marts of `telelake sql`.", "Ещё строк не показано: {}. Задайте меньше дат или возьмите витрины `telelake sql`.";
     NO_NAMES: "Students appear by their id in the LMS; `--names` shows their names.", "Ученики показаны по id в LMS; с `--names` — по именам.";
     TABLE: "As a table", "Таблицей";
-    SORT: "Sort by {}", "Сортировать: {}";
     FOOTER: "A visit is a student in a lesson. Late: more than five minutes after the scheduled start. Made by telelake {} on {} from {}.", "Посещение — ученик на занятии. Опоздание — больше пяти минут после начала по расписанию. Сделано telelake {} {} по {}.";
 }
 

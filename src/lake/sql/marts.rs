@@ -17,49 +17,87 @@ const OF_THE_LESSON: [&str; 5] = [
 
 /// All marts.
 pub(super) fn marts(dialect: SqlDialect) -> String {
-    let mut parts = TEMPLATE.split('{');
-    let mut text = parts.next().unwrap_or_default().to_owned();
-    for part in parts {
-        let (gap, rest) = part.split_once('}').unwrap_or((part, ""));
+    let mut text = TEMPLATE.to_owned();
+    // A gap may hold another: the innermost one is filled first.
+    while let Some(end) = text.find('}') {
+        let Some(start) = text[..end].rfind('{') else { break };
+        let gap = &text[start + 1..end];
         let (word, content) = gap.split_once(' ').unwrap_or((gap, ""));
-        text.push_str(&filled(dialect, word, content));
-        text.push_str(rest);
+        let filling = filled(dialect, word, content);
+        text.replace_range(start..=end, &filling);
     }
     text
 }
 
 fn filled(dialect: SqlDialect, word: &str, content: &str) -> String {
-    let is_clickhouse = dialect == SqlDialect::ClickHouse;
-    match (word, dialect) {
-        ("view", SqlDialect::Spark) => format!("CREATE OR REPLACE TEMPORARY VIEW {content} AS"),
-        ("view", _) => format!("CREATE OR REPLACE VIEW {content} AS"),
+    let [duckdb, clickhouse, spark] = match word {
+        "view" => [
+            format!("CREATE OR REPLACE VIEW {content} AS"),
+            format!("CREATE OR REPLACE VIEW {content} AS"),
+            format!("CREATE OR REPLACE TEMPORARY VIEW {content} AS"),
+        ],
         // Without these settings a missing row of a join gives 0 and empty text instead of null.
-        ("end", SqlDialect::ClickHouse) => "SETTINGS join_use_nulls = 1, cast_keep_nullable = 1;".into(),
-        ("end", _) => ";".into(),
-        ("each", SqlDialect::DuckDb) => format!("unnest({content})"),
-        ("each", SqlDialect::ClickHouse) => format!("arrayJoin({content})"),
-        ("each", SqlDialect::Spark) => format!("explode({content})"),
-        ("names", SqlDialect::DuckDb) => format!("list_sort(list_distinct(list({content})))"),
-        ("names", SqlDialect::ClickHouse) => format!("arraySort(groupUniqArray({content}))"),
-        ("names", SqlDialect::Spark) => format!("array_sort(collect_set({content}))"),
-        ("bool", _) if is_clickhouse => format!("CAST({content} AS Bool)"),
-        ("bool", _) => format!("({content})"),
-        ("student", _) => {
-            let of = if content.is_empty() {
-                String::new()
-            } else {
-                format!("{content}.")
-            };
-            format!("({of}meta_matched AND ({of}user_role = 'student' OR {of}user_role IS NULL))")
+        "end" => [
+            ";".into(),
+            "SETTINGS join_use_nulls = 1, cast_keep_nullable = 1;".into(),
+            ";".into(),
+        ],
+        "each" => [
+            format!("unnest({content})"),
+            format!("arrayJoin({content})"),
+            format!("explode({content})"),
+        ],
+        "names" => [
+            format!("list_sort(list_distinct(list({content})))"),
+            format!("arraySort(groupUniqArray({content}))"),
+            format!("array_sort(collect_set({content}))"),
+        ],
+        "bool" => [
+            format!("({content})"),
+            format!("CAST({content} AS Bool)"),
+            format!("({content})"),
+        ],
+        "teacher" => {
+            let of = qualifier(content);
+            let ids = format!("{of}teacher_ids, {of}external_user_id");
+            [
+                format!("coalesce(list_contains({ids}), false)"),
+                format!("has({ids})"),
+                format!("coalesce(array_contains({ids}), false)"),
+            ]
         }
-        ("attendance", _) => attendance_columns(dialect),
-        _ => unreachable_gap(word),
+        "teacher_name" => [
+            "a.teacher_names[list_position(a.teacher_ids, a.external_user_id)]".into(),
+            "a.teacher_names[indexOf(a.teacher_ids, a.external_user_id)]".into(),
+            "try_element_at(a.teacher_names, CAST(array_position(a.teacher_ids, a.external_user_id) AS INT))"
+                .into(),
+        ],
+        "student" => {
+            let of = qualifier(content);
+            let teacher = filled(dialect, "teacher", content);
+            let role = format!("lower(trim({of}user_role))");
+            return format!(
+                "({of}meta_matched AND ({role} = 'student' OR ({of}user_role IS NULL AND NOT {teacher})))"
+            );
+        }
+        "attendance" => return attendance_columns(dialect),
+        // A wrong word stays visible; a test finds it.
+        _ => return format!("<{word}>"),
+    };
+    match dialect {
+        SqlDialect::DuckDb => duckdb,
+        SqlDialect::ClickHouse => clickhouse,
+        SqlDialect::Spark => spark,
     }
 }
 
-/// A wrong word in the template stays visible; a test finds it.
-fn unreachable_gap(word: &str) -> String {
-    format!("{{{word}}}")
+/// The name of a table with a dot, if there is one.
+fn qualifier(table: &str) -> String {
+    if table.is_empty() {
+        String::new()
+    } else {
+        format!("{table}.")
+    }
 }
 
 /// The columns of `lesson_attendance`, a line for each.
@@ -85,7 +123,7 @@ mod tests {
     fn the_template_has_no_word_that_is_not_filled_in() {
         for dialect in [SqlDialect::DuckDb, SqlDialect::ClickHouse, SqlDialect::Spark] {
             let text = marts(dialect);
-            assert!(!text.contains('{') && !text.contains('}'), "{text}");
+            assert!(!text.contains(['{', '}', '<']), "{text}");
             assert_eq!(text.matches("CREATE OR REPLACE").count(), 5);
         }
     }

@@ -1,6 +1,6 @@
 -- ---------------------------------------------------------------------------------------------------------------------
--- The marts. A student counts as expected if lesson data names the user for the meeting with the role `student` or with
--- no role. `unknown` counts expected students of whom nobody knows whether they came, because a report is missing; they
+-- The marts. A student counts as expected if lesson data names the user for the meeting with the role `student`, or with
+-- no role if the user is no teacher. `unknown` counts expected students of whom nobody knows whether they came, because a report is missing; they
 -- are left out of `share`. Late means more than five minutes after the scheduled start. Weeks begin on Monday.
 -- ---------------------------------------------------------------------------------------------------------------------
 
@@ -13,14 +13,14 @@ WITH people AS (
     max(lesson_course_id) AS lesson_course_id,
     max(lesson_course_name) AS lesson_course_name,
     {names student_group_name} AS student_groups,
-    {names CASE WHEN user_role = 'teacher' THEN coalesce(user_fullname, external_user_id) END} AS teachers,
+    max(teacher_names) AS teachers,
     min(lesson_scheduled_start_at) AS lesson_scheduled_start_at,
     max(lesson_scheduled_end_at) AS lesson_scheduled_end_at,
     count(CASE WHEN {student} THEN 1 END) AS expected,
     count(CASE WHEN {student} AND attended THEN 1 END) AS attended,
     count(CASE WHEN {student} AND attended IS NULL THEN 1 END) AS unknown,
     count(CASE WHEN {student} AND attended AND late_s > 300 THEN 1 END) AS late,
-    count(CASE WHEN NOT meta_matched AND attended THEN 1 END) AS guests,
+    count(CASE WHEN NOT meta_matched AND attended AND NOT {teacher} THEN 1 END) AS guests,
     count(CASE WHEN attended IS NULL OR calls_without_report > 0 THEN 1 END) AS unsure
   FROM lesson_attendance
   GROUP BY external_meeting_id, space_id, date
@@ -57,7 +57,7 @@ SELECT
   p.lesson_course_id AS lesson_course_id,
   p.lesson_course_name AS lesson_course_name,
   p.student_groups AS student_groups,  -- names of the groups of its users, sorted (list)
-  p.teachers AS teachers,  -- names of its teachers, sorted (list)
+  p.teachers AS teachers,  -- names of its teachers (list)
   p.lesson_scheduled_start_at AS lesson_scheduled_start_at,
   p.lesson_scheduled_end_at AS lesson_scheduled_end_at,
   h.held_from AS held_from,  -- start of the first call
@@ -68,7 +68,7 @@ SELECT
   p.unknown AS unknown,  -- expected students of whom it is not known
   p.attended / nullif(p.expected - p.unknown, 0) AS share,  -- attended / (expected - unknown), 0 to 1
   p.late AS late,  -- expected students who came late
-  p.guests AS guests,  -- users who came without lesson data for the meeting
+  p.guests AS guests,  -- users who came without lesson data for the meeting, but for teachers
   {bool coalesce(h.recordings, 0) > 0} AS recorded,  -- true if the lake has a recording of one of its calls
   {bool coalesce(h.complete, 0) = 1 AND p.unsure = 0} AS complete  -- true if everything of its rooms on its days has come
 FROM people AS p
@@ -81,8 +81,7 @@ LEFT JOIN held AS h ON h.external_meeting_id = p.external_meeting_id
 SELECT
 {attendance}
   CAST(date_trunc('week', a.date) AS DATE) AS week,  -- Monday of the week
-  {bool a.meta_matched AND (a.user_role = 'student' OR a.user_role IS NULL)} AS is_student,  -- true if the user counts as expected
-  l.teachers AS teachers,  -- names of the meeting's teachers, sorted (list)
+  {bool {student a}} AS is_student,  -- true if the user counts as expected
   l.held_from AS held_from,  -- start of the meeting's first call
   l.held_to AS held_to,  -- end of its last call
   l.calls AS calls,  -- number of its calls
@@ -99,7 +98,8 @@ WITH entities AS (
     external_user_id, external_meeting_id, level,
     coalesce(entity_id, entity_name) AS entity_id,
     max(entity_name) AS entity_name,
-    max(parent_level) AS parent_level
+    max(parent_level) AS parent_level,
+    max(parent_entity_id) AS parent_entity_id
   FROM hierarchy
   WHERE entity_id IS NOT NULL OR entity_name IS NOT NULL
   GROUP BY external_user_id, external_meeting_id, level, coalesce(entity_id, entity_name)
@@ -107,6 +107,7 @@ WITH entities AS (
 SELECT
   h.level AS level,  -- key of the level in the lesson data
   max(h.parent_level) AS parent_level,  -- level that encloses it; null for the outermost
+  max(h.parent_entity_id) AS parent_entity_id,  -- entity that encloses it; null for the outermost
   h.entity_id AS entity_id,  -- id of the entity, else its name
   max(h.entity_name) AS entity_name,
   CAST(date_trunc('week', a.date) AS DATE) AS week,  -- Monday of the week
@@ -139,7 +140,8 @@ SELECT
   count(CASE WHEN a.attended AND a.late_s > 300 THEN 1 END) AS late,  -- meetings that the student came late to
   avg(a.late_s) AS late_s,  -- mean seconds from the scheduled start to the first join
   sum(a.duration_s) AS duration_s,  -- seconds in the calls
-  avg(a.attended_share) AS attended_share,  -- mean share of the lesson that the student was there; 0 for a missed one
+  avg(a.attended_share) AS attended_share,  -- mean of attended_share; 0 for a missed meeting
+  avg(a.in_lesson_share) AS in_lesson_share,  -- mean share of the scheduled time that the student was there; 0 for a missed meeting
   min(a.date) AS first_date,  -- date of the first of these meetings
   max(a.date) AS last_date  -- date of the last one
 FROM lesson_attendance AS a
@@ -147,7 +149,7 @@ WHERE {student a}
 GROUP BY a.external_user_id, coalesce(a.lesson_course_id, a.lesson_course_name)
 {end}
 
--- teachers: a row for a teacher, which is a user whose lesson data has the role `teacher`.
+-- teachers: a row for a teacher, which is a user that teacher_ids of a meeting names.
 {view teachers}
 WITH meetings AS (
   SELECT
@@ -160,7 +162,7 @@ WITH meetings AS (
 )
 SELECT
   a.external_user_id AS external_user_id,  -- id of the teacher in the LMS
-  max(a.user_fullname) AS user_fullname,
+  max({teacher_name}) AS user_fullname,  -- the name in teacher_names
   count(*) AS lessons,  -- meetings that the teacher should have come to
   count(CASE WHEN a.attended THEN 1 END) AS held,  -- meetings that the teacher came to
   count(CASE WHEN NOT a.attended THEN 1 END) AS absent,  -- meetings without the teacher
@@ -174,6 +176,6 @@ SELECT
   sum(m.attended) / nullif(sum(m.expected - m.unknown), 0) AS students_share  -- share of these visits, 0 to 1
 FROM lesson_attendance AS a
 JOIN meetings AS m ON m.external_meeting_id = a.external_meeting_id
-WHERE a.meta_matched AND a.user_role = 'teacher'
+WHERE {teacher a}
 GROUP BY a.external_user_id
 {end}

@@ -62,6 +62,26 @@ impl RowBatch {
         Some(self.cell(column, row)?.as_string_opt::<i32>()?.value(row))
     }
 
+    /// A list of texts; empty for none.
+    pub fn texts(&self, column: &str, row: usize) -> Vec<&str> {
+        let list = self
+            .cell(column, row)
+            .and_then(|cell| cell.as_list_opt::<i32>());
+        let Some((list, values)) =
+            list.and_then(|list| Some((list, list.values().as_string_opt::<i32>()?)))
+        else {
+            return Vec::new();
+        };
+        let offsets = list.value_offsets();
+        let (Ok(start), Ok(end)) = (usize::try_from(offsets[row]), usize::try_from(offsets[row + 1])) else {
+            return Vec::new();
+        };
+        (start..end)
+            .filter(|at| values.is_valid(*at))
+            .map(|at| values.value(at))
+            .collect()
+    }
+
     /// A truth value.
     pub fn truth(&self, column: &str, row: usize) -> Option<bool> {
         Some(self.cell(column, row)?.as_boolean_opt()?.value(row))
