@@ -34,7 +34,7 @@ pub use lessons::presence::{FirstCalls, Presence};
 pub use mapping::Mapping;
 pub use mapping::fit::{Fit, TableFit, fit};
 pub use parquet::proof::{Footer, RowKey, footer, row_keys};
-pub use parquet::read::read_text;
+pub use parquet::read::{RowBatch, read_rows, read_text};
 pub use parquet::sink::TableFile;
 pub use report::inspect::{Inspection, MOST_PARTICIPANTS, MOST_ROWS, NotJson, inspect};
 pub use report::outside::OutsideCall;
