@@ -31,6 +31,7 @@ pub use lessons::attendance::{Attendance, build_attendance};
 pub use lessons::presence::{FirstCalls, Presence};
 pub use mapping::Mapping;
 pub use mapping::fit::{Fit, TableFit, fit};
+pub use parquet::merge::merge_files;
 pub use parquet::proof::{Footer, RowKey, footer, row_keys};
 pub use parquet::read::read_text;
 pub use parquet::sink::TableFile;

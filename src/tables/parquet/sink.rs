@@ -2,10 +2,14 @@
 //!
 //! The same rows give the same bytes: nothing depends on the clock, the machine or the order of a hash map.
 
+use std::sync::Arc;
+
+use arrow::datatypes::SchemaRef;
 use bytes::Bytes;
 use parquet::arrow::ArrowWriter;
 use parquet::arrow::arrow_writer::ArrowWriterOptions;
 use parquet::basic::{Compression, ZstdLevel};
+use parquet::errors::ParquetError;
 use parquet::file::metadata::{KeyValue, SortingColumn};
 use parquet::file::properties::{EnabledStatistics, WriterProperties};
 use sha2::{Digest, Sha256};
@@ -101,27 +105,12 @@ impl<'t> Sink<'t> {
     }
 
     fn writer(&self) -> Result<ArrowWriter<Vec<u8>>> {
-        let level = ZstdLevel::try_new(3).map_err(|error| self.fault(&error))?;
         let sorted_by = self.table.order_leaves().into_iter().map(|leaf| SortingColumn {
             column_idx: i32::try_from(leaf).unwrap_or(i32::MAX),
             descending: false,
             nulls_first: true,
         });
-        let properties = WriterProperties::builder()
-            .set_created_by("telelake".into())
-            .set_compression(Compression::ZSTD(level))
-            .set_statistics_enabled(EnabledStatistics::Page)
-            .set_max_row_group_row_count(Some(ROW_GROUP_ROWS))
-            .set_max_row_group_bytes(Some(ROW_GROUP_BYTES))
-            .set_sorting_columns(Some(sorted_by.collect()))
-            .set_key_value_metadata(Some(vec![KeyValue::new(
-                SCHEMA_VERSION_KEY.to_owned(),
-                SCHEMA_VERSION.to_owned(),
-            )]))
-            .build();
-        let options = ArrowWriterOptions::new().with_properties(properties);
-        ArrowWriter::try_new_with_options(Vec::new(), self.columns.schema().clone(), options)
-            .map_err(|error| self.fault(&error))
+        file_writer(self.columns.schema(), Some(sorted_by.collect())).map_err(|error| self.fault(&error))
     }
 
     /// An encoder's error is a fault of the program, because the rows were checked before.
@@ -132,4 +121,25 @@ impl<'t> Sink<'t> {
             error.to_string(),
         )
     }
+}
+
+/// A writer of a table's file in memory.
+pub(super) fn file_writer(
+    schema: &SchemaRef,
+    sorted_by: Option<Vec<SortingColumn>>,
+) -> Result<ArrowWriter<Vec<u8>>, ParquetError> {
+    let properties = WriterProperties::builder()
+        .set_created_by("telelake".into())
+        .set_compression(Compression::ZSTD(ZstdLevel::try_new(3)?))
+        .set_statistics_enabled(EnabledStatistics::Page)
+        .set_max_row_group_row_count(Some(ROW_GROUP_ROWS))
+        .set_max_row_group_bytes(Some(ROW_GROUP_BYTES))
+        .set_sorting_columns(sorted_by)
+        .set_key_value_metadata(Some(vec![KeyValue::new(
+            SCHEMA_VERSION_KEY.to_owned(),
+            SCHEMA_VERSION.to_owned(),
+        )]))
+        .build();
+    let options = ArrowWriterOptions::new().with_properties(properties);
+    ArrowWriter::try_new_with_options(Vec::new(), Arc::clone(schema), options)
 }
