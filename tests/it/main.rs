@@ -5,6 +5,7 @@
 #![allow(clippy::unwrap_used)]
 
 mod cli;
+mod delta;
 mod documents;
 mod house;
 mod pipeline;
