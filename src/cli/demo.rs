@@ -96,10 +96,13 @@ fn break_a_call(school: &mut School) {
 
 /// Writes the lesson data of the school's LMS, as an LMS would leave it in a feed.
 fn write_feed(feed: &Path, from: NaiveDate, school: &School) -> Result<()> {
-    let lines: String = school.lesson_data().iter().fold(String::new(), |mut text, payload| {
-        let _ = writeln!(text, "{payload}");
-        text
-    });
+    let lines: String = school
+        .lesson_data()
+        .iter()
+        .fold(String::new(), |mut text, payload| {
+            let _ = writeln!(text, "{payload}");
+            text
+        });
     let file = feed.join(format!("lessons-{from}.jsonl"));
     let written = std::fs::create_dir_all(feed).and_then(|()| std::fs::write(&file, lines));
     written.map_err(|e| Error::new(ErrorKind::Usage, file.display().to_string(), e.to_string()))
@@ -149,7 +152,10 @@ async fn contents(store: &dyn Store, folder: &Path) -> Result<String> {
 fn results(attendance: &AttendanceSummary) -> String {
     let mut text = String::new();
     let branches = attendance.levels.iter().find(|(level, _)| level == "branch");
-    let cuts = [("student_group", Some(&attendance.groups)), ("branch", branches.map(|(_, cut)| cut))];
+    let cuts = [
+        ("student_group", Some(&attendance.groups)),
+        ("branch", branches.map(|(_, cut)| cut)),
+    ];
     for (level, cut) in cuts {
         let _ = write!(
             text,
@@ -166,11 +172,26 @@ fn results(attendance: &AttendanceSummary) -> String {
 fn rows_of(cut: Option<&Cut>) -> Vec<Vec<String>> {
     let mut rows: Vec<_> = cut.iter().flat_map(|cut| &cut.rows).collect();
     rows.sort_by_key(|(key, row)| (row.name.clone(), (*key).clone()));
-    let head = ["  entity_name", "lessons", "expected", "attended", "late", "percent"];
+    let head = [
+        "  entity_name",
+        "lessons",
+        "expected",
+        "attended",
+        "late",
+        "percent",
+    ];
     let mut shown = vec![head.map(str::to_owned).to_vec()];
     shown.extend(rows.into_iter().map(|(key, row)| {
-        let percent = row.total.share().map_or_else(|| "–".into(), |share| format!("{:.0}", share * 100.0));
-        let counts = [row.lessons, row.total.expected, row.total.attended, row.total.late];
+        let percent = row
+            .total
+            .share()
+            .map_or_else(|| "–".into(), |share| format!("{:.0}", share * 100.0));
+        let counts = [
+            row.lessons,
+            row.total.expected,
+            row.total.attended,
+            row.total.late,
+        ];
         let cells = counts.iter().map(ToString::to_string);
         std::iter::once(format!("  {}", row.title(key)))
             .chain(cells)

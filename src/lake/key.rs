@@ -120,6 +120,16 @@ pub fn rooms(space: &SpaceId) -> String {
     format!("rooms/{}.parquet", segment(space))
 }
 
+/// The file of the days of a space.
+pub fn days(space: &SpaceId) -> String {
+    days_of_segment(&segment(space))
+}
+
+/// The file of the days of a space whose id has this segment.
+pub fn days_of_segment(segment: &str) -> String {
+    format!("days/{segment}.parquet")
+}
+
 /// The file of all spaces.
 pub fn spaces() -> String {
     "spaces/spaces.parquet".into()

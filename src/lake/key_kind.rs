@@ -195,7 +195,7 @@ mod tests {
         assert_eq!(place(&manifest), KeyKind::Manifest { date, space: &seg });
         let marker = key::open_day(date, &space.into());
         assert_eq!(place(&marker), KeyKind::Marker { date, space: &seg });
-        for key in [key::rooms(&space.into()), key::spaces()] {
+        for key in [key::rooms(&space.into()), key::days(&space.into()), key::spaces()] {
             assert_eq!(place(&key), KeyKind::CatalogTable, "{key}");
         }
         let user_meta = key::date_table(builtin::user_meta::NAME, date);

@@ -87,7 +87,11 @@ pub(super) fn bar(lang: Lang, share: Option<f64>) -> Markup {
 }
 
 /// The weeks of a row as small columns, one for each week of the period.
-pub(super) fn small_trend(lang: Lang, all: &BTreeMap<NaiveDate, Tally>, own: &BTreeMap<NaiveDate, Tally>) -> Markup {
+pub(super) fn small_trend(
+    lang: Lang,
+    all: &BTreeMap<NaiveDate, Tally>,
+    own: &BTreeMap<NaiveDate, Tally>,
+) -> Markup {
     let said: Vec<String> = own
         .iter()
         .map(|(week, tally)| format!("{} {}", lang.day_and_month(*week), text(lang, tally.share())))

@@ -193,7 +193,8 @@ fn share_cell(tally: Tally, lang: Lang) -> Markup {
 }
 
 fn lessons_to_look_at(summary: &AttendanceSummary, lang: Lang) -> Markup {
-    let joined = |names: &std::collections::BTreeSet<String>| names.iter().cloned().collect::<Vec<_>>().join(", ");
+    let joined =
+        |names: &std::collections::BTreeSet<String>| names.iter().cloned().collect::<Vec<_>>().join(", ");
     html! {
         div {
             h2 { (lang.say(t::LOOK_LESSONS)) }

@@ -21,7 +21,9 @@ pub(super) fn marts(dialect: SqlDialect) -> String {
     let mut text = TEMPLATE.to_owned();
     // A gap may hold another: the innermost one is filled first.
     while let Some(end) = text.find('}') {
-        let Some(start) = text[..end].rfind('{') else { break };
+        let Some(start) = text[..end].rfind('{') else {
+            break;
+        };
         let gap = &text[start + 1..end];
         let (word, content) = gap.split_once(' ').unwrap_or((gap, ""));
         let filling = filled(dialect, word, content);

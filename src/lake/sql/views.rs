@@ -132,6 +132,17 @@ fn type_name(dialect: SqlDialect, kind: Type) -> &'static str {
             "Array(Tuple(joined_at Nullable(DateTime64(6, 'UTC')), left_at Nullable(DateTime64(6, 'UTC'))))",
             "ARRAY<STRUCT<joined_at: TIMESTAMP, left_at: TIMESTAMP>>",
         ],
+        Type::Date => ["DATE", "Nullable(Date)", "DATE"],
+        Type::Options => [
+            "STRUCT(option_id VARCHAR, \"text\" VARCHAR, is_right BOOLEAN)[]",
+            "Array(Tuple(option_id Nullable(String), text Nullable(String), is_right Nullable(Bool)))",
+            "ARRAY<STRUCT<option_id: STRING, text: STRING, is_right: BOOLEAN>>",
+        ],
+        Type::Counts => [
+            "MAP(VARCHAR, BIGINT)",
+            "Map(String, Nullable(Int64))",
+            "MAP<STRING, BIGINT>",
+        ],
         Type::Map => [
             "MAP(VARCHAR, VARCHAR)",
             "Map(String, Nullable(String))",
@@ -156,7 +167,10 @@ fn pattern(table: &Table) -> &'static str {
 
 /// The lines of a list, with commas between them.
 fn lines(items: impl Iterator<Item = String>) -> String {
-    items.map(|item| format!("  {item}")).collect::<Vec<_>>().join(",\n")
+    items
+        .map(|item| format!("  {item}"))
+        .collect::<Vec<_>>()
+        .join(",\n")
 }
 
 /// DuckDB takes the date from the file's name, because a declared schema excludes Hive partitions. A condition on the
@@ -203,7 +217,10 @@ fn clickhouse(address: &LakeAddress, table: &Table, columns: &[ViewColumn<'_>]) 
             region,
             endpoint,
             path_style,
-        } => ("s3", joined(&https(bucket, region, endpoint, *path_style), prefix)),
+        } => (
+            "s3",
+            joined(&https(bucket, region, endpoint, *path_style), prefix),
+        ),
     };
     format!(
         "CREATE OR REPLACE VIEW {} (\n{}\n) AS\nSELECT {}\nFROM {function}({}, 'Parquet', {})\nSETTINGS use_hive_partitioning = 1\nCOMMENT {};\n",
@@ -218,12 +235,11 @@ fn clickhouse(address: &LakeAddress, table: &Table, columns: &[ViewColumn<'_>]) 
 
 /// The columns with types and comments.
 fn declared(columns: &[ViewColumn<'_>]) -> String {
-    lines(columns.iter().map(|column| {
-        format!(
-            "{} {} COMMENT {}",
-            column.identifier, column.kind, column.comment
-        )
-    }))
+    lines(
+        columns
+            .iter()
+            .map(|column| format!("{} {} COMMENT {}", column.identifier, column.kind, column.comment)),
+    )
 }
 
 fn names(columns: &[ViewColumn<'_>]) -> String {

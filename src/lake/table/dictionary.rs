@@ -104,6 +104,7 @@ mod tests {
             let key = match table.scope {
                 TableScope::PerDay => key::table(&table.name, date, &"64ab".into()),
                 TableScope::PerDate => key::date_table(&table.name, date),
+                TableScope::PerSpace if table.name == builtin::days::NAME => key::days(&"64ab".into()),
                 TableScope::PerSpace => key::rooms(&"64ab".into()),
                 TableScope::Single => key::spaces(),
             };

@@ -31,6 +31,9 @@ pub struct LessonEntry {
     /// the LMS took the lesson data back.
     #[serde(default, deserialize_with = "raw_text")]
     pub meta: Option<String>,
+    /// The scheduled start, if it was read with the lesson data; none says nothing.
+    #[serde(skip)]
+    pub start: Option<DateTime<Utc>>,
 }
 
 /// The text of a JSON value, as it stands.
@@ -49,6 +52,7 @@ impl LessonEntry {
             file: Arc::clone(file),
             line: payload.line,
             meta: payload.meta,
+            start: payload.start,
         }
     }
 
@@ -62,13 +66,15 @@ impl LessonEntry {
             file: &'e str,
             line: u64,
         }
-        let mut line = serde_json::to_vec(&Rest {
+        let rest = Rest {
             meeting: &self.meeting,
             user: &self.user,
             received_at: self.received_at,
             file: &self.file,
             line: self.line,
-        })?;
+        };
+        let mut line = Vec::with_capacity(self.weight() + self.file.len() + 64);
+        serde_json::to_writer(&mut line, &rest)?;
         if let Some(meta) = &self.meta {
             line.pop();
             line.extend_from_slice(br#","meta":"#);
@@ -95,6 +101,7 @@ impl LessonEntry {
             file: "".into(),
             line: landed_at.timestamp().unsigned_abs(),
             meta: Some(Value::Object(meta).to_string()),
+            start: None,
         }
     }
 
@@ -110,6 +117,9 @@ impl LessonEntry {
 
     /// The scheduled start, if it can be read.
     fn start(&self) -> Option<DateTime<Utc>> {
+        if self.start.is_some() {
+            return self.start;
+        }
         let start: StartOnly<'_> = serde_json::from_str(self.meta.as_deref()?).ok()?;
         lenient::instant(&start.value?)
     }

@@ -165,6 +165,11 @@ pub(super) fn put<'v>(cells: &mut [Cell<'v>], column: Option<usize>, cell: Cell<
     }
 }
 
+/// The scheduled start, if it can be read.
+pub(super) fn start(meta: &JsonObject<'_>) -> Option<DateTime<Utc>> {
+    lenient::instant(scalar(meta, "lesson_scheduled_start_dt")?)
+}
+
 /// Columns whose value exists and can't be read.
 pub(super) fn unreadable(meta: &JsonObject<'_>) -> Vec<&'static str> {
     let is_unreadable = |(column, paths): &(&'static str, &[&str])| {

@@ -432,6 +432,7 @@ mod tests {
             file: "f".into(),
             line: 1,
             meta: Some("{}".into()),
+            start: None,
         };
         entry.line().expect("JSON")
     }

@@ -2,6 +2,7 @@
 //!
 //! The same rows give the same bytes: nothing depends on the clock, the machine or the order of a hash map.
 
+use arrow::array::RecordBatch;
 use bytes::Bytes;
 use parquet::arrow::ArrowWriter;
 use parquet::arrow::arrow_writer::ArrowWriterOptions;
@@ -72,6 +73,13 @@ impl<'t> Sink<'t> {
         Ok(())
     }
 
+    /// Appends rows that are Arrow already.
+    pub fn push_batch(&mut self, batch: &RecordBatch) -> Result<()> {
+        self.write(batch)?;
+        self.rows += batch.num_rows() as u64;
+        Ok(())
+    }
+
     /// The finished file; none if there are no rows.
     pub fn finish(mut self, key: String) -> Result<Option<TableFile>> {
         if self.columns.rows() > 0 {
@@ -92,11 +100,15 @@ impl<'t> Sink<'t> {
 
     fn flush(&mut self) -> Result<()> {
         let batch = self.columns.take().map_err(|error| self.fault(&error))?;
+        self.write(&batch)
+    }
+
+    fn write(&mut self, batch: &RecordBatch) -> Result<()> {
         let mut writer = match self.writer.take() {
             Some(writer) => writer,
             None => self.writer()?,
         };
-        writer.write(&batch).map_err(|error| self.fault(&error))?;
+        writer.write(batch).map_err(|error| self.fault(&error))?;
         self.writer = Some(writer);
         Ok(())
     }
@@ -120,7 +132,12 @@ impl<'t> Sink<'t> {
                 SCHEMA_VERSION.to_owned(),
             )]));
         // Each JSON text is another one, and nobody asks for a range of them.
-        for column in self.table.columns.iter().filter(|column| column.kind == Type::Json) {
+        for column in self
+            .table
+            .columns
+            .iter()
+            .filter(|column| column.kind == Type::Json)
+        {
             let path = ColumnPath::from(column.name.to_string());
             properties = properties
                 .set_column_dictionary_enabled(path.clone(), false)

@@ -18,6 +18,9 @@ const SMALL: usize = 32;
 /// The fields for which an object has room at once: most objects of a report have no more.
 const FIELDS: usize = 4;
 
+/// The bytes for which an object's JSON has room at once.
+const USUAL_BYTES: usize = 512;
+
 /// A JSON value.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub(crate) enum Node<'v> {
@@ -74,7 +77,12 @@ impl<'v> JsonObject<'v> {
     /// The fields that count, by name.
     fn sorted(&self) -> Vec<(&str, &Node<'v>)> {
         // The sort is stable, so that the last of equal names comes first.
-        let mut fields: Vec<_> = self.0.iter().rev().map(|(name, value)| (&**name, value)).collect();
+        let mut fields: Vec<_> = self
+            .0
+            .iter()
+            .rev()
+            .map(|(name, value)| (&**name, value))
+            .collect();
         fields.sort_by(|a, b| a.0.cmp(b.0));
         fields.dedup_by(|later, kept| later.0 == kept.0);
         fields
@@ -97,6 +105,13 @@ impl<'v> JsonObject<'v> {
     pub fn overlaid(mut self, other: Self) -> Self {
         self.0.extend(other.0);
         Self::new(self.0)
+    }
+
+    /// The object as JSON, with sorted keys.
+    pub fn to_json(&self) -> serde_json::Result<String> {
+        let mut json = Vec::with_capacity(USUAL_BYTES);
+        serde_json::to_writer(&mut json, self)?;
+        String::from_utf8(json).map_err(serde::ser::Error::custom)
     }
 
     /// True if it has no fields.

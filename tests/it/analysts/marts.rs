@@ -23,7 +23,9 @@ fn rows(views: &Value, mart: &str, key: &[&str], columns: &[&str]) -> BTreeMap<S
     let rows = views[mart].as_array().unwrap();
     let keyed = rows.iter().map(|row| {
         let key: Vec<_> = key.iter().map(|column| row[column].as_str().unwrap()).collect();
-        let values = columns.iter().map(|column| ((*column).to_owned(), row[column].clone()));
+        let values = columns
+            .iter()
+            .map(|column| ((*column).to_owned(), row[column].clone()));
         (key.join("|"), Value::Object(values.collect()))
     });
     let by_key: BTreeMap<_, _> = keyed.collect();
@@ -50,15 +52,30 @@ fn share(counts: &Value) -> Value {
 
 fn assert_lessons(views: &Value, school: &School, users: &[ExpectedUser]) {
     let columns = [
-        "expected", "attended", "unknown", "late", "share", "calls", "held_from", "held_to", "recorded",
-        "complete", "teachers", "date", "guests", "lesson_name",
+        "expected",
+        "attended",
+        "unknown",
+        "late",
+        "share",
+        "calls",
+        "held_from",
+        "held_to",
+        "recorded",
+        "complete",
+        "teachers",
+        "date",
+        "guests",
+        "lesson_name",
     ];
     let found = rows(views, "lessons", &["external_meeting_id"], &columns);
     let (meetings, unsure) = (truth::meetings(school), truth::unsure(school));
     let incomplete: BTreeSet<(&str, _)> = school
         .calls
         .iter()
-        .filter(|call| unsure.contains(call.lesson.meeting_id.as_str()) && call.json == telelake::simulator::Report::Missing)
+        .filter(|call| {
+            unsure.contains(call.lesson.meeting_id.as_str())
+                && call.json == telelake::simulator::Report::Missing
+        })
         .map(|call| (call.room_id.as_str(), call.started_at.date_naive()))
         .collect();
     let recorded: BTreeSet<&str> = school
@@ -76,11 +93,12 @@ fn assert_lessons(views: &Value, school: &School, users: &[ExpectedUser]) {
                 .filter(|user| user.is_teacher)
                 .map(|user| (&user.user, &user.name))
                 .collect();
-            let instant = |at: chrono::DateTime<chrono::Utc>| at.format("%Y-%m-%dT%H:%M:%S+00:00").to_string();
+            let instant =
+                |at: chrono::DateTime<chrono::Utc>| at.format("%Y-%m-%dT%H:%M:%S+00:00").to_string();
             let counts = counts(users.iter().copied());
-            let is_complete = calls.iter().all(|call| {
-                !incomplete.contains(&(call.room_id.as_str(), call.started_at.date_naive()))
-            });
+            let is_complete = calls
+                .iter()
+                .all(|call| !incomplete.contains(&(call.room_id.as_str(), call.started_at.date_naive())));
             let row = json!({
                 "share": share(&counts),
                 "calls": calls.len(),
@@ -129,18 +147,29 @@ fn assert_people(views: &Value, users: &[ExpectedUser]) {
     );
     let by_course = |user: &ExpectedUser| format!("{}|{}", user.user, user.levels["lesson_course"]);
     let expected = grouped(&students, by_course).into_iter();
-    assert_eq!(found, expected.map(|(key, visits)| (key, counts(visits))).collect());
+    assert_eq!(
+        found,
+        expected.map(|(key, visits)| (key, counts(visits))).collect()
+    );
 }
 
 fn assert_levels(views: &Value, users: &[ExpectedUser]) {
     let columns = ["expected", "attended", "unknown", "late", "lessons", "students"];
-    let found = rows(views, "attendance_by_level", &["level", "entity_id", "week"], &columns);
+    let found = rows(
+        views,
+        "attendance_by_level",
+        &["level", "entity_id", "week"],
+        &columns,
+    );
     let mut expected = BTreeMap::new();
     let students: Vec<_> = users.iter().filter(|user| !user.is_teacher).cloned().collect();
     for level in ["city", "branch", "student_group", "lesson_course"] {
         for ((entity, week), visits) in grouped(&students, |user| (user.levels[level].clone(), user.week)) {
-            let distinct = |of: fn(&ExpectedUser) -> &String| visits.iter().map(|user| of(user)).collect::<BTreeSet<_>>().len();
-            let more = json!({"lessons": distinct(|user| &user.meeting), "students": distinct(|user| &user.user)});
+            let distinct = |of: fn(&ExpectedUser) -> &String| {
+                visits.iter().map(|user| of(user)).collect::<BTreeSet<_>>().len()
+            };
+            let more =
+                json!({"lessons": distinct(|user| &user.meeting), "students": distinct(|user| &user.user)});
             expected.insert(format!("{level}|{entity}|{week}"), with(counts(visits), more));
         }
     }
@@ -153,31 +182,46 @@ fn assert_levels(views: &Value, users: &[ExpectedUser]) {
     );
     for user in &students {
         let row = &parents[&format!("branch|{}|{}", user.levels["branch"], user.week)];
-        assert_eq!(*row, json!({"parent_level": "city", "parent_entity_id": user.levels["city"]}));
+        assert_eq!(
+            *row,
+            json!({"parent_level": "city", "parent_entity_id": user.levels["city"]})
+        );
     }
 }
 
 fn assert_teachers(views: &Value, users: &[ExpectedUser]) {
     let columns = [
-        "user_fullname", "lessons", "held", "unknown", "late", "students_expected", "students_attended",
+        "user_fullname",
+        "lessons",
+        "held",
+        "unknown",
+        "late",
+        "students_expected",
+        "students_attended",
     ];
     let found = rows(views, "teachers", &["external_user_id"], &columns);
     let by_meeting = grouped(users, |user| user.meeting.clone());
     let teachers: Vec<_> = users.iter().filter(|user| user.is_teacher).cloned().collect();
-    let expected = grouped(&teachers, |user| user.user.clone()).into_iter().map(|(id, lessons)| {
-        let visits = counts(lessons.iter().flat_map(|lesson| by_meeting[&lesson.meeting].iter().copied()));
-        let count = |is: &dyn Fn(&ExpectedUser) -> bool| lessons.iter().filter(|user| is(user)).count();
-        let row = json!({
-            "user_fullname": lessons[0].name,
-            "lessons": lessons.len(),
-            "held": count(&|user| user.attended == Some(true)),
-            "unknown": count(&|user| user.attended.is_none()),
-            "late": count(&|user| user.is_late),
-            "students_expected": visits["expected"],
-            "students_attended": visits["attended"],
+    let expected = grouped(&teachers, |user| user.user.clone())
+        .into_iter()
+        .map(|(id, lessons)| {
+            let visits = counts(
+                lessons
+                    .iter()
+                    .flat_map(|lesson| by_meeting[&lesson.meeting].iter().copied()),
+            );
+            let count = |is: &dyn Fn(&ExpectedUser) -> bool| lessons.iter().filter(|user| is(user)).count();
+            let row = json!({
+                "user_fullname": lessons[0].name,
+                "lessons": lessons.len(),
+                "held": count(&|user| user.attended == Some(true)),
+                "unknown": count(&|user| user.attended.is_none()),
+                "late": count(&|user| user.is_late),
+                "students_expected": visits["expected"],
+                "students_attended": visits["attended"],
+            });
+            (id, row)
         });
-        (id, row)
-    });
     assert_eq!(found, expected.collect());
 }
 
@@ -231,10 +275,16 @@ async fn spark_returns_the_truth_of_a_folder() {
 /// The comment about access becomes part of the script, with the keys filled in.
 fn with_keys(script: &str, lake: &Lake) -> String {
     let environment: BTreeMap<_, _> = lake.environment().into_iter().collect();
-    let (id, key) = (&environment["AWS_ACCESS_KEY_ID"], &environment["AWS_SECRET_ACCESS_KEY"]);
+    let (id, key) = (
+        &environment["AWS_ACCESS_KEY_ID"],
+        &environment["AWS_SECRET_ACCESS_KEY"],
+    );
     script
         .replace("-- CREATE OR REPLACE SECRET", "CREATE OR REPLACE SECRET")
-        .replace("KEY_ID '…', SECRET '…'", &format!("KEY_ID '{id}', SECRET '{key}'"))
+        .replace(
+            "KEY_ID '…', SECRET '…'",
+            &format!("KEY_ID '{id}', SECRET '{key}'"),
+        )
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -256,8 +306,15 @@ async fn a_file_that_is_older_than_a_column_gives_null() {
     let older = r#"
         COPY (SELECT space_id, room_id, calls FROM coverage) TO '{file}' (FORMAT parquet);
     "#;
-    let key = lake.keys().await.into_keys().find(|key| key.starts_with("coverage/")).unwrap();
-    let Lake::Folder(folder) = &lake else { unreachable!() };
+    let key = lake
+        .keys()
+        .await
+        .into_keys()
+        .find(|key| key.starts_with("coverage/"))
+        .unwrap();
+    let Lake::Folder(folder) = &lake else {
+        unreachable!()
+    };
     let file = folder.path().join(&key);
     let copy = folder.path().join("older.parquet");
     let scripts = [format!(
@@ -270,6 +327,9 @@ async fn a_file_that_is_older_than_a_column_gives_null() {
     for engine in ["duckdb", "clickhouse"] {
         let views = run(&lake, engine, &[script(&lake, engine).await], &[]).await;
         let lessons = views[0]["lessons"].as_array().unwrap();
-        assert!(lessons.iter().any(|lesson| lesson["complete"] == false), "{engine}");
+        assert!(
+            lessons.iter().any(|lesson| lesson["complete"] == false),
+            "{engine}"
+        );
     }
 }

@@ -30,7 +30,12 @@ pub(super) async fn school() -> Simulator {
         let long = |call: &&telelake::simulator::Call| {
             !call.is_breakout && call.finished_at.unwrap() - call.started_at > TimeDelta::minutes(40)
         };
-        let calls: Vec<String> = school.calls.iter().filter(long).map(|call| call.id.clone()).collect();
+        let calls: Vec<String> = school
+            .calls
+            .iter()
+            .filter(long)
+            .map(|call| call.id.clone())
+            .collect();
         let pause = TimeDelta::minutes(3);
         school.split_call(&calls[0], pause).unwrap();
         let second = school.split_call(&calls[1], pause).unwrap();

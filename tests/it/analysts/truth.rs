@@ -51,7 +51,10 @@ pub fn users(school: &School) -> Vec<ExpectedUser> {
     let (meetings, unsure) = (meetings(school), unsure(school));
     let text = |value: &Value| value.as_str().unwrap().to_owned();
     let all = school.lesson_data().into_iter().map(|payload| {
-        let (user, meeting) = (text(&payload["externalUserId"]), text(&payload["externalMeetingId"]));
+        let (user, meeting) = (
+            text(&payload["externalUserId"]),
+            text(&payload["externalMeetingId"]),
+        );
         let meta = &payload["meta"];
         let calls = &meetings[meeting.as_str()];
         let start = calls.iter().map(|call| call.started_at).min().unwrap();

@@ -67,6 +67,7 @@ fn meta(entries: &[(&str, Value)]) -> LessonIndex {
             user: (*user).into(),
             meeting: "m".into(),
             meta: Some(Value::Object(meta.as_object().cloned().unwrap_or_default()).to_string()),
+            start: None,
             unreadable: Vec::new(),
             line: 1,
             repairs: crate::json::Repairs::default(),

@@ -38,6 +38,7 @@ fn entry_in(meeting: &str, user: &str, file: &str, line: u64, meta: Value) -> Le
         file: file.into(),
         line,
         meta: meta.is_object().then(|| meta.to_string()),
+        start: None,
     }
 }
 
