@@ -69,7 +69,7 @@ pub(super) async fn run(context: &CommandContext, args: Args) -> Result<ExitStat
     let attendance = summarize(&*store, zone, from, to).await?;
     let options = PageOptions {
         language: PageLanguage::En,
-        names: true,
+        names: false,
         lake: url,
         now: Utc::now(),
         zone,
@@ -184,8 +184,8 @@ fn rows_of(cut: Option<&Cut>) -> Vec<Vec<String>> {
     shown.extend(rows.into_iter().map(|(key, row)| {
         let percent = row
             .total
-            .share()
-            .map_or_else(|| "–".into(), |share| format!("{:.0}", share * 100.0));
+            .percent()
+            .map_or_else(|| "–".into(), |percent| percent.to_string());
         let counts = [
             row.lessons,
             row.total.expected,

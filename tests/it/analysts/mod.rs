@@ -1,6 +1,7 @@
 //! The lake for analysts: the marts of `telelake sql` in their engines, and the page of `telelake report`.
 
 mod marts;
+mod questions;
 mod report;
 mod truth;
 
@@ -46,9 +47,14 @@ pub(super) async fn school() -> Simulator {
 
 /// Exports the school with its lesson data.
 pub(super) async fn export(sim: &Simulator, lake: &Lake) {
+    export_with(sim, lake, &sim.school().lesson_data()).await;
+}
+
+/// Exports the school with this lesson data.
+pub(super) async fn export_with(sim: &Simulator, lake: &Lake, lessons: &[Value]) {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("lessons.json");
-    std::fs::write(&file, serde_json::to_vec(&sim.school().lesson_data()).unwrap()).unwrap();
+    std::fs::write(&file, serde_json::to_vec(lessons).unwrap()).unwrap();
     let import = ["meta", "import", file.to_str().unwrap()];
     Telelake::new(&import).lake(lake).run().await.expect(0);
     exported(sim, lake, &[], 0).await;
