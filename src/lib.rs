@@ -11,6 +11,7 @@ pub mod cli;
 pub mod config;
 pub mod crontab;
 pub mod dates;
+pub mod delta;
 pub mod error;
 pub mod ids;
 pub mod json;

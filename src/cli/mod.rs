@@ -7,6 +7,7 @@ mod call_date;
 mod check;
 mod completions;
 mod config;
+mod delta;
 mod demo;
 mod fit;
 mod health;
@@ -100,6 +101,7 @@ enum CliCommand {
     Backfill(backfill::Args),
     Serve(serve::Args),
     Rebuild(rebuild::Args),
+    Delta(delta::Args),
     Status(status::Args),
     Verify(verify::Args),
     Check(check::Args),
@@ -197,6 +199,7 @@ async fn dispatch(context: &CommandContext, command: CliCommand) -> Result<ExitS
         CliCommand::Backfill(args) => backfill::run(context, args).await,
         CliCommand::Serve(args) => serve::run(context, args).await,
         CliCommand::Rebuild(args) => rebuild::run(context, args).await,
+        CliCommand::Delta(args) => delta::run(context, &args).await,
         CliCommand::Status(args) => status::run(context, args).await,
         CliCommand::Verify(args) => verify::run(context, args).await,
         CliCommand::Meta(args) => meta::run(context, args).await,

@@ -40,6 +40,8 @@ pub struct Config {
     pub store: Store,
     /// Lesson data of the LMS.
     pub meta: Meta,
+    /// The Delta Lake tables.
+    pub delta: Delta,
     /// The times of the scheduled runs.
     pub schedule: Schedule,
     /// The daemon's listener.
@@ -59,6 +61,7 @@ impl Default for Config {
             export: Export::default(),
             store: Store::default(),
             meta: Meta::default(),
+            delta: Delta::default(),
             schedule: Schedule::default(),
             serve: Serve::default(),
             webhook: Webhook::default(),
@@ -297,6 +300,28 @@ pub enum Checksum {
 pub struct Meta {
     /// `file://` or `s3://` prefixes with files of lesson data, which each run reads.
     pub feeds: Vec<String>,
+}
+
+/// `[delta]`
+#[derive(Debug, Clone, PartialEq, Deserialize, Serialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Delta {
+    /// True if runs bring the Delta tables up to date.
+    pub enabled: bool,
+    /// The age from which the files of a date become one file.
+    pub compact_after: Duration,
+    /// The time for which a vacuum keeps old versions.
+    pub keep: Duration,
+}
+
+impl Default for Delta {
+    fn default() -> Self {
+        Self {
+            enabled: false,
+            compact_after: Duration::from_secs(7 * 24 * 3600),
+            keep: Duration::from_secs(7 * 24 * 3600),
+        }
+    }
 }
 
 /// `[schedule]`

@@ -67,6 +67,10 @@ pub const ATTEMPTS: &str = "_telelake/attempts/";
 pub const INDEX: &str = "_telelake/index/";
 /// The coverage of the days in the index, an object for each year.
 pub const DAY_INDEXES: &str = "_telelake/index/days/";
+/// The tables that each day's manifest names, a cache with an object for each year.
+pub const TABLE_INDEXES: &str = "_telelake/index/tables/";
+/// The Delta Lake tables. They are made from the other tables and can be removed at any time.
+pub const DELTA: &str = "delta/";
 /// The prefix of the objects that a check of the store writes and removes at once.
 pub const PROBE: &str = "_telelake/probe";
 /// The lesson data feeds, with what was read of each.
@@ -227,6 +231,11 @@ pub fn meeting_days(date: NaiveDate) -> String {
 /// The coverage of a year's days in the index.
 pub fn day_index(year: i32) -> String {
     format!("{DAY_INDEXES}{year:04}.json.zst")
+}
+
+/// The tables that the manifests of a year's days name.
+pub fn table_index(year: i32) -> String {
+    format!("{TABLE_INDEXES}{year:04}.json.zst")
 }
 
 /// The hashes of the ids of a month's days in the index.

@@ -24,6 +24,8 @@ pub(crate) enum KeyKind<'k> {
     Marker { date: NaiveDate, space: &'k str },
     /// Another object of the program's own.
     State,
+    /// A data file, a commit or a checkpoint of a Delta table.
+    Delta,
     /// An object that a check of the store writes and removes.
     Probe,
     /// An object in a folder of the lake whose key has none of the forms that belong there.
@@ -91,6 +93,7 @@ impl<'k> KeyKind<'k> {
         let (top, rest) = key.split_once('/').unwrap_or((key, ""));
         match top {
             "raw" => Self::raw(rest),
+            "delta" => Self::delta(rest),
             "media" => Self::recording(rest),
             _ if tables.contains(top) => Self::table(top, rest),
             _ => Self::Unknown,
@@ -110,6 +113,25 @@ impl<'k> KeyKind<'k> {
             (TableScope::PerSpace | TableScope::Single, _) if one(rest) && rest.ends_with(".parquet") => {
                 Self::CatalogTable
             }
+            _ => Self::Stray,
+        }
+    }
+
+    /// An object of a Delta table. The table may be one that the mapping no longer has.
+    fn delta(rest: &'k str) -> Self {
+        let is_number = |text: &str| text.len() == 20 && text.bytes().all(|byte| byte.is_ascii_digit());
+        let is_known = |name: &str| {
+            if let Some(name) = name.strip_prefix("_delta_log/") {
+                let number = name
+                    .strip_suffix(".checkpoint.parquet")
+                    .or(name.strip_suffix(".json"));
+                return name == "_last_checkpoint" || number.is_some_and(is_number);
+            }
+            let file = dated(name).map_or(name, |(_, file)| file);
+            one(file) && file.ends_with(".parquet")
+        };
+        match rest.split_once('/') {
+            Some((table, name)) if plain(table) && is_known(name) => Self::Delta,
             _ => Self::Stray,
         }
     }
@@ -214,6 +236,7 @@ mod tests {
             key::meeting_days(date),
             key::day_index(2026),
             key::id_index(date),
+            key::table_index(2026),
             key::set_aside("calls/date=2026-11-22/s.parquet", "20261122T020000Z"),
         ] {
             assert_eq!(place(&key), KeyKind::State, "{key}");
@@ -232,6 +255,11 @@ mod tests {
             "media/date=2026-13-22/s/r/c_r.mp4",
             "media/date=2026-11-22/s/r/c_r.txt",
             "raw/notes.txt",
+            "delta/calls/notes.txt",
+            "delta/calls/_delta_log/1.json",
+            "delta/calls/_delta_log/00000000000000000001.crc",
+            "delta/calls/date=2026-11-22/a/b.parquet",
+            "delta/x.parquet",
             "raw/reports/date=2026-11-22/s/c.html",
             "_telelake/days/date=2026-11-22/s.json.bak",
             "_telelake/runs/.DS_Store",
@@ -243,5 +271,14 @@ mod tests {
             assert_eq!(place(key), KeyKind::Unknown, "{key}");
         }
         assert_eq!(place("_telelake/probe/0123"), KeyKind::Probe);
+        for key in [
+            "delta/calls/_delta_log/_last_checkpoint",
+            "delta/calls/_delta_log/00000000000000000010.json",
+            "delta/a_table_of_old/_delta_log/00000000000000000010.checkpoint.parquet",
+            "delta/calls/date=2026-11-22/s-20261122T020000Z-01234567.parquet",
+            "delta/rooms/s-20261122T020000Z-01234567.parquet",
+        ] {
+            assert_eq!(place(key), KeyKind::Delta, "{key}");
+        }
     }
 }

@@ -27,6 +27,8 @@ pub enum Command {
     Demo,
     /// An import of lesson data.
     MetaImport,
+    /// Bringing the Delta tables up to date.
+    Delta,
 }
 
 impl Command {
@@ -40,6 +42,7 @@ impl Command {
             Self::Repair => "repair",
             Self::Demo => "demo",
             Self::MetaImport => "meta import",
+            Self::Delta => "delta",
         }
     }
 
@@ -53,6 +56,7 @@ impl Command {
             Self::Repair,
             Self::Demo,
             Self::MetaImport,
+            Self::Delta,
         ];
         all.into_iter().find(|command| command.name() == name)
     }

@@ -6,6 +6,7 @@
 //! day is processed, from its manifest to its commit (see `day`), as soon as its listing is complete.
 
 pub(crate) mod day;
+pub(crate) mod delta;
 pub(crate) mod job;
 pub(crate) mod lake_state;
 pub(crate) mod lessons;
@@ -39,6 +40,7 @@ use crate::lake::key;
 use crate::store::ListedObject;
 use crate::{Error, ErrorKind, Result, task};
 
+pub use delta::DeltaUpdater;
 pub(crate) use job::{Again, Piece};
 pub use job::{Command, Job, Only};
 pub use lake_state::info::{StoreInfo, read as read_store_info, refuse_newer};
@@ -261,6 +263,7 @@ impl Exporter {
         self.finish(&scope, (changed, own), summary).await?;
         if extent == Extent::Whole {
             lake_state::day_index::update(&context.run, job).await;
+            delta::update(&context.run, summary).await;
         }
         if is_lost { Err(api_lost()) } else { Ok(()) }
     }

@@ -9,7 +9,7 @@ use tracing::Instrument;
 
 use super::day::state::DayState;
 use super::summary::{DayReport, Problem, ProblemKind, Summary};
-use super::{Command, Job, Phase, Setting};
+use super::{Command, Job, Phase, Setting, delta};
 use crate::config::ReportFormat;
 use crate::ids::SpaceId;
 use crate::lake::key;
@@ -88,6 +88,7 @@ impl Rebuilder {
         if !run.cancel.is_cancelled() {
             mend_meta(run, from, to, summary).await;
             catalog::rebuild(run, summary).await;
+            delta::update(run, summary).await;
         }
         Ok(())
     }

@@ -215,6 +215,14 @@ impl RunContext {
         Ok(lease.during(work, || self.health.lose(lease::lost())).await)
     }
 
+    /// The store for work whose failures must not stop the run. It writes only while the run may.
+    pub fn store_beside(&self) -> Arc<dyn Store> {
+        let guarded = GuardedStore::new(Arc::clone(&self.bare), self.cancel.child_token());
+        let health = Arc::clone(&self.health);
+        guarded.health().require(Box::new(move || health.permit()));
+        Arc::new(guarded)
+    }
+
     /// Deletes an object.
     pub async fn delete(&self, key: &str) -> Result<()> {
         self.store.delete(key).await?;

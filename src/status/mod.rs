@@ -11,6 +11,7 @@ mod listing;
 mod missing;
 mod open_days;
 mod rooms;
+mod table_index;
 
 pub use coverage::{Coverage, LakeCoverage};
 pub use day_status::{DayStatus, NOT_BUILT};
@@ -19,3 +20,4 @@ pub use listing::DateRange;
 pub use missing::{Lack, LackKind};
 pub use open_days::{MarkedDays, pending_by_age};
 pub use rooms::KnownRoom;
+pub use table_index::{DayTables, TableDigest, day_tables};

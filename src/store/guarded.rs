@@ -72,6 +72,14 @@ impl StoreHealth {
         let _ = self.permit.set(permit);
     }
 
+    /// Asks the permit if writing is allowed now.
+    ///
+    /// # Errors
+    /// The reason why it is not.
+    pub fn permit(&self) -> Result<()> {
+        self.permit.get().map_or(Ok(()), |permit| permit())
+    }
+
     /// Stops the run for a reason; the first reason counts.
     pub fn lose(&self, why: Error) {
         let _ = self.lost.set(why);
@@ -196,6 +204,10 @@ impl Store for GuardedStore {
             Ok(()) => Ok(()),
             failed => self.health.after(true, failed),
         }
+    }
+
+    async fn copy(&self, from: &str, to: &str) -> Result<()> {
+        self.health.write(to, self.inner.copy(from, to)).await
     }
 
     async fn list(&self, prefix: &str) -> Result<Vec<ListedObject>> {

@@ -122,6 +122,10 @@ impl Store for Metered {
         counted("sync", self.0.sync()).await
     }
 
+    async fn copy(&self, from: &str, to: &str) -> Result<()> {
+        counted("copy", self.0.copy(from, to)).await
+    }
+
     async fn list(&self, prefix: &str) -> Result<Vec<ListedObject>> {
         counted("list", self.0.list(prefix)).await
     }

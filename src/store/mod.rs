@@ -210,6 +210,16 @@ pub trait Store: Send + Sync {
         Ok(())
     }
 
+    /// Copies an object to a new key, on the server or by a hard link if that is possible. The copy keeps its bytes if the
+    /// original is replaced or deleted.
+    ///
+    /// # Errors
+    /// `StoreNotFound` if there is no such object; otherwise any error of the store.
+    async fn copy(&self, from: &str, to: &str) -> Result<()> {
+        let bytes = self.read(from).await?;
+        self.put(to, bytes, Condition::Any).await.map(|_| ())
+    }
+
     /// Lists every object whose key starts with `prefix`, ordered by the bytes of the key. Unfinished uploads are not
     /// listed.
     ///

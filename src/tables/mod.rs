@@ -33,6 +33,7 @@ pub use lessons::attendance::{Attendance, build_attendance};
 pub use lessons::presence::{FirstCalls, Presence};
 pub use mapping::Mapping;
 pub use mapping::fit::{Fit, TableFit, fit};
+pub use parquet::merge::merge_files;
 pub use parquet::proof::{Footer, RowKey, footer, row_keys};
 pub use parquet::read::{RowBatch, read_rows, read_text};
 pub use parquet::sink::TableFile;

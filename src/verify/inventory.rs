@@ -79,6 +79,8 @@ impl Inventory {
                 KeyKind::Marker { date, .. } if dates.contain(date) => drop(self.markers.insert(entry.key)),
                 KeyKind::Marker { .. } => {}
                 KeyKind::RawMeta => self.raw_meta.push((entry.key, entry.bytes)),
+                // Delta tables are copies, which `telelake delta` brings up to date.
+                KeyKind::Delta => {}
                 KeyKind::Probe => self.probes.push(entry),
                 KeyKind::State => drop(self.state.insert(entry.key)),
                 KeyKind::Stray => self.strays.push(entry.key),

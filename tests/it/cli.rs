@@ -16,6 +16,7 @@ async fn help_texts_are_as_reviewed() {
         "backfill",
         "serve",
         "rebuild",
+        "delta",
         "status",
         "verify",
         "check",

@@ -6,6 +6,7 @@
 
 mod analysts;
 mod cli;
+mod delta;
 mod documents;
 mod house;
 mod pipeline;

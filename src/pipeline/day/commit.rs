@@ -68,8 +68,8 @@ fn is_stored(day: &mut DayState) -> bool {
     is_stored
 }
 
-/// Ends the work on a day: brings its row of `days` up to date, then deletes the marker if the stored manifest says that the day is closed; else proves that the marker
-/// is there.
+/// Ends the work on a day: brings its row of `days` up to date, then deletes the marker if the stored manifest says that the
+/// day is closed; else proves that the marker is there.
 ///
 /// # Errors
 /// Any error of the store.
@@ -78,7 +78,9 @@ pub(super) async fn close(run: &RunContext, day: &mut DayState) -> Result<()> {
         return Ok(());
     };
     // Before the marker is deleted, so that a kill in between leaves the row to the next run.
-    if day.row_is_due || day.has_marker {
+    if let Some((stored, _)) = &day.stored
+        && (day.row_is_due || day.has_marker)
+    {
         run.days.update(stored).await?;
         day.row_is_due = false;
     }

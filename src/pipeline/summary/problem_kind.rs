@@ -180,6 +180,9 @@ kinds! {
         UploadsNotSwept = "uploads_not_swept" in "warning":
             "Uploads that a killed run left could not be listed or aborted.",
             "Nothing at first: the next run tries again.";
+        DeltaFailed = "delta_failed" in "warning":
+            "A Delta table below `delta/` could not be brought up to date. The export itself is not concerned.",
+            "Nothing at first: the next run makes it up. If it stays, remove the folder of the table; it is made anew.";
         SummaryFailed = "summary_failed" in "failed":
             "The run's summary could not be stored.",
             "Check the store: its rights, its space, its network.";

@@ -166,6 +166,24 @@ impl FolderStore {
         }
     }
 
+    /// Links a file to a second name. No file is written in place, so the new name keeps its bytes.
+    fn copy_now(&self, from: &str, to: &str) -> Result<()> {
+        let (source, target) = (self.path(from)?, self.path(to)?);
+        let link = || {
+            let folder = target.parent().unwrap_or(&self.root);
+            make_folders(folder)?;
+            fs::hard_link(&source, &target)?;
+            sync_folder(folder)
+        };
+        if link().is_ok() {
+            return Ok(());
+        }
+        // The name is taken, or the file system has no such links.
+        let content = bytes(from, &source)?
+            .ok_or_else(|| Error::new(ErrorKind::StoreNotFound, from, "is not in the store"))?;
+        self.put_now(to, &content, &Condition::Any).map(|_| ())
+    }
+
     fn delete_now(&self, key: &str) -> Result<()> {
         let path = self.path(key)?;
         if !path.exists() {
@@ -301,6 +319,11 @@ impl Store for FolderStore {
 
     async fn sync(&self) -> Result<()> {
         self.sync_all().await
+    }
+
+    async fn copy(&self, from: &str, to: &str) -> Result<()> {
+        let (from, to) = (from.to_owned(), to.to_owned());
+        self.blocking(move |store| store.copy_now(&from, &to)).await
     }
 
     async fn list(&self, prefix: &str) -> Result<Vec<ListedObject>> {

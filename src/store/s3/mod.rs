@@ -340,6 +340,17 @@ impl Store for S3Store {
         }
     }
 
+    async fn copy(&self, from: &str, to: &str) -> Result<()> {
+        match self.send_copy(from, to).await {
+            // Some servers have no such request.
+            Err(error) if error.kind() == ErrorKind::Store => {
+                let bytes = self.read(from).await?;
+                self.put_always(to, bytes).await.map(|_| ())
+            }
+            done => done,
+        }
+    }
+
     async fn list(&self, prefix: &str) -> Result<Vec<ListedObject>> {
         let request = self.client.list_objects_v2().bucket(&self.target.bucket);
         let request = request.prefix(self.object_key(prefix));

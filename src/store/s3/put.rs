@@ -5,6 +5,7 @@ use aws_sdk_s3::error::SdkError;
 use aws_sdk_s3::operation::put_object::PutObjectError;
 use aws_sdk_s3::primitives::ByteStream;
 use bytes::Bytes;
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use tokio::time::Duration;
 
 use super::hold::Waiting;
@@ -13,6 +14,8 @@ use crate::backoff::Backoff;
 use crate::store::{Condition, EtagForm, Store, Version};
 use crate::{Error, ErrorKind, Result};
 
+/// The characters of a key that are encoded in a header.
+const IN_HEADER: &AsciiSet = &NON_ALPHANUMERIC.remove(b'/').remove(b'-').remove(b'_').remove(b'.').remove(b'~');
 /// The pauses before a conditional write is sent again.
 const BACKOFF: Backoff = Backoff::new(Duration::from_millis(300), Duration::from_secs(4));
 
@@ -46,6 +49,21 @@ impl S3Store {
         let request = request.body(ByteStream::from(bytes));
         let answer = request.customize().config_override(config).send().await?;
         Ok(Version(answer.e_tag.unwrap_or_default()))
+    }
+
+    /// Lets the server copy an object.
+    pub(super) async fn send_copy(&self, from: &str, to: &str) -> Result<()> {
+        let source = format!("{}/{}", self.target.bucket, self.object_key(from));
+        let request = self
+            .client
+            .copy_object()
+            .bucket(&self.target.bucket)
+            .key(self.object_key(to))
+            .copy_source(utf8_percent_encode(&source, IN_HEADER).to_string())
+            .set_server_side_encryption(self.sse())
+            .set_ssekms_key_id(self.kms_key_id());
+        let done = self.patiently(|| request.clone().send()).await;
+        done.map(|_| ()).map_err(|error| self.error(from, &error))
     }
 
     /// Writes an object without a condition.

@@ -2,11 +2,15 @@
 //!
 //! The same rows give the same bytes: nothing depends on the clock, the machine or the order of a hash map.
 
+use std::sync::Arc;
+
 use arrow::array::RecordBatch;
+use arrow::datatypes::SchemaRef;
 use bytes::Bytes;
 use parquet::arrow::ArrowWriter;
 use parquet::arrow::arrow_writer::ArrowWriterOptions;
 use parquet::basic::{Compression, ZstdLevel};
+use parquet::errors::ParquetError;
 use parquet::file::metadata::{KeyValue, SortingColumn};
 use parquet::file::properties::{EnabledStatistics, WriterProperties};
 use parquet::schema::types::ColumnPath;
@@ -114,38 +118,14 @@ impl<'t> Sink<'t> {
     }
 
     fn writer(&self) -> Result<ArrowWriter<Vec<u8>>> {
-        let level = ZstdLevel::try_new(3).map_err(|error| self.fault(&error))?;
         let sorted_by = self.table.order_leaves().into_iter().map(|leaf| SortingColumn {
             column_idx: i32::try_from(leaf).unwrap_or(i32::MAX),
             descending: false,
             nulls_first: true,
         });
-        let mut properties = WriterProperties::builder()
-            .set_created_by("telelake".into())
-            .set_compression(Compression::ZSTD(level))
-            .set_statistics_enabled(EnabledStatistics::Page)
-            .set_max_row_group_row_count(Some(ROW_GROUP_ROWS))
-            .set_max_row_group_bytes(Some(ROW_GROUP_BYTES))
-            .set_sorting_columns(Some(sorted_by.collect()))
-            .set_key_value_metadata(Some(vec![KeyValue::new(
-                SCHEMA_VERSION_KEY.to_owned(),
-                SCHEMA_VERSION.to_owned(),
-            )]));
-        // Each JSON text is another one, and nobody asks for a range of them.
-        for column in self
-            .table
-            .columns
-            .iter()
-            .filter(|column| column.kind == Type::Json)
-        {
-            let path = ColumnPath::from(column.name.to_string());
-            properties = properties
-                .set_column_dictionary_enabled(path.clone(), false)
-                .set_column_statistics_enabled(path, EnabledStatistics::None);
-        }
-        let options = ArrowWriterOptions::new().with_properties(properties.build());
-        ArrowWriter::try_new_with_options(Vec::new(), self.columns.schema().clone(), options)
-            .map_err(|error| self.fault(&error))
+        let json = self.table.columns.iter().filter(|column| column.kind == Type::Json);
+        let json = json.map(|column| &*column.name);
+        file_writer(self.columns.schema(), Some(sorted_by.collect()), json).map_err(|error| self.fault(&error))
     }
 
     /// An encoder's error is a fault of the program, because the rows were checked before.
@@ -156,4 +136,32 @@ impl<'t> Sink<'t> {
             error.to_string(),
         )
     }
+}
+
+/// A writer of a table's file in memory. Of the columns of JSON texts each text is another one, and nobody asks for a range
+/// of them: they get no dictionary and no statistics.
+pub(super) fn file_writer<'c>(
+    schema: &SchemaRef,
+    sorted_by: Option<Vec<SortingColumn>>,
+    json: impl Iterator<Item = &'c str>,
+) -> Result<ArrowWriter<Vec<u8>>, ParquetError> {
+    let mut properties = WriterProperties::builder()
+        .set_created_by("telelake".into())
+        .set_compression(Compression::ZSTD(ZstdLevel::try_new(3)?))
+        .set_statistics_enabled(EnabledStatistics::Page)
+        .set_max_row_group_row_count(Some(ROW_GROUP_ROWS))
+        .set_max_row_group_bytes(Some(ROW_GROUP_BYTES))
+        .set_sorting_columns(sorted_by)
+        .set_key_value_metadata(Some(vec![KeyValue::new(
+            SCHEMA_VERSION_KEY.to_owned(),
+            SCHEMA_VERSION.to_owned(),
+        )]));
+    for column in json {
+        let path = ColumnPath::from(column.to_owned());
+        properties = properties
+            .set_column_dictionary_enabled(path.clone(), false)
+            .set_column_statistics_enabled(path, EnabledStatistics::None);
+    }
+    let options = ArrowWriterOptions::new().with_properties(properties.build());
+    ArrowWriter::try_new_with_options(Vec::new(), Arc::clone(schema), options)
 }

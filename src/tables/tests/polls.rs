@@ -69,6 +69,7 @@ fn a_recording_names_the_meetings_and_the_lesson_of_its_call() {
         user: user.into(),
         meeting: "m1".into(),
         meta: Some(meta.to_string()),
+        start: None,
         unreadable: Vec::new(),
         line: 1,
         repairs: crate::json::Repairs::default(),

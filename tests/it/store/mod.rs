@@ -66,6 +66,7 @@ conformance!(
     a_missing_object_has_an_error_kind_of_its_own,
     an_object_above_the_size_limit_is_not_read,
     a_write_replaces_the_whole,
+    a_copy_keeps_its_bytes,
     readers_see_the_old_or_the_new_object,
     a_relaxed_write_is_seen_whole_and_at_once,
     a_write_whose_condition_does_not_hold_changes_nothing,

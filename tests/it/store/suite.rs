@@ -138,6 +138,19 @@ pub async fn an_object_above_the_size_limit_is_not_read(store: &dyn Store) {
     assert_eq!(error.kind(), ErrorKind::StoreNotFound);
 }
 
+pub async fn a_copy_keeps_its_bytes(store: &dyn Store) {
+    let (from, to) = ("copied/date=2026-11-22/a%2Fб c+d.parquet", "copied/new/a.parquet");
+    put(store, from, "first").await;
+    store.copy(from, to).await.unwrap();
+    put(store, from, "second").await;
+    assert_eq!(store.read(to).await.unwrap(), "first");
+    store.delete(from).await.unwrap();
+    assert_eq!(store.read(to).await.unwrap(), "first");
+    let error = store.copy(from, "copied/new/b.parquet").await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::StoreNotFound, "{error}");
+    assert_eq!(keys(store, "copied/").await, [to]);
+}
+
 pub async fn preflight_leaves_nothing_visible(store: &dyn Store) {
     let before = keys(store, "").await;
     store.preflight().await.unwrap();

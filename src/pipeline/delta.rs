@@ -1,0 +1,91 @@
+//! Brings the Delta tables up to date: after each run if the configuration says so, and on request.
+//!
+//! A failure never fails the export. It is a warning, and the next sync makes it up, because it compares all of the lake.
+
+use std::sync::Arc;
+
+use chrono::TimeDelta;
+
+use super::summary::{Problem, ProblemKind, Summary};
+use super::{Command, Setting};
+use crate::delta::{self, DeltaOptions, TableReport};
+use crate::lake::{self, table::Table};
+use crate::pipeline::run_context::RunContext;
+use crate::{Error, ErrorKind, Result};
+
+/// Brings the Delta tables of a lake up to date.
+pub struct DeltaUpdater {
+    run: Arc<RunContext>,
+}
+
+impl DeltaUpdater {
+    /// An updater of a lake.
+    ///
+    /// # Errors
+    /// `Config` if the mapping is wrong or cannot be read.
+    pub fn new(setting: Setting) -> Result<Self> {
+        let run = RunContext::new(setting.child())?;
+        Ok(Self { run: Arc::new(run) })
+    }
+
+    /// Brings all tables up to date, and removes what no version of the last days needs if `vacuum` is set. A report has
+    /// the failure of its table.
+    ///
+    /// # Errors
+    /// Any error that prevents all work: there is no lake, or the store is unavailable.
+    pub async fn run(&self, vacuum: bool) -> Result<Vec<TableReport>> {
+        let run = &self.run;
+        run.store.preflight().await?;
+        if run.open_lake().await?.is_none() {
+            let none = Error::new(ErrorKind::StoreNotFound, run.store.url(), "there is no lake here");
+            return Err(none.hint("check store.url; a first run or backfill makes the lake"));
+        }
+        run.alone(Command::Delta, Box::pin(sync(run, vacuum)))
+            .await
+            .flatten()
+    }
+}
+
+async fn sync(run: &RunContext, vacuum: bool) -> Result<Vec<TableReport>> {
+    let tables: Vec<Table> = run.mapping.tables().cloned().collect();
+    let span = |time: std::time::Duration| TimeDelta::from_std(time).unwrap_or(TimeDelta::MAX);
+    let merged = run.now.checked_sub_signed(span(*run.config.delta.compact_after));
+    let options = DeltaOptions {
+        now: run.now,
+        merge_before: merged.map_or(chrono::NaiveDate::MIN, |at| {
+            lake::date_of(at, run.config.timezone)
+        }),
+        keep: span(*run.config.delta.keep),
+        vacuum,
+    };
+    let reports = delta::sync(&*run.store_beside(), &tables, &options, &run.cancel).await?;
+    let commits: u64 = reports.iter().map(|report| report.commits).sum();
+    tracing::debug!(
+        tables = reports.len(),
+        commits,
+        "the Delta tables were brought up to date"
+    );
+    Ok(reports)
+}
+
+/// Brings the Delta tables up to date at the end of a run, if the configuration says so.
+pub(crate) async fn update(run: &RunContext, summary: &mut Summary) {
+    if !run.config.delta.enabled || run.cancel.is_cancelled() {
+        return;
+    }
+    let mut warn = |text: String| {
+        let text = format!("{text}; the next run brings it up to date");
+        summary.warn(Problem::new(ProblemKind::DeltaFailed, text));
+    };
+    match Box::pin(sync(run, false)).await {
+        Ok(reports) => {
+            for report in reports.iter().filter(|report| !report.is_interrupted()) {
+                if let Some(why) = &report.failure {
+                    warn(format!("the Delta table of {}: {why}", report.table));
+                }
+            }
+        }
+        Err(error) if error.kind() == ErrorKind::Interrupted => {}
+        Err(error) => warn(format!("the Delta tables: {error}")),
+    }
+}

@@ -1,0 +1,181 @@
+"""Reads the Delta tables of a lake with delta-rs, DuckDB and Polars, and compares every row with the plain tables.
+
+    .tools/venv/bin/python tests/delta.py --lake file:///srv/lake --tables calls,participants
+
+Prints a JSON object with the version, the number of files and rows, and the partition columns of each table. Exit status 1,
+and a line for each fault on stderr, if a reader has other rows or columns than the plain table, or if a filter that lets
+readers skip files gives other counts.
+"""
+
+import argparse
+import datetime
+import glob
+import json
+import os
+import sys
+from collections import Counter
+from pathlib import Path
+from urllib.parse import unquote, urlsplit
+
+import deltalake
+import duckdb
+import duckdb_extension_delta
+import duckdb_extension_httpfs
+import polars as pl
+
+
+class Lake:
+    """The address of a lake, as each reader needs it."""
+
+    def __init__(self, args: argparse.Namespace):
+        url = urlsplit(args.lake)
+        self.options = {}
+        if url.scheme == "file":
+            self.root = unquote(url.path).rstrip("/")
+        else:
+            self.root = args.lake.rstrip("/")
+            self.options = {
+                "AWS_ENDPOINT_URL": args.s3_endpoint,
+                "AWS_ACCESS_KEY_ID": os.environ["AWS_ACCESS_KEY_ID"],
+                "AWS_SECRET_ACCESS_KEY": os.environ["AWS_SECRET_ACCESS_KEY"],
+                "AWS_REGION": "us-east-1",
+                "AWS_ALLOW_HTTP": "true",
+            }
+
+    def connected(self) -> duckdb.DuckDBPyConnection:
+        db = duckdb.connect()
+        db.execute("SET TimeZone = 'UTC'")
+        for package, name in ((duckdb_extension_httpfs, "httpfs"), (duckdb_extension_delta, "delta")):
+            folder = Path(package.__file__).parent / "extensions" / f"v{duckdb.__version__}"
+            db.execute(f"LOAD '{folder / name}.duckdb_extension'")
+        if self.options:
+            endpoint = urlsplit(self.options["AWS_ENDPOINT_URL"])
+            db.execute(
+                f"CREATE SECRET (TYPE s3, KEY_ID '{self.options['AWS_ACCESS_KEY_ID']}', "
+                f"SECRET '{self.options['AWS_SECRET_ACCESS_KEY']}', ENDPOINT '{endpoint.netloc}', "
+                f"REGION 'us-east-1', URL_STYLE 'path', USE_SSL {endpoint.scheme == 'https'})"
+            )
+        return db
+
+
+def plain(value):
+    """A value in the form that all readers can be brought to."""
+    if isinstance(value, datetime.datetime):
+        return value.astimezone(datetime.timezone.utc).isoformat()
+    if isinstance(value, datetime.date):
+        return value.isoformat()
+    if isinstance(value, dict):
+        if set(value) == {"key", "value"} and isinstance(value["key"], list):
+            value = dict(zip(value["key"], value["value"]))
+        return sorted((str(key), plain(inner)) for key, inner in value.items())
+    if isinstance(value, (list, tuple)):
+        inner = [plain(item) for item in value]
+        # A map comes as a list of pairs, or of structs of key and value.
+        if value and all(isinstance(item, tuple) and len(item) == 2 for item in value):
+            return sorted((str(key), item) for key, item in inner)
+        if value and all(isinstance(item, dict) and set(item) == {"key", "value"} for item in value):
+            return sorted((item["key"], plain(item["value"])) for item in value)
+        return inner
+    return value
+
+
+def rows(columns: list[str], found) -> Counter:
+    """Rows as a multiset; an empty map and an empty list are the same."""
+    order = sorted(range(len(columns)), key=lambda index: columns[index])
+    return Counter(json.dumps([plain(row[index]) for index in order], default=str) for row in found)
+
+
+def by_duckdb(db: duckdb.DuckDBPyConnection, source: str) -> tuple[list[str], list[tuple]]:
+    cursor = db.execute(f"SELECT * FROM {source}")
+    return [column[0] for column in cursor.description], cursor.fetchall()
+
+
+def plain_source(db: duckdb.DuckDBPyConnection, lake: Lake, table: str, dated: bool) -> str | None:
+    """The plain table as a source for DuckDB; none if it has no file."""
+    root = lake.root if lake.options else glob.escape(lake.root)
+    pattern = f"{root}/{table}/date=*/*.parquet" if dated else f"{root}/{table}/*.parquet"
+    if not db.execute("SELECT count(*) FROM glob(?)", [pattern]).fetchone()[0]:
+        return None
+    hive = "true" if dated else "false"
+    return f"read_parquet('{pattern}', hive_partitioning = {hive}, union_by_name = true)"
+
+
+def filters(db: duckdb.DuckDBPyConnection, source: str) -> list[str]:
+    """Conditions by which readers skip files: on dates, ids and times, at values that the table has."""
+    found = []
+    for name, kind, *_ in db.execute(f"DESCRIBE SELECT * FROM {source}").fetchall():
+        if kind not in ("DATE", "TIMESTAMP WITH TIME ZONE") and not (kind == "VARCHAR" and name.endswith("_id")):
+            continue
+        values = db.execute(
+            f'SELECT min("{name}")::VARCHAR, max("{name}")::VARCHAR, any_value("{name}")::VARCHAR FROM {source}'
+        ).fetchone()
+        for value in filter(None, set(values)):
+            found.extend(f"\"{name}\" {operator} '{value}'::{kind}" for operator in ("=", ">", "<="))
+        found.append(f'"{name}" IS NULL')
+    return found
+
+
+def read(lake: Lake, db: duckdb.DuckDBPyConnection, table: str) -> tuple[dict, list[str]]:
+    """What a table is like, and the faults of its readers."""
+    url = f"{lake.root}/delta/{table}"
+    opened = deltalake.DeltaTable(url, storage_options=lake.options)
+    partitions = opened.metadata().partition_columns
+    source = plain_source(db, lake, table, partitions == ["date"])
+    in_arrow = opened.to_pyarrow_table()
+    in_polars = pl.scan_delta(url, storage_options=lake.options).collect()
+    views = {
+        "delta-rs": (in_arrow.column_names, [tuple(row.values()) for row in in_arrow.to_pylist()]),
+        "duckdb": by_duckdb(db, f"delta_scan('{url}')"),
+        "polars": (in_polars.columns, in_polars.rows()),
+    }
+    faults = []
+    if source is None:
+        faults.extend(f"{table}: {name} finds {len(view[1])} rows" for name, view in views.items() if view[1])
+    else:
+        columns, found = by_duckdb(db, source)
+        expected = rows(columns, found)
+        for name, (names, view) in views.items():
+            if sorted(names) != sorted(columns):
+                faults.append(f"{table}: {name} has the columns {sorted(set(names) ^ set(columns))} more or less")
+                continue
+            differ = (expected - rows(names, view)) + (rows(names, view) - expected)
+            if differ:
+                faults.append(f"{table}: {name} differs in {differ.total()} rows, such as {next(iter(differ))}")
+        for condition in filters(db, source):
+            count = "SELECT count(*) FROM {} WHERE {}"
+            plainly = db.execute(count.format(source, condition)).fetchone()
+            skipping = db.execute(count.format(f"delta_scan('{url}')", condition)).fetchone()
+            if plainly != skipping:
+                faults.append(f"{table}: {condition} has {skipping[0]} rows, not {plainly[0]}")
+    protocol = opened.protocol()
+    if (protocol.min_reader_version, protocol.min_writer_version) != (1, 2):
+        faults.append(f"{table}: protocol {protocol}")
+    told = {
+        "version": opened.version(),
+        "files": len(opened.file_uris()),
+        "rows": len(views["duckdb"][1]),
+        "partitions": partitions,
+    }
+    return told, faults
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--lake", required=True)
+    parser.add_argument("--tables", required=True)
+    parser.add_argument("--s3-endpoint")
+    args = parser.parse_args()
+    lake = Lake(args)
+    db = lake.connected()
+    tables, faults = {}, []
+    for table in args.tables.split(","):
+        tables[table], more = read(lake, db, table)
+        faults.extend(more)
+    print(json.dumps(tables))
+    for fault in faults:
+        print(fault, file=sys.stderr)
+    return 1 if faults else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
