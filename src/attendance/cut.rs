@@ -54,7 +54,14 @@ impl Cut {
     }
 
     /// Adds visits of a meeting.
-    pub(super) fn add(&mut self, key: &str, name: Option<&str>, meeting: &str, week: NaiveDate, visits: Tally) {
+    pub(super) fn add(
+        &mut self,
+        key: &str,
+        name: Option<&str>,
+        meeting: &str,
+        week: NaiveDate,
+        visits: Tally,
+    ) {
         let row = self.row(key, name, meeting);
         row.total.add(visits);
         row.weeks.entry(week).or_default().add(visits);

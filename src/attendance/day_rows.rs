@@ -77,8 +77,12 @@ fn attendance_row(date: NaiveDate, batch: &RowBatch, row: usize) -> Option<Atten
     let teachers = batch.texts(la::teacher_ids, row);
     let teacher = teachers.iter().position(|id| *id == user);
     let names = batch.texts(la::teacher_names, row);
-    let teacher_name = teacher.and_then(|at| names.get(at)).map(|name| (*name).to_owned());
-    let role = batch.text(la::user_role, row).map(|role| role.trim().to_lowercase());
+    let teacher_name = teacher
+        .and_then(|at| names.get(at))
+        .map(|name| (*name).to_owned());
+    let role = batch
+        .text(la::user_role, row)
+        .map(|role| role.trim().to_lowercase());
     Some(AttendanceRow {
         date,
         meeting: text(la::external_meeting_id)?,

@@ -154,7 +154,11 @@ impl LevelCuts {
             Some(at) => *at,
             None => {
                 let (level, key) = id.clone();
-                self.entities.push(LevelEntity { level, key, name: None });
+                self.entities.push(LevelEntity {
+                    level,
+                    key,
+                    name: None,
+                });
                 self.positions.insert(id, self.entities.len() - 1);
                 self.entities.len() - 1
             }

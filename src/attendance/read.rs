@@ -38,10 +38,7 @@ pub async fn summarize(
         for meeting in rows.chunk_by(|a, b| a.meeting == b.meeting) {
             summary.add_meeting(meeting);
         }
-        for row in rows
-            .into_iter()
-            .filter(|row| row.role == AttendanceRole::Student)
-        {
+        for row in rows.into_iter().filter(|row| row.role == AttendanceRole::Student) {
             match row.start {
                 Some(start) => levels.add(store, lake::date_of(start, zone), &row).await?,
                 None => undated.push(row),

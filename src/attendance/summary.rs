@@ -31,6 +31,8 @@ pub struct AttendanceSummary {
     pub lessons: u64,
     /// Users who came without lesson data for the meeting, counted once for each meeting.
     pub guests: u64,
+    /// The visits by date.
+    pub days: BTreeMap<NaiveDate, Tally>,
     /// The visits by the Monday of their week.
     pub weeks: BTreeMap<NaiveDate, Tally>,
     /// The lessons with the lowest share, the lowest first.
@@ -73,6 +75,7 @@ impl AttendanceSummary {
             total: Tally::default(),
             lessons: 0,
             guests: 0,
+            days: BTreeMap::new(),
             weeks: BTreeMap::new(),
             lowest: Vec::new(),
             courses: Cut::default(),
@@ -130,6 +133,7 @@ impl AttendanceSummary {
         }
         self.lessons += 1;
         self.total.add(lesson.visits);
+        self.days.entry(lesson.date).or_default().add(lesson.visits);
         self.weeks.entry(week).or_default().add(lesson.visits);
         self.keep_if_low(lesson);
     }

@@ -46,6 +46,16 @@ impl Tally {
         self.known().saturating_sub(self.attended)
     }
 
+    /// The share in whole percents: 100 only if nobody was absent, 0 only if nobody came.
+    pub fn percent(self) -> Option<u64> {
+        let rounded = (100 * self.attended + self.known() / 2).checked_div(self.known())?;
+        Some(match (self.attended, self.absent()) {
+            (0, _) => 0,
+            (_, 0) => 100,
+            _ => rounded.clamp(1, 99),
+        })
+    }
+
     /// The share of the known visits that were, 0 to 1; none if nothing is known.
     pub fn share(self) -> Option<f64> {
         (self.known() > 0).then(|| self.attended as f64 / self.known() as f64)
@@ -73,6 +83,21 @@ mod tests {
             (4, 2, 1, 1)
         );
         assert_eq!((tally.known(), tally.absent()), (3, 1));
-        assert_eq!(tally.share(), Some(2.0 / 3.0));
+        assert_eq!((tally.share(), tally.percent()), (Some(2.0 / 3.0), Some(67)));
+    }
+
+    #[test]
+    fn only_whole_attendance_is_100_percent() {
+        let percent = |attended, expected| {
+            let tally = Tally {
+                expected,
+                attended,
+                ..Tally::default()
+            };
+            tally.percent()
+        };
+        assert_eq!(percent(0, 0), None);
+        assert_eq!((percent(999, 1000), percent(1000, 1000)), (Some(99), Some(100)));
+        assert_eq!((percent(1, 1000), percent(0, 1000)), (Some(1), Some(0)));
     }
 }

@@ -39,7 +39,10 @@ pub(super) async fn run(context: &CommandContext, args: Args) -> Result<ExitStat
     let folder = std::path::absolute(&args.out)
         .map_err(|e| Error::new(ErrorKind::Usage, args.out.display().to_string(), e.to_string()))?;
     let feed = folder.join(FEED);
-    simulator.edit(break_a_call);
+    simulator.edit(|school| {
+        school.plan_lessons_by_calls();
+        break_a_call(school);
+    });
     write_feed(&feed, from, &simulator.school())?;
     let config = Config {
         api: config::Api {
@@ -66,7 +69,7 @@ pub(super) async fn run(context: &CommandContext, args: Args) -> Result<ExitStat
     let attendance = summarize(&*store, zone, from, to).await?;
     let options = PageOptions {
         language: PageLanguage::En,
-        names: true,
+        names: false,
         lake: url,
         now: Utc::now(),
         zone,
@@ -93,10 +96,13 @@ fn break_a_call(school: &mut School) {
 
 /// Writes the lesson data of the school's LMS, as an LMS would leave it in a feed.
 fn write_feed(feed: &Path, from: NaiveDate, school: &School) -> Result<()> {
-    let lines: String = school.lesson_data().iter().fold(String::new(), |mut text, payload| {
-        let _ = writeln!(text, "{payload}");
-        text
-    });
+    let lines: String = school
+        .lesson_data()
+        .iter()
+        .fold(String::new(), |mut text, payload| {
+            let _ = writeln!(text, "{payload}");
+            text
+        });
     let file = feed.join(format!("lessons-{from}.jsonl"));
     let written = std::fs::create_dir_all(feed).and_then(|()| std::fs::write(&file, lines));
     written.map_err(|e| Error::new(ErrorKind::Usage, file.display().to_string(), e.to_string()))
@@ -146,12 +152,16 @@ async fn contents(store: &dyn Store, folder: &Path) -> Result<String> {
 fn results(attendance: &AttendanceSummary) -> String {
     let mut text = String::new();
     let branches = attendance.levels.iter().find(|(level, _)| level == "branch");
-    let cuts = [("student_group", Some(&attendance.groups)), ("branch", branches.map(|(_, cut)| cut))];
+    let cuts = [
+        ("student_group", Some(&attendance.groups)),
+        ("branch", branches.map(|(_, cut)| cut)),
+    ];
     for (level, cut) in cuts {
         let _ = write!(
             text,
-            "\nSELECT entity_name, sum(lessons) AS lessons, sum(expected) AS expected, sum(attended) AS attended, sum(late) AS late\n\
-             FROM attendance_by_level WHERE level = '{level}' GROUP BY entity_id, entity_name;\n{}",
+            "\nSELECT entity_name, sum(lessons) AS lessons, sum(expected) AS expected, sum(attended) AS attended, sum(late) AS late,\n       \
+             round(100 * sum(attended) / sum(expected - unknown)) AS percent\n\
+             FROM attendance_by_level WHERE level = '{level}' GROUP BY entity_id, entity_name ORDER BY entity_name;\n{}",
             output::columns(&rows_of(cut))
         );
     }
@@ -162,15 +172,30 @@ fn results(attendance: &AttendanceSummary) -> String {
 fn rows_of(cut: Option<&Cut>) -> Vec<Vec<String>> {
     let mut rows: Vec<_> = cut.iter().flat_map(|cut| &cut.rows).collect();
     rows.sort_by_key(|(key, row)| (row.name.clone(), (*key).clone()));
-    let head = ["  entity_name", "lessons", "expected", "attended", "late", "share"];
+    let head = [
+        "  entity_name",
+        "lessons",
+        "expected",
+        "attended",
+        "late",
+        "percent",
+    ];
     let mut shown = vec![head.map(str::to_owned).to_vec()];
     shown.extend(rows.into_iter().map(|(key, row)| {
-        let share = row.total.share().map_or_else(|| "–".into(), |share| format!("{:.0} %", share * 100.0));
-        let counts = [row.lessons, row.total.expected, row.total.attended, row.total.late];
+        let percent = row
+            .total
+            .percent()
+            .map_or_else(|| "–".into(), |percent| percent.to_string());
+        let counts = [
+            row.lessons,
+            row.total.expected,
+            row.total.attended,
+            row.total.late,
+        ];
         let cells = counts.iter().map(ToString::to_string);
         std::iter::once(format!("  {}", row.title(key)))
             .chain(cells)
-            .chain([share])
+            .chain([percent])
             .collect()
     }));
     shown

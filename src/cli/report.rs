@@ -81,10 +81,9 @@ pub(super) fn write(file: &Path, html: &str) -> Result<()> {
 
 fn in_short(summary: &AttendanceSummary) -> String {
     let total = summary.total;
-    match total.share() {
-        Some(share) => format!(
-            "{:.0} % of {} expected visits in {} lessons",
-            share * 100.0,
+    match total.percent() {
+        Some(percent) => format!(
+            "{percent} % of {} expected visits in {} lessons",
             total.known(),
             summary.lessons
         ),

@@ -47,6 +47,28 @@ impl School {
         rosters
     }
 
+    /// Plans each lesson for the full five minutes after its first call began, so that teachers are in time and few
+    /// students are late.
+    pub fn plan_lessons_by_calls(&mut self) {
+        let mut starts: BTreeMap<String, DateTime<Utc>> = BTreeMap::new();
+        for call in &self.calls {
+            let start = starts
+                .entry(call.lesson.meeting_id.clone())
+                .or_insert(call.started_at);
+            *start = call.started_at.min(*start);
+        }
+        for call in &mut self.calls {
+            let Some(start) = starts.get(&call.lesson.meeting_id) else {
+                continue;
+            };
+            let five = 5 * 60;
+            let planned = DateTime::from_timestamp((start.timestamp() + five - 1) / five * five, 0);
+            call.lesson.scheduled_start = planned.unwrap_or(*start);
+            let shortest = call.lesson.scheduled_start + TimeDelta::minutes(10);
+            call.lesson.scheduled_end = call.lesson.scheduled_end.max(shortest);
+        }
+    }
+
     /// Cuts a call in two, as if the connection broke in the middle and everybody came back after the pause. The second
     /// call belongs to the same lesson. Returns its id; `None` if there is no such call or it has not ended.
     pub fn split_call(&mut self, id: &str, pause: TimeDelta) -> Option<String> {

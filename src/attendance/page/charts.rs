@@ -13,17 +13,12 @@ use crate::lang::Lang;
 const WIDTH: usize = 720;
 const HEIGHT: usize = 190;
 /// The room for the labels at the left, and below.
-const LEFT: usize = 44;
+const LEFT: usize = 52;
 const BELOW: usize = 24;
 /// The room for the values above.
 const ABOVE: usize = 20;
 /// The most labels that have room below the trend.
 const MOST_LABELS: usize = 9;
-
-/// A share as whole percents, rounded down so that only a full share is 100 %.
-pub(super) fn percent(share: f64) -> u64 {
-    (share * 100.0 + 1e-9).floor() as u64
-}
 
 /// The class of a share.
 pub(super) fn class(share: Option<f64>) -> &'static str {
@@ -35,34 +30,34 @@ pub(super) fn class(share: Option<f64>) -> &'static str {
     }
 }
 
-/// The share of each week as columns.
-pub(super) fn trend(lang: Lang, weeks: &BTreeMap<NaiveDate, Tally>) -> Markup {
-    let count = weeks.len().max(1);
+/// The share of each day or week as columns.
+pub(super) fn trend(lang: Lang, periods: &BTreeMap<NaiveDate, Tally>) -> Markup {
+    let count = periods.len().max(1);
     let plot = HEIGHT - BELOW - ABOVE;
     let step = (WIDTH - LEFT) / count;
     let bar = (step * 7 / 10).clamp(1, 80);
     let label_each = count.div_ceil(MOST_LABELS);
-    let said: Vec<String> = weeks
+    let said: Vec<String> = periods
         .iter()
-        .map(|(week, tally)| format!("{} {}", lang.day_and_month(*week), text(lang, tally.share())))
+        .map(|(week, tally)| format!("{} {}", lang.day_and_month(*week), text(*tally)))
         .collect();
     let y = |share: f64| ABOVE + plot - (share * plot as f64).round() as usize;
     html! {
         svg role="img" width=(WIDTH) height=(HEIGHT) viewBox={ "0 0 " (WIDTH) " " (HEIGHT) }
             aria-label=(lang.fill(t::TREND_CHART, &[&said.join("; ")])) {
-            @for line in [0.0, 0.5, 1.0] {
+            @for (line, label) in [(0.0, "0 %"), (0.5, "50 %"), (1.0, "100 %")] {
                 line x1=(LEFT) x2=(WIDTH) y1=(y(line)) y2=(y(line)) {}
-                text.left x=(LEFT - 6) y=(y(line) + 4) { (percent(line)) " %" }
+                text.left x=(LEFT - 6) y=(y(line) + 4) { (label) }
             }
-            @for (at, (week, tally)) in weeks.iter().enumerate() {
+            @for (at, (week, tally)) in periods.iter().enumerate() {
                 @let middle = LEFT + at * step + step / 2;
                 @let share = tally.share();
                 @let top = y(share.unwrap_or(0.0));
                 rect class=(class(share)) x=(middle - bar / 2) y=(top) width=(bar) height=(ABOVE + plot - top) rx="2" {
-                    title { (lang.day_and_month(*week)) ": " (text(lang, share)) }
+                    title { (lang.day_and_month(*week)) ": " (text(*tally)) }
                 }
                 @if at % label_each == 0 {
-                    text.value x=(middle) y=(top - 6) { (text(lang, share)) }
+                    text.value x=(middle) y=(top - 6) { (text(*tally)) }
                     text x=(middle) y=(HEIGHT - 6) { (lang.day_and_month(*week)) }
                 }
             }
@@ -71,15 +66,18 @@ pub(super) fn trend(lang: Lang, weeks: &BTreeMap<NaiveDate, Tally>) -> Markup {
 }
 
 /// A share as text.
-pub(super) fn text(_lang: Lang, share: Option<f64>) -> String {
-    share.map_or_else(|| "–".into(), |share| format!("{}\u{a0}%", percent(share)))
+pub(super) fn text(tally: Tally) -> String {
+    tally
+        .percent()
+        .map_or_else(|| "–".into(), |percent| format!("{percent}\u{a0}%"))
 }
 
 /// A share as a horizontal bar; the number stands beside it.
-pub(super) fn bar(lang: Lang, share: Option<f64>) -> Markup {
+pub(super) fn bar(tally: Tally) -> Markup {
+    let share = tally.share();
     let width = share.map_or(0, |share| (share * 60.0).round() as usize);
     html! {
-        svg aria-hidden="true" aria-label=(text(lang, share)) width="60" height="10" viewBox="0 0 60 10" {
+        svg aria-hidden="true" aria-label=(text(tally)) width="60" height="10" viewBox="0 0 60 10" {
             rect.rest width="60" height="10" rx="2" {}
             rect class=(class(share)) width=(width) height="10" rx="2" {}
         }
@@ -87,10 +85,14 @@ pub(super) fn bar(lang: Lang, share: Option<f64>) -> Markup {
 }
 
 /// The weeks of a row as small columns, one for each week of the period.
-pub(super) fn small_trend(lang: Lang, all: &BTreeMap<NaiveDate, Tally>, own: &BTreeMap<NaiveDate, Tally>) -> Markup {
+pub(super) fn small_trend(
+    lang: Lang,
+    all: &BTreeMap<NaiveDate, Tally>,
+    own: &BTreeMap<NaiveDate, Tally>,
+) -> Markup {
     let said: Vec<String> = own
         .iter()
-        .map(|(week, tally)| format!("{} {}", lang.day_and_month(*week), text(lang, tally.share())))
+        .map(|(week, tally)| format!("{} {}", lang.day_and_month(*week), text(*tally)))
         .collect();
     let step = (120 / all.len().max(1)).clamp(2, 14);
     let width = step * all.len().max(1);

@@ -7,9 +7,11 @@ mod charts;
 mod cut;
 mod texts;
 
+use std::collections::{BTreeMap, BTreeSet};
+
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, NaiveDate, Utc};
 use chrono_tz::Tz;
 use maud::{DOCTYPE, Markup, PreEscaped, html};
 use sha2::{Digest, Sha256};
@@ -22,6 +24,8 @@ use super::tally::Tally;
 use crate::lang::{self, Lang, PageText};
 use crate::sanitize::escaped_lines;
 
+/// The trend of a period of fewer days is by day.
+const DAYS_BY_DAY: i64 = 15;
 const STYLE: &str = include_str!("page.css");
 const SCRIPT: &str = include_str!("page.js");
 
@@ -120,6 +124,8 @@ fn answer(summary: &AttendanceSummary, lang: Lang) -> Markup {
     let say = |text: PageText| lang.say(text);
     let total = summary.total;
     let number = |value: u64| lang.number(value);
+    let is_short = (summary.to - summary.from).num_days() < DAYS_BY_DAY;
+    let periods = if is_short { &summary.days } else { &summary.weeks };
     html! {
         section #answer data-lessons=(summary.lessons) data-expected=(total.expected) data-attended=(total.attended)
             data-unknown=(total.unknown) data-late=(total.late) data-guests=(summary.guests) {
@@ -130,7 +136,7 @@ fn answer(summary: &AttendanceSummary, lang: Lang) -> Markup {
             } @else {
                 p.answer {
                     @if total.share().is_some() {
-                        b { (text(lang, total.share())) }
+                        b { (text(total)) }
                         (lang.fill(t::CAME, &[&number(total.attended), &number(total.known())])) ", "
                         (lang.count(t::LESSON_COUNT, summary.lessons)) "."
                     } @else { (say(t::NONE_KNOWN)) }
@@ -142,9 +148,9 @@ fn answer(summary: &AttendanceSummary, lang: Lang) -> Markup {
         }
         @if total.expected > 0 {
             section {
-                h2 { (say(t::TREND)) }
-                (trend(lang, &summary.weeks))
-                details { summary { (say(t::TABLE)) } (weeks(summary, lang)) }
+                h2 { (say(if is_short { t::DAYS } else { t::TREND })) }
+                (trend(lang, periods))
+                details { summary { (say(t::TABLE)) } (trend_table(periods, is_short, lang)) }
             }
             section.pair { (lessons_to_look_at(summary, lang)) (groups_to_look_at(summary, lang)) }
         }
@@ -152,15 +158,15 @@ fn answer(summary: &AttendanceSummary, lang: Lang) -> Markup {
 }
 
 /// The numbers of the trend.
-fn weeks(summary: &AttendanceSummary, lang: Lang) -> Markup {
+fn trend_table(periods: &BTreeMap<NaiveDate, Tally>, is_short: bool, lang: Lang) -> Markup {
     html! {
-        table #weeks {
+        table #trend {
             thead { tr {
-                th scope="col" { (lang.say(t::WEEK_FROM)) }
+                th scope="col" { (lang.say(if is_short { t::DATE } else { t::WEEK_FROM })) }
                 @for head in [t::EXPECTED, t::ATTENDED, t::ABSENT, t::LATE, t::SHARE] { th scope="col" { (lang.say(head)) } }
             } }
             tbody {
-                @for (week, tally) in &summary.weeks {
+                @for (week, tally) in periods {
                     tr data-key=(week) data-expected=(tally.expected) data-attended=(tally.attended) {
                         th scope="row" { (lang.date(*week)) }
                         (numbers(*tally, lang))
@@ -186,14 +192,13 @@ fn numbers(tally: Tally, lang: Lang) -> Markup {
 }
 
 fn share_cell(tally: Tally, lang: Lang) -> Markup {
-    let share = tally.share();
     html! {
-        td.share data-label=(lang.say(t::SHARE)) { span { (bar(lang, share)) " " b class=(class(share)) { (text(lang, share)) } } }
+        td.share data-label=(lang.say(t::SHARE)) { span { (bar(tally)) " " b class=(class(tally.share())) { (text(tally)) } } }
     }
 }
 
 fn lessons_to_look_at(summary: &AttendanceSummary, lang: Lang) -> Markup {
-    let joined = |names: &std::collections::BTreeSet<String>| names.iter().cloned().collect::<Vec<_>>().join(", ");
+    let joined = |names: &BTreeSet<String>| names.iter().cloned().collect::<Vec<_>>().join(", ");
     html! {
         div {
             h2 { (lang.say(t::LOOK_LESSONS)) }

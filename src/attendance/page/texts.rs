@@ -21,7 +21,9 @@ texts! {
     UNKNOWN_LEFT_OUT: "{} visits are left out, because a report is missing.", "Не учтено посещений: {}, потому что нет отчёта.";
     GUESTS: "{} more visits were by users without lesson data for the lesson.", "Ещё посещений без данных занятия: {}.";
     TREND: "Trend by week", "По неделям";
-    TREND_CHART: "Share of expected visits by week: {}", "Доля посещений по неделям: {}";
+    TREND_CHART: "Share of expected visits: {}", "Доля посещений: {}";
+    DAYS: "By day", "По дням";
+    DATE: "Date", "Дата";
     WEEK_FROM: "Week from", "Неделя с";
     LOOK_LESSONS: "Lessons to look at", "Занятия, на которые стоит взглянуть";
     LOOK_GROUPS: "Groups to look at", "Группы, на которые стоит взглянуть";

@@ -3,7 +3,8 @@
 use super::SqlDialect;
 use crate::lake::table::builtin::lesson_attendance as la;
 
-/// SQL that all dialects share. A `{word rest}` is replaced as [`filled`] says.
+/// SQL that all dialects share. A `{word rest}` is replaced as [`filled`] says. Columns are written with their table,
+/// because an alias of the same SELECT wins over a bare name in ClickHouse.
 const TEMPLATE: &str = include_str!("marts.sql");
 
 /// Columns that a meeting's lesson fills for a user without lesson data.
@@ -20,7 +21,9 @@ pub(super) fn marts(dialect: SqlDialect) -> String {
     let mut text = TEMPLATE.to_owned();
     // A gap may hold another: the innermost one is filled first.
     while let Some(end) = text.find('}') {
-        let Some(start) = text[..end].rfind('{') else { break };
+        let Some(start) = text[..end].rfind('{') else {
+            break;
+        };
         let gap = &text[start + 1..end];
         let (word, content) = gap.split_once(' ').unwrap_or((gap, ""));
         let filling = filled(dialect, word, content);
@@ -58,8 +61,7 @@ fn filled(dialect: SqlDialect, word: &str, content: &str) -> String {
             format!("({content})"),
         ],
         "teacher" => {
-            let of = qualifier(content);
-            let ids = format!("{of}teacher_ids, {of}external_user_id");
+            let ids = format!("{content}.teacher_ids, {content}.external_user_id");
             [
                 format!("coalesce(list_contains({ids}), false)"),
                 format!("has({ids})"),
@@ -73,11 +75,10 @@ fn filled(dialect: SqlDialect, word: &str, content: &str) -> String {
                 .into(),
         ],
         "student" => {
-            let of = qualifier(content);
             let teacher = filled(dialect, "teacher", content);
-            let role = format!("lower(trim({of}user_role))");
+            let role = format!("{content}.user_role");
             return format!(
-                "({of}meta_matched AND ({role} = 'student' OR ({of}user_role IS NULL AND NOT {teacher})))"
+                "({content}.meta_matched AND (lower(trim({role})) = 'student' OR ({role} IS NULL AND NOT {teacher})))"
             );
         }
         "attendance" => return attendance_columns(dialect),
@@ -88,15 +89,6 @@ fn filled(dialect: SqlDialect, word: &str, content: &str) -> String {
         SqlDialect::DuckDb => duckdb,
         SqlDialect::ClickHouse => clickhouse,
         SqlDialect::Spark => spark,
-    }
-}
-
-/// The name of a table with a dot, if there is one.
-fn qualifier(table: &str) -> String {
-    if table.is_empty() {
-        String::new()
-    } else {
-        format!("{table}.")
     }
 }
 

@@ -8,22 +8,24 @@
 {view lessons}
 WITH people AS (
   SELECT
-    external_meeting_id, space_id, date,
-    max(lesson_name) AS lesson_name,
-    max(lesson_course_id) AS lesson_course_id,
-    max(lesson_course_name) AS lesson_course_name,
-    {names student_group_name} AS student_groups,
-    max(teacher_names) AS teachers,
-    min(lesson_scheduled_start_at) AS lesson_scheduled_start_at,
-    max(lesson_scheduled_end_at) AS lesson_scheduled_end_at,
-    count(CASE WHEN {student} THEN 1 END) AS expected,
-    count(CASE WHEN {student} AND attended THEN 1 END) AS attended,
-    count(CASE WHEN {student} AND attended IS NULL THEN 1 END) AS unknown,
-    count(CASE WHEN {student} AND attended AND late_s > 300 THEN 1 END) AS late,
-    count(CASE WHEN NOT meta_matched AND attended AND NOT {teacher} THEN 1 END) AS guests,
-    count(CASE WHEN attended IS NULL OR calls_without_report > 0 THEN 1 END) AS unsure
-  FROM lesson_attendance
-  GROUP BY external_meeting_id, space_id, date
+    a.external_meeting_id AS external_meeting_id,
+    a.space_id AS space_id,
+    a.date AS date,
+    max(a.lesson_name) AS lesson_name,
+    max(a.lesson_course_id) AS lesson_course_id,
+    max(a.lesson_course_name) AS lesson_course_name,
+    {names a.student_group_name} AS student_groups,
+    max(a.teacher_names) AS teachers,
+    min(a.lesson_scheduled_start_at) AS lesson_scheduled_start_at,
+    max(a.lesson_scheduled_end_at) AS lesson_scheduled_end_at,
+    count(CASE WHEN {student a} THEN 1 END) AS expected,
+    count(CASE WHEN {student a} AND a.attended THEN 1 END) AS attended,
+    count(CASE WHEN {student a} AND a.attended IS NULL THEN 1 END) AS unknown,
+    count(CASE WHEN {student a} AND a.attended AND a.late_s > 300 THEN 1 END) AS late,
+    count(CASE WHEN NOT a.meta_matched AND a.attended AND NOT {teacher a} THEN 1 END) AS guests,
+    count(CASE WHEN a.attended IS NULL OR a.calls_without_report > 0 THEN 1 END) AS unsure
+  FROM lesson_attendance AS a
+  GROUP BY a.external_meeting_id, a.space_id, a.date
 ),
 meeting_calls AS (
   SELECT
@@ -95,14 +97,16 @@ LEFT JOIN lessons AS l ON l.external_meeting_id = a.external_meeting_id AND l.da
 {view attendance_by_level}
 WITH entities AS (
   SELECT
-    external_user_id, external_meeting_id, level,
-    coalesce(entity_id, entity_name) AS entity_id,
-    max(entity_name) AS entity_name,
-    max(parent_level) AS parent_level,
-    max(parent_entity_id) AS parent_entity_id
-  FROM hierarchy
-  WHERE entity_id IS NOT NULL OR entity_name IS NOT NULL
-  GROUP BY external_user_id, external_meeting_id, level, coalesce(entity_id, entity_name)
+    e.external_user_id AS external_user_id,
+    e.external_meeting_id AS external_meeting_id,
+    e.level AS level,
+    coalesce(e.entity_id, e.entity_name) AS entity_id,
+    max(e.entity_name) AS entity_name,
+    max(e.parent_level) AS parent_level,
+    max(e.parent_entity_id) AS parent_entity_id
+  FROM hierarchy AS e
+  WHERE e.entity_id IS NOT NULL OR e.entity_name IS NOT NULL
+  GROUP BY e.external_user_id, e.external_meeting_id, e.level, coalesce(e.entity_id, e.entity_name)
 )
 SELECT
   h.level AS level,  -- key of the level in the lesson data
@@ -153,12 +157,12 @@ GROUP BY a.external_user_id, coalesce(a.lesson_course_id, a.lesson_course_name)
 {view teachers}
 WITH meetings AS (
   SELECT
-    external_meeting_id,
-    count(CASE WHEN {student} THEN 1 END) AS expected,
-    count(CASE WHEN {student} AND attended THEN 1 END) AS attended,
-    count(CASE WHEN {student} AND attended IS NULL THEN 1 END) AS unknown
-  FROM lesson_attendance
-  GROUP BY external_meeting_id
+    a.external_meeting_id AS external_meeting_id,
+    count(CASE WHEN {student a} THEN 1 END) AS expected,
+    count(CASE WHEN {student a} AND a.attended THEN 1 END) AS attended,
+    count(CASE WHEN {student a} AND a.attended IS NULL THEN 1 END) AS unknown
+  FROM lesson_attendance AS a
+  GROUP BY a.external_meeting_id
 )
 SELECT
   a.external_user_id AS external_user_id,  -- id of the teacher in the LMS

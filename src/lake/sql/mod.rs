@@ -53,9 +53,15 @@ impl LakeAddress {
             };
         }
         // Engines do not decode URLs.
-        let path = reqwest::Url::parse(url).ok().and_then(|url| url.to_file_path().ok());
+        let path = reqwest::Url::parse(url)
+            .ok()
+            .and_then(|url| url.to_file_path().ok());
         let path = path.and_then(|path| path.to_str().map(str::to_owned));
-        Self::Folder(path.unwrap_or_else(|| url.into()).trim_end_matches('/').to_owned())
+        Self::Folder(
+            path.unwrap_or_else(|| url.into())
+                .trim_end_matches('/')
+                .to_owned(),
+        )
     }
 }
 
@@ -78,7 +84,10 @@ fn head(dialect: SqlDialect) -> String {
             "ClickHouse",
             "clickhouse local --path DIR --queries-file FILE; a server reads a folder only below its user_files_path",
         ),
-        SqlDialect::Spark => ("Spark SQL", "spark-sql -i FILE; the views last as long as the session"),
+        SqlDialect::Spark => (
+            "Spark SQL",
+            "spark-sql -i FILE; the views last as long as the session",
+        ),
     };
     format!(
         "-- Views and marts over a lake of telelake, for {name}. Made by `telelake sql`; run it as one script:\n\

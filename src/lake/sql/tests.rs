@@ -29,10 +29,9 @@ fn a_bucket_is_addressed_as_each_engine_does() {
     let aws = LakeAddress::of("s3://bucket/a/b/", &s3);
     let of = |dialect, address| script(dialect, address, &[(builtin::spaces::table(), true)]);
     assert!(of(SqlDialect::DuckDb, &aws).contains("read_parquet('s3://bucket/a/b/spaces/*.parquet'"));
-    assert!(
-        of(SqlDialect::DuckDb, &aws)
-            .contains("-- CREATE OR REPLACE SECRET telelake (TYPE s3, KEY_ID '…', SECRET '…', REGION 'ru-1', SCOPE")
-    );
+    assert!(of(SqlDialect::DuckDb, &aws).contains(
+        "-- CREATE OR REPLACE SECRET telelake (TYPE s3, KEY_ID '…', SECRET '…', REGION 'ru-1', SCOPE"
+    ));
     assert!(
         of(SqlDialect::ClickHouse, &aws)
             .contains("s3('https://bucket.s3.ru-1.amazonaws.com/a/b/spaces/*.parquet'")

@@ -143,6 +143,17 @@ fn type_name(dialect: SqlDialect, kind: Type) -> &'static str {
             "Map(String, Nullable(Int64))",
             "MAP<STRING, BIGINT>",
         ],
+        Type::Date => ["DATE", "Nullable(Date)", "DATE"],
+        Type::Options => [
+            "STRUCT(option_id VARCHAR, \"text\" VARCHAR, is_right BOOLEAN)[]",
+            "Array(Tuple(option_id Nullable(String), text Nullable(String), is_right Nullable(Bool)))",
+            "ARRAY<STRUCT<option_id: STRING, text: STRING, is_right: BOOLEAN>>",
+        ],
+        Type::Counts => [
+            "MAP(VARCHAR, BIGINT)",
+            "Map(String, Nullable(Int64))",
+            "MAP<STRING, BIGINT>",
+        ],
         Type::Map => [
             "MAP(VARCHAR, VARCHAR)",
             "Map(String, Nullable(String))",
@@ -167,7 +178,10 @@ fn pattern(table: &Table) -> &'static str {
 
 /// The lines of a list, with commas between them.
 fn lines(items: impl Iterator<Item = String>) -> String {
-    items.map(|item| format!("  {item}")).collect::<Vec<_>>().join(",\n")
+    items
+        .map(|item| format!("  {item}"))
+        .collect::<Vec<_>>()
+        .join(",\n")
 }
 
 /// DuckDB takes the date from the file's name, because a declared schema excludes Hive partitions. A condition on the
@@ -214,7 +228,10 @@ fn clickhouse(address: &LakeAddress, table: &Table, columns: &[ViewColumn<'_>]) 
             region,
             endpoint,
             path_style,
-        } => ("s3", joined(&https(bucket, region, endpoint, *path_style), prefix)),
+        } => (
+            "s3",
+            joined(&https(bucket, region, endpoint, *path_style), prefix),
+        ),
     };
     format!(
         "CREATE OR REPLACE VIEW {} (\n{}\n) AS\nSELECT {}\nFROM {function}({}, 'Parquet', {})\nSETTINGS use_hive_partitioning = 1\nCOMMENT {};\n",
@@ -229,12 +246,11 @@ fn clickhouse(address: &LakeAddress, table: &Table, columns: &[ViewColumn<'_>]) 
 
 /// The columns with types and comments.
 fn declared(columns: &[ViewColumn<'_>]) -> String {
-    lines(columns.iter().map(|column| {
-        format!(
-            "{} {} COMMENT {}",
-            column.identifier, column.kind, column.comment
-        )
-    }))
+    lines(
+        columns
+            .iter()
+            .map(|column| format!("{} {} COMMENT {}", column.identifier, column.kind, column.comment)),
+    )
 }
 
 fn names(columns: &[ViewColumn<'_>]) -> String {

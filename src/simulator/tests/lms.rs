@@ -15,7 +15,10 @@ fn text(value: &Value) -> String {
 /// The users of each meeting who were in one of its calls.
 fn present(school: &School) -> BTreeSet<(String, String)> {
     let people = school.calls.iter().flat_map(|call| {
-        let users = call.participants.iter().filter_map(|person| person.external_user_id.clone());
+        let users = call
+            .participants
+            .iter()
+            .filter_map(|person| person.external_user_id.clone());
         users.map(|user| (user, call.lesson.meeting_id.clone()))
     });
     people.collect()
@@ -28,7 +31,12 @@ fn lesson_data_names_who_came_and_who_did_not_each_once_and_always_the_same() {
     assert_eq!(payloads, generate::school(&Options::default()).lesson_data());
     let keys: BTreeSet<(String, String)> = payloads
         .iter()
-        .map(|payload| (text(&payload["externalUserId"]), text(&payload["externalMeetingId"])))
+        .map(|payload| {
+            (
+                text(&payload["externalUserId"]),
+                text(&payload["externalMeetingId"]),
+            )
+        })
         .collect();
     assert_eq!(keys.len(), payloads.len(), "each user and meeting once");
     let present = present(&school);
@@ -50,7 +58,10 @@ fn a_group_has_one_branch_and_a_branch_has_one_city() {
         assert_eq!(cities.entry(branch).or_insert(city.clone()), &city);
     }
     let different: BTreeSet<_> = cities.values().collect();
-    assert!(cities.len() > different.len() && different.len() > 1, "{cities:?}");
+    assert!(
+        cities.len() > different.len() && different.len() > 1,
+        "{cities:?}"
+    );
 }
 
 #[test]
@@ -59,7 +70,10 @@ fn a_split_call_gives_two_calls_of_one_lesson_with_the_same_people() {
     let before = school.calls[0].clone();
     let pause = TimeDelta::minutes(3);
     let second = school.split_call(&before.id, pause).expect("a second call");
-    let (first, second) = (school.call(&before.id).expect("first"), school.call(&second).expect("second"));
+    let (first, second) = (
+        school.call(&before.id).expect("first"),
+        school.call(&second).expect("second"),
+    );
     assert_eq!(first.lesson.meeting_id, second.lesson.meeting_id);
     assert_eq!(first.finished_at.expect("an end") + pause, second.started_at);
     assert_eq!(second.finished_at, before.finished_at);

@@ -3,8 +3,8 @@
 use arrow::array::{Array, AsArray, RecordBatch};
 use arrow::datatypes::{Float64Type, TimestampMicrosecondType};
 use arrow::util::display::{ArrayFormatter, FormatOptions};
-use chrono::{DateTime, Utc};
 use bytes::Bytes;
+use chrono::{DateTime, Utc};
 use parquet::arrow::ProjectionMask;
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 
@@ -64,11 +64,8 @@ impl RowBatch {
 
     /// A list of texts; empty for none.
     pub fn texts(&self, column: &str, row: usize) -> Vec<&str> {
-        let list = self
-            .cell(column, row)
-            .and_then(|cell| cell.as_list_opt::<i32>());
-        let Some((list, values)) =
-            list.and_then(|list| Some((list, list.values().as_string_opt::<i32>()?)))
+        let list = self.cell(column, row).and_then(|cell| cell.as_list_opt::<i32>());
+        let Some((list, values)) = list.and_then(|list| Some((list, list.values().as_string_opt::<i32>()?)))
         else {
             return Vec::new();
         };
