@@ -47,12 +47,26 @@ fn school() -> Options {
 /// The data that readers see: every file except those with the time of the run, and their rows without it.
 async fn seen(lake: &Lake) -> (BTreeMap<String, Bytes>, [Vec<Row>; 2]) {
     let mut files = lake.contents().await;
-    let has_times = |key: &str| ["_telelake/", "coverage/", "days/"].iter().any(|start| key.starts_with(start));
+    let has_times = |key: &str| {
+        ["_telelake/", "coverage/", "days/"]
+            .iter()
+            .any(|start| key.starts_with(start))
+    };
     files.retain(|key, _| !has_times(key));
     let rows = [
         lake.rows("coverage", &COVERAGE).await,
-        lake.rows("days", &["space_id", "complete", "calls", "reports_done", "records_done", "fingerprint"])
-            .await,
+        lake.rows(
+            "days",
+            &[
+                "space_id",
+                "complete",
+                "calls",
+                "reports_done",
+                "records_done",
+                "fingerprint",
+            ],
+        )
+        .await,
     ];
     (files, rows)
 }
