@@ -132,6 +132,17 @@ fn type_name(dialect: SqlDialect, kind: Type) -> &'static str {
             "Array(Tuple(joined_at Nullable(DateTime64(6, 'UTC')), left_at Nullable(DateTime64(6, 'UTC'))))",
             "ARRAY<STRUCT<joined_at: TIMESTAMP, left_at: TIMESTAMP>>",
         ],
+        Type::Date => ["DATE", "Nullable(Date)", "DATE"],
+        Type::Options => [
+            "STRUCT(option_id VARCHAR, \"text\" VARCHAR, is_right BOOLEAN)[]",
+            "Array(Tuple(option_id Nullable(String), text Nullable(String), is_right Nullable(Bool)))",
+            "ARRAY<STRUCT<option_id: STRING, text: STRING, is_right: BOOLEAN>>",
+        ],
+        Type::Counts => [
+            "MAP(VARCHAR, BIGINT)",
+            "Map(String, Nullable(Int64))",
+            "MAP<STRING, BIGINT>",
+        ],
         Type::Map => [
             "MAP(VARCHAR, VARCHAR)",
             "Map(String, Nullable(String))",
