@@ -43,7 +43,7 @@ SELECT count(*) FROM lesson_attendance WHERE (in_lesson_s IS NULL) <> (in_lesson
     OR (in_lesson_s IS NOT NULL AND lesson_scheduled_end_at IS NULL);
 -- late_s and left_early_s of attendance are at least 0
 SELECT count(*) FROM lesson_attendance WHERE late_s < 0 OR left_early_s < 0;
--- who attended has calls and a first join; who did not has none
+-- who attended has calls, and who did not has none
 SELECT count(*) FROM lesson_attendance WHERE attended IS DISTINCT FROM (len(call_ids) > 0) AND attended IS NOT NULL;
 -- nobody is absent while a call of the meeting has no report
 SELECT count(*) FROM lesson_attendance WHERE NOT attended AND calls_without_report > 0;

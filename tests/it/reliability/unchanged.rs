@@ -1,14 +1,14 @@
 //! A run on unchanged days writes only its own summary, and makes only the calls of store and API
 //! that are needed to find this out.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use telelake::pipeline::{Exporter, Job, Setting};
 use telelake::simulator::{Endpoint, Oddities, Options, Simulator};
 
-use super::{config, import, manifests, meta_file, now, run, run_at, said, tiny};
-use crate::support::faulty::{Faulty, Op};
+use super::{assert_sound, config, import, manifests, meta_file, now, run, run_at, said, tiny};
+use crate::support::faulty::{Call, Faulty, Op};
 use crate::support::memory::Memory;
 
 const LISTS: [Endpoint; 4] = [
@@ -96,8 +96,9 @@ async fn a_feed_builds_the_tables_of_each_date_once() {
     );
 }
 
-/// The calls of the store for a night over the last two dates of a lake of `days` days, all of which are done.
-async fn calls_of_a_night(days: u32) -> BTreeMap<Op, usize> {
+/// The calls of the store for a night over the last two dates of a lake of `days` days, all of which are done. With `renamed`,
+/// the space has got another name before it, so that both days change.
+async fn calls_of_a_night(days: u32, renamed: bool) -> Vec<Call> {
     let last: chrono::NaiveDate = "2025-04-30".parse().unwrap();
     let first = last - chrono::Days::new(u64::from(days) - 1);
     let options = Options {
@@ -117,17 +118,46 @@ async fn calls_of_a_night(days: u32) -> BTreeMap<Op, usize> {
         summary
     };
     night(Faulty::counting(store.clone()), first).await;
+    if renamed {
+        sim.edit(|school| school.spaces[0].name = "Другая школа".into());
+    }
     let counting = Faulty::counting(store.clone());
     let summary = night(counting.clone(), last - chrono::Days::new(1)).await;
-    assert_eq!((summary.counts.writes, summary.counts.days), (0, 2));
-    let mut calls = BTreeMap::new();
-    for call in counting.calls() {
-        *calls.entry(call.op).or_default() += 1;
+    assert_eq!((summary.counts.writes > 0, summary.counts.days), (renamed, 2));
+    assert_sound(&store.contents(), "a night");
+    counting.calls()
+}
+
+fn by_operation(calls: &[Call]) -> BTreeMap<Op, usize> {
+    let mut counts = BTreeMap::new();
+    for call in calls {
+        *counts.entry(call.op).or_default() += 1;
     }
-    calls
+    counts
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn costs_no_more_in_a_lake_that_is_older() {
-    assert_eq!(calls_of_a_night(3).await, calls_of_a_night(60).await);
+    let [young, old] = [
+        calls_of_a_night(3, false).await,
+        calls_of_a_night(60, false).await,
+    ];
+    assert_eq!(by_operation(&young), by_operation(&old));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_changed_day_takes_its_row_along_without_a_look_at_other_days() {
+    let calls = calls_of_a_night(60, true).await;
+    let of = |op: Op, prefix: &str| {
+        let keys = calls
+            .iter()
+            .filter(|call| call.op == op && call.key.starts_with(prefix));
+        keys.map(|call| call.key.as_str()).collect::<Vec<_>>()
+    };
+    let manifests: BTreeSet<_> = of(Op::Get, "_telelake/days/").into_iter().collect();
+    assert_eq!(manifests.len(), 2, "{manifests:?}");
+    assert_eq!(of(Op::List, "_telelake/days/"), [""; 0]);
+    // One read of the table, and one write for one or for both days.
+    assert_eq!(of(Op::Get, "days/").len(), 1);
+    assert!((1..=2).contains(&of(Op::Put, "days/").len()));
 }

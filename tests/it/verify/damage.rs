@@ -7,8 +7,8 @@ use sha2::{Digest, Sha256};
 use telelake::simulator::Report;
 
 use super::{
-    assert_found, assert_repaired, day, exported, flip, kinds, manifest_key, recording, repair, report,
-    table_key, truncate, verify, with_lessons,
+    assert_found, assert_repaired, day, exported, flip, kinds, manifest_key, put_day, recording, repair,
+    report, table_key, truncate, verify, with_lessons,
 };
 use crate::pipeline::small;
 use crate::support::lake::Lake;
@@ -45,7 +45,7 @@ async fn a_table_that_does_not_match_its_reports_is_found_by_a_rebuild() {
         let of_first = first["built"]["tables"]["participants"][field].clone();
         second["built"]["tables"]["participants"][field] = of_first;
     }
-    lake.put(&manifest_key(&second), second.to_string()).await;
+    put_day(&lake, &second).await;
     verify(&lake, &[]).await.expect(0);
     assert_found(&lake, &["--deep"], &[("row_doubled", &key)]).await;
     assert_repaired(&sim, &lake, &["--rebuild"], &[("table_differs", &key)]).await;
@@ -139,7 +139,7 @@ async fn a_recording_that_was_cut_when_it_came_is_found_by_its_boxes() {
         landed["bytes"] = cut.len().into();
         landed["sha256"] = hex::encode(Sha256::digest(&cut)).into();
         lake.put(&key, cut).await;
-        lake.put(&manifest_key(&of), of.to_string()).await;
+        put_day(&lake, &of).await;
         verify(&lake, &[]).await.expect(0);
         let expected = [("recording_damaged", key.as_str())];
         let verified = assert_found(&lake, &["--deep"], &expected).await;

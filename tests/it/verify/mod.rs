@@ -7,7 +7,9 @@ mod strays;
 
 use serde_json::{Value, json};
 use telelake::lake::key;
+use telelake::lake::manifest::Manifest;
 use telelake::simulator::{Options, Simulator};
+use telelake::tables::{DayRow, SpaceDays};
 
 use crate::pipeline::{backfill, range};
 use crate::support::lake::Lake;
@@ -75,6 +77,17 @@ async fn day(lake: &Lake, at: usize) -> Value {
 fn manifest_key(day: &Value) -> String {
     let date = day["date"].as_str().unwrap().parse().unwrap();
     key::manifest(date, &day["space_id"].as_str().unwrap().into())
+}
+
+/// Writes a manifest and its row in the table of days, so that the two agree.
+async fn put_day(lake: &Lake, day: &Value) {
+    lake.put(&manifest_key(day), day.to_string()).await;
+    let manifest: Manifest = serde_json::from_value(day.clone()).unwrap();
+    let key = key::days(&manifest.space_id);
+    let mut days = SpaceDays::read(lake.get(&key).await).unwrap();
+    days.set(manifest.date, Some(DayRow::of(&manifest, "UTC").unwrap()));
+    let file = days.file(&manifest.space_id).unwrap().unwrap();
+    lake.put(&key, file.bytes).await;
 }
 
 fn table_key(day: &Value, table: &str) -> String {
