@@ -22,6 +22,7 @@ import duckdb
 import duckdb_extension_delta
 import duckdb_extension_httpfs
 import polars as pl
+import pyarrow as pa
 
 
 class Lake:
@@ -65,8 +66,6 @@ def plain(value):
     if isinstance(value, datetime.date):
         return value.isoformat()
     if isinstance(value, dict):
-        if set(value) == {"key", "value"} and isinstance(value["key"], list):
-            value = dict(zip(value["key"], value["value"]))
         return sorted((str(key), plain(inner)) for key, inner in value.items())
     if isinstance(value, (list, tuple)):
         inner = [plain(item) for item in value]
@@ -86,8 +85,12 @@ def rows(columns: list[str], found) -> Counter:
 
 
 def by_duckdb(db: duckdb.DuckDBPyConnection, source: str) -> tuple[list[str], list[tuple]]:
-    cursor = db.execute(f"SELECT * FROM {source}")
-    return [column[0] for column in cursor.description], cursor.fetchall()
+    return in_arrow(db.execute(f"SELECT * FROM {source}").to_arrow_table())
+
+
+def in_arrow(table: pa.Table) -> tuple[list[str], list[tuple]]:
+    """The columns and rows of an Arrow table."""
+    return table.column_names, [tuple(row.values()) for row in table.to_pylist()]
 
 
 def plain_source(db: duckdb.DuckDBPyConnection, lake: Lake, table: str, dated: bool) -> str | None:
@@ -121,12 +124,10 @@ def read(lake: Lake, db: duckdb.DuckDBPyConnection, table: str) -> tuple[dict, l
     opened = deltalake.DeltaTable(url, storage_options=lake.options)
     partitions = opened.metadata().partition_columns
     source = plain_source(db, lake, table, partitions == ["date"])
-    in_arrow = opened.to_pyarrow_table()
-    in_polars = pl.scan_delta(url, storage_options=lake.options).collect()
     views = {
-        "delta-rs": (in_arrow.column_names, [tuple(row.values()) for row in in_arrow.to_pylist()]),
+        "delta-rs": in_arrow(opened.to_pyarrow_table()),
         "duckdb": by_duckdb(db, f"delta_scan('{url}')"),
-        "polars": (in_polars.columns, in_polars.rows()),
+        "polars": in_arrow(pl.scan_delta(url, storage_options=lake.options).collect().to_arrow()),
     }
     faults = []
     if source is None:
