@@ -14,7 +14,7 @@ use crate::support::lake::Lake;
 use crate::support::program::{Finished, Telelake};
 
 /// A mapping that fills a column from another field and has a table of its own.
-const MAPPING: &str = "[table.participants]\ncolumns.name = { from = 'email', replace = true }\n\
+const MAPPING: &str = "version = 1\n[table.participants]\ncolumns.name = { from = 'email', replace = true }\n\
     [table.visits]\nrows = 'participants[].sessions[]'\n\
     columns.who = { from = '^.id', type = 'string' }\n\
     columns.joined_at = { from = 'joinedAt', type = 'timestamp' }\n";
@@ -38,11 +38,13 @@ struct DeltaLake {
 
 impl DeltaLake {
     async fn new(lake: Lake) -> Self {
+        let mapping = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(mapping.path(), "version = 1\n").unwrap();
         Self {
             sim: Simulator::start(school()).await.unwrap(),
             lake,
             compact_after: "100years",
-            mapping: tempfile::NamedTempFile::new().unwrap(),
+            mapping,
         }
     }
 
