@@ -37,7 +37,7 @@ ORDER BY external_meeting_id, external_user_id
 
 
 def files(lake: Path, table: str) -> str:
-    """The Parquet files of a table; recordings/ holds MP4 files beside them."""
+    """The Parquet files of a table."""
     return str(lake / table / "date=*" / "*.parquet")
 
 

@@ -106,6 +106,10 @@ pub fn is_sane(instant: &DateTime<Utc>) -> bool {
 }
 
 fn instant_text(text: &str) -> Option<DateTime<Utc>> {
+    plain_instant(text).or_else(|| other_instant(text))
+}
+
+fn other_instant(text: &str) -> Option<DateTime<Utc>> {
     if let Ok(instant) = DateTime::parse_from_rfc3339(text) {
         return Some(instant.to_utc());
     }
@@ -169,11 +173,13 @@ fn date_text(text: &str) -> Option<NaiveDate> {
         let plain = text.bytes().all(|byte| byte.is_ascii_digit()) && lengths.contains(&text.len());
         plain.then(|| text.parse().ok()).flatten()
     };
-    let parts: Vec<&str> = text.split(if text.contains('.') { '.' } else { '-' }).collect();
-    let [first, month, last] = parts[..] else {
+    let has_dots = text.contains('.');
+    let mut parts = text.split(if has_dots { '.' } else { '-' });
+    let (first, month, last) = (parts.next()?, parts.next()?, parts.next()?);
+    if parts.next().is_some() {
         return None;
-    };
-    let (year, day) = if text.contains('.') {
+    }
+    let (year, day) = if has_dots {
         let year = number(last, &[2, 4])?;
         (if last.len() == 2 { 2000 + year } else { year }, first)
     } else {
@@ -188,9 +194,45 @@ fn date_text(text: &str) -> Option<NaiveDate> {
 
 /// `HH:MM[:SS[.f]]`.
 fn time_text(text: &str) -> Option<NaiveTime> {
-    ["%H:%M:%S%.f", "%H:%M"]
-        .iter()
-        .find_map(|form| NaiveTime::parse_from_str(text, form).ok())
+    plain_time(text).or_else(|| {
+        ["%H:%M:%S%.f", "%H:%M"]
+            .iter()
+            .find_map(|form| NaiveTime::parse_from_str(text, form).ok())
+    })
+}
+
+/// The two most common forms of a time, without a parser of formats.
+fn plain_time(text: &str) -> Option<NaiveTime> {
+    let (hour, minute, second) = match *text.as_bytes() {
+        [h, i, b':', m, n] => (pair(h, i), pair(m, n), Some(0)),
+        [h, i, b':', m, n, b':', s, t] => (pair(h, i), pair(m, n), pair(s, t)),
+        _ => return None,
+    };
+    NaiveTime::from_hms_opt(hour?, minute?, second?)
+}
+
+/// The most common forms of an instant: `YYYY-MM-DD HH:MM[:SS]` in UTC, also with `T`, and with `Z` behind seconds.
+fn plain_instant(text: &str) -> Option<DateTime<Utc>> {
+    let (date, rest) = text.as_bytes().split_at_checked(11)?;
+    let &[c, y, e, a, b'-', m, n, b'-', d, f, b' ' | b'T'] = date else {
+        return None;
+    };
+    let year = pair(c, y)? * 100 + pair(e, a)?;
+    let date = NaiveDate::from_ymd_opt(year.try_into().ok()?, pair(m, n)?, pair(d, f)?)?;
+    let time = match rest.len() {
+        9 => rest.strip_suffix(b"Z")?,
+        _ => rest,
+    };
+    Some(
+        date.and_time(plain_time(std::str::from_utf8(time).ok()?)?)
+            .and_utc(),
+    )
+}
+
+/// The number of two digits.
+fn pair(tens: u8, ones: u8) -> Option<u32> {
+    let is_number = tens.is_ascii_digit() && ones.is_ascii_digit();
+    is_number.then(|| u32::from(tens - b'0') * 10 + u32::from(ones - b'0'))
 }
 
 /// An instant as seconds or milliseconds since the epoch, if it lies in a year of [`is_sane`].
@@ -301,6 +343,28 @@ mod tests {
             assert_eq!(instant(&value), expected, "{value}");
         }
         assert_eq!(instant(&json!("2024-12-12")), instant(&json!("2024-12-12 00:00")));
+    }
+
+    proptest::proptest! {
+        /// The reference is the reading of all forms.
+        #[test]
+        fn the_short_way_reads_what_the_long_way_reads(
+            text in "(19|20)[0-9]{2}-[01][0-9]-[0-3][0-9][ T][0-2][0-9]:[0-6][0-9](:[0-6][0-9])?Z?[0-9]?",
+        ) {
+            if let Some(instant) = plain_instant(&text) {
+                proptest::prop_assert_eq!(Some(instant), other_instant(&text), "{}", text);
+            }
+        }
+    }
+
+    #[test]
+    fn the_most_common_forms_need_no_parser_of_formats() {
+        for text in ["2024-12-12 09:00", "2024-12-12T09:00:59", "2024-12-12T09:00:00Z"] {
+            assert!(plain_instant(text).is_some(), "{text}");
+        }
+        for text in ["2024-12-12T09:00Z", "2024-13-12 09:00", "2024-12-12 09:00:60"] {
+            assert_eq!(plain_instant(text), None, "{text}");
+        }
     }
 
     #[test]

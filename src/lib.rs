@@ -5,6 +5,7 @@
 //! `tables` never import one another.
 
 pub mod api;
+pub mod attendance;
 mod backoff;
 pub mod cli;
 pub mod config;
@@ -16,6 +17,7 @@ pub mod ids;
 pub mod json;
 mod kinds;
 pub mod lake;
+mod lang;
 pub mod lenient;
 pub mod metrics;
 pub mod mp4;

@@ -1,13 +1,15 @@
-"""Reads all tables of a lake with DuckDB, pyarrow and Polars, and compares the results.
+"""Reads all tables of a lake from their root paths with DuckDB, pyarrow, Polars, pandas, Spark and ClickHouse, and compares the results.
 
     .tools/venv/bin/python tests/readers.py --lake file:///srv/lake --timezone Europe/Moscow
     .tools/venv/bin/python tests/readers.py --lake s3://bucket/prefix --s3-endpoint http://127.0.0.1:8333
 
 Prints a JSON object with the result of each reader for each table. Exit status 1, and a line for each fault on stderr, if
-  - two readers differ in rows, columns, types, non-null values, distinct keys or dates;
+  - two readers differ in rows, columns, types, non-null values, distinct keys or dates (ClickHouse has no null lists and maps,
+    pandas no types of its own; Spark reads folders only, because it has no S3 file system of its own);
   - a key is null or not unique;
   - with --timezone: a row is not on the date of its call's start in that zone;
-  - with --expect: a table does not have the number of rows that FILE says.
+  - with --expect: a table does not have the number of rows that FILE says;
+  - a statement of the data dictionary does not hold (tests/statements.sql).
 """
 
 import argparse
@@ -23,9 +25,11 @@ from zoneinfo import ZoneInfo
 
 import duckdb
 import duckdb_extension_httpfs
+import engines
 import polars as pl
 import pyarrow as pa
 import pyarrow.dataset as ds
+from engines import TableView
 from pyarrow import fs
 
 # The tables and their keys. Messages, reactions and votes have no key, because the platform's ids are not unique.
@@ -35,43 +39,28 @@ KEYS = {
     "messages": [],
     "reactions": [],
     "poll_votes": [],
+    "polls": ["call_id", "poll_id"],
     "report_rows": [],
     "recordings": ["space_id", "record_id"],
     "user_meta": ["external_user_id", "external_meeting_id"],
     "hierarchy": [],
     "lesson_attendance": ["external_meeting_id", "external_user_id"],
     "coverage": ["space_id", "room_id", "date"],
+    "days": ["space_id", "date"],
     "rooms": ["room_id"],
     "spaces": ["space_id"],
 }
 # Tables with a file for each space or a single file, instead of a file for each day.
-UNDATED = {"rooms", "spaces"}
+UNDATED = {"days", "rooms", "spaces"}
 OF_A_CALL = {
     "calls": "started_at",
     "participants": "call_started_at",
     "messages": "call_started_at",
     "reactions": "call_started_at",
     "poll_votes": "call_started_at",
+    "polls": "call_started_at",
     "report_rows": "call_started_at",
 }
-
-
-@dataclass
-class TableView:
-    """The view of a reader on a table."""
-
-    rows: int
-    distinct_keys: int | None
-    null_keys: int | None
-    min_date: str | None
-    max_date: str | None
-    columns: dict[str, str]
-    non_null: dict[str, int]
-
-    @staticmethod
-    def nothing(table: str) -> "TableView":
-        keys = 0 if KEYS[table] else None
-        return TableView(0, keys, keys, None, None, {}, {})
 
 
 @dataclass
@@ -105,12 +94,26 @@ class Lake:
             },
         )
 
+    def table(self, table: str) -> str:
+        """The root path of a table. Nothing but its Parquet files lies below."""
+        return f"s3://{self.root}/{table}/" if self.s3 else f"{self.root}/{table}"
+
     def pattern(self, table: str) -> str:
-        """The pattern of a table's Parquet files, without the MP4 files beside them."""
-        below = f"{table}/*.parquet" if table in UNDATED else f"{table}/date=*/*.parquet"
-        if self.s3:
-            return f"s3://{self.root}/{below}"
-        return f"{glob.escape(self.root)}/{below}"
+        """All files below the root path of a table, for readers that take patterns."""
+        return f"s3://{self.root}/{table}/**" if self.s3 else f"{glob.escape(self.root)}/{table}/**"
+
+    def files(self) -> fs.FileSystem:
+        """The lake for pyarrow."""
+        if not self.s3:
+            return fs.LocalFileSystem()
+        return fs.S3FileSystem(
+            access_key=self.s3["key"],
+            secret_key=self.s3["secret"],
+            endpoint_override=self.s3["host"],
+            scheme="https" if self.s3["tls"] else "http",
+            region=self.s3["region"],
+            force_virtual_addressing=False,
+        )
 
 
 def connected(lake: Lake) -> duckdb.DuckDBPyConnection:
@@ -149,17 +152,16 @@ def answers(lake: Lake, path: str) -> list[list[dict]]:
 
 
 def see_by_duckdb(db: duckdb.DuckDBPyConnection, lake: Lake, table: str) -> TableView:
-    pattern = lake.pattern(table)
+    pattern = f"{lake.pattern(table)}/*.parquet"
     if not db.execute("SELECT count(*) FROM glob(?)", [pattern]).fetchone()[0]:
-        return TableView.nothing(table)
-    hive = "false" if table in UNDATED else "true"
-    source = f"read_parquet('{pattern.replace(chr(39), chr(39) * 2)}', hive_partitioning = {hive})"
+        return TableView.nothing(KEYS[table])
+    source = f"read_parquet('{pattern.replace(chr(39), chr(39) * 2)}', hive_partitioning = true)"
     relation = db.sql(f"SELECT * FROM {source}")
     columns = {name: duckdb_type(kind) for name, kind in zip(relation.columns, relation.types)}
     counts = ", ".join(f'count("{name}")' for name in columns)
     rows, *non_null = db.execute(f"SELECT count(*), {counts} FROM {source}").fetchone()
     dates, distinct, nulls = (None, None), None, None
-    if table not in UNDATED:
+    if "date" in columns:
         dates = db.execute(f"SELECT min(date)::VARCHAR, max(date)::VARCHAR FROM {source}").fetchone()
     if KEYS[table]:
         key = ", ".join(KEYS[table])
@@ -192,39 +194,23 @@ def duckdb_type(kind) -> str:
 
 
 def by_pyarrow(lake: Lake) -> dict[str, TableView]:
-    if lake.s3:
-        files = fs.S3FileSystem(
-            access_key=lake.s3["key"],
-            secret_key=lake.s3["secret"],
-            endpoint_override=lake.s3["host"],
-            scheme="https" if lake.s3["tls"] else "http",
-            region=lake.s3["region"],
-            force_virtual_addressing=False,
-        )
-    else:
-        files = fs.LocalFileSystem()
-    return {table: see_by_pyarrow(files, lake, table) for table in KEYS}
+    return {table: see_by_pyarrow(lake.files(), lake, table) for table in KEYS}
+
+
+def dates_of(table: str) -> ds.Partitioning | None:
+    """The partitions of a table for pyarrow and pandas, which take them for texts if nobody says that they are dates."""
+    return None if table in UNDATED else ds.partitioning(pa.schema([("date", pa.date32())]), flavor="hive")
 
 
 def see_by_pyarrow(files: fs.FileSystem, lake: Lake, table: str) -> TableView:
-    base = f"{lake.root}/{table}"
-    found = files.get_file_info(fs.FileSelector(base, allow_not_found=True, recursive=True))
-    depth = r"[^/]+\.parquet" if table in UNDATED else r"date=[^/]+/[^/]+\.parquet"
-    paths = sorted(
-        info.path
-        for info in found
-        if info.type == fs.FileType.File and re.fullmatch(depth, info.path[len(base) + 1 :])
-    )
-    if not paths:
-        return TableView.nothing(table)
-    options = ds.FileSystemFactoryOptions(partition_base_dir=base)
-    if table not in UNDATED:
-        options.partitioning = ds.partitioning(pa.schema([("date", pa.date32())]), flavor="hive")
-    data = ds.FileSystemDatasetFactory(files, paths, ds.ParquetFileFormat(), options).finish().to_table()
+    root = f"{lake.root}/{table}"
+    if files.get_file_info(root).type == fs.FileType.NotFound:
+        return TableView.nothing(KEYS[table])
+    data = ds.dataset(root, filesystem=files, format="parquet", partitioning=dates_of(table)).to_table()
     columns = {field.name: arrow_type(field.type) for field in data.schema}
     non_null = {name: data.num_rows - data[name].null_count for name in columns}
     dates, distinct, nulls = (None, None), None, None
-    if table not in UNDATED:
+    if "date" in columns:
         present = sorted(str(date) for date in data["date"].unique().to_pylist())
         dates = (present[0], present[-1]) if present else dates
     if KEYS[table]:
@@ -258,7 +244,7 @@ def polars_options(lake: Lake) -> dict[str, str] | None:
 
 def scan_by_polars(lake: Lake, table: str) -> pl.LazyFrame:
     return pl.scan_parquet(
-        lake.pattern(table),
+        lake.table(table),
         hive_partitioning=table not in UNDATED,
         try_parse_hive_dates=True,
         storage_options=polars_options(lake),
@@ -270,7 +256,7 @@ def see_by_polars(lake: Lake, table: str) -> TableView:
     columns = {name: polars_type(kind) for name, kind in frame.schema.items()}
     non_null = {name: frame.height - frame[name].null_count() for name in columns}
     dates, distinct, nulls = (None, None), None, None
-    if table not in UNDATED and frame.height:
+    if "date" in columns and frame.height:
         dates = (str(frame["date"].min()), str(frame["date"].max()))
     if KEYS[table]:
         keys = frame.select(KEYS[table])
@@ -300,7 +286,12 @@ def differences(table: str, seen: dict[str, TableView]) -> list[str]:
     for other in others:
         for what, ours in asdict(seen[first]).items():
             theirs = asdict(seen[other])[what]
+            if theirs is None:
+                # The reader can't say it.
+                continue
             if isinstance(ours, dict):
+                if what == "non_null":
+                    ours = {name: count for name, count in ours.items() if name in theirs}
                 if list(ours) != list(theirs):
                     faults.append(f"{table}: {what}: {first} has {list(ours)}, {other} {list(theirs)}")
                     continue
@@ -352,6 +343,36 @@ def misdated(lake: Lake, present: set[str], zone: str) -> list[str]:
     return faults
 
 
+def see_by_pandas(lake: Lake, table: str) -> TableView:
+    return engines.see_by_pandas(f"{lake.root}/{table}", lake.files(), dates_of(table), KEYS[table])
+
+
+def see_by_clickhouse(lake: Lake, table: str) -> TableView:
+    quoted = f"{lake.root}/{table}/**".replace("'", "\\'")
+    source = f"file('{quoted}', 'Parquet')"
+    if lake.s3:
+        source = f"s3('{lake.s3['url']}/{quoted}', '{lake.s3['key']}', '{lake.s3['secret']}', 'Parquet')"
+    return engines.see_by_clickhouse(source, KEYS[table])
+
+
+def untrue(lake: Lake, present: set[str]) -> list[str]:
+    """The statements of the data dictionary that do not hold in the lake. Each counts the rows that contradict it."""
+    db = connected(lake)
+    for table in present:
+        pattern = f"{lake.pattern(table)}/*.parquet".replace("'", "''")
+        db.execute(f"CREATE VIEW {table} AS FROM read_parquet('{pattern}', hive_partitioning = true)")
+    statements = Path(__file__).with_name("statements.sql").read_text(encoding="utf-8")
+    faults = []
+    for statement in filter(str.strip, statements.split(";")):
+        said, query = re.fullmatch(r"\s*-- (.*?)\n(.*)", statement, re.DOTALL).groups()
+        if not set(re.findall(r"\b(?:FROM|JOIN) (\w+)", query)) & KEYS.keys() <= present:
+            continue
+        wrong = db.execute(query).fetchone()[0]
+        if wrong:
+            faults.append(f"not true: {said}: {wrong} rows")
+    return faults
+
+
 def unexpected(path: str, seen: dict[str, dict[str, TableView]]) -> list[str]:
     """The tables whose number of rows is not the expected one."""
     expected = json.loads(Path(path).read_text(encoding="utf-8"))
@@ -393,10 +414,15 @@ def main() -> int:
     for reader, views in (("duckdb", by_duckdb(lake)), ("pyarrow", by_pyarrow(lake))):
         for table, view in views.items():
             seen[table][reader] = view
-    # For Polars a pattern without files is an error, so that it reads only tables that another reader found.
+    # For the others a path without files is an error, so that they read only tables that another reader found.
     present = {table for table, views in seen.items() if any(view.columns for view in views.values())}
+    others = {"polars": see_by_polars, "pandas": see_by_pandas, "clickhouse": see_by_clickhouse}
+    if not lake.s3:
+        spark = engines.spark()
+        others["spark"] = lambda lake, table: engines.see_by_spark(spark, lake.table(table), KEYS[table])
     for table, views in seen.items():
-        views["polars"] = see_by_polars(lake, table) if table in present else TableView.nothing(table)
+        for reader, see in others.items():
+            views[reader] = see(lake, table) if table in present else TableView.nothing(KEYS[table])
     faults = [] if present else [f"{args.lake}: holds no table"]
     for table, views in seen.items():
         faults += differences(table, views)
@@ -405,6 +431,7 @@ def main() -> int:
     if args.expect:
         faults += unexpected(args.expect, seen)
     tables = {table: {reader: asdict(view) for reader, view in views.items()} for table, views in seen.items()}
+    faults += untrue(lake, present)
     told = {"lake": args.lake, "ok": not faults, "tables": tables}
     if args.queries:
         told["queries"] = answers(lake, args.queries)

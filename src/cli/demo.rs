@@ -1,14 +1,16 @@
 //! `demo`: an export of three days from the built-in simulator, without any setup.
 
+use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 
-use chrono::{Days, NaiveDate, Utc};
+use chrono::{Days, NaiveDate, TimeDelta, Utc};
 
-use super::{CommandContext, output, run};
+use super::{CommandContext, output, report, run};
+use crate::attendance::page::{PageLanguage, PageOptions, page};
+use crate::attendance::{AttendanceSummary, Cut, summarize};
 use crate::config::{self, Config, Secret};
-use crate::lake::key;
-use crate::pipeline::{Command, Job};
-use crate::simulator::{self, Options, Simulator};
+use crate::pipeline::{Command, Job, MetaFile, import_meta};
+use crate::simulator::{self, Options, School, Simulator};
 use crate::store::{self, Store};
 use crate::{Error, ErrorKind, ExitStatus, Result};
 
@@ -22,19 +24,23 @@ pub struct Args {
 
 /// The number of days to export.
 const DAYS: u32 = 3;
-/// The number of rows to show.
-const ROWS: usize = 8;
 
 pub(super) async fn run(context: &CommandContext, args: Args) -> Result<ExitStatus> {
     let to = Utc::now().date_naive() - Days::new(1);
     let from = to - Days::new(u64::from(DAYS - 1));
     let simulator = Simulator::start(Options {
         dates: simulator::days(from, DAYS),
+        participants: 8..=12,
         ..Options::default()
     })
     .await?;
     let folder = std::path::absolute(&args.out)
         .map_err(|e| Error::new(ErrorKind::Usage, args.out.display().to_string(), e.to_string()))?;
+    simulator.edit(|school| {
+        school.plan_lessons_by_calls();
+        break_a_call(school);
+    });
+    let lessons = lesson_data(from, &simulator.school());
     let config = Config {
         api: config::Api {
             base_url: simulator.base_url(),
@@ -48,12 +54,50 @@ pub(super) async fn run(context: &CommandContext, args: Args) -> Result<ExitStat
         ..Config::default()
     };
     let store = store::open(&config.store).await?;
+    let (zone, url) = (config.timezone, config.store.url.clone());
+    import_meta(&*store, zone, Utc::now(), vec![lessons]).await?;
     let job = Job::over(Command::Demo, from, to);
     let summary = run::export(context, config, &job).await?;
     simulator.stop().await;
     let status = run::report(context, &summary)?;
-    show(&*store, &folder, from, to).await?;
+    let attendance = summarize(&*store, zone, from, to).await?;
+    let options = PageOptions {
+        language: PageLanguage::En,
+        names: false,
+        lake: url,
+        now: Utc::now(),
+        zone,
+    };
+    let file = folder.join("report.html");
+    report::write(&file, &page(&attendance, &options))?;
+    let mut text = contents(&*store, &folder).await?;
+    text.push_str(&results(&attendance));
+    text.push_str(&next_steps(&folder, &file));
+    super::print(&text)?;
     Ok(status)
+}
+
+/// Breaks the connection of the first call that is long enough, so that its lesson runs over two calls.
+fn break_a_call(school: &mut School) {
+    let long = |call: &&simulator::Call| {
+        let length = call.finished_at.unwrap_or(call.started_at) - call.started_at;
+        !call.is_breakout && length > TimeDelta::minutes(30)
+    };
+    if let Some(id) = school.calls.iter().find(long).map(|call| call.id.clone()) {
+        school.split_call(&id, TimeDelta::minutes(3));
+    }
+}
+
+/// The lesson data of the school's LMS, as a file that `meta import` would read.
+fn lesson_data(from: NaiveDate, school: &School) -> MetaFile {
+    let lines = school.lesson_data().into_iter();
+    MetaFile {
+        name: format!("lessons-{from}.jsonl"),
+        bytes: lines
+            .map(|payload| format!("{payload}\n"))
+            .collect::<String>()
+            .into(),
+    }
 }
 
 fn file_url(folder: &Path) -> Result<String> {
@@ -68,81 +112,95 @@ fn file_url(folder: &Path) -> Result<String> {
         })
 }
 
-/// Prints the contents of the lake, the calls read back from Parquet, and a query to try.
-async fn show(store: &dyn Store, folder: &Path, from: NaiveDate, to: NaiveDate) -> Result<()> {
-    let entries = store.list("").await?;
-    let mut rows = Vec::new();
-    for top in [
-        "calls",
-        "participants",
-        "messages",
-        "reactions",
-        "poll_votes",
-        "coverage",
-        "rooms",
-        "spaces",
-        "recordings",
-        "raw",
-    ] {
-        let prefix = format!("{top}/");
-        let of_top: Vec<_> = entries
-            .iter()
-            .filter(|entry| entry.key.starts_with(&prefix))
-            .collect();
-        let bytes = of_top.iter().map(|entry| entry.bytes).sum();
-        rows.push(vec![
-            format!("  {prefix}"),
-            format!("{} files", of_top.len()),
-            bytesize::ByteSize(bytes).display().iec().to_string(),
-        ]);
+/// The contents of the lake: files and bytes of each folder.
+async fn contents(store: &dyn Store, folder: &Path) -> Result<String> {
+    let mut tops: Vec<(String, u64, u64)> = Vec::new();
+    for entry in store.list("").await? {
+        let Some((top, _)) = entry.key.split_once('/') else {
+            continue;
+        };
+        match tops.last_mut() {
+            Some((last, files, bytes)) if last == top => {
+                *files += 1;
+                *bytes += entry.bytes;
+            }
+            _ => tops.push((top.to_owned(), 1, entry.bytes)),
+        }
     }
-    let mut text = format!("\n{}\n{}", folder.display(), output::columns(&rows));
-    text.push_str(&format!("\ncalls, as read back from Parquet, {from} to {to}:\n"));
-    text.push_str(&output::columns(
-        &calls(store, entries.iter().map(|entry| entry.key.as_str())).await?,
-    ));
-    text.push_str(&format!(
-        "\nQuery it, for example with DuckDB:\n  SELECT date, room_name, count(*) AS people, round(avg(duration_s) / 60) AS minutes\n  \
-         FROM read_parquet('{}/participants/**/*.parquet', hive_partitioning = true)\n  GROUP BY ALL ORDER BY date, people DESC;\n",
-        folder.display()
-    ));
-    super::print(&text)
+    let rows: Vec<Vec<String>> = tops
+        .into_iter()
+        .map(|(top, files, bytes)| {
+            vec![
+                format!("  {top}/"),
+                format!("{files} files"),
+                bytesize::ByteSize(bytes).display().iec().to_string(),
+            ]
+        })
+        .collect();
+    Ok(format!("\n{}\n{}", folder.display(), output::columns(&rows)))
 }
 
-/// The first calls of the lake, under a header.
-async fn calls(store: &dyn Store, keys: impl Iterator<Item = &str>) -> Result<Vec<Vec<String>>> {
-    const COLUMNS: [&str; 6] = [
-        "started_at",
-        "room_name",
-        "room_type",
-        "duration_s",
-        "participants_count",
-        "recordings_count",
+/// Two query results, as the marts of `telelake sql` give them.
+fn results(attendance: &AttendanceSummary) -> String {
+    let mut text = String::new();
+    let branches = attendance.levels.iter().find(|(level, _)| level == "branch");
+    let cuts = [
+        ("student_group", Some(&attendance.groups)),
+        ("branch", branches.map(|(_, cut)| cut)),
     ];
-    let mut rows = vec![
-        std::iter::once("date")
-            .chain(COLUMNS)
-            .map(|name| format!("  {name}"))
-            .collect::<Vec<_>>(),
-    ];
-    for key in keys.filter(|key| key.starts_with("calls/")) {
-        if rows.len() > ROWS {
-            break;
-        }
-        let date = key::date_in(key).map(|date| date.to_string()).unwrap_or_default();
-        let file = store.get(key).await?;
-        for row in crate::tables::read_text(file.bytes, &COLUMNS)?
-            .into_iter()
-            .take(ROWS.div_ceil(3))
-        {
-            rows.push(
-                std::iter::once(&date)
-                    .chain(&row)
-                    .map(|cell| format!("  {cell}"))
-                    .collect(),
-            );
-        }
+    for (level, cut) in cuts {
+        let _ = write!(
+            text,
+            "\nSELECT entity_name, sum(lessons) AS lessons, sum(expected) AS expected, sum(attended) AS attended, sum(late) AS late,\n       \
+             round(100 * sum(attended) / sum(expected - unknown)) AS percent\n\
+             FROM attendance_by_level WHERE level = '{level}' GROUP BY entity_id, entity_name ORDER BY entity_name;\n{}",
+            output::columns(&rows_of(cut))
+        );
     }
-    rows.truncate(ROWS + 1);
-    Ok(rows)
+    text
+}
+
+/// The rows of a cut under a header, in the order of their names.
+fn rows_of(cut: Option<&Cut>) -> Vec<Vec<String>> {
+    let mut rows: Vec<_> = cut.iter().flat_map(|cut| &cut.rows).collect();
+    rows.sort_by_key(|(key, row)| (row.name.clone(), (*key).clone()));
+    let head = [
+        "  entity_name",
+        "lessons",
+        "expected",
+        "attended",
+        "late",
+        "percent",
+    ];
+    let mut shown = vec![head.map(str::to_owned).to_vec()];
+    shown.extend(rows.into_iter().map(|(key, row)| {
+        let percent = row
+            .total
+            .percent()
+            .map_or_else(|| "–".into(), |percent| percent.to_string());
+        let counts = [
+            row.lessons,
+            row.total.expected,
+            row.total.attended,
+            row.total.late,
+        ];
+        let cells = counts.iter().map(ToString::to_string);
+        std::iter::once(format!("  {}", row.title(key)))
+            .chain(cells)
+            .chain([percent])
+            .collect()
+    }));
+    shown
+}
+
+fn next_steps(folder: &Path, file: &Path) -> String {
+    format!(
+        "\nThe report on attendance: {}\n\nNext:\n  \
+         1. Open the report in a browser, or make another: telelake report --from DATE --to DATE --lang ru\n  \
+         2. Query the lake:  export TELELAKE_STORE__URL='file://{}'\n                      \
+         telelake sql > lake.sql && duckdb -init lake.sql\n  \
+         3. Export your own: telelake config example > telelake.toml, put your token and store.url into it, then telelake check\n",
+        file.display(),
+        folder.display()
+    )
 }

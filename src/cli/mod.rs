@@ -15,11 +15,13 @@ mod meta;
 mod notify;
 mod output;
 mod rebuild;
+mod report;
 mod run;
 mod sample;
 mod schema;
 mod serve;
 mod simulate;
+mod sql;
 mod status;
 mod verify;
 mod webhook;
@@ -105,6 +107,8 @@ enum CliCommand {
     Check(check::Args),
     Health(health::Args),
     Schema(schema::Args),
+    Sql(sql::Args),
+    Report(report::Args),
     Meta(meta::Args),
     Webhook(webhook::Args),
     Notify(notify::Args),
@@ -204,6 +208,8 @@ async fn dispatch(context: &CommandContext, command: CliCommand) -> Result<ExitS
         CliCommand::Check(_) => check::run(context).await,
         CliCommand::Health(_) => health::run(context).await,
         CliCommand::Schema(args) => schema::run(context, &args),
+        CliCommand::Report(args) => report::run(context, args).await,
+        CliCommand::Sql(args) => sql::run(context, args).await,
         CliCommand::Simulate(args) => simulate::run(context, args).await,
         CliCommand::Config(args) => config::run(context, &args),
         CliCommand::Completions(args) => Ok(completions::run(&args)),

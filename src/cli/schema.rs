@@ -3,7 +3,6 @@
 use clap::ValueEnum;
 
 use super::CommandContext;
-use crate::config::Config;
 use crate::lake::table::{Table, dictionary};
 use crate::pipeline;
 use crate::{Error, ErrorKind, ExitStatus, Result};
@@ -25,8 +24,6 @@ enum Format {
     Md,
     /// JSON, for programs
     Json,
-    /// DuckDB views over the lake
-    Sql,
 }
 
 pub(super) fn run(context: &CommandContext, args: &Args) -> Result<ExitStatus> {
@@ -36,7 +33,6 @@ pub(super) fn run(context: &CommandContext, args: &Args) -> Result<ExitStatus> {
     let text = match args.format {
         Format::Md => dictionary::markdown(tables),
         Format::Json => format!("{:#}\n", dictionary::json(tables)),
-        Format::Sql => dictionary::sql(tables, &root(&config)),
     };
     super::print(&text)?;
     Ok(ExitStatus::Done)
@@ -57,17 +53,6 @@ fn chosen<'t>(mut tables: Vec<&'t Table>, name: Option<&str>) -> Result<Vec<&'t 
     }
 }
 
-/// The lake's address for DuckDB: the plain path of a folder, because DuckDB does not decode URLs.
-fn root(config: &Config) -> String {
-    let url = &config.store.url;
-    reqwest::Url::parse(url)
-        .ok()
-        .filter(|parsed| parsed.scheme() == "file")
-        .and_then(|parsed| parsed.to_file_path().ok())
-        .and_then(|path| path.to_str().map(str::to_owned))
-        .unwrap_or_else(|| url.clone())
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -78,16 +63,5 @@ mod tests {
         let error = chosen(builtin::all().iter().collect(), Some("lessons")).expect_err("no such table");
         assert_eq!(error.exit_status(), ExitStatus::Usage);
         assert!(error.to_string().contains("participants"), "{error}");
-    }
-
-    #[test]
-    fn a_folder_becomes_a_path_and_a_bucket_stays_a_url() {
-        let root = |url: &str| {
-            let mut config = Config::default();
-            config.store.url = url.into();
-            root(&config)
-        };
-        assert_eq!(root("file:///srv/my%20lake"), "/srv/my lake");
-        assert_eq!(root("s3://bucket/prefix"), "s3://bucket/prefix");
     }
 }

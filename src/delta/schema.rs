@@ -39,18 +39,25 @@ fn field(name: &str, kind: &Value, doc: &str) -> Value {
 
 fn data_type(kind: Type) -> Value {
     let array = |element: Value| json!({"type": "array", "elementType": element, "containsNull": true});
-    let part = |name: &str| json!({"name": name, "type": "timestamp", "nullable": true, "metadata": {}});
+    let part = |name: &str, kind: &str| json!({"name": name, "type": kind, "nullable": true, "metadata": {}});
+    let structs = |parts: &[Value]| array(json!({"type": "struct", "fields": parts}));
+    let map = |value: &str| json!({"type": "map", "keyType": "string", "valueType": value, "valueContainsNull": true});
     match kind {
         Type::String | Type::Json => json!("string"),
         Type::Int64 => json!("long"),
         Type::Double => json!("double"),
         Type::Bool => json!("boolean"),
         Type::Timestamp => json!("timestamp"),
+        Type::Date => json!("date"),
         Type::Strings => array(json!("string")),
-        Type::Sessions => array(json!({"type": "struct", "fields": [part("joined_at"), part("left_at")]})),
-        Type::Map => json!({
-            "type": "map", "keyType": "string", "valueType": "string", "valueContainsNull": true,
-        }),
+        Type::Sessions => structs(&["joined_at", "left_at"].map(|name| part(name, "timestamp"))),
+        Type::Options => structs(&[
+            part("option_id", "string"),
+            part("text", "string"),
+            part("is_right", "boolean"),
+        ]),
+        Type::Map => map("string"),
+        Type::Counts => map("long"),
     }
 }
 

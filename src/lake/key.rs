@@ -14,8 +14,8 @@ use crate::ids::{CallId, RecordId, RoomId, SpaceId};
 pub const STATE: &str = "_telelake/";
 /// The day manifests.
 pub const DAYS: &str = "_telelake/days/";
-/// The recordings, and the files of their table.
-pub const RECORDINGS: &str = "recordings/";
+/// The recordings. Tables have folders of their own, in which nothing but Parquet lies.
+pub const MEDIA: &str = "media/";
 /// The markers of open days, which have something pending or failed.
 pub const OPEN_DAYS: &str = "_telelake/open/";
 /// The runs' summaries.
@@ -124,6 +124,16 @@ pub fn rooms(space: &SpaceId) -> String {
     format!("rooms/{}.parquet", segment(space))
 }
 
+/// The file of the days of a space.
+pub fn days(space: &SpaceId) -> String {
+    days_of_segment(&segment(space))
+}
+
+/// The file of the days of a space whose id has this segment.
+pub fn days_of_segment(segment: &str) -> String {
+    format!("days/{segment}.parquet")
+}
+
 /// The file of all spaces.
 pub fn spaces() -> String {
     "spaces/spaces.parquet".into()
@@ -138,7 +148,7 @@ pub fn recording(
     record: &RecordId,
 ) -> String {
     format!(
-        "{RECORDINGS}date={date}/{}/{}/{}_{}.mp4",
+        "{MEDIA}date={date}/{}/{}/{}_{}.mp4",
         segment(space),
         segment(room),
         call.map_or_else(|| "no_call".into(), |call| part(call)),
@@ -148,7 +158,7 @@ pub fn recording(
 
 /// The manifest of the day that a recording belongs to.
 pub fn manifest_of_recording(key: &str) -> Option<String> {
-    let mut segments = key.strip_prefix(RECORDINGS)?.split('/');
+    let mut segments = key.strip_prefix(MEDIA)?.split('/');
     let (date, space) = (segments.next()?, segments.next()?);
     segments.next().map(|_| format!("{DAYS}{date}/{space}.json"))
 }

@@ -94,7 +94,7 @@ impl<'k> KeyKind<'k> {
         match top {
             "raw" => Self::raw(rest),
             "delta" => Self::delta(rest),
-            "recordings" if rest.ends_with(".mp4") => Self::recording(rest),
+            "media" => Self::recording(rest),
             _ if tables.contains(top) => Self::table(top, rest),
             _ => Self::Unknown,
         }
@@ -156,7 +156,7 @@ impl<'k> KeyKind<'k> {
 
     fn recording(rest: &'k str) -> Self {
         match dated(rest).map(|(date, rest)| (date, rest.split('/').collect::<Vec<_>>())) {
-            Some((date, parts)) if parts.len() == 3 => Self::OfDay {
+            Some((date, parts)) if parts.len() == 3 && rest.ends_with(".mp4") => Self::OfDay {
                 date,
                 space: parts[0],
             },
@@ -217,7 +217,7 @@ mod tests {
         assert_eq!(place(&manifest), KeyKind::Manifest { date, space: &seg });
         let marker = key::open_day(date, &space.into());
         assert_eq!(place(&marker), KeyKind::Marker { date, space: &seg });
-        for key in [key::rooms(&space.into()), key::spaces()] {
+        for key in [key::rooms(&space.into()), key::days(&space.into()), key::spaces()] {
             assert_eq!(place(&key), KeyKind::CatalogTable, "{key}");
         }
         let user_meta = key::date_table(builtin::user_meta::NAME, date);
@@ -250,8 +250,10 @@ mod tests {
             "calls/date=2026-11-22/a.csv",
             "calls/readme.txt",
             "user_meta/date=2026-11-22/other.parquet",
-            "recordings/lesson.mp4",
-            "recordings/date=2026-13-22/s/r/c_r.mp4",
+            "recordings/date=2026-11-22/s/r/c_r.mp4",
+            "media/lesson.mp4",
+            "media/date=2026-13-22/s/r/c_r.mp4",
+            "media/date=2026-11-22/s/r/c_r.txt",
             "raw/notes.txt",
             "delta/calls/notes.txt",
             "delta/calls/_delta_log/1.json",

@@ -37,6 +37,10 @@ pub struct Manifest {
     /// True if every room of the space was asked for this date after the date had ended. False for a day that is known
     /// only from calls that the requests for other dates returned.
     pub listed: bool,
+    /// The start of the run that last asked all rooms of the space for this date. A listing that changed nothing of the day
+    /// is not noted.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub listed_at: Option<DateTime<Utc>>,
     /// The parts of the listing that are missing.
     #[serde(default, skip_serializing_if = "Missed::is_none")]
     pub missed: Missed,
@@ -212,8 +216,14 @@ pub struct RecordEntry {
 pub struct Built {
     /// Digest of all inputs of the tables; empty after something else has landed.
     pub fingerprint: String,
-    /// `coverage.checked_at`: when the day last changed.
-    pub checked_at: DateTime<Utc>,
+    /// The start of the run that built the tables from the inputs of this fingerprint.
+    pub built_at: DateTime<Utc>,
+    /// The digest of the mapping that they were built with.
+    #[serde(default)]
+    pub mapping: String,
+    /// The version of the program that built them.
+    #[serde(default)]
+    pub program: String,
     /// The table files, by table.
     pub tables: BTreeMap<String, TableEntry>,
     /// The meetings of the day's calls, with the start of each meeting's first call.
@@ -281,6 +291,7 @@ impl Manifest {
             space_id: space_id.into(),
             space_name: None,
             listed: false,
+            listed_at: None,
             missed: Missed::default(),
             rooms: BTreeMap::new(),
             calls: BTreeMap::new(),
@@ -326,6 +337,7 @@ impl Manifest {
     /// taken from `other`, because it was committed last.
     pub fn absorb(&mut self, other: Self) {
         self.listed |= other.listed;
+        self.listed_at = self.listed_at.max(other.listed_at);
         self.missed.space |= other.missed.space;
         self.missed.partial |= other.missed.partial;
         self.missed.rooms.extend(other.missed.rooms);
@@ -371,7 +383,9 @@ mod tests {
     fn built(fingerprint: &str) -> Built {
         Built {
             fingerprint: fingerprint.into(),
-            checked_at: DateTime::UNIX_EPOCH,
+            built_at: DateTime::UNIX_EPOCH,
+            mapping: String::new(),
+            program: String::new(),
             tables: BTreeMap::new(),
             meetings: BTreeMap::new(),
             meta: String::new(),
@@ -386,7 +400,7 @@ mod tests {
             "calls":{"c":{"room_id":"r","started_at":null,"finished_at":null,"call":{"any":{"thing":1}},"tone":"new",
               "reports":{"json":{"status":"done","mood":2,"landed":{"key":"k","bytes":1,"sha256":"a",
                 "landed_at":"2026-11-22T00:00:00Z","usable":true,"crc":"9"}}}}},
-            "records":{},"built":{"fingerprint":"f","checked_at":"2026-11-22T00:00:00Z","tables":{},"engine":[1]},
+            "records":{},"built":{"fingerprint":"f","built_at":"2026-11-22T00:00:00Z","mapping":"m","program":"1","tables":{},"engine":[1]},
             "shards":{"of":3}}"#;
         let mut day: Manifest = serde_json::from_str(text).expect("a manifest");
         assert!(!day.unknown.is_none());

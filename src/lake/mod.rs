@@ -5,6 +5,7 @@ pub mod key;
 pub mod key_kind;
 pub mod landing;
 pub mod manifest;
+pub mod sql;
 pub mod table;
 pub mod tally;
 pub mod tally_json;

@@ -252,14 +252,15 @@ impl Exporter {
         let context = &self.context;
         let rules = context.rules(job);
         // Only builds need the lesson data, so the feeds are imported while the walk goes on.
-        let (feeds, exported) = tokio::join!(self.import_feeds(extent), self.export(&rules, summary));
+        let (mut feeds, exported) = tokio::join!(self.import_feeds(extent), self.export(&rules, summary));
+        let own = std::mem::take(&mut feeds.markers);
         summary.absorb_feeds(feeds);
         let (scope, is_lost) = exported?;
         let changed = match extent {
             Extent::Whole => context.run.store.list(key::META_CHANGED).await?,
             Extent::Rooms => Vec::new(),
         };
-        self.finish(&scope, changed, summary).await?;
+        self.finish(&scope, (changed, own), summary).await?;
         if extent == Extent::Whole {
             lake_state::day_index::update(&context.run, job).await;
             delta::update(&context.run, summary).await;
@@ -347,11 +348,11 @@ impl Exporter {
     async fn finish(
         &self,
         scope: &JobScope,
-        changed: Vec<ListedObject>,
+        (changed, own): (Vec<ListedObject>, BTreeSet<String>),
         summary: &mut Summary,
     ) -> Result<()> {
         let context = &self.context;
-        self.refresh_changed(changed, summary).await?;
+        self.refresh_changed(changed, &own, summary).await?;
         self.refresh_neighbours(summary).await;
         if !context.run.cancel.is_cancelled() {
             lake_state::catalog::update(context, scope, summary).await;
@@ -361,14 +362,25 @@ impl Exporter {
     }
 
     /// Builds the days again whose lesson data was changed by imports since the last run, and deletes the markers of these
-    /// imports.
-    async fn refresh_changed(&self, markers: Vec<ListedObject>, summary: &mut Summary) -> Result<()> {
+    /// imports. `own` are those of this run, which have built their own tables.
+    async fn refresh_changed(
+        &self,
+        markers: Vec<ListedObject>,
+        own: &BTreeSet<String>,
+        summary: &mut Summary,
+    ) -> Result<()> {
         let context = &self.context;
         if markers.is_empty() {
             return Ok(());
         }
         let failed = summary.failed.len();
-        let (dates, meetings) = lessons::import::read_markers(&*context.run.store, &markers).await?;
+        let store = &*context.run.store;
+        let (own, others): (Vec<_>, Vec<_>) = markers
+            .iter()
+            .cloned()
+            .partition(|marker| own.contains(&marker.key));
+        let (dates, mut meetings) = lessons::import::read_markers(store, &others).await?;
+        meetings.extend(lessons::import::read_markers(store, &own).await?.1);
         for date in &dates {
             // An import that was killed has written its markers, but perhaps not all that comes after them.
             if let Err(error) = context.run.lessons.rebuild_tables(*date).await

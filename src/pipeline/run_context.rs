@@ -16,6 +16,7 @@ use super::{Progress, Setting, Stop};
 use crate::config::Config;
 use crate::lake::key;
 use crate::pipeline::day::build_threads::Builders;
+use crate::pipeline::lake_state::day_table::DayTable;
 use crate::pipeline::lake_state::info::StoreInfo;
 use crate::pipeline::lake_state::lease;
 use crate::pipeline::lake_state::lease::Lease;
@@ -49,6 +50,8 @@ pub(crate) struct RunContext {
     pub stop: Option<Stop>,
     /// The lesson data, and the days that share a meeting.
     pub lessons: LessonCache,
+    /// The table of days.
+    pub days: DayTable,
     /// True if there was a marker of changed lesson data when it was first asked for.
     changed_lessons: OnceCell<bool>,
     /// True if the store honours conditional writes.
@@ -82,6 +85,7 @@ impl RunContext {
             zone: config.timezone,
             now,
         });
+        let days = DayTable::new(Arc::clone(&guarded), Arc::clone(&writes), config.timezone.name());
         Ok(Self {
             mapping: mapping(&config)?,
             builders: Builders::start()?,
@@ -94,6 +98,7 @@ impl RunContext {
             cancel,
             stop: None,
             lessons,
+            days,
             changed_lessons: OnceCell::new(),
             conditional: true.into(),
             writes,

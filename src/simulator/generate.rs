@@ -96,7 +96,7 @@ fn room(options: &Options, (s, r): (u32, u32), space_id: &str, parent_room_id: O
     let name = match (&parent_room_id, webinar) {
         (Some(_), _) => format!("Сессионный зал {}", r / 10 + 1),
         (None, true) => format!("Вебинар «{course}»"),
-        (None, false) => format!("{course} — группа {}", 200 + r),
+        (None, false) => format!("{course} — группа {}", group_number(s, r)),
     };
     let mut alias = hex_id(&format!("{id}/alias"));
     alias.truncate(10);
@@ -117,6 +117,11 @@ fn room(options: &Options, (s, r): (u32, u32), space_id: &str, parent_room_id: O
         refuse: None,
         id,
     }
+}
+
+/// The number in the name of a room's group.
+fn group_number(s: u32, r: u32) -> u32 {
+    200 + 100 * s + r
 }
 
 fn course_of(r: u32) -> (&'static str, [&'static str; 4]) {
@@ -231,7 +236,7 @@ impl RoomDay<'_> {
                     "{:08x}",
                     short(format!("group/{}/{}", self.space, self.room_number))
                 ),
-                format!("Группа {}", 200 + self.room_number),
+                format!("Группа {}", group_number(self.space, self.room_number)),
             ),
         }
     }

@@ -28,6 +28,7 @@ mod blob;
 mod fault;
 mod generate;
 mod lesson;
+mod lms;
 mod log;
 mod media;
 mod objects;

@@ -482,7 +482,7 @@ impl School {
 
 impl Lesson {
     /// The payload of a person, as the guide shows it.
-    fn meta(&self, user: &str, person: &Participant) -> Value {
+    pub(super) fn meta(&self, user: &str, person: &Participant) -> Value {
         let minute = |at: DateTime<Utc>| at.format("%Y-%m-%d %H:%M").to_string();
         json!({
             "externalUserId": user,

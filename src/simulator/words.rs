@@ -92,6 +92,13 @@ pub(super) const COURSES: [(&str, [&str; 4]); 6] = [
     ),
 ];
 
+/// Cities with the branches of the school in them.
+pub(super) const CITIES: [(&str, [&str; 2]); 3] = [
+    ("Москва", ["Арбат", "Сокольники"]),
+    ("Казань", ["Кремль", "Горки"]),
+    ("Томск", ["Каштак", "Академгородок"]),
+];
+
 pub(super) const MESSAGES: [&str; 14] = [
     "Здравствуйте!",
     "Всем привет 👋",

@@ -193,7 +193,7 @@ pub(super) mod tests {
 
     pub(in crate::status) fn built() -> crate::lake::manifest::Built {
         serde_json::from_value(serde_json::json!({
-            "fingerprint": "f", "checked_at": "2026-11-21T00:00:00Z", "meetings": {"m1": null},
+            "fingerprint": "f", "built_at": "2026-11-21T00:00:00Z", "meetings": {"m1": null},
             "tables": {"calls": {"key": "calls/x.parquet", "rows": 1, "bytes": 24, "sha256": ""}},
         }))
         .expect("what was built")
@@ -236,7 +236,7 @@ pub(super) mod tests {
         let mut manifest = landed();
         let json = serde_json::json!({
             "r1": {"status": "done", "landed": {
-                "key": "recordings/r1.mp4", "bytes": 500, "sha256": "", "landed_at": "2026-11-21T00:00:00Z", "usable": true,
+                "key": "media/r1.mp4", "bytes": 500, "sha256": "", "landed_at": "2026-11-21T00:00:00Z", "usable": true,
             }},
             "r2": {"status": "unavailable"},
             "r3": {"status": "failed", "reason": "503", "attempts": 2},

@@ -244,7 +244,7 @@ mod tests {
             etag: Some("\"e\"".into()),
             total: Some(9),
         };
-        Checkpoint::new("recordings/урок.mp4", 4, source)
+        Checkpoint::new("media/урок.mp4", 4, source)
     }
 
     fn part(number: i32) -> Part {
@@ -311,7 +311,7 @@ mod tests {
     #[test]
     fn objects_whose_keys_begin_alike_share_no_checkpoints() {
         assert_ne!(checkpoints_of("a/b"), checkpoints_of("a/b.mp4"));
-        let prefix = checkpoints_of("recordings/урок.mp4");
+        let prefix = checkpoints_of("media/урок.mp4");
         assert!(checkpoint().own_key().starts_with(&prefix));
     }
 }

@@ -11,14 +11,15 @@ use crate::tables::parquet::cell::Cell;
 use crate::tables::parquet::row::{TableRow, cells};
 
 #[derive(Default)]
-struct RoomCoverage<'m> {
-    calls: i64,
+pub(super) struct RoomCoverage<'m> {
+    pub calls: i64,
     calls_pending: i64,
     reports: Tally,
     records: Tally,
     recorded_bytes: u64,
     not_listed: bool,
-    reason: Option<&'m str>,
+    /// The reason of the first thing that is not done.
+    pub reason: Option<&'m str>,
 }
 
 impl<'m> RoomCoverage<'m> {
@@ -28,7 +29,41 @@ impl<'m> RoomCoverage<'m> {
         }
     }
 
-    fn complete(&self) -> bool {
+    /// Adds the counts of another room.
+    pub fn add(&mut self, other: &Self) {
+        self.calls += other.calls;
+        self.calls_pending += other.calls_pending;
+        self.reports += other.reports;
+        self.records += other.records;
+        self.recorded_bytes = self.recorded_bytes.saturating_add(other.recorded_bytes);
+    }
+
+    /// The cells of reports and records by state, which `coverage` and `days` have in common.
+    pub fn state_cells<'v>(&self) -> [(&'static str, Cell<'v>); 11] {
+        let (reports, records) = (&self.reports, &self.records);
+        [
+            (coverage::reports_done, Cell::count(reports.done)),
+            (coverage::reports_pending, Cell::count(reports.pending)),
+            (
+                coverage::reports_failed,
+                Cell::count(reports.failed + reports.unavailable),
+            ),
+            (coverage::reports_denied, Cell::count(reports.denied)),
+            (coverage::reports_lost, Cell::count(reports.lost)),
+            (coverage::records_done, Cell::count(records.done)),
+            (coverage::records_pending, Cell::count(records.pending)),
+            (
+                coverage::records_failed,
+                Cell::count(records.failed + records.denied),
+            ),
+            (coverage::records_unavailable, Cell::count(records.unavailable)),
+            (coverage::records_lost, Cell::count(records.lost)),
+            (coverage::recorded_bytes, Cell::count(self.recorded_bytes)),
+        ]
+    }
+
+    /// True if everything that exists was fetched.
+    pub fn complete(&self) -> bool {
         !self.not_listed
             && self.calls_pending == 0
             && self.reports.missing() == 0
@@ -36,8 +71,8 @@ impl<'m> RoomCoverage<'m> {
     }
 }
 
-/// A row for each room with a call or a record on the day, and for each that could not be listed.
-pub(super) fn rows(manifest: &Manifest, checked_at: DateTime<Utc>) -> Vec<TableRow<'_>> {
+/// The rows of a day's coverage: one for each room with a call or a record on the day, and for each that could not be listed.
+pub(super) fn rows(manifest: &Manifest, built_at: DateTime<Utc>) -> Vec<TableRow<'_>> {
     let table = coverage::table();
     tally(manifest)
         .into_iter()
@@ -49,37 +84,21 @@ pub(super) fn rows(manifest: &Manifest, checked_at: DateTime<Utc>) -> Vec<TableR
                     (coverage::room_id, id.into()),
                     (coverage::calls, room.calls.into()),
                     (coverage::calls_pending, room.calls_pending.into()),
-                    (coverage::reports_done, Cell::count(room.reports.done)),
-                    (coverage::reports_pending, Cell::count(room.reports.pending)),
-                    (
-                        coverage::reports_failed,
-                        Cell::count(room.reports.failed + room.reports.unavailable),
-                    ),
-                    (coverage::reports_denied, Cell::count(room.reports.denied)),
-                    (coverage::reports_lost, Cell::count(room.reports.lost)),
-                    (coverage::records_done, Cell::count(room.records.done)),
-                    (coverage::records_pending, Cell::count(room.records.pending)),
-                    (
-                        coverage::records_failed,
-                        Cell::count(room.records.failed + room.records.denied),
-                    ),
-                    (
-                        coverage::records_unavailable,
-                        Cell::count(room.records.unavailable),
-                    ),
-                    (coverage::records_lost, Cell::count(room.records.lost)),
-                    (coverage::recorded_bytes, Cell::count(room.recorded_bytes)),
                     (coverage::complete, room.complete().into()),
                     (coverage::reason, room.reason.into()),
-                    (coverage::checked_at, checked_at.into()),
-                ],
+                    (coverage::listed_at, manifest.listed_at.into()),
+                    (coverage::built_at, built_at.into()),
+                ]
+                .into_iter()
+                .chain(room.state_cells()),
             );
             TableRow::new(cells)
         })
         .collect()
 }
 
-fn tally(manifest: &Manifest) -> BTreeMap<&str, RoomCoverage<'_>> {
+/// The coverage of each room of a day.
+pub(super) fn tally(manifest: &Manifest) -> BTreeMap<&str, RoomCoverage<'_>> {
     let mut rooms: BTreeMap<&str, RoomCoverage<'_>> = BTreeMap::new();
     for id in manifest.calls_in_order() {
         let call = &manifest.calls[id];

@@ -1,6 +1,6 @@
 //! The rows of calls and records, from the objects that the API listed and the manifest keeps. Pure.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use serde_json::Value;
 
@@ -9,11 +9,15 @@ use super::mapping::Mapping;
 use crate::config::ReportFormat;
 use crate::lake::manifest::{CallEntry, Manifest, RecordEntry, Status};
 use crate::lake::table::Table;
-use crate::lake::table::builtin::{calls, recordings};
+use crate::lake::table::builtin::{calls, lesson, recordings};
+use crate::tables::lessons::LessonIndex;
 use crate::tables::parquet::cell::Cell;
 use crate::tables::parquet::row::{TableRow, cells};
 use crate::tables::report::rows;
 use crate::tables::report::stay::seconds;
+
+/// The meetings that the participants of each call came for.
+pub(super) type MeetingsByCall<'m> = BTreeMap<&'m str, BTreeSet<String>>;
 
 /// Creates the rows of a day's calls and records.
 pub(super) struct ListedRows<'m> {
@@ -93,12 +97,23 @@ impl<'m> ListedRows<'m> {
     }
 
     /// The rows of the day's records, in order.
-    pub fn records(&self, store_url: &str, notes: &mut Notes) -> Vec<TableRow<'m>> {
+    pub fn records(
+        &self,
+        store_url: &str,
+        meetings: &MeetingsByCall<'_>,
+        meta: &LessonIndex,
+        notes: &mut Notes,
+    ) -> Vec<TableRow<'m>> {
         let mut records: Vec<_> = self.manifest.records.iter().collect();
         records.sort_by_key(|(id, record)| (&record.room_id, record.started_at, *id));
         records
             .into_iter()
-            .map(|(id, record)| self.record(id, record, store_url, notes))
+            .map(|(id, record)| {
+                let mut row = self.record(id, record, store_url, notes);
+                let call = record.call_id.as_deref();
+                add_lesson(&mut row, call.and_then(|call| meetings.get(call)), meta);
+                row
+            })
             .collect()
     }
 
@@ -110,6 +125,7 @@ impl<'m> ListedRows<'m> {
         notes: &mut Notes,
     ) -> TableRow<'m> {
         notes.about(About::Record(id.to_owned()));
+        let room = self.manifest.rooms.get(&record.room_id);
         let file = &record.file;
         let landed = file.landed.as_ref().filter(|_| file.status == Status::Done);
         let uri = landed.map(|landed| format!("{}/{}", store_url.trim_end_matches('/'), landed.key));
@@ -121,6 +137,10 @@ impl<'m> ListedRows<'m> {
                 (recordings::space_id, self.manifest.space_id.as_str().into()),
                 (recordings::record_id, id.into()),
                 (recordings::room_id, record.room_id.as_str().into()),
+                (
+                    recordings::room_name,
+                    room.and_then(|room| room.name.as_deref()).into(),
+                ),
                 (recordings::call_id, record.call_id.as_deref().into()),
                 (recordings::started_at, record.started_at.into()),
                 (recordings::finished_at, record.finished_at.into()),
@@ -138,6 +158,34 @@ impl<'m> ListedRows<'m> {
             ],
         );
         listed_row(self.mapping, table, &record.record, template, notes)
+    }
+}
+
+/// Adds to a record's row the meetings of its call, and the lesson that the lesson data of these meetings names.
+fn add_lesson(row: &mut TableRow<'_>, meetings: Option<&BTreeSet<String>>, meta: &LessonIndex) {
+    let Some(meetings) = meetings else {
+        return;
+    };
+    let table = recordings::table();
+    let text = |column: &str| {
+        let entries = meetings.iter().flat_map(|meeting| meta.expected(meeting));
+        let mut lessons = entries.filter_map(|(_, entry)| entry.lesson());
+        lessons.find_map(|lesson| lesson.text(column).map(str::to_owned))
+    };
+    let texts = [
+        lesson::lesson_name,
+        lesson::lesson_course_id,
+        lesson::lesson_course_name,
+    ];
+    let lists = meetings.iter().map(|id| id.clone().into()).collect();
+    let cells = texts.map(|column| (column, text(column).into()));
+    let cells = cells
+        .into_iter()
+        .chain([(recordings::external_meeting_ids, Cell::Texts(lists))]);
+    for (column, cell) in cells {
+        if let Some(index) = table.index(column) {
+            row.cells[index] = cell;
+        }
     }
 }
 

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use chrono::NaiveDate;
 use futures_util::{FutureExt, StreamExt, TryStreamExt, stream};
 
+use super::days_table;
 use super::finding::{Finding, FindingKind, Remedy};
 use super::objects::{Expected, ObjectOf, check_object, expected, sha256, table};
 use crate::Result;
@@ -80,6 +81,7 @@ pub(crate) async fn verify(
         let check = check_day(verification, builder, &manifest, &version).await?;
         let same = check.findings.is_empty() || last == 0 || unchanged(verification, key, &version).await?;
         if same {
+            days_table::note(verification, &manifest)?;
             take_over(verification, &manifest, check);
             return Ok(());
         }
@@ -122,7 +124,7 @@ pub(crate) fn inconsistent(manifest: &Manifest, key: &str) -> Option<String> {
     let seg = key::segment(space);
     let places = [
         format!("raw/reports/date={date}/{seg}/"),
-        format!("recordings/date={date}/{seg}/"),
+        format!("{}date={date}/{seg}/", key::MEDIA),
     ];
     let landings = manifest.calls.iter().flat_map(|(id, call)| {
         let reports = call.reports.values();

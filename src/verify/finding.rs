@@ -104,6 +104,8 @@ pub(crate) enum Remedy {
     Meta(NaiveDate),
     /// Build the tables of rooms and spaces again.
     Catalog,
+    /// Make the table of a space's days again.
+    Days(SpaceId),
     /// Mark the day as open.
     Mark,
     /// Abort the upload.
@@ -243,6 +245,7 @@ impl Finding {
                 format!("`verify --repair` takes it off {}", doubled.wrong)
             }
             Some(Remedy::Meta(_)) => "`verify --repair` builds it again from the date's lesson data".into(),
+            Some(Remedy::Days(_)) => "`verify --repair` makes it again from the manifests".into(),
             Some(Remedy::Catalog) => "`verify --repair` or the next run builds it again".into(),
             Some(Remedy::Mark) => "`verify --repair` marks the day as open".into(),
             Some(Remedy::Abort) => {

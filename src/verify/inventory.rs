@@ -114,7 +114,7 @@ fn prefixes(inventory: &Inventory, dates: Dates, tables: &BTreeSet<String>) -> V
                 .filter(|table| builtin::get(table).is_none_or(Table::is_dated))
                 .map(|table| of_date(table)),
         );
-        prefixes.extend(["raw/reports", "raw/meta"].map(of_date));
+        prefixes.extend(["raw/reports", "raw/meta", "media"].map(of_date));
     }
     prefixes
 }

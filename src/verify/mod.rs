@@ -9,6 +9,7 @@
 //! A run may be at work meanwhile, so that whatever looks wrong is read again before it becomes a finding.
 
 mod day;
+mod days_table;
 mod duplicates;
 mod finding;
 mod inventory;
@@ -175,13 +176,15 @@ fn table_names(run: &RunContext) -> BTreeSet<String> {
 }
 
 async fn verify_all(verification: &Arc<Verification>) -> Result<()> {
-    verify_days(verification).await?;
+    let segments = verify_days(verification).await?;
+    days_table::strike_off(verification, &segments);
     state::verify_lessons(verification).await?;
     state::verify_catalogs(verification).await?;
     duplicates::find_doubled_ids(verification).await?;
     duplicates::find_doubled_rows(verification);
     strays::find_markers(verification).await?;
     strays::find_strays(verification).await?;
+    days_table::verify(verification).await?;
     if verification.options.deep {
         strays::abort_uploads(verification).await?;
     }
@@ -189,10 +192,14 @@ async fn verify_all(verification: &Arc<Verification>) -> Result<()> {
 }
 
 /// Verifies all days of the dates. Of the dates just before and after, only the calls and records are noted, because a
-/// duplicate would lie there.
-async fn verify_days(verification: &Arc<Verification>) -> Result<()> {
+/// duplicate would lie there. Gives the segments of all spaces that have a manifest.
+async fn verify_days(verification: &Arc<Verification>) -> Result<BTreeSet<String>> {
     let mut manifests = std::mem::take(&mut verification.inventory().manifests);
     manifests.sort();
+    let names = manifests.iter().filter_map(|(_, key)| key.rsplit('/').next());
+    let segments = names
+        .filter_map(|name| name.strip_suffix(".json").map(str::to_owned))
+        .collect();
     let dates = verification.dates();
     let near = |date: NaiveDate| {
         let around = [date - Days::new(1), date + Days::new(1)];
@@ -211,7 +218,7 @@ async fn verify_days(verification: &Arc<Verification>) -> Result<()> {
         };
         verify_some_days(verification, &builder, days).await?;
     }
-    Ok(())
+    Ok(segments)
 }
 
 async fn verify_some_days(

@@ -185,6 +185,7 @@ impl Repair<'_> {
             let run = &self.run;
             let outcome = match &finding.remedy {
                 Some(Remedy::Meta(date)) if done.insert(Some(*date)) => meta(run, *date).await,
+                Some(Remedy::Days(space)) => run.days.make_anew(space).await,
                 Some(Remedy::Catalog) if done.insert(None) => catalog::rebuild_all(run).await,
                 Some(Remedy::Mark) => run
                     .put(&finding.key, Bytes::new(), Condition::Any)
@@ -242,10 +243,11 @@ async fn evict(run: &Arc<RunContext>, space: &SpaceId, kind: FindingKind, double
     let tables: Vec<_> = built.map(|table| table.key.clone()).collect();
     let marker = key::open_day(doubled.wrong, space);
     let evicted = std::mem::take(&mut day.manifest.evicted);
-    for key in [key].into_iter().chain(evicted).chain(tables).chain([marker]) {
+    for key in [key].into_iter().chain(evicted).chain(tables) {
         run.delete(&key).await?;
     }
-    Ok(())
+    run.days.remove(&day.id()).await?;
+    run.delete(&marker).await
 }
 
 /// Copies the manifest and tables of a day aside, removes the manifest and opens the day. Gives the keys of the tables.

@@ -43,6 +43,8 @@ pub(crate) struct Results {
     pub findings: Vec<Finding>,
     /// The dates of each call and record, by its kind, space and id.
     pub ids: BTreeMap<(ItemKind, SpaceId, String), Vec<NaiveDate>>,
+    /// The rows of the table of days that the manifests give.
+    pub day_rows: ExpectedRows,
     /// The files whose rows were read.
     pub files: Vec<CheckedFile>,
     /// The keys of their rows, by table, each with the number of its file.
@@ -58,6 +60,9 @@ impl Results {
         rows.extend(keys.into_iter().map(|key| (key, number)));
     }
 }
+
+/// The digests of the rows of days that the manifests give, by space and date.
+pub(crate) type ExpectedRows = BTreeMap<SpaceId, BTreeMap<NaiveDate, u64>>;
 
 /// A call or a record.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]

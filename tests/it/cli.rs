@@ -22,6 +22,8 @@ async fn help_texts_are_as_reviewed() {
         "check",
         "health",
         "schema",
+        "sql",
+        "report",
         "webhook",
         "simulate",
         "config",
@@ -69,8 +71,14 @@ async fn the_demo_writes_a_lake_and_shows_it() {
         "demo-lake",
         "participants/",
         "recordings/",
-        "calls, as read back",
-        "read_parquet",
+        "media/",
+        "lesson_attendance/",
+        "FROM attendance_by_level WHERE level = 'student_group'",
+        "FROM attendance_by_level WHERE level = 'branch'",
+        "  Группа 200  ",
+        "  Академгородок  ",
+        "demo-lake/report.html",
+        "Next:",
     ] {
         assert!(
             first.stdout.contains(expected),
@@ -79,11 +87,15 @@ async fn the_demo_writes_a_lake_and_shows_it() {
         );
     }
     assert!(folder.path().join("demo-lake/spaces/spaces.parquet").is_file());
-    Telelake::new(&["demo"])
+    let report = std::fs::read_to_string(folder.path().join("demo-lake/report.html")).unwrap();
+    assert!(report.contains("of the expected visits took place"), "{report}");
+    let results = |shown: &str| shown[shown.find("\nSELECT").unwrap()..].to_owned();
+    let again = Telelake::new(&["demo"])
         .in_folder(folder.path())
         .run()
         .await
         .expect(0);
+    assert_eq!(results(&first.stdout), results(&again.stdout));
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -4,6 +4,7 @@
 #![recursion_limit = "256"]
 #![allow(clippy::unwrap_used)]
 
+mod analysts;
 mod cli;
 mod delta;
 mod documents;

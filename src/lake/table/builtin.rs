@@ -38,11 +38,13 @@ const fn plain(identifier: &'static str) -> &'static str {
 }
 
 /// Constants for the names of columns, and a function that gives the columns. A line is the name, the type (`Key`: text
-/// of the table's key) and the description.
+/// of the table's key, `DateKey`: a date of it) and the description.
 macro_rules! columns {
     (@kind Key) => { Type::String };
+    (@kind DateKey) => { Type::Date };
     (@kind $kind:ident) => { Type::$kind };
     (@key Key) => { true };
+    (@key DateKey) => { true };
     (@key $kind:ident) => { false };
     (@names $($name:ident $doc:literal,)*) => {
         $(#[doc = $doc] pub const $name: &str = plain(stringify!($name));)*
@@ -272,8 +274,9 @@ tables! {
         [call] {
             message_id String "Id of the message (report)",
             participant_id String "Id of the participant who wrote it (report)",
-            external_user_id String "Id of that participant in the LMS",
-            participant_name String "Name of that participant",
+            external_user_id String "Id of that participant in the LMS (report)",
+            external_meeting_id String "Id of the meeting in the LMS that the participant came for (report)",
+            participant_name String "Name of that participant (report)",
             sent_at Timestamp "Time when it was sent (report)",
             text String "Its text (report)",
         }
@@ -282,7 +285,8 @@ tables! {
     reactions "a reaction" PerDay, sorted by room_id call_started_at call_id sent_at participant_id r#type
         [call] {
             participant_id String "Id of the participant who sent it (report)",
-            external_user_id String "Id of that participant in the LMS",
+            external_user_id String "Id of that participant in the LMS (report)",
+            external_meeting_id String "Id of the meeting in the LMS that the participant came for (report)",
             r#type String "Type of the reaction (report)",
             sent_at Timestamp "Time when it was sent (report)",
         }
@@ -294,9 +298,21 @@ tables! {
             question String "Question of the poll (report)",
             option_id String "Id of the option voted for (report)",
             option_text String "Text of that option (report)",
+            answer_text String "Answer in the participant's own words, if the vote has one (report)",
+            is_right Bool "True if the vote is right: by the vote itself, else by its option; null if the report says neither",
             participant_id String "Id of the participant who voted (report)",
-            external_user_id String "Id of that participant in the LMS",
+            external_user_id String "Id of that participant in the LMS (report)",
+            external_meeting_id String "Id of the meeting in the LMS that the participant came for (report)",
             voted_at Timestamp "Time of the vote (report)",
+        }
+        [rest] {}
+    ;
+    polls "a poll of a call, also without votes" PerDay, sorted by room_id call_started_at call_id poll_id
+        [keyed_call] {
+            poll_id Key "Id of the poll in the report; `anon-…` is an id made by the program, if the report has none or gives the same id to another poll",
+            question String "Question of the poll (report)",
+            options Options "Its options in the order of the report. is_right is null if the report does not say so (report)",
+            votes_count Int64 "Number of its votes in the report: its rows in poll_votes, by poll_id; null if the program made the id",
         }
         [rest] {}
     ;
@@ -312,7 +328,12 @@ tables! {
             space_id Key "Id of the space (API)",
             record_id Key "Id of the record (API id)",
             room_id String "Id of the room it was made in (API)",
+            room_name String "Name of that room when the day was last listed (API)",
             call_id String "Id of the call that it was recorded in (API callId); null if the API does not say",
+            external_meeting_ids Strings "Meetings of the LMS that the participants of the call came for, distinct and sorted (report); null if the call is unknown",
+            lesson_name String "Name of the lesson: the first in the lesson data of these meetings, by meeting and user id",
+            lesson_course_id String "Id of the course, found in the same way (lesson data)",
+            lesson_course_name String "Name of the course, found in the same way (lesson data)",
             name String "Name of the record (API)",
             state String "State of the record, in the API's words (API)",
             started_at Timestamp "Start of the record (API startedAt)",
@@ -340,10 +361,12 @@ tables! {
             external_user_id String "Id of the user in the LMS (lesson data externalUserId)",
             external_meeting_id String "Id of the meeting in the LMS (lesson data externalMeetingId)",
             level String "Key of the level: student_group, lesson_course or the school's own (lesson data)",
+            path String "Keys of all levels from the outermost to this one, joined by dots; elements of an array have the array's path (lesson data)",
             parent_level String "Key of the level that encloses it; null for the outermost",
+            parent_entity_id String "entity_id of the level that encloses it; null for the outermost (lesson data)",
             depth Int64 "Depth of the level, from 1",
-            entity_id String "Id of its entity: its `<level>_id`, else the first `…_id`, else `id` (lesson data)",
-            entity_name String "Name of its entity: its `<level>_name`, else the first `…_name`, else `name` (lesson data)",
+            entity_id String "Id of its entity: its `<level>_id`, else the first `…_id`, else `id`, else `<level>Id`, else the first `…Id`. Fields are in the order of their names (lesson data)",
+            entity_name String "Name of its entity: its `<level>_name`, else the first `…_name`, else `name`, else `<level>Name`, else the first `…Name`. Fields are in the order of their names (lesson data)",
             attributes Map "Its other scalar values (lesson data)",
         }
     ;
@@ -354,6 +377,8 @@ tables! {
             external_user_id Key "Id of the user in the LMS",
         }
         [lesson] {
+            teacher_ids Strings "Ids in the LMS of the meeting's teachers, sorted: users whose lesson data has the role teacher. If there are none, the moderators in the meeting's calls who have an external user id and are no student or parent by lesson data. An empty list if there are none either",
+            teacher_names Strings "Names of the teachers, in the order of teacher_ids: the full name in the lesson data, else the name that a moderator entered the room with (report), else the id",
             attended Bool "True if the user was in one of the meeting's calls. Null if no call has the user, and calls_without_report is above 0 or a participant's ids could not be read",
             call_ids Strings "The meeting's calls in which the user was, in order of their start",
             first_joined_at Timestamp "Start of the first session in any of them",
@@ -362,6 +387,8 @@ tables! {
             attended_share Double "duration_s as a share of the scheduled length, or of the calls' length if none is scheduled; 0 to 1; null if duration_s is null",
             late_s Double "Seconds from the scheduled start to the first join, at least 0; null if either is unknown, or a session can't be read",
             left_early_s Double "Seconds from the last leave to the scheduled end, at least 0; null if either is unknown, or a session can't be read",
+            in_lesson_s Double "Seconds in the meeting's calls from the scheduled start to the scheduled end. Overlapping sessions count once; 0 for an absent user. Null without a schedule in the user's lesson data, or if duration_s is null",
+            in_lesson_share Double "in_lesson_s as a share of the scheduled length; 0 to 1; null if in_lesson_s is null",
             calls_without_report Int64 "Calls of the day in the meeting's rooms that overlap the schedule and have no report of who was there",
         }
     ;
@@ -384,7 +411,37 @@ tables! {
             recorded_bytes Int64 "Size in bytes of the recordings in the lake",
             complete Bool "True if the lake has all that the platform has of the room on the day: everything was listed, and nothing is pending, failed, denied or lost",
             reason String "Reason of the first item that is not done; null if all are done",
-            checked_at Timestamp "Time when the day last changed",
+            listed_at Timestamp "Start of the run that last listed the space's calls of the day (UTC); a listing that changed nothing of the day is not noted. Null if only single rooms were asked",
+            built_at Timestamp "Start of the run that last built the day's tables from changed inputs (UTC)",
+        }
+    ;
+    days "a day of a space that was looked at, also without calls" PerSpace, sorted by date
+        [none] {
+            space_id Key "Id of the space (API)",
+            date DateKey "The day: the date in time_zone on which its calls began",
+            space_name String "Name of the space when the day was last listed (API)",
+            time_zone String "Time zone of the lake, in which dates begin at midnight (timezone in the configuration)",
+            listed_at Timestamp "Start of the run that last listed the space's calls of the day (UTC); a listing that changed nothing of the day is not noted. Null if only single rooms were asked",
+            built_at Timestamp "Start of the run that last built the day's tables from changed inputs (UTC). Rows of the day that are newer than your last read are in the days with a later built_at",
+            complete Bool "True if the lake has all that the platform has of the day: everything was listed, nothing is pending, failed, denied or lost, and the tables were built from it",
+            reason String "Reason of the first item that is not done; null if complete",
+            calls Int64 "Calls of the day",
+            participants Int64 "Rows of the table participants of the day",
+            reports_done Int64 "Reports in the lake (each format of a call is one)",
+            reports_pending Int64 "Reports that are not there yet",
+            reports_failed Int64 "Reports that could not be fetched or read",
+            reports_denied Int64 "Reports that the API refuses to this token or tariff",
+            reports_lost Int64 "Reports that did not come within export.give_up",
+            records_done Int64 "Recordings in the lake",
+            records_pending Int64 "Recordings that are not there yet",
+            records_failed Int64 "Recordings that could not be fetched, or that the API refuses",
+            records_unavailable Int64 "Recordings that the platform itself has given up",
+            records_lost Int64 "Recordings that did not come within export.give_up",
+            recorded_bytes Int64 "Size in bytes of the recordings in the lake",
+            rows Counts "Number of rows of each table that has a file of the day, by the table's name",
+            fingerprint String "Digest of all inputs of the day's tables; null until they are built",
+            mapping_digest String "Digest of the mapping that they were built with (SHA-256, hex)",
+            program_version String "Version of the program that built them",
         }
     ;
     rooms "a room, as the API last listed it; one that is gone keeps its row" PerSpace, sorted by room_id

@@ -1,4 +1,4 @@
-//! The data dictionary: the meaning of tables and columns, for people, for programs and for DuckDB. Pure.
+//! The data dictionary: the meaning of tables and columns, for people and for programs. Pure.
 //!
 //! It is generated from the definitions of the tables. `docs/tables.md` is [`markdown`] of the built-in ones; a test
 //! compares them.
@@ -81,43 +81,6 @@ pub fn json<'t>(tables: impl IntoIterator<Item = &'t Table>) -> Value {
     json!({"schema_version": SCHEMA_VERSION, "tables": tables.collect::<Vec<_>>()})
 }
 
-/// A DuckDB view of each table. `root` is the lake's address as DuckDB takes it.
-pub fn sql<'t>(tables: impl IntoIterator<Item = &'t Table>, root: &str) -> String {
-    let mut text = String::from(
-        "-- Views for DuckDB. A table without a file gives no view yet: create the views again when it has one.\n",
-    );
-    let root = root.trim_end_matches('/');
-    for table in tables {
-        // Later files may have columns that earlier ones lack.
-        text.push_str(&format!(
-            "\n-- a row for {}\nCREATE OR REPLACE VIEW {} AS\n  SELECT * FROM read_parquet({}, hive_partitioning = true, union_by_name = true);\n",
-            table.row.replace(['\n', '\r'], " "),
-            identifier(&table.name),
-            literal(&format!("{}/{}/**/*.parquet", escaped(root), table.name))
-        ));
-    }
-    text
-}
-
-fn identifier(name: &str) -> String {
-    format!("\"{}\"", name.replace('"', "\"\""))
-}
-
-fn literal(text: &str) -> String {
-    format!("'{}'", text.replace('\'', "''"))
-}
-
-/// An address in which no character is special in a glob pattern.
-fn escaped(address: &str) -> String {
-    address.chars().fold(String::new(), |mut pattern, char| {
-        match char {
-            '*' | '?' | '[' => pattern.extend(['[', char, ']']),
-            char => pattern.push(char),
-        }
-        pattern
-    })
-}
-
 #[cfg(test)]
 mod tests {
     use super::super::builtin;
@@ -141,6 +104,7 @@ mod tests {
             let key = match table.scope {
                 TableScope::PerDay => key::table(&table.name, date, &"64ab".into()),
                 TableScope::PerDate => key::date_table(&table.name, date),
+                TableScope::PerSpace if table.name == builtin::days::NAME => key::days(&"64ab".into()),
                 TableScope::PerSpace => key::rooms(&"64ab".into()),
                 TableScope::Single => key::spaces(),
             };
@@ -149,18 +113,6 @@ mod tests {
                 .replace("<space_id>", "64ab");
             assert_eq!(said, key);
         }
-    }
-
-    #[test]
-    fn views_escape_any_address() {
-        let spaces = builtin::spaces::table();
-        insta::assert_snapshot!(sql([spaces], "/srv/it's [1]*/"), @r#"
-        -- Views for DuckDB. A table without a file gives no view yet: create the views again when it has one.
-
-        -- a row for a space, as the API last listed it; one that is gone keeps its row
-        CREATE OR REPLACE VIEW "spaces" AS
-          SELECT * FROM read_parquet('/srv/it''s [[]1][*]/spaces/**/*.parquet', hive_partitioning = true, union_by_name = true);
-        "#);
     }
 
     #[test]

@@ -44,6 +44,12 @@ pub enum Type {
     Sessions,
     /// A map from text to text.
     Map,
+    /// A calendar date.
+    Date,
+    /// The options of a poll: `option_id`, `text`, `is_right`.
+    Options,
+    /// A map from text to a whole number.
+    Counts,
 }
 
 impl Type {
@@ -58,6 +64,9 @@ impl Type {
             Self::Strings => "list<string>",
             Self::Sessions => "list<struct<joined_at: timestamp[us, UTC], left_at: timestamp[us, UTC]>>",
             Self::Map => "map<string, string>",
+            Self::Date => "date",
+            Self::Options => "list<struct<option_id: string, text: string, is_right: bool>>",
+            Self::Counts => "map<string, int64>",
         }
     }
 
@@ -70,26 +79,19 @@ impl Type {
             Self::Bool => DataType::Boolean,
             Self::Timestamp => timestamp(),
             Self::Strings => DataType::List(Arc::new(Field::new("element", DataType::Utf8, true))),
-            Self::Sessions => DataType::List(Arc::new(Field::new(
-                "element",
-                DataType::Struct(session_fields()),
-                true,
-            ))),
-            Self::Map => {
-                let entry = Fields::from(vec![
-                    Field::new("key", DataType::Utf8, false),
-                    Field::new("value", DataType::Utf8, true),
-                ]);
-                let entries = Field::new("key_value", DataType::Struct(entry), false);
-                DataType::Map(Arc::new(entries), false)
-            }
+            Self::Sessions => list_of(session_fields()),
+            Self::Options => list_of(option_fields()),
+            Self::Map => map_to(DataType::Utf8),
+            Self::Counts => map_to(DataType::Int64),
+            Self::Date => DataType::Date32,
         }
     }
 
     /// The number of Parquet leaves of a column of this type.
     fn leaves(self) -> usize {
         match self {
-            Self::Sessions | Self::Map => 2,
+            Self::Sessions | Self::Map | Self::Counts => 2,
+            Self::Options => 3,
             _ => 1,
         }
     }
@@ -97,6 +99,30 @@ impl Type {
 
 fn timestamp() -> DataType {
     DataType::Timestamp(TimeUnit::Microsecond, Some("UTC".into()))
+}
+
+fn list_of(fields: Fields) -> DataType {
+    DataType::List(Arc::new(Field::new("element", DataType::Struct(fields), true)))
+}
+
+fn map_to(value: DataType) -> DataType {
+    let entry = Fields::from(vec![
+        Field::new("key", DataType::Utf8, false),
+        Field::new("value", value, true),
+    ]);
+    DataType::Map(
+        Arc::new(Field::new("key_value", DataType::Struct(entry), false)),
+        false,
+    )
+}
+
+/// The fields of one option of a poll.
+pub fn option_fields() -> Fields {
+    Fields::from(vec![
+        Field::new("option_id", DataType::Utf8, true),
+        Field::new("text", DataType::Utf8, true),
+        Field::new("is_right", DataType::Boolean, true),
+    ])
 }
 
 /// The fields of one session.

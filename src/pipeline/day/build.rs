@@ -62,6 +62,7 @@ pub(crate) async fn refresh(run: &Arc<RunContext>, day: &mut DayState) -> Result
 /// # Errors
 /// As [`build_and_commit`]; `Interrupted` if the run stopped before the tables were built.
 pub(crate) async fn build_again(run: &Arc<RunContext>, day: &mut DayState) -> Result<()> {
+    day.row_is_due = true;
     retry_until_committed(run, day, BuildWhen::Always).await?;
     if day.report.counts.days_built == 0 && run.cancel.is_cancelled() {
         return Err(Error::new(ErrorKind::Interrupted, "day", "was not built"));
@@ -119,6 +120,7 @@ async fn retry_until_committed(run: &Arc<RunContext>, day: &mut DayState, when: 
 async fn merge_theirs(run: &RunContext, day: &mut DayState) -> Result<()> {
     let key = key::manifest(day.manifest.date, &day.manifest.space_id);
     day.stored = get_json(&*run.store, &key).await?;
+    day.stored_is_open = None;
     if let Some((theirs, _)) = &day.stored {
         day.manifest.absorb(theirs.clone());
     }
@@ -151,9 +153,13 @@ async fn try_once(run: &Arc<RunContext>, day: &mut DayState, when: BuildWhen) ->
         }
         _ => None,
     };
-    // Builds are deterministic: with the same time, the same inputs give the same bytes.
-    let checked_at = current.map(|built| built.checked_at);
-    if when != BuildWhen::Always && checked_at.is_some() {
+    // Builds are deterministic: with the same stamp, the same inputs give the same bytes.
+    let stamp = current.map(BuildStamp::of);
+    if stamp.is_some() {
+        // Another listing with the same result is not noted, so that it changes no table.
+        day.manifest.listed_at = day.stored_listing();
+    }
+    if when != BuildWhen::Always && stamp.is_some() {
         commit(run, day).await?;
         if !day.manifest.evicted.is_empty() {
             // A run was killed after its commit, perhaps before it had pruned the meetings of the calls that left the day.
@@ -161,7 +167,7 @@ async fn try_once(run: &Arc<RunContext>, day: &mut DayState, when: BuildWhen) ->
         }
         return delete_evicted(run, day).await;
     }
-    if checked_at.is_none() {
+    if stamp.is_none() {
         if let Some(built) = &mut day.manifest.built {
             built.fingerprint.clear();
         }
@@ -175,7 +181,7 @@ async fn try_once(run: &Arc<RunContext>, day: &mut DayState, when: BuildWhen) ->
         BuildWhen::Changed | BuildWhen::Stale => Reading::Changed,
     };
     loop {
-        match build_tables(run, day, checked_at.unwrap_or(run.now), reading).await {
+        match build_tables(run, day, stamp.as_ref(), reading).await {
             Err(error)
                 if error.kind() == ErrorKind::StoreNotFound
                     && forget_report(&mut day.manifest, error.about()) =>
@@ -271,20 +277,52 @@ pub(crate) async fn is_current(
     Ok(beside.digest == built.beside)
 }
 
+/// The circumstances of a build that its tables or the table of days show.
+#[derive(Clone)]
+struct BuildStamp {
+    built_at: DateTime<Utc>,
+    mapping: String,
+    program: String,
+}
+
+impl BuildStamp {
+    /// The stamp of a build that is still valid.
+    fn of(built: &Built) -> Self {
+        Self {
+            built_at: built.built_at,
+            mapping: built.mapping.clone(),
+            program: built.program.clone(),
+        }
+    }
+
+    /// The stamp of a build of this run.
+    fn now(run: &RunContext) -> Self {
+        Self {
+            built_at: run.now,
+            mapping: run.mapping.digest().to_owned(),
+            program: env!("CARGO_PKG_VERSION").to_owned(),
+        }
+    }
+}
+
 /// Builds the day's tables and publishes them.
 async fn build_tables(
     run: &Arc<RunContext>,
     day: &mut DayState,
-    checked_at: DateTime<Utc>,
+    stamp: Option<&BuildStamp>,
     reading: Reading,
 ) -> Result<()> {
+    let stamp = stamp.cloned().unwrap_or_else(|| BuildStamp::now(run));
+    let built_at = stamp.built_at;
     let _turn = run.memory.build_turn(report_sizes(&day.manifest)).await;
-    let (mut built, meta) = build_whole(run, day, checked_at, Embedded::Import).await?;
-    let shared = know_first_calls(run, day, &meta, checked_at, &mut built).await?;
+    let (mut built, meta) = build_whole(run, day, built_at, Embedded::Import).await?;
+    let shared = know_first_calls(run, day, &meta, built_at, &mut built).await?;
     let mut record = Built {
         // The fingerprint of the manifest as the build has corrected it.
         fingerprint: tables::fingerprint(&day.manifest, &run.mapping),
-        checked_at,
+        built_at,
+        mapping: stamp.mapping,
+        program: stamp.program,
         tables: BTreeMap::new(),
         meetings: built.presence.meetings(),
         meta: String::new(),
@@ -408,13 +446,13 @@ enum Embedded {
 async fn build_whole(
     run: &Arc<RunContext>,
     day: &mut DayState,
-    checked_at: DateTime<Utc>,
+    built_at: DateTime<Utc>,
     treatment: Embedded,
 ) -> Result<(BuiltDay, LessonIndex)> {
     let (date, known) = (day.manifest.date, day.manifest.built.as_ref());
     let mut meta = run.lessons.guess(date, known).await?;
     loop {
-        let mut built = run_build(run, day, &meta, checked_at, FirstCalls::default()).await?;
+        let mut built = run_build(run, day, &meta, built_at, FirstCalls::default()).await?;
         let embedded = std::mem::take(&mut built.embedded);
         if treatment == Embedded::Import && !embedded.is_empty() {
             run.lessons.take_embedded(embedded).await?;
@@ -435,14 +473,14 @@ async fn know_first_calls(
     run: &Arc<RunContext>,
     day: &mut DayState,
     meta: &LessonIndex,
-    checked_at: DateTime<Utc>,
+    built_at: DateTime<Utc>,
     built: &mut BuiltDay,
 ) -> Result<String> {
     let meetings = built.presence.meetings();
     let beside = run.lessons.neighbours(&day.id(), &meetings).await?;
     let firsts = built.presence.first_calls(&run.lessons.presences(&beside).await?);
     if firsts.contradict(&built.presence, &day.manifest) {
-        *built = run_build(run, day, meta, checked_at, firsts).await?;
+        *built = run_build(run, day, meta, built_at, firsts).await?;
     }
     Ok(beside.digest)
 }
@@ -456,12 +494,12 @@ pub(crate) async fn build_only(
     manifest: Manifest,
     version: Version,
 ) -> Result<Vec<TableFile>> {
-    let checked_at = manifest.built.as_ref().map(|built| built.checked_at);
+    let built_at = manifest.built.as_ref().map(|built| built.built_at);
     let _turn = run.memory.build_turn(report_sizes(&manifest)).await;
     let mut day = DayState::from_stored(manifest, version);
-    let checked_at = checked_at.unwrap_or(run.now);
-    let (mut built, meta) = build_whole(run, &mut day, checked_at, Embedded::Ignore).await?;
-    know_first_calls(run, &mut day, &meta, checked_at, &mut built).await?;
+    let built_at = built_at.unwrap_or(run.now);
+    let (mut built, meta) = build_whole(run, &mut day, built_at, Embedded::Ignore).await?;
+    know_first_calls(run, &mut day, &meta, built_at, &mut built).await?;
     let meetings = built.presence.meetings();
     let beside = run.lessons.neighbours(&day.id(), &meetings).await?;
     let presences = run.lessons.presences(&beside).await?;

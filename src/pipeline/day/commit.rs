@@ -27,8 +27,7 @@ pub(crate) async fn commit(run: &RunContext, day: &mut DayState) -> Result<()> {
 /// # Errors
 /// As [`commit`].
 pub(super) async fn write(run: &RunContext, day: &mut DayState) -> Result<()> {
-    let stored = day.stored.as_ref();
-    if stored.is_some_and(|(stored, _)| *stored == day.manifest) || is_blank(&day.manifest) {
+    if is_stored(day) || is_blank(&day.manifest) {
         return Ok(());
     }
     // A manifest without a fingerprint says that its tables are out of date, so that a kill after this commit is safe.
@@ -38,7 +37,8 @@ pub(super) async fn write(run: &RunContext, day: &mut DayState) -> Result<()> {
     {
         built.fingerprint.clear();
     }
-    if !day.has_marker && is_open(run, &day.manifest) {
+    let is_open = is_open_with(run, &day.manifest, || fingerprint);
+    if !day.has_marker && is_open {
         // The marker comes before the manifest: a kill in between leaves a marker too many, never one too few.
         run.put(&marker(day), Bytes::new(), Condition::Any).await?;
         day.has_marker = true;
@@ -51,20 +51,40 @@ pub(super) async fn write(run: &RunContext, day: &mut DayState) -> Result<()> {
     let key = key::manifest(day.manifest.date, &day.manifest.space_id);
     let version = run.put(&key, to_json(&day.manifest)?, condition).await?;
     day.stored = Some((day.manifest.clone(), version));
+    day.stored_is_open = Some(is_open);
     day.marker_is_unproved = true;
+    day.row_is_due = true;
     Ok(())
 }
 
-/// Ends the work on a day: deletes the marker if the stored manifest says that the day is closed; else proves that the marker
-/// is there.
+/// True if the store has the manifest. Another listing with the same result is no difference.
+fn is_stored(day: &mut DayState) -> bool {
+    let Some((stored, _)) = &day.stored else {
+        return false;
+    };
+    let listed_at = std::mem::replace(&mut day.manifest.listed_at, stored.listed_at);
+    let is_stored = *stored == day.manifest;
+    day.manifest.listed_at = listed_at;
+    is_stored
+}
+
+/// Ends the work on a day: brings its row of `days` up to date, then deletes the marker if the stored manifest says that the
+/// day is closed; else proves that the marker is there.
 ///
 /// # Errors
 /// Any error of the store.
 pub(super) async fn close(run: &RunContext, day: &mut DayState) -> Result<()> {
-    let Some((stored, _)) = &day.stored else {
+    let Some(is_open) = stored_is_open(run, day) else {
         return Ok(());
     };
-    if day.claim.keeps_marker(is_open(run, stored)) {
+    // Before the marker is deleted, so that a kill in between leaves the row to the next run.
+    if let Some((stored, _)) = &day.stored
+        && (day.row_is_due || day.has_marker)
+    {
+        run.days.update(stored).await?;
+        day.row_is_due = false;
+    }
+    if day.claim.keeps_marker(is_open) {
         return prove_marker(run, day).await;
     }
     let marker = marker(day);
@@ -77,7 +97,7 @@ pub(super) async fn close(run: &RunContext, day: &mut DayState) -> Result<()> {
     // Another process may have opened the day at the same time.
     let (date, space) = (day.manifest.date, &day.manifest.space_id);
     let now = get_json::<Manifest>(&*run.store, &key::manifest(date, space)).await?;
-    if now.is_some_and(|(manifest, _)| is_open(run, &manifest)) {
+    if now.is_some_and(|(manifest, _)| self::is_open(run, &manifest)) {
         run.put(&marker, Bytes::new(), Condition::Any).await?;
     }
     Ok(())
@@ -89,9 +109,8 @@ pub(super) async fn close(run: &RunContext, day: &mut DayState) -> Result<()> {
 /// # Errors
 /// Any error of the store.
 pub(super) async fn prove_marker(run: &RunContext, day: &mut DayState) -> Result<()> {
-    let stored = day.stored.as_ref();
     let is_unproved = std::mem::take(&mut day.marker_is_unproved);
-    if is_unproved && stored.is_some_and(|(stored, _)| is_open(run, stored)) {
+    if is_unproved && stored_is_open(run, day) == Some(true) {
         let marker = marker(day);
         if run.store.size(&marker).await?.is_none() {
             run.put(&marker, Bytes::new(), Condition::Any).await?;
@@ -112,11 +131,22 @@ pub(crate) fn is_blank(manifest: &Manifest) -> bool {
 
 /// True if later runs must come back to the day.
 pub(crate) fn is_open(run: &RunContext, manifest: &Manifest) -> bool {
-    let built = manifest.built.as_ref().map(|built| built.fingerprint.as_str());
+    is_open_with(run, manifest, || tables::fingerprint(manifest, &run.mapping))
+}
+
+/// [`is_open`] with a fingerprint that is computed only if it decides, because it covers all that the manifest holds.
+fn is_open_with(run: &RunContext, manifest: &Manifest, fingerprint: impl FnOnce() -> String) -> bool {
+    let built = manifest.built.as_ref().map(|built| &built.fingerprint);
     manifest.building.is_some()
         || !manifest.evicted.is_empty()
-        || built != Some(&tables::fingerprint(manifest, &run.mapping))
         || has_open_items(&run.config, manifest)
+        || built != Some(&fingerprint())
+}
+
+/// True if the stored manifest says that the day is open; none if there is no stored manifest.
+fn stored_is_open(run: &RunContext, day: &mut DayState) -> Option<bool> {
+    let (stored, _) = day.stored.as_ref()?;
+    Some(*day.stored_is_open.get_or_insert_with(|| is_open(run, stored)))
 }
 
 /// True if later runs must ask the API again for something of the day.

@@ -44,13 +44,13 @@ pub(super) async fn run_build(
     run: &Arc<RunContext>,
     day: &mut DayState,
     meta: &LessonIndex,
-    checked_at: DateTime<Utc>,
+    built_at: DateTime<Utc>,
     firsts: FirstCalls,
 ) -> Result<BuiltDay> {
     let fresh = std::mem::take(&mut day.fresh);
     loop {
         let manifest = Arc::new(day.manifest.clone());
-        let (built, put_aside) = run_once(run, &manifest, &fresh, meta, checked_at, &firsts).await;
+        let (built, put_aside) = run_once(run, &manifest, &fresh, meta, built_at, &firsts).await;
         if let Some((call, format)) = put_aside? {
             let entry = day.manifest.calls.get_mut(&call);
             if let Some(landing) = entry.and_then(|entry| entry.reports.get_mut(&format)) {
@@ -73,7 +73,7 @@ async fn run_once(
     manifest: &Arc<Manifest>,
     fresh: &Fresh,
     meta: &LessonIndex,
-    checked_at: DateTime<Utc>,
+    built_at: DateTime<Utc>,
     firsts: &FirstCalls,
 ) -> (Result<BuiltDay>, Result<Option<ReportId>>) {
     let (sender, receiver) = mpsc::channel(1);
@@ -86,7 +86,7 @@ async fn run_once(
             &for_build,
             &of_build.mapping,
             of_build.store.url(),
-            checked_at,
+            built_at,
             &meta,
             received(receiver),
         );

@@ -19,6 +19,9 @@ pub(crate) fn merge(rules: &JobRules, manifest: &mut Manifest, work: DayWork) {
     merge_missed(rules, manifest, &work);
     manifest.space_name = work.space_name.or(manifest.space_name.take());
     manifest.listed |= work.listed;
+    if matches!(work.asked, RoomsAsked::All) && !work.missed.space {
+        manifest.listed_at = Some(rules.now);
+    }
     for (id, room) in work.rooms {
         if room != RoomEntry::default() || !manifest.rooms.contains_key(&id) {
             manifest.rooms.insert(id, room);

@@ -3,7 +3,7 @@
 use std::collections::{HashMap, HashSet};
 
 use bytes::Bytes;
-use chrono::NaiveDate;
+use chrono::{DateTime, NaiveDate, Utc};
 
 use super::claim::DayClaim;
 use super::give_up;
@@ -29,6 +29,8 @@ pub(crate) struct DayState {
     pub manifest: Manifest,
     /// The manifest as the store has it.
     pub stored: Option<(Manifest, Version)>,
+    /// True if the stored manifest says that the day is open; none if nobody has asked yet.
+    pub stored_is_open: Option<bool>,
     /// The reports that were just landed.
     pub fresh: Fresh,
     /// The counts and problems for the run's summary.
@@ -37,6 +39,8 @@ pub(crate) struct DayState {
     pub has_marker: bool,
     /// True if the manifest was written, and nobody has looked since then if the marker is still right.
     pub marker_is_unproved: bool,
+    /// True if the manifest was written, or a rebuild was asked for, and the row of `days` was not compared since then.
+    pub row_is_due: bool,
     /// The claims of this process on the day.
     pub claim: DayClaim,
     /// Receipts of uploads. They are deleted when the manifest, which says the same, is committed.
@@ -72,10 +76,12 @@ impl DayState {
             lost: lost(&manifest),
             manifest,
             stored,
+            stored_is_open: None,
             fresh: HashMap::new(),
             report: DayReport::default(),
             has_marker: false,
             marker_is_unproved: false,
+            row_is_due: false,
             claim: DayClaim::default(),
             skipped: HashSet::new(),
             receipts: Vec::new(),
@@ -90,6 +96,11 @@ impl DayState {
     /// The tables that the stored manifest names.
     pub fn stored_build(&self) -> Option<&Built> {
         self.stored.as_ref()?.0.built.as_ref()
+    }
+
+    /// The time of the last listing that the stored manifest notes.
+    pub fn stored_listing(&self) -> Option<DateTime<Utc>> {
+        self.stored.as_ref()?.0.listed_at
     }
 
     /// The claim in the stored manifest.

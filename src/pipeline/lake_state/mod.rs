@@ -2,6 +2,7 @@
 
 pub(crate) mod catalog;
 pub(crate) mod day_index;
+pub(crate) mod day_table;
 pub(crate) mod info;
 pub(crate) mod lease;
 pub(crate) mod open_days;

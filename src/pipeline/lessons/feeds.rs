@@ -146,6 +146,7 @@ async fn import_feed(
     context.run.writes.fetch_add(imported.writes, Ordering::Relaxed);
     report.meta_files += imported.files;
     report.meta_changed += imported.changed;
+    report.markers.extend(imported.markers);
     seen.extend(taken);
     Ok(())
 }

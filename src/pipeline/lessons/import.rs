@@ -53,6 +53,9 @@ pub struct Imported {
     pub lines: Vec<Unread>,
     /// The first of the bad values.
     pub values: Vec<Unread>,
+    /// The keys of its markers: the days of the lesson data that has changed are to be built again.
+    #[serde(skip)]
+    pub markers: Vec<String>,
 }
 
 /// The content of an import's marker.
@@ -315,6 +318,7 @@ impl<'a> Import<'a> {
         let key = key::meta_changed(&format!("{}-{}", self.id, self.batches));
         self.batches += 1;
         self.writer.put(&key, to_json(&marker)?, Condition::Any).await?;
+        self.done.markers.push(key);
         Ok(())
     }
 

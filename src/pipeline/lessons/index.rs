@@ -154,6 +154,7 @@ mod tests {
             file: "f".into(),
             line: 1,
             meta: None,
+            start: None,
         };
         meetings.into_iter().map(entry).collect()
     }

@@ -286,6 +286,7 @@ mod tests {
             file: "f".into(),
             line: 1,
             meta: Some(r#"{"user_role":"student"}"#.into()),
+            start: None,
         };
         let change = |date: &NaiveDate| {
             let put = [entry.clone()].into_iter().collect();

@@ -271,6 +271,7 @@ mod tests {
                 file: "f".into(),
                 line: 1,
                 meta: None,
+                start: None,
             })
         };
         let all = DayEntries {

@@ -15,6 +15,8 @@ pub(crate) mod runs;
 mod text;
 pub(crate) mod trace;
 
+use std::collections::BTreeSet;
+
 use chrono::{DateTime, NaiveDate, Utc};
 use chrono_tz::Tz;
 use serde::{Deserialize, Serialize};
@@ -139,6 +141,8 @@ pub(crate) struct FeedReport {
     pub meta_files: u64,
     /// Lesson entries that are new or have changed.
     pub meta_changed: u64,
+    /// The keys of the markers of the imports that ended well.
+    pub markers: BTreeSet<String>,
     pub failed: Vec<Problem>,
     pub warnings: Vec<Problem>,
 }

@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 
 use super::*;
 
+mod lms;
 mod school;
 
 fn client() -> Client {

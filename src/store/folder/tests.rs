@@ -61,24 +61,24 @@ fn no_key_leaves_the_root_or_names_the_stores_own_files() {
 #[test]
 fn temporary_files_of_dead_processes_are_removed_and_those_of_living_ones_stay() {
     let (_directory, store) = folder();
-    let key = "recordings/урок.mp4";
+    let key = "media/урок.mp4";
     let dead = store.root.join(TEMP).join(key).join(".0123456789abcdef.part");
     make_folders(dead.parent().unwrap()).unwrap();
     fs::write(&dead, b"half").unwrap();
-    let alive = Temp::create(&store, "recordings/other.mp4").unwrap();
+    let alive = Temp::create(&store, "media/other.mp4").unwrap();
 
     let found = resume::unfinished(&store, "").unwrap();
     let driven: Vec<_> = found.iter().map(|left| (&*left.key, left.driven)).collect();
-    assert_eq!(driven, [("recordings/other.mp4", true), (key, false)]);
+    assert_eq!(driven, [("media/other.mp4", true), (key, false)]);
     assert_eq!(resume::unfinished(&store, "calls/").unwrap().len(), 0);
     for left in &found {
         resume::abort(&store, left).unwrap();
     }
     assert!(!dead.exists());
     alive
-        .publish(&store, &store.root.join("recordings/other.mp4"), || Ok(()))
+        .publish(&store, &store.root.join("media/other.mp4"), || Ok(()))
         .unwrap();
-    assert!(store.root.join("recordings/other.mp4").exists());
+    assert!(store.root.join("media/other.mp4").exists());
     assert_eq!(
         fs::read_dir(store.root.join(TEMP)).unwrap().count(),
         0,

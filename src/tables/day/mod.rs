@@ -3,6 +3,7 @@
 //! Reports come one at a time, in the order of the tables, so that no more than one is in memory and only the rows of
 //! one call are sorted.
 
+mod polls;
 mod references;
 mod workbook;
 
@@ -12,11 +13,12 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use bytes::Bytes;
 use chrono::{DateTime, Utc};
 
+use polls::VotesByPoll;
 use references::Introduction;
 
 use super::build_notes::{About, Notes, Observation};
 use super::coverage;
-use super::listed::ListedRows;
+use super::listed::{ListedRows, MeetingsByCall};
 use super::mapping::{Mapping, TablePlan};
 use crate::config::ReportFormat;
 use crate::error::{Error, ErrorKind, Result};
@@ -25,7 +27,7 @@ use crate::json::Text;
 use crate::lake::key;
 use crate::lake::manifest::{CallEntry, Landed, Landing, Manifest, Quality, Shortfall};
 use crate::lake::table::Table;
-use crate::lake::table::builtin::{self, messages, participants};
+use crate::lake::table::builtin::{self, messages, participants, poll_votes, polls as poll_table};
 use crate::tables::lessons::join;
 use crate::tables::lessons::presence::{FirstCalls, Presence};
 use crate::tables::lessons::{LessonEntry, LessonIndex};
@@ -77,7 +79,7 @@ impl Correction {
 
 /// Builds all tables of a day but `lesson_attendance`, which may depend on neighbour days.
 ///
-/// `store_url` is the address of the lake, for the recordings' `uri`. `checked_at` is for `coverage`. `reports` gives
+/// `store_url` is the address of the lake, for the recordings' `uri`. `built_at` is for `coverage`. `reports` gives
 /// the call, format and bytes of each report in [`due_reports`], in that order; each is dropped before the next one is
 /// requested.
 ///
@@ -88,12 +90,12 @@ pub fn build_day(
     manifest: &Manifest,
     mapping: &Mapping,
     store_url: &str,
-    checked_at: DateTime<Utc>,
+    built_at: DateTime<Utc>,
     meta: &LessonIndex,
     reports: impl IntoIterator<Item = Result<(CallId, ReportFormat, Bytes)>>,
 ) -> Result<BuiltDay> {
     let firsts = FirstCalls::default();
-    build_day_knowing(&firsts, manifest, mapping, store_url, checked_at, meta, reports)
+    build_day_knowing(&firsts, manifest, mapping, store_url, built_at, meta, reports)
 }
 
 /// Builds the tables of a day as [`build_day`] does, with the knowledge in which call each user first joined a meeting.
@@ -106,13 +108,14 @@ pub fn build_day_knowing(
     manifest: &Manifest,
     mapping: &Mapping,
     store_url: &str,
-    checked_at: DateTime<Utc>,
+    built_at: DateTime<Utc>,
     meta: &LessonIndex,
     reports: impl IntoIterator<Item = Result<(CallId, ReportFormat, Bytes)>>,
 ) -> Result<BuiltDay> {
     let mut day = DayBuilder::new(manifest, mapping, meta, firsts);
     let listed = ListedRows::new(manifest, mapping);
     let mut reports = reports.into_iter();
+    let mut meetings_of = MeetingsByCall::new();
     for id in manifest.calls_in_order() {
         let call = &manifest.calls[id];
         let mut fed = None;
@@ -125,17 +128,18 @@ pub fn build_day_knowing(
             };
         }
         let meetings = fed.map(|fed| fed.meetings).unwrap_or_default();
+        meetings_of.insert(id, meetings.clone());
         let mut row = listed.call(id, call, meetings, &mut day.notes);
         day.sink(builtin::calls::table()).push(&mut row)?;
     }
     if reports.next().is_some() {
         return Err(out_of_step(&manifest.space_id));
     }
-    for mut row in listed.records(store_url, &mut day.notes) {
+    for mut row in listed.records(store_url, &meetings_of, meta, &mut day.notes) {
         day.sink(builtin::recordings::table()).push(&mut row)?;
     }
     let corrected = day.corrected_manifest();
-    for mut row in coverage::rows(&corrected, checked_at) {
+    for mut row in coverage::rows(&corrected, built_at) {
         day.sink(builtin::coverage::table()).push(&mut row)?;
     }
     day.finish()
@@ -180,7 +184,8 @@ pub(super) struct DayBuilder<'m> {
     pub(super) manifest: &'m Manifest,
     pub(super) mapping: &'m Mapping,
     meta: &'m LessonIndex,
-    /// The plans of the tables that reports feed. Participants come first, because the other tables look them up.
+    /// The plans of the tables that reports feed. Participants come first, because the other tables look them up; polls
+    /// come last, because their votes are counted.
     pub(super) plans: Vec<(&'m TablePlan, Option<ParticipantMerger>)>,
     sinks: BTreeMap<&'m str, Sink<'m>>,
     pub(super) notes: Notes,
@@ -275,7 +280,7 @@ impl<'m> DayBuilder<'m> {
                 (plan, people.flatten())
             })
             .collect();
-        plans.sort_by_key(|(_, people)| people.is_none());
+        plans.sort_by_key(|(plan, people)| (people.is_none(), plan.table.name == poll_table::NAME));
         Self {
             manifest,
             mapping,
@@ -353,6 +358,7 @@ impl<'m> DayBuilder<'m> {
         'm: 'v,
     {
         let mut people = CallPeople::default();
+        let mut votes = VotesByPoll::new();
         for at in 0..self.plans.len() {
             let (plan, merger) = self.plans[at].clone();
             let table: &'m Table = &plan.table;
@@ -373,6 +379,11 @@ impl<'m> DayBuilder<'m> {
                     }
                     references::introduce(table, &people.by_id, &mut rows);
                 }
+            }
+            match &*table.name {
+                poll_votes::NAME => votes = polls::count_votes(table, &rows),
+                poll_table::NAME => polls::complete(table, report.id, &votes, &mut rows),
+                _ => {}
             }
             self.write(table, rows)?;
         }

@@ -40,15 +40,20 @@ pub(super) fn distinct(table: &Table, column: &str, rows: &[TableRow<'_>]) -> BT
 }
 
 /// Columns of other tables that are filled from the participant.
-const INTRODUCED: [&str; 2] = [messages::external_user_id, messages::participant_name];
+const INTRODUCED: [&str; 3] = [
+    messages::external_user_id,
+    messages::external_meeting_id,
+    messages::participant_name,
+];
 
 /// The values of a participant for the columns of [`INTRODUCED`].
-pub(super) type Introduction<'v> = [Cell<'v>; 2];
+pub(super) type Introduction<'v> = [Cell<'v>; 3];
 
 pub(super) fn people_by_id<'v>(table: &Table, rows: &[TableRow<'v>]) -> HashMap<String, Introduction<'v>> {
-    let [id, user, name] = [
+    let [id, user, meeting, name] = [
         participants::participant_id,
         participants::external_user_id,
+        participants::external_meeting_id,
         participants::name,
     ]
     .map(|name| table.index(name));
@@ -57,7 +62,7 @@ pub(super) fn people_by_id<'v>(table: &Table, rows: &[TableRow<'v>]) -> HashMap<
         .filter_map(|row| {
             Some((
                 row.cells[id?].as_text()?.to_owned(),
-                [at(row, user), at(row, name)],
+                [at(row, user), at(row, meeting), at(row, name)],
             ))
         })
         .collect()
@@ -79,7 +84,7 @@ pub(super) fn introduce<'v>(
     };
     // Look the columns up once, not for every row.
     let places = INTRODUCED.map(text);
-    if places == [None; 2] {
+    if places == [None; 3] {
         return;
     }
     for row in rows {

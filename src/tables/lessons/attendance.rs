@@ -4,6 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::presence::{Meeting, Presence, Span};
+use super::teachers::Teachers;
 use crate::error::Result;
 use crate::ids::{CallId, MeetingId, UserId};
 use crate::lake::key;
@@ -52,6 +53,7 @@ pub fn build_attendance(
         let calls = MeetingCalls {
             meeting,
             calls_without_report: calls_without_report(manifest, meeting, lessons.values()),
+            teachers: Teachers::of(meeting, &lessons),
         };
         let users = meeting.users.keys().map(UserId::as_str);
         let users: BTreeSet<&str> = users.chain(expected.keys().copied()).collect();
@@ -89,10 +91,12 @@ fn absent_look_alikes(present: &[&str], absent: &[&str]) -> u64 {
     absent.iter().map(plain).filter(|id| present.contains(id)).count() as u64
 }
 
-/// A meeting, and the number of its calls about which nothing is known.
+/// A meeting with what all rows of its users have in common.
 struct MeetingCalls<'m> {
     meeting: &'m Meeting,
+    /// The number of its calls about which nothing is known.
     calls_without_report: u64,
+    teachers: Teachers,
 }
 
 /// The number of the day's calls that have no report of who was there, in the rooms of a meeting and during it: any of
@@ -141,6 +145,8 @@ struct UserAttendance {
     seconds: Option<f64>,
     /// True if all of the user's stays are known.
     is_exact: bool,
+    /// The user's stays in all calls, sorted; an open one ends with its call.
+    sessions: Vec<Session>,
 }
 
 impl UserAttendance {
@@ -174,7 +180,21 @@ impl UserAttendance {
             last_left: stay.last_left,
             seconds: stay.seconds.filter(|_| is_exact && attended.is_some()),
             is_exact,
+            sessions,
         }
+    }
+
+    /// Seconds within a schedule, and the schedule's length. None without a schedule, or if `duration_s` is null.
+    fn in_lesson(&self, lesson: Option<&Lesson<'_>>) -> Option<(f64, f64)> {
+        let lesson = lesson.filter(|_| self.seconds.is_some())?;
+        let [start, end] = [lesson.start?, lesson.end?].map(|at| at.timestamp_micros());
+        let mut within = self.sessions.clone();
+        for session in &mut within {
+            let clip = |at: i64| at.clamp(start, end.max(start));
+            session.joined = clip(session.joined);
+            session.left = session.left.map(clip);
+        }
+        Some((stay::stay(&within, None).seconds?, lesson.scheduled_s()?))
     }
 
     fn cells<'v>(
@@ -197,11 +217,15 @@ impl UserAttendance {
             (Some(seconds), Some(length)) => Some((seconds / length).clamp(0.0, 1.0)),
             _ => (self.attended == Some(false)).then_some(0.0),
         };
+        let in_lesson = self.in_lesson(lesson.as_ref());
+        let [teacher_ids, teacher_names] = of.teachers.cells();
         let table = lesson_attendance::table();
         let mut row = cells(
             table,
             ids.into_iter().chain([
                 (lesson_attendance::meta_matched, lesson.is_some().into()),
+                (lesson_attendance::teacher_ids, teacher_ids),
+                (lesson_attendance::teacher_names, teacher_names),
                 (lesson_attendance::attended, self.attended.into()),
                 (
                     lesson_attendance::call_ids,
@@ -224,6 +248,16 @@ impl UserAttendance {
                 (lesson_attendance::attended_share, share.into()),
                 (lesson_attendance::late_s, late.into()),
                 (lesson_attendance::left_early_s, early.into()),
+                (
+                    lesson_attendance::in_lesson_s,
+                    in_lesson.map(|(seconds, _)| seconds).into(),
+                ),
+                (
+                    lesson_attendance::in_lesson_share,
+                    in_lesson
+                        .map(|(seconds, length)| (seconds / length).clamp(0.0, 1.0))
+                        .into(),
+                ),
                 (
                     lesson_attendance::calls_without_report,
                     Cell::count(of.calls_without_report),

@@ -4,7 +4,8 @@ use std::sync::Arc;
 
 use chrono::{DateTime, NaiveDate, Utc};
 use chrono_tz::Tz;
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
+use serde_json::value::RawValue;
 use serde_json::{Map, Value};
 
 use super::lesson::{self, Lesson};
@@ -14,7 +15,7 @@ use crate::tables::report::node::{JsonObject, Node};
 use crate::{lake, lenient};
 
 /// The lesson data of a user in a meeting, and where it came from.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 pub struct LessonEntry {
     /// The meeting in the LMS.
     pub meeting: MeetingId,
@@ -28,8 +29,17 @@ pub struct LessonEntry {
     pub line: u64,
     /// The lesson data as JSON with sorted keys, because text takes a fraction of the memory of parsed values. None if
     /// the LMS took the lesson data back.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default, deserialize_with = "raw_text")]
     pub meta: Option<String>,
+    /// The scheduled start, if it was read with the lesson data; none says nothing.
+    #[serde(skip)]
+    pub start: Option<DateTime<Utc>>,
+}
+
+/// The text of a JSON value, as it stands.
+fn raw_text<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<String>, D::Error> {
+    let raw: Option<Box<RawValue>> = Deserialize::deserialize(deserializer)?;
+    Ok(raw.map(|raw| Box::<str>::from(raw).into_string()))
 }
 
 impl LessonEntry {
@@ -42,7 +52,37 @@ impl LessonEntry {
             file: Arc::clone(file),
             line: payload.line,
             meta: payload.meta,
+            start: payload.start,
         }
+    }
+
+    /// The entry as a line of JSON. The lesson data is JSON already, so it is copied as it stands.
+    pub(super) fn line(&self) -> serde_json::Result<Vec<u8>> {
+        #[derive(Serialize)]
+        struct Rest<'e> {
+            meeting: &'e MeetingId,
+            user: &'e UserId,
+            received_at: DateTime<Utc>,
+            file: &'e str,
+            line: u64,
+        }
+        let rest = Rest {
+            meeting: &self.meeting,
+            user: &self.user,
+            received_at: self.received_at,
+            file: &self.file,
+            line: self.line,
+        };
+        let mut line = Vec::with_capacity(self.weight() + self.file.len() + 64);
+        serde_json::to_writer(&mut line, &rest)?;
+        if let Some(meta) = &self.meta {
+            line.pop();
+            line.extend_from_slice(br#","meta":"#);
+            line.extend_from_slice(meta.as_bytes());
+            line.push(b'}');
+        }
+        line.push(b'\n');
+        Ok(line)
     }
 
     /// Creates the entry of lesson data that a call's report contains. It is as old as the call, so that it is stored
@@ -61,6 +101,7 @@ impl LessonEntry {
             file: "".into(),
             line: landed_at.timestamp().unsigned_abs(),
             meta: Some(Value::Object(meta).to_string()),
+            start: None,
         }
     }
 
@@ -76,6 +117,9 @@ impl LessonEntry {
 
     /// The scheduled start, if it can be read.
     fn start(&self) -> Option<DateTime<Utc>> {
+        if self.start.is_some() {
+            return self.start;
+        }
         let start: StartOnly<'_> = serde_json::from_str(self.meta.as_deref()?).ok()?;
         lenient::instant(&start.value?)
     }

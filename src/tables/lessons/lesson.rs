@@ -95,13 +95,16 @@ impl<'v> Lesson<'v> {
         (length > 0.0).then_some(length)
     }
 
+    /// The text of a column, if the lesson data has it.
+    pub fn text(&self, column: &str) -> Option<&str> {
+        let columns = COLUMNS.iter().map(|(column, _)| *column);
+        let (_, text) = columns.zip(&self.texts).find(|(name, _)| *name == column)?;
+        text.as_deref()
+    }
+
     /// True if the user has a role that is not in the vendor's guide.
     pub fn role_is_unknown(&self) -> bool {
-        let columns = COLUMNS.iter().map(|(column, _)| *column);
-        let role = columns
-            .zip(&self.texts)
-            .find(|(column, _)| *column == lesson::user_role);
-        let role = role.and_then(|(_, text)| text.as_deref());
+        let role = self.text(lesson::user_role);
         role.is_some_and(|role| !ROLES.contains(&role))
     }
 
@@ -160,6 +163,11 @@ pub(super) fn put<'v>(cells: &mut [Cell<'v>], column: Option<usize>, cell: Cell<
     if let Some(index) = column {
         cells[index] = cell;
     }
+}
+
+/// The scheduled start, if it can be read.
+pub(super) fn start(meta: &JsonObject<'_>) -> Option<DateTime<Utc>> {
+    lenient::instant(scalar(meta, "lesson_scheduled_start_dt")?)
 }
 
 /// Columns whose value exists and can't be read.

@@ -5,13 +5,14 @@
 //! date may have hundreds of thousands of entries.
 
 use std::borrow::Cow;
-use std::collections::BTreeMap;
+use std::collections::btree_map::{BTreeMap, Entry};
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::sync::Arc;
 
 use bytes::Bytes;
 use chrono::{DateTime, NaiveDate, Utc};
 use serde::Deserialize;
+use serde_json::value::RawValue;
 
 use super::entry::{self, LessonEntry};
 use super::lesson::{Lesson, LessonColumns, put};
@@ -40,10 +41,10 @@ impl LatestEntries {
             Some(users) => users,
             None => self.0.entry(entry.meeting.clone()).or_default(),
         };
-        match users.get_mut(&entry.user) {
-            Some(known) if !entry.is_later_than(known) => return false,
-            Some(known) => *known = entry,
-            None => drop(users.insert(entry.user.clone(), entry)),
+        match users.entry(entry.user.clone()) {
+            Entry::Occupied(known) if !entry.is_later_than(known.get()) => return false,
+            Entry::Occupied(mut known) => drop(known.insert(entry)),
+            Entry::Vacant(place) => drop(place.insert(entry)),
         }
         true
     }
@@ -278,8 +279,7 @@ impl LessonDayLines {
     }
 
     fn add(&mut self, entry: &LessonEntry) -> Result<()> {
-        let mut line = serde_json::to_vec(entry).map_err(|error| fault(self.date, &error))?;
-        line.push(b'\n');
+        let line = entry.line().map_err(|error| fault(self.date, &error))?;
         self.copy(&line)
     }
 
@@ -303,8 +303,8 @@ struct StoredEntry<'l> {
     #[serde(borrow)]
     user: Cow<'l, str>,
     received_at: DateTime<Utc>,
-    #[serde(default)]
-    meta: Option<String>,
+    #[serde(default, borrow)]
+    meta: Option<&'l RawValue>,
 }
 
 /// The files of `user_meta` and `hierarchy` for a date; a table without rows has none.
@@ -320,7 +320,7 @@ pub fn build_lesson_tables(date: NaiveDate, stored: Option<&[u8]>) -> Result<Vec
     while let Some(line) = lines.next_line()? {
         let entry: StoredEntry<'_> = serde_json::from_slice(line).map_err(|_| damaged(date))?;
         // An entry that was taken back stays, so that an older file does not restore it, but it has no rows.
-        let Some(text) = entry.meta.as_deref() else {
+        let Some(text) = entry.meta.map(RawValue::get) else {
             continue;
         };
         let Some(meta) = entry::object(text) else {
@@ -371,14 +371,16 @@ impl MetaColumns {
 struct LevelColumns {
     count: usize,
     ids: [Option<usize>; 2],
-    level: [Option<usize>; 6],
+    level: [Option<usize>; 8],
 }
 
 impl LevelColumns {
     fn of(table: &Table) -> Self {
         let level = [
             hierarchy::level,
+            hierarchy::path,
             hierarchy::parent_level,
+            hierarchy::parent_entity_id,
             hierarchy::depth,
             hierarchy::entity_id,
             hierarchy::entity_name,
@@ -397,7 +399,9 @@ impl LevelColumns {
         put(&mut cells, self.ids[1], (&*entry.meeting).into());
         let values = [
             level.name.into(),
+            level.path.into(),
             level.parent.into(),
+            level.parent_id.into(),
             level.depth.into(),
             level.id.into(),
             level.title.into(),
@@ -428,8 +432,9 @@ mod tests {
             file: "f".into(),
             line: 1,
             meta: Some("{}".into()),
+            start: None,
         };
-        serde_json::to_vec(&entry).expect("JSON")
+        entry.line().expect("JSON")
     }
 
     #[test]

@@ -9,8 +9,12 @@ use crate::tables::report::node::{JsonObject, Node};
 pub(super) struct Level<'n> {
     /// Its key.
     pub name: &'n str,
+    /// The keys from the outermost level to this one, joined by dots.
+    pub path: String,
     /// The key of the level that encloses it.
     pub parent: Option<&'n str>,
+    /// The id of the entity of the level that encloses it.
+    pub parent_id: Option<Cow<'n, str>>,
     /// Its depth, from 1.
     pub depth: i64,
     /// The id of its entity.
@@ -24,67 +28,65 @@ pub(super) struct Level<'n> {
 /// The levels of lesson data, outer ones first. Objects in an array are levels under the array's key.
 pub(super) fn levels<'n>(meta: &'n JsonObject<'_>) -> Vec<Level<'n>> {
     let mut levels = Vec::new();
-    walk(meta, None, 1, &mut levels);
+    walk(meta, None, &mut levels);
     levels
 }
 
-fn walk<'n>(object: &'n JsonObject<'_>, parent: Option<&'n str>, depth: i64, levels: &mut Vec<Level<'n>>) {
+/// Adds the levels of an object; `parent` is the position of the level that the object is.
+fn walk<'n>(object: &'n JsonObject<'_>, parent: Option<usize>, levels: &mut Vec<Level<'n>>) {
     for (name, value) in object.iter() {
-        enter(name, value, parent, depth, levels);
+        enter(name, value, parent, levels);
     }
 }
 
 /// The parser limits how deep a value nests, so this ends.
-fn enter<'n>(
-    name: &'n str,
-    value: &'n Node<'_>,
-    parent: Option<&'n str>,
-    depth: i64,
-    levels: &mut Vec<Level<'n>>,
-) {
+fn enter<'n>(name: &'n str, value: &'n Node<'_>, parent: Option<usize>, levels: &mut Vec<Level<'n>>) {
     match value {
         Node::Object(inner) => {
-            levels.push(level(name, parent, depth, inner));
-            walk(inner, Some(name), depth + 1, levels);
+            let level = level(name, parent.map(|at| &levels[at]), inner);
+            levels.push(level);
+            walk(inner, Some(levels.len() - 1), levels);
         }
         Node::List(elements) => elements
             .iter()
-            .for_each(|element| enter(name, element, parent, depth, levels)),
+            .for_each(|element| enter(name, element, parent, levels)),
         _ => {}
     }
 }
 
 /// The fields come sorted, because lesson data is stored so.
-fn level<'n>(name: &'n str, parent: Option<&'n str>, depth: i64, object: &'n JsonObject<'_>) -> Level<'n> {
+fn level<'n>(name: &'n str, parent: Option<&Level<'n>>, object: &'n JsonObject<'_>) -> Level<'n> {
     let fields = object.iter();
     let mut attributes: Vec<(Cow<'n, str>, Cow<'n, str>)> = fields
         .filter_map(|(key, value)| Some((Cow::Borrowed(&**key), value.to_text()?)))
         .collect();
     Level {
         name,
-        parent,
-        depth,
-        id: take(&mut attributes, name, "id"),
-        title: take(&mut attributes, name, "name"),
+        path: parent.map_or(name.to_owned(), |parent| format!("{}.{name}", parent.path)),
+        parent: parent.map(|parent| parent.name),
+        parent_id: parent.and_then(|parent| parent.id.clone()),
+        depth: parent.map_or(1, |parent| parent.depth + 1),
+        id: take(&mut attributes, name, "_id", "id", "Id"),
+        title: take(&mut attributes, name, "_name", "name", "Name"),
         attributes,
     }
 }
 
-/// Takes `<level>_id`, else the first `…_id`, else `id`.
+/// Takes `<level>_id`, else the first `…_id`, else `id`, else `<level>Id`, else the first `…Id`.
 fn take<'n>(
     attributes: &mut Vec<(Cow<'n, str>, Cow<'n, str>)>,
     level: &str,
-    what: &str,
+    snake: &str,
+    plain: &str,
+    camel: &str,
 ) -> Option<Cow<'n, str>> {
     let by = |is_it: &dyn Fn(&str) -> bool| attributes.iter().position(|(key, _)| is_it(key));
-    let own = |key: &str| before(key, what) == Some(level);
-    let at = by(&own)
-        .or_else(|| by(&|key| before(key, what).is_some()))
-        .or_else(|| by(&|key| key == what))?;
+    let own = |suffix: &str| by(&|key| key.strip_suffix(suffix) == Some(level));
+    let any = |suffix: &str| by(&|key| key.ends_with(suffix));
+    let at = own(snake)
+        .or_else(|| any(snake))
+        .or_else(|| by(&|key| key == plain))
+        .or_else(|| own(camel))
+        .or_else(|| any(camel))?;
     Some(attributes.remove(at).1)
-}
-
-/// The part of a key before `_id` or `_name`.
-fn before<'k>(key: &'k str, what: &str) -> Option<&'k str> {
-    key.strip_suffix(what)?.strip_suffix('_')
 }

@@ -16,6 +16,7 @@ mod levels;
 mod payload;
 mod payloads;
 pub(crate) mod presence;
+mod teachers;
 #[cfg(test)]
 mod tests;
 

@@ -2,6 +2,7 @@
 
 use std::borrow::Cow;
 
+use chrono::{DateTime, Utc};
 use serde_json::{Map, Value};
 
 use super::DEEPEST;
@@ -19,6 +20,8 @@ pub struct Payload {
     pub meeting: MeetingId,
     /// The lesson data, as JSON with sorted keys; none takes back what was sent before.
     pub meta: Option<String>,
+    /// The scheduled start, if it can be read.
+    pub start: Option<DateTime<Utc>>,
     /// Columns whose value exists and can't be read.
     pub unreadable: Vec<&'static str>,
     /// The line that it starts on, from 1.
@@ -71,11 +74,13 @@ impl Payload {
             Some(_) => return Err(refuse("meta is no object")),
         };
         let unreadable = meta.as_ref().map(lesson::unreadable).unwrap_or_default();
-        let meta = meta.map(|meta| serde_json::to_string(&meta)).transpose();
+        let start = meta.as_ref().and_then(lesson::start);
+        let meta = meta.map(|meta| meta.to_json()).transpose();
         Ok(Self {
             user: of_user.into(),
             meeting: of_meeting.into(),
             meta: meta.map_err(|error| Malformed::new(line, error.to_string()))?,
+            start,
             unreadable,
             line,
             repairs,

@@ -51,6 +51,8 @@ pub struct Payloads<R> {
     /// True if a value may follow without a comma before it.
     expected: bool,
     ready: VecDeque<Item>,
+    /// The memory of the line before.
+    held: Vec<u8>,
 }
 
 impl<R: BufRead> Payloads<R> {
@@ -64,6 +66,7 @@ impl<R: BufRead> Payloads<R> {
             in_array: false,
             expected: true,
             ready: VecDeque::new(),
+            held: Vec::new(),
         }
     }
 
@@ -91,17 +94,18 @@ impl<R: BufRead> Payloads<R> {
 
     /// Reads the next line; none at the end of the file.
     fn next_line(&mut self) -> Option<()> {
-        let (line, number) = self.take_line(Vec::new())?;
-        if line.len() > LONGEST {
+        let held = std::mem::take(&mut self.held);
+        let (mut held, number) = self.take_line(held)?;
+        if held.len() > LONGEST {
             let malformed = Malformed::new(number, "is longer than any payload");
             self.ready.push_back(Err(malformed));
             return Some(());
         }
         // An array is read line by line if one of its brackets is missing.
         let line = if self.in_array {
-            undecorated(&line)
+            undecorated(&held)
         } else {
-            line.trim_ascii_end()
+            held.trim_ascii_end()
         };
         if !line.is_empty() {
             match Text::new(line).read() {
@@ -109,6 +113,8 @@ impl<R: BufRead> Payloads<R> {
                 Err(error) => self.ready.push_back(Err(refusal(line, number, &error))),
             }
         }
+        held.clear();
+        self.held = held;
         Some(())
     }
 

@@ -21,7 +21,7 @@ use crate::tables::parquet::cell::{Cell, Session};
 use crate::tables::parquet::row::TableRow;
 
 /// The columns of `participants` that presence is read from.
-const COLUMNS: [&str; 7] = [
+const COLUMNS: [&str; 9] = [
     participants::call_id,
     participants::call_started_at,
     participants::call_finished_at,
@@ -29,7 +29,11 @@ const COLUMNS: [&str; 7] = [
     participants::external_meeting_id,
     participants::sessions,
     participants::sessions_unreadable,
+    participants::role,
+    participants::name,
 ];
+/// The value of `role` by which a report marks a moderator.
+const MODERATOR: &str = "moderator";
 
 /// The presence in the meetings of a day's calls.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -45,6 +49,16 @@ pub(crate) struct Meeting {
     pub has_unknown_people: bool,
     /// The stays of each user in each call.
     pub users: BTreeMap<UserId, BTreeMap<CallId, Stays>>,
+    /// The users who were in a call as moderators, with the first name that a call knows them by.
+    pub moderators: BTreeMap<UserId, Option<String>>,
+}
+
+/// A participant, as a row of the table names them.
+#[derive(Clone, Copy)]
+struct Attendee<'p> {
+    user: Option<&'p str>,
+    role: Option<&'p str>,
+    name: Option<&'p str>,
 }
 
 /// A call's times, in microseconds since the epoch.
@@ -167,7 +181,7 @@ impl Presence {
                 Cell::Time(micros) => Some(*micros),
                 _ => None,
             };
-            let [call, start, end, user, meeting, sessions, unreadable] = cells;
+            let [call, start, end, user, meeting, sessions, unreadable, role, name] = cells;
             let (Some(call), Some(meeting)) = (call.as_text(), meeting.as_text()) else {
                 continue;
             };
@@ -182,20 +196,28 @@ impl Presence {
                 },
                 _ => Stays::unknown(),
             };
-            self.add(meeting, call, span, user.as_text(), stays);
-            let is_damaged = user.as_text().is_some_and(|id| id.contains('\u{fffd}'));
+            let [user, role, name] = [user, role, name].map(Cell::as_text);
+            self.add(meeting, call, span, Attendee { user, role, name }, stays);
+            let is_damaged = user.is_some_and(|id| id.contains('\u{fffd}'));
             if let Some(meeting) = self.meetings.get_mut(meeting) {
                 meeting.has_unknown_people |= has_unknown_people || is_damaged;
             }
         }
     }
 
-    fn add(&mut self, meeting: &str, call: &str, span: Span, user: Option<&str>, told: Stays) {
+    fn add(&mut self, meeting: &str, call: &str, span: Span, attendee: Attendee<'_>, told: Stays) {
         let meeting = self.meetings.entry(meeting.into()).or_default();
         meeting.calls.insert(call.into(), span);
-        let Some(user) = user else {
+        let Some(user) = attendee.user else {
             return;
         };
+        let is_moderator = attendee
+            .role
+            .is_some_and(|role| role.trim().eq_ignore_ascii_case(MODERATOR));
+        if is_moderator && told.is_present() {
+            let name = meeting.moderators.entry(user.into()).or_default();
+            *name = name.take().or_else(|| attendee.name.map(str::to_owned));
+        }
         let stays = meeting.users.entry(user.into()).or_default();
         let stays = stays.entry(call.into()).or_default();
         stays.sessions.extend(told.sessions);
@@ -236,6 +258,7 @@ impl Presence {
         ]
         .map(text);
         let (calls, users, meetings) = (calls?, users?, meetings?);
+        let [roles, names] = [participants::role, participants::name].map(text);
         let (starts, ends) = (
             times(participants::call_started_at)?,
             times(participants::call_finished_at)?,
@@ -263,8 +286,15 @@ impl Presence {
             } else {
                 Stays::unknown()
             };
-            let user = there(users).then(|| users.value(row));
-            self.add(meetings.value(row), calls.value(row), span, user, stays);
+            let [user, role, name] = [Some(users), roles, names]
+                .map(|texts| texts.and_then(|texts| there(texts).then(|| texts.value(row))));
+            self.add(
+                meetings.value(row),
+                calls.value(row),
+                span,
+                Attendee { user, role, name },
+                stays,
+            );
         }
         Some(())
     }
@@ -278,6 +308,10 @@ impl Presence {
             ours.has_unknown_people |= theirs.has_unknown_people;
             ours.calls
                 .extend(theirs.calls.iter().map(|(call, span)| (call.clone(), *span)));
+            for (user, name) in &theirs.moderators {
+                let mine = ours.moderators.entry(user.clone()).or_default();
+                *mine = mine.take().or_else(|| name.clone());
+            }
             for (user, stays) in &theirs.users {
                 let mine = ours.users.entry(user.clone()).or_default();
                 mine.extend(stays.iter().map(|(call, stays)| (call.clone(), stays.clone())));

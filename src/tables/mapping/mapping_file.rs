@@ -182,12 +182,12 @@ pub(crate) struct Feed {
 pub(crate) struct Lookup {
     /// The array to search.
     pub find: String,
-    /// The field of its elements to compare.
-    pub key: String,
+    /// The fields of its elements to compare; any of them may be equal.
+    pub key: Names,
     /// The row's value to compare with.
     pub by: Names,
-    /// The field of the element found.
-    pub take: String,
+    /// The fields of the element found; the first that exists wins.
+    pub take: Names,
 }
 
 /// The keys of a feed that is a table.
@@ -199,9 +199,9 @@ struct FeedKeys {
     #[serde(default)]
     fields: BTreeMap<String, Names>,
     find: Option<String>,
-    key: Option<String>,
+    key: Option<Names>,
     by: Option<Names>,
-    take: Option<String>,
+    take: Option<Names>,
     scale: Option<f64>,
     r#type: Option<String>,
     doc: Option<String>,

@@ -29,6 +29,8 @@ const BUILTIN: &str = include_str!("../../../config/mapping.toml");
 /// The fields of a session.
 const JOINED: &str = "joined_at";
 const LEFT: &str = "left_at";
+/// The fields of an option of a poll.
+const OPTION: [&str; 3] = ["option_id", "text", "is_right"];
 
 /// The places of the tables' rows, and the feeds of their columns.
 #[derive(Debug, Clone)]
@@ -58,6 +60,8 @@ pub(crate) struct ColumnPlan {
     pub from: Vec<Path>,
     /// For a column of sessions.
     pub session: Option<SessionPlan>,
+    /// For a column of options.
+    pub options: Option<OptionPlan>,
     pub lookup: Option<LookupPlan>,
     /// The factor for numbers.
     pub scale: Option<f64>,
@@ -72,13 +76,21 @@ pub(crate) struct SessionPlan {
     pub unreadable: Option<usize>,
 }
 
+/// The fields of an option of a poll.
+#[derive(Debug, Clone)]
+pub(crate) struct OptionPlan {
+    pub id: Vec<Path>,
+    pub text: Vec<Path>,
+    pub is_right: Vec<Path>,
+}
+
 /// A resolved lookup.
 #[derive(Debug, Clone)]
 pub(crate) struct LookupPlan {
     pub find: Path,
-    pub key: Path,
+    pub key: Vec<Path>,
     pub by: Vec<Path>,
-    pub take: Path,
+    pub take: Vec<Path>,
 }
 
 impl Mapping {
@@ -236,22 +248,30 @@ impl ColumnPlan {
         };
         let is_own =
             |name: &str| builtin::CALL_COLUMNS.contains(&name) || builtin::PERSON_COLUMNS.contains(&name);
-        if name == builtin::rest::extra || (source == TableSource::Report && is_own(name)) {
+        if name == builtin::rest::extra
+            || (source == TableSource::Report && is_own(name))
+            || matches!(kind, Type::Date | Type::Counts)
+        {
             return Err("it is filled by the program".into());
         }
         feed.check(table, kind)?;
         let from = paths(&feed.from)?;
+        if !matches!(kind, Type::Sessions | Type::Options) && !feed.fields.is_empty() {
+            return Err("only sessions and options have `fields`".into());
+        }
         let session = SessionPlan::resolve(table, kind, &feed.fields)?;
+        let options = OptionPlan::resolve(kind, &feed.fields)?;
         let lookup = feed.lookup.as_ref().map(LookupPlan::resolve).transpose()?;
         let plan = Self {
             index,
             kind,
             from,
             session,
+            options,
             lookup,
             scale: feed.scale,
         };
-        let arrays = usize::from(matches!(kind, Type::Sessions | Type::Strings));
+        let arrays = usize::from(matches!(kind, Type::Sessions | Type::Options | Type::Strings));
         if plan.from.iter().any(|path| path.arrays() > arrays) {
             return Err(format!("a path of a {} steps into too many arrays", kind.name()));
         }
@@ -267,22 +287,24 @@ impl ColumnPlan {
     /// All paths that the column reads, from the row.
     fn taken(&self) -> Vec<Path> {
         let mut taken = Vec::new();
-        match &self.session {
-            Some(session) => {
-                for from in &self.from {
-                    taken.extend(
-                        session
-                            .joined
-                            .iter()
-                            .chain(&session.left)
-                            .map(|field| from.then(field)),
-                    );
-                }
+        let fields: Vec<&Path> = match (&self.session, &self.options) {
+            (Some(session), _) => session.joined.iter().chain(&session.left).collect(),
+            (_, Some(options)) => {
+                let texts = options.id.iter().chain(&options.text);
+                texts.chain(&options.is_right).collect()
             }
-            None => taken.extend(self.from.iter().cloned()),
+            (None, None) => Vec::new(),
+        };
+        match fields.is_empty() {
+            true => taken.extend(self.from.iter().cloned()),
+            false => {
+                let of = |from: &Path| fields.iter().map(|field| from.then(field)).collect::<Vec<_>>();
+                taken.extend(self.from.iter().flat_map(of));
+            }
         }
         if let Some(lookup) = &self.lookup {
-            taken.extend([lookup.find.then(&lookup.key), lookup.find.then(&lookup.take)]);
+            let fields = lookup.key.iter().chain(&lookup.take);
+            taken.extend(fields.map(|field| lookup.find.then(field)));
             taken.extend(lookup.by.iter().cloned());
         }
         taken
@@ -292,10 +314,8 @@ impl ColumnPlan {
 impl SessionPlan {
     fn resolve(table: &Table, kind: Type, fields: &BTreeMap<String, Names>) -> Result<Option<Self>, String> {
         let known = BTreeSet::from([JOINED, LEFT]);
-        match kind {
-            Type::Sessions => {}
-            _ if fields.is_empty() => return Ok(None),
-            _ => return Err("only sessions have `fields`".into()),
+        if kind != Type::Sessions {
+            return Ok(None);
         }
         if fields.keys().map(String::as_str).collect::<BTreeSet<_>>() != known {
             return Err(format!("`fields` must name `{JOINED}` and `{LEFT}`"));
@@ -318,22 +338,43 @@ impl SessionPlan {
     }
 }
 
+impl OptionPlan {
+    fn resolve(kind: Type, fields: &BTreeMap<String, Names>) -> Result<Option<Self>, String> {
+        if kind != Type::Options {
+            return Ok(None);
+        }
+        if fields.keys().any(|name| !OPTION.contains(&name.as_str())) {
+            return Err(format!("`fields` of options are {}", OPTION.join(", ")));
+        }
+        let of = |name| fields.get(name).map_or(Ok(Vec::new()), paths);
+        let [id, text, is_right] = OPTION.map(of);
+        let plan = Self {
+            id: id?,
+            text: text?,
+            is_right: is_right?,
+        };
+        let paths = plan.id.iter().chain(&plan.text).chain(&plan.is_right);
+        match paths.clone().any(|path| path.up > 0 || path.arrays() > 0) {
+            true => Err("an option's fields are its own".into()),
+            false => Ok(Some(plan)),
+        }
+    }
+}
+
 impl LookupPlan {
     fn resolve(lookup: &crate::tables::mapping::mapping_file::Lookup) -> Result<Self, String> {
         Ok(Self {
             find: Path::parse(&lookup.find)?,
-            key: Path::parse(&lookup.key)?,
+            key: paths(&lookup.key)?,
             by: paths(&lookup.by)?,
-            take: Path::parse(&lookup.take)?,
+            take: paths(&lookup.take)?,
         })
     }
 
     fn is_wrong(&self) -> bool {
         self.find.arrays() != 1
             || self.find.steps.last() != Some(&Step::Each)
-            || [&self.key, &self.take]
-                .iter()
-                .any(|path| path.up > 0 || path.arrays() > 0)
+            || (self.key.iter().chain(&self.take)).any(|path| path.up > 0 || path.arrays() > 0)
             || self.by.iter().any(|path| path.arrays() > 0)
     }
 }
@@ -428,6 +469,7 @@ mod tests {
         let all: BTreeSet<_> = builtin::all().iter().map(|table| table.name.as_ref()).collect();
         let own = [
             "coverage",
+            "days",
             "hierarchy",
             "lesson_attendance",
             "report_rows",

@@ -5,10 +5,12 @@ use crate::lake::table::builtin::{self, call};
 use crate::lake::table::{Column, Table, TableScope, Type};
 
 /// Names below the lake's URL that a user can't take; the names of other built-in tables are handled before.
-const RESERVED: [&str; 7] = [
+const RESERVED: [&str; 9] = [
     "raw",
-    "tmp",
+    "media",
     "delta",
+    "tmp",
+    builtin::days::NAME,
     builtin::report_rows::NAME,
     builtin::user_meta::NAME,
     builtin::hierarchy::NAME,

@@ -8,7 +8,7 @@ use std::cmp::Ordering;
 use crate::lake::table::Type;
 use crate::lenient;
 use crate::tables::report::node::Node;
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, NaiveDate, Utc};
 
 /// A value of a column's type.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -32,6 +32,23 @@ pub(crate) enum Cell<'v> {
     Sessions(Vec<Session>),
     /// A `Map`.
     Map(Vec<(Cow<'v, str>, Cow<'v, str>)>),
+    /// A `Date`, in days since the epoch.
+    Date(i32),
+    /// `Options`.
+    Options(Vec<PollOption<'v>>),
+    /// `Counts`.
+    Counts(Vec<(Cow<'v, str>, i64)>),
+}
+
+/// An option of a poll.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub(crate) struct PollOption<'v> {
+    /// Its id.
+    pub id: Option<Cow<'v, str>>,
+    /// Its text.
+    pub text: Option<Cow<'v, str>>,
+    /// True if it is a right answer.
+    pub is_right: Option<bool>,
 }
 
 /// A stay in a call, in microseconds since the epoch.
@@ -66,8 +83,8 @@ impl<'v> Cell<'v> {
             Type::Timestamp => lenient::instant(value).map(Self::time),
             Type::Strings => texts(value),
             Type::Map => map(value),
-            // Sessions are read field by field.
-            Type::Sessions => None,
+            // Sessions and options are read field by field; the program itself fills the others.
+            Type::Sessions | Type::Options | Type::Date | Type::Counts => None,
         }
         .ok_or(Misfit)
     }
@@ -95,6 +112,11 @@ impl<'v> Cell<'v> {
     /// An instant.
     pub fn time(instant: DateTime<Utc>) -> Self {
         Self::Time(instant.timestamp_micros())
+    }
+
+    /// A date.
+    pub fn date(date: NaiveDate) -> Self {
+        Self::Date(date.to_epoch_days())
     }
 
     /// A count.
@@ -125,6 +147,7 @@ impl<'v> Cell<'v> {
             (Self::Int(a), Self::Int(b)) | (Self::Time(a), Self::Time(b)) => a.cmp(b),
             (Self::Double(a), Self::Double(b)) => a.total_cmp(b),
             (Self::Bool(a), Self::Bool(b)) => a.cmp(b),
+            (Self::Date(a), Self::Date(b)) => a.cmp(b),
             // A column has one type, and no file is sorted by lists.
             _ => Ordering::Equal,
         }

@@ -3,14 +3,14 @@
 use std::sync::Arc;
 
 use arrow::array::{
-    ArrayBuilder, ArrayRef, BooleanBuilder, Float64Builder, Int64Builder, ListBuilder, MapBuilder,
-    MapFieldNames, RecordBatch, StringBuilder, StructBuilder, TimestampMicrosecondBuilder,
+    ArrayBuilder, ArrayRef, BooleanBuilder, Date32Builder, Float64Builder, Int64Builder, ListBuilder,
+    MapBuilder, MapFieldNames, RecordBatch, StringBuilder, StructBuilder, TimestampMicrosecondBuilder,
 };
 use arrow::datatypes::{DataType, Field, SchemaRef};
 use arrow::error::ArrowError;
 
-use super::cell::{Cell, Session};
-use crate::lake::table::{Table, Type, session_fields};
+use super::cell::{Cell, PollOption, Session};
+use crate::lake::table::{Table, Type, option_fields, session_fields};
 
 /// The builders of a table.
 pub(crate) struct Columns {
@@ -29,6 +29,9 @@ enum Builder {
     Texts(ListBuilder<StringBuilder>),
     Sessions(ListBuilder<StructBuilder>),
     Map(MapBuilder<StringBuilder, StringBuilder>),
+    Date(Date32Builder),
+    Options(ListBuilder<StructBuilder>),
+    Counts(MapBuilder<StringBuilder, Int64Builder>),
 }
 
 impl Columns {
@@ -87,6 +90,11 @@ fn size(cell: &Cell<'_>) -> usize {
             .iter()
             .map(|(key, value)| key.len() + value.len() + 8)
             .sum(),
+        Cell::Options(options) => {
+            let texts = options.iter().flat_map(|option| [&option.id, &option.text]);
+            texts.flatten().map(|text| text.len() + 8).sum()
+        }
+        Cell::Counts(counts) => counts.iter().map(|(key, _)| key.len() + 16).sum(),
         _ => 0,
     }
 }
@@ -117,7 +125,22 @@ impl Builder {
                 let element = Field::new("element", DataType::Struct(fields), true);
                 Self::Sessions(ListBuilder::new(session).with_field(element))
             }
-            Type::Map => Self::Map(map_builder()),
+            Type::Map => Self::Map(map_builder(StringBuilder::new())),
+            Type::Date => Self::Date(Date32Builder::new()),
+            Type::Options => {
+                let fields = option_fields();
+                let option = StructBuilder::new(
+                    fields.clone(),
+                    vec![
+                        Box::new(StringBuilder::new()) as Box<dyn ArrayBuilder>,
+                        Box::new(StringBuilder::new()),
+                        Box::new(BooleanBuilder::new()),
+                    ],
+                );
+                let element = Field::new("element", DataType::Struct(fields), true);
+                Self::Options(ListBuilder::new(option).with_field(element))
+            }
+            Type::Counts => Self::Counts(map_builder(Int64Builder::new())),
         }
     }
 
@@ -147,6 +170,18 @@ impl Builder {
                 builder.append(true)?;
             }
             (Self::Map(builder), Cell::Null) => builder.append(false)?,
+            (Self::Date(builder), Cell::Date(days)) => builder.append_value(*days),
+            (Self::Date(builder), Cell::Null) => builder.append_null(),
+            (Self::Options(builder), Cell::Options(options)) => append_options(builder, options)?,
+            (Self::Options(builder), Cell::Null) => builder.append_null(),
+            (Self::Counts(builder), Cell::Counts(counts)) => {
+                for (key, count) in counts {
+                    builder.keys().append_value(key);
+                    builder.values().append_value(*count);
+                }
+                builder.append(true)?;
+            }
+            (Self::Counts(builder), Cell::Null) => builder.append(false)?,
             (_, cell) => {
                 let message = format!("a cell does not have the type of its column: {}", kind_of(cell));
                 return Err(ArrowError::SchemaError(message));
@@ -165,17 +200,39 @@ impl Builder {
             Self::Texts(builder) => Arc::new(builder.finish()),
             Self::Sessions(builder) => Arc::new(builder.finish()),
             Self::Map(builder) => Arc::new(builder.finish()),
+            Self::Date(builder) => Arc::new(builder.finish()),
+            Self::Options(builder) => Arc::new(builder.finish()),
+            Self::Counts(builder) => Arc::new(builder.finish()),
         }
     }
 }
 
-fn map_builder() -> MapBuilder<StringBuilder, StringBuilder> {
+fn map_builder<V: ArrayBuilder>(values: V) -> MapBuilder<StringBuilder, V> {
     let names = MapFieldNames {
         entry: "key_value".into(),
         key: "key".into(),
         value: "value".into(),
     };
-    MapBuilder::new(Some(names), StringBuilder::new(), StringBuilder::new())
+    MapBuilder::new(Some(names), StringBuilder::new(), values)
+}
+
+fn append_options(
+    builder: &mut ListBuilder<StructBuilder>,
+    options: &[PollOption<'_>],
+) -> Result<(), ArrowError> {
+    let missing = || ArrowError::SchemaError("an option has two texts and a truth value".into());
+    for option in options {
+        let values = builder.values();
+        for (field, text) in [&option.id, &option.text].into_iter().enumerate() {
+            let texts = values.field_builder::<StringBuilder>(field).ok_or_else(missing)?;
+            texts.append_option(text.as_deref());
+        }
+        let truths = values.field_builder::<BooleanBuilder>(2).ok_or_else(missing)?;
+        truths.append_option(option.is_right);
+        values.append(true);
+    }
+    builder.append(true);
+    Ok(())
 }
 
 fn append_sessions(builder: &mut ListBuilder<StructBuilder>, sessions: &[Session]) -> Result<(), ArrowError> {
@@ -207,5 +264,8 @@ fn kind_of(cell: &Cell<'_>) -> &'static str {
         Cell::Texts(_) => "texts",
         Cell::Sessions(_) => "sessions",
         Cell::Map(_) => "map",
+        Cell::Date(_) => "date",
+        Cell::Options(_) => "options",
+        Cell::Counts(_) => "counts",
     }
 }

@@ -19,7 +19,7 @@ pub fn merge_files(table: &Table, files: impl IntoIterator<Item = Bytes>) -> Res
     let schema = table.schema();
     let failed = |error: &dyn std::fmt::Display| error.to_string();
     // Rows of several files are not sorted as a whole.
-    let mut writer = file_writer(&schema, None).map_err(|error| failed(&error))?;
+    let mut writer = file_writer(&schema, None, std::iter::empty()).map_err(|error| failed(&error))?;
     for file in files {
         let reader = ParquetRecordBatchReaderBuilder::try_new(file).map_err(|error| failed(&error))?;
         for batch in reader.build().map_err(|error| failed(&error))? {

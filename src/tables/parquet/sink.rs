@@ -4,6 +4,7 @@
 
 use std::sync::Arc;
 
+use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
 use bytes::Bytes;
 use parquet::arrow::ArrowWriter;
@@ -12,11 +13,12 @@ use parquet::basic::{Compression, ZstdLevel};
 use parquet::errors::ParquetError;
 use parquet::file::metadata::{KeyValue, SortingColumn};
 use parquet::file::properties::{EnabledStatistics, WriterProperties};
+use parquet::schema::types::ColumnPath;
 use sha2::{Digest, Sha256};
 
 use super::columns::Columns;
 use crate::error::{Error, ErrorKind, Result};
-use crate::lake::table::{SCHEMA_VERSION, SCHEMA_VERSION_KEY, Table, builtin};
+use crate::lake::table::{SCHEMA_VERSION, SCHEMA_VERSION_KEY, Table, Type, builtin};
 use crate::tables::parquet::row::TableRow;
 
 /// Rows of a row group: large enough to compress and skip well, small enough to read one at a time.
@@ -75,6 +77,13 @@ impl<'t> Sink<'t> {
         Ok(())
     }
 
+    /// Appends rows that are Arrow already.
+    pub fn push_batch(&mut self, batch: &RecordBatch) -> Result<()> {
+        self.write(batch)?;
+        self.rows += batch.num_rows() as u64;
+        Ok(())
+    }
+
     /// The finished file; none if there are no rows.
     pub fn finish(mut self, key: String) -> Result<Option<TableFile>> {
         if self.columns.rows() > 0 {
@@ -95,11 +104,15 @@ impl<'t> Sink<'t> {
 
     fn flush(&mut self) -> Result<()> {
         let batch = self.columns.take().map_err(|error| self.fault(&error))?;
+        self.write(&batch)
+    }
+
+    fn write(&mut self, batch: &RecordBatch) -> Result<()> {
         let mut writer = match self.writer.take() {
             Some(writer) => writer,
             None => self.writer()?,
         };
-        writer.write(&batch).map_err(|error| self.fault(&error))?;
+        writer.write(batch).map_err(|error| self.fault(&error))?;
         self.writer = Some(writer);
         Ok(())
     }
@@ -110,7 +123,14 @@ impl<'t> Sink<'t> {
             descending: false,
             nulls_first: true,
         });
-        file_writer(self.columns.schema(), Some(sorted_by.collect())).map_err(|error| self.fault(&error))
+        let json = self
+            .table
+            .columns
+            .iter()
+            .filter(|column| column.kind == Type::Json);
+        let json = json.map(|column| &*column.name);
+        file_writer(self.columns.schema(), Some(sorted_by.collect()), json)
+            .map_err(|error| self.fault(&error))
     }
 
     /// An encoder's error is a fault of the program, because the rows were checked before.
@@ -123,12 +143,14 @@ impl<'t> Sink<'t> {
     }
 }
 
-/// A writer of a table's file in memory.
-pub(super) fn file_writer(
+/// A writer of a table's file in memory. Of the columns of JSON texts each text is another one, and nobody asks for a range
+/// of them: they get no dictionary and no statistics.
+pub(super) fn file_writer<'c>(
     schema: &SchemaRef,
     sorted_by: Option<Vec<SortingColumn>>,
+    json: impl Iterator<Item = &'c str>,
 ) -> Result<ArrowWriter<Vec<u8>>, ParquetError> {
-    let properties = WriterProperties::builder()
+    let mut properties = WriterProperties::builder()
         .set_created_by("telelake".into())
         .set_compression(Compression::ZSTD(ZstdLevel::try_new(3)?))
         .set_statistics_enabled(EnabledStatistics::Page)
@@ -138,8 +160,13 @@ pub(super) fn file_writer(
         .set_key_value_metadata(Some(vec![KeyValue::new(
             SCHEMA_VERSION_KEY.to_owned(),
             SCHEMA_VERSION.to_owned(),
-        )]))
-        .build();
-    let options = ArrowWriterOptions::new().with_properties(properties);
+        )]));
+    for column in json {
+        let path = ColumnPath::from(column.to_owned());
+        properties = properties
+            .set_column_dictionary_enabled(path.clone(), false)
+            .set_column_statistics_enabled(path, EnabledStatistics::None);
+    }
+    let options = ArrowWriterOptions::new().with_properties(properties.build());
     ArrowWriter::try_new_with_options(Vec::new(), Arc::clone(schema), options)
 }

@@ -7,7 +7,7 @@ use std::borrow::Cow;
 use std::fmt;
 
 use serde::de::{Deserialize, DeserializeSeed, Deserializer, MapAccess, SeqAccess, Visitor};
-use serde::ser::{Serialize, SerializeMap as _, Serializer};
+use serde::ser::{Serialize, Serializer};
 use serde_json::{Number, Value};
 
 use crate::lenient::{self, Scalar};
@@ -17,6 +17,9 @@ const SMALL: usize = 32;
 
 /// The fields for which an object has room at once: most objects of a report have no more.
 const FIELDS: usize = 4;
+
+/// The bytes for which an object's JSON has room at once.
+const USUAL_BYTES: usize = 512;
 
 /// A JSON value.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -73,13 +76,15 @@ impl<'v> JsonObject<'v> {
 
     /// The fields that count, by name.
     fn sorted(&self) -> Vec<(&str, &Node<'v>)> {
-        let mut fields: Vec<_> = self.0.iter().map(|(name, value)| (&**name, value)).collect();
-        if !fields.is_sorted_by(|a, b| a.0 < b.0) {
-            // The sort is stable, so that the last of equal names comes first after the reversal.
-            fields.reverse();
-            fields.sort_by(|a, b| a.0.cmp(b.0));
-            fields.dedup_by(|later, kept| later.0 == kept.0);
-        }
+        // The sort is stable, so that the last of equal names comes first.
+        let mut fields: Vec<_> = self
+            .0
+            .iter()
+            .rev()
+            .map(|(name, value)| (&**name, value))
+            .collect();
+        fields.sort_by(|a, b| a.0.cmp(b.0));
+        fields.dedup_by(|later, kept| later.0 == kept.0);
         fields
     }
 
@@ -100,6 +105,13 @@ impl<'v> JsonObject<'v> {
     pub fn overlaid(mut self, other: Self) -> Self {
         self.0.extend(other.0);
         Self::new(self.0)
+    }
+
+    /// The object as JSON, with sorted keys.
+    pub fn to_json(&self) -> serde_json::Result<String> {
+        let mut json = Vec::with_capacity(USUAL_BYTES);
+        serde_json::to_writer(&mut json, self)?;
+        String::from_utf8(json).map_err(serde::ser::Error::custom)
     }
 
     /// True if it has no fields.
@@ -228,12 +240,10 @@ impl Serialize for Node<'_> {
 
 impl Serialize for JsonObject<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let fields = self.sorted();
-        let mut map = serializer.serialize_map(Some(fields.len()))?;
-        for (name, value) in fields {
-            map.serialize_entry(name, value)?;
+        if self.0.is_sorted_by(|a, b| a.0 < b.0) {
+            return serializer.collect_map(self.0.iter().map(|(name, value)| (name, value)));
         }
-        map.end()
+        serializer.collect_map(self.sorted())
     }
 }
 

@@ -378,7 +378,8 @@ fn same_person<'p>(people: &'p mut [Person], external_id: Option<&str>) -> Optio
     people.get_mut(at)
 }
 
-fn surrogate_id(identity: &str) -> String {
+/// An id made by the program for something without one.
+pub(crate) fn surrogate_id(identity: &str) -> String {
     let hash = hex::encode(Sha256::digest(identity));
     format!("anon-{}", &hash[..16])
 }

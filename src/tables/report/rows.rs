@@ -13,8 +13,8 @@ use crate::lake::table::{Type, builtin};
 use crate::lenient::{self, Reading};
 use crate::tables::build_notes::{Kept, Notes};
 use crate::tables::mapping::mapping_file::TableSource;
-use crate::tables::mapping::{ColumnPlan, LookupPlan, Mapping, SessionPlan, TablePlan};
-use crate::tables::parquet::cell::{Cell, Misfit};
+use crate::tables::mapping::{ColumnPlan, LookupPlan, Mapping, OptionPlan, SessionPlan, TablePlan};
+use crate::tables::parquet::cell::{Cell, Misfit, PollOption};
 use crate::tables::parquet::row::TableRow;
 
 /// The rows of a table in an object. Each starts as `template`, which holds the values that do not come from the
@@ -147,6 +147,12 @@ fn read<'v>(
             }
             continue;
         }
+        if let Some(options) = &column.options {
+            let (cell, bad) = options.read(&column.from, scopes);
+            notes.bad_times(table, name, bad);
+            cells[column.index] = cell;
+            continue;
+        }
         match column.read(scopes) {
             Ok(Cell::Null) => {}
             Ok(cell) => cells[column.index] = cell,
@@ -238,6 +244,62 @@ impl SessionPlan {
     }
 }
 
+impl OptionPlan {
+    /// Reads the options of a poll from the first path that has a list, and counts the values that can't be read. An
+    /// option that is a plain value is a text without an id.
+    fn read<'v>(&self, from: &[Path], scopes: &[&Node<'v>]) -> (Cell<'v>, u64) {
+        let mut bad = 0;
+        let mut list = None;
+        for path in from {
+            match path.list(scopes) {
+                None | Some(Node::Null) => {}
+                Some(Node::List(elements)) => {
+                    list = Some(elements);
+                    break;
+                }
+                Some(_) => bad += 1,
+            }
+        }
+        let Some(elements) = list else {
+            return (Cell::Null, bad);
+        };
+        let mut read = |paths: &[Path], element: &Node<'v>, kind| {
+            let value = first(paths, &[element]);
+            value.map_or(Cell::Null, |value| {
+                Cell::read(value, kind).unwrap_or_else(|Misfit| {
+                    bad += 1;
+                    Cell::Null
+                })
+            })
+        };
+        let mut options = Vec::with_capacity(elements.len());
+        for element in elements.iter().filter(|element| !element.is_null()) {
+            let text = |cell| match cell {
+                Cell::Text(text) => Some(text),
+                _ => None,
+            };
+            let is_plain = !element.is_object();
+            let here = [Path {
+                up: 0,
+                steps: Vec::new(),
+            }];
+            options.push(PollOption {
+                id: text(read(&self.id, element, Type::String)),
+                text: text(read(
+                    if is_plain { &here } else { &self.text },
+                    element,
+                    Type::String,
+                )),
+                is_right: match read(&self.is_right, element, Type::Bool) {
+                    Cell::Bool(truth) => Some(truth),
+                    _ => None,
+                },
+            });
+        }
+        (Cell::Options(options), bad)
+    }
+}
+
 /// The first reading of some fields that is not absent.
 fn instant(paths: &[Path], element: &Node<'_>) -> Reading<DateTime<Utc>> {
     paths
@@ -251,12 +313,11 @@ fn instant(paths: &[Path], element: &Node<'_>) -> Reading<DateTime<Utc>> {
 impl LookupPlan {
     fn value<'n, 'v>(&self, scopes: &[&'n Node<'v>]) -> Option<&'n Node<'v>> {
         let by = first(&self.by, scopes)?;
-        let found = self
-            .find
-            .elements(scopes)?
-            .iter()
-            .find(|element| self.key.value(&[element]).is_some_and(|key| same(key, by)))?;
-        self.take.value(&[found])
+        let found = self.find.elements(scopes)?.iter().find(|element| {
+            let mut keys = self.key.iter().filter_map(|path| path.value(&[element]));
+            keys.any(|key| same(key, by))
+        })?;
+        first(&self.take, &[found])
     }
 }
 

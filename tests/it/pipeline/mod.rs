@@ -2,6 +2,7 @@
 
 mod asked;
 mod bad;
+mod days;
 mod faults;
 mod flow;
 mod gone;

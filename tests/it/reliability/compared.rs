@@ -13,18 +13,19 @@ use super::damage;
 use crate::support::lake::Lake;
 
 /// Columns of time or place, which differ between two lakes.
-const OF_TIME_AND_PLACE: [&str; 8] = [
+const OF_TIME_AND_PLACE: [&str; 9] = [
     "url",
     "endpoint",
     "landed_at",
-    "checked_at",
+    "listed_at",
+    "built_at",
     "received_at",
     "probed_at",
     "uri",
     "file",
 ];
 /// Tables with such columns, whose bytes differ between lakes.
-const TIMED: [&str; 3] = ["coverage", "recordings", "user_meta"];
+const TIMED: [&str; 4] = ["coverage", "days", "recordings", "user_meta"];
 
 /// The comparable contents of a lake by key: for most objects the digest of the bytes.
 pub async fn gist(lake: &Lake) -> BTreeMap<String, String> {

@@ -134,7 +134,7 @@ async fn a_lost_answer_loses_and_doubles_nothing() {
         "calls/",
         "coverage/",
         "raw/",
-        "recordings/",
+        "media/",
     ] {
         let store = Memory::default();
         let lost = AtomicBool::new(false);

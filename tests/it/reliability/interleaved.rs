@@ -22,7 +22,7 @@ fn one_day() -> Options {
     }
 }
 
-/// The time of the second process, whose tables differ from those of the first in `checked_at`.
+/// The time of the second process, whose tables differ from those of the first in `built_at`.
 fn later() -> DateTime<Utc> {
     now() + TimeDelta::minutes(5)
 }

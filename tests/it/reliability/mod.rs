@@ -24,10 +24,12 @@ use bytes::Bytes;
 use chrono::{DateTime, Utc};
 use sha2::{Digest, Sha256};
 use telelake::config::{Config, Secret};
+use telelake::lake::key;
 use telelake::lake::manifest::Manifest;
 use telelake::pipeline::{Exporter, Job, MetaFile, Rebuilder, Setting, Summary};
 use telelake::simulator::{Options, Simulator};
 use telelake::store::Store;
+use telelake::tables::{DayRow, SpaceDays};
 use telelake::{Error, Result};
 
 use crate::support::memory::Memory;
@@ -186,7 +188,33 @@ pub fn damage(contents: &BTreeMap<String, Bytes>) -> Vec<String> {
         .filter(of_days)
         .filter(|key| !known.contains(*key));
     damage.extend(stray.map(|key| format!("{key} is of no manifest")));
+    damage.extend(wrong_days(contents));
     damage
+}
+
+/// The days whose row in the table of days is not what their manifest says. Days with a marker are left out: the next run
+/// writes their row.
+fn wrong_days(contents: &BTreeMap<String, Bytes>) -> Vec<String> {
+    let mut wrong = Vec::new();
+    let mut files: BTreeMap<_, Option<SpaceDays>> = BTreeMap::new();
+    for manifest in manifests(contents) {
+        let key = key::days(&manifest.space_id);
+        let read = || {
+            contents
+                .get(&key)
+                .map(|bytes| SpaceDays::read(bytes.clone()).unwrap())
+        };
+        let days = files.entry(key.clone()).or_insert_with(read);
+        let row = days.as_ref().and_then(|days| days.get(manifest.date));
+        let is_right = row == Some(&DayRow::of(&manifest, "UTC").unwrap());
+        if !is_right && !contents.contains_key(&key::open_day(manifest.date, &manifest.space_id)) {
+            wrong.push(format!(
+                "{key}: the row of {} is not the manifest's",
+                manifest.date
+            ));
+        }
+    }
+    wrong
 }
 
 #[track_caller]

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use telelake::pipeline::{Exporter, Job, Setting};
 use telelake::simulator::{Endpoint, Oddities, Options, Simulator};
 
-use super::{config, import, manifests, meta_file, run, said, tiny};
+use super::{config, import, manifests, meta_file, now, run, run_at, said, tiny};
 use crate::support::faulty::{Faulty, Op};
 use crate::support::memory::Memory;
 
@@ -70,6 +70,30 @@ async fn costs_the_walk_and_a_few_reads_a_day() {
     };
     a_second_run(larger.clone(), false).await;
     a_second_run(larger, true).await;
+}
+
+/// The tables of lesson data are read before they are written, so the reads count the builds.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_feed_builds_the_tables_of_each_date_once() {
+    let sim = Simulator::start(tiny()).await.unwrap();
+    let feed = tempfile::tempdir().unwrap();
+    std::fs::write(feed.path().join("metas.jsonl"), meta_file(&sim).bytes).unwrap();
+    let mut config = config(&sim);
+    config.meta.feeds = vec![format!("file://{}", feed.path().display())];
+    let store = Faulty::counting(Memory::default());
+    let summary = run_at(&sim, config, store.clone(), now()).await.unwrap();
+    assert_eq!((summary.exit_status, summary.counts.meta_files), (0, 1));
+    let mut reads: BTreeMap<String, usize> = BTreeMap::new();
+    let is_table = |key: &str| key.starts_with("user_meta/") || key.starts_with("hierarchy/");
+    for call in store.calls() {
+        if call.op == Op::Get && is_table(&call.key) {
+            *reads.entry(call.key).or_default() += 1;
+        }
+    }
+    assert!(
+        !reads.is_empty() && reads.values().all(|times| *times == 1),
+        "{reads:?}"
+    );
 }
 
 /// The calls of the store for a night over the last two dates of a lake of `days` days, all of which are done.

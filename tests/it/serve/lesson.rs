@@ -15,7 +15,14 @@ async fn comes_into(lake: Lake) {
     assert_eq!(send(&daemon, &lesson.call_finished, SECRET).await, 200);
     let run = daemon.ended("webhook", 0).await;
     assert_eq!(run["outcome"], "Done", "{run}");
+    let days = lake.rows("days", &["calls", "participants", "complete"]).await;
     let calls = lake.rows("calls", &["call_id"]).await;
+    let [day] = &days[..] else {
+        panic!("the day of the call has no row of its own: {days:?}")
+    };
+    assert_eq!(day["calls"], calls.len().to_string());
+    assert_ne!(day["participants"], "0");
+    assert_eq!(day["complete"], "false", "not all rooms were asked");
     assert!(calls.iter().any(|row| row["call_id"] == lesson.call), "{calls:?}");
     let people = lake.rows("participants", &["call_id", "participant_id"]).await;
     let of_call = people.iter().filter(|row| row["call_id"] == lesson.call);

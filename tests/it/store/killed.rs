@@ -13,7 +13,7 @@ use crate::support::weed::weed;
 
 /// The variable that names the store for the process to be killed.
 const URL: &str = "TELELAKE_TEST_KILLED_URL";
-const KEY: &str = "recordings/date=2026-11-23/урок.mp4";
+const KEY: &str = "media/date=2026-11-23/урок.mp4";
 const READY: &str = "the upload is under way";
 
 /// The code of the process that is killed. Without its environment it has nothing to do.
@@ -64,10 +64,10 @@ fn kill_in_the_middle(url: &str, environment: Vec<(&str, String)>) {
 }
 
 async fn the_next_process_resumes(store: &dyn Store) {
-    assert_eq!(store.list("recordings/").await.unwrap(), []);
+    assert_eq!(store.list("media/").await.unwrap(), []);
     assert_eq!(unfinished(store, "").await, [(KEY.to_owned(), false)]);
     assert_eq!(
-        unfinished(store, "recordings/date=2026-11").await,
+        unfinished(store, "media/date=2026-11").await,
         [(KEY.to_owned(), false)]
     );
     assert_eq!(unfinished(store, "calls/").await, []);

@@ -388,8 +388,8 @@ async fn an_upload_without_a_checkpoint_is_an_orphan() {
     let (bucket, store) = new().await;
     let client = weed().await.client();
     let request = client.create_multipart_upload().bucket(&bucket);
-    request.key("озеро/данных/recordings/x.mp4").send().await.unwrap();
-    let found = store.unfinished_uploads("recordings/").await.unwrap();
+    request.key("озеро/данных/media/x.mp4").send().await.unwrap();
+    let found = store.unfinished_uploads("media/").await.unwrap();
     assert_eq!((found.len(), found[0].driven), (1, false));
     store.abort_upload(&found[0]).await.unwrap();
     nothing_unfinished(&store).await;

@@ -186,7 +186,7 @@ impl Lake {
             .collect()
     }
 
-    /// The rows of a table of all days, with the `date` of their partition.
+    /// The rows of a table of all days, with the `date` of their partition unless it is a column.
     pub async fn rows(&self, table: &str, columns: &[&str]) -> Vec<Row> {
         let mut rows = Vec::new();
         let prefix = format!("{table}/");
@@ -204,7 +204,7 @@ impl Lake {
                     .map(|column| (*column).to_owned())
                     .zip(row)
                     .collect();
-                row.insert("date".into(), date.clone());
+                row.entry("date".into()).or_insert_with(|| date.clone());
                 rows.push(row);
             }
         }

@@ -13,7 +13,7 @@ async fn strays_are_named_and_never_removed() {
         let strays = [
             format!("calls/date={date}/{space}.parquet.bak"),
             format!("raw/reports/date={date}/{space}/nobody.json"),
-            format!("recordings/date={date}/{space}/room/call_record.mp4"),
+            format!("media/date={date}/{space}/room/call_record.mp4"),
             format!("user_meta/date={date}/user_meta.parquet"),
             "_telelake/nobodys".to_owned(),
         ];

@@ -337,3 +337,20 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn only_a_listing_of_all_rooms_of_the_space_is_noted() {
+    let rules = rules();
+    for (asked, failed, is_noted) in [
+        (RoomsAsked::All, false, true),
+        (RoomsAsked::All, true, false),
+        (RoomsAsked::These(rooms(&["r"])), false, false),
+    ] {
+        let mut work = work_with(vec![], vec![]);
+        work.asked = asked;
+        work.missed.space = failed;
+        let manifest = merged(&rules, work);
+        assert_eq!(manifest.listed_at.is_some(), is_noted);
+        assert!(manifest.listed_at.is_none_or(|at| at == rules.now));
+    }
+}

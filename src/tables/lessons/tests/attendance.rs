@@ -67,6 +67,7 @@ fn meta(entries: &[(&str, Value)]) -> LessonIndex {
             user: (*user).into(),
             meeting: "m".into(),
             meta: Some(Value::Object(meta.as_object().cloned().unwrap_or_default()).to_string()),
+            start: None,
             unreadable: Vec::new(),
             line: 1,
             repairs: crate::json::Repairs::default(),
@@ -76,7 +77,7 @@ fn meta(entries: &[(&str, Value)]) -> LessonIndex {
     LessonIndex::of(entries, true)
 }
 
-const COLUMNS: [&str; 11] = [
+const COLUMNS: [&str; 13] = [
     "external_user_id",
     "meta_matched",
     "user_role",
@@ -88,6 +89,8 @@ const COLUMNS: [&str; 11] = [
     "attended_share",
     "late_s",
     "left_early_s",
+    "in_lesson_s",
+    "in_lesson_share",
 ];
 
 fn rows(own: &Presence, beside: &[Presence], meta: &LessonIndex, quality: &mut Quality) -> Vec<Vec<String>> {
@@ -131,17 +134,61 @@ fn everybody_expected_or_present_has_a_row() {
         })
         .collect();
     insta::assert_snapshot!(text.join("\n"), @r"
-    absent | true | curator | false | [] | - | - | 0.0 | 0.0 | - | -
-    early | true | teacher | true | [c1, c2, c3] | 2026-11-22 09:50:00 | 2026-11-23 11:01:40 | 3110.0 | 0.8638888888888889 | 0.0 | 0.0
-    guest | false | - | true | [c2] | 2026-11-22 10:01:00 | 2026-11-22 10:03:00 | 120.0 | 0.03858520900321544 | - | -
-    late | true | student | true | [c2] | 2026-11-22 10:05:00 | 2026-11-22 10:50:00 | 2700.0 | 0.75 | 300.0 | 600.0
-    listed | true | parent | false | [] | - | - | 0.0 | 0.0 | - | -
+    absent | true | curator | false | [] | - | - | 0.0 | 0.0 | - | - | 0.0 | 0.0
+    early | true | teacher | true | [c1, c2, c3] | 2026-11-22 09:50:00 | 2026-11-23 11:01:40 | 3110.0 | 0.8638888888888889 | 0.0 | 0.0 | 3000.0 | 0.8333333333333334
+    guest | false | - | true | [c2] | 2026-11-22 10:01:00 | 2026-11-22 10:03:00 | 120.0 | 0.03858520900321544 | - | - | - | -
+    late | true | student | true | [c2] | 2026-11-22 10:05:00 | 2026-11-22 10:50:00 | 2700.0 | 0.75 | 300.0 | 600.0 | 2700.0 | 0.75
+    listed | true | parent | false | [] | - | - | 0.0 | 0.0 | - | - | 0.0 | 0.0
     ");
     assert_eq!((quality.meta_without_participants, quality.unknown_roles), (2, 1));
 }
 
 fn instant(seconds: i64) -> chrono::DateTime<chrono::Utc> {
     chrono::DateTime::from_timestamp(START + seconds, 0).expect("an instant")
+}
+
+/// The ids and names of the teachers in each row; all rows of a meeting have the same.
+fn teachers(own: &Presence, beside: &[Presence], meta: &LessonIndex) -> [String; 2] {
+    let day = Manifest::new("2026-11-22".parse().expect("date"), "s1");
+    let built = build_attendance(&day, own, beside, &BTreeSet::new(), meta, &mut Quality::default());
+    let bytes = built.expect("attendance").file.expect("a file").bytes;
+    let rows = read_text(bytes, &["teacher_ids", "teacher_names"]).expect("rows");
+    assert!(rows.iter().all(|row| row == &rows[0]), "{rows:?}");
+    [rows[0][0].clone(), rows[0][1].clone()]
+}
+
+#[test]
+fn lesson_data_names_the_teachers_and_else_the_moderators_are() {
+    let mut held = meeting(
+        &[("c1", 0, Some(1000))],
+        &[("pupil", "c1", &[(0, None)]), ("host", "c1", &[(0, None)])],
+    );
+    held.moderators = [("host".into(), Some("Хост".to_owned())), ("pupil".into(), None)].into();
+    let mut other_day = meeting(&[("c2", 90_000, Some(90_100))], &[]);
+    other_day.moderators = [("host".into(), None), ("second".into(), None)].into();
+    let (held, other_day) = (presence(held), [presence(other_day)]);
+    let role = |role: &str| json!({"user_role": role});
+    // A moderator whom lesson data calls a student is no teacher.
+    let pupils = [("pupil", role("student"))];
+    assert_eq!(teachers(&held, &[], &meta(&pupils)), ["[host]", "[Хост]"]);
+    assert_eq!(
+        teachers(&held, &other_day, &meta(&pupils)),
+        ["[host, second]", "[Хост, second]"]
+    );
+    // A teacher of the lesson data counts also if absent, and then the moderators do not.
+    let planned = meta(&[
+        ("pupil", role("student")),
+        ("t2", json!({"user_role": "Teacher", "user_fullname": "Анна Ли"})),
+        ("t1", role("teacher")),
+    ]);
+    assert_eq!(
+        teachers(&held, &other_day, &planned),
+        ["[t1, t2]", "[t1, Анна Ли]"]
+    );
+    assert_eq!(
+        teachers(&presence(meeting(&[], &[])), &[], &meta(&pupils)),
+        ["[]", "[]"]
+    );
 }
 
 #[test]
@@ -263,8 +310,20 @@ proptest! {
             let left = length.map_or(ends[*call], |length| joined + length);
             joined <= second && *second < left
         })).count();
-        let rows = rows(&presence(here), &[], &LessonIndex::default(), &mut Quality::default());
+        let rows = rows(&presence(here.clone()), &[], &LessonIndex::default(), &mut Quality::default());
         prop_assert_eq!(rows.len(), 1);
+        let scheduled = json!({
+            "lesson_scheduled_start_dt": "2026-11-22T10:00:20Z", "lesson_scheduled_end_dt": "2026-11-22T10:01:00Z",
+        });
+        let in_lesson = (20..60).filter(|second| stays.iter().any(|(call, joined, length)| {
+            let left = length.map_or(ends[*call], |length| joined + length);
+            joined <= second && *second < left
+        })).count();
+        let planned = super::attendance::rows(&presence(here.clone()), &[], &meta(&[("u", scheduled)]), &mut Quality::default());
+        prop_assert_eq!(&planned[0][11], &format!("{in_lesson}.0"));
+        let share: f64 = planned[0][12].parse().unwrap_or(f64::NAN);
+        prop_assert!((share - in_lesson as f64 / 40.0).abs() < 1e-9);
+        prop_assert_eq!(&rows[0][11..], ["", ""]);
         prop_assert_eq!(&rows[0][7], &format!("{covered}.0"));
         let share: f64 = rows[0][8].parse().unwrap_or(0.0);
         prop_assert!((0.0..=1.0).contains(&share));

@@ -38,6 +38,7 @@ fn entry_in(meeting: &str, user: &str, file: &str, line: u64, meta: Value) -> Le
         file: file.into(),
         line,
         meta: meta.is_object().then(|| meta.to_string()),
+        start: None,
     }
 }
 
@@ -364,6 +365,7 @@ fn lesson_data_becomes_columns_attributes_and_levels() {
         "lesson_name": "Эмоции", "user_role": "curator", "grade": 5, "none": null, "tags": ["a", {"b": true}],
         "student_group": {"student_group_id": 228, "student_group_name": "Группа", "room": "7"},
         "lesson_course": {"lesson_course_id": "c", "program": {"id": "p", "name": "П", "campus": {"campus_id": "k"}}},
+        "city": {"cityId": "msk", "cityName": "Москва", "branches": [{"branchId": "b1", "branches_id": "b2", "id": 3}, {"zoneId": "z", "branchId": "b4"}]},
     });
     let entry = entry("u", "f", 1, meta);
     let date = "2024-12-12".parse().expect("date");
@@ -387,16 +389,19 @@ fn lesson_data_becomes_columns_attributes_and_levels() {
     insta::assert_snapshot!(
         [
             rows(0, &["lesson_scheduled_start_at", "lesson_scheduled_end_at", "user_role", "lesson_course_id", "student_group_id", "attributes"]),
-            rows(1, &["level", "parent_level", "depth", "entity_id", "entity_name", "attributes"]),
+            rows(1, &["level", "path", "parent_level", "parent_entity_id", "depth", "entity_id", "entity_name", "attributes"]),
         ]
         .join("\n"),
         @r"
-        2024-12-12 09:00:00 |  | curator | c | 228 | {grade: 5, lesson_course.program.campus.campus_id: k, lesson_course.program.id: p, lesson_course.program.name: П, lesson_scheduled_end_dt: later, student_group.room: 7, tags.0: a, tags.1.b: true}
-        lesson_course |  | 1 | c |  | {}
-        program | lesson_course | 2 | p | П | {}
-        campus | program | 3 | k |  | {}
-        student_group |  | 1 | 228 | Группа | {room: 7}
-        tags |  | 1 |  |  | {b: true}
+        2024-12-12 09:00:00 |  | curator | c | 228 | {city.branches.0.branchId: b1, city.branches.0.branches_id: b2, city.branches.0.id: 3, city.branches.1.branchId: b4, city.branches.1.zoneId: z, city.cityId: msk, city.cityName: Москва, grade: 5, lesson_course.program.campus.campus_id: k, lesson_course.program.id: p, lesson_course.program.name: П, lesson_scheduled_end_dt: later, student_group.room: 7, tags.0: a, tags.1.b: true}
+        city | city |  |  | 1 | msk | Москва | {}
+        branches | city.branches | city | msk | 2 | b2 |  | {branchId: b1, id: 3}
+        branches | city.branches | city | msk | 2 | b4 |  | {zoneId: z}
+        lesson_course | lesson_course |  |  | 1 | c |  | {}
+        program | lesson_course.program | lesson_course | c | 2 | p | П | {}
+        campus | lesson_course.program.campus | program | p | 3 | k |  | {}
+        student_group | student_group |  |  | 1 | 228 | Группа | {room: 7}
+        tags | tags |  |  | 1 |  |  | {b: true}
         "
     );
 }
