@@ -1,4 +1,5 @@
-"""Reads the Delta tables of a lake with delta-rs, DuckDB and Polars, and compares every row with the plain tables.
+"""Reads the Delta tables of a lake with delta-rs, DuckDB and Polars, and compares every row with the plain tables. ClickHouse
+counts rows and values.
 
     .tools/venv/bin/python tests/delta.py --lake file:///srv/lake --tables calls,participants
 
@@ -17,11 +18,13 @@ from collections import Counter
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
+import chdb
 import deltalake
 import duckdb
 import duckdb_extension_delta
 import duckdb_extension_httpfs
 import polars as pl
+import pyarrow as pa
 
 
 class Lake:
@@ -65,8 +68,6 @@ def plain(value):
     if isinstance(value, datetime.date):
         return value.isoformat()
     if isinstance(value, dict):
-        if set(value) == {"key", "value"} and isinstance(value["key"], list):
-            value = dict(zip(value["key"], value["value"]))
         return sorted((str(key), plain(inner)) for key, inner in value.items())
     if isinstance(value, (list, tuple)):
         inner = [plain(item) for item in value]
@@ -86,8 +87,12 @@ def rows(columns: list[str], found) -> Counter:
 
 
 def by_duckdb(db: duckdb.DuckDBPyConnection, source: str) -> tuple[list[str], list[tuple]]:
-    cursor = db.execute(f"SELECT * FROM {source}")
-    return [column[0] for column in cursor.description], cursor.fetchall()
+    return in_arrow(db.execute(f"SELECT * FROM {source}").to_arrow_table())
+
+
+def in_arrow(table: pa.Table) -> tuple[list[str], list[tuple]]:
+    """The columns and rows of an Arrow table."""
+    return table.column_names, [tuple(row.values()) for row in table.to_pylist()]
 
 
 def plain_source(db: duckdb.DuckDBPyConnection, lake: Lake, table: str, dated: bool) -> str | None:
@@ -115,18 +120,27 @@ def filters(db: duckdb.DuckDBPyConnection, source: str) -> list[str]:
     return found
 
 
+def by_clickhouse(lake: Lake, url: str, columns: list[str]) -> list[int]:
+    """The number of rows, and of values in some columns that are not null."""
+    source = f"deltaLakeLocal('{url}')"
+    if lake.options:
+        address = f"{lake.options['AWS_ENDPOINT_URL']}/{url.removeprefix('s3://')}"
+        keys = f"'{lake.options['AWS_ACCESS_KEY_ID']}', '{lake.options['AWS_SECRET_ACCESS_KEY']}'"
+        source = f"deltaLake('{address}', {keys})"
+    counts = ", ".join(f'count("{column}")' for column in columns)
+    return json.loads(str(chdb.query(f"SELECT count(), {counts} FROM {source}", "JSONCompactEachRow")))
+
+
 def read(lake: Lake, db: duckdb.DuckDBPyConnection, table: str) -> tuple[dict, list[str]]:
     """What a table is like, and the faults of its readers."""
     url = f"{lake.root}/delta/{table}"
     opened = deltalake.DeltaTable(url, storage_options=lake.options)
     partitions = opened.metadata().partition_columns
     source = plain_source(db, lake, table, partitions == ["date"])
-    in_arrow = opened.to_pyarrow_table()
-    in_polars = pl.scan_delta(url, storage_options=lake.options).collect()
     views = {
-        "delta-rs": (in_arrow.column_names, [tuple(row.values()) for row in in_arrow.to_pylist()]),
+        "delta-rs": in_arrow(opened.to_pyarrow_table()),
         "duckdb": by_duckdb(db, f"delta_scan('{url}')"),
-        "polars": (in_polars.columns, in_polars.rows()),
+        "polars": in_arrow(pl.scan_delta(url, storage_options=lake.options).collect().to_arrow()),
     }
     faults = []
     if source is None:
@@ -141,6 +155,13 @@ def read(lake: Lake, db: duckdb.DuckDBPyConnection, table: str) -> tuple[dict, l
             differ = (expected - rows(names, view)) + (rows(names, view) - expected)
             if differ:
                 faults.append(f"{table}: {name} differs in {differ.total()} rows, such as {next(iter(differ))}")
+        kinds = db.execute(f"DESCRIBE SELECT * FROM {source}").fetchall()
+        scalars = [name for name, kind, *_ in kinds if kind in ("VARCHAR", "BIGINT", "DOUBLE", "BOOLEAN", "DATE")]
+        counts = ", ".join(f'count("{name}")' for name in scalars)
+        counted = db.execute(f"SELECT count(*), {counts} FROM {source}").fetchone()
+        by_house = by_clickhouse(lake, url, scalars)
+        if [int(count) for count in by_house] != list(counted):
+            faults.append(f"{table}: ClickHouse counts {by_house}, not {counted}")
         for condition in filters(db, source):
             count = "SELECT count(*) FROM {} WHERE {}"
             plainly = db.execute(count.format(source, condition)).fetchone()
@@ -166,6 +187,9 @@ def main() -> int:
     parser.add_argument("--s3-endpoint")
     args = parser.parse_args()
     lake = Lake(args)
+    if not lake.options:
+        # ClickHouse reads files below the working directory alone.
+        os.chdir(lake.root)
     db = lake.connected()
     tables, faults = {}, []
     for table in args.tables.split(","):

@@ -20,6 +20,8 @@ use serde::Serialize;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
+use self::log::TableState;
+use self::sync::TableSync;
 use crate::lake::table::Table;
 use crate::status::day_tables;
 use crate::store::Store;
@@ -100,11 +102,17 @@ pub(crate) async fn sync(
     cancel: &CancellationToken,
 ) -> Result<Vec<TableReport>> {
     let started = Instant::now();
+    // Read the logs before the days are listed: what a log has and the days lack has then left the lake.
+    let states: Vec<Result<TableState>> = stream::iter(tables)
+        .map(|table| TableState::load(store, &table.name))
+        .buffered(TABLES_AT_ONCE)
+        .collect()
+        .await;
     let days = day_tables(store).await?;
     let days = &days;
-    let reports = stream::iter(tables)
-        .map(|table| async move {
-            let sync = sync::TableSync {
+    let reports = stream::iter(tables.iter().zip(states))
+        .map(|(table, state)| async move {
+            let sync = TableSync {
                 store,
                 table,
                 options,
@@ -112,7 +120,7 @@ pub(crate) async fn sync(
                 started,
             };
             let synced = async {
-                let mut report = sync.run(days).await?;
+                let mut report = sync.run(state?, days).await?;
                 if options.vacuum {
                     report.vacuumed = vacuum::vacuum(store, &table.name, options.now, options.keep).await?;
                 }

@@ -39,8 +39,11 @@ fn field(name: &str, kind: &Value, doc: &str) -> Value {
 
 fn data_type(kind: Type) -> Value {
     let array = |element: Value| json!({"type": "array", "elementType": element, "containsNull": true});
-    let part = |name: &str, kind: &str| json!({"name": name, "type": kind, "nullable": true, "metadata": {}});
-    let structs = |parts: &[Value]| array(json!({"type": "struct", "fields": parts}));
+    let structs = |parts: &[(&str, &str)]| {
+        let part = |(name, kind): &(&str, &str)| json!({"name": name, "type": kind, "nullable": true, "metadata": {}});
+        let fields: Vec<Value> = parts.iter().map(part).collect();
+        array(json!({"type": "struct", "fields": fields}))
+    };
     let map = |value: &str| json!({"type": "map", "keyType": "string", "valueType": value, "valueContainsNull": true});
     match kind {
         Type::String | Type::Json => json!("string"),
@@ -50,11 +53,11 @@ fn data_type(kind: Type) -> Value {
         Type::Timestamp => json!("timestamp"),
         Type::Date => json!("date"),
         Type::Strings => array(json!("string")),
-        Type::Sessions => structs(&["joined_at", "left_at"].map(|name| part(name, "timestamp"))),
+        Type::Sessions => structs(&[("joined_at", "timestamp"), ("left_at", "timestamp")]),
         Type::Options => structs(&[
-            part("option_id", "string"),
-            part("text", "string"),
-            part("is_right", "boolean"),
+            ("option_id", "string"),
+            ("text", "string"),
+            ("is_right", "boolean"),
         ]),
         Type::Map => map("string"),
         Type::Counts => map("long"),

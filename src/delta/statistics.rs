@@ -38,7 +38,7 @@ pub(crate) fn statistics(table: &Table, file: &Bytes) -> Result<String, String> 
 /// True for a column that filters name: of the key, of the order, an id, or a time.
 fn is_skipped_by(table: &Table, column: &Column) -> bool {
     match column.kind {
-        Type::Timestamp => true,
+        Type::Timestamp | Type::Date => true,
         Type::String => column.key || column.name.ends_with("_id") || table.order.contains(&column.name),
         _ => false,
     }
@@ -62,7 +62,7 @@ impl Bounds {
             .position(|leaf| leaf.path().parts() == [column.name.as_ref()])?;
         let (mut nulls, mut rows) = (0, 0);
         let mut texts: Option<(String, String)> = None;
-        let mut times: Option<(i64, i64)> = None;
+        let mut numbers: Option<(i64, i64)> = None;
         for group in metadata.row_groups() {
             let found = group.column(leaf).statistics()?;
             let nulls_here = found.null_count_opt()?;
@@ -73,9 +73,9 @@ impl Bounds {
                 continue;
             }
             match column.kind {
-                Type::Timestamp => {
-                    let (min, max) = times_of(found)?;
-                    times = Some(times.map_or((min, max), |(a, b)| (a.min(min), b.max(max))));
+                Type::Timestamp | Type::Date => {
+                    let (min, max) = numbers_of(found)?;
+                    numbers = Some(numbers.map_or((min, max), |(a, b)| (a.min(min), b.max(max))));
                 }
                 _ => {
                     let (min, max) = texts_of(found)?;
@@ -86,16 +86,25 @@ impl Bounds {
                 }
             }
         }
-        let times =
-            times.and_then(|(min, max)| Some((instant(min, false)?.into(), instant(max, true)?.into())));
+        let is_date = column.kind == Type::Date;
+        let text = |number: i64, up: bool| {
+            if is_date {
+                date(number)
+            } else {
+                instant(number, up)
+            }
+        };
+        let numbers =
+            numbers.and_then(|(min, max)| Some((text(min, false)?.into(), text(max, true)?.into())));
         let texts = texts.map(|(min, max)| (min.into(), max.into()));
-        let range = times.or(texts);
+        let range = numbers.or(texts);
         (range.is_some() || nulls == rows).then_some(Self { nulls, range })
     }
 }
 
-fn times_of(found: &ColumnStatistics) -> Option<(i64, i64)> {
+fn numbers_of(found: &ColumnStatistics) -> Option<(i64, i64)> {
     match found {
+        ColumnStatistics::Int32(found) => Some(((*found.min_opt()?).into(), (*found.max_opt()?).into())),
         ColumnStatistics::Int64(found) => Some((*found.min_opt()?, *found.max_opt()?)),
         _ => None,
     }
@@ -117,6 +126,12 @@ fn instant(micros: i64, up: bool) -> Option<String> {
     let whole = micros.div_euclid(1000) + i64::from(up && micros.rem_euclid(1000) != 0);
     let at: DateTime<Utc> = DateTime::from_timestamp_millis(whole)?;
     Some(at.to_rfc3339_opts(SecondsFormat::Millis, true))
+}
+
+/// A date as text, from the days since 1970.
+fn date(days: i64) -> Option<String> {
+    let at: DateTime<Utc> = DateTime::from_timestamp(days.checked_mul(86_400)?, 0)?;
+    Some(at.date_naive().to_string())
 }
 
 #[cfg(test)]
@@ -158,5 +173,6 @@ mod tests {
         );
         assert_eq!(told["nullCount"]["name"], Value::Null);
         assert!(statistics(table, &Bytes::from_static(b"PAR1")).is_err());
+        assert_eq!(date(20_779).as_deref(), Some("2026-11-22"));
     }
 }

@@ -17,7 +17,7 @@ use super::sources::{FilesByDate, digest, source_files, source_key};
 use super::statistics::statistics;
 use super::{DeltaOptions, TableReport};
 use crate::lake::table::Table;
-use crate::status::DayTables;
+use crate::status::{DayTables, day_tables};
 use crate::store::{Condition, Store};
 use crate::tables::merge_files;
 use crate::task::isolated_blocking;
@@ -41,6 +41,15 @@ pub(super) struct TableSync<'a> {
     pub started: Instant,
 }
 
+/// The outcome of an attempt to bring a table up to date.
+enum Synced {
+    Whole,
+    /// Some dates could not be brought up to date, for this reason.
+    Behind(String),
+    /// Another process has committed meanwhile, so that the state must be read again.
+    Lost,
+}
+
 /// The outcome of a change that was tried.
 enum Tried {
     Committed,
@@ -51,37 +60,50 @@ enum Tried {
 }
 
 impl TableSync<'_> {
-    /// Brings the table up to date with the files of the days.
+    /// Brings the table up to date with the files of the days. `days` must have been listed after `state` was read: then
+    /// whatever they lack has left the lake, and was not added by another process meanwhile.
     ///
     /// # Errors
     /// `Interrupted` if the sync was cancelled; else any error of the store.
-    pub async fn run(&self, days: &[DayTables]) -> Result<TableReport> {
+    pub async fn run(&self, mut state: TableState, days: &[DayTables]) -> Result<TableReport> {
         let mut report = TableReport::new(&self.table.name);
-        for _ in 0..TRIES {
-            let mut state = TableState::load(self.store, &self.table.name).await?;
-            if self.bring_up(&mut state, days, &mut report).await? {
-                self.checkpoint(&mut state, CHECKPOINT_EVERY).await?;
-                report.version = state.version;
-                report.files = state.files.len();
-                return Ok(report);
+        let mut synced = self.bring_up(&mut state, days, &mut report).await?;
+        for attempt in 1..TRIES {
+            let is_done = match &synced {
+                Synced::Whole => true,
+                Synced::Lost => false,
+                // Look again once, because a run may have written the files since the days were listed.
+                Synced::Behind(_) => attempt > 1,
+            };
+            if is_done {
+                break;
             }
+            state = TableState::load(self.store, &self.table.name).await?;
+            let days = day_tables(self.store).await?;
+            synced = self.bring_up(&mut state, &days, &mut report).await?;
         }
-        let message = "other processes keep writing it";
-        Err(Error::new(
-            ErrorKind::Precondition,
-            folder(&self.table.name),
-            message,
-        ))
+        report.failure = match synced {
+            Synced::Whole => None,
+            Synced::Behind(why) => Some(why),
+            Synced::Lost => {
+                let message = "other processes keep writing it";
+                let error = Error::new(ErrorKind::Precondition, folder(&self.table.name), message);
+                return Err(error);
+            }
+        };
+        self.checkpoint(&mut state, CHECKPOINT_EVERY).await?;
+        report.version = state.version;
+        report.files = state.files.len();
+        Ok(report)
     }
 
-    /// Commits what the table lacks. Returns false if another process has committed meanwhile.
+    /// Commits what the table lacks.
     async fn bring_up(
         &self,
         state: &mut TableState,
         days: &[DayTables],
         report: &mut TableReport,
-    ) -> Result<bool> {
-        let mut behind = Vec::new();
+    ) -> Result<Synced> {
         let wanted = source_files(self.store, self.table, days, state).await?;
         let planned = changes(state.files.values(), &wanted, self.options.merge_before);
         let mut head = self.definition(state);
@@ -91,12 +113,13 @@ impl TableSync<'_> {
             } else {
                 "CHANGE COLUMN"
             };
-            let committed = state
+            let is_committed = state
                 .commit(self.store, &self.table.name, operation, self.now(), head)
                 .await?;
-            report.commits += u64::from(committed);
-            return Ok(committed);
+            report.commits += u64::from(is_committed);
+            return Ok(if is_committed { Synced::Whole } else { Synced::Lost });
         }
+        let mut behind = Vec::new();
         for change in planned {
             if self.cancel.is_cancelled() {
                 return Err(Error::new(
@@ -111,16 +134,15 @@ impl TableSync<'_> {
                     head.clear();
                     self.checkpoint(state, CHECKPOINT_BETWEEN).await?;
                 }
-                Tried::Lost => return Ok(false),
+                Tried::Lost => return Ok(Synced::Lost),
                 Tried::Moving(why) => behind.push(why),
             }
         }
-        report.failure = match behind.as_slice() {
-            [] => None,
-            [why] => Some(why.clone()),
-            [why, others @ ..] => Some(format!("{why}, and {} other dates", others.len())),
-        };
-        Ok(true)
+        Ok(match behind.as_slice() {
+            [] => Synced::Whole,
+            [why] => Synced::Behind(why.clone()),
+            [why, others @ ..] => Synced::Behind(format!("{why}, and {} other dates", others.len())),
+        })
     }
 
     /// The actions that define the table, if the log lacks them or the schema is another one.

@@ -344,7 +344,13 @@ impl Store for S3Store {
         match self.send_copy(from, to).await {
             // Some servers have no such request.
             Err(error) if error.kind() == ErrorKind::Store => {
-                let bytes = self.read(from).await?;
+                let bytes = match self.read(from).await {
+                    Ok(bytes) => bytes,
+                    Err(error) => {
+                        self.delete(to).await.ok();
+                        return Err(error);
+                    }
+                };
                 self.put_always(to, bytes).await.map(|_| ())
             }
             done => done,

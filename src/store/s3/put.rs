@@ -68,7 +68,12 @@ impl S3Store {
             .set_server_side_encryption(self.sse())
             .set_ssekms_key_id(self.kms_key_id());
         let done = self.patiently(|| request.clone().send()).await;
-        done.map(|_| ()).map_err(|error| self.error(from, &error))
+        let answer = done.map_err(|error| self.error(from, &error))?;
+        // A server that does not know the request takes it for a put without content.
+        match answer.copy_object_result.and_then(|result| result.e_tag) {
+            Some(_) => Ok(()),
+            None => Err(Error::new(ErrorKind::Store, from, "was not copied by the server")),
+        }
     }
 
     /// Writes an object without a condition.

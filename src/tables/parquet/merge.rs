@@ -8,7 +8,7 @@ use bytes::Bytes;
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 
 use super::sink::file_writer;
-use crate::lake::table::Table;
+use crate::lake::table::{Table, Type};
 
 /// The rows of some files of a table, in the order of the files, as a single file. A column that a file lacks is null in
 /// its rows.
@@ -18,8 +18,11 @@ use crate::lake::table::Table;
 pub fn merge_files(table: &Table, files: impl IntoIterator<Item = Bytes>) -> Result<Bytes, String> {
     let schema = table.schema();
     let failed = |error: &dyn std::fmt::Display| error.to_string();
-    // Rows of several files are not sorted as a whole.
-    let mut writer = file_writer(&schema, None, std::iter::empty()).map_err(|error| failed(&error))?;
+    // Rows of several files are not sorted as a whole. The schema stands in the log of the Delta table, and a reader of many
+    // files would read it in each of them.
+    let json = table.columns.iter().filter(|column| column.kind == Type::Json);
+    let json = json.map(|column| &*column.name);
+    let mut writer = file_writer(&schema, None, json, false).map_err(|error| failed(&error))?;
     for file in files {
         let reader = ParquetRecordBatchReaderBuilder::try_new(file).map_err(|error| failed(&error))?;
         for batch in reader.build().map_err(|error| failed(&error))? {
@@ -54,7 +57,7 @@ fn conform(batch: &RecordBatch, schema: &SchemaRef) -> Result<RecordBatch, Strin
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::lake::table::{Column, Type, builtin};
+    use crate::lake::table::{Column, builtin};
     use crate::tables::{Footer, Mapping, build_rooms, footer, read_text};
 
     fn rooms(names: &[&str]) -> Bytes {

@@ -129,7 +129,7 @@ impl<'t> Sink<'t> {
             .iter()
             .filter(|column| column.kind == Type::Json);
         let json = json.map(|column| &*column.name);
-        file_writer(self.columns.schema(), Some(sorted_by.collect()), json)
+        file_writer(self.columns.schema(), Some(sorted_by.collect()), json, true)
             .map_err(|error| self.fault(&error))
     }
 
@@ -144,11 +144,13 @@ impl<'t> Sink<'t> {
 }
 
 /// A writer of a table's file in memory. Of the columns of JSON texts each text is another one, and nobody asks for a range
-/// of them: they get no dictionary and no statistics.
+/// of them: they get no dictionary and no statistics. The Arrow schema, which carries the descriptions of the columns, takes
+/// up to a third of a small file.
 pub(super) fn file_writer<'c>(
     schema: &SchemaRef,
     sorted_by: Option<Vec<SortingColumn>>,
     json: impl Iterator<Item = &'c str>,
+    has_arrow_schema: bool,
 ) -> Result<ArrowWriter<Vec<u8>>, ParquetError> {
     let mut properties = WriterProperties::builder()
         .set_created_by("telelake".into())
@@ -167,6 +169,8 @@ pub(super) fn file_writer<'c>(
             .set_column_dictionary_enabled(path.clone(), false)
             .set_column_statistics_enabled(path, EnabledStatistics::None);
     }
-    let options = ArrowWriterOptions::new().with_properties(properties.build());
+    let options = ArrowWriterOptions::new()
+        .with_properties(properties.build())
+        .with_skip_arrow_metadata(!has_arrow_schema);
     ArrowWriter::try_new_with_options(Vec::new(), Arc::clone(schema), options)
 }

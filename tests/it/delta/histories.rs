@@ -28,7 +28,7 @@ async fn lake_behind(sim: &Simulator) -> Memory {
     for meta in &mut metas {
         meta["meta"]["lesson_name"] = "Another name".into();
     }
-    import(&store, file_of("late", &metas)).await.unwrap();
+    import(&store, file_of("z-late", &metas)).await.unwrap();
     assert_eq!(run(sim, store.clone()).await.unwrap().exit_status, 0);
     store
 }

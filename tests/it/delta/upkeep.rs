@@ -86,7 +86,7 @@ async fn a_vacuum_removes_only_what_no_version_of_the_last_days_needs() {
     metas
         .iter_mut()
         .for_each(|meta| meta["meta"]["lesson_name"] = "Another name".into());
-    import(&store, file_of("late", &metas)).await.unwrap();
+    import(&store, file_of("z-late", &metas)).await.unwrap();
     run(&sim, store.clone()).await.unwrap();
     sync(&sim, store.clone()).await;
     let both = data(&store);
