@@ -143,17 +143,6 @@ fn type_name(dialect: SqlDialect, kind: Type) -> &'static str {
             "Map(String, Nullable(Int64))",
             "MAP<STRING, BIGINT>",
         ],
-        Type::Date => ["DATE", "Nullable(Date)", "DATE"],
-        Type::Options => [
-            "STRUCT(option_id VARCHAR, \"text\" VARCHAR, is_right BOOLEAN)[]",
-            "Array(Tuple(option_id Nullable(String), text Nullable(String), is_right Nullable(Bool)))",
-            "ARRAY<STRUCT<option_id: STRING, text: STRING, is_right: BOOLEAN>>",
-        ],
-        Type::Counts => [
-            "MAP(VARCHAR, BIGINT)",
-            "Map(String, Nullable(Int64))",
-            "MAP<STRING, BIGINT>",
-        ],
         Type::Map => [
             "MAP(VARCHAR, VARCHAR)",
             "Map(String, Nullable(String))",
