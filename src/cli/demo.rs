@@ -9,7 +9,7 @@ use super::{CommandContext, output, report, run};
 use crate::attendance::page::{PageLanguage, PageOptions, page};
 use crate::attendance::{AttendanceSummary, Cut, summarize};
 use crate::config::{self, Config, Secret};
-use crate::pipeline::{Command, Job};
+use crate::pipeline::{Command, Job, MetaFile, import_meta};
 use crate::simulator::{self, Options, School, Simulator};
 use crate::store::{self, Store};
 use crate::{Error, ErrorKind, ExitStatus, Result};
@@ -24,8 +24,6 @@ pub struct Args {
 
 /// The number of days to export.
 const DAYS: u32 = 3;
-/// The folder of the lesson data feed, in the folder of the lake.
-const FEED: &str = "lms";
 
 pub(super) async fn run(context: &CommandContext, args: Args) -> Result<ExitStatus> {
     let to = Utc::now().date_naive() - Days::new(1);
@@ -38,12 +36,11 @@ pub(super) async fn run(context: &CommandContext, args: Args) -> Result<ExitStat
     .await?;
     let folder = std::path::absolute(&args.out)
         .map_err(|e| Error::new(ErrorKind::Usage, args.out.display().to_string(), e.to_string()))?;
-    let feed = folder.join(FEED);
     simulator.edit(|school| {
         school.plan_lessons_by_calls();
         break_a_call(school);
     });
-    write_feed(&feed, from, &simulator.school())?;
+    let lessons = lesson_data(from, &simulator.school());
     let config = Config {
         api: config::Api {
             base_url: simulator.base_url(),
@@ -54,14 +51,11 @@ pub(super) async fn run(context: &CommandContext, args: Args) -> Result<ExitStat
             url: file_url(&folder)?,
             ..config::Store::default()
         },
-        meta: config::Meta {
-            feeds: vec![file_url(&feed)?],
-            ..config::Meta::default()
-        },
         ..Config::default()
     };
     let store = store::open(&config.store).await?;
     let (zone, url) = (config.timezone, config.store.url.clone());
+    import_meta(&*store, zone, Utc::now(), vec![lessons]).await?;
     let job = Job::over(Command::Demo, from, to);
     let summary = run::export(context, config, &job).await?;
     simulator.stop().await;
@@ -94,18 +88,16 @@ fn break_a_call(school: &mut School) {
     }
 }
 
-/// Writes the lesson data of the school's LMS, as an LMS would leave it in a feed.
-fn write_feed(feed: &Path, from: NaiveDate, school: &School) -> Result<()> {
-    let lines: String = school
-        .lesson_data()
-        .iter()
-        .fold(String::new(), |mut text, payload| {
-            let _ = writeln!(text, "{payload}");
-            text
-        });
-    let file = feed.join(format!("lessons-{from}.jsonl"));
-    let written = std::fs::create_dir_all(feed).and_then(|()| std::fs::write(&file, lines));
-    written.map_err(|e| Error::new(ErrorKind::Usage, file.display().to_string(), e.to_string()))
+/// The lesson data of the school's LMS, as a file that `meta import` would read.
+fn lesson_data(from: NaiveDate, school: &School) -> MetaFile {
+    let lines = school.lesson_data().into_iter();
+    MetaFile {
+        name: format!("lessons-{from}.jsonl"),
+        bytes: lines
+            .map(|payload| format!("{payload}\n"))
+            .collect::<String>()
+            .into(),
+    }
 }
 
 fn file_url(folder: &Path) -> Result<String> {

@@ -15,7 +15,12 @@ use crate::store::{Condition, EtagForm, Store, Version};
 use crate::{Error, ErrorKind, Result};
 
 /// The characters of a key that are encoded in a header.
-const IN_HEADER: &AsciiSet = &NON_ALPHANUMERIC.remove(b'/').remove(b'-').remove(b'_').remove(b'.').remove(b'~');
+const IN_HEADER: &AsciiSet = &NON_ALPHANUMERIC
+    .remove(b'/')
+    .remove(b'-')
+    .remove(b'_')
+    .remove(b'.')
+    .remove(b'~');
 /// The pauses before a conditional write is sent again.
 const BACKOFF: Backoff = Backoff::new(Duration::from_millis(300), Duration::from_secs(4));
 

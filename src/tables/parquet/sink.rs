@@ -123,9 +123,14 @@ impl<'t> Sink<'t> {
             descending: false,
             nulls_first: true,
         });
-        let json = self.table.columns.iter().filter(|column| column.kind == Type::Json);
+        let json = self
+            .table
+            .columns
+            .iter()
+            .filter(|column| column.kind == Type::Json);
         let json = json.map(|column| &*column.name);
-        file_writer(self.columns.schema(), Some(sorted_by.collect()), json).map_err(|error| self.fault(&error))
+        file_writer(self.columns.schema(), Some(sorted_by.collect()), json)
+            .map_err(|error| self.fault(&error))
     }
 
     /// An encoder's error is a fault of the program, because the rows were checked before.

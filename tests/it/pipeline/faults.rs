@@ -44,11 +44,31 @@ fn school() -> Options {
     }
 }
 
-/// The data that readers see: every file except coverage, and the rows of coverage without the time of the run.
-async fn seen(lake: &Lake) -> (BTreeMap<String, Bytes>, Vec<Row>) {
+/// The data that readers see: every file except those with the time of the run, and their rows without it.
+async fn seen(lake: &Lake) -> (BTreeMap<String, Bytes>, [Vec<Row>; 2]) {
     let mut files = lake.contents().await;
-    files.retain(|key, _| !key.starts_with("_telelake/") && !key.starts_with("coverage/"));
-    (files, lake.rows("coverage", &COVERAGE).await)
+    let has_times = |key: &str| {
+        ["_telelake/", "coverage/", "days/"]
+            .iter()
+            .any(|start| key.starts_with(start))
+    };
+    files.retain(|key, _| !has_times(key));
+    let rows = [
+        lake.rows("coverage", &COVERAGE).await,
+        lake.rows(
+            "days",
+            &[
+                "space_id",
+                "complete",
+                "calls",
+                "reports_done",
+                "records_done",
+                "fingerprint",
+            ],
+        )
+        .await,
+    ];
+    (files, rows)
 }
 
 /// Empties a folder for the next lake, so that it has the same URL.

@@ -199,12 +199,19 @@ fn wrong_days(contents: &BTreeMap<String, Bytes>) -> Vec<String> {
     let mut files: BTreeMap<_, Option<SpaceDays>> = BTreeMap::new();
     for manifest in manifests(contents) {
         let key = key::days(&manifest.space_id);
-        let read = || contents.get(&key).map(|bytes| SpaceDays::read(bytes.clone()).unwrap());
+        let read = || {
+            contents
+                .get(&key)
+                .map(|bytes| SpaceDays::read(bytes.clone()).unwrap())
+        };
         let days = files.entry(key.clone()).or_insert_with(read);
         let row = days.as_ref().and_then(|days| days.get(manifest.date));
         let is_right = row == Some(&DayRow::of(&manifest, "UTC").unwrap());
         if !is_right && !contents.contains_key(&key::open_day(manifest.date, &manifest.space_id)) {
-            wrong.push(format!("{key}: the row of {} is not the manifest's", manifest.date));
+            wrong.push(format!(
+                "{key}: the row of {} is not the manifest's",
+                manifest.date
+            ));
         }
     }
     wrong
