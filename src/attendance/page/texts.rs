@@ -14,7 +14,7 @@ texts! {
     SKIP: "Skip to the content", "Перейти к содержанию";
     ANSWER: "In short", "Коротко";
     NOTHING: "The lake has no lessons with lesson data in this period.", "В озере нет занятий с данными LMS за этот период.";
-    NOTHING_HINT: "Lesson data comes by `telelake meta import` or from `meta.feeds`; the next run joins it with the calls.", "Данные занятий загружает `telelake meta import` или `meta.feeds`; следующий запуск соединит их со звонками.";
+    NOTHING_HINT: "Lesson data comes by telelake meta import or from meta.feeds; the next run joins it with the calls.", "Данные занятий загружает telelake meta import или meta.feeds; следующий запуск соединит их со звонками.";
     CAME: "of the expected visits took place: {} of {}", "ожидавшихся посещений состоялось: {} из {}";
     NONE_KNOWN: "It is not known yet who came: reports are missing.", "Пока неизвестно, кто пришёл: нет отчётов.";
     ABSENT_AND_LATE: "{} absent, {} more than five minutes late.", "Пропущено: {}; опозданий больше пяти минут: {}.";
@@ -46,8 +46,8 @@ texts! {
     BELOW: "Share below", "Доля ниже";
     ANY: "any", "любая";
     SHOWN: "{} of {} shown", "Показано {} из {}";
-    LEFT_OUT: "{} more rows are left out: ask for fewer dates, or use the marts of `telelake sql`.", "Ещё строк не показано: {}. Задайте меньше дат или возьмите витрины `telelake sql`.";
-    NO_NAMES: "Students appear by their id in the LMS; `--names` shows their names.", "Ученики показаны по id в LMS; с `--names` — по именам.";
+    LEFT_OUT: "{} more rows are left out: ask for fewer dates, or use the marts of telelake sql.", "Ещё строк не показано: {}. Задайте меньше дат или возьмите витрины telelake sql.";
+    NO_NAMES: "Students appear by their id in the LMS; the option --names shows their names.", "Ученики показаны по id в LMS; с параметром --names — по именам.";
     TABLE: "As a table", "Таблицей";
     FOOTER: "A visit is a student in a lesson. Late: more than five minutes after the scheduled start. Made by telelake {} on {} from {}.", "Посещение — ученик на занятии. Опоздание — больше пяти минут после начала по расписанию. Сделано telelake {} {} по {}.";
 }

@@ -134,7 +134,7 @@ fn type_name(dialect: SqlDialect, kind: Type) -> &'static str {
         ],
         Type::Date => ["DATE", "Nullable(Date)", "DATE"],
         Type::Options => [
-            "STRUCT(option_id VARCHAR, \"text\" VARCHAR, is_right BOOLEAN)[]",
+            "STRUCT(option_id VARCHAR, text VARCHAR, is_right BOOLEAN)[]",
             "Array(Tuple(option_id Nullable(String), text Nullable(String), is_right Nullable(Bool)))",
             "ARRAY<STRUCT<option_id: STRING, text: STRING, is_right: BOOLEAN>>",
         ],

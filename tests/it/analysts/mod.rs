@@ -28,18 +28,16 @@ pub(super) async fn school() -> Simulator {
     .unwrap();
     sim.edit(|school| {
         school.plan_lessons_by_calls();
-        let long = |call: &&telelake::simulator::Call| {
+        let is_long = |call: &telelake::simulator::Call| {
             !call.is_breakout && call.finished_at.unwrap() - call.started_at > TimeDelta::minutes(40)
         };
-        let calls: Vec<String> = school
-            .calls
-            .iter()
-            .filter(long)
-            .map(|call| call.id.clone())
-            .collect();
+        let mut long = school.calls.iter().filter(|call| is_long(call));
+        let whole = long.next().unwrap().id.clone();
+        // Of a full room nobody would be unknown.
+        let unsure = long.find(|call| call.participants.len() < 10).unwrap().id.clone();
         let pause = TimeDelta::minutes(3);
-        school.split_call(&calls[0], pause).unwrap();
-        let second = school.split_call(&calls[1], pause).unwrap();
+        school.split_call(&whole, pause).unwrap();
+        let second = school.split_call(&unsure, pause).unwrap();
         school.call_mut(&second).unwrap().set_report(Report::Missing);
     });
     sim
