@@ -188,11 +188,11 @@ impl UserAttendance {
     fn in_lesson(&self, lesson: Option<&Lesson<'_>>) -> Option<(f64, f64)> {
         let lesson = lesson.filter(|_| self.seconds.is_some())?;
         let [start, end] = [lesson.start?, lesson.end?].map(|at| at.timestamp_micros());
+        let end = end.max(start);
         let mut within = self.sessions.clone();
         for session in &mut within {
-            let clip = |at: i64| at.clamp(start, end.max(start));
-            session.joined = clip(session.joined);
-            session.left = session.left.map(clip);
+            session.joined = session.joined.clamp(start, end);
+            session.left = session.left.map(|left| left.clamp(start, end));
         }
         Some((stay::stay(&within, None).seconds?, lesson.scheduled_s()?))
     }
