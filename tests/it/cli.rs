@@ -280,11 +280,6 @@ async fn the_dictionary_needs_neither_token_nor_store() {
     let one = schema(&["rooms", "--format", "json"]).await.expect(0).stdout;
     let one: serde_json::Value = serde_json::from_str(&one).unwrap();
     assert_eq!(one["tables"][0]["name"], "rooms");
-    let views = schema(&["--format", "sql"]).await.expect(0).stdout;
-    assert!(
-        views.contains("read_parquet('s3://bucket/it''s/calls/**/*.parquet', hive_partitioning = true"),
-        "{views}"
-    );
     let unknown = schema(&["lessons"]).await.expect(2).stderr;
     assert!(unknown.contains("there are calls, participants"), "{unknown}");
 }
