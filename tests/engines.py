@@ -111,7 +111,8 @@ def see_by_clickhouse(source: str, key: list[str]) -> TableView:
     import chdb
 
     def rows(query: str) -> list[list]:
-        settings = "SETTINGS use_hive_partitioning = 1, session_timezone = 'UTC'"
+        # Without its cache of schemas, which forgets the partitions of a table in S3.
+        settings = "SETTINGS use_hive_partitioning = 1, session_timezone = 'UTC', schema_inference_use_cache_for_s3 = 0"
         return json.loads(str(chdb.query(f"{query} {settings}", "JSONCompact")))["data"]
 
     kinds = {name: kind for name, kind, *_ in rows(f"DESCRIBE {source}")}

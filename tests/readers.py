@@ -20,7 +20,7 @@ import re
 import sys
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from urllib.parse import unquote, urlsplit
+from urllib.parse import quote, unquote, urlsplit
 from zoneinfo import ZoneInfo
 
 import duckdb
@@ -351,7 +351,8 @@ def see_by_clickhouse(lake: Lake, table: str) -> TableView:
     quoted = f"{lake.root}/{table}/**".replace("'", "\\'")
     source = f"file('{quoted}', 'Parquet')"
     if lake.s3:
-        source = f"s3('{lake.s3['url']}/{quoted}', '{lake.s3['key']}', '{lake.s3['secret']}', 'Parquet')"
+        address = f"{lake.s3['url']}/{quote(lake.root)}/{table}/**"
+        source = f"s3('{address}', '{lake.s3['key']}', '{lake.s3['secret']}', 'Parquet')"
     return engines.see_by_clickhouse(source, KEYS[table])
 
 
