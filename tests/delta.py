@@ -26,6 +26,9 @@ import duckdb_extension_httpfs
 import polars as pl
 import pyarrow as pa
 
+# The number of filters that are tried on a table.
+MOST_FILTERS = 10
+
 
 class Lake:
     """The address of a lake, as each reader needs it."""
@@ -108,15 +111,18 @@ def plain_source(db: duckdb.DuckDBPyConnection, lake: Lake, table: str, dated: b
 def filters(db: duckdb.DuckDBPyConnection, source: str) -> list[str]:
     """Conditions by which readers skip files: on dates, ids and times, at values that the table has."""
     found = []
-    for name, kind, *_ in db.execute(f"DESCRIBE SELECT * FROM {source}").fetchall():
+    kinds = db.execute(f"DESCRIBE SELECT * FROM {source}").fetchall()
+    # The last columns first: the date is the last one of all.
+    for name, kind, *_ in reversed(kinds):
+        if len(found) >= MOST_FILTERS:
+            break
         if kind not in ("DATE", "TIMESTAMP WITH TIME ZONE") and not (kind == "VARCHAR" and name.endswith("_id")):
             continue
         values = db.execute(
-            f'SELECT min("{name}")::VARCHAR, max("{name}")::VARCHAR, any_value("{name}")::VARCHAR FROM {source}'
+            f'SELECT max("{name}")::VARCHAR, any_value("{name}")::VARCHAR FROM {source}'
         ).fetchone()
         for value in filter(None, set(values)):
-            found.extend(f"\"{name}\" {operator} '{value}'::{kind}" for operator in ("=", ">", "<="))
-        found.append(f'"{name}" IS NULL')
+            found.extend(f"\"{name}\" {operator} '{value}'::{kind}" for operator in ("=", "<"))
     return found
 
 
