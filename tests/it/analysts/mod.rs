@@ -28,8 +28,10 @@ pub(super) async fn school() -> Simulator {
     .unwrap();
     sim.edit(|school| {
         school.plan_lessons_by_calls();
+        // A call of another date that has no report is not known to belong to the lesson.
         let is_long = |call: &telelake::simulator::Call| {
-            !call.is_breakout && call.finished_at.unwrap() - call.started_at > TimeDelta::minutes(40)
+            let (start, end) = (call.started_at, call.finished_at.unwrap());
+            !call.is_breakout && end - start > TimeDelta::minutes(40) && start.date_naive() == end.date_naive()
         };
         let mut long = school.calls.iter().filter(|call| is_long(call));
         let whole = long.next().unwrap().id.clone();
