@@ -4,7 +4,6 @@ use std::collections::BTreeSet;
 
 use chrono::NaiveDate;
 use chrono_tz::Tz;
-use futures_util::{StreamExt, stream};
 
 use super::day_rows::{AttendanceRole, attendance_rows};
 use super::levels::LevelCuts;
@@ -13,9 +12,6 @@ use crate::Result;
 use crate::lake::table::builtin::lesson_attendance;
 use crate::lake::{self, key};
 use crate::store::{OptionalExt, Store};
-
-/// The number of files that are read ahead.
-const READS_AT_ONCE: usize = 8;
 
 /// The attendance of a period; `zone` is that of the lake's dates.
 ///
@@ -33,12 +29,11 @@ pub async fn summarize(
     let mut summary = AttendanceSummary::new(from, to);
     let mut levels = LevelCuts::default();
     let mut undated = Vec::new();
-    let mut files = stream::iter(files(store, from, to).await?)
-        .map(|(date, key)| async move { store.read(&key).await.optional().map(|file| (date, file)) })
-        .buffered(READS_AT_ONCE);
-    while let Some(read) = files.next().await {
+    for (date, key) in files(store, from, to).await? {
         // A file may vanish after it was listed: its day has no lesson any more.
-        let (date, Some(file)) = read? else { continue };
+        let Some(file) = store.read(&key).await.optional()? else {
+            continue;
+        };
         let rows = attendance_rows(date, file)?;
         for meeting in rows.chunk_by(|a, b| a.meeting == b.meeting) {
             summary.add_meeting(meeting);
