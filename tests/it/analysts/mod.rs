@@ -31,7 +31,9 @@ pub(super) async fn school() -> Simulator {
         // A call of another date that has no report is not known to belong to the lesson.
         let is_long = |call: &telelake::simulator::Call| {
             let (start, end) = (call.started_at, call.finished_at.unwrap());
-            !call.is_breakout && end - start > TimeDelta::minutes(40) && start.date_naive() == end.date_naive()
+            !call.is_breakout
+                && end - start > TimeDelta::minutes(40)
+                && start.date_naive() == end.date_naive()
         };
         let mut long = school.calls.iter().filter(|call| is_long(call));
         let whole = long.next().unwrap().id.clone();
