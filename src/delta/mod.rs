@@ -94,7 +94,7 @@ impl TableReport {
 /// table does not stop the others.
 ///
 /// # Errors
-/// The days can't be listed.
+/// No log can be read, or the days can't be listed.
 pub(crate) async fn sync(
     store: &dyn Store,
     tables: &[Table],
@@ -108,6 +108,10 @@ pub(crate) async fn sync(
         .buffered(TABLES_AT_ONCE)
         .collect()
         .await;
+    let (loaded, failed): (Vec<_>, Vec<_>) = states.iter().partition(|state| state.is_ok());
+    if let ([], [Err(error), ..]) = (loaded.as_slice(), failed.as_slice()) {
+        return Err(error.clone());
+    }
     let days = day_tables(store).await?;
     let days = &days;
     let reports = stream::iter(tables.iter().zip(states))

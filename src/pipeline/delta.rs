@@ -85,7 +85,7 @@ pub(crate) async fn update(run: &RunContext, summary: &mut Summary) {
                 }
             }
         }
-        Err(error) if error.kind() == ErrorKind::Interrupted => {}
+        Err(_) if run.cancel.is_cancelled() => {}
         Err(error) => warn(format!("the Delta tables: {error}")),
     }
 }

