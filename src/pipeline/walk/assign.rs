@@ -30,6 +30,11 @@ struct Evictions {
     records: BTreeSet<RecordId>,
 }
 
+/// True if one date follows the other. What lies on one of them may have lain on the other, before its times were mended.
+fn are_beside(one: NaiveDate, other: NaiveDate) -> bool {
+    (one - other).num_days().abs() == 1
+}
+
 /// The day that a call belongs to, and the date of its end.
 #[derive(Clone, Copy)]
 struct CallDates {
@@ -292,7 +297,7 @@ impl<'a> DayAssigner<'a> {
                 }
             } else if own == Some(date) {
                 here.push(id.clone());
-            } else if own.is_some() && may_lie_here {
+            } else if own.is_some_and(|own| may_lie_here || are_beside(own, date)) {
                 evicted.records.insert(id.clone());
             }
         }
@@ -300,8 +305,11 @@ impl<'a> DayAssigner<'a> {
             .calls
             .range(of_space())
             .filter(|((_, other), _)| *other != date);
-        let over = others.flat_map(|(_, calls)| calls.keys().filter(|id| comes_over(id)));
-        evicted.calls.extend(over.cloned());
+        for ((_, other), calls) in others {
+            let is_beside = are_beside(*other, date) && asked.contains(other);
+            let here_before = calls.keys().filter(|id| is_beside || comes_over(id));
+            evicted.calls.extend(here_before.cloned());
+        }
         let place = (space, date);
         let told = self.evict_from(place);
         told.calls.append(&mut evicted.calls);
@@ -333,6 +341,10 @@ impl<'a> DayAssigner<'a> {
     /// Takes what was found of a day, with the records that belong to it.
     fn take(&mut self, scope: &JobScope, place: Place, records: Vec<RecordId>) -> DayWork {
         let (space, date) = place;
+        let asked = self.asked_days(&scope.spaces[space]);
+        let is_asked = asked.contains(&date);
+        let is_beside = |other: &NaiveDate| is_asked && are_beside(*other, date);
+        let beside: Vec<_> = asked.into_iter().filter(is_beside).collect();
         let mut day = match self.taken.insert(place) {
             true => self.day(scope, space, date),
             false => DayWork::more(date, &scope.spaces[space]),
@@ -343,8 +355,8 @@ impl<'a> DayAssigner<'a> {
                 self.endless.insert(key.clone());
             }
             let end = self.call_dates.get(&key).and_then(|dates| dates.end);
-            if let Some(end) = end.filter(|end| *end != date) {
-                self.evict_from((space, end)).calls.insert(id.clone());
+            for other in beside.iter().copied().chain(end.filter(|end| *end != date)) {
+                self.evict_from((space, other)).calls.insert(id.clone());
             }
             day.rooms
                 .insert(room.clone(), scope.spaces[space].room_entry(&room));
@@ -354,7 +366,9 @@ impl<'a> DayAssigner<'a> {
             let Some((room, record)) = self.records.remove(&(space, id.clone())) else {
                 continue;
             };
-            for other in self.other_dates(space, &record, Some(date)) {
+            let mut others = self.other_dates(space, &record, Some(date));
+            others.extend(&beside);
+            for other in others {
                 self.evict_from((space, other)).records.insert(id.clone());
             }
             self.taken_records.insert((space, id.clone()));

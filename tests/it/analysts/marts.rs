@@ -24,9 +24,12 @@ fn rows(views: &Value, mart: &str, key: &[&str], columns: &[&str]) -> BTreeMap<S
     let rows = views[mart].as_array().unwrap();
     let keyed = rows.iter().map(|row| {
         let key: Vec<_> = key.iter().map(|column| row[column].as_str().unwrap()).collect();
-        let values = columns
-            .iter()
-            .map(|column| ((*column).to_owned(), row[column].clone()));
+        // ClickHouse writes a share of 1.0 as 1.
+        let value = |column: &str| match row[column].as_f64() {
+            Some(share) if column.ends_with("share") => json!(share),
+            _ => row[column].clone(),
+        };
+        let values = columns.iter().map(|column| ((*column).to_owned(), value(column)));
         (key.join("|"), Value::Object(values.collect()))
     });
     let by_key: BTreeMap<_, _> = keyed.collect();

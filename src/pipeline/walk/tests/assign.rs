@@ -336,6 +336,25 @@ fn a_day_waits_if_a_call_comes_over_from_a_day_that_was_not_asked_for() {
     assert!(waited.evict_calls.contains("margin") && waited.calls.contains_key("within"));
 }
 
+/// The API may mend the times of a call. The day that had it before is asked too, and gives it up.
+#[test]
+fn an_asked_day_gives_up_what_lies_on_the_day_beside_it() {
+    let (rules, scope) = (three_days(), one_room());
+    for early in [false, true] {
+        let mut summary = Summary::new(&rules.job, rules.zone, rules.now);
+        let mut assigner = DayAssigner::new(&rules, (rules.job.from, rules.job.to), &[]);
+        let moved = call("moved", "2026-11-19T10:00:00Z", "2026-11-19T11:00:00Z");
+        add_calls(&mut assigner, &scope, "2026-11-19", vec![moved]);
+        let next = early.then(|| assigner.take_day(&scope, 0, date(DATE)).expect("a whole day"));
+        let rest = assigner.take_rest(&scope, &HashMap::new(), &mut summary);
+        let days: Vec<_> = next.into_iter().chain(rest).collect();
+        assert_eq!(dates_with(&days, "moved"), ["2026-11-19"]);
+        let evicting = days.iter().filter(|day| day.evict_calls.contains("moved"));
+        let evicting: Vec<_> = evicting.map(|day| day.date).collect();
+        assert_eq!(evicting, [date(DATE)], "early: {early}");
+    }
+}
+
 #[test]
 fn calls_of_a_room_that_turns_out_to_be_excluded_are_left_out() {
     let (rules, mut scope) = (rules(), one_room());
