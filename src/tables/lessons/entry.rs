@@ -36,9 +36,12 @@ pub struct LessonEntry {
     pub start: Option<DateTime<Utc>>,
 }
 
-/// The text of a JSON value, as it stands.
+/// The text of a JSON object, as it stands.
 fn raw_text<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<String>, D::Error> {
     let raw: Option<Box<RawValue>> = Deserialize::deserialize(deserializer)?;
+    if raw.as_ref().is_some_and(|raw| !raw.get().starts_with('{')) {
+        return Err(serde::de::Error::custom("lesson data is an object"));
+    }
     Ok(raw.map(|raw| Box::<str>::from(raw).into_string()))
 }
 

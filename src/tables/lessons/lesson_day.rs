@@ -323,9 +323,7 @@ pub fn build_lesson_tables(date: NaiveDate, stored: Option<&[u8]>) -> Result<Vec
         let Some(text) = entry.meta.map(RawValue::get) else {
             continue;
         };
-        let Some(meta) = entry::object(text) else {
-            continue;
-        };
+        let meta = entry::object(text).ok_or_else(|| damaged(date))?;
         of_metas.push(&mut TableRow::new(meta_columns.cells(&entry, text, &meta)))?;
         for level in levels::levels(&meta) {
             of_levels.push(&mut TableRow::new(level_columns.cells(&entry, level)))?;
@@ -453,6 +451,24 @@ mod tests {
             );
         }
         assert!(Head::of(date, br#"{"meeting":"m""#).is_err());
+    }
+
+    #[test]
+    fn lesson_data_that_is_no_object_is_damage() {
+        let date: NaiveDate = "2026-11-22".parse().expect("date");
+        for meta in ["[1]", "1", "\"text\""] {
+            let line = format!(
+                r#"{{"meeting":"m","user":"u","received_at":"2026-11-22T00:00:00Z","file":"f","line":1,"meta":{meta}}}"#
+            );
+            let stored = zstd::encode_all(line.as_bytes(), 1).expect("packed");
+            let kinds = [
+                build_lesson_tables(date, Some(&stored)).map(drop),
+                all_entries(date, &stored, usize::MAX).map(drop),
+                find_entries(date, &stored, |_, _| true).map(drop),
+            ]
+            .map(|read| read.expect_err("damage").kind());
+            assert_eq!(kinds, [ErrorKind::Store; 3], "{meta}");
+        }
     }
 
     proptest! {

@@ -122,7 +122,7 @@ async fn damage_lesson_day(lake: &Lake) {
     let Lake::Folder(root) = lake else { unreachable!() };
     let text = zstd::decode_all(&*std::fs::read(root.path().join(day)).unwrap()).unwrap();
     let text = String::from_utf8(text).unwrap();
-    let damaged = text.replacen("\"meta\":\"", "\"meta\":[\"Metova\"],\"x\":\"", 1);
+    let damaged = text.replacen("\"meta\":{", "\"meta\":[\"Metova\"],\"x\":{", 1);
     assert_ne!(damaged, text);
     let packed = zstd::encode_all(damaged.as_bytes(), 3).unwrap();
     std::fs::write(root.path().join(day), packed).unwrap();

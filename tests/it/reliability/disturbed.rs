@@ -239,7 +239,10 @@ impl World {
         }
         let scope = self.scope(place);
         let others = |rows: &BTreeSet<String>| -> BTreeSet<String> {
-            let is_other = |row: &&String| !scope.iter().any(|id| row.contains(id.as_str()));
+            // A row of `days` is about all of a day, so every change concerns it.
+            let is_other = |row: &&String| {
+                !row.starts_with("days ") && !scope.iter().any(|id| row.contains(id.as_str()))
+            };
             rows.iter().filter(is_other).cloned().collect()
         };
         let (expected, found) = (others(&self.undisturbed.rows), others(&made.rows));
