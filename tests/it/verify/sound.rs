@@ -89,6 +89,11 @@ async fn the_text_names_each_finding_and_its_repair() {
         .await
         .expect(5)
         .stdout;
+    // Tables hold the times of their run, so that their sizes differ by a few bytes.
+    let read = whole
+        .lines()
+        .find_map(|line| line.split_once("rows; ")?.1.strip_suffix(" read"));
+    let whole = whole.replace(read.unwrap(), "… KiB");
     let shown = format!("{whole}\n{damaged}").replace(&lake.url(), "file:///lake");
     insta::assert_snapshot!(shown);
 }
