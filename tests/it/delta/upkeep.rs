@@ -14,6 +14,17 @@ use crate::reliability::{config, file_of, import, run, tiny};
 use crate::support::faulty::Faulty;
 use crate::support::memory::Memory;
 
+/// The reason why a sync fails for the table of calls; it must fail for no other one.
+async fn failure_of_calls(sim: &Simulator, store: &Memory) -> String {
+    let reports = sync_later(sim, store.clone(), TimeDelta::zero(), false)
+        .await
+        .unwrap();
+    for report in &reports {
+        assert_eq!(report.failure.is_some(), report.table == "calls", "{report:?}");
+    }
+    reports.into_iter().find_map(|report| report.failure).unwrap()
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_new_day_costs_at_most_twenty_requests_for_each_table() {
     let sim = Simulator::start(Options {
@@ -133,16 +144,7 @@ async fn a_file_that_is_not_the_one_of_its_manifest_is_left_for_the_next_sync() 
         .put(last, "being written".into(), Condition::Any)
         .await
         .unwrap();
-    let reports = sync_later(&sim, store.clone(), TimeDelta::zero(), false)
-        .await
-        .unwrap();
-    for report in &reports {
-        assert_eq!(report.failure.is_some(), report.table == "calls", "{report:?}");
-    }
-    let failure = reports
-        .iter()
-        .find_map(|report| report.failure.as_deref())
-        .unwrap();
+    let failure = failure_of_calls(&sim, &store).await;
     assert!(failure.contains(last.as_str()), "{failure}");
     let (files, _) = replay(&store.contents(), "calls");
     assert!(!files.is_empty(), "other dates are up to date");
@@ -181,16 +183,7 @@ async fn a_log_that_cannot_be_read_fails_its_table_alone_and_says_how_to_go_on()
         .delete("delta/calls/_delta_log/00000000000000000000.json")
         .await
         .unwrap();
-    let reports = sync_later(&sim, store.clone(), TimeDelta::zero(), false)
-        .await
-        .unwrap();
-    for report in &reports {
-        assert_eq!(report.failure.is_some(), report.table == "calls", "{report:?}");
-    }
-    let failure = reports
-        .iter()
-        .find_map(|report| report.failure.as_deref())
-        .unwrap();
+    let failure = failure_of_calls(&sim, &store).await;
     assert!(failure.contains("remove delta/calls/"), "{failure}");
     let error = sync_later(&sim, Memory::default(), TimeDelta::zero(), false)
         .await
