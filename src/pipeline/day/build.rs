@@ -316,7 +316,7 @@ async fn build_tables(
     let built_at = stamp.built_at;
     let _turn = run.memory.build_turn(report_sizes(&day.manifest)).await;
     let (mut built, meta) = build_whole(run, day, built_at, Embedded::Import).await?;
-    let shared = know_first_calls(run, day, &meta, built_at, &mut built).await?;
+    let assumed = know_first_calls(run, day, &meta, built_at, &mut built).await?;
     let mut record = Built {
         // The fingerprint of the manifest as the build has corrected it.
         fingerprint: tables::fingerprint(&day.manifest, &run.mapping),
@@ -331,11 +331,11 @@ async fn build_tables(
     };
     let snapshot = TableSnapshot::take(run, day, &built.tables, reading).await?;
     let beside = put_tables(run, day, &snapshot, &mut built, &meta, &mut record).await?;
-    if record.beside != shared {
+    if beside.digest != assumed.digest {
         // A neighbour day was built meanwhile, and the participants do not know of it. With this digest the check of the
-        // touched meetings finds the day out of date.
-        run.lessons.touch(&beside).await?;
-        record.beside = shared;
+        // touched meetings finds the day out of date. A day that is no neighbour any more counts too.
+        run.lessons.touch([&assumed, &beside]).await?;
+        record.beside = assumed.digest;
         run.lessons.register(&day.id(), &record).await?;
     }
     snapshot.delete_empty(run, day, &record.tables).await?;
@@ -397,16 +397,14 @@ async fn put_tables(
     let beside = run.lessons.neighbours(&id, &record.meetings).await?;
     record.beside.clone_from(&beside.digest);
     if participants(Some(record)) != participants(day.stored_build()) {
-        run.lessons.touch(&beside).await?;
         // The days of meetings that have left this day may have counted what it had of them.
         let mut left = day
             .stored_build()
             .map(|built| built.meetings.clone())
             .unwrap_or_default();
         left.retain(|meeting, _| !record.meetings.contains_key(meeting));
-        run.lessons
-            .touch(&run.lessons.neighbours(&id, &left).await?)
-            .await?;
+        let left = run.lessons.neighbours(&id, &left).await?;
+        run.lessons.touch([&beside, &left]).await?;
     }
     let presences = run.lessons.presences(&beside).await?;
     let Attendance { file, look_alikes } = tables::build_attendance(
@@ -468,21 +466,21 @@ async fn build_whole(
 }
 
 /// Builds the day again if users were first in another call of a meeting than the build assumed, in another room or on
-/// another day. Returns the digest of what neighbour days have of the day's meetings.
+/// another day. Returns the neighbour days as the build knows them.
 async fn know_first_calls(
     run: &Arc<RunContext>,
     day: &mut DayState,
     meta: &LessonIndex,
     built_at: DateTime<Utc>,
     built: &mut BuiltDay,
-) -> Result<String> {
+) -> Result<NeighbourDays> {
     let meetings = built.presence.meetings();
     let beside = run.lessons.neighbours(&day.id(), &meetings).await?;
     let firsts = built.presence.first_calls(&run.lessons.presences(&beside).await?);
     if firsts.contradict(&built.presence, &day.manifest) {
         *built = run_build(run, day, meta, built_at, firsts).await?;
     }
-    Ok(beside.digest)
+    Ok(beside)
 }
 
 /// Builds the tables of a stored day in memory, as a build of the same inputs gives them. It writes nothing.

@@ -208,12 +208,13 @@ impl LessonCache {
         known.read.remove(day);
     }
 
-    /// Records that the attendance of a day's neighbours must be built again; see [`MeetingDays::touch`].
+    /// Records that the attendance of a day's neighbours, now or before, must be built again; see [`MeetingDays::touch`].
     ///
     /// # Errors
     /// Any error of the store.
-    pub async fn touch(&self, neighbours: &NeighbourDays) -> Result<()> {
-        let shared = neighbours.days.iter().flat_map(|(_, meetings)| meetings);
+    pub async fn touch(&self, neighbours: [&NeighbourDays; 2]) -> Result<()> {
+        let days = neighbours.into_iter().flat_map(|neighbours| &neighbours.days);
+        let shared = days.flat_map(|(_, meetings)| meetings);
         let marks = shared.map(|meeting| key::mark(meeting)).collect();
         self.meetings.touch(&self.lake, marks).await
     }

@@ -5,7 +5,10 @@ use telelake::pipeline::{Exporter, Setting};
 use telelake::simulator::Simulator;
 
 use super::moments::{Moment, moments};
-use super::{assert_same, assert_sound, import, meta_file, now, rebuild, run, said, tiny};
+use super::{
+    assert_same, assert_sound, begin_the_first_call_the_next_day, import, meta_file, now, rebuild, run, said,
+    tiny,
+};
 use crate::support::faulty::{Fault, Faulty};
 use crate::support::memory::Memory;
 
@@ -54,15 +57,7 @@ async fn a_run_killed_at_any_call_is_finished_by_the_next_one() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_call_that_moves_to_another_day_leaves_nothing_behind_whenever_the_run_is_killed() {
     let sim = Simulator::start(tiny()).await.unwrap();
-    // At first the API claims that it began the next day.
-    let truth = sim.edit(|school| {
-        let call = &mut school.calls[0];
-        let truth = call.started_at;
-        let end = truth.date_naive().and_hms_opt(0, 0, 0).unwrap().and_utc() + TimeDelta::hours(25);
-        call.finished_at = Some(end);
-        call.started_at = end - TimeDelta::minutes(10);
-        truth
-    });
+    let truth = begin_the_first_call_the_next_day(&sim);
     let before = Memory::default();
     run(&sim, before.clone()).await.unwrap();
     sim.edit(|school| school.calls[0].started_at = truth);

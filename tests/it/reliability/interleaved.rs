@@ -11,7 +11,10 @@ use telelake::simulator::{Options, Simulator};
 use telelake::store::{Condition, Store};
 
 use super::moments::{Moment, moments};
-use super::{assert_sound, config, damage, import, manifests, now, rebuild, run, run_at, said, tiny};
+use super::{
+    assert_sound, begin_the_first_call_the_next_day, config, damage, import, manifests, now, rebuild, run,
+    run_at, said, tiny,
+};
 use crate::support::faulty::{Call, Fault, Faulty, Gate, Op};
 use crate::support::memory::Memory;
 
@@ -211,6 +214,42 @@ async fn an_import_that_stands_still_at_any_call_while_another_does_all() {
         }
         super::assert_same(&of_meta(&store), &of_meta(&together), &history);
     }
+}
+
+/// A day is built with what its neighbour had of a meeting, and the neighbour gives the meeting up before the day is
+/// registered, so that neither finds the other as a neighbour any more.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_day_whose_neighbour_leaves_during_its_build_is_built_again() {
+    let sim = Simulator::start(tiny()).await.unwrap();
+    let truth = begin_the_first_call_the_next_day(&sim);
+    let store = Memory::default();
+    run(&sim, store.clone()).await.unwrap();
+    sim.edit(|school| school.calls[0].started_at = truth);
+    let [day, neighbour] = ["2025-03-03", "2025-03-04"];
+    let (of_day, of_neighbour) = (Gate::new(), Gate::new());
+    let order = Faulty::new(store.clone(), move |call: &Call, _| {
+        let writes = |date| call.op == Op::Put && call.key.starts_with(&format!("calls/date={date}/"));
+        let wait = |gate: &Arc<Gate>| Fault::Pause {
+            gate: Arc::clone(gate),
+            dies: false,
+        };
+        let of_neighbour_done = format!("_telelake/open/date={neighbour}/");
+        if writes(day) {
+            of_neighbour.open();
+            return Some(wait(&of_day));
+        }
+        if call.op == Op::Delete && call.key.starts_with(&of_neighbour_done) {
+            of_day.open();
+        }
+        writes(neighbour).then(|| wait(&of_neighbour))
+    });
+    assert_eq!(run(&sim, order).await.unwrap().exit_status, 0);
+    let left: Vec<_> = manifests(&said(&store))
+        .into_iter()
+        .map(|manifest| (manifest.date, manifest.built.unwrap().beside))
+        .filter(|(_, beside)| !beside.is_empty())
+        .collect();
+    assert_eq!(left, [], "no meeting has calls on both days");
 }
 
 /// A process closes a day and removes its marker while another opens the day again.

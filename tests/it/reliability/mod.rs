@@ -21,7 +21,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, TimeDelta, Utc};
 use sha2::{Digest, Sha256};
 use telelake::config::{Config, Secret};
 use telelake::lake::key;
@@ -70,6 +70,18 @@ pub fn config(sim: &Simulator) -> Config {
 pub fn whole(sim: &Simulator) -> Job {
     let dates = &sim.options().dates;
     Job::nightly(dates[0], dates[dates.len() - 1])
+}
+
+/// Lets the API claim that the first call began the next day. Returns its true start.
+pub fn begin_the_first_call_the_next_day(sim: &Simulator) -> DateTime<Utc> {
+    sim.edit(|school| {
+        let call = &mut school.calls[0];
+        let truth = call.started_at;
+        let end = truth.date_naive().and_hms_opt(0, 0, 0).unwrap().and_utc() + TimeDelta::hours(25);
+        call.finished_at = Some(end);
+        call.started_at = end - TimeDelta::minutes(10);
+        truth
+    })
 }
 
 /// A run in process.
