@@ -21,6 +21,16 @@ pub(crate) async fn commit(run: &RunContext, day: &mut DayState) -> Result<()> {
     close(run, day).await
 }
 
+/// Writes the manifest if it differs from the stored one, in the middle of the work on a day that has more to land. The row of
+/// `days` follows at the end of the work.
+///
+/// # Errors
+/// As [`commit`].
+pub(super) async fn commit_so_far(run: &RunContext, day: &mut DayState) -> Result<()> {
+    write(run, day).await?;
+    prove_marker(run, day).await
+}
+
 /// Writes the manifest if it differs from the stored one, in the middle of work that [closes](close) the day at its end, or
 /// [proves its marker](prove_marker). An open day gets its marker before that.
 ///

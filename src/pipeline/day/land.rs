@@ -6,7 +6,7 @@ use futures_util::{StreamExt, stream};
 use tokio::time::{Duration, Instant};
 use tracing::Instrument;
 
-use super::commit::commit;
+use super::commit::commit_so_far;
 use super::due::{Due, NewPieces, due};
 use super::recording::{self, RecordResult};
 use super::report::{self, ReportResult};
@@ -36,7 +36,7 @@ pub(super) async fn land(
     }
     add_goals(context, &due);
     if !due.records.is_empty()
-        && let Err(error) = commit(&context.run, day).await
+        && let Err(error) = commit_so_far(&context.run, day).await
     {
         // Recordings take long. This commit makes sure that a killed run leaves an open day, and that its partial uploads
         // belong to a known record. If it fails, the commit at the end of the day reports the error.
@@ -63,7 +63,7 @@ pub(super) async fn land(
             _ = checkpoint.tick() => {
                 // A failed checkpoint is no failure: the commit at the end of the day includes all of it.
                 if std::mem::take(&mut has_changed)
-                    && let Err(error) = commit(&context.run, day).await
+                    && let Err(error) = commit_so_far(&context.run, day).await
                 {
                     tracing::debug!(%error, "the checkpoint was not written");
                 }

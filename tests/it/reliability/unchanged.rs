@@ -72,6 +72,27 @@ async fn costs_the_walk_and_a_few_reads_a_day() {
     a_second_run(larger, true).await;
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn a_new_day_with_recordings_writes_its_row_of_days_once() {
+    let day = Options {
+        dates: telelake::simulator::days("2025-03-03".parse().unwrap(), 1),
+        ..tiny()
+    };
+    let sim = Simulator::start(day).await.unwrap();
+    assert!(!sim.school().records.is_empty());
+    let counting = Faulty::counting(Memory::default());
+    assert_eq!(run(&sim, counting.clone()).await.unwrap().exit_status, 0);
+    let puts_of = |folder| {
+        let calls = counting.calls().into_iter();
+        calls
+            .filter(|call| call.op == Op::Put && call.key.starts_with(folder))
+            .count()
+    };
+    assert_eq!(puts_of("days/"), 1);
+    // Before the recordings, as a claim, and with the tables.
+    assert_eq!(puts_of("_telelake/days/"), 3);
+}
+
 /// The tables of lesson data are read before they are written, so the reads count the builds.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_feed_builds_the_tables_of_each_date_once() {
