@@ -31,9 +31,8 @@ use crate::lake::key;
 use crate::pipeline::lake_state::info::{StoreInfo, no_lake, refuse_newer};
 use crate::pipeline::run_context::RunContext;
 use crate::pipeline::{Phase, Setting};
-use crate::store::Store;
 use crate::task::isolated;
-use crate::{Error, ErrorKind, Result};
+use crate::{ErrorKind, Result};
 use session::{ObjectRead, Verification};
 
 /// Days checked at once.
