@@ -1,7 +1,7 @@
 //! The answers to the questions about teachers and lessons.
 
 use std::cmp::Reverse;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use chrono::{DateTime, Utc};
 use serde_json::{Value, json};
@@ -43,7 +43,7 @@ pub fn teachers(facts: &Facts<'_>) -> Vec<Value> {
 }
 
 /// True if everything of a meeting's rooms has come.
-fn is_complete(facts: &Facts<'_>, meeting: &str, incomplete: &BTreeSet<(String, String)>) -> bool {
+fn is_complete(facts: &Facts<'_>, meeting: &str, incomplete: &BTreeMap<(String, String), &str>) -> bool {
     let room_days = facts.meetings[meeting].iter();
     let mut room_days =
         room_days.map(|call| (call.room_id.clone(), call.started_at.date_naive().to_string()));
@@ -51,7 +51,7 @@ fn is_complete(facts: &Facts<'_>, meeting: &str, incomplete: &BTreeSet<(String, 
         .visits
         .iter()
         .any(|visit| visit.meeting == meeting && visit.is_unsure);
-    !is_unsure && !room_days.any(|room_day| incomplete.contains(&room_day))
+    !is_unsure && !room_days.any(|room_day| incomplete.contains_key(&room_day))
 }
 
 pub fn lengths(facts: &Facts<'_>) -> Vec<Value> {

@@ -8,21 +8,34 @@ use telelake::simulator::{Call, Participant, RecordState, Report};
 
 use super::facts::{DURING_EXPORT, Facts, grouped, in_order, instant, was_there};
 
-/// The rooms, each with a date, of which something is still awaited: a report, or a record that may get its bytes.
-pub fn incomplete_rooms(facts: &Facts<'_>) -> BTreeSet<(String, String)> {
+/// The reason why a report is awaited.
+const NO_REPORT: &str = "no report yet: 404 Not Found (code not_found)";
+/// The reason why a recording is awaited.
+const UNFINISHED: &str = "the recording has not finished";
+
+/// The rooms, each with a date, of which something is still awaited, with the reason of the first thing: a report, or
+/// else a recording that may still end.
+pub fn incomplete_rooms(facts: &Facts<'_>) -> BTreeMap<(String, String), &'static str> {
+    let records = facts
+        .school
+        .records
+        .iter()
+        .filter(|record| record.finished_at.is_none() && record.state == RecordState::New);
+    let records = records.map(|record| {
+        let room_day = (record.room_id.clone(), record.created_at.date_naive().to_string());
+        (room_day, UNFINISHED)
+    });
     let calls = facts
         .school
         .calls
         .iter()
         .filter(|call| call.json == Report::Missing);
-    let calls = calls.map(|call| (call.room_id.clone(), call.started_at.date_naive().to_string()));
-    let records = facts
-        .school
-        .records
-        .iter()
-        .filter(|record| record.finished_at.is_none());
-    let records = records.map(|record| (record.room_id.clone(), record.created_at.date_naive().to_string()));
-    calls.chain(records).collect()
+    let calls = calls.map(|call| {
+        let room_day = (call.room_id.clone(), call.started_at.date_naive().to_string());
+        (room_day, NO_REPORT)
+    });
+    // A later reason takes the place of an earlier one.
+    records.chain(calls).collect()
 }
 
 pub fn missing_recordings(facts: &Facts<'_>) -> Vec<Value> {
@@ -33,9 +46,9 @@ pub fn missing_recordings(facts: &Facts<'_>) -> Vec<Value> {
         .filter(|record| !record.is_downloadable());
     let rows = missing.map(|record| {
         let (status, error) = match record.state {
-            RecordState::New => ("pending", "the recording still runs"),
-            RecordState::Failed => ("unavailable", "failed"),
-            _ => ("unavailable", "aborted"),
+            RecordState::New => ("pending", UNFINISHED.to_owned()),
+            RecordState::Failed => ("unavailable", no_recording("failed")),
+            _ => ("unavailable", no_recording("aborted")),
         };
         let row = json!({
             "date": record.created_at.date_naive().to_string(), "room_id": record.room_id, "record_id": record.id,
@@ -44,6 +57,10 @@ pub fn missing_recordings(facts: &Facts<'_>) -> Vec<Value> {
         ((record.created_at.date_naive(), &record.id), row)
     });
     in_order(rows.collect())
+}
+
+fn no_recording(state: &str) -> String {
+    format!("there is no recording: the platform says `{state}`")
 }
 
 /// The participants of calls with a report.
@@ -114,11 +131,12 @@ pub fn freshness(facts: &Facts<'_>) -> Vec<Value> {
         .iter()
         .flat_map(|date| facts.school.spaces.iter().map(move |space| (date, space)));
     let rows = days.map(|(date, space)| {
-        let mut rooms = facts.school.rooms_of(&space.id);
-        let awaited = rooms.any(|room| incomplete.contains(&(room.id.clone(), date.to_string())));
+        let rooms: BTreeSet<&str> = facts.school.rooms_of(&space.id).map(|room| room.id.as_str()).collect();
+        let reasons = rooms.iter().filter_map(|room| incomplete.get(&((*room).to_owned(), date.to_string())));
+        let reason = reasons.copied().next();
         let row = json!({
             "date": date.to_string(), "space_id": space.id, "space_name": space.name, "listed_at": DURING_EXPORT,
-            "built_at": DURING_EXPORT, "complete": !awaited, "reason": Value::Null,
+            "built_at": DURING_EXPORT, "complete": reason.is_none(), "reason": reason,
         });
         ((Reverse(*date), &space.id), row)
     });
@@ -248,13 +266,25 @@ fn lesson_columns(facts: &Facts<'_>, call: &Call, person: &Participant) -> Value
     })
 }
 
-/// Seconds from the scheduled start to the first join, in the user's first call of the meeting alone.
+/// Seconds from the scheduled start to the first join: in the user's first call of the meeting alone, and of several
+/// devices only for the one that joined first.
 fn late_s(facts: &Facts<'_>, call: &Call, person: &Participant) -> Option<i64> {
-    let joined = person.sessions.iter().map(|stay| stay.joined_at).min()?;
-    let user = person.external_user_id.as_deref()?;
-    let visit = facts
-        .visits
+    let joined = |person: &Participant| person.sessions.iter().map(|stay| stay.joined_at).min();
+    let mut visits = facts.visits.iter();
+    let visit = visits.find(|visit| {
+        visit.meeting == call.lesson.meeting_id && Some(visit.user) == person.external_user_id.as_deref()
+    })?;
+    let devices = call
+        .participants
         .iter()
-        .find(|visit| visit.meeting == call.lesson.meeting_id && visit.user == user)?;
-    (visit.calls[0].id == call.id).then(|| (joined - call.lesson.scheduled_start).num_seconds().max(0))
+        .filter(|other| other.external_user_id == person.external_user_id);
+    let first = devices
+        .filter(|device| was_there(device))
+        .min_by_key(|device| joined(device))?;
+    let is_first = visit.calls[0].id == call.id && first.id == person.id;
+    is_first.then(|| {
+        (joined(first).unwrap() - call.lesson.scheduled_start)
+            .num_seconds()
+            .max(0)
+    })
 }

@@ -82,11 +82,7 @@ fn rename_people(school: &mut School) {
             .flat_map(|call| &mut call.participants)
             .filter(|person| !person.moderator)
         {
-            if person
-                .external_user_id
-                .as_deref()
-                .is_some_and(|id| ends_alike(id))
-            {
+            if person.external_user_id.as_deref().is_some_and(ends_alike) {
                 person.name = "Иван Иванов".into();
             }
         }
