@@ -1,8 +1,11 @@
 //! The levels of the school's own hierarchy, by user and meeting, as the table `hierarchy` has them.
 
 use std::collections::{BTreeMap, HashMap};
+use std::ops::RangeInclusive;
 
-use chrono::NaiveDate;
+use bytes::Bytes;
+use chrono::{Days, NaiveDate};
+use futures_util::{StreamExt, TryStreamExt, stream};
 
 use super::cut::Cut;
 use super::day_rows::{AttendanceRow, entity};
@@ -15,6 +18,8 @@ use crate::tables::read_rows;
 /// The most dates of the hierarchy that are in memory at once. Meetings of a day were scheduled for the day or for a
 /// date near it.
 const DATES_IN_MEMORY: usize = 4;
+/// Files read at once: that of a date, and those of the dates after it, which are needed next.
+const FILES_AT_ONCE: usize = 8;
 
 /// Levels that have cuts of their own.
 const OWN_CUTS: [&str; 2] = ["student_group", "lesson_course"];
@@ -31,7 +36,7 @@ struct LevelEntity {
 }
 
 /// The cuts by level, and the part of the table that is needed to make them.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct LevelCuts {
     /// The cuts by the key of their level.
     pub cuts: BTreeMap<String, Cut>,
@@ -41,9 +46,29 @@ pub(super) struct LevelCuts {
     positions: HashMap<(String, String), usize>,
     /// The last dates that were used, the latest last.
     loaded: Vec<(NaiveDate, EntitiesOfUsers)>,
+    /// The dates whose meetings are counted.
+    period: RangeInclusive<NaiveDate>,
+    /// Files that were read before they are needed; `None` for a date without a file.
+    ahead: BTreeMap<NaiveDate, Option<Bytes>>,
+    /// The last date that was read ahead.
+    ahead_to: Option<NaiveDate>,
 }
 
 impl LevelCuts {
+    /// No cuts yet.
+    pub fn of(period: RangeInclusive<NaiveDate>) -> Self {
+        Self {
+            cuts: BTreeMap::new(),
+            parents: BTreeMap::new(),
+            entities: Vec::new(),
+            positions: HashMap::new(),
+            loaded: Vec::new(),
+            period,
+            ahead: BTreeMap::new(),
+            ahead_to: None,
+        }
+    }
+
     /// Adds a visit to the entities of its user, which stand under a date of the hierarchy.
     pub async fn add(&mut self, store: &dyn Store, date: NaiveDate, row: &AttendanceRow) -> Result<()> {
         self.load(store, date).await?;
@@ -63,11 +88,14 @@ impl LevelCuts {
             .iter()
             .map(|row| ((row.meeting.clone(), row.user.clone()), Vec::new()))
             .collect();
-        for file in store.list(&format!("{}/", h::NAME)).await? {
-            if !file.key.ends_with(".parquet") {
-                continue;
-            }
-            for (user, entities) in self.read(store.read(&file.key).await?)? {
+        let listed = store.list(&format!("{}/", h::NAME)).await?.into_iter();
+        let files = listed.filter(|file| file.key.ends_with(".parquet"));
+        let mut reading = stream::iter(files)
+            .map(|file| async move { store.read(&file.key).await.optional() })
+            .buffered(FILES_AT_ONCE);
+        while let Some(file) = reading.try_next().await? {
+            let Some(file) = file else { continue };
+            for (user, entities) in self.read(file)? {
                 if let Some(known) = wanted.get_mut(&user) {
                     *known = entities;
                 }
@@ -95,8 +123,7 @@ impl LevelCuts {
             self.loaded.push(known);
             return Ok(());
         }
-        let file = store.read(&key::date_table(h::NAME, date)).await.optional()?;
-        let entities = match file {
+        let entities = match self.file(store, date).await? {
             Some(file) => self.read(file)?,
             None => EntitiesOfUsers::new(),
         };
@@ -107,8 +134,37 @@ impl LevelCuts {
         Ok(())
     }
 
+    /// The file of a date. Unless it was read ahead, those of the dates after it are read with it.
+    async fn file(&mut self, store: &dyn Store, date: NaiveDate) -> Result<Option<Bytes>> {
+        if let Some(file) = self.ahead.remove(&date) {
+            return Ok(file);
+        }
+        // A date outside of the period, or before the last ones, is an exception.
+        let is_next = self.period.contains(&date) && self.ahead_to.is_none_or(|to| date > to);
+        let count = if is_next { FILES_AT_ONCE } else { 1 };
+        let dates = (0..count as u64).filter_map(|days| date.checked_add_days(Days::new(days)));
+        let dates: Vec<NaiveDate> = dates
+            .filter(|next| *next == date || self.period.contains(next))
+            .collect();
+        let last = dates.last().copied();
+        let files: BTreeMap<NaiveDate, Option<Bytes>> = stream::iter(dates)
+            .map(|date| async move {
+                let file = store.read(&key::date_table(h::NAME, date)).await.optional()?;
+                Ok::<_, crate::Error>((date, file))
+            })
+            .buffered(FILES_AT_ONCE)
+            .try_collect()
+            .await?;
+        if is_next {
+            self.ahead_to = last;
+            self.ahead.clear();
+        }
+        self.ahead.extend(files);
+        Ok(self.ahead.remove(&date).flatten())
+    }
+
     /// Reads a file of the hierarchy.
-    fn read(&mut self, file: bytes::Bytes) -> Result<EntitiesOfUsers> {
+    fn read(&mut self, file: Bytes) -> Result<EntitiesOfUsers> {
         const COLUMNS: [&str; 6] = [
             h::external_user_id,
             h::external_meeting_id,

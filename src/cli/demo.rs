@@ -60,7 +60,7 @@ pub(super) async fn run(context: &CommandContext, args: Args) -> Result<ExitStat
     let summary = run::export(context, config, &job).await?;
     simulator.stop().await;
     let status = run::report(context, &summary)?;
-    let attendance = summarize(&*store, zone, from, to).await?;
+    let attendance = summarize(&*store, zone, from, to, |_, _| {}).await?;
     let options = PageOptions {
         language: PageLanguage::En,
         names: false,

@@ -5,10 +5,10 @@ use std::path::{Path, PathBuf};
 use chrono::{NaiveDate, Utc};
 use clap::ValueEnum;
 
-use super::{CommandContext, dates};
+use super::{CommandContext, dates, output};
 use crate::attendance::page::{PageLanguage, PageOptions, page};
 use crate::attendance::{AttendanceSummary, summarize};
-use crate::{Error, ErrorKind, ExitStatus, Result, store};
+use crate::{Error, ErrorKind, ExitStatus, Result, pipeline, store};
 
 /// Write attendance as one HTML page: course, group, teacher, student and each level of the school's own hierarchy
 #[derive(Debug, clap::Args)]
@@ -42,7 +42,16 @@ pub(super) async fn run(context: &CommandContext, args: Args) -> Result<ExitStat
     let config = context.config()?;
     dates::check_reading(Some(args.from), Some(args.to))?;
     let store = store::open(&config.store).await?;
-    let summary = summarize(&*store, config.timezone, args.from, args.to).await?;
+    pipeline::warn_without_lake(&*store).await?;
+    let progress = output::ProgressDisplay::start(&context.terminal);
+    let files = progress.counters();
+    let summary = summarize(&*store, config.timezone, args.from, args.to, |done, more| {
+        files.days.add_goal(more);
+        files.days.advance(done);
+    })
+    .await;
+    progress.end();
+    let summary = summary?;
     let options = PageOptions {
         language: match args.lang {
             LangArg::Ru => PageLanguage::Ru,

@@ -30,6 +30,7 @@ pub(super) async fn run(context: &CommandContext, args: Args) -> Result<ExitStat
     let config = context.config()?;
     let mapping = pipeline::mapping(&config)?;
     let store = store::open(&config.store).await?;
+    pipeline::warn_without_lake(&*store).await?;
     let mut tables = Vec::new();
     for table in mapping.tables() {
         let files = store.list(&format!("{}/", table.name)).await?;

@@ -54,7 +54,7 @@ pub(super) async fn run(context: &CommandContext, args: Args) -> Result<ExitStat
     let config = context.config()?;
     dates::check_reading(args.from, args.to)?;
     let store = store::open(&config.store).await?;
-    pipeline::refuse_newer(&*store).await?;
+    pipeline::warn_without_lake(&*store).await?;
     let today = dates::today(config.timezone);
     let days = days(&*store, &args, args.to.unwrap_or(today)).await?;
     let runs = pipeline::last_runs(&*store, chrono::Utc::now(), RUNS).await?;

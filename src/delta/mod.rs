@@ -6,6 +6,7 @@
 
 mod action;
 mod checkpoint;
+mod former;
 mod log;
 mod plan;
 mod schema;
@@ -20,6 +21,7 @@ use serde::Serialize;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
+use self::former::FormerTables;
 use self::log::TableState;
 use self::sync::TableSync;
 use crate::lake::table::Table;
@@ -90,8 +92,13 @@ impl TableReport {
     }
 }
 
-/// Brings the Delta tables up to date with the lake. The report has an entry for each table, in their order; the failure of a
-/// table does not stop the others.
+/// The time, on from that of the options at the start of a sync.
+fn time_since(options: &DeltaOptions, started: Instant) -> DateTime<Utc> {
+    options.now + TimeDelta::from_std(started.elapsed()).unwrap_or_default()
+}
+
+/// Brings the Delta tables up to date with the lake. The report has an entry for each table, in their order, and for each
+/// former table that still has rows; the failure of a table does not stop the others.
 ///
 /// # Errors
 /// No log can be read, or the days can't be listed.
@@ -112,9 +119,10 @@ pub(crate) async fn sync(
     if let ([], [Err(error), ..]) = (loaded.as_slice(), failed.as_slice()) {
         return Err(error.clone());
     }
+    let former = FormerTables::load(store, tables).await;
     let days = day_tables(store).await?;
     let days = &days;
-    let reports = stream::iter(tables.iter().zip(states))
+    let mut reports: Vec<TableReport> = stream::iter(tables.iter().zip(states))
         .map(|(table, state)| async move {
             let sync = TableSync {
                 store,
@@ -137,5 +145,6 @@ pub(crate) async fn sync(
         .buffered(TABLES_AT_ONCE)
         .collect()
         .await;
+    reports.extend(former.follow(store, days, options, started).await);
     Ok(reports)
 }

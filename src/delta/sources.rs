@@ -41,20 +41,20 @@ pub(crate) async fn source_files(
     state: &TableState,
 ) -> Result<FilesByDate> {
     match table.scope {
-        TableScope::PerDay => Ok(files_of_days(table, days, state)),
+        TableScope::PerDay => Ok(files_of_days(&table.name, days, state)),
         TableScope::PerDate | TableScope::PerSpace | TableScope::Single => {
             listed_files(store, table, state).await
         }
     }
 }
 
-/// The files that the manifests name.
-fn files_of_days(table: &Table, days: &[DayTables], state: &TableState) -> FilesByDate {
+/// The files that the manifests name for a table.
+pub(crate) fn files_of_days(table: &str, days: &[DayTables], state: &TableState) -> FilesByDate {
     let mut files = FilesByDate::new();
     let mut unknown = Vec::new();
     for day in days {
         let digest = match &day.tables {
-            Some(tables) => tables.get(table.name.as_ref()),
+            Some(tables) => tables.get(table),
             None => {
                 unknown.push((day.date, day.space.as_str()));
                 None

@@ -15,7 +15,7 @@ use super::plan::{DateChange, MOST_BYTES, SourceFiles, changes, date_of, tags};
 use super::schema::{DATE, partition_columns, schema_string};
 use super::sources::{FilesByDate, digest, source_files, source_key};
 use super::statistics::statistics;
-use super::{DeltaOptions, TableReport};
+use super::{DeltaOptions, TableReport, time_since};
 use crate::lake::table::Table;
 use crate::status::{DayTables, day_tables};
 use crate::store::{Condition, Store};
@@ -24,7 +24,7 @@ use crate::task::isolated_blocking;
 use crate::{Error, ErrorKind, Result};
 
 /// Lost commits after which a sync gives up. The next one goes on.
-const TRIES: usize = 20;
+pub(super) const TRIES: usize = 20;
 /// Files copied or read at once.
 const FILES_AT_ONCE: usize = 8;
 /// Commits after which the last step of a sync writes a checkpoint, and after which one is written in between.
@@ -365,8 +365,7 @@ impl TableSync<'_> {
 
     /// The time, on from that of the run.
     fn now(&self) -> DateTime<Utc> {
-        let passed = chrono::TimeDelta::from_std(self.started.elapsed()).unwrap_or_default();
-        self.options.now + passed
+        time_since(self.options, self.started)
     }
 }
 

@@ -11,7 +11,7 @@ use super::{Command, Setting};
 use crate::delta::{self, DeltaOptions, TableReport};
 use crate::lake::{self, table::Table};
 use crate::pipeline::run_context::RunContext;
-use crate::{Error, ErrorKind, Result};
+use crate::Result;
 
 /// Brings the Delta tables of a lake up to date.
 pub struct DeltaUpdater {
@@ -35,11 +35,7 @@ impl DeltaUpdater {
     /// Any error that prevents all work: there is no lake, or the store is unavailable.
     pub async fn run(&self, vacuum: bool) -> Result<Vec<TableReport>> {
         let run = &self.run;
-        run.store.preflight().await?;
-        if run.open_lake().await?.is_none() {
-            let none = Error::new(ErrorKind::StoreNotFound, run.store.url(), "there is no lake here");
-            return Err(none.hint("check store.url; a first run or backfill makes the lake"));
-        }
+        run.require_lake().await?;
         run.alone(Command::Delta, Box::pin(sync(run, vacuum)))
             .await
             .flatten()

@@ -43,7 +43,7 @@ use crate::{Error, ErrorKind, Result, task};
 pub use delta::DeltaUpdater;
 pub(crate) use job::{Again, Piece};
 pub use job::{Command, Job, Only};
-pub use lake_state::info::{StoreInfo, read as read_store_info, refuse_newer};
+pub use lake_state::info::{StoreInfo, read as read_store_info, warn_without_lake};
 use lake_state::open_days::OpenDay;
 pub use lake_state::orphan_uploads::orphan_uploads;
 pub use lessons::feeds::look_at_feed;

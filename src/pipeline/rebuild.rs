@@ -44,11 +44,7 @@ impl Rebuilder {
     /// single days.
     pub async fn run(&self, from: NaiveDate, to: NaiveDate) -> Result<Summary> {
         let run = &self.run;
-        run.store.preflight().await?;
-        let info = run.open_lake().await?.ok_or_else(|| {
-            Error::new(ErrorKind::StoreNotFound, run.store.url(), "there is no lake here")
-                .hint("check store.url; a first run or backfill makes the lake")
-        })?;
+        let info = run.require_lake().await?;
         let mut summary = Summary::new(
             &Job::over(Command::Rebuild, from, to),
             run.config.timezone,

@@ -17,7 +17,7 @@ use crate::config::Config;
 use crate::lake::key;
 use crate::pipeline::day::build_threads::Builders;
 use crate::pipeline::lake_state::day_table::DayTable;
-use crate::pipeline::lake_state::info::StoreInfo;
+use crate::pipeline::lake_state::info::{self, StoreInfo};
 use crate::pipeline::lake_state::lease;
 use crate::pipeline::lake_state::lease::Lease;
 use crate::pipeline::lessons::cache::LessonCache;
@@ -121,6 +121,19 @@ impl RunContext {
     pub async fn open_lake(&self) -> Result<Option<StoreInfo>> {
         let opened = StoreInfo::open(&*self.store, self.config.timezone, self.now).await?;
         Ok(opened.map(|opened| self.use_info(opened)))
+    }
+
+    /// Reads the store's description and proves that the lake can be written. Nothing is written if there is no lake.
+    ///
+    /// # Errors
+    /// `StoreNotFound` if there is no lake; else any error of the store.
+    pub async fn require_lake(&self) -> Result<StoreInfo> {
+        if info::read(&*self.store).await?.is_none() {
+            return Err(info::no_lake(&*self.store));
+        }
+        self.store.preflight().await?;
+        let opened = self.open_lake().await?;
+        opened.ok_or_else(|| info::no_lake(&*self.store))
     }
 
     /// Reads the store's description, or writes it before the lake's first write.

@@ -28,12 +28,11 @@ use futures_util::{StreamExt, TryStreamExt, stream};
 pub use self::finding::{Finding, FindingKind, Verified, VerifyCounts};
 use self::inventory::Inventory;
 use crate::lake::key;
-use crate::pipeline::lake_state::info::{StoreInfo, refuse_newer};
+use crate::pipeline::lake_state::info::{StoreInfo, no_lake, refuse_newer};
 use crate::pipeline::run_context::RunContext;
 use crate::pipeline::{Phase, Setting};
-use crate::store::Store;
 use crate::task::isolated;
-use crate::{Error, ErrorKind, Result};
+use crate::{ErrorKind, Result};
 use session::{ObjectRead, Verification};
 
 /// Days checked at once.
@@ -161,12 +160,6 @@ impl Verifier {
         *verification.inventory() = inventory;
         Ok(Arc::new(verification))
     }
-}
-
-/// The error of a store without a lake.
-fn no_lake(store: &dyn Store) -> Error {
-    Error::new(ErrorKind::StoreNotFound, store.url(), "there is no lake here")
-        .hint("check store.url; the first run or backfill makes the lake")
 }
 
 /// The names of all tables of the mapping.

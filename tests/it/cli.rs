@@ -283,3 +283,73 @@ async fn the_dictionary_needs_neither_token_nor_store() {
     let unknown = schema(&["lessons"]).await.expect(2).stderr;
     assert!(unknown.contains("there are calls, participants"), "{unknown}");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_store_without_a_lake_is_named_and_nothing_is_made_in_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let (root, page) = (
+        folder.path().join("lakes/school"),
+        folder.path().join("report.html"),
+    );
+    let url = format!("file://{}", root.display());
+    let range = ["--from", "2025-03-03", "--to", "2025-03-04"];
+    let told = format!("{url}: there is no lake here");
+    let run = async |args: &[&str], status: i32| {
+        let command = Telelake::new(args)
+            .env("TELELAKE_STORE__URL", &url)
+            .in_folder(folder.path());
+        let done = command.run().await.expect(status);
+        assert!(done.stderr.contains(&told), "{args:?}: {}", done.stderr);
+        assert!(
+            done.stderr.contains("check store.url"),
+            "{args:?}: {}",
+            done.stderr
+        );
+        assert!(!root.exists(), "{args:?} made something");
+        done.stdout
+    };
+    // These can do nothing.
+    for args in [
+        &["delta"][..],
+        &["delta", "--vacuum"],
+        &["verify"],
+        &[&["rebuild"][..], &range].concat(),
+    ] {
+        run(args, 4).await;
+    }
+    // These show that there is nothing, in the form that was asked for.
+    assert!(run(&["sql"], 0).await.contains("CREATE OR REPLACE VIEW lessons"));
+    run(&["status"], 0).await;
+    let json: serde_json::Value = serde_json::from_str(&run(&["status", "--json"], 0).await).unwrap();
+    assert_eq!(json["days"], serde_json::json!([]));
+    run(
+        &[&["report", "--out", page.to_str().unwrap()][..], &range].concat(),
+        0,
+    )
+    .await;
+    assert!(page.exists());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn commands_that_show_a_lake_do_not_warn_of_it_and_refuse_one_of_a_newer_version() {
+    let (sim, lake) = crate::pipeline::small_school().await;
+    let range = range(&sim);
+    Telelake::against(&sim, &lake, &backfill(&range, &[]))
+        .run()
+        .await
+        .expect(0);
+    let mut report = vec!["report", "--out", "-"];
+    report.extend(range.iter().map(String::as_str));
+    let commands = [&["sql"][..], &["status"], &report];
+    for args in commands {
+        let shown = Telelake::new(args).lake(&lake).run().await.expect(0).stderr;
+        assert!(!shown.contains("no lake"), "{args:?}: {shown}");
+    }
+    let mut info = lake.json("_telelake/store.json").await;
+    info["version"] = 1000.into();
+    lake.put("_telelake/store.json", info.to_string()).await;
+    for args in commands {
+        let shown = Telelake::new(args).lake(&lake).run().await.expect(2).stderr;
+        assert!(shown.contains("newer"), "{args:?}: {shown}");
+    }
+}

@@ -177,6 +177,7 @@ SELECT
   sum(a.duration_s) AS duration_s,  -- seconds in the calls
   CAST(sum(m.expected) AS BIGINT) AS students_expected,  -- visits of students that should have been in these meetings
   CAST(sum(m.attended) AS BIGINT) AS students_attended,  -- visits of students that were
+  CAST(sum(m.unknown) AS BIGINT) AS students_unknown,  -- visits of students of which it is not known
   sum(m.attended) / nullif(sum(m.expected - m.unknown), 0) AS students_share  -- share of these visits, 0 to 1
 FROM lesson_attendance AS a
 JOIN meetings AS m ON m.external_meeting_id = a.external_meeting_id

@@ -13,6 +13,9 @@ use crate::store::json::{get_json, newer, to_json};
 use crate::store::{Condition, Dialect, EtagForm, Shortcoming, Store, StoreAddress, Version};
 use crate::{Error, ErrorKind, Result};
 
+/// The way out for a store without a lake.
+const NO_LAKE: &str = "check store.url; the first run or backfill makes the lake";
+
 /// The description of a store, written before anything else.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct StoreInfo {
@@ -179,6 +182,25 @@ pub async fn refuse_newer(store: &dyn Store) -> Result<()> {
         Err(error) if error.kind() == ErrorKind::Config => Err(error),
         _ => Ok(()),
     }
+}
+
+/// Prepares to show a lake: refuses one that a newer version wrote, and warns if there is no lake, because an address with
+/// a typing error looks like a lake without anything.
+///
+/// # Errors
+/// `Config`, or any error of the store while it is asked for a lake.
+pub async fn warn_without_lake(store: &dyn Store) -> Result<()> {
+    refuse_newer(store).await?;
+    // Without its description, a lake is known by its manifests.
+    if store.size(key::STORE_INFO).await?.is_none() && store.list(key::DAYS).await?.is_empty() {
+        tracing::warn!("{}: there is no lake here; {NO_LAKE}", store.url());
+    }
+    Ok(())
+}
+
+/// The error of a store without a lake.
+pub(crate) fn no_lake(store: &dyn Store) -> Error {
+    Error::new(ErrorKind::StoreNotFound, store.url(), "there is no lake here").hint(NO_LAKE)
 }
 
 async fn read_with_version(store: &dyn Store) -> Result<Option<(StoreInfo, Version)>> {

@@ -202,6 +202,7 @@ fn assert_teachers(views: &Value, users: &[ExpectedUser]) {
         "late",
         "students_expected",
         "students_attended",
+        "students_unknown",
     ];
     let found = rows(views, "teachers", &["external_user_id"], &columns);
     let by_meeting = grouped(users, |user| user.meeting.clone());
@@ -223,6 +224,7 @@ fn assert_teachers(views: &Value, users: &[ExpectedUser]) {
                 "late": count(&|user| user.is_late),
                 "students_expected": visits["expected"],
                 "students_attended": visits["attended"],
+                "students_unknown": visits["unknown"],
             });
             (id, row)
         });

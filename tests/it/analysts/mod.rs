@@ -2,6 +2,7 @@
 
 mod marts;
 mod questions;
+mod reading;
 mod report;
 mod truth;
 

@@ -1,4 +1,4 @@
-//! delta-rs, DuckDB and Polars read the same rows from the Delta tables as from the plain tables.
+//! delta-rs, DuckDB, Polars and ClickHouse read the same rows from the Delta tables as from the plain tables.
 
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
@@ -85,6 +85,11 @@ impl DeltaLake {
     async fn read(&self, more: &[&str]) -> Value {
         let tables = builtin::all().iter().map(|table| table.name.as_ref());
         let tables: Vec<&str> = tables.chain(more.iter().copied()).collect();
+        self.read_tables(&tables).await
+    }
+
+    /// Reads some tables as [`DeltaLake::read`] does.
+    async fn read_tables(&self, tables: &[&str]) -> Value {
         let root = Path::new(env!("CARGO_MANIFEST_DIR"));
         let mut command = Command::new(root.join(".tools/venv/bin/python"));
         command.arg(root.join("tests/delta.py")).args([
@@ -156,6 +161,53 @@ async fn all_readers_agree_after_every_kind_of_change() {
     let mapped = delta.read(&["visits"]).await;
     assert!(count(&mapped, "visits", "rows") > 0);
     assert!(count(&mapped, "participants", "version") > count(&moved, "participants", "version"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_delta_table_of_a_table_that_the_mapping_drops_loses_its_rows_with_the_plain_table() {
+    let delta = DeltaLake::new(Lake::folder()).await;
+    std::fs::write(delta.mapping.path(), MAPPING).unwrap();
+    delta.export().await;
+    let before = delta.read_tables(&["visits"]).await;
+    assert!(count(&before, "visits", "rows") > 0);
+
+    // As long as no day is built again, both tables stay as they are.
+    std::fs::write(delta.mapping.path(), "version = 1\n").unwrap();
+    let shown = delta.command(&["delta"]).await.stdout;
+    assert!(shown.contains("\nvisits "), "a table with rows is shown: {shown}");
+    assert_eq!(delta.read_tables(&["visits"]).await, before);
+
+    let dates = &delta.sim.options().dates;
+    let (first, last) = (dates[0].to_string(), dates[dates.len() - 1].to_string());
+    delta
+        .command(&["rebuild", "--from", &first, "--to", &first])
+        .await;
+    let one_day = delta.read_tables(&["visits"]).await;
+    let rows = |told: &Value| count(told, "visits", "rows");
+    assert!(rows(&one_day) < rows(&before) && rows(&one_day) > 0, "{one_day}");
+
+    delta.command(&["rebuild", "--from", &first, "--to", &last]).await;
+    let gone = delta.read_tables(&["visits"]).await;
+    let version = |told: &Value| count(told, "visits", "version");
+    assert_eq!((rows(&gone), version(&gone)), (0, version(&before) + 2));
+    let plain = delta.lake.keys().await;
+    assert!(!plain.keys().any(|key| key.starts_with("visits/")));
+    let shown = delta.command(&["delta"]).await.stdout;
+    assert!(!shown.contains("visits"), "{shown}");
+    assert_eq!(
+        delta.read_tables(&["visits"]).await,
+        gone,
+        "the same state makes no commit"
+    );
+    delta.command(&["verify"]).await;
+
+    std::fs::write(delta.mapping.path(), MAPPING).unwrap();
+    delta.rebuild().await;
+    assert_eq!(
+        rows(&delta.read_tables(&["visits"]).await),
+        rows(&before),
+        "the table is back"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
