@@ -8,7 +8,7 @@ use bytes::Bytes;
 use chrono::{DateTime, Utc};
 use tokio::time::Duration;
 
-use super::commit::{close, commit, is_blank, is_open, prove_marker, write};
+use super::commit::{close, commit, has_nothing, is_open, prove_marker, write};
 use super::feed::run_build;
 use super::publish::{Reading, TableSnapshot, commit_landings};
 use super::state::DayState;
@@ -121,8 +121,8 @@ async fn merge_theirs(run: &RunContext, day: &mut DayState) -> Result<()> {
     let key = key::manifest(day.manifest.date, &day.manifest.space_id);
     day.stored = get_json(&*run.store, &key).await?;
     day.stored_is_open = None;
-    if let Some((theirs, _)) = &day.stored {
-        day.manifest.absorb(theirs.clone());
+    if let Some((theirs, _)) = day.stored.clone() {
+        day.absorb(theirs);
     }
     day.claim.meet_rival();
     run.lessons.forget(&day.id()).await;
@@ -173,7 +173,7 @@ async fn try_once(run: &Arc<RunContext>, day: &mut DayState, when: BuildWhen) ->
         }
         commit_landings(run, day).await?;
     }
-    if run.cancel.is_cancelled() || is_blank(&day.manifest) {
+    if run.cancel.is_cancelled() || has_nothing(day) {
         return prove_marker(run, day).await;
     }
     let reading = match when {

@@ -78,6 +78,52 @@ async fn a_call_that_moves_to_another_day_leaves_nothing_behind_whenever_the_run
     }
 }
 
+/// The old day of the call is not asked for.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_call_that_only_its_new_day_knows_of_leaves_its_old_day_whenever_the_run_is_killed() {
+    let sim = Simulator::start(tiny()).await.unwrap();
+    let day = sim.options().dates[0];
+    let shift = |days| {
+        sim.edit(|school| {
+            let call = &mut school.calls[0];
+            call.started_at += TimeDelta::days(days);
+            call.finished_at = call.finished_at.map(|at| at + TimeDelta::days(days));
+        });
+    };
+    assert_eq!(sim.school().calls[0].started_at.date_naive(), day);
+    shift(1);
+    let before = Memory::default();
+    run(&sim, before.clone()).await.unwrap();
+    shift(-1);
+    let run_over_new_day = async |store: Faulty| {
+        let setting = Setting::new(super::config(&sim), std::sync::Arc::new(store), now());
+        let exporter = Exporter::new(setting).unwrap();
+        Box::pin(exporter.run(&Job::nightly(day, day))).await
+    };
+    let undisturbed = before.copy();
+    let counting = Faulty::counting(undisturbed.clone());
+    run_over_new_day(counting.clone()).await.unwrap();
+    let expected = said(&undisturbed);
+    assert_sound(&expected, "undisturbed");
+    let call = sim.school().calls[0].id.clone();
+    let days_of = |contents: &std::collections::BTreeMap<String, bytes::Bytes>| -> Vec<_> {
+        let manifests = super::manifests(contents).into_iter();
+        let with_call = manifests.filter(|manifest| manifest.calls.contains_key(call.as_str()));
+        with_call.map(|manifest| manifest.date).collect()
+    };
+    assert_eq!(days_of(&expected), [day]);
+    for (moment, applied, history) in deaths(&counting, (1, 20)) {
+        let store = before.copy();
+        let _ = run_over_new_day(dying(&moment, &store, applied)).await;
+        assert!(!days_of(&said(&store)).is_empty(), "{history}: the call is lost");
+        for _ in 0..2 {
+            let next = run_over_new_day(Faulty::counting(store.clone())).await.unwrap();
+            assert_eq!(next.exit_status, 0, "{history}: {:?}", next.failed);
+        }
+        assert_same(&said(&store), &expected, &history);
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn an_import_killed_at_any_call_is_finished_by_the_same_file_or_the_next_run() {
     let sim = Simulator::start(tiny()).await.unwrap();
