@@ -96,7 +96,6 @@ pub(super) async fn give_up(
 
 async fn give_up_of(context: &Arc<ExportContext>, rules: &JobRules, work: DayWork) -> Result<DayReport> {
     let mut day = DayState::load(&*context.run.store, work.date, work.space_id.clone()).await?;
-    day.has_marker = true;
     day.gives_up(&work);
     merge::merge(rules, &mut day.manifest, work);
     build::build_and_commit(&context.run, &mut day).await?;
