@@ -232,12 +232,65 @@ pub struct Built {
     /// Digest of the lesson data of these meetings; empty if there is none.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub meta: String,
-    /// Digest of the presence of neighbour days in these meetings; empty if there is none.
+    /// Digest of the presence of neighbour days in these meetings, and of their calls without a report; empty if there is
+    /// neither.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub beside: String,
+    /// The time of these meetings.
+    #[serde(default, skip_serializing_if = "LessonSpan::is_unknown")]
+    pub lessons: LessonSpan,
+    /// The day's calls without a report of who was there. The attendance of neighbour days counts them.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub unreported: BTreeMap<CallId, UnreportedCall>,
     /// Counts of mismatches between lesson data and participants.
     #[serde(default, skip_serializing_if = "Quality::is_none")]
     pub quality: Quality,
+}
+
+/// A call without a report of who was there.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct UnreportedCall {
+    /// The room it was held in.
+    pub room_id: RoomId,
+    /// Its start.
+    pub started_at: Option<DateTime<Utc>>,
+    /// Its end; none while it runs.
+    pub finished_at: Option<DateTime<Utc>>,
+}
+
+/// The time from the earliest to the latest instant of some meetings, by their schedules, or else by their calls.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LessonSpan {
+    /// The earliest instant; none if it is unknown.
+    pub from: Option<DateTime<Utc>>,
+    /// The latest instant; none if it is unknown.
+    pub to: Option<DateTime<Utc>>,
+}
+
+impl LessonSpan {
+    /// True if nothing is known of the time.
+    pub fn is_unknown(&self) -> bool {
+        *self == Self::default()
+    }
+
+    /// True if a call may have been held within the time. Instants that are unknown count as within it.
+    pub fn overlaps(&self, call: &UnreportedCall) -> bool {
+        let before_end = call.started_at.zip(self.to).is_none_or(|(began, to)| began < to);
+        before_end
+            && call
+                .finished_at
+                .zip(self.from)
+                .is_none_or(|(ended, from)| ended > from)
+    }
+
+    /// The time of two spans together.
+    #[must_use]
+    pub fn union(self, other: Self) -> Self {
+        Self {
+            from: self.from.zip(other.from).map(|(one, other)| one.min(other)),
+            to: self.to.zip(other.to).map(|(one, other)| one.max(other)),
+        }
+    }
 }
 
 /// Counts of mismatches between the lesson data and the reports of a day. They name nobody.
@@ -333,6 +386,21 @@ impl Manifest {
         calls.into_iter().map(|(id, _)| id.as_str()).collect()
     }
 
+    /// The calls without a report of who was there.
+    pub fn unreported_calls(&self) -> BTreeMap<CallId, UnreportedCall> {
+        let unreported = self.calls.iter().filter(|(_, entry)| !entry.tells_people());
+        unreported
+            .map(|(id, entry)| {
+                let call = UnreportedCall {
+                    room_id: entry.room_id.clone(),
+                    started_at: entry.started_at,
+                    finished_at: entry.finished_at,
+                };
+                (id.clone(), call)
+            })
+            .collect()
+    }
+
     /// Merges the manifest that another process has committed meanwhile, so that nothing of either is lost. `built` is
     /// taken from `other`, because it was committed last.
     pub fn absorb(&mut self, other: Self) {
@@ -390,6 +458,8 @@ mod tests {
             meetings: BTreeMap::new(),
             meta: String::new(),
             beside: String::new(),
+            lessons: LessonSpan::default(),
+            unreported: BTreeMap::new(),
             quality: Quality::default(),
         }
     }

@@ -29,7 +29,7 @@ pub use catalog::{build_rooms, build_spaces};
 pub use day::{BuiltDay, Correction, build_day, build_day_knowing, due_reports};
 pub use days::{DayRow, SpaceDays};
 pub use fingerprint::fingerprint;
-pub use lessons::attendance::{Attendance, build_attendance};
+pub use lessons::attendance::{Attendance, OtherDays, build_attendance, lesson_span};
 pub use lessons::presence::{FirstCalls, Presence};
 pub use mapping::Mapping;
 pub use mapping::fit::{Fit, TableFit, fit};

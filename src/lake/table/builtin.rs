@@ -389,7 +389,7 @@ tables! {
             left_early_s Double "Seconds from the last leave to the scheduled end, at least 0; null if either is unknown, or a session can't be read",
             in_lesson_s Double "Seconds in the meeting's calls from the scheduled start to the scheduled end. Overlapping sessions count once; 0 for an absent user. Null without a schedule in the user's lesson data, or if duration_s is null",
             in_lesson_share Double "in_lesson_s as a share of the scheduled length; 0 to 1; null if in_lesson_s is null",
-            calls_without_report Int64 "Calls of the day in the meeting's rooms that overlap the schedule and have no report of who was there",
+            calls_without_report Int64 "Calls in the meeting's rooms that overlap the schedule and have no report of who was there, also those of the date before or after",
         }
     ;
     coverage "a room with a call or a record on the day, or that could not be listed" PerDay, sorted by room_id

@@ -8,14 +8,14 @@ use bytes::Bytes;
 use chrono::{DateTime, Utc};
 use tokio::time::Duration;
 
-use super::commit::{close, commit, is_blank, is_open, prove_marker, write};
+use super::commit::{close, commit, has_nothing, is_open, prove_marker, write};
 use super::feed::run_build;
 use super::publish::{Reading, TableSnapshot, commit_landings};
 use super::state::DayState;
 use crate::backoff::Backoff;
 use crate::ids::{DayId, MeetingId};
 use crate::lake::key;
-use crate::lake::manifest::{Built, Landing, Manifest, Quality};
+use crate::lake::manifest::{Built, Landing, Manifest, Quality, UnreportedCall};
 use crate::pipeline::lessons::cache::NeighbourDays;
 use crate::pipeline::run_context::RunContext;
 use crate::pipeline::summary::build_notes::{self, NotesBySubject};
@@ -121,8 +121,8 @@ async fn merge_theirs(run: &RunContext, day: &mut DayState) -> Result<()> {
     let key = key::manifest(day.manifest.date, &day.manifest.space_id);
     day.stored = get_json(&*run.store, &key).await?;
     day.stored_is_open = None;
-    if let Some((theirs, _)) = &day.stored {
-        day.manifest.absorb(theirs.clone());
+    if let Some((theirs, _)) = day.stored.clone() {
+        day.absorb(theirs);
     }
     day.claim.meet_rival();
     run.lessons.forget(&day.id()).await;
@@ -173,7 +173,7 @@ async fn try_once(run: &Arc<RunContext>, day: &mut DayState, when: BuildWhen) ->
         }
         commit_landings(run, day).await?;
     }
-    if run.cancel.is_cancelled() || is_blank(&day.manifest) {
+    if run.cancel.is_cancelled() || has_nothing(day) {
         return prove_marker(run, day).await;
     }
     let reading = match when {
@@ -273,7 +273,11 @@ pub(crate) async fn is_current(
     if meta.digest(meetings()) != built.meta {
         return Ok(false);
     }
-    let beside = run.lessons.neighbours(&day_id(manifest), &built.meetings).await?;
+    let id = day_id(manifest);
+    let beside = run
+        .lessons
+        .neighbours(&id, &built.meetings, &built.lessons)
+        .await?;
     Ok(beside.digest == built.beside)
 }
 
@@ -327,11 +331,13 @@ async fn build_tables(
         meetings: built.presence.meetings(),
         meta: String::new(),
         beside: String::new(),
+        lessons: tables::lesson_span(&built.presence, &meta),
+        unreported: day.manifest.unreported_calls(),
         quality: built.quality,
     };
     let snapshot = TableSnapshot::take(run, day, &built.tables, reading).await?;
     let beside = put_tables(run, day, &snapshot, &mut built, &meta, &mut record).await?;
-    if beside.digest != assumed.digest {
+    if beside.presence_digest != assumed.presence_digest {
         // A neighbour day was built meanwhile, and the participants do not know of it. With this digest the check of the
         // touched meetings finds the day out of date. A day that is no neighbour any more counts too.
         run.lessons.touch([&assumed, &beside]).await?;
@@ -361,6 +367,16 @@ fn participants(built: Option<&Built>) -> Option<&str> {
         .tables
         .get("participants")
         .map(|table| table.sha256.as_str())
+}
+
+/// The calls that got or lost a report between two builds of a day.
+fn changed_calls<'b>(now: Option<&'b Built>, before: Option<&'b Built>) -> Vec<&'b UnreportedCall> {
+    let lacking = |one: Option<&'b Built>, other: Option<&'b Built>| {
+        let calls = one.into_iter().flat_map(|built| &built.unreported);
+        calls.filter(move |(id, call)| other.and_then(|other| other.unreported.get(*id)) != Some(*call))
+    };
+    let changed = lacking(now, before).chain(lacking(before, now));
+    changed.map(|(_, call)| call).collect()
 }
 
 /// The warnings about values in the lesson data of the day's meetings that could not be read.
@@ -394,27 +410,26 @@ async fn put_tables(
     let id = day.id();
     // Register this day before reading its neighbours, so that of days built concurrently at least one sees the others.
     run.lessons.register(&id, record).await?;
-    let beside = run.lessons.neighbours(&id, &record.meetings).await?;
+    let beside = run
+        .lessons
+        .neighbours(&id, &record.meetings, &record.lessons)
+        .await?;
     record.beside.clone_from(&beside.digest);
-    if participants(Some(record)) != participants(day.stored_build()) {
+    let changed = changed_calls(Some(record), day.stored_build());
+    run.lessons.touch_beside(&id, &changed).await?;
+    if !changed.is_empty() || participants(Some(record)) != participants(day.stored_build()) {
         // The days of meetings that have left this day may have counted what it had of them.
         let mut left = day
             .stored_build()
             .map(|built| built.meetings.clone())
             .unwrap_or_default();
         left.retain(|meeting, _| !record.meetings.contains_key(meeting));
-        let left = run.lessons.neighbours(&id, &left).await?;
+        let left = run.lessons.neighbours(&id, &left, &record.lessons).await?;
         run.lessons.touch([&beside, &left]).await?;
     }
-    let presences = run.lessons.presences(&beside).await?;
-    let Attendance { file, look_alikes } = tables::build_attendance(
-        &day.manifest,
-        &built.presence,
-        &presences,
-        &beside.started_elsewhere,
-        meta,
-        &mut record.quality,
-    )?;
+    let others = run.lessons.other_days(&beside).await?;
+    let Attendance { file, look_alikes } =
+        tables::build_attendance(&day.manifest, &built.presence, &others, meta, &mut record.quality)?;
     let (date, space) = (day.manifest.date, &day.manifest.space_id);
     let alike = look_alikes.into_iter().map(|(meeting, count)| {
         let message = format!(
@@ -474,13 +489,26 @@ async fn know_first_calls(
     built_at: DateTime<Utc>,
     built: &mut BuiltDay,
 ) -> Result<NeighbourDays> {
-    let meetings = built.presence.meetings();
-    let beside = run.lessons.neighbours(&day.id(), &meetings).await?;
-    let firsts = built.presence.first_calls(&run.lessons.presences(&beside).await?);
+    let beside = neighbours_of(run, day, built, meta).await?;
+    let firsts = built
+        .presence
+        .first_calls(&run.lessons.other_days(&beside).await?.presences);
     if firsts.contradict(&built.presence, &day.manifest) {
         *built = run_build(run, day, meta, built_at, firsts).await?;
     }
     Ok(beside)
+}
+
+/// The neighbour days of a day that was built.
+async fn neighbours_of(
+    run: &RunContext,
+    day: &DayState,
+    built: &BuiltDay,
+    meta: &LessonIndex,
+) -> Result<NeighbourDays> {
+    let lessons = tables::lesson_span(&built.presence, meta);
+    let meetings = built.presence.meetings();
+    run.lessons.neighbours(&day.id(), &meetings, &lessons).await
 }
 
 /// Builds the tables of a stored day in memory, as a build of the same inputs gives them. It writes nothing.
@@ -498,14 +526,12 @@ pub(crate) async fn build_only(
     let built_at = built_at.unwrap_or(run.now);
     let (mut built, meta) = build_whole(run, &mut day, built_at, Embedded::Ignore).await?;
     know_first_calls(run, &mut day, &meta, built_at, &mut built).await?;
-    let meetings = built.presence.meetings();
-    let beside = run.lessons.neighbours(&day.id(), &meetings).await?;
-    let presences = run.lessons.presences(&beside).await?;
+    let beside = neighbours_of(run, &day, &built, &meta).await?;
+    let others = run.lessons.other_days(&beside).await?;
     let attendance = tables::build_attendance(
         &day.manifest,
         &built.presence,
-        &presences,
-        &beside.started_elsewhere,
+        &others,
         &meta,
         &mut Quality::default(),
     )?;

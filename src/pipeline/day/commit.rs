@@ -37,7 +37,7 @@ pub(super) async fn commit_so_far(run: &RunContext, day: &mut DayState) -> Resul
 /// # Errors
 /// As [`commit`].
 pub(super) async fn write(run: &RunContext, day: &mut DayState) -> Result<()> {
-    if is_stored(day) || is_blank(&day.manifest) {
+    if is_stored(day) || has_nothing(day) {
         return Ok(());
     }
     // A manifest without a fingerprint says that its tables are out of date, so that a kill after this commit is safe.
@@ -94,7 +94,7 @@ pub(super) async fn close(run: &RunContext, day: &mut DayState) -> Result<()> {
         run.days.update(stored).await?;
         day.row_is_due = false;
     }
-    if day.claim.keeps_marker(is_open) {
+    if day.claim.keeps_marker(is_open) || day.waits_for_others {
         return prove_marker(run, day).await;
     }
     let marker = marker(day);
@@ -132,6 +132,11 @@ pub(super) async fn prove_marker(run: &RunContext, day: &mut DayState) -> Result
 /// The key of a day's marker.
 fn marker(day: &DayState) -> String {
     key::open_day(day.manifest.date, &day.manifest.space_id)
+}
+
+/// True if a day has nothing to say, and the store has nothing of it.
+pub(super) fn has_nothing(day: &DayState) -> bool {
+    day.stored.is_none() && is_blank(&day.manifest)
 }
 
 /// True if a day has nothing to say: it has no call or record and was not listed completely. It gets no manifest.

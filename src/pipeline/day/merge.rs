@@ -3,6 +3,8 @@
 //! A call or record that the API lists now is as the API lists it now. One that the API no longer lists stays, unless it
 //! turned out to belong to another day.
 
+use std::collections::BTreeSet;
+
 use super::{give_up, recording};
 use crate::api::{Call, Record};
 use crate::ids::{CallId, RecordId, RoomId};
@@ -27,16 +29,7 @@ pub(crate) fn merge(rules: &JobRules, manifest: &mut Manifest, work: DayWork) {
             manifest.rooms.insert(id, room);
         }
     }
-    for id in &work.evict_calls {
-        let entry = manifest.calls.remove(id);
-        let landings = entry.into_iter().flat_map(|entry| entry.reports.into_values());
-        let keys = landings.filter_map(|landing| Some(landing.landed?.key));
-        manifest.evicted.extend(keys);
-    }
-    for id in &work.evict_records {
-        let landed = manifest.records.remove(id).and_then(|entry| entry.file.landed);
-        manifest.evicted.extend(landed.map(|landed| landed.key));
-    }
+    evict(manifest, &work.evict_calls, &work.evict_records);
     for (id, (room, call)) in work.calls {
         merge_call(manifest, id, room, call);
     }
@@ -46,6 +39,20 @@ pub(crate) fn merge(rules: &JobRules, manifest: &mut Manifest, work: DayWork) {
     let missed = manifest.missed.clone();
     judge_calls(rules, manifest, &missed);
     judge_records(rules, manifest, &missed);
+}
+
+/// Gives up calls and records that belong to another day.
+pub(super) fn evict(manifest: &mut Manifest, calls: &BTreeSet<CallId>, records: &BTreeSet<RecordId>) {
+    for id in calls {
+        let entry = manifest.calls.remove(id);
+        let landings = entry.into_iter().flat_map(|entry| entry.reports.into_values());
+        let keys = landings.filter_map(|landing| Some(landing.landed?.key));
+        manifest.evicted.extend(keys);
+    }
+    for id in records {
+        let landed = manifest.records.remove(id).and_then(|entry| entry.file.landed);
+        manifest.evicted.extend(landed.map(|landed| landed.key));
+    }
 }
 
 /// Merges what could not be listed. A room or list that is given up does not keep the day open, but the day is never

@@ -14,6 +14,7 @@ pub(crate) mod give_up;
 mod judge;
 mod land;
 pub(crate) mod merge;
+mod moved;
 pub(crate) mod publish;
 pub(crate) mod recording;
 pub(crate) mod report;
@@ -57,6 +58,9 @@ async fn work_on(context: &Arc<ExportContext>, rules: &JobRules, work: DayWork) 
     let is_reachable = !work.missed.space;
     day.report.warnings.extend(unreadable(&work));
     let new = work.is_more.then(|| NewPieces::of(&work));
+    let giving = moved::find(&context.run, &day, &work).await?;
+    day.waits_for_others = !giving.is_empty();
+    day.gives_up(&work);
     merge::merge(rules, &mut day.manifest, work);
     if is_reachable {
         land::land(context, rules, &mut day, new.as_ref()).await;
@@ -70,6 +74,7 @@ async fn work_on(context: &Arc<ExportContext>, rules: &JobRules, work: DayWork) 
     if let Err(error) = build::build_and_commit(&context.run, &mut day).await {
         return Ok(day.into_failed_report(&error));
     }
+    moved::give_up(context, rules, &mut day, giving).await?;
     day.count(rules);
     Ok(day.report)
 }

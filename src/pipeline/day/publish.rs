@@ -22,7 +22,7 @@ use std::collections::BTreeMap;
 use futures_util::{StreamExt, TryStreamExt, stream};
 use sha2::{Digest, Sha256};
 
-use super::commit::{is_blank, write};
+use super::commit::{has_nothing, write};
 use super::state::DayState;
 use crate::lake::key;
 use crate::lake::manifest::TableEntry;
@@ -180,7 +180,7 @@ impl TableSnapshot {
 /// # Errors
 /// As [`commit`](super::commit::commit).
 pub(super) async fn commit_landings(run: &RunContext, day: &mut DayState) -> Result<()> {
-    if has_no_tables(day) && !is_blank(&day.manifest) && !run.cancel.is_cancelled() {
+    if has_no_tables(day) && !has_nothing(day) && !run.cancel.is_cancelled() {
         return claim(run, day).await;
     }
     write(run, day).await

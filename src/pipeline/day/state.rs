@@ -1,21 +1,22 @@
 //! A day in work: its manifest, the version that the store has, and all that this run has learnt about it.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeSet, HashMap, HashSet};
 
 use bytes::Bytes;
 use chrono::{DateTime, NaiveDate, Utc};
 
 use super::claim::DayClaim;
-use super::give_up;
 use super::recording::RecordResult;
 use super::report::ReportResult;
-use crate::ids::{DayId, SpaceId};
+use super::{give_up, merge};
+use crate::ids::{CallId, DayId, RecordId, SpaceId};
 use crate::lake::key;
 use crate::lake::manifest::{Built, Manifest, Status};
 use crate::pipeline::job::Piece;
 use crate::pipeline::memory::{MemoryBudget, ReservedMemory};
 use crate::pipeline::rules::JobRules;
 use crate::pipeline::summary::{DayReport, Problem, ProblemKind};
+use crate::pipeline::walk::found::DayWork;
 use crate::store::json::get_json;
 use crate::store::{Store, Version};
 use crate::{Error, ErrorKind, Result};
@@ -43,6 +44,10 @@ pub(crate) struct DayState {
     pub row_is_due: bool,
     /// The claims of this process on the day.
     pub claim: DayClaim,
+    /// True if other days must still give up what this one has taken, so that it keeps its marker.
+    pub waits_for_others: bool,
+    /// The calls and records that the day gives up, also if another process commits it with them meanwhile.
+    given_up: (BTreeSet<CallId>, BTreeSet<RecordId>),
     /// Receipts of uploads. They are deleted when the manifest, which says the same, is committed.
     pub receipts: Vec<String>,
     /// The reports and recordings that were given up before this run.
@@ -83,6 +88,8 @@ impl DayState {
             marker_is_unproved: false,
             row_is_due: false,
             claim: DayClaim::default(),
+            waits_for_others: false,
+            given_up: (BTreeSet::new(), BTreeSet::new()),
             skipped: HashSet::new(),
             receipts: Vec::new(),
         }
@@ -91,6 +98,18 @@ impl DayState {
     /// The id of the day.
     pub fn id(&self) -> DayId {
         DayId::new(self.manifest.date, self.manifest.space_id.clone())
+    }
+
+    /// Notes what the day gives up.
+    pub fn gives_up(&mut self, work: &DayWork) {
+        self.given_up = (work.evict_calls.clone(), work.evict_records.clone());
+    }
+
+    /// Merges the manifest that another process has committed meanwhile. What this day gives up does not come back by it.
+    pub fn absorb(&mut self, theirs: Manifest) {
+        self.manifest.absorb(theirs);
+        let (calls, records) = &self.given_up;
+        merge::evict(&mut self.manifest, calls, records);
     }
 
     /// The tables that the stored manifest names.

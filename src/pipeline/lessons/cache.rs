@@ -1,6 +1,6 @@
-//! The lesson cache of a run: the lesson data of a day's meetings, and the neighbour days, which have calls of the same
-//! meetings. Both are looked up by meeting, whatever their dates, and read once. So a day is built, and its digests are
-//! written, from one state of them.
+//! The lesson cache of a run: the lesson data of a day's meetings, and the neighbour days. These have calls of the same
+//! meetings, whatever their dates, or they are the date before or after, with calls without a report at the time of a
+//! meeting. All of it is read once. So a day is built, and its digests are written, from one state of them.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -11,17 +11,17 @@ use sha2::{Digest, Sha256};
 use tokio::sync::Mutex;
 
 use crate::Result;
-use crate::ids::{DayId, MeetingId};
+use crate::ids::{CallId, DayId, MeetingId};
 use crate::lake::key;
-use crate::lake::manifest::{Built, Manifest};
+use crate::lake::manifest::{Built, LessonSpan, Manifest, UnreportedCall};
 use crate::pipeline::lessons::import;
 use crate::pipeline::lessons::lake::LessonLake;
 use crate::pipeline::lessons::lesson_days::AT_ONCE;
 use crate::pipeline::lessons::lesson_reader::LessonReader;
 use crate::pipeline::lessons::meeting_days::MeetingDays;
 use crate::store::json::get_json;
-use crate::tables::Presence;
 use crate::tables::lessons::{LessonEntry, LessonIndex};
+use crate::tables::{OtherDays, Presence};
 
 /// The meetings of a day that was built, and the digests that its tables were built with.
 #[derive(Debug, Clone, Default)]
@@ -29,6 +29,8 @@ struct DayMeetings {
     meetings: BTreeMap<MeetingId, Option<DateTime<Utc>>>,
     /// The key and the digest of the day's table of participants.
     participants: Option<(String, String)>,
+    lessons: LessonSpan,
+    unreported: BTreeMap<CallId, UnreportedCall>,
     meta: String,
     neighbours: String,
 }
@@ -39,17 +41,24 @@ impl From<&Built> for DayMeetings {
         Self {
             meetings: built.meetings.clone(),
             participants: participants.map(|table| (table.key.clone(), table.sha256.clone())),
+            lessons: built.lessons,
+            unreported: built.unreported.clone(),
             meta: built.meta.clone(),
             neighbours: built.beside.clone(),
         }
     }
 }
 
-/// The neighbour days of a day: other days with calls of the same meetings.
+/// The neighbour days of a day: other days with calls of the same meetings, and the dates before and after with calls
+/// without a report at the time of a meeting.
 #[derive(Debug, Default)]
 pub(crate) struct NeighbourDays {
     /// For each of them, the key of its table of participants and the meetings that it shares.
     days: Vec<(String, BTreeSet<MeetingId>)>,
+    /// A digest of these; empty without any.
+    pub presence_digest: String,
+    /// Their calls without a report.
+    pub unreported: BTreeMap<CallId, UnreportedCall>,
     /// The shared meetings whose first call lies on a neighbour day.
     pub started_elsewhere: BTreeSet<MeetingId>,
     /// A digest of all this; empty without neighbours.
@@ -133,7 +142,7 @@ impl LessonCache {
         Ok(!taken.dates.is_empty())
     }
 
-    /// The neighbour days of a day with these meetings.
+    /// The neighbour days of a day with these meetings, which are held within `lessons`.
     ///
     /// # Errors
     /// Any error of the store, also if a neighbour day can't be read.
@@ -141,6 +150,7 @@ impl LessonCache {
         &self,
         day: &DayId,
         meetings: &BTreeMap<MeetingId, Option<DateTime<Utc>>>,
+        lessons: &LessonSpan,
     ) -> Result<NeighbourDays> {
         let mut neighbours = NeighbourDays::default();
         if meetings.is_empty() {
@@ -151,6 +161,8 @@ impl LessonCache {
         let rank = |start: &Option<DateTime<Utc>>, day: &DayId| (start.is_none(), *start, day.clone());
         let mut others = self.meetings.days_of(&self.lake, &marks).await?;
         others.remove(day);
+        let beside = self.meetings.unreported_beside(&self.lake, day).await?;
+        others.extend(beside.iter().cloned());
         let mut others = stream::iter(others)
             .map(|other| async move {
                 let theirs = self.day(&other).await?;
@@ -158,11 +170,8 @@ impl LessonCache {
             })
             .buffered(AT_ONCE);
         while let Some((other, theirs)) = others.try_next().await? {
-            let Some((key, sha256)) = &theirs.participants else {
-                continue;
-            };
             let mut shared = BTreeSet::new();
-            for (id, start) in meetings {
+            for (id, start) in meetings.iter().filter(|_| theirs.participants.is_some()) {
                 let Some(their_start) = theirs.meetings.get(id) else {
                     continue;
                 };
@@ -171,13 +180,23 @@ impl LessonCache {
                     neighbours.started_elsewhere.insert(id.clone());
                 }
             }
-            if !shared.is_empty() {
+            let unreported = theirs.unreported.iter().filter(|(_, call)| {
+                !shared.is_empty() || (beside.contains(&other) && lessons.overlaps(call))
+            });
+            let unreported = unreported.map(|(id, call)| (id.clone(), call.clone()));
+            neighbours.unreported.extend(unreported);
+            if let Some((key, sha256)) = theirs.participants.as_ref().filter(|_| !shared.is_empty()) {
                 hasher.update(format!("{}\0{}\0{sha256}\0", other.date, other.space));
                 neighbours.days.push((key.clone(), shared));
             }
         }
         if !neighbours.days.is_empty() {
-            neighbours.digest = hex::encode(hasher.finalize());
+            neighbours.presence_digest = hex::encode(hasher.finalize());
+        }
+        neighbours.digest.clone_from(&neighbours.presence_digest);
+        if !neighbours.unreported.is_empty() {
+            let all = serde_json::to_vec(&(&neighbours.presence_digest, &neighbours.unreported));
+            neighbours.digest = hex::encode(Sha256::digest(all.unwrap_or_default()));
         }
         Ok(neighbours)
     }
@@ -219,6 +238,24 @@ impl LessonCache {
         self.meetings.touch(&self.lake, marks).await
     }
 
+    /// Records that the attendance of the dates before and after a day must be built again if one of these calls, which got or
+    /// lost a report, may have been held at the time of a meeting of theirs; see [`MeetingDays::touch`].
+    ///
+    /// # Errors
+    /// Any error of the store.
+    pub async fn touch_beside(&self, day: &DayId, calls: &[&UnreportedCall]) -> Result<()> {
+        let mut marks = BTreeSet::new();
+        if !calls.is_empty() {
+            for other in self.meetings.held_beside(&self.lake, day).await? {
+                let theirs = self.day(&other).await?;
+                if calls.iter().any(|call| theirs.lessons.overlaps(call)) {
+                    marks.extend(theirs.meetings.keys().map(|meeting| key::mark(meeting)));
+                }
+            }
+        }
+        self.meetings.touch(&self.lake, marks).await
+    }
+
     /// The marks of the meetings touched since the last call.
     pub async fn take_touched(&self) -> BTreeSet<u64> {
         self.meetings.take_touched().await
@@ -255,7 +292,11 @@ impl LessonCache {
         let meetings = || lessons.meetings.keys().map(MeetingId::as_str);
         let meta = self.meta(meetings()).await?;
         Ok(meta.digest(meetings()) != lessons.meta
-            || self.neighbours(day, &lessons.meetings).await?.digest != lessons.neighbours)
+            || self
+                .neighbours(day, &lessons.meetings, &lessons.lessons)
+                .await?
+                .digest
+                != lessons.neighbours)
     }
 
     /// The meetings of a day; empty if the day is not built.
@@ -279,15 +320,20 @@ impl LessonCache {
     ///
     /// # Errors
     /// Any error of the store; `Store` if a table of participants is damaged.
-    pub async fn presences(&self, neighbours: &NeighbourDays) -> Result<Vec<Presence>> {
-        stream::iter(0..neighbours.days.len())
+    pub async fn other_days(&self, neighbours: &NeighbourDays) -> Result<OtherDays> {
+        let presences = stream::iter(0..neighbours.days.len())
             .map(|at| async move {
                 let (key, shared) = &neighbours.days[at];
                 Presence::read(self.lake.store.read(key).await?, shared)
             })
             .buffered(AT_ONCE)
             .try_collect()
-            .await
+            .await?;
+        Ok(OtherDays {
+            presences,
+            started_elsewhere: neighbours.started_elsewhere.clone(),
+            unreported: neighbours.unreported.clone(),
+        })
     }
 
     /// Builds the tables of a date's lesson data if they are stale, because an import may have been killed before it.

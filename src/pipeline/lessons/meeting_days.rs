@@ -20,6 +20,10 @@ use crate::{ErrorKind, Result};
 /// Lost conditional writes after which a meeting too many is left in place.
 const TRIES: usize = 3;
 
+/// Stands in the index for "the day has calls without a report", so that neighbour days read only such manifests. No meeting
+/// has it, but for one in 2⁶⁴.
+const UNREPORTED: u64 = 0;
+
 /// The index of days by meeting, and the meetings that this run has touched.
 #[derive(Default)]
 pub(crate) struct MeetingDays {
@@ -100,6 +104,28 @@ impl MeetingDays {
             .iter()
             .flat_map(|mark| known.days_of(*mark).cloned())
             .collect())
+    }
+
+    /// The dates before and after a day, in its space, that have calls without a report.
+    ///
+    /// # Errors
+    /// Any error of the store.
+    pub async fn unreported_beside(&self, lake: &LessonLake, day: &DayId) -> Result<BTreeSet<DayId>> {
+        let mut known = self.known.lock().await;
+        let known = load(lake, &mut known).await?;
+        let has_unreported = |other: &DayId| known.of_day(other).contains(&UNREPORTED);
+        Ok(beside(day).filter(has_unreported).collect())
+    }
+
+    /// The dates before and after a day, in its space, that have calls of a meeting.
+    ///
+    /// # Errors
+    /// Any error of the store.
+    pub async fn held_beside(&self, lake: &LessonLake, day: &DayId) -> Result<BTreeSet<DayId>> {
+        let mut known = self.known.lock().await;
+        let known = load(lake, &mut known).await?;
+        let has_meeting = |other: &DayId| known.of_day(other).iter().any(|mark| *mark != UNREPORTED);
+        Ok(beside(day).filter(has_meeting).collect())
     }
 
     /// Records that a day of some meetings changes, so that their other days must be checked. It does so before the change
@@ -202,7 +228,8 @@ impl MeetingDays {
                 known.take(month);
                 return Ok(());
             }
-            let gone = known.of_day(day).into_iter().filter(|mark| !exact.contains(mark));
+            let gone = known.of_day(day).into_iter();
+            let gone = gone.filter(|mark| *mark != UNREPORTED && !exact.contains(mark));
             let elsewhere = gone.filter(|mark| known.days_of(*mark).any(|other| other != day));
             self.touch(lake, elsewhere.collect()).await?;
             set(&mut month, day, &exact);
@@ -235,7 +262,18 @@ fn set(month: &mut MeetingMonth, day: &DayId, marks: &BTreeSet<u64>) {
 }
 
 fn marks(built: &Built) -> BTreeSet<u64> {
-    built.meetings.keys().map(|meeting| key::mark(meeting)).collect()
+    let unreported = (!built.unreported.is_empty()).then_some(UNREPORTED);
+    let meetings = built.meetings.keys().map(|meeting| key::mark(meeting));
+    meetings.chain(unreported).collect()
+}
+
+/// The dates before and after a day, in its space.
+fn beside(day: &DayId) -> impl Iterator<Item = DayId> {
+    let dates = [day.date.pred_opt(), day.date.succ_opt()];
+    dates
+        .into_iter()
+        .flatten()
+        .map(|date| DayId::new(date, day.space.clone()))
 }
 
 fn marks_are(built: &Built, exact: &BTreeSet<u64>) -> bool {

@@ -343,12 +343,15 @@ impl<'a> DayAssigner<'a> {
         let (space, date) = place;
         let asked = self.asked_days(&scope.spaces[space]);
         let is_asked = asked.contains(&date);
+        let beside = [date.pred_opt(), date.succ_opt()].into_iter().flatten();
+        let unlisted_beside = beside.filter(|other| !asked.contains(other)).collect();
         let is_beside = |other: &NaiveDate| is_asked && are_beside(*other, date);
         let beside: Vec<_> = asked.into_iter().filter(is_beside).collect();
         let mut day = match self.taken.insert(place) {
             true => self.day(scope, space, date),
             false => DayWork::more(date, &scope.spaces[space]),
         };
+        day.unlisted_beside = unlisted_beside;
         for (id, (room, call)) in self.calls.remove(&place).unwrap_or_default() {
             let key = (space, id.clone());
             if call.finished_at.is_none() {

@@ -220,6 +220,8 @@ pub(crate) struct DayWork {
     pub is_more: bool,
     /// True if a marker says that the day is open.
     pub has_marker: bool,
+    /// The dates before and after that the window does not list.
+    pub unlisted_beside: Vec<NaiveDate>,
     /// Calls that turned out to belong to another day: this day gives them up.
     pub evict_calls: BTreeSet<CallId>,
     /// Records that turned out to belong to another day: this day gives them up.
@@ -245,12 +247,24 @@ impl DayWork {
             is_more: true,
             // The work before may have left a marker.
             has_marker: true,
+            unlisted_beside: Vec::new(),
             evict_calls: BTreeSet::new(),
             evict_records: BTreeSet::new(),
             rooms: BTreeMap::new(),
             calls: BTreeMap::new(),
             records: BTreeMap::new(),
         }
+    }
+
+    /// Work on another date of the same space, of which nothing was asked.
+    pub fn of_date(&self, date: NaiveDate) -> Self {
+        let space = SpaceScope {
+            id: self.space_id.clone(),
+            name: self.space_name.clone(),
+            listed: Arc::clone(&self.listed_rooms),
+            ..SpaceScope::default()
+        };
+        Self::more(date, &space)
     }
 
     /// True if there is no call or record to take or to give up.

@@ -3,12 +3,14 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use chrono::DateTime;
+
 use super::presence::{Meeting, Presence, Span};
 use super::teachers::Teachers;
 use crate::error::Result;
 use crate::ids::{CallId, MeetingId, UserId};
 use crate::lake::key;
-use crate::lake::manifest::{CallEntry, Manifest, Quality};
+use crate::lake::manifest::{LessonSpan, Manifest, Quality, UnreportedCall};
 use crate::lake::table::builtin::lesson_attendance;
 use crate::tables::lessons::{Lesson, LessonColumns, LessonEntry, LessonIndex};
 use crate::tables::parquet::cell::{Cell, Session};
@@ -25,26 +27,57 @@ pub struct Attendance {
     pub look_alikes: BTreeMap<MeetingId, u64>,
 }
 
-/// Builds the day's file of `lesson_attendance`.
-///
-/// `own` is the day's presence. `beside` is that of neighbour days, in meetings that they share with this day. `away`
-/// names the shared meetings whose first call lies on a neighbour day: they have their rows there.
+/// The knowledge of neighbour days about the meetings of a day.
+#[derive(Debug, Clone, Default)]
+pub struct OtherDays {
+    /// The presence in meetings that they share with the day.
+    pub presences: Vec<Presence>,
+    /// The shared meetings whose first call lies on a neighbour day: they have their rows there.
+    pub started_elsewhere: BTreeSet<MeetingId>,
+    /// Their calls without a report that may have been held at the time of a meeting of the day.
+    pub unreported: BTreeMap<CallId, UnreportedCall>,
+}
+
+/// The time of a day's meetings, as far as the day itself knows. Calls outside of it do not count in their attendance.
+pub fn lesson_span(own: &Presence, meta: &LessonIndex) -> LessonSpan {
+    let spans = own.meetings.iter().map(|(id, meeting)| {
+        let lessons: Vec<_> = meta
+            .expected(id)
+            .filter_map(|(_, entry)| entry.lesson())
+            .collect();
+        span_of(meeting, lessons.iter())
+    });
+    spans.reduce(LessonSpan::union).unwrap_or_default()
+}
+
+/// Builds the day's file of `lesson_attendance`. `own` is the day's presence.
 ///
 /// # Errors
 /// Only a fault of the program itself.
 pub fn build_attendance(
     manifest: &Manifest,
     own: &Presence,
-    beside: &[Presence],
-    away: &BTreeSet<MeetingId>,
+    others: &OtherDays,
     meta: &LessonIndex,
     quality: &mut Quality,
 ) -> Result<Attendance> {
     let mut all = own.clone();
-    beside.iter().for_each(|other| all.join(other));
+    others.presences.iter().for_each(|other| all.join(other));
+    // A call that moved may still lie on its old day too, and this day knows more of it.
+    let elsewhere = others.unreported.iter();
+    let mut unreported = manifest.unreported_calls();
+    unreported.extend(
+        elsewhere
+            .filter(|(id, _)| !manifest.calls.contains_key(*id))
+            .map(|(id, call)| (id.clone(), call.clone())),
+    );
     let mut sink = Sink::new(lesson_attendance::table());
     let mut look_alikes = BTreeMap::new();
-    for (id, meeting) in all.meetings.iter().filter(|(id, _)| !away.contains(*id)) {
+    for (id, meeting) in all
+        .meetings
+        .iter()
+        .filter(|(id, _)| !others.started_elsewhere.contains(*id))
+    {
         let expected: BTreeMap<&str, &LessonEntry> = meta.expected(id).collect();
         let mut lessons: BTreeMap<&str, Lesson<'_>> = expected
             .iter()
@@ -52,7 +85,7 @@ pub fn build_attendance(
             .collect();
         let calls = MeetingCalls {
             meeting,
-            calls_without_report: calls_without_report(manifest, meeting, lessons.values()),
+            calls_without_report: calls_without_report(&unreported, meeting, lessons.values()),
             teachers: Teachers::of(meeting, &lessons),
         };
         let users = meeting.users.keys().map(UserId::as_str);
@@ -99,38 +132,29 @@ struct MeetingCalls<'m> {
     teachers: Teachers,
 }
 
-/// The number of the day's calls that have no report of who was there, in the rooms of a meeting and during it: any of
-/// its users may have been in them. If the lessons have no times, the times of the meeting's other calls count.
+/// The number of calls without a report in the rooms of a meeting and during it: any of its users may have been in them.
 fn calls_without_report<'l>(
-    manifest: &Manifest,
+    unreported: &BTreeMap<CallId, UnreportedCall>,
     meeting: &Meeting,
     lessons: impl Iterator<Item = &'l Lesson<'l>> + Clone,
 ) -> u64 {
-    let entries = meeting.calls.keys().filter_map(|call| manifest.calls.get(call));
-    let rooms: BTreeSet<&str> = entries.map(|entry| entry.room_id.as_str()).collect();
-    let spans = meeting.calls.values();
-    let start = lessons.clone().filter_map(|lesson| lesson.start).min();
-    let start = start
-        .map(|at| at.timestamp_micros())
-        .or_else(|| spans.clone().filter_map(|span| span.start).min());
-    let end = lessons.filter_map(|lesson| lesson.end).max();
-    let end = end
-        .map(|at| at.timestamp_micros())
-        .or_else(|| spans.filter_map(|span| span.end).max());
-    let overlaps = |entry: &CallEntry| {
-        let [began, ended] =
-            [entry.started_at, entry.finished_at].map(|at| at.map(|at| at.timestamp_micros()));
-        // Unknown times count as an overlap.
-        let before_end = began.zip(end).is_none_or(|(began, end)| began < end);
-        before_end && ended.zip(start).is_none_or(|(ended, start)| ended > start)
-    };
-    let calls = manifest.calls.iter().filter(|(id, entry)| {
-        !meeting.calls.contains_key(*id)
-            && rooms.contains(entry.room_id.as_str())
-            && !entry.tells_people()
-            && overlaps(entry)
+    let span = span_of(meeting, lessons);
+    let calls = unreported.iter().filter(|(id, call)| {
+        !meeting.calls.contains_key(*id) && meeting.rooms.contains(&call.room_id) && span.overlaps(call)
     });
     calls.count() as u64
+}
+
+/// The time of a meeting: that of its lessons, or if they have none, that of its calls.
+fn span_of<'l>(meeting: &Meeting, lessons: impl Iterator<Item = &'l Lesson<'l>> + Clone) -> LessonSpan {
+    let instant = |at: Option<i64>| at.and_then(DateTime::from_timestamp_micros);
+    let calls = meeting.calls.values();
+    let start = lessons.clone().filter_map(|lesson| lesson.start).min();
+    let end = lessons.filter_map(|lesson| lesson.end).max();
+    LessonSpan {
+        from: start.or_else(|| instant(calls.clone().filter_map(|span| span.start).min())),
+        to: end.or_else(|| instant(calls.filter_map(|span| span.end).max())),
+    }
 }
 
 /// A user's presence in a meeting, over all of its calls.

@@ -13,7 +13,7 @@ use parquet::arrow::ProjectionMask;
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 
 use crate::error::{Error, ErrorKind, Result};
-use crate::ids::{CallId, MeetingId, UserId};
+use crate::ids::{CallId, MeetingId, RoomId, UserId};
 use crate::lake::manifest::Manifest;
 use crate::lake::table::Table;
 use crate::lake::table::builtin::participants;
@@ -21,7 +21,8 @@ use crate::tables::parquet::cell::{Cell, Session};
 use crate::tables::parquet::row::TableRow;
 
 /// The columns of `participants` that presence is read from.
-const COLUMNS: [&str; 9] = [
+const COLUMNS: [&str; 10] = [
+    participants::room_id,
     participants::call_id,
     participants::call_started_at,
     participants::call_finished_at,
@@ -45,6 +46,8 @@ pub struct Presence {
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct Meeting {
     pub calls: BTreeMap<CallId, Span>,
+    /// The rooms of these calls.
+    pub rooms: BTreeSet<RoomId>,
     /// True if a call had a participant who can't be identified, because the ids could not be read.
     pub has_unknown_people: bool,
     /// The stays of each user in each call.
@@ -181,7 +184,18 @@ impl Presence {
                 Cell::Time(micros) => Some(*micros),
                 _ => None,
             };
-            let [call, start, end, user, meeting, sessions, unreadable, role, name] = cells;
+            let [
+                room,
+                call,
+                start,
+                end,
+                user,
+                meeting,
+                sessions,
+                unreadable,
+                role,
+                name,
+            ] = cells;
             let (Some(call), Some(meeting)) = (call.as_text(), meeting.as_text()) else {
                 continue;
             };
@@ -197,7 +211,12 @@ impl Presence {
                 _ => Stays::unknown(),
             };
             let [user, role, name] = [user, role, name].map(Cell::as_text);
-            self.add(meeting, call, span, Attendee { user, role, name }, stays);
+            self.add(
+                meeting,
+                (room.as_text(), call, span),
+                Attendee { user, role, name },
+                stays,
+            );
             let is_damaged = user.is_some_and(|id| id.contains('\u{fffd}'));
             if let Some(meeting) = self.meetings.get_mut(meeting) {
                 meeting.has_unknown_people |= has_unknown_people || is_damaged;
@@ -205,9 +224,19 @@ impl Presence {
         }
     }
 
-    fn add(&mut self, meeting: &str, call: &str, span: Span, attendee: Attendee<'_>, told: Stays) {
+    /// Adds a stay in a call, which is given by its room, its id and its times.
+    fn add(
+        &mut self,
+        meeting: &str,
+        (room, call, span): (Option<&str>, &str, Span),
+        attendee: Attendee<'_>,
+        told: Stays,
+    ) {
         let meeting = self.meetings.entry(meeting.into()).or_default();
         meeting.calls.insert(call.into(), span);
+        if let Some(room) = room.filter(|room| !meeting.rooms.contains(*room)) {
+            meeting.rooms.insert(room.into());
+        }
         let Some(user) = attendee.user else {
             return;
         };
@@ -258,7 +287,7 @@ impl Presence {
         ]
         .map(text);
         let (calls, users, meetings) = (calls?, users?, meetings?);
-        let [roles, names] = [participants::role, participants::name].map(text);
+        let [rooms, roles, names] = [participants::room_id, participants::role, participants::name].map(text);
         let (starts, ends) = (
             times(participants::call_started_at)?,
             times(participants::call_finished_at)?,
@@ -286,12 +315,11 @@ impl Presence {
             } else {
                 Stays::unknown()
             };
-            let [user, role, name] = [Some(users), roles, names]
+            let [user, room, role, name] = [Some(users), rooms, roles, names]
                 .map(|texts| texts.and_then(|texts| there(texts).then(|| texts.value(row))));
             self.add(
                 meetings.value(row),
-                calls.value(row),
-                span,
+                (room, calls.value(row), span),
                 Attendee { user, role, name },
                 stays,
             );
@@ -306,6 +334,7 @@ impl Presence {
                 continue;
             };
             ours.has_unknown_people |= theirs.has_unknown_people;
+            ours.rooms.extend(theirs.rooms.iter().cloned());
             ours.calls
                 .extend(theirs.calls.iter().map(|(call, span)| (call.clone(), *span)));
             for (user, name) in &theirs.moderators {

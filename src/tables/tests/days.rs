@@ -1,7 +1,7 @@
 //! The table of days: from manifests to rows, and back from the file.
 
 use super::*;
-use crate::lake::manifest::{Built, Quality, TableEntry};
+use crate::lake::manifest::{Built, LessonSpan, Quality, TableEntry};
 
 /// A manifest whose tables were built.
 fn built() -> Manifest {
@@ -25,6 +25,8 @@ fn built() -> Manifest {
         meetings: BTreeMap::new(),
         meta: String::new(),
         beside: String::new(),
+        lessons: LessonSpan::default(),
+        unreported: BTreeMap::new(),
         quality: Quality::default(),
     });
     day

@@ -11,7 +11,7 @@ use crate::config::ReportFormat;
 use crate::lake::manifest::{Landing, Manifest, Quality, Shortfall, Status};
 use crate::tables::lessons::LessonIndex;
 use crate::tables::{
-    BuiltDay, FirstCalls, Mapping, Observation, build_attendance, build_day_knowing, read_text,
+    BuiltDay, FirstCalls, Mapping, Observation, OtherDays, build_attendance, build_day_knowing, read_text,
 };
 
 /// A day of calls of an hour, each with its room, the hour of its start, and a report in the lake.
@@ -60,13 +60,11 @@ fn built(participants: Value) -> BuiltDay {
 
 /// User, attended and duration of everybody in the attendance.
 fn attendance(manifest: &Manifest, built: &BuiltDay) -> Vec<[String; 3]> {
-    let none = BTreeSet::new();
     let mut quality = Quality::default();
     let attendance = build_attendance(
         manifest,
         &built.presence,
-        &[],
-        &none,
+        &OtherDays::default(),
         &LessonIndex::default(),
         &mut quality,
     );

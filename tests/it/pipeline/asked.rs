@@ -157,6 +157,93 @@ async fn a_moved_call_leaves_its_old_day_even_if_that_day_was_not_requested() {
     assert_verified(&lake).await;
 }
 
+/// Makes the API say that the only call of a room on a date was held a day later. Returns its id and its room.
+fn held_a_day_later(sim: &Simulator, day: NaiveDate) -> (String, String) {
+    let (call, room) = sim.edit(|school| {
+        let call = call_of(school, day);
+        call.started_at = day.and_hms_opt(10, 0, 0).unwrap().and_utc();
+        call.finished_at = Some(call.started_at + TimeDelta::minutes(40));
+        let (id, room) = (call.id.clone(), call.room_id.clone());
+        school.calls.retain(|call| call.id == id || call.room_id != room);
+        let stays = |record: &telelake::simulator::Record| {
+            record.room_id != room || record.call_id.as_ref() == Some(&id)
+        };
+        school.records.retain(stays);
+        (id, room)
+    });
+    shift(sim, &call, TimeDelta::days(1));
+    (call, room)
+}
+
+/// Makes the API say that a call was held at another time than before.
+fn shift(sim: &Simulator, call: &str, by: TimeDelta) {
+    sim.edit(|school| {
+        let call = school.call_mut(call).unwrap();
+        call.started_at += by;
+        call.finished_at = call.finished_at.map(|at| at + by);
+        let id = call.id.clone();
+        let of_call = |record: &&mut telelake::simulator::Record| record.call_id.as_deref() == Some(&id);
+        for record in school.records.iter_mut().filter(of_call) {
+            record.started_at = record.started_at.map(|at| at + by);
+            record.finished_at = record.finished_at.map(|at| at + by);
+            record.created_at += by;
+        }
+    });
+}
+
+/// Asserts that the lake has a call once, on this date.
+async fn assert_lies_on(lake: &Lake, call: &str, date: NaiveDate) {
+    let all = calls(lake).await.into_iter();
+    let found: Vec<_> = all.filter(|(id, _)| id == call).map(|(_, date)| date).collect();
+    assert_eq!(found, [date.to_string()]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_day_takes_a_moved_call_from_the_date_before_or_after_though_only_it_was_requested() {
+    let (sim, lake) = small_school().await;
+    let day = sim.options().dates[1];
+    let next = day + Days::new(1);
+    let (call, room) = held_a_day_later(&sim, day);
+    // The manifest of the next date has nothing but this call.
+    run(&sim, &lake, next, &["--room", &room]).await;
+    assert_lies_on(&lake, &call, next).await;
+    shift(&sim, &call, TimeDelta::days(-1));
+    // The old day alone keeps it, because nobody was asked to take it.
+    run(&sim, &lake, next, &["--room", &room]).await;
+    assert_lies_on(&lake, &call, next).await;
+    run(&sim, &lake, day, &[]).await;
+    assert_lies_on(&lake, &call, day).await;
+    assert_eq!(run(&sim, &lake, day, &[]).await.count("writes"), 0);
+    shift(&sim, &call, TimeDelta::days(1));
+    run(&sim, &lake, next, &[]).await;
+    assert_lies_on(&lake, &call, next).await;
+    assert_verified(&lake).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_call_that_moves_over_the_edge_of_a_window_is_on_one_day() {
+    let (sim, lake) = small_school().await;
+    let day = sim.options().dates[1];
+    let next = day + Days::new(1);
+    // The first window of 31 dates ends with the day.
+    let (from, to) = ((day - Days::new(30)).to_string(), next.to_string());
+    let range = ["--from".into(), from, "--to".into(), to];
+    let both = async || {
+        let run = Telelake::against(&sim, &lake, &backfill(&range, &[])).run();
+        run.await.expect(0)
+    };
+    let (call, _) = held_a_day_later(&sim, day);
+    both().await;
+    assert_lies_on(&lake, &call, next).await;
+    for (by, date) in [(-1, day), (1, next)] {
+        shift(&sim, &call, TimeDelta::days(by));
+        both().await;
+        assert_lies_on(&lake, &call, date).await;
+        assert_verified(&lake).await;
+    }
+    assert_eq!(both().await.count("writes"), 0);
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_room_is_not_listed_for_dates_before_its_creation() {
     let (sim, lake) = small_school().await;

@@ -1,8 +1,8 @@
 //! A process that dies at any of its calls of the store, just before or just after the call, and the process after it.
 
 use chrono::TimeDelta;
-use telelake::pipeline::{Exporter, Setting};
-use telelake::simulator::Simulator;
+use telelake::pipeline::{Exporter, Job, Setting};
+use telelake::simulator::{Report, Simulator};
 
 use super::moments::{Moment, moments};
 use super::{
@@ -11,6 +11,7 @@ use super::{
 };
 use crate::support::faulty::{Fault, Faulty};
 use crate::support::memory::Memory;
+use crate::support::midnight::{Midnight, Side};
 
 /// Each moment twice: the process dies just before the call, or just after it.
 fn deaths(undisturbed: &Faulty, steps: (usize, usize)) -> impl Iterator<Item = (Moment, bool, String)> {
@@ -71,6 +72,52 @@ async fn a_call_that_moves_to_another_day_leaves_nothing_behind_whenever_the_run
         let _ = run(&sim, dying(&moment, &store, applied)).await;
         for _ in 0..2 {
             let next = run(&sim, store.clone()).await.unwrap();
+            assert_eq!(next.exit_status, 0, "{history}: {:?}", next.failed);
+        }
+        assert_same(&said(&store), &expected, &history);
+    }
+}
+
+/// The old day of the call is not asked for.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_call_that_only_its_new_day_knows_of_leaves_its_old_day_whenever_the_run_is_killed() {
+    let sim = Simulator::start(tiny()).await.unwrap();
+    let day = sim.options().dates[0];
+    let shift = |days| {
+        sim.edit(|school| {
+            let call = &mut school.calls[0];
+            call.started_at += TimeDelta::days(days);
+            call.finished_at = call.finished_at.map(|at| at + TimeDelta::days(days));
+        });
+    };
+    assert_eq!(sim.school().calls[0].started_at.date_naive(), day);
+    shift(1);
+    let before = Memory::default();
+    run(&sim, before.clone()).await.unwrap();
+    shift(-1);
+    let run_over_new_day = async |store: Faulty| {
+        let setting = Setting::new(super::config(&sim), std::sync::Arc::new(store), now());
+        let exporter = Exporter::new(setting).unwrap();
+        Box::pin(exporter.run(&Job::nightly(day, day))).await
+    };
+    let undisturbed = before.copy();
+    let counting = Faulty::counting(undisturbed.clone());
+    run_over_new_day(counting.clone()).await.unwrap();
+    let expected = said(&undisturbed);
+    assert_sound(&expected, "undisturbed");
+    let call = sim.school().calls[0].id.clone();
+    let days_of = |contents: &std::collections::BTreeMap<String, bytes::Bytes>| -> Vec<_> {
+        let manifests = super::manifests(contents).into_iter();
+        let with_call = manifests.filter(|manifest| manifest.calls.contains_key(call.as_str()));
+        with_call.map(|manifest| manifest.date).collect()
+    };
+    assert_eq!(days_of(&expected), [day]);
+    for (moment, applied, history) in deaths(&counting, (1, 20)) {
+        let store = before.copy();
+        let _ = run_over_new_day(dying(&moment, &store, applied)).await;
+        assert!(!days_of(&said(&store)).is_empty(), "{history}: the call is lost");
+        for _ in 0..2 {
+            let next = run_over_new_day(Faulty::counting(store.clone())).await.unwrap();
             assert_eq!(next.exit_status, 0, "{history}: {:?}", next.failed);
         }
         assert_same(&said(&store), &expected, &history);
@@ -171,6 +218,57 @@ async fn a_day_elsewhere_that_shares_a_meeting_is_built_again_whenever_the_run_i
             assert_eq!(next.exit_status, 0, "{history}: {:?}", next.failed);
         }
         assert_same(&attendance(&store), &expected, &history);
+    }
+}
+
+/// A run over only the date after a lesson, of which a call gets a report, or turns out to have none. The lesson's
+/// attendance is in the table of the date before.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_attendance_beside_a_call_without_a_report_is_right_whenever_the_run_is_killed() {
+    let lesson = Midnight::new(Side::Next).await;
+    let sim = &lesson.sim;
+    let run_over = async |store: Faulty, date| {
+        let mut job = Job::nightly(date, date);
+        job.open_days = false;
+        let setting = Setting::new(super::config(sim), std::sync::Arc::new(store), now());
+        let exporter = Exporter::new(setting);
+        Box::pin(exporter.unwrap().run(&job)).await
+    };
+    let store = Memory::default();
+    import(&store, super::file_of("metas", &lesson.metas()))
+        .await
+        .unwrap();
+    let first = Faulty::counting(store.clone());
+    assert_eq!(run_over(first, lesson.lesson_day).await.unwrap().exit_status, 0);
+    let tables = |store: &Memory| {
+        let mut tables = said(store);
+        tables.retain(|key, _| key.starts_with("lesson_attendance/") || key.starts_with("_telelake/meta/"));
+        tables
+    };
+    for report in [Report::Missing, Report::Whole] {
+        lesson.report(report);
+        let before = store.copy();
+        let counting = Faulty::counting(store.clone());
+        assert_eq!(
+            run_over(counting.clone(), lesson.other_day)
+                .await
+                .unwrap()
+                .exit_status,
+            0
+        );
+        let expected = tables(&store);
+        assert_ne!(expected, tables(&before), "the lesson's rows are of both dates");
+        for (moment, applied, history) in deaths(&counting, (1, 10)) {
+            let store = before.copy();
+            let _ = run_over(dying(&moment, &store, applied), lesson.other_day).await;
+            for _ in 0..2 {
+                let next = run_over(Faulty::counting(store.clone()), lesson.other_day)
+                    .await
+                    .unwrap();
+                assert_eq!(next.exit_status, 0, "{history}: {:?}", next.failed);
+            }
+            assert_same(&tables(&store), &expected, &history);
+        }
     }
 }
 

@@ -8,6 +8,7 @@ pub mod fakes3;
 pub mod faulty;
 pub mod lake;
 pub mod memory;
+pub mod midnight;
 pub mod program;
 pub mod truth;
 pub mod weed;

@@ -3,15 +3,17 @@ use proptest::prelude::*;
 use serde_json::json;
 
 use crate::config::ReportFormat;
-use crate::ids::RoomId;
+use crate::ids::{CallId, RoomId};
 use crate::lake::manifest::{Manifest, Missed, RoomEntry, Status};
 use crate::pipeline::day::merge::merge;
+use crate::pipeline::day::state::DayState;
 use crate::pipeline::job::Only;
 use crate::pipeline::rules::JobRules;
 use crate::pipeline::samples::{
     at, call, finished_record, landed, manifest, nightly_rules, record, rules, settled_call, work, work_with,
 };
 use crate::pipeline::walk::found::{DayWork, RoomsAsked};
+use crate::store::folder::FolderStore;
 
 fn merged(rules: &JobRules, work: DayWork) -> Manifest {
     let mut manifest = manifest();
@@ -159,6 +161,26 @@ fn a_landed_recording_stays_whatever_its_record_says_now() {
     let deleted = record("v", json!({"state": "deleted"}));
     merge(&rules(), &mut manifest, work_with(vec![], vec![deleted]));
     assert_eq!(manifest.records["v"].file.status, Status::Done);
+}
+
+#[tokio::test]
+async fn what_a_day_gives_up_does_not_come_back_from_another_process() {
+    let folder = tempfile::tempdir().expect("folder");
+    let store = FolderStore::open(&format!("file://{}", folder.path().display())).expect("store");
+    let id = manifest().space_id;
+    let mut day = DayState::load(&store, manifest().date, id).await.expect("a day");
+    let calls = vec![settled_call("moved"), settled_call("stays")];
+    let theirs = merged(&rules(), work_with(calls, vec![finished_record("v")]));
+    let gives = DayWork {
+        evict_calls: ["moved".into()].into(),
+        evict_records: ["v".into()].into(),
+        ..work()
+    };
+    day.gives_up(&gives);
+    day.absorb(theirs);
+    let left: Vec<_> = day.manifest.calls.keys().map(CallId::as_str).collect();
+    assert_eq!(left, ["stays"]);
+    assert!(day.manifest.records.is_empty());
 }
 
 #[test]

@@ -425,3 +425,21 @@ proptest! {
         prop_assert!(!evicting.contains(&dates_with(&days, "c")[0]));
     }
 }
+
+#[test]
+fn a_day_knows_which_dates_beside_it_the_window_does_not_list() {
+    let (rules, scope) = (rules(), one_room());
+    let (days, _) = days_of(&rules, &scope, vec![settled_call("c")], Vec::new(), &[]);
+    let day = date(DATE);
+    let beside = vec![day - Days::new(1), day + Days::new(1)];
+    assert_eq!(days[0].unlisted_beside, beside);
+    let next = day + Days::new(1);
+    let wide = DayAssigner::new(&rules, (day - Days::new(1), next), &[]);
+    let days = wide.take_rest(
+        &scope,
+        &HashMap::new(),
+        &mut Summary::new(&rules.job, rules.zone, rules.now),
+    );
+    let of_day = days.iter().find(|work| work.date == day).expect("the day");
+    assert_eq!(of_day.unlisted_beside, []);
+}

@@ -5,8 +5,8 @@ use std::collections::BTreeSet;
 use proptest::prelude::*;
 use serde_json::{Value, json};
 
-use crate::lake::manifest::{Landing, Manifest, Quality, Shortfall, Status};
-use crate::tables::lessons::attendance::build_attendance;
+use crate::lake::manifest::{CallEntry, Landing, Manifest, Quality, Shortfall, Status, UnreportedCall};
+use crate::tables::lessons::attendance::{OtherDays, build_attendance, lesson_span};
 use crate::tables::lessons::presence::{Meeting, Presence, Span, Stays};
 use crate::tables::lessons::{LessonEntry, LessonIndex, Payload};
 use crate::tables::parquet::cell::Session;
@@ -20,6 +20,10 @@ const START: i64 = 1_795_341_600;
 /// Times in seconds from the start.
 fn at(seconds: i64) -> i64 {
     (START + seconds) * SECOND
+}
+
+fn option_of_second() -> impl Strategy<Value = Option<i64>> {
+    proptest::option::weighted(0.8, 0_i64..100)
 }
 
 /// Joined, and left.
@@ -47,12 +51,20 @@ fn meeting(calls: &[(&str, i64, Option<i64>)], users: &[(&str, &str, Sessions<'_
             end: end.map(at),
         };
         meeting.calls.insert((*call).into(), span);
+        meeting.rooms.insert("r1".into());
     }
     for (user, call, sessions) in users {
         let of_user = meeting.users.entry((*user).into()).or_default();
         of_user.insert((*call).into(), stays(sessions));
     }
     meeting
+}
+
+fn others(beside: &[Presence]) -> OtherDays {
+    OtherDays {
+        presences: beside.to_vec(),
+        ..OtherDays::default()
+    }
 }
 
 fn presence(meeting: Meeting) -> Presence {
@@ -95,7 +107,7 @@ const COLUMNS: [&str; 13] = [
 
 fn rows(own: &Presence, beside: &[Presence], meta: &LessonIndex, quality: &mut Quality) -> Vec<Vec<String>> {
     let day = Manifest::new("2026-11-22".parse().expect("date"), "s1");
-    let file = build_attendance(&day, own, beside, &BTreeSet::new(), meta, quality).expect("attendance");
+    let file = build_attendance(&day, own, &others(beside), meta, quality).expect("attendance");
     file.file
         .map_or(Vec::new(), |file| read_text(file.bytes, &COLUMNS).expect("rows"))
 }
@@ -150,7 +162,7 @@ fn instant(seconds: i64) -> chrono::DateTime<chrono::Utc> {
 /// The ids and names of the teachers in each row; all rows of a meeting have the same.
 fn teachers(own: &Presence, beside: &[Presence], meta: &LessonIndex) -> [String; 2] {
     let day = Manifest::new("2026-11-22".parse().expect("date"), "s1");
-    let built = build_attendance(&day, own, beside, &BTreeSet::new(), meta, &mut Quality::default());
+    let built = build_attendance(&day, own, &others(beside), meta, &mut Quality::default());
     let bytes = built.expect("attendance").file.expect("a file").bytes;
     let rows = read_text(bytes, &["teacher_ids", "teacher_names"]).expect("rows");
     assert!(rows.iter().all(|row| row == &rows[0]), "{rows:?}");
@@ -249,7 +261,7 @@ fn nobody_is_absent_while_a_call_of_the_lesson_has_no_report() {
         day.calls.insert("c1".into(), entry("r1", 0, Some(1000), done()));
         day.calls.insert("c2".into(), entry(room, start, end, report));
         let mut quality = Quality::default();
-        let built = build_attendance(&day, &own, &[], &BTreeSet::new(), &meta, &mut quality).expect("rows");
+        let built = build_attendance(&day, &own, &OtherDays::default(), &meta, &mut quality).expect("rows");
         let columns = [
             "external_user_id",
             "attended",
@@ -275,12 +287,61 @@ fn nobody_is_absent_while_a_call_of_the_lesson_has_no_report() {
 }
 
 #[test]
+fn nobody_is_absent_while_a_call_of_another_date_has_no_report() {
+    let lesson = json!({"lesson_scheduled_start_dt": "2026-11-22 10:00", "lesson_scheduled_end_dt": "2026-11-23 02:00"});
+    let meta = meta(&[("unseen", lesson)]);
+    let own = presence(meeting(&[("c1", 0, Some(1000))], &[]));
+    let mut of_other = meeting(&[("c3", 60_000, Some(61_000))], &[]);
+    of_other.rooms = BTreeSet::from(["r3".into()]);
+    let unreported = |room: &str, start, end: Option<i64>| UnreportedCall {
+        room_id: room.into(),
+        started_at: Some(instant(start)),
+        finished_at: end.map(instant),
+    };
+    let after_midnight = 14 * 3600 + 600;
+    for (id, call, expected) in [
+        (
+            "c2",
+            unreported("r1", after_midnight, Some(after_midnight + 60)),
+            "1",
+        ),
+        ("c2", unreported("r1", -50_000, Some(60)), "1"),
+        ("c2", unreported("r1", -50_000, None), "1"),
+        // The room of another call of the meeting, which was held on the other day.
+        ("c2", unreported("r3", after_midnight, None), "1"),
+        // It is of another room, or was held at another time; or its report is known here.
+        ("c2", unreported("r2", after_midnight, None), "0"),
+        ("c2", unreported("r1", 16 * 3600, None), "0"),
+        ("c2", unreported("r1", -50_000, Some(-10)), "0"),
+        ("moved", unreported("r1", after_midnight, None), "0"),
+    ] {
+        let mut day = Manifest::new("2026-11-22".parse().expect("date"), "s1".to_owned());
+        let done = call_of("r1", landing(Status::Done, Some("k"), None));
+        day.calls.insert("moved".into(), done);
+        let others = OtherDays {
+            presences: vec![presence(of_other.clone())],
+            unreported: [(id.into(), call.clone())].into(),
+            ..OtherDays::default()
+        };
+        let built = build_attendance(&day, &own, &others, &meta, &mut Quality::default()).expect("rows");
+        let columns = ["attended", "calls_without_report"];
+        let rows = read_text(built.file.expect("a file").bytes, &columns).expect("rows");
+        let attended = if expected == "1" { "" } else { "false" };
+        assert_eq!(rows, [[attended, expected]], "{id} {call:?}");
+    }
+}
+
+fn call_of(room: &str, report: Landing) -> CallEntry {
+    call(room, "10:00:00", None, report, json!({}))
+}
+
+#[test]
 fn an_absent_user_whose_id_differs_by_case_is_counted() {
     let own = presence(meeting(&[("c1", 0, Some(10))], &[("U1", "c1", &[(0, None)])]));
     let meta = meta(&[("u1 ", json!({})), ("u2", json!({}))]);
     let day = Manifest::new("2026-11-22".parse().expect("date"), "s1".to_owned());
     let mut quality = Quality::default();
-    let built = build_attendance(&day, &own, &[], &BTreeSet::new(), &meta, &mut quality).expect("rows");
+    let built = build_attendance(&day, &own, &OtherDays::default(), &meta, &mut quality).expect("rows");
     assert_eq!(built.look_alikes, [("m".into(), 1)].into());
     assert_eq!(
         built.file.map(|file| file.rows),
@@ -290,6 +351,41 @@ fn an_absent_user_whose_id_differs_by_case_is_counted() {
 }
 
 proptest! {
+    /// A neighbour day is looked at only if its calls meet the span of all meetings, so that span leaves out no call that counts.
+    #[test]
+    fn a_call_that_counts_in_a_meeting_meets_the_span_of_the_day(
+        meetings in proptest::collection::vec((option_of_second(), option_of_second(), any::<bool>()), 1..5),
+        began in option_of_second(), ended in option_of_second(),
+    ) {
+        let silent = UnreportedCall {
+            room_id: "r1".into(),
+            started_at: began.map(instant),
+            finished_at: ended.map(instant),
+        };
+        let mut own = Presence::default();
+        for (number, (start, end, is_held)) in meetings.iter().enumerate() {
+            let mut meeting = Meeting { rooms: BTreeSet::from(["r1".into()]), ..Meeting::default() };
+            let span = Span { start: start.map(at), end: end.map(at) };
+            if *is_held {
+                meeting.calls.insert("c".into(), span);
+            }
+            meeting.users.insert("u".into(), std::collections::BTreeMap::new());
+            own.meetings.insert(format!("m{number}").into(), meeting);
+        }
+        let others = OtherDays {
+            unreported: [("silent".into(), silent.clone())].into(),
+            ..OtherDays::default()
+        };
+        let day = Manifest::new("2026-11-22".parse().expect("date"), "s1");
+        let meta = LessonIndex::default();
+        let built = build_attendance(&day, &own, &others, &meta, &mut Quality::default()).expect("rows");
+        let counts = read_text(built.file.expect("a file").bytes, &["calls_without_report"]).expect("rows");
+        let counts_in_any = counts.iter().any(|row| row[0] == "1");
+        let meets = lesson_span(&own, &meta).overlaps(&silent);
+        prop_assert!(meets || !counts_in_any);
+        prop_assert!(counts_in_any || !meets || meetings.len() > 1, "one meeting is the whole day");
+    }
+
     /// The reference: every second is asked whether the user was in some call.
     #[test]
     fn the_duration_is_the_number_of_seconds_in_any_call(

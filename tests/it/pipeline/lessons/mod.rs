@@ -4,6 +4,7 @@ mod feeds;
 mod files;
 mod join;
 mod late;
+mod midnight;
 
 use std::collections::BTreeMap;
 use std::path::Path;
