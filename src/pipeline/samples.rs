@@ -92,6 +92,7 @@ pub(crate) fn work() -> DayWork {
         listed_rooms: Arc::new(["r".into(), "q".into()].into_iter().collect()),
         is_more: false,
         has_marker: false,
+        unlisted_beside: Vec::new(),
         evict_calls: BTreeSet::new(),
         evict_records: BTreeSet::new(),
         rooms: BTreeMap::new(),
