@@ -8,10 +8,10 @@ use chrono::TimeDelta;
 
 use super::summary::{Problem, ProblemKind, Summary};
 use super::{Command, Setting};
+use crate::Result;
 use crate::delta::{self, DeltaOptions, TableReport};
 use crate::lake::{self, table::Table};
 use crate::pipeline::run_context::RunContext;
-use crate::Result;
 
 /// Brings the Delta tables of a lake up to date.
 pub struct DeltaUpdater {

@@ -228,11 +228,9 @@ async fn the_attendance_beside_a_call_without_a_report_is_right_whenever_the_run
     let lesson = Midnight::new(Side::Next).await;
     let sim = &lesson.sim;
     let run_over = async |store: Faulty, date| {
-        let mut job = Job::nightly(date, date);
-        job.open_days = false;
         let setting = Setting::new(super::config(sim), std::sync::Arc::new(store), now());
-        let exporter = Exporter::new(setting);
-        Box::pin(exporter.unwrap().run(&job)).await
+        let exporter = Exporter::new(setting).unwrap();
+        Box::pin(exporter.run(&Job::nightly(date, date))).await
     };
     let store = Memory::default();
     import(&store, super::file_of("metas", &lesson.metas()))
