@@ -158,7 +158,7 @@ fn meeting_id(date: NaiveDate, number: usize) -> String {
 }
 
 fn start() -> DateTime<Utc> {
-    DateTime::from_timestamp(1_795_341_600, 0).unwrap()
+    DateTime::from_timestamp(1_763_805_600, 0).unwrap()
 }
 
 fn at(seconds: usize) -> String {
