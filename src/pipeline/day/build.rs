@@ -15,7 +15,7 @@ use super::state::DayState;
 use crate::backoff::Backoff;
 use crate::ids::{DayId, MeetingId};
 use crate::lake::key;
-use crate::lake::manifest::{Built, Landing, Manifest, Quality, UnreportedCall};
+use crate::lake::manifest::{Built, Landing, LessonSpan, Manifest, Quality, UnreportedCall};
 use crate::pipeline::lessons::cache::NeighbourDays;
 use crate::pipeline::run_context::RunContext;
 use crate::pipeline::summary::build_notes::{self, NotesBySubject};
@@ -320,7 +320,8 @@ async fn build_tables(
     let built_at = stamp.built_at;
     let _turn = run.memory.build_turn(report_sizes(&day.manifest)).await;
     let (mut built, meta) = build_whole(run, day, built_at, Embedded::Import).await?;
-    let assumed = know_first_calls(run, day, &meta, built_at, &mut built).await?;
+    let lessons = tables::lesson_span(&built.presence, &meta);
+    let assumed = know_first_calls(run, day, (&meta, &lessons), built_at, &mut built).await?;
     let mut record = Built {
         // The fingerprint of the manifest as the build has corrected it.
         fingerprint: tables::fingerprint(&day.manifest, &run.mapping),
@@ -331,7 +332,7 @@ async fn build_tables(
         meetings: built.presence.meetings(),
         meta: String::new(),
         beside: String::new(),
-        lessons: tables::lesson_span(&built.presence, &meta),
+        lessons,
         unreported: day.manifest.unreported_calls(),
         quality: built.quality,
     };
@@ -485,11 +486,12 @@ async fn build_whole(
 async fn know_first_calls(
     run: &Arc<RunContext>,
     day: &mut DayState,
-    meta: &LessonIndex,
+    (meta, lessons): (&LessonIndex, &LessonSpan),
     built_at: DateTime<Utc>,
     built: &mut BuiltDay,
 ) -> Result<NeighbourDays> {
-    let beside = neighbours_of(run, day, built, meta).await?;
+    let meetings = built.presence.meetings();
+    let beside = run.lessons.neighbours(&day.id(), &meetings, lessons).await?;
     let firsts = built
         .presence
         .first_calls(&run.lessons.other_days(&beside).await?.presences);
@@ -497,18 +499,6 @@ async fn know_first_calls(
         *built = run_build(run, day, meta, built_at, firsts).await?;
     }
     Ok(beside)
-}
-
-/// The neighbour days of a day that was built.
-async fn neighbours_of(
-    run: &RunContext,
-    day: &DayState,
-    built: &BuiltDay,
-    meta: &LessonIndex,
-) -> Result<NeighbourDays> {
-    let lessons = tables::lesson_span(&built.presence, meta);
-    let meetings = built.presence.meetings();
-    run.lessons.neighbours(&day.id(), &meetings, &lessons).await
 }
 
 /// Builds the tables of a stored day in memory, as a build of the same inputs gives them. It writes nothing.
@@ -525,8 +515,8 @@ pub(crate) async fn build_only(
     let mut day = DayState::from_stored(manifest, version);
     let built_at = built_at.unwrap_or(run.now);
     let (mut built, meta) = build_whole(run, &mut day, built_at, Embedded::Ignore).await?;
-    know_first_calls(run, &mut day, &meta, built_at, &mut built).await?;
-    let beside = neighbours_of(run, &day, &built, &meta).await?;
+    let lessons = tables::lesson_span(&built.presence, &meta);
+    let beside = know_first_calls(run, &mut day, (&meta, &lessons), built_at, &mut built).await?;
     let others = run.lessons.other_days(&beside).await?;
     let attendance = tables::build_attendance(
         &day.manifest,

@@ -3,7 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use chrono::DateTime;
+use chrono::{DateTime, Utc};
 
 use super::presence::{Meeting, Presence, Span};
 use super::teachers::Teachers;
@@ -41,11 +41,8 @@ pub struct OtherDays {
 /// The time of a day's meetings, as far as the day itself knows. Calls outside of it do not count in their attendance.
 pub fn lesson_span(own: &Presence, meta: &LessonIndex) -> LessonSpan {
     let spans = own.meetings.iter().map(|(id, meeting)| {
-        let lessons: Vec<_> = meta
-            .expected(id)
-            .filter_map(|(_, entry)| entry.lesson())
-            .collect();
-        span_of(meeting, lessons.iter())
+        let schedules: Vec<_> = meta.expected(id).map(|(_, entry)| entry.schedule()).collect();
+        span_of(meeting, schedules.into_iter())
     });
     spans.reduce(LessonSpan::union).unwrap_or_default()
 }
@@ -138,19 +135,22 @@ fn calls_without_report<'l>(
     meeting: &Meeting,
     lessons: impl Iterator<Item = &'l Lesson<'l>> + Clone,
 ) -> u64 {
-    let span = span_of(meeting, lessons);
+    let span = span_of(meeting, lessons.map(|lesson| [lesson.start, lesson.end]));
     let calls = unreported.iter().filter(|(id, call)| {
         !meeting.calls.contains_key(*id) && meeting.rooms.contains(&call.room_id) && span.overlaps(call)
     });
     calls.count() as u64
 }
 
-/// The time of a meeting: that of its lessons, or if they have none, that of its calls.
-fn span_of<'l>(meeting: &Meeting, lessons: impl Iterator<Item = &'l Lesson<'l>> + Clone) -> LessonSpan {
+/// The time of a meeting: from the first start to the last end of its schedules, or if they have none, of its calls.
+fn span_of(
+    meeting: &Meeting,
+    schedules: impl Iterator<Item = [Option<DateTime<Utc>>; 2]> + Clone,
+) -> LessonSpan {
     let instant = |at: Option<i64>| at.and_then(DateTime::from_timestamp_micros);
     let calls = meeting.calls.values();
-    let start = lessons.clone().filter_map(|lesson| lesson.start).min();
-    let end = lessons.filter_map(|lesson| lesson.end).max();
+    let start = schedules.clone().filter_map(|[start, _]| start).min();
+    let end = schedules.filter_map(|[_, end]| end).max();
     LessonSpan {
         from: start.or_else(|| instant(calls.clone().filter_map(|span| span.start).min())),
         to: end.or_else(|| instant(calls.filter_map(|span| span.end).max())),
