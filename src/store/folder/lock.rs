@@ -1,4 +1,5 @@
-//! The lock of a folder's lake: the file `_telelake/lock`, held for the moment of a rename or a removal.
+//! The lock of a folder's lake: the file `_telelake/lock`, held for the moment of a rename or a removal. The threads of a
+//! process queue for their turn in memory first, so that only one of them asks the system.
 //!
 //! Only its owner may open the file, because anybody who can open it can hold the lock. The holder writes its process id,
 //! host and command into it. A wait ends after [`PATIENCE`], with an error that names the holder by the file's content or,
@@ -8,9 +9,10 @@ use std::fs::{File, OpenOptions, TryLockError};
 use std::io::{self, Read as _, Seek as _, Write as _};
 use std::path::Path;
 use std::sync::{LazyLock, mpsc};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use chrono::{SecondsFormat, Utc};
+use parking_lot::{Mutex, MutexGuard};
 use serde::{Deserialize, Serialize};
 
 use crate::owner;
@@ -34,9 +36,16 @@ static HOST: LazyLock<String> = LazyLock::new(host);
 /// This process's command.
 static COMMAND: LazyLock<String> = LazyLock::new(command);
 
+/// The turns of a process's threads at the lock.
+pub(super) type Turns = Mutex<()>;
+
 /// The lock, held until this is dropped.
 #[derive(Debug)]
-pub(super) struct Locked(File);
+pub(super) struct Locked<'t> {
+    file: File,
+    /// Dropped after the file, so that the next thread finds the lock free.
+    _turn: MutexGuard<'t, ()>,
+}
 
 /// The description that a holder writes into the file.
 #[derive(Debug, Serialize, Deserialize)]
@@ -47,10 +56,10 @@ struct Holder {
     since: String,
 }
 
-impl Drop for Locked {
+impl Drop for Locked<'_> {
     fn drop(&mut self) {
         // A killed process leaves its description; the lock itself tells that it is no holder.
-        self.0.set_len(0).ok();
+        self.file.set_len(0).ok();
     }
 }
 
@@ -59,20 +68,23 @@ impl Drop for Locked {
 /// # Errors
 /// `TimedOut`, with a sentence that names the holder, if others held it for `patience`; otherwise any error of the file
 /// system.
-pub(super) fn take(path: &Path, patience: Duration) -> io::Result<Option<Locked>> {
+pub(super) fn take<'t>(turns: &'t Turns, path: &Path, patience: Duration) -> io::Result<Option<Locked<'t>>> {
+    let started = Instant::now();
+    let late = || io::Error::new(io::ErrorKind::TimedOut, timed_out(path, patience));
+    let turn = turns.try_lock_for(patience).ok_or_else(late)?;
     let file = open(path)?;
     let file = match file.try_lock() {
         Ok(()) => file,
-        Err(TryLockError::WouldBlock) => match wait(file, patience)? {
-            Some(file) => file,
-            None => return Err(io::Error::new(io::ErrorKind::TimedOut, timed_out(path, patience))),
-        },
+        Err(TryLockError::WouldBlock) => {
+            let left = patience.saturating_sub(started.elapsed());
+            wait(file, left)?.ok_or_else(late)?
+        }
         Err(TryLockError::Error(error)) if error.kind() == io::ErrorKind::Unsupported => return Ok(None),
         Err(TryLockError::Error(error)) => return Err(error),
     };
-    let mut locked = Locked(file);
+    let mut locked = Locked { file, _turn: turn };
     // If this fails, only the error message of a waiting process is poorer.
-    describe_holder(&mut locked.0).ok();
+    describe_holder(&mut locked.file).ok();
     Ok(Some(locked))
 }
 
@@ -228,8 +240,11 @@ mod tests {
     #[test]
     fn a_wait_for_a_held_lock_ends_with_an_error_that_names_the_holder() {
         let (_folder, path) = lock_file();
-        let ours = take(&path, PATIENCE).expect("free").expect("locks");
-        let error = take(&path, Duration::ZERO).expect_err("held");
+        let (turns, elsewhere) = (Turns::default(), Turns::default());
+        let ours = take(&turns, &path, PATIENCE).expect("free").expect("locks");
+        let of_thread = take(&turns, &path, Duration::ZERO).expect_err("held");
+        let error = take(&elsewhere, &path, Duration::ZERO).expect_err("held");
+        assert_eq!(of_thread.to_string(), error.to_string());
         assert_eq!(error.kind(), io::ErrorKind::TimedOut);
         let text = error.to_string();
         let pid = std::process::id();
@@ -237,7 +252,19 @@ mod tests {
         assert!(text.contains(", since 2"), "{text}");
         drop(ours);
         assert_eq!(std::fs::read(&path).expect("read"), b"", "nobody holds it");
-        take(&path, PATIENCE).expect("free again");
+        take(&turns, &path, PATIENCE).expect("free again");
+    }
+
+    #[test]
+    fn a_thread_that_waits_for_its_turn_does_not_ask_the_system() {
+        let (_folder, path) = lock_file();
+        let turns = Turns::default();
+        let other_thread = turns.lock();
+        let error = take(&turns, &path, Duration::ZERO).expect_err("held");
+        assert_eq!(error.kind(), io::ErrorKind::TimedOut);
+        assert!(!path.exists(), "nobody opened it");
+        drop(other_thread);
+        take(&turns, &path, PATIENCE).expect("free");
     }
 
     #[test]
@@ -252,7 +279,8 @@ mod tests {
         .expect("written");
         let reader = File::open(&path).expect("readable");
         reader.lock_shared().expect("shared");
-        let text = take(&path, Duration::ZERO).expect_err("held").to_string();
+        let error = take(&Turns::default(), &path, Duration::ZERO).expect_err("held");
+        let text = error.to_string();
         assert!(
             text.starts_with(&format!("process {} (", std::process::id())),
             "{text}"
@@ -275,10 +303,11 @@ mod tests {
         use std::os::unix::fs::PermissionsExt;
         let (_folder, path) = lock_file();
         let mode = || std::fs::metadata(&path).expect("there").permissions().mode() & 0o777;
-        drop(take(&path, PATIENCE).expect("free"));
+        let turns = Turns::default();
+        drop(take(&turns, &path, PATIENCE).expect("free"));
         assert_eq!(mode(), 0o600);
         std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o644)).expect("widened");
-        drop(take(&path, PATIENCE).expect("free"));
+        drop(take(&turns, &path, PATIENCE).expect("free"));
         assert_eq!(mode(), 0o600);
     }
 }

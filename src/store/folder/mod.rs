@@ -26,7 +26,7 @@ use parking_lot::RwLock;
 use percent_encoding::{AsciiSet, CONTROLS, percent_decode_str, utf8_percent_encode};
 use sha2::{Digest, Sha256};
 
-use self::lock::Locked;
+use self::lock::{Locked, Turns};
 use self::temp::Temp;
 use self::unsynced::Unsynced;
 use super::keeper::CheckpointStore;
@@ -54,6 +54,8 @@ const IN_URL: &AsciiSet = &CONTROLS.add(b' ').add(b'%').add(b'#').add(b'?');
 pub struct FolderStore {
     root: Arc<Path>,
     url: Arc<str>,
+    /// The turns of this process's threads at the lock.
+    turns: Arc<Turns>,
     /// The longest wait for the lock.
     patience: Duration,
     /// True if the file system is known to have no locks, so that conditions are not checked.
@@ -88,6 +90,7 @@ impl FolderStore {
         Self {
             root: root.into(),
             url: url.into(),
+            turns: Arc::default(),
             patience: lock::PATIENCE,
             has_no_locks: Arc::default(),
             unsynced: Arc::default(),
@@ -123,12 +126,12 @@ impl FolderStore {
     }
 
     /// Takes the lock; `None` if the file system has no locks.
-    fn lock(&self) -> io::Result<Option<Locked>> {
+    fn lock(&self) -> io::Result<Option<Locked<'_>>> {
         let path = self.root.join(LOCK);
         if let Some(parent) = path.parent() {
             make_folders(parent)?;
         }
-        lock::take(&path, self.patience)
+        lock::take(&self.turns, &path, self.patience)
     }
 
     /// Runs `work` in a thread where it may block.
