@@ -5,7 +5,7 @@
 use std::collections::BTreeMap;
 use std::hash::{DefaultHasher, Hash, Hasher};
 
-use arrow::array::{AsArray, RecordBatch};
+use arrow::array::{Array, AsArray, RecordBatch};
 use arrow::compute::concat_batches;
 use arrow::datatypes::Date32Type;
 use bytes::Bytes;
@@ -35,8 +35,20 @@ impl DayRow {
     pub fn of(manifest: &Manifest, zone: &str) -> Result<Self> {
         let mut columns = Columns::new(days::table());
         let row = columns.append(&day_cells(manifest, zone));
-        let batch = row.and_then(|()| columns.take());
-        batch.map(Self).map_err(|error| fault(&error))
+        let batch = row.and_then(|()| columns.take()).map_err(|error| fault(&error))?;
+        // A run keeps the rows of all days, and the columns have room for a thousand rows each.
+        let (schema, mut columns, _) = batch.into_parts();
+        for column in &mut columns {
+            Array::shrink_to_fit(column);
+        }
+        let batch = RecordBatch::try_new(schema, columns).map_err(|error| fault(&error))?;
+        Ok(Self(batch))
+    }
+
+    /// The bytes that the row takes in memory.
+    #[cfg(test)]
+    pub fn size(&self) -> usize {
+        self.0.get_array_memory_size()
     }
 
     /// A hash of the row. Equal rows have equal hashes within a process.

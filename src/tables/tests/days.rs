@@ -52,6 +52,12 @@ fn a_manifest_becomes_a_row() {
 }
 
 #[test]
+fn a_row_takes_little_memory() {
+    let row = DayRow::of(&built(), "Europe/Moscow").expect("a row");
+    assert!(row.size() < 8 << 10, "{} bytes", row.size());
+}
+
+#[test]
 fn a_file_reads_back_as_it_was_written_and_a_row_can_be_replaced() {
     let mut later = built();
     later.date = "2026-11-23".parse().expect("date");
