@@ -7,20 +7,13 @@ use telelake::pipeline::ProblemKind;
 use telelake::simulator::Simulator;
 
 use super::{assert_agrees, delta_config, plain_lake, sync, sync_later, two_spaces};
-use crate::reliability::{file_of, import, now, run, run_at, soak};
+use crate::reliability::{begin_the_first_call_the_next_day, file_of, import, now, run, run_at, soak};
 use crate::support::faulty::{Fault, Faulty, Op};
 use crate::support::memory::Memory;
 
 /// A lake whose Delta tables are behind: a call has moved to another day, and lesson data came late.
 async fn lake_behind(sim: &Simulator) -> Memory {
-    let truth = sim.edit(|school| {
-        let call = &mut school.calls[0];
-        let truth = call.started_at;
-        let end = truth.date_naive().and_hms_opt(0, 0, 0).unwrap().and_utc() + TimeDelta::hours(25);
-        call.finished_at = Some(end);
-        call.started_at = end - TimeDelta::minutes(10);
-        truth
-    });
+    let truth = begin_the_first_call_the_next_day(sim);
     let store = plain_lake(sim, Memory::listing_etags()).await;
     sync(sim, store.clone()).await;
     sim.edit(|school| school.calls[0].started_at = truth);
