@@ -20,6 +20,7 @@ use serde::{Deserialize, Serialize};
 pub use load::Source;
 pub use secret::read_text;
 pub use values::{Bytes, Duration, Network, Secret};
+pub(crate) use zone::parse_zone;
 
 use crate::ids::{RoomId, SpaceId};
 

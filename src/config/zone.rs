@@ -28,12 +28,16 @@ const ABBREVIATIONS: [(&str, &str); 17] = [
 
 /// Reads a zone. The error suggests one that may be meant.
 pub(super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Tz, D::Error> {
-    let text = String::deserialize(deserializer)?;
+    parse_zone(&String::deserialize(deserializer)?).map_err(D::Error::custom)
+}
+
+/// The zone of an IANA name; the error is only the reason, and suggests a zone that may be meant.
+pub(crate) fn parse_zone(text: &str) -> Result<Tz, String> {
     text.trim().parse().map_err(|_| {
-        D::Error::custom(format!(
+        format!(
             "`{text}` is no IANA time zone: write one such as `{}`",
             meant(text.trim())
-        ))
+        )
     })
 }
 

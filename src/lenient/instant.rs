@@ -216,11 +216,10 @@ fn other_moment(text: &str) -> Option<Moment> {
     if let Ok(instant) = DateTime::parse_from_rfc3339(text) {
         return Some(Moment::Utc(instant.to_utc()));
     }
-    // A year alone is no epoch.
-    if text.len() >= 9
-        && let Ok(number) = text.parse()
-    {
-        return epoch(number).map(Moment::Utc);
+    if let Ok(number) = text.parse() {
+        // A year alone is no epoch.
+        let epoch = || epoch(number).filter(|_| text.len() >= 9).map(Moment::Utc);
+        return serial_day(number).map(Moment::Local).or_else(epoch);
     }
     let read = || {
         let (local, offset) = split_zone(text)?;

@@ -10,6 +10,7 @@ mod instant;
 use serde_json::{Number, Value};
 
 pub use duration::seconds;
+pub(crate) use instant::SERIAL_DAYS;
 pub use instant::{InstantRules, epoch, instant, is_sane, read_instant};
 
 /// The three states of a value.

@@ -19,7 +19,8 @@ use references::Introduction;
 use super::build_notes::{About, Notes, Observation};
 use super::coverage;
 use super::listed::{ListedRows, MeetingsByCall};
-use super::mapping::{Mapping, TablePlan};
+use super::mapping::Mapping;
+use super::mapping::plan::TablePlan;
 use crate::config::ReportFormat;
 use crate::error::{Error, ErrorKind, Result};
 use crate::ids::CallId;
@@ -234,19 +235,6 @@ impl<'v> CallReport<'v> {
         let landed_at = reports.map(|landed| landed.landed_at).min();
         landed_at.unwrap_or(DateTime::UNIX_EPOCH)
     }
-
-    /// Merges the rows of each participant.
-    fn merge(
-        self,
-        merger: &ParticipantMerger,
-        rows: Vec<TableRow<'v>>,
-        notes: &mut Notes,
-    ) -> MergedParticipants<'v> {
-        match self.stays {
-            true => merger.merge_stays(rows, self.id, self.call.finished_at, notes),
-            false => merger.merge_rows(rows, self.id, self.call.finished_at, notes),
-        }
-    }
 }
 
 /// The participants of a call, which rows of other tables refer to.
@@ -275,8 +263,7 @@ impl<'m> DayBuilder<'m> {
             .iter()
             .filter(|plan| plan.source == TableSource::Report)
             .map(|plan| {
-                let people =
-                    (plan.table.name == participants::NAME).then(|| ParticipantMerger::of(&plan.table));
+                let people = (plan.table.name == participants::NAME).then(|| ParticipantMerger::of(plan));
                 (plan, people.flatten())
             })
             .collect();
@@ -368,7 +355,7 @@ impl<'m> DayBuilder<'m> {
             let has_unknown_people = self.notes.unknown_people() > unknown_people;
             match merger {
                 Some(merger) => {
-                    let merged = report.merge(&merger, rows, &mut self.notes);
+                    let merged = merger.merge(rows, report.id, report.call.finished_at, &mut self.notes);
                     people = self.take_people(report, table, &merger, merged, has_unknown_people);
                     rows = std::mem::take(&mut people.rows);
                     people.everyone = report.stays.then(|| (table, rows.clone()));

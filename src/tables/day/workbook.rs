@@ -91,7 +91,7 @@ impl DayBuilder<'_> {
         // Values that do not fit are reported for tables that are fed.
         let mut notes = Notes::default();
         let rows = table_rows::rows(plan, sheets, &start, &mut notes);
-        let settled = people.merge_stays(rows, id, None, &mut notes);
+        let settled = people.merge(rows, id, None, &mut notes);
         Some((settled.rows.len() as u64, settled.turnout))
     }
 }

@@ -3,7 +3,8 @@
 use super::mapping_file::TableSource;
 use crate::json::Text;
 use crate::tables::build_notes::Notes;
-use crate::tables::mapping::{Mapping, TablePlan};
+use crate::tables::mapping::Mapping;
+use crate::tables::mapping::plan::TablePlan;
 use crate::tables::parquet::cell::Cell;
 use crate::tables::report::inspect;
 use crate::tables::report::inspect::NotJson;

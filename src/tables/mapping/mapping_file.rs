@@ -4,13 +4,11 @@
 //! count.
 
 use std::collections::BTreeMap;
-use std::fmt;
 
-use serde::de::value::MapAccessDeserializer;
-use serde::de::{MapAccess, SeqAccess, Visitor};
-use serde::{Deserialize, Deserializer, Serialize};
+use serde::{Deserialize, Serialize};
 
-use super::names::{Names, NamesForms};
+use super::feed::Feed;
+use super::names::{Names, Texts};
 use crate::tables::xlsx::SheetRules;
 
 /// A whole mapping file.
@@ -19,6 +17,12 @@ use crate::tables::xlsx::SheetRules;
 pub(crate) struct File {
     /// The version of the format.
     pub version: u32,
+    /// The zone of times that state none, as an IANA name.
+    #[serde(default)]
+    pub zone: Option<String>,
+    /// Formats of instants, tried before the built-in notations.
+    #[serde(default)]
+    pub formats: Names,
     /// Fields that need no column, by source.
     #[serde(default)]
     pub ignore: BTreeMap<TableSource, Names>,
@@ -75,6 +79,18 @@ pub(crate) struct TableRules {
     /// The paths of its rows.
     #[serde(default)]
     pub rows: Names,
+    /// The zone of this table's times, instead of the file's.
+    #[serde(default)]
+    pub zone: Option<String>,
+    /// The formats of this table's instants, instead of the file's.
+    #[serde(default)]
+    pub formats: Names,
+    /// The texts that a row must have, by path.
+    #[serde(default, rename = "where")]
+    pub only: BTreeMap<String, Texts>,
+    /// The texts that exclude a row, by path.
+    #[serde(default)]
+    pub skip: BTreeMap<String, Texts>,
     /// The feeds of its columns, by name.
     #[serde(default)]
     pub columns: BTreeMap<String, Feed>,
@@ -126,6 +142,13 @@ impl Fault {
         fault
     }
 
+    /// A fault of the rules for workbooks; `at` are the keys below `xlsx`.
+    pub fn of_sheet(table: &str, at: &[&str], reason: impl Into<String>) -> Self {
+        let mut fault = Self::of_key(table, "xlsx", reason);
+        fault.at.extend(at.iter().map(ToString::to_string));
+        fault
+    }
+
     /// A fault of a column.
     pub fn of_column(table: &str, column: &str, reason: impl Into<String>) -> Self {
         let mut fault = Self::of_table(table, format!("column `{column}`: {}", reason.into()));
@@ -155,113 +178,4 @@ impl Fault {
 /// The line of a byte in a text, from 1.
 pub(crate) fn line_at(text: &str, start: usize) -> usize {
     1 + text.bytes().take(start).filter(|byte| *byte == b'\n').count()
-}
-
-/// The feed of a column: only paths, or a table with more keys.
-#[derive(Debug, Clone, Default, PartialEq, Serialize)]
-pub(crate) struct Feed {
-    /// Paths; the first that exists wins.
-    pub from: Names,
-    /// For sessions: the paths of a session's own fields, by name.
-    pub fields: BTreeMap<String, Names>,
-    /// The lookup for a value that no path has.
-    pub lookup: Option<Lookup>,
-    /// The factor for numbers: from milliseconds to a column of seconds, 0.001.
-    pub scale: Option<f64>,
-    /// For a user-defined table: the type.
-    pub kind: Option<String>,
-    /// For a user-defined table: the meaning of the column.
-    pub doc: Option<String>,
-    /// True if the names of the mapping below are discarded.
-    #[serde(skip)]
-    pub replace: bool,
-}
-
-/// A value from another element of the report.
-#[derive(Debug, Clone, PartialEq, Serialize)]
-pub(crate) struct Lookup {
-    /// The array to search.
-    pub find: String,
-    /// The fields of its elements to compare; any of them may be equal.
-    pub key: Names,
-    /// The row's value to compare with.
-    pub by: Names,
-    /// The fields of the element found; the first that exists wins.
-    pub take: Names,
-}
-
-/// The keys of a feed that is a table.
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct FeedKeys {
-    #[serde(default)]
-    from: Names,
-    #[serde(default)]
-    fields: BTreeMap<String, Names>,
-    find: Option<String>,
-    key: Option<Names>,
-    by: Option<Names>,
-    take: Option<Names>,
-    scale: Option<f64>,
-    r#type: Option<String>,
-    doc: Option<String>,
-    #[serde(default)]
-    replace: bool,
-}
-
-impl<'de> Deserialize<'de> for Feed {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct Forms;
-        impl<'de> Visitor<'de> for Forms {
-            type Value = Feed;
-
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("a source path, a list of them, or a table with `from`")
-            }
-
-            fn visit_str<E: serde::de::Error>(self, path: &str) -> Result<Feed, E> {
-                Ok(Feed {
-                    from: Names(vec![path.to_owned()]),
-                    ..Feed::default()
-                })
-            }
-
-            fn visit_seq<A: SeqAccess<'de>>(self, seq: A) -> Result<Feed, A::Error> {
-                Ok(Feed {
-                    from: NamesForms.visit_seq(seq)?,
-                    ..Feed::default()
-                })
-            }
-
-            fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Feed, A::Error> {
-                FeedKeys::deserialize(MapAccessDeserializer::new(map))?
-                    .feed()
-                    .map_err(serde::de::Error::custom)
-            }
-        }
-        deserializer.deserialize_any(Forms)
-    }
-}
-
-impl FeedKeys {
-    fn feed(self) -> Result<Feed, &'static str> {
-        let lookup = match (self.find, self.key, self.by, self.take) {
-            (None, None, None, None) => None,
-            (Some(find), Some(key), Some(by), Some(take)) => Some(Lookup { find, key, by, take }),
-            _ => return Err("a lookup needs all of `find`, `key`, `by` and `take`"),
-        };
-        // Only fields: they add names to those of the mapping below.
-        if self.from.0.is_empty() && lookup.is_none() && self.fields.is_empty() {
-            return Err("nothing feeds the column: `from` is missing");
-        }
-        Ok(Feed {
-            from: self.from,
-            fields: self.fields,
-            lookup,
-            scale: self.scale,
-            kind: self.r#type,
-            doc: self.doc,
-            replace: self.replace,
-        })
-    }
 }

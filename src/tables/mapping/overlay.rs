@@ -3,11 +3,15 @@
 //! Names are added, not replaced, so that one mapping reads what the platform sent before and after it renamed a field.
 //! `replace = true` discards the names below.
 
-use super::mapping_file::{Fault, Feed, File, TableRules};
+use super::mapping_file::{Fault, File, TableRules};
 use crate::lake::table::builtin;
 
 /// Lays `over` over `base`.
 pub(crate) fn lay(mut base: File, over: File) -> Result<File, Fault> {
+    base.zone = over.zone.or(base.zone);
+    if !over.formats.is_empty() {
+        base.formats = over.formats;
+    }
     for (source, names) in over.ignore {
         let known = base.ignore.entry(source).or_default();
         *known = names.before(std::mem::take(known));
@@ -42,45 +46,31 @@ fn lay_table(name: &str, mut below: TableRules, over: TableRules) -> Result<Tabl
             "the table is built in and has its description",
         ));
     }
-    if !over.rows.0.is_empty() {
+    if !over.rows.is_empty() {
         below.rows = over.rows;
         // The values that enclose the rows are others now.
         for feed in below.columns.values_mut() {
             feed.from.0.retain(|path| !path.starts_with('^'));
             feed.lookup = None;
         }
-        below.columns.retain(|_, feed| !feed.from.0.is_empty());
+        below.columns.retain(|_, feed| feed.is_fed());
     }
+    below.zone = over.zone.or(below.zone);
+    if !over.formats.is_empty() {
+        below.formats = over.formats;
+    }
+    below.only.extend(over.only);
+    below.skip.extend(over.skip);
     below.xlsx = match (over.xlsx, below.xlsx) {
         (Some(over), Some(below)) => Some(over.over(below)),
         (over, below) => over.or(below),
     };
     for (column, feed) in over.columns {
         let laid = match below.columns.remove(&column) {
-            Some(feed_below) => lay_feed(feed_below, feed),
+            Some(feed_below) => feed.over(feed_below),
             None => feed,
         };
         below.columns.insert(column, laid);
     }
     Ok(below)
-}
-
-fn lay_feed(mut below: Feed, mut over: Feed) -> Feed {
-    // A scale applies to the names beside it, not to those below.
-    if over.replace || over.scale.is_some() {
-        if over.fields.is_empty() {
-            over.fields = below.fields;
-        }
-        return over;
-    }
-    for (field, names) in over.fields {
-        let known = below.fields.entry(field).or_default();
-        *known = names.before(std::mem::take(known));
-    }
-    Feed {
-        from: over.from.before(below.from),
-        fields: below.fields,
-        lookup: over.lookup.or(below.lookup),
-        ..over
-    }
 }

@@ -19,6 +19,8 @@ pub(crate) struct Shape {
     /// They are so few that a linear search is faster than hashing.
     fields: Vec<(String, Shape)>,
     each: Option<Box<Shape>>,
+    /// The values of an object whose keys are data.
+    values: Option<Box<Shape>>,
 }
 
 impl Shape {
@@ -27,6 +29,7 @@ impl Shape {
         steps.iter().fold(self, |shape, step| match step {
             Step::Field(name) => shape.insert_field(name),
             Step::Each => shape.each.get_or_insert_default(),
+            Step::Values => shape.values.get_or_insert_default(),
         })
     }
 
@@ -49,6 +52,7 @@ impl Shape {
         steps.iter().try_fold(self, |shape, step| match step {
             Step::Field(name) => shape.field(name),
             Step::Each => shape.each.as_deref(),
+            Step::Values => shape.values.as_deref(),
         })
     }
 
@@ -61,6 +65,9 @@ impl Shape {
         kept: Kept,
         notes: &mut Notes,
     ) -> Map<String, Value> {
+        if let Some(values) = &self.values {
+            return self.rest_of_values(object, values, path, kept, notes);
+        }
         let mut rest = Map::new();
         for (name, value) in object.iter() {
             let known = self.field(name);
@@ -87,8 +94,8 @@ impl Shape {
 
     /// The rest of a value that some path leads through.
     fn within(&self, value: &Node<'_>, path: &mut String, kept: Kept, notes: &mut Notes) -> Option<Value> {
-        match (value, &self.each) {
-            (Node::Object(object), _) if !self.fields.is_empty() => {
+        match (value, self.each.as_ref().or(self.values.as_ref())) {
+            (Node::Object(object), _) if !self.fields.is_empty() || self.values.is_some() => {
                 let rest = self.rest(object, path, kept, notes);
                 (!rest.is_empty()).then_some(Value::Object(rest))
             }
@@ -112,6 +119,36 @@ impl Shape {
                 Some(value.to_value())
             }
         }
+    }
+
+    /// The rest of an object whose keys are data.
+    fn rest_of_values(
+        &self,
+        object: &JsonObject<'_>,
+        values: &Self,
+        path: &mut String,
+        kept: Kept,
+        notes: &mut Notes,
+    ) -> Map<String, Value> {
+        let mut rest = Map::new();
+        for (name, value) in object.entries() {
+            let field = self.field(name);
+            let known = field.unwrap_or(values);
+            if known.row || known.taken {
+                continue;
+            }
+            let end = path.len();
+            match field {
+                Some(_) => push(path, name),
+                None => path.push_str("{}"),
+            }
+            let left = known.within(value, path, kept, notes);
+            path.truncate(end);
+            if let Some(left) = left {
+                rest.insert(name.as_ref().to_owned(), left);
+            }
+        }
+        rest
     }
 }
 

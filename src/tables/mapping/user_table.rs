@@ -1,6 +1,7 @@
 //! User-defined tables: their definition from the mapping. Pure.
 
-use super::mapping_file::{Fault, Feed, TableRules, TableSource};
+use super::feed::Feed;
+use super::mapping_file::{Fault, TableRules, TableSource};
 use crate::lake::table::builtin::{self, call};
 use crate::lake::table::{Column, Table, TableScope, Type};
 

@@ -89,11 +89,8 @@ impl<'v> Cell<'v> {
         .ok_or(Misfit)
     }
 
-    /// Reads a number as a type after multiplying it. Text that is not a number is read unscaled.
-    pub fn scaled(value: &Node<'v>, kind: Type, scale: f64) -> Result<Self, Misfit> {
-        let Some(number) = lenient::number(value) else {
-            return Self::read(value, kind);
-        };
+    /// A number as a type after multiplying it.
+    pub fn scaled(number: f64, kind: Type, scale: f64) -> Result<Self, Misfit> {
         // 0.001 is not exact in binary, but 1000 is: dividing by the inverse keeps exact values exact.
         let inverse = (1.0 / scale).round();
         let number = if inverse > 1.0 && (inverse * scale - 1.0).abs() < 1e-12 {

@@ -12,6 +12,8 @@ pub(crate) struct TableRow<'v> {
     pub cells: Vec<Cell<'v>>,
     /// The fields that no column takes.
     pub extra: Map<String, Value>,
+    /// True if it is one stay of a participant, who may have more rows.
+    pub is_stay: bool,
 }
 
 impl<'v> TableRow<'v> {
@@ -20,6 +22,7 @@ impl<'v> TableRow<'v> {
         Self {
             cells,
             extra: Map::new(),
+            is_stay: false,
         }
     }
 

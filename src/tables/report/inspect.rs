@@ -52,19 +52,13 @@ pub fn inspect(json: &[u8], mapping: &Mapping) -> Result<Inspection, NotJson> {
     let (report, _) = parse(&text)?;
     let crowded = is_crowded(mapping, &report);
     let plan = mapping.plan(participants::NAME).filter(|_| !crowded);
-    let found = plan.and_then(|plan| {
-        Some((
-            rows::count(plan, &report)?,
-            plan,
-            ParticipantMerger::of(&plan.table)?,
-        ))
-    });
+    let found = plan.and_then(|plan| Some((rows::count(plan, &report)?, plan, ParticipantMerger::of(plan)?)));
     let settled = found.map(|(_, plan, people)| {
         let template = vec![Cell::Null; plan.table.columns.len()];
         // Values that do not fit are reported when the tables are built.
         let mut notes = Notes::default();
         let rows = rows::rows(mapping, plan, &report, &template, &mut notes);
-        people.merge_rows(rows, "", None, &mut notes)
+        people.merge(rows, "", None, &mut notes)
     });
     Ok(Inspection {
         object: report.is_object(),

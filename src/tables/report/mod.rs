@@ -6,5 +6,6 @@ pub(crate) mod outside;
 pub(crate) mod path;
 pub(crate) mod people;
 pub(crate) mod rows;
+pub(crate) mod sessions;
 pub(crate) mod stay;
 pub(crate) mod turnout;

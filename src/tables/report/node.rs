@@ -119,6 +119,16 @@ impl<'v> JsonObject<'v> {
         self.0.is_empty()
     }
 
+    /// The fields that count.
+    pub fn entries(&self) -> impl Iterator<Item = (&Cow<'v, str>, &Node<'v>)> {
+        let fields = self.0.iter().enumerate();
+        // A large object has no field twice.
+        let counts = |at: usize, name: &Cow<'v, str>| {
+            self.0.len() > SMALL || !self.0[at + 1..].iter().any(|(later, _)| later == name)
+        };
+        fields.filter_map(move |(at, (name, value))| counts(at, name).then_some((name, value)))
+    }
+
     /// The fields. A field that appears twice in a small object comes twice, the one that counts later.
     pub fn iter(&self) -> impl Iterator<Item = &(Cow<'v, str>, Node<'v>)> {
         self.0.iter()
@@ -356,6 +366,11 @@ mod tests {
         assert!(matches!(node.get("b\n"), Some(Node::Text(Cow::Owned(text))) if text == "y\n"));
         assert!(matches!(parse("\"x\""), Node::Text(Cow::Borrowed("x"))));
         assert_eq!(node.to_value(), json!({"a": 2, "b\n": "y\n"}));
+        let Node::Object(object) = &node else {
+            panic!("an object");
+        };
+        let names: Vec<_> = object.entries().map(|(name, _)| name.as_ref()).collect();
+        assert_eq!(names, ["b\n", "a"]);
     }
 
     #[test]

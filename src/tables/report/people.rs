@@ -8,9 +8,10 @@ use sha2::{Digest, Sha256};
 
 use super::stay;
 use super::turnout::Turnout;
+use crate::lake::table::Type;
 use crate::lake::table::builtin::{self, participants};
-use crate::lake::table::{Table, Type};
 use crate::tables::build_notes::{Notes, Observation};
+use crate::tables::mapping::plan::TablePlan;
 use crate::tables::parquet::cell::Cell;
 use crate::tables::parquet::row::TableRow;
 
@@ -75,7 +76,8 @@ struct Merging<'v> {
 
 impl ParticipantMerger {
     /// Finds the columns; none in a table other than that of participants.
-    pub fn of(table: &Table) -> Option<Self> {
+    pub fn of(plan: &TablePlan) -> Option<Self> {
+        let table = &plan.table;
         let is_sum = |kind| matches!(kind, Type::Int64 | Type::Double);
         let mut known_by = [0; 4];
         for (place, name) in known_by.iter_mut().zip(IDENTITY) {
@@ -101,33 +103,19 @@ impl ParticipantMerger {
                 .clone()
                 .filter(|index| is_sum(table.columns[*index].kind))
                 .collect(),
+            // A default says nothing about a person.
             telling: columns
-                .filter(|index| !is_own(&table.columns[*index].name))
+                .filter(|index| !is_own(&table.columns[*index].name) && !plan.has_default(*index))
                 .collect(),
         })
     }
 
     /// Merges the rows of a report into one row for each participant, in the order of the report.
-    pub fn merge_rows<'v>(
-        &self,
-        rows: Vec<TableRow<'v>>,
-        call: &str,
-        call_end: Option<DateTime<Utc>>,
-        notes: &mut Notes,
-    ) -> MergedParticipants<'v> {
-        let before = rows.len();
-        let settled = self.add_all_up(self.merge(rows, call, notes), call_end);
-        notes.observe(
-            Observation::MergedParticipants,
-            (before - settled.rows.len()) as u64,
-        );
-        settled
-    }
-
-    /// Merges rows that are one stay each. Rows with the same external user, e-mail, telephone or name (the first that
-    /// has a value) belong to one participant. Rows that have only the name in common are counted in the notes, because
-    /// they may be two persons.
-    pub fn merge_stays<'v>(
+    ///
+    /// If rows are stays, those with the same external user, e-mail, telephone or name (the first that has a value) belong
+    /// to one participant. Stays that have only the name in common are counted in the notes, because they may be of two
+    /// persons.
+    pub fn merge<'v>(
         &self,
         mut rows: Vec<TableRow<'v>>,
         call: &str,
@@ -135,26 +123,30 @@ impl ParticipantMerger {
         notes: &mut Notes,
     ) -> MergedParticipants<'v> {
         let mut named = HashSet::new();
-        let mut merged = 0;
-        for row in &mut rows {
+        let mut merged_by_name = 0;
+        for row in rows.iter_mut().filter(|row| row.is_stay) {
             if row.cells[self.id].is_some() || !self.is_known(row) {
                 continue;
             }
             // Pass a fresh counter, so that every stay of the same person gets the same surrogate id.
             let (id, known_by) = self.surrogate(row, call, &mut HashMap::new());
             if self.has_name_alone(row) && !named.insert(id.clone()) {
-                merged += 1;
+                merged_by_name += 1;
             }
             row.cells[self.id] = id.into();
             self.identify(row, known_by);
         }
-        notes.observe(Observation::MergedByName, merged);
-        // Merged stays of one participant are expected here, so they are not noted.
-        self.add_all_up(self.merge(rows, call, notes), call_end)
+        notes.observe(Observation::MergedByName, merged_by_name);
+        // Several stays of one participant are expected.
+        let people = rows.iter().filter(|row| !row.is_stay).count();
+        let settled = self.add_all_up(self.merge_all(rows, call, notes), call_end);
+        let repeated = people.saturating_sub(settled.rows.len()) as u64;
+        notes.observe(Observation::MergedParticipants, repeated);
+        settled
     }
 
-    /// The number of participants that a list of stays could tell apart: those with a stay, by the rules of
-    /// [`ParticipantMerger::merge_stays`]. `rows` must be merged.
+    /// The number of participants that a list of stays could tell apart: those with a stay, by the rules for stays of
+    /// [`ParticipantMerger::merge`]. `rows` must be merged.
     pub fn told_apart(&self, rows: &[TableRow<'_>]) -> u64 {
         let mut nobody = 0;
         let mut seen = HashSet::new();
@@ -193,7 +185,12 @@ impl ParticipantMerger {
         }
     }
 
-    fn merge<'v>(&self, rows: Vec<TableRow<'v>>, call: &str, notes: &mut Notes) -> MergedParticipants<'v> {
+    fn merge_all<'v>(
+        &self,
+        rows: Vec<TableRow<'v>>,
+        call: &str,
+        notes: &mut Notes,
+    ) -> MergedParticipants<'v> {
         let mut merging = Merging::default();
         for row in rows {
             self.take(&mut merging, row, call);

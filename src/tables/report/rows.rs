@@ -3,17 +3,17 @@
 //! Nothing here fails: a value that does not fit becomes null and is counted, and a row that is not an object is
 //! counted.
 
-use chrono::{DateTime, Utc};
-use serde_json::Map;
+use std::borrow::Cow;
 
 use super::node::Node;
-use super::path::{Path, Step};
-use super::stay::{ReportedStay, ReportedStays, read_stay};
+use super::path::{Path, Scope, Step};
+use super::sessions::SessionReader;
 use crate::lake::table::{Type, builtin};
-use crate::lenient::{self, Reading};
+use crate::lenient;
 use crate::tables::build_notes::{Kept, Notes};
+use crate::tables::mapping::Mapping;
 use crate::tables::mapping::mapping_file::TableSource;
-use crate::tables::mapping::{ColumnPlan, LookupPlan, Mapping, OptionPlan, SessionPlan, TablePlan};
+use crate::tables::mapping::plan::{ColumnPlan, LookupPlan, OptionPlan, TablePlan};
 use crate::tables::parquet::cell::{Cell, Misfit, PollOption};
 use crate::tables::parquet::row::TableRow;
 
@@ -38,16 +38,23 @@ pub(crate) fn rows<'v>(
         None => outside_of_rows(plan.source),
     };
     let mut rows = Vec::new();
-    walk(object, &path.steps, &mut vec![object], &mut |scopes| {
-        let Some(row) = read(plan, scopes, template, notes) else {
+    let mut sessions = SessionReader::default();
+    path.walk(&[object.into()], &mut |scopes| {
+        if !plan.filter.takes(scopes) {
+            return;
+        }
+        let Some(mut row) = read(plan, scopes, template, &mut sessions, notes) else {
             return;
         };
-        let extra = match (scopes.last(), shape) {
-            (Some(Node::Object(object)), Some(shape)) => shape.rest(object, &mut place, kept, notes),
-            _ => Map::new(),
-        };
-        rows.push(TableRow { cells: row, extra });
+        if let (Some(Node::Object(object)), Some(shape)) = (scopes.last().map(|scope| scope.node), shape) {
+            row.extra = shape.rest(object, &mut place, kept, notes);
+        }
+        rows.push(row);
     });
+    // A list of stays has them in all rows, even if one has no readable time.
+    if rows.iter().any(|row| row.is_stay) {
+        rows.iter_mut().for_each(|row| row.is_stay = true);
+    }
     rows
 }
 
@@ -69,12 +76,11 @@ fn outside_of_rows(source: TableSource) -> Kept {
     }
 }
 
-/// The number of rows of a table in an object; none if the object lacks the place of the rows.
+/// The number of rows of a table in an object, also of those that do not count; none if the object lacks the place of
+/// the rows.
 pub(crate) fn count(plan: &TablePlan, object: &Node<'_>) -> Option<u64> {
     let path = plan.rows.iter().find(|path| is_there(path, object))?;
-    let mut count = 0;
-    walk(object, &path.steps, &mut vec![object], &mut |_| count += 1);
-    Some(count)
+    Some(path.walk(&[object.into()], &mut |_| {}).values)
 }
 
 /// True if an object has the place of a path's rows, with or without rows.
@@ -87,236 +93,180 @@ fn is_there(path: &Path, object: &Node<'_>) -> bool {
                 None => return false,
             },
             Step::Each => return value.as_list().is_some(),
+            Step::Values => return value.is_object() || value.as_list().is_some(),
         }
     }
     !value.is_null()
 }
 
-/// Calls `row` with the scopes of each row: the object first, the row last.
-fn walk<'n, 'v>(
-    value: &'n Node<'v>,
-    steps: &[Step],
-    scopes: &mut Vec<&'n Node<'v>>,
-    row: &mut dyn FnMut(&[&'n Node<'v>]),
-) {
-    match steps.split_first() {
-        None => row(scopes),
-        Some((Step::Field(name), rest)) => {
-            let Some(inner) = value.get(name.as_str()) else {
-                return;
-            };
-            if rest.is_empty() {
-                scopes.push(inner);
-                row(scopes);
-                scopes.pop();
-            } else {
-                walk(inner, rest, scopes, row);
-            }
-        }
-        Some((Step::Each, rest)) => {
-            for element in value.as_list().into_iter().flatten() {
-                scopes.push(element);
-                walk(element, rest, scopes, row);
-                scopes.pop();
-            }
-        }
-    }
-}
-
 fn read<'v>(
     plan: &TablePlan,
-    scopes: &[&Node<'v>],
+    scopes: &[Scope<'_, 'v>],
     template: &[Cell<'v>],
+    sessions: &mut SessionReader,
     notes: &mut Notes,
-) -> Option<Vec<Cell<'v>>> {
+) -> Option<TableRow<'v>> {
     let plain = |column: &ColumnPlan| column.session.is_none() && column.from.iter().any(Path::is_here);
-    if !scopes.last()?.is_object() && !plan.columns.iter().any(plain) {
+    if !scopes.last()?.node.is_object() && !plan.columns.iter().any(plain) {
         notes.bad(&plan.table.name, "(row)");
         return None;
     }
-    let mut cells = template.to_vec();
+    let mut row = TableRow::new(template.to_vec());
     for column in &plan.columns {
         let (table, name) = (&*plan.table.name, &*plan.table.columns[column.index].name);
         if let Some(session) = &column.session {
-            let stays = session.read(&column.from, scopes);
-            notes.bad_times(table, name, stays.bad);
-            let (sessions, unreadable) = stays.cells();
-            cells[column.index] = sessions;
+            let read = sessions.read(session, &column.from, scopes);
+            row.is_stay |= read.is_stay;
+            notes.bad_times(table, name, read.stays.bad);
+            let (cell, unreadable) = read.stays.cells();
+            row.cells[column.index] = cell;
             if let Some(index) = session.unreadable {
-                cells[index] = unreadable;
+                row.cells[index] = unreadable;
             }
             continue;
         }
         if let Some(options) = &column.options {
             let (cell, bad) = options.read(&column.from, scopes);
             notes.bad_times(table, name, bad);
-            cells[column.index] = cell;
+            row.cells[column.index] = cell;
             continue;
         }
         match column.read(scopes) {
             Ok(Cell::Null) => {}
-            Ok(cell) => cells[column.index] = cell,
+            Ok(cell) => row.cells[column.index] = cell,
             Err(Misfit) => notes.bad(table, name),
         }
     }
-    Some(cells)
+    Some(row)
 }
 
 impl ColumnPlan {
-    fn read<'v>(&self, scopes: &[&Node<'v>]) -> Result<Cell<'v>, Misfit> {
-        let cell = match first(&self.from, scopes) {
-            Some(value) => match self.scale {
-                Some(scale) => Cell::scaled(value, self.kind, scale)?,
-                None => Cell::read(value, self.kind)?,
-            },
+    fn read<'v>(&self, scopes: &[Scope<'_, 'v>]) -> Result<Cell<'v>, Misfit> {
+        let value = self.joined(scopes).or_else(|| first(&self.from, scopes));
+        let mut cell = match value {
+            Some(value) => self.values.read(&value)?,
             None if self.kind == Type::Strings => self.strings(scopes)?,
             None => Cell::Null,
         };
-        match &self.lookup {
-            Some(lookup) if !cell.is_some() => Ok(lookup
+        if let Some(lookup) = self.lookup.as_ref().filter(|_| !cell.is_some()) {
+            cell = lookup
                 .value(scopes)
-                .map_or(Ok(Cell::Null), |value| Cell::read(value, self.kind))?),
-            _ => Ok(cell),
+                .map_or(Ok(Cell::Null), |value| self.values.read(&value))?;
         }
+        Ok(match cell {
+            Cell::Null => self.values.default(),
+            cell => cell,
+        })
+    }
+
+    /// The texts of `concat`, joined; none if there is no text.
+    fn joined<'n, 'v>(&self, scopes: &[Scope<'n, 'v>]) -> Option<Cow<'n, Node<'v>>> {
+        let mut joined = String::new();
+        for path in &self.concat {
+            let value = path.value(scopes);
+            let text = value.as_ref().and_then(|value| value.to_text());
+            push_part(&mut joined, text.as_deref().unwrap_or_default());
+        }
+        (!joined.is_empty()).then(|| Cow::Owned(Node::Text(joined.into())))
     }
 
     /// Reads a list from a path like `tags[].name`.
-    fn strings<'v>(&self, scopes: &[&Node<'v>]) -> Result<Cell<'v>, Misfit> {
-        let Some((path, elements)) = self
-            .from
-            .iter()
-            .find_map(|path| Some((path, path.elements(scopes)?)))
-        else {
+    fn strings<'v>(&self, scopes: &[Scope<'_, 'v>]) -> Result<Cell<'v>, Misfit> {
+        let is_there = |path: &&Path| path.collection(scopes).is_some_and(|value| !value.is_null());
+        let Some(path) = self.from.iter().find(is_there) else {
             return Ok(Cell::Null);
         };
-        let inner = Path {
-            up: 0,
-            steps: path.after_each().to_vec(),
-        };
         let mut texts = Vec::new();
-        for element in elements {
-            let cell = inner
-                .value(&[element])
-                .map_or(Ok(Cell::Null), |value| Cell::read(value, Type::String))?;
-            if let Cell::Text(text) = cell {
-                texts.push(text);
+        let mut fits = true;
+        let walked = path.walk(scopes, &mut |scopes| {
+            let value = scopes.last().map(|scope| scope.node);
+            match value.map_or(Ok(Cell::Null), |value| Cell::read(value, Type::String)) {
+                Ok(Cell::Text(text)) => texts.push(text),
+                Ok(_) => {}
+                Err(Misfit) => fits = false,
             }
+        });
+        match fits && walked.misshapen == 0 {
+            true => Ok(Cell::Texts(texts)),
+            false => Err(Misfit),
         }
-        Ok(Cell::Texts(texts))
     }
 }
 
-impl SessionPlan {
-    /// Reads the stays of a row from the first path that exists. Anything else in the place of a list of stays is
-    /// unreadable, because it does not say that there were none.
-    fn read(&self, from: &[Path], scopes: &[&Node<'_>]) -> ReportedStays {
-        let mut stays = ReportedStays::default();
-        for path in from {
-            if path.arrays() == 0 {
-                // A row is itself a stay if it has any time.
-                if let Some(element) = path.value(scopes).filter(|element| self.is_stay(element)) {
-                    stays.add(self.stay(element));
-                    return stays;
-                }
-                continue;
-            }
-            match path.list(scopes) {
-                Some(Node::List(elements)) => {
-                    stays.sessions = Some(Vec::with_capacity(elements.len()));
-                    elements.iter().for_each(|element| stays.add(self.stay(element)));
-                    return stays;
-                }
-                None | Some(Node::Null) => {}
-                Some(_) => stays.add_unreadable(),
-            }
-        }
-        stays
+/// Adds a part to a text of several parts.
+pub(crate) fn push_part(joined: &mut String, part: &str) {
+    let part = part.trim();
+    if !joined.is_empty() && !part.is_empty() {
+        joined.push(' ');
     }
-
-    fn is_stay(&self, element: &Node<'_>) -> bool {
-        [&self.joined, &self.left]
-            .into_iter()
-            .any(|paths| instant(paths, element) != Reading::Absent)
-    }
-
-    fn stay(&self, element: &Node<'_>) -> ReportedStay {
-        read_stay(instant(&self.joined, element), instant(&self.left, element))
-    }
+    joined.push_str(part);
 }
 
 impl OptionPlan {
     /// Reads the options of a poll from the first path that has a list, and counts the values that can't be read. An
     /// option that is a plain value is a text without an id.
-    fn read<'v>(&self, from: &[Path], scopes: &[&Node<'v>]) -> (Cell<'v>, u64) {
+    fn read<'v>(&self, from: &[Path], scopes: &[Scope<'_, 'v>]) -> (Cell<'v>, u64) {
         let mut bad = 0;
-        let mut list = None;
         for path in from {
-            match path.list(scopes) {
-                None | Some(Node::Null) => {}
-                Some(Node::List(elements)) => {
-                    list = Some(elements);
-                    break;
+            if path.collection(scopes).is_none_or(Node::is_null) {
+                continue;
+            }
+            let mut options = Vec::new();
+            let walked = path.walk(scopes, &mut |scopes| {
+                if scopes.last().is_some_and(|scope| !scope.node.is_null()) {
+                    options.push(self.option(scopes, &mut bad));
                 }
-                Some(_) => bad += 1,
+            });
+            bad += walked.misshapen;
+            if walked.misshapen == 0 || !options.is_empty() {
+                return (Cell::Options(options), bad);
             }
         }
-        let Some(elements) = list else {
-            return (Cell::Null, bad);
-        };
-        let mut read = |paths: &[Path], element: &Node<'v>, kind| {
-            let value = first(paths, &[element]);
+        (Cell::Null, bad)
+    }
+
+    fn option<'v>(&self, scopes: &[Scope<'_, 'v>], bad: &mut u64) -> PollOption<'v> {
+        let mut read = |paths: &[Path], kind| {
+            let value = first(paths, scopes);
             value.map_or(Cell::Null, |value| {
-                Cell::read(value, kind).unwrap_or_else(|Misfit| {
-                    bad += 1;
+                Cell::read(&value, kind).unwrap_or_else(|Misfit| {
+                    *bad += 1;
                     Cell::Null
                 })
             })
         };
-        let mut options = Vec::with_capacity(elements.len());
-        for element in elements.iter().filter(|element| !element.is_null()) {
-            let text = |cell| match cell {
-                Cell::Text(text) => Some(text),
+        let text = |cell| match cell {
+            Cell::Text(text) => Some(text),
+            _ => None,
+        };
+        let is_plain = scopes.last().is_some_and(|scope| !scope.node.is_object());
+        let here = [Path::default()];
+        PollOption {
+            id: text(read(&self.id, Type::String)),
+            text: text(read(if is_plain { &here } else { &self.text }, Type::String)),
+            is_right: match read(&self.is_right, Type::Bool) {
+                Cell::Bool(truth) => Some(truth),
                 _ => None,
-            };
-            let is_plain = !element.is_object();
-            let here = [Path {
-                up: 0,
-                steps: Vec::new(),
-            }];
-            options.push(PollOption {
-                id: text(read(&self.id, element, Type::String)),
-                text: text(read(
-                    if is_plain { &here } else { &self.text },
-                    element,
-                    Type::String,
-                )),
-                is_right: match read(&self.is_right, element, Type::Bool) {
-                    Cell::Bool(truth) => Some(truth),
-                    _ => None,
-                },
-            });
+            },
         }
-        (Cell::Options(options), bad)
     }
 }
 
-/// The first reading of some fields that is not absent.
-fn instant(paths: &[Path], element: &Node<'_>) -> Reading<DateTime<Utc>> {
-    paths
-        .iter()
-        .filter_map(|path| path.value(&[element]))
-        .map(lenient::read_instant)
-        .find(|reading| *reading != Reading::Absent)
-        .unwrap_or(Reading::Absent)
-}
-
 impl LookupPlan {
-    fn value<'n, 'v>(&self, scopes: &[&'n Node<'v>]) -> Option<&'n Node<'v>> {
+    fn value<'n, 'v>(&self, scopes: &[Scope<'n, 'v>]) -> Option<Cow<'n, Node<'v>>> {
         let by = first(&self.by, scopes)?;
-        let found = self.find.elements(scopes)?.iter().find(|element| {
-            let mut keys = self.key.iter().filter_map(|path| path.value(&[element]));
-            keys.any(|key| same(key, by))
-        })?;
+        let is_found = |scope: &Scope<'n, 'v>| {
+            let mut keys = self.key.iter().filter_map(|path| path.value(&[*scope]));
+            keys.any(|key| same(&key, &by))
+        };
+        let found = match self.find.collection(scopes)? {
+            Node::List(elements) => elements.iter().map(Scope::from).find(is_found)?,
+            Node::Object(object) => object
+                .entries()
+                .map(|(key, node)| Scope { node, key: Some(key) })
+                .find(is_found)?,
+            _ => return None,
+        };
         first(&self.take, &[found])
     }
 }
@@ -330,7 +280,7 @@ fn same(a: &Node<'_>, b: &Node<'_>) -> bool {
 }
 
 /// The first value that exists and is not null.
-fn first<'n, 'v>(paths: &[Path], scopes: &[&'n Node<'v>]) -> Option<&'n Node<'v>> {
+fn first<'n, 'v>(paths: &[Path], scopes: &[Scope<'n, 'v>]) -> Option<Cow<'n, Node<'v>>> {
     paths
         .iter()
         .filter_map(|path| path.value(scopes))
@@ -348,6 +298,7 @@ fn place(prefix: &str, path: &Path) -> String {
                 place.push_str(name);
             }
             Step::Each => place.push_str("[]"),
+            Step::Values => place.push_str("{}"),
         }
     }
     place

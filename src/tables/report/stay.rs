@@ -2,7 +2,7 @@
 
 use chrono::{DateTime, Utc};
 
-use crate::lenient::Reading;
+use crate::lenient::{self, Reading};
 use crate::tables::parquet::cell::{Cell, Session};
 
 /// Microseconds by which an end may lie before its start, because clocks differ. The stay is then 0 s long.
@@ -41,8 +41,32 @@ pub(crate) fn read_stay(joined: Reading<DateTime<Utc>>, left: Reading<DateTime<U
     }
 }
 
+impl ReportedStay {
+    /// The stay with an end, if it has none and its length in seconds is known.
+    pub fn lasting(self, length: Option<f64>) -> Self {
+        let length = length.filter(|length| length.is_finite() && *length >= 0.0);
+        let (Some(length), Self::Read(session) | Self::EndUnreadable(session)) = (length, self) else {
+            return self;
+        };
+        if session.left.is_some() {
+            return self;
+        }
+        #[expect(
+            clippy::cast_possible_truncation,
+            reason = "a float that is too large becomes the largest number"
+        )]
+        let micros = (length * 1e6).round() as i64;
+        let left = Some(session.joined.saturating_add(micros)).filter(|left| is_possible(*left));
+        let ended = Session { left, ..session };
+        match self {
+            Self::Read(_) if left.is_some() => Self::Read(ended),
+            _ => Self::EndUnreadable(ended),
+        }
+    }
+}
+
 /// All stays of one person in a report.
-#[derive(Debug, Default, PartialEq)]
+#[derive(Debug, Clone, Default, PartialEq)]
 pub(crate) struct ReportedStays {
     /// The stays that could be read; none if the report says nothing about stays.
     pub sessions: Option<Vec<Session>>,
@@ -83,6 +107,11 @@ impl ReportedStays {
             Cell::count(self.unreadable),
         )
     }
+}
+
+/// True if an instant in microseconds lies in a year in which a call can take place.
+fn is_possible(micros: i64) -> bool {
+    DateTime::from_timestamp_micros(micros).is_some_and(|instant| lenient::is_sane(&instant))
 }
 
 /// Seconds from microseconds.
@@ -189,6 +218,27 @@ mod tests {
                 assert_eq!(read_stay(read(joined), read(left)), ReportedStay::Unreadable);
             }
         }
+    }
+
+    #[test]
+    fn a_length_gives_the_end_of_a_stay_without_one() {
+        let joined = 1_795_341_600_000_000;
+        let open = session(joined, None);
+        let until = |left| session(joined, Some(joined + left));
+        let read = ReportedStay::Read;
+        assert_eq!(read(open).lasting(Some(60.5)), read(until(60_500_000)));
+        assert_eq!(read(open).lasting(Some(0.0)), read(until(0)));
+        assert_eq!(read(open).lasting(None), read(open));
+        assert_eq!(read(open).lasting(Some(-1.0)), read(open));
+        assert_eq!(read(open).lasting(Some(1e300)), ReportedStay::EndUnreadable(open));
+        assert_eq!(read(until(5)).lasting(Some(60.0)), read(until(5)));
+        // The end that can't be read stays counted.
+        let counted = ReportedStay::EndUnreadable;
+        assert_eq!(counted(open).lasting(Some(1.0)), counted(until(1_000_000)));
+        assert_eq!(
+            ReportedStay::Unreadable.lasting(Some(1.0)),
+            ReportedStay::Unreadable
+        );
     }
 
     #[test]

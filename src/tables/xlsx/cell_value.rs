@@ -1,14 +1,18 @@
 //! The value of a cell: from calamine's type to text, or to the type of a column. Pure.
 
-use calamine::{CellErrorType, DataRef, ExcelDateTime, ExcelDateTimeType};
+use calamine::{CellErrorType, DataRef, ExcelDateTime};
 use chrono::{DateTime, Datelike, SecondsFormat, Utc};
-use serde_json::{Number, Value};
+use serde_json::Number;
 
 use super::clean_value::FIRST_INEXACT;
 use crate::lake::table::Type;
+use crate::lenient::SERIAL_DAYS;
+use crate::tables::report::node::Node;
 
 /// Most days that Excel can count: up to the year 9999. Calamine has no limit.
 const MOST_DAYS: f64 = 3e6;
+/// The days between the first days of Excel's two calendars.
+const DAYS_TO_1904: f64 = 1462.0;
 /// The years that an instant may have.
 const YEARS: std::ops::RangeInclusive<i32> = 1970..=2200;
 /// Larger numbers are not serial days, and may be seconds or milliseconds since the epoch.
@@ -18,7 +22,7 @@ pub(super) const UNREADABLE: &str = "#";
 
 /// A value of a cell.
 #[derive(Debug, Clone, PartialEq)]
-pub(super) enum CellValue {
+pub(crate) enum CellValue {
     /// Text that is not blank.
     Text(String),
     /// A number whose digits a double holds.
@@ -89,8 +93,8 @@ impl CellValue {
     pub fn text(&self) -> String {
         match self {
             Self::Text(text) => text.clone(),
-            Self::Number(_) => match self.json() {
-                Value::Number(number) => number.to_string(),
+            Self::Number(value) => match number(*value) {
+                Node::Number(number) => number.to_string(),
                 _ => String::new(),
             },
             Self::Truth(truth) => truth.to_string(),
@@ -99,55 +103,59 @@ impl CellValue {
         }
     }
 
-    /// The value as a column of a type reads it; `from_1904` is the workbook's calendar.
-    pub fn value(&self, kind: Type, from_1904: bool) -> Value {
+    /// The value as a column of a type reads it. A date has no zone. A length of time is text for a column of lengths, and
+    /// seconds for other numbers. `from_1904` is the workbook's calendar.
+    pub fn node(&self, kind: Type, is_length: bool, from_1904: bool) -> Node<'_> {
         match (self, kind) {
-            // A number as text may be a date whose number format was lost.
-            (Self::Text(text), Type::Timestamp) => match text.trim().parse::<f64>() {
-                Ok(number) if number.is_finite() => moment(number, from_1904),
-                _ => self.json(),
+            (Self::Text(text), Type::Timestamp) if from_1904 => match text.trim().parse() {
+                Ok(number) => moment(number, from_1904),
+                Err(_) => self.plain(),
             },
             (Self::Number(number), Type::Timestamp) => moment(*number, from_1904),
+            (Self::Instant(at), Type::Timestamp) => Node::Text(at.naive_utc().to_string().into()),
             // Day 0 is an empty cell with a date format.
-            (Self::Span(0), Type::Timestamp) => Value::Null,
+            (Self::Span(0), Type::Timestamp) => Node::Null,
             #[expect(clippy::cast_precision_loss, reason = "no span has 2^53 milliseconds")]
-            (Self::Span(ms), Type::Double | Type::Int64) => match ms % 1000 {
-                0 => (ms / 1000).into(),
-                _ => Self::Number(*ms as f64 / 1e3).json(),
-            },
-            _ => self.json(),
+            (Self::Span(ms), Type::Double | Type::Int64) if !is_length => number(*ms as f64 / 1e3),
+            _ => self.plain(),
         }
     }
 
-    fn json(&self) -> Value {
+    fn plain(&self) -> Node<'_> {
         match self {
-            Self::Text(text) => text.trim().into(),
-            Self::Truth(truth) => (*truth).into(),
-            Self::Instant(at) => rfc3339(*at).into(),
-            Self::Span(ms) => clock(*ms).into(),
-            // An id 17 is not 17.0.
-            #[expect(clippy::cast_possible_truncation, reason = "exact below 2^53")]
-            Self::Number(number) if number.fract() == 0.0 && number.abs() < FIRST_INEXACT => {
-                (*number as i64).into()
-            }
-            Self::Number(number) => Number::from_f64(*number).map_or(Value::Null, Value::Number),
+            Self::Text(text) => Node::Text(text.trim().into()),
+            Self::Truth(truth) => Node::Bool(*truth),
+            Self::Instant(at) => Node::Text(rfc3339(*at).into()),
+            Self::Span(ms) => Node::Text(clock(*ms).into()),
+            Self::Number(value) => number(*value),
         }
+    }
+}
+
+/// A number; an id 17 is not 17.0.
+fn number(value: f64) -> Node<'static> {
+    #[expect(clippy::cast_possible_truncation, reason = "exact below 2^53")]
+    match value.fract() == 0.0 && value.abs() < FIRST_INEXACT {
+        true => Node::Number((value as i64).into()),
+        false => Number::from_f64(value).map_or(Node::Null, Node::Number),
     }
 }
 
 /// A number in the place of an instant: a serial day, or seconds or milliseconds since the epoch. Any other number
 /// becomes a text that nothing reads as an instant.
-fn moment(number: f64, from_1904: bool) -> Value {
-    if number == 0.0 {
-        return Value::Null;
-    }
-    let day = ExcelDateTime::new(number, ExcelDateTimeType::DateTime, from_1904);
-    if let Some(at) = instant(day) {
-        return rfc3339(at).into();
-    }
-    match number < FIRST_EPOCH {
-        true => format!("day {number}").into(),
-        false => Number::from_f64(number).map_or(Value::Null, Value::Number),
+fn moment(value: f64, from_1904: bool) -> Node<'static> {
+    let day = match from_1904 {
+        true => value + DAYS_TO_1904,
+        false => value,
+    };
+    if value == 0.0 {
+        Node::Null
+    } else if SERIAL_DAYS.contains(&day) {
+        number(day)
+    } else if value < FIRST_EPOCH {
+        Node::Text(format!("day {value}").into())
+    } else {
+        number(value)
     }
 }
 
@@ -185,15 +193,21 @@ fn clock(ms: i64) -> String {
 
 #[cfg(test)]
 mod tests {
+    use calamine::ExcelDateTimeType;
     use serde_json::json;
 
     use super::*;
+    use crate::lenient::{self, Reading};
 
     #[test]
     fn a_number_without_a_fraction_is_whole() {
         let text = |number: f64| CellValue::Number(number).text();
         assert_eq!([17.0, -0.0, 1.5, 1e-7].map(text), ["17", "0", "1.5", "1e-7"]);
-        let json = |number: f64| CellValue::Number(number).value(Type::String, false);
+        let json = |number: f64| {
+            CellValue::Number(number)
+                .node(Type::String, false, false)
+                .to_value()
+        };
         assert_eq!(json(17.0), json!(17));
         assert_eq!(json(9_007_199_254_740_991.0), json!(9_007_199_254_740_991_i64));
         assert_eq!(json(1e300), json!(1e300));
@@ -201,14 +215,17 @@ mod tests {
 
     #[test]
     fn a_number_as_instant_is_a_serial_day_or_an_epoch_or_unreadable() {
-        let read = |number: f64, kind: Option<ExcelDateTimeType>, from_1904: bool| {
+        let node = |number: f64, kind: Option<ExcelDateTimeType>, from_1904: bool| {
             let value = match kind {
                 Some(kind) => DataRef::DateTime(ExcelDateTime::new(number, kind, from_1904)),
                 None => DataRef::Float(number),
             };
-            CellValue::of(&value)
-                .expect("a value")
-                .value(Type::Timestamp, from_1904)
+            let value = CellValue::of(&value).expect("a value");
+            value.node(Type::Timestamp, false, from_1904).to_value()
+        };
+        let read = |number, kind, from_1904| match lenient::read_instant(&node(number, kind, from_1904)) {
+            Reading::Read(at) => rfc3339(at),
+            other => format!("{other:?}"),
         };
         let (date, length) = (ExcelDateTimeType::DateTime, ExcelDateTimeType::TimeDelta);
         for format in [None, Some(date)] {
@@ -217,22 +234,44 @@ mod tests {
             assert_eq!(read(44_886.437_5, format, true), day);
             assert_eq!(read(25_569.0, format, false), "1970-01-01T00:00:00Z");
             assert_eq!(read(109_939.5, format, false), "2200-12-31T12:00:00Z");
-            assert_eq!(read(1_795_343_400.0, format, false), json!(1_795_343_400.0));
-            assert_eq!(read(0.0, format, false), Value::Null);
+            assert_eq!(read(1_795_343_400.0, format, false), "2026-11-22T10:30:00Z");
+            assert_eq!(read(0.0, format, false), "Absent");
             for nonsense in [25_568.99, 109_940.0, 2_958_466.0, -1.0, 12_345_678.0, 1e7] {
-                let value = read(nonsense, format, false);
-                assert!(
-                    crate::lenient::instant(&value).is_none() && value.is_string(),
-                    "{value}"
-                );
+                assert_eq!(read(nonsense, format, false), "Unreadable", "{nonsense}");
             }
         }
-        let text = |text: &str| CellValue::Text(text.into()).value(Type::Timestamp, false);
-        assert_eq!(text(" 46348.4375 "), "2026-11-22T10:30:00Z");
-        assert_eq!(text("22.11.2026 10:30"), "22.11.2026 10:30");
-        assert_eq!(read(0.25, Some(date), false), "06:00:00");
-        assert_eq!(read(1.5, Some(length), false), "36:00:00");
-        assert_eq!(read(1e300, Some(length), false), json!(1e300));
+        let text = |text: &str, from_1904| {
+            let cell = CellValue::Text(text.into());
+            lenient::instant(&cell.node(Type::Timestamp, false, from_1904).to_value()).map(rfc3339)
+        };
+        assert_eq!(
+            text(" 46348.4375 ", false).as_deref(),
+            Some("2026-11-22T10:30:00Z")
+        );
+        assert_eq!(
+            text(" 44886.4375 ", true).as_deref(),
+            Some("2026-11-22T10:30:00Z")
+        );
+        assert_eq!(
+            text("22.11.2026 10:30", true).as_deref(),
+            Some("2026-11-22T10:30:00Z")
+        );
+        assert_eq!(node(0.25, Some(date), false), "06:00:00");
+        assert_eq!(node(1.5, Some(length), false), "36:00:00");
+        assert_eq!(node(1e300, Some(length), false), json!(1e300));
+    }
+
+    #[test]
+    fn a_length_of_time_is_text_where_a_column_reads_lengths() {
+        let value = |is_length| {
+            CellValue::Span(3_723_500)
+                .node(Type::Double, is_length, false)
+                .to_value()
+        };
+        assert_eq!(
+            (value(true), value(false)),
+            (json!("01:02:03.500"), json!(3723.5))
+        );
     }
 
     #[test]

@@ -33,11 +33,11 @@ pub fn inspect_workbook(bytes: &[u8], mapping: &Mapping) -> Result<BookInspectio
     })?;
     let participants = mapping.plan(participants::NAME).and_then(|plan| {
         let sheets = workbook.tables.get(&*plan.table.name)?;
-        let people = ParticipantMerger::of(&plan.table)?;
+        let people = ParticipantMerger::of(plan)?;
         let template = vec![Cell::Null; plan.table.columns.len()];
         let mut notes = Notes::default();
         let rows = table_rows::rows(plan, sheets, &template, &mut notes);
-        Some(people.merge_stays(rows, "", None, &mut notes))
+        Some(people.merge(rows, "", None, &mut notes))
     });
     Ok(BookInspection {
         empty: workbook.rows == 0,

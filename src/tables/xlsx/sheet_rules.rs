@@ -5,46 +5,67 @@ use std::fmt;
 
 use serde::de::value::{MapAccessDeserializer, SeqAccessDeserializer};
 use serde::de::{MapAccess, SeqAccess, Visitor};
-use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use serde::{Deserialize, Deserializer, Serialize};
+use serde_json::Value;
 
-use crate::tables::mapping::names::Names;
+use crate::tables::mapping::feed::ValueOptions;
+use crate::tables::mapping::names::{Names, Texts, fold};
 
 /// A table's `xlsx` rules in the mapping file.
 #[derive(Debug, Clone, PartialEq, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct SheetRules {
-    /// The names of its sheets.
+    /// The names of its sheets, perhaps with `*` and `?`.
     #[serde(default)]
     pub sheets: Names,
+    /// The zone of the workbook's times, instead of the table's.
+    #[serde(default)]
+    pub zone: Option<String>,
+    /// The formats of the workbook's instants, instead of the table's.
+    #[serde(default)]
+    pub formats: Names,
     /// The headers of its columns, by column.
     #[serde(default)]
     pub columns: BTreeMap<String, Headers>,
     /// Replacements for values, by column and value.
-    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    #[serde(default)]
     pub values: BTreeMap<String, BTreeMap<String, Names>>,
-    /// The texts of rows that are skipped, by column.
-    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
-    pub skip: BTreeMap<String, Names>,
+    /// The texts that a row must have, by column or header.
+    #[serde(default, rename = "where")]
+    pub only: BTreeMap<String, Texts>,
+    /// The texts of rows that are skipped, by column or header.
+    #[serde(default)]
+    pub skip: BTreeMap<String, Texts>,
     /// True if the rules of the mapping below are discarded.
     #[serde(default, skip_serializing)]
     pub replace: bool,
 }
 
 /// The headers of a column.
-#[derive(Debug, Clone, Default, PartialEq)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize)]
 pub(crate) struct Headers {
     /// Their texts; the first that exists wins.
     pub names: Names,
+    /// The headers of texts that are joined by spaces. They come before `names`.
+    pub concat: Names,
+    /// How a value is read.
+    pub options: ValueOptions,
     /// True if the texts of the mapping below are discarded.
+    #[serde(skip)]
     pub replace: bool,
 }
 
 /// The keys of headers that are a table.
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
+#[derive(Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
 struct HeaderKeys {
     from: Names,
-    #[serde(default)]
+    concat: Names,
+    scale: Option<f64>,
+    values: BTreeMap<String, Value>,
+    default: Option<Value>,
+    zone: Option<String>,
+    formats: Names,
     replace: bool,
 }
 
@@ -55,22 +76,23 @@ impl SheetRules {
             return self;
         }
         below.sheets = self.sheets.before(below.sheets);
+        below.zone = self.zone.or(below.zone);
+        if !self.formats.is_empty() {
+            below.formats = self.formats;
+        }
         for (column, headers) in self.columns {
             // A header feeds one column: the one that named it last.
-            take_away(below.columns.values_mut().map(|of| &mut of.names), &headers.names);
+            for taken in [&headers.names, &headers.concat] {
+                take_away(below.columns.values_mut().map(|of| &mut of.names), taken);
+            }
             let known = below.columns.entry(column).or_default();
-            *known = match headers.replace {
-                true => headers,
-                false => Headers {
-                    names: headers.names.before(std::mem::take(&mut known.names)),
-                    replace: false,
-                },
-            };
+            *known = headers.over(std::mem::take(known));
         }
-        let gone = |name: &String| below.columns.get(name).is_some_and(|of| of.names.0.is_empty());
+        let gone = |name: &String| below.columns.get(name).is_some_and(|of| !of.is_fed());
         below.values.retain(|name, _| !gone(name));
         below.skip.retain(|name, _| !gone(name));
-        below.columns.retain(|_, headers| !headers.names.0.is_empty());
+        let is_empty = |headers: &Headers| !headers.is_fed() && headers.options == ValueOptions::default();
+        below.columns.retain(|_, headers| !is_empty(headers));
         for (column, values) in self.values {
             let known = below.values.entry(column).or_default();
             for (value, texts) in values {
@@ -79,6 +101,7 @@ impl SheetRules {
                 *names = texts.before(std::mem::take(names));
             }
         }
+        below.only.extend(self.only);
         for (column, texts) in self.skip {
             let names = below.skip.entry(column).or_default();
             *names = texts.before(std::mem::take(names));
@@ -87,13 +110,26 @@ impl SheetRules {
     }
 }
 
-/// A text without the differences in how people write it: case, spaces, and the dots of ё.
-pub(super) fn fold(text: &str) -> String {
-    text.chars()
-        .filter(|c| !c.is_whitespace())
-        .flat_map(char::to_lowercase)
-        .map(|c| if c == 'ё' { 'е' } else { c })
-        .collect()
+impl Headers {
+    fn is_fed(&self) -> bool {
+        !self.names.is_empty() || !self.concat.is_empty()
+    }
+
+    fn over(self, below: Self) -> Self {
+        if self.replace {
+            return self;
+        }
+        Self {
+            names: self.names.before(below.names),
+            concat: if self.concat.is_empty() {
+                below.concat
+            } else {
+                self.concat
+            },
+            options: self.options.over(below.options),
+            replace: false,
+        }
+    }
 }
 
 /// Removes texts from others, however they are spelled.
@@ -101,12 +137,6 @@ fn take_away<'n>(from: impl Iterator<Item = &'n mut Names>, taken: &Names) {
     let taken: Vec<_> = taken.0.iter().map(|text| fold(text)).collect();
     for names in from {
         names.0.retain(|text| !taken.contains(&fold(text)));
-    }
-}
-
-impl Serialize for Headers {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        self.names.serialize(serializer)
     }
 }
 
@@ -123,23 +153,36 @@ impl<'de> Deserialize<'de> for Headers {
             fn visit_str<E: serde::de::Error>(self, name: &str) -> Result<Headers, E> {
                 Ok(Headers {
                     names: Names(vec![name.to_owned()]),
-                    replace: false,
+                    ..Headers::default()
                 })
             }
 
             fn visit_seq<A: SeqAccess<'de>>(self, seq: A) -> Result<Headers, A::Error> {
                 Ok(Headers {
                     names: Names::deserialize(SeqAccessDeserializer::new(seq))?,
-                    replace: false,
+                    ..Headers::default()
                 })
             }
 
             fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Headers, A::Error> {
                 let keys = HeaderKeys::deserialize(MapAccessDeserializer::new(map))?;
-                Ok(Headers {
+                let headers = Headers {
                     names: keys.from,
+                    concat: keys.concat,
+                    options: ValueOptions {
+                        scale: keys.scale,
+                        values: keys.values,
+                        default: keys.default,
+                        zone: keys.zone,
+                        formats: keys.formats,
+                    },
                     replace: keys.replace,
-                })
+                };
+                // Without a header it adds to the mapping below.
+                match headers.is_fed() || (headers.options != ValueOptions::default() && !headers.replace) {
+                    true => Ok(headers),
+                    false => Err(serde::de::Error::missing_field("from")),
+                }
             }
         }
         deserializer.deserialize_any(Forms)

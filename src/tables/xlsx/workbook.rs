@@ -4,17 +4,14 @@ use std::collections::{BTreeMap, HashMap};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::rc::Rc;
 
-use serde_json::Value;
-
 use super::budget::Budget;
 use super::cell_reference::letter;
 use super::cell_value::{CellValue, UNREADABLE};
 use super::package::SheetPart;
 use super::refusal::Refusal;
 use super::row_reader::{Book, SheetRow};
-use super::sheet_plan::{Header, SheetPlan, Target};
+use super::sheet_plan::{Header, RowValues, SheetPlan, Target};
 use crate::error::Error;
-use crate::lake::table::Type;
 use crate::tables::mapping::Mapping;
 
 /// Rows in which the header is searched.
@@ -67,7 +64,9 @@ pub(crate) struct TableSheet {
     /// The sheet's name.
     pub name: String,
     /// The values of each row.
-    pub rows: Vec<Vec<(Rc<Target>, Value)>>,
+    pub rows: Vec<RowValues>,
+    /// True if serial days count from 1904.
+    pub from_1904: bool,
 }
 
 /// A row for `report_rows`.
@@ -150,7 +149,7 @@ struct SheetReading<'r> {
     first: Vec<SheetRow>,
     searching: bool,
     header: Option<Bound>,
-    rows: Vec<Vec<(Rc<Target>, Value)>>,
+    rows: Vec<RowValues>,
 }
 
 /// A header that was found; all rows share its targets.
@@ -239,7 +238,7 @@ impl<'r> SheetReading<'r> {
 
     /// Keeps the row for its table.
     fn bind(&mut self, row: SheetRow) -> Result<(), Refusal> {
-        let (Some(bound), Some(plan)) = (&self.header, self.plan) else {
+        let Some(bound) = &self.header else {
             return Ok(());
         };
         // A row that holds only errors has no values.
@@ -256,24 +255,14 @@ impl<'r> SheetReading<'r> {
         self.workbook.held.add(&cells)?;
         let wrong = wrong.iter().filter_map(|column| {
             let target = bound.targets.get(column)?;
-            Some((Rc::clone(target), UNREADABLE.into()))
+            Some((Rc::clone(target), CellValue::Text(UNREADABLE.into())))
         });
         let values = cells.into_iter().map(|(column, datum)| {
             let target = match bound.targets.get(&column) {
                 Some(target) => Rc::clone(target),
                 None => Rc::new(Target::Extra(letter(column))),
             };
-            let value = match &*target {
-                Target::Column(index, kind) => match &datum {
-                    CellValue::Text(text) => plan
-                        .value_of(*index, text)
-                        .map_or_else(|| datum.value(*kind, self.from_1904), Into::into),
-                    _ => datum.value(*kind, self.from_1904),
-                },
-                Target::Joined | Target::Left => datum.value(Type::Timestamp, self.from_1904),
-                Target::Extra(_) => datum.value(Type::Json, self.from_1904),
-            };
-            (target, value)
+            (target, datum)
         });
         self.rows.push(values.chain(wrong).collect());
         Ok(())
@@ -289,8 +278,12 @@ impl<'r> SheetReading<'r> {
         } else if self.plan.is_some() && self.header.is_none() {
             self.workbook.headless += 1;
         }
-        let (name, rows) = (self.sheet.to_owned(), self.rows);
-        Ok(self.header.map(|_| TableSheet { name, rows }))
+        let (name, rows, from_1904) = (self.sheet.to_owned(), self.rows, self.from_1904);
+        Ok(self.header.map(|_| TableSheet {
+            name,
+            rows,
+            from_1904,
+        }))
     }
 }
 
