@@ -118,8 +118,8 @@ kinds! {
             "The number of participants in a report is not the one that the call counts, or not the one in the call's other report.",
             "Compare the two in the platform before you rely on the attendance of that call.";
         OutsideCall = "outside_call" in "warning":
-            "Stays of participants lie outside of their call's time.",
-            "Check the times of that call before you rely on its durations.";
+            "Most stays of a call's participants lie more than 5 minutes outside of the call.",
+            "If the message names an offset, set `zone` in a mapping of your own and run `telelake rebuild`. If not, check the times of that call before you rely on its durations.";
         NewField = "new_field" in "warning":
             "A report has a field that no column takes. The message says where the lake keeps it.",
             "Add a column to a mapping of your own, then run `telelake rebuild`.";

@@ -175,6 +175,25 @@ impl Fault {
     }
 }
 
+/// The keys that lead to a byte of a TOML text, outermost first; as far as the text is TOML.
+pub(crate) fn keys_at(text: &str, at: usize) -> Vec<String> {
+    fn search(table: &toml::de::DeTable<'_>, at: usize) -> Option<Vec<String>> {
+        for (name, value) in table {
+            let inner = value.get_ref().as_table().and_then(|table| search(table, at));
+            let is_here = name.span().contains(&at) || value.span().contains(&at);
+            let found = inner.or_else(|| is_here.then(Vec::new));
+            if let Some(mut keys) = found {
+                keys.insert(0, name.get_ref().to_string());
+                return Some(keys);
+            }
+        }
+        None
+    }
+    let document = toml::de::DeTable::parse(text).ok();
+    let keys = document.and_then(|document| search(document.get_ref(), at));
+    keys.unwrap_or_default()
+}
+
 /// The line of a byte in a text, from 1.
 pub(crate) fn line_at(text: &str, start: usize) -> usize {
     1 + text.bytes().take(start).filter(|byte| *byte == b'\n').count()

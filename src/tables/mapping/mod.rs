@@ -127,14 +127,20 @@ impl Mapping {
 /// Parses a mapping file.
 fn read(text: &str) -> Result<File, Fault> {
     let file: File = toml::from_str(text).map_err(|error| {
-        let line = error.span().map(|span| line_at(text, span.start));
-        Fault::of_file(
-            "",
-            match line {
-                Some(line) => format!("line {line}: {}", error.message()),
-                None => error.message().to_owned(),
-            },
-        )
+        let reason = error.message();
+        let Some(start) = error.span().map(|span| span.start) else {
+            return Fault::of_file("", reason);
+        };
+        let keys = mapping_file::keys_at(text, start);
+        let place = match keys.iter().map(String::as_str).collect::<Vec<_>>()[..] {
+            ["table", table, "columns", column, ..] => format!("[table.{table}] column `{column}`: "),
+            ["table", table, "xlsx", "columns", column, ..] => {
+                format!("[table.{table}] column `{column}` of `xlsx`: ")
+            }
+            ["table", table, ..] => format!("[table.{table}] "),
+            _ => String::new(),
+        };
+        Fault::of_file("", format!("line {}: {place}{reason}", line_at(text, start)))
     })?;
     if file.version != VERSION {
         let reason = format!("version {} is not known, {VERSION} is", file.version);

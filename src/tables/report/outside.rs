@@ -10,7 +10,7 @@ const STEP_MINUTES: i64 = 15;
 /// No zone is further from UTC.
 const MOST_STEPS: i64 = 14 * 60 / STEP_MINUTES;
 
-/// The stays of a report that miss their call by over 5 minutes.
+/// Most stays of a report miss their call by over 5 minutes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct OutsideCall {
     /// The number of such stays.
@@ -19,7 +19,8 @@ pub struct OutsideCall {
     pub of: u64,
     /// Minutes by which the furthest stay misses the call.
     pub minutes: i64,
-    /// The offset from UTC, in minutes, of a zone in which most of them would lie within the call.
+    /// The offset, in minutes from the zone that they were read in, of a zone in which most of them would lie within the
+    /// call.
     pub zone: Option<i64>,
 }
 
@@ -37,10 +38,19 @@ impl OutsideCall {
         );
         match zone {
             Some(zone) => {
-                let sign = if *zone < 0 { '-' } else { '+' };
+                let (sign, way) = if *zone < 0 {
+                    ('-', "later")
+                } else {
+                    ('+', "earlier")
+                };
                 let (hours, rest) = (zone.abs() / 60, zone.abs() % 60);
+                let length = match rest {
+                    0 => format!("{hours} h"),
+                    _ => format!("{hours} h {rest} min"),
+                };
                 format!(
-                    "{missed}; they would fit if their times were in the zone {sign}{hours:02}:{rest:02} instead of UTC"
+                    "{missed}; they would fit if they were {length} {way}: set `zone` in the mapping, to one of \
+                     {sign}{hours:02}:{rest:02} if it has none yet"
                 )
             }
             None => format!("{missed}; no zone makes most of them fit"),
@@ -48,7 +58,7 @@ impl OutsideCall {
     }
 }
 
-/// The stays that miss a call; none if all touch it. Times are in microseconds. An unknown start or end of the call is
+/// The stays that miss a call; none if they are not more than half of all, because single ones can be right. Times are in microseconds. An unknown start or end of the call is
 /// never missed.
 pub(crate) fn outside(sessions: &[Session], start: Option<i64>, end: Option<i64>) -> Option<OutsideCall> {
     let by = |session: &Session, shift: i64| {
@@ -63,6 +73,9 @@ pub(crate) fn outside(sessions: &[Session], start: Option<i64>, end: Option<i64>
         .iter()
         .filter(|session| by(session, 0) > TOLERANCE)
         .collect();
+    if 2 * outside.len() <= sessions.len() {
+        return None;
+    }
     let furthest = outside.iter().map(|session| by(session, 0)).max()?;
     let within = |shift: i64| {
         let fits = |session: &&&Session| {
@@ -116,9 +129,12 @@ mod tests {
             (moscow.stays, moscow.of, moscow.minutes, moscow.zone),
             (3, 3, 130, Some(180))
         );
+        assert!(moscow.sentence().contains("3 h earlier"), "{}", moscow.sentence());
         assert!(moscow.sentence().contains("+03:00"), "{}", moscow.sentence());
-        let west = told(&[(-240, Some(-190)), (0, Some(60))]).expect("outside");
-        assert_eq!((west.stays, west.of, west.zone), (1, 2, Some(-240)));
+        assert_eq!(told(&[(-240, Some(-190)), (0, Some(60))]), None);
+        let west = told(&[(-240, Some(-190)), (0, Some(60)), (-230, Some(-200))]).expect("outside");
+        assert_eq!((west.stays, west.of, west.zone), (2, 3, Some(-240)));
+        assert!(west.sentence().contains("4 h later"), "{}", west.sentence());
         assert!(west.sentence().contains("-04:00"));
         let lost = told(&[(100_000, Some(100_001))]).expect("outside");
         assert_eq!((lost.minutes, lost.zone), (99_940, None));

@@ -2,11 +2,11 @@
 
 use super::*;
 
-fn over(text: &str) -> Mapping {
+pub(super) fn over(text: &str) -> Mapping {
     Mapping::over_builtin(&format!("version = 1\n{text}"), "mine.toml").expect(text)
 }
 
-fn refusal(text: &str) -> String {
+pub(super) fn refusal(text: &str) -> String {
     Mapping::over_builtin(&format!("version = 1\n{text}"), "mine.toml")
         .expect_err(text)
         .to_string()

@@ -37,7 +37,7 @@ pub(crate) enum CellValue {
 
 /// The reason why a cell has no value.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum NoValue {
+pub(crate) enum NoValue {
     /// The cell is blank.
     Blank,
     /// The cell holds an error of a formula, or something that no cell can hold.

@@ -1,0 +1,550 @@
+//! Each ability of the mapping language, from a report of that shape to the rows.
+
+use super::own::{over, refusal};
+use super::*;
+
+/// The values of some columns in the rows of a table that a report gives; a column's rows are in the order of the table.
+fn rows(mapping: &str, report: &Value, table: &str, columns: &[&str]) -> Vec<String> {
+    let day = build_with(&manifest(), &over(mapping), report.to_string());
+    rows_of(&day, table, columns)
+}
+
+fn rows_of(day: &BuiltDay, table: &str, columns: &[&str]) -> Vec<String> {
+    let file = file(day, table);
+    let columns: Vec<_> = columns.iter().map(|name| column(file, name)).collect();
+    let row = |at: usize| {
+        columns
+            .iter()
+            .map(|column| column[at].as_str())
+            .collect::<Vec<_>>()
+    };
+    (0..columns[0].len()).map(|at| row(at).join(" | ")).collect()
+}
+
+/// The sessions of each participant in minutes from the start of the call at 10:00, by name.
+fn sessions(mapping: &str, report: &Value) -> Vec<String> {
+    let day = build_with(&manifest(), &over(mapping), report.to_string());
+    sessions_of(&day)
+}
+
+fn sessions_of(day: &BuiltDay) -> Vec<String> {
+    let file = file(day, "participants");
+    let (names, sessions) = (column(file, "name"), column(file, "sessions"));
+    let unreadable = column(file, "sessions_unreadable");
+    let mut people: Vec<_> = names
+        .into_iter()
+        .zip(sessions)
+        .zip(unreadable)
+        .map(|((name, sessions), unreadable)| {
+            let sessions = sessions
+                .replace("joined_at: 2026-11-22T", "")
+                .replace(", left_at: 2026-11-22T", "–")
+                .replace(", left_at: null", "–")
+                .replace('Z', "");
+            let unreadable = if unreadable == "0" {
+                String::new()
+            } else {
+                format!(" ?{unreadable}")
+            };
+            format!("{name} {sessions}{unreadable}")
+        })
+        .collect();
+    people.sort();
+    people
+}
+
+#[test]
+fn the_values_of_an_object_are_rows_and_their_keys_are_columns() {
+    let report = json!({"users": {
+        "u1": {"name": "Анна", "devices": {"d1": {"in": "2026-11-22 10:00", "out": "2026-11-22 10:30"},
+                                           "d2": {"in": "2026-11-22 10:40", "out": "2026-11-22 10:50"}}},
+        "u2": {"name": "Борис", "devices": {}},
+        "u3": {"name": "Вера"},
+        "u4": {"name": "Глеб", "devices": 5}},
+        "polls": {"q1": {"title": "Да?", "votes": {"u1": "нет", "u2": "да"}}}});
+    let mapping = "[table.participants]\nrows = 'users{}'\ncolumns.participant_id = '@key'\n\
+        columns.sessions = { from = 'devices{}', fields = { joined_at = 'in', left_at = 'out' } }\n\
+        [table.poll_votes]\nrows = 'polls{}.votes{}'\n\
+        columns.poll_id = '^@key'\ncolumns.question = '^.title'\ncolumns.participant_id = '@key'\ncolumns.answer_text = '@'";
+    assert_eq!(
+        rows(
+            mapping,
+            &report,
+            "participants",
+            &["participant_id", "name", "identity"]
+        ),
+        [
+            "u1 | Анна | id",
+            "u2 | Борис | id",
+            "u3 | Вера | id",
+            "u4 | Глеб | id"
+        ]
+    );
+    assert_eq!(
+        sessions(mapping, &report),
+        [
+            "Анна [{10:00:00–10:30:00}, {10:40:00–10:50:00}]",
+            "Борис []",
+            "Вера null",
+            "Глеб null ?1"
+        ]
+    );
+    let columns = [
+        "poll_id",
+        "question",
+        "participant_id",
+        "answer_text",
+        "participant_name",
+    ];
+    let mut votes = rows(mapping, &report, "poll_votes", &columns);
+    votes.sort();
+    assert_eq!(
+        votes,
+        ["q1 | Да? | u1 | нет | Анна", "q1 | Да? | u2 | да | Борис"]
+    );
+}
+
+#[test]
+fn a_report_may_itself_be_an_object_of_rows() {
+    let report = json!({"u1": {"name": "Анна", "age": 9}, "u2": {"name": "Борис"}});
+    let mapping = over("[table.participants]\nrows = '{}'\ncolumns.participant_id = '@key'");
+    let day = build_with(&manifest(), &mapping, report.to_string());
+    assert_eq!(column(file(&day, "participants"), "participant_id"), ["u1", "u2"]);
+    let unmapped: Vec<_> = day.notes.unmapped.keys().collect();
+    assert_eq!(unmapped, ["{}.age"]);
+}
+
+#[test]
+fn times_without_a_zone_are_in_the_zone_of_the_column_the_table_or_the_mapping() {
+    let report = json!({
+        "participants": [{"id": "p", "name": "Анна", "sessions": [{"joinedAt": "2026-11-22 13:00", "leftAt": "2026-11-22T10:30:00Z"}]}],
+        "messages": [{"id": "1", "sentAt": "22.11.2026 15:01"}],
+        "reactions": [{"sentAt": "2026-11-22 13:02"}]});
+    let mapping = "zone = 'Europe/Moscow'\n[table.messages]\nzone = 'Asia/Yekaterinburg'\n[table.reactions]\nzone = 'UTC'\n\
+        columns.sent_at = { zone = 'Europe/Moscow' }";
+    assert_eq!(sessions(mapping, &report), ["Анна [{10:00:00–10:30:00}]"]);
+    assert_eq!(
+        rows(mapping, &report, "messages", &["sent_at"]),
+        ["2026-11-22T10:01:00Z"]
+    );
+    assert_eq!(
+        rows(mapping, &report, "reactions", &["sent_at"]),
+        ["2026-11-22T10:02:00Z"]
+    );
+    assert_eq!(
+        refusal("zone = 'MSK'\n"),
+        "mine.toml: line 2: `zone`: `MSK` is no IANA time zone: write one such as `Europe/Moscow`"
+    );
+    assert_eq!(
+        refusal("[table.messages]\ncolumns.sent_at = { zone = 'Moscow' }"),
+        "mine.toml: line 3: [table.messages] column `sent_at`: `zone`: `Moscow` is no IANA time zone: write one such as \
+         `Europe/Moscow`"
+    );
+}
+
+#[test]
+fn formats_are_tried_first_in_the_column_the_table_or_the_mapping() {
+    let report = json!({
+        "participants": [{"id": "p", "name": "Анна", "sessions": [{"joinedAt": "11/22/2026 01:00:00 PM", "leftAt": "2026-11-22T10:30:00Z"}]}],
+        "messages": [{"id": "1", "sentAt": "22/11/2026 10:01"}, {"id": "2", "sentAt": "11/22/2026 10:01:00 AM"}]});
+    let mapping = over(
+        "formats = ['%m/%d/%Y %I:%M:%S %p']\nzone = 'Europe/Moscow'\n\
+         [table.messages]\nformats = '%d/%m/%Y %H:%M'\nzone = 'UTC'",
+    );
+    let day = build_with(&manifest(), &mapping, report.to_string());
+    assert_eq!(sessions_of(&day), ["Анна [{10:00:00–10:30:00}]"]);
+    assert_eq!(
+        rows_of(&day, "messages", &["sent_at"]),
+        ["null", "2026-11-22T10:01:00Z"]
+    );
+    assert_eq!(total(day.notes.bad.get("messages.sent_at")), 1);
+    assert_eq!(
+        refusal("[table.messages]\nformats = ['%H:%M']"),
+        "mine.toml: line 3: [table.messages] `formats`: `formats`: `%H:%M` does not state a whole date: an instant needs year, \
+         month and day"
+    );
+    assert!(refusal("[table.messages]\ncolumns.text = { formats = '%F' }").contains("only instants"));
+}
+
+#[test]
+fn lengths_of_time_are_read_in_every_column_of_seconds() {
+    let report = json!({"participants": [
+        {"id": "1", "cameraSeconds": "PT1H2M3S", "microphoneSeconds": "1:02:03", "screenSeconds": "55 мин"},
+        {"id": "2", "cameraSeconds": 5, "microphoneSeconds": "7.5", "screenSeconds": "1h 2m 3s"},
+        {"id": "3", "cameraSeconds": "soon", "microphoneSeconds": "10:20", "screenSeconds": ""},
+        {"id": "4", "minutes": 2, "cameraSeconds": "x"}, {"id": "5", "minutes": "3 min"}]});
+    let mapping = "[table.participants]\ncolumns.camera_s = ['cameraSeconds']\n\
+        [table.talks]\nrows = 'participants[]'\ncolumns.id = { from = 'id', type = 'string' }\n\
+        columns.talk_s = { from = 'minutes', scale = 60, type = 'double' }";
+    let day = build_with(&manifest(), &over(mapping), report.to_string());
+    assert_eq!(
+        rows_of(&day, "participants", &["camera_s", "microphone_s", "screen_s"]),
+        [
+            "3723.0 | 3723.0 | 3300.0",
+            "5.0 | 7.5 | 3723.0",
+            "null | null | null",
+            "null | null | null",
+            "null | null | null"
+        ]
+    );
+    assert_eq!(total(day.notes.bad.get("participants.camera_s")), 2);
+    assert_eq!(total(day.notes.bad.get("participants.microphone_s")), 1);
+    let talks = read_text(file(&day, "talks").bytes.clone(), &["id", "talk_s"]).expect("rows");
+    let talks: Vec<_> = talks.iter().map(|row| row.join(" ")).collect();
+    assert_eq!(talks[3..], ["4 120.0", "5 180.0"]);
+}
+
+#[test]
+fn other_words_stand_for_values() {
+    let report = json!({"participants": [
+        {"id": "1", "isModerator": true}, {"id": "2", "isModerator": false}, {"id": "3"}, {"id": "4", "isModerator": "TRUE"},
+        {"id": "5", "isModerator": null}, {"id": "6", "isModerator": "someone", "role": "moderator"}]});
+    let values = "values = { true = 'moderator', false = 'user' }";
+    let role = |feed: &str| {
+        let mapping = format!("[table.participants]\ncolumns.role = {{ {feed} }}");
+        rows(&mapping, &report, "participants", &["role"]).join(" ")
+    };
+    assert_eq!(
+        role(&format!("from = 'isModerator', {values}, default = 'user'")),
+        "moderator user user moderator user user"
+    );
+    assert_eq!(
+        role(&format!("from = 'isModerator', {values}")),
+        "moderator user null moderator null someone"
+    );
+    // Without a path they apply to the built-in one.
+    assert_eq!(
+        role("values = { moderator = 'teacher' }"),
+        "null null null null null teacher"
+    );
+    let polls = json!({"polls": [{"id": 1, "votes": [{"verdict": "верно"}, {"verdict": "Не верно"}, {"verdict": "?"}]}]});
+    let mapping = over(
+        "[table.poll_votes]\ncolumns.is_right = { from = 'verdict', values = { 'верно' = true, 'неверно' = false } }",
+    );
+    let day = build_with(&manifest(), &mapping, polls.to_string());
+    assert_eq!(
+        column(file(&day, "poll_votes"), "is_right"),
+        ["true", "false", "null"]
+    );
+    assert_eq!(total(day.notes.bad.get("poll_votes.is_right")), 1);
+    let refused = |feed: &str| {
+        refusal(&format!(
+            "[table.poll_votes]\ncolumns.is_right = {{ from = 'a', {feed} }}"
+        ))
+    };
+    assert!(refused("values = { yes = 'sure' }").contains("`yes`: \"sure\" does not fit the type bool"));
+    assert!(refused("default = 'sure'").contains("`default`: \"sure\" does not fit"));
+    assert!(
+        refusal("[table.participants]\ncolumns.sessions = { default = 5 }").contains("only texts, numbers")
+    );
+}
+
+#[test]
+fn a_default_alone_is_nobody() {
+    let mapping = over(
+        "[table.participants]\ncolumns.role = { from = 'isModerator', values = { true = 'moderator' }, default = 'user' }",
+    );
+    let seen = inspect(
+        br#"{"participants": [{"fullName": "A"}, {"fullName": "B"}]}"#,
+        &mapping,
+    )
+    .expect("JSON");
+    assert_eq!((seen.participants, seen.turnout.people), (Some(2), 0));
+    let seen = inspect(br#"{"participants": [{"name": "A"}]}"#, &mapping).expect("JSON");
+    assert_eq!(seen.turnout.people, 1);
+}
+
+#[test]
+fn rows_that_do_not_count_are_left_out() {
+    let report = json!({"participants": [
+        {"id": "1", "name": "Анна", "status": "in_meeting", "user": {"kind": 1}},
+        {"id": "2", "name": "Борис", "status": "In_Meeting", "user": {"kind": 2}},
+        {"id": "3", "name": "Вера", "status": "waiting", "user": {"kind": 1}},
+        {"id": "4", "name": "Итого:", "status": "in_meeting"},
+        {"id": "5", "name": "Глеб", "user": {"kind": null}}]});
+    let names = |rules: &str| {
+        let mapping = format!("[table.participants]\n{rules}");
+        rows(&mapping, &report, "participants", &["name"]).join(" ")
+    };
+    assert_eq!(names("where = { status = 'in_meeting' }"), "Анна Борис Итого:");
+    assert_eq!(
+        names("where = { status = ['in_meeting', 'waiting'] }\nskip = { name = ['Итого', 'Total'] }"),
+        "Анна Борис Вера"
+    );
+    assert_eq!(
+        names("where = { status = 'in_meeting', 'user.kind' = 1 }"),
+        "Анна"
+    );
+    assert_eq!(
+        names("where = { 'user.kind' = [1, 2] }\nskip = { name = 'вера' }"),
+        "Анна Борис"
+    );
+    // A value that does not exist equals the empty text.
+    assert_eq!(names("where = { status = '' }"), "Глеб");
+    assert_eq!(names("skip = { status = '' }"), "Анна Борис Вера Итого:");
+    assert_eq!(
+        refusal("[table.participants]\nskip = { 'a.*' = 'x' }"),
+        "mine.toml: line 3: [table.participants] `skip`: `a.*`: `*` can't match: `[]` steps into a list, `{}` into an object by \
+         key, both at the end of a name; a backslash before `*` makes it a part of the name"
+    );
+    assert!(
+        refusal("[table.participants]\nwhere = { user.kind = 1 }")
+            .contains("a path with dots stands in quotes")
+    );
+    assert!(refusal("[table.participants]\nwhere = { kind = [] }").contains("line 3: [table.participants]"));
+    assert!(refusal("[table.participants]\nwhere = { '^^.kind' = 'x' }").contains("more `^`"));
+}
+
+#[test]
+fn sessions_come_from_a_list_elsewhere() {
+    let report = json!({
+        "participants": [{"id": 1, "name": "Анна"}, {"id": 2, "name": "Борис"}, {"id": 3, "name": "Вера"}, {"name": "Глеб"}],
+        "sessions": [
+            {"participantId": "1", "start": "2026-11-22 10:00", "end": "2026-11-22 10:10"},
+            {"participantId": 2, "start": "2026-11-22 10:05", "end": "2026-11-22 10:15"},
+            {"participantId": "1", "start": "2026-11-22 10:20", "end": null},
+            {"participantId": 3, "start": "never", "end": null},
+            {"start": "2026-11-22 10:00"}]});
+    let mapping = "[table.participants]\ncolumns.sessions = { list = '^.sessions[]', key = 'participantId', equals = 'id', \
+        fields = { joined_at = 'start', left_at = 'end' } }";
+    assert_eq!(
+        sessions(mapping, &report),
+        [
+            "Анна [{10:00:00–10:10:00}, {10:20:00–}]",
+            "Борис [{10:05:00–10:15:00}]",
+            "Вера null ?1",
+            "Глеб null"
+        ]
+    );
+    // Each room has a list of its own.
+    let rooms = json!({"rooms": [
+        {"users": [{"id": 1, "name": "Анна"}], "log": [{"u": 1, "start": "2026-11-22 10:00", "end": "2026-11-22 10:10"}]},
+        {"users": [{"id": 1, "name": "Борис"}], "log": [{"u": 1, "start": "2026-11-22 10:20", "end": "2026-11-22 10:30"}]}]});
+    let nested = "[table.participants]\nrows = 'rooms[].users[]'\ncolumns.participant_id = { from = 'name', replace = true }\n\
+        columns.sessions = { list = '^.log[]', key = 'u', equals = 'id', fields = { joined_at = 'start', left_at = 'end' } }";
+    assert_eq!(
+        sessions(nested, &rooms),
+        ["Анна [{10:00:00–10:10:00}]", "Борис [{10:20:00–10:30:00}]"]
+    );
+    let broken = json!({"participants": [{"id": 1, "name": "Анна"}], "sessions": 5});
+    assert_eq!(sessions(mapping, &broken), ["Анна null ?1"]);
+    for (feed, reason) in [
+        ("list = '^.s[]', key = 'a'", "belong together"),
+        ("list = '^.s[]'", "needs `key` and `equals`"),
+        (
+            "list = '^.s', key = 'a', equals = 'b'",
+            "must step into a list: `^.s[]`",
+        ),
+        ("list = '^^.s[]', key = 'a', equals = 'b'", "more `^`"),
+        (
+            "list = '^.s[]', events = '^.e[]', key = 'a', equals = 'b'",
+            "not from both",
+        ),
+        ("from = 'a[]', equals = 'b'", "`equals` is for sessions"),
+        ("list = '^.s[]', key = 'a[]', equals = 'b'", "single values"),
+        ("fields = { joined = 'a' }", "`fields` has no `joined`"),
+    ] {
+        let refused = refusal(&format!("[table.participants]\ncolumns.sessions = {{ {feed} }}"));
+        assert!(
+            refused.starts_with("mine.toml: line 3: [table.participants] column `sessions`: "),
+            "{refused}"
+        );
+        assert!(refused.contains(reason), "{refused}");
+    }
+    assert!(
+        refusal("[table.messages]\ncolumns.text = { list = '^.s[]', key = 'a', equals = 'b' }")
+            .contains("only sessions")
+    );
+}
+
+#[test]
+fn sessions_come_from_events() {
+    let event = |who: &str, kind: &str, minute: u32| json!({"userId": who, "kind": kind, "time": format!("2026-11-22 10:{minute:02}")});
+    let report = json!({
+        "participants": [{"id": "1", "name": "Анна"}, {"id": "2", "name": "Борис"}, {"id": "3", "name": "Вера"}],
+        "events": [event("1", "JOINED", 0), event("2", "joined", 5), event("1", "MUTED", 6), event("1", "LEFT", 10),
+                   event("1", "JOINED", 20), event("9", "JOINED", 1)]});
+    let mapping = "[table.participants]\ncolumns.sessions = { events = '^.events[]', key = 'userId', equals = 'id', \
+        at = 'time', type = 'kind', join = ['JOINED'], leave = ['LEFT'] }";
+    assert_eq!(
+        sessions(mapping, &report),
+        [
+            "Анна [{10:00:00–10:10:00}, {10:20:00–}]",
+            "Борис [{10:05:00–}]",
+            "Вера null"
+        ]
+    );
+    // The list of events is all that there is.
+    let alone = json!({"events": report["events"]});
+    let rows_of_events = "[table.participants]\nrows = 'events[]'\nwhere = { kind = ['JOINED', 'LEFT'] }\n\
+        columns.external_user_id = 'userId'\n\
+        columns.sessions = { events = '^.events[]', key = 'userId', equals = 'userId', at = 'time', type = 'kind', \
+        join = 'JOINED', leave = 'LEFT' }";
+    assert_eq!(
+        rows(
+            rows_of_events,
+            &alone,
+            "participants",
+            &["external_user_id", "sessions_count", "identity"]
+        ),
+        [
+            "1 | 2 | external_user_id",
+            "2 | 1 | external_user_id",
+            "9 | 1 | external_user_id"
+        ]
+        .into_iter()
+        .map(String::from)
+        .collect::<std::collections::BTreeSet<_>>()
+        .into_iter()
+        .collect::<Vec<_>>()
+    );
+    // Each person has events of its own.
+    let own = json!({"participants": [{"id": "1", "name": "Анна", "log": [event("", "in", 3), event("", "out", 4)]}]});
+    let own_events = "[table.participants]\ncolumns.sessions = { events = 'log[]', at = 'time', type = 'kind', join = 'in', leave = 'out' }";
+    assert_eq!(sessions(own_events, &own), ["Анна [{10:03:00–10:04:00}]"]);
+    for (feed, reason) in [
+        ("events = 'e[]'", "need all of `at`, `type`, `join` and `leave`"),
+        (
+            "events = 'e[]', at = 't', join = 'a', leave = 'b'",
+            "need the `type`",
+        ),
+        (
+            "events = 'e[]', at = 't', type = 'k', join = 'a', leave = ['A']",
+            "is in `join` and in `leave`",
+        ),
+        ("from = 'e[]', at = 't'", "for `events`"),
+    ] {
+        let refused = refusal(&format!("[table.participants]\ncolumns.sessions = {{ {feed} }}"));
+        assert!(refused.contains(reason), "{refused}");
+    }
+}
+
+#[test]
+fn rows_that_are_stays_become_people_by_what_identifies_them() {
+    let stay = |fields: Value, from: u32, to: u32| {
+        let mut row = fields;
+        row["in"] = json!(format!("2026-11-22 10:{from:02}"));
+        row["out"] = json!(format!("2026-11-22 10:{to:02}"));
+        row
+    };
+    let report = json!({"participants": [
+        stay(json!({"externalUserId": "u1", "name": "Анна"}), 0, 10),
+        stay(json!({"externalUserId": "u1", "name": "Анна С."}), 20, 30),
+        stay(json!({"email": "b@example.org", "name": "Борис"}), 0, 5),
+        stay(json!({"email": "b@example.org", "name": "Борис"}), 6, 9),
+        stay(json!({"phone": "+7", "name": "Вера"}), 0, 5),
+        stay(json!({"name": "Глеб"}), 0, 5),
+        stay(json!({"name": "Глеб"}), 10, 15),
+        json!({"name": "Глеб"})]});
+    let mapping = over(
+        "[table.participants]\ncolumns.sessions = { from = '@', fields = { joined_at = 'in', left_at = 'out' } }",
+    );
+    let day = build_with(&manifest(), &mapping, report.to_string());
+    let mut people = rows_of(
+        &day,
+        "participants",
+        &["name", "sessions_count", "duration_s", "identity"],
+    );
+    people.sort();
+    assert_eq!(
+        people,
+        [
+            "Анна | 2 | 1200.0 | external_user_id",
+            "Борис | 2 | 480.0 | email",
+            "Вера | 1 | 300.0 | phone",
+            "Глеб | 2 | 600.0 | name"
+        ]
+    );
+    assert_eq!(total(day.notes.observed.get(&Observation::MergedByName)), 2);
+    assert_eq!(total(day.notes.observed.get(&Observation::MergedParticipants)), 0);
+}
+
+#[test]
+fn a_start_and_a_length_give_the_end() {
+    let report = json!({"participants": [
+        {"id": "1", "name": "Анна", "sessions": [{"joinedAt": "2026-11-22 10:00", "length": "PT55M"}]},
+        {"id": "2", "name": "Борис", "sessions": [{"joinedAt": "2026-11-22 10:00", "length": 10}]},
+        {"id": "3", "name": "Вера", "sessions": [{"joinedAt": "2026-11-22 10:00", "leftAt": "2026-11-22 10:01", "length": 10}]},
+        {"id": "4", "name": "Глеб", "sessions": [{"joinedAt": "2026-11-22 10:00", "length": "soon"}]}]});
+    let mapping =
+        "[table.participants]\ncolumns.sessions = { scale = 60, fields = { duration_s = 'length' } }";
+    assert_eq!(
+        sessions(mapping, &report),
+        [
+            "Анна [{10:00:00–10:55:00}]",
+            "Борис [{10:00:00–10:10:00}]",
+            "Вера [{10:00:00–10:01:00}]",
+            "Глеб [{10:00:00–}]"
+        ]
+    );
+}
+
+#[test]
+fn a_name_is_joined_from_its_parts() {
+    let report = json!({"participants": [
+        {"id": "1", "lastName": "Иванова", "firstName": "Анна", "name": "anna17"},
+        {"id": "2", "lastName": " ", "firstName": "Борис"}, {"id": "3", "name": "Вера"}, {"id": "4", "lastName": null}]});
+    let mapping = "[table.participants]\ncolumns.name = { concat = ['lastName', 'firstName'] }";
+    assert_eq!(
+        rows(mapping, &report, "participants", &["name"]),
+        ["Иванова Анна", "Борис", "Вера", "null"]
+    );
+    assert!(
+        refusal("[table.participants]\ncolumns.camera_s = { concat = ['a', 'b'] }").contains("only texts")
+    );
+    assert!(
+        refusal("[table.participants]\ncolumns.name = { concat = ['a[]'] }").contains("steps into an array")
+    );
+}
+
+#[test]
+fn a_path_that_can_never_match_is_refused_with_its_line() {
+    for (rules, reason) in [
+        (
+            "rows = 'users.*[]'",
+            "line 3: [table.participants] `rows`: `users.*[]`: `*` can't match",
+        ),
+        (
+            "rows = 'users[0]'",
+            "line 3: [table.participants] `rows`: `users[0]`: `[` can't match",
+        ),
+        ("rows = '$.users[]'", "a path begins at the object itself"),
+        ("rows = '@key'", "must be a path from the whole object"),
+        (
+            "columns.name = '@key'",
+            "line 3: [table.participants] column `name`: `@key` is no key",
+        ),
+        ("columns.name = '^@key'", "`^@key` is no key"),
+        ("columns.name = 'user.@key'", "stands alone"),
+        ("columns.name = '@.name'", "the row's own fields have no `@.`"),
+        (
+            "rows = 'users{}'\ncolumns.name = '^@key'",
+            "line 4: [table.participants] column `name`: `^@key` is no key",
+        ),
+        ("rows = 'users{}.data'\ncolumns.name = '@key'", "`@key` is no key"),
+    ] {
+        let refused = refusal(&format!("[table.participants]\n{rules}"));
+        assert!(refused.contains(reason), "{refused}");
+    }
+    over("[table.participants]\nrows = 'users{}.data'\ncolumns.name = '^@key'");
+    over("[table.participants]\nrows = ['users[]', 'users{}']\ncolumns.participant_id = ['id', '@key']");
+}
+
+proptest! {
+    /// Nobody is absent, and nothing panics, whatever stands in the place of sessions.
+    #[test]
+    fn any_value_in_the_place_of_a_list_or_of_events_leaves_everybody_present(
+        list in prop_oneof![Just(json!(null)), Just(json!(5)), Just(json!("x")), Just(json!({})), Just(json!([1, null, {}])),
+            Just(json!([{"u": "1"}])), Just(json!({"k": {"u": "1", "t": {}}})), Just(json!([[{"u": "1"}]]))],
+        is_events in any::<bool>(),
+    ) {
+        let report = json!({"participants": [{"id": "1", "name": "Анна"}], "log": list});
+        let feed = match is_events {
+            true => "events = '^.log[]', key = 'u', equals = 'id', at = 't', type = 'k', join = 'a', leave = 'b'",
+            false => "list = '^.log[]', key = 'u', equals = 'id'",
+        };
+        let people = sessions(&format!("[table.participants]\ncolumns.sessions = {{ {feed} }}"), &report);
+        prop_assert_eq!(people.len(), 1);
+        prop_assert!(people[0].starts_with("Анна null"), "{}", people[0]);
+    }
+}
