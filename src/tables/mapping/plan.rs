@@ -91,8 +91,12 @@ impl TablePlan {
                 "must be a path from the whole object",
             ));
         }
-        let instants = value_rules::instants(outer, rules.zone.as_deref(), &rules.formats)
-            .map_err(|reason| Fault::of_key(name, fault_key(&reason), reason))?;
+        let instants =
+            value_rules::instants(outer, rules.zone.as_deref(), &rules.formats).map_err(|reason| {
+                let mut fault = Fault::of_table(name, &*reason);
+                fault.at.push(fault_key(&reason).to_owned());
+                fault
+            })?;
         let place = RowPlace {
             table: &table,
             source: rules.source(),

@@ -3,10 +3,14 @@
 use super::own::{over, refusal};
 use super::*;
 
-/// The values of some columns in the rows of a table that a report gives; a column's rows are in the order of the table.
+/// The values of some columns in the rows of a table that a report gives; rows of several columns are sorted.
 fn rows(mapping: &str, report: &Value, table: &str, columns: &[&str]) -> Vec<String> {
     let day = build_with(&manifest(), &over(mapping), report.to_string());
-    rows_of(&day, table, columns)
+    let mut rows = rows_of(&day, table, columns);
+    if columns.len() > 1 {
+        rows.sort();
+    }
+    rows
 }
 
 fn rows_of(day: &BuiltDay, table: &str, columns: &[&str]) -> Vec<String> {
@@ -96,8 +100,7 @@ fn the_values_of_an_object_are_rows_and_their_keys_are_columns() {
         "answer_text",
         "participant_name",
     ];
-    let mut votes = rows(mapping, &report, "poll_votes", &columns);
-    votes.sort();
+    let votes = rows(mapping, &report, "poll_votes", &columns);
     assert_eq!(
         votes,
         ["q1 | Да? | u1 | нет | Анна", "q1 | Да? | u2 | да | Борис"]
@@ -110,8 +113,7 @@ fn a_report_may_itself_be_an_object_of_rows() {
     let mapping = over("[table.participants]\nrows = '{}'\ncolumns.participant_id = '@key'");
     let day = build_with(&manifest(), &mapping, report.to_string());
     assert_eq!(column(file(&day, "participants"), "participant_id"), ["u1", "u2"]);
-    let unmapped: Vec<_> = day.notes.unmapped.keys().collect();
-    assert_eq!(unmapped, ["{}.age"]);
+    assert_eq!(total(day.notes.unmapped.get("{}.age")), 1);
 }
 
 #[test]
@@ -160,7 +162,7 @@ fn formats_are_tried_first_in_the_column_the_table_or_the_mapping() {
     assert_eq!(total(day.notes.bad.get("messages.sent_at")), 1);
     assert_eq!(
         refusal("[table.messages]\nformats = ['%H:%M']"),
-        "mine.toml: line 3: [table.messages] `formats`: `formats`: `%H:%M` does not state a whole date: an instant needs year, \
+        "mine.toml: line 3: [table.messages] `formats`: `%H:%M` does not state a whole date: an instant needs year, \
          month and day"
     );
     assert!(refusal("[table.messages]\ncolumns.text = { formats = '%F' }").contains("only instants"));
@@ -392,11 +394,6 @@ fn sessions_come_from_events() {
             "2 | 1 | external_user_id",
             "9 | 1 | external_user_id"
         ]
-        .into_iter()
-        .map(String::from)
-        .collect::<std::collections::BTreeSet<_>>()
-        .into_iter()
-        .collect::<Vec<_>>()
     );
     // Each person has events of its own.
     let own = json!({"participants": [{"id": "1", "name": "Анна", "log": [event("", "in", 3), event("", "out", 4)]}]});
