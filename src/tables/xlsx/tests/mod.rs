@@ -9,6 +9,7 @@ use serde_json::json;
 use zip::write::SimpleFileOptions;
 use zip::{CompressionMethod, ZipArchive, ZipWriter};
 
+mod language;
 mod odd;
 mod texts;
 
@@ -17,7 +18,7 @@ use crate::config::ReportFormat;
 use crate::lake::manifest::{Manifest, Status};
 use crate::tables::build_notes::{Observation, total};
 use crate::tables::tests::{at, column, file, landing, manifest, mapping, print, report};
-use crate::tables::{BuiltDay, build_day, due_reports};
+use crate::tables::{BuiltDay, Mapping, build_day, due_reports};
 
 const PEOPLE: [&str; 8] = [
     "Имя",
@@ -71,6 +72,10 @@ fn day(json: bool) -> Manifest {
 }
 
 fn build(json: Option<&serde_json::Value>, xlsx: &[u8]) -> BuiltDay {
+    build_with(&mapping(), json, xlsx)
+}
+
+fn build_with(mapping: &Mapping, json: Option<&serde_json::Value>, xlsx: &[u8]) -> BuiltDay {
     let day = day(json.is_some());
     let due: Vec<_> = due_reports(&day)
         .into_iter()
@@ -96,7 +101,7 @@ fn build(json: Option<&serde_json::Value>, xlsx: &[u8]) -> BuiltDay {
     assert_eq!(given.collect::<Vec<_>>(), due);
     build_day(
         &day,
-        &mapping(),
+        mapping,
         "file:///lake/",
         at("23:00:00"),
         &crate::tables::lessons::LessonIndex::default(),
