@@ -1,6 +1,7 @@
 //! A day from its manifest and reports to Parquet, read back.
 
 mod days;
+mod examples;
 mod language;
 mod own;
 mod polls;

@@ -80,6 +80,15 @@ pub(crate) struct SheetFault<'r> {
     pub reason: String,
 }
 
+impl<'r> SheetFault<'r> {
+    fn of_column(name: &'r str, reason: &str) -> Self {
+        Self {
+            at: vec!["columns", name],
+            reason: format!("column `{name}` of `xlsx`: {reason}"),
+        }
+    }
+}
+
 impl From<String> for SheetFault<'_> {
     fn from(reason: String) -> Self {
         Self {
@@ -116,10 +125,11 @@ impl SheetPlan {
                 .into());
         }
         let instants = value_rules::instants(outer, rules.zone.as_deref(), &rules.formats)?;
-        let stay_rules = |name| -> Result<_, String> {
+        let stay_rules = |name: &'static str| {
             let options = rules.columns.get(name).map(|headers| &headers.options);
             let options = options.cloned().unwrap_or_default();
             ValueRules::resolve(Type::Timestamp, name, &options, &instants)
+                .map_err(|reason| SheetFault::of_column(name, &reason))
         };
         let has_stays = table.columns.iter().any(|column| column.kind == Type::Sessions);
         let length = table.index(participants::duration_s).filter(|_| has_stays);
@@ -135,10 +145,7 @@ impl SheetPlan {
         };
         for (name, headers) in &rules.columns {
             plan.add_column(table, has_stays, name, headers, &instants)
-                .map_err(|reason| SheetFault {
-                    at: vec!["columns", name],
-                    reason: format!("column `{name}` of `xlsx`: {reason}"),
-                })?;
+                .map_err(|reason| SheetFault::of_column(name, &reason))?;
         }
         plan.length = plan.length.filter(|index| plan.rules.contains_key(index));
         plan.add_words(table, rules)?;
