@@ -141,7 +141,9 @@ async fn inspect_json(context: &Arc<ExportContext>, ask: &ReportAsk, bytes: Byte
             tables::MOST_PARTICIPANTS,
             tables::MOST_ROWS
         )),
-        Ok(Ok(report)) if !report.object => ReportVerdict::Bad("the report is no JSON object".into()),
+        Ok(Ok(report)) if !report.nested => {
+            ReportVerdict::Bad("the report is neither a JSON object nor a list".into())
+        }
         Ok(Ok(report)) => verdict(ask, &report.turnout, report.participants),
         Ok(Err(why)) => ReportVerdict::Bad(format!("the report is {why}")),
         Err(_) => ReportVerdict::Bad("the report could not be read".into()),

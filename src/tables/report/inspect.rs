@@ -14,8 +14,8 @@ use crate::tables::parquet::cell::Cell;
 /// The result of a first look at a report.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Inspection {
-    /// True if it is a JSON object.
-    pub object: bool,
+    /// True if it is a JSON object or a list, which the mapping may read rows from.
+    pub nested: bool,
     /// True if it is `{}`, `[]` or `null`.
     pub empty: bool,
     /// True if it has more rows than any call could have. Then no row was read.
@@ -61,7 +61,7 @@ pub fn inspect(json: &[u8], mapping: &Mapping) -> Result<Inspection, NotJson> {
         people.merge(rows, "", None, &mut notes)
     });
     Ok(Inspection {
-        object: report.is_object(),
+        nested: report.is_object() || report.as_list().is_some(),
         empty: match &report {
             Node::Object(object) => object.is_empty(),
             Node::List(elements) => elements.is_empty(),
@@ -110,11 +110,13 @@ mod tests {
     fn a_report_is_distinguished_from_an_empty_one_and_a_page() {
         let mapping = Mapping::builtin().expect("mapping");
         let look =
-            |text: &str| inspect(text.as_bytes(), &mapping).map(|it| (it.object, it.empty, it.participants));
-        let of = |object, empty, participants| Ok((object, empty, participants));
+            |text: &str| inspect(text.as_bytes(), &mapping).map(|it| (it.nested, it.empty, it.participants));
+        let of = |nested, empty, participants| Ok((nested, empty, participants));
         assert_eq!(look("{}"), of(true, true, None));
         assert_eq!(look("null"), of(false, true, None));
-        assert_eq!(look("[1]"), of(false, false, None));
+        assert_eq!(look("[1]"), of(true, false, None));
+        assert_eq!(look("[]"), of(true, true, None));
+        assert_eq!(look("1"), of(false, false, None));
         assert_eq!(look("\u{feff}{\"participants\": []}"), of(true, false, Some(0)));
         assert_eq!(look("{\"participants\": [{}, {}]}"), of(true, false, Some(2)));
         assert_eq!(look("{\"participants\": {}}"), of(true, false, None));

@@ -108,6 +108,15 @@ fn a_report_may_itself_be_an_object_of_rows() {
 }
 
 #[test]
+fn a_report_may_itself_be_a_list_of_rows() {
+    let report = json!([{"id": "1", "name": "Анна"}, {"id": "2", "name": "Борис"}]);
+    let mapping = "[table.participants]\nrows = '[]'";
+    assert_eq!(rows(mapping, &report, "participants", &["name"]), ["Анна", "Борис"]);
+    let seen = inspect(report.to_string().as_bytes(), &over(mapping)).expect("JSON");
+    assert_eq!((seen.nested, seen.participants), (true, Some(2)));
+}
+
+#[test]
 fn times_without_a_zone_are_in_the_zone_of_the_column_the_table_or_the_mapping() {
     let report = json!({
         "participants": [{"id": "p", "name": "Анна", "sessions": [{"joinedAt": "2026-11-22 13:00", "leftAt": "2026-11-22T10:30:00Z"}]}],
