@@ -111,7 +111,10 @@ fn a_report_may_itself_be_an_object_of_rows() {
 fn a_report_may_itself_be_a_list_of_rows() {
     let report = json!([{"id": "1", "name": "Анна"}, {"id": "2", "name": "Борис"}]);
     let mapping = "[table.participants]\nrows = '[]'";
-    assert_eq!(rows(mapping, &report, "participants", &["name"]), ["Анна", "Борис"]);
+    assert_eq!(
+        rows(mapping, &report, "participants", &["name"]),
+        ["Анна", "Борис"]
+    );
     let seen = inspect(report.to_string().as_bytes(), &over(mapping)).expect("JSON");
     assert_eq!((seen.nested, seen.participants), (true, Some(2)));
 }

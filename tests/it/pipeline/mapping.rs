@@ -251,6 +251,40 @@ async fn done_and_complete(lake: &Lake) -> (bool, bool) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_rebuild_with_a_corrected_mapping_corrects_what_status_says_of_workbooks() {
+    let (sim, lake) = (Simulator::start(small()).await.unwrap(), Lake::folder());
+    let range = range(&sim);
+    let wrong = mapping_file(
+        "version = 1\n[table.participants.xlsx]\nreplace = true\nsheets = 'Ученики'\ncolumns.name = 'Ученик'\n",
+    );
+    Telelake::against(&sim, &lake, &backfill(&range, &["--only", "analytics"]))
+        .env("TELELAKE_EXPORT__REPORTS", "xlsx")
+        .env("TELELAKE_EXPORT__MAPPING", wrong.path().to_str().unwrap())
+        .run()
+        .await
+        .expect(0);
+    let told = async || {
+        let args = ["status", "--json", "--from", &range[1], "--to", &range[3]];
+        let status = Telelake::new(&args).lake(&lake).run().await.expect(0).stdout;
+        let status: Value = serde_json::from_str(&status).unwrap();
+        let days = status["days"].as_array().unwrap().clone();
+        let count = |name: &str| days.iter().map(|day| day[name].as_u64().unwrap()).sum::<u64>();
+        (count("reports_done"), count("reports_pending"))
+    };
+    let calls = sim.school().calls.len() as u64;
+    let (done, pending) = told().await;
+    assert!(done < pending && done + pending == calls, "{done} {pending}");
+    let requests = sim.total_count();
+    rebuild(&sim, &lake, "").await.expect(0);
+    assert_eq!(told().await, (calls, 0));
+    assert_eq!(sim.total_count(), requests, "a rebuild asks nobody");
+    let coverage = lake.rows("coverage", &["complete", "reason"]).await;
+    assert!(
+        coverage.iter().all(|row| row["complete"] == "true"),
+        "{coverage:?}"
+    );
+}
+#[tokio::test(flavor = "multi_thread")]
 async fn a_rebuild_in_s3_writes_what_is_lost_and_nothing_else() {
     let (sim, lake) = (Simulator::start(small()).await.unwrap(), Lake::s3().await);
     let range = range(&sim);
