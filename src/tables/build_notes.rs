@@ -53,6 +53,8 @@ pub enum Observation {
     SharedParticipantIds,
     /// External user ids of a call that differ only by case or by spaces around them.
     LookAlikeIds,
+    /// Sessions or events of a list that belong to none of the participants.
+    UnclaimedSessions,
     /// Sheets of tables without a header that the mapping knows.
     HeadlessSheets,
     /// Characters that could not be decoded and became U+FFFD.
@@ -79,6 +81,9 @@ impl Observation {
             }
             Self::LookAlikeIds => {
                 "external user ids differ from another one of their call only by case or spaces: they count as different users"
+            }
+            Self::UnclaimedSessions => {
+                "sessions or events of the report's list name nobody among its participants: `raw/` alone has them"
             }
             Self::HeadlessSheets => {
                 "sheets of tables have no header that the mapping knows: they feed no table"

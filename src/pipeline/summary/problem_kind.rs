@@ -141,6 +141,9 @@ kinds! {
         IdsDifferByCase = "ids_differ_by_case" in "warning":
             "External user ids differ only by upper and lower case or by spaces. They stay different users.",
             "Correct the ids in the LMS.";
+        SessionsUnclaimed = "sessions_unclaimed" in "warning":
+            "Sessions or events in a list of a report name nobody among its participants. They are in `raw/` alone.",
+            "Compare `key` and `equals` of the sessions in your mapping with the report, then run `telelake rebuild`.";
         HeaderUnknown = "header_unknown" in "warning":
             "A sheet of a workbook has no header that the mapping knows, so that it feeds no table.",
             "Add the header's names to a mapping of your own, then run `telelake rebuild`.";
@@ -228,6 +231,7 @@ impl From<Observation> for ProblemKind {
             Observation::DuplicateExternalIds => Self::DuplicateExternalId,
             Observation::SharedParticipantIds => Self::DuplicateParticipantId,
             Observation::LookAlikeIds => Self::IdsDifferByCase,
+            Observation::UnclaimedSessions => Self::SessionsUnclaimed,
             Observation::HeadlessSheets => Self::HeaderUnknown,
             Observation::MendedCharacters | Observation::ImpossibleNumbers => Self::BadValue,
         }

@@ -41,6 +41,11 @@ impl RowFilter {
             && !self.skip.iter().any(|condition| condition.holds(scopes))
     }
 
+    /// True if every row counts.
+    pub fn is_empty(&self) -> bool {
+        self.only.is_empty() && self.skip.is_empty()
+    }
+
     /// The most `^` of its paths.
     pub fn up(&self) -> usize {
         let paths = self.only.iter().chain(&self.skip);

@@ -10,7 +10,7 @@ use super::path::{Path, Scope, Step};
 use super::sessions::SessionReader;
 use crate::lake::table::{Type, builtin};
 use crate::lenient;
-use crate::tables::build_notes::{Kept, Notes};
+use crate::tables::build_notes::{Kept, Notes, Observation};
 use crate::tables::mapping::Mapping;
 use crate::tables::mapping::mapping_file::TableSource;
 use crate::tables::mapping::plan::{ColumnPlan, LookupPlan, OptionPlan, TablePlan};
@@ -51,6 +51,10 @@ pub(crate) fn rows<'v>(
         }
         rows.push(row);
     });
+    // The sessions of rows that do not count belong to nobody.
+    if plan.filter.is_empty() {
+        notes.observe(Observation::UnclaimedSessions, sessions.unclaimed());
+    }
     // A list of stays has them in all rows, even if one has no readable time.
     if rows.iter().any(|row| row.is_stay) {
         rows.iter_mut().for_each(|row| row.is_stay = true);

@@ -32,6 +32,8 @@ pub(crate) struct SessionReader {
     shared: Option<SharedList>,
     /// The number of sessions that were read.
     sessions: usize,
+    /// The number of sessions and events in earlier lists that belong to no row.
+    unclaimed: u64,
 }
 
 /// The stays of a list, by key.
@@ -39,8 +41,19 @@ pub(crate) struct SessionReader {
 struct SharedList {
     /// The address of the list, which tells it from the one of another scope.
     address: usize,
-    by_key: HashMap<String, ReportedStays>,
+    by_key: HashMap<String, PersonStays>,
     is_misshapen: bool,
+    /// The number of sessions and events without a key.
+    keyless: u64,
+}
+
+/// The stays of one key.
+#[derive(Debug, Default)]
+struct PersonStays {
+    stays: ReportedStays,
+    /// The number of sessions or events that they were made of.
+    of: u64,
+    is_claimed: bool,
 }
 
 impl SessionReader {
@@ -61,6 +74,11 @@ impl SessionReader {
         read
     }
 
+    /// The number of sessions and events in lists that belong to none of the rows that were read.
+    pub fn unclaimed(&self) -> u64 {
+        self.unclaimed + self.shared.as_ref().map_or(0, SharedList::unclaimed)
+    }
+
     /// The sessions in the list elsewhere; none if it has none of this row.
     fn elsewhere(&mut self, plan: &SessionPlan, scopes: &[Scope<'_, '_>]) -> Option<RowSessions> {
         let list = plan.elsewhere.as_ref()?;
@@ -76,11 +94,15 @@ impl SessionReader {
             .as_ref()
             .is_none_or(|shared| shared.address != address)
         {
-            self.shared = Some(SharedList::read(plan, list, scopes, address));
+            let next = SharedList::read(plan, list, scopes, address);
+            self.unclaimed += self.shared.replace(next).map_or(0, |shared| shared.unclaimed());
         }
-        let shared = self.shared.as_ref()?;
-        let stays = match shared.by_key.get(&key) {
-            Some(stays) => stays.clone(),
+        let shared = self.shared.as_mut()?;
+        let stays = match shared.by_key.get_mut(&key) {
+            Some(person) => {
+                person.is_claimed = true;
+                person.stays.clone()
+            }
             None if shared.is_misshapen => {
                 let mut stays = ReportedStays::default();
                 stays.add_unreadable();
@@ -97,34 +119,47 @@ impl SessionReader {
 }
 
 impl SharedList {
+    /// The number of sessions and events that belong to no row so far.
+    fn unclaimed(&self) -> u64 {
+        let people = self.by_key.values().filter(|person| !person.is_claimed);
+        self.keyless + people.map(|person| person.of).sum::<u64>()
+    }
+
     fn read(plan: &SessionPlan, list: &SessionList, scopes: &[Scope<'_, '_>], address: usize) -> Self {
-        let mut by_key: HashMap<String, ReportedStays> = HashMap::new();
+        let mut by_key: HashMap<String, PersonStays> = HashMap::new();
         let mut events: HashMap<String, Vec<Event>> = HashMap::new();
+        let mut keyless = 0;
         let key_of = |scopes: &[Scope<'_, '_>]| match list.key.is_empty() {
             true => Some(String::new()),
             false => text_of(&list.key, scopes),
         };
         let walked = list.list.walk(scopes, &mut |scopes| {
-            let Some(key) = key_of(scopes) else {
-                return;
-            };
-            match &list.events {
-                None => by_key.entry(key).or_default().add(plan.stay(scopes)),
-                Some(plan_of) => {
-                    let event = Event::read(plan_of, &plan.values, scopes);
-                    events.entry(key).or_default().extend(event);
+            let event = list
+                .events
+                .as_ref()
+                .map(|of| Event::read(of, &plan.values, scopes));
+            match (event, key_of(scopes)) {
+                // An event of another type.
+                (Some(None), _) => {}
+                (_, None) => keyless += 1,
+                (Some(Some(event)), Some(key)) => events.entry(key).or_default().push(event),
+                (None, Some(key)) => {
+                    let person = by_key.entry(key).or_default();
+                    person.stays.add(plan.stay(scopes));
+                    person.of += 1;
                 }
             }
         });
         for (key, of_person) in events {
-            if let Some(stays) = paired(of_person) {
-                by_key.insert(key, stays);
-            }
+            let person = by_key.entry(key).or_default();
+            person.of = of_person.len() as u64;
+            person.stays = paired(of_person);
         }
         Self {
             address,
             by_key,
             is_misshapen: walked.misshapen > 0,
+            keyless,
         }
     }
 }
@@ -221,14 +256,11 @@ impl Event {
     }
 }
 
-/// Makes stays of one person's events; none if there are no events.
+/// Makes stays of one person's events.
 ///
 /// A second join without a leave is the same stay: the connection was lost, or the person has two devices. The stay then
 /// ends with the last leave that these joins account for. A leave without a join is a stay whose start is unknown.
-fn paired(mut events: Vec<Event>) -> Option<ReportedStays> {
-    if events.is_empty() {
-        return None;
-    }
+fn paired(mut events: Vec<Event>) -> ReportedStays {
     let mut stays = ReportedStays::default();
     let unreadable = events.iter().filter(|event| event.at.is_none());
     let unreadable: Vec<bool> = unreadable.map(|event| event.is_join).collect();
@@ -270,7 +302,7 @@ fn paired(mut events: Vec<Event>) -> Option<ReportedStays> {
     if let Some(joined) = open {
         stays.add(ReportedStay::Read(Session { joined, left: None }));
     }
-    Some(stays)
+    stays
 }
 
 /// The first reading of some fields that is not absent.
@@ -301,7 +333,7 @@ mod tests {
             at: event[1..].parse::<i64>().ok(),
             is_join: event.starts_with('+'),
         });
-        let stays = paired(events.collect()).expect("events");
+        let stays = paired(events.collect());
         let sessions = stays.sessions.unwrap_or_default();
         let sessions = sessions
             .iter()
@@ -335,6 +367,5 @@ mod tests {
         ] {
             assert_eq!(sessions(events), (expected, unreadable), "{events}");
         }
-        assert_eq!(paired(Vec::new()), None);
     }
 }

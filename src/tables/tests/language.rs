@@ -321,6 +321,8 @@ fn sessions_come_from_a_list_elsewhere() {
             "Глеб null"
         ]
     );
+    let day = build_with(&manifest(), &over(mapping), report.to_string());
+    assert_eq!(total(day.notes.observed.get(&Observation::UnclaimedSessions)), 1);
     // Each room has a list of its own.
     let rooms = json!({"rooms": [
         {"users": [{"id": 1, "name": "Анна"}], "log": [{"u": 1, "start": "2026-11-22 10:00", "end": "2026-11-22 10:10"}]},
@@ -379,6 +381,8 @@ fn sessions_come_from_events() {
             "Вера null"
         ]
     );
+    let day = build_with(&manifest(), &over(mapping), report.to_string());
+    assert_eq!(total(day.notes.observed.get(&Observation::UnclaimedSessions)), 1);
     // The list of events is all that there is.
     let alone = json!({"events": report["events"]});
     let rows_of_events = "[table.participants]\nrows = 'events[]'\nwhere = { kind = ['JOINED', 'LEFT'] }\n\
