@@ -2,7 +2,6 @@
 //!
 //! No field name of the platform appears in the program: all are in `config/mapping.toml`.
 
-pub(crate) mod fit;
 pub(crate) mod mapping_file;
 pub(crate) mod names;
 pub(crate) mod overlay;
@@ -285,7 +284,7 @@ impl ColumnPlan {
     }
 
     /// All paths that the column reads, from the row.
-    fn taken(&self) -> Vec<Path> {
+    pub fn taken(&self) -> Vec<Path> {
         let mut taken = Vec::new();
         let fields: Vec<&Path> = match (&self.session, &self.options) {
             (Some(session), _) => session.joined.iter().chain(&session.left).collect(),

@@ -6,6 +6,7 @@
 use chrono::{DateTime, Utc};
 use serde_json::Map;
 
+use super::misfit;
 use super::node::Node;
 use super::path::{Path, Step};
 use super::stay::{ReportedStay, ReportedStays, read_stay};
@@ -78,7 +79,7 @@ pub(crate) fn count(plan: &TablePlan, object: &Node<'_>) -> Option<u64> {
 }
 
 /// True if an object has the place of a path's rows, with or without rows.
-fn is_there(path: &Path, object: &Node<'_>) -> bool {
+pub(crate) fn is_there(path: &Path, object: &Node<'_>) -> bool {
     let mut value = object;
     for step in &path.steps {
         match step {
@@ -140,6 +141,9 @@ fn read<'v>(
         if let Some(session) = &column.session {
             let stays = session.read(&column.from, scopes);
             notes.bad_times(table, name, stays.bad);
+            if stays.bad > 0 {
+                misfit::explain(plan, column, scopes, notes);
+            }
             let (sessions, unreadable) = stays.cells();
             cells[column.index] = sessions;
             if let Some(index) = session.unreadable {
@@ -150,13 +154,19 @@ fn read<'v>(
         if let Some(options) = &column.options {
             let (cell, bad) = options.read(&column.from, scopes);
             notes.bad_times(table, name, bad);
+            if bad > 0 {
+                misfit::explain(plan, column, scopes, notes);
+            }
             cells[column.index] = cell;
             continue;
         }
         match column.read(scopes) {
             Ok(Cell::Null) => {}
             Ok(cell) => cells[column.index] = cell,
-            Err(Misfit) => notes.bad(table, name),
+            Err(Misfit) => {
+                notes.bad(table, name);
+                misfit::explain(plan, column, scopes, notes);
+            }
         }
     }
     Some(cells)

@@ -22,6 +22,7 @@ mod rich_text;
 mod row_reader;
 mod sheet_plan;
 mod sheet_rules;
+pub(super) mod survey;
 pub(super) mod table_rows;
 #[cfg(test)]
 mod tests;

@@ -9,6 +9,7 @@ use super::workbook::TableSheet;
 use crate::lake::table::{Type, builtin};
 use crate::lenient::{self, Reading};
 use crate::tables::build_notes::{Kept, Notes};
+use crate::tables::fit::value_shape::value_shape;
 use crate::tables::mapping::TablePlan;
 use crate::tables::mapping::shape;
 use crate::tables::parquet::cell::Cell;
@@ -49,7 +50,11 @@ fn row<'v>(
         match &**target {
             Target::Column(index, kind) => match Cell::read(&value.into(), *kind) {
                 Ok(cell) => row.cells[*index] = cell,
-                Err(_) => notes.bad(&plan.table.name, &plan.table.columns[*index].name),
+                Err(_) => {
+                    let column = &plan.table.columns[*index].name;
+                    notes.bad(&plan.table.name, column);
+                    misfit(plan, sheet, column, value, notes);
+                }
             },
             Target::Joined => joined = Some(value),
             Target::Left => left = Some(value),
@@ -78,9 +83,19 @@ fn row<'v>(
         }
         if let Some(name) = wrong {
             notes.bad(&plan.table.name, name);
+            let value = if name == JOINED { joined } else { left };
+            misfit(plan, sheet, name, value.unwrap_or(&Value::Null), notes);
         }
     }
     row
+}
+
+/// Keeps the shape of a value that does not fit its column.
+fn misfit(plan: &TablePlan, sheet: &TableSheet, column: &str, value: &Value, notes: &mut Notes) {
+    if let (true, Some(shape)) = (notes.misfits.is_some(), value_shape(value)) {
+        let place = format!("sheet \"{}\"", sheet.name);
+        notes.misfit(&plan.table.name, column, shape, place.clone(), || place);
+    }
 }
 
 /// True if values are a row of the table: some of them feed it, and they are not totals. A row with the start of a stay
