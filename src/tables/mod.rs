@@ -19,6 +19,7 @@ mod fit;
 pub mod lessons;
 mod listed;
 mod mapping;
+mod masked;
 pub(crate) mod parquet;
 pub(crate) mod report;
 #[cfg(test)]
@@ -34,6 +35,7 @@ pub use fit::{CallTimes, ColumnMisfit, Fit, SheetColumn, SheetFit, TableFit, Unt
 pub use lessons::attendance::{Attendance, OtherDays, build_attendance, lesson_span};
 pub use lessons::presence::{FirstCalls, Presence};
 pub use mapping::Mapping;
+pub use masked::Masker;
 pub use parquet::merge::merge_files;
 pub use parquet::proof::{Footer, RowKey, footer, row_keys};
 pub use parquet::read::{RowBatch, read_rows, read_text};
@@ -41,4 +43,4 @@ pub use parquet::sink::TableFile;
 pub use report::inspect::{Inspection, MOST_PARTICIPANTS, MOST_ROWS, NotJson, inspect};
 pub use report::outside::OutsideCall;
 pub use report::turnout::Turnout;
-pub use xlsx::{BookInspection, Refusal, inspect_workbook, unpacked_bytes};
+pub use xlsx::{BookInspection, Refusal, inspect_workbook, learn_workbook, masked_workbook, unpacked_bytes};

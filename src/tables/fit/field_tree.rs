@@ -14,6 +14,9 @@ const MOST_SHAPES: usize = 4;
 /// Most values of a field that are compared with each other.
 const MOST_DISTINCT: usize = 5000;
 
+/// The fewest values that are alike in an object that is a map from ids or names.
+const ALIKE: usize = 3;
+
 /// A field, or the elements of a list.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct FieldTree {
@@ -39,11 +42,18 @@ pub(crate) struct FieldTree {
     pub each: Option<Box<FieldTree>>,
     /// The values of objects that are keyed by id or name.
     pub values: Option<Box<FieldTree>>,
+    /// The keys, if these are such values.
+    pub keys: Option<Box<FieldTree>>,
 }
 
 impl FieldTree {
     /// The tree of values that stand in the same place.
     pub fn of(nodes: &[&Node<'_>]) -> Self {
+        Self::with_maps_of(nodes, ALIKE)
+    }
+
+    /// The tree of values, where objects with `alike` or more values that are alike are maps from ids or names.
+    pub fn with_maps_of(nodes: &[&Node<'_>], alike: usize) -> Self {
         let mut tree = Self::default();
         let (mut elements, mut objects, mut lists) = (Vec::new(), Vec::new(), 0);
         for node in nodes {
@@ -60,11 +70,15 @@ impl FieldTree {
         }
         (tree.lists, tree.objects) = (lists, objects.len() as u64);
         if lists > 0 {
-            tree.each = Some(Box::new(Self::of(&elements)));
+            tree.each = Some(Box::new(Self::with_maps_of(&elements, alike)));
         }
-        if is_keyed(&objects) {
+        if is_keyed(&objects, alike) {
             let values: Vec<_> = objects.iter().flat_map(|object| object.iter()).map(|(_, value)| value).collect();
-            tree.values = Some(Box::new(Self::of(&values)));
+            let keys = objects.iter().flat_map(|object| object.iter()).map(|(key, _)| Node::Text(key.as_ref().into()));
+            let keys: Vec<_> = keys.collect();
+            let mut inner = Self::with_maps_of(&values, alike);
+            inner.keys = Some(Box::new(Self::with_maps_of(&keys.iter().collect::<Vec<_>>(), alike)));
+            tree.values = Some(Box::new(inner));
         } else {
             let mut by_name: BTreeMap<&str, Vec<&Node<'_>>> = BTreeMap::new();
             for (name, value) in objects.iter().flat_map(|object| object.iter()) {
@@ -72,7 +86,7 @@ impl FieldTree {
             }
             tree.fields = by_name
                 .into_iter()
-                .map(|(name, values)| (name.to_owned(), Self::of(&values)))
+                .map(|(name, values)| (name.to_owned(), Self::with_maps_of(&values, alike)))
                 .collect();
         }
         tree
@@ -203,7 +217,7 @@ pub(crate) fn hash(text: &str) -> u64 {
 
 /// True if objects in the same place are maps from an id or a name: their keys look like data, or their values are
 /// objects that are all alike.
-pub(crate) fn is_keyed(objects: &[&JsonObject<'_>]) -> bool {
+fn is_keyed(objects: &[&JsonObject<'_>], alike: usize) -> bool {
     let entries: Vec<_> = objects.iter().flat_map(|object| object.iter()).collect();
     let keys: BTreeSet<&str> = entries.iter().map(|(key, _)| key.as_ref()).collect();
     if keys.is_empty() {
@@ -223,7 +237,7 @@ pub(crate) fn is_keyed(objects: &[&JsonObject<'_>]) -> bool {
         return true;
     }
     // A field name in capitals or with a space is odd for an id, too, but a few such names may be fields.
-    if objects.len() != entries.len() || keys.len() < 3 {
+    if objects.len() != entries.len() || keys.len() < alike {
         return false;
     }
     let names = |object: &JsonObject<'_>| object.iter().map(|(name, _)| name.to_string()).collect::<BTreeSet<_>>();

@@ -2,7 +2,7 @@
 //!
 //! Nothing here holds a value of the report: only names of fields, counts, and the shapes of values.
 
-mod field_tree;
+pub(crate) mod field_tree;
 mod formats;
 mod stays;
 mod suggest;
@@ -147,11 +147,10 @@ pub fn fit_report(json: &[u8], mapping: &Mapping, call: CallTimes) -> Result<Fit
     if !inspect::is_crowded(mapping, &report) {
         rows::count_rest(mapping, TableSource::Report, &report, &mut notes);
     }
-    let plans: Vec<&TablePlan> = mapping
-        .tables
-        .iter()
-        .filter(|plan| plan.source == TableSource::Report)
-        .collect();
+    let of_reports = mapping.tables.iter().filter(|plan| plan.source == TableSource::Report);
+    let mut plans: Vec<&TablePlan> = of_reports.collect();
+    // The sort is stable: people come first.
+    plans.sort_by_key(|plan| plan.table.name != participants::NAME);
     let (mut tables, mut states, mut sessions) = (Vec::new(), Vec::new(), Vec::new());
     for plan in plans {
         let template = vec![Cell::Null; plan.table.columns.len()];
@@ -269,8 +268,8 @@ fn state_of(plan: &TablePlan, fit: &TableFit, rows: Option<Vec<TreeStep>>, tree:
         let name = plan.table.columns[column.index].name.to_string();
         paths.into_iter().map(move |path| (name.clone(), steps_of(&path.steps, &FieldTree::default())))
     });
-    // A list without elements says nothing about its fields.
-    let rows = rows.filter(|steps| tree.at(steps).is_none_or(|row| row.seen > 0 || fit.rows == Some(0)));
+    // The list around the rows may be there without theirs.
+    let rows = rows.filter(|steps| tree.at(steps).is_some());
     TableState {
         table: fit.table.clone(),
         known: known.collect(),

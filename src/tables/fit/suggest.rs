@@ -17,7 +17,7 @@ const OTHER_LISTS: [&str; 10] = [
     "rooms", "breakoutrooms", "records", "recordings", "files", "documents", "spaces", "calls", "meetings", "tags",
 ];
 /// Names of the lists of a poll's options.
-const OPTION_LISTS: [&str; 6] = ["options", "choices", "variants", "answers", "items", "варианты"];
+const OPTION_LISTS: [&str; 6] = ["options", "choices", "variants", "варианты", "answers", "items"];
 
 /// A table as the mapping finds it in a report.
 #[derive(Debug, Clone)]
@@ -73,6 +73,14 @@ pub(crate) fn leaves(row: &FieldTree) -> Vec<Leaf<'_>> {
         }
         true
     });
+    if let Some(keys) = &row.keys {
+        found.push(Leaf {
+            steps: vec![TreeStep::Field("@key".to_owned())],
+            name: "key".to_owned(),
+            full: "id".to_owned(),
+            tree: keys,
+        });
+    }
     found
 }
 
@@ -91,7 +99,7 @@ pub(crate) fn score(column: &ColumnWords, leaf: &Leaf<'_>) -> Option<i32> {
         (Some(position), _) if leaf.full != leaf.name => Some(at(105, position)),
         (_, Some(position)) => Some(at(100, position)),
         _ => {
-            let is_part = |known: &str| known.chars().count() >= 6 && leaf.name.contains(known);
+            let is_part = |known: &str| known.chars().count() >= 6 && leaf.full.contains(known);
             column.names.iter().any(|known| is_part(known)).then_some(35)
         }
     };
@@ -202,12 +210,15 @@ fn rows_score(tree: &FieldTree, table: &TableWords, steps: &[TreeStep], row: &Fi
 
 /// True if a row looks like an option of a poll and not like a vote.
 fn option_row(row: &FieldTree) -> bool {
-    !leaves(row).iter().any(|leaf| words::OWNER.names.contains(&leaf.name.as_str()) && leaf.name != "id")
+    !leaves(row).iter().any(|leaf| words::OWNER.names.contains(&leaf.full.as_str()) && leaf.name != "id")
 }
 
 /// The list of options in a poll.
 fn option_list(row: &FieldTree) -> Option<&String> {
-    row.fields.iter().find(|(name, field)| field.each.is_some() && OPTION_LISTS.contains(&words::fold(name).as_str())).map(|(name, _)| name)
+    let place = |name: &str| OPTION_LISTS.iter().position(|known| *known == words::fold(name));
+    let are_options = |field: &FieldTree| field.each.as_deref().is_some_and(option_row);
+    let lists = row.fields.iter().filter(|(_, field)| are_options(field));
+    lists.filter_map(|(name, _)| Some((place(name)?, name))).min().map(|(_, name)| name)
 }
 
 /// The steps to the poll around a list of votes, and the number of lists between.

@@ -12,6 +12,26 @@ const LONGEST_RUN: usize = 12;
 /// Epoch seconds from 2010 to 2040, which are the ones that a lesson can have.
 const EPOCH: std::ops::Range<f64> = 1.26e9..2.21e9;
 
+/// The unit of a number since the epoch.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum EpochUnit {
+    /// Seconds.
+    Seconds,
+    /// Milliseconds.
+    Milliseconds,
+}
+
+/// The unit of a number that is likely to be an instant; none of another number.
+pub(crate) fn epoch_unit(number: f64) -> Option<EpochUnit> {
+    if EPOCH.contains(&number) {
+        Some(EpochUnit::Seconds)
+    } else if EPOCH.contains(&(number / 1e3)) {
+        Some(EpochUnit::Milliseconds)
+    } else {
+        None
+    }
+}
+
 /// The kind of thing that a value looks like.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Sort {
@@ -125,8 +145,7 @@ pub(crate) fn sort<'v>(value: impl Into<Scalar<'v>>) -> Option<Sort> {
         Scalar::Bool(_) => Some(Sort::Truth),
         Scalar::Number(number) => {
             let number = number.as_f64()?;
-            let is_epoch = EPOCH.contains(&number) || EPOCH.contains(&(number / 1e3));
-            Some(if is_epoch { Sort::Instant } else { Sort::Number })
+            Some(if epoch_unit(number).is_some() { Sort::Instant } else { Sort::Number })
         }
         Scalar::Text(text) => text_sort(text.trim()),
     }
@@ -157,7 +176,7 @@ fn text_sort(text: &str) -> Option<Sort> {
         Sort::Phone
     } else if text.parse::<f64>().is_ok() {
         match text.parse::<f64>() {
-            Ok(number) if EPOCH.contains(&number) || EPOCH.contains(&(number / 1e3)) => Sort::Instant,
+            Ok(number) if epoch_unit(number).is_some() => Sort::Instant,
             _ => Sort::Number,
         }
     } else if is_id(text, digits, letters) {
@@ -185,12 +204,16 @@ fn is_dated(text: &str) -> bool {
     let has_year = groups.iter().take(3).any(|length| *length == 4);
     let has_short_year = groups.len() >= 5 && groups.iter().all(|length| *length <= 2) && text.contains(':');
     let is_plain = groups.len() >= 3 && (has_year || has_short_year) && text.contains(separators);
-    let only_few_letters = text.chars().filter(|c| c.is_alphabetic()).count() <= 10;
+    let lower = text.to_lowercase();
+    let mut words = lower.split(|c: char| !c.is_alphabetic()).filter(|word| !word.is_empty());
+    let only_few_letters = words.all(|word| BESIDE_DATES.contains(&word));
     // A telephone number has groups too, but begins with a plus or has no group of four in front.
     (is_plain && only_few_letters && !text.starts_with('+') && !text.contains('('))
         || (groups.len() >= 2 && has_year && has_month(text))
 }
 
+/// Words that stand beside the digits of dates.
+const BESIDE_DATES: [&str; 11] = ["t", "z", "am", "pm", "a", "p", "m", "utc", "gmt", "msk", "мск"];
 /// English names of months as they begin, and Russian ones.
 const MONTHS: [&str; 24] = [
     "jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec", "янв", "фев", "мар", "апр",
@@ -242,7 +265,7 @@ fn is_phone(text: &str, digits: usize, letters: usize) -> bool {
 fn is_id(text: &str, digits: usize, letters: usize) -> bool {
     let is_part = |c: char| c.is_ascii_alphanumeric() || "-_:=/+.".contains(c);
     let is_hex = text.len() >= 8 && digits > 0 && text.chars().all(|c| c.is_ascii_hexdigit() || c == '-');
-    is_hex || (text.chars().all(is_part) && digits > 0 && letters > 0 && digits + letters >= 3)
+    is_hex || (text.chars().all(is_part) && digits > 0 && letters > 0)
 }
 
 fn words_sort(text: &str) -> Sort {
@@ -304,7 +327,9 @@ mod tests {
             (json!(true), Sort::Truth),
             (json!("64ab00000000000000000001"), Sort::Id),
             (json!("550e8400-e29b-41d4-a716-446655440000"), Sort::Id),
+            (json!("550e8400-e29b-41d4-a716-446655440000"), Sort::Id),
             (json!("u-17"), Sort::Id),
+            (json!("c1"), Sort::Id),
             (json!(17), Sort::Number),
             (json!("https://example.org/x"), Sort::Url),
             (json!("Иван Петров"), Sort::Name),

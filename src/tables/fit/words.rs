@@ -86,12 +86,6 @@ pub(crate) const EVENT_AT: ColumnWords = words(
     TIMES,
     &["at", "time", "timestamp", "ts", "date", "datetime", "eventtime", "occurredat", "happenedat", "createdat", "when", "время", "дата"],
 );
-/// The kind of such an event.
-pub(crate) const EVENT_TYPE: ColumnWords = words(
-    "type",
-    LABELS,
-    &["type", "kind", "event", "eventtype", "action", "name", "state", "status", "тип", "событие", "действие"],
-);
 /// The person of such an event, or of a session in a list of its own.
 pub(crate) const OWNER: ColumnWords = words(
     "key",

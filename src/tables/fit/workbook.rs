@@ -61,7 +61,7 @@ pub fn fit_workbook(bytes: &[u8], mapping: &Mapping, call: CallTimes) -> Result<
     })?;
     let mut notes = Notes::with_misfits();
     let (mut tables, mut sessions) = (Vec::new(), Vec::new());
-    for plan in mapping.tables.iter().filter(|plan| plan.sheet.is_some()) {
+    for plan in people_first(mapping) {
         let Some(found) = book.tables.get(&*plan.table.name) else {
             tables.push(missing(plan));
             continue;
@@ -260,4 +260,11 @@ fn assigned<'t>(
         }
     }
     chosen
+}
+
+/// The tables that workbooks feed, that of people first.
+fn people_first(mapping: &Mapping) -> Vec<&TablePlan> {
+    let mut plans: Vec<&TablePlan> = mapping.tables.iter().filter(|plan| plan.sheet.is_some()).collect();
+    plans.sort_by_key(|plan| plan.table.name != participants::NAME);
+    plans
 }
