@@ -123,36 +123,31 @@ impl Masker {
 
     /// A masked form that is no other value's and, if it tells anything, no value of the answers.
     fn found(&self, text: &str) -> String {
-        let mut masked = String::new();
-        for attempt in 0..TRIES {
-            masked = self.attempt(text, attempt);
-            let is_new = masked != text && !self.used.contains(&masked);
-            if is_new && !(masked.chars().count() >= TELLING && self.originals.contains(masked.trim())) {
-                return masked;
-            }
-            // A moved instant is the same in each attempt, and two notations of one instant may become one.
-            if attempt == 1 && masked == self.attempt(text, 0) && masked != text {
-                return masked;
-            }
+        let mut noise = Noise::new(&self.key, 0, text);
+        if let Some(moved) = self.moved(text, &mut noise) {
+            return moved;
         }
-        if masked == text || (masked.chars().count() >= TELLING && self.originals.contains(masked.trim())) {
-            // All short values are taken: a longer one is not.
+        let is_original = |masked: &str| masked.chars().count() >= TELLING && self.originals.contains(masked.trim());
+        let mut masked = noise.text(text);
+        for attempt in 1..TRIES {
+            if masked != text && !self.used.contains(&masked) && !is_original(&masked) {
+                return masked;
+            }
+            masked = Noise::new(&self.key, attempt, text).text(text);
+        }
+        while masked == text || is_original(&masked) {
+            // All values of this length are taken: a longer one is not.
             masked.push(if text.ends_with(|c: char| c.is_ascii_digit()) { '7' } else { 'x' });
         }
         masked
     }
 
-    fn attempt(&self, text: &str, attempt: u32) -> String {
-        let mut noise = Noise::new(&self.key, attempt, text);
-        if let Some(moved) = instants::moved(text, self.shift, self.slashes, &mut noise) {
-            return moved;
+    /// The text of an instant, moved; none if the text is none.
+    fn moved(&self, text: &str, noise: &mut Noise) -> Option<String> {
+        if let Some(moved) = instants::moved(text, self.shift, self.slashes, noise) {
+            return Some(moved);
         }
-        if let Ok(number) = text.trim().parse::<f64>()
-            && let Some(moved) = self.moved_epoch(number, text.trim())
-        {
-            return moved;
-        }
-        noise.text(text)
+        self.moved_epoch(text.trim().parse().ok()?, text.trim())
     }
 
     /// The masked form of a number, of the same type and with as many digits.
@@ -166,7 +161,13 @@ impl Masker {
             Some(known) => known.clone(),
             None => self.text(&text),
         };
-        serde_json::from_str(&masked).unwrap_or_else(|_| Number::from(7))
+        let read = |text: &str| serde_json::from_str::<Number>(text).ok().filter(|read| read.is_f64() == number.is_f64());
+        // The largest whole numbers begin with small digits.
+        let small = || {
+            let from = usize::from(masked.starts_with('-'));
+            read(&format!("{}10{}", &masked[..from], masked.get(from + 2..)?))
+        };
+        read(&masked).or_else(small).unwrap_or_else(|| Number::from(7))
     }
 
     /// The masked form of a workbook's number: serial days are moved like dates.

@@ -4,7 +4,7 @@ use sha2::{Digest, Sha256};
 
 use crate::tables::fit::value_shape::is_duration;
 
-/// Words around the digits of an instant or a duration, which are no data.
+/// Beginnings of web addresses, which are no data.
 const SCHEMES: [&str; 2] = ["https://", "http://"];
 /// Cyrillic letters that a masked text has.
 const CYRILLIC: [char; 31] = [
