@@ -9,6 +9,7 @@
 
 mod ahead;
 mod answer;
+mod as_it_came;
 mod client;
 mod encoding;
 mod envelope;
@@ -25,6 +26,7 @@ mod wire;
 #[cfg(test)]
 mod tests;
 
+pub use as_it_came::{AnswerAsItCame, LinkKind, Question};
 pub use client::Client;
 pub use listing::ListingPages;
 pub use paging::{Gap, Listing};

@@ -1,18 +1,18 @@
 //! `check`: tests all that a run needs: configuration, token, spaces, clock, store, mapping and schedule.
 
-use std::cell::Cell;
+use std::path::PathBuf;
 
 use chrono::{DateTime, TimeDelta, Utc};
 
 use super::call_date::{self, Verdict};
-use super::{CommandContext, fit};
+use super::check_report::{CheckOutcome, CheckReport};
+use super::{CommandContext, fit, record};
 use crate::api::{Client, Space};
 use crate::config::Config;
 use crate::ids::SpaceId;
 use crate::notify::last_deliveries;
 use crate::pipeline;
 use crate::pipeline::StoreInfo;
-use crate::sanitize::escaped;
 use crate::schedule;
 use crate::serve::webhook::secrets;
 use crate::store::{self, Dialect, EtagForm, Shortcoming};
@@ -21,7 +21,18 @@ use crate::{Error, ExitStatus, Result};
 /// Check all that a run needs: configuration, token, spaces, clock, a writable store, the mapping with a real report, and
 /// the next runs
 #[derive(Debug, clap::Args)]
-pub struct Args {}
+pub struct Args {
+    /// Test the mapping with this report, a JSON or XLSX file, and check nothing else: no token, API or store is needed. Can be
+    /// given several times
+    #[arg(long, value_name = "FILE")]
+    report: Vec<PathBuf>,
+    /// Test this mapping file instead of the configured one
+    #[arg(long, value_name = "FILE")]
+    mapping: Option<PathBuf>,
+    /// Keep the first answer of each endpoint in this empty folder, with all values masked, to send it to somebody
+    #[arg(long, value_name = "DIR", conflicts_with = "report")]
+    record: Option<PathBuf>,
+}
 
 /// The number of next runs to show.
 const NEXT_RUNS: usize = 3;
@@ -31,75 +42,51 @@ const NOTICEABLE: TimeDelta = TimeDelta::seconds(30);
 /// A larger difference fails, because days, `settle` and `give_up` are counted by the clock.
 const INTOLERABLE: TimeDelta = TimeDelta::minutes(10);
 
-/// The result of one check.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum CheckOutcome {
-    Good,
-    /// Good, with a remark.
-    GoodWithRemark,
-    Doubtful,
-    Bad,
-}
-
-/// Prints the result of each check as a line, and remembers whether one failed.
-#[derive(Debug, Default)]
-struct CheckReport {
-    failed: Cell<bool>,
-}
-
-impl CheckReport {
-    fn tell(&self, outcome: CheckOutcome, what: &str, text: &str) -> Result<()> {
-        let word = match outcome {
-            CheckOutcome::Good => "ok  ",
-            CheckOutcome::GoodWithRemark => "NOTE",
-            CheckOutcome::Doubtful => "WARN",
-            CheckOutcome::Bad => "FAIL",
-        };
-        if outcome == CheckOutcome::Bad {
-            self.failed.set(true);
-        }
-        super::print(&format!("{word}  {what}: {}\n", escaped(text)))
-    }
-
-    fn good(&self, what: &str, text: &str) -> Result<()> {
-        self.tell(CheckOutcome::Good, what, text)
-    }
-
-    fn bad(&self, what: &str, text: &str) -> Result<()> {
-        self.tell(CheckOutcome::Bad, what, text)
-    }
-}
-
-pub(super) async fn run(context: &CommandContext) -> Result<ExitStatus> {
-    let config = context.config()?;
+pub(super) async fn run(context: &CommandContext, args: Args) -> Result<ExitStatus> {
     let report = CheckReport::default();
+    match args.report.is_empty() {
+        true => check_all(context, &args, &report).await?,
+        false => check_files(context, &args, &report)?,
+    }
+    Ok(match report.has_failed() {
+        true => ExitStatus::Usage,
+        false => ExitStatus::Done,
+    })
+}
+
+/// Tests the mapping with files. The configuration only names the mapping.
+fn check_files(context: &CommandContext, args: &Args, report: &CheckReport) -> Result<()> {
+    let named = match &args.mapping {
+        Some(file) => fit::NamedMapping::read(file)?,
+        None => fit::NamedMapping::configured(&context.config()?)?,
+    };
+    args.report
+        .iter()
+        .try_for_each(|file| fit::judge_file(file, &named, report))
+}
+
+async fn check_all(context: &CommandContext, args: &Args, report: &CheckReport) -> Result<()> {
+    let config = context.config()?;
     let token = config.require_token().map(|_| ());
     report.good("configuration", &format!("valid; timezone {}", config.timezone))?;
-    check_secrets(&config, &report)?;
+    check_secrets(&config, report)?;
     token?;
-    let mapping = pipeline::mapping(&config).inspect_err(|error| {
+    let mapping = match &args.mapping {
+        Some(file) => fit::NamedMapping::read(file),
+        None => fit::NamedMapping::configured(&config),
+    };
+    let mapping = mapping.inspect_err(|error| {
         // The error itself ends the command; this line puts it among the other checks.
         let _ = report.bad("mapping", &error.to_string());
     })?;
-    check_api(context, &config, &report).await?;
-    check_store(&config, &report).await?;
-    check_feeds(&config, &report).await?;
-    let mapped = fit::judge(context, &config, &mapping).await;
-    let outcome = if mapped.is_good {
-        CheckOutcome::Good
-    } else {
-        CheckOutcome::Bad
-    };
-    report.tell(outcome, "mapping", &mapped.text)?;
-    for detail in mapped.details {
-        super::print(&format!("        {detail}\n"))?;
+    check_api(context, &config, report).await?;
+    check_store(&config, report).await?;
+    check_feeds(&config, report).await?;
+    fit::judge(context, &config, &mapping, report).await?;
+    if let Some(folder) = &args.record {
+        record::record(context, &config, &mapping.mapping, folder, report).await?;
     }
-    report.good("next runs", &next_runs(&config)?)?;
-    Ok(if report.failed.get() {
-        ExitStatus::Usage
-    } else {
-        ExitStatus::Done
-    })
+    report.good("next runs", &next_runs(&config)?)
 }
 
 /// Checks the secrets of the daemon. The API's token is checked before, because the other checks need it.

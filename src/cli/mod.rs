@@ -5,6 +5,7 @@
 mod backfill;
 mod call_date;
 mod check;
+mod check_report;
 mod completions;
 mod config;
 mod delta;
@@ -15,6 +16,7 @@ mod meta;
 mod notify;
 mod output;
 mod rebuild;
+mod record;
 mod report;
 mod run;
 mod sample;
@@ -205,7 +207,7 @@ async fn dispatch(context: &CommandContext, command: CliCommand) -> Result<ExitS
         CliCommand::Meta(args) => meta::run(context, args).await,
         CliCommand::Webhook(args) => webhook::run(context, args).await,
         CliCommand::Notify(args) => notify::run(context, &args).await,
-        CliCommand::Check(_) => check::run(context).await,
+        CliCommand::Check(args) => check::run(context, args).await,
         CliCommand::Health(_) => health::run(context).await,
         CliCommand::Schema(args) => schema::run(context, &args),
         CliCommand::Report(args) => report::run(context, args).await,

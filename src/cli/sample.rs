@@ -11,6 +11,7 @@ use crate::lake::manifest::Manifest;
 use crate::lake::{self, key};
 use crate::store::json::get_json;
 use crate::store::{OptionalExt, Store};
+use crate::tables::CallTimes;
 
 /// The number of days of the lake to search, newest first.
 const DAYS: usize = 14;
@@ -24,17 +25,36 @@ const DAYS_BACK: u64 = 3;
 pub struct Sample {
     /// The id of its call.
     pub call: String,
+    /// The times of its call.
+    pub times: CallTimes,
+    /// Its format.
+    pub format: ReportFormat,
     /// True if the report is from the lake, false if it is from the API.
     pub landed: bool,
     /// Its bytes.
     pub bytes: Bytes,
 }
 
-/// Reads the newest landed JSON report.
+/// A finished call with a report.
+#[derive(Debug, Clone)]
+pub struct SampleCall {
+    /// Its space.
+    pub space: SpaceId,
+    /// Its room.
+    pub room: Room,
+    /// The date for which the API listed it.
+    pub date: NaiveDate,
+    /// The call.
+    pub call: Call,
+    /// Its report, in the first of the wanted formats that it has.
+    pub report: Bytes,
+}
+
+/// Reads the newest landed report of a format.
 ///
 /// # Errors
 /// Any error of the store.
-pub async fn landed_sample(store: &dyn Store) -> Result<Option<Sample>> {
+pub async fn landed_sample(store: &dyn Store, format: ReportFormat) -> Result<Option<Sample>> {
     let mut days: Vec<_> = store
         .list(key::DAYS)
         .await?
@@ -50,16 +70,21 @@ pub async fn landed_sample(store: &dyn Store) -> Result<Option<Sample>> {
             .calls
             .iter()
             .filter_map(|(id, call)| {
-                let landed = call.reports.get(&ReportFormat::Json)?.usable()?;
-                Some((call.started_at, id, landed))
+                let landed = call.reports.get(&format)?.usable()?;
+                Some((call.started_at, id, landed, call))
             })
-            .max_by_key(|(started, id, _)| (*started, *id));
-        if let Some((_, call, landed)) = newest {
+            .max_by_key(|(started, id, ..)| (*started, *id));
+        if let Some((_, id, landed, call)) = newest {
             let Some(object) = store.get(&landed.key).await.optional()? else {
                 continue;
             };
             return Ok(Some(Sample {
-                call: call.to_string(),
+                call: id.to_string(),
+                times: CallTimes {
+                    started_at: call.started_at,
+                    finished_at: call.finished_at,
+                },
+                format,
                 landed: true,
                 bytes: object.bytes,
             }));
@@ -68,25 +93,71 @@ pub async fn landed_sample(store: &dyn Store) -> Result<Option<Sample>> {
     Ok(None)
 }
 
-/// Requests the report of a finished call, from the rooms with the latest calls.
+/// Finds a finished call that has a report of a format, in the rooms with the latest calls.
 ///
 /// # Errors
 /// Any error of the API about a list.
-pub async fn fetched_sample(client: &Client, config: &Config, now: DateTime<Utc>) -> Result<Option<Sample>> {
-    for (space, room) in wanted_rooms(client, config).await?.iter().take(ROOMS) {
-        for date in dates(config, room, now) {
-            for call in client.calls(space, &room.id, date).await?.items {
-                if let Some(bytes) = report(client, space, &room.id, &call).await {
-                    return Ok(Some(Sample {
-                        call: call.id.into(),
-                        landed: false,
-                        bytes,
+pub async fn call_with_report(
+    client: &Client,
+    config: &Config,
+    format: ReportFormat,
+    now: DateTime<Utc>,
+) -> Result<Option<SampleCall>> {
+    for (space, room) in wanted_rooms(client, config).await?.into_iter().take(ROOMS) {
+        for date in dates(config, &room, now) {
+            for call in client.calls(&space, &room.id, date).await?.items {
+                if let Some(report) = report(client, &space, &room.id, &call, format).await {
+                    return Ok(Some(SampleCall {
+                        space,
+                        room,
+                        date,
+                        call,
+                        report,
                     }));
                 }
             }
         }
     }
     Ok(None)
+}
+
+/// Requests a report of each format from the API, if possible of the same call.
+///
+/// # Errors
+/// Any error of the API about a list.
+pub async fn fetched_samples(
+    client: &Client,
+    config: &Config,
+    formats: &[ReportFormat],
+    now: DateTime<Utc>,
+) -> Result<Vec<Sample>> {
+    let mut samples = Vec::new();
+    let mut known: Option<SampleCall> = None;
+    for format in formats.iter().copied() {
+        let same = match &known {
+            Some(found) => report(client, &found.space, &found.room.id, &found.call, format).await,
+            None => None,
+        };
+        let found = match (same, &known) {
+            (Some(report), Some(found)) => Some(SampleCall {
+                report,
+                ..found.clone()
+            }),
+            _ => call_with_report(client, config, format, now).await?,
+        };
+        samples.extend(found.clone().map(|found| Sample {
+            call: found.call.id.into(),
+            times: CallTimes {
+                started_at: found.call.started_at,
+                finished_at: found.call.finished_at,
+            },
+            format,
+            landed: false,
+            bytes: found.report,
+        }));
+        known = known.or(found);
+    }
+    Ok(samples)
 }
 
 /// The rooms in scope, each with its space. Those with the latest calls come first.
@@ -121,11 +192,14 @@ fn dates(config: &Config, room: &Room, now: DateTime<Utc>) -> Vec<NaiveDate> {
 }
 
 /// The report of a finished call; `None` if it is missing or empty.
-async fn report(client: &Client, space: &SpaceId, room: &RoomId, call: &Call) -> Option<Bytes> {
+async fn report(
+    client: &Client,
+    space: &SpaceId,
+    room: &RoomId,
+    call: &Call,
+    format: ReportFormat,
+) -> Option<Bytes> {
     call.finished_at?;
-    let bytes = client
-        .report(space, room, &call.id, ReportFormat::Json)
-        .await
-        .ok()?;
+    let bytes = client.report(space, room, &call.id, format).await.ok()?;
     (bytes.trim_ascii().len() > b"{}".len()).then_some(bytes)
 }

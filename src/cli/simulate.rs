@@ -1,7 +1,10 @@
 //! `simulate`: runs only the simulator of the vendor's API.
 
+use std::path::PathBuf;
+use std::sync::Arc;
+
 use super::CommandContext;
-use crate::simulator::{SimulateArgs, Simulator};
+use crate::simulator::{RecordedAnswers, SimulateArgs, Simulator};
 use crate::{ExitStatus, Result};
 
 /// Run only the simulator of the API, on loopback, until it is stopped
@@ -9,10 +12,18 @@ use crate::{ExitStatus, Result};
 pub struct Args {
     #[command(flatten)]
     simulate: SimulateArgs,
+    /// Answer with a recording that `check --record` made, instead of an invented school
+    #[arg(long, value_name = "DIR")]
+    recorded: Option<PathBuf>,
 }
 
 pub(super) async fn run(context: &CommandContext, args: Args) -> Result<ExitStatus> {
-    let simulator = Simulator::start(args.simulate.options()).await?;
+    let mut options = args.simulate.options();
+    options.recorded_answers = match &args.recorded {
+        Some(folder) => Some(Arc::new(RecordedAnswers::read(folder)?)),
+        None => None,
+    };
+    let simulator = Simulator::start(options).await?;
     // This token may be printed, because it opens only the simulator's invented lessons.
     super::print(&format!(
         "TELELAKE_API__BASE_URL={}\nTELELAKE_API__TOKEN={}\n",

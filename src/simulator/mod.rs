@@ -35,7 +35,9 @@ mod objects;
 mod odd;
 mod options;
 mod page;
+mod recorded;
 mod records;
+mod replay;
 mod reply;
 mod report;
 mod request;
@@ -65,6 +67,9 @@ pub use self::fault::{Failure, Faults, Matcher};
 pub use self::log::{AnsweredRequest, Endpoint};
 pub use self::options::{
     DateReading, LinkForm, ListTotal, Oddities, Options, Paging, RetryAfter, Window, days,
+};
+pub use self::recorded::{
+    INDEX as RECORDING_INDEX, RecordedAnswer, RecordedAnswers, Recording, VERSION as RECORDING_VERSION,
 };
 pub use self::school::{
     Call, Lesson, Message, Participant, Poll, Reaction, Record, RecordState, Report, Room, RoomKind, School,

@@ -3,12 +3,14 @@
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::ops::RangeInclusive;
+use std::sync::Arc;
 use std::time::Duration;
 
 use chrono::{Days, NaiveDate};
 use chrono_tz::Tz;
 
 use super::media;
+use super::recorded::RecordedAnswers;
 
 /// The behaviour of the simulator. [`Options::default`] is a healthy school with the oddities of a realistic day, whose
 /// export succeeds. The same options give the same bytes.
@@ -63,6 +65,8 @@ pub struct Options {
     /// The share of requests that fail at first, 0 to 1: 500, an HTML 502, 429, a reset or a cut body. The same
     /// request fails at most three times.
     pub fault_rate: f64,
+    /// Answers to give instead of those of the school.
+    pub recorded_answers: Option<Arc<RecordedAnswers>>,
 }
 
 impl Options {
@@ -99,6 +103,7 @@ impl Default for Options {
             odd: Oddities::default(),
             ragged: true,
             fault_rate: 0.0,
+            recorded_answers: None,
         }
     }
 }

@@ -15,7 +15,7 @@ use super::reply::{self, BodyFault};
 use super::request::ApiRequest;
 use super::state::Shared;
 use super::wire::ConnectionSwitch;
-use super::{answers, blob};
+use super::{answers, blob, replay};
 
 /// The largest body of a request, in bytes.
 const LARGEST_BODY: usize = 1 << 20;
@@ -162,7 +162,10 @@ async fn healthy(shared: &Arc<Shared>, endpoint: Endpoint, request: ApiRequest) 
     {
         return reply::refuse(401);
     }
-    let mut response = answers::answer(shared, endpoint, request).await;
+    let mut response = match &shared.options.recorded_answers {
+        Some(recorded) => replay::answer(recorded, shared, endpoint, &request),
+        None => answers::answer(shared, endpoint, request).await,
+    };
     if response.status() == StatusCode::NO_CONTENT {
         response.headers_mut().remove(CONTENT_LENGTH);
     }

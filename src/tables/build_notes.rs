@@ -117,11 +117,59 @@ pub struct Notes {
     pub differing_participants: Vec<(String, u64, u64)>,
     /// Calls whose report has stays outside the call.
     pub outside_calls: Vec<(String, OutsideCall)>,
+    /// The shapes of values that do not fit, by `table.column`, if they are wanted.
+    pub misfits: Option<BTreeMap<String, MisfitSamples>>,
     /// The object that the next notes are about.
     about: About,
 }
 
+/// Most shapes that are kept of the values of a column that do not fit.
+const MOST_SHAPES: usize = 5;
+
+/// The shapes of the values that do not fit a column, never the values.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct MisfitSamples {
+    /// The number of values by shape and place. Further shapes are not counted.
+    pub shapes: BTreeMap<(String, String), u64>,
+    /// The path of the first such value.
+    pub example: String,
+}
+
 impl Notes {
+    /// Notes that keep the shapes of values that do not fit.
+    pub(super) fn with_misfits() -> Self {
+        Self {
+            misfits: Some(BTreeMap::new()),
+            ..Self::default()
+        }
+    }
+
+    /// Keeps the shape of a value that does not fit, and the path `place` of such values. `example` makes the path of
+    /// this value.
+    pub(super) fn misfit(
+        &mut self,
+        table: &str,
+        column: &str,
+        shape: String,
+        place: String,
+        example: impl FnOnce() -> String,
+    ) {
+        let Some(misfits) = &mut self.misfits else {
+            return;
+        };
+        let samples = misfits.entry(format!("{table}.{column}")).or_default();
+        if samples.example.is_empty() {
+            samples.example = example();
+        }
+        let key = (shape, place);
+        let is_room = samples.shapes.len() < MOST_SHAPES;
+        match samples.shapes.get_mut(&key) {
+            Some(times) => *times += 1,
+            None if is_room => drop(samples.shapes.insert(key, 1)),
+            None => {}
+        }
+    }
+
     /// Sets the object that the next notes are about.
     pub(super) fn about(&mut self, about: About) {
         self.about = about;

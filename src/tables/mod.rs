@@ -15,9 +15,11 @@ mod coverage;
 mod day;
 mod days;
 mod fingerprint;
+mod fit;
 pub mod lessons;
 mod listed;
 mod mapping;
+mod masked;
 pub(crate) mod parquet;
 pub(crate) mod report;
 #[cfg(test)]
@@ -29,10 +31,13 @@ pub use catalog::{build_rooms, build_spaces};
 pub use day::{BuiltDay, Correction, build_day, build_day_knowing, due_reports};
 pub use days::{DayRow, SpaceDays};
 pub use fingerprint::fingerprint;
+pub use fit::{
+    CallTimes, ColumnMisfit, Fit, SheetColumn, SheetFit, TableFit, UntakenField, fit_report, fit_workbook,
+};
 pub use lessons::attendance::{Attendance, OtherDays, build_attendance, lesson_span};
 pub use lessons::presence::{FirstCalls, Presence};
 pub use mapping::Mapping;
-pub use mapping::fit::{Fit, TableFit, fit};
+pub use masked::Masker;
 pub use parquet::merge::merge_files;
 pub use parquet::proof::{Footer, RowKey, footer, row_keys};
 pub use parquet::read::{RowBatch, read_rows, read_text};
@@ -40,4 +45,4 @@ pub use parquet::sink::TableFile;
 pub use report::inspect::{Inspection, MOST_PARTICIPANTS, MOST_ROWS, NotJson, inspect};
 pub use report::outside::OutsideCall;
 pub use report::turnout::Turnout;
-pub use xlsx::{BookInspection, Refusal, inspect_workbook, unpacked_bytes};
+pub use xlsx::{BookInspection, Refusal, inspect_workbook, learn_workbook, masked_workbook, unpacked_bytes};

@@ -5,6 +5,7 @@
 #![allow(clippy::unwrap_used)]
 
 mod analysts;
+mod check;
 mod cli;
 mod delta;
 mod documents;

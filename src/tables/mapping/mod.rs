@@ -3,12 +3,12 @@
 //! No field name of the platform appears in the program: all are in `config/mapping.toml`.
 
 pub(crate) mod feed;
-pub(crate) mod fit;
 pub(crate) mod mapping_file;
 pub(crate) mod names;
 pub(crate) mod overlay;
 pub(crate) mod plan;
 pub(crate) mod row_filter;
+pub(crate) mod row_place;
 pub(crate) mod session_plan;
 pub(crate) mod shape;
 pub(crate) mod user_table;

@@ -7,6 +7,7 @@ use super::feed::{Feed, Lookup};
 use super::mapping_file::{Fault, TableRules, TableSource};
 use super::names::Names;
 use super::row_filter::RowFilter;
+use super::row_place::{RowPlace, scopes};
 use super::session_plan::SessionPlan;
 use super::shape::Shape;
 use super::value_rules::{self, ValueRules};
@@ -64,17 +65,6 @@ pub(crate) struct LookupPlan {
     pub key: Vec<Path>,
     pub by: Vec<Path>,
     pub take: Vec<Path>,
-}
-
-/// The place of a column's rows.
-#[derive(Clone, Copy)]
-pub(super) struct RowPlace<'r> {
-    pub table: &'r Table,
-    pub source: TableSource,
-    /// The paths of the rows.
-    pub rows: &'r [Path],
-    /// How the table's instants are read.
-    pub instants: &'r InstantRules,
 }
 
 impl TablePlan {
@@ -166,40 +156,6 @@ impl TablePlan {
     }
 }
 
-impl RowPlace<'_> {
-    /// The number of values that a row can see, itself included.
-    pub fn depth(self) -> usize {
-        let depths = self.rows.iter().map(|path| scopes(path).len());
-        depths.max().unwrap_or(1)
-    }
-
-    /// Refuses paths from the row that can never match.
-    pub fn check<'p>(self, paths: impl IntoIterator<Item = &'p Path>) -> Result<(), String> {
-        for path in paths {
-            if path.up >= self.depth() {
-                return Err("a path has more `^` than its rows lie deep".into());
-            }
-            if path.is_key && !self.rows.iter().any(|rows| has_key(rows, path.up)) {
-                let ups = "^".repeat(path.up);
-                return Err(format!(
-                    "`{ups}@key` is no key: only the values of an object, such as `users{{}}`, have one"
-                ));
-            }
-        }
-        Ok(())
-    }
-}
-
-/// True if the value that encloses the rows of a path by `up` stands under a key.
-fn has_key(rows: &Path, up: usize) -> bool {
-    let scopes = scopes(rows);
-    let Some(scope) = scopes.len().checked_sub(up + 1) else {
-        return false;
-    };
-    let end = scopes[scope];
-    end > 0 && rows.steps[end - 1] == Step::Values
-}
-
 impl ColumnPlan {
     fn resolve(place: RowPlace<'_>, name: &str, feed: &Feed) -> Result<Self, String> {
         let table = place.table;
@@ -247,7 +203,7 @@ impl ColumnPlan {
     }
 
     /// All paths that the column reads, from the row.
-    fn taken(&self) -> Vec<Path> {
+    pub fn taken(&self) -> Vec<Path> {
         let mut taken: Vec<Path> = self.concat.clone();
         let mut each = |from: &Path, fields: &mut dyn Iterator<Item = &Path>| {
             let own = fields.filter(|field| field.up == 0 && !field.is_key);
@@ -343,16 +299,4 @@ impl Feed {
         }
         Ok(())
     }
-}
-
-/// The number of steps of a rows' path that lead to each value that a row can see: the whole object first, the row
-/// last.
-pub(super) fn scopes(rows: &Path) -> Vec<usize> {
-    let steps = rows.steps.iter().enumerate();
-    let many = steps.filter(|(_, step)| step.is_many()).map(|(at, _)| at + 1);
-    let mut scopes: Vec<usize> = std::iter::once(0).chain(many).collect();
-    if scopes.last() != Some(&rows.steps.len()) {
-        scopes.push(rows.steps.len());
-    }
-    scopes
 }

@@ -4,7 +4,7 @@ use std::collections::HashSet;
 
 use super::feed::{EventRules, Feed, SessionSource};
 use super::paths;
-use super::plan::RowPlace;
+use super::row_place::RowPlace;
 use super::value_rules::ValueRules;
 use crate::lake::table::{Type, builtin};
 use crate::tables::report::path::Path;

@@ -168,11 +168,15 @@ fn push(path: &mut String, name: &str) {
     if !path.is_empty() {
         path.push('.');
     }
-    let plain = name.chars().count() <= 40
+    path.push_str(if is_plain(name) { name } else { "*" });
+}
+
+/// True if a field's name does not look like data.
+pub(crate) fn is_plain(name: &str) -> bool {
+    (1..=40).contains(&name.chars().count())
         && name.chars().all(|c| c.is_alphanumeric() || "_-$".contains(c))
         && !name.starts_with(|c: char| c.is_numeric())
-        && name.chars().filter(char::is_ascii_digit).count() <= 4;
-    path.push_str(if plain { name } else { "*" });
+        && name.chars().filter(char::is_ascii_digit).count() <= 4
 }
 
 #[cfg(test)]

@@ -148,6 +148,22 @@ impl Path {
         Some(Cow::Borrowed(value))
     }
 
+    /// True if an object has the place of the path's values, with or without values.
+    pub fn is_in(&self, object: &Node<'_>) -> bool {
+        let mut value = object;
+        for step in &self.steps {
+            match step {
+                Step::Field(name) => match value.get(name.as_str()) {
+                    Some(inner) => value = inner,
+                    None => return false,
+                },
+                Step::Each => return value.as_list().is_some(),
+                Step::Values => return value.is_object() || value.as_list().is_some(),
+            }
+        }
+        !value.is_null()
+    }
+
     /// The value in which the path first steps into many: an array, or an object of values.
     pub fn collection<'n, 'v>(&self, scopes: &[Scope<'n, 'v>]) -> Option<&'n Node<'v>> {
         let mut value = self.start(scopes)?.node;

@@ -5,6 +5,7 @@
 
 use std::borrow::Cow;
 
+use super::misfit;
 use super::node::Node;
 use super::path::{Path, Scope, Step};
 use super::sessions::SessionReader;
@@ -26,7 +27,7 @@ pub(crate) fn rows<'v>(
     template: &[Cell<'v>],
     notes: &mut Notes,
 ) -> Vec<TableRow<'v>> {
-    let Some(path) = plan.rows.iter().find(|path| is_there(path, object)) else {
+    let Some(path) = plan.rows.iter().find(|path| path.is_in(object)) else {
         return Vec::new();
     };
     let shape = mapping
@@ -83,24 +84,8 @@ fn outside_of_rows(source: TableSource) -> Kept {
 /// The number of rows of a table in an object, also of those that do not count; none if the object lacks the place of
 /// the rows.
 pub(crate) fn count(plan: &TablePlan, object: &Node<'_>) -> Option<u64> {
-    let path = plan.rows.iter().find(|path| is_there(path, object))?;
+    let path = plan.rows.iter().find(|path| path.is_in(object))?;
     Some(path.walk(&[object.into()], &mut |_| {}).values)
-}
-
-/// True if an object has the place of a path's rows, with or without rows.
-fn is_there(path: &Path, object: &Node<'_>) -> bool {
-    let mut value = object;
-    for step in &path.steps {
-        match step {
-            Step::Field(name) => match value.get(name.as_str()) {
-                Some(inner) => value = inner,
-                None => return false,
-            },
-            Step::Each => return value.as_list().is_some(),
-            Step::Values => return value.is_object() || value.as_list().is_some(),
-        }
-    }
-    !value.is_null()
 }
 
 fn read<'v>(
@@ -122,6 +107,9 @@ fn read<'v>(
             let read = sessions.read(session, &column.from, scopes);
             row.is_stay |= read.is_stay;
             notes.bad_times(table, name, read.stays.bad);
+            if read.stays.bad > 0 {
+                misfit::explain(plan, column, scopes, notes);
+            }
             let (cell, unreadable) = read.stays.cells();
             row.cells[column.index] = cell;
             if let Some(index) = session.unreadable {
@@ -132,13 +120,19 @@ fn read<'v>(
         if let Some(options) = &column.options {
             let (cell, bad) = options.read(&column.from, scopes);
             notes.bad_times(table, name, bad);
+            if bad > 0 {
+                misfit::explain(plan, column, scopes, notes);
+            }
             row.cells[column.index] = cell;
             continue;
         }
         match column.read(scopes) {
             Ok(Cell::Null) => {}
             Ok(cell) => row.cells[column.index] = cell,
-            Err(Misfit) => notes.bad(table, name),
+            Err(Misfit) => {
+                notes.bad(table, name);
+                misfit::explain(plan, column, scopes, notes);
+            }
         }
     }
     Some(row)

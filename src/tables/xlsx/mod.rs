@@ -16,12 +16,14 @@ mod clean_value;
 mod decoder;
 mod file_kind;
 mod inspect;
+mod masked;
 mod package;
 mod refusal;
 mod rich_text;
 mod row_reader;
 mod sheet_plan;
 mod sheet_rules;
+pub(super) mod survey;
 pub(super) mod table_rows;
 #[cfg(test)]
 mod tests;
@@ -30,6 +32,7 @@ mod xml_part;
 
 pub use archive::unpacked_bytes;
 pub use inspect::{BookInspection, inspect_workbook};
+pub use masked::{learn_workbook, masked_workbook};
 pub use refusal::Refusal;
 pub(super) use sheet_plan::SheetPlan;
 pub(super) use sheet_rules::SheetRules;

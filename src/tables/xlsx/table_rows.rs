@@ -7,6 +7,7 @@ use super::workbook::TableSheet;
 use crate::lake::table::{Type, builtin};
 use crate::lenient::Reading;
 use crate::tables::build_notes::{Kept, Notes};
+use crate::tables::fit::value_shape::value_shape;
 use crate::tables::mapping::plan::TablePlan;
 use crate::tables::mapping::shape;
 use crate::tables::parquet::cell::Cell;
@@ -131,12 +132,22 @@ impl<'v> RowOf<'_, 'v> {
         match rules.read(value) {
             Ok(Cell::Null) => {}
             Ok(cell) => row.cells[index] = cell,
-            Err(_) => notes.bad(&table.name, &table.columns[index].name),
+            Err(_) => self.misfit(&table.columns[index].name, value, notes),
+        }
+    }
+
+    /// Counts a value that does not fit its column, and keeps its shape if it is wanted.
+    fn misfit(self, column: &str, value: &Node<'_>, notes: &mut Notes) {
+        let table = &self.plan.table;
+        notes.bad(&table.name, column);
+        if let (true, Some(shape)) = (notes.misfits.is_some(), value_shape(value)) {
+            let place = format!("sheet \"{}\"", self.sheet.name);
+            notes.misfit(&table.name, column, shape, place.clone(), || place);
         }
     }
 
     /// Fills the stay of a row. A row without any time says nothing about stays.
-    fn put_stay(self, row: &mut TableRow<'v>, stay: &StayCells<'v>, notes: &mut Notes) {
+    fn put_stay(self, row: &mut TableRow<'v>, times: &StayCells<'v>, notes: &mut Notes) {
         let table = &self.plan.table;
         let mut columns = table.columns.iter();
         let Some(index) = columns.position(|column| column.kind == Type::Sessions) else {
@@ -146,8 +157,8 @@ impl<'v> RowOf<'_, 'v> {
             (Some(rules), Some(node)) => rules.instant(node),
             _ => Reading::Absent,
         };
-        let joined = read(&Target::Joined, &stay.joined);
-        let left = read(&Target::Left, &stay.left);
+        let joined = read(&Target::Joined, &times.joined);
+        let left = read(&Target::Left, &times.left);
         let mut stays = ReportedStays::default();
         if joined != Reading::Absent || left != Reading::Absent {
             let stay = read_stay(joined, left);
@@ -158,8 +169,12 @@ impl<'v> RowOf<'_, 'v> {
             stays.add(stay.lasting(length));
             match stay {
                 ReportedStay::Read(_) => {}
-                ReportedStay::EndUnreadable(_) => notes.bad(&table.name, LEFT),
-                ReportedStay::Unreadable => notes.bad(&table.name, JOINED),
+                ReportedStay::EndUnreadable(_) => {
+                    self.misfit(LEFT, times.left.as_ref().unwrap_or(&Node::Null), notes)
+                }
+                ReportedStay::Unreadable => {
+                    self.misfit(JOINED, times.joined.as_ref().unwrap_or(&Node::Null), notes)
+                }
             }
         }
         let (sessions, unreadable) = stays.cells();

@@ -15,7 +15,7 @@ use crate::error::Error;
 use crate::tables::mapping::Mapping;
 
 /// Rows in which the header is searched.
-const HEADER_WITHIN: usize = 50;
+pub(super) const HEADER_WITHIN: usize = 50;
 /// Most rows of tables, most of their values, and most bytes of their texts. Unlike `report_rows` they are held in
 /// memory.
 const MOST_BOUND: (usize, usize, usize) = (250_000, 4_000_000, 128 << 20);

@@ -1,0 +1,230 @@
+use serde_json::{Value, json};
+
+use super::*;
+
+fn builtin() -> Mapping {
+    Mapping::builtin().expect("mapping")
+}
+
+fn fit(report: &Value, mapping: &Mapping) -> Fit {
+    fit_report(report.to_string().as_bytes(), mapping, CallTimes::default()).expect("JSON")
+}
+
+fn table<'f>(fit: &'f Fit, name: &str) -> &'f TableFit {
+    fit.tables
+        .iter()
+        .find(|table| table.table == name)
+        .expect("a table")
+}
+
+/// The mapping that a person has who pastes the suggestions.
+fn pasted(fit: &Fit) -> Mapping {
+    let text = format!("version = 1\n{}", fit.suggestions.join("\n"));
+    Mapping::over_builtin(&text, "pasted").unwrap_or_else(|error| panic!("{error}\n{text}"))
+}
+
+#[test]
+fn the_fit_separates_found_columns_from_missing_ones() {
+    let report =
+        json!({"participants": [{"id": "p", "name": "x", "cameraSeconds": "?"}], "messages": [], "new": 1});
+    let fit = fit(&report, &builtin());
+    let people = table(&fit, "participants");
+    assert_eq!(
+        (people.bound.join(", "), people.rows),
+        ("participant_id, name".to_owned(), Some(1))
+    );
+    assert!(
+        people.unbound.contains(&"camera_s".to_owned()) && people.unbound.contains(&"sessions".to_owned())
+    );
+    assert_eq!(table(&fit, "messages").rows, Some(0));
+    assert_eq!(table(&fit, "reactions").rows, None);
+    assert!(fit.notes.unmapped.contains_key("new"));
+    let untaken: Vec<_> = fit
+        .untaken
+        .iter()
+        .map(|field| (field.path.as_str(), field.shape.as_deref()))
+        .collect();
+    assert_eq!(untaken, [("new", Some("9"))]);
+}
+
+#[test]
+fn values_that_do_not_fit_are_told_by_shape_and_place_and_never_by_value() {
+    let stay = |at: &str| json!({"joinedAt": at, "leftAt": "2026-11-22T10:00:00Z"});
+    let report = json!({"participants": [
+        {"id": "p1", "cameraSeconds": 5, "sessions": [stay("2026-11-22T09:00:00Z")]},
+        {"id": "p2", "cameraSeconds": "семь", "sessions": [stay("2026-11-22T09:00:00Z"), stay("soon 17")]},
+        {"id": "p3", "cameraSeconds": "восемь", "sessions": [stay("soon 18")]},
+        {"id": {"a": 1}, "sessions": "none"},
+    ]});
+    let fit = fit(&report, &builtin());
+    let of = |column: &str| {
+        let misfits = &table(&fit, "participants").misfits;
+        misfits
+            .iter()
+            .find(|misfit| misfit.column == column)
+            .cloned()
+            .expect(column)
+    };
+    let camera = of("camera_s");
+    assert_eq!(
+        (camera.count, camera.of, camera.is_key, camera.is_most()),
+        (2, 3, false, true)
+    );
+    assert_eq!(camera.example, "participants[1].cameraSeconds");
+    assert!(
+        camera
+            .shapes
+            .contains(&("\"бббб\"".into(), "participants[].cameraSeconds".into(), 1)),
+        "{camera:?}"
+    );
+    let sessions = of("sessions");
+    assert_eq!((sessions.count, sessions.of, sessions.is_key), (3, 5, true));
+    assert_eq!(sessions.example, "participants[1].sessions[1].joinedAt");
+    let shapes: Vec<_> = sessions
+        .shapes
+        .iter()
+        .map(|(shape, place, times)| (shape.as_str(), place.as_str(), *times))
+        .collect();
+    assert!(
+        shapes.contains(&("\"aaaa 99\"", "participants[].sessions[].joinedAt", 2)),
+        "{shapes:?}"
+    );
+    assert_eq!(of("participant_id").count, 1);
+    let shown = format!("{fit:?}");
+    for value in ["семь", "восемь", "soon", "p2"] {
+        assert!(!shown.contains(value), "{value} in {shown}");
+    }
+}
+
+#[test]
+fn stays_that_miss_the_call_by_hours_suggest_a_zone() {
+    let report = json!({
+        "startedAt": "2026-11-22T10:00:00Z", "finishedAt": "2026-11-22T10:45:00Z",
+        "participants": [{"id": "p", "sessions": [{"joinedAt": "22.11.2026 13:01", "leftAt": "22.11.2026 13:44"}]}],
+    });
+    let fit = fit(&report, &builtin());
+    assert_eq!(fit.outside.and_then(|outside| outside.zone), Some(180));
+    assert!(
+        fit.suggestions[0].starts_with("zone = \"Europe/Moscow\""),
+        "{:?}",
+        fit.suggestions
+    );
+}
+
+#[test]
+fn lists_and_fields_under_other_names_are_suggested_and_the_pasted_lines_bind_them() {
+    let person = |n: u32| {
+        json!({"uid": format!("u-{n}"), "contact": {"mail": format!("a{n}@school.ru"), "tel": "+7 900 123-45-67"}, "fio": "Иван Петров",
+               "kind": "pupil", "lms": {"user": format!("s-{n}"), "lesson": "l-7"}, "ms": {"camera": 1500, "microphone": 900},
+               "visits": [{"in": "22.11.2026 10:00", "out": "22.11.2026 10:40"}], "n": {"chat": 2, "smiles": 3, "hands": 1}})
+    };
+    let report = json!({"data": {
+        "users": [person(1), person(2)],
+        "rooms": [{"id": "r1", "name": "Зал"}],
+        "chat": [{"key": "m1", "who": "u-1", "body": "Всем добрый день", "at": 1_795_341_600}],
+        "smiles": [{"who": "u-1", "smile": "like", "at": 1_795_341_600}],
+        "quizzes": [{"key": "q1", "title": "Сколько будет два и два?", "choices": [{"id": "o1", "text": "Четыре"}],
+                     "answers": [{"userId": "u-1", "optionId": "o1", "time": 1_795_341_600}]}],
+    }});
+    let first = fit(&report, &builtin());
+    assert_eq!(table(&first, "participants").rows, None);
+    let second = fit(&report, &pasted(&first));
+    let people = table(&second, "participants");
+    assert_eq!(people.place, "data.users[]");
+    assert_eq!(
+        people.unbound,
+        ["screen_s", "attributes"],
+        "{:#?}",
+        first.suggestions
+    );
+    assert_eq!(people.misfits, []);
+    for name in ["messages", "reactions"] {
+        assert_eq!(
+            table(&second, name).unbound,
+            [""; 0],
+            "{name}: {:#?}",
+            first.suggestions
+        );
+    }
+    let votes = table(&second, "poll_votes");
+    assert_eq!(votes.rows, Some(1));
+    assert!(
+        ["poll_id", "question", "option_id", "participant_id", "voted_at"]
+            .iter()
+            .all(|column| votes.bound.iter().any(|bound| bound == column)),
+        "{votes:?} {:#?}",
+        first.suggestions
+    );
+    assert_eq!(
+        table(&second, "polls").bound,
+        ["poll_id", "question", "options"],
+        "{:#?}",
+        first.suggestions
+    );
+    assert!(
+        first
+            .suggestions
+            .iter()
+            .any(|line| line.contains("{ from = \"ms.camera\", scale = 0.001 }"))
+    );
+}
+
+#[test]
+fn objects_keyed_by_id_and_events_are_suggested() {
+    let person = |name: &str, mail: &str| json!({"fullName": name, "mail": mail, "isHost": false});
+    let event = |user: &str, kind: &str| json!({"userId": user, "kind": kind, "time": 1_795_341_600_000_i64});
+    let report = json!({
+        "users": {"u1000001": person("Иван Петров", "a@s.ru"), "u1000002": person("Ольга Смирнова", "b@s.ru")},
+        "events": [event("u1000001", "JOINED"), event("u1000001", "LEFT"), event("u1000002", "JOINED")],
+    });
+    let lines = fit(&report, &builtin()).suggestions.join("\n");
+    for line in [
+        "rows = \"users{}\"",
+        "participant_id = \"@key\"",
+        "name = \"fullName\"",
+        "email = \"mail\"",
+        "role = { from = \"isHost\", values = { true = \"moderator\", false = \"user\" } }",
+        "sessions = { events = \"^.events[]\", key = \"userId\", equals = \"@key\", at = \"time\", type = \"kind\", join = [\"JOINED\"], leave = [\"LEFT\"] }",
+    ] {
+        assert!(lines.contains(line), "{line}\n{lines}");
+    }
+    let flat = json!({"attendees": [
+        {"id": 1, "lastName": "Петров", "firstName": "Иван", "join_time": "11/22/2026 10:00:05 AM", "duration": 900, "user_email": "a@s.ru"},
+    ]});
+    let lines = fit(&flat, &builtin()).suggestions.join("\n");
+    for line in [
+        "formats = [\"%m/%d/%Y %I:%M:%S %p\"]",
+        "name = { concat = [\"lastName\", \"firstName\"] }",
+        "sessions = { from = \"@\", fields = { joined_at = \"join_time\", duration_s = \"duration\" } }",
+    ] {
+        assert!(lines.contains(line), "{line}\n{lines}");
+    }
+    let apart = json!({
+        "people": [{"uid": "u-1", "fio": "Иван Петров", "mail": "a@s.ru"}],
+        "visits": [{"participantId": "u-1", "start": "2026-11-22T10:00:00Z", "end": "2026-11-22T10:40:00Z"}],
+    });
+    let lines = fit(&apart, &builtin()).suggestions.join("\n");
+    let line = "sessions = { list = \"^.visits[]\", key = \"participantId\", equals = \"uid\", fields = { joined_at = \"start\", left_at = \"end\" } }";
+    assert!(lines.contains(line), "{lines}");
+}
+
+#[test]
+fn a_report_that_the_mapping_knows_gets_no_suggestions() {
+    let report = json!({"callId": "c", "participants": [
+        {"id": "p", "name": "Иван Петров", "role": "user", "email": null, "phone": null, "externalUserId": "u", "externalMeetingId": "m",
+         "sessions": [{"joinedAt": "2026-11-22T10:00:00Z", "leftAt": null}], "cameraSeconds": 1}],
+        "messages": [{"id": "m", "participantId": "p", "text": "Привет всем в чате", "sentAt": "2026-11-22T10:00:00Z"}], "polls": []});
+    let fit = fit(&report, &builtin());
+    assert_eq!(
+        (fit.suggestions.as_slice(), fit.untaken.as_slice()),
+        (&[][..], &[][..])
+    );
+}
+
+proptest::proptest! {
+    #[test]
+    fn any_bytes_can_be_compared(bytes in proptest::collection::vec(proptest::prelude::any::<u8>(), 0..200)) {
+        let _ = fit_report(&bytes, &builtin(), CallTimes::default());
+        let _ = fit_workbook(&bytes, &builtin(), CallTimes::default());
+    }
+}

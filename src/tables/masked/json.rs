@@ -1,0 +1,75 @@
+//! Masks the values of JSON, and the keys that may be data. Pure.
+
+use serde_json::{Map, Value};
+
+use super::Masker;
+use crate::json::Text;
+use crate::tables::fit::field_tree::FieldTree;
+use crate::tables::report::inspect::{self, NotJson};
+use crate::tables::report::node::Node;
+
+/// The fewest values of an object whose likeness makes it a map from ids or names. Masking a field's name too many does less
+/// harm than showing a name.
+const ALIKE: usize = 2;
+
+impl Masker {
+    /// Remembers all values of an answer.
+    ///
+    /// # Errors
+    /// If it is not JSON.
+    pub fn learn_json(&mut self, json: &[u8]) -> Result<(), NotJson> {
+        let text = Text::new(json);
+        let (node, _) = inspect::parse(&text)?;
+        self.learn_node(&node);
+        Ok(())
+    }
+
+    fn learn_node(&mut self, node: &Node<'_>) {
+        match node {
+            Node::List(elements) => elements.iter().for_each(|element| self.learn_node(element)),
+            Node::Object(object) => object.iter().for_each(|(_, value)| self.learn_node(value)),
+            scalar => {
+                if let Some(text) = scalar.to_text() {
+                    self.learn(&text);
+                }
+            }
+        }
+    }
+
+    /// The masked form of an answer.
+    ///
+    /// # Errors
+    /// If it is not JSON.
+    pub fn json(&mut self, json: &[u8]) -> Result<Value, NotJson> {
+        let text = Text::new(json);
+        let (node, _) = inspect::parse(&text)?;
+        let tree = FieldTree::with_maps_of(&[&node], ALIKE);
+        Ok(self.node(&node, Some(&tree)))
+    }
+
+    fn node(&mut self, node: &Node<'_>, tree: Option<&FieldTree>) -> Value {
+        match node {
+            Node::Null => Value::Null,
+            Node::Bool(truth) => Value::Bool(*truth),
+            Node::Number(number) => Value::Number(self.number(number)),
+            Node::Text(text) => Value::String(self.text(text)),
+            Node::List(elements) => {
+                let each = tree.and_then(|tree| tree.each.as_deref());
+                elements.iter().map(|element| self.node(element, each)).collect()
+            }
+            Node::Object(object) => {
+                let values = tree.and_then(|tree| tree.values.as_deref());
+                let mut masked = Map::new();
+                for (name, value) in object.iter() {
+                    let key = match self.is_data_key(name, values.is_some()) {
+                        true => self.text(name),
+                        false => name.to_string(),
+                    };
+                    let inner = values.or_else(|| tree?.fields.get(name.as_ref()));
+                    masked.insert(key, self.node(value, inner));
+                }
+                Value::Object(masked)
+            }
+        }
+    }
+}

@@ -1,0 +1,250 @@
+//! Masks the values of the API's answers, so that their shape can be shown to somebody. Pure.
+//!
+//! Keys, types, lengths and notations remain. The same value gets the same masked value everywhere in a recording, so that ids
+//! still join. The masked values follow from a random key that is never stored, so that nobody can compute them again.
+//!
+//! | value | becomes |
+//! |---|---|
+//! | `true`, `false`, null, `0`, `1`, empty text, a list without elements, text of punctuation | stays |
+//! | a letter, a digit | another one of the same script and case; hex digits stay hex digits |
+//! | an instant, also in seconds or milliseconds since the epoch | moved by the same time for the whole recording, in the same notation |
+//! | a duration, a time of day | another one in the same notation |
+//! | a key that may be data | masked like a value |
+
+mod instants;
+mod json;
+mod noise;
+
+use std::collections::{HashMap, HashSet};
+
+use chrono::TimeDelta;
+use serde_json::Number;
+
+use self::instants::Slashes;
+use self::noise::Noise;
+use super::mapping::Mapping;
+use super::report::path::Step;
+use crate::lenient::Scalar;
+use crate::tables::fit::value_shape::{self, Sort};
+
+/// Tries to find a masked value that is no value of the answers.
+const TRIES: u32 = 60;
+/// Fewer characters are too few to tell anything.
+const TELLING: usize = 3;
+/// Numbers that may be serial days of a workbook, from 2000 to 2058.
+const SERIAL_DAYS: std::ops::Range<f64> = 36_526.0..58_000.0;
+
+/// Masks values; one for a whole recording.
+#[derive(Debug)]
+pub struct Masker {
+    key: [u8; 32],
+    shift: TimeDelta,
+    /// The values of the answers, which no masked value may be.
+    originals: HashSet<String>,
+    /// Words of names, in small letters.
+    names: HashSet<String>,
+    /// Names of fields that the mapping knows.
+    fields: HashSet<String>,
+    slashes: Slashes,
+    masked: HashMap<String, String>,
+    used: HashSet<String>,
+}
+
+impl Masker {
+    /// A masker from a random key. The mapping says which names of fields are no data.
+    pub fn new(key: [u8; 32], mapping: &Mapping) -> Self {
+        let mut noise = Noise::new(&key, 0, "shift");
+        // Years back, so that no masked time is in the future, by a time that is no multiple of anything.
+        let days = 1000 + i64::from(noise.below(1500));
+        let seconds = i64::from(noise.below(86_399)) + 1;
+        let fields = mapping.tables.iter().flat_map(|plan| {
+            let columns = plan.columns.iter().flat_map(|column| column.taken());
+            plan.rows
+                .iter()
+                .cloned()
+                .chain(columns)
+                .flat_map(|path| path.steps)
+        });
+        let fields = fields.filter_map(|step| {
+            if let Step::Field(name) = step {
+                Some(name)
+            } else {
+                None
+            }
+        });
+        Self {
+            key,
+            shift: -(TimeDelta::days(days) + TimeDelta::seconds(seconds)),
+            originals: HashSet::new(),
+            names: HashSet::new(),
+            fields: fields.collect(),
+            slashes: Slashes::default(),
+            masked: HashMap::new(),
+            used: HashSet::new(),
+        }
+    }
+
+    /// Remembers a value of the answers. All must be known before the first is masked.
+    pub fn learn(&mut self, text: &str) {
+        let text = text.trim();
+        if text.chars().count() < TELLING {
+            return;
+        }
+        if value_shape::sort(Scalar::Text(text)) == Some(Sort::Name) {
+            let words = text.split_whitespace().map(str::to_lowercase);
+            self.names
+                .extend(words.filter(|word| word.chars().count() >= TELLING));
+        }
+        self.slashes.learn(text);
+        self.originals.insert(text.to_owned());
+    }
+
+    /// True if a text is a value of the answers, or holds one that is a name or a text of several words.
+    pub fn is_data(&self, text: &str) -> bool {
+        let holds = |original: &String| {
+            original.chars().count() > TELLING && original.contains(' ') && text.contains(original.as_str())
+        };
+        self.originals.contains(text.trim()) || self.originals.iter().any(holds)
+    }
+
+    /// True if a key of an object may be data. `is_keyed` says that the object is a map from ids or names.
+    fn is_data_key(&self, key: &str, is_keyed: bool) -> bool {
+        if self.fields.contains(key) {
+            return false;
+        }
+        let is_field = key.starts_with(|c: char| c.is_ascii_alphabetic() || "_$@".contains(c))
+            && key.chars().count() <= 60
+            && key
+                .chars()
+                .all(|c| c.is_ascii_alphanumeric() || "_-$@.:".contains(c))
+            && key.chars().filter(char::is_ascii_digit).count() <= 4;
+        let sort = value_shape::sort(Scalar::Text(key));
+        let is_value = sort.is_some_and(Sort::is_surely_data) && self.originals.contains(key);
+        is_keyed || !is_field || is_value || self.names.contains(&key.to_lowercase())
+    }
+
+    /// The masked form of a text.
+    pub fn text(&mut self, text: &str) -> String {
+        if let Some(masked) = self.masked.get(text) {
+            return masked.clone();
+        }
+        let lower = text.trim().to_ascii_lowercase();
+        let stays = matches!(lower.as_str(), "true" | "false" | "0" | "1")
+            || text.chars().all(|c| !c.is_alphanumeric() && c.is_ascii());
+        let masked = if stays { text.to_owned() } else { self.found(text) };
+        self.used.insert(masked.clone());
+        self.masked.insert(text.to_owned(), masked.clone());
+        masked
+    }
+
+    /// A masked form that is no other value's and, if it tells anything, no value of the answers.
+    fn found(&self, text: &str) -> String {
+        let mut noise = Noise::new(&self.key, 0, text);
+        if let Some(moved) = self.moved(text, &mut noise) {
+            return moved;
+        }
+        let is_original =
+            |masked: &str| masked.chars().count() >= TELLING && self.originals.contains(masked.trim());
+        let mut masked = noise.text(text);
+        for attempt in 1..TRIES {
+            if masked != text && !self.used.contains(&masked) && !is_original(&masked) {
+                return masked;
+            }
+            masked = Noise::new(&self.key, attempt, text).text(text);
+        }
+        while masked == text || is_original(&masked) {
+            // All values of this length are taken: a longer one is not.
+            masked.push(if text.ends_with(|c: char| c.is_ascii_digit()) {
+                '7'
+            } else {
+                'x'
+            });
+        }
+        masked
+    }
+
+    /// The text of an instant, moved; none if the text is none.
+    fn moved(&self, text: &str, noise: &mut Noise) -> Option<String> {
+        if let Some(moved) = instants::moved(text, self.shift, self.slashes, noise) {
+            return Some(moved);
+        }
+        self.moved_epoch(text.trim().parse().ok()?, text.trim())
+    }
+
+    /// The masked form of a number, of the same type and with as many digits.
+    pub fn number(&mut self, number: &Number) -> Number {
+        let text = number.to_string();
+        let value = number.as_f64().unwrap_or_default();
+        if value == 0.0 || value == 1.0 {
+            return number.clone();
+        }
+        let masked = match self.masked.get(&text) {
+            Some(known) => known.clone(),
+            None => self.text(&text),
+        };
+        let read = |text: &str| {
+            serde_json::from_str::<Number>(text)
+                .ok()
+                .filter(|read| read.is_f64() == number.is_f64())
+        };
+        // The largest whole numbers begin with small digits.
+        let small = || {
+            let from = usize::from(masked.starts_with('-'));
+            read(&format!("{}10{}", &masked[..from], masked.get(from + 2..)?))
+        };
+        read(&masked).or_else(small).unwrap_or_else(|| Number::from(7))
+    }
+
+    /// The masked form of a workbook's number: serial days are moved like dates.
+    pub fn cell_number(&mut self, number: f64) -> f64 {
+        if SERIAL_DAYS.contains(&number) {
+            return self.serial(number);
+        }
+        let Some(number) = Number::from_f64(number) else {
+            return 0.0;
+        };
+        // Whole numbers have no fraction in a workbook, either.
+        let whole = number
+            .as_f64()
+            .filter(|number| number.fract() == 0.0 && number.abs() < 9e15);
+        #[expect(clippy::cast_possible_truncation, reason = "exact below 9e15")]
+        let number = whole.map_or(number, |whole| Number::from(whole as i64));
+        self.number(&number).as_f64().unwrap_or_default()
+    }
+
+    /// A serial day, moved. A date without a time stays one.
+    pub fn serial(&self, day: f64) -> f64 {
+        #[expect(clippy::cast_precision_loss, reason = "few seconds")]
+        let days = self.shift.num_seconds() as f64 / 86_400.0;
+        if day.fract() == 0.0 {
+            day + days.floor()
+        } else {
+            day + days
+        }
+    }
+
+    /// Seconds or milliseconds since the epoch, moved.
+    fn moved_epoch(&self, number: f64, text: &str) -> Option<String> {
+        if !text.bytes().all(|byte| byte.is_ascii_digit() || byte == b'.') {
+            return None;
+        }
+        let seconds = self.shift.num_seconds();
+        let (whole, rest) = text
+            .split_once('.')
+            .map_or((text, None), |(whole, rest)| (whole, Some(rest)));
+        let moved = match value_shape::epoch_unit(number)? {
+            value_shape::EpochUnit::Seconds => whole.parse::<i64>().ok()?.checked_add(seconds)?,
+            value_shape::EpochUnit::Milliseconds => whole
+                .parse::<i64>()
+                .ok()?
+                .checked_add(seconds.checked_mul(1000)?)?,
+        };
+        Some(match rest {
+            Some(rest) => format!("{moved}.{rest}"),
+            None => moved.to_string(),
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests;

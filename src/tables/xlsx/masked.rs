@@ -1,0 +1,245 @@
+//! A workbook of the same shape with masked values: same sheets, headers, types of cells and merged regions. Pure.
+//!
+//! It is a new file, and nothing of the old one but these is in it: no titles of documents, authors, comments or styles.
+
+use std::fmt::Write as _;
+use std::io::{Cursor, Write as _};
+
+use quick_xml::escape::escape;
+use zip::write::SimpleFileOptions;
+use zip::{ZipWriter, result::ZipResult};
+
+use super::budget::Budget;
+use super::cell_reference::letter;
+use super::cell_value::CellValue;
+use super::refusal::Refusal;
+use super::row_reader::{Book, SheetRow};
+use super::survey::{SheetSurvey, headed};
+use super::workbook::HEADER_WITHIN;
+use crate::lenient::Scalar;
+use crate::tables::mapping::Mapping;
+use crate::tables::masked::Masker;
+
+const XML: &str = r#"<?xml version="1.0" encoding="UTF-8" standalone="yes"?>"#;
+const MAIN: &str = "http://schemas.openxmlformats.org/spreadsheetml/2006/main";
+const RELATIONSHIPS: &str = "http://schemas.openxmlformats.org/officeDocument/2006/relationships";
+const PACKAGE: &str = "http://schemas.openxmlformats.org/package/2006";
+const MIME: &str = "application/vnd.openxmlformats-officedocument.spreadsheetml";
+/// Index of the format of dates in [`STYLES`].
+const DATE: u8 = 1;
+/// Index of the format of lengths of time in [`STYLES`].
+const LENGTH: u8 = 2;
+/// Three cell formats.
+const STYLES: &str = r#"<numFmts count="2"><numFmt numFmtId="164" formatCode="yyyy-mm-dd hh:mm:ss"/><numFmt numFmtId="165" formatCode="[h]:mm:ss"/></numFmts><fonts count="1"><font><sz val="11"/><name val="Calibri"/></font></fonts><fills count="2"><fill><patternFill patternType="none"/></fill><fill><patternFill patternType="gray125"/></fill></fills><borders count="1"><border/></borders><cellStyleXfs count="1"><xf numFmtId="0" fontId="0" fillId="0" borderId="0"/></cellStyleXfs><cellXfs count="3"><xf numFmtId="0" fontId="0" fillId="0" borderId="0" xfId="0"/><xf numFmtId="164" fontId="0" fillId="0" borderId="0" xfId="0" applyNumberFormat="1"/><xf numFmtId="165" fontId="0" fillId="0" borderId="0" xfId="0" applyNumberFormat="1"/></cellXfs>"#;
+/// Excel's serial number of 1970-01-01.
+const UNIX_EPOCH: f64 = 25_569.0;
+
+/// A sheet with all its rows.
+struct WholeSheet {
+    survey: SheetSurvey,
+    rows: Vec<SheetRow>,
+    merged: Vec<String>,
+}
+
+/// Lets a masker remember all values of a workbook.
+///
+/// # Errors
+/// The reason why it can't be read.
+pub fn learn_workbook(bytes: &[u8], mapping: &Mapping, masker: &mut Masker) -> Result<(), Refusal> {
+    for sheet in sheets(bytes, mapping)? {
+        for row in &sheet.rows {
+            for (column, cell) in &row.cells {
+                if header(&sheet.survey, row, *column).is_none() {
+                    masker.learn(&cell.text());
+                }
+            }
+        }
+    }
+    Ok(())
+}
+
+/// The masked form of a workbook.
+///
+/// # Errors
+/// The reason why it can't be read.
+pub fn masked_workbook(bytes: &[u8], mapping: &Mapping, masker: &mut Masker) -> Result<Vec<u8>, Refusal> {
+    let mut parts = Vec::new();
+    for sheet in sheets(bytes, mapping)? {
+        let survey = &sheet.survey;
+        let is_known = survey.table.is_some();
+        let name = match is_known || !masker.is_data(&survey.name) {
+            true => survey.name.clone(),
+            false => masker.text(&survey.name),
+        };
+        parts.push((name, sheet_xml(&sheet, masker)));
+    }
+    packed(&parts).map_err(|_| Refusal::Unreadable)
+}
+
+fn sheets(bytes: &[u8], mapping: &Mapping) -> Result<Vec<WholeSheet>, Refusal> {
+    let mut book = Book::open(bytes)?;
+    let mut budget = Budget::default();
+    let mut sheets = Vec::new();
+    for sheet in book.sheets() {
+        let mut rows = Vec::new();
+        book.rows::<Refusal>(&sheet, &mut budget, &mut |row| {
+            rows.push(row);
+            Ok(())
+        })?;
+        let regions = book.merged(&sheet)?;
+        let place = |(row, column): (u32, u32)| format!("{}{}", letter(column), u64::from(row) + 1);
+        sheets.push(WholeSheet {
+            survey: headed(&sheet.name, &rows[..rows.len().min(HEADER_WITHIN)], mapping),
+            merged: regions
+                .iter()
+                .map(|region| format!("{}:{}", place(region.start), place(region.end)))
+                .collect(),
+            rows,
+        });
+    }
+    Ok(sheets)
+}
+
+/// The header's text that a cell is; none if it may be data.
+fn header<'s>(survey: &'s SheetSurvey, row: &SheetRow, column: u32) -> Option<&'s str> {
+    let of = survey
+        .columns
+        .get(&column)
+        .filter(|_| survey.header == Some(row.index))?;
+    of.header.as_deref()
+}
+
+fn sheet_xml(sheet: &WholeSheet, masker: &mut Masker) -> String {
+    let mut rows = String::new();
+    for row in &sheet.rows {
+        let _ = write!(rows, r#"<row r="{}">"#, u64::from(row.index) + 1);
+        for (column, cell) in &row.cells {
+            let place = format!("{}{}", letter(*column), u64::from(row.index) + 1);
+            let feeds = sheet
+                .survey
+                .columns
+                .get(column)
+                .is_some_and(|column| column.feeds.is_some());
+            let kept = header(&sheet.survey, row, *column).filter(|text| feeds || !masker.is_data(text));
+            rows.push_str(&match kept {
+                Some(text) => text_cell(&place, text),
+                None => masked_cell(&place, cell, masker),
+            });
+        }
+        for column in &row.wrong {
+            let _ = write!(
+                rows,
+                r#"<c r="{}{}" t="e"><v>#N/A</v></c>"#,
+                letter(*column),
+                u64::from(row.index) + 1
+            );
+        }
+        rows.push_str("</row>");
+    }
+    let mut merged = String::new();
+    for region in &sheet.merged {
+        let _ = write!(merged, r#"<mergeCell ref="{region}"/>"#);
+    }
+    if !merged.is_empty() {
+        merged = format!(
+            r#"<mergeCells count="{}">{merged}</mergeCells>"#,
+            sheet.merged.len()
+        );
+    }
+    format!(r#"{XML}<worksheet xmlns="{MAIN}"><sheetData>{rows}</sheetData>{merged}</worksheet>"#)
+}
+
+fn text_cell(place: &str, text: &str) -> String {
+    format!(
+        r#"<c r="{place}" t="inlineStr"><is><t xml:space="preserve">{}</t></is></c>"#,
+        escape(text)
+    )
+}
+
+/// A cell of the same type with a masked value.
+fn masked_cell(place: &str, cell: &CellValue, masker: &mut Masker) -> String {
+    match cell {
+        CellValue::Text(text) => text_cell(place, &masker.text(text)),
+        CellValue::Number(number) => format!(r#"<c r="{place}"><v>{}</v></c>"#, masker.cell_number(*number)),
+        CellValue::Truth(truth) => format!(r#"<c r="{place}" t="b"><v>{}</v></c>"#, u8::from(*truth)),
+        CellValue::Instant(at) => {
+            #[expect(clippy::cast_precision_loss, reason = "milliseconds of this century")]
+            let day = UNIX_EPOCH + at.timestamp_millis() as f64 / 86_400_000.0;
+            format!(r#"<c r="{place}" s="{DATE}"><v>{}</v></c>"#, masker.serial(day))
+        }
+        CellValue::Span(_) => {
+            let clock = masker.text(&cell.text());
+            format!(r#"<c r="{place}" s="{LENGTH}"><v>{}</v></c>"#, days_of(&clock))
+        }
+    }
+}
+
+/// The days of a clock `H:MM:SS`.
+fn days_of(clock: &str) -> f64 {
+    let parts = clock
+        .trim_start_matches('-')
+        .split(':')
+        .map(|part| crate::lenient::number(Scalar::Text(part)).unwrap_or(0.0));
+    parts.fold(0.0, |sum, part| sum * 60.0 + part) / 86_400.0
+}
+
+/// The archive of sheets.
+fn packed(sheets: &[(String, String)]) -> ZipResult<Vec<u8>> {
+    let (mut types, mut list, mut relations) = (String::new(), String::new(), String::new());
+    for (number, (name, _)) in (1..).zip(sheets) {
+        let _ = write!(
+            types,
+            r#"<Override PartName="/xl/worksheets/sheet{number}.xml" ContentType="{MIME}.worksheet+xml"/>"#
+        );
+        let _ = write!(
+            list,
+            r#"<sheet name="{}" sheetId="{number}" r:id="rId{number}"/>"#,
+            escape(name.as_str())
+        );
+        let _ = write!(
+            relations,
+            r#"<Relationship Id="rId{number}" Type="{RELATIONSHIPS}/worksheet" Target="worksheets/sheet{number}.xml"/>"#
+        );
+    }
+    let styles = sheets.len() + 1;
+    let mut parts = vec![
+        (
+            "[Content_Types].xml".to_owned(),
+            format!(
+                r#"{XML}<Types xmlns="{PACKAGE}/content-types"><Default Extension="rels" ContentType="application/vnd.openxmlformats-package.relationships+xml"/><Default Extension="xml" ContentType="application/xml"/><Override PartName="/xl/workbook.xml" ContentType="{MIME}.sheet.main+xml"/><Override PartName="/xl/styles.xml" ContentType="{MIME}.styles+xml"/>{types}</Types>"#
+            ),
+        ),
+        (
+            "_rels/.rels".to_owned(),
+            format!(
+                r#"{XML}<Relationships xmlns="{PACKAGE}/relationships"><Relationship Id="rId1" Type="{RELATIONSHIPS}/officeDocument" Target="xl/workbook.xml"/></Relationships>"#
+            ),
+        ),
+        (
+            "xl/workbook.xml".to_owned(),
+            format!(
+                r#"{XML}<workbook xmlns="{MAIN}" xmlns:r="{RELATIONSHIPS}"><sheets>{list}</sheets></workbook>"#
+            ),
+        ),
+        (
+            "xl/_rels/workbook.xml.rels".to_owned(),
+            format!(
+                r#"{XML}<Relationships xmlns="{PACKAGE}/relationships">{relations}<Relationship Id="rId{styles}" Type="{RELATIONSHIPS}/styles" Target="styles.xml"/></Relationships>"#
+            ),
+        ),
+        (
+            "xl/styles.xml".to_owned(),
+            format!(r#"{XML}<styleSheet xmlns="{MAIN}">{STYLES}</styleSheet>"#),
+        ),
+    ];
+    for (number, (_, sheet)) in (1..).zip(sheets) {
+        parts.push((format!("xl/worksheets/sheet{number}.xml"), sheet.clone()));
+    }
+    let mut archive = ZipWriter::new(Cursor::new(Vec::new()));
+    for (name, part) in parts {
+        // The default options hold a fixed time, so that the bytes don't depend on the clock.
+        archive.start_file(name, SimpleFileOptions::default())?;
+        archive.write_all(part.as_bytes())?;
+    }
+    Ok(archive.finish()?.into_inner())
+}
