@@ -48,6 +48,8 @@ pub(crate) struct ColumnPlan {
     pub options: Option<OptionPlan>,
     pub lookup: Option<LookupPlan>,
     pub values: ValueRules,
+    /// True if `from` has no keys and `concat` nothing, as in most columns.
+    pub has_nodes: bool,
 }
 
 /// The fields of an option of a poll.
@@ -183,7 +185,10 @@ impl ColumnPlan {
             options: OptionPlan::resolve(kind, &feed.fields)?,
             lookup: feed.lookup.as_ref().map(LookupPlan::resolve).transpose()?,
             values: ValueRules::resolve(kind, name, &feed.options, place.instants)?,
+            has_nodes: false,
         };
+        let has_nodes = plan.concat.is_empty() && !plan.from.iter().any(|path| path.is_key);
+        let plan = Self { has_nodes, ..plan };
         let is_list = matches!(kind, Type::Sessions | Type::Options | Type::Strings);
         if !is_list && plan.from.iter().any(|path| path.arrays() > 0) {
             return Err(format!("a path of a {} steps into too many arrays", kind.name()));

@@ -75,6 +75,10 @@ impl ValueRules {
 
     /// Reads a value. Null and empty text become null, or the default if there is one.
     pub fn read<'v>(&self, value: &Node<'v>) -> Result<Cell<'v>, Misfit> {
+        // Most columns have nothing of all this.
+        if self.words.is_none() && self.scale.is_none() && !self.is_seconds {
+            return self.plain(value);
+        }
         if let Some(words) = &self.words
             && let Some(cell) = words.value_of(value)
         {

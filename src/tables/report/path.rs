@@ -134,18 +134,22 @@ impl Path {
 
     /// The value at a path without arrays. `scopes` are the enclosing values, the report first and the row last.
     pub fn value<'n, 'v>(&self, scopes: &[Scope<'n, 'v>]) -> Option<Cow<'n, Node<'v>>> {
-        let scope = self.start(scopes)?;
-        if self.is_key {
-            return Some(Cow::Owned(Node::Text(scope.key?.clone())));
+        match self.is_key {
+            true => Some(Cow::Owned(Node::Text(self.start(scopes)?.key?.clone()))),
+            false => self.node(scopes).map(Cow::Borrowed),
         }
-        let mut value = scope.node;
+    }
+
+    /// The value at a path without arrays that means no key.
+    pub fn node<'n, 'v>(&self, scopes: &[Scope<'n, 'v>]) -> Option<&'n Node<'v>> {
+        let mut value = self.start(scopes)?.node;
         for step in &self.steps {
             match step {
                 Step::Field(name) => value = value.get(name.as_str())?,
                 Step::Each | Step::Values => return None,
             }
         }
-        Some(Cow::Borrowed(value))
+        Some(value)
     }
 
     /// True if an object has the place of the path's values, with or without values.

@@ -140,12 +140,7 @@ fn read<'v>(
 
 impl ColumnPlan {
     fn read<'v>(&self, scopes: &[Scope<'_, 'v>]) -> Result<Cell<'v>, Misfit> {
-        let value = self.joined(scopes).or_else(|| first(&self.from, scopes));
-        let mut cell = match value {
-            Some(value) => self.values.read(&value)?,
-            None if self.kind == Type::Strings => self.strings(scopes)?,
-            None => Cell::Null,
-        };
+        let mut cell = self.own(scopes)?;
         if let Some(lookup) = self.lookup.as_ref().filter(|_| !cell.is_some()) {
             cell = lookup
                 .value(scopes)
@@ -155,6 +150,22 @@ impl ColumnPlan {
             Cell::Null => self.values.default(),
             cell => cell,
         })
+    }
+
+    /// The value of the column's own paths.
+    fn own<'v>(&self, scopes: &[Scope<'_, 'v>]) -> Result<Cell<'v>, Misfit> {
+        if self.has_nodes {
+            let mut nodes = self.from.iter().filter_map(|path| path.node(scopes));
+            if let Some(node) = nodes.find(|node| !node.is_null()) {
+                return self.values.read(node);
+            }
+        } else if let Some(value) = self.joined(scopes).or_else(|| first(&self.from, scopes)) {
+            return self.values.read(&value);
+        }
+        match self.kind {
+            Type::Strings => self.strings(scopes),
+            _ => Ok(Cell::Null),
+        }
     }
 
     /// The texts of `concat`, joined; none if there is no text.
