@@ -84,7 +84,9 @@ impl Client {
                     LinkKind::Redirect
                 } else if is_video(&answer.headers, &answer.body) {
                     LinkKind::Video
-                } else if answer.body.trim_ascii_start().starts_with(b"\"") || answer.body.trim_ascii_start().starts_with(b"{") {
+                } else if answer.body.trim_ascii_start().starts_with(b"\"")
+                    || answer.body.trim_ascii_start().starts_with(b"{")
+                {
                     LinkKind::Json
                 } else {
                     LinkKind::Text

@@ -60,7 +60,9 @@ fn check_files(context: &CommandContext, args: &Args, report: &CheckReport) -> R
         Some(file) => fit::NamedMapping::read(file)?,
         None => fit::NamedMapping::configured(&context.config()?)?,
     };
-    args.report.iter().try_for_each(|file| fit::judge_file(file, &named, report))
+    args.report
+        .iter()
+        .try_for_each(|file| fit::judge_file(file, &named, report))
 }
 
 async fn check_all(context: &CommandContext, args: &Args, report: &CheckReport) -> Result<()> {

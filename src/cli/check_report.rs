@@ -59,4 +59,3 @@ impl CheckReport {
         self.tell(CheckOutcome::Bad, what, text)
     }
 }
-

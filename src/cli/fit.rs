@@ -70,14 +70,22 @@ pub(super) async fn judge(
 ) -> Result<()> {
     let samples = samples(context, config).await;
     for sample in &samples {
-        let place = if sample.landed { "in the lake" } else { "from the API" };
+        let place = if sample.landed {
+            "in the lake"
+        } else {
+            "from the API"
+        };
         let format = format_name(sample.format);
         let about = format!("the {format} report of call {} {place}", sample.call);
         tell(sample.format, &sample.bytes, sample.times, &about, named, report)?;
     }
     for format in &config.export.reports {
         if !samples.iter().any(|sample| sample.format == *format) {
-            let text = format!("{}; no {} report was found to test it with", named.name, format_name(*format));
+            let text = format!(
+                "{}; no {} report was found to test it with",
+                named.name,
+                format_name(*format)
+            );
             report.good("mapping", &text)?;
         }
     }
@@ -117,7 +125,10 @@ async fn samples(context: &CommandContext, config: &Config) -> Vec<Sample> {
     }
     let is_missing = |format: &ReportFormat| !samples.iter().any(|sample| sample.format == *format);
     let missing: Vec<ReportFormat> = config.export.reports.iter().copied().filter(is_missing).collect();
-    if let (false, Ok(client)) = (missing.is_empty(), Client::new(&config.api, context.cancel.clone())) {
+    if let (false, Ok(client)) = (
+        missing.is_empty(),
+        Client::new(&config.api, context.cancel.clone()),
+    ) {
         let fetched = sample::fetched_samples(&client, config, &missing, chrono::Utc::now()).await;
         samples.extend(fetched.unwrap_or_default());
     }
@@ -134,7 +145,9 @@ fn tell(
     report: &CheckReport,
 ) -> Result<()> {
     let fit = match format {
-        ReportFormat::Json => tables::fit_report(bytes, &named.mapping, times).map_err(|why| format!("is {why}")),
+        ReportFormat::Json => {
+            tables::fit_report(bytes, &named.mapping, times).map_err(|why| format!("is {why}"))
+        }
         ReportFormat::Xlsx => {
             tables::fit_workbook(bytes, &named.mapping, times).map_err(|why| format!("can't be read: {why}"))
         }
@@ -148,7 +161,8 @@ fn tell(
     match people.and_then(|table| table.rows) {
         None => report.bad("mapping", &format!("{tested}, where it finds no participants"))?,
         Some(0) => {
-            let text = format!("{tested}, whose list of participants is empty: take a report of a call with people");
+            let text =
+                format!("{tested}, whose list of participants is empty: take a report of a call with people");
             report.tell(CheckOutcome::Doubtful, "mapping", &text)?;
         }
         Some(_) => report.good("mapping", &tested)?,
@@ -227,16 +241,30 @@ fn details(report: &CheckReport, title: &str, names: &[String]) -> Result<()> {
 fn tell_sheets(sheets: &[SheetFit], report: &CheckReport) -> Result<()> {
     for sheet in sheets {
         let what = format!("sheet \"{}\"", sheet.name);
-        let taken = sheet.columns.iter().filter(|column| column.feeds.is_some()).count();
-        let headers: Vec<&str> = sheet.columns.iter().map(|column| column.header.as_str()).collect();
+        let taken = sheet
+            .columns
+            .iter()
+            .filter(|column| column.feeds.is_some())
+            .count();
+        let headers: Vec<&str> = sheet
+            .columns
+            .iter()
+            .map(|column| column.header.as_str())
+            .collect();
         let likely = match sheet.header_row {
             Some(row) => format!("its header is likely row {row}: {}", headers.join(", ")),
-            None => format!("it has {} rows, and none of the first 50 looks like a header", sheet.rows),
+            None => format!(
+                "it has {} rows, and none of the first 50 looks like a header",
+                sheet.rows
+            ),
         };
         let (outcome, text) = match (&sheet.table, sheet.is_known) {
             (Some(table), true) => {
                 let row = sheet.header_row.unwrap_or_default();
-                let text = format!("feeds {table}; its header is row {row}; {taken} of {} columns are taken", headers.len());
+                let text = format!(
+                    "feeds {table}; its header is row {row}; {taken} of {} columns are taken",
+                    headers.len()
+                );
                 (CheckOutcome::Good, text)
             }
             (Some(table), false) => {
@@ -244,10 +272,16 @@ fn tell_sheets(sheets: &[SheetFit], report: &CheckReport) -> Result<()> {
                 (CheckOutcome::Doubtful, text)
             }
             (None, _) if sheet.rows == 0 => (CheckOutcome::GoodWithRemark, "is empty".to_owned()),
-            (None, _) => (CheckOutcome::GoodWithRemark, format!("no table takes it; {likely}")),
+            (None, _) => (
+                CheckOutcome::GoodWithRemark,
+                format!("no table takes it; {likely}"),
+            ),
         };
         report.tell(outcome, &what, &text)?;
-        let takes = sheet.columns.iter().filter_map(|column| Some(format!("{} → {}", column.header, column.feeds.as_ref()?)));
+        let takes = sheet
+            .columns
+            .iter()
+            .filter_map(|column| Some(format!("{} → {}", column.header, column.feeds.as_ref()?)));
         let takes: Vec<String> = takes.collect();
         if !takes.is_empty() {
             report.detail(&takes.join(", "))?;
@@ -261,15 +295,23 @@ fn tell_untaken(fit: &Fit, report: &CheckReport) -> Result<()> {
     if fit.untaken.is_empty() && fit.notes.unmapped.is_empty() {
         return Ok(());
     }
-    let times = |(path, sightings): (&String, &Sightings)| format!("{path} ({})", sightings.values().sum::<u64>());
+    let times =
+        |(path, sightings): (&String, &Sightings)| format!("{path} ({})", sightings.values().sum::<u64>());
     let outermost: Vec<String> = match fit.sheets.is_empty() {
         true => fit.notes.unmapped.iter().map(times).collect(),
         false => vec![format!("{} columns of sheets", fit.untaken.len())],
     };
-    report.tell(CheckOutcome::GoodWithRemark, "fields that no column takes", &shortened(&outermost))?;
+    report.tell(
+        CheckOutcome::GoodWithRemark,
+        "fields that no column takes",
+        &shortened(&outermost),
+    )?;
     for field in fit.untaken.iter().take(FIELDS_SHOWN) {
         let shape = field.shape.as_deref().unwrap_or("no value");
-        let sort = field.looks_like.map(|sort| format!(", looks like {sort}")).unwrap_or_default();
+        let sort = field
+            .looks_like
+            .map(|sort| format!(", looks like {sort}"))
+            .unwrap_or_default();
         report.detail(&format!("{}: {} × {shape}{sort}", field.path, field.count))?;
     }
     match fit.untaken.len().saturating_sub(FIELDS_SHOWN) {

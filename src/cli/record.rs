@@ -56,7 +56,8 @@ fn about(folder: &Path) -> String {
 
 /// Refuses a folder that has something in it.
 fn require_empty(folder: &Path) -> Result<()> {
-    let refuse = |why: String| Error::new(ErrorKind::Usage, about(folder), why).hint("name a new or an empty folder");
+    let refuse =
+        |why: String| Error::new(ErrorKind::Usage, about(folder), why).hint("name a new or an empty folder");
     match std::fs::read_dir(folder) {
         Ok(mut entries) => match entries.next() {
             Some(_) => Err(refuse("the folder is not empty".to_owned())),
@@ -87,17 +88,34 @@ async fn ask(client: &Client, config: &Config) -> Result<Vec<Answer>> {
     let Some(sample) = sample else {
         return Ok(answers);
     };
-    let SampleCall { space, room, date, call, .. } = &sample;
+    let SampleCall {
+        space,
+        room,
+        date,
+        call,
+        ..
+    } = &sample;
     let rooms = client.as_it_came(Question::Rooms(space)).await?;
     let mut rooms = answer("rooms", "GET /spaces/{space}/rooms", &rooms, Some(&sample));
     rooms.body = with_item(&rooms.body, &room.id, &room.raw);
     answers.push(rooms);
     let calls = client.as_it_came(Question::Calls(space, &room.id, *date)).await?;
-    let mut calls = answer("calls", "GET /spaces/{space}/analytics/calls?roomId&date", &calls, Some(&sample));
+    let mut calls = answer(
+        "calls",
+        "GET /spaces/{space}/analytics/calls?roomId&date",
+        &calls,
+        Some(&sample),
+    );
     calls.body = with_item(&calls.body, &call.id, &call.raw);
     answers.push(calls);
-    for (endpoint, format) in [("report_json", ReportFormat::Json), ("report_xlsx", ReportFormat::Xlsx)] {
-        let request = format!("GET /spaces/{{space}}/analytics/report?roomId&callId&format={}", format.as_str());
+    for (endpoint, format) in [
+        ("report_json", ReportFormat::Json),
+        ("report_xlsx", ReportFormat::Xlsx),
+    ] {
+        let request = format!(
+            "GET /spaces/{{space}}/analytics/report?roomId&callId&format={}",
+            format.as_str()
+        );
         let question = Question::Report(space, &room.id, &call.id, format);
         let mut report = or_refusal(client.as_it_came(question).await, endpoint, &request, &sample)?;
         report.recorded.call = Some(call.id.to_string());
@@ -109,14 +127,26 @@ async fn ask(client: &Client, config: &Config) -> Result<Vec<Answer>> {
 
 async fn ask_records(client: &Client, sample: &SampleCall) -> Result<Vec<Answer>> {
     let mut answers = Vec::new();
-    let SampleCall { space, room, call, .. } = sample;
+    let SampleCall {
+        space, room, call, ..
+    } = sample;
     let around = call.started_at.or(call.finished_at).unwrap_or_else(Utc::now);
     let question = Question::Records(space, &room.id, around - AROUND, around + AROUND);
     let request = "GET /spaces/{space}/rooms/{room}/records?dateFrom&dateTo";
-    answers.push(or_refusal(client.as_it_came(question).await, "records", request, sample)?);
-    let listed = client.records(space, &room.id, around - AROUND, around + AROUND).await;
+    answers.push(or_refusal(
+        client.as_it_came(question).await,
+        "records",
+        request,
+        sample,
+    )?);
+    let listed = client
+        .records(space, &room.id, around - AROUND, around + AROUND)
+        .await;
     let finished = |record: &&Record| record.finished_at.is_some();
-    let Some(id) = listed.ok().and_then(|listed| listed.items.iter().find(finished).map(|record| record.id.clone())) else {
+    let Some(id) = listed
+        .ok()
+        .and_then(|listed| listed.items.iter().find(finished).map(|record| record.id.clone()))
+    else {
         return Ok(answers);
     };
     answers.push(ask_link(client, sample, &id).await?);
@@ -143,14 +173,24 @@ async fn ask_link(client: &Client, sample: &SampleCall, record: &RecordId) -> Re
 
 fn answer(endpoint: &str, request: &str, came: &AnswerAsItCame, sample: Option<&SampleCall>) -> Answer {
     // Parameters of a media type may hold anything.
-    let media = came.content_type.as_deref().and_then(|kind| kind.split(';').next());
-    let is_plain = |kind: &&str| kind.len() < 100 && kind.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"/.+-".contains(&byte));
+    let media = came
+        .content_type
+        .as_deref()
+        .and_then(|kind| kind.split(';').next());
+    let is_plain = |kind: &&str| {
+        kind.len() < 100
+            && kind
+                .bytes()
+                .all(|byte| byte.is_ascii_alphanumeric() || b"/.+-".contains(&byte))
+    };
     Answer {
         recorded: RecordedAnswer {
             endpoint: endpoint.to_owned(),
             request: request.to_owned(),
             space: sample.map(|sample| sample.space.to_string()),
-            room: sample.filter(|_| endpoint != "rooms").map(|sample| sample.room.id.to_string()),
+            room: sample
+                .filter(|_| endpoint != "rooms")
+                .map(|sample| sample.room.id.to_string()),
             status: came.status,
             content_type: media.map(str::trim).filter(is_plain).map(str::to_owned),
             ..RecordedAnswer::default()
@@ -160,7 +200,12 @@ fn answer(endpoint: &str, request: &str, came: &AnswerAsItCame, sample: Option<&
 }
 
 /// An answer, or the status with which the API refused it. Other errors end the recording.
-fn or_refusal(came: Result<AnswerAsItCame>, endpoint: &str, request: &str, sample: &SampleCall) -> Result<Answer> {
+fn or_refusal(
+    came: Result<AnswerAsItCame>,
+    endpoint: &str,
+    request: &str,
+    sample: &SampleCall,
+) -> Result<Answer> {
     let status = match &came {
         Ok(_) => 200,
         Err(error) => match error.kind() {
@@ -213,7 +258,15 @@ fn masked(answers: &mut [Answer], mapping: &Mapping) -> Result<Vec<(String, Vec<
     let mut recorded = Vec::new();
     for answer in answers {
         let mut entry = answer.recorded.clone();
-        for id in [&mut entry.space, &mut entry.room, &mut entry.call, &mut entry.record].into_iter().flatten() {
+        for id in [
+            &mut entry.space,
+            &mut entry.room,
+            &mut entry.call,
+            &mut entry.record,
+        ]
+        .into_iter()
+        .flatten()
+        {
             *id = masker.text(id);
         }
         if let Some(file) = body(answer, mapping, &mut masker) {

@@ -68,7 +68,9 @@ pub use self::log::{AnsweredRequest, Endpoint};
 pub use self::options::{
     DateReading, LinkForm, ListTotal, Oddities, Options, Paging, RetryAfter, Window, days,
 };
-pub use self::recorded::{INDEX as RECORDING_INDEX, RecordedAnswer, RecordedAnswers, Recording, VERSION as RECORDING_VERSION};
+pub use self::recorded::{
+    INDEX as RECORDING_INDEX, RecordedAnswer, RecordedAnswers, Recording, VERSION as RECORDING_VERSION,
+};
 pub use self::school::{
     Call, Lesson, Message, Participant, Poll, Reaction, Record, RecordState, Report, Room, RoomKind, School,
     Session, Space, Vote,

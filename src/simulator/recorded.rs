@@ -72,16 +72,26 @@ impl RecordedAnswers {
     /// `Usage` if it is no recording of a known version, or if one of its files can't be read.
     pub fn read(folder: &Path) -> Result<Self> {
         let about = |file: &str| format!("recording {}", folder.join(file).display());
-        let refuse = |file: &str, why: String| Error::new(ErrorKind::Usage, about(file), why).hint("name a folder that `telelake check --record` wrote");
-        let read = |file: &str| std::fs::read(folder.join(file)).map_err(|error| refuse(file, error.to_string()));
-        let recording: Recording = serde_json::from_slice(&read(INDEX)?).map_err(|error| refuse(INDEX, error.to_string()))?;
+        let refuse = |file: &str, why: String| {
+            Error::new(ErrorKind::Usage, about(file), why)
+                .hint("name a folder that `telelake check --record` wrote")
+        };
+        let read =
+            |file: &str| std::fs::read(folder.join(file)).map_err(|error| refuse(file, error.to_string()));
+        let recording: Recording =
+            serde_json::from_slice(&read(INDEX)?).map_err(|error| refuse(INDEX, error.to_string()))?;
         if recording.version != VERSION {
-            return Err(refuse(INDEX, format!("version {} is not known, {VERSION} is", recording.version)));
+            return Err(refuse(
+                INDEX,
+                format!("version {} is not known, {VERSION} is", recording.version),
+            ));
         }
         let answers = recording.answers.into_iter().map(|answer| {
             let body = match &answer.file {
                 // A name with a folder in it would lead out of the recording.
-                Some(file) if file.contains(['/', '\\']) => return Err(refuse(file, "is no name of a file".to_owned())),
+                Some(file) if file.contains(['/', '\\']) => {
+                    return Err(refuse(file, "is no name of a file".to_owned()));
+                }
                 Some(file) => read(file)?.into(),
                 None => Bytes::new(),
             };
@@ -93,7 +103,13 @@ impl RecordedAnswers {
     }
 
     /// The first answer of an endpoint of which a condition is true.
-    pub(super) fn find(&self, endpoint: &str, is_of: impl Fn(&RecordedAnswer) -> bool) -> Option<&(RecordedAnswer, Bytes)> {
-        self.answers.iter().find(|(answer, _)| answer.endpoint == endpoint && is_of(answer))
+    pub(super) fn find(
+        &self,
+        endpoint: &str,
+        is_of: impl Fn(&RecordedAnswer) -> bool,
+    ) -> Option<&(RecordedAnswer, Bytes)> {
+        self.answers
+            .iter()
+            .find(|(answer, _)| answer.endpoint == endpoint && is_of(answer))
     }
 }

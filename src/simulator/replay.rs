@@ -14,7 +14,12 @@ use super::request::ApiRequest;
 use super::state::Shared;
 
 /// The answer to a request.
-pub(super) fn answer(recorded: &RecordedAnswers, shared: &Arc<Shared>, endpoint: Endpoint, request: &ApiRequest) -> Response {
+pub(super) fn answer(
+    recorded: &RecordedAnswers,
+    shared: &Arc<Shared>,
+    endpoint: Endpoint,
+    request: &ApiRequest,
+) -> Response {
     let parts = request.parts();
     let space = parts.get(2).copied().unwrap_or_default();
     let query = |name: &str| request.query.get(name).map(String::as_str).unwrap_or_default();
@@ -25,14 +30,23 @@ pub(super) fn answer(recorded: &RecordedAnswers, shared: &Arc<Shared>, endpoint:
         Endpoint::Rooms => recorded.find("rooms", |answer| is(&answer.space, space)),
         Endpoint::Calls => recorded.find("calls", |answer| is(&answer.room, query("roomId"))),
         Endpoint::Report => {
-            let kind = if query("format") == "xlsx" { "report_xlsx" } else { "report_json" };
+            let kind = if query("format") == "xlsx" {
+                "report_xlsx"
+            } else {
+                "report_json"
+            };
             recorded.find(kind, |answer| is(&answer.call, query("callId")))
         }
         Endpoint::Records => recorded.find("records", |answer| is(&answer.room, in_path)),
-        Endpoint::Link => recorded.find("link", |answer| is(&answer.record, parts.get(7).copied().unwrap_or_default())),
+        Endpoint::Link => recorded.find("link", |answer| {
+            is(&answer.record, parts.get(7).copied().unwrap_or_default())
+        }),
         Endpoint::Webhook | Endpoint::Meta | Endpoint::Blob | Endpoint::Unknown => return reply::refuse(404),
     };
-    let is_list = matches!(endpoint, Endpoint::Spaces | Endpoint::Rooms | Endpoint::Calls | Endpoint::Records);
+    let is_list = matches!(
+        endpoint,
+        Endpoint::Spaces | Endpoint::Rooms | Endpoint::Calls | Endpoint::Records
+    );
     match found {
         Some((answer, _)) if answer.status >= 400 => reply::refuse(answer.status),
         Some((answer, _)) if endpoint == Endpoint::Link => link(shared, request, answer),

@@ -31,7 +31,9 @@ pub use catalog::{build_rooms, build_spaces};
 pub use day::{BuiltDay, Correction, build_day, build_day_knowing, due_reports};
 pub use days::{DayRow, SpaceDays};
 pub use fingerprint::fingerprint;
-pub use fit::{CallTimes, ColumnMisfit, Fit, SheetColumn, SheetFit, TableFit, UntakenField, fit_report, fit_workbook};
+pub use fit::{
+    CallTimes, ColumnMisfit, Fit, SheetColumn, SheetFit, TableFit, UntakenField, fit_report, fit_workbook,
+};
 pub use lessons::attendance::{Attendance, OtherDays, build_attendance, lesson_span};
 pub use lessons::presence::{FirstCalls, Presence};
 pub use mapping::Mapping;

@@ -6,7 +6,6 @@ use std::hash::{DefaultHasher, Hash, Hasher};
 
 use super::value_shape::{Sort, sort, value_shape};
 use super::words;
-use crate::tables::mapping::shape::is_plain;
 use crate::tables::report::node::{JsonObject, Node};
 
 /// Most shapes that are kept of a field.
@@ -73,11 +72,21 @@ impl FieldTree {
             tree.each = Some(Box::new(Self::with_maps_of(&elements, alike)));
         }
         if is_keyed(&objects, alike) {
-            let values: Vec<_> = objects.iter().flat_map(|object| object.iter()).map(|(_, value)| value).collect();
-            let keys = objects.iter().flat_map(|object| object.iter()).map(|(key, _)| Node::Text(key.as_ref().into()));
+            let values: Vec<_> = objects
+                .iter()
+                .flat_map(|object| object.iter())
+                .map(|(_, value)| value)
+                .collect();
+            let keys = objects
+                .iter()
+                .flat_map(|object| object.iter())
+                .map(|(key, _)| Node::Text(key.as_ref().into()));
             let keys: Vec<_> = keys.collect();
             let mut inner = Self::with_maps_of(&values, alike);
-            inner.keys = Some(Box::new(Self::with_maps_of(&keys.iter().collect::<Vec<_>>(), alike)));
+            inner.keys = Some(Box::new(Self::with_maps_of(
+                &keys.iter().collect::<Vec<_>>(),
+                alike,
+            )));
             tree.values = Some(Box::new(inner));
         } else {
             let mut by_name: BTreeMap<&str, Vec<&Node<'_>>> = BTreeMap::new();
@@ -132,7 +141,10 @@ impl FieldTree {
 
     /// The most frequent shape.
     pub fn shape(&self) -> Option<&str> {
-        self.shapes.iter().max_by_key(|(_, times)| **times).map(|(shape, _)| shape.as_str())
+        self.shapes
+            .iter()
+            .max_by_key(|(_, times)| **times)
+            .map(|(shape, _)| shape.as_str())
     }
 
     /// The tree at steps of [`TreeStep`].
@@ -145,11 +157,18 @@ impl FieldTree {
     }
 
     /// Calls `visit` with each part of the tree and the steps to it, outermost first. A `false` skips what is within.
-    pub fn walk<'t>(&'t self, steps: &mut Vec<TreeStep>, visit: &mut dyn FnMut(&[TreeStep], &'t Self) -> bool) {
+    pub fn walk<'t>(
+        &'t self,
+        steps: &mut Vec<TreeStep>,
+        visit: &mut dyn FnMut(&[TreeStep], &'t Self) -> bool,
+    ) {
         if !visit(steps, self) {
             return;
         }
-        let fields = self.fields.iter().map(|(name, tree)| (TreeStep::Field(name.clone()), tree));
+        let fields = self
+            .fields
+            .iter()
+            .map(|(name, tree)| (TreeStep::Field(name.clone()), tree));
         let each = self.each.iter().map(|tree| (TreeStep::Each, &**tree));
         let values = self.values.iter().map(|tree| (TreeStep::Values, &**tree));
         for (step, tree) in fields.chain(each).chain(values) {
@@ -196,16 +215,52 @@ pub(crate) fn path_text(steps: &[TreeStep]) -> String {
     if text.is_empty() { "@".to_owned() } else { text }
 }
 
-/// A path for people: a field's name that may be data is `*`.
-pub(crate) fn shown_path(steps: &[TreeStep]) -> String {
-    let shown: Vec<_> = steps
-        .iter()
-        .map(|step| match step {
-            TreeStep::Field(name) if !is_plain(name) => TreeStep::Field("*".to_owned()),
-            step => step.clone(),
-        })
-        .collect();
-    path_text(&shown)
+/// Words of the names of people in a report, in small letters. A field that has such a name may be keyed by it.
+#[derive(Debug, Default)]
+pub(crate) struct NameWords(HashSet<String>);
+
+impl NameWords {
+    /// Collects the words of all names in a report.
+    pub fn of(node: &Node<'_>) -> Self {
+        let mut words = Self::default();
+        words.collect(node);
+        words
+    }
+
+    fn collect(&mut self, node: &Node<'_>) {
+        match node {
+            Node::List(elements) => elements.iter().for_each(|element| self.collect(element)),
+            Node::Object(object) => object.iter().for_each(|(_, value)| self.collect(value)),
+            Node::Text(text) if sort(node) == Some(Sort::Name) => {
+                self.0.extend(text.split_whitespace().map(str::to_lowercase));
+            }
+            _ => {}
+        }
+    }
+
+    /// True if the name of a field may be data.
+    pub fn may_be_data(&self, name: &str) -> bool {
+        words::may_be_data(name) || (self.0.contains(&name.to_lowercase()) && !words::is_known(name))
+    }
+
+    /// True if a path has a field whose name may be data.
+    pub fn hides(&self, steps: &[TreeStep]) -> bool {
+        steps
+            .iter()
+            .any(|step| matches!(step, TreeStep::Field(name) if name != "@key" && self.may_be_data(name)))
+    }
+
+    /// A path for people: a field's name that may be data is `*`.
+    pub fn shown(&self, steps: &[TreeStep]) -> String {
+        let shown: Vec<_> = steps
+            .iter()
+            .map(|step| match step {
+                TreeStep::Field(name) if self.may_be_data(name) => TreeStep::Field("*".to_owned()),
+                step => step.clone(),
+            })
+            .collect();
+        path_text(&shown)
+    }
 }
 
 /// The hash of a value's text.
@@ -223,7 +278,7 @@ fn is_keyed(objects: &[&JsonObject<'_>], alike: usize) -> bool {
     if keys.is_empty() {
         return false;
     }
-    let odd = keys.iter().filter(|key| !is_plain(key)).count();
+    let odd = keys.iter().filter(|key| words::may_be_data(key)).count();
     let (mut objects, mut scalars) = (Vec::new(), 0);
     for (_, value) in &entries {
         match value {
@@ -236,11 +291,18 @@ fn is_keyed(objects: &[&JsonObject<'_>], alike: usize) -> bool {
     if odd * 2 > keys.len() && is_one_kind {
         return true;
     }
-    // A field name in capitals or with a space is odd for an id, too, but a few such names may be fields.
-    if objects.len() != entries.len() || keys.len() < alike {
+    // Names of people begin with a capital letter, which few names of fields do.
+    let are_capitalized = keys.iter().all(|key| key.starts_with(char::is_uppercase));
+    let fewest = if are_capitalized { alike.min(2) } else { alike };
+    if objects.len() != entries.len() || keys.len() < fewest {
         return false;
     }
-    let names = |object: &JsonObject<'_>| object.iter().map(|(name, _)| name.to_string()).collect::<BTreeSet<_>>();
+    let names = |object: &JsonObject<'_>| {
+        object
+            .iter()
+            .map(|(name, _)| name.to_string())
+            .collect::<BTreeSet<_>>()
+    };
     let mut sets = objects.iter().map(|object| names(object));
     let Some(first) = sets.next() else {
         return false;
@@ -271,7 +333,12 @@ mod tests {
             assert!(tree(keyed).values.is_some(), "{keyed}");
         }
         let plain = json!({"host": person("A"), "guest": person("B"), "title": "x"});
-        for fields in [&plain, &person("A"), &json!({}), &json!({"host": person("A"), "guest": person("B")})] {
+        for fields in [
+            &plain,
+            &person("A"),
+            &json!({}),
+            &json!({"host": person("A"), "guest": person("B")}),
+        ] {
             assert!(tree(fields).values.is_none(), "{fields}");
         }
     }
@@ -283,11 +350,17 @@ mod tests {
         let mut seen = Vec::new();
         tree.walk(&mut Vec::new(), &mut |steps, tree| {
             if tree.is_leaf() {
-                seen.push((path_text(steps), tree.seen, tree.shapes.keys().cloned().collect::<Vec<_>>()));
+                seen.push((
+                    path_text(steps),
+                    tree.seen,
+                    tree.shapes.keys().cloned().collect::<Vec<_>>(),
+                ));
             }
             true
         });
-        let of = |path: &str, times, shapes: [&str; 2]| (path.to_owned(), times, shapes.map(str::to_owned).to_vec());
+        let of = |path: &str, times, shapes: [&str; 2]| {
+            (path.to_owned(), times, shapes.map(str::to_owned).to_vec())
+        };
         assert_eq!(
             seen,
             [
@@ -306,6 +379,8 @@ mod tests {
             TreeStep::Each,
         ];
         assert_eq!(path_text(&steps), "a\\.b{}.ivan@example\\.org[]");
-        assert_eq!(shown_path(&steps), "*{}.*[]");
+        let names = NameWords::of(&Node::from(&json!([{"fio": "Ольга Смирнова"}])));
+        assert_eq!(names.shown(&steps), "a\\.b{}.*[]");
+        assert_eq!(names.shown(&[TreeStep::Field("ольга".into())]), "*");
     }
 }

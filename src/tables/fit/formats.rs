@@ -49,8 +49,16 @@ pub(crate) fn format(shape: &str, above_twelve: (bool, bool)) -> Option<&'static
         _ => None,
     };
     let plain_date = date.trim_end_matches(',');
-    let day = slashes.or_else(|| DATES.iter().find(|(known, _)| *known == plain_date).map(|(_, format)| *format))?;
-    let time = TIMES.iter().find(|(known, _)| *known == rest).map(|(_, format)| *format);
+    let day = slashes.or_else(|| {
+        DATES
+            .iter()
+            .find(|(known, _)| *known == plain_date)
+            .map(|(_, format)| *format)
+    })?;
+    let time = TIMES
+        .iter()
+        .find(|(known, _)| *known == rest)
+        .map(|(_, format)| *format);
     let comma = if date.ends_with(',') { "," } else { "" };
     known(&match (time, rest.is_empty()) {
         (Some(time), _) => format!("{day}{comma}{}{time}", gap.unwrap_or(' ')),
@@ -66,10 +74,30 @@ fn known(format: &str) -> Option<&'static str> {
 
 /// All notations that are suggested.
 const NOTATIONS: [&str; 24] = [
-    "%m/%d/%Y %I:%M:%S %p", "%m/%d/%Y %I:%M %p", "%m/%d/%Y %H:%M:%S", "%m/%d/%Y %H:%M", "%m/%d/%Y, %I:%M:%S %p", "%m/%d/%Y, %I:%M %p",
-    "%d/%m/%Y %I:%M:%S %p", "%d/%m/%Y %I:%M %p", "%d/%m/%Y %H:%M:%S", "%d/%m/%Y %H:%M", "%d/%m/%Y, %H:%M:%S", "%d/%m/%Y, %H:%M",
-    "%m/%d/%y %I:%M:%S %p", "%m/%d/%y %I:%M %p", "%m/%d/%y %H:%M:%S", "%m/%d/%y %H:%M", "%d/%m/%y %H:%M:%S", "%d/%m/%y %H:%M",
-    "%Y/%m/%d %H:%M:%S", "%Y/%m/%d %H:%M", "%d-%m-%Y %H:%M:%S", "%d-%m-%Y %H:%M", "%Y.%m.%d %H:%M:%S", "%Y.%m.%d %H:%M",
+    "%m/%d/%Y %I:%M:%S %p",
+    "%m/%d/%Y %I:%M %p",
+    "%m/%d/%Y %H:%M:%S",
+    "%m/%d/%Y %H:%M",
+    "%m/%d/%Y, %I:%M:%S %p",
+    "%m/%d/%Y, %I:%M %p",
+    "%d/%m/%Y %I:%M:%S %p",
+    "%d/%m/%Y %I:%M %p",
+    "%d/%m/%Y %H:%M:%S",
+    "%d/%m/%Y %H:%M",
+    "%d/%m/%Y, %H:%M:%S",
+    "%d/%m/%Y, %H:%M",
+    "%m/%d/%y %I:%M:%S %p",
+    "%m/%d/%y %I:%M %p",
+    "%m/%d/%y %H:%M:%S",
+    "%m/%d/%y %H:%M",
+    "%d/%m/%y %H:%M:%S",
+    "%d/%m/%y %H:%M",
+    "%Y/%m/%d %H:%M:%S",
+    "%Y/%m/%d %H:%M",
+    "%d-%m-%Y %H:%M:%S",
+    "%d-%m-%Y %H:%M",
+    "%Y.%m.%d %H:%M:%S",
+    "%Y.%m.%d %H:%M",
 ];
 
 /// A shape in which every group of one digit has two.
@@ -93,10 +121,22 @@ mod tests {
     #[test]
     fn a_shape_gives_the_notation_of_chrono() {
         for (shape, above, expected) in [
-            ("\"99/99/9999 99:99:99 AA\"", (false, true), Some("%m/%d/%Y %I:%M:%S %p")),
-            ("\"9/9/9999, 9:99:99 AA\"", (false, false), Some("%m/%d/%Y, %I:%M:%S %p")),
+            (
+                "\"99/99/9999 99:99:99 AA\"",
+                (false, true),
+                Some("%m/%d/%Y %I:%M:%S %p"),
+            ),
+            (
+                "\"9/9/9999, 9:99:99 AA\"",
+                (false, false),
+                Some("%m/%d/%Y, %I:%M:%S %p"),
+            ),
             ("\"99/99/9999 99:99\"", (true, false), Some("%d/%m/%Y %H:%M")),
-            ("\"9999/99/99 99:99:99\"", (false, false), Some("%Y/%m/%d %H:%M:%S")),
+            (
+                "\"9999/99/99 99:99:99\"",
+                (false, false),
+                Some("%Y/%m/%d %H:%M:%S"),
+            ),
             ("\"aaaaa\"", (false, false), None),
             ("\"99/99/9999 aaaa\"", (false, false), None),
         ] {

@@ -4,18 +4,19 @@
 
 pub(crate) mod field_tree;
 mod formats;
+mod leaf;
 mod stays;
 mod suggest;
 mod toml_lines;
 pub(crate) mod value_shape;
-mod words;
+pub(crate) mod words;
 mod workbook;
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use chrono::{DateTime, Utc};
 
-use self::field_tree::{FieldTree, TreeStep, shown_path};
+use self::field_tree::{FieldTree, NameWords, TreeStep};
 use self::suggest::TableState;
 use self::toml_lines::TomlLines;
 use super::mapping::mapping_file::TableSource;
@@ -143,11 +144,14 @@ pub fn fit_report(json: &[u8], mapping: &Mapping, call: CallTimes) -> Result<Fit
     let (report, repairs) = inspect::parse(&text)?;
     let mut notes = Notes::with_misfits();
     notes.mended(repairs);
-    let tree = FieldTree::of(&[&report]);
+    let (tree, people) = (FieldTree::of(&[&report]), NameWords::of(&report));
     if !inspect::is_crowded(mapping, &report) {
         rows::count_rest(mapping, TableSource::Report, &report, &mut notes);
     }
-    let of_reports = mapping.tables.iter().filter(|plan| plan.source == TableSource::Report);
+    let of_reports = mapping
+        .tables
+        .iter()
+        .filter(|plan| plan.source == TableSource::Report);
     let mut plans: Vec<&TablePlan> = of_reports.collect();
     // The sort is stable: people come first.
     plans.sort_by_key(|plan| plan.table.name != participants::NAME);
@@ -157,18 +161,28 @@ pub fn fit_report(json: &[u8], mapping: &Mapping, call: CallTimes) -> Result<Fit
         let rows = rows::rows(mapping, plan, &report, &template, &mut notes);
         let place = plan.rows.iter().find(|path| rows::is_there(path, &report));
         let place = place.map(|path| steps_of(&path.steps, &tree));
-        let fit = table_fit(plan, &rows, rows::count(plan, &report), place.as_deref(), &notes);
+        let fit = table_fit(
+            plan,
+            &rows,
+            rows::count(plan, &report),
+            place.as_deref().map(|place| people.shown(place)),
+            &notes,
+        );
         sessions.extend(sessions_of(plan, &rows));
         states.push(state_of(plan, &fit, place, &tree));
         tables.push(fit);
     }
-    let call = if call == CallTimes::default() { own_times(&report) } else { call };
+    let call = if call == CallTimes::default() {
+        own_times(&report)
+    } else {
+        call
+    };
     let is_untaken = |steps: &[TreeStep]| is_counted(steps, &notes);
     let outside = call.missed_by(&sessions);
     let toml = TomlLines::of_zone(outside.as_ref());
     Ok(Fit {
-        untaken: untaken(&tree, &is_untaken),
-        suggestions: suggest::suggest(&tree, &states, &is_untaken, toml),
+        untaken: untaken(&tree, &people, &is_untaken),
+        suggestions: suggest::suggest(&tree, &states, &people, &is_untaken, toml),
         outside,
         sheets: Vec::new(),
         tables,
@@ -202,20 +216,25 @@ fn table_fit(
     plan: &TablePlan,
     rows: &[TableRow<'_>],
     count: Option<u64>,
-    place: Option<&[TreeStep]>,
+    place: Option<String>,
     notes: &Notes,
 ) -> TableFit {
     let is_bound = |index: &usize| rows.iter().any(|row| row.cells[*index].is_some());
     let (bound, unbound): (Vec<_>, Vec<_>) = mapped(plan).into_iter().partition(is_bound);
     let name = |index: usize| plan.table.columns[index].name.to_string();
     let table = plan.table.name.to_string();
-    let misfits = plan.table.columns.iter().enumerate().filter_map(|(index, column)| {
-        let read: u64 = rows.iter().map(|row| values(&row.cells[index])).sum();
-        misfit(&table, &column.name, read, notes)
-    });
+    let misfits = plan
+        .table
+        .columns
+        .iter()
+        .enumerate()
+        .filter_map(|(index, column)| {
+            let read: u64 = rows.iter().map(|row| values(&row.cells[index])).sum();
+            misfit(&table, &column.name, read, notes)
+        });
     let misfits = misfits.collect();
     TableFit {
-        place: place.map(shown_path).unwrap_or_default(),
+        place: place.unwrap_or_default(),
         rows: count,
         bound: bound.into_iter().map(name).collect(),
         unbound: unbound.into_iter().map(name).collect(),
@@ -237,11 +256,20 @@ fn values(cell: &Cell<'_>) -> u64 {
 fn misfit(table: &str, column: &str, read: u64, notes: &Notes) -> Option<ColumnMisfit> {
     let key = format!("{table}.{column}");
     let count: u64 = notes.bad.get(&key)?.values().sum();
-    let samples = notes.misfits.as_ref().and_then(|misfits| misfits.get(&key)).cloned().unwrap_or_default();
-    let shapes = samples.shapes.into_iter().map(|((shape, place), times)| (shape, place, times));
+    let samples = notes
+        .misfits
+        .as_ref()
+        .and_then(|misfits| misfits.get(&key))
+        .cloned()
+        .unwrap_or_default();
+    let shapes = samples
+        .shapes
+        .into_iter()
+        .map(|((shape, place), times)| (shape, place, times));
     let mut shapes: Vec<_> = shapes.collect();
     shapes.sort_by_key(|(_, _, times)| std::cmp::Reverse(*times));
-    let is_key = table == participants::NAME && (KEY_COLUMNS.contains(&column) || STAY_COLUMNS.contains(&column));
+    let is_key =
+        table == participants::NAME && (KEY_COLUMNS.contains(&column) || STAY_COLUMNS.contains(&column));
     Some(ColumnMisfit {
         column: column.to_owned(),
         count,
@@ -253,7 +281,10 @@ fn misfit(table: &str, column: &str, read: u64, notes: &Notes) -> Option<ColumnM
 }
 
 fn sessions_of(plan: &TablePlan, rows: &[TableRow<'_>]) -> Vec<Session> {
-    let index = plan.table.index(participants::sessions).filter(|_| plan.table.name == participants::NAME);
+    let index = plan
+        .table
+        .index(participants::sessions)
+        .filter(|_| plan.table.name == participants::NAME);
     let cells = rows.iter().filter_map(|row| row.cells.get(index?));
     let sessions = cells.filter_map(|cell| match cell {
         Cell::Sessions(sessions) => Some(sessions.clone()),
@@ -266,7 +297,9 @@ fn state_of(plan: &TablePlan, fit: &TableFit, rows: Option<Vec<TreeStep>>, tree:
     let known = plan.columns.iter().flat_map(|column| {
         let paths: Vec<Path> = column.taken().into_iter().filter(|path| path.up == 0).collect();
         let name = plan.table.columns[column.index].name.to_string();
-        paths.into_iter().map(move |path| (name.clone(), steps_of(&path.steps, &FieldTree::default())))
+        paths
+            .into_iter()
+            .map(move |path| (name.clone(), steps_of(&path.steps, &FieldTree::default())))
     });
     // The list around the rows may be there without theirs.
     let rows = rows.filter(|steps| tree.at(steps).is_some());
@@ -275,17 +308,24 @@ fn state_of(plan: &TablePlan, fit: &TableFit, rows: Option<Vec<TreeStep>>, tree:
         known: known.collect(),
         rows,
         unbound: fit.unbound.iter().cloned().collect(),
-        misfits: fit.misfits.iter().filter(|misfit| misfit.is_most()).map(|misfit| misfit.column.clone()).collect(),
+        misfits: fit
+            .misfits
+            .iter()
+            .filter(|misfit| misfit.is_most())
+            .map(|misfit| misfit.column.clone())
+            .collect(),
     }
 }
 
 /// The times of the call at the top of a report.
 fn own_times(report: &Node<'_>) -> CallTimes {
-    let find = |names: &[&str]| {
+    let find = |names: words::WordList| {
         let Node::Object(fields) = report else {
             return None;
         };
-        let mut named = fields.iter().filter(|(name, _)| names.contains(&words::fold(name).as_str()));
+        let mut named = fields
+            .iter()
+            .filter(|(name, _)| names.contains(&words::fold(name)));
         named.find_map(|(_, value)| lenient::instant(value))
     };
     CallTimes {
@@ -297,7 +337,7 @@ fn own_times(report: &Node<'_>) -> CallTimes {
 /// True if the notes count a field, or one around it, as one that no column takes.
 fn is_counted(steps: &[TreeStep], notes: &Notes) -> bool {
     let (mut braces, mut stars) = (String::new(), String::new());
-    let mut add = |step: &TreeStep| {
+    let add = |step: &TreeStep| {
         match step {
             TreeStep::Field(name) => {
                 for path in [&mut braces, &mut stars] {
@@ -307,7 +347,9 @@ fn is_counted(steps: &[TreeStep], notes: &Notes) -> bool {
                     path.push_str(if is_plain(name) { name } else { "*" });
                 }
             }
-            TreeStep::Each => [&mut braces, &mut stars].into_iter().for_each(|path| path.push_str("[]")),
+            TreeStep::Each => [&mut braces, &mut stars]
+                .into_iter()
+                .for_each(|path| path.push_str("[]")),
             TreeStep::Values => {
                 braces.push_str("{}");
                 stars.push_str(".*");
@@ -315,15 +357,19 @@ fn is_counted(steps: &[TreeStep], notes: &Notes) -> bool {
         }
         notes.unmapped.contains_key(&braces) || notes.unmapped.contains_key(&stars)
     };
-    steps.iter().any(|step| add(step))
+    steps.iter().any(add)
 }
 
 /// The fields that no column takes, in the order of their paths.
-fn untaken(tree: &FieldTree, is_untaken: &dyn Fn(&[TreeStep]) -> bool) -> Vec<UntakenField> {
+fn untaken(
+    tree: &FieldTree,
+    people: &NameWords,
+    is_untaken: &dyn Fn(&[TreeStep]) -> bool,
+) -> Vec<UntakenField> {
     let mut found: BTreeMap<String, UntakenField> = BTreeMap::new();
     tree.walk(&mut Vec::new(), &mut |steps, field| {
         if field.is_leaf() && is_untaken(steps) {
-            let path = shown_path(steps);
+            let path = people.shown(steps);
             let known = found.entry(path.clone()).or_insert_with(|| UntakenField {
                 path,
                 count: 0,

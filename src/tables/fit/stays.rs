@@ -2,7 +2,7 @@
 //! as events of joining and leaving. Pure.
 
 use super::field_tree::{FieldTree, TreeStep, path_text};
-use super::suggest::{Leaf, best, leaves};
+use super::leaf::{Leaf, best, leaves};
 use super::toml_lines::quoted;
 use super::words;
 
@@ -19,14 +19,33 @@ pub(crate) struct FoundStays<'t> {
 /// True if a row has a list of stays that the mapping knows.
 pub(crate) fn is_known(row: &FieldTree, known: &[(String, Vec<TreeStep>)]) -> bool {
     let of_sessions = known.iter().filter(|(column, _)| column == "sessions");
-    of_sessions.into_iter().any(|(_, steps)| row.at(steps).is_some_and(FieldTree::is_leaf))
+    of_sessions
+        .into_iter()
+        .any(|(_, steps)| row.at(steps).is_some_and(FieldTree::is_leaf))
 }
 
 /// The fields of a stay as TOML, and their values.
 fn stay_fields<'t>(all: &[&Leaf<'t>]) -> Option<(String, Vec<&'t FieldTree>)> {
-    let all: Vec<Leaf<'t>> = all.iter().map(|leaf| Leaf { steps: leaf.steps.clone(), name: leaf.name.clone(), full: leaf.full.clone(), tree: leaf.tree }).collect();
+    let all: Vec<Leaf<'t>> = all
+        .iter()
+        .map(|leaf| Leaf {
+            steps: leaf.steps.clone(),
+            name: leaf.name.clone(),
+            full: leaf.full.clone(),
+            tree: leaf.tree,
+        })
+        .collect();
     let joined = best(&words::JOINED, &all)?;
-    let rest: Vec<Leaf<'t>> = all.iter().filter(|leaf| leaf.steps != joined.steps).map(|leaf| Leaf { steps: leaf.steps.clone(), name: leaf.name.clone(), full: leaf.full.clone(), tree: leaf.tree }).collect();
+    let rest: Vec<Leaf<'t>> = all
+        .iter()
+        .filter(|leaf| leaf.steps != joined.steps)
+        .map(|leaf| Leaf {
+            steps: leaf.steps.clone(),
+            name: leaf.name.clone(),
+            full: leaf.full.clone(),
+            tree: leaf.tree,
+        })
+        .collect();
     let mut fields = format!("joined_at = {}", quoted(&joined.path()));
     let mut times = vec![joined.tree];
     if let Some(left) = best(&words::LEFT, &rest) {
@@ -63,11 +82,19 @@ pub(crate) fn find<'t>(
     if let Some((steps, list)) = own_list(row) {
         let (fields, times) = stay_fields(&leaves(list).iter().collect::<Vec<_>>())?;
         let feed = format!("{{ from = {}, fields = {fields} }}", quoted(&path_text(&steps)));
-        return Some(FoundStays { feed, because: "stays of the person", times });
+        return Some(FoundStays {
+            feed,
+            because: "stays of the person",
+            times,
+        });
     }
     if let Some((fields, times)) = stay_fields(free) {
         let feed = format!("{{ from = \"@\", fields = {fields} }}");
-        return Some(FoundStays { feed, because: "the row is a stay", times });
+        return Some(FoundStays {
+            feed,
+            because: "the row is a stay",
+            times,
+        });
     }
     elsewhere(tree, rows, row)
 }
@@ -92,14 +119,25 @@ fn elsewhere<'t>(tree: &'t FieldTree, rows: &[TreeStep], row: &'t FieldTree) -> 
 fn joined_list<'t>(list: &'t FieldTree, path: &str, ids: &[Leaf<'_>]) -> Option<FoundStays<'t>> {
     let fields = leaves(list);
     let (key, equals) = fields.iter().find_map(|key| {
-        let is_owner = words::OWNER.names.contains(&key.name.as_str()) && !key.tree.distinct.is_empty();
-        let equals = ids.iter().filter(|id| is_owner && shares(key.tree, id.tree)).max_by_key(|id| id.tree.distinct.len())?;
+        let is_owner = words::OWNER.names.contains(&key.name) && !key.tree.distinct.is_empty();
+        let equals = ids
+            .iter()
+            .filter(|id| is_owner && shares(key.tree, id.tree))
+            .max_by_key(|id| id.tree.distinct.len())?;
         Some((key, equals))
     })?;
-    let joint = format!("key = {}, equals = {}", quoted(&key.path()), quoted(&equals.path()));
+    let joint = format!(
+        "key = {}, equals = {}",
+        quoted(&key.path()),
+        quoted(&equals.path())
+    );
     if let Some((fields, times)) = stay_fields(&fields.iter().collect::<Vec<_>>()) {
         let feed = format!("{{ list = {path}, {joint}, fields = {fields} }}");
-        return Some(FoundStays { feed, because: "stays in a list of their own", times });
+        return Some(FoundStays {
+            feed,
+            because: "stays in a list of their own",
+            times,
+        });
     }
     let kind = fields.iter().find(|leaf| {
         let words = &leaf.tree.stay_words;
@@ -107,7 +145,13 @@ fn joined_list<'t>(list: &'t FieldTree, path: &str, ids: &[Leaf<'_>]) -> Option<
     })?;
     let at = best(&words::EVENT_AT, &fields)?;
     let these = |is: fn(&str) -> bool| {
-        let words: Vec<_> = kind.tree.stay_words.iter().filter(|word| is(word)).map(|word| quoted(word)).collect();
+        let words: Vec<_> = kind
+            .tree
+            .stay_words
+            .iter()
+            .filter(|word| is(word))
+            .map(|word| quoted(word))
+            .collect();
         words.join(", ")
     };
     let feed = format!(
@@ -117,7 +161,11 @@ fn joined_list<'t>(list: &'t FieldTree, path: &str, ids: &[Leaf<'_>]) -> Option<
         these(words::is_join),
         these(words::is_leave)
     );
-    Some(FoundStays { feed, because: "events of joining and leaving", times: vec![at.tree] })
+    Some(FoundStays {
+        feed,
+        because: "events of joining and leaving",
+        times: vec![at.tree],
+    })
 }
 
 /// True if most values of one field are values of another.

@@ -3,18 +3,28 @@
 
 use std::collections::BTreeSet;
 
-use super::field_tree::{FieldTree, TreeStep, path_text};
+use super::field_tree::{FieldTree, NameWords, TreeStep, path_text};
 use super::formats;
+use super::leaf::{Leaf, best, leaves, score, step_name};
 use super::stays;
 use super::toml_lines::{TomlLines, quoted};
 use super::value_shape::Sort;
-use super::words::{self, ColumnWords, TableWords};
+use super::words::{self, ColumnWords, TableWords, WordList};
 
 /// The least score of a list that is suggested as the rows of a table.
 const LEAST_ROWS: i32 = 4;
 /// Names of lists that are rows of no table here.
 const OTHER_LISTS: [&str; 10] = [
-    "rooms", "breakoutrooms", "records", "recordings", "files", "documents", "spaces", "calls", "meetings", "tags",
+    "rooms",
+    "breakoutrooms",
+    "records",
+    "recordings",
+    "files",
+    "documents",
+    "spaces",
+    "calls",
+    "meetings",
+    "tags",
 ];
 /// Names of the lists of a poll's options.
 const OPTION_LISTS: [&str; 6] = ["options", "choices", "variants", "варианты", "answers", "items"];
@@ -34,96 +44,11 @@ pub(crate) struct TableState {
     pub misfits: BTreeSet<String>,
 }
 
-/// A field of a row that may feed a column.
-pub(crate) struct Leaf<'t> {
-    /// The steps from the row.
-    pub steps: Vec<TreeStep>,
-    /// Its name, folded.
-    pub name: String,
-    /// Its name behind that of the object around it, folded.
-    pub full: String,
-    /// Its values.
-    pub tree: &'t FieldTree,
-}
-
-impl Leaf<'_> {
-    /// The path from the row.
-    pub fn path(&self) -> String {
-        path_text(&self.steps)
-    }
-}
-
-/// The fields of a row, outside of lists.
-pub(crate) fn leaves(row: &FieldTree) -> Vec<Leaf<'_>> {
-    let mut found = Vec::new();
-    row.walk(&mut Vec::new(), &mut |steps, tree| {
-        if steps.last().is_some_and(TreeStep::is_many) {
-            return false;
-        }
-        if tree.is_leaf() && !steps.is_empty() {
-            let names: Vec<String> = steps.iter().map(step_name).collect();
-            let parent = names.len().checked_sub(2).map_or("", |at| &names[at]);
-            let name = names.last().cloned().unwrap_or_default();
-            found.push(Leaf {
-                steps: steps.to_vec(),
-                full: format!("{parent}{name}"),
-                name,
-                tree,
-            });
-        }
-        true
-    });
-    if let Some(keys) = &row.keys {
-        found.push(Leaf {
-            steps: vec![TreeStep::Field("@key".to_owned())],
-            name: "key".to_owned(),
-            full: "id".to_owned(),
-            tree: keys,
-        });
-    }
-    found
-}
-
-fn step_name(step: &TreeStep) -> String {
-    match step {
-        TreeStep::Field(name) => words::fold(name),
-        TreeStep::Each | TreeStep::Values => String::new(),
-    }
-}
-
-/// The fitness of a field for a column; none if it does not fit.
-pub(crate) fn score(column: &ColumnWords, leaf: &Leaf<'_>) -> Option<i32> {
-    let place = |name: &str| column.names.iter().position(|known| *known == name);
-    let at = |base: i32, position: usize| base - i32::try_from(position.min(60)).unwrap_or(60);
-    let by_name = match (place(&leaf.full), place(&leaf.name)) {
-        (Some(position), _) if leaf.full != leaf.name => Some(at(105, position)),
-        (_, Some(position)) => Some(at(100, position)),
-        _ => {
-            let is_part = |known: &str| known.chars().count() >= 6 && leaf.full.contains(known);
-            column.names.iter().any(|known| is_part(known)).then_some(35)
-        }
-    };
-    let fits = leaf.tree.sort().map(|sort| column.sorts.contains(&sort));
-    let depth = i32::try_from(leaf.steps.len()).unwrap_or(i32::MAX).saturating_mul(2);
-    match (by_name, fits) {
-        (Some(name), Some(true)) => Some(name - depth),
-        // Nothing is known of its values.
-        (Some(name), None) if name > 35 => Some(name - depth - 20),
-        (None, Some(true)) if column.by_sort => Some(30 - depth),
-        _ => None,
-    }
-}
-
-/// The best field for a column.
-pub(crate) fn best<'l, 't>(column: &ColumnWords, leaves: &'l [Leaf<'t>]) -> Option<&'l Leaf<'t>> {
-    let scored = leaves.iter().filter_map(|leaf| Some((score(column, leaf)?, leaf)));
-    scored.max_by_key(|(score, leaf)| (*score, std::cmp::Reverse(leaf.steps.len()))).map(|(_, leaf)| leaf)
-}
-
 /// Suggests lines for all tables. `is_untaken` tells if no column takes a field.
 pub(crate) fn suggest(
     tree: &FieldTree,
     states: &[TableState],
+    people: &NameWords,
     is_untaken: &dyn Fn(&[TreeStep]) -> bool,
     mut toml: TomlLines,
 ) -> Vec<String> {
@@ -134,7 +59,7 @@ pub(crate) fn suggest(
         };
         let rows = match &state.rows {
             Some(rows) => rows.clone(),
-            None => match find_rows(tree, table, &taken) {
+            None => match find_rows(tree, table, people, &taken) {
                 Some(rows) => rows,
                 None => continue,
             },
@@ -143,20 +68,35 @@ pub(crate) fn suggest(
         let Some(row) = tree.at(&rows) else {
             continue;
         };
-        let table_lines = TableLines { tree, table, state, rows: &rows, row, is_untaken };
+        let table_lines = TableLines {
+            tree,
+            table,
+            state,
+            rows: &rows,
+            row,
+            people,
+            is_untaken,
+        };
         table_lines.write(&mut toml);
     }
     toml.finish()
 }
 
 /// The list that looks most like the rows of a table.
-fn find_rows(tree: &FieldTree, table: &TableWords, taken: &[Vec<TreeStep>]) -> Option<Vec<TreeStep>> {
+fn find_rows(
+    tree: &FieldTree,
+    table: &TableWords,
+    people: &NameWords,
+    taken: &[Vec<TreeStep>],
+) -> Option<Vec<TreeStep>> {
     let mut found: Option<(i32, u64, Vec<TreeStep>)> = None;
     tree.walk(&mut Vec::new(), &mut |steps, inner| {
         let is_rows = inner.objects > 0 && steps.last().is_some_and(TreeStep::is_many);
-        if is_rows && !taken.iter().any(|rows| rows == steps) {
+        if is_rows && !people.hides(steps) && !taken.iter().any(|rows| rows == steps) {
             let score = rows_score(tree, table, steps, inner);
-            let is_better = found.as_ref().is_none_or(|(best, seen, _)| (score, inner.seen) > (*best, *seen));
+            let is_better = found
+                .as_ref()
+                .is_none_or(|(best, seen, _)| (score, inner.seen) > (*best, *seen));
             if score >= LEAST_ROWS && is_better {
                 found = Some((score, inner.seen, steps.to_vec()));
             }
@@ -168,13 +108,20 @@ fn find_rows(tree: &FieldTree, table: &TableWords, taken: &[Vec<TreeStep>]) -> O
 
 /// The name of the list that leads to a row.
 fn list_name(steps: &[TreeStep]) -> String {
-    steps.iter().rev().find(|step| !step.is_many()).map(step_name).unwrap_or_default()
+    steps
+        .iter()
+        .rev()
+        .find(|step| !step.is_many())
+        .map(step_name)
+        .unwrap_or_default()
 }
 
 fn rows_score(tree: &FieldTree, table: &TableWords, steps: &[TreeStep], row: &FieldTree) -> i32 {
     let name = list_name(steps);
-    let mut score = if table.lists.contains(&name.as_str()) { 3 } else { 0 };
-    let is_other = words::TABLES.iter().any(|other| other.table != table.table && other.lists.contains(&name.as_str()));
+    let mut score = if table.lists.contains(&name) { 3 } else { 0 };
+    let is_other = words::TABLES
+        .iter()
+        .any(|other| other.table != table.table && other.lists.contains(&name));
     if score == 0 && (is_other || OTHER_LISTS.contains(&name.as_str())) {
         return 0;
     }
@@ -187,7 +134,9 @@ fn rows_score(tree: &FieldTree, table: &TableWords, steps: &[TreeStep], row: &Fi
     score += match table.table {
         "participants" => {
             let times = best(&words::JOINED, &leaves).is_some() || stays::own_list(row).is_some();
-            let parts = words::NAME_PARTS[1].iter().any(|part| leaves.iter().any(|leaf| leaf.name == *part));
+            let parts = words::NAME_PARTS[1]
+                .iter()
+                .any(|part| leaves.iter().any(|leaf| leaf.name == *part));
             let named = if parts { 2 } else { points("name", 2) };
             let who = named + points("email", 2) + points("external_user_id", 1) + points("phone", 1);
             if who == 0 && !(score > 0 && has("participant_id")) {
@@ -199,9 +148,17 @@ fn rows_score(tree: &FieldTree, table: &TableWords, steps: &[TreeStep], row: &Fi
             2 + points("sent_at", 1) + points("participant_id", 1) + if has("sent_at") { 0 } else { -2 }
         }
         "reactions" if score > 0 => points("type", 1) + points("sent_at", 1) + points("participant_id", 1),
-        "polls" if has("question") => 2 + i32::from(option_list(row).is_some()) - if score == 0 && option_list(row).is_none() { 2 } else { 0 },
+        "polls" if has("question") => {
+            2 + i32::from(option_list(row).is_some())
+                - if score == 0 && option_list(row).is_none() {
+                    2
+                } else {
+                    0
+                }
+        }
         "poll_votes" if enclosing_poll(tree, steps).is_some() => {
-            1 + points("participant_id", 2) + points("option_id", 1) + points("voted_at", 1) - i32::from(option_row(row)) * 3
+            1 + points("participant_id", 2) + points("option_id", 1) + points("voted_at", 1)
+                - i32::from(option_row(row)) * 3
         }
         _ => return 0,
     };
@@ -210,7 +167,9 @@ fn rows_score(tree: &FieldTree, table: &TableWords, steps: &[TreeStep], row: &Fi
 
 /// True if a row looks like an option of a poll and not like a vote.
 fn option_row(row: &FieldTree) -> bool {
-    !leaves(row).iter().any(|leaf| words::OWNER.names.contains(&leaf.full.as_str()) && leaf.name != "id")
+    !leaves(row)
+        .iter()
+        .any(|leaf| words::OWNER.names.contains(&leaf.full) && leaf.name != "id")
 }
 
 /// The list of options in a poll.
@@ -218,7 +177,10 @@ fn option_list(row: &FieldTree) -> Option<&String> {
     let place = |name: &str| OPTION_LISTS.iter().position(|known| *known == words::fold(name));
     let are_options = |field: &FieldTree| field.each.as_deref().is_some_and(option_row);
     let lists = row.fields.iter().filter(|(_, field)| are_options(field));
-    lists.filter_map(|(name, _)| Some((place(name)?, name))).min().map(|(_, name)| name)
+    lists
+        .filter_map(|(name, _)| Some((place(name)?, name)))
+        .min()
+        .map(|(_, name)| name)
 }
 
 /// The steps to the poll around a list of votes, and the number of lists between.
@@ -227,7 +189,7 @@ fn enclosing_poll(tree: &FieldTree, steps: &[TreeStep]) -> Option<(Vec<TreeStep>
     let polls = words::TABLES.iter().find(|table| table.table == "polls")?;
     ends.iter().rev().enumerate().find_map(|(up, end)| {
         let poll = tree.at(&steps[..*end])?;
-        let is_poll = polls.lists.contains(&list_name(&steps[..*end]).as_str());
+        let is_poll = polls.lists.contains(&list_name(&steps[..*end]));
         let asks = polls.columns.iter().find(|words| words.column == "question")?;
         (is_poll || best(asks, &leaves(poll)).is_some()).then(|| (steps[..*end].to_vec(), up + 1))
     })
@@ -240,6 +202,7 @@ struct TableLines<'t> {
     state: &'t TableState,
     rows: &'t [TreeStep],
     row: &'t FieldTree,
+    people: &'t NameWords,
     is_untaken: &'t dyn Fn(&[TreeStep]) -> bool,
 }
 
@@ -252,7 +215,11 @@ impl TableLines<'_> {
         let name = self.table.table;
         if self.is_new() {
             let count = self.row.objects;
-            toml.table_line(name, &format!("rows = {}", quoted(&path_text(self.rows))), &format!("{count} objects"));
+            toml.table_line(
+                name,
+                &format!("rows = {}", quoted(&path_text(self.rows))),
+                &format!("{count} objects"),
+            );
         }
         let all = leaves(self.row);
         let free: Vec<Leaf<'_>> = all.into_iter().filter(|leaf| self.is_free(leaf)).collect();
@@ -275,8 +242,15 @@ impl TableLines<'_> {
 
     /// True if a field may feed another column.
     fn is_free(&self, leaf: &Leaf<'_>) -> bool {
+        if self.people.hides(&leaf.steps) {
+            return false;
+        }
         if self.is_new() {
-            return !self.state.known.iter().any(|(column, steps)| *steps == leaf.steps && !self.state.misfits.contains(column));
+            return !self
+                .state
+                .known
+                .iter()
+                .any(|(column, steps)| *steps == leaf.steps && !self.state.misfits.contains(column));
         }
         (self.is_untaken)(&[self.rows, &leaf.steps].concat())
     }
@@ -288,13 +262,21 @@ impl TableLines<'_> {
         }
         // Other rows may have the fields that the mapping knows.
         let known = self.state.known.iter().filter(|(known, _)| known == column);
-        !known.into_iter().any(|(_, steps)| self.row.at(steps).is_some_and(FieldTree::is_leaf))
+        !known
+            .into_iter()
+            .any(|(_, steps)| self.row.at(steps).is_some_and(FieldTree::is_leaf))
     }
 
     /// Each wanted column with its field, the best pairs first.
     fn assigned<'l, 't>(&self, free: &'l [Leaf<'t>]) -> Vec<(&'static ColumnWords, &'l Leaf<'t>)> {
         let mut pairs: Vec<(i32, usize, &'static ColumnWords, &Leaf<'_>)> = Vec::new();
-        for (order, column) in self.table.columns.iter().enumerate().filter(|(_, words)| self.is_wanted(words.column)) {
+        for (order, column) in self
+            .table
+            .columns
+            .iter()
+            .enumerate()
+            .filter(|(_, words)| self.is_wanted(words.column))
+        {
             for leaf in free {
                 let mut points = score(column, leaf).unwrap_or(i32::MIN);
                 let is_key = column.column == "participant_id" && self.table.table == "participants";
@@ -315,19 +297,31 @@ impl TableLines<'_> {
             })
             .collect();
         chosen.sort_by_key(|(_, order, ..)| *order);
-        chosen.into_iter().map(|(_, _, column, leaf)| (column, leaf)).collect()
+        chosen
+            .into_iter()
+            .map(|(_, _, column, leaf)| (column, leaf))
+            .collect()
     }
 
     fn name_in_parts(&self, free: &[Leaf<'_>], toml: &mut TomlLines) {
         if !self.is_wanted("name") || toml.has("participants", "name") {
             return;
         }
-        let part = |names: &&[&str]| free.iter().find(|leaf| names.contains(&leaf.name.as_str()));
-        let parts: Vec<String> = words::NAME_PARTS.iter().filter_map(|names| part(&names)).map(|leaf| quoted(&leaf.path())).collect();
+        let part = |names: WordList| free.iter().find(|leaf| names.contains(&leaf.name));
+        let parts: Vec<String> = words::NAME_PARTS
+            .iter()
+            .filter_map(|names| part(*names))
+            .map(|leaf| quoted(&leaf.path()))
+            .collect();
         match parts.as_slice() {
             [] => {}
             [one] => toml.column_line("participants", "name", one, "a part of a name"),
-            several => toml.column_line("participants", "name", &format!("{{ concat = [{}] }}", several.join(", ")), "parts of a name"),
+            several => toml.column_line(
+                "participants",
+                "name",
+                &format!("{{ concat = [{}] }}", several.join(", ")),
+                "parts of a name",
+            ),
         }
     }
 
@@ -349,23 +343,40 @@ impl TableLines<'_> {
     }
 
     fn options(&self, toml: &mut TomlLines) {
-        let Some(list) = option_list(self.row).filter(|_| self.is_wanted("options") && !self.is_known_list("options")) else {
+        let Some(list) =
+            option_list(self.row).filter(|_| self.is_wanted("options") && !self.is_known_list("options"))
+        else {
             return;
         };
         let Some(option) = self.row.fields.get(list).and_then(|list| list.each.as_deref()) else {
             return;
         };
         let leaves = leaves(option);
-        let find = |names: &[&str]| leaves.iter().find(|leaf| names.contains(&leaf.name.as_str())).map(|leaf| quoted(&leaf.path()));
+        let find = |names: &[&str]| {
+            leaves
+                .iter()
+                .find(|leaf| names.contains(&leaf.name.as_str()))
+                .map(|leaf| quoted(&leaf.path()))
+        };
         let fields: Vec<String> = [
             ("option_id", find(&["id", "optionid", "key", "uuid", "choiceid"])),
-            ("text", find(&["text", "title", "label", "option", "name", "value", "answer"])),
-            ("is_right", find(&["isright", "valid", "correct", "iscorrect", "right"])),
+            (
+                "text",
+                find(&["text", "title", "label", "option", "name", "value", "answer"]),
+            ),
+            (
+                "is_right",
+                find(&["isright", "valid", "correct", "iscorrect", "right"]),
+            ),
         ]
         .into_iter()
         .filter_map(|(field, path)| Some(format!("{field} = {}", path?)))
         .collect();
-        let feed = format!("{{ from = {}, fields = {{ {} }} }}", quoted(&format!("{list}[]")), fields.join(", "));
+        let feed = format!(
+            "{{ from = {}, fields = {{ {} }} }}",
+            quoted(&format!("{list}[]")),
+            fields.join(", ")
+        );
         toml.column_line("polls", "options", &feed, "options");
     }
 
@@ -397,7 +408,12 @@ impl TableLines<'_> {
 fn feed(column: &ColumnWords, leaf: &Leaf<'_>) -> String {
     let path = quoted(&leaf.path());
     let is_length = column.column.ends_with("_s");
-    let ends = |ends: &[&str]| is_length && ends.iter().any(|end| leaf.name.ends_with(end) || leaf.full.starts_with(end));
+    let ends = |ends: &[&str]| {
+        is_length
+            && ends
+                .iter()
+                .any(|end| leaf.name.ends_with(end) || leaf.full.starts_with(end))
+    };
     if column.column == "role" && leaf.tree.sort() == Some(Sort::Truth) {
         format!("{{ from = {path}, values = {{ true = \"moderator\", false = \"user\" }} }}")
     } else if ends(&["ms", "millis", "milliseconds"]) {

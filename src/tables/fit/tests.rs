@@ -11,7 +11,10 @@ fn fit(report: &Value, mapping: &Mapping) -> Fit {
 }
 
 fn table<'f>(fit: &'f Fit, name: &str) -> &'f TableFit {
-    fit.tables.iter().find(|table| table.table == name).expect("a table")
+    fit.tables
+        .iter()
+        .find(|table| table.table == name)
+        .expect("a table")
 }
 
 /// The mapping that a person has who pastes the suggestions.
@@ -22,15 +25,25 @@ fn pasted(fit: &Fit) -> Mapping {
 
 #[test]
 fn the_fit_separates_found_columns_from_missing_ones() {
-    let report = json!({"participants": [{"id": "p", "name": "x", "cameraSeconds": "?"}], "messages": [], "new": 1});
+    let report =
+        json!({"participants": [{"id": "p", "name": "x", "cameraSeconds": "?"}], "messages": [], "new": 1});
     let fit = fit(&report, &builtin());
     let people = table(&fit, "participants");
-    assert_eq!((people.bound.join(", "), people.rows), ("participant_id, name".to_owned(), Some(1)));
-    assert!(people.unbound.contains(&"camera_s".to_owned()) && people.unbound.contains(&"sessions".to_owned()));
+    assert_eq!(
+        (people.bound.join(", "), people.rows),
+        ("participant_id, name".to_owned(), Some(1))
+    );
+    assert!(
+        people.unbound.contains(&"camera_s".to_owned()) && people.unbound.contains(&"sessions".to_owned())
+    );
     assert_eq!(table(&fit, "messages").rows, Some(0));
     assert_eq!(table(&fit, "reactions").rows, None);
     assert!(fit.notes.unmapped.contains_key("new"));
-    let untaken: Vec<_> = fit.untaken.iter().map(|field| (field.path.as_str(), field.shape.as_deref())).collect();
+    let untaken: Vec<_> = fit
+        .untaken
+        .iter()
+        .map(|field| (field.path.as_str(), field.shape.as_deref()))
+        .collect();
     assert_eq!(untaken, [("new", Some("9"))]);
 }
 
@@ -46,17 +59,36 @@ fn values_that_do_not_fit_are_told_by_shape_and_place_and_never_by_value() {
     let fit = fit(&report, &builtin());
     let of = |column: &str| {
         let misfits = &table(&fit, "participants").misfits;
-        misfits.iter().find(|misfit| misfit.column == column).cloned().expect(column)
+        misfits
+            .iter()
+            .find(|misfit| misfit.column == column)
+            .cloned()
+            .expect(column)
     };
     let camera = of("camera_s");
-    assert_eq!((camera.count, camera.of, camera.is_key, camera.is_most()), (2, 3, false, true));
+    assert_eq!(
+        (camera.count, camera.of, camera.is_key, camera.is_most()),
+        (2, 3, false, true)
+    );
     assert_eq!(camera.example, "participants[1].cameraSeconds");
-    assert!(camera.shapes.contains(&("\"бббб\"".into(), "participants[].cameraSeconds".into(), 1)), "{camera:?}");
+    assert!(
+        camera
+            .shapes
+            .contains(&("\"бббб\"".into(), "participants[].cameraSeconds".into(), 1)),
+        "{camera:?}"
+    );
     let sessions = of("sessions");
     assert_eq!((sessions.count, sessions.of, sessions.is_key), (3, 5, true));
     assert_eq!(sessions.example, "participants[1].sessions[1].joinedAt");
-    let shapes: Vec<_> = sessions.shapes.iter().map(|(shape, place, times)| (shape.as_str(), place.as_str(), *times)).collect();
-    assert!(shapes.contains(&("\"aaaa 99\"", "participants[].sessions[].joinedAt", 2)), "{shapes:?}");
+    let shapes: Vec<_> = sessions
+        .shapes
+        .iter()
+        .map(|(shape, place, times)| (shape.as_str(), place.as_str(), *times))
+        .collect();
+    assert!(
+        shapes.contains(&("\"aaaa 99\"", "participants[].sessions[].joinedAt", 2)),
+        "{shapes:?}"
+    );
     assert_eq!(of("participant_id").count, 1);
     let shown = format!("{fit:?}");
     for value in ["семь", "восемь", "soon", "p2"] {
@@ -72,7 +104,11 @@ fn stays_that_miss_the_call_by_hours_suggest_a_zone() {
     });
     let fit = fit(&report, &builtin());
     assert_eq!(fit.outside.and_then(|outside| outside.zone), Some(180));
-    assert!(fit.suggestions[0].starts_with("zone = \"Europe/Moscow\""), "{:?}", fit.suggestions);
+    assert!(
+        fit.suggestions[0].starts_with("zone = \"Europe/Moscow\""),
+        "{:?}",
+        fit.suggestions
+    );
 }
 
 #[test]
@@ -95,16 +131,42 @@ fn lists_and_fields_under_other_names_are_suggested_and_the_pasted_lines_bind_th
     let second = fit(&report, &pasted(&first));
     let people = table(&second, "participants");
     assert_eq!(people.place, "data.users[]");
-    assert_eq!(people.unbound, ["screen_s", "attributes"], "{:#?}", first.suggestions);
+    assert_eq!(
+        people.unbound,
+        ["screen_s", "attributes"],
+        "{:#?}",
+        first.suggestions
+    );
     assert_eq!(people.misfits, []);
     for name in ["messages", "reactions"] {
-        assert_eq!(table(&second, name).unbound, [""; 0], "{name}: {:#?}", first.suggestions);
+        assert_eq!(
+            table(&second, name).unbound,
+            [""; 0],
+            "{name}: {:#?}",
+            first.suggestions
+        );
     }
     let votes = table(&second, "poll_votes");
     assert_eq!(votes.rows, Some(1));
-    assert!(["poll_id", "question", "option_id", "participant_id", "voted_at"].iter().all(|column| votes.bound.iter().any(|bound| bound == column)), "{votes:?} {:#?}", first.suggestions);
-    assert_eq!(table(&second, "polls").bound, ["poll_id", "question", "options"], "{:#?}", first.suggestions);
-    assert!(first.suggestions.iter().any(|line| line.contains("{ from = \"ms.camera\", scale = 0.001 }")));
+    assert!(
+        ["poll_id", "question", "option_id", "participant_id", "voted_at"]
+            .iter()
+            .all(|column| votes.bound.iter().any(|bound| bound == column)),
+        "{votes:?} {:#?}",
+        first.suggestions
+    );
+    assert_eq!(
+        table(&second, "polls").bound,
+        ["poll_id", "question", "options"],
+        "{:#?}",
+        first.suggestions
+    );
+    assert!(
+        first
+            .suggestions
+            .iter()
+            .any(|line| line.contains("{ from = \"ms.camera\", scale = 0.001 }"))
+    );
 }
 
 #[test]
@@ -153,7 +215,10 @@ fn a_report_that_the_mapping_knows_gets_no_suggestions() {
          "sessions": [{"joinedAt": "2026-11-22T10:00:00Z", "leftAt": null}], "cameraSeconds": 1}],
         "messages": [{"id": "m", "participantId": "p", "text": "Привет всем в чате", "sentAt": "2026-11-22T10:00:00Z"}], "polls": []});
     let fit = fit(&report, &builtin());
-    assert_eq!((fit.suggestions.as_slice(), fit.untaken.as_slice()), (&[][..], &[][..]));
+    assert_eq!(
+        (fit.suggestions.as_slice(), fit.untaken.as_slice()),
+        (&[][..], &[][..])
+    );
 }
 
 proptest::proptest! {

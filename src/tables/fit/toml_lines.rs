@@ -48,11 +48,19 @@ impl TomlLines {
 
     /// Sets the zone of times without one, by its offset from UTC in minutes.
     pub fn zone(&mut self, minutes: i64) {
-        let name = ZONES.iter().find(|(hours, _)| hours * 60 == minutes).map(|(_, name)| (*name).to_owned());
+        let name = ZONES
+            .iter()
+            .find(|(hours, _)| hours * 60 == minutes)
+            .map(|(_, name)| (*name).to_owned());
         let name = name.or_else(|| (minutes % 60 == 0).then(|| format!("Etc/GMT{:+}", -minutes / 60)));
         let sign = if minutes < 0 { '-' } else { '+' };
         let offset = format!("{sign}{:02}:{:02}", minutes.abs() / 60, minutes.abs() % 60);
-        self.zone = name.map(|name| with_comment(&format!("zone = {}", quoted(&name)), &format!("{offset}: with it the stays lie within the call")));
+        self.zone = name.map(|name| {
+            with_comment(
+                &format!("zone = {}", quoted(&name)),
+                &format!("{offset}: with it the stays lie within the call"),
+            )
+        });
     }
 
     /// Adds a notation of time.
@@ -92,7 +100,10 @@ impl TomlLines {
         let known = self.tables.iter().position(|table| table.name == name);
         let at = known.unwrap_or_else(|| {
             let name = name.to_owned();
-            self.tables.push(TomlTable { name, ..TomlTable::default() });
+            self.tables.push(TomlTable {
+                name,
+                ..TomlTable::default()
+            });
             self.tables.len() - 1
         });
         &mut self.tables[at]
@@ -114,7 +125,10 @@ impl TomlLines {
                 }
             };
             section("", table.own);
-            section(".columns", table.columns.into_iter().map(|(_, line)| line).collect());
+            section(
+                ".columns",
+                table.columns.into_iter().map(|(_, line)| line).collect(),
+            );
             section(".xlsx", table.sheet);
             section(".xlsx.columns", table.sheet_columns);
         }
@@ -139,7 +153,9 @@ pub(crate) fn quoted(text: &str) -> String {
                 quoted.push('\\');
                 quoted.push(character);
             }
-            character if character.is_control() => quoted.push_str(&format!("\\u{:04X}", u32::from(character))),
+            character if character.is_control() => {
+                quoted.push_str(&format!("\\u{:04X}", u32::from(character)))
+            }
             character => quoted.push(character),
         }
     }

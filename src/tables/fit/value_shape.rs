@@ -84,7 +84,14 @@ impl Sort {
     pub fn is_surely_data(self) -> bool {
         matches!(
             self,
-            Self::Instant | Self::OtherInstant | Self::Duration | Self::Email | Self::Phone | Self::Id | Self::Number | Self::Url
+            Self::Instant
+                | Self::OtherInstant
+                | Self::Duration
+                | Self::Email
+                | Self::Phone
+                | Self::Id
+                | Self::Number
+                | Self::Url
         )
     }
 }
@@ -145,7 +152,11 @@ pub(crate) fn sort<'v>(value: impl Into<Scalar<'v>>) -> Option<Sort> {
         Scalar::Bool(_) => Some(Sort::Truth),
         Scalar::Number(number) => {
             let number = number.as_f64()?;
-            Some(if epoch_unit(number).is_some() { Sort::Instant } else { Sort::Number })
+            Some(if epoch_unit(number).is_some() {
+                Sort::Instant
+            } else {
+                Sort::Number
+            })
         }
         Scalar::Text(text) => text_sort(text.trim()),
     }
@@ -205,7 +216,9 @@ fn is_dated(text: &str) -> bool {
     let has_short_year = groups.len() >= 5 && groups.iter().all(|length| *length <= 2) && text.contains(':');
     let is_plain = groups.len() >= 3 && (has_year || has_short_year) && text.contains(separators);
     let lower = text.to_lowercase();
-    let mut words = lower.split(|c: char| !c.is_alphabetic()).filter(|word| !word.is_empty());
+    let mut words = lower
+        .split(|c: char| !c.is_alphabetic())
+        .filter(|word| !word.is_empty());
     let only_few_letters = words.all(|word| BESIDE_DATES.contains(&word));
     // A telephone number has groups too, but begins with a plus or has no group of four in front.
     (is_plain && only_few_letters && !text.starts_with('+') && !text.contains('('))
@@ -216,8 +229,8 @@ fn is_dated(text: &str) -> bool {
 const BESIDE_DATES: [&str; 11] = ["t", "z", "am", "pm", "a", "p", "m", "utc", "gmt", "msk", "мск"];
 /// English names of months as they begin, and Russian ones.
 const MONTHS: [&str; 24] = [
-    "jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec", "янв", "фев", "мар", "апр",
-    "мая", "июн", "июл", "авг", "сен", "окт", "ноя", "дек",
+    "jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec", "янв", "фев", "мар",
+    "апр", "мая", "июн", "июл", "авг", "сен", "окт", "ноя", "дек",
 ];
 
 /// True if a word of a text is the name of a month.
@@ -229,13 +242,35 @@ fn has_month(text: &str) -> bool {
 
 /// Words of units of time, English and Russian.
 const UNITS: [&str; 23] = [
-    "h", "hr", "hrs", "hour", "hours", "m", "min", "mins", "minute", "minutes", "s", "sec", "secs", "second", "seconds",
-    "ч", "час", "часа", "часов", "м", "мин", "с", "сек",
+    "h",
+    "hr",
+    "hrs",
+    "hour",
+    "hours",
+    "m",
+    "min",
+    "mins",
+    "minute",
+    "minutes",
+    "s",
+    "sec",
+    "secs",
+    "second",
+    "seconds",
+    "ч",
+    "час",
+    "часа",
+    "часов",
+    "м",
+    "мин",
+    "с",
+    "сек",
 ];
 
 /// True for `1:02:03`, `12:30`, `PT1H2M`, `1h 2m`, `55 min`, `55 мин`.
 pub(crate) fn is_duration(text: &str) -> bool {
-    let is_number = |part: &str| !part.is_empty() && part.len() <= 4 && part.bytes().all(|b| b.is_ascii_digit());
+    let is_number =
+        |part: &str| !part.is_empty() && part.len() <= 4 && part.bytes().all(|b| b.is_ascii_digit());
     let clock: Vec<&str> = text.split(':').collect();
     if matches!(clock.len(), 2 | 3) {
         let last = clock[clock.len() - 1].split('.').next().unwrap_or_default();
@@ -259,7 +294,9 @@ fn is_phone(text: &str, digits: usize, letters: usize) -> bool {
     letters == 0
         && text.chars().all(is_part)
         && (text.starts_with('+') && (9..=15).contains(&digits)
-            || (10..=12).contains(&digits) && (text.contains(['(', '-', ' ']) || text.starts_with(['7', '8'])) && !text.contains('.'))
+            || (10..=12).contains(&digits)
+                && (text.contains(['(', '-', ' ']) || text.starts_with(['7', '8']))
+                && !text.contains('.'))
 }
 
 fn is_id(text: &str, digits: usize, letters: usize) -> bool {
@@ -274,7 +311,7 @@ fn words_sort(text: &str) -> Sort {
         word.starts_with(char::is_uppercase) && word.chars().all(|c| c.is_alphabetic() || "-.'’".contains(c))
     };
     match words.len() {
-        2..=4 if words.iter().all(|word| is_capitalized(word)) => Sort::Name,
+        2..=4 if words.iter().all(is_capitalized) => Sort::Name,
         1 if text.chars().count() <= 30 && text.chars().all(|c| c.is_alphabetic() || "_-".contains(c)) => {
             Sort::Word
         }

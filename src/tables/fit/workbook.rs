@@ -1,11 +1,13 @@
 //! Compares the mapping with a workbook. Pure; called by `check`.
 
 use super::field_tree::FieldTree;
-use super::suggest::Leaf;
+use super::leaf::{Leaf, score};
 use super::toml_lines::{TomlLines, quoted};
 use super::value_shape::Sort;
 use super::words::{self, ColumnWords, TableWords};
-use super::{CallTimes, Fit, KEY_COLUMNS, STAY_COLUMNS, TableFit, UntakenField, misfit, names, sessions_of, values};
+use super::{
+    CallTimes, Fit, KEY_COLUMNS, STAY_COLUMNS, TableFit, UntakenField, misfit, names, sessions_of, values,
+};
 use crate::lake::table::builtin::participants;
 use crate::tables::build_notes::Notes;
 use crate::tables::mapping::{Mapping, TablePlan};
@@ -69,8 +71,13 @@ pub fn fit_workbook(bytes: &[u8], mapping: &Mapping, call: CallTimes) -> Result<
         let template = vec![Cell::Null; plan.table.columns.len()];
         let rows = table_rows::rows(plan, found, &template, &mut notes);
         sessions.extend(sessions_of(plan, &rows));
-        let places: Vec<_> = found.iter().map(|sheet| format!("sheet \"{}\"", sheet.name)).collect();
-        let headed = sheets.iter().filter(|sheet| sheet.is_known && sheet.table.as_deref() == Some(&*plan.table.name));
+        let places: Vec<_> = found
+            .iter()
+            .map(|sheet| format!("sheet \"{}\"", sheet.name))
+            .collect();
+        let headed = sheets
+            .iter()
+            .filter(|sheet| sheet.is_known && sheet.table.as_deref() == Some(&*plan.table.name));
         let headed: Vec<&ColumnSurvey> = headed.flat_map(|sheet| sheet.columns.values()).collect();
         let (bound, unbound) = fed(plan, &headed);
         let misfits = bound.iter().filter_map(|column| {
@@ -113,9 +120,16 @@ fn missing(plan: &TablePlan) -> TableFit {
 
 /// The columns of a table that some header feeds and some cell has a value for, and the others that could.
 fn fed(plan: &TablePlan, headed: &[&ColumnSurvey]) -> (Vec<String>, Vec<String>) {
-    let is_fed = |name: &str| headed.iter().any(|column| column.cells > 0 && column.feeds.as_deref() == Some(name));
+    let is_fed = |name: &str| {
+        headed
+            .iter()
+            .any(|column| column.cells > 0 && column.feeds.as_deref() == Some(name))
+    };
     let of_table = words::TABLES.iter().find(|table| table.table == plan.table.name);
-    let of_words = of_table.iter().flat_map(|table| table.columns).map(|words| words.column);
+    let of_words = of_table
+        .iter()
+        .flat_map(|table| table.columns)
+        .map(|words| words.column);
     let mut all: Vec<String> = of_words.map(str::to_owned).collect();
     if plan.table.name == participants::NAME {
         all.extend(STAY_COLUMNS.map(str::to_owned));
@@ -129,11 +143,17 @@ fn fed(plan: &TablePlan, headed: &[&ColumnSurvey]) -> (Vec<String>, Vec<String>)
 }
 
 fn header_of(column: &ColumnSurvey) -> String {
-    column.header.clone().unwrap_or_else(|| format!("column {}", column.letter))
+    column
+        .header
+        .clone()
+        .unwrap_or_else(|| format!("column {}", column.letter))
 }
 
 fn most(shapes: &std::collections::BTreeMap<String, u64>) -> Option<String> {
-    shapes.iter().max_by_key(|(_, times)| **times).map(|(shape, _)| shape.clone())
+    shapes
+        .iter()
+        .max_by_key(|(_, times)| **times)
+        .map(|(shape, _)| shape.clone())
 }
 
 fn sheet_fit(sheet: &SheetSurvey) -> SheetFit {
@@ -158,7 +178,9 @@ fn sheet_fit(sheet: &SheetSurvey) -> SheetFit {
 
 /// The columns that feed no table.
 fn untaken(sheets: &[SheetSurvey]) -> Vec<UntakenField> {
-    let columns = sheets.iter().flat_map(|sheet| sheet.columns.values().map(move |column| (sheet, column)));
+    let columns = sheets
+        .iter()
+        .flat_map(|sheet| sheet.columns.values().map(move |column| (sheet, column)));
     columns
         .filter(|(_, column)| column.feeds.is_none() && column.cells > 0)
         .map(|(sheet, column)| UntakenField {
@@ -187,7 +209,11 @@ fn tree_of(column: &ColumnSurvey) -> FieldTree {
 
 /// Suggests lines for sheets that no table takes, and for headers that no column takes.
 fn suggest(sheets: &[SheetSurvey], mut toml: TomlLines) -> Vec<String> {
-    let fed_tables: Vec<&str> = sheets.iter().filter(|sheet| sheet.is_known).filter_map(|sheet| sheet.table.as_deref()).collect();
+    let fed_tables: Vec<&str> = sheets
+        .iter()
+        .filter(|sheet| sheet.is_known)
+        .filter_map(|sheet| sheet.table.as_deref())
+        .collect();
     for sheet in sheets.iter().filter(|sheet| sheet.header.is_some()) {
         let trees: Vec<(String, FieldTree)> = sheet
             .columns
@@ -203,12 +229,23 @@ fn suggest(sheets: &[SheetSurvey], mut toml: TomlLines) -> Vec<String> {
             continue;
         };
         if sheet.table.is_none() {
-            toml.sheet_line(table.table, &format!("sheets = {}", quoted(&sheet.name)), &format!("header in row {}", sheet.header.unwrap_or(0) + 1));
+            toml.sheet_line(
+                table.table,
+                &format!("sheets = {}", quoted(&sheet.name)),
+                &format!("header in row {}", sheet.header.unwrap_or(0) + 1),
+            );
         }
-        let bound: Vec<String> = sheet.columns.values().filter_map(|column| column.feeds.clone()).collect();
+        let bound: Vec<String> = sheet
+            .columns
+            .values()
+            .filter_map(|column| column.feeds.clone())
+            .collect();
         for (column, header, tree) in assigned(table, &trees, &bound) {
             super::formats::note(tree, &mut toml);
-            let because = tree.sort().map(|sort| format!("looks like {}", sort.named())).unwrap_or_default();
+            let because = tree
+                .sort()
+                .map(|sort| format!("looks like {}", sort.named()))
+                .unwrap_or_default();
             toml.sheet_column(table.table, column, header, &because);
         }
     }
@@ -216,16 +253,28 @@ fn suggest(sheets: &[SheetSurvey], mut toml: TomlLines) -> Vec<String> {
 }
 
 /// The table that a sheet's headers speak for.
-fn best_table(sheet: &SheetSurvey, trees: &[(String, FieldTree)], fed: &[&str]) -> Option<&'static TableWords> {
+fn best_table(
+    sheet: &SheetSurvey,
+    trees: &[(String, FieldTree)],
+    fed: &[&str],
+) -> Option<&'static TableWords> {
     let name = words::fold(&sheet.name);
-    let tables = words::TABLES.iter().filter(|table| OF_WORKBOOKS.contains(&table.table) && !fed.contains(&table.table));
+    let tables = words::TABLES
+        .iter()
+        .filter(|table| OF_WORKBOOKS.contains(&table.table) && !fed.contains(&table.table));
     let scored = tables.map(|table| {
         let columns = assigned(table, trees, &[]);
         let is_message = table.table != "messages" || columns.iter().any(|(column, ..)| *column == "text");
         let is_person = table.table != participants::NAME
-            || columns.iter().any(|(column, ..)| KEY_COLUMNS.contains(column) || *column == participants::email);
+            || columns
+                .iter()
+                .any(|(column, ..)| KEY_COLUMNS.contains(column) || *column == participants::email);
         let is_named = table.lists.iter().any(|list| name.contains(list));
-        let points = if is_message && is_person { columns.len() + usize::from(is_named) } else { 0 };
+        let points = if is_message && is_person {
+            columns.len() + usize::from(is_named)
+        } else {
+            0
+        };
         (points, table)
     });
     let best = scored.max_by_key(|(points, table)| (*points, std::cmp::Reverse(table.table)))?;
@@ -238,16 +287,27 @@ fn assigned<'t>(
     trees: &'t [(String, FieldTree)],
     bound: &[String],
 ) -> Vec<(&'static str, &'t str, &'t FieldTree)> {
-    let times: &[&ColumnWords] = if table.table == participants::NAME { &[&words::JOINED, &words::LEFT] } else { &[] };
+    let times: &[&ColumnWords] = if table.table == participants::NAME {
+        &[&words::JOINED, &words::LEFT]
+    } else {
+        &[]
+    };
     let columns = table.columns.iter().chain(times.iter().copied());
     let bound = names(bound);
-    let is_free = |words: &&ColumnWords| !bound.contains(words.column) && !matches!(words.column, participants::participant_id | "message_id");
+    let is_free = |words: &&ColumnWords| {
+        !bound.contains(words.column) && !matches!(words.column, participants::participant_id | "message_id")
+    };
     let mut pairs = Vec::new();
     for column in columns.filter(is_free) {
         for (header, tree) in trees {
             let name = words::fold(header);
-            let leaf = Leaf { steps: Vec::new(), full: name.clone(), name, tree };
-            if let Some(points) = super::suggest::score(column, &leaf).filter(|points| *points > 0) {
+            let leaf = Leaf {
+                steps: Vec::new(),
+                full: name.clone(),
+                name,
+                tree,
+            };
+            if let Some(points) = score(column, &leaf).filter(|points| *points > 0) {
                 pairs.push((points, column.column, header.as_str(), tree));
             }
         }
@@ -255,7 +315,10 @@ fn assigned<'t>(
     pairs.sort_by_key(|(points, ..)| std::cmp::Reverse(*points));
     let mut chosen: Vec<(&'static str, &str, &FieldTree)> = Vec::new();
     for (_, column, header, tree) in pairs {
-        if !chosen.iter().any(|(known, text, _)| *known == column || *text == header) {
+        if !chosen
+            .iter()
+            .any(|(known, text, _)| *known == column || *text == header)
+        {
             chosen.push((column, header, tree));
         }
     }
@@ -264,7 +327,11 @@ fn assigned<'t>(
 
 /// The tables that workbooks feed, that of people first.
 fn people_first(mapping: &Mapping) -> Vec<&TablePlan> {
-    let mut plans: Vec<&TablePlan> = mapping.tables.iter().filter(|plan| plan.sheet.is_some()).collect();
+    let mut plans: Vec<&TablePlan> = mapping
+        .tables
+        .iter()
+        .filter(|plan| plan.sheet.is_some())
+        .collect();
     plans.sort_by_key(|plan| plan.table.name != participants::NAME);
     plans
 }

@@ -6,17 +6,54 @@ use super::noise::Noise;
 
 /// Names of months that are kept in their language and length.
 const MONTHS: [[&str; 12]; 5] = [
-    ["jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec"],
     [
-        "january", "february", "march", "april", "may", "june", "july", "august", "september", "october", "november", "december",
+        "jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec",
     ],
     [
-        "января", "февраля", "марта", "апреля", "мая", "июня", "июля", "августа", "сентября", "октября", "ноября", "декабря",
+        "january",
+        "february",
+        "march",
+        "april",
+        "may",
+        "june",
+        "july",
+        "august",
+        "september",
+        "october",
+        "november",
+        "december",
     ],
     [
-        "январь", "февраль", "март", "апрель", "май", "июнь", "июль", "август", "сентябрь", "октябрь", "ноябрь", "декабрь",
+        "января",
+        "февраля",
+        "марта",
+        "апреля",
+        "мая",
+        "июня",
+        "июля",
+        "августа",
+        "сентября",
+        "октября",
+        "ноября",
+        "декабря",
     ],
-    ["янв", "фев", "мар", "апр", "мая", "июн", "июл", "авг", "сен", "окт", "ноя", "дек"],
+    [
+        "январь",
+        "февраль",
+        "март",
+        "апрель",
+        "май",
+        "июнь",
+        "июль",
+        "август",
+        "сентябрь",
+        "октябрь",
+        "ноябрь",
+        "декабрь",
+    ],
+    [
+        "янв", "фев", "мар", "апр", "мая", "июн", "июл", "авг", "сен", "окт", "ноя", "дек",
+    ],
 ];
 /// Words that stand beside a date with the name of a month, and stay.
 const BESIDE: [&str; 7] = ["am", "pm", "utc", "gmt", "msk", "г", "в"];
@@ -72,7 +109,9 @@ pub(super) fn moved(text: &str, shift: TimeDelta, slashes: Slashes, noise: &mut 
     if let Ok(at) = DateTime::parse_from_rfc2822(text) {
         let moved = at.checked_add_signed(shift)?.to_rfc2822();
         return Some(match text.rsplit_once(' ') {
-            Some((_, zone)) if !zone.starts_with(['+', '-']) => moved.rsplit_once(' ').map_or(moved.clone(), |(date, _)| format!("{date} {zone}")),
+            Some((_, zone)) if !zone.starts_with(['+', '-']) => moved
+                .rsplit_once(' ')
+                .map_or(moved.clone(), |(date, _)| format!("{date} {zone}")),
             _ => moved,
         });
     }
@@ -96,14 +135,19 @@ fn take_apart(text: &str, slashes: Slashes) -> Option<Notation<'_>> {
     let widths = [first_width, second_width, third_width];
     let order = match (first_width, third_width, separator) {
         (4, 1 | 2, _) => [Part::Year, Part::Month, Part::Day],
-        (1 | 2, 2 | 4, '/') if slashes.day_first && !slashes.month_first => [Part::Day, Part::Month, Part::Year],
+        (1 | 2, 2 | 4, '/') if slashes.day_first && !slashes.month_first => {
+            [Part::Day, Part::Month, Part::Year]
+        }
         (1 | 2, 2 | 4, '/') => [Part::Month, Part::Day, Part::Year],
         (1 | 2, 2 | 4, _) => [Part::Day, Part::Month, Part::Year],
         _ => return None,
     };
     let of = |part: Part| {
         let numbers = [first, second, third];
-        order.iter().position(|known| *known == part).map_or(0, |at| numbers[at])
+        order
+            .iter()
+            .position(|known| *known == part)
+            .map_or(0, |at| numbers[at])
     };
     let year = of(Part::Year);
     let year = if year < 100 { 2000 + year } else { year };
@@ -140,7 +184,10 @@ fn clock(date: NaiveDate, text: &str) -> Option<(NaiveDateTime, Option<ClockNota
     let (fraction, rest) = rest.split_at(fraction_length);
     let lower = rest.to_ascii_lowercase();
     let halves = [" am", " pm", "am", "pm"];
-    let half_length = halves.iter().find(|half| lower.starts_with(**half)).map_or(0, |half| half.len());
+    let half_length = halves
+        .iter()
+        .find(|half| lower.starts_with(**half))
+        .map_or(0, |half| half.len());
     let (half, rest) = rest.split_at(half_length);
     let hour = match half.trim_start().to_ascii_lowercase().as_str() {
         "pm" if hour < 12 => hour + 12,
@@ -164,7 +211,10 @@ fn is_zone(text: &str) -> bool {
         let rest = text.strip_prefix(['+', '-']).unwrap_or("x");
         rest.len() <= 5 && rest.bytes().all(|byte| byte.is_ascii_digit() || byte == b':')
     };
-    matches!(text.to_ascii_uppercase().as_str(), "" | "Z" | "UTC" | "GMT" | "MSK" | "(UTC)") || is_offset(text)
+    matches!(
+        text.to_ascii_uppercase().as_str(),
+        "" | "Z" | "UTC" | "GMT" | "MSK" | "(UTC)"
+    ) || is_offset(text)
 }
 
 impl Notation<'_> {
@@ -206,7 +256,11 @@ impl ClockNotation<'_> {
             let length = self.fraction.len() - 1;
             let is_zero = self.fraction[1..].bytes().all(|digit| digit == b'0');
             text.push(sign);
-            let digits = if is_zero { "0".repeat(length) } else { noise.group(length.max(3), 60).chars().take(length).collect() };
+            let digits = if is_zero {
+                "0".repeat(length)
+            } else {
+                noise.group(length.max(3), 60).chars().take(length).collect()
+            };
             text.push_str(&digits);
         }
         let half = match (at.hour() < 12, self.half.contains('m')) {
@@ -226,9 +280,13 @@ impl ClockNotation<'_> {
 /// A date with the name of a month: other numbers that a date and a time can have, and another month.
 fn with_month_name(text: &str, noise: &mut Noise) -> Option<String> {
     let lower = text.to_lowercase();
-    let mut words = lower.split(|c: char| !c.is_alphabetic()).filter(|word| !word.is_empty());
+    let mut words = lower
+        .split(|c: char| !c.is_alphabetic())
+        .filter(|word| !word.is_empty());
     let is_known = |word: &str| BESIDE.contains(&word) || month_names(word).is_some();
-    let has_month = lower.split(|c: char| !c.is_alphabetic()).any(|word| month_names(word).is_some());
+    let has_month = lower
+        .split(|c: char| !c.is_alphabetic())
+        .any(|word| month_names(word).is_some());
     let has_digits = text.chars().filter(char::is_ascii_digit).count() >= 3;
     if !has_month || !has_digits || !words.all(is_known) {
         return None;
@@ -237,7 +295,13 @@ fn with_month_name(text: &str, noise: &mut Noise) -> Option<String> {
     let mut rest = text;
     while let Some(first) = rest.chars().next() {
         let is_digit = first.is_ascii_digit();
-        let is_same = |c: char| if is_digit { c.is_ascii_digit() } else { c.is_alphabetic() };
+        let is_same = |c: char| {
+            if is_digit {
+                c.is_ascii_digit()
+            } else {
+                c.is_alphabetic()
+            }
+        };
         let length = if is_digit || first.is_alphabetic() {
             rest.find(|c: char| !is_same(c)).unwrap_or(rest.len())
         } else {
@@ -245,14 +309,18 @@ fn with_month_name(text: &str, noise: &mut Noise) -> Option<String> {
         };
         let (token, after) = rest.split_at(length);
         let is_clock = after.starts_with(':') || masked.ends_with(':');
-        masked.push_str(&match (is_digit, token.len(), month_names(&token.to_lowercase())) {
-            (true, 4, _) => (2015 + noise.below(8)).to_string(),
-            (true, _, _) if masked.ends_with(':') => noise.group(token.len(), 60),
-            (true, width, _) if is_clock => format!("{:0width$}", 1 + noise.below(if width == 1 { 9 } else { 11 })),
-            (true, width, _) => format!("{:0width$}", 1 + noise.below(if width == 1 { 9 } else { 28 })),
-            (false, _, Some(months)) => like(months[noise.below(12) as usize], token),
-            (false, ..) => token.to_owned(),
-        });
+        masked.push_str(
+            &match (is_digit, token.len(), month_names(&token.to_lowercase())) {
+                (true, 4, _) => (2015 + noise.below(8)).to_string(),
+                (true, _, _) if masked.ends_with(':') => noise.group(token.len(), 60),
+                (true, width, _) if is_clock => {
+                    format!("{:0width$}", 1 + noise.below(if width == 1 { 9 } else { 11 }))
+                }
+                (true, width, _) => format!("{:0width$}", 1 + noise.below(if width == 1 { 9 } else { 28 })),
+                (false, _, Some(months)) => like(months[noise.below(12) as usize], token),
+                (false, ..) => token.to_owned(),
+            },
+        );
         rest = after;
     }
     Some(masked)

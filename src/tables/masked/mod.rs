@@ -26,6 +26,7 @@ use super::mapping::Mapping;
 use super::report::path::Step;
 use crate::lenient::Scalar;
 use crate::tables::fit::value_shape::{self, Sort};
+use crate::tables::fit::words;
 
 /// Tries to find a masked value that is no value of the answers.
 const TRIES: u32 = 60;
@@ -59,9 +60,19 @@ impl Masker {
         let seconds = i64::from(noise.below(86_399)) + 1;
         let fields = mapping.tables.iter().flat_map(|plan| {
             let columns = plan.columns.iter().flat_map(|column| column.taken());
-            plan.rows.iter().cloned().chain(columns).flat_map(|path| path.steps)
+            plan.rows
+                .iter()
+                .cloned()
+                .chain(columns)
+                .flat_map(|path| path.steps)
         });
-        let fields = fields.filter_map(|step| if let Step::Field(name) = step { Some(name) } else { None });
+        let fields = fields.filter_map(|step| {
+            if let Step::Field(name) = step {
+                Some(name)
+            } else {
+                None
+            }
+        });
         Self {
             key,
             shift: -(TimeDelta::days(days) + TimeDelta::seconds(seconds)),
@@ -82,7 +93,8 @@ impl Masker {
         }
         if value_shape::sort(Scalar::Text(text)) == Some(Sort::Name) {
             let words = text.split_whitespace().map(str::to_lowercase);
-            self.names.extend(words.filter(|word| word.chars().count() >= TELLING));
+            self.names
+                .extend(words.filter(|word| word.chars().count() >= TELLING));
         }
         self.slashes.learn(text);
         self.originals.insert(text.to_owned());
@@ -90,18 +102,28 @@ impl Masker {
 
     /// True if a text is a value of the answers, or holds one that is a name or a text of several words.
     pub fn is_data(&self, text: &str) -> bool {
-        let holds = |original: &String| original.chars().count() > TELLING && original.contains(' ') && text.contains(original.as_str());
+        let holds = |original: &String| {
+            original.chars().count() > TELLING && original.contains(' ') && text.contains(original.as_str())
+        };
         self.originals.contains(text.trim()) || self.originals.iter().any(holds)
+    }
+
+    /// True if the name of a sheet may be data: it may also be cut.
+    pub fn is_data_name(&self, text: &str) -> bool {
+        let is_part = |original: &String| text.chars().count() > TELLING && original.contains(text.trim());
+        words::may_be_data(text) || self.is_data(text) || self.originals.iter().any(is_part)
     }
 
     /// True if a key of an object may be data. `is_keyed` says that the object is a map from ids or names.
     fn is_data_key(&self, key: &str, is_keyed: bool) -> bool {
-        if self.fields.contains(key) {
+        if self.fields.contains(key) || (!is_keyed && words::is_known(key)) {
             return false;
         }
         let is_field = key.starts_with(|c: char| c.is_ascii_alphabetic() || "_$@".contains(c))
             && key.chars().count() <= 60
-            && key.chars().all(|c| c.is_ascii_alphanumeric() || "_-$@.:".contains(c))
+            && key
+                .chars()
+                .all(|c| c.is_ascii_alphanumeric() || "_-$@.:".contains(c))
             && key.chars().filter(char::is_ascii_digit).count() <= 4;
         let sort = value_shape::sort(Scalar::Text(key));
         let is_value = sort.is_some_and(Sort::is_surely_data) && self.originals.contains(key);
@@ -114,7 +136,8 @@ impl Masker {
             return masked.clone();
         }
         let lower = text.trim().to_ascii_lowercase();
-        let stays = matches!(lower.as_str(), "true" | "false" | "0" | "1") || text.chars().all(|c| !c.is_alphanumeric() && c.is_ascii());
+        let stays = matches!(lower.as_str(), "true" | "false" | "0" | "1")
+            || text.chars().all(|c| !c.is_alphanumeric() && c.is_ascii());
         let masked = if stays { text.to_owned() } else { self.found(text) };
         self.used.insert(masked.clone());
         self.masked.insert(text.to_owned(), masked.clone());
@@ -127,7 +150,8 @@ impl Masker {
         if let Some(moved) = self.moved(text, &mut noise) {
             return moved;
         }
-        let is_original = |masked: &str| masked.chars().count() >= TELLING && self.originals.contains(masked.trim());
+        let is_original =
+            |masked: &str| masked.chars().count() >= TELLING && self.originals.contains(masked.trim());
         let mut masked = noise.text(text);
         for attempt in 1..TRIES {
             if masked != text && !self.used.contains(&masked) && !is_original(&masked) {
@@ -137,7 +161,11 @@ impl Masker {
         }
         while masked == text || is_original(&masked) {
             // All values of this length are taken: a longer one is not.
-            masked.push(if text.ends_with(|c: char| c.is_ascii_digit()) { '7' } else { 'x' });
+            masked.push(if text.ends_with(|c: char| c.is_ascii_digit()) {
+                '7'
+            } else {
+                'x'
+            });
         }
         masked
     }
@@ -161,7 +189,11 @@ impl Masker {
             Some(known) => known.clone(),
             None => self.text(&text),
         };
-        let read = |text: &str| serde_json::from_str::<Number>(text).ok().filter(|read| read.is_f64() == number.is_f64());
+        let read = |text: &str| {
+            serde_json::from_str::<Number>(text)
+                .ok()
+                .filter(|read| read.is_f64() == number.is_f64())
+        };
         // The largest whole numbers begin with small digits.
         let small = || {
             let from = usize::from(masked.starts_with('-'));
@@ -179,7 +211,9 @@ impl Masker {
             return 0.0;
         };
         // Whole numbers have no fraction in a workbook, either.
-        let whole = number.as_f64().filter(|number| number.fract() == 0.0 && number.abs() < 9e15);
+        let whole = number
+            .as_f64()
+            .filter(|number| number.fract() == 0.0 && number.abs() < 9e15);
         #[expect(clippy::cast_possible_truncation, reason = "exact below 9e15")]
         let number = whole.map_or(number, |whole| Number::from(whole as i64));
         self.number(&number).as_f64().unwrap_or_default()
@@ -189,7 +223,11 @@ impl Masker {
     pub fn serial(&self, day: f64) -> f64 {
         #[expect(clippy::cast_precision_loss, reason = "few seconds")]
         let days = self.shift.num_seconds() as f64 / 86_400.0;
-        if day.fract() == 0.0 { day + days.floor() } else { day + days }
+        if day.fract() == 0.0 {
+            day + days.floor()
+        } else {
+            day + days
+        }
     }
 
     /// Seconds or milliseconds since the epoch, moved.
@@ -198,10 +236,15 @@ impl Masker {
             return None;
         }
         let seconds = self.shift.num_seconds();
-        let (whole, rest) = text.split_once('.').map_or((text, None), |(whole, rest)| (whole, Some(rest)));
+        let (whole, rest) = text
+            .split_once('.')
+            .map_or((text, None), |(whole, rest)| (whole, Some(rest)));
         let moved = match value_shape::epoch_unit(number)? {
             value_shape::EpochUnit::Seconds => whole.parse::<i64>().ok()?.checked_add(seconds)?,
-            value_shape::EpochUnit::Milliseconds => whole.parse::<i64>().ok()?.checked_add(seconds.checked_mul(1000)?)?,
+            value_shape::EpochUnit::Milliseconds => whole
+                .parse::<i64>()
+                .ok()?
+                .checked_add(seconds.checked_mul(1000)?)?,
         };
         Some(match rest {
             Some(rest) => format!("{moved}.{rest}"),

@@ -8,8 +8,8 @@ use crate::tables::fit::value_shape::is_duration;
 const SCHEMES: [&str; 2] = ["https://", "http://"];
 /// Cyrillic letters that a masked text has.
 const CYRILLIC: [char; 31] = [
-    'а', 'б', 'в', 'г', 'д', 'е', 'ж', 'з', 'и', 'й', 'к', 'л', 'м', 'н', 'о', 'п', 'р', 'с', 'т', 'у', 'ф', 'х', 'ц', 'ч', 'ш', 'щ',
-    'ы', 'ь', 'э', 'ю', 'я',
+    'а', 'б', 'в', 'г', 'д', 'е', 'ж', 'з', 'и', 'й', 'к', 'л', 'м', 'н', 'о', 'п', 'р', 'с', 'т', 'у', 'ф',
+    'х', 'ц', 'ч', 'ш', 'щ', 'ы', 'ь', 'э', 'ю', 'я',
 ];
 
 /// A stream of bytes.
@@ -86,10 +86,13 @@ impl Noise {
             seen += usize::from(character.is_ascii_digit());
             // A number keeps its count of digits: none begins with 0, and no fraction ends with it.
             let is_outer = before.is_none_or(|c| c == '-') || (seen == digits && text.contains('.'));
-            let is_exponent = is_number && before.is_some_and(|c| "eE+-".contains(c)) && text.contains(['e', 'E']);
+            let is_exponent =
+                is_number && before.is_some_and(|c| "eE+-".contains(c)) && text.contains(['e', 'E']);
             let is_fraction_zero = is_number && character == '0' && text.ends_with(".0") && seen == digits;
             masked.push(match character {
-                _ if is_number && (!character.is_ascii_digit() || is_exponent || is_fraction_zero) => character,
+                _ if is_number && (!character.is_ascii_digit() || is_exponent || is_fraction_zero) => {
+                    character
+                }
                 _ if is_number => self.digit(u32::from(is_outer && digits > 0)),
                 _ => self.character(character, is_hex),
             });
@@ -114,7 +117,11 @@ impl Noise {
             }
             _ if character.is_alphabetic() => {
                 let letter = char::from(b'a' + u8::try_from(self.below(26)).unwrap_or(0));
-                if character.is_uppercase() { letter.to_ascii_uppercase() } else { letter }
+                if character.is_uppercase() {
+                    letter.to_ascii_uppercase()
+                } else {
+                    letter
+                }
             }
             // Pictures are values, too.
             '\u{2600}'..='\u{27bf}' | '\u{1f000}'..='\u{1faff}' => {

@@ -63,13 +63,28 @@ fn no_value_stays_and_every_form_does() {
         assert!(!shown.contains(value.as_str()), "{value}");
     }
     // The forms are equal but for the emoji, which is another one.
-    let picture = |text: String| text.chars().filter(|c| !('\u{1f000}'..='\u{1faff}').contains(c)).collect::<String>();
+    let picture = |text: String| {
+        text.chars()
+            .filter(|c| !('\u{1f000}'..='\u{1faff}').contains(c))
+            .collect::<String>()
+    };
     assert_eq!(picture(form(&result)), picture(form(&report)));
-    assert_eq!(result["participants"][0]["id"], result["messages"][0]["participantId"]);
+    assert_eq!(
+        result["participants"][0]["id"],
+        result["messages"][0]["participantId"]
+    );
     assert_eq!(result["participants"][0]["isGuest"], false);
     assert_eq!((&result["empty"], &result["none"]), (&json!([]), &Value::Null));
-    assert!(result["quality"].as_f64().is_some_and(|number| number.fract() != 0.0));
-    assert!(result["url"].as_str().is_some_and(|url| url.starts_with("https://")));
+    assert!(
+        result["quality"]
+            .as_f64()
+            .is_some_and(|number| number.fract() != 0.0)
+    );
+    assert!(
+        result["url"]
+            .as_str()
+            .is_some_and(|url| url.starts_with("https://"))
+    );
 }
 
 #[test]
@@ -86,8 +101,15 @@ fn instants_stay_instants_of_the_same_notation_and_keep_their_distance() {
     ];
     let report = json!({ "at": notations, "s": 1_795_341_605, "ms": 1_795_341_605_000_i64 });
     let result = masked(&report);
-    let read = |value: &Value| -> DateTime<Utc> { lenient::instant(value).unwrap_or_else(|| panic!("{value}")) };
-    let moved: BTreeSet<_> = result["at"].as_array().expect("a list").iter().chain([&result["s"], &result["ms"]]).map(read).collect();
+    let read =
+        |value: &Value| -> DateTime<Utc> { lenient::instant(value).unwrap_or_else(|| panic!("{value}")) };
+    let moved: BTreeSet<_> = result["at"]
+        .as_array()
+        .expect("a list")
+        .iter()
+        .chain([&result["s"], &result["ms"]])
+        .map(read)
+        .collect();
     assert_eq!(moved.len(), 1, "{result}");
     let (original, moved) = (read(&json!(notations[0])), *moved.iter().next().expect("one"));
     assert!(moved < original - TimeDelta::days(999), "{moved}");
@@ -101,16 +123,34 @@ fn other_notations_of_time_stay_readable() {
         "us": ["11/22/2026 10:00:05 PM", "01/02/2026 12:00:00 AM"], "eu": ["22/11/2026 10:00"], "clock": ["1:02:03", "23:59"],
         "words": ["Nov 22, 2026 10:05 AM", "22 ноября 2026 г., 10:05"], "long": ["PT1H2M3S", "55 мин"],
     });
-    let result = masked(&json!({"us": report["us"], "clock": report["clock"], "words": report["words"], "long": report["long"]}));
+    let result = masked(
+        &json!({"us": report["us"], "clock": report["clock"], "words": report["words"], "long": report["long"]}),
+    );
     for text in result["us"].as_array().expect("a list") {
         let text = text.as_str().expect("text");
-        assert!(chrono::NaiveDateTime::parse_from_str(text, "%m/%d/%Y %I:%M:%S %p").is_ok(), "{text}");
+        assert!(
+            chrono::NaiveDateTime::parse_from_str(text, "%m/%d/%Y %I:%M:%S %p").is_ok(),
+            "{text}"
+        );
     }
-    let eu = masked(&json!({"eu": report["eu"]}))["eu"][0].as_str().expect("text").to_owned();
-    assert!(chrono::NaiveDateTime::parse_from_str(&eu, "%d/%m/%Y %H:%M").is_ok(), "{eu}");
+    let eu = masked(&json!({"eu": report["eu"]}))["eu"][0]
+        .as_str()
+        .expect("text")
+        .to_owned();
+    assert!(
+        chrono::NaiveDateTime::parse_from_str(&eu, "%d/%m/%Y %H:%M").is_ok(),
+        "{eu}"
+    );
     let word = result["words"][0].as_str().expect("text");
-    assert!(chrono::NaiveDateTime::parse_from_str(word, "%b %d, %Y %I:%M %p").is_ok(), "{word}");
-    assert!(result["words"][1].as_str().is_some_and(|text| text.ends_with(|c: char| c.is_ascii_digit()) && text.contains(" г., ")));
+    assert!(
+        chrono::NaiveDateTime::parse_from_str(word, "%b %d, %Y %I:%M %p").is_ok(),
+        "{word}"
+    );
+    assert!(
+        result["words"][1]
+            .as_str()
+            .is_some_and(|text| text.ends_with(|c: char| c.is_ascii_digit()) && text.contains(" г., "))
+    );
     assert_eq!(form(&result["long"]), form(&report["long"]));
     assert_eq!(form(&result["clock"]), form(&report["clock"]));
 }
@@ -128,7 +168,14 @@ fn keys_that_may_be_data_are_masked_like_values() {
     for key in ["64ab", "ivan", "olga", "school", "Петров"] {
         assert!(!shown.contains(key), "{key}: {shown}");
     }
-    for key in ["users", "votes", "byMail", "participants", "name", "cameraSeconds"] {
+    for key in [
+        "users",
+        "votes",
+        "byMail",
+        "participants",
+        "name",
+        "cameraSeconds",
+    ] {
         assert!(shown.contains(&format!("\"{key}\"")), "{key}: {shown}");
     }
     let id = result["participants"][0]["id"].as_str().expect("an id");

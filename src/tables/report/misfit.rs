@@ -2,7 +2,6 @@
 
 use super::node::Node;
 use super::path::{Path, Step};
-use super::rows;
 use crate::lake::table::Type;
 use crate::lenient;
 use crate::tables::build_notes::Notes;
@@ -15,10 +14,8 @@ pub(super) fn explain(plan: &TablePlan, column: &ColumnPlan, scopes: &[&Node<'_>
         return;
     }
     let (table, name) = (&*plan.table.name, &*plan.table.columns[column.index].name);
-    let rows = plan
-        .rows
-        .iter()
-        .find(|path| scopes.first().is_some_and(|report| rows::is_there(path, report)));
+    let is_walked = |path: &&Path| numbers(&path.steps, scopes).len() == path.arrays();
+    let rows = plan.rows.iter().find(is_walked).or(plan.rows.first());
     for path in column.taken() {
         let Some(values) = path.elements(scopes) else {
             // Something else stands in the place of a list.
@@ -33,11 +30,24 @@ pub(super) fn explain(plan: &TablePlan, column: &ColumnPlan, scopes: &[&Node<'_>
             steps: path.after_each().to_vec(),
         };
         for (at, element) in values.iter().enumerate() {
-            let value = if in_list { inner.value(&[element]) } else { Some(element) };
+            let value = if in_list {
+                inner.value(&[element])
+            } else {
+                Some(element)
+            };
             let Some(value) = value.filter(|value| is_misfit(value, column.kind)) else {
                 continue;
             };
-            keep(value, table, name, rows, &path, scopes, in_list.then_some(at), notes);
+            keep(
+                value,
+                table,
+                name,
+                rows,
+                &path,
+                scopes,
+                in_list.then_some(at),
+                notes,
+            );
         }
     }
 }

@@ -67,7 +67,7 @@ pub fn masked_workbook(bytes: &[u8], mapping: &Mapping, masker: &mut Masker) -> 
     for sheet in sheets(bytes, mapping)? {
         let survey = &sheet.survey;
         let is_known = survey.table.is_some();
-        let name = match is_known || !masker.is_data(&survey.name) {
+        let name = match is_known || !masker.is_data_name(&survey.name) {
             true => survey.name.clone(),
             false => masker.text(&survey.name),
         };
@@ -90,7 +90,10 @@ fn sheets(bytes: &[u8], mapping: &Mapping) -> Result<Vec<WholeSheet>, Refusal> {
         let place = |(row, column): (u32, u32)| format!("{}{}", letter(column), u64::from(row) + 1);
         sheets.push(WholeSheet {
             survey: headed(&sheet.name, &rows[..rows.len().min(HEADER_WITHIN)], mapping),
-            merged: regions.iter().map(|region| format!("{}:{}", place(region.start), place(region.end))).collect(),
+            merged: regions
+                .iter()
+                .map(|region| format!("{}:{}", place(region.start), place(region.end)))
+                .collect(),
             rows,
         });
     }
@@ -99,7 +102,10 @@ fn sheets(bytes: &[u8], mapping: &Mapping) -> Result<Vec<WholeSheet>, Refusal> {
 
 /// The header's text that a cell is; none if it may be data.
 fn header<'s>(survey: &'s SheetSurvey, row: &SheetRow, column: u32) -> Option<&'s str> {
-    let of = survey.columns.get(&column).filter(|_| survey.header == Some(row.index))?;
+    let of = survey
+        .columns
+        .get(&column)
+        .filter(|_| survey.header == Some(row.index))?;
     of.header.as_deref()
 }
 
@@ -109,7 +115,11 @@ fn sheet_xml(sheet: &WholeSheet, masker: &mut Masker) -> String {
         let _ = write!(rows, r#"<row r="{}">"#, u64::from(row.index) + 1);
         for (column, cell) in &row.cells {
             let place = format!("{}{}", letter(*column), u64::from(row.index) + 1);
-            let feeds = sheet.survey.columns.get(column).is_some_and(|column| column.feeds.is_some());
+            let feeds = sheet
+                .survey
+                .columns
+                .get(column)
+                .is_some_and(|column| column.feeds.is_some());
             let kept = header(&sheet.survey, row, *column).filter(|text| feeds || !masker.is_data(text));
             rows.push_str(&match kept {
                 Some(text) => text_cell(&place, text),
@@ -117,7 +127,12 @@ fn sheet_xml(sheet: &WholeSheet, masker: &mut Masker) -> String {
             });
         }
         for column in &row.wrong {
-            let _ = write!(rows, r#"<c r="{}{}" t="e"><v>#N/A</v></c>"#, letter(*column), u64::from(row.index) + 1);
+            let _ = write!(
+                rows,
+                r#"<c r="{}{}" t="e"><v>#N/A</v></c>"#,
+                letter(*column),
+                u64::from(row.index) + 1
+            );
         }
         rows.push_str("</row>");
     }
@@ -126,13 +141,19 @@ fn sheet_xml(sheet: &WholeSheet, masker: &mut Masker) -> String {
         let _ = write!(merged, r#"<mergeCell ref="{region}"/>"#);
     }
     if !merged.is_empty() {
-        merged = format!(r#"<mergeCells count="{}">{merged}</mergeCells>"#, sheet.merged.len());
+        merged = format!(
+            r#"<mergeCells count="{}">{merged}</mergeCells>"#,
+            sheet.merged.len()
+        );
     }
     format!(r#"{XML}<worksheet xmlns="{MAIN}"><sheetData>{rows}</sheetData>{merged}</worksheet>"#)
 }
 
 fn text_cell(place: &str, text: &str) -> String {
-    format!(r#"<c r="{place}" t="inlineStr"><is><t xml:space="preserve">{}</t></is></c>"#, escape(text))
+    format!(
+        r#"<c r="{place}" t="inlineStr"><is><t xml:space="preserve">{}</t></is></c>"#,
+        escape(text)
+    )
 }
 
 /// A cell of the same type with a masked value.
@@ -155,7 +176,10 @@ fn masked_cell(place: &str, cell: &CellValue, masker: &mut Masker) -> String {
 
 /// The days of a clock `H:MM:SS`.
 fn days_of(clock: &str) -> f64 {
-    let parts = clock.trim_start_matches('-').split(':').map(|part| crate::lenient::number(Scalar::Text(part)).unwrap_or(0.0));
+    let parts = clock
+        .trim_start_matches('-')
+        .split(':')
+        .map(|part| crate::lenient::number(Scalar::Text(part)).unwrap_or(0.0));
     parts.fold(0.0, |sum, part| sum * 60.0 + part) / 86_400.0
 }
 
@@ -163,9 +187,19 @@ fn days_of(clock: &str) -> f64 {
 fn packed(sheets: &[(String, String)]) -> ZipResult<Vec<u8>> {
     let (mut types, mut list, mut relations) = (String::new(), String::new(), String::new());
     for (number, (name, _)) in (1..).zip(sheets) {
-        let _ = write!(types, r#"<Override PartName="/xl/worksheets/sheet{number}.xml" ContentType="{MIME}.worksheet+xml"/>"#);
-        let _ = write!(list, r#"<sheet name="{}" sheetId="{number}" r:id="rId{number}"/>"#, escape(name.as_str()));
-        let _ = write!(relations, r#"<Relationship Id="rId{number}" Type="{RELATIONSHIPS}/worksheet" Target="worksheets/sheet{number}.xml"/>"#);
+        let _ = write!(
+            types,
+            r#"<Override PartName="/xl/worksheets/sheet{number}.xml" ContentType="{MIME}.worksheet+xml"/>"#
+        );
+        let _ = write!(
+            list,
+            r#"<sheet name="{}" sheetId="{number}" r:id="rId{number}"/>"#,
+            escape(name.as_str())
+        );
+        let _ = write!(
+            relations,
+            r#"<Relationship Id="rId{number}" Type="{RELATIONSHIPS}/worksheet" Target="worksheets/sheet{number}.xml"/>"#
+        );
     }
     let styles = sheets.len() + 1;
     let mut parts = vec![
@@ -183,7 +217,9 @@ fn packed(sheets: &[(String, String)]) -> ZipResult<Vec<u8>> {
         ),
         (
             "xl/workbook.xml".to_owned(),
-            format!(r#"{XML}<workbook xmlns="{MAIN}" xmlns:r="{RELATIONSHIPS}"><sheets>{list}</sheets></workbook>"#),
+            format!(
+                r#"{XML}<workbook xmlns="{MAIN}" xmlns:r="{RELATIONSHIPS}"><sheets>{list}</sheets></workbook>"#
+            ),
         ),
         (
             "xl/_rels/workbook.xml.rels".to_owned(),
