@@ -177,7 +177,10 @@ pub fn fit_report(json: &[u8], mapping: &Mapping, call: CallTimes) -> Result<Fit
     } else {
         call
     };
-    let is_untaken = |steps: &[TreeStep]| is_counted(steps, &notes);
+    // The notes count the fields of objects alone, and a report may be a list.
+    let is_read = states.iter().any(|state| state.rows.is_some());
+    let is_foreign_list = !report.is_object() && !is_read;
+    let is_untaken = |steps: &[TreeStep]| is_foreign_list || is_counted(steps, &notes);
     let outside = call.missed_by(&sessions);
     let toml = TomlLines::of_zone(outside.as_ref());
     Ok(Fit {
