@@ -67,6 +67,7 @@ fn check_files(context: &CommandContext, args: &Args, report: &CheckReport) -> R
 
 async fn check_all(context: &CommandContext, args: &Args, report: &CheckReport) -> Result<()> {
     let config = context.config()?;
+    args.record.as_deref().map_or(Ok(()), record::require_empty)?;
     let token = config.require_token().map(|_| ());
     report.good("configuration", &format!("valid; timezone {}", config.timezone))?;
     check_secrets(&config, report)?;

@@ -22,7 +22,7 @@ const AROUND: TimeDelta = TimeDelta::days(1);
 /// The file for people.
 const README: &str = "README.txt";
 
-/// Records the first answer of each endpoint in a folder.
+/// Records the first answer of each endpoint in an empty folder.
 pub(super) async fn record(
     context: &CommandContext,
     config: &Config,
@@ -30,7 +30,6 @@ pub(super) async fn record(
     folder: &Path,
     report: &CheckReport,
 ) -> Result<()> {
-    require_empty(folder)?;
     let outcome = async {
         let client = Client::new(&config.api, context.cancel.clone())?;
         let mut answers = ask(&client, config).await?;
@@ -55,7 +54,7 @@ fn about(folder: &Path) -> String {
 }
 
 /// Refuses a folder that has something in it.
-fn require_empty(folder: &Path) -> Result<()> {
+pub(super) fn require_empty(folder: &Path) -> Result<()> {
     let refuse =
         |why: String| Error::new(ErrorKind::Usage, about(folder), why).hint("name a new or an empty folder");
     match std::fs::read_dir(folder) {

@@ -6,7 +6,6 @@ use std::hash::{DefaultHasher, Hash, Hasher};
 
 use super::value_shape::{Sort, sort, value_shape};
 use super::words;
-use crate::tables::mapping::shape::is_plain;
 use crate::tables::report::node::{JsonObject, Node};
 
 /// Most shapes that are kept of a field.
@@ -216,16 +215,52 @@ pub(crate) fn path_text(steps: &[TreeStep]) -> String {
     if text.is_empty() { "@".to_owned() } else { text }
 }
 
-/// A path for people: a field's name that may be data is `*`.
-pub(crate) fn shown_path(steps: &[TreeStep]) -> String {
-    let shown: Vec<_> = steps
-        .iter()
-        .map(|step| match step {
-            TreeStep::Field(name) if !is_plain(name) => TreeStep::Field("*".to_owned()),
-            step => step.clone(),
-        })
-        .collect();
-    path_text(&shown)
+/// Words of the names of people in a report, in small letters. A field that has such a name may be keyed by it.
+#[derive(Debug, Default)]
+pub(crate) struct NameWords(HashSet<String>);
+
+impl NameWords {
+    /// Collects the words of all names in a report.
+    pub fn of(node: &Node<'_>) -> Self {
+        let mut words = Self::default();
+        words.collect(node);
+        words
+    }
+
+    fn collect(&mut self, node: &Node<'_>) {
+        match node {
+            Node::List(elements) => elements.iter().for_each(|element| self.collect(element)),
+            Node::Object(object) => object.iter().for_each(|(_, value)| self.collect(value)),
+            Node::Text(text) if sort(node) == Some(Sort::Name) => {
+                self.0.extend(text.split_whitespace().map(str::to_lowercase));
+            }
+            _ => {}
+        }
+    }
+
+    /// True if the name of a field may be data.
+    pub fn may_be_data(&self, name: &str) -> bool {
+        words::may_be_data(name) || (self.0.contains(&name.to_lowercase()) && !words::is_known(name))
+    }
+
+    /// True if a path has a field whose name may be data.
+    pub fn hides(&self, steps: &[TreeStep]) -> bool {
+        steps
+            .iter()
+            .any(|step| matches!(step, TreeStep::Field(name) if name != "@key" && self.may_be_data(name)))
+    }
+
+    /// A path for people: a field's name that may be data is `*`.
+    pub fn shown(&self, steps: &[TreeStep]) -> String {
+        let shown: Vec<_> = steps
+            .iter()
+            .map(|step| match step {
+                TreeStep::Field(name) if self.may_be_data(name) => TreeStep::Field("*".to_owned()),
+                step => step.clone(),
+            })
+            .collect();
+        path_text(&shown)
+    }
 }
 
 /// The hash of a value's text.
@@ -243,7 +278,7 @@ fn is_keyed(objects: &[&JsonObject<'_>], alike: usize) -> bool {
     if keys.is_empty() {
         return false;
     }
-    let odd = keys.iter().filter(|key| !is_plain(key)).count();
+    let odd = keys.iter().filter(|key| words::may_be_data(key)).count();
     let (mut objects, mut scalars) = (Vec::new(), 0);
     for (_, value) in &entries {
         match value {
@@ -256,8 +291,10 @@ fn is_keyed(objects: &[&JsonObject<'_>], alike: usize) -> bool {
     if odd * 2 > keys.len() && is_one_kind {
         return true;
     }
-    // A field name in capitals or with a space is odd for an id, too, but a few such names may be fields.
-    if objects.len() != entries.len() || keys.len() < alike {
+    // Names of people begin with a capital letter, which few names of fields do.
+    let are_capitalized = keys.iter().all(|key| key.starts_with(char::is_uppercase));
+    let fewest = if are_capitalized { alike.min(2) } else { alike };
+    if objects.len() != entries.len() || keys.len() < fewest {
         return false;
     }
     let names = |object: &JsonObject<'_>| {
@@ -342,6 +379,8 @@ mod tests {
             TreeStep::Each,
         ];
         assert_eq!(path_text(&steps), "a\\.b{}.ivan@example\\.org[]");
-        assert_eq!(shown_path(&steps), "*{}.*[]");
+        let names = NameWords::of(&Node::from(&json!([{"fio": "Ольга Смирнова"}])));
+        assert_eq!(names.shown(&steps), "a\\.b{}.*[]");
+        assert_eq!(names.shown(&[TreeStep::Field("ольга".into())]), "*");
     }
 }

@@ -4,18 +4,19 @@
 
 pub(crate) mod field_tree;
 mod formats;
+mod leaf;
 mod stays;
 mod suggest;
 mod toml_lines;
 pub(crate) mod value_shape;
-mod words;
+pub(crate) mod words;
 mod workbook;
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use chrono::{DateTime, Utc};
 
-use self::field_tree::{FieldTree, TreeStep, shown_path};
+use self::field_tree::{FieldTree, NameWords, TreeStep};
 use self::suggest::TableState;
 use self::toml_lines::TomlLines;
 use super::mapping::mapping_file::TableSource;
@@ -144,7 +145,7 @@ pub fn fit_report(json: &[u8], mapping: &Mapping, call: CallTimes) -> Result<Fit
     let (report, repairs) = inspect::parse(&text)?;
     let mut notes = Notes::with_misfits();
     notes.mended(repairs);
-    let tree = FieldTree::of(&[&report]);
+    let (tree, people) = (FieldTree::of(&[&report]), NameWords::of(&report));
     if !inspect::is_crowded(mapping, &report) {
         rows::count_rest(mapping, TableSource::Report, &report, &mut notes);
     }
@@ -161,7 +162,13 @@ pub fn fit_report(json: &[u8], mapping: &Mapping, call: CallTimes) -> Result<Fit
         let rows = rows::rows(mapping, plan, &report, &template, &mut notes);
         let place = plan.rows.iter().find(|path| path.is_in(&report));
         let place = place.map(|path| steps_of(&path.steps, &tree));
-        let fit = table_fit(plan, &rows, rows::count(plan, &report), place.as_deref(), &notes);
+        let fit = table_fit(
+            plan,
+            &rows,
+            rows::count(plan, &report),
+            place.as_deref().map(|place| people.shown(place)),
+            &notes,
+        );
         sessions.extend(sessions_of(plan, &rows));
         states.push(state_of(plan, &fit, place, &tree));
         tables.push(fit);
@@ -171,12 +178,15 @@ pub fn fit_report(json: &[u8], mapping: &Mapping, call: CallTimes) -> Result<Fit
     } else {
         call
     };
-    let is_untaken = |steps: &[TreeStep]| is_counted(steps, &notes);
+    // The notes count the fields of objects alone, and a report may be a list.
+    let is_read = states.iter().any(|state| state.rows.is_some());
+    let is_foreign_list = !report.is_object() && !is_read;
+    let is_untaken = |steps: &[TreeStep]| is_foreign_list || is_counted(steps, &notes);
     let outside = call.missed_by(&sessions);
     let toml = TomlLines::of_zone(outside.as_ref());
     Ok(Fit {
-        untaken: untaken(&tree, &is_untaken),
-        suggestions: suggest::suggest(&tree, &states, &is_untaken, toml),
+        untaken: untaken(&tree, &people, &is_untaken),
+        suggestions: suggest::suggest(&tree, &states, &people, &is_untaken, toml),
         outside,
         sheets: Vec::new(),
         tables,
@@ -210,7 +220,7 @@ fn table_fit(
     plan: &TablePlan,
     rows: &[TableRow<'_>],
     count: Option<u64>,
-    place: Option<&[TreeStep]>,
+    place: Option<String>,
     notes: &Notes,
 ) -> TableFit {
     let is_bound = |index: &usize| rows.iter().any(|row| row.cells[*index].is_some());
@@ -228,7 +238,7 @@ fn table_fit(
         });
     let misfits = misfits.collect();
     TableFit {
-        place: place.map(shown_path).unwrap_or_default(),
+        place: place.unwrap_or_default(),
         rows: count,
         bound: bound.into_iter().map(name).collect(),
         unbound: unbound.into_iter().map(name).collect(),
@@ -313,13 +323,13 @@ fn state_of(plan: &TablePlan, fit: &TableFit, rows: Option<Vec<TreeStep>>, tree:
 
 /// The times of the call at the top of a report.
 fn own_times(report: &Node<'_>) -> CallTimes {
-    let find = |names: &[&str]| {
+    let find = |names: words::WordList| {
         let Node::Object(fields) = report else {
             return None;
         };
         let mut named = fields
             .iter()
-            .filter(|(name, _)| names.contains(&words::fold(name).as_str()));
+            .filter(|(name, _)| names.contains(&words::fold(name)));
         named.find_map(|(_, value)| lenient::instant(value))
     };
     CallTimes {
@@ -331,7 +341,7 @@ fn own_times(report: &Node<'_>) -> CallTimes {
 /// True if the notes count a field, or one around it, as one that no column takes.
 fn is_counted(steps: &[TreeStep], notes: &Notes) -> bool {
     let (mut braces, mut stars) = (String::new(), String::new());
-    let mut add = |step: &TreeStep| {
+    let add = |step: &TreeStep| {
         match step {
             TreeStep::Field(name) => {
                 for path in [&mut braces, &mut stars] {
@@ -351,15 +361,19 @@ fn is_counted(steps: &[TreeStep], notes: &Notes) -> bool {
         }
         notes.unmapped.contains_key(&braces) || notes.unmapped.contains_key(&stars)
     };
-    steps.iter().any(|step| add(step))
+    steps.iter().any(add)
 }
 
 /// The fields that no column takes, in the order of their paths.
-fn untaken(tree: &FieldTree, is_untaken: &dyn Fn(&[TreeStep]) -> bool) -> Vec<UntakenField> {
+fn untaken(
+    tree: &FieldTree,
+    people: &NameWords,
+    is_untaken: &dyn Fn(&[TreeStep]) -> bool,
+) -> Vec<UntakenField> {
     let mut found: BTreeMap<String, UntakenField> = BTreeMap::new();
     tree.walk(&mut Vec::new(), &mut |steps, field| {
         if field.is_leaf() && is_untaken(steps) {
-            let path = shown_path(steps);
+            let path = people.shown(steps);
             let known = found.entry(path.clone()).or_insert_with(|| UntakenField {
                 path,
                 count: 0,

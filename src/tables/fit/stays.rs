@@ -2,7 +2,7 @@
 //! as events of joining and leaving. Pure.
 
 use super::field_tree::{FieldTree, TreeStep, path_text};
-use super::suggest::{Leaf, best, leaves};
+use super::leaf::{Leaf, best, leaves};
 use super::toml_lines::quoted;
 use super::words;
 
@@ -119,7 +119,7 @@ fn elsewhere<'t>(tree: &'t FieldTree, rows: &[TreeStep], row: &'t FieldTree) -> 
 fn joined_list<'t>(list: &'t FieldTree, path: &str, ids: &[Leaf<'_>]) -> Option<FoundStays<'t>> {
     let fields = leaves(list);
     let (key, equals) = fields.iter().find_map(|key| {
-        let is_owner = words::OWNER.names.contains(&key.name.as_str()) && !key.tree.distinct.is_empty();
+        let is_owner = words::OWNER.names.contains(&key.name) && !key.tree.distinct.is_empty();
         let equals = ids
             .iter()
             .filter(|id| is_owner && shares(key.tree, id.tree))

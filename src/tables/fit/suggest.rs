@@ -3,12 +3,13 @@
 
 use std::collections::BTreeSet;
 
-use super::field_tree::{FieldTree, TreeStep, path_text};
+use super::field_tree::{FieldTree, NameWords, TreeStep, path_text};
 use super::formats;
+use super::leaf::{Leaf, best, leaves, score, step_name};
 use super::stays;
 use super::toml_lines::{TomlLines, quoted};
 use super::value_shape::Sort;
-use super::words::{self, ColumnWords, TableWords};
+use super::words::{self, ColumnWords, TableWords, WordList};
 
 /// The least score of a list that is suggested as the rows of a table.
 const LEAST_ROWS: i32 = 4;
@@ -43,102 +44,11 @@ pub(crate) struct TableState {
     pub misfits: BTreeSet<String>,
 }
 
-/// A field of a row that may feed a column.
-pub(crate) struct Leaf<'t> {
-    /// The steps from the row.
-    pub steps: Vec<TreeStep>,
-    /// Its name, folded.
-    pub name: String,
-    /// Its name behind that of the object around it, folded.
-    pub full: String,
-    /// Its values.
-    pub tree: &'t FieldTree,
-}
-
-impl Leaf<'_> {
-    /// The path from the row.
-    pub fn path(&self) -> String {
-        path_text(&self.steps)
-    }
-}
-
-/// The fields of a row, outside of lists.
-pub(crate) fn leaves(row: &FieldTree) -> Vec<Leaf<'_>> {
-    let mut found = Vec::new();
-    row.walk(&mut Vec::new(), &mut |steps, tree| {
-        if steps.last().is_some_and(TreeStep::is_many) {
-            return false;
-        }
-        if tree.is_leaf() && !steps.is_empty() {
-            let names: Vec<String> = steps.iter().map(step_name).collect();
-            let parent = names.len().checked_sub(2).map_or("", |at| &names[at]);
-            let name = names.last().cloned().unwrap_or_default();
-            found.push(Leaf {
-                steps: steps.to_vec(),
-                full: format!("{parent}{name}"),
-                name,
-                tree,
-            });
-        }
-        true
-    });
-    if let Some(keys) = &row.keys {
-        found.push(Leaf {
-            steps: vec![TreeStep::Field("@key".to_owned())],
-            name: "key".to_owned(),
-            full: "id".to_owned(),
-            tree: keys,
-        });
-    }
-    found
-}
-
-fn step_name(step: &TreeStep) -> String {
-    match step {
-        TreeStep::Field(name) => words::fold(name),
-        TreeStep::Each | TreeStep::Values => String::new(),
-    }
-}
-
-/// The fitness of a field for a column; none if it does not fit.
-pub(crate) fn score(column: &ColumnWords, leaf: &Leaf<'_>) -> Option<i32> {
-    let place = |name: &str| column.names.iter().position(|known| *known == name);
-    let at = |base: i32, position: usize| base - i32::try_from(position.min(60)).unwrap_or(60);
-    let by_name = match (place(&leaf.full), place(&leaf.name)) {
-        (Some(position), _) if leaf.full != leaf.name => Some(at(105, position)),
-        (_, Some(position)) => Some(at(100, position)),
-        _ => {
-            let is_part = |known: &str| known.chars().count() >= 6 && leaf.full.contains(known);
-            column.names.iter().any(|known| is_part(known)).then_some(35)
-        }
-    };
-    let fits = leaf.tree.sort().map(|sort| column.sorts.contains(&sort));
-    let depth = i32::try_from(leaf.steps.len())
-        .unwrap_or(i32::MAX)
-        .saturating_mul(2);
-    match (by_name, fits) {
-        (Some(name), Some(true)) => Some(name - depth),
-        // Nothing is known of its values.
-        (Some(name), None) if name > 35 => Some(name - depth - 20),
-        (None, Some(true)) if column.by_sort => Some(30 - depth),
-        _ => None,
-    }
-}
-
-/// The best field for a column.
-pub(crate) fn best<'l, 't>(column: &ColumnWords, leaves: &'l [Leaf<'t>]) -> Option<&'l Leaf<'t>> {
-    let scored = leaves
-        .iter()
-        .filter_map(|leaf| Some((score(column, leaf)?, leaf)));
-    scored
-        .max_by_key(|(score, leaf)| (*score, std::cmp::Reverse(leaf.steps.len())))
-        .map(|(_, leaf)| leaf)
-}
-
 /// Suggests lines for all tables. `is_untaken` tells if no column takes a field.
 pub(crate) fn suggest(
     tree: &FieldTree,
     states: &[TableState],
+    people: &NameWords,
     is_untaken: &dyn Fn(&[TreeStep]) -> bool,
     mut toml: TomlLines,
 ) -> Vec<String> {
@@ -149,7 +59,7 @@ pub(crate) fn suggest(
         };
         let rows = match &state.rows {
             Some(rows) => rows.clone(),
-            None => match find_rows(tree, table, &taken) {
+            None => match find_rows(tree, table, people, &taken) {
                 Some(rows) => rows,
                 None => continue,
             },
@@ -164,6 +74,7 @@ pub(crate) fn suggest(
             state,
             rows: &rows,
             row,
+            people,
             is_untaken,
         };
         table_lines.write(&mut toml);
@@ -172,11 +83,16 @@ pub(crate) fn suggest(
 }
 
 /// The list that looks most like the rows of a table.
-fn find_rows(tree: &FieldTree, table: &TableWords, taken: &[Vec<TreeStep>]) -> Option<Vec<TreeStep>> {
+fn find_rows(
+    tree: &FieldTree,
+    table: &TableWords,
+    people: &NameWords,
+    taken: &[Vec<TreeStep>],
+) -> Option<Vec<TreeStep>> {
     let mut found: Option<(i32, u64, Vec<TreeStep>)> = None;
     tree.walk(&mut Vec::new(), &mut |steps, inner| {
         let is_rows = inner.objects > 0 && steps.last().is_some_and(TreeStep::is_many);
-        if is_rows && !taken.iter().any(|rows| rows == steps) {
+        if is_rows && !people.hides(steps) && !taken.iter().any(|rows| rows == steps) {
             let score = rows_score(tree, table, steps, inner);
             let is_better = found
                 .as_ref()
@@ -202,14 +118,10 @@ fn list_name(steps: &[TreeStep]) -> String {
 
 fn rows_score(tree: &FieldTree, table: &TableWords, steps: &[TreeStep], row: &FieldTree) -> i32 {
     let name = list_name(steps);
-    let mut score = if table.lists.contains(&name.as_str()) {
-        3
-    } else {
-        0
-    };
+    let mut score = if table.lists.contains(&name) { 3 } else { 0 };
     let is_other = words::TABLES
         .iter()
-        .any(|other| other.table != table.table && other.lists.contains(&name.as_str()));
+        .any(|other| other.table != table.table && other.lists.contains(&name));
     if score == 0 && (is_other || OTHER_LISTS.contains(&name.as_str())) {
         return 0;
     }
@@ -257,7 +169,7 @@ fn rows_score(tree: &FieldTree, table: &TableWords, steps: &[TreeStep], row: &Fi
 fn option_row(row: &FieldTree) -> bool {
     !leaves(row)
         .iter()
-        .any(|leaf| words::OWNER.names.contains(&leaf.full.as_str()) && leaf.name != "id")
+        .any(|leaf| words::OWNER.names.contains(&leaf.full) && leaf.name != "id")
 }
 
 /// The list of options in a poll.
@@ -277,7 +189,7 @@ fn enclosing_poll(tree: &FieldTree, steps: &[TreeStep]) -> Option<(Vec<TreeStep>
     let polls = words::TABLES.iter().find(|table| table.table == "polls")?;
     ends.iter().rev().enumerate().find_map(|(up, end)| {
         let poll = tree.at(&steps[..*end])?;
-        let is_poll = polls.lists.contains(&list_name(&steps[..*end]).as_str());
+        let is_poll = polls.lists.contains(&list_name(&steps[..*end]));
         let asks = polls.columns.iter().find(|words| words.column == "question")?;
         (is_poll || best(asks, &leaves(poll)).is_some()).then(|| (steps[..*end].to_vec(), up + 1))
     })
@@ -290,6 +202,7 @@ struct TableLines<'t> {
     state: &'t TableState,
     rows: &'t [TreeStep],
     row: &'t FieldTree,
+    people: &'t NameWords,
     is_untaken: &'t dyn Fn(&[TreeStep]) -> bool,
 }
 
@@ -329,6 +242,9 @@ impl TableLines<'_> {
 
     /// True if a field may feed another column.
     fn is_free(&self, leaf: &Leaf<'_>) -> bool {
+        if self.people.hides(&leaf.steps) {
+            return false;
+        }
         if self.is_new() {
             return !self
                 .state
@@ -391,10 +307,10 @@ impl TableLines<'_> {
         if !self.is_wanted("name") || toml.has("participants", "name") {
             return;
         }
-        let part = |names: &&[&str]| free.iter().find(|leaf| names.contains(&leaf.name.as_str()));
+        let part = |names: WordList| free.iter().find(|leaf| names.contains(&leaf.name));
         let parts: Vec<String> = words::NAME_PARTS
             .iter()
-            .filter_map(|names| part(&names))
+            .filter_map(|names| part(*names))
             .map(|leaf| quoted(&leaf.path()))
             .collect();
         match parts.as_slice() {

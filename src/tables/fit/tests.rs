@@ -209,6 +209,27 @@ fn objects_keyed_by_id_and_events_are_suggested() {
 }
 
 #[test]
+fn a_report_that_is_a_list_and_fields_beside_known_ones_are_suggested() {
+    let person = |name: &str| json!({"userName": name, "enterTime": "2026-11-22 10:00:00", "exitTime": "2026-11-22 10:40:00"});
+    let list = fit(
+        &json!([person("Иван Петров"), person("Ольга Смирнова")]),
+        &builtin(),
+    );
+    let paths: Vec<_> = list.untaken.iter().map(|field| field.path.as_str()).collect();
+    assert_eq!(paths, ["[].enterTime", "[].exitTime", "[].userName"]);
+    let second = fit(&json!([person("Иван Петров")]), &pasted(&list));
+    assert_eq!(table(&second, "participants").bound, ["name", "sessions"]);
+    let known = json!({"participants": [{"id": "p", "joinTime": "2026-11-22T10:00:00Z", "leaveTime": "2026-11-22T10:40:00Z", "userEmail": "a@s.ru"}]});
+    let lines = fit(&known, &builtin()).suggestions;
+    assert_eq!(lines[0], "[table.participants.columns]");
+    assert!(lines[1].starts_with("email = \"userEmail\""), "{lines:?}");
+    assert!(
+        lines[2].contains("from = \"@\", fields = { joined_at = \"joinTime\", left_at = \"leaveTime\" }"),
+        "{lines:?}"
+    );
+}
+
+#[test]
 fn a_report_that_the_mapping_knows_gets_no_suggestions() {
     let report = json!({"callId": "c", "participants": [
         {"id": "p", "name": "Иван Петров", "role": "user", "email": null, "phone": null, "externalUserId": "u", "externalMeetingId": "m",

@@ -311,7 +311,7 @@ fn words_sort(text: &str) -> Sort {
         word.starts_with(char::is_uppercase) && word.chars().all(|c| c.is_alphabetic() || "-.'’".contains(c))
     };
     match words.len() {
-        2..=4 if words.iter().all(|word| is_capitalized(word)) => Sort::Name,
+        2..=4 if words.iter().all(is_capitalized) => Sort::Name,
         1 if text.chars().count() <= 30 && text.chars().all(|c| c.is_alphabetic() || "_-".contains(c)) => {
             Sort::Word
         }

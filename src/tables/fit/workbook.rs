@@ -1,7 +1,7 @@
 //! Compares the mapping with a workbook. Pure; called by `check`.
 
 use super::field_tree::FieldTree;
-use super::suggest::Leaf;
+use super::leaf::{Leaf, score};
 use super::toml_lines::{TomlLines, quoted};
 use super::value_shape::Sort;
 use super::words::{self, ColumnWords, TableWords};
@@ -308,7 +308,7 @@ fn assigned<'t>(
                 name,
                 tree,
             };
-            if let Some(points) = super::suggest::score(column, &leaf).filter(|points| *points > 0) {
+            if let Some(points) = score(column, &leaf).filter(|points| *points > 0) {
                 pairs.push((points, column.column, header.as_str(), tree));
             }
         }

@@ -26,6 +26,7 @@ use super::mapping::Mapping;
 use super::report::path::Step;
 use crate::lenient::Scalar;
 use crate::tables::fit::value_shape::{self, Sort};
+use crate::tables::fit::words;
 
 /// Tries to find a masked value that is no value of the answers.
 const TRIES: u32 = 60;
@@ -107,9 +108,15 @@ impl Masker {
         self.originals.contains(text.trim()) || self.originals.iter().any(holds)
     }
 
+    /// True if the name of a sheet may be data: it may also be cut.
+    pub fn is_data_name(&self, text: &str) -> bool {
+        let is_part = |original: &String| text.chars().count() > TELLING && original.contains(text.trim());
+        words::may_be_data(text) || self.is_data(text) || self.originals.iter().any(is_part)
+    }
+
     /// True if a key of an object may be data. `is_keyed` says that the object is a map from ids or names.
     fn is_data_key(&self, key: &str, is_keyed: bool) -> bool {
-        if self.fields.contains(key) {
+        if self.fields.contains(key) || (!is_keyed && words::is_known(key)) {
             return false;
         }
         let is_field = key.starts_with(|c: char| c.is_ascii_alphabetic() || "_$@".contains(c))

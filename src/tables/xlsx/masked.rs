@@ -67,7 +67,7 @@ pub fn masked_workbook(bytes: &[u8], mapping: &Mapping, masker: &mut Masker) -> 
     for sheet in sheets(bytes, mapping)? {
         let survey = &sheet.survey;
         let is_known = survey.table.is_some();
-        let name = match is_known || !masker.is_data(&survey.name) {
+        let name = match is_known || !masker.is_data_name(&survey.name) {
             true => survey.name.clone(),
             false => masker.text(&survey.name),
         };
@@ -242,4 +242,134 @@ fn packed(sheets: &[(String, String)]) -> ZipResult<Vec<u8>> {
         archive.write_all(part.as_bytes())?;
     }
     Ok(archive.finish()?.into_inner())
+}
+
+#[cfg(test)]
+mod tests {
+    use rust_xlsxwriter::{ExcelDateTime, Format, Workbook};
+
+    use super::super::survey::survey;
+    use super::*;
+
+    /// People below a title, with cells of every type, and a sheet of texts alone.
+    fn book() -> Vec<u8> {
+        let mut book = Workbook::new();
+        let (date, length) = (
+            Format::new().set_num_format("dd.mm.yyyy hh:mm"),
+            Format::new().set_num_format("[h]:mm:ss"),
+        );
+        let people = book.add_worksheet().set_name("Участники").expect("a name");
+        people.write_string(0, 0, "Отчёт Марии Ивановой").expect("a cell");
+        for (column, header) in (0..).zip(["Имя", "Вход", "Длительность", "Гость", "Балл", "Номер", "Доля"])
+        {
+            people.write_string(1, column, header).expect("a header");
+        }
+        people
+            .merge_range(2, 0, 3, 0, "Ольга Смирнова", &Format::new())
+            .expect("a region");
+        for row in 2..5 {
+            let at = ExcelDateTime::from_ymd(2026, 11, 22)
+                .and_then(|day| day.and_hms(10, 5, 7))
+                .expect("a date");
+            people
+                .write_datetime_with_format(row, 1, &at, &date)
+                .expect("a date");
+            people
+                .write_number_with_format(row, 2, 0.03125, &length)
+                .expect("a length");
+            people.write_boolean(row, 3, row == 2).expect("a truth");
+            people.write_number(row, 4, 4.75).expect("a number");
+            people
+                .write_number(row, 5, 1_234_567.0 + f64::from(row))
+                .expect("a number");
+            people
+                .write_formula(
+                    row,
+                    6,
+                    rust_xlsxwriter::Formula::new("=1/0").set_result("#DIV/0!"),
+                )
+                .expect("an error");
+        }
+        people.write_string(4, 0, "Иван Петров").expect("a cell");
+        let notes = book.add_worksheet().set_name("Иван Петров").expect("a name");
+        notes.write_string(0, 0, "Сергей").expect("a cell");
+        notes.write_string(0, 1, "Опоздал").expect("a cell");
+        book.save_to_buffer().expect("a workbook")
+    }
+
+    fn told(surveys: &[SheetSurvey]) -> Vec<String> {
+        let columns = surveys.iter().flat_map(|sheet| {
+            let head = format!(
+                "{:?} {:?} {} {}",
+                sheet.table, sheet.header, sheet.is_known, sheet.rows
+            );
+            let columns = sheet.columns.values().map(|column| {
+                format!(
+                    "{} {:?} {:?} {} {:?}",
+                    column.letter, column.header, column.feeds, column.cells, column.sorts
+                )
+            });
+            [head].into_iter().chain(columns).collect::<Vec<_>>()
+        });
+        columns.collect()
+    }
+
+    #[test]
+    fn a_masked_workbook_has_the_sheets_headers_and_types_and_no_value() {
+        let (bytes, mapping) = (book(), Mapping::builtin().expect("mapping"));
+        let mut masker = Masker::new([3; 32], &mapping);
+        learn_workbook(&bytes, &mapping, &mut masker).expect("a workbook");
+        let masked = masked_workbook(&bytes, &mapping, &mut masker).expect("a workbook");
+        let (before, after) = (
+            survey(&bytes, &mapping).expect("sheets"),
+            survey(&masked, &mapping).expect("sheets"),
+        );
+        let mut names: Vec<_> = after.iter().map(|sheet| sheet.name.as_str()).collect();
+        names.sort_by_key(|name| *name != "Участники");
+        assert!(names[0] == "Участники" && names[1] != "Иван Петров", "{names:?}");
+        let of = |surveys: &[SheetSurvey], is_people: bool| {
+            told(
+                &surveys
+                    .iter()
+                    .filter(|sheet| (sheet.name == "Участники") == is_people)
+                    .cloned()
+                    .collect::<Vec<_>>(),
+            )
+        };
+        for is_people in [true, false] {
+            // A masked name may be no capitalized words: only the other sorts are compared.
+            let plain = |lines: Vec<String>| {
+                lines
+                    .iter()
+                    .map(|line| line.replace("Name", "Word").replace("Text", "Word"))
+                    .collect::<Vec<_>>()
+            };
+            assert_eq!(plain(of(&after, is_people)), plain(of(&before, is_people)));
+        }
+        let sheets = sheets(&masked, &mapping).expect("sheets");
+        let people = sheets
+            .iter()
+            .find(|sheet| sheet.survey.name == "Участники")
+            .expect("people");
+        assert_eq!(people.merged, ["A3:A4"]);
+        assert_eq!(people.rows[2].wrong, [6]);
+        let all = format!("{:?}", sheets.iter().map(|sheet| &sheet.rows).collect::<Vec<_>>());
+        for value in [
+            "Ольга",
+            "Петров",
+            "Отчёт",
+            "Сергей",
+            "Опоздал",
+            "2026-11-22",
+            "4.75",
+            "1234569",
+        ] {
+            assert!(!all.contains(value), "{value}: {all}");
+        }
+        let instants = people.rows[2]
+            .cells
+            .iter()
+            .filter(|(_, cell)| matches!(cell, CellValue::Instant(_)));
+        assert_eq!(instants.count(), 1);
+    }
 }

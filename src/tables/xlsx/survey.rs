@@ -1,7 +1,7 @@
 //! A look at every sheet of a workbook: its header, and the shapes of the cells below it. Pure; called by `check` and before a
 //! workbook is masked.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 
 use super::budget::Budget;
 use super::cell_reference::letter;
@@ -12,6 +12,7 @@ use super::sheet_plan::{JOINED, LEFT, Target};
 use super::workbook::HEADER_WITHIN;
 use crate::lenient::Scalar;
 use crate::tables::fit::value_shape::{Sort, sort, text_shape};
+use crate::tables::fit::words;
 use crate::tables::mapping::Mapping;
 use crate::tables::mapping::plan::TablePlan;
 
@@ -139,13 +140,20 @@ pub(super) fn headed(name: &str, first: &[SheetRow], mapping: &Mapping) -> Sheet
         is_known: known.is_some(),
         columns: BTreeMap::new(),
     };
+    let people: HashSet<String> = first
+        .iter()
+        .flat_map(|row| &row.cells)
+        .flat_map(|(_, cell)| name_words(cell))
+        .collect();
     let texts = first.iter().find(|row| Some(row.index) == header);
     for (column, cell) in texts.iter().flat_map(|row| &row.cells) {
         let target = known
             .as_ref()
             .and_then(|(plan, header)| fed(plan, header.targets.get(column)?));
         // A cell that feeds a column is a header for certain.
-        let is_header = target.is_some() || is_heading(cell);
+        let may_be_data =
+            |text: &str| words::may_be_data(text) || people.contains(&text.trim().to_lowercase());
+        let is_header = target.is_some() || (is_heading(cell) && !may_be_data(&cell.text()));
         let of = survey.column(*column);
         of.header = is_header.then(|| cell.text().split_whitespace().collect::<Vec<_>>().join(" "));
         of.feeds = target;
@@ -188,6 +196,16 @@ fn is_heading(cell: &CellValue) -> bool {
 /// True if a cell is data for certain.
 fn is_typed(cell: &CellValue) -> bool {
     sort_of(cell).is_some_and(|sort| sort.is_surely_data() || sort == Sort::Truth)
+}
+
+/// The words of a cell that is the name of a person, in small letters.
+fn name_words(cell: &CellValue) -> Vec<String> {
+    match cell {
+        CellValue::Text(text) if sort_of(cell) == Some(Sort::Name) && !words::is_known(text) => {
+            text.split_whitespace().map(str::to_lowercase).collect()
+        }
+        _ => Vec::new(),
+    }
 }
 
 /// The row that is likely to be the header: headings alone, above typed cells in most of the rows that follow.
@@ -254,6 +272,23 @@ mod tests {
         assert_eq!(
             likely_header(&[title, row(1, &["Имя", "Текст"]), row(2, &["Иван", "привет"])]),
             None
+        );
+        // The names of people above a matrix are data.
+        let matrix = [
+            row(0, &["Дата", "Иван Петров", "Ольга"]),
+            row(1, &["22.11.2026", "5", "7"]),
+            row(2, &["Ольга Смирнова"]),
+        ];
+        let mapping = Mapping::builtin().expect("mapping");
+        let survey = headed("Лист1", &matrix, &mapping);
+        let headers: Vec<_> = survey
+            .columns
+            .values()
+            .map(|column| column.header.as_deref())
+            .collect();
+        assert_eq!(
+            (survey.header, headers),
+            (Some(0), vec![Some("Дата"), None, None])
         );
         // Two blocks below each other: the one with more rows.
         let call = [row(0, &["Встреча", "Дней"]), row(1, &["x", "7"])];
