@@ -195,7 +195,7 @@ fn day(start: DateTime<Utc>, calls: usize) -> (Manifest, BTreeMap<CallId, Bytes>
             started_at: Some(start),
             finished_at: Some(start + TimeDelta::hours(1)),
             participants: None,
-            call: json!({}),
+            call: json!({}).into(),
             pending: None,
             reports: BTreeMap::from([(ReportFormat::Json, landing)]),
         };

@@ -16,6 +16,7 @@ use super::landing::is_zero;
 use super::unknown::UnknownFields;
 use crate::config::ReportFormat;
 use crate::ids::{CallId, MeetingId, RecordId, RoomId, SpaceId};
+use crate::json::RawJson;
 use crate::lenient;
 
 /// The version of the manifest's shape. A newer one is neither read nor written over.
@@ -154,7 +155,7 @@ pub struct CallEntry {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub participants: Option<i64>,
     /// The object as the API gave it.
-    pub call: Value,
+    pub call: RawJson,
     /// The reason why the call itself is pending (it runs, or has not settled); none once it has settled.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub pending: Option<String>,
@@ -188,10 +189,10 @@ impl RecordEntry {
     }
 }
 
-fn has_unreadable_end(object: &Value) -> bool {
+fn has_unreadable_end(object: &RawJson) -> bool {
     object
-        .get("finishedAt")
-        .is_some_and(|end| lenient::read_instant(end).is_unreadable())
+        .field("finishedAt")
+        .is_some_and(|end| lenient::read_instant(&end).is_unreadable())
 }
 
 /// A record and its file.
@@ -206,7 +207,7 @@ pub struct RecordEntry {
     /// Its end; none while it runs.
     pub finished_at: Option<DateTime<Utc>>,
     /// The object as the API gave it.
-    pub record: Value,
+    pub record: RawJson,
     /// The state of its MP4 file.
     pub file: Landing,
 }

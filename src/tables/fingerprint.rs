@@ -3,12 +3,12 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use serde::Serialize;
-use serde_json::Value;
 use sha2::{Digest, Sha256};
 
 use super::mapping::Mapping;
 use crate::config::ReportFormat;
 use crate::ids::RoomId;
+use crate::json::RawJson;
 use crate::lake::manifest::{CallEntry, Landing, Manifest, RecordEntry, RoomEntry, Status};
 use crate::lake::table::{self, Table};
 
@@ -32,7 +32,7 @@ struct Inputs<'m> {
 struct CallInputs<'m> {
     room: &'m str,
     times: [Option<i64>; 2],
-    object: &'m Value,
+    object: &'m RawJson,
     pending: Option<&'m str>,
     reports: BTreeMap<ReportFormat, LandingInputs<'m>>,
 }
@@ -42,7 +42,7 @@ struct RecordInputs<'m> {
     room: &'m str,
     call: Option<&'m str>,
     times: [Option<i64>; 2],
-    object: &'m Value,
+    object: &'m RawJson,
     file: LandingInputs<'m>,
 }
 
