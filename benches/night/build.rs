@@ -197,7 +197,7 @@ fn day(start: DateTime<Utc>, calls: usize) -> (Manifest, BTreeMap<CallId, Bytes>
             participants: None,
             call: json!({}).into(),
             pending: None,
-            reports: BTreeMap::from([(ReportFormat::Json, landing)]),
+            reports: [(ReportFormat::Json, landing)].into(),
         };
         day.calls.insert(id.clone().into(), call);
         reports.insert(id.into(), report);

@@ -18,6 +18,7 @@ use crate::config::ReportFormat;
 use crate::ids::{CallId, MeetingId, RecordId, RoomId, SpaceId};
 use crate::json::RawJson;
 use crate::lenient;
+use crate::small_map::SmallMap;
 
 /// The version of the manifest's shape. A newer one is neither read nor written over.
 pub const VERSION: u32 = 1;
@@ -160,7 +161,7 @@ pub struct CallEntry {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub pending: Option<String>,
     /// Its reports by format.
-    pub reports: BTreeMap<ReportFormat, Landing>,
+    pub reports: SmallMap<ReportFormat, Landing>,
 }
 
 impl CallEntry {

@@ -146,7 +146,7 @@ mod tests {
             participants: None,
             call: serde_json::json!({}).into(),
             pending: None,
-            reports: std::collections::BTreeMap::new(),
+            reports: crate::small_map::SmallMap::default(),
         };
         let (start, end) = ("2026-11-20T10:00:00Z", "2026-11-20T11:00:00Z");
         assert_eq!(end_of_call(&entry(Some(start), Some(end)), date), at(end));

@@ -249,7 +249,7 @@ mod tests {
             participants: Some(12),
             call: json!({"participantsCount": 5, "totalParticipantsCount": 12, "uniqueParticipantsCount": "4"}).into(),
             pending: None,
-            reports: std::collections::BTreeMap::new(),
+            reports: crate::small_map::SmallMap::default(),
         };
         assert_eq!(people_counted(&entry), Some(4));
         entry.call = json!({"participantsCount": 0, "totalParticipantsCount": null}).into();

@@ -59,7 +59,7 @@ pub(super) fn call(room: &str, start: &str, end: Option<&str>, json: Landing, ob
         participants: None,
         call: object.into(),
         pending: end.is_none().then(|| "the call runs".into()),
-        reports: BTreeMap::from([(ReportFormat::Json, json)]),
+        reports: [(ReportFormat::Json, json)].into(),
     }
 }
 
