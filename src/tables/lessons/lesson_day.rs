@@ -431,6 +431,7 @@ mod tests {
             line: 1,
             meta: Some("{}".into()),
             start: None,
+            known: Default::default(),
         };
         entry.line().expect("JSON")
     }
