@@ -345,7 +345,10 @@ mod tests {
         assert_eq!(file, format!("[\n  {}\n]", text.as_str()));
         let [read] = serde_json::from_str::<[RawJson; 1]>(&file).expect("JSON");
         assert_eq!((read.value(), &read), (value.clone(), &text));
-        assert_eq!((read.field("b"), read.field("c")), (Some(json!([1.5, "\n"])), None));
+        assert_eq!(
+            (read.field("b"), read.field("c")),
+            (Some(json!([1.5, "\n"])), None)
+        );
         let lines = serde_json::to_string_pretty(&[value]).expect("JSON");
         let [read] = serde_json::from_str::<[RawJson; 1]>(&lines).expect("JSON");
         assert_eq!(read, text, "an earlier version wrote it on several lines");

@@ -2,7 +2,6 @@
 
 use std::collections::BTreeMap;
 
-
 use super::build_notes::Notes;
 use super::listed::listed_row;
 use super::mapping::Mapping;

@@ -2,7 +2,6 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
-
 use super::build_notes::{About, Notes};
 use super::mapping::Mapping;
 use crate::config::ReportFormat;

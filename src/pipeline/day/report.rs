@@ -247,7 +247,9 @@ mod tests {
             started_at: None,
             finished_at: None,
             participants: Some(12),
-            call: json!({"participantsCount": 5, "totalParticipantsCount": 12, "uniqueParticipantsCount": "4"}).into(),
+            call:
+                json!({"participantsCount": 5, "totalParticipantsCount": 12, "uniqueParticipantsCount": "4"})
+                    .into(),
             pending: None,
             reports: crate::small_map::SmallMap::default(),
         };

@@ -50,7 +50,11 @@ impl ColumnSet {
     /// The names of the columns.
     pub fn columns(self) -> impl Iterator<Item = &'static str> + use<> {
         let has = move |(at, _): &(usize, &(&str, &[&str]))| self.0 & (1 << at) != 0;
-        COLUMNS.iter().enumerate().filter(has).map(|(_, (column, _))| *column)
+        COLUMNS
+            .iter()
+            .enumerate()
+            .filter(has)
+            .map(|(_, (column, _))| *column)
     }
 }
 

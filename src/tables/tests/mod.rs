@@ -69,7 +69,8 @@ fn record(room: &str, call: Option<&str>, start: &str, file: Landing) -> RecordE
         call_id: call.map(Into::into),
         started_at: Some(at(start)),
         finished_at: Some(at("11:00:00")),
-        record: json!({"id": "x", "name": "Запись", "state": "ready", "fileSize": 12, "codec": "h264"}).into(),
+        record: json!({"id": "x", "name": "Запись", "state": "ready", "fileSize": 12, "codec": "h264"})
+            .into(),
         file,
     }
 }
