@@ -8,7 +8,9 @@
 use std::borrow::Cow;
 use std::cell::OnceCell;
 
-use serde::Deserialize;
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use serde_json::Value;
+use serde_json::value::RawValue;
 
 /// The counts of faults that were mended.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -92,6 +94,75 @@ impl<'b> Text<'b> {
 /// As [`Text::read`].
 pub fn read<T: for<'t> Deserialize<'t>>(bytes: &[u8]) -> serde_json::Result<(T, Repairs)> {
     Text::new(bytes).read()
+}
+
+/// A JSON value as text, for values that are kept in great number: parsed, they would take about ten times the memory.
+///
+/// Two are equal if their texts are. [`RawJson::from`] always gives the same text for the same value.
+#[derive(Debug, Clone)]
+pub struct RawJson(Box<RawValue>);
+
+impl RawJson {
+    /// The text.
+    pub fn as_str(&self) -> &str {
+        self.0.get()
+    }
+
+    /// The value.
+    ///
+    /// # Errors
+    /// The text came from a file and is no JSON, or is nested too deep.
+    pub fn parse(&self) -> serde_json::Result<Value> {
+        serde_json::from_str(self.as_str())
+    }
+
+    /// The value; null if it can't be parsed, which only happens to a file that was changed by hand.
+    pub fn value(&self) -> Value {
+        self.parse().unwrap_or_default()
+    }
+
+    /// A field of an object.
+    pub fn field(&self, name: &str) -> Option<Value> {
+        self.value().get_mut(name).map(Value::take)
+    }
+}
+
+impl From<&Value> for RawJson {
+    fn from(value: &Value) -> Self {
+        // The text of a value is always JSON.
+        Self(serde_json::value::to_raw_value(value).unwrap_or_default())
+    }
+}
+
+impl From<Value> for RawJson {
+    fn from(value: Value) -> Self {
+        Self::from(&value)
+    }
+}
+
+impl PartialEq for RawJson {
+    fn eq(&self, other: &Self) -> bool {
+        self.as_str() == other.as_str()
+    }
+}
+
+impl Serialize for RawJson {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        self.0.serialize(serializer)
+    }
+}
+
+impl<'de> Deserialize<'de> for RawJson {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = Box::<RawValue>::deserialize(deserializer)?;
+        // Earlier versions wrote the value on several lines.
+        if text.get().contains('\n')
+            && let Ok(value) = serde_json::from_str::<Value>(text.get())
+        {
+            return Ok(Self::from(&value));
+        }
+        Ok(Self(text))
+    }
 }
 
 /// The digits of the shortest whole number that does not fit 64 bits.
@@ -258,11 +329,29 @@ impl<'t> Mender<'t> {
 mod tests {
     use super::*;
     use proptest::prelude::*;
-    use serde_json::{Value, json};
+    use serde_json::json;
 
     fn mended(text: &[u8]) -> (Value, u64, u64) {
         let (value, repairs) = read::<Value>(text).expect("JSON");
         (value, repairs.characters, repairs.numbers)
+    }
+
+    #[test]
+    fn a_value_as_text_is_written_as_it_is_and_equal_to_itself() {
+        let value = json!({"b": [1.5, "\n"], "a": null});
+        let text = RawJson::from(&value);
+        assert_eq!(text.as_str(), r#"{"a":null,"b":[1.5,"\n"]}"#);
+        let file = serde_json::to_string_pretty(&[&text]).expect("JSON");
+        assert_eq!(file, format!("[\n  {}\n]", text.as_str()));
+        let [read] = serde_json::from_str::<[RawJson; 1]>(&file).expect("JSON");
+        assert_eq!((read.value(), &read), (value.clone(), &text));
+        assert_eq!(
+            (read.field("b"), read.field("c")),
+            (Some(json!([1.5, "\n"])), None)
+        );
+        let lines = serde_json::to_string_pretty(&[value]).expect("JSON");
+        let [read] = serde_json::from_str::<[RawJson; 1]>(&lines).expect("JSON");
+        assert_eq!(read, text, "an earlier version wrote it on several lines");
     }
 
     #[test]

@@ -29,6 +29,7 @@ pub mod sanitize;
 pub mod schedule;
 pub mod serve;
 pub mod simulator;
+pub mod small_map;
 pub mod status;
 pub mod store;
 pub mod tables;

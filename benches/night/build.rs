@@ -195,9 +195,9 @@ fn day(start: DateTime<Utc>, calls: usize) -> (Manifest, BTreeMap<CallId, Bytes>
             started_at: Some(start),
             finished_at: Some(start + TimeDelta::hours(1)),
             participants: None,
-            call: json!({}),
+            call: json!({}).into(),
             pending: None,
-            reports: BTreeMap::from([(ReportFormat::Json, landing)]),
+            reports: [(ReportFormat::Json, landing)].into(),
         };
         day.calls.insert(id.clone().into(), call);
         reports.insert(id.into(), report);

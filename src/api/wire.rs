@@ -12,7 +12,7 @@ use serde_json::Value;
 use super::envelope::{self, More, PageEnvelope};
 use crate::config::Secret;
 use crate::ids::{CallId, RecordId, RoomId, SpaceId};
-use crate::json::{self, Repairs};
+use crate::json::{self, RawJson, Repairs};
 use crate::lenient::{self, Reading};
 
 /// An object of a list.
@@ -34,7 +34,7 @@ pub struct Space {
     /// Fields whose value can't be read as the expected type.
     pub unreadable: Vec<&'static str>,
     /// The object as it came.
-    pub raw: Value,
+    pub raw: RawJson,
 }
 
 /// A room of a space.
@@ -50,12 +50,14 @@ pub struct Room {
     pub room_type: Option<String>,
     /// `lastCallAt`
     pub last_call_at: Option<DateTime<Utc>>,
+    /// True if `lastCallAt` is a date without a time.
+    pub last_call_is_date: bool,
     /// `createdAt`
     pub created_at: Option<DateTime<Utc>>,
     /// Fields whose value can't be read as the expected type.
     pub unreadable: Vec<&'static str>,
     /// The object as it came.
-    pub raw: Value,
+    pub raw: RawJson,
 }
 
 /// A call: one run of a room.
@@ -79,7 +81,7 @@ pub struct Call {
     /// Fields whose value can't be read as the expected type.
     pub unreadable: Vec<&'static str>,
     /// The object as it came.
-    pub raw: Value,
+    pub raw: RawJson,
 }
 
 /// A record: one video of a call.
@@ -106,7 +108,7 @@ pub struct Record {
     /// Fields whose value can't be read as the expected type.
     pub unreadable: Vec<&'static str>,
     /// The object as it came.
-    pub raw: Value,
+    pub raw: RawJson,
 }
 
 /// A space's webhook.
@@ -219,6 +221,12 @@ fn id_in(raw: &Value, field: &str) -> Option<String> {
         .and_then(lenient::text)
 }
 
+/// True for the text of a date without a time.
+fn is_date(value: Option<&Value>) -> bool {
+    let text = value.and_then(Value::as_str);
+    text.is_some_and(|text| !text.contains(':') && text.contains(['-', '.']))
+}
+
 impl Item for Space {
     fn from_raw(raw: Value) -> Option<Self> {
         let mut fields = FieldReader::of(&raw);
@@ -226,7 +234,7 @@ impl Item for Space {
             id: id(&raw)?.into(),
             name: fields.text("name"),
             unreadable: fields.unreadable,
-            raw,
+            raw: (&raw).into(),
         })
     }
 
@@ -244,9 +252,10 @@ impl Item for Room {
             name: fields.text("name"),
             room_type: fields.text("type"),
             last_call_at: fields.instant("lastCallAt"),
+            last_call_is_date: is_date(raw.get("lastCallAt")),
             created_at: fields.instant("createdAt"),
             unreadable: fields.unreadable,
-            raw,
+            raw: (&raw).into(),
         })
     }
 
@@ -272,7 +281,7 @@ impl Item for Call {
             participants: COUNTS.iter().filter_map(|field| fields.count(field)).max(),
             is_breakout_room: fields.boolean("isBreakoutRoom"),
             unreadable: fields.unreadable,
-            raw,
+            raw: (&raw).into(),
         })
     }
 
@@ -295,7 +304,7 @@ impl Item for Record {
             started_at: fields.instant("startedAt"),
             finished_at: fields.instant("finishedAt"),
             unreadable: fields.unreadable,
-            raw,
+            raw: (&raw).into(),
         })
     }
 
@@ -439,7 +448,7 @@ mod tests {
             (call.started_at.unwrap().timestamp_millis(), call.finished_at),
             (1_691_843_211_553, None)
         );
-        assert_eq!((call.room_id.as_deref(), call.raw), (Some("r1"), raw));
+        assert_eq!((call.room_id.as_deref(), call.raw.value()), (Some("r1"), raw));
 
         let record =
             Record::from_raw(json!({"id": 12, "fileSize": 5_000_000_000_u64, "callId": ""})).unwrap();

@@ -96,7 +96,7 @@ async fn ask(client: &Client, config: &Config) -> Result<Vec<Answer>> {
     } = &sample;
     let rooms = client.as_it_came(Question::Rooms(space)).await?;
     let mut rooms = answer("rooms", "GET /spaces/{space}/rooms", &rooms, Some(&sample));
-    rooms.body = with_item(&rooms.body, &room.id, &room.raw);
+    rooms.body = with_item(&rooms.body, &room.id, &room.raw.value());
     answers.push(rooms);
     let calls = client.as_it_came(Question::Calls(space, &room.id, *date)).await?;
     let mut calls = answer(
@@ -105,7 +105,7 @@ async fn ask(client: &Client, config: &Config) -> Result<Vec<Answer>> {
         &calls,
         Some(&sample),
     );
-    calls.body = with_item(&calls.body, &call.id, &call.raw);
+    calls.body = with_item(&calls.body, &call.id, &call.raw.value());
     answers.push(calls);
     for (endpoint, format) in [
         ("report_json", ReportFormat::Json),

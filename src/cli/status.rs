@@ -56,15 +56,19 @@ pub(super) async fn run(context: &CommandContext, args: Args) -> Result<ExitStat
     let store = store::open(&config.store).await?;
     pipeline::warn_without_lake(&*store).await?;
     let today = dates::today(config.timezone);
-    let days = days(&*store, &args, args.to.unwrap_or(today)).await?;
-    let runs = pipeline::last_runs(&*store, chrono::Utc::now(), RUNS).await?;
+    // A list of notifications that can't be read must not hide the rest.
+    let notifications = async { Ok(last_deliveries(&*store).await.unwrap_or_default()) };
+    let (days, runs, notifications) = tokio::try_join!(
+        days(&*store, &args, args.to.unwrap_or(today)),
+        pipeline::last_runs(&*store, chrono::Utc::now(), RUNS),
+        notifications,
+    )?;
     let report = StatusReport {
         store: store.url().to_owned(),
         never_looked_at: never_looked_at(today, args.from, args.to, &days),
         days,
         runs,
-        // A list of notifications that can't be read must not hide the rest.
-        notifications: last_deliveries(&*store).await.unwrap_or_default(),
+        notifications,
     };
     if args.json {
         output::print_json(&report)?;

@@ -149,7 +149,8 @@ mod tests {
         let objects = rooms.map(|(id, at)| (id.to_owned(), json!({"lastCallAt": at, "name": "x"})));
         let long = ("r3".to_owned(), json!({"appId": "a".repeat(100)}));
         let mapping = Mapping::builtin().expect("the built-in mapping");
-        let objects = objects.into_iter().chain([long]).collect();
+        let objects = objects.into_iter().chain([long]);
+        let objects = objects.map(|(id, object)| (id, (&object).into())).collect();
         let file = build_rooms(&"space".into(), &objects, &mapping)
             .expect("builds")
             .expect("has rows");

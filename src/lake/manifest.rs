@@ -16,7 +16,9 @@ use super::landing::is_zero;
 use super::unknown::UnknownFields;
 use crate::config::ReportFormat;
 use crate::ids::{CallId, MeetingId, RecordId, RoomId, SpaceId};
+use crate::json::RawJson;
 use crate::lenient;
+use crate::small_map::SmallMap;
 
 /// The version of the manifest's shape. A newer one is neither read nor written over.
 pub const VERSION: u32 = 1;
@@ -154,12 +156,12 @@ pub struct CallEntry {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub participants: Option<i64>,
     /// The object as the API gave it.
-    pub call: Value,
+    pub call: RawJson,
     /// The reason why the call itself is pending (it runs, or has not settled); none once it has settled.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub pending: Option<String>,
     /// Its reports by format.
-    pub reports: BTreeMap<ReportFormat, Landing>,
+    pub reports: SmallMap<ReportFormat, Landing>,
 }
 
 impl CallEntry {
@@ -188,10 +190,10 @@ impl RecordEntry {
     }
 }
 
-fn has_unreadable_end(object: &Value) -> bool {
+fn has_unreadable_end(object: &RawJson) -> bool {
     object
-        .get("finishedAt")
-        .is_some_and(|end| lenient::read_instant(end).is_unreadable())
+        .field("finishedAt")
+        .is_some_and(|end| lenient::read_instant(&end).is_unreadable())
 }
 
 /// A record and its file.
@@ -206,7 +208,7 @@ pub struct RecordEntry {
     /// Its end; none while it runs.
     pub finished_at: Option<DateTime<Utc>>,
     /// The object as the API gave it.
-    pub record: Value,
+    pub record: RawJson,
     /// The state of its MP4 file.
     pub file: Landing,
 }

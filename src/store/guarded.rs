@@ -214,6 +214,10 @@ impl Store for GuardedStore {
         self.health.read(prefix, self.inner.list(prefix)).await
     }
 
+    async fn has_any(&self, prefix: &str) -> Result<bool> {
+        self.health.read(prefix, self.inner.has_any(prefix)).await
+    }
+
     async fn delete(&self, key: &str) -> Result<()> {
         self.health.write(key, self.inner.delete(key)).await
     }

@@ -130,6 +130,10 @@ impl Store for Metered {
         counted("list", self.0.list(prefix)).await
     }
 
+    async fn has_any(&self, prefix: &str) -> Result<bool> {
+        counted("list", self.0.has_any(prefix)).await
+    }
+
     async fn delete(&self, key: &str) -> Result<()> {
         counted("delete", self.0.delete(key)).await
     }

@@ -227,6 +227,14 @@ pub trait Store: Send + Sync {
     /// Any error of the store.
     async fn list(&self, prefix: &str) -> Result<Vec<ListedObject>>;
 
+    /// True if there is an object whose key starts with the prefix. It need not list all of them.
+    ///
+    /// # Errors
+    /// Any error of the store.
+    async fn has_any(&self, prefix: &str) -> Result<bool> {
+        Ok(!self.list(prefix).await?.is_empty())
+    }
+
     /// Removes an object. A missing object is no error.
     ///
     /// # Errors

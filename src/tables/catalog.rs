@@ -2,26 +2,26 @@
 
 use std::collections::BTreeMap;
 
-use serde_json::Value;
-
 use super::build_notes::Notes;
 use super::listed::listed_row;
 use super::mapping::Mapping;
-use crate::error::Result;
+use crate::error::{Error, ErrorKind, Result};
 use crate::ids::SpaceId;
+use crate::json::RawJson;
 use crate::lake::key;
 use crate::lake::table::Table;
 use crate::lake::table::builtin::{rooms, spaces};
 use crate::tables::parquet::row::cells;
 use crate::tables::parquet::sink::{Sink, TableFile};
+use crate::tables::report::node::Node;
 
 /// The table of a space's rooms, from the rooms' objects by id; none without rooms.
 ///
 /// # Errors
-/// Only a fault of the program itself.
+/// `Store` if an object can't be read as JSON.
 pub fn build_rooms(
     space_id: &SpaceId,
-    rooms: &BTreeMap<String, Value>,
+    rooms: &BTreeMap<String, RawJson>,
     mapping: &Mapping,
 ) -> Result<Option<TableFile>> {
     build(
@@ -36,15 +36,15 @@ pub fn build_rooms(
 /// The table of the spaces, from their objects by id; none without spaces.
 ///
 /// # Errors
-/// Only a fault of the program itself.
-pub fn build_spaces(spaces: &BTreeMap<String, Value>, mapping: &Mapping) -> Result<Option<TableFile>> {
+/// `Store` if an object can't be read as JSON.
+pub fn build_spaces(spaces: &BTreeMap<String, RawJson>, mapping: &Mapping) -> Result<Option<TableFile>> {
     build(spaces::table(), key::spaces(), spaces, None, mapping)
 }
 
 fn build(
     table: &'static Table,
     key: String,
-    objects: &BTreeMap<String, Value>,
+    objects: &BTreeMap<String, RawJson>,
     space_id: Option<&SpaceId>,
     mapping: &Mapping,
 ) -> Result<Option<TableFile>> {
@@ -52,12 +52,16 @@ fn build(
     let mut notes = Notes::default();
     // The key's column comes first, and a map by id is sorted by it.
     for (id, object) in objects {
+        let object: Node<'_> = serde_json::from_str(object.as_str()).map_err(|_| {
+            let message = format!("the object {id} in the catalogue is damaged");
+            Error::new(ErrorKind::Store, &key, message)
+        })?;
         let mut template = cells(
             table,
             space_id.map(|space| (rooms::space_id, space.as_str().into())),
         );
         template[0] = id.as_str().into();
-        let mut row = listed_row(mapping, table, object, template, &mut notes);
+        let mut row = listed_row(mapping, table, &object, template, &mut notes);
         // The id under which it was listed, whatever the object says.
         row.cells[0] = id.as_str().into();
         sink.push(&mut row)?;

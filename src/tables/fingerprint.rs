@@ -1,14 +1,15 @@
 //! The digest of all inputs of a day's tables. A day whose fingerprint is unchanged is not built again. Pure.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::io::BufWriter;
 
 use serde::Serialize;
-use serde_json::Value;
 use sha2::{Digest, Sha256};
 
 use super::mapping::Mapping;
 use crate::config::ReportFormat;
 use crate::ids::RoomId;
+use crate::json::RawJson;
 use crate::lake::manifest::{CallEntry, Landing, Manifest, RecordEntry, RoomEntry, Status};
 use crate::lake::table::{self, Table};
 
@@ -32,7 +33,7 @@ struct Inputs<'m> {
 struct CallInputs<'m> {
     room: &'m str,
     times: [Option<i64>; 2],
-    object: &'m Value,
+    object: &'m RawJson,
     pending: Option<&'m str>,
     reports: BTreeMap<ReportFormat, LandingInputs<'m>>,
 }
@@ -42,7 +43,7 @@ struct RecordInputs<'m> {
     room: &'m str,
     call: Option<&'m str>,
     times: [Option<i64>; 2],
-    object: &'m Value,
+    object: &'m RawJson,
     file: LandingInputs<'m>,
 }
 
@@ -81,12 +82,17 @@ fn with_tables<'t>(
         calls: calls.collect(),
         records: records.collect(),
     };
-    let mut hasher = Hashing(Sha256::new());
+    // JSON is written in pieces of a few bytes, and a hash takes blocks.
+    let mut hasher = BufWriter::with_capacity(BUFFER, Hashing(Sha256::new()));
     // Keys are text, and hashing accepts every byte, so this can't fail.
     let written = serde_json::to_writer(&mut hasher, &inputs);
     debug_assert!(written.is_ok());
-    hex::encode(hasher.0.finalize())
+    let hasher = hasher.into_inner().map(|hasher| hasher.0).unwrap_or_default();
+    hex::encode(hasher.finalize())
 }
+
+/// Bytes that are hashed at once.
+const BUFFER: usize = 16 << 10;
 
 struct Hashing(Sha256);
 

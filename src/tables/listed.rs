@@ -2,17 +2,17 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
-use serde_json::Value;
-
 use super::build_notes::{About, Notes};
 use super::mapping::Mapping;
 use crate::config::ReportFormat;
+use crate::json::RawJson;
 use crate::lake::manifest::{CallEntry, Manifest, RecordEntry, Status};
 use crate::lake::table::Table;
 use crate::lake::table::builtin::{calls, lesson, recordings};
 use crate::tables::lessons::LessonIndex;
 use crate::tables::parquet::cell::Cell;
 use crate::tables::parquet::row::{TableRow, cells};
+use crate::tables::report::node::Node;
 use crate::tables::report::rows;
 use crate::tables::report::stay::seconds;
 
@@ -44,14 +44,17 @@ impl<'m> ListedRows<'m> {
         }
     }
 
-    /// The row of a call whose participants came for `meetings`.
-    pub fn call(
+    /// The row of a call, of which `object` is the parsed object, and whose participants came for `meetings`.
+    pub fn call<'v>(
         &self,
-        id: &'m str,
-        call: &'m CallEntry,
+        id: &'v str,
+        (call, object): (&'v CallEntry, &Node<'v>),
         meetings: BTreeSet<String>,
         notes: &mut Notes,
-    ) -> TableRow<'m> {
+    ) -> TableRow<'v>
+    where
+        'm: 'v,
+    {
         let room = self.manifest.rooms.get(&call.room_id);
         let landed = |format| {
             let landed = call
@@ -93,7 +96,7 @@ impl<'m> ListedRows<'m> {
                 ),
             ],
         );
-        listed_row(self.mapping, table, &call.call, template, notes)
+        listed_row(self.mapping, table, object, template, notes)
     }
 
     /// The rows of the day's records, in order.
@@ -157,7 +160,7 @@ impl<'m> ListedRows<'m> {
                 (recordings::error, error.into()),
             ],
         );
-        listed_row(self.mapping, table, &record.record, template, notes)
+        listed_row(self.mapping, table, &node(&record.record), template, notes)
     }
 }
 
@@ -189,16 +192,21 @@ fn add_lesson(row: &mut TableRow<'_>, meetings: Option<&BTreeSet<String>>, meta:
     }
 }
 
+/// An object that the manifest keeps. What can't be parsed gives a row without its fields.
+pub(super) fn node(object: &RawJson) -> Node<'_> {
+    serde_json::from_str(object.as_str()).unwrap_or_default()
+}
+
 /// The row of one object of the API's lists.
 pub(super) fn listed_row<'v>(
     mapping: &Mapping,
     table: &'static Table,
-    object: &'v Value,
+    object: &Node<'v>,
     template: Vec<Cell<'v>>,
     notes: &mut Notes,
 ) -> TableRow<'v> {
     let row = mapping.plan(&table.name).and_then(|plan| {
-        rows::rows(mapping, plan, &object.into(), &template, notes)
+        rows::rows(mapping, plan, object, &template, notes)
             .into_iter()
             .next()
     });

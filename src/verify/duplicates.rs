@@ -124,7 +124,8 @@ fn day_of_record(
         }
     });
     let own = || {
-        let created = entry.record.get("createdAt").and_then(lenient::instant);
+        let created = entry.record.field("createdAt");
+        let created = created.and_then(|created| lenient::instant(&created));
         let at = entry.started_at.or(created).or(entry.finished_at)?;
         Some(lake::date_of(at, verification.run.config.timezone))
     };

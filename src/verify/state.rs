@@ -4,11 +4,11 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use chrono::NaiveDate;
-use serde_json::Value;
 use sha2::{Digest, Sha256};
 
 use super::finding::{Finding, FindingKind, Remedy};
 use super::objects::{rows_in_store, sha256};
+use crate::json::RawJson;
 use crate::lake::key;
 use crate::lake::table::builtin;
 use crate::store::{OptionalExt, Version};
@@ -47,7 +47,7 @@ pub(crate) async fn verify_lessons(verification: &Arc<Verification>) -> Result<(
         inventory.state.iter().filter(own).cloned().collect()
     };
     for key in indexes {
-        parse::<BTreeMap<String, Value>>(verification, &key).await?;
+        parse::<BTreeMap<String, RawJson>>(verification, &key).await?;
     }
     if verification.options.deep {
         verify_raw_files(verification).await?;
@@ -177,17 +177,26 @@ pub(crate) async fn verify_catalogs(verification: &Arc<Verification>) -> Result<
         let space = space.and_then(|name| name.strip_suffix(".json"));
         // A name that was cut does not give the space's id.
         let id = space.and_then(key::unsegment);
-        let Some((catalog, _)) = parse::<BTreeMap<String, Value>>(verification, &key).await? else {
+        let Some((catalog, _)) = parse::<BTreeMap<String, RawJson>>(verification, &key).await? else {
             take_table_of(verification, space);
             continue;
         };
-        let file = match (space, &id) {
-            (None, _) => tables::build_spaces(&catalog, mapping)?,
-            (Some(_), Some(id)) => tables::build_rooms(&id.as_str().into(), &catalog, mapping)?,
+        let built = match (space, &id) {
+            (None, _) => tables::build_spaces(&catalog, mapping),
+            (Some(_), Some(id)) => tables::build_rooms(&id.as_str().into(), &catalog, mapping),
             (Some(_), None) => {
                 take_table_of(verification, space);
                 continue;
             }
+        };
+        let file = match built {
+            Err(error) if error.kind() == ErrorKind::Store => {
+                let damaged = Finding::new(FindingKind::StateDamaged, &*key);
+                verification.report(damaged.differs("the program's own object", error.message()));
+                take_table_of(verification, space);
+                continue;
+            }
+            built => built?,
         };
         if let Some(file) = file {
             let mut rows = Vec::new();

@@ -47,10 +47,11 @@ pub(super) async fn run_build(
     built_at: DateTime<Utc>,
     firsts: FirstCalls,
 ) -> Result<BuiltDay> {
-    let fresh = std::mem::take(&mut day.fresh);
+    // A report leaves it with the first build that reads it, so that its memory is free for the rows.
+    let mut fresh = std::mem::take(&mut day.fresh);
     loop {
         let manifest = Arc::new(day.manifest.clone());
-        let (built, put_aside) = run_once(run, &manifest, &fresh, meta, built_at, &firsts).await;
+        let (built, put_aside) = run_once(run, &manifest, &mut fresh, meta, built_at, &firsts).await;
         if let Some((call, format)) = put_aside? {
             let entry = day.manifest.calls.get_mut(&call);
             if let Some(landing) = entry.and_then(|entry| entry.reports.get_mut(&format)) {
@@ -71,7 +72,7 @@ pub(super) async fn run_build(
 async fn run_once(
     run: &Arc<RunContext>,
     manifest: &Arc<Manifest>,
-    fresh: &Fresh,
+    fresh: &mut Fresh,
     meta: &LessonIndex,
     built_at: DateTime<Utc>,
     firsts: &FirstCalls,
@@ -117,7 +118,7 @@ fn received(
 async fn feed(
     run: &RunContext,
     manifest: &Manifest,
-    fresh: &Fresh,
+    fresh: &mut Fresh,
     sender: mpsc::Sender<ReadyReport>,
 ) -> Result<Option<ReportId>> {
     let ahead = Semaphore::new(READ_AHEAD_BYTES as usize);
@@ -127,13 +128,13 @@ async fn feed(
         .collect();
     let mut reports = futures_util::stream::iter(due)
         .map(|(call, format, key, bytes)| {
-            let (kept, ahead) = (fresh.get(&key).map(|(bytes, _)| bytes.clone()), &ahead);
+            let (kept, ahead) = (fresh.remove(&key), &ahead);
             async move {
                 let bytes = u32::try_from(bytes).unwrap_or(u32::MAX).min(READ_AHEAD_BYTES);
                 // Permits are given in order, so the first report that waits is the first that is handed over.
                 let permit = ahead.acquire_many(bytes).await;
                 let bytes = match kept {
-                    Some(bytes) => Ok(bytes),
+                    Some((bytes, _)) => Ok(bytes),
                     None => run.store.read(&key).await,
                 };
                 (call, format, key, bytes, permit)

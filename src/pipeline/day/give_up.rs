@@ -63,7 +63,10 @@ pub(crate) fn end_of_call(entry: &CallEntry, date: NaiveDate) -> DateTime<Utc> {
 
 /// The instant from which a record's file is waited for.
 pub(crate) fn end_of_record(entry: &RecordEntry, date: NaiveDate) -> DateTime<Utc> {
-    let created = || entry.record.get("createdAt").and_then(lenient::instant);
+    let created = || {
+        let created = entry.record.field("createdAt");
+        created.and_then(|created| lenient::instant(&created))
+    };
     entry
         .finished_at
         .or(entry.started_at)
@@ -141,9 +144,9 @@ mod tests {
             started_at: started_at.map(at),
             finished_at: finished_at.map(at),
             participants: None,
-            call: serde_json::json!({}),
+            call: serde_json::json!({}).into(),
             pending: None,
-            reports: std::collections::BTreeMap::new(),
+            reports: crate::small_map::SmallMap::default(),
         };
         let (start, end) = ("2026-11-20T10:00:00Z", "2026-11-20T11:00:00Z");
         assert_eq!(end_of_call(&entry(Some(start), Some(end)), date), at(end));
@@ -159,7 +162,7 @@ mod tests {
             call_id: None,
             started_at: None,
             finished_at: None,
-            record,
+            record: record.into(),
             file: Landing::pending("new"),
         };
         let created = "2026-11-20T10:00:00Z";

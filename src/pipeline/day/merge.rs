@@ -151,8 +151,7 @@ fn judge_calls(rules: &JobRules, manifest: &mut Manifest, missed: &Missed) {
         for format in &rules.formats {
             entry
                 .reports
-                .entry(*format)
-                .or_insert_with(|| Landing::pending("not asked for yet"));
+                .get_or_insert_with(*format, || Landing::pending("not asked for yet"));
         }
     }
 }

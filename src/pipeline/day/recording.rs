@@ -28,8 +28,8 @@ pub(crate) struct RecordResult {
 pub(crate) fn file_size(entry: &RecordEntry) -> Option<u64> {
     entry
         .record
-        .get("fileSize")
-        .and_then(lenient::integer)
+        .field("fileSize")
+        .and_then(|size| lenient::integer(&size))
         .and_then(|size| u64::try_from(size).ok())
 }
 
@@ -48,8 +48,8 @@ pub(crate) fn obstacle(entry: &RecordEntry) -> Option<(Status, String)> {
     let size = file_size(entry);
     let state = entry
         .record
-        .get("state")
-        .and_then(lenient::text)
+        .field("state")
+        .and_then(|state| lenient::text(&state))
         .unwrap_or_default();
     let lower = state.to_lowercase();
     let given_up = ["fail", "abort", "error", "cancel", "delet"]
@@ -178,7 +178,7 @@ mod tests {
             call_id: None,
             started_at: None,
             finished_at: record.get("finishedAt").and_then(lenient::instant),
-            record,
+            record: record.into(),
             file: Landing::pending("new"),
         }
     }

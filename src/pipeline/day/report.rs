@@ -45,9 +45,10 @@ pub(crate) fn people_counted(entry: &CallEntry) -> Option<u64> {
         "totalParticipantsCount",
         "uniqueParticipantsCount",
     ];
+    let call = entry.call.value();
     let counts = COUNTS
         .iter()
-        .filter_map(|name| entry.call.get(*name).and_then(lenient::integer));
+        .filter_map(|name| call.get(*name).and_then(lenient::integer));
     counts
         .filter(|count| *count > 0)
         .min()
@@ -248,12 +249,14 @@ mod tests {
             started_at: None,
             finished_at: None,
             participants: Some(12),
-            call: json!({"participantsCount": 5, "totalParticipantsCount": 12, "uniqueParticipantsCount": "4"}),
+            call:
+                json!({"participantsCount": 5, "totalParticipantsCount": 12, "uniqueParticipantsCount": "4"})
+                    .into(),
             pending: None,
-            reports: std::collections::BTreeMap::new(),
+            reports: crate::small_map::SmallMap::default(),
         };
         assert_eq!(people_counted(&entry), Some(4));
-        entry.call = json!({"participantsCount": 0, "totalParticipantsCount": null});
+        entry.call = json!({"participantsCount": 0, "totalParticipantsCount": null}).into();
         assert_eq!(people_counted(&entry), None);
     }
 }

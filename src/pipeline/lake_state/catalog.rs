@@ -5,10 +5,10 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use futures_util::{StreamExt, stream};
-use serde_json::Value;
 
 use crate::Result;
 use crate::ids::SpaceId;
+use crate::json::RawJson;
 use crate::lake::key;
 use crate::pipeline::ExportContext;
 use crate::pipeline::day::build::put_if_changed;
@@ -20,7 +20,7 @@ use crate::tables;
 use crate::tables::TableFile;
 
 /// Objects of the API by id, as they were last seen.
-type Catalog = BTreeMap<String, Value>;
+type Catalog = BTreeMap<String, RawJson>;
 
 /// Brings the catalogues and their tables up to date. An error is a failure in the summary.
 pub(crate) async fn update(context: &Arc<ExportContext>, scope: &JobScope, summary: &mut Summary) {
@@ -109,7 +109,7 @@ async fn update_spaces(context: &ExportContext, scope: &JobScope) -> Result<()> 
     .await
 }
 
-async fn update_rooms(context: &ExportContext, space: &SpaceId, seen: &[(&str, &Value)]) -> Result<()> {
+async fn update_rooms(context: &ExportContext, space: &SpaceId, seen: &[(&str, &RawJson)]) -> Result<()> {
     let Some(catalog) = remember(context, &key::room_catalog(space), seen).await? else {
         return Ok(());
     };
@@ -121,7 +121,7 @@ async fn update_rooms(context: &ExportContext, space: &SpaceId, seen: &[(&str, &
 }
 
 /// Merges the objects seen by this run into a catalogue and gives all of it; `None` if it is empty.
-async fn remember(context: &ExportContext, key: &str, seen: &[(&str, &Value)]) -> Result<Option<Catalog>> {
+async fn remember(context: &ExportContext, key: &str, seen: &[(&str, &RawJson)]) -> Result<Option<Catalog>> {
     let merge = |catalog: &mut Catalog| {
         for (id, raw) in seen {
             if catalog.get(*id) != Some(*raw) {

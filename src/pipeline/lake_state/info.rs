@@ -190,9 +190,13 @@ pub async fn refuse_newer(store: &dyn Store) -> Result<()> {
 /// # Errors
 /// `Config`, or any error of the store while it is asked for a lake.
 pub async fn warn_without_lake(store: &dyn Store) -> Result<()> {
-    refuse_newer(store).await?;
+    let is_described = match read(store).await {
+        Err(error) if error.kind() == ErrorKind::Config => return Err(error),
+        Err(_) => store.size(key::STORE_INFO).await?.is_some(),
+        Ok(found) => found.is_some(),
+    };
     // Without its description, a lake is known by its manifests.
-    if store.size(key::STORE_INFO).await?.is_none() && store.list(key::DAYS).await?.is_empty() {
+    if !is_described && !store.has_any(key::DAYS).await? {
         tracing::warn!("{}: there is no lake here; {NO_LAKE}", store.url());
     }
     Ok(())

@@ -155,6 +155,7 @@ mod tests {
             line: 1,
             meta: None,
             start: None,
+            known: Default::default(),
         };
         meetings.into_iter().map(entry).collect()
     }

@@ -287,6 +287,7 @@ mod tests {
             line: 1,
             meta: Some(r#"{"user_role":"student"}"#.into()),
             start: None,
+            known: Default::default(),
         };
         let change = |date: &NaiveDate| {
             let put = [entry.clone()].into_iter().collect();

@@ -272,6 +272,7 @@ mod tests {
                 line: 1,
                 meta: None,
                 start: None,
+                known: Default::default(),
             })
         };
         let all = DayEntries {

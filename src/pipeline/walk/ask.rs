@@ -8,13 +8,11 @@ use std::collections::BTreeSet;
 
 use chrono::{Days, NaiveDate, TimeDelta};
 use chrono_tz::Tz;
-use serde_json::Value;
 
 use crate::api::Room;
 use crate::dates::spans;
 use crate::ids::RoomId;
 use crate::lake;
-use crate::lenient;
 use crate::pipeline::lake_state::open_days::OpenDay;
 use crate::pipeline::rules::JobRules;
 
@@ -133,9 +131,7 @@ fn overlapping(day: NaiveDate, configured: Tz, zone: Tz) -> impl Iterator<Item =
 /// server's zone, and may be one day less than ours.
 pub(crate) fn last_call_date(room: &Room, zone: Tz) -> Option<NaiveDate> {
     let last = room.last_call_at?;
-    let text = room.raw.get("lastCallAt").and_then(Value::as_str);
-    let is_bare = text.is_some_and(|text| !text.contains(':') && text.contains(['-', '.']));
-    Some(match is_bare {
+    Some(match room.last_call_is_date {
         true => last.date_naive() + Days::new(1),
         false => lake::date_of(last, zone),
     })
@@ -144,8 +140,7 @@ pub(crate) fn last_call_date(room: &Room, zone: Tz) -> Option<NaiveDate> {
 /// The first date on which a room may have had a call: the one before its `createdAt`, because zones differ. `None` if
 /// `createdAt` cannot be read, or lies in the future or after the room's last call.
 pub(crate) fn first_date(room: &Room, zone: Tz, today: NaiveDate) -> Option<NaiveDate> {
-    let created = room.raw.get("createdAt").and_then(lenient::instant);
-    let created = lake::date_of(created?, zone);
+    let created = lake::date_of(room.created_at?, zone);
     let is_early_enough = last_call_date(room, zone).is_none_or(|last| created <= last);
     (created <= today && is_early_enough).then(|| created - Days::new(1))
 }

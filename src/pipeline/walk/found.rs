@@ -4,17 +4,17 @@ use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 
 use chrono::NaiveDate;
-use serde_json::Value;
 
 use crate::api::{Call, Client, Listing, Record, Room};
 use crate::ids::{CallId, RecordId, RoomId, SpaceId};
+use crate::json::RawJson;
 use crate::lake::manifest::{Missed, RoomEntry};
 
 /// The spaces and rooms that a job works on.
 pub(crate) struct JobScope {
     pub spaces: Vec<SpaceScope>,
     /// Every space that the token sees, as the API gave it.
-    pub space_objects: Vec<(SpaceId, Value)>,
+    pub space_objects: Vec<(SpaceId, RawJson)>,
     /// True if `space_objects` has all spaces that the token sees.
     pub all_listed: bool,
 }

@@ -8,10 +8,11 @@ use std::collections::{BTreeMap, BTreeSet, HashSet};
 
 use chrono::{Days, NaiveDate};
 use futures_util::{StreamExt, stream};
-use serde_json::{Value, json};
+use serde_json::json;
 
 use crate::api::{Item, Room};
 use crate::ids::{RoomId, SpaceId};
+use crate::json::RawJson;
 use crate::lake::key;
 use crate::lake::manifest::Manifest;
 use crate::pipeline::ExportContext;
@@ -39,7 +40,7 @@ impl GoneRooms {
         listed: &HashSet<RoomId>,
     ) -> Result<Self> {
         let catalog =
-            get_json::<BTreeMap<RoomId, Value>>(&*context.run.store, &key::room_catalog(space)).await?;
+            get_json::<BTreeMap<RoomId, RawJson>>(&*context.run.store, &key::room_catalog(space)).await?;
         let catalog = catalog.map(|(catalog, _)| catalog).unwrap_or_default();
         let stored = get_json::<GoneSince>(&*context.run.store, &key::gone_rooms(space)).await?;
         let stored = stored.map(|(since, _)| since);
@@ -105,8 +106,8 @@ fn is_wanted(rules: &JobRules, room: &RoomId) -> bool {
     rules.exports_room(room) && rules.job.takes_room(room)
 }
 
-fn room(id: &str, last_seen: Option<&Value>) -> Option<Room> {
-    let known = last_seen.cloned().and_then(Room::from_raw);
+fn room(id: &str, last_seen: Option<&RawJson>) -> Option<Room> {
+    let known = last_seen.and_then(|raw| Room::from_raw(raw.parse().ok()?));
     known
         .filter(|room| room.id == id)
         .or_else(|| Room::from_raw(json!({"id": id})))

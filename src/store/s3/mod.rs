@@ -42,6 +42,8 @@ use super::{
 use crate::config;
 use crate::{Error, ErrorKind, Result};
 
+/// Keys that are asked for if a single one is enough. Some may be markers of folders, which are no objects of the lake.
+const FEW_KEYS: i32 = 10;
 /// Part buffers in memory over all uploads, besides those that a single upload may have in flight.
 const SPARE_PARTS: usize = 4;
 
@@ -212,6 +214,28 @@ impl S3Store {
         }))
     }
 
+    /// The objects whose keys start with a prefix, as the server lists them. With a limit for the keys on a page, only those
+    /// of the first page that has any.
+    async fn entries(&self, prefix: &str, keys_on_page: Option<i32>) -> Result<Vec<ListedObject>> {
+        let request = self.client.list_objects_v2().bucket(&self.target.bucket);
+        let request = request.prefix(self.object_key(prefix)).set_max_keys(keys_on_page);
+        let (mut entries, mut token) = (Vec::new(), None);
+        loop {
+            let page = self
+                .patiently(|| request.clone().set_continuation_token(token.clone()).send())
+                .await
+                .map_err(|error| self.error(prefix, &error))?;
+            let objects = page.contents.unwrap_or_default().into_iter();
+            entries.extend(objects.filter_map(|object| self.entry(object)));
+            let next = page.next_continuation_token.filter(|next| !next.is_empty());
+            let is_enough = keys_on_page.is_some() && !entries.is_empty();
+            if is_enough || next.is_none() || next == token {
+                return Ok(entries);
+            }
+            token = next;
+        }
+    }
+
     /// An object of a listing; none if it is not below the store's prefix.
     fn entry(&self, object: aws_sdk_s3::types::Object) -> Option<ListedObject> {
         let key = object.key?.strip_prefix(&*self.prefix)?.to_owned();
@@ -358,25 +382,14 @@ impl Store for S3Store {
     }
 
     async fn list(&self, prefix: &str) -> Result<Vec<ListedObject>> {
-        let request = self.client.list_objects_v2().bucket(&self.target.bucket);
-        let request = request.prefix(self.object_key(prefix));
-        let (mut entries, mut token) = (Vec::new(), None);
-        loop {
-            let page = self
-                .patiently(|| request.clone().set_continuation_token(token.clone()).send())
-                .await
-                .map_err(|error| self.error(prefix, &error))?;
-            let objects = page.contents.unwrap_or_default().into_iter();
-            entries.extend(objects.filter_map(|object| self.entry(object)));
-            let next = page.next_continuation_token.filter(|next| !next.is_empty());
-            if next.is_none() || next == token {
-                break;
-            }
-            token = next;
-        }
+        let mut entries = self.entries(prefix, None).await?;
         // S3 lists in this order, but some other servers do not.
         entries.sort_unstable_by(|a, b| a.key.cmp(&b.key));
         Ok(entries)
+    }
+
+    async fn has_any(&self, prefix: &str) -> Result<bool> {
+        Ok(!self.entries(prefix, Some(FEW_KEYS)).await?.is_empty())
     }
 
     async fn delete(&self, key: &str) -> Result<()> {

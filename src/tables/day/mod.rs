@@ -18,7 +18,7 @@ use references::Introduction;
 
 use super::build_notes::{About, Notes, Observation};
 use super::coverage;
-use super::listed::{ListedRows, MeetingsByCall};
+use super::listed::{ListedRows, MeetingsByCall, node};
 use super::mapping::Mapping;
 use super::mapping::plan::TablePlan;
 use crate::config::ReportFormat;
@@ -130,7 +130,8 @@ pub fn build_day_knowing(
         }
         let meetings = fed.map(|fed| fed.meetings).unwrap_or_default();
         meetings_of.insert(id, meetings.clone());
-        let mut row = listed.call(id, call, meetings, &mut day.notes);
+        let object = node(&call.call);
+        let mut row = listed.call(id, (call, &object), meetings, &mut day.notes);
         day.sink(builtin::calls::table()).push(&mut row)?;
     }
     if reports.next().is_some() {

@@ -1,6 +1,6 @@
 //! An entry: the latest lesson data of a user in a meeting, and where it came from. Pure.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use chrono::{DateTime, NaiveDate, Utc};
 use chrono_tz::Tz;
@@ -8,7 +8,7 @@ use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::value::RawValue;
 use serde_json::{Map, Value};
 
-use super::lesson::{self, Lesson};
+use super::lesson::{ColumnSet, Lesson};
 use super::payload::Payload;
 use crate::ids::{MeetingId, UserId};
 use crate::tables::report::node::{JsonObject, Node};
@@ -34,6 +34,31 @@ pub struct LessonEntry {
     /// The scheduled start, if it was read with the lesson data; none says nothing.
     #[serde(skip)]
     pub start: Option<DateTime<Utc>>,
+    /// What the lesson data was found to say when it was read before.
+    #[serde(skip)]
+    pub known: KnownFacts,
+}
+
+/// What lesson data says of itself, kept once it was read, because a build needs it several times. It follows from the
+/// lesson data, so that any two are equal.
+#[derive(Debug, Clone, Default)]
+pub struct KnownFacts(OnceLock<LessonFacts>);
+
+impl PartialEq for KnownFacts {
+    fn eq(&self, _: &Self) -> bool {
+        true
+    }
+}
+
+impl Eq for KnownFacts {}
+
+/// The facts that a build needs of all lesson data.
+#[derive(Debug, Clone, Copy)]
+struct LessonFacts {
+    /// The scheduled start and end, if they can be read.
+    schedule: [Option<DateTime<Utc>>; 2],
+    /// The columns whose value exists and can't be read.
+    unreadable: ColumnSet,
 }
 
 /// The text of a JSON object, as it stands.
@@ -56,6 +81,7 @@ impl LessonEntry {
             line: payload.line,
             meta: payload.meta,
             start: payload.start,
+            known: KnownFacts::default(),
         }
     }
 
@@ -105,6 +131,7 @@ impl LessonEntry {
             line: landed_at.timestamp().unsigned_abs(),
             meta: Some(Value::Object(meta).to_string()),
             start: None,
+            known: KnownFacts::default(),
         }
     }
 
@@ -115,7 +142,12 @@ impl LessonEntry {
 
     /// The lesson columns; none if the lesson data was taken back.
     pub(in crate::tables) fn lesson(&self) -> Option<Lesson<'_>> {
-        self.object().as_ref().map(Lesson::of)
+        let lesson = Lesson::of(&self.object()?);
+        self.known.0.get_or_init(|| LessonFacts {
+            schedule: [lesson.start, lesson.end],
+            unreadable: lesson.unreadable,
+        });
+        Some(lesson)
     }
 
     /// The scheduled start, if it can be read.
@@ -128,6 +160,9 @@ impl LessonEntry {
 
     /// The scheduled start and end, as [`LessonEntry::lesson`] reads them, at a fraction of its cost.
     pub(super) fn schedule(&self) -> [Option<DateTime<Utc>>; 2] {
+        if let Some(known) = self.known.0.get() {
+            return known.schedule;
+        }
         let meta = self.meta.as_deref();
         let schedule: ScheduleOnly<'_> = meta
             .and_then(|meta| serde_json::from_str(meta).ok())
@@ -146,8 +181,12 @@ impl LessonEntry {
     }
 
     /// Columns whose value exists and can't be read.
-    pub fn unreadable(&self) -> Vec<&'static str> {
-        self.object().as_ref().map(lesson::unreadable).unwrap_or_default()
+    pub fn unreadable(&self) -> impl Iterator<Item = &'static str> + use<> {
+        let unreadable = match self.known.0.get() {
+            Some(known) => known.unreadable,
+            None => self.lesson().map(|lesson| lesson.unreadable).unwrap_or_default(),
+        };
+        unreadable.columns()
     }
 
     /// True if it replaces another entry of the same user and meeting: it was received later, or its file is later by

@@ -42,6 +42,22 @@ pub(super) const COLUMNS: [(&str, &[&str]); 9] = [
 /// The roles in the vendor's guide.
 const ROLES: [&str; 4] = ["student", "teacher", "parent", "assistant"];
 
+/// A set of lesson columns.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(in super::super) struct ColumnSet(u16);
+
+impl ColumnSet {
+    /// The names of the columns.
+    pub fn columns(self) -> impl Iterator<Item = &'static str> + use<> {
+        let has = move |(at, _): &(usize, &(&str, &[&str]))| self.0 & (1 << at) != 0;
+        COLUMNS
+            .iter()
+            .enumerate()
+            .filter(has)
+            .map(|(_, (column, _))| *column)
+    }
+}
+
 /// Lesson data as columns.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub(in super::super) struct Lesson<'v> {
@@ -51,6 +67,8 @@ pub(in super::super) struct Lesson<'v> {
     pub start: Option<DateTime<Utc>>,
     /// The scheduled end.
     pub end: Option<DateTime<Utc>>,
+    /// Columns whose value exists and can't be read.
+    pub unreadable: ColumnSet,
     /// Every other scalar value, by dotted path.
     attributes: Vec<(Cow<'v, str>, Cow<'v, str>)>,
 }
@@ -65,6 +83,9 @@ impl<'v> Lesson<'v> {
                 let value = scalar(meta, path);
                 value.is_some_and(|value| lesson.take(at, column, value))
             });
+            if path.is_none() && paths.iter().any(|path| is_in_the_way(meta, column, path)) {
+                lesson.unreadable.0 |= 1 << at;
+            }
             taken.extend(path.copied());
         }
         lesson.attributes = attributes(meta, &taken);
@@ -115,6 +136,7 @@ impl<'v> Lesson<'v> {
             texts: self.texts.map(|text| text.map(owned)),
             start: self.start,
             end: self.end,
+            unreadable: self.unreadable,
             attributes: self
                 .attributes
                 .into_iter()

@@ -36,11 +36,15 @@ pub struct LatestEntries(BTreeMap<MeetingId, BTreeMap<UserId, LessonEntry>>);
 
 impl LatestEntries {
     /// Adds an entry if it is the latest one; returns true if it is.
-    pub fn put(&mut self, entry: LessonEntry) -> bool {
+    pub fn put(&mut self, mut entry: LessonEntry) -> bool {
         let users = match self.0.get_mut(&entry.meeting) {
             Some(users) => users,
             None => self.0.entry(entry.meeting.clone()).or_default(),
         };
+        if let Some(known) = users.values().next() {
+            // All entries of a meeting share its id.
+            entry.meeting = known.meeting.clone();
+        }
         match users.entry(entry.user.clone()) {
             Entry::Occupied(known) if !entry.is_later_than(known.get()) => return false,
             Entry::Occupied(mut known) => drop(known.insert(entry)),
@@ -215,6 +219,9 @@ pub fn all_entries(date: NaiveDate, stored: &[u8], most: usize) -> Result<Option
         let mut entry: LessonEntry = serde_json::from_slice(line).map_err(|_| damaged(date))?;
         if let Some(last) = entries.last().filter(|last| last.file == entry.file) {
             entry.file = Arc::clone(&last.file);
+        }
+        if let Some(last) = entries.last().filter(|last| last.meeting == entry.meeting) {
+            entry.meeting = last.meeting.clone();
         }
         bytes += entry.weight();
         if bytes > most {
@@ -431,6 +438,7 @@ mod tests {
             line: 1,
             meta: Some("{}".into()),
             start: None,
+            known: Default::default(),
         };
         entry.line().expect("JSON")
     }

@@ -22,11 +22,14 @@ impl LessonIndex {
     /// Keeps the latest of some entries. `some` says whether the lake has lesson data of any meeting.
     pub fn of(entries: impl IntoIterator<Item = impl Into<Arc<LessonEntry>>>, some: bool) -> Self {
         let mut meetings: BTreeMap<MeetingId, Vec<Arc<LessonEntry>>> = BTreeMap::new();
-        for entry in entries {
-            let entry = entry.into();
-            match meetings.get_mut(&entry.meeting) {
-                Some(users) => users.push(entry),
-                None => drop(meetings.insert(entry.meeting.clone(), vec![entry])),
+        // Entries mostly come by meeting, so that a meeting is looked up once.
+        let mut entries = entries.into_iter().map(Into::into).peekable();
+        while let Some(first) = entries.next() {
+            let users = meetings.entry(first.meeting.clone()).or_default();
+            let meeting = first.meeting.clone();
+            users.push(first);
+            while let Some(entry) = entries.next_if(|entry: &Arc<LessonEntry>| entry.meeting == meeting) {
+                users.push(entry);
             }
         }
         for users in meetings.values_mut() {

@@ -17,6 +17,7 @@ use crate::ids::{CallId, MeetingId, RoomId, UserId};
 use crate::lake::manifest::Manifest;
 use crate::lake::table::Table;
 use crate::lake::table::builtin::participants;
+use crate::small_map::SmallMap;
 use crate::tables::parquet::cell::{Cell, Session};
 use crate::tables::parquet::row::TableRow;
 
@@ -45,13 +46,13 @@ pub struct Presence {
 /// The calls of a meeting and the users in them.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct Meeting {
-    pub calls: BTreeMap<CallId, Span>,
+    pub calls: SmallMap<CallId, Span>,
     /// The rooms of these calls.
     pub rooms: BTreeSet<RoomId>,
     /// True if a call had a participant who can't be identified, because the ids could not be read.
     pub has_unknown_people: bool,
     /// The stays of each user in each call.
-    pub users: BTreeMap<UserId, BTreeMap<CallId, Stays>>,
+    pub users: BTreeMap<UserId, SmallMap<CallId, Stays>>,
     /// The users who were in a call as moderators, with the first name that a call knows them by.
     pub moderators: BTreeMap<UserId, Option<String>>,
 }
@@ -248,7 +249,7 @@ impl Presence {
             *name = name.take().or_else(|| attendee.name.map(str::to_owned));
         }
         let stays = meeting.users.entry(user.into()).or_default();
-        let stays = stays.entry(call.into()).or_default();
+        let stays = stays.get_or_insert_with(call.into(), Stays::default);
         stays.sessions.extend(told.sessions);
         stays.unknown |= told.unknown;
     }

@@ -63,7 +63,7 @@ mod tests {
     fn rooms(names: &[&str]) -> Bytes {
         let rooms = names
             .iter()
-            .map(|name| ((*name).to_owned(), serde_json::json!({"name": "Урок"})))
+            .map(|name| ((*name).to_owned(), (&serde_json::json!({"name": "Урок"})).into()))
             .collect();
         let mapping = Mapping::builtin().expect("the built-in mapping");
         let file = build_rooms(&"space".into(), &rooms, &mapping).expect("builds");

@@ -93,7 +93,7 @@ mod tests {
 
     fn rooms(count: usize) -> Bytes {
         let rooms = (0..count)
-            .map(|n| (format!("room {n}"), json!({"name": "Урок"})))
+            .map(|n| (format!("room {n}"), (&json!({"name": "Урок"})).into()))
             .collect();
         let mapping = Mapping::builtin().expect("the built-in mapping");
         let file = build_rooms(&"space".into(), &rooms, &mapping).expect("builds");

@@ -40,9 +40,14 @@ pub(crate) fn cells<'v>(
     known: impl IntoIterator<Item = (&'static str, Cell<'v>)>,
 ) -> Vec<Cell<'v>> {
     let mut cells = vec![Cell::Null; table.columns.len()];
+    // The columns mostly come in the order of the table, so that each is the next one.
+    let mut next = 0;
     for (name, cell) in known {
-        if let Some(index) = table.index(name) {
+        let is_next = table.columns.get(next).is_some_and(|column| column.name == name);
+        let found = if is_next { Some(next) } else { table.index(name) };
+        if let Some(index) = found {
             cells[index] = cell;
+            next = index + 1;
         }
     }
     cells

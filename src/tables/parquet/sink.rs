@@ -26,7 +26,7 @@ const ROW_GROUP_ROWS: usize = 128 * 1024;
 /// Bytes of a row group, for tables of long texts.
 const ROW_GROUP_BYTES: usize = 64 << 20;
 /// Rows, and bytes, that are collected as Arrow arrays before they are encoded.
-const BATCH_ROWS: usize = 8 * 1024;
+const BATCH_ROWS: usize = 2 * 1024;
 const BATCH_BYTES: usize = 4 << 20;
 
 /// A finished table file.

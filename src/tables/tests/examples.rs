@@ -29,10 +29,10 @@ fn built(mapping: &Mapping, format: ReportFormat, report: Vec<u8>) -> BuiltDay {
     let mut day = manifest();
     let entry = day.calls.get_mut("c2").expect("the call");
     let done = landing(Status::Done, Some("raw/report"), None);
-    entry.reports = BTreeMap::from([
-        (ReportFormat::Json, Landing::pending("not there")),
-        (format, done),
-    ]);
+    entry
+        .reports
+        .insert(ReportFormat::Json, Landing::pending("not there"));
+    entry.reports.insert(format, done);
     let reports = [Ok(("c2".into(), format, Bytes::from(report)))];
     let lessons = LessonIndex::default();
     build_day(&day, mapping, "", at("23:00:00"), &lessons, reports).expect("a day")

@@ -25,6 +25,7 @@ use super::build_notes::total;
 use super::*;
 use crate::Result;
 use crate::config::ReportFormat;
+use crate::json::RawJson;
 use crate::lake::manifest::{CallEntry, Landed, Landing, Manifest, RecordEntry, RoomEntry, Status};
 use crate::lake::table::{SCHEMA_VERSION_KEY, builtin};
 use crate::tables::lessons::LessonIndex;
@@ -58,9 +59,9 @@ pub(super) fn call(room: &str, start: &str, end: Option<&str>, json: Landing, ob
         started_at: Some(at(start)),
         finished_at: end.map(at),
         participants: None,
-        call: object,
+        call: object.into(),
         pending: end.is_none().then(|| "the call runs".into()),
-        reports: BTreeMap::from([(ReportFormat::Json, json)]),
+        reports: [(ReportFormat::Json, json)].into(),
     }
 }
 
@@ -70,7 +71,8 @@ fn record(room: &str, call: Option<&str>, start: &str, file: Landing) -> RecordE
         call_id: call.map(Into::into),
         started_at: Some(at(start)),
         finished_at: Some(at("11:00:00")),
-        record: json!({"id": "x", "name": "Запись", "state": "ready", "fileSize": 12, "codec": "h264"}),
+        record: json!({"id": "x", "name": "Запись", "state": "ready", "fileSize": 12, "codec": "h264"})
+            .into(),
         file,
     }
 }
@@ -375,7 +377,9 @@ fn another_shape_is_another_mapping() {
 fn an_unmapped_field_is_reported_with_the_place_that_keeps_it() {
     let mut manifest = manifest();
     for record in manifest.records.values_mut() {
-        record.record["codec"] = "h264".into();
+        let mut object = record.record.value();
+        object["codec"] = "h264".into();
+        record.record = object.into();
     }
     assert!(!manifest.records.is_empty());
     let report = json!({
@@ -447,7 +451,7 @@ fn the_fingerprint_covers_exactly_the_inputs_of_the_tables() {
     assert_ne!(same, of(&|day| day.space_name = None));
     assert_ne!(
         same,
-        of(&|day| day.records.get_mut("v1").expect("record").record["name"] = json!("x"))
+        of(&|day| day.records.get_mut("v1").expect("record").record = json!({"id": "x"}).into())
     );
     assert_ne!(
         same,
@@ -465,14 +469,18 @@ fn rooms_and_spaces_keep_all_that_the_platform_says() {
         ),
         ("r1".to_owned(), json!("no object")),
     ]);
-    let file = build_rooms(&"s1".into(), &rooms, &mapping())
+    let raw = |objects: BTreeMap<String, Value>| -> BTreeMap<String, RawJson> {
+        let objects = objects.into_iter();
+        objects.map(|(id, object)| (id, (&object).into())).collect()
+    };
+    let file = build_rooms(&"s1".into(), &raw(rooms), &mapping())
         .expect("rooms")
         .expect("a file");
     let spaces = BTreeMap::from([(
         "s1".to_owned(),
         json!({"id": "s1", "name": "Школа", "tariff": {"a": 1}}),
     )]);
-    let other = build_spaces(&spaces, &mapping())
+    let other = build_spaces(&raw(spaces), &mapping())
         .expect("spaces")
         .expect("a file");
     insta::assert_snapshot!("catalog", format!("{}\n{}", print(&file), print(&other)));

@@ -359,3 +359,24 @@ async fn a_description_of_an_older_version_is_completed_by_the_next_write() {
     let spelled = FolderStore::open(&format!("file://localhost{}/", folder.path().display())).unwrap();
     assert_eq!(info.dialect(&spelled), Some(Dialect::default()));
 }
+
+/// A lake of years has tens of thousands of objects below a prefix, of which a page has a thousand.
+#[tokio::test]
+async fn a_single_page_tells_if_there_is_anything() {
+    let fake = FakeS3::start(Quirks::default()).await;
+    let store = store(&fake);
+    let client = crate::support::weed::client(&fake.sdk_config());
+    for number in 0..40 {
+        // Some programs leave empty objects as markers of folders. They are no objects of the lake.
+        let key = format!("days/{number:02}{}", if number < 15 { "/" } else { ".json" });
+        let put = client.put_object().bucket("lake").key(format!("school/{key}"));
+        put.send().await.unwrap();
+    }
+    for (prefix, is_there, pages) in [("days/2", true, 1), ("days/", true, 2), ("nights/", false, 1)] {
+        fake.forget();
+        assert_eq!(store.has_any(prefix).await.unwrap(), is_there, "{prefix}");
+        assert_eq!(fake.asked().len(), pages, "{prefix}");
+    }
+    fake.forget();
+    assert_eq!(store.list("days/").await.unwrap().len(), 25);
+}

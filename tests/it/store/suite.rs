@@ -565,4 +565,7 @@ pub async fn a_listing_is_whole_and_in_order(store: &dyn Store) {
     );
     assert_eq!(keys(store, "list/page=1/10").await.len(), 6);
     assert_eq!(keys(store, "list-").await, ["list-beside"]);
+    for (prefix, is_there) in [("list/page=", true), ("list-", true), ("list/b", false)] {
+        assert_eq!(store.has_any(prefix).await.unwrap(), is_there, "{prefix}");
+    }
 }

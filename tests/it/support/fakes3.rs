@@ -168,7 +168,7 @@ async fn answer(State(fake): State<FakeS3>, request: Request) -> Response<Body> 
             fake.content.lock().unwrap().objects.remove(&key);
             plain(204, Bytes::new())
         }
-        "ListObjectsV2" => fake.list(query.get("prefix").map_or("", |prefix| prefix)),
+        "ListObjectsV2" => fake.list(&query),
         _ if !fake.quirks.multipart => error(501, "NotImplemented"),
         _ => fake.multipart(operation, &key, &query, &parts.headers, body),
     }
@@ -255,10 +255,22 @@ impl FakeS3 {
         answer.body(body).unwrap()
     }
 
-    fn list(&self, prefix: &str) -> Response<Body> {
+    /// A page of a listing. The continuation token is the last key of the page before.
+    fn list(&self, query: &HashMap<String, String>) -> Response<Body> {
+        let asked = |name: &str| query.get(name).map_or("", String::as_str);
+        let (prefix, after) = (asked("prefix"), asked("continuation-token"));
+        let most = asked("max-keys").parse().unwrap_or(1000);
         let content = self.content.lock().unwrap();
-        let mut xml = String::from("<ListBucketResult><IsTruncated>false</IsTruncated>");
-        for (key, stored) in content.objects.iter().filter(|(key, _)| key.starts_with(prefix)) {
+        let listed = content.objects.iter();
+        let mut listed = listed.filter(|(key, _)| key.starts_with(prefix) && key.as_str() > after);
+        let page: Vec<_> = listed.by_ref().take(most).collect();
+        let is_truncated = listed.next().is_some();
+        let mut xml = format!("<ListBucketResult><IsTruncated>{is_truncated}</IsTruncated>");
+        if let Some((last, _)) = page.last().filter(|_| is_truncated) {
+            let token = escaped(last);
+            write!(xml, "<NextContinuationToken>{token}</NextContinuationToken>").unwrap();
+        }
+        for (key, stored) in page {
             let size = stored.bytes.len();
             write!(
                 xml,

@@ -6,6 +6,7 @@ use proptest::prelude::*;
 use serde_json::{Value, json};
 
 use crate::lake::manifest::{CallEntry, Landing, Manifest, Quality, Shortfall, Status, UnreportedCall};
+use crate::small_map::SmallMap;
 use crate::tables::lessons::attendance::{OtherDays, build_attendance, lesson_span};
 use crate::tables::lessons::presence::{Meeting, Presence, Span, Stays};
 use crate::tables::lessons::{LessonEntry, LessonIndex, Payload};
@@ -369,7 +370,7 @@ proptest! {
             if *is_held {
                 meeting.calls.insert("c".into(), span);
             }
-            meeting.users.insert("u".into(), std::collections::BTreeMap::new());
+            meeting.users.insert("u".into(), SmallMap::default());
             own.meetings.insert(format!("m{number}").into(), meeting);
         }
         let others = OtherDays {
@@ -400,7 +401,7 @@ proptest! {
         for (call, joined, length) in &stays {
             let of_user = here.users.entry("u".into()).or_default();
             let session = Session { joined: at(*joined), left: length.map(|length| at(joined + length)) };
-            of_user.entry(names[*call].into()).or_default().sessions.push(session);
+            of_user.get_or_insert_with(names[*call].into(), Stays::default).sessions.push(session);
         }
         let covered = (0..200).filter(|second| stays.iter().any(|(call, joined, length)| {
             let left = length.map_or(ends[*call], |length| joined + length);

@@ -39,6 +39,7 @@ fn entry_in(meeting: &str, user: &str, file: &str, line: u64, meta: Value) -> Le
         line,
         meta: meta.is_object().then(|| meta.to_string()),
         start: None,
+        known: Default::default(),
     }
 }
 
@@ -265,7 +266,7 @@ fn a_payloads_error_is_reported_with_its_ids() {
 
 #[test]
 fn an_unreadable_value_leaves_its_column_null_and_is_reported() {
-    let unread = |meta: Value| entry("u", "f", 1, meta).unreadable();
+    let unread = |meta: Value| entry("u", "f", 1, meta).unreadable().collect::<Vec<_>>();
     for good in [
         json!("2026-11-22 10:00"),
         json!(1_795_341_600),

@@ -170,7 +170,8 @@ proptest! {
         let (expected, unreadable) = read(&meta);
         let text = Value::Object(meta.clone()).to_string();
         let object = lesson_entry::object(&text).expect("an object");
-        prop_assert_eq!(lesson::unreadable(&object), unreadable);
+        prop_assert_eq!(lesson::unreadable(&object), unreadable.clone());
+        prop_assert_eq!(Lesson::of(&object).unreadable.columns().collect::<Vec<_>>(), unreadable);
         let columns = LessonColumns::of(user_meta::table());
         for lesson in [Lesson::of(&object), Lesson::of(&object).into_owned()] {
             let start = lesson.start;
