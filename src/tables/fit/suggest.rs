@@ -282,6 +282,8 @@ impl TableLines<'_> {
                 let is_key = column.column == "participant_id" && self.table.table == "participants";
                 let repeats = (leaf.tree.distinct.len() as u64) < leaf.tree.seen;
                 points = points.saturating_sub(if is_key && repeats { 40 } else { 0 });
+                let is_foreign = is_key && words::is_of_other_system(&leaf.full);
+                points = points.saturating_sub(if is_foreign { 30 } else { 0 });
                 if points > 0 {
                     pairs.push((points, order, column, leaf));
                 }

@@ -188,6 +188,11 @@ fn objects_keyed_by_id_and_events_are_suggested() {
     ] {
         assert!(lines.contains(line), "{line}\n{lines}");
     }
+    let second = fit(&report, &pasted(&fit(&report, &builtin())));
+    assert_eq!(
+        table(&second, "participants").bound,
+        ["participant_id", "name", "role", "email", "sessions"]
+    );
     let flat = json!({"attendees": [
         {"id": 1, "lastName": "Петров", "firstName": "Иван", "join_time": "11/22/2026 10:00:05 AM", "duration": 900, "user_email": "a@s.ru"},
     ]});
@@ -199,6 +204,11 @@ fn objects_keyed_by_id_and_events_are_suggested() {
     ] {
         assert!(lines.contains(line), "{line}\n{lines}");
     }
+    let second = fit(&flat, &pasted(&fit(&flat, &builtin())));
+    assert_eq!(
+        table(&second, "participants").bound,
+        ["participant_id", "name", "email", "sessions"]
+    );
     let apart = json!({
         "people": [{"uid": "u-1", "fio": "Иван Петров", "mail": "a@s.ru"}],
         "visits": [{"participantId": "u-1", "start": "2026-11-22T10:00:00Z", "end": "2026-11-22T10:40:00Z"}],
@@ -206,6 +216,44 @@ fn objects_keyed_by_id_and_events_are_suggested() {
     let lines = fit(&apart, &builtin()).suggestions.join("\n");
     let line = "sessions = { list = \"^.visits[]\", key = \"participantId\", equals = \"uid\", fields = { joined_at = \"start\", left_at = \"end\" } }";
     assert!(lines.contains(line), "{lines}");
+    let second = fit(&apart, &pasted(&fit(&apart, &builtin())));
+    assert_eq!(
+        table(&second, "participants").bound,
+        ["participant_id", "name", "email", "sessions"]
+    );
+}
+
+#[test]
+fn an_unknown_report_of_forty_fields_needs_two_rounds() {
+    let person = |id: &str, surname: &str, given: &str, user: &str, is_host: bool| {
+        json!({"guid": format!("8f0e6a4e-6a1d-4c57-9d1d-{id}"), "person": {"surname": surname, "given": given, "mail": format!("{user}@s.ru"), "tel": "+79990000001"},
+            "lms": {"uid": user, "lesson": "m-77"}, "moderator": is_host, "client": "web", "version": "12.1", "ip": "10.1.1.1", "locale": "ru-RU",
+            "visits": [{"enter": "22.11.2026 13:00:05", "exit": "22.11.2026 14:00:00"}], "cam": "1:01:00", "mic": "PT45M", "share": 600,
+            "msgs": 4, "likes": 0, "hands": 0, "consent": true})
+    };
+    let report = json!({
+        "conference": {"uid": "cnf-8817", "title": "Алгебра 7Б", "opened": "22.11.2026 13:00:00", "closed": "22.11.2026 14:02:11", "host": {"uid": "t-1"},
+            "peak": 3, "tz": "MSK", "recordingUrls": [], "quality": 4.5, "lang": "ru", "build": "5.2.1", "waitingRoom": false},
+        "attendees": [person("111111111111", "Петрова", "Ольга", "t-1", true), person("222222222222", "Иванова", "Анна", "u-1", false)],
+        "talk": [{"no": 1, "author": "8f0e6a4e-6a1d-4c57-9d1d-222222222222", "body": "привет всем", "when": "22.11.2026 13:02:00"}],
+        "emoji": [{"who": "8f0e6a4e-6a1d-4c57-9d1d-222222222222", "kind": "like", "when": "22.11.2026 13:20:00"}],
+    });
+    let second = fit(&report, &pasted(&fit(&report, &builtin())));
+    let people = table(&second, "participants");
+    assert_eq!(
+        people.unbound,
+        ["attributes"],
+        "{:#?}",
+        fit(&report, &builtin()).suggestions
+    );
+    assert_eq!(
+        table(&second, "messages").bound,
+        ["message_id", "participant_id", "sent_at", "text"]
+    );
+    assert_eq!(
+        table(&second, "reactions").bound,
+        ["participant_id", "type", "sent_at"]
+    );
 }
 
 #[test]

@@ -117,17 +117,29 @@ pub(crate) const OWNER: ColumnWords = words(
     ),
 );
 /// The start and the end of a call at the top of a report.
-pub(crate) const CALL_START: WordList = WordList("startedat starttime start started startdate beginat");
+pub(crate) const CALL_START: WordList = WordList(
+    "startedat starttime start started startdate startdatetime beginat begin openedat opened meetingstart meetingstartdatetime",
+);
 /// See [`CALL_START`].
-pub(crate) const CALL_END: WordList =
-    WordList("finishedat endedat endtime finishtime end ended finished enddate");
+pub(crate) const CALL_END: WordList = WordList(
+    "finishedat endedat endtime finishtime end ended finished enddate enddatetime closedat closed meetingend meetingenddatetime",
+);
 
 /// The parts of a name, in the order in which they are joined.
 pub(crate) const NAME_PARTS: [WordList; 3] = [
-    WordList("lastname surname familyname secondname фамилия"),
-    WordList("firstname givenname имя"),
-    WordList("middlename patronymic отчество"),
+    WordList("lastname surname familyname family secondname last фамилия"),
+    WordList("firstname givenname given forename first имя"),
+    WordList("middlename patronymic middle отчество"),
 ];
+
+/// Parts of the names of fields and of the objects around them that say that an id is of another system.
+const OTHER_SYSTEMS: WordList =
+    WordList("lms crm ext external foreign client customer student pupil school ученик внешн");
+
+/// True if a field's name, or that of the object around it, says that its id is of another system.
+pub(crate) fn is_of_other_system(full: &str) -> bool {
+    OTHER_SYSTEMS.iter().any(|word| full.contains(word))
+}
 
 /// The tables whose mapping can be suggested, participants first.
 pub(crate) static TABLES: [TableWords; 5] = [
@@ -185,7 +197,7 @@ pub(crate) static TABLES: [TableWords; 5] = [
                 "external_user_id",
                 IDS,
                 WordList(
-                    "externaluserid externalid extid extuserid lmsuserid lmsid customerkey customerid studentid pupilid \
+                    "externaluserid externalid extid extuserid lmsuserid lmsuid lmsid lmsstudentid lmslogin crmid customerkey customerid studentid pupilid \
             registrantid clientid foreignid schoolid externaluser lmsuser externalkey внешнийid idпользователя \
             idученика кодученика код внешнийidпользователя",
                 ),
@@ -195,7 +207,7 @@ pub(crate) static TABLES: [TableWords; 5] = [
                 IDS,
                 WordList(
                     "externalmeetingid lmsmeetingid externallessonid lessonid lmslessonid lmslesson externalmeeting \
-            extmeetingid extlessonid classid eventid idвстречи idурока кодурока",
+            extmeetingid extlessonid lmsevent classid eventid idвстречи idурока кодурока",
                 ),
             ),
             words(
@@ -221,7 +233,7 @@ pub(crate) static TABLES: [TableWords; 5] = [
                 LENGTHS,
                 WordList(
                     "screenseconds screentime screenduration screenms screenshareseconds screensharetime \
-            screensharingtime screensharingseconds screenshare screensharing screen sharingtime экран \
+            screensharingtime screensharingseconds screenshare screensharing screen sharingtime share sharetime sharing demo экран \
             демонстрацияэкрана демонстрация",
                 ),
             ),
@@ -229,7 +241,7 @@ pub(crate) static TABLES: [TableWords; 5] = [
                 "messages_count",
                 COUNTS,
                 WordList(
-                    "messagescount messagecount chatmessagescount chatmessages chatcount messages messagessent chat \
+                    "messagescount messagecount msgs msgcount nmessages chatmessagescount chatmessages chatcount messages messagessent chat \
             сообщения сообщений количествосообщений сообщенийвчате",
                 ),
             ),
@@ -254,10 +266,10 @@ pub(crate) static TABLES: [TableWords; 5] = [
     TableWords {
         table: "messages",
         lists: WordList(
-            "messages chat chatmessages chatlog chathistory comments posts чат сообщения сообщениячата",
+            "messages chat chatmessages chatlog chathistory comments posts talk conversation dialog чат сообщения сообщениячата",
         ),
         columns: &[
-            words("message_id", IDS, WordList("messageid id msgid uuid key")),
+            words("message_id", IDS, WordList("messageid id msgid uuid key no number")),
             words("participant_id", IDS, AUTHORS),
             words(
                 "participant_name",
@@ -271,7 +283,7 @@ pub(crate) static TABLES: [TableWords; 5] = [
                 "sent_at",
                 TIMES,
                 WordList(
-                    "sentat createdat senttime time timestamp datetime date at ts sent created postedat время дата \
+                    "sentat createdat senttime time timestamp datetime date at ts sent created postedat when время дата \
             отправлено датаивремя времяотправки",
                 ),
             ),
@@ -295,7 +307,7 @@ pub(crate) static TABLES: [TableWords; 5] = [
             words(
                 "sent_at",
                 TIMES,
-                WordList("sentat createdat time timestamp at ts date created время дата"),
+                WordList("sentat createdat time timestamp at ts date created when время дата"),
             ),
         ],
     },
@@ -317,7 +329,7 @@ pub(crate) static TABLES: [TableWords; 5] = [
             words(
                 "voted_at",
                 TIMES,
-                WordList("votedat createdat answeredat time timestamp at ts date время дата"),
+                WordList("votedat createdat answeredat time timestamp at ts date when время дата"),
             ),
         ],
     },
