@@ -269,7 +269,11 @@ pub(crate) static TABLES: [TableWords; 5] = [
             "messages chat chatmessages chatlog chathistory comments posts talk conversation dialog чат сообщения сообщениячата",
         ),
         columns: &[
-            words("message_id", IDS, WordList("messageid id msgid uuid key no number")),
+            words(
+                "message_id",
+                IDS,
+                WordList("messageid id msgid uuid key no number"),
+            ),
             words("participant_id", IDS, AUTHORS),
             words(
                 "participant_name",

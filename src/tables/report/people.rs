@@ -113,8 +113,9 @@ impl ParticipantMerger {
     /// Merges the rows of a report into one row for each participant, in the order of the report.
     ///
     /// If rows are stays, those with the same external user, e-mail, telephone or name (the first that has a value) belong
-    /// to one participant. Stays that have only the name in common are counted in the notes, because they may be of two
-    /// persons.
+    /// to one participant: by the external user whatever their ids, by e-mail or telephone if the ids do not differ
+    /// together with the names, by the name if neither has an id. Stays that have only the name in common are counted in
+    /// the notes, because they may be of two persons.
     pub fn merge<'v>(
         &self,
         mut rows: Vec<TableRow<'v>>,
@@ -122,20 +123,7 @@ impl ParticipantMerger {
         call_end: Option<DateTime<Utc>>,
         notes: &mut Notes,
     ) -> MergedParticipants<'v> {
-        let mut named = HashSet::new();
-        let mut merged_by_name = 0;
-        for row in rows.iter_mut().filter(|row| row.is_stay) {
-            if row.cells[self.id].is_some() || !self.is_known(row) {
-                continue;
-            }
-            // Pass a fresh counter, so that every stay of the same person gets the same surrogate id.
-            let (id, known_by) = self.surrogate(row, call, &mut HashMap::new());
-            if self.has_name_alone(row) && !named.insert(id.clone()) {
-                merged_by_name += 1;
-            }
-            row.cells[self.id] = id.into();
-            self.identify(row, known_by);
-        }
+        let merged_by_name = self.join_stays(&mut rows, call);
         notes.observe(Observation::MergedByName, merged_by_name);
         // Several stays of one participant are expected.
         let people = rows.iter().filter(|row| !row.is_stay).count();
@@ -143,6 +131,54 @@ impl ParticipantMerger {
         let repeated = people.saturating_sub(settled.rows.len()) as u64;
         notes.observe(Observation::MergedParticipants, repeated);
         settled
+    }
+
+    /// Gives the same id to the stays of one person, and returns how many were joined by the name alone.
+    fn join_stays(&self, rows: &mut [TableRow<'_>], call: &str) -> u64 {
+        // The first stay of each person, and true if it has an id of its own.
+        let mut first: HashMap<(usize, String), (usize, bool)> = HashMap::new();
+        let mut merged_by_name = 0;
+        for at in 0..rows.len() {
+            let row = &rows[at];
+            let known = self.known_by.iter().zip(IDENTITY);
+            let known = known.filter(|_| row.is_stay).find_map(|(index, field)| {
+                let who = row.cells[*index].as_text()?;
+                Some((*index, field, who.to_owned()))
+            });
+            let Some((index, field, who)) = known else {
+                continue;
+            };
+            let own_id = row.cells[self.id].is_some();
+            let (earlier, is_identified) = *first.entry((index, who)).or_insert((at, own_id));
+            let is_same =
+                earlier != at && self.is_same_person(&rows[earlier], row, index, is_identified || own_id);
+            let mut id = match own_id {
+                true => row.cells[self.id].clone(),
+                // Pass a fresh counter, so that every stay of the same person gets the same surrogate id.
+                false => self.surrogate(row, call, &mut HashMap::new()).0.into(),
+            };
+            if is_same {
+                id = rows[earlier].cells[self.id].clone();
+                merged_by_name += u64::from(index == self.known_by[3]);
+                if own_id && id != rows[at].cells[self.id] {
+                    self.identify(&mut rows[earlier], Some(field));
+                }
+            }
+            if !own_id {
+                self.identify(&mut rows[at], Some(field));
+            }
+            rows[at].cells[self.id] = id;
+        }
+        merged_by_name
+    }
+
+    /// True if two stays that have the value of a column in common are of one person. `has_ids` tells if one of them has
+    /// an id.
+    fn is_same_person(&self, one: &TableRow<'_>, other: &TableRow<'_>, column: usize, has_ids: bool) -> bool {
+        let [external_user, .., name] = self.known_by;
+        let names = [one, other].map(|row| &row.cells[name]);
+        let same_name = names[0] == names[1] || names.iter().any(|name| !name.is_some());
+        !has_ids || column == external_user || (column != name && same_name)
     }
 
     /// The number of participants that a list of stays could tell apart: those with a stay, by the rules for stays of
@@ -162,11 +198,6 @@ impl ParticipantMerger {
             }
         }
         seen.len() as u64 + nobody
-    }
-
-    fn has_name_alone(&self, row: &TableRow<'_>) -> bool {
-        let [of_others @ .., _] = self.known_by;
-        !of_others.iter().any(|index| row.cells[*index].is_some())
     }
 
     fn is_known(&self, row: &TableRow<'_>) -> bool {

@@ -464,6 +464,45 @@ fn rows_that_are_stays_become_people_by_what_identifies_them() {
 }
 
 #[test]
+fn stays_with_ids_of_their_own_become_people_too() {
+    let stay = |id: &str, who: Value, name: &str, from: u32| {
+        let mut row = json!({"id": id, "name": name, "in": format!("2026-11-22 10:{from:02}"), "out": format!("2026-11-22 10:{:02}", from + 5)});
+        row.as_object_mut()
+            .expect("object")
+            .extend(who.as_object().expect("object").clone());
+        row
+    };
+    let report = json!({"participants": [
+        stay("1", json!({"externalUserId": "u1"}), "Анна", 0),
+        stay("2", json!({"externalUserId": "u1"}), "Анна С.", 10),
+        stay("3", json!({"email": "b@example.org"}), "Борис", 0),
+        stay("4", json!({"email": "b@example.org"}), "Борис", 10),
+        // The address of a family.
+        stay("5", json!({"email": "b@example.org"}), "Вера", 0),
+        stay("6", json!({}), "Глеб", 0),
+        stay("7", json!({}), "Глеб", 10),
+        stay("8", json!({}), "Дина", 0),
+        stay("8", json!({}), "Дина", 10)]});
+    let mapping = "[table.participants]\ncolumns.sessions = { from = '@', fields = { joined_at = 'in', left_at = 'out' } }";
+    assert_eq!(
+        rows(
+            mapping,
+            &report,
+            "participants",
+            &["name", "participant_id", "sessions_count", "identity"]
+        ),
+        [
+            "Анна | 1 | 2 | external_user_id",
+            "Борис | 3 | 2 | email",
+            "Вера | 5 | 1 | id",
+            "Глеб | 6 | 1 | id",
+            "Глеб | 7 | 1 | id",
+            "Дина | 8 | 2 | id"
+        ]
+    );
+}
+
+#[test]
 fn a_start_and_a_length_give_the_end() {
     let report = json!({"participants": [
         {"id": "1", "name": "Анна", "sessions": [{"joinedAt": "2026-11-22 10:00", "length": "PT55M"}]},
