@@ -11,12 +11,11 @@ use crate::config::ReportFormat;
 use crate::ids::RoomId;
 use crate::json::RawJson;
 use crate::lake::manifest::{CallEntry, Landing, Manifest, RecordEntry, RoomEntry, Status};
-use crate::lake::table::{self, Table};
 
 /// The inputs of the tables. Attempts, times of landing and earlier builds are not among them.
 #[derive(Serialize)]
 struct Inputs<'m> {
-    tables: String,
+    tables: &'m str,
     mapping: &'m str,
     date: chrono::NaiveDate,
     space: (&'m str, Option<&'m str>),
@@ -56,22 +55,18 @@ struct LandingInputs<'m> {
 
 /// The digest of all inputs of a day's tables, in hex: its landings, the mapping, and the definitions of the tables.
 pub fn fingerprint(manifest: &Manifest, mapping: &Mapping) -> String {
-    with_tables(manifest, mapping, mapping.tables())
+    with_tables(manifest, mapping, mapping.tables_digest())
 }
 
-/// [`fingerprint`] with the given tables.
-fn with_tables<'t>(
-    manifest: &Manifest,
-    mapping: &Mapping,
-    tables: impl IntoIterator<Item = &'t Table>,
-) -> String {
+/// [`fingerprint`] with the digest of the given tables.
+fn with_tables<'m>(manifest: &'m Manifest, mapping: &'m Mapping, tables: &'m str) -> String {
     let calls = manifest.calls.iter().map(|(id, call)| (id.as_str(), call.into()));
     let records = manifest
         .records
         .iter()
         .map(|(id, record)| (id.as_str(), record.into()));
     let inputs = Inputs {
-        tables: table::digest(tables),
+        tables,
         mapping: mapping.digest(),
         date: manifest.date,
         space: (&manifest.space_id, manifest.space_name.as_deref()),
@@ -149,7 +144,7 @@ impl<'m> From<&'m Landing> for LandingInputs<'m> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::lake::table::{Column, Type};
+    use crate::lake::table::{self, Column, Table, Type};
 
     #[test]
     fn a_changed_definition_of_any_table_changes_the_fingerprint() {
@@ -158,7 +153,7 @@ mod tests {
         let mapping = Mapping::over_builtin(own, "mine.toml").expect("mapping");
         let tables: Vec<Table> = mapping.tables().cloned().collect();
         assert_eq!(tables.last().map(|table| table.name.as_ref()), Some("visits"));
-        let of = |tables: &[Table]| with_tables(&manifest, &mapping, tables);
+        let of = |tables: &[Table]| with_tables(&manifest, &mapping, &table::digest(tables));
         let same = fingerprint(&manifest, &mapping);
         assert_eq!(of(&tables), same);
         type Change = fn(&mut Table);

@@ -20,7 +20,7 @@ use std::collections::BTreeMap;
 use sha2::{Digest, Sha256};
 
 use crate::error::{Error, ErrorKind, Result};
-use crate::lake::table::{Table, builtin};
+use crate::lake::table::{self, Table, builtin};
 use crate::lenient::InstantRules;
 use crate::tables::report::path::Path;
 use mapping_file::{Fault, File, TableSource, line_at};
@@ -38,6 +38,7 @@ pub struct Mapping {
     pub(super) tables: Vec<TablePlan>,
     shapes: BTreeMap<TableSource, Shape>,
     digest: String,
+    tables_digest: String,
 }
 
 impl Mapping {
@@ -86,6 +87,11 @@ impl Mapping {
         &self.digest
     }
 
+    /// The digest of the definitions of [`Mapping::tables`], which every fingerprint of a day has.
+    pub(super) fn tables_digest(&self) -> &str {
+        &self.tables_digest
+    }
+
     /// The fields of a source's objects that the mapping knows.
     pub(super) fn shape(&self, source: TableSource) -> Option<&Shape> {
         self.shapes.get(&source)
@@ -116,11 +122,14 @@ impl Mapping {
             }
         }
         let canonical = serde_json::to_vec(file).map_err(|error| Fault::of_file("", error.to_string()))?;
-        Ok(Self {
+        let mut mapping = Self {
             tables,
             shapes,
             digest: hex::encode(Sha256::digest(canonical)),
-        })
+            tables_digest: String::new(),
+        };
+        mapping.tables_digest = table::digest(mapping.tables());
+        Ok(mapping)
     }
 }
 

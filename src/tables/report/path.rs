@@ -123,6 +123,11 @@ impl Path {
         self.up == 0 && self.steps.is_empty() && !self.is_key
     }
 
+    /// True if it steps into the row itself, which is a list.
+    pub fn is_list_here(&self) -> bool {
+        self.up == 0 && self.steps.first().is_some_and(Step::is_many)
+    }
+
     /// The path to what `other` finds from the end of this one.
     pub fn then(&self, other: &Self) -> Self {
         Self {

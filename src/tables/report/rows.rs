@@ -95,8 +95,7 @@ fn read<'v>(
     sessions: &mut SessionReader,
     notes: &mut Notes,
 ) -> Option<TableRow<'v>> {
-    let plain = |column: &ColumnPlan| column.session.is_none() && column.from.iter().any(Path::is_here);
-    if !scopes.last()?.node.is_object() && !plan.columns.iter().any(plain) {
+    if !plan.can_read(scopes.last()?.node) {
         notes.bad(&plan.table.name, "(row)");
         return None;
     }
@@ -136,6 +135,17 @@ fn read<'v>(
         }
     }
     Some(row)
+}
+
+impl TablePlan {
+    /// True if a value can be a row: an object, a plain value that some column reads, or a list that some column steps into.
+    fn can_read(&self, row: &Node<'_>) -> bool {
+        let reads = |column: &ColumnPlan| {
+            let is_value = column.session.is_none() && column.from.iter().any(Path::is_here);
+            is_value || (row.as_list().is_some() && column.from.iter().any(Path::is_list_here))
+        };
+        row.is_object() || self.columns.iter().any(reads)
+    }
 }
 
 impl ColumnPlan {

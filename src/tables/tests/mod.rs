@@ -6,6 +6,7 @@ mod language;
 mod own;
 mod polls;
 mod presence;
+mod stays;
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
