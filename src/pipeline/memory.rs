@@ -20,7 +20,7 @@ const LARGE: u32 = 4;
 const RISKY: u32 = 16;
 /// An extra share, as a part of the budget, for landed reports that stay in memory until the build, which then need not
 /// read them again.
-const KEPT: u32 = 16;
+const KEPT: u32 = 32;
 
 /// Bytes in memory for a byte of JSON: the byte itself, its repaired form, and its text in rows.
 const PER_BYTE: u64 = 3;
@@ -203,11 +203,11 @@ mod tests {
 
     #[test]
     fn kept_reports_have_a_room_of_their_own_and_are_never_waited_for() {
-        let memory = MemoryBudget::of(64 * MIB);
+        let memory = MemoryBudget::of(128 * MIB);
         let kept = memory.keep(3 * MIB).expect("4 MiB are for them");
         assert!(memory.keep(2 * MIB).is_none());
         assert!(
-            now(&memory, 64 * MIB).is_some(),
+            now(&memory, 128 * MIB).is_some(),
             "kept reports are not part of the budget"
         );
         drop(kept);
