@@ -165,9 +165,17 @@ fn tell(
                 format!("{tested}, whose list of participants is empty: take a report of a call with people");
             report.tell(CheckOutcome::Doubtful, "mapping", &text)?;
         }
+        Some(rows) if people.is_some_and(|table| table.kept == 0) => {
+            let text = format!("{tested}, where none of the {rows} participants counts");
+            report.bad("mapping", &text)?;
+        }
         Some(_) => report.good("mapping", &tested)?,
     }
     tell_tables(&fit, report)?;
+    for (observation, sightings) in &fit.notes.observed {
+        let text = format!("{} {}", sightings.values().sum::<u64>(), observation.sentence());
+        report.tell(CheckOutcome::Doubtful, "report", &text)?;
+    }
     tell_sheets(&fit.sheets, report)?;
     tell_untaken(&fit, report)?;
     tell_suggestions(&fit, named, report)
@@ -183,7 +191,7 @@ fn tell_tables(fit: &Fit, report: &CheckReport) -> Result<()> {
             report.tell(CheckOutcome::GoodWithRemark, &table.table, text)?;
             continue;
         };
-        report.good(&table.table, &format!("{rows} rows at {}", table.place))?;
+        tell_rows(table, rows, report)?;
         if rows > 0 {
             details(report, "bound", &table.bound)?;
             details(report, "unbound", &table.unbound)?;
@@ -196,6 +204,31 @@ fn tell_tables(fit: &Fit, report: &CheckReport) -> Result<()> {
         }
     }
     Ok(())
+}
+
+/// Tells how many rows there are, and how many of them count.
+fn tell_rows(table: &TableFit, rows: u64, report: &CheckReport) -> Result<()> {
+    let TableFit {
+        place,
+        kept,
+        misshapen,
+        ..
+    } = table;
+    let text = match *kept == rows {
+        true => format!("{rows} rows at {place}"),
+        false => format!("{kept} of {rows} rows at {place} count, by `where` and `skip`"),
+    };
+    match *misshapen {
+        0 => report.good(&table.table, &text),
+        count => {
+            let hint = match place.ends_with([']', '}']) {
+                true => String::new(),
+                false => format!(": if {place} is a list, its rows are at {place}[]"),
+            };
+            let text = format!("{count} of {rows} rows at {place} are no objects{hint}");
+            report.tell(CheckOutcome::Doubtful, &table.table, &text)
+        }
+    }
 }
 
 fn tell_misfit(table: &TableFit, misfit: &ColumnMisfit, report: &CheckReport) -> Result<()> {

@@ -106,7 +106,7 @@ impl Format {
         match format.read(&written) {
             Some(_) => Ok(format),
             None => Err(format!(
-                "`{text}` does not state a whole date: an instant needs year, month and day"
+                "`{text}` does not state a whole date and time: it needs year, month and day, and `%p` beside `%I`"
             )),
         }
     }

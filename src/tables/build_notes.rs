@@ -71,7 +71,7 @@ impl Observation {
                 "rows repeat a participant of the same report and were merged with it"
             }
             Self::MergedByName => {
-                "rows of the XLSX report were merged with an earlier row by the name alone: two participants of the same name count as one"
+                "stays of the report were merged with an earlier one by the name alone: two participants of the same name count as one"
             }
             Self::DuplicateExternalIds => {
                 "participants share user and meeting with another participant of their call"

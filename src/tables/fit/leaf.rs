@@ -1,6 +1,7 @@
 //! The fields of a row, and how well each fits a column. Pure.
 
 use super::field_tree::{FieldTree, TreeStep, path_text};
+use super::value_shape::Sort;
 use super::words::{self, ColumnWords};
 
 /// A field of a row that may feed a column.
@@ -83,6 +84,21 @@ pub(crate) fn score(column: &ColumnWords, leaf: &Leaf<'_>) -> Option<i32> {
         (Some(name), None) if name > 35 => Some(name - depth - 20),
         (None, Some(true)) if column.by_sort => Some(30 - depth),
         _ => None,
+    }
+}
+
+/// The factor to seconds that the name of a length speaks for, as TOML writes it.
+pub(crate) fn scale(leaf: &Leaf<'_>) -> Option<&'static str> {
+    let ends = |ends: &[&str]| {
+        ends.iter()
+            .any(|end| leaf.name.ends_with(end) || leaf.full.starts_with(end))
+    };
+    if ends(&["ms", "millis", "milliseconds"]) {
+        Some("0.001")
+    } else if ends(&["min", "mins", "minutes"]) && leaf.tree.sort() == Some(Sort::Number) {
+        Some("60")
+    } else {
+        None
     }
 }
 

@@ -33,6 +33,7 @@ use crate::tables::report::inspect::{self, NotJson};
 use crate::tables::report::node::Node;
 use crate::tables::report::outside::{OutsideCall, outside};
 use crate::tables::report::path::{Path, Step};
+use crate::tables::report::people::ParticipantMerger;
 use crate::tables::report::rows;
 pub use workbook::{SheetColumn, SheetFit, fit_workbook};
 
@@ -90,6 +91,10 @@ pub struct TableFit {
     pub place: String,
     /// The number of its rows; none if the report lacks their place.
     pub rows: Option<u64>,
+    /// The number of them that count and can be read.
+    pub kept: u64,
+    /// The number of them that are no objects.
+    pub misshapen: u64,
     /// The mapped columns that have a value in some row.
     pub bound: Vec<String>,
     /// The mapped columns that have no value in any row.
@@ -170,6 +175,7 @@ pub fn fit_report(json: &[u8], mapping: &Mapping, call: CallTimes) -> Result<Fit
             &notes,
         );
         sessions.extend(sessions_of(plan, &rows));
+        observe_people(plan, &rows, &mut notes);
         states.push(state_of(plan, &fit, place, &tree));
         tables.push(fit);
     }
@@ -240,6 +246,11 @@ fn table_fit(
     TableFit {
         place: place.unwrap_or_default(),
         rows: count,
+        kept: rows.len() as u64,
+        misshapen: notes
+            .bad
+            .get(&format!("{table}.(row)"))
+            .map_or(0, |seen| seen.values().sum()),
         bound: bound.into_iter().map(name).collect(),
         unbound: unbound.into_iter().map(name).collect(),
         misfits,
@@ -282,6 +293,14 @@ fn misfit(table: &str, column: &str, read: u64, notes: &Notes) -> Option<ColumnM
         example: samples.example,
         is_key,
     })
+}
+
+/// Makes the notes of a run about people who are merged.
+fn observe_people(plan: &TablePlan, rows: &[TableRow<'_>], notes: &mut Notes) {
+    let merger = ParticipantMerger::of(plan).filter(|_| plan.table.name == participants::NAME);
+    if let Some(merger) = merger {
+        merger.merge(rows.to_vec(), "", None, notes);
+    }
 }
 
 fn sessions_of(plan: &TablePlan, rows: &[TableRow<'_>]) -> Vec<Session> {

@@ -2,7 +2,7 @@
 //! as events of joining and leaving. Pure.
 
 use super::field_tree::{FieldTree, TreeStep, path_text};
-use super::leaf::{Leaf, best, leaves};
+use super::leaf::{Leaf, best, leaves, scale};
 use super::toml_lines::quoted;
 use super::words;
 
@@ -48,15 +48,17 @@ fn stay_fields<'t>(all: &[&Leaf<'t>]) -> Option<(String, Vec<&'t FieldTree>)> {
         .collect();
     let mut fields = format!("joined_at = {}", quoted(&joined.path()));
     let mut times = vec![joined.tree];
+    let mut scaled = None;
     if let Some(left) = best(&words::LEFT, &rest) {
         fields.push_str(&format!(", left_at = {}", quoted(&left.path())));
         times.push(left.tree);
     } else if let Some(length) = best(&words::LENGTH, &rest) {
         fields.push_str(&format!(", duration_s = {}", quoted(&length.path())));
+        scaled = scale(length).map(|scale| format!(", scale = {scale}"));
     } else {
         return None;
     }
-    Some((format!("{{ {fields} }}"), times))
+    Some((format!("{{ {fields} }}{}", scaled.unwrap_or_default()), times))
 }
 
 /// The steps from a row to its own list of stays.

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 
 use super::field_tree::{FieldTree, NameWords, TreeStep, path_text};
 use super::formats;
-use super::leaf::{Leaf, best, leaves, score, step_name};
+use super::leaf::{Leaf, best, leaves, scale, score, step_name};
 use super::stays;
 use super::toml_lines::{TomlLines, quoted};
 use super::value_shape::Sort;
@@ -224,7 +224,12 @@ impl TableLines<'_> {
         let all = leaves(self.row);
         let free: Vec<Leaf<'_>> = all.into_iter().filter(|leaf| self.is_free(leaf)).collect();
         let mut used = BTreeSet::new();
-        for (column, leaf) in self.assigned(&free) {
+        let parts = self.parts_of_name(&free);
+        let whole: Vec<&Leaf<'_>> = free
+            .iter()
+            .filter(|leaf| parts.len() < 2 || !parts.iter().any(|part| part.steps == leaf.steps))
+            .collect();
+        for (column, leaf) in self.assigned(&whole) {
             used.insert(leaf.path());
             formats::note(leaf.tree, toml);
             toml.column_line(name, column.column, &feed(column, leaf), &because(leaf));
@@ -268,7 +273,7 @@ impl TableLines<'_> {
     }
 
     /// Each wanted column with its field, the best pairs first.
-    fn assigned<'l, 't>(&self, free: &'l [Leaf<'t>]) -> Vec<(&'static ColumnWords, &'l Leaf<'t>)> {
+    fn assigned<'l, 't>(&self, free: &[&'l Leaf<'t>]) -> Vec<(&'static ColumnWords, &'l Leaf<'t>)> {
         let mut pairs: Vec<(i32, usize, &'static ColumnWords, &Leaf<'_>)> = Vec::new();
         for (order, column) in self
             .table
@@ -277,7 +282,7 @@ impl TableLines<'_> {
             .enumerate()
             .filter(|(_, words)| self.is_wanted(words.column))
         {
-            for leaf in free {
+            for leaf in free.iter().copied() {
                 let mut points = score(column, leaf).unwrap_or(i32::MIN);
                 let is_key = column.column == "participant_id" && self.table.table == "participants";
                 let repeats = (leaf.tree.distinct.len() as u64) < leaf.tree.seen;
@@ -305,16 +310,21 @@ impl TableLines<'_> {
             .collect()
     }
 
+    /// The fields of the parts of a name.
+    fn parts_of_name<'l, 't>(&self, free: &'l [Leaf<'t>]) -> Vec<&'l Leaf<'t>> {
+        let part = |names: &WordList| free.iter().find(|leaf| names.contains(&leaf.name));
+        match self.table.table {
+            "participants" => words::NAME_PARTS.iter().filter_map(part).collect(),
+            _ => Vec::new(),
+        }
+    }
+
     fn name_in_parts(&self, free: &[Leaf<'_>], toml: &mut TomlLines) {
         if !self.is_wanted("name") || toml.has("participants", "name") {
             return;
         }
-        let part = |names: WordList| free.iter().find(|leaf| names.contains(&leaf.name));
-        let parts: Vec<String> = words::NAME_PARTS
-            .iter()
-            .filter_map(|names| part(*names))
-            .map(|leaf| quoted(&leaf.path()))
-            .collect();
+        let parts = self.parts_of_name(free);
+        let parts: Vec<String> = parts.iter().map(|leaf| quoted(&leaf.path())).collect();
         match parts.as_slice() {
             [] => {}
             [one] => toml.column_line("participants", "name", one, "a part of a name"),
@@ -409,19 +419,11 @@ impl TableLines<'_> {
 /// The feed of a column from a field, with the factor that its name speaks for.
 fn feed(column: &ColumnWords, leaf: &Leaf<'_>) -> String {
     let path = quoted(&leaf.path());
-    let is_length = column.column.ends_with("_s");
-    let ends = |ends: &[&str]| {
-        is_length
-            && ends
-                .iter()
-                .any(|end| leaf.name.ends_with(end) || leaf.full.starts_with(end))
-    };
+    let scale = scale(leaf).filter(|_| column.column.ends_with("_s"));
     if column.column == "role" && leaf.tree.sort() == Some(Sort::Truth) {
         format!("{{ from = {path}, values = {{ true = \"moderator\", false = \"user\" }} }}")
-    } else if ends(&["ms", "millis", "milliseconds"]) {
-        format!("{{ from = {path}, scale = 0.001 }}")
-    } else if ends(&["min", "mins", "minutes"]) && leaf.tree.sort() == Some(Sort::Number) {
-        format!("{{ from = {path}, scale = 60 }}")
+    } else if let Some(scale) = scale {
+        format!("{{ from = {path}, scale = {scale} }}")
     } else {
         path
     }

@@ -257,6 +257,44 @@ fn an_unknown_report_of_forty_fields_needs_two_rounds() {
 }
 
 #[test]
+fn rows_that_do_not_count_or_are_none_are_told() {
+    let report = json!({"users": [{"id": 1, "name": "A", "status": "in"}, {"id": 2, "name": "B", "status": "out"}, 5]});
+    let with = |rules: &str| {
+        let text = format!("version = 1\n[table.participants]\n{rules}");
+        let fit = fit(&report, &Mapping::over_builtin(&text, "m").expect(rules));
+        let people = table(&fit, "participants");
+        (people.rows, people.kept, people.misshapen)
+    };
+    assert_eq!(with("rows = 'users[]'"), (Some(3), 2, 1));
+    assert_eq!(
+        with("rows = 'users[]'\nwhere = { statuss = 'in' }"),
+        (Some(3), 0, 0)
+    );
+    assert_eq!(with("rows = 'users'"), (Some(1), 0, 1));
+}
+
+#[test]
+fn names_in_parts_and_lengths_in_minutes_are_suggested() {
+    let report = json!({"users": [{"id": "u-1", "Фамилия": "Иванова", "Имя": "Анна",
+        "sessions": [{"start": "2026-11-22T10:00:00Z", "durationMinutes": 20}]}]});
+    let first = fit(&report, &builtin());
+    let lines = first.suggestions.join("\n");
+    assert!(
+        lines.contains("name = { concat = [\"Фамилия\", \"Имя\"] }"),
+        "{lines}"
+    );
+    assert!(
+        lines.contains("duration_s = \"durationMinutes\" }, scale = 60 }"),
+        "{lines}"
+    );
+    let second = fit(&report, &pasted(&first));
+    assert_eq!(
+        table(&second, "participants").bound,
+        ["participant_id", "name", "sessions"]
+    );
+}
+
+#[test]
 fn a_report_that_is_a_list_and_fields_beside_known_ones_are_suggested() {
     let person = |name: &str| json!({"userName": name, "enterTime": "2026-11-22 10:00:00", "exitTime": "2026-11-22 10:40:00"});
     let list = fit(

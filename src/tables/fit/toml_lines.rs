@@ -32,8 +32,18 @@ struct TomlTable {
     name: String,
     own: Vec<String>,
     columns: Vec<(String, String)>,
-    sheet: Vec<String>,
-    sheet_columns: Vec<String>,
+    sheets: Vec<String>,
+    sheets_because: String,
+    sheet_columns: Vec<SheetColumnLine>,
+}
+
+/// The feed of a column in a workbook.
+#[derive(Debug, Default)]
+struct SheetColumnLine {
+    column: String,
+    /// Texts of its header in quotes, or one feed of another form.
+    feeds: Vec<String>,
+    because: String,
 }
 
 impl TomlLines {
@@ -79,15 +89,37 @@ impl TomlLines {
         self.table(table).columns.push((column.to_owned(), line));
     }
 
-    /// Adds a line below the header of the table's rules for workbooks.
-    pub fn sheet_line(&mut self, table: &str, line: &str, because: &str) {
-        self.table(table).sheet.push(with_comment(line, because));
+    /// Adds a sheet of a table.
+    pub fn sheet(&mut self, table: &str, name: &str, because: &str) {
+        let table = self.table(table);
+        table.sheets.push(quoted(name));
+        if table.sheets_because.is_empty() {
+            because.clone_into(&mut table.sheets_because);
+        }
     }
 
     /// Adds the header of a column in a workbook.
     pub fn sheet_column(&mut self, table: &str, column: &str, header: &str, because: &str) {
-        let line = with_comment(&format!("{column} = {}", quoted(header)), because);
-        self.table(table).sheet_columns.push(line);
+        self.sheet_feed(table, column, &quoted(header), because);
+    }
+
+    /// Adds the feed of a column in a workbook. A column of several sheets has one line.
+    pub fn sheet_feed(&mut self, table: &str, column: &str, feed: &str, because: &str) {
+        let columns = &mut self.table(table).sheet_columns;
+        match columns.iter_mut().find(|known| known.column == column) {
+            Some(known) if !known.feeds.iter().any(|other| other == feed) => {
+                // A table of keys can't stand in a list.
+                if !feed.starts_with('{') && !known.feeds[0].starts_with('{') {
+                    known.feeds.push(feed.to_owned());
+                }
+            }
+            Some(_) => {}
+            None => columns.push(SheetColumnLine {
+                column: column.to_owned(),
+                feeds: vec![feed.to_owned()],
+                because: because.to_owned(),
+            }),
+        }
     }
 
     /// True if a column has a feed.
@@ -129,10 +161,28 @@ impl TomlLines {
                 ".columns",
                 table.columns.into_iter().map(|(_, line)| line).collect(),
             );
-            section(".xlsx", table.sheet);
-            section(".xlsx.columns", table.sheet_columns);
+            let sheets = (!table.sheets.is_empty()).then(|| {
+                with_comment(
+                    &format!("sheets = {}", one_or_list(&table.sheets)),
+                    &table.sheets_because,
+                )
+            });
+            section(".xlsx", sheets.into_iter().collect());
+            let columns = table.sheet_columns.iter().map(|line| {
+                let feed = format!("{} = {}", line.column, one_or_list(&line.feeds));
+                with_comment(&feed, &line.because)
+            });
+            section(".xlsx.columns", columns.collect());
         }
         lines
+    }
+}
+
+/// A value, or a list of several.
+fn one_or_list(values: &[String]) -> String {
+    match values {
+        [one] => one.clone(),
+        several => format!("[{}]", several.join(", ")),
     }
 }
 
@@ -174,7 +224,11 @@ mod tests {
         lines.table_line("participants", "rows = \"users[]\"", "");
         lines.format("%d/%m/%Y");
         lines.zone(180);
-        lines.sheet_column("participants", "role", "Роль", "");
+        for sheet in ["Лист1", "Лист2"] {
+            lines.sheet("participants", sheet, "header in row 1");
+            lines.sheet_column("participants", "role", "Роль", "");
+        }
+        lines.sheet_column("participants", "role", "Role", "");
         let text = lines.finish().join("\n");
         let value: toml::Table = toml::from_str(&text).expect("TOML");
         assert_eq!(value["formats"][0].as_str(), Some("%d/%m/%Y"));
@@ -182,6 +236,7 @@ mod tests {
         let table = &value["table"]["participants"];
         assert_eq!(table["rows"].as_str(), Some("users[]"));
         assert_eq!(table["columns"]["name"].as_str(), Some("a\"\\b"));
-        assert_eq!(table["xlsx"]["columns"]["role"].as_str(), Some("Роль"));
+        assert_eq!(table["xlsx"]["sheets"].as_array().map(Vec::len), Some(2));
+        assert_eq!(table["xlsx"]["columns"]["role"].as_array().map(Vec::len), Some(2));
     }
 }

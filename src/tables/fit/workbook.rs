@@ -6,7 +6,8 @@ use super::toml_lines::{TomlLines, quoted};
 use super::value_shape::Sort;
 use super::words::{self, ColumnWords, TableWords};
 use super::{
-    CallTimes, Fit, KEY_COLUMNS, STAY_COLUMNS, TableFit, UntakenField, misfit, names, sessions_of, values,
+    CallTimes, Fit, KEY_COLUMNS, STAY_COLUMNS, TableFit, UntakenField, misfit, names, observe_people,
+    sessions_of, values,
 };
 use crate::lake::table::builtin::participants;
 use crate::tables::build_notes::Notes;
@@ -72,6 +73,7 @@ pub fn fit_workbook(bytes: &[u8], mapping: &Mapping, call: CallTimes) -> Result<
         let template = vec![Cell::Null; plan.table.columns.len()];
         let rows = table_rows::rows(plan, found, &template, &mut notes);
         sessions.extend(sessions_of(plan, &rows));
+        observe_people(plan, &rows, &mut notes);
         let places: Vec<_> = found
             .iter()
             .map(|sheet| format!("sheet \"{}\"", sheet.name))
@@ -91,7 +93,9 @@ pub fn fit_workbook(bytes: &[u8], mapping: &Mapping, call: CallTimes) -> Result<
         tables.push(TableFit {
             table: plan.table.name.to_string(),
             place: places.join(", "),
-            rows: Some(rows.len() as u64),
+            rows: Some(found.iter().map(|sheet| sheet.rows.len() as u64).sum()),
+            kept: rows.len() as u64,
+            misshapen: 0,
             misfits: misfits.collect(),
             bound,
             unbound,
@@ -113,6 +117,8 @@ fn missing(plan: &TablePlan) -> TableFit {
         table: plan.table.name.to_string(),
         place: String::new(),
         rows: None,
+        kept: 0,
+        misshapen: 0,
         bound: Vec::new(),
         unbound: Vec::new(),
         misfits: Vec::new(),
@@ -136,8 +142,11 @@ fn fed(plan: &TablePlan, headed: &[&ColumnSurvey]) -> (Vec<String>, Vec<String>)
         all.extend(STAY_COLUMNS.map(str::to_owned));
     }
     let others = headed.iter().filter_map(|column| column.feeds.clone());
-    let others: Vec<String> = others.filter(|name| !all.contains(name)).collect();
-    all.extend(others);
+    for name in others {
+        if !all.contains(&name) {
+            all.push(name);
+        }
+    }
     // A row of a workbook has no id of a participant or a message.
     all.retain(|name| is_fed(name) || !matches!(name.as_str(), participants::participant_id | "message_id"));
     all.into_iter().partition(|name| is_fed(name))
@@ -230,16 +239,27 @@ fn suggest(sheets: &[SheetSurvey], mut toml: TomlLines) -> Vec<String> {
             continue;
         };
         if sheet.table.is_none() {
-            toml.sheet_line(
-                table.table,
-                &format!("sheets = {}", quoted(&sheet.name)),
-                &format!("header in row {}", sheet.header.unwrap_or(0) + 1),
-            );
+            let because = format!("header in row {}", sheet.header.unwrap_or(0) + 1);
+            toml.sheet(table.table, &sheet.name, &because);
         }
         let bound: Vec<String> = sheet
             .columns
             .values()
             .filter_map(|column| column.feeds.clone())
+            .collect();
+        let parts = name_parts(table, &trees, &bound);
+        if let [_, _, ..] = parts[..] {
+            let feed: Vec<_> = parts.iter().map(|header| quoted(header)).collect();
+            toml.sheet_feed(
+                table.table,
+                "name",
+                &format!("{{ concat = [{}] }}", feed.join(", ")),
+                "parts of a name",
+            );
+        }
+        let trees: Vec<_> = trees
+            .into_iter()
+            .filter(|(header, _)| !parts.contains(header))
             .collect();
         for (column, header, tree) in assigned(table, &trees, &bound) {
             super::formats::note(tree, &mut toml);
@@ -251,6 +271,21 @@ fn suggest(sheets: &[SheetSurvey], mut toml: TomlLines) -> Vec<String> {
         }
     }
     toml.finish()
+}
+
+/// The headers of the parts of a name, if a sheet has several; else none.
+fn name_parts(table: &TableWords, trees: &[(String, FieldTree)], bound: &[String]) -> Vec<String> {
+    if table.table != participants::NAME || bound.iter().any(|column| column == participants::name) {
+        return Vec::new();
+    }
+    let headers = trees.iter().map(|(header, _)| header);
+    let part = |names: &words::WordList| {
+        headers
+            .clone()
+            .find(|header| names.contains(&words::fold(header)))
+    };
+    let parts: Vec<String> = words::NAME_PARTS.iter().filter_map(part).cloned().collect();
+    if parts.len() > 1 { parts } else { Vec::new() }
 }
 
 /// The table that a sheet's headers speak for.

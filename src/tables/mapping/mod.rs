@@ -5,6 +5,7 @@
 pub(crate) mod feed;
 pub(crate) mod mapping_file;
 pub(crate) mod names;
+pub(crate) mod no_column;
 pub(crate) mod overlay;
 pub(crate) mod plan;
 pub(crate) mod row_filter;
@@ -141,6 +142,9 @@ fn read(text: &str) -> Result<File, Fault> {
             return Fault::of_file("", reason);
         };
         let keys = mapping_file::keys_at(text, start);
+        // A missing key of the file stands nowhere.
+        let is_of_file = reason.contains("missing field `version`");
+        let keys = if is_of_file { Vec::new() } else { keys };
         let place = match keys.iter().map(String::as_str).collect::<Vec<_>>()[..] {
             ["table", table, "columns", column, ..] => format!("[table.{table}] column `{column}`: "),
             ["table", table, "xlsx", "columns", column, ..] => {

@@ -6,12 +6,14 @@ use std::collections::BTreeMap;
 use super::feed::{Feed, Lookup};
 use super::mapping_file::{Fault, TableRules, TableSource};
 use super::names::Names;
+use super::no_column::no_column;
 use super::row_filter::RowFilter;
 use super::row_place::{RowPlace, scopes};
 use super::session_plan::SessionPlan;
 use super::shape::Shape;
 use super::value_rules::{self, ValueRules};
 use super::{fault_key, paths, user_table};
+use crate::lake::table::builtin::participants;
 use crate::lake::table::{Table, Type, builtin};
 use crate::lenient::InstantRules;
 use crate::tables::report::path::{Path, Step};
@@ -100,12 +102,9 @@ impl TablePlan {
             fault.at.push(path.to_owned());
             fault
         })?;
-        if filter.up() >= place.depth() {
-            return Err(Fault::of_table(
-                name,
-                "a condition has more `^` than its rows lie deep",
-            ));
-        }
+        place
+            .check(filter.paths())
+            .map_err(|reason| Fault::of_table(name, format!("a condition: {reason}")))?;
         let mut columns = Vec::new();
         for (column, feed) in &rules.columns {
             let plan = ColumnPlan::resolve(place, column, feed)
@@ -142,6 +141,13 @@ impl TablePlan {
         for rows in &self.rows {
             shape.insert(&rows.steps).row = true;
             let scopes = scopes(rows);
+            for path in self
+                .filter
+                .paths()
+                .filter(|path| path.up == 0 && !path.is_key && !path.steps.is_empty())
+            {
+                shape.insert(&rows.then(path).steps).tested = true;
+            }
             for column in &self.columns {
                 for taken in column.taken() {
                     let Some(scope) = scopes.len().checked_sub(taken.up + 1) else {
@@ -161,7 +167,7 @@ impl TablePlan {
 impl ColumnPlan {
     fn resolve(place: RowPlace<'_>, name: &str, feed: &Feed) -> Result<Self, String> {
         let table = place.table;
-        let index = table.index(name).ok_or("the table has no such column")?;
+        let index = table.index(name).ok_or_else(|| no_column(table, name))?;
         // Lesson data in a report is taken whole, and `join` makes the lesson columns of it.
         let kind = match (place.source, name) {
             (TableSource::Report, builtin::lesson::attributes) => Type::Json,
@@ -174,6 +180,14 @@ impl ColumnPlan {
             || matches!(kind, Type::Date | Type::Counts)
         {
             return Err("it is filled by the program".into());
+        }
+        if table.name == participants::NAME
+            && [participants::duration_s, participants::sessions_count].contains(&name)
+        {
+            return Err(
+                "it is computed from `sessions`: name a length as `duration_s` in the `fields` of `sessions`"
+                    .into(),
+            );
         }
         feed.check(table, kind)?;
         let plan = Self {
@@ -191,7 +205,10 @@ impl ColumnPlan {
         let plan = Self { has_nodes, ..plan };
         let is_list = matches!(kind, Type::Sessions | Type::Options | Type::Strings);
         if !is_list && plan.from.iter().any(|path| path.arrays() > 0) {
-            return Err(format!("a path of a {} steps into too many arrays", kind.name()));
+            return Err(format!(
+                "a path steps into a list, and the column takes one {}",
+                kind.name()
+            ));
         }
         if plan.concat.iter().any(|path| path.arrays() > 0) {
             return Err("`concat` joins single values: a path of it steps into an array".into());

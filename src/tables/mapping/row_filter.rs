@@ -46,10 +46,10 @@ impl RowFilter {
         self.only.is_empty() && self.skip.is_empty()
     }
 
-    /// The most `^` of its paths.
-    pub fn up(&self) -> usize {
-        let paths = self.only.iter().chain(&self.skip);
-        paths.map(|condition| condition.path.up).max().unwrap_or(0)
+    /// The paths of its conditions, from the row.
+    pub fn paths(&self) -> impl Iterator<Item = &Path> {
+        let conditions = self.only.iter().chain(&self.skip);
+        conditions.map(|condition| &condition.path)
     }
 }
 
@@ -68,7 +68,7 @@ impl Condition {
 
     /// A value that does not exist equals the empty text.
     fn holds(&self, scopes: &[Scope<'_, '_>]) -> bool {
-        let equals = |node: &Node<'_>| match node {
+        let equals_one = |node: &Node<'_>| match node {
             Node::Null => self.texts.contains(""),
             node => node.to_text().map_or_else(
                 || matches!(node, Node::Text(_)) && self.texts.contains(""),
@@ -77,6 +77,11 @@ impl Condition {
                     self.texts.contains(&text) || self.texts.contains(text.trim_end_matches(':'))
                 },
             ),
+        };
+        // A list equals if any of its elements does.
+        let equals = |node: &Node<'_>| match node {
+            Node::List(elements) => elements.iter().any(equals_one),
+            node => equals_one(node),
         };
         if self.path.arrays() == 0 {
             return match self.path.value(scopes) {

@@ -16,6 +16,8 @@ pub(crate) struct Shape {
     pub taken: bool,
     /// True if this value is a row of a table, with an `extra` of its own.
     pub row: bool,
+    /// True if a condition reads this value: it is kept, and is no news.
+    pub tested: bool,
     /// They are so few that a linear search is faster than hashing.
     fields: Vec<(String, Shape)>,
     each: Option<Box<Shape>>,
@@ -94,6 +96,9 @@ impl Shape {
 
     /// The rest of a value that some path leads through.
     fn within(&self, value: &Node<'_>, path: &mut String, kept: Kept, notes: &mut Notes) -> Option<Value> {
+        if self.tested {
+            return (!value.is_null()).then(|| value.to_value());
+        }
         match (value, self.each.as_ref().or(self.values.as_ref())) {
             (Node::Object(object), _) if !self.fields.is_empty() || self.values.is_some() => {
                 let rest = self.rest(object, path, kept, notes);

@@ -167,7 +167,14 @@ impl Words {
         }
         let mut known = HashMap::new();
         for (text, value) in values {
-            let cell = fitting(kind, value).map_err(|reason| format!("`values`: `{text}`: {reason}"))?;
+            // An empty text says that a word means nothing.
+            let is_nothing = value.as_str().is_some_and(str::is_empty);
+            let cell = if is_nothing {
+                Ok(Cell::Null)
+            } else {
+                fitting(kind, value)
+            };
+            let cell = cell.map_err(|reason| format!("`values`: `{text}`: {reason}"))?;
             known.insert(fold(text), cell);
         }
         let default = default.map(|value| fitting(kind, value)).transpose();

@@ -72,7 +72,7 @@ impl Path {
         let up = text.len() - rest.len();
         let rest = match rest.strip_prefix('.') {
             Some(rest) if up > 0 => rest,
-            None if up > 0 && !rest.is_empty() && rest != KEY => {
+            None if up > 0 && !rest.is_empty() && rest != KEY && !rest.starts_with(['[', '{']) => {
                 return refuse("after `^` comes `.` and a field, or `@key`");
             }
             _ => rest,

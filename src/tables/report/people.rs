@@ -22,6 +22,8 @@ const IDENTITY: [&str; 4] = [
     participants::phone,
     participants::name,
 ];
+/// The fewest digits of a telephone number that tells people apart.
+const FEWEST_DIGITS: usize = 5;
 /// The value of `identity` for a participant who has an id in the report.
 const BY_ID: &str = "id";
 
@@ -140,12 +142,7 @@ impl ParticipantMerger {
         let mut merged_by_name = 0;
         for at in 0..rows.len() {
             let row = &rows[at];
-            let known = self.known_by.iter().zip(IDENTITY);
-            let known = known.filter(|_| row.is_stay).find_map(|(index, field)| {
-                let who = row.cells[*index].as_text()?;
-                Some((*index, field, who.to_owned()))
-            });
-            let Some((index, field, who)) = known else {
+            let Some((index, field, who)) = self.who(row).filter(|_| row.is_stay) else {
                 continue;
             };
             let own_id = row.cells[self.id].is_some();
@@ -201,7 +198,16 @@ impl ParticipantMerger {
     }
 
     fn is_known(&self, row: &TableRow<'_>) -> bool {
-        self.known_by.iter().any(|index| row.cells[*index].is_some())
+        self.who(row).is_some()
+    }
+
+    /// The first column of [`IDENTITY`] that says who a row is about, its name, and its value without differences in how
+    /// people write it.
+    fn who(&self, row: &TableRow<'_>) -> Option<(usize, &'static str, String)> {
+        self.known_by.iter().zip(IDENTITY).find_map(|(index, field)| {
+            let who = identity_of(field, row.cells[*index].as_text()?)?;
+            Some((*index, field, who))
+        })
     }
 
     /// True if the report says that a participant was absent: only an empty list of sessions says so.
@@ -298,18 +304,15 @@ impl ParticipantMerger {
         call: &str,
         anonymous: &mut HashMap<String, u64>,
     ) -> (String, Option<&'static str>) {
-        let known = IDENTITY
-            .iter()
-            .zip(self.known_by)
-            .find_map(|(name, index)| Some((*name, row.cells[index].as_text()?)));
-        let (what, who) = known.unwrap_or(("", ""));
+        let known = self.who(row);
+        let (what, who) = known.as_ref().map_or(("", ""), |(_, what, who)| (*what, who));
         let identity = format!("{call}\0{what}\0{who}");
         let number = anonymous.entry(identity.clone()).or_insert(0);
         if what != IDENTITY[0] {
             *number += 1;
         }
         let id = surrogate_id(&format!("{identity}\0{number}"));
-        (id, known.map(|(what, _)| what))
+        (id, known.map(|(_, what, _)| what))
     }
 
     /// Merges another row of the same participant: sessions are united, counts are added, and otherwise the first value
@@ -382,6 +385,8 @@ impl ParticipantMerger {
             cells[index] = Cell::Int(0);
         }
         let Cell::Sessions(sessions) = &mut cells[self.sessions] else {
+            // A length without times says nothing about when somebody was there.
+            cells[self.duration_s] = Cell::Null;
             return;
         };
         sessions.sort_unstable();
@@ -391,6 +396,37 @@ impl ParticipantMerger {
         cells[self.first_joined_at] = stay.first_joined.map_or(Cell::Null, Cell::Time);
         cells[self.last_left_at] = stay.last_left.map_or(Cell::Null, Cell::Time);
         cells[self.duration_s] = stay.seconds.into();
+    }
+}
+
+/// What a value says about who somebody is; none if it is a placeholder, or can't be such a value.
+fn identity_of(field: &str, text: &str) -> Option<String> {
+    /// Words that systems write where they know nothing.
+    const NOTHING: [&str; 12] = [
+        "",
+        "-",
+        "–",
+        "—",
+        "null",
+        "none",
+        "nil",
+        "n/a",
+        "na",
+        "unknown",
+        "undefined",
+        "нет",
+    ];
+    let folded = text.trim().to_lowercase();
+    if NOTHING.contains(&&*folded) {
+        return None;
+    }
+    match field {
+        participants::email => folded.contains('@').then_some(folded),
+        participants::phone => {
+            let digits: String = text.chars().filter(char::is_ascii_digit).collect();
+            (digits.len() >= FEWEST_DIGITS).then_some(digits)
+        }
+        _ => Some(text.to_owned()),
     }
 }
 

@@ -205,7 +205,9 @@ impl ColumnPlan {
                 Err(Misfit) => fits = false,
             }
         });
-        match fits && walked.misshapen == 0 {
+        // Elements without the field are no empty list.
+        let is_missing = texts.is_empty() && walked.missing > 0;
+        match fits && walked.misshapen == 0 && !is_missing {
             true => Ok(Cell::Texts(texts)),
             false => Err(Misfit),
         }

@@ -174,8 +174,7 @@ fn formats_are_tried_first_in_the_column_the_table_or_the_mapping() {
     assert_eq!(total(day.notes.bad.get("messages.sent_at")), 1);
     assert_eq!(
         refusal("[table.messages]\nformats = ['%H:%M']"),
-        "mine.toml: line 3: [table.messages] `formats`: `%H:%M` does not state a whole date: an instant needs year, \
-         month and day"
+        "mine.toml: line 3: [table.messages] `formats`: `%H:%M` does not state a whole date and time: it needs year, month and day, and `%p` beside `%I`"
     );
     assert!(refusal("[table.messages]\ncolumns.text = { formats = '%F' }").contains("only instants"));
 }
@@ -225,6 +224,15 @@ fn other_words_stand_for_values() {
     assert_eq!(
         role(&format!("from = 'isModerator', {values}")),
         "moderator user null moderator null someone"
+    );
+    // An empty text makes a word nothing.
+    assert_eq!(
+        role("values = { moderator = '' }, default = 'user'"),
+        "user user user user user user"
+    );
+    assert_eq!(
+        role("values = { moderator = '' }"),
+        "null null null null null null"
     );
     // Without a path they apply to the built-in one.
     assert_eq!(
@@ -293,6 +301,24 @@ fn rows_that_do_not_count_are_left_out() {
         names("where = { 'user.kind' = [1, 2] }\nskip = { name = 'вера' }"),
         "Анна Борис"
     );
+    // A list equals if one of its elements does.
+    let tagged = json!({"participants": [{"id": "1", "name": "Анна", "tags": ["a", "s"]}, {"id": "2", "name": "Борис", "tags": []}]});
+    let by_tag = "[table.participants]\nwhere = { tags = 's' }";
+    assert_eq!(rows(by_tag, &tagged, "participants", &["name"]), ["Анна"]);
+    // A field that only a condition reads is kept, and is no news.
+    let day = build_with(&manifest(), &over(by_tag), tagged.to_string());
+    assert_eq!(
+        column(file(&day, "participants"), "extra"),
+        ["{\"tags\":[\"a\",\"s\"]}"]
+    );
+    assert!(
+        day.notes
+            .unmapped
+            .keys()
+            .all(|path| !path.starts_with("participants")),
+        "{:?}",
+        day.notes.unmapped
+    );
     // A value that does not exist equals the empty text.
     assert_eq!(names("where = { status = '' }"), "Глеб");
     assert_eq!(names("skip = { status = '' }"), "Анна Борис Вера Итого:");
@@ -325,6 +351,24 @@ fn a_name_is_joined_from_its_parts() {
     assert!(
         refusal("[table.participants]\ncolumns.name = { concat = ['a[]'] }").contains("steps into an array")
     );
+}
+
+#[test]
+fn texts_that_a_list_lacks_are_no_empty_list() {
+    let report = json!({"tasks": [{"tags": [{"name": "a"}, {}]}, {"tags": ["x"]}, {"tags": []}, {}]});
+    let mapping =
+        over("[table.tasks]\nrows = 'tasks[]'\ncolumns.tags = { from = 'tags[].name', type = 'list' }");
+    let day = build_with(&manifest(), &mapping, report.to_string());
+    let tags = read_text(file(&day, "tasks").bytes.clone(), &["tags"]).expect("rows");
+    let tags: Vec<_> = tags.iter().map(|row| row[0].as_str()).collect();
+    assert_eq!(tags, ["[a]", "", "[]", ""]);
+    assert_eq!(total(day.notes.bad.get("tasks.tags")), 1);
+}
+
+#[test]
+fn a_wrong_name_of_a_column_gives_the_nearest() {
+    assert!(refusal("[table.participants]\ncolumns.nmae = 'n'").contains("the nearest is `name`"));
+    assert!(refusal("[table.participants]\ncolumns.xyzzy = 'n'").contains("`telelake schema` lists"));
 }
 
 #[test]

@@ -106,6 +106,18 @@ fn sessions_come_from_events() {
             "9 | 1 | external_user_id"
         ]
     );
+    // The report is itself the list of events.
+    let itself = "[table.participants]\nrows = '[]'\ncolumns.external_user_id = 'userId'\n\
+        columns.sessions = { events = '^[]', key = 'userId', equals = 'userId', at = 'time', type = 'kind', join = 'JOINED', leave = 'LEFT' }";
+    assert_eq!(
+        rows(
+            itself,
+            &report["events"],
+            "participants",
+            &["external_user_id", "sessions_count"]
+        ),
+        ["1 | 2", "2 | 1", "9 | 1"]
+    );
     // Each person has events of its own.
     let own = json!({"participants": [{"id": "1", "name": "Анна", "log": [event("", "in", 3), event("", "out", 4)]}]});
     let own_events = "[table.participants]\ncolumns.sessions = { events = 'log[]', at = 'time', type = 'kind', join = 'in', leave = 'out' }";
@@ -140,7 +152,7 @@ fn rows_that_are_stays_become_people_by_what_identifies_them() {
         stay(json!({"externalUserId": "u1", "name": "Анна С."}), 20, 30),
         stay(json!({"email": "b@example.org", "name": "Борис"}), 0, 5),
         stay(json!({"email": "b@example.org", "name": "Борис"}), 6, 9),
-        stay(json!({"phone": "+7", "name": "Вера"}), 0, 5),
+        stay(json!({"phone": "+79990000001", "name": "Вера"}), 0, 5),
         stay(json!({"name": "Глеб"}), 0, 5),
         stay(json!({"name": "Глеб"}), 10, 15),
         json!({"name": "Глеб"})]});
@@ -203,6 +215,61 @@ fn stays_with_ids_of_their_own_become_people_too() {
             "Глеб | 7 | 1 | id",
             "Дина | 8 | 2 | id"
         ]
+    );
+}
+
+#[test]
+fn a_placeholder_identifies_nobody_and_people_write_addresses_in_many_ways() {
+    let stay = |who: Value, name: &str, from: u32| {
+        let mut row = json!({"name": name, "in": format!("2026-11-22 10:{from:02}"), "out": format!("2026-11-22 10:{:02}", from + 5)});
+        row.as_object_mut()
+            .expect("object")
+            .extend(who.as_object().expect("object").clone());
+        row
+    };
+    let report = json!({"participants": [
+        stay(json!({"email": "-"}), "Вера", 0),
+        stay(json!({"email": "NULL", "externalUserId": "n/a"}), "Глеб", 0),
+        stay(json!({"email": "anna@x.ru"}), "Анна", 0),
+        stay(json!({"email": "Anna@X.ru "}), "Анна", 10),
+        stay(json!({"phone": "+7 (999) 000-00-01"}), "Дина", 0),
+        stay(json!({"phone": 79_990_000_001_i64}), "Дина", 10),
+        stay(json!({"phone": "нет"}), "Егор", 0)]});
+    let mapping = "[table.participants]\ncolumns.sessions = { from = '@', fields = { joined_at = 'in', left_at = 'out' } }";
+    assert_eq!(
+        rows(
+            mapping,
+            &report,
+            "participants",
+            &["name", "sessions_count", "identity"]
+        ),
+        [
+            "Анна | 2 | email",
+            "Вера | 1 | name",
+            "Глеб | 1 | name",
+            "Дина | 2 | phone",
+            "Егор | 1 | name"
+        ]
+    );
+}
+
+#[test]
+fn a_length_without_times_is_no_duration() {
+    let refused = refusal("[table.participants]\ncolumns.duration_s = 'length'");
+    assert!(
+        refused.contains("name a length as `duration_s` in the `fields` of `sessions`"),
+        "{refused}"
+    );
+    let report = json!({"participants": [{"id": "1", "name": "Анна", "sessions": [{"length": "PT5M"}]}]});
+    let mapping = "[table.participants]\ncolumns.sessions = { fields = { duration_s = 'length' } }";
+    assert_eq!(
+        rows(
+            mapping,
+            &report,
+            "participants",
+            &["sessions", "duration_s", "sessions_unreadable"]
+        ),
+        ["null | null | 1"]
     );
 }
 

@@ -12,6 +12,7 @@ use crate::lake::table::builtin::{self, participants};
 use crate::lake::table::{Table, Type};
 use crate::lenient::InstantRules;
 use crate::tables::mapping::names::{Names, Texts, fold};
+use crate::tables::mapping::no_column::no_column;
 use crate::tables::mapping::value_rules::{self, ValueRules};
 use crate::tables::parquet::cell::Cell;
 
@@ -323,11 +324,24 @@ impl SheetPlan {
         let mut best: Option<(usize, Header)> = None;
         for row in rows {
             let (found, header) = self.held_against(row);
+            if !self.has_conditions(&header) {
+                continue;
+            }
             if found >= fewest && best.as_ref().is_none_or(|(most, _)| found > *most) {
                 best = Some((found, header));
             }
         }
         best.map(|(_, header)| header)
+    }
+
+    /// True if a header has the texts that `where` asks for; without them no row would count.
+    fn has_conditions(&self, header: &Header) -> bool {
+        let targets = || header.targets.values();
+        let is_there = |condition: &Condition| targets().any(|target| condition.is_about(target));
+        let is_empty = |condition: &Condition| condition.texts.iter().any(String::is_empty);
+        self.only
+            .iter()
+            .all(|condition| is_there(condition) || is_empty(condition))
     }
 
     fn held_against(&self, row: &SheetRow) -> (usize, Header) {
@@ -445,13 +459,13 @@ fn names(row: &SheetRow) -> HashMap<u32, String> {
 }
 
 /// The index and type of a column that a sheet may feed.
-fn column(table: &Table, name: &str) -> Result<(usize, Type), &'static str> {
-    let index = table.index(name).ok_or("the table has no such column")?;
+fn column(table: &Table, name: &str) -> Result<(usize, Type), String> {
+    let index = table.index(name).ok_or_else(|| no_column(table, name))?;
     if name == builtin::rest::extra || builtin::CALL_COLUMNS.contains(&name) {
-        return Err("it is filled by the program");
+        return Err("it is filled by the program".into());
     }
     match table.columns[index].kind {
-        Type::Sessions => Err("a row is one stay: `joined_at` and `left_at` feed it"),
+        Type::Sessions => Err("a row is one stay: `joined_at` and `left_at` feed it".into()),
         kind => Ok((index, kind)),
     }
 }

@@ -101,8 +101,7 @@ fn times_are_read_in_a_zone_and_by_formats() {
     assert!(refusal("zone = 'Moscow'").contains("`zone`: `Moscow` is no IANA time zone"));
     assert_eq!(
         refusal("columns.joined_at = { formats = '%H' }"),
-        "mine.toml: line 3: [table.participants] `xlsx`: column `joined_at` of `xlsx`: `formats`: `%H` does not state a whole \
-         date: an instant needs year, month and day"
+        "mine.toml: line 3: [table.participants] `xlsx`: column `joined_at` of `xlsx`: `formats`: `%H` does not state a whole date and time: it needs year, month and day, and `%p` beside `%I`"
     );
 }
 
@@ -130,7 +129,7 @@ fn a_length_gives_the_end_of_a_stay_and_numbers_have_a_scale() {
         [
             "Анна | 1 | 2026-11-22 10:30:00 | 1800.0 | 3723.0",
             "Борис | 1 | 2026-11-22 10:25:00 | 1500.0 | 10.0",
-            "Вера |  |  | 600.0 | ",
+            "Вера |  |  |  | ",
         ]
     );
 }
@@ -191,6 +190,13 @@ fn rows_count_by_column_or_by_header() {
         names("where = { role = 'user', 'Статус' = 'Подключен' }"),
         "Борис"
     );
+    // Without the header no row could count: the sheet is reported, and nobody is lost in silence.
+    let day = build_with(
+        &over("[table.participants.xlsx]\nwhere = { 'Отдел' = 'x' }"),
+        None,
+        &book,
+    );
+    assert_eq!(total(day.notes.observed.get(&Observation::HeadlessSheets)), 1);
     assert_eq!(
         refusal("where = { phones = 'x' }"),
         "mine.toml: line 3: [table.participants] `xlsx`: `xlsx.where` of `phones`, which `xlsx` does not feed"
