@@ -133,6 +133,8 @@ pub struct MisfitSamples {
     pub shapes: BTreeMap<(String, String), u64>,
     /// The path of the first such value.
     pub example: String,
+    /// The number of rows that were looked at.
+    pub rows: u64,
 }
 
 impl Notes {
@@ -142,6 +144,18 @@ impl Notes {
             misfits: Some(BTreeMap::new()),
             ..Self::default()
         }
+    }
+
+    /// Counts a row of which the misfits of a column are kept, and returns the number of rows before; none if they are
+    /// not wanted.
+    pub(super) fn explained(&mut self, table: &str, column: &str) -> Option<u64> {
+        let samples = self
+            .misfits
+            .as_mut()?
+            .entry(format!("{table}.{column}"))
+            .or_default();
+        samples.rows += 1;
+        Some(samples.rows - 1)
     }
 
     /// Keeps the shape of a value that does not fit, and the path `place` of such values. `example` makes the path of

@@ -11,17 +11,18 @@ use crate::tables::mapping::row_place::scopes as scopes_of;
 
 /// Keeps the shapes of the values of a row that a column could not read.
 pub(super) fn explain(plan: &TablePlan, column: &ColumnPlan, scopes: &[Scope<'_, '_>], notes: &mut Notes) {
-    if notes.misfits.is_none() {
+    let (table, name) = (&*plan.table.name, &*plan.table.columns[column.index].name);
+    let Some(explained) = notes.explained(table, name).filter(|rows| *rows < MOST_EXPLAINED) else {
         return;
-    }
+    };
     let mut rows = plan.rows.iter();
     let seen = Seen {
-        table: &plan.table.name,
-        column: &plan.table.columns[column.index].name,
+        table,
+        column: name,
         rows: rows.find(|path| scopes.first().is_some_and(|report| path.is_in(report.node))),
         scopes,
     };
-    for path in unread(column) {
+    for path in unread(column, explained == 0) {
         if path.arrays() == 0 {
             let value = path.value(scopes).filter(|value| is_misfit(value, column));
             if let Some(value) = value {
@@ -45,15 +46,19 @@ pub(super) fn explain(plan: &TablePlan, column: &ColumnPlan, scopes: &[Scope<'_,
     }
 }
 
-/// The paths of a column whose values may not fit: of sessions, those of times.
-fn unread(column: &ColumnPlan) -> Vec<Path> {
+/// The most rows of a column whose values are explained.
+const MOST_EXPLAINED: u64 = 1_000;
+
+/// The paths of a column whose values may not fit: of sessions, those of times. A list that all rows share is walked for
+/// the first row alone.
+fn unread(column: &ColumnPlan, is_first: bool) -> Vec<Path> {
     let Some(session) = &column.session else {
         return column.taken();
     };
     let times: Vec<&Path> = session.joined.iter().chain(&session.left).collect();
     let below = |list: &Path, times: &[&Path]| times.iter().map(|time| list.then(time)).collect::<Vec<_>>();
     let mut paths: Vec<Path> = column.from.iter().flat_map(|from| below(from, &times)).collect();
-    if let Some(elsewhere) = &session.elsewhere {
+    if let Some(elsewhere) = session.elsewhere.as_ref().filter(|_| is_first) {
         paths.extend(match &elsewhere.events {
             Some(events) => below(&elsewhere.list, &events.at.iter().collect::<Vec<_>>()),
             None => below(&elsewhere.list, &times),

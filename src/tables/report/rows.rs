@@ -5,18 +5,25 @@
 
 use std::borrow::Cow;
 
+use super::lookup::{Lookups, first};
 use super::misfit;
 use super::node::Node;
 use super::path::{Path, Scope, Step};
 use super::sessions::SessionReader;
 use crate::lake::table::{Type, builtin};
-use crate::lenient;
 use crate::tables::build_notes::{Kept, Notes, Observation};
 use crate::tables::mapping::Mapping;
 use crate::tables::mapping::mapping_file::TableSource;
-use crate::tables::mapping::plan::{ColumnPlan, LookupPlan, OptionPlan, TablePlan};
+use crate::tables::mapping::plan::{ColumnPlan, OptionPlan, TablePlan};
 use crate::tables::parquet::cell::{Cell, Misfit, PollOption};
 use crate::tables::parquet::row::TableRow;
+
+/// What the rows of a table share while they are read.
+#[derive(Debug, Default)]
+struct RowReader {
+    sessions: SessionReader,
+    lookups: Lookups,
+}
 
 /// The rows of a table in an object. Each starts as `template`, which holds the values that do not come from the
 /// object.
@@ -39,12 +46,12 @@ pub(crate) fn rows<'v>(
         None => outside_of_rows(plan.source),
     };
     let mut rows = Vec::new();
-    let mut sessions = SessionReader::default();
+    let mut reader = RowReader::default();
     path.walk(&[object.into()], &mut |scopes| {
         if !plan.filter.takes(scopes) {
             return;
         }
-        let Some(mut row) = read(plan, scopes, template, &mut sessions, notes) else {
+        let Some(mut row) = read(plan, scopes, template, &mut reader, notes) else {
             return;
         };
         if let (Some(Node::Object(object)), Some(shape)) = (scopes.last().map(|scope| scope.node), shape) {
@@ -54,7 +61,7 @@ pub(crate) fn rows<'v>(
     });
     // The sessions of rows that do not count belong to nobody.
     if plan.filter.is_empty() {
-        notes.observe(Observation::UnclaimedSessions, sessions.unclaimed());
+        notes.observe(Observation::UnclaimedSessions, reader.sessions.unclaimed());
     }
     // A list of stays has them in all rows, even if one has no readable time.
     if rows.iter().any(|row| row.is_stay) {
@@ -92,7 +99,7 @@ fn read<'v>(
     plan: &TablePlan,
     scopes: &[Scope<'_, 'v>],
     template: &[Cell<'v>],
-    sessions: &mut SessionReader,
+    reader: &mut RowReader,
     notes: &mut Notes,
 ) -> Option<TableRow<'v>> {
     if !plan.can_read(scopes.last()?.node) {
@@ -103,7 +110,7 @@ fn read<'v>(
     for column in &plan.columns {
         let (table, name) = (&*plan.table.name, &*plan.table.columns[column.index].name);
         if let Some(session) = &column.session {
-            let read = sessions.read(session, &column.from, scopes);
+            let read = reader.sessions.read(session, &column.from, scopes);
             row.is_stay |= read.is_stay;
             notes.bad_times(table, name, read.stays.bad);
             if read.stays.bad > 0 {
@@ -125,7 +132,7 @@ fn read<'v>(
             row.cells[column.index] = cell;
             continue;
         }
-        match column.read(scopes) {
+        match column.read(scopes, &mut reader.lookups) {
             Ok(Cell::Null) => {}
             Ok(cell) => row.cells[column.index] = cell,
             Err(Misfit) => {
@@ -149,11 +156,11 @@ impl TablePlan {
 }
 
 impl ColumnPlan {
-    fn read<'v>(&self, scopes: &[Scope<'_, 'v>]) -> Result<Cell<'v>, Misfit> {
+    fn read<'v>(&self, scopes: &[Scope<'_, 'v>], lookups: &mut Lookups) -> Result<Cell<'v>, Misfit> {
         let mut cell = self.own(scopes)?;
         if let Some(lookup) = self.lookup.as_ref().filter(|_| !cell.is_some()) {
-            cell = lookup
-                .value(scopes)
+            cell = lookups
+                .value(self.index, lookup, scopes)
                 .map_or(Ok(Cell::Null), |value| self.values.read(&value))?;
         }
         Ok(match cell {
@@ -271,41 +278,6 @@ impl OptionPlan {
             },
         }
     }
-}
-
-impl LookupPlan {
-    fn value<'n, 'v>(&self, scopes: &[Scope<'n, 'v>]) -> Option<Cow<'n, Node<'v>>> {
-        let by = first(&self.by, scopes)?;
-        let is_found = |scope: &Scope<'n, 'v>| {
-            let mut keys = self.key.iter().filter_map(|path| path.value(&[*scope]));
-            keys.any(|key| same(&key, &by))
-        };
-        let found = match self.find.collection(scopes)? {
-            Node::List(elements) => elements.iter().map(Scope::from).find(is_found)?,
-            Node::Object(object) => object
-                .entries()
-                .map(|(key, node)| Scope { node, key: Some(key) })
-                .find(is_found)?,
-            _ => return None,
-        };
-        first(&self.take, &[found])
-    }
-}
-
-/// True if two ids are equal, as text or as numbers.
-fn same(a: &Node<'_>, b: &Node<'_>) -> bool {
-    match (a, b) {
-        (Node::Text(a), Node::Text(b)) => a == b,
-        _ => lenient::text(a).is_some_and(|a| lenient::text(b) == Some(a)),
-    }
-}
-
-/// The first value that exists and is not null.
-fn first<'n, 'v>(paths: &[Path], scopes: &[Scope<'n, 'v>]) -> Option<Cow<'n, Node<'v>>> {
-    paths
-        .iter()
-        .filter_map(|path| path.value(scopes))
-        .find(|value| !value.is_null())
 }
 
 /// A rows' path as the notes show it.

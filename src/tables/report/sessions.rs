@@ -62,14 +62,10 @@ impl SessionReader {
         let mut read = self
             .elsewhere(plan, scopes)
             .unwrap_or_else(|| of_row(plan, from, scopes));
-        let sessions = read.stays.sessions.as_mut();
-        if let Some(sessions) = sessions {
-            self.sessions = self.sessions.saturating_add(sessions.len());
-            if self.sessions > MOST_SESSIONS {
-                let beyond = std::mem::take(sessions).len() as u64;
-                read.stays.unreadable += beyond;
-                read.stays.bad += beyond;
-            }
+        let count = read.stays.len();
+        self.sessions = self.sessions.saturating_add(count);
+        if self.sessions > MOST_SESSIONS && count > 0 {
+            read.stays = too_many();
         }
         read
     }
@@ -99,9 +95,15 @@ impl SessionReader {
         }
         let shared = self.shared.as_mut()?;
         let stays = match shared.by_key.get_mut(&key) {
+            // Do not copy what is beyond the limit: a hostile report has one key in all rows.
+            Some(person) if self.sessions + person.stays.len() > MOST_SESSIONS => too_many(),
             Some(person) => {
-                person.is_claimed = true;
-                person.stays.clone()
+                let mut stays = person.stays.clone();
+                // Each value that can't be read is counted once.
+                if std::mem::replace(&mut person.is_claimed, true) {
+                    stays.bad = 0;
+                }
+                stays
             }
             None if shared.is_misshapen => {
                 let mut stays = ReportedStays::default();
@@ -116,6 +118,13 @@ impl SessionReader {
             is_stay: list.events.is_some(),
         })
     }
+}
+
+/// The stays of a person in a report with more sessions than any call has.
+fn too_many() -> ReportedStays {
+    let mut stays = ReportedStays::default();
+    stays.add_unreadable();
+    stays
 }
 
 impl SharedList {

@@ -90,6 +90,11 @@ impl ReportedStays {
         }
     }
 
+    /// The number of sessions that could be read.
+    pub fn len(&self) -> usize {
+        self.sessions.as_ref().map_or(0, Vec::len)
+    }
+
     /// Counts something that can't be read in the place of a stay.
     pub fn add_unreadable(&mut self) {
         self.unreadable += 1;
