@@ -137,7 +137,7 @@ impl Mapping {
 /// Parses a mapping file.
 fn read(text: &str) -> Result<File, Fault> {
     let file: File = toml::from_str(text).map_err(|error| {
-        let reason = error.message();
+        let reason = &*error.message().replace("expected f64", "expected a number");
         let Some(start) = error.span().map(|span| span.start) else {
             return Fault::of_file("", reason);
         };

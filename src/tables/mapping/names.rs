@@ -128,7 +128,12 @@ impl<'de> Visitor<'de> for TextsForms {
         while let Some(OneText(text)) = seq.next_element()? {
             texts.push(text);
         }
-        match self.is_one || texts.is_empty() {
+        if texts.is_empty() && !self.is_one {
+            return Err(serde::de::Error::custom(
+                "the list is empty: no row could have such a value",
+            ));
+        }
+        match self.is_one {
             true => Err(serde::de::Error::invalid_type(serde::de::Unexpected::Seq, &self)),
             false => Ok(Texts(texts)),
         }
