@@ -349,7 +349,7 @@ impl Sender {
         }
         pass.give_back(sent, sign);
         METRICS.api_answered(endpoint.name(), status, sent.elapsed());
-        self.judge(sent, answer)
+        self.judge(endpoint, sent, answer)
     }
 
     /// Waits for a slot. A slot that was taken before a hold is void.
@@ -363,12 +363,12 @@ impl Sender {
         }
     }
 
-    /// Tells the throttle about the answer to a request that was sent at `sent`.
-    fn judge<T>(&self, sent: Instant, answer: Result<T>) -> Attempt<T> {
+    /// Tells the throttle about the answer to a request to an endpoint that was sent at `sent`.
+    fn judge<T>(&self, endpoint: Endpoint, sent: Instant, answer: Result<T>) -> Attempt<T> {
         let now = Instant::now();
         match answer {
             Err(error) if error.is_postponed() => {
-                self.throttle.postponed(now, error.message());
+                self.throttle.postponed(endpoint.name(), now, error.message());
                 Attempt::Final(error)
             }
             Err(error) if error.kind() == ErrorKind::RateLimited => {
@@ -388,7 +388,7 @@ impl Sender {
             Err(error) if says_nothing(error.kind()) => Attempt::Done(Err(error)),
             answered => {
                 self.rate.answered(sent, now);
-                self.throttle.answered(sent, now);
+                self.throttle.answered(endpoint.name(), sent, now);
                 Attempt::Done(answered)
             }
         }

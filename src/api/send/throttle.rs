@@ -5,6 +5,7 @@
 //! again. A refusal says nothing about the request itself, so it does not count as one of its attempts. If no request is
 //! answered for minutes, the API counts as closed, and only one probe per minute is sent.
 
+use std::collections::HashMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -15,8 +16,8 @@ const LONGEST_HOLD: u32 = 60;
 /// The API counts as closed if no request was answered for this long and over this many holds.
 const PATIENCE: Duration = Duration::from_secs(5 * 60);
 const LEAST_HOLDS: u32 = 6;
-/// The API also counts as closed after this many answers in a row that ask for a pause of hours, because then the
-/// pause does not concern a single object.
+/// The API also counts as closed after this many answers of an endpoint in a row that ask for a pause of hours, because
+/// then the pause does not concern a single object.
 const POSTPONED_IN_A_ROW: u32 = 8;
 /// The time between probes of a closed API.
 const PROBE_PAUSE: Duration = Duration::from_secs(60);
@@ -32,7 +33,8 @@ pub(super) struct Throttle {
 struct LimiterState {
     /// The refusals since the last answer.
     drought: Option<Drought>,
-    postponed_in_a_row: u32,
+    /// The answers in a row that ask for a pause of hours, by endpoint: lists may be answered while reports are not.
+    postponed_in_a_row: HashMap<&'static str, u32>,
     closed: Option<Closed>,
 }
 
@@ -51,6 +53,8 @@ struct Drought {
 #[derive(Debug)]
 struct Closed {
     reason: String,
+    /// The endpoint whose answer opens the API again; any if none.
+    by: Option<&'static str>,
     next_probe: Instant,
 }
 
@@ -96,11 +100,12 @@ impl Throttle {
         self.lock().closed.is_some()
     }
 
-    /// Notes that a request sent at `sent` was answered, even if with an error of its own.
-    pub(super) fn answered(&self, sent: Instant, now: Instant) {
+    /// Notes that a request to an endpoint sent at `sent` was answered, even if with an error of its own.
+    pub(super) fn answered(&self, endpoint: &'static str, sent: Instant, now: Instant) {
         let mut state = self.lock();
-        state.closed = None;
-        state.postponed_in_a_row = 0;
+        let opens = |closed: &Closed| closed.by.is_none_or(|by| by == endpoint);
+        state.closed = state.closed.take().filter(|closed| !opens(closed));
+        state.postponed_in_a_row.remove(endpoint);
         match &mut state.drought {
             // A request from before the hold says nothing about the limiter after the hold.
             Some(drought) if sent < drought.held_at => drought.since = now,
@@ -145,26 +150,30 @@ impl Throttle {
         let is_over =
             drought.holds >= LEAST_HOLDS && now.saturating_duration_since(drought.since) >= PATIENCE;
         if is_over || state.closed.is_some() {
-            state.close(now + PROBE_PAUSE, reason);
+            state.close(None, now + PROBE_PAUSE, reason);
             return RefusalVerdict::GivenUp;
         }
         RefusalVerdict::Held { until, first: false }
     }
 
-    /// Notes that an answer asked for a pause of hours. Several such answers in a row close the API.
-    pub(super) fn postponed(&self, now: Instant, reason: &str) {
+    /// Notes that an answer of an endpoint asked for a pause of hours. Several such answers in a row close the API.
+    pub(super) fn postponed(&self, endpoint: &'static str, now: Instant, reason: &str) {
         let mut state = self.lock();
-        state.postponed_in_a_row += 1;
-        if state.postponed_in_a_row >= POSTPONED_IN_A_ROW {
-            state.close(now + PROBE_PAUSE, reason);
+        let in_a_row = state.postponed_in_a_row.entry(endpoint).or_default();
+        *in_a_row += 1;
+        if *in_a_row >= POSTPONED_IN_A_ROW {
+            state.close(Some(endpoint), now + PROBE_PAUSE, reason);
         }
     }
 }
 
 impl LimiterState {
-    fn close(&mut self, next_probe: Instant, reason: &str) {
-        let reason = reason.to_owned();
-        self.closed = Some(Closed { reason, next_probe });
+    fn close(&mut self, by: Option<&'static str>, next_probe: Instant, reason: &str) {
+        self.closed = Some(Closed {
+            reason: reason.to_owned(),
+            by,
+            next_probe,
+        });
     }
 }
 
@@ -264,7 +273,7 @@ mod tests {
         );
         let later = start + SECOND * 1000;
         assert!(throttle.is_closed() && throttle.admit(later).is_ok());
-        throttle.answered(later, later);
+        throttle.answered("calls", later, later);
         assert!(!throttle.is_closed());
         assert_eq!(holds(&throttle, later, 3), [1, 2, 4]);
     }
@@ -281,7 +290,7 @@ mod tests {
             assert_eq!(throttle.refused(sent, None, now, "429"), held(false));
         }
         // An answer from the same round does not show that the limiter accepts requests again.
-        throttle.answered(sent, now);
+        throttle.answered("calls", sent, now);
         let later = until + SECOND * 2;
         let doubled = RefusalVerdict::Held {
             until: later,
@@ -318,20 +327,35 @@ mod tests {
         let throttle = Throttle::new(SECOND);
         let start = Instant::now();
         for _ in 0..POSTPONED_IN_A_ROW - 1 {
-            throttle.postponed(start, "503 Service Unavailable");
+            throttle.postponed("report", start, "503 Service Unavailable");
         }
-        throttle.answered(start, start);
-        throttle.postponed(start, "503 Service Unavailable");
+        throttle.answered("report", start, start);
+        throttle.postponed("report", start, "503 Service Unavailable");
         assert!(!throttle.is_closed(), "the pause concerns a single object");
         for _ in 1..POSTPONED_IN_A_ROW {
-            throttle.postponed(start, "503 Service Unavailable");
+            throttle.postponed("report", start, "503 Service Unavailable");
         }
         assert_eq!(throttle.admit(start), Err("503 Service Unavailable".to_owned()));
         let later = start + PROBE_PAUSE;
         assert!(throttle.admit(later).is_ok());
         assert!(throttle.admit(later).is_err(), "one probe at a time");
-        throttle.answered(later, later);
+        throttle.answered("report", later, later);
         assert!(throttle.admit(later).is_ok());
+    }
+
+    #[test]
+    fn answers_of_another_endpoint_do_not_open_what_asks_for_hours() {
+        let throttle = Throttle::new(SECOND);
+        let now = Instant::now();
+        for _ in 0..POSTPONED_IN_A_ROW {
+            assert!(!throttle.is_closed());
+            throttle.answered("calls", now, now);
+            throttle.postponed("report", now, "429 Too Many Requests");
+        }
+        throttle.answered("calls", now, now);
+        assert!(throttle.is_closed() && throttle.admit(now).is_err());
+        throttle.answered("report", now, now);
+        assert!(!throttle.is_closed());
     }
 
     #[test]
@@ -369,7 +393,7 @@ mod tests {
                 now += SECOND * u32::try_from(passed).unwrap();
                 let sent = now.checked_sub(Duration::from_secs(ago)).unwrap_or(start);
                 if answered {
-                    throttle.answered(sent, now);
+                    throttle.answered("calls", sent, now);
                     prop_assert!(!throttle.is_closed());
                     continue;
                 }
