@@ -2,7 +2,7 @@
 
 use sha2::{Digest, Sha256};
 
-use crate::tables::fit::value_shape::is_duration;
+use crate::tables::fit::value_shape::{is_duration, is_word_of_durations};
 
 /// Beginnings of web addresses, which are no data.
 const SCHEMES: [&str; 2] = ["https://", "http://"];
@@ -131,24 +131,25 @@ impl Noise {
         }
     }
 
-    /// A duration or a time of day in the same notation: the first group of a clock is below 24, others below 60.
+    /// A duration or a time of day in the same notation: the first group of a clock is below 24, others below 60. Units of
+    /// time stay; any other word is masked.
     fn clock(&mut self, text: &str) -> String {
+        let kind = |c: char| (c.is_ascii_digit(), c.is_alphabetic());
         let mut masked = String::with_capacity(text.len());
-        let (mut group, mut is_first) = (String::new(), true);
-        for character in text.chars().chain(['\0']) {
-            if character.is_ascii_digit() {
-                group.push(character);
-                continue;
-            }
-            if !group.is_empty() {
+        let (mut rest, mut is_first) = (text, true);
+        while let Some(first) = rest.chars().next() {
+            let end = rest.find(|c| kind(c) != kind(first)).unwrap_or(rest.len());
+            let (group, after) = rest.split_at(end);
+            if first.is_ascii_digit() {
                 let most = if is_first && text.contains(':') { 24 } else { 60 };
                 masked.push_str(&self.group(group.len(), most));
                 is_first = false;
-                group.clear();
+            } else if is_word_of_durations(group) {
+                masked.push_str(group);
+            } else {
+                masked.extend(group.chars().map(|c| self.character(c, false)));
             }
-            if character != '\0' {
-                masked.push(character);
-            }
+            rest = after;
         }
         masked
     }

@@ -156,6 +156,26 @@ fn other_notations_of_time_stay_readable() {
 }
 
 #[test]
+fn text_behind_a_clock_or_a_length_is_masked() {
+    let texts = [
+        "18:30. Мария Ивановна заболела",
+        "1:02:03.secret password",
+        "12:30.Иван",
+        "5 мин ⠊⠧⠁⠝",
+        "1:2:3.Секрет",
+    ];
+    let report = json!({ "text": texts });
+    let shown = masked(&report).to_string();
+    for word in ["Мария", "заболела", "secret", "password", "Иван", "Секрет"] {
+        assert!(!shown.contains(word), "{word}: {shown}");
+    }
+    // The mask of a duration is safe even if a text is taken for one.
+    let mut noise = Noise::new(&[1; 32], 0, "x");
+    let clock = noise.text("1h 2m");
+    assert!(clock.contains('h') && clock.ends_with('m'), "{clock}");
+}
+
+#[test]
 fn keys_that_may_be_data_are_masked_like_values() {
     let report = json!({
         "users": {"64ab00000000000000000001": {"name": "Иван Петров"}},
