@@ -175,7 +175,7 @@ impl Masker {
         if let Some(moved) = instants::moved(text, self.shift, self.slashes, noise) {
             return Some(moved);
         }
-        self.moved_epoch(text.trim().parse().ok()?, text.trim())
+        self.moved_epoch(text.trim(), noise)
     }
 
     /// The masked form of a number, of the same type and with as many digits.
@@ -230,26 +230,30 @@ impl Masker {
         }
     }
 
-    /// Seconds or milliseconds since the epoch, moved.
-    fn moved_epoch(&self, number: f64, text: &str) -> Option<String> {
+    /// Seconds or milliseconds since the epoch, moved. What is below a second is masked.
+    fn moved_epoch(&self, text: &str, noise: &mut Noise) -> Option<String> {
         if !text.bytes().all(|byte| byte.is_ascii_digit() || byte == b'.') {
             return None;
         }
-        let seconds = self.shift.num_seconds();
-        let (whole, rest) = text
+        let unit = value_shape::epoch_unit(text.parse().ok()?)?;
+        let (whole, fraction) = text
             .split_once('.')
             .map_or((text, None), |(whole, rest)| (whole, Some(rest)));
-        let moved = match value_shape::epoch_unit(number)? {
-            value_shape::EpochUnit::Seconds => whole.parse::<i64>().ok()?.checked_add(seconds)?,
-            value_shape::EpochUnit::Milliseconds => whole
-                .parse::<i64>()
-                .ok()?
-                .checked_add(seconds.checked_mul(1000)?)?,
+        let (seconds, millis) = match unit {
+            value_shape::EpochUnit::Seconds => (whole, ""),
+            value_shape::EpochUnit::Milliseconds => whole.split_at_checked(whole.len().checked_sub(3)?)?,
         };
-        Some(match rest {
-            Some(rest) => format!("{moved}.{rest}"),
-            None => moved.to_string(),
-        })
+        let mut moved = seconds
+            .parse::<i64>()
+            .ok()?
+            .checked_add(self.shift.num_seconds())?
+            .to_string();
+        moved.push_str(&noise.fraction(millis));
+        if let Some(fraction) = fraction {
+            moved.push('.');
+            moved.push_str(&noise.fraction(fraction));
+        }
+        Some(moved)
     }
 }
 

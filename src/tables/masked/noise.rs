@@ -12,6 +12,9 @@ const CYRILLIC: [char; 31] = [
     'х', 'ц', 'ч', 'ш', 'щ', 'ы', 'ь', 'э', 'ю', 'я',
 ];
 
+/// Spaces and signs beside those of ASCII that stay in a masked text.
+const KEPT: &str = " \n\r\t«»„“”‘’–—…№°•·";
+
 /// A stream of bytes.
 pub(super) struct Noise {
     seed: [u8; 32],
@@ -77,7 +80,8 @@ impl Noise {
     }
 
     fn characters(&mut self, text: &str, is_hex: bool) -> String {
-        let is_number = text.parse::<f64>().is_ok();
+        // `NaN` and `inf` are words.
+        let is_number = text.parse::<f64>().is_ok() && text.contains(|c: char| c.is_ascii_digit());
         let mut before = None;
         let mut masked = String::with_capacity(text.len());
         let digits = text.chars().filter(|c| c.is_ascii_digit()).count();
@@ -127,7 +131,10 @@ impl Noise {
             '\u{2600}'..='\u{27bf}' | '\u{1f000}'..='\u{1faff}' => {
                 char::from_u32(0x1f600 + self.below(64)).unwrap_or('\u{1f600}')
             }
-            _ => character,
+            _ if character.is_ascii_punctuation() || KEPT.contains(character) => character,
+            _ if character.is_whitespace() => ' ',
+            // Braille, combining marks, tags, private characters and controls may spell anything.
+            _ => '·',
         }
     }
 
@@ -152,6 +159,15 @@ impl Noise {
             rest = after;
         }
         masked
+    }
+
+    /// Digits behind a point. Zeros stay, because they tell nothing.
+    pub fn fraction(&mut self, digits: &str) -> String {
+        if digits.bytes().all(|digit| digit == b'0') {
+            return digits.to_owned();
+        }
+        // No digit is 0, so that a number keeps its length.
+        digits.chars().map(|_| self.digit(1)).collect()
     }
 
     /// Digits of a number below `most`; of any number if the group has more than two.

@@ -176,6 +176,41 @@ fn text_behind_a_clock_or_a_length_is_masked() {
 }
 
 #[test]
+fn text_in_odd_scripts_and_beside_instants_is_masked() {
+    let report = json!({"at": [
+        "Fri, 27 Nov 2026 10:05:06 GMT (Ivan Petrov)", "2026-11-27 10:00+12345", "2026-11-27 10:00+0399", "2026-11-27 10:00:00 +03:00",
+        "2026-11-27T10:00:00+0530",
+        1_795_341_600_789_i64, "1795341600.123456",
+    ], "text": ["NaN", "inf", "Infinity", "⠊⠧⠁⠝", "\u{e0049}\u{e0076}\u{e0061}", "\u{e000}\u{e001}\u{e002}", "Ан\u{301}на", "№ «5» — да…"]});
+    let result = masked(&report);
+    let shown = result.to_string();
+    for original in [
+        "Ivan",
+        "12345",
+        "0399",
+        "789",
+        "123456",
+        "NaN",
+        "inf",
+        "Infinity",
+        "⠊",
+        "\u{e0049}",
+        "\u{e000}",
+        "\u{301}",
+    ] {
+        assert!(!shown.contains(original), "{original}: {shown}");
+    }
+    for (place, end) in [(3, " +03:00"), (4, "+0530")] {
+        assert!(
+            result["at"][place].as_str().is_some_and(|at| at.ends_with(end)),
+            "{shown}"
+        );
+    }
+    let kept = result["text"][7].as_str().expect("a text");
+    assert!(kept.starts_with("№ «") && kept.ends_with('…'), "{shown}");
+}
+
+#[test]
 fn keys_that_may_be_data_are_masked_like_values() {
     let report = json!({
         "users": {"64ab00000000000000000001": {"name": "Иван Петров"}},
