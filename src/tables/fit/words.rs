@@ -6,6 +6,9 @@
 use super::value_shape::{self, Sort};
 use crate::lenient::Scalar;
 
+/// Most characters of a name that is no data.
+const MOST_NAME: usize = 60;
+
 /// Words with spaces between them.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct WordList(&'static str);
@@ -376,8 +379,38 @@ pub(crate) fn fold(name: &str) -> String {
         .collect()
 }
 
+/// Words that stand in the names of sheets and in headers beside those of [`TABLES`], folded.
+const BESIDE: WordList = WordList(
+    "урок урока занятие занятия звонок звонка встреча встречи вебинар вебинара конференция конференции лист \
+            список отчет данные адрес в на по и с lesson class call meeting session webinar conference report list \
+            sheet data summary details of by in the",
+);
+/// Most digits behind the words of a sheet's name, as in `Sheet12`.
+const MOST_NUMBER: usize = 2;
+
+/// True if a header or the name of a sheet has only words that systems give to fields, or that stand beside them.
+pub(crate) fn is_known_phrase(text: &str) -> bool {
+    let is_word = |word: &str| {
+        let plain = word.trim_end_matches(|c: char| c.is_ascii_digit());
+        let folded = fold(plain);
+        word.len() - plain.len() <= MOST_NUMBER
+            && (folded.is_empty() || BESIDE.contains(&folded) || is_known(plain))
+    };
+    let has_letters = text.chars().any(char::is_alphabetic);
+    is_known(text) || (has_letters && are_plain(text) && text.split_whitespace().all(is_word))
+}
+
+/// True if a text has no characters that [`fold`] drops without a trace, but for ASCII punctuation and spaces.
+fn are_plain(text: &str) -> bool {
+    let is_plain = |c: char| c.is_alphanumeric() || c.is_ascii_punctuation() || " \u{a0}\t\n№".contains(c);
+    text.chars().count() <= MOST_NAME && text.chars().all(is_plain)
+}
+
 /// True if a name is one that systems give to fields.
 pub(crate) fn is_known(name: &str) -> bool {
+    if !are_plain(name) {
+        return false;
+    }
     let name = fold(name);
     let name = name.as_str();
     let in_table = |table: &TableWords| {
@@ -399,7 +432,7 @@ pub(crate) fn may_be_data(name: &str) -> bool {
         Some(Sort::Name) => true,
         sort => sort.is_some_and(Sort::is_surely_data),
     };
-    let is_long = name.is_empty() || name.chars().count() > 60;
+    let is_long = name.is_empty() || name.chars().count() > MOST_NAME;
     (is_odd || is_long || digits > 4 || name.starts_with(|c: char| c.is_numeric())) && !is_known(name)
 }
 
@@ -462,6 +495,12 @@ mod tests {
             "u1234567",
         ] {
             assert!(may_be_data(name), "{name}");
+        }
+        for name in ["Участники", "Ученики урока", "Sheet12", "Лист 1", "Chat of the lesson"] {
+            assert!(is_known_phrase(name), "{name}");
+        }
+        for name in ["Иванов", "Имя ⠊⠧⠁⠝", "Урок Иванова", "17", "", "Sheet123"] {
+            assert!(!is_known_phrase(name), "{name}");
         }
         assert_eq!(fold("Join Time, (UTC)"), "jointimeutc");
         assert!(is_join("JOINED") && is_leave("participant_left") && !is_join("message"));

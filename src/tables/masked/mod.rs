@@ -108,12 +108,6 @@ impl Masker {
         self.originals.contains(text.trim()) || self.originals.iter().any(holds)
     }
 
-    /// True if the name of a sheet may be data: it may also be cut.
-    pub fn is_data_name(&self, text: &str) -> bool {
-        let is_part = |original: &String| text.chars().count() > TELLING && original.contains(text.trim());
-        words::may_be_data(text) || self.is_data(text) || self.originals.iter().any(is_part)
-    }
-
     /// True if a key of an object may be data. `is_keyed` says that the object is a map from ids or names.
     fn is_data_key(&self, key: &str, is_keyed: bool) -> bool {
         if self.fields.contains(key) || (!is_keyed && words::is_known(key)) {

@@ -66,11 +66,10 @@ pub fn masked_workbook(bytes: &[u8], mapping: &Mapping, masker: &mut Masker) -> 
     let mut parts = Vec::new();
     for sheet in sheets(bytes, mapping)? {
         let survey = &sheet.survey;
-        let is_known = survey.table.is_some();
-        let name = match is_known || !masker.is_data_name(&survey.name) {
-            true => survey.name.clone(),
-            false => masker.text(&survey.name),
-        };
+        let name = survey
+            .told
+            .clone()
+            .unwrap_or_else(|| format!("Sheet {}", survey.number));
         parts.push((name, sheet_xml(&sheet, masker)));
     }
     packed(&parts).map_err(|_| Refusal::Unreadable)
@@ -80,7 +79,7 @@ fn sheets(bytes: &[u8], mapping: &Mapping) -> Result<Vec<WholeSheet>, Refusal> {
     let mut book = Book::open(bytes)?;
     let mut budget = Budget::default();
     let mut sheets = Vec::new();
-    for sheet in book.sheets() {
+    for (number, sheet) in (1..).zip(book.sheets()) {
         let mut rows = Vec::new();
         book.rows::<Refusal>(&sheet, &mut budget, &mut |row| {
             rows.push(row);
@@ -89,7 +88,7 @@ fn sheets(bytes: &[u8], mapping: &Mapping) -> Result<Vec<WholeSheet>, Refusal> {
         let regions = book.merged(&sheet)?;
         let place = |(row, column): (u32, u32)| format!("{}{}", letter(column), u64::from(row) + 1);
         sheets.push(WholeSheet {
-            survey: headed(&sheet.name, &rows[..rows.len().min(HEADER_WITHIN)], mapping),
+            survey: headed(&sheet.name, number, &rows[..rows.len().min(HEADER_WITHIN)], mapping),
             merged: regions
                 .iter()
                 .map(|region| format!("{}:{}", place(region.start), place(region.end)))
@@ -295,6 +294,30 @@ mod tests {
         notes.write_string(0, 0, "Сергей").expect("a cell");
         notes.write_string(0, 1, "Опоздал").expect("a cell");
         book.save_to_buffer().expect("a workbook")
+    }
+
+    #[test]
+    fn a_row_of_data_that_looks_like_a_header_is_masked_and_learned() {
+        let mut book = Workbook::new();
+        let sheet = book.add_worksheet().set_name("Марина, домашнее").expect("a name");
+        for (row, texts) in [["Марина", "на домашнем"], ["Таня", "x"]].iter().enumerate() {
+            for (column, text) in (0..).zip(texts) {
+                sheet
+                    .write_string(u32::try_from(row).expect("few"), column, *text)
+                    .expect("a cell");
+            }
+        }
+        sheet.write_number(1, 1, 17).expect("a cell");
+        let bytes = book.save_to_buffer().expect("a workbook");
+        let mapping = Mapping::builtin().expect("mapping");
+        let mut masker = Masker::new([3; 32], &mapping);
+        learn_workbook(&bytes, &mapping, &mut masker).expect("a workbook");
+        assert!(masker.is_data("Марина") && masker.is_data("на домашнем"));
+        let masked = masked_workbook(&bytes, &mapping, &mut masker).expect("a workbook");
+        let sheets = sheets(&masked, &mapping).expect("sheets");
+        assert_eq!(sheets[0].survey.name, "Sheet 1");
+        let all = format!("{:?}", sheets[0].rows);
+        assert!(!all.contains("Марина") && !all.contains("домашнем"), "{all}");
     }
 
     fn told(surveys: &[SheetSurvey]) -> Vec<String> {
