@@ -215,54 +215,6 @@ pub(crate) fn path_text(steps: &[TreeStep]) -> String {
     if text.is_empty() { "@".to_owned() } else { text }
 }
 
-/// Words of the names of people in a report, in small letters. A field that has such a name may be keyed by it.
-#[derive(Debug, Default)]
-pub(crate) struct NameWords(HashSet<String>);
-
-impl NameWords {
-    /// Collects the words of all names in a report.
-    pub fn of(node: &Node<'_>) -> Self {
-        let mut words = Self::default();
-        words.collect(node);
-        words
-    }
-
-    fn collect(&mut self, node: &Node<'_>) {
-        match node {
-            Node::List(elements) => elements.iter().for_each(|element| self.collect(element)),
-            Node::Object(object) => object.iter().for_each(|(_, value)| self.collect(value)),
-            Node::Text(text) if sort(node) == Some(Sort::Name) => {
-                self.0.extend(text.split_whitespace().map(str::to_lowercase));
-            }
-            _ => {}
-        }
-    }
-
-    /// True if the name of a field may be data.
-    pub fn may_be_data(&self, name: &str) -> bool {
-        words::may_be_data(name) || (self.0.contains(&name.to_lowercase()) && !words::is_known(name))
-    }
-
-    /// True if a path has a field whose name may be data.
-    pub fn hides(&self, steps: &[TreeStep]) -> bool {
-        steps
-            .iter()
-            .any(|step| matches!(step, TreeStep::Field(name) if name != "@key" && self.may_be_data(name)))
-    }
-
-    /// A path for people: a field's name that may be data is `*`.
-    pub fn shown(&self, steps: &[TreeStep]) -> String {
-        let shown: Vec<_> = steps
-            .iter()
-            .map(|step| match step {
-                TreeStep::Field(name) if self.may_be_data(name) => TreeStep::Field("*".to_owned()),
-                step => step.clone(),
-            })
-            .collect();
-        path_text(&shown)
-    }
-}
-
 /// The hash of a value's text.
 pub(crate) fn hash(text: &str) -> u64 {
     let mut hasher = DefaultHasher::new();
@@ -368,19 +320,5 @@ mod tests {
                 of("people[].ids[]", 2, ["9", "99"])
             ]
         );
-    }
-
-    #[test]
-    fn a_path_escapes_dots_and_hides_names_that_may_be_data() {
-        let steps = [
-            TreeStep::Field("a.b".into()),
-            TreeStep::Values,
-            TreeStep::Field("ivan@example.org".into()),
-            TreeStep::Each,
-        ];
-        assert_eq!(path_text(&steps), "a\\.b{}.ivan@example\\.org[]");
-        let names = NameWords::of(&Node::from(&json!([{"fio": "Ольга Смирнова"}])));
-        assert_eq!(names.shown(&steps), "a\\.b{}.*[]");
-        assert_eq!(names.shown(&[TreeStep::Field("ольга".into())]), "*");
     }
 }

@@ -418,6 +418,8 @@ pub(crate) fn is_known(name: &str) -> bool {
     };
     let others = [JOINED, LEFT, LENGTH, EVENT_AT, OWNER];
     TABLES.iter().any(in_table)
+        || CALL_START.contains(name)
+        || CALL_END.contains(name)
         || others.iter().any(|column| column.names.contains(name))
         || NAME_PARTS.iter().any(|names| names.contains(name))
 }

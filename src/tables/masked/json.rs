@@ -5,6 +5,7 @@ use serde_json::{Map, Value};
 use super::Masker;
 use crate::json::Text;
 use crate::tables::fit::field_tree::FieldTree;
+use crate::tables::fit::words;
 use crate::tables::report::inspect::{self, NotJson};
 use crate::tables::report::node::Node;
 
@@ -20,6 +21,7 @@ impl Masker {
     pub fn learn_json(&mut self, json: &[u8]) -> Result<(), NotJson> {
         let text = Text::new(json);
         let (node, _) = inspect::parse(&text)?;
+        self.keys.learn(&node);
         self.learn_node(&node);
         Ok(())
     }
@@ -27,7 +29,15 @@ impl Masker {
     fn learn_node(&mut self, node: &Node<'_>) {
         match node {
             Node::List(elements) => elements.iter().for_each(|element| self.learn_node(element)),
-            Node::Object(object) => object.iter().for_each(|(_, value)| self.learn_node(value)),
+            Node::Object(object) => {
+                for (name, value) in object.iter() {
+                    // A key that is an id or an address is a value elsewhere.
+                    if words::may_be_data(name) {
+                        self.learn(name);
+                    }
+                    self.learn_node(value);
+                }
+            }
             scalar => {
                 if let Some(text) = scalar.to_text() {
                     self.learn(&text);
@@ -61,7 +71,8 @@ impl Masker {
                 let values = tree.and_then(|tree| tree.values.as_deref());
                 let mut masked = Map::new();
                 for (name, value) in object.iter() {
-                    let key = match self.is_data_key(name, values.is_some()) {
+                    let is_data = values.is_some() || self.keys.is_data(name);
+                    let key = match is_data {
                         true => self.text(name),
                         false => name.to_string(),
                     };

@@ -23,10 +23,8 @@ use serde_json::Number;
 use self::instants::Slashes;
 use self::noise::Noise;
 use super::mapping::Mapping;
-use super::report::path::Step;
-use crate::lenient::Scalar;
-use crate::tables::fit::value_shape::{self, Sort};
-use crate::tables::fit::words;
+use crate::tables::fit::data_names::DataNames;
+use crate::tables::fit::value_shape;
 
 /// Tries to find a masked value that is no value of the answers.
 const TRIES: u32 = 60;
@@ -42,10 +40,8 @@ pub struct Masker {
     shift: TimeDelta,
     /// The values of the answers, which no masked value may be.
     originals: HashSet<String>,
-    /// Words of names, in small letters.
-    names: HashSet<String>,
-    /// Names of fields that the mapping knows.
-    fields: HashSet<String>,
+    /// Tells which keys are data.
+    keys: DataNames,
     slashes: Slashes,
     masked: HashMap<String, String>,
     used: HashSet<String>,
@@ -58,27 +54,11 @@ impl Masker {
         // Years back, so that no masked time is in the future, by a time that is no multiple of anything.
         let days = 1000 + i64::from(noise.below(1500));
         let seconds = i64::from(noise.below(86_399)) + 1;
-        let fields = mapping.tables.iter().flat_map(|plan| {
-            let columns = plan.columns.iter().flat_map(|column| column.taken());
-            plan.rows
-                .iter()
-                .cloned()
-                .chain(columns)
-                .flat_map(|path| path.steps)
-        });
-        let fields = fields.filter_map(|step| {
-            if let Step::Field(name) = step {
-                Some(name)
-            } else {
-                None
-            }
-        });
         Self {
             key,
             shift: -(TimeDelta::days(days) + TimeDelta::seconds(seconds)),
             originals: HashSet::new(),
-            names: HashSet::new(),
-            fields: fields.collect(),
+            keys: DataNames::of_mapping(mapping),
             slashes: Slashes::default(),
             masked: HashMap::new(),
             used: HashSet::new(),
@@ -88,13 +68,9 @@ impl Masker {
     /// Remembers a value of the answers. All must be known before the first is masked.
     pub fn learn(&mut self, text: &str) {
         let text = text.trim();
+        self.keys.learn_text(text);
         if text.chars().count() < TELLING {
             return;
-        }
-        if value_shape::sort(Scalar::Text(text)) == Some(Sort::Name) {
-            let words = text.split_whitespace().map(str::to_lowercase);
-            self.names
-                .extend(words.filter(|word| word.chars().count() >= TELLING));
         }
         self.slashes.learn(text);
         self.originals.insert(text.to_owned());
@@ -106,22 +82,6 @@ impl Masker {
             original.chars().count() > TELLING && original.contains(' ') && text.contains(original.as_str())
         };
         self.originals.contains(text.trim()) || self.originals.iter().any(holds)
-    }
-
-    /// True if a key of an object may be data. `is_keyed` says that the object is a map from ids or names.
-    fn is_data_key(&self, key: &str, is_keyed: bool) -> bool {
-        if self.fields.contains(key) || (!is_keyed && words::is_known(key)) {
-            return false;
-        }
-        let is_field = key.starts_with(|c: char| c.is_ascii_alphabetic() || "_$@".contains(c))
-            && key.chars().count() <= 60
-            && key
-                .chars()
-                .all(|c| c.is_ascii_alphanumeric() || "_-$@.:".contains(c))
-            && key.chars().filter(char::is_ascii_digit).count() <= 4;
-        let sort = value_shape::sort(Scalar::Text(key));
-        let is_value = sort.is_some_and(Sort::is_surely_data) && self.originals.contains(key);
-        is_keyed || !is_field || is_value || self.names.contains(&key.to_lowercase())
     }
 
     /// The masked form of a text.

@@ -238,6 +238,33 @@ fn keys_that_may_be_data_are_masked_like_values() {
 }
 
 #[test]
+fn keys_that_are_logins_first_names_or_addresses_are_masked() {
+    let report = json!({
+        "participants": [{"id": "u1", "name": "Ольга Смирнова", "login": "osmirnova"}, {"id": "u2", "login": "ppetrov"}],
+        "byMail": {"total": 2, "average": 3.5, "best": 7, "ivan.ivanov@example.org": 5},
+        "mixedMail": {"olga@example.org": {"x": 1}, "petr@example.org": 5}, "byLogin": {"OSmirnova": 5, "ppetrov": 7},
+        "byFirst": {"Olya": 5, "Petya": 7}, "mixed": {"masha": {"s": 1}, "dasha": {"s": 2}, "title": 5}, "tel.8900": 1,
+    });
+    let shown = masked(&report).to_string();
+    for key in [
+        "ivan",
+        "example",
+        "smirnova",
+        "petrov",
+        "Olya",
+        "Petya",
+        "masha",
+        "dasha",
+        "tel.",
+    ] {
+        assert!(!shown.contains(key), "{key}: {shown}");
+    }
+    for key in ["byMail", "total", "average", "best", "login", "title"] {
+        assert!(shown.contains(&format!("\"{key}\"")), "{key}: {shown}");
+    }
+}
+
+#[test]
 fn a_masked_value_is_no_value_of_the_answers() {
     // All numbers of two digits but one are values.
     let numbers: Vec<u32> = (100..=998).collect();
