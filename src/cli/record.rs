@@ -326,10 +326,13 @@ Answers of the teleboss / livedigital API, recorded by `telelake check --record`
 
 recording.json lists the answers and the requests that they answer; each body is a file beside it.
 Keys, types, lengths and notations are those of the API. All values are masked: letters and digits are others, the same value is
-masked in the same way everywhere, and all instants are moved by the same time. true, false, null, 0, 1 and empty texts stay. The
+masked in the same way everywhere, and all instants are moved by the same time: days and seconds that were drawn for this recording.
+Times of one recording are moved together, so that one who knows one of them, such as the start of a lesson, knows all. Numbers since
+1970 are moved only in fields that are surely times; elsewhere they are masked like ids. true, false, null, 0, 1 and empty texts stay. The
 token, the address of the API and the download link were never written. The key by which values are masked is not kept anywhere.
 
-Names of fields and of sheets, and headers of workbooks, are not masked, unless they look like data.
+Names of fields stay unless they look like data. Names of sheets and headers of workbooks stay if the mapping names them or if all
+their words are known to the program.
 Look at the files before you send them: a program cannot know everything that must not leave your house.
 
 `telelake simulate --recorded DIR` serves these answers.

@@ -424,6 +424,43 @@ pub(crate) fn is_known(name: &str) -> bool {
         || NAME_PARTS.iter().any(|names| names.contains(name))
 }
 
+/// Last words of the names of times.
+const TIME_ENDS: WordList = WordList("at time date datetime timestamp ts epoch когда время дата");
+/// Words that may follow them.
+const TIME_UNITS: WordList = WordList("ms millis milliseconds s sec secs seconds utc unix local");
+/// Names of times that may also be those of people, ids and telephone numbers.
+const NOT_SURELY_TIMES: WordList = WordList("from to in out");
+
+/// True if a field's name says for certain that its values are times: `joinedAt`, `start_time`, `timestampMs`, `Дата`.
+pub(crate) fn is_time(name: &str) -> bool {
+    let mut words: Vec<String> = Vec::new();
+    let mut is_in_word = false;
+    let mut was_lowercase = false;
+    for c in name.chars() {
+        if c.is_alphabetic() {
+            if !is_in_word || (was_lowercase && c.is_uppercase()) {
+                words.push(String::new());
+            }
+            if let Some(word) = words.last_mut() {
+                word.extend(c.to_lowercase());
+            }
+        }
+        (is_in_word, was_lowercase) = (c.is_alphabetic(), c.is_lowercase());
+    }
+    while words.len() > 1 && words.last().is_some_and(|word| TIME_UNITS.contains(word)) {
+        words.pop();
+    }
+    let name = words.concat();
+    let in_list = [&JOINED, &LEFT, &EVENT_AT]
+        .iter()
+        .any(|column| column.names.contains(&name))
+        || CALL_START.contains(&name)
+        || CALL_END.contains(&name);
+    words.last().is_some_and(|word| TIME_ENDS.contains(word))
+        || name.ends_with("timestamp")
+        || (in_list && !NOT_SURELY_TIMES.contains(&name))
+}
+
 /// True if the name of a field, of a sheet's column or of a sheet may be data: an id, an address, the name of a person.
 pub(crate) fn may_be_data(name: &str) -> bool {
     let digits = name.chars().filter(char::is_ascii_digit).count();
@@ -503,6 +540,22 @@ mod tests {
         }
         for name in ["Иванов", "Имя ⠊⠧⠁⠝", "Урок Иванова", "17", "", "Sheet123"] {
             assert!(!is_known_phrase(name), "{name}");
+        }
+        for name in [
+            "joinedAt",
+            "start_time",
+            "timestampMs",
+            "Дата",
+            "jointime",
+            "$date",
+            "ts",
+            "Время входа",
+            "end",
+        ] {
+            assert!(is_time(name), "{name}");
+        }
+        for name in ["chat", "candidate", "from", "phone", "id", "format", "", "timezone"] {
+            assert!(!is_time(name), "{name}");
         }
         assert_eq!(fold("Join Time, (UTC)"), "jointimeutc");
         assert!(is_join("JOINED") && is_leave("participant_left") && !is_join("message"));

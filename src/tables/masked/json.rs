@@ -54,18 +54,20 @@ impl Masker {
         let text = Text::new(json);
         let (node, _) = inspect::parse(&text)?;
         let tree = FieldTree::with_maps_of(&[&node], ALIKE);
-        Ok(self.node(&node, Some(&tree)))
+        Ok(self.node(&node, Some(&tree), false))
     }
 
-    fn node(&mut self, node: &Node<'_>, tree: Option<&FieldTree>) -> Value {
+    /// The masked form of a value. `is_time` says that its field is surely one of times.
+    fn node(&mut self, node: &Node<'_>, tree: Option<&FieldTree>, is_time: bool) -> Value {
         match node {
             Node::Null => Value::Null,
             Node::Bool(truth) => Value::Bool(*truth),
-            Node::Number(number) => Value::Number(self.number(number)),
-            Node::Text(text) => Value::String(self.text(text)),
+            Node::Number(number) => Value::Number(self.number(number, is_time)),
+            Node::Text(text) => Value::String(self.text_of_field(text, is_time)),
             Node::List(elements) => {
                 let each = tree.and_then(|tree| tree.each.as_deref());
-                elements.iter().map(|element| self.node(element, each)).collect()
+                let masked = elements.iter().map(|element| self.node(element, each, is_time));
+                masked.collect()
             }
             Node::Object(object) => {
                 let values = tree.and_then(|tree| tree.values.as_deref());
@@ -77,7 +79,11 @@ impl Masker {
                         false => name.to_string(),
                     };
                     let inner = values.or_else(|| tree?.fields.get(name.as_ref()));
-                    masked.insert(key, self.node(value, inner));
+                    let is_time = match values.is_some() {
+                        true => is_time,
+                        false => self.is_time(name),
+                    };
+                    masked.insert(key, self.node(value, inner, is_time));
                 }
                 Value::Object(masked)
             }

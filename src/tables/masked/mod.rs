@@ -7,7 +7,8 @@
 //! |---|---|
 //! | `true`, `false`, null, `0`, `1`, empty text, a list without elements, text of punctuation | stays |
 //! | a letter, a digit | another one of the same script and case; hex digits stay hex digits |
-//! | an instant, also in seconds or milliseconds since the epoch | moved by the same time for the whole recording, in the same notation |
+//! | an instant | moved by the same time for the whole recording, in the same notation |
+//! | seconds or milliseconds since the epoch, in fields that are surely times | moved by that time, too; elsewhere masked as a number |
 //! | a duration, a time of day | another one in the same notation |
 //! | a key that may be data | masked like a value |
 
@@ -23,8 +24,11 @@ use serde_json::Number;
 use self::instants::Slashes;
 use self::noise::Noise;
 use super::mapping::Mapping;
+use super::report::path::{Path, Step};
+use crate::lake::table::Type;
 use crate::tables::fit::data_names::DataNames;
 use crate::tables::fit::value_shape;
+use crate::tables::fit::words;
 
 /// Tries to find a masked value that is no value of the answers.
 const TRIES: u32 = 60;
@@ -43,7 +47,11 @@ pub struct Masker {
     /// Tells which keys are data.
     keys: DataNames,
     slashes: Slashes,
+    /// Names of fields that the mapping reads times from.
+    times: HashSet<String>,
     masked: HashMap<String, String>,
+    /// Numbers since the epoch in fields of times, which are masked in another way than equal ids.
+    moved_epochs: HashMap<String, String>,
     used: HashSet<String>,
 }
 
@@ -60,7 +68,9 @@ impl Masker {
             originals: HashSet::new(),
             keys: DataNames::of_mapping(mapping),
             slashes: Slashes::default(),
+            times: times(mapping),
             masked: HashMap::new(),
+            moved_epochs: HashMap::new(),
             used: HashSet::new(),
         }
     }
@@ -84,6 +94,11 @@ impl Masker {
         self.originals.contains(text.trim()) || self.originals.iter().any(holds)
     }
 
+    /// True if the values of a field are surely times: the mapping or its name says so.
+    pub fn is_time(&self, field: &str) -> bool {
+        self.times.contains(field) || words::is_time(field)
+    }
+
     /// The masked form of a text.
     pub fn text(&mut self, text: &str) -> String {
         if let Some(masked) = self.masked.get(text) {
@@ -98,10 +113,27 @@ impl Masker {
         masked
     }
 
+    /// The masked form of a text in a field. If its values are surely times, a number since the epoch is moved; anywhere else it
+    /// may be an id or a telephone number.
+    pub fn text_of_field(&mut self, text: &str, is_time: bool) -> String {
+        if !is_time {
+            return self.text(text);
+        }
+        if let Some(moved) = self.moved_epochs.get(text) {
+            return moved.clone();
+        }
+        let mut noise = Noise::new(&self.key, 0, text);
+        let Some(moved) = self.moved_epoch(text.trim(), &mut noise) else {
+            return self.text(text);
+        };
+        self.moved_epochs.insert(text.to_owned(), moved.clone());
+        moved
+    }
+
     /// A masked form that is no other value's and, if it tells anything, no value of the answers.
     fn found(&self, text: &str) -> String {
         let mut noise = Noise::new(&self.key, 0, text);
-        if let Some(moved) = self.moved(text, &mut noise) {
+        if let Some(moved) = instants::moved(text, self.shift, self.slashes, &mut noise) {
             return moved;
         }
         let is_original =
@@ -124,25 +156,14 @@ impl Masker {
         masked
     }
 
-    /// The text of an instant, moved; none if the text is none.
-    fn moved(&self, text: &str, noise: &mut Noise) -> Option<String> {
-        if let Some(moved) = instants::moved(text, self.shift, self.slashes, noise) {
-            return Some(moved);
-        }
-        self.moved_epoch(text.trim(), noise)
-    }
-
-    /// The masked form of a number, of the same type and with as many digits.
-    pub fn number(&mut self, number: &Number) -> Number {
+    /// The masked form of a number, of the same type and with as many digits. `is_time` says that it is surely a time.
+    pub fn number(&mut self, number: &Number, is_time: bool) -> Number {
         let text = number.to_string();
         let value = number.as_f64().unwrap_or_default();
         if value == 0.0 || value == 1.0 {
             return number.clone();
         }
-        let masked = match self.masked.get(&text) {
-            Some(known) => known.clone(),
-            None => self.text(&text),
-        };
+        let masked = self.text_of_field(&text, is_time);
         let read = |text: &str| {
             serde_json::from_str::<Number>(text)
                 .ok()
@@ -156,9 +177,9 @@ impl Masker {
         read(&masked).or_else(small).unwrap_or_else(|| Number::from(7))
     }
 
-    /// The masked form of a workbook's number: serial days are moved like dates.
-    pub fn cell_number(&mut self, number: f64) -> f64 {
-        if SERIAL_DAYS.contains(&number) {
+    /// The masked form of a workbook's number: serial days are moved like dates if they are surely times.
+    pub fn cell_number(&mut self, number: f64, is_time: bool) -> f64 {
+        if is_time && SERIAL_DAYS.contains(&number) {
             return self.serial(number);
         }
         let Some(number) = Number::from_f64(number) else {
@@ -170,17 +191,17 @@ impl Masker {
             .filter(|number| number.fract() == 0.0 && number.abs() < 9e15);
         #[expect(clippy::cast_possible_truncation, reason = "exact below 9e15")]
         let number = whole.map_or(number, |whole| Number::from(whole as i64));
-        self.number(&number).as_f64().unwrap_or_default()
+        self.number(&number, is_time).as_f64().unwrap_or_default()
     }
 
-    /// A serial day, moved. A date without a time stays one.
+    /// A serial day, moved. A date without a time stays one. Parts of seconds are dropped.
     pub fn serial(&self, day: f64) -> f64 {
         #[expect(clippy::cast_precision_loss, reason = "few seconds")]
         let days = self.shift.num_seconds() as f64 / 86_400.0;
         if day.fract() == 0.0 {
             day + days.floor()
         } else {
-            day + days
+            ((day + days) * 86_400.0).round() / 86_400.0
         }
     }
 
@@ -209,6 +230,28 @@ impl Masker {
         }
         Some(moved)
     }
+}
+
+/// The names of the fields from which a mapping reads times.
+fn times(mapping: &Mapping) -> HashSet<String> {
+    let columns = mapping.tables.iter().flat_map(|plan| &plan.columns);
+    let mut paths: Vec<&Path> = Vec::new();
+    for column in columns {
+        match &column.session {
+            Some(session) => {
+                paths.extend(session.joined.iter().chain(&session.left));
+                let events = session.elsewhere.as_ref().and_then(|list| list.events.as_ref());
+                paths.extend(events.iter().flat_map(|events| &events.at));
+            }
+            None if column.kind == Type::Timestamp => paths.extend(&column.from),
+            None => {}
+        }
+    }
+    let fields = paths.into_iter().filter_map(|path| match path.steps.last() {
+        Some(Step::Field(name)) if !path.is_key => Some(name.clone()),
+        _ => None,
+    });
+    fields.collect()
 }
 
 #[cfg(test)]

@@ -99,7 +99,7 @@ fn instants_stay_instants_of_the_same_notation_and_keep_their_distance() {
         "1795341605",
         "Sun, 22 Nov 2026 10:00:05 GMT",
     ];
-    let report = json!({ "at": notations, "s": 1_795_341_605, "ms": 1_795_341_605_000_i64 });
+    let report = json!({ "at": notations, "startTime": 1_795_341_605, "endedAtMs": 1_795_341_605_000_i64 });
     let result = masked(&report);
     let read =
         |value: &Value| -> DateTime<Utc> { lenient::instant(value).unwrap_or_else(|| panic!("{value}")) };
@@ -107,14 +107,14 @@ fn instants_stay_instants_of_the_same_notation_and_keep_their_distance() {
         .as_array()
         .expect("a list")
         .iter()
-        .chain([&result["s"], &result["ms"]])
+        .chain([&result["startTime"], &result["endedAtMs"]])
         .map(read)
         .collect();
     assert_eq!(moved.len(), 1, "{result}");
     let (original, moved) = (read(&json!(notations[0])), *moved.iter().next().expect("one"));
     assert!(moved < original - TimeDelta::days(999), "{moved}");
     assert_eq!(form(&result["at"]), form(&report["at"]), "{result}");
-    assert_eq!(form(&result["ms"]), form(&report["ms"]));
+    assert_eq!(form(&result["endedAtMs"]), form(&report["endedAtMs"]));
 }
 
 #[test]
@@ -238,6 +238,38 @@ fn keys_that_may_be_data_are_masked_like_values() {
 }
 
 #[test]
+fn ids_and_telephone_numbers_in_the_range_of_the_epoch_are_not_moved() {
+    let report = json!({"startedAt": 1_500_000_123, "numericId": 1_500_000_123, "phones": [2_025_550_123_u64], "inn": "1655000123",
+        "from": 1_600_000_000, "deadline": 1_700_000_000, "times": {"64ab00000000000000000001": {"at": 1_700_000_000}}});
+    let rules = "version = 1\n[table.homework]\nrows = 'tasks[]'\n[table.homework.columns]\ndue = { from = 'deadline', type = 'timestamp' }";
+    let mapping = Mapping::over_builtin(rules, "m").expect("a mapping");
+    let mut masker = Masker::new([7; 32], &mapping);
+    let bytes = report.to_string();
+    masker.learn_json(bytes.as_bytes()).expect("JSON");
+    let result = masker.json(bytes.as_bytes()).expect("JSON");
+    let whole = |value: &Value| {
+        let text = value.to_string();
+        text.trim_matches('"').parse::<i64>().expect("a number")
+    };
+    let shift = whole(&result["startedAt"]) - 1_500_000_123;
+    assert_ne!(shift % 300, 0);
+    for (path, original) in [
+        ("/numericId", 1_500_000_123),
+        ("/phones/0", 2_025_550_123),
+        ("/inn", 1_655_000_123),
+        ("/from", 1_600_000_000),
+    ] {
+        let masked = whole(result.pointer(path).expect(path));
+        assert_ne!(masked - original, shift, "{path}");
+    }
+    assert_eq!(whole(&result["deadline"]) - 1_700_000_000, shift);
+    assert_eq!(masker.cell_number(45_983.0, false).fract(), 0.0);
+    let moved = |masker: &mut Masker, is_time| masker.cell_number(45_983.5, is_time);
+    assert_eq!(moved(&mut masker, true), masker.serial(45_983.5));
+    assert_ne!(moved(&mut masker, false), masker.serial(45_983.5));
+}
+
+#[test]
 fn keys_that_are_logins_first_names_or_addresses_are_masked() {
     let report = json!({
         "participants": [{"id": "u1", "name": "Ольга Смирнова", "login": "osmirnova"}, {"id": "u2", "login": "ppetrov"}],
@@ -291,10 +323,10 @@ proptest::proptest! {
     #[test]
     fn any_number_keeps_its_type_and_digits(number in proptest::prelude::any::<i64>(), float in -1e6..1e6_f64) {
         let mut masker = masker(&[]);
-        let masked = masker.number(&number.into());
+        let masked = masker.number(&number.into(), true);
         proptest::prop_assert!(masked.is_i64() || masked.is_u64(), "{}", masked);
         let number = serde_json::Number::from_f64((float * 100.0).round() / 100.0).expect("a number");
-        let masked = masker.number(&number);
+        let masked = masker.number(&number, true);
         proptest::prop_assert!(masked.is_f64() || number.as_f64() == Some(0.0), "{} {}", number, masked);
     }
 }

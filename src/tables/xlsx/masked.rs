@@ -114,15 +114,15 @@ fn sheet_xml(sheet: &WholeSheet, masker: &mut Masker) -> String {
         let _ = write!(rows, r#"<row r="{}">"#, u64::from(row.index) + 1);
         for (column, cell) in &row.cells {
             let place = format!("{}{}", letter(*column), u64::from(row.index) + 1);
-            let feeds = sheet
-                .survey
-                .columns
-                .get(column)
-                .is_some_and(|column| column.feeds.is_some());
-            let kept = header(&sheet.survey, row, *column).filter(|text| feeds || !masker.is_data(text));
+            let of = sheet.survey.columns.get(column);
+            let feeds = of.and_then(|of| of.feeds.as_deref());
+            let kept =
+                header(&sheet.survey, row, *column).filter(|text| feeds.is_some() || !masker.is_data(text));
+            let names = of.into_iter().flat_map(|of| [&of.feeds, &of.header]).flatten();
+            let is_time = names.into_iter().any(|name| masker.is_time(name));
             rows.push_str(&match kept {
                 Some(text) => text_cell(&place, text),
-                None => masked_cell(&place, cell, masker),
+                None => masked_cell(&place, cell, is_time, masker),
             });
         }
         for column in &row.wrong {
@@ -155,11 +155,11 @@ fn text_cell(place: &str, text: &str) -> String {
     )
 }
 
-/// A cell of the same type with a masked value.
-fn masked_cell(place: &str, cell: &CellValue, masker: &mut Masker) -> String {
+/// A cell of the same type with a masked value. `is_time` says that its column is surely one of times.
+fn masked_cell(place: &str, cell: &CellValue, is_time: bool, masker: &mut Masker) -> String {
     match cell {
-        CellValue::Text(text) => text_cell(place, &masker.text(text)),
-        CellValue::Number(number) => format!(r#"<c r="{place}"><v>{}</v></c>"#, masker.cell_number(*number)),
+        CellValue::Text(text) => text_cell(place, &masker.text_of_field(text, is_time)),
+        CellValue::Number(number) => format!(r#"<c r="{place}"><v>{}</v></c>"#, masker.cell_number(*number, is_time)),
         CellValue::Truth(truth) => format!(r#"<c r="{place}" t="b"><v>{}</v></c>"#, u8::from(*truth)),
         CellValue::Instant(at) => {
             #[expect(clippy::cast_precision_loss, reason = "milliseconds of this century")]
