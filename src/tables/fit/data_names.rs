@@ -16,7 +16,7 @@ const OF_THE_API: [&str; 6] = ["items", "total", "roomId", "callId", "lastCallAt
 /// Most bytes of a value that a key may be.
 const LONGEST: usize = 200;
 /// Most digits in the name of a field.
-const MOST_DIGITS: usize = 4;
+const MOST_DIGITS: usize = 2;
 
 /// Fewest hex digits that are an id and no word.
 const LEAST_HEX: usize = 12;
@@ -78,8 +78,7 @@ impl DataNames {
             return;
         }
         if sort(Scalar::Text(text)) == Some(Sort::Name) {
-            self.values
-                .extend(text.split_whitespace().map(str::to_lowercase));
+            self.values.extend(text.split_whitespace().map(str::to_lowercase));
         }
         self.values.insert(text.to_lowercase());
     }
@@ -187,6 +186,7 @@ mod tests {
             "ivan.petrov",
             "of ivan",
             "abcdefabcdefabcdefab1234",
+            "b64SGVsbG8",
             "12",
         ] {
             assert!(names.is_data(data), "{data}");

@@ -258,7 +258,10 @@ fn is_keyed(objects: &[&JsonObject<'_>], alike: usize) -> bool {
             *last = number;
         }
     }
-    let common = fields.values().filter(|(times, _)| *times == objects.len()).count();
+    let common = fields
+        .values()
+        .filter(|(times, _)| *times == objects.len())
+        .count();
     common > 0 && common * 2 >= fields.len()
 }
 

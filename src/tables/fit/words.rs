@@ -535,7 +535,13 @@ mod tests {
         ] {
             assert!(may_be_data(name), "{name}");
         }
-        for name in ["Участники", "Ученики урока", "Sheet12", "Лист 1", "Chat of the lesson"] {
+        for name in [
+            "Участники",
+            "Ученики урока",
+            "Sheet12",
+            "Лист 1",
+            "Chat of the lesson",
+        ] {
             assert!(is_known_phrase(name), "{name}");
         }
         for name in ["Иванов", "Имя ⠊⠧⠁⠝", "Урок Иванова", "17", "", "Sheet123"] {
@@ -554,7 +560,16 @@ mod tests {
         ] {
             assert!(is_time(name), "{name}");
         }
-        for name in ["chat", "candidate", "from", "phone", "id", "format", "", "timezone"] {
+        for name in [
+            "chat",
+            "candidate",
+            "from",
+            "phone",
+            "id",
+            "format",
+            "",
+            "timezone",
+        ] {
             assert!(!is_time(name), "{name}");
         }
         assert_eq!(fold("Join Time, (UTC)"), "jointimeutc");

@@ -6,8 +6,8 @@ use super::toml_lines::{TomlLines, quoted};
 use super::value_shape::Sort;
 use super::words::{self, ColumnWords, TableWords};
 use super::{
-    CallTimes, ColumnMisfit, Fit, KEY_COLUMNS, STAY_COLUMNS, TableFit, UntakenField, misfit, names, observe_people,
-    sessions_of, values,
+    CallTimes, ColumnMisfit, Fit, KEY_COLUMNS, STAY_COLUMNS, TableFit, UntakenField, misfit, names,
+    observe_people, sessions_of, values,
 };
 use crate::lake::table::builtin::participants;
 use crate::tables::build_notes::Notes;

@@ -279,15 +279,7 @@ fn keys_that_are_logins_first_names_or_addresses_are_masked() {
     });
     let shown = masked(&report).to_string();
     for key in [
-        "ivan",
-        "example",
-        "smirnova",
-        "petrov",
-        "Olya",
-        "Petya",
-        "masha",
-        "dasha",
-        "tel.",
+        "ivan", "example", "smirnova", "petrov", "Olya", "Petya", "masha", "dasha", "tel.",
     ] {
         assert!(!shown.contains(key), "{key}: {shown}");
     }

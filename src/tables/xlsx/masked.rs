@@ -88,7 +88,12 @@ fn sheets(bytes: &[u8], mapping: &Mapping) -> Result<Vec<WholeSheet>, Refusal> {
         let regions = book.merged(&sheet)?;
         let place = |(row, column): (u32, u32)| format!("{}{}", letter(column), u64::from(row) + 1);
         sheets.push(WholeSheet {
-            survey: headed(&sheet.name, number, &rows[..rows.len().min(HEADER_WITHIN)], mapping),
+            survey: headed(
+                &sheet.name,
+                number,
+                &rows[..rows.len().min(HEADER_WITHIN)],
+                mapping,
+            ),
             merged: regions
                 .iter()
                 .map(|region| format!("{}:{}", place(region.start), place(region.end)))
@@ -159,7 +164,10 @@ fn text_cell(place: &str, text: &str) -> String {
 fn masked_cell(place: &str, cell: &CellValue, is_time: bool, masker: &mut Masker) -> String {
     match cell {
         CellValue::Text(text) => text_cell(place, &masker.text_of_field(text, is_time)),
-        CellValue::Number(number) => format!(r#"<c r="{place}"><v>{}</v></c>"#, masker.cell_number(*number, is_time)),
+        CellValue::Number(number) => format!(
+            r#"<c r="{place}"><v>{}</v></c>"#,
+            masker.cell_number(*number, is_time)
+        ),
         CellValue::Truth(truth) => format!(r#"<c r="{place}" t="b"><v>{}</v></c>"#, u8::from(*truth)),
         CellValue::Instant(at) => {
             #[expect(clippy::cast_precision_loss, reason = "milliseconds of this century")]
@@ -300,7 +308,8 @@ mod tests {
     fn a_row_of_data_that_looks_like_a_header_is_masked_and_learned() {
         let mut book = Workbook::new();
         let sheet = book.add_worksheet().set_name("Марина, домашнее").expect("a name");
-        for (row, texts) in [["Марина", "на домашнем"], ["Таня", "x"]].iter().enumerate() {
+        for (row, texts) in [["Марина", "на домашнем"], ["Таня", "x"]].iter().enumerate()
+        {
             for (column, text) in (0..).zip(texts) {
                 sheet
                     .write_string(u32::try_from(row).expect("few"), column, *text)
