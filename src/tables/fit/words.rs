@@ -477,12 +477,12 @@ pub(crate) fn may_be_data(name: &str) -> bool {
 
 /// True if a value is a word of joining.
 pub(crate) fn is_join(text: &str) -> bool {
-    text.len() <= 40 && JOIN_WORDS.contains(&fold(text))
+    text.len() <= 40 && are_plain(text) && JOIN_WORDS.contains(&fold(text))
 }
 
 /// True if a value is a word of leaving.
 pub(crate) fn is_leave(text: &str) -> bool {
-    text.len() <= 40 && LEAVE_WORDS.contains(&fold(text))
+    text.len() <= 40 && are_plain(text) && LEAVE_WORDS.contains(&fold(text))
 }
 
 #[cfg(test)]
@@ -573,6 +573,8 @@ mod tests {
             assert!(!is_time(name), "{name}");
         }
         assert_eq!(fold("Join Time, (UTC)"), "jointimeutc");
+        // Suggestions print these words.
+        assert!(!is_join("JOINED ⠊⠧⠁⠝") && !is_leave("left \u{e000}"));
         assert!(is_join("JOINED") && is_leave("participant_left") && !is_join("message"));
     }
 }
