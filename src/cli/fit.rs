@@ -273,7 +273,6 @@ fn details(report: &CheckReport, title: &str, names: &[String]) -> Result<()> {
 
 fn tell_sheets(sheets: &[SheetFit], report: &CheckReport) -> Result<()> {
     for sheet in sheets {
-        let what = format!("sheet \"{}\"", sheet.name);
         let taken = sheet
             .columns
             .iter()
@@ -310,7 +309,7 @@ fn tell_sheets(sheets: &[SheetFit], report: &CheckReport) -> Result<()> {
                 format!("no table takes it; {likely}"),
             ),
         };
-        report.tell(outcome, &what, &text)?;
+        report.tell(outcome, &sheet.label, &text)?;
         let takes = sheet
             .columns
             .iter()

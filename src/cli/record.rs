@@ -22,6 +22,24 @@ const AROUND: TimeDelta = TimeDelta::days(1);
 /// The file for people.
 const README: &str = "README.txt";
 
+/// The media types that are recorded as they are.
+const MEDIA_TYPES: [&str; 12] = [
+    "application/json",
+    "application/problem+json",
+    "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet",
+    "application/vnd.ms-excel",
+    "application/zip",
+    "application/octet-stream",
+    "application/xml",
+    "text/csv",
+    "text/html",
+    "text/json",
+    "text/plain",
+    "video/mp4",
+];
+/// Any other media type.
+const OTHER_MEDIA: &str = "application/octet-stream";
+
 /// Records the first answer of each endpoint in an empty folder.
 pub(super) async fn record(
     context: &CommandContext,
@@ -171,17 +189,6 @@ async fn ask_link(client: &Client, sample: &SampleCall, record: &RecordId) -> Re
 }
 
 fn answer(endpoint: &str, request: &str, came: &AnswerAsItCame, sample: Option<&SampleCall>) -> Answer {
-    // Parameters of a media type may hold anything.
-    let media = came
-        .content_type
-        .as_deref()
-        .and_then(|kind| kind.split(';').next());
-    let is_plain = |kind: &&str| {
-        kind.len() < 100
-            && kind
-                .bytes()
-                .all(|byte| byte.is_ascii_alphanumeric() || b"/.+-".contains(&byte))
-    };
     Answer {
         recorded: RecordedAnswer {
             endpoint: endpoint.to_owned(),
@@ -191,11 +198,18 @@ fn answer(endpoint: &str, request: &str, came: &AnswerAsItCame, sample: Option<&
                 .filter(|_| endpoint != "rooms")
                 .map(|sample| sample.room.id.to_string()),
             status: came.status,
-            content_type: media.map(str::trim).filter(is_plain).map(str::to_owned),
+            content_type: came.content_type.as_deref().map(media_type).map(str::to_owned),
             ..RecordedAnswer::default()
         },
         body: came.body.clone(),
     }
+}
+
+/// The media type that is recorded for that of an answer, which may hold anything.
+fn media_type(content_type: &str) -> &'static str {
+    let kind = content_type.split(';').next().unwrap_or_default().trim();
+    let is_it = |known: &&&str| known.eq_ignore_ascii_case(kind);
+    MEDIA_TYPES.iter().find(is_it).copied().unwrap_or(OTHER_MEDIA)
 }
 
 /// An answer, or the status with which the API refused it. Other errors end the recording.
@@ -312,10 +326,13 @@ Answers of the teleboss / livedigital API, recorded by `telelake check --record`
 
 recording.json lists the answers and the requests that they answer; each body is a file beside it.
 Keys, types, lengths and notations are those of the API. All values are masked: letters and digits are others, the same value is
-masked in the same way everywhere, and all instants are moved by the same time. true, false, null, 0, 1 and empty texts stay. The
+masked in the same way everywhere, and all instants are moved by the same time: days and seconds that were drawn for this recording.
+Times of one recording are moved together, so that one who knows one of them, such as the start of a lesson, knows all. Numbers since
+1970 are moved only in fields that are surely times; elsewhere they are masked like ids. true, false, null, 0, 1 and empty texts stay. The
 token, the address of the API and the download link were never written. The key by which values are masked is not kept anywhere.
 
-Names of fields and of sheets, and headers of workbooks, are not masked, unless they look like data.
+Names of fields stay unless they look like data. Names of sheets and headers of workbooks stay if the mapping names them or if all
+their words are known to the program.
 Look at the files before you send them: a program cannot know everything that must not leave your house.
 
 `telelake simulate --recorded DIR` serves these answers.
@@ -335,4 +352,20 @@ fn write(folder: &Path, files: &[(String, Vec<u8>)]) -> Result<()> {
         file.write_all(bytes).map_err(failed)?;
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_media_type_that_is_not_known_is_not_recorded() {
+        for (came, recorded) in [
+            ("application/JSON; charset=utf-8; name=Ivan", "application/json"),
+            ("application/x.Ivan-Petrov.secret; name=x", OTHER_MEDIA),
+            ("", OTHER_MEDIA),
+        ] {
+            assert_eq!(media_type(came), recorded, "{came}");
+        }
+    }
 }

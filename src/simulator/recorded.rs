@@ -2,6 +2,7 @@
 //!
 //! The folder holds `recording.json`, which lists the answers, and a file for the body of each.
 
+use std::io::Read as _;
 use std::path::Path;
 
 use bytes::Bytes;
@@ -13,6 +14,18 @@ use crate::{Error, ErrorKind, Result};
 pub const INDEX: &str = "recording.json";
 /// The version of the folder's format.
 pub const VERSION: u32 = 1;
+
+/// The files of a folder that hold bodies.
+const BODIES: [&str; 6] = [
+    "spaces.json",
+    "rooms.json",
+    "calls.json",
+    "report.json",
+    "report.xlsx",
+    "records.json",
+];
+/// Most bytes of a file.
+const MOST_BYTES: u64 = 64 << 20;
 
 /// A recording: which answers there are, and what they answered.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize, Serialize)]
@@ -76,8 +89,7 @@ impl RecordedAnswers {
             Error::new(ErrorKind::Usage, about(file), why)
                 .hint("name a folder that `telelake check --record` wrote")
         };
-        let read =
-            |file: &str| std::fs::read(folder.join(file)).map_err(|error| refuse(file, error.to_string()));
+        let read = |file: &str| read_file(&folder.join(file)).map_err(|why| refuse(file, why));
         let recording: Recording =
             serde_json::from_slice(&read(INDEX)?).map_err(|error| refuse(INDEX, error.to_string()))?;
         if recording.version != VERSION {
@@ -88,9 +100,12 @@ impl RecordedAnswers {
         }
         let answers = recording.answers.into_iter().map(|answer| {
             let body = match &answer.file {
-                // A name with a folder in it would lead out of the recording.
-                Some(file) if file.contains(['/', '\\']) => {
-                    return Err(refuse(file, "is no name of a file".to_owned()));
+                // Any other name may lead out of the recording.
+                Some(file) if !BODIES.contains(&file.as_str()) => {
+                    return Err(refuse(
+                        file,
+                        format!("is no file of a recording; those are {}", BODIES.join(", ")),
+                    ));
                 }
                 Some(file) => read(file)?.into(),
                 None => Bytes::new(),
@@ -111,5 +126,64 @@ impl RecordedAnswers {
         self.answers
             .iter()
             .find(|(answer, _)| answer.endpoint == endpoint && is_of(answer))
+    }
+}
+
+/// The bytes of a file of a recording, or the reason why it is not read. A recording may come from somebody else: its links and
+/// pipes are not followed.
+fn read_file(file: &Path) -> std::result::Result<Vec<u8>, String> {
+    let about = std::fs::symlink_metadata(file).map_err(|error| error.to_string())?;
+    if !about.is_file() {
+        return Err("is no regular file, but a link, a folder or a device".to_owned());
+    }
+    let file = std::fs::File::open(file).map_err(|error| error.to_string())?;
+    let mut bytes = Vec::new();
+    let read = file.take(MOST_BYTES + 1).read_to_end(&mut bytes);
+    read.map_err(|error| error.to_string())?;
+    match bytes.len() as u64 > MOST_BYTES {
+        true => Err(format!("has more than {} MiB", MOST_BYTES >> 20)),
+        false => Ok(bytes),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The reason why a recording with a file of spaces is refused; none if it is read.
+    fn refusal(folder: &Path, file: &str) -> Option<String> {
+        let index = format!(
+            r#"{{"version":1,"program":"x","about":"x","answers":[{{"endpoint":"spaces","request":"x","status":200,"file":"{file}"}}]}}"#
+        );
+        std::fs::write(folder.join(INDEX), index).expect("a file");
+        RecordedAnswers::read(folder).err().map(|error| error.to_string())
+    }
+
+    #[test]
+    fn only_regular_files_with_known_names_and_of_a_limited_size_are_read() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let spaces = folder.path().join("spaces.json");
+        std::fs::write(folder.path().join("other.json"), "[]").expect("a file");
+        for file in ["other.json", "../spaces.json", "recording.json"] {
+            let why = refusal(folder.path(), file).expect(file);
+            assert!(why.contains("no file of a recording"), "{why}");
+        }
+        std::fs::create_dir(&spaces).expect("a folder");
+        let why = refusal(folder.path(), "spaces.json").expect("a folder");
+        assert!(why.contains("no regular file"), "{why}");
+        std::fs::remove_dir(&spaces).expect("gone");
+        #[cfg(unix)]
+        {
+            std::os::unix::fs::symlink(folder.path().join("other.json"), &spaces).expect("a link");
+            let why = refusal(folder.path(), "spaces.json").expect("a link");
+            assert!(why.contains("no regular file"), "{why}");
+            std::fs::remove_file(&spaces).expect("gone");
+        }
+        let large = std::fs::File::create(&spaces).expect("a file");
+        large.set_len(MOST_BYTES + 1).expect("a size");
+        let why = refusal(folder.path(), "spaces.json").expect("a large file");
+        assert!(why.contains("more than 64 MiB"), "{why}");
+        large.set_len(0).expect("a size");
+        assert_eq!(refusal(folder.path(), "spaces.json"), None);
     }
 }

@@ -1,5 +1,6 @@
 //! The fields of a row, and how well each fits a column. Pure.
 
+use super::data_names::DataNames;
 use super::field_tree::{FieldTree, TreeStep, path_text};
 use super::value_shape::Sort;
 use super::words::{self, ColumnWords};
@@ -52,6 +53,13 @@ pub(crate) fn leaves(row: &FieldTree) -> Vec<Leaf<'_>> {
         });
     }
     found
+}
+
+/// The fields of a row, outside of lists, whose names are no data.
+pub(crate) fn shown_leaves<'t>(row: &'t FieldTree, names: &DataNames) -> Vec<Leaf<'t>> {
+    let mut leaves = leaves(row);
+    leaves.retain(|leaf| !names.hides(&leaf.steps));
+    leaves
 }
 
 /// The name of a field, folded.

@@ -2,6 +2,7 @@
 //!
 //! Nothing here holds a value of the report: only names of fields, counts, and the shapes of values.
 
+pub(crate) mod data_names;
 pub(crate) mod field_tree;
 mod formats;
 mod leaf;
@@ -16,7 +17,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use chrono::{DateTime, Utc};
 
-use self::field_tree::{FieldTree, NameWords, TreeStep};
+use self::data_names::DataNames;
+use self::field_tree::{FieldTree, TreeStep};
 use self::suggest::TableState;
 use self::toml_lines::TomlLines;
 use super::mapping::mapping_file::TableSource;
@@ -150,7 +152,7 @@ pub fn fit_report(json: &[u8], mapping: &Mapping, call: CallTimes) -> Result<Fit
     let (report, repairs) = inspect::parse(&text)?;
     let mut notes = Notes::with_misfits();
     notes.mended(repairs);
-    let (tree, people) = (FieldTree::of(&[&report]), NameWords::of(&report));
+    let (tree, people) = (FieldTree::of(&[&report]), DataNames::of(&report, mapping));
     if !inspect::is_crowded(mapping, &report) {
         rows::count_rest(mapping, TableSource::Report, &report, &mut notes);
     }
@@ -190,9 +192,12 @@ pub fn fit_report(json: &[u8], mapping: &Mapping, call: CallTimes) -> Result<Fit
     let is_untaken = |steps: &[TreeStep]| is_foreign_list || is_counted(steps, &notes);
     let outside = call.missed_by(&sessions);
     let toml = TomlLines::of_zone(outside.as_ref());
+    let untaken = untaken(&tree, &people, &is_untaken);
+    let suggestions = suggest::suggest(&tree, &states, &people, &is_untaken, toml);
+    hide(&mut notes, &people);
     Ok(Fit {
-        untaken: untaken(&tree, &people, &is_untaken),
-        suggestions: suggest::suggest(&tree, &states, &people, &is_untaken, toml),
+        untaken,
+        suggestions,
         outside,
         sheets: Vec::new(),
         tables,
@@ -386,7 +391,7 @@ fn is_counted(steps: &[TreeStep], notes: &Notes) -> bool {
 /// The fields that no column takes, in the order of their paths.
 fn untaken(
     tree: &FieldTree,
-    people: &NameWords,
+    people: &DataNames,
     is_untaken: &dyn Fn(&[TreeStep]) -> bool,
 ) -> Vec<UntakenField> {
     let mut found: BTreeMap<String, UntakenField> = BTreeMap::new();
@@ -404,6 +409,16 @@ fn untaken(
         true
     });
     found.into_values().collect()
+}
+
+/// Hides names that may be data in the notes about fields that no column takes.
+fn hide(notes: &mut Notes, people: &DataNames) {
+    for (path, sightings) in std::mem::take(&mut notes.unmapped) {
+        let shown = notes.unmapped.entry(people.shown_path(&path)).or_default();
+        for (about, times) in sightings {
+            *shown.entry(about).or_default() += times;
+        }
+    }
 }
 
 /// The names of columns in one set.

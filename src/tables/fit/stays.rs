@@ -1,8 +1,9 @@
 //! Finds the stays of people in a JSON report that no mapping describes: in the row, in a list of the row, in another list, or
 //! as events of joining and leaving. Pure.
 
+use super::data_names::DataNames;
 use super::field_tree::{FieldTree, TreeStep, path_text};
-use super::leaf::{Leaf, best, leaves, scale};
+use super::leaf::{Leaf, best, scale, shown_leaves};
 use super::toml_lines::quoted;
 use super::words;
 
@@ -62,11 +63,15 @@ fn stay_fields<'t>(all: &[&Leaf<'t>]) -> Option<(String, Vec<&'t FieldTree>)> {
 }
 
 /// The steps from a row to its own list of stays.
-pub(crate) fn own_list(row: &FieldTree) -> Option<(Vec<TreeStep>, &FieldTree)> {
+pub(crate) fn own_list<'t>(row: &'t FieldTree, names: &DataNames) -> Option<(Vec<TreeStep>, &'t FieldTree)> {
     let mut found = None;
     row.walk(&mut Vec::new(), &mut |steps, tree| {
         let is_list = steps.last() == Some(&TreeStep::Each) && tree.objects > 0;
-        if is_list && found.is_none() && stay_fields(&leaves(tree).iter().collect::<Vec<_>>()).is_some() {
+        if is_list
+            && found.is_none()
+            && !names.hides(steps)
+            && stay_fields(&shown_leaves(tree, names).iter().collect::<Vec<_>>()).is_some()
+        {
             found = Some((steps.to_vec(), tree));
         }
         !steps.last().is_some_and(TreeStep::is_many)
@@ -80,9 +85,10 @@ pub(crate) fn find<'t>(
     rows: &[TreeStep],
     row: &'t FieldTree,
     free: &[&Leaf<'t>],
+    names: &DataNames,
 ) -> Option<FoundStays<'t>> {
-    if let Some((steps, list)) = own_list(row) {
-        let (fields, times) = stay_fields(&leaves(list).iter().collect::<Vec<_>>())?;
+    if let Some((steps, list)) = own_list(row, names) {
+        let (fields, times) = stay_fields(&shown_leaves(list, names).iter().collect::<Vec<_>>())?;
         let feed = format!("{{ from = {}, fields = {fields} }}", quoted(&path_text(&steps)));
         return Some(FoundStays {
             feed,
@@ -98,28 +104,38 @@ pub(crate) fn find<'t>(
             times,
         });
     }
-    elsewhere(tree, rows, row)
+    elsewhere(tree, rows, row, names)
 }
 
 /// Stays or events in a list beside the people, joined by an id.
-fn elsewhere<'t>(tree: &'t FieldTree, rows: &[TreeStep], row: &'t FieldTree) -> Option<FoundStays<'t>> {
-    let ids = leaves(row);
+fn elsewhere<'t>(
+    tree: &'t FieldTree,
+    rows: &[TreeStep],
+    row: &'t FieldTree,
+    names: &DataNames,
+) -> Option<FoundStays<'t>> {
+    let ids = shown_leaves(row, names);
     let mut found = None;
     let up = "^".repeat(rows.iter().filter(|step| step.is_many()).count());
     tree.walk(&mut Vec::new(), &mut |steps, list| {
         let is_list = steps.last() == Some(&TreeStep::Each) && list.objects > 0 && steps != rows;
         let is_top = steps.iter().filter(|step| step.is_many()).count() == 1;
-        if found.is_none() && is_list && is_top {
+        if found.is_none() && is_list && is_top && !names.hides(steps) {
             let path = quoted(&format!("{up}.{}", path_text(steps)));
-            found = joined_list(list, &path, &ids);
+            found = joined_list(list, &path, &ids, names);
         }
         true
     });
     found
 }
 
-fn joined_list<'t>(list: &'t FieldTree, path: &str, ids: &[Leaf<'_>]) -> Option<FoundStays<'t>> {
-    let fields = leaves(list);
+fn joined_list<'t>(
+    list: &'t FieldTree,
+    path: &str,
+    ids: &[Leaf<'_>],
+    names: &DataNames,
+) -> Option<FoundStays<'t>> {
+    let fields = shown_leaves(list, names);
     let (key, equals) = fields.iter().find_map(|key| {
         let is_owner = words::OWNER.names.contains(&key.name) && !key.tree.distinct.is_empty();
         let equals = ids

@@ -3,9 +3,10 @@
 
 use std::collections::BTreeSet;
 
-use super::field_tree::{FieldTree, NameWords, TreeStep, path_text};
+use super::data_names::DataNames;
+use super::field_tree::{FieldTree, TreeStep, path_text};
 use super::formats;
-use super::leaf::{Leaf, best, leaves, scale, score, step_name};
+use super::leaf::{Leaf, best, leaves, scale, score, shown_leaves, step_name};
 use super::stays;
 use super::toml_lines::{TomlLines, quoted};
 use super::value_shape::Sort;
@@ -48,7 +49,7 @@ pub(crate) struct TableState {
 pub(crate) fn suggest(
     tree: &FieldTree,
     states: &[TableState],
-    people: &NameWords,
+    people: &DataNames,
     is_untaken: &dyn Fn(&[TreeStep]) -> bool,
     mut toml: TomlLines,
 ) -> Vec<String> {
@@ -86,14 +87,14 @@ pub(crate) fn suggest(
 fn find_rows(
     tree: &FieldTree,
     table: &TableWords,
-    people: &NameWords,
+    people: &DataNames,
     taken: &[Vec<TreeStep>],
 ) -> Option<Vec<TreeStep>> {
     let mut found: Option<(i32, u64, Vec<TreeStep>)> = None;
     tree.walk(&mut Vec::new(), &mut |steps, inner| {
         let is_rows = inner.objects > 0 && steps.last().is_some_and(TreeStep::is_many);
         if is_rows && !people.hides(steps) && !taken.iter().any(|rows| rows == steps) {
-            let score = rows_score(tree, table, steps, inner);
+            let score = rows_score(tree, table, steps, inner, people);
             let is_better = found
                 .as_ref()
                 .is_none_or(|(best, seen, _)| (score, inner.seen) > (*best, *seen));
@@ -116,7 +117,13 @@ fn list_name(steps: &[TreeStep]) -> String {
         .unwrap_or_default()
 }
 
-fn rows_score(tree: &FieldTree, table: &TableWords, steps: &[TreeStep], row: &FieldTree) -> i32 {
+fn rows_score(
+    tree: &FieldTree,
+    table: &TableWords,
+    steps: &[TreeStep],
+    row: &FieldTree,
+    names: &DataNames,
+) -> i32 {
     let name = list_name(steps);
     let mut score = if table.lists.contains(&name) { 3 } else { 0 };
     let is_other = words::TABLES
@@ -133,7 +140,7 @@ fn rows_score(tree: &FieldTree, table: &TableWords, steps: &[TreeStep], row: &Fi
     let points = |column: &str, points: i32| if has(column) { points } else { 0 };
     score += match table.table {
         "participants" => {
-            let times = best(&words::JOINED, &leaves).is_some() || stays::own_list(row).is_some();
+            let times = best(&words::JOINED, &leaves).is_some() || stays::own_list(row, names).is_some();
             let parts = words::NAME_PARTS[1]
                 .iter()
                 .any(|part| leaves.iter().any(|leaf| leaf.name == *part));
@@ -202,7 +209,7 @@ struct TableLines<'t> {
     state: &'t TableState,
     rows: &'t [TreeStep],
     row: &'t FieldTree,
-    people: &'t NameWords,
+    people: &'t DataNames,
     is_untaken: &'t dyn Fn(&[TreeStep]) -> bool,
 }
 
@@ -346,7 +353,7 @@ impl TableLines<'_> {
             return;
         }
         let free: Vec<&Leaf<'_>> = free.iter().filter(|leaf| !used.contains(&leaf.path())).collect();
-        if let Some(found) = stays::find(self.tree, self.rows, self.row, &free) {
+        if let Some(found) = stays::find(self.tree, self.rows, self.row, &free, self.people) {
             for tree in found.times {
                 formats::note(tree, toml);
             }
@@ -363,7 +370,7 @@ impl TableLines<'_> {
         let Some(option) = self.row.fields.get(list).and_then(|list| list.each.as_deref()) else {
             return;
         };
-        let leaves = leaves(option);
+        let leaves = shown_leaves(option, self.people);
         let find = |names: &[&str]| {
             leaves
                 .iter()
@@ -406,7 +413,7 @@ impl TableLines<'_> {
         let (Some(polls), Some(tree)) = (polls, self.tree.at(&poll)) else {
             return;
         };
-        let leaves = leaves(tree);
+        let leaves = shown_leaves(tree, self.people);
         for column in polls.columns {
             if let Some(leaf) = best(column, &leaves) {
                 let path = format!("{}.{}", "^".repeat(up), leaf.path());

@@ -257,6 +257,28 @@ fn an_unknown_report_of_forty_fields_needs_two_rounds() {
 }
 
 #[test]
+fn neither_a_list_nor_a_suggestion_tells_a_key_that_may_be_data() {
+    let stay = json!({"joinTime": "2026-11-27T10:00:00Z", "leaveTime": "2026-11-27T10:50:00Z"});
+    let user = |uid: &str, name: &str| json!({"uid": uid, "fullName": name, "a@b.ru": [stay]});
+    let own = json!({"users": [user("u0", "Иван Петров"), user("u1", "Ольга Смирнова")]});
+    let event = |uid: &str| json!({"uid": uid, "osmirnova": stay});
+    let elsewhere = json!({"users": [{"uid": "u0", "fullName": "Иван Петров", "login": "osmirnova"}], "ivan@b.ru": [event("u0")],
+        "log": [event("u0")], "osmirnova": {"Petya": 1}, "byFirst": {"Olya": 5, "Petya": 7}});
+    for report in [own, elsewhere] {
+        let fit = fit(&report, &builtin());
+        let untaken = fit.untaken.iter().map(|field| field.path.clone());
+        let told: Vec<String> = untaken
+            .chain(fit.notes.unmapped.keys().cloned())
+            .chain(fit.suggestions.iter().cloned())
+            .collect();
+        assert!(!fit.suggestions.is_empty());
+        for key in ["@b", "osmirnova", "Olya", "Petya"] {
+            assert!(!told.join("\n").contains(key), "{key}: {told:#?}");
+        }
+    }
+}
+
+#[test]
 fn rows_that_do_not_count_or_are_none_are_told() {
     let report = json!({"users": [{"id": 1, "name": "A", "status": "in"}, {"id": 2, "name": "B", "status": "out"}, 5]});
     let with = |rules: &str| {

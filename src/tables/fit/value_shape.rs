@@ -185,7 +185,7 @@ fn text_sort(text: &str) -> Option<Sort> {
         }
     } else if is_phone(text, digits, letters) {
         Sort::Phone
-    } else if text.parse::<f64>().is_ok() {
+    } else if digits > 0 && text.parse::<f64>().is_ok() {
         match text.parse::<f64>() {
             Ok(number) if epoch_unit(number).is_some() => Sort::Instant,
             _ => Sort::Number,
@@ -273,8 +273,11 @@ pub(crate) fn is_duration(text: &str) -> bool {
         |part: &str| !part.is_empty() && part.len() <= 4 && part.bytes().all(|b| b.is_ascii_digit());
     let clock: Vec<&str> = text.split(':').collect();
     if matches!(clock.len(), 2 | 3) {
-        let last = clock[clock.len() - 1].split('.').next().unwrap_or_default();
-        return clock[..clock.len() - 1].iter().all(|part| is_number(part)) && is_number(last);
+        let last = clock[clock.len() - 1];
+        let (last, fraction) = last.split_once('.').unwrap_or((last, "0"));
+        let is_fraction =
+            (1..=9).contains(&fraction.len()) && fraction.bytes().all(|byte| byte.is_ascii_digit());
+        return clock[..clock.len() - 1].iter().all(|part| is_number(part)) && is_number(last) && is_fraction;
     }
     if let Some(iso) = text.strip_prefix("PT") {
         let is_iso = |c: char| c.is_ascii_digit() || "HMS.".contains(c);
@@ -282,11 +285,23 @@ pub(crate) fn is_duration(text: &str) -> bool {
     }
     let lower = text.to_lowercase();
     let has_digits = lower.starts_with(|c: char| c.is_ascii_digit());
+    let is_part = |c: char| c.is_ascii_digit() || c.is_alphabetic() || " .,".contains(c);
     let mut words = lower
         .split(|c: char| !c.is_alphabetic())
         .filter(|word| !word.is_empty())
         .peekable();
-    has_digits && words.peek().is_some() && words.all(|word| UNITS.contains(&word))
+    has_digits && lower.chars().all(is_part) && words.peek().is_some() && words.all(is_unit)
+}
+
+/// True if a word in small letters is a unit of time.
+fn is_unit(word: &str) -> bool {
+    UNITS.contains(&word)
+}
+
+/// True if a word may stay in a masked duration: a unit of time, or a letter of a notation such as `PT1H2M3S`.
+pub(crate) fn is_word_of_durations(word: &str) -> bool {
+    let lower = word.to_lowercase();
+    lower == "pt" || is_unit(&lower)
 }
 
 fn is_phone(text: &str, digits: usize, letters: usize) -> bool {
@@ -375,6 +390,23 @@ mod tests {
         ] {
             assert_eq!(sort(&value), Some(expected), "{value}");
         }
+        // A clock or a length in front of other words is no duration, and no number is spelled with letters alone.
+        for text in [
+            "18:30. Мария Ивановна заболела",
+            "10:05. ",
+            "5 мин ⠊⠧⠁⠝",
+            "NaN",
+            "inf",
+            "Infinity",
+        ] {
+            let sort = sort(&json!(text));
+            assert!(
+                !is_duration(text) && !sort.is_some_and(Sort::is_surely_data),
+                "{text}: {sort:?}"
+            );
+        }
+        assert!(!is_duration("1:02:03.secret") && !is_duration("10:05."));
+        assert!(is_duration("1:02:03.250") && is_duration("1,5 ч"));
         for value in [json!(null), json!(""), json!(" - "), json!({})] {
             assert_eq!(sort(&value), None, "{value}");
         }

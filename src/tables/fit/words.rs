@@ -6,6 +6,9 @@
 use super::value_shape::{self, Sort};
 use crate::lenient::Scalar;
 
+/// Most characters of a name that is no data.
+const MOST_NAME: usize = 60;
+
 /// Words with spaces between them.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct WordList(&'static str);
@@ -376,8 +379,38 @@ pub(crate) fn fold(name: &str) -> String {
         .collect()
 }
 
+/// Words that stand in the names of sheets and in headers beside those of [`TABLES`], folded.
+const BESIDE: WordList = WordList(
+    "урок урока занятие занятия звонок звонка встреча встречи вебинар вебинара конференция конференции лист \
+            список отчет данные адрес в на по и с lesson class call meeting session webinar conference report list \
+            sheet data summary details of by in the",
+);
+/// Most digits behind the words of a sheet's name, as in `Sheet12`.
+const MOST_NUMBER: usize = 2;
+
+/// True if a header or the name of a sheet has only words that systems give to fields, or that stand beside them.
+pub(crate) fn is_known_phrase(text: &str) -> bool {
+    let is_word = |word: &str| {
+        let plain = word.trim_end_matches(|c: char| c.is_ascii_digit());
+        let folded = fold(plain);
+        word.len() - plain.len() <= MOST_NUMBER
+            && (folded.is_empty() || BESIDE.contains(&folded) || is_known(plain))
+    };
+    let has_letters = text.chars().any(char::is_alphabetic);
+    is_known(text) || (has_letters && are_plain(text) && text.split_whitespace().all(is_word))
+}
+
+/// True if a text has no characters that [`fold`] drops without a trace, but for ASCII punctuation and spaces.
+fn are_plain(text: &str) -> bool {
+    let is_plain = |c: char| c.is_alphanumeric() || c.is_ascii_punctuation() || " \u{a0}\t\n№".contains(c);
+    text.chars().count() <= MOST_NAME && text.chars().all(is_plain)
+}
+
 /// True if a name is one that systems give to fields.
 pub(crate) fn is_known(name: &str) -> bool {
+    if !are_plain(name) {
+        return false;
+    }
     let name = fold(name);
     let name = name.as_str();
     let in_table = |table: &TableWords| {
@@ -385,8 +418,47 @@ pub(crate) fn is_known(name: &str) -> bool {
     };
     let others = [JOINED, LEFT, LENGTH, EVENT_AT, OWNER];
     TABLES.iter().any(in_table)
+        || CALL_START.contains(name)
+        || CALL_END.contains(name)
         || others.iter().any(|column| column.names.contains(name))
         || NAME_PARTS.iter().any(|names| names.contains(name))
+}
+
+/// Last words of the names of times.
+const TIME_ENDS: WordList = WordList("at time date datetime timestamp ts epoch когда время дата");
+/// Words that may follow them.
+const TIME_UNITS: WordList = WordList("ms millis milliseconds s sec secs seconds utc unix local");
+/// Names of times that may also be those of people, ids and telephone numbers.
+const NOT_SURELY_TIMES: WordList = WordList("from to in out");
+
+/// True if a field's name says for certain that its values are times: `joinedAt`, `start_time`, `timestampMs`, `Дата`.
+pub(crate) fn is_time(name: &str) -> bool {
+    let mut words: Vec<String> = Vec::new();
+    let mut is_in_word = false;
+    let mut was_lowercase = false;
+    for c in name.chars() {
+        if c.is_alphabetic() {
+            if !is_in_word || (was_lowercase && c.is_uppercase()) {
+                words.push(String::new());
+            }
+            if let Some(word) = words.last_mut() {
+                word.extend(c.to_lowercase());
+            }
+        }
+        (is_in_word, was_lowercase) = (c.is_alphabetic(), c.is_lowercase());
+    }
+    while words.len() > 1 && words.last().is_some_and(|word| TIME_UNITS.contains(word)) {
+        words.pop();
+    }
+    let name = words.concat();
+    let in_list = [&JOINED, &LEFT, &EVENT_AT]
+        .iter()
+        .any(|column| column.names.contains(&name))
+        || CALL_START.contains(&name)
+        || CALL_END.contains(&name);
+    words.last().is_some_and(|word| TIME_ENDS.contains(word))
+        || name.ends_with("timestamp")
+        || (in_list && !NOT_SURELY_TIMES.contains(&name))
 }
 
 /// True if the name of a field, of a sheet's column or of a sheet may be data: an id, an address, the name of a person.
@@ -399,18 +471,18 @@ pub(crate) fn may_be_data(name: &str) -> bool {
         Some(Sort::Name) => true,
         sort => sort.is_some_and(Sort::is_surely_data),
     };
-    let is_long = name.is_empty() || name.chars().count() > 60;
+    let is_long = name.is_empty() || name.chars().count() > MOST_NAME;
     (is_odd || is_long || digits > 4 || name.starts_with(|c: char| c.is_numeric())) && !is_known(name)
 }
 
 /// True if a value is a word of joining.
 pub(crate) fn is_join(text: &str) -> bool {
-    text.len() <= 40 && JOIN_WORDS.contains(&fold(text))
+    text.len() <= 40 && are_plain(text) && JOIN_WORDS.contains(&fold(text))
 }
 
 /// True if a value is a word of leaving.
 pub(crate) fn is_leave(text: &str) -> bool {
-    text.len() <= 40 && LEAVE_WORDS.contains(&fold(text))
+    text.len() <= 40 && are_plain(text) && LEAVE_WORDS.contains(&fold(text))
 }
 
 #[cfg(test)]
@@ -463,7 +535,46 @@ mod tests {
         ] {
             assert!(may_be_data(name), "{name}");
         }
+        for name in [
+            "Участники",
+            "Ученики урока",
+            "Sheet12",
+            "Лист 1",
+            "Chat of the lesson",
+        ] {
+            assert!(is_known_phrase(name), "{name}");
+        }
+        for name in ["Иванов", "Имя ⠊⠧⠁⠝", "Урок Иванова", "17", "", "Sheet123"] {
+            assert!(!is_known_phrase(name), "{name}");
+        }
+        for name in [
+            "joinedAt",
+            "start_time",
+            "timestampMs",
+            "Дата",
+            "jointime",
+            "$date",
+            "ts",
+            "Время входа",
+            "end",
+        ] {
+            assert!(is_time(name), "{name}");
+        }
+        for name in [
+            "chat",
+            "candidate",
+            "from",
+            "phone",
+            "id",
+            "format",
+            "",
+            "timezone",
+        ] {
+            assert!(!is_time(name), "{name}");
+        }
         assert_eq!(fold("Join Time, (UTC)"), "jointimeutc");
+        // Suggestions print these words.
+        assert!(!is_join("JOINED ⠊⠧⠁⠝") && !is_leave("left \u{e000}"));
         assert!(is_join("JOINED") && is_leave("participant_left") && !is_join("message"));
     }
 }

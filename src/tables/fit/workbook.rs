@@ -6,8 +6,8 @@ use super::toml_lines::{TomlLines, quoted};
 use super::value_shape::Sort;
 use super::words::{self, ColumnWords, TableWords};
 use super::{
-    CallTimes, Fit, KEY_COLUMNS, STAY_COLUMNS, TableFit, UntakenField, misfit, names, observe_people,
-    sessions_of, values,
+    CallTimes, ColumnMisfit, Fit, KEY_COLUMNS, STAY_COLUMNS, TableFit, UntakenField, misfit, names,
+    observe_people, sessions_of, values,
 };
 use crate::lake::table::builtin::participants;
 use crate::tables::build_notes::Notes;
@@ -25,8 +25,8 @@ const LEAST_COLUMNS: usize = 2;
 /// A sheet of a workbook as the mapping sees it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SheetFit {
-    /// The sheet's name.
-    pub name: String,
+    /// The sheet as people are told of it: `sheet "Участники"`, or `sheet 3` if its name may be data.
+    pub label: String,
     /// The table that it feeds, if the mapping knows its name.
     pub table: Option<String>,
     /// The number of its rows that are not empty.
@@ -74,9 +74,10 @@ pub fn fit_workbook(bytes: &[u8], mapping: &Mapping, call: CallTimes) -> Result<
         let rows = table_rows::rows(plan, found, &template, &mut notes);
         sessions.extend(sessions_of(plan, &rows));
         observe_people(plan, &rows, &mut notes);
+        let label = |name: &str| sheets.iter().find(|sheet| sheet.name == name);
         let places: Vec<_> = found
             .iter()
-            .map(|sheet| format!("sheet \"{}\"", sheet.name))
+            .filter_map(|sheet| Some(label(&sheet.name)?.label()))
             .collect();
         let headed = sheets
             .iter()
@@ -88,7 +89,7 @@ pub fn fit_workbook(bytes: &[u8], mapping: &Mapping, call: CallTimes) -> Result<
                 Some(index) => rows.iter().map(|row| values(&row.cells[index])).sum(),
                 None => sessions.len() as u64,
             };
-            misfit(&plan.table.name, column, read, &notes)
+            misfit(&plan.table.name, column, read, &notes).map(|misfit| relabelled(misfit, &sheets))
         });
         tables.push(TableFit {
             table: plan.table.name.to_string(),
@@ -110,6 +111,18 @@ pub fn fit_workbook(bytes: &[u8], mapping: &Mapping, call: CallTimes) -> Result<
         tables,
         notes,
     })
+}
+
+/// Values that do not fit, in sheets as people are told of them.
+fn relabelled(mut misfit: ColumnMisfit, sheets: &[SheetSurvey]) -> ColumnMisfit {
+    let places = misfit.shapes.iter_mut().map(|(_, place, _)| place);
+    for place in places.chain([&mut misfit.example]) {
+        let is_it = |sheet: &&SheetSurvey| *place == format!("sheet \"{}\"", sheet.name);
+        if let Some(sheet) = sheets.iter().find(is_it) {
+            *place = sheet.label();
+        }
+    }
+    misfit
 }
 
 fn missing(plan: &TablePlan) -> TableFit {
@@ -168,7 +181,7 @@ fn most(shapes: &std::collections::BTreeMap<String, u64>) -> Option<String> {
 
 fn sheet_fit(sheet: &SheetSurvey) -> SheetFit {
     SheetFit {
-        name: sheet.name.clone(),
+        label: sheet.label(),
         table: sheet.table.clone(),
         rows: sheet.rows,
         header_row: sheet.header.map(|row| row + 1),
@@ -194,7 +207,7 @@ fn untaken(sheets: &[SheetSurvey]) -> Vec<UntakenField> {
     columns
         .filter(|(_, column)| column.feeds.is_none() && column.cells > 0)
         .map(|(sheet, column)| UntakenField {
-            path: format!("sheet \"{}\", {}", sheet.name, header_of(column)),
+            path: format!("{}, {}", sheet.label(), header_of(column)),
             count: column.cells,
             shape: most(&column.shapes),
             looks_like: sort_of(column).map(Sort::named),
@@ -239,8 +252,19 @@ fn suggest(sheets: &[SheetSurvey], mut toml: TomlLines) -> Vec<String> {
             continue;
         };
         if sheet.table.is_none() {
-            let because = format!("header in row {}", sheet.header.unwrap_or(0) + 1);
-            toml.sheet(table.table, &sheet.name, &because);
+            let row = sheet.header.unwrap_or(0) + 1;
+            match &sheet.told {
+                Some(name) => toml.sheet(table.table, name, &format!("header in row {row}")),
+                // The name may be data: the user writes it.
+                None => toml.sheet(
+                    table.table,
+                    &format!("NAME OF SHEET {}", sheet.number),
+                    &format!(
+                        "header in row {row}; write the name of sheet {} here",
+                        sheet.number
+                    ),
+                ),
+            }
         }
         let bound: Vec<String> = sheet
             .columns

@@ -58,6 +58,11 @@ const MONTHS: [[&str; 12]; 5] = [
 /// Words that stand beside a date with the name of a month, and stay.
 const BESIDE: [&str; 7] = ["am", "pm", "utc", "gmt", "msk", "г", "в"];
 
+/// Names of zones in the dates of mails.
+const MAIL_ZONES: [&str; 12] = [
+    "GMT", "UTC", "UT", "Z", "EST", "EDT", "CST", "CDT", "MST", "MDT", "PST", "PDT",
+];
+
 /// The order of day and month in dates with slashes, as far as the values tell.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(super) struct Slashes {
@@ -108,8 +113,9 @@ pub(super) fn moved(text: &str, shift: TimeDelta, slashes: Slashes, noise: &mut 
     }
     if let Ok(at) = DateTime::parse_from_rfc2822(text) {
         let moved = at.checked_add_signed(shift)?.to_rfc2822();
+        // Behind the zone may stand a comment with any text.
         return Some(match text.rsplit_once(' ') {
-            Some((_, zone)) if !zone.starts_with(['+', '-']) => moved
+            Some((_, zone)) if MAIL_ZONES.contains(&zone) => moved
                 .rsplit_once(' ')
                 .map_or(moved.clone(), |(date, _)| format!("{date} {zone}")),
             _ => moved,
@@ -207,14 +213,29 @@ fn clock(date: NaiveDate, text: &str) -> Option<(NaiveDateTime, Option<ClockNota
 /// True for nothing, an offset or the name of a zone.
 fn is_zone(text: &str) -> bool {
     let text = text.trim();
-    let is_offset = |text: &str| {
-        let rest = text.strip_prefix(['+', '-']).unwrap_or("x");
-        rest.len() <= 5 && rest.bytes().all(|byte| byte.is_ascii_digit() || byte == b':')
-    };
     matches!(
         text.to_ascii_uppercase().as_str(),
         "" | "Z" | "UTC" | "GMT" | "MSK" | "(UTC)"
     ) || is_offset(text)
+}
+
+/// True for `+03`, `+0300` and `+03:00`, if a zone can have that offset.
+fn is_offset(text: &str) -> bool {
+    let Some(rest) = text.strip_prefix(['+', '-']) else {
+        return false;
+    };
+    let Some((hours, _, rest)) = digits(rest, 2..=2).or_else(|| digits(rest, 4..=4)) else {
+        return false;
+    };
+    let (hours, minutes) = match (rest, hours) {
+        ("", whole) if text.len() == 5 => (whole / 100, whole % 100),
+        ("", hours) => (hours, 0),
+        (rest, hours) => match rest.strip_prefix(':').and_then(|rest| digits(rest, 2..=2)) {
+            Some((minutes, _, "")) if text.len() == 6 => (hours, minutes),
+            _ => return false,
+        },
+    };
+    hours <= 14 && matches!(minutes, 0 | 15 | 30 | 45)
 }
 
 impl Notation<'_> {
@@ -253,15 +274,8 @@ impl ClockNotation<'_> {
             text.push_str(&format!(":{:02}", at.second()));
         }
         if let Some(sign) = self.fraction.chars().next() {
-            let length = self.fraction.len() - 1;
-            let is_zero = self.fraction[1..].bytes().all(|digit| digit == b'0');
             text.push(sign);
-            let digits = if is_zero {
-                "0".repeat(length)
-            } else {
-                noise.group(length.max(3), 60).chars().take(length).collect()
-            };
-            text.push_str(&digits);
+            text.push_str(&noise.fraction(&self.fraction[1..]));
         }
         let half = match (at.hour() < 12, self.half.contains('m')) {
             (true, true) => "am",

@@ -7,7 +7,8 @@
 //! |---|---|
 //! | `true`, `false`, null, `0`, `1`, empty text, a list without elements, text of punctuation | stays |
 //! | a letter, a digit | another one of the same script and case; hex digits stay hex digits |
-//! | an instant, also in seconds or milliseconds since the epoch | moved by the same time for the whole recording, in the same notation |
+//! | an instant | moved by the same time for the whole recording, in the same notation |
+//! | seconds or milliseconds since the epoch, in fields that are surely times | moved by that time, too; elsewhere masked as a number |
 //! | a duration, a time of day | another one in the same notation |
 //! | a key that may be data | masked like a value |
 
@@ -23,9 +24,10 @@ use serde_json::Number;
 use self::instants::Slashes;
 use self::noise::Noise;
 use super::mapping::Mapping;
-use super::report::path::Step;
-use crate::lenient::Scalar;
-use crate::tables::fit::value_shape::{self, Sort};
+use super::report::path::{Path, Step};
+use crate::lake::table::Type;
+use crate::tables::fit::data_names::DataNames;
+use crate::tables::fit::value_shape;
 use crate::tables::fit::words;
 
 /// Tries to find a masked value that is no value of the answers.
@@ -42,12 +44,14 @@ pub struct Masker {
     shift: TimeDelta,
     /// The values of the answers, which no masked value may be.
     originals: HashSet<String>,
-    /// Words of names, in small letters.
-    names: HashSet<String>,
-    /// Names of fields that the mapping knows.
-    fields: HashSet<String>,
+    /// Tells which keys are data.
+    keys: DataNames,
     slashes: Slashes,
+    /// Names of fields that the mapping reads times from.
+    times: HashSet<String>,
     masked: HashMap<String, String>,
+    /// Numbers since the epoch in fields of times, which are masked in another way than equal ids.
+    moved_epochs: HashMap<String, String>,
     used: HashSet<String>,
 }
 
@@ -58,29 +62,15 @@ impl Masker {
         // Years back, so that no masked time is in the future, by a time that is no multiple of anything.
         let days = 1000 + i64::from(noise.below(1500));
         let seconds = i64::from(noise.below(86_399)) + 1;
-        let fields = mapping.tables.iter().flat_map(|plan| {
-            let columns = plan.columns.iter().flat_map(|column| column.taken());
-            plan.rows
-                .iter()
-                .cloned()
-                .chain(columns)
-                .flat_map(|path| path.steps)
-        });
-        let fields = fields.filter_map(|step| {
-            if let Step::Field(name) = step {
-                Some(name)
-            } else {
-                None
-            }
-        });
         Self {
             key,
             shift: -(TimeDelta::days(days) + TimeDelta::seconds(seconds)),
             originals: HashSet::new(),
-            names: HashSet::new(),
-            fields: fields.collect(),
+            keys: DataNames::of_mapping(mapping),
             slashes: Slashes::default(),
+            times: times(mapping),
             masked: HashMap::new(),
+            moved_epochs: HashMap::new(),
             used: HashSet::new(),
         }
     }
@@ -88,13 +78,9 @@ impl Masker {
     /// Remembers a value of the answers. All must be known before the first is masked.
     pub fn learn(&mut self, text: &str) {
         let text = text.trim();
+        self.keys.learn_text(text);
         if text.chars().count() < TELLING {
             return;
-        }
-        if value_shape::sort(Scalar::Text(text)) == Some(Sort::Name) {
-            let words = text.split_whitespace().map(str::to_lowercase);
-            self.names
-                .extend(words.filter(|word| word.chars().count() >= TELLING));
         }
         self.slashes.learn(text);
         self.originals.insert(text.to_owned());
@@ -108,26 +94,9 @@ impl Masker {
         self.originals.contains(text.trim()) || self.originals.iter().any(holds)
     }
 
-    /// True if the name of a sheet may be data: it may also be cut.
-    pub fn is_data_name(&self, text: &str) -> bool {
-        let is_part = |original: &String| text.chars().count() > TELLING && original.contains(text.trim());
-        words::may_be_data(text) || self.is_data(text) || self.originals.iter().any(is_part)
-    }
-
-    /// True if a key of an object may be data. `is_keyed` says that the object is a map from ids or names.
-    fn is_data_key(&self, key: &str, is_keyed: bool) -> bool {
-        if self.fields.contains(key) || (!is_keyed && words::is_known(key)) {
-            return false;
-        }
-        let is_field = key.starts_with(|c: char| c.is_ascii_alphabetic() || "_$@".contains(c))
-            && key.chars().count() <= 60
-            && key
-                .chars()
-                .all(|c| c.is_ascii_alphanumeric() || "_-$@.:".contains(c))
-            && key.chars().filter(char::is_ascii_digit).count() <= 4;
-        let sort = value_shape::sort(Scalar::Text(key));
-        let is_value = sort.is_some_and(Sort::is_surely_data) && self.originals.contains(key);
-        is_keyed || !is_field || is_value || self.names.contains(&key.to_lowercase())
+    /// True if the values of a field are surely times: the mapping or its name says so.
+    pub fn is_time(&self, field: &str) -> bool {
+        self.times.contains(field) || words::is_time(field)
     }
 
     /// The masked form of a text.
@@ -144,10 +113,27 @@ impl Masker {
         masked
     }
 
+    /// The masked form of a text in a field. If its values are surely times, a number since the epoch is moved; anywhere else it
+    /// may be an id or a telephone number.
+    pub fn text_of_field(&mut self, text: &str, is_time: bool) -> String {
+        if !is_time {
+            return self.text(text);
+        }
+        if let Some(moved) = self.moved_epochs.get(text) {
+            return moved.clone();
+        }
+        let mut noise = Noise::new(&self.key, 0, text);
+        let Some(moved) = self.moved_epoch(text.trim(), &mut noise) else {
+            return self.text(text);
+        };
+        self.moved_epochs.insert(text.to_owned(), moved.clone());
+        moved
+    }
+
     /// A masked form that is no other value's and, if it tells anything, no value of the answers.
     fn found(&self, text: &str) -> String {
         let mut noise = Noise::new(&self.key, 0, text);
-        if let Some(moved) = self.moved(text, &mut noise) {
+        if let Some(moved) = instants::moved(text, self.shift, self.slashes, &mut noise) {
             return moved;
         }
         let is_original =
@@ -170,25 +156,14 @@ impl Masker {
         masked
     }
 
-    /// The text of an instant, moved; none if the text is none.
-    fn moved(&self, text: &str, noise: &mut Noise) -> Option<String> {
-        if let Some(moved) = instants::moved(text, self.shift, self.slashes, noise) {
-            return Some(moved);
-        }
-        self.moved_epoch(text.trim().parse().ok()?, text.trim())
-    }
-
-    /// The masked form of a number, of the same type and with as many digits.
-    pub fn number(&mut self, number: &Number) -> Number {
+    /// The masked form of a number, of the same type and with as many digits. `is_time` says that it is surely a time.
+    pub fn number(&mut self, number: &Number, is_time: bool) -> Number {
         let text = number.to_string();
         let value = number.as_f64().unwrap_or_default();
         if value == 0.0 || value == 1.0 {
             return number.clone();
         }
-        let masked = match self.masked.get(&text) {
-            Some(known) => known.clone(),
-            None => self.text(&text),
-        };
+        let masked = self.text_of_field(&text, is_time);
         let read = |text: &str| {
             serde_json::from_str::<Number>(text)
                 .ok()
@@ -202,9 +177,9 @@ impl Masker {
         read(&masked).or_else(small).unwrap_or_else(|| Number::from(7))
     }
 
-    /// The masked form of a workbook's number: serial days are moved like dates.
-    pub fn cell_number(&mut self, number: f64) -> f64 {
-        if SERIAL_DAYS.contains(&number) {
+    /// The masked form of a workbook's number: serial days are moved like dates if they are surely times.
+    pub fn cell_number(&mut self, number: f64, is_time: bool) -> f64 {
+        if is_time && SERIAL_DAYS.contains(&number) {
             return self.serial(number);
         }
         let Some(number) = Number::from_f64(number) else {
@@ -216,41 +191,67 @@ impl Masker {
             .filter(|number| number.fract() == 0.0 && number.abs() < 9e15);
         #[expect(clippy::cast_possible_truncation, reason = "exact below 9e15")]
         let number = whole.map_or(number, |whole| Number::from(whole as i64));
-        self.number(&number).as_f64().unwrap_or_default()
+        self.number(&number, is_time).as_f64().unwrap_or_default()
     }
 
-    /// A serial day, moved. A date without a time stays one.
+    /// A serial day, moved. A date without a time stays one. Parts of seconds are dropped.
     pub fn serial(&self, day: f64) -> f64 {
         #[expect(clippy::cast_precision_loss, reason = "few seconds")]
         let days = self.shift.num_seconds() as f64 / 86_400.0;
         if day.fract() == 0.0 {
             day + days.floor()
         } else {
-            day + days
+            ((day + days) * 86_400.0).round() / 86_400.0
         }
     }
 
-    /// Seconds or milliseconds since the epoch, moved.
-    fn moved_epoch(&self, number: f64, text: &str) -> Option<String> {
+    /// Seconds or milliseconds since the epoch, moved. What is below a second is masked.
+    fn moved_epoch(&self, text: &str, noise: &mut Noise) -> Option<String> {
         if !text.bytes().all(|byte| byte.is_ascii_digit() || byte == b'.') {
             return None;
         }
-        let seconds = self.shift.num_seconds();
-        let (whole, rest) = text
+        let unit = value_shape::epoch_unit(text.parse().ok()?)?;
+        let (whole, fraction) = text
             .split_once('.')
             .map_or((text, None), |(whole, rest)| (whole, Some(rest)));
-        let moved = match value_shape::epoch_unit(number)? {
-            value_shape::EpochUnit::Seconds => whole.parse::<i64>().ok()?.checked_add(seconds)?,
-            value_shape::EpochUnit::Milliseconds => whole
-                .parse::<i64>()
-                .ok()?
-                .checked_add(seconds.checked_mul(1000)?)?,
+        let (seconds, millis) = match unit {
+            value_shape::EpochUnit::Seconds => (whole, ""),
+            value_shape::EpochUnit::Milliseconds => whole.split_at_checked(whole.len().checked_sub(3)?)?,
         };
-        Some(match rest {
-            Some(rest) => format!("{moved}.{rest}"),
-            None => moved.to_string(),
-        })
+        let mut moved = seconds
+            .parse::<i64>()
+            .ok()?
+            .checked_add(self.shift.num_seconds())?
+            .to_string();
+        moved.push_str(&noise.fraction(millis));
+        if let Some(fraction) = fraction {
+            moved.push('.');
+            moved.push_str(&noise.fraction(fraction));
+        }
+        Some(moved)
     }
+}
+
+/// The names of the fields from which a mapping reads times.
+fn times(mapping: &Mapping) -> HashSet<String> {
+    let columns = mapping.tables.iter().flat_map(|plan| &plan.columns);
+    let mut paths: Vec<&Path> = Vec::new();
+    for column in columns {
+        match &column.session {
+            Some(session) => {
+                paths.extend(session.joined.iter().chain(&session.left));
+                let events = session.elsewhere.as_ref().and_then(|list| list.events.as_ref());
+                paths.extend(events.iter().flat_map(|events| &events.at));
+            }
+            None if column.kind == Type::Timestamp => paths.extend(&column.from),
+            None => {}
+        }
+    }
+    let fields = paths.into_iter().filter_map(|path| match path.steps.last() {
+        Some(Step::Field(name)) if !path.is_key => Some(name.clone()),
+        _ => None,
+    });
+    fields.collect()
 }
 
 #[cfg(test)]

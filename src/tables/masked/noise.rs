@@ -2,7 +2,7 @@
 
 use sha2::{Digest, Sha256};
 
-use crate::tables::fit::value_shape::is_duration;
+use crate::tables::fit::value_shape::{is_duration, is_word_of_durations};
 
 /// Beginnings of web addresses, which are no data.
 const SCHEMES: [&str; 2] = ["https://", "http://"];
@@ -11,6 +11,9 @@ const CYRILLIC: [char; 31] = [
     'а', 'б', 'в', 'г', 'д', 'е', 'ж', 'з', 'и', 'й', 'к', 'л', 'м', 'н', 'о', 'п', 'р', 'с', 'т', 'у', 'ф',
     'х', 'ц', 'ч', 'ш', 'щ', 'ы', 'ь', 'э', 'ю', 'я',
 ];
+
+/// Spaces and signs beside those of ASCII that stay in a masked text.
+const KEPT: &str = " \n\r\t«»„“”‘’–—…№°•·";
 
 /// A stream of bytes.
 pub(super) struct Noise {
@@ -77,7 +80,8 @@ impl Noise {
     }
 
     fn characters(&mut self, text: &str, is_hex: bool) -> String {
-        let is_number = text.parse::<f64>().is_ok();
+        // `NaN` and `inf` are words.
+        let is_number = text.parse::<f64>().is_ok() && text.contains(|c: char| c.is_ascii_digit());
         let mut before = None;
         let mut masked = String::with_capacity(text.len());
         let digits = text.chars().filter(|c| c.is_ascii_digit()).count();
@@ -127,30 +131,43 @@ impl Noise {
             '\u{2600}'..='\u{27bf}' | '\u{1f000}'..='\u{1faff}' => {
                 char::from_u32(0x1f600 + self.below(64)).unwrap_or('\u{1f600}')
             }
-            _ => character,
+            _ if character.is_ascii_punctuation() || KEPT.contains(character) => character,
+            _ if character.is_whitespace() => ' ',
+            // Braille, combining marks, tags, private characters and controls may spell anything.
+            _ => '·',
         }
     }
 
-    /// A duration or a time of day in the same notation: the first group of a clock is below 24, others below 60.
+    /// A duration or a time of day in the same notation: the first group of a clock is below 24, others below 60. Units of
+    /// time stay; any other word is masked.
     fn clock(&mut self, text: &str) -> String {
+        let kind = |c: char| (c.is_ascii_digit(), c.is_alphabetic());
         let mut masked = String::with_capacity(text.len());
-        let (mut group, mut is_first) = (String::new(), true);
-        for character in text.chars().chain(['\0']) {
-            if character.is_ascii_digit() {
-                group.push(character);
-                continue;
-            }
-            if !group.is_empty() {
+        let (mut rest, mut is_first) = (text, true);
+        while let Some(first) = rest.chars().next() {
+            let end = rest.find(|c| kind(c) != kind(first)).unwrap_or(rest.len());
+            let (group, after) = rest.split_at(end);
+            if first.is_ascii_digit() {
                 let most = if is_first && text.contains(':') { 24 } else { 60 };
                 masked.push_str(&self.group(group.len(), most));
                 is_first = false;
-                group.clear();
+            } else if is_word_of_durations(group) {
+                masked.push_str(group);
+            } else {
+                masked.extend(group.chars().map(|c| self.character(c, false)));
             }
-            if character != '\0' {
-                masked.push(character);
-            }
+            rest = after;
         }
         masked
+    }
+
+    /// Digits behind a point. Zeros stay, because they tell nothing.
+    pub fn fraction(&mut self, digits: &str) -> String {
+        if digits.bytes().all(|digit| digit == b'0') {
+            return digits.to_owned();
+        }
+        // No digit is 0, so that a number keeps its length.
+        digits.chars().map(|_| self.digit(1)).collect()
     }
 
     /// Digits of a number below `most`; of any number if the group has more than two.

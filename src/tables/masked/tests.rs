@@ -99,7 +99,7 @@ fn instants_stay_instants_of_the_same_notation_and_keep_their_distance() {
         "1795341605",
         "Sun, 22 Nov 2026 10:00:05 GMT",
     ];
-    let report = json!({ "at": notations, "s": 1_795_341_605, "ms": 1_795_341_605_000_i64 });
+    let report = json!({ "at": notations, "startTime": 1_795_341_605, "endedAtMs": 1_795_341_605_000_i64 });
     let result = masked(&report);
     let read =
         |value: &Value| -> DateTime<Utc> { lenient::instant(value).unwrap_or_else(|| panic!("{value}")) };
@@ -107,14 +107,14 @@ fn instants_stay_instants_of_the_same_notation_and_keep_their_distance() {
         .as_array()
         .expect("a list")
         .iter()
-        .chain([&result["s"], &result["ms"]])
+        .chain([&result["startTime"], &result["endedAtMs"]])
         .map(read)
         .collect();
     assert_eq!(moved.len(), 1, "{result}");
     let (original, moved) = (read(&json!(notations[0])), *moved.iter().next().expect("one"));
     assert!(moved < original - TimeDelta::days(999), "{moved}");
     assert_eq!(form(&result["at"]), form(&report["at"]), "{result}");
-    assert_eq!(form(&result["ms"]), form(&report["ms"]));
+    assert_eq!(form(&result["endedAtMs"]), form(&report["endedAtMs"]));
 }
 
 #[test]
@@ -156,6 +156,61 @@ fn other_notations_of_time_stay_readable() {
 }
 
 #[test]
+fn text_behind_a_clock_or_a_length_is_masked() {
+    let texts = [
+        "18:30. Мария Ивановна заболела",
+        "1:02:03.secret password",
+        "12:30.Иван",
+        "5 мин ⠊⠧⠁⠝",
+        "1:2:3.Секрет",
+    ];
+    let report = json!({ "text": texts });
+    let shown = masked(&report).to_string();
+    for word in ["Мария", "заболела", "secret", "password", "Иван", "Секрет"] {
+        assert!(!shown.contains(word), "{word}: {shown}");
+    }
+    // The mask of a duration is safe even if a text is taken for one.
+    let mut noise = Noise::new(&[1; 32], 0, "x");
+    let clock = noise.text("1h 2m");
+    assert!(clock.contains('h') && clock.ends_with('m'), "{clock}");
+}
+
+#[test]
+fn text_in_odd_scripts_and_beside_instants_is_masked() {
+    let report = json!({"at": [
+        "Fri, 27 Nov 2026 10:05:06 GMT (Ivan Petrov)", "2026-11-27 10:00+12345", "2026-11-27 10:00+0399", "2026-11-27 10:00:00 +03:00",
+        "2026-11-27T10:00:00+0530",
+        1_795_341_600_789_i64, "1795341600.123456",
+    ], "text": ["NaN", "inf", "Infinity", "⠊⠧⠁⠝", "\u{e0049}\u{e0076}\u{e0061}", "\u{e000}\u{e001}\u{e002}", "Ан\u{301}на", "№ «5» — да…"]});
+    let result = masked(&report);
+    let shown = result.to_string();
+    for original in [
+        "Ivan",
+        "12345",
+        "0399",
+        "789",
+        "123456",
+        "NaN",
+        "inf",
+        "Infinity",
+        "⠊",
+        "\u{e0049}",
+        "\u{e000}",
+        "\u{301}",
+    ] {
+        assert!(!shown.contains(original), "{original}: {shown}");
+    }
+    for (place, end) in [(3, " +03:00"), (4, "+0530")] {
+        assert!(
+            result["at"][place].as_str().is_some_and(|at| at.ends_with(end)),
+            "{shown}"
+        );
+    }
+    let kept = result["text"][7].as_str().expect("a text");
+    assert!(kept.starts_with("№ «") && kept.ends_with('…'), "{shown}");
+}
+
+#[test]
 fn keys_that_may_be_data_are_masked_like_values() {
     let report = json!({
         "users": {"64ab00000000000000000001": {"name": "Иван Петров"}},
@@ -180,6 +235,57 @@ fn keys_that_may_be_data_are_masked_like_values() {
     }
     let id = result["participants"][0]["id"].as_str().expect("an id");
     assert!(result["users"].get(id).is_some(), "{shown}");
+}
+
+#[test]
+fn ids_and_telephone_numbers_in_the_range_of_the_epoch_are_not_moved() {
+    let report = json!({"startedAt": 1_500_000_123, "numericId": 1_500_000_123, "phones": [2_025_550_123_u64], "inn": "1655000123",
+        "from": 1_600_000_000, "deadline": 1_700_000_000, "times": {"64ab00000000000000000001": {"at": 1_700_000_000}}});
+    let rules = "version = 1\n[table.homework]\nrows = 'tasks[]'\n[table.homework.columns]\ndue = { from = 'deadline', type = 'timestamp' }";
+    let mapping = Mapping::over_builtin(rules, "m").expect("a mapping");
+    let mut masker = Masker::new([7; 32], &mapping);
+    let bytes = report.to_string();
+    masker.learn_json(bytes.as_bytes()).expect("JSON");
+    let result = masker.json(bytes.as_bytes()).expect("JSON");
+    let whole = |value: &Value| {
+        let text = value.to_string();
+        text.trim_matches('"').parse::<i64>().expect("a number")
+    };
+    let shift = whole(&result["startedAt"]) - 1_500_000_123;
+    assert_ne!(shift % 300, 0);
+    for (path, original) in [
+        ("/numericId", 1_500_000_123),
+        ("/phones/0", 2_025_550_123),
+        ("/inn", 1_655_000_123),
+        ("/from", 1_600_000_000),
+    ] {
+        let masked = whole(result.pointer(path).expect(path));
+        assert_ne!(masked - original, shift, "{path}");
+    }
+    assert_eq!(whole(&result["deadline"]) - 1_700_000_000, shift);
+    assert_eq!(masker.cell_number(45_983.0, false).fract(), 0.0);
+    let moved = |masker: &mut Masker, is_time| masker.cell_number(45_983.5, is_time);
+    assert_eq!(moved(&mut masker, true), masker.serial(45_983.5));
+    assert_ne!(moved(&mut masker, false), masker.serial(45_983.5));
+}
+
+#[test]
+fn keys_that_are_logins_first_names_or_addresses_are_masked() {
+    let report = json!({
+        "participants": [{"id": "u1", "name": "Ольга Смирнова", "login": "osmirnova"}, {"id": "u2", "login": "ppetrov"}],
+        "byMail": {"total": 2, "average": 3.5, "best": 7, "ivan.ivanov@example.org": 5},
+        "mixedMail": {"olga@example.org": {"x": 1}, "petr@example.org": 5}, "byLogin": {"OSmirnova": 5, "ppetrov": 7},
+        "byFirst": {"Olya": 5, "Petya": 7}, "mixed": {"masha": {"s": 1}, "dasha": {"s": 2}, "title": 5}, "tel.8900": 1,
+    });
+    let shown = masked(&report).to_string();
+    for key in [
+        "ivan", "example", "smirnova", "petrov", "Olya", "Petya", "masha", "dasha", "tel.",
+    ] {
+        assert!(!shown.contains(key), "{key}: {shown}");
+    }
+    for key in ["byMail", "total", "average", "best", "login", "title"] {
+        assert!(shown.contains(&format!("\"{key}\"")), "{key}: {shown}");
+    }
 }
 
 #[test]
@@ -209,10 +315,10 @@ proptest::proptest! {
     #[test]
     fn any_number_keeps_its_type_and_digits(number in proptest::prelude::any::<i64>(), float in -1e6..1e6_f64) {
         let mut masker = masker(&[]);
-        let masked = masker.number(&number.into());
+        let masked = masker.number(&number.into(), true);
         proptest::prop_assert!(masked.is_i64() || masked.is_u64(), "{}", masked);
         let number = serde_json::Number::from_f64((float * 100.0).round() / 100.0).expect("a number");
-        let masked = masker.number(&number);
+        let masked = masker.number(&number, true);
         proptest::prop_assert!(masked.is_f64() || number.as_f64() == Some(0.0), "{} {}", number, masked);
     }
 }

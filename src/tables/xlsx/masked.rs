@@ -66,11 +66,10 @@ pub fn masked_workbook(bytes: &[u8], mapping: &Mapping, masker: &mut Masker) -> 
     let mut parts = Vec::new();
     for sheet in sheets(bytes, mapping)? {
         let survey = &sheet.survey;
-        let is_known = survey.table.is_some();
-        let name = match is_known || !masker.is_data_name(&survey.name) {
-            true => survey.name.clone(),
-            false => masker.text(&survey.name),
-        };
+        let name = survey
+            .told
+            .clone()
+            .unwrap_or_else(|| format!("Sheet {}", survey.number));
         parts.push((name, sheet_xml(&sheet, masker)));
     }
     packed(&parts).map_err(|_| Refusal::Unreadable)
@@ -80,7 +79,7 @@ fn sheets(bytes: &[u8], mapping: &Mapping) -> Result<Vec<WholeSheet>, Refusal> {
     let mut book = Book::open(bytes)?;
     let mut budget = Budget::default();
     let mut sheets = Vec::new();
-    for sheet in book.sheets() {
+    for (number, sheet) in (1..).zip(book.sheets()) {
         let mut rows = Vec::new();
         book.rows::<Refusal>(&sheet, &mut budget, &mut |row| {
             rows.push(row);
@@ -89,7 +88,12 @@ fn sheets(bytes: &[u8], mapping: &Mapping) -> Result<Vec<WholeSheet>, Refusal> {
         let regions = book.merged(&sheet)?;
         let place = |(row, column): (u32, u32)| format!("{}{}", letter(column), u64::from(row) + 1);
         sheets.push(WholeSheet {
-            survey: headed(&sheet.name, &rows[..rows.len().min(HEADER_WITHIN)], mapping),
+            survey: headed(
+                &sheet.name,
+                number,
+                &rows[..rows.len().min(HEADER_WITHIN)],
+                mapping,
+            ),
             merged: regions
                 .iter()
                 .map(|region| format!("{}:{}", place(region.start), place(region.end)))
@@ -115,15 +119,15 @@ fn sheet_xml(sheet: &WholeSheet, masker: &mut Masker) -> String {
         let _ = write!(rows, r#"<row r="{}">"#, u64::from(row.index) + 1);
         for (column, cell) in &row.cells {
             let place = format!("{}{}", letter(*column), u64::from(row.index) + 1);
-            let feeds = sheet
-                .survey
-                .columns
-                .get(column)
-                .is_some_and(|column| column.feeds.is_some());
-            let kept = header(&sheet.survey, row, *column).filter(|text| feeds || !masker.is_data(text));
+            let of = sheet.survey.columns.get(column);
+            let feeds = of.and_then(|of| of.feeds.as_deref());
+            let kept =
+                header(&sheet.survey, row, *column).filter(|text| feeds.is_some() || !masker.is_data(text));
+            let names = of.into_iter().flat_map(|of| [&of.feeds, &of.header]).flatten();
+            let is_time = names.into_iter().any(|name| masker.is_time(name));
             rows.push_str(&match kept {
                 Some(text) => text_cell(&place, text),
-                None => masked_cell(&place, cell, masker),
+                None => masked_cell(&place, cell, is_time, masker),
             });
         }
         for column in &row.wrong {
@@ -156,11 +160,14 @@ fn text_cell(place: &str, text: &str) -> String {
     )
 }
 
-/// A cell of the same type with a masked value.
-fn masked_cell(place: &str, cell: &CellValue, masker: &mut Masker) -> String {
+/// A cell of the same type with a masked value. `is_time` says that its column is surely one of times.
+fn masked_cell(place: &str, cell: &CellValue, is_time: bool, masker: &mut Masker) -> String {
     match cell {
-        CellValue::Text(text) => text_cell(place, &masker.text(text)),
-        CellValue::Number(number) => format!(r#"<c r="{place}"><v>{}</v></c>"#, masker.cell_number(*number)),
+        CellValue::Text(text) => text_cell(place, &masker.text_of_field(text, is_time)),
+        CellValue::Number(number) => format!(
+            r#"<c r="{place}"><v>{}</v></c>"#,
+            masker.cell_number(*number, is_time)
+        ),
         CellValue::Truth(truth) => format!(r#"<c r="{place}" t="b"><v>{}</v></c>"#, u8::from(*truth)),
         CellValue::Instant(at) => {
             #[expect(clippy::cast_precision_loss, reason = "milliseconds of this century")]
@@ -295,6 +302,31 @@ mod tests {
         notes.write_string(0, 0, "Сергей").expect("a cell");
         notes.write_string(0, 1, "Опоздал").expect("a cell");
         book.save_to_buffer().expect("a workbook")
+    }
+
+    #[test]
+    fn a_row_of_data_that_looks_like_a_header_is_masked_and_learned() {
+        let mut book = Workbook::new();
+        let sheet = book.add_worksheet().set_name("Марина, домашнее").expect("a name");
+        for (row, texts) in [["Марина", "на домашнем"], ["Таня", "x"]].iter().enumerate()
+        {
+            for (column, text) in (0..).zip(texts) {
+                sheet
+                    .write_string(u32::try_from(row).expect("few"), column, *text)
+                    .expect("a cell");
+            }
+        }
+        sheet.write_number(1, 1, 17).expect("a cell");
+        let bytes = book.save_to_buffer().expect("a workbook");
+        let mapping = Mapping::builtin().expect("mapping");
+        let mut masker = Masker::new([3; 32], &mapping);
+        learn_workbook(&bytes, &mapping, &mut masker).expect("a workbook");
+        assert!(masker.is_data("Марина") && masker.is_data("на домашнем"));
+        let masked = masked_workbook(&bytes, &mapping, &mut masker).expect("a workbook");
+        let sheets = sheets(&masked, &mapping).expect("sheets");
+        assert_eq!(sheets[0].survey.name, "Sheet 1");
+        let all = format!("{:?}", sheets[0].rows);
+        assert!(!all.contains("Марина") && !all.contains("домашнем"), "{all}");
     }
 
     fn told(surveys: &[SheetSurvey]) -> Vec<String> {

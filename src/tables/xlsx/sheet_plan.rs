@@ -257,6 +257,24 @@ impl SheetPlan {
         self.sheets.iter().any(|pattern| is_like(pattern, &sheet))
     }
 
+    /// The name of a sheet as far as the rules have it: itself if they name it, and a pattern with `number` for what the
+    /// pattern leaves open if they have one.
+    pub fn named(&self, sheet: &str, number: usize) -> Option<String> {
+        let folded = fold(sheet);
+        if self.sheets.contains(&folded) && !sheet.contains(['*', '?']) {
+            return Some(sheet.to_owned());
+        }
+        let pattern = self.sheets.iter().find(|pattern| is_like(pattern, &folded))?;
+        Some(pattern.replace('*', &number.to_string()).replace('?', "x"))
+    }
+
+    /// True if `where` or `skip` names a header that feeds no column.
+    pub fn tests_header(&self, text: &str) -> bool {
+        let header = fold(text);
+        let is_it = |condition: &Condition| matches!(&condition.place, ConditionPlace::Header(known) if *known == header);
+        self.only.iter().chain(&self.skip).any(is_it)
+    }
+
     /// How the values of a destination are read; none for those that no column takes.
     pub(super) fn rules_of(&self, target: &Target) -> Option<&ValueRules> {
         match target {

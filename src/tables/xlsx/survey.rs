@@ -1,7 +1,7 @@
 //! A look at every sheet of a workbook: its header, and the shapes of the cells below it. Pure; called by `check` and before a
 //! workbook is masked.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::BTreeMap;
 
 use super::budget::Budget;
 use super::cell_reference::letter;
@@ -26,8 +26,12 @@ const MOST_SHAPES: usize = 4;
 /// A sheet.
 #[derive(Debug, Clone)]
 pub(crate) struct SheetSurvey {
-    /// Its name.
+    /// Its name, which may be data.
     pub name: String,
+    /// Its position in the workbook, from 1.
+    pub number: usize,
+    /// Its name if that is no data: if the mapping names it, or if all its words are known.
+    pub told: Option<String>,
     /// The table that it feeds, if its name is known.
     pub table: Option<String>,
     /// The number of its rows that are not empty.
@@ -45,7 +49,7 @@ pub(crate) struct SheetSurvey {
 pub(crate) struct ColumnSurvey {
     /// Its letter.
     pub letter: String,
-    /// Its header; none if there is none, or if it may be data.
+    /// Its header; none if there is none, or if it may be data: neither the mapping nor the program's words know it.
     pub header: Option<String>,
     /// The column that it feeds.
     pub feeds: Option<String>,
@@ -98,7 +102,7 @@ pub(crate) fn survey(bytes: &[u8], mapping: &Mapping) -> Result<Vec<SheetSurvey>
     let mut book = Book::open(bytes)?;
     let mut budget = Budget::default();
     let mut surveys = Vec::new();
-    for sheet in book.sheets() {
+    for (number, sheet) in (1..).zip(book.sheets()) {
         let mut first = Vec::new();
         book.rows::<Refusal>(&sheet, &mut budget, &mut |row| {
             if first.len() < HEADER_WITHIN {
@@ -106,7 +110,7 @@ pub(crate) fn survey(bytes: &[u8], mapping: &Mapping) -> Result<Vec<SheetSurvey>
             }
             Ok(())
         })?;
-        let mut survey = headed(&sheet.name, &first, mapping);
+        let mut survey = headed(&sheet.name, number, &first, mapping);
         book.rows::<Refusal>(&sheet, &mut budget, &mut |row| {
             survey.rows += 1;
             if survey.header.is_none_or(|header| row.index > header) {
@@ -122,7 +126,7 @@ pub(crate) fn survey(bytes: &[u8], mapping: &Mapping) -> Result<Vec<SheetSurvey>
 }
 
 /// A survey with the header among the first rows of a sheet.
-pub(super) fn headed(name: &str, first: &[SheetRow], mapping: &Mapping) -> SheetSurvey {
+pub(super) fn headed(name: &str, number: usize, first: &[SheetRow], mapping: &Mapping) -> SheetSurvey {
     let plan = mapping
         .tables
         .iter()
@@ -134,26 +138,24 @@ pub(super) fn headed(name: &str, first: &[SheetRow], mapping: &Mapping) -> Sheet
     };
     let mut survey = SheetSurvey {
         name: name.to_owned(),
+        number,
+        told: told(name, number, plan),
         table: plan.map(|plan| plan.table.name.to_string()),
         rows: 0,
         header,
         is_known: known.is_some(),
         columns: BTreeMap::new(),
     };
-    let people: HashSet<String> = first
-        .iter()
-        .flat_map(|row| &row.cells)
-        .flat_map(|(_, cell)| name_words(cell))
-        .collect();
     let texts = first.iter().find(|row| Some(row.index) == header);
     for (column, cell) in texts.iter().flat_map(|row| &row.cells) {
         let target = known
             .as_ref()
             .and_then(|(plan, header)| fed(plan, header.targets.get(column)?));
-        // A cell that feeds a column is a header for certain.
-        let may_be_data =
-            |text: &str| words::may_be_data(text) || people.contains(&text.trim().to_lowercase());
-        let is_header = target.is_some() || (is_heading(cell) && !may_be_data(&cell.text()));
+        // A row of data may be taken for a header: only texts that are known are told.
+        let is_tested = plan.and_then(|plan| plan.sheet.as_ref());
+        let is_tested = |text: &str| is_tested.is_some_and(|rules| rules.tests_header(text));
+        let is_header = target.is_some()
+            || (is_heading(cell) && (is_tested(&cell.text()) || words::is_known_phrase(&cell.text())));
         let of = survey.column(*column);
         of.header = is_header.then(|| cell.text().split_whitespace().collect::<Vec<_>>().join(" "));
         of.feeds = target;
@@ -161,7 +163,25 @@ pub(super) fn headed(name: &str, first: &[SheetRow], mapping: &Mapping) -> Sheet
     survey
 }
 
+/// The name of a sheet as far as it is no data.
+fn told(name: &str, number: usize, plan: Option<&TablePlan>) -> Option<String> {
+    let of_rules = plan.and_then(|plan| plan.sheet.as_ref()?.named(name, number));
+    let is_named = of_rules.as_deref() == Some(name);
+    match is_named || words::is_known_phrase(name) {
+        true => Some(name.to_owned()),
+        false => of_rules,
+    }
+}
+
 impl SheetSurvey {
+    /// What people are told of its name: the name in quotes, or its position if the name may be data.
+    pub fn label(&self) -> String {
+        match &self.told {
+            Some(name) => format!("sheet \"{name}\""),
+            None => format!("sheet {}", self.number),
+        }
+    }
+
     fn column(&mut self, column: u32) -> &mut ColumnSurvey {
         self.columns.entry(column).or_insert_with(|| ColumnSurvey {
             letter: letter(column),
@@ -196,16 +216,6 @@ fn is_heading(cell: &CellValue) -> bool {
 /// True if a cell is data for certain.
 fn is_typed(cell: &CellValue) -> bool {
     sort_of(cell).is_some_and(|sort| sort.is_surely_data() || sort == Sort::Truth)
-}
-
-/// The words of a cell that is the name of a person, in small letters.
-fn name_words(cell: &CellValue) -> Vec<String> {
-    match cell {
-        CellValue::Text(text) if sort_of(cell) == Some(Sort::Name) && !words::is_known(text) => {
-            text.split_whitespace().map(str::to_lowercase).collect()
-        }
-        _ => Vec::new(),
-    }
 }
 
 /// The row that is likely to be the header: headings alone, above typed cells in most of the rows that follow.
@@ -280,7 +290,7 @@ mod tests {
             row(2, &["Ольга Смирнова"]),
         ];
         let mapping = Mapping::builtin().expect("mapping");
-        let survey = headed("Лист1", &matrix, &mapping);
+        let survey = headed("Лист1", 1, &matrix, &mapping);
         let headers: Vec<_> = survey
             .columns
             .values()
@@ -290,6 +300,22 @@ mod tests {
             (survey.header, headers),
             (Some(0), vec![Some("Дата"), None, None])
         );
+        // A row of data that is taken for a header is not told, and neither is the name of the sheet.
+        let pupils = [row(0, &["Иванова", "домашний класс"]), row(1, &["x", "7"])];
+        let survey = headed("7Б Иванова", 3, &pupils, &mapping);
+        assert_eq!(survey.header, Some(0));
+        assert!(survey.columns.values().all(|column| column.header.is_none()));
+        assert_eq!(survey.label(), "sheet 3");
+        let rules = "version = 1\n[table.participants.xlsx]\nsheets = ['Класс *']\ncolumns.name = 'Кто'\nskip = { 'Домашний класс' = 'нет' }";
+        let own = Mapping::over_builtin(rules, "m").expect("a mapping");
+        let survey = headed("Класс Ивановой", 3, &pupils, &own);
+        assert_eq!(survey.label(), "sheet \"класс3\"");
+        let told: Vec<_> = survey
+            .columns
+            .values()
+            .map(|column| column.header.as_deref())
+            .collect();
+        assert_eq!(told, [None, Some("домашний класс")]);
         // Two blocks below each other: the one with more rows.
         let call = [row(0, &["Встреча", "Дней"]), row(1, &["x", "7"])];
         let rows = [&call[..], &[header], &people].concat();
