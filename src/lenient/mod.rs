@@ -2,7 +2,7 @@
 //! a decision needs. Pure; used by `api` and `tables`, so that both read a value the same way.
 //!
 //! A value has three states, see [`Reading`]: it was read, it is absent, or it is there and can't be read. Nothing here
-//! fails. Only [`instant`](mod@instant) decides what is an instant, and only [`duration`](mod@duration) what is a length of time.
+//! fails. Only [`read_instant`] and [`InstantRules`] decide what is an instant, and only [`seconds`] what is a length of time.
 
 mod duration;
 mod instant;
