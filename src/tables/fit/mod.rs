@@ -168,14 +168,9 @@ pub fn fit_report(json: &[u8], mapping: &Mapping, call: CallTimes) -> Result<Fit
         let template = vec![Cell::Null; plan.table.columns.len()];
         let rows = rows::rows(mapping, plan, &report, &template, &mut notes);
         let place = plan.rows.iter().find(|path| path.is_in(&report));
+        let shown = place.map(|path| people.shown(&as_written(&path.steps)));
         let place = place.map(|path| steps_of(&path.steps, &tree));
-        let fit = table_fit(
-            plan,
-            &rows,
-            rows::count(plan, &report),
-            place.as_deref().map(|place| people.shown(place)),
-            &notes,
-        );
+        let fit = table_fit(plan, &rows, rows::count(plan, &report), shown, &notes);
         sessions.extend(sessions_of(plan, &rows));
         observe_people(plan, &rows, &mut notes);
         states.push(state_of(plan, &fit, place, &tree));
@@ -203,6 +198,16 @@ pub fn fit_report(json: &[u8], mapping: &Mapping, call: CallTimes) -> Result<Fit
         tables,
         notes,
     })
+}
+
+/// The steps of a mapping's path as the mapping writes them.
+fn as_written(steps: &[Step]) -> Vec<TreeStep> {
+    let step = |step: &Step| match step {
+        Step::Field(name) => TreeStep::Field(name.clone()),
+        Step::Each => TreeStep::Each,
+        Step::Values => TreeStep::Values,
+    };
+    steps.iter().map(step).collect()
 }
 
 /// The steps of a mapping's path in a report. A step into many values is one into a list or into the values of an object.

@@ -296,6 +296,18 @@ fn rows_that_do_not_count_or_are_none_are_told() {
 }
 
 #[test]
+fn the_place_of_rows_is_that_of_the_mapping() {
+    let text = "version = 1\n[table.messages]\nrows = 'chat{}'\n[table.polls]\nrows = 'rooms{}.polls[]'";
+    let mapping = Mapping::over_builtin(text, "m").expect("a mapping");
+    let fit = fit(
+        &json!({"chat": {"m": {"text": "x"}}, "rooms": {"r": {"polls": []}}}),
+        &mapping,
+    );
+    let place = |name| table(&fit, name).place.as_str();
+    assert_eq!((place("messages"), place("polls")), ("chat{}", "rooms{}.polls[]"));
+}
+
+#[test]
 fn names_in_parts_and_lengths_in_minutes_are_suggested() {
     let report = json!({"users": [{"id": "u-1", "Фамилия": "Иванова", "Имя": "Анна",
         "sessions": [{"start": "2026-11-22T10:00:00Z", "durationMinutes": 20}]}]});
