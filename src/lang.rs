@@ -44,7 +44,8 @@ const MONTHS_EN: [&str; 12] = [
     "November",
     "December",
 ];
-const MONTHS_RU: [&str; 12] = [
+/// Russian names of months.
+pub(crate) const MONTHS_RU: [&str; 12] = [
     "январь",
     "февраль",
     "март",
@@ -58,7 +59,8 @@ const MONTHS_RU: [&str; 12] = [
     "ноябрь",
     "декабрь",
 ];
-const OF_MONTHS_RU: [&str; 12] = [
+/// Russian names of months, as they stand behind a day.
+pub(crate) const OF_MONTHS_RU: [&str; 12] = [
     "января",
     "февраля",
     "марта",

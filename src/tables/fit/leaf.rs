@@ -111,9 +111,12 @@ pub(crate) fn scale(leaf: &Leaf<'_>) -> Option<&'static str> {
 }
 
 /// The best field for a column.
-pub(crate) fn best<'l, 't>(column: &ColumnWords, leaves: &'l [Leaf<'t>]) -> Option<&'l Leaf<'t>> {
+pub(crate) fn best<'l, 't: 'l>(
+    column: &ColumnWords,
+    leaves: impl IntoIterator<Item = &'l Leaf<'t>>,
+) -> Option<&'l Leaf<'t>> {
     let scored = leaves
-        .iter()
+        .into_iter()
         .filter_map(|leaf| Some((score(column, leaf)?, leaf)));
     scored
         .max_by_key(|(score, leaf)| (*score, std::cmp::Reverse(leaf.steps.len())))

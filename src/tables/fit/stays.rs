@@ -27,33 +27,15 @@ pub(crate) fn is_known(row: &FieldTree, known: &[(String, Vec<TreeStep>)]) -> bo
 
 /// The fields of a stay as TOML, and their values.
 fn stay_fields<'t>(all: &[&Leaf<'t>]) -> Option<(String, Vec<&'t FieldTree>)> {
-    let all: Vec<Leaf<'t>> = all
-        .iter()
-        .map(|leaf| Leaf {
-            steps: leaf.steps.clone(),
-            name: leaf.name.clone(),
-            full: leaf.full.clone(),
-            tree: leaf.tree,
-        })
-        .collect();
-    let joined = best(&words::JOINED, &all)?;
-    let rest: Vec<Leaf<'t>> = all
-        .iter()
-        .filter(|leaf| leaf.steps != joined.steps)
-        .map(|leaf| Leaf {
-            steps: leaf.steps.clone(),
-            name: leaf.name.clone(),
-            full: leaf.full.clone(),
-            tree: leaf.tree,
-        })
-        .collect();
+    let joined = best(&words::JOINED, all.iter().copied())?;
+    let rest = || all.iter().copied().filter(|leaf| leaf.steps != joined.steps);
     let mut fields = format!("joined_at = {}", quoted(&joined.path()));
     let mut times = vec![joined.tree];
     let mut scaled = None;
-    if let Some(left) = best(&words::LEFT, &rest) {
+    if let Some(left) = best(&words::LEFT, rest()) {
         fields.push_str(&format!(", left_at = {}", quoted(&left.path())));
         times.push(left.tree);
-    } else if let Some(length) = best(&words::LENGTH, &rest) {
+    } else if let Some(length) = best(&words::LENGTH, rest()) {
         fields.push_str(&format!(", duration_s = {}", quoted(&length.path())));
         scaled = scale(length).map(|scale| format!(", scale = {scale}"));
     } else {

@@ -16,7 +16,8 @@ use crate::tables::xlsx::SheetRules;
 #[serde(deny_unknown_fields)]
 pub(crate) struct File {
     /// The version of the format.
-    pub version: u32,
+    #[serde(default)]
+    pub version: Option<u32>,
     /// The zone of times that state none, as an IANA name.
     #[serde(default)]
     pub zone: Option<String>,

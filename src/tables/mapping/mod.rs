@@ -107,7 +107,7 @@ impl Mapping {
         let mut shapes: BTreeMap<TableSource, Shape> = BTreeMap::new();
         let mut tables = Vec::new();
         let instants = value_rules::instants(&InstantRules::default(), file.zone.as_deref(), &file.formats)
-            .map_err(|reason| Fault::of_file(fault_key(&reason), reason))?;
+            .map_err(|fault| Fault::of_file(fault.key, fault.reason))?;
         for (name, rules) in &file.table {
             let plan = TablePlan::resolve(name, rules, &instants)?;
             plan.mark(shapes.entry(rules.source()).or_default());
@@ -142,9 +142,6 @@ fn read(text: &str) -> Result<File, Fault> {
             return Fault::of_file("", reason);
         };
         let keys = mapping_file::keys_at(text, start);
-        // A missing key of the file stands nowhere.
-        let is_of_file = reason.contains("missing field `version`");
-        let keys = if is_of_file { Vec::new() } else { keys };
         let place = match keys.iter().map(String::as_str).collect::<Vec<_>>()[..] {
             ["table", table, "columns", column, ..] => format!("[table.{table}] column `{column}`: "),
             ["table", table, "xlsx", "columns", column, ..] => {
@@ -155,19 +152,18 @@ fn read(text: &str) -> Result<File, Fault> {
         };
         Fault::of_file("", format!("line {}: {place}{reason}", line_at(text, start)))
     })?;
-    if file.version != VERSION {
-        let reason = format!("version {} is not known, {VERSION} is", file.version);
-        return Err(Fault::of_file("version", reason));
+    match file.version {
+        Some(VERSION) => {}
+        Some(other) => {
+            let reason = format!("version {other} is not known, {VERSION} is");
+            return Err(Fault::of_file("version", reason));
+        }
+        None => {
+            let reason = format!("the version is missing: `version = {VERSION}` stands at the top");
+            return Err(Fault::of_file("version", reason));
+        }
     }
     Ok(file)
-}
-
-/// The key that the reason of a fault of instants is about.
-fn fault_key(reason: &str) -> &'static str {
-    match reason.starts_with("`zone`") {
-        true => "zone",
-        false => "formats",
-    }
 }
 
 fn refusal(fault: &Fault, text: &str, about: &str) -> Error {

@@ -12,7 +12,7 @@ use super::row_place::{RowPlace, scopes};
 use super::session_plan::SessionPlan;
 use super::shape::Shape;
 use super::value_rules::{self, ValueRules};
-use super::{fault_key, paths, user_table};
+use super::{paths, user_table};
 use crate::lake::table::builtin::participants;
 use crate::lake::table::{Table, Type, builtin};
 use crate::lenient::InstantRules;
@@ -86,9 +86,9 @@ impl TablePlan {
             ));
         }
         let instants =
-            value_rules::instants(outer, rules.zone.as_deref(), &rules.formats).map_err(|reason| {
-                let mut fault = Fault::of_table(name, &*reason);
-                fault.at.push(fault_key(&reason).to_owned());
+            value_rules::instants(outer, rules.zone.as_deref(), &rules.formats).map_err(|wrong| {
+                let mut fault = Fault::of_table(name, wrong.reason);
+                fault.at.push(wrong.key.to_owned());
                 fault
             })?;
         let place = RowPlace {

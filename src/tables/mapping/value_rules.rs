@@ -210,20 +210,42 @@ fn fitting(kind: Type, value: &Value) -> Result<Cell<'static>, String> {
     }
 }
 
-/// The rules for instants where a zone or formats may replace those around them; the error is only the reason.
+/// A wrong `zone` or wrong `formats`.
+pub(crate) struct InstantFault {
+    /// The key.
+    pub key: &'static str,
+    /// The reason, with the key.
+    pub reason: String,
+}
+
+impl InstantFault {
+    fn of(key: &'static str, reason: &str) -> Self {
+        Self {
+            key,
+            reason: format!("`{key}`: {reason}"),
+        }
+    }
+}
+
+impl From<InstantFault> for String {
+    fn from(fault: InstantFault) -> Self {
+        fault.reason
+    }
+}
+
+/// The rules for instants where a zone or formats may replace those around them.
 pub(crate) fn instants(
     outer: &InstantRules,
     zone: Option<&str>,
     formats: &Names,
-) -> Result<InstantRules, String> {
+) -> Result<InstantRules, InstantFault> {
     let mut rules = match formats.is_empty() {
         true => outer.clone(),
-        false => {
-            InstantRules::new(outer.zone, &formats.0).map_err(|reason| format!("`formats`: {reason}"))?
-        }
+        false => InstantRules::new(outer.zone, &formats.0)
+            .map_err(|reason| InstantFault::of("formats", &reason))?,
     };
     if let Some(zone) = zone {
-        rules.zone = parse_zone(zone).map_err(|reason| format!("`zone`: {reason}"))?;
+        rules.zone = parse_zone(zone).map_err(|reason| InstantFault::of("zone", &reason))?;
     }
     Ok(rules)
 }

@@ -3,6 +3,7 @@
 use chrono::{DateTime, Datelike, NaiveDate, NaiveDateTime, TimeDelta, Timelike};
 
 use super::noise::Noise;
+use crate::lang;
 
 /// Names of months that are kept in their language and length.
 const MONTHS: [[&str; 12]; 5] = [
@@ -23,34 +24,8 @@ const MONTHS: [[&str; 12]; 5] = [
         "november",
         "december",
     ],
-    [
-        "января",
-        "февраля",
-        "марта",
-        "апреля",
-        "мая",
-        "июня",
-        "июля",
-        "августа",
-        "сентября",
-        "октября",
-        "ноября",
-        "декабря",
-    ],
-    [
-        "январь",
-        "февраль",
-        "март",
-        "апрель",
-        "май",
-        "июнь",
-        "июль",
-        "август",
-        "сентябрь",
-        "октябрь",
-        "ноябрь",
-        "декабрь",
-    ],
+    lang::OF_MONTHS_RU,
+    lang::MONTHS_RU,
     [
         "янв", "фев", "мар", "апр", "мая", "июн", "июл", "авг", "сен", "окт", "ноя", "дек",
     ],

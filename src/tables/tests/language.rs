@@ -366,6 +366,14 @@ fn texts_that_a_list_lacks_are_no_empty_list() {
 }
 
 #[test]
+fn a_mapping_without_a_version_is_refused() {
+    let refused = Mapping::over_builtin("[table.messages]\ncolumns.text = 'body'", "mine.toml")
+        .expect_err("no version");
+    let expected = "mine.toml: the version is missing: `version = 1` stands at the top";
+    assert_eq!(refused.to_string(), expected);
+}
+
+#[test]
 fn a_wrong_name_of_a_column_gives_the_nearest() {
     assert!(refusal("[table.participants]\ncolumns.nmae = 'n'").contains("the nearest is `name`"));
     assert!(refusal("[table.participants]\ncolumns.xyzzy = 'n'").contains("`telelake schema` lists"));

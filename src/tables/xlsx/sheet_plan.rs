@@ -13,7 +13,7 @@ use crate::lake::table::{Table, Type};
 use crate::lenient::InstantRules;
 use crate::tables::mapping::names::{Names, Texts, fold};
 use crate::tables::mapping::no_column::no_column;
-use crate::tables::mapping::value_rules::{self, ValueRules};
+use crate::tables::mapping::value_rules::{self, InstantFault, ValueRules};
 use crate::tables::parquet::cell::Cell;
 
 /// The two times of a stay; they are not columns themselves.
@@ -86,6 +86,15 @@ impl<'r> SheetFault<'r> {
         Self {
             at: vec!["columns", name],
             reason: format!("column `{name}` of `xlsx`: {reason}"),
+        }
+    }
+}
+
+impl From<InstantFault> for SheetFault<'_> {
+    fn from(fault: InstantFault) -> Self {
+        Self {
+            at: vec![fault.key],
+            reason: fault.reason,
         }
     }
 }
@@ -299,7 +308,7 @@ impl SheetPlan {
     /// True if a row has all the texts that the rules ask for.
     pub(super) fn is_wanted(&self, values: &RowValues, from_1904: bool) -> bool {
         self.only.iter().all(|condition| {
-            let own = values.iter().find(|(target, _)| condition.is_about(target));
+            let own = values.iter().find(|(target, _)| condition.place.is_at(target));
             let Some((target, value)) = own else {
                 return condition.texts.iter().any(String::is_empty);
             };
@@ -355,7 +364,7 @@ impl SheetPlan {
     /// True if a header has the texts that `where` asks for; without them no row would count.
     fn has_conditions(&self, header: &Header) -> bool {
         let targets = || header.targets.values();
-        let is_there = |condition: &Condition| targets().any(|target| condition.is_about(target));
+        let is_there = |condition: &Condition| targets().any(|target| condition.place.is_at(target));
         let is_empty = |condition: &Condition| condition.texts.iter().any(String::is_empty);
         self.only
             .iter()
@@ -397,12 +406,6 @@ impl SheetPlan {
                 names,
             },
         )
-    }
-}
-
-impl Condition {
-    fn is_about(&self, target: &Target) -> bool {
-        self.place.is_at(target)
     }
 }
 
