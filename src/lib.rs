@@ -24,6 +24,7 @@ pub mod mp4;
 pub mod notify;
 pub mod owner;
 pub mod pipeline;
+pub mod pseudonym;
 pub mod runlog;
 pub mod sanitize;
 pub mod schedule;

@@ -6,6 +6,7 @@
 
 mod load;
 mod nearest;
+mod privacy;
 mod secret;
 mod token;
 mod validate;
@@ -18,6 +19,7 @@ use chrono_tz::Tz;
 use serde::{Deserialize, Serialize};
 
 pub use load::Source;
+pub use privacy::{ColumnTreatment, Privacy, Profile, RawKept, Retention, UnknownData};
 pub use secret::read_text;
 pub use values::{Bytes, Duration, Network, Secret};
 pub(crate) use zone::parse_zone;
@@ -43,6 +45,10 @@ pub struct Config {
     pub meta: Meta,
     /// The Delta Lake tables.
     pub delta: Delta,
+    /// Which personal data the tables hold.
+    pub privacy: Privacy,
+    /// How long each kind of data is kept.
+    pub retention: Retention,
     /// The times of the scheduled runs.
     pub schedule: Schedule,
     /// The daemon's listener.
@@ -63,6 +69,8 @@ impl Default for Config {
             store: Store::default(),
             meta: Meta::default(),
             delta: Delta::default(),
+            privacy: Privacy::default(),
+            retention: Retention::default(),
             schedule: Schedule::default(),
             serve: Serve::default(),
             webhook: Webhook::default(),

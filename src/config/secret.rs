@@ -69,6 +69,7 @@ fn is_there(path: &Path) -> bool {
 /// Finds the files of all secrets, and cleans the tokens in the configuration itself.
 pub(super) fn prepare(config: &mut Config, folders: &Folders) -> Result<()> {
     let (api, serve, webhook) = (&mut config.api, &mut config.serve, &mut config.webhook);
+    let privacy = &mut config.privacy;
     let all = [
         (
             "api.token",
@@ -89,6 +90,13 @@ pub(super) fn prepare(config: &mut Config, folders: &Folders) -> Result<()> {
             &mut webhook.secret,
             &mut webhook.secret_file,
             "webhook-secret",
+            SecretKind::Text,
+        ),
+        (
+            "privacy.key",
+            &mut privacy.key,
+            &mut privacy.key_file,
+            "privacy-key",
             SecretKind::Text,
         ),
     ];
@@ -151,6 +159,17 @@ impl super::Webhook {
             &self.secret_file,
             SecretKind::Text,
         )
+    }
+}
+
+impl super::Privacy {
+    /// The key of the pseudonyms, without white space around it; empty if none is configured.
+    ///
+    /// # Errors
+    /// As [`Api::read_token`](super::Api::read_token).
+    pub fn read_key(&self) -> Result<Secret> {
+        let key = read("privacy.key", &self.key, &self.key_file, SecretKind::Text)?;
+        Ok(Secret::new(key.expose().trim()))
     }
 }
 

@@ -19,6 +19,11 @@ impl Duration {
     pub const fn from_secs(seconds: u64) -> Self {
         Self(std::time::Duration::from_secs(seconds))
     }
+
+    /// Parses a duration; none if the text is none.
+    pub fn parse(text: &str) -> Option<Self> {
+        humantime::parse_duration(text).map(Self).ok()
+    }
 }
 
 impl Deref for Duration {
@@ -31,9 +36,8 @@ impl Deref for Duration {
 impl<'de> Deserialize<'de> for Duration {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let text = String::deserialize(deserializer)?;
-        humantime::parse_duration(&text)
-            .map(Self)
-            .map_err(|_| D::Error::custom(format!("`{text}` is not a duration such as \"30s\" or \"5m\"")))
+        Self::parse(&text)
+            .ok_or_else(|| D::Error::custom(format!("`{text}` is not a duration such as \"30s\" or \"5m\"")))
     }
 }
 
