@@ -1,6 +1,7 @@
 //! The layout of the lake and its meaning: object keys, the day's manifest, the definitions of the tables. Pure; used by
 //! all folders above.
 
+pub mod erased;
 pub mod key;
 pub mod key_kind;
 pub mod landing;

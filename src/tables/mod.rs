@@ -14,6 +14,7 @@ mod catalog;
 mod coverage;
 mod day;
 mod days;
+mod erase;
 mod fingerprint;
 mod fit;
 pub mod lessons;
@@ -30,6 +31,7 @@ pub use build_notes::{About, Kept, Notes, Observation, Sightings};
 pub use catalog::{build_rooms, build_spaces};
 pub use day::{BuiltDay, Correction, build_day, build_day_knowing, due_reports};
 pub use days::{DayRow, SpaceDays};
+pub use erase::{ErasedMeta, ErasedReport, Traces, erase_entry, erase_meta_file, erase_report};
 pub use fingerprint::fingerprint;
 pub use fit::{
     CallTimes, ColumnMisfit, Fit, SheetColumn, SheetFit, TableFit, UntakenField, fit_report, fit_workbook,
@@ -45,4 +47,7 @@ pub use parquet::sink::TableFile;
 pub use report::inspect::{Inspection, MOST_PARTICIPANTS, MOST_ROWS, NotJson, inspect};
 pub use report::outside::OutsideCall;
 pub use report::turnout::Turnout;
-pub use xlsx::{BookInspection, Refusal, inspect_workbook, learn_workbook, masked_workbook, unpacked_bytes};
+pub use xlsx::{
+    BookInspection, Refusal, erase_workbook, inspect_workbook, learn_workbook, masked_workbook,
+    unpacked_bytes,
+};

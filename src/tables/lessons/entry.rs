@@ -135,6 +135,13 @@ impl LessonEntry {
         }
     }
 
+    /// Replaces the lesson data by other JSON of an object.
+    pub(in crate::tables) fn replace_meta(&mut self, meta: String) {
+        self.meta = Some(meta);
+        self.start = None;
+        self.known = KnownFacts::default();
+    }
+
     /// The lesson data as an object; none if it was taken back.
     pub(super) fn object(&self) -> Option<JsonObject<'_>> {
         object(self.meta.as_deref()?)

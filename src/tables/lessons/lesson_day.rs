@@ -149,6 +149,43 @@ pub fn change_lesson_day(
     Ok(changed.then_some(written))
 }
 
+/// The fate of an entry of lesson data when a lesson day is edited.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum EntryFate {
+    /// It stays as it is.
+    Stays,
+    /// It was changed.
+    Changed,
+    /// It goes.
+    Goes,
+}
+
+/// Changes or removes entries of a lesson day; none if it stays as it is.
+///
+/// # Errors
+/// `Store` if the lesson day is damaged.
+pub fn edit_lesson_day(
+    date: NaiveDate,
+    stored: &[u8],
+    mut edit: impl FnMut(&mut LessonEntry) -> EntryFate,
+) -> Result<Option<Bytes>> {
+    let mut writer = LessonDayLines::new(date)?;
+    let mut changed = false;
+    let mut lines = Lines::new(date, Some(stored))?;
+    while let Some(line) = lines.next_line()? {
+        let mut entry: LessonEntry = serde_json::from_slice(line).map_err(|_| damaged(date))?;
+        let fate = edit(&mut entry);
+        match fate {
+            EntryFate::Stays => writer.copy(line)?,
+            EntryFate::Changed => writer.add(&entry)?,
+            EntryFate::Goes => {}
+        }
+        changed |= fate != EntryFate::Stays;
+    }
+    let written = writer.finish()?;
+    Ok(changed.then_some(written))
+}
+
 fn order(entry: &LessonEntry) -> (&str, &str) {
     (&entry.meeting, &entry.user)
 }

@@ -22,7 +22,8 @@ mod tests;
 
 pub use entry::LessonEntry;
 pub use lesson_day::{
-    LatestEntries, LessonDayChange, all_entries, build_lesson_tables, change_lesson_day, find_entries,
+    EntryFate, LatestEntries, LessonDayChange, all_entries, build_lesson_tables, change_lesson_day,
+    edit_lesson_day, find_entries,
 };
 pub use lesson_index::LessonIndex;
 pub use payload::{Malformed, Payload};

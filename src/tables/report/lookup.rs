@@ -78,7 +78,7 @@ fn is_it(plan: &LookupPlan, element: &Scope<'_, '_>, by: &Node<'_>) -> bool {
 }
 
 /// The first value that exists and is not null.
-pub(super) fn first<'n, 'v>(paths: &[Path], scopes: &[Scope<'n, 'v>]) -> Option<Cow<'n, Node<'v>>> {
+pub(crate) fn first<'n, 'v>(paths: &[Path], scopes: &[Scope<'n, 'v>]) -> Option<Cow<'n, Node<'v>>> {
     paths
         .iter()
         .filter_map(|path| path.value(scopes))

@@ -70,6 +70,30 @@ pub(crate) fn rows<'v>(
     rows
 }
 
+/// Calls `visit` with the place of each row of a table, also of those that do not count, and with the texts of some of its
+/// columns.
+pub(crate) fn each_place<'n, 'v, const N: usize>(
+    plan: &TablePlan,
+    object: &'n Node<'v>,
+    columns: [&str; N],
+    visit: &mut dyn FnMut(&[Scope<'n, 'v>], [Option<String>; N]),
+) {
+    let plans = columns.map(|name| {
+        let index = plan.table.index(name);
+        plan.columns.iter().find(|column| Some(column.index) == index)
+    });
+    let mut lookups = Lookups::default();
+    for path in plan.rows.iter().filter(|path| path.is_in(object)) {
+        path.walk(&[object.into()], &mut |scopes| {
+            let texts = plans.map(|column| {
+                let cell = column?.read(scopes, &mut lookups).ok()?;
+                cell.as_text().map(str::to_owned)
+            });
+            visit(scopes, texts);
+        });
+    }
+}
+
 /// Counts the fields of an object that lie outside all rows and that no column takes.
 pub(crate) fn count_rest(mapping: &Mapping, plan_source: TableSource, object: &Node<'_>, notes: &mut Notes) {
     if let (Some(shape), Node::Object(object)) = (mapping.shape(plan_source), object)

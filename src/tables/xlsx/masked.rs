@@ -2,13 +2,6 @@
 //!
 //! It is a new file, and nothing of the old one but these is in it: no titles of documents, authors, comments or styles.
 
-use std::fmt::Write as _;
-use std::io::{Cursor, Write as _};
-
-use quick_xml::escape::escape;
-use zip::write::SimpleFileOptions;
-use zip::{ZipWriter, result::ZipResult};
-
 use super::budget::Budget;
 use super::cell_reference::letter;
 use super::cell_value::CellValue;
@@ -16,23 +9,10 @@ use super::refusal::Refusal;
 use super::row_reader::{Book, SheetRow};
 use super::survey::{SheetSurvey, headed};
 use super::workbook::HEADER_WITHIN;
+use super::written::{self, WrittenCell, WrittenSheet, serial_day};
 use crate::lenient::Scalar;
 use crate::tables::mapping::Mapping;
 use crate::tables::masked::Masker;
-
-const XML: &str = r#"<?xml version="1.0" encoding="UTF-8" standalone="yes"?>"#;
-const MAIN: &str = "http://schemas.openxmlformats.org/spreadsheetml/2006/main";
-const RELATIONSHIPS: &str = "http://schemas.openxmlformats.org/officeDocument/2006/relationships";
-const PACKAGE: &str = "http://schemas.openxmlformats.org/package/2006";
-const MIME: &str = "application/vnd.openxmlformats-officedocument.spreadsheetml";
-/// Index of the format of dates in [`STYLES`].
-const DATE: u8 = 1;
-/// Index of the format of lengths of time in [`STYLES`].
-const LENGTH: u8 = 2;
-/// Three cell formats.
-const STYLES: &str = r#"<numFmts count="2"><numFmt numFmtId="164" formatCode="yyyy-mm-dd hh:mm:ss"/><numFmt numFmtId="165" formatCode="[h]:mm:ss"/></numFmts><fonts count="1"><font><sz val="11"/><name val="Calibri"/></font></fonts><fills count="2"><fill><patternFill patternType="none"/></fill><fill><patternFill patternType="gray125"/></fill></fills><borders count="1"><border/></borders><cellStyleXfs count="1"><xf numFmtId="0" fontId="0" fillId="0" borderId="0"/></cellStyleXfs><cellXfs count="3"><xf numFmtId="0" fontId="0" fillId="0" borderId="0" xfId="0"/><xf numFmtId="164" fontId="0" fillId="0" borderId="0" xfId="0" applyNumberFormat="1"/><xf numFmtId="165" fontId="0" fillId="0" borderId="0" xfId="0" applyNumberFormat="1"/></cellXfs>"#;
-/// Excel's serial number of 1970-01-01.
-const UNIX_EPOCH: f64 = 25_569.0;
 
 /// A sheet with all its rows.
 struct WholeSheet {
@@ -70,9 +50,9 @@ pub fn masked_workbook(bytes: &[u8], mapping: &Mapping, masker: &mut Masker) -> 
             .told
             .clone()
             .unwrap_or_else(|| format!("Sheet {}", survey.number));
-        parts.push((name, sheet_xml(&sheet, masker)));
+        parts.push(masked_sheet(name, &sheet, masker));
     }
-    packed(&parts).map_err(|_| Refusal::Unreadable)
+    written::workbook(&parts, false).map_err(|_| Refusal::Unreadable)
 }
 
 fn sheets(bytes: &[u8], mapping: &Mapping) -> Result<Vec<WholeSheet>, Refusal> {
@@ -113,71 +93,43 @@ fn header<'s>(survey: &'s SheetSurvey, row: &SheetRow, column: u32) -> Option<&'
     of.header.as_deref()
 }
 
-fn sheet_xml(sheet: &WholeSheet, masker: &mut Masker) -> String {
-    let mut rows = String::new();
-    for row in &sheet.rows {
-        let _ = write!(rows, r#"<row r="{}">"#, u64::from(row.index) + 1);
-        for (column, cell) in &row.cells {
-            let place = format!("{}{}", letter(*column), u64::from(row.index) + 1);
+/// The sheet with masked values.
+fn masked_sheet(name: String, sheet: &WholeSheet, masker: &mut Masker) -> WrittenSheet {
+    let rows = sheet.rows.iter().map(|row| {
+        let cells = row.cells.iter().map(|(column, cell)| {
             let of = sheet.survey.columns.get(column);
             let feeds = of.and_then(|of| of.feeds.as_deref());
             let kept =
                 header(&sheet.survey, row, *column).filter(|text| feeds.is_some() || !masker.is_data(text));
             let names = of.into_iter().flat_map(|of| [&of.feeds, &of.header]).flatten();
             let is_time = names.into_iter().any(|name| masker.is_time(name));
-            rows.push_str(&match kept {
-                Some(text) => text_cell(&place, text),
-                None => masked_cell(&place, cell, is_time, masker),
-            });
-        }
-        for column in &row.wrong {
-            let _ = write!(
-                rows,
-                r#"<c r="{}{}" t="e"><v>#N/A</v></c>"#,
-                letter(*column),
-                u64::from(row.index) + 1
-            );
-        }
-        rows.push_str("</row>");
+            let written = match kept {
+                Some(text) => WrittenCell::Text(text.to_owned()),
+                None => masked_cell(cell, is_time, masker),
+            };
+            (*column, written)
+        });
+        let wrong = row.wrong.iter().map(|column| (*column, WrittenCell::Error));
+        (
+            row.index,
+            cells.collect::<Vec<_>>().into_iter().chain(wrong).collect(),
+        )
+    });
+    WrittenSheet {
+        name,
+        rows: rows.collect(),
+        merged: sheet.merged.clone(),
     }
-    let mut merged = String::new();
-    for region in &sheet.merged {
-        let _ = write!(merged, r#"<mergeCell ref="{region}"/>"#);
-    }
-    if !merged.is_empty() {
-        merged = format!(
-            r#"<mergeCells count="{}">{merged}</mergeCells>"#,
-            sheet.merged.len()
-        );
-    }
-    format!(r#"{XML}<worksheet xmlns="{MAIN}"><sheetData>{rows}</sheetData>{merged}</worksheet>"#)
-}
-
-fn text_cell(place: &str, text: &str) -> String {
-    format!(
-        r#"<c r="{place}" t="inlineStr"><is><t xml:space="preserve">{}</t></is></c>"#,
-        escape(text)
-    )
 }
 
 /// A cell of the same type with a masked value. `is_time` says that its column is surely one of times.
-fn masked_cell(place: &str, cell: &CellValue, is_time: bool, masker: &mut Masker) -> String {
+fn masked_cell(cell: &CellValue, is_time: bool, masker: &mut Masker) -> WrittenCell {
     match cell {
-        CellValue::Text(text) => text_cell(place, &masker.text_of_field(text, is_time)),
-        CellValue::Number(number) => format!(
-            r#"<c r="{place}"><v>{}</v></c>"#,
-            masker.cell_number(*number, is_time)
-        ),
-        CellValue::Truth(truth) => format!(r#"<c r="{place}" t="b"><v>{}</v></c>"#, u8::from(*truth)),
-        CellValue::Instant(at) => {
-            #[expect(clippy::cast_precision_loss, reason = "milliseconds of this century")]
-            let day = UNIX_EPOCH + at.timestamp_millis() as f64 / 86_400_000.0;
-            format!(r#"<c r="{place}" s="{DATE}"><v>{}</v></c>"#, masker.serial(day))
-        }
-        CellValue::Span(_) => {
-            let clock = masker.text(&cell.text());
-            format!(r#"<c r="{place}" s="{LENGTH}"><v>{}</v></c>"#, days_of(&clock))
-        }
+        CellValue::Text(text) => WrittenCell::Text(masker.text_of_field(text, is_time)),
+        CellValue::Number(number) => WrittenCell::Number(masker.cell_number(*number, is_time).to_string()),
+        CellValue::Truth(truth) => WrittenCell::Truth(*truth),
+        CellValue::Instant(at) => WrittenCell::Date(masker.serial(serial_day(*at))),
+        CellValue::Span(_) => WrittenCell::Length(days_of(&masker.text(&cell.text()))),
     }
 }
 
@@ -188,67 +140,6 @@ fn days_of(clock: &str) -> f64 {
         .split(':')
         .map(|part| crate::lenient::number(Scalar::Text(part)).unwrap_or(0.0));
     parts.fold(0.0, |sum, part| sum * 60.0 + part) / 86_400.0
-}
-
-/// The archive of sheets.
-fn packed(sheets: &[(String, String)]) -> ZipResult<Vec<u8>> {
-    let (mut types, mut list, mut relations) = (String::new(), String::new(), String::new());
-    for (number, (name, _)) in (1..).zip(sheets) {
-        let _ = write!(
-            types,
-            r#"<Override PartName="/xl/worksheets/sheet{number}.xml" ContentType="{MIME}.worksheet+xml"/>"#
-        );
-        let _ = write!(
-            list,
-            r#"<sheet name="{}" sheetId="{number}" r:id="rId{number}"/>"#,
-            escape(name.as_str())
-        );
-        let _ = write!(
-            relations,
-            r#"<Relationship Id="rId{number}" Type="{RELATIONSHIPS}/worksheet" Target="worksheets/sheet{number}.xml"/>"#
-        );
-    }
-    let styles = sheets.len() + 1;
-    let mut parts = vec![
-        (
-            "[Content_Types].xml".to_owned(),
-            format!(
-                r#"{XML}<Types xmlns="{PACKAGE}/content-types"><Default Extension="rels" ContentType="application/vnd.openxmlformats-package.relationships+xml"/><Default Extension="xml" ContentType="application/xml"/><Override PartName="/xl/workbook.xml" ContentType="{MIME}.sheet.main+xml"/><Override PartName="/xl/styles.xml" ContentType="{MIME}.styles+xml"/>{types}</Types>"#
-            ),
-        ),
-        (
-            "_rels/.rels".to_owned(),
-            format!(
-                r#"{XML}<Relationships xmlns="{PACKAGE}/relationships"><Relationship Id="rId1" Type="{RELATIONSHIPS}/officeDocument" Target="xl/workbook.xml"/></Relationships>"#
-            ),
-        ),
-        (
-            "xl/workbook.xml".to_owned(),
-            format!(
-                r#"{XML}<workbook xmlns="{MAIN}" xmlns:r="{RELATIONSHIPS}"><sheets>{list}</sheets></workbook>"#
-            ),
-        ),
-        (
-            "xl/_rels/workbook.xml.rels".to_owned(),
-            format!(
-                r#"{XML}<Relationships xmlns="{PACKAGE}/relationships">{relations}<Relationship Id="rId{styles}" Type="{RELATIONSHIPS}/styles" Target="styles.xml"/></Relationships>"#
-            ),
-        ),
-        (
-            "xl/styles.xml".to_owned(),
-            format!(r#"{XML}<styleSheet xmlns="{MAIN}">{STYLES}</styleSheet>"#),
-        ),
-    ];
-    for (number, (_, sheet)) in (1..).zip(sheets) {
-        parts.push((format!("xl/worksheets/sheet{number}.xml"), sheet.clone()));
-    }
-    let mut archive = ZipWriter::new(Cursor::new(Vec::new()));
-    for (name, part) in parts {
-        // The default options hold a fixed time, so that the bytes don't depend on the clock.
-        archive.start_file(name, SimpleFileOptions::default())?;
-        archive.write_all(part.as_bytes())?;
-    }
-    Ok(archive.finish()?.into_inner())
 }
 
 #[cfg(test)]

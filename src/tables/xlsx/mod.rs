@@ -14,6 +14,7 @@ mod cells;
 mod clean_copy;
 mod clean_value;
 mod decoder;
+mod erased;
 mod file_kind;
 mod inspect;
 mod masked;
@@ -28,9 +29,11 @@ pub(super) mod table_rows;
 #[cfg(test)]
 mod tests;
 pub(super) mod workbook;
+mod written;
 mod xml_part;
 
 pub use archive::unpacked_bytes;
+pub use erased::erase_workbook;
 pub use inspect::{BookInspection, inspect_workbook};
 pub use masked::{learn_workbook, masked_workbook};
 pub use refusal::Refusal;

@@ -289,7 +289,7 @@ impl<'r> SheetReading<'r> {
 
 /// Cells that are merged over several rows: the value stands only in the first row, and applies to all.
 #[derive(Default)]
-struct Merged {
+pub(super) struct Merged {
     /// First and last row of each region, by column and in order.
     regions: BTreeMap<u32, Vec<(u32, u32)>>,
     /// The value of the region that each column is in, and the region's last row.
@@ -297,7 +297,7 @@ struct Merged {
 }
 
 impl Merged {
-    fn of(book: &mut Book, sheet: &SheetPart) -> Result<Self, Refusal> {
+    pub fn of(book: &mut Book, sheet: &SheetPart) -> Result<Self, Refusal> {
         let mut regions: BTreeMap<u32, Vec<(u32, u32)>> = BTreeMap::new();
         for region in book.merged(sheet)? {
             let of_column = regions.entry(region.start.1).or_default();
@@ -311,7 +311,7 @@ impl Merged {
     }
 
     /// A row's values, with those that it shares with rows above it.
-    fn fill(&mut self, row: SheetRow) -> Vec<(u32, CellValue)> {
+    pub fn fill(&mut self, row: SheetRow) -> Vec<(u32, CellValue)> {
         let mut cells = row.cells;
         if self.regions.is_empty() {
             return cells;

@@ -1,0 +1,313 @@
+//! What is known of the people to erase while a call's reports are read: their ids, addresses and names. It is personal
+//! data, which is never written or printed. Pure.
+
+use std::collections::BTreeSet;
+
+use crate::lake::table::builtin::{messages, participants};
+
+/// Fewest characters of an id that can't be any other value by chance, if it has a letter.
+const TELLING: usize = 6;
+/// Fewest digits of an id, or of a telephone number, that can't be any other value by chance.
+const TELLING_DIGITS: usize = 9;
+/// Fewest characters of a part of a name that is searched in texts.
+const NAME_PART: usize = 4;
+/// The folded names of fields that hold the id of a person.
+const PERSON_FIELDS: [&str; 17] = [
+    "user",
+    "userid",
+    "externaluserid",
+    "participant",
+    "participantid",
+    "author",
+    "authorid",
+    "sender",
+    "senderid",
+    "owner",
+    "ownerid",
+    "host",
+    "hostid",
+    "moderatorid",
+    "createdby",
+    "replyto",
+    "from",
+];
+
+/// What is known of the people to erase.
+#[derive(Clone, Default, PartialEq, Eq)]
+pub struct Traces {
+    /// Ids in the LMS.
+    pub users: BTreeSet<String>,
+    /// Ids of participants in the reports.
+    pub participants: BTreeSet<String>,
+    /// E-mail addresses in lower case.
+    pub emails: BTreeSet<String>,
+    /// The digits of telephone numbers.
+    pub phones: BTreeSet<String>,
+    /// Names in lower case.
+    pub names: BTreeSet<String>,
+}
+
+impl std::fmt::Debug for Traces {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Traces")
+    }
+}
+
+/// The texts by which a row names a person.
+#[derive(Debug, Clone, Default)]
+pub(in crate::tables) struct RowPerson {
+    pub user: Option<String>,
+    pub participant: Option<String>,
+    pub email: Option<String>,
+    pub phone: Option<String>,
+    pub name: Option<String>,
+}
+
+impl RowPerson {
+    /// The person of a row, given the texts of its columns.
+    pub fn of(mut text: impl FnMut(&str) -> Option<String>) -> Self {
+        Self {
+            user: text(participants::external_user_id),
+            participant: text(participants::participant_id),
+            email: text(participants::email),
+            phone: text(participants::phone),
+            name: text(participants::name).or_else(|| text(messages::participant_name)),
+        }
+    }
+}
+
+impl Traces {
+    /// True if nothing is known.
+    pub fn is_empty(&self) -> bool {
+        *self == Self::default()
+    }
+
+    /// Adds what other traces know.
+    pub fn add(&mut self, other: &Self) {
+        self.users.extend(other.users.iter().cloned());
+        self.participants.extend(other.participants.iter().cloned());
+        self.emails.extend(other.emails.iter().cloned());
+        self.phones.extend(other.phones.iter().cloned());
+        self.names.extend(other.names.iter().cloned());
+    }
+
+    /// Adds what a row of an erased person says.
+    pub(in crate::tables) fn learn(&mut self, row: &RowPerson) {
+        self.users.extend(row.user.iter().map(|id| id.trim().to_owned()));
+        self.participants
+            .extend(row.participant.iter().map(|id| id.trim().to_owned()));
+        self.emails.extend(row.email.iter().map(|email| folded(email)));
+        self.phones
+            .extend(row.phone.iter().filter_map(|phone| digits(phone)));
+        self.names.extend(row.name.iter().map(|name| folded(name)));
+        self.names.remove("");
+        self.emails.remove("");
+    }
+
+    /// True if a row is of a person who is known. An address counts only with the same name, because families share it.
+    pub(in crate::tables) fn has(&self, row: &RowPerson) -> bool {
+        if let Some(user) = &row.user {
+            return self.users.contains(user.trim());
+        }
+        let same_name = row.name.as_deref().is_none_or(|name| self.has_name(name));
+        let has_address = || {
+            row.email
+                .as_deref()
+                .is_some_and(|email| self.emails.contains(&folded(email)))
+                || row
+                    .phone
+                    .as_deref()
+                    .and_then(digits)
+                    .is_some_and(|phone| self.phones.contains(&phone))
+        };
+        row.participant
+            .as_deref()
+            .is_some_and(|id| self.participants.contains(id.trim()))
+            || (same_name && has_address())
+    }
+
+    /// True if one of the people has the name.
+    pub(in crate::tables) fn has_name(&self, name: &str) -> bool {
+        self.names.contains(&folded(name))
+    }
+
+    /// True if a value is the id or address of one of the people, and can be nothing else.
+    pub(in crate::tables) fn is_telling(&self, value: &str) -> bool {
+        let value = value.trim();
+        let is_id = self.users.contains(value) || self.participants.contains(value);
+        (is_id && is_telling(value)) || self.is_address(value)
+    }
+
+    /// True if the value of a field is the id or address of one of the people, or a full name that nobody else in the call
+    /// has.
+    pub(in crate::tables) fn is_named_by(
+        &self,
+        field: &str,
+        value: &str,
+        other_names: &BTreeSet<String>,
+    ) -> bool {
+        let value = value.trim();
+        if self.is_telling(value) {
+            return true;
+        }
+        let field = plain_field(field);
+        let is_person = PERSON_FIELDS.contains(&&*field);
+        let is_id = self.users.contains(value) || self.participants.contains(value);
+        let is_name = || value.contains(' ') && self.has_name(value) && !other_names.contains(&folded(value));
+        (is_id && is_person) || ((is_person || field.ends_with("name")) && is_name())
+    }
+
+    fn is_address(&self, value: &str) -> bool {
+        self.emails.contains(&folded(value))
+            || digits(value).is_some_and(|phone| {
+                let only_phone = |c: char| c.is_ascii_digit() || "+-() .".contains(c);
+                phone.len() >= TELLING_DIGITS && value.chars().all(only_phone) && self.phones.contains(&phone)
+            })
+    }
+
+    /// True if a text repeats a name, an id or an address of one of the people, for a human to look at. Names, and parts of
+    /// names, that others in the call have too do not count.
+    pub(in crate::tables) fn is_mentioned_in(&self, text: &str, other_names: &BTreeSet<String>) -> bool {
+        let text = folded(text);
+        if text.is_empty() {
+            return false;
+        }
+        let holds = |part: &str| contains_word(&text, part);
+        let ids = self
+            .users
+            .iter()
+            .chain(&self.participants)
+            .filter(|id| is_telling(id));
+        let is_own = |part: &str| !other_names.iter().any(|name| contains_word(name, part));
+        ids.map(|id| id.to_lowercase()).any(|id| holds(&id))
+            || self.emails.iter().any(|email| holds(email))
+            || self.names.iter().any(|name| {
+                let parts = name
+                    .split_whitespace()
+                    .filter(|part| part.chars().count() >= NAME_PART);
+                [name.as_str()]
+                    .into_iter()
+                    .chain(parts)
+                    .any(|part| holds(part) && is_own(part))
+            })
+    }
+}
+
+/// A text in lower case, without white space around it.
+fn folded(text: &str) -> String {
+    text.trim().to_lowercase()
+}
+
+/// A field's name in lower case, without the signs between its words.
+fn plain_field(name: &str) -> String {
+    name.chars()
+        .filter(|c| c.is_alphanumeric())
+        .collect::<String>()
+        .to_lowercase()
+}
+
+/// The digits of a telephone number; none if they are too few for one.
+fn digits(phone: &str) -> Option<String> {
+    const FEWEST: usize = 5;
+    let digits: String = phone.chars().filter(char::is_ascii_digit).collect();
+    (digits.len() >= FEWEST).then_some(digits)
+}
+
+fn is_telling(id: &str) -> bool {
+    let digits = id.bytes().filter(u8::is_ascii_digit).count();
+    let has_letter = id.chars().any(char::is_alphabetic);
+    (has_letter && id.chars().count() >= TELLING) || digits >= TELLING_DIGITS
+}
+
+/// True if a text contains a part that is no piece of a longer word.
+fn contains_word(text: &str, part: &str) -> bool {
+    if part.is_empty() {
+        return false;
+    }
+    text.match_indices(part).any(|(at, _)| {
+        let before = text[..at].chars().next_back();
+        let after = text[at + part.len()..].chars().next();
+        ![before, after].into_iter().flatten().any(char::is_alphanumeric)
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn traces() -> Traces {
+        let mut traces = Traces::default();
+        traces.learn(&RowPerson {
+            user: Some("stud-1001".into()),
+            participant: Some("17".into()),
+            email: Some(" Anna@Example.org ".into()),
+            phone: Some("+7 (999) 123-45-67".into()),
+            name: Some("Анна Ли".into()),
+        });
+        traces
+    }
+
+    #[test]
+    fn a_row_is_of_the_person_by_an_id_or_by_an_address_with_the_same_name() {
+        let traces = traces();
+        let row = |user: Option<&str>, participant: Option<&str>, email: Option<&str>, name: Option<&str>| {
+            RowPerson {
+                user: user.map(Into::into),
+                participant: participant.map(Into::into),
+                email: email.map(Into::into),
+                phone: None,
+                name: name.map(Into::into),
+            }
+        };
+        assert!(traces.has(&row(Some("stud-1001"), Some("x"), None, None)));
+        assert!(traces.has(&row(None, Some("17"), None, Some("Other"))));
+        assert!(traces.has(&row(None, None, Some("ANNA@example.org"), None)));
+        assert!(traces.has(&row(None, None, Some("anna@example.org"), Some("анна ли"))));
+        let sister = row(None, None, Some("anna@example.org"), Some("Вера Ли"));
+        assert!(!traces.has(&sister), "families share an address");
+        assert!(
+            !traces.has(&row(Some("stud-2"), Some("17"), None, None)),
+            "one id, two people"
+        );
+        assert!(!traces.has(&row(None, None, None, Some("Анна Ли"))), "a namesake");
+    }
+
+    #[test]
+    fn a_short_number_is_an_id_only_in_a_field_of_ids() {
+        let traces = traces();
+        assert!(traces.is_telling("stud-1001") && !traces.is_telling("8 999 1234567"));
+        assert!(traces.is_telling("+79991234567") && traces.is_telling("anna@example.org"));
+        let is_named = |field: &str, value: &str, others: &[&str]| {
+            let others = others.iter().map(|name| (*name).to_owned()).collect();
+            traces.is_named_by(field, value, &others)
+        };
+        assert!(!traces.is_telling("17") && !is_named("cameraSeconds", "17", &[]));
+        assert!(is_named("participant_id", "17", &[]) && is_named("replyTo", "17", &[]));
+        assert!(is_named("userName", "АННА ЛИ", &[]) && is_named("author", "Анна Ли", &["вера"]));
+        assert!(!is_named("author", "Анна Ли", &["анна ли"]), "a namesake");
+        assert!(!is_named("topic", "Анна Ли", &[]));
+    }
+
+    #[test]
+    fn a_name_that_others_have_is_no_mention() {
+        let others = BTreeSet::from(["анна петрова".to_owned()]);
+        assert!(!traces().is_mentioned_in("Спасибо, Анна!", &others));
+        assert!(traces().is_mentioned_in("Анна Ли, привет", &others));
+    }
+
+    #[test]
+    fn a_text_mentions_a_person_by_whole_words() {
+        let traces = traces();
+        for text in [
+            "Спасибо, Анна!",
+            "АННА ЛИ здесь",
+            "пишите anna@example.org",
+            "id stud-1001.",
+        ] {
+            assert!(traces.is_mentioned_in(text, &BTreeSet::new()), "{text}");
+        }
+        for text in ["Анналы истории", "нет ли вопросов", "17", "", "stud-10012"] {
+            assert!(!traces.is_mentioned_in(text, &BTreeSet::new()), "{text}");
+        }
+    }
+}
