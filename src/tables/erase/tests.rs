@@ -241,8 +241,11 @@ fn workbook() -> Vec<u8> {
     book.save_to_buffer().expect("a workbook")
 }
 
+/// A row of a workbook: its sheet, its number, and its cells by header.
+type BookRow = (String, i64, Vec<(String, String)>);
+
 /// The rows of a workbook as `report_rows` has them.
-fn rows(bytes: &[u8]) -> Vec<(String, i64, Vec<(String, String)>)> {
+fn rows(bytes: &[u8]) -> Vec<BookRow> {
     let mut rows = Vec::new();
     crate::tables::xlsx::workbook::read(bytes, &mapping(), &mut |row| {
         rows.push((row.sheet.to_owned(), row.number, row.cells));
@@ -259,7 +262,7 @@ fn a_person_leaves_a_workbook_and_the_other_rows_keep_their_place_and_values() {
     let done = erase_workbook(&bytes, &mapping, &anna(), &mut known)
         .expect("a workbook")
         .expect("the person");
-    let is_of_anna = |(sheet, number, _): &(String, i64, Vec<(String, String)>)| {
+    let is_of_anna = |(sheet, number, _): &BookRow| {
         matches!(
             (sheet.as_str(), number),
             ("Участники", 4 | 6) | ("Чат", 4) | ("Итоги", 1)

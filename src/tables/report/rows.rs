@@ -70,13 +70,16 @@ pub(crate) fn rows<'v>(
     rows
 }
 
+/// Looks at the place of a row and at some of its texts.
+type PlaceVisitor<'f, 'n, 'v, const N: usize> = &'f mut dyn FnMut(&[Scope<'n, 'v>], [Option<String>; N]);
+
 /// Calls `visit` with the place of each row of a table, also of those that do not count, and with the texts of some of its
 /// columns.
 pub(crate) fn each_place<'n, 'v, const N: usize>(
     plan: &TablePlan,
     object: &'n Node<'v>,
     columns: [&str; N],
-    visit: &mut dyn FnMut(&[Scope<'n, 'v>], [Option<String>; N]),
+    visit: PlaceVisitor<'_, 'n, 'v, N>,
 ) {
     let plans = columns.map(|name| {
         let index = plan.table.index(name);
