@@ -85,7 +85,8 @@ impl Landing {
         }
     }
 
-    /// The better of two processes' results for the same object: usable bytes win, then `done`, then the newer bytes.
+    /// The better of two processes' results for the same object: usable bytes win, then `done`, then the newer bytes, then
+    /// the knowledge that these bytes were deleted.
     pub(super) fn better(self, other: Self) -> Self {
         let rank = |landing: &Self| {
             let landed_at = landing.landed.as_ref().map(|landed| landed.landed_at);
@@ -93,10 +94,21 @@ impl Landing {
                 landing.usable().is_some(),
                 landing.status == Status::Done,
                 landed_at,
+                landing.is_deleted(),
                 landing.attempts,
             )
         };
         if rank(&other) > rank(&self) { other } else { self }
+    }
+
+    /// True if the landed object was deleted on purpose, because its retention was over.
+    pub fn is_deleted(&self) -> bool {
+        self.landed.as_ref().is_some_and(Landed::is_deleted)
+    }
+
+    /// The landed object, if it is to be in the lake.
+    pub fn stored(&self) -> Option<&Landed> {
+        self.landed.as_ref().filter(|landed| !landed.is_deleted())
     }
 
     /// Marks the landed bytes as complete.
@@ -172,6 +184,17 @@ pub struct Landed {
     /// it.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub put_aside: bool,
+    /// The time when the object was deleted on purpose, because its retention was over. None if it is in the lake. A
+    /// recording that was already too old when it was listed was never copied; it has 0 bytes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub retained_at: Option<DateTime<Utc>>,
+}
+
+impl Landed {
+    /// True if the object was deleted on purpose, because its retention was over.
+    pub fn is_deleted(&self) -> bool {
+        self.retained_at.is_some()
+    }
 }
 
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde gives a reference")]

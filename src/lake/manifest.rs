@@ -62,6 +62,17 @@ pub struct Manifest {
     /// may differ from what `built` says.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub building: Option<String>,
+    /// The time when the day's chat messages were deleted on purpose, because their retention was over. Builds leave them
+    /// out from then on.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub messages_retained_at: Option<DateTime<Utc>>,
+    /// The time since when the deleted reports of the day are requested again, because something has landed that its tables
+    /// lack. None if nothing is missing.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reports_wanted_at: Option<DateTime<Utc>>,
+    /// Set if all of the day was deleted on purpose, because its retention was over. Then nothing else is known of the day.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub retained: Option<RetainedDay>,
     /// The fields that this version does not know, at every level; they are written back unchanged.
     #[serde(skip)]
     pub unknown: UnknownFields,
@@ -97,6 +108,15 @@ impl<'de> Deserialize<'de> for Manifest {
         }
         Ok(manifest)
     }
+}
+
+/// The deletion of a whole day.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RetainedDay {
+    /// The time of the deletion.
+    pub at: DateTime<Utc>,
+    /// The id of the run that deleted the day.
+    pub run: String,
 }
 
 /// The parts of a day's listing that were missing when it was last asked for; later runs ask again.
@@ -354,6 +374,9 @@ impl Manifest {
             evicted: BTreeSet::new(),
             built: None,
             building: None,
+            messages_retained_at: None,
+            reports_wanted_at: None,
+            retained: None,
             unknown: UnknownFields::default(),
         }
     }
@@ -377,6 +400,12 @@ impl Manifest {
                     && missed.gone.is_empty()
             }
         }
+    }
+
+    /// True if the day has tables and some of its reports were deleted on purpose: its tables can't be built again.
+    pub fn is_frozen(&self) -> bool {
+        let mut reports = self.calls.values().flat_map(|call| call.reports.values());
+        self.built.is_some() && reports.any(Landing::is_deleted)
     }
 
     /// The ids of the day's calls in the order of every table: by room, start and id.
@@ -442,6 +471,8 @@ impl Manifest {
         self.evicted.extend(other.evicted);
         self.built = other.built;
         self.building = other.building;
+        self.messages_retained_at = self.messages_retained_at.max(other.messages_retained_at);
+        self.reports_wanted_at = self.reports_wanted_at.or(other.reports_wanted_at);
         self.unknown = other.unknown;
     }
 }

@@ -40,6 +40,7 @@ pub use lessons::attendance::{Attendance, OtherDays, build_attendance, lesson_sp
 pub use lessons::presence::{FirstCalls, Presence};
 pub use mapping::Mapping;
 pub use masked::Masker;
+pub use parquet::edit::{EditedFile, edit_file};
 pub use parquet::merge::merge_files;
 pub use parquet::proof::{Footer, RowKey, footer, row_keys};
 pub use parquet::read::{RowBatch, read_rows, read_text};

@@ -42,8 +42,11 @@ pub(super) async fn write(run: &RunContext, day: &mut DayState) -> Result<()> {
     }
     // A manifest without a fingerprint says that its tables are out of date, so that a kill after this commit is safe.
     let fingerprint = tables::fingerprint(&day.manifest, &run.mapping);
+    // A day whose reports were deleted keeps the tables that it has.
+    let is_frozen = day.manifest.is_frozen();
     if let Some(built) = &mut day.manifest.built
         && built.fingerprint != fingerprint
+        && !is_frozen
     {
         built.fingerprint.clear();
     }
@@ -141,7 +144,11 @@ pub(super) fn has_nothing(day: &DayState) -> bool {
 
 /// True if a day has nothing to say: it has no call or record and was not listed completely. It gets no manifest.
 pub(crate) fn is_blank(manifest: &Manifest) -> bool {
-    !manifest.listed && manifest.missed.is_none() && manifest.calls.is_empty() && manifest.records.is_empty()
+    !manifest.listed
+        && manifest.missed.is_none()
+        && manifest.calls.is_empty()
+        && manifest.records.is_empty()
+        && manifest.retained.is_none()
 }
 
 /// True if later runs must come back to the day.
@@ -151,11 +158,16 @@ pub(crate) fn is_open(run: &RunContext, manifest: &Manifest) -> bool {
 
 /// [`is_open`] with a fingerprint that is computed only if it decides, because it covers all that the manifest holds.
 fn is_open_with(run: &RunContext, manifest: &Manifest, fingerprint: impl FnOnce() -> String) -> bool {
-    let built = manifest.built.as_ref().map(|built| &built.fingerprint);
+    let is_current = match &manifest.built {
+        // Its tables can't be built again, so that only a claim or a request for its reports can be open.
+        Some(built) if manifest.is_frozen() => !built.fingerprint.is_empty(),
+        Some(built) => built.fingerprint == fingerprint(),
+        None => false,
+    };
     manifest.building.is_some()
         || !manifest.evicted.is_empty()
         || has_open_items(&run.config, manifest)
-        || built != Some(&fingerprint())
+        || !(is_current || manifest.retained.is_some())
 }
 
 /// True if the stored manifest says that the day is open; none if there is no stored manifest.
@@ -168,6 +180,7 @@ fn stored_is_open(run: &RunContext, day: &mut DayState) -> Option<bool> {
 pub(crate) fn has_open_items(config: &Config, manifest: &Manifest) -> bool {
     let is_open = |status: Status| matches!(status, Status::Pending | Status::Failed);
     manifest.missed.is_open()
+        || manifest.reports_wanted_at.is_some()
         || manifest.calls.values().any(|call| {
             call.pending.is_some()
                 || call.reports.iter().any(|(format, landing)| {

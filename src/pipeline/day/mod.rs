@@ -9,6 +9,7 @@ pub(crate) mod build_threads;
 pub(crate) mod claim;
 pub(crate) mod commit;
 pub(crate) mod due;
+pub(crate) mod edit;
 mod feed;
 pub(crate) mod give_up;
 mod judge;

@@ -192,7 +192,7 @@ fn has_no_tables(day: &DayState) -> bool {
 }
 
 /// Claims the day in the manifest, unless this attempt has done so: from now on this process writes the tables.
-async fn claim(run: &RunContext, day: &mut DayState) -> Result<()> {
+pub(super) async fn claim(run: &RunContext, day: &mut DayState) -> Result<()> {
     if day.claim.may_publish(day.stored_claim()) {
         return Ok(());
     }

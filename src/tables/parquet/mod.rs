@@ -2,6 +2,7 @@
 
 pub(crate) mod cell;
 pub(crate) mod columns;
+pub(crate) mod edit;
 pub(crate) mod merge;
 pub(crate) mod proof;
 pub(crate) mod read;

@@ -26,7 +26,7 @@ const ROW_GROUP_ROWS: usize = 128 * 1024;
 /// Bytes of a row group, for tables of long texts.
 const ROW_GROUP_BYTES: usize = 64 << 20;
 /// Rows, and bytes, that are collected as Arrow arrays before they are encoded.
-const BATCH_ROWS: usize = 2 * 1024;
+pub(super) const BATCH_ROWS: usize = 2 * 1024;
 const BATCH_BYTES: usize = 4 << 20;
 
 /// A finished table file.
@@ -152,6 +152,18 @@ pub(super) fn file_writer<'c>(
     json: impl Iterator<Item = &'c str>,
     has_arrow_schema: bool,
 ) -> Result<ArrowWriter<Vec<u8>>, ParquetError> {
+    let version = KeyValue::new(SCHEMA_VERSION_KEY.to_owned(), SCHEMA_VERSION.to_owned());
+    writer_with(schema, sorted_by, json, has_arrow_schema, vec![version])
+}
+
+/// [`file_writer`] with the metadata of another file.
+pub(super) fn writer_with<'c>(
+    schema: &SchemaRef,
+    sorted_by: Option<Vec<SortingColumn>>,
+    json: impl Iterator<Item = &'c str>,
+    has_arrow_schema: bool,
+    metadata: Vec<KeyValue>,
+) -> Result<ArrowWriter<Vec<u8>>, ParquetError> {
     let mut properties = WriterProperties::builder()
         .set_created_by("telelake".into())
         .set_compression(Compression::ZSTD(ZstdLevel::try_new(3)?))
@@ -159,10 +171,7 @@ pub(super) fn file_writer<'c>(
         .set_max_row_group_row_count(Some(ROW_GROUP_ROWS))
         .set_max_row_group_bytes(Some(ROW_GROUP_BYTES))
         .set_sorting_columns(sorted_by)
-        .set_key_value_metadata(Some(vec![KeyValue::new(
-            SCHEMA_VERSION_KEY.to_owned(),
-            SCHEMA_VERSION.to_owned(),
-        )]));
+        .set_key_value_metadata(Some(metadata));
     for column in json {
         let path = ColumnPath::from(column.to_owned());
         properties = properties

@@ -106,6 +106,7 @@ mod tests {
                 shortfall,
                 of: None,
                 put_aside: false,
+                retained_at: None,
             }),
         }
     }

@@ -2,5 +2,6 @@
 
 mod claim;
 mod due;
+mod edit;
 mod judge;
 mod merge;
