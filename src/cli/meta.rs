@@ -60,6 +60,12 @@ async fn import(context: &CommandContext, files: Vec<PathBuf>) -> Result<ExitSta
     for unread in done.lines.iter().chain(&done.values) {
         eprintln!("telelake: {}", escaped(&unread.to_string()));
     }
+    if done.erased > 0 {
+        eprintln!(
+            "telelake: {} payloads are of people who were erased from the lake, and were left out",
+            done.erased
+        );
+    }
     match context.format {
         LogFormat::Json => output::print_json(&done)?,
         LogFormat::Text if done.changed == 0 => super::print(&format!(

@@ -15,6 +15,8 @@ mod statistics;
 mod sync;
 mod vacuum;
 
+use std::collections::BTreeSet;
+
 use chrono::{DateTime, NaiveDate, TimeDelta, Utc};
 use futures_util::{StreamExt, stream};
 use serde::Serialize;
@@ -24,6 +26,7 @@ use tokio_util::sync::CancellationToken;
 use self::former::FormerTables;
 use self::log::TableState;
 use self::sync::TableSync;
+use crate::lake::key;
 use crate::lake::table::Table;
 use crate::status::day_tables;
 use crate::store::Store;
@@ -95,6 +98,25 @@ impl TableReport {
 /// The time, on from that of the options at the start of a sync.
 fn time_since(options: &DeltaOptions, started: Instant) -> DateTime<Utc> {
     options.now + TimeDelta::from_std(started.elapsed()).unwrap_or_default()
+}
+
+/// Removes all but the latest version of every Delta table, also of those that the mapping no longer has. Returns the number
+/// of objects removed.
+///
+/// # Errors
+/// Any error of the store.
+pub(crate) async fn purge(store: &dyn Store, now: DateTime<Utc>) -> Result<usize> {
+    let listed = store.list(key::DELTA).await?;
+    let names = listed.iter().filter_map(|object| {
+        let (table, _) = object.key.strip_prefix(key::DELTA)?.split_once("/_delta_log/")?;
+        (!table.contains('/')).then(|| table.to_owned())
+    });
+    let names: BTreeSet<String> = names.collect();
+    let mut removed = 0;
+    for table in names {
+        removed += vacuum::purge(store, &table, now).await?;
+    }
+    Ok(removed)
 }
 
 /// Brings the Delta tables up to date with the lake. The report has an entry for each table, in their order, and for each

@@ -13,6 +13,9 @@ const AT_ONCE: usize = 8;
 /// The age from which a data file that no version has was left by a process that died.
 const ORPHAN: TimeDelta = TimeDelta::hours(24);
 
+/// The age from which a purge takes a data file that no version has for one that a dead process left.
+const YOUNG: TimeDelta = TimeDelta::minutes(10);
+
 /// Removes the objects of a table that no version of the time `keep` before `now` needs, and returns their number.
 ///
 /// # Errors
@@ -39,6 +42,46 @@ pub(super) async fn vacuum(
     });
     let mut keys: Vec<String> = data.map(|object| object.key.clone()).collect();
     keys.extend(old_log_files(&LogFiles::of(table, listed.clone()), cutoff));
+    let count = keys.len();
+    stream::iter(keys)
+        .map(|key| async move { store.delete(&key).await })
+        .buffer_unordered(AT_ONCE)
+        .try_collect::<()>()
+        .await?;
+    Ok(count)
+}
+
+/// Removes all that the latest version of a table does not need: older versions and their data files. Readers of older
+/// versions fail. Returns the number of objects removed.
+///
+/// # Errors
+/// Any error of the store.
+pub(super) async fn purge(store: &dyn Store, table: &str, now: DateTime<Utc>) -> Result<usize> {
+    let folder = folder(table);
+    // List before reading the log, so that a file that is committed meanwhile is in the state.
+    let listed = store.list(&folder).await?;
+    let mut state = TableState::load(store, table).await?;
+    let Some(version) = state.version else {
+        return Ok(0);
+    };
+    let log = LogFiles::of(table, listed.clone());
+    let data = listed.iter().filter(|object| {
+        let path = object.key.strip_prefix(&folder).unwrap_or_default();
+        let made = made_at(path);
+        // The process of a young file may be about to commit it.
+        let is_orphan = || made.is_some_and(|made| made < now - YOUNG);
+        !state.files.contains_key(path) && made.is_some() && (state.removed.contains_key(path) || is_orphan())
+    });
+    let mut keys: Vec<String> = data.map(|object| object.key.clone()).collect();
+    let old_commits = log.commits.range(..=version).map(|(_, object)| &object.key);
+    let old_checkpoints = log.checkpoints.range(..version).map(|(_, object)| &object.key);
+    keys.extend(old_commits.chain(old_checkpoints).cloned());
+    let is_purged = log.commits.range(..=version).next().is_none() && state.removed.is_empty();
+    if !is_purged {
+        // Statistics of files that were removed name their smallest and largest ids, so they go too.
+        state.removed.clear();
+        state.write_checkpoint(store, table, now).await?;
+    }
     let count = keys.len();
     stream::iter(keys)
         .map(|key| async move { store.delete(&key).await })

@@ -66,6 +66,10 @@ pub fn tombstone(key: &PseudonymKey, person: &Person) -> Tombstone {
     }
 }
 
+fn name_in_call(key: &PseudonymKey, call: &str, name: &str) -> String {
+    key.of(&format!("name\0{call}\0{}", name.trim().to_lowercase()))
+}
+
 /// The tombstones of a lake, by the key that they were made with.
 #[derive(Debug, Clone, Default)]
 pub struct Erased {
@@ -97,6 +101,17 @@ impl Erased {
         };
         let mut lists = self.lists.iter();
         lists.any(|(key, tombstones)| tombstones.contains(&tombstone(key, &person)))
+    }
+
+    /// The keyed hash of the name of an erased person in a call, by which the call's other reports recognize the person.
+    pub fn name_in_call(&self, call: &str, name: &str) -> Option<String> {
+        self.lists.last().map(|(key, _)| name_in_call(key, call, name))
+    }
+
+    /// True if a name is one of those that were erased from a call.
+    pub fn is_among(&self, hashes: &BTreeSet<String>, call: &str, name: &str) -> bool {
+        let mut lists = self.lists.iter();
+        lists.any(|(key, _)| hashes.contains(&name_in_call(key, call, name)))
     }
 
     /// True if the user of the LMS was erased.
@@ -132,5 +147,7 @@ mod tests {
         assert!(erased.has_user("u-17") && erased.has_user(" u-17 ") && !erased.has_user("u-1"));
         assert!(erased.has(KnownBy::Email, "anna@example.org"));
         assert!(!erased.has(KnownBy::Participant, "u-17") && !erased.has_user(""));
+        let names = erased.name_in_call("c", "Anna").into_iter().collect();
+        assert!(erased.is_among(&names, "c", " anna") && !erased.is_among(&names, "d", "anna"));
     }
 }

@@ -61,6 +61,10 @@ pub const MEETING_DAYS: &str = "_telelake/meta/days/";
 pub const MEETING_MONTHS: &str = "_telelake/meta/months.json";
 /// Objects that a repair moved out of the way, unchanged.
 pub const SET_ASIDE: &str = "_telelake/aside/";
+/// The records of erasures: tombstones of people, and what was destroyed.
+pub const ERASURES: &str = "_telelake/erasures/";
+/// The random part of the key of tombstones.
+pub const ERASURE_SALT: &str = "_telelake/erasures/salt.json";
 /// Notes of large reports that are being read, so that a crash can be attributed to one of them.
 pub const ATTEMPTS: &str = "_telelake/attempts/";
 /// The index of the days: a cache of the manifests for `status` and the page.
@@ -186,6 +190,11 @@ pub fn manifest(date: NaiveDate, space: &SpaceId) -> String {
 /// The marker of an open day.
 pub fn open_day(date: NaiveDate, space: &SpaceId) -> String {
     format!("{OPEN_DAYS}date={date}/{}", segment(space))
+}
+
+/// The record of an erasure.
+pub fn erasure(id: &str) -> String {
+    format!("{ERASURES}{}.json", segment(id))
 }
 
 /// The lease of a writing process.

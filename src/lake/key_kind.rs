@@ -35,7 +35,7 @@ pub(crate) enum KeyKind<'k> {
 }
 
 /// The program's own objects besides manifests and markers: all that may exist below `_telelake/`.
-const STATE: [&str; 22] = [
+const STATE: [&str; 23] = [
     key::STORE_INFO,
     key::DELIVERIES,
     key::RUNS,
@@ -52,6 +52,7 @@ const STATE: [&str; 22] = [
     key::META_FEEDS,
     key::SET_ASIDE,
     key::ATTEMPTS,
+    key::ERASURES,
     key::INDEX,
     // Unfinished uploads, leases, and the objects of the daemon.
     "_telelake/uploads/",

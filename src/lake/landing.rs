@@ -1,5 +1,7 @@
 //! The state of a report or a recording that is to land in the lake. Pure.
 
+use std::collections::BTreeSet;
+
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 
@@ -86,7 +88,7 @@ impl Landing {
     }
 
     /// The better of two processes' results for the same object: usable bytes win, then `done`, then the newer bytes, then
-    /// the knowledge that these bytes were deleted.
+    /// those from which more people were erased, then the knowledge that they were deleted.
     pub(super) fn better(self, other: Self) -> Self {
         let rank = |landing: &Self| {
             let landed_at = landing.landed.as_ref().map(|landed| landed.landed_at);
@@ -94,6 +96,7 @@ impl Landing {
                 landing.usable().is_some(),
                 landing.status == Status::Done,
                 landed_at,
+                landing.landed.as_ref().map(|landed| landed.erased.len()),
                 landing.is_deleted(),
                 landing.attempts,
             )
@@ -184,6 +187,10 @@ pub struct Landed {
     /// it.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub put_aside: bool,
+    /// Keyed hashes of the names of the people who were erased from the report; see [`Erased`](super::erased::Erased). It
+    /// has one for nobody's name at least, if somebody was erased.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub erased: BTreeSet<String>,
     /// The time when the object was deleted on purpose, because its retention was over. None if it is in the lake. A
     /// recording that was already too old when it was listed was never copied; it has 0 bytes.
     #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -190,6 +190,25 @@ impl CallEntry {
         has_unreadable_end(&self.call)
     }
 
+    /// The keyed hashes of the names of people who were erased from any of its reports.
+    pub fn erased_names(&self) -> BTreeSet<String> {
+        let landed = self
+            .reports
+            .values()
+            .filter_map(|landing| landing.landed.as_ref());
+        landed.flat_map(|landed| landed.erased.iter().cloned()).collect()
+    }
+
+    /// The number of participants that a report is held against: none if people were erased from it.
+    pub fn counted_in(&self, format: ReportFormat) -> Option<i64> {
+        let landed = self
+            .reports
+            .get(&format)
+            .and_then(|landing| landing.landed.as_ref());
+        self.participants
+            .filter(|_| landed.is_none_or(|landed| landed.erased.is_empty()))
+    }
+
     /// True if the report that feeds the tables says who was in the call. That is the JSON report, or the workbook if
     /// no JSON can be read.
     pub fn tells_people(&self) -> bool {

@@ -14,9 +14,11 @@ use super::job::Command;
 use super::memory::MemoryBudget;
 use super::{Progress, Setting, Stop};
 use crate::config::Config;
+use crate::lake::erased::Erased;
 use crate::lake::key;
 use crate::pipeline::day::build_threads::Builders;
 use crate::pipeline::lake_state::day_table::DayTable;
+use crate::pipeline::lake_state::erasures::KnownErasures;
 use crate::pipeline::lake_state::info::{self, StoreInfo};
 use crate::pipeline::lake_state::lease;
 use crate::pipeline::lake_state::lease::Lease;
@@ -52,6 +54,8 @@ pub(crate) struct RunContext {
     pub lessons: LessonCache,
     /// The table of days.
     pub days: DayTable,
+    /// The people who were erased from the lake.
+    pub erasures: Arc<KnownErasures>,
     /// True if there was a marker of changed lesson data when it was first asked for.
     changed_lessons: OnceCell<bool>,
     /// True if the store honours conditional writes.
@@ -79,7 +83,9 @@ impl RunContext {
         let health = guarded.health();
         let guarded: Arc<dyn Store> = Arc::new(guarded);
         let writes = Arc::new(AtomicU64::new(0));
+        let erasures = Arc::new(KnownErasures::new(None));
         let lessons = LessonCache::new(LessonLake {
+            erasures: Arc::clone(&erasures),
             store: Arc::clone(&guarded),
             writes: Arc::clone(&writes),
             zone: config.timezone,
@@ -87,6 +93,7 @@ impl RunContext {
         });
         let days = DayTable::new(Arc::clone(&guarded), Arc::clone(&writes), config.timezone.name());
         Ok(Self {
+            erasures,
             mapping: mapping(&config)?,
             builders: Builders::start()?,
             memory: MemoryBudget::shared(config.export.memory.as_u64()),
@@ -119,8 +126,10 @@ impl RunContext {
 
     /// Reads the store's description; `None` if there is no lake.
     pub async fn open_lake(&self) -> Result<Option<StoreInfo>> {
-        let opened = StoreInfo::open(&*self.store, self.config.timezone, self.now).await?;
-        Ok(opened.map(|opened| self.use_info(opened)))
+        match StoreInfo::open(&*self.store, self.config.timezone, self.now).await? {
+            Some(opened) => self.use_info(opened).await.map(Some),
+            None => Ok(None),
+        }
     }
 
     /// Reads the store's description and proves that the lake can be written. Nothing is written if there is no lake.
@@ -139,13 +148,29 @@ impl RunContext {
     /// Reads the store's description, or writes it before the lake's first write.
     pub async fn open_or_create_lake(&self) -> Result<StoreInfo> {
         let opened = StoreInfo::open_or_create(&*self.store, self.config.timezone, self.now).await?;
-        Ok(self.use_info(opened))
+        self.use_info(opened).await
     }
 
-    fn use_info(&self, (info, written): (StoreInfo, bool)) -> StoreInfo {
+    async fn use_info(&self, (info, written): (StoreInfo, bool)) -> Result<StoreInfo> {
         self.conditional.store(info.conditional_writes, Ordering::Relaxed);
         self.writes.fetch_add(u64::from(written), Ordering::Relaxed);
-        info
+        self.erasures.read(&*self.store, info.erasures).await?;
+        Ok(info)
+    }
+
+    /// The people who were erased from the lake, as this run knows them.
+    pub fn erased(&self) -> Arc<Erased> {
+        self.erasures.get()
+    }
+
+    /// Asks the lake if erasures were begun after a number of them, or since the run began, and reads their tombstones.
+    /// Returns the number that were begun, if there are new ones.
+    ///
+    /// # Errors
+    /// Any error of the store; `Config` if a key is missing.
+    pub async fn new_erasures(&self, known: Option<u64>) -> Result<Option<u64>> {
+        let begun = self.erasures.refresh(&*self.store).await?;
+        Ok((begun > known.unwrap_or(self.erasures.before())).then_some(begun))
     }
 
     /// True if lesson data or a day of shared meetings has changed and not all days concerned are built again yet. The store

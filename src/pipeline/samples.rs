@@ -137,6 +137,7 @@ pub(crate) fn landed(status: Status, of: &str) -> Landing {
             shortfall: None,
             of: Some(of.into()),
             put_aside: false,
+            erased: Default::default(),
             retained_at: None,
         }),
     }

@@ -222,6 +222,12 @@ impl Store for GuardedStore {
         self.health.write(key, self.inner.delete(key)).await
     }
 
+    async fn remove_old_versions(&self, prefix: &str) -> Result<Option<u64>> {
+        self.health
+            .write(prefix, self.inner.remove_old_versions(prefix))
+            .await
+    }
+
     async fn upload(&self, key: &str, options: UploadOptions) -> Result<Box<dyn Upload>> {
         let inner = self.health.write(key, self.inner.upload(key, options)).await?;
         Ok(Box::new(GuardedUpload {

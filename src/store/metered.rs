@@ -138,6 +138,10 @@ impl Store for Metered {
         counted("delete", self.0.delete(key)).await
     }
 
+    async fn remove_old_versions(&self, prefix: &str) -> Result<Option<u64>> {
+        counted("remove_old_versions", self.0.remove_old_versions(prefix)).await
+    }
+
     async fn upload(&self, key: &str, options: UploadOptions) -> Result<Box<dyn Upload>> {
         let upload = counted("upload", self.0.upload(key, options)).await?;
         Ok(Box::new(MeteredUpload(upload)))

@@ -241,6 +241,15 @@ pub trait Store: Send + Sync {
     /// Any error of the store.
     async fn delete(&self, key: &str) -> Result<()>;
 
+    /// Removes the older versions of objects whose key starts with a prefix, and all versions of those that were deleted.
+    /// Returns their number; none if the store keeps no versions.
+    ///
+    /// # Errors
+    /// Any error of the store, for example if the versions may not be listed or deleted.
+    async fn remove_old_versions(&self, _prefix: &str) -> Result<Option<u64>> {
+        Ok(None)
+    }
+
     /// Starts an upload of unknown length from its first byte. Nothing is visible under the key before
     /// [`Upload::complete`] returned. Other uploads of the key are not disturbed; the last one to be completed wins.
     ///

@@ -9,6 +9,7 @@ use chrono::{DateTime, Utc};
 use tokio::time::Duration;
 
 use super::commit::{close, commit, has_nothing, is_open, prove_marker, write};
+use super::erase;
 use super::feed::run_build;
 use super::publish::{Reading, TableSnapshot, commit_landings};
 use super::state::DayState;
@@ -117,7 +118,7 @@ async fn retry_until_committed(run: &Arc<RunContext>, day: &mut DayState, when: 
 }
 
 /// Merges what another process has committed since the day was read with what this one found.
-async fn merge_theirs(run: &RunContext, day: &mut DayState) -> Result<()> {
+async fn merge_theirs(run: &Arc<RunContext>, day: &mut DayState) -> Result<()> {
     let key = key::manifest(day.manifest.date, &day.manifest.space_id);
     day.stored = get_json(&*run.store, &key).await?;
     day.stored_is_open = None;
@@ -125,6 +126,7 @@ async fn merge_theirs(run: &RunContext, day: &mut DayState) -> Result<()> {
         day.absorb(theirs);
     }
     day.claim.meet_rival();
+    erase::follow(run, day).await?;
     run.lessons.forget(&day.id()).await;
     Ok(())
 }

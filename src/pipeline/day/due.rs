@@ -84,6 +84,7 @@ fn due_reports(rules: &JobRules, manifest: &Manifest) -> Vec<ReportAsk> {
                 of: report::call_state(entry),
                 before: revived(landing),
                 force,
+                erased_names: entry.erased_names(),
             }));
         }
     }

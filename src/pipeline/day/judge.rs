@@ -2,6 +2,8 @@
 //!
 //! An empty report, or one that says less, never replaces a report that says more.
 
+use std::collections::BTreeSet;
+
 use bytes::Bytes;
 use chrono::NaiveDate;
 
@@ -29,6 +31,8 @@ pub(crate) struct ReportAsk {
     pub before: Landing,
     /// True if the report is landed again although the lake has it.
     pub force: bool,
+    /// The keyed hashes of the names that were erased from the call's reports before.
+    pub erased_names: BTreeSet<String>,
 }
 
 impl ReportAsk {
@@ -279,6 +283,7 @@ mod tests {
                     shortfall,
                     of: Some(if is_current { "state" } else { "earlier" }.into()),
                     put_aside: false,
+                    erased: Default::default(),
                     retained_at: None,
                 }),
             },
@@ -294,6 +299,7 @@ mod tests {
             of: "state".into(),
             before,
             force: true,
+            erased_names: BTreeSet::new(),
         }
     }
 

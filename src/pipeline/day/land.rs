@@ -9,8 +9,11 @@ use tracing::Instrument;
 use super::commit::commit_so_far;
 use super::due::{Due, NewPieces, due};
 use super::recording::{self, RecordResult};
-use super::report::{self, ReportResult};
+use super::report::{self, ReportAsk, ReportResult};
 use super::state::DayState;
+use super::transfer::RecordAsk;
+use crate::config::ReportFormat;
+use crate::lake::manifest::CallEntry;
 use crate::pipeline::rules::JobRules;
 use crate::pipeline::{ExportContext, TRANSFERS_AT_ONCE, landings};
 
@@ -42,13 +45,36 @@ pub(super) async fn land(
         // belong to a known record. If it fails, the commit at the end of the day reports the error.
         tracing::debug!(%error, "the day was not committed before its recordings");
     }
-    let reports = stream::iter(due.reports)
+    let has_erased = !context.run.erased().is_empty();
+    // A workbook may name people who were erased without their ids; the JSON report of the call tells who they are.
+    let (first, mut second): (Vec<_>, Vec<_>) = due
+        .reports
+        .into_iter()
+        .partition(|ask| !has_erased || ask.format == ReportFormat::Json);
+    fetch(context, rules, day, (first, due.records)).await;
+    for ask in &mut second {
+        let entry = day.manifest.calls.get(&ask.call);
+        ask.erased_names = entry.map(CallEntry::erased_names).unwrap_or_default();
+    }
+    if !second.is_empty() {
+        fetch(context, rules, day, (second, Vec::new())).await;
+    }
+}
+
+/// Fetches reports and recordings, and takes each result into the day as it comes.
+async fn fetch(
+    context: &Arc<ExportContext>,
+    rules: &JobRules,
+    day: &mut DayState,
+    (reports, records): (Vec<ReportAsk>, Vec<RecordAsk>),
+) {
+    let reports = stream::iter(reports)
         .map(|ask| async move {
             let span = tracing::info_span!("report", call = ask.call.as_str(), format = ask.format.as_str());
             Fetched::Report(report::report(context, ask).instrument(span).await)
         })
         .buffer_unordered(landings(context.run.config.api.concurrency));
-    let records = stream::iter(due.records)
+    let records = stream::iter(records)
         .map(|ask| async move {
             let span = tracing::info_span!("recording", record = ask.record.as_str());
             Fetched::Record(recording::copy(context, ask).instrument(span).await)

@@ -10,6 +10,7 @@ pub(crate) mod claim;
 pub(crate) mod commit;
 pub(crate) mod due;
 pub(crate) mod edit;
+pub(crate) mod erase;
 mod feed;
 pub(crate) mod give_up;
 mod judge;
@@ -65,6 +66,9 @@ async fn work_on(context: &Arc<ExportContext>, rules: &JobRules, work: DayWork) 
     merge::merge(rules, &mut day.manifest, work);
     if is_reachable {
         land::land(context, rules, &mut day, new.as_ref()).await;
+        if day.report.counts.reports_landed > 0 {
+            erase::follow(&context.run, &mut day).await?;
+        }
     }
     // The sender lives as long as the context.
     let _ = context

@@ -119,6 +119,7 @@ pub(crate) async fn copy(context: &Arc<ExportContext>, ask: RecordAsk) -> Record
                 shortfall: None,
                 of: Some(ask.of),
                 put_aside: false,
+                erased: Default::default(),
                 retained_at: None,
             };
             result.landing = Landing {

@@ -7,6 +7,7 @@ use chrono::{DateTime, Utc};
 use sha2::{Digest, Sha256};
 
 use super::attempts::{self, DIED_TWICE, Trial};
+use super::erase::{self, CleanAnswer};
 use super::judge::{KeptReport, ReportVerdict, differing_count, judge, refuse, unchanged, verdict};
 pub(crate) use super::judge::{ReportAsk, ReportResult};
 use crate::config::ReportFormat;
@@ -78,10 +79,14 @@ pub(crate) async fn report(context: &Arc<ExportContext>, ask: ReportAsk) -> Repo
         .await;
     let mut result = unchanged(&ask);
     match answer {
-        Ok(bytes) => {
-            let verdict = inspect(context, &ask, bytes.clone()).await;
-            keep(context, &ask, bytes, verdict, &mut result).await;
-        }
+        Ok(bytes) => match erase::clean(&context.run, &ask, bytes).await {
+            Ok(clean) => take(context, ask, clean, &mut result).await,
+            Err(why) => {
+                result.landing.status = Status::Failed;
+                result.landing.reason = Some(why);
+                result.landing.attempts += 1;
+            }
+        },
         Err(error) => {
             context.note_fatal(&error);
             refuse(&ask, &error, &mut result);
@@ -89,6 +94,24 @@ pub(crate) async fn report(context: &Arc<ExportContext>, ask: ReportAsk) -> Repo
     }
     context.run.progress.reports.advance(1);
     result
+}
+
+/// Judges an answer and stores it if it is worth it.
+async fn take(
+    context: &Arc<ExportContext>,
+    mut ask: ReportAsk,
+    clean: CleanAnswer,
+    result: &mut ReportResult,
+) {
+    if !clean.erased_names.is_empty() {
+        // The call still counts the people who were erased.
+        (ask.participants, ask.people) = (None, None);
+    }
+    let verdict = inspect(context, &ask, clean.bytes.clone()).await;
+    keep(context, &ask, clean.bytes, verdict, result).await;
+    if let Some(landed) = result.landing.landed.as_mut() {
+        landed.erased.extend(clean.erased_names);
+    }
 }
 
 /// Reads a report within the memory budget. A report that two processes died of is not read.
@@ -232,6 +255,7 @@ fn landing(
             shortfall: kept.shortfall,
             of: Some(ask.of.clone()),
             put_aside: false,
+            erased: Default::default(),
             retained_at: None,
         }),
     }

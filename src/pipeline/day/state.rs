@@ -42,6 +42,8 @@ pub(crate) struct DayState {
     pub marker_is_unproved: bool,
     /// True if the manifest was written, or a rebuild was asked for, and the row of `days` was not compared since then.
     pub row_is_due: bool,
+    /// The number of erasures whose people are not in the day's reports; none if it is those from before the run.
+    pub erasures_known: Option<u64>,
     /// The claims of this process on the day.
     pub claim: DayClaim,
     /// True if other days must still give up what this one has taken, so that it keeps its marker.
@@ -87,6 +89,7 @@ impl DayState {
             has_marker: false,
             marker_is_unproved: false,
             row_is_due: false,
+            erasures_known: None,
             claim: DayClaim::default(),
             waits_for_others: false,
             given_up: (BTreeSet::new(), BTreeSet::new()),

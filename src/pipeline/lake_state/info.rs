@@ -13,6 +13,8 @@ use crate::store::json::{get_json, newer, to_json};
 use crate::store::{Condition, Dialect, EtagForm, Shortcoming, Store, StoreAddress, Version};
 use crate::{Error, ErrorKind, Result};
 
+/// Lost conditional writes after which a change is given up.
+const TRIES: usize = 20;
 /// The way out for a store without a lake.
 const NO_LAKE: &str = "check store.url; the first run or backfill makes the lake";
 
@@ -39,9 +41,17 @@ pub struct StoreInfo {
     pub lacks: BTreeSet<Shortcoming>,
     /// The time of the probe.
     pub probed_at: DateTime<Utc>,
+    /// The number of erasures that were begun. A process that knows fewer of them reads their tombstones again.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub erasures: u64,
     /// The fields that this version does not know.
     #[serde(flatten)]
     pub unknown: BTreeMap<String, Value>,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde gives a reference")]
+fn is_zero(count: &u64) -> bool {
+    *count == 0
 }
 
 impl StoreInfo {
@@ -134,6 +144,7 @@ impl StoreInfo {
             url: String::new(),
             endpoint: String::new(),
             probed_at: now,
+            erasures: 0,
             unknown: BTreeMap::new(),
         };
         info.record_probe(store, store.probe().await?, now);
@@ -205,6 +216,27 @@ pub async fn warn_without_lake(store: &dyn Store) -> Result<()> {
 /// The error of a store without a lake.
 pub(crate) fn no_lake(store: &dyn Store) -> Error {
     Error::new(ErrorKind::StoreNotFound, store.url(), "there is no lake here").hint(NO_LAKE)
+}
+
+/// Notes that another erasure was begun, so that processes that run read its tombstones.
+///
+/// # Errors
+/// Any error of the store.
+pub(crate) async fn count_erasure(store: &dyn Store) -> Result<()> {
+    for _ in 0..TRIES {
+        let Some((mut info, version)) = read_with_version(store).await? else {
+            return Err(no_lake(store));
+        };
+        info.erasures += 1;
+        if info.write(store, Condition::Unchanged(version)).await? {
+            return Ok(());
+        }
+    }
+    Err(Error::new(
+        ErrorKind::Precondition,
+        key::STORE_INFO,
+        "other processes keep changing it",
+    ))
 }
 
 async fn read_with_version(store: &dyn Store) -> Result<Option<(StoreInfo, Version)>> {

@@ -3,6 +3,7 @@
 pub(crate) mod catalog;
 pub(crate) mod day_index;
 pub(crate) mod day_table;
+pub(crate) mod erasures;
 pub(crate) mod info;
 pub(crate) mod lease;
 pub(crate) mod open_days;

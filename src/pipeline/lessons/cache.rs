@@ -136,7 +136,7 @@ impl LessonCache {
         // conditional writes.
         let mut reader = self.reader.lock().await;
         let meetings: BTreeSet<MeetingId> = entries.iter().map(|entry| entry.meeting.clone()).collect();
-        let taken = import::take_embedded(&*self.lake.store, self.lake.zone, self.lake.now, entries).await?;
+        let taken = import::take_embedded(&self.lake, entries).await?;
         self.lake.count_writes(taken.writes);
         reader.note_added(&meetings, &taken.dates);
         Ok(!taken.dates.is_empty())
@@ -353,6 +353,7 @@ mod tests {
     use std::sync::atomic::AtomicU64;
 
     use super::*;
+    use crate::pipeline::lake_state::erasures::KnownErasures;
     use crate::pipeline::lessons::meta_file::MetaFile;
     use crate::store::folder::FolderStore;
 
@@ -363,6 +364,7 @@ mod tests {
         let store: Arc<dyn crate::store::Store> = Arc::new(store);
         let (zone, now) = (chrono_tz::Tz::UTC, "2026-11-22T10:00:00Z".parse().expect("time"));
         let cache = LessonCache::new(LessonLake {
+            erasures: Arc::new(KnownErasures::new(None)),
             store: Arc::clone(&store),
             writes: Arc::new(AtomicU64::new(0)),
             zone,

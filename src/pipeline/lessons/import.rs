@@ -16,19 +16,23 @@ use serde::{Deserialize, Serialize};
 use tokio_util::sync::CancellationToken;
 
 use crate::Result;
+use crate::lake::erased::Erased;
 use crate::lake::{self, key};
 use crate::pipeline::job::Command;
+use crate::pipeline::lake_state::erasures::KnownErasures;
 use crate::pipeline::lake_state::info::StoreInfo;
 use crate::pipeline::lake_state::lease;
 use crate::pipeline::lake_state::lease::Lease;
 use crate::pipeline::lessons::index::IndexParts;
+use crate::pipeline::lessons::lake::LessonLake;
 use crate::pipeline::lessons::lesson_days::{
     AT_ONCE, LessonDayWriter, blocking, read_entries, read_lesson_day,
 };
 use crate::pipeline::lessons::meta_file::{Batch, FileFaults, FileReader, MetaFile, Unread};
 use crate::store::json::{get_json, to_json};
 use crate::store::{Condition, Store};
-use crate::tables::lessons::{LatestEntries, LessonDayChange, LessonEntry};
+use crate::tables::lessons::{EntryFate, LatestEntries, LessonDayChange, LessonEntry};
+use crate::tables::{self, Traces};
 
 /// The result of an import.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
@@ -39,6 +43,8 @@ pub struct Imported {
     pub known_files: u64,
     /// Payloads in all.
     pub payloads: u64,
+    /// Payloads of people who were erased from the lake. They were left out.
+    pub erased: u64,
     /// Lesson entries (a user in a meeting) that are new or have changed.
     pub changed: u64,
     /// The dates whose lesson days were changed.
@@ -79,8 +85,10 @@ pub async fn import_meta(
 ) -> Result<Imported> {
     let (info, created) = StoreInfo::open_or_create(store, zone, now).await?;
     let conditional = info.conditional_writes;
+    let erasures = Arc::new(KnownErasures::new(None));
+    erasures.read(store, info.erasures).await?;
     let importing = async {
-        let mut import = Import::new(store, zone, now);
+        let mut import = Import::new(store, zone, now, &erasures);
         let mut all_faults = Vec::new();
         for file in files {
             all_faults.push(import.add(file).await?);
@@ -118,13 +126,12 @@ pub async fn import_meta(
 }
 
 /// Imports the lesson data that reports contain; the reports themselves are already in the lake.
-pub(crate) async fn take_embedded(
-    store: &dyn Store,
-    zone: Tz,
-    now: DateTime<Utc>,
-    entries: Vec<LessonEntry>,
-) -> Result<Imported> {
-    let mut import = Import::new(store, zone, now);
+pub(crate) async fn take_embedded(lake: &LessonLake, entries: Vec<LessonEntry>) -> Result<Imported> {
+    let mut import = Import::new(&*lake.store, lake.zone, lake.now, &lake.erasures);
+    let entries = entries
+        .into_iter()
+        .filter_map(|entry| import.without_erased(entry));
+    let entries = entries.collect::<Vec<_>>();
     let compared = import.compare(entries.into_iter().collect()).await?;
     write_index(&import.writer, &compared.changes, compared.index).await?;
     import.write_changes(compared.changes, compared.dates).await?;
@@ -166,6 +173,9 @@ pub(crate) struct Import<'a> {
     /// The dates whose tables are built at the end: once, however many batches change them.
     due: BTreeSet<NaiveDate>,
     batches: u32,
+    erasures: Arc<KnownErasures>,
+    /// The people who were left out of what is not written yet.
+    left_out: Arc<Erased>,
 }
 
 /// A file that is kept as it came.
@@ -191,7 +201,8 @@ struct Compared {
 }
 
 impl<'a> Import<'a> {
-    pub fn new(store: &'a dyn Store, zone: Tz, now: DateTime<Utc>) -> Self {
+    /// An import that leaves out the people who were erased.
+    pub fn new(store: &'a dyn Store, zone: Tz, now: DateTime<Utc>, erasures: &Arc<KnownErasures>) -> Self {
         Self {
             writer: LessonDayWriter::new(store),
             zone,
@@ -207,6 +218,8 @@ impl<'a> Import<'a> {
             raw: None,
             due: BTreeSet::new(),
             batches: 0,
+            erasures: Arc::clone(erasures),
+            left_out: erasures.get(),
         }
     }
 
@@ -217,7 +230,9 @@ impl<'a> Import<'a> {
     /// Any error of the store.
     pub async fn add(&mut self, file: MetaFile) -> Result<FileFaults> {
         self.done.files += 1;
-        let mut reader = FileReader::new(&file, self.now);
+        let original = file.bytes.clone();
+        let file = self.clean(file).await?;
+        let mut reader = FileReader::new(&file, original, self.now);
         loop {
             let mut batch = std::mem::take(&mut self.batch);
             (reader, self.batch) = blocking(move || {
@@ -253,6 +268,53 @@ impl<'a> Import<'a> {
         Ok(self.done)
     }
 
+    /// The file without the people who were erased.
+    async fn clean(&mut self, mut file: MetaFile) -> Result<MetaFile> {
+        let erased = Arc::clone(&self.left_out);
+        if erased.is_empty() {
+            return Ok(file);
+        }
+        let bytes = file.bytes.clone();
+        let cleaned =
+            blocking(move || Ok(tables::erase_meta_file(&bytes, &erased, &mut Traces::default()))).await?;
+        if let Some(cleaned) = cleaned {
+            self.done.erased += cleaned.payloads;
+            file.bytes = cleaned.bytes.into();
+        }
+        Ok(file)
+    }
+
+    /// An entry without the people who were erased; none if it is about one of them.
+    fn without_erased(&self, mut entry: LessonEntry) -> Option<LessonEntry> {
+        let erased = &self.left_out;
+        let fate = match erased.is_empty() {
+            true => EntryFate::Stays,
+            false => tables::erase_entry(&mut entry, erased, &mut Traces::default()),
+        };
+        (fate != EntryFate::Goes).then_some(entry)
+    }
+
+    /// Leaves the people of an erasure that was begun since the batch was read out of it.
+    async fn follow_erasures(&mut self) -> Result<()> {
+        self.erasures.refresh(self.writer.store).await?;
+        let known = self.erasures.get();
+        if Arc::ptr_eq(&known, &self.left_out) {
+            return Ok(());
+        }
+        self.left_out = known;
+        let entries = std::mem::take(&mut self.batch.entries).into_entries();
+        self.batch.entries = entries.filter_map(|entry| self.without_erased(entry)).collect();
+        for mut file in std::mem::take(&mut self.files) {
+            let meta = MetaFile {
+                name: file.name.to_string(),
+                bytes: file.bytes,
+            };
+            file.bytes = self.clean(meta).await?.bytes;
+            self.files.push(file);
+        }
+        Ok(())
+    }
+
     async fn begin_file(&mut self, name: &Arc<str>, bytes: &Bytes, hash: String) -> Result<()> {
         let raw = match &mut self.raw {
             Some(raw) => raw,
@@ -275,6 +337,7 @@ impl<'a> Import<'a> {
     }
 
     async fn write_batch(&mut self) -> Result<()> {
+        self.follow_erasures().await?;
         let latest = std::mem::take(&mut self.batch).entries;
         let compared = self.compare(latest).await?;
         self.keep_files(&compared.changes).await?;

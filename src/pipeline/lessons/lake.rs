@@ -9,11 +9,14 @@ use chrono_tz::Tz;
 
 use super::lesson_days::LessonDayWriter;
 use crate::Result;
+use crate::pipeline::lake_state::erasures::KnownErasures;
 use crate::store::{Condition, Store};
 
 /// The lake as the lesson cache of a run sees it.
 pub(crate) struct LessonLake {
     pub store: Arc<dyn Store>,
+    /// The people who were erased from the lake.
+    pub erasures: Arc<KnownErasures>,
     /// The run's writes so far; shared with the run.
     pub writes: Arc<AtomicU64>,
     pub zone: Tz,

@@ -133,6 +133,7 @@ mod tests {
     use std::sync::atomic::AtomicU64;
 
     use super::*;
+    use crate::pipeline::lake_state::erasures::KnownErasures;
     use crate::store::folder::FolderStore;
     use crate::store::json::to_json;
     use crate::store::{Condition, Store};
@@ -146,6 +147,7 @@ mod tests {
     /// The marks of all months, as a lake read at a time has them; copies are stored.
     async fn marks(store: &Arc<dyn Store>, now: DateTime<Utc>) -> String {
         let lake = LessonLake {
+            erasures: Arc::new(KnownErasures::new(None)),
             store: Arc::clone(store),
             writes: Arc::new(AtomicU64::new(0)),
             zone: chrono_tz::Tz::UTC,

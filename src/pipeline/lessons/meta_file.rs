@@ -134,7 +134,7 @@ impl Batch {
 pub(super) struct FileReader {
     pub name: Arc<str>,
     payloads: Payloads<Cursor<Bytes>>,
-    /// The file's bytes, until it is known to be worth keeping.
+    /// The file's bytes as they came, until it is known to be worth keeping.
     unused: Option<Bytes>,
     /// The digest of a file that is worth keeping, until it is taken.
     hash: Option<String>,
@@ -146,11 +146,12 @@ pub(super) struct FileReader {
 }
 
 impl FileReader {
-    pub fn new(file: &MetaFile, received_at: DateTime<Utc>) -> Self {
+    /// Reads a file from which erased people were removed; `original` are its bytes as they came.
+    pub fn new(file: &MetaFile, original: Bytes, received_at: DateTime<Utc>) -> Self {
         Self {
             name: file.name.as_str().into(),
             payloads: Payloads::new(Cursor::new(file.bytes.clone())),
-            unused: Some(file.bytes.clone()),
+            unused: Some(original),
             hash: None,
             received_at,
             payloads_read: 0,

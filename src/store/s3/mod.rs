@@ -14,6 +14,7 @@ mod put;
 mod resume;
 mod target;
 mod upload;
+mod versions;
 
 use std::fmt;
 use std::sync::Arc;
@@ -402,6 +403,10 @@ impl Store for S3Store {
         done.map_err(|error| self.error(key, &error))
             .optional()
             .map(|_| ())
+    }
+
+    async fn remove_old_versions(&self, prefix: &str) -> Result<Option<u64>> {
+        versions::remove(self, prefix).await
     }
 
     async fn upload(&self, key: &str, options: UploadOptions) -> Result<Box<dyn Upload>> {

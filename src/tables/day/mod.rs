@@ -335,7 +335,7 @@ impl<'m> DayBuilder<'m> {
         let fed = self.feed(call_report, &mut |mapping, plan, template, notes| {
             rows::rows(mapping, plan, &report, template, notes)
         })?;
-        let shortfall = fed.turnout.shortfall(call.participants);
+        let shortfall = fed.turnout.shortfall(call.counted_in(ReportFormat::Json));
         self.judge(id, call, ReportFormat::Json, shortfall, Some(fed.participants));
         Ok(Some(fed))
     }

@@ -57,7 +57,7 @@ impl DayBuilder<'_> {
                 table_rows::rows(plan, sheets(&plan.table).unwrap_or_default(), template, notes)
             })?;
             let there = sheets_of_participants(&workbook);
-            let shortfall = fed.turnout.shortfall(call.participants);
+            let shortfall = fed.turnout.shortfall(call.counted_in(ReportFormat::Xlsx));
             let participants = there.then_some(fed.participants);
             self.judge(id, call, ReportFormat::Xlsx, shortfall, participants);
             return Ok(Some(FeedResult {
@@ -66,7 +66,9 @@ impl DayBuilder<'_> {
             }));
         };
         let (there, turnout) = self.people_of(&workbook, id).unzip();
-        let shortfall = turnout.unwrap_or_default().shortfall(call.participants);
+        let shortfall = turnout
+            .unwrap_or_default()
+            .shortfall(call.counted_in(ReportFormat::Xlsx));
         self.judge(id, call, ReportFormat::Xlsx, shortfall, there);
         // A workbook with a defect is reported for that.
         let told = there.filter(|_| shortfall.is_none());

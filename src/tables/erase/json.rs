@@ -47,6 +47,13 @@ pub struct ErasedReport {
     pub mentions: BTreeMap<String, u64>,
 }
 
+impl ErasedReport {
+    /// True if nothing went, and the report only mentions somebody.
+    pub fn is_unchanged(&self) -> bool {
+        self.rows.is_empty() && self.others == 0
+    }
+}
+
 /// Erases people from a report. Adds what it learns of them to `known`, from which the call's other report profits.
 /// None if the report has nothing of them; then the bytes stay as they came.
 ///
@@ -63,6 +70,11 @@ pub fn erase_report(
     let mut marking = Marking::default();
     marking.people(mapping, &report, erased, known);
     learn_nested(&report, None, erased, known);
+    for plan in plans(mapping) {
+        rows::each_place(plan, &report, PERSON, &mut |_, texts| {
+            known.recognize(person(texts).name.as_deref(), erased);
+        });
+    }
     if known.is_empty() {
         return Ok(None);
     }
@@ -201,6 +213,9 @@ impl Marking {
                 is_erased: false,
             });
         });
+        for row in &rows {
+            known.recognize(row.person.name.as_deref(), erased);
+        }
         loop {
             let before = known.clone();
             for row in rows.iter_mut().filter(|row| !row.is_erased) {

@@ -6,6 +6,7 @@
 
 mod json;
 mod lesson;
+mod rows;
 #[cfg(test)]
 mod tests;
 mod traces;
@@ -13,5 +14,6 @@ mod traces;
 pub(in crate::tables) use json::is_erased;
 pub use json::{ErasedReport, erase_report};
 pub use lesson::{ErasedMeta, erase_entry, erase_meta_file};
+pub use rows::{PeopleOfDay, PersonIds, is_mentioned_in_file};
 pub(in crate::tables) use traces::RowPerson;
 pub use traces::Traces;

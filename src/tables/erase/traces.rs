@@ -3,6 +3,7 @@
 
 use std::collections::BTreeSet;
 
+use crate::lake::erased::Erased;
 use crate::lake::table::builtin::{messages, participants};
 
 /// Fewest characters of an id that can't be any other value by chance, if it has a letter.
@@ -45,6 +46,10 @@ pub struct Traces {
     pub phones: BTreeSet<String>,
     /// Names in lower case.
     pub names: BTreeSet<String>,
+    /// The call whose reports are read.
+    call: String,
+    /// Keyed hashes of names that were erased from the call's reports before.
+    erased_names: BTreeSet<String>,
 }
 
 impl std::fmt::Debug for Traces {
@@ -77,9 +82,43 @@ impl RowPerson {
 }
 
 impl Traces {
-    /// True if nothing is known.
+    /// What is known before a call's reports are read: the keyed hashes of the names that were erased from them before.
+    pub fn of_call(call: &str, erased_names: BTreeSet<String>) -> Self {
+        Self {
+            call: call.to_owned(),
+            erased_names,
+            ..Self::default()
+        }
+    }
+
+    /// True if nobody is known.
     pub fn is_empty(&self) -> bool {
-        *self == Self::default()
+        [
+            &self.users,
+            &self.participants,
+            &self.emails,
+            &self.phones,
+            &self.names,
+        ]
+        .iter()
+        .all(|values| values.is_empty())
+    }
+
+    /// Learns a name if it was erased from the call before.
+    pub(in crate::tables) fn recognize(&mut self, name: Option<&str>, erased: &Erased) {
+        if let Some(name) = name
+            && !self.erased_names.is_empty()
+            && erased.is_among(&self.erased_names, &self.call, name)
+        {
+            self.names.insert(folded(name));
+        }
+    }
+
+    /// The keyed hashes of the names that are erased from the call's reports.
+    pub fn erased_names(&self, erased: &Erased) -> BTreeSet<String> {
+        let names = self.names.iter().map(String::as_str).chain([""]);
+        let new = names.filter_map(|name| erased.name_in_call(&self.call, name));
+        self.erased_names.iter().cloned().chain(new).collect()
     }
 
     /// Adds what other traces know.
@@ -104,7 +143,8 @@ impl Traces {
         self.emails.remove("");
     }
 
-    /// True if a row is of a person who is known. An address counts only with the same name, because families share it.
+    /// True if a row is of a person who is known. An address counts only with the same name, because families share it; a
+    /// name counts if nothing else is said.
     pub(in crate::tables) fn has(&self, row: &RowPerson) -> bool {
         if let Some(user) = &row.user {
             return self.users.contains(user.trim());
@@ -120,9 +160,12 @@ impl Traces {
                     .and_then(digits)
                     .is_some_and(|phone| self.phones.contains(&phone))
         };
-        row.participant
-            .as_deref()
-            .is_some_and(|id| self.participants.contains(id.trim()))
+        let is_anonymous = row.participant.is_none() && row.email.is_none() && row.phone.is_none();
+        (is_anonymous && row.name.as_deref().is_some_and(|name| self.has_name(name)))
+            || row
+                .participant
+                .as_deref()
+                .is_some_and(|id| self.participants.contains(id.trim()))
             || (same_name && has_address())
     }
 
@@ -269,7 +312,11 @@ mod tests {
             !traces.has(&row(Some("stud-2"), Some("17"), None, None)),
             "one id, two people"
         );
-        assert!(!traces.has(&row(None, None, None, Some("Анна Ли"))), "a namesake");
+        assert!(traces.has(&row(None, None, None, Some("Анна Ли"))));
+        assert!(
+            !traces.has(&row(None, Some("p"), None, Some("Анна Ли"))),
+            "a namesake"
+        );
     }
 
     #[test]

@@ -106,6 +106,7 @@ mod tests {
                 shortfall,
                 of: None,
                 put_aside: false,
+                erased: Default::default(),
                 retained_at: None,
             }),
         }

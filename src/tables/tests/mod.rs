@@ -50,6 +50,7 @@ pub(super) fn landing(status: Status, key: Option<&str>, reason: Option<&str>) -
             shortfall: None,
             of: None,
             put_aside: false,
+            erased: Default::default(),
             retained_at: None,
         }),
     }

@@ -72,6 +72,11 @@ fn erase(
             .is_some_and(|(plan, _)| plan.table.name == participants::NAME)
     };
     search.people(&sheets, &is_people, erased, known);
+    for sheet in &sheets {
+        for at in 0..sheet.rows.len() {
+            known.recognize(sheet.person(at).name.as_deref(), erased);
+        }
+    }
     if known.is_empty() {
         return Ok(None);
     }
@@ -190,6 +195,9 @@ impl Search {
                 .enumerate()
                 .filter(|(_, row)| sheet.is_data(row));
             people.extend(rows.map(|(at, _)| ((of, at), sheet.person(at))));
+        }
+        for (_, person) in &people {
+            known.recognize(person.name.as_deref(), erased);
         }
         loop {
             let before = known.clone();

@@ -1,3 +1,5 @@
+use std::collections::BTreeSet;
+
 use proptest::prelude::*;
 
 use crate::config::ReportFormat;
@@ -19,6 +21,7 @@ fn ask(before: Landing) -> ReportAsk {
         of: "state".into(),
         before,
         force: false,
+        erased_names: BTreeSet::new(),
     }
 }
 

@@ -1,0 +1,255 @@
+//! Keeps the people who were erased out of a day: out of answers before they are stored, and out of reports that the lake
+//! has.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use bytes::Bytes;
+use sha2::{Digest, Sha256};
+
+use super::report::ReportAsk;
+use super::state::DayState;
+use crate::Result;
+use crate::config::ReportFormat;
+use crate::ids::CallId;
+use crate::lake::erased::Erased;
+use crate::lake::manifest::Manifest;
+use crate::pipeline::memory;
+use crate::pipeline::run_context::RunContext;
+use crate::store::{Condition, OptionalExt};
+use crate::tables::{ErasedReport, Mapping, Traces, erase_report, erase_workbook};
+use crate::task::isolated_blocking;
+
+/// The answer to a request for a report, without the people who were erased.
+pub(super) struct CleanAnswer {
+    pub bytes: Bytes,
+    /// The keyed hashes of their names; empty if the answer had nobody of them.
+    pub erased_names: BTreeSet<String>,
+}
+
+/// Removes the people who were erased from an answer before it is stored. The error is the reason why nobody can tell if it
+/// has any of them.
+pub(super) async fn clean(
+    run: &Arc<RunContext>,
+    ask: &ReportAsk,
+    bytes: Bytes,
+) -> std::result::Result<CleanAnswer, String> {
+    let erased = run.erased();
+    let is_nothing = bytes.is_empty() || bytes.trim_ascii() == b"{}";
+    if erased.is_empty() || is_nothing {
+        return Ok(CleanAnswer {
+            bytes,
+            erased_names: BTreeSet::new(),
+        });
+    }
+    let _room = run.memory.reserve(memory::need(ask.format, &bytes)).await;
+    let known = Traces::of_call(&ask.call, ask.erased_names.clone());
+    let (of_run, format) = (Arc::clone(run), ask.format);
+    let cleaning = isolated_blocking("report", move || {
+        let mut known = known;
+        let done = erase(format, &bytes, &of_run.mapping, &erased, &mut known);
+        Ok(done.map(|done| match done {
+            Some(done) if !done.is_unchanged() => CleanAnswer {
+                bytes: done.bytes.into(),
+                erased_names: known.erased_names(&erased),
+            },
+            _ => CleanAnswer {
+                bytes,
+                erased_names: BTreeSet::new(),
+            },
+        }))
+    });
+    let cleaned = cleaning.await.map_err(|error| error.message().to_owned())?;
+    cleaned.map_err(|why| {
+        format!(
+            "the report is {why}, so that nobody can tell if it has people who were erased; it was not stored"
+        )
+    })
+}
+
+fn erase(
+    format: ReportFormat,
+    bytes: &[u8],
+    mapping: &Mapping,
+    erased: &Erased,
+    known: &mut Traces,
+) -> std::result::Result<Option<ErasedReport>, String> {
+    match format {
+        ReportFormat::Json => erase_report(bytes, mapping, erased, known).map_err(|why| why.to_string()),
+        ReportFormat::Xlsx => erase_workbook(bytes, mapping, erased, known).map_err(|why| why.to_string()),
+    }
+}
+
+/// What an erasure finds in the reports of a day.
+#[derive(Debug, Default)]
+pub(crate) struct DayFindings {
+    /// The new bytes of reports that have somebody who was erased, by call and format.
+    pub reports: BTreeMap<(CallId, ReportFormat), FoundReport>,
+    /// The calls in which the people took part, also those whose reports were cleaned before.
+    pub calls: BTreeSet<CallId>,
+    /// What is known of the people.
+    pub traces: Traces,
+    /// Texts that mention them, by call and place.
+    pub mentions: BTreeMap<(CallId, String), u64>,
+    /// The keys of reports that can't be read.
+    pub unreadable: BTreeMap<String, String>,
+}
+
+/// A report that has somebody who was erased.
+#[derive(Debug)]
+pub(crate) struct FoundReport {
+    /// The report without the people; empty in a search that destroys nothing.
+    pub bytes: Bytes,
+    /// The keyed hashes of their names.
+    pub erased_names: BTreeSet<String>,
+    /// Rows that go.
+    pub rows: u64,
+}
+
+impl DayFindings {
+    /// True if nobody was found.
+    pub fn is_none(&self) -> bool {
+        self.reports.is_empty()
+    }
+
+    fn take(&mut self, call: &CallId, search: CallSearch, erased: &Erased) {
+        let names = search.known.erased_names(erased);
+        for (format, done) in search.found {
+            for (place, count) in &done.mentions {
+                *self.mentions.entry((call.clone(), place.clone())).or_default() += count;
+            }
+            if !done.is_unchanged() {
+                let found = FoundReport {
+                    rows: done.rows.values().sum(),
+                    bytes: done.bytes.into(),
+                    erased_names: names.clone(),
+                };
+                self.reports.insert((call.clone(), format), found);
+                self.calls.insert(call.clone());
+            }
+        }
+        self.traces.add(&search.known);
+    }
+}
+
+/// Searches the reports of a day that the lake has.
+///
+/// # Errors
+/// Any error of the store. A report that is gone, or can't be read, is none.
+pub(crate) async fn search(
+    run: &Arc<RunContext>,
+    manifest: &Manifest,
+    erased: &Arc<Erased>,
+) -> Result<DayFindings> {
+    let mut findings = DayFindings::default();
+    for (call, entry) in &manifest.calls {
+        let names: BTreeSet<String> = entry.erased_names();
+        let mut reports = Vec::new();
+        let mut rooms = Vec::new();
+        for format in [ReportFormat::Json, ReportFormat::Xlsx] {
+            let landed = entry.reports.get(&format).and_then(|landing| landing.stored());
+            let Some(landed) = landed else { continue };
+            if let Some(object) = run.store.get(&landed.key).await.optional()? {
+                rooms.push(run.memory.reserve(memory::need(format, &object.bytes)).await);
+                reports.push((format, object.bytes, landed.key.clone()));
+            }
+        }
+        if reports.is_empty() {
+            continue;
+        }
+        let known = Traces::of_call(call, names);
+        let (of_run, of_erased) = (Arc::clone(run), Arc::clone(erased));
+        let searched = isolated_blocking("report", move || {
+            Ok(CallSearch::of(&reports, &of_run.mapping, &of_erased, known))
+        });
+        let mut searched = searched.await?;
+        findings.unreadable.append(&mut searched.unreadable);
+        findings.take(call, searched, erased);
+    }
+    Ok(findings)
+}
+
+/// The search of the reports of a call.
+struct CallSearch {
+    found: Vec<(ReportFormat, ErasedReport)>,
+    known: Traces,
+    unreadable: BTreeMap<String, String>,
+}
+
+impl CallSearch {
+    /// Searches each report, again as long as another one tells more of the people.
+    fn of(
+        reports: &[(ReportFormat, Bytes, String)],
+        mapping: &Mapping,
+        erased: &Erased,
+        known: Traces,
+    ) -> Self {
+        let mut search = Self {
+            found: Vec::new(),
+            known,
+            unreadable: BTreeMap::new(),
+        };
+        loop {
+            let before = search.known.clone();
+            search.found.clear();
+            for (format, bytes, key) in reports {
+                match erase(*format, bytes, mapping, erased, &mut search.known) {
+                    Ok(done) => search.found.extend(done.map(|done| (*format, done))),
+                    Err(why) => drop(search.unreadable.insert(key.clone(), why)),
+                }
+            }
+            if search.known == before {
+                return search;
+            }
+        }
+    }
+}
+
+/// Writes the found reports without the people, and notes that in the manifest.
+///
+/// # Errors
+/// Any error of the store.
+pub(crate) async fn destroy(
+    run: &RunContext,
+    manifest: &mut Manifest,
+    findings: &mut DayFindings,
+) -> Result<()> {
+    for ((call, format), found) in &mut findings.reports {
+        let landing = manifest
+            .calls
+            .get_mut(call)
+            .and_then(|entry| entry.reports.get_mut(format));
+        let Some(landed) = landing.and_then(|landing| landing.landed.as_mut()) else {
+            continue;
+        };
+        let bytes = std::mem::take(&mut found.bytes);
+        landed.sha256 = hex::encode(Sha256::digest(&bytes));
+        landed.bytes = bytes.len() as u64;
+        landed.erased.extend(found.erased_names.iter().cloned());
+        run.put(&landed.key, bytes, Condition::Any).await?;
+    }
+    Ok(())
+}
+
+/// Erases the people of an erasure that was begun while the day was landed.
+///
+/// # Errors
+/// Any error of the store.
+pub(crate) async fn follow(run: &Arc<RunContext>, day: &mut DayState) -> Result<()> {
+    let Some(begun) = run.new_erasures(day.erasures_known).await? else {
+        return Ok(());
+    };
+    day.erasures_known = Some(begun);
+    let mut findings = search(run, &day.manifest, &run.erased()).await?;
+    for (call, format) in findings.reports.keys() {
+        let landing = day
+            .manifest
+            .calls
+            .get(call)
+            .and_then(|entry| entry.reports.get(format));
+        if let Some(landed) = landing.and_then(|landing| landing.landed.as_ref()) {
+            day.fresh.remove(&landed.key);
+        }
+    }
+    destroy(run, &mut day.manifest, &mut findings).await
+}
