@@ -136,7 +136,8 @@ impl LessonCache {
         // conditional writes.
         let mut reader = self.reader.lock().await;
         let meetings: BTreeSet<MeetingId> = entries.iter().map(|entry| entry.meeting.clone()).collect();
-        let taken = import::take_embedded(&*self.lake.store, self.lake.zone, self.lake.now, entries).await?;
+        let lake = &self.lake;
+        let taken = import::take_embedded(&*lake.store, lake.zone, lake.now, &lake.privacy, entries).await?;
         self.lake.count_writes(taken.writes);
         reader.note_added(&meetings, &taken.dates);
         Ok(!taken.dates.is_empty())
@@ -316,24 +317,33 @@ impl LessonCache {
         Ok(lessons)
     }
 
-    /// Reads from the neighbour days who was in the shared meetings.
+    /// Reads from the neighbour days who was in the shared meetings. Users have their plain ids if the presence of the day
+    /// itself or its lesson data has them.
     ///
     /// # Errors
     /// Any error of the store; `Store` if a table of participants is damaged.
-    pub async fn other_days(&self, neighbours: &NeighbourDays) -> Result<OtherDays> {
+    pub async fn other_days(
+        &self,
+        neighbours: &NeighbourDays,
+        own: &Presence,
+        meta: &LessonIndex,
+    ) -> Result<OtherDays> {
         let presences = stream::iter(0..neighbours.days.len())
             .map(|at| async move {
                 let (key, shared) = &neighbours.days[at];
-                Presence::read(self.lake.store.read(key).await?, shared)
+                Presence::read(self.lake.store.read(key).await?, shared, &self.lake.privacy)
             })
             .buffered(AT_ONCE)
             .try_collect()
             .await?;
-        Ok(OtherDays {
+        let mut others = OtherDays {
             presences,
             started_elsewhere: neighbours.started_elsewhere.clone(),
             unreported: neighbours.unreported.clone(),
-        })
+            pseudonyms: BTreeSet::new(),
+        };
+        others.recognize(own, meta, &self.lake.privacy)?;
+        Ok(others)
     }
 
     /// Builds the tables of a date's lesson data if they are stale, because an import may have been killed before it.
@@ -355,6 +365,7 @@ mod tests {
     use super::*;
     use crate::pipeline::lessons::meta_file::MetaFile;
     use crate::store::folder::FolderStore;
+    use crate::tables::PrivacyPolicy;
 
     #[tokio::test]
     async fn lesson_data_that_was_read_before_an_import_is_read_again_after_it() {
@@ -367,6 +378,7 @@ mod tests {
             writes: Arc::new(AtomicU64::new(0)),
             zone,
             now,
+            privacy: PrivacyPolicy::default(),
         });
         let user = async || {
             let meta = cache.meta(["m"]).await.expect("read");
@@ -383,7 +395,8 @@ mod tests {
                 name: name.into(),
                 bytes: payload.into(),
             };
-            let importing = import::import_meta(&*store, zone, now, vec![file]);
+            let privacy = PrivacyPolicy::default();
+            let importing = import::import_meta(&*store, zone, now, &privacy, vec![file]);
             Box::pin(cache.during_import(importing)).await.expect("imported");
             assert_eq!(user().await, Some(format!(r#"{{"user_fullname":"{name}"}}"#)));
         }

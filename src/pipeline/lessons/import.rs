@@ -28,6 +28,7 @@ use crate::pipeline::lessons::lesson_days::{
 use crate::pipeline::lessons::meta_file::{Batch, FileFaults, FileReader, MetaFile, Unread};
 use crate::store::json::{get_json, to_json};
 use crate::store::{Condition, Store};
+use crate::tables::PrivacyPolicy;
 use crate::tables::lessons::{LatestEntries, LessonDayChange, LessonEntry};
 
 /// The result of an import.
@@ -70,17 +71,19 @@ pub(crate) struct Marker {
 /// Imports files of lesson data.
 ///
 /// # Errors
-/// Any error of the store; importing the same files again finishes the import. `Config` if the lake has another time zone.
+/// Any error of the store; importing the same files again finishes the import. `Config` if the lake has another time zone, or pseudonyms by
+/// another key.
 pub async fn import_meta(
     store: &dyn Store,
     zone: Tz,
     now: DateTime<Utc>,
+    privacy: &PrivacyPolicy,
     files: Vec<MetaFile>,
 ) -> Result<Imported> {
-    let (info, created) = StoreInfo::open_or_create(store, zone, now).await?;
+    let (info, created) = StoreInfo::open_or_create(store, zone, privacy, now).await?;
     let conditional = info.conditional_writes;
     let importing = async {
-        let mut import = Import::new(store, zone, now);
+        let mut import = Import::new(store, zone, now, privacy);
         let mut all_faults = Vec::new();
         for file in files {
             all_faults.push(import.add(file).await?);
@@ -122,9 +125,10 @@ pub(crate) async fn take_embedded(
     store: &dyn Store,
     zone: Tz,
     now: DateTime<Utc>,
+    privacy: &PrivacyPolicy,
     entries: Vec<LessonEntry>,
 ) -> Result<Imported> {
-    let mut import = Import::new(store, zone, now);
+    let mut import = Import::new(store, zone, now, privacy);
     let compared = import.compare(entries.into_iter().collect()).await?;
     write_index(&import.writer, &compared.changes, compared.index).await?;
     import.write_changes(compared.changes, compared.dates).await?;
@@ -191,9 +195,9 @@ struct Compared {
 }
 
 impl<'a> Import<'a> {
-    pub fn new(store: &'a dyn Store, zone: Tz, now: DateTime<Utc>) -> Self {
+    pub fn new(store: &'a dyn Store, zone: Tz, now: DateTime<Utc>, privacy: &PrivacyPolicy) -> Self {
         Self {
-            writer: LessonDayWriter::new(store),
+            writer: LessonDayWriter::new(store, privacy),
             zone,
             now: now.trunc_subsecs(6),
             id: format!(

@@ -150,6 +150,7 @@ mod tests {
             writes: Arc::new(AtomicU64::new(0)),
             zone: chrono_tz::Tz::UTC,
             now,
+            privacy: crate::tables::PrivacyPolicy::default(),
         };
         let read = MeetingMonths::read(&lake).await.expect("read");
         if let Some(copies) = read.copies {
